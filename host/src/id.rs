@@ -1,0 +1,366 @@
+//! Names and identities. Each is parsed once, at the rim, and cannot be wrong afterwards.
+//!
+//! Nothing a client sends becomes a path, a key of a map or a log field without first being one of these.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize, de};
+use sha2::{Digest as _, Sha256};
+
+/// Longest name of a publisher, a model or a function, in bytes.
+pub const NAME_BYTES_MAX: usize = 63;
+
+/// Why a name or an identity was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    #[error(
+        "`{value}` is not a {kind}: use 1 to {NAME_BYTES_MAX} lower-case letters, digits and single hyphens, starting with a letter"
+    )]
+    Name { kind: &'static str, value: String },
+    #[error("`{0}` is not a model name: write it as `publisher/model`")]
+    ModelName(String),
+    #[error("`{0}` is not a digest: write it as `sha256:` and 64 lower-case hexadecimal digits")]
+    Digest(String),
+    #[error("`{0}` is not a party: write it as `did:key:z6Mk…`, an Ed25519 public key")]
+    Party(String),
+}
+
+/// Cuts foreign text for an error message, so that the message stays short whatever was sent.
+fn shown(text: &str) -> String {
+    const SHOWN_CHARS_MAX: usize = 80;
+    text.chars().take(SHOWN_CHARS_MAX).collect()
+}
+
+/// Whether `text` is a kebab-case name: what WIT, DNS labels and URLs all accept.
+fn is_name(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    !bytes.is_empty()
+        && bytes.len() <= NAME_BYTES_MAX
+        && bytes[0].is_ascii_lowercase()
+        && !text.ends_with('-')
+        && !text.contains("--")
+        && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident, $kind:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+        #[serde(transparent)]
+        pub struct $type(Box<str>);
+
+        impl $type {
+            /// The name as written.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                if is_name(text) {
+                    Ok(Self(text.into()))
+                } else {
+                    Err(IdError::Name { kind: $kind, value: shown(text) })
+                }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+            }
+        }
+    };
+}
+
+name!(
+    /// The name of an account on this host; also the first part of the names of its models.
+    AccountName,
+    "account name"
+);
+name!(
+    /// The name of an exported function, as its WIT declares it.
+    FunctionName,
+    "function name"
+);
+name!(
+    /// The second part of a model's name, unique within its publisher.
+    ModelLabel,
+    "model label"
+);
+
+/// `publisher/model`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ModelName {
+    pub publisher: AccountName,
+    pub label: ModelLabel,
+}
+
+impl FromStr for ModelName {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let (publisher, label) =
+            text.split_once('/').ok_or_else(|| IdError::ModelName(shown(text)))?;
+        Ok(Self { publisher: publisher.parse()?, label: label.parse()? })
+    }
+}
+
+impl fmt::Display for ModelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.publisher, self.label)
+    }
+}
+
+impl Serialize for ModelName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ModelName {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// A SHA-256 digest, written `sha256:<64 hexadecimal digits>`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// The digest of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// A digest computed elsewhere.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The 64 hexadecimal digits, without the prefix: fit for a file name.
+    pub fn hex(&self) -> String {
+        hex(&self.0)
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256:{}", self.hex())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        text.strip_prefix("sha256:")
+            .and_then(unhex)
+            .map(Self)
+            .ok_or_else(|| IdError::Digest(shown(text)))
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// A party to an agreement: an Ed25519 public key, written as a `did:key` (W3C CCG did:key method, multicodec 0xed01).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Party([u8; 32]);
+
+/// Multicodec prefix of an Ed25519 public key.
+const ED25519_MULTICODEC: [u8; 2] = [0xed, 0x01];
+
+impl Party {
+    /// The party that holds this Ed25519 public key.
+    pub const fn from_public_key(key: [u8; 32]) -> Self {
+        Self(key)
+    }
+
+    /// The Ed25519 public key.
+    pub const fn public_key(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Party {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = [0; 34];
+        bytes[..2].copy_from_slice(&ED25519_MULTICODEC);
+        bytes[2..].copy_from_slice(&self.0);
+        write!(f, "did:key:z{}", bs58::encode(bytes).into_string())
+    }
+}
+
+impl fmt::Debug for Party {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Party {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let refused = || IdError::Party(shown(text));
+        let encoded = text.strip_prefix("did:key:z").ok_or_else(refused)?;
+        let mut bytes = [0; 34];
+        let length = bs58::decode(encoded).onto(&mut bytes).map_err(|_| refused())?;
+        let party = Self(bytes[2..].try_into().map_err(|_| refused())?);
+        // Base58 has several spellings only with extra leading ones, which this comparison refuses.
+        if length == bytes.len() && bytes[..2] == ED25519_MULTICODEC && party.to_string() == text {
+            Ok(party)
+        } else {
+            Err(refused())
+        }
+    }
+}
+
+impl Serialize for Party {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Party {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// One call, as a UUID version 7 (RFC 9562): unique, and sorted by the time it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallId([u8; 16]);
+
+impl CallId {
+    /// A new call, begun at `now`.
+    pub fn new(now: jiff::Timestamp) -> Self {
+        let seconds = u64::try_from(now.as_second()).unwrap_or(0);
+        let nanoseconds = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
+        let stamp = uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanoseconds);
+        Self(uuid::Uuid::new_v7(stamp).into_bytes())
+    }
+
+    /// A call whose identifier was read from a receipt.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 16 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        uuid::Uuid::from_bytes(self.0).hyphenated().fmt(f)
+    }
+}
+
+impl FromStr for CallId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, uuid::Error> {
+        Ok(Self(uuid::Uuid::try_parse(text)?.into_bytes()))
+    }
+}
+
+/// Lower-case hexadecimal digits of `bytes`.
+pub fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The bytes that `N * 2` lower-case hexadecimal digits stand for.
+pub fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    fn nibble(digit: u8) -> Option<u8> {
+        match digit {
+            b'0'..=b'9' => Some(digit - b'0'),
+            b'a'..=b'f' => Some(digit - b'a' + 10),
+            _ => None,
+        }
+    }
+    let digits: &[u8] = text.as_bytes();
+    if digits.len() != N * 2 {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_kebab_case_and_short() {
+        for good in ["a", "a1", "file-type", &"a".repeat(63)] {
+            assert!(good.parse::<FunctionName>().is_ok(), "{good}");
+        }
+        for bad in ["", "A", "1a", "-a", "a-", "a--b", "a_b", "a/b", "a.b", "ä", &"a".repeat(64)] {
+            assert!(bad.parse::<FunctionName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn party_is_the_did_key_method_s_own_example() {
+        // The did:key specification's first Ed25519 test vector.
+        let text = "did:key:z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp";
+        let party: Party = text.parse().expect("the specification's example");
+        assert_eq!(
+            hex(party.public_key()),
+            "3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29"
+        );
+        assert_eq!(party.to_string(), text);
+        for bad in ["did:key:z1", &text[..text.len() - 1], &format!("{text}1"), "did:web:x"] {
+            assert!(bad.parse::<Party>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn digest_is_written_one_way_only() {
+        let digest = Digest::of(b"");
+        let text = digest.to_string();
+        assert_eq!(text.parse(), Ok(digest));
+        assert!(text.to_uppercase().parse::<Digest>().is_err());
+        assert!(text[..70].parse::<Digest>().is_err());
+    }
+}
