@@ -1,0 +1,14 @@
+//! Writes the part of the `plugin!` macro that must name a folder: where the WIT of `hospes:plugin` lies. A path inside
+//! `wit_bindgen::generate!` is read relative to the plugin's own crate, so only an absolute one works for all of them.
+
+use std::{env, fs, path::PathBuf};
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    let sdk = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));
+    let wit = sdk.join("../wit").canonicalize().expect("the folder `wit` lies beside the SDK");
+    let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it"));
+    let macros = include_str!("src/bind.rs.in")
+        .replace("@WIT@", &format!("{:?}", wit.to_str().expect("UTF-8 path")));
+    fs::write(out.join("bind.rs"), macros).expect("the output folder is writable");
+}

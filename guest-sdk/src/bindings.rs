@@ -1,0 +1,18 @@
+//! The generated bindings of everything that a plugin may import. The rest of the SDK is a safe face on these; use them
+//! where it has none, for example to name `wasi:nn`'s own tensor in an exported function that takes handles.
+//!
+//! ```no_run
+//! use hospes_sdk::{Tensor, bindings::wasi::nn::tensor};
+//!
+//! fn first_dimension(handle: tensor::Tensor) -> Option<u32> {
+//!     Tensor::from(handle).shape().first().copied()
+//! }
+//! ```
+
+#![allow(missing_docs, reason = "generated; the documentation is in the WIT")]
+
+wit_bindgen::generate!({
+    world: "hospes:plugin/plugin",
+    path: "../wit",
+    generate_all,
+});

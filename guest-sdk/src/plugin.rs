@@ -1,0 +1,55 @@
+//! The one macro that a plugin needs.
+
+/// Makes this crate a plugin: binds the world `$world` (`package/world`) from the crate's folder `wit/`, makes the trait `Guest` with its
+/// functions and the macro `export!`, sends panic messages to the host's log, and installs the [`arena`](crate::arena)
+/// allocator. Call it once, at the root of the crate.
+///
+/// `hospes:plugin` and `wasi:nn` come with the SDK: the folder holds only the plugin's own WIT. Types that the world
+/// takes from them are the SDK's [`bindings`](crate::bindings).
+///
+/// ```
+/// hospes_sdk::plugin!("acme:doubling/doubling");
+///
+/// struct Doubling;
+///
+/// impl Guest for Doubling {
+///     fn double(numbers: Vec<f32>) -> Result<Vec<f32>, String> {
+///         Ok(numbers.iter().map(|n| n * 2.0).collect())
+///     }
+/// }
+///
+/// export!(Doubling);
+/// # fn main() {}
+/// ```
+///
+/// A plugin that frees much and allocates again keeps Rust's usual allocator:
+///
+/// ```
+/// hospes_sdk::plugin!("acme:doubling/doubling", default_allocator);
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! plugin {
+    ($world:literal) => {
+        $crate::plugin!($world, default_allocator);
+
+        #[cfg(target_arch = "wasm32")]
+        #[global_allocator]
+        static __HOSPES_ARENA: $crate::arena::Arena = $crate::arena::Arena::new();
+    };
+    ($world:literal, default_allocator) => {
+        $crate::__bind!($world);
+
+        // The generated exports run the module's constructors before anything else.
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            extern "C" fn install() {
+                $crate::__private::install();
+            }
+
+            #[used]
+            #[unsafe(link_section = ".init_array")]
+            static INSTALL: extern "C" fn() = install;
+        };
+    };
+}
