@@ -1,0 +1,189 @@
+//! The HTTP rim: listens, reads requests, hands them to the one function that decides, renders what comes back, and stops
+//! without losing a call.
+//!
+//! Decides nothing. Two listeners: one for everybody, one for the operator (loopback unless configured otherwise).
+
+mod admin;
+mod agreements;
+mod body;
+mod functions;
+mod health;
+mod market;
+mod problem;
+mod publish;
+mod receipts;
+mod router;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+use crate::host::Host;
+
+pub use problem::ProblemKind;
+
+/// Why the host does not listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    #[error("cannot listen on {address} (`{key}`)")]
+    Bind {
+        address: SocketAddr,
+        key: &'static str,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Who a listener is for, and so which routes it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Audience {
+    Everybody,
+    Operator,
+}
+
+/// The listeners of a host, bound and not yet served.
+pub struct Api {
+    host: Arc<Host>,
+    public: TcpListener,
+    operator: TcpListener,
+}
+
+impl Api {
+    /// Binds both listeners.
+    ///
+    /// # Errors
+    /// [`ApiError::Bind`] names the address and the setting.
+    pub async fn bind(host: Arc<Host>) -> Result<Self, ApiError> {
+        let config = host.config();
+        let public = bind(config.api.listen, "api.listen").await?;
+        let operator = bind(config.api.operator_listen, "api.operator_listen").await?;
+        Ok(Self { host, public, operator })
+    }
+
+    /// Where everybody's listener is bound.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.public.local_addr().ok()
+    }
+
+    /// Where the operator's listener is bound.
+    pub fn operator_address(&self) -> Option<SocketAddr> {
+        self.operator.local_addr().ok()
+    }
+
+    /// Serves until `stop` resolves, then lets running calls end, at most `api.drain_timeout`.
+    pub async fn serve(self, stop: impl Future<Output = ()>) {
+        let (stopping, stopped) = watch::channel(false);
+        let host = self.host;
+        let drain_timeout = host.config().api.drain_timeout;
+        let public = tokio::spawn(listen(
+            Arc::clone(&host),
+            self.public,
+            Audience::Everybody,
+            stopped.clone(),
+        ));
+        let operator =
+            tokio::spawn(listen(Arc::clone(&host), self.operator, Audience::Operator, stopped));
+        stop.await;
+        tracing::info!("draining: no new connections, running calls may end");
+        host.begin_drain();
+        let _ = stopping.send(true);
+        let drained = async {
+            let _ = public.await;
+            let _ = operator.await;
+        };
+        if tokio::time::timeout(drain_timeout, drained).await.is_err() {
+            tracing::warn!(seconds = drain_timeout.as_secs(), "calls still ran when the drain ended");
+        }
+    }
+}
+
+async fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, ApiError> {
+    TcpListener::bind(address).await.map_err(|source| ApiError::Bind { address, key, source })
+}
+
+/// Accepts connections until told to stop, then waits for those it has.
+async fn listen(
+    host: Arc<Host>,
+    listener: TcpListener,
+    audience: Audience,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let connections = Arc::new(Semaphore::new(host.config().api.connections_max.get()));
+    let graceful = GracefulShutdown::new();
+    let mut stop = pin!(async move {
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    });
+    loop {
+        // A permit is taken before a connection is accepted: past the limit, clients wait in the kernel's queue.
+        let permit = Arc::clone(&connections).acquire_owned();
+        let (permit, accepted) = tokio::select! {
+            () = &mut stop => break,
+            next = async { (permit.await, listener.accept().await) } => next,
+        };
+        let stream = match accepted {
+            Ok((stream, _peer)) => stream,
+            Err(error) => {
+                // Out of file descriptors, most likely: waiting is all that helps.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let connection = connection(&host, stream, audience);
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            let _permit = permit;
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended early");
+            }
+        });
+    }
+    drop(listener);
+    graceful.shutdown().await;
+}
+
+type Connection<S> = http1::Connection<TokioIo<TcpStream>, S>;
+
+fn connection(
+    host: &Arc<Host>,
+    stream: TcpStream,
+    audience: Audience,
+) -> Connection<
+    impl hyper::service::HttpService<
+        Incoming,
+        ResBody = Full<Bytes>,
+        Error = Infallible,
+        Future: Send,
+    > + use<>,
+> {
+    // Small answers must not wait for the peer's acknowledgement of the one before.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY was not set");
+    }
+    let api = &host.config().api;
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(api.header_read_timeout)
+        .max_headers(api.headers_max.get())
+        .max_buf_size(api.header_bytes_max.get())
+        .pipeline_flush(true);
+    let host = Arc::clone(host);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let host = Arc::clone(&host);
+        async move { Ok::<Response<Full<Bytes>>, Infallible>(router::route(&host, audience, request).await) }
+    });
+    http.serve_connection(TokioIo::new(stream), service)
+}

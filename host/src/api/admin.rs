@@ -1,0 +1,70 @@
+//! The operator's routes: accounts and status. On the operator's listener only, and with the operator's token.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Request, StatusCode};
+use hyper::body::Incoming;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::body;
+use super::health::json as json_answer;
+use super::problem::{Problem, ProblemKind};
+use super::router::Answer;
+use crate::host::Host;
+use crate::id::{AccountName, Party};
+
+/// Most bytes of a request to open an account.
+const ACCOUNT_BYTES_MAX: u64 = 4096;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OpenAccount {
+    name: AccountName,
+    party: Party,
+}
+
+/// `POST /accounts`: opens an account, or makes another key for it. The key is in this answer and nowhere else.
+pub(super) async fn open_account(
+    host: &Arc<Host>,
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let (parts, body) = request.into_parts();
+    check_operator(host, &parts.headers)?;
+    let timeout = host.config().api.body_read_timeout;
+    let bytes = body::read(body, ACCOUNT_BYTES_MAX, timeout).await?;
+    let wanted: OpenAccount = serde_json::from_slice(&bytes)
+        .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
+    let key = host.auth.open_account(&wanted.name, wanted.party)?;
+    let account = json!({"name": wanted.name, "party": wanted.party, "key": key.reveal()});
+    Ok(json_answer(StatusCode::CREATED, &account))
+}
+
+/// `GET /status`: what runs here.
+pub(super) fn status(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
+    check_operator(host, request.headers())?;
+    let backends: Vec<_> = host
+        .inference
+        .backends()
+        .iter()
+        .map(|backend| json!({"backend": backend.kind.to_string(), "usable": backend.usable.is_ok()}))
+        .collect();
+    Ok(json_answer(
+        StatusCode::OK,
+        &json!({
+            "models": host.deployments.all().len(),
+            "sandboxes_free": host.slots.free(),
+            "receipts": host.receipts.log().size(),
+            "backends": backends,
+            "draining": host.is_draining(),
+        }),
+    ))
+}
+
+fn check_operator(host: &Host, headers: &HeaderMap) -> Result<(), Problem> {
+    if body::bearer(headers).is_some_and(|token| host.is_operator(token)) {
+        return Ok(());
+    }
+    let detail = "this needs the operator's token: it is in `operator.token` in the data directory";
+    Err(Problem::new(ProblemKind::Unauthenticated, detail))
+}

@@ -1,0 +1,85 @@
+//! Reads request bodies: bounded in size and in time, and refused before the first byte where the length says enough.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::{Body as _, Incoming};
+
+use super::problem::{Problem, ProblemKind};
+
+/// Reads a whole body of at most `bytes_max` within `time_max`.
+///
+/// # Errors
+/// 413 naming the limit, 408, or 400 if the connection broke off.
+pub async fn read(body: Incoming, bytes_max: u64, time_max: Duration) -> Result<Bytes, Problem> {
+    let too_large = |seen: Option<u64>| {
+        let seen = seen.map_or_else(String::new, |seen| format!(" of {seen} bytes"));
+        let detail = format!("the body{seen} is larger than the {bytes_max} bytes allowed here");
+        Problem::new(ProblemKind::BodyTooLarge, detail).with("limit", bytes_max)
+    };
+    let declared = body.size_hint().lower();
+    if declared > bytes_max {
+        return Err(too_large(Some(declared)));
+    }
+    let limit = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+    match tokio::time::timeout(time_max, Limited::new(body, limit).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(None)),
+        Ok(Err(error)) => {
+            Err(Problem::new(ProblemKind::InvalidRequest, format!("the body broke off: {error}")))
+        }
+        Err(_elapsed) => {
+            let seconds = time_max.as_secs();
+            let detail = format!("the body did not arrive within {seconds} s");
+            Err(Problem::new(ProblemKind::RequestTimeout, detail))
+        }
+    }
+}
+
+/// What a body holds, by its `Content-Type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Media {
+    Json,
+    Octets,
+}
+
+/// The media type of a body. Without a header it is JSON.
+///
+/// # Errors
+/// 415 for anything that is neither JSON nor bytes.
+pub fn media(headers: &HeaderMap) -> Result<Media, Problem> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(Media::Json) };
+    let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    // What `curl --data` sends unless told otherwise: never meant.
+    const CURL_DEFAULT: &str = "application/x-www-form-urlencoded";
+    match essence {
+        "application/json" => Ok(Media::Json),
+        "application/octet-stream" => Ok(Media::Octets),
+        other if other.starts_with("image/") || other.starts_with("audio/") => Ok(Media::Octets),
+        CURL_DEFAULT => Err(Problem::new(
+            ProblemKind::UnsupportedMediaType,
+            "say what the body is: `Content-Type: application/json`, or `application/octet-stream` for bytes",
+        )),
+        other => Err(Problem::new(
+            ProblemKind::UnsupportedMediaType,
+            format!("`{other}` is not understood here: send `application/json` or `application/octet-stream`"),
+        )),
+    }
+}
+
+/// Whether the caller wants bytes rather than JSON.
+pub fn wants_octets(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.trim_start().starts_with("application/octet-stream"))
+}
+
+/// The token of `Authorization: Bearer`.
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}

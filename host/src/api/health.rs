@@ -1,0 +1,45 @@
+//! Whether the host lives, whether it takes calls, and who it is.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+use serde_json::{Value, json};
+
+use super::problem::{Problem, ProblemKind};
+use super::router::Answer;
+use crate::host::Host;
+
+/// A JSON answer.
+pub(super) fn json(status: StatusCode, body: &Value) -> Answer {
+    let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
+    *response.status_mut() = status;
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+/// `GET /healthz`: the process answers.
+pub(super) fn live() -> Answer {
+    json(StatusCode::OK, &json!({"status": "ok"}))
+}
+
+/// `GET /readyz`: the host takes calls. It does not while it drains.
+pub(super) fn ready(host: &Host) -> Result<Answer, Problem> {
+    if host.is_draining() {
+        return Err(Problem::new(ProblemKind::Busy, "the host is stopping; ask another one"));
+    }
+    Ok(json(StatusCode::OK, &json!({"status": "ready"})))
+}
+
+/// `GET /api/host`: the key that this host's receipts verify with.
+pub(super) fn identity(host: &Host) -> Result<Answer, Problem> {
+    let log = host.receipts.log();
+    Ok(json(
+        StatusCode::OK,
+        &json!({
+            "party": host.party(),
+            "log": {"origin": log.origin(), "verifier": log.verifier_key()},
+            "version": env!("CARGO_PKG_VERSION"),
+        }),
+    ))
+}

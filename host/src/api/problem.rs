@@ -1,0 +1,213 @@
+//! Errors as clients see them: RFC 9457 problems of a closed set of kinds.
+//!
+//! The only place that chooses an HTTP status. No match here has a catch-all arm, so a new error does not compile until
+//! somebody has decided what clients get for it. The text of a 5xx never carries the host's own detail: that goes to the log.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+use serde_json::{Map, Value, json};
+
+use crate::admission::AdmissionError;
+use crate::agreements::{AgreementsError, PermitError};
+use crate::auth::AuthError;
+use crate::deploy::DeployError;
+use crate::invoke::InvokeError;
+use crate::market::MarketError;
+use crate::outcome::GuestFailure;
+use crate::receipts::FindError;
+
+/// What kind of problem it is: clients decide by this, not by the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProblemKind {
+    Unauthenticated,
+    NotPermitted,
+    NotFound,
+    MethodNotAllowed,
+    RequestTimeout,
+    Conflict,
+    BodyTooLarge,
+    UnsupportedMediaType,
+    InvalidRequest,
+    InvalidArguments,
+    BundleRefused,
+    OfferRefused,
+    AgreementRefused,
+    PluginRefused,
+    CountUsedUp,
+    PluginFailed,
+    PluginDeadline,
+    OutputRefused,
+    Busy,
+    Internal,
+}
+
+impl ProblemKind {
+    /// Every kind, for the documentation and its test.
+    pub const ALL: [ProblemKind; 20] = [
+        ProblemKind::Unauthenticated,
+        ProblemKind::NotPermitted,
+        ProblemKind::NotFound,
+        ProblemKind::MethodNotAllowed,
+        ProblemKind::RequestTimeout,
+        ProblemKind::Conflict,
+        ProblemKind::BodyTooLarge,
+        ProblemKind::UnsupportedMediaType,
+        ProblemKind::InvalidRequest,
+        ProblemKind::InvalidArguments,
+        ProblemKind::BundleRefused,
+        ProblemKind::OfferRefused,
+        ProblemKind::AgreementRefused,
+        ProblemKind::PluginRefused,
+        ProblemKind::CountUsedUp,
+        ProblemKind::PluginFailed,
+        ProblemKind::PluginDeadline,
+        ProblemKind::OutputRefused,
+        ProblemKind::Busy,
+        ProblemKind::Internal,
+    ];
+
+    /// The stable code, HTTP status and title of this kind.
+    pub const fn parts(self) -> (&'static str, StatusCode, &'static str) {
+        match self {
+            ProblemKind::Unauthenticated => {
+                ("unauthenticated", StatusCode::UNAUTHORIZED, "No valid API key")
+            }
+            ProblemKind::NotPermitted => {
+                ("not-permitted", StatusCode::FORBIDDEN, "No agreement permits this call")
+            }
+            ProblemKind::NotFound => ("not-found", StatusCode::NOT_FOUND, "Not found"),
+            ProblemKind::MethodNotAllowed => {
+                ("method-not-allowed", StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
+            }
+            ProblemKind::RequestTimeout => {
+                ("request-timeout", StatusCode::REQUEST_TIMEOUT, "The request came too slowly")
+            }
+            ProblemKind::Conflict => ("conflict", StatusCode::CONFLICT, "Exists already"),
+            ProblemKind::BodyTooLarge => {
+                ("body-too-large", StatusCode::PAYLOAD_TOO_LARGE, "The body is too large")
+            }
+            ProblemKind::UnsupportedMediaType => (
+                "unsupported-media-type",
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "The body is of a kind that is not understood here",
+            ),
+            ProblemKind::InvalidRequest => {
+                ("invalid-request", StatusCode::BAD_REQUEST, "The request is malformed")
+            }
+            ProblemKind::InvalidArguments => (
+                "invalid-arguments",
+                StatusCode::BAD_REQUEST,
+                "The arguments do not fit the function",
+            ),
+            ProblemKind::BundleRefused => {
+                ("bundle-refused", StatusCode::UNPROCESSABLE_ENTITY, "The bundle was refused")
+            }
+            ProblemKind::OfferRefused => {
+                ("offer-refused", StatusCode::UNPROCESSABLE_ENTITY, "The offer was refused")
+            }
+            ProblemKind::AgreementRefused => {
+                ("agreement-refused", StatusCode::UNPROCESSABLE_ENTITY, "The agreement was refused")
+            }
+            ProblemKind::PluginRefused => (
+                "plugin-refused",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "The plugin answered with an error of its own",
+            ),
+            ProblemKind::CountUsedUp => (
+                "count-used-up",
+                StatusCode::TOO_MANY_REQUESTS,
+                "The agreement's calls are used up",
+            ),
+            ProblemKind::PluginFailed => {
+                ("plugin-failed", StatusCode::BAD_GATEWAY, "The plugin failed")
+            }
+            ProblemKind::PluginDeadline => {
+                ("plugin-deadline", StatusCode::GATEWAY_TIMEOUT, "The plugin took too long")
+            }
+            ProblemKind::OutputRefused => {
+                ("output-refused", StatusCode::BAD_GATEWAY, "The answer may not be released")
+            }
+            ProblemKind::Busy => {
+                ("busy", StatusCode::SERVICE_UNAVAILABLE, "The host is busy")
+            }
+            ProblemKind::Internal => {
+                ("internal", StatusCode::INTERNAL_SERVER_ERROR, "The host failed")
+            }
+        }
+    }
+}
+
+/// Seconds after which a busy host may be asked again.
+const BUSY_RETRY_SECONDS: u64 = 1;
+
+/// One problem, ready to be sent.
+#[derive(Debug)]
+pub struct Problem {
+    kind: ProblemKind,
+    detail: String,
+    extensions: Map<String, Value>,
+    retry_after_seconds: Option<u64>,
+}
+
+impl Problem {
+    /// A problem of `kind`; `detail` is what the client is told.
+    pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
+        let retry_after_seconds = match kind {
+            ProblemKind::Busy => Some(BUSY_RETRY_SECONDS),
+            _ => None,
+        };
+        Self { kind, detail: detail.into(), extensions: Map::new(), retry_after_seconds }
+    }
+
+    /// A failure of the host itself. `cause` goes to the log; the client learns only that it happened.
+    pub fn internal(cause: &(dyn std::error::Error + 'static)) -> Self {
+        let mut text = cause.to_string();
+        let mut source = cause.source();
+        while let Some(error) = source {
+            text = format!("{text}: {error}");
+            source = error.source();
+        }
+        tracing::error!(error = text, "the host failed");
+        Self::new(ProblemKind::Internal, "nothing was charged; the operator's log says why")
+    }
+
+    /// Adds a member for machines.
+    #[must_use]
+    pub fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
+        self.extensions.insert(member.to_owned(), value.into());
+        self
+    }
+
+    /// Says when to try again.
+    #[must_use]
+    fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after_seconds = Some(seconds);
+        self
+    }
+
+    /// The response.
+    pub fn into_response(self) -> Response<Full<Bytes>> {
+        let (code, status, title) = self.kind.parts();
+        let mut members = self.extensions;
+        members.insert("type".into(), json!(format!("urn:hospes:problem:{code}")));
+        members.insert("title".into(), json!(title));
+        members.insert("status".into(), json!(status.as_u16()));
+        members.insert("detail".into(), json!(self.detail));
+        let body = Value::Object(members).to_string();
+        let mut response = Response::new(Full::from(body));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if let Some(seconds) = self.retry_after_seconds {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.kind == ProblemKind::Unauthenticated {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

@@ -1,0 +1,107 @@
+//! Every route on one screen, grouped by who calls it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+use super::problem::{Problem, ProblemKind};
+use super::{Audience, admin, agreements, functions, health, market, publish, receipts};
+use crate::host::Host;
+
+pub(super) type Answer = Response<Full<Bytes>>;
+
+/// Longest path that is looked at, in bytes.
+const PATH_BYTES_MAX: usize = 1024;
+
+/// Answers one request.
+pub(super) async fn route(
+    host: &Arc<Host>,
+    audience: Audience,
+    request: Request<Incoming>,
+) -> Answer {
+    let answered = match audience {
+        Audience::Everybody => everybody(host, request).await,
+        Audience::Operator => operator(host, request).await,
+    };
+    answered.unwrap_or_else(Problem::into_response)
+}
+
+async fn everybody(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer, Problem> {
+    const GET: &Method = &Method::GET;
+    const POST: &Method = &Method::POST;
+    let path = request.uri().path().to_owned();
+    let method = request.method().clone();
+    if path.len() > PATH_BYTES_MAX {
+        let detail = format!("the path is longer than {PATH_BYTES_MAX} bytes");
+        return Err(Problem::new(ProblemKind::InvalidRequest, detail));
+    }
+    let segments: Vec<&str> = path[1..].split('/').collect();
+    match (&method, segments.as_slice()) {
+        // Consumers: calls.
+        (POST, [publisher, model, function]) if *publisher != "api" => {
+            functions::call(host, [publisher, model, function], request).await
+        }
+        (GET, [publisher, model]) if *publisher != "api" => {
+            functions::describe(host, publisher, model, &request)
+        }
+
+        // Everybody: the market.
+        (GET, ["api", "market"]) => market::list(host, &request),
+        (GET, ["api", "offers", id]) => market::show(host, id),
+
+        // Publishers.
+        (POST, ["api", "bundles"]) => publish::publish(host, request).await,
+        (POST, ["api", "offers"]) => market::publish(host, request).await,
+
+        // Parties: agreements and receipts.
+        (POST, ["api", "agreements"]) => agreements::submit(host, request).await,
+        (GET, ["api", "agreements"]) => agreements::list(host, &request),
+        (GET, ["api", "agreements", id]) => agreements::show(host, id, &request),
+        (GET, ["api", "receipts", call]) => receipts::prove(host, call, &request),
+        (GET, ["api", "receipts"]) => receipts::list(host, &request),
+        (GET, ["api", "host"]) => health::identity(host),
+        (GET, ["api", "checkpoint"]) => receipts::checkpoint(host),
+
+        // Load balancers.
+        (GET, ["healthz"]) => Ok(health::live()),
+        (GET, ["readyz"]) => health::ready(host),
+
+        (_, segments) => Err(nothing_here(&method, segments)),
+    }
+}
+
+async fn operator(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer, Problem> {
+    let path = request.uri().path().to_owned();
+    let segments: Vec<&str> = path[1..].split('/').collect();
+    match (request.method(), segments.as_slice()) {
+        (&Method::POST, ["accounts"]) => admin::open_account(host, request).await,
+        (&Method::GET, ["status"]) => admin::status(host, &request),
+        (&Method::GET, ["healthz"]) => Ok(health::live()),
+        (&Method::GET, ["readyz"]) => health::ready(host),
+        (method, segments) => Err(nothing_here(&method.clone(), segments)),
+    }
+}
+
+/// 405 where another method would do, 404 elsewhere.
+fn nothing_here(method: &Method, segments: &[&str]) -> Problem {
+    let allowed = match segments {
+        ["api", "market" | "host" | "checkpoint"] | ["healthz" | "readyz" | "status"] => Some("GET"),
+        ["api", "bundles"] | ["accounts"] => Some("POST"),
+        ["api", "offers" | "agreements"] => Some("GET and POST"),
+        [publisher, _, _] if *publisher != "api" => Some("POST"),
+        _ => None,
+    };
+    match allowed {
+        Some(allowed) => Problem::new(
+            ProblemKind::MethodNotAllowed,
+            format!("{method} does nothing here; use {allowed}"),
+        ),
+        None => Problem::new(
+            ProblemKind::NotFound,
+            "there is nothing here; functions are called with POST /{publisher}/{model}/{function}",
+        ),
+    }
+}

@@ -1,0 +1,347 @@
+//! Where the parts of a bundle stand in its bytes: a walk over the top-level sections of a WebAssembly binary.
+//!
+//! It looks at section headers only, never into code or weights, allocates for at most [`MODELS_MAX`] models, and is the first
+//! thing to see foreign bytes. After the component's own sections come `hospes:manifest`, `hospes:model/<name>` for each model
+//! and at most one `hospes:signature`, in that order, and then nothing. Their headers must be written the shortest way;
+//! the component's own may be padded, as some toolchains do.
+
+use std::io::Write;
+use std::ops::Range;
+
+use super::BundleLimits;
+use super::manifest::{MANIFEST_BYTES_MAX, MODELS_MAX};
+use super::names::{GraphName, NameError};
+
+/// Largest signature section, in bytes of JSON.
+pub const SIGNATURE_BYTES_MAX: usize = 256 << 10;
+
+const HEADER_BYTES: usize = 8;
+const MAGIC: &[u8] = b"\0asm";
+/// Version 13, layer 1: what the component model's binary format has today.
+const COMPONENT_VERSION: [u8; 4] = [0x0d, 0, 1, 0];
+/// Version 1, layer 0.
+const MODULE_VERSION: [u8; 4] = [1, 0, 0, 0];
+const CUSTOM_SECTION: u8 = 0;
+
+/// All our sections start so.
+const PREFIX: &str = "hospes:";
+pub(super) const MANIFEST_SECTION: &str = "hospes:manifest";
+pub(super) const MODEL_SECTION_PREFIX: &str = "hospes:model/";
+pub(super) const SIGNATURE_SECTION: &str = "hospes:signature";
+
+/// Why bytes do not have the structure of a bundle. Offsets count from the first byte.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LayoutError {
+    #[error("the bundle has {bytes} bytes, more than the {bytes_max} of `bundle_bytes_max`")]
+    TooLarge { bytes: u64, bytes_max: u64 },
+    #[error("the file is not WebAssembly: it does not begin with `\\0asm`")]
+    NotWasm,
+    #[error("the file is a core WebAssembly module, not a component: build it with `hospes build`")]
+    CoreModule,
+    #[error("the file is WebAssembly of an unknown version: only components of version 13 are read")]
+    UnknownVersion,
+    #[error("the section at offset {offset} says it has {bytes} bytes, but {left} are left")]
+    Truncated { offset: usize, bytes: u64, left: usize },
+    #[error("the section header at offset {offset} is cut off")]
+    HeaderTruncated { offset: usize },
+    #[error("the length at offset {offset} is not an unsigned LEB128 number of 32 bits")]
+    Length { offset: usize },
+    #[error("the length at offset {offset} is not written the shortest way")]
+    LengthPadded { offset: usize },
+    #[error("the name of the custom section at offset {offset} is not within it, or not UTF-8")]
+    SectionName { offset: usize },
+    #[error("the component has more than the {bytes_max} bytes of `code_bytes_max`")]
+    CodeTooLarge { bytes_max: u64 },
+    #[error("the file has no `hospes:manifest` section: it is a component, not a bundle")]
+    NoManifest,
+    #[error("the section at offset {offset} stands before `hospes:manifest`, which must come first")]
+    BeforeManifest { offset: usize },
+    #[error("the section at offset {offset} is a second `{name}`")]
+    Duplicate { offset: usize, name: String },
+    #[error("the section at offset {offset} is `{name}`, which no bundle has")]
+    Unknown { offset: usize, name: String },
+    #[error("the section at offset {offset} belongs to the component, but stands after the manifest")]
+    CodeAfterManifest { offset: usize },
+    #[error("the section at offset {offset} stands after `hospes:signature`, which must be last")]
+    AfterSignature { offset: usize },
+    #[error("the model section at offset {offset} has a bad name")]
+    ModelName {
+        offset: usize,
+        #[source]
+        source: NameError,
+    },
+    #[error("the bundle has more than the {MODELS_MAX} models allowed")]
+    TooManyModels,
+    #[error("the section `{name}` has {bytes} bytes, more than the {bytes_max} allowed")]
+    SectionTooLarge { name: &'static str, bytes: usize, bytes_max: usize },
+}
+
+/// One of our sections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Section {
+    /// From the section's first byte to its last.
+    pub whole: Range<usize>,
+    /// What it holds, without its name.
+    pub payload: Range<usize>,
+}
+
+/// The parts of a bundle. All ranges lie within the bytes that were read, and together they cover them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Layout {
+    /// The component: from the first byte to the manifest.
+    pub code: Range<usize>,
+    pub manifest: Section,
+    pub models: Vec<(GraphName, Section)>,
+    pub signature: Option<Section>,
+}
+
+impl Layout {
+    /// Finds the parts of `bytes`.
+    pub(super) fn read(bytes: &[u8], limits: &BundleLimits) -> Result<Self, LayoutError> {
+        let length = bytes.len() as u64;
+        if length > limits.bundle_bytes_max {
+            return Err(LayoutError::TooLarge { bytes: length, bytes_max: limits.bundle_bytes_max });
+        }
+        check_header(bytes)?;
+        let (code_end, mut next) = find_code_end(bytes, limits)?;
+        let mut parts = Parts::default();
+        while let Some((section, name)) = next {
+            parts.add(section, name)?;
+            next = read_own_section(bytes, parts.end)?;
+        }
+        let manifest = parts.manifest.ok_or(LayoutError::NoManifest)?;
+        Ok(Self { code: 0..code_end, manifest, models: parts.models, signature: parts.signature })
+    }
+}
+
+/// Appends the header of one of our sections to `out`; its payload of `payload_bytes` must follow.
+///
+/// Returns none, and writes nothing, if a section cannot be so large.
+pub(super) fn write_header(
+    out: &mut impl Write,
+    name: &str,
+    payload_bytes: u64,
+) -> Option<std::io::Result<()>> {
+    let name_bytes = u32::try_from(name.len()).ok()?;
+    let mut named = leb(name_bytes);
+    named.extend_from_slice(name.as_bytes());
+    let section_bytes = u32::try_from((named.len() as u64).checked_add(payload_bytes)?).ok()?;
+    let mut header = vec![CUSTOM_SECTION];
+    header.extend(leb(section_bytes));
+    header.extend(named);
+    Some(out.write_all(&header))
+}
+
+/// Whether a component has sections with names of ours, at its top level.
+pub(super) fn has_own_sections(component: &[u8]) -> Result<bool, LayoutError> {
+    check_header(component)?;
+    let limits = BundleLimits { bundle_bytes_max: u64::MAX, code_bytes_max: u64::MAX };
+    Ok(find_code_end(component, &limits)?.1.is_some())
+}
+
+/// What has been found of our sections so far.
+#[derive(Default)]
+struct Parts {
+    manifest: Option<Section>,
+    models: Vec<(GraphName, Section)>,
+    signature: Option<Section>,
+    /// Where the last section found ends.
+    end: usize,
+}
+
+impl Parts {
+    fn add(&mut self, section: Section, name: &str) -> Result<(), LayoutError> {
+        let offset = section.whole.start;
+        let bytes = section.payload.len();
+        self.end = section.whole.end;
+        if self.signature.is_some() {
+            return Err(LayoutError::AfterSignature { offset });
+        }
+        if name == MANIFEST_SECTION {
+            at_most(MANIFEST_SECTION, bytes, MANIFEST_BYTES_MAX)?;
+            if self.manifest.replace(section).is_some() {
+                return Err(LayoutError::Duplicate { offset, name: name.to_owned() });
+            }
+            return Ok(());
+        }
+        if self.manifest.is_none() {
+            return Err(LayoutError::BeforeManifest { offset });
+        }
+        if name == SIGNATURE_SECTION {
+            at_most(SIGNATURE_SECTION, bytes, SIGNATURE_BYTES_MAX)?;
+            self.signature = Some(section);
+            return Ok(());
+        }
+        let Some(model) = name.strip_prefix(MODEL_SECTION_PREFIX) else {
+            return Err(LayoutError::Unknown { offset, name: shown(name) });
+        };
+        let model: GraphName =
+            model.parse().map_err(|source| LayoutError::ModelName { offset, source })?;
+        if self.models.len() == MODELS_MAX {
+            return Err(LayoutError::TooManyModels);
+        }
+        if self.models.iter().any(|(known, _)| *known == model) {
+            return Err(LayoutError::Duplicate { offset, name: name.to_owned() });
+        }
+        self.models.push((model, section));
+        Ok(())
+    }
+}
+
+fn at_most(name: &'static str, bytes: usize, bytes_max: usize) -> Result<(), LayoutError> {
+    if bytes > bytes_max {
+        return Err(LayoutError::SectionTooLarge { name, bytes, bytes_max });
+    }
+    Ok(())
+}
+
+fn shown(name: &str) -> String {
+    const SHOWN_CHARS_MAX: usize = 80;
+    name.chars().take(SHOWN_CHARS_MAX).flat_map(char::escape_debug).collect()
+}
+
+fn check_header(bytes: &[u8]) -> Result<(), LayoutError> {
+    let version = bytes.strip_prefix(MAGIC).ok_or(LayoutError::NotWasm)?;
+    if version.starts_with(&COMPONENT_VERSION) {
+        Ok(())
+    } else if version.starts_with(&MODULE_VERSION) {
+        Err(LayoutError::CoreModule)
+    } else {
+        Err(LayoutError::UnknownVersion)
+    }
+}
+
+type NamedSection<'a> = (Section, &'a str);
+
+/// Walks over the component's own sections. Returns where they end, and the section of ours that follows.
+fn find_code_end<'a>(
+    bytes: &'a [u8],
+    limits: &BundleLimits,
+) -> Result<(usize, Option<NamedSection<'a>>), LayoutError> {
+    let mut offset = HEADER_BYTES;
+    while offset < bytes.len() {
+        let raw = RawSection::read(bytes, offset)?;
+        if let Some(own) = raw.own(bytes)? {
+            return Ok((offset, Some(own)));
+        }
+        offset = raw.body.end;
+        if offset as u64 > limits.code_bytes_max {
+            return Err(LayoutError::CodeTooLarge { bytes_max: limits.code_bytes_max });
+        }
+    }
+    Ok((offset, None))
+}
+
+/// The section of ours at `offset`; none at the end of the bytes.
+fn read_own_section(
+    bytes: &[u8],
+    offset: usize,
+) -> Result<Option<NamedSection<'_>>, LayoutError> {
+    if offset == bytes.len() {
+        return Ok(None);
+    }
+    let own = RawSection::read(bytes, offset)?.own(bytes)?;
+    own.map(Some).ok_or(LayoutError::CodeAfterManifest { offset })
+}
+
+/// A section of which only the header has been read.
+struct RawSection {
+    offset: usize,
+    id: u8,
+    body: Range<usize>,
+    padded: bool,
+}
+
+impl RawSection {
+    fn read(bytes: &[u8], offset: usize) -> Result<Self, LayoutError> {
+        let id = *bytes.get(offset).ok_or(LayoutError::HeaderTruncated { offset })?;
+        let length = Leb::read(bytes, offset + 1)?;
+        let left = bytes.len() - length.end;
+        match usize::try_from(length.value).ok().filter(|length| *length <= left) {
+            Some(size) => {
+                let body = length.end..length.end + size;
+                Ok(Self { offset, id, body, padded: length.padded })
+            }
+            None => Err(LayoutError::Truncated { offset, bytes: length.value.into(), left }),
+        }
+    }
+
+    /// The section with its name, if it is one of ours.
+    fn own<'a>(&self, bytes: &'a [u8]) -> Result<Option<NamedSection<'a>>, LayoutError> {
+        let offset = self.offset;
+        if self.id != CUSTOM_SECTION {
+            return Ok(None);
+        }
+        let refused = || LayoutError::SectionName { offset };
+        let within = bytes.get(..self.body.end).ok_or_else(refused)?;
+        let length = Leb::read(within, self.body.start).map_err(|_| refused())?;
+        let end = usize::try_from(length.value).ok().and_then(|size| length.end.checked_add(size));
+        let end = end.ok_or_else(refused)?;
+        let name = within.get(length.end..end).and_then(|name| str::from_utf8(name).ok());
+        let name = name.ok_or_else(refused)?;
+        if !name.starts_with(PREFIX) {
+            return Ok(None);
+        }
+        if self.padded {
+            return Err(LayoutError::LengthPadded { offset: offset + 1 });
+        }
+        if length.padded {
+            return Err(LayoutError::LengthPadded { offset: self.body.start });
+        }
+        Ok(Some((Section { whole: offset..self.body.end, payload: end..self.body.end }, name)))
+    }
+}
+
+/// An unsigned LEB128 number of at most 32 bits (WebAssembly specification, section 5.2.2).
+struct Leb {
+    value: u32,
+    end: usize,
+    /// Whether fewer bytes would have done.
+    padded: bool,
+}
+
+impl Leb {
+    const BYTES_MAX: usize = 5;
+
+    fn read(bytes: &[u8], offset: usize) -> Result<Self, LayoutError> {
+        let mut value = 0_u64;
+        for index in 0..Self::BYTES_MAX {
+            let at = offset + index;
+            let byte = *bytes.get(at).ok_or(LayoutError::HeaderTruncated { offset })?;
+            value |= u64::from(byte & 0x7f) << (7 * index);
+            if byte & 0x80 == 0 {
+                let value = u32::try_from(value).map_err(|_| LayoutError::Length { offset })?;
+                return Ok(Self { value, end: at + 1, padded: index > 0 && byte == 0 });
+            }
+        }
+        Err(LayoutError::Length { offset })
+    }
+}
+
+fn leb(mut value: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leb_round_trips_and_notices_padding() {
+        for value in [0, 1, 127, 128, 16_383, 16_384, u32::MAX] {
+            let bytes = leb(value);
+            let read = Leb::read(&bytes, 0).expect("just written");
+            assert_eq!((read.value, read.end, read.padded), (value, bytes.len(), false));
+        }
+        assert!(Leb::read(&[0x81, 0x00], 0).expect("padded").padded);
+        assert!(matches!(Leb::read(&[0xff, 0xff, 0xff, 0xff, 0x1f], 0), Err(LayoutError::Length { .. })));
+        assert!(matches!(Leb::read(&[0x80; 6], 0), Err(LayoutError::Length { .. })));
+        assert!(matches!(Leb::read(&[0x80], 0), Err(LayoutError::HeaderTruncated { .. })));
+    }
+}

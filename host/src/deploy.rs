@@ -1,0 +1,160 @@
+//! THE DEPLOY PATH: the life of a bundle, from bytes to a live version.
+//!
+//! [`deploy`] tells it in order. Each line's output is the next line's required input: nothing is compiled that is not
+//! verified, nothing is live that has not run once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use semver::Version;
+use serde::{Deserialize, Serialize};
+
+use crate::auth::Caller;
+use crate::bundle::{self, BundleError, RegistryError, VerifiedBundle};
+use crate::deployments::{Deployment, ResolveError};
+use crate::host::Host;
+use crate::id::{AccountName, Digest, ModelName, Party};
+use crate::inference::{LoadError, ModelSource};
+use crate::sandbox::{Declared, Graphs, Guest, SandboxError};
+use crate::store::{StoreError, Table};
+
+/// Why a bundle did not go live. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    #[error("the bundle is signed by `{signer}`, but account `{account}` belongs to `{owner}`: sign it with the account's key")]
+    NotYours { signer: Party, account: AccountName, owner: Party },
+    #[error("model `{model}`: {source}")]
+    Model {
+        model: String,
+        #[source]
+        source: LoadError,
+    },
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    #[error(transparent)]
+    Version(#[from] ResolveError),
+    #[error("the bundle could not be kept")]
+    Registry(#[from] RegistryError),
+    #[error("the publication could not be kept")]
+    Store(#[from] StoreError),
+}
+
+/// Takes a signed bundle from its bytes to a live version of one of `publisher`'s models.
+///
+/// Publishing the same bytes again changes nothing and succeeds.
+///
+/// # Errors
+/// [`DeployError`] names the stage that refused; nothing was changed then.
+pub async fn deploy(
+    host: &Host,
+    publisher: &Caller,
+    bytes: Bytes,
+) -> Result<Arc<Deployment>, DeployError> {
+    let bundle = bundle::verify(bytes, &host.bundle_limits())?;
+    let publication = authorise(host, publisher, &bundle)?;
+    let guest = compile(host, &bundle).await?;
+    let graphs = load(host, &bundle).await?;
+    let deployment = stage(&publication, &bundle, guest, graphs);
+    host.warm(&deployment).await?;
+    host.registry.store(&bundle)?;
+    host.deployments.publish(Arc::clone(&deployment), || keep(host, &publication))?;
+    tracing::info!(model = %deployment.model, version = %deployment.version, "published");
+    Ok(deployment)
+}
+
+/// Puts every version that was live before back, from the bundles on disk. Each is verified again.
+///
+/// # Errors
+/// [`DeployError`] of the first that fails: a host does not start with less than it promised.
+pub async fn restore(host: &Host) -> Result<(), DeployError> {
+    for (_, record) in host.store.all(Table::Publications)? {
+        let publication: Publication = serde_json::from_slice(&record)
+            .map_err(|error| BundleError::damaged_record(error.to_string()))?;
+        let bytes = host.registry.load(&publication.bundle)?;
+        let bundle = bundle::verify(bytes, &host.bundle_limits())?;
+        let guest = compile(host, &bundle).await?;
+        let graphs = load(host, &bundle).await?;
+        let deployment = stage(&publication, &bundle, guest, graphs);
+        host.deployments.publish(deployment, || Ok::<_, DeployError>(()))?;
+    }
+    Ok(())
+}
+
+/// A version that its publisher may publish here. Only [`authorise`] makes one, or the store that kept it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Publication {
+    model: ModelName,
+    version: Version,
+    bundle: Digest,
+}
+
+/// The signer must be the account's own party, and the version's number must be free.
+fn authorise(
+    host: &Host,
+    publisher: &Caller,
+    bundle: &VerifiedBundle,
+) -> Result<Publication, DeployError> {
+    let account = publisher.account();
+    if bundle.publisher() != &account.party {
+        return Err(DeployError::NotYours {
+            signer: *bundle.publisher(),
+            account: account.name.clone(),
+            owner: account.party,
+        });
+    }
+    let manifest = bundle.manifest();
+    let model =
+        ModelName { publisher: account.name.clone(), label: manifest.name().clone() };
+    let publication = Publication { model, version: manifest.version().clone(), bundle: *bundle.digest() };
+    host.deployments.check_free(&publication.model, &publication.version, &publication.bundle)?;
+    Ok(publication)
+}
+
+async fn compile(host: &Host, bundle: &VerifiedBundle) -> Result<Guest, SandboxError> {
+    let functions = bundle.manifest().functions().iter();
+    let declared = functions
+        .map(|function| Declared { name: function.name.clone(), export: function.export.clone() })
+        .collect();
+    host.sandbox.compile(*bundle.component_digest(), bundle.component(), declared).await
+}
+
+/// Loads the bundle's models into their backends, once for every digest on this host.
+async fn load(host: &Host, bundle: &VerifiedBundle) -> Result<Graphs, DeployError> {
+    let mut graphs = HashMap::new();
+    for model in bundle.manifest().models() {
+        let source = ModelSource { digest: model.sha256, bytes: bundle.model(model) };
+        let graph = host.inference.load(source, model.into()).await;
+        let graph =
+            graph.map_err(|source| DeployError::Model { model: model.name.to_string(), source })?;
+        graphs.insert(model.name.as_str().into(), graph);
+    }
+    Ok(Arc::new(graphs))
+}
+
+fn stage(
+    publication: &Publication,
+    bundle: &VerifiedBundle,
+    guest: Guest,
+    graphs: Graphs,
+) -> Arc<Deployment> {
+    Arc::new(Deployment {
+        model: publication.model.clone(),
+        version: publication.version.clone(),
+        digest: publication.bundle,
+        component: *bundle.component_digest(),
+        manifest: bundle.manifest().clone(),
+        guest,
+        graphs,
+    })
+}
+
+fn keep(host: &Host, publication: &Publication) -> Result<(), DeployError> {
+    let key = format!("{}@{}", publication.model, publication.version);
+    let record = serde_json::to_vec(publication)
+        .expect("invariant: a publication has string keys only");
+    Ok(host.store.put(Table::Publications, &key, &record)?)
+}

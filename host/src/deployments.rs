@@ -1,0 +1,275 @@
+//! What is live on this host: model versions and their functions, by name.
+//!
+//! Versions are immutable and appear all at once: a reader sees the old set or the new one. Nothing here is decided by
+//! agreements; whether a caller may know of a model is asked elsewhere.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use semver::Version;
+
+use crate::bundle::Manifest;
+use crate::id::{Digest, FunctionName, ModelName};
+use crate::sandbox::{CallLimits, Graphs, Guest, GuestFunction};
+
+/// A version of a model, live on this host.
+pub struct Deployment {
+    pub(crate) model: ModelName,
+    pub(crate) version: Version,
+    pub(crate) digest: Digest,
+    pub(crate) component: Digest,
+    pub(crate) manifest: Manifest,
+    pub(crate) guest: Guest,
+    pub(crate) graphs: Graphs,
+}
+
+impl Deployment {
+    /// `publisher/model`.
+    pub fn model(&self) -> &ModelName {
+        &self.model
+    }
+
+    /// The version that this is.
+    pub fn version(&self) -> &Version {
+        &self.version
+    }
+
+    /// The digest of the bundle: what agreements name.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// What the publisher says about it.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The functions that can be called, with their types.
+    pub fn functions(&self) -> &[GuestFunction] {
+        self.guest.functions()
+    }
+}
+
+/// One function of one live version. Only [`Deployments::resolve`] makes one.
+#[derive(Clone)]
+pub struct Function {
+    deployment: Arc<Deployment>,
+    index: usize,
+}
+
+impl Function {
+    /// The version that the function belongs to.
+    pub fn deployment(&self) -> &Deployment {
+        &self.deployment
+    }
+
+    /// The function's compiled code.
+    pub fn guest(&self) -> &Guest {
+        &self.deployment.guest
+    }
+
+    /// The function's name and types.
+    pub fn signature(&self) -> &GuestFunction {
+        &self.deployment.guest.functions()[self.index]
+    }
+
+    /// The function's name.
+    pub fn name(&self) -> &FunctionName {
+        self.signature().name()
+    }
+
+    /// The models that the function's code may load.
+    pub fn graphs(&self) -> &Graphs {
+        &self.deployment.graphs
+    }
+
+    /// `limits` of the host, narrowed to those that the bundle asks for.
+    pub fn narrow(&self, limits: CallLimits) -> CallLimits {
+        let wanted = self.deployment.manifest.limits();
+        CallLimits {
+            memory_bytes_max: wanted
+                .memory_bytes
+                .and_then(|bytes| usize::try_from(bytes).ok())
+                .map_or(limits.memory_bytes_max, |bytes| bytes.min(limits.memory_bytes_max)),
+            ..limits
+        }
+    }
+}
+
+/// Which version of a model a call wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reference {
+    /// The highest version that is not a pre-release, or the highest of all if there are only those.
+    Latest,
+    /// Exactly this version.
+    Version(Version),
+    /// Exactly this bundle.
+    Digest(Digest),
+}
+
+impl FromStr for Reference {
+    type Err = ResolveError;
+
+    /// Reads what stands behind the `@` of a model's name.
+    fn from_str(text: &str) -> Result<Self, ResolveError> {
+        if let Ok(digest) = text.parse() {
+            return Ok(Reference::Digest(digest));
+        }
+        let version = text.strip_prefix('v').unwrap_or(text);
+        version
+            .parse()
+            .map(Reference::Version)
+            .map_err(|_| ResolveError::Reference(text.chars().take(80).collect()))
+    }
+}
+
+/// What a call is addressed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    pub model: ModelName,
+    pub reference: Reference,
+    pub function: FunctionName,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.reference {
+            Reference::Latest => write!(f, "{}/{}", self.model, self.function),
+            Reference::Version(version) => write!(f, "{}@{version}/{}", self.model, self.function),
+            Reference::Digest(digest) => write!(f, "{}@{digest}/{}", self.model, self.function),
+        }
+    }
+}
+
+/// Why a call's target was not found, or a version not put live.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    #[error("`{0}` is neither a version nor a digest: write `@1.2.0` or `@sha256:…`")]
+    Reference(String),
+    #[error("there is no model `{0}` here")]
+    NoModel(ModelName),
+    #[error("`{model}` has no version {wanted} here; it has {}", list(.versions))]
+    NoVersion { model: ModelName, wanted: String, versions: Vec<String> },
+    #[error("`{model}` has no function `{function}`; it has {}", list(.functions))]
+    NoFunction { model: ModelName, function: FunctionName, functions: Vec<String> },
+    #[error("`{model}` {version} is published already, with other bytes; versions never change: publish a new one")]
+    VersionTaken { model: ModelName, version: Version },
+}
+
+fn list(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+type Models = HashMap<ModelName, BTreeMap<Version, Arc<Deployment>>>;
+
+/// The live versions of this host.
+#[derive(Default)]
+pub struct Deployments {
+    live: ArcSwap<Models>,
+    changing: Mutex<()>,
+}
+
+impl Deployments {
+    /// The function that a call is addressed to. Neither waits nor does any I/O.
+    ///
+    /// # Errors
+    /// Says what there is instead.
+    pub fn resolve(&self, target: &Target) -> Result<Function, ResolveError> {
+        let live = self.live.load();
+        let versions = live
+            .get(&target.model)
+            .ok_or_else(|| ResolveError::NoModel(target.model.clone()))?;
+        let deployment = pick(versions, &target.reference).ok_or_else(|| ResolveError::NoVersion {
+            model: target.model.clone(),
+            wanted: wanted(&target.reference),
+            versions: versions.keys().map(Version::to_string).collect(),
+        })?;
+        let functions = deployment.guest.functions();
+        let index = functions.iter().position(|function| *function.name() == target.function);
+        let index = index.ok_or_else(|| ResolveError::NoFunction {
+            model: target.model.clone(),
+            function: target.function.clone(),
+            functions: functions.iter().map(|function| function.name().to_string()).collect(),
+        })?;
+        Ok(Function { deployment: Arc::clone(deployment), index })
+    }
+
+    /// Refuses a version whose number belongs to other bytes already.
+    ///
+    /// # Errors
+    /// [`ResolveError::VersionTaken`].
+    pub fn check_free(
+        &self,
+        model: &ModelName,
+        version: &Version,
+        digest: &Digest,
+    ) -> Result<(), ResolveError> {
+        match self.live.load().get(model).and_then(|versions| versions.get(version)) {
+            Some(deployment) if deployment.digest != *digest => {
+                Err(ResolveError::VersionTaken { model: model.clone(), version: version.clone() })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Puts a version live, all at once, after `keep` has made it durable. The same bytes twice are one version.
+    ///
+    /// # Errors
+    /// [`ResolveError::VersionTaken`], and those of `keep`; nothing was changed then.
+    pub fn publish<E: From<ResolveError>>(
+        &self,
+        deployment: Arc<Deployment>,
+        keep: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
+        let _changing = self.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        self.check_free(&deployment.model, &deployment.version, &deployment.digest)?;
+        keep()?;
+        let mut live = Models::clone(&self.live.load());
+        let versions = live.entry(deployment.model.clone()).or_default();
+        versions.insert(deployment.version.clone(), deployment);
+        self.live.store(Arc::new(live));
+        Ok(())
+    }
+
+    /// The version with this digest, if it is live.
+    pub fn by_digest(&self, model: &ModelName, digest: &Digest) -> Option<Arc<Deployment>> {
+        let live = self.live.load();
+        live.get(model)?.values().find(|deployment| deployment.digest == *digest).cloned()
+    }
+
+    /// Every live version, in the order of names and versions.
+    pub fn all(&self) -> Vec<Arc<Deployment>> {
+        let live = self.live.load();
+        let mut all: Vec<_> = live.values().flat_map(|versions| versions.values().cloned()).collect();
+        all.sort_by(|a, b| (&a.model, &a.version).cmp(&(&b.model, &b.version)));
+        all
+    }
+}
+
+fn pick<'live>(
+    versions: &'live BTreeMap<Version, Arc<Deployment>>,
+    reference: &Reference,
+) -> Option<&'live Arc<Deployment>> {
+    match reference {
+        Reference::Latest => versions
+            .iter()
+            .rfind(|(version, _)| version.pre.is_empty())
+            .or_else(|| versions.iter().next_back())
+            .map(|(_, deployment)| deployment),
+        Reference::Version(version) => versions.get(version),
+        Reference::Digest(digest) => {
+            versions.values().find(|deployment| deployment.digest == *digest)
+        }
+    }
+}
+
+fn wanted(reference: &Reference) -> String {
+    match reference {
+        Reference::Latest => "at all".into(),
+        Reference::Version(version) => format!("`{version}`"),
+        Reference::Digest(digest) => format!("with digest `{digest}`"),
+    }
+}

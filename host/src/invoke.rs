@@ -1,0 +1,124 @@
+//! THE REQUEST PATH: the life of one call, from a credential and some bytes to an answer and a receipt.
+//!
+//! [`invoke`] tells it in order. Each line's output is the next line's required input.
+//!
+//! **An [`InvokeError`] charges nothing. An [`Invocation`] has exactly one receipt, whether the guest succeeded or not. If
+//! the receipt cannot be written the caller gets an error and pays nothing.**
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::admission::AdmissionError;
+use crate::agreements::PermitError;
+use crate::auth::AuthError;
+use crate::deployments::{ResolveError, Target};
+use crate::host::Host;
+use crate::id::{CallId, Digest};
+use crate::outcome::{Outcome, Reply};
+use crate::outputs::{self, Form};
+use crate::receipt::{Issued, ReceiptError};
+use crate::receipts::{Denied, Salt};
+use crate::sandbox::SandboxError;
+
+/// One request to call a function, as every front hands it over.
+#[derive(Debug)]
+pub struct Call {
+    /// Identifies the call in its receipt and in the log.
+    pub id: CallId,
+    /// The API key, as it came.
+    pub credential: Option<Box<str>>,
+    pub target: Target,
+    /// Which of the caller's own agreements to use, if the caller chose one.
+    pub agreement: Option<Digest>,
+    /// The purpose that the caller declares, as an IRI.
+    pub purpose: Option<Arc<str>>,
+    pub payload: Payload,
+    /// How the caller wants the answer.
+    pub form: Form,
+}
+
+/// The arguments of a call, as they came.
+#[derive(Debug, Clone)]
+pub enum Payload {
+    Json(Bytes),
+    Octets(Bytes),
+}
+
+impl Payload {
+    /// The bytes that the receipt commits to and that agreements limit.
+    pub fn bytes(&self) -> &Bytes {
+        match self {
+            Payload::Json(bytes) | Payload::Octets(bytes) => bytes,
+        }
+    }
+}
+
+/// A call that took place.
+#[derive(Debug)]
+pub struct Invocation {
+    pub outcome: Outcome<Reply>,
+    /// The receipt, written already.
+    pub receipt: Issued,
+    /// Opens the receipt's commitments to the input and the output. Only the caller gets it.
+    pub salt: Salt,
+    pub timings: Timings,
+}
+
+/// How long the stages of a call took.
+#[derive(Debug, Clone, Copy)]
+pub struct Timings {
+    pub began: Instant,
+    pub admitted: Instant,
+    pub instantiated: Instant,
+    pub ran: Instant,
+    pub ended: Instant,
+}
+
+/// Why a call did not take place. Nothing was charged.
+#[derive(Debug, thiserror::Error)]
+pub enum InvokeError {
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    #[error(transparent)]
+    Permit(PermitError),
+    #[error(transparent)]
+    Arguments(#[from] crate::arguments::ArgumentsError),
+    #[error(transparent)]
+    Admission(AdmissionError),
+    #[error(transparent)]
+    Instantiate(#[from] SandboxError),
+    #[error("the receipt could not be written, so nothing was released or charged")]
+    Receipt(#[from] ReceiptError),
+}
+
+/// Calls a function.
+///
+/// Waits for a sandbox, the guest and its inference; the caller should run it in a task of its own, so that a client that
+/// hangs up is still metered.
+///
+/// # Errors
+/// [`InvokeError`] names the stage that refused; nothing was charged. Refusals of a known party have a receipt of their own.
+pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> {
+    let began = Instant::now();
+    let caller = host.auth.authenticate(call.credential.as_deref())?;
+    let function = host.deployments.resolve(&call.target)?;
+    let grant = host.agreements.permit(&caller, &function, &call);
+    let grant = grant.map_err(|error| host.deny(Denied::permit(&caller, &function, &call, error)))?;
+    let input = function.read(&call.payload)?;
+    let admission = host.admit(&grant).await;
+    let admission =
+        admission.map_err(|error| host.deny(Denied::admission(&grant, &function, &call, error)))?;
+    let admitted = Instant::now();
+    let instance = host.instantiate(&function, &grant, &call).await?;
+    let instantiated = Instant::now();
+    let outcome = instance.run(function.signature(), input).await; // no `?`: a guest failure is usage too
+    let ran = Instant::now();
+    let outcome = outputs::check(&grant, &function, call.form, outcome);
+    let (receipt, salt) = host.receipts.issue(&grant, &function, &call, admission, &outcome)?;
+    let timings = Timings { began, admitted, instantiated, ran, ended: Instant::now() };
+    Ok(Invocation { outcome, receipt, salt, timings })
+}

@@ -1,0 +1,95 @@
+//! What a call came to: the one word that the sandbox, the output controls, the meter and the fronts share.
+
+use std::time::Duration;
+
+use crate::tensor::Tensor;
+use crate::value::Value;
+
+/// What a guest produced, or how it failed, and what it used either way.
+#[derive(Debug)]
+pub struct Outcome<T> {
+    pub result: Result<T, GuestFailure>,
+    pub used: Used,
+}
+
+/// A guest's answer, as it gave it.
+#[derive(Debug)]
+pub enum Answer {
+    /// The function's result. For a `result`, the payload of `ok`.
+    Value(Option<Value>),
+    /// The payload of `err`, of a function whose result is a `result`: the plugin's own, typed refusal.
+    Refusal(Option<Value>),
+    /// Named output tensors of `hospes:plugin/inference`.
+    Tensors(Vec<(String, Tensor)>),
+}
+
+/// A guest's answer, encoded and fit to be released.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    Json(Vec<u8>),
+    /// The payload of `err`, in JSON.
+    RefusalJson(Vec<u8>),
+    Octets(bytes::Bytes),
+}
+
+impl Reply {
+    /// The bytes that the caller gets, as the receipt commits to them.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Reply::Json(bytes) | Reply::RefusalJson(bytes) => bytes,
+            Reply::Octets(bytes) => bytes,
+        }
+    }
+}
+
+/// What a call used, measured by the host. Guests are not asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Time from the start of the guest's code to its end.
+    pub wall: Duration,
+    /// Most bytes of memory that the guest had.
+    pub memory_bytes: u64,
+}
+
+/// How a guest failed. It is data, not an error of the host: the call took place and is metered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GuestFailure {
+    #[error("the plugin trapped: {reason}")]
+    Trap { reason: String },
+    #[error("the plugin did not end within {} ms", allowed.as_millis())]
+    Deadline { allowed: Duration },
+    #[error("the plugin wanted more than the {max} bytes of memory that it may have")]
+    MemoryLimit { max: usize },
+    #[error("the plugin wanted a table of more than {max} elements")]
+    TableLimit { max: usize },
+    #[error("the plugin used up its stack: it recurses too deeply")]
+    StackOverflow,
+    #[error("the plugin held more than {max} handles to host resources at once")]
+    HandleLimit { max: usize },
+    #[error("{reason}")]
+    TensorLimit { reason: String },
+    #[error("the plugin passed more than {max} bytes to the host in one call")]
+    HostcallLimit { max: usize },
+    #[error("the answer is {bytes} bytes, more than the {max} that {limit} allows")]
+    OutputTooLarge { bytes: u64, max: u64, limit: OutputLimit },
+    #[error("the answer cannot be sent as asked: {reason}")]
+    OutputUnsendable { reason: String },
+}
+
+/// Who bounds the size of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputLimit {
+    /// The agreement's `hospes:outputBytes`.
+    Agreement,
+    /// The host's `api.response_bytes_max`.
+    Host,
+}
+
+impl std::fmt::Display for OutputLimit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            OutputLimit::Agreement => "the agreement",
+            OutputLimit::Host => "`api.response_bytes_max`",
+        })
+    }
+}

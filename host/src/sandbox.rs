@@ -1,0 +1,196 @@
+//! Runs guests: compiled once, instantiated afresh for each call, limited in everything, able to reach nothing that is not
+//! linked.
+//!
+//! Knows no tenants, prices or protocols. It gets limits and a context, and gives back an [`Outcome`](crate::outcome).
+
+mod bindings;
+mod cache;
+mod canonical;
+mod compile;
+mod context;
+mod engine;
+mod instance;
+mod interface;
+mod limits;
+mod linker;
+mod plugin;
+mod wasi_nn;
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wasmtime::component::{Component, InstancePre, Linker};
+use wasmtime::{Engine, Store, UpdateDeadline};
+
+use cache::Cache;
+use compile::Compiler;
+use context::CallState;
+use engine::Ticker;
+
+pub use context::{CallContext, Graphs};
+pub use instance::{Input, Instance};
+pub use interface::{Declared, GuestFunction, Signature};
+pub use limits::CallLimits;
+
+use crate::config;
+use crate::id::{Digest, FunctionName};
+
+/// Why a guest could not be compiled or instantiated.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    #[error("the sandbox engine could not be set up: {0:#}")]
+    Engine(#[source] wasmtime::Error),
+    #[error("the compiled-code cache `{}` cannot be used", path.display())]
+    Cache {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the epoch thread could not be started")]
+    Thread(#[source] std::io::Error),
+    #[error("the component does not compile: {0:#}")]
+    Compile(#[source] wasmtime::Error),
+    #[error("the component did not compile within {} s (`sandbox.compile_timeout`)", waited.as_secs())]
+    CompileTimeout { waited: Duration },
+    #[error("the compiler failed: {0}")]
+    CompilerPanicked(String),
+    #[error("the component needs something that no plugin may have: {0:#}")]
+    Capability(#[source] wasmtime::Error),
+    #[error("the component does not export `{export}` as a function, though the manifest declares it")]
+    NoExport { export: String },
+    #[error("function `{function}` uses {what}, which cannot be called from outside")]
+    UnsupportedType { function: FunctionName, what: &'static str },
+    #[error("the component does not start within the limits of a call: {0:#}")]
+    Instantiate(#[source] wasmtime::Error),
+    #[error("all sandboxes are taken")]
+    PoolExhausted,
+}
+
+/// Compiles and instantiates guests.
+pub struct Sandbox {
+    engine: Engine,
+    compiler: Compiler,
+    plugin: Linker<CallState>,
+    plugin_with_wasi: Linker<CallState>,
+    limits: config::Sandbox,
+    _ticker: Ticker,
+}
+
+/// A compiled component whose imports are all linked. Cheap to instantiate.
+#[derive(Clone)]
+pub struct Guest {
+    pre: InstancePre<CallState>,
+    functions: Arc<[GuestFunction]>,
+    uses_wasi: bool,
+}
+
+impl Guest {
+    /// The functions that can be called.
+    pub fn functions(&self) -> &[GuestFunction] {
+        &self.functions
+    }
+}
+
+impl Sandbox {
+    /// A sandbox for `slots` concurrent calls. `host_secret` authenticates compiled code in `cache_folder`.
+    ///
+    /// # Errors
+    /// [`SandboxError::Engine`], [`SandboxError::Cache`], [`SandboxError::Thread`].
+    pub fn new(
+        limits: config::Sandbox,
+        slots: NonZeroUsize,
+        cache_folder: PathBuf,
+        host_secret: &[u8],
+    ) -> Result<Self, SandboxError> {
+        let engine = engine::build(&limits, slots)?;
+        let cache = Cache::open(cache_folder, host_secret, &engine)?;
+        Ok(Self {
+            compiler: Compiler::new(engine.clone(), cache, &limits),
+            plugin: linker::plugin(&engine).map_err(SandboxError::Engine)?,
+            plugin_with_wasi: linker::plugin_with_wasi(&engine).map_err(SandboxError::Engine)?,
+            _ticker: Ticker::start(&engine, limits.epoch_tick)?,
+            limits,
+            engine,
+        })
+    }
+
+    /// Compiles a component, or loads it from the cache, links it and finds the declared functions.
+    ///
+    /// # Errors
+    /// [`SandboxError`] says what about the component cannot be run here.
+    pub async fn compile(
+        &self,
+        digest: Digest,
+        code: bytes::Bytes,
+        declared: Vec<Declared>,
+    ) -> Result<Guest, SandboxError> {
+        let component = self.compiler.compile(digest, code).await?;
+        let uses_wasi = uses_wasi(&self.engine, &component);
+        let linker = if uses_wasi { &self.plugin_with_wasi } else { &self.plugin };
+        let pre = linker.instantiate_pre(&component).map_err(SandboxError::Capability)?;
+        let functions = declared
+            .into_iter()
+            .map(|declared| interface::function(&self.engine, &component, declared))
+            .collect::<Result<_, _>>()?;
+        Ok(Guest { pre, functions, uses_wasi })
+    }
+
+    /// The limits of a call that begins now and that neither bundle nor agreement narrows.
+    pub fn call_limits(&self, tensor_bytes_max: usize) -> CallLimits {
+        let limits = &self.limits;
+        CallLimits {
+            deadline: Instant::now() + limits.deadline,
+            memory_bytes_max: limits.memory_bytes_max.get(),
+            table_elements_max: limits.table_elements_max.get(),
+            resources_max: limits.resources_max.get(),
+            tensor_bytes_max,
+            hostcall_bytes_max: limits.hostcall_bytes_max.get(),
+            log_bytes_max: limits.log_bytes_max,
+        }
+    }
+
+    /// Makes a fresh instance for one call.
+    ///
+    /// # Errors
+    /// [`SandboxError::Instantiate`] if the guest's own start fails or wants more than `limits`;
+    /// [`SandboxError::PoolExhausted`] if more instances are alive than admission allows.
+    pub async fn instantiate(
+        &self,
+        guest: &Guest,
+        graphs: &Graphs,
+        limits: CallLimits,
+        context: CallContext,
+    ) -> Result<Instance, SandboxError> {
+        let began = Instant::now();
+        let state = CallState::new(limits, Arc::clone(graphs), context);
+        let mut wasm_store = Store::new(&self.engine, state);
+        wasm_store.limiter(|state| &mut state.growth);
+        wasm_store.set_hostcall_fuel(limits.hostcall_bytes_max);
+        wasm_store.set_max_component_handles(limits.resources_max);
+        wasm_store.set_epoch_deadline(1);
+        wasm_store.epoch_deadline_callback(|store| {
+            if Instant::now() >= store.data().limits.deadline {
+                return Err(limits::LimitReached::Deadline.into());
+            }
+            Ok(UpdateDeadline::Yield(1))
+        });
+        let instance = guest.pre.instantiate_async(&mut wasm_store).await.map_err(|error| {
+            if error.is::<wasmtime::PoolConcurrencyLimitError>() {
+                SandboxError::PoolExhausted
+            } else {
+                SandboxError::Instantiate(error)
+            }
+        })?;
+        Ok(Instance { wasm_store, instance, began, may_wait: guest.uses_wasi })
+    }
+}
+
+/// Whether the component imports anything of WASI besides `wasi:nn`.
+fn uses_wasi(engine: &Engine, component: &Component) -> bool {
+    component
+        .component_type()
+        .imports(engine)
+        .any(|(name, _)| name.starts_with("wasi:") && !name.starts_with("wasi:nn/"))
+}

@@ -1,0 +1,17 @@
+//! The host's side of `wit/`, generated.
+
+wasmtime::component::bindgen!({
+    path: "../wit",
+    world: "hospes:plugin/plugin",
+    imports: {
+        // The one host function that waits: it hands the tensors to the inference threads.
+        "wasi:nn/inference.[method]graph-execution-context.compute": async | trappable,
+        default: trappable,
+    },
+    with: {
+        "wasi:nn/tensor.tensor": super::wasi_nn::GuestTensor,
+        "wasi:nn/graph.graph": super::wasi_nn::GuestGraph,
+        "wasi:nn/inference.graph-execution-context": super::wasi_nn::GuestContext,
+        "wasi:nn/errors.error": super::wasi_nn::GuestError,
+    },
+});

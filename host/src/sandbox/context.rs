@@ -1,0 +1,119 @@
+//! What a guest's host functions see during one call: its own graphs, its terms, its budget. Nothing of other calls.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use super::limits::{CallLimits, Growth, LimitReached};
+use crate::id::{CallId, Digest};
+use crate::inference::Graph;
+
+/// The models of one bundle, by the names its code may load.
+pub type Graphs = Arc<HashMap<Box<str>, Arc<Graph>>>;
+
+/// What a guest may know about the call it serves.
+#[derive(Debug, Clone)]
+pub struct CallContext {
+    /// The call, for the operator's log. Guests cannot ask for it.
+    pub call: CallId,
+    /// The agreement that permits the call.
+    pub agreement: Digest,
+    /// The purpose that the caller declared, as an IRI.
+    pub purpose: Option<Arc<str>>,
+    /// Most bytes that the encoded answer may have.
+    pub output_bytes_max: u64,
+}
+
+/// The data of one instance's `wasm_store`.
+pub(super) struct CallState {
+    pub(super) table: ResourceTable,
+    pub(super) growth: Growth,
+    pub(super) limits: CallLimits,
+    pub(super) graphs: Graphs,
+    pub(super) context: CallContext,
+    /// Bytes of tensors held for the guest now.
+    tensor_bytes: usize,
+    /// Bytes of log lines still kept for this call.
+    log_bytes_left: usize,
+    wasi: Option<Wasi>,
+}
+
+/// WASI for components that import it: no files, no arguments, no network; output is captured.
+struct Wasi {
+    ctx: WasiCtx,
+    output: MemoryOutputPipe,
+}
+
+impl CallState {
+    pub(super) fn new(limits: CallLimits, graphs: Graphs, context: CallContext) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(limits.resources_max);
+        Self {
+            table,
+            growth: Growth::new(&limits),
+            graphs,
+            context,
+            tensor_bytes: 0,
+            log_bytes_left: limits.log_bytes_max,
+            limits,
+            wasi: None,
+        }
+    }
+
+    /// Counts `bytes` of a tensor that the host begins to hold for the guest.
+    pub(super) fn hold_tensor(&mut self, bytes: usize) -> Result<(), LimitReached> {
+        let wanted = self.tensor_bytes.saturating_add(bytes);
+        if wanted > self.limits.tensor_bytes_max {
+            return Err(LimitReached::Tensors { wanted, max: self.limits.tensor_bytes_max });
+        }
+        self.tensor_bytes = wanted;
+        Ok(())
+    }
+
+    /// Counts `bytes` of a tensor that is no longer held.
+    pub(super) fn release_tensor(&mut self, bytes: usize) {
+        self.tensor_bytes = self.tensor_bytes.saturating_sub(bytes);
+    }
+
+    /// The part of `line` that still fits what is kept of this call's log.
+    pub(super) fn keep_of<'line>(&mut self, line: &'line str) -> &'line str {
+        let mut kept = line.len().min(self.log_bytes_left);
+        while !line.is_char_boundary(kept) {
+            kept -= 1;
+        }
+        self.log_bytes_left -= kept;
+        &line[..kept]
+    }
+
+    /// Writes what the guest printed through WASI to the log. Called when the call has ended.
+    pub(super) fn flush_output(&mut self) {
+        let Some(wasi) = self.wasi.take() else { return };
+        let printed = wasi.output.contents();
+        let call = self.context.call;
+        for line in String::from_utf8_lossy(&printed).lines() {
+            let line = self.keep_of(line);
+            if !line.is_empty() {
+                tracing::info!(target: "hospes::guest", call.id = %call, "{line}");
+            }
+        }
+    }
+
+    fn wasi(&mut self) -> &mut Wasi {
+        self.wasi.get_or_insert_with(|| {
+            let output = MemoryOutputPipe::new(self.limits.log_bytes_max);
+            let ctx = WasiCtx::builder().stdout(output.clone()).stderr(output.clone()).build();
+            Wasi { ctx, output }
+        })
+    }
+}
+
+impl WasiView for CallState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.wasi();
+        let wasi = self.wasi.as_mut().expect("invariant: `wasi` above has just made it");
+        WasiCtxView { ctx: &mut wasi.ctx, table: &mut self.table }
+    }
+}

@@ -1,0 +1,120 @@
+//! The wasmtime engine: how guests are compiled, where their memory comes from and how they are interrupted.
+//!
+//! One engine serves every synchronous call. Nothing of it may be mixed with another engine (GHSA-hgjw-h833-99q9).
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use wasmtime::{Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use super::SandboxError;
+use crate::config;
+
+/// Memory of a slot that stays resident between calls, in bytes, where resetting it is known to be cheap: with
+/// `PAGEMAP_SCAN` only the pages that a call touched are cleared. Without it keeping pages costs more than it saves.
+const KEEP_RESIDENT_BYTES: usize = 2 << 20;
+
+/// Host stack of one call, in bytes: the guest's part is `sandbox.stack_bytes_max`, the rest is for host functions.
+const HOST_STACK_BYTES: usize = 512 << 10;
+
+/// Sandboxes beyond the admitted calls: one for each bundle being warmed.
+const SPARE_SLOTS: usize = 4;
+
+/// Memories that one component may have. Interpreters compiled to components have up to two.
+const MEMORIES_PER_COMPONENT_MAX: u32 = 4;
+
+/// Tables that one component may have. Every core module of a component brings at most one or two.
+const TABLES_PER_COMPONENT_MAX: u32 = 64;
+
+/// Builds the engine for `slots` concurrent calls.
+pub(super) fn build(
+    limits: &config::Sandbox,
+    slots: NonZeroUsize,
+) -> Result<Engine, SandboxError> {
+    let mut config = wasmtime::Config::new();
+    config
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(limits, slots)))
+        .epoch_interruption(true)
+        .max_wasm_stack(limits.stack_bytes_max.get())
+        .async_stack_size(limits.stack_bytes_max.get() + HOST_STACK_BYTES)
+        .wasm_backtrace_max_frames(NonZeroUsize::new(16))
+        // The canonical ABI code here reads 32-bit pointers only.
+        .wasm_memory64(false);
+    Engine::new(&config).map_err(SandboxError::Engine)
+}
+
+fn pool(limits: &config::Sandbox, slots: NonZeroUsize) -> PoolingAllocationConfig {
+    let slots = u32::try_from(slots.get() + SPARE_SLOTS).unwrap_or(u32::MAX);
+    let instances = u32::try_from(limits.instances_max.get()).unwrap_or(u32::MAX);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(slots)
+        .total_core_instances(slots.saturating_mul(instances))
+        .total_memories(slots.saturating_mul(MEMORIES_PER_COMPONENT_MAX))
+        .total_tables(slots.saturating_mul(TABLES_PER_COMPONENT_MAX))
+        .total_stacks(slots)
+        .max_core_instances_per_component(instances)
+        .max_memories_per_component(MEMORIES_PER_COMPONENT_MAX)
+        .max_tables_per_component(TABLES_PER_COMPONENT_MAX)
+        .max_component_instance_size(4 << 20)
+        .max_core_instance_size(4 << 20)
+        .table_elements(limits.table_elements_max.get())
+        .max_memory_size(limits.memory_bytes_max.get())
+        // Memory protection keys let a neighbour read and write together with copy-on-write images
+        // (wasmtime#13982), and there are only 15 of them.
+        .memory_protection_keys(Enabled::No);
+    if nothing_can_be_swapped() {
+        pool.pagemap_scan(Enabled::Auto)
+            .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+            .table_keep_resident(64 << 10);
+    }
+    pool
+}
+
+/// Whether the machine has no swap at all.
+///
+/// `PAGEMAP_SCAN` does not see dirty pages that were swapped out (wasmtime#14357): with swap, one call's memory could
+/// reach the next call. Only where there is no swap may dirty pages be found that way.
+fn nothing_can_be_swapped() -> bool {
+    // The first line is a heading; every further line is a swap area.
+    std::fs::read_to_string("/proc/swaps").is_ok_and(|areas| areas.lines().count() <= 1)
+}
+
+/// Advances the engine's epoch until dropped, so that guests notice their deadlines.
+pub(super) struct Ticker {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    /// Starts the thread that ticks every `period`.
+    pub(super) fn start(engine: &Engine, period: Duration) -> Result<Self, SandboxError> {
+        let engine = engine.weak();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name("epoch".into())
+            .spawn(move || {
+                while !stopped.load(Ordering::Relaxed) {
+                    std::thread::sleep(period);
+                    match engine.upgrade() {
+                        Some(engine) => engine.increment_epoch(),
+                        None => return,
+                    }
+                }
+            })
+            .map_err(SandboxError::Thread)?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

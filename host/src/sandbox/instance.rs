@@ -1,0 +1,159 @@
+//! One fresh instance for one call: it runs once and is gone.
+
+use std::time::Instant;
+
+use wasmtime::component::{Resource, TypedFunc};
+use wasmtime::{Store, Trap};
+use wasmtime_wasi::I32Exit;
+
+use super::canonical::{Arguments, Lifted};
+use super::context::CallState;
+use super::interface::{GuestFunction, Signature};
+use super::limits::{LimitReached, Refused};
+use super::wasi_nn::GuestTensor;
+use crate::outcome::{Answer, GuestFailure, Outcome, Used};
+use crate::tensor::Tensor;
+use crate::value::Value;
+
+/// The arguments of one call, checked against the function's types.
+#[derive(Debug)]
+pub enum Input {
+    Values(Vec<Value>),
+    Tensors(Vec<(String, Tensor)>),
+}
+
+/// A fresh instance, ready for its only call.
+pub struct Instance {
+    pub(super) wasm_store: Store<CallState>,
+    pub(super) instance: wasmtime::component::Instance,
+    pub(super) began: Instant,
+    /// Whether the guest may wait for other things than inference, which only WASI lets it.
+    pub(super) may_wait: bool,
+}
+
+/// The typed form of `hospes:plugin/inference#infer`.
+type NamedTensors = Vec<(String, Resource<GuestTensor>)>;
+type Infer = TypedFunc<(NamedTensors,), (Result<NamedTensors, String>,)>;
+
+impl Instance {
+    /// Runs `function` and tears the instance down, whatever happens in it.
+    pub async fn run(mut self, function: &GuestFunction, input: Input) -> Outcome<Answer> {
+        let deadline = tokio::time::Instant::from_std(self.wasm_store.data().limits.deadline);
+        let answer = if self.may_wait {
+            let call = self.call(function, input);
+            match tokio::time::timeout_at(deadline, call).await {
+                Ok(answer) => answer,
+                Err(_elapsed) => Err(LimitReached::Deadline.into()),
+            }
+        } else {
+            self.call(function, input).await
+        };
+        let wall = self.began.elapsed();
+        self.wasm_store.data_mut().flush_output();
+        let state = self.wasm_store.data();
+        let used = Used { wall, memory_bytes: state.growth.memory_bytes() as u64 };
+        let result = answer.map_err(|error| failure(&error, state, self.began));
+        Outcome { result, used }
+    }
+
+    async fn call(&mut self, function: &GuestFunction, input: Input) -> wasmtime::Result<Answer> {
+        match (input, &function.signature) {
+            (Input::Tensors(inputs), Signature::Tensors) => self.infer(function, inputs).await,
+            (Input::Values(values), Signature::Values { .. }) => self.values(function, values).await,
+            (Input::Tensors(_), Signature::Values { .. })
+            | (Input::Values(_), Signature::Tensors) => {
+                unreachable!("invariant: input is read by the signature of the function it is for")
+            }
+        }
+    }
+
+    async fn values(
+        &mut self,
+        function: &GuestFunction,
+        values: Vec<Value>,
+    ) -> wasmtime::Result<Answer> {
+        let func = self.func(function)?;
+        #[expect(unsafe_code, reason = "the types of a call are only known when a bundle is deployed")]
+        // SAFETY: `Arguments` and `Lifted` read the function's real types from the component at each call, so they fit
+        // every function; `values` were parsed by those same types.
+        let func = unsafe { TypedFunc::<Arguments, Lifted>::new_unchecked(func) };
+        let lifted = func.call_async(&mut self.wasm_store, Arguments(values)).await?;
+        Ok(match lifted.0 {
+            Some(Value::Result(Ok(ok))) => Answer::Value(ok.map(|value| *value)),
+            Some(Value::Result(Err(err))) => Answer::Refusal(err.map(|value| *value)),
+            value => Answer::Value(value),
+        })
+    }
+
+    async fn infer(
+        &mut self,
+        function: &GuestFunction,
+        inputs: Vec<(String, Tensor)>,
+    ) -> wasmtime::Result<Answer> {
+        let func = self.func(function)?;
+        let func: Infer = func.typed(&self.wasm_store)?;
+        let state = self.wasm_store.data_mut();
+        let inputs = inputs
+            .into_iter()
+            .map(|(name, tensor)| Ok((name, state.push_tensor(GuestTensor::Sound(tensor))?)))
+            .collect::<wasmtime::Result<Vec<_>>>()?;
+        let (result,) = func.call_async(&mut self.wasm_store, (inputs,)).await?;
+        let outputs = match result {
+            Ok(outputs) => outputs,
+            Err(message) => return Ok(Answer::Refusal(Some(Value::String(message.into())))),
+        };
+        let state = self.wasm_store.data_mut();
+        let mut tensors = Vec::with_capacity(outputs.len());
+        for (name, handle) in outputs {
+            match state.take_tensor(handle)? {
+                GuestTensor::Sound(tensor) => tensors.push((name, tensor)),
+                GuestTensor::Defective { why, .. } => {
+                    return Err(wasmtime::format_err!("output `{name}` is not a tensor: {why}"));
+                }
+            }
+        }
+        Ok(Answer::Tensors(tensors))
+    }
+
+    fn func(&mut self, function: &GuestFunction) -> wasmtime::Result<wasmtime::component::Func> {
+        self.instance
+            .get_func(&mut self.wasm_store, function.index)
+            .ok_or_else(|| wasmtime::format_err!("the export `{}` is not a function", function.name))
+    }
+}
+
+/// Finds out why a call ended without an answer.
+fn failure(error: &wasmtime::Error, state: &CallState, began: Instant) -> GuestFailure {
+    let limits = &state.limits;
+    if let Some(limit) = error.downcast_ref::<LimitReached>() {
+        return match limit {
+            LimitReached::Deadline => GuestFailure::Deadline {
+                allowed: limits.deadline.saturating_duration_since(began),
+            },
+            LimitReached::Tensors { .. } => GuestFailure::TensorLimit { reason: limit.to_string() },
+        };
+    }
+    if error.is::<wasmtime::component::ResourceTableError>() {
+        return GuestFailure::HandleLimit { max: limits.resources_max };
+    }
+    if error.downcast_ref::<Trap>() == Some(&Trap::StackOverflow) {
+        return GuestFailure::StackOverflow;
+    }
+    match state.growth.refused() {
+        Some(Refused::Memory) => GuestFailure::MemoryLimit { max: limits.memory_bytes_max },
+        Some(Refused::Table) => GuestFailure::TableLimit { max: limits.table_elements_max },
+        None => trap(error, limits.hostcall_bytes_max),
+    }
+}
+
+fn trap(error: &wasmtime::Error, hostcall_bytes_max: usize) -> GuestFailure {
+    if let Some(I32Exit(code)) = error.downcast_ref::<I32Exit>() {
+        return GuestFailure::Trap { reason: format!("it exited with code {code}") };
+    }
+    let reason = error.root_cause().to_string();
+    // Wasmtime has no type for this one: its text is what there is. A test holds the two together.
+    if reason.contains("fuel allocated for hostcalls") {
+        return GuestFailure::HostcallLimit { max: hostcall_bytes_max };
+    }
+    GuestFailure::Trap { reason }
+}

@@ -1,0 +1,187 @@
+//! Reads a component's exported functions: where they are and what types they take.
+//!
+//! Only functions that the bundle's manifest declares are looked at; some toolchains export strays. What cannot be called
+//! with JSON or tensors is refused when the bundle is deployed, not when it is called.
+
+use wasmtime::Engine;
+use wasmtime::component::types::{self, ComponentFunc, ComponentItem};
+use wasmtime::component::{Component, ComponentExportIndex};
+
+use super::SandboxError;
+use crate::id::FunctionName;
+use crate::value::{Case, Field, Type};
+
+/// The export that serves named tensors (`wit/plugin.wit`).
+const INFERENCE_EXPORT: &str = "hospes:plugin/inference@0.1.0#infer";
+
+/// Deepest nesting of types. Recursion over types is bounded by it.
+const TYPE_DEPTH_MAX: usize = 32;
+
+/// Most nodes in the types of one function.
+const TYPE_NODES_MAX: usize = 10_000;
+
+/// A function that a bundle's manifest declares.
+#[derive(Debug, Clone)]
+pub struct Declared {
+    /// What callers name it.
+    pub name: FunctionName,
+    /// Where the component exports it: `detect`, or `package:name/interface@version#detect`.
+    pub export: String,
+}
+
+/// A function of a compiled component that can be called.
+#[derive(Debug, Clone)]
+pub struct GuestFunction {
+    pub(super) name: FunctionName,
+    pub(super) index: ComponentExportIndex,
+    pub(super) signature: Signature,
+}
+
+impl GuestFunction {
+    /// What callers name it.
+    pub fn name(&self) -> &FunctionName {
+        &self.name
+    }
+
+    /// What it takes and gives.
+    pub fn signature(&self) -> &Signature {
+        &self.signature
+    }
+}
+
+/// What a function takes and gives.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Signature {
+    /// Named tensors, as handles: `hospes:plugin/inference`.
+    Tensors,
+    /// WIT values.
+    Values { params: Vec<Field>, result: Option<Type> },
+}
+
+/// Finds `declared` among the exports of `component`.
+pub(super) fn function(
+    engine: &Engine,
+    component: &Component,
+    declared: Declared,
+) -> Result<GuestFunction, SandboxError> {
+    let missing = || SandboxError::NoExport { export: declared.export.clone() };
+    let (item, index) = match declared.export.split_once('#') {
+        None => component.get_export(None, declared.export.as_str()),
+        Some((interface, function)) => component
+            .get_export_index(None, interface)
+            .and_then(|interface| component.get_export(Some(&interface), function)),
+    }
+    .ok_or_else(missing)?;
+    let ComponentItem::ComponentFunc(ty) = item else { return Err(missing()) };
+    let unsupported = |what: &'static str| SandboxError::UnsupportedType {
+        function: declared.name.clone(),
+        what,
+    };
+    if ty.async_() {
+        return Err(unsupported("an `async` function"));
+    }
+    let signature = if declared.export == INFERENCE_EXPORT {
+        check_inference(engine, &ty).map_err(unsupported)?;
+        Signature::Tensors
+    } else {
+        values(&ty).map_err(unsupported)?
+    };
+    Ok(GuestFunction { name: declared.name, index, signature })
+}
+
+/// The export's name promises a type; a component made by hand could break the promise.
+fn check_inference(_engine: &Engine, ty: &ComponentFunc) -> Result<(), &'static str> {
+    const WRONG: &str = "an `infer` that is not the one of `hospes:plugin/inference`";
+    fn is_named_tensors(ty: &types::Type) -> bool {
+        let types::Type::List(list) = ty else { return false };
+        let types::Type::Tuple(tuple) = list.ty() else { return false };
+        let parts: Vec<_> = tuple.types().collect();
+        matches!(parts.as_slice(), [types::Type::String, types::Type::Own(_)])
+    }
+    let params: Vec<_> = ty.params().map(|(_, ty)| ty).collect();
+    let results: Vec<_> = ty.results().collect();
+    let ([inputs], [types::Type::Result(result)]) = (params.as_slice(), results.as_slice()) else {
+        return Err(WRONG);
+    };
+    let outputs = result.ok().is_some_and(|ok| is_named_tensors(&ok));
+    let error = matches!(result.err(), Some(types::Type::String));
+    if is_named_tensors(inputs) && outputs && error { Ok(()) } else { Err(WRONG) }
+}
+
+fn values(ty: &ComponentFunc) -> Result<Signature, &'static str> {
+    let mut reader = TypeReader { nodes: 0 };
+    let params = ty
+        .params()
+        .map(|(name, ty)| Ok(Field { name: name.into(), ty: reader.read(&ty, 0)? }))
+        .collect::<Result<_, _>>()?;
+    let mut results = ty.results();
+    let result = results.next().map(|ty| reader.read(&ty, 0)).transpose()?;
+    match results.next() {
+        None => Ok(Signature::Values { params, result }),
+        Some(_) => Err("several results"),
+    }
+}
+
+struct TypeReader {
+    nodes: usize,
+}
+
+impl TypeReader {
+    fn read(&mut self, ty: &types::Type, depth: usize) -> Result<Type, &'static str> {
+        self.nodes += 1;
+        if depth > TYPE_DEPTH_MAX {
+            return Err("a type nested more than 32 deep");
+        }
+        if self.nodes > TYPE_NODES_MAX {
+            return Err("types of more than 10000 parts");
+        }
+        let next = depth + 1;
+        Ok(match ty {
+            types::Type::Bool => Type::Bool,
+            types::Type::S8 => Type::S8,
+            types::Type::U8 => Type::U8,
+            types::Type::S16 => Type::S16,
+            types::Type::U16 => Type::U16,
+            types::Type::S32 => Type::S32,
+            types::Type::U32 => Type::U32,
+            types::Type::S64 => Type::S64,
+            types::Type::U64 => Type::U64,
+            types::Type::Float32 => Type::F32,
+            types::Type::Float64 => Type::F64,
+            types::Type::Char => Type::Char,
+            types::Type::String => Type::String,
+            types::Type::List(list) => Type::List(Box::new(self.read(&list.ty(), next)?)),
+            types::Type::Record(record) => Type::Record(
+                record
+                    .fields()
+                    .map(|field| Ok(Field { name: field.name.into(), ty: self.read(&field.ty, next)? }))
+                    .collect::<Result<_, _>>()?,
+            ),
+            types::Type::Tuple(tuple) => {
+                Type::Tuple(tuple.types().map(|ty| self.read(&ty, next)).collect::<Result<_, _>>()?)
+            }
+            types::Type::Variant(variant) => Type::Variant(
+                variant
+                    .cases()
+                    .map(|case| {
+                        let ty = case.ty.map(|ty| self.read(&ty, next)).transpose()?;
+                        Ok(Case { name: case.name.into(), ty })
+                    })
+                    .collect::<Result<_, _>>()?,
+            ),
+            types::Type::Enum(names) => Type::Enum(names.names().map(Into::into).collect()),
+            types::Type::Option(option) => Type::Option(Box::new(self.read(&option.ty(), next)?)),
+            types::Type::Result(result) => Type::Result {
+                ok: result.ok().map(|ty| self.read(&ty, next).map(Box::new)).transpose()?,
+                err: result.err().map(|ty| self.read(&ty, next).map(Box::new)).transpose()?,
+            },
+            types::Type::Flags(flags) => Type::Flags(flags.names().map(Into::into).collect()),
+            types::Type::Map(_) => return Err("a `map`"),
+            types::Type::FixedLengthList(_) => return Err("a list of fixed length"),
+            types::Type::Own(_) | types::Type::Borrow(_) => return Err("a resource"),
+            types::Type::Future(_) => return Err("a `future`"),
+            types::Type::Stream(_) => return Err("a `stream`"),
+            types::Type::ErrorContext => return Err("an `error-context`"),
+        })
+    }
+}

@@ -1,0 +1,100 @@
+//! What one call may use. Every limit is on for every call; reaching one ends the call, never the host.
+
+use std::time::Instant;
+
+use wasmtime::ResourceLimiter;
+
+/// The limits of one call, decided before it starts.
+#[derive(Debug, Clone, Copy)]
+pub struct CallLimits {
+    /// When the call must have ended.
+    pub deadline: Instant,
+    /// Most bytes of guest memory, over all memories of the instance.
+    pub memory_bytes_max: usize,
+    /// Most elements in one guest table.
+    pub table_elements_max: usize,
+    /// Most handles to host resources alive at once.
+    pub resources_max: usize,
+    /// Most bytes of tensors that the host holds for the call.
+    pub tensor_bytes_max: usize,
+    /// Most bytes that may be copied from the guest in one host call.
+    pub hostcall_bytes_max: usize,
+    /// Most bytes of log lines that are kept.
+    pub log_bytes_max: usize,
+}
+
+/// A limit that a guest ran into. Raised inside the guest's call and found again in the error that ends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum LimitReached {
+    #[error("the call ran past its deadline")]
+    Deadline,
+    #[error("the call's tensors would take {wanted} bytes, more than the {max} of `inference.tensor_bytes_max`")]
+    Tensors { wanted: usize, max: usize },
+}
+
+/// Watches the growth of one instance's memories and tables.
+#[derive(Debug)]
+pub(super) struct Growth {
+    memory_bytes_max: usize,
+    table_elements_max: usize,
+    memory_bytes: usize,
+    refused: Option<Refused>,
+}
+
+/// Which growth was refused. The guest sees `-1` from its grow instruction and usually traps soon after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    Memory,
+    Table,
+}
+
+impl Growth {
+    pub(super) fn new(limits: &CallLimits) -> Self {
+        Self {
+            memory_bytes_max: limits.memory_bytes_max,
+            table_elements_max: limits.table_elements_max,
+            memory_bytes: 0,
+            refused: None,
+        }
+    }
+
+    /// Bytes of memory that the instance has.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+
+    /// The last growth that was refused, if any.
+    pub(super) fn refused(&self) -> Option<Refused> {
+        self.refused
+    }
+}
+
+impl ResourceLimiter for Growth {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let total = self.memory_bytes.saturating_add(desired.saturating_sub(current));
+        if total > self.memory_bytes_max {
+            self.refused = Some(Refused::Memory);
+            return Ok(false);
+        }
+        self.memory_bytes = total;
+        Ok(true)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        if desired > self.table_elements_max {
+            self.refused = Some(Refused::Table);
+            return Ok(false);
+        }
+        Ok(true)
+    }
+}

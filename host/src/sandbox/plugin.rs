@@ -1,0 +1,43 @@
+//! `hospes:plugin/call` and `hospes:plugin/logging`: what a guest may ask about its call, and its log.
+
+use std::time::Instant;
+
+use super::bindings::hospes::plugin::call::{self, Terms};
+use super::bindings::hospes::plugin::logging::{self, Level};
+use super::context::CallState;
+
+impl call::Host for CallState {
+    fn deadline(&mut self) -> wasmtime::Result<u64> {
+        let left = self.limits.deadline.saturating_duration_since(Instant::now());
+        Ok(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn purpose(&mut self) -> wasmtime::Result<Option<String>> {
+        Ok(self.context.purpose.as_deref().map(str::to_owned))
+    }
+
+    fn terms(&mut self) -> wasmtime::Result<Terms> {
+        Ok(Terms {
+            agreement: self.context.agreement.to_string(),
+            output_bytes_max: self.context.output_bytes_max,
+        })
+    }
+}
+
+impl logging::Host for CallState {
+    fn log(&mut self, level: Level, message: String) -> wasmtime::Result<()> {
+        let call = self.context.call;
+        let line = self.keep_of(message.trim_end());
+        if line.is_empty() {
+            return Ok(());
+        }
+        match level {
+            Level::Trace => tracing::trace!(target: "hospes::guest", call.id = %call, "{line}"),
+            Level::Debug => tracing::debug!(target: "hospes::guest", call.id = %call, "{line}"),
+            Level::Info => tracing::info!(target: "hospes::guest", call.id = %call, "{line}"),
+            Level::Warn => tracing::warn!(target: "hospes::guest", call.id = %call, "{line}"),
+            Level::Error => tracing::error!(target: "hospes::guest", call.id = %call, "{line}"),
+        }
+        Ok(())
+    }
+}
