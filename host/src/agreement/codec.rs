@@ -1,0 +1,212 @@
+//! Offers and agreements as signed envelopes, and who has signed them.
+//!
+//! The type says what is proven: a [`SignedOffer`] is signed by its assigner, a [`Proposal`] by at least one of its two
+//! roles, a [`SignedAgreement`] by both. Roles are counted, not signatures: two signatures of one party are one.
+
+use std::sync::Arc;
+
+use super::document::{Agreement, Offer, Role};
+use super::{AgreementError, odrl};
+use crate::dsse::{DsseError, Envelope};
+use crate::id::Digest;
+use crate::key::PartyKey;
+
+const OFFER_TYPE: &str = "application/vnd.hospes.offer.v1+json";
+const AGREEMENT_TYPE: &str = "application/vnd.hospes.agreement.v1+json";
+const ROLES: [Role; 2] = [Role::Publisher, Role::Consumer];
+
+/// An offer, signed by its assigner and nobody else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedOffer {
+    id: Digest,
+    offer: Offer,
+    envelope: Envelope,
+}
+
+/// An agreement that at least one of its roles has signed. Every signature on it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposal {
+    id: Digest,
+    agreement: Arc<Agreement>,
+    envelope: Envelope,
+}
+
+/// An agreement that both roles have signed. Nothing else can be enforced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedAgreement(Proposal);
+
+impl SignedOffer {
+    /// Signs an offer with its assigner's key.
+    ///
+    /// # Errors
+    /// [`AgreementError::NotAParty`] with any other key, [`AgreementError::TooLarge`].
+    pub fn sign(offer: Offer, key: &PartyKey) -> Result<Self, AgreementError> {
+        if key.party() != *offer.assigner() {
+            return Err(AgreementError::NotAParty { signer: key.party() });
+        }
+        let payload = odrl::write_offer(&offer)?;
+        let id = Digest::of(&payload);
+        Ok(Self { id, offer, envelope: Envelope::sign(OFFER_TYPE, payload, key)? })
+    }
+
+    /// Reads an offer and checks its signature.
+    ///
+    /// # Errors
+    /// [`AgreementError`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, AgreementError> {
+        let envelope = open(bytes, OFFER_TYPE)?;
+        let offer = odrl::read_offer(envelope.payload())?;
+        envelope.signers_are(&[*offer.assigner()])?;
+        Ok(Self { id: Digest::of(envelope.payload()), offer, envelope })
+    }
+
+    /// SHA-256 of the payload.
+    pub fn id(&self) -> &Digest {
+        &self.id
+    }
+
+    pub fn offer(&self) -> &Offer {
+        &self.offer
+    }
+
+    /// The envelope, as it is kept and sent.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.envelope.to_bytes()
+    }
+}
+
+impl Proposal {
+    /// Signs an agreement with the key of one of its parties.
+    ///
+    /// # Errors
+    /// [`AgreementError::NotAParty`] with any other key, [`AgreementError::TooLarge`].
+    pub fn sign(agreement: Agreement, key: &PartyKey) -> Result<Self, AgreementError> {
+        takes_part(&agreement, key)?;
+        let payload = odrl::write_agreement(&agreement)?;
+        let id = Digest::of(&payload);
+        let envelope = Envelope::sign(AGREEMENT_TYPE, payload, key)?;
+        Ok(Self { id, agreement: Arc::new(agreement), envelope })
+    }
+
+    /// Reads an agreement and checks every signature on it.
+    ///
+    /// # Errors
+    /// [`AgreementError`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, AgreementError> {
+        let envelope = open(bytes, AGREEMENT_TYPE)?;
+        let agreement = odrl::read_agreement(envelope.payload())?;
+        envelope.signers_are(&[*agreement.assigner(), *agreement.assignee()])?;
+        let id = Digest::of(envelope.payload());
+        Ok(Self { id, agreement: Arc::new(agreement), envelope })
+    }
+
+    /// Adds the signature of the other party.
+    ///
+    /// # Errors
+    /// [`AgreementError::NotAParty`]; [`DsseError::SignedTwice`] when this party has signed already.
+    pub fn add_signature(&mut self, key: &PartyKey) -> Result<(), AgreementError> {
+        takes_part(&self.agreement, key)?;
+        Ok(self.envelope.add_signature(key)?)
+    }
+
+    /// Takes over the signatures that `other`, a copy of the same agreement, has and this one lacks.
+    ///
+    /// # Errors
+    /// [`AgreementError::OtherAgreement`].
+    pub fn merge(&mut self, other: &Proposal) -> Result<(), AgreementError> {
+        self.envelope.merge(&other.envelope).map_err(|error| match error {
+            DsseError::DifferentPayloads => AgreementError::OtherAgreement,
+            other => AgreementError::Envelope(other),
+        })
+    }
+
+    /// SHA-256 of the payload; the same whoever has signed.
+    pub fn id(&self) -> &Digest {
+        &self.id
+    }
+
+    pub fn agreement(&self) -> &Agreement {
+        &self.agreement
+    }
+
+    pub fn signed_by(&self, role: Role) -> bool {
+        self.envelope.signers().any(|signer| signer == *self.agreement.party(role))
+    }
+
+    /// The roles that have yet to sign.
+    pub fn missing(&self) -> Vec<Role> {
+        ROLES.into_iter().filter(|role| !self.signed_by(*role)).collect()
+    }
+
+    /// The envelope, as it is kept and sent.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.envelope.to_bytes()
+    }
+
+    /// The agreement, if both roles have signed.
+    ///
+    /// # Errors
+    /// The proposal itself, while a signature is missing.
+    pub fn complete(self) -> Result<SignedAgreement, Proposal> {
+        if ROLES.into_iter().all(|role| self.signed_by(role)) {
+            Ok(SignedAgreement(self))
+        } else {
+            Err(self)
+        }
+    }
+}
+
+impl SignedAgreement {
+    /// Reads an agreement that both roles have signed.
+    ///
+    /// # Errors
+    /// [`AgreementError`]; [`AgreementError::Unsigned`] while a signature is missing.
+    pub fn parse(bytes: &[u8]) -> Result<Self, AgreementError> {
+        let proposal = Proposal::parse(bytes)?;
+        match proposal.missing().first() {
+            Some(role) => {
+                let party = *proposal.agreement.party(*role);
+                Err(AgreementError::Unsigned { role: *role, party })
+            }
+            None => Ok(Self(proposal)),
+        }
+    }
+
+    /// SHA-256 of the payload.
+    pub fn id(&self) -> &Digest {
+        &self.0.id
+    }
+
+    pub fn agreement(&self) -> &Agreement {
+        &self.0.agreement
+    }
+
+    /// The envelope, as it is kept and sent.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.0.to_bytes()
+    }
+}
+
+impl From<SignedAgreement> for Proposal {
+    fn from(signed: SignedAgreement) -> Self {
+        signed.0
+    }
+}
+
+fn open(bytes: &[u8], wanted: &'static str) -> Result<Envelope, AgreementError> {
+    let envelope = Envelope::parse(bytes)?;
+    if envelope.payload_type() == wanted {
+        Ok(envelope)
+    } else {
+        Err(AgreementError::PayloadType { seen: envelope.payload_type().to_owned(), wanted })
+    }
+}
+
+fn takes_part(agreement: &Agreement, key: &PartyKey) -> Result<(), AgreementError> {
+    let signer = key.party();
+    if ROLES.into_iter().any(|role| *agreement.party(role) == signer) {
+        Ok(())
+    } else {
+        Err(AgreementError::NotAParty { signer })
+    }
+}
