@@ -50,6 +50,8 @@
 //! `wasm32-wasip1` is the one to prefer. `wasm32-unknown-unknown` works too. `wasm32-wasip2` works, but its linker adds
 //! a dozen `wasi:*` imports that the plugin never asked for, all of which the host has to grant.
 
+#![warn(missing_docs)]
+
 // Lets the macros' `::hospes_sdk` paths resolve in this crate's own tests.
 extern crate self as hospes_sdk;
 
