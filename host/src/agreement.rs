@@ -11,6 +11,8 @@ mod evaluate;
 mod odrl;
 mod render;
 mod terms;
+#[cfg(test)]
+mod tests;
 
 use crate::dsse::DsseError;
 use crate::id::{Digest, Party};

@@ -146,6 +146,7 @@ fn stage(
         version: publication.version.clone(),
         digest: publication.bundle,
         component: *bundle.component_digest(),
+        publisher: *bundle.publisher(),
         manifest: bundle.manifest().clone(),
         guest,
         graphs,

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use semver::Version;
 
 use crate::bundle::Manifest;
-use crate::id::{Digest, FunctionName, ModelName};
+use crate::id::{Digest, FunctionName, ModelName, Party};
 use crate::sandbox::{CallLimits, Graphs, Guest, GuestFunction};
 
 /// A version of a model, live on this host.
@@ -21,6 +21,7 @@ pub struct Deployment {
     pub(crate) version: Version,
     pub(crate) digest: Digest,
     pub(crate) component: Digest,
+    pub(crate) publisher: Party,
     pub(crate) manifest: Manifest,
     pub(crate) guest: Guest,
     pub(crate) graphs: Graphs,
@@ -42,9 +43,24 @@ impl Deployment {
         &self.digest
     }
 
+    /// Who signed the bundle.
+    pub fn publisher(&self) -> Party {
+        self.publisher
+    }
+
     /// What the publisher says about it.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// The compiled code.
+    pub fn guest(&self) -> &Guest {
+        &self.guest
+    }
+
+    /// The models that the code may load.
+    pub fn graphs(&self) -> &Graphs {
+        &self.graphs
     }
 
     /// The functions that can be called, with their types.
@@ -173,28 +189,40 @@ pub struct Deployments {
 }
 
 impl Deployments {
+    /// The version of a model that a reference means. Neither waits nor does any I/O.
+    ///
+    /// # Errors
+    /// [`ResolveError`] says what there is instead.
+    pub fn version(
+        &self,
+        model: &ModelName,
+        reference: &Reference,
+    ) -> Result<Arc<Deployment>, ResolveError> {
+        let live = self.live.load();
+        let versions = live.get(model).ok_or_else(|| ResolveError::NoModel(model.clone()))?;
+        let picked = pick(versions, reference).ok_or_else(|| ResolveError::NoVersion {
+            model: model.clone(),
+            wanted: wanted(reference),
+            versions: versions.keys().map(Version::to_string).collect(),
+        });
+        picked.map(Arc::clone)
+    }
+
     /// The function that a call is addressed to. Neither waits nor does any I/O.
     ///
     /// # Errors
-    /// Says what there is instead.
+    /// [`ResolveError`] says what there is instead.
     pub fn resolve(&self, target: &Target) -> Result<Function, ResolveError> {
-        let live = self.live.load();
-        let versions = live
-            .get(&target.model)
-            .ok_or_else(|| ResolveError::NoModel(target.model.clone()))?;
-        let deployment = pick(versions, &target.reference).ok_or_else(|| ResolveError::NoVersion {
-            model: target.model.clone(),
-            wanted: wanted(&target.reference),
-            versions: versions.keys().map(Version::to_string).collect(),
-        })?;
+        let deployment = self.version(&target.model, &target.reference)?;
         let functions = deployment.guest.functions();
-        let index = functions.iter().position(|function| *function.name() == target.function);
-        let index = index.ok_or_else(|| ResolveError::NoFunction {
-            model: target.model.clone(),
-            function: target.function.clone(),
-            functions: functions.iter().map(|function| function.name().to_string()).collect(),
-        })?;
-        Ok(Function { deployment: Arc::clone(deployment), index })
+        match functions.iter().position(|function| *function.name() == target.function) {
+            Some(index) => Ok(Function { deployment, index }),
+            None => Err(ResolveError::NoFunction {
+                model: target.model.clone(),
+                function: target.function.clone(),
+                functions: functions.iter().map(|function| function.name().to_string()).collect(),
+            }),
+        }
     }
 
     /// Refuses a version whose number belongs to other bytes already.

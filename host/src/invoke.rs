@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::admission::AdmissionError;
+use crate::admission::{Admission, AdmissionError};
 use crate::agreements::PermitError;
 use crate::auth::AuthError;
 use crate::deployments::{ResolveError, Target};
@@ -105,19 +105,19 @@ pub enum InvokeError {
 pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> {
     let began = Instant::now();
     let caller = host.auth.authenticate(call.credential.as_deref())?;
-    let function = host.deployments.resolve(&call.target)?;
+    let function = host.resolve(&caller, &call.target)?;
     let grant = host.agreements.permit(&caller, &function, &call);
     let grant = grant.map_err(|error| host.deny(Denied::permit(&caller, &function, &call, error)))?;
     let input = function.read(&call.payload)?;
-    let admission = host.admit(&grant).await;
+    let admission = Admission::admit(&host.slots, grant.allowances()).await;
     let admission =
-        admission.map_err(|error| host.deny(Denied::admission(&grant, &function, &call, error)))?;
+        admission.map_err(|error| host.refuse(Denied::admission(&grant, &function, &call, error)))?;
     let admitted = Instant::now();
-    let instance = host.instantiate(&function, &grant, &call).await?;
+    let instance = host.instantiate(&function, &grant, &admission, &call).await?;
     let instantiated = Instant::now();
     let outcome = instance.run(function.signature(), input).await; // no `?`: a guest failure is usage too
     let ran = Instant::now();
-    let outcome = outputs::check(&grant, &function, call.form, outcome);
+    let outcome = outputs::check(&grant, &admission, &function, call.form, outcome);
     let (receipt, salt) = host.receipts.issue(&grant, &function, &call, admission, &outcome)?;
     let timings = Timings { began, admitted, instantiated, ran, ended: Instant::now() };
     Ok(Invocation { outcome, receipt, salt, timings })

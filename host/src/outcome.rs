@@ -76,6 +76,24 @@ pub enum GuestFailure {
     OutputUnsendable { reason: String },
 }
 
+impl GuestFailure {
+    /// A stable name, for receipts and metrics.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            GuestFailure::Trap { .. } => "trap",
+            GuestFailure::Deadline { .. } => "deadline",
+            GuestFailure::MemoryLimit { .. } => "memory-limit",
+            GuestFailure::TableLimit { .. } => "table-limit",
+            GuestFailure::StackOverflow => "stack-overflow",
+            GuestFailure::HandleLimit { .. } => "handle-limit",
+            GuestFailure::TensorLimit { .. } => "tensor-limit",
+            GuestFailure::HostcallLimit { .. } => "hostcall-limit",
+            GuestFailure::OutputTooLarge { .. } => "output-too-large",
+            GuestFailure::OutputUnsendable { .. } => "output-unsendable",
+        }
+    }
+}
+
 /// Who bounds the size of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputLimit {

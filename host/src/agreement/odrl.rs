@@ -133,8 +133,6 @@ struct ConstraintWire {
 }
 
 /// A right operand. Which of the three is wanted, the left operand says.
-#[derive(Serialize)]
-#[serde(untagged)]
 enum ValueWire {
     Integer(u64),
     Text(String),
@@ -148,6 +146,16 @@ struct DateTimeWire {
     kind: String,
     #[serde(rename = "@value")]
     value: String,
+}
+
+impl Serialize for ValueWire {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            ValueWire::Integer(value) => serializer.serialize_u64(*value),
+            ValueWire::Text(text) => serializer.serialize_str(text),
+            ValueWire::DateTime(date) => date.serialize(serializer),
+        }
+    }
 }
 
 // By hand, for serde's own way would keep a copy of foreign data and lose the place of a mistake in it.
@@ -401,10 +409,7 @@ fn unit(
     let pointer = || format!("{pointer}/unit");
     match (wire.unit.as_deref(), wanted) {
         (None, None) => Ok(()),
-        (Some(seen), Some(wanted)) => known(&pointer(), seen, wanted, match wanted {
-            UNIT_CALL => "`hospes:call` with this operand",
-            _ => "`hospes:byte` with this operand",
-        }),
+        (Some(seen), Some(wanted)) => known(&pointer(), seen, wanted, wanted),
         (Some(seen), None) => {
             Err(AgreementError::Unknown { pointer: pointer(), seen: shown(seen), known: "no unit with this operand" })
         }

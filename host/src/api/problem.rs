@@ -3,19 +3,12 @@
 //! The only place that chooses an HTTP status. No match here has a catch-all arm, so a new error does not compile until
 //! somebody has decided what clients get for it. The text of a 5xx never carries the host's own detail: that goes to the log.
 
+mod mapping;
+
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use serde_json::{Map, Value, json};
-
-use crate::admission::AdmissionError;
-use crate::agreements::{AgreementsError, PermitError};
-use crate::auth::AuthError;
-use crate::deploy::DeployError;
-use crate::invoke::InvokeError;
-use crate::market::MarketError;
-use crate::outcome::GuestFailure;
-use crate::receipts::FindError;
 
 /// What kind of problem it is: clients decide by this, not by the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -147,17 +140,12 @@ pub struct Problem {
     kind: ProblemKind,
     detail: String,
     extensions: Map<String, Value>,
-    retry_after_seconds: Option<u64>,
 }
 
 impl Problem {
     /// A problem of `kind`; `detail` is what the client is told.
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
-        let retry_after_seconds = match kind {
-            ProblemKind::Busy => Some(BUSY_RETRY_SECONDS),
-            _ => None,
-        };
-        Self { kind, detail: detail.into(), extensions: Map::new(), retry_after_seconds }
+        Self { kind, detail: detail.into(), extensions: Map::new() }
     }
 
     /// A failure of the host itself. `cause` goes to the log; the client learns only that it happened.
@@ -179,13 +167,6 @@ impl Problem {
         self
     }
 
-    /// Says when to try again.
-    #[must_use]
-    fn retry_after(mut self, seconds: u64) -> Self {
-        self.retry_after_seconds = Some(seconds);
-        self
-    }
-
     /// The response.
     pub fn into_response(self) -> Response<Full<Bytes>> {
         let (code, status, title) = self.kind.parts();
@@ -202,8 +183,8 @@ impl Problem {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        if let Some(seconds) = self.retry_after_seconds {
-            headers.insert(header::RETRY_AFTER, seconds.into());
+        if self.kind == ProblemKind::Busy {
+            headers.insert(header::RETRY_AFTER, BUSY_RETRY_SECONDS.into());
         }
         if self.kind == ProblemKind::Unauthenticated {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -49,7 +49,7 @@ async fn everybody(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answe
         }
 
         // Everybody: the market.
-        (GET, ["api", "market"]) => market::list(host, &request),
+        (GET, ["api", "market"]) => Ok(market::list(host)),
         (GET, ["api", "offers", id]) => market::show(host, id),
 
         // Publishers.

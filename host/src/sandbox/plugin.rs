@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::bindings::hospes::plugin::call::{self, Terms};
+use super::bindings::hospes::plugin::call::{self, CallTerms};
 use super::bindings::hospes::plugin::logging::{self, Level};
 use super::context::CallState;
 
@@ -16,8 +16,8 @@ impl call::Host for CallState {
         Ok(self.context.purpose.as_deref().map(str::to_owned))
     }
 
-    fn terms(&mut self) -> wasmtime::Result<Terms> {
-        Ok(Terms {
+    fn terms(&mut self) -> wasmtime::Result<CallTerms> {
+        Ok(CallTerms {
             agreement: self.context.agreement.to_string(),
             output_bytes_max: self.context.output_bytes_max,
         })

@@ -1,0 +1,564 @@
+//! Tests of agreements: the document, its signatures, its enforcement.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::*;
+use crate::dsse::Envelope;
+use crate::id::{FunctionName, ModelName};
+use crate::key::PartyKey;
+
+const AGREEMENT_TYPE: &str = "application/vnd.hospes.agreement.v1+json";
+
+fn key(seed: u8) -> PartyKey {
+    PartyKey::from_secret(&[seed; 32])
+}
+
+fn publisher() -> PartyKey {
+    key(1)
+}
+
+fn consumer() -> PartyKey {
+    key(2)
+}
+
+fn model() -> ModelName {
+    "acme/digits".parse().expect("a model name")
+}
+
+fn function(name: &str) -> FunctionName {
+    name.parse().expect("a function name")
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().expect("a time")
+}
+
+fn open_spec(name: &str) -> PermissionSpec {
+    PermissionSpec {
+        function: function(name),
+        count: None,
+        from: None,
+        until: None,
+        input_bytes_max: None,
+        output_bytes_max: None,
+    }
+}
+
+fn full_spec() -> PermissionSpec {
+    PermissionSpec {
+        function: function("classify"),
+        count: Some(1000),
+        from: Some(at("2026-12-01T00:00:00Z")),
+        until: Some(at("2027-12-01T00:00:00Z")),
+        input_bytes_max: Some(2_097_152),
+        output_bytes_max: Some(4096),
+    }
+}
+
+fn offer_of(specs: Vec<PermissionSpec>) -> Result<Offer, AgreementError> {
+    Offer::new(publisher().party(), model(), Digest::of(b"bundle"), specs)
+}
+
+fn offer() -> SignedOffer {
+    let mut offer = offer_of(vec![full_spec(), open_spec("embed")]).expect("well-formed");
+    offer.policy.uid = uuid::Uuid::from_u128(1);
+    SignedOffer::sign(offer, &publisher()).expect("the assigner's key")
+}
+
+fn agreement() -> Agreement {
+    let now = at("2026-11-24T12:00:00Z");
+    let mut agreement =
+        Agreement::accept(&offer(), consumer().party(), now).expect("another party");
+    agreement.policy.uid = uuid::Uuid::from_u128(2);
+    agreement
+}
+
+fn signed() -> SignedAgreement {
+    let mut proposal = Proposal::sign(agreement(), &consumer()).expect("a party");
+    proposal.add_signature(&publisher()).expect("the other party");
+    proposal.complete().expect("both roles")
+}
+
+fn terms_of(specs: Vec<PermissionSpec>) -> Terms {
+    let offer = SignedOffer::sign(offer_of(specs).expect("well-formed"), &publisher());
+    let now = at("2026-11-24T12:00:00Z");
+    let agreement = Agreement::accept(&offer.expect("signed"), consumer().party(), now);
+    let mut proposal = Proposal::sign(agreement.expect("accepted"), &consumer()).expect("a party");
+    proposal.add_signature(&publisher()).expect("the other party");
+    Terms::compile(&proposal.complete().expect("both roles"))
+}
+
+/// The payload of the example, with one text replaced, signed properly by the consumer.
+fn altered(from: &str, to: &str) -> AgreementError {
+    let json = String::from_utf8(odrl::write_agreement(&agreement()).expect("small")).expect("text");
+    assert!(json.contains(from), "`{from}` is not in {json}");
+    let payload = json.replacen(from, to, 1).into_bytes();
+    let envelope = Envelope::sign(AGREEMENT_TYPE, payload, &consumer()).expect("small");
+    Proposal::parse(&envelope.to_bytes()).expect_err(to)
+}
+
+#[test]
+fn the_document_is_odrl_in_canonical_json() {
+    let json = String::from_utf8(odrl::write_agreement(&agreement()).expect("small")).expect("text");
+    let expected = concat!(
+        r#"{"@context":["http://www.w3.org/ns/odrl.jsonld","urn:hospes:context:1"],"@type":"Agreement","#,
+        r#""assignee":"did:key:z6Mkj3PUd1WjvaDhNZhhhXQdz5UnZXmS7ehtx8bsPpD47kKc","#,
+        r#""assigner":"did:key:z6MkonAu7bPfLMqBKTHJqnztedj73amSUiRNSQxk1KeACMsD","conflict":"prohibit","#,
+        r#""hospes:issued":{"@type":"xsd:dateTime","@value":"2026-11-24T12:00:00Z"},"#,
+        r#""hospes:offer":"OFFER","permission":[{"action":[{"rdf:value":{"@id":"odrl:execute"},"#,
+        r#""refinement":[{"leftOperand":"hospes:function","operator":"eq","rightOperand":"classify"}]}],"#,
+        r#""constraint":[{"leftOperand":"count","operator":"lteq","rightOperand":1000,"unit":"hospes:call"},"#,
+        r#"{"leftOperand":"dateTime","operator":"gteq","rightOperand":{"@type":"xsd:dateTime","@value":"2026-12-01T00:00:00Z"}},"#,
+        r#"{"leftOperand":"dateTime","operator":"lt","rightOperand":{"@type":"xsd:dateTime","@value":"2027-12-01T00:00:00Z"}},"#,
+        r#"{"leftOperand":"hospes:inputBytes","operator":"lteq","rightOperand":2097152,"unit":"hospes:byte"},"#,
+        r#"{"leftOperand":"hospes:outputBytes","operator":"lteq","rightOperand":4096,"unit":"hospes:byte"}]},"#,
+        r#"{"action":[{"rdf:value":{"@id":"odrl:execute"},"#,
+        r#""refinement":[{"leftOperand":"hospes:function","operator":"eq","rightOperand":"embed"}]}]}],"#,
+        r#""profile":"urn:hospes:profile:1","target":"urn:hospes:model:acme/digits@BUNDLE","#,
+        r#""uid":"urn:uuid:00000000-0000-0000-0000-000000000002"}"#,
+    )
+    .replace("OFFER", &offer().id().to_string())
+    .replace("BUNDLE", &Digest::of(b"bundle").to_string())
+    .replace("did:key:z6Mkj3PUd1WjvaDhNZhhhXQdz5UnZXmS7ehtx8bsPpD47kKc", &consumer().party().to_string())
+    .replace("did:key:z6MkonAu7bPfLMqBKTHJqnztedj73amSUiRNSQxk1KeACMsD", &publisher().party().to_string());
+    assert_eq!(json, expected);
+}
+
+#[test]
+fn reads_what_it_writes() {
+    assert_eq!(SignedOffer::parse(&offer().to_bytes()).expect("its own form"), offer());
+    assert_eq!(SignedAgreement::parse(&signed().to_bytes()).expect("its own form"), signed());
+    assert_eq!(*signed().id(), Digest::of(&odrl::write_agreement(&agreement()).expect("small")));
+    // A permission may end with a date or before it, and the order of constraints is the document's.
+    let mut other = agreement();
+    let end = at("2027-01-01T00:00:00.000001Z");
+    other.policy.permissions[1].constraints =
+        vec![Constraint::Until(end), Constraint::OutputBytesMax(0), Constraint::CountMax(INTEGER_MAX)];
+    let json = odrl::write_agreement(&other).expect("small");
+    assert_eq!(odrl::read_agreement(&json).expect("its own form"), other);
+}
+
+#[test]
+fn every_single_byte_change_of_an_envelope_is_refused() {
+    let bytes = signed().to_bytes();
+    for index in 0..bytes.len() {
+        for change in [1, 0x20, 0x80] {
+            let mut changed = bytes.clone();
+            changed[index] ^= change;
+            assert!(SignedAgreement::parse(&changed).is_err(), "byte {index} with {change:#x}");
+        }
+    }
+    for length in 0..bytes.len() {
+        assert!(SignedAgreement::parse(&bytes[..length]).is_err(), "cut at {length}");
+    }
+}
+
+#[test]
+fn what_is_not_known_is_refused_with_its_place() {
+    let cases = [
+        ("urn:hospes:profile:1", "urn:hospes:profile:2", "/profile"),
+        ("urn:hospes:context:1", "urn:hospes:context:2", "/@context"),
+        (r#""@type":"Agreement""#, r#""@type":"Offer""#, "/@type"),
+        (r#""conflict":"prohibit""#, r#""conflict":"perm""#, "/conflict"),
+        ("odrl:execute", "odrl:distribute", "/permission/0/action/0/rdf:value/@id"),
+        ("hospes:function", "hospes:export", "/permission/0/action/0/refinement/0/leftOperand"),
+        (r#""operator":"eq""#, r#""operator":"neq""#, "/permission/0/action/0/refinement/0/operator"),
+        (r#""leftOperand":"count""#, r#""leftOperand":"purpose""#, "/permission/0/constraint/0/leftOperand"),
+        (r#""operator":"lteq""#, r#""operator":"eq""#, "/permission/0/constraint/0/operator"),
+        (r#""operator":"gteq""#, r#""operator":"gt""#, "/permission/0/constraint/1/operator"),
+        ("hospes:call", "hospes:row", "/permission/0/constraint/0/unit"),
+        ("hospes:byte", "hospes:call", "/permission/0/constraint/3/unit"),
+        (
+            r#"{"@type":"xsd:dateTime","@value":"2026-12"#,
+            r#"{"@type":"xsd:date","@value":"2026-12"#,
+            "/permission/0/constraint/1/rightOperand/@type",
+        ),
+    ];
+    for (from, to, wanted) in cases {
+        match altered(from, to) {
+            AgreementError::Unknown { pointer, .. } => assert_eq!(pointer, wanted),
+            other => panic!("{to}: {other}"),
+        }
+    }
+}
+
+#[test]
+fn what_is_malformed_is_refused_with_its_place() {
+    let cases = [
+        (r#""rightOperand":1000"#, r#""rightOperand":1000.0"#, "/permission/0/constraint/0/rightOperand"),
+        (r#""rightOperand":1000"#, r#""rightOperand":-1"#, "/permission/0/constraint/0/rightOperand"),
+        (r#""rightOperand":1000"#, r#""rightOperand":"1000""#, "/permission/0/constraint/0/rightOperand"),
+        (r#""rightOperand":1000"#, r#""rightOperand":1e3"#, "/permission/0/constraint/0/rightOperand"),
+        ("2026-12-01T00:00:00Z", "2026-12-01T00:00:00+00:00", "/permission/0/constraint/1/rightOperand/@value"),
+        ("2026-12-01T00:00:00Z", "2026-12-01T00:00:00.0Z", "/permission/0/constraint/1/rightOperand/@value"),
+        ("2026-12-01T00:00:00Z", "2026-12-01 00:00:00Z", "/permission/0/constraint/1/rightOperand/@value"),
+        (r#""classify""#, r#""Classify""#, "/permission/0/action/0/refinement/0/rightOperand"),
+        ("acme/digits@", "acme/digits#", "/target"),
+        ("urn:uuid:", "urn:oid:", "/uid"),
+        (r#","unit":"hospes:call""#, "", "/permission/0/constraint/0/unit"),
+    ];
+    for (from, to, wanted) in cases {
+        match altered(from, to) {
+            AgreementError::Malformed { pointer, .. } => assert_eq!(pointer, wanted, "{to}"),
+            other => panic!("{to}: {other}"),
+        }
+    }
+}
+
+#[test]
+fn members_that_are_unknown_missing_or_twice_are_refused() {
+    let added = altered(r#","operator":"lteq""#, r#","gracePeriod":"P1D","operator":"lteq""#);
+    assert!(
+        matches!(&added, AgreementError::Malformed { pointer, reason }
+            if pointer.starts_with("/permission/0/constraint/0") && reason.contains("gracePeriod")),
+        "{added}"
+    );
+    let prohibition = altered(r#""profile""#, r#""prohibition":[],"profile""#);
+    assert!(prohibition.to_string().contains("prohibition"), "{prohibition}");
+    let twice = altered(r#""unit":"hospes:call""#, r#""unit":"hospes:call","unit":"hospes:call""#);
+    assert!(twice.to_string().contains("duplicate"), "{twice}");
+    let missing = altered(r#""conflict":"prohibit","#, "");
+    assert!(missing.to_string().contains("conflict"), "{missing}");
+    let actions = altered(r#""action":[{"#, r#""action":[{},{"#);
+    assert!(matches!(actions, AgreementError::Malformed { .. }), "{actions}");
+    let null = altered(r#""hospes:issued":{"@type":"xsd:dateTime","@value":"2026-11-24T12:00:00Z"}"#, r#""hospes:issued":null"#);
+    assert!(matches!(&null, AgreementError::Malformed { pointer, .. } if pointer == "/hospes:issued"), "{null}");
+}
+
+#[test]
+fn a_second_spelling_is_refused() {
+    for (from, to) in [
+        (r#""conflict":"#, r#""conflict": "#),
+        ("acme", r"\u0061cme"),
+        (r#""unit":"hospes:call"}"#, r#""unit":"hospes:call"} "#),
+        (r#"{"@context""#, r#" {"@context""#),
+    ] {
+        assert!(matches!(altered(from, to), AgreementError::NotCanonical { .. }), "{to}");
+    }
+    let tail = altered("000002\"}", "000002\"}{}");
+    assert!(matches!(tail, AgreementError::Malformed { .. }), "{tail}");
+}
+
+#[test]
+fn an_offer_and_an_agreement_are_never_taken_for_each_other() {
+    let wrong = SignedOffer::parse(&signed().to_bytes());
+    assert!(matches!(wrong, Err(AgreementError::PayloadType { .. })));
+    let wrong = Proposal::parse(&offer().to_bytes());
+    assert!(matches!(wrong, Err(AgreementError::PayloadType { .. })));
+    // Nor by relabelling the bytes and signing them anew.
+    let payload = odrl::write_offer(offer().offer()).expect("small");
+    let relabelled = Envelope::sign(AGREEMENT_TYPE, payload, &publisher()).expect("small");
+    let wrong = Proposal::parse(&relabelled.to_bytes());
+    assert!(matches!(wrong, Err(AgreementError::Unknown { pointer, .. }) if pointer == "/@type"));
+}
+
+#[test]
+fn both_roles_must_sign_and_nobody_else() {
+    let one = |key: &PartyKey| Proposal::sign(agreement(), key);
+    assert!(matches!(one(&key(3)), Err(AgreementError::NotAParty { .. })));
+    for (first, second, missing) in [
+        (publisher(), consumer(), Role::Consumer),
+        (consumer(), publisher(), Role::Publisher),
+    ] {
+        let proposal = one(&first).expect("a party");
+        assert_eq!(proposal.missing(), [missing]);
+        assert!(!proposal.signed_by(missing));
+        let unsigned = SignedAgreement::parse(&proposal.to_bytes());
+        assert!(matches!(unsigned, Err(AgreementError::Unsigned { role, .. }) if role == missing));
+        let mut proposal = proposal.clone().complete().expect_err("one signature is missing");
+        let twice = proposal.add_signature(&first);
+        assert!(matches!(twice, Err(AgreementError::Envelope(DsseError::SignedTwice { .. }))));
+        let stranger = proposal.add_signature(&key(3));
+        assert!(matches!(stranger, Err(AgreementError::NotAParty { .. })));
+        let theirs = one(&second).expect("a party");
+        proposal.merge(&theirs).expect("the same agreement");
+        assert_eq!(proposal.missing(), []);
+        assert_eq!(proposal.complete().expect("both roles").id(), signed().id());
+    }
+}
+
+#[test]
+fn signatures_of_strangers_and_over_other_bytes_are_refused() {
+    let payload = odrl::write_agreement(&agreement()).expect("small");
+    for keys in [vec![key(3)], vec![publisher(), consumer(), key(3)]] {
+        let mut envelope = Envelope::sign(AGREEMENT_TYPE, payload.clone(), &keys[0]).expect("small");
+        keys[1..].iter().for_each(|key| envelope.add_signature(key).expect("a new party"));
+        let refused = SignedAgreement::parse(&envelope.to_bytes());
+        assert!(matches!(refused, Err(AgreementError::Envelope(DsseError::Stranger { .. }))));
+    }
+    // The publisher's signature over its own, more generous copy does not fit ours.
+    let mut other = agreement();
+    other.policy.permissions[0].constraints.clear();
+    let theirs = Proposal::sign(other, &publisher()).expect("a party");
+    let mut ours = Proposal::sign(agreement(), &consumer()).expect("a party");
+    assert!(matches!(ours.merge(&theirs), Err(AgreementError::OtherAgreement)));
+    let (ours, theirs) = (ours.to_bytes(), theirs.to_bytes());
+    let (ours, theirs) = (String::from_utf8_lossy(&ours), String::from_utf8_lossy(&theirs));
+    let payload_end = ours.find(r#"","payloadType"#).expect("a payload");
+    let theirs_end = theirs.find(r#"","payloadType"#).expect("a payload");
+    let forged = format!("{}{}", &ours[..payload_end], &theirs[theirs_end..]);
+    let refused = Proposal::parse(forged.as_bytes());
+    assert!(matches!(refused, Err(AgreementError::Envelope(DsseError::Forged { .. }))));
+}
+
+#[test]
+fn an_offer_is_signed_by_its_assigner_alone() {
+    let plain = offer().offer().clone();
+    let refused = SignedOffer::sign(plain.clone(), &consumer());
+    assert!(matches!(refused, Err(AgreementError::NotAParty { .. })));
+    let payload = odrl::write_offer(&plain).expect("small");
+    let kind = "application/vnd.hospes.offer.v1+json";
+    let mut both = Envelope::sign(kind, payload, &publisher()).expect("small");
+    both.add_signature(&consumer()).expect("a new party");
+    let refused = SignedOffer::parse(&both.to_bytes());
+    assert!(matches!(refused, Err(AgreementError::Envelope(DsseError::Stranger { .. }))));
+}
+
+#[test]
+fn an_offer_is_accepted_whole_or_not_at_all() {
+    agreement().matches(&offer()).expect("as offered");
+    let mut more = agreement();
+    more.policy.permissions[0].constraints[0] = Constraint::CountMax(1001);
+    let refused = more.matches(&offer());
+    assert!(matches!(refused, Err(AgreementError::NotAsOffered { pointer: "/permission" })));
+    let mut other = agreement();
+    other.policy.bundle = Digest::of(b"another");
+    assert!(matches!(other.matches(&offer()), Err(AgreementError::NotAsOffered { pointer: "/target" })));
+    let mut other = agreement();
+    other.policy.assigner = key(3).party();
+    assert!(matches!(other.matches(&offer()), Err(AgreementError::NotAsOffered { pointer: "/assigner" })));
+    let mut other = agreement();
+    other.offer = Digest::of(b"another");
+    assert!(matches!(other.matches(&offer()), Err(AgreementError::OtherOffer { .. })));
+    let own = Agreement::accept(&offer(), publisher().party(), at("2026-11-24T12:00:00Z"));
+    assert!(matches!(own, Err(AgreementError::SameParty { .. })));
+}
+
+#[test]
+fn two_agreements_on_the_same_offer_are_two() {
+    let now = at("2026-11-24T12:00:00Z");
+    let accept = || Agreement::accept(&offer(), consumer().party(), now).expect("accepted");
+    assert_ne!(accept(), accept());
+}
+
+#[test]
+fn limits_of_a_document() {
+    let specs = |count: usize| vec![full_spec(); count];
+    assert!(matches!(offer_of(specs(0)), Err(AgreementError::PermissionCount { count: 0 })));
+    assert!(matches!(offer_of(specs(65)), Err(AgreementError::PermissionCount { count: 65 })));
+    // The longest document that can be made fits an envelope and is read again.
+    let longest = PermissionSpec {
+        function: function(&"f".repeat(63)),
+        count: Some(INTEGER_MAX),
+        from: Some(at("2026-12-01T00:00:00.123456789Z")),
+        until: Some(at("2027-12-01T00:00:00.123456789Z")),
+        input_bytes_max: Some(INTEGER_MAX),
+        output_bytes_max: Some(INTEGER_MAX),
+    };
+    let offer = SignedOffer::sign(offer_of(vec![longest; 64]).expect("64 are allowed"), &publisher());
+    assert!(SignedOffer::parse(&offer.expect("it fits").to_bytes()).is_ok());
+    let large = PermissionSpec { count: Some(INTEGER_MAX + 1), ..full_spec() };
+    let refused = offer_of(vec![large]);
+    assert!(matches!(refused, Err(AgreementError::IntegerTooLarge { pointer, .. })
+        if pointer == "/permission/0/constraint/0/rightOperand"));
+    let bytes = PAYLOAD_BYTES_MAX + 1;
+    let refused = odrl::read_offer(&vec![b' '; bytes]);
+    assert!(matches!(refused, Err(AgreementError::TooLarge { bytes: seen }) if seen == bytes));
+}
+
+#[test]
+fn a_permission_that_never_allows_anything_is_refused() {
+    let never = PermissionSpec { count: Some(0), ..full_spec() };
+    let ended = PermissionSpec { until: full_spec().from, ..full_spec() };
+    for (spec, wanted) in [(never, "/permission/0/constraint/0"), (ended, "/permission/0")] {
+        let refused = offer_of(vec![spec]);
+        assert!(matches!(refused, Err(AgreementError::NeverAllows { pointer, .. }) if pointer == wanted));
+    }
+    let twice = altered(
+        r#""leftOperand":"hospes:outputBytes""#,
+        r#""leftOperand":"hospes:inputBytes""#,
+    );
+    assert!(matches!(twice, AgreementError::Repeated { pointer } if pointer == "/permission/0/constraint/4"));
+}
+
+#[test]
+fn a_party_that_cannot_sign_is_refused() {
+    let weak = Party::from_public_key([0; 32]);
+    let offered = Offer::new(weak, model(), Digest::of(b"bundle"), vec![full_spec()]);
+    assert!(matches!(offered, Err(AgreementError::WeakParty { pointer: "/assigner", .. })));
+    let accepted = Agreement::accept(&offer(), weak, at("2026-11-24T12:00:00Z"));
+    assert!(matches!(accepted, Err(AgreementError::WeakParty { pointer: "/assignee", .. })));
+}
+
+fn permitted(terms: &Terms, name: &str, now: &str, input_bytes: u64) -> Vec<u16> {
+    let function = function(name);
+    let facts = CallFacts { function: &function, now: at(now), input_bytes };
+    terms.permits(&facts).map(|permit| permit.rule).collect()
+}
+
+#[test]
+fn the_boundaries_of_dates_and_bytes() {
+    let terms = Terms::compile(&signed());
+    for (now, allowed) in [
+        ("2026-11-30T23:59:59.999999999Z", false),
+        ("2026-12-01T00:00:00Z", true),
+        ("2027-11-30T23:59:59.999999999Z", true),
+        ("2027-12-01T00:00:00Z", false),
+    ] {
+        assert_eq!(!permitted(&terms, "classify", now, 1).is_empty(), allowed, "{now}");
+        assert_eq!(permitted(&terms, "embed", now, 1), [1], "embed has no dates");
+    }
+    assert_eq!(permitted(&terms, "classify", "2027-01-01T00:00:00Z", 2_097_152), [0]);
+    assert_eq!(permitted(&terms, "classify", "2027-01-01T00:00:00Z", 2_097_153), [0_u16; 0]);
+    assert_eq!(permitted(&terms, "other", "2027-01-01T00:00:00Z", 1), [0_u16; 0]);
+    let mut inclusive = agreement();
+    inclusive.policy.permissions[1].constraints = vec![Constraint::Until(at("2027-01-01T00:00:00Z"))];
+    let mut proposal = Proposal::sign(inclusive, &consumer()).expect("a party");
+    proposal.add_signature(&publisher()).expect("the other party");
+    let terms = Terms::compile(&proposal.complete().expect("both roles"));
+    assert_eq!(permitted(&terms, "embed", "2027-01-01T00:00:00Z", 1), [1]);
+    assert_eq!(permitted(&terms, "embed", "2027-01-01T00:00:00.000000001Z", 1), [0_u16; 0]);
+}
+
+#[test]
+fn a_permit_carries_what_is_checked_later() {
+    let terms = Terms::compile(&signed());
+    let function = function("classify");
+    let facts = CallFacts { function: &function, now: at("2027-01-01T00:00:00Z"), input_bytes: 1 };
+    let ends = Some(at("2027-12-01T00:00:00Z"));
+    let permit = Permit { rule: 0, output_bytes_max: Some(4096), ends };
+    assert_eq!(terms.permits(&facts).collect::<Vec<_>>(), [permit]);
+    let rules: Vec<_> =
+        terms.rules().map(|(rule, count, ends, name)| (rule, count, ends, name.as_str())).collect();
+    assert_eq!(rules, [(0, Some(1000), ends, "classify"), (1, None, None, "embed")]);
+    assert_eq!(terms.agreement(), signed().id());
+    assert_eq!(terms.assignee(), &consumer().party());
+}
+
+#[test]
+fn terms_end_when_every_rule_has_ended() {
+    assert!(!Terms::compile(&signed()).is_ended(at("2099-01-01T00:00:00Z")), "embed never ends");
+    let terms = terms_of(vec![full_spec()]);
+    assert!(!terms.is_ended(at("2026-01-01T00:00:00Z")), "not begun is not ended");
+    assert!(!terms.is_ended(at("2027-11-30T23:59:59Z")));
+    assert!(terms.is_ended(at("2027-12-01T00:00:00Z")));
+}
+
+#[test]
+fn a_denial_names_the_clause_what_was_seen_and_what_is_wanted() {
+    let terms = Terms::compile(&signed());
+    let function = function("classify");
+    let facts =
+        CallFacts { function: &function, now: at("2028-01-01T00:00:00Z"), input_bytes: 3_000_000 };
+    let denial = terms.denial(&facts);
+    assert_eq!(
+        denial.to_string(),
+        "no permission of the agreement allows this call: permission 0 wants `dateTime` before 2027-12-01T00:00:00Z, and \
+         it is 2028-01-01T00:00:00Z; permission 0 wants `hospes:inputBytes` at most 2097152, and it is 3000000"
+    );
+    assert_eq!(
+        serde_json::to_string(&denial.clauses[1]).expect("plain data"),
+        r#"{"rule":0,"clause":"hospes:inputBytes","seen":"3000000","wanted":"at most 2097152"}"#
+    );
+    let other = "segment".parse().expect("a function name");
+    let denial = terms.denial(&CallFacts { function: &other, ..facts });
+    let named: Vec<_> = denial.clauses.iter().filter(|unmet| unmet.clause == Clause::Function).collect();
+    assert_eq!(named.len(), 2, "every rule is for another function: {denial}");
+}
+
+#[test]
+fn the_page_says_what_is_enforced() {
+    let page = render(&agreement());
+    let expected = format!(
+        "Agreement to use acme/digits\n\n\
+         Publisher: {}\nConsumer:  {}\nAccepted:  2026-11-24T12:00:00Z\nOffer:     {}\nBundle:    {}\n\n\
+         Permission 0\n\
+         \x20 [prevent] The consumer may execute the function `classify`.\n\
+         \x20 [prevent] At most 1000 calls in all.\n\
+         \x20 [prevent] Calls begin at 2026-12-01T00:00:00Z or later.\n\
+         \x20 [prevent] Calls begin before 2027-12-01T00:00:00Z.\n\
+         \x20 [prevent] The arguments of a call are at most 2097152 bytes.\n\
+         \x20 [prevent] An answer of more than 4096 bytes is not released.\n\n\
+         Permission 1\n\
+         \x20 [prevent] The consumer may execute the function `embed`.\n\n\
+         For all permissions\n\
+         \x20 [prevent] Whatever no permission allows is refused.\n\
+         \x20 [prevent] No other version of the model runs under these terms.\n\
+         \x20 [record]  Every call, and every refused call of the consumer, leaves a receipt.\n\
+         \x20 [detect]  A receipt that was dropped or changed shows when receipts are verified.\n\n\
+         [prevent] the host makes it impossible; [detect] it shows afterwards; [record] it is written down.\n",
+        publisher().party(),
+        consumer().party(),
+        offer().id(),
+        Digest::of(b"bundle"),
+    );
+    assert_eq!(page, expected);
+    assert!(render_offer(offer().offer()).contains("whoever accepts this offer"));
+}
+
+#[test]
+fn the_envelope_s_payload_is_the_document() {
+    let envelope: serde_json::Value =
+        serde_json::from_slice(&signed().to_bytes()).expect("an envelope is JSON");
+    let payload = STANDARD.decode(envelope["payload"].as_str().expect("text")).expect("base64");
+    assert_eq!(payload, serde_json_canonicalizer::to_vec(signed().agreement()).expect("JSON"));
+}
+
+fn any_spec() -> impl Strategy<Value = PermissionSpec> {
+    let second = || proptest::option::of(0_i64..20);
+    let bytes = || proptest::option::of(0_u64..20);
+    (0..3_usize, proptest::option::of(1_u64..5), second(), second(), bytes(), bytes()).prop_map(
+        |(name, count, from, until, input_bytes_max, output_bytes_max)| PermissionSpec {
+            function: function(["a", "b", "c"][name]),
+            count,
+            from: from.map(second_at),
+            until: until.map(second_at),
+            input_bytes_max,
+            output_bytes_max,
+        },
+    )
+}
+
+fn second_at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).expect("a small number")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn terms_decide_as_the_specification_reads(
+        specs in proptest::collection::vec(any_spec(), 1..5),
+        calls in proptest::collection::vec((0..3_usize, 0_i64..20, 0_u64..20), 1..40),
+    ) {
+        let sensible = |spec: &PermissionSpec| match (spec.from, spec.until) {
+            (Some(from), Some(until)) => from < until,
+            _ => true,
+        };
+        prop_assume!(specs.iter().all(sensible));
+        let terms = terms_of(specs.clone());
+        for (name, second, input_bytes) in calls {
+            let (function, now) = (function(["a", "b", "c"][name]), second_at(second));
+            let facts = CallFacts { function: &function, now, input_bytes };
+            let expected: Vec<_> = specs.iter().enumerate().filter(|(_, spec)| {
+                spec.function == function
+                    && spec.from.is_none_or(|from| from <= now)
+                    && spec.until.is_none_or(|until| now < until)
+                    && spec.input_bytes_max.is_none_or(|max| input_bytes <= max)
+            }).map(|(rule, _)| rule).collect();
+            let seen: Vec<_> = terms.permits(&facts).map(|permit| usize::from(permit.rule)).collect();
+            prop_assert_eq!(&seen, &expected);
+            // A denial has a reason exactly when nothing is permitted for this function.
+            prop_assert!(!seen.is_empty() || !terms.denial(&facts).clauses.is_empty());
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(odrl::read_offer(&bytes).is_err());
+        prop_assert!(Proposal::parse(&bytes).is_err());
+    }
+}

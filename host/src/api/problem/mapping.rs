@@ -1,0 +1,200 @@
+//! Every error of the host, as clients see it. No match has a catch-all arm.
+
+use serde_json::{Value, json};
+
+use super::{Problem, ProblemKind};
+use crate::admission::AdmissionError;
+use crate::agreements::{AgreementsError, PermitError};
+use crate::auth::AuthError;
+use crate::deploy::DeployError;
+use crate::deployments::ResolveError;
+use crate::invoke::InvokeError;
+use crate::market::MarketError;
+use crate::outcome::GuestFailure;
+use crate::sandbox::SandboxError;
+
+/// The message of an error with the messages of its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // A transparent error says what its cause says.
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+impl Problem {
+    /// The plugin's own error, as JSON.
+    pub fn plugin_refused(error: &[u8]) -> Self {
+        let value: Value = serde_json::from_slice(error).unwrap_or(Value::Null);
+        let detail = match &value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        Self::new(ProblemKind::PluginRefused, detail).with("error", value)
+    }
+}
+
+impl From<AuthError> for Problem {
+    fn from(error: AuthError) -> Self {
+        match &error {
+            AuthError::Missing | AuthError::Malformed | AuthError::Unknown => {
+                Self::new(ProblemKind::Unauthenticated, error.to_string())
+            }
+            AuthError::NameTaken(_) | AuthError::PartyTaken { .. } => {
+                Self::new(ProblemKind::Conflict, error.to_string())
+            }
+            AuthError::Randomness | AuthError::Store(_) | AuthError::Damaged { .. } => {
+                Self::internal(&error)
+            }
+        }
+    }
+}
+
+impl From<ResolveError> for Problem {
+    fn from(error: ResolveError) -> Self {
+        let kind = match &error {
+            ResolveError::Reference(_) => ProblemKind::InvalidRequest,
+            ResolveError::NoModel(_)
+            | ResolveError::NoVersion { .. }
+            | ResolveError::NoFunction { .. } => ProblemKind::NotFound,
+            ResolveError::VersionTaken { .. } => ProblemKind::Conflict,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<PermitError> for Problem {
+    fn from(error: PermitError) -> Self {
+        let problem = Self::new(ProblemKind::NotPermitted, error.to_string());
+        match &error {
+            PermitError::NoAgreement { model } => problem.with("model", json!(model)),
+            PermitError::NotYours(id) => problem.with("agreement", json!(id)),
+            PermitError::OtherVersion { bundle, .. } => problem.with("bundle", json!(bundle)),
+            PermitError::Denied { agreement, denial } => problem
+                .with("agreement", json!(agreement))
+                .with("clauses", json!(denial.clauses)),
+        }
+    }
+}
+
+impl From<AdmissionError> for Problem {
+    fn from(error: AdmissionError) -> Self {
+        match &error {
+            AdmissionError::CountUsedUp { max, ends } => {
+                Self::new(ProblemKind::CountUsedUp, error.to_string())
+                    .with("limit", *max)
+                    .with("remaining", 0)
+                    .with("ends", json!(ends.map(|ends| ends.to_string())))
+            }
+            AdmissionError::QueueFull { .. } | AdmissionError::QueueTimeout { .. } => {
+                Self::new(ProblemKind::Busy, error.to_string())
+            }
+        }
+    }
+}
+
+impl From<InvokeError> for Problem {
+    fn from(error: InvokeError) -> Self {
+        match error {
+            InvokeError::Auth(error) => error.into(),
+            InvokeError::Resolve(error) => error.into(),
+            InvokeError::Permit(error) => error.into(),
+            InvokeError::Arguments(error) => {
+                Self::new(ProblemKind::InvalidArguments, error.to_string())
+            }
+            InvokeError::Admission(error) => error.into(),
+            InvokeError::Instantiate(SandboxError::PoolExhausted) => {
+                Self::new(ProblemKind::Busy, SandboxError::PoolExhausted.to_string())
+            }
+            InvokeError::Instantiate(error) => Self::internal(&error),
+            InvokeError::Receipt(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<GuestFailure> for Problem {
+    fn from(failure: GuestFailure) -> Self {
+        let kind = match &failure {
+            GuestFailure::Deadline { .. } => ProblemKind::PluginDeadline,
+            GuestFailure::OutputTooLarge { .. } | GuestFailure::OutputUnsendable { .. } => {
+                ProblemKind::OutputRefused
+            }
+            GuestFailure::Trap { .. }
+            | GuestFailure::MemoryLimit { .. }
+            | GuestFailure::TableLimit { .. }
+            | GuestFailure::StackOverflow
+            | GuestFailure::HandleLimit { .. }
+            | GuestFailure::TensorLimit { .. }
+            | GuestFailure::HostcallLimit { .. } => ProblemKind::PluginFailed,
+        };
+        Self::new(kind, failure.to_string()).with("failure", failure.code())
+    }
+}
+
+impl From<DeployError> for Problem {
+    fn from(error: DeployError) -> Self {
+        match error {
+            DeployError::Bundle(_) | DeployError::NotYours { .. } | DeployError::Model { .. } => {
+                Self::new(ProblemKind::BundleRefused, chain(&error))
+            }
+            DeployError::Version(error) => error.into(),
+            DeployError::Sandbox(
+                SandboxError::Compile(_)
+                | SandboxError::CompileTimeout { .. }
+                | SandboxError::Capability(_)
+                | SandboxError::NoExport { .. }
+                | SandboxError::UnsupportedType { .. }
+                | SandboxError::Instantiate(_),
+            ) => Self::new(ProblemKind::BundleRefused, chain(&error)),
+            DeployError::Sandbox(SandboxError::PoolExhausted) => {
+                Self::new(ProblemKind::Busy, error.to_string())
+            }
+            DeployError::Sandbox(
+                SandboxError::Engine(_)
+                | SandboxError::Cache { .. }
+                | SandboxError::Thread(_)
+                | SandboxError::CompilerPanicked(_),
+            )
+            | DeployError::Registry(_)
+            | DeployError::Store(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<MarketError> for Problem {
+    fn from(error: MarketError) -> Self {
+        let kind = match &error {
+            MarketError::Offer(_)
+            | MarketError::NotYours
+            | MarketError::NotYourModel { .. }
+            | MarketError::NotLive { .. }
+            | MarketError::NoFunction { .. }
+            | MarketError::TooMany { .. } => ProblemKind::OfferRefused,
+            MarketError::NotFound(_) => ProblemKind::NotFound,
+            MarketError::Store(_) | MarketError::Damaged { .. } => return Self::internal(&error),
+        };
+        Self::new(kind, chain(&error))
+    }
+}
+
+impl From<AgreementsError> for Problem {
+    fn from(error: AgreementsError) -> Self {
+        let kind = match &error {
+            AgreementsError::Agreement(_)
+            | AgreementsError::NotParty
+            | AgreementsError::UnknownOffer(_)
+            | AgreementsError::TooMany { .. } => ProblemKind::AgreementRefused,
+            AgreementsError::NotFound(_) => ProblemKind::NotFound,
+            AgreementsError::Store(_) | AgreementsError::Damaged { .. } => {
+                return Self::internal(&error);
+            }
+        };
+        Self::new(kind, chain(&error))
+    }
+}

@@ -1,0 +1,71 @@
+//! Receipts over HTTP: proofs that anybody can check without this host, for the parties of a call.
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+
+use super::body;
+use super::health::json as json_answer;
+use super::problem::{Problem, ProblemKind};
+use super::router::Answer;
+use crate::auth::Caller;
+use crate::host::Host;
+use crate::id::CallId;
+use crate::receipt::Receipt;
+
+/// Most receipts in one list, the latest.
+const LIST_MAX: usize = 100;
+
+/// `GET /api/receipts`: the caller's latest, as consumer or as publisher.
+pub(super) fn list(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
+    let caller = host.auth.authenticate(body::bearer(request.headers()))?;
+    let receipts = host.receipts.log().recent(caller.party(), LIST_MAX);
+    let receipts = receipts.map_err(|error| Problem::internal(&error))?;
+    let receipts: Vec<_> = receipts.iter().map(entry).collect();
+    Ok(json_answer(StatusCode::OK, &json!({ "receipts": receipts })))
+}
+
+/// `GET /api/receipts/{call}`: the receipt, proven to be in the log. For the parties of the call only.
+pub(super) fn prove(host: &Host, call: &str, request: &Request<Incoming>) -> Result<Answer, Problem> {
+    let caller = host.auth.authenticate(body::bearer(request.headers()))?;
+    let missing = || {
+        Problem::new(ProblemKind::NotFound, format!("there is no receipt of yours for call `{call}`"))
+    };
+    let call: CallId = call.parse().map_err(|_| missing())?;
+    let log = host.receipts.log();
+    let receipt = log.find(&call).map_err(|error| Problem::internal(&error))?;
+    let receipt = receipt.filter(|receipt| is_party(&caller, receipt)).ok_or_else(missing)?;
+    let proof = log.proof(&receipt.call).map_err(|error| Problem::internal(&error))?;
+    let mut response = Response::new(Full::new(Bytes::from(proof.to_bytes())));
+    let media = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, media);
+    Ok(response)
+}
+
+/// `GET /api/checkpoint`: the latest signed state of the log.
+pub(super) fn checkpoint(host: &Host) -> Result<Answer, Problem> {
+    let note = host.receipts.log().checkpoint();
+    let mut response = Response::new(Full::new(Bytes::from(note)));
+    let media = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, media);
+    Ok(response)
+}
+
+fn is_party(caller: &Caller, receipt: &Receipt) -> bool {
+    receipt.caller == *caller.party() || receipt.publisher == *caller.party()
+}
+
+fn entry(receipt: &Receipt) -> Value {
+    json!({
+        "call": receipt.call.to_string(),
+        "at": receipt.at.to_string(),
+        "model": receipt.model,
+        "function": receipt.function,
+        "result": receipt.result.to_string(),
+        "agreement": receipt.agreement,
+        "used": receipt.used,
+        "max": receipt.max,
+    })
+}

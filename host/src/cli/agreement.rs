@@ -1,0 +1,266 @@
+//! `hospes agreement`: countersign, list and read agreements.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Context;
+use super::client::{Client, Payload, Post};
+use super::document::{self, Reference};
+use super::failure::{During as _, Failure};
+use super::offer;
+use super::screen::{Answer, printable, table};
+use crate::agreement::{Proposal, Role, render};
+use crate::id::Digest;
+
+/// Countersign, list and read agreements.
+#[derive(Debug, Args)]
+pub struct Agreement {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    Sign(Sign),
+    List(List),
+    Show(Show),
+}
+
+/// Sign an agreement that the other party has signed.
+///
+/// Fetches it, checks that it accepts one of your own offers and changes nothing in it, shows it in plain words, asks, signs
+/// and hands it in. It is in force from then on.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:\n  hospes agreement list --as acme\n  hospes agreement sign sha256:… --as acme")]
+struct Sign {
+    /// The agreement's number.
+    id: Digest,
+    /// Sign without asking.
+    #[arg(long, short)]
+    yes: bool,
+}
+
+/// List your agreements, what they allow and what is left.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:\n  hospes agreement list --as me")]
+struct List {}
+
+/// Show an agreement in plain words, and who has signed it.
+///
+/// The signatures are checked first.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:\n  hospes agreement show sha256:… --as me -o iris.agreement\n  \
+    hospes agreement show iris.agreement")]
+struct Show {
+    /// An agreement's number on the host, or a file.
+    agreement: Reference,
+    /// Save the signed document in a new file.
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// The host's answer to `POST /api/agreements`.
+#[derive(Deserialize)]
+pub struct Submitted {
+    pub id: Digest,
+    pub state: String,
+    pub missing: Vec<String>,
+}
+
+impl Submitted {
+    /// Whether somebody has yet to sign.
+    pub fn is_proposed(&self) -> bool {
+        !self.missing.is_empty()
+    }
+}
+
+#[derive(Deserialize)]
+struct Listing {
+    agreements: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    id: String,
+    model: String,
+    state: String,
+    missing: Vec<String>,
+    rules: Vec<Rule>,
+}
+
+#[derive(Deserialize)]
+struct Rule {
+    function: String,
+    used: u64,
+    max: Option<u64>,
+    ends: Option<String>,
+}
+
+impl Agreement {
+    pub fn run(self, context: &Context) -> Result<Answer, Failure> {
+        match self.action {
+            Action::Sign(sign) => sign.run(context),
+            Action::List(List {}) => {
+                let (json, listing): (_, Listing) = context.client()?.document("/api/agreements")?;
+                Ok(Answer::new(printable(&overview(&listing)), json))
+            }
+            Action::Show(show) => show.run(context),
+        }
+    }
+}
+
+impl Sign {
+    fn run(self, context: &Context) -> Result<Answer, Failure> {
+        let me = context.me()?;
+        let key = me.key()?;
+        let client = context.client()?;
+        let mut proposal = fetch(&client, &self.id)?;
+        let agreement = proposal.agreement();
+        let role = [Role::Publisher, Role::Consumer]
+            .into_iter()
+            .find(|role| *agreement.party(*role) == key.party())
+            .ok_or_else(|| {
+                Failure::new(format!("`{}` is neither of the agreement's parties", me.name()))
+            })?;
+        if proposal.signed_by(role) {
+            return Err(Failure::new(format!("`{}` has signed this agreement already", me.name()))
+                .fix(format!("`hospes agreement show {}` says who has yet to sign", self.id)));
+        }
+        // A signed offer proves that the publisher wrote these terms; the host's word alone would not.
+        let offer = offer::read(&client, &Reference::Id(*agreement.offer_id()))?;
+        agreement
+            .matches(&offer)
+            .during(|| "the agreement is not what was offered; do not sign it".into())?;
+        context.screen.note(&render(agreement));
+        if !self.yes {
+            context.screen.confirm(&format!("sign this as {role} `{}`?", me.name()))?;
+        }
+        proposal.add_signature(&key)?;
+        let submitted = submit(&client, &proposal)?;
+        let plain = format!("signed as {role}\n  agreement {}\n  state     {}", submitted.id, submitted.state);
+        let json = json!({"id": submitted.id, "state": submitted.state, "missing": submitted.missing});
+        Ok(Answer::new(printable(&plain), json))
+    }
+}
+
+impl Show {
+    fn run(self, context: &Context) -> Result<Answer, Failure> {
+        let proposal = match &self.agreement {
+            Reference::Id(id) => fetch(&context.client()?, id)?,
+            Reference::File(path) => Proposal::parse(&document::read(path)?)
+                .during(|| format!("`{}` is not a valid agreement", path.display()))?,
+        };
+        if let Some(path) = &self.output {
+            document::write_new(path, &proposal.to_bytes())?;
+        }
+        let signed = |role| if proposal.signed_by(role) { "signed" } else { "has yet to sign" };
+        let agreement = proposal.agreement();
+        let mut plain = format!(
+            "{}\nagreement {}\n  publisher {}\n  consumer  {}",
+            render(agreement),
+            proposal.id(),
+            signed(Role::Publisher),
+            signed(Role::Consumer)
+        );
+        if let Some(path) = &self.output {
+            plain += &format!("\nwrote {}", path.display());
+        }
+        let json = json!({
+            "id": proposal.id(),
+            "offer": agreement.offer_id(),
+            "model": agreement.model(),
+            "bundle": agreement.bundle(),
+            "publisher": agreement.assigner(),
+            "consumer": agreement.assignee(),
+            "missing": proposal.missing(),
+            "text": render(agreement),
+            "file": self.output,
+        });
+        Ok(Answer::new(plain, json))
+    }
+}
+
+/// Hands a proposal in.
+///
+/// # Errors
+/// If the host refuses it, or took another.
+pub fn submit(client: &Client, proposal: &Proposal) -> Result<Submitted, Failure> {
+    let post = Post {
+        content_type: document::ENVELOPE_TYPE,
+        headers: Vec::new(),
+        body: Payload::Bytes(proposal.to_bytes()),
+    };
+    let (_, submitted): (Value, Submitted) = client.post("/api/agreements", post)?.document()?;
+    if submitted.id == *proposal.id() {
+        Ok(submitted)
+    } else {
+        Err(Failure::new("the host took another agreement than the one sent"))
+    }
+}
+
+fn fetch(client: &Client, id: &Digest) -> Result<Proposal, Failure> {
+    let bytes = client.get(&format!("/api/agreements/{id}"))?.body;
+    let proposal = Proposal::parse(&bytes).during(|| "the host's agreement is not valid".into())?;
+    if proposal.id() == id {
+        Ok(proposal)
+    } else {
+        Err(Failure::new(format!("the host sent agreement `{}` instead of `{id}`", proposal.id())))
+    }
+}
+
+fn overview(listing: &Listing) -> String {
+    if listing.agreements.is_empty() {
+        return "no agreements yet; find an offer with `hospes market`".to_owned();
+    }
+    let mut rows = Vec::new();
+    for entry in &listing.agreements {
+        let state = match entry.missing.as_slice() {
+            [] => entry.state.clone(),
+            missing => format!("{}, {} to sign", entry.state, missing.join(" and ")),
+        };
+        let head = |function: &str, calls: String, ends: &str| {
+            vec![
+                entry.model.clone(),
+                function.to_owned(),
+                calls,
+                ends.to_owned(),
+                state.clone(),
+                entry.id.clone(),
+            ]
+        };
+        if entry.rules.is_empty() {
+            rows.push(head("-", "-".into(), "-"));
+        }
+        for rule in &entry.rules {
+            let calls = match rule.max {
+                Some(max) => format!("{} of {max}", rule.used),
+                None => rule.used.to_string(),
+            };
+            rows.push(head(&rule.function, calls, rule.ends.as_deref().unwrap_or("-")));
+        }
+    }
+    table(&["MODEL", "FUNCTION", "CALLS", "ENDS", "STATE", "AGREEMENT"], &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_overview_says_what_is_used_and_who_has_to_sign() {
+        let document = r#"{"agreements":[
+            {"id":"sha256:1","model":"a/m","publisher":"p","consumer":"c","state":"active","missing":[],
+             "rules":[{"rule":0,"function":"f","used":2,"max":3,"remaining":1,"ends":"2027-01-01T00:00:00Z"},
+                      {"rule":1,"function":"g","used":7,"max":null,"remaining":null,"ends":null}]},
+            {"id":"sha256:2","model":"a/m","publisher":"p","consumer":"c","state":"proposed","missing":["publisher"],"rules":[]}]}"#;
+        let text = overview(&serde_json::from_str(document).expect("a listing"));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 4, "{text}");
+        assert!(lines[1].contains("2 of 3  2027-01-01T00:00:00Z  active"), "{text}");
+        assert!(lines[2].starts_with("a/m    g         7"), "{text}");
+        assert!(lines[3].contains("proposed, publisher to sign"), "{text}");
+    }
+}

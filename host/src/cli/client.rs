@@ -1,0 +1,290 @@
+//! Requests to a host: bounded in time and size, straight to the address named, and never redirected.
+//!
+//! Plain HTTP only: this version ends TLS in a proxy in front of the host, so `https://` is refused with a hint rather than
+//! half supported. Proxies of the environment are not used: an API key goes to the host that was named and nowhere else.
+
+use std::fmt;
+use std::io::Read;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use ureq::http::{HeaderMap, Response, Uri};
+use ureq::{Agent, Body, SendBody};
+
+use super::failure::{During as _, Failure};
+use super::problem;
+
+/// Largest document that is read from a host, in bytes.
+pub const DOCUMENT_BYTES_MAX: u64 = 16 << 20;
+/// Largest result of a call that is read, in bytes.
+pub const RESULT_BYTES_MAX: u64 = 256 << 20;
+
+/// The header that names a call's receipt.
+pub const RECEIPT: &str = "hospes-receipt";
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A host may compile a bundle before it answers, and a call may run for minutes.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
+/// Sending a large bundle over a slow line.
+const SEND_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// Where a host listens: `http://` and an authority, nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostUrl(String);
+
+/// Why an address was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HostUrlError {
+    #[error("`{0}` is not the address of a host: write it as `http://127.0.0.1:8080`")]
+    Malformed(String),
+    #[error(
+        "`{0}` asks for TLS, which this version does not speak yet: tunnel to the host (`ssh -L 8080:127.0.0.1:8080 …`) and use `http://127.0.0.1:8080`"
+    )]
+    Tls(String),
+}
+
+impl FromStr for HostUrl {
+    type Err = HostUrlError;
+
+    fn from_str(text: &str) -> Result<Self, HostUrlError> {
+        let malformed = || HostUrlError::Malformed(text.into());
+        let uri: Uri = text.parse().map_err(|_| malformed())?;
+        match (uri.scheme_str(), uri.authority()) {
+            (Some("https"), _) => Err(HostUrlError::Tls(text.into())),
+            (Some("http"), Some(authority))
+                if !authority.as_str().contains('@')
+                    && uri.path() == "/"
+                    && uri.query().is_none() =>
+            {
+                Ok(Self(format!("http://{authority}")))
+            }
+            _ => Err(malformed()),
+        }
+    }
+}
+
+impl fmt::Display for HostUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One host, and the secret that opens it.
+pub struct Client {
+    agent: Agent,
+    host: HostUrl,
+    bearer: Option<String>,
+}
+
+/// Something to send.
+pub struct Post<'a> {
+    pub content_type: &'static str,
+    /// Further headers.
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Payload<'a>,
+}
+
+/// The bytes of a request.
+pub enum Payload<'a> {
+    Bytes(Vec<u8>),
+    /// So many bytes from a reader. The host is asked whether it wants them before they are sent.
+    Reader(&'a mut dyn Read, u64),
+}
+
+/// A successful answer.
+pub struct Reply {
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Client {
+    /// A client of `host` that shows `bearer`, if there is one.
+    pub fn new(host: HostUrl, bearer: Option<String>) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(None)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_send_body(Some(SEND_TIMEOUT))
+            .timeout_recv_response(Some(ANSWER_TIMEOUT))
+            .timeout_recv_body(Some(ANSWER_TIMEOUT))
+            .user_agent(concat!("hospes/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Self { agent: config.into(), host, bearer }
+    }
+
+    /// Gets a JSON document, as it is and as what it stands for. Members that are not known are passed over, so that a
+    /// command works with a newer host.
+    ///
+    /// # Errors
+    /// If the host cannot be reached, refuses, or answers with something else.
+    pub fn document<T: DeserializeOwned>(&self, path: &str) -> Result<(Value, T), Failure> {
+        self.get(path)?.document()
+    }
+
+    /// Gets bytes as they are.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses.
+    pub fn get(&self, path: &str) -> Result<Reply, Failure> {
+        let mut request = self.agent.get(format!("{}{path}", self.host));
+        if let Some(bearer) = &self.bearer {
+            request = request.header("authorization", format!("Bearer {bearer}"));
+        }
+        self.answered(request.call(), DOCUMENT_BYTES_MAX)
+    }
+
+    /// Sends a request.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses.
+    pub fn post(&self, path: &str, post: Post<'_>) -> Result<Reply, Failure> {
+        let mut request = self
+            .agent
+            .post(format!("{}{path}", self.host))
+            .header("content-type", post.content_type);
+        if let Some(bearer) = &self.bearer {
+            request = request.header("authorization", format!("Bearer {bearer}"));
+        }
+        for (name, value) in &post.headers {
+            request = request.header(*name, value);
+        }
+        let answer = match post.body {
+            Payload::Bytes(bytes) => request.send(&bytes),
+            Payload::Reader(mut reader, length) => request
+                .header("content-length", length.to_string())
+                .header("expect", "100-continue")
+                .send(SendBody::from_reader(&mut reader)),
+        };
+        self.answered(answer, RESULT_BYTES_MAX)
+    }
+
+    fn answered(
+        &self,
+        answer: Result<Response<Body>, ureq::Error>,
+        bytes_max: u64,
+    ) -> Result<Reply, Failure> {
+        let mut response = answer.map_err(|error| self.unreachable(error))?;
+        let status = response.status();
+        let body = response.body_mut().with_config().limit(bytes_max).read_to_vec();
+        let body = body.map_err(|error| match error {
+            ureq::Error::BodyExceedsLimit(_) => {
+                Failure::new(format!("the answer is larger than {bytes_max} bytes, which is more than is read"))
+            }
+            other => self.unreachable(other),
+        })?;
+        if status.is_success() {
+            Ok(Reply { headers: response.headers().clone(), body })
+        } else {
+            let receipt = response.headers().get(RECEIPT).and_then(|call| call.to_str().ok());
+            Err(problem::failure(status.as_u16(), &body).receipt(receipt))
+        }
+    }
+
+    fn unreachable(&self, error: ureq::Error) -> Failure {
+        let failure = Failure::from(error).during(format!("cannot talk to the host at {}", self.host));
+        failure.fix("start a host with `hospes serve`, or name another with `--host URL`")
+    }
+}
+
+impl Reply {
+    /// The body as a JSON document.
+    ///
+    /// # Errors
+    /// If it is not the document expected.
+    pub fn document<T: DeserializeOwned>(&self) -> Result<(Value, T), Failure> {
+        let unexpected = || "the host's answer is not what this command expects".to_owned();
+        let value: Value = serde_json::from_slice(&self.body).during(unexpected)?;
+        let document = serde_json::from_value(value.clone()).during(unexpected)?;
+        Ok((value, document))
+    }
+
+    /// A header's text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::TcpListener;
+    use std::thread::{self, JoinHandle};
+
+    use super::*;
+
+    /// A host that gives one answer, and returns what it was sent.
+    fn answering(answer: &'static [u8]) -> (HostUrl, JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let served = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client");
+            let mut request = vec![0; 4096];
+            let count = stream.read(&mut request).expect("a request");
+            stream.write_all(answer).expect("an answer");
+            String::from_utf8_lossy(&request[..count]).into_owned()
+        });
+        (format!("http://{address}").parse().expect("an address"), served)
+    }
+
+    #[test]
+    fn addresses_are_plain_http_and_nothing_else() {
+        for good in ["http://127.0.0.1:8080", "http://host.example/", "http://[::1]:80"] {
+            assert!(good.parse::<HostUrl>().is_ok(), "{good}");
+        }
+        for bad in ["", "127.0.0.1:8080", "ftp://x", "http://", "http://u:p@x", "http://x/y", "http://x/?q"] {
+            assert_eq!(bad.parse::<HostUrl>(), Err(HostUrlError::Malformed(bad.into())), "{bad}");
+        }
+        let tls = "https://host.example".parse::<HostUrl>().expect_err("TLS").to_string();
+        assert!(tls.contains("does not speak yet"), "{tls}");
+    }
+
+    #[test]
+    fn the_key_is_sent_and_the_document_read() {
+        let (host, served) = answering(b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n{\"a\":1}");
+        let client = Client::new(host, Some("hsp_secret".into()));
+        let (value, _): (Value, Value) = client.document("/api/market").expect("a document");
+        assert_eq!(value["a"], 1);
+        let request = served.join().expect("served").to_ascii_lowercase();
+        assert!(request.starts_with("get /api/market http/1.1"), "{request}");
+        assert!(request.contains("authorization: bearer hsp_secret"), "{request}");
+    }
+
+    #[test]
+    fn a_redirect_does_not_carry_the_key_away() {
+        let (host, _served) = answering(
+            b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:9/\r\ncontent-length: 0\r\n\r\n",
+        );
+        let refused = Client::new(host, Some("k".into())).get("/").err().expect("refused");
+        assert!(refused.to_string().contains("answered 302"), "{refused}");
+    }
+
+    #[test]
+    fn a_bundle_is_sent_only_after_the_host_wants_it() {
+        let (host, served) = answering(
+            b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}",
+        );
+        let post = Post {
+            content_type: "application/wasm",
+            headers: Vec::new(),
+            body: Payload::Reader(&mut std::io::repeat(7).take(1 << 20), 1 << 20),
+        };
+        let refused = Client::new(host, None).post("/api/bundles", post).err().expect("refused");
+        assert!(refused.to_string().contains("answered 401"), "{refused}");
+        let request = served.join().expect("served").to_ascii_lowercase();
+        assert!(request.contains("expect: 100-continue"), "{request}");
+        assert!(request.contains("content-length: 1048576"), "{request}");
+        assert!(request.ends_with("\r\n\r\n"), "the body was held back");
+    }
+
+    #[test]
+    fn nobody_there_is_said_with_a_fix() {
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let host = format!("http://{}", port.expect("a port")).parse().expect("an address");
+        let refused = Client::new(host, None).get("/").err().expect("refused").to_string();
+        assert!(refused.contains("hospes serve"), "{refused}");
+    }
+}

@@ -1,0 +1,172 @@
+//! What a command says when it cannot do what was asked: the error, its causes, and what to do about it.
+//!
+//! Shown as `error: …`, one `because: …` a cause, and `fix: …` where a fix is known. Exit codes: 1 here, 2 for a wrong
+//! command line, which clap reports by itself.
+
+use std::error::Error;
+use std::fmt;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+/// Most causes that are shown.
+const CAUSES_MAX: usize = 8;
+
+/// A command that was refused or failed. Every error of the library converts into one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    message: String,
+    causes: Vec<String>,
+    fix: Option<String>,
+    details: Option<Value>,
+    receipt: Option<String>,
+}
+
+impl Failure {
+    /// A failure with nothing behind it.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), causes: Vec::new(), fix: None, details: None, receipt: None }
+    }
+
+    /// A failure to do something with a file.
+    pub fn file(action: &str, path: &Path, error: &std::io::Error) -> Self {
+        let mut failure = Self::new(format!("cannot {action} `{}`", path.display()));
+        failure.causes.push(error.to_string());
+        failure
+    }
+
+    /// Says what to do about it.
+    #[must_use]
+    pub fn fix(mut self, fix: impl Into<String>) -> Self {
+        self.fix = Some(fix.into());
+        self
+    }
+
+    /// Puts the failure behind another, which says what was being done.
+    #[must_use]
+    pub fn during(mut self, message: impl Into<String>) -> Self {
+        self.causes.insert(0, std::mem::replace(&mut self.message, message.into()));
+        self.causes.truncate(CAUSES_MAX);
+        self
+    }
+
+    /// Adds what programs may want to know, shown with `--json` only.
+    #[must_use]
+    pub fn details(mut self, details: Value) -> Self {
+        self.details = Some(details);
+        self
+    }
+
+    /// Names the receipt that the refusal left behind.
+    #[must_use]
+    pub fn receipt(mut self, call: Option<&str>) -> Self {
+        self.receipt = call.map(str::to_owned);
+        self
+    }
+
+    /// The failure for programs.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "error": self.message,
+            "causes": self.causes,
+            "fix": self.fix,
+            "details": self.details,
+            "receipt": self.receipt,
+        })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.message)?;
+        for cause in &self.causes {
+            write!(f, "\n  because: {cause}")?;
+        }
+        if let Some(fix) = &self.fix {
+            write!(f, "\n  fix: {fix}")?;
+        }
+        match &self.receipt {
+            Some(call) => write!(f, "\n  receipt: {call}"),
+            None => Ok(()),
+        }
+    }
+}
+
+// `Failure` is not an `Error` itself, which is what lets every error convert into it.
+impl<E: Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let mut failure = Self::new(error.to_string());
+        let mut source = error.source();
+        while let Some(cause) = source.filter(|_| failure.causes.len() < CAUSES_MAX) {
+            failure.causes.push(cause.to_string());
+            source = cause.source();
+        }
+        failure
+    }
+}
+
+/// Adds what was being done to whatever went wrong.
+pub trait During<T> {
+    /// Puts `message` in front of the failure.
+    ///
+    /// # Errors
+    /// The failure itself.
+    fn during(self, message: impl FnOnce() -> String) -> Result<T, Failure>;
+
+    /// Says what to do about the failure.
+    ///
+    /// # Errors
+    /// The failure itself.
+    fn or_fix(self, fix: impl FnOnce() -> String) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<Failure>> During<T> for Result<T, E> {
+    fn during(self, message: impl FnOnce() -> String) -> Result<T, Failure> {
+        self.map_err(|error| error.into().during(message()))
+    }
+
+    fn or_fix(self, fix: impl FnOnce() -> String) -> Result<T, Failure> {
+        self.map_err(|error| error.into().fix(fix()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the outer thing")]
+    struct Outer(#[source] std::io::Error);
+
+    #[test]
+    fn shows_the_causes_and_the_fix() {
+        let failure = Failure::from(Outer(std::io::Error::other("the inner thing")))
+            .during("cannot do it")
+            .fix("do it otherwise");
+        assert_eq!(
+            failure.to_string(),
+            "error: cannot do it\n  because: the outer thing\n  because: the inner thing\n  fix: do it otherwise"
+        );
+        let json = failure.details(json!({"status": 429})).to_json();
+        assert_eq!(json["error"], "cannot do it");
+        assert_eq!(json["causes"][1], "the inner thing");
+        assert_eq!(json["details"]["status"], 429);
+    }
+
+    #[test]
+    fn a_loop_of_causes_ends() {
+        #[derive(Debug)]
+        struct Endless;
+        impl fmt::Display for Endless {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("again")
+            }
+        }
+        impl Error for Endless {
+            fn source(&self) -> Option<&(dyn Error + 'static)> {
+                Some(&Endless)
+            }
+        }
+        assert_eq!(Failure::from(Endless).causes.len(), CAUSES_MAX);
+    }
+}

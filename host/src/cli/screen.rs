@@ -1,0 +1,204 @@
+//! What a person or a program sees: answers on stdout, everything else on stderr.
+//!
+//! With `--json`, stdout holds exactly one JSON document and stderr stays for people. A progress bar appears only where
+//! stderr is a terminal; elsewhere each step is one plain line.
+
+use std::io::{self, IsTerminal as _, Read, Write as _};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+
+use super::failure::Failure;
+
+/// What a command found out.
+#[derive(Debug)]
+pub enum Answer {
+    /// Text for people, the same as JSON for programs.
+    Text { plain: String, json: Value },
+    /// As `Text`, of a check that did not pass: exit code 1.
+    Refused { plain: String, json: Value },
+    /// Bytes for stdout as they are.
+    Bytes(Vec<u8>),
+    /// All was said already.
+    Nothing,
+}
+
+impl Answer {
+    /// Text for people, and the same for programs.
+    pub fn new(plain: impl Into<String>, json: Value) -> Self {
+        Answer::Text { plain: plain.into(), json }
+    }
+}
+
+/// Where answers, notes and progress go.
+#[derive(Debug, Clone, Copy)]
+pub struct Screen {
+    json: bool,
+}
+
+impl Screen {
+    /// A screen that writes JSON if `json`.
+    pub fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// Whether answers are for programs.
+    pub fn is_json(self) -> bool {
+        self.json
+    }
+
+    /// Prints an answer.
+    ///
+    /// # Errors
+    /// If stdout cannot be written; a reader that went away, as `head` does, is no error.
+    pub fn answer(self, answer: &Answer) -> Result<(), Failure> {
+        let bytes = match answer {
+            Answer::Text { plain, json } | Answer::Refused { plain, json } => {
+                let mut text = if self.json { json.to_string() } else { plain.clone() };
+                if !text.ends_with('\n') {
+                    text.push('\n');
+                }
+                text.into_bytes()
+            }
+            Answer::Bytes(bytes) => bytes.clone(),
+            Answer::Nothing => return Ok(()),
+        };
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(&bytes).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Failure::from(error).during("cannot write to stdout"))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Prints a failure.
+    pub fn failure(self, failure: &Failure) {
+        self.note(&failure.to_string());
+        if self.json {
+            // The exit code says the same, so nothing is lost when stdout is gone.
+            let json = failure.to_json();
+            let _ = self.answer(&Answer::Text { plain: String::new(), json });
+        }
+    }
+
+    /// A line for people, on stderr.
+    pub fn note(self, line: &str) {
+        let _ = writeln!(io::stderr().lock(), "{line}");
+    }
+
+    /// Asks a yes-or-no question.
+    ///
+    /// # Errors
+    /// If nobody can answer, or the answer is not yes.
+    pub fn confirm(self, question: &str) -> Result<(), Failure> {
+        if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+            return Err(Failure::new("nobody is at the terminal to say yes")
+                .fix("read what is to be signed above, then run the command again with `--yes`"));
+        }
+        let _ = write!(io::stderr().lock(), "{question} [y/N] ");
+        let mut line = String::new();
+        io::stdin().read_line(&mut line)?;
+        match line.trim().to_ascii_lowercase().as_str() {
+            "y" | "yes" => Ok(()),
+            _ => Err(Failure::new("not signed: the answer was not yes")),
+        }
+    }
+
+    /// Shows that something of unknown length is under way.
+    pub fn spinner(self, what: &str) -> Progress {
+        self.progress(what, ProgressBar::new_spinner(), "{spinner} {msg} ({elapsed})")
+    }
+
+    /// Shows how many of `total` bytes are done.
+    pub fn bytes_bar(self, what: &str, total: u64) -> Progress {
+        let template = "{msg} [{bar:30}] {bytes} of {total_bytes}, {bytes_per_sec}";
+        self.progress(what, ProgressBar::new(total), template)
+    }
+
+    fn progress(self, what: &str, bar: ProgressBar, template: &str) -> Progress {
+        if !io::stderr().is_terminal() {
+            self.note(what);
+            return Progress { bar: None, screen: self };
+        }
+        const TICK: Duration = Duration::from_millis(120);
+        bar.set_message(what.to_owned());
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.enable_steady_tick(TICK);
+        Progress { bar: Some(bar), screen: self }
+    }
+}
+
+/// Work under way. The bar goes when this is dropped.
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    screen: Screen,
+}
+
+impl Progress {
+    /// Says what is being done now.
+    pub fn step(&self, what: &str) {
+        match &self.bar {
+            Some(bar) => bar.set_message(what.to_owned()),
+            None => self.screen.note(what),
+        }
+    }
+
+    /// A reader that counts what is read from `inner`.
+    pub fn reader<R: Read>(&self, inner: R) -> impl Read {
+        let bar = self.bar.clone().unwrap_or_else(ProgressBar::hidden);
+        bar.wrap_read(inner)
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Lays out rows under a heading in columns.
+pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = heading.iter().map(|cell| cell.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let padded: Vec<String> =
+            widths.iter().zip(cells).map(|(width, cell)| format!("{cell:<width$}")).collect();
+        padded.join("  ").trim_end().to_owned() + "\n"
+    };
+    let mut text = line(&mut heading.iter().copied());
+    for row in rows {
+        text += &line(&mut row.iter().map(String::as_str));
+    }
+    text
+}
+
+/// Makes text from a host fit for a terminal: no control characters, so it cannot move the cursor or change colours.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_lines_have_no_trailing_space() {
+        let rows = [vec!["a".into(), "bcd".into()], vec!["éfgh".into(), String::new()]];
+        assert_eq!(table(&["x", "y"], &rows), "x     y\na     bcd\néfgh\n");
+    }
+
+    #[test]
+    fn a_host_cannot_steer_the_terminal() {
+        assert_eq!(printable("a\u{1b}[2Jb\nc\r"), "a\u{fffd}[2Jb\nc\u{fffd}");
+    }
+}

@@ -1,0 +1,262 @@
+//! The composition root: everything a running host consists of, put together in the order in which it depends on itself.
+//!
+//! Holds no rules of its own: it starts the parts and lends them to `invoke` and `deploy`.
+
+mod secrets;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use subtle::ConstantTimeEq as _;
+use tokio::sync::Semaphore;
+
+use crate::admission::{Admission, Slots};
+use crate::agreements::{Agreements, AgreementsError, Grant};
+use crate::auth::{Auth, AuthError, Caller};
+use crate::bundle::{BundleLimits, Registry, RegistryError};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::deploy::{self, DeployError};
+use crate::deployments::{Deployment, Deployments, Function, ResolveError, Target};
+use crate::id::{CallId, Digest, ModelName, Party};
+use crate::inference::{Inference, InferenceError, Settings};
+use crate::invoke::{Call, InvokeError};
+use crate::market::{Market, MarketError};
+use crate::receipt::ReceiptError;
+use crate::receipts::{Denied, Receipts};
+use crate::sandbox::{CallContext, Instance, Sandbox, SandboxError};
+use crate::store::{Store, StoreError};
+
+use secrets::Secrets;
+pub use secrets::SecretsError;
+
+/// Bundles that may be published at once: each is held in memory while it is checked.
+const PUBLISHING_MAX: usize = 2;
+
+/// Why a host does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    #[error("the data directory `{}` cannot be used", path.display())]
+    DataDirectory {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the accounts cannot be read")]
+    Auth(#[from] AuthError),
+    #[error("the bundles cannot be read")]
+    Registry(#[from] RegistryError),
+    #[error("the receipts cannot be read")]
+    Receipts(#[from] ReceiptError),
+    #[error("the offers cannot be read")]
+    Market(#[from] MarketError),
+    #[error("the agreements cannot be read")]
+    Agreements(#[from] AgreementsError),
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    #[error(transparent)]
+    Inference(#[from] InferenceError),
+    #[error("a published model cannot be brought back")]
+    Restore(#[from] DeployError),
+}
+
+/// A running host.
+pub struct Host {
+    config: Config,
+    clock: Clock,
+    secrets: Secrets,
+    pub(crate) store: Arc<Store>,
+    pub(crate) auth: Auth,
+    pub(crate) registry: Registry,
+    pub(crate) deployments: Deployments,
+    pub(crate) market: Market,
+    pub(crate) agreements: Agreements,
+    pub(crate) receipts: Receipts,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) inference: Inference,
+    pub(crate) slots: Slots,
+    pub(crate) publishing: Semaphore,
+    draining: AtomicBool,
+}
+
+impl Host {
+    /// Starts a host on its data directory, with every version that was live before.
+    ///
+    /// # Errors
+    /// [`HostError`]: a host does not start with less than it promised.
+    pub async fn start(config: Config, clock: Clock) -> Result<Arc<Self>, HostError> {
+        let data = config.data.dir.clone();
+        std::fs::create_dir_all(&data)
+            .map_err(|source| HostError::DataDirectory { path: data.clone(), source })?;
+        let secrets = Secrets::open(&data)?;
+        let store = Arc::new(Store::open(&data.join("state.redb"))?);
+        let (receipts, counts) = Receipts::open(
+            &data.join("receipts"),
+            secrets.key(),
+            format!("hospes/{}", secrets.key().party()),
+            config.receipt.flush_interval,
+            clock.clone(),
+        )?;
+        let slots_max = config.admission.slots_max;
+        let host = Arc::new(Self {
+            auth: Auth::open(Arc::clone(&store), clock.clone())?,
+            registry: Registry::open(&data.join("bundles"))?,
+            deployments: Deployments::default(),
+            market: Market::open(Arc::clone(&store), config.market.offers_per_publisher_max)?,
+            agreements: Agreements::open(Arc::clone(&store), clock.clone(), &config, &counts)?,
+            receipts,
+            sandbox: Sandbox::new(
+                config.sandbox.clone(),
+                slots_max,
+                data.join("compiled"),
+                secrets.cache_secret(),
+            )?,
+            inference: Inference::start(inference_settings(&config))?,
+            slots: Slots::new(
+                slots_max,
+                config.admission.queue_length_max,
+                config.admission.queue_wait_max,
+            ),
+            publishing: Semaphore::new(PUBLISHING_MAX),
+            draining: AtomicBool::new(false),
+            config,
+            clock,
+            secrets,
+            store,
+        });
+        deploy::restore(&host).await?;
+        Ok(host)
+    }
+
+    /// The settings that the host runs with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The host's clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Whose signatures are on this host's checkpoints.
+    pub fn party(&self) -> Party {
+        self.secrets.key().party()
+    }
+
+    /// Whether `token` is the operator's.
+    pub fn is_operator(&self, token: &str) -> bool {
+        self.secrets.operator_token().as_bytes().ct_eq(token.as_bytes()).into()
+    }
+
+    /// Limits of a bundle.
+    pub fn bundle_limits(&self) -> BundleLimits {
+        let bundle = &self.config.bundle;
+        BundleLimits {
+            bundle_bytes_max: bundle.bundle_bytes_max,
+            code_bytes_max: bundle.code_bytes_max,
+        }
+    }
+
+    /// Stops saying that the host takes calls.
+    pub fn begin_drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether the host is stopping.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// The function that a call is addressed to, if the caller may know of its model: models that are not in the market
+    /// exist only for their publisher and for those who have an agreement.
+    ///
+    /// # Errors
+    /// [`ResolveError`]; of a hidden model, that there is none.
+    pub fn resolve(&self, caller: &Caller, target: &Target) -> Result<Function, ResolveError> {
+        if self.may_know(Some(caller), &target.model) {
+            self.deployments.resolve(target)
+        } else {
+            Err(ResolveError::NoModel(target.model.clone()))
+        }
+    }
+
+    /// Whether somebody may know that a model exists.
+    pub fn may_know(&self, caller: Option<&Caller>, model: &ModelName) -> bool {
+        self.market.lists(model)
+            || caller.is_some_and(|caller| {
+                caller.account().name == model.publisher
+                    || self.agreements.knows(caller.party(), model)
+            })
+    }
+
+    /// Makes the sandbox for an admitted call, with the limits of host, bundle and agreement.
+    ///
+    /// # Errors
+    /// [`SandboxError`].
+    pub async fn instantiate(
+        &self,
+        function: &Function,
+        grant: &Grant,
+        admission: &Admission,
+        call: &Call,
+    ) -> Result<Instance, SandboxError> {
+        let limits = self.sandbox.call_limits(self.config.inference.tensor_bytes_max.get());
+        let context = CallContext {
+            call: call.id,
+            agreement: *grant.agreement(),
+            purpose: call.purpose.clone(),
+            output_bytes_max: grant.output_limit(admission.rule()).0,
+        };
+        let limits = function.narrow(limits);
+        self.sandbox.instantiate(function.guest(), function.graphs(), limits, context).await
+    }
+
+    /// Writes the receipt of a refused call and gives back the error for the caller.
+    pub fn deny(&self, denied: Denied<'_>) -> InvokeError {
+        match self.receipts.deny(&denied) {
+            Ok(()) => denied.into_error(),
+            Err(error) => InvokeError::Receipt(error),
+        }
+    }
+
+    /// Instantiates a new version once, within the limits of a call: a bundle that cannot start does not go live.
+    ///
+    /// # Errors
+    /// [`SandboxError`].
+    pub async fn warm(&self, deployment: &Deployment) -> Result<(), SandboxError> {
+        let limits = self.sandbox.call_limits(self.config.inference.tensor_bytes_max.get());
+        let context = CallContext {
+            call: CallId::new(self.clock.now()),
+            agreement: Digest::of(&[]),
+            purpose: None,
+            output_bytes_max: 0,
+        };
+        let (guest, graphs) = (deployment.guest(), deployment.graphs());
+        self.sandbox.instantiate(guest, graphs, limits, context).await.map(drop)
+    }
+}
+
+fn inference_settings(config: &Config) -> Settings {
+    let inference = &config.inference;
+    Settings {
+        threads: inference.threads,
+        queue_length_max: inference.queue_length_max,
+        tensor_bytes_max: inference.tensor_bytes_max,
+        backend: inference.backend,
+        libraries: libraries(inference.onnxruntime_library.as_deref(), &config.data.dir),
+    }
+}
+
+/// Where ONNX Runtime's library is looked for, in order.
+fn libraries(configured: Option<&Path>, data: &Path) -> Vec<PathBuf> {
+    match configured {
+        // What the operator names is used or nothing is: another version must not take its place unnoticed.
+        Some(path) => vec![path.to_owned()],
+        None => crate::inference::runtime::places(data),
+    }
+}

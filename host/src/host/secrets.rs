@@ -1,0 +1,111 @@
+//! The files in the data directory that only this host and its operator may read.
+
+use std::fs::OpenOptions;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::id::{hex, unhex};
+use crate::key::{KeyError, PartyKey};
+
+/// Why the host's secrets cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretsError {
+    #[error("the host's key cannot be used")]
+    Key(#[from] KeyError),
+    #[error("`{}` cannot be read or made", path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("`{}` is damaged: it should hold 64 hexadecimal digits; delete it to get a new one", .0.display())]
+    Damaged(PathBuf),
+    #[error("the operating system gave no random numbers")]
+    Randomness,
+}
+
+/// The host's secrets, made when the host first starts.
+pub(super) struct Secrets {
+    key: PartyKey,
+    operator_token: String,
+    cache_secret: [u8; 32],
+}
+
+impl Secrets {
+    /// Reads the secrets in `data`, or makes them.
+    pub(super) fn open(data: &Path) -> Result<Self, SecretsError> {
+        Ok(Self {
+            key: host_key(&data.join("host.pem"))?,
+            operator_token: hex(&random_file(&data.join("operator.token"))?),
+            cache_secret: random_file(&data.join("cache.secret"))?,
+        })
+    }
+
+    /// Signs checkpoints.
+    pub(super) fn key(&self) -> &PartyKey {
+        &self.key
+    }
+
+    /// What the operator's requests carry.
+    pub(super) fn operator_token(&self) -> &str {
+        &self.operator_token
+    }
+
+    /// Authenticates compiled code.
+    pub(super) fn cache_secret(&self) -> &[u8] {
+        &self.cache_secret
+    }
+}
+
+fn host_key(path: &Path) -> Result<PartyKey, SecretsError> {
+    if path.exists() {
+        return Ok(PartyKey::load(path)?);
+    }
+    let key = PartyKey::generate()?;
+    key.save(path)?;
+    Ok(key)
+}
+
+/// The 32 random bytes in a file, as hexadecimal digits.
+fn random_file(path: &Path) -> Result<[u8; 32], SecretsError> {
+    let failed = |source| SecretsError::File { path: path.to_owned(), source };
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(mut file) => {
+            let mut secret = [0; 32];
+            getrandom::fill(&mut secret).map_err(|_| SecretsError::Randomness)?;
+            writeln!(file, "{}", hex(&secret)).and_then(|()| file.sync_all()).map_err(failed)?;
+            Ok(secret)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            let mut text = String::new();
+            let file = OpenOptions::new().read(true).open(path).map_err(failed)?;
+            // A secret is 65 bytes: whatever else is there is not read.
+            file.take(128).read_to_string(&mut text).map_err(failed)?;
+            unhex(text.trim_end()).ok_or_else(|| SecretsError::Damaged(path.to_owned()))
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_made_once_and_only_their_owner_reads_them() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let data = tempfile::tempdir().expect("a folder");
+        let first = Secrets::open(data.path()).expect("makes them");
+        let again = Secrets::open(data.path()).expect("reads them");
+        assert_eq!(first.operator_token(), again.operator_token());
+        assert_eq!(first.cache_secret(), again.cache_secret());
+        assert_eq!(first.key().party(), again.key().party());
+        for name in ["host.pem", "operator.token", "cache.secret"] {
+            let meta = std::fs::metadata(data.path().join(name)).expect("is there");
+            assert_eq!(meta.permissions().mode() & 0o777, 0o600, "{name}");
+        }
+        std::fs::write(data.path().join("operator.token"), "short").expect("writes");
+        assert!(matches!(Secrets::open(data.path()), Err(SecretsError::Damaged(_))));
+    }
+}

@@ -1,0 +1,223 @@
+//! What the host writes down about each call: the receipt is the charge.
+//!
+//! A call is counted in the same step in which its receipt is written, and nothing is released before. The counts that
+//! agreements start with are read back from the receipts.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::admission::{Admission, AdmissionError};
+use crate::agreements::{Grant, PermitError};
+use crate::auth::Caller;
+use crate::clock::Clock;
+use crate::deployments::Function;
+use crate::id::{Digest, Party};
+use crate::invoke::{Call, InvokeError};
+use crate::key::PartyKey;
+use crate::outcome::{GuestFailure, Outcome, Reply};
+use crate::receipt::{
+    CallResult, ChainId, Commitment, Draft, Issued, Log, Receipt, ReceiptError,
+};
+
+pub use crate::receipt::Salt;
+
+/// How often each rule of each agreement has been used, as the receipts say.
+#[derive(Debug, Default)]
+pub struct Counts(HashMap<(Digest, u16), u64>);
+
+impl Counts {
+    /// Calls counted under a rule.
+    pub fn of(&self, agreement: &Digest, rule: u16) -> u64 {
+        self.0.get(&(*agreement, rule)).copied().unwrap_or(0)
+    }
+
+    fn count(&mut self, receipt: &Receipt) {
+        if let (Some(agreement), Some(rule), Some(used)) =
+            (receipt.agreement, receipt.rule, receipt.used)
+        {
+            let count = self.0.entry((agreement, rule)).or_default();
+            *count = used.max(*count);
+        }
+    }
+}
+
+/// The receipts of this host.
+pub struct Receipts {
+    log: Log,
+    clock: Clock,
+}
+
+impl Receipts {
+    /// Opens the log in `folder` and reads from it what has been used.
+    ///
+    /// # Errors
+    /// [`ReceiptError`] if the log cannot be read or is damaged.
+    pub fn open(
+        folder: &Path,
+        key: &PartyKey,
+        origin: String,
+        flush_interval: Duration,
+        clock: Clock,
+    ) -> Result<(Self, Counts), ReceiptError> {
+        let mut counts = Counts::default();
+        let log = Log::open(folder, key, origin, flush_interval, clock.clone(), |receipt| {
+            counts.count(receipt);
+        })?;
+        Ok((Self { log, clock }, counts))
+    }
+
+    /// The log, for proofs and checkpoints.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Counts a call and writes its receipt, in one step. The salt opens the receipt's commitments.
+    ///
+    /// # Errors
+    /// [`ReceiptError`]; the call was not counted then.
+    pub fn issue(
+        &self,
+        grant: &Grant,
+        function: &Function,
+        call: &Call,
+        admission: Admission,
+        outcome: &Outcome<Reply>,
+    ) -> Result<(Issued, Salt), ReceiptError> {
+        let salt = Salt::generate()?;
+        let mut draft = self.draft(grant.caller(), grant.publisher(), function, call, &salt);
+        let (rule, reservation) = admission.end();
+        draft.chain = ChainId::Agreement(*grant.agreement());
+        draft.agreement = Some(*grant.agreement());
+        draft.rule = Some(rule);
+        draft.max = reservation.max();
+        draft.wall_micros = u64::try_from(outcome.used.wall.as_micros()).unwrap_or(u64::MAX);
+        draft.memory_bytes = outcome.used.memory_bytes;
+        draft.result = result(&outcome.result);
+        if let Ok(reply) = &outcome.result {
+            draft.output = Some(Commitment::of(&salt, "output", reply.bytes()));
+            draft.output_bytes = reply.bytes().len() as u64;
+        }
+        let issued = reservation.commit(|used| {
+            draft.used = Some(used);
+            self.log.append(draft)
+        })?;
+        Ok((issued, salt))
+    }
+
+    /// Writes the receipt of a call that was refused, if there is to be one. It counts nothing.
+    ///
+    /// # Errors
+    /// [`ReceiptError`].
+    pub fn deny(&self, denied: &Denied<'_>) -> Result<(), ReceiptError> {
+        let Some(code) = denied.code else { return Ok(()) };
+        let Denied { caller, publisher, function, call, .. } = denied;
+        let mut draft = self.draft(caller, *publisher, function, call, &Salt::generate()?);
+        if let Some(agreement) = denied.agreement {
+            draft.chain = ChainId::Agreement(agreement);
+            draft.agreement = Some(agreement);
+        }
+        draft.result = CallResult::Denied { code: code.into() };
+        self.log.append(draft).map(drop)
+    }
+
+    fn draft(
+        &self,
+        caller: &Caller,
+        publisher: Party,
+        function: &Function,
+        call: &Call,
+        salt: &Salt,
+    ) -> Draft {
+        let input = call.payload.bytes();
+        Draft {
+            call: call.id,
+            at: self.clock.now(),
+            caller: *caller.party(),
+            publisher,
+            chain: ChainId::Caller(*caller.party()),
+            agreement: None,
+            model: function.deployment().model().clone(),
+            bundle: *function.deployment().digest(),
+            function: function.name().clone(),
+            rule: None,
+            used: None,
+            max: None,
+            input: Commitment::of(salt, "input", input),
+            input_bytes: input.len() as u64,
+            output: None,
+            output_bytes: 0,
+            wall_micros: 0,
+            memory_bytes: 0,
+            result: CallResult::Answered,
+        }
+    }
+}
+
+fn result(result: &Result<Reply, GuestFailure>) -> CallResult {
+    match result {
+        Ok(Reply::Json(_) | Reply::Octets(_)) => CallResult::Answered,
+        Ok(Reply::RefusalJson(_)) => CallResult::Refused,
+        Err(failure) => CallResult::Failed { code: failure.code().into() },
+    }
+}
+
+/// A call that was refused to a known party.
+pub struct Denied<'a> {
+    caller: &'a Caller,
+    publisher: Party,
+    function: &'a Function,
+    call: &'a Call,
+    agreement: Option<Digest>,
+    /// A stable name for why; none if the call was not refused for good.
+    code: Option<&'static str>,
+    error: InvokeError,
+}
+
+impl<'a> Denied<'a> {
+    /// No agreement permits the call.
+    pub fn permit(
+        caller: &'a Caller,
+        function: &'a Function,
+        call: &'a Call,
+        error: PermitError,
+    ) -> Self {
+        let (agreement, code) = match &error {
+            PermitError::NoAgreement { .. } => (None, "no-agreement"),
+            PermitError::NotYours(_) => (None, "not-your-agreement"),
+            PermitError::OtherVersion { .. } => (None, "other-version"),
+            PermitError::Denied { agreement, .. } => (Some(*agreement), "terms"),
+        };
+        let code = Some(code);
+        let publisher = function.deployment().publisher();
+        let error = InvokeError::Permit(error);
+        Self { caller, publisher, function, call, agreement, code, error }
+    }
+
+    /// The call may not start now. A host that is merely busy refuses nobody: that leaves no receipt.
+    pub fn admission(
+        grant: &'a Grant,
+        function: &'a Function,
+        call: &'a Call,
+        error: AdmissionError,
+    ) -> Self {
+        let code = match &error {
+            AdmissionError::CountUsedUp { .. } => Some("count-used-up"),
+            AdmissionError::QueueFull { .. } | AdmissionError::QueueTimeout { .. } => None,
+        };
+        Self {
+            caller: grant.caller(),
+            publisher: grant.publisher(),
+            function,
+            call,
+            agreement: Some(*grant.agreement()),
+            code,
+            error: InvokeError::Admission(error),
+        }
+    }
+
+    /// The error that the caller gets.
+    pub fn into_error(self) -> InvokeError {
+        self.error
+    }
+}
