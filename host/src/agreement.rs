@@ -43,11 +43,15 @@ pub enum AgreementError {
     Envelope(#[from] DsseError),
     #[error("the payload is of type `{seen}`; `{wanted}` is wanted here")]
     PayloadType { seen: String, wanted: &'static str },
-    #[error("the document is {bytes} bytes, more than the {PAYLOAD_BYTES_MAX} allowed; name fewer permissions")]
+    #[error(
+        "the document is {bytes} bytes, more than the {PAYLOAD_BYTES_MAX} allowed; name fewer permissions"
+    )]
     TooLarge { bytes: usize },
     #[error("`{pointer}` cannot be read: {reason}")]
     Malformed { pointer: String, reason: String },
-    #[error("`{pointer}` is `{seen}`, which this host does not know and so cannot enforce; it knows {known}")]
+    #[error(
+        "`{pointer}` is `{seen}`, which this host does not know and so cannot enforce; it knows {known}"
+    )]
     Unknown { pointer: String, seen: String, known: &'static str },
     #[error("`{pointer}` limits the same thing a second time; keep one of the two constraints")]
     Repeated { pointer: String },
@@ -55,7 +59,9 @@ pub enum AgreementError {
     IntegerTooLarge { pointer: String, value: u64 },
     #[error("`{pointer}` never allows a call: {reason}")]
     NeverAllows { pointer: String, reason: &'static str },
-    #[error("the document is not in its canonical form (RFC 8785): it differs from byte {offset} on")]
+    #[error(
+        "the document is not in its canonical form (RFC 8785): it differs from byte {offset} on"
+    )]
     NotCanonical { offset: usize },
     #[error("the document has {count} permissions; it needs 1 to {PERMISSIONS_MAX}")]
     PermissionCount { count: usize },

@@ -47,11 +47,15 @@ pub enum DsseError {
     PayloadTooLarge { bytes: usize },
     #[error("the envelope is not a DSSE envelope in JSON: {reason}")]
     Malformed { reason: String },
-    #[error("the envelope is not in its canonical form (RFC 8785): it differs from byte {offset} on")]
+    #[error(
+        "the envelope is not in its canonical form (RFC 8785): it differs from byte {offset} on"
+    )]
     NotCanonical { offset: usize },
     #[error("`{member}` is not canonical base64 with padding")]
     Base64 { member: String },
-    #[error("`/signatures/{index}/sig` is {bytes} bytes; an Ed25519 signature is {SIGNATURE_BYTES}")]
+    #[error(
+        "`/signatures/{index}/sig` is {bytes} bytes; an Ed25519 signature is {SIGNATURE_BYTES}"
+    )]
     SignatureLength { index: usize, bytes: usize },
     #[error("`/signatures/{index}/keyid` is not a party: write it as `did:key:z6Mk…`")]
     KeyId { index: usize },
@@ -120,8 +124,10 @@ impl Envelope {
         }
         let wire: EnvelopeWire =
             serde_json::from_slice(text).map_err(|error| malformed(&error.to_string()))?;
-        let mut envelope =
-            Self::unsigned(wire.payload_type.clone(), decode(&wire.payload, || "/payload".into())?)?;
+        let mut envelope = Self::unsigned(
+            wire.payload_type.clone(),
+            decode(&wire.payload, || "/payload".into())?,
+        )?;
         if wire.signatures.is_empty() {
             return Err(DsseError::SignatureCount { count: 0 });
         }
@@ -142,7 +148,8 @@ impl Envelope {
             payload_type: self.payload_type.clone(),
             signatures: self.signatures.iter().map(Signature::wire).collect(),
         };
-        serde_json_canonicalizer::to_vec(&wire).expect("invariant: strings and lists always serialise")
+        serde_json_canonicalizer::to_vec(&wire)
+            .expect("invariant: strings and lists always serialise")
     }
 
     /// The kind of the payload.
@@ -299,7 +306,9 @@ mod tests {
         assert_eq!(envelope().signers_are(&[two]), Err(DsseError::Stranger { signer: one }));
         let mut forged = envelope();
         forged.payload = b"hullo".to_vec();
-        assert!(matches!(forged.signers_are(&[one]), Err(DsseError::Forged { signer, .. }) if signer == one));
+        assert!(
+            matches!(forged.signers_are(&[one]), Err(DsseError::Forged { signer, .. }) if signer == one)
+        );
         let mut retyped = envelope();
         retyped.payload_type = "application/y".into();
         assert!(matches!(retyped.signers_are(&[one]), Err(DsseError::Forged { .. })));

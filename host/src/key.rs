@@ -24,8 +24,9 @@ pub const KEY_FILE_BYTES_MAX: usize = 4096;
 pub const SIGNATURE_BYTES: usize = 64;
 
 /// What stands before the secret in the PKCS#8 of every Ed25519 key: version 0, the algorithm's identifier, two lengths.
-const PKCS8_PREFIX: [u8; 16] =
-    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+const PKCS8_PREFIX: [u8; 16] = [
+    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
+];
 
 const PEM_BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const PEM_END: &str = "-----END PRIVATE KEY-----";
@@ -119,8 +120,12 @@ impl PartyKey {
             std::io::ErrorKind::AlreadyExists => KeyError::Exists { path: path.into() },
             _ => KeyError::Write { path: path.into(), source },
         };
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(failed)?;
         file.write_all(self.pem().as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
     }
 
@@ -205,7 +210,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory for the test");
         let path = dir.path().join("key.pem");
         let mut options = OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(mode).open(&path).expect("created");
+        let mut file =
+            options.write(true).create_new(true).mode(mode).open(&path).expect("created");
         file.write_all(text.as_bytes()).expect("written");
         (dir, path)
     }
@@ -281,7 +287,10 @@ mod tests {
         let weak = Err(SignatureError::WeakKey(party));
         assert_eq!(verify(&party, b"anything", &signature), weak);
         assert_eq!(check_party(&party), weak);
-        assert_eq!(check_party(&Party::from_public_key([0; 32])), Err(SignatureError::WeakKey(Party::from_public_key([0; 32]))));
+        assert_eq!(
+            check_party(&Party::from_public_key([0; 32])),
+            Err(SignatureError::WeakKey(Party::from_public_key([0; 32])))
+        );
     }
 
     #[test]

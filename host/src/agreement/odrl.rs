@@ -57,7 +57,8 @@ pub(super) fn read_agreement(json: &[u8]) -> Result<Agreement, AgreementError> {
     let missing = |pointer| malformed(pointer, "an agreement needs this member");
     let assignee = wire.assignee.ok_or_else(|| missing("/assignee"))?;
     let offer = wire.offer.ok_or_else(|| missing("/hospes:offer"))?;
-    let issued = wire.issued.as_ref().ok_or_else(|| missing("/hospes:issued"))?.read("/hospes:issued")?;
+    let issued =
+        wire.issued.as_ref().ok_or_else(|| missing("/hospes:issued"))?.read("/hospes:issued")?;
     let agreement = Agreement { policy: policy(wire)?, offer, assignee, issued };
     agreement.check()?;
     same(json, &write_agreement(&agreement)?)?;
@@ -198,7 +199,9 @@ impl DateTimeWire {
             .parse::<Timestamp>()
             .ok()
             .filter(|read| read.to_string() == self.value)
-            .ok_or_else(|| malformed(&format!("{pointer}/@value"), "write it as `2026-12-31T23:59:59Z`"))
+            .ok_or_else(|| {
+                malformed(&format!("{pointer}/@value"), "write it as `2026-12-31T23:59:59Z`")
+            })
     }
 }
 
@@ -252,9 +255,8 @@ fn constraint_wire(constraint: &Constraint) -> ConstraintWire {
         right,
         unit: unit.map(str::to_owned),
     };
-    let date = |operator, at| {
-        of("dateTime", operator, ValueWire::DateTime(DateTimeWire::new(at)), None)
-    };
+    let date =
+        |operator, at| of("dateTime", operator, ValueWire::DateTime(DateTimeWire::new(at)), None);
     let most = |left, max, unit| of(left, "lteq", ValueWire::Integer(max), Some(unit));
     match *constraint {
         Constraint::CountMax(max) => most("count", max, UNIT_CALL),
@@ -304,8 +306,9 @@ fn policy(wire: PolicyWire) -> Result<Policy, AgreementError> {
     }
     known("/profile", &wire.profile, PROFILE, "`urn:hospes:profile:1`")?;
     known("/conflict", &wire.conflict, CONFLICT, "`prohibit`")?;
-    let (model, bundle) = target(&wire.target)
-        .ok_or_else(|| malformed("/target", "write it as `urn:hospes:model:publisher/model@sha256:…`"))?;
+    let (model, bundle) = target(&wire.target).ok_or_else(|| {
+        malformed("/target", "write it as `urn:hospes:model:publisher/model@sha256:…`")
+    })?;
     let uid = wire.uid.strip_prefix(UID_PREFIX).and_then(|uid| uuid::Uuid::try_parse(uid).ok());
     let uid = uid.ok_or_else(|| malformed("/uid", "write it as `urn:uuid:…`"))?;
     let permissions = wire
@@ -338,13 +341,18 @@ fn permission(wire: &PermissionWire, pointer: &str) -> Result<Permission, Agreem
 }
 
 fn function(wire: &ConstraintWire, pointer: &str) -> Result<FunctionName, AgreementError> {
-    known(&format!("{pointer}/leftOperand"), &wire.left, "hospes:function", "`hospes:function` here")?;
+    known(
+        &format!("{pointer}/leftOperand"),
+        &wire.left,
+        "hospes:function",
+        "`hospes:function` here",
+    )?;
     known(&format!("{pointer}/operator"), &wire.operator, "eq", "`eq` here")?;
     unit(wire, None, pointer)?;
     match &wire.right {
-        ValueWire::Text(name) => name
-            .parse()
-            .map_err(|error: crate::id::IdError| malformed(&format!("{pointer}/rightOperand"), &error.to_string())),
+        ValueWire::Text(name) => name.parse().map_err(|error: crate::id::IdError| {
+            malformed(&format!("{pointer}/rightOperand"), &error.to_string())
+        }),
         ValueWire::Integer(_) | ValueWire::DateTime(_) => {
             Err(malformed(&format!("{pointer}/rightOperand"), "a function's name is wanted"))
         }
@@ -410,10 +418,14 @@ fn unit(
     match (wire.unit.as_deref(), wanted) {
         (None, None) => Ok(()),
         (Some(seen), Some(wanted)) => known(&pointer(), seen, wanted, wanted),
-        (Some(seen), None) => {
-            Err(AgreementError::Unknown { pointer: pointer(), seen: shown(seen), known: "no unit with this operand" })
+        (Some(seen), None) => Err(AgreementError::Unknown {
+            pointer: pointer(),
+            seen: shown(seen),
+            known: "no unit with this operand",
+        }),
+        (None, Some(wanted)) => {
+            Err(malformed(&pointer(), &format!("the unit `{wanted}` is wanted")))
         }
-        (None, Some(wanted)) => Err(malformed(&pointer(), &format!("the unit `{wanted}` is wanted"))),
     }
 }
 

@@ -46,7 +46,8 @@ pub fn render_offer(offer: &Offer) -> String {
 }
 
 fn page(kind: &str, parties: &str, policy: &Policy) -> String {
-    let mut page = format!("{kind} to use {}\n\n{parties}Bundle:    {}\n", policy.model, policy.bundle);
+    let mut page =
+        format!("{kind} to use {}\n\n{parties}Bundle:    {}\n", policy.model, policy.bundle);
     for (number, permission) in policy.permissions.iter().enumerate() {
         let _ = write!(page, "\nPermission {number}\n{}", clauses(permission));
     }
@@ -87,7 +88,9 @@ fn clause(constraint: Constraint) -> (Enforcement, String) {
         Constraint::From(at) => format!("Calls begin at {at} or later."),
         Constraint::Before(at) => format!("Calls begin before {at}."),
         Constraint::Until(at) => format!("Calls begin at {at} or earlier."),
-        Constraint::InputBytesMax(max) => format!("The arguments of a call are at most {max} bytes."),
+        Constraint::InputBytesMax(max) => {
+            format!("The arguments of a call are at most {max} bytes.")
+        }
         Constraint::OutputBytesMax(max) => {
             format!("An answer of more than {max} bytes is not released.")
         }

@@ -91,9 +91,9 @@ impl Terms {
     pub fn rules(
         &self,
     ) -> impl Iterator<Item = (u16, Option<u64>, Option<Timestamp>, &FunctionName)> {
-        (0..).zip(&self.rules).map(|(number, rule)| {
-            (number, rule.count_max, rule.end.map(End::at), &rule.function)
-        })
+        (0..)
+            .zip(&self.rules)
+            .map(|(number, rule)| (number, rule.count_max, rule.end.map(End::at), &rule.function))
     }
 
     /// Whether no rule will allow a call again.

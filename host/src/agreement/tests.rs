@@ -93,7 +93,8 @@ fn terms_of(specs: Vec<PermissionSpec>) -> Terms {
 
 /// The payload of the example, with one text replaced, signed properly by the consumer.
 fn altered(from: &str, to: &str) -> AgreementError {
-    let json = String::from_utf8(odrl::write_agreement(&agreement()).expect("small")).expect("text");
+    let json =
+        String::from_utf8(odrl::write_agreement(&agreement()).expect("small")).expect("text");
     assert!(json.contains(from), "`{from}` is not in {json}");
     let payload = json.replacen(from, to, 1).into_bytes();
     let envelope = Envelope::sign(AGREEMENT_TYPE, payload, &consumer()).expect("small");
@@ -102,7 +103,8 @@ fn altered(from: &str, to: &str) -> AgreementError {
 
 #[test]
 fn the_document_is_odrl_in_canonical_json() {
-    let json = String::from_utf8(odrl::write_agreement(&agreement()).expect("small")).expect("text");
+    let json =
+        String::from_utf8(odrl::write_agreement(&agreement()).expect("small")).expect("text");
     let expected = concat!(
         r#"{"@context":["http://www.w3.org/ns/odrl.jsonld","urn:hospes:context:1"],"@type":"Agreement","#,
         r#""assignee":"did:key:z6Mkj3PUd1WjvaDhNZhhhXQdz5UnZXmS7ehtx8bsPpD47kKc","#,
@@ -135,8 +137,11 @@ fn reads_what_it_writes() {
     // A permission may end with a date or before it, and the order of constraints is the document's.
     let mut other = agreement();
     let end = at("2027-01-01T00:00:00.000001Z");
-    other.policy.permissions[1].constraints =
-        vec![Constraint::Until(end), Constraint::OutputBytesMax(0), Constraint::CountMax(INTEGER_MAX)];
+    other.policy.permissions[1].constraints = vec![
+        Constraint::Until(end),
+        Constraint::OutputBytesMax(0),
+        Constraint::CountMax(INTEGER_MAX),
+    ];
     let json = odrl::write_agreement(&other).expect("small");
     assert_eq!(odrl::read_agreement(&json).expect("its own form"), other);
 }
@@ -165,8 +170,16 @@ fn what_is_not_known_is_refused_with_its_place() {
         (r#""conflict":"prohibit""#, r#""conflict":"perm""#, "/conflict"),
         ("odrl:execute", "odrl:distribute", "/permission/0/action/0/rdf:value/@id"),
         ("hospes:function", "hospes:export", "/permission/0/action/0/refinement/0/leftOperand"),
-        (r#""operator":"eq""#, r#""operator":"neq""#, "/permission/0/action/0/refinement/0/operator"),
-        (r#""leftOperand":"count""#, r#""leftOperand":"purpose""#, "/permission/0/constraint/0/leftOperand"),
+        (
+            r#""operator":"eq""#,
+            r#""operator":"neq""#,
+            "/permission/0/action/0/refinement/0/operator",
+        ),
+        (
+            r#""leftOperand":"count""#,
+            r#""leftOperand":"purpose""#,
+            "/permission/0/constraint/0/leftOperand",
+        ),
         (r#""operator":"lteq""#, r#""operator":"eq""#, "/permission/0/constraint/0/operator"),
         (r#""operator":"gteq""#, r#""operator":"gt""#, "/permission/0/constraint/1/operator"),
         ("hospes:call", "hospes:row", "/permission/0/constraint/0/unit"),
@@ -188,13 +201,41 @@ fn what_is_not_known_is_refused_with_its_place() {
 #[test]
 fn what_is_malformed_is_refused_with_its_place() {
     let cases = [
-        (r#""rightOperand":1000"#, r#""rightOperand":1000.0"#, "/permission/0/constraint/0/rightOperand"),
-        (r#""rightOperand":1000"#, r#""rightOperand":-1"#, "/permission/0/constraint/0/rightOperand"),
-        (r#""rightOperand":1000"#, r#""rightOperand":"1000""#, "/permission/0/constraint/0/rightOperand"),
-        (r#""rightOperand":1000"#, r#""rightOperand":1e3"#, "/permission/0/constraint/0/rightOperand"),
-        ("2026-12-01T00:00:00Z", "2026-12-01T00:00:00+00:00", "/permission/0/constraint/1/rightOperand/@value"),
-        ("2026-12-01T00:00:00Z", "2026-12-01T00:00:00.0Z", "/permission/0/constraint/1/rightOperand/@value"),
-        ("2026-12-01T00:00:00Z", "2026-12-01 00:00:00Z", "/permission/0/constraint/1/rightOperand/@value"),
+        (
+            r#""rightOperand":1000"#,
+            r#""rightOperand":1000.0"#,
+            "/permission/0/constraint/0/rightOperand",
+        ),
+        (
+            r#""rightOperand":1000"#,
+            r#""rightOperand":-1"#,
+            "/permission/0/constraint/0/rightOperand",
+        ),
+        (
+            r#""rightOperand":1000"#,
+            r#""rightOperand":"1000""#,
+            "/permission/0/constraint/0/rightOperand",
+        ),
+        (
+            r#""rightOperand":1000"#,
+            r#""rightOperand":1e3"#,
+            "/permission/0/constraint/0/rightOperand",
+        ),
+        (
+            "2026-12-01T00:00:00Z",
+            "2026-12-01T00:00:00+00:00",
+            "/permission/0/constraint/1/rightOperand/@value",
+        ),
+        (
+            "2026-12-01T00:00:00Z",
+            "2026-12-01T00:00:00.0Z",
+            "/permission/0/constraint/1/rightOperand/@value",
+        ),
+        (
+            "2026-12-01T00:00:00Z",
+            "2026-12-01 00:00:00Z",
+            "/permission/0/constraint/1/rightOperand/@value",
+        ),
         (r#""classify""#, r#""Classify""#, "/permission/0/action/0/refinement/0/rightOperand"),
         ("acme/digits@", "acme/digits#", "/target"),
         ("urn:uuid:", "urn:oid:", "/uid"),
@@ -224,8 +265,14 @@ fn members_that_are_unknown_missing_or_twice_are_refused() {
     assert!(missing.to_string().contains("conflict"), "{missing}");
     let actions = altered(r#""action":[{"#, r#""action":[{},{"#);
     assert!(matches!(actions, AgreementError::Malformed { .. }), "{actions}");
-    let null = altered(r#""hospes:issued":{"@type":"xsd:dateTime","@value":"2026-11-24T12:00:00Z"}"#, r#""hospes:issued":null"#);
-    assert!(matches!(&null, AgreementError::Malformed { pointer, .. } if pointer == "/hospes:issued"), "{null}");
+    let null = altered(
+        r#""hospes:issued":{"@type":"xsd:dateTime","@value":"2026-11-24T12:00:00Z"}"#,
+        r#""hospes:issued":null"#,
+    );
+    assert!(
+        matches!(&null, AgreementError::Malformed { pointer, .. } if pointer == "/hospes:issued"),
+        "{null}"
+    );
 }
 
 #[test]
@@ -259,10 +306,9 @@ fn an_offer_and_an_agreement_are_never_taken_for_each_other() {
 fn both_roles_must_sign_and_nobody_else() {
     let one = |key: &PartyKey| Proposal::sign(agreement(), key);
     assert!(matches!(one(&key(3)), Err(AgreementError::NotAParty { .. })));
-    for (first, second, missing) in [
-        (publisher(), consumer(), Role::Consumer),
-        (consumer(), publisher(), Role::Publisher),
-    ] {
+    for (first, second, missing) in
+        [(publisher(), consumer(), Role::Consumer), (consumer(), publisher(), Role::Publisher)]
+    {
         let proposal = one(&first).expect("a party");
         assert_eq!(proposal.missing(), [missing]);
         assert!(!proposal.signed_by(missing));
@@ -284,7 +330,8 @@ fn both_roles_must_sign_and_nobody_else() {
 fn signatures_of_strangers_and_over_other_bytes_are_refused() {
     let payload = odrl::write_agreement(&agreement()).expect("small");
     for keys in [vec![key(3)], vec![publisher(), consumer(), key(3)]] {
-        let mut envelope = Envelope::sign(AGREEMENT_TYPE, payload.clone(), &keys[0]).expect("small");
+        let mut envelope =
+            Envelope::sign(AGREEMENT_TYPE, payload.clone(), &keys[0]).expect("small");
         keys[1..].iter().for_each(|key| envelope.add_signature(key).expect("a new party"));
         let refused = SignedAgreement::parse(&envelope.to_bytes());
         assert!(matches!(refused, Err(AgreementError::Envelope(DsseError::Stranger { .. }))));
@@ -326,10 +373,16 @@ fn an_offer_is_accepted_whole_or_not_at_all() {
     assert!(matches!(refused, Err(AgreementError::NotAsOffered { pointer: "/permission" })));
     let mut other = agreement();
     other.policy.bundle = Digest::of(b"another");
-    assert!(matches!(other.matches(&offer()), Err(AgreementError::NotAsOffered { pointer: "/target" })));
+    assert!(matches!(
+        other.matches(&offer()),
+        Err(AgreementError::NotAsOffered { pointer: "/target" })
+    ));
     let mut other = agreement();
     other.policy.assigner = key(3).party();
-    assert!(matches!(other.matches(&offer()), Err(AgreementError::NotAsOffered { pointer: "/assigner" })));
+    assert!(matches!(
+        other.matches(&offer()),
+        Err(AgreementError::NotAsOffered { pointer: "/assigner" })
+    ));
     let mut other = agreement();
     other.offer = Digest::of(b"another");
     assert!(matches!(other.matches(&offer()), Err(AgreementError::OtherOffer { .. })));
@@ -358,7 +411,8 @@ fn limits_of_a_document() {
         input_bytes_max: Some(INTEGER_MAX),
         output_bytes_max: Some(INTEGER_MAX),
     };
-    let offer = SignedOffer::sign(offer_of(vec![longest; 64]).expect("64 are allowed"), &publisher());
+    let offer =
+        SignedOffer::sign(offer_of(vec![longest; 64]).expect("64 are allowed"), &publisher());
     assert!(SignedOffer::parse(&offer.expect("it fits").to_bytes()).is_ok());
     let large = PermissionSpec { count: Some(INTEGER_MAX + 1), ..full_spec() };
     let refused = offer_of(vec![large]);
@@ -375,13 +429,15 @@ fn a_permission_that_never_allows_anything_is_refused() {
     let ended = PermissionSpec { until: full_spec().from, ..full_spec() };
     for (spec, wanted) in [(never, "/permission/0/constraint/0"), (ended, "/permission/0")] {
         let refused = offer_of(vec![spec]);
-        assert!(matches!(refused, Err(AgreementError::NeverAllows { pointer, .. }) if pointer == wanted));
+        assert!(
+            matches!(refused, Err(AgreementError::NeverAllows { pointer, .. }) if pointer == wanted)
+        );
     }
-    let twice = altered(
-        r#""leftOperand":"hospes:outputBytes""#,
-        r#""leftOperand":"hospes:inputBytes""#,
+    let twice =
+        altered(r#""leftOperand":"hospes:outputBytes""#, r#""leftOperand":"hospes:inputBytes""#);
+    assert!(
+        matches!(twice, AgreementError::Repeated { pointer } if pointer == "/permission/0/constraint/4")
     );
-    assert!(matches!(twice, AgreementError::Repeated { pointer } if pointer == "/permission/0/constraint/4"));
 }
 
 #[test]
@@ -415,7 +471,8 @@ fn the_boundaries_of_dates_and_bytes() {
     assert_eq!(permitted(&terms, "classify", "2027-01-01T00:00:00Z", 2_097_153), [0_u16; 0]);
     assert_eq!(permitted(&terms, "other", "2027-01-01T00:00:00Z", 1), [0_u16; 0]);
     let mut inclusive = agreement();
-    inclusive.policy.permissions[1].constraints = vec![Constraint::Until(at("2027-01-01T00:00:00Z"))];
+    inclusive.policy.permissions[1].constraints =
+        vec![Constraint::Until(at("2027-01-01T00:00:00Z"))];
     let mut proposal = Proposal::sign(inclusive, &consumer()).expect("a party");
     proposal.add_signature(&publisher()).expect("the other party");
     let terms = Terms::compile(&proposal.complete().expect("both roles"));
@@ -465,7 +522,8 @@ fn a_denial_names_the_clause_what_was_seen_and_what_is_wanted() {
     );
     let other = "segment".parse().expect("a function name");
     let denial = terms.denial(&CallFacts { function: &other, ..facts });
-    let named: Vec<_> = denial.clauses.iter().filter(|unmet| unmet.clause == Clause::Function).collect();
+    let named: Vec<_> =
+        denial.clauses.iter().filter(|unmet| unmet.clause == Clause::Function).collect();
     assert_eq!(named.len(), 2, "every rule is for another function: {denial}");
 }
 
