@@ -128,7 +128,7 @@ impl Home {
     /// If the file cannot be read, others may read it, or it is not an account.
     pub fn account(&self, name: &AccountName) -> Result<Option<Account>, Failure> {
         let path = self.account_path(name);
-        let mut file = match File::open(&path) {
+        let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Failure::file("open", &path, &error)),
@@ -140,7 +140,7 @@ impl Home {
                 .fix(format!("chmod 600 {}", path.display())));
         }
         let mut text = Vec::new();
-        file.by_ref().take(ACCOUNT_BYTES_MAX).read_to_end(&mut text).map_err(failed)?;
+        file.take(ACCOUNT_BYTES_MAX).read_to_end(&mut text).map_err(failed)?;
         serde_json::from_slice(&text)
             .map(Some)
             .during(|| format!("`{}` is not an account file", path.display()))

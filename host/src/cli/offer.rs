@@ -10,10 +10,10 @@ use super::Context;
 use super::client::{Client, Payload, Post};
 use super::document::{self, Reference};
 use super::failure::{During as _, Failure};
+use super::inspect;
 use super::quantities::{self, Moment};
 use super::screen::Answer;
 use crate::agreement::{self, PermissionSpec, SignedOffer, render_offer};
-use crate::bundle;
 use crate::id::{Digest, FunctionName, ModelName};
 
 /// Make, publish and read offers.
@@ -144,6 +144,26 @@ impl New {
             (Some(path), _) => self.check_bundle(path),
             (None, Some(digest)) => Ok(digest),
             (None, None) => Err(Failure::new("no bundle was named").fix("say `--bundle FILE`")),
+        }
+    }
+}
+
+impl New {
+    fn check_bundle(&self, path: &Path) -> Result<Digest, Failure> {
+        let inspection = inspect::read_signed(path)?;
+        let manifest = inspection.manifest();
+        if manifest.name != self.model.label {
+            return Err(Failure::new(format!("the bundle is of model `{}`, not of `{}`", manifest.name, self.model.label))
+                .fix(format!("offer it as `{}/{}`", self.model.publisher, manifest.name)));
+        }
+        let missing = |wanted: &&FunctionName| !manifest.functions.iter().any(|f| f.name == **wanted);
+        match self.functions.iter().find(missing) {
+            None => Ok(*inspection.digest()),
+            Some(function) => {
+                let names: Vec<&str> = manifest.functions.iter().map(|f| f.name.as_str()).collect();
+                Err(Failure::new(format!("the bundle has no function `{function}`"))
+                    .fix(format!("name one of: {}", names.join(", "))))
+            }
         }
     }
 }

@@ -148,7 +148,7 @@ impl Progress {
     }
 
     /// A reader that counts what is read from `inner`.
-    pub fn reader<R: Read>(&self, inner: R) -> impl Read {
+    pub fn reader<R: Read>(&self, inner: R) -> impl Read + use<R> {
         let bar = self.bar.clone().unwrap_or_else(ProgressBar::hidden);
         bar.wrap_read(inner)
     }

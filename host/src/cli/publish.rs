@@ -1,0 +1,70 @@
+//! `hospes publish`: a signed bundle goes live on a host.
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Deserialize;
+
+use super::Context;
+use super::client::{Payload, Post};
+use super::failure::Failure;
+use super::inspect;
+use super::screen::{Answer, printable};
+use crate::id::Digest;
+
+/// Publish a signed bundle on a host.
+///
+/// The host verifies the signature and every digest, compiles the code, loads the models and runs the guest once; only then is
+/// the version live. A published version never changes: publish a new one instead. Nobody but you can call it before there is
+/// an agreement.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:\n  hospes sign iris.wasm --as acme && hospes publish iris.wasm --as acme")]
+pub struct Publish {
+    /// The signed bundle.
+    file: PathBuf,
+}
+
+/// The host's answer to `POST /api/bundles`.
+#[derive(Deserialize)]
+struct Published {
+    model: String,
+    version: String,
+    digest: Digest,
+    functions: Vec<String>,
+}
+
+impl Publish {
+    pub fn run(self, context: &Context) -> Result<Answer, Failure> {
+        let client = context.client()?;
+        let digest = *inspect::read_signed(&self.file)?.digest();
+        let failed = |error| Failure::file("read", &self.file, &error);
+        let file = File::open(&self.file).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        let what = format!("publishing {}", self.file.display());
+        let progress = context.screen.bytes_bar(&what, length);
+        let mut reader = progress.reader(file);
+        let post = Post {
+            content_type: "application/wasm",
+            headers: Vec::new(),
+            body: Payload::Reader(&mut reader, length),
+        };
+        let reply = client.post("/api/bundles", post)?;
+        drop(progress);
+        let (json, published): (_, Published) = reply.document()?;
+        if published.digest != digest {
+            return Err(Failure::new(format!(
+                "the host published bundle `{}`, but `{digest}` was sent",
+                published.digest
+            )));
+        }
+        let Published { model, version, functions, .. } = published;
+        let plain = format!(
+            "live: {model} {version}\n  functions {}\n  bundle    {digest}\nnext: hospes offer new {model} --bundle {} --function {}",
+            functions.join(", "),
+            self.file.display(),
+            functions.first().map_or("FUNCTION", String::as_str)
+        );
+        Ok(Answer::new(printable(&plain), json))
+    }
+}

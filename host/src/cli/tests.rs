@@ -1,0 +1,59 @@
+//! Tests of the command line as a whole.
+
+use clap::error::ErrorKind;
+
+use super::*;
+
+/// Width at which help is written in these tests, whatever the terminal.
+const WIDTH: usize = 100;
+
+#[test]
+fn the_definition_holds() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn the_help_is_as_reviewed() {
+    let help = Cli::command().term_width(WIDTH).render_help().to_string();
+    // To accept a change, copy what the test prints into the file.
+    assert_eq!(help, include_str!("help.txt"), "\n{help}");
+}
+
+#[test]
+fn every_command_explains_itself_with_an_example() {
+    fn check(command: &clap::Command, path: &str) {
+        assert!(command.get_about().is_some(), "`{path}` has no help");
+        for argument in command.get_arguments().filter(|a| !a.is_positional() && !a.is_hide_set()) {
+            assert!(argument.get_help().is_some(), "`{path} --{}` has no help", argument.get_id());
+        }
+        for sub in command.get_subcommands() {
+            check(sub, &format!("{path} {}", sub.get_name()));
+        }
+    }
+    let command = Cli::command();
+    check(&command, "hospes");
+    for sub in command.get_subcommands() {
+        let with_example = |command: &clap::Command| {
+            command.get_after_long_help().is_some_and(|text| text.to_string().contains("Example:"))
+        };
+        let taught = with_example(sub) || sub.get_subcommands().any(with_example);
+        assert!(taught, "`{}` has no example", sub.get_name());
+    }
+}
+
+#[test]
+fn wrong_usage_is_refused_before_anything_is_done() {
+    let kind = |line: &str| Cli::try_parse_from(line.split(' ')).map(drop).map_err(|error| error.kind());
+    assert_eq!(kind("hospes market --json --as acme"), Ok(()));
+    assert_eq!(kind("hospes bogus"), Err(ErrorKind::InvalidSubcommand));
+    assert_eq!(kind("hospes market --as Not_A_Name"), Err(ErrorKind::ValueValidation));
+    assert_eq!(kind("hospes market --host https://x"), Err(ErrorKind::ValueValidation));
+    assert_eq!(kind("hospes account new acme"), Err(ErrorKind::MissingRequiredArgument));
+    assert_eq!(kind("hospes account new a --data d --token-file t"), Err(ErrorKind::ArgumentConflict));
+    assert_eq!(kind("hospes call a/b/c --arg x=1 --json-args {}"), Err(ErrorKind::ArgumentConflict));
+    assert_eq!(kind("hospes call a/b"), Err(ErrorKind::ValueValidation));
+    let offer = "hospes offer new a/b --function f";
+    assert_eq!(kind(offer), Err(ErrorKind::MissingRequiredArgument));
+    assert_eq!(kind(&format!("{offer} --bundle x --until soon")), Err(ErrorKind::ValueValidation));
+    assert_eq!(kind(&format!("{offer} --bundle x --until 30d --input-bytes 64KiB")), Ok(()));
+}
