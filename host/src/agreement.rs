@@ -21,7 +21,7 @@ use crate::key::SignatureError;
 pub use codec::{Proposal, SignedAgreement, SignedOffer};
 pub use document::{Agreement, Constraint, Offer, Permission, PermissionSpec, Role};
 pub use evaluate::{CallFacts, Clause, Denial, Permit, Unmet};
-pub use render::{render, render_offer};
+pub use render::{offer_lines, render, render_offer};
 pub use terms::Terms;
 
 /// The profile of ODRL that this host understands, and the only one it accepts.

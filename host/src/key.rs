@@ -35,6 +35,7 @@ const PEM_END: &str = "-----END PRIVATE KEY-----";
 const MODE_REFUSED: u32 = 0o027;
 
 /// An Ed25519 secret key. It is wiped from memory when dropped and never shown.
+#[derive(Clone)]
 pub struct PartyKey(SigningKey);
 
 /// Why a key could not be made, kept or used.

@@ -45,6 +45,31 @@ pub fn render_offer(offer: &Offer) -> String {
     page("Offer", &parties, &offer.policy)
 }
 
+/// The permissions of an offer, one line each, for a list.
+pub fn offer_lines(offer: &Offer) -> Vec<String> {
+    let terms = |permission: &Permission| match permission.constraints.as_slice() {
+        [] => "no limits".to_owned(),
+        constraints => {
+            let clauses: Vec<_> = constraints.iter().map(|limit| brief(*limit)).collect();
+            clauses.join(", ")
+        }
+    };
+    let line = |permission: &Permission| format!("{}: {}", permission.function, terms(permission));
+    offer.permissions().iter().map(line).collect()
+}
+
+fn brief(constraint: Constraint) -> String {
+    match constraint {
+        Constraint::CountMax(1) => "1 call".to_owned(),
+        Constraint::CountMax(max) => format!("at most {max} calls"),
+        Constraint::From(at) => format!("from {at}"),
+        Constraint::Before(at) => format!("before {at}"),
+        Constraint::Until(at) => format!("until {at}"),
+        Constraint::InputBytesMax(max) => format!("arguments of at most {max} bytes"),
+        Constraint::OutputBytesMax(max) => format!("answers of at most {max} bytes"),
+    }
+}
+
 fn page(kind: &str, parties: &str, policy: &Policy) -> String {
     let mut page =
         format!("{kind} to use {}\n\n{parties}Bundle:    {}\n", policy.model, policy.bundle);
