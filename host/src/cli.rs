@@ -48,7 +48,7 @@ pub type MakeRuntime = fn() -> std::io::Result<tokio::runtime::Runtime>;
 /// and calls the model's functions. The host runs each call in a fresh sandbox, checks the signed agreement on every call, and
 /// leaves a receipt that both sides can verify offline.
 #[derive(Debug, Parser)]
-#[command(name = "hospes", version, after_help = OVERVIEW, propagate_version = true)]
+#[command(name = "hospes", version, after_help = OVERVIEW)]
 struct Cli {
     #[command(flatten)]
     global: Global,

@@ -146,7 +146,7 @@ fn check(
         None => Ok(()),
         Some(permission) => Err(MarketError::NoFunction {
             model: model.clone(),
-            function: &permission.function.clone(),
+            function: permission.function.clone(),
         }),
     }
 }

@@ -37,7 +37,7 @@ enum Action {
 ///
 /// All functions named share the terms; what is not limited is unlimited. Times are UTC.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("version").required(true).args(["bundle", "digest"]))]
+#[command(group = ArgGroup::new("offered").required(true).args(["bundle", "digest"]))]
 #[command(after_long_help = "Example:\n  hospes offer new acme/iris --bundle iris.wasm --function infer \\\n      \
     --calls 100 --until 30d --input-bytes 64KiB --as acme -o iris.offer")]
 struct New {

@@ -1,5 +1,6 @@
 //! `hospes receipt`: evidence of calls, fetched from a host and verified without it.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -12,13 +13,241 @@ use super::client::Client;
 use super::document;
 use super::failure::{During as _, Failure};
 use super::screen::{Answer, printable, table};
-use crate::id::{CallId, Party};
-use crate::receipt::ReceiptProof;
+use super::verify::Verify;
+use crate::id::CallId;
+use crate::receipt::{Receipt as Entry, ReceiptProof, Salt};
 
-pub fn save(client: &Client, call: &str, salt: Option<&str>, path: &Path) -> Result<(), Failure> {
-    let _ = (client, call, salt, path);
-    Ok(())
-}
+/// List, fetch, read and verify receipts.
+///
+/// Every call by a known party leaves a receipt, refused ones too. It says who called what under which agreement, what was
+/// counted and how it ended; of the input and the output it holds salted digests only. It is chained to the receipts before it
+/// and proven to be in the host's signed log, so it can be verified without the host.
 #[derive(Debug, Args)]
-pub struct Receipt {}
-impl Receipt { pub fn run(self, _c: &Context) -> Result<Answer, Failure> { Ok(Answer::Nothing) } }
+pub struct Receipt {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    List(List),
+    Show(Show),
+    Fetch(Fetch),
+    Verify(Verify),
+}
+
+/// List your latest receipts on a host.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:\n  hospes receipt list --as me")]
+struct List {}
+
+/// Show a receipt. Says what it holds, not whether it is genuine: for that, verify it.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:\n  hospes receipt show call.receipt")]
+struct Show {
+    /// A call's number on the host, or a file.
+    receipt: Reference,
+}
+
+/// Fetch a receipt from a host and keep it.
+///
+/// Without its salt, which only the call itself returned, it proves the call but not what was sent and returned. Save the
+/// receipt with the call (`hospes call --receipt FILE`) to keep both.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:\n  hospes receipt fetch 01936f6e-… --as me -o call.receipt")]
+struct Fetch {
+    /// The call's number.
+    call: Call,
+    /// Where the receipt goes.
+    #[arg(long, short, value_name = "FILE")]
+    output: PathBuf,
+}
+
+/// A call's number, as its receipt has it.
+#[derive(Debug, Clone, Copy)]
+struct Call(CallId);
+
+/// A receipt on the host, or in a file.
+#[derive(Debug, Clone)]
+enum Reference {
+    Call(Call),
+    File(PathBuf),
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not the number of a call: it is a UUID, as `hospes receipt list` shows them")]
+struct CallError(String);
+
+impl FromStr for Call {
+    type Err = CallError;
+
+    fn from_str(text: &str) -> Result<Self, CallError> {
+        text.parse().map(Self).map_err(|_| CallError(text.into()))
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Reference {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text.parse() {
+            Ok(call) => Reference::Call(call),
+            Err(CallError(_)) => Reference::File(text.into()),
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct Listing {
+    receipts: Vec<Line>,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    call: String,
+    at: String,
+    model: String,
+    function: String,
+    result: String,
+    used: Option<u64>,
+    max: Option<u64>,
+}
+
+impl Receipt {
+    pub fn run(self, context: &Context) -> Result<Answer, Failure> {
+        match self.action {
+            Action::List(List {}) => {
+                let (json, listing): (_, Listing) = context.client()?.document("/api/receipts")?;
+                Ok(Answer::new(printable(&overview(&listing)), json))
+            }
+            Action::Show(Show { receipt: Reference::Call(call) }) => {
+                show(&fetch(&context.client()?, &call)?)
+            }
+            Action::Show(Show { receipt: Reference::File(path) }) => show(&read(&path)?),
+            Action::Fetch(Fetch { call, output }) => {
+                let proof = fetch(&context.client()?, &call)?;
+                document::write_new(&output, &proof.to_bytes())?;
+                let plain = format!("wrote {}\nnext: hospes receipt verify {} --host-party did:key:…", output.display(), output.display());
+                Ok(Answer::new(plain, json!({"call": call.to_string(), "file": output})))
+            }
+            Action::Verify(verify) => verify.run(),
+        }
+    }
+}
+
+/// Fetches the receipt of a call just made and keeps it with its salt.
+///
+/// # Errors
+/// If the host does not give it, or the file exists already.
+pub fn save(client: &Client, call: &str, salt: Option<&str>, path: &Path) -> Result<(), Failure> {
+    let mut proof = fetch(client, &call.parse()?)?;
+    if let Some(salt) = salt {
+        let salt = Salt::from_hex(salt).ok_or_else(|| Failure::new("the host's salt is not 64 hexadecimal digits"))?;
+        proof = proof.with_salt(salt);
+    }
+    document::write_new(path, &proof.to_bytes())
+}
+
+/// Reads a receipt's file.
+///
+/// # Errors
+/// If it cannot be read or is not a receipt.
+pub fn read(path: &Path) -> Result<ReceiptProof, Failure> {
+    ReceiptProof::parse(&document::read(path)?)
+        .during(|| format!("`{}` is not a receipt", path.display()))
+}
+
+fn fetch(client: &Client, call: &Call) -> Result<ReceiptProof, Failure> {
+    let bytes = client.get(&format!("/api/receipts/{call}"))?.body;
+    ReceiptProof::parse(&bytes).during(|| "the host's receipt cannot be read".into())
+}
+
+fn show(proof: &ReceiptProof) -> Result<Answer, Failure> {
+    let receipt = proof.receipt();
+    Ok(Answer::new(page(receipt), entry(receipt)))
+}
+
+/// A receipt for people.
+pub fn page(receipt: &Entry) -> String {
+    let agreement = receipt.agreement.map_or_else(|| "none".to_owned(), |id| id.to_string());
+    let counted = match (receipt.used, receipt.max) {
+        (Some(used), Some(max)) => format!("call {used} of {max}"),
+        (Some(used), None) => format!("call {used}, without a limit"),
+        (None, Some(_) | None) => "nothing".to_owned(),
+    };
+    printable(&format!(
+        "call {}\n  at         {}\n  result     {}\n  function   {}/{}\n  bundle     {}\n  publisher  {}\n  caller     {}\n  \
+         agreement  {agreement}\n  counted    {counted}\n  input      {} bytes\n  output     {} bytes\n  took       {} µs",
+        receipt.call,
+        receipt.at,
+        receipt.result,
+        receipt.model,
+        receipt.function,
+        receipt.bundle,
+        receipt.publisher,
+        receipt.caller,
+        receipt.input_bytes,
+        receipt.output_bytes,
+        receipt.wall_micros
+    ))
+}
+
+/// A receipt for programs.
+pub fn entry(receipt: &Entry) -> Value {
+    json!({
+        "call": receipt.call.to_string(),
+        "at": receipt.at.to_string(),
+        "result": receipt.result.to_string(),
+        "model": receipt.model,
+        "function": receipt.function,
+        "bundle": receipt.bundle,
+        "publisher": receipt.publisher,
+        "caller": receipt.caller,
+        "agreement": receipt.agreement,
+        "rule": receipt.rule,
+        "used": receipt.used,
+        "max": receipt.max,
+        "input_bytes": receipt.input_bytes,
+        "output_bytes": receipt.output_bytes,
+        "wall_micros": receipt.wall_micros,
+        "memory_bytes": receipt.memory_bytes,
+    })
+}
+
+fn overview(listing: &Listing) -> String {
+    if listing.receipts.is_empty() {
+        return "no receipts yet: they come with calls".to_owned();
+    }
+    let row = |line: &Line| {
+        let counted = match (line.used, line.max) {
+            (Some(used), Some(max)) => format!("{used} of {max}"),
+            (Some(used), None) => used.to_string(),
+            (None, Some(_) | None) => "-".to_owned(),
+        };
+        let function = format!("{}/{}", line.model, line.function);
+        vec![line.at.clone(), function, line.result.clone(), counted, line.call.clone()]
+    };
+    let rows: Vec<_> = listing.receipts.iter().map(row).collect();
+    table(&["AT", "FUNCTION", "RESULT", "COUNTED", "CALL"], &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_overview_says_what_was_counted() {
+        let document = r#"{"receipts":[
+            {"call":"c1","at":"2026-11-24T10:00:00Z","model":"a/m","function":"f","result":"answered","used":2,"max":3},
+            {"call":"c2","at":"2026-11-24T10:00:01Z","model":"a/m","function":"f","result":"denied: terms","used":null,"max":null}]}"#;
+        let text = overview(&serde_json::from_str(document).expect("a listing"));
+        assert!(text.contains("a/m/f     answered       2 of 3   c1"), "{text}");
+        assert!(text.contains("denied: terms  -        c2"), "{text}");
+    }
+}

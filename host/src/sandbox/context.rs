@@ -96,7 +96,7 @@ impl CallState {
         for line in String::from_utf8_lossy(&printed).lines() {
             let line = self.keep_of(line);
             if !line.is_empty() {
-                tracing::info!(target: "hospes::guest", call.id = %call, "{line}");
+                tracing::info!(target: "hospes::guest", %call, "{line}");
             }
         }
     }
@@ -115,5 +115,11 @@ impl WasiView for CallState {
         self.wasi();
         let wasi = self.wasi.as_mut().expect("invariant: `wasi` above has just made it");
         WasiCtxView { ctx: &mut wasi.ctx, table: &mut self.table }
+    }
+}
+
+impl wasmtime_wasi_io::IoView for CallState {
+    fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
     }
 }

@@ -61,10 +61,9 @@ fn pool(limits: &config::Sandbox, slots: NonZeroUsize) -> PoolingAllocationConfi
         .max_component_instance_size(4 << 20)
         .max_core_instance_size(4 << 20)
         .table_elements(limits.table_elements_max.get())
-        .max_memory_size(limits.memory_bytes_max.get())
-        // Memory protection keys let a neighbour read and write together with copy-on-write images
-        // (wasmtime#13982), and there are only 15 of them.
-        .memory_protection_keys(Enabled::No);
+        .max_memory_size(limits.memory_bytes_max.get());
+    // Memory protection keys are not compiled in: with copy-on-write images they let a neighbour read and write
+    // (wasmtime#13982).
     if nothing_can_be_swapped() {
         pool.pagemap_scan(Enabled::Auto)
             .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)

@@ -112,7 +112,7 @@ fn values(ty: &ComponentFunc) -> Result<Signature, &'static str> {
     let mut reader = TypeReader { nodes: 0 };
     let params = ty
         .params()
-        .map(|(name, ty)| Ok(Field { name: name.into(), ty: reader.read(&ty, 0)? }))
+        .map(|(name, ty)| reader.read(&ty, 0).map(|ty| Field { name: name.into(), ty }))
         .collect::<Result<_, _>>()?;
     let mut results = ty.results();
     let result = results.next().map(|ty| reader.read(&ty, 0)).transpose()?;
@@ -154,11 +154,14 @@ impl TypeReader {
             types::Type::Record(record) => Type::Record(
                 record
                     .fields()
-                    .map(|field| Ok(Field { name: field.name.into(), ty: self.read(&field.ty, next)? }))
-                    .collect::<Result<_, _>>()?,
+                    .map(|field| {
+                        let ty = self.read(&field.ty, next)?;
+                        Ok(Field { name: field.name.into(), ty })
+                    })
+                    .collect::<Result<_, &'static str>>()?,
             ),
             types::Type::Tuple(tuple) => {
-                Type::Tuple(tuple.types().map(|ty| self.read(&ty, next)).collect::<Result<_, _>>()?)
+                Type::Tuple(tuple.types().map(|ty| self.read(&ty, next)).collect::<Result<_, &'static str>>()?)
             }
             types::Type::Variant(variant) => Type::Variant(
                 variant
@@ -167,7 +170,7 @@ impl TypeReader {
                         let ty = case.ty.map(|ty| self.read(&ty, next)).transpose()?;
                         Ok(Case { name: case.name.into(), ty })
                     })
-                    .collect::<Result<_, _>>()?,
+                    .collect::<Result<_, &'static str>>()?,
             ),
             types::Type::Enum(names) => Type::Enum(names.names().map(Into::into).collect()),
             types::Type::Option(option) => Type::Option(Box::new(self.read(&option.ty(), next)?)),

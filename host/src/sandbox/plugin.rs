@@ -32,11 +32,11 @@ impl logging::Host for CallState {
             return Ok(());
         }
         match level {
-            Level::Trace => tracing::trace!(target: "hospes::guest", call.id = %call, "{line}"),
-            Level::Debug => tracing::debug!(target: "hospes::guest", call.id = %call, "{line}"),
-            Level::Info => tracing::info!(target: "hospes::guest", call.id = %call, "{line}"),
-            Level::Warn => tracing::warn!(target: "hospes::guest", call.id = %call, "{line}"),
-            Level::Error => tracing::error!(target: "hospes::guest", call.id = %call, "{line}"),
+            Level::Trace => tracing::trace!(target: "hospes::guest", %call, "{line}"),
+            Level::Debug => tracing::debug!(target: "hospes::guest", %call, "{line}"),
+            Level::Info => tracing::info!(target: "hospes::guest", %call, "{line}"),
+            Level::Warn => tracing::warn!(target: "hospes::guest", %call, "{line}"),
+            Level::Error => tracing::error!(target: "hospes::guest", %call, "{line}"),
         }
         Ok(())
     }

@@ -183,7 +183,9 @@ fn case(
             Value::Variant(tag, payload(*ty)?)
         }
         InterfaceType::Enum(index) => {
-            types[index].names.get_index(tag as usize).ok_or_else(invalid)?;
+            if tag as usize >= types[index].names.len() {
+                return Err(invalid());
+            }
             Value::Enum(tag)
         }
         InterfaceType::Option(index) => match tag {

@@ -1,0 +1,224 @@
+//! Receipts: what happened in one call, written down before its answer is released.
+//!
+//! A receipt stands in two structures. Its *chain* links the receipts of one agreement (or of one caller, for calls that no
+//! agreement covers) by number and hash, so that a party that keeps its own sees a missing one. The *log* holds all receipts
+//! of the host in one Merkle tree (RFC 6962) with signed checkpoints, so that a [`ReceiptProof`] verifies without the host.
+//! This module knows no agreements and counts nothing: what is charged, the caller of [`Log::append`] says. The surprise:
+//! inputs and outputs are not in a receipt, only salted commitments to them, and the salt goes to the caller alone.
+
+mod checkpoint;
+mod commitment;
+mod encode;
+mod log;
+mod proof;
+mod record;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use crate::id::{CallId, Digest, FunctionName, ModelName, Party};
+
+pub use commitment::{Commitment, Salt};
+pub use encode::FormError;
+pub use log::Log;
+pub use proof::{PROOF_BYTES_MAX, ProofError, ReceiptProof, Verified};
+
+/// Longest receipt, in bytes of its CBOR. One is some 400 bytes.
+pub const RECEIPT_BYTES_MAX: usize = 4096;
+
+/// What happened in one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    pub call: CallId,
+    /// When the receipt was written, to the microsecond.
+    pub at: Timestamp,
+    pub caller: Party,
+    /// Whose model was called.
+    pub publisher: Party,
+    pub chain: ChainId,
+    /// The agreement that allowed the call, or that refused it.
+    pub agreement: Option<Digest>,
+    pub model: ModelName,
+    /// The bundle that ran.
+    pub bundle: Digest,
+    pub function: FunctionName,
+    /// The permission of the agreement that the call is counted under, from 0.
+    pub rule: Option<u16>,
+    /// Calls counted under that rule, this one included. None: the call was not counted.
+    pub used: Option<u64>,
+    /// Calls that the rule allows.
+    pub max: Option<u64>,
+    pub input: Commitment,
+    pub output: Option<Commitment>,
+    pub input_bytes: u64,
+    pub output_bytes: u64,
+    /// Time that the plugin ran.
+    pub wall_micros: u64,
+    /// Most memory that the plugin held.
+    pub memory_bytes: u64,
+    pub result: CallResult,
+    /// The receipt's place in its chain, from 0.
+    pub sequence: u64,
+    /// SHA-256 of the receipt before it in its chain; 32 zero bytes for the first.
+    pub previous: Digest,
+}
+
+/// A receipt that has no place yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    pub call: CallId,
+    pub at: Timestamp,
+    pub caller: Party,
+    pub publisher: Party,
+    pub chain: ChainId,
+    pub agreement: Option<Digest>,
+    pub model: ModelName,
+    pub bundle: Digest,
+    pub function: FunctionName,
+    pub rule: Option<u16>,
+    pub used: Option<u64>,
+    pub max: Option<u64>,
+    pub input: Commitment,
+    pub output: Option<Commitment>,
+    pub input_bytes: u64,
+    pub output_bytes: u64,
+    pub wall_micros: u64,
+    pub memory_bytes: u64,
+    pub result: CallResult,
+}
+
+/// Which chain a receipt belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ChainId {
+    /// The receipts under an agreement.
+    Agreement(Digest),
+    /// The refused calls of a party that no agreement covers.
+    Caller(Party),
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallResult {
+    /// The plugin answered.
+    Answered,
+    /// The plugin answered with an error of its own.
+    Refused,
+    /// The plugin failed.
+    Failed { code: Box<str> },
+    /// The host refused the call; nothing ran.
+    Denied { code: Box<str> },
+}
+
+/// A receipt that was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Issued {
+    pub call: CallId,
+    /// Its place in the log, from 0.
+    pub index: u64,
+    /// SHA-256 of its bytes.
+    pub hash: Digest,
+    pub used: Option<u64>,
+    pub max: Option<u64>,
+}
+
+/// Why a receipt could not be written or found.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiptError {
+    #[error("the operating system gave no random bytes")]
+    Random(#[source] getrandom::Error),
+    #[error("`{0}` is not a salt: write it as 64 lower-case hexadecimal digits")]
+    Salt(String),
+    #[error("`{0}` cannot name a log: use 1 to 200 printable ASCII characters without spaces and `+`")]
+    Origin(String),
+    #[error("`{}` could not be opened or read", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("`{}` could not be written", path.display())]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("`{}` is in use by another process; only one host may write a log", path.display())]
+    InUse { path: PathBuf },
+    #[error("`{}` is damaged at byte {offset}: {reason}; restore it from a copy", path.display())]
+    Damaged { path: PathBuf, offset: u64, reason: String },
+    #[error(
+        "the checkpoint in `{}` is not of this host's key and the log `{origin}`; start the host with the key and name that wrote it",
+        path.display()
+    )]
+    OtherLog { path: PathBuf, origin: String },
+    #[error(
+        "the log holds {size} receipts, which are not those that its checkpoint of {signed} signs; restore it from a copy"
+    )]
+    RolledBack { size: u64, signed: u64 },
+    #[error("the receipt is {bytes} bytes, more than the {RECEIPT_BYTES_MAX} allowed")]
+    TooLarge { bytes: usize },
+    #[error("call `{0}` has a receipt already")]
+    Repeated(CallId),
+    #[error("call `{0}` has no receipt")]
+    NotFound(CallId),
+    #[error("an earlier write of receipts failed, so none is written until the host is restarted")]
+    Stopped,
+    #[error("the thread that writes checkpoints could not be started")]
+    Thread(#[source] std::io::Error),
+}
+
+impl Draft {
+    /// The receipt, at its place in its chain.
+    fn at(self, sequence: u64, previous: Digest) -> Receipt {
+        // To the microsecond, as it is written: the receipt in memory is the one that is read back.
+        let at = Timestamp::from_microsecond(self.at.as_microsecond()).unwrap_or(self.at);
+        Receipt {
+            call: self.call,
+            at,
+            caller: self.caller,
+            publisher: self.publisher,
+            chain: self.chain,
+            agreement: self.agreement,
+            model: self.model,
+            bundle: self.bundle,
+            function: self.function,
+            rule: self.rule,
+            used: self.used,
+            max: self.max,
+            input: self.input,
+            output: self.output,
+            input_bytes: self.input_bytes,
+            output_bytes: self.output_bytes,
+            wall_micros: self.wall_micros,
+            memory_bytes: self.memory_bytes,
+            result: self.result,
+            sequence,
+            previous,
+        }
+    }
+}
+
+impl fmt::Display for CallResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CallResult::Answered => f.write_str("answered"),
+            CallResult::Refused => f.write_str("refused by the plugin"),
+            CallResult::Failed { code } => write!(f, "failed: {code}"),
+            CallResult::Denied { code } => write!(f, "denied: {code}"),
+        }
+    }
+}
+
+impl fmt::Display for ChainId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ChainId::Agreement(agreement) => write!(f, "agreement {agreement}"),
+            ChainId::Caller(party) => write!(f, "caller {party}"),
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The Merkle tree over a log, as RFC 6962 section 2.1 (and RFC 9162) hashes it.
+//!
+//! Keeps the hash of every complete subtree in memory, 64 bytes a leaf, so that the root of any size and any proof take a
+//! number of steps that grows with the logarithm only.
+
+use sha2::{Digest as _, Sha256};
+
+/// A hash in the tree.
+pub(super) type Hash = [u8; 32];
+
+/// Most hashes of an inclusion proof: the height of a tree of 2^64 leaves.
+pub(super) const PROOF_HASHES_MAX: usize = 64;
+
+/// A tree that grows at its end.
+#[derive(Default)]
+pub(super) struct Tree {
+    /// `levels[h][i]`: the subtree of 2^h leaves that begins at leaf i·2^h, once it is complete.
+    levels: Vec<Vec<Hash>>,
+}
+
+impl Tree {
+    /// The number of leaves.
+    pub fn size(&self) -> u64 {
+        self.levels.first().map_or(0, |leaves| leaves.len() as u64)
+    }
+
+    /// Adds a leaf.
+    pub fn push(&mut self, leaf: Hash) {
+        let mut hash = leaf;
+        for height in 0.. {
+            if self.levels.len() == height {
+                self.levels.push(Vec::new());
+            }
+            let Some(level) = self.levels.get_mut(height) else { return };
+            let left = level.last().copied();
+            level.push(hash);
+            match left {
+                Some(left) if level.len().is_multiple_of(2) => hash = node(&left, &hash),
+                Some(_) | None => return,
+            }
+        }
+    }
+
+    /// The root over the first `size` leaves; none if there are not so many.
+    pub fn root(&self, size: u64) -> Option<Hash> {
+        if size == 0 {
+            return Some(Sha256::digest([]).into());
+        }
+        self.subtree(0, size)
+    }
+
+    /// What joins leaf `index` to the root over the first `size` leaves, from the leaf upwards.
+    pub fn inclusion(&self, index: u64, size: u64) -> Option<Vec<Hash>> {
+        if index >= size || size > self.size() {
+            return None;
+        }
+        let (mut begin, mut end) = (0, size);
+        let mut path = Vec::with_capacity(PROOF_HASHES_MAX);
+        while end - begin > 1 {
+            let middle = begin + split(end - begin);
+            if index < middle {
+                path.push(self.subtree(middle, end)?);
+                end = middle;
+            } else {
+                path.push(self.subtree(begin, middle)?);
+                begin = middle;
+            }
+        }
+        path.reverse();
+        Some(path)
+    }
+
+    /// The hash over the leaves from `begin` to before `end`, which are a subtree of some root: complete ones, the largest first.
+    fn subtree(&self, begin: u64, end: u64) -> Option<Hash> {
+        let mut parts = Vec::with_capacity(PROOF_HASHES_MAX);
+        let mut begin = begin;
+        while begin < end {
+            let height = (end - begin).ilog2();
+            let level = self.levels.get(height as usize)?;
+            parts.push(level.get(usize::try_from(begin >> height).ok()?)?);
+            begin += 1 << height;
+        }
+        let mut parts = parts.into_iter().rev();
+        let last = *parts.next()?;
+        Some(parts.fold(last, |right, left| node(left, &right)))
+    }
+}
+
+/// The hash of a leaf.
+pub(super) fn leaf(bytes: &[u8]) -> Hash {
+    Sha256::new().chain_update([0]).chain_update(bytes).finalize().into()
+}
+
+fn node(left: &Hash, right: &Hash) -> Hash {
+    Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().into()
+}
+
+/// The largest power of two below `count`, which is 2 or more.
+fn split(count: u64) -> u64 {
+    1 << (count - 1).ilog2()
+}
+
+/// The root that a proof leads to (RFC 9162 section 2.1.3.2); none if it is too short or too long for its place.
+pub(super) fn root_of(index: u64, size: u64, leaf: Hash, path: &[Hash]) -> Option<Hash> {
+    if index >= size {
+        return None;
+    }
+    let (mut first, mut last) = (index, size - 1);
+    let mut hash = leaf;
+    for sibling in path {
+        if last == 0 {
+            return None;
+        }
+        if first & 1 == 1 || first == last {
+            hash = node(sibling, &hash);
+            while first & 1 == 0 && first != 0 {
+                first >>= 1;
+                last >>= 1;
+            }
+        } else {
+            hash = node(&hash, sibling);
+        }
+        first >>= 1;
+        last >>= 1;
+    }
+    (last == 0).then_some(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::hex;
+
+    /// RFC 6962 section 2.1, read word for word.
+    fn naive_root(leaves: &[Hash]) -> Hash {
+        match leaves {
+            [] => Sha256::digest([]).into(),
+            [leaf] => *leaf,
+            _ => {
+                let (left, right) = leaves.split_at(split(leaves.len() as u64) as usize);
+                node(&naive_root(left), &naive_root(right))
+            }
+        }
+    }
+
+    /// RFC 6962 section 2.1.1, read word for word.
+    fn naive_path(index: usize, leaves: &[Hash]) -> Vec<Hash> {
+        if leaves.len() <= 1 {
+            return Vec::new();
+        }
+        let middle = split(leaves.len() as u64) as usize;
+        let (left, right) = leaves.split_at(middle);
+        let (mut path, other) = if index < middle {
+            (naive_path(index, left), naive_root(right))
+        } else {
+            (naive_path(index - middle, right), naive_root(left))
+        };
+        path.push(other);
+        path
+    }
+
+    #[test]
+    fn roots_and_proofs_of_sizes_to_70_are_those_of_the_rfc() {
+        let leaves: Vec<_> = (0..70_u8).map(|number| leaf(&[number])).collect();
+        let mut tree = Tree::default();
+        leaves.iter().for_each(|leaf| tree.push(*leaf));
+        for size in 1..=leaves.len() {
+            let root = naive_root(&leaves[..size]);
+            assert_eq!(tree.root(size as u64), Some(root), "size {size}");
+            for index in 0..size {
+                let path = naive_path(index, &leaves[..size]);
+                let (index, size) = (index as u64, size as u64);
+                assert_eq!(tree.inclusion(index, size).as_ref(), Some(&path), "{index} of {size}");
+                let leaf = leaves[index as usize];
+                assert_eq!(root_of(index, size, leaf, &path), Some(root), "{index} of {size}");
+                assert_ne!(root_of(index, size, node(&leaf, &leaf), &path), Some(root));
+                if let Some((_, shorter)) = path.split_last() {
+                    assert_ne!(root_of(index, size, leaf, shorter), Some(root));
+                }
+                let longer: Vec<_> = path.iter().copied().chain([root]).collect();
+                assert_eq!(root_of(index, size, leaf, &longer), None);
+            }
+        }
+        assert_eq!(tree.root(71), None);
+        assert_eq!(tree.inclusion(70, 70), None);
+        assert_eq!(tree.inclusion(0, 71), None);
+        assert_eq!(root_of(0, 0, leaves[0], &[]), None);
+    }
+
+    #[test]
+    fn the_hashes_are_those_that_certificate_transparency_publishes() {
+        // The empty tree, the empty leaf, and the tree of the eight leaves that the reference implementation tests with.
+        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(Tree::default().root(0).map(|root| hex(&root)).as_deref(), Some(empty));
+        let empty_leaf = "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d";
+        assert_eq!(hex(&leaf(b"")), empty_leaf);
+        let mut tree = Tree::default();
+        let leaves: [&[u8]; 8] = [
+            &[],
+            &[0x00],
+            &[0x10],
+            &[0x20, 0x21],
+            &[0x30, 0x31],
+            &[0x40, 0x41, 0x42, 0x43],
+            &[0x50, 0x51, 0x52, 0x53, 0x54, 0x55, 0x56, 0x57],
+            &[
+                0x60, 0x61, 0x62, 0x63, 0x64, 0x65, 0x66, 0x67, 0x68, 0x69, 0x6a, 0x6b, 0x6c, 0x6d, 0x6e,
+                0x6f,
+            ],
+        ];
+        leaves.iter().for_each(|bytes| tree.push(leaf(bytes)));
+        let root = "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328";
+        assert_eq!(tree.root(8).map(|root| hex(&root)).as_deref(), Some(root));
+    }
+}
