@@ -26,6 +26,7 @@ mod runtime;
 mod screen;
 mod serve;
 mod sign;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -62,7 +63,7 @@ The shortest way through, one terminal for the host and one for you:
   hospes keys new acme && hospes account new acme --data ./data
   hospes pack iris.onnx --name iris -o iris.wasm && hospes sign iris.wasm --as acme
   hospes publish iris.wasm --as acme
-  hospes offer new acme/iris --bundle iris.wasm --function infer --calls 100 --until 30d --as acme -o iris.offer
+  hospes offer new acme/iris --bundle iris.wasm --function infer --calls 100 --until 30d --as acme
   hospes offer publish iris.offer --as acme
   hospes market
 
@@ -77,13 +78,26 @@ struct Global {
     #[arg(long, global = true)]
     json: bool,
     /// Act as this key and account. Not needed where there is only one.
-    #[arg(long = "as", global = true, env = "HOSPES_AS", value_name = "NAME")]
+    #[arg(
+        long = "as",
+        global = true,
+        env = "HOSPES_AS",
+        hide_env_values = true,
+        value_name = "NAME"
+    )]
     identity: Option<AccountName>,
     /// Where keys and accounts are kept [default: ~/.config/hospes].
-    #[arg(long, global = true, env = "HOSPES_HOME", value_name = "DIR")]
+    #[arg(long, global = true, env = "HOSPES_HOME", hide_env_values = true, value_name = "DIR")]
     home: Option<PathBuf>,
     /// The host to talk to.
-    #[arg(long, global = true, env = "HOSPES_HOST", value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(
+        long,
+        global = true,
+        env = "HOSPES_HOST",
+        hide_env_values = true,
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8080"
+    )]
     host: HostUrl,
 }
 

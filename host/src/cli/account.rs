@@ -45,7 +45,13 @@ struct New {
     #[arg(long, value_name = "KEY")]
     key: Option<AccountName>,
     /// The operator's listener.
-    #[arg(long, env = "HOSPES_OPERATOR", value_name = "URL", default_value = "http://127.0.0.1:8081")]
+    #[arg(
+        long,
+        env = "HOSPES_OPERATOR",
+        hide_env_values = true,
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8081"
+    )]
     operator: HostUrl,
     #[command(flatten)]
     token: Token,
@@ -94,7 +100,8 @@ impl New {
         if opened.name != self.name || opened.party != party {
             return Err(Failure::new("the host opened another account than the one asked for"));
         }
-        let account = home::Account { name: opened.name, key: key_name, party, api_key: opened.key };
+        let account =
+            home::Account { name: opened.name, key: key_name, party, api_key: opened.key };
         let path = context.home.keep_account(&account)?;
         let plain = format!(
             "opened account `{}`\n  party    {party}\n  API key  {}\n  kept in  {}\nthe API key is shown this once",
@@ -131,7 +138,10 @@ fn read_token(path: &Path) -> Result<String, Failure> {
         .map_err(failed)?;
     let token = text.trim();
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(Failure::new(format!("`{}` does not hold an operator's token", path.display())));
+        return Err(Failure::new(format!(
+            "`{}` does not hold an operator's token",
+            path.display()
+        )));
     }
     Ok(token.to_owned())
 }

@@ -41,7 +41,8 @@ impl Agree {
         let (id, state) = (submitted.id, &submitted.state);
         let mut plain = format!("signed and handed in\n  agreement {id}\n  state     {state}");
         if submitted.is_proposed() {
-            plain += &format!("\nthe publisher signs next: hospes agreement sign {id} --as PUBLISHER");
+            plain +=
+                &format!("\nthe publisher signs next: hospes agreement sign {id} --as PUBLISHER");
         }
         let json = json!({
             "id": id,

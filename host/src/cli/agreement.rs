@@ -34,7 +34,9 @@ enum Action {
 /// Fetches it, checks that it accepts one of your own offers and changes nothing in it, shows it in plain words, asks, signs
 /// and hands it in. It is in force from then on.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  hospes agreement list --as acme\n  hospes agreement sign sha256:… --as acme")]
+#[command(
+    after_long_help = "Example:\n  hospes agreement list --as acme\n  hospes agreement sign sha256:… --as acme"
+)]
 struct Sign {
     /// The agreement's number.
     id: Digest,
@@ -52,8 +54,10 @@ struct List {}
 ///
 /// The signatures are checked first.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  hospes agreement show sha256:… --as me -o iris.agreement\n  \
-    hospes agreement show iris.agreement")]
+#[command(
+    after_long_help = "Example:\n  hospes agreement show sha256:… --as me -o iris.agreement\n  \
+    hospes agreement show iris.agreement"
+)]
 struct Show {
     /// An agreement's number on the host, or a file.
     agreement: Reference,
@@ -104,7 +108,8 @@ impl Agreement {
         match self.action {
             Action::Sign(sign) => sign.run(context),
             Action::List(List {}) => {
-                let (json, listing): (_, Listing) = context.client()?.document("/api/agreements")?;
+                let (json, listing): (_, Listing) =
+                    context.client()?.document("/api/agreements")?;
                 Ok(Answer::new(printable(&overview(&listing)), json))
             }
             Action::Show(show) => show.run(context),
@@ -140,8 +145,12 @@ impl Sign {
         }
         proposal.add_signature(&key)?;
         let submitted = submit(&client, &proposal)?;
-        let plain = format!("signed as {role}\n  agreement {}\n  state     {}", submitted.id, submitted.state);
-        let json = json!({"id": submitted.id, "state": submitted.state, "missing": submitted.missing});
+        let plain = format!(
+            "signed as {role}\n  agreement {}\n  state     {}",
+            submitted.id, submitted.state
+        );
+        let json =
+            json!({"id": submitted.id, "state": submitted.state, "missing": submitted.missing});
         Ok(Answer::new(printable(&plain), json))
     }
 }

@@ -17,7 +17,9 @@ use crate::bundle::Project;
 /// them. The guest's source is compiled before, with its own toolchain. The same inputs give the same bytes. The bundle still
 /// has to be signed.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  hospes build plugins/filetype -o filetype.wasm\n  hospes sign filetype.wasm --as acme")]
+#[command(
+    after_long_help = "Example:\n  hospes build plugins/filetype -o filetype.wasm\n  hospes sign filetype.wasm --as acme"
+)]
 pub struct Build {
     /// The plugin's directory.
     #[arg(value_name = "DIR")]

@@ -28,9 +28,11 @@ const INPUT_BYTES_MAX: u64 = 256 << 20;
 /// With `--receipt FILE` the receipt is saved together with its salt, which only you get: with it you can later prove what was
 /// sent and what came back.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  hospes call acme/iris/infer --json-args '{\"x\": [5.1, 3.5, 1.4, 0.2]}'\n  \
+#[command(
+    after_long_help = "Example:\n  hospes call acme/iris/infer --json-args '{\"x\": [5.1, 3.5, 1.4, 0.2]}'\n  \
     hospes call acme/filetype/detect --file picture.png --receipt call.receipt\n  \
-    hospes receipt verify call.receipt --host-party did:key:… --input picture.png")]
+    hospes receipt verify call.receipt --host-party did:key:… --input picture.png"
+)]
 pub struct Call {
     /// `publisher/model/function`, or `publisher/model@version/function`.
     target: Target,
@@ -77,7 +79,9 @@ struct Target {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is not a function: write it as `publisher/model/function` or `publisher/model@version/function`")]
+#[error(
+    "`{0}` is not a function: write it as `publisher/model/function` or `publisher/model@version/function`"
+)]
 struct TargetError(String);
 
 impl FromStr for Target {
@@ -119,7 +123,8 @@ impl Input {
             return Ok((read_input(&file)?, "application/octet-stream"));
         }
         if let Some(text) = self.json_args {
-            let _: Value = serde_json::from_str(&text).during(|| "`--json-args` is not JSON".into())?;
+            let _: Value =
+                serde_json::from_str(&text).during(|| "`--json-args` is not JSON".into())?;
             return Ok((text.into_bytes(), JSON));
         }
         Ok((Value::Object(arguments(&self.args)?).to_string().into_bytes(), JSON))
@@ -130,7 +135,10 @@ impl Call {
     pub fn run(self, context: &Context) -> Result<Answer, Failure> {
         let client = context.client()?;
         if let Some(path) = self.receipt.as_ref().filter(|path| path.exists()) {
-            return Err(Failure::new(format!("`{}` exists already; receipts are never overwritten", path.display())));
+            return Err(Failure::new(format!(
+                "`{}` exists already; receipts are never overwritten",
+                path.display()
+            )));
         }
         let (body, content_type) = self.input.read()?;
         let mut headers = Vec::new();
@@ -174,7 +182,8 @@ fn note(context: &Context, reply: &Reply, call: Option<&str>) {
 }
 
 fn answer(context: &Context, reply: &Reply, output: Option<&Path>) -> Answer {
-    let is_json = reply.header("content-type").is_some_and(|kind| kind.starts_with("application/json"));
+    let is_json =
+        reply.header("content-type").is_some_and(|kind| kind.starts_with("application/json"));
     if context.screen.is_json() {
         let result = match (output, is_json) {
             (None, true) => serde_json::from_slice(&reply.body).unwrap_or(Value::Null),
@@ -208,9 +217,11 @@ fn answer(context: &Context, reply: &Reply, output: Option<&Path>) -> Answer {
 fn arguments(args: &[String]) -> Result<Map<String, Value>, Failure> {
     let mut object = Map::new();
     for arg in args {
-        let (name, value) = arg.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
-            Failure::new(format!("`{arg}` is not an argument")).fix("write it as `--arg name=value`")
-        })?;
+        let (name, value) =
+            arg.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
+                Failure::new(format!("`{arg}` is not an argument"))
+                    .fix("write it as `--arg name=value`")
+            })?;
         let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.into()));
         if object.insert(name.into(), value).is_some() {
             return Err(Failure::new(format!("argument `{name}` is given twice")));
@@ -219,17 +230,25 @@ fn arguments(args: &[String]) -> Result<Map<String, Value>, Failure> {
     Ok(object)
 }
 
-fn read_input(path: &Path) -> Result<Vec<u8>, Failure> {
+/// Reads a payload; `-` is stdin.
+///
+/// # Errors
+/// If it cannot be read or is too large.
+pub fn read_input(path: &Path) -> Result<Vec<u8>, Failure> {
     let failed = |error| Failure::file("read", path, &error);
     let mut bytes = Vec::new();
-    let mut take = |reader: &mut dyn io::Read| reader.take(INPUT_BYTES_MAX + 1).read_to_end(&mut bytes);
+    let mut take =
+        |reader: &mut dyn io::Read| reader.take(INPUT_BYTES_MAX + 1).read_to_end(&mut bytes);
     if path == Path::new("-") {
         take(&mut io::stdin().lock()).map_err(failed)?;
     } else {
         take(&mut fs::File::open(path).map_err(failed)?).map_err(failed)?;
     }
     if bytes.len() as u64 > INPUT_BYTES_MAX {
-        return Err(Failure::new(format!("`{}` is larger than {INPUT_BYTES_MAX} bytes", path.display())));
+        return Err(Failure::new(format!(
+            "`{}` is larger than {INPUT_BYTES_MAX} bytes",
+            path.display()
+        )));
     }
     Ok(bytes)
 }
@@ -243,17 +262,31 @@ mod tests {
         for good in ["acme/iris/infer", "acme/iris@1.0.0-rc.1/infer", "acme/iris@champion/infer"] {
             assert_eq!(good.parse::<Target>().expect("a target").to_string(), good);
         }
-        for bad in ["", "iris", "acme/iris", "acme/iris@/infer", "acme/iris@1/../infer", "acme/iris@1?x/infer", "/a/b/c", "acme/iris/infer?x"] {
+        for bad in [
+            "",
+            "iris",
+            "acme/iris",
+            "acme/iris@/infer",
+            "acme/iris@1/../infer",
+            "acme/iris@1?x/infer",
+            "/a/b/c",
+            "acme/iris/infer?x",
+        ] {
             assert!(bad.parse::<Target>().is_err(), "{bad}");
         }
     }
 
     #[test]
     fn arguments_are_json_or_else_text() {
-        let args = ["n=3", "text=two words", "list=[1,2]", "quoted=\"3\"", "empty="].map(String::from);
+        let args =
+            ["n=3", "text=two words", "list=[1,2]", "quoted=\"3\"", "empty="].map(String::from);
         let object = Value::Object(arguments(&args).expect("arguments"));
-        assert_eq!(object, json!({"n": 3, "text": "two words", "list": [1, 2], "quoted": "3", "empty": ""}));
-        for bad in [&["novalue".to_owned()][..], &["=x".to_owned()], &["a=1".into(), "a=2".into()]] {
+        assert_eq!(
+            object,
+            json!({"n": 3, "text": "two words", "list": [1, 2], "quoted": "3", "empty": ""})
+        );
+        for bad in [&["novalue".to_owned()][..], &["=x".to_owned()], &["a=1".into(), "a=2".into()]]
+        {
             assert!(arguments(bad).is_err(), "{bad:?}");
         }
     }

@@ -26,9 +26,9 @@ pub const RECEIPT: &str = "hospes-receipt";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A host may compile a bundle before it answers, and a call may run for minutes.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(10);
 /// Sending a large bundle over a slow line.
-const SEND_TIMEOUT: Duration = Duration::from_secs(3600);
+const SEND_TIMEOUT: Duration = Duration::from_hours(1);
 
 /// Where a host listens: `http://` and an authority, nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,9 +171,9 @@ impl Client {
         let status = response.status();
         let body = response.body_mut().with_config().limit(bytes_max).read_to_vec();
         let body = body.map_err(|error| match error {
-            ureq::Error::BodyExceedsLimit(_) => {
-                Failure::new(format!("the answer is larger than {bytes_max} bytes, which is more than is read"))
-            }
+            ureq::Error::BodyExceedsLimit(_) => Failure::new(format!(
+                "the answer is larger than {bytes_max} bytes, which is more than is read"
+            )),
             other => self.unreachable(other),
         })?;
         if status.is_success() {
@@ -185,7 +185,8 @@ impl Client {
     }
 
     fn unreachable(&self, error: ureq::Error) -> Failure {
-        let failure = Failure::from(error).during(format!("cannot talk to the host at {}", self.host));
+        let failure =
+            Failure::from(error).during(format!("cannot talk to the host at {}", self.host));
         failure.fix("start a host with `hospes serve`, or name another with `--host URL`")
     }
 }
@@ -235,7 +236,15 @@ mod tests {
         for good in ["http://127.0.0.1:8080", "http://host.example/", "http://[::1]:80"] {
             assert!(good.parse::<HostUrl>().is_ok(), "{good}");
         }
-        for bad in ["", "127.0.0.1:8080", "ftp://x", "http://", "http://u:p@x", "http://x/y", "http://x/?q"] {
+        for bad in [
+            "",
+            "127.0.0.1:8080",
+            "ftp://x",
+            "http://",
+            "http://u:p@x",
+            "http://x/y",
+            "http://x/?q",
+        ] {
             assert_eq!(bad.parse::<HostUrl>(), Err(HostUrlError::Malformed(bad.into())), "{bad}");
         }
         let tls = "https://host.example".parse::<HostUrl>().expect_err("TLS").to_string();

@@ -59,10 +59,11 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 /// If the file exists already, or cannot be written.
 pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let failed = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => {
-            Failure::new(format!("`{}` exists already; signed documents are never overwritten", path.display()))
-                .fix("name another file with `-o FILE`")
-        }
+        std::io::ErrorKind::AlreadyExists => Failure::new(format!(
+            "`{}` exists already; signed documents are never overwritten",
+            path.display()
+        ))
+        .fix("name another file with `-o FILE`"),
         _ => Failure::file("write", path, &error),
     };
     let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;

@@ -14,7 +14,11 @@ const CAUSES_MAX: usize = 8;
 
 /// A command that was refused or failed. Every error of the library converts into one.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Failure {
+pub struct Failure(Box<Parts>);
+
+/// Behind a pointer, so that what succeeds does not carry the size of what fails.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Parts {
     message: String,
     causes: Vec<String>,
     fix: Option<String>,
@@ -25,67 +29,75 @@ pub struct Failure {
 impl Failure {
     /// A failure with nothing behind it.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), causes: Vec::new(), fix: None, details: None, receipt: None }
+        Self(Box::new(Parts { message: message.into(), ..Parts::default() }))
     }
 
     /// A failure to do something with a file.
     pub fn file(action: &str, path: &Path, error: &std::io::Error) -> Self {
         let mut failure = Self::new(format!("cannot {action} `{}`", path.display()));
-        failure.causes.push(error.to_string());
+        failure.0.causes.push(error.to_string());
         failure
     }
 
     /// Says what to do about it.
     #[must_use]
     pub fn fix(mut self, fix: impl Into<String>) -> Self {
-        self.fix = Some(fix.into());
+        self.0.fix = Some(fix.into());
         self
     }
 
     /// Puts the failure behind another, which says what was being done.
     #[must_use]
     pub fn during(mut self, message: impl Into<String>) -> Self {
-        self.causes.insert(0, std::mem::replace(&mut self.message, message.into()));
-        self.causes.truncate(CAUSES_MAX);
+        let cause = std::mem::replace(&mut self.0.message, message.into());
+        self.0.causes.insert(0, cause);
+        self.0.causes.truncate(CAUSES_MAX);
         self
     }
 
     /// Adds what programs may want to know, shown with `--json` only.
     #[must_use]
     pub fn details(mut self, details: Value) -> Self {
-        self.details = Some(details);
+        self.0.details = Some(details);
         self
     }
 
     /// Names the receipt that the refusal left behind.
     #[must_use]
     pub fn receipt(mut self, call: Option<&str>) -> Self {
-        self.receipt = call.map(str::to_owned);
+        self.0.receipt = call.map(str::to_owned);
         self
+    }
+
+    /// The failure and its causes, without the fix.
+    pub fn in_a_line(&self) -> String {
+        let Parts { message, causes, .. } = &*self.0;
+        causes.iter().fold(message.clone(), |text, cause| format!("{text}: {cause}"))
     }
 
     /// The failure for programs.
     pub fn to_json(&self) -> Value {
+        let Parts { message, causes, fix, details, receipt } = &*self.0;
         json!({
-            "error": self.message,
-            "causes": self.causes,
-            "fix": self.fix,
-            "details": self.details,
-            "receipt": self.receipt,
+            "error": message,
+            "causes": causes,
+            "fix": fix,
+            "details": details,
+            "receipt": receipt,
         })
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", self.message)?;
-        for cause in &self.causes {
+        write!(f, "error: {}", self.0.message)?;
+        for cause in &self.0.causes {
             write!(f, "\n  because: {cause}")?;
         }
-        if let Some(fix) = &self.fix {
+        if let Some(fix) = &self.0.fix {
             write!(f, "\n  fix: {fix}")?;
         }
-        match &self.receipt {
+        match &self.0.receipt {
             Some(call) => write!(f, "\n  receipt: {call}"),
             None => Ok(()),
         }
@@ -97,8 +109,8 @@ impl<E: Error> From<E> for Failure {
     fn from(error: E) -> Self {
         let mut failure = Self::new(error.to_string());
         let mut source = error.source();
-        while let Some(cause) = source.filter(|_| failure.causes.len() < CAUSES_MAX) {
-            failure.causes.push(cause.to_string());
+        while let Some(cause) = source.filter(|_| failure.0.causes.len() < CAUSES_MAX) {
+            failure.0.causes.push(cause.to_string());
             source = cause.source();
         }
         failure
@@ -167,6 +179,6 @@ mod tests {
                 Some(&Endless)
             }
         }
-        assert_eq!(Failure::from(Endless).causes.len(), CAUSES_MAX);
+        assert_eq!(Failure::from(Endless).0.causes.len(), CAUSES_MAX);
     }
 }

@@ -108,8 +108,11 @@ impl Home {
     pub fn key(&self, name: &AccountName) -> Result<PartyKey, Failure> {
         let path = self.key_path(name);
         if !path.exists() {
-            return Err(Failure::new(format!("there is no key `{name}`: `{}` is missing", path.display()))
-                .fix(format!("make it with `hospes keys new {name}`, or see `hospes keys list`")));
+            return Err(Failure::new(format!(
+                "there is no key `{name}`: `{}` is missing",
+                path.display()
+            ))
+            .fix(format!("make it with `hospes keys new {name}`, or see `hospes keys list`")));
         }
         Ok(PartyKey::load(&path)?)
     }
@@ -136,8 +139,11 @@ impl Home {
         let failed = |error| Failure::file("read", &path, &error);
         let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
-            return Err(Failure::new(format!("`{}` has mode {mode:03o}: others could read its API key", path.display()))
-                .fix(format!("chmod 600 {}", path.display())));
+            return Err(Failure::new(format!(
+                "`{}` has mode {mode:03o}: others could read its API key",
+                path.display()
+            ))
+            .fix(format!("chmod 600 {}", path.display())));
         }
         let mut text = Vec::new();
         file.take(ACCOUNT_BYTES_MAX).read_to_end(&mut text).map_err(failed)?;
@@ -257,7 +263,9 @@ mod tests {
         let home = Home::new(directory.path().into());
         let key = home.new_key(&name("laptop")).expect("a key");
         let me = home.identity(Some(&name("acme"))).expect("named");
-        assert!(me.account().is_err_and(|failure| failure.to_string().contains("account new acme")));
+        assert!(
+            me.account().is_err_and(|failure| failure.to_string().contains("account new acme"))
+        );
         let account = Account {
             name: name("acme"),
             key: name("laptop"),

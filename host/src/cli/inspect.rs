@@ -28,7 +28,11 @@ impl Inspect {
             Some(party) => format!("signed by {party}"),
             None => "not signed".to_owned(),
         };
-        let plain = format!("{}  bundle    {}\n  {signed}", page(inspection.manifest()), inspection.digest());
+        let plain = format!(
+            "{}  bundle    {}\n  {signed}",
+            page(inspection.manifest()),
+            inspection.digest()
+        );
         let json = json!({
             "digest": inspection.digest(),
             "signer": inspection.signer(),
@@ -78,7 +82,8 @@ pub fn page(manifest: &Manifest) -> String {
         page += &format!("  function  {}  ({})\n", function.name, function.export);
     }
     for model in models {
-        page += &format!("  model     {}  {}  {}\n", model.name, show_bytes(model.bytes), model.sha256);
+        page +=
+            &format!("  model     {}  {}  {}\n", model.name, show_bytes(model.bytes), model.sha256);
     }
     printable(&page)
 }

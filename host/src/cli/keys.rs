@@ -62,7 +62,8 @@ fn list(context: &Context) -> Result<Answer, Failure> {
             Ok(key) => (Some(key.party()), None),
             Err(failure) => (None, Some(failure.to_string())),
         };
-        let shown = party.map_or_else(|| error.clone().unwrap_or_default(), |party| party.to_string());
+        let shown =
+            party.map_or_else(|| error.clone().unwrap_or_default(), |party| party.to_string());
         rows.push(vec![name.to_string(), shown]);
         documents.push(json!({"name": name, "party": party, "error": error}));
     }

@@ -73,9 +73,10 @@ fn page(offer: &Offer) -> String {
     let mut page = format!("{model} {version}  ({licence})\n  {summary}\n");
     for Function { name, signature } in functions {
         // A signature may or may not begin with the function's name.
-        page += &match signature.starts_with(name.as_str()) {
-            true => format!("  {signature}\n"),
-            false => format!("  {name}{signature}\n"),
+        page += &if signature.starts_with(name.as_str()) {
+            format!("  {signature}\n")
+        } else {
+            format!("  {name}{signature}\n")
         };
     }
     page += &format!("  offered by {publisher}\n");
@@ -94,7 +95,8 @@ mod tests {
         let document = r#"{"offers":[{"id":"sha256:00","model":"acme/iris","version":"1.0.0","bundle":"sha256:11",
             "summary":"Sorts flowers.","licence":"MIT","publisher":"did:key:z6Mk",
             "functions":[{"name":"infer","signature":"infer(x: list<f32>) -> list<f32>"}],"terms":["100 calls"],"later":1}]}"#;
-        let listing: Listing = serde_json::from_str(document).expect("unknown members are passed over");
+        let listing: Listing =
+            serde_json::from_str(document).expect("unknown members are passed over");
         let page = page(&listing.offers[0]);
         assert_eq!(
             page,

@@ -38,8 +38,10 @@ enum Action {
 /// All functions named share the terms; what is not limited is unlimited. Times are UTC.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("offered").required(true).args(["bundle", "digest"]))]
-#[command(after_long_help = "Example:\n  hospes offer new acme/iris --bundle iris.wasm --function infer \\\n      \
-    --calls 100 --until 30d --input-bytes 64KiB --as acme -o iris.offer")]
+#[command(
+    after_long_help = "Example:\n  hospes offer new acme/iris --bundle iris.wasm --function infer \\\n      \
+    --calls 100 --until 30d --input-bytes 64KiB --as acme -o iris.offer"
+)]
 struct New {
     /// The model, `publisher/model`.
     model: ModelName,
@@ -91,7 +93,9 @@ struct Publish {
 ///
 /// Its signature is checked first. Each clause says what a host does about it: prevent, detect or record.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  hospes offer show iris.offer\n  hospes offer show sha256:…")]
+#[command(
+    after_long_help = "Example:\n  hospes offer show iris.offer\n  hospes offer show sha256:…"
+)]
 struct Show {
     /// An offer's number in the market, or a file.
     offer: Reference,
@@ -111,7 +115,10 @@ impl Offer {
             Action::Publish(publish) => publish.run(context),
             Action::Show(show) => {
                 let offer = read(&context.visitor(), &show.offer)?;
-                Ok(Answer::new(format!("{}\noffer {}", render_offer(offer.offer()), offer.id()), summary(&offer)))
+                Ok(Answer::new(
+                    format!("{}\noffer {}", render_offer(offer.offer()), offer.id()),
+                    summary(&offer),
+                ))
             }
         }
     }
@@ -153,10 +160,14 @@ impl New {
         let inspection = inspect::read_signed(path)?;
         let manifest = inspection.manifest();
         if manifest.name != self.model.label {
-            return Err(Failure::new(format!("the bundle is of model `{}`, not of `{}`", manifest.name, self.model.label))
-                .fix(format!("offer it as `{}/{}`", self.model.publisher, manifest.name)));
+            return Err(Failure::new(format!(
+                "the bundle is of model `{}`, not of `{}`",
+                manifest.name, self.model.label
+            ))
+            .fix(format!("offer it as `{}/{}`", self.model.publisher, manifest.name)));
         }
-        let missing = |wanted: &&FunctionName| !manifest.functions.iter().any(|f| f.name == **wanted);
+        let missing =
+            |wanted: &&FunctionName| !manifest.functions.iter().any(|f| f.name == **wanted);
         match self.functions.iter().find(missing) {
             None => Ok(*inspection.digest()),
             Some(function) => {
@@ -198,7 +209,10 @@ impl Publish {
             return Err(Failure::new("the host published another offer than the one sent"));
         }
         let Published { id, model } = published;
-        let plain = format!("offered {model} on {}\n  offer {id}\nconsumers: hospes agree {id}", context.host);
+        let plain = format!(
+            "offered {model} on {}\n  offer {id}\nconsumers: hospes agree {id}",
+            context.host
+        );
         Ok(Answer::new(plain, json))
     }
 }

@@ -26,8 +26,10 @@ const GRAPH: &str = "model";
 /// For a model that needs no code around it: a built-in guest passes tensors through, as the function `infer`. The same model
 /// and options give the same bytes. The bundle still has to be signed.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  hospes pack iris.onnx --name iris --licence MIT --summary 'Sorts irises by four lengths.' -o iris.wasm\n  \
-    hospes sign iris.wasm --as acme")]
+#[command(
+    after_long_help = "Example:\n  hospes pack iris.onnx --name iris --licence MIT --summary 'Sorts irises by four lengths.' -o iris.wasm\n  \
+    hospes sign iris.wasm --as acme"
+)]
 pub struct Pack {
     /// The weights.
     #[arg(value_name = "MODEL.onnx")]

@@ -42,7 +42,9 @@ fn fix(code: &str) -> Option<&'static str> {
             "find an offer with `hospes market`, agree to it with `hospes agree OFFER`, and wait for the publisher's signature"
         }
         "not-found" => "`hospes market` lists what there is; `hospes agreement list` what is yours",
-        "count-used-up" => "agree to another offer; `hospes agreement list` shows what is left of each",
+        "count-used-up" => {
+            "agree to another offer; `hospes agreement list` shows what is left of each"
+        }
         "conflict" => "publish under another version: a published one never changes",
         "invalid-arguments" => "`hospes market` shows what each function takes",
         "bundle-refused" => "`hospes inspect FILE` shows what the bundle says of itself",
@@ -76,7 +78,10 @@ mod tests {
     #[test]
     fn what_is_no_problem_is_shown_as_it_is_but_short_and_harmless() {
         let text = failure(502, b"<h1>\x1b[31mBad Gateway</h1>").to_string();
-        assert!(text.starts_with("error: the host answered 502: <h1>\u{fffd}[31mBad Gateway"), "{text}");
+        assert!(
+            text.starts_with("error: the host answered 502: <h1>\u{fffd}[31mBad Gateway"),
+            "{text}"
+        );
         assert!(failure(500, &[b'x'; 100_000]).to_string().len() < 2 * SHOWN_CHARS_MAX);
         assert_eq!(failure(500, b"{}").to_string(), "error: the host answered 500");
     }

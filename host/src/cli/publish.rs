@@ -19,7 +19,9 @@ use crate::id::Digest;
 /// the version live. A published version never changes: publish a new one instead. Nobody but you can call it before there is
 /// an agreement.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  hospes sign iris.wasm --as acme && hospes publish iris.wasm --as acme")]
+#[command(
+    after_long_help = "Example:\n  hospes sign iris.wasm --as acme && hospes publish iris.wasm --as acme"
+)]
 pub struct Publish {
     /// The signed bundle.
     file: PathBuf,

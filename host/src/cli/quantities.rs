@@ -119,8 +119,14 @@ mod tests {
 
     #[test]
     fn spans_dates_and_moments_are_understood() {
-        for (text, seconds) in [("0s", 0), ("90m", 5400), ("12h", 43_200), ("30d", 2_592_000), ("2w", 1_209_600)] {
-            assert_eq!(moment(text), Ok(Moment::After(SignedDuration::from_secs(seconds))), "{text}");
+        for (text, seconds) in
+            [("0s", 0), ("90m", 5400), ("12h", 43_200), ("30d", 2_592_000), ("2w", 1_209_600)]
+        {
+            assert_eq!(
+                moment(text),
+                Ok(Moment::After(SignedDuration::from_secs(seconds))),
+                "{text}"
+            );
         }
         assert_eq!(moment("2027-01-31"), Ok(at("2027-01-31T00:00:00Z")));
         assert_eq!(moment("2027-01-31T12:30:00"), Ok(at("2027-01-31T12:30:00Z")));
@@ -130,7 +136,18 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_refused() {
-        for bad in ["", "d", "30", "30y", "-1d", "1.5d", "tomorrow", "2027-13-01", "2027-02-30", "31/01/2027"] {
+        for bad in [
+            "",
+            "d",
+            "30",
+            "30y",
+            "-1d",
+            "1.5d",
+            "tomorrow",
+            "2027-13-01",
+            "2027-02-30",
+            "31/01/2027",
+        ] {
             assert_eq!(moment(bad), Err(QuantityError::Moment(bad.into())), "{bad}");
         }
         for long in ["36501d", "9223372036854775807w", "18446744073709551615s"] {
@@ -144,17 +161,37 @@ mod tests {
         let now: Timestamp = "2026-11-24T10:00:00.75Z".parse().expect("a timestamp");
         let later = moment("1d").expect("a span").resolve(now);
         assert_eq!(later.to_string(), "2026-11-25T10:00:00Z");
-        assert_eq!(moment("2027-01-31").expect("a date").resolve(now).to_string(), "2027-01-31T00:00:00Z");
+        assert_eq!(
+            moment("2027-01-31").expect("a date").resolve(now).to_string(),
+            "2027-01-31T00:00:00Z"
+        );
         let last = moment("1d").expect("a span").resolve(Timestamp::MAX);
         assert_eq!(last.as_second(), Timestamp::MAX.as_second());
     }
 
     #[test]
     fn sizes_are_understood() {
-        for (text, count) in [("0", 0), ("4096", 4096), ("1B", 1), ("64KiB", 65_536), ("10MB", 10_000_000), ("2 GiB", 2 << 30)] {
+        for (text, count) in [
+            ("0", 0),
+            ("4096", 4096),
+            ("1B", 1),
+            ("64KiB", 65_536),
+            ("10MB", 10_000_000),
+            ("2 GiB", 2 << 30),
+        ] {
             assert_eq!(bytes(text), Ok(count), "{text}");
         }
-        for bad in ["", "KiB", "1.5MB", "-1", "1kib", "1 M B", "1XB", "18446744073709551615KiB", "18446744073709551616"] {
+        for bad in [
+            "",
+            "KiB",
+            "1.5MB",
+            "-1",
+            "1kib",
+            "1 M B",
+            "1XB",
+            "18446744073709551615KiB",
+            "18446744073709551616",
+        ] {
             assert_eq!(bytes(bad), Err(QuantityError::Bytes(bad.into())), "{bad}");
         }
     }

@@ -127,13 +127,17 @@ impl Receipt {
                 Ok(Answer::new(printable(&overview(&listing)), json))
             }
             Action::Show(Show { receipt: Reference::Call(call) }) => {
-                show(&fetch(&context.client()?, &call)?)
+                Ok(show(&fetch(&context.client()?, &call)?))
             }
-            Action::Show(Show { receipt: Reference::File(path) }) => show(&read(&path)?),
+            Action::Show(Show { receipt: Reference::File(path) }) => Ok(show(&read(&path)?)),
             Action::Fetch(Fetch { call, output }) => {
                 let proof = fetch(&context.client()?, &call)?;
                 document::write_new(&output, &proof.to_bytes())?;
-                let plain = format!("wrote {}\nnext: hospes receipt verify {} --host-party did:key:…", output.display(), output.display());
+                let plain = format!(
+                    "wrote {}\nnext: hospes receipt verify {} --host-party did:key:…",
+                    output.display(),
+                    output.display()
+                );
                 Ok(Answer::new(plain, json!({"call": call.to_string(), "file": output})))
             }
             Action::Verify(verify) => verify.run(),
@@ -148,8 +152,7 @@ impl Receipt {
 pub fn save(client: &Client, call: &str, salt: Option<&str>, path: &Path) -> Result<(), Failure> {
     let mut proof = fetch(client, &call.parse()?)?;
     if let Some(salt) = salt {
-        let salt = Salt::from_hex(salt).ok_or_else(|| Failure::new("the host's salt is not 64 hexadecimal digits"))?;
-        proof = proof.with_salt(salt);
+        proof = proof.with_salt(salt.parse::<Salt>()?);
     }
     document::write_new(path, &proof.to_bytes())
 }
@@ -168,9 +171,9 @@ fn fetch(client: &Client, call: &Call) -> Result<ReceiptProof, Failure> {
     ReceiptProof::parse(&bytes).during(|| "the host's receipt cannot be read".into())
 }
 
-fn show(proof: &ReceiptProof) -> Result<Answer, Failure> {
+fn show(proof: &ReceiptProof) -> Answer {
     let receipt = proof.receipt();
-    Ok(Answer::new(page(receipt), entry(receipt)))
+    Answer::new(page(receipt), entry(receipt))
 }
 
 /// A receipt for people.

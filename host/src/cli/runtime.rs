@@ -17,7 +17,9 @@ use crate::inference::{self, BackendStatus};
 /// library that is looked for in the configuration, the environment, beside the binary, in the data directory and in the
 /// system.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  hospes runtime install onnxruntime --data ./data\n  hospes runtime list --data ./data")]
+#[command(
+    after_long_help = "Example:\n  hospes runtime install onnxruntime --data ./data\n  hospes runtime list --data ./data"
+)]
 pub struct Runtime {
     #[command(subcommand)]
     action: Action,
@@ -39,7 +41,9 @@ enum Action {
 /// Fetches the official package with pip, pinned by version and checksum, and keeps only the library. Hosts that start
 /// afterwards use it.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  hospes runtime install onnxruntime --data ./data --python python3")]
+#[command(
+    after_long_help = "Example:\n  hospes runtime install onnxruntime --data ./data --python python3"
+)]
 struct Install {
     backend: Installable,
     /// The host's data directory.
@@ -63,7 +67,10 @@ impl Runtime {
                 let backends = inference::backends(&config);
                 let rows: Vec<_> = backends.iter().map(row).collect();
                 let json: Vec<_> = backends.iter().map(entry).collect();
-                Ok(Answer::new(table(&["BACKEND", "USABLE", "DETAIL"], &rows), json!({"backends": json})))
+                Ok(Answer::new(
+                    table(&["BACKEND", "USABLE", "DETAIL"], &rows),
+                    json!({"backends": json}),
+                ))
             }
             Action::Install(install) => install.run(context),
         }
@@ -77,8 +84,9 @@ impl Install {
         }
         let config = serve::config(None, self.data)?;
         let progress = context.screen.spinner("installing onnxruntime");
-        let library = inference::runtime::install(&config.data.dir, &self.python, |step| progress.step(step))
-            .during(|| "cannot install onnxruntime".into())?;
+        let library =
+            inference::runtime::install(&config.data.dir, &self.python, |step| progress.step(step))
+                .during(|| "cannot install onnxruntime".into())?;
         drop(progress);
         let plain = format!("installed {}\nhosts that start from now on use it", library.display());
         Ok(Answer::new(plain, json!({"backend": "onnxruntime", "library": library})))

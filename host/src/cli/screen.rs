@@ -11,6 +11,9 @@ use serde_json::Value;
 
 use super::failure::Failure;
 
+/// How often a bar moves while nothing is reported.
+const TICK: Duration = Duration::from_millis(120);
+
 /// What a command found out.
 #[derive(Debug)]
 pub enum Answer {
@@ -122,7 +125,6 @@ impl Screen {
             self.note(what);
             return Progress { bar: None, screen: self };
         }
-        const TICK: Duration = Duration::from_millis(120);
         bar.set_message(what.to_owned());
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));

@@ -25,10 +25,10 @@ use crate::telemetry;
     hospes serve --print-config > hospes.toml && hospes serve --config hospes.toml")]
 pub struct Serve {
     /// Settings, as TOML.
-    #[arg(long, value_name = "FILE", env = "HOSPES_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "HOSPES_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
     /// Where the host keeps everything; over the setting `data.dir`.
-    #[arg(long, value_name = "DIR", env = "HOSPES_DATA")]
+    #[arg(long, value_name = "DIR", env = "HOSPES_DATA", hide_env_values = true)]
     data: Option<PathBuf>,
     /// Everybody's listener; over the setting `api.listen`. Port 0 picks a free one.
     #[arg(long, value_name = "ADDR")]
@@ -81,9 +81,9 @@ async fn serve(config: Config, context: &Context) -> Result<(), Failure> {
     let host = Host::start(config, context.clock.clone())
         .await
         .during(|| "the host does not start".into())?;
-    let api = Api::bind(Arc::clone(&host))
-        .await
-        .or_fix(|| "stop what listens there, or choose another with `--listen` or `--operator-listen`".into())?;
+    let api = Api::bind(Arc::clone(&host)).await.or_fix(|| {
+        "stop what listens there, or choose another with `--listen` or `--operator-listen`".into()
+    })?;
     ready(&host, &api, context.screen)?;
     api.serve(stop).await;
     context.screen.note("stopped");
