@@ -1,0 +1,73 @@
+# The two commands are `make demo` and `make test`. Everything they need is installed or built here.
+#
+# A fresh machine needs a Rust toolchain, Python 3 with venv, and root's apt-get (for the guests' toolchain where rustup cannot add
+# one, and for wrk in `make bench`).
+
+PYTHON ?= python3
+NICE ?= nice -n 5
+CARGO ?= cargo
+
+HOSPES := target/release/hospes
+PLUGINS := filetype classify iris lenet foreign
+BUNDLES := $(PLUGINS:%=target/plugins/%.wasm)
+ORACLE := target/oracle/bin/python
+PICTURES := target/samples/pictures
+RUNTIME := target/runtime
+
+.PHONY: help demo test lint bench fuzz clean-demo plugins
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make demo    the whole path, from keys to a verified receipt'
+	@echo 'make test    every check and test'
+	@echo 'make bench   figures, side by side; writes target/bench/results.json'
+	@echo 'make fuzz    every fuzz target for a minute (needs cargo-fuzz and a nightly toolchain)'
+
+demo: $(HOSPES) plugins $(RUNTIME)/.installed $(PICTURES)/.fetched
+	@tests/demo
+
+test: lint $(HOSPES) plugins $(RUNTIME)/.installed $(PICTURES)/.fetched $(ORACLE)
+	$(NICE) $(CARGO) build --release --workspace --all-targets
+	@if $(CARGO) nextest --version >/dev/null 2>&1; \
+	then $(CARGO) nextest run --release --workspace; \
+	else $(CARGO) test --release --workspace --lib --bins --tests; fi
+	cd guest-sdk && CARGO_TARGET_DIR=../target/guest-sdk $(CARGO) test --quiet
+	cd plugins && CARGO_TARGET_DIR=../target/plugins-native $(CARGO) test --quiet
+
+lint:
+	$(CARGO) fmt --all --check
+	$(NICE) $(CARGO) clippy --release --workspace --all-targets --quiet -- -D warnings
+
+bench: $(HOSPES) plugins $(RUNTIME)/.installed
+	@command -v wrk >/dev/null || apt-get install -y -q wrk >/dev/null || { apt-get update -q >/dev/null && apt-get install -y -q wrk >/dev/null; }
+	@$(CARGO) bench --quiet --profile release --bench figures
+
+FUZZ_SECONDS ?= 60
+fuzz:
+	@cd tests/fuzz && for target in $$($(CARGO) fuzz list); do $(CARGO) fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+
+# Cargo knows best whether there is anything to do.
+.PHONY: $(HOSPES)
+$(HOSPES):
+	@$(NICE) $(CARGO) build --release --package hospes --bin hospes
+
+# As do the plugins' own scripts.
+plugins: $(HOSPES)
+	@plugins/build
+	@mkdir -p target/plugins
+	@for plugin in $(PLUGINS); do $(HOSPES) build plugins/$$plugin -o target/plugins/$$plugin.wasm >/dev/null || exit 1; done
+
+$(RUNTIME)/.installed: | $(HOSPES)
+	@mkdir -p $(RUNTIME)
+	@$(HOSPES) runtime install onnxruntime --data $(RUNTIME) --python $(PYTHON)
+	@touch $@
+
+$(PICTURES)/.fetched: tests/oracle/pictures.py
+	@$(PYTHON) tests/oracle/pictures.py $(PICTURES)
+	@touch $@
+
+$(ORACLE): tests/oracle/requirements.txt
+	@echo 'installing what the tests compare with'
+	@$(PYTHON) -m venv target/oracle
+	@$@ -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
