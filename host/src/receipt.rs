@@ -133,7 +133,9 @@ pub enum ReceiptError {
     Random(#[source] getrandom::Error),
     #[error("`{0}` is not a salt: write it as 64 lower-case hexadecimal digits")]
     Salt(String),
-    #[error("`{0}` cannot name a log: use 1 to 200 printable ASCII characters without spaces and `+`")]
+    #[error(
+        "`{0}` cannot name a log: use 1 to 200 printable ASCII characters without spaces and `+`"
+    )]
     Origin(String),
     #[error("`{}` could not be opened or read", path.display())]
     Read {
@@ -166,8 +168,15 @@ pub enum ReceiptError {
     Repeated(CallId),
     #[error("call `{0}` has no receipt")]
     NotFound(CallId),
-    #[error("an earlier write of receipts failed, so none is written until the host is restarted")]
-    Stopped,
+    #[error(
+        "the code of the result is {bytes} bytes, more than the {} allowed",
+        encode::CODE_BYTES_MAX
+    )]
+    CodeTooLong { bytes: usize },
+    #[error(
+        "an earlier write of receipts failed (`{cause}`), so none is written until the host is restarted"
+    )]
+    Stopped { cause: String },
     #[error("the thread that writes checkpoints could not be started")]
     Thread(#[source] std::io::Error),
 }

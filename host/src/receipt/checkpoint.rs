@@ -130,7 +130,9 @@ mod tests {
             let cut = String::from_utf8_lossy(&note.as_bytes()[..index]);
             assert_eq!(Checkpoint::verify(&cut, &key.party()), None, "cut at {index}");
         }
-        for second in [note.replace("\n7\n", "\n07\n"), note.replace("\n7\n", "\n+7\n"), format!("{note}\n")] {
+        for second in
+            [note.replace("\n7\n", "\n07\n"), note.replace("\n7\n", "\n+7\n"), format!("{note}\n")]
+        {
             assert_eq!(Checkpoint::verify(&second, &key.party()), None, "{second}");
         }
     }

@@ -113,7 +113,10 @@ mod tests {
     fn a_salt_is_written_one_way_and_hidden_in_logs() {
         let salt = Salt::generate().expect("random bytes");
         assert_eq!(salt.to_hex().parse::<Salt>().expect("its own form"), salt);
-        assert!(salt.to_hex().to_uppercase().parse::<Salt>().is_err() || salt.to_hex().bytes().all(|b| b.is_ascii_digit()));
+        assert!(
+            salt.to_hex().to_uppercase().parse::<Salt>().is_err()
+                || salt.to_hex().bytes().all(|b| b.is_ascii_digit())
+        );
         assert!(matches!("00".parse::<Salt>(), Err(ReceiptError::Salt(_))));
         assert_eq!(format!("{salt:?}"), "Salt(hidden)");
     }

@@ -17,7 +17,7 @@ const VERSION: u8 = 1;
 const MEMBERS_MAX: u64 = 22;
 
 /// Longest code of a failure, in bytes.
-const CODE_BYTES_MAX: usize = 64;
+pub(super) const CODE_BYTES_MAX: usize = 64;
 
 /// Why bytes are not a receipt.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

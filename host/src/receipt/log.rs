@@ -1,0 +1,527 @@
+//! The log: an append-only file of receipts with a Merkle tree over it.
+//!
+//! A receipt is one `write(2)` that has returned before [`Log::append`] does, so it survives the end of the process at any
+//! moment. It survives a loss of power from the next flush on: a thread syncs the file in groups and signs a checkpoint. After
+//! a write or a sync that failed nothing is appended until the log is opened anew, for what is on the disk is unknown then.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::checkpoint::{self, CHECKPOINT_BYTES_MAX, Checkpoint};
+use super::encode::CODE_BYTES_MAX;
+use super::record::{self, Broken, HEADER_BYTES, MAGIC, Records};
+use super::tree::{self, Hash, Tree};
+use super::{CallResult, ChainId, Draft, Issued, Receipt, ReceiptError, ReceiptProof};
+use crate::clock::Clock;
+use crate::id::{CallId, Digest, Party};
+use crate::key::PartyKey;
+
+const LOG_FILE: &str = "receipts.log";
+const CHECKPOINT_FILE: &str = "checkpoint";
+
+/// Latest receipts of a party that [`Log::recent`] can name.
+const RECENT_MAX: usize = 1000;
+
+/// The receipts of a host. Open once a folder; share by reference.
+pub struct Log {
+    shared: Arc<Shared>,
+    flusher: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    path: PathBuf,
+    folder: PathBuf,
+    file: File,
+    key: PartyKey,
+    origin: String,
+    clock: Clock,
+    state: Mutex<State>,
+    /// Held through a flush, so that checkpoints follow each other in order.
+    flushing: Mutex<()>,
+    signed: Mutex<Signed>,
+    stop: Mutex<bool>,
+    wake: Condvar,
+}
+
+/// What is known of the file. Per receipt some 150 bytes.
+#[derive(Default)]
+struct State {
+    tree: Tree,
+    offsets: Vec<u64>,
+    calls: HashMap<CallId, u64>,
+    heads: HashMap<ChainId, Head>,
+    recent: HashMap<Party, VecDeque<u64>>,
+    end: u64,
+    /// Why nothing is written any more.
+    stopped: Option<String>,
+}
+
+/// Where a chain goes on.
+#[derive(Clone, Copy)]
+struct Head {
+    sequence: u64,
+    previous: Digest,
+}
+
+/// The latest checkpoint.
+#[derive(Default, Clone)]
+struct Signed {
+    note: String,
+    size: u64,
+    at: Timestamp,
+}
+
+impl Log {
+    /// Opens or begins the log in `folder` and gives every receipt in it to `replay`, the oldest first.
+    ///
+    /// `key` signs the checkpoints and `origin` names the log in them; neither can change later. A record that a crash left
+    /// torn at the end is cut off.
+    ///
+    /// # Errors
+    /// [`ReceiptError::Origin`], [`ReceiptError::InUse`], [`ReceiptError::Damaged`], [`ReceiptError::OtherLog`],
+    /// [`ReceiptError::RolledBack`], [`ReceiptError::Read`], [`ReceiptError::Write`], [`ReceiptError::Thread`].
+    pub fn open(
+        folder: &Path,
+        key: &PartyKey,
+        origin: String,
+        flush_interval: Duration,
+        clock: Clock,
+        mut replay: impl FnMut(&Receipt),
+    ) -> Result<Self, ReceiptError> {
+        if !checkpoint::is_origin(&origin) {
+            return Err(ReceiptError::Origin(origin.chars().take(80).collect()));
+        }
+        std::fs::create_dir_all(folder).map_err(|source| write_error(folder, source))?;
+        let path = folder.join(LOG_FILE);
+        let file = open_file(&path)?;
+        begin(&file, &path)?;
+        let state = read(&file, &path, &mut replay)?;
+        let shared = Shared {
+            path,
+            folder: folder.to_owned(),
+            file,
+            key: key.clone(),
+            origin,
+            clock,
+            state: Mutex::new(state),
+            flushing: Mutex::default(),
+            signed: Mutex::default(),
+            stop: Mutex::default(),
+            wake: Condvar::new(),
+        };
+        shared.check_last_checkpoint()?;
+        shared.flush()?;
+        let shared = Arc::new(shared);
+        let theirs = Arc::clone(&shared);
+        let flusher = std::thread::Builder::new()
+            .name("receipts".to_owned())
+            .spawn(move || theirs.flush_until_stopped(flush_interval))
+            .map_err(ReceiptError::Thread)?;
+        Ok(Self { shared, flusher: Some(flusher) })
+    }
+
+    /// Gives the receipt its place in its chain and in the log, and writes it.
+    ///
+    /// # Errors
+    /// [`ReceiptError::Write`], [`ReceiptError::Stopped`] after an earlier one, [`ReceiptError::Repeated`],
+    /// [`ReceiptError::TooLarge`]. The receipt does not exist then.
+    pub fn append(&self, draft: Draft) -> Result<Issued, ReceiptError> {
+        let mut state = self.shared.state();
+        if let Some(cause) = &state.stopped {
+            return Err(ReceiptError::Stopped { cause: cause.clone() });
+        }
+        if state.calls.contains_key(&draft.call) {
+            return Err(ReceiptError::Repeated(draft.call));
+        }
+        check_code(&draft.result)?;
+        let head = state.head(&draft.chain);
+        let receipt = draft.at(head.sequence, head.previous);
+        let bytes = receipt.to_bytes();
+        let leaf = tree::leaf(&bytes);
+        let record =
+            record::frame(&bytes, &leaf).ok_or(ReceiptError::TooLarge { bytes: bytes.len() })?;
+        if let Err(source) = write_whole(&self.shared.file, &record) {
+            state.stopped = Some(source.to_string());
+            return Err(write_error(&self.shared.path, source));
+        }
+        let hash = Digest::of(&bytes);
+        let index = state.tree.size();
+        let offset = state.end;
+        state.enter(&receipt, leaf, hash, offset);
+        state.end += record.len() as u64;
+        Ok(Issued { call: receipt.call, index, hash, used: receipt.used, max: receipt.max })
+    }
+
+    /// The number of receipts.
+    pub fn size(&self) -> u64 {
+        self.shared.state().tree.size()
+    }
+
+    /// The log's name.
+    pub fn origin(&self) -> &str {
+        &self.shared.origin
+    }
+
+    /// The key of the checkpoints, as a signed note's *vkey*.
+    pub fn verifier_key(&self) -> String {
+        checkpoint::verifier_key(&self.shared.origin, &self.shared.key.party())
+    }
+
+    /// The latest checkpoint, a signed note.
+    pub fn checkpoint(&self) -> String {
+        self.shared.signed().note
+    }
+
+    /// When the latest checkpoint was signed or last found to be still the latest.
+    pub fn checkpointed_at(&self) -> Timestamp {
+        self.shared.signed().at
+    }
+
+    /// Makes every receipt so far durable and signs a checkpoint over them.
+    ///
+    /// # Errors
+    /// [`ReceiptError::Write`], [`ReceiptError::Stopped`].
+    pub fn flush(&self) -> Result<(), ReceiptError> {
+        self.shared.flush()
+    }
+
+    /// The receipt of a call.
+    ///
+    /// # Errors
+    /// [`ReceiptError::Read`], [`ReceiptError::Damaged`] if the file has changed since it was opened.
+    pub fn find(&self, call: &CallId) -> Result<Option<Receipt>, ReceiptError> {
+        let index = self.shared.state().calls.get(call).copied();
+        index.map(|index| self.shared.read(index).map(|(receipt, _)| receipt)).transpose()
+    }
+
+    /// The latest receipts of a party, as caller or as publisher, the newest first: `limit` at most, and 1000 at most.
+    ///
+    /// # Errors
+    /// As [`Log::find`].
+    pub fn recent(&self, party: &Party, limit: usize) -> Result<Vec<Receipt>, ReceiptError> {
+        let indices: Vec<_> = match self.shared.state().recent.get(party) {
+            Some(indices) => indices.iter().rev().take(limit).copied().collect(),
+            None => Vec::new(),
+        };
+        indices
+            .into_iter()
+            .map(|index| self.shared.read(index).map(|(receipt, _)| receipt))
+            .collect()
+    }
+
+    /// The receipt of a call with the proof that it is in the log. Flushes first if no checkpoint covers it yet.
+    ///
+    /// # Errors
+    /// [`ReceiptError::NotFound`]; as [`Log::find`] and [`Log::flush`].
+    pub fn proof(&self, call: &CallId) -> Result<ReceiptProof, ReceiptError> {
+        let missing = || ReceiptError::NotFound(*call);
+        let index = self.shared.state().calls.get(call).copied().ok_or_else(missing)?;
+        if self.shared.signed().size <= index {
+            self.shared.flush()?;
+        }
+        let Signed { note, size, .. } = self.shared.signed();
+        let (_, bytes) = self.shared.read(index)?;
+        let path = self.shared.state().tree.inclusion(index, size).ok_or_else(missing)?;
+        Ok(ReceiptProof::new(bytes, index, path, note))
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        *unpoisoned(self.shared.stop.lock()) = true;
+        self.shared.wake.notify_all();
+        if let Some(flusher) = self.flusher.take() {
+            // A flusher that panicked has left every receipt in the file; there is nothing to add here.
+            drop(flusher.join());
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| {
+            let mut state = poisoned.into_inner();
+            state.stopped.get_or_insert_with(|| "a thread ended while it wrote".to_owned());
+            state
+        })
+    }
+
+    fn signed(&self) -> Signed {
+        unpoisoned(self.signed.lock()).clone()
+    }
+
+    fn flush_until_stopped(&self, interval: Duration) {
+        let mut stop = unpoisoned(self.stop.lock());
+        loop {
+            if !*stop {
+                stop = unpoisoned(self.wake.wait_timeout(stop, interval)).0;
+            }
+            // A sync that fails stops the log, and the next append says so; a checkpoint that cannot be written is tried again.
+            drop(self.flush());
+            if *stop {
+                return;
+            }
+        }
+    }
+
+    fn flush(&self) -> Result<(), ReceiptError> {
+        let _one_at_a_time = unpoisoned(self.flushing.lock());
+        let (size, root) = {
+            let state = self.state();
+            if let Some(cause) = &state.stopped {
+                return Err(ReceiptError::Stopped { cause: cause.clone() });
+            }
+            let size = state.tree.size();
+            (size, state.tree.root(size).expect("invariant: a tree has the root of its own size"))
+        };
+        let at = self.clock.now();
+        {
+            let mut signed = unpoisoned(self.signed.lock());
+            if signed.size == size && !signed.note.is_empty() {
+                signed.at = at;
+                return Ok(());
+            }
+        }
+        if let Err(source) = self.file.sync_data() {
+            // What a failed sync has dropped, no later one brings back.
+            self.state().stopped = Some(source.to_string());
+            return Err(write_error(&self.path, source));
+        }
+        let note = Checkpoint { origin: self.origin.clone(), size, root }.sign(&self.key);
+        let path = self.folder.join(CHECKPOINT_FILE);
+        replace(&path, note.as_bytes()).map_err(|source| write_error(&path, source))?;
+        *unpoisoned(self.signed.lock()) = Signed { note, size, at };
+        Ok(())
+    }
+
+    /// Checks that the file still holds what the last checkpoint signed.
+    fn check_last_checkpoint(&self) -> Result<(), ReceiptError> {
+        let path = self.folder.join(CHECKPOINT_FILE);
+        let mut note = String::new();
+        match File::open(&path) {
+            Ok(file) => file
+                .take(CHECKPOINT_BYTES_MAX as u64 + 1)
+                .read_to_string(&mut note)
+                .map_err(|source| read_error(&path, source))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(source) => return Err(read_error(&path, source)),
+        };
+        let signed = Checkpoint::verify(&note, &self.key.party())
+            .filter(|signed| signed.origin == self.origin)
+            .ok_or_else(|| ReceiptError::OtherLog { path, origin: self.origin.clone() })?;
+        let tree = &self.state().tree;
+        if tree.root(signed.size) == Some(signed.root) {
+            Ok(())
+        } else {
+            Err(ReceiptError::RolledBack { size: tree.size(), signed: signed.size })
+        }
+    }
+
+    /// Reads a receipt of the log again, and checks that it is the one that was written.
+    fn read(&self, index: u64) -> Result<(Receipt, Vec<u8>), ReceiptError> {
+        let (offset, wanted) = {
+            let state = self.state();
+            let place = usize::try_from(index).ok();
+            let offset = place.and_then(|place| state.offsets.get(place).copied());
+            offset
+                .zip(state.tree.leaf(index))
+                .expect("invariant: every indexed receipt is in the log")
+        };
+        let damaged = |reason: &str| ReceiptError::Damaged {
+            path: self.path.clone(),
+            offset,
+            reason: reason.to_owned(),
+        };
+        let mut header = [0; HEADER_BYTES];
+        self.file
+            .read_exact_at(&mut header, offset)
+            .map_err(|source| read_error(&self.path, source))?;
+        let length = record::length_in(&header)
+            .ok_or_else(|| damaged("the length of a record is not whole"))?;
+        let mut bytes = vec![0; length + 1];
+        self.file
+            .read_exact_at(&mut bytes, offset + HEADER_BYTES as u64)
+            .map_err(|source| read_error(&self.path, source))?;
+        if record::check(&header, &bytes) != Some(wanted) {
+            return Err(damaged("the record is not the one that was written"));
+        }
+        bytes.pop();
+        let receipt = Receipt::parse(&bytes).map_err(|error| damaged(&error.to_string()))?;
+        Ok((receipt, bytes))
+    }
+}
+
+impl State {
+    fn head(&self, chain: &ChainId) -> Head {
+        let first = Head { sequence: 0, previous: Digest::from_bytes([0; 32]) };
+        self.heads.get(chain).copied().unwrap_or(first)
+    }
+
+    /// Takes over a receipt that is in the file.
+    fn enter(&mut self, receipt: &Receipt, leaf: Hash, hash: Digest, offset: u64) {
+        let index = self.tree.size();
+        self.tree.push(leaf);
+        self.offsets.push(offset);
+        self.calls.insert(receipt.call, index);
+        let next = Head { sequence: receipt.sequence + 1, previous: hash };
+        self.heads.insert(receipt.chain, next);
+        self.remember(receipt.caller, index);
+        if receipt.publisher != receipt.caller {
+            self.remember(receipt.publisher, index);
+        }
+    }
+
+    fn remember(&mut self, party: Party, index: u64) {
+        let recent = self.recent.entry(party).or_default();
+        if recent.len() == RECENT_MAX {
+            recent.pop_front();
+        }
+        recent.push_back(index);
+    }
+
+    /// Why a receipt that was read does not follow those before it.
+    fn misplaced(&self, receipt: &Receipt) -> Option<String> {
+        let head = self.head(&receipt.chain);
+        if self.calls.contains_key(&receipt.call) {
+            return Some(format!("call `{}` has a receipt already", receipt.call));
+        }
+        if receipt.sequence == u64::MAX
+            || (receipt.sequence, receipt.previous) != (head.sequence, head.previous)
+        {
+            let (chain, seen) = (&receipt.chain, receipt.sequence);
+            return Some(format!("receipt {seen} of {chain} does not follow the one before it"));
+        }
+        None
+    }
+}
+
+/// Opens the file and keeps others from writing it.
+fn open_file(path: &Path) -> Result<File, ReceiptError> {
+    let file = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .open(path)
+        .map_err(|source| read_error(path, source))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(ReceiptError::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(read_error(path, source)),
+    }
+}
+
+/// Writes what a new file begins with, or checks it.
+fn begin(file: &File, path: &Path) -> Result<(), ReceiptError> {
+    let mut start = Vec::with_capacity(MAGIC.len());
+    file.take(MAGIC.len() as u64)
+        .read_to_end(&mut start)
+        .map_err(|source| read_error(path, source))?;
+    if start == MAGIC {
+        return Ok(());
+    }
+    if !MAGIC.starts_with(&start) {
+        let reason = "it does not begin as a log of receipts".to_owned();
+        return Err(ReceiptError::Damaged { path: path.to_owned(), offset: 0, reason });
+    }
+    // New, or torn while it was begun.
+    file.set_len(0)
+        .and_then(|()| write_whole(file, MAGIC))
+        .and_then(|()| file.sync_all())
+        .and_then(|()| sync_folder(path))
+        .map_err(|source| write_error(path, source))
+}
+
+fn read(
+    file: &File,
+    path: &Path,
+    replay: &mut impl FnMut(&Receipt),
+) -> Result<State, ReceiptError> {
+    let mut length = file.metadata().map_err(|source| read_error(path, source))?.len();
+    let mut state = State::default();
+    let damaged = |offset, reason| ReceiptError::Damaged { path: path.to_owned(), offset, reason };
+    let mut records = Records::new(file, length);
+    loop {
+        match records.next() {
+            Ok(Some(record)) => {
+                let receipt = Receipt::parse(&record.bytes)
+                    .map_err(|error| damaged(record.offset, error.to_string()))?;
+                if let Some(reason) = state.misplaced(&receipt) {
+                    return Err(damaged(record.offset, reason));
+                }
+                replay(&receipt);
+                state.enter(&receipt, record.leaf, Digest::of(&record.bytes), record.offset);
+            }
+            Ok(None) => break,
+            Err(Broken::Torn(offset)) => {
+                file.set_len(offset)
+                    .and_then(|()| file.sync_all())
+                    .map_err(|source| write_error(path, source))?;
+                length = offset;
+                break;
+            }
+            Err(Broken::Damaged { offset, reason }) => return Err(damaged(offset, reason)),
+            Err(Broken::Read(source)) => return Err(read_error(path, source)),
+        }
+    }
+    state.end = length;
+    Ok(state)
+}
+
+fn check_code(result: &CallResult) -> Result<(), ReceiptError> {
+    match result {
+        CallResult::Answered | CallResult::Refused => Ok(()),
+        CallResult::Failed { code } | CallResult::Denied { code }
+            if code.len() > CODE_BYTES_MAX =>
+        {
+            Err(ReceiptError::CodeTooLong { bytes: code.len() })
+        }
+        CallResult::Failed { .. } | CallResult::Denied { .. } => Ok(()),
+    }
+}
+
+/// One `write(2)` that takes all of it. A write that takes a part has failed.
+fn write_whole(mut file: &File, bytes: &[u8]) -> io::Result<()> {
+    loop {
+        match file.write(bytes) {
+            Ok(written) if written == bytes.len() => return Ok(()),
+            Ok(_) => return Err(io::ErrorKind::WriteZero.into()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Puts a new file in the place of an old one: afterwards one of the two is there, whole.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)?;
+    sync_folder(path)
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+fn read_error(path: &Path, source: io::Error) -> ReceiptError {
+    ReceiptError::Read { path: path.to_owned(), source }
+}
+
+fn write_error(path: &Path, source: io::Error) -> ReceiptError {
+    ReceiptError::Write { path: path.to_owned(), source }
+}
+
+/// For what is replaced in a single step, so that it is whole even if a thread panicked.
+fn unpoisoned<T>(locked: Result<T, std::sync::PoisonError<T>>) -> T {
+    locked.unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,128 @@
+//! Receipts in a file: each between a header and a last byte, so that a torn end is told from damage.
+//!
+//! A record is its length and the length's complement (2 bytes each, little-endian), 8 bytes of the leaf's hash, the receipt,
+//! and a line feed. A crash can leave the last record short, or followed by zeros that a file system put there: it was never
+//! released as durable and is cut off. Anything else that does not fit is damage, and is never skipped.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read as _};
+
+use super::RECEIPT_BYTES_MAX;
+use super::tree::{self, Hash};
+
+/// What the file begins with.
+pub(super) const MAGIC: &[u8] = b"hospes-receipts-1\n";
+
+pub(super) const HEADER_BYTES: usize = 12;
+const END: u8 = b'\n';
+
+/// Why no further record can be read.
+pub(super) enum Broken {
+    Read(io::Error),
+    /// The last record was not written to its end. It begins at this offset.
+    Torn(u64),
+    Damaged {
+        offset: u64,
+        reason: String,
+    },
+}
+
+/// One record, read and checked.
+pub(super) struct Record {
+    pub offset: u64,
+    pub leaf: Hash,
+    pub bytes: Vec<u8>,
+}
+
+/// Reads a file of records in order.
+pub(super) struct Records<'a> {
+    file: BufReader<&'a File>,
+    offset: u64,
+    length: u64,
+}
+
+/// A receipt, framed. `None` if it is too long for a record.
+pub(super) fn frame(bytes: &[u8], leaf: &Hash) -> Option<Vec<u8>> {
+    let length = u16::try_from(bytes.len()).ok().filter(|_| bytes.len() <= RECEIPT_BYTES_MAX)?;
+    let mut record = Vec::with_capacity(HEADER_BYTES + bytes.len() + 1);
+    record.extend_from_slice(&length.to_le_bytes());
+    record.extend_from_slice(&(!length).to_le_bytes());
+    record.extend_from_slice(&leaf[..8]);
+    record.extend_from_slice(bytes);
+    record.push(END);
+    Some(record)
+}
+
+/// The length of the receipt behind a header; none if the header is not whole.
+pub(super) fn length_in(header: &[u8; HEADER_BYTES]) -> Option<usize> {
+    let [a, b, c, d, ..] = *header;
+    let length = u16::from_le_bytes([a, b]);
+    let fits = (1..=RECEIPT_BYTES_MAX).contains(&usize::from(length));
+    (u16::from_le_bytes([c, d]) == !length && fits).then_some(usize::from(length))
+}
+
+/// The leaf of a receipt, if header, receipt and end belong together. `rest` is what follows the header.
+pub(super) fn check(header: &[u8; HEADER_BYTES], rest: &[u8]) -> Option<Hash> {
+    let (end, bytes) = rest.split_last()?;
+    let leaf = tree::leaf(bytes);
+    (*end == END && header[4..] == leaf[..8]).then_some(leaf)
+}
+
+impl<'a> Records<'a> {
+    /// The records of `file`, which is `length` bytes long and stands behind its [`MAGIC`].
+    pub fn new(file: &'a File, length: u64) -> Self {
+        Self { file: BufReader::new(file), offset: MAGIC.len() as u64, length }
+    }
+
+    /// The next record; none at the end of the file.
+    pub fn next(&mut self) -> Result<Option<Record>, Broken> {
+        let offset = self.offset;
+        let left = self.length.saturating_sub(offset);
+        if left == 0 {
+            return Ok(None);
+        }
+        if left < HEADER_BYTES as u64 {
+            return Err(Broken::Torn(offset));
+        }
+        let mut header = [0; HEADER_BYTES];
+        self.file.read_exact(&mut header).map_err(Broken::Read)?;
+        let Some(length) = length_in(&header) else {
+            let torn = header[4..].iter().all(|byte| *byte == 0);
+            return Err(self.broken(torn, "the length of a record is not whole"));
+        };
+        let whole = HEADER_BYTES + length + 1;
+        if left < whole as u64 {
+            return Err(Broken::Torn(offset));
+        }
+        let mut bytes = vec![0; length + 1];
+        self.file.read_exact(&mut bytes).map_err(Broken::Read)?;
+        let Some(leaf) = check(&header, &bytes) else {
+            let torn = bytes.last() == Some(&0);
+            return Err(self.broken(torn, "a record does not fit its checksum"));
+        };
+        bytes.pop();
+        self.offset += whole as u64;
+        Ok(Some(Record { offset, leaf, bytes }))
+    }
+
+    /// A record that is wrong is torn if it ends in zeros and only zeros follow.
+    fn broken(&mut self, ends_in_zeros: bool, reason: &str) -> Broken {
+        let offset = self.offset;
+        match ends_in_zeros.then(|| self.only_zeros_follow()) {
+            Some(Ok(true)) => Broken::Torn(offset),
+            Some(Ok(false)) | None => Broken::Damaged { offset, reason: reason.to_owned() },
+            Some(Err(error)) => Broken::Read(error),
+        }
+    }
+
+    fn only_zeros_follow(&mut self) -> io::Result<bool> {
+        let mut chunk = [0; 4096];
+        loop {
+            match self.file.read(&mut chunk)? {
+                0 => return Ok(true),
+                count if chunk.iter().take(count).any(|byte| *byte != 0) => return Ok(false),
+                _ => {}
+            }
+        }
+    }
+}
