@@ -53,7 +53,8 @@ fn kinds(out: &mut String, config: &Value, known: &Value) {
         .iter()
         .map(|label| label.as_str().expect("a label"))
         .collect();
-    let answered = |label: &str| config["overwrite_map"][label].as_str().unwrap_or(label).to_owned();
+    let answered =
+        |label: &str| config["overwrite_map"][label].as_str().unwrap_or(label).to_owned();
     let mut names: BTreeSet<String> = labels.iter().map(|label| (*label).to_owned()).collect();
     names.extend(labels.iter().map(|label| answered(label)));
     names.extend(RULES.map(str::to_owned));

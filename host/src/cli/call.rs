@@ -163,9 +163,15 @@ impl Call {
         // After the result is safe: a receipt that cannot be fetched now can be fetched later.
         if let Some(path) = &self.receipt {
             let call = call.as_deref().ok_or_else(|| Failure::new("the host named no receipt"))?;
-            receipt::save(&client, call, reply.header("hospes-salt"), path)
-                .or_fix(|| format!("the call was made; fetch its receipt later with `hospes receipt fetch {call} -o FILE`"))?;
-            context.screen.note(&format!("saved receipt in {}", path.display()));
+            let salt = reply.header("hospes-salt");
+            let party = receipt::save(&client, call, salt, path).or_fix(|| {
+                let later = format!("hospes receipt fetch {call} -o FILE");
+                format!("the call was made and counted; fetch its receipt later with `{later}`")
+            })?;
+            context.screen.note(&format!(
+                "saved receipt; check it with `hospes receipt verify {} --host-party {party}`",
+                path.display()
+            ));
         }
         Ok(answer(context, &reply, self.output.as_deref()))
     }

@@ -14,7 +14,7 @@ use super::document;
 use super::failure::{During as _, Failure};
 use super::screen::{Answer, printable, table};
 use super::verify::Verify;
-use crate::id::CallId;
+use crate::id::{CallId, Party};
 use crate::receipt::{Receipt as Entry, ReceiptProof, Salt};
 
 /// List, fetch, read and verify receipts.
@@ -41,12 +41,19 @@ enum Action {
 #[command(after_long_help = "Example:\n  hospes receipt list --as me")]
 struct List {}
 
-/// Show a receipt. Says what it holds, not whether it is genuine: for that, verify it.
+/// Show a receipt.
+///
+/// It is verified first, against the party named, or else against the one that the host says it is.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  hospes receipt show call.receipt")]
+#[command(
+    after_long_help = "Example:\n  hospes receipt show call.receipt --host-party did:key:z6Mk…"
+)]
 struct Show {
     /// A call's number on the host, or a file.
     receipt: Reference,
+    /// Whose signature must be on the log [default: what the host says].
+    #[arg(long, value_name = "did:key:…")]
+    host_party: Option<Party>,
 }
 
 /// Fetch a receipt from a host and keep it.
@@ -103,6 +110,12 @@ impl FromStr for Reference {
     }
 }
 
+/// The host's answer to `GET /api/host`.
+#[derive(Deserialize)]
+struct Identity {
+    party: Party,
+}
+
 #[derive(Deserialize)]
 struct Listing {
     receipts: Vec<Line>,
@@ -126,10 +139,7 @@ impl Receipt {
                 let (json, listing): (_, Listing) = context.client()?.document("/api/receipts")?;
                 Ok(Answer::new(printable(&overview(&listing)), json))
             }
-            Action::Show(Show { receipt: Reference::Call(call) }) => {
-                Ok(show(&fetch(&context.client()?, &call)?))
-            }
-            Action::Show(Show { receipt: Reference::File(path) }) => Ok(show(&read(&path)?)),
+            Action::Show(show) => show.run(context),
             Action::Fetch(Fetch { call, output }) => {
                 let proof = fetch(&context.client()?, &call)?;
                 document::write_new(&output, &proof.to_bytes())?;
@@ -145,16 +155,49 @@ impl Receipt {
     }
 }
 
-/// Fetches the receipt of a call just made and keeps it with its salt.
+impl Show {
+    fn run(self, context: &Context) -> Result<Answer, Failure> {
+        let proof = match &self.receipt {
+            Reference::Call(call) => fetch(&context.client()?, call)?,
+            Reference::File(path) => read(path)?,
+        };
+        let party = match self.host_party {
+            Some(party) => party,
+            None => host_party(&context.visitor())
+                .or_fix(|| "name the host's party with `--host-party did:key:…`".into())?,
+        };
+        let receipt = proof.verify(&party)?;
+        Ok(Answer::new(page(&receipt), entry(&receipt)))
+    }
+}
+
+/// Fetches the receipt of a call just made, checks it, and keeps it with its salt. Returns whose log it is in.
 ///
 /// # Errors
-/// If the host does not give it, or the file exists already.
-pub fn save(client: &Client, call: &str, salt: Option<&str>, path: &Path) -> Result<(), Failure> {
-    let mut proof = fetch(client, &call.parse()?)?;
+/// If the host does not give it, it is not what it should be, or the file exists already.
+pub fn save(
+    client: &Client,
+    call: &str,
+    salt: Option<&str>,
+    path: &Path,
+) -> Result<Party, Failure> {
+    let call: Call = call.parse()?;
+    let mut proof = fetch(client, &call)?;
     if let Some(salt) = salt {
         proof = proof.with_salt(salt.parse::<Salt>()?);
     }
-    document::write_new(path, &proof.to_bytes())
+    let party = host_party(client)?;
+    if proof.verify(&party)?.call != call.0 {
+        return Err(Failure::new("the host gave the receipt of another call"));
+    }
+    document::write_new(path, &proof.to_bytes())?;
+    Ok(party)
+}
+
+/// Who the host says it is.
+fn host_party(client: &Client) -> Result<Party, Failure> {
+    let (_, identity): (_, Identity) = client.document("/api/host")?;
+    Ok(identity.party)
 }
 
 /// Reads a receipt's file.
@@ -169,11 +212,6 @@ pub fn read(path: &Path) -> Result<ReceiptProof, Failure> {
 fn fetch(client: &Client, call: &Call) -> Result<ReceiptProof, Failure> {
     let bytes = client.get(&format!("/api/receipts/{call}"))?.body;
     ReceiptProof::parse(&bytes).during(|| "the host's receipt cannot be read".into())
-}
-
-fn show(proof: &ReceiptProof) -> Answer {
-    let receipt = proof.receipt();
-    Answer::new(page(receipt), entry(receipt))
 }
 
 /// A receipt for people.

@@ -4,6 +4,8 @@ use clap::error::ErrorKind;
 
 use super::*;
 
+mod signing;
+
 /// Width at which help is written in these tests, whatever the terminal.
 const WIDTH: usize = 100;
 

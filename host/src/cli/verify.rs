@@ -10,6 +10,7 @@ use super::failure::Failure;
 use super::receipt;
 use super::screen::Answer;
 use crate::id::Party;
+use crate::receipt::{ProofError, Receipt};
 
 /// Verify a receipt offline.
 ///
@@ -44,38 +45,42 @@ struct Check {
 impl Verify {
     pub fn run(self) -> Result<Answer, Failure> {
         let proof = receipt::read(&self.file)?;
-        let log = match proof.verify(&self.host_party) {
-            Ok(_) => Ok(format!("in the log that {} signed", self.host_party)),
-            Err(error) => Err(Failure::from(error).in_a_line()),
+        let input = self.input.as_deref().map(read_input).transpose()?;
+        let output = self.output.as_deref().map(read_input).transpose()?;
+        let verified = match proof.verify(&self.host_party) {
+            Ok(verified) => verified,
+            Err(error) => {
+                // What is not in the log says nothing, so nothing of it is shown or compared.
+                let result = Err(Failure::from(error).in_a_line());
+                return Ok(answer(&[Check { what: "log", result }], None));
+            }
         };
-        let mut checks = vec![Check { what: "log", result: log }];
-        let receipt = proof.receipt();
-        if let Some(path) = &self.input {
-            let bytes = read_input(path)?;
-            let opens = proof.salt().map(|salt| receipt.input.opens(salt, "input", &bytes));
-            checks.push(Check { what: "input", result: opened(opens, "was sent") });
+        let place = format!(
+            "number {} of the {} that {} signed",
+            verified.index(),
+            verified.size(),
+            self.host_party
+        );
+        let mut checks = vec![Check { what: "log", result: Ok(place) }];
+        if let Some(bytes) = input {
+            let result = verified.check_input(proof.salt(), &bytes);
+            checks.push(compared("input", result, "this is what was sent"));
         }
-        if let Some(path) = &self.output {
-            let bytes = read_input(path)?;
-            let opens = proof.salt().map(|salt| {
-                receipt.output.is_some_and(|output| output.opens(salt, "output", &bytes))
-            });
-            checks.push(Check { what: "output", result: opened(opens, "came back") });
+        if let Some(bytes) = output {
+            let result = verified.check_output(proof.salt(), &bytes);
+            checks.push(compared("output", result, "this is what came back"));
         }
-        Ok(answer(&checks, receipt))
+        Ok(answer(&checks, Some(&verified)))
     }
 }
 
-/// What it means that a commitment opens, does not, or cannot be opened.
-fn opened(opens: Option<bool>, happened: &str) -> Result<String, String> {
-    match opens {
-        Some(true) => Ok(format!("this file is what {happened}")),
-        Some(false) => Err(format!("this file is not what {happened}")),
-        None => Err("the receipt holds no salt, so this cannot be told".to_owned()),
-    }
+fn compared(what: &'static str, result: Result<(), ProofError>, holds: &str) -> Check {
+    let result =
+        result.map(|()| holds.to_owned()).map_err(|error| Failure::from(error).in_a_line());
+    Check { what, result }
 }
 
-fn answer(checks: &[Check], receipt: &crate::receipt::Receipt) -> Answer {
+fn answer(checks: &[Check], receipt: Option<&Receipt>) -> Answer {
     let mut plain = String::new();
     for Check { what, result } in checks {
         plain += &match result {
@@ -84,8 +89,12 @@ fn answer(checks: &[Check], receipt: &crate::receipt::Receipt) -> Answer {
         };
     }
     let genuine = checks.iter().all(|check| check.result.is_ok());
-    plain += &receipt::page(receipt);
-    plain += if genuine { "\nthe receipt is genuine" } else { "\nDO NOT RELY ON THIS RECEIPT" };
+    plain += &receipt.map(receipt::page).unwrap_or_default();
+    plain += if genuine {
+        "\nthe receipt is genuine"
+    } else {
+        "\nthe receipt is NOT genuine, or not of these files"
+    };
     let list: Vec<Value> = checks
         .iter()
         .map(|Check { what, result }| {
@@ -93,6 +102,6 @@ fn answer(checks: &[Check], receipt: &crate::receipt::Receipt) -> Answer {
             json!({"check": what, "passed": result.is_ok(), "text": text})
         })
         .collect();
-    let json = json!({"genuine": genuine, "checks": list, "receipt": receipt::entry(receipt)});
+    let json = json!({"genuine": genuine, "checks": list, "receipt": receipt.map(receipt::entry)});
     if genuine { Answer::Text { plain, json } } else { Answer::Refused { plain, json } }
 }

@@ -49,6 +49,8 @@ struct Shared {
     signed: Mutex<Signed>,
     stop: Mutex<bool>,
     wake: Condvar,
+    #[cfg(test)]
+    writes_fail: std::sync::atomic::AtomicBool,
 }
 
 /// What is known of the file. Per receipt some 150 bytes.
@@ -116,6 +118,8 @@ impl Log {
             signed: Mutex::default(),
             stop: Mutex::default(),
             wake: Condvar::new(),
+            #[cfg(test)]
+            writes_fail: Default::default(),
         };
         shared.check_last_checkpoint()?;
         shared.flush()?;
@@ -148,7 +152,7 @@ impl Log {
         let leaf = tree::leaf(&bytes);
         let record =
             record::frame(&bytes, &leaf).ok_or(ReceiptError::TooLarge { bytes: bytes.len() })?;
-        if let Err(source) = write_whole(&self.shared.file, &record) {
+        if let Err(source) = self.shared.write(&record) {
             state.stopped = Some(source.to_string());
             return Err(write_error(&self.shared.path, source));
         }
@@ -234,6 +238,14 @@ impl Log {
     }
 }
 
+#[cfg(test)]
+impl Log {
+    /// Lets every further append fail, as on a full disk.
+    pub(super) fn fail_writes(&self) {
+        self.shared.writes_fail.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
 impl Drop for Log {
     fn drop(&mut self) {
         *unpoisoned(self.shared.stop.lock()) = true;
@@ -252,6 +264,15 @@ impl Shared {
             state.stopped.get_or_insert_with(|| "a thread ended while it wrote".to_owned());
             state
         })
+    }
+
+    fn write(&self, record: &[u8]) -> io::Result<()> {
+        #[cfg(test)]
+        if self.writes_fail.load(std::sync::atomic::Ordering::SeqCst) {
+            write_whole(&self.file, &record[..record.len() / 2])?;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        write_whole(&self.file, record)
     }
 
     fn signed(&self) -> Signed {

@@ -39,7 +39,9 @@ pub(crate) enum PictureError {
 impl fmt::Display for PictureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Format => write!(f, "this is neither a JPEG nor a PNG picture: send one of these"),
+            Self::Format => {
+                write!(f, "this is neither a JPEG nor a PNG picture: send one of these")
+            }
             Self::TooLarge { width, height } => write!(
                 f,
                 "the picture has {width} x {height} pixels, more than the {PIXELS_MAX} allowed: send a smaller one"
@@ -85,8 +87,7 @@ fn jpeg(file: Vec<u8>) -> Result<Picture, PictureError> {
 }
 
 fn png(file: Vec<u8>) -> Result<Picture, PictureError> {
-    let broken =
-        |e: png::DecodingError| PictureError::Broken { format: "PNG", why: e.to_string() };
+    let broken = |e: png::DecodingError| PictureError::Broken { format: "PNG", why: e.to_string() };
     let mut decoder = png::Decoder::new(Cursor::new(file));
     // Texts and colour profiles are compressed too, and nobody here reads them.
     decoder.set_ignore_text_chunk(true);
