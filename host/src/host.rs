@@ -4,7 +4,7 @@
 
 mod secrets;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -241,22 +241,20 @@ impl Host {
     }
 }
 
-fn inference_settings(config: &Config) -> Settings {
+/// How inference is set up under these settings.
+pub fn inference_settings(config: &Config) -> Settings {
     let inference = &config.inference;
+    let libraries = match &inference.onnxruntime_library {
+        // What the operator names is used or nothing is: another version must not take its place unnoticed.
+        Some(path) => vec![path.clone()],
+        None => crate::inference::runtime::places(&config.data.dir),
+    };
     Settings {
         threads: inference.threads,
         queue_length_max: inference.queue_length_max,
         tensor_bytes_max: inference.tensor_bytes_max,
         backend: inference.backend,
-        libraries: libraries(inference.onnxruntime_library.as_deref(), &config.data.dir),
-    }
-}
-
-/// Where ONNX Runtime's library is looked for, in order.
-fn libraries(configured: Option<&Path>, data: &Path) -> Vec<PathBuf> {
-    match configured {
-        // What the operator names is used or nothing is: another version must not take its place unnoticed.
-        Some(path) => vec![path.to_owned()],
-        None => crate::inference::runtime::places(data),
+        libraries,
+        library_required: inference.onnxruntime_library.is_some(),
     }
 }

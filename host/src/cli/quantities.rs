@@ -77,22 +77,7 @@ pub fn moment(text: &str) -> Result<Moment, QuantityError> {
 /// # Errors
 /// [`QuantityError::Bytes`].
 pub fn bytes(text: &str) -> Result<u64, QuantityError> {
-    let refused = || QuantityError::Bytes(text.into());
-    if let Ok(number) = text.parse() {
-        return Ok(number);
-    }
-    let (number, unit) = number_and_unit(text).ok_or_else(refused)?;
-    let factor: u64 = match unit {
-        "B" => 1,
-        "kB" | "KB" => 1000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return Err(refused()),
-    };
-    number.checked_mul(factor).ok_or_else(refused)
+    crate::config::parse_bytes(text).ok_or_else(|| QuantityError::Bytes(text.into()))
 }
 
 /// A size as people read it.

@@ -9,6 +9,7 @@ use super::Context;
 use super::failure::{During as _, Failure};
 use super::screen::{Answer, table};
 use super::serve;
+use crate::host::inference_settings;
 use crate::inference::{self, BackendStatus};
 
 /// List and install what computes tensors.
@@ -64,7 +65,7 @@ impl Runtime {
         match self.action {
             Action::List { data } => {
                 let config = serve::config(None, data)?;
-                let backends = inference::backends(&config);
+                let backends = inference::backends(&inference_settings(&config));
                 let rows: Vec<_> = backends.iter().map(row).collect();
                 let json: Vec<_> = backends.iter().map(entry).collect();
                 Ok(Answer::new(

@@ -1,0 +1,340 @@
+//! The host's settings: one TOML file, every setting with a unit, a safe default and a sentence on what happens at the limit.
+//!
+//! What is read here cannot be wrong later: counts are non-zero where zero makes no sense, and a setting that does not exist is
+//! an error, not a typing mistake that goes unnoticed.
+
+mod units;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use units::{parse_bytes, show_bytes};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+/// Why settings could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("settings `{}` could not be read", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("settings `{}` are wrong; `hospes serve --print-config` shows every setting", path.display())]
+    Parse {
+        path: PathBuf,
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+}
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub data: Data,
+    pub api: Api,
+    pub bundle: Bundle,
+    pub market: Market,
+    pub admission: Admission,
+    pub sandbox: Sandbox,
+    pub inference: Inference,
+    pub receipt: Receipt,
+    pub telemetry: Telemetry,
+}
+
+impl Config {
+    /// Reads a TOML file. What it does not set has its default.
+    ///
+    /// # Errors
+    /// [`ConfigError`] points at the line.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        toml::from_str(&text)
+            .map_err(|source| ConfigError::Parse { path: path.into(), source: Box::new(source) })
+    }
+}
+
+/// Where the host keeps everything.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Data {
+    /// The data directory. Default `hospes-data`.
+    pub dir: PathBuf,
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self { dir: "hospes-data".into() }
+    }
+}
+
+/// Listeners and requests.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Api {
+    /// Everybody's listener. Default `127.0.0.1:8080`.
+    pub listen: SocketAddr,
+    /// The operator's listener. Default `127.0.0.1:8081`; keep it off the network.
+    pub operator_listen: SocketAddr,
+    /// Connections of one listener. Default 4096; more wait in the kernel's queue.
+    pub connections_max: NonZeroUsize,
+    /// Headers of one request. Default 64; more are answered with 431.
+    pub headers_max: NonZeroUsize,
+    /// Bytes of the headers of one request, at least 8 KiB. Default 16 KiB; more are answered with 431.
+    #[serde(with = "units::size_usize")]
+    pub header_bytes_max: NonZeroUsize,
+    /// Time for the headers of a request to arrive. Default 10 s; then the connection is closed.
+    #[serde(with = "units::duration")]
+    pub header_read_timeout: Duration,
+    /// Bytes of the body of a call. Default 16 MiB; more are answered with 413.
+    #[serde(with = "units::size")]
+    pub body_bytes_max: u64,
+    /// Time for the body of a call to arrive. Default 30 s; then 408.
+    #[serde(with = "units::duration")]
+    pub body_read_timeout: Duration,
+    /// Time for a bundle to arrive. Default 10 min; then 408.
+    #[serde(with = "units::duration")]
+    pub publish_read_timeout: Duration,
+    /// Bytes of an answer. Default 16 MiB; a larger one is not released.
+    #[serde(with = "units::size")]
+    pub response_bytes_max: u64,
+    /// Time that running calls have to end when the host stops. Default 30 s.
+    #[serde(with = "units::duration")]
+    pub drain_timeout: Duration,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            listen: (Ipv4Addr::LOCALHOST, 8080).into(),
+            operator_listen: (Ipv4Addr::LOCALHOST, 8081).into(),
+            connections_max: count(4096),
+            headers_max: count(64),
+            header_bytes_max: count(16 * KIB as usize),
+            header_read_timeout: Duration::from_secs(10),
+            body_bytes_max: 16 * MIB,
+            body_read_timeout: Duration::from_secs(30),
+            publish_read_timeout: Duration::from_secs(600),
+            response_bytes_max: 16 * MIB,
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What may be published.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bundle {
+    /// Bytes of a bundle, weights included. Default 1 GiB; a larger one is refused.
+    #[serde(with = "units::size")]
+    pub bundle_bytes_max: u64,
+    /// Bytes of a bundle's code. Default 32 MiB: compiling is the dearest thing that a publisher can ask for.
+    #[serde(with = "units::size")]
+    pub code_bytes_max: u64,
+}
+
+impl Default for Bundle {
+    fn default() -> Self {
+        Self { bundle_bytes_max: 1024 * MIB, code_bytes_max: 32 * MIB }
+    }
+}
+
+/// How much one party may leave on this host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Market {
+    /// Offers of one publisher. Default 1000; one more is refused.
+    pub offers_per_publisher_max: usize,
+    /// Agreements of one party. Default 10000; one more is refused.
+    pub agreements_per_party_max: usize,
+}
+
+impl Default for Market {
+    fn default() -> Self {
+        Self { offers_per_publisher_max: 1000, agreements_per_party_max: 10_000 }
+    }
+}
+
+/// How many calls run and wait.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admission {
+    /// Calls that run at once, each in a sandbox of its own. Default 64.
+    pub slots_max: NonZeroUsize,
+    /// Calls that wait for a sandbox. Default 1024; one more is answered with 503.
+    pub queue_length_max: usize,
+    /// Time that a call waits for a sandbox. Default 5 s; then 503.
+    #[serde(with = "units::duration")]
+    pub queue_wait_max: Duration,
+}
+
+impl Default for Admission {
+    fn default() -> Self {
+        Self {
+            slots_max: count(64),
+            queue_length_max: 1024,
+            queue_wait_max: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What a plugin may use in one call. Reaching a limit ends the call, never the host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sandbox {
+    /// Time from the start of a call to its end, inference included. Default 30 s.
+    #[serde(with = "units::duration")]
+    pub deadline: Duration,
+    /// How often a running plugin looks at the clock. Default 10 ms.
+    #[serde(with = "units::duration")]
+    pub epoch_tick: Duration,
+    /// Linear memory of one call. Default 256 MiB.
+    #[serde(with = "units::size_usize")]
+    pub memory_bytes_max: NonZeroUsize,
+    /// Stack of a plugin. Default 1 MiB.
+    #[serde(with = "units::size_usize")]
+    pub stack_bytes_max: NonZeroUsize,
+    /// Elements of one table. Default 20000.
+    pub table_elements_max: NonZeroUsize,
+    /// Core instances that one component is made of. Default 32.
+    pub instances_max: NonZeroUsize,
+    /// Handles to the host's resources that are alive at once. Default 1024.
+    pub resources_max: NonZeroUsize,
+    /// Bytes that a plugin may hand to the host in one go. Default 64 MiB.
+    #[serde(with = "units::size_usize")]
+    pub hostcall_bytes_max: NonZeroUsize,
+    /// Bytes of a call's log lines that are kept; the rest is dropped. Default 16 KiB.
+    #[serde(with = "units::size_plain")]
+    pub log_bytes_max: usize,
+    /// Components that are compiled at once. Default 1.
+    pub compile_concurrency: NonZeroUsize,
+    /// Time to compile a component. Default 60 s; then the bundle is refused.
+    #[serde(with = "units::duration")]
+    pub compile_timeout: Duration,
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_secs(30),
+            epoch_tick: Duration::from_millis(10),
+            memory_bytes_max: count(256 * MIB as usize),
+            stack_bytes_max: count(MIB as usize),
+            table_elements_max: count(20_000),
+            instances_max: count(32),
+            resources_max: count(1024),
+            hostcall_bytes_max: count(64 * MIB as usize),
+            log_bytes_max: 16 * KIB as usize,
+            compile_concurrency: count(1),
+            compile_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Native inference.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Inference {
+    /// What computes. Default `auto`: what the bundle asks for, else onnxruntime where it is found, else tract.
+    pub backend: BackendChoice,
+    /// ONNX Runtime's library. Default: looked for beside the binary, in the data directory and in the system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub onnxruntime_library: Option<PathBuf>,
+    /// Threads that compute. Default: one a core.
+    pub threads: NonZeroUsize,
+    /// Computations that wait for a thread. Default 1024; one more is an error for the plugin.
+    pub queue_length_max: usize,
+    /// Bytes of the tensors that the host holds for one call. Default 256 MiB.
+    #[serde(with = "units::size_usize")]
+    pub tensor_bytes_max: NonZeroUsize,
+}
+
+/// Which backend computes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendChoice {
+    #[default]
+    Auto,
+    Onnxruntime,
+    /// The memory-safe choice: no native parser sees a model.
+    Tract,
+}
+
+impl Default for Inference {
+    fn default() -> Self {
+        Self {
+            backend: BackendChoice::Auto,
+            onnxruntime_library: None,
+            threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            queue_length_max: 1024,
+            tensor_bytes_max: count(256 * MIB as usize),
+        }
+    }
+}
+
+/// The log of receipts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Receipt {
+    /// How often receipts are synced to the disk and a checkpoint is signed. Default 200 ms: what a loss of power, not of
+    /// the process, can lose.
+    #[serde(with = "units::duration")]
+    pub flush_interval: Duration,
+}
+
+impl Default for Receipt {
+    fn default() -> Self {
+        Self { flush_interval: Duration::from_millis(200) }
+    }
+}
+
+/// The log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// What is logged, as `tracing` directives. Default `info`; the variable `RUST_LOG` goes over it.
+    pub filter: String,
+    /// How lines look. Default `text`.
+    pub format: LogFormat,
+}
+
+/// How lines of the log look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self { filter: "info".into(), format: LogFormat::Text }
+    }
+}
+
+/// ONNX Runtime's library as the environment names it: `HOSPES_ONNXRUNTIME`, or `ORT_DYLIB_PATH` as other programs read it.
+pub fn library_from_environment() -> Option<PathBuf> {
+    let named = ["HOSPES_ONNXRUNTIME", "ORT_DYLIB_PATH"].into_iter().find_map(std::env::var_os);
+    named.filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// The folder of the running binary.
+pub fn binary_directory() -> Option<PathBuf> {
+    std::env::current_exe().ok()?.parent().map(Path::to_owned)
+}
+
+const fn count(number: usize) -> NonZeroUsize {
+    NonZeroUsize::new(number).expect("invariant: defaults are not zero")
+}
+
+#[cfg(test)]
+mod tests;

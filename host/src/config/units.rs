@@ -1,0 +1,112 @@
+//! Durations and sizes in settings, as people write them: `250ms`, `64MiB`. Read strictly, written the same way.
+
+use std::time::Duration;
+
+/// Units of a size, the largest first.
+const UNITS: [(&str, u64); 8] = [
+    ("GiB", 1 << 30),
+    ("GB", 1_000_000_000),
+    ("MiB", 1 << 20),
+    ("MB", 1_000_000),
+    ("KiB", 1 << 10),
+    ("kB", 1000),
+    ("KB", 1000),
+    ("B", 1),
+];
+
+/// Reads a size in bytes: `4096`, `64KiB` (1024 a step) or `10MB` (1000 a step).
+pub fn parse_bytes(text: &str) -> Option<u64> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text.parse().ok();
+    }
+    let (unit, factor) = UNITS.iter().find(|(unit, _)| text.ends_with(unit))?;
+    let number = text.strip_suffix(unit)?;
+    let number = number.strip_suffix(' ').unwrap_or(number);
+    let plain = number.bytes().all(|byte| byte.is_ascii_digit());
+    number.parse::<u64>().ok().filter(|_| plain)?.checked_mul(*factor)
+}
+
+/// Writes a size so that [`parse_bytes`] reads the same number.
+pub fn show_bytes(bytes: u64) -> String {
+    let unit = UNITS.iter().find(|(unit, size)| {
+        unit.ends_with("iB") && bytes >= *size && bytes.is_multiple_of(*size)
+    });
+    match unit {
+        Some((unit, size)) => format!("{}{unit}", bytes / size),
+        None => format!("{bytes}B"),
+    }
+}
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    let span: jiff::SignedDuration = text.parse().ok()?;
+    Duration::try_from(span).ok().filter(|span| !span.is_zero())
+}
+
+fn show_duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    if millis > 0 && millis.is_multiple_of(1000) { format!("{}s", millis / 1000) } else { format!("{millis}ms") }
+}
+
+/// `serde` for a duration that is longer than nothing.
+pub mod duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize as _, Deserializer, Serializer, de};
+
+    pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&super::show_duration(*duration))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        super::parse_duration(&text).ok_or_else(|| {
+            de::Error::custom(format!("`{text}` is not a duration: write one such as `250ms`, `30s`, `10m`"))
+        })
+    }
+}
+
+macro_rules! size_module {
+    ($(#[$doc:meta])* $module:ident, $type:ty, $from:expr, $into:expr) => {
+        $(#[$doc])*
+        pub mod $module {
+            use serde::{Deserialize as _, Deserializer, Serializer, de};
+
+            pub fn serialize<S: Serializer>(size: &$type, serializer: S) -> Result<S::Ok, S::Error> {
+                let bytes: fn($type) -> u64 = $into;
+                serializer.serialize_str(&super::show_bytes(bytes(*size)))
+            }
+
+            pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<$type, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                let size: fn(u64) -> Option<$type> = $from;
+                super::parse_bytes(&text).and_then(size).ok_or_else(|| {
+                    de::Error::custom(format!(
+                        "`{text}` is not a size that fits here: write one such as `64KiB` or `10MB`"
+                    ))
+                })
+            }
+        }
+    };
+}
+
+size_module!(
+    /// `serde` for a size.
+    size,
+    u64,
+    Some,
+    |size| size
+);
+size_module!(
+    /// `serde` for a size of something in memory.
+    size_plain,
+    usize,
+    |bytes| usize::try_from(bytes).ok(),
+    |size| size as u64
+);
+size_module!(
+    /// `serde` for a size of something in memory that is not nothing.
+    size_usize,
+    std::num::NonZeroUsize,
+    |bytes| usize::try_from(bytes).ok().and_then(std::num::NonZeroUsize::new),
+    |size| size.get() as u64
+);

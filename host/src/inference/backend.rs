@@ -1,0 +1,88 @@
+//! What computes models. One trait, one file a backend; backend crates are used nowhere else.
+
+pub mod onnxruntime;
+pub mod tract;
+
+use std::fmt;
+
+use super::signature::ModelSignature;
+use crate::tensor::Tensor;
+
+/// A backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BackendKind {
+    Onnxruntime,
+    Tract,
+}
+
+impl fmt::Display for BackendKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            BackendKind::Onnxruntime => "onnxruntime",
+            BackendKind::Tract => "tract",
+        })
+    }
+}
+
+/// Where a model must run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Device {
+    Cpu,
+    Gpu,
+    /// The publisher does not mind.
+    #[default]
+    Any,
+}
+
+/// What a publisher asks for. A device or backend that is not here is an error, never a silent replacement.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Placement {
+    pub backend: Option<BackendKind>,
+    pub device: Device,
+}
+
+/// Whether a backend is usable: what it is, or why not.
+#[derive(Debug, Clone)]
+pub struct BackendStatus {
+    pub kind: BackendKind,
+    pub usable: Result<String, BackendError>,
+}
+
+/// Why a backend could not do something. The text of native libraries is passed on as it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BackendError {
+    #[error("no library was found; `hospes runtime install onnxruntime` brings one")]
+    NoLibrary,
+    #[error("{0}")]
+    Library(String),
+    #[error("{0}")]
+    Failed(String),
+    #[error("{0}")]
+    Unsupported(String),
+    #[error("the backend panicked")]
+    Panicked,
+}
+
+/// Loads models.
+pub trait Backend: Send + Sync {
+    /// Which one it is.
+    fn kind(&self) -> BackendKind;
+
+    /// Loads an ONNX model. Blocks.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    fn load(&self, model: &[u8]) -> Result<Box<dyn Model>, BackendError>;
+}
+
+/// A loaded model.
+pub trait Model: Send + Sync {
+    /// What it takes and gives.
+    fn signature(&self) -> &ModelSignature;
+
+    /// Computes the outputs, in the signature's order. Blocks. `inputs` are those of the signature, in its order.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, BackendError>;
+}

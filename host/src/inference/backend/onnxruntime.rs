@@ -1,0 +1,287 @@
+//! ONNX Runtime, from a native library that is loaded when the host starts. The fastest; it parses models in C++, so a host that
+//! runs models which nobody vetted should choose tract.
+//!
+//! The surprise: `ort` runs a session for one caller at a time, so a model has a session for each inference thread. They share the
+//! weights that were packed for this processor.
+
+use std::fmt::Debug;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, TryLockError};
+
+use bytes::Bytes;
+use half::{bf16, f16};
+use ort::environment::Environment;
+use ort::logging::LogLevel;
+use ort::session::builder::{GraphOptimizationLevel, PrepackedWeights};
+use ort::session::{Session, SessionInputValue};
+use ort::value::{DynValue, Outlet, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType};
+
+use super::{Backend, BackendError, BackendKind, Model};
+use crate::inference::signature::{ModelSignature, TensorSpec};
+use crate::tensor::{DataType, Tensor, pack_strings};
+
+/// The library that this process has loaded: there can be only one, and it is never unloaded.
+static LIBRARY: Mutex<Option<Library>> = Mutex::new(None);
+
+#[derive(Clone)]
+struct Library {
+    path: PathBuf,
+    environment: Environment,
+}
+
+/// ONNX Runtime.
+pub struct OnnxRuntime {
+    library: Library,
+    threads: NonZeroUsize,
+}
+
+impl OnnxRuntime {
+    /// Loads the first of `libraries` that is there. A model can be computed by `threads` threads at once.
+    ///
+    /// # Errors
+    /// [`BackendError::NoLibrary`] if none is there, [`BackendError::Library`] if it does not load.
+    pub fn find(libraries: &[PathBuf], threads: NonZeroUsize) -> Result<Self, BackendError> {
+        let path = libraries.iter().find(|path| path.is_file()).ok_or(BackendError::NoLibrary)?;
+        let mut loaded = LIBRARY.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let library = match &*loaded {
+            Some(library) if library.path == *path => library.clone(),
+            Some(library) => {
+                let (path, has) = (path.display(), library.path.display());
+                return Err(BackendError::Library(format!(
+                    "`{path}` cannot be loaded: this process has loaded `{has}` already"
+                )));
+            }
+            None => loaded.insert(open(path)?).clone(),
+        };
+        Ok(Self { library, threads })
+    }
+
+    /// Which library it is.
+    pub fn describe(&self) -> String {
+        self.library.path.display().to_string()
+    }
+}
+
+fn open(path: &Path) -> Result<Library, BackendError> {
+    let failed = |error: &dyn std::fmt::Display| {
+        BackendError::Library(format!("`{}` does not load: {error}", path.display()))
+    };
+    let builder = ort::init_from(path).map_err(|error| failed(&error))?;
+    let environment =
+        builder.with_telemetry(false).build().map_err(|error| failed(&error))?;
+    environment.set_log_level(LogLevel::Error);
+    Ok(Library { path: path.into(), environment })
+}
+
+impl Backend for OnnxRuntime {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Onnxruntime
+    }
+
+    fn load(&self, model: &[u8]) -> Result<Box<dyn Model>, BackendError> {
+        let weights = PrepackedWeights::new();
+        let mut sessions = Vec::new();
+        for _ in 0..self.threads.get() {
+            sessions.push(self.session(model, &weights).map_err(failed)?);
+        }
+        let session = sessions.first().ok_or(BackendError::Panicked)?;
+        let signature = ModelSignature {
+            inputs: session.inputs().iter().map(spec).collect::<Result<_, _>>()?,
+            outputs: session.outputs().iter().map(output_name).collect::<Result<_, _>>()?,
+        };
+        let sessions = sessions.into_iter().map(Mutex::new).collect();
+        Ok(Box::new(Loaded { sessions, next: AtomicUsize::new(0), signature, _weights: weights }))
+    }
+}
+
+impl OnnxRuntime {
+    /// One thread a session: the executor's threads are what uses the cores, and they do not wait for each other.
+    fn session(&self, model: &[u8], weights: &PrepackedWeights) -> ort::Result<Session> {
+        Session::builder(&self.library.environment)?
+            .with_optimization_level(GraphOptimizationLevel::All)?
+            .with_intra_threads(1)?
+            .with_inter_threads(1)?
+            .with_intra_op_spinning(false)?
+            .with_prepacked_weights(weights)?
+            .commit_from_memory(model)
+    }
+}
+
+/// A model with its sessions.
+struct Loaded {
+    sessions: Vec<Mutex<Session>>,
+    /// Where to look for a free session first.
+    next: AtomicUsize,
+    signature: ModelSignature,
+    /// Outlives the sessions that use it: fields are dropped in order.
+    _weights: PrepackedWeights,
+}
+
+impl Loaded {
+    /// A free session; waits for one if more threads compute than there are sessions.
+    fn session(&self) -> MutexGuard<'_, Session> {
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        for turn in 0..self.sessions.len() {
+            match self.sessions[first.wrapping_add(turn) % self.sessions.len()].try_lock() {
+                Ok(session) => return session,
+                Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => {}
+            }
+        }
+        let session = &self.sessions[first % self.sessions.len()];
+        session.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Model for Loaded {
+    fn signature(&self) -> &ModelSignature {
+        &self.signature
+    }
+
+    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, BackendError> {
+        let values = inputs.iter().map(input).collect::<Result<Vec<_>, _>>()?;
+        let mut session = self.session();
+        let outputs = session.run(values.as_slice()).map_err(failed)?;
+        outputs.values().map(|value| output(&value)).collect()
+    }
+}
+
+/// The native library's own words, without the crate's wrapping.
+#[expect(clippy::needless_pass_by_value, reason = "it is handed to `map_err`")]
+fn failed<R>(error: ort::Error<R>) -> BackendError {
+    let text = error.to_string();
+    if text.contains("NOT_IMPLEMENTED") || text.contains("Not yet implemented") {
+        BackendError::Unsupported(text)
+    } else {
+        BackendError::Failed(text)
+    }
+}
+
+fn spec(input: &Outlet) -> Result<TensorSpec, BackendError> {
+    let ValueType::Tensor { ty, shape, .. } = input.dtype() else {
+        return Err(BackendError::Unsupported(format!("input `{}` is not a tensor", input.name())));
+    };
+    let data_type = data_type(*ty).ok_or_else(|| {
+        BackendError::Unsupported(format!("input `{}` has elements of type {ty:?}", input.name()))
+    })?;
+    let shape = shape.iter().map(|size| usize::try_from(*size).ok()).collect();
+    Ok(TensorSpec { name: input.name().into(), data_type, shape })
+}
+
+fn output_name(output: &Outlet) -> Result<String, BackendError> {
+    match output.dtype().tensor_type() {
+        Some(ty) if data_type(ty).is_some() => Ok(output.name().into()),
+        Some(_) | None => {
+            let text = format!("output `{}` is {}, not a tensor that can be passed on", output.name(), output.dtype());
+            Err(BackendError::Unsupported(text))
+        }
+    }
+}
+
+fn data_type(ty: TensorElementType) -> Option<DataType> {
+    Some(match ty {
+        TensorElementType::Bool => DataType::Bool,
+        TensorElementType::Uint8 => DataType::U8,
+        TensorElementType::Uint16 => DataType::U16,
+        TensorElementType::Uint32 => DataType::U32,
+        TensorElementType::Uint64 => DataType::U64,
+        TensorElementType::Int8 => DataType::I8,
+        TensorElementType::Int16 => DataType::I16,
+        TensorElementType::Int32 => DataType::I32,
+        TensorElementType::Int64 => DataType::I64,
+        TensorElementType::Float16 => DataType::F16,
+        TensorElementType::Bfloat16 => DataType::Bf16,
+        TensorElementType::Float32 => DataType::F32,
+        TensorElementType::Float64 => DataType::F64,
+        TensorElementType::String => DataType::Bytes,
+        _ => return None,
+    })
+}
+
+fn input(tensor: &Tensor) -> Result<SessionInputValue<'_>, BackendError> {
+    match tensor.data_type() {
+        DataType::Bool => {
+            let elements: Vec<bool> = tensor.data().iter().map(|byte| *byte != 0).collect();
+            let owned = ort::value::Tensor::from_array((tensor.shape(), elements));
+            owned.map(Into::into).map_err(failed)
+        }
+        DataType::U8 => view::<u8>(tensor),
+        DataType::U16 => view::<u16>(tensor),
+        DataType::U32 => view::<u32>(tensor),
+        DataType::U64 => view::<u64>(tensor),
+        DataType::I8 => view::<i8>(tensor),
+        DataType::I16 => view::<i16>(tensor),
+        DataType::I32 => view::<i32>(tensor),
+        DataType::I64 => view::<i64>(tensor),
+        DataType::F16 => view::<f16>(tensor),
+        DataType::Bf16 => view::<bf16>(tensor),
+        DataType::F32 => view::<f32>(tensor),
+        DataType::F64 => view::<f64>(tensor),
+        DataType::Bytes => strings(tensor),
+    }
+}
+
+/// The tensor's own bytes where they are aligned, else a copy that is.
+fn view<T>(tensor: &Tensor) -> Result<SessionInputValue<'_>, BackendError>
+where
+    T: PrimitiveTensorElementType + bytemuck::Pod + Debug + 'static,
+{
+    let value = match bytemuck::try_cast_slice::<u8, T>(tensor.data()) {
+        Ok(elements) => TensorRef::from_array_view((tensor.shape(), elements)).map(Into::into),
+        Err(_) => {
+            let elements = bytemuck::pod_collect_to_vec::<u8, T>(tensor.data());
+            ort::value::Tensor::from_array((tensor.shape(), elements)).map(Into::into)
+        }
+    };
+    value.map_err(failed)
+}
+
+fn strings(tensor: &Tensor) -> Result<SessionInputValue<'_>, BackendError> {
+    let texts: Result<Vec<&str>, _> = tensor.strings().map(str::from_utf8).collect();
+    let texts = texts.map_err(|_| BackendError::Failed("a string of an input is not UTF-8".into()))?;
+    let value = ort::value::Tensor::from_string_array((tensor.shape(), texts.as_slice()));
+    value.map(Into::into).map_err(failed)
+}
+
+fn output(value: &DynValue) -> Result<Tensor, BackendError> {
+    let unsupported = || BackendError::Unsupported(format!("an output is {}", value.dtype()));
+    let ty = value.dtype().tensor_type().and_then(data_type).ok_or_else(unsupported)?;
+    let shape: Option<Vec<usize>> =
+        value.shape().iter().map(|size| usize::try_from(*size).ok()).collect();
+    let shape = shape.ok_or_else(unsupported)?;
+    // The library may give no address at all for no elements.
+    let data = if shape.contains(&0) { Bytes::new() } else { data(ty, value)? };
+    Tensor::new(ty, shape, data).map_err(|error| BackendError::Failed(error.to_string()))
+}
+
+fn data(ty: DataType, value: &DynValue) -> Result<Bytes, BackendError> {
+    fn copy<T>(value: &DynValue) -> Result<Bytes, BackendError>
+    where
+        T: PrimitiveTensorElementType + bytemuck::NoUninit,
+    {
+        let (_, elements) = value.try_extract_tensor::<T>().map_err(failed)?;
+        Ok(Bytes::copy_from_slice(bytemuck::cast_slice(elements)))
+    }
+    match ty {
+        DataType::Bool => copy::<bool>(value),
+        DataType::U8 => copy::<u8>(value),
+        DataType::U16 => copy::<u16>(value),
+        DataType::U32 => copy::<u32>(value),
+        DataType::U64 => copy::<u64>(value),
+        DataType::I8 => copy::<i8>(value),
+        DataType::I16 => copy::<i16>(value),
+        DataType::I32 => copy::<i32>(value),
+        DataType::I64 => copy::<i64>(value),
+        DataType::F16 => copy::<f16>(value),
+        DataType::Bf16 => copy::<bf16>(value),
+        DataType::F32 => copy::<f32>(value),
+        DataType::F64 => copy::<f64>(value),
+        DataType::Bytes => {
+            let (_, texts) = value.try_extract_strings().map_err(failed)?;
+            let packed = pack_strings(texts.iter().map(String::as_bytes));
+            packed.ok_or_else(|| BackendError::Failed("a string of an output is longer than 4 GiB".into()))
+        }
+    }
+}

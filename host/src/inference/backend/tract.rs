@@ -1,0 +1,202 @@
+//! tract: pure Rust, always built in, and memory-safe: the choice for models that nobody vetted.
+//!
+//! It computes for concrete shapes only, so a model has a plan for each set of shapes that callers send, a few of them kept. It has no
+//! string tensors.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use half::{bf16, f16};
+use tract_onnx::prelude::{
+    Datum, DatumType, Framework as _, InferenceFact, InferenceModel, InferenceModelExt as _,
+    IntoRunnable as _, TVec, TypedSimplePlan,
+};
+use tract_onnx::tract_hir::infer::Factoid as _;
+
+use super::{Backend, BackendError, BackendKind, Model};
+use crate::inference::signature::{ModelSignature, TensorSpec};
+use crate::tensor::{DataType, Tensor};
+
+/// Plans that are kept for one model. Making one takes as long as loading the model.
+const PLANS_MAX: usize = 8;
+
+/// The backend.
+pub struct Tract;
+
+impl Tract {
+    /// What it is.
+    pub fn describe() -> String {
+        "built in".into()
+    }
+}
+
+impl Backend for Tract {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Tract
+    }
+
+    fn load(&self, model: &[u8]) -> Result<Box<dyn Model>, BackendError> {
+        // What exporters write about inner shapes contradicts the concrete shapes of a call; tract infers them itself.
+        let reader = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
+        let model = reader.model_for_read(&mut &*model).map_err(|error| failed(&error))?;
+        let signature = signature(&model).map_err(|error| failed(&error))??;
+        let loaded = Loaded { model, signature, plans: Mutex::default() };
+        loaded.check()?;
+        Ok(Box::new(loaded))
+    }
+}
+
+fn failed(error: &tract_onnx::prelude::TractError) -> BackendError {
+    BackendError::Failed(format!("{error:#}"))
+}
+
+type Plan = Arc<TypedSimplePlan>;
+type Shapes = Vec<Vec<usize>>;
+
+struct Loaded {
+    model: InferenceModel,
+    signature: ModelSignature,
+    /// The latest used last.
+    plans: Mutex<Vec<(Shapes, Plan)>>,
+}
+
+impl Loaded {
+    /// A model that cannot be computed at all is refused when it is loaded: open dimensions are tried with one element.
+    fn check(&self) -> Result<(), BackendError> {
+        let shape = |spec: &TensorSpec| spec.shape.iter().map(|size| size.unwrap_or(1)).collect();
+        self.plan(&self.signature.inputs.iter().map(shape).collect::<Shapes>()).map(drop)
+    }
+
+    fn plan(&self, shapes: &Shapes) -> Result<Plan, BackendError> {
+        let mut plans = self.plans.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let plan = match plans.iter().position(|(known, _)| known == shapes) {
+            Some(index) => plans.remove(index).1,
+            None => {
+                // Made while the plans are held: two callers with the same new shapes make one plan.
+                let plan = self.make(shapes).map_err(|error| failed(&error))?;
+                if plans.len() == PLANS_MAX {
+                    plans.remove(0);
+                }
+                plan
+            }
+        };
+        plans.push((shapes.clone(), Arc::clone(&plan)));
+        Ok(plan)
+    }
+
+    fn make(&self, shapes: &Shapes) -> tract_onnx::prelude::TractResult<Plan> {
+        let mut model = self.model.clone();
+        for (index, (spec, shape)) in self.signature.inputs.iter().zip(shapes).enumerate() {
+            let fact = InferenceFact::dt_shape(datum_type(spec.data_type), shape.as_slice());
+            model.set_input_fact(index, fact)?;
+        }
+        model.into_optimized()?.into_runnable()
+    }
+}
+
+impl Model for Loaded {
+    fn signature(&self) -> &ModelSignature {
+        &self.signature
+    }
+
+    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, BackendError> {
+        let shapes = inputs.iter().map(|tensor| tensor.shape().to_vec()).collect();
+        let plan = self.plan(&shapes)?;
+        let values = inputs.iter().map(|tensor| input(tensor).map(Into::into));
+        let values = values.collect::<Result<TVec<_>, _>>()?;
+        let outputs = plan.run(values).map_err(|error| failed(&error))?;
+        outputs.iter().map(|value| output(value)).collect()
+    }
+}
+
+fn signature(
+    model: &InferenceModel,
+) -> tract_onnx::prelude::TractResult<Result<ModelSignature, BackendError>> {
+    let mut inputs = Vec::new();
+    for outlet in model.input_outlets()? {
+        let name = model.node(outlet.node).name.clone();
+        let fact = model.outlet_fact(*outlet)?;
+        let Some(data_type) = fact.datum_type.concretize().and_then(data_type) else {
+            let text = format!("input `{name}` is {}, which tract does not take", fact.format_dt_shape());
+            return Ok(Err(BackendError::Unsupported(text)));
+        };
+        if fact.shape.rank().concretize().is_none() {
+            let text = format!("input `{name}` may have any number of dimensions");
+            return Ok(Err(BackendError::Unsupported(text)));
+        }
+        let size = |size: &tract_onnx::tract_hir::infer::DimFact| {
+            size.concretize().and_then(|dim| dim.to_i64().ok()).and_then(|size| usize::try_from(size).ok())
+        };
+        let shape = fact.shape.dims().map(size).collect();
+        inputs.push(TensorSpec { name, data_type, shape });
+    }
+    let outputs = model.output_outlets()?.iter().map(|outlet| {
+        model.outlet_label(*outlet).unwrap_or(&model.node(outlet.node).name).to_owned()
+    });
+    Ok(Ok(ModelSignature { inputs, outputs: outputs.collect() }))
+}
+
+/// [`DataType::Bytes`] never comes here: no signature has it.
+fn datum_type(ty: DataType) -> DatumType {
+    match ty {
+        DataType::Bool => DatumType::Bool,
+        DataType::U8 => DatumType::U8,
+        DataType::U16 => DatumType::U16,
+        DataType::U32 => DatumType::U32,
+        DataType::U64 => DatumType::U64,
+        DataType::I8 => DatumType::I8,
+        DataType::I16 => DatumType::I16,
+        DataType::I32 => DatumType::I32,
+        DataType::I64 => DatumType::I64,
+        DataType::F16 => DatumType::F16,
+        DataType::Bf16 => DatumType::BF16,
+        DataType::F32 => DatumType::F32,
+        DataType::F64 => DatumType::F64,
+        DataType::Bytes => DatumType::String,
+    }
+}
+
+fn data_type(ty: DatumType) -> Option<DataType> {
+    DataType::ALL.into_iter().filter(|known| *known != DataType::Bytes).find(|known| datum_type(*known) == ty)
+}
+
+fn input(tensor: &Tensor) -> Result<tract_onnx::prelude::Tensor, BackendError> {
+    fn copy<T: Datum + bytemuck::Pod>(tensor: &Tensor) -> Result<tract_onnx::prelude::Tensor, BackendError> {
+        let elements = bytemuck::pod_collect_to_vec::<u8, T>(tensor.data());
+        tract_onnx::prelude::Tensor::from_shape(tensor.shape(), &elements).map_err(|error| failed(&error))
+    }
+    match tensor.data_type() {
+        DataType::Bool => {
+            let elements: Vec<bool> = tensor.data().iter().map(|byte| *byte != 0).collect();
+            tract_onnx::prelude::Tensor::from_shape(tensor.shape(), &elements).map_err(|error| failed(&error))
+        }
+        DataType::U8 => copy::<u8>(tensor),
+        DataType::U16 => copy::<u16>(tensor),
+        DataType::U32 => copy::<u32>(tensor),
+        DataType::U64 => copy::<u64>(tensor),
+        DataType::I8 => copy::<i8>(tensor),
+        DataType::I16 => copy::<i16>(tensor),
+        DataType::I32 => copy::<i32>(tensor),
+        DataType::I64 => copy::<i64>(tensor),
+        DataType::F16 => copy::<f16>(tensor),
+        DataType::Bf16 => copy::<bf16>(tensor),
+        DataType::F32 => copy::<f32>(tensor),
+        DataType::F64 => copy::<f64>(tensor),
+        DataType::Bytes => Err(BackendError::Unsupported("tract has no string tensors".into())),
+    }
+}
+
+fn output(value: &tract_onnx::prelude::Tensor) -> Result<Tensor, BackendError> {
+    // What a model computes of shapes is symbolic in tract, and a number to everybody else.
+    let value = if value.datum_type() == DatumType::TDim {
+        value.cast_to::<i64>().map_err(|error| failed(&error))?
+    } else {
+        std::borrow::Cow::Borrowed(value)
+    };
+    let ty = value.datum_type();
+    let data_type = data_type(ty)
+        .ok_or_else(|| BackendError::Unsupported(format!("an output has elements of type {ty:?}")))?;
+    let data = Bytes::copy_from_slice(value.as_bytes());
+    Tensor::new(data_type, value.shape().to_vec(), data)
+        .map_err(|error| BackendError::Failed(error.to_string()))
+}

@@ -1,0 +1,147 @@
+//! What a model takes, and whether tensors are that. A backend never sees tensors that did not pass here.
+
+use std::fmt;
+
+use crate::tensor::{DataType, Tensor};
+
+/// A model's inputs and outputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelSignature {
+    pub inputs: Vec<TensorSpec>,
+    /// Names of the outputs, in the model's order.
+    pub outputs: Vec<String>,
+}
+
+/// One input of a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorSpec {
+    pub name: String,
+    pub data_type: DataType,
+    /// The size of each dimension; none where the model leaves it open.
+    pub shape: Vec<Option<usize>>,
+}
+
+impl fmt::Display for TensorSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sizes = self.shape.iter().map(|size| size.map_or_else(|| "?".into(), |s| s.to_string()));
+        write!(f, "{}[{}]", self.data_type, sizes.collect::<Vec<String>>().join(", "))
+    }
+}
+
+/// Why tensors are not a model's inputs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InputError {
+    #[error("the model has no input `{name}`; it has {}", list(.known))]
+    Unknown { name: String, known: Vec<String> },
+    #[error("input `{name}` is there twice")]
+    Duplicate { name: String },
+    #[error("input `{name}` is missing: it is {spec}")]
+    Missing { name: String, spec: String },
+    #[error("input `{name}` is {spec}, not {seen}")]
+    Mismatch { name: String, spec: String, seen: String },
+}
+
+fn list(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+impl ModelSignature {
+    /// The tensors in the model's order, each of the right type and shape.
+    ///
+    /// # Errors
+    /// [`InputError`] names the first that is not.
+    pub fn bind(&self, given: Vec<(String, Tensor)>) -> Result<Vec<Tensor>, InputError> {
+        let mut places: Vec<Option<Tensor>> = self.inputs.iter().map(|_| None).collect();
+        for (name, tensor) in given {
+            let Some(index) = self.inputs.iter().position(|spec| spec.name == name) else {
+                let known = self.inputs.iter().map(|spec| spec.name.clone()).collect();
+                return Err(InputError::Unknown { name, known });
+            };
+            let tensor = self.inputs[index].accept(tensor)?;
+            if places[index].replace(tensor).is_some() {
+                return Err(InputError::Duplicate { name });
+            }
+        }
+        let bound = places.into_iter().zip(&self.inputs).map(|(tensor, spec)| {
+            let missing = || InputError::Missing { name: spec.name.clone(), spec: spec.to_string() };
+            tensor.ok_or_else(missing)
+        });
+        bound.collect()
+    }
+}
+
+impl TensorSpec {
+    fn accept(&self, tensor: Tensor) -> Result<Tensor, InputError> {
+        let fits = |(known, size): (&Option<usize>, &usize)| known.is_none_or(|known| known == *size);
+        let shaped = self.shape.len() == tensor.shape().len()
+            && self.shape.iter().zip(tensor.shape()).all(fits);
+        let tensor = if shaped { self.typed(tensor) } else { Err(tensor) };
+        tensor.map_err(|tensor| InputError::Mismatch {
+            name: self.name.clone(),
+            spec: self.to_string(),
+            seen: format!("{}{:?}", tensor.data_type(), tensor.shape()),
+        })
+    }
+
+    fn typed(&self, tensor: Tensor) -> Result<Tensor, Tensor> {
+        if tensor.data_type() == self.data_type {
+            return Ok(tensor);
+        }
+        // `wasi:nn` has no name for BOOL: a guest's truth values are bytes.
+        if self.data_type == DataType::Bool && tensor.data_type() == DataType::U8 {
+            let (shape, data) = (tensor.shape().to_vec(), tensor.data().clone());
+            return Tensor::new(DataType::Bool, shape, data).map_err(|_| tensor);
+        }
+        Err(tensor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(name: &str, data_type: DataType, shape: &[Option<usize>]) -> TensorSpec {
+        TensorSpec { name: name.into(), data_type, shape: shape.to_vec() }
+    }
+
+    fn tensor(data_type: DataType, shape: &[usize], bytes: usize) -> Tensor {
+        Tensor::new(data_type, shape.to_vec(), vec![1; bytes].into()).expect("fits")
+    }
+
+    fn signature() -> ModelSignature {
+        let inputs = vec![
+            spec("x", DataType::F32, &[None, Some(2)]),
+            spec("mask", DataType::Bool, &[None]),
+        ];
+        ModelSignature { inputs, outputs: vec!["y".into()] }
+    }
+
+    #[test]
+    fn inputs_come_in_the_model_s_order_and_bytes_may_be_truth_values() {
+        let (x, mask) = (tensor(DataType::F32, &[1, 2], 8), tensor(DataType::U8, &[3], 3));
+        let bound = signature().bind(vec![("mask".into(), mask), ("x".into(), x.clone())]);
+        let bound = bound.expect("fits");
+        assert_eq!(bound[0], x);
+        assert_eq!(bound[1].data_type(), DataType::Bool);
+    }
+
+    #[test]
+    fn what_is_not_an_input_is_named() {
+        let x = || ("x".to_owned(), tensor(DataType::F32, &[1, 2], 8));
+        let mask = || ("mask".to_owned(), tensor(DataType::Bool, &[1], 1));
+        let x_of = |ty, shape: &[usize], bytes| ("x".to_owned(), tensor(ty, shape, bytes));
+        let not_truth = Tensor::new(DataType::U8, vec![1], vec![2].into()).expect("fits");
+        for (inputs, said) in [
+            (vec![x()], "input `mask` is missing: it is BOOL[?]"),
+            (vec![x(), x(), mask()], "input `x` is there twice"),
+            (vec![x(), mask(), ("z".into(), x().1)], "no input `z`; it has `x`, `mask`"),
+            (vec![x_of(DataType::F64, &[1, 2], 16), mask()], "`x` is FP32[?, 2], not FP64[1, 2]"),
+            (vec![x_of(DataType::F32, &[1, 3], 12), mask()], "not FP32[1, 3]"),
+            (vec![x_of(DataType::F32, &[2], 8), mask()], "not FP32[2]"),
+            (vec![x(), ("mask".into(), not_truth)], "`mask` is BOOL[?], not UINT8[1]"),
+        ] {
+            let error = signature().bind(inputs).expect_err(said).to_string();
+            assert!(error.contains(said), "{error}");
+        }
+    }
+}

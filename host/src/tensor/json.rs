@@ -1,0 +1,192 @@
+//! Named tensors in JSON, in the words of the Open Inference Protocol:
+//! `{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [0.5, 1]}]}`.
+//!
+//! Data is flat in row-major order, or nested by the shape. Numbers that JSON does not have are the strings `"NaN"`, `"Infinity"`
+//! and `"-Infinity"`. Nothing is kept as a tree: elements go straight into the tensor's bytes.
+
+mod elements;
+
+use std::io::Write as _;
+
+use bytes::Bytes;
+use half::{bf16, f16};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{DataType, Tensor, TensorError, count};
+use elements::Elements;
+
+/// Most tensors in one body.
+pub const TENSORS_MAX: usize = 256;
+
+/// Longest name of a tensor, in bytes.
+pub const TENSOR_NAME_BYTES_MAX: usize = 256;
+
+/// Why a body does not hold named tensors.
+#[derive(Debug, thiserror::Error)]
+pub enum TensorJsonError {
+    #[error("the body is not `{{\"inputs\": [{{\"name\", \"datatype\", \"shape\", \"data\"}}, …]}}`: {0}")]
+    Json(serde_json::Error),
+    #[error("{tensors} inputs, more than the {TENSORS_MAX} that a call may have")]
+    TooMany { tensors: usize },
+    #[error("the name of `/inputs/{index}` has {bytes} bytes, more than the {TENSOR_NAME_BYTES_MAX} allowed")]
+    NameTooLong { index: usize, bytes: usize },
+    #[error("input `{name}` is there twice")]
+    Duplicate { name: String },
+    #[error("`/inputs/{index}/data`: {source}")]
+    Data {
+        index: usize,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("`/inputs/{index}`: {source}")]
+    Tensor {
+        index: usize,
+        #[source]
+        source: TensorError,
+    },
+}
+
+/// Why tensors cannot be written as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("output `{name}` holds bytes that are not UTF-8 text: ask for `application/octet-stream`")]
+pub struct NotText {
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body<'b> {
+    #[serde(borrow)]
+    inputs: Vec<Input<'b>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Input<'b> {
+    name: String,
+    datatype: String,
+    shape: Vec<usize>,
+    // The type may stand behind the data, so the data is read when both are known.
+    #[serde(borrow)]
+    data: &'b RawValue,
+}
+
+/// Reads the inputs of a call.
+///
+/// # Errors
+/// [`TensorJsonError`] points at what does not fit.
+pub fn parse_inputs(text: &[u8]) -> Result<Vec<(String, Tensor)>, TensorJsonError> {
+    let body: Body<'_> = serde_json::from_slice(text).map_err(TensorJsonError::Json)?;
+    if body.inputs.len() > TENSORS_MAX {
+        return Err(TensorJsonError::TooMany { tensors: body.inputs.len() });
+    }
+    let mut inputs = Vec::with_capacity(body.inputs.len());
+    for (index, input) in body.inputs.into_iter().enumerate() {
+        let bytes = input.name.len();
+        if bytes > TENSOR_NAME_BYTES_MAX {
+            return Err(TensorJsonError::NameTooLong { index, bytes });
+        }
+        if inputs.iter().any(|(name, _)| *name == input.name) {
+            return Err(TensorJsonError::Duplicate { name: input.name });
+        }
+        let tensor = tensor(index, &input)?;
+        inputs.push((input.name, tensor));
+    }
+    Ok(inputs)
+}
+
+fn tensor(index: usize, input: &Input<'_>) -> Result<Tensor, TensorJsonError> {
+    let wrong = |source| TensorJsonError::Tensor { index, source };
+    let data_type: DataType = input.datatype.parse().map_err(wrong)?;
+    let uncountable = || wrong(TensorError::Shape { shape: input.shape.clone() });
+    let elements = count(&input.shape).ok_or_else(uncountable)?;
+    let data = Elements::read(data_type, &input.shape, elements, input.data.get())
+        .map_err(|source| TensorJsonError::Data { index, source })?;
+    Tensor::new(data_type, input.shape.clone(), Bytes::from(data)).map_err(wrong)
+}
+
+/// Writes the outputs of a call.
+///
+/// # Errors
+/// [`NotText`]; what was written to `out` by then is to be thrown away.
+pub fn write_outputs(outputs: &[(String, Tensor)], out: &mut Vec<u8>) -> Result<(), NotText> {
+    out.extend_from_slice(b"{\"outputs\":[");
+    for (index, (name, tensor)) in outputs.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(b"{\"name\":");
+        string(name, out);
+        out.extend_from_slice(b",\"datatype\":\"");
+        out.extend_from_slice(tensor.data_type().name().as_bytes());
+        out.extend_from_slice(b"\",\"shape\":");
+        separated(tensor.shape().iter(), out, number);
+        out.extend_from_slice(b",\"data\":");
+        data(name, tensor, out)?;
+        out.push(b'}');
+    }
+    out.extend_from_slice(b"]}");
+    Ok(())
+}
+
+fn data(name: &str, tensor: &Tensor, out: &mut Vec<u8>) -> Result<(), NotText> {
+    let bytes = tensor.data();
+    fn chunks<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
+        bytes.as_chunks::<N>().0.iter().copied()
+    }
+    match tensor.data_type() {
+        DataType::Bool => separated(bytes.iter().map(|byte| *byte != 0), out, number),
+        DataType::U8 => separated(bytes.iter(), out, number),
+        DataType::I8 => separated(chunks(bytes).map(i8::from_le_bytes), out, number),
+        DataType::U16 => separated(chunks(bytes).map(u16::from_le_bytes), out, number),
+        DataType::I16 => separated(chunks(bytes).map(i16::from_le_bytes), out, number),
+        DataType::U32 => separated(chunks(bytes).map(u32::from_le_bytes), out, number),
+        DataType::I32 => separated(chunks(bytes).map(i32::from_le_bytes), out, number),
+        DataType::U64 => separated(chunks(bytes).map(u64::from_le_bytes), out, number),
+        DataType::I64 => separated(chunks(bytes).map(i64::from_le_bytes), out, number),
+        DataType::F16 => separated(chunks(bytes).map(|b| f16::from_le_bytes(b).to_f32()), out, float),
+        DataType::Bf16 => separated(chunks(bytes).map(|b| bf16::from_le_bytes(b).to_f32()), out, float),
+        DataType::F32 => separated(chunks(bytes).map(f32::from_le_bytes), out, float),
+        DataType::F64 => separated(chunks(bytes).map(f64::from_le_bytes), out, float),
+        DataType::Bytes => {
+            let texts: Option<Vec<&str>> = tensor.strings().map(|s| str::from_utf8(s).ok()).collect();
+            separated(texts.ok_or_else(|| NotText { name: name.into() })?, out, string);
+        }
+    }
+    Ok(())
+}
+
+fn separated<T>(items: impl IntoIterator<Item = T>, out: &mut Vec<u8>, write: fn(T, &mut Vec<u8>)) {
+    out.push(b'[');
+    for (index, item) in items.into_iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write(item, out);
+    }
+    out.push(b']');
+}
+
+fn number<T: std::fmt::Display>(number: T, out: &mut Vec<u8>) {
+    write!(out, "{number}").expect("invariant: a vector takes all that is written to it");
+}
+
+/// The shortest decimal that reads back as the same number.
+fn float<T: Into<f64> + serde::Serialize + Copy>(number: T, out: &mut Vec<u8>) {
+    let value: f64 = number.into();
+    if value.is_finite() {
+        serde_json::to_writer(out, &number).expect("invariant: a vector takes all that is written to it");
+    } else {
+        let name: &[u8] = match (value.is_nan(), value > 0.0) {
+            (true, _) => b"\"NaN\"",
+            (false, true) => b"\"Infinity\"",
+            (false, false) => b"\"-Infinity\"",
+        };
+        out.extend_from_slice(name);
+    }
+}
+
+fn string(text: &str, out: &mut Vec<u8>) {
+    serde_json::to_writer(out, text).expect("invariant: a vector takes all that is written to it");
+}
