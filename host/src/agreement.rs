@@ -22,7 +22,7 @@ pub use codec::{Proposal, SignedAgreement, SignedOffer};
 pub use document::{Agreement, Constraint, Offer, Permission, PermissionSpec, Role};
 pub use evaluate::{CallFacts, Clause, Denial, Permit, Unmet};
 pub use render::{offer_lines, render, render_offer};
-pub use terms::Terms;
+pub use terms::{RuleSummary, Terms};
 
 /// The profile of ODRL that this host understands, and the only one it accepts.
 pub const PROFILE: &str = "urn:hospes:profile:1";

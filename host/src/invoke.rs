@@ -111,7 +111,7 @@ pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> 
     let input = function.read(&call.payload)?;
     let admission = Admission::admit(&host.slots, grant.allowances()).await;
     let admission =
-        admission.map_err(|error| host.refuse(Denied::admission(&grant, &function, &call, error)))?;
+        admission.map_err(|error| host.deny(Denied::admission(&grant, &function, &call, error)))?;
     let admitted = Instant::now();
     let instance = host.instantiate(&function, &grant, &admission, &call).await?;
     let instantiated = Instant::now();

@@ -17,6 +17,16 @@ pub struct Terms {
     pub(super) rules: Box<[Rule]>,
 }
 
+/// What a rule counts and when it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuleSummary<'a> {
+    /// The place of the permission in the agreement, from 0.
+    pub rule: u16,
+    pub function: &'a FunctionName,
+    pub count_max: Option<u64>,
+    pub ends: Option<Timestamp>,
+}
+
 /// One permission. Its place in the document is its name.
 #[derive(Debug)]
 pub(super) struct Rule {
@@ -87,13 +97,14 @@ impl Terms {
         &self.bundle
     }
 
-    /// Every rule: its number, the most calls it allows, when it ends, and its function.
-    pub fn rules(
-        &self,
-    ) -> impl Iterator<Item = (u16, Option<u64>, Option<Timestamp>, &FunctionName)> {
-        (0..)
-            .zip(&self.rules)
-            .map(|(number, rule)| (number, rule.count_max, rule.end.map(End::at), &rule.function))
+    /// Every rule, in the order of the agreement.
+    pub fn rules(&self) -> impl Iterator<Item = RuleSummary<'_>> {
+        (0..).zip(&self.rules).map(|(number, rule)| RuleSummary {
+            rule: number,
+            function: &rule.function,
+            count_max: rule.count_max,
+            ends: rule.end.map(End::at),
+        })
     }
 
     /// Whether no rule will allow a call again.

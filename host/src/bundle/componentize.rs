@@ -74,7 +74,7 @@ fn module_of(wat: &str, world: &str) -> Result<Vec<u8>, ComponentizeError> {
     resolve
         .select_world(&[package], Some(world))
         .and_then(|world| {
-            embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
+            embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)
         })
         .map_err(|e| ComponentizeError::Builtin(e.into()))?;
     Ok(module)

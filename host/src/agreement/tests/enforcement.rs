@@ -44,7 +44,7 @@ fn a_permit_carries_what_is_checked_later() {
     let permit = Permit { rule: 0, output_bytes_max: Some(4096), ends };
     assert_eq!(terms.permits(&facts).collect::<Vec<_>>(), [permit]);
     let rules: Vec<_> =
-        terms.rules().map(|(rule, count, ends, name)| (rule, count, ends, name.as_str())).collect();
+        terms.rules().map(|r| (r.rule, r.count_max, r.ends, r.function.as_str())).collect();
     assert_eq!(rules, [(0, Some(1000), ends, "classify"), (1, None, None, "embed")]);
     assert_eq!(terms.agreement(), signed().id());
     assert_eq!(terms.assignee(), &consumer().party());

@@ -239,7 +239,8 @@ where
 }
 
 fn strings(tensor: &Tensor) -> Result<SessionInputValue<'_>, BackendError> {
-    let texts: Result<Vec<&str>, _> = tensor.strings().map(str::from_utf8).collect();
+    let texts = tensor.strings().map(|text| str::from_utf8(text).map(str::to_owned));
+    let texts: Result<Vec<String>, _> = texts.collect();
     let texts = texts.map_err(|_| BackendError::Failed("a string of an input is not UTF-8".into()))?;
     let value = ort::value::Tensor::from_string_array((tensor.shape(), texts.as_slice()));
     value.map(Into::into).map_err(failed)

@@ -1,12 +1,12 @@
 //! tract: pure Rust, always built in, and memory-safe: the choice for models that nobody vetted.
 //!
 //! It computes for concrete shapes only, so a model has a plan for each set of shapes that callers send, a few of them kept. It has no
-//! string tensors.
+//! tensors of strings or bfloat16.
 
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use half::{bf16, f16};
+use half::f16;
 use tract_onnx::prelude::{
     Datum, DatumType, Framework as _, InferenceFact, InferenceModel, InferenceModelExt as _,
     IntoRunnable as _, TVec, TypedSimplePlan,
@@ -87,8 +87,8 @@ impl Loaded {
     fn make(&self, shapes: &Shapes) -> tract_onnx::prelude::TractResult<Plan> {
         let mut model = self.model.clone();
         for (index, (spec, shape)) in self.signature.inputs.iter().zip(shapes).enumerate() {
-            let fact = InferenceFact::dt_shape(datum_type(spec.data_type), shape.as_slice());
-            model.set_input_fact(index, fact)?;
+            let known = datum_type(spec.data_type).map_or_else(InferenceFact::any, InferenceFact::dt);
+            model.set_input_fact(index, known.with_shape(shape.as_slice()))?;
         }
         model.into_optimized()?.into_runnable()
     }
@@ -136,28 +136,27 @@ fn signature(
     Ok(Ok(ModelSignature { inputs, outputs: outputs.collect() }))
 }
 
-/// [`DataType::Bytes`] never comes here: no signature has it.
-fn datum_type(ty: DataType) -> DatumType {
+/// None: tract has no such type.
+fn datum_type(ty: DataType) -> Option<DatumType> {
     match ty {
-        DataType::Bool => DatumType::Bool,
-        DataType::U8 => DatumType::U8,
-        DataType::U16 => DatumType::U16,
-        DataType::U32 => DatumType::U32,
-        DataType::U64 => DatumType::U64,
-        DataType::I8 => DatumType::I8,
-        DataType::I16 => DatumType::I16,
-        DataType::I32 => DatumType::I32,
-        DataType::I64 => DatumType::I64,
-        DataType::F16 => DatumType::F16,
-        DataType::Bf16 => DatumType::BF16,
-        DataType::F32 => DatumType::F32,
-        DataType::F64 => DatumType::F64,
-        DataType::Bytes => DatumType::String,
+        DataType::Bool => Some(DatumType::Bool),
+        DataType::U8 => Some(DatumType::U8),
+        DataType::U16 => Some(DatumType::U16),
+        DataType::U32 => Some(DatumType::U32),
+        DataType::U64 => Some(DatumType::U64),
+        DataType::I8 => Some(DatumType::I8),
+        DataType::I16 => Some(DatumType::I16),
+        DataType::I32 => Some(DatumType::I32),
+        DataType::I64 => Some(DatumType::I64),
+        DataType::F16 => Some(DatumType::F16),
+        DataType::F32 => Some(DatumType::F32),
+        DataType::F64 => Some(DatumType::F64),
+        DataType::Bf16 | DataType::Bytes => None,
     }
 }
 
 fn data_type(ty: DatumType) -> Option<DataType> {
-    DataType::ALL.into_iter().filter(|known| *known != DataType::Bytes).find(|known| datum_type(*known) == ty)
+    DataType::ALL.into_iter().find(|known| datum_type(*known) == Some(ty))
 }
 
 fn input(tensor: &Tensor) -> Result<tract_onnx::prelude::Tensor, BackendError> {
@@ -179,10 +178,11 @@ fn input(tensor: &Tensor) -> Result<tract_onnx::prelude::Tensor, BackendError> {
         DataType::I32 => copy::<i32>(tensor),
         DataType::I64 => copy::<i64>(tensor),
         DataType::F16 => copy::<f16>(tensor),
-        DataType::Bf16 => copy::<bf16>(tensor),
         DataType::F32 => copy::<f32>(tensor),
         DataType::F64 => copy::<f64>(tensor),
-        DataType::Bytes => Err(BackendError::Unsupported("tract has no string tensors".into())),
+        DataType::Bf16 | DataType::Bytes => {
+            Err(BackendError::Unsupported(format!("tract has no tensors of {}", tensor.data_type())))
+        }
     }
 }
 

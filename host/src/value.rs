@@ -1,0 +1,154 @@
+//! Values of the component model and their types: what callers send as JSON, and what guests take and give.
+//!
+//! It knows no WebAssembly runtime: `sandbox` fills in the types and carries the values across.
+//!
+//! In JSON:
+//!
+//! | type | JSON |
+//! |---|---|
+//! | `bool` | `true`, `false` |
+//! | `s8` to `u32` | a number without fraction and exponent |
+//! | `s64`, `u64` | the same, or a string of its digits; written as a number: readers of doubles lose digits past 2^53 |
+//! | `f32`, `f64` | a number, or `"NaN"`, `"Infinity"`, `"-Infinity"`; the payload of a NaN is not kept, the sign of a zero is |
+//! | `char`, `string` | a string; for `char`, of one Unicode scalar value |
+//! | `list<u8>` | base64 (RFC 4648, section 4, padded), or an array of numbers; written as base64 |
+//! | `list`, `tuple` | an array |
+//! | `record` | an object; a member whose type is an `option` may be left out |
+//! | `option<T>` | `null`, or what it holds; if `T` is an `option` itself, `{"some": …}`, so that the two can be told apart |
+//! | `result` | `{"ok": …}` or `{"err": …}`, with `null` where there is no payload |
+//! | `variant` | `{"case": payload}`, or `"case"` where there is no payload |
+//! | `enum` | a string |
+//! | `flags` | an array of strings, each at most once |
+//!
+//! The surprise: a list of numbers is no list of values but one piece of bytes, as it lies in a guest's memory.
+
+mod error;
+pub mod parse;
+#[cfg(test)]
+mod tests;
+mod text;
+pub mod write;
+
+use bytes::Bytes;
+
+pub use error::{Place, ValueError};
+
+/// A type of the component model that callers can send and get.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Type {
+    Bool,
+    S8,
+    U8,
+    S16,
+    U16,
+    S32,
+    U32,
+    S64,
+    U64,
+    F32,
+    F64,
+    Char,
+    String,
+    List(Box<Type>),
+    Record(Vec<Field>),
+    Tuple(Vec<Type>),
+    Variant(Vec<Case>),
+    Enum(Vec<Box<str>>),
+    Option(Box<Type>),
+    Result { ok: Option<Box<Type>>, err: Option<Box<Type>> },
+    Flags(Vec<Box<str>>),
+}
+
+/// A member of a record, or a parameter of a function.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Field {
+    pub name: Box<str>,
+    pub ty: Type,
+}
+
+/// A case of a variant, with the type of its payload.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Case {
+    pub name: Box<str>,
+    pub ty: Option<Type>,
+}
+
+/// A value. What it means depends on its [`Type`]: members, cases and flags are known by position.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    Bool(bool),
+    S8(i8),
+    U8(u8),
+    S16(i16),
+    U16(u16),
+    S32(i32),
+    U32(u32),
+    S64(i64),
+    U64(u64),
+    F32(f32),
+    F64(f64),
+    Char(char),
+    String(Box<str>),
+    /// A list of numbers, each as little-endian bytes of its type's width.
+    Packed(Bytes),
+    /// A list of anything but numbers.
+    List(Vec<Value>),
+    /// The members, in the order of the type.
+    Record(Vec<Value>),
+    Tuple(Vec<Value>),
+    /// The position of the case, and its payload.
+    Variant(u32, Option<Box<Value>>),
+    /// The position of the name.
+    Enum(u32),
+    Option(Option<Box<Value>>),
+    Result(Result<Option<Box<Value>>, Option<Box<Value>>>),
+    /// One bit a flag, the first in the lowest bit of the first word. Types of up to 32 flags have one word.
+    Flags(Vec<u32>),
+}
+
+impl Type {
+    /// Bytes of one element in a [`Value::Packed`], if lists of this type are packed.
+    const fn packed_width(&self) -> Option<usize> {
+        match self {
+            Type::S8 | Type::U8 => Some(1),
+            Type::S16 | Type::U16 => Some(2),
+            Type::S32 | Type::U32 | Type::F32 => Some(4),
+            Type::S64 | Type::U64 | Type::F64 => Some(8),
+            _ => None,
+        }
+    }
+}
+
+/// Appends a number to a packed list. What is no number is not appended.
+fn pack(number: &Value, out: &mut Vec<u8>) {
+    match number {
+        Value::S8(v) => out.extend(v.to_le_bytes()),
+        Value::U8(v) => out.push(*v),
+        Value::S16(v) => out.extend(v.to_le_bytes()),
+        Value::U16(v) => out.extend(v.to_le_bytes()),
+        Value::S32(v) => out.extend(v.to_le_bytes()),
+        Value::U32(v) => out.extend(v.to_le_bytes()),
+        Value::S64(v) => out.extend(v.to_le_bytes()),
+        Value::U64(v) => out.extend(v.to_le_bytes()),
+        Value::F32(v) => out.extend(v.to_le_bytes()),
+        Value::F64(v) => out.extend(v.to_le_bytes()),
+        _ => {}
+    }
+}
+
+/// The number of type `ty` at the start of `bytes`, a part of a packed list.
+fn unpack(ty: &Type, bytes: &[u8]) -> Option<Value> {
+    Some(match ty {
+        Type::S8 => Value::S8(i8::from_le_bytes(*bytes.first_chunk()?)),
+        Type::U8 => Value::U8(*bytes.first()?),
+        Type::S16 => Value::S16(i16::from_le_bytes(*bytes.first_chunk()?)),
+        Type::U16 => Value::U16(u16::from_le_bytes(*bytes.first_chunk()?)),
+        Type::S32 => Value::S32(i32::from_le_bytes(*bytes.first_chunk()?)),
+        Type::U32 => Value::U32(u32::from_le_bytes(*bytes.first_chunk()?)),
+        Type::S64 => Value::S64(i64::from_le_bytes(*bytes.first_chunk()?)),
+        Type::U64 => Value::U64(u64::from_le_bytes(*bytes.first_chunk()?)),
+        Type::F32 => Value::F32(f32::from_le_bytes(*bytes.first_chunk()?)),
+        Type::F64 => Value::F64(f64::from_le_bytes(*bytes.first_chunk()?)),
+        _ => return None,
+    })
+}
