@@ -1,1 +1,14 @@
+//! What the system tests stand on: a whole host on loopback, parties with keys and accounts, bundles of real plugins and of hostile
+//! guests, and a plain HTTP client.
 
+mod bundles;
+mod client;
+mod host;
+mod party;
+mod process;
+
+pub use bundles::{built, plugin, wat_guest, workspace};
+pub use client::{Reply, Request};
+pub use host::{Builder, TestHost};
+pub use party::{Party, terms};
+pub use process::HostProcess;

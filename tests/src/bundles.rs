@@ -1,0 +1,70 @@
+//! Bundles: of the plugins that were built, and of guests written as text.
+
+use std::path::{Path, PathBuf};
+
+use hospes::bundle::{
+    self, Card, Description, FunctionSpec, ModelInput, RequestedLimits, componentize, plugin_wit,
+};
+use wit_component::{StringEncoding, embed_component_metadata};
+
+/// The workspace's folder.
+pub fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the workspace").to_owned()
+}
+
+/// A file that the Makefile has built, by its path below `target/`.
+///
+/// # Panics
+/// If it is not there, with what to do.
+pub fn built(path: &str) -> PathBuf {
+    let path = workspace().join("target").join(path);
+    assert!(path.exists(), "`{}` is missing: `make test` builds it first", path.display());
+    path
+}
+
+/// The unsigned bundle of a plugin.
+pub fn plugin(name: &str) -> Vec<u8> {
+    std::fs::read(built(&format!("plugins/{name}.wasm"))).expect("readable")
+}
+
+/// An unsigned bundle of `tests/guests/<name>.wat`, a core module whose first line says its world:
+/// `;; world: import …; export …;`. Plain functions that it exports are the bundle's functions.
+pub fn wat_guest(name: &str, models: &[ModelInput]) -> Vec<u8> {
+    let path = workspace().join("tests/guests").join(format!("{name}.wat"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let first = text.lines().next().unwrap_or_default();
+    let world = first.strip_prefix(";; world:").expect("the first line says the world");
+    let component = component(&text, world);
+    let exports = world.split(';').filter_map(|item| item.trim().strip_prefix("export "));
+    let functions = exports.map(|item| {
+        let function = item.split(':').next().expect("a name").trim();
+        FunctionSpec {
+            name: function.parse().expect("a function's name"),
+            export: function.parse().expect("an export"),
+            docs: None,
+        }
+    });
+    let description = Description {
+        name: name.parse().expect("a label"),
+        version: semver::Version::new(1, 0, 0),
+        licence: "MIT".parse().expect("a licence"),
+        summary: "A guest of the tests".into(),
+        card: Card::default(),
+        functions: functions.collect(),
+        limits: RequestedLimits::default(),
+    };
+    let mut out = Vec::new();
+    bundle::pack(&component, description, models, &mut out).expect("packed");
+    out
+}
+
+fn component(module: &str, world: &str) -> Vec<u8> {
+    let mut module = wat::parse_str(module).expect("a module");
+    let (mut resolve, _) = plugin_wit().expect("the host's WIT");
+    let text = format!("package test:guest; world guest {{ {world} }}");
+    let package = resolve.push_source("guest.wit", &text).expect("a world");
+    let world = resolve.select_world(&[package], Some("guest")).expect("a world");
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)
+        .expect("embedded");
+    componentize(&module).expect("a component")
+}

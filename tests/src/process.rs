@@ -1,0 +1,76 @@
+//! The `hospes` binary as a process of its own, for tests that kill it or use its command line.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::bundles::workspace;
+
+/// A host that runs in a process of its own. Killed when dropped.
+pub struct HostProcess {
+    child: Child,
+    pub address: String,
+    pub operator: String,
+    pub party: String,
+}
+
+impl HostProcess {
+    /// The binary: beside this test's own.
+    pub fn command() -> Command {
+        let test = std::env::current_exe().expect("a path");
+        let folder = test.parent().and_then(Path::parent).expect("target/release/deps");
+        Command::new(folder.join("hospes"))
+    }
+
+    /// Runs a command to its end.
+    pub fn run(arguments: &[&str]) -> Output {
+        Self::command().args(arguments).current_dir(workspace()).output().expect("it runs")
+    }
+
+    /// Starts a host on `data`, on free ports, and waits until it is ready.
+    ///
+    /// # Panics
+    /// If it does not get ready.
+    pub fn start(data: &Path) -> Self {
+        let mut child = Self::command()
+            .args(["--json", "serve", "--listen", "127.0.0.1:0", "--operator-listen", "127.0.0.1:0"])
+            .arg("--data")
+            .arg(data)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        let mut text = String::new();
+        let mut lines = BufReader::new(child.stdout.take().expect("piped"));
+        // The answer is one JSON document; a shorter text is not one.
+        let ready: Value = loop {
+            let read = lines.read_line(&mut text).expect("readable");
+            assert!(read > 0, "the host ended before it was ready: {text}");
+            if let Ok(ready) = serde_json::from_str(&text) {
+                break ready;
+            }
+        };
+        let member = |name: &str| ready[name].as_str().expect("text").to_owned();
+        let (address, operator) = (member("address"), member("operator_address"));
+        Self { child, address, operator, party: member("party") }
+    }
+
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills it with SIGKILL and waits for its end.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for HostProcess {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
