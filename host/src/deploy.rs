@@ -11,11 +11,11 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::Caller;
-use crate::bundle::{self, BundleError, RegistryError, VerifiedBundle};
+use crate::bundle::{self, Backend, BundleError, ModelSpec, RegistryError, VerifiedBundle};
 use crate::deployments::{Deployment, ResolveError};
 use crate::host::Host;
 use crate::id::{AccountName, Digest, ModelName, Party};
-use crate::inference::{LoadError, ModelSource};
+use crate::inference::{BackendKind, Device, LoadError, ModelSource, Placement};
 use crate::sandbox::{Declared, Graphs, Guest, SandboxError};
 use crate::store::{StoreError, Table};
 
@@ -108,16 +108,19 @@ fn authorise(
     }
     let manifest = bundle.manifest();
     let model =
-        ModelName { publisher: account.name.clone(), label: manifest.name().clone() };
-    let publication = Publication { model, version: manifest.version().clone(), bundle: *bundle.digest() };
+        ModelName { publisher: account.name.clone(), label: manifest.name.clone() };
+    let publication = Publication { model, version: manifest.version.clone(), bundle: *bundle.digest() };
     host.deployments.check_free(&publication.model, &publication.version, &publication.bundle)?;
     Ok(publication)
 }
 
 async fn compile(host: &Host, bundle: &VerifiedBundle) -> Result<Guest, SandboxError> {
-    let functions = bundle.manifest().functions().iter();
+    let functions = bundle.manifest().functions.iter();
     let declared = functions
-        .map(|function| Declared { name: function.name.clone(), export: function.export.clone() })
+        .map(|function| Declared {
+            name: function.name.clone(),
+            export: function.export.as_str().to_owned(),
+        })
         .collect();
     host.sandbox.compile(*bundle.component_digest(), bundle.component(), declared).await
 }
@@ -125,14 +128,28 @@ async fn compile(host: &Host, bundle: &VerifiedBundle) -> Result<Guest, SandboxE
 /// Loads the bundle's models into their backends, once for every digest on this host.
 async fn load(host: &Host, bundle: &VerifiedBundle) -> Result<Graphs, DeployError> {
     let mut graphs = HashMap::new();
-    for model in bundle.manifest().models() {
+    for model in &bundle.manifest().models {
         let source = ModelSource { digest: model.sha256, bytes: bundle.model(model) };
-        let graph = host.inference.load(source, model.into()).await;
+        let graph = host.inference.load(source, placement(model)).await;
         let graph =
             graph.map_err(|source| DeployError::Model { model: model.name.to_string(), source })?;
         graphs.insert(model.name.as_str().into(), graph);
     }
     Ok(Arc::new(graphs))
+}
+
+/// What the publisher asks of a model's backend, in inference's words.
+fn placement(model: &ModelSpec) -> Placement {
+    let backend = model.backend.map(|backend| match backend {
+        Backend::Onnxruntime => BackendKind::Onnxruntime,
+        Backend::Tract => BackendKind::Tract,
+    });
+    let device = match model.device {
+        bundle::Device::Cpu => Device::Cpu,
+        bundle::Device::Gpu => Device::Gpu,
+        bundle::Device::Any => Device::Any,
+    };
+    Placement { backend, device }
 }
 
 fn stage(

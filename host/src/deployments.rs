@@ -104,12 +104,14 @@ impl Function {
 
     /// `limits` of the host, narrowed to those that the bundle asks for.
     pub fn narrow(&self, limits: CallLimits) -> CallLimits {
-        let wanted = self.deployment.manifest.limits();
+        let wanted = &self.deployment.manifest.limits;
+        let memory = wanted.memory_bytes.and_then(|bytes| usize::try_from(bytes).ok());
+        let deadline = wanted.deadline_ms.and_then(|millis| {
+            std::time::Instant::now().checked_add(std::time::Duration::from_millis(millis))
+        });
         CallLimits {
-            memory_bytes_max: wanted
-                .memory_bytes
-                .and_then(|bytes| usize::try_from(bytes).ok())
-                .map_or(limits.memory_bytes_max, |bytes| bytes.min(limits.memory_bytes_max)),
+            memory_bytes_max: memory.map_or(limits.memory_bytes_max, |m| m.min(limits.memory_bytes_max)),
+            deadline: deadline.map_or(limits.deadline, |deadline| deadline.min(limits.deadline)),
             ..limits
         }
     }

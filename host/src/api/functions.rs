@@ -89,8 +89,8 @@ pub(super) fn description(deployment: &Deployment) -> Value {
         "version": deployment.version(),
         "digest": deployment.digest(),
         "publisher": deployment.publisher(),
-        "summary": manifest.summary(),
-        "licence": manifest.licence(),
+        "summary": &manifest.summary,
+        "licence": &manifest.licence,
         "functions": deployment.functions().iter().map(function).collect::<Vec<_>>(),
     })
 }

@@ -1,0 +1,11 @@
+;; world: import wasi:nn/graph@0.2.0-rc-2024-10-28; import wasi:nn/errors@0.2.0-rc-2024-10-28; export run: func(name: string) -> u32;
+;; Loads a model by the name that it is told. Answers with the error's code (`wasi:nn/errors`, from 0), or 99.
+(module
+  (import "wasi:nn/graph@0.2.0-rc-2024-10-28" "load-by-name" (func $load (param i32 i32 i32)))
+  (import "wasi:nn/errors@0.2.0-rc-2024-10-28" "[method]error.code" (func $code (param i32) (result i32)))
+  (memory (export "memory") 1)
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
+  (func (export "run") (param $name i32) (param $bytes i32) (result i32)
+    (call $load (local.get $name) (local.get $bytes) (i32.const 0))
+    (if (i32.eqz (i32.load8_u (i32.const 0))) (then (return (i32.const 99))))
+    (call $code (i32.load (i32.const 4)))))

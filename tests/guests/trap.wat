@@ -1,0 +1,3 @@
+;; world: export run: func();
+(module
+  (func (export "run") unreachable))
