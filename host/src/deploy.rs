@@ -162,7 +162,6 @@ fn stage(
         model: publication.model.clone(),
         version: publication.version.clone(),
         digest: publication.bundle,
-        component: *bundle.component_digest(),
         publisher: *bundle.publisher(),
         manifest: bundle.manifest().clone(),
         guest,

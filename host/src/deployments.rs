@@ -20,7 +20,6 @@ pub struct Deployment {
     pub(crate) model: ModelName,
     pub(crate) version: Version,
     pub(crate) digest: Digest,
-    pub(crate) component: Digest,
     pub(crate) publisher: Party,
     pub(crate) manifest: Manifest,
     pub(crate) guest: Guest,

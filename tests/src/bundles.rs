@@ -58,6 +58,36 @@ pub fn wat_guest(name: &str, models: &[ModelInput]) -> Vec<u8> {
     out
 }
 
+/// An unsigned bundle of a model without code.
+pub fn model_bundle(name: &str, model: Vec<u8>, backend: Option<bundle::Backend>) -> Vec<u8> {
+    let description = Description {
+        name: name.parse().expect("a label"),
+        version: semver::Version::new(1, 0, 0),
+        licence: "MIT".parse().expect("a licence"),
+        summary: "A model of the tests".into(),
+        card: Card::default(),
+        functions: vec![FunctionSpec {
+            name: "infer".parse().expect("a function's name"),
+            export: "hospes:plugin/inference@0.1.0#infer".parse().expect("an export"),
+            docs: None,
+        }],
+        limits: RequestedLimits::default(),
+    };
+    let model = ModelInput {
+        name: "model".parse().expect("a name"),
+        encoding: bundle::Encoding::Onnx,
+        batch_axis: None,
+        device: bundle::Device::Any,
+        backend,
+        pin: None,
+        source: bundle::Source::Bytes(model.into()),
+    };
+    let mut out = Vec::new();
+    let component = bundle::passthrough().expect("the built-in guest");
+    bundle::pack(&component, description, &[model], &mut out).expect("packed");
+    out
+}
+
 fn component(module: &str, world: &str) -> Vec<u8> {
     let mut module = wat::parse_str(module).expect("a module");
     let (mut resolve, _) = plugin_wit().expect("the host's WIT");

@@ -119,13 +119,25 @@ impl TestHost {
         config.api.drain_timeout = Duration::from_secs(5);
         config.admission.slots_max = 8.try_into().expect("not zero");
         config.receipt.flush_interval = Duration::from_millis(50);
-        config.inference.onnxruntime_library = Some(onnxruntime());
+        config.inference.onnxruntime_library = Some(Self::onnxruntime());
         Builder { config, clock: Clock::System, data: None }
     }
 
     /// A host on these defaults.
     pub fn start() -> Self {
         Self::builder().start()
+    }
+
+    /// ONNX Runtime's library as the Makefile installed it.
+    ///
+    /// # Panics
+    /// If it is not there.
+    pub fn onnxruntime() -> PathBuf {
+        let folder = built("runtime/runtime");
+        let installed = std::fs::read_dir(&folder).expect("readable");
+        let mut libraries =
+            installed.filter_map(|entry| Some(entry.ok()?.path().join("libonnxruntime.so")));
+        libraries.find(|path| path.is_file()).expect("`make test` installs it first")
     }
 
     /// Stops it in order and hands over its data.
@@ -225,12 +237,4 @@ impl Drop for TestHost {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-/// ONNX Runtime's library as the Makefile installed it.
-pub(crate) fn onnxruntime() -> PathBuf {
-    let folder = built("runtime/runtime");
-    let installed = std::fs::read_dir(&folder).expect("readable");
-    let mut libraries = installed.filter_map(|entry| Some(entry.ok()?.path().join("libonnxruntime.so")));
-    libraries.find(|path| path.is_file()).expect("`make test` installs it first")
 }

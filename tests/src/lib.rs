@@ -4,11 +4,15 @@
 mod bundles;
 mod client;
 mod host;
+mod onnx;
 mod party;
 mod process;
+mod python;
 
-pub use bundles::{built, plugin, wat_guest, workspace};
+pub use bundles::{built, model_bundle, plugin, wat_guest, workspace};
 pub use client::{Reply, Request};
 pub use host::{Builder, TestHost};
+pub use onnx::identity;
 pub use party::{Party, terms};
 pub use process::HostProcess;
+pub use python::{oracle, oracle_json};

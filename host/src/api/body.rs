@@ -77,9 +77,11 @@ pub fn wants_octets(headers: &HeaderMap) -> bool {
         .is_some_and(|value| value.trim_start().starts_with("application/octet-stream"))
 }
 
-/// The token of `Authorization: Bearer`.
+/// The token of `Authorization: Bearer`. Two such headers are none: whoever is in front may have looked at the other one.
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let value = value.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }

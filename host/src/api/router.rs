@@ -69,7 +69,7 @@ async fn everybody(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answe
         (GET, ["healthz"]) => Ok(health::live()),
         (GET, ["readyz"]) => health::ready(host),
 
-        (_, segments) => Err(nothing_here(&method, segments)),
+        (_, segments) => Err(nothing_here(Audience::Everybody, &method, segments)),
     }
 }
 
@@ -81,18 +81,24 @@ async fn operator(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer
         (&Method::GET, ["status"]) => admin::status(host, &request),
         (&Method::GET, ["healthz"]) => Ok(health::live()),
         (&Method::GET, ["readyz"]) => health::ready(host),
-        (method, segments) => Err(nothing_here(&method.clone(), segments)),
+        (method, segments) => Err(nothing_here(Audience::Operator, method, segments)),
     }
 }
 
 /// 405 where another method would do, 404 elsewhere.
-fn nothing_here(method: &Method, segments: &[&str]) -> Problem {
-    let allowed = match segments {
-        ["api", "market" | "host" | "checkpoint"] | ["healthz" | "readyz" | "status"] => Some("GET"),
-        ["api", "bundles"] | ["accounts"] => Some("POST"),
-        ["api", "offers" | "agreements"] => Some("GET and POST"),
-        [publisher, _, _] if *publisher != "api" => Some("POST"),
-        _ => None,
+fn nothing_here(audience: Audience, method: &Method, segments: &[&str]) -> Problem {
+    let allowed = match (audience, segments) {
+        (_, ["healthz" | "readyz"]) | (Audience::Operator, ["status"]) => Some("GET"),
+        (Audience::Operator, ["accounts"]) => Some("POST"),
+        (Audience::Operator, _) => None,
+        (Audience::Everybody, ["api", "market" | "host" | "checkpoint" | "receipts"]) => Some("GET"),
+        (Audience::Everybody, ["api", "offers" | "agreements" | "receipts", _]) => Some("GET"),
+        (Audience::Everybody, ["api", "bundles" | "offers"]) => Some("POST"),
+        (Audience::Everybody, ["api", "agreements"]) => Some("GET and POST"),
+        (Audience::Everybody, ["api", ..]) => None,
+        (Audience::Everybody, [_, _]) => Some("GET"),
+        (Audience::Everybody, [_, _, _]) => Some("POST"),
+        (Audience::Everybody, _) => None,
     };
     match allowed {
         Some(allowed) => Problem::new(

@@ -1,0 +1,65 @@
+//! The smallest ONNX models: one `Identity` of any type, written by hand, so that tests need no model file for each type.
+
+use hospes::tensor::DataType;
+
+/// `TensorProto.DataType` (onnx.proto3).
+fn element(ty: DataType) -> u64 {
+    match ty {
+        DataType::F32 => 1,
+        DataType::U8 => 2,
+        DataType::I8 => 3,
+        DataType::U16 => 4,
+        DataType::I16 => 5,
+        DataType::I32 => 6,
+        DataType::I64 => 7,
+        DataType::Bytes => 8,
+        DataType::Bool => 9,
+        DataType::F16 => 10,
+        DataType::F64 => 11,
+        DataType::U32 => 12,
+        DataType::U64 => 13,
+        DataType::Bf16 => 16,
+    }
+}
+
+/// A model with input `x` and output `y`, which are the same, of this type and so many open dimensions.
+pub fn identity(ty: DataType, rank: usize) -> Vec<u8> {
+    let node = [text(1, "x"), text(2, "y"), text(4, "Identity")].concat();
+    let graph = [
+        message(1, &node),
+        text(2, "identity"),
+        message(11, &value("x", ty, rank)),
+        message(12, &value("y", ty, rank)),
+    ]
+    .concat();
+    [number(1, 8), message(7, &graph), message(8, &number(2, 16))].concat()
+}
+
+fn value(name: &str, ty: DataType, rank: usize) -> Vec<u8> {
+    let dimensions: Vec<u8> =
+        (0..rank).flat_map(|index| message(1, &text(2, &format!("d{index}")))).collect();
+    let tensor = [number(1, element(ty)), message(2, &dimensions)].concat();
+    [text(1, name), message(2, &message(1, &tensor))].concat()
+}
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+fn number(field: u64, value: u64) -> Vec<u8> {
+    [varint(field << 3), varint(value)].concat()
+}
+
+fn message(field: u64, bytes: &[u8]) -> Vec<u8> {
+    [varint(field << 3 | 2), varint(bytes.len() as u64), bytes.to_vec()].concat()
+}
+
+fn text(field: u64, text: &str) -> Vec<u8> {
+    message(field, text.as_bytes())
+}

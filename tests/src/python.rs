@@ -1,0 +1,30 @@
+//! Runs the oracles: what other people's own packages say of the same files.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::bundles::{built, workspace};
+
+/// Runs `tests/oracle/<script>` to its end; what it prints.
+///
+/// # Panics
+/// If it fails.
+pub fn oracle(script: &str, arguments: &[&Path]) -> Vec<u8> {
+    let output = Command::new(built("oracle/bin/python"))
+        .arg(workspace().join("tests/oracle").join(script))
+        .args(arguments)
+        .output()
+        .expect("it runs");
+    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// Runs an oracle that prints JSON.
+///
+/// # Panics
+/// If it fails or prints something else.
+pub fn oracle_json(script: &str, arguments: &[&Path]) -> Value {
+    serde_json::from_slice(&oracle(script, arguments)).expect("JSON")
+}

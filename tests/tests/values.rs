@@ -1,0 +1,182 @@
+//! Values of every type, from JSON into a guest and back: the echo plugin gives back what it gets.
+
+use serde_json::{Value, json};
+use system_tests::{Party, TestHost, plugin, terms};
+
+struct Echo {
+    host: TestHost,
+    zoe: Party,
+}
+
+impl Echo {
+    fn new(functions: &[&str]) -> Self {
+        let host = TestHost::start();
+        let (acme, zoe) = (host.party("acme"), host.party("zoe"));
+        let published = host.publish(&acme, &plugin("echo"));
+        let terms = functions.iter().map(|function| terms(function)).collect();
+        host.agree(&acme, &zoe, &published, terms);
+        Self { host, zoe }
+    }
+
+    fn call(&self, function: &str, body: &str) -> String {
+        let call = self.host.call(&self.zoe, &format!("acme/echo/{function}")).json(body);
+        call.send().ok().text()
+    }
+
+    /// The text itself must come back, so that no digit is lost.
+    #[track_caller]
+    fn same(&self, function: &str, value: &str) {
+        assert_eq!(self.call(function, &format!(r#"{{"v":{value}}}"#)), value, "{function}");
+    }
+}
+
+#[test]
+fn scalars_survive_to_the_last_bit() {
+    const CASES: [(&str, &[&str]); 13] = [
+        ("echo-bool", &["true", "false"]),
+        ("echo-s8", &["-128", "127", "0"]),
+        ("echo-u8", &["0", "255"]),
+        ("echo-s16", &["-32768", "32767"]),
+        ("echo-u16", &["65535"]),
+        ("echo-s32", &["-2147483648", "2147483647"]),
+        ("echo-u32", &["4294967295"]),
+        ("echo-s64", &["-9223372036854775808", "9223372036854775807"]),
+        ("echo-u64", &["18446744073709551615", "9007199254740993"]),
+        ("echo-f32", &["0.1", "-0.0", "3.4028235e+38", "1e-45", "16777216.0", "\"NaN\"", "\"-Infinity\""]),
+        (
+            "echo-f64",
+            &["0.1", "-0.0", "1.7976931348623157e+308", "5e-324", "0.30000000000000004", "\"Infinity\""],
+        ),
+        ("echo-char", &["\"a\"", "\"🦀\"", "\"\\u0000\""]),
+        ("echo-string", &["\"\"", "\"grüße 🦀 \\\"quoted\\\"\\n\"", "\"\\u0000\""]),
+    ];
+    let functions: Vec<_> = CASES.iter().map(|(function, _)| *function).collect();
+    let echo = Echo::new(&functions);
+    for (function, values) in CASES {
+        for value in values {
+            echo.same(function, value);
+        }
+    }
+}
+
+#[test]
+fn compound_values_survive() {
+    let wide = json!({
+        "a": true, "b": -1, "c": u64::MAX, "d": 200, "e": -300, "f": 0.5, "g": 65535, "h": -70000,
+        "i": "ß", "j": i64::MIN, "k": "text", "l": u32::MAX, "m": 0.25, "n": "AAEC", "o": 9,
+        "p": ["r", "x", "g"], "q": "blue",
+    });
+    let point = json!({"x": 0.1, "y": -2.0, "label": "p"});
+    let cases: Vec<(&str, Vec<Value>)> = vec![
+        ("echo-point", vec![point.clone()]),
+        ("echo-wide", vec![wide]),
+        (
+            "echo-numbers",
+            vec![json!([[-1, 2], [3, 65535], [-4], [u64::MAX], [0.5], [1e300, -0.0]]), json!([[], [], [], [], [], []])],
+        ),
+        ("echo-strings", vec![json!(["", "a", "🦀"]), json!([])]),
+        ("echo-nested", vec![json!([[1, 2], [], [3]])]),
+        (
+            "echo-shapes",
+            vec![json!([{"circle": 0.5}, {"square": 2.5}, {"named": "n"}, {"dots": [point, point]}, "nothing"])],
+        ),
+        ("echo-shape", vec![json!({"dots": []}), json!("nothing"), json!({"named": "x"})]),
+        ("echo-color", vec![json!("red"), json!("blue")]),
+        ("echo-perms", vec![json!([]), json!(["w", "f"])]),
+        ("echo-option", vec![json!(null), json!("here")]),
+        ("echo-options", vec![json!(null), json!({"some": null}), json!({"some": 3})]),
+        ("echo-results", vec![json!([{"ok": "fine"}, {"err": 7}])]),
+        ("echo-bare-results", vec![json!([{"ok": null}, {"err": null}, {"err": -5}])]),
+    ];
+    let functions: Vec<_> = cases.iter().map(|(function, _)| *function).collect();
+    let echo = Echo::new(&functions);
+    for (function, values) in cases {
+        for value in values {
+            let answer = echo.call(function, &json!({ "v": value }).to_string());
+            let answer: Value = serde_json::from_str(&answer).expect("JSON");
+            assert_eq!(answer, value, "{function}");
+        }
+    }
+}
+
+#[test]
+fn bytes_come_and_go_as_they_are() {
+    let echo = Echo::new(&["echo-bytes", "produce", "nothing"]);
+    let bytes: Vec<u8> = (0..100_000_u32).map(|n| (n % 251) as u8).collect();
+    let call = || echo.host.call(&echo.zoe, "acme/echo/echo-bytes");
+    let reply = call().octets(bytes.clone()).header("accept", "application/octet-stream").send().ok();
+    assert_eq!(reply.header("content-type"), Some("application/octet-stream"));
+    assert!(reply.body == bytes, "the same bytes");
+    assert_eq!(call().octets(b"hi").send().ok().text(), "\"aGk=\"");
+    assert_eq!(call().json(r#"{"v":[104,105]}"#).send().ok().text(), "\"aGk=\"");
+    assert_eq!(call().json(r#"{"v":"aGk="}"#).send().ok().text(), "\"aGk=\"");
+    assert_eq!(call().octets(b"").send().ok().text(), "\"\"");
+    assert_eq!(echo.call("nothing", ""), "null");
+    assert_eq!(echo.call("nothing", "{}"), "null");
+    assert_eq!(echo.call("produce", r#"{"bytes":3}"#), "\"eHh4\"");
+    let octets = echo.host.call(&echo.zoe, "acme/echo/nothing").octets(b"x");
+    octets.send().problem(400, "invalid-arguments");
+    let asked = echo.host.call(&echo.zoe, "acme/echo/nothing").json("");
+    let asked = asked.header("accept", "application/octet-stream").send();
+    asked.problem(502, "output-refused");
+}
+
+#[test]
+fn many_parameters_go_through_memory() {
+    let echo = Echo::new(&["echo-many"]);
+    let body = r#"{"a":1,"b":2,"c":3,"d":18446744073709551615,"e":0.5,"f":0.1,"g":"g","h":"","i":"🦀","j":"j","k":true}"#;
+    let answer = r#"[1,2,3,18446744073709551615,0.5,0.1,"g","","🦀","j",true]"#;
+    assert_eq!(echo.call("echo-many", body), answer);
+}
+
+#[test]
+fn a_plugin_s_own_error_is_a_refusal_with_a_receipt() {
+    let echo = Echo::new(&["checked"]);
+    let call = |body: &str| echo.host.call(&echo.zoe, "acme/echo/checked").json(body).send();
+    assert_eq!(call(r#"{"v":{"ok":5}}"#).ok().text(), "5");
+    let refused = call(r#"{"v":{"err":"no such thing"}}"#);
+    let problem = refused.problem(422, "plugin-refused");
+    assert_eq!((&problem["error"], &problem["detail"]), (&json!("no such thing"), &json!("no such thing")));
+    assert!(refused.header("hospes-receipt").is_some());
+}
+
+#[test]
+fn arguments_that_do_not_fit_are_named_and_cost_nothing() {
+    let echo = Echo::new(&["echo-wide", "echo-u8"]);
+    let call = |body: &str| echo.host.call(&echo.zoe, "acme/echo/echo-u8").json(body).send();
+    for (body, said) in [
+        (r#"{"v":256}"#, "/v"),
+        (r#"{"v":-1}"#, "/v"),
+        (r#"{"v":1.0}"#, "/v"),
+        (r#"{"v":"1"}"#, "/v"),
+        (r#"{"v":1,"w":2}"#, "/w"),
+        (r#"{"v":1,"v":1}"#, "/v"),
+        ("{}", "/v"),
+        ("[1]", "takes `record"),
+        ("{", "line 1"),
+        (r#"{"v":1} x"#, "line 1"),
+    ] {
+        let problem = call(body).problem(400, "invalid-arguments");
+        let detail = problem["detail"].as_str().expect("text");
+        assert!(detail.contains(said), "{body}: {detail}");
+    }
+    let listed = echo.host.get("/api/agreements").bearer(&echo.zoe.api_key).send().ok().json();
+    assert_eq!(listed["agreements"][0]["rules"][1]["used"], 0, "{listed}");
+}
+
+#[test]
+fn a_guest_knows_its_terms_and_purpose_and_its_panics_are_traps() {
+    let echo = Echo::new(&["about-call", "fall", "log-lines"]);
+    let listed = echo.host.get("/api/agreements").bearer(&echo.zoe.api_key).send().ok().json();
+    let about = echo.host.call(&echo.zoe, "acme/echo/about-call").json("");
+    let about = about.header("hospes-purpose", "https://w3id.org/dpv#ResearchAndDevelopment");
+    let about = about.send().ok().json();
+    assert_eq!(about["agreement"], listed["agreements"][0]["id"]);
+    assert_eq!(about["purpose"], "https://w3id.org/dpv#ResearchAndDevelopment");
+    assert_eq!(about["output-bytes-max"], 16 << 20, "the host's own limit, where the agreement has none");
+    let left = about["deadline-ms"].as_u64().expect("a number");
+    assert!((25_000..=30_000).contains(&left), "{left}");
+    let fallen = echo.host.call(&echo.zoe, "acme/echo/fall").json(r#"{"message":"by intent"}"#).send();
+    assert_eq!(fallen.problem(502, "plugin-failed")["failure"], "trap");
+    echo.call("log-lines", r#"{"lines":["one","two"]}"#);
+}
