@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use wasmparser::component_types::ComponentEntityType;
 use wasmparser::types::Types;
-use wasmparser::{Parser, Payload, ValidPayload, Validator, WasmFeatures};
+use wasmparser::{ComponentTypeRef, Parser, Payload, ValidPayload, Validator, WasmFeatures};
 
 /// Why bytes are not a component.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +21,7 @@ pub enum ShapeError {
 /// The outside of a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {
-    /// Names of what it imports, in its order.
+    /// Names of what it imports, in its order, apart from mere types.
     pub imports: Vec<String>,
     /// Exported functions: `detect`, or `hospes:plugin/inference@0.1.0#infer` for one in an exported interface.
     pub functions: BTreeSet<String>,
@@ -49,7 +49,11 @@ impl Shape {
                 Payload::End(_) => depth = depth.saturating_sub(1),
                 Payload::ComponentImportSection(section) if depth == 1 => {
                     for import in section {
-                        imports.push(import.map_err(ShapeError::Invalid)?.name.name.to_owned());
+                        let import = import.map_err(ShapeError::Invalid)?;
+                        // A type that the world's functions share gives the component nothing.
+                        if !matches!(import.ty, ComponentTypeRef::Type(_)) {
+                            imports.push(import.name.name.to_owned());
+                        }
                     }
                 }
                 Payload::ComponentExportSection(section) if depth == 1 => {

@@ -1,0 +1,181 @@
+//! The tree as the architecture has it: who may use whom, what has one home, how large files are.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use system_tests::workspace;
+
+/// Imports go down only. A new module is a new name here; an edge that goes up is a mistake, or a sentence in ARCHITECTURE.md.
+const LAYERS: [&[&str]; 5] = [
+    &["id", "clock", "telemetry", "config", "key", "dsse"],
+    &["outcome", "value", "tensor", "auth", "bundle", "agreement", "admission", "receipt", "store"],
+    &["sandbox", "inference"],
+    &[
+        "deployments", "market", "agreements", "receipts", "arguments", "outputs", "invoke", "deploy",
+        "host",
+    ],
+    &["api", "cli", "main", "lib"],
+];
+
+/// What may be named only where it is at home: the text, and the files or folders below `host/src`.
+const HOMES: [(&str, &[&str]); 14] = [
+    ("wasmtime::", &["sandbox"]),
+    ("wasmtime_wasi", &["sandbox"]),
+    ("ort::", &["inference/backend/onnxruntime.rs"]),
+    ("tract_onnx::", &["inference/backend/tract.rs"]),
+    ("hyper::", &["api"]),
+    ("StatusCode", &["api"]),
+    ("clap::", &["cli"]),
+    ("ureq::", &["cli"]),
+    ("redb::", &["store.rs"]),
+    ("std::env::", &["config.rs", "cli", "inference/runtime.rs"]),
+    ("SystemTime::now", &["clock.rs"]),
+    ("Timestamp::now", &["clock.rs"]),
+    ("std::process::exit", &[]),
+    (
+        "unsafe {",
+        &["sandbox/cache.rs", "sandbox/canonical", "sandbox/instance.rs"],
+    ),
+];
+
+const LINES_MAX: usize = 600;
+
+struct Source {
+    /// Below `host/src`.
+    path: PathBuf,
+    /// Without comments, and without the tests at its end.
+    code: String,
+    lines: usize,
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("readable") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() {
+                if !path.ends_with("target") {
+                    folders.push(path);
+                }
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+fn sources() -> Vec<Source> {
+    let root = workspace().join("host/src");
+    let is_test = |path: &Path| {
+        path.components().any(|part| part.as_os_str() == "tests") || path.ends_with("tests.rs") || path.ends_with("sample.rs")
+    };
+    rust_files(&root)
+        .into_iter()
+        .filter(|path| !is_test(path))
+        .map(|path| {
+            let text = std::fs::read_to_string(&path).expect("text");
+            let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+            let code: String = code
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"))
+                .flat_map(|line| [line, "\n"])
+                .collect();
+            let path = path.strip_prefix(&root).expect("below").to_owned();
+            Source { path, lines: text.lines().count(), code }
+        })
+        .collect()
+}
+
+fn module(path: &Path) -> String {
+    let first = path.components().next().expect("a path").as_os_str().to_string_lossy();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// The modules that a file names: `crate::name`, and each of `crate::{name, …}`.
+fn named(code: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for part in code.split("crate::").skip(1) {
+        let list = part.strip_prefix('{').and_then(|list| list.split('}').next());
+        for name in list.unwrap_or(part).split(',') {
+            let name = name.trim().split(|c: char| !(c.is_alphanumeric() || c == '_')).next();
+            names.extend(name.filter(|name| !name.is_empty()).map(str::to_owned));
+            if list.is_none() {
+                break;
+            }
+        }
+    }
+    names
+}
+
+#[test]
+fn imports_go_down_only() {
+    let layer: BTreeMap<&str, usize> = LAYERS
+        .iter()
+        .enumerate()
+        .flat_map(|(layer, modules)| modules.iter().map(move |module| (*module, layer)))
+        .collect();
+    let mut seen = 0;
+    for source in sources() {
+        let module = module(&source.path);
+        let own = *layer.get(module.as_str()).unwrap_or_else(|| panic!("`{module}` has no layer"));
+        for name in named(&source.code) {
+            let Some(other) = layer.get(name.as_str()) else {
+                panic!("{}: `crate::{name}` has no layer", source.path.display())
+            };
+            assert!(*other <= own, "{}: `{module}` must not use `{name}`", source.path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 200, "only {seen} imports were found: does this test still read them?");
+}
+
+#[test]
+fn what_has_a_home_stays_there() {
+    let sources = sources();
+    for (text, homes) in HOMES {
+        for source in &sources {
+            let at_home = homes.iter().any(|home| {
+                source.path.starts_with(home) || source.path == Path::new(&format!("{home}.rs"))
+            });
+            assert!(at_home || !source.code.contains(text), "{}: `{text}`", source.path.display());
+        }
+    }
+}
+
+#[test]
+fn only_the_one_path_runs_a_guest() {
+    for source in sources() {
+        let path = source.path.to_string_lossy().into_owned();
+        let runs = source.code.contains(".instantiate(") || source.code.contains("Admission::admit(");
+        let may = ["invoke.rs", "host.rs", "sandbox.rs"].contains(&path.as_str());
+        assert!(may || !runs, "{path}: only `invoke` runs guests, and `host` warms them");
+        let calls = source.code.contains("invoke(&host");
+        assert!(!calls || path == "api/functions.rs", "{path}: a new front is a new line here");
+    }
+}
+
+#[test]
+fn files_are_short() {
+    for folder in ["host", "guest-sdk", "plugins", "tests"] {
+        for path in rust_files(&workspace().join(folder)) {
+            let lines = std::fs::read_to_string(&path).expect("text").lines().count();
+            assert!(lines <= LINES_MAX, "{}: {lines} lines, more than {LINES_MAX}", path.display());
+        }
+    }
+    let sources = sources();
+    let total: usize = sources.iter().map(|source| source.lines).sum();
+    assert!(total / sources.len() < 300, "the usual file is short");
+}
+
+#[test]
+fn the_readme_lists_every_problem() {
+    let readme = std::fs::read_to_string(workspace().join("README.md")).expect("readable");
+    for kind in hospes::api::ProblemKind::ALL {
+        let (code, status, title) = kind.parts();
+        let row = format!("| `{code}` | {} | {title} |", status.as_u16());
+        assert!(readme.contains(&row), "README.md lacks: {row}");
+    }
+}
