@@ -24,7 +24,7 @@ pub(super) async fn submit(
     let (parts, body) = request.into_parts();
     let caller = host.auth.authenticate(body::bearer(&parts.headers))?;
     let timeout = host.config().api.body_read_timeout;
-    let bytes = body::read(body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
+    let bytes = body::read(&parts.headers, body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
     let standing = host.agreements.submit(&caller, &bytes, &host.market)?;
     Ok(json_answer(
         StatusCode::OK,

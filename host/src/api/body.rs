@@ -9,11 +9,21 @@ use hyper::body::{Body as _, Incoming};
 
 use super::problem::{Problem, ProblemKind};
 
+/// Most bytes of a refused body that are read and thrown away, and the time that is spent on it. A client that is still sending
+/// when the connection closes never sees the answer, so some patience is owed to it.
+const LINGER_BYTES_MAX: usize = 16 << 20;
+const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
+
 /// Reads a whole body of at most `bytes_max` within `time_max`.
 ///
 /// # Errors
 /// 413 naming the limit, 408, or 400 if the connection broke off.
-pub async fn read(body: Incoming, bytes_max: u64, time_max: Duration) -> Result<Bytes, Problem> {
+pub async fn read(
+    headers: &HeaderMap,
+    mut body: Incoming,
+    bytes_max: u64,
+    time_max: Duration,
+) -> Result<Bytes, Problem> {
     let too_large = |seen: Option<u64>| {
         let seen = seen.map_or_else(String::new, |seen| format!(" of {seen} bytes"));
         let detail = format!("the body{seen} is larger than the {bytes_max} bytes allowed here");
@@ -21,21 +31,43 @@ pub async fn read(body: Incoming, bytes_max: u64, time_max: Duration) -> Result<
     };
     let declared = body.size_hint().lower();
     if declared > bytes_max {
+        // Who asks before sending has not sent anything.
+        if !headers.contains_key(header::EXPECT) {
+            linger(&mut body).await;
+        }
         return Err(too_large(Some(declared)));
     }
     let limit = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-    match tokio::time::timeout(time_max, Limited::new(body, limit).collect()).await {
+    match tokio::time::timeout(time_max, Limited::new(&mut body, limit).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(None)),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            linger(&mut body).await;
+            Err(too_large(None))
+        }
         Ok(Err(error)) => {
             Err(Problem::new(ProblemKind::InvalidRequest, format!("the body broke off: {error}")))
         }
         Err(_elapsed) => {
-            let seconds = time_max.as_secs();
+            let seconds = time_max.as_secs_f64();
             let detail = format!("the body did not arrive within {seconds} s");
             Err(Problem::new(ProblemKind::RequestTimeout, detail))
         }
     }
+}
+
+/// Throws away what is still coming of a body, within bounds.
+async fn linger(body: &mut Incoming) {
+    let drain = async {
+        let mut left = LINGER_BYTES_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(bytes) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER_TIME_MAX, drain).await;
 }
 
 /// What a body holds, by its `Content-Type`.

@@ -39,7 +39,7 @@ pub(super) async fn call(
     let target = target(path)?;
     let head = Head::read(&parts.headers)?;
     let api = &host.config().api;
-    let bytes = body::read(body, api.body_bytes_max, api.body_read_timeout).await?;
+    let bytes = body::read(&parts.headers, body, api.body_bytes_max, api.body_read_timeout).await?;
     let call = Call {
         id: CallId::new(host.clock().now()),
         credential: credential.map(Into::into),

@@ -54,7 +54,7 @@ pub(super) async fn publish(
     let (parts, body) = request.into_parts();
     let publisher = host.auth.authenticate(body::bearer(&parts.headers))?;
     let timeout = host.config().api.body_read_timeout;
-    let bytes = body::read(body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
+    let bytes = body::read(&parts.headers, body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
     let offer = host.market.list(&publisher, &bytes, &host.deployments)?;
     let listed = json!({"id": offer.id(), "model": offer.offer().model()});
     Ok(json_answer(StatusCode::CREATED, &listed))
