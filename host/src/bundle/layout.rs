@@ -112,6 +112,11 @@ impl Layout {
         let manifest = parts.manifest.ok_or(LayoutError::NoManifest)?;
         Ok(Self { code: 0..code_end, manifest, models: parts.models, signature: parts.signature })
     }
+
+    /// Where the bytes end that a signature covers: at the signature section, or at the end of the bytes.
+    pub(super) fn signed_end(&self, bytes: &[u8]) -> usize {
+        self.signature.as_ref().map_or(bytes.len(), |section| section.whole.start)
+    }
 }
 
 /// Appends the header of one of our sections to `out`; its payload of `payload_bytes` must follow.

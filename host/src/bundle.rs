@@ -1,0 +1,100 @@
+//! Bundles: one `.wasm` file that holds a component, what its publisher says about it, the weights of its models, and the
+//! publisher's signature. Making them, reading them, keeping them.
+//!
+//! A bundle comes from outside and is believed in nothing until [`verify`] has seen all of it; a [`VerifiedBundle`] is the
+//! proof. This module runs no code and knows no engine: what a component imports is shown here, and permitted elsewhere.
+
+use std::fs::{File, Permissions};
+use std::io::{self, BufWriter};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use tempfile::NamedTempFile;
+
+mod componentize;
+mod contents;
+mod inspect;
+mod layout;
+mod manifest;
+mod names;
+mod pack;
+mod project;
+mod registry;
+mod shape;
+mod sign;
+mod signature;
+mod verify;
+mod wit;
+
+#[cfg(test)]
+pub mod sample;
+#[cfg(test)]
+mod tests;
+
+pub use componentize::{ComponentizeError, componentize, passthrough, plugin_wit};
+pub use contents::ContentsError;
+pub use inspect::{InspectError, Inspection, inspect};
+pub use layout::{LayoutError, SIGNATURE_BYTES_MAX};
+pub use manifest::{
+    BATCH_AXIS_MAX, Backend, Capability, Card, Device, Encoding, FUNCTIONS_MAX, FunctionSpec,
+    MANIFEST_BYTES_MAX, MANIFEST_FORMAT, MODELS_MAX, Manifest, ManifestError, ModelSpec,
+    RequestedLimits, SUMMARY_BYTES_MAX, TEXT_BYTES_MAX, VERSION_BYTES_MAX,
+};
+pub use names::{
+    EXPORT_BYTES_MAX, Export, GRAPH_NAME_BYTES_MAX, GraphName, LICENCE_BYTES_MAX, Licence,
+    NameError,
+};
+pub use pack::{Description, ModelInput, PackError, Source, pack, pack_to_file};
+pub use project::{PROJECT_BYTES_MAX, PROJECT_FILE, Project, ProjectError};
+pub use registry::{Registry, RegistryError};
+pub use shape::{Shape, ShapeError};
+pub use sign::{SignError, sign, sign_to_file};
+pub use signature::{PAYLOAD_TYPE, Part, SignatureError};
+pub use verify::{BundleError, VerifiedBundle, verify};
+pub use wit::WitError;
+
+/// How large a bundle may be.
+#[derive(Debug, Clone, Copy)]
+pub struct BundleLimits {
+    /// The whole file, in bytes.
+    pub bundle_bytes_max: u64,
+    /// The component without manifest, weights and signature, in bytes: what a compiler has to read.
+    pub code_bytes_max: u64,
+}
+
+impl BundleLimits {
+    /// For a person's own files, which no host has to hold.
+    const NONE: Self = Self { bundle_bytes_max: u64::MAX, code_bytes_max: u64::MAX };
+}
+
+/// Writes a file through `fill`. It appears under `path` whole and durable, or not at all, and an older one stays until then.
+///
+/// A temporary file in the same folder is what makes that possible; it is private at first, so the usual permissions are asked
+/// for, from which the process's umask takes its bits.
+fn write_file<T, E>(
+    path: &Path,
+    fill: impl FnOnce(&mut BufWriter<NamedTempFile>) -> Result<T, E>,
+    failed: impl Fn(io::Error) -> E,
+) -> Result<T, E> {
+    const READABLE: u32 = 0o666;
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        Some(_) | None => Path::new("."),
+    };
+    let file = tempfile::Builder::new()
+        .permissions(Permissions::from_mode(READABLE))
+        .tempfile_in(folder)
+        .map_err(&failed)?;
+    let mut out = BufWriter::new(file);
+    let filled = fill(&mut out)?;
+    let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
+    file.as_file().sync_all().map_err(&failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    sync_folder(folder).map_err(failed)?;
+    Ok(filled)
+}
+
+/// Makes the names in a folder durable.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}

@@ -1,0 +1,176 @@
+//! The functions that a world exports, with their documentation, for a manifest.
+//!
+//! A component carries no documentation, so it is taken from the WIT that the component was built from. Whether the component
+//! really has the functions is checked when it is packed.
+
+use std::error::Error as StdError;
+use std::path::{Path, PathBuf};
+
+use wit_parser::{Function, FunctionKind, PackageId, Resolve, WorldItem};
+
+use super::componentize::{ComponentizeError, plugin_wit};
+use super::manifest::FunctionSpec;
+use super::names::NameError;
+use crate::id::IdError;
+
+/// The built-in world of a bundle without code.
+const PASSTHROUGH_WORLD: &str = "model";
+
+/// Why a world could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum WitError {
+    #[error("the WIT in `{}` cannot be read", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    #[error("the WIT has no world `{world}`: name the one that the guest was built for")]
+    World {
+        world: String,
+        #[source]
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    #[error("world `{world}` exports no function, so nobody could call it: export one")]
+    NoFunctions { world: String },
+    #[error("a function cannot be called by its name: rename it")]
+    Name(#[from] IdError),
+    #[error("a function cannot be called by the name of its export: rename it")]
+    Export(#[from] NameError),
+    #[error(transparent)]
+    Builtin(#[from] ComponentizeError),
+}
+
+/// The functions that `world`, in the package in folder `path`, exports.
+///
+/// The package may use `hospes:plugin` and `wasi:nn`, which the host has. One with a `deps` folder brings all it uses.
+pub(super) fn functions(path: &Path, world: &str) -> Result<Vec<FunctionSpec>, WitError> {
+    let mut resolve = match path.join("deps").is_dir() {
+        true => Resolve::default(),
+        false => plugin_wit()?.0,
+    };
+    let unreadable =
+        |source: Box<dyn StdError + Send + Sync>| WitError::Read { path: path.to_owned(), source };
+    let (package, _) = resolve.push_dir(path).map_err(|error| unreadable(error.into()))?;
+    exports(&resolve, package, world)
+}
+
+/// The functions of a bundle without code.
+pub(super) fn passthrough_functions() -> Result<Vec<FunctionSpec>, WitError> {
+    let (resolve, package) = plugin_wit()?;
+    exports(&resolve, package, PASSTHROUGH_WORLD)
+}
+
+fn exports(
+    resolve: &Resolve,
+    package: PackageId,
+    world: &str,
+) -> Result<Vec<FunctionSpec>, WitError> {
+    let found = resolve
+        .select_world(&[package], Some(world))
+        .map_err(|error| WitError::World { world: world.to_owned(), source: error.into() })?;
+    let mut specs = Vec::new();
+    for (key, item) in &resolve.worlds[found].exports {
+        match item {
+            WorldItem::Function(function) => specs.extend(spec(function, None)?),
+            WorldItem::Interface { id, .. } => {
+                let interface = resolve.name_world_key(key);
+                for function in resolve.interfaces[*id].functions.values() {
+                    specs.extend(spec(function, Some(&interface))?);
+                }
+            }
+            WorldItem::Type { .. } => {}
+        }
+    }
+    if specs.is_empty() {
+        return Err(WitError::NoFunctions { world: world.to_owned() });
+    }
+    Ok(specs)
+}
+
+/// None for what belongs to a resource: callers have none.
+fn spec(function: &Function, interface: Option<&str>) -> Result<Option<FunctionSpec>, WitError> {
+    if !matches!(function.kind, FunctionKind::Freestanding | FunctionKind::AsyncFreestanding) {
+        return Ok(None);
+    }
+    let name = &function.name;
+    let export = interface.map_or_else(|| name.clone(), |interface| format!("{interface}#{name}"));
+    let docs = function.docs.contents.as_deref().map(str::trim).filter(|docs| !docs.is_empty());
+    Ok(Some(FunctionSpec {
+        name: name.parse()?,
+        export: export.parse()?,
+        docs: docs.map(str::to_owned),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn world(wit: &str) -> Result<Vec<FunctionSpec>, WitError> {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("world.wit"), wit).expect("written");
+        functions(folder.path(), "w")
+    }
+
+    #[test]
+    fn functions_of_the_world_and_of_its_interfaces_come_with_their_docs() {
+        let specs = world(
+            "package a:b@1.0.0;
+            interface more {
+                resource thing { get: func() -> u32; }
+                /// Doubles.
+                ///
+                /// Twice.
+                double: func(x: u32) -> u32;
+            }
+            world w {
+                include hospes:plugin/plugin@0.1.0;
+                export more;
+                export plain: func();
+                export inline: interface { f: func(); }
+            }",
+        )
+        .expect("a world");
+        let mut found: Vec<_> = specs.iter().map(|spec| (spec.name.as_str(), spec.export.as_str())).collect();
+        found.sort_unstable();
+        assert_eq!(
+            found,
+            [("double", "a:b/more@1.0.0#double"), ("f", "inline#f"), ("plain", "plain")]
+        );
+        let double = specs.iter().find(|spec| spec.name.as_str() == "double").expect("it is there");
+        assert_eq!(double.docs.as_deref(), Some("Doubles.\n\nTwice."));
+        assert!(specs.iter().filter(|spec| spec.docs.is_some()).count() == 1);
+    }
+
+    #[test]
+    fn the_built_in_guest_s_function_is_found() {
+        let specs = passthrough_functions().expect("our own world");
+        assert_eq!(specs.len(), 1);
+        assert_eq!(specs[0].name.as_str(), "infer");
+        assert_eq!(specs[0].export.as_str(), "hospes:plugin/inference@0.1.0#infer");
+        assert!(specs[0].docs.is_some());
+    }
+
+    #[test]
+    fn a_package_with_deps_brings_all_it_uses() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let deps = folder.path().join("deps");
+        std::fs::create_dir(&deps).expect("made");
+        std::fs::write(deps.join("p.wit"), "package hospes:plugin@0.1.0; world plugin {}").expect("written");
+        let wit = "package a:b; world w { include hospes:plugin/plugin@0.1.0; export f: func(); }";
+        std::fs::write(folder.path().join("w.wit"), wit).expect("written");
+        assert_eq!(functions(folder.path(), "w").expect("a world").len(), 1);
+    }
+
+    #[test]
+    fn what_is_not_such_a_world_is_refused() {
+        assert!(matches!(world("package a:b; world"), Err(WitError::Read { .. })));
+        assert!(matches!(world("package a:b; world x {}"), Err(WitError::World { .. })));
+        assert!(matches!(world("package a:b; world w {}"), Err(WitError::NoFunctions { .. })));
+        let long = format!("package a:b; world w {{ export {}: func(); }}", "a".repeat(64));
+        assert!(matches!(world(&long), Err(WitError::Name(_))));
+        let absent = functions(Path::new("does/not/exist"), "w");
+        assert!(matches!(absent, Err(WitError::Read { .. })));
+    }
+}
