@@ -44,7 +44,7 @@ pub(super) fn read_offer(json: &[u8]) -> Result<Offer, AgreementError> {
             return Err(malformed(pointer, "an offer has no such member"));
         }
     }
-    let offer = Offer { policy: policy(wire)? };
+    let offer = Offer { policy: policy(&wire)? };
     offer.policy.check()?;
     same(json, &write_offer(&offer)?)?;
     Ok(offer)
@@ -59,7 +59,7 @@ pub(super) fn read_agreement(json: &[u8]) -> Result<Agreement, AgreementError> {
     let offer = wire.offer.ok_or_else(|| missing("/hospes:offer"))?;
     let issued =
         wire.issued.as_ref().ok_or_else(|| missing("/hospes:issued"))?.read("/hospes:issued")?;
-    let agreement = Agreement { policy: policy(wire)?, offer, assignee, issued };
+    let agreement = Agreement { policy: policy(&wire)?, offer, assignee, issued };
     agreement.check()?;
     same(json, &write_agreement(&agreement)?)?;
     Ok(agreement)
@@ -298,7 +298,7 @@ fn same(read: &[u8], written: &[u8]) -> Result<(), AgreementError> {
     Err(AgreementError::NotCanonical { offset: first_difference(read, written) })
 }
 
-fn policy(wire: PolicyWire) -> Result<Policy, AgreementError> {
+fn policy(wire: &PolicyWire) -> Result<Policy, AgreementError> {
     if wire.context != CONTEXTS {
         let seen = shown(&wire.context.join(" "));
         let known = "ODRL's context and `urn:hospes:context:1`, in this order";

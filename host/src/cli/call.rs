@@ -29,8 +29,7 @@ const INPUT_BYTES_MAX: u64 = 256 << 20;
 /// sent and what came back.
 #[derive(Debug, Args)]
 #[command(
-    after_long_help = "Example:\n  hospes call acme/iris/infer --json-args '{\"x\": [5.1, 3.5, 1.4, 0.2]}'\n  \
-    hospes call acme/filetype/detect --file picture.png --receipt call.receipt\n  \
+    after_long_help = "Example:\n  hospes call acme/hello/greet --arg name=Zoe\n  hospes call acme/filetype/identify --file picture.png --receipt call.receipt\n  \
     hospes receipt verify call.receipt --host-party did:key:… --input picture.png"
 )]
 pub struct Call {
@@ -41,7 +40,7 @@ pub struct Call {
     /// The agreement to call under [default: the host picks one of yours].
     #[arg(long, value_name = "ID")]
     agreement: Option<Digest>,
-    /// What the call is for, as an IRI; noted in the receipt's agreement check.
+    /// What the call is for, as an IRI; the plugin may ask for it.
     #[arg(long, value_name = "IRI")]
     purpose: Option<String>,
     /// Save the receipt and its salt in a new file.

@@ -286,6 +286,7 @@ impl<'a> Members<'a> {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is handed to `map_err`")]
 fn form(error: CborError) -> FormError {
     FormError::Cbor(error.to_string())
 }

@@ -75,7 +75,6 @@ impl CallState {
     }
 
     /// Takes the input tensors of a computation; the handles are spent whatever happens.
-    #[expect(clippy::type_complexity, reason = "the outer error ends the call, the inner is the guest's")]
     fn take_inputs(
         &mut self,
         handles: Vec<(String, Resource<GuestTensor>)>,

@@ -1,0 +1,56 @@
+//! The README's tour, pasted as it stands.
+
+use std::net::TcpListener;
+use std::process::Command;
+
+use system_tests::{HostProcess, workspace};
+
+/// The shell blocks of the tour.
+fn tour() -> String {
+    let readme = std::fs::read_to_string(workspace().join("README.md")).expect("readable");
+    let section = readme.split("\n## ").find(|section| section.starts_with("A five-minute tour"));
+    let blocks = section.expect("there is a tour").split("```sh\n").skip(1);
+    blocks.filter_map(|block| block.split("```").next()).collect()
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("bound").port()
+}
+
+#[test]
+fn the_tour_works_when_it_is_pasted() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let (port, operator) = (free_port(), free_port());
+    let here = folder.path().to_str().expect("text");
+    // Everything as it stands, but for the folder, and for two ports that are surely free.
+    let script = tour()
+        .replace("$PWD/tour", here)
+        .replace("tour/", &format!("{here}/"))
+        .replace(":8080", &format!(":{port}"))
+        .replace("hospes serve", &format!("hospes serve --listen 127.0.0.1:{port} --operator-listen 127.0.0.1:{operator}"));
+    let binary = HostProcess::command().get_program().to_owned();
+    let binaries = std::path::Path::new(&binary).parent().expect("a folder").to_owned();
+    let path = format!("{}:{}", binaries.display(), std::env::var("PATH").expect("set"));
+    let output = Command::new("bash")
+        .args(["-euc", &format!("trap 'kill %1 2>/dev/null || true' EXIT\n{script}")])
+        .current_dir(workspace())
+        .env("PATH", path)
+        .env("HOSPES_HOST", format!("http://127.0.0.1:{port}"))
+        .env("HOSPES_OPERATOR", format!("http://127.0.0.1:{operator}"))
+        .output()
+        .expect("it runs");
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}");
+    for expected in [
+        "urn:hospes:problem:not-permitted",
+        "[prevent] At most 3 calls in all.",
+        "HTTP/1.1 200 OK",
+        "hospes-remaining: 2",
+        r#""name":"label","datatype":"INT64","shape":[1],"data":[0]"#,
+        r#""name":"label","datatype":"INT64","shape":[1],"data":[2]"#,
+        "the receipt is genuine",
+    ] {
+        assert!(said.contains(expected), "`{expected}` is not in:\n{said}");
+    }
+}
