@@ -88,7 +88,7 @@ mod tests {
         Arc::new(Slots::new(one, queue_length_max, Duration::from_millis(50)))
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_call_waits_its_turn_and_no_longer_than_allowed() {
         let slots = slots(1);
         let held = slots.acquire().await.expect("free");
@@ -98,7 +98,7 @@ mod tests {
         assert!(slots.acquire().await.is_ok());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_full_queue_refuses_at_once_and_a_caller_who_left_holds_no_place() {
         let slots = slots(1);
         let held = slots.acquire().await.expect("free");

@@ -19,7 +19,7 @@ fn what_is_kept_comes_back_byte_for_byte() {
     let registry = Registry::open(&folder.path().join("deep/bundles")).expect("opened");
     for models in [
         &[][..],
-        &[("a", b"weights")],
+        &[("a", &b"weights"[..])],
         &[("a", b"weights"), ("b", b"more"), ("c", b"weights")],
     ] {
         let bundle = verified(models);
