@@ -16,8 +16,8 @@ const COMPONENT: &str = r#"(component
     (alias core export 0 "detect" (core func))
     (alias core export 0 "double" (core func))
     (type (func (param "value" u32) (result u32)))
-    (func (type 0) (canon lift (core func 0)))
-    (func (type 0) (canon lift (core func 1)))
+    (func (type 1) (canon lift (core func 0)))
+    (func (type 1) (canon lift (core func 1)))
     (export "detect" (func 0))
     (instance (export "double" (func 1)))
     (export "sample:plugin/extra@0.1.0" (instance 1)))"#;

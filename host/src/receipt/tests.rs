@@ -110,7 +110,7 @@ fn the_bytes_of_a_receipt_are_fixed() {
         "b6".to_owned(),
         member(0x00, "01"),
         member(0x01, "5000000000000000000000000000000007"),
-        member(0x02, "1b000644d97dbb3240"),
+        member(0x02, "1b0006618735216240"),
         member(0x03, "5820") + &hex(party(2).public_key()),
         member(0x04, "5820") + &hex(party(1).public_key()),
         member(0x05, "82005820") + &"04".repeat(32),

@@ -115,7 +115,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let (engine, ours) = cache(folder.path(), b"ours");
         let digest = Digest::of(b"component");
-        let compiled = Component::new(&engine, "(component)").expect("compiles");
+        let compiled = Component::new(&engine, wat::parse_str("(component)").expect("text")).expect("compiles");
         ours.save(&digest, &compiled);
         assert!(ours.load(&engine, &digest).is_some());
 
