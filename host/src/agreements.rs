@@ -30,9 +30,7 @@ pub enum PermitError {
     NoAgreement { model: ModelName },
     #[error("you have no agreement `{0}` in force for this model")]
     NotYours(Digest),
-    #[error(
-        "your agreements for `{model}` are for other versions; this one has digest `{bundle}`"
-    )]
+    #[error("your agreements for `{model}` are for other versions; this one has digest `{bundle}`")]
     OtherVersion { model: ModelName, bundle: Digest },
     #[error("agreement `{agreement}` does not permit this call: {denial}")]
     Denied { agreement: Digest, denial: Denial },

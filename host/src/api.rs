@@ -105,7 +105,10 @@ impl Api {
             let _ = operator.await;
         };
         if tokio::time::timeout(drain_timeout, drained).await.is_err() {
-            tracing::warn!(seconds = drain_timeout.as_secs(), "calls still ran when the drain ended");
+            tracing::warn!(
+                seconds = drain_timeout.as_secs(),
+                "calls still ran when the drain ended"
+            );
         }
     }
 }
@@ -162,12 +165,8 @@ fn connection(
     stream: TcpStream,
     audience: Audience,
 ) -> Connection<
-    impl hyper::service::HttpService<
-        Incoming,
-        ResBody = Full<Bytes>,
-        Error = Infallible,
-        Future: Send,
-    > + use<>,
+    impl hyper::service::HttpService<Incoming, ResBody = Full<Bytes>, Error = Infallible, Future: Send>
+    + use<>,
 > {
     // Small answers must not wait for the peer's acknowledgement of the one before.
     if let Err(error) = stream.set_nodelay(true) {
@@ -183,7 +182,9 @@ fn connection(
     let host = Arc::clone(host);
     let service = service_fn(move |request: Request<Incoming>| {
         let host = Arc::clone(&host);
-        async move { Ok::<Response<Full<Bytes>>, Infallible>(router::route(&host, audience, request).await) }
+        async move {
+            Ok::<Response<Full<Bytes>>, Infallible>(router::route(&host, audience, request).await)
+        }
     });
     http.serve_connection(TokioIo::new(stream), service)
 }

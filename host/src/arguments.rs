@@ -23,7 +23,9 @@ pub enum ArgumentsError {
     Tensor(#[from] TensorError),
     #[error("a body of plain bytes is for a function with one `list<u8>` parameter: send JSON")]
     OctetsForValues,
-    #[error("a body of plain bytes is for a model with one input, this one has {inputs}: send JSON")]
+    #[error(
+        "a body of plain bytes is for a model with one input, this one has {inputs}: send JSON"
+    )]
     OctetsForInputs { inputs: usize },
     #[error("{bytes} bytes do not fill input `{input}` of shape {shape}")]
     OctetsForShape { bytes: usize, input: String, shape: String },

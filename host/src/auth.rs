@@ -83,7 +83,10 @@ impl ApiKey {
 
     /// What is stored. The key has 256 random bits, so a plain hash cannot be searched.
     fn stored(&self) -> KeyHash {
-        *blake3::Hasher::new_derive_key("hospes 2026-11 api key").update(&self.0).finalize().as_bytes()
+        *blake3::Hasher::new_derive_key("hospes 2026-11 api key")
+            .update(&self.0)
+            .finalize()
+            .as_bytes()
     }
 }
 
@@ -161,7 +164,12 @@ impl Auth {
                 directory.keys.insert(hash, Arc::clone(account));
             }
         }
-        Ok(Self { store, clock, directory: ArcSwap::from_pointee(directory), changing: Mutex::new(()) })
+        Ok(Self {
+            store,
+            clock,
+            directory: ArcSwap::from_pointee(directory),
+            changing: Mutex::new(()),
+        })
     }
 
     /// The account that the API key in `Authorization: Bearer` belongs to. Neither waits nor does any I/O.

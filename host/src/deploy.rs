@@ -24,7 +24,9 @@ use crate::store::{StoreError, Table};
 pub enum DeployError {
     #[error(transparent)]
     Bundle(#[from] BundleError),
-    #[error("the bundle is signed by `{signer}`, but account `{account}` belongs to `{owner}`: sign it with the account's key")]
+    #[error(
+        "the bundle is signed by `{signer}`, but account `{account}` belongs to `{owner}`: sign it with the account's key"
+    )]
     NotYours { signer: Party, account: AccountName, owner: Party },
     #[error("model `{model}`: {source}")]
     Model {
@@ -107,9 +109,9 @@ fn authorise(
         });
     }
     let manifest = bundle.manifest();
-    let model =
-        ModelName { publisher: account.name.clone(), label: manifest.name.clone() };
-    let publication = Publication { model, version: manifest.version.clone(), bundle: *bundle.digest() };
+    let model = ModelName { publisher: account.name.clone(), label: manifest.name.clone() };
+    let publication =
+        Publication { model, version: manifest.version.clone(), bundle: *bundle.digest() };
     host.deployments.check_free(&publication.model, &publication.version, &publication.bundle)?;
     Ok(publication)
 }
@@ -171,7 +173,7 @@ fn stage(
 
 fn keep(host: &Host, publication: &Publication) -> Result<(), DeployError> {
     let key = format!("{}@{}", publication.model, publication.version);
-    let record = serde_json::to_vec(publication)
-        .expect("invariant: a publication has string keys only");
+    let record =
+        serde_json::to_vec(publication).expect("invariant: a publication has string keys only");
     Ok(host.store.put(Table::Publications, &key, &record)?)
 }

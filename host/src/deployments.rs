@@ -109,7 +109,8 @@ impl Function {
             std::time::Instant::now().checked_add(std::time::Duration::from_millis(millis))
         });
         CallLimits {
-            memory_bytes_max: memory.map_or(limits.memory_bytes_max, |m| m.min(limits.memory_bytes_max)),
+            memory_bytes_max: memory
+                .map_or(limits.memory_bytes_max, |m| m.min(limits.memory_bytes_max)),
             deadline: deadline.map_or(limits.deadline, |deadline| deadline.min(limits.deadline)),
             ..limits
         }
@@ -172,7 +173,9 @@ pub enum ResolveError {
     NoVersion { model: ModelName, wanted: String, versions: Vec<String> },
     #[error("`{model}` has no function `{function}`; it has {}", list(.functions))]
     NoFunction { model: ModelName, function: FunctionName, functions: Vec<String> },
-    #[error("`{model}` {version} is published already, with other bytes; versions never change: publish a new one")]
+    #[error(
+        "`{model}` {version} is published already, with other bytes; versions never change: publish a new one"
+    )]
     VersionTaken { model: ModelName, version: Version },
 }
 
@@ -272,7 +275,8 @@ impl Deployments {
     /// Every live version, in the order of names and versions.
     pub fn all(&self) -> Vec<Arc<Deployment>> {
         let live = self.live.load();
-        let mut all: Vec<_> = live.values().flat_map(|versions| versions.values().cloned()).collect();
+        let mut all: Vec<_> =
+            live.values().flat_map(|versions| versions.values().cloned()).collect();
         all.sort_by(|a, b| (&a.model, &a.version).cmp(&(&b.model, &b.version)));
         all
     }

@@ -169,7 +169,9 @@ impl Inference {
                 Err(LoadError::NotAllowed { wanted, allowed })
             }
             (Some(kind), _) | (None, Some(kind)) => self.backend(kind),
-            (None, None) => Ok(self.onnxruntime.as_ref().map_or(&self.tract, |found| found).clone()),
+            (None, None) => {
+                Ok(self.onnxruntime.as_ref().map_or(&self.tract, |found| found).clone())
+            }
         }
     }
 

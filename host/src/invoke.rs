@@ -107,7 +107,8 @@ pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> 
     let caller = host.auth.authenticate(call.credential.as_deref())?;
     let function = host.resolve(&caller, &call.target)?;
     let grant = host.agreements.permit(&caller, &function, &call);
-    let grant = grant.map_err(|error| host.deny(Denied::permit(&caller, &function, &call, error)))?;
+    let grant =
+        grant.map_err(|error| host.deny(Denied::permit(&caller, &function, &call, error)))?;
     let input = function.read(&call.payload)?;
     let admission = Admission::admit(&host.slots, grant.allowances()).await;
     let admission =

@@ -19,7 +19,9 @@ use crate::store::{Store, StoreError, Table};
 pub enum MarketError {
     #[error(transparent)]
     Offer(#[from] AgreementError),
-    #[error("the offer is signed by another party than your account's: sign it with the account's key")]
+    #[error(
+        "the offer is signed by another party than your account's: sign it with the account's key"
+    )]
     NotYours,
     #[error("`{model}` is not a model of account `{account}`")]
     NotYourModel { model: ModelName, account: AccountName },
@@ -138,10 +140,14 @@ fn check(
     }
     let model = offer.model();
     if model.publisher != account.name {
-        return Err(MarketError::NotYourModel { model: model.clone(), account: account.name.clone() });
+        return Err(MarketError::NotYourModel {
+            model: model.clone(),
+            account: account.name.clone(),
+        });
     }
     let live = deployments.by_digest(model, offer.bundle());
-    let live = live.ok_or_else(|| MarketError::NotLive { model: model.clone(), bundle: *offer.bundle() })?;
+    let live =
+        live.ok_or_else(|| MarketError::NotLive { model: model.clone(), bundle: *offer.bundle() })?;
     match offer.permissions().iter().find(|permission| !has(&live, &permission.function)) {
         None => Ok(()),
         Some(permission) => Err(MarketError::NoFunction {

@@ -49,11 +49,11 @@ fn encode(signature: &Signature, form: Form, answer: Answer) -> Result<Reply, Gu
         (Answer::Value(value), Signature::Values { result, .. }, Form::Json) => {
             Ok(Reply::Json(value_json(value.as_ref(), payload(result.as_ref(), Branch::Ok))))
         }
-        (Answer::Value(Some(Value::Packed(bytes))), Signature::Values { result, .. }, Form::Octets)
-            if is_octets(payload(result.as_ref(), Branch::Ok)) =>
-        {
-            Ok(Reply::Octets(bytes))
-        }
+        (
+            Answer::Value(Some(Value::Packed(bytes))),
+            Signature::Values { result, .. },
+            Form::Octets,
+        ) if is_octets(payload(result.as_ref(), Branch::Ok)) => Ok(Reply::Octets(bytes)),
         (Answer::Value(_), Signature::Values { .. }, Form::Octets) => Err(unsendable(
             "plain bytes were asked for, but the function does not return `list<u8>`: ask for `application/json`",
         )),

@@ -16,9 +16,7 @@ use crate::id::{Digest, Party};
 use crate::invoke::{Call, InvokeError};
 use crate::key::PartyKey;
 use crate::outcome::{GuestFailure, Outcome, Reply};
-use crate::receipt::{
-    CallResult, ChainId, Commitment, Draft, Issued, Log, Receipt, ReceiptError,
-};
+use crate::receipt::{CallResult, ChainId, Commitment, Draft, Issued, Log, Receipt, ReceiptError};
 
 pub use crate::receipt::Salt;
 

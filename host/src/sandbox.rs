@@ -58,7 +58,9 @@ pub enum SandboxError {
     CompilerPanicked(String),
     #[error("the component needs something that no plugin may have: {0:#}")]
     Capability(#[source] wasmtime::Error),
-    #[error("the component does not export `{export}` as a function, though the manifest declares it")]
+    #[error(
+        "the component does not export `{export}` as a function, though the manifest declares it"
+    )]
     NoExport { export: String },
     #[error("function `{function}` uses {what}, which cannot be called from outside")]
     UnsupportedType { function: FunctionName, what: &'static str },

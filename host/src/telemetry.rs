@@ -9,7 +9,9 @@ use crate::config::{LogFormat, Telemetry};
 /// Why the log could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    #[error("`{filter}` says nothing about what to log: write `info`, or directives such as `warn,hospes=debug`")]
+    #[error(
+        "`{filter}` says nothing about what to log: write `info`, or directives such as `warn,hospes=debug`"
+    )]
     Filter {
         filter: String,
         #[source]
@@ -26,9 +28,8 @@ pub enum TelemetryError {
 pub fn start(config: &Telemetry) -> Result<(), TelemetryError> {
     let filter = match EnvFilter::try_from_default_env() {
         Ok(filter) => filter,
-        Err(_) => EnvFilter::try_new(&config.filter).map_err(|source| {
-            TelemetryError::Filter { filter: config.filter.clone(), source }
-        })?,
+        Err(_) => EnvFilter::try_new(&config.filter)
+            .map_err(|source| TelemetryError::Filter { filter: config.filter.clone(), source })?,
     };
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -104,7 +104,9 @@ impl FromStr for DataType {
 /// Why parts do not make a tensor.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TensorError {
-    #[error("`{0}` is not a data type: write one such as `FP32`, `INT64`, `UINT8`, `BOOL` or `BYTES`")]
+    #[error(
+        "`{0}` is not a data type: write one such as `FP32`, `INT64`, `UINT8`, `BOOL` or `BYTES`"
+    )]
     DataType(String),
     #[error("a shape of {rank} dimensions, more than the {RANK_MAX} that a tensor may have")]
     Rank { rank: usize },
@@ -141,7 +143,8 @@ impl Tensor {
         match data_type.size() {
             Some(size) => {
                 let expected = elements.checked_mul(size);
-                let expected = expected.ok_or_else(|| TensorError::Shape { shape: shape.clone() })?;
+                let expected =
+                    expected.ok_or_else(|| TensorError::Shape { shape: shape.clone() })?;
                 if data.len() != expected {
                     let seen = data.len();
                     return Err(TensorError::Size { data_type, elements, expected, seen });

@@ -104,7 +104,8 @@ impl Reply {
     /// # Panics
     /// If it is not JSON.
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     /// Checks that it is a problem of this kind, with the status in the body too. Returns it.

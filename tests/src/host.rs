@@ -186,7 +186,8 @@ impl TestHost {
     pub fn party(&self, name: &str) -> Party {
         let key = Party::key_of(name);
         let wanted = serde_json::json!({"name": name, "party": key.party()});
-        let opened = self.operator("POST", "/accounts").json(&wanted.to_string()).send().ok().json();
+        let opened =
+            self.operator("POST", "/accounts").json(&wanted.to_string()).send().ok().json();
         let api_key = opened["key"].as_str().expect("a key").to_owned();
         Party { name: name.into(), key, api_key }
     }

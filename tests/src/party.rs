@@ -26,8 +26,14 @@ impl Party {
     }
 
     /// A signed offer.
-    pub fn offer(&self, model: &ModelName, bundle: Digest, terms: Vec<PermissionSpec>) -> SignedOffer {
-        let offer = Offer::new(self.key.party(), model.clone(), bundle, terms).expect("a sound offer");
+    pub fn offer(
+        &self,
+        model: &ModelName,
+        bundle: Digest,
+        terms: Vec<PermissionSpec>,
+    ) -> SignedOffer {
+        let offer =
+            Offer::new(self.key.party(), model.clone(), bundle, terms).expect("a sound offer");
         SignedOffer::sign(offer, &self.key).expect("signed")
     }
 

@@ -35,7 +35,14 @@ impl HostProcess {
     /// If it does not get ready.
     pub fn start(data: &Path) -> Self {
         let mut child = Self::command()
-            .args(["--json", "serve", "--listen", "127.0.0.1:0", "--operator-listen", "127.0.0.1:0"])
+            .args([
+                "--json",
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--operator-listen",
+                "127.0.0.1:0",
+            ])
             .arg("--data")
             .arg(data)
             .stdout(Stdio::piped())

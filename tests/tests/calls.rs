@@ -50,7 +50,8 @@ fn from_a_bundle_to_a_verified_receipt() {
     assert_eq!((&used_up["limit"], &used_up["remaining"]), (&json!(2), &json!(0)));
 
     let call = first.header("hospes-receipt").expect("a receipt");
-    let proof = |party: &Party| host.get(&format!("/api/receipts/{call}")).bearer(&party.api_key).send();
+    let proof =
+        |party: &Party| host.get(&format!("/api/receipts/{call}")).bearer(&party.api_key).send();
     let salt: Salt = first.header("hospes-salt").expect("a salt").parse().expect("a salt");
     let receipt = ReceiptProof::parse(&proof(&zoe).ok().body).expect("a proof");
     let verified = receipt.verify(&host.host().party()).expect("genuine");
@@ -63,9 +64,20 @@ fn from_a_bundle_to_a_verified_receipt() {
     proof(&host.party("eve")).problem(404, "not-found");
 
     let receipts = host.get("/api/receipts").bearer(&acme.api_key).send().ok().json();
-    let results: Vec<_> = receipts["receipts"].as_array().expect("a list").iter().map(|r| r["result"].clone()).collect();
+    let results: Vec<_> = receipts["receipts"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|r| r["result"].clone())
+        .collect();
     let denied = json!("denied: no-agreement");
-    let expected = [json!("denied: count-used-up"), json!("answered"), json!("answered"), denied.clone(), denied];
+    let expected = [
+        json!("denied: count-used-up"),
+        json!("answered"),
+        json!("answered"),
+        denied.clone(),
+        denied,
+    ];
     assert_eq!(results, expected, "the latest first");
 }
 
@@ -79,11 +91,20 @@ fn strangers_are_told_nothing() {
     call().bearer("hsp_").send().problem(401, "unauthenticated");
     let unknown = acme.api_key.replace("hsp_", "hsp_0");
     call().bearer(&unknown[..unknown.len() - 1]).send().problem(401, "unauthenticated");
-    call().header("authorization", format!("Basic {}", acme.api_key)).send().problem(401, "unauthenticated");
+    call()
+        .header("authorization", format!("Basic {}", acme.api_key))
+        .send()
+        .problem(401, "unauthenticated");
     // A model that nobody may know of and one that is not there are told apart by nothing.
     let zoe = host.party("zoe");
-    let there = host.call(&zoe, ECHO).json(r#"{"v":7}"#).send().problem(404, "not-found").to_string();
-    let not = host.call(&zoe, "acme/none/echo-u8").json(r#"{"v":7}"#).send().problem(404, "not-found").to_string();
+    let there =
+        host.call(&zoe, ECHO).json(r#"{"v":7}"#).send().problem(404, "not-found").to_string();
+    let not = host
+        .call(&zoe, "acme/none/echo-u8")
+        .json(r#"{"v":7}"#)
+        .send()
+        .problem(404, "not-found")
+        .to_string();
     assert_eq!(there.replace("echo", "X"), not.replace("none", "X").replace("echo", "X"));
     host.get("/acme/echo").send().problem(404, "not-found");
     host.get("/acme/echo").bearer(&acme.api_key).send().ok();
@@ -98,11 +119,17 @@ fn the_operator_s_routes_are_the_operator_s() {
     host.get("/status").send().problem(404, "not-found");
     let wrong = host.operator("DELETE", "/accounts").send().problem(405, "method-not-allowed");
     assert!(wrong["detail"].as_str().expect("text").ends_with("use POST"), "{wrong}");
-    host.operator("POST", "/accounts").bearer("x").json(&wanted).send().problem(401, "unauthenticated");
+    host.operator("POST", "/accounts")
+        .bearer("x")
+        .json(&wanted)
+        .send()
+        .problem(401, "unauthenticated");
     let status = host.operator("GET", "/status");
     let address = status.send().ok();
     assert_eq!(address.json()["draining"], false);
-    let other = host.operator("POST", "/accounts").json(r#"{"name":"zoe","party":"did:key:z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp"}"#);
+    let other = host.operator("POST", "/accounts").json(
+        r#"{"name":"zoe","party":"did:key:z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp"}"#,
+    );
     other.send().problem(409, "conflict");
 }
 
@@ -120,7 +147,9 @@ fn terms_are_enforced_on_every_call() {
         ..terms("echo-string")
     };
     host.agree(&acme, &zoe, &published, vec![spec]);
-    let call = |function: &str, body: &str| host.call(&zoe, &format!("acme/echo/{function}")).json(body).send();
+    let call = |function: &str, body: &str| {
+        host.call(&zoe, &format!("acme/echo/{function}")).json(body).send()
+    };
     let clause = |reply: Reply| reply.problem(403, "not-permitted")["clauses"][0].clone();
 
     assert_eq!(clause(call("echo-string", r#"{"v":"a"}"#))["clause"], "dateTime");
@@ -131,7 +160,12 @@ fn terms_are_enforced_on_every_call() {
     let large = call("echo-string", r#"{"v":"1234"}"#);
     let problem = large.problem(502, "output-refused");
     assert_eq!(problem["failure"], "output-too-large");
-    assert!(problem["detail"].as_str().expect("text").contains("6 bytes, more than the 5 that the agreement allows"));
+    assert!(
+        problem["detail"]
+            .as_str()
+            .expect("text")
+            .contains("6 bytes, more than the 5 that the agreement allows")
+    );
     assert_eq!(clause(call("echo-u8", r#"{"v":1}"#))["clause"], "hospes:function");
     clock.advance(Duration::from_secs(24 * 3600));
     assert_eq!(clause(call("echo-string", r#"{"v":"a"}"#))["clause"], "dateTime");
@@ -148,7 +182,9 @@ fn the_count_is_never_overshot_whatever_runs_at_once() {
     host.agree(&acme, &zoe, &published, vec![limited]);
     let answered: u64 = std::thread::scope(|scope| {
         let callers: Vec<_> = (0..8)
-            .map(|_| scope.spawn(|| (0..20).filter(|_| echo(&host, &zoe).status == 200).count() as u64))
+            .map(|_| {
+                scope.spawn(|| (0..20).filter(|_| echo(&host, &zoe).status == 200).count() as u64)
+            })
             .collect();
         callers.into_iter().map(|caller| caller.join().expect("no panic")).sum()
     });
@@ -161,10 +197,13 @@ fn of_several_agreements_one_with_calls_left_is_used_or_the_one_named() {
     let host = TestHost::start();
     let (acme, zoe) = (host.party("acme"), host.party("zoe"));
     let published = host.publish(&acme, &plugin("echo"));
-    let limited = |count| vec![hospes::agreement::PermissionSpec { count: Some(count), ..terms("echo-u8") }];
+    let limited =
+        |count| vec![hospes::agreement::PermissionSpec { count: Some(count), ..terms("echo-u8") }];
     let one = host.agree(&acme, &zoe, &published, limited(1));
     let two = host.agree(&acme, &zoe, &published, limited(1));
-    let named = |id: &Digest| host.call(&zoe, ECHO).json(r#"{"v":7}"#).header("hospes-agreement", id.to_string()).send();
+    let named = |id: &Digest| {
+        host.call(&zoe, ECHO).json(r#"{"v":7}"#).header("hospes-agreement", id.to_string()).send()
+    };
     named(&two).ok();
     named(&two).problem(429, "count-used-up");
     echo(&host, &zoe).ok();
@@ -181,7 +220,9 @@ fn versions_never_change_and_references_choose_one() {
     let published = host.publish(&acme, &plugin("echo"));
     host.try_publish(&acme, &bundle).ok();
     host.agree(&acme, &zoe, &published, vec![terms("echo-u8")]);
-    let call = |reference: &str| host.call(&zoe, &format!("acme/echo{reference}/echo-u8")).json(r#"{"v":7}"#).send();
+    let call = |reference: &str| {
+        host.call(&zoe, &format!("acme/echo{reference}/echo-u8")).json(r#"{"v":7}"#).send()
+    };
     for reference in ["", "@1.0.0", "@v1.0.0", &format!("@{}", published.1)] {
         call(reference).ok();
     }
@@ -224,7 +265,9 @@ fn one_data_directory_is_for_one_host() {
 #[test]
 fn a_caller_that_hangs_up_is_still_metered() {
     use std::io::Write as _;
-    let host = TestHost::builder().config(|config| config.sandbox.deadline = Duration::from_secs(1)).start();
+    let host = TestHost::builder()
+        .config(|config| config.sandbox.deadline = Duration::from_secs(1))
+        .start();
     let (acme, zoe) = (host.party("acme"), host.party("zoe"));
     let published = host.publish(&acme, &system_tests::wat_guest("spin", &[]));
     host.agree(&acme, &zoe, &published, vec![terms("run")]);

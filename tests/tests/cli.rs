@@ -21,7 +21,10 @@ fn subcommands(path: &[&str]) -> Vec<String> {
     let Some(list) = help.split("Commands:\n").nth(1) else { return Vec::new() };
     let names = list.lines().take_while(|line| !line.is_empty());
     let names = names.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
-    names.filter_map(|line| line.split_whitespace().next().map(str::to_owned)).filter(|name| name != "help").collect()
+    names
+        .filter_map(|line| line.split_whitespace().next().map(str::to_owned))
+        .filter(|name| name != "help")
+        .collect()
 }
 
 #[test]
@@ -30,7 +33,9 @@ fn every_command_teaches_with_an_example() {
     for command in subcommands(&[]) {
         let page = text(&run(&[command.as_str(), "--help"]).stdout);
         let inner = subcommands(&[&command]);
-        let paths = if inner.is_empty() { vec![vec![command.as_str()]] } else {
+        let paths = if inner.is_empty() {
+            vec![vec![command.as_str()]]
+        } else {
             inner.iter().map(|inner| vec![command.as_str(), inner.as_str()]).collect()
         };
         for path in paths {
@@ -47,7 +52,9 @@ fn every_command_teaches_with_an_example() {
 
 #[test]
 fn completions_are_made_for_each_shell() {
-    for (shell, said) in [("bash", "complete -F"), ("zsh", "#compdef hospes"), ("fish", "complete -c hospes")] {
+    for (shell, said) in
+        [("bash", "complete -F"), ("zsh", "#compdef hospes"), ("fish", "complete -c hospes")]
+    {
         let output = run(&["completions", shell]);
         assert!(text(&output.stdout).contains(said), "{shell}");
     }
@@ -79,7 +86,8 @@ fn packing_twice_gives_the_same_bytes_and_inspecting_shows_them() {
     };
     let (one, two) = (packed("one.wasm"), packed("two.wasm"));
     assert_eq!(std::fs::read(&one).expect("read"), std::fs::read(two).expect("read"));
-    let built = run(&["build", "plugins/echo", "-o", folder.path().join("a.wasm").to_str().expect("text")]);
+    let built =
+        run(&["build", "plugins/echo", "-o", folder.path().join("a.wasm").to_str().expect("text")]);
     assert!(built.status.success());
     run(&["build", "plugins/echo", "-o", folder.path().join("b.wasm").to_str().expect("text")]);
     let read = |name: &str| std::fs::read(folder.path().join(name)).expect("read");
@@ -89,7 +97,8 @@ fn packing_twice_gives_the_same_bytes_and_inspecting_shows_them() {
     let shown: Value = serde_json::from_slice(&shown.stdout).expect("JSON");
     assert_eq!(shown["manifest"]["name"], "iris");
     assert!(shown["signer"].is_null());
-    let imports: Vec<_> = shown["imports"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+    let imports: Vec<_> =
+        shown["imports"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
     assert!(imports.iter().all(|import| import.starts_with("wasi:nn/")), "{imports:?}");
 }
 
@@ -97,8 +106,10 @@ fn packing_twice_gives_the_same_bytes_and_inspecting_shows_them() {
 fn a_wasip1_plugin_imports_what_it_declares_and_no_wasi() {
     let shown = run(&["--json", "inspect", "target/plugins/classify.wasm"]);
     let shown: Value = serde_json::from_slice(&shown.stdout).expect("JSON");
-    let imports: Vec<_> = shown["imports"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
-    let ours = |import: &&str| import.starts_with("wasi:nn/") || import.starts_with("hospes:plugin/");
+    let imports: Vec<_> =
+        shown["imports"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+    let ours =
+        |import: &&str| import.starts_with("wasi:nn/") || import.starts_with("hospes:plugin/");
     assert!(!imports.is_empty() && imports.iter().all(ours), "{imports:?}");
 }
 
@@ -115,7 +126,10 @@ fn the_runtime_list_says_what_is_usable_and_why_not() {
         let reason = onnxruntime["reason"].as_str().expect("a reason");
         assert!(reason.contains("hospes runtime install onnxruntime"), "{reason}");
     }
-    assert_eq!((&backends["backends"][1]["backend"], &backends["backends"][1]["usable"]), (&"tract".into(), &true.into()));
+    assert_eq!(
+        (&backends["backends"][1]["backend"], &backends["backends"][1]["usable"]),
+        (&"tract".into(), &true.into())
+    );
     let installed = list(&workspace().join("target/runtime"));
     assert_eq!(installed["backends"][0]["usable"], true, "{installed}");
 }
@@ -131,5 +145,8 @@ fn the_settings_that_are_printed_are_read_again() {
     std::fs::write(&file, "[sandbox]\nmemory = 1\n").expect("written");
     let wrong = run(&["serve", "--config", file.to_str().expect("text")]);
     let error = text(&wrong.stderr);
-    assert!(error.contains("unknown field `memory`") && error.contains("--print-config"), "{error}");
+    assert!(
+        error.contains("unknown field `memory`") && error.contains("--print-config"),
+        "{error}"
+    );
 }

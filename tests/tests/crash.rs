@@ -20,7 +20,8 @@ struct World {
 }
 
 fn account(host: &HostProcess, data: &Path, name: &str) -> Party {
-    let token = std::fs::read_to_string(data.join("operator.token")).expect("the host has written it");
+    let token =
+        std::fs::read_to_string(data.join("operator.token")).expect("the host has written it");
     let key = Party::key_of(name);
     let wanted = json!({"name": name, "party": key.party()}).to_string();
     let request = Request::new("POST", format!("{}/accounts", host.operator)).bearer(token.trim());
@@ -38,7 +39,8 @@ fn prepare(host: &HostProcess, data: &Path) -> World {
     let published = post("/api/bundles", &acme, acme.sign(&plugin("echo")));
     let text = |member: &str| published[member].as_str().expect("text").to_owned();
     let limited = hospes::agreement::PermissionSpec { count: Some(CALLS_MAX), ..terms("echo-u8") };
-    let (model, digest) = (text("model").parse().expect("a model"), text("digest").parse().expect("a digest"));
+    let (model, digest) =
+        (text("model").parse().expect("a model"), text("digest").parse().expect("a digest"));
     let offer = acme.offer(&model, digest, vec![limited]);
     post("/api/offers", &acme, offer.to_bytes());
     let mut proposal = zoe.accept(&offer);
@@ -68,7 +70,8 @@ fn call_until_killed(host: &str, zoe: &Party, stop: &AtomicBool) -> Vec<(String,
 }
 
 fn used(host: &HostProcess, zoe: &Party) -> u64 {
-    let listed = Request::new("GET", format!("{}/api/agreements", host.address)).bearer(&zoe.api_key);
+    let listed =
+        Request::new("GET", format!("{}/api/agreements", host.address)).bearer(&zoe.api_key);
     let listed: Value = listed.send().ok().json();
     listed["agreements"][0]["rules"][0]["used"].as_u64().expect("a count")
 }
@@ -101,7 +104,11 @@ fn killed_twenty_times_nothing_is_lost_and_nothing_overshot() {
         host = HostProcess::start(&data);
         let used = used(&host, &world.zoe);
         assert!(used <= CALLS_MAX, "kill {kill}: {used} of {CALLS_MAX}");
-        assert!(used >= answered.len() as u64, "kill {kill}: {used} counted, {} answered", answered.len());
+        assert!(
+            used >= answered.len() as u64,
+            "kill {kill}: {used} counted, {} answered",
+            answered.len()
+        );
     }
     verify_all(&host, &world, &answered);
     assert_eq!(used(&host, &world.zoe), CALLS_MAX, "the limit was reached, and never passed");
@@ -114,7 +121,8 @@ fn verify_all(host: &HostProcess, world: &World, answered: &HashMap<String, u64>
     for (call, remaining) in answered {
         let proof = Request::new("GET", format!("{}/api/receipts/{call}", host.address));
         let proof = proof.bearer(&world.acme.api_key).send().ok();
-        let receipt = ReceiptProof::parse(&proof.body).expect("a proof").verify(&party).expect("genuine");
+        let receipt =
+            ReceiptProof::parse(&proof.body).expect("a proof").verify(&party).expect("genuine");
         let used = receipt.used.expect("it was counted");
         assert_eq!(CALLS_MAX - used, *remaining, "{call}");
         assert!(numbers.insert(used), "number {used} was given twice");

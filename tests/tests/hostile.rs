@@ -49,7 +49,8 @@ impl Scene {
             let problem = reply.problem(status, kind);
             assert_eq!(problem["failure"], failure, "{problem}");
             let call = reply.header("hospes-receipt").expect("a call that ran has a receipt");
-            let receipts = self.host.get("/api/receipts").bearer(&self.zoe.api_key).send().ok().json();
+            let receipts =
+                self.host.get("/api/receipts").bearer(&self.zoe.api_key).send().ok().json();
             let receipts = receipts["receipts"].as_array().expect("a list").clone();
             let receipt = receipts.iter().find(|receipt| receipt["call"] == call).expect("listed");
             assert_eq!(receipt["result"], format!("failed: {failure}"), "{receipt}");
@@ -198,7 +199,8 @@ fn what_cannot_start_is_not_published() {
 #[test]
 fn what_wants_more_than_a_plugin_may_have_is_not_published() {
     let scene = Scene::new();
-    for import in ["wasi:sockets/tcp@0.2.0", "wasi:http/outgoing-handler@0.2.0", "acme:secret/door"] {
+    for import in ["wasi:sockets/tcp@0.2.0", "wasi:http/outgoing-handler@0.2.0", "acme:secret/door"]
+    {
         let text = format!(
             r#"(component
                 (import "{import}" (instance (export "open" (func))))

@@ -40,9 +40,17 @@ impl Scene {
     /// Everything that a request could have changed, apart from receipts of refusals.
     fn state(&self) -> Vec<Value> {
         let status = self.host.operator("GET", "/status").send().ok().json();
-        let mine = |party: &Party| self.host.get("/api/agreements").bearer(&party.api_key).send().ok().json();
+        let mine = |party: &Party| {
+            self.host.get("/api/agreements").bearer(&party.api_key).send().ok().json()
+        };
         let market = self.host.get("/api/market").send().ok().json();
-        vec![status["models"].clone(), status["sandboxes_free"].clone(), market, mine(&self.acme), mine(&self.zoe)]
+        vec![
+            status["models"].clone(),
+            status["sandboxes_free"].clone(),
+            market,
+            mine(&self.acme),
+            mine(&self.zoe),
+        ]
     }
 
     /// Runs every case; each is a clear refusal, and nothing has changed after all of them.
@@ -51,7 +59,12 @@ impl Scene {
         let before = self.state();
         let mut count = 0;
         for (name, reply) in cases {
-            assert!((400..500).contains(&reply.status), "{name}: {} {}", reply.status, reply.text());
+            assert!(
+                (400..500).contains(&reply.status),
+                "{name}: {} {}",
+                reply.status,
+                reply.text()
+            );
             let problem = reply.json();
             let detail = problem["detail"].as_str().unwrap_or_default();
             assert!(detail.len() > 10 && detail.len() < 2000, "{name}: {problem}");
@@ -105,7 +118,11 @@ fn requests_that_are_not_http_are_refused_or_cut_off() {
         let answer = raw(&scene.host, bytes);
         let status = answer.split(' ').nth(1).unwrap_or("");
         let refused = answer.is_empty() || status.starts_with('4');
-        assert!(refused, "{:?}: {answer:.200}", String::from_utf8_lossy(&bytes[..bytes.len().min(80)]));
+        assert!(
+            refused,
+            "{:?}: {answer:.200}",
+            String::from_utf8_lossy(&bytes[..bytes.len().min(80)])
+        );
     }
     assert!(cases.len() >= 18);
     assert_eq!(scene.state(), before);
@@ -124,7 +141,9 @@ fn slow_clients_are_cut_off() {
     let mut stream = TcpStream::connect(scene.host.address()).expect("connects");
     stream.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
     let key = &scene.zoe.api_key;
-    let head = format!("POST /acme/echo/echo-u8 HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-length: 10\r\n\r\n{{");
+    let head = format!(
+        "POST /acme/echo/echo-u8 HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-length: 10\r\n\r\n{{"
+    );
     stream.write_all(head.as_bytes()).expect("sent");
     let mut answer = [0; 1024];
     let length = stream.read(&mut answer).expect("an answer");
@@ -141,19 +160,60 @@ fn calls_that_are_malformed_are_refused() {
     let deep = "[".repeat(100_000 - 10);
     let unclosed = r#"{"v":"#.repeat(10_000);
     let bodies = [
-        "", "{", "}", "[]", "null", "1", "\"v\"", "{\"v\"}", "{\"v\":}", "{\"v\":1,}", "{\"v\":01}", "{\"v\":+1}",
-        "{\"v\":1e2}", "{\"v\":1.5}", "{\"v\":NaN}", "{\"v\":300}", "{\"v\":-1}", "{\"v\":null}", "{\"v\":[1]}",
-        "{\"v\":{}}", "{\"v\":\"x\"}", "{\"v\":true}", "{\"V\":1}", "{\"v\":1,\"v\":1}", "{\"v\":1}{}", "{'v':1}",
-        "{\"v\":18446744073709551616}", "{\"v\":1}\u{0}", "// c\n{\"v\":1}", "{\"v\":1e999}", &deep, &unclosed,
+        "",
+        "{",
+        "}",
+        "[]",
+        "null",
+        "1",
+        "\"v\"",
+        "{\"v\"}",
+        "{\"v\":}",
+        "{\"v\":1,}",
+        "{\"v\":01}",
+        "{\"v\":+1}",
+        "{\"v\":1e2}",
+        "{\"v\":1.5}",
+        "{\"v\":NaN}",
+        "{\"v\":300}",
+        "{\"v\":-1}",
+        "{\"v\":null}",
+        "{\"v\":[1]}",
+        "{\"v\":{}}",
+        "{\"v\":\"x\"}",
+        "{\"v\":true}",
+        "{\"V\":1}",
+        "{\"v\":1,\"v\":1}",
+        "{\"v\":1}{}",
+        "{'v':1}",
+        "{\"v\":18446744073709551616}",
+        "{\"v\":1}\u{0}",
+        "// c\n{\"v\":1}",
+        "{\"v\":1e999}",
+        &deep,
+        &unclosed,
     ];
     for body in bodies {
         cases.push((format!("body {body:.40}"), echo().json(body).send()));
     }
-    cases.push(("not UTF-8".into(), echo().header("content-type", "application/json").body(b"{\"v\":\xff}").send()));
+    cases.push((
+        "not UTF-8".into(),
+        echo().header("content-type", "application/json").body(b"{\"v\":\xff}").send(),
+    ));
     cases.push(("bytes".into(), echo().octets(b"1").send()));
     cases.push(("too large".into(), echo().json(&" ".repeat(100_001)).send()));
-    for media in ["text/html", "application/x-www-form-urlencoded", "multipart/form-data", "application/jsonp", "", "\u{e4}"] {
-        cases.push((format!("media {media}"), echo().header("content-type", media).body("{}").send()));
+    for media in [
+        "text/html",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data",
+        "application/jsonp",
+        "",
+        "\u{e4}",
+    ] {
+        cases.push((
+            format!("media {media}"),
+            echo().header("content-type", media).body("{}").send(),
+        ));
     }
     for (name, value) in [
         ("hospes-agreement", "x"),
@@ -163,15 +223,35 @@ fn calls_that_are_malformed_are_refused() {
         ("hospes-purpose", &format!("urn:{}", "a".repeat(300))),
         ("hospes-purpose", "urn:\u{e4}"),
     ] {
-        cases.push((format!("{name}: {value:.20}"), echo().json(r#"{"v":1}"#).header(name, value).send()));
+        cases.push((
+            format!("{name}: {value:.20}"),
+            echo().json(r#"{"v":1}"#).header(name, value).send(),
+        ));
     }
-    let twice = echo().json(r#"{"v":1}"#).header("hospes-purpose", "urn:a").header("hospes-purpose", "urn:b");
+    let twice = echo()
+        .json(r#"{"v":1}"#)
+        .header("hospes-purpose", "urn:a")
+        .header("hospes-purpose", "urn:b");
     cases.push(("two purposes".into(), twice.send()));
     for path in [
-        "acme/echo", "acme/echo/", "acme//echo-u8", "/echo/echo-u8", "acme/echo/echo-u8/x", "ACME/echo/echo-u8",
-        "acme/echo@/echo-u8", "acme/echo@1/echo-u8", "acme/echo@sha256:1/echo-u8", "acme/echo@1.0.0@1.0.0/echo-u8",
-        "acme/echo/echo_u8", "acme/echo/%65cho-u8", "acme/..%2fecho/echo-u8", "acme/../echo/echo-u8/", "a b/c/d",
-        &format!("{}/echo/echo-u8", "a".repeat(64)), &format!("acme/echo/{}", "a".repeat(2000)), "api/echo/echo-u8",
+        "acme/echo",
+        "acme/echo/",
+        "acme//echo-u8",
+        "/echo/echo-u8",
+        "acme/echo/echo-u8/x",
+        "ACME/echo/echo-u8",
+        "acme/echo@/echo-u8",
+        "acme/echo@1/echo-u8",
+        "acme/echo@sha256:1/echo-u8",
+        "acme/echo@1.0.0@1.0.0/echo-u8",
+        "acme/echo/echo_u8",
+        "acme/echo/%65cho-u8",
+        "acme/..%2fecho/echo-u8",
+        "acme/../echo/echo-u8/",
+        "a b/c/d",
+        &format!("{}/echo/echo-u8", "a".repeat(64)),
+        &format!("acme/echo/{}", "a".repeat(2000)),
+        "api/echo/echo-u8",
     ] {
         let path = path.replace(' ', "%20");
         cases.push((format!("path {path:.40}"), call(&path).json(r#"{"v":1}"#).send()));
@@ -267,7 +347,9 @@ fn offers_and_agreements_that_are_malformed_are_refused() {
     let scene = Scene::new();
     let limited = hospes::agreement::PermissionSpec { count: Some(9), ..terms("echo-u8") };
     let offer = scene.acme.offer(&scene.published.0, scene.published.1, vec![limited]);
-    let list = |bytes: &[u8]| scene.host.post("/api/offers").bearer(&scene.acme.api_key).body(bytes).send();
+    let list = |bytes: &[u8]| {
+        scene.host.post("/api/offers").bearer(&scene.acme.api_key).body(bytes).send()
+    };
     let submit = |bytes: &[u8]| scene.host.submit(&scene.zoe, bytes);
     let keys = [&scene.zoe.key, &scene.acme.key];
     let mut cases = Vec::new();
@@ -297,11 +379,17 @@ fn offers_and_agreements_that_are_malformed_are_refused() {
     // Well-formed, and not what was offered.
     for (right, wrong) in [("\"rightOperand\":9", "\"rightOperand\":10"), ("echo-u8", "echo-u64")] {
         let changed = payload.replacen(right, wrong, 1);
-        cases.push((format!("not as offered: {wrong}"), submit(&signed(AGREEMENT, &changed, &keys))));
+        cases.push((
+            format!("not as offered: {wrong}"),
+            submit(&signed(AGREEMENT, &changed, &keys)),
+        ));
     }
     let eve = PartyKey::from_secret(&[9; 32]);
     cases.push(("signed by a stranger".into(), submit(&signed(AGREEMENT, &payload, &[&eve]))));
-    cases.push(("signed by a stranger too".into(), submit(&signed(AGREEMENT, &payload, &[keys[0], &eve]))));
+    cases.push((
+        "signed by a stranger too".into(),
+        submit(&signed(AGREEMENT, &payload, &[keys[0], &eve])),
+    ));
     cases.push(("of another kind".into(), submit(&signed(OFFER, &payload, &keys))));
     let envelope = signed(AGREEMENT, &payload, &keys);
     for step in 0..30 {

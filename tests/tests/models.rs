@@ -10,7 +10,9 @@ use hospes::id::Digest;
 use hospes::inference::{BackendKind, Inference, ModelSource, Placement};
 use hospes::tensor::{DataType, Tensor, pack_strings};
 use serde_json::{Value, json};
-use system_tests::{Party, TestHost, built, identity, model_bundle, oracle, oracle_json, plugin, terms, workspace};
+use system_tests::{
+    Party, TestHost, built, identity, model_bundle, oracle, oracle_json, plugin, terms, workspace,
+};
 
 fn served(plugins: &[(&str, &str)]) -> (TestHost, Party) {
     let host = TestHost::start();
@@ -23,8 +25,10 @@ fn served(plugins: &[(&str, &str)]) -> (TestHost, Party) {
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<_> =
-        std::fs::read_dir(folder).expect("readable").map(|entry| entry.expect("readable").path()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .expect("readable")
+        .map(|entry| entry.expect("readable").path())
+        .collect();
     files.sort();
     files
 }
@@ -70,7 +74,8 @@ fn classify_says_what_plain_onnx_runtime_says() {
         let ranked = host.call(&zoe, "acme/classify/classify").octets(bytes).send().ok().json();
         let best = &expected[name(picture)][0];
         assert_eq!(ranked[0]["class"], best[0], "{}: {ranked}", picture.display());
-        let apart = ranked[0]["score"].as_f64().expect("a number") - best[1].as_f64().expect("a number");
+        let apart =
+            ranked[0]["score"].as_f64().expect("a number") - best[1].as_f64().expect("a number");
         assert!(apart.abs() < 0.02, "{}: {ranked}, {best}", picture.display());
     }
 }
@@ -88,9 +93,11 @@ fn a_picture_that_is_none_is_refused_by_the_plugin_in_its_sandbox() {
 fn a_component_of_another_toolchain_runs_as_it_is() {
     let (host, zoe) = served(&[("foreign", "probe"), ("iris", "infer")]);
     let flower = json!([5.1, 3.5, 1.4, 0.2]);
-    let probed = host.call(&zoe, "acme/foreign/probe").json(&json!({ "flower": flower }).to_string()).send();
+    let probed =
+        host.call(&zoe, "acme/foreign/probe").json(&json!({ "flower": flower }).to_string()).send();
     let input = json!({"name": "X", "datatype": "FP32", "shape": [1, 4], "data": flower});
-    let inferred = host.call(&zoe, "acme/iris/infer").json(&json!({"inputs": [input]}).to_string()).send();
+    let inferred =
+        host.call(&zoe, "acme/iris/infer").json(&json!({"inputs": [input]}).to_string()).send();
     let (probed, inferred) = (probed.ok().json(), inferred.ok().json());
     let outputs = inferred["outputs"].as_array().expect("outputs");
     let probabilities = outputs.iter().find(|output| output["datatype"] == "FP32").expect("there");
@@ -105,12 +112,13 @@ fn tensors_that_the_model_does_not_take_are_named() {
         let body = json!({ "inputs": [input] }).to_string();
         host.call(&zoe, "acme/iris/infer").json(&body).send()
     };
-    let input = |name: &str, datatype: &str, shape: Value, data: Value| {
-        json!({"name": name, "datatype": datatype, "shape": shape, "data": data})
-    };
+    let input = |name: &str, datatype: &str, shape: Value, data: Value| json!({"name": name, "datatype": datatype, "shape": shape, "data": data});
     for (input, said) in [
         (input("Y", "FP32", json!([1, 4]), json!([1, 2, 3, 4])), "no input `Y`; it has `X`"),
-        (input("X", "FP64", json!([1, 4]), json!([1, 2, 3, 4])), "`X` is FP32[?, 4], not FP64[1, 4]"),
+        (
+            input("X", "FP64", json!([1, 4]), json!([1, 2, 3, 4])),
+            "`X` is FP32[?, 4], not FP64[1, 4]",
+        ),
         (input("X", "FP32", json!([1, 3]), json!([1, 2, 3])), "not FP32[1, 3]"),
         (input("X", "FP32", json!([4]), json!([1, 2, 3, 4])), "not FP32[4]"),
     ] {
@@ -120,7 +128,10 @@ fn tensors_that_the_model_does_not_take_are_named() {
     let octets = |bytes: &[u8]| host.call(&zoe, "acme/iris/infer").octets(bytes).send();
     octets(&[0; 32]).ok();
     let problem = octets(&[0; 15]).problem(400, "invalid-arguments");
-    assert!(problem["detail"].as_str().expect("text").contains("15 bytes do not fill input `X`"), "{problem}");
+    assert!(
+        problem["detail"].as_str().expect("text").contains("15 bytes do not fill input `X`"),
+        "{problem}"
+    );
 }
 
 fn inference(backend: BackendChoice) -> Inference {
@@ -137,7 +148,8 @@ async fn compute(
     inputs: Vec<(String, Tensor)>,
 ) -> Result<Vec<(String, Tensor)>, String> {
     let source = ModelSource { digest: Digest::of(model), bytes: Bytes::copy_from_slice(model) };
-    let graph = inference.load(source, Placement::default()).await.map_err(|error| error.to_string())?;
+    let graph =
+        inference.load(source, Placement::default()).await.map_err(|error| error.to_string())?;
     graph.compute(inputs).await.map_err(|error| error.to_string())
 }
 
@@ -166,7 +178,8 @@ fn tokens() -> Tensor {
 
 #[tokio::test]
 async fn both_backends_agree_within_a_thousandth() {
-    let (onnxruntime, tract) = (inference(BackendChoice::Onnxruntime), inference(BackendChoice::Tract));
+    let (onnxruntime, tract) =
+        (inference(BackendChoice::Onnxruntime), inference(BackendChoice::Tract));
     let mut compared = 0;
     for (model, input, tensor) in [
         ("magika", "bytes", tokens()),
@@ -213,7 +226,9 @@ fn compare(model: &str, a: &Tensor, b: &Tensor) {
 /// A tensor of two elements, or of none.
 fn sample(ty: DataType, elements: usize) -> Tensor {
     let data = match ty {
-        DataType::Bytes => pack_strings([&b"text"[..], "ß".as_bytes()].into_iter().take(elements)).expect("short"),
+        DataType::Bytes => {
+            pack_strings([&b"text"[..], "ß".as_bytes()].into_iter().take(elements)).expect("short")
+        }
         DataType::Bool => vec![1; elements].into(),
         DataType::F16 => [0x00, 0x3c].repeat(elements).into(),
         DataType::Bf16 => [0x80, 0x3f].repeat(elements).into(),
@@ -235,8 +250,11 @@ async fn every_type_of_tensor_passes_through_a_model_unchanged() {
             assert_eq!(outputs, Ok(vec![("y".to_owned(), tensor)]), "{ty} {elements}");
         }
     }
-    let scalar = Tensor::new(DataType::F32, vec![], Bytes::from_static(&[0, 0, 128, 63])).expect("fits");
-    let outputs = compute(&onnxruntime, &identity(DataType::F32, 0), vec![("x".into(), scalar.clone())]).await;
+    let scalar =
+        Tensor::new(DataType::F32, vec![], Bytes::from_static(&[0, 0, 128, 63])).expect("fits");
+    let outputs =
+        compute(&onnxruntime, &identity(DataType::F32, 0), vec![("x".into(), scalar.clone())])
+            .await;
     assert_eq!(outputs, Ok(vec![("y".to_owned(), scalar)]));
 }
 
@@ -251,13 +269,17 @@ async fn bytes_that_are_no_model_are_refused_by_both_backends() {
         for bytes in [&b""[..], b"not a model", &[0xff; 100]] {
             assert!(compute(&inference, bytes, Vec::new()).await.is_err(), "{choice:?} {bytes:?}");
         }
-        assert!(compute(&inference, &good, vec![("x".into(), sample(DataType::F32, 2))]).await.is_ok());
+        assert!(
+            compute(&inference, &good, vec![("x".into(), sample(DataType::F32, 2))]).await.is_ok()
+        );
     }
 }
 
 #[test]
 fn a_backend_or_device_that_is_not_there_is_an_error_not_another_one() {
-    let host = TestHost::builder().config(|config| config.inference.backend = BackendChoice::Tract).start();
+    let host = TestHost::builder()
+        .config(|config| config.inference.backend = BackendChoice::Tract)
+        .start();
     let acme = host.party("acme");
     let model = identity(DataType::F32, 1);
     let wants = |backend| acme.sign(&model_bundle("picky", model.clone(), Some(backend)));
@@ -267,7 +289,10 @@ fn a_backend_or_device_that_is_not_there_is_an_error_not_another_one() {
     host.try_publish(&acme, &wants(hospes::bundle::Backend::Tract)).ok();
     let text = model_bundle("text", identity(DataType::Bytes, 1), None);
     let refused = host.try_publish(&acme, &acme.sign(&text)).problem(422, "bundle-refused");
-    assert!(refused["detail"].as_str().expect("text").contains("`tract` cannot load it"), "{refused}");
+    assert!(
+        refused["detail"].as_str().expect("text").contains("`tract` cannot load it"),
+        "{refused}"
+    );
 
     let missing = TestHost::builder().config(|config| {
         config.inference.onnxruntime_library = Some("/does/not/exist.so".into());
@@ -278,7 +303,8 @@ fn a_backend_or_device_that_is_not_there_is_an_error_not_another_one() {
 
 #[test]
 fn a_model_is_loaded_once_and_the_backend_is_told() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     runtime.block_on(async {
         let inference = inference(BackendChoice::Auto);
         let model = Bytes::from(identity(DataType::F32, 1));
@@ -288,6 +314,9 @@ fn a_model_is_loaded_once_and_the_backend_is_told() {
         assert!(std::sync::Arc::ptr_eq(&one, &two));
         assert_eq!(one.backend(), BackendKind::Onnxruntime);
         let tract = Placement { backend: Some(BackendKind::Tract), ..Placement::default() };
-        assert_eq!(inference.load(source(), tract).await.expect("loads").backend(), BackendKind::Tract);
+        assert_eq!(
+            inference.load(source(), tract).await.expect("loads").backend(),
+            BackendKind::Tract
+        );
     });
 }

@@ -28,7 +28,12 @@ fn the_tour_works_when_it_is_pasted() {
         .replace("$PWD/tour", here)
         .replace("tour/", &format!("{here}/"))
         .replace(":8080", &format!(":{port}"))
-        .replace("hospes serve", &format!("hospes serve --listen 127.0.0.1:{port} --operator-listen 127.0.0.1:{operator}"));
+        .replace(
+            "hospes serve",
+            &format!(
+                "hospes serve --listen 127.0.0.1:{port} --operator-listen 127.0.0.1:{operator}"
+            ),
+        );
     let binary = HostProcess::command().get_program().to_owned();
     let binaries = std::path::Path::new(&binary).parent().expect("a folder").to_owned();
     let path = format!("{}:{}", binaries.display(), std::env::var("PATH").expect("set"));
@@ -40,7 +45,11 @@ fn the_tour_works_when_it_is_pasted() {
         .env("HOSPES_OPERATOR", format!("http://127.0.0.1:{operator}"))
         .output()
         .expect("it runs");
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert!(output.status.success(), "{said}");
     for expected in [
         "urn:hospes:problem:not-permitted",

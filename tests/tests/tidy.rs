@@ -11,7 +11,14 @@ const LAYERS: [&[&str]; 5] = [
     &["outcome", "value", "tensor", "auth", "bundle", "agreement", "admission", "receipt", "store"],
     &["sandbox", "inference"],
     &[
-        "deployments", "market", "agreements", "receipts", "arguments", "outputs", "invoke", "deploy",
+        "deployments",
+        "market",
+        "agreements",
+        "receipts",
+        "arguments",
+        "outputs",
+        "invoke",
+        "deploy",
         "host",
     ],
     &["api", "cli", "main", "lib"],
@@ -32,10 +39,7 @@ const HOMES: [(&str, &[&str]); 14] = [
     ("SystemTime::now", &["clock.rs"]),
     ("Timestamp::now", &["clock.rs"]),
     ("std::process::exit", &[]),
-    (
-        "unsafe {",
-        &["sandbox/cache.rs", "sandbox/canonical", "sandbox/instance.rs"],
-    ),
+    ("unsafe {", &["sandbox/cache.rs", "sandbox/canonical", "sandbox/instance.rs"]),
 ];
 
 const LINES_MAX: usize = 600;
@@ -70,7 +74,9 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 fn sources() -> Vec<Source> {
     let root = workspace().join("host/src");
     let is_test = |path: &Path| {
-        path.components().any(|part| part.as_os_str() == "tests") || path.ends_with("tests.rs") || path.ends_with("sample.rs")
+        path.components().any(|part| part.as_os_str() == "tests")
+            || path.ends_with("tests.rs")
+            || path.ends_with("sample.rs")
     };
     rust_files(&root)
         .into_iter()
@@ -149,7 +155,8 @@ fn what_has_a_home_stays_there() {
 fn only_the_one_path_runs_a_guest() {
     for source in sources() {
         let path = source.path.to_string_lossy().into_owned();
-        let runs = source.code.contains(".instantiate(") || source.code.contains("Admission::admit(");
+        let runs =
+            source.code.contains(".instantiate(") || source.code.contains("Admission::admit(");
         let may = ["invoke.rs", "host.rs", "sandbox.rs"].contains(&path.as_str());
         assert!(may || !runs, "{path}: only `invoke` runs guests, and `host` warms them");
         let calls = source.code.contains("invoke(&host");

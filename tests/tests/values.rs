@@ -42,10 +42,20 @@ fn scalars_survive_to_the_last_bit() {
         ("echo-u32", &["4294967295"]),
         ("echo-s64", &["-9223372036854775808", "9223372036854775807"]),
         ("echo-u64", &["18446744073709551615", "9007199254740993"]),
-        ("echo-f32", &["0.1", "-0.0", "3.4028235e+38", "1e-45", "16777216.0", "\"NaN\"", "\"-Infinity\""]),
+        (
+            "echo-f32",
+            &["0.1", "-0.0", "3.4028235e+38", "1e-45", "16777216.0", "\"NaN\"", "\"-Infinity\""],
+        ),
         (
             "echo-f64",
-            &["0.1", "-0.0", "1.7976931348623157e+308", "5e-324", "0.30000000000000004", "\"Infinity\""],
+            &[
+                "0.1",
+                "-0.0",
+                "1.7976931348623157e+308",
+                "5e-324",
+                "0.30000000000000004",
+                "\"Infinity\"",
+            ],
         ),
         ("echo-char", &["\"a\"", "\"🦀\"", "\"\\u0000\""]),
         ("echo-string", &["\"\"", "\"grüße 🦀 \\\"quoted\\\"\\n\"", "\"\\u0000\""]),
@@ -72,13 +82,18 @@ fn compound_values_survive() {
         ("echo-wide", vec![wide]),
         (
             "echo-numbers",
-            vec![json!([[-1, 2], [3, 65535], [-4], [u64::MAX], [0.5], [1e300, -0.0]]), json!([[], [], [], [], [], []])],
+            vec![
+                json!([[-1, 2], [3, 65535], [-4], [u64::MAX], [0.5], [1e300, -0.0]]),
+                json!([[], [], [], [], [], []]),
+            ],
         ),
         ("echo-strings", vec![json!(["", "a", "🦀"]), json!([])]),
         ("echo-nested", vec![json!([[1, 2], [], [3]])]),
         (
             "echo-shapes",
-            vec![json!([{"circle": 0.5}, {"square": 2.5}, {"named": "n"}, {"dots": [point, point]}, "nothing"])],
+            vec![
+                json!([{"circle": 0.5}, {"square": 2.5}, {"named": "n"}, {"dots": [point, point]}, "nothing"]),
+            ],
         ),
         ("echo-shape", vec![json!({"dots": []}), json!("nothing"), json!({"named": "x"})]),
         ("echo-color", vec![json!("red"), json!("blue")]),
@@ -104,7 +119,8 @@ fn bytes_come_and_go_as_they_are() {
     let echo = Echo::new(&["echo-bytes", "produce", "nothing"]);
     let bytes: Vec<u8> = (0..100_000_u32).map(|n| (n % 251) as u8).collect();
     let call = || echo.host.call(&echo.zoe, "acme/echo/echo-bytes");
-    let reply = call().octets(bytes.clone()).header("accept", "application/octet-stream").send().ok();
+    let reply =
+        call().octets(bytes.clone()).header("accept", "application/octet-stream").send().ok();
     assert_eq!(reply.header("content-type"), Some("application/octet-stream"));
     assert!(reply.body == bytes, "the same bytes");
     assert_eq!(call().octets(b"hi").send().ok().text(), "\"aGk=\"");
@@ -136,7 +152,10 @@ fn a_plugin_s_own_error_is_a_refusal_with_a_receipt() {
     assert_eq!(call(r#"{"v":{"ok":5}}"#).ok().text(), "5");
     let refused = call(r#"{"v":{"err":"no such thing"}}"#);
     let problem = refused.problem(422, "plugin-refused");
-    assert_eq!((&problem["error"], &problem["detail"]), (&json!("no such thing"), &json!("no such thing")));
+    assert_eq!(
+        (&problem["error"], &problem["detail"]),
+        (&json!("no such thing"), &json!("no such thing"))
+    );
     assert!(refused.header("hospes-receipt").is_some());
 }
 
@@ -173,10 +192,15 @@ fn a_guest_knows_its_terms_and_purpose_and_its_panics_are_traps() {
     let about = about.send().ok().json();
     assert_eq!(about["agreement"], listed["agreements"][0]["id"]);
     assert_eq!(about["purpose"], "https://w3id.org/dpv#ResearchAndDevelopment");
-    assert_eq!(about["output-bytes-max"], 16 << 20, "the host's own limit, where the agreement has none");
+    assert_eq!(
+        about["output-bytes-max"],
+        16 << 20,
+        "the host's own limit, where the agreement has none"
+    );
     let left = about["deadline-ms"].as_u64().expect("a number");
     assert!((25_000..=30_000).contains(&left), "{left}");
-    let fallen = echo.host.call(&echo.zoe, "acme/echo/fall").json(r#"{"message":"by intent"}"#).send();
+    let fallen =
+        echo.host.call(&echo.zoe, "acme/echo/fall").json(r#"{"message":"by intent"}"#).send();
     assert_eq!(fallen.problem(502, "plugin-failed")["failure"], "trap");
     echo.call("log-lines", r#"{"lines":["one","two"]}"#);
 }

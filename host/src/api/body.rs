@@ -96,7 +96,9 @@ pub fn media(headers: &HeaderMap) -> Result<Media, Problem> {
         )),
         other => Err(Problem::new(
             ProblemKind::UnsupportedMediaType,
-            format!("`{other}` is not understood here: send `application/json` or `application/octet-stream`"),
+            format!(
+                "`{other}` is not understood here: send `application/json` or `application/octet-stream`"
+            ),
         )),
     }
 }

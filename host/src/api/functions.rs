@@ -73,7 +73,8 @@ pub(super) fn describe(
         None => None,
     };
     let (model, reference) = model_name(publisher, model)?;
-    let missing = || Problem::new(ProblemKind::NotFound, format!("there is no model `{model}` here"));
+    let missing =
+        || Problem::new(ProblemKind::NotFound, format!("there is no model `{model}` here"));
     if !host.may_know(caller.as_ref(), &model) {
         return Err(missing());
     }
@@ -212,9 +213,8 @@ fn accompany(headers: &mut HeaderMap, receipt: &Issued, salt: &Salt, timings: &T
         insert("hospes-remaining", max.saturating_sub(used).to_string());
     }
     let Timings { began, admitted, instantiated, ran, ended } = *timings;
-    let millis = |from: std::time::Instant, to: std::time::Instant| {
-        (to - from).as_secs_f64() * 1000.0
-    };
+    let millis =
+        |from: std::time::Instant, to: std::time::Instant| (to - from).as_secs_f64() * 1000.0;
     insert(
         "server-timing",
         format!(

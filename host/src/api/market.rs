@@ -21,8 +21,7 @@ use crate::market::MarketError;
 
 /// `GET /api/market`: every offer, with what it is for.
 pub(super) fn list(host: &Host) -> Answer {
-    let offers: Vec<_> =
-        host.market.all().iter().filter_map(|offer| entry(host, offer)).collect();
+    let offers: Vec<_> = host.market.all().iter().filter_map(|offer| entry(host, offer)).collect();
     json_answer(StatusCode::OK, &json!({ "offers": offers }))
 }
 
@@ -39,9 +38,9 @@ fn entry(host: &Host, offer: &SignedOffer) -> Option<Value> {
 
 /// `GET /api/offers/{id}`: the signed offer, byte for byte.
 pub(super) fn show(host: &Host, id: &str) -> Result<Answer, Problem> {
-    let id: Digest = id
-        .parse()
-        .map_err(|error: crate::id::IdError| Problem::new(ProblemKind::NotFound, error.to_string()))?;
+    let id: Digest = id.parse().map_err(|error: crate::id::IdError| {
+        Problem::new(ProblemKind::NotFound, error.to_string())
+    })?;
     let offer = host.market.offer(&id).ok_or(MarketError::NotFound(id))?;
     Ok(envelope(offer.to_bytes()))
 }

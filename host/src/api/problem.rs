@@ -121,9 +121,7 @@ impl ProblemKind {
             ProblemKind::OutputRefused => {
                 ("output-refused", StatusCode::BAD_GATEWAY, "The answer may not be released")
             }
-            ProblemKind::Busy => {
-                ("busy", StatusCode::SERVICE_UNAVAILABLE, "The host is busy")
-            }
+            ProblemKind::Busy => ("busy", StatusCode::SERVICE_UNAVAILABLE, "The host is busy"),
             ProblemKind::Internal => {
                 ("internal", StatusCode::INTERNAL_SERVER_ERROR, "The host failed")
             }
@@ -179,10 +177,7 @@ impl Problem {
         let mut response = Response::new(Full::from(body));
         *response.status_mut() = status;
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.kind == ProblemKind::Busy {
             headers.insert(header::RETRY_AFTER, BUSY_RETRY_SECONDS.into());
         }

@@ -26,7 +26,8 @@ pub(super) async fn publish(
     };
     let config = host.config();
     let bytes_max = config.bundle.bundle_bytes_max;
-    let bytes = body::read(&parts.headers, body, bytes_max, config.api.publish_read_timeout).await?;
+    let bytes =
+        body::read(&parts.headers, body, bytes_max, config.api.publish_read_timeout).await?;
     // In a task of its own: a publisher that hangs up does not leave a bundle half deployed.
     let deploying = tokio::spawn({
         let host = Arc::clone(host);

@@ -28,10 +28,17 @@ pub(super) fn list(host: &Host, request: &Request<Incoming>) -> Result<Answer, P
 }
 
 /// `GET /api/receipts/{call}`: the receipt, proven to be in the log. For the parties of the call only.
-pub(super) fn prove(host: &Host, call: &str, request: &Request<Incoming>) -> Result<Answer, Problem> {
+pub(super) fn prove(
+    host: &Host,
+    call: &str,
+    request: &Request<Incoming>,
+) -> Result<Answer, Problem> {
     let caller = host.auth.authenticate(body::bearer(request.headers()))?;
     let missing = || {
-        Problem::new(ProblemKind::NotFound, format!("there is no receipt of yours for call `{call}`"))
+        Problem::new(
+            ProblemKind::NotFound,
+            format!("there is no receipt of yours for call `{call}`"),
+        )
     };
     let call: CallId = call.parse().map_err(|_| missing())?;
     let log = host.receipts.log();

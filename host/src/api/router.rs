@@ -91,7 +91,9 @@ fn nothing_here(audience: Audience, method: &Method, segments: &[&str]) -> Probl
         (_, ["healthz" | "readyz"]) | (Audience::Operator, ["status"]) => Some("GET"),
         (Audience::Operator, ["accounts"]) => Some("POST"),
         (Audience::Operator, _) => None,
-        (Audience::Everybody, ["api", "market" | "host" | "checkpoint" | "receipts"]) => Some("GET"),
+        (Audience::Everybody, ["api", "market" | "host" | "checkpoint" | "receipts"]) => {
+            Some("GET")
+        }
         (Audience::Everybody, ["api", "offers" | "agreements" | "receipts", _]) => Some("GET"),
         (Audience::Everybody, ["api", "bundles" | "offers"]) => Some("POST"),
         (Audience::Everybody, ["api", "agreements"]) => Some("GET and POST"),

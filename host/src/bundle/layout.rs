@@ -38,7 +38,9 @@ pub enum LayoutError {
     NotWasm,
     #[error("the file is a core WebAssembly module, not a component: build it with `hospes build`")]
     CoreModule,
-    #[error("the file is WebAssembly of an unknown version: only components of version 13 are read")]
+    #[error(
+        "the file is WebAssembly of an unknown version: only components of version 13 are read"
+    )]
     UnknownVersion,
     #[error("the section at offset {offset} says it has {bytes} bytes, but {left} are left")]
     Truncated { offset: usize, bytes: u64, left: usize },
@@ -54,13 +56,17 @@ pub enum LayoutError {
     CodeTooLarge { bytes_max: u64 },
     #[error("the file has no `hospes:manifest` section: it is a component, not a bundle")]
     NoManifest,
-    #[error("the section at offset {offset} stands before `hospes:manifest`, which must come first")]
+    #[error(
+        "the section at offset {offset} stands before `hospes:manifest`, which must come first"
+    )]
     BeforeManifest { offset: usize },
     #[error("the section at offset {offset} is a second `{name}`")]
     Duplicate { offset: usize, name: String },
     #[error("the section at offset {offset} is `{name}`, which no bundle has")]
     Unknown { offset: usize, name: String },
-    #[error("the section at offset {offset} belongs to the component, but stands after the manifest")]
+    #[error(
+        "the section at offset {offset} belongs to the component, but stands after the manifest"
+    )]
     CodeAfterManifest { offset: usize },
     #[error("the section at offset {offset} stands after `hospes:signature`, which must be last")]
     AfterSignature { offset: usize },
@@ -100,7 +106,10 @@ impl Layout {
     pub(super) fn read(bytes: &[u8], limits: &BundleLimits) -> Result<Self, LayoutError> {
         let length = bytes.len() as u64;
         if length > limits.bundle_bytes_max {
-            return Err(LayoutError::TooLarge { bytes: length, bytes_max: limits.bundle_bytes_max });
+            return Err(LayoutError::TooLarge {
+                bytes: length,
+                bytes_max: limits.bundle_bytes_max,
+            });
         }
         check_header(bytes)?;
         let (code_end, mut next) = find_code_end(bytes, limits)?;
@@ -238,10 +247,7 @@ fn find_code_end<'a>(
 }
 
 /// The section of ours at `offset`; none at the end of the bytes.
-fn read_own_section(
-    bytes: &[u8],
-    offset: usize,
-) -> Result<Option<NamedSection<'_>>, LayoutError> {
+fn read_own_section(bytes: &[u8], offset: usize) -> Result<Option<NamedSection<'_>>, LayoutError> {
     if offset == bytes.len() {
         return Ok(None);
     }
@@ -345,7 +351,10 @@ mod tests {
             assert_eq!((read.value, read.end, read.padded), (value, bytes.len(), false));
         }
         assert!(Leb::read(&[0x81, 0x00], 0).expect("padded").padded);
-        assert!(matches!(Leb::read(&[0xff, 0xff, 0xff, 0xff, 0x1f], 0), Err(LayoutError::Length { .. })));
+        assert!(matches!(
+            Leb::read(&[0xff, 0xff, 0xff, 0xff, 0x1f], 0),
+            Err(LayoutError::Length { .. })
+        ));
         assert!(matches!(Leb::read(&[0x80; 6], 0), Err(LayoutError::Length { .. })));
         assert!(matches!(Leb::read(&[0x80], 0), Err(LayoutError::HeaderTruncated { .. })));
     }

@@ -152,14 +152,17 @@ mod tests {
         let whole: Export = "hospes:plugin/inference@0.1.0#infer".parse().expect("an export");
         assert_eq!(whole.interface(), Some("hospes:plugin/inference@0.1.0"));
         assert_eq!(whole.function(), "infer");
-        for bad in ["", "#", "a#", "#a", "a#b#c", "a b", "[method]r.m", "a:b/c#1x", &"a".repeat(257)] {
+        for bad in
+            ["", "#", "a#", "#a", "a#b#c", "a b", "[method]r.m", "a:b/c#1x", &"a".repeat(257)]
+        {
             assert!(bad.parse::<Export>().is_err(), "{bad}");
         }
     }
 
     #[test]
     fn licences_are_spdx_shaped() {
-        for good in ["Apache-2.0", "MIT OR Apache-2.0", "(MIT AND BSD-3-Clause)", "LicenseRef-own"] {
+        for good in ["Apache-2.0", "MIT OR Apache-2.0", "(MIT AND BSD-3-Clause)", "LicenseRef-own"]
+        {
             assert!(good.parse::<Licence>().is_ok(), "{good}");
         }
         for bad in ["", " MIT", "MIT ", "MIT  OR X", "MIT\n", "<b>", "MIT/X", &"a".repeat(129)] {

@@ -25,7 +25,9 @@ use crate::id::{Digest, ModelLabel};
 pub enum PackError {
     #[error("the component cannot be packed")]
     Layout(#[from] LayoutError),
-    #[error("the component already holds `hospes:` sections: pack the component that the bundle was made from")]
+    #[error(
+        "the component already holds `hospes:` sections: pack the component that the bundle was made from"
+    )]
     AlreadyBundle,
     #[error("the component cannot be read")]
     Shape(#[from] ShapeError),
@@ -42,7 +44,9 @@ pub enum PackError {
     },
     #[error("cannot write the bundle")]
     Write(#[source] io::Error),
-    #[error("model `{model}` has digest {found}, but {pinned} is pinned: fetch the pinned file, or change the pin")]
+    #[error(
+        "model `{model}` has digest {found}, but {pinned} is pinned: fetch the pinned file, or change the pin"
+    )]
     Pin { model: GraphName, pinned: Digest, found: Digest },
     #[error("model `{model}` changed while it was packed: pack again")]
     Moved { model: GraphName },
@@ -255,7 +259,10 @@ mod tests {
         assert!(matches!(packed(&[missing]), Err(PackError::Read { .. })));
         assert!(matches!(packed(&[sample::model("m", b"")]), Err(PackError::EmptyModel { .. })));
         let twice = [sample::model("m", b"1"), sample::model("m", b"2")];
-        assert!(matches!(packed(&twice), Err(PackError::Manifest(ManifestError::Duplicate { .. }))));
+        assert!(matches!(
+            packed(&twice),
+            Err(PackError::Manifest(ManifestError::Duplicate { .. }))
+        ));
         let bundle = packed(&[]).expect("packed");
         let again = pack(&bundle, sample::description(), &[], &mut Vec::new());
         assert!(matches!(again, Err(PackError::AlreadyBundle)));

@@ -50,7 +50,9 @@ pub enum ProjectError {
         #[source]
         source: io::Error,
     },
-    #[error("without `[build]`, a built-in guest computes the one model called `{PASSTHROUGH_MODEL}`: list just that one")]
+    #[error(
+        "without `[build]`, a built-in guest computes the one model called `{PASSTHROUGH_MODEL}`: list just that one"
+    )]
     NoCode,
     #[error("the functions cannot be told from the WIT")]
     Wit(#[from] WitError),
@@ -162,7 +164,8 @@ impl Project {
     fn component(&self) -> Result<Vec<u8>, ProjectError> {
         let Some(build) = &self.file.build else { return Ok(passthrough()?) };
         let path = self.directory.join(&build.module);
-        let module = std::fs::read(&path).map_err(|source| ProjectError::Module { path, source })?;
+        let module =
+            std::fs::read(&path).map_err(|source| ProjectError::Module { path, source })?;
         Ok(componentize(&module)?)
     }
 

@@ -70,7 +70,8 @@ impl Registry {
         for folder in [&registry.bundles, &registry.models] {
             // Weights may be worth something: other users of the machine do not see them.
             let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-            made.and_then(|()| remove_unfinished(folder)).map_err(|source| failed(folder, source))?;
+            made.and_then(|()| remove_unfinished(folder))
+                .map_err(|source| failed(folder, source))?;
         }
         Ok(registry)
     }
@@ -95,8 +96,8 @@ impl Registry {
             index.models.push(place);
         }
         rest.push(&bytes[end..]);
-        let mut line = serde_json::to_vec(&index)
-            .expect("invariant: an index has string keys only");
+        let mut line =
+            serde_json::to_vec(&index).expect("invariant: an index has string keys only");
         line.push(b'\n');
         rest.insert(0, &line);
         keep(&self.bundles.join(bundle.digest().hex()), &rest)
@@ -132,7 +133,9 @@ impl Registry {
         }
         bytes.extend_from_slice(rest);
         if Digest::of(&bytes) != *digest {
-            return Err(RegistryError::Damaged { path: self.culprit(&bytes, &index).unwrap_or(path) });
+            return Err(RegistryError::Damaged {
+                path: self.culprit(&bytes, &index).unwrap_or(path),
+            });
         }
         Ok(bytes.into())
     }

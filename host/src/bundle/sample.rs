@@ -6,7 +6,7 @@ use super::manifest::{Card, Device, Encoding, FunctionSpec, RequestedLimits};
 use super::pack::{Description, ModelInput, Source, pack};
 use crate::key::PartyKey;
 
-/// Without names of its own, so that its last section holds its last export.
+/// Without names of its own, so that its last section holds its last export. Type 0 is that of the import.
 const COMPONENT: &str = r#"(component
     (import "sample:plugin/host@0.1.0" (instance))
     (core module

@@ -64,7 +64,9 @@ pub fn sign_to_file(file: &Path, key: &PartyKey, output: &Path) -> Result<Digest
     let write = |piece: &&[u8], out: &mut io::BufWriter<_>| out.write_all(piece);
     super::write_file(
         output,
-        |out| signed.pieces().iter().try_for_each(|piece| write(piece, out)).map_err(SignError::Write),
+        |out| {
+            signed.pieces().iter().try_for_each(|piece| write(piece, out)).map_err(SignError::Write)
+        },
         SignError::Write,
     )?;
     Ok(signed.digest)

@@ -23,13 +23,17 @@ pub const PAYLOAD_TYPE: &str = "application/vnd.hospes.bundle+json";
 pub enum SignatureError {
     #[error("the envelope is refused")]
     Envelope(#[from] DsseError),
-    #[error("what is signed is of type `{found}`, not `{PAYLOAD_TYPE}`: it is no bundle's signature")]
+    #[error(
+        "what is signed is of type `{found}`, not `{PAYLOAD_TYPE}`: it is no bundle's signature"
+    )]
     PayloadType { found: String },
     #[error("the bundle has {count} signatures; its publisher's must be the only one")]
     Signers { count: usize },
     #[error("what is signed is not a list of digests in JSON")]
     Payload(#[source] serde_json::Error),
-    #[error("what is signed is not in its canonical form (RFC 8785): it differs from byte {offset} on")]
+    #[error(
+        "what is signed is not in its canonical form (RFC 8785): it differs from byte {offset} on"
+    )]
     NotCanonical { offset: usize },
 }
 

@@ -91,7 +91,10 @@ fn another_s_signature_or_none_is_refused() {
     refused(unsigned.clone());
     let other = PartyKey::from_secret(&[8; 32]);
     let by_other = sign(&unsigned, &other).expect("sound");
-    assert_eq!(*verify(by_other.clone().into(), &LIMITS).expect("sound").publisher(), other.party());
+    assert_eq!(
+        *verify(by_other.clone().into(), &LIMITS).expect("sound").publisher(),
+        other.party()
+    );
     // The signature of one bundle under another.
     let own = sample::signed(&[]);
     let tail = |bytes: &[u8]| {
@@ -172,15 +175,24 @@ fn malformed() -> Vec<(String, Vec<u8>)> {
             let models = (0..=MODELS_MAX).map(|n| model(&format!("m{n}")));
             after(&[vec![manifest(SOUND)], models.collect()].concat())
         }),
-        ("a large manifest".into(), after(&[section("hospes:manifest", &vec![b' '; MANIFEST_BYTES_MAX + 1])])),
+        (
+            "a large manifest".into(),
+            after(&[section("hospes:manifest", &vec![b' '; MANIFEST_BYTES_MAX + 1])]),
+        ),
         ("a large signature".into(), {
-            after(&[manifest(SOUND), section("hospes:signature", &vec![b' '; SIGNATURE_BYTES_MAX + 1])])
+            after(&[
+                manifest(SOUND),
+                section("hospes:signature", &vec![b' '; SIGNATURE_BYTES_MAX + 1]),
+            ])
         }),
-        ("a padded length".into(), after(&[{
-            let mut padded = vec![0, 0x91, 0x00, 0x0f];
-            padded.extend_from_slice(b"hospes:manifest{");
-            padded
-        }])),
+        (
+            "a padded length".into(),
+            after(&[{
+                let mut padded = vec![0, 0x91, 0x00, 0x0f];
+                padded.extend_from_slice(b"hospes:manifest{");
+                padded
+            }]),
+        ),
         ("a name that is not UTF-8".into(), after(&[vec![0, 3, 2, 0xff, 0xfe]])),
         ("a name beyond its section".into(), after(&[vec![0, 2, 9, b'x']])),
         ("a length beyond the end".into(), after(&[vec![0, 0xff, 0xff, 0x03, 1]])),

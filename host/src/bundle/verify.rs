@@ -23,19 +23,27 @@ pub enum BundleError {
     Unsigned,
     #[error("the bundle's signature is refused: sign the bundle again")]
     Signature(#[from] SignatureError),
-    #[error("{part} changed after the bundle was signed: get the bundle again, or build and sign it again")]
+    #[error(
+        "{part} changed after the bundle was signed: get the bundle again, or build and sign it again"
+    )]
     Changed { part: Part },
     #[error("the bundle's manifest is refused")]
     Manifest(#[from] ManifestError),
-    #[error("the bundle is signed by `{signer}`, but its manifest names no publisher: sign it with `hospes sign`")]
+    #[error(
+        "the bundle is signed by `{signer}`, but its manifest names no publisher: sign it with `hospes sign`"
+    )]
     NoPublisher { signer: Party },
-    #[error("the bundle is signed by `{signer}`, but its manifest names `{publisher}` as the publisher: sign it with `hospes sign`")]
+    #[error(
+        "the bundle is signed by `{signer}`, but its manifest names `{publisher}` as the publisher: sign it with `hospes sign`"
+    )]
     OtherPublisher { signer: Party, publisher: Party },
     #[error("the bundle's component is refused")]
     Shape(#[from] ShapeError),
     #[error("the bundle does not hold what its manifest says")]
     Contents(#[from] ContentsError),
-    #[error("the record of a published bundle cannot be read ({reason}): restore the data directory from a backup")]
+    #[error(
+        "the record of a published bundle cannot be read ({reason}): restore the data directory from a backup"
+    )]
     DamagedRecord { reason: String },
 }
 
@@ -166,3 +174,6 @@ fn check_publisher(manifest: &Manifest, signer: Party) -> Result<(), BundleError
         None => Err(BundleError::NoPublisher { signer }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -132,7 +132,8 @@ mod tests {
             }",
         )
         .expect("a world");
-        let mut found: Vec<_> = specs.iter().map(|spec| (spec.name.as_str(), spec.export.as_str())).collect();
+        let mut found: Vec<_> =
+            specs.iter().map(|spec| (spec.name.as_str(), spec.export.as_str())).collect();
         found.sort_unstable();
         assert_eq!(
             found,
@@ -157,7 +158,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let deps = folder.path().join("deps");
         std::fs::create_dir(&deps).expect("made");
-        std::fs::write(deps.join("p.wit"), "package hospes:plugin@0.1.0; world plugin {}").expect("written");
+        std::fs::write(deps.join("p.wit"), "package hospes:plugin@0.1.0; world plugin {}")
+            .expect("written");
         let wit = "package a:b; world w { include hospes:plugin/plugin@0.1.0; export f: func(); }";
         std::fs::write(folder.path().join("w.wit"), wit).expect("written");
         assert_eq!(functions(folder.path(), "w").expect("a world").len(), 1);

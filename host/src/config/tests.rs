@@ -6,7 +6,10 @@ fn what_is_printed_is_read_back_and_is_the_default() {
     let read: Config = toml::from_str(&text).expect("reads");
     assert_eq!(read, Config::default());
     assert_eq!(toml::from_str::<Config>("").expect("reads"), Config::default());
-    assert!(text.contains("deadline = \"30s\"") && text.contains("memory_bytes_max = \"256MiB\""), "{text}");
+    assert!(
+        text.contains("deadline = \"30s\"") && text.contains("memory_bytes_max = \"256MiB\""),
+        "{text}"
+    );
 }
 
 #[test]
@@ -32,7 +35,14 @@ fn settings_that_do_not_exist_or_do_not_fit_are_errors() {
 
 #[test]
 fn sizes_are_read_and_written() {
-    for (text, bytes) in [("0", 0), ("4096", 4096), ("64KiB", 65_536), ("64 KiB", 65_536), ("10MB", 10_000_000), ("7B", 7)] {
+    for (text, bytes) in [
+        ("0", 0),
+        ("4096", 4096),
+        ("64KiB", 65_536),
+        ("64 KiB", 65_536),
+        ("10MB", 10_000_000),
+        ("7B", 7),
+    ] {
         assert_eq!(parse_bytes(text), Some(bytes), "{text}");
     }
     for text in ["", "KiB", "1.5MiB", "-1", "+1B", "1XB", "99999999999999999999"] {

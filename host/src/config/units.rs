@@ -28,9 +28,9 @@ pub fn parse_bytes(text: &str) -> Option<u64> {
 
 /// Writes a size so that [`parse_bytes`] reads the same number.
 pub fn show_bytes(bytes: u64) -> String {
-    let unit = UNITS.iter().find(|(unit, size)| {
-        unit.ends_with("iB") && bytes >= *size && bytes.is_multiple_of(*size)
-    });
+    let unit = UNITS
+        .iter()
+        .find(|(unit, size)| unit.ends_with("iB") && bytes >= *size && bytes.is_multiple_of(*size));
     match unit {
         Some((unit, size)) => format!("{}{unit}", bytes / size),
         None => format!("{bytes}B"),
@@ -44,7 +44,11 @@ fn parse_duration(text: &str) -> Option<Duration> {
 
 fn show_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
-    if millis > 0 && millis.is_multiple_of(1000) { format!("{}s", millis / 1000) } else { format!("{millis}ms") }
+    if millis > 0 && millis.is_multiple_of(1000) {
+        format!("{}s", millis / 1000)
+    } else {
+        format!("{millis}ms")
+    }
 }
 
 /// `serde` for a duration that is longer than nothing.
@@ -60,7 +64,9 @@ pub mod duration {
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         let text = String::deserialize(deserializer)?;
         super::parse_duration(&text).ok_or_else(|| {
-            de::Error::custom(format!("`{text}` is not a duration: write one such as `250ms`, `30s`, `10m`"))
+            de::Error::custom(format!(
+                "`{text}` is not a duration: write one such as `250ms`, `30s`, `10m`"
+            ))
         })
     }
 }

@@ -38,8 +38,7 @@ struct State {
 impl Executor {
     /// Starts `threads` threads with at most `length_max` jobs waiting for one.
     pub(super) fn start(threads: NonZeroUsize, length_max: usize) -> std::io::Result<Self> {
-        let queue =
-            Arc::new(Queue { length_max, state: Mutex::default(), wake: Condvar::new() });
+        let queue = Arc::new(Queue { length_max, state: Mutex::default(), wake: Condvar::new() });
         let mut executor = Self { queue, threads: Vec::new() };
         for number in 0..threads.get() {
             let queue = Arc::clone(&executor.queue);
@@ -118,7 +117,9 @@ mod tests {
         let (done, ends) = mpsc::channel();
         for number in 0..2 {
             let done = done.clone();
-            executor.submit(Box::new(move || done.send(number).expect("the test waits"))).expect("room");
+            executor
+                .submit(Box::new(move || done.send(number).expect("the test waits")))
+                .expect("room");
         }
         assert_eq!(executor.submit(Box::new(|| {})), Err(QueueFull { length_max: 2 }));
         release.send(()).expect("it waits");

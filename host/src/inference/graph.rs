@@ -26,7 +26,9 @@ pub enum ComputeError {
     Input(#[from] InputError),
     #[error("the {what} are {bytes} bytes, more than the {max} of `inference.tensor_bytes_max`")]
     TooLarge { what: &'static str, bytes: usize, max: usize },
-    #[error("{length_max} computations wait already (`inference.queue_length_max`); try again shortly")]
+    #[error(
+        "{length_max} computations wait already (`inference.queue_length_max`); try again shortly"
+    )]
     Busy { length_max: usize },
     #[error("the model failed: {0}")]
     Backend(#[from] BackendError),
@@ -108,7 +110,11 @@ impl Graph {
         Ok(self.signature().outputs.iter().cloned().zip(outputs).collect())
     }
 
-    async fn hand_over(&self, inputs: Vec<Tensor>, bytes: usize) -> Result<Vec<Tensor>, ComputeError> {
+    async fn hand_over(
+        &self,
+        inputs: Vec<Tensor>,
+        bytes: usize,
+    ) -> Result<Vec<Tensor>, ComputeError> {
         let (answer, answered) = oneshot::channel();
         let work = Arc::clone(&self.work);
         let job = Box::new(move || {
@@ -151,7 +157,8 @@ struct Pace {
 
 impl Pace {
     fn is_quick(&self, bytes: usize) -> bool {
-        let (nanos, usual) = (self.nanos.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
+        let (nanos, usual) =
+            (self.nanos.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
         let growth = (bytes as u64).checked_div(usual).unwrap_or(1).max(1);
         let expected = Duration::from_nanos(nanos.saturating_mul(growth));
         nanos > 0 && growth <= INLINE_GROWTH_MAX && expected <= INLINE_MAX
@@ -161,9 +168,9 @@ impl Pace {
         let average = |old: u64, new: u64| if old == 0 { new } else { (old * 7 + new) / 8 };
         // A first computation that sets things up may take a second and must not be remembered for long.
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).clamp(1, 2_000_000);
-        let _ = self.nanos.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| {
-            Some(average(old, nanos))
-        });
+        let _ = self
+            .nanos
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| Some(average(old, nanos)));
         let _ = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| {
             Some(average(old, bytes as u64))
         });

@@ -47,7 +47,10 @@ const PACKAGES: [Package; 2] = [
 /// Why the library could not be installed.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
-    #[error("there is no package of onnxruntime {VERSION} for `{}`: set `inference.onnxruntime_library` to a library of your own", std::env::consts::ARCH)]
+    #[error(
+        "there is no package of onnxruntime {VERSION} for `{}`: set `inference.onnxruntime_library` to a library of your own",
+        std::env::consts::ARCH
+    )]
     NoPackage,
     #[error("`{}` cannot be run", python.display())]
     Python {

@@ -23,7 +23,8 @@ pub struct TensorSpec {
 
 impl fmt::Display for TensorSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sizes = self.shape.iter().map(|size| size.map_or_else(|| "?".into(), |s| s.to_string()));
+        let sizes =
+            self.shape.iter().map(|size| size.map_or_else(|| "?".into(), |s| s.to_string()));
         write!(f, "{}[{}]", self.data_type, sizes.collect::<Vec<String>>().join(", "))
     }
 }
@@ -63,7 +64,8 @@ impl ModelSignature {
             }
         }
         let bound = places.into_iter().zip(&self.inputs).map(|(tensor, spec)| {
-            let missing = || InputError::Missing { name: spec.name.clone(), spec: spec.to_string() };
+            let missing =
+                || InputError::Missing { name: spec.name.clone(), spec: spec.to_string() };
             tensor.ok_or_else(missing)
         });
         bound.collect()
@@ -72,7 +74,8 @@ impl ModelSignature {
 
 impl TensorSpec {
     fn accept(&self, tensor: Tensor) -> Result<Tensor, InputError> {
-        let fits = |(known, size): (&Option<usize>, &usize)| known.is_none_or(|known| known == *size);
+        let fits =
+            |(known, size): (&Option<usize>, &usize)| known.is_none_or(|known| known == *size);
         let shaped = self.shape.len() == tensor.shape().len()
             && self.shape.iter().zip(tensor.shape()).all(fits);
         let tensor = if shaped { self.typed(tensor) } else { Err(tensor) };
@@ -109,10 +112,8 @@ mod tests {
     }
 
     fn signature() -> ModelSignature {
-        let inputs = vec![
-            spec("x", DataType::F32, &[None, Some(2)]),
-            spec("mask", DataType::Bool, &[None]),
-        ];
+        let inputs =
+            vec![spec("x", DataType::F32, &[None, Some(2)]), spec("mask", DataType::Bool, &[None])];
         ModelSignature { inputs, outputs: vec!["y".into()] }
     }
 

@@ -164,9 +164,16 @@ fn only_one_spelling_of_a_receipt_is_read() {
         Receipt::parse(&digits.map(|pair| read(pair).expect("hexadecimal")).collect::<Vec<_>>())
     };
     assert_eq!(with("b6000101", "b6000201"), Err(FormError::Version { seen: 2 }));
-    assert_eq!(with("b600010150", "b60018010150"), Err(FormError::NotCanonical), "a longer integer");
+    assert_eq!(
+        with("b600010150", "b60018010150"),
+        Err(FormError::NotCanonical),
+        "a longer integer"
+    );
     assert_eq!(with("138100", "138104"), Err(FormError::Value(19)));
-    assert_eq!(with("138100", "1382026161"), Ok(Receipt { result: CallResult::Failed { code: "a".into() }, ..receipt.clone() }));
+    assert_eq!(
+        with("138100", "1382026161"),
+        Ok(Receipt { result: CallResult::Failed { code: "a".into() }, ..receipt.clone() })
+    );
     assert_eq!(with("0b080c", "0c080c"), Err(FormError::NotCanonical), "a member twice");
     assert!(matches!(with("0b080c", "1718080c"), Err(FormError::Cbor(_) | FormError::Value(_))));
     let mut tail = bytes.clone();
@@ -252,7 +259,8 @@ fn a_tail_torn_at_any_byte_is_cut_off_and_the_rest_is_kept() {
             torn.resize(length + zeros, 0);
             fs::write(folder.path().join(LOG_FILE), &torn).expect("written");
             fs::write(folder.path().join("checkpoint"), &checkpoint).expect("written");
-            let log = open(folder.path()).unwrap_or_else(|error| panic!("{length}+{zeros}: {error}"));
+            let log =
+                open(folder.path()).unwrap_or_else(|error| panic!("{length}+{zeros}: {error}"));
             assert_eq!(log.size(), 1, "torn at {length} with {zeros} zeros");
             let issued = log.append(draft(1, 1)).expect("written");
             assert_eq!(issued.index, 1);
@@ -288,7 +296,11 @@ fn a_changed_byte_anywhere_is_damage_with_its_offset() {
             ReceiptError::Damaged { offset, .. } => assert!(offset <= index as u64),
             other => panic!("byte {index}: {other}"),
         }
-        assert_eq!(fs::read(folder.path().join(LOG_FILE)).expect("kept"), changed, "nothing is cut");
+        assert_eq!(
+            fs::read(folder.path().join(LOG_FILE)).expect("kept"),
+            changed,
+            "nothing is cut"
+        );
     }
 }
 
@@ -360,14 +372,20 @@ fn a_flush_in_the_background_signs_what_was_appended() {
     let interval = Duration::from_millis(5);
     let log = Log::open(folder.path(), &key(), ORIGIN.to_owned(), interval, clock(), |_| {});
     let log = log.expect("a new log");
-    assert!(log.checkpoint().starts_with("hospes.example/receipts\n0\n47DEQpj8HBSa"), "the empty tree");
+    assert!(
+        log.checkpoint().starts_with("hospes.example/receipts\n0\n47DEQpj8HBSa"),
+        "the empty tree"
+    );
     log.append(draft(0, 1)).expect("written");
     let begun = std::time::Instant::now();
     while !log.checkpoint().starts_with("hospes.example/receipts\n1\n") {
         assert!(begun.elapsed() < Duration::from_secs(10), "no checkpoint after 10 s");
         std::thread::sleep(interval);
     }
-    assert_eq!(fs::read_to_string(folder.path().join("checkpoint")).expect("kept"), log.checkpoint());
+    assert_eq!(
+        fs::read_to_string(folder.path().join("checkpoint")).expect("kept"),
+        log.checkpoint()
+    );
     assert!(log.verifier_key().starts_with("hospes.example/receipts+"));
 }
 

@@ -68,9 +68,10 @@ impl Cache {
 
     /// Keeps the compiled form. A failure costs a compilation after the next start and nothing else.
     pub(super) fn save(&self, component: &Digest, compiled: &Component) {
-        let written = compiled.serialize().map_err(|error| error.to_string()).and_then(|code| {
-            self.write(component, &code).map_err(|error| error.to_string())
-        });
+        let written = compiled
+            .serialize()
+            .map_err(|error| error.to_string())
+            .and_then(|code| self.write(component, &code).map_err(|error| error.to_string()));
         if let Err(error) = written {
             tracing::warn!(%component, error, "compiled code was not kept");
         }
@@ -115,7 +116,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let (engine, ours) = cache(folder.path(), b"ours");
         let digest = Digest::of(b"component");
-        let compiled = Component::new(&engine, wat::parse_str("(component)").expect("text")).expect("compiles");
+        let compiled = Component::new(&engine, wat::parse_str("(component)").expect("text"))
+            .expect("compiles");
         ours.save(&digest, &compiled);
         assert!(ours.load(&engine, &digest).is_some());
 

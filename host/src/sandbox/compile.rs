@@ -50,7 +50,8 @@ impl Compiler {
                 if let Some(component) = cache.load(&engine, &digest) {
                     return Ok(component);
                 }
-                let component = Component::from_binary(&engine, &code).map_err(SandboxError::Compile)?;
+                let component =
+                    Component::from_binary(&engine, &code).map_err(SandboxError::Compile)?;
                 cache.save(&digest, &component);
                 Ok(component)
             })

@@ -30,10 +30,7 @@ const MEMORIES_PER_COMPONENT_MAX: u32 = 4;
 const TABLES_PER_COMPONENT_MAX: u32 = 64;
 
 /// Builds the engine for `slots` concurrent calls.
-pub(super) fn build(
-    limits: &config::Sandbox,
-    slots: NonZeroUsize,
-) -> Result<Engine, SandboxError> {
+pub(super) fn build(limits: &config::Sandbox, slots: NonZeroUsize) -> Result<Engine, SandboxError> {
     let mut config = wasmtime::Config::new();
     config
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(limits, slots)))

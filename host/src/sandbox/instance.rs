@@ -59,7 +59,9 @@ impl Instance {
     async fn call(&mut self, function: &GuestFunction, input: Input) -> wasmtime::Result<Answer> {
         match (input, &function.signature) {
             (Input::Tensors(inputs), Signature::Tensors) => self.infer(function, inputs).await,
-            (Input::Values(values), Signature::Values { .. }) => self.values(function, values).await,
+            (Input::Values(values), Signature::Values { .. }) => {
+                self.values(function, values).await
+            }
             (Input::Tensors(_), Signature::Values { .. })
             | (Input::Values(_), Signature::Tensors) => {
                 unreachable!("invariant: input is read by the signature of the function it is for")
@@ -73,7 +75,10 @@ impl Instance {
         values: Vec<Value>,
     ) -> wasmtime::Result<Answer> {
         let func = self.func(function)?;
-        #[expect(unsafe_code, reason = "the types of a call are only known when a bundle is deployed")]
+        #[expect(
+            unsafe_code,
+            reason = "the types of a call are only known when a bundle is deployed"
+        )]
         // SAFETY: `Arguments` and `Lifted` read the function's real types from the component at each call, so they fit
         // every function; `values` were parsed by those same types.
         let func = unsafe { TypedFunc::<Arguments, Lifted>::new_unchecked(func) };
@@ -116,9 +121,9 @@ impl Instance {
     }
 
     fn func(&mut self, function: &GuestFunction) -> wasmtime::Result<wasmtime::component::Func> {
-        self.instance
-            .get_func(&mut self.wasm_store, function.index)
-            .ok_or_else(|| wasmtime::format_err!("the export `{}` is not a function", function.name))
+        self.instance.get_func(&mut self.wasm_store, function.index).ok_or_else(|| {
+            wasmtime::format_err!("the export `{}` is not a function", function.name)
+        })
     }
 }
 
@@ -127,9 +132,9 @@ fn failure(error: &wasmtime::Error, state: &CallState, began: Instant) -> GuestF
     let limits = &state.limits;
     if let Some(limit) = error.downcast_ref::<LimitReached>() {
         return match limit {
-            LimitReached::Deadline => GuestFailure::Deadline {
-                allowed: limits.deadline.saturating_duration_since(began),
-            },
+            LimitReached::Deadline => {
+                GuestFailure::Deadline { allowed: limits.deadline.saturating_duration_since(began) }
+            }
             LimitReached::Tensors { .. } => GuestFailure::TensorLimit { reason: limit.to_string() },
         };
     }

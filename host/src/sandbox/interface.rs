@@ -160,9 +160,12 @@ impl TypeReader {
                     })
                     .collect::<Result<_, &'static str>>()?,
             ),
-            types::Type::Tuple(tuple) => {
-                Type::Tuple(tuple.types().map(|ty| self.read(&ty, next)).collect::<Result<_, &'static str>>()?)
-            }
+            types::Type::Tuple(tuple) => Type::Tuple(
+                tuple
+                    .types()
+                    .map(|ty| self.read(&ty, next))
+                    .collect::<Result<_, &'static str>>()?,
+            ),
             types::Type::Variant(variant) => Type::Variant(
                 variant
                     .cases()

@@ -28,7 +28,9 @@ pub struct CallLimits {
 pub(super) enum LimitReached {
     #[error("the call ran past its deadline")]
     Deadline,
-    #[error("the call's tensors would take {wanted} bytes, more than the {max} of `inference.tensor_bytes_max`")]
+    #[error(
+        "the call's tensors would take {wanted} bytes, more than the {max} of `inference.tensor_bytes_max`"
+    )]
     Tensors { wanted: usize, max: usize },
 }
 

@@ -84,7 +84,9 @@ impl CallState {
         for (name, handle) in handles {
             match self.take_tensor(handle)? {
                 GuestTensor::Sound(tensor) => inputs.push((name, tensor)),
-                GuestTensor::Defective { why, .. } => defect = Some(format!("input `{name}`: {why}")),
+                GuestTensor::Defective { why, .. } => {
+                    defect = Some(format!("input `{name}`: {why}"))
+                }
             }
         }
         Ok(defect.map_or(Ok(inputs), Err))
@@ -160,7 +162,8 @@ impl graph::Host for CallState {
                 Ok(Ok(self.table.push(GuestGraph(graph))?))
             }
             None => {
-                let mut names: Vec<_> = self.graphs.keys().map(|name| format!("`{name}`")).collect();
+                let mut names: Vec<_> =
+                    self.graphs.keys().map(|name| format!("`{name}`")).collect();
                 names.sort_unstable();
                 let names = names.join(", ");
                 self.refuse(ErrorCode::NotFound, format!("this bundle's models are: {names}"))

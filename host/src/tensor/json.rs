@@ -25,11 +25,15 @@ pub const TENSOR_NAME_BYTES_MAX: usize = 256;
 /// Why a body does not hold named tensors.
 #[derive(Debug, thiserror::Error)]
 pub enum TensorJsonError {
-    #[error("the body is not `{{\"inputs\": [{{\"name\", \"datatype\", \"shape\", \"data\"}}, …]}}`: {0}")]
+    #[error(
+        "the body is not `{{\"inputs\": [{{\"name\", \"datatype\", \"shape\", \"data\"}}, …]}}`: {0}"
+    )]
     Json(serde_json::Error),
     #[error("{tensors} inputs, more than the {TENSORS_MAX} that a call may have")]
     TooMany { tensors: usize },
-    #[error("the name of `/inputs/{index}` has {bytes} bytes, more than the {TENSOR_NAME_BYTES_MAX} allowed")]
+    #[error(
+        "the name of `/inputs/{index}` has {bytes} bytes, more than the {TENSOR_NAME_BYTES_MAX} allowed"
+    )]
     NameTooLong { index: usize, bytes: usize },
     #[error("input `{name}` is there twice")]
     Duplicate { name: String },
@@ -145,12 +149,17 @@ fn data(name: &str, tensor: &Tensor, out: &mut Vec<u8>) -> Result<(), NotText> {
         DataType::I32 => separated(chunks(bytes).map(i32::from_le_bytes), out, number),
         DataType::U64 => separated(chunks(bytes).map(u64::from_le_bytes), out, number),
         DataType::I64 => separated(chunks(bytes).map(i64::from_le_bytes), out, number),
-        DataType::F16 => separated(chunks(bytes).map(|b| f16::from_le_bytes(b).to_f32()), out, float),
-        DataType::Bf16 => separated(chunks(bytes).map(|b| bf16::from_le_bytes(b).to_f32()), out, float),
+        DataType::F16 => {
+            separated(chunks(bytes).map(|b| f16::from_le_bytes(b).to_f32()), out, float)
+        }
+        DataType::Bf16 => {
+            separated(chunks(bytes).map(|b| bf16::from_le_bytes(b).to_f32()), out, float)
+        }
         DataType::F32 => separated(chunks(bytes).map(f32::from_le_bytes), out, float),
         DataType::F64 => separated(chunks(bytes).map(f64::from_le_bytes), out, float),
         DataType::Bytes => {
-            let texts: Option<Vec<&str>> = tensor.strings().map(|s| str::from_utf8(s).ok()).collect();
+            let texts: Option<Vec<&str>> =
+                tensor.strings().map(|s| str::from_utf8(s).ok()).collect();
             separated(texts.ok_or_else(|| NotText { name: name.into() })?, out, string);
         }
     }
@@ -176,7 +185,8 @@ fn number<T: std::fmt::Display>(number: T, out: &mut Vec<u8>) {
 fn float<T: Into<f64> + serde::Serialize + Copy>(number: T, out: &mut Vec<u8>) {
     let value: f64 = number.into();
     if value.is_finite() {
-        serde_json::to_writer(out, &number).expect("invariant: a vector takes all that is written to it");
+        serde_json::to_writer(out, &number)
+            .expect("invariant: a vector takes all that is written to it");
     } else {
         let name: &[u8] = match (value.is_nan(), value > 0.0) {
             (true, _) => b"\"NaN\"",

@@ -79,7 +79,8 @@ fn what_does_not_fit_is_refused_and_named() {
     }
     let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
     assert!(read("FP32", "[1]", &deep).is_err());
-    for body in ["", "[]", "{}", r#"{"inputs":{}}"#, r#"{"inputs":[{}]}"#, r#"{"inputs":[],"x":1}"#] {
+    for body in ["", "[]", "{}", r#"{"inputs":{}}"#, r#"{"inputs":[{}]}"#, r#"{"inputs":[],"x":1}"#]
+    {
         assert!(parse_inputs(body.as_bytes()).is_err(), "{body}");
     }
     let input = r#"{"name":"x","datatype":"BOOL","shape":[0],"data":[]}"#;

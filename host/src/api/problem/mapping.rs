@@ -76,9 +76,9 @@ impl From<PermitError> for Problem {
             PermitError::NoAgreement { model } => problem.with("model", json!(model)),
             PermitError::NotYours(id) => problem.with("agreement", json!(id)),
             PermitError::OtherVersion { bundle, .. } => problem.with("bundle", json!(bundle)),
-            PermitError::Denied { agreement, denial } => problem
-                .with("agreement", json!(agreement))
-                .with("clauses", json!(denial.clauses)),
+            PermitError::Denied { agreement, denial } => {
+                problem.with("agreement", json!(agreement)).with("clauses", json!(denial.clauses))
+            }
         }
     }
 }

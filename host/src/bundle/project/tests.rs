@@ -87,8 +87,7 @@ fn a_directory_without_code_gets_the_built_in_guest() {
     assert!(matches!(refused(&toml), ProjectError::NoCode), "the model has another name");
     let (root, directory) = plugin(&toml.replace("\"weights\"", "\"model\""));
     let out = root.path().join("out.wasm");
-    let manifest =
-        Project::read(&directory).expect("a plugin").pack_to_file(&out).expect("packed");
+    let manifest = Project::read(&directory).expect("a plugin").pack_to_file(&out).expect("packed");
     assert_eq!(manifest.functions[0].name.as_str(), "infer");
     let bundle = fs::read(&out).expect("there");
     assert_eq!(
@@ -140,13 +139,25 @@ fn what_the_file_cannot_say_is_refused() {
     ] {
         assert!(matches!(with(from, to), ProjectError::Toml { .. }), "{to}");
     }
-    assert!(matches!(with("\"../target/model", "\"/target/model"), ProjectError::AbsolutePath { .. }));
+    assert!(matches!(
+        with("\"../target/model", "\"/target/model"),
+        ProjectError::AbsolutePath { .. }
+    ));
     assert!(matches!(with("\"wit\"", "\"/wit\""), ProjectError::AbsolutePath { .. }));
     assert!(matches!(with("/sample.wasm", "/other.wasm"), ProjectError::Module { .. }));
     assert!(matches!(with("/sample.wasm", "/model.onnx"), ProjectError::Componentize(_)));
-    assert!(matches!(with("world = \"sample\"", "world = \"other\""), ProjectError::Wit(WitError::World { .. })));
-    assert!(matches!(with("wit = \"wit\"", "wit = \"wat\""), ProjectError::Wit(WitError::Read { .. })));
-    assert!(matches!(with("/model.onnx", "/other.onnx"), ProjectError::Pack(PackError::Read { .. })));
+    assert!(matches!(
+        with("world = \"sample\"", "world = \"other\""),
+        ProjectError::Wit(WitError::World { .. })
+    ));
+    assert!(matches!(
+        with("wit = \"wit\"", "wit = \"wat\""),
+        ProjectError::Wit(WitError::Read { .. })
+    ));
+    assert!(matches!(
+        with("/model.onnx", "/other.onnx"),
+        ProjectError::Pack(PackError::Read { .. })
+    ));
     assert!(matches!(with("= 5000", "= 0"), ProjectError::Pack(PackError::Manifest(_))));
     let pin = format!("batch_axis = 0\nsha256 = \"{}\"", Digest::of(b"other"));
     assert!(matches!(with("batch_axis = 0", &pin), ProjectError::Pack(PackError::Pin { .. })));

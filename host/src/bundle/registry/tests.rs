@@ -83,9 +83,13 @@ fn a_damaged_file_is_named_and_mended_by_keeping_the_bundle_again() {
                 fs::write(&path, &damaged).expect("written");
                 match registry.load(bundle.digest()).expect_err("damaged") {
                     // A digest in the index leads to weights that are not there.
-                    RegistryError::Missing { .. } => assert!(path.starts_with(folder.with_file_name("bundles"))),
+                    RegistryError::Missing { .. } => {
+                        assert!(path.starts_with(folder.with_file_name("bundles")))
+                    }
                     RegistryError::Damaged { path: named } => {
-                        assert!(named == path || path.starts_with(folder.with_file_name("bundles")));
+                        assert!(
+                            named == path || path.starts_with(folder.with_file_name("bundles"))
+                        );
                     }
                     RegistryError::File { .. } => panic!("{damaged:?}"),
                 }

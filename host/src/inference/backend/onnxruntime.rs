@@ -16,7 +16,9 @@ use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::session::builder::{GraphOptimizationLevel, PrepackedWeights};
 use ort::session::{Session, SessionInputValue};
-use ort::value::{DynValue, Outlet, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType};
+use ort::value::{
+    DynValue, Outlet, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType,
+};
 
 use super::{Backend, BackendError, BackendKind, Model};
 use crate::inference::signature::{ModelSignature, TensorSpec};
@@ -69,8 +71,7 @@ fn open(path: &Path) -> Result<Library, BackendError> {
         BackendError::Library(format!("`{}` does not load: {error}", path.display()))
     };
     let builder = ort::init_from(path).map_err(|error| failed(&error))?;
-    let environment =
-        builder.with_telemetry(false).build().map_err(|error| failed(&error))?;
+    let environment = builder.with_telemetry(false).build().map_err(|error| failed(&error))?;
     environment.set_log_level(LogLevel::Error);
     Ok(Library { path: path.into(), environment })
 }
@@ -174,7 +175,11 @@ fn output_name(output: &Outlet) -> Result<String, BackendError> {
     match output.dtype().tensor_type() {
         Some(ty) if data_type(ty).is_some() => Ok(output.name().into()),
         Some(_) | None => {
-            let text = format!("output `{}` is {}, not a tensor that can be passed on", output.name(), output.dtype());
+            let text = format!(
+                "output `{}` is {}, not a tensor that can be passed on",
+                output.name(),
+                output.dtype()
+            );
             Err(BackendError::Unsupported(text))
         }
     }
@@ -241,7 +246,8 @@ where
 fn strings(tensor: &Tensor) -> Result<SessionInputValue<'_>, BackendError> {
     let texts = tensor.strings().map(|text| str::from_utf8(text).map(str::to_owned));
     let texts: Result<Vec<String>, _> = texts.collect();
-    let texts = texts.map_err(|_| BackendError::Failed("a string of an input is not UTF-8".into()))?;
+    let texts =
+        texts.map_err(|_| BackendError::Failed("a string of an input is not UTF-8".into()))?;
     let value = ort::value::Tensor::from_string_array((tensor.shape(), texts.as_slice()));
     value.map(Into::into).map_err(failed)
 }
@@ -282,7 +288,9 @@ fn data(ty: DataType, value: &DynValue) -> Result<Bytes, BackendError> {
         DataType::Bytes => {
             let (_, texts) = value.try_extract_strings().map_err(failed)?;
             let packed = pack_strings(texts.iter().map(String::as_bytes));
-            packed.ok_or_else(|| BackendError::Failed("a string of an output is longer than 4 GiB".into()))
+            packed.ok_or_else(|| {
+                BackendError::Failed("a string of an output is longer than 4 GiB".into())
+            })
         }
     }
 }

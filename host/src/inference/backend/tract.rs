@@ -37,7 +37,8 @@ impl Backend for Tract {
 
     fn load(&self, model: &[u8]) -> Result<Box<dyn Model>, BackendError> {
         // What exporters write about inner shapes contradicts the concrete shapes of a call; tract infers them itself.
-        let reader = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
+        let reader =
+            tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
         let model = reader.model_for_read(&mut &*model).map_err(|error| failed(&error))?;
         let signature = signature(&model).map_err(|error| failed(&error))??;
         let loaded = Loaded { model, signature, plans: Mutex::default() };
@@ -87,7 +88,8 @@ impl Loaded {
     fn make(&self, shapes: &Shapes) -> tract_onnx::prelude::TractResult<Plan> {
         let mut model = self.model.clone();
         for (index, (spec, shape)) in self.signature.inputs.iter().zip(shapes).enumerate() {
-            let known = datum_type(spec.data_type).map_or_else(InferenceFact::any, InferenceFact::dt);
+            let known =
+                datum_type(spec.data_type).map_or_else(InferenceFact::any, InferenceFact::dt);
             model.set_input_fact(index, known.with_shape(shape.as_slice()))?;
         }
         model.into_optimized()?.into_runnable()
@@ -117,7 +119,8 @@ fn signature(
         let name = model.node(outlet.node).name.clone();
         let fact = model.outlet_fact(*outlet)?;
         let Some(data_type) = fact.datum_type.concretize().and_then(data_type) else {
-            let text = format!("input `{name}` is {}, which tract does not take", fact.format_dt_shape());
+            let text =
+                format!("input `{name}` is {}, which tract does not take", fact.format_dt_shape());
             return Ok(Err(BackendError::Unsupported(text)));
         };
         if fact.shape.rank().concretize().is_none() {
@@ -125,7 +128,9 @@ fn signature(
             return Ok(Err(BackendError::Unsupported(text)));
         }
         let size = |size: &tract_onnx::tract_hir::infer::DimFact| {
-            size.concretize().and_then(|dim| dim.to_i64().ok()).and_then(|size| usize::try_from(size).ok())
+            size.concretize()
+                .and_then(|dim| dim.to_i64().ok())
+                .and_then(|size| usize::try_from(size).ok())
         };
         let shape = fact.shape.dims().map(size).collect();
         inputs.push(TensorSpec { name, data_type, shape });
@@ -160,14 +165,18 @@ fn data_type(ty: DatumType) -> Option<DataType> {
 }
 
 fn input(tensor: &Tensor) -> Result<tract_onnx::prelude::Tensor, BackendError> {
-    fn copy<T: Datum + bytemuck::Pod>(tensor: &Tensor) -> Result<tract_onnx::prelude::Tensor, BackendError> {
+    fn copy<T: Datum + bytemuck::Pod>(
+        tensor: &Tensor,
+    ) -> Result<tract_onnx::prelude::Tensor, BackendError> {
         let elements = bytemuck::pod_collect_to_vec::<u8, T>(tensor.data());
-        tract_onnx::prelude::Tensor::from_shape(tensor.shape(), &elements).map_err(|error| failed(&error))
+        tract_onnx::prelude::Tensor::from_shape(tensor.shape(), &elements)
+            .map_err(|error| failed(&error))
     }
     match tensor.data_type() {
         DataType::Bool => {
             let elements: Vec<bool> = tensor.data().iter().map(|byte| *byte != 0).collect();
-            tract_onnx::prelude::Tensor::from_shape(tensor.shape(), &elements).map_err(|error| failed(&error))
+            tract_onnx::prelude::Tensor::from_shape(tensor.shape(), &elements)
+                .map_err(|error| failed(&error))
         }
         DataType::U8 => copy::<u8>(tensor),
         DataType::U16 => copy::<u16>(tensor),
@@ -180,9 +189,10 @@ fn input(tensor: &Tensor) -> Result<tract_onnx::prelude::Tensor, BackendError> {
         DataType::F16 => copy::<f16>(tensor),
         DataType::F32 => copy::<f32>(tensor),
         DataType::F64 => copy::<f64>(tensor),
-        DataType::Bf16 | DataType::Bytes => {
-            Err(BackendError::Unsupported(format!("tract has no tensors of {}", tensor.data_type())))
-        }
+        DataType::Bf16 | DataType::Bytes => Err(BackendError::Unsupported(format!(
+            "tract has no tensors of {}",
+            tensor.data_type()
+        ))),
     }
 }
 
@@ -194,8 +204,9 @@ fn output(value: &tract_onnx::prelude::Tensor) -> Result<Tensor, BackendError> {
         std::borrow::Cow::Borrowed(value)
     };
     let ty = value.datum_type();
-    let data_type = data_type(ty)
-        .ok_or_else(|| BackendError::Unsupported(format!("an output has elements of type {ty:?}")))?;
+    let data_type = data_type(ty).ok_or_else(|| {
+        BackendError::Unsupported(format!("an output has elements of type {ty:?}"))
+    })?;
     let data = Bytes::copy_from_slice(value.as_bytes());
     Tensor::new(data_type, value.shape().to_vec(), data)
         .map_err(|error| BackendError::Failed(error.to_string()))

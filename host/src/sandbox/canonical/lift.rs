@@ -37,13 +37,25 @@ fn unflatten(cx: &mut LiftContext<'_>, ty: InterfaceType, src: ValRaw) -> Result
     let types = cx.types;
     Ok(match ty {
         InterfaceType::Bool => Value::Bool(src.get_u32() != 0),
-        #[expect(clippy::cast_possible_truncation, reason = "the canonical ABI drops the upper bits")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the canonical ABI drops the upper bits"
+        )]
         InterfaceType::S8 => Value::S8(src.get_i32() as i8),
-        #[expect(clippy::cast_possible_truncation, reason = "the canonical ABI drops the upper bits")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the canonical ABI drops the upper bits"
+        )]
         InterfaceType::U8 => Value::U8(src.get_u32() as u8),
-        #[expect(clippy::cast_possible_truncation, reason = "the canonical ABI drops the upper bits")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the canonical ABI drops the upper bits"
+        )]
         InterfaceType::S16 => Value::S16(src.get_i32() as i16),
-        #[expect(clippy::cast_possible_truncation, reason = "the canonical ABI drops the upper bits")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the canonical ABI drops the upper bits"
+        )]
         InterfaceType::U16 => Value::U16(src.get_u32() as u16),
         InterfaceType::S32 => Value::S32(src.get_i32()),
         InterfaceType::U32 => Value::U32(src.get_u32()),
@@ -174,9 +186,8 @@ fn case(
 ) -> Result<Value> {
     let types = cx.types;
     let invalid = || format_err!("the guest returned the tag {tag}, which its type does not have");
-    let mut payload = |ty: Option<InterfaceType>| {
-        ty.map(|ty| load(cx, ty).map(Box::new)).transpose()
-    };
+    let mut payload =
+        |ty: Option<InterfaceType>| ty.map(|ty| load(cx, ty).map(Box::new)).transpose();
     Ok(match ty {
         InterfaceType::Variant(index) => {
             let (_, ty) = types[index].cases.get_index(tag as usize).ok_or_else(invalid)?;

@@ -44,7 +44,8 @@ struct Flat {
 
 impl Flat {
     fn push(&mut self, value: ValRaw) -> Result<()> {
-        let slot = self.slots.get_mut(self.used).ok_or_else(|| format_err!("too many parameters"))?;
+        let slot =
+            self.slots.get_mut(self.used).ok_or_else(|| format_err!("too many parameters"))?;
         *slot = value;
         self.used += 1;
         Ok(())
@@ -238,7 +239,9 @@ impl<'v> Case<'v> {
                 };
                 (*tag, payload.as_deref(), *ty, &types[index].info)
             }
-            (Value::Enum(tag), InterfaceType::Enum(index)) => (*tag, None, None, &types[index].info),
+            (Value::Enum(tag), InterfaceType::Enum(index)) => {
+                (*tag, None, None, &types[index].info)
+            }
             (Value::Option(payload), InterfaceType::Option(index)) => {
                 let ty = payload.is_some().then_some(types[index].ty);
                 (u32::from(payload.is_some()), payload.as_deref(), ty, &types[index].info)

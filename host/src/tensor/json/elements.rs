@@ -37,17 +37,23 @@ impl Elements {
         Level { elements: &mut elements, shape, top: true }.deserialize(&mut reader)?;
         if elements.seen != expected {
             let seen = elements.seen;
-            return Err(serde_json::Error::custom(format!("{seen} elements, the shape has {expected}")));
+            return Err(serde_json::Error::custom(format!(
+                "{seen} elements, the shape has {expected}"
+            )));
         }
         Ok(elements.data)
     }
 
     fn take<E: Error>(&mut self, element: Element<'_>) -> Result<(), E> {
         if self.seen == self.expected {
-            return Err(E::custom(format!("more elements than the {} of the shape", self.expected)));
+            return Err(E::custom(format!(
+                "more elements than the {} of the shape",
+                self.expected
+            )));
         }
         self.seen += 1;
-        self.push(element).ok_or_else(|| E::custom(format!("{element} is not a {}", self.data_type)))
+        self.push(element)
+            .ok_or_else(|| E::custom(format!("{element} is not a {}", self.data_type)))
     }
 
     /// Appends one element; nothing if it is of another type or out of range.
@@ -81,7 +87,10 @@ impl Elements {
             }
             DataType::F32 => {
                 let value = element.float()?;
-                #[expect(clippy::cast_possible_truncation, reason = "rounded; the range is checked")]
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "rounded; the range is checked"
+                )]
                 let narrow = in_range(value, value as f32, f32::is_infinite)?;
                 data.extend_from_slice(&narrow.to_le_bytes());
             }
