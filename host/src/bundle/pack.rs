@@ -231,7 +231,7 @@ mod tests {
         std::fs::write(&path, &weights).expect("a file");
         let from_file = ModelInput { source: Source::File(path), ..sample::model("m", &weights) };
         let first = packed(&[sample::model("m", &weights)]).expect("packed");
-        assert_eq!(first, packed(&[from_file.clone()]).expect("packed"));
+        assert_eq!(first, packed(std::slice::from_ref(&from_file)).expect("packed"));
         let target = directory.path().join("out.wasm");
         pack_to_file(&sample::component(), sample::description(), &[from_file], &target)
             .expect("packed");

@@ -85,7 +85,7 @@ impl CallState {
             match self.take_tensor(handle)? {
                 GuestTensor::Sound(tensor) => inputs.push((name, tensor)),
                 GuestTensor::Defective { why, .. } => {
-                    defect = Some(format!("input `{name}`: {why}"))
+                    defect = Some(format!("input `{name}`: {why}"));
                 }
             }
         }

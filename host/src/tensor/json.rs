@@ -150,10 +150,10 @@ fn data(name: &str, tensor: &Tensor, out: &mut Vec<u8>) -> Result<(), NotText> {
         DataType::U64 => separated(chunks(bytes).map(u64::from_le_bytes), out, number),
         DataType::I64 => separated(chunks(bytes).map(i64::from_le_bytes), out, number),
         DataType::F16 => {
-            separated(chunks(bytes).map(|b| f16::from_le_bytes(b).to_f32()), out, float)
+            separated(chunks(bytes).map(|b| f16::from_le_bytes(b).to_f32()), out, float);
         }
         DataType::Bf16 => {
-            separated(chunks(bytes).map(|b| bf16::from_le_bytes(b).to_f32()), out, float)
+            separated(chunks(bytes).map(|b| bf16::from_le_bytes(b).to_f32()), out, float);
         }
         DataType::F32 => separated(chunks(bytes).map(f32::from_le_bytes), out, float),
         DataType::F64 => separated(chunks(bytes).map(f64::from_le_bytes), out, float),

@@ -97,6 +97,16 @@ fn a_directory_without_code_gets_the_built_in_guest() {
 }
 
 #[test]
+fn a_bundle_has_the_permissions_of_any_other_file() {
+    use std::os::unix::fs::MetadataExt as _;
+    let (root, directory) = plugin(CODE);
+    let out = root.path().join("out.wasm");
+    Project::read(&directory).expect("a plugin").pack_to_file(&out).expect("packed");
+    let mode = |path: &Path| fs::metadata(path).expect("there").mode();
+    assert_eq!(mode(&out), mode(&directory.join(PROJECT_FILE)));
+}
+
+#[test]
 fn the_plugins_of_this_repository_are_read() {
     let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins");
     for (name, functions) in [

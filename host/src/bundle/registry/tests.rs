@@ -84,7 +84,7 @@ fn a_damaged_file_is_named_and_mended_by_keeping_the_bundle_again() {
                 match registry.load(bundle.digest()).expect_err("damaged") {
                     // A digest in the index leads to weights that are not there.
                     RegistryError::Missing { .. } => {
-                        assert!(path.starts_with(folder.with_file_name("bundles")))
+                        assert!(path.starts_with(folder.with_file_name("bundles")));
                     }
                     RegistryError::Damaged { path: named } => {
                         assert!(
