@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use semver::Version;
 use serde::{Deserialize, Serialize};
+use tokio::task::block_in_place;
 
 use crate::auth::Caller;
 use crate::bundle::{self, Backend, BundleError, ModelSpec, RegistryError, VerifiedBundle};
@@ -55,13 +56,13 @@ pub async fn deploy(
     publisher: &Caller,
     bytes: Bytes,
 ) -> Result<Arc<Deployment>, DeployError> {
-    let bundle = bundle::verify(bytes, &host.bundle_limits())?;
+    let bundle = verify(host, bytes)?;
     let publication = authorise(host, publisher, &bundle)?;
     let guest = compile(host, &bundle).await?;
     let graphs = load(host, &bundle).await?;
     let deployment = stage(&publication, &bundle, guest, graphs);
     host.warm(&deployment).await?;
-    host.registry.store(&bundle)?;
+    block_in_place(|| host.registry.store(&bundle))?;
     host.deployments.publish(Arc::clone(&deployment), || keep(host, &publication))?;
     tracing::info!(model = %deployment.model, version = %deployment.version, "published");
     Ok(deployment)
@@ -75,14 +76,19 @@ pub async fn restore(host: &Host) -> Result<(), DeployError> {
     for (_, record) in host.store.all(Table::Publications)? {
         let publication: Publication = serde_json::from_slice(&record)
             .map_err(|error| BundleError::damaged_record(error.to_string()))?;
-        let bytes = host.registry.load(&publication.bundle)?;
-        let bundle = bundle::verify(bytes, &host.bundle_limits())?;
+        let bytes = block_in_place(|| host.registry.load(&publication.bundle))?;
+        let bundle = verify(host, bytes)?;
         let guest = compile(host, &bundle).await?;
         let graphs = load(host, &bundle).await?;
         let deployment = stage(&publication, &bundle, guest, graphs);
         host.deployments.publish(deployment, || Ok::<_, DeployError>(()))?;
     }
     Ok(())
+}
+
+/// Hashing a gigabyte takes a second: other tasks of this thread go elsewhere meanwhile.
+fn verify(host: &Host, bytes: Bytes) -> Result<VerifiedBundle, BundleError> {
+    block_in_place(|| bundle::verify(bytes, &host.bundle_limits()))
 }
 
 /// A version that its publisher may publish here. Only [`authorise`] makes one, or the store that kept it.

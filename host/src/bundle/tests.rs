@@ -1,4 +1,4 @@
-//! Tests of bundles as a whole: what is signed verifies, and nothing else does.
+//! Tests of bundles as a whole. `verify/tests` changes every bit, and has each stage's own refusals.
 
 use bytes::Bytes;
 
@@ -39,18 +39,6 @@ fn what_is_signed_verifies_and_says_who_signed_it() {
     let weights: Vec<Bytes> =
         bundle.manifest().models.iter().map(|model| bundle.model(model)).collect();
     assert_eq!(weights, [&b"weights of a"[..], b"weights of b"]);
-}
-
-#[test]
-fn a_changed_byte_anywhere_is_refused() {
-    let bytes = signed();
-    for at in 0..bytes.len() {
-        for flip in [0x01, 0x20, 0x80] {
-            let mut changed = bytes.clone();
-            changed[at] ^= flip;
-            refused(changed);
-        }
-    }
 }
 
 #[test]
@@ -238,7 +226,7 @@ fn misdescribed() -> Vec<(String, Vec<u8>)> {
         ("}", ""),
     ];
     let changed = changes.into_iter().map(|(right, wrong)| {
-        let bytes = after(&[manifest(&SOUND.replacen(right, wrong, 1)), signature()]);
+        let bytes = after(&[manifest(&SOUND.replacen(right, wrong, 1))]);
         (format!("manifest: {wrong:.60}"), bytes)
     });
     changed.collect()
@@ -252,7 +240,8 @@ fn malformed_bundles_are_refused_by_everybody_who_reads_one() {
     for (name, bytes) in cases {
         let error = refused(bytes.clone()).to_string();
         assert!(error.len() > 10, "{name}: {error}");
-        assert!(sign(&bytes, &sample::key()).is_err(), "{name} would be signed");
+        let unsigned = sign(&bytes, &sample::key()).expect_err(&name);
+        assert!(!matches!(unsigned, SignError::Bundle(BundleError::Unsigned)), "{name}");
         let path = folder.path().join("bundle.wasm");
         std::fs::write(&path, bytes).expect("written");
         // What is only unsigned may be looked at; nothing here is only unsigned.

@@ -19,11 +19,13 @@ pub(crate) fn best(logits: &[f32]) -> Result<[(u32, &'static str, f32); BEST], S
     order.select_nth_unstable_by(BEST - 1, descending);
     order[..BEST].sort_unstable_by(descending);
 
+    // A thousand small shares: added in f32, the fifth digit would be wrong already.
     let highest = logits[order[0]];
-    let sum: f32 = logits.iter().map(|logit| (logit - highest).exp()).sum();
+    let share = |logit: f32| f64::from(logit - highest).exp();
+    let sum: f64 = logits.iter().map(|&logit| share(logit)).sum();
     Ok(std::array::from_fn(|rank| {
         let class = order[rank];
-        (class as u32, LABELS[class], (logits[class] - highest).exp() / sum)
+        (class as u32, LABELS[class], (share(logits[class]) / sum) as f32)
     }))
 }
 
