@@ -26,21 +26,27 @@ help:
 demo: $(HOSPES) plugins $(RUNTIME)/.installed $(PICTURES)/.fetched
 	@tests/demo
 
-test: lint $(HOSPES) plugins $(RUNTIME)/.installed $(PICTURES)/.fetched $(ORACLE)
+# Everything is built once, in one profile: the binary, the tests and the benches share it.
+test: lint
 	$(NICE) $(CARGO) build --release --workspace --all-targets
+	@$(MAKE) --no-print-directory HOSPES_IS_BUILT=1 plugins $(RUNTIME)/.installed $(PICTURES)/.fetched $(ORACLE)
+	cd guest-sdk && CARGO_TARGET_DIR=../target/plugins-native $(CARGO) test --quiet
+	cd plugins && CARGO_TARGET_DIR=../target/plugins-native $(CARGO) test --quiet
 	@if $(CARGO) nextest --version >/dev/null 2>&1; \
 	then $(CARGO) nextest run --release --workspace; \
 	else $(CARGO) test --release --workspace --lib --bins --tests; fi
-	cd guest-sdk && CARGO_TARGET_DIR=../target/guest-sdk $(CARGO) test --quiet
-	cd plugins && CARGO_TARGET_DIR=../target/plugins-native $(CARGO) test --quiet
 
 lint:
 	$(CARGO) fmt --all --check
+	cd plugins && $(CARGO) fmt --all --check
 	$(NICE) $(CARGO) clippy --release --workspace --all-targets --quiet -- -D warnings
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" \
+		$(NICE) $(CARGO) doc --release --workspace --no-deps --document-private-items --quiet
 
 bench: $(HOSPES) plugins $(RUNTIME)/.installed
-	@command -v wrk >/dev/null || apt-get install -y -q wrk >/dev/null || { apt-get update -q >/dev/null && apt-get install -y -q wrk >/dev/null; }
-	@$(CARGO) bench --quiet --profile release --bench figures
+	@command -v wrk >/dev/null || apt-get install -y -q wrk >/dev/null 2>&1 \
+		|| { apt-get update -q >/dev/null && apt-get install -y -q wrk >/dev/null; }
+	@$(CARGO) bench --quiet --profile release --package system-tests --bench figures
 
 FUZZ_SECONDS ?= 60
 fuzz:
@@ -49,7 +55,7 @@ fuzz:
 # Cargo knows best whether there is anything to do.
 .PHONY: $(HOSPES)
 $(HOSPES):
-	@$(NICE) $(CARGO) build --release --package hospes --bin hospes
+	@[ -n "$(HOSPES_IS_BUILT)" ] || $(NICE) $(CARGO) build --release --package hospes --bin hospes
 
 # As do the plugins' own scripts.
 plugins: $(HOSPES)

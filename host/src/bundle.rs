@@ -1,7 +1,7 @@
 //! Bundles: one `.wasm` file that holds a component, what its publisher says about it, the weights of its models, and the
 //! publisher's signature. Making them, reading them, keeping them.
 //!
-//! A bundle comes from outside and is believed in nothing until [`verify`] has seen all of it; a [`VerifiedBundle`] is the
+//! A bundle comes from outside and is believed in nothing until [`verify()`] has seen all of it; a [`VerifiedBundle`] is the
 //! proof. This module runs no code and knows no engine: what a component imports is shown here, and permitted elsewhere.
 
 use std::fs::{File, Permissions};

@@ -1,4 +1,4 @@
-//! Inspecting: what [`super::verify`] checks, for a person who has a file. A bundle without a signature is shown too.
+//! Inspecting: what [`super::verify()`] checks, for a person who has a file. A bundle without a signature is shown too.
 
 use std::io;
 use std::path::{Path, PathBuf};

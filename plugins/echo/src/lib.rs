@@ -1,5 +1,7 @@
 //! Gives back what it gets, of every type. The host's tests call it to see that nothing is lost between JSON and a guest.
 
+#![allow(clippy::too_many_arguments, reason = "it has a function of many, to be tested")]
+
 use hospes_sdk::{call, log};
 
 hospes_sdk::plugin!("hospes:echo/echo");
