@@ -6,6 +6,7 @@
 mod admin;
 mod agreements;
 mod body;
+mod detached;
 mod functions;
 mod health;
 mod market;

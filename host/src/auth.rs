@@ -5,9 +5,10 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use arc_swap::ArcSwap;
+use blake3::hazmat::{ContextKey, HasherExt as _, hash_derive_key_context};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,10 @@ const KEY_PREFIX: &str = "hsp_";
 
 /// Bytes of a key's checksum: enough to tell a mistyped key from an unknown one without asking the store.
 const CHECKSUM_BYTES: usize = 4;
+
+/// Separates stored keys from every other use of BLAKE3. Hashed once: each call asks for it.
+static STORED_CONTEXT: LazyLock<ContextKey> =
+    LazyLock::new(|| hash_derive_key_context("hospes 2026-11 api key"));
 
 /// A party with an account on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,10 +88,8 @@ impl ApiKey {
 
     /// What is stored. The key has 256 random bits, so a plain hash cannot be searched.
     fn stored(&self) -> KeyHash {
-        *blake3::Hasher::new_derive_key("hospes 2026-11 api key")
-            .update(&self.0)
-            .finalize()
-            .as_bytes()
+        let mut hasher = blake3::Hasher::new_from_context_key(&STORED_CONTEXT);
+        *hasher.update(&self.0).finalize().as_bytes()
     }
 }
 

@@ -129,8 +129,6 @@ pub struct Issued {
 /// Why a receipt could not be written or found.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiptError {
-    #[error("the operating system gave no random bytes")]
-    Random(#[source] getrandom::Error),
     #[error("`{0}` is not a salt: write it as 64 lower-case hexadecimal digits")]
     Salt(String),
     #[error(

@@ -82,7 +82,7 @@ impl Receipts {
         admission: Admission,
         outcome: &Outcome<Reply>,
     ) -> Result<(Issued, Salt), ReceiptError> {
-        let salt = Salt::generate()?;
+        let salt = Salt::generate();
         let mut draft = self.draft(grant.caller(), grant.publisher(), function, call, &salt);
         let (rule, reservation) = admission.end();
         draft.chain = ChainId::Agreement(*grant.agreement());
@@ -110,7 +110,7 @@ impl Receipts {
     pub fn deny(&self, denied: &Denied<'_>) -> Result<(), ReceiptError> {
         let Some(code) = denied.code else { return Ok(()) };
         let Denied { caller, publisher, function, call, .. } = denied;
-        let mut draft = self.draft(caller, *publisher, function, call, &Salt::generate()?);
+        let mut draft = self.draft(caller, *publisher, function, call, &Salt::generate());
         if let Some(agreement) = denied.agreement {
             draft.chain = ChainId::Agreement(agreement);
             draft.agreement = Some(agreement);

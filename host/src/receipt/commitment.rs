@@ -2,12 +2,16 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
+
+use blake3::hazmat::{ContextKey, HasherExt as _, hash_derive_key_context};
 
 use super::ReceiptError;
 use crate::id::{hex, unhex};
 
-/// Separates these keys from every other use of BLAKE3 (its section 6.2, key derivation).
-const CONTEXT: &str = "hospes 2026-11-24 receipt commitment";
+/// Separates these keys from every other use of BLAKE3 (its section 6.2, key derivation). Hashed once: each call commits twice.
+static CONTEXT: LazyLock<ContextKey> =
+    LazyLock::new(|| hash_derive_key_context("hospes 2026-11-24 receipt commitment"));
 
 /// 32 random bytes that open the commitments of one receipt. Whoever has them can test guesses at the input and the output.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,14 +22,9 @@ pub struct Salt([u8; 32]);
 pub struct Commitment([u8; 32]);
 
 impl Salt {
-    /// A new salt from the operating system's random numbers.
-    ///
-    /// # Errors
-    /// [`ReceiptError::Random`].
-    pub fn generate() -> Result<Self, ReceiptError> {
-        let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).map_err(ReceiptError::Random)?;
-        Ok(Self(bytes))
+    /// A new salt, from a generator that the operating system seeds and seeds again.
+    pub fn generate() -> Self {
+        Self(rand::random())
     }
 
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
@@ -62,7 +61,7 @@ impl fmt::Debug for Salt {
 impl Commitment {
     /// Commits to `bytes` in the part that `label` names, so that an input never passes for an output.
     pub fn of(salt: &Salt, label: &str, bytes: &[u8]) -> Self {
-        let mut key = blake3::Hasher::new_derive_key(CONTEXT);
+        let mut key = blake3::Hasher::new_from_context_key(&CONTEXT);
         key.update(&salt.0).update(label.as_bytes());
         Self(*blake3::keyed_hash(key.finalize().as_bytes(), bytes).as_bytes())
     }
@@ -111,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_salt_is_written_one_way_and_hidden_in_logs() {
-        let salt = Salt::generate().expect("random bytes");
+        let salt = Salt::generate();
         assert_eq!(salt.to_hex().parse::<Salt>().expect("its own form"), salt);
         assert!(
             salt.to_hex().to_uppercase().parse::<Salt>().is_err()

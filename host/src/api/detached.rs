@@ -1,0 +1,118 @@
+//! Work that goes on when nobody waits for it any more.
+//!
+//! A caller that hangs up drops the future that serves it. A call that has begun must end all the same: it is metered, and its
+//! sandbox is given back in order. Running every call in a task of its own would do that, at the price of two changes of task for
+//! each; so a call is polled where its caller stands, and becomes a task only if it is left.
+
+use std::any::Any;
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_util::future::{CatchUnwind, FutureExt as _};
+use tokio::runtime::Handle;
+
+/// A future that is polled in place and outlives being dropped. A panic in it is its result.
+pub(super) struct Detached<F: Future + Send + 'static>(
+    Option<Pin<Box<CatchUnwind<AssertUnwindSafe<F>>>>>,
+)
+where
+    F::Output: Send;
+
+/// The work panicked.
+#[derive(Debug)]
+pub(super) struct Panicked(String);
+
+impl<F> Detached<F>
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    pub(super) fn new(work: F) -> Self {
+        // What the work shares with others is behind locks that survive a panic.
+        Self(Some(Box::pin(AssertUnwindSafe(work).catch_unwind())))
+    }
+}
+
+impl<F> Future for Detached<F>
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    type Output = Result<F::Output, Panicked>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let work = self.0.as_mut().expect("invariant: nothing polls a future that is done");
+        let result = std::task::ready!(work.as_mut().poll(context));
+        self.0 = None;
+        Poll::Ready(result.map_err(|panic| Panicked(message(panic.as_ref()))))
+    }
+}
+
+impl<F> Drop for Detached<F>
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn drop(&mut self) {
+        // Without a runtime the process is ending, and there is nobody left to answer or to meter.
+        if let (Some(work), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(async move {
+                if let Err(panic) = work.await {
+                    tracing::error!(
+                        error = message(panic.as_ref()),
+                        "a call that was left panicked"
+                    );
+                }
+            });
+        }
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("it said nothing").to_owned()
+}
+
+impl fmt::Display for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a task panicked: {}", self.0)
+    }
+}
+
+impl std::error::Error for Panicked {}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_is_left_goes_on() {
+        let done = Arc::new(AtomicBool::new(false));
+        let work = {
+            let done = Arc::clone(&done);
+            async move {
+                tokio::time::sleep(Duration::from_millis(30)).await;
+                done.store(true, Ordering::SeqCst);
+            }
+        };
+        let left = tokio::time::timeout(Duration::from_millis(5), Detached::new(work)).await;
+        assert!(left.is_err() && !done.load(Ordering::SeqCst));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(done.load(Ordering::SeqCst));
+    }
+
+    #[tokio::test]
+    async fn a_result_is_handed_on_and_a_panic_is_one() {
+        assert_eq!(Detached::new(async { 7 }).await.ok(), Some(7));
+        let panicked = Detached::new(async { panic!("by intent") }).await;
+        let error = panicked.map(|(): ()| ()).expect_err("a panic").to_string();
+        assert_eq!(error, "a task panicked: by intent");
+    }
+}
