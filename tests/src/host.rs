@@ -22,6 +22,7 @@ use crate::{Party, Reply, Request};
 pub struct Builder {
     config: Config,
     clock: Clock,
+    threads: usize,
     data: Option<Arc<TempDir>>,
 }
 
@@ -37,6 +38,13 @@ impl Builder {
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Serves with so many threads.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
         self
     }
 
@@ -60,7 +68,7 @@ impl Builder {
         let data = self.data.unwrap_or_else(|| Arc::new(TempDir::new().expect("a directory")));
         self.config.data.dir = data.path().join("data");
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
+            .worker_threads(self.threads)
             .enable_all()
             .build()
             .expect("threads");
@@ -120,7 +128,7 @@ impl TestHost {
         config.admission.slots_max = 8.try_into().expect("not zero");
         config.receipt.flush_interval = Duration::from_millis(50);
         config.inference.onnxruntime_library = Some(Self::onnxruntime());
-        Builder { config, clock: Clock::System, data: None }
+        Builder { config, clock: Clock::System, threads: 2, data: None }
     }
 
     /// A host on these defaults.

@@ -1,0 +1,142 @@
+//! Whole calls over HTTP, with wrk as the client: it takes less of the machine than a client in Rust would, and none of this process.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hospes::config;
+use hospes::inference::backend::onnxruntime::OnnxRuntime;
+use hospes::inference::backend::{Backend as _, Model};
+use serde_json::Value;
+use system_tests::{Party, Request, TestHost, plugin, terms, workspace};
+use tempfile::NamedTempFile;
+
+use crate::report::Figure;
+use crate::servers::{Bare, Work};
+use crate::{CONNECTIONS, ROUND, ROUNDS, SERVER_THREADS, cores};
+
+/// Time before the rounds: connections, caches and moving averages settle.
+const WARM_UP: Duration = Duration::from_secs(1);
+
+const JSON: &str = "application/json";
+const OCTETS: &str = "application/octet-stream";
+
+/// A picture as LeNet takes it, of 32-bit floats.
+const PICTURE: [usize; 4] = [1, 3, 32, 32];
+
+/// A call of a function that does nothing, beside a server that says hello.
+pub fn noop() -> Figure {
+    let (host, consumer) = host_with("echo", "nothing");
+    let bare = Bare::start(Work::Hello);
+    let load = Load::new(&consumer, JSON, b"{}");
+    let answer = load.once(host.address(), "/acme/echo/nothing");
+    assert_eq!(answer, b"null", "{}", String::from_utf8_lossy(&answer));
+    load.compare((host.address(), "/acme/echo/nothing"), (bare.address(), "/"))
+}
+
+/// A call of a small model, beside a server that hands the same bytes to the same ONNX Runtime.
+pub fn lenet() -> Figure {
+    let (host, consumer) = host_with("lenet", "infer");
+    let bare = Bare::start(Work::Compute { model: raw_lenet(), shape: PICTURE.to_vec() });
+    let load = Load::new(&consumer, OCTETS, &picture());
+    let (ours, theirs) =
+        (load.once(host.address(), "/acme/lenet/infer"), load.once(bare.address(), "/"));
+    assert_eq!(ours.len(), 10 * size_of::<f32>());
+    assert_eq!(ours, theirs, "both compute the same");
+    load.compare((host.address(), "/acme/lenet/infer"), (bare.address(), "/"))
+}
+
+/// A host on the defaults of production, with one plugin and a consumer who may call one function without limits.
+fn host_with(name: &str, function: &str) -> (TestHost, Party) {
+    let host = TestHost::builder().threads(SERVER_THREADS).config(|config| {
+        config.admission = config::Admission::default();
+        config.receipt = config::Receipt::default();
+    });
+    let host = host.start();
+    let (publisher, consumer) = (host.party("acme"), host.party("umbrella"));
+    let published = host.publish(&publisher, &plugin(name));
+    host.agree(&publisher, &consumer, &published, vec![terms(function)]);
+    (host, consumer)
+}
+
+fn raw_lenet() -> Arc<dyn Model> {
+    let threads = NonZeroUsize::new(SERVER_THREADS).expect("not zero");
+    let runtime = OnnxRuntime::find(&[TestHost::onnxruntime()], threads).expect("it loads");
+    let path = workspace().join("plugins/target/models/lenet/model.onnx");
+    let model = std::fs::read(path).expect("`make plugins` brings it");
+    runtime.load(&model).expect("it loads").into()
+}
+
+fn picture() -> Vec<u8> {
+    let pixels = PICTURE.iter().product::<usize>();
+    (0..pixels).flat_map(|pixel| ((pixel * 37 % 256) as f32 / 127.5 - 1.0).to_le_bytes()).collect()
+}
+
+/// The same request, again and again.
+struct Load {
+    key: String,
+    media: &'static str,
+    body: NamedTempFile,
+}
+
+impl Load {
+    fn new(consumer: &Party, media: &'static str, body: &[u8]) -> Self {
+        let mut file = NamedTempFile::new().expect("a file");
+        file.write_all(body).expect("written");
+        Self { key: consumer.api_key.clone(), media, body: file }
+    }
+
+    /// Sends it once and gives back the answer's body.
+    fn once(&self, address: SocketAddr, path: &str) -> Vec<u8> {
+        let body = std::fs::read(&self.body).expect("readable");
+        let request = Request::new("POST", format!("http://{address}{path}")).bearer(&self.key);
+        let request = request.header("content-type", self.media).header("accept", self.media);
+        let reply = request.body(body).send().ok();
+        assert_eq!(reply.status, 200);
+        reply.body
+    }
+
+    /// Requests per second of two servers in turns. Who comes first changes from round to round.
+    fn compare(&self, ours: (SocketAddr, &str), theirs: (SocketAddr, &str)) -> Figure {
+        self.run(ours, WARM_UP);
+        self.run(theirs, WARM_UP);
+        let (mut our_rates, mut their_rates) = (Vec::new(), Vec::new());
+        for round in 0..ROUNDS {
+            if round % 2 == 0 {
+                our_rates.push(self.run(ours, ROUND));
+                their_rates.push(self.run(theirs, ROUND));
+            } else {
+                their_rates.push(self.run(theirs, ROUND));
+                our_rates.push(self.run(ours, ROUND));
+            }
+        }
+        Figure::rate(our_rates, their_rates)
+    }
+
+    /// Requests per second of one server.
+    ///
+    /// # Panics
+    /// If any request fails: an error is quicker than an answer, and would make the figure better.
+    fn run(&self, (address, path): (SocketAddr, &str), time: Duration) -> f64 {
+        let script = workspace().join("tests/benches/figures/post.lua");
+        let output = cores::client("wrk")
+            .args(["--threads", "1", "--connections", &CONNECTIONS.to_string()])
+            .args(["--duration", &format!("{}s", time.as_secs()), "--script"])
+            .arg(script)
+            .arg(format!("http://{address}{path}"))
+            .args(["--", &self.key, self.media])
+            .arg::<&Path>(self.body.as_ref())
+            .output()
+            .expect("`make bench` installs wrk");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let last = text.lines().next_back().unwrap_or_default();
+        let summary: Value =
+            serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {text}{output:?}"));
+        let number = |member: &str| summary[member].as_f64().expect("`post.lua` says it");
+        assert!(number("refused") == 0.0 && number("broken") == 0.0, "{text}");
+        number("requests") * 1e6 / number("micros")
+    }
+}

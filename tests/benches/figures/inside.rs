@@ -1,0 +1,214 @@
+//! Parts of a call, in this process and without HTTP.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use hospes::agreement::{CallFacts, PermissionSpec, Terms};
+use hospes::bundle::{self, BundleLimits, VerifiedBundle};
+use hospes::clock::Clock;
+use hospes::config;
+use hospes::id::{CallId, Digest, FunctionName};
+use hospes::receipt::{CallResult, ChainId, Commitment, Draft, Log, Salt};
+use hospes::sandbox::{CallContext, Declared, Graphs, Guest, Input, Sandbox};
+use jiff::Timestamp;
+use system_tests::{Party, plugin};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use wasmtime::component::{Component, InstancePre, Linker};
+use wasmtime::{Engine, Store};
+
+use crate::report::{Figure, median};
+use crate::{ROUND, ROUNDS};
+
+/// Receipts of one round: so many that it takes a part of a second, so few that the log stays small.
+const RECEIPTS: usize = 20_000;
+
+/// A fresh sandbox, one call and its end, beside the same component in an engine as it comes.
+pub fn instantiate() -> Figure {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let folder = TempDir::new().expect("a directory");
+    let bundle = echo();
+    let ours = Ours::new(&runtime, &bundle, &folder);
+    let plain = Plain::new(&bundle);
+    let (mut our_times, mut plain_times) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        our_times.push(runtime.block_on(micros_of(async || ours.call().await)));
+        plain_times.push(runtime.block_on(micros_of(async || plain.call().await)));
+    }
+    Figure::time("µs", our_times, plain_times)
+}
+
+/// Microseconds of one call: the median of batches over one round.
+async fn micros_of(mut call: impl AsyncFnMut()) -> f64 {
+    const BATCH: usize = 100;
+    let (began, mut batches) = (Instant::now(), Vec::new());
+    while began.elapsed() < ROUND {
+        let batch = Instant::now();
+        for _ in 0..BATCH {
+            call().await;
+        }
+        batches.push(batch.elapsed().as_secs_f64() * 1e6 / BATCH as f64);
+    }
+    median(batches)
+}
+
+fn echo() -> VerifiedBundle {
+    let signed = bundle::sign(&plugin("echo"), &Party::key_of("acme")).expect("a sound bundle");
+    let limits = BundleLimits { bundle_bytes_max: 1 << 30, code_bytes_max: 1 << 30 };
+    bundle::verify(signed.into(), &limits).expect("signed")
+}
+
+/// A sandbox on the defaults of production.
+struct Ours {
+    sandbox: Sandbox,
+    guest: Guest,
+    graphs: Graphs,
+    tensor_bytes_max: usize,
+}
+
+impl Ours {
+    fn new(runtime: &Runtime, bundle: &VerifiedBundle, folder: &TempDir) -> Self {
+        let config = config::Config::default();
+        let cache = folder.path().join("compiled");
+        let slots = config.admission.slots_max;
+        let sandbox = Sandbox::new(config.sandbox, slots, cache, b"secret").expect("it starts");
+        let nothing = bundle.manifest().functions.iter().find(|f| f.name.as_str() == "nothing");
+        let nothing = nothing.expect("it has this function");
+        let declared =
+            Declared { name: nothing.name.clone(), export: nothing.export.as_str().to_owned() };
+        let guest = sandbox.compile(*bundle.component_digest(), bundle.component(), vec![declared]);
+        let guest = runtime.block_on(guest).expect("it compiles");
+        let tensor_bytes_max = config.inference.tensor_bytes_max.get();
+        Self { sandbox, guest, graphs: Graphs::default(), tensor_bytes_max }
+    }
+
+    async fn call(&self) {
+        let limits = self.sandbox.call_limits(self.tensor_bytes_max);
+        let context = CallContext {
+            call: CallId::from_bytes([7; 16]),
+            agreement: Digest::of(b"agreement"),
+            purpose: None,
+            output_bytes_max: 1 << 20,
+        };
+        let instance = self.sandbox.instantiate(&self.guest, &self.graphs, limits, context).await;
+        let function = self.guest.functions().first().expect("one is declared");
+        let outcome = instance.expect("a slot").run(function, Input::Values(Vec::new())).await;
+        outcome.result.expect("it answers");
+    }
+}
+
+/// An engine on the defaults of wasmtime: memory is mapped for each instance, nothing interrupts a guest.
+struct Plain {
+    engine: Engine,
+    pre: InstancePre<()>,
+}
+
+impl Plain {
+    fn new(bundle: &VerifiedBundle) -> Self {
+        let engine = Engine::default();
+        let component = Component::new(&engine, bundle.component()).expect("it compiles");
+        let mut linker = Linker::new(&engine);
+        linker.define_unknown_imports_as_traps(&component).expect("linked");
+        let pre = linker.instantiate_pre(&component).expect("linked");
+        Self { engine, pre }
+    }
+
+    async fn call(&self) {
+        let mut store = Store::new(&self.engine, ());
+        let instance = self.pre.instantiate_async(&mut store).await.expect("it starts");
+        let function = instance.get_typed_func::<(), ()>(&mut store, "nothing").expect("exported");
+        function.call_async(&mut store, ()).await.expect("it answers");
+    }
+}
+
+/// Asks the compiled terms of an agreement of so many rules about one call, which the last of them permits.
+pub fn agreement_check(rules: usize) -> Figure {
+    const BATCH: usize = 1000;
+    let terms = terms_of(rules);
+    let function = function(rules - 1);
+    let facts = CallFacts { function: &function, now: Timestamp::now(), input_bytes: 100 };
+    assert_eq!(terms.permits(&facts).count(), 1);
+    let round = || {
+        let (began, mut batches) = (Instant::now(), Vec::new());
+        while began.elapsed() < ROUND / 4 {
+            let batch = Instant::now();
+            for _ in 0..BATCH {
+                black_box(black_box(&terms).permits(black_box(&facts)).last());
+            }
+            batches.push(batch.elapsed().as_secs_f64() * 1e9 / BATCH as f64);
+        }
+        median(batches)
+    };
+    Figure::time_alone("ns", (0..ROUNDS).map(|_| round()).collect())
+}
+
+fn function(number: usize) -> FunctionName {
+    format!("function-{number}").parse().expect("a name")
+}
+
+/// A signed agreement in which every rule has every constraint, compiled.
+fn terms_of(rules: usize) -> Terms {
+    let party =
+        |name: &str| Party { name: name.into(), key: Party::key_of(name), api_key: String::new() };
+    let (publisher, consumer) = (party("acme"), party("umbrella"));
+    let hour = |hours| Some(Timestamp::now() + jiff::SignedDuration::from_hours(hours));
+    let specs = (0..rules).map(|number| PermissionSpec {
+        function: function(number),
+        count: Some(1_000_000),
+        from: hour(-1),
+        until: hour(1),
+        input_bytes_max: Some(1 << 20),
+        output_bytes_max: Some(1 << 20),
+    });
+    let model = "acme/echo".parse().expect("a model");
+    let offer = publisher.offer(&model, Digest::of(b"bundle"), specs.collect());
+    let mut proposal = consumer.accept(&offer);
+    proposal.add_signature(&publisher.key).expect("the publisher");
+    Terms::compile(&proposal.complete().expect("both have signed"))
+}
+
+/// Writes a receipt, as every call does before its answer is released.
+pub fn receipt_append() -> Figure {
+    let folder = TempDir::new().expect("a directory");
+    let key = Party::key_of("host");
+    let interval = config::Receipt::default().flush_interval;
+    let log = Log::open(folder.path(), &key, "figures".into(), interval, Clock::System, |_| ());
+    let log = log.expect("a log");
+    let round = || {
+        let drafts: Vec<_> = (0..RECEIPTS).map(|_| draft()).collect();
+        let began = Instant::now();
+        for draft in drafts {
+            log.append(draft).expect("written");
+        }
+        began.elapsed().as_secs_f64() * 1e6 / RECEIPTS as f64
+    };
+    Figure::time_alone("µs", (0..ROUNDS).map(|_| round()).collect())
+}
+
+fn draft() -> Draft {
+    let salt = Salt::from_bytes([1; 32]);
+    let agreement = Digest::of(b"agreement");
+    let now = Timestamp::now();
+    Draft {
+        call: CallId::new(now),
+        at: now,
+        caller: Party::key_of("umbrella").party(),
+        publisher: Party::key_of("acme").party(),
+        chain: ChainId::Agreement(agreement),
+        agreement: Some(agreement),
+        model: "acme/echo".parse().expect("a model"),
+        bundle: Digest::of(b"bundle"),
+        function: "nothing".parse().expect("a name"),
+        rule: Some(0),
+        used: Some(1),
+        max: Some(1_000_000),
+        input: Commitment::of(&salt, "input", b"{}"),
+        output: Some(Commitment::of(&salt, "output", b"null")),
+        input_bytes: 2,
+        output_bytes: 4,
+        wall_micros: 10,
+        memory_bytes: 1 << 20,
+        result: CallResult::Answered,
+    }
+}
