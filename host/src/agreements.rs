@@ -209,15 +209,21 @@ impl Grant {
 #[derive(Default, Clone)]
 struct Directory {
     all: HashMap<Digest, Standing>,
-    in_force: HashMap<(Party, ModelName), Vec<Arc<Active>>>,
+    in_force: HashMap<ModelName, HashMap<Party, Vec<Arc<Active>>>>,
 }
 
 impl Directory {
+    /// The agreements in force under which a party may use a model.
+    fn of(&self, party: &Party, model: &ModelName) -> &[Arc<Active>] {
+        let of_model = self.in_force.get(model);
+        of_model.and_then(|of_model| of_model.get(party)).map_or(&[], Vec::as_slice)
+    }
+
     fn insert(&mut self, standing: Standing) {
         if let Standing::Active(active) = &standing {
             let agreement = active.signed.agreement();
-            let key = (*agreement.assignee(), agreement.model().clone());
-            self.in_force.entry(key).or_default().push(Arc::clone(active));
+            let of_model = self.in_force.entry(agreement.model().clone()).or_default();
+            of_model.entry(*agreement.assignee()).or_default().push(Arc::clone(active));
         }
         self.all.insert(*standing.id(), standing);
     }
@@ -275,33 +281,33 @@ impl Agreements {
     ) -> Result<Grant, PermitError> {
         let deployment = function.deployment();
         let directory = self.directory.load();
-        let key = (*caller.party(), deployment.model().clone());
-        let candidates = directory.in_force.get(&key).map_or(&[][..], Vec::as_slice);
+        let candidates = directory.of(caller.party(), deployment.model());
         let facts = CallFacts {
             function: function.name(),
             now: self.clock.now(),
             input_bytes: call.payload.bytes().len() as u64,
         };
-        let mut refused = match call.agreement {
+        let missing = || match call.agreement {
             Some(id) => PermitError::NotYours(id),
-            None => PermitError::NoAgreement { model: key.1 },
+            None => PermitError::NoAgreement { model: deployment.model().clone() },
         };
+        let mut refused = None;
         let mut used_up = None;
         for active in candidates {
             if call.agreement.is_some_and(|id| id != *active.signed.id()) {
                 continue;
             }
             if active.signed.agreement().bundle() != deployment.digest() {
-                if matches!(refused, PermitError::NoAgreement { .. } | PermitError::NotYours(_)) {
-                    let (model, bundle) = (deployment.model().clone(), *deployment.digest());
-                    refused = PermitError::OtherVersion { model, bundle };
-                }
+                refused.get_or_insert_with(|| PermitError::OtherVersion {
+                    model: deployment.model().clone(),
+                    bundle: *deployment.digest(),
+                });
                 continue;
             }
             let permits: Vec<_> = active.terms.permits(&facts).collect();
             if permits.is_empty() {
                 let denial = active.terms.denial(&facts);
-                refused = PermitError::Denied { agreement: *active.signed.id(), denial };
+                refused = Some(PermitError::Denied { agreement: *active.signed.id(), denial });
                 continue;
             }
             let grant = Grant {
@@ -315,7 +321,7 @@ impl Agreements {
             }
             used_up = Some(grant);
         }
-        used_up.ok_or(refused)
+        used_up.ok_or_else(|| refused.unwrap_or_else(missing))
     }
 
     /// Takes an agreement with the signatures it carries. Signatures of several submissions add up; when both parties have
@@ -380,7 +386,7 @@ impl Agreements {
 
     /// Whether the party has an agreement in force for the model: whether it may know of it.
     pub fn knows(&self, party: &Party, model: &ModelName) -> bool {
-        self.directory.load().in_force.contains_key(&(*party, model.clone()))
+        !self.directory.load().of(party, model).is_empty()
     }
 
     fn check_room(&self, directory: &Directory, party: &Party) -> Result<(), AgreementsError> {

@@ -281,6 +281,14 @@ impl CallId {
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
+
+    /// Bytes of the written form.
+    pub const TEXT_BYTES: usize = uuid::fmt::Hyphenated::LENGTH;
+
+    /// The written form, in a buffer of the caller's.
+    pub fn encode<'b>(&self, buffer: &'b mut [u8; Self::TEXT_BYTES]) -> &'b str {
+        uuid::Uuid::from_bytes(self.0).as_hyphenated().encode_lower(buffer)
+    }
 }
 
 impl fmt::Display for CallId {

@@ -119,7 +119,8 @@ pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> 
     let outcome = instance.run(function.signature(), input).await; // no `?`: a guest failure is usage too
     let ran = Instant::now();
     let outcome = outputs::check(&grant, &admission, &function, call.form, outcome);
-    let (receipt, salt) = host.receipts.issue(&grant, &function, &call, admission, &outcome)?;
+    let issued = host.receipts.issue(&grant, &function, &call, admission, &outcome);
+    let (receipt, salt) = issued.await?;
     let timings = Timings { began, admitted, instantiated, ran, ended: Instant::now() };
     Ok(Invocation { outcome, receipt, salt, timings })
 }

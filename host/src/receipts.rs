@@ -70,11 +70,13 @@ impl Receipts {
         &self.log
     }
 
-    /// Counts a call and writes its receipt, in one step. The salt opens the receipt's commitments.
+    /// Counts a call and gives its receipt a place, in one step, and waits until the receipt is written. The salt opens the receipt's
+    /// commitments.
     ///
     /// # Errors
-    /// [`ReceiptError`]; the call was not counted then.
-    pub fn issue(
+    /// [`ReceiptError`]; the call was not counted then. Where a write failed, the count in memory is of no further use: the log takes
+    /// no receipts until the host is started anew and reads the counts back.
+    pub async fn issue(
         &self,
         grant: &Grant,
         function: &Function,
@@ -98,8 +100,9 @@ impl Receipts {
         }
         let issued = reservation.commit(|used| {
             draft.used = Some(used);
-            self.log.append(draft)
+            self.log.enqueue(draft)
         })?;
+        self.log.written(&issued).await?;
         Ok((issued, salt))
     }
 

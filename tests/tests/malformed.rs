@@ -96,6 +96,9 @@ fn requests_that_are_not_http_are_refused_or_cut_off() {
     let many: String = (0..100).map(|n| format!("x-{n}: 1\r\n")).collect();
     let cases: Vec<Vec<u8>> = vec![
         b"\r\n\r\n".to_vec(),
+        b"CONNECT x:80 HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
+        b"OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
+        b"GET x HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
         b"GET\r\n\r\n".to_vec(),
         b"GET / HTTP/9.9\r\n\r\n".to_vec(),
         b"GET /api/market\r\n\r\n".to_vec(),

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -25,6 +25,16 @@ use crate::outcome::Reply;
 use crate::outputs::Form;
 use crate::receipt::{Issued, Salt};
 use crate::sandbox::{GuestFunction, Signature};
+
+const AGREEMENT: HeaderName = HeaderName::from_static("hospes-agreement");
+const PURPOSE: HeaderName = HeaderName::from_static("hospes-purpose");
+const RECEIPT: HeaderName = HeaderName::from_static("hospes-receipt");
+const SALT: HeaderName = HeaderName::from_static("hospes-salt");
+const REMAINING: HeaderName = HeaderName::from_static("hospes-remaining");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// Room for the values of an answer's own headers.
+const HEADER_VALUES_BYTES: usize = 256;
 
 /// Longest purpose that a caller may declare, in bytes.
 const PURPOSE_BYTES_MAX: usize = 256;
@@ -127,11 +137,11 @@ impl Head {
         Ok(Self {
             media: body::media(headers)?,
             form,
-            agreement: text(headers, "hospes-agreement")?
+            agreement: text(headers, &AGREEMENT)?
                 .map(str::parse)
                 .transpose()
                 .map_err(|error: IdError| invalid(format!("`Hospes-Agreement`: {error}")))?,
-            purpose: text(headers, "hospes-purpose")?.map(purpose).transpose()?,
+            purpose: text(headers, &PURPOSE)?.map(purpose).transpose()?,
         })
     }
 }
@@ -147,7 +157,7 @@ fn purpose(iri: &str) -> Result<Arc<str>, Problem> {
 }
 
 /// A header that may be there once.
-fn text<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h str>, Problem> {
+fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Problem> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
@@ -204,15 +214,21 @@ fn body_of(bytes: Bytes, media: &'static str) -> Answer {
 
 /// Which receipt the call has, how to open it, what remains, and where the time went.
 fn accompany(headers: &mut HeaderMap, receipt: &Issued, salt: &Salt, timings: &Timings) {
-    let mut insert = |name: &'static str, value: String| {
-        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) {
-            headers.insert(HeaderName::from_static(name), value);
+    // Written on every call: one allocation holds all the values.
+    let mut text = BytesMut::with_capacity(HEADER_VALUES_BYTES);
+    let mut insert = |name: HeaderName, text: &mut BytesMut| {
+        if let Ok(value) = HeaderValue::from_maybe_shared(text.split().freeze()) {
+            headers.insert(name, value);
         }
     };
-    insert("hospes-receipt", receipt.call.to_string());
-    insert("hospes-salt", salt.to_hex());
+    let mut call = [0; CallId::TEXT_BYTES];
+    text.extend_from_slice(receipt.call.encode(&mut call).as_bytes());
+    insert(RECEIPT, &mut text);
+    text.extend_from_slice(salt.to_hex().as_bytes());
+    insert(SALT, &mut text);
     if let (Some(max), Some(used)) = (receipt.max, receipt.used) {
-        insert("hospes-remaining", max.saturating_sub(used).to_string());
+        put(&mut text, format_args!("{}", max.saturating_sub(used)));
+        insert(REMAINING, &mut text);
     }
     let Timings { began, admitted, instantiated, ran, ended } = *timings;
     let spans = [
@@ -221,18 +237,20 @@ fn accompany(headers: &mut HeaderMap, receipt: &Issued, salt: &Salt, timings: &T
         ("run", ran - instantiated),
         ("settle", ended - ran),
     ];
-    insert("server-timing", server_timing(spans));
+    server_timing(spans, &mut text);
+    insert(SERVER_TIMING, &mut text);
 }
 
-/// The spans in milliseconds, to the microsecond (W3C Server Timing). By integers: this is written on every call, and formatting
-/// floats takes as long as checking the agreement.
-fn server_timing(spans: [(&str, Duration); 4]) -> String {
-    let mut text = String::with_capacity(96);
+/// The spans in milliseconds, to the microsecond (W3C Server Timing). By integers: formatting floats takes as long as checking
+/// the agreement.
+fn server_timing(spans: [(&str, Duration); 4], text: &mut BytesMut) {
     for (index, (name, span)) in spans.into_iter().enumerate() {
         let micros = span.as_micros();
         let comma = if index == 0 { "" } else { ", " };
-        let written = write!(text, "{comma}{name};dur={}.{:03}", micros / 1000, micros % 1000);
-        written.expect("invariant: a string takes all that is written to it");
+        put(text, format_args!("{comma}{name};dur={}.{:03}", micros / 1000, micros % 1000));
     }
-    text
+}
+
+fn put(text: &mut BytesMut, written: std::fmt::Arguments<'_>) {
+    text.write_fmt(written).expect("invariant: a buffer grows for all that is written to it");
 }

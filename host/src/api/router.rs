@@ -38,7 +38,7 @@ async fn everybody(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answe
         let detail = format!("the path is longer than {PATH_BYTES_MAX} bytes");
         return Err(Problem::new(ProblemKind::InvalidRequest, detail));
     }
-    let segments: Vec<&str> = path[1..].split('/').collect();
+    let segments = segments(&path);
     match (&method, segments.as_slice()) {
         // Consumers: calls.
         (POST, [publisher, model, function]) if *publisher != "api" => {
@@ -75,7 +75,7 @@ async fn everybody(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answe
 
 async fn operator(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer, Problem> {
     let path = request.uri().path().to_owned();
-    let segments: Vec<&str> = path[1..].split('/').collect();
+    let segments = segments(&path);
     match (request.method(), segments.as_slice()) {
         (&Method::POST, ["accounts"]) => admin::open_account(host, request).await,
         (&Method::GET, ["status"]) => admin::status(host, &request),
@@ -83,6 +83,11 @@ async fn operator(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer
         (&Method::GET, ["readyz"]) => health::ready(host),
         (method, segments) => Err(nothing_here(Audience::Operator, method, segments)),
     }
+}
+
+/// The parts between the slashes. `OPTIONS *` and `CONNECT` have none, and no first slash either.
+fn segments(path: &str) -> Vec<&str> {
+    path.strip_prefix('/').unwrap_or_default().split('/').collect()
 }
 
 /// 405 where another method would do, 404 elsewhere.

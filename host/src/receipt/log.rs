@@ -1,15 +1,19 @@
 //! The log: an append-only file of receipts with a Merkle tree over it.
 //!
-//! A receipt is one `write(2)` that has returned before [`Log::append`] does, so it survives the end of the process at any
-//! moment. It survives a loss of power from the next flush on: a thread syncs the file in groups and signs a checkpoint. After
-//! a write or a sync that failed nothing is appended until the log is opened anew, for what is on the disk is unknown then.
+//! A receipt is in the file, by a `write(2)` that has returned, before [`Log::append`] or [`Log::written`] does, so it survives
+//! the end of the process at any moment. Receipts of calls that end together are written together: the first that waits lets
+//! the others come to the same point, and writes for all. A receipt survives a loss of power from the next flush on: a thread
+//! syncs the file in groups and signs a checkpoint. After a write or a sync that failed nothing is appended until the log is
+//! opened anew, for what is on the disk is unknown then.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::{File, OpenOptions, TryLockError};
+use std::future::poll_fn;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::task::{Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -61,7 +65,15 @@ struct State {
     calls: HashMap<CallId, u64>,
     heads: HashMap<ChainId, Head>,
     recent: HashMap<Party, VecDeque<u64>>,
+    /// Where the next record begins, once those that wait are written.
     end: u64,
+    /// Records that have their place and are not in the file yet.
+    pending: Vec<u8>,
+    /// The place of the first of them.
+    first_pending: u64,
+    /// Those who wait for them; the first of them writes.
+    waiting: Vec<Waker>,
+    has_writer: bool,
     /// Why nothing is written any more.
     stopped: Option<String>,
 }
@@ -138,6 +150,17 @@ impl Log {
     /// [`ReceiptError::Write`], [`ReceiptError::Stopped`] after an earlier one, [`ReceiptError::Repeated`],
     /// [`ReceiptError::TooLarge`]. The receipt does not exist then.
     pub fn append(&self, draft: Draft) -> Result<Issued, ReceiptError> {
+        let issued = self.enqueue(draft)?;
+        self.shared.write_pending(&mut self.shared.state())?;
+        Ok(issued)
+    }
+
+    /// Gives the receipt its place in its chain and in the log. It is not written before [`Log::written`] says so, and must not
+    /// be shown to anybody before.
+    ///
+    /// # Errors
+    /// As [`Log::append`]; the receipt does not exist then.
+    pub fn enqueue(&self, draft: Draft) -> Result<Issued, ReceiptError> {
         let mut state = self.shared.state();
         if let Some(cause) = &state.stopped {
             return Err(ReceiptError::Stopped { cause: cause.clone() });
@@ -152,16 +175,32 @@ impl Log {
         let leaf = tree::leaf(&bytes);
         let record =
             record::frame(&bytes, &leaf).ok_or(ReceiptError::TooLarge { bytes: bytes.len() })?;
-        if let Err(source) = self.shared.write(&record) {
-            state.stopped = Some(source.to_string());
-            return Err(write_error(&self.shared.path, source));
+        if state.pending.is_empty() {
+            state.first_pending = state.tree.size();
         }
+        state.pending.extend_from_slice(&record);
         let hash = Digest::of(&bytes);
         let index = state.tree.size();
         let offset = state.end;
         state.enter(&receipt, leaf, hash, offset);
         state.end += record.len() as u64;
         Ok(Issued { call: receipt.call, index, hash, used: receipt.used, max: receipt.max })
+    }
+
+    /// Waits until every receipt that was enqueued by now is in the file.
+    ///
+    /// # Errors
+    /// [`ReceiptError::Write`], [`ReceiptError::Stopped`]: no receipt that was still to be written exists then, and the log takes
+    /// no further ones.
+    pub async fn written(&self, issued: &Issued) -> Result<(), ReceiptError> {
+        let mut turn = Turn { log: self, is_writer: false };
+        poll_fn(|context| turn.poll(issued.index, context.waker())).await?;
+        if turn.is_writer {
+            // Calls that are ready to run on this thread run first: what they leave behind goes into the same write.
+            tokio::task::yield_now().await;
+            self.shared.write_pending(&mut self.shared.state())?;
+        }
+        Ok(())
     }
 
     /// The number of receipts.
@@ -238,6 +277,43 @@ impl Log {
     }
 }
 
+/// One receipt's wait for the file.
+struct Turn<'l> {
+    log: &'l Log,
+    is_writer: bool,
+}
+
+impl Turn<'_> {
+    /// Ready when the receipt is written, or when it is this one's turn to write.
+    fn poll(&mut self, index: u64, waker: &Waker) -> Poll<Result<(), ReceiptError>> {
+        let mut state = self.log.shared.state();
+        if let Some(cause) = &state.stopped {
+            return Poll::Ready(Err(ReceiptError::Stopped { cause: cause.clone() }));
+        }
+        if index < state.written() {
+            return Poll::Ready(Ok(()));
+        }
+        if !state.has_writer {
+            state.has_writer = true;
+            self.is_writer = true;
+            return Poll::Ready(Ok(()));
+        }
+        state.waiting.push(waker.clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Turn<'_> {
+    /// Whatever became of the writer, the next one may write.
+    fn drop(&mut self) {
+        if self.is_writer {
+            let mut state = self.log.shared.state();
+            state.has_writer = false;
+            state.wake_all();
+        }
+    }
+}
+
 #[cfg(test)]
 impl Log {
     /// Lets every further append fail, as on a full disk.
@@ -275,6 +351,28 @@ impl Shared {
         write_whole(&self.file, record)
     }
 
+    /// Puts what waits into the file. If that fails, nothing of it is there.
+    fn write_pending(&self, state: &mut State) -> Result<(), ReceiptError> {
+        if let Some(cause) = &state.stopped {
+            return Err(ReceiptError::Stopped { cause: cause.clone() });
+        }
+        if state.pending.is_empty() {
+            return Ok(());
+        }
+        let written = self.write(&state.pending);
+        let start = state.end - state.pending.len() as u64;
+        state.pending.clear();
+        if let Err(source) = written {
+            // Receipts of the group that did get into the file belong to calls that are told they have none.
+            drop(self.file.set_len(start));
+            state.stopped = Some(source.to_string());
+            state.wake_all();
+            return Err(write_error(&self.path, source));
+        }
+        state.wake_all();
+        Ok(())
+    }
+
     fn signed(&self) -> Signed {
         unpoisoned(self.signed.lock()).clone()
     }
@@ -296,10 +394,8 @@ impl Shared {
     fn flush(&self) -> Result<(), ReceiptError> {
         let _one_at_a_time = unpoisoned(self.flushing.lock());
         let (size, root) = {
-            let state = self.state();
-            if let Some(cause) = &state.stopped {
-                return Err(ReceiptError::Stopped { cause: cause.clone() });
-            }
+            let mut state = self.state();
+            self.write_pending(&mut state)?;
             let size = state.tree.size();
             (size, state.tree.root(size).expect("invariant: a tree has the root of its own size"))
         };
@@ -349,7 +445,8 @@ impl Shared {
     /// Reads a receipt of the log again, and checks that it is the one that was written.
     fn read(&self, index: u64) -> Result<(Receipt, Vec<u8>), ReceiptError> {
         let (offset, wanted) = {
-            let state = self.state();
+            let mut state = self.state();
+            self.write_pending(&mut state)?;
             let place = usize::try_from(index).ok();
             let offset = place.and_then(|place| state.offsets.get(place).copied());
             offset
@@ -386,7 +483,16 @@ impl State {
         self.heads.get(chain).copied().unwrap_or(first)
     }
 
-    /// Takes over a receipt that is in the file.
+    /// Receipts that are in the file.
+    fn written(&self) -> u64 {
+        if self.pending.is_empty() { self.tree.size() } else { self.first_pending }
+    }
+
+    fn wake_all(&mut self) {
+        self.waiting.drain(..).for_each(Waker::wake);
+    }
+
+    /// Takes over a receipt that is in the file, or is about to be.
     fn enter(&mut self, receipt: &Receipt, leaf: Hash, hash: Digest, offset: u64) {
         let index = self.tree.size();
         self.tree.push(leaf);
