@@ -11,7 +11,7 @@ use hospes::config;
 use hospes::inference::backend::onnxruntime::OnnxRuntime;
 use hospes::inference::backend::{Backend as _, Model};
 use serde_json::Value;
-use system_tests::{Party, Request, TestHost, plugin, terms, workspace};
+use system_tests::{Party, Request, TestHost, plugin, terms, wat_guest, workspace};
 use tempfile::NamedTempFile;
 
 use crate::report::Figure;
@@ -29,17 +29,17 @@ const PICTURE: [usize; 4] = [1, 3, 32, 32];
 
 /// A call of a function that does nothing, beside a server that says hello.
 pub fn noop() -> Figure {
-    let (host, consumer) = host_with("echo", "nothing");
+    let (host, consumer) = host_with(&wat_guest("noop", &[]), "nothing");
     let bare = Bare::start(Work::Hello);
     let load = Load::new(&consumer, JSON, b"{}");
-    let answer = load.once(host.address(), "/acme/echo/nothing");
+    let answer = load.once(host.address(), "/acme/noop/nothing");
     assert_eq!(answer, b"null", "{}", String::from_utf8_lossy(&answer));
-    load.compare((host.address(), "/acme/echo/nothing"), (bare.address(), "/"))
+    load.compare((host.address(), "/acme/noop/nothing"), (bare.address(), "/"))
 }
 
 /// A call of a small model, beside a server that hands the same bytes to the same ONNX Runtime.
 pub fn lenet() -> Figure {
-    let (host, consumer) = host_with("lenet", "infer");
+    let (host, consumer) = host_with(&plugin("lenet"), "infer");
     let bare = Bare::start(Work::Compute { model: raw_lenet(), shape: PICTURE.to_vec() });
     let load = Load::new(&consumer, OCTETS, &picture());
     let (ours, theirs) =
@@ -49,15 +49,15 @@ pub fn lenet() -> Figure {
     load.compare((host.address(), "/acme/lenet/infer"), (bare.address(), "/"))
 }
 
-/// A host on the defaults of production, with one plugin and a consumer who may call one function without limits.
-fn host_with(name: &str, function: &str) -> (TestHost, Party) {
+/// A host on the defaults of production, with one bundle and a consumer who may call one function without limits.
+fn host_with(bundle: &[u8], function: &str) -> (TestHost, Party) {
     let host = TestHost::builder().threads(SERVER_THREADS).config(|config| {
         config.admission = config::Admission::default();
         config.receipt = config::Receipt::default();
     });
     let host = host.start();
     let (publisher, consumer) = (host.party("acme"), host.party("umbrella"));
-    let published = host.publish(&publisher, &plugin(name));
+    let published = host.publish(&publisher, bundle);
     host.agree(&publisher, &consumer, &published, vec![terms(function)]);
     (host, consumer)
 }
