@@ -6,10 +6,12 @@
 //! syncs the file in groups and signs a checkpoint. After a write or a sync that failed nothing is appended until the log is
 //! opened anew, for what is on the disk is unknown then.
 
-use std::collections::{HashMap, VecDeque};
-use std::fs::{File, OpenOptions, TryLockError};
+mod file;
+mod state;
+
+use std::fs::File;
 use std::future::poll_fn;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -21,18 +23,17 @@ use jiff::Timestamp;
 
 use super::checkpoint::{self, CHECKPOINT_BYTES_MAX, Checkpoint};
 use super::encode::CODE_BYTES_MAX;
-use super::record::{self, Broken, HEADER_BYTES, MAGIC, Records};
-use super::tree::{self, Hash, Tree};
-use super::{CallResult, ChainId, Draft, Issued, Receipt, ReceiptError, ReceiptProof};
+use super::record::{self, HEADER_BYTES};
+use super::tree;
+use super::{CallResult, Draft, Issued, Receipt, ReceiptError, ReceiptProof};
 use crate::clock::Clock;
 use crate::id::{CallId, Digest, Party};
 use crate::key::PartyKey;
+use file::{begin, open_file, read, read_error, replace, write_error, write_whole};
+use state::State;
 
 const LOG_FILE: &str = "receipts.log";
 const CHECKPOINT_FILE: &str = "checkpoint";
-
-/// Latest receipts of a party that [`Log::recent`] can name.
-const RECENT_MAX: usize = 1000;
 
 /// The receipts of a host. Open once a folder; share by reference.
 pub struct Log {
@@ -55,34 +56,6 @@ struct Shared {
     wake: Condvar,
     #[cfg(test)]
     writes_fail: std::sync::atomic::AtomicBool,
-}
-
-/// What is known of the file. Per receipt some 150 bytes.
-#[derive(Default)]
-struct State {
-    tree: Tree,
-    offsets: Vec<u64>,
-    calls: HashMap<CallId, u64>,
-    heads: HashMap<ChainId, Head>,
-    recent: HashMap<Party, VecDeque<u64>>,
-    /// Where the next record begins, once those that wait are written.
-    end: u64,
-    /// Records that have their place and are not in the file yet.
-    pending: Vec<u8>,
-    /// The place of the first of them.
-    first_pending: u64,
-    /// Those who wait for them; the first of them writes.
-    waiting: Vec<Waker>,
-    has_writer: bool,
-    /// Why nothing is written any more.
-    stopped: Option<String>,
-}
-
-/// Where a chain goes on.
-#[derive(Clone, Copy)]
-struct Head {
-    sequence: u64,
-    previous: Digest,
 }
 
 /// The latest checkpoint.
@@ -175,9 +148,6 @@ impl Log {
         let leaf = tree::leaf(&bytes);
         let record =
             record::frame(&bytes, &leaf).ok_or(ReceiptError::TooLarge { bytes: bytes.len() })?;
-        if state.pending.is_empty() {
-            state.first_pending = state.tree.size();
-        }
         state.pending.extend_from_slice(&record);
         let hash = Digest::of(&bytes);
         let index = state.tree.size();
@@ -205,7 +175,7 @@ impl Log {
 
     /// The number of receipts.
     pub fn size(&self) -> u64 {
-        self.shared.state().tree.size()
+        self.shared.state().written
     }
 
     /// The log's name.
@@ -241,7 +211,7 @@ impl Log {
     /// # Errors
     /// [`ReceiptError::Read`], [`ReceiptError::Damaged`] if the file has changed since it was opened.
     pub fn find(&self, call: &CallId) -> Result<Option<Receipt>, ReceiptError> {
-        let index = self.shared.state().calls.get(call).copied();
+        let index = self.shared.place(call);
         index.map(|index| self.shared.read(index).map(|(receipt, _)| receipt)).transpose()
     }
 
@@ -250,9 +220,10 @@ impl Log {
     /// # Errors
     /// As [`Log::find`].
     pub fn recent(&self, party: &Party, limit: usize) -> Result<Vec<Receipt>, ReceiptError> {
-        let indices: Vec<_> = match self.shared.state().recent.get(party) {
-            Some(indices) => indices.iter().rev().take(limit).copied().collect(),
-            None => Vec::new(),
+        let indices: Vec<_> = {
+            let state = self.shared.written_state();
+            let indices = state.recent.get(party).into_iter().flatten().rev().copied();
+            indices.filter(|index| *index < state.written).take(limit).collect()
         };
         indices
             .into_iter()
@@ -266,7 +237,7 @@ impl Log {
     /// [`ReceiptError::NotFound`]; as [`Log::find`] and [`Log::flush`].
     pub fn proof(&self, call: &CallId) -> Result<ReceiptProof, ReceiptError> {
         let missing = || ReceiptError::NotFound(*call);
-        let index = self.shared.state().calls.get(call).copied().ok_or_else(missing)?;
+        let index = self.shared.place(call).ok_or_else(missing)?;
         if self.shared.signed().size <= index {
             self.shared.flush()?;
         }
@@ -287,11 +258,11 @@ impl Turn<'_> {
     /// Ready when the receipt is written, or when it is this one's turn to write.
     fn poll(&mut self, index: u64, waker: &Waker) -> Poll<Result<(), ReceiptError>> {
         let mut state = self.log.shared.state();
+        if index < state.written {
+            return Poll::Ready(Ok(()));
+        }
         if let Some(cause) = &state.stopped {
             return Poll::Ready(Err(ReceiptError::Stopped { cause: cause.clone() }));
-        }
-        if index < state.written() {
-            return Poll::Ready(Ok(()));
         }
         if !state.has_writer {
             state.has_writer = true;
@@ -369,8 +340,22 @@ impl Shared {
             state.wake_all();
             return Err(write_error(&self.path, source));
         }
+        state.written = state.tree.size();
         state.wake_all();
         Ok(())
+    }
+
+    /// The state once what waits is written; what could not be written is past `written`.
+    fn written_state(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state();
+        drop(self.write_pending(&mut state));
+        state
+    }
+
+    /// Where the receipt of a call is in the log, if it is.
+    fn place(&self, call: &CallId) -> Option<u64> {
+        let state = self.written_state();
+        state.calls.get(call).copied().filter(|index| *index < state.written)
     }
 
     fn signed(&self) -> Signed {
@@ -445,8 +430,7 @@ impl Shared {
     /// Reads a receipt of the log again, and checks that it is the one that was written.
     fn read(&self, index: u64) -> Result<(Receipt, Vec<u8>), ReceiptError> {
         let (offset, wanted) = {
-            let mut state = self.state();
-            self.write_pending(&mut state)?;
+            let state = self.state();
             let place = usize::try_from(index).ok();
             let offset = place.and_then(|place| state.offsets.get(place).copied());
             offset
@@ -477,129 +461,9 @@ impl Shared {
     }
 }
 
-impl State {
-    fn head(&self, chain: &ChainId) -> Head {
-        let first = Head { sequence: 0, previous: Digest::from_bytes([0; 32]) };
-        self.heads.get(chain).copied().unwrap_or(first)
-    }
-
-    /// Receipts that are in the file.
-    fn written(&self) -> u64 {
-        if self.pending.is_empty() { self.tree.size() } else { self.first_pending }
-    }
-
-    fn wake_all(&mut self) {
-        self.waiting.drain(..).for_each(Waker::wake);
-    }
-
-    /// Takes over a receipt that is in the file, or is about to be.
-    fn enter(&mut self, receipt: &Receipt, leaf: Hash, hash: Digest, offset: u64) {
-        let index = self.tree.size();
-        self.tree.push(leaf);
-        self.offsets.push(offset);
-        self.calls.insert(receipt.call, index);
-        let next = Head { sequence: receipt.sequence + 1, previous: hash };
-        self.heads.insert(receipt.chain, next);
-        self.remember(receipt.caller, index);
-        if receipt.publisher != receipt.caller {
-            self.remember(receipt.publisher, index);
-        }
-    }
-
-    fn remember(&mut self, party: Party, index: u64) {
-        let recent = self.recent.entry(party).or_default();
-        if recent.len() == RECENT_MAX {
-            recent.pop_front();
-        }
-        recent.push_back(index);
-    }
-
-    /// Why a receipt that was read does not follow those before it.
-    fn misplaced(&self, receipt: &Receipt) -> Option<String> {
-        let head = self.head(&receipt.chain);
-        if self.calls.contains_key(&receipt.call) {
-            return Some(format!("call `{}` has a receipt already", receipt.call));
-        }
-        if receipt.sequence == u64::MAX
-            || (receipt.sequence, receipt.previous) != (head.sequence, head.previous)
-        {
-            let (chain, seen) = (&receipt.chain, receipt.sequence);
-            return Some(format!("receipt {seen} of {chain} does not follow the one before it"));
-        }
-        None
-    }
-}
-
-/// Opens the file and keeps others from writing it.
-fn open_file(path: &Path) -> Result<File, ReceiptError> {
-    let file = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create(true)
-        .open(path)
-        .map_err(|source| read_error(path, source))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(ReceiptError::InUse { path: path.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(read_error(path, source)),
-    }
-}
-
-/// Writes what a new file begins with, or checks it.
-fn begin(file: &File, path: &Path) -> Result<(), ReceiptError> {
-    let mut start = Vec::with_capacity(MAGIC.len());
-    file.take(MAGIC.len() as u64)
-        .read_to_end(&mut start)
-        .map_err(|source| read_error(path, source))?;
-    if start == MAGIC {
-        return Ok(());
-    }
-    if !MAGIC.starts_with(&start) {
-        let reason = "it does not begin as a log of receipts".to_owned();
-        return Err(ReceiptError::Damaged { path: path.to_owned(), offset: 0, reason });
-    }
-    // New, or torn while it was begun.
-    file.set_len(0)
-        .and_then(|()| write_whole(file, MAGIC))
-        .and_then(|()| file.sync_all())
-        .and_then(|()| sync_folder(path))
-        .map_err(|source| write_error(path, source))
-}
-
-fn read(
-    file: &File,
-    path: &Path,
-    replay: &mut impl FnMut(&Receipt),
-) -> Result<State, ReceiptError> {
-    let mut length = file.metadata().map_err(|source| read_error(path, source))?.len();
-    let mut state = State::default();
-    let damaged = |offset, reason| ReceiptError::Damaged { path: path.to_owned(), offset, reason };
-    let mut records = Records::new(file, length);
-    loop {
-        match records.next() {
-            Ok(Some(record)) => {
-                let receipt = Receipt::parse(&record.bytes)
-                    .map_err(|error| damaged(record.offset, error.to_string()))?;
-                if let Some(reason) = state.misplaced(&receipt) {
-                    return Err(damaged(record.offset, reason));
-                }
-                replay(&receipt);
-                state.enter(&receipt, record.leaf, Digest::of(&record.bytes), record.offset);
-            }
-            Ok(None) => break,
-            Err(Broken::Torn(offset)) => {
-                file.set_len(offset)
-                    .and_then(|()| file.sync_all())
-                    .map_err(|source| write_error(path, source))?;
-                length = offset;
-                break;
-            }
-            Err(Broken::Damaged { offset, reason }) => return Err(damaged(offset, reason)),
-            Err(Broken::Read(source)) => return Err(read_error(path, source)),
-        }
-    }
-    state.end = length;
-    Ok(state)
+/// For what is replaced in a single step, so that it is whole even if a thread panicked.
+fn unpoisoned<T>(locked: Result<T, std::sync::PoisonError<T>>) -> T {
+    locked.unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn check_code(result: &CallResult) -> Result<(), ReceiptError> {
@@ -612,43 +476,4 @@ fn check_code(result: &CallResult) -> Result<(), ReceiptError> {
         }
         CallResult::Failed { .. } | CallResult::Denied { .. } => Ok(()),
     }
-}
-
-/// One `write(2)` that takes all of it. A write that takes a part has failed.
-fn write_whole(mut file: &File, bytes: &[u8]) -> io::Result<()> {
-    loop {
-        match file.write(bytes) {
-            Ok(written) if written == bytes.len() => return Ok(()),
-            Ok(_) => return Err(io::ErrorKind::WriteZero.into()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Puts a new file in the place of an old one: afterwards one of the two is there, whole.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)?;
-    sync_folder(path)
-}
-
-fn sync_folder(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
-}
-
-fn read_error(path: &Path, source: io::Error) -> ReceiptError {
-    ReceiptError::Read { path: path.to_owned(), source }
-}
-
-fn write_error(path: &Path, source: io::Error) -> ReceiptError {
-    ReceiptError::Write { path: path.to_owned(), source }
-}
-
-/// For what is replaced in a single step, so that it is whole even if a thread panicked.
-fn unpoisoned<T>(locked: Result<T, std::sync::PoisonError<T>>) -> T {
-    locked.unwrap_or_else(std::sync::PoisonError::into_inner)
 }
