@@ -69,6 +69,14 @@ impl HostProcess {
         self.child.id()
     }
 
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// If there is nothing to wait for.
+    pub fn wait(&mut self) -> std::process::ExitStatus {
+        self.child.wait().expect("a child of this process")
+    }
+
     /// Kills it with SIGKILL and waits for its end.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

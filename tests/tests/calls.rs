@@ -314,3 +314,51 @@ fn a_full_host_says_when_to_come_back() {
     });
     assert_eq!(agreements(&host, &zoe)[0]["rules"][0]["used"], 1, "only what ran is counted");
 }
+
+#[test]
+fn a_host_that_stops_lets_running_calls_end() {
+    let host =
+        TestHost::builder().config(|config| config.sandbox.deadline = Duration::from_secs(1));
+    let host = host.start();
+    let (acme, zoe) = (host.party("acme"), host.party("zoe"));
+    let published = host.publish(&acme, &system_tests::wat_guest("spin", &[]));
+    host.agree(&acme, &zoe, &published, vec![terms("run")]);
+    let call = host.call(&zoe, "acme/spin/run").json("");
+    let running = std::thread::spawn(move || call.send());
+    std::thread::sleep(Duration::from_millis(300));
+    let data = host.stop();
+    let reply = running.join().expect("an answer");
+    reply.problem(504, "plugin-deadline");
+
+    let host = TestHost::builder().data(data).start();
+    assert_eq!(agreements(&host, &zoe)[0]["rules"][0]["used"], 1, "and it was counted");
+}
+
+#[test]
+fn what_one_party_may_leave_here_is_bounded_and_named() {
+    let host = TestHost::builder()
+        .config(|config| {
+            config.market.offers_per_publisher_max = 1;
+            config.market.agreements_per_party_max = 2;
+        })
+        .start();
+    let (acme, zoe) = (host.party("acme"), host.party("zoe"));
+    let published = host.publish(&acme, &plugin("echo"));
+    let offer = acme.offer(&published.0, published.1, vec![terms("echo-u8")]);
+    let list = |bytes: Vec<u8>| host.post("/api/offers").bearer(&acme.api_key).body(bytes).send();
+    list(offer.to_bytes()).ok();
+    list(offer.to_bytes()).ok();
+    let other = acme.offer(&published.0, published.1, vec![terms("echo-u16")]);
+    let problem = list(other.to_bytes()).problem(422, "offer-refused");
+    let detail = problem["detail"].as_str().expect("text");
+    assert!(detail.contains("`market.offers_per_publisher_max`"), "{detail}");
+
+    for _ in 0..2 {
+        host.submit(&zoe, &zoe.accept(&offer).to_bytes()).ok();
+    }
+    let refused = host.submit(&zoe, &zoe.accept(&offer).to_bytes());
+    let problem = refused.problem(422, "agreement-refused");
+    let detail = problem["detail"].as_str().expect("text");
+    assert!(detail.contains("`market.agreements_per_party_max`"), "{detail}");
+    assert_eq!(agreements(&host, &zoe).len(), 2);
+}

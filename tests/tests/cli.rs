@@ -150,3 +150,12 @@ fn the_settings_that_are_printed_are_read_again() {
         "{error}"
     );
 }
+
+#[test]
+fn a_host_that_is_told_to_stop_stops_and_says_so() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let mut host = HostProcess::start(&folder.path().join("data"));
+    let told = std::process::Command::new("kill").args(["-TERM", &host.id().to_string()]).status();
+    assert!(told.expect("it runs").success());
+    assert!(host.wait().success(), "SIGTERM is an order, not an accident");
+}
