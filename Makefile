@@ -81,3 +81,8 @@ $(ORACLE): tests/oracle/requirements.txt
 	@$(PYTHON) -m venv target/oracle
 	@$@ -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
+
+# The registry, the schema and the tables of the profile's specification, from the table in the code.
+.PHONY: profile
+profile:
+	HOSPES_WRITE_PROFILE=1 $(CARGO) nextest run --release --workspace the_profile_s_files || HOSPES_WRITE_PROFILE=1 $(CARGO) test --release --workspace the_profile_s_files

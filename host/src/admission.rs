@@ -1,8 +1,9 @@
 //! Decides whether a permitted call may start now.
 //!
-//! Refuses at once: the count of the agreement, which no waiting brings back. Waits, a bounded time in a bounded queue: a
-//! free sandbox. Does not know why the caller may call (`agreement`) nor what the call runs (`sandbox`).
+//! Refuses at once: what the agreement limits over all calls, which no waiting in a queue brings back. Waits, a bounded time in a
+//! bounded queue: a free sandbox. Does not know why the caller may call (`agreement`) nor what the call runs (`sandbox`).
 
+pub mod limits;
 pub mod quota;
 pub mod slots;
 
@@ -10,14 +11,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-pub use quota::{Counter, Reservation};
+pub use quota::{Charge, Exhausted, Ledger, Limit, Reservation, Spent, TokenTab, Usage, Want};
 pub use slots::{Slot, Slots};
 
 /// Why a call may not start now.
 #[derive(Debug, thiserror::Error)]
 pub enum AdmissionError {
-    #[error("all {max} calls that the agreement allows are used{}", until(*.ends))]
-    CountUsedUp { max: u64, ends: Option<Timestamp> },
+    #[error("{}{}", exhausted, until(*.ends))]
+    Exhausted { exhausted: Exhausted, ends: Option<Timestamp> },
     #[error(
         "all {slots} sandboxes are busy and {queue_length_max} calls wait already; try again shortly"
     )]
@@ -35,13 +36,15 @@ fn until(ends: Option<Timestamp>) -> String {
 pub struct Allowance {
     /// Which rule of the agreement allows the call.
     pub rule: u16,
-    /// Where that rule's calls are counted.
-    pub counter: Arc<Counter>,
-    /// When the rule ends, for the caller whose count is used up.
+    /// Where what that rule's calls use is entered.
+    pub ledger: Arc<Ledger>,
+    /// What the call wants under that rule.
+    pub want: Want,
+    /// When the rule ends, for the caller who has used it up.
     pub ends: Option<Timestamp>,
 }
 
-/// Permission for one call to run. Dropping it frees the sandbox and gives the reserved call back.
+/// Permission for one call to run. Dropping it frees the sandbox and gives back what was reserved.
 #[must_use]
 #[derive(Debug)]
 pub struct Admission {
@@ -51,7 +54,7 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Reserves one call on the first of `allowances` that has one left, then waits for a sandbox.
+    /// Reserves what the call wants under the first of `allowances` that has it left, then waits for a sandbox.
     ///
     /// # Errors
     /// [`AdmissionError`] names the limit that refused. Nothing is held then.
@@ -69,7 +72,12 @@ impl Admission {
         self.rule
     }
 
-    /// Frees the sandbox and keeps the reserved call, to be counted or given back.
+    /// What is reserved for the call.
+    pub fn reservation(&self) -> &Reservation {
+        &self.reservation
+    }
+
+    /// Frees the sandbox and keeps what is reserved, to be charged or given back.
     pub fn end(self) -> (u16, Reservation) {
         drop(self.slot);
         (self.rule, self.reservation)
@@ -79,11 +87,12 @@ impl Admission {
 fn reserve(
     allowances: impl IntoIterator<Item = Allowance>,
 ) -> Result<(u16, Reservation), AdmissionError> {
-    let mut refused = AdmissionError::CountUsedUp { max: 0, ends: None };
-    for Allowance { rule, counter, ends } in allowances {
-        match counter.reserve() {
-            Some(reservation) => return Ok((rule, reservation)),
-            None => refused = AdmissionError::CountUsedUp { max: counter.max(), ends },
+    let nothing = Exhausted { limit: Limit::Concurrency, max: 0, retry_after: None, above: false };
+    let mut refused = AdmissionError::Exhausted { exhausted: nothing, ends: None };
+    for Allowance { rule, ledger, want, ends } in allowances {
+        match ledger.reserve(&want) {
+            Ok(reservation) => return Ok((rule, reservation)),
+            Err(exhausted) => refused = AdmissionError::Exhausted { exhausted, ends },
         }
     }
     Err(refused)

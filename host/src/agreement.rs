@@ -5,24 +5,40 @@
 //! agreements are kept, and it counts nothing: a [`Permit`] says what holds apart from the count. The surprise: nothing that
 //! is not understood is ever skipped. An unknown term makes the whole document unreadable here.
 
+mod clause;
 mod codec;
 mod document;
 mod evaluate;
+mod narrow;
 mod odrl;
+mod phrase;
+pub mod profile;
+pub mod registry;
 mod render;
+mod report;
+pub mod templates;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod value;
+
+use std::sync::LazyLock;
 
 use crate::dsse::DsseError;
 use crate::id::{Digest, Party};
 use crate::key::SignatureError;
 
-pub use codec::{Proposal, SignedAgreement, SignedOffer};
-pub use document::{Agreement, Constraint, Offer, Permission, PermissionSpec, Role};
-pub use evaluate::{CallFacts, Clause, Denial, Permit, Unmet};
-pub use render::{offer_lines, render, render_offer};
-pub use terms::{RuleSummary, Terms};
+pub use clause::{Asset, Ban, Constraint, Obligation, Permission, Price, Prohibition, Unit};
+pub use codec::{Proposal, SignedAgreement, SignedOffer, SignedRequest};
+pub use document::{Agreement, Clauses, Offer, OnSuspend, Request, Role, Target, Versions};
+pub use evaluate::{CallFacts, InputFacts, RuleSet};
+pub use narrow::{Wider, parent_rules};
+pub use phrase::PhraseError;
+pub use registry::Operand;
+pub use render::{Line, lines, offer_lines, render, render_offer, render_request, sentence, span};
+pub use report::{Activation, ConstraintReport, Decision, Facts, Report, RuleReport, Satisfaction};
+pub use terms::{Bounds, Rule, TensorLimits, Terms};
+pub use value::{DailyWindow, Micros, Span, Value, is_iri};
 
 /// The profile of ODRL that this host understands, and the only one it accepts.
 pub const PROFILE: &str = "urn:hospes:profile:1";
@@ -30,8 +46,33 @@ pub const PROFILE: &str = "urn:hospes:profile:1";
 /// Longest offer or agreement, in bytes of its payload.
 pub const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
 
-/// Most permissions in one document.
+/// Most permissions to execute in one document.
 pub const PERMISSIONS_MAX: usize = 64;
+
+/// Most prohibitions in one document.
+pub const PROHIBITIONS_MAX: usize = 64;
+
+/// Most obligations in one document.
+pub const OBLIGATIONS_MAX: usize = 16;
+
+/// Most constraints, and most refinements, of one rule.
+pub const CONSTRAINTS_MAX: usize = 32;
+
+/// Most parties that an offer is made to by name.
+pub const AUDIENCE_MAX: usize = 64;
+
+/// Most levels of sub-agreements.
+pub const DEPTH_MAX: u8 = 8;
+
+/// The registry of terms for machines, as it stands beside the specification. Documents name its digest: that is the meaning
+/// that was signed.
+pub const REGISTRY: &str = include_str!("../profile/registry.json");
+
+/// The digest of [`REGISTRY`], in documents `hospes:registry`.
+pub fn registry_digest() -> &'static Digest {
+    static DIGEST: LazyLock<Digest> = LazyLock::new(|| Digest::of(REGISTRY.as_bytes()));
+    &DIGEST
+}
 
 /// Largest number in a document: every JSON reader holds it exactly (RFC 8785 section 3.2.2.3).
 pub const INTEGER_MAX: u64 = (1 << 53) - 1;
@@ -52,19 +93,27 @@ pub enum AgreementError {
     #[error(
         "`{pointer}` is `{seen}`, which this host does not know and so cannot enforce; it knows {known}"
     )]
-    Unknown { pointer: String, seen: String, known: &'static str },
+    Unknown { pointer: String, seen: String, known: String },
     #[error("`{pointer}` limits the same thing a second time; keep one of the two constraints")]
     Repeated { pointer: String },
-    #[error("`{pointer}` is {value}, more than the {INTEGER_MAX} that JSON can hold exactly")]
-    IntegerTooLarge { pointer: String, value: u64 },
     #[error("`{pointer}` never allows a call: {reason}")]
     NeverAllows { pointer: String, reason: &'static str },
     #[error(
         "the document is not in its canonical form (RFC 8785): it differs from byte {offset} on"
     )]
     NotCanonical { offset: usize },
-    #[error("the document has {count} permissions; it needs 1 to {PERMISSIONS_MAX}")]
-    PermissionCount { count: usize },
+    #[error("the document has {count} {what}; {min} to {max} are allowed")]
+    RuleCount { what: &'static str, count: usize, min: usize, max: usize },
+    #[error(
+        "sub-agreements {depth} levels deep are too many or none; 1 to {DEPTH_MAX} are allowed"
+    )]
+    Depth { depth: u8 },
+    #[error(
+        "`/hospes:audience` names {count} parties; at most {AUDIENCE_MAX} are allowed, each once and in ascending order"
+    )]
+    Audience { count: usize },
+    #[error("the offer is made to other parties than `{party}`")]
+    NotForYou { party: Party },
     #[error("`{party}` stands on both sides; an agreement needs two parties")]
     SameParty { party: Party },
     #[error("`{pointer}` names a party that cannot sign")]

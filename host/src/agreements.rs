@@ -3,25 +3,32 @@
 //! An agreement is in force once both parties have signed it and the host has kept it. Calls are checked against its
 //! compiled form only: no signature, no JSON and no database is on their path.
 
+mod active;
+mod conclude;
+mod explain;
+mod grant;
+mod life;
+
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
-use jiff::Timestamp;
 
-use crate::admission::{Allowance, Counter};
-use crate::agreement::{
-    AgreementError, CallFacts, Denial, Permit, Proposal, Role, SignedAgreement, Terms,
-};
+use crate::admission::{Charge, Spent};
+use crate::agreement::{Agreement, AgreementError, CallFacts, Proposal, Report, Role, Wider};
 use crate::auth::Caller;
 use crate::clock::Clock;
 use crate::deployments::Function;
 use crate::id::{Digest, ModelName, Party};
 use crate::invoke::Call;
 use crate::market::Market;
-use crate::outcome::OutputLimit;
-use crate::receipts::Counts;
+use crate::receipt::Receipt;
 use crate::store::{Store, StoreError, Table};
+
+pub use active::{Active, RuleUse, Standing};
+pub use explain::{Simulated, SimulationError};
+pub use grant::Grant;
 
 /// Why no agreement permits a call.
 #[derive(Debug, thiserror::Error)]
@@ -32,8 +39,10 @@ pub enum PermitError {
     NotYours(Digest),
     #[error("your agreements for `{model}` are for other versions; this one has digest `{bundle}`")]
     OtherVersion { model: ModelName, bundle: Digest },
-    #[error("agreement `{agreement}` does not permit this call: {denial}")]
-    Denied { agreement: Digest, denial: Denial },
+    #[error("agreement `{agreement}` is not in force: {reason}")]
+    NotInForce { agreement: Digest, reason: String },
+    #[error("agreement `{}` does not permit this call: {report}", report.agreement())]
+    Denied { report: Box<Report> },
 }
 
 /// Why an agreement was not taken.
@@ -47,6 +56,16 @@ pub enum AgreementsError {
     UnknownOffer(Digest),
     #[error("you have {max} agreements, as many as `market.agreements_per_party_max` allows")]
     TooMany { max: usize },
+    #[error(
+        "it is to take the place of agreement `{0}`, which is not in force between the same parties for the same model"
+    )]
+    NotSuperseding(Digest),
+    #[error(
+        "it is to be a part of agreement `{0}`, under which its publisher is not the consumer, or which is not in force"
+    )]
+    NoParent(Digest),
+    #[error(transparent)]
+    Wider(#[from] Wider),
     #[error("there is no agreement `{0}` of yours")]
     NotFound(Digest),
     #[error("the agreement could not be kept")]
@@ -55,161 +74,15 @@ pub enum AgreementsError {
     Damaged {
         key: String,
         #[source]
-        source: AgreementError,
+        source: Box<AgreementsError>,
     },
-}
-
-/// An agreement in force, compiled.
-pub struct Active {
-    signed: SignedAgreement,
-    terms: Terms,
-    /// One for each rule, in the order of the rules.
-    counters: Vec<Arc<Counter>>,
-}
-
-/// What the host has of an agreement.
-#[derive(Clone)]
-pub enum Standing {
-    /// One of the parties has yet to sign.
-    Proposed(Arc<Proposal>),
-    Active(Arc<Active>),
-}
-
-/// How far one rule of an agreement is used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuleUse {
-    pub rule: u16,
-    pub function: crate::id::FunctionName,
-    pub used: u64,
-    pub max: Option<u64>,
-    pub ends: Option<Timestamp>,
-}
-
-impl Standing {
-    /// The document, signed by one party or by both.
-    pub fn agreement(&self) -> &crate::agreement::Agreement {
-        match self {
-            Standing::Proposed(proposal) => proposal.agreement(),
-            Standing::Active(active) => active.signed.agreement(),
-        }
-    }
-
-    /// The envelope as it was submitted, with all signatures so far.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        match self {
-            Standing::Proposed(proposal) => proposal.to_bytes(),
-            Standing::Active(active) => active.signed.to_bytes(),
-        }
-    }
-
-    /// SHA-256 of the document.
-    pub fn id(&self) -> &Digest {
-        match self {
-            Standing::Proposed(proposal) => proposal.id(),
-            Standing::Active(active) => active.signed.id(),
-        }
-    }
-
-    /// Who has yet to sign.
-    pub fn missing(&self) -> Vec<Role> {
-        match self {
-            Standing::Proposed(proposal) => proposal.missing(),
-            Standing::Active(_) => Vec::new(),
-        }
-    }
-
-    /// The rules and their counts; none before the agreement is in force.
-    pub fn rules(&self) -> Vec<RuleUse> {
-        match self {
-            Standing::Proposed(_) => Vec::new(),
-            Standing::Active(active) => active.rules(),
-        }
-    }
-
-    /// Whether the agreement was in force and has ended by `now`.
-    pub fn has_ended(&self, now: Timestamp) -> bool {
-        match self {
-            Standing::Proposed(_) => false,
-            Standing::Active(active) => active.terms.is_ended(now),
-        }
-    }
-}
-
-impl Active {
-    fn new(signed: SignedAgreement, counts: &Counts) -> Arc<Self> {
-        let terms = Terms::compile(&signed);
-        let counters = terms
-            .rules()
-            .map(|rule| Counter::new(rule.count_max, counts.of(signed.id(), rule.rule)))
-            .collect();
-        Arc::new(Self { signed, terms, counters })
-    }
-
-    fn rules(&self) -> Vec<RuleUse> {
-        let rules = self.terms.rules().zip(&self.counters);
-        rules
-            .map(|(rule, counter)| RuleUse {
-                rule: rule.rule,
-                function: rule.function.clone(),
-                used: counter.used(),
-                max: rule.count_max,
-                ends: rule.ends,
-            })
-            .collect()
-    }
-}
-
-/// Permission to make one call, before its count and its turn. Only [`Agreements::permit`] makes one.
-pub struct Grant {
-    caller: Caller,
-    agreement: Arc<Active>,
-    permits: Vec<Permit>,
-    response_bytes_max: u64,
-}
-
-impl Grant {
-    /// Who calls.
-    pub fn caller(&self) -> &Caller {
-        &self.caller
-    }
-
-    /// The agreement that permits the call.
-    pub fn agreement(&self) -> &Digest {
-        self.agreement.signed.id()
-    }
-
-    /// Who published what is called.
-    pub fn publisher(&self) -> Party {
-        *self.agreement.signed.agreement().assigner()
-    }
-
-    /// The rules that the call may be counted under.
-    pub fn allowances(&self) -> impl Iterator<Item = Allowance> + '_ {
-        self.permits.iter().map(|permit| Allowance {
-            rule: permit.rule,
-            counter: Arc::clone(&self.agreement.counters[usize::from(permit.rule)]),
-            ends: permit.ends,
-        })
-    }
-
-    /// Most bytes that the answer may have under `rule`, and who says so.
-    pub fn output_limit(&self, rule: u16) -> (u64, OutputLimit) {
-        let permit = self.permits.iter().find(|permit| permit.rule == rule);
-        match permit.and_then(|permit| permit.output_bytes_max) {
-            Some(max) if max < self.response_bytes_max => (max, OutputLimit::Agreement),
-            Some(_) | None => (self.response_bytes_max, OutputLimit::Host),
-        }
-    }
-
-    fn has_calls_left(&self) -> bool {
-        self.allowances().any(|allowance| allowance.counter.remaining() != Some(0))
-    }
 }
 
 #[derive(Default, Clone)]
 struct Directory {
     all: HashMap<Digest, Standing>,
     in_force: HashMap<ModelName, HashMap<Party, Vec<Arc<Active>>>>,
+    per_party: HashMap<Party, usize>,
 }
 
 impl Directory {
@@ -219,13 +92,26 @@ impl Directory {
         of_model.and_then(|of_model| of_model.get(party)).map_or(&[], Vec::as_slice)
     }
 
+    fn active(&self, id: &Digest) -> Option<&Arc<Active>> {
+        match self.all.get(id)? {
+            Standing::Active(active) => Some(active),
+            Standing::Proposed(_) => None,
+        }
+    }
+
     fn insert(&mut self, standing: Standing) {
         if let Standing::Active(active) = &standing {
-            let agreement = active.signed.agreement();
+            let agreement = active.agreement();
             let of_model = self.in_force.entry(agreement.model().clone()).or_default();
             of_model.entry(*agreement.assignee()).or_default().push(Arc::clone(active));
         }
-        self.all.insert(*standing.id(), standing);
+        let (assigner, assignee) =
+            (*standing.agreement().assigner(), *standing.agreement().assignee());
+        if self.all.insert(*standing.id(), standing).is_none() {
+            for party in [assigner, assignee] {
+                *self.per_party.entry(party).or_default() += 1;
+            }
+        }
     }
 }
 
@@ -235,13 +121,18 @@ pub struct Agreements {
     clock: Clock,
     per_party_max: usize,
     response_bytes_max: u64,
+    wall_max: std::time::Duration,
+    /// Where the operator says that the host runs, as an IRI.
+    country: Option<Box<str>>,
     directory: ArcSwap<Directory>,
+    /// When the store last confirmed that what is in memory is what it holds, in microseconds.
+    as_of: AtomicI64,
     /// Held while the directory changes, so that two changes cannot lose one another.
     changing: Mutex<()>,
 }
 
 impl Agreements {
-    /// Reads the agreements from the store; `counts` are what their receipts say was used.
+    /// Reads the agreements from the store. What they have used, [`Agreements::replay`] is told afterwards.
     ///
     /// # Errors
     /// [`AgreementsError::Store`], [`AgreementsError::Damaged`].
@@ -249,22 +140,47 @@ impl Agreements {
         store: Arc<Store>,
         clock: Clock,
         config: &crate::config::Config,
-        counts: &Counts,
     ) -> Result<Self, AgreementsError> {
-        let mut directory = Directory::default();
-        for (key, record) in store.all(Table::Agreements)? {
-            let read = Proposal::parse(&record);
-            let proposal = read.map_err(|source| AgreementsError::Damaged { key, source })?;
-            directory.insert(standing(proposal, counts));
-        }
-        Ok(Self {
-            store,
+        let country = &config.api.country;
+        let country = (!country.is_empty())
+            .then(|| format!("{}{country}", crate::agreement::registry::COUNTRY_PREFIX).into());
+        let agreements = Self {
             clock,
             per_party_max: config.market.agreements_per_party_max,
             response_bytes_max: config.api.response_bytes_max,
-            directory: ArcSwap::from_pointee(directory),
+            wall_max: config.sandbox.deadline,
+            country,
+            directory: ArcSwap::default(),
+            as_of: AtomicI64::new(i64::MIN),
             changing: Mutex::new(()),
-        })
+            store,
+        };
+        agreements.restore()?;
+        agreements.confirm()?;
+        Ok(agreements)
+    }
+
+    /// Enters a call that was charged before the host was started.
+    pub fn replay(&self, receipt: &Receipt) {
+        let (Some(agreement), Some(rule), Some(calls)) =
+            (receipt.agreement, receipt.rule, receipt.used)
+        else {
+            return;
+        };
+        let directory = self.directory.load();
+        let Some(active) = directory.active(&agreement) else { return };
+        let charge = Charge {
+            calls,
+            rows: receipt.rows.unwrap_or(1),
+            tokens: receipt.tokens.unwrap_or(0),
+            price: receipt.price,
+        };
+        let bytes = receipt.input_bytes.saturating_add(receipt.output_bytes);
+        let wall = std::time::Duration::from_micros(receipt.wall_micros);
+        let began = receipt.call.began().unwrap_or(receipt.at);
+        if let Some(ledger) = active.ledgers().get(usize::from(rule)) {
+            ledger.replay(began, receipt.at, &charge, Spent { bytes, wall });
+        }
     }
 
     /// The permission that one of the caller's agreements gives this call. Neither waits nor does any I/O.
@@ -282,11 +198,7 @@ impl Agreements {
         let deployment = function.deployment();
         let directory = self.directory.load();
         let candidates = directory.of(caller.party(), deployment.model());
-        let facts = CallFacts {
-            function: function.name(),
-            now: self.clock.now(),
-            input_bytes: call.payload.bytes().len() as u64,
-        };
+        let facts = self.facts(function, call);
         let missing = || match call.agreement {
             Some(id) => PermitError::NotYours(id),
             None => PermitError::NoAgreement { model: deployment.model().clone() },
@@ -294,34 +206,47 @@ impl Agreements {
         let mut refused = None;
         let mut used_up = None;
         for active in candidates {
-            if call.agreement.is_some_and(|id| id != *active.signed.id()) {
+            if call.agreement.is_some_and(|id| id != *active.id()) {
                 continue;
             }
-            if active.signed.agreement().bundle() != deployment.digest() {
+            if !active.terms().covers(deployment.digest(), deployment.version()) {
                 refused.get_or_insert_with(|| PermitError::OtherVersion {
                     model: deployment.model().clone(),
                     bundle: *deployment.digest(),
                 });
                 continue;
             }
-            let permits: Vec<_> = active.terms.permits(&facts).collect();
-            if permits.is_empty() {
-                let denial = active.terms.denial(&facts);
-                refused = Some(PermitError::Denied { agreement: *active.signed.id(), denial });
+            if let Err(reason) = active.in_force(facts.now, self.as_of()) {
+                // A reason of the terms of another agreement says more than that an old one has ended.
+                let agreement = *active.id();
+                refused.get_or_insert(PermitError::NotInForce { agreement, reason });
                 continue;
             }
-            let grant = Grant {
-                caller: caller.clone(),
-                agreement: Arc::clone(active),
-                permits,
-                response_bytes_max: self.response_bytes_max,
-            };
+            let rules = active.terms().permits(&facts);
+            if rules.is_empty() {
+                let report = Box::new(active.report(&facts, None));
+                refused = Some(PermitError::Denied { report });
+                continue;
+            }
+            let grant = Grant::new(self, caller, active, rules, &facts);
             if grant.has_calls_left() {
                 return Ok(grant);
             }
-            used_up = Some(grant);
+            used_up.get_or_insert(grant);
         }
         used_up.ok_or_else(|| refused.unwrap_or_else(missing))
+    }
+
+    /// What is known of a call before its arguments are read.
+    fn facts<'a>(&'a self, function: &'a Function, call: &'a Call) -> CallFacts<'a> {
+        CallFacts {
+            function: function.name(),
+            now: self.clock.now(),
+            input_bytes: call.payload.bytes().len() as u64,
+            purpose: call.purpose.as_deref(),
+            country: self.country.as_deref(),
+            imports: function.guest().imports(),
+        }
     }
 
     /// Takes an agreement with the signatures it carries. Signatures of several submissions add up; when both parties have
@@ -335,27 +260,12 @@ impl Agreements {
         envelope: &[u8],
         market: &Market,
     ) -> Result<Standing, AgreementsError> {
-        let mut proposal = Proposal::parse(envelope)?;
+        let proposal = Proposal::parse(envelope)?;
         check_party(caller, proposal.agreement())?;
         let offer_id = *proposal.agreement().offer_id();
         let offer = market.offer(&offer_id).ok_or(AgreementsError::UnknownOffer(offer_id))?;
         proposal.agreement().matches(&offer)?;
-
-        let _changing = self.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let mut directory = Directory::clone(&self.directory.load());
-        match directory.all.get(proposal.id()) {
-            Some(Standing::Active(active)) => {
-                return Ok(Standing::Active(Arc::clone(active)));
-            }
-            Some(Standing::Proposed(known)) => proposal.merge(known)?,
-            None => self.check_room(&directory, caller.party())?,
-        }
-        let (id, bytes) = (proposal.id().to_string(), proposal.to_bytes());
-        let standing = standing(proposal, &Counts::default());
-        self.store.put(Table::Agreements, &id, &bytes)?;
-        directory.insert(standing.clone());
-        self.directory.store(Arc::new(directory));
-        Ok(standing)
+        self.take(proposal)
     }
 
     /// One of the caller's agreements.
@@ -384,34 +294,53 @@ impl Agreements {
         mine
     }
 
-    /// Whether the party has an agreement in force for the model: whether it may know of it.
+    /// Whether the party has an agreement for the model: whether it may know of it.
     pub fn knows(&self, party: &Party, model: &ModelName) -> bool {
         !self.directory.load().of(party, model).is_empty()
     }
 
-    fn check_room(&self, directory: &Directory, party: &Party) -> Result<(), AgreementsError> {
-        let max = self.per_party_max;
-        let has = directory.all.values().filter(|standing| {
-            let agreement = standing.agreement();
-            agreement.assignee() == party || agreement.assigner() == party
-        });
-        if has.count() >= max { Err(AgreementsError::TooMany { max }) } else { Ok(()) }
+    /// Agreements in force under which `party` is the consumer of `model`.
+    pub fn consumed(&self, party: &Party, model: &ModelName) -> Vec<Arc<Active>> {
+        self.directory.load().of(party, model).to_vec()
+    }
+
+    /// Asks the store whether it still holds what is in memory. Until it says so again, agreements that bound the age of what
+    /// the host knows permit nothing once that age is reached.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing is confirmed then.
+    pub fn confirm(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let directory = self.directory.load();
+        let known: usize = directory.all.values().map(Standing::events).sum();
+        if self.store.count(Table::Events)? >= known
+            && self.store.count(Table::Agreements)? >= directory.all.len()
+        {
+            self.as_of.fetch_max(now.as_microsecond(), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn as_of(&self) -> jiff::Timestamp {
+        let micros = self.as_of.load(Ordering::Relaxed);
+        jiff::Timestamp::from_microsecond(micros).unwrap_or(jiff::Timestamp::MIN)
+    }
+
+    /// The present time, by the host's clock.
+    fn now(&self) -> jiff::Timestamp {
+        self.clock.now()
+    }
+
+    /// Records of agreements as they are kept.
+    fn stored(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.store.all(Table::Agreements)
     }
 }
 
-fn standing(proposal: Proposal, counts: &Counts) -> Standing {
-    match proposal.complete() {
-        Ok(signed) => Standing::Active(Active::new(signed, counts)),
-        Err(proposal) => Standing::Proposed(Arc::new(proposal)),
-    }
-}
-
-fn check_party(
-    caller: &Caller,
-    agreement: &crate::agreement::Agreement,
-) -> Result<(), AgreementsError> {
+fn check_party(caller: &Caller, agreement: &Agreement) -> Result<(), AgreementsError> {
     let party = caller.party();
-    if agreement.assigner() == party || agreement.assignee() == party {
+    let roles = [Role::Publisher, Role::Consumer];
+    if roles.into_iter().any(|role| agreement.party(role) == party) {
         Ok(())
     } else {
         Err(AgreementsError::NotParty)

@@ -19,6 +19,7 @@ mod market;
 mod offer;
 mod pack;
 mod problem;
+mod profile;
 mod publish;
 mod quantities;
 mod receipt;
@@ -26,6 +27,7 @@ mod runtime;
 mod screen;
 mod serve;
 mod sign;
+mod simulate;
 mod verify;
 
 use std::path::PathBuf;
@@ -117,6 +119,7 @@ enum Command {
     Agreement(agreement::Agreement),
     Call(call::Call),
     Receipt(receipt::Receipt),
+    Profile(profile::Profile),
     Runtime(runtime::Runtime),
     Completions(completions::Completions),
 }
@@ -195,6 +198,7 @@ fn dispatch(command: Command, context: &Context) -> Result<Answer, Failure> {
         Command::Agreement(command) => command.run(context),
         Command::Call(command) => command.run(context),
         Command::Receipt(command) => command.run(context),
+        Command::Profile(command) => command.run(),
         Command::Runtime(command) => command.run(context),
         Command::Completions(command) => Ok(command.run(&mut Cli::command())),
     }

@@ -106,6 +106,9 @@ pub struct Api {
     /// Bytes of an answer. Default 16 MiB; a larger one is not released.
     #[serde(with = "units::size")]
     pub response_bytes_max: u64,
+    /// Where the host runs, for agreements that speak of it (`spatial`): a country by ISO 3166-1 alpha-3, such as `DEU`. Default
+    /// empty, not stated: such agreements then permit nothing.
+    pub country: String,
     /// Time that running calls have to end when the host stops. Default 30 s.
     #[serde(with = "units::duration")]
     pub drain_timeout: Duration,
@@ -124,6 +127,7 @@ impl Default for Api {
             body_read_timeout: Duration::from_secs(30),
             publish_read_timeout: Duration::from_secs(600),
             response_bytes_max: 16 * MIB,
+            country: String::new(),
             drain_timeout: Duration::from_secs(30),
         }
     }

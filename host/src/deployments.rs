@@ -272,6 +272,11 @@ impl Deployments {
         live.get(model)?.values().find(|deployment| deployment.digest == *digest).cloned()
     }
 
+    /// The live versions of a model, in ascending order.
+    pub fn of(&self, model: &ModelName) -> Vec<Arc<Deployment>> {
+        self.live.load().get(model).map_or_else(Vec::new, |live| live.values().cloned().collect())
+    }
+
     /// Every live version, in the order of names and versions.
     pub fn all(&self) -> Vec<Arc<Deployment>> {
         let live = self.live.load();

@@ -95,12 +95,14 @@ impl Host {
             .map_err(|source| HostError::DataDirectory { path: data.clone(), source })?;
         let secrets = Secrets::open(&data)?;
         let store = Arc::new(Store::open(&data.join("state.redb"))?);
-        let (receipts, counts) = Receipts::open(
+        let agreements = Agreements::open(Arc::clone(&store), clock.clone(), &config)?;
+        let receipts = Receipts::open(
             &data.join("receipts"),
             secrets.key(),
             format!("hospes/{}", secrets.key().party()),
             config.receipt.flush_interval,
             clock.clone(),
+            |receipt| agreements.replay(receipt),
         )?;
         let slots_max = config.admission.slots_max;
         let host = Arc::new(Self {
@@ -108,7 +110,7 @@ impl Host {
             registry: Registry::open(&data.join("bundles"))?,
             deployments: Deployments::default(),
             market: Market::open(Arc::clone(&store), config.market.offers_per_publisher_max)?,
-            agreements: Agreements::open(Arc::clone(&store), clock.clone(), &config, &counts)?,
+            agreements,
             receipts,
             sandbox: Sandbox::new(
                 config.sandbox.clone(),
@@ -130,6 +132,7 @@ impl Host {
             store,
         });
         deploy::restore(&host).await?;
+        confirm_agreements(&host);
         Ok(host)
     }
 
@@ -187,7 +190,7 @@ impl Host {
 
     /// Whether somebody may know that a model exists.
     pub fn may_know(&self, caller: Option<&Caller>, model: &ModelName) -> bool {
-        self.market.lists(model)
+        self.market.lists(model, caller.map(Caller::party))
             || caller.is_some_and(|caller| {
                 caller.account().name == model.publisher
                     || self.agreements.knows(caller.party(), model)
@@ -210,9 +213,11 @@ impl Host {
             call: call.id,
             agreement: *grant.agreement(),
             purpose: call.purpose.clone(),
-            output_bytes_max: grant.output_limit(admission.rule()).0,
+            output_bytes_max: grant.output_limit(admission).0,
+            gate: grant.gate(admission),
+            stop: grant.stop(),
         };
-        let limits = function.narrow(limits);
+        let limits = grant.narrow_limits(function.narrow(limits), admission);
         self.sandbox.instantiate(function.guest(), function.graphs(), limits, context).await
     }
 
@@ -235,10 +240,31 @@ impl Host {
             agreement: Digest::of(&[]),
             purpose: None,
             output_bytes_max: 0,
+            gate: None,
+            stop: None,
         };
         let (guest, graphs) = (deployment.guest(), deployment.graphs());
         self.sandbox.instantiate(guest, graphs, limits, context).await.map(drop)
     }
+}
+
+/// How often the host asks its store whether it still holds what is in memory.
+const CONFIRM_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Keeps the age of what the host knows of its agreements, for as long as the host lives.
+fn confirm_agreements(host: &Arc<Host>) {
+    let host = Arc::downgrade(host);
+    tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(CONFIRM_INTERVAL);
+        loop {
+            ticks.tick().await;
+            let Some(host) = host.upgrade() else { return };
+            let confirmed = tokio::task::spawn_blocking(move || host.agreements.confirm()).await;
+            if let Ok(Err(error)) = confirmed {
+                tracing::error!(%error, "the store does not answer: agreements that want a fresh state permit nothing");
+            }
+        }
+    });
 }
 
 /// How inference is set up under these settings.

@@ -282,6 +282,14 @@ impl CallId {
         &self.0
     }
 
+    /// When the call began, to the millisecond: version 7 says it.
+    pub fn began(&self) -> Option<jiff::Timestamp> {
+        let (seconds, nanoseconds) = uuid::Uuid::from_bytes(self.0).get_timestamp()?.to_unix();
+        let (seconds, nanoseconds) =
+            (i64::try_from(seconds).ok()?, i32::try_from(nanoseconds).ok()?);
+        jiff::Timestamp::new(seconds, nanoseconds).ok()
+    }
+
     /// Bytes of the written form.
     pub const TEXT_BYTES: usize = uuid::fmt::Hyphenated::LENGTH;
 

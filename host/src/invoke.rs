@@ -110,6 +110,9 @@ pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> 
     let grant =
         grant.map_err(|error| host.deny(Denied::permit(&caller, &function, &call, error)))?;
     let input = function.read(&call.payload)?;
+    let grant = grant.narrow(&function, &call, &input);
+    let grant = grant
+        .map_err(|(grant, error)| host.deny(Denied::input(&grant, &function, &call, error)))?;
     let admission = Admission::admit(&host.slots, grant.allowances()).await;
     let admission =
         admission.map_err(|error| host.deny(Denied::admission(&grant, &function, &call, error)))?;

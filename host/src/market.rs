@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 
-use crate::agreement::{AgreementError, SignedOffer};
+use crate::agreement::{AgreementError, Permission, SignedOffer, Wider, parent_rules};
+use crate::agreements::Agreements;
 use crate::auth::Caller;
+use crate::controls::ControlError;
 use crate::deployments::{Deployment, Deployments};
-use crate::id::{AccountName, Digest, FunctionName, ModelName};
+use crate::id::{AccountName, Digest, FunctionName, ModelName, Party};
 use crate::store::{Store, StoreError, Table};
 
 /// Why an offer was not listed.
@@ -25,10 +27,23 @@ pub enum MarketError {
     NotYours,
     #[error("`{model}` is not a model of account `{account}`")]
     NotYourModel { model: ModelName, account: AccountName },
-    #[error("no live version of `{model}` has digest `{bundle}`: publish the bundle first")]
-    NotLive { model: ModelName, bundle: Digest },
+    #[error("no live version of `{model}` is among {versions}: publish the bundle first")]
+    NotLive { model: ModelName, versions: String },
     #[error("`{model}` has no function `{function}`")]
     NoFunction { model: ModelName, function: FunctionName },
+    #[error("`{model}` function `{function}`: {source}")]
+    Uncontrolled {
+        model: ModelName,
+        function: FunctionName,
+        #[source]
+        source: ControlError,
+    },
+    #[error(
+        "`{model}` is not yours to offer: you have no agreement `{parent}` in force that lets you (`odrl:grantUse`)"
+    )]
+    NoResale { model: ModelName, parent: Digest },
+    #[error(transparent)]
+    Wider(#[from] Wider),
     #[error("you have {max} offers, as many as `market.offers_per_publisher_max` allows")]
     TooMany { max: usize },
     #[error("there is no offer `{0}`")]
@@ -54,6 +69,15 @@ impl Listing {
         let model = offer.offer().model().clone();
         self.by_model.entry(model).or_default().push(*offer.id());
         self.offers.insert(*offer.id(), offer);
+    }
+}
+
+/// Offers to named parties are seen by those and by whoever made them.
+fn is_visible(offer: &SignedOffer, viewer: Option<&Party>) -> bool {
+    let offer = offer.offer();
+    match viewer {
+        Some(viewer) => offer.is_for(viewer) || offer.assigner() == viewer,
+        None => offer.audience().is_empty(),
     }
 }
 
@@ -91,9 +115,10 @@ impl Market {
         publisher: &Caller,
         envelope: &[u8],
         deployments: &Deployments,
+        agreements: &Agreements,
     ) -> Result<Arc<SignedOffer>, MarketError> {
         let offer = SignedOffer::parse(envelope)?;
-        check(publisher, &offer, deployments)?;
+        check(publisher, &offer, deployments, agreements)?;
         let _changing = self.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let mut listing = Listing::clone(&self.listing.load());
         if let Some(known) = listing.offers.get(offer.id()) {
@@ -111,19 +136,44 @@ impl Market {
         Ok(offer)
     }
 
+    /// Checks that a publisher may make an offer, without listing it.
+    ///
+    /// # Errors
+    /// [`MarketError`].
+    pub fn check(
+        publisher: &Caller,
+        offer: &SignedOffer,
+        deployments: &Deployments,
+        agreements: &Agreements,
+    ) -> Result<(), MarketError> {
+        check(publisher, offer, deployments, agreements)
+    }
+
+    /// The offer with this identifier, if `viewer` may see it.
+    pub fn offer_for(&self, id: &Digest, viewer: Option<&Party>) -> Option<Arc<SignedOffer>> {
+        self.offer(id).filter(|offer| is_visible(offer, viewer))
+    }
+
     /// The offer with this identifier.
     pub fn offer(&self, id: &Digest) -> Option<Arc<SignedOffer>> {
         self.listing.load().offers.get(id).cloned()
     }
 
-    /// Whether the model has an offer: whether everybody may know of it.
-    pub fn lists(&self, model: &ModelName) -> bool {
-        self.listing.load().by_model.contains_key(model)
+    /// Whether the model has an offer that `viewer` may see: whether it may know of the model.
+    pub fn lists(&self, model: &ModelName, viewer: Option<&Party>) -> bool {
+        let listing = self.listing.load();
+        let of_model = listing.by_model.get(model);
+        of_model.is_some_and(|offers| {
+            let mut offers = offers.iter().filter_map(|id| listing.offers.get(id));
+            offers.any(|offer| is_visible(offer, viewer))
+        })
     }
 
-    /// Every offer, in the order of models and identifiers.
-    pub fn all(&self) -> Vec<Arc<SignedOffer>> {
-        let mut all: Vec<_> = self.listing.load().offers.values().cloned().collect();
+    /// Every offer that `viewer` may see, in the order of models and identifiers.
+    pub fn all(&self, viewer: Option<&Party>) -> Vec<Arc<SignedOffer>> {
+        let listing = self.listing.load();
+        let visible = listing.offers.values().filter(|offer| is_visible(offer, viewer));
+        let mut all: Vec<_> = visible.cloned().collect();
         all.sort_by(|a, b| (a.offer().model(), a.id()).cmp(&(b.offer().model(), b.id())));
         all
     }
@@ -133,30 +183,49 @@ fn check(
     publisher: &Caller,
     offer: &SignedOffer,
     deployments: &Deployments,
+    agreements: &Agreements,
 ) -> Result<(), MarketError> {
     let (account, offer) = (publisher.account(), offer.offer());
     if *offer.assigner() != account.party {
         return Err(MarketError::NotYours);
     }
-    let model = offer.model();
-    if model.publisher != account.name {
-        return Err(MarketError::NotYourModel {
-            model: model.clone(),
-            account: account.name.clone(),
-        });
+    let (clauses, model) = (offer.clauses(), offer.model());
+    match clauses.parent {
+        None if model.publisher != account.name => {
+            return Err(MarketError::NotYourModel {
+                model: model.clone(),
+                account: account.name.clone(),
+            });
+        }
+        None => {}
+        Some(parent) => {
+            let consumed = agreements.consumed(publisher.party(), model);
+            let above = consumed.iter().find(|active| *active.id() == parent);
+            let above =
+                above.ok_or_else(|| MarketError::NoResale { model: model.clone(), parent })?;
+            parent_rules(clauses, above.agreement().clauses())?;
+        }
     }
-    let live = deployments.by_digest(model, offer.bundle());
-    let live =
-        live.ok_or_else(|| MarketError::NotLive { model: model.clone(), bundle: *offer.bundle() })?;
-    match offer.permissions().iter().find(|permission| !has(&live, &permission.function)) {
-        None => Ok(()),
-        Some(permission) => Err(MarketError::NoFunction {
-            model: model.clone(),
-            function: permission.function.clone(),
-        }),
-    }
+    let live = deployments.of(model);
+    let covered =
+        |live: &&Arc<Deployment>| clauses.target.versions.cover(live.digest(), live.version());
+    let newest = live.iter().rfind(covered).ok_or_else(|| MarketError::NotLive {
+        model: model.clone(),
+        versions: clauses.target.versions.to_string(),
+    })?;
+    clauses.permissions.iter().try_for_each(|permission| check_function(newest, permission))
 }
 
-fn has(deployment: &Deployment, function: &FunctionName) -> bool {
-    deployment.functions().iter().any(|live| live.name() == function)
+fn check_function(live: &Deployment, permission: &Permission) -> Result<(), MarketError> {
+    let (model, function) = (live.model().clone(), permission.function.clone());
+    let Some(found) = live.functions().iter().find(|live| *live.name() == function) else {
+        return Err(MarketError::NoFunction { model, function });
+    };
+    let controls = permission.controls();
+    match found.signature().answer() {
+        Some(answer) if !controls.is_open() => controls
+            .check_type(answer)
+            .map_err(|source| MarketError::Uncontrolled { model, function, source }),
+        Some(_) | None => Ok(()),
+    }
 }

@@ -70,6 +70,14 @@ pub enum GuestFailure {
     TensorLimit { reason: String },
     #[error("the plugin passed more than {max} bytes to the host in one call")]
     HostcallLimit { max: usize },
+    #[error("the plugin computed for longer than the {} ms that the agreement allows", allowed.as_millis())]
+    CpuTime { allowed: Duration },
+    #[error("the agreement was suspended or ended while the call ran")]
+    Stopped,
+    #[error("the agreement does not allow what the plugin did: {reason}")]
+    Terms { reason: String },
+    #[error("the answer cannot be held to what the agreement lets out: {reason}")]
+    OutputUncontrolled { reason: String },
     #[error("the answer is {bytes} bytes, more than the {max} that {limit} allows")]
     OutputTooLarge { bytes: u64, max: u64, limit: OutputLimit },
     #[error("the answer cannot be sent as asked: {reason}")]
@@ -77,6 +85,36 @@ pub enum GuestFailure {
 }
 
 impl GuestFailure {
+    /// The same without what the guest could have put into it: for an agreement that controls what leaves the host, numbers
+    /// and texts of a failure are a way out like any other.
+    #[must_use]
+    pub fn without_details(self) -> Self {
+        match self {
+            GuestFailure::Trap { .. } => {
+                GuestFailure::Trap { reason: "details are withheld".into() }
+            }
+            GuestFailure::TensorLimit { .. } => {
+                GuestFailure::TensorLimit { reason: "the call's tensors are too large".into() }
+            }
+            GuestFailure::OutputTooLarge { max, limit, .. } => {
+                GuestFailure::OutputTooLarge { bytes: max.saturating_add(1), max, limit }
+            }
+            GuestFailure::Terms { .. } => {
+                GuestFailure::Terms { reason: "details are withheld".into() }
+            }
+            GuestFailure::Deadline { .. }
+            | GuestFailure::MemoryLimit { .. }
+            | GuestFailure::TableLimit { .. }
+            | GuestFailure::StackOverflow
+            | GuestFailure::HandleLimit { .. }
+            | GuestFailure::HostcallLimit { .. }
+            | GuestFailure::CpuTime { .. }
+            | GuestFailure::Stopped
+            | GuestFailure::OutputUncontrolled { .. }
+            | GuestFailure::OutputUnsendable { .. } => self,
+        }
+    }
+
     /// A stable name, for receipts and metrics.
     pub const fn code(&self) -> &'static str {
         match self {
@@ -88,6 +126,10 @@ impl GuestFailure {
             GuestFailure::HandleLimit { .. } => "handle-limit",
             GuestFailure::TensorLimit { .. } => "tensor-limit",
             GuestFailure::HostcallLimit { .. } => "hostcall-limit",
+            GuestFailure::CpuTime { .. } => "cpu-time",
+            GuestFailure::Stopped => "stopped",
+            GuestFailure::Terms { .. } => "terms",
+            GuestFailure::OutputUncontrolled { .. } => "output-uncontrolled",
             GuestFailure::OutputTooLarge { .. } => "output-too-large",
             GuestFailure::OutputUnsendable { .. } => "output-unsendable",
         }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::admission::Admission;
 use crate::agreements::Grant;
+use crate::controls::{ControlError, Controls};
 use crate::deployments::Function;
 use crate::outcome::{Answer, GuestFailure, Outcome, OutputLimit, Reply};
 use crate::sandbox::Signature;
@@ -18,7 +19,7 @@ pub enum Form {
     Octets,
 }
 
-/// Encodes the answer in `outcome`, or turns it into a failure if it may not be released.
+/// Encodes what of the answer in `outcome` may leave the host, or turns it into a failure if it may not be released.
 pub fn check(
     grant: &Grant,
     admission: &Admission,
@@ -27,10 +28,47 @@ pub fn check(
     outcome: Outcome<Answer>,
 ) -> Outcome<Reply> {
     let Outcome { result, used } = outcome;
-    let result = result
-        .and_then(|answer| encode(function.signature().signature(), form, answer))
-        .and_then(|reply| release(reply, grant.output_limit(admission.rule())));
+    // The last look: what was suspended while the call ran is not released.
+    let result = if grant.is_stopped() { Err(GuestFailure::Stopped) } else { result };
+    let controls = grant.controls(admission);
+    let signature = function.signature().signature();
+    let result = if controls.is_open() {
+        result.and_then(|answer| encode(signature, form, answer))
+    } else {
+        result.and_then(|answer| controlled(controls, signature, form, answer))
+    };
+    let result = result.and_then(|reply| release(reply, grant.output_limit(admission)));
+    let result =
+        if controls.is_open() { result } else { result.map_err(GuestFailure::without_details) };
     Outcome { result, used }
+}
+
+/// Encodes the projection of an answer that the agreement lets out.
+fn controlled(
+    controls: &Controls,
+    signature: &Signature,
+    form: Form,
+    answer: Answer,
+) -> Result<Reply, GuestFailure> {
+    let refused =
+        |error: ControlError| GuestFailure::OutputUncontrolled { reason: error.to_string() };
+    match answer {
+        Answer::Tensors(outputs) => {
+            encode(signature, form, Answer::Tensors(controls.tensors(outputs).map_err(refused)?))
+        }
+        Answer::Value(_) if form == Form::Octets => Err(unsendable(
+            "the agreement controls what is released, so it is sent as `application/json` only",
+        )),
+        Answer::Value(value) => match value.zip(signature.answer()) {
+            None => Ok(Reply::Json(value_json(None, None))),
+            Some((value, ty)) => {
+                let (value, ty) = controls.value(value, ty).map_err(refused)?;
+                Ok(Reply::Json(value_json(Some(&value), Some(&ty))))
+            }
+        },
+        // That the plugin refused is an answer; what it says about it could be anything, and is not released.
+        Answer::Refusal(_) => Ok(Reply::RefusalJson(value_json(None, None))),
+    }
 }
 
 /// Lets `reply` pass if it is within the limit.
@@ -43,44 +81,23 @@ fn release(reply: Reply, (max, limit): (u64, OutputLimit)) -> Result<Reply, Gues
 }
 
 fn encode(signature: &Signature, form: Form, answer: Answer) -> Result<Reply, GuestFailure> {
-    match (answer, signature, form) {
-        (Answer::Tensors(outputs), _, Form::Json) => tensors_json(&outputs),
-        (Answer::Tensors(outputs), _, Form::Octets) => tensor_octets(outputs),
-        (Answer::Value(value), Signature::Values { result, .. }, Form::Json) => {
-            Ok(Reply::Json(value_json(value.as_ref(), payload(result.as_ref(), Branch::Ok))))
+    match (answer, form) {
+        (Answer::Tensors(outputs), Form::Json) => tensors_json(&outputs),
+        (Answer::Tensors(outputs), Form::Octets) => tensor_octets(outputs),
+        (Answer::Value(value), Form::Json) => {
+            Ok(Reply::Json(value_json(value.as_ref(), signature.answer())))
         }
-        (
-            Answer::Value(Some(Value::Packed(bytes))),
-            Signature::Values { result, .. },
-            Form::Octets,
-        ) if is_octets(payload(result.as_ref(), Branch::Ok)) => Ok(Reply::Octets(bytes)),
-        (Answer::Value(_), Signature::Values { .. }, Form::Octets) => Err(unsendable(
+        (Answer::Value(Some(Value::Packed(bytes))), Form::Octets)
+            if is_octets(signature.answer()) =>
+        {
+            Ok(Reply::Octets(bytes))
+        }
+        (Answer::Value(_), Form::Octets) => Err(unsendable(
             "plain bytes were asked for, but the function does not return `list<u8>`: ask for `application/json`",
         )),
-        (Answer::Refusal(value), Signature::Values { result, .. }, _) => {
-            let ty = payload(result.as_ref(), Branch::Err);
-            Ok(Reply::RefusalJson(value_json(value.as_ref(), ty)))
+        (Answer::Refusal(value), _) => {
+            Ok(Reply::RefusalJson(value_json(value.as_ref(), signature.refusal())))
         }
-        (Answer::Refusal(value), Signature::Tensors, _) => {
-            Ok(Reply::RefusalJson(value_json(value.as_ref(), Some(&Type::String))))
-        }
-        (Answer::Value(_), Signature::Tensors, _) => {
-            unreachable!("invariant: the sandbox answers a call for tensors with tensors")
-        }
-    }
-}
-
-enum Branch {
-    Ok,
-    Err,
-}
-
-/// The type of what a call answers with: the sandbox has taken a `result` apart already.
-fn payload(result: Option<&Type>, branch: Branch) -> Option<&Type> {
-    match (result, branch) {
-        (Some(Type::Result { ok, .. }), Branch::Ok) => ok.as_deref(),
-        (Some(Type::Result { err, .. }), Branch::Err) => err.as_deref(),
-        (other, Branch::Ok | Branch::Err) => other,
     }
 }
 

@@ -53,6 +53,13 @@ pub struct Receipt {
     pub used: Option<u64>,
     /// Calls that the rule allows.
     pub max: Option<u64>,
+    /// Rows of the call's batch, and tokens of its computations, if it was counted.
+    pub rows: Option<u64>,
+    pub tokens: Option<u64>,
+    /// What the call costs, in millionths of the agreement's currency.
+    pub price: Option<u64>,
+    /// The purpose that the caller declared.
+    pub purpose: Option<Box<str>>,
     pub input: Commitment,
     pub output: Option<Commitment>,
     pub input_bytes: u64,
@@ -83,6 +90,13 @@ pub struct Draft {
     pub rule: Option<u16>,
     pub used: Option<u64>,
     pub max: Option<u64>,
+    /// Rows of the call's batch, and tokens of its computations, if it was counted.
+    pub rows: Option<u64>,
+    pub tokens: Option<u64>,
+    /// What the call costs, in millionths of the agreement's currency.
+    pub price: Option<u64>,
+    /// The purpose that the caller declared.
+    pub purpose: Option<Box<str>>,
     pub input: Commitment,
     pub output: Option<Commitment>,
     pub input_bytes: u64,
@@ -197,6 +211,10 @@ impl Draft {
             rule: self.rule,
             used: self.used,
             max: self.max,
+            rows: self.rows,
+            tokens: self.tokens,
+            price: self.price,
+            purpose: self.purpose,
             input: self.input,
             output: self.output,
             input_bytes: self.input_bytes,

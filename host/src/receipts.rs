@@ -1,13 +1,12 @@
 //! What the host writes down about each call: the receipt is the charge.
 //!
-//! A call is counted in the same step in which its receipt is written, and nothing is released before. The counts that
-//! agreements start with are read back from the receipts.
+//! A call is charged in the same step in which its receipt is written, and nothing is released before. What agreements have
+//! used when the host starts is read back from the receipts.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::admission::{Admission, AdmissionError};
+use crate::admission::{Admission, AdmissionError, Spent};
 use crate::agreements::{Grant, PermitError};
 use crate::auth::Caller;
 use crate::clock::Clock;
@@ -20,26 +19,6 @@ use crate::receipt::{CallResult, ChainId, Commitment, Draft, Issued, Log, Receip
 
 pub use crate::receipt::Salt;
 
-/// How often each rule of each agreement has been used, as the receipts say.
-#[derive(Debug, Default)]
-pub struct Counts(HashMap<(Digest, u16), u64>);
-
-impl Counts {
-    /// Calls counted under a rule.
-    pub fn of(&self, agreement: &Digest, rule: u16) -> u64 {
-        self.0.get(&(*agreement, rule)).copied().unwrap_or(0)
-    }
-
-    fn count(&mut self, receipt: &Receipt) {
-        if let (Some(agreement), Some(rule), Some(used)) =
-            (receipt.agreement, receipt.rule, receipt.used)
-        {
-            let count = self.0.entry((agreement, rule)).or_default();
-            *count = used.max(*count);
-        }
-    }
-}
-
 /// The receipts of this host.
 pub struct Receipts {
     log: Log,
@@ -47,7 +26,7 @@ pub struct Receipts {
 }
 
 impl Receipts {
-    /// Opens the log in `folder` and reads from it what has been used.
+    /// Opens the log in `folder` and hands every receipt in it to `replay`, in order.
     ///
     /// # Errors
     /// [`ReceiptError`] if the log cannot be read or is damaged.
@@ -57,12 +36,10 @@ impl Receipts {
         origin: String,
         flush_interval: Duration,
         clock: Clock,
-    ) -> Result<(Self, Counts), ReceiptError> {
-        let mut counts = Counts::default();
-        let log = Log::open(folder, key, origin, flush_interval, clock.clone(), |receipt| {
-            counts.count(receipt);
-        })?;
-        Ok((Self { log, clock }, counts))
+        replay: impl FnMut(&Receipt),
+    ) -> Result<Self, ReceiptError> {
+        let log = Log::open(folder, key, origin, flush_interval, clock.clone(), replay)?;
+        Ok(Self { log, clock })
     }
 
     /// The log, for proofs and checkpoints.
@@ -90,7 +67,7 @@ impl Receipts {
         draft.chain = ChainId::Agreement(*grant.agreement());
         draft.agreement = Some(*grant.agreement());
         draft.rule = Some(rule);
-        draft.max = reservation.max();
+        draft.max = reservation.calls_max();
         draft.wall_micros = u64::try_from(outcome.used.wall.as_micros()).unwrap_or(u64::MAX);
         draft.memory_bytes = outcome.used.memory_bytes;
         draft.result = result(&outcome.result);
@@ -98,8 +75,13 @@ impl Receipts {
             draft.output = Some(Commitment::of(&salt, "output", reply.bytes()));
             draft.output_bytes = reply.bytes().len() as u64;
         }
-        let issued = reservation.commit(|used| {
-            draft.used = Some(used);
+        let bytes = draft.input_bytes.saturating_add(draft.output_bytes);
+        let spent = Spent { bytes, wall: outcome.used.wall };
+        let issued = reservation.commit(&spent, |charge| {
+            draft.used = Some(charge.calls);
+            draft.rows = Some(charge.rows);
+            draft.tokens = Some(charge.tokens).filter(|tokens| *tokens > 0);
+            draft.price = charge.price;
             self.log.enqueue(draft)
         })?;
         self.log.written(&issued).await?;
@@ -144,6 +126,10 @@ impl Receipts {
             rule: None,
             used: None,
             max: None,
+            rows: None,
+            tokens: None,
+            price: None,
+            purpose: call.purpose.as_deref().map(Box::from),
             input: Commitment::of(salt, "input", input),
             input_bytes: input.len() as u64,
             output: None,
@@ -187,7 +173,8 @@ impl<'a> Denied<'a> {
             PermitError::NoAgreement { .. } => (None, "no-agreement"),
             PermitError::NotYours(_) => (None, "not-your-agreement"),
             PermitError::OtherVersion { .. } => (None, "other-version"),
-            PermitError::Denied { agreement, .. } => (Some(*agreement), "terms"),
+            PermitError::Denied { report } => (Some(*report.agreement()), "terms"),
+            PermitError::NotInForce { agreement, .. } => (Some(*agreement), "not-in-force"),
         };
         let code = Some(code);
         let publisher = function.deployment().publisher();
@@ -203,7 +190,7 @@ impl<'a> Denied<'a> {
         error: AdmissionError,
     ) -> Self {
         let code = match &error {
-            AdmissionError::CountUsedUp { .. } => Some("count-used-up"),
+            AdmissionError::Exhausted { exhausted, .. } => Some(exhausted.limit.code()),
             AdmissionError::QueueFull { .. } | AdmissionError::QueueTimeout { .. } => None,
         };
         Self {
@@ -214,6 +201,24 @@ impl<'a> Denied<'a> {
             agreement: Some(*grant.agreement()),
             code,
             error: InvokeError::Admission(error),
+        }
+    }
+
+    /// The agreement does not permit these arguments.
+    pub fn input(
+        grant: &'a Grant,
+        function: &'a Function,
+        call: &'a Call,
+        error: PermitError,
+    ) -> Self {
+        Self {
+            caller: grant.caller(),
+            publisher: grant.publisher(),
+            function,
+            call,
+            agreement: Some(*grant.agreement()),
+            code: Some("terms"),
+            error: InvokeError::Permit(error),
         }
     }
 

@@ -14,6 +14,7 @@ mod interface;
 mod limits;
 mod linker;
 mod plugin;
+mod stop;
 mod wasi_nn;
 
 use std::num::NonZeroUsize;
@@ -29,11 +30,13 @@ use compile::Compiler;
 use context::CallState;
 use engine::Ticker;
 
-pub use context::{CallContext, Graphs};
+pub use context::{CallContext, ComputeGate, Graphs};
 pub use instance::{Input, Instance};
 pub use interface::{Declared, GuestFunction, Signature};
 pub use limits::CallLimits;
+pub use stop::Stop;
 
+use crate::capability::{Capabilities, Capability};
 use crate::config;
 use crate::id::{Digest, FunctionName};
 
@@ -85,6 +88,7 @@ pub struct Sandbox {
 pub struct Guest {
     pre: InstancePre<CallState>,
     functions: Arc<[GuestFunction]>,
+    imports: Capabilities,
     uses_wasi: bool,
 }
 
@@ -92,6 +96,11 @@ impl Guest {
     /// The functions that can be called.
     pub fn functions(&self) -> &[GuestFunction] {
         &self.functions
+    }
+
+    /// What of the host the component could reach: what it imports.
+    pub fn imports(&self) -> Capabilities {
+        self.imports
     }
 }
 
@@ -136,7 +145,8 @@ impl Sandbox {
             .into_iter()
             .map(|declared| interface::function(&self.engine, &component, declared))
             .collect::<Result<_, _>>()?;
-        Ok(Guest { pre, functions, uses_wasi })
+        let imports = capabilities(&self.engine, &component);
+        Ok(Guest { pre, functions, imports, uses_wasi })
     }
 
     /// The limits of a call that begins now and that neither bundle nor agreement narrows.
@@ -144,6 +154,7 @@ impl Sandbox {
         let limits = &self.limits;
         CallLimits {
             deadline: Instant::now() + limits.deadline,
+            cpu_max: None,
             memory_bytes_max: limits.memory_bytes_max.get(),
             table_elements_max: limits.table_elements_max.get(),
             resources_max: limits.resources_max.get(),
@@ -173,9 +184,7 @@ impl Sandbox {
         wasm_store.set_max_component_handles(limits.resources_max);
         wasm_store.set_epoch_deadline(1);
         wasm_store.epoch_deadline_callback(|store| {
-            if Instant::now() >= store.data().limits.deadline {
-                return Err(limits::LimitReached::Deadline.into());
-            }
+            store.data().check_end()?;
             Ok(UpdateDeadline::Yield(1))
         });
         let instance = guest.pre.instantiate_async(&mut wasm_store).await.map_err(|error| {
@@ -195,4 +204,11 @@ fn uses_wasi(engine: &Engine, component: &Component) -> bool {
         .component_type()
         .imports(engine)
         .any(|(name, _)| name.starts_with("wasi:") && !name.starts_with("wasi:nn/"))
+}
+
+/// The capabilities behind a component's imports.
+fn capabilities(engine: &Engine, component: &Component) -> Capabilities {
+    let ty = component.component_type();
+    let imports = ty.imports(engine);
+    imports.filter_map(|(name, _)| Capability::of_import(name)).collect()
 }

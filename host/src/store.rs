@@ -6,7 +6,10 @@
 
 use std::path::{Path, PathBuf};
 
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{
+    Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
+    TableDefinition,
+};
 
 /// A kind of record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,11 +19,19 @@ pub enum Table {
     Publications,
     Offers,
     Agreements,
+    /// Events in the life of agreements, in order.
+    Events,
 }
 
 impl Table {
-    const ALL: [Table; 5] =
-        [Table::Accounts, Table::ApiKeys, Table::Publications, Table::Offers, Table::Agreements];
+    const ALL: [Table; 6] = [
+        Table::Accounts,
+        Table::ApiKeys,
+        Table::Publications,
+        Table::Offers,
+        Table::Agreements,
+        Table::Events,
+    ];
 
     const fn definition(self) -> TableDefinition<'static, &'static str, &'static [u8]> {
         TableDefinition::new(match self {
@@ -29,6 +40,7 @@ impl Table {
             Table::Publications => "publications",
             Table::Offers => "offers",
             Table::Agreements => "agreements",
+            Table::Events => "events",
         })
     }
 }
@@ -108,6 +120,18 @@ impl Store {
             Ok(records)
         };
         read().map_err(|error| failed(&self.path, error))
+    }
+
+    /// How many records a table has.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub fn count(&self, table: Table) -> Result<usize, StoreError> {
+        let read = || -> Result<_, redb::Error> {
+            Ok(self.database.begin_read()?.open_table(table.definition())?.len()?)
+        };
+        let count = read().map_err(|error| failed(&self.path, error))?;
+        Ok(usize::try_from(count).unwrap_or(usize::MAX))
     }
 
     fn write(

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hospes::agreement::PermissionSpec;
+use hospes::agreement::Permission;
 use hospes::api::Api;
 use hospes::clock::Clock;
 use hospes::config::Config;
@@ -220,7 +220,7 @@ impl TestHost {
         publisher: &Party,
         consumer: &Party,
         (model, bundle): &(ModelName, Digest),
-        terms: Vec<PermissionSpec>,
+        terms: Vec<Permission>,
     ) -> Digest {
         let offer = publisher.offer(model, *bundle, terms);
         self.post("/api/offers").bearer(&publisher.api_key).body(offer.to_bytes()).send().ok();

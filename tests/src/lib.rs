@@ -13,6 +13,6 @@ pub use bundles::{built, model_bundle, plugin, wat_guest, workspace};
 pub use client::{Reply, Request};
 pub use host::{Builder, TestHost};
 pub use onnx::identity;
-pub use party::{Party, terms};
+pub use party::{Limited, Party, terms};
 pub use process::HostProcess;
 pub use python::{oracle, oracle_json};

@@ -1,6 +1,8 @@
 //! A party of the tests: a key, and an account once a host has opened one.
 
-use hospes::agreement::{Agreement, Offer, PermissionSpec, Proposal, SignedOffer};
+use hospes::agreement::{
+    Agreement, Clauses, Offer, Permission, Proposal, SignedOffer, Target, Versions,
+};
 use hospes::bundle;
 use hospes::id::{Digest, ModelName};
 use hospes::key::PartyKey;
@@ -26,14 +28,14 @@ impl Party {
     }
 
     /// A signed offer.
-    pub fn offer(
-        &self,
-        model: &ModelName,
-        bundle: Digest,
-        terms: Vec<PermissionSpec>,
-    ) -> SignedOffer {
-        let offer =
-            Offer::new(self.key.party(), model.clone(), bundle, terms).expect("a sound offer");
+    pub fn offer(&self, model: &ModelName, bundle: Digest, terms: Vec<Permission>) -> SignedOffer {
+        let target = Target { model: model.clone(), versions: Versions::Bundle(bundle) };
+        self.offer_of(Clauses::new(target, terms), Vec::new())
+    }
+
+    /// A signed offer of anything, to everybody or to `audience`.
+    pub fn offer_of(&self, clauses: Clauses, audience: Vec<hospes::id::Party>) -> SignedOffer {
+        let offer = Offer::new(self.key.party(), clauses, audience).expect("a sound offer");
         SignedOffer::sign(offer, &self.key).expect("signed")
     }
 
@@ -45,13 +47,19 @@ impl Party {
 }
 
 /// The terms of one function, limited in nothing.
-pub fn terms(function: &str) -> PermissionSpec {
-    PermissionSpec {
-        function: function.parse().expect("a function's name"),
-        count: None,
-        from: None,
-        until: None,
-        input_bytes_max: None,
-        output_bytes_max: None,
+pub fn terms(function: &str) -> Permission {
+    Permission::new(function.parse().expect("a function's name"))
+}
+
+/// Terms with limits, in short lines such as `count lteq 2 call`.
+pub trait Limited {
+    /// The same with one limit more.
+    #[must_use]
+    fn limit(self, line: &str) -> Self;
+}
+
+impl Limited for Permission {
+    fn limit(self, line: &str) -> Self {
+        self.limited(line, Timestamp::now()).expect("a clause")
     }
 }

@@ -6,7 +6,7 @@ use hospes::clock::{Clock, ManualClock};
 use hospes::id::Digest;
 use hospes::receipt::{ReceiptProof, Salt};
 use serde_json::{Value, json};
-use system_tests::{Party, Reply, TestHost, plugin, terms};
+use system_tests::{Limited as _, Party, Reply, TestHost, plugin, terms};
 
 const ECHO: &str = "acme/echo/echo-u8";
 
@@ -27,7 +27,7 @@ fn from_a_bundle_to_a_verified_receipt() {
     let denied = echo(&host, &zoe);
     denied.problem(404, "not-found");
 
-    let limited = || hospes::agreement::PermissionSpec { count: Some(2), ..terms("echo-u8") };
+    let limited = || terms("echo-u8").limit(&format!("count lteq {} call", 2));
     let offer = acme.offer(&published.0, published.1, vec![limited()]);
     host.post("/api/offers").bearer(&acme.api_key).body(offer.to_bytes()).send().ok();
     let market = host.get("/api/market").send().ok().json();
@@ -46,7 +46,7 @@ fn from_a_bundle_to_a_verified_receipt() {
     assert_eq!((first.text().as_str(), first.header("hospes-remaining")), ("7", Some("1")));
     assert!(first.header("server-timing").is_some_and(|timing| timing.contains("run;dur=")));
     assert_eq!(echo(&host, &zoe).ok().header("hospes-remaining"), Some("0"));
-    let used_up = echo(&host, &zoe).problem(429, "count-used-up");
+    let used_up = echo(&host, &zoe).problem(429, "limit-reached");
     assert_eq!((&used_up["limit"], &used_up["remaining"]), (&json!(2), &json!(0)));
 
     let call = first.header("hospes-receipt").expect("a receipt");
@@ -72,7 +72,7 @@ fn from_a_bundle_to_a_verified_receipt() {
         .collect();
     let denied = json!("denied: no-agreement");
     let expected = [
-        json!("denied: count-used-up"),
+        json!("denied: limit-reached"),
         json!("answered"),
         json!("answered"),
         denied.clone(),
@@ -139,24 +139,25 @@ fn terms_are_enforced_on_every_call() {
     let host = TestHost::builder().clock(Clock::Manual(clock.clone())).start();
     let (acme, zoe) = (host.party("acme"), host.party("zoe"));
     let published = host.publish(&acme, &plugin("echo"));
-    let spec = hospes::agreement::PermissionSpec {
-        from: Some("2026-12-02T00:00:00Z".parse().expect("a time")),
-        until: Some("2026-12-03T00:00:00Z".parse().expect("a time")),
-        input_bytes_max: Some(12),
-        output_bytes_max: Some(5),
-        ..terms("echo-string")
-    };
+    let spec = terms("echo-string")
+        .limit("dateTime gteq 2026-12-02T00:00:00Z")
+        .limit("dateTime lt 2026-12-03T00:00:00Z")
+        .limit("inputBytes lteq 12")
+        .limit("outputBytes lteq 5");
     host.agree(&acme, &zoe, &published, vec![spec]);
     let call = |function: &str, body: &str| {
         host.call(&zoe, &format!("acme/echo/{function}")).json(body).send()
     };
     let clause = |reply: Reply| reply.problem(403, "not-permitted")["clauses"][0].clone();
 
-    assert_eq!(clause(call("echo-string", r#"{"v":"a"}"#))["clause"], "dateTime");
+    assert_eq!(clause(call("echo-string", r#"{"v":"a"}"#))["leftOperand"], "dateTime");
     clock.advance(Duration::from_secs(24 * 3600));
     assert_eq!(call("echo-string", r#"{"v":"a"}"#).ok().text(), "\"a\"");
     let unmet = clause(call("echo-string", r#"{"v":"123456"}"#));
-    assert_eq!((&unmet["clause"], &unmet["seen"]), (&json!("hospes:inputBytes"), &json!("14")));
+    assert_eq!(
+        (&unmet["leftOperand"], &unmet["seen"]),
+        (&json!("hospes:inputBytes"), &json!("14"))
+    );
     let large = call("echo-string", r#"{"v":"1234"}"#);
     let problem = large.problem(502, "output-refused");
     assert_eq!(problem["failure"], "output-too-large");
@@ -166,9 +167,9 @@ fn terms_are_enforced_on_every_call() {
             .expect("text")
             .contains("6 bytes, more than the 5 that the agreement allows")
     );
-    assert_eq!(clause(call("echo-u8", r#"{"v":1}"#))["clause"], "hospes:function");
+    assert_eq!(clause(call("echo-u8", r#"{"v":1}"#))["leftOperand"], "hospes:function");
     clock.advance(Duration::from_secs(24 * 3600));
-    assert_eq!(clause(call("echo-string", r#"{"v":"a"}"#))["clause"], "dateTime");
+    assert_eq!(clause(call("echo-string", r#"{"v":"a"}"#))["leftOperand"], "dateTime");
     assert_eq!(agreements(&host, &zoe)[0]["state"], "ended");
 }
 
@@ -178,7 +179,7 @@ fn the_count_is_never_overshot_whatever_runs_at_once() {
     let host = TestHost::start();
     let (acme, zoe) = (host.party("acme"), host.party("zoe"));
     let published = host.publish(&acme, &plugin("echo"));
-    let limited = hospes::agreement::PermissionSpec { count: Some(CALLS), ..terms("echo-u8") };
+    let limited = terms("echo-u8").limit(&format!("count lteq {} call", CALLS));
     host.agree(&acme, &zoe, &published, vec![limited]);
     let answered: u64 = std::thread::scope(|scope| {
         let callers: Vec<_> = (0..8)
@@ -197,18 +198,17 @@ fn of_several_agreements_one_with_calls_left_is_used_or_the_one_named() {
     let host = TestHost::start();
     let (acme, zoe) = (host.party("acme"), host.party("zoe"));
     let published = host.publish(&acme, &plugin("echo"));
-    let limited =
-        |count| vec![hospes::agreement::PermissionSpec { count: Some(count), ..terms("echo-u8") }];
+    let limited = |count| vec![terms("echo-u8").limit(&format!("count lteq {} call", count))];
     let one = host.agree(&acme, &zoe, &published, limited(1));
     let two = host.agree(&acme, &zoe, &published, limited(1));
     let named = |id: &Digest| {
         host.call(&zoe, ECHO).json(r#"{"v":7}"#).header("hospes-agreement", id.to_string()).send()
     };
     named(&two).ok();
-    named(&two).problem(429, "count-used-up");
+    named(&two).problem(429, "limit-reached");
     echo(&host, &zoe).ok();
-    named(&one).problem(429, "count-used-up");
-    echo(&host, &zoe).problem(429, "count-used-up");
+    named(&one).problem(429, "limit-reached");
+    echo(&host, &zoe).problem(429, "limit-reached");
     named(&Digest::of(b"another")).problem(403, "not-permitted");
 }
 
@@ -239,7 +239,7 @@ fn everything_is_there_again_after_a_restart() {
     let (acme, zoe) = (host.party("acme"), host.party("zoe"));
     let published = host.publish(&acme, &plugin("echo"));
     let iris = host.publish(&acme, &plugin("iris"));
-    let limited = hospes::agreement::PermissionSpec { count: Some(3), ..terms("echo-u8") };
+    let limited = terms("echo-u8").limit(&format!("count lteq {} call", 3));
     host.agree(&acme, &zoe, &published, vec![limited]);
     host.agree(&acme, &zoe, &iris, vec![terms("infer")]);
     echo(&host, &zoe).ok();

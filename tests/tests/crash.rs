@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hospes::receipt::ReceiptProof;
 use serde_json::{Value, json};
-use system_tests::{HostProcess, Party, Request, plugin, terms};
+use system_tests::{HostProcess, Limited as _, Party, Request, plugin, terms};
 
 const KILLS: usize = 20;
 /// Reached before the last kill, so that the limit itself is crashed into as well.
@@ -38,7 +38,7 @@ fn prepare(host: &HostProcess, data: &Path) -> World {
     };
     let published = post("/api/bundles", &acme, acme.sign(&plugin("echo")));
     let text = |member: &str| published[member].as_str().expect("text").to_owned();
-    let limited = hospes::agreement::PermissionSpec { count: Some(CALLS_MAX), ..terms("echo-u8") };
+    let limited = terms("echo-u8").limit(&format!("count lteq {} call", CALLS_MAX));
     let (model, digest) =
         (text("model").parse().expect("a model"), text("digest").parse().expect("a digest"));
     let offer = acme.offer(&model, digest, vec![limited]);

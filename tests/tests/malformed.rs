@@ -8,7 +8,7 @@ use std::time::Duration;
 use hospes::dsse::Envelope;
 use hospes::key::PartyKey;
 use serde_json::Value;
-use system_tests::{Party, Reply, TestHost, plugin, terms};
+use system_tests::{Limited as _, Party, Reply, TestHost, plugin, terms};
 
 const OFFER: &str = "application/vnd.hospes.offer.v1+json";
 const AGREEMENT: &str = "application/vnd.hospes.agreement.v1+json";
@@ -350,7 +350,7 @@ fn signed(kind: &str, payload: &str, keys: &[&PartyKey]) -> Vec<u8> {
 #[test]
 fn offers_and_agreements_that_are_malformed_are_refused() {
     let scene = Scene::new();
-    let limited = hospes::agreement::PermissionSpec { count: Some(9), ..terms("echo-u8") };
+    let limited = terms("echo-u8").limit(&format!("count lteq {} call", 9));
     let offer = scene.acme.offer(&scene.published.0, scene.published.1, vec![limited]);
     let list = |bytes: &[u8]| {
         scene.host.post("/api/offers").bearer(&scene.acme.api_key).body(bytes).send()

@@ -7,8 +7,19 @@ use system_tests::workspace;
 
 /// Imports go down only. A new module is a new name here; an edge that goes up is a mistake, or a sentence in ARCHITECTURE.md.
 const LAYERS: [&[&str]; 5] = [
-    &["id", "clock", "telemetry", "config", "key", "dsse"],
-    &["outcome", "value", "tensor", "auth", "bundle", "agreement", "admission", "receipt", "store"],
+    &["id", "clock", "telemetry", "config", "key", "dsse", "capability"],
+    &[
+        "outcome",
+        "value",
+        "tensor",
+        "auth",
+        "bundle",
+        "agreement",
+        "controls",
+        "admission",
+        "receipt",
+        "store",
+    ],
     &["sandbox", "inference"],
     &[
         "deployments",

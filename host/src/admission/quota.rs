@@ -1,140 +1,648 @@
-//! How often a rule of an agreement has been used. Never more than it allows, whatever runs at the same time.
+//! What the rules of agreements have had of what they allow. Never more than that, whatever runs at the same time.
 //!
-//! A call is reserved before it starts and counted when its receipt is written: the receipt is the charge. After a crash
-//! the counts are read back from the receipts, so a call that ended without a receipt, and so without an answer, was free.
+//! The most that a call may use is reserved before it starts, of everything or of nothing, and what it used is counted when
+//! its receipt is written: the receipt is the charge. After a crash the ledgers are filled again from the receipts, so a call
+//! that ended without a receipt, and so without an answer, was free. A sub-agreement's ledger draws on those above it.
 
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
-/// Counts the calls under one rule of one agreement.
+use jiff::Timestamp;
+
+use super::limits::{Amounts, Limits, Metered, PerInterval};
+
+/// What one rule of one agreement has used.
 #[derive(Debug)]
-pub struct Counter {
-    max: Option<u64>,
-    counts: Mutex<Counts>,
+pub struct Ledger {
+    limits: Limits,
+    /// Shared by the rules that count as one: an agreement's and those of the agreement it supersedes.
+    account: Arc<Mutex<Account>>,
+    /// The ledger that this one draws on, for a sub-agreement.
+    above: Option<Arc<Ledger>>,
 }
 
-#[derive(Debug, Default, Clone, Copy)]
-struct Counts {
-    /// Calls that have a receipt.
-    used: u64,
-    /// Calls that run now.
-    reserved: u64,
+#[derive(Debug, Default, Clone)]
+struct Account {
+    /// Of calls that have a receipt.
+    used: Amounts,
+    used_time: Duration,
+    /// By calls that run now.
+    reserved: Amounts,
+    reserved_time: Duration,
+    running: u64,
+    first: Option<Timestamp>,
+    last: Option<Timestamp>,
+    period: Period,
+    /// When the bucket of the rate will be full again (the theoretical arrival time, in microseconds).
+    full_at: i64,
 }
 
-impl Counter {
-    /// A counter that stands at `used` and never goes past `max`; without `max` it only counts.
-    pub fn new(max: Option<u64>, used: u64) -> Arc<Self> {
-        Arc::new(Self { max, counts: Mutex::new(Counts { used, reserved: 0 }) })
-    }
+/// The period that was counted last, and the calls in it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Period {
+    /// When the first of the periods began: agreements that count as one need not have the same.
+    from: Option<Timestamp>,
+    index: i64,
+    calls: u64,
+}
 
-    /// Most calls; [`u64::MAX`] if there is no limit.
-    pub fn max(&self) -> u64 {
-        self.max.unwrap_or(u64::MAX)
-    }
+/// What a call wants before it starts.
+#[derive(Debug, Clone, Copy)]
+pub struct Want {
+    pub now: Timestamp,
+    pub rows: u64,
+    /// Bytes of the arguments.
+    pub input_bytes: u64,
+    /// Most bytes of the answer.
+    pub output_bytes_max: u64,
+    /// Most time that the call may run.
+    pub wall_max: Duration,
+}
 
-    /// Calls counted so far.
-    pub fn used(&self) -> u64 {
-        self.lock().used
-    }
+/// What a call used, apart from what was reserved exactly.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Spent {
+    pub bytes: u64,
+    pub wall: Duration,
+}
 
-    /// Calls that could still be reserved now; none if there is no limit.
-    pub fn remaining(&self) -> Option<u64> {
-        let counts = *self.lock();
-        self.max.map(|max| max.saturating_sub(counts.used).saturating_sub(counts.reserved))
-    }
+/// What has been used of a rule, for people and reports.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    pub used: Amounts,
+    /// Reserved by calls that run now.
+    pub reserved: Amounts,
+    /// Time used, and reserved by calls that run now.
+    pub time: Duration,
+    pub running: u64,
+    pub first: Option<Timestamp>,
+    pub last: Option<Timestamp>,
+    /// Calls in the present period.
+    pub in_period: u64,
+    /// When the rate allows the next call.
+    pub rate_ready: Option<Timestamp>,
+}
 
-    /// Reserves one call, if one is left.
-    pub fn reserve(self: &Arc<Self>) -> Option<Reservation> {
-        let mut counts = self.lock();
-        let taken = counts.used.checked_add(counts.reserved)?;
-        if taken >= self.max() {
-            return None;
+/// A limit that has nothing left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    Count(Metered),
+    Credit(Metered),
+    MeteredTime,
+    ElapsedTime,
+    Interval,
+    PerInterval,
+    Rate,
+    Concurrency,
+}
+
+/// Why nothing could be reserved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exhausted {
+    pub limit: Limit,
+    /// What the limit allows: units, calls, or microseconds.
+    pub max: u64,
+    /// After which time it may be asked again, if waiting helps.
+    pub retry_after: Option<Duration>,
+    /// Whether it is a limit of an agreement above the caller's own.
+    pub above: bool,
+}
+
+impl Limit {
+    /// A stable name, for receipts and problems.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Limit::Count(_) => "count-used-up",
+            Limit::Credit(_) => "credit-used-up",
+            Limit::MeteredTime => "metered-time-used-up",
+            Limit::ElapsedTime => "elapsed-time-over",
+            Limit::Interval => "interval",
+            Limit::PerInterval => "calls-per-interval",
+            Limit::Rate => "call-rate",
+            Limit::Concurrency => "concurrency",
         }
-        counts.reserved += 1;
-        drop(counts);
-        Some(Reservation { counter: Arc::clone(self) })
+    }
+
+    /// The term of the agreement.
+    pub const fn term(self) -> &'static str {
+        match self {
+            Limit::Count(_) => "count",
+            Limit::Credit(_) => "hospes:credit",
+            Limit::MeteredTime => "meteredTime",
+            Limit::ElapsedTime => "elapsedTime",
+            Limit::Interval => "timeInterval",
+            Limit::PerInterval => "hospes:callsPerInterval",
+            Limit::Rate => "hospes:callRate",
+            Limit::Concurrency => "hospes:concurrency",
+        }
+    }
+}
+
+impl std::fmt::Display for Exhausted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (max, seconds) = (self.max, Duration::from_micros(self.max).as_secs_f64());
+        match self.limit {
+            Limit::Count(unit) => {
+                write!(f, "all {max} {} that the agreement allows are used", unit.name())
+            }
+            Limit::Credit(unit) => {
+                write!(f, "the credit is used up: it pays for {max} {}", unit.name())
+            }
+            Limit::MeteredTime => write!(f, "all {seconds} s that calls may run are used"),
+            Limit::ElapsedTime => write!(f, "{seconds} s have passed since the first call"),
+            Limit::Interval => write!(f, "calls begin {seconds} s apart"),
+            Limit::PerInterval => write!(f, "all {max} calls of this period are used"),
+            Limit::Rate => {
+                write!(f, "calls come faster than the agreement allows (bursts of {max})")
+            }
+            Limit::Concurrency => {
+                write!(f, "{max} calls run already, as many as the agreement allows")
+            }
+        }?;
+        if self.above {
+            f.write_str(", in an agreement above this one")?;
+        }
+        Ok(())
+    }
+}
+
+/// What was charged, as the receipt says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Charge {
+    /// Calls under the rule, this one included.
+    pub calls: u64,
+    pub rows: u64,
+    pub tokens: u64,
+    /// Millionths of the price's currency.
+    pub price: Option<u64>,
+}
+
+impl Ledger {
+    /// A ledger on which nothing was used.
+    pub fn new(limits: Limits, above: Option<Arc<Ledger>>) -> Arc<Self> {
+        Arc::new(Self { limits, account: Arc::default(), above })
+    }
+
+    /// A ledger under new limits that goes on where `earlier` stands, and counts for both.
+    pub fn continuing(limits: Limits, earlier: &Ledger, above: Option<Arc<Ledger>>) -> Arc<Self> {
+        Arc::new(Self { limits, account: Arc::clone(&earlier.account), above })
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Enters a call that was charged before the host was started.
+    pub fn replay(&self, began: Timestamp, ended: Timestamp, charge: &Charge, spent: Spent) {
+        let mut account = self.lock();
+        let units = [1, charge.rows, spent.bytes, charge.tokens];
+        account.use_up(&units, spent.wall);
+        account.first = Some(account.first.map_or(began, |first| first.min(began)));
+        account.last = Some(account.last.map_or(ended, |last| last.max(ended)));
+        self.limits.enter_period(&mut account, began);
+        self.limits.fill_rate(&mut account, ended);
+        drop(account);
+        if let Some(above) = &self.above {
+            above.replay(began, ended, charge, spent);
+        }
+    }
+
+    /// What has been used.
+    pub fn usage(&self, now: Timestamp) -> Usage {
+        let account = self.lock();
+        let in_period = self.limits.per_interval.map_or(0, |per| account.period.calls(&per, now));
+        Usage {
+            used: account.used,
+            reserved: account.reserved,
+            time: account.used_time + account.reserved_time,
+            running: account.running,
+            first: account.first,
+            last: account.last,
+            in_period,
+            rate_ready: self.limits.rate_ready(&account),
+        }
+    }
+
+    /// Calls that could be reserved now, as far as their count goes; none if it is not limited.
+    pub fn calls_left(&self) -> Option<u64> {
+        let account = self.lock();
+        let left = self.limits.left(&account, Metered::Calls).map(|(left, _, _)| left);
+        drop(account);
+        let above = self.above.as_ref().and_then(|above| above.calls_left());
+        left.into_iter().chain(above).min()
+    }
+
+    /// Reserves what a call wants, of this ledger and all above it, or nothing.
+    ///
+    /// # Errors
+    /// The first limit that has not enough left.
+    pub fn reserve(self: &Arc<Self>, want: &Want) -> Result<Reservation, Exhausted> {
+        let own = self.hold(want)?;
+        let mut reservation = Reservation { own, above: Vec::new(), tokens: None };
+        let mut next = self.above.as_ref();
+        while let Some(ledger) = next {
+            let held = ledger.hold(&reservation.narrow(want));
+            let held = held.map_err(|exhausted| Exhausted { above: true, ..exhausted })?;
+            reservation.above.push(held);
+            next = ledger.above.as_ref();
+        }
+        reservation.open_tab();
+        Ok(reservation)
+    }
+
+    fn hold(self: &Arc<Self>, want: &Want) -> Result<Hold, Exhausted> {
+        let mut account = self.lock();
+        let before = account.marks();
+        let hold = self.limits.check(&account, want)?;
+        account.running += 1;
+        account.reserve(&hold.units, hold.time);
+        account.first.get_or_insert(want.now);
+        account.last = Some(want.now);
+        self.limits.enter_period(&mut account, want.now);
+        self.limits.fill_rate(&mut account, want.now);
+        let after = account.marks();
+        drop(account);
+        let Held { units, time } = hold;
+        Ok(Hold { ledger: Arc::clone(self), units, time, before, after, charged: false })
     }
 
     /// Nothing panics while this is held, and every change is a single step: a poisoned lock is as good as any.
-    fn lock(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn lock(&self) -> MutexGuard<'_, Account> {
+        self.account.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
-/// One reserved call. Dropping it gives the call back.
+/// What the beginning of a call changes besides sums, so that it can be taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Marks {
+    first: Option<Timestamp>,
+    last: Option<Timestamp>,
+    period: Period,
+    full_at: i64,
+}
+
+impl Period {
+    /// Calls that were counted in the period of `at`, or in a later one: a clock that went back does not begin a period anew.
+    fn calls(&self, per: &PerInterval, at: Timestamp) -> u64 {
+        if self.from == Some(per.from) && self.index >= per.index(at) { self.calls } else { 0 }
+    }
+}
+
+impl Account {
+    fn marks(&self) -> Marks {
+        Marks { first: self.first, last: self.last, period: self.period, full_at: self.full_at }
+    }
+
+    fn reserve(&mut self, units: &Amounts, time: Duration) {
+        for (reserved, units) in self.reserved.iter_mut().zip(units) {
+            *reserved = reserved.saturating_add(*units);
+        }
+        self.reserved_time = self.reserved_time.saturating_add(time);
+    }
+
+    fn give_back(&mut self, units: &Amounts) {
+        for (reserved, units) in self.reserved.iter_mut().zip(units) {
+            *reserved = reserved.saturating_sub(*units);
+        }
+    }
+
+    fn release(&mut self, units: &Amounts, time: Duration) {
+        self.give_back(units);
+        self.reserved_time = self.reserved_time.saturating_sub(time);
+        self.running = self.running.saturating_sub(1);
+    }
+
+    fn use_up(&mut self, units: &Amounts, time: Duration) {
+        for (used, units) in self.used.iter_mut().zip(units) {
+            *used = used.saturating_add(*units);
+        }
+        self.used_time = self.used_time.saturating_add(time);
+    }
+
+    fn taken(&self, metered: Metered) -> u64 {
+        let place = metered as usize;
+        self.used[place].saturating_add(self.reserved[place])
+    }
+}
+
+struct Held {
+    units: Amounts,
+    time: Duration,
+}
+
+impl Limits {
+    /// What is left of a unit, with the limit that leaves least and what that limit is; none if it is not limited.
+    fn left(&self, account: &Account, metered: Metered) -> Option<(u64, Limit, u64)> {
+        let count = self.most[metered as usize].map(|most| (most, Limit::Count(metered)));
+        let price = self.price.filter(|price| price.unit == metered);
+        let credit = price.and_then(|p| p.units_max()).map(|most| (most, Limit::Credit(metered)));
+        let (most, limit) = count.into_iter().chain(credit).min_by_key(|(most, _)| *most)?;
+        Some((most.saturating_sub(account.taken(metered)), limit, most))
+    }
+
+    fn check(&self, account: &Account, want: &Want) -> Result<Held, Exhausted> {
+        let refuse = |limit, max| Err(Exhausted { limit, max, retry_after: None, above: false });
+        let mut units = [1, want.rows, want.input_bytes, 0];
+        for metered in [Metered::Calls, Metered::Rows, Metered::Bytes] {
+            if let Some((left, limit, max)) = self.left(account, metered)
+                && units[metered as usize] > left
+            {
+                return refuse(limit, max);
+            }
+        }
+        // Tokens are reserved one computation at a time; there has to be one left to begin at all.
+        if let Some((0, limit, max)) = self.left(account, Metered::Tokens) {
+            return refuse(limit, max);
+        }
+        let bytes = &mut units[Metered::Bytes as usize];
+        *bytes = bytes.saturating_add(want.output_bytes_max);
+        if let Some((left, _, _)) = self.left(account, Metered::Bytes) {
+            *bytes = (*bytes).min(left);
+        }
+        let mut time = want.wall_max;
+        if let Some(most) = self.metered_time {
+            let taken = account.used_time.saturating_add(account.reserved_time);
+            time = time.min(most.saturating_sub(taken));
+            if time.is_zero() {
+                return refuse(Limit::MeteredTime, micros(most));
+            }
+        }
+        self.check_clock(account, want.now)?;
+        Ok(Held { units, time })
+    }
+
+    fn check_clock(&self, account: &Account, now: Timestamp) -> Result<(), Exhausted> {
+        let refuse = |limit, max, at: Option<Timestamp>| {
+            let retry_after =
+                at.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+            Err(Exhausted { limit, max, retry_after, above: false })
+        };
+        if let (Some(most), Some(first)) = (self.elapsed_time, account.first)
+            && now > later(first, most)
+        {
+            return refuse(Limit::ElapsedTime, micros(most), None);
+        }
+        if let (Some(least), Some(last)) = (self.interval, account.last)
+            && now < later(last, least)
+        {
+            return refuse(Limit::Interval, micros(least), Some(later(last, least)));
+        }
+        if let Some(per) = self.per_interval
+            && account.period.calls(&per, now) >= per.most
+        {
+            return refuse(Limit::PerInterval, per.most, Some(per.next(now)));
+        }
+        if let (Some(rate), Some(ready)) = (self.rate, self.rate_ready(account))
+            && now < ready
+        {
+            return refuse(Limit::Rate, rate.burst, Some(ready));
+        }
+        if let Some(most) = self.concurrency
+            && account.running >= most
+        {
+            return refuse(Limit::Concurrency, most, Some(now));
+        }
+        Ok(())
+    }
+
+    fn enter_period(&self, account: &mut Account, began: Timestamp) {
+        if let Some(per) = self.per_interval {
+            let calls = account.period.calls(&per, began).saturating_add(1);
+            let from = Some(per.from);
+            let known = if account.period.from == from { account.period.index } else { i64::MIN };
+            account.period = Period { from, index: per.index(began).max(known), calls };
+        }
+    }
+
+    fn fill_rate(&self, account: &mut Account, now: Timestamp) {
+        if let Some(rate) = self.rate {
+            account.full_at = account.full_at.max(now.as_microsecond()).saturating_add(rate.each());
+        }
+    }
+
+    /// When the bucket holds a call again.
+    fn rate_ready(&self, account: &Account) -> Option<Timestamp> {
+        let rate = self.rate?;
+        let saved = rate.each().saturating_mul(i64::try_from(rate.burst).unwrap_or(i64::MAX) - 1);
+        Timestamp::from_microsecond(account.full_at.saturating_sub(saved)).ok()
+    }
+}
+
+impl super::limits::Rate {
+    /// Microseconds in which one call is refilled, rounded up.
+    fn each(self) -> i64 {
+        let period = u64::try_from(self.period.as_micros()).unwrap_or(u64::MAX);
+        i64::try_from(period.div_ceil(self.burst.max(1))).unwrap_or(i64::MAX)
+    }
+}
+
+fn later(at: Timestamp, span: Duration) -> Timestamp {
+    at.checked_add(span).unwrap_or(Timestamp::MAX)
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// What a call holds of one ledger. Dropping it gives that back.
+#[derive(Debug)]
+struct Hold {
+    ledger: Arc<Ledger>,
+    units: Amounts,
+    time: Duration,
+    before: Marks,
+    after: Marks,
+    charged: bool,
+}
+
+impl Hold {
+    /// The units that are charged: never more than was reserved.
+    fn to_charge(&self, spent: &Spent) -> (Amounts, Duration) {
+        let mut units = self.units;
+        units[Metered::Bytes as usize] = units[Metered::Bytes as usize].min(spent.bytes);
+        let time = if self.ledger.limits.metered_time.is_some() {
+            spent.wall.min(self.time)
+        } else {
+            spent.wall
+        };
+        (units, time)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut account = self.ledger.lock();
+        account.release(&self.units, self.time);
+        if self.charged {
+            return;
+        }
+        // The call did not take place: its place in a rate or a period is free again, unless another began since.
+        if account.marks() == self.after {
+            let Marks { first, last, period, full_at } = self.before;
+            (account.first, account.last) = (first, last);
+            (account.period, account.full_at) = (period, full_at);
+        } else if account.period.from == self.after.period.from
+            && account.period.index == self.after.period.index
+        {
+            account.period.calls = account.period.calls.saturating_sub(1);
+        }
+    }
+}
+
+/// The tokens of one call, reserved one computation at a time.
+#[derive(Debug)]
+pub struct TokenTab {
+    ledgers: Vec<Arc<Ledger>>,
+    tab: Mutex<Tab>,
+}
+
+#[derive(Debug, Default)]
+struct Tab {
+    taken: u64,
+    /// Once the call has ended nothing more is taken.
+    closed: bool,
+}
+
+impl TokenTab {
+    /// Reserves tokens for one computation, of every ledger or of none.
+    pub fn take(&self, tokens: u64) -> bool {
+        let mut tab = self.tab.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if tab.closed {
+            return false;
+        }
+        let amounts = [0, 0, 0, tokens];
+        for (index, ledger) in self.ledgers.iter().enumerate() {
+            let mut account = ledger.lock();
+            let left = ledger.limits.left(&account, Metered::Tokens);
+            if left.is_none_or(|(left, _, _)| tokens <= left) {
+                account.reserve(&amounts, Duration::ZERO);
+                continue;
+            }
+            drop(account);
+            for before in &self.ledgers[..index] {
+                before.lock().give_back(&amounts);
+            }
+            return false;
+        }
+        tab.taken = tab.taken.saturating_add(tokens);
+        true
+    }
+
+    fn close(&self) -> u64 {
+        let mut tab = self.tab.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        tab.closed = true;
+        std::mem::take(&mut tab.taken)
+    }
+}
+
+/// What a call may use at most. Dropping it gives all of it back.
 #[must_use]
 #[derive(Debug)]
 pub struct Reservation {
-    counter: Arc<Counter>,
+    own: Hold,
+    above: Vec<Hold>,
+    tokens: Option<Arc<TokenTab>>,
 }
 
 impl Reservation {
-    /// Counts the call, if `charge` succeeds. `charge` is told how many calls are used with this one; calls of one counter
-    /// are charged one after the other, so that these numbers and the order of the charges agree.
+    /// The wish, held to what is reserved so far: a ledger above need not have more.
+    fn narrow(&self, want: &Want) -> Want {
+        Want {
+            output_bytes_max: self.output_bytes_max(want.input_bytes),
+            wall_max: self.wall_max(),
+            ..*want
+        }
+    }
+
+    /// Most bytes that the answer may have.
+    pub fn output_bytes_max(&self, input_bytes: u64) -> u64 {
+        let bytes = self.holds().map(|hold| hold.units[Metered::Bytes as usize]).min();
+        bytes.unwrap_or(0).saturating_sub(input_bytes)
+    }
+
+    /// Most time that the call may run.
+    pub fn wall_max(&self) -> Duration {
+        self.holds().map(|hold| hold.time).min().unwrap_or_default()
+    }
+
+    /// Where the call's tokens are reserved; none if nobody counts them.
+    pub fn tokens(&self) -> Option<&Arc<TokenTab>> {
+        self.tokens.as_ref()
+    }
+
+    fn open_tab(&mut self) {
+        let counts = |hold: &Hold| {
+            let limits = &hold.ledger.limits;
+            limits.most[Metered::Tokens as usize].is_some()
+                || limits.price.is_some_and(|price| price.unit == Metered::Tokens)
+        };
+        if self.holds().any(counts) {
+            let ledgers = self.holds().map(|hold| Arc::clone(&hold.ledger)).collect();
+            self.tokens = Some(Arc::new(TokenTab { ledgers, tab: Mutex::default() }));
+        }
+    }
+
+    /// From here on the holds hold the tokens, and nothing more is taken.
+    fn close_tab(&mut self) {
+        let Some(tab) = self.tokens.take() else { return };
+        let taken = tab.close();
+        self.own.units[Metered::Tokens as usize] = taken;
+        for hold in &mut self.above {
+            hold.units[Metered::Tokens as usize] = taken;
+        }
+    }
+
+    /// Counts the call, if `charge` succeeds. `charge` is told what is charged; calls of one ledger are charged one after the
+    /// other, so that these numbers and the order of the charges agree.
     ///
     /// # Errors
-    /// Those of `charge`; the call is given back then.
-    pub fn commit<T, E>(self, charge: impl FnOnce(u64) -> Result<T, E>) -> Result<T, E> {
-        let mut counts = self.counter.lock();
-        let used = counts.used + 1;
-        let charged = charge(used)?;
-        counts.used = used;
-        Ok(charged)
+    /// Those of `charge`; everything is given back then.
+    pub fn commit<T, E>(
+        mut self,
+        spent: &Spent,
+        charge: impl FnOnce(Charge) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.close_tab();
+        let (units, time) = self.own.to_charge(spent);
+        let ledger = Arc::clone(&self.own.ledger);
+        let mut account = ledger.lock();
+        let calls = account.used[Metered::Calls as usize].saturating_add(1);
+        let price = ledger.limits.price.map(|price| {
+            let before = account.used[price.unit as usize];
+            price.of(before.saturating_add(units[price.unit as usize])) - price.of(before)
+        });
+        let [_, rows, _, tokens] = units;
+        let charged = charge(Charge { calls, rows, tokens, price });
+        if charged.is_ok() {
+            account.use_up(&units, time);
+            self.own.charged = true;
+        }
+        drop(account);
+        if charged.is_ok() {
+            for hold in &mut self.above {
+                let (units, time) = hold.to_charge(spent);
+                hold.ledger.lock().use_up(&units, time);
+                hold.charged = true;
+            }
+        }
+        charged
     }
 
     /// Most calls that the rule allows, if it limits them.
-    pub fn max(&self) -> Option<u64> {
-        self.counter.max
+    pub fn calls_max(&self) -> Option<u64> {
+        self.own.ledger.limits.most[Metered::Calls as usize]
+    }
+
+    fn holds(&self) -> impl Iterator<Item = &Hold> {
+        std::iter::once(&self.own).chain(&self.above)
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.counter.lock().reserved -= 1;
+        self.close_tab();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_dropped_reservation_or_a_failed_charge_gives_the_call_back() {
-        let counter = Counter::new(Some(2), 1);
-        drop(counter.reserve().expect("one left"));
-        let failed = counter.reserve().expect("one left").commit(|_| Err::<(), _>("disk full"));
-        assert_eq!(failed, Err("disk full"));
-        assert_eq!((counter.used(), counter.remaining()), (1, Some(1)));
-        let used = counter.reserve().expect("one left").commit(Ok::<_, ()>);
-        assert_eq!(used, Ok(2));
-        assert!(counter.reserve().is_none());
-        assert_eq!((counter.used(), counter.remaining()), (2, Some(0)));
-    }
-
-    #[test]
-    fn threads_that_race_never_count_past_the_limit_and_charge_in_order() {
-        const MAX: u64 = 1000;
-        let counter = Counter::new(Some(MAX), 0);
-        let charged = Mutex::new(Vec::new());
-        std::thread::scope(|scope| {
-            for thread in 0..8_u64 {
-                let (counter, charged) = (&counter, &charged);
-                scope.spawn(move || {
-                    for turn in 0..400 {
-                        let Some(reservation) = counter.reserve() else { continue };
-                        let outcome = reservation.commit(|used| {
-                            if (turn + thread) % 7 == 0 {
-                                return Err(());
-                            }
-                            charged.lock().expect("no panic").push(used);
-                            Ok(())
-                        });
-                        let _ = outcome;
-                    }
-                });
-            }
-        });
-        let charged = charged.into_inner().expect("no panic");
-        assert_eq!(charged, (1..=MAX).collect::<Vec<_>>());
-        assert_eq!(counter.used(), MAX);
-    }
-}
+mod tests;

@@ -5,13 +5,14 @@
 
 use std::sync::Arc;
 
-use super::document::{Agreement, Offer, Role};
+use super::document::{Agreement, Offer, Request, Role};
 use super::{AgreementError, odrl};
 use crate::dsse::{DsseError, Envelope};
 use crate::id::Digest;
 use crate::key::PartyKey;
 
 const OFFER_TYPE: &str = "application/vnd.hospes.offer.v1+json";
+const REQUEST_TYPE: &str = "application/vnd.hospes.request.v1+json";
 const AGREEMENT_TYPE: &str = "application/vnd.hospes.agreement.v1+json";
 const ROLES: [Role; 2] = [Role::Publisher, Role::Consumer];
 
@@ -20,6 +21,14 @@ const ROLES: [Role; 2] = [Role::Publisher, Role::Consumer];
 pub struct SignedOffer {
     id: Digest,
     offer: Offer,
+    envelope: Envelope,
+}
+
+/// A request, signed by its assignee and nobody else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedRequest {
+    id: Digest,
+    request: Request,
     envelope: Envelope,
 }
 
@@ -67,6 +76,46 @@ impl SignedOffer {
 
     pub fn offer(&self) -> &Offer {
         &self.offer
+    }
+
+    /// The envelope, as it is kept and sent.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.envelope.to_bytes()
+    }
+}
+
+impl SignedRequest {
+    /// Signs a request with its assignee's key.
+    ///
+    /// # Errors
+    /// [`AgreementError::NotAParty`] with any other key, [`AgreementError::TooLarge`].
+    pub fn sign(request: Request, key: &PartyKey) -> Result<Self, AgreementError> {
+        if key.party() != *request.assignee() {
+            return Err(AgreementError::NotAParty { signer: key.party() });
+        }
+        let payload = odrl::write_request(&request)?;
+        let id = Digest::of(&payload);
+        Ok(Self { id, request, envelope: Envelope::sign(REQUEST_TYPE, payload, key)? })
+    }
+
+    /// Reads a request and checks its signature.
+    ///
+    /// # Errors
+    /// [`AgreementError`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, AgreementError> {
+        let envelope = open(bytes, REQUEST_TYPE)?;
+        let request = odrl::read_request(envelope.payload())?;
+        envelope.signers_are(&[*request.assignee()])?;
+        Ok(Self { id: Digest::of(envelope.payload()), request, envelope })
+    }
+
+    /// SHA-256 of the payload.
+    pub fn id(&self) -> &Digest {
+        &self.id
+    }
+
+    pub fn request(&self) -> &Request {
+        &self.request
     }
 
     /// The envelope, as it is kept and sent.

@@ -1,143 +1,117 @@
-//! Whether compiled terms allow one call, and if not, which clause refuses it.
-
-use std::fmt;
+//! Whether compiled terms allow one call. The quick answer only; why not, `report` says.
 
 use jiff::Timestamp;
-use serde::Serialize;
 
-use super::terms::{End, Rule, Terms};
+use super::terms::{Gates, Rule, Terms};
+use crate::capability::Capabilities;
 use crate::id::FunctionName;
+use crate::tensor::Tensor;
 
-/// What is known of a call before it runs.
+/// What is known of a call before its arguments are read.
 #[derive(Debug, Clone, Copy)]
 pub struct CallFacts<'a> {
     pub function: &'a FunctionName,
     pub now: Timestamp,
     /// Bytes of the arguments as they came.
     pub input_bytes: u64,
+    /// The purpose that the caller declares, as an IRI.
+    pub purpose: Option<&'a str>,
+    /// The country that the operator states, as an IRI.
+    pub country: Option<&'a str>,
+    /// What the bundle's component imports.
+    pub imports: Capabilities,
 }
 
-/// A rule that allows the call, as long as its count does.
+/// What is known of a call once its arguments are read.
+#[derive(Debug, Clone, Copy)]
+pub struct InputFacts<'a> {
+    pub rows: u64,
+    /// The tensors that the call brings in.
+    pub tensors: &'a [(String, Tensor)],
+}
+
+/// Permissions that allow a call, apart from what they limit over all calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Permit {
-    /// The place of the permission in the agreement, from 0.
-    pub rule: u16,
-    /// Longest answer that may be released, in bytes.
-    pub output_bytes_max: Option<u64>,
-    /// When the rule ends.
-    pub ends: Option<Timestamp>,
-}
+pub struct RuleSet(u64);
 
-/// Why no rule allows the call. For the parties of the agreement only.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Denial {
-    pub clauses: Vec<Unmet>,
-}
+impl RuleSet {
+    /// Whether no permission allows the call.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
 
-/// A clause that the call does not meet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Unmet {
-    /// The place of the permission in the agreement, from 0.
-    pub rule: u16,
-    pub clause: Clause,
-    /// What the call has.
-    pub seen: String,
-    /// What would meet the clause.
-    pub wanted: String,
-}
-
-/// A kind of clause, named as in the document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum Clause {
-    #[serde(rename = "hospes:function")]
-    Function,
-    #[serde(rename = "dateTime")]
-    DateTime,
-    #[serde(rename = "hospes:inputBytes")]
-    InputBytes,
+    /// Their numbers, in the order of the agreement.
+    pub fn iter(self) -> impl Iterator<Item = u16> {
+        (0..64).filter(move |number| self.0 & (1 << number) != 0)
+    }
 }
 
 impl Terms {
-    /// Every permission that allows the call apart from its count, in the order of the agreement. None: the call is denied.
-    pub fn permits<'a>(&'a self, facts: &CallFacts<'a>) -> impl Iterator<Item = Permit> + use<'a> {
-        let facts = *facts;
-        (0..).zip(&self.rules).filter(move |(_, rule)| rule.allows(&facts)).map(|(number, rule)| {
-            Permit {
-                rule: number,
-                output_bytes_max: rule.output_bytes_max,
-                ends: rule.end.map(End::at),
-            }
-        })
+    /// The permissions that allow the call, as far as is known before its arguments are read. Neither allocates nor waits.
+    ///
+    /// Deny by default: a call that no permission names is in no set. A prohibition whose constraints all hold wins.
+    pub fn permits(&self, facts: &CallFacts<'_>) -> RuleSet {
+        let banned = self.bans.iter().any(|ban| {
+            ban.function.as_ref().is_none_or(|function| function == facts.function)
+                && ban.gates.hold(facts, In::Prohibition)
+        });
+        if banned {
+            return RuleSet(0);
+        }
+        self.set(|rule| rule.allows(facts))
     }
 
-    /// Every clause that stands in the way: of the rules for this function, or of all rules if none is.
-    pub fn denial(&self, facts: &CallFacts<'_>) -> Denial {
-        let named = self.rules.iter().any(|rule| rule.function == *facts.function);
-        let clauses = (0..)
-            .zip(&self.rules)
-            .filter(|(_, rule)| !named || rule.function == *facts.function)
-            .flat_map(|(number, rule)| rule.unmet(number, facts))
-            .collect();
-        Denial { clauses }
+    /// Those of `set` that also allow the arguments.
+    pub fn narrow(&self, set: RuleSet, input: &InputFacts<'_>) -> RuleSet {
+        RuleSet(set.0 & self.set(|rule| rule.allows_input(input)).0)
+    }
+
+    fn set(&self, allows: impl Fn(&Rule) -> bool) -> RuleSet {
+        let mut set = 0;
+        for (number, rule) in self.rules.iter().enumerate() {
+            if allows(rule) {
+                set |= 1 << number;
+            }
+        }
+        RuleSet(set)
     }
 }
 
 impl Rule {
     fn allows(&self, facts: &CallFacts<'_>) -> bool {
         self.function == *facts.function
-            && self.from.is_none_or(|from| facts.now >= from)
-            && self.end.is_none_or(|end| !end.is_past(facts.now))
             && self.input_bytes_max.is_none_or(|max| facts.input_bytes <= max)
+            && self.withheld.and(facts.imports).is_empty()
+            && self.gates.hold(facts, In::Permission)
     }
 
-    fn unmet(&self, rule: u16, facts: &CallFacts<'_>) -> Vec<Unmet> {
-        let unmet = |clause, seen: String, wanted| Unmet { rule, clause, seen, wanted };
-        let mut clauses = Vec::new();
-        if self.function != *facts.function {
-            let (seen, wanted) = (facts.function.to_string(), self.function.to_string());
-            clauses.push(unmet(Clause::Function, seen, wanted));
-        }
-        if let Some(from) = self.from.filter(|from| facts.now < *from) {
-            let wanted = format!("{from} or later");
-            clauses.push(unmet(Clause::DateTime, facts.now.to_string(), wanted));
-        }
-        if let Some(end) = self.end.filter(|end| end.is_past(facts.now)) {
-            let wanted = match end {
-                End::Before(at) => format!("before {at}"),
-                End::Until(at) => format!("{at} or earlier"),
-            };
-            clauses.push(unmet(Clause::DateTime, facts.now.to_string(), wanted));
-        }
-        if let Some(max) = self.input_bytes_max.filter(|max| facts.input_bytes > *max) {
-            let wanted = format!("at most {max}");
-            clauses.push(unmet(Clause::InputBytes, facts.input_bytes.to_string(), wanted));
-        }
-        clauses
+    fn allows_input(&self, input: &InputFacts<'_>) -> bool {
+        self.rows_max.is_none_or(|max| input.rows <= max)
+            && input.tensors.iter().all(|(_, tensor)| self.tensors.allow(tensor))
     }
 }
 
-impl fmt::Display for Clause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Clause::Function => "hospes:function",
-            Clause::DateTime => "dateTime",
-            Clause::InputBytes => "hospes:inputBytes",
-        })
-    }
+/// The kind of rule that gates belong to: it decides what becomes of a comparison whose left side is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum In {
+    /// What is not known allows nothing.
+    Permission,
+    /// What is not known prohibits.
+    Prohibition,
 }
 
-impl fmt::Display for Denial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN_MAX: usize = 4;
-        f.write_str("no permission of the agreement allows this call")?;
-        for (index, unmet) in self.clauses.iter().take(SHOWN_MAX).enumerate() {
-            let Unmet { rule, clause, seen, wanted } = unmet;
-            let before = if index == 0 { ": " } else { "; " };
-            write!(f, "{before}permission {rule} wants `{clause}` {wanted}, and it is {seen}")?;
-        }
-        match self.clauses.len().saturating_sub(SHOWN_MAX) {
-            0 => Ok(()),
-            more => write!(f, "; and {more} more"),
-        }
+impl Gates {
+    /// Whether all of them hold.
+    pub(super) fn hold(&self, facts: &CallFacts<'_>, rule: In) -> bool {
+        let unknown = rule == In::Prohibition;
+        let among = |list: &[Box<str>], seen: &str| list.iter().any(|one| **one == *seen);
+        self.begin.is_none_or(|begin| !begin.is_ahead(facts.now))
+            && self.end.is_none_or(|end| !end.is_past(facts.now))
+            && self.window.as_ref().is_none_or(|window| window.contains(facts.now))
+            // A call that declares no purpose has none of them.
+            && self.purpose_any.as_ref().is_none_or(|list| facts.purpose.is_some_and(|seen| among(list, seen)))
+            && self.purpose_none.as_ref().is_none_or(|list| facts.purpose.map_or(unknown, |seen| !among(list, seen)))
+            && self.country_any.as_ref().is_none_or(|list| facts.country.map_or(unknown, |seen| among(list, seen)))
+            && self.country_none.as_ref().is_none_or(|list| facts.country.map_or(unknown, |seen| !among(list, seen)))
     }
 }

@@ -1,129 +1,290 @@
-//! Offers and agreements in plain language, for whoever is about to sign.
+//! Offers, requests and agreements in plain language, for whoever is about to sign.
 //!
-//! Written from the same values that are compiled and enforced, so the page cannot promise what the host does not do. Each
-//! clause says what the host does about it: *prevent* (it cannot happen), *detect* (it shows afterwards) or *record* (it is
-//! written down).
+//! Written from the same values that are compiled and enforced, in the words of the registry, so the page cannot promise
+//! what the host does not do. Each clause says what the host does about it: *prevent* (it cannot happen), *detect* (it shows,
+//! or rests on what somebody states) or *record* (it is a promise, written down).
 
 use std::fmt::Write as _;
 
-use super::document::{Agreement, Constraint, Offer, Permission, Policy};
+use super::clause::{Asset, Ban, Constraint, Obligation, Permission, Price, Prohibition, Unit};
+use super::document::{Agreement, Clauses, Offer, OnSuspend, Request, Versions};
+use super::registry::{COUNTRY_PREFIX, CURRENCY_PREFIX, Class, Datatype, Operand, Text, Units};
+use super::value::{Span, Value};
 
-/// What the host does about a clause.
-#[derive(Clone, Copy)]
-enum Enforcement {
-    Prevent,
-    Detect,
-    Record,
-}
-
-impl Enforcement {
-    fn label(self) -> &'static str {
-        match self {
-            Enforcement::Prevent => "[prevent]",
-            Enforcement::Detect => "[detect] ",
-            Enforcement::Record => "[record] ",
-        }
-    }
+/// One sentence of a document, and what the host does about it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Line {
+    /// The rule it belongs to, as a JSON pointer; `/` for the whole document.
+    pub rule: String,
+    pub class: Class,
+    pub text: String,
 }
 
 /// The page of an agreement.
 pub fn render(agreement: &Agreement) -> String {
     let parties = format!(
-        "Publisher: {}\nConsumer:  {}\nAccepted:  {}\nOffer:     {}\n",
+        "Publisher: {}\nConsumer:  {}\nDrawn up:  {}\nFrom:      {}\n",
         agreement.assigner(),
         agreement.assignee(),
         agreement.issued(),
         agreement.offer_id()
     );
-    page("Agreement", &parties, &agreement.policy)
+    page("Agreement", &parties, agreement.clauses())
 }
 
 /// The page of an offer.
 pub fn render_offer(offer: &Offer) -> String {
-    let parties =
-        format!("Publisher: {}\nConsumer:  whoever accepts this offer\n", offer.assigner());
-    page("Offer", &parties, &offer.policy)
+    let to = match offer.audience() {
+        [] => "whoever accepts this offer".to_owned(),
+        parties => parties.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    };
+    let parties = format!("Publisher: {}\nConsumer:  {to}\n", offer.assigner());
+    page("Offer", &parties, offer.clauses())
+}
+
+/// The page of a request.
+pub fn render_request(request: &Request) -> String {
+    let parties = format!(
+        "Publisher: {}\nConsumer:  {}\nDrawn up:  {}\nAbout:     {}\n",
+        request.assigner(),
+        request.assignee(),
+        request.issued(),
+        request.offer_id()
+    );
+    page("Request", &parties, request.clauses())
 }
 
 /// The permissions of an offer, one line each, for a list.
 pub fn offer_lines(offer: &Offer) -> Vec<String> {
-    let terms = |permission: &Permission| match permission.constraints.as_slice() {
-        [] => "no limits".to_owned(),
-        constraints => {
-            let clauses: Vec<_> = constraints.iter().map(|limit| brief(*limit)).collect();
-            clauses.join(", ")
-        }
+    let terms = |permission: &Permission| {
+        let all = permission.refinements.iter().chain(&permission.constraints);
+        let mut clauses: Vec<_> = all.map(sentence).collect();
+        clauses.extend(permission.price.as_ref().map(price));
+        if clauses.is_empty() { "No limits.".to_owned() } else { clauses.join(" ") }
     };
     let line = |permission: &Permission| format!("{}: {}", permission.function, terms(permission));
-    offer.permissions().iter().map(line).collect()
+    offer.clauses().permissions.iter().map(line).collect()
 }
 
-fn brief(constraint: Constraint) -> String {
-    match constraint {
-        Constraint::CountMax(1) => "1 call".to_owned(),
-        Constraint::CountMax(max) => format!("at most {max} calls"),
-        Constraint::From(at) => format!("from {at}"),
-        Constraint::Before(at) => format!("before {at}"),
-        Constraint::Until(at) => format!("until {at}"),
-        Constraint::InputBytesMax(max) => format!("arguments of at most {max} bytes"),
-        Constraint::OutputBytesMax(max) => format!("answers of at most {max} bytes"),
+/// Every sentence of a document, in its order.
+pub fn lines(clauses: &Clauses) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut line =
+        |rule: &str, class, text: String| lines.push(Line { rule: rule.to_owned(), class, text });
+    for (index, permission) in clauses.permissions.iter().enumerate() {
+        let rule = format!("/permission/{index}");
+        let execute = Operand::Function.term();
+        line(&rule, execute.class, execute.forms[0].1.replace("{}", permission.function.as_str()));
+        for constraint in permission.refinements.iter().chain(&permission.constraints) {
+            line(&rule, constraint.operand.term().class, sentence(constraint));
+        }
+        if let Some(owed) = &permission.price {
+            line(&rule, Operand::PayAmount.term().class, price(owed));
+        }
     }
+    if let Some(depth) = clauses.depth {
+        let rule = format!("/permission/{}", clauses.permissions.len());
+        let levels = if depth == 1 { "one level".to_owned() } else { format!("{depth} levels") };
+        let phrase = super::registry::Verb::GrantUse.entry().phrase;
+        line(&rule, Class::Prevent, format!("The consumer may {phrase}, {levels} deep."));
+    }
+    for (index, prohibition) in clauses.prohibitions.iter().enumerate() {
+        line(&format!("/prohibition/{index}"), class_of(prohibition), ban(prohibition));
+    }
+    for (index, obligation) in clauses.obligations.iter().enumerate() {
+        let Obligation { bound, verb } = obligation;
+        let text = format!("The {bound} has to {}.", verb.entry().phrase);
+        line(&format!("/obligation/{index}"), Class::Record, text);
+    }
+    whole(clauses, &mut line);
+    lines
 }
 
-fn page(kind: &str, parties: &str, policy: &Policy) -> String {
+fn whole(clauses: &Clauses, line: &mut impl FnMut(&str, Class, String)) {
+    let mut prevent = |text: String| line("/", Class::Prevent, text);
+    prevent("Whatever no permission allows is refused; a prohibition that applies wins over every permission.".to_owned());
+    prevent(match &clauses.target.versions {
+        Versions::Bundle(_) => "No other version of the model runs under these terms.".to_owned(),
+        versions => format!(
+            "Only {versions} of the model run under these terms, and only as the publisher signed them."
+        ),
+    });
+    if clauses.notice > Span::ZERO {
+        prevent(format!(
+            "The publisher announces {} before that it suspends or ends the agreement, unless for abuse, non-payment, security or a legal order.",
+            span(clauses.notice)
+        ));
+    }
+    prevent(match clauses.on_suspend {
+        OnSuspend::Finish => "When the agreement is suspended or ended, running calls may end.".to_owned(),
+        OnSuspend::Abort => {
+            "When the agreement is suspended or ended, running calls are ended and nothing of them is released.".to_owned()
+        }
+    });
+    if let Some(max_stale) = clauses.max_stale {
+        let age = span(max_stale);
+        prevent(format!(
+            "Calls are refused if what the host knows of the agreement's state is older than {age}."
+        ));
+    }
+    if let Some(parent) = clauses.parent {
+        prevent(format!(
+            "This is a part of agreement {parent}: it draws on its limits and ends with it."
+        ));
+    }
+    if let Some(earlier) = clauses.supersedes {
+        prevent(format!(
+            "This takes the place of agreement {earlier}; what was used there counts here."
+        ));
+    }
+    line(
+        "/",
+        Class::Record,
+        "Every call, and every refused call of the consumer, leaves a receipt.".to_owned(),
+    );
+    line(
+        "/",
+        Class::Detect,
+        "A receipt that was dropped or changed shows when receipts are verified.".to_owned(),
+    );
+}
+
+fn page(kind: &str, parties: &str, clauses: &Clauses) -> String {
+    let target = &clauses.target;
     let mut page =
-        format!("{kind} to use {}\n\n{parties}Bundle:    {}\n", policy.model, policy.bundle);
-    for (number, permission) in policy.permissions.iter().enumerate() {
-        let _ = write!(page, "\nPermission {number}\n{}", clauses(permission));
+        format!("{kind} to use {}\n\n{parties}Versions:  {}\n", target.model, target.versions);
+    let mut rule = String::new();
+    for line in lines(clauses) {
+        if line.rule != rule {
+            let _ = writeln!(page, "\n{}", heading(&line.rule, clauses));
+            rule.clone_from(&line.rule);
+        }
+        let label = format!("[{}]", line.class.name());
+        let _ = writeln!(page, "  {label:9} {}", line.text);
     }
-    page.push_str("\nFor all permissions\n");
-    line(&mut page, Enforcement::Prevent, "Whatever no permission allows is refused.");
-    line(&mut page, Enforcement::Prevent, "No other version of the model runs under these terms.");
-    line(
-        &mut page,
-        Enforcement::Record,
-        "Every call, and every refused call of the consumer, leaves a receipt.",
-    );
-    line(
-        &mut page,
-        Enforcement::Detect,
-        "A receipt that was dropped or changed shows when receipts are verified.",
-    );
     page.push_str(
-        "\n[prevent] the host makes it impossible; [detect] it shows afterwards; [record] it is written down.\n",
+        "\n[prevent] the host makes it impossible; [detect] it rests on a statement, or shows afterwards; [record] it is a promise.\n",
     );
     page
 }
 
-fn clauses(permission: &Permission) -> String {
-    let mut text = String::new();
-    let execute = format!("The consumer may execute the function `{}`.", permission.function);
-    line(&mut text, Enforcement::Prevent, &execute);
-    for constraint in &permission.constraints {
-        let (enforcement, clause) = clause(*constraint);
-        line(&mut text, enforcement, &clause);
+fn heading(rule: &str, clauses: &Clauses) -> String {
+    let (list, number) = rule.trim_start_matches('/').split_once('/').unwrap_or(("", ""));
+    match list {
+        "permission" if number == clauses.permissions.len().to_string() => {
+            "Sub-agreements".to_owned()
+        }
+        "permission" => format!("Permission {number}"),
+        "prohibition" => format!("Prohibition {number}"),
+        "obligation" => format!("Obligation {number}"),
+        _ => "For all of it".to_owned(),
     }
-    text
 }
 
-fn clause(constraint: Constraint) -> (Enforcement, String) {
-    let clause = match constraint {
-        Constraint::CountMax(1) => "One call in all.".to_owned(),
-        Constraint::CountMax(max) => format!("At most {max} calls in all."),
-        Constraint::From(at) => format!("Calls begin at {at} or later."),
-        Constraint::Before(at) => format!("Calls begin before {at}."),
-        Constraint::Until(at) => format!("Calls begin at {at} or earlier."),
-        Constraint::InputBytesMax(max) => {
-            format!("The arguments of a call are at most {max} bytes.")
-        }
-        Constraint::OutputBytesMax(max) => {
-            format!("An answer of more than {max} bytes is not released.")
-        }
-    };
-    // Nothing of this profile rests on anybody's word: the host checks each of these before it acts.
-    (Enforcement::Prevent, clause)
+/// The sentence of a constraint.
+pub fn sentence(constraint: &Constraint) -> String {
+    let phrase = constraint.operand.term().phrase(constraint.operator).unwrap_or("{}");
+    phrase.replace("{}", &amount(constraint))
 }
 
-fn line(page: &mut String, enforcement: Enforcement, clause: &str) {
-    let _ = writeln!(page, "  {} {clause}", enforcement.label());
+/// The value of a constraint, for people.
+pub(super) fn amount(constraint: &Constraint) -> String {
+    let unit = constraint.unit.as_deref();
+    let term = constraint.operand.term();
+    match (&constraint.value, term.units, unit) {
+        (Value::Integer(value), Units::OneOf(_), Some(unit)) => counted(*value, unit),
+        (Value::Integer(value), Units::Period, Some(period)) => {
+            let period = period.parse().map_or_else(|_| period.to_owned(), span);
+            format!("{} in {period}", counted(*value, Unit::Call.iri()))
+        }
+        (Value::Decimal(amount), _, Some(currency)) => {
+            format!("{amount} {}", currency.strip_prefix(CURRENCY_PREFIX).unwrap_or(currency))
+        }
+        (Value::Duration(length), _, _) => span(*length),
+        (Value::Texts(texts), _, _) if term.datatype == Datatype::Texts(Text::Country) => {
+            let codes = texts.iter().map(|text| text.strip_prefix(COUNTRY_PREFIX).unwrap_or(text));
+            codes.collect::<Vec<_>>().join(", ")
+        }
+        (value, _, _) => value.to_string(),
+    }
+}
+
+fn counted(value: u64, unit: &str) -> String {
+    let word = Unit::named(unit).map_or("unit", Unit::word);
+    if value == 1 { format!("1 {word}") } else { format!("{value} {word}s") }
+}
+
+fn price(price: &Price) -> String {
+    let currency = price.currency.strip_prefix(CURRENCY_PREFIX).unwrap_or(&price.currency);
+    let form = |operand: Operand| operand.term().forms[0].1;
+    let mut text = form(Operand::PayAmount).replace("{}", &format!("{} {currency}", price.amount));
+    text += &form(Operand::UnitOfCount).replace("{}", price.unit.word());
+    if let Some(free) = price.free {
+        text += &form(Operand::FreeUnits).replace("{}", &counted(free, price.unit.iri()));
+    }
+    text + "."
+}
+
+fn class_of(prohibition: &Prohibition) -> Class {
+    match &prohibition.ban {
+        // As strong as the weakest of what it rests on.
+        Ban::Execute(_) => {
+            let detect =
+                |constraint: &Constraint| constraint.operand.term().class != Class::Prevent;
+            if prohibition.constraints.iter().any(detect) { Class::Detect } else { Class::Prevent }
+        }
+        Ban::Data { asset: Asset::Inputs, .. } => Class::Detect,
+        Ban::Data { asset: Asset::Outputs, .. } => Class::Record,
+    }
+}
+
+fn ban(prohibition: &Prohibition) -> String {
+    let Prohibition { bound, ban, constraints } = prohibition;
+    match ban {
+        Ban::Execute(function) => {
+            let what = match function {
+                Some(function) => format!("execute `{function}`"),
+                None => "execute any function".to_owned(),
+            };
+            if constraints.is_empty() {
+                return format!("The {bound} must not {what}.");
+            }
+            let when: Vec<_> = constraints.iter().map(sentence).collect();
+            format!("The {bound} must not {what} where all of this holds: {}", when.join(" "))
+        }
+        Ban::Data { verb, asset } => {
+            let what = match asset {
+                Asset::Inputs => "the arguments of calls",
+                Asset::Outputs => "the results of calls",
+            };
+            let mut text =
+                format!("The {bound} must not {}", verb.entry().phrase.replace("{}", what));
+            for constraint in constraints {
+                let _ = write!(text, " {}", sentence(constraint));
+            }
+            text + "."
+        }
+    }
+}
+
+/// A length of time in words.
+pub fn span(span: Span) -> String {
+    const PARTS: [(u64, &str); 4] =
+        [(86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second")];
+    let micros = span.as_micros();
+    let mut seconds = micros / 1_000_000;
+    let mut words = Vec::new();
+    for (size, word) in PARTS {
+        let count = seconds / size;
+        seconds %= size;
+        if count > 0 {
+            words.push(if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") });
+        }
+    }
+    match micros % 1_000_000 {
+        0 => {}
+        rest if rest % 1000 == 0 => words.push(format!("{} ms", rest / 1000)),
+        rest => words.push(format!("{rest} µs")),
+    }
+    if words.is_empty() { "0 days".to_owned() } else { words.join(" ") }
 }

@@ -37,30 +37,34 @@ fn at(text: &str) -> Timestamp {
     text.parse().expect("a time")
 }
 
-fn open_spec(name: &str) -> PermissionSpec {
-    PermissionSpec {
-        function: function(name),
-        count: None,
-        from: None,
-        until: None,
-        input_bytes_max: None,
-        output_bytes_max: None,
-    }
+fn open_spec(name: &str) -> Permission {
+    Permission::new(function(name))
 }
 
-fn full_spec() -> PermissionSpec {
-    PermissionSpec {
-        function: function("classify"),
-        count: Some(1000),
-        from: Some(at("2026-12-01T00:00:00Z")),
-        until: Some(at("2027-12-01T00:00:00Z")),
-        input_bytes_max: Some(2_097_152),
-        output_bytes_max: Some(4096),
-    }
+fn limited(permission: Permission, lines: &[&str]) -> Permission {
+    let now = at("2026-11-24T12:00:00Z");
+    lines.iter().fold(permission, |permission, line| permission.limited(line, now).expect(line))
 }
 
-fn offer_of(specs: Vec<PermissionSpec>) -> Result<Offer, AgreementError> {
-    Offer::new(publisher().party(), model(), Digest::of(b"bundle"), specs)
+fn full_spec() -> Permission {
+    limited(
+        open_spec("classify"),
+        &[
+            "count lteq 1000 call",
+            "dateTime gteq 2026-12-01T00:00:00Z",
+            "dateTime lt 2027-12-01T00:00:00Z",
+            "inputBytes lteq 2097152",
+            "outputBytes lteq 4096",
+        ],
+    )
+}
+
+fn target() -> Target {
+    Target { model: model(), versions: Versions::Bundle(Digest::of(b"bundle")) }
+}
+
+fn offer_of(specs: Vec<Permission>) -> Result<Offer, AgreementError> {
+    Offer::new(publisher().party(), Clauses::new(target(), specs), Vec::new())
 }
 
 fn offer() -> SignedOffer {
@@ -83,7 +87,7 @@ fn signed() -> SignedAgreement {
     proposal.complete().expect("both roles")
 }
 
-fn terms_of(specs: Vec<PermissionSpec>) -> Terms {
+fn terms_of(specs: Vec<Permission>) -> Terms {
     let offer = SignedOffer::sign(offer_of(specs).expect("well-formed"), &publisher());
     let now = at("2026-11-24T12:00:00Z");
     let agreement = Agreement::accept(&offer.expect("signed"), consumer().party(), now);
@@ -111,7 +115,7 @@ fn the_document_is_odrl_in_canonical_json() {
         r#""assignee":"did:key:z6Mkj3PUd1WjvaDhNZhhhXQdz5UnZXmS7ehtx8bsPpD47kKc","#,
         r#""assigner":"did:key:z6MkonAu7bPfLMqBKTHJqnztedj73amSUiRNSQxk1KeACMsD","conflict":"prohibit","#,
         r#""hospes:issued":{"@type":"xsd:dateTime","@value":"2026-11-24T12:00:00Z"},"#,
-        r#""hospes:offer":"OFFER","permission":[{"action":[{"rdf:value":{"@id":"odrl:execute"},"#,
+        r#""hospes:offer":"OFFER","hospes:onSuspend":"finish","hospes:registry":"REGISTRY","permission":[{"action":[{"rdf:value":{"@id":"odrl:execute"},"#,
         r#""refinement":[{"leftOperand":"hospes:function","operator":"eq","rightOperand":"classify"}]}],"#,
         r#""constraint":[{"leftOperand":"count","operator":"lteq","rightOperand":1000,"unit":"hospes:call"},"#,
         r#"{"leftOperand":"dateTime","operator":"gteq","rightOperand":{"@type":"xsd:dateTime","@value":"2026-12-01T00:00:00Z"}},"#,
@@ -124,6 +128,7 @@ fn the_document_is_odrl_in_canonical_json() {
         r#""uid":"urn:uuid:00000000-0000-0000-0000-000000000002"}"#,
     )
     .replace("OFFER", &offer().id().to_string())
+    .replace("REGISTRY", &registry_digest().to_string())
     .replace("BUNDLE", &Digest::of(b"bundle").to_string())
     .replace("did:key:z6Mkj3PUd1WjvaDhNZhhhXQdz5UnZXmS7ehtx8bsPpD47kKc", &consumer().party().to_string())
     .replace("did:key:z6MkonAu7bPfLMqBKTHJqnztedj73amSUiRNSQxk1KeACMsD", &publisher().party().to_string());
@@ -138,11 +143,13 @@ fn reads_what_it_writes() {
     // A permission may end with a date or before it, and the order of constraints is the document's.
     let mut other = agreement();
     let end = at("2027-01-01T00:00:00.000001Z");
-    other.policy.permissions[1].constraints = vec![
-        Constraint::Until(end),
-        Constraint::OutputBytesMax(0),
-        Constraint::CountMax(INTEGER_MAX),
+    let lines = [
+        format!("dateTime lteq {end}"),
+        "outputBytes lteq 0".into(),
+        format!("count lteq {INTEGER_MAX} call"),
     ];
+    other.policy.clauses.permissions[1] =
+        limited(open_spec("embed"), &lines.each_ref().map(String::as_str));
     let json = odrl::write_agreement(&other).expect("small");
     assert_eq!(odrl::read_agreement(&json).expect("its own form"), other);
 }
@@ -171,6 +178,7 @@ fn what_is_not_known_is_refused_with_its_place() {
         (r#""conflict":"prohibit""#, r#""conflict":"perm""#, "/conflict"),
         ("odrl:execute", "odrl:distribute", "/permission/0/action/0/rdf:value/@id"),
         ("hospes:function", "hospes:export", "/permission/0/action/0/refinement/0/leftOperand"),
+        ("hospes:onSuspend\":\"finish", "hospes:onSuspend\":\"wait", "/hospes:onSuspend"),
         (
             r#""operator":"eq""#,
             r#""operator":"neq""#,
@@ -178,12 +186,12 @@ fn what_is_not_known_is_refused_with_its_place() {
         ),
         (
             r#""leftOperand":"count""#,
-            r#""leftOperand":"purpose""#,
+            r#""leftOperand":"virtualLocation""#,
             "/permission/0/constraint/0/leftOperand",
         ),
         (r#""operator":"lteq""#, r#""operator":"eq""#, "/permission/0/constraint/0/operator"),
-        (r#""operator":"gteq""#, r#""operator":"gt""#, "/permission/0/constraint/1/operator"),
-        ("hospes:call", "hospes:row", "/permission/0/constraint/0/unit"),
+        (r#""operator":"gteq""#, r#""operator":"isA""#, "/permission/0/constraint/1/operator"),
+        ("hospes:call", "hospes:flop", "/permission/0/constraint/0/unit"),
         ("hospes:byte", "hospes:call", "/permission/0/constraint/3/unit"),
         (
             r#"{"@type":"xsd:dateTime","@value":"2026-12"#,
@@ -258,8 +266,10 @@ fn members_that_are_unknown_missing_or_twice_are_refused() {
             if pointer.starts_with("/permission/0/constraint/0") && reason.contains("gracePeriod")),
         "{added}"
     );
-    let prohibition = altered(r#""profile""#, r#""prohibition":[],"profile""#);
-    assert!(prohibition.to_string().contains("prohibition"), "{prohibition}");
+    let empty = altered(r#""profile""#, r#""prohibition":[],"profile""#);
+    assert!(matches!(empty, AgreementError::NotCanonical { .. }), "an empty list is left out: {empty}");
+    let policies = altered(r#""profile""#, r#""inheritAllowed":true,"profile""#);
+    assert!(policies.to_string().contains("inheritAllowed"), "{policies}");
     let twice = altered(r#""unit":"hospes:call""#, r#""unit":"hospes:call","unit":"hospes:call""#);
     assert!(twice.to_string().contains("duplicate"), "{twice}");
     let missing = altered(r#""conflict":"prohibit","#, "");
@@ -339,7 +349,7 @@ fn signatures_of_strangers_and_over_other_bytes_are_refused() {
     }
     // The publisher's signature over its own, more generous copy does not fit ours.
     let mut other = agreement();
-    other.policy.permissions[0].constraints.clear();
+    other.policy.clauses.permissions[0].constraints.clear();
     let theirs = Proposal::sign(other, &publisher()).expect("a party");
     let mut ours = Proposal::sign(agreement(), &consumer()).expect("a party");
     assert!(matches!(ours.merge(&theirs), Err(AgreementError::OtherAgreement)));
@@ -369,11 +379,11 @@ fn an_offer_is_signed_by_its_assigner_alone() {
 fn an_offer_is_accepted_whole_or_not_at_all() {
     agreement().matches(&offer()).expect("as offered");
     let mut more = agreement();
-    more.policy.permissions[0].constraints[0] = Constraint::CountMax(1001);
+    more.policy.clauses.permissions[0].constraints[0].value = Value::Integer(1001);
     let refused = more.matches(&offer());
     assert!(matches!(refused, Err(AgreementError::NotAsOffered { pointer: "/permission" })));
     let mut other = agreement();
-    other.policy.bundle = Digest::of(b"another");
+    other.policy.clauses.target.versions = Versions::Bundle(Digest::of(b"another"));
     assert!(matches!(
         other.matches(&offer()),
         Err(AgreementError::NotAsOffered { pointer: "/target" })
@@ -401,39 +411,70 @@ fn two_agreements_on_the_same_offer_are_two() {
 #[test]
 fn limits_of_a_document() {
     let specs = |count: usize| vec![full_spec(); count];
-    assert!(matches!(offer_of(specs(0)), Err(AgreementError::PermissionCount { count: 0 })));
-    assert!(matches!(offer_of(specs(65)), Err(AgreementError::PermissionCount { count: 65 })));
-    // The longest document that can be made fits an envelope and is read again.
-    let longest = PermissionSpec {
-        function: function(&"f".repeat(63)),
-        count: Some(INTEGER_MAX),
-        from: Some(at("2026-12-01T00:00:00.123456789Z")),
-        until: Some(at("2027-12-01T00:00:00.123456789Z")),
-        input_bytes_max: Some(INTEGER_MAX),
-        output_bytes_max: Some(INTEGER_MAX),
-    };
+    for count in [0, 65] {
+        let refused = offer_of(specs(count));
+        assert!(
+            matches!(refused, Err(AgreementError::RuleCount { what: "permissions", count: seen, .. }) if seen == count)
+        );
+    }
+    // What has no place in a document is refused when it is signed, and what is read is looked at no further.
+    let longest = limited(
+        open_spec(&"f".repeat(63)),
+        &[
+            "count lteq 9007199254740991 call",
+            "dateTime gteq 2026-12-01T00:00:00.123456789Z",
+            "inputBytes lteq 9007199254740991",
+        ],
+    );
     let offer =
         SignedOffer::sign(offer_of(vec![longest; 64]).expect("64 are allowed"), &publisher());
     assert!(SignedOffer::parse(&offer.expect("it fits").to_bytes()).is_ok());
-    let large = PermissionSpec { count: Some(INTEGER_MAX + 1), ..full_spec() };
+    let mut large = full_spec();
+    large.constraints[0].value = Value::Integer(INTEGER_MAX + 1);
     let refused = offer_of(vec![large]);
-    assert!(matches!(refused, Err(AgreementError::IntegerTooLarge { pointer, .. })
+    assert!(matches!(refused, Err(AgreementError::Malformed { pointer, .. })
         if pointer == "/permission/0/constraint/0/rightOperand"));
     let bytes = PAYLOAD_BYTES_MAX + 1;
     let refused = odrl::read_offer(&vec![b' '; bytes]);
     assert!(matches!(refused, Err(AgreementError::TooLarge { bytes: seen }) if seen == bytes));
+    let bans = |count| {
+        let mut clauses = Clauses::new(target(), vec![full_spec()]);
+        for number in 0..count {
+            clauses
+                .add_line(&format!("prohibit execute f-{number}"), at("2026-11-24T12:00:00Z"))
+                .expect("a clause");
+        }
+        Offer::new(publisher().party(), clauses, Vec::new())
+    };
+    bans(64).expect("64 are allowed");
+    assert!(matches!(bans(65), Err(AgreementError::RuleCount { what: "prohibitions", .. })));
+    let parties: Vec<_> = (10..75).map(|seed| key(seed).party()).collect();
+    let clauses = Clauses::new(target(), vec![full_spec()]);
+    let refused = Offer::new(publisher().party(), clauses, parties);
+    assert!(matches!(refused, Err(AgreementError::Audience { count: 65 })));
 }
 
 #[test]
 fn a_permission_that_never_allows_anything_is_refused() {
-    let never = PermissionSpec { count: Some(0), ..full_spec() };
-    let ended = PermissionSpec { until: full_spec().from, ..full_spec() };
-    for (spec, wanted) in [(never, "/permission/0/constraint/0"), (ended, "/permission/0")] {
-        let refused = offer_of(vec![spec]);
-        assert!(
-            matches!(refused, Err(AgreementError::NeverAllows { pointer, .. }) if pointer == wanted)
-        );
-    }
+    let ended = limited(
+        open_spec("f"),
+        &["dateTime gteq 2026-12-01T00:00:00Z", "dateTime lt 2026-12-01T00:00:00Z"],
+    );
+    let refused = offer_of(vec![ended]);
+    assert!(
+        matches!(refused, Err(AgreementError::NeverAllows { pointer, .. }) if pointer == "/permission/0")
+    );
+    let moment = limited(
+        open_spec("f"),
+        &["dateTime gteq 2026-12-01T00:00:00Z", "dateTime lteq 2026-12-01T00:00:00Z"],
+    );
+    offer_of(vec![moment]).expect("one moment is not none");
+    let mut never = full_spec();
+    never.constraints[0].value = Value::Integer(0);
+    assert!(matches!(
+        offer_of(vec![never]),
+        Err(AgreementError::Malformed { pointer, .. }) if pointer == "/permission/0/constraint/0/rightOperand"
+    ));
     let twice =
         altered(r#""leftOperand":"hospes:outputBytes""#, r#""leftOperand":"hospes:inputBytes""#);
     assert!(
@@ -444,7 +485,7 @@ fn a_permission_that_never_allows_anything_is_refused() {
 #[test]
 fn a_party_that_cannot_sign_is_refused() {
     let weak = Party::from_public_key([0; 32]);
-    let offered = Offer::new(weak, model(), Digest::of(b"bundle"), vec![full_spec()]);
+    let offered = Offer::new(weak, Clauses::new(target(), vec![full_spec()]), Vec::new());
     assert!(matches!(offered, Err(AgreementError::WeakParty { pointer: "/assigner", .. })));
     let accepted = Agreement::accept(&offer(), weak, at("2026-11-24T12:00:00Z"));
     assert!(matches!(accepted, Err(AgreementError::WeakParty { pointer: "/assignee", .. })));

@@ -4,17 +4,21 @@ use std::sync::Arc;
 
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
+use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::body;
 use super::health::json as json_answer;
-use super::market::envelope;
+use super::market::{digest, envelope};
 use super::problem::{Problem, ProblemKind};
 use super::router::Answer;
-use crate::agreements::{RuleUse, Standing};
+use crate::admission::limits::Metered;
+use crate::agreements::{RuleUse, Simulated, Standing};
+use crate::auth::Caller;
 use crate::dsse::ENVELOPE_BYTES_MAX;
 use crate::host::Host;
-use crate::id::{Digest, IdError};
+use crate::id::FunctionName;
 
 /// `POST /api/agreements`: an agreement with one signature or both. Signatures of several submissions add up.
 pub(super) async fn submit(
@@ -47,10 +51,56 @@ pub(super) fn list(host: &Host, request: &Request<Incoming>) -> Result<Answer, P
 /// `GET /api/agreements/{id}`: the document with its signatures, byte for byte.
 pub(super) fn show(host: &Host, id: &str, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let caller = host.auth.authenticate(body::bearer(request.headers()))?;
-    let id: Digest = id
-        .parse()
-        .map_err(|error: IdError| Problem::new(ProblemKind::NotFound, error.to_string()))?;
+    let id = digest(id)?;
     Ok(envelope(host.agreements.find(&caller, &id)?.to_bytes()))
+}
+
+/// Most bytes of a call to be simulated.
+const SIMULATED_BYTES_MAX: u64 = 4096;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct SimulatedWire {
+    function: FunctionName,
+    #[serde(default)]
+    input_bytes: u64,
+    #[serde(default = "one")]
+    rows: u64,
+    #[serde(default)]
+    purpose: Option<String>,
+    #[serde(default)]
+    at: Option<Timestamp>,
+}
+
+const fn one() -> u64 {
+    1
+}
+
+/// `POST /api/agreements/{id}/simulate`: would this call be allowed, and why not.
+pub(super) async fn simulate(
+    host: &Arc<Host>,
+    id: &str,
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let id = digest(id)?;
+    let (caller, call) = simulated(host, request).await?;
+    let report = host.agreements.simulate(&caller, &id, &call, &host.deployments)?;
+    Ok(json_answer(StatusCode::OK, &json!(report)))
+}
+
+/// Who asks, and about which call.
+pub(super) async fn simulated(
+    host: &Arc<Host>,
+    request: Request<Incoming>,
+) -> Result<(Caller, Simulated), Problem> {
+    let (parts, body) = request.into_parts();
+    let caller = host.auth.authenticate(body::bearer(&parts.headers))?;
+    let timeout = host.config().api.body_read_timeout;
+    let bytes = body::read(&parts.headers, body, SIMULATED_BYTES_MAX, timeout).await?;
+    let wire: SimulatedWire = serde_json::from_slice(&bytes)
+        .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
+    let SimulatedWire { function, input_bytes, rows, purpose, at } = wire;
+    Ok((caller, Simulated { function, input_bytes, rows: rows.max(1), purpose, at }))
 }
 
 fn entry(host: &Host, standing: &Standing) -> Value {
@@ -62,17 +112,24 @@ fn entry(host: &Host, standing: &Standing) -> Value {
         "consumer": agreement.assignee(),
         "state": state(host, standing),
         "missing": missing(standing),
-        "rules": standing.rules().iter().map(rule).collect::<Vec<_>>(),
+        "rules": standing.rules(host.clock().now()).iter().map(rule).collect::<Vec<_>>(),
     })
 }
 
 fn rule(rule: &RuleUse) -> Value {
+    let used = |metered: Metered| rule.usage.used[metered as usize];
     json!({
         "rule": rule.rule,
         "function": rule.function,
-        "used": rule.used,
+        "used": used(Metered::Calls),
+        "rows": used(Metered::Rows),
+        "bytes": used(Metered::Bytes),
+        "tokens": used(Metered::Tokens),
+        "timeMicros": u64::try_from(rule.usage.time.as_micros()).unwrap_or(u64::MAX),
+        "running": rule.usage.running,
+        "priceMicros": rule.price,
         "max": rule.max,
-        "remaining": rule.max.map(|max| max.saturating_sub(rule.used)),
+        "remaining": rule.max.map(|max| max.saturating_sub(used(Metered::Calls))),
         "ends": rule.ends.map(|ends| ends.to_string()),
     })
 }

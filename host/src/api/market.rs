@@ -3,46 +3,80 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-use super::body;
 use super::functions::description;
 use super::health::json as json_answer;
 use super::problem::{Problem, ProblemKind};
 use super::router::Answer;
+use super::{agreements, body};
 use crate::agreement::{SignedOffer, offer_lines};
+use crate::auth::Caller;
 use crate::dsse::ENVELOPE_BYTES_MAX;
 use crate::host::Host;
 use crate::id::Digest;
 use crate::market::MarketError;
 
-/// `GET /api/market`: every offer, with what it is for.
-pub(super) fn list(host: &Host) -> Answer {
-    let offers: Vec<_> = host.market.all().iter().filter_map(|offer| entry(host, offer)).collect();
-    json_answer(StatusCode::OK, &json!({ "offers": offers }))
+/// `GET /api/market`: every offer that the caller may see, with what it is for. Without a key, those to everybody.
+pub(super) fn list(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
+    let viewer = viewer(host, request.headers())?;
+    let offers = host.market.all(viewer.as_ref().map(Caller::party));
+    let offers: Vec<_> = offers.iter().filter_map(|offer| entry(host, offer)).collect();
+    Ok(json_answer(StatusCode::OK, &json!({ "offers": offers })))
+}
+
+/// Who looks, if they say so.
+fn viewer(host: &Host, headers: &HeaderMap) -> Result<Option<Caller>, Problem> {
+    match body::bearer(headers) {
+        Some(key) => Ok(Some(host.auth.authenticate(Some(key))?)),
+        None => Ok(None),
+    }
 }
 
 fn entry(host: &Host, offer: &SignedOffer) -> Option<Value> {
     let id = offer.id();
     let terms = offer_lines(offer.offer());
     let offer = offer.offer();
-    let deployment = host.deployments.by_digest(offer.model(), offer.bundle())?;
-    let mut entry = description(&deployment);
+    let versions = &offer.clauses().target.versions;
+    let live = host.deployments.of(offer.model());
+    let deployment = live.iter().rfind(|live| versions.cover(live.digest(), live.version()))?;
+    let mut entry = description(deployment);
+    entry["versions"] = json!(versions.to_string());
+    entry["private"] = json!(!offer.audience().is_empty());
     entry["id"] = json!(id);
     entry["terms"] = json!(terms);
     Some(entry)
 }
 
 /// `GET /api/offers/{id}`: the signed offer, byte for byte.
-pub(super) fn show(host: &Host, id: &str) -> Result<Answer, Problem> {
-    let id: Digest = id.parse().map_err(|error: crate::id::IdError| {
-        Problem::new(ProblemKind::NotFound, error.to_string())
-    })?;
-    let offer = host.market.offer(&id).ok_or(MarketError::NotFound(id))?;
+pub(super) fn show(host: &Host, id: &str, request: &Request<Incoming>) -> Result<Answer, Problem> {
+    let id = digest(id)?;
+    let viewer = viewer(host, request.headers())?;
+    let offer = host.market.offer_for(&id, viewer.as_ref().map(Caller::party));
+    let offer = offer.ok_or(MarketError::NotFound(id))?;
     Ok(envelope(offer.to_bytes()))
+}
+
+/// `POST /api/offers/{id}/simulate`: would this call be allowed under the offer, and why not.
+pub(super) async fn simulate(
+    host: &Arc<Host>,
+    id: &str,
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let id = digest(id)?;
+    let (caller, call) = agreements::simulated(host, request).await?;
+    let offer =
+        host.market.offer_for(&id, Some(caller.party())).ok_or(MarketError::NotFound(id))?;
+    let report = host.agreements.simulate_offer(&caller, &offer, &call, &host.deployments)?;
+    Ok(json_answer(StatusCode::OK, &json!(report)))
+}
+
+pub(super) fn digest(id: &str) -> Result<Digest, Problem> {
+    id.parse()
+        .map_err(|error: crate::id::IdError| Problem::new(ProblemKind::NotFound, error.to_string()))
 }
 
 /// `POST /api/offers`: lists a signed offer.
@@ -54,7 +88,7 @@ pub(super) async fn publish(
     let publisher = host.auth.authenticate(body::bearer(&parts.headers))?;
     let timeout = host.config().api.body_read_timeout;
     let bytes = body::read(&parts.headers, body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
-    let offer = host.market.list(&publisher, &bytes, &host.deployments)?;
+    let offer = host.market.list(&publisher, &bytes, &host.deployments, &host.agreements)?;
     let listed = json!({"id": offer.id(), "model": offer.offer().model()});
     Ok(json_answer(StatusCode::CREATED, &listed))
 }

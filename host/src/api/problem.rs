@@ -5,6 +5,8 @@
 
 mod mapping;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
@@ -27,7 +29,7 @@ pub enum ProblemKind {
     OfferRefused,
     AgreementRefused,
     PluginRefused,
-    CountUsedUp,
+    LimitReached,
     PluginFailed,
     PluginDeadline,
     OutputRefused,
@@ -52,7 +54,7 @@ impl ProblemKind {
         ProblemKind::OfferRefused,
         ProblemKind::AgreementRefused,
         ProblemKind::PluginRefused,
-        ProblemKind::CountUsedUp,
+        ProblemKind::LimitReached,
         ProblemKind::PluginFailed,
         ProblemKind::PluginDeadline,
         ProblemKind::OutputRefused,
@@ -107,10 +109,10 @@ impl ProblemKind {
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "The plugin answered with an error of its own",
             ),
-            ProblemKind::CountUsedUp => (
-                "count-used-up",
+            ProblemKind::LimitReached => (
+                "limit-reached",
                 StatusCode::TOO_MANY_REQUESTS,
-                "The agreement's calls are used up",
+                "A limit of the agreement is reached",
             ),
             ProblemKind::PluginFailed => {
                 ("plugin-failed", StatusCode::BAD_GATEWAY, "The plugin failed")
@@ -129,8 +131,8 @@ impl ProblemKind {
     }
 }
 
-/// Seconds after which a busy host may be asked again.
-const BUSY_RETRY_SECONDS: u64 = 1;
+/// After which time a busy host may be asked again.
+const BUSY_RETRY: Duration = Duration::from_secs(1);
 
 /// One problem, ready to be sent.
 #[derive(Debug)]
@@ -138,12 +140,13 @@ pub struct Problem {
     kind: ProblemKind,
     detail: String,
     extensions: Map<String, Value>,
+    retry_after: Option<Duration>,
 }
 
 impl Problem {
     /// A problem of `kind`; `detail` is what the client is told.
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), extensions: Map::new() }
+        Self { kind, detail: detail.into(), extensions: Map::new(), retry_after: None }
     }
 
     /// A failure of the host itself. `cause` goes to the log; the client learns only that it happened.
@@ -165,6 +168,13 @@ impl Problem {
         self
     }
 
+    /// Says after which time the same may be asked again.
+    #[must_use]
+    pub fn retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
     /// The response.
     pub fn into_response(self) -> Response<Full<Bytes>> {
         let (code, status, title) = self.kind.parts();
@@ -178,8 +188,11 @@ impl Problem {
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if self.kind == ProblemKind::Busy {
-            headers.insert(header::RETRY_AFTER, BUSY_RETRY_SECONDS.into());
+        let busy = (self.kind == ProblemKind::Busy).then_some(BUSY_RETRY);
+        if let Some(after) = self.retry_after.or(busy) {
+            // In whole seconds (RFC 9110 section 10.2.3), and not a moment too early.
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            headers.insert(header::RETRY_AFTER, seconds.max(1).into());
         }
         if self.kind == ProblemKind::Unauthenticated {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

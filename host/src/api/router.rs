@@ -49,8 +49,9 @@ async fn everybody(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answe
         }
 
         // Everybody: the market.
-        (GET, ["api", "market"]) => Ok(market::list(host)),
-        (GET, ["api", "offers", id]) => market::show(host, id),
+        (GET, ["api", "market"]) => market::list(host, &request),
+        (GET, ["api", "offers", id]) => market::show(host, id, &request),
+        (POST, ["api", "offers", id, "simulate"]) => market::simulate(host, id, request).await,
 
         // Publishers.
         (POST, ["api", "bundles"]) => publish::publish(host, request).await,
@@ -60,6 +61,9 @@ async fn everybody(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answe
         (POST, ["api", "agreements"]) => agreements::submit(host, request).await,
         (GET, ["api", "agreements"]) => agreements::list(host, &request),
         (GET, ["api", "agreements", id]) => agreements::show(host, id, &request),
+        (POST, ["api", "agreements", id, "simulate"]) => {
+            agreements::simulate(host, id, request).await
+        }
         (GET, ["api", "receipts", call]) => receipts::prove(host, call, &request),
         (GET, ["api", "receipts"]) => receipts::list(host, &request),
         (GET, ["api", "host"]) => health::identity(host),
@@ -100,7 +104,8 @@ fn nothing_here(audience: Audience, method: &Method, segments: &[&str]) -> Probl
             Some("GET")
         }
         (Audience::Everybody, ["api", "offers" | "agreements" | "receipts", _]) => Some("GET"),
-        (Audience::Everybody, ["api", "bundles" | "offers"]) => Some("POST"),
+        (Audience::Everybody, ["api", "bundles" | "offers"])
+        | (Audience::Everybody, ["api", "offers" | "agreements", _, "simulate"]) => Some("POST"),
         (Audience::Everybody, ["api", "agreements"]) => Some("GET and POST"),
         (Audience::Everybody, ["api", ..]) => None,
         (Audience::Everybody, [_, _]) => Some("GET"),

@@ -12,7 +12,8 @@ use super::document::{self, Reference};
 use super::failure::{During as _, Failure};
 use super::offer;
 use super::screen::{Answer, printable, table};
-use crate::agreement::{Proposal, Role, render};
+use super::simulate::SimulatedCall;
+use crate::agreement::{Proposal, Role, lines, render};
 use crate::id::Digest;
 
 /// Countersign, list and read agreements.
@@ -27,6 +28,7 @@ enum Action {
     Sign(Sign),
     List(List),
     Show(Show),
+    Simulate(Simulate),
 }
 
 /// Sign an agreement that the other party has signed.
@@ -64,6 +66,20 @@ struct Show {
     /// Save the signed document in a new file.
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+}
+
+/// Ask the host whether a call would be allowed under an agreement, and why not.
+///
+/// Every rule, every constraint, what was seen and what is wanted. Nothing is called and nothing is charged.
+#[derive(Debug, Args)]
+#[command(
+    after_long_help = "Example:\n  hospes agreement simulate sha256:… --function infer --input-bytes 4096 --as me"
+)]
+struct Simulate {
+    /// The agreement's number.
+    id: Digest,
+    #[command(flatten)]
+    call: SimulatedCall,
 }
 
 /// The host's answer to `POST /api/agreements`.
@@ -113,6 +129,9 @@ impl Agreement {
                 Ok(Answer::new(printable(&overview(&listing)), json))
             }
             Action::Show(show) => show.run(context),
+            Action::Simulate(Simulate { id, call }) => {
+                call.run(context, &format!("/api/agreements/{id}/simulate"))
+            }
         }
     }
 }
@@ -181,7 +200,8 @@ impl Show {
             "id": proposal.id(),
             "offer": agreement.offer_id(),
             "model": agreement.model(),
-            "bundle": agreement.bundle(),
+            "versions": agreement.clauses().target.versions.to_string(),
+            "clauses": lines(agreement.clauses()),
             "publisher": agreement.assigner(),
             "consumer": agreement.assignee(),
             "missing": proposal.missing(),

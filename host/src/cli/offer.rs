@@ -1,8 +1,10 @@
 //! `hospes offer`: the terms on which a model may be used, made, published and read.
 
-use std::path::{Path, PathBuf};
+mod new;
 
-use clap::{ArgGroup, Args, Subcommand};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -10,11 +12,12 @@ use super::Context;
 use super::client::{Client, Payload, Post};
 use super::document::{self, Reference};
 use super::failure::{During as _, Failure};
-use super::inspect;
-use super::quantities::{self, Moment};
 use super::screen::Answer;
-use crate::agreement::{self, PermissionSpec, SignedOffer, render_offer};
-use crate::id::{Digest, FunctionName, ModelName};
+use super::simulate::SimulatedCall;
+use crate::agreement::registry::Class;
+use crate::agreement::templates::TEMPLATES;
+use crate::agreement::{Clauses, Operand, SignedOffer, Versions, lines, render_offer};
+use crate::id::{Digest, ModelName};
 
 /// Make, publish and read offers.
 ///
@@ -28,57 +31,42 @@ pub struct Offer {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    New(New),
+    New(Box<new::New>),
+    Check(Check),
     Publish(Publish),
     Show(Show),
+    Simulate(Simulate),
+    Templates(Templates),
 }
 
-/// Make and sign an offer.
+/// Check an offer before anybody signs it: what each clause does, and what to look at again.
 ///
-/// All functions named share the terms; what is not limited is unlimited. Times are UTC.
+/// Its signature is checked too. Exit code 1 if it cannot be read here: then no host of this version could enforce it.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("offered").required(true).args(["bundle", "digest"]))]
-#[command(
-    after_long_help = "Example:\n  hospes offer new acme/iris --bundle iris.wasm --function infer \\\n      \
-    --calls 100 --until 30d --input-bytes 64KiB --as acme -o iris.offer"
-)]
-struct New {
-    /// The model, `publisher/model`.
-    model: ModelName,
-    /// The signed bundle that is offered.
-    #[arg(long, value_name = "FILE")]
-    bundle: Option<PathBuf>,
-    /// The digest of the bundle, where the file is not at hand.
-    #[arg(long, value_name = "sha256:…")]
-    digest: Option<Digest>,
-    /// A function that may be called; say it once for each.
-    #[arg(long = "function", value_name = "FUNCTION", required = true)]
-    functions: Vec<FunctionName>,
-    #[command(flatten)]
-    terms: Terms,
-    /// Where the offer goes [default: MODEL.offer].
-    #[arg(long, short, value_name = "FILE")]
-    output: Option<PathBuf>,
+#[command(after_long_help = "Example:\n  hospes offer check iris.offer")]
+struct Check {
+    /// An offer's number in the market, or a file.
+    offer: Reference,
 }
 
+/// Ask the host whether a call would be allowed under an offer, and why not.
+///
+/// As if the offer had been accepted and signed just now.
 #[derive(Debug, Args)]
-struct Terms {
-    /// Most calls of each function.
-    #[arg(long, value_name = "N")]
-    calls: Option<u64>,
-    /// When calls may begin: a date, a moment, or a span from now.
-    #[arg(long, value_name = "TIME", value_parser = quantities::moment)]
-    from: Option<Moment>,
-    /// When no call may begin any more: a date such as 2027-01-31 (its first moment), or a span such as 30d.
-    #[arg(long, value_name = "TIME", value_parser = quantities::moment)]
-    until: Option<Moment>,
-    /// Largest arguments of a call, such as 64KiB.
-    #[arg(long, value_name = "SIZE", value_parser = quantities::bytes)]
-    input_bytes: Option<u64>,
-    /// Largest answer that is released.
-    #[arg(long, value_name = "SIZE", value_parser = quantities::bytes)]
-    output_bytes: Option<u64>,
+#[command(
+    after_long_help = "Example:\n  hospes offer simulate sha256:… --function infer --input-bytes 4096 --as zoe"
+)]
+struct Simulate {
+    /// An offer's number in the market.
+    offer: Digest,
+    #[command(flatten)]
+    call: SimulatedCall,
 }
+
+/// List the templates, with their clauses and the holes in them.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:\n  hospes offer templates")]
+struct Templates {}
 
 /// Publish an offer on a host.
 ///
@@ -112,85 +100,20 @@ impl Offer {
     pub fn run(self, context: &Context) -> Result<Answer, Failure> {
         match self.action {
             Action::New(new) => new.run(context),
+            Action::Check(check) => check.run(context),
+            Action::Simulate(Simulate { offer, call }) => {
+                call.run(context, &format!("/api/offers/{offer}/simulate"))
+            }
+            Action::Templates(Templates {}) => Ok(templates()),
             Action::Publish(publish) => publish.run(context),
             Action::Show(show) => {
-                let offer = read(&context.visitor(), &show.offer)?;
+                let offer = read(&viewer(context), &show.offer)?;
                 Ok(Answer::new(
                     format!("{}\noffer {}", render_offer(offer.offer()), offer.id()),
                     summary(&offer),
                 ))
             }
         }
-    }
-}
-
-impl New {
-    fn run(self, context: &Context) -> Result<Answer, Failure> {
-        let key = context.me()?.key()?;
-        let bundle = self.bundle_digest()?;
-        let permissions = self.terms.permissions(self.functions, context);
-        let offer = agreement::Offer::new(key.party(), self.model.clone(), bundle, permissions)?;
-        let offer = SignedOffer::sign(offer, &key)?;
-        let path = self.output.unwrap_or_else(|| format!("{}.offer", self.model.label).into());
-        document::write_new(&path, &offer.to_bytes())?;
-        let plain = format!(
-            "{}\nsigned offer {}\nwrote {}\nnext: hospes offer publish {}",
-            render_offer(offer.offer()),
-            offer.id(),
-            path.display(),
-            path.display()
-        );
-        let mut json = summary(&offer);
-        json["file"] = json!(path);
-        Ok(Answer::new(plain, json))
-    }
-
-    /// The digest of the version offered; of a file, after a look that the offer fits it.
-    fn bundle_digest(&self) -> Result<Digest, Failure> {
-        match (&self.bundle, self.digest) {
-            (Some(path), _) => self.check_bundle(path),
-            (None, Some(digest)) => Ok(digest),
-            (None, None) => Err(Failure::new("no bundle was named").fix("say `--bundle FILE`")),
-        }
-    }
-}
-
-impl New {
-    fn check_bundle(&self, path: &Path) -> Result<Digest, Failure> {
-        let inspection = inspect::read_signed(path)?;
-        let manifest = inspection.manifest();
-        if manifest.name != self.model.label {
-            return Err(Failure::new(format!(
-                "the bundle is of model `{}`, not of `{}`",
-                manifest.name, self.model.label
-            ))
-            .fix(format!("offer it as `{}/{}`", self.model.publisher, manifest.name)));
-        }
-        let missing =
-            |wanted: &&FunctionName| !manifest.functions.iter().any(|f| f.name == **wanted);
-        match self.functions.iter().find(missing) {
-            None => Ok(*inspection.digest()),
-            Some(function) => {
-                let names: Vec<&str> = manifest.functions.iter().map(|f| f.name.as_str()).collect();
-                Err(Failure::new(format!("the bundle has no function `{function}`"))
-                    .fix(format!("name one of: {}", names.join(", "))))
-            }
-        }
-    }
-}
-
-impl Terms {
-    fn permissions(&self, functions: Vec<FunctionName>, context: &Context) -> Vec<PermissionSpec> {
-        let now = context.clock.now();
-        let permission = |function| PermissionSpec {
-            function,
-            count: self.calls,
-            from: self.from.map(|moment| moment.resolve(now)),
-            until: self.until.map(|moment| moment.resolve(now)),
-            input_bytes_max: self.input_bytes,
-            output_bytes_max: self.output_bytes,
-        };
-        functions.into_iter().map(permission).collect()
     }
 }
 
@@ -215,6 +138,73 @@ impl Publish {
         );
         Ok(Answer::new(plain, json))
     }
+}
+
+impl Check {
+    fn run(self, context: &Context) -> Result<Answer, Failure> {
+        let offer = read(&viewer(context), &self.offer)?;
+        let warnings = warnings(offer.offer().clauses());
+        let mut plain = render_offer(offer.offer());
+        for warning in &warnings {
+            plain += &format!("\nlook again: {warning}");
+        }
+        plain +=
+            &format!("\nthe offer {} is well signed, and this host enforces all of it", offer.id());
+        let mut json = summary(&offer);
+        json["warnings"] = json!(warnings);
+        Ok(Answer::new(plain, json))
+    }
+}
+
+/// What may not be what its author meant.
+fn warnings(clauses: &Clauses) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (index, permission) in clauses.permissions.iter().enumerate() {
+        if permission.constraints.is_empty() && permission.refinements.is_empty() {
+            warnings.push(format!("permission {index} has no limits at all"));
+        }
+        if permission.price.is_some() && permission.constraint(Operand::Credit).is_none() {
+            warnings.push(format!("permission {index} has a price and no credit: it is owed afterwards, and unlimited by what was paid"));
+        }
+    }
+    if lines(clauses).iter().any(|line| line.class == Class::Record && line.rule != "/") {
+        warnings.push(
+            "clauses marked [record] are promises: no host can hold anybody to them".to_owned(),
+        );
+    }
+    if matches!(clauses.target.versions, Versions::Range { before: None, .. }) {
+        warnings.push("versions that do not exist yet are offered too".to_owned());
+    }
+    warnings
+}
+
+fn templates() -> Answer {
+    let mut plain = String::new();
+    for template in &TEMPLATES {
+        plain += &format!("{}: {}\n", template.name, template.summary);
+        for line in template.lines {
+            plain += &format!("    {line}\n");
+        }
+    }
+    let json = TEMPLATES.iter().map(|template| {
+        let holes = template
+            .holes()
+            .into_iter()
+            .map(|(name, default)| json!({"name": name, "default": default}));
+        json!({
+            "name": template.name,
+            "summary": template.summary,
+            "clauses": template.lines,
+            "holes": holes.collect::<Vec<_>>(),
+        })
+    });
+    let json = json!({"templates": json.collect::<Vec<_>>()});
+    Answer::new(plain, json)
+}
+
+/// The host as the caller sees it, with an account where there is one: private offers are shown to their parties only.
+fn viewer(context: &Context) -> Client {
+    context.client().unwrap_or_else(|_| context.visitor())
 }
 
 /// Reads an offer from the market or a file, and checks its signature.
@@ -248,7 +238,9 @@ fn summary(offer: &SignedOffer) -> serde_json::Value {
         "id": offer.id(),
         "publisher": document.assigner(),
         "model": document.model(),
-        "bundle": document.bundle(),
+        "versions": document.clauses().target.versions.to_string(),
+        "audience": document.audience(),
+        "clauses": lines(document.clauses()),
         "text": render_offer(document),
     })
 }

@@ -1,7 +1,7 @@
 //! Receipts as bytes: one CBOR map (RFC 8949) with ascending integer keys, in the deterministic form of its section 4.2.
 //!
 //! Reading is strict: what was read is written again, and the two must be the same bytes. So a receipt has one spelling and
-//! one hash. Keys are never given a new meaning; a new member gets a new key and a new version.
+//! one hash. Keys are never given a new meaning; a new member gets a new key, and what was written before it lacks it.
 
 use jiff::Timestamp;
 use minicbor::data::Type;
@@ -14,7 +14,7 @@ use crate::id::{CallId, Digest, IdError, Party};
 const VERSION: u8 = 1;
 
 /// Members of a receipt that has all of them.
-const MEMBERS_MAX: u64 = 22;
+const MEMBERS_MAX: u64 = 26;
 
 /// Longest code of a failure, in bytes.
 pub(super) const CODE_BYTES_MAX: usize = 64;
@@ -60,6 +60,10 @@ mod member {
     pub const RESULT: u8 = 19;
     pub const SEQUENCE: u8 = 20;
     pub const PREVIOUS: u8 = 21;
+    pub const ROWS: u8 = 22;
+    pub const TOKENS: u8 = 23;
+    pub const PRICE: u8 = 24;
+    pub const PURPOSE: u8 = 25;
 }
 
 impl Receipt {
@@ -92,6 +96,10 @@ fn write(receipt: &Receipt, cbor: &mut Encoder<&mut Vec<u8>>) -> Written {
         receipt.used.is_some(),
         receipt.max.is_some(),
         receipt.output.is_some(),
+        receipt.rows.is_some(),
+        receipt.tokens.is_some(),
+        receipt.price.is_some(),
+        receipt.purpose.is_some(),
     ];
     let absent = present.iter().filter(|present| !**present).count() as u64;
     cbor.map(MEMBERS_MAX - absent)?;
@@ -132,15 +140,33 @@ fn write(receipt: &Receipt, cbor: &mut Encoder<&mut Vec<u8>>) -> Written {
     cbor.u8(member::OUTPUT_BYTES)?.u64(receipt.output_bytes)?;
     cbor.u8(member::WALL_MICROS)?.u64(receipt.wall_micros)?;
     cbor.u8(member::MEMORY_BYTES)?.u64(receipt.memory_bytes)?;
+    write_result(&receipt.result, cbor)?;
+    cbor.u8(member::SEQUENCE)?.u64(receipt.sequence)?;
+    cbor.u8(member::PREVIOUS)?.bytes(receipt.previous.as_bytes())?;
+    let optional = [
+        (member::ROWS, receipt.rows),
+        (member::TOKENS, receipt.tokens),
+        (member::PRICE, receipt.price),
+    ];
+    for (member, value) in optional {
+        if let Some(value) = value {
+            cbor.u8(member)?.u64(value)?;
+        }
+    }
+    if let Some(purpose) = &receipt.purpose {
+        cbor.u8(member::PURPOSE)?.str(purpose)?;
+    }
+    Ok(())
+}
+
+fn write_result(result: &CallResult, cbor: &mut Encoder<&mut Vec<u8>>) -> Written {
     cbor.u8(member::RESULT)?;
-    match &receipt.result {
+    match result {
         CallResult::Answered => cbor.array(1)?.u8(0)?,
         CallResult::Refused => cbor.array(1)?.u8(1)?,
         CallResult::Failed { code } => cbor.array(2)?.u8(2)?.str(code)?,
         CallResult::Denied { code } => cbor.array(2)?.u8(3)?.str(code)?,
     };
-    cbor.u8(member::SEQUENCE)?.u64(receipt.sequence)?;
-    cbor.u8(member::PREVIOUS)?.bytes(receipt.previous.as_bytes())?;
     Ok(())
 }
 
@@ -227,6 +253,10 @@ impl<'a> Members<'a> {
             rule: rule.map_err(|_| FormError::Value(member::RULE))?,
             used: self.integer(member::USED),
             max: self.integer(member::MAX),
+            rows: self.integer(member::ROWS),
+            tokens: self.integer(member::TOKENS),
+            price: self.integer(member::PRICE),
+            purpose: self.texts.get(usize::from(member::PURPOSE)).copied().flatten().map(Box::from),
             input: Commitment::from_bytes(self.array(member::INPUT)?),
             output: self.optional(member::OUTPUT)?.map(Commitment::from_bytes),
             input_bytes: self.required(member::INPUT_BYTES)?,

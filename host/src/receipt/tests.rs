@@ -53,6 +53,10 @@ fn draft(number: u64, agreement: u8) -> Draft {
         rule: Some(0),
         used: Some(number + 1),
         max: Some(1000),
+        rows: Some(3),
+        tokens: Some(17),
+        price: Some(400),
+        purpose: Some("https://w3id.org/dpv#ResearchAndDevelopment".into()),
         input: Commitment::of(&salt(), "input", b"in"),
         output: Some(Commitment::of(&salt(), "output", b"out")),
         input_bytes: 2,
@@ -70,6 +74,10 @@ fn denied(number: u64) -> Draft {
         rule: None,
         used: None,
         max: None,
+        rows: None,
+        tokens: None,
+        price: None,
+        purpose: None,
         output: None,
         output_bytes: 0,
         result: CallResult::Denied { code: "no-agreement".into() },
@@ -103,7 +111,7 @@ fn refused(opened: Result<Log, ReceiptError>) -> ReceiptError {
 #[test]
 fn the_bytes_of_a_receipt_are_fixed() {
     let receipt = draft(7, 4).at(3, Digest::from_bytes([8; 32]));
-    let bytes = receipt.to_bytes();
+    let earlier = without_meters(receipt.clone());
     let member = |number: u8, rest: &str| hex(&[number]) + rest;
     // Keys above 23 would take two bytes; these are one byte each, as RFC 8949 writes small integers.
     let expected = [
@@ -131,8 +139,23 @@ fn the_bytes_of_a_receipt_are_fixed() {
         member(0x14, "03"),
         member(0x15, "5820") + &"08".repeat(32),
     ];
-    assert_eq!(hex(&bytes), expected.concat());
-    assert_eq!(Receipt::parse(&bytes), Ok(receipt));
+    // As receipts were before they had meters, and as those of refused calls are.
+    assert_eq!(hex(&earlier.to_bytes()), expected.concat());
+    assert_eq!(Receipt::parse(&earlier.to_bytes()), Ok(earlier));
+    let purpose = "https://w3id.org/dpv#ResearchAndDevelopment";
+    let meters = [
+        member(0x16, "03"),
+        member(0x17, "11"),
+        "1818190190".to_owned(),
+        format!("1819782b{}", hex(purpose.as_bytes())),
+    ];
+    let all = expected.concat().replacen("b6", "b81a", 1) + &meters.concat();
+    assert_eq!(hex(&receipt.to_bytes()), all);
+    assert_eq!(Receipt::parse(&receipt.to_bytes()), Ok(receipt));
+}
+
+fn without_meters(receipt: Receipt) -> Receipt {
+    Receipt { rows: None, tokens: None, price: None, purpose: None, ..receipt }
 }
 
 #[test]
@@ -153,7 +176,7 @@ fn every_result_and_a_receipt_without_options_are_read_back() {
 
 #[test]
 fn only_one_spelling_of_a_receipt_is_read() {
-    let receipt = draft(7, 4).at(3, Digest::from_bytes([8; 32]));
+    let receipt = without_meters(draft(7, 4).at(3, Digest::from_bytes([8; 32])));
     let bytes = receipt.to_bytes();
     let with = |from: &str, to: &str| {
         let text = hex(&bytes);

@@ -10,12 +10,24 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use super::limits::{CallLimits, Growth, LimitReached};
 use crate::id::{CallId, Digest};
 use crate::inference::Graph;
+use crate::tensor::Tensor;
+
+use super::stop::{CpuClock, Stop};
 
 /// The models of one bundle, by the names its code may load.
 pub type Graphs = Arc<HashMap<Box<str>, Arc<Graph>>>;
 
-/// What a guest may know about the call it serves.
-#[derive(Debug, Clone)]
+/// Asked before each computation whether it may take place.
+pub trait ComputeGate: Send + Sync {
+    /// Lets the tensors pass to a model, or says why not: then the call ends.
+    ///
+    /// # Errors
+    /// The reason, for the caller.
+    fn admit(&self, inputs: &[(String, Tensor)]) -> Result<(), String>;
+}
+
+/// What a guest may know about the call it serves, and what may interfere with it.
+#[derive(Clone)]
 pub struct CallContext {
     /// The call, for the operator's log. Guests cannot ask for it.
     pub call: CallId,
@@ -25,6 +37,10 @@ pub struct CallContext {
     pub purpose: Option<Arc<str>>,
     /// Most bytes that the encoded answer may have.
     pub output_bytes_max: u64,
+    /// Asked before each computation; none if everything may pass.
+    pub gate: Option<Arc<dyn ComputeGate>>,
+    /// Ends the call from outside, if anything may.
+    pub stop: Option<Arc<Stop>>,
 }
 
 /// The data of one instance's `wasm_store`.
@@ -34,6 +50,7 @@ pub(super) struct CallState {
     pub(super) limits: CallLimits,
     pub(super) graphs: Graphs,
     pub(super) context: CallContext,
+    pub(super) cpu: Option<Arc<CpuClock>>,
     /// Bytes of tensors held for the guest now.
     tensor_bytes: usize,
     /// Bytes of log lines still kept for this call.
@@ -54,12 +71,27 @@ impl CallState {
         Self {
             table,
             growth: Growth::new(&limits),
+            cpu: limits.cpu_max.map(|max| Arc::new(CpuClock::new(max))),
             graphs,
             context,
             tensor_bytes: 0,
             log_bytes_left: limits.log_bytes_max,
             limits,
             wasi: None,
+        }
+    }
+
+    /// Whether the call has to end now: asked at every tick of the epoch.
+    pub(super) fn check_end(&self) -> Result<(), LimitReached> {
+        if std::time::Instant::now() >= self.limits.deadline {
+            return Err(LimitReached::Deadline);
+        }
+        if self.context.stop.as_ref().is_some_and(|stop| stop.is_set()) {
+            return Err(LimitReached::Stopped);
+        }
+        match &self.cpu {
+            Some(cpu) => cpu.check().map_err(|max| LimitReached::Cpu { max }),
+            None => Ok(()),
         }
     }
 

@@ -10,6 +10,7 @@ use super::canonical::{Arguments, Lifted};
 use super::context::CallState;
 use super::interface::{GuestFunction, Signature};
 use super::limits::{LimitReached, Refused};
+use super::stop::CpuClock;
 use super::wasi_nn::GuestTensor;
 use crate::outcome::{Answer, GuestFailure, Outcome, Used};
 use crate::tensor::Tensor;
@@ -20,6 +21,35 @@ use crate::value::Value;
 pub enum Input {
     Values(Vec<Value>),
     Tensors(Vec<(String, Tensor)>),
+}
+
+impl Input {
+    /// Rows of the call's batch: the first dimension of the largest tensor, or the elements of the longest list among the
+    /// arguments that is not of numbers; at least 1.
+    pub fn rows(&self) -> u64 {
+        let rows = match self {
+            Input::Values(values) => values
+                .iter()
+                .filter_map(|value| match value {
+                    Value::List(items) => Some(items.len()),
+                    _ => None,
+                })
+                .max(),
+            Input::Tensors(tensors) => tensors
+                .iter()
+                .max_by_key(|(_, tensor)| tensor.data().len())
+                .and_then(|(_, tensor)| tensor.shape().first().copied()),
+        };
+        rows.unwrap_or(1).max(1) as u64
+    }
+
+    /// The tensors among the arguments.
+    pub fn tensors(&self) -> &[(String, Tensor)] {
+        match self {
+            Input::Values(_) => &[],
+            Input::Tensors(tensors) => tensors,
+        }
+    }
 }
 
 /// A fresh instance, ready for its only call.
@@ -39,14 +69,22 @@ impl Instance {
     /// Runs `function` and tears the instance down, whatever happens in it.
     pub async fn run(mut self, function: &GuestFunction, input: Input) -> Outcome<Answer> {
         let deadline = tokio::time::Instant::from_std(self.wasm_store.data().limits.deadline);
-        let answer = if self.may_wait {
-            let call = self.call(function, input);
+        let may_wait = self.may_wait;
+        let cpu = self.wasm_store.data().cpu.clone();
+        let call = self.call(function, input);
+        let call = async {
+            match cpu {
+                Some(cpu) => CpuClock::measure(cpu, call).await,
+                None => call.await,
+            }
+        };
+        let answer = if may_wait {
             match tokio::time::timeout_at(deadline, call).await {
                 Ok(answer) => answer,
                 Err(_elapsed) => Err(LimitReached::Deadline.into()),
             }
         } else {
-            self.call(function, input).await
+            call.await
         };
         let wall = self.began.elapsed();
         self.wasm_store.data_mut().flush_output();
@@ -136,6 +174,9 @@ fn failure(error: &wasmtime::Error, state: &CallState, began: Instant) -> GuestF
                 GuestFailure::Deadline { allowed: limits.deadline.saturating_duration_since(began) }
             }
             LimitReached::Tensors { .. } => GuestFailure::TensorLimit { reason: limit.to_string() },
+            LimitReached::Cpu { max } => GuestFailure::CpuTime { allowed: *max },
+            LimitReached::Stopped => GuestFailure::Stopped,
+            LimitReached::Gate(reason) => GuestFailure::Terms { reason: reason.clone() },
         };
     }
     if error.is::<wasmtime::component::ResourceTableError>() {

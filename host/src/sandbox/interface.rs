@@ -58,6 +58,26 @@ pub enum Signature {
     Values { params: Vec<Field>, result: Option<Type> },
 }
 
+impl Signature {
+    /// The type of what a call answers with: for a `result`, the payload of its `ok`. None for tensors and for nothing.
+    pub fn answer(&self) -> Option<&Type> {
+        match self {
+            Signature::Tensors | Signature::Values { result: None, .. } => None,
+            Signature::Values { result: Some(Type::Result { ok, .. }), .. } => ok.as_deref(),
+            Signature::Values { result: Some(other), .. } => Some(other),
+        }
+    }
+
+    /// The type of what a call refuses with.
+    pub fn refusal(&self) -> Option<&Type> {
+        match self {
+            Signature::Values { result: Some(Type::Result { err, .. }), .. } => err.as_deref(),
+            Signature::Tensors => Some(&Type::String),
+            Signature::Values { .. } => None,
+        }
+    }
+}
+
 /// Finds `declared` among the exports of `component`.
 pub(super) fn function(
     engine: &Engine,

@@ -1,6 +1,6 @@
 //! What one call may use. Every limit is on for every call; reaching one ends the call, never the host.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wasmtime::ResourceLimiter;
 
@@ -9,6 +9,8 @@ use wasmtime::ResourceLimiter;
 pub struct CallLimits {
     /// When the call must have ended.
     pub deadline: Instant,
+    /// Most time that it may compute, not wait.
+    pub cpu_max: Option<Duration>,
     /// Most bytes of guest memory, over all memories of the instance.
     pub memory_bytes_max: usize,
     /// Most elements in one guest table.
@@ -24,7 +26,7 @@ pub struct CallLimits {
 }
 
 /// A limit that a guest ran into. Raised inside the guest's call and found again in the error that ends it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum LimitReached {
     #[error("the call ran past its deadline")]
     Deadline,
@@ -32,6 +34,12 @@ pub(super) enum LimitReached {
         "the call's tensors would take {wanted} bytes, more than the {max} of `inference.tensor_bytes_max`"
     )]
     Tensors { wanted: usize, max: usize },
+    #[error("the call computed for longer than {} ms", max.as_millis())]
+    Cpu { max: Duration },
+    #[error("the call was ended from outside")]
+    Stopped,
+    #[error("{0}")]
+    Gate(String),
 }
 
 /// Watches the growth of one instance's memories and tables.

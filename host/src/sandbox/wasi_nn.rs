@@ -199,9 +199,21 @@ impl inference::HostGraphExecutionContext for CallState {
             Ok(inputs) => inputs,
             Err(defect) => return self.refuse(ErrorCode::InvalidArgument, defect),
         };
-        // The epoch does not tick inside a host call: this deadline is ours to keep.
+        if let Some(gate) = &self.context.gate {
+            gate.admit(&inputs).map_err(LimitReached::Gate)?;
+        }
+        // The epoch does not tick inside a host call: this deadline is ours to keep, and so is the stop.
         let deadline = tokio::time::Instant::from_std(self.limits.deadline);
-        match tokio::time::timeout_at(deadline, graph.compute(inputs)).await {
+        let computed = tokio::time::timeout_at(deadline, graph.compute(inputs));
+        let computed = match self.context.stop.clone() {
+            None => computed.await,
+            Some(stop) => tokio::select! {
+                biased;
+                () = stop.wait() => return Err(LimitReached::Stopped.into()),
+                computed = computed => computed,
+            },
+        };
+        match computed {
             Err(_elapsed) => Err(LimitReached::Deadline.into()),
             Ok(Err(error)) => self.refuse(error_code(&error), error.to_string()),
             Ok(Ok(outputs)) => outputs

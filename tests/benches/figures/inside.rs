@@ -3,15 +3,16 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use hospes::agreement::{CallFacts, PermissionSpec, Terms};
+use hospes::agreement::{CallFacts, Permission, Terms};
 use hospes::bundle::{self, BundleLimits, VerifiedBundle};
+use hospes::capability::Capabilities;
 use hospes::clock::Clock;
 use hospes::config;
 use hospes::id::{CallId, Digest, FunctionName};
 use hospes::receipt::{CallResult, ChainId, Commitment, Draft, Log, Salt};
 use hospes::sandbox::{CallContext, Declared, Graphs, Guest, Input, Sandbox};
 use jiff::Timestamp;
-use system_tests::{Party, wat_guest};
+use system_tests::{Limited as _, Party, wat_guest};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use wasmtime::component::{Component, InstancePre, Linker};
@@ -91,6 +92,8 @@ impl Ours {
             agreement: Digest::of(b"agreement"),
             purpose: None,
             output_bytes_max: 1 << 20,
+            gate: None,
+            stop: None,
         };
         let instance = self.sandbox.instantiate(&self.guest, &self.graphs, limits, context).await;
         let function = self.guest.functions().first().expect("one is declared");
@@ -128,14 +131,21 @@ pub fn agreement_check(rules: usize) -> Figure {
     const BATCH: usize = 1000;
     let terms = terms_of(rules);
     let function = function(rules - 1);
-    let facts = CallFacts { function: &function, now: Timestamp::now(), input_bytes: 100 };
-    assert_eq!(terms.permits(&facts).count(), 1);
+    let facts = CallFacts {
+        function: &function,
+        now: Timestamp::now(),
+        input_bytes: 100,
+        purpose: Some("https://w3id.org/dpv#ResearchAndDevelopment"),
+        country: None,
+        imports: Capabilities::default(),
+    };
+    assert_eq!(terms.permits(&facts).iter().count(), 1);
     let round = || {
         let (began, mut batches) = (Instant::now(), Vec::new());
         while began.elapsed() < ROUND / 4 {
             let batch = Instant::now();
             for _ in 0..BATCH {
-                black_box(black_box(&terms).permits(black_box(&facts)).last());
+                black_box(black_box(&terms).permits(black_box(&facts)));
             }
             batches.push(batch.elapsed().as_secs_f64() * 1e9 / BATCH as f64);
         }
@@ -153,14 +163,10 @@ fn terms_of(rules: usize) -> Terms {
     let party =
         |name: &str| Party { name: name.into(), key: Party::key_of(name), api_key: String::new() };
     let (publisher, consumer) = (party("acme"), party("umbrella"));
-    let hour = |hours| Some(Timestamp::now() + jiff::SignedDuration::from_hours(hours));
-    let specs = (0..rules).map(|number| PermissionSpec {
-        function: function(number),
-        count: Some(1_000_000),
-        from: hour(-1),
-        until: hour(1),
-        input_bytes_max: Some(1 << 20),
-        output_bytes_max: Some(1 << 20),
+    let specs = (0..rules).map(|number| {
+        ["count lteq 1000000 call", "dateTime gteq 2026-01-01T00:00:00Z", "dateTime lt 2099-01-01T00:00:00Z", "inputBytes lteq 1048576", "outputBytes lteq 1048576", "purpose isAnyOf https://w3id.org/dpv#AcademicResearch,https://w3id.org/dpv#ResearchAndDevelopment", "dailyWindow eq 00:00-24:00 Europe/Paris", "hostCapability isNoneOf clock,network", "topK lteq 5"]
+            .iter()
+            .fold(Permission::new(function(number)), |permission, line| permission.limit(line))
     });
     let model = "acme/echo".parse().expect("a model");
     let offer = publisher.offer(&model, Digest::of(b"bundle"), specs.collect());
@@ -204,6 +210,10 @@ fn draft() -> Draft {
         rule: Some(0),
         used: Some(1),
         max: Some(1_000_000),
+        rows: Some(1),
+        tokens: None,
+        price: None,
+        purpose: None,
         input: Commitment::of(&salt, "input", b"{}"),
         output: Some(Commitment::of(&salt, "output", b"null")),
         input_bytes: 2,

@@ -1,13 +1,23 @@
-//! Tests of agreements: what compiled terms allow, and the page that says so.
-
-use proptest::prelude::*;
+//! Tests of agreements: what compiled terms allow, why not, and the page that says so.
 
 use super::*;
+use crate::admission::Usage;
+use crate::capability::{Capabilities, Capability};
+
+fn facts<'a>(function: &'a FunctionName, now: &str, input_bytes: u64) -> CallFacts<'a> {
+    CallFacts {
+        function,
+        now: at(now),
+        input_bytes,
+        purpose: None,
+        country: None,
+        imports: Capabilities::default(),
+    }
+}
 
 fn permitted(terms: &Terms, name: &str, now: &str, input_bytes: u64) -> Vec<u16> {
     let function = function(name);
-    let facts = CallFacts { function: &function, now: at(now), input_bytes };
-    terms.permits(&facts).map(|permit| permit.rule).collect()
+    terms.permits(&facts(&function, now, input_bytes)).iter().collect()
 }
 
 #[test]
@@ -25,27 +35,30 @@ fn the_boundaries_of_dates_and_bytes() {
     assert_eq!(permitted(&terms, "classify", "2027-01-01T00:00:00Z", 2_097_152), [0]);
     assert_eq!(permitted(&terms, "classify", "2027-01-01T00:00:00Z", 2_097_153), [0_u16; 0]);
     assert_eq!(permitted(&terms, "other", "2027-01-01T00:00:00Z", 1), [0_u16; 0]);
-    let mut inclusive = agreement();
-    inclusive.policy.permissions[1].constraints =
-        vec![Constraint::Until(at("2027-01-01T00:00:00Z"))];
-    let mut proposal = Proposal::sign(inclusive, &consumer()).expect("a party");
-    proposal.add_signature(&publisher()).expect("the other party");
-    let terms = Terms::compile(&proposal.complete().expect("both roles"));
-    assert_eq!(permitted(&terms, "embed", "2027-01-01T00:00:00Z", 1), [1]);
-    assert_eq!(permitted(&terms, "embed", "2027-01-01T00:00:00.000000001Z", 1), [0_u16; 0]);
+    let end = "2027-01-01T00:00:00Z";
+    for (operator, before, then, after) in [
+        ("lteq", true, true, false),
+        ("lt", true, false, false),
+        ("gt", false, false, true),
+        ("gteq", false, true, true),
+    ] {
+        let terms =
+            terms_of(vec![limited(open_spec("f"), &[&format!("dateTime {operator} {end}")])]);
+        let allows = |now: &str| !permitted(&terms, "f", now, 1).is_empty();
+        assert_eq!(allows("2026-12-31T23:59:59.999999Z"), before, "{operator}");
+        assert_eq!(allows(end), then, "{operator}");
+        assert_eq!(allows("2027-01-01T00:00:00.000001Z"), after, "{operator}");
+    }
 }
 
 #[test]
-fn a_permit_carries_what_is_checked_later() {
+fn a_rule_carries_what_is_checked_later() {
     let terms = Terms::compile(&signed());
-    let function = function("classify");
-    let facts = CallFacts { function: &function, now: at("2027-01-01T00:00:00Z"), input_bytes: 1 };
-    let ends = Some(at("2027-12-01T00:00:00Z"));
-    let permit = Permit { rule: 0, output_bytes_max: Some(4096), ends };
-    assert_eq!(terms.permits(&facts).collect::<Vec<_>>(), [permit]);
-    let rules: Vec<_> =
-        terms.rules().map(|r| (r.rule, r.count_max, r.ends, r.function.as_str())).collect();
-    assert_eq!(rules, [(0, Some(1000), ends, "classify"), (1, None, None, "embed")]);
+    let rule = &terms.rules()[0];
+    assert_eq!(rule.output_bytes_max(), Some(4096));
+    assert_eq!(rule.ends(), Some(at("2027-12-01T00:00:00Z")));
+    assert_eq!(rule.limits().most, [Some(1000), None, None, None]);
+    assert_eq!(terms.rules()[1].function().as_str(), "embed");
     assert_eq!(terms.agreement(), signed().id());
     assert_eq!(terms.assignee(), &consumer().party());
 }
@@ -63,23 +76,88 @@ fn terms_end_when_every_rule_has_ended() {
 fn a_denial_names_the_clause_what_was_seen_and_what_is_wanted() {
     let terms = Terms::compile(&signed());
     let function = function("classify");
-    let facts =
-        CallFacts { function: &function, now: at("2028-01-01T00:00:00Z"), input_bytes: 3_000_000 };
-    let denial = terms.denial(&facts);
+    let call = facts(&function, "2028-01-01T00:00:00Z", 3_000_000);
+    let report = |call: &CallFacts<'_>| {
+        let facts = Facts { call: *call, input: None };
+        Report::new(agreement().clauses(), &terms, &facts, &[Usage::default(); 2])
+    };
+    let denied = report(&call);
+    assert_eq!(denied.decision, Decision::Denied);
     assert_eq!(
-        denial.to_string(),
-        "no permission of the agreement allows this call: permission 0 wants `dateTime` before 2027-12-01T00:00:00Z, and \
-         it is 2028-01-01T00:00:00Z; permission 0 wants `hospes:inputBytes` at most 2097152, and it is 3000000"
+        denied.to_string(),
+        "no permission of the agreement allows this call: `/permission/0/constraint/2` wants `dateTime` before \
+         2027-12-01T00:00:00Z, and it is 2028-01-01T00:00:00Z; `/permission/0/constraint/3` wants `hospes:inputBytes` at \
+         most 2097152 bytes, and it is 3000000"
     );
     assert_eq!(
-        serde_json::to_string(&denial.clauses[1]).expect("plain data"),
-        r#"{"rule":0,"clause":"hospes:inputBytes","seen":"3000000","wanted":"at most 2097152"}"#
+        serde_json::to_value(denied.unmet()[1]).expect("plain data"),
+        serde_json::json!({
+            "clause": "/permission/0/constraint/3",
+            "leftOperand": "hospes:inputBytes",
+            "satisfactionState": "Unsatisfied",
+            "enforcement": "prevent",
+            "seen": "3000000",
+            "wanted": "at most 2097152 bytes",
+        })
     );
     let other = "segment".parse().expect("a function name");
-    let denial = terms.denial(&CallFacts { function: &other, ..facts });
-    let named: Vec<_> =
-        denial.clauses.iter().filter(|unmet| unmet.clause == Clause::Function).collect();
-    assert_eq!(named.len(), 2, "every rule is for another function: {denial}");
+    let denied = report(&CallFacts { function: &other, ..call });
+    let named = denied.unmet().into_iter().filter(|unmet| unmet.operand == "hospes:function");
+    assert_eq!(named.count(), 2, "every rule is for another function: {denied}");
+    let embed = "embed".parse().expect("a function name");
+    assert_eq!(report(&CallFacts { function: &embed, ..call }).decision, Decision::Permitted);
+}
+
+#[test]
+fn a_prohibition_wins_and_what_is_not_known_is_held_against_the_caller() {
+    let now = at("2026-11-24T12:00:00Z");
+    let of = |lines: &[&str]| {
+        let mut clauses = Clauses::new(target(), vec![open_spec("f"), open_spec("g")]);
+        lines.iter().for_each(|line| clauses.add_line(line, now).expect(line));
+        let offer = Offer::new(publisher().party(), clauses, Vec::new()).expect("well-formed");
+        let offer = SignedOffer::sign(offer, &publisher()).expect("signed");
+        let agreement = Agreement::accept(&offer, consumer().party(), now).expect("accepted");
+        Terms::preview(offer.id(), &agreement)
+    };
+    let (f, g) = (function("f"), function("g"));
+    let call = facts(&f, "2027-01-01T00:00:00Z", 1);
+    let with = |purpose, country| CallFacts { purpose, country, ..call };
+    let german = Some("http://publications.europa.eu/resource/authority/country/DEU");
+    let allows = |terms: &Terms, facts: &CallFacts<'_>| !terms.permits(facts).is_empty();
+
+    assert!(
+        !allows(&of(&["prohibit execute"]), &call),
+        "an unconstrained prohibition is unconditional"
+    );
+    let only_g = of(&["prohibit execute g"]);
+    assert!(allows(&only_g, &call) && !allows(&only_g, &CallFacts { function: &g, ..call }));
+    let purposes = of(&["prohibit execute where purpose isAnyOf urn:x:spam"]);
+    assert!(allows(&purposes, &call) && allows(&purposes, &with(Some("urn:x:mail"), None)));
+    assert!(!allows(&purposes, &with(Some("urn:x:spam"), None)));
+    let unless = of(&["prohibit execute where purpose isNoneOf urn:x:mail"]);
+    assert!(!allows(&unless, &call) && allows(&unless, &with(Some("urn:x:mail"), None)));
+    // Both of two constraints have to hold, as ODRL has it.
+    let both = of(&[
+        "prohibit execute where purpose isAnyOf urn:x:spam and dateTime lt 2026-12-31T00:00:00Z",
+    ]);
+    assert!(allows(&both, &with(Some("urn:x:spam"), None)));
+    for line in [
+        "prohibit execute where spatial isAnyOf DEU",
+        "spatial isNoneOf DEU",
+        "spatial isAnyOf FRA",
+    ] {
+        let terms = of(&[line]);
+        assert!(!allows(&terms, &call), "{line}: the country is not known");
+        assert!(!allows(&terms, &with(None, german)), "{line}");
+    }
+    assert!(allows(&of(&["spatial isAnyOf DEU,FRA"]), &with(None, german)));
+    assert!(!allows(&of(&["purpose isNoneOf urn:x:spam"]), &call), "a purpose has to be declared");
+    let withheld = of(&["hostCapability isNoneOf clock"]);
+    let imports = |one| CallFacts { imports: [one].into_iter().collect(), ..call };
+    assert!(
+        allows(&withheld, &imports(Capability::Random))
+            && !allows(&withheld, &imports(Capability::Clock))
+    );
 }
 
 #[test]
@@ -87,7 +165,7 @@ fn the_page_says_what_is_enforced() {
     let page = render(&agreement());
     let expected = format!(
         "Agreement to use acme/digits\n\n\
-         Publisher: {}\nConsumer:  {}\nAccepted:  2026-11-24T12:00:00Z\nOffer:     {}\nBundle:    {}\n\n\
+         Publisher: {}\nConsumer:  {}\nDrawn up:  2026-11-24T12:00:00Z\nFrom:      {}\nVersions:  bundle {}\n\n\
          Permission 0\n\
          \x20 [prevent] The consumer may execute the function `classify`.\n\
          \x20 [prevent] At most 1000 calls in all.\n\
@@ -97,12 +175,13 @@ fn the_page_says_what_is_enforced() {
          \x20 [prevent] An answer of more than 4096 bytes is not released.\n\n\
          Permission 1\n\
          \x20 [prevent] The consumer may execute the function `embed`.\n\n\
-         For all permissions\n\
-         \x20 [prevent] Whatever no permission allows is refused.\n\
+         For all of it\n\
+         \x20 [prevent] Whatever no permission allows is refused; a prohibition that applies wins over every permission.\n\
          \x20 [prevent] No other version of the model runs under these terms.\n\
+         \x20 [prevent] When the agreement is suspended or ended, running calls may end.\n\
          \x20 [record]  Every call, and every refused call of the consumer, leaves a receipt.\n\
          \x20 [detect]  A receipt that was dropped or changed shows when receipts are verified.\n\n\
-         [prevent] the host makes it impossible; [detect] it shows afterwards; [record] it is written down.\n",
+         [prevent] the host makes it impossible; [detect] it rests on a statement, or shows afterwards; [record] it is a promise.\n",
         publisher().party(),
         consumer().party(),
         offer().id(),
@@ -110,63 +189,149 @@ fn the_page_says_what_is_enforced() {
     );
     assert_eq!(page, expected);
     assert!(render_offer(offer().offer()).contains("whoever accepts this offer"));
-    let first = "classify: at most 1000 calls, from 2026-12-01T00:00:00Z, before 2027-12-01T00:00:00Z, \
-                 arguments of at most 2097152 bytes, answers of at most 4096 bytes";
-    assert_eq!(offer_lines(offer().offer()), [first, "embed: no limits"]);
+    let lines = offer_lines(offer().offer());
+    assert!(
+        lines[0].starts_with("classify: At most 1000 calls in all. Calls begin at"),
+        "{lines:?}"
+    );
+    assert_eq!(lines[1], "embed: No limits.");
 }
 
-fn any_spec() -> impl Strategy<Value = PermissionSpec> {
-    let second = || proptest::option::of(0_i64..20);
-    let bytes = || proptest::option::of(0_u64..20);
-    (0..3_usize, proptest::option::of(1_u64..5), second(), second(), bytes(), bytes()).prop_map(
-        |(name, count, from, until, input_bytes_max, output_bytes_max)| PermissionSpec {
-            function: function(["a", "b", "c"][name]),
-            count,
-            from: from.map(second_at),
-            until: until.map(second_at),
-            input_bytes_max,
-            output_bytes_max,
-        },
-    )
+#[test]
+fn a_part_is_no_wider_than_the_whole() {
+    let now = at("2026-11-24T12:00:00Z");
+    let of = |lines: &[&str]| {
+        let mut clauses = Clauses::new(target(), vec![open_spec("f")]);
+        lines.iter().for_each(|line| clauses.add_line(line, now).expect(line));
+        clauses
+    };
+    let above = of(&[
+        "grant-use 2",
+        "count lteq 100 call",
+        "purpose isAnyOf urn:x:a,urn:x:b",
+        "inputShape lteq 8,0,3",
+        "timeInterval eq PT1S",
+        "hostCapability isNoneOf clock",
+        "callRate lteq 5 PT1S",
+        "dateTime lt 2027-01-01T00:00:00Z",
+        "prohibit distribute outputs",
+        "on-suspend abort",
+    ]);
+    let same = [
+        "grant-use 1",
+        "count lteq 100 call",
+        "purpose isAnyOf urn:x:a",
+        "inputShape lteq 8,9,3",
+        "timeInterval eq PT2S",
+        "hostCapability isNoneOf clock,random",
+        "callRate lteq 4 PT1S",
+        "dateTime lt 2026-12-01T00:00:00Z",
+        "prohibit distribute outputs",
+        "on-suspend abort",
+        "topK lteq 1",
+    ];
+    assert_eq!(parent_rules(&of(&same), &above), Ok(vec![0]));
+    let wider = [
+        (0, "grant-use 2", "/permission"),
+        (1, "count lteq 101 call", "/permission/0"),
+        (1, "count lteq 5 row", "/permission/0"),
+        (2, "purpose isAnyOf urn:x:a,urn:x:c", "/permission/0"),
+        (2, "purpose isNoneOf urn:x:c", "/permission/0"),
+        (3, "inputShape lteq 8,9,0", "/permission/0"),
+        (4, "timeInterval eq PT0.5S", "/permission/0"),
+        (5, "hostCapability isNoneOf random", "/permission/0"),
+        (6, "callRate lteq 5 PT0.5S", "/permission/0"),
+        (7, "dateTime lteq 2027-01-01T00:00:00Z", "/permission/0"),
+        (8, "prohibit derive outputs", "/prohibition"),
+        (9, "on-suspend finish", "/hospes:onSuspend"),
+    ];
+    for (place, line, pointer) in wider {
+        let mut lines = same;
+        lines[place] = line;
+        let refused = parent_rules(&of(&lines), &above).expect_err(line);
+        assert_eq!(refused.pointer, pointer, "{line}: {refused}");
+    }
+    let closed = of(&["count lteq 100 call"]);
+    assert_eq!(parent_rules(&closed, &closed).expect_err("no grant").pointer, "/inheritFrom");
 }
 
-fn second_at(second: i64) -> Timestamp {
-    Timestamp::from_second(second).expect("a small number")
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-
-    #[test]
-    fn terms_decide_as_the_specification_reads(
-        specs in proptest::collection::vec(any_spec(), 1..5),
-        calls in proptest::collection::vec((0..3_usize, 0_i64..20, 0_u64..20), 1..40),
-    ) {
-        let sensible = |spec: &PermissionSpec| match (spec.from, spec.until) {
-            (Some(from), Some(until)) => from < until,
-            _ => true,
-        };
-        prop_assume!(specs.iter().all(sensible));
-        let terms = terms_of(specs.clone());
-        for (name, second, input_bytes) in calls {
-            let (function, now) = (function(["a", "b", "c"][name]), second_at(second));
-            let facts = CallFacts { function: &function, now, input_bytes };
-            let expected: Vec<_> = specs.iter().enumerate().filter(|(_, spec)| {
-                spec.function == function
-                    && spec.from.is_none_or(|from| from <= now)
-                    && spec.until.is_none_or(|until| now < until)
-                    && spec.input_bytes_max.is_none_or(|max| input_bytes <= max)
-            }).map(|(rule, _)| rule).collect();
-            let seen: Vec<_> = terms.permits(&facts).map(|permit| usize::from(permit.rule)).collect();
-            prop_assert_eq!(&seen, &expected);
-            // A denial has a reason exactly when nothing is permitted for this function.
-            prop_assert!(!seen.is_empty() || !terms.denial(&facts).clauses.is_empty());
+#[test]
+fn every_template_makes_an_offer_that_reads_back() {
+    let now = at("2026-11-24T12:00:00Z");
+    for template in &templates::TEMPLATES {
+        let mut clauses = Clauses::new(target(), vec![open_spec("f"), open_spec("g")]);
+        template.apply(&mut clauses, &[], now).expect(template.name);
+        let offer = Offer::new(publisher().party(), clauses, Vec::new()).expect(template.name);
+        let offer = SignedOffer::sign(offer, &publisher()).expect("signed");
+        assert_eq!(SignedOffer::parse(&offer.to_bytes()).expect(template.name), offer);
+        for (hole, default) in template.holes() {
+            assert!(!default.is_empty(), "{}: {hole}", template.name);
         }
     }
+    let trial = templates::Template::named("trial").expect("a template");
+    let mut clauses = Clauses::new(target(), vec![limited(open_spec("f"), &["count lteq 7 call"])]);
+    trial.apply(&mut clauses, &[("rate".to_owned(), "9".to_owned())], now).expect("filled");
+    let count = clauses.permissions[0].constraint(Operand::Count).expect("a count");
+    assert_eq!(count.value, Value::Integer(7), "what was said expressly counts");
+    assert_eq!(
+        clauses.permissions[0].constraint(Operand::CallRate).expect("a rate").value,
+        Value::Integer(9)
+    );
+    let wrong = trial.apply(&mut clauses, &[("colour".to_owned(), "red".to_owned())], now);
+    assert!(wrong.expect_err("no such hole").to_string().contains("`calls`"));
+}
 
-    #[test]
-    fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        prop_assert!(odrl::read_offer(&bytes).is_err());
-        prop_assert!(Proposal::parse(&bytes).is_err());
+#[test]
+fn lines_that_are_no_clauses_say_why() {
+    let now = at("2026-11-24T12:00:00Z");
+    for (line, why) in [
+        ("", "OPERAND OPERATOR VALUE"),
+        ("colour eq red", "no operand `colour`"),
+        ("count eq 5 call", "`lteq` with `count`"),
+        ("count lteq five call", "no whole number"),
+        ("count lteq 5", "a value and a unit"),
+        ("count lteq 5 parsec", "no unit"),
+        ("version gteq 1.0.0", "only"),
+        ("purpose isAnyOf spam", "an IRI is wanted"),
+        ("dateTime lt tomorrow", "no date"),
+        ("prohibit sing inputs", "no such action"),
+        ("prohibit derive weights", "neither `inputs` nor `outputs`"),
+        ("oblige auditor attribute", "neither `publisher` nor `consumer`"),
+        ("price 0.1 EUR per call paid", "free N"),
+        ("notice P1M", "P30D"),
+    ] {
+        let mut clauses = Clauses::new(target(), vec![open_spec("f")]);
+        let before = clauses.clone();
+        let error = clauses.add_line(line, now).expect_err(line).to_string();
+        assert!(error.contains(why), "{line}: {error}");
+        assert_eq!(clauses, before, "{line}");
+    }
+}
+
+#[test]
+fn the_profile_s_files_are_written_from_the_table() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("profile");
+    let page = folder.join("README.md");
+    let text = std::fs::read_to_string(&page).unwrap_or_default();
+    let (begin, end) = ("<!-- tables -->\n", "<!-- /tables -->");
+    let before = text.split_once(begin).map_or(text.as_str(), |(before, _)| before);
+    let after = text.split_once(end).map_or("", |(_, after)| after);
+    let tables = profile::tables();
+    let files = [
+        (folder.join("registry.json"), profile::registry()),
+        (folder.join("schema.json"), profile::schema()),
+        (page, format!("{before}{begin}{tables}{end}{after}")),
+    ];
+    for (path, wanted) in files {
+        // To write them anew: `make profile`.
+        if std::env::var_os("HOSPES_WRITE_PROFILE").is_some() {
+            std::fs::write(&path, &wanted).expect("writable");
+        }
+        let found = std::fs::read_to_string(&path).expect("a file");
+        assert!(
+            found == wanted,
+            "`{}` is not what the table says: run `make profile`",
+            path.display()
+        );
     }
 }

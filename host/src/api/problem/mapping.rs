@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Problem, ProblemKind};
 use crate::admission::AdmissionError;
-use crate::agreements::{AgreementsError, PermitError};
+use crate::agreements::{AgreementsError, PermitError, SimulationError};
 use crate::auth::AuthError;
 use crate::deploy::DeployError;
 use crate::deployments::ResolveError;
@@ -76,9 +76,13 @@ impl From<PermitError> for Problem {
             PermitError::NoAgreement { model } => problem.with("model", json!(model)),
             PermitError::NotYours(id) => problem.with("agreement", json!(id)),
             PermitError::OtherVersion { bundle, .. } => problem.with("bundle", json!(bundle)),
-            PermitError::Denied { agreement, denial } => {
-                problem.with("agreement", json!(agreement)).with("clauses", json!(denial.clauses))
+            PermitError::NotInForce { agreement, .. } => {
+                problem.with("agreement", json!(agreement))
             }
+            PermitError::Denied { report } => problem
+                .with("agreement", json!(report.agreement()))
+                .with("clauses", json!(report.unmet()))
+                .with("report", json!(report)),
         }
     }
 }
@@ -86,11 +90,17 @@ impl From<PermitError> for Problem {
 impl From<AdmissionError> for Problem {
     fn from(error: AdmissionError) -> Self {
         match &error {
-            AdmissionError::CountUsedUp { max, ends } => {
-                Self::new(ProblemKind::CountUsedUp, error.to_string())
-                    .with("limit", *max)
+            AdmissionError::Exhausted { exhausted, ends } => {
+                let problem = Self::new(ProblemKind::LimitReached, error.to_string())
+                    .with("clause", exhausted.limit.term())
+                    .with("code", exhausted.limit.code())
+                    .with("limit", exhausted.max)
                     .with("remaining", 0)
-                    .with("ends", json!(ends.map(|ends| ends.to_string())))
+                    .with("ends", json!(ends.map(|ends| ends.to_string())));
+                match exhausted.retry_after {
+                    Some(after) => problem.retry_after(after),
+                    None => problem,
+                }
             }
             AdmissionError::QueueFull { .. } | AdmissionError::QueueTimeout { .. } => {
                 Self::new(ProblemKind::Busy, error.to_string())
@@ -121,10 +131,13 @@ impl From<InvokeError> for Problem {
 impl From<GuestFailure> for Problem {
     fn from(failure: GuestFailure) -> Self {
         let kind = match &failure {
-            GuestFailure::Deadline { .. } => ProblemKind::PluginDeadline,
-            GuestFailure::OutputTooLarge { .. } | GuestFailure::OutputUnsendable { .. } => {
-                ProblemKind::OutputRefused
+            GuestFailure::Deadline { .. } | GuestFailure::CpuTime { .. } => {
+                ProblemKind::PluginDeadline
             }
+            GuestFailure::Stopped | GuestFailure::Terms { .. } => ProblemKind::NotPermitted,
+            GuestFailure::OutputTooLarge { .. }
+            | GuestFailure::OutputUncontrolled { .. }
+            | GuestFailure::OutputUnsendable { .. } => ProblemKind::OutputRefused,
             GuestFailure::Trap { .. }
             | GuestFailure::MemoryLimit { .. }
             | GuestFailure::TableLimit { .. }
@@ -175,6 +188,9 @@ impl From<MarketError> for Problem {
             | MarketError::NotYourModel { .. }
             | MarketError::NotLive { .. }
             | MarketError::NoFunction { .. }
+            | MarketError::Uncontrolled { .. }
+            | MarketError::NoResale { .. }
+            | MarketError::Wider(_)
             | MarketError::TooMany { .. } => ProblemKind::OfferRefused,
             MarketError::NotFound(_) => ProblemKind::NotFound,
             MarketError::Store(_) | MarketError::Damaged { .. } => return Self::internal(&error),
@@ -189,6 +205,9 @@ impl From<AgreementsError> for Problem {
             AgreementsError::Agreement(_)
             | AgreementsError::NotParty
             | AgreementsError::UnknownOffer(_)
+            | AgreementsError::NotSuperseding(_)
+            | AgreementsError::NoParent(_)
+            | AgreementsError::Wider(_)
             | AgreementsError::TooMany { .. } => ProblemKind::AgreementRefused,
             AgreementsError::NotFound(_) => ProblemKind::NotFound,
             AgreementsError::Store(_) | AgreementsError::Damaged { .. } => {
@@ -196,5 +215,14 @@ impl From<AgreementsError> for Problem {
             }
         };
         Self::new(kind, chain(&error))
+    }
+}
+
+impl From<SimulationError> for Problem {
+    fn from(error: SimulationError) -> Self {
+        match error {
+            SimulationError::Agreements(error) => error.into(),
+            SimulationError::Offer(_) => Self::new(ProblemKind::OfferRefused, chain(&error)),
+        }
     }
 }

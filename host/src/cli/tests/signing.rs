@@ -7,7 +7,9 @@ use std::thread;
 
 use super::super::home::Account;
 use super::super::*;
-use crate::agreement::{Agreement, Offer, PermissionSpec, Proposal, SignedOffer};
+use crate::agreement::{
+    Agreement, Clauses, Offer, Permission, Proposal, SignedOffer, Target, Versions,
+};
 use crate::id::Digest;
 use crate::key::PartyKey;
 
@@ -88,16 +90,13 @@ fn setting() -> Setting {
 }
 
 fn offer(key: &PartyKey, calls: u64) -> SignedOffer {
-    let permission = PermissionSpec {
-        function: "infer".parse().expect("a name"),
-        count: Some(calls),
-        from: None,
-        until: None,
-        input_bytes_max: None,
-        output_bytes_max: None,
-    };
+    let function = "infer".parse().expect("a name");
+    let permission =
+        Permission::new(function).limited(&format!("count lteq {calls} call"), Clock::System.now());
     let model = "acme/iris".parse().expect("a name");
-    let offer = Offer::new(key.party(), model, Digest::of(b"bundle"), vec![permission]);
+    let target = Target { model, versions: Versions::Bundle(Digest::of(b"bundle")) };
+    let clauses = Clauses::new(target, vec![permission.expect("a clause")]);
+    let offer = Offer::new(key.party(), clauses, Vec::new());
     SignedOffer::sign(offer.expect("an offer"), key).expect("signed")
 }
 

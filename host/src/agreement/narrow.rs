@@ -1,0 +1,175 @@
+//! Whether a sub-agreement is no wider than the agreement it is a part of.
+//!
+//! By syntax, rule by rule: what cannot be seen to be narrower is not. Every constraint of the permission above has to stand in
+//! the permission below too, the same or tighter; prohibitions and obligations above have to stand below.
+
+use super::clause::{Constraint, Permission, Unit};
+use super::document::{Clauses, OnSuspend, Versions};
+use super::registry::{Operand, Operator};
+use super::value::Value;
+
+/// Where a document is wider than the one above it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{pointer}` is wider than the agreement that this is a part of: {reason}")]
+pub struct Wider {
+    pub pointer: String,
+    pub reason: String,
+}
+
+/// For each permission of `below`, the permission of `above` that it is a narrower part of, by its number.
+///
+/// # Errors
+/// [`Wider`] says where `below` allows more.
+pub fn parent_rules(below: &Clauses, above: &Clauses) -> Result<Vec<u16>, Wider> {
+    check_whole(below, above)?;
+    let numbered = below.permissions.iter().enumerate();
+    numbered
+        .map(|(index, permission)| {
+            let mut why = "it has no permission for this function".to_owned();
+            for (number, parent) in (0..).zip(&above.permissions) {
+                if parent.function != permission.function {
+                    continue;
+                }
+                match narrower(permission, parent) {
+                    Ok(()) => return Ok(number),
+                    Err(reason) => why = reason,
+                }
+            }
+            Err(Wider { pointer: format!("/permission/{index}"), reason: why })
+        })
+        .collect()
+}
+
+fn check_whole(below: &Clauses, above: &Clauses) -> Result<(), Wider> {
+    let wider = |pointer: &str, reason: &str| {
+        Err(Wider { pointer: pointer.to_owned(), reason: reason.to_owned() })
+    };
+    let Some(depth) = above.depth else {
+        return wider(
+            "/inheritFrom",
+            "it does not grant the making of sub-agreements (`odrl:grantUse`)",
+        );
+    };
+    if below.depth.is_some_and(|below| below >= depth) {
+        return wider("/permission", "it allows fewer levels of sub-agreements below");
+    }
+    if below.target.model != above.target.model
+        || !covers(&above.target.versions, &below.target.versions)
+    {
+        return wider("/target", "it is for another model or fewer versions");
+    }
+    if let Some(missing) = above.prohibitions.iter().find(|ban| !below.prohibitions.contains(ban)) {
+        return wider("/prohibition", &format!("it has a prohibition more: {missing:?}"));
+    }
+    if above.obligations.iter().any(|duty| !below.obligations.contains(duty)) {
+        return wider("/obligation", "it has an obligation more");
+    }
+    if above.on_suspend == OnSuspend::Abort && below.on_suspend == OnSuspend::Finish {
+        return wider("/hospes:onSuspend", "it ends running calls when it is suspended");
+    }
+    if below.max_stale.is_none_or(|below| above.max_stale.is_some_and(|above| below > above))
+        && above.max_stale.is_some()
+    {
+        return wider("/hospes:maxStale", "it wants the state to be known more freshly");
+    }
+    Ok(())
+}
+
+fn covers(above: &Versions, below: &Versions) -> bool {
+    match (above, below) {
+        (Versions::Bundle(above), Versions::Bundle(below)) => above == below,
+        // Which version a digest is, the document does not say: so a range above wants a range below.
+        (Versions::Bundle(_), Versions::Range { .. })
+        | (Versions::Range { .. }, Versions::Bundle(_)) => false,
+        (
+            Versions::Range { from: above_from, before: above_before },
+            Versions::Range { from, before },
+        ) => {
+            let begins = above_from.as_ref().is_none_or(|above| {
+                from.as_ref().is_some_and(|from| from.cmp_precedence(above).is_ge())
+            });
+            let ends = above_before.as_ref().is_none_or(|above| {
+                before.as_ref().is_some_and(|before| before.cmp_precedence(above).is_le())
+            });
+            begins && ends
+        }
+    }
+}
+
+fn narrower(below: &Permission, above: &Permission) -> Result<(), String> {
+    let all = above.refinements.iter().chain(&above.constraints);
+    for parent in all {
+        // Counts of the same unit, bounds of the same side.
+        let same = |child: &&Constraint| {
+            child.operand == parent.operand
+                && side(child) == side(parent)
+                && (child.operand != Operand::Count || child.unit == parent.unit)
+        };
+        let mut children = below.refinements.iter().chain(&below.constraints);
+        let child = children.find(same);
+        let name = parent.operand.name();
+        let child = child.ok_or_else(|| format!("it limits `{name}`, and this does not"))?;
+        if !tighter(child, parent) {
+            return Err(format!(
+                "it wants `{name}` {} {}, and this has {} {}",
+                parent.operator, parent.value, child.operator, child.value
+            ));
+        }
+    }
+    priced(below, above)
+}
+
+/// A price above is paid by the consumer above, whatever it asks of its own; but the credit there is drawn on below.
+fn priced(below: &Permission, above: &Permission) -> Result<(), String> {
+    let unit =
+        |permission: &Permission| permission.price.as_ref().map_or(Unit::Call, |price| price.unit);
+    if above.constraint(Operand::Credit).is_some()
+        && below.price.is_some()
+        && unit(below) != unit(above)
+    {
+        return Err("its credit is counted in another unit".to_owned());
+    }
+    Ok(())
+}
+
+/// Whether a constraint bounds from below.
+fn side(constraint: &Constraint) -> bool {
+    matches!(constraint.operator, Operator::Gt | Operator::Gteq | Operator::IsNoneOf)
+}
+
+fn tighter(child: &Constraint, parent: &Constraint) -> bool {
+    if child.operand == Operand::TimeInterval {
+        return child.span() >= parent.span();
+    }
+    // A rate or a number in a period is compared in the same period only.
+    if child.unit != parent.unit {
+        return false;
+    }
+    match (&child.value, &parent.value) {
+        (Value::Integer(child), Value::Integer(parent)) => child <= parent,
+        (Value::Decimal(child), Value::Decimal(parent)) => child <= parent,
+        (Value::Duration(child), Value::Duration(parent)) => child <= parent,
+        (Value::DateTime(at), Value::DateTime(bound)) => {
+            let stricter = child.operator == parent.operator
+                || matches!(child.operator, Operator::Lt | Operator::Gt);
+            match parent.operator {
+                Operator::Gt | Operator::Gteq => at > bound || (at == bound && stricter),
+                _ => at < bound || (at == bound && stricter),
+            }
+        }
+        (Value::Texts(texts), Value::Texts(bound)) => match parent.operator {
+            Operator::IsNoneOf => bound.iter().all(|text| texts.contains(text)),
+            _ => texts.iter().all(|text| bound.contains(text)),
+        },
+        (Value::Integers(sizes), Value::Integers(bound)) => {
+            sizes.len() == bound.len()
+                && sizes
+                    .iter()
+                    .zip(bound)
+                    .all(|(size, max)| *max == 0 || (*size != 0 && size <= max))
+        }
+        (Value::Text(child), Value::Text(parent)) => child == parent,
+        (Value::True, Value::True) => true,
+        _ => false,
+    }
+}

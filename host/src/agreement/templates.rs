@@ -1,0 +1,196 @@
+//! Ten ways to offer a model, each a list of clauses with holes to fill.
+//!
+//! A hole is `{name=default}`. What is open and what is sold are templates, not two ways through the code.
+
+use jiff::Timestamp;
+
+use super::document::Clauses;
+use super::phrase::{PhraseError, operand_of};
+
+/// A list of clauses with holes.
+#[derive(Debug)]
+pub struct Template {
+    pub name: &'static str,
+    pub summary: &'static str,
+    /// In the language of [`Clauses::add_line`].
+    pub lines: &'static [&'static str],
+}
+
+/// Why a template could not be filled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    #[error("template `{template}` has no hole `{hole}`; its holes are {known}")]
+    NoHole { template: &'static str, hole: String, known: String },
+    #[error(transparent)]
+    Phrase(#[from] PhraseError),
+}
+
+/// The templates, in the order in which they are shown.
+pub static TEMPLATES: [Template; 10] = [
+    Template {
+        name: "open-attribution",
+        summary: "anybody may use it who names where it comes from",
+        lines: &[
+            "oblige consumer attribute",
+            "prohibit ai-training inputs",
+            "prohibit archive inputs where retention gt P0D",
+        ],
+    },
+    Template {
+        name: "research-only",
+        summary: "calls that declare a purpose of research",
+        lines: &[
+            "purpose isAnyOf {purpose=https://w3id.org/dpv#AcademicResearch,https://w3id.org/dpv#NonCommercialResearch,https://w3id.org/dpv#ResearchAndDevelopment}",
+            "oblige consumer attribute",
+            "prohibit ai-training inputs",
+        ],
+    },
+    Template {
+        name: "open-rail",
+        summary: "open, but not for the uses that responsible-AI licences list",
+        lines: &[
+            "prohibit execute where purpose isAnyOf {prohibited=urn:hospes:rail:discrimination,urn:hospes:rail:disinformation,urn:hospes:rail:exploiting-minors,urn:hospes:rail:harassment,urn:hospes:rail:law-enforcement-profiling,urn:hospes:rail:medical-advice-without-review,urn:hospes:rail:unlawful-surveillance}",
+            "prohibit derive outputs",
+            "oblige consumer inform",
+        ],
+    },
+    Template {
+        name: "trial",
+        summary: "a few calls for a few days, free of charge",
+        lines: &[
+            "count lteq {calls=100} call",
+            "dateTime lt {until=+P14D}",
+            "callRate lteq {rate=5} {per=PT1S}",
+            "prohibit ai-training outputs",
+        ],
+    },
+    Template {
+        name: "metered-prepaid",
+        summary: "a price for each unit, drawn from credit paid in advance",
+        lines: &[
+            "price {price=0.001} {currency=EUR} per {unit=call}",
+            "credit lteq {credit=10} {currency=EUR}",
+        ],
+    },
+    Template {
+        name: "metered-postpaid",
+        summary: "a price for each unit, owed afterwards",
+        lines: &[
+            "price {price=0.001} {currency=EUR} per {unit=call}",
+            "callRate lteq {rate=100} {per=PT1S}",
+            "notice {notice=P30D}",
+        ],
+    },
+    Template {
+        name: "subscription",
+        summary: "a number of calls in each period",
+        lines: &[
+            "callsPerInterval lteq {calls=10000} {period=P30D}",
+            "concurrency lteq {concurrency=8}",
+            "dateTime lt {until=+P365D}",
+            "notice {notice=P30D}",
+        ],
+    },
+    Template {
+        name: "internal",
+        summary: "for parties of one's own organisation: name them with `--to`",
+        lines: &[
+            "concurrency lteq {concurrency=16}",
+            "prohibit distribute outputs",
+            "on-suspend abort",
+        ],
+    },
+    Template {
+        name: "evaluation-private-data",
+        summary: "try it on private data: nothing is kept, nothing can leave, labels only",
+        lines: &[
+            "count lteq {calls=1000} call",
+            "labelOnly eq true",
+            "outputFields isAnyOf {fields=label}",
+            "hostCapability isNoneOf clock,env,network,random,stdout,storage",
+            "prohibit archive inputs where retention gt P0D",
+            "prohibit ai-training inputs",
+            "prohibit distribute inputs",
+            "on-suspend abort",
+        ],
+    },
+    Template {
+        name: "reseller",
+        summary: "may be resold in narrower agreements, within one limit for all",
+        lines: &[
+            "grant-use {depth=3}",
+            "count lteq {calls=100000} call",
+            "price {price=0.0005} {currency=EUR} per {unit=call}",
+            "prohibit ai-training outputs",
+            "notice {notice=P30D}",
+        ],
+    },
+];
+
+impl Template {
+    /// The template of this name.
+    pub fn named(name: &str) -> Option<&'static Template> {
+        TEMPLATES.iter().find(|template| template.name == name)
+    }
+
+    /// The holes with their defaults, each once, in the order in which they stand.
+    pub fn holes(&self) -> Vec<(&'static str, &'static str)> {
+        let mut holes: Vec<(&str, &str)> = Vec::new();
+        for part in self.lines.iter().flat_map(|line| line.split('{').skip(1)) {
+            let hole = part.split_once('}').and_then(|(hole, _)| hole.split_once('='));
+            if let Some((name, default)) = hole
+                && holes.iter().all(|(known, _)| *known != name)
+            {
+                holes.push((name, default));
+            }
+        }
+        holes
+    }
+
+    /// Adds the template's clauses, with `filled` in its holes. Where a constraint of the same kind is there already, the
+    /// template's is left out: what was said expressly counts.
+    ///
+    /// # Errors
+    /// [`TemplateError`].
+    pub fn apply(
+        &'static self,
+        clauses: &mut Clauses,
+        filled: &[(String, String)],
+        now: Timestamp,
+    ) -> Result<(), TemplateError> {
+        let holes = self.holes();
+        if let Some((hole, _)) =
+            filled.iter().find(|(name, _)| holes.iter().all(|(hole, _)| hole != name))
+        {
+            let known: Vec<_> = holes.iter().map(|(name, _)| format!("`{name}`")).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            return Err(TemplateError::NoHole { template: self.name, hole: hole.clone(), known });
+        }
+        for line in self.lines {
+            let said = operand_of(line).is_some_and(|operand| {
+                clauses
+                    .permissions
+                    .iter()
+                    .any(|permission| permission.constraint(operand).is_some())
+            });
+            if !said {
+                clauses.add_line(&fill(line, filled), now)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn fill(line: &str, filled: &[(String, String)]) -> String {
+    let mut text = String::new();
+    let mut rest = line;
+    while let Some((before, hole)) = rest.split_once('{') {
+        text.push_str(before);
+        let (hole, after) = hole.split_once('}').unwrap_or((hole, ""));
+        let (name, default) = hole.split_once('=').unwrap_or((hole, ""));
+        let given = filled.iter().rev().find(|(known, _)| known == name);
+        text.push_str(given.map_or(default, |(_, value)| value));
+        rest = after;
+    }
+    text + rest
+}

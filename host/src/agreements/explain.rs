@@ -1,0 +1,134 @@
+//! Would this call be allowed, and why not: asked without making it.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{Agreements, AgreementsError, Standing};
+use crate::admission::Usage;
+use crate::agreement::{
+    Agreement, AgreementError, CallFacts, Facts, InputFacts, Report, SignedOffer, Terms, Versions,
+};
+use crate::auth::Caller;
+use crate::capability::Capabilities;
+use crate::deployments::{Deployment, Deployments};
+use crate::id::{Digest, FunctionName};
+
+/// A call that is not made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Simulated {
+    pub function: FunctionName,
+    pub input_bytes: u64,
+    /// Rows of its batch; 1 if not said.
+    pub rows: u64,
+    pub purpose: Option<String>,
+    /// When it would begin; now if not said.
+    pub at: Option<Timestamp>,
+}
+
+/// Why nothing could be simulated.
+#[derive(Debug, thiserror::Error)]
+pub enum SimulationError {
+    #[error(transparent)]
+    Agreements(#[from] AgreementsError),
+    #[error("the offer could not be taken as an agreement")]
+    Offer(#[from] AgreementError),
+}
+
+impl Agreements {
+    /// Evaluates a call under one of the caller's agreements, in force or not.
+    ///
+    /// # Errors
+    /// [`AgreementsError::NotFound`], also for agreements of others.
+    pub fn simulate(
+        &self,
+        caller: &Caller,
+        id: &Digest,
+        call: &Simulated,
+        deployments: &Deployments,
+    ) -> Result<Report, SimulationError> {
+        let standing = self.find(caller, id)?;
+        let agreement = standing.agreement();
+        let live = live(agreement, deployments);
+        let facts = self.simulated(call, live.as_deref());
+        let input = Some(InputFacts { rows: call.rows, tensors: &[] });
+        let report = match &standing {
+            Standing::Active(active) => {
+                let report = active.report(&facts, input);
+                match active.in_force(facts.now, self.as_of()) {
+                    Ok(()) => report,
+                    Err(reason) => {
+                        report.obstructed(format!("the agreement is not in force: {reason}"))
+                    }
+                }
+            }
+            Standing::Proposed(proposal) => {
+                let terms = Terms::preview(proposal.id(), agreement);
+                preview(agreement, &terms, &facts, input).obstructed(
+                    "the agreement is not in force: not both parties have signed".to_owned(),
+                )
+            }
+        };
+        Ok(missing(report, live.as_deref()))
+    }
+
+    /// Evaluates a call under an offer, as if it had been accepted and signed just now.
+    ///
+    /// # Errors
+    /// [`SimulationError::Offer`] if the offer is not for the caller.
+    pub fn simulate_offer(
+        &self,
+        caller: &Caller,
+        offer: &SignedOffer,
+        call: &Simulated,
+        deployments: &Deployments,
+    ) -> Result<Report, SimulationError> {
+        let agreement = Agreement::accept(offer, *caller.party(), self.now())?;
+        let live = live(&agreement, deployments);
+        let facts = self.simulated(call, live.as_deref());
+        let terms = Terms::preview(offer.id(), &agreement);
+        let input = Some(InputFacts { rows: call.rows, tensors: &[] });
+        Ok(missing(preview(&agreement, &terms, &facts, input), live.as_deref()))
+    }
+
+    fn simulated<'a>(&'a self, call: &'a Simulated, live: Option<&Deployment>) -> CallFacts<'a> {
+        CallFacts {
+            function: &call.function,
+            now: call.at.unwrap_or_else(|| self.now()),
+            input_bytes: call.input_bytes,
+            purpose: call.purpose.as_deref(),
+            country: self.country.as_deref(),
+            imports: live.map_or_else(Capabilities::default, |live| live.guest().imports()),
+        }
+    }
+}
+
+fn preview(
+    agreement: &Agreement,
+    terms: &Terms,
+    facts: &CallFacts<'_>,
+    input: Option<InputFacts<'_>>,
+) -> Report {
+    let usage = vec![Usage::default(); terms.rules().len()];
+    Report::new(agreement.clauses(), terms, &Facts { call: *facts, input }, &usage)
+}
+
+fn missing(report: Report, live: Option<&Deployment>) -> Report {
+    match live {
+        Some(_) => report,
+        None => report
+            .obstructed("no version that the agreement is for is live on this host".to_owned()),
+    }
+}
+
+/// The newest live version that an agreement is for.
+fn live(agreement: &Agreement, deployments: &Deployments) -> Option<Arc<Deployment>> {
+    let target = &agreement.clauses().target;
+    match &target.versions {
+        Versions::Bundle(digest) => deployments.by_digest(&target.model, digest),
+        versions @ Versions::Range { .. } => deployments
+            .of(&target.model)
+            .into_iter()
+            .rfind(|live| versions.cover(live.digest(), live.version())),
+    }
+}

@@ -1,0 +1,212 @@
+//! The permission for one call, before its turn: made of an agreement, a call's facts and, later, its arguments.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Active, Agreements, PermitError};
+use crate::admission::{Admission, Allowance, TokenTab, Want};
+use crate::agreement::{CallFacts, InputFacts, OnSuspend, Rule, RuleSet, TensorLimits};
+use crate::auth::Caller;
+use crate::controls::Controls;
+use crate::deployments::Function;
+use crate::id::{Digest, Party};
+use crate::invoke::Call;
+use crate::outcome::OutputLimit;
+use crate::sandbox::{CallLimits, ComputeGate, Input, Stop};
+use crate::tensor::{DataType, Tensor};
+
+/// Permission to make one call, before its limits over all calls and its turn. Only [`Agreements::permit`] makes one.
+pub struct Grant {
+    caller: Caller,
+    agreement: Arc<Active>,
+    rules: RuleSet,
+    now: Timestamp,
+    input_bytes: u64,
+    rows: u64,
+    response_bytes_max: u64,
+    wall_max: Duration,
+    country: Option<Box<str>>,
+}
+
+impl Grant {
+    pub(super) fn new(
+        host: &Agreements,
+        caller: &Caller,
+        agreement: &Arc<Active>,
+        rules: RuleSet,
+        facts: &CallFacts<'_>,
+    ) -> Self {
+        Self {
+            caller: caller.clone(),
+            agreement: Arc::clone(agreement),
+            rules,
+            now: facts.now,
+            input_bytes: facts.input_bytes,
+            rows: 1,
+            response_bytes_max: host.response_bytes_max,
+            wall_max: host.wall_max,
+            country: host.country.clone(),
+        }
+    }
+
+    /// Who calls.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// The agreement that permits the call.
+    pub fn agreement(&self) -> &Digest {
+        self.agreement.id()
+    }
+
+    /// Who published what is called, under the agreement.
+    pub fn publisher(&self) -> Party {
+        *self.agreement.agreement().assigner()
+    }
+
+    /// The permission of the agreement's rules that also allow the arguments.
+    ///
+    /// # Errors
+    /// The grant, and [`PermitError::Denied`] with what about the arguments is not allowed.
+    pub fn narrow(
+        mut self,
+        function: &Function,
+        call: &Call,
+        input: &Input,
+    ) -> Result<Self, (Box<Self>, PermitError)> {
+        let facts = InputFacts { rows: input.rows(), tensors: input.tensors() };
+        let rules = self.agreement.terms().narrow(self.rules, &facts);
+        if rules.is_empty() {
+            let report = Box::new(self.agreement.report(&self.facts(function, call), Some(facts)));
+            return Err((Box::new(self), PermitError::Denied { report }));
+        }
+        (self.rules, self.rows) = (rules, facts.rows);
+        Ok(self)
+    }
+
+    /// The facts that the permission rests on.
+    fn facts<'a>(&'a self, function: &'a Function, call: &'a Call) -> CallFacts<'a> {
+        CallFacts {
+            function: function.name(),
+            now: self.now,
+            input_bytes: self.input_bytes,
+            purpose: call.purpose.as_deref(),
+            country: self.country.as_deref(),
+            imports: function.guest().imports(),
+        }
+    }
+
+    /// The rules that the call may be counted under.
+    pub fn allowances(&self) -> impl Iterator<Item = Allowance> + '_ {
+        self.rules.iter().map(|rule| Allowance {
+            rule,
+            ledger: Arc::clone(&self.agreement.ledgers()[usize::from(rule)]),
+            want: self.want(self.rule(rule)),
+            ends: self.rule(rule).ends(),
+        })
+    }
+
+    fn want(&self, rule: &Rule) -> Want {
+        Want {
+            now: self.now,
+            rows: self.rows,
+            input_bytes: self.input_bytes,
+            output_bytes_max: self
+                .response_bytes_max
+                .min(rule.output_bytes_max().unwrap_or(u64::MAX)),
+            wall_max: self.wall_max.min(rule.bounds().wall.unwrap_or(Duration::MAX)),
+        }
+    }
+
+    /// Most bytes that the answer may have, and who says so.
+    pub fn output_limit(&self, admission: &Admission) -> (u64, OutputLimit) {
+        let reserved = admission.reservation().output_bytes_max(self.input_bytes);
+        if reserved < self.response_bytes_max {
+            (reserved, OutputLimit::Agreement)
+        } else {
+            (self.response_bytes_max, OutputLimit::Host)
+        }
+    }
+
+    /// What of the answer may leave the host.
+    pub fn controls(&self, admission: &Admission) -> &Controls {
+        self.rule(admission.rule()).controls()
+    }
+
+    /// `limits` of the host and the bundle, narrowed to those of the agreement.
+    pub fn narrow_limits(&self, limits: CallLimits, admission: &Admission) -> CallLimits {
+        let bounds = self.rule(admission.rule()).bounds();
+        let memory = bounds.memory_bytes.and_then(|bytes| usize::try_from(bytes).ok());
+        let wall = admission.reservation().wall_max();
+        let deadline = std::time::Instant::now().checked_add(wall).unwrap_or(limits.deadline);
+        CallLimits {
+            deadline: limits.deadline.min(deadline),
+            cpu_max: bounds.cpu,
+            memory_bytes_max: memory
+                .map_or(limits.memory_bytes_max, |m| m.min(limits.memory_bytes_max)),
+            ..limits
+        }
+    }
+
+    /// What is asked before each computation; none if everything may pass.
+    pub fn gate(&self, admission: &Admission) -> Option<Arc<dyn ComputeGate>> {
+        let (rule, tokens) = (admission.rule(), admission.reservation().tokens().cloned());
+        if tokens.is_none() && self.rule(rule).tensors().is_open() {
+            return None;
+        }
+        Some(Arc::new(Gate { agreement: Arc::clone(&self.agreement), rule, tokens }))
+    }
+
+    /// What ends the call when the agreement is suspended or ended; none if running calls may end.
+    pub fn stop(&self) -> Option<Arc<Stop>> {
+        let aborts = |active: &Active| active.terms().on_suspend() == OnSuspend::Abort;
+        aborts(&self.agreement).then(|| Arc::clone(self.agreement.life().stop()))
+    }
+
+    /// Whether the agreement wants that nothing is released any more.
+    pub fn is_stopped(&self) -> bool {
+        self.stop().is_some_and(|stop| stop.is_set())
+    }
+
+    pub(super) fn has_calls_left(&self) -> bool {
+        let ledgers = self.agreement.ledgers();
+        self.rules.iter().any(|rule| ledgers[usize::from(rule)].calls_left() != Some(0))
+    }
+
+    fn rule(&self, rule: u16) -> &Rule {
+        &self.agreement.terms().rules()[usize::from(rule)]
+    }
+}
+
+/// Holds the tensors that a guest gives to a model to the agreement.
+struct Gate {
+    agreement: Arc<Active>,
+    rule: u16,
+    tokens: Option<Arc<TokenTab>>,
+}
+
+impl ComputeGate for Gate {
+    fn admit(&self, inputs: &[(String, Tensor)]) -> Result<(), String> {
+        let limits: &TensorLimits =
+            self.agreement.terms().rules()[usize::from(self.rule)].tensors();
+        if let Some((name, tensor)) = inputs.iter().find(|(_, tensor)| !limits.allow(tensor)) {
+            let (ty, shape) = (tensor.data_type(), tensor.shape());
+            return Err(format!("it gave the model `{name}` as {ty} of shape {shape:?}"));
+        }
+        match &self.tokens {
+            Some(tab) if !tab.take(tokens(inputs)) => Err("its tokens are used up".to_owned()),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// Elements of the largest tensor of integers: the identifiers of tokens.
+fn tokens(inputs: &[(String, Tensor)]) -> u64 {
+    let integers = inputs
+        .iter()
+        .filter(|(_, tensor)| matches!(tensor.data_type(), DataType::I32 | DataType::I64))
+        .map(|(_, tensor)| tensor.shape().iter().map(|size| *size as u64).product());
+    integers.max().unwrap_or(0)
+}
