@@ -108,7 +108,7 @@ pub enum Value {
 
 impl Type {
     /// Bytes of one element in a [`Value::Packed`], if lists of this type are packed.
-    const fn packed_width(&self) -> Option<usize> {
+    pub(crate) const fn packed_width(&self) -> Option<usize> {
         match self {
             Type::S8 | Type::U8 => Some(1),
             Type::S16 | Type::U16 => Some(2),

@@ -267,7 +267,10 @@ fn members_that_are_unknown_missing_or_twice_are_refused() {
         "{added}"
     );
     let empty = altered(r#""profile""#, r#""prohibition":[],"profile""#);
-    assert!(matches!(empty, AgreementError::NotCanonical { .. }), "an empty list is left out: {empty}");
+    assert!(
+        matches!(empty, AgreementError::NotCanonical { .. }),
+        "an empty list is left out: {empty}"
+    );
     let policies = altered(r#""profile""#, r#""inheritAllowed":true,"profile""#);
     assert!(policies.to_string().contains("inheritAllowed"), "{policies}");
     let twice = altered(r#""unit":"hospes:call""#, r#""unit":"hospes:call","unit":"hospes:call""#);
