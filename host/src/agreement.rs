@@ -9,6 +9,7 @@ mod clause;
 mod codec;
 mod document;
 mod evaluate;
+pub mod events;
 mod narrow;
 mod odrl;
 mod phrase;

@@ -16,12 +16,14 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 
 use crate::admission::{Charge, Spent};
+use crate::agreement::events::EventError;
 use crate::agreement::{Agreement, AgreementError, CallFacts, Proposal, Report, Role, Wider};
 use crate::auth::Caller;
 use crate::clock::Clock;
 use crate::deployments::Function;
 use crate::id::{Digest, ModelName, Party};
 use crate::invoke::Call;
+use crate::key::PartyKey;
 use crate::market::Market;
 use crate::receipt::Receipt;
 use crate::store::{Store, StoreError, Table};
@@ -29,6 +31,7 @@ use crate::store::{Store, StoreError, Table};
 pub use active::{Active, RuleUse, Standing};
 pub use explain::{Simulated, SimulationError};
 pub use grant::Grant;
+pub use life::LifeError;
 
 /// Why no agreement permits a call.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +71,14 @@ pub enum AgreementsError {
     Wider(#[from] Wider),
     #[error("there is no agreement `{0}` of yours")]
     NotFound(Digest),
+    #[error(transparent)]
+    Event(EventError),
+    #[error("the stored event `{key}` is damaged")]
+    DamagedEvent {
+        key: String,
+        #[source]
+        source: EventError,
+    },
     #[error("the agreement could not be kept")]
     Store(#[from] StoreError),
     #[error("the stored agreement `{key}` is damaged")]
@@ -119,6 +130,8 @@ impl Directory {
 pub struct Agreements {
     store: Arc<Store>,
     clock: Clock,
+    /// Signs what the host itself does to agreements.
+    key: PartyKey,
     per_party_max: usize,
     response_bytes_max: u64,
     wall_max: std::time::Duration,
@@ -140,12 +153,14 @@ impl Agreements {
         store: Arc<Store>,
         clock: Clock,
         config: &crate::config::Config,
+        key: &PartyKey,
     ) -> Result<Self, AgreementsError> {
         let country = &config.api.country;
         let country = (!country.is_empty())
             .then(|| format!("{}{country}", crate::agreement::registry::COUNTRY_PREFIX).into());
         let agreements = Self {
             clock,
+            key: key.clone(),
             per_party_max: config.market.agreements_per_party_max,
             response_bytes_max: config.api.response_bytes_max,
             wall_max: config.sandbox.deadline,
@@ -216,6 +231,7 @@ impl Agreements {
                 });
                 continue;
             }
+            let stop = active.life().stop();
             if let Err(reason) = active.in_force(facts.now, self.as_of()) {
                 // A reason of the terms of another agreement says more than that an old one has ended.
                 let agreement = *active.id();
@@ -228,7 +244,7 @@ impl Agreements {
                 refused = Some(PermitError::Denied { report });
                 continue;
             }
-            let grant = Grant::new(self, caller, active, rules, &facts);
+            let grant = Grant::new(self, caller, active, rules, (&facts, stop));
             if grant.has_calls_left() {
                 return Ok(grant);
             }
@@ -310,6 +326,7 @@ impl Agreements {
     /// # Errors
     /// [`StoreError`]: nothing is confirmed then.
     pub fn confirm(&self) -> Result<(), StoreError> {
+        self.interrupt_due();
         let now = self.clock.now();
         let directory = self.directory.load();
         let known: usize = directory.all.values().map(Standing::events).sum();

@@ -95,7 +95,8 @@ impl Host {
             .map_err(|source| HostError::DataDirectory { path: data.clone(), source })?;
         let secrets = Secrets::open(&data)?;
         let store = Arc::new(Store::open(&data.join("state.redb"))?);
-        let agreements = Agreements::open(Arc::clone(&store), clock.clone(), &config)?;
+        let agreements =
+            Agreements::open(Arc::clone(&store), clock.clone(), &config, secrets.key())?;
         let receipts = Receipts::open(
             &data.join("receipts"),
             secrets.key(),

@@ -127,7 +127,7 @@ impl Agreements {
                 None => Ledger::new(rule.limits().clone(), parent),
             });
         }
-        let life = Life::new(&signed);
+        let life = Life::new(&signed, self.key.party());
         Ok(Active::new(signed, terms, ledgers, above.map(|above| above.parent), life))
     }
 

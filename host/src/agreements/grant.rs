@@ -22,6 +22,8 @@ pub struct Grant {
     caller: Caller,
     agreement: Arc<Active>,
     rules: RuleSet,
+    /// Taken before the agreement was found to be in force.
+    stop: Arc<Stop>,
     now: Timestamp,
     input_bytes: u64,
     rows: u64,
@@ -36,12 +38,13 @@ impl Grant {
         caller: &Caller,
         agreement: &Arc<Active>,
         rules: RuleSet,
-        facts: &CallFacts<'_>,
+        (facts, stop): (&CallFacts<'_>, Arc<Stop>),
     ) -> Self {
         Self {
             caller: caller.clone(),
             agreement: Arc::clone(agreement),
             rules,
+            stop,
             now: facts.now,
             input_bytes: facts.input_bytes,
             rows: 1,
@@ -161,8 +164,8 @@ impl Grant {
 
     /// What ends the call when the agreement is suspended or ended; none if running calls may end.
     pub fn stop(&self) -> Option<Arc<Stop>> {
-        let aborts = |active: &Active| active.terms().on_suspend() == OnSuspend::Abort;
-        aborts(&self.agreement).then(|| Arc::clone(self.agreement.life().stop()))
+        let aborts = self.agreement.terms().on_suspend() == OnSuspend::Abort;
+        aborts.then(|| Arc::clone(&self.stop))
     }
 
     /// Whether the agreement wants that nothing is released any more.

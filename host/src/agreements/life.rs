@@ -1,49 +1,296 @@
-//! What became of an agreement after it was signed.
+//! What became of agreements after they were signed: their events, kept before they count, and the calls that they end.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use jiff::Timestamp;
+use arc_swap::ArcSwap;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Active, Agreements, AgreementsError, Directory, Standing};
 use crate::agreement::SignedAgreement;
+use crate::agreement::events::{
+    Actor, Applied, Change, Event, EventError, Lifecycle, Reason, SignedEvent, State,
+};
+use crate::auth::Caller;
+use crate::id::{Digest, Party};
 use crate::sandbox::Stop;
+use crate::store::Table;
 
-/// Whether an agreement runs.
+/// Why an event was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LifeError {
+    #[error(transparent)]
+    Agreements(#[from] AgreementsError),
+    #[error("the event was refused")]
+    Event(#[from] EventError),
+    #[error("agreement `{0}` is not in force yet: both parties have to sign it first")]
+    NotSigned(Digest),
+}
+
+/// The history of one agreement, and what is quickly known of it.
 pub(super) struct Life {
-    stop: Arc<Stop>,
+    lifecycle: Mutex<Lifecycle>,
+    /// Until when, in microseconds, the agreement is known to run.
+    runs_until: AtomicI64,
+    /// Ends the calls that run now.
+    stop: ArcSwap<Stop>,
 }
 
 impl Life {
-    pub fn new(_signed: &SignedAgreement) -> Self {
-        Self { stop: Arc::default() }
+    pub fn new(signed: &SignedAgreement, operator: Party) -> Self {
+        let agreement = signed.agreement();
+        let parties = [*agreement.assigner(), *agreement.assignee(), operator];
+        let notice = SignedDuration::try_from(agreement.clauses().notice.as_duration());
+        let notice = notice.unwrap_or(SignedDuration::MAX);
+        Self {
+            lifecycle: Mutex::new(Lifecycle::new(*signed.id(), parties, notice)),
+            runs_until: AtomicI64::new(i64::MIN),
+            stop: ArcSwap::default(),
+        }
     }
 
-    pub fn in_force(&self, _now: Timestamp) -> Result<(), String> {
+    /// Whether the agreement runs. Quick where it does and nothing was announced.
+    ///
+    /// # Errors
+    /// Why not, for its parties.
+    pub fn in_force(&self, now: Timestamp) -> Result<(), String> {
+        if now.as_microsecond() < self.runs_until.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let lifecycle = self.lock();
+        let state = lifecycle.state_at(now);
+        if state != State::Started {
+            let last = lifecycle.events().iter().rfind(|event| event.event().effective <= now);
+            let why = last.map(|last| {
+                let Event { role, change, reason, effective, .. } = last.event();
+                format!(" (the {role}: {change}, {reason}, at {effective})")
+            });
+            return Err(format!("it is {state}{}", why.unwrap_or_default()));
+        }
+        let until = lifecycle.next_change(now).map_or(i64::MAX, Timestamp::as_microsecond);
+        self.runs_until.store(until, Ordering::Release);
         Ok(())
     }
 
-    pub fn stop(&self) -> &Arc<Stop> {
-        &self.stop
+    /// What ends the calls that begin now. To be taken before [`Life::in_force`] is asked, so that no call slips through between.
+    pub fn stop(&self) -> Arc<Stop> {
+        self.stop.load_full()
+    }
+
+    /// Ends the calls that run now.
+    fn interrupt(&self) {
+        self.stop.swap(Arc::default()).set();
+    }
+
+    /// Whether something that was announced has taken effect and calls may still run.
+    fn is_due(&self, now: Timestamp) -> bool {
+        let until = self.runs_until.load(Ordering::Acquire);
+        until != i64::MIN && now.as_microsecond() >= until
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lifecycle> {
+        self.lifecycle.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
 impl Standing {
+    /// Events that are kept of it.
     pub(super) fn events(&self) -> usize {
-        0
+        match self {
+            Standing::Proposed(_) => 0,
+            Standing::Active(active) => {
+                let lifecycle = active.life().lock();
+                lifecycle.events().len() + lifecycle.waiting().count()
+            }
+        }
+    }
+
+    /// Where an agreement in force stands.
+    pub fn state_at(&self, now: Timestamp) -> Option<State> {
+        match self {
+            Standing::Proposed(_) => None,
+            Standing::Active(active) => Some(active.life().lock().state_at(now)),
+        }
+    }
+
+    /// Its history; none before it is in force.
+    pub fn history(&self) -> Option<Lifecycle> {
+        match self {
+            Standing::Proposed(_) => None,
+            Standing::Active(active) => Some(active.life().lock().clone()),
+        }
     }
 }
 
 impl Agreements {
-    pub(super) fn restore_events(&self, _directory: &Directory) -> Result<(), AgreementsError> {
+    /// Takes an event that one of the parties signed.
+    ///
+    /// # Errors
+    /// [`LifeError`]; nothing was changed then.
+    pub fn event(
+        &self,
+        caller: &Caller,
+        id: &Digest,
+        envelope: &[u8],
+    ) -> Result<(Applied, Standing), LifeError> {
+        let standing = self.find(caller, id)?;
+        let event = SignedEvent::parse(envelope)?;
+        let applied = self.apply(&standing, &event)?;
+        Ok((applied, standing))
+    }
+
+    /// Suspends or resumes an agreement in the name of the host's operator.
+    ///
+    /// # Errors
+    /// [`LifeError`].
+    pub fn operate(
+        &self,
+        id: &Digest,
+        change: Change,
+        reason: Reason,
+        note: Option<Box<str>>,
+    ) -> Result<Standing, LifeError> {
+        let found = self.directory.load().all.get(id).cloned();
+        let standing = found.ok_or(AgreementsError::NotFound(*id))?;
+        let Standing::Active(active) = &standing else { return Err(LifeError::NotSigned(*id)) };
+        let event = self.own_event(active, change, reason, None, note)?;
+        self.apply(&standing, &event)?;
+        Ok(standing)
+    }
+
+    fn own_event(
+        &self,
+        active: &Active,
+        change: Change,
+        reason: Reason,
+        evidence: Option<Digest>,
+        note: Option<Box<str>>,
+    ) -> Result<SignedEvent, EventError> {
+        let (sequence, previous) = active.life().lock().next();
+        let now = Timestamp::from_microsecond(self.now().as_microsecond()).unwrap_or_default();
+        let (role, by) = (Actor::Operator, self.key.party());
+        let event = Event {
+            agreement: *active.id(),
+            sequence,
+            previous,
+            change,
+            role,
+            by,
+            reason,
+            effective: now,
+            issued: now,
+            evidence,
+            note,
+        };
+        SignedEvent::sign(event, &self.key)
+    }
+
+    fn apply(&self, standing: &Standing, event: &SignedEvent) -> Result<Applied, LifeError> {
+        let Standing::Active(active) = standing else {
+            return Err(LifeError::NotSigned(*standing.id()));
+        };
+        let now = self.now();
+        let mut lifecycle = active.life().lock();
+        let mut changed = lifecycle.clone();
+        let applied = changed.apply(event, now)?;
+        if applied != Applied::Known {
+            let (key, record) = record(event, now);
+            self.store.put(Table::Events, &key, &record).map_err(AgreementsError::from)?;
+            *lifecycle = changed;
+            active.life().runs_until.store(i64::MIN, Ordering::Release);
+        }
+        let runs = lifecycle.state_at(now) == State::Started;
+        drop(lifecycle);
+        if !runs {
+            self.interrupt(active.id());
+        }
+        Ok(applied)
+    }
+
+    /// Ends the running calls of an agreement and of those below it, as far as they want that.
+    fn interrupt(&self, id: &Digest) {
+        let directory = self.directory.load();
+        let all = directory.all.values().filter_map(|standing| match standing {
+            Standing::Active(active) => Some(active),
+            Standing::Proposed(_) => None,
+        });
+        for active in all {
+            let mut above = Some(active);
+            while let Some(one) = above {
+                if one.id() == id {
+                    active.life().interrupt();
+                    break;
+                }
+                above = one.parent();
+            }
+        }
+    }
+
+    /// Lets what was announced and is due now take effect on running calls.
+    pub(super) fn interrupt_due(&self) {
+        let now = self.now();
+        let directory = self.directory.load();
+        for standing in directory.all.values() {
+            if let Standing::Active(active) = standing
+                && active.life().is_due(now)
+                && active.life().in_force(now).is_err()
+            {
+                active.life().runs_until.store(i64::MIN, Ordering::Release);
+                self.interrupt(active.id());
+            }
+        }
+    }
+
+    /// Brings back the events that the store holds.
+    pub(super) fn restore_events(&self, directory: &Directory) -> Result<(), AgreementsError> {
+        for (key, record) in self.store.all(Table::Events)? {
+            let unreadable = |reason: &str| AgreementsError::DamagedEvent {
+                key: key.clone(),
+                source: EventError::Malformed { reason: reason.to_owned() },
+            };
+            let (at, envelope) =
+                record.split_first_chunk::<8>().ok_or_else(|| unreadable("its time is missing"))?;
+            let at = Timestamp::from_microsecond(i64::from_le_bytes(*at));
+            let at = at.map_err(|_| unreadable("its time is none"))?;
+            let event = SignedEvent::parse(envelope)
+                .map_err(|source| AgreementsError::DamagedEvent { key: key.clone(), source })?;
+            let active = directory
+                .active(&event.event().agreement)
+                .ok_or_else(|| unreadable("there is no such agreement"))?;
+            // One that waited and then did not fit was never part of the history, and is not now.
+            if let Err(error) = active.life().lock().apply(&event, at) {
+                tracing::warn!(key, %error, "an event that did not fit is passed over");
+            }
+        }
         Ok(())
     }
 
+    /// Keeps an agreement together with the event that ends the one it takes the place of.
     pub(super) fn supersede(
         &self,
-        _earlier: &Active,
-        _standing: &Standing,
-        _record: (&str, &[u8]),
+        earlier: &Arc<Active>,
+        later: &Standing,
+        (id, bytes): (&str, &[u8]),
     ) -> Result<(), AgreementsError> {
+        let evidence = Some(*later.id());
+        let event = self.own_event(earlier, Change::Complete, Reason::Superseded, evidence, None);
+        let event = event.map_err(AgreementsError::Event)?;
+        let now = self.now();
+        let mut lifecycle = earlier.life().lock();
+        let mut changed = lifecycle.clone();
+        changed.apply(&event, now).map_err(AgreementsError::Event)?;
+        let (key, record) = record(&event, now);
+        self.store.put_all(&[(Table::Events, &key, &record), (Table::Agreements, id, bytes)])?;
+        *lifecycle = changed;
+        earlier.life().runs_until.store(i64::MIN, Ordering::Release);
         Ok(())
     }
+}
+
+/// An event as it is kept: when the host took it, and its envelope.
+fn record(event: &SignedEvent, now: Timestamp) -> (String, Vec<u8>) {
+    let Event { agreement, sequence, .. } = event.event();
+    let mut record = now.as_microsecond().to_le_bytes().to_vec();
+    record.extend_from_slice(&event.to_bytes());
+    (format!("{agreement}/{sequence:010}"), record)
 }

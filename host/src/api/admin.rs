@@ -7,10 +7,13 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::agreements::history;
 use super::body;
 use super::health::json as json_answer;
+use super::market::digest;
 use super::problem::{Problem, ProblemKind};
 use super::router::Answer;
+use crate::agreement::events::{Change, Reason};
 use crate::host::Host;
 use crate::id::{AccountName, Party};
 
@@ -38,6 +41,34 @@ pub(super) async fn open_account(
     let key = host.auth.open_account(&wanted.name, wanted.party)?;
     let account = json!({"name": wanted.name, "party": wanted.party, "key": key.reveal()});
     Ok(json_answer(StatusCode::CREATED, &account))
+}
+
+/// Most bytes of an operator's event.
+const OPERATE_BYTES_MAX: u64 = 8192;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Operate {
+    change: Change,
+    reason: Reason,
+    #[serde(default)]
+    note: Option<Box<str>>,
+}
+
+/// `POST /agreements/{id}/events`: suspends or resumes an agreement; the host signs for its operator.
+pub(super) async fn operate(
+    host: &Arc<Host>,
+    id: &str,
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let (parts, body) = request.into_parts();
+    check_operator(host, &parts.headers)?;
+    let timeout = host.config().api.body_read_timeout;
+    let bytes = body::read(&parts.headers, body, OPERATE_BYTES_MAX, timeout).await?;
+    let Operate { change, reason, note } = serde_json::from_slice(&bytes)
+        .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
+    let standing = host.agreements.operate(&digest(id)?, change, reason, note)?;
+    Ok(json_answer(StatusCode::OK, &history(host, &standing)))
 }
 
 /// `GET /status`: what runs here.

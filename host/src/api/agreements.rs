@@ -14,6 +14,7 @@ use super::market::{digest, envelope};
 use super::problem::{Problem, ProblemKind};
 use super::router::Answer;
 use crate::admission::limits::Metered;
+use crate::agreement::events::{Applied, SignedEvent, State};
 use crate::agreements::{RuleUse, Simulated, Standing};
 use crate::auth::Caller;
 use crate::dsse::ENVELOPE_BYTES_MAX;
@@ -135,11 +136,66 @@ fn rule(rule: &RuleUse) -> Value {
 }
 
 fn state(host: &Host, standing: &Standing) -> &'static str {
-    match standing {
-        Standing::Proposed(_) => "proposed",
-        Standing::Active(_) if standing.has_ended(host.clock().now()) => "ended",
-        Standing::Active(_) => "active",
+    let now = host.clock().now();
+    match standing.state_at(now) {
+        None => "proposed",
+        Some(State::Started) if standing.has_ended(now) => "ended",
+        Some(State::Started) => "active",
+        Some(State::Suspended) => "suspended",
+        Some(State::Frozen) => "frozen",
+        Some(State::Completed) => "completed",
+        Some(State::Terminated) => "terminated",
     }
+}
+
+/// `GET /api/agreements/{id}/events`: what became of it, and what the next event has to build on.
+pub(super) fn events(
+    host: &Host,
+    id: &str,
+    request: &Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let caller = host.auth.authenticate(body::bearer(request.headers()))?;
+    let standing = host.agreements.find(&caller, &digest(id)?)?;
+    Ok(json_answer(StatusCode::OK, &history(host, &standing)))
+}
+
+/// `POST /api/agreements/{id}/events`: an event, signed by a party.
+pub(super) async fn event(
+    host: &Arc<Host>,
+    id: &str,
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let id = digest(id)?;
+    let (parts, body) = request.into_parts();
+    let caller = host.auth.authenticate(body::bearer(&parts.headers))?;
+    let timeout = host.config().api.body_read_timeout;
+    let bytes = body::read(&parts.headers, body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
+    let (applied, standing) = host.agreements.event(&caller, &id, &bytes)?;
+    let mut answer = history(host, &standing);
+    answer["applied"] = json!(match applied {
+        Applied::Now => "now",
+        Applied::Known => "known",
+        Applied::Waiting => "waiting",
+    });
+    Ok(json_answer(StatusCode::OK, &answer))
+}
+
+pub(super) fn history(host: &Host, standing: &Standing) -> Value {
+    let Some(lifecycle) = standing.history() else {
+        return json!({"id": standing.id(), "state": state(host, standing), "events": []});
+    };
+    let (sequence, previous) = lifecycle.next();
+    let shown = |signed: &SignedEvent| {
+        let envelope: Value = serde_json::from_slice(&signed.to_bytes()).unwrap_or_default();
+        json!({"id": signed.id(), "event": signed.event(), "envelope": envelope})
+    };
+    json!({
+        "id": standing.id(),
+        "state": state(host, standing),
+        "next": {"sequence": sequence, "previous": previous},
+        "events": lifecycle.events().iter().map(shown).collect::<Vec<_>>(),
+        "waiting": lifecycle.waiting().map(shown).collect::<Vec<_>>(),
+    })
 }
 
 fn missing(standing: &Standing) -> Vec<String> {

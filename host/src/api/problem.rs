@@ -28,6 +28,7 @@ pub enum ProblemKind {
     BundleRefused,
     OfferRefused,
     AgreementRefused,
+    EventRefused,
     PluginRefused,
     LimitReached,
     PluginFailed,
@@ -39,7 +40,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind, for the documentation and its test.
-    pub const ALL: [ProblemKind; 20] = [
+    pub const ALL: [ProblemKind; 21] = [
         ProblemKind::Unauthenticated,
         ProblemKind::NotPermitted,
         ProblemKind::NotFound,
@@ -53,6 +54,7 @@ impl ProblemKind {
         ProblemKind::BundleRefused,
         ProblemKind::OfferRefused,
         ProblemKind::AgreementRefused,
+        ProblemKind::EventRefused,
         ProblemKind::PluginRefused,
         ProblemKind::LimitReached,
         ProblemKind::PluginFailed,
@@ -103,6 +105,9 @@ impl ProblemKind {
             }
             ProblemKind::AgreementRefused => {
                 ("agreement-refused", StatusCode::UNPROCESSABLE_ENTITY, "The agreement was refused")
+            }
+            ProblemKind::EventRefused => {
+                ("event-refused", StatusCode::UNPROCESSABLE_ENTITY, "The event was refused")
             }
             ProblemKind::PluginRefused => (
                 "plugin-refused",

@@ -61,6 +61,8 @@ async fn everybody(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answe
         (POST, ["api", "agreements"]) => agreements::submit(host, request).await,
         (GET, ["api", "agreements"]) => agreements::list(host, &request),
         (GET, ["api", "agreements", id]) => agreements::show(host, id, &request),
+        (GET, ["api", "agreements", id, "events"]) => agreements::events(host, id, &request),
+        (POST, ["api", "agreements", id, "events"]) => agreements::event(host, id, request).await,
         (POST, ["api", "agreements", id, "simulate"]) => {
             agreements::simulate(host, id, request).await
         }
@@ -82,6 +84,10 @@ async fn operator(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer
     let segments = segments(&path);
     match (request.method(), segments.as_slice()) {
         (&Method::POST, ["accounts"]) => admin::open_account(host, request).await,
+        (&Method::POST, ["agreements", id, "events"]) => {
+            let id = (*id).to_owned();
+            admin::operate(host, &id, request).await
+        }
         (&Method::GET, ["status"]) => admin::status(host, &request),
         (&Method::GET, ["healthz"]) => Ok(health::live()),
         (&Method::GET, ["readyz"]) => health::ready(host),
@@ -98,7 +104,7 @@ fn segments(path: &str) -> Vec<&str> {
 fn nothing_here(audience: Audience, method: &Method, segments: &[&str]) -> Problem {
     let allowed = match (audience, segments) {
         (_, ["healthz" | "readyz"]) | (Audience::Operator, ["status"]) => Some("GET"),
-        (Audience::Operator, ["accounts"]) => Some("POST"),
+        (Audience::Operator, ["accounts"] | ["agreements", _, "events"]) => Some("POST"),
         (Audience::Operator, _) => None,
         (Audience::Everybody, ["api", "market" | "host" | "checkpoint" | "receipts"]) => {
             Some("GET")
@@ -106,7 +112,9 @@ fn nothing_here(audience: Audience, method: &Method, segments: &[&str]) -> Probl
         (Audience::Everybody, ["api", "offers" | "agreements" | "receipts", _]) => Some("GET"),
         (Audience::Everybody, ["api", "bundles" | "offers"])
         | (Audience::Everybody, ["api", "offers" | "agreements", _, "simulate"]) => Some("POST"),
-        (Audience::Everybody, ["api", "agreements"]) => Some("GET and POST"),
+        (Audience::Everybody, ["api", "agreements"] | ["api", "agreements", _, "events"]) => {
+            Some("GET and POST")
+        }
         (Audience::Everybody, ["api", ..]) => None,
         (Audience::Everybody, [_, _]) => Some("GET"),
         (Audience::Everybody, [_, _, _]) => Some("POST"),

@@ -42,7 +42,7 @@ impl Controls {
 
 /// The number nearest to the decimal number with so many digits that is nearest to `number` (ties to even), so that its shortest
 /// text has no more digits than that. Through text, for arithmetic in binary does not get there always.
-fn rounded<F: std::fmt::Display + std::str::FromStr>(number: F, digits: u8) -> Option<F> {
+fn rounded<F: Copy + std::fmt::Display + std::str::FromStr>(number: F, digits: u8) -> Option<F> {
     let mut text = [0; TEXT_BYTES];
     let mut rest = text.as_mut_slice();
     write!(rest, "{number:.*}", usize::from(digits)).ok()?;

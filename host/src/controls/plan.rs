@@ -143,7 +143,7 @@ impl Maker<'_> {
             }
         }
         let empty = kept.is_empty() && !fields.is_empty();
-        Ok((!empty).then(|| (Plan::Members(kept), Type::Record(narrowed))))
+        Ok((!empty).then_some((Plan::Members(kept), Type::Record(narrowed))))
     }
 
     fn tuple(&self, items: &[Type], named: bool, score: Option<usize>) -> Planned {
@@ -160,7 +160,7 @@ impl Maker<'_> {
             }
         }
         let empty = kept.is_empty() && !items.is_empty();
-        Ok((!empty).then(|| (Plan::Members(kept), Type::Tuple(narrowed))))
+        Ok((!empty).then_some((Plan::Members(kept), Type::Tuple(narrowed))))
     }
 
     fn variant(&self, cases: &[Case], named: bool) -> Planned {

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::{Problem, ProblemKind};
 use crate::admission::AdmissionError;
-use crate::agreements::{AgreementsError, PermitError, SimulationError};
+use crate::agreement::events::EventError;
+use crate::agreements::{AgreementsError, LifeError, PermitError, SimulationError};
 use crate::auth::AuthError;
 use crate::deploy::DeployError;
 use crate::deployments::ResolveError;
@@ -208,9 +209,12 @@ impl From<AgreementsError> for Problem {
             | AgreementsError::NotSuperseding(_)
             | AgreementsError::NoParent(_)
             | AgreementsError::Wider(_)
+            | AgreementsError::Event(_)
             | AgreementsError::TooMany { .. } => ProblemKind::AgreementRefused,
             AgreementsError::NotFound(_) => ProblemKind::NotFound,
-            AgreementsError::Store(_) | AgreementsError::Damaged { .. } => {
+            AgreementsError::Store(_)
+            | AgreementsError::Damaged { .. }
+            | AgreementsError::DamagedEvent { .. } => {
                 return Self::internal(&error);
             }
         };
@@ -223,6 +227,20 @@ impl From<SimulationError> for Problem {
         match error {
             SimulationError::Agreements(error) => error.into(),
             SimulationError::Offer(_) => Self::new(ProblemKind::OfferRefused, chain(&error)),
+        }
+    }
+}
+
+impl From<LifeError> for Problem {
+    fn from(error: LifeError) -> Self {
+        match error {
+            LifeError::Agreements(error) => error.into(),
+            LifeError::Event(EventError::Fork { .. } | EventError::Over { .. }) => {
+                Self::new(ProblemKind::Conflict, chain(&error))
+            }
+            LifeError::Event(_) | LifeError::NotSigned(_) => {
+                Self::new(ProblemKind::EventRefused, chain(&error))
+            }
         }
     }
 }
