@@ -3,6 +3,7 @@
 //! Refuses at once: what the agreement limits over all calls, which no waiting in a queue brings back. Waits, a bounded time in a
 //! bounded queue: a free sandbox. Does not know why the caller may call (`agreement`) nor what the call runs (`sandbox`).
 
+mod exhausted;
 pub mod limits;
 pub mod quota;
 pub mod slots;
@@ -11,7 +12,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-pub use quota::{Charge, Exhausted, Ledger, Limit, Reservation, Spent, TokenTab, Usage, Want};
+pub use exhausted::{Exhausted, Limit};
+pub use quota::{Charge, Ledger, Reservation, Spent, TokenTab, Usage, Want};
 pub use slots::{Slot, Slots};
 
 /// Why a call may not start now.

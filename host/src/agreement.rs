@@ -11,6 +11,7 @@ mod document;
 mod evaluate;
 pub mod events;
 mod narrow;
+pub mod negotiation;
 mod odrl;
 mod phrase;
 pub mod profile;

@@ -10,6 +10,7 @@ mod detached;
 mod functions;
 mod health;
 mod market;
+mod negotiations;
 mod problem;
 mod publish;
 mod receipts;

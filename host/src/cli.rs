@@ -11,11 +11,13 @@ mod call;
 mod client;
 mod completions;
 mod document;
+mod event;
 mod failure;
 mod home;
 mod inspect;
 mod keys;
 mod market;
+mod negotiation;
 mod offer;
 mod pack;
 mod problem;
@@ -117,6 +119,7 @@ enum Command {
     Market(market::Market),
     Agree(agree::Agree),
     Agreement(agreement::Agreement),
+    Negotiation(negotiation::Negotiations),
     Call(call::Call),
     Receipt(receipt::Receipt),
     Profile(profile::Profile),
@@ -196,6 +199,7 @@ fn dispatch(command: Command, context: &Context) -> Result<Answer, Failure> {
         Command::Market(command) => command.run(context),
         Command::Agree(command) => command.run(context),
         Command::Agreement(command) => command.run(context),
+        Command::Negotiation(command) => command.run(context),
         Command::Call(command) => command.run(context),
         Command::Receipt(command) => command.run(context),
         Command::Profile(command) => command.run(),

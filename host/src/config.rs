@@ -159,11 +159,17 @@ pub struct Market {
     pub offers_per_publisher_max: usize,
     /// Agreements of one party. Default 10000; one more is refused.
     pub agreements_per_party_max: usize,
+    /// Open negotiations of one party. Default 1000; one more is refused.
+    pub negotiations_per_party_max: usize,
 }
 
 impl Default for Market {
     fn default() -> Self {
-        Self { offers_per_publisher_max: 1000, agreements_per_party_max: 10_000 }
+        Self {
+            offers_per_publisher_max: 1000,
+            agreements_per_party_max: 10_000,
+            negotiations_per_party_max: 1000,
+        }
     }
 }
 

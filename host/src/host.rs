@@ -23,6 +23,7 @@ use crate::id::{CallId, Digest, ModelName, Party};
 use crate::inference::{Inference, InferenceError, Settings};
 use crate::invoke::{Call, InvokeError};
 use crate::market::{Market, MarketError};
+use crate::negotiations::{Negotiations, NegotiationsError};
 use crate::receipt::ReceiptError;
 use crate::receipts::{Denied, Receipts};
 use crate::sandbox::{CallContext, Instance, Sandbox, SandboxError};
@@ -57,6 +58,8 @@ pub enum HostError {
     Market(#[from] MarketError),
     #[error("the agreements cannot be read")]
     Agreements(#[from] AgreementsError),
+    #[error("the negotiations cannot be read")]
+    Negotiations(#[from] NegotiationsError),
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
     #[error(transparent)]
@@ -76,6 +79,7 @@ pub struct Host {
     pub(crate) deployments: Deployments,
     pub(crate) market: Market,
     pub(crate) agreements: Agreements,
+    pub(crate) negotiations: Negotiations,
     pub(crate) receipts: Receipts,
     pub(crate) sandbox: Sandbox,
     pub(crate) inference: Inference,
@@ -97,6 +101,12 @@ impl Host {
         let store = Arc::new(Store::open(&data.join("state.redb"))?);
         let agreements =
             Agreements::open(Arc::clone(&store), clock.clone(), &config, secrets.key())?;
+        let negotiations = Negotiations::open(
+            Arc::clone(&store),
+            clock.clone(),
+            config.market.negotiations_per_party_max,
+            &agreements,
+        )?;
         let receipts = Receipts::open(
             &data.join("receipts"),
             secrets.key(),
@@ -112,6 +122,7 @@ impl Host {
             deployments: Deployments::default(),
             market: Market::open(Arc::clone(&store), config.market.offers_per_publisher_max)?,
             agreements,
+            negotiations,
             receipts,
             sandbox: Sandbox::new(
                 config.sandbox.clone(),

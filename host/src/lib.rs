@@ -23,6 +23,7 @@ pub mod inference;
 pub mod invoke;
 pub mod key;
 pub mod market;
+pub mod negotiations;
 pub mod outcome;
 pub mod outputs;
 pub mod receipt;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 
-use crate::agreement::{AgreementError, Permission, SignedOffer, Wider, parent_rules};
+use crate::agreement::{AgreementError, Clauses, Permission, SignedOffer, Wider, parent_rules};
 use crate::agreements::Agreements;
 use crate::auth::Caller;
 use crate::controls::ControlError;
@@ -149,6 +149,19 @@ impl Market {
         check(publisher, offer, deployments, agreements)
     }
 
+    /// Checks that a publisher may agree to these clauses.
+    ///
+    /// # Errors
+    /// [`MarketError`].
+    pub fn check_clauses(
+        publisher: &Caller,
+        clauses: &Clauses,
+        deployments: &Deployments,
+        agreements: &Agreements,
+    ) -> Result<(), MarketError> {
+        check_clauses(publisher, clauses, deployments, agreements)
+    }
+
     /// The offer with this identifier, if `viewer` may see it.
     pub fn offer_for(&self, id: &Digest, viewer: Option<&Party>) -> Option<Arc<SignedOffer>> {
         self.offer(id).filter(|offer| is_visible(offer, viewer))
@@ -185,11 +198,20 @@ fn check(
     deployments: &Deployments,
     agreements: &Agreements,
 ) -> Result<(), MarketError> {
-    let (account, offer) = (publisher.account(), offer.offer());
-    if *offer.assigner() != account.party {
+    if *offer.offer().assigner() != *publisher.party() {
         return Err(MarketError::NotYours);
     }
-    let (clauses, model) = (offer.clauses(), offer.model());
+    check_clauses(publisher, offer.offer().clauses(), deployments, agreements)
+}
+
+/// Whether a party may let others use what these clauses speak of.
+fn check_clauses(
+    publisher: &Caller,
+    clauses: &Clauses,
+    deployments: &Deployments,
+    agreements: &Agreements,
+) -> Result<(), MarketError> {
+    let (account, model) = (publisher.account(), &clauses.target.model);
     match clauses.parent {
         None if model.publisher != account.name => {
             return Err(MarketError::NotYourModel {

@@ -21,16 +21,19 @@ pub enum Table {
     Agreements,
     /// Events in the life of agreements, in order.
     Events,
+    /// Messages of negotiations, in order.
+    Negotiations,
 }
 
 impl Table {
-    const ALL: [Table; 6] = [
+    const ALL: [Table; 7] = [
         Table::Accounts,
         Table::ApiKeys,
         Table::Publications,
         Table::Offers,
         Table::Agreements,
         Table::Events,
+        Table::Negotiations,
     ];
 
     const fn definition(self) -> TableDefinition<'static, &'static str, &'static [u8]> {
@@ -41,6 +44,7 @@ impl Table {
             Table::Offers => "offers",
             Table::Agreements => "agreements",
             Table::Events => "events",
+            Table::Negotiations => "negotiations",
         })
     }
 }

@@ -72,7 +72,7 @@ fn from_a_bundle_to_a_verified_receipt() {
         .collect();
     let denied = json!("denied: no-agreement");
     let expected = [
-        json!("denied: limit-reached"),
+        json!("denied: count-used-up"),
         json!("answered"),
         json!("answered"),
         denied.clone(),

@@ -309,7 +309,7 @@ const WRONG: [(&str, &str); 26] = [
     ("\"count\"", "\"calls\""),
     ("\"lteq\"", "\"lt\""),
     ("\"lteq\"", "\"eq\""),
-    ("hospes:call", "hospes:token"),
+    ("hospes:call", "hospes:flop"),
     ("\"rightOperand\":9", "\"rightOperand\":0"),
     ("\"rightOperand\":9", "\"rightOperand\":-9"),
     ("\"rightOperand\":9", "\"rightOperand\":9.5"),

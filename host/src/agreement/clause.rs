@@ -144,6 +144,20 @@ impl Permission {
         self
     }
 
+    /// Leaves out constraints that a later one takes the place of.
+    pub(super) fn keep_last(&mut self) {
+        for constraints in [&mut self.refinements, &mut self.constraints] {
+            let all = std::mem::take(constraints);
+            let replaced = |index: usize| {
+                all[index + 1..].iter().any(|later| later.limits() == all[index].limits())
+            };
+            *constraints = (0..all.len())
+                .filter(|index| !replaced(*index))
+                .map(|index| all[index].clone())
+                .collect();
+        }
+    }
+
     /// The constraint of a kind, if there is one.
     pub fn constraint(&self, operand: Operand) -> Option<&Constraint> {
         let mut all = self.refinements.iter().chain(&self.constraints);

@@ -11,9 +11,9 @@ use crate::dsse::{DsseError, Envelope};
 use crate::id::Digest;
 use crate::key::PartyKey;
 
-const OFFER_TYPE: &str = "application/vnd.hospes.offer.v1+json";
-const REQUEST_TYPE: &str = "application/vnd.hospes.request.v1+json";
-const AGREEMENT_TYPE: &str = "application/vnd.hospes.agreement.v1+json";
+pub(super) const OFFER_TYPE: &str = "application/vnd.hospes.offer.v1+json";
+pub(super) const REQUEST_TYPE: &str = "application/vnd.hospes.request.v1+json";
+pub(super) const AGREEMENT_TYPE: &str = "application/vnd.hospes.agreement.v1+json";
 const ROLES: [Role; 2] = [Role::Publisher, Role::Consumer];
 
 /// An offer, signed by its assigner and nobody else.

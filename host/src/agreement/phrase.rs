@@ -40,6 +40,20 @@ impl Clauses {
         self.add_words(&words, now).map_err(|reason| PhraseError { line: line.to_owned(), reason })
     }
 
+    /// Adds what a line says; a constraint takes the place of those that limit the same.
+    ///
+    /// # Errors
+    /// [`PhraseError`]; nothing is changed then.
+    pub fn replace_line(&mut self, line: &str, now: Timestamp) -> Result<(), PhraseError> {
+        let mut changed = self.clone();
+        changed.add_line(line, now)?;
+        for permission in &mut changed.permissions {
+            permission.keep_last();
+        }
+        *self = changed;
+        Ok(())
+    }
+
     fn add_words(&mut self, words: &[&str], now: Timestamp) -> Result<(), String> {
         let span = |text: &str| text.parse::<Span>().map_err(str::to_owned);
         match words {

@@ -28,6 +28,7 @@ pub enum ProblemKind {
     BundleRefused,
     OfferRefused,
     AgreementRefused,
+    NegotiationRefused,
     EventRefused,
     PluginRefused,
     LimitReached,
@@ -40,7 +41,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind, for the documentation and its test.
-    pub const ALL: [ProblemKind; 21] = [
+    pub const ALL: [ProblemKind; 22] = [
         ProblemKind::Unauthenticated,
         ProblemKind::NotPermitted,
         ProblemKind::NotFound,
@@ -54,6 +55,7 @@ impl ProblemKind {
         ProblemKind::BundleRefused,
         ProblemKind::OfferRefused,
         ProblemKind::AgreementRefused,
+        ProblemKind::NegotiationRefused,
         ProblemKind::EventRefused,
         ProblemKind::PluginRefused,
         ProblemKind::LimitReached,
@@ -105,6 +107,9 @@ impl ProblemKind {
             }
             ProblemKind::AgreementRefused => {
                 ("agreement-refused", StatusCode::UNPROCESSABLE_ENTITY, "The agreement was refused")
+            }
+            ProblemKind::NegotiationRefused => {
+                ("negotiation-refused", StatusCode::UNPROCESSABLE_ENTITY, "Not the next move")
             }
             ProblemKind::EventRefused => {
                 ("event-refused", StatusCode::UNPROCESSABLE_ENTITY, "The event was refused")

@@ -8,7 +8,9 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use super::problem::{Problem, ProblemKind};
-use super::{Audience, admin, agreements, functions, health, market, publish, receipts};
+use super::{
+    Audience, admin, agreements, functions, health, market, negotiations, publish, receipts,
+};
 use crate::host::Host;
 
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -57,7 +59,22 @@ async fn everybody(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answe
         (POST, ["api", "bundles"]) => publish::publish(host, request).await,
         (POST, ["api", "offers"]) => market::publish(host, request).await,
 
-        // Parties: agreements and receipts.
+        // Parties: negotiations, agreements and receipts.
+        (POST, ["api", "negotiations"]) => negotiations::begin(host, request).await,
+        (GET, ["api", "negotiations"]) => negotiations::list(host, &request),
+        (GET, ["api", "negotiations", id]) => negotiations::show(host, id, &request),
+        (
+            POST,
+            [
+                "api",
+                "negotiations",
+                id,
+                "request" | "offers" | "events" | "agreement" | "termination",
+            ],
+        )
+        | (POST, ["api", "negotiations", id, "agreement", "verification"]) => {
+            negotiations::step(host, id, request).await
+        }
         (POST, ["api", "agreements"]) => agreements::submit(host, request).await,
         (GET, ["api", "agreements"]) => agreements::list(host, &request),
         (GET, ["api", "agreements", id]) => agreements::show(host, id, &request),
@@ -109,12 +126,26 @@ fn nothing_here(audience: Audience, method: &Method, segments: &[&str]) -> Probl
         (Audience::Everybody, ["api", "market" | "host" | "checkpoint" | "receipts"]) => {
             Some("GET")
         }
-        (Audience::Everybody, ["api", "offers" | "agreements" | "receipts", _]) => Some("GET"),
+        (
+            Audience::Everybody,
+            ["api", "offers" | "agreements" | "negotiations" | "receipts", _],
+        ) => Some("GET"),
+        (
+            Audience::Everybody,
+            [
+                "api",
+                "negotiations",
+                _,
+                "request" | "offers" | "events" | "agreement" | "termination",
+            ]
+            | ["api", "negotiations", _, "agreement", "verification"],
+        ) => Some("POST"),
         (Audience::Everybody, ["api", "bundles" | "offers"])
         | (Audience::Everybody, ["api", "offers" | "agreements", _, "simulate"]) => Some("POST"),
-        (Audience::Everybody, ["api", "agreements"] | ["api", "agreements", _, "events"]) => {
-            Some("GET and POST")
-        }
+        (
+            Audience::Everybody,
+            ["api", "agreements" | "negotiations"] | ["api", "agreements", _, "events"],
+        ) => Some("GET and POST"),
         (Audience::Everybody, ["api", ..]) => None,
         (Audience::Everybody, [_, _]) => Some("GET"),
         (Audience::Everybody, [_, _, _]) => Some("POST"),

@@ -9,10 +9,12 @@ use serde_json::{Value, json};
 use super::Context;
 use super::client::{Client, Payload, Post};
 use super::document::{self, Reference};
+use super::event::{self, Happen};
 use super::failure::{During as _, Failure};
-use super::offer;
+use super::offer::{self, New};
 use super::screen::{Answer, printable, table};
 use super::simulate::SimulatedCall;
+use crate::agreement::events::Change;
 use crate::agreement::{Proposal, Role, lines, render};
 use crate::id::Digest;
 
@@ -29,6 +31,31 @@ enum Action {
     List(List),
     Show(Show),
     Simulate(Simulate),
+    /// Suspend an agreement: no calls until it is resumed.
+    ///
+    /// A publisher's suspension takes effect after the notice period that was agreed on, unless the reason is urgent: abuse,
+    /// non-payment, legal-order, security, key-compromise.
+    #[command(
+        after_long_help = "Example:\n  hospes agreement suspend sha256:… --reason abuse --as acme"
+    )]
+    Suspend(Happen),
+    /// Resume an agreement that you have suspended.
+    #[command(after_long_help = "Example:\n  hospes agreement resume sha256:… --as acme")]
+    Resume(Happen),
+    /// End an agreement before its time, for good.
+    #[command(after_long_help = "Example:\n  hospes agreement terminate sha256:… --as me")]
+    Terminate(Happen),
+    /// Say that an agreement has been fulfilled: it ends for good.
+    #[command(after_long_help = "Example:\n  hospes agreement complete sha256:… --as me")]
+    Complete(Happen),
+    /// Give a part of an agreement on: make an offer under it.
+    ///
+    /// The agreement has to grant it (`odrl:grantUse`). The offer may be no wider, and what its takers use counts in the
+    /// agreement above too. Takes what `hospes offer new` takes.
+    #[command(
+        after_long_help = "Example:\n  hospes agreement delegate sha256:… acme/iris --digest sha256:… --function infer \\\n      --calls 10 --to did:key:… --as reseller"
+    )]
+    Delegate(Delegate),
 }
 
 /// Sign an agreement that the other party has signed.
@@ -82,6 +109,15 @@ struct Simulate {
     call: SimulatedCall,
 }
 
+/// Under which agreement, and what.
+#[derive(Debug, Args)]
+struct Delegate {
+    /// The agreement above.
+    id: Digest,
+    #[command(flatten)]
+    offer: Box<New>,
+}
+
 /// The host's answer to `POST /api/agreements`.
 #[derive(Deserialize)]
 pub struct Submitted {
@@ -129,6 +165,11 @@ impl Agreement {
                 Ok(Answer::new(printable(&overview(&listing)), json))
             }
             Action::Show(show) => show.run(context),
+            Action::Suspend(happen) => happen.run(context, Change::Suspend),
+            Action::Resume(happen) => happen.run(context, Change::Resume),
+            Action::Terminate(happen) => happen.run(context, Change::Terminate),
+            Action::Complete(happen) => happen.run(context, Change::Complete),
+            Action::Delegate(Delegate { id, offer }) => offer.under(id).run(context),
             Action::Simulate(Simulate { id, call }) => {
                 call.run(context, &format!("/api/agreements/{id}/simulate"))
             }
@@ -193,6 +234,13 @@ impl Show {
             signed(Role::Publisher),
             signed(Role::Consumer)
         );
+        let history = match &self.agreement {
+            Reference::Id(id) => event::summary(&context.client()?, id),
+            Reference::File(_) => None,
+        };
+        if let Some((state, _)) = &history {
+            plain += &printable(&format!("\n  state     {state}"));
+        }
         if let Some(path) = &self.output {
             plain += &format!("\nwrote {}", path.display());
         }
@@ -207,6 +255,8 @@ impl Show {
             "missing": proposal.missing(),
             "text": render(agreement),
             "file": self.output,
+            "state": history.as_ref().map(|(state, _)| state),
+            "events": history.as_ref().map(|(_, events)| events),
         });
         Ok(Answer::new(plain, json))
     }

@@ -2,6 +2,8 @@
 
 mod new;
 
+pub use new::New;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -31,7 +33,7 @@ pub struct Offer {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    New(Box<new::New>),
+    New(Box<New>),
     Check(Check),
     Publish(Publish),
     Show(Show),

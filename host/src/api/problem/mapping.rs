@@ -5,12 +5,14 @@ use serde_json::{Value, json};
 use super::{Problem, ProblemKind};
 use crate::admission::AdmissionError;
 use crate::agreement::events::EventError;
+use crate::agreement::negotiation::NegotiationError;
 use crate::agreements::{AgreementsError, LifeError, PermitError, SimulationError};
 use crate::auth::AuthError;
 use crate::deploy::DeployError;
 use crate::deployments::ResolveError;
 use crate::invoke::InvokeError;
 use crate::market::MarketError;
+use crate::negotiations::NegotiationsError;
 use crate::outcome::GuestFailure;
 use crate::sandbox::SandboxError;
 
@@ -240,6 +242,30 @@ impl From<LifeError> for Problem {
             }
             LifeError::Event(_) | LifeError::NotSigned(_) => {
                 Self::new(ProblemKind::EventRefused, chain(&error))
+            }
+        }
+    }
+}
+
+impl From<NegotiationsError> for Problem {
+    fn from(error: NegotiationsError) -> Self {
+        match error {
+            NegotiationsError::Negotiation(NegotiationError::State { state, turn, .. }) => {
+                Self::new(ProblemKind::Conflict, error.to_string())
+                    .with("state", state.name())
+                    .with("turn", json!(turn))
+            }
+            NegotiationsError::Negotiation(_)
+            | NegotiationsError::NotYou
+            | NegotiationsError::UnknownOffer(_)
+            | NegotiationsError::TooMany { .. } => {
+                Self::new(ProblemKind::NegotiationRefused, chain(&error))
+            }
+            NegotiationsError::NotFound(_) => Self::new(ProblemKind::NotFound, error.to_string()),
+            NegotiationsError::Market(error) => error.into(),
+            NegotiationsError::Agreement(error) => error.into(),
+            NegotiationsError::Store(_) | NegotiationsError::Damaged { .. } => {
+                Self::internal(&error)
             }
         }
     }

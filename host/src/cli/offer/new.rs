@@ -129,6 +129,13 @@ impl Terms {
 }
 
 impl New {
+    /// The same as a part of an agreement.
+    #[must_use]
+    pub fn under(mut self, agreement: Digest) -> Self {
+        self.under = Some(agreement);
+        self
+    }
+
     pub fn run(self, context: &Context) -> Result<Answer, Failure> {
         let key = context.me()?.key()?;
         let clauses = self.clauses(context)?;

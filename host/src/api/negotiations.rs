@@ -1,0 +1,94 @@
+//! Negotiations over HTTP. Every arrow is a signed document; who waits for the other side asks again (GET), no callback is made.
+
+use std::sync::Arc;
+
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+
+use super::body;
+use super::health::json as json_answer;
+use super::problem::Problem;
+use super::router::Answer;
+use crate::agreement::lines;
+use crate::agreement::negotiation::{Negotiation, Taken};
+use crate::dsse::ENVELOPE_BYTES_MAX;
+use crate::host::Host;
+use crate::negotiations::Surroundings;
+
+/// `POST /api/negotiations`: a request about an offer, or an offer to one party.
+pub(super) async fn begin(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer, Problem> {
+    let (parts, body) = request.into_parts();
+    let caller = host.auth.authenticate(body::bearer(&parts.headers))?;
+    let timeout = host.config().api.body_read_timeout;
+    let bytes = body::read(&parts.headers, body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
+    let negotiation = host.negotiations.begin(&caller, &bytes, &surroundings(host))?;
+    Ok(json_answer(StatusCode::CREATED, &shown(&negotiation)))
+}
+
+/// `POST /api/negotiations/{id}/…`: the next message. The last part of the path says what it is to be; the document decides.
+pub(super) async fn step(
+    host: &Arc<Host>,
+    id: &str,
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let (parts, body) = request.into_parts();
+    let caller = host.auth.authenticate(body::bearer(&parts.headers))?;
+    let timeout = host.config().api.body_read_timeout;
+    let bytes = body::read(&parts.headers, body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
+    let negotiation = host.negotiations.step(&caller, id, &bytes, &surroundings(host))?;
+    Ok(json_answer(StatusCode::OK, &shown(&negotiation)))
+}
+
+/// `GET /api/negotiations`: the caller's own.
+pub(super) fn list(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
+    let caller = host.auth.authenticate(body::bearer(request.headers()))?;
+    let negotiations: Vec<_> = host.negotiations.of(&caller).iter().map(summary).collect();
+    Ok(json_answer(StatusCode::OK, &json!({ "negotiations": negotiations })))
+}
+
+/// `GET /api/negotiations/{id}`: one, with all its messages.
+pub(super) fn show(host: &Host, id: &str, request: &Request<Incoming>) -> Result<Answer, Problem> {
+    let caller = host.auth.authenticate(body::bearer(request.headers()))?;
+    let negotiation = host.negotiations.find(&caller, id)?;
+    Ok(json_answer(StatusCode::OK, &shown(&negotiation)))
+}
+
+fn surroundings(host: &Host) -> Surroundings<'_> {
+    Surroundings {
+        market: &host.market,
+        deployments: &host.deployments,
+        agreements: &host.agreements,
+    }
+}
+
+fn summary(negotiation: &Negotiation) -> Value {
+    json!({
+        "id": negotiation.urn(),
+        "state": negotiation.state().name(),
+        "turn": negotiation.state().turn(),
+        "model": negotiation.model(),
+        "publisher": negotiation.publisher(),
+        "consumer": negotiation.consumer(),
+        "agreement": negotiation.agreement().map(|agreement| *agreement.id()),
+    })
+}
+
+fn shown(negotiation: &Negotiation) -> Value {
+    let mut shown = summary(negotiation);
+    shown["clauses"] = json!(lines(negotiation.clauses()));
+    shown["messages"] = negotiation.messages().iter().map(message).collect();
+    shown
+}
+
+fn message(taken: &Taken) -> Value {
+    let envelope: Value = serde_json::from_slice(&taken.message.to_bytes()).unwrap_or_default();
+    json!({
+        "kind": taken.message.kind(),
+        "id": taken.message.id(),
+        "by": taken.by,
+        "at": taken.at.to_string(),
+        "state": taken.state.name(),
+        "envelope": envelope,
+    })
+}
