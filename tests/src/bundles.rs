@@ -35,7 +35,7 @@ pub fn wat_guest(name: &str, models: &[ModelInput]) -> Vec<u8> {
     let first = text.lines().next().unwrap_or_default();
     let world = first.strip_prefix(";; world:").expect("the first line says the world");
     let component = component(&text, world);
-    let exports = world.split(';').filter_map(|item| item.trim().strip_prefix("export "));
+    let exports = world.split("export ").skip(1);
     let functions = exports.map(|item| {
         let function = item.split(':').next().expect("a name").trim();
         FunctionSpec {

@@ -8,6 +8,8 @@ mod onnx;
 mod party;
 mod process;
 mod python;
+mod reference;
+mod vectors;
 
 pub use bundles::{built, model_bundle, plugin, wat_guest, workspace};
 pub use client::{Reply, Request};
@@ -16,3 +18,5 @@ pub use onnx::identity;
 pub use party::{Limited, Party, terms};
 pub use process::HostProcess;
 pub use python::{oracle, oracle_json};
+pub use reference::{Asked, Reference, Verdict};
+pub use vectors::{Vector, vectors};
