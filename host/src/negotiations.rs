@@ -146,7 +146,7 @@ impl Negotiations {
         if mine.count() >= self.per_party_max {
             return Err(NegotiationsError::TooMany { max: self.per_party_max });
         }
-        let (now, first) = (self.clock.now(), *message.id());
+        let (now, first) = (self.now(), *message.id());
         let negotiation = Negotiation::begin(Uuid::now_v7(), message, now)?;
         self.keep(&negotiation, envelope, now)?;
         open.begun.insert(first, *negotiation.id());
@@ -171,7 +171,7 @@ impl Negotiations {
         let message = Message::parse(envelope)?;
         check(caller, &message, around)?;
         let mut changed = negotiation.clone();
-        let now = self.clock.now();
+        let now = self.now();
         changed.apply(message, now)?;
         if changed.messages().len() > negotiation.messages().len() {
             self.keep(&changed, envelope, now)?;
@@ -209,6 +209,12 @@ impl Negotiations {
         let mut record = now.as_microsecond().to_le_bytes().to_vec();
         record.extend_from_slice(envelope);
         self.store.put(Table::Negotiations, &key, &record)
+    }
+
+    /// To the microsecond, as it is kept.
+    fn now(&self) -> Timestamp {
+        let now = self.clock.now();
+        Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {

@@ -167,7 +167,7 @@ impl Agreements {
         note: Option<Box<str>>,
     ) -> Result<SignedEvent, EventError> {
         let (sequence, previous) = active.life().lock().next();
-        let now = Timestamp::from_microsecond(self.now().as_microsecond()).unwrap_or_default();
+        let now = self.now_kept();
         let (role, by) = (Actor::Operator, self.key.party());
         let event = Event {
             agreement: *active.id(),
@@ -189,7 +189,7 @@ impl Agreements {
         let Standing::Active(active) = standing else {
             return Err(LifeError::NotSigned(*standing.id()));
         };
-        let now = self.now();
+        let now = self.now_kept();
         let mut lifecycle = active.life().lock();
         let mut changed = lifecycle.clone();
         let applied = changed.apply(event, now)?;
@@ -205,6 +205,12 @@ impl Agreements {
             self.interrupt(active.id());
         }
         Ok(applied)
+    }
+
+    /// The present time to the microsecond, as it is kept.
+    fn now_kept(&self) -> Timestamp {
+        let now = self.now();
+        Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
     }
 
     /// Ends the running calls of an agreement and of those below it, as far as they want that.
@@ -275,7 +281,7 @@ impl Agreements {
         let evidence = Some(*later.id());
         let event = self.own_event(earlier, Change::Complete, Reason::Superseded, evidence, None);
         let event = event.map_err(AgreementsError::Event)?;
-        let now = self.now();
+        let now = self.now_kept();
         let mut lifecycle = earlier.life().lock();
         let mut changed = lifecycle.clone();
         changed.apply(&event, now).map_err(AgreementsError::Event)?;

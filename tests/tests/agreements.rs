@@ -1,0 +1,479 @@
+//! Agreements in life: amended, suspended, resumed, ended, given on, and held against a guest that leaks.
+
+use std::time::{Duration, Instant};
+
+use hospes::agreement::events::{Actor, Change, Event, Reason, SignedEvent};
+use hospes::agreement::{Clauses, Permission, Proposal, SignedOffer, Target, Versions};
+use hospes::clock::{Clock, ManualClock};
+use hospes::id::{Digest, ModelName};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use system_tests::{Limited as _, Party, Reply, TestHost, plugin, terms, wat_guest};
+
+const NOON: &str = "2026-12-01T12:00:00Z";
+
+fn noon() -> Timestamp {
+    NOON.parse().expect("a time")
+}
+
+struct Scene {
+    host: TestHost,
+    clock: std::sync::Arc<ManualClock>,
+    acme: Party,
+    zoe: Party,
+    published: (ModelName, Digest),
+}
+
+impl Scene {
+    fn new(bundle: &[u8]) -> Self {
+        let clock = ManualClock::at(noon());
+        let host = TestHost::builder().clock(Clock::Manual(clock.clone())).start();
+        let (acme, zoe) = (host.party("acme"), host.party("zoe"));
+        let published = host.publish(&acme, bundle);
+        Self { host, clock, acme, zoe, published }
+    }
+
+    fn clauses(&self, function: &str, lines: &[&str]) -> Clauses {
+        let (model, bundle) = self.published.clone();
+        let target = Target { model, versions: Versions::Bundle(bundle) };
+        let mut clauses = Clauses::new(target, vec![terms(function)]);
+        lines.iter().for_each(|line| clauses.add_line(line, noon()).expect(line));
+        clauses
+    }
+
+    fn list(&self, publisher: &Party, offer: &SignedOffer) -> Reply {
+        self.host.post("/api/offers").bearer(&publisher.api_key).body(offer.to_bytes()).send()
+    }
+
+    /// An agreement that both have signed.
+    fn agree(&self, publisher: &Party, consumer: &Party, clauses: Clauses) -> Digest {
+        let offer = publisher.offer_of(clauses, Vec::new());
+        self.list(publisher, &offer).ok();
+        let proposal = self.sign(publisher, consumer, &offer);
+        let agreed = self.host.submit(consumer, &proposal.to_bytes()).ok().json();
+        assert_eq!(agreed["state"], "active", "{agreed}");
+        *proposal.id()
+    }
+
+    fn sign(&self, publisher: &Party, consumer: &Party, offer: &SignedOffer) -> Proposal {
+        let now = self.host.host().clock().now();
+        let accepted = hospes::agreement::Agreement::accept(offer, consumer.key.party(), now);
+        let mut proposal =
+            Proposal::sign(accepted.expect("accepted"), &consumer.key).expect("signed");
+        proposal.add_signature(&publisher.key).expect("signed");
+        proposal
+    }
+
+    fn call(&self, consumer: &Party) -> Reply {
+        self.host.call(consumer, "acme/echo/echo-u8").json(r#"{"v":1}"#).send()
+    }
+
+    fn history(&self, party: &Party, agreement: &Digest) -> Value {
+        self.host
+            .get(&format!("/api/agreements/{agreement}/events"))
+            .bearer(&party.api_key)
+            .send()
+            .ok()
+            .json()
+    }
+
+    /// The next event of an agreement, signed.
+    fn event(
+        &self,
+        (by, role): (&Party, Actor),
+        agreement: &Digest,
+        change: Change,
+        reason: Reason,
+        after: Duration,
+    ) -> SignedEvent {
+        let next = &self.history(by, agreement)["next"];
+        let issued = self.host.host().clock().now();
+        let event = Event {
+            agreement: *agreement,
+            sequence: u32::try_from(next["sequence"].as_u64().expect("a number")).expect("small"),
+            previous: next["previous"].as_str().expect("text").parse().expect("a digest"),
+            change,
+            role,
+            by: by.key.party(),
+            reason,
+            effective: issued + after,
+            issued,
+            evidence: None,
+            note: None,
+        };
+        SignedEvent::sign(event, &by.key).expect("signed")
+    }
+
+    fn hand_in(&self, by: &Party, agreement: &Digest, event: &SignedEvent) -> Reply {
+        let path = format!("/api/agreements/{agreement}/events");
+        self.host.post(&path).bearer(&by.api_key).body(event.to_bytes()).send()
+    }
+
+    fn happen(
+        &self,
+        by: (&Party, Actor),
+        agreement: &Digest,
+        change: Change,
+        reason: Reason,
+    ) -> Reply {
+        let event = self.event(by, agreement, change, reason, Duration::ZERO);
+        self.hand_in(by.0, agreement, &event)
+    }
+}
+
+fn remaining(scene: &Scene, party: &Party, agreement: &Digest) -> Value {
+    let all = scene.host.get("/api/agreements").bearer(&party.api_key).send().ok().json();
+    let all = all["agreements"].as_array().expect("a list").clone();
+    let one = all.into_iter().find(|one| one["id"] == agreement.to_string()).expect("it is there");
+    json!([one["state"], one["rules"][0]["used"]])
+}
+
+#[test]
+fn an_agreement_is_suspended_resumed_and_ended_by_those_who_may() {
+    let scene = Scene::new(&plugin("echo"));
+    let (acme, zoe) = ((&scene.acme, Actor::Publisher), (&scene.zoe, Actor::Consumer));
+    let agreement =
+        scene.agree(&scene.acme, &scene.zoe, scene.clauses("echo-u8", &["notice P30D"]));
+    scene.call(&scene.zoe).ok();
+    // Without a pressing reason the publisher gives notice.
+    let refused = scene.happen(acme, &agreement, Change::Suspend, Reason::Routine);
+    let problem = refused.problem(422, "event-refused");
+    assert!(
+        problem["detail"].as_str().expect("text").contains("2026-12-31T12:00:00Z"),
+        "{problem}"
+    );
+    scene.call(&scene.zoe).ok();
+    scene.happen(acme, &agreement, Change::Suspend, Reason::Abuse).ok();
+    let refused = scene.call(&scene.zoe).problem(403, "not-permitted");
+    assert!(
+        refused["detail"]
+            .as_str()
+            .expect("text")
+            .contains("SUSPENDED (the publisher: suspend, abuse"),
+        "{refused}"
+    );
+    assert_eq!(remaining(&scene, &scene.zoe, &agreement), json!(["suspended", 2]));
+    // Who has not suspended cannot resume; who has, can.
+    scene.happen(zoe, &agreement, Change::Resume, Reason::Routine).problem(422, "event-refused");
+    scene.happen(zoe, &agreement, Change::Suspend, Reason::Maintenance).ok();
+    scene.happen(acme, &agreement, Change::Resume, Reason::Routine).ok();
+    scene.call(&scene.zoe).problem(403, "not-permitted");
+    let resumed = scene.event(zoe, &agreement, Change::Resume, Reason::Routine, Duration::ZERO);
+    assert_eq!(scene.hand_in(&scene.zoe, &agreement, &resumed).ok().json()["applied"], "now");
+    assert_eq!(
+        scene.hand_in(&scene.zoe, &agreement, &resumed).ok().json()["applied"],
+        "known",
+        "the same again changes nothing"
+    );
+    scene.call(&scene.zoe).ok();
+    // Announced, it ends by itself when its time has come.
+    let end = scene.event(
+        acme,
+        &agreement,
+        Change::Terminate,
+        Reason::Withdrawn,
+        Duration::from_secs(30 * 86_400),
+    );
+    scene.hand_in(&scene.acme, &agreement, &end).ok();
+    scene.call(&scene.zoe).ok();
+    scene.clock.advance(Duration::from_secs(30 * 86_400));
+    scene.call(&scene.zoe).problem(403, "not-permitted");
+    assert_eq!(remaining(&scene, &scene.zoe, &agreement)[0], "terminated");
+    scene.happen(zoe, &agreement, Change::Resume, Reason::Routine).problem(409, "conflict");
+    // Strangers see and do nothing; a restart forgets nothing.
+    let mallory = scene.host.party("mallory");
+    scene
+        .host
+        .get(&format!("/api/agreements/{agreement}/events"))
+        .bearer(&mallory.api_key)
+        .send()
+        .problem(404, "not-found");
+    scene.hand_in(&mallory, &agreement, &resumed).problem(404, "not-found");
+    let before = scene.history(&scene.zoe, &agreement);
+    let data = scene.host.stop();
+    let host = TestHost::builder().clock(Clock::Manual(scene.clock)).data(data).start();
+    let after = host
+        .get(&format!("/api/agreements/{agreement}/events"))
+        .bearer(&scene.zoe.api_key)
+        .send()
+        .ok()
+        .json();
+    assert_eq!(before, after);
+    host.call(&scene.zoe, "acme/echo/echo-u8")
+        .json(r#"{"v":1}"#)
+        .send()
+        .problem(403, "not-permitted");
+}
+
+#[test]
+fn events_out_of_order_freeze_and_forks_and_forgeries_are_refused() {
+    let scene = Scene::new(&plugin("echo"));
+    let (acme, zoe) = ((&scene.acme, Actor::Publisher), (&scene.zoe, Actor::Consumer));
+    let agreement = scene.agree(&scene.acme, &scene.zoe, scene.clauses("echo-u8", &[]));
+    let first = scene.event(zoe, &agreement, Change::Suspend, Reason::Maintenance, Duration::ZERO);
+    let second = Event {
+        sequence: 2,
+        previous: *first.id(),
+        change: Change::Resume,
+        ..first.event().clone()
+    };
+    let second = SignedEvent::sign(second, &scene.zoe.key).expect("signed");
+    assert_eq!(scene.hand_in(&scene.zoe, &agreement, &second).ok().json()["applied"], "waiting");
+    let frozen = scene.call(&scene.zoe).problem(403, "not-permitted");
+    assert!(frozen["detail"].as_str().expect("text").contains("FROZEN"), "{frozen}");
+    let other = scene.event(acme, &agreement, Change::Suspend, Reason::Abuse, Duration::ZERO);
+    assert_eq!(
+        scene.hand_in(&scene.zoe, &agreement, &first).ok().json()["state"],
+        "active",
+        "both are there"
+    );
+    scene.call(&scene.zoe).ok();
+    scene.hand_in(&scene.acme, &agreement, &other).problem(409, "conflict");
+    // Somebody else's name, another role, another agreement, an old date, a changed byte.
+    let next = scene.event(zoe, &agreement, Change::Suspend, Reason::Maintenance, Duration::ZERO);
+    let forged = |change: &dyn Fn(&mut Event)| {
+        let mut event = next.event().clone();
+        change(&mut event);
+        SignedEvent::sign(event, &scene.zoe.key)
+            .map(|event| scene.hand_in(&scene.zoe, &agreement, &event))
+    };
+    assert!(forged(&|event| event.by = scene.acme.key.party()).is_err());
+    for change in [
+        (&|event: &mut Event| event.role = Actor::Publisher) as &dyn Fn(&mut Event),
+        &|event| event.role = Actor::Operator,
+        &|event| event.agreement = Digest::of(b"another"),
+        &|event| event.issued = noon() - Duration::from_secs(301),
+        &|event| event.effective = noon() - Duration::from_secs(1),
+        &|event| event.previous = *first.id(),
+    ] {
+        forged(change).expect("signed").problem(422, "event-refused");
+    }
+    let bytes = next.to_bytes();
+    for index in 0..bytes.len() {
+        let mut changed = bytes.clone();
+        changed[index] ^= 1;
+        assert!(SignedEvent::parse(&changed).is_err(), "byte {index}");
+    }
+    scene.call(&scene.zoe).ok();
+}
+
+#[test]
+fn the_operator_may_suspend_for_a_while_and_no_more() {
+    let scene = Scene::new(&plugin("echo"));
+    let agreement = scene.agree(&scene.acme, &scene.zoe, scene.clauses("echo-u8", &[]));
+    let operate = |change: &str, reason: &str| {
+        let path = format!("/agreements/{agreement}/events");
+        let body = json!({"change": change, "reason": reason, "note": "a look at it"}).to_string();
+        scene.host.operator("POST", &path).json(&body).send()
+    };
+    operate("terminate", "abuse").problem(422, "event-refused");
+    operate("suspend", "routine").problem(422, "event-refused");
+    operate("suspend", "security").ok();
+    scene.call(&scene.zoe).problem(403, "not-permitted");
+    let other =
+        scene.host.post(&format!("/agreements/{agreement}/events")).bearer(&scene.acme.api_key);
+    other.send().problem(404, "not-found");
+    scene.clock.advance(Duration::from_secs(30 * 86_400));
+    scene.call(&scene.zoe).ok();
+    operate("suspend", "maintenance").ok();
+    operate("resume", "routine").ok();
+    scene.call(&scene.zoe).ok();
+}
+
+#[test]
+fn an_amendment_takes_the_place_of_the_old_agreement_without_a_second_quota() {
+    let scene = Scene::new(&plugin("echo"));
+    let old =
+        scene.agree(&scene.acme, &scene.zoe, scene.clauses("echo-u8", &["count lteq 3 call"]));
+    scene.call(&scene.zoe).ok();
+    scene.call(&scene.zoe).ok();
+    let mut amended = scene.clauses("echo-u8", &["count lteq 5 call"]);
+    amended.supersedes = Some(old);
+    let new = scene.agree(&scene.acme, &scene.zoe, amended.clone());
+    assert_eq!(remaining(&scene, &scene.zoe, &old), json!(["completed", 2]));
+    for used in 3..=5 {
+        scene.call(&scene.zoe).ok();
+        assert_eq!(remaining(&scene, &scene.zoe, &new), json!(["active", used]));
+    }
+    let refused = scene.call(&scene.zoe).problem(429, "limit-reached");
+    assert_eq!((&refused["clause"], &refused["code"]), (&json!("count"), &json!("count-used-up")));
+    // What has ended is not superseded again, and not by others.
+    let offer = scene.acme.offer_of(amended.clone(), Vec::new());
+    scene.list(&scene.acme, &offer).ok();
+    let again = scene.sign(&scene.acme, &scene.zoe, &offer);
+    scene.host.submit(&scene.zoe, &again.to_bytes()).problem(422, "agreement-refused");
+    let max = scene.host.party("max");
+    amended.supersedes = Some(new);
+    let offer = scene.acme.offer_of(amended, Vec::new());
+    scene.list(&scene.acme, &offer).ok();
+    let stolen = scene.sign(&scene.acme, &max, &offer);
+    scene.host.submit(&max, &stolen.to_bytes()).problem(422, "agreement-refused");
+    // After a restart everything stands where it stood.
+    let Scene { host, clock, zoe, .. } = scene;
+    let host = TestHost::builder().clock(Clock::Manual(clock)).data(host.stop()).start();
+    host.call(&zoe, "acme/echo/echo-u8").json(r#"{"v":1}"#).send().problem(429, "limit-reached");
+}
+
+#[test]
+fn a_sub_agreement_three_levels_deep_draws_on_the_root_and_ends_with_it() {
+    let scene = Scene::new(&plugin("echo"));
+    let root = scene.agree(
+        &scene.acme,
+        &scene.zoe,
+        scene.clauses("echo-u8", &["grant-use 3", "count lteq 6 call"]),
+    );
+    let [ann, ben, cem] = ["ann", "ben", "cem"].map(|name| scene.host.party(name));
+    let below = |parent: Digest, lines: &[&str]| {
+        let mut clauses = scene.clauses("echo-u8", lines);
+        clauses.parent = Some(parent);
+        clauses
+    };
+    let first = scene.agree(&scene.zoe, &ann, below(root, &["grant-use 2", "count lteq 5 call"]));
+    let second = scene.agree(&ann, &ben, below(first, &["grant-use 1", "count lteq 5 call"]));
+    let third = scene.agree(&ben, &cem, below(second, &["count lteq 5 call"]));
+    // Wider ones, and ones below others' agreements, are not even offered.
+    for (publisher, parent, lines) in [
+        (&ben, second, &["count lteq 6 call"][..]),
+        (&ben, second, &["grant-use 1", "count lteq 5 call"]),
+        (&ben, second, &[]),
+        (&cem, third, &["count lteq 1 call"]),
+        (&ben, first, &["count lteq 1 call"]),
+    ] {
+        let offer = publisher.offer_of(below(parent, lines), Vec::new());
+        scene.list(publisher, &offer).problem(422, "offer-refused");
+    }
+    for (caller, calls) in [(&cem, 2), (&ben, 1), (&scene.zoe, 2)] {
+        (0..calls).for_each(|_| drop(scene.call(caller).ok()));
+    }
+    assert_eq!(remaining(&scene, &ben, &third), json!(["active", 2]));
+    assert_eq!(remaining(&scene, &ann, &first)[1], 3);
+    assert_eq!(remaining(&scene, &scene.zoe, &root)[1], 5);
+    scene.call(&cem).ok();
+    let refused = scene.call(&cem).problem(429, "limit-reached");
+    assert!(
+        refused["detail"].as_str().expect("text").contains("in an agreement above"),
+        "{refused}"
+    );
+    scene.call(&scene.zoe).problem(429, "limit-reached");
+    scene.happen((&scene.acme, Actor::Publisher), &root, Change::Suspend, Reason::NonPayment).ok();
+    let refused = scene.call(&cem).problem(403, "not-permitted");
+    assert!(refused["detail"].as_str().expect("text").contains("above it"), "{refused}");
+}
+
+#[test]
+fn a_suspension_ends_running_calls_where_that_was_agreed_on() {
+    for (line, aborts) in [("on-suspend abort", true), ("on-suspend finish", false)] {
+        let host = TestHost::builder()
+            .config(|config| config.sandbox.deadline = Duration::from_secs(3))
+            .start();
+        let (acme, zoe) = (host.party("acme"), host.party("zoe"));
+        let published = host.publish(&acme, &wat_guest("spin", &[]));
+        let clock = ManualClock::at(Timestamp::now());
+        let scene = Scene { host, clock, acme, zoe, published };
+        let agreement = scene.agree(&scene.acme, &scene.zoe, scene.clauses("run", &[line]));
+        std::thread::scope(|scope| {
+            let began = Instant::now();
+            let running =
+                scope.spawn(|| scene.host.call(&scene.zoe, "acme/spin/run").json("{}").send());
+            std::thread::sleep(Duration::from_millis(500));
+            scene
+                .happen((&scene.acme, Actor::Publisher), &agreement, Change::Suspend, Reason::Abuse)
+                .ok();
+            let reply = running.join().expect("answered");
+            let (failure, took) = (reply.json()["failure"].clone(), began.elapsed());
+            if aborts {
+                assert_eq!(failure, "stopped", "{}", reply.text());
+                assert!(took < Duration::from_secs(2), "{took:?}");
+            } else {
+                assert_eq!(failure, "deadline", "{}", reply.text());
+            }
+        });
+        // It took place and has its receipt, and the next does not begin.
+        assert_eq!(remaining(&scene, &scene.zoe, &agreement), json!(["suspended", 1]));
+        scene
+            .host
+            .call(&scene.zoe, "acme/spin/run")
+            .json("{}")
+            .send()
+            .problem(403, "not-permitted");
+    }
+}
+
+#[test]
+fn a_state_that_is_too_old_permits_nothing() {
+    let scene = Scene::new(&plugin("echo"));
+    scene.agree(&scene.acme, &scene.zoe, scene.clauses("echo-u8", &["max-stale PT5M"]));
+    scene.call(&scene.zoe).ok();
+    // The clock leaps, and the host has not asked its store since.
+    scene.clock.advance(Duration::from_secs(301));
+    let stale = scene.call(&scene.zoe);
+    assert!(stale.status == 200 || stale.text().contains("last known at"), "{}", stale.text());
+    // It asks every second.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while scene.call(&scene.zoe).status != 200 {
+        assert!(Instant::now() < deadline, "the state is never known again");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn a_private_offer_is_seen_and_accepted_by_its_parties_only() {
+    let scene = Scene::new(&plugin("echo"));
+    let mallory = scene.host.party("mallory");
+    let offer = scene.acme.offer_of(scene.clauses("echo-u8", &[]), vec![scene.zoe.key.party()]);
+    scene.list(&scene.acme, &offer).ok();
+    let offers = |key: Option<&str>| {
+        let market = scene.host.get("/api/market");
+        let market = key.map_or(market.clone(), |key| market.bearer(key));
+        market.send().ok().json()["offers"].as_array().expect("a list").len()
+    };
+    assert_eq!(
+        [None, Some(&*mallory.api_key), Some(&*scene.zoe.api_key), Some(&*scene.acme.api_key)]
+            .map(offers),
+        [0, 0, 1, 1]
+    );
+    let path = format!("/api/offers/{}", offer.id());
+    scene.host.get(&path).bearer(&mallory.api_key).send().problem(404, "not-found");
+    scene.host.call(&mallory, "acme/echo/echo-u8").json("{}").send().problem(404, "not-found");
+    let theirs = hospes::agreement::Agreement::accept(&offer, mallory.key.party(), noon());
+    assert!(theirs.is_err());
+    let proposal = scene.sign(&scene.acme, &scene.zoe, &offer);
+    scene.host.submit(&scene.zoe, &proposal.to_bytes()).ok();
+    scene.call(&scene.zoe).ok();
+}
+
+#[test]
+fn a_guest_that_leaks_gets_out_what_top_k_and_decimals_permit() {
+    let scene = Scene::new(&wat_guest("leak", &[]));
+    let controls = ["topK lteq 2", "outputDecimals lteq 2", "outputFields isAnyOf label,score"];
+    let (model, bundle) = scene.published.clone();
+    let permissions =
+        [("run", 80), ("refuse", 80), ("trap", 80), ("flood", 30)].map(|(function, bytes)| {
+            let most = terms(function).limit(&format!("outputBytes lteq {bytes}"));
+            controls.iter().fold(most, |permission: Permission, line| permission.limit(line))
+        });
+    let target = Target { model, versions: Versions::Bundle(bundle) };
+    scene.agree(&scene.acme, &scene.zoe, Clauses::new(target, permissions.to_vec()));
+    let call = |function: &str, secret: u32| {
+        let path = format!("acme/leak/{function}");
+        scene.host.call(&scene.zoe, &path).json(&json!({"secret": secret}).to_string()).send()
+    };
+    let best = r#"[{"label":"cat","score":0.91},{"label":"dog","score":0.05}]"#;
+    for secret in [0, 1, 2, 7, 15, 16, 12_345, 0x3f_ffff, u32::MAX] {
+        assert_eq!(call("run", secret).ok().text(), best, "{secret}");
+    }
+    for function in ["refuse", "trap", "flood"] {
+        let replies: Vec<_> =
+            [0x0041_0000, 1, 2, 3, u32::MAX].map(|secret| call(function, secret)).into();
+        for reply in &replies {
+            assert_ne!(reply.status, 200, "{function}");
+            assert_eq!(
+                (reply.status, &reply.body),
+                (replies[0].status, &replies[0].body),
+                "{function}: {}",
+                reply.text()
+            );
+        }
+    }
+    assert_eq!(call("flood", 3).json()["failure"], "output-too-large");
+}
