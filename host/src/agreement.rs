@@ -10,6 +10,7 @@ mod codec;
 mod document;
 mod evaluate;
 pub mod events;
+mod mandate;
 mod narrow;
 pub mod negotiation;
 mod odrl;
@@ -18,6 +19,8 @@ pub mod profile;
 pub mod registry;
 mod render;
 mod report;
+mod statement;
+mod succession;
 pub mod templates;
 mod terms;
 #[cfg(test)]
@@ -34,11 +37,14 @@ pub use clause::{Asset, Ban, Constraint, Obligation, Permission, Price, Prohibit
 pub use codec::{Proposal, SignedAgreement, SignedOffer, SignedRequest};
 pub use document::{Agreement, Clauses, Offer, OnSuspend, Request, Role, Target, Versions};
 pub use evaluate::{CallFacts, InputFacts, RuleSet};
+pub use mandate::{Mandate, SignedMandate};
 pub use narrow::{Wider, parent_rules};
 pub use phrase::PhraseError;
 pub use registry::Operand;
 pub use render::{Line, lines, offer_lines, render, render_offer, render_request, sentence, span};
 pub use report::{Activation, ConstraintReport, Decision, Facts, Report, RuleReport, Satisfaction};
+pub use statement::{Signed, Statement, StatementError};
+pub use succession::{Cause, SignedSuccession, Succession};
 pub use terms::{Bounds, Rule, TensorLimits, Terms};
 pub use value::{DailyWindow, Micros, Span, Value, is_iri};
 
@@ -134,6 +140,10 @@ pub enum AgreementError {
     OtherOffer { seen: Digest, wanted: Digest },
     #[error("`{pointer}` is not as the offer has it; an agreement accepts an offer whole")]
     NotAsOffered { pointer: &'static str },
+    #[error(transparent)]
+    Statement(#[from] StatementError),
+    #[error("the mandate is for offer `{offer}`, or of another publisher")]
+    NotMandated { offer: Digest },
     #[error("the operating system gave no random bytes")]
     Random(#[source] getrandom::Error),
 }

@@ -8,6 +8,7 @@ mod conclude;
 mod explain;
 mod grant;
 mod life;
+mod mandates;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -17,8 +18,11 @@ use arc_swap::ArcSwap;
 
 use crate::admission::{Charge, Spent};
 use crate::agreement::events::EventError;
-use crate::agreement::{Agreement, AgreementError, CallFacts, Proposal, Report, Role, Wider};
-use crate::auth::Caller;
+use crate::agreement::{
+    Agreement, AgreementError, CallFacts, Proposal, Report, Role, SignedMandate, StatementError,
+    Wider,
+};
+use crate::auth::{Auth, Caller};
 use crate::clock::Clock;
 use crate::deployments::Function;
 use crate::id::{Digest, ModelName, Party};
@@ -53,6 +57,8 @@ pub enum PermitError {
 pub enum AgreementsError {
     #[error(transparent)]
     Agreement(#[from] AgreementError),
+    #[error(transparent)]
+    Statement(#[from] StatementError),
     #[error("you are neither of the agreement's parties")]
     NotParty,
     #[error("the agreement accepts offer `{0}`, which is not in this host's market")]
@@ -69,6 +75,14 @@ pub enum AgreementsError {
     NoParent(Digest),
     #[error(transparent)]
     Wider(#[from] Wider),
+    #[error(
+        "the mandate is for another offer or publisher, or for another agent than this host, `{agent}`"
+    )]
+    MandateElsewhere { agent: Party },
+    #[error(
+        "`{0}` has been followed by another key, so it signs nothing new: use that one, and make the offer anew"
+    )]
+    Retired(Party),
     #[error("there is no agreement `{0}` of yours")]
     NotFound(Digest),
     #[error(transparent)]
@@ -94,6 +108,8 @@ struct Directory {
     all: HashMap<Digest, Standing>,
     in_force: HashMap<ModelName, HashMap<Party, Vec<Arc<Active>>>>,
     per_party: HashMap<Party, usize>,
+    /// How many agreements the host has signed for a publisher, by offer.
+    by_agent: HashMap<Digest, u32>,
 }
 
 impl Directory {
@@ -118,7 +134,13 @@ impl Directory {
         }
         let (assigner, assignee) =
             (*standing.agreement().assigner(), *standing.agreement().assignee());
-        if self.all.insert(*standing.id(), standing).is_none() {
+        let offer = *standing.agreement().offer_id();
+        let by_agent = standing.is_by_agent();
+        let before = self.all.insert(*standing.id(), standing);
+        if before.is_none() {
+            if by_agent {
+                *self.by_agent.entry(offer).or_default() += 1;
+            }
             for party in [assigner, assignee] {
                 *self.per_party.entry(party).or_default() += 1;
             }
@@ -132,12 +154,16 @@ pub struct Agreements {
     clock: Clock,
     /// Signs what the host itself does to agreements.
     key: PartyKey,
+    /// Knows whose key followed which.
+    auth: Arc<Auth>,
     per_party_max: usize,
     response_bytes_max: u64,
     wall_max: std::time::Duration,
     /// Where the operator says that the host runs, as an IRI.
     country: Option<Box<str>>,
     directory: ArcSwap<Directory>,
+    /// By offer.
+    mandates: ArcSwap<HashMap<Digest, SignedMandate>>,
     /// When the store last confirmed that what is in memory is what it holds, in microseconds.
     as_of: AtomicI64,
     /// Held while the directory changes, so that two changes cannot lose one another.
@@ -154,6 +180,7 @@ impl Agreements {
         clock: Clock,
         config: &crate::config::Config,
         key: &PartyKey,
+        auth: &Arc<Auth>,
     ) -> Result<Self, AgreementsError> {
         let country = &config.api.country;
         let country = (!country.is_empty())
@@ -161,15 +188,18 @@ impl Agreements {
         let agreements = Self {
             clock,
             key: key.clone(),
+            auth: Arc::clone(auth),
             per_party_max: config.market.agreements_per_party_max,
             response_bytes_max: config.api.response_bytes_max,
             wall_max: config.sandbox.deadline,
             country,
             directory: ArcSwap::default(),
+            mandates: ArcSwap::default(),
             as_of: AtomicI64::new(i64::MIN),
             changing: Mutex::new(()),
             store,
         };
+        agreements.restore_mandates()?;
         agreements.restore()?;
         agreements.confirm()?;
         Ok(agreements)
@@ -212,7 +242,7 @@ impl Agreements {
     ) -> Result<Grant, PermitError> {
         let deployment = function.deployment();
         let directory = self.directory.load();
-        let candidates = directory.of(caller.party(), deployment.model());
+        let candidates = caller.parties().flat_map(|party| directory.of(party, deployment.model()));
         let facts = self.facts(function, call);
         let missing = || match call.agreement {
             Some(id) => PermitError::NotYours(id),
@@ -276,12 +306,26 @@ impl Agreements {
         envelope: &[u8],
         market: &Market,
     ) -> Result<Standing, AgreementsError> {
-        let proposal = Proposal::parse(envelope)?;
+        let proposal =
+            Proposal::parse(envelope).or_else(|error| self.parse_mandated(envelope, error))?;
         check_party(caller, proposal.agreement())?;
         let offer_id = *proposal.agreement().offer_id();
         let offer = market.offer(&offer_id).ok_or(AgreementsError::UnknownOffer(offer_id))?;
         proposal.agreement().matches(&offer)?;
         self.take(proposal)
+    }
+
+    /// Reads an agreement that the host itself may have signed for the publisher.
+    fn parse_mandated(
+        &self,
+        envelope: &[u8],
+        error: AgreementError,
+    ) -> Result<Proposal, AgreementError> {
+        let Ok(offer) = Proposal::offer_of(envelope) else { return Err(error) };
+        match self.mandate_of(&offer) {
+            Some(mandate) => Proposal::parse_with(envelope, Some(&mandate)),
+            None => Err(error),
+        }
     }
 
     /// One of the caller's agreements.
@@ -310,14 +354,16 @@ impl Agreements {
         mine
     }
 
-    /// Whether the party has an agreement for the model: whether it may know of it.
-    pub fn knows(&self, party: &Party, model: &ModelName) -> bool {
-        !self.directory.load().of(party, model).is_empty()
+    /// Whether the caller has an agreement for the model: whether it may know of it.
+    pub fn knows(&self, caller: &Caller, model: &ModelName) -> bool {
+        let directory = self.directory.load();
+        caller.parties().any(|party| !directory.of(party, model).is_empty())
     }
 
-    /// Agreements in force under which `party` is the consumer of `model`.
-    pub fn consumed(&self, party: &Party, model: &ModelName) -> Vec<Arc<Active>> {
-        self.directory.load().of(party, model).to_vec()
+    /// Agreements in force under which the caller is the consumer of `model`.
+    pub fn consumed(&self, caller: &Caller, model: &ModelName) -> Vec<Arc<Active>> {
+        let directory = self.directory.load();
+        caller.parties().flat_map(|party| directory.of(party, model)).cloned().collect()
     }
 
     /// Asks the store whether it still holds what is in memory. Until it says so again, agreements that bound the age of what
@@ -355,9 +401,8 @@ impl Agreements {
 }
 
 fn check_party(caller: &Caller, agreement: &Agreement) -> Result<(), AgreementsError> {
-    let party = caller.party();
     let roles = [Role::Publisher, Role::Consumer];
-    if roles.into_iter().any(|role| agreement.party(role) == party) {
+    if roles.into_iter().any(|role| caller.is(agreement.party(role))) {
         Ok(())
     } else {
         Err(AgreementsError::NotParty)

@@ -12,6 +12,7 @@ use blake3::hazmat::{ContextKey, HasherExt as _, hash_derive_key_context};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::agreement::Succession;
 use crate::clock::Clock;
 use crate::id::{AccountName, Party, hex, unhex};
 use crate::store::{Store, StoreError, Table};
@@ -21,6 +22,9 @@ const KEY_PREFIX: &str = "hsp_";
 
 /// Bytes of a key's checksum: enough to tell a mistyped key from an unknown one without asking the store.
 const CHECKSUM_BYTES: usize = 4;
+
+/// How often the key of an account may be changed.
+const FORMER_KEYS_MAX: usize = 64;
 
 /// Separates stored keys from every other use of BLAKE3. Hashed once: each call asks for it.
 static STORED_CONTEXT: LazyLock<ContextKey> =
@@ -34,6 +38,16 @@ pub struct Account {
     pub name: AccountName,
     /// The key that signs this account's bundles and agreements.
     pub party: Party,
+    /// The keys before it, the latest last. What they signed stays; they sign nothing new.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former: Vec<Party>,
+}
+
+impl Account {
+    /// Whether the party is or was this account's.
+    pub fn has_been(&self, party: &Party) -> bool {
+        self.party == *party || self.former.contains(party)
+    }
 }
 
 /// An authenticated account. Only [`Auth::authenticate`] makes one.
@@ -49,6 +63,16 @@ impl Caller {
     /// The party that the account belongs to.
     pub fn party(&self) -> &Party {
         &self.0.party
+    }
+
+    /// The party, and those that it was before its key was changed.
+    pub fn parties(&self) -> impl Iterator<Item = &Party> {
+        std::iter::once(&self.0.party).chain(&self.0.former)
+    }
+
+    /// Whether the caller is, or was, this party.
+    pub fn is(&self, party: &Party) -> bool {
+        self.parties().any(|own| own == party)
     }
 }
 
@@ -121,6 +145,12 @@ pub enum AuthError {
     NameTaken(AccountName),
     #[error("the party `{party}` has the account `{name}` already")]
     PartyTaken { party: Party, name: AccountName },
+    #[error("`{0}` is not the present key of your account")]
+    NotYourKey(Party),
+    #[error("`{0}` is known here already: a key is used once, make a new one")]
+    KeyKnown(Party),
+    #[error("your key was changed {FORMER_KEYS_MAX} times, as often as an account's may be")]
+    TooManyKeys,
     #[error("the operating system gave no random numbers")]
     Randomness,
     #[error("the account could not be kept")]
@@ -197,10 +227,10 @@ impl Auth {
             Some(account) if account.party == party => Arc::clone(account),
             Some(_) => return Err(AuthError::NameTaken(name.clone())),
             None => {
-                if let Some(account) = directory.accounts.values().find(|a| a.party == party) {
+                if let Some(account) = directory.accounts.values().find(|a| a.has_been(&party)) {
                     return Err(AuthError::PartyTaken { party, name: account.name.clone() });
                 }
-                Arc::new(Account { name: name.clone(), party })
+                Arc::new(Account { name: name.clone(), party, former: Vec::new() })
             }
         };
         let key = ApiKey::generate()?;
@@ -213,6 +243,50 @@ impl Auth {
         directory.keys.insert(key.stored(), account);
         self.directory.store(Arc::new(directory));
         Ok(key)
+    }
+
+    /// Lets a new key follow the caller's. What the old one signed stays valid; it signs nothing new.
+    ///
+    /// # Errors
+    /// [`AuthError::NotYourKey`], [`AuthError::KeyKnown`], [`AuthError::TooManyKeys`]; nothing was changed then.
+    pub fn succeed(&self, caller: &Caller, succession: &Succession) -> Result<(), AuthError> {
+        let _changing = self.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut directory = Directory::clone(&self.directory.load());
+        let name = &caller.account().name;
+        let current = directory.accounts.get(name).ok_or(AuthError::Unknown)?;
+        if current.party == succession.to && current.former.last() == Some(&succession.from) {
+            return Ok(());
+        }
+        if current.party != succession.from {
+            return Err(AuthError::NotYourKey(succession.from));
+        }
+        if directory.accounts.values().any(|account| account.has_been(&succession.to)) {
+            return Err(AuthError::KeyKnown(succession.to));
+        }
+        if current.former.len() >= FORMER_KEYS_MAX {
+            return Err(AuthError::TooManyKeys);
+        }
+        let mut account = Account::clone(current);
+        account.former.push(std::mem::replace(&mut account.party, succession.to));
+        let account = Arc::new(account);
+        self.store.put(Table::Accounts, name.as_str(), &serialise(account.as_ref()))?;
+        for known in directory.keys.values_mut().filter(|known| known.name == *name) {
+            *known = Arc::clone(&account);
+        }
+        directory.accounts.insert(name.clone(), account);
+        self.directory.store(Arc::new(directory));
+        Ok(())
+    }
+
+    /// Whether a key has been followed by another.
+    pub fn is_retired(&self, party: &Party) -> bool {
+        self.directory.load().accounts.values().any(|account| account.former.contains(party))
+    }
+
+    /// Whether two parties are, or were, one account's.
+    pub fn are_one(&self, one: &Party, other: &Party) -> bool {
+        let directory = self.directory.load();
+        one == other || directory.accounts.values().any(|a| a.has_been(one) && a.has_been(other))
     }
 
     /// The account with this name.
@@ -257,7 +331,7 @@ mod tests {
         let secret = &key.as_bytes()[4..68];
         assert!(!stored.windows(secret.len()).any(|window| window == secret));
         let caller = auth(&folder).authenticate(Some(&key)).expect("known");
-        assert_eq!(caller.account(), &Account { name: name("acme"), party });
+        assert_eq!(caller.account(), &Account { name: name("acme"), party, former: Vec::new() });
     }
 
     #[test]

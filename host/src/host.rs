@@ -74,7 +74,7 @@ pub struct Host {
     clock: Clock,
     secrets: Secrets,
     pub(crate) store: Arc<Store>,
-    pub(crate) auth: Auth,
+    pub(crate) auth: Arc<Auth>,
     pub(crate) registry: Registry,
     pub(crate) deployments: Deployments,
     pub(crate) market: Market,
@@ -99,8 +99,9 @@ impl Host {
             .map_err(|source| HostError::DataDirectory { path: data.clone(), source })?;
         let secrets = Secrets::open(&data)?;
         let store = Arc::new(Store::open(&data.join("state.redb"))?);
+        let auth = Arc::new(Auth::open(Arc::clone(&store), clock.clone())?);
         let agreements =
-            Agreements::open(Arc::clone(&store), clock.clone(), &config, secrets.key())?;
+            Agreements::open(Arc::clone(&store), clock.clone(), &config, secrets.key(), &auth)?;
         let negotiations = Negotiations::open(
             Arc::clone(&store),
             clock.clone(),
@@ -117,7 +118,7 @@ impl Host {
         )?;
         let slots_max = config.admission.slots_max;
         let host = Arc::new(Self {
-            auth: Auth::open(Arc::clone(&store), clock.clone())?,
+            auth,
             registry: Registry::open(&data.join("bundles"))?,
             deployments: Deployments::default(),
             market: Market::open(Arc::clone(&store), config.market.offers_per_publisher_max)?,
@@ -202,10 +203,9 @@ impl Host {
 
     /// Whether somebody may know that a model exists.
     pub fn may_know(&self, caller: Option<&Caller>, model: &ModelName) -> bool {
-        self.market.lists(model, caller.map(Caller::party))
+        self.market.lists(model, caller)
             || caller.is_some_and(|caller| {
-                caller.account().name == model.publisher
-                    || self.agreements.knows(caller.party(), model)
+                caller.account().name == model.publisher || self.agreements.knows(caller, model)
             })
     }
 

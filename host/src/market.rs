@@ -13,7 +13,7 @@ use crate::agreements::Agreements;
 use crate::auth::Caller;
 use crate::controls::ControlError;
 use crate::deployments::{Deployment, Deployments};
-use crate::id::{AccountName, Digest, FunctionName, ModelName, Party};
+use crate::id::{AccountName, Digest, FunctionName, ModelName};
 use crate::store::{Store, StoreError, Table};
 
 /// Why an offer was not listed.
@@ -73,10 +73,12 @@ impl Listing {
 }
 
 /// Offers to named parties are seen by those and by whoever made them.
-fn is_visible(offer: &SignedOffer, viewer: Option<&Party>) -> bool {
+fn is_visible(offer: &SignedOffer, viewer: Option<&Caller>) -> bool {
     let offer = offer.offer();
     match viewer {
-        Some(viewer) => offer.is_for(viewer) || offer.assigner() == viewer,
+        Some(viewer) => {
+            viewer.parties().any(|party| offer.is_for(party)) || viewer.is(offer.assigner())
+        }
         None => offer.audience().is_empty(),
     }
 }
@@ -163,7 +165,7 @@ impl Market {
     }
 
     /// The offer with this identifier, if `viewer` may see it.
-    pub fn offer_for(&self, id: &Digest, viewer: Option<&Party>) -> Option<Arc<SignedOffer>> {
+    pub fn offer_for(&self, id: &Digest, viewer: Option<&Caller>) -> Option<Arc<SignedOffer>> {
         self.offer(id).filter(|offer| is_visible(offer, viewer))
     }
 
@@ -173,7 +175,7 @@ impl Market {
     }
 
     /// Whether the model has an offer that `viewer` may see: whether it may know of the model.
-    pub fn lists(&self, model: &ModelName, viewer: Option<&Party>) -> bool {
+    pub fn lists(&self, model: &ModelName, viewer: Option<&Caller>) -> bool {
         let listing = self.listing.load();
         let of_model = listing.by_model.get(model);
         of_model.is_some_and(|offers| {
@@ -183,7 +185,7 @@ impl Market {
     }
 
     /// Every offer that `viewer` may see, in the order of models and identifiers.
-    pub fn all(&self, viewer: Option<&Party>) -> Vec<Arc<SignedOffer>> {
+    pub fn all(&self, viewer: Option<&Caller>) -> Vec<Arc<SignedOffer>> {
         let listing = self.listing.load();
         let visible = listing.offers.values().filter(|offer| is_visible(offer, viewer));
         let mut all: Vec<_> = visible.cloned().collect();
@@ -221,7 +223,7 @@ fn check_clauses(
         }
         None => {}
         Some(parent) => {
-            let consumed = agreements.consumed(publisher.party(), model);
+            let consumed = agreements.consumed(publisher, model);
             let above = consumed.iter().find(|active| *active.id() == parent);
             let above =
                 above.ok_or_else(|| MarketError::NoResale { model: model.clone(), parent })?;

@@ -126,7 +126,7 @@ impl Negotiations {
         if let Message::Request(signed) = &message {
             let request = signed.request();
             let id = *request.offer_id();
-            let offer = around.market.offer_for(&id, Some(caller.party()));
+            let offer = around.market.offer_for(&id, Some(caller));
             let fits = offer.is_some_and(|offer| {
                 offer.offer().model() == request.model()
                     && offer.offer().assigner() == request.assigner()
@@ -140,7 +140,7 @@ impl Negotiations {
             return Ok(known.clone());
         }
         let mine = open.all.values().filter(|negotiation| {
-            negotiation.role(caller.party()).is_some()
+            is_of(negotiation, caller)
                 && !matches!(negotiation.state(), State::Finalized | State::Terminated)
         });
         if mine.count() >= self.per_party_max {
@@ -193,7 +193,7 @@ impl Negotiations {
     /// Every negotiation of the caller, the oldest first.
     pub fn of(&self, caller: &Caller) -> Vec<Negotiation> {
         let open = self.lock();
-        let mine = open.all.values().filter(|one| one.role(caller.party()).is_some());
+        let mine = open.all.values().filter(|one| is_of(one, caller));
         let mut mine: Vec<_> = mine.cloned().collect();
         mine.sort_by_key(|negotiation| *negotiation.id());
         mine
@@ -229,8 +229,12 @@ fn find<'a>(
 ) -> Result<&'a Negotiation, NegotiationsError> {
     let shown = || NegotiationsError::NotFound(id.chars().take(60).collect());
     let uuid = Uuid::try_parse(id.strip_prefix("urn:uuid:").unwrap_or(id)).map_err(|_| shown())?;
-    let found = open.all.get(&uuid).filter(|one| one.role(caller.party()).is_some());
+    let found = open.all.get(&uuid).filter(|one| is_of(one, caller));
     found.ok_or_else(shown)
+}
+
+fn is_of(negotiation: &Negotiation, caller: &Caller) -> bool {
+    caller.is(negotiation.publisher()) || caller.is(negotiation.consumer())
 }
 
 /// Whether the caller is who signs, and whether a publisher may promise what it promises.

@@ -23,10 +23,12 @@ pub enum Table {
     Events,
     /// Messages of negotiations, in order.
     Negotiations,
+    /// By which publishers let the host agree for them, by offer.
+    Mandates,
 }
 
 impl Table {
-    const ALL: [Table; 7] = [
+    const ALL: [Table; 8] = [
         Table::Accounts,
         Table::ApiKeys,
         Table::Publications,
@@ -34,6 +36,7 @@ impl Table {
         Table::Agreements,
         Table::Events,
         Table::Negotiations,
+        Table::Mandates,
     ];
 
     const fn definition(self) -> TableDefinition<'static, &'static str, &'static [u8]> {
@@ -45,6 +48,7 @@ impl Table {
             Table::Agreements => "agreements",
             Table::Events => "events",
             Table::Negotiations => "negotiations",
+            Table::Mandates => "mandates",
         })
     }
 }

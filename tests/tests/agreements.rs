@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use hospes::agreement::events::{Actor, Change, Event, Reason, SignedEvent};
-use hospes::agreement::{Clauses, Permission, Proposal, SignedOffer, Target, Versions};
+use hospes::agreement::{
+    Cause, Clauses, Mandate, Permission, Proposal, SignedMandate, SignedOffer, SignedSuccession,
+    Succession, Target, Versions,
+};
 use hospes::clock::{Clock, ManualClock};
 use hospes::id::{Digest, ModelName};
 use jiff::Timestamp;
@@ -101,7 +104,7 @@ impl Scene {
             evidence: None,
             note: None,
         };
-        SignedEvent::sign(event, &by.key).expect("signed")
+        SignedEvent::sign(event, &[&by.key]).expect("signed")
     }
 
     fn hand_in(&self, by: &Party, agreement: &Digest, event: &SignedEvent) -> Reply {
@@ -215,9 +218,9 @@ fn events_out_of_order_freeze_and_forks_and_forgeries_are_refused() {
         sequence: 2,
         previous: *first.id(),
         change: Change::Resume,
-        ..first.event().clone()
+        ..first.content().clone()
     };
-    let second = SignedEvent::sign(second, &scene.zoe.key).expect("signed");
+    let second = SignedEvent::sign(second, &[&scene.zoe.key]).expect("signed");
     assert_eq!(scene.hand_in(&scene.zoe, &agreement, &second).ok().json()["applied"], "waiting");
     let frozen = scene.call(&scene.zoe).problem(403, "not-permitted");
     assert!(frozen["detail"].as_str().expect("text").contains("FROZEN"), "{frozen}");
@@ -232,9 +235,9 @@ fn events_out_of_order_freeze_and_forks_and_forgeries_are_refused() {
     // Somebody else's name, another role, another agreement, an old date, a changed byte.
     let next = scene.event(zoe, &agreement, Change::Suspend, Reason::Maintenance, Duration::ZERO);
     let forged = |change: &dyn Fn(&mut Event)| {
-        let mut event = next.event().clone();
+        let mut event = next.content().clone();
         change(&mut event);
-        SignedEvent::sign(event, &scene.zoe.key)
+        SignedEvent::sign(event, &[&scene.zoe.key])
             .map(|event| scene.hand_in(&scene.zoe, &agreement, &event))
     };
     assert!(forged(&|event| event.by = scene.acme.key.party()).is_err());
@@ -476,4 +479,132 @@ fn a_guest_that_leaks_gets_out_what_top_k_and_decimals_permit() {
         }
     }
     assert_eq!(call("flood", 3).json()["failure"], "output-too-large");
+}
+
+#[test]
+fn a_mandate_lets_the_host_agree_so_often_and_until_then() {
+    let scene = Scene::new(&plugin("echo"));
+    let offer = scene.acme.offer_of(scene.clauses("echo-u8", &[]), Vec::new());
+    scene.list(&scene.acme, &offer).ok();
+    let host: hospes::id::Party = scene.host.get("/api/host").send().ok().json()["party"]
+        .as_str()
+        .expect("text")
+        .parse()
+        .expect("a party");
+    let mandate = |agent, offer: Digest, max, key: &hospes::key::PartyKey| {
+        let expires = noon() + Duration::from_secs(3600);
+        let mandate =
+            Mandate { publisher: key.party(), agent, offer, max, expires, issued: noon() };
+        SignedMandate::sign(mandate, &[key]).expect("signed").to_bytes()
+    };
+    let post = |by: &Party, bytes: Vec<u8>| {
+        scene
+            .host
+            .post(&format!("/api/offers/{}/mandate", offer.id()))
+            .bearer(&by.api_key)
+            .body(bytes)
+            .send()
+    };
+    let accept = |name: &str| {
+        let consumer = scene.host.party(name);
+        let agreement = hospes::agreement::Agreement::accept(&offer, consumer.key.party(), noon());
+        let proposal = Proposal::sign(agreement.expect("accepted"), &consumer.key).expect("signed");
+        let submitted = scene.host.submit(&consumer, &proposal.to_bytes()).ok().json();
+        (consumer, submitted["state"].as_str().expect("text").to_owned(), *proposal.id())
+    };
+    // Not for another's offer, nor for another agent.
+    post(&scene.zoe, mandate(host, *offer.id(), 2, &scene.zoe.key))
+        .problem(422, "agreement-refused");
+    post(&scene.acme, mandate(scene.zoe.key.party(), *offer.id(), 2, &scene.acme.key))
+        .problem(422, "agreement-refused");
+    post(&scene.acme, mandate(host, Digest::of(b"another"), 2, &scene.acme.key))
+        .problem(422, "agreement-refused");
+    assert_eq!(accept("early").1, "proposed");
+    let signed = mandate(host, *offer.id(), 2, &scene.acme.key);
+    post(&scene.acme, signed.clone()).ok();
+    let (first, state, id) = accept("first");
+    assert_eq!(state, "active");
+    scene.call(&first).ok();
+    assert_eq!(accept("second").1, "active");
+    assert_eq!(accept("third").1, "proposed", "two and no more");
+    // Whoever checks it needs the mandate, and has it.
+    let envelope =
+        scene.host.get(&format!("/api/agreements/{id}")).bearer(&first.api_key).send().ok().body;
+    assert!(Proposal::parse(&envelope).is_err());
+    let shown = scene.host.get(&format!("/api/offers/{}/mandate", offer.id())).send().ok().body;
+    assert_eq!(shown, signed);
+    let checked =
+        Proposal::parse_with(&envelope, Some(&SignedMandate::parse(&shown).expect("a mandate")));
+    assert!(checked.expect("both roles have signed").complete().is_ok());
+    let Scene { host, clock, .. } = scene;
+    let host = TestHost::builder().clock(Clock::Manual(clock.clone())).data(host.stop()).start();
+    host.call(&first, "acme/echo/echo-u8").json(r#"{"v":1}"#).send().ok();
+    clock.advance(Duration::from_secs(3600));
+    let late = host.party("late");
+    let agreement =
+        hospes::agreement::Agreement::accept(&offer, late.key.party(), noon()).expect("accepted");
+    let proposal = Proposal::sign(agreement, &late.key).expect("signed");
+    assert_eq!(
+        host.submit(&late, &proposal.to_bytes()).ok().json()["state"],
+        "proposed",
+        "it has expired"
+    );
+}
+
+#[test]
+fn a_new_key_follows_the_old_and_what_the_old_one_signed_stays() {
+    let scene = Scene::new(&plugin("echo"));
+    let agreement =
+        scene.agree(&scene.acme, &scene.zoe, scene.clauses("echo-u8", &["count lteq 9 call"]));
+    scene.call(&scene.zoe).ok();
+    let follow = |by: &Party, from: &Party, to: &Party, keys: [&hospes::key::PartyKey; 2]| {
+        let (from, to) = (from.key.party(), to.key.party());
+        let succession = Succession { from, to, cause: Cause::Routine, issued: noon() };
+        let signed = SignedSuccession::sign(succession, &keys).expect("signed by both");
+        scene.host.post("/api/successions").bearer(&by.api_key).body(signed.to_bytes()).send()
+    };
+    let with_key = |party: &Party, name: &str| Party { key: Party::key_of(name), ..party.clone() };
+    let (acme, zoe) = (with_key(&scene.acme, "acme-2"), with_key(&scene.zoe, "zoe-2"));
+    let mallory = scene.host.party("mallory");
+    // Not for somebody else's account, and not to a key that is somebody's.
+    follow(&mallory, &scene.acme, &acme, [&scene.acme.key, &acme.key]).problem(409, "conflict");
+    follow(&scene.zoe, &scene.zoe, &mallory, [&scene.zoe.key, &mallory.key])
+        .problem(409, "conflict");
+    follow(&scene.zoe, &scene.zoe, &zoe, [&scene.zoe.key, &zoe.key]).ok();
+    follow(&scene.zoe, &scene.zoe, &zoe, [&scene.zoe.key, &zoe.key]).ok();
+    follow(&scene.acme, &scene.acme, &acme, [&scene.acme.key, &acme.key]).ok();
+    // The agreement of the old keys is in force as before; events are signed by the new ones, and not by the old.
+    scene.call(&zoe).ok();
+    assert_eq!(remaining(&scene, &zoe, &agreement), json!(["active", 2]));
+    scene
+        .happen((&scene.acme, Actor::Publisher), &agreement, Change::Suspend, Reason::Abuse)
+        .problem(422, "event-refused");
+    scene.happen((&acme, Actor::Publisher), &agreement, Change::Suspend, Reason::Abuse).ok();
+    scene.call(&zoe).problem(403, "not-permitted");
+    scene.happen((&acme, Actor::Publisher), &agreement, Change::Resume, Reason::Routine).ok();
+    // New offers and agreements are the new keys' too.
+    let old = scene.acme.offer_of(scene.clauses("echo-u8", &[]), Vec::new());
+    scene.list(&acme, &old).problem(422, "offer-refused");
+    let mut amended = scene.clauses("echo-u8", &["count lteq 3 call"]);
+    amended.supersedes = Some(agreement);
+    let offer = acme.offer_of(amended, Vec::new());
+    scene.list(&acme, &offer).ok();
+    let stale = scene.sign(&acme, &scene.zoe, &offer);
+    scene.host.submit(&zoe, &stale.to_bytes()).problem(422, "agreement-refused");
+    let fresh = scene.sign(&acme, &zoe, &offer);
+    assert_eq!(scene.host.submit(&zoe, &fresh.to_bytes()).ok().json()["state"], "active");
+    scene.call(&zoe).ok();
+    scene.call(&zoe).problem(429, "limit-reached");
+    // After a restart all of it holds, the events of both keys too.
+    let before = scene.history(&acme, &agreement);
+    let Scene { host, clock, .. } = scene;
+    let host = TestHost::builder().clock(Clock::Manual(clock)).data(host.stop()).start();
+    let after = host
+        .get(&format!("/api/agreements/{agreement}/events"))
+        .bearer(&acme.api_key)
+        .send()
+        .ok()
+        .json();
+    assert_eq!(before, after);
+    host.call(&zoe, "acme/echo/echo-u8").json(r#"{"v":1}"#).send().problem(429, "limit-reached");
 }

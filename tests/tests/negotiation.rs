@@ -78,7 +78,7 @@ impl Scene {
             issued: Timestamp::now(),
             expires: None,
         };
-        SignedMove::sign(content, &by.key).expect("signed")
+        SignedMove::sign(content, &[&by.key]).expect("signed")
     }
 
     fn accept(&self, id: &str) -> Reply {

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 
 use super::document::{Agreement, Offer, Request, Role};
+use super::mandate::SignedMandate;
 use super::{AgreementError, odrl};
 use crate::dsse::{DsseError, Envelope};
-use crate::id::Digest;
+use crate::id::{Digest, Party};
 use crate::key::PartyKey;
 
 pub(super) const OFFER_TYPE: &str = "application/vnd.hospes.offer.v1+json";
@@ -38,6 +39,8 @@ pub struct Proposal {
     id: Digest,
     agreement: Arc<Agreement>,
     envelope: Envelope,
+    /// Whose signature counts as the publisher's too.
+    agent: Option<Party>,
 }
 
 /// An agreement that both roles have signed. Nothing else can be enforced.
@@ -134,7 +137,7 @@ impl Proposal {
         let payload = odrl::write_agreement(&agreement)?;
         let id = Digest::of(&payload);
         let envelope = Envelope::sign(AGREEMENT_TYPE, payload, key)?;
-        Ok(Self { id, agreement: Arc::new(agreement), envelope })
+        Ok(Self { id, agreement: Arc::new(agreement), envelope, agent: None })
     }
 
     /// Reads an agreement and checks every signature on it.
@@ -142,11 +145,59 @@ impl Proposal {
     /// # Errors
     /// [`AgreementError`].
     pub fn parse(bytes: &[u8]) -> Result<Self, AgreementError> {
+        Self::parse_with(bytes, None)
+    }
+
+    /// The same, of an agreement that the agent of a mandate may have signed for the publisher.
+    ///
+    /// # Errors
+    /// [`AgreementError`]; [`AgreementError::NotMandated`] if the mandate is for something else.
+    pub fn parse_with(
+        bytes: &[u8],
+        mandate: Option<&SignedMandate>,
+    ) -> Result<Self, AgreementError> {
         let envelope = open(bytes, AGREEMENT_TYPE)?;
         let agreement = odrl::read_agreement(envelope.payload())?;
-        envelope.signers_are(&[*agreement.assigner(), *agreement.assignee()])?;
+        let (publisher, consumer) = (*agreement.assigner(), *agreement.assignee());
+        let agent = mandate.map(|mandate| agent_of(&agreement, mandate)).transpose()?;
+        match agent {
+            Some(agent) => envelope.signers_are(&[publisher, consumer, agent])?,
+            None => envelope.signers_are(&[publisher, consumer])?,
+        }
         let id = Digest::of(envelope.payload());
-        Ok(Self { id, agreement: Arc::new(agreement), envelope })
+        Ok(Self { id, agreement: Arc::new(agreement), envelope, agent })
+    }
+
+    /// The offer that an agreement accepts, before anything of it is checked: to look for a mandate.
+    ///
+    /// # Errors
+    /// [`AgreementError`].
+    pub fn offer_of(bytes: &[u8]) -> Result<Digest, AgreementError> {
+        let envelope = open(bytes, AGREEMENT_TYPE)?;
+        Ok(*odrl::read_agreement(envelope.payload())?.offer_id())
+    }
+
+    /// Signs for the publisher, as the agent of its mandate. How often and until when, the caller has looked at.
+    ///
+    /// # Errors
+    /// [`AgreementError::NotMandated`], [`AgreementError::NotAParty`] with another key than the agent's.
+    pub fn sign_for_publisher(
+        &mut self,
+        mandate: &SignedMandate,
+        key: &PartyKey,
+    ) -> Result<(), AgreementError> {
+        let agent = agent_of(&self.agreement, mandate)?;
+        if key.party() != agent {
+            return Err(AgreementError::NotAParty { signer: key.party() });
+        }
+        self.envelope.add_signature(key)?;
+        self.agent = Some(agent);
+        Ok(())
+    }
+
+    /// Whether the agent of a mandate has signed for the publisher.
+    pub fn is_by_agent(&self) -> bool {
+        self.agent.is_some_and(|agent| self.envelope.signers().any(|signer| signer == agent))
     }
 
     /// Adds the signature of the other party.
@@ -163,6 +214,7 @@ impl Proposal {
     /// # Errors
     /// [`AgreementError::OtherAgreement`].
     pub fn merge(&mut self, other: &Proposal) -> Result<(), AgreementError> {
+        self.agent = self.agent.or(other.agent);
         self.envelope.merge(&other.envelope).map_err(|error| match error {
             DsseError::DifferentPayloads => AgreementError::OtherAgreement,
             other => AgreementError::Envelope(other),
@@ -179,7 +231,9 @@ impl Proposal {
     }
 
     pub fn signed_by(&self, role: Role) -> bool {
-        self.envelope.signers().any(|signer| signer == *self.agreement.party(role))
+        let agent = self.agent.filter(|_| role == Role::Publisher);
+        let party = *self.agreement.party(role);
+        self.envelope.signers().any(|signer| signer == party || Some(signer) == agent)
     }
 
     /// The roles that have yet to sign.
@@ -196,11 +250,11 @@ impl Proposal {
     ///
     /// # Errors
     /// The proposal itself, while a signature is missing.
-    pub fn complete(self) -> Result<SignedAgreement, Proposal> {
+    pub fn complete(self) -> Result<SignedAgreement, Box<Proposal>> {
         if ROLES.into_iter().all(|role| self.signed_by(role)) {
             Ok(SignedAgreement(self))
         } else {
-            Err(self)
+            Err(Box::new(self))
         }
     }
 }
@@ -219,6 +273,11 @@ impl SignedAgreement {
             }
             None => Ok(Self(proposal)),
         }
+    }
+
+    /// Whether the agent of a mandate has signed for the publisher.
+    pub fn is_by_agent(&self) -> bool {
+        self.0.is_by_agent()
     }
 
     /// SHA-256 of the payload.
@@ -248,6 +307,16 @@ fn open(bytes: &[u8], wanted: &'static str) -> Result<Envelope, AgreementError> 
         Ok(envelope)
     } else {
         Err(AgreementError::PayloadType { seen: envelope.payload_type().to_owned(), wanted })
+    }
+}
+
+/// The agent of a mandate that covers an agreement.
+fn agent_of(agreement: &Agreement, mandate: &SignedMandate) -> Result<Party, AgreementError> {
+    let mandate = mandate.content();
+    if mandate.publisher == *agreement.assigner() && mandate.offer == *agreement.offer_id() {
+        Ok(mandate.agent)
+    } else {
+        Err(AgreementError::NotMandated { offer: mandate.offer })
     }
 }
 

@@ -5,6 +5,8 @@
 //! a function of the events and the time: what has been announced takes effect by itself.
 
 mod lifecycle;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
@@ -12,16 +14,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Role;
-use crate::dsse::{DsseError, Envelope, first_difference};
+use super::statement::{Signed, Statement, StatementError};
 use crate::id::{Digest, Party};
-use crate::key::PartyKey;
 
 pub use lifecycle::{Applied, Lifecycle, State};
-
-const EVENT_TYPE: &str = "application/vnd.hospes.event.v1+json";
-
-/// Longest event, in bytes of its payload.
-pub const EVENT_BYTES_MAX: usize = 4096;
 
 /// Longest note in an event, in characters.
 pub const NOTE_CHARS_MAX: usize = 500;
@@ -192,28 +188,33 @@ pub struct Event {
 }
 
 /// An event, signed by the party that it names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SignedEvent {
-    id: Digest,
-    event: Event,
-    envelope: Envelope,
+pub type SignedEvent = Signed<Event>;
+
+impl Statement for Event {
+    const TYPE: &'static str = "application/vnd.hospes.event.v1+json";
+    const BYTES_MAX: usize = 4096;
+
+    fn signers(&self) -> Vec<Party> {
+        vec![self.by]
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let wrong =
+            |note: &str| note.chars().count() > NOTE_CHARS_MAX || note.contains(char::is_control);
+        if self.note.as_deref().is_some_and(wrong) {
+            return Err(format!(
+                "the note is longer than {NOTE_CHARS_MAX} characters, or has control characters"
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// Why an event was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {
     #[error(transparent)]
-    Envelope(#[from] DsseError),
-    #[error("the payload is of type `{seen}`; `{EVENT_TYPE}` is wanted here")]
-    PayloadType { seen: String },
-    #[error("the event is {bytes} bytes, more than the {EVENT_BYTES_MAX} allowed")]
-    TooLarge { bytes: usize },
-    #[error("the event cannot be read: {reason}")]
-    Malformed { reason: String },
-    #[error("the event is not in its canonical form (RFC 8785): it differs from byte {offset} on")]
-    NotCanonical { offset: usize },
-    #[error("the note is longer than {NOTE_CHARS_MAX} characters, or has control characters")]
-    Note,
+    Statement(#[from] StatementError),
     #[error("the event is about agreement `{seen}`")]
     OtherAgreement { seen: Digest },
     #[error("`{party}` is not the {role} of this agreement")]
@@ -242,73 +243,4 @@ pub enum EventError {
         "an agreement has {max} events at most, and {PENDING_MAX} may wait for one that is missing"
     )]
     TooMany { max: usize },
-}
-
-impl SignedEvent {
-    /// Signs an event with the key of the party that it names.
-    ///
-    /// # Errors
-    /// [`EventError`].
-    pub fn sign(event: Event, key: &PartyKey) -> Result<Self, EventError> {
-        if key.party() != event.by {
-            return Err(EventError::NotThatRole { party: key.party(), role: event.role });
-        }
-        check_note(&event)?;
-        let payload = write(&event);
-        within_size(&payload)?;
-        let id = Digest::of(&payload);
-        Ok(Self { id, event, envelope: Envelope::sign(EVENT_TYPE, payload, key)? })
-    }
-
-    /// Reads an event and checks its signature.
-    ///
-    /// # Errors
-    /// [`EventError`].
-    pub fn parse(bytes: &[u8]) -> Result<Self, EventError> {
-        let envelope = Envelope::parse(bytes)?;
-        if envelope.payload_type() != EVENT_TYPE {
-            return Err(EventError::PayloadType { seen: envelope.payload_type().to_owned() });
-        }
-        let payload = envelope.payload();
-        within_size(payload)?;
-        let event: Event = serde_json::from_slice(payload)
-            .map_err(|error| EventError::Malformed { reason: error.to_string() })?;
-        check_note(&event)?;
-        let written = write(&event);
-        if written != payload {
-            return Err(EventError::NotCanonical { offset: first_difference(payload, &written) });
-        }
-        envelope.signers_are(&[event.by])?;
-        Ok(Self { id: Digest::of(payload), event, envelope })
-    }
-
-    /// SHA-256 of the payload.
-    pub fn id(&self) -> &Digest {
-        &self.id
-    }
-
-    pub fn event(&self) -> &Event {
-        &self.event
-    }
-
-    /// The envelope, as it is kept and sent.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        self.envelope.to_bytes()
-    }
-}
-
-fn write(event: &Event) -> Vec<u8> {
-    serde_json_canonicalizer::to_vec(event)
-        .expect("invariant: texts and small integers always serialise")
-}
-
-fn within_size(payload: &[u8]) -> Result<(), EventError> {
-    let bytes = payload.len();
-    if bytes > EVENT_BYTES_MAX { Err(EventError::TooLarge { bytes }) } else { Ok(()) }
-}
-
-fn check_note(event: &Event) -> Result<(), EventError> {
-    let long =
-        |note: &str| note.chars().count() > NOTE_CHARS_MAX || note.contains(char::is_control);
-    if event.note.as_deref().is_some_and(long) { Err(EventError::Note) } else { Ok(()) }
 }

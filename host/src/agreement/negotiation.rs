@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use super::codec::{Proposal, SignedOffer, SignedRequest};
 use super::document::{Clauses, Role};
+use super::statement::{Statement as _, StatementError};
 use super::{AgreementError, codec};
 use crate::dsse::{DsseError, Envelope};
 use crate::id::{Digest, ModelName, Party};
@@ -110,7 +111,7 @@ impl Message {
             codec::REQUEST_TYPE => Ok(Message::Request(SignedRequest::parse(bytes)?)),
             codec::OFFER_TYPE => Ok(Message::Offer(SignedOffer::parse(bytes)?)),
             codec::AGREEMENT_TYPE => Ok(Message::Agreement(Proposal::parse(bytes)?)),
-            moves::MOVE_TYPE => Ok(Message::Move(SignedMove::parse(bytes)?)),
+            Move::TYPE => Ok(Message::Move(SignedMove::parse(bytes)?)),
             _ => Err(NegotiationError::Kind { seen: kind }),
         }
     }
@@ -156,8 +157,8 @@ pub enum NegotiationError {
     Envelope(#[from] DsseError),
     #[error("the payload is of type `{seen}`, which is no message of a negotiation")]
     Kind { seen: String },
-    #[error("the message cannot be read: {reason}")]
-    Malformed { reason: String },
+    #[error(transparent)]
+    Statement(#[from] StatementError),
     #[error("a negotiation begins with a request, or with an offer to one party by name")]
     Beginning,
     #[error("`{party}` has no part in this negotiation, or this is for the other party to do")]

@@ -159,6 +159,14 @@ impl Standing {
         }
     }
 
+    /// Whether the host has signed it for the publisher.
+    pub(super) fn is_by_agent(&self) -> bool {
+        match self {
+            Standing::Proposed(proposal) => proposal.is_by_agent(),
+            Standing::Active(active) => active.signed.is_by_agent(),
+        }
+    }
+
     /// Who has yet to sign.
     pub fn missing(&self) -> Vec<Role> {
         match self {

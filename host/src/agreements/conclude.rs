@@ -6,6 +6,7 @@ use super::life::Life;
 use super::{Active, Agreements, AgreementsError, Directory, Standing};
 use crate::admission::Ledger;
 use crate::agreement::{Agreement, Proposal, Role, SignedAgreement, Terms, parent_rules};
+use crate::auth::Auth;
 use crate::store::Table;
 
 impl Agreements {
@@ -14,7 +15,8 @@ impl Agreements {
         let mut directory = Directory::default();
         let mut waiting = Vec::new();
         for (key, record) in self.stored()? {
-            let read = Proposal::parse(&record);
+            let read =
+                Proposal::parse(&record).or_else(|error| self.parse_mandated(&record, error));
             let proposal = read.map_err(|error| damaged(&key, error.into()))?;
             waiting.push((key, proposal));
         }
@@ -58,6 +60,12 @@ impl Agreements {
             Some(Standing::Proposed(known)) => proposal.merge(known)?,
             None => self.check_room(&directory, &proposal)?,
         }
+        let agreement = proposal.agreement();
+        let parties = [agreement.assigner(), agreement.assignee()];
+        if let Some(retired) = parties.into_iter().find(|party| self.auth.is_retired(party)) {
+            return Err(AgreementsError::Retired(*retired));
+        }
+        self.agree_for_publisher(&directory, &mut proposal)?;
         let (id, bytes) = (proposal.id().to_string(), proposal.to_bytes());
         let superseded = proposal.agreement().clauses().supersedes;
         let standing = self.standing(&directory, proposal)?;
@@ -88,7 +96,7 @@ impl Agreements {
             Err(proposal) => {
                 // Shown to be impossible now, not when the second party has signed too.
                 self.above(directory, proposal.agreement())?;
-                Ok(Standing::Proposed(Arc::new(proposal)))
+                Ok(Standing::Proposed(Arc::from(proposal)))
             }
             Ok(signed) => Ok(Standing::Active(self.activate(directory, signed)?)),
         }
@@ -102,7 +110,7 @@ impl Agreements {
         let above = self.above(directory, signed.agreement())?;
         let earlier = match signed.agreement().clauses().supersedes {
             None => None,
-            Some(id) => Some(superseded(directory, signed.agreement(), &id)?),
+            Some(id) => Some(superseded(&self.auth, directory, signed.agreement(), &id)?),
         };
         let terms = Terms::compile(&signed);
         let mut ledgers: Vec<Arc<Ledger>> = Vec::with_capacity(terms.rules().len());
@@ -139,7 +147,7 @@ impl Agreements {
     ) -> Result<Option<Above>, AgreementsError> {
         let Some(id) = agreement.clauses().parent else { return Ok(None) };
         let parent = directory.active(&id).ok_or(AgreementsError::NoParent(id))?;
-        if parent.agreement().assignee() != agreement.assigner() {
+        if !self.auth.are_one(parent.agreement().assignee(), agreement.assigner()) {
             return Err(AgreementsError::NoParent(id));
         }
         let rules = parent_rules(agreement.clauses(), parent.agreement().clauses())?;
@@ -169,14 +177,15 @@ struct Above {
 }
 
 fn superseded<'a>(
+    auth: &Auth,
     directory: &'a Directory,
     agreement: &Agreement,
     id: &crate::id::Digest,
 ) -> Result<&'a Arc<Active>, AgreementsError> {
     let earlier = directory.active(id).filter(|earlier| {
         let earlier = earlier.agreement();
-        earlier.assigner() == agreement.assigner()
-            && earlier.assignee() == agreement.assignee()
+        auth.are_one(earlier.assigner(), agreement.assigner())
+            && auth.are_one(earlier.assignee(), agreement.assignee())
             && earlier.model() == agreement.model()
             && earlier.clauses().parent == agreement.clauses().parent
     });

@@ -7,10 +7,10 @@ use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Active, Agreements, AgreementsError, Directory, Standing};
-use crate::agreement::SignedAgreement;
 use crate::agreement::events::{
     Actor, Applied, Change, Event, EventError, Lifecycle, Reason, SignedEvent, State,
 };
+use crate::agreement::{SignedAgreement, StatementError};
 use crate::auth::Caller;
 use crate::id::{Digest, Party};
 use crate::sandbox::Stop;
@@ -60,9 +60,9 @@ impl Life {
         let lifecycle = self.lock();
         let state = lifecycle.state_at(now);
         if state != State::Started {
-            let last = lifecycle.events().iter().rfind(|event| event.event().effective <= now);
+            let last = lifecycle.events().iter().rfind(|event| event.content().effective <= now);
             let why = last.map(|last| {
-                let Event { role, change, reason, effective, .. } = last.event();
+                let Event { role, change, reason, effective, .. } = last.content();
                 format!(" (the {role}: {change}, {reason}, at {effective})")
             });
             return Err(format!("it is {state}{}", why.unwrap_or_default()));
@@ -134,7 +134,11 @@ impl Agreements {
         envelope: &[u8],
     ) -> Result<(Applied, Standing), LifeError> {
         let standing = self.find(caller, id)?;
-        let event = SignedEvent::parse(envelope)?;
+        let event = SignedEvent::parse(envelope).map_err(EventError::from)?;
+        if event.content().by != *caller.party() {
+            let Event { by, role, .. } = *event.content();
+            return Err(EventError::NotThatRole { party: by, role }.into());
+        }
         let applied = self.apply(&standing, &event)?;
         Ok((applied, standing))
     }
@@ -182,7 +186,7 @@ impl Agreements {
             evidence,
             note,
         };
-        SignedEvent::sign(event, &self.key)
+        Ok(SignedEvent::sign(event, &[&self.key])?)
     }
 
     fn apply(&self, standing: &Standing, event: &SignedEvent) -> Result<Applied, LifeError> {
@@ -192,7 +196,7 @@ impl Agreements {
         let now = self.now_kept();
         let mut lifecycle = active.life().lock();
         let mut changed = lifecycle.clone();
-        let applied = changed.apply(event, now)?;
+        let applied = changed.apply(event, now, |one, other| self.auth.are_one(one, other))?;
         if applied != Applied::Known {
             let (key, record) = record(event, now);
             self.store.put(Table::Events, &key, &record).map_err(AgreementsError::from)?;
@@ -252,19 +256,22 @@ impl Agreements {
         for (key, record) in self.store.all(Table::Events)? {
             let unreadable = |reason: &str| AgreementsError::DamagedEvent {
                 key: key.clone(),
-                source: EventError::Malformed { reason: reason.to_owned() },
+                source: StatementError::Malformed { reason: reason.to_owned() }.into(),
             };
             let (at, envelope) =
                 record.split_first_chunk::<8>().ok_or_else(|| unreadable("its time is missing"))?;
             let at = Timestamp::from_microsecond(i64::from_le_bytes(*at));
             let at = at.map_err(|_| unreadable("its time is none"))?;
-            let event = SignedEvent::parse(envelope)
-                .map_err(|source| AgreementsError::DamagedEvent { key: key.clone(), source })?;
+            let event = SignedEvent::parse(envelope).map_err(|error| {
+                AgreementsError::DamagedEvent { key: key.clone(), source: error.into() }
+            })?;
             let active = directory
-                .active(&event.event().agreement)
+                .active(&event.content().agreement)
                 .ok_or_else(|| unreadable("there is no such agreement"))?;
             // One that waited and then did not fit was never part of the history, and is not now.
-            if let Err(error) = active.life().lock().apply(&event, at) {
+            if let Err(error) =
+                active.life().lock().apply(&event, at, |one, other| self.auth.are_one(one, other))
+            {
                 tracing::warn!(key, %error, "an event that did not fit is passed over");
             }
         }
@@ -284,7 +291,7 @@ impl Agreements {
         let now = self.now_kept();
         let mut lifecycle = earlier.life().lock();
         let mut changed = lifecycle.clone();
-        changed.apply(&event, now).map_err(AgreementsError::Event)?;
+        changed.apply(&event, now, |one, other| one == other).map_err(AgreementsError::Event)?;
         let (key, record) = record(&event, now);
         self.store.put_all(&[(Table::Events, &key, &record), (Table::Agreements, id, bytes)])?;
         *lifecycle = changed;
@@ -295,7 +302,7 @@ impl Agreements {
 
 /// An event as it is kept: when the host took it, and its envelope.
 fn record(event: &SignedEvent, now: Timestamp) -> (String, Vec<u8>) {
-    let Event { agreement, sequence, .. } = event.event();
+    let Event { agreement, sequence, .. } = event.content();
     let mut record = now.as_microsecond().to_le_bytes().to_vec();
     record.extend_from_slice(&event.to_bytes());
     (format!("{agreement}/{sequence:010}"), record)

@@ -187,7 +187,7 @@ pub(super) fn history(host: &Host, standing: &Standing) -> Value {
     let (sequence, previous) = lifecycle.next();
     let shown = |signed: &SignedEvent| {
         let envelope: Value = serde_json::from_slice(&signed.to_bytes()).unwrap_or_default();
-        json!({"id": signed.id(), "event": signed.event(), "envelope": envelope})
+        json!({"id": signed.id(), "event": signed.content(), "envelope": envelope})
     };
     json!({
         "id": standing.id(),

@@ -23,7 +23,7 @@ use crate::market::MarketError;
 /// `GET /api/market`: every offer that the caller may see, with what it is for. Without a key, those to everybody.
 pub(super) fn list(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let viewer = viewer(host, request.headers())?;
-    let offers = host.market.all(viewer.as_ref().map(Caller::party));
+    let offers = host.market.all(viewer.as_ref());
     let offers: Vec<_> = offers.iter().filter_map(|offer| entry(host, offer)).collect();
     Ok(json_answer(StatusCode::OK, &json!({ "offers": offers })))
 }
@@ -55,7 +55,7 @@ fn entry(host: &Host, offer: &SignedOffer) -> Option<Value> {
 pub(super) fn show(host: &Host, id: &str, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let id = digest(id)?;
     let viewer = viewer(host, request.headers())?;
-    let offer = host.market.offer_for(&id, viewer.as_ref().map(Caller::party));
+    let offer = host.market.offer_for(&id, viewer.as_ref());
     let offer = offer.ok_or(MarketError::NotFound(id))?;
     Ok(envelope(offer.to_bytes()))
 }
@@ -68,10 +68,40 @@ pub(super) async fn simulate(
 ) -> Result<Answer, Problem> {
     let id = digest(id)?;
     let (caller, call) = agreements::simulated(host, request).await?;
-    let offer =
-        host.market.offer_for(&id, Some(caller.party())).ok_or(MarketError::NotFound(id))?;
+    let offer = host.market.offer_for(&id, Some(&caller)).ok_or(MarketError::NotFound(id))?;
     let report = host.agreements.simulate_offer(&caller, &offer, &call, &host.deployments)?;
     Ok(json_answer(StatusCode::OK, &json!(report)))
+}
+
+/// `POST /api/offers/{id}/mandate`: lets this host agree for the publisher.
+pub(super) async fn mandate(
+    host: &Arc<Host>,
+    id: &str,
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let id = digest(id)?;
+    let (parts, body) = request.into_parts();
+    let publisher = host.auth.authenticate(body::bearer(&parts.headers))?;
+    let timeout = host.config().api.body_read_timeout;
+    let bytes = body::read(&parts.headers, body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
+    let signed = host.agreements.mandate(&publisher, &id, &bytes, &host.market)?;
+    Ok(json_answer(StatusCode::OK, &json!(signed.content())))
+}
+
+/// `GET /api/offers/{id}/mandate`: the signed mandate, byte for byte, for whoever checks what the host signed.
+pub(super) fn mandate_of(
+    host: &Host,
+    id: &str,
+    request: &Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let id = digest(id)?;
+    let viewer = viewer(host, request.headers())?;
+    let visible = host.market.offer_for(&id, viewer.as_ref());
+    let mandate = visible.and_then(|_| host.agreements.mandate_of(&id));
+    let mandate = mandate.ok_or_else(|| {
+        Problem::new(ProblemKind::NotFound, format!("there is no mandate for offer `{id}`"))
+    })?;
+    Ok(envelope(mandate.to_bytes()))
 }
 
 pub(super) fn digest(id: &str) -> Result<Digest, Problem> {

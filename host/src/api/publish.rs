@@ -1,4 +1,4 @@
-//! `POST /api/bundles`: publishes a signed bundle as a version of one of the caller's models.
+//! What an account does with its key: publishing a bundle as a version of one of its models, and changing the key.
 
 use std::sync::Arc;
 
@@ -10,9 +10,27 @@ use super::body;
 use super::health::json as json_answer;
 use super::problem::{Problem, ProblemKind};
 use super::router::Answer;
+use crate::agreement::SignedSuccession;
 use crate::deploy;
+use crate::dsse::ENVELOPE_BYTES_MAX;
 use crate::host::Host;
 
+/// `POST /api/successions`: lets a new key follow the account's.
+pub(super) async fn succeed(
+    host: &Arc<Host>,
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let (parts, body) = request.into_parts();
+    let caller = host.auth.authenticate(body::bearer(&parts.headers))?;
+    let timeout = host.config().api.body_read_timeout;
+    let bytes = body::read(&parts.headers, body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
+    let succession = SignedSuccession::parse(&bytes)
+        .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
+    host.auth.succeed(&caller, succession.content())?;
+    Ok(json_answer(StatusCode::OK, &json!(succession.content())))
+}
+
+/// `POST /api/bundles`: publishes a signed bundle as a version of one of the caller's models.
 pub(super) async fn publish(
     host: &Arc<Host>,
     request: Request<Incoming>,

@@ -21,8 +21,14 @@ const LIST_MAX: usize = 100;
 /// `GET /api/receipts`: the caller's latest, as consumer or as publisher.
 pub(super) fn list(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let caller = host.auth.authenticate(body::bearer(request.headers()))?;
-    let receipts = host.receipts.log().recent(caller.party(), LIST_MAX);
-    let receipts = receipts.map_err(|error| Problem::internal(&error))?;
+    let log = host.receipts.log();
+    let mut receipts = Vec::new();
+    for party in caller.parties() {
+        receipts.extend(log.recent(party, LIST_MAX).map_err(|error| Problem::internal(&error))?);
+    }
+    // Of one party they come in this order already.
+    receipts.sort_by_key(|receipt| std::cmp::Reverse(receipt.at));
+    receipts.truncate(LIST_MAX);
     let receipts: Vec<_> = receipts.iter().map(entry).collect();
     Ok(json_answer(StatusCode::OK, &json!({ "receipts": receipts })))
 }
@@ -61,7 +67,7 @@ pub(super) fn checkpoint(host: &Host) -> Result<Answer, Problem> {
 }
 
 fn is_party(caller: &Caller, receipt: &Receipt) -> bool {
-    receipt.caller == *caller.party() || receipt.publisher == *caller.party()
+    caller.is(&receipt.caller) || caller.is(&receipt.publisher)
 }
 
 fn entry(receipt: &Receipt) -> Value {

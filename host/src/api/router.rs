@@ -53,7 +53,12 @@ async fn everybody(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answe
         // Everybody: the market.
         (GET, ["api", "market"]) => market::list(host, &request),
         (GET, ["api", "offers", id]) => market::show(host, id, &request),
+        (GET, ["api", "offers", id, "mandate"]) => market::mandate_of(host, id, &request),
+        (POST, ["api", "offers", id, "mandate"]) => market::mandate(host, id, request).await,
         (POST, ["api", "offers", id, "simulate"]) => market::simulate(host, id, request).await,
+
+        // Parties: a new key.
+        (POST, ["api", "successions"]) => publish::succeed(host, request).await,
 
         // Publishers.
         (POST, ["api", "bundles"]) => publish::publish(host, request).await,
@@ -140,11 +145,13 @@ fn nothing_here(audience: Audience, method: &Method, segments: &[&str]) -> Probl
             ]
             | ["api", "negotiations", _, "agreement", "verification"],
         ) => Some("POST"),
-        (Audience::Everybody, ["api", "bundles" | "offers"])
+        (Audience::Everybody, ["api", "bundles" | "offers" | "successions"])
         | (Audience::Everybody, ["api", "offers" | "agreements", _, "simulate"]) => Some("POST"),
         (
             Audience::Everybody,
-            ["api", "agreements" | "negotiations"] | ["api", "agreements", _, "events"],
+            ["api", "agreements" | "negotiations"]
+            | ["api", "agreements", _, "events"]
+            | ["api", "offers", _, "mandate"],
         ) => Some("GET and POST"),
         (Audience::Everybody, ["api", ..]) => None,
         (Audience::Everybody, [_, _]) => Some("GET"),

@@ -100,8 +100,13 @@ impl New {
         if opened.name != self.name || opened.party != party {
             return Err(Failure::new("the host opened another account than the one asked for"));
         }
-        let account =
-            home::Account { name: opened.name, key: key_name, party, api_key: opened.key };
+        let account = home::Account {
+            name: opened.name,
+            key: key_name,
+            party,
+            former: Vec::new(),
+            api_key: opened.key,
+        };
         let path = context.home.keep_account(&account)?;
         let plain = format!(
             "opened account `{}`\n  party    {party}\n  API key  {}\n  kept in  {}\nthe API key is shown this once",

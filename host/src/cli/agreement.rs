@@ -15,7 +15,7 @@ use super::offer::{self, New};
 use super::screen::{Answer, printable, table};
 use super::simulate::SimulatedCall;
 use crate::agreement::events::Change;
-use crate::agreement::{Proposal, Role, lines, render};
+use crate::agreement::{AgreementError, Proposal, Role, SignedMandate, lines, render};
 use crate::id::Digest;
 
 /// Countersign, list and read agreements.
@@ -219,7 +219,7 @@ impl Show {
     fn run(self, context: &Context) -> Result<Answer, Failure> {
         let proposal = match &self.agreement {
             Reference::Id(id) => fetch(&context.client()?, id)?,
-            Reference::File(path) => Proposal::parse(&document::read(path)?)
+            Reference::File(path) => parse(&context.visitor(), &document::read(path)?)
                 .during(|| format!("`{}` is not a valid agreement", path.display()))?,
         };
         if let Some(path) = &self.output {
@@ -280,14 +280,25 @@ pub fn submit(client: &Client, proposal: &Proposal) -> Result<Submitted, Failure
     }
 }
 
-fn fetch(client: &Client, id: &Digest) -> Result<Proposal, Failure> {
+pub fn fetch(client: &Client, id: &Digest) -> Result<Proposal, Failure> {
     let bytes = client.get(&format!("/api/agreements/{id}"))?.body;
-    let proposal = Proposal::parse(&bytes).during(|| "the host's agreement is not valid".into())?;
+    let proposal = parse(client, &bytes).during(|| "the host's agreement is not valid".into())?;
     if proposal.id() == id {
         Ok(proposal)
     } else {
         Err(Failure::new(format!("the host sent agreement `{}` instead of `{id}`", proposal.id())))
     }
+}
+
+/// Reads an agreement; one that the host signed for the publisher, with the publisher's mandate beside it.
+fn parse(client: &Client, bytes: &[u8]) -> Result<Proposal, AgreementError> {
+    Proposal::parse(bytes).or_else(|error| {
+        let offer = Proposal::offer_of(bytes)?;
+        let Ok(reply) = client.get(&format!("/api/offers/{offer}/mandate")) else {
+            return Err(error);
+        };
+        Proposal::parse_with(bytes, Some(&SignedMandate::parse(&reply.body)?))
+    })
 }
 
 fn overview(listing: &Listing) -> String {

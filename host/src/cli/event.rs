@@ -6,13 +6,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Context;
+use super::agreement;
 use super::client::{Client, Payload, Post};
 use super::document;
 use super::failure::{During as _, Failure};
 use super::quantities::{self, Moment};
 use super::screen::{Answer, printable};
+use crate::agreement::Role;
 use crate::agreement::events::{Actor, Change, Event, Reason, SignedEvent};
-use crate::agreement::{Proposal, Role};
 use crate::id::Digest;
 
 /// Which agreement, and why.
@@ -61,14 +62,16 @@ impl Happen {
         let key = me.key()?;
         let client = context.client()?;
         let path = format!("/api/agreements/{}", self.id);
-        let proposal = Proposal::parse(&client.get(&path)?.body)
-            .during(|| "the host's agreement is not valid".into())?;
+        let proposal = agreement::fetch(&client, &self.id)?;
         let agreement = proposal.agreement();
-        let roles = [Role::Publisher, Role::Consumer].into_iter();
-        let role = roles.clone().find(|role| *agreement.party(*role) == key.party());
-        let role = role.ok_or_else(|| {
-            Failure::new(format!("`{}` is neither of the agreement's parties", me.name()))
-        })?;
+        let role = if me.is(agreement.party(Role::Publisher))? {
+            Role::Publisher
+        } else if me.is(agreement.party(Role::Consumer))? {
+            Role::Consumer
+        } else {
+            let name = me.name();
+            return Err(Failure::new(format!("`{name}` is neither of the agreement's parties")));
+        };
         let path = format!("{path}/events");
         let (sequence, previous) = next(&client, &path, &self.id)?;
         let now = context.clock.now();
@@ -103,7 +106,7 @@ impl Happen {
         if !self.yes {
             context.screen.confirm(&format!("sign this as {role} `{}`?", me.name()))?;
         }
-        let event = SignedEvent::sign(event, &key)?;
+        let event = SignedEvent::sign(event, &[&key])?;
         let post = Post {
             content_type: document::ENVELOPE_TYPE,
             headers: Vec::new(),
@@ -124,7 +127,7 @@ fn next(client: &Client, path: &str, agreement: &Digest) -> Result<(u32, Digest)
             .map_err(|error| Failure::new(error.to_string()))?;
         let signed = SignedEvent::parse(&envelope)
             .during(|| format!("event {number} of the host's history is not valid"))?;
-        let event = signed.event();
+        let event = signed.content();
         let fits =
             event.agreement == *agreement && event.sequence == number && event.previous == previous;
         if !fits || *signed.id() != past.id {

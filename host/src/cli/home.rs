@@ -33,6 +33,9 @@ pub struct Account {
     /// The key in this home that signs for the account.
     pub key: AccountName,
     pub party: Party,
+    /// The keys before it, the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former: Vec<Party>,
     /// The secret that opens the host's routes.
     pub api_key: String,
 }
@@ -192,6 +195,16 @@ impl Identity {
         }
     }
 
+    /// Whether a party is, or was, the one acted as.
+    ///
+    /// # Errors
+    /// As [`Identity::key`].
+    pub fn is(&self, party: &Party) -> Result<bool, Failure> {
+        let account = self.home.account(&self.name)?;
+        let former = account.is_some_and(|account| account.former.contains(party));
+        Ok(former || self.key()?.party() == *party)
+    }
+
     /// The account to call the host with.
     ///
     /// # Errors
@@ -269,6 +282,7 @@ mod tests {
         let account = Account {
             name: name("acme"),
             key: name("laptop"),
+            former: Vec::new(),
             party: key.party(),
             api_key: "hsp_x".into(),
         };

@@ -4,8 +4,11 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::Context;
+use super::client::{Payload, Post};
+use super::document;
 use super::failure::Failure;
 use super::screen::{Answer, table};
+use crate::agreement::{Cause, SignedSuccession, Succession};
 use crate::id::AccountName;
 
 /// Make and list the keys you sign with.
@@ -28,6 +31,17 @@ enum Action {
     List,
     /// Show the party and the file of a key, never the secret.
     Show { name: AccountName },
+    /// Let another key follow your account's.
+    ///
+    /// Both keys sign that the new one follows. What the old one has signed stays valid; from now on it signs nothing new, and
+    /// the new one signs in its place. Make the new key first, with `hospes keys new`. Offers are then to be made anew.
+    Succeed {
+        /// The key that follows.
+        with: AccountName,
+        /// Somebody else may have the old key.
+        #[arg(long)]
+        compromised: bool,
+    },
 }
 
 impl Keys {
@@ -43,6 +57,7 @@ impl Keys {
                 Ok(Answer::new(plain, json!({"name": name, "party": party, "file": path})))
             }
             Action::List => list(context),
+            Action::Succeed { with, compromised } => succeed(context, &with, compromised),
             Action::Show { name } => {
                 let party = context.home.key(&name)?.party();
                 let path = context.home.key_path(&name);
@@ -51,6 +66,29 @@ impl Keys {
             }
         }
     }
+}
+
+fn succeed(context: &Context, with: &AccountName, compromised: bool) -> Result<Answer, Failure> {
+    let me = context.me()?;
+    let (old, new) = (me.key()?, context.home.key(with)?);
+    let cause = if compromised { Cause::Compromise } else { Cause::Routine };
+    let now = context.clock.now();
+    let issued = jiff::Timestamp::from_second(now.as_second()).unwrap_or(now);
+    let succession = Succession { from: old.party(), to: new.party(), cause, issued };
+    let signed = SignedSuccession::sign(succession, &[&old, &new])?;
+    let post = Post {
+        content_type: document::ENVELOPE_TYPE,
+        headers: Vec::new(),
+        body: Payload::Bytes(signed.to_bytes()),
+    };
+    context.client()?.post("/api/successions", post)?;
+    let mut account = me.account()?;
+    account.former.push(std::mem::replace(&mut account.party, new.party()));
+    account.key = with.clone();
+    context.home.keep_account(&account)?;
+    let plain =
+        format!("`{}` signs with key `{with}` now\n  party  {}", account.name, account.party);
+    Ok(Answer::new(plain, json!(signed.content())))
 }
 
 fn list(context: &Context) -> Result<Answer, Failure> {

@@ -293,7 +293,7 @@ fn moved(context: &Context, id: &str, kind: MoveKind, yes: bool) -> Result<Answe
         issued,
         expires: None,
     };
-    let signed = SignedMove::sign(content, &key)?;
+    let signed = SignedMove::sign(content, &[&key])?;
     send(&client, &format!("/api/negotiations/{}/{part}", negotiation.urn()), signed.to_bytes())
 }
 

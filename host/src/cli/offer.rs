@@ -7,6 +7,7 @@ pub use new::New;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -14,12 +15,15 @@ use super::Context;
 use super::client::{Client, Payload, Post};
 use super::document::{self, Reference};
 use super::failure::{During as _, Failure};
+use super::quantities::{self, Moment};
 use super::screen::Answer;
 use super::simulate::SimulatedCall;
 use crate::agreement::registry::Class;
 use crate::agreement::templates::TEMPLATES;
-use crate::agreement::{Clauses, Operand, SignedOffer, Versions, lines, render_offer};
-use crate::id::{Digest, ModelName};
+use crate::agreement::{
+    Clauses, Mandate, Operand, SignedMandate, SignedOffer, Versions, lines, render_offer,
+};
+use crate::id::{Digest, ModelName, Party};
 
 /// Make, publish and read offers.
 ///
@@ -39,6 +43,7 @@ enum Action {
     Show(Show),
     Simulate(Simulate),
     Templates(Templates),
+    Open(Open),
 }
 
 /// Check an offer before anybody signs it: what each clause does, and what to look at again.
@@ -69,6 +74,30 @@ struct Simulate {
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes offer templates")]
 struct Templates {}
+
+/// Let the host agree for you: whoever accepts the offer has an agreement at once.
+///
+/// You sign a mandate for this one offer and this one host, so often and until then. A new one takes the place of the old.
+#[derive(Debug, Args)]
+#[command(
+    after_long_help = "Example:\n  hospes offer open sha256:… --max 1000 --until 30d --as acme"
+)]
+struct Open {
+    /// The offer's number in the market.
+    offer: Digest,
+    /// Most agreements that the host may sign.
+    #[arg(long, value_name = "N")]
+    max: u32,
+    /// Until when.
+    #[arg(long, value_name = "TIME", value_parser = quantities::moment)]
+    until: Moment,
+}
+
+/// The host's answer to `GET /api/host`.
+#[derive(Deserialize)]
+struct HostIs {
+    party: Party,
+}
 
 /// Publish an offer on a host.
 ///
@@ -107,6 +136,7 @@ impl Offer {
                 call.run(context, &format!("/api/offers/{offer}/simulate"))
             }
             Action::Templates(Templates {}) => Ok(templates()),
+            Action::Open(open) => open.run(context),
             Action::Publish(publish) => publish.run(context),
             Action::Show(show) => {
                 let offer = read(&viewer(context), &show.offer)?;
@@ -139,6 +169,37 @@ impl Publish {
             context.host
         );
         Ok(Answer::new(plain, json))
+    }
+}
+
+impl Open {
+    fn run(self, context: &Context) -> Result<Answer, Failure> {
+        let me = context.me()?;
+        let key = me.key()?;
+        let client = context.client()?;
+        let (_, host): (_, HostIs) = client.document("/api/host")?;
+        let now = context.clock.now();
+        let seconds = |at: Timestamp| Timestamp::from_second(at.as_second()).unwrap_or(at);
+        let mandate = Mandate {
+            publisher: key.party(),
+            agent: host.party,
+            offer: self.offer,
+            max: self.max,
+            expires: seconds(self.until.resolve(now)),
+            issued: seconds(now),
+        };
+        let plain = format!(
+            "the host {} may sign {} agreements under offer {} until {}",
+            mandate.agent, mandate.max, mandate.offer, mandate.expires
+        );
+        let signed = SignedMandate::sign(mandate, &[&key])?;
+        let post = Post {
+            content_type: document::ENVELOPE_TYPE,
+            headers: Vec::new(),
+            body: Payload::Bytes(signed.to_bytes()),
+        };
+        client.post(&format!("/api/offers/{}/mandate", self.offer), post)?;
+        Ok(Answer::new(plain, json!(signed.content())))
     }
 }
 

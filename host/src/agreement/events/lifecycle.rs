@@ -77,12 +77,17 @@ impl Lifecycle {
         (sequence, self.history.last().map_or(self.agreement, |last| *last.id()))
     }
 
-    /// Takes an event at `now`, by the host's clock.
+    /// Takes an event at `now`, by the host's clock. `are_one` says whether one key has followed the other.
     ///
     /// # Errors
     /// [`EventError`]; nothing was changed then.
-    pub fn apply(&mut self, signed: &SignedEvent, now: Timestamp) -> Result<Applied, EventError> {
-        let event = signed.event();
+    pub fn apply(
+        &mut self,
+        signed: &SignedEvent,
+        now: Timestamp,
+        are_one: impl Fn(&Party, &Party) -> bool,
+    ) -> Result<Applied, EventError> {
+        let event = signed.content();
         if event.agreement != self.agreement {
             return Err(EventError::OtherAgreement { seen: event.agreement });
         }
@@ -91,7 +96,7 @@ impl Lifecycle {
             Actor::Consumer => self.consumer,
             Actor::Operator => self.operator,
         };
-        if party != event.by {
+        if !are_one(&party, &event.by) {
             return Err(EventError::NotThatRole { party: event.by, role: event.role });
         }
         let (next, _) = self.next();
@@ -125,7 +130,7 @@ impl Lifecycle {
         loop {
             let (next, _) = self.next();
             let Some(waiting) = self.pending.remove(&next) else { return };
-            if self.check(waiting.event(), now).is_ok() {
+            if self.check(waiting.content(), now).is_ok() {
                 self.history.push(waiting);
             }
         }
@@ -171,8 +176,8 @@ impl Lifecycle {
 
     /// When the state may change next by itself.
     pub fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
-        let effective = self.history.iter().map(|signed| signed.event().effective);
-        let lapses = self.history.iter().filter_map(|signed| lapse(signed.event()));
+        let effective = self.history.iter().map(|signed| signed.content().effective);
+        let lapses = self.history.iter().filter_map(|signed| lapse(signed.content()));
         effective.chain(lapses).filter(|at| *at > now).min()
     }
 
@@ -182,7 +187,7 @@ impl Lifecycle {
         let mut due: Vec<&Event> = self
             .history
             .iter()
-            .map(SignedEvent::event)
+            .map(SignedEvent::content)
             .filter(|event| event.effective <= now)
             .collect();
         due.sort_by_key(|event| (event.effective, event.sequence));

@@ -49,9 +49,11 @@ impl From<AuthError> for Problem {
             AuthError::Missing | AuthError::Malformed | AuthError::Unknown => {
                 Self::new(ProblemKind::Unauthenticated, error.to_string())
             }
-            AuthError::NameTaken(_) | AuthError::PartyTaken { .. } => {
-                Self::new(ProblemKind::Conflict, error.to_string())
-            }
+            AuthError::NameTaken(_)
+            | AuthError::PartyTaken { .. }
+            | AuthError::NotYourKey(_)
+            | AuthError::KeyKnown(_)
+            | AuthError::TooManyKeys => Self::new(ProblemKind::Conflict, error.to_string()),
             AuthError::Randomness | AuthError::Store(_) | AuthError::Damaged { .. } => {
                 Self::internal(&error)
             }
@@ -206,12 +208,15 @@ impl From<AgreementsError> for Problem {
     fn from(error: AgreementsError) -> Self {
         let kind = match &error {
             AgreementsError::Agreement(_)
+            | AgreementsError::Statement(_)
             | AgreementsError::NotParty
             | AgreementsError::UnknownOffer(_)
             | AgreementsError::NotSuperseding(_)
             | AgreementsError::NoParent(_)
             | AgreementsError::Wider(_)
             | AgreementsError::Event(_)
+            | AgreementsError::MandateElsewhere { .. }
+            | AgreementsError::Retired(_)
             | AgreementsError::TooMany { .. } => ProblemKind::AgreementRefused,
             AgreementsError::NotFound(_) => ProblemKind::NotFound,
             AgreementsError::Store(_)

@@ -81,7 +81,7 @@ fn setting() -> Setting {
     let name: AccountName = "acme".parse().expect("a name");
     let publisher = home.new_key(&name).expect("a key");
     let (key, party, api_key) = (name.clone(), publisher.party(), "hsp_x".to_owned());
-    home.keep_account(&Account { name, key, party, api_key }).expect("kept");
+    home.keep_account(&Account { name, key, party, former: Vec::new(), api_key }).expect("kept");
     let offer = offer(&publisher, 3);
     let consumer = PartyKey::generate().expect("a key");
     let agreement = Agreement::accept(&offer, consumer.party(), Clock::System.now());
@@ -156,7 +156,13 @@ fn nobody_signs_for_others_or_twice() {
     let strange_home = Home::new(stranger.path().into());
     let name: AccountName = "mallory".parse().expect("a name");
     let party = strange_home.new_key(&name).expect("a key").party();
-    let account = Account { name: name.clone(), key: name, party, api_key: "hsp_y".into() };
+    let account = Account {
+        name: name.clone(),
+        key: name,
+        party,
+        former: Vec::new(),
+        api_key: "hsp_y".into(),
+    };
     strange_home.keep_account(&account).expect("kept");
     let route = format!("/api/agreements/{}", proposal.id());
     let host = FakeHost::serving(vec![(route.clone(), proposal.to_bytes())]);

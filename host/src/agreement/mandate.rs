@@ -1,0 +1,38 @@
+//! Agreeing by a click: a publisher lets another key, the host's, sign for it under one offer, so often and until then.
+//!
+//! A mandate names one offer and one agent, is capped and expires. What the agent signs is an agreement like any other; whoever
+//! checks it needs the mandate beside it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::statement::{Signed, Statement};
+use crate::id::{Digest, Party};
+
+/// A publisher's word that another key may agree for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mandate {
+    pub publisher: Party,
+    /// Whose signature counts as the publisher's: the host's.
+    pub agent: Party,
+    /// Under which offer, and no other.
+    pub offer: Digest,
+    /// Most agreements.
+    pub max: u32,
+    /// From when on the agent may sign no more.
+    pub expires: Timestamp,
+    pub issued: Timestamp,
+}
+
+/// A mandate, signed by its publisher.
+pub type SignedMandate = Signed<Mandate>;
+
+impl Statement for Mandate {
+    const TYPE: &'static str = "application/vnd.hospes.auto-agree.v1+json";
+    const BYTES_MAX: usize = 2048;
+
+    fn signers(&self) -> Vec<Party> {
+        vec![self.publisher]
+    }
+}

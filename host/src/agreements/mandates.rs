@@ -1,0 +1,77 @@
+//! Mandates: where a publisher has let the host agree for it, an agreement that the consumer has signed is in force at once.
+
+use super::{Agreements, AgreementsError, Directory};
+use crate::agreement::{Proposal, Role, SignedMandate};
+use crate::auth::Caller;
+use crate::id::Digest;
+use crate::market::Market;
+use crate::store::Table;
+
+impl Agreements {
+    /// Keeps a publisher's mandate for one of its offers. A later one takes the place of an earlier.
+    ///
+    /// # Errors
+    /// [`AgreementsError`]; nothing was changed then.
+    pub fn mandate(
+        &self,
+        caller: &Caller,
+        offer: &Digest,
+        envelope: &[u8],
+        market: &Market,
+    ) -> Result<SignedMandate, AgreementsError> {
+        let signed = SignedMandate::parse(envelope)?;
+        let mandate = signed.content();
+        let listed = market.offer(offer).ok_or(AgreementsError::UnknownOffer(*offer))?;
+        let fits = mandate.publisher == *caller.party()
+            && mandate.publisher == *listed.offer().assigner()
+            && mandate.offer == *offer
+            && mandate.agent == self.key.party();
+        if !fits {
+            return Err(AgreementsError::MandateElsewhere { agent: self.key.party() });
+        }
+        self.store.put(Table::Mandates, &offer.to_string(), envelope)?;
+        self.mandates.rcu(|mandates| {
+            let mut mandates = std::collections::HashMap::clone(mandates);
+            mandates.insert(*offer, signed.clone());
+            mandates
+        });
+        Ok(signed)
+    }
+
+    /// The mandate for an offer.
+    pub fn mandate_of(&self, offer: &Digest) -> Option<SignedMandate> {
+        self.mandates.load().get(offer).cloned()
+    }
+
+    /// Signs for the publisher, if its mandate reaches this far. A mandate that has expired or is used up leaves the agreement to
+    /// the publisher itself.
+    pub(super) fn agree_for_publisher(
+        &self,
+        directory: &Directory,
+        proposal: &mut Proposal,
+    ) -> Result<(), AgreementsError> {
+        if proposal.signed_by(Role::Publisher) || !proposal.signed_by(Role::Consumer) {
+            return Ok(());
+        }
+        let offer = *proposal.agreement().offer_id();
+        let Some(signed) = self.mandate_of(&offer) else { return Ok(()) };
+        let mandate = signed.content();
+        let made = directory.by_agent.get(&offer).copied().unwrap_or(0);
+        if self.now() >= mandate.expires || made >= mandate.max {
+            return Ok(());
+        }
+        Ok(proposal.sign_for_publisher(&signed, &self.key)?)
+    }
+
+    pub(super) fn restore_mandates(&self) -> Result<(), AgreementsError> {
+        let mut mandates = std::collections::HashMap::new();
+        for (key, record) in self.store.all(Table::Mandates)? {
+            let signed = SignedMandate::parse(&record).map_err(|source| {
+                AgreementsError::Damaged { key, source: Box::new(source.into()) }
+            })?;
+            mandates.insert(signed.content().offer, signed);
+        }
+        self.mandates.store(std::sync::Arc::new(mandates));
+        Ok(())
+    }
+}
