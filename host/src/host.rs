@@ -201,6 +201,16 @@ impl Host {
         }
     }
 
+    /// The permission that a call would have now, without making it: what `invoke` begins with.
+    ///
+    /// # Errors
+    /// [`InvokeError`], as of a call; nothing is written down.
+    pub fn permit(&self, call: &Call) -> Result<Grant, InvokeError> {
+        let caller = self.auth.authenticate(call.credential.as_deref())?;
+        let function = self.resolve(&caller, &call.target)?;
+        self.agreements.permit(&caller, &function, call).map_err(InvokeError::Permit)
+    }
+
     /// Whether somebody may know that a model exists.
     pub fn may_know(&self, caller: Option<&Caller>, model: &ModelName) -> bool {
         self.market.lists(model, caller)

@@ -18,7 +18,7 @@ use hospes::tensor::DataType;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use system_tests::{
-    Party, Reply, TestHost, Vector, identity, model_bundle, plugin, vectors, wat_guest,
+    Party, Reply, TestHost, Vector, identity, model_bundle, plugin, vectors, wat_guest, workspace,
 };
 
 const NOON: &str = "2026-12-01T12:00:00Z";
@@ -459,4 +459,49 @@ fn only_one_signature_of_each_role_makes_an_agreement() {
         &second[second.find(r#","signatures""#).expect("there")..]
     );
     assert!(SignedAgreement::parse(spliced.as_bytes()).is_err());
+}
+
+#[test]
+fn the_specifications_own_examples() {
+    let path = workspace().join("tests/vectors/specifications.json");
+    let examples: Value =
+        serde_json::from_str(&std::fs::read_to_string(path).expect("text")).expect("JSON");
+    let all = |kind: &str| examples[kind].as_array().expect("a list").clone();
+    let text = |example: &Value, member: &str| example[member].as_str().expect("text").to_owned();
+    for example in all("jcs") {
+        let input: Value = serde_json::from_str(&text(&example, "input")).expect("JSON");
+        let written = serde_json_canonicalizer::to_string(&input).expect("JSON");
+        assert_eq!(written, text(&example, "output"), "{}", example["source"]);
+    }
+    for example in all("dsse") {
+        let (kind, payload) = (text(&example, "payloadType"), text(&example, "payload"));
+        let envelope =
+            Envelope::sign(&kind, payload.into_bytes(), &acme()).expect("small").to_bytes();
+        let envelope: Value = serde_json::from_slice(&envelope).expect("JSON");
+        let signature = base64(envelope["signatures"][0]["sig"].as_str().expect("text"));
+        let message = text(&example, "encoding").into_bytes();
+        hospes::key::verify(&acme().party(), &message, &signature.try_into().expect("64 bytes"))
+            .expect("signed");
+    }
+    for example in all("did-key") {
+        let party: hospes::id::Party = text(&example, "did").parse().expect("a party");
+        assert_eq!(hospes::id::hex(party.public_key()), text(&example, "publicKey"));
+    }
+}
+
+/// RFC 4648 section 4, letter by letter.
+fn base64(text: &str) -> Vec<u8> {
+    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let (mut bits, mut count, mut bytes) = (0_u32, 0, Vec::new());
+    for letter in text.bytes().filter(|letter| *letter != b'=') {
+        let value = LETTERS.iter().position(|known| *known == letter).expect("a letter of base64");
+        bits = bits << 6 | u32::try_from(value).expect("below 64");
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+            bits &= (1 << count) - 1;
+        }
+    }
+    bytes
 }

@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::registry::{Operand, Operator, Place, UNITS, Units, Verb};
+use super::registry::{Operand, Operator, Place, RuleKind, UNITS, Units, Verb};
 use super::value::{Micros, Span, Value};
-use super::{AgreementError, CONSTRAINTS_MAX, Role};
+use super::{AgreementError, CONSTRAINTS_MAX, INTEGER_MAX, Role};
 use crate::id::FunctionName;
 
 /// Leave to execute one function while every constraint holds, in the way that the refinements say.
@@ -195,6 +195,14 @@ impl Permission {
             (Some(price), _) if price.amount == Micros(0) => {
                 fails("a price of 0 is none: leave the duty out".to_owned())
             }
+            (Some(price), _) if !is_currency(&price.currency) => {
+                fails(format!("the price wants a currency, {CURRENCY}"))
+            }
+            (Some(price), _)
+                if price.free.is_some_and(|free| !(1..=INTEGER_MAX).contains(&free)) =>
+            {
+                fails("the free units are a whole number of 1 to 9007199254740991".to_owned())
+            }
             (Some(_) | None, _) => Ok(()),
         }
     }
@@ -213,11 +221,32 @@ impl Prohibition {
                 reason,
             });
         }
+        if let Ban::Data { verb, .. } = &self.ban
+            && verb.entry().rule != RuleKind::Data
+        {
+            return Err(wrong_verb(*verb, pointer));
+        }
         check_all(&self.constraints, &format!("{pointer}/constraint"), 0, |place| match &self.ban {
             Ban::Execute(_) => place == Place::Rule,
             Ban::Data { verb, .. } => *verb == Verb::Archive && place == Place::Data,
         })
     }
+}
+
+impl Obligation {
+    pub(super) fn check(&self, pointer: &str) -> Result<(), AgreementError> {
+        if self.verb.entry().rule == RuleKind::Obligation {
+            Ok(())
+        } else {
+            Err(wrong_verb(self.verb, pointer))
+        }
+    }
+}
+
+fn wrong_verb(verb: Verb, pointer: &str) -> AgreementError {
+    let known = format!("this action only in a {}", verb.entry().rule.name());
+    let pointer = format!("{pointer}/action/0/rdf:value/@id");
+    AgreementError::Unknown { pointer, seen: verb.name().to_owned(), known }
 }
 
 impl Constraint {

@@ -445,6 +445,7 @@ impl Clauses {
             }
         }
         for (index, obligation) in self.obligations.iter().enumerate() {
+            obligation.check(&format!("/obligation/{index}"))?;
             if self.obligations[..index].contains(obligation) {
                 return Err(AgreementError::Repeated { pointer: format!("/obligation/{index}") });
             }

@@ -14,6 +14,7 @@ use super::document;
 use super::failure::{During as _, Failure};
 use super::screen::{Answer, printable, table};
 use super::verify::Verify;
+use crate::agreement::Micros;
 use crate::id::{CallId, Party};
 use crate::receipt::{Receipt as Entry, ReceiptProof, Salt};
 
@@ -222,9 +223,21 @@ pub fn page(receipt: &Entry) -> String {
         (Some(used), None) => format!("call {used}, without a limit"),
         (None, Some(_) | None) => "nothing".to_owned(),
     };
+    let mut more = String::new();
+    for (name, value) in [("rows", receipt.rows), ("tokens", receipt.tokens)] {
+        if let Some(value) = value {
+            more += &format!("\n  {name:10} {value}");
+        }
+    }
+    if let Some(price) = receipt.price {
+        more += &format!("\n  {:10} {} of the agreement's currency", "price", Micros(price));
+    }
+    if let Some(purpose) = &receipt.purpose {
+        more += &format!("\n  {:10} {purpose}", "purpose");
+    }
     printable(&format!(
         "call {}\n  at         {}\n  result     {}\n  function   {}/{}\n  bundle     {}\n  publisher  {}\n  caller     {}\n  \
-         agreement  {agreement}\n  counted    {counted}\n  input      {} bytes\n  output     {} bytes\n  took       {} µs",
+         agreement  {agreement}\n  counted    {counted}\n  input      {} bytes\n  output     {} bytes\n  took       {} µs{more}",
         receipt.call,
         receipt.at,
         receipt.result,
@@ -254,6 +267,10 @@ pub fn entry(receipt: &Entry) -> Value {
         "rule": receipt.rule,
         "used": receipt.used,
         "max": receipt.max,
+        "rows": receipt.rows,
+        "tokens": receipt.tokens,
+        "price_micros": receipt.price,
+        "purpose": receipt.purpose,
         "input_bytes": receipt.input_bytes,
         "output_bytes": receipt.output_bytes,
         "wall_micros": receipt.wall_micros,

@@ -6,6 +6,7 @@
 mod cores;
 mod http;
 mod inside;
+mod lookup;
 mod report;
 mod servers;
 
@@ -34,12 +35,13 @@ const CONNECTIONS: usize = 32;
 type Measure = fn() -> Figure;
 
 /// Every figure, by its name. Names are stable: results of different days are compared by them.
-const FIGURES: [(&str, Measure); 6] = [
+const FIGURES: [(&str, Measure); 7] = [
     ("instantiate", inside::instantiate),
     ("noop_http", http::noop),
     ("lenet_http", http::lenet),
     ("agreement_check", || inside::agreement_check(1)),
     ("agreement_check_64", || inside::agreement_check(64)),
+    ("agreement_lookup_100k", lookup::of_100_000),
     ("receipt_append", inside::receipt_append),
 ];
 

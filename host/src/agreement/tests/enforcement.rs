@@ -282,6 +282,37 @@ fn every_template_makes_an_offer_that_reads_back() {
 }
 
 #[test]
+fn what_could_not_be_read_again_is_not_written_either() {
+    // Found by fuzzing: a price in a currency that is none was signed, and then nobody could read the offer.
+    let now = at("2026-11-24T12:00:00Z");
+    for line in
+        ["price 0.5 EU{{{ per call", "price 0.5 eur per call", "price 0.5 EUR per call free 0"]
+    {
+        let mut clauses = Clauses::new(target(), vec![open_spec("f")]);
+        clauses.add_line(line, now).expect("its words are a price's");
+        let refused = Offer::new(publisher().party(), clauses, Vec::new());
+        assert!(
+            matches!(refused, Err(AgreementError::Malformed { pointer, .. }) if pointer == "/permission/0/duty"),
+            "{line}"
+        );
+    }
+    for verb in [registry::Verb::Execute, registry::Verb::Train, registry::Verb::Inform] {
+        let mut clauses = Clauses::new(target(), vec![open_spec("f")]);
+        clauses.prohibitions.push(Prohibition {
+            bound: Role::Consumer,
+            ban: Ban::Data { verb, asset: Asset::Outputs },
+            constraints: Vec::new(),
+        });
+        let fits = Offer::new(publisher().party(), clauses, Vec::new()).is_ok();
+        assert_eq!(fits, verb == registry::Verb::Train, "{verb:?}");
+        let mut clauses = Clauses::new(target(), vec![open_spec("f")]);
+        clauses.obligations.push(Obligation { bound: Role::Consumer, verb });
+        let fits = Offer::new(publisher().party(), clauses, Vec::new()).is_ok();
+        assert_eq!(fits, verb == registry::Verb::Inform, "{verb:?}");
+    }
+}
+
+#[test]
 fn lines_that_are_no_clauses_say_why() {
     let now = at("2026-11-24T12:00:00Z");
     for (line, why) in [
