@@ -2,7 +2,7 @@
 //!
 //! A document is an ODRL 2.2 policy in plain JSON ([`document`], [`odrl`]), signed by both its roles ([`codec`]) and compiled
 //! before the first call ([`Terms`]); calls run the compiled form only. This module must not know HTTP, sandboxes or where
-//! agreements are kept, and it counts nothing: a [`Permit`] says what holds apart from the count. The surprise: nothing that
+//! agreements are kept, and it counts nothing: a [`RuleSet`] says what holds apart from what was used. The surprise: nothing that
 //! is not understood is ever skipped. An unknown term makes the whole document unreadable here.
 
 mod clause;
@@ -52,7 +52,7 @@ pub use value::{DailyWindow, Micros, Span, Value, is_iri};
 pub const PROFILE: &str = "urn:hospes:profile:1";
 
 /// Longest offer or agreement, in bytes of its payload.
-pub const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
+pub const PAYLOAD_BYTES_MAX: usize = 128 * 1024;
 
 /// Most permissions to execute in one document.
 pub const PERMISSIONS_MAX: usize = 64;
