@@ -11,7 +11,7 @@ mod life;
 mod mandates;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -166,6 +166,8 @@ pub struct Agreements {
     mandates: ArcSwap<HashMap<Digest, SignedMandate>>,
     /// When the store last confirmed that what is in memory is what it holds, in microseconds.
     as_of: AtomicI64,
+    /// Events that the store holds.
+    events_kept: AtomicUsize,
     /// Held while the directory changes, so that two changes cannot lose one another.
     changing: Mutex<()>,
 }
@@ -196,6 +198,7 @@ impl Agreements {
             directory: ArcSwap::default(),
             mandates: ArcSwap::default(),
             as_of: AtomicI64::new(i64::MIN),
+            events_kept: AtomicUsize::new(0),
             changing: Mutex::new(()),
             store,
         };
@@ -375,7 +378,7 @@ impl Agreements {
         self.interrupt_due();
         let now = self.clock.now();
         let directory = self.directory.load();
-        let known: usize = directory.all.values().map(Standing::events).sum();
+        let known = self.events_kept.load(Ordering::Relaxed);
         if self.store.count(Table::Events)? >= known
             && self.store.count(Table::Agreements)? >= directory.all.len()
         {

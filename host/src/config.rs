@@ -108,6 +108,7 @@ pub struct Api {
     pub response_bytes_max: u64,
     /// Where the host runs, for agreements that speak of it (`spatial`): a country by ISO 3166-1 alpha-3, such as `DEU`. Default
     /// empty, not stated: such agreements then permit nothing.
+    #[serde(deserialize_with = "units::country")]
     pub country: String,
     /// Time that running calls have to end when the host stops. Default 30 s.
     #[serde(with = "units::duration")]

@@ -94,17 +94,6 @@ impl Life {
 }
 
 impl Standing {
-    /// Events that are kept of it.
-    pub(super) fn events(&self) -> usize {
-        match self {
-            Standing::Proposed(_) => 0,
-            Standing::Active(active) => {
-                let lifecycle = active.life().lock();
-                lifecycle.events().len() + lifecycle.waiting().count()
-            }
-        }
-    }
-
     /// Where an agreement in force stands.
     pub fn state_at(&self, now: Timestamp) -> Option<State> {
         match self {
@@ -200,6 +189,7 @@ impl Agreements {
         if applied != Applied::Known {
             let (key, record) = record(event, now);
             self.store.put(Table::Events, &key, &record).map_err(AgreementsError::from)?;
+            self.events_kept.fetch_add(1, Ordering::Relaxed);
             *lifecycle = changed;
             active.life().runs_until.store(i64::MIN, Ordering::Release);
         }
@@ -254,6 +244,7 @@ impl Agreements {
     /// Brings back the events that the store holds.
     pub(super) fn restore_events(&self, directory: &Directory) -> Result<(), AgreementsError> {
         for (key, record) in self.store.all(Table::Events)? {
+            self.events_kept.fetch_add(1, Ordering::Relaxed);
             let unreadable = |reason: &str| AgreementsError::DamagedEvent {
                 key: key.clone(),
                 source: StatementError::Malformed { reason: reason.to_owned() }.into(),
@@ -294,6 +285,7 @@ impl Agreements {
         changed.apply(&event, now, |one, other| one == other).map_err(AgreementsError::Event)?;
         let (key, record) = record(&event, now);
         self.store.put_all(&[(Table::Events, &key, &record), (Table::Agreements, id, bytes)])?;
+        self.events_kept.fetch_add(1, Ordering::Relaxed);
         *lifecycle = changed;
         earlier.life().runs_until.store(i64::MIN, Ordering::Release);
         Ok(())

@@ -82,7 +82,7 @@ impl ProblemKind {
             ProblemKind::RequestTimeout => {
                 ("request-timeout", StatusCode::REQUEST_TIMEOUT, "The request came too slowly")
             }
-            ProblemKind::Conflict => ("conflict", StatusCode::CONFLICT, "Exists already"),
+            ProblemKind::Conflict => ("conflict", StatusCode::CONFLICT, "Conflict"),
             ProblemKind::BodyTooLarge => {
                 ("body-too-large", StatusCode::PAYLOAD_TOO_LARGE, "The body is too large")
             }

@@ -52,3 +52,14 @@ fn sizes_are_read_and_written() {
         assert_eq!(parse_bytes(&show_bytes(bytes)), Some(bytes));
     }
 }
+
+#[test]
+fn a_country_is_three_capital_letters_or_not_stated() {
+    let read = |text: &str| toml::from_str::<Config>(&format!("[api]\ncountry = \"{text}\"\n"));
+    assert_eq!(read("DEU").expect("a country").api.country, "DEU");
+    assert_eq!(read("").expect("not stated").api.country, "");
+    for wrong in ["DE", "deu", "Germany", "DEU "] {
+        let error = read(wrong).expect_err(wrong).to_string();
+        assert!(error.contains("is not a country"), "{wrong}: {error}");
+    }
+}

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::Deserialize as _;
+
 /// Units of a size, the largest first.
 const UNITS: [(&str, u64); 8] = [
     ("GiB", 1 << 30),
@@ -35,6 +37,17 @@ pub fn show_bytes(bytes: u64) -> String {
         Some((unit, size)) => format!("{}{unit}", bytes / size),
         None => format!("{bytes}B"),
     }
+}
+
+/// Reads a country: three capital letters, or nothing.
+pub fn country<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let is_code = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase());
+    if text.is_empty() || is_code {
+        return Ok(text);
+    }
+    let wanted = "write a country as three capital letters (ISO 3166-1 alpha-3), such as `DEU`";
+    Err(serde::de::Error::custom(format!("`{text}` is not a country: {wanted}")))
 }
 
 fn parse_duration(text: &str) -> Option<Duration> {

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{DataType, Tensor, TensorError, count};
+use crate::value::write::not_finite;
 use elements::Elements;
 
 /// Most tensors in one body.
@@ -188,12 +189,7 @@ fn float<T: Into<f64> + serde::Serialize + Copy>(number: T, out: &mut Vec<u8>) {
         serde_json::to_writer(out, &number)
             .expect("invariant: a vector takes all that is written to it");
     } else {
-        let name: &[u8] = match (value.is_nan(), value > 0.0) {
-            (true, _) => b"\"NaN\"",
-            (false, true) => b"\"Infinity\"",
-            (false, false) => b"\"-Infinity\"",
-        };
-        out.extend_from_slice(name);
+        string(not_finite(value), out);
     }
 }
 
