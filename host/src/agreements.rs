@@ -160,7 +160,7 @@ pub struct Agreements {
     response_bytes_max: u64,
     wall_max: std::time::Duration,
     /// Where the operator says that the host runs, as an IRI.
-    country: Option<Box<str>>,
+    country: Option<Arc<str>>,
     directory: ArcSwap<Directory>,
     /// By offer.
     mandates: ArcSwap<HashMap<Digest, SignedMandate>>,

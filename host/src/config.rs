@@ -160,7 +160,7 @@ pub struct Market {
     pub offers_per_publisher_max: usize,
     /// Agreements of one party. Default 10000; one more is refused.
     pub agreements_per_party_max: usize,
-    /// Open negotiations of one party. Default 1000; one more is refused.
+    /// Negotiations that one party has begun, ended ones too. Default 10000; one more is refused.
     pub negotiations_per_party_max: usize,
 }
 
@@ -169,7 +169,7 @@ impl Default for Market {
         Self {
             offers_per_publisher_max: 1000,
             agreements_per_party_max: 10_000,
-            negotiations_per_party_max: 1000,
+            negotiations_per_party_max: 10_000,
         }
     }
 }

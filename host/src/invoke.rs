@@ -11,6 +11,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::admission::{Admission, AdmissionError};
+use crate::agreement::Report;
 use crate::agreements::PermitError;
 use crate::auth::AuthError;
 use crate::deployments::{ResolveError, Target};
@@ -87,8 +88,12 @@ pub enum InvokeError {
     Permit(PermitError),
     #[error(transparent)]
     Arguments(#[from] crate::arguments::ArgumentsError),
-    #[error(transparent)]
-    Admission(AdmissionError),
+    #[error("{error}")]
+    Admission {
+        error: AdmissionError,
+        /// Which rules had what left, if the agreement refused.
+        report: Option<Box<Report>>,
+    },
     #[error(transparent)]
     Instantiate(#[from] SandboxError),
     #[error("the receipt could not be written, so nothing was released or charged")]

@@ -27,7 +27,7 @@ pub enum NegotiationsError {
     )]
     UnknownOffer(Digest),
     #[error(
-        "you have {max} open negotiations, as many as `market.negotiations_per_party_max` allows"
+        "you have begun {max} negotiations, as many as `market.negotiations_per_party_max` allows"
     )]
     TooMany { max: usize },
     #[error("there is no negotiation `{0}` of yours")]
@@ -139,9 +139,10 @@ impl Negotiations {
         if let Some(known) = open.begun.get(message.id()).and_then(|id| open.all.get(id)) {
             return Ok(known.clone());
         }
+        // Ended ones too: they are kept.
         let mine = open.all.values().filter(|negotiation| {
-            is_of(negotiation, caller)
-                && !matches!(negotiation.state(), State::Finalized | State::Terminated)
+            let first = negotiation.messages().first();
+            first.is_some_and(|first| caller.is(&first.by))
         });
         if mine.count() >= self.per_party_max {
             return Err(NegotiationsError::TooMany { max: self.per_party_max });

@@ -193,6 +193,7 @@ impl<'a> Denied<'a> {
             AdmissionError::Exhausted { exhausted, .. } => Some(exhausted.limit.code()),
             AdmissionError::QueueFull { .. } | AdmissionError::QueueTimeout { .. } => None,
         };
+        let report = code.map(|_| Box::new(grant.report(function, call)));
         Self {
             caller: grant.caller(),
             publisher: grant.publisher(),
@@ -200,7 +201,7 @@ impl<'a> Denied<'a> {
             call,
             agreement: Some(*grant.agreement()),
             code,
-            error: InvokeError::Admission(error),
+            error: InvokeError::Admission { error, report },
         }
     }
 

@@ -300,6 +300,9 @@ fn an_amendment_takes_the_place_of_the_old_agreement_without_a_second_quota() {
     }
     let refused = scene.call(&scene.zoe).problem(429, "limit-reached");
     assert_eq!((&refused["clause"], &refused["code"]), (&json!("count"), &json!("count-used-up")));
+    let premise = &refused["report"]["ruleReport"][0]["premiseReport"][1];
+    assert_eq!(premise["satisfactionState"], "Unsatisfied", "{refused}");
+    assert_eq!(premise["seen"], "5 calls used, 1 more wanted", "{refused}");
     // What has ended is not superseded again, and not by others.
     let offer = scene.acme.offer_of(amended.clone(), Vec::new());
     scene.list(&scene.acme, &offer).ok();

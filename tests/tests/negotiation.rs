@@ -343,3 +343,26 @@ fn what_was_said_is_still_there_after_a_restart() {
     assert_eq!(scene.state(&id), "FINALIZED");
     scene.call().ok();
 }
+
+#[test]
+fn a_party_begins_so_many_negotiations_and_no_more() {
+    let host =
+        TestHost::builder().config(|config| config.market.negotiations_per_party_max = 2).start();
+    let (acme, zoe) = (host.party("acme"), host.party("zoe"));
+    let published = host.publish(&acme, &plugin("echo"));
+    let scene = Scene { host, acme, zoe, published };
+    let offer = scene.listed(&[]);
+    let begin =
+        || scene.post(&scene.zoe, "", scene.request(&offer, &["count lteq 2 call"]).to_bytes());
+    let first = begin().ok().json()["id"].as_str().expect("text").to_owned();
+    let end = scene.moved(&scene.zoe, &first, MoveKind::Terminate);
+    scene.post(&scene.zoe, &format!("/{first}/termination"), end.to_bytes()).ok();
+    begin().ok();
+    let refused = begin().problem(422, "negotiation-refused");
+    assert!(
+        refused["detail"].as_str().expect("text").contains("negotiations_per_party_max"),
+        "{refused}"
+    );
+    // What others have begun with it does not count against the publisher.
+    scene.begin(&scene.acme, scene.private(&[]).to_bytes());
+}

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{Active, Agreements, PermitError};
 use crate::admission::{Admission, Allowance, TokenTab, Want};
-use crate::agreement::{CallFacts, InputFacts, OnSuspend, Rule, RuleSet, TensorLimits};
+use crate::agreement::{CallFacts, InputFacts, OnSuspend, Report, Rule, RuleSet, TensorLimits};
 use crate::auth::Caller;
 use crate::controls::Controls;
 use crate::deployments::Function;
@@ -29,7 +29,7 @@ pub struct Grant {
     rows: u64,
     response_bytes_max: u64,
     wall_max: Duration,
-    country: Option<Box<str>>,
+    country: Option<Arc<str>>,
 }
 
 impl Grant {
@@ -87,6 +87,12 @@ impl Grant {
         }
         (self.rules, self.rows) = (rules, facts.rows);
         Ok(self)
+    }
+
+    /// Why the call is allowed or not, as things stand now: for one that finds nothing left of a limit.
+    pub fn report(&self, function: &Function, call: &Call) -> Report {
+        let input = InputFacts { rows: self.rows, tensors: &[] };
+        self.agreement.report(&self.facts(function, call), Some(input))
     }
 
     /// The facts that the permission rests on.

@@ -123,7 +123,15 @@ impl From<InvokeError> for Problem {
             InvokeError::Arguments(error) => {
                 Self::new(ProblemKind::InvalidArguments, error.to_string())
             }
-            InvokeError::Admission(error) => error.into(),
+            InvokeError::Admission { error, report } => {
+                let problem = Self::from(error);
+                match report {
+                    Some(report) => problem
+                        .with("agreement", json!(report.agreement()))
+                        .with("report", json!(report)),
+                    None => problem,
+                }
+            }
             InvokeError::Instantiate(SandboxError::PoolExhausted) => {
                 Self::new(ProblemKind::Busy, SandboxError::PoolExhausted.to_string())
             }
