@@ -367,6 +367,27 @@ fn a_sub_agreement_three_levels_deep_draws_on_the_root_and_ends_with_it() {
 }
 
 #[test]
+fn a_host_starts_again_with_parts_that_one_side_has_yet_to_sign() {
+    let scene = Scene::new(&plugin("echo"));
+    let root = scene.agree(&scene.acme, &scene.zoe, scene.clauses("echo-u8", &["grant-use 1"]));
+    let ann = scene.host.party("ann");
+    let mut clauses = scene.clauses("echo-u8", &["count lteq 5 call"]);
+    clauses.parent = Some(root);
+    let offer = scene.zoe.offer_of(clauses, Vec::new());
+    scene.list(&scene.zoe, &offer).ok();
+    // They are kept by their digests, so some of these come before what they are a part of.
+    for _ in 0..8 {
+        let accepted = hospes::agreement::Agreement::accept(&offer, ann.key.party(), noon());
+        let proposal = Proposal::sign(accepted.expect("accepted"), &ann.key).expect("signed");
+        scene.host.submit(&ann, &proposal.to_bytes()).ok();
+    }
+    let Scene { host, clock, .. } = scene;
+    let host = TestHost::builder().clock(Clock::Manual(clock)).data(host.stop()).start();
+    let all = host.get("/api/agreements").bearer(&ann.api_key).send().ok().json();
+    assert_eq!(all["agreements"].as_array().expect("a list").len(), 8);
+}
+
+#[test]
 fn a_suspension_ends_running_calls_where_that_was_agreed_on() {
     for (line, aborts) in [("on-suspend abort", true), ("on-suspend finish", false)] {
         let host = TestHost::builder()

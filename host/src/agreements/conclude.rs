@@ -25,9 +25,10 @@ impl Agreements {
             let mut later = Vec::new();
             for (key, proposal) in waiting {
                 let clauses = proposal.agreement().clauses();
-                let rests_on = clauses.parent.into_iter().chain(clauses.supersedes);
-                let is_ready = rests_on.into_iter().all(|id| directory.all.contains_key(&id));
-                if is_ready || !proposal.missing().is_empty() {
+                // What it supersedes is asked for once both have signed, what it is a part of always.
+                let supersedes = clauses.supersedes.filter(|_| proposal.missing().is_empty());
+                let mut rests_on = clauses.parent.into_iter().chain(supersedes);
+                if rests_on.all(|id| directory.active(&id).is_some()) {
                     let standing = self.standing(&directory, proposal);
                     directory.insert(standing.map_err(|error| damaged(&key, error))?);
                 } else {
