@@ -5,7 +5,9 @@
 
 mod admin;
 mod agreements;
+mod answer;
 mod body;
+mod calls;
 mod detached;
 mod functions;
 mod health;
@@ -23,8 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::Full;
+use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -34,6 +35,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use crate::host::Host;
+use answer::{Answer, AnswerBody};
 
 pub use problem::ProblemKind;
 
@@ -167,7 +169,7 @@ fn connection(
     stream: TcpStream,
     audience: Audience,
 ) -> Connection<
-    impl hyper::service::HttpService<Incoming, ResBody = Full<Bytes>, Error = Infallible, Future: Send>
+    impl hyper::service::HttpService<Incoming, ResBody = AnswerBody, Error = Infallible, Future: Send>
     + use<>,
 > {
     // Small answers must not wait for the peer's acknowledgement of the one before.
@@ -184,9 +186,7 @@ fn connection(
     let host = Arc::clone(host);
     let service = service_fn(move |request: Request<Incoming>| {
         let host = Arc::clone(&host);
-        async move {
-            Ok::<Response<Full<Bytes>>, Infallible>(router::route(&host, audience, request).await)
-        }
+        async move { Ok::<Answer, Infallible>(router::route(&host, audience, request).await) }
     });
     http.serve_connection(TokioIo::new(stream), service)
 }

@@ -5,11 +5,12 @@
 use bytes::Bytes;
 
 use crate::deployments::Function;
+use crate::id::ModelName;
 use crate::inference::TensorSpec;
 use crate::invoke::Payload;
 use crate::sandbox::{Input, Signature};
 use crate::tensor::json::TensorJsonError;
-use crate::tensor::{Tensor, TensorError, json};
+use crate::tensor::{DataType, Tensor, TensorError, json};
 use crate::value::{Field, Type, Value, ValueError, parse};
 
 /// Why a payload does not fit the function.
@@ -27,6 +28,23 @@ pub enum ArgumentsError {
         "a body of plain bytes is for a model with one input, this one has {inputs}: send JSON"
     )]
     OctetsForInputs { inputs: usize },
+    #[error("the function does not take arguments of this kind")]
+    OtherTypes,
+    #[error(
+        "expected {expected} inputs but got {} inputs for model '{model}'. Got input(s) {}, but missing required input(s) {}. Please provide all required input(s).",
+        got.len(), quoted(got), quoted(missing)
+    )]
+    MissingInputs { model: ModelName, expected: usize, got: Vec<String>, missing: Vec<String> },
+    #[error("unexpected inference input '{input}' for model '{model}'; it takes {}", quoted(known))]
+    UnknownInput { model: ModelName, input: String, known: Vec<String> },
+    #[error(
+        "unexpected shape for input '{input}' for model '{model}'. Expected {expected}, got {got:?}"
+    )]
+    OtherShape { model: ModelName, input: String, expected: String, got: Vec<usize> },
+    #[error(
+        "inference input '{input}' data-type is '{got}', but model '{model}' expects '{expected}'"
+    )]
+    OtherDataType { model: ModelName, input: String, expected: DataType, got: DataType },
     #[error("{bytes} bytes do not fill input `{input}` of shape {shape}")]
     OctetsForShape { bytes: usize, input: String, shape: String },
 }
@@ -46,18 +64,68 @@ impl Function {
                 Ok(Input::Tensors(json::parse_inputs(text)?))
             }
             (Signature::Tensors, Payload::Octets(bytes)) => self.tensor(bytes),
+            (Signature::Tensors, Payload::Tensors { tensors, .. }) => {
+                self.check(tensors)?;
+                Ok(Input::Tensors(tensors.clone()))
+            }
+            (Signature::Values { params, .. }, Payload::Values { values, .. }) => {
+                let fit = values.len() == params.len()
+                    && values.iter().zip(params).all(|(value, param)| value.is_of(&param.ty));
+                if fit {
+                    Ok(Input::Values(values.clone()))
+                } else {
+                    Err(ArgumentsError::OtherTypes)
+                }
+            }
+            (Signature::Tensors, Payload::Values { .. })
+            | (Signature::Values { .. }, Payload::Tensors { .. }) => {
+                Err(ArgumentsError::OtherTypes)
+            }
         }
+    }
+
+    /// Checks tensors against the model that gets them, where it is known: where the bundle has no code of its own. The
+    /// messages are those that clients of the Open Inference Protocol look for.
+    fn check(&self, tensors: &[(String, Tensor)]) -> Result<(), ArgumentsError> {
+        let deployment = self.deployment();
+        let Some(signature) = deployment.tensors().filter(|_| deployment.is_codeless()) else {
+            return Ok(());
+        };
+        let model = || deployment.model().clone();
+        let given = |name: &str| tensors.iter().find(|(given, _)| *given == *name);
+        let missing = signature.inputs.iter().filter(|spec| given(&spec.name).is_none());
+        let missing: Vec<_> = missing.map(|spec| spec.name.clone()).collect();
+        if !missing.is_empty() {
+            let got = tensors.iter().map(|(name, _)| name.clone()).collect();
+            let expected = signature.inputs.len();
+            return Err(ArgumentsError::MissingInputs { model: model(), expected, got, missing });
+        }
+        for (name, tensor) in tensors {
+            let Some(spec) = signature.inputs.iter().find(|spec| spec.name == *name) else {
+                let known = signature.inputs.iter().map(|spec| spec.name.clone()).collect();
+                let input = name.clone();
+                return Err(ArgumentsError::UnknownInput { model: model(), input, known });
+            };
+            let (input, got) = (name.clone(), tensor.data_type());
+            if got != spec.data_type {
+                let expected = spec.data_type;
+                return Err(ArgumentsError::OtherDataType { model: model(), input, expected, got });
+            }
+            if !spec.fits(tensor.shape()) {
+                let (expected, got) = (dimensions(&spec.shape), tensor.shape().to_vec());
+                return Err(ArgumentsError::OtherShape { model: model(), input, expected, got });
+            }
+        }
+        Ok(())
     }
 
     /// The bytes as the only input of the bundle's only model.
     fn tensor(&self, bytes: &Bytes) -> Result<Input, ArgumentsError> {
-        let mut graphs = self.graphs().values();
-        let (Some(graph), None) = (graphs.next(), graphs.next()) else {
+        let Some(signature) = self.deployment().tensors() else {
             return Err(ArgumentsError::OctetsForInputs { inputs: self.graphs().len() });
         };
-        let [input] = graph.signature().inputs.as_slice() else {
-            let inputs = graph.signature().inputs.len();
-            return Err(ArgumentsError::OctetsForInputs { inputs });
+        let [input] = signature.inputs.as_slice() else {
+            return Err(ArgumentsError::OctetsForInputs { inputs: signature.inputs.len() });
         };
         let shape = shape(input, bytes.len()).ok_or_else(|| ArgumentsError::OctetsForShape {
             bytes: bytes.len(),
@@ -67,6 +135,18 @@ impl Function {
         let tensor = Tensor::new(input.data_type, shape, bytes.clone())?;
         Ok(Input::Tensors(vec![(input.name.clone(), tensor)]))
     }
+}
+
+/// Names as Python writes a list of them, which is what clients have seen so far.
+fn quoted(names: &[String]) -> String {
+    let names: Vec<_> = names.iter().map(|name| format!("'{name}'")).collect();
+    format!("[{}]", names.join(","))
+}
+
+/// A shape as the protocol writes it: -1 where it is open.
+fn dimensions(shape: &[Option<usize>]) -> String {
+    let sizes = shape.iter().map(|size| size.map_or_else(|| "-1".into(), |size| size.to_string()));
+    format!("[{}]", sizes.collect::<Vec<_>>().join(", "))
 }
 
 fn octets(params: &[Field], bytes: &Bytes) -> Result<Input, ArgumentsError> {

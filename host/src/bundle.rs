@@ -31,7 +31,7 @@ pub mod sample;
 #[cfg(test)]
 mod tests;
 
-pub use componentize::{ComponentizeError, componentize, passthrough, plugin_wit};
+pub use componentize::{ComponentizeError, componentize, is_passthrough, passthrough, plugin_wit};
 pub use contents::ContentsError;
 pub use inspect::{InspectError, Inspection, inspect};
 pub use layout::{LayoutError, SIGNATURE_BYTES_MAX};

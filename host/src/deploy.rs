@@ -13,7 +13,7 @@ use tokio::task::block_in_place;
 
 use crate::auth::Caller;
 use crate::bundle::{self, Backend, BundleError, ModelSpec, RegistryError, VerifiedBundle};
-use crate::deployments::{Deployment, ResolveError};
+use crate::deployments::{Deployment, ResolveError, Statistics};
 use crate::host::Host;
 use crate::id::{AccountName, Digest, ModelName, Party};
 use crate::inference::{BackendKind, Device, LoadError, ModelSource, Placement};
@@ -174,6 +174,8 @@ fn stage(
         manifest: bundle.manifest().clone(),
         guest,
         graphs,
+        codeless: bundle::is_passthrough(bundle.component_digest()),
+        statistics: Statistics::default(),
     })
 }
 

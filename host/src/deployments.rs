@@ -3,6 +3,8 @@
 //! Versions are immutable and appear all at once: a reader sees the old set or the new one. Nothing here is decided by
 //! agreements; whether a caller may know of a model is asked elsewhere.
 
+mod statistics;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::str::FromStr;
@@ -11,9 +13,12 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use semver::Version;
 
+pub use statistics::{Span, Stages, Statistics, Totals};
+
 use crate::bundle::Manifest;
 use crate::id::{Digest, FunctionName, ModelName, Party};
-use crate::sandbox::{CallLimits, Graphs, Guest, GuestFunction};
+use crate::inference::ModelSignature;
+use crate::sandbox::{CallLimits, Graphs, Guest, GuestFunction, Signature};
 
 /// A version of a model, live on this host.
 pub struct Deployment {
@@ -24,6 +29,9 @@ pub struct Deployment {
     pub(crate) manifest: Manifest,
     pub(crate) guest: Guest,
     pub(crate) graphs: Graphs,
+    /// Whether the bundle is a model without code.
+    pub(crate) codeless: bool,
+    pub(crate) statistics: Statistics,
 }
 
 impl Deployment {
@@ -60,6 +68,31 @@ impl Deployment {
     /// The models that the code may load.
     pub fn graphs(&self) -> &Graphs {
         &self.graphs
+    }
+
+    /// Whether the bundle is a model without code: tensors go to the model as they come.
+    pub fn is_codeless(&self) -> bool {
+        self.codeless
+    }
+
+    /// What the tensors of its tensor function are, if there is one model that they can be for.
+    pub fn tensors(&self) -> Option<&ModelSignature> {
+        let mut graphs = self.graphs.values();
+        match (graphs.next(), graphs.next()) {
+            (Some(graph), None) => Some(graph.signature()),
+            _ => None,
+        }
+    }
+
+    /// The function that takes and gives named tensors, if it has one.
+    pub fn tensor_function(&self) -> Option<&GuestFunction> {
+        let mut functions = self.functions().iter();
+        functions.find(|function| *function.signature() == Signature::Tensors)
+    }
+
+    /// What its calls came to, since the host started.
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
     }
 
     /// The functions that can be called, with their types.

@@ -7,6 +7,7 @@ mod secrets;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
@@ -239,7 +240,9 @@ impl Host {
             gate: grant.gate(admission),
             stop: grant.stop(),
         };
-        let limits = grant.narrow_limits(function.narrow(limits), admission);
+        let mut limits = grant.narrow_limits(function.narrow(limits), admission);
+        let patience = call.patience.and_then(|patience| Instant::now().checked_add(patience));
+        limits.deadline = patience.map_or(limits.deadline, |until| until.min(limits.deadline));
         self.sandbox.instantiate(function.guest(), function.graphs(), limits, context).await
     }
 

@@ -25,7 +25,7 @@ use executor::Executor;
 
 pub use backend::{BackendKind, BackendStatus, Device, Placement};
 pub use graph::{ComputeError, ErrorClass, Graph};
-pub use signature::{InputError, ModelSignature, TensorSpec};
+pub use signature::{InputError, ModelSignature, OutputSpec, TensorSpec};
 
 use crate::config::BackendChoice;
 use crate::id::Digest;

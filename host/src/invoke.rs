@@ -6,7 +6,7 @@
 //! the receipt cannot be written the caller gets an error and pays nothing.**
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -22,6 +22,8 @@ use crate::outputs::{self, Form};
 use crate::receipt::{Issued, ReceiptError};
 use crate::receipts::{Denied, Salt};
 use crate::sandbox::SandboxError;
+use crate::tensor::Tensor;
+use crate::value::Value;
 
 /// One request to call a function, as every front hands it over.
 #[derive(Debug)]
@@ -38,13 +40,21 @@ pub struct Call {
     pub payload: Payload,
     /// How the caller wants the answer.
     pub form: Form,
+    /// Most time that the caller is willing to wait, from the start of the call.
+    pub patience: Option<Duration>,
 }
 
 /// The arguments of a call, as they came.
 #[derive(Debug, Clone)]
 pub enum Payload {
+    /// An object of the parameters, or named tensors, to be read by the function's types.
     Json(Bytes),
+    /// The bytes of the only parameter or input.
     Octets(Bytes),
+    /// Named tensors that the front has read from `wire`.
+    Tensors { wire: Bytes, tensors: Vec<(String, Tensor)> },
+    /// Values that the front has read from `wire`, one a parameter.
+    Values { wire: Bytes, values: Vec<Value> },
 }
 
 impl Payload {
@@ -52,6 +62,7 @@ impl Payload {
     pub fn bytes(&self) -> &Bytes {
         match self {
             Payload::Json(bytes) | Payload::Octets(bytes) => bytes,
+            Payload::Tensors { wire, .. } | Payload::Values { wire, .. } => wire,
         }
     }
 }
@@ -126,9 +137,10 @@ pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> 
     let instantiated = Instant::now();
     let outcome = instance.run(function.signature(), input).await; // no `?`: a guest failure is usage too
     let ran = Instant::now();
-    let outcome = outputs::check(&grant, &admission, &function, call.form, outcome);
+    let outcome = outputs::check(&grant, &admission, &function, &call.form, outcome);
     let issued = host.receipts.issue(&grant, &function, &call, admission, &outcome);
     let (receipt, salt) = issued.await?;
     let timings = Timings { began, admitted, instantiated, ran, ended: Instant::now() };
+    grant.count(&function, &timings, outcome.result.is_ok(), host.clock().now());
     Ok(Invocation { outcome, receipt, salt, timings })
 }

@@ -30,6 +30,11 @@ pub enum Reply {
     /// The payload of `err`, in JSON.
     RefusalJson(Vec<u8>),
     Octets(bytes::Bytes),
+    /// As the caller's protocol has it. `head` of the bytes describe the rest, where they are of two kinds.
+    Encoded {
+        bytes: bytes::Bytes,
+        head: Option<usize>,
+    },
 }
 
 impl Reply {
@@ -37,7 +42,7 @@ impl Reply {
     pub fn bytes(&self) -> &[u8] {
         match self {
             Reply::Json(bytes) | Reply::RefusalJson(bytes) => bytes,
-            Reply::Octets(bytes) => bytes,
+            Reply::Octets(bytes) | Reply::Encoded { bytes, .. } => bytes,
         }
     }
 }

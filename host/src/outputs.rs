@@ -1,5 +1,8 @@
 //! What may leave the host: encodes a guest's answer and holds it to the agreement's limits. The guest has no say in it.
 
+use std::fmt;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::admission::Admission;
@@ -7,16 +10,34 @@ use crate::agreements::Grant;
 use crate::controls::{ControlError, Controls};
 use crate::deployments::Function;
 use crate::outcome::{Answer, GuestFailure, Outcome, OutputLimit, Reply};
-use crate::sandbox::Signature;
 use crate::tensor::{Tensor, json};
 use crate::value::{Type, Value, write};
 
 /// How the caller wants the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Form {
     Json,
     /// Plain bytes: of a `list<u8>`, or of the only output tensor.
     Octets,
+    /// As the caller's protocol has it.
+    Protocol(Arc<dyn Encoder>),
+}
+
+/// Writes answers as one protocol has them. It is asked with what may leave the host, and what it writes is held to the
+/// limits like any other answer.
+pub trait Encoder: fmt::Debug + Send + Sync {
+    /// The reply to a caller of `function`. The plugin's own refusals are not asked about.
+    ///
+    /// # Errors
+    /// Why the answer cannot be sent as the caller wants it.
+    fn tensors(&self, function: &Function, outputs: Vec<(String, Tensor)>)
+    -> Result<Reply, String>;
+
+    /// The same of a value, with its type.
+    ///
+    /// # Errors
+    /// Why the answer cannot be sent as the caller wants it.
+    fn value(&self, function: &Function, value: Option<(Value, &Type)>) -> Result<Reply, String>;
 }
 
 /// Encodes what of the answer in `outcome` may leave the host, or turns it into a failure if it may not be released.
@@ -24,18 +45,17 @@ pub fn check(
     grant: &Grant,
     admission: &Admission,
     function: &Function,
-    form: Form,
+    form: &Form,
     outcome: Outcome<Answer>,
 ) -> Outcome<Reply> {
     let Outcome { result, used } = outcome;
     // The last look: what was suspended while the call ran is not released.
     let result = if grant.is_stopped() { Err(GuestFailure::Stopped) } else { result };
     let controls = grant.controls(admission);
-    let signature = function.signature().signature();
     let result = if controls.is_open() {
-        result.and_then(|answer| encode(signature, form, answer))
+        result.and_then(|answer| encode(function, form, answer))
     } else {
-        result.and_then(|answer| controlled(controls, signature, form, answer))
+        result.and_then(|answer| controlled(controls, function, form, answer))
     };
     let result = result.and_then(|reply| release(reply, grant.output_limit(admission)));
     let result =
@@ -46,24 +66,24 @@ pub fn check(
 /// Encodes the projection of an answer that the agreement lets out.
 fn controlled(
     controls: &Controls,
-    signature: &Signature,
-    form: Form,
+    function: &Function,
+    form: &Form,
     answer: Answer,
 ) -> Result<Reply, GuestFailure> {
     let refused =
         |error: ControlError| GuestFailure::OutputUncontrolled { reason: error.to_string() };
     match answer {
         Answer::Tensors(outputs) => {
-            encode(signature, form, Answer::Tensors(controls.tensors(outputs).map_err(refused)?))
+            encode(function, form, Answer::Tensors(controls.tensors(outputs).map_err(refused)?))
         }
-        Answer::Value(_) if form == Form::Octets => Err(unsendable(
+        Answer::Value(_) if matches!(form, Form::Octets) => Err(unsendable(
             "the agreement controls what is released, so it is sent as `application/json` only",
         )),
-        Answer::Value(value) => match value.zip(signature.answer()) {
-            None => Ok(Reply::Json(value_json(None, None))),
+        Answer::Value(value) => match value.zip(function.signature().signature().answer()) {
+            None => typed(function, form, None),
             Some((value, ty)) => {
                 let (value, ty) = controls.value(value, ty).map_err(refused)?;
-                Ok(Reply::Json(value_json(Some(&value), Some(&ty))))
+                typed(function, form, Some((value, &ty)))
             }
         },
         // That the plugin refused is an answer; what it says about it could be anything, and is not released.
@@ -80,23 +100,37 @@ fn release(reply: Reply, (max, limit): (u64, OutputLimit)) -> Result<Reply, Gues
     Ok(reply)
 }
 
-fn encode(signature: &Signature, form: Form, answer: Answer) -> Result<Reply, GuestFailure> {
+fn encode(function: &Function, form: &Form, answer: Answer) -> Result<Reply, GuestFailure> {
+    let signature = function.signature().signature();
     match (answer, form) {
         (Answer::Tensors(outputs), Form::Json) => tensors_json(&outputs),
         (Answer::Tensors(outputs), Form::Octets) => tensor_octets(outputs),
-        (Answer::Value(value), Form::Json) => {
-            Ok(Reply::Json(value_json(value.as_ref(), signature.answer())))
+        (Answer::Tensors(outputs), Form::Protocol(encoder)) => {
+            encoder.tensors(function, outputs).map_err(|reason| unsendable(&reason))
         }
-        (Answer::Value(Some(Value::Packed(bytes))), Form::Octets)
-            if is_octets(signature.answer()) =>
-        {
-            Ok(Reply::Octets(bytes))
-        }
-        (Answer::Value(_), Form::Octets) => Err(unsendable(
-            "plain bytes were asked for, but the function does not return `list<u8>`: ask for `application/json`",
-        )),
+        (Answer::Value(value), form) => typed(function, form, value.zip(signature.answer())),
         (Answer::Refusal(value), _) => {
             Ok(Reply::RefusalJson(value_json(value.as_ref(), signature.refusal())))
+        }
+    }
+}
+
+fn typed(
+    function: &Function,
+    form: &Form,
+    value: Option<(Value, &Type)>,
+) -> Result<Reply, GuestFailure> {
+    match (form, value) {
+        (Form::Json, None) => Ok(Reply::Json(value_json(None, None))),
+        (Form::Json, Some((value, ty))) => Ok(Reply::Json(value_json(Some(&value), Some(ty)))),
+        (Form::Octets, Some((Value::Packed(bytes), ty))) if is_octets(ty) => {
+            Ok(Reply::Octets(bytes))
+        }
+        (Form::Octets, _) => Err(unsendable(
+            "plain bytes were asked for, but the function does not return `list<u8>`: ask for `application/json`",
+        )),
+        (Form::Protocol(encoder), value) => {
+            encoder.value(function, value).map_err(|reason| unsendable(&reason))
         }
     }
 }
@@ -110,8 +144,8 @@ fn value_json(value: Option<&Value>, ty: Option<&Type>) -> Vec<u8> {
     out
 }
 
-fn is_octets(ty: Option<&Type>) -> bool {
-    matches!(ty, Some(Type::List(element)) if **element == Type::U8)
+fn is_octets(ty: &Type) -> bool {
+    matches!(ty, Type::List(element) if **element == Type::U8)
 }
 
 fn tensors_json(outputs: &[(String, Tensor)]) -> Result<Reply, GuestFailure> {

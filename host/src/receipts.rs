@@ -143,7 +143,7 @@ impl Receipts {
 
 fn result(result: &Result<Reply, GuestFailure>) -> CallResult {
     match result {
-        Ok(Reply::Json(_) | Reply::Octets(_)) => CallResult::Answered,
+        Ok(Reply::Json(_) | Reply::Octets(_) | Reply::Encoded { .. }) => CallResult::Answered,
         Ok(Reply::RefusalJson(_)) => CallResult::Refused,
         Err(failure) => CallResult::Failed { code: failure.code().into() },
     }

@@ -119,6 +119,60 @@ impl Type {
     }
 }
 
+impl Value {
+    /// Whether the value is one of type `ty`.
+    pub fn is_of(&self, ty: &Type) -> bool {
+        let payload = |value: &Option<Box<Value>>, ty: Option<&Type>| match (value, ty) {
+            (None, None) => true,
+            (Some(value), Some(ty)) => value.is_of(ty),
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        match (self, ty) {
+            (Value::Bool(_), Type::Bool)
+            | (Value::S8(_), Type::S8)
+            | (Value::U8(_), Type::U8)
+            | (Value::S16(_), Type::S16)
+            | (Value::U16(_), Type::U16)
+            | (Value::S32(_), Type::S32)
+            | (Value::U32(_), Type::U32)
+            | (Value::S64(_), Type::S64)
+            | (Value::U64(_), Type::U64)
+            | (Value::F32(_), Type::F32)
+            | (Value::F64(_), Type::F64)
+            | (Value::Char(_), Type::Char)
+            | (Value::String(_), Type::String) => true,
+            (Value::Packed(bytes), Type::List(element)) => {
+                element.packed_width().is_some_and(|width| bytes.len().is_multiple_of(width))
+            }
+            (Value::List(values), Type::List(element)) => {
+                element.packed_width().is_none() && values.iter().all(|value| value.is_of(element))
+            }
+            (Value::Record(values), Type::Record(fields)) => {
+                are_of(values, fields.iter().map(|field| &field.ty))
+            }
+            (Value::Tuple(values), Type::Tuple(types)) => are_of(values, types.iter()),
+            (Value::Variant(case, value), Type::Variant(cases)) => {
+                cases.get(*case as usize).is_some_and(|case| payload(value, case.ty.as_ref()))
+            }
+            (Value::Enum(case), Type::Enum(names)) => (*case as usize) < names.len(),
+            (Value::Option(value), Type::Option(ty)) => {
+                value.as_ref().is_none_or(|value| value.is_of(ty))
+            }
+            (Value::Result(Ok(value)), Type::Result { ok, .. }) => payload(value, ok.as_deref()),
+            (Value::Result(Err(value)), Type::Result { err, .. }) => payload(value, err.as_deref()),
+            (Value::Flags(words), Type::Flags(names)) => {
+                words.len() == names.len().div_ceil(32).max(1)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Whether there is one value for each type, and it is of it.
+fn are_of<'t>(values: &[Value], types: impl ExactSizeIterator<Item = &'t Type>) -> bool {
+    values.len() == types.len() && values.iter().zip(types).all(|(value, ty)| value.is_of(ty))
+}
+
 /// Appends a number to a packed list. What is no number is not appended.
 fn pack(number: &Value, out: &mut Vec<u8>) {
     match number {

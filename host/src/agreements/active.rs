@@ -9,6 +9,7 @@ use crate::admission::{Ledger, Usage};
 use crate::agreement::{
     Agreement, CallFacts, Facts, InputFacts, Proposal, Report, Role, SignedAgreement, Terms,
 };
+use crate::deployments::Statistics;
 use crate::id::{Digest, FunctionName};
 
 /// An agreement in force, compiled.
@@ -20,6 +21,7 @@ pub struct Active {
     /// The agreement that this one is a part of.
     parent: Option<Arc<Active>>,
     life: Life,
+    statistics: Statistics,
 }
 
 /// What the host has of an agreement.
@@ -51,7 +53,8 @@ impl Active {
         parent: Option<Arc<Active>>,
         life: Life,
     ) -> Arc<Self> {
-        Arc::new(Self { signed, terms, ledgers, parent, life })
+        let statistics = Statistics::default();
+        Arc::new(Self { signed, terms, ledgers, parent, life, statistics })
     }
 
     pub fn id(&self) -> &Digest {
@@ -74,6 +77,11 @@ impl Active {
     /// What is used, a ledger for each rule.
     pub fn ledgers(&self) -> &[Arc<Ledger>] {
         &self.ledgers
+    }
+
+    /// What the calls under it came to, since the host started.
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
     }
 
     /// The agreement that this one is a part of.

@@ -10,9 +10,9 @@ use crate::admission::{Admission, Allowance, TokenTab, Want};
 use crate::agreement::{CallFacts, InputFacts, OnSuspend, Report, Rule, RuleSet, TensorLimits};
 use crate::auth::Caller;
 use crate::controls::Controls;
-use crate::deployments::Function;
+use crate::deployments::{Function, Stages};
 use crate::id::{Digest, Party};
-use crate::invoke::Call;
+use crate::invoke::{Call, Timings};
 use crate::outcome::OutputLimit;
 use crate::sandbox::{CallLimits, ComputeGate, Input, Stop};
 use crate::tensor::{DataType, Tensor};
@@ -93,6 +93,19 @@ impl Grant {
     pub fn report(&self, function: &Function, call: &Call) -> Report {
         let input = InputFacts { rows: self.rows, tensors: &[] };
         self.agreement.report(&self.facts(function, call), Some(input))
+    }
+
+    /// Counts the call, for its agreement and for the version that it called.
+    pub fn count(&self, function: &Function, timings: &Timings, succeeded: bool, now: Timestamp) {
+        let stages = Stages {
+            queue: timings.admitted - timings.began,
+            start: timings.instantiated - timings.admitted,
+            run: timings.ran - timings.instantiated,
+            settle: timings.ended - timings.ran,
+        };
+        for statistics in [self.agreement.statistics(), function.deployment().statistics()] {
+            statistics.record(&stages, succeeded, self.rows, now);
+        }
     }
 
     /// The facts that the permission rests on.

@@ -8,11 +8,11 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::agreements::history;
+use super::answer::Answer;
 use super::body;
 use super::health::json as json_answer;
 use super::market::digest;
 use super::problem::{Problem, ProblemKind};
-use super::router::Answer;
 use crate::agreement::events::{Change, Reason};
 use crate::host::Host;
 use crate::id::{AccountName, Party};

@@ -8,11 +8,11 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::answer::Answer;
 use super::body;
 use super::health::json as json_answer;
 use super::market::{digest, envelope};
 use super::problem::{Problem, ProblemKind};
-use super::router::Answer;
 use crate::admission::limits::Metered;
 use crate::agreement::events::{Applied, SignedEvent, State};
 use crate::agreements::{RuleUse, Simulated, Standing};

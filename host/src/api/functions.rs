@@ -2,42 +2,24 @@
 //!
 //! A thin codec around `invoke`: it reads the request into a [`Call`] and renders the [`Invocation`]. It decides nothing.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
+use super::answer::{Answer, answer_of};
 use super::body::{self, Media};
-use super::detached::Detached;
+use super::calls::{Done, Front};
 use super::health::json as json_answer;
 use super::problem::{Problem, ProblemKind};
-use super::router::Answer;
 use crate::deployments::{Deployment, Reference, Target};
 use crate::host::Host;
-use crate::id::{CallId, Digest, IdError, ModelName};
-use crate::invoke::{Call, Invocation, Payload, Timings, invoke};
+use crate::id::{IdError, ModelName};
+use crate::invoke::Payload;
 use crate::outcome::Reply;
 use crate::outputs::Form;
-use crate::receipt::{Issued, Salt};
 use crate::sandbox::{GuestFunction, Signature};
-
-const AGREEMENT: HeaderName = HeaderName::from_static("hospes-agreement");
-const PURPOSE: HeaderName = HeaderName::from_static("hospes-purpose");
-const RECEIPT: HeaderName = HeaderName::from_static("hospes-receipt");
-const SALT: HeaderName = HeaderName::from_static("hospes-salt");
-const REMAINING: HeaderName = HeaderName::from_static("hospes-remaining");
-const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
-
-/// Room for the values of an answer's own headers.
-const HEADER_VALUES_BYTES: usize = 256;
-
-/// Longest purpose that a caller may declare, in bytes.
-const PURPOSE_BYTES_MAX: usize = 256;
 
 /// `POST /{publisher}/{model}[@ref]/{function}`.
 pub(super) async fn call(
@@ -46,31 +28,17 @@ pub(super) async fn call(
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let (parts, body) = request.into_parts();
-    // Before the body is read: strangers cannot make the host hold one. `invoke` asks again and decides.
-    let credential = body::bearer(&parts.headers);
-    host.auth.authenticate(credential)?;
     let target = target(path)?;
-    let head = Head::read(&parts.headers)?;
+    let front = Front::open(host, &parts.headers)?;
+    let media = body::media(&parts.headers)?;
     let api = &host.config().api;
     let bytes = body::read(&parts.headers, body, api.body_bytes_max, api.body_read_timeout).await?;
-    let call = Call {
-        id: CallId::new(host.clock().now()),
-        credential: credential.map(Into::into),
-        target,
-        agreement: head.agreement,
-        purpose: head.purpose,
-        payload: match head.media {
-            Media::Json => Payload::Json(bytes),
-            Media::Octets => Payload::Octets(bytes),
-        },
-        form: head.form,
+    let payload = match media {
+        Media::Json => Payload::Json(bytes),
+        Media::Octets => Payload::Octets(bytes),
     };
-    let invocation = Detached::new({
-        let host = Arc::clone(host);
-        async move { invoke(&host, call).await }
-    });
-    let invocation = invocation.await.map_err(|panic| Problem::internal(&panic))??;
-    Ok(answer(invocation))
+    let form = if body::wants_octets(&parts.headers) { Form::Octets } else { Form::Json };
+    Ok(answer(front.call(target, payload, form).await?))
 }
 
 /// `GET /{publisher}/{model}`: a model that is listed, or that the caller may know of.
@@ -123,52 +91,6 @@ fn function(function: &GuestFunction) -> Value {
     json!({"name": function.name(), "signature": signature})
 }
 
-/// What the headers of a call say.
-struct Head {
-    media: Media,
-    form: Form,
-    agreement: Option<Digest>,
-    purpose: Option<Arc<str>>,
-}
-
-impl Head {
-    fn read(headers: &HeaderMap) -> Result<Self, Problem> {
-        let form = if body::wants_octets(headers) { Form::Octets } else { Form::Json };
-        Ok(Self {
-            media: body::media(headers)?,
-            form,
-            agreement: text(headers, &AGREEMENT)?
-                .map(str::parse)
-                .transpose()
-                .map_err(|error: IdError| invalid(format!("`Hospes-Agreement`: {error}")))?,
-            purpose: text(headers, &PURPOSE)?.map(purpose).transpose()?,
-        })
-    }
-}
-
-fn purpose(iri: &str) -> Result<Arc<str>, Problem> {
-    let is_iri = iri.len() <= PURPOSE_BYTES_MAX
-        && iri.split_once(':').is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty())
-        && !iri.contains(char::is_whitespace);
-    if is_iri {
-        return Ok(iri.into());
-    }
-    Err(invalid(format!("`Hospes-Purpose` is an IRI of at most {PURPOSE_BYTES_MAX} bytes")))
-}
-
-/// A header that may be there once.
-fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Problem> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (None, _) => Ok(None),
-        (Some(value), None) => {
-            let value = value.to_str();
-            value.map(Some).map_err(|_| invalid(format!("header `{name}` is not plain text")))
-        }
-        (Some(_), Some(_)) => Err(invalid(format!("header `{name}` is there twice"))),
-    }
-}
-
 fn target([publisher, model, function]: [&str; 3]) -> Result<Target, Problem> {
     let (model, reference) = model_name(publisher, model)?;
     let function = function.parse().map_err(|error: IdError| not_a_name(&error))?;
@@ -190,67 +112,15 @@ fn not_a_name(error: &IdError) -> Problem {
     Problem::new(ProblemKind::NotFound, error.to_string())
 }
 
-fn invalid(detail: String) -> Problem {
-    Problem::new(ProblemKind::InvalidRequest, detail)
-}
-
-fn answer(invocation: Invocation) -> Answer {
-    let Invocation { outcome, receipt, salt, timings } = invocation;
-    let mut response = match outcome.result {
-        Ok(Reply::Json(json)) => body_of(json.into(), "application/json"),
-        Ok(Reply::Octets(bytes)) => body_of(bytes, "application/octet-stream"),
+fn answer(done: Done) -> Answer {
+    let mut response = match done.result {
+        Ok(Reply::Json(json)) => answer_of(json.into(), "application/json"),
+        Ok(Reply::Octets(bytes) | Reply::Encoded { bytes, .. }) => {
+            answer_of(bytes, "application/octet-stream")
+        }
         Ok(Reply::RefusalJson(error)) => Problem::plugin_refused(&error).into_response(),
         Err(failure) => Problem::from(failure).into_response(),
     };
-    accompany(response.headers_mut(), &receipt, &salt, &timings);
+    done.papers.accompany(response.headers_mut());
     response
-}
-
-fn body_of(bytes: Bytes, media: &'static str) -> Answer {
-    let mut response = Response::new(Full::new(bytes));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
-    response
-}
-
-/// Which receipt the call has, how to open it, what remains, and where the time went.
-fn accompany(headers: &mut HeaderMap, receipt: &Issued, salt: &Salt, timings: &Timings) {
-    // Written on every call: one allocation holds all the values.
-    let mut text = BytesMut::with_capacity(HEADER_VALUES_BYTES);
-    let mut insert = |name: HeaderName, text: &mut BytesMut| {
-        if let Ok(value) = HeaderValue::from_maybe_shared(text.split().freeze()) {
-            headers.insert(name, value);
-        }
-    };
-    let mut call = [0; CallId::TEXT_BYTES];
-    text.extend_from_slice(receipt.call.encode(&mut call).as_bytes());
-    insert(RECEIPT, &mut text);
-    text.extend_from_slice(salt.to_hex().as_bytes());
-    insert(SALT, &mut text);
-    if let (Some(max), Some(used)) = (receipt.max, receipt.used) {
-        put(&mut text, format_args!("{}", max.saturating_sub(used)));
-        insert(REMAINING, &mut text);
-    }
-    let Timings { began, admitted, instantiated, ran, ended } = *timings;
-    let spans = [
-        ("admit", admitted - began),
-        ("start", instantiated - admitted),
-        ("run", ran - instantiated),
-        ("settle", ended - ran),
-    ];
-    server_timing(spans, &mut text);
-    insert(SERVER_TIMING, &mut text);
-}
-
-/// The spans in milliseconds, to the microsecond (W3C Server Timing). By integers: formatting floats takes as long as checking
-/// the agreement.
-fn server_timing(spans: [(&str, Duration); 4], text: &mut BytesMut) {
-    for (index, (name, span)) in spans.into_iter().enumerate() {
-        let micros = span.as_micros();
-        let comma = if index == 0 { "" } else { ", " };
-        put(text, format_args!("{comma}{name};dur={}.{:03}", micros / 1000, micros % 1000));
-    }
-}
-
-fn put(text: &mut BytesMut, written: std::fmt::Arguments<'_>) {
-    text.write_fmt(written).expect("invariant: a buffer grows for all that is written to it");
 }

@@ -2,16 +2,15 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use http_body_util::Full;
 use serde_json::{Value, json};
 
+use super::answer::{Answer, AnswerBody};
 use super::problem::{Problem, ProblemKind};
-use super::router::Answer;
 use crate::host::Host;
 
 /// A JSON answer.
 pub(super) fn json(status: StatusCode, body: &Value) -> Answer {
-    let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
+    let mut response = Response::new(AnswerBody::from(Bytes::from(body.to_string())));
     *response.status_mut() = status;
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
+use super::answer::{Answer, AnswerBody};
 use super::functions::description;
 use super::health::json as json_answer;
 use super::problem::{Problem, ProblemKind};
-use super::router::Answer;
 use super::{agreements, body};
 use crate::agreement::{SignedOffer, offer_lines};
 use crate::auth::Caller;
@@ -125,7 +124,7 @@ pub(super) async fn publish(
 
 /// A signed document as an answer.
 pub(super) fn envelope(bytes: Vec<u8>) -> Answer {
-    let mut response = Response::new(Full::new(Bytes::from(bytes)));
+    let mut response = Response::new(AnswerBody::from(Bytes::from(bytes)));
     let media = HeaderValue::from_static("application/vnd.dsse.envelope.v1+json");
     response.headers_mut().insert(header::CONTENT_TYPE, media);
     response

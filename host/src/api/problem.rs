@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use http_body_util::Full;
 use serde_json::{Map, Value, json};
+
+use super::answer::{Answer, AnswerBody};
 
 /// What kind of problem it is: clients decide by this, not by the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -186,7 +187,7 @@ impl Problem {
     }
 
     /// The response.
-    pub fn into_response(self) -> Response<Full<Bytes>> {
+    pub fn into_response(self) -> Answer {
         let (code, status, title) = self.kind.parts();
         let mut members = self.extensions;
         members.insert("type".into(), json!(format!("urn:hospes:problem:{code}")));
@@ -194,7 +195,7 @@ impl Problem {
         members.insert("status".into(), json!(status.as_u16()));
         members.insert("detail".into(), json!(self.detail));
         let body = Value::Object(members).to_string();
-        let mut response = Response::new(Full::from(body));
+        let mut response = Response::new(AnswerBody::from(Bytes::from(body)));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

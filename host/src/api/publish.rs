@@ -6,10 +6,10 @@ use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
 
+use super::answer::Answer;
 use super::body;
 use super::health::json as json_answer;
 use super::problem::{Problem, ProblemKind};
-use super::router::Answer;
 use crate::agreement::SignedSuccession;
 use crate::deploy;
 use crate::dsse::ENVELOPE_BYTES_MAX;

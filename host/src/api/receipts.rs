@@ -2,14 +2,13 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
+use super::answer::{Answer, AnswerBody};
 use super::body;
 use super::health::json as json_answer;
 use super::problem::{Problem, ProblemKind};
-use super::router::Answer;
 use crate::auth::Caller;
 use crate::host::Host;
 use crate::id::CallId;
@@ -51,7 +50,7 @@ pub(super) fn prove(
     let receipt = log.find(&call).map_err(|error| Problem::internal(&error))?;
     let receipt = receipt.filter(|receipt| is_party(&caller, receipt)).ok_or_else(missing)?;
     let proof = log.proof(&receipt.call).map_err(|error| Problem::internal(&error))?;
-    let mut response = Response::new(Full::new(Bytes::from(proof.to_bytes())));
+    let mut response = Response::new(AnswerBody::from(Bytes::from(proof.to_bytes())));
     let media = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, media);
     Ok(response)
@@ -60,7 +59,7 @@ pub(super) fn prove(
 /// `GET /api/checkpoint`: the latest signed state of the log.
 pub(super) fn checkpoint(host: &Host) -> Result<Answer, Problem> {
     let note = host.receipts.log().checkpoint();
-    let mut response = Response::new(Full::new(Bytes::from(note)));
+    let mut response = Response::new(AnswerBody::from(Bytes::from(note)));
     let media = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, media);
     Ok(response)

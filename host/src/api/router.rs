@@ -2,18 +2,15 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{Method, Request, Response};
-use http_body_util::Full;
+use http::{Method, Request};
 use hyper::body::Incoming;
 
+use super::answer::Answer;
 use super::problem::{Problem, ProblemKind};
 use super::{
     Audience, admin, agreements, functions, health, market, negotiations, publish, receipts,
 };
 use crate::host::Host;
-
-pub(super) type Answer = Response<Full<Bytes>>;
 
 /// Longest path that is looked at, in bytes.
 const PATH_BYTES_MAX: usize = 1024;

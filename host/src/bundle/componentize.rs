@@ -6,10 +6,13 @@
 //! with a newer interface than the adapter knows is refused here, at build time, not when it runs.
 
 use std::error::Error as StdError;
+use std::sync::LazyLock;
 
 use wasmparser::Parser;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::{PackageId, Resolve};
+
+use crate::id::Digest;
 
 const PLUGIN_WIT: &str = include_str!("../../../wit/plugin.wit");
 const WASI_NN_WIT: &str = include_str!("../../../wit/deps/wasi-nn-0.2.0-rc-2024-10-28/wasi-nn.wit");
@@ -53,6 +56,13 @@ pub fn componentize(wasm: &[u8]) -> Result<Vec<u8>, ComponentizeError> {
 pub fn passthrough() -> Result<Vec<u8>, ComponentizeError> {
     let guest = module_of(PASSTHROUGH, "model")?;
     encode(&guest, None).map_err(ComponentizeError::Builtin)
+}
+
+/// Whether a component is the one of bundles without code, by its digest.
+pub fn is_passthrough(component: &Digest) -> bool {
+    static BUILTIN: LazyLock<Option<Digest>> =
+        LazyLock::new(|| passthrough().ok().map(|component| Digest::of(&component)));
+    BUILTIN.as_ref() == Some(component)
 }
 
 /// The packages that a plugin's own WIT may include or use, `wasi:nn` and `hospes:plugin`; the second's id is returned.

@@ -107,7 +107,7 @@ impl Graph {
         } else {
             self.hand_over(inputs, bytes).await?
         };
-        Ok(self.signature().outputs.iter().cloned().zip(outputs).collect())
+        Ok(self.signature().outputs.iter().map(|spec| spec.name.clone()).zip(outputs).collect())
     }
 
     async fn hand_over(

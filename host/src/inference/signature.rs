@@ -8,8 +8,18 @@ use crate::tensor::{DataType, Tensor};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelSignature {
     pub inputs: Vec<TensorSpec>,
-    /// Names of the outputs, in the model's order.
-    pub outputs: Vec<String>,
+    /// In the model's order.
+    pub outputs: Vec<OutputSpec>,
+}
+
+/// One output of a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputSpec {
+    pub name: String,
+    /// None where it is known only when the model is computed.
+    pub data_type: Option<DataType>,
+    /// The size of each dimension; none where the model leaves it open. Empty where even their number is not known.
+    pub shape: Vec<Option<usize>>,
 }
 
 /// One input of a model.
@@ -73,12 +83,15 @@ impl ModelSignature {
 }
 
 impl TensorSpec {
-    fn accept(&self, tensor: Tensor) -> Result<Tensor, InputError> {
+    /// Whether the input may have this shape.
+    pub fn fits(&self, shape: &[usize]) -> bool {
         let fits =
             |(known, size): (&Option<usize>, &usize)| known.is_none_or(|known| known == *size);
-        let shaped = self.shape.len() == tensor.shape().len()
-            && self.shape.iter().zip(tensor.shape()).all(fits);
-        let tensor = if shaped { self.typed(tensor) } else { Err(tensor) };
+        self.shape.len() == shape.len() && self.shape.iter().zip(shape).all(fits)
+    }
+
+    fn accept(&self, tensor: Tensor) -> Result<Tensor, InputError> {
+        let tensor = if self.fits(tensor.shape()) { self.typed(tensor) } else { Err(tensor) };
         tensor.map_err(|tensor| InputError::Mismatch {
             name: self.name.clone(),
             spec: self.to_string(),
@@ -114,7 +127,10 @@ mod tests {
     fn signature() -> ModelSignature {
         let inputs =
             vec![spec("x", DataType::F32, &[None, Some(2)]), spec("mask", DataType::Bool, &[None])];
-        ModelSignature { inputs, outputs: vec!["y".into()] }
+        ModelSignature {
+            inputs,
+            outputs: vec![OutputSpec { name: "y".into(), data_type: None, shape: Vec::new() }],
+        }
     }
 
     #[test]

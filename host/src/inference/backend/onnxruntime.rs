@@ -21,7 +21,7 @@ use ort::value::{
 };
 
 use super::{Backend, BackendError, BackendKind, Model};
-use crate::inference::signature::{ModelSignature, TensorSpec};
+use crate::inference::signature::{ModelSignature, OutputSpec, TensorSpec};
 use crate::tensor::{DataType, Tensor, pack_strings};
 
 /// The library that this process has loaded: there can be only one, and it is never unloaded.
@@ -90,7 +90,7 @@ impl Backend for OnnxRuntime {
         let session = sessions.first().ok_or(BackendError::Panicked)?;
         let signature = ModelSignature {
             inputs: session.inputs().iter().map(spec).collect::<Result<_, _>>()?,
-            outputs: session.outputs().iter().map(output_name).collect::<Result<_, _>>()?,
+            outputs: session.outputs().iter().map(output_spec).collect::<Result<_, _>>()?,
         };
         let sessions = sessions.into_iter().map(Mutex::new).collect();
         Ok(Box::new(Loaded { sessions, next: AtomicUsize::new(0), signature, _weights: weights }))
@@ -171,10 +171,18 @@ fn spec(input: &Outlet) -> Result<TensorSpec, BackendError> {
     Ok(TensorSpec { name: input.name().into(), data_type, shape })
 }
 
-fn output_name(output: &Outlet) -> Result<String, BackendError> {
-    match output.dtype().tensor_type() {
-        Some(ty) if data_type(ty).is_some() => Ok(output.name().into()),
-        Some(_) | None => {
+fn output_spec(output: &Outlet) -> Result<OutputSpec, BackendError> {
+    let tensor = match output.dtype() {
+        ValueType::Tensor { ty, shape, .. } => data_type(*ty).zip(Some(shape)),
+        _ => None,
+    };
+    match tensor {
+        Some((data_type, shape)) => Ok(OutputSpec {
+            name: output.name().into(),
+            data_type: Some(data_type),
+            shape: shape.iter().map(|size| usize::try_from(*size).ok()).collect(),
+        }),
+        None => {
             let text = format!(
                 "output `{}` is {}, not a tensor that can be passed on",
                 output.name(),

@@ -14,7 +14,7 @@ use tract_onnx::prelude::{
 use tract_onnx::tract_hir::infer::Factoid as _;
 
 use super::{Backend, BackendError, BackendKind, Model};
-use crate::inference::signature::{ModelSignature, TensorSpec};
+use crate::inference::signature::{ModelSignature, OutputSpec, TensorSpec};
 use crate::tensor::{DataType, Tensor};
 
 /// Plans that are kept for one model. Making one takes as long as loading the model.
@@ -114,6 +114,11 @@ impl Model for Loaded {
 fn signature(
     model: &InferenceModel,
 ) -> tract_onnx::prelude::TractResult<Result<ModelSignature, BackendError>> {
+    let size = |size: &tract_onnx::tract_hir::infer::DimFact| {
+        size.concretize()
+            .and_then(|dim| dim.to_i64().ok())
+            .and_then(|size| usize::try_from(size).ok())
+    };
     let mut inputs = Vec::new();
     for outlet in model.input_outlets()? {
         let name = model.node(outlet.node).name.clone();
@@ -127,18 +132,21 @@ fn signature(
             let text = format!("input `{name}` may have any number of dimensions");
             return Ok(Err(BackendError::Unsupported(text)));
         }
-        let size = |size: &tract_onnx::tract_hir::infer::DimFact| {
-            size.concretize()
-                .and_then(|dim| dim.to_i64().ok())
-                .and_then(|size| usize::try_from(size).ok())
-        };
         let shape = fact.shape.dims().map(size).collect();
         inputs.push(TensorSpec { name, data_type, shape });
     }
-    let outputs = model.output_outlets()?.iter().map(|outlet| {
-        model.outlet_label(*outlet).unwrap_or(&model.node(outlet.node).name).to_owned()
-    });
-    Ok(Ok(ModelSignature { inputs, outputs: outputs.collect() }))
+    let mut outputs = Vec::new();
+    for outlet in model.output_outlets()? {
+        let name = model.outlet_label(*outlet).unwrap_or(&model.node(outlet.node).name).to_owned();
+        let fact = model.outlet_fact(*outlet)?;
+        let shape = match fact.shape.rank().concretize() {
+            Some(_) => fact.shape.dims().map(size).collect(),
+            None => Vec::new(),
+        };
+        let data_type = fact.datum_type.concretize().and_then(data_type);
+        outputs.push(OutputSpec { name, data_type, shape });
+    }
+    Ok(Ok(ModelSignature { inputs, outputs }))
 }
 
 /// None: tract has no such type.

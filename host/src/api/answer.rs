@@ -1,0 +1,63 @@
+//! Answers: of one piece, or of pieces as they come.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, header};
+use http_body_util::Full;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::{Body, Frame, SizeHint};
+
+/// What every route gives.
+pub(super) type Answer = Response<AnswerBody>;
+
+/// The body of an answer.
+pub(super) enum AnswerBody {
+    Whole(Full<Bytes>),
+    /// Its length is not known when it begins.
+    Pieces(UnsyncBoxBody<Bytes, Infallible>),
+}
+
+impl From<Bytes> for AnswerBody {
+    fn from(bytes: Bytes) -> Self {
+        AnswerBody::Whole(Full::new(bytes))
+    }
+}
+
+/// An answer of these bytes.
+pub(super) fn answer_of(bytes: Bytes, media: &'static str) -> Answer {
+    let mut response = Response::new(bytes.into());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+    response
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            AnswerBody::Whole(body) => Pin::new(body).poll_frame(context),
+            AnswerBody::Pieces(body) => Pin::new(body).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            AnswerBody::Whole(body) => body.is_end_stream(),
+            AnswerBody::Pieces(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            AnswerBody::Whole(body) => body.size_hint(),
+            AnswerBody::Pieces(body) => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! What every front does with a call, whatever its protocol: who asks and under which agreement, the one function that decides,
+//! and what is said of the receipt. The only place that calls [`invoke`].
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::body;
+use super::detached::Detached;
+use super::problem::{Problem, ProblemKind};
+use crate::deployments::Target;
+use crate::host::Host;
+use crate::id::{CallId, Digest, IdError};
+use crate::invoke::{Call, Invocation, InvokeError, Payload, Timings, invoke};
+use crate::outcome::{GuestFailure, Reply};
+use crate::outputs::Form;
+use crate::receipt::Issued;
+use crate::receipts::Salt;
+
+const AGREEMENT: HeaderName = HeaderName::from_static("hospes-agreement");
+const PURPOSE: HeaderName = HeaderName::from_static("hospes-purpose");
+const RECEIPT: HeaderName = HeaderName::from_static("hospes-receipt");
+const SALT: HeaderName = HeaderName::from_static("hospes-salt");
+const REMAINING: HeaderName = HeaderName::from_static("hospes-remaining");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// Room for the values of an answer's own headers.
+const HEADER_VALUES_BYTES: usize = 256;
+
+/// Longest purpose that a caller may declare, in bytes.
+const PURPOSE_BYTES_MAX: usize = 256;
+
+/// A caller with a key that is known here, and what the headers of the call say. Made before the body is read: strangers
+/// cannot make the host hold one. `invoke` asks again and decides.
+pub(super) struct Front<'h> {
+    host: &'h Arc<Host>,
+    credential: Option<Box<str>>,
+    agreement: Option<Digest>,
+    purpose: Option<Arc<str>>,
+    patience: Option<Duration>,
+}
+
+/// A call that took place: its answer, and what comes with it.
+pub(super) struct Done {
+    pub(super) result: Result<Reply, GuestFailure>,
+    pub(super) papers: Papers,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum NoAnswer {
+    Refused(InvokeError),
+    Failed(Problem),
+}
+
+impl From<NoAnswer> for Problem {
+    fn from(error: NoAnswer) -> Self {
+        match error {
+            NoAnswer::Refused(error) => error.into(),
+            NoAnswer::Failed(problem) => problem,
+        }
+    }
+}
+
+impl<'h> Front<'h> {
+    /// Reads who calls, and how, from the headers.
+    pub(super) fn open(host: &'h Arc<Host>, headers: &HeaderMap) -> Result<Self, Problem> {
+        let credential = body::bearer(headers);
+        host.auth.authenticate(credential)?;
+        let agreement = text(headers, &AGREEMENT)?.map(str::parse).transpose();
+        Ok(Self {
+            host,
+            credential: credential.map(Into::into),
+            agreement: agreement
+                .map_err(|error: IdError| invalid(format!("`Hospes-Agreement`: {error}")))?,
+            purpose: text(headers, &PURPOSE)?.map(purpose).transpose()?,
+            patience: None,
+        })
+    }
+
+    /// The same for a caller who waits only so long.
+    pub(super) fn patient_for(mut self, patience: Option<Duration>) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Makes the call.
+    pub(super) async fn call(
+        self,
+        target: Target,
+        payload: Payload,
+        form: Form,
+    ) -> Result<Done, NoAnswer> {
+        let Self { host, credential, agreement, purpose, patience } = self;
+        let id = CallId::new(host.clock().now());
+        let call = Call { id, credential, target, agreement, purpose, payload, form, patience };
+        let invocation = Detached::new({
+            let host = Arc::clone(host);
+            async move { invoke(&host, call).await }
+        });
+        let invocation = invocation
+            .await
+            .map_err(|panic| NoAnswer::Failed(Problem::internal(&panic)))?
+            .map_err(NoAnswer::Refused)?;
+        let Invocation { outcome, receipt, salt, timings } = invocation;
+        Ok(Done { result: outcome.result, papers: Papers { receipt, salt, timings } })
+    }
+}
+
+fn purpose(iri: &str) -> Result<Arc<str>, Problem> {
+    let is_iri = iri.len() <= PURPOSE_BYTES_MAX
+        && iri.split_once(':').is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty())
+        && !iri.contains(char::is_whitespace);
+    if is_iri {
+        return Ok(iri.into());
+    }
+    Err(invalid(format!("`Hospes-Purpose` is an IRI of at most {PURPOSE_BYTES_MAX} bytes")))
+}
+
+/// A header that may be there once.
+fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => {
+            let value = value.to_str();
+            value.map(Some).map_err(|_| invalid(format!("header `{name}` is not plain text")))
+        }
+        (Some(_), Some(_)) => Err(invalid(format!("header `{name}` is there twice"))),
+    }
+}
+
+fn invalid(detail: String) -> Problem {
+    Problem::new(ProblemKind::InvalidRequest, detail)
+}
+
+/// What comes with every answer of a call: its receipt, how to open it, and where the time went.
+pub(super) struct Papers {
+    receipt: Issued,
+    salt: Salt,
+    timings: Timings,
+}
+
+impl Papers {
+    /// Adds the headers that say so.
+    pub(super) fn accompany(&self, headers: &mut HeaderMap) {
+        let Self { receipt, salt, timings } = self;
+        // Written on every call: one allocation holds all the values.
+        let mut text = BytesMut::with_capacity(HEADER_VALUES_BYTES);
+        let mut insert = |name: HeaderName, text: &mut BytesMut| {
+            if let Ok(value) = HeaderValue::from_maybe_shared(text.split().freeze()) {
+                headers.insert(name, value);
+            }
+        };
+        let mut call = [0; CallId::TEXT_BYTES];
+        text.extend_from_slice(receipt.call.encode(&mut call).as_bytes());
+        insert(RECEIPT, &mut text);
+        text.extend_from_slice(salt.to_hex().as_bytes());
+        insert(SALT, &mut text);
+        if let (Some(max), Some(used)) = (receipt.max, receipt.used) {
+            put(&mut text, format_args!("{}", max.saturating_sub(used)));
+            insert(REMAINING, &mut text);
+        }
+        let Timings { began, admitted, instantiated, ran, ended } = *timings;
+        let spans = [
+            ("admit", admitted - began),
+            ("start", instantiated - admitted),
+            ("run", ran - instantiated),
+            ("settle", ended - ran),
+        ];
+        server_timing(spans, &mut text);
+        insert(SERVER_TIMING, &mut text);
+    }
+}
+
+/// The spans in milliseconds, to the microsecond (W3C Server Timing). By integers: formatting floats takes as long as checking
+/// the agreement.
+fn server_timing(spans: [(&str, Duration); 4], text: &mut BytesMut) {
+    for (index, (name, span)) in spans.into_iter().enumerate() {
+        let micros = span.as_micros();
+        let comma = if index == 0 { "" } else { ", " };
+        put(text, format_args!("{comma}{name};dur={}.{:03}", micros / 1000, micros % 1000));
+    }
+}
+
+fn put(text: &mut BytesMut, written: std::fmt::Arguments<'_>) {
+    text.write_fmt(written).expect("invariant: a buffer grows for all that is written to it");
+}

@@ -1,0 +1,128 @@
+//! What calls came to, counted since the host started: how many, how long, in which stage.
+//!
+//! A version counts all of its calls, an agreement those under it, so that its parties can be shown their own and no others.
+//! Counters are independent: one that is read while a call ends may be ahead of another.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// Counters of calls.
+#[derive(Debug, Default)]
+pub struct Statistics {
+    success: Counter,
+    fail: Counter,
+    queue: Counter,
+    start: Counter,
+    run: Counter,
+    settle: Counter,
+    rows: AtomicU64,
+    last_millis: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Counter {
+    count: AtomicU64,
+    nanos: AtomicU64,
+}
+
+/// How often something happened, and how long it took altogether.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Span {
+    pub count: u64,
+    pub nanos: u64,
+}
+
+/// One call: how long its stages took.
+#[derive(Debug, Clone, Copy)]
+pub struct Stages {
+    /// Until it was admitted.
+    pub queue: Duration,
+    /// Making the sandbox.
+    pub start: Duration,
+    /// The guest and its inference.
+    pub run: Duration,
+    /// Encoding the answer and writing the receipt.
+    pub settle: Duration,
+}
+
+/// Counters as they were at some moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub success: Span,
+    pub fail: Span,
+    pub queue: Span,
+    pub start: Span,
+    pub run: Span,
+    pub settle: Span,
+    /// Rows of the calls that succeeded.
+    pub rows: u64,
+    /// When the last call ended, in milliseconds since 1970; 0 if there was none.
+    pub last_millis: u64,
+}
+
+impl Statistics {
+    /// Counts one call. As in the Open Inference Protocol's statistics, the stages of failed calls are not counted.
+    pub(crate) fn record(&self, stages: &Stages, succeeded: bool, rows: u64, ended: Timestamp) {
+        let Stages { queue, start, run, settle } = *stages;
+        let whole = queue + start + run + settle;
+        if succeeded {
+            self.success.add(whole);
+            self.queue.add(queue);
+            self.start.add(start);
+            self.run.add(run);
+            self.settle.add(settle);
+            self.rows.fetch_add(rows, Ordering::Relaxed);
+        } else {
+            self.fail.add(whole);
+        }
+        let millis = u64::try_from(ended.as_millisecond()).unwrap_or(0);
+        self.last_millis.fetch_max(millis, Ordering::Relaxed);
+    }
+
+    /// The counters now.
+    pub fn totals(&self) -> Totals {
+        Totals {
+            success: self.success.read(),
+            fail: self.fail.read(),
+            queue: self.queue.read(),
+            start: self.start.read(),
+            run: self.run.read(),
+            settle: self.settle.read(),
+            rows: self.rows.load(Ordering::Relaxed),
+            last_millis: self.last_millis.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Counter {
+    fn add(&self, span: Duration) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        self.nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> Span {
+        let (count, nanos) = (&self.count, &self.nanos);
+        Span { count: count.load(Ordering::Relaxed), nanos: nanos.load(Ordering::Relaxed) }
+    }
+}
+
+impl Totals {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let span = |a: Span, b: Span| Span { count: a.count + b.count, nanos: a.nanos + b.nanos };
+        Self {
+            success: span(self.success, other.success),
+            fail: span(self.fail, other.fail),
+            queue: span(self.queue, other.queue),
+            start: span(self.start, other.start),
+            run: span(self.run, other.run),
+            settle: span(self.settle, other.settle),
+            rows: self.rows + other.rows,
+            last_millis: self.last_millis.max(other.last_millis),
+        }
+    }
+}
