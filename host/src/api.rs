@@ -13,6 +13,7 @@ mod functions;
 mod health;
 mod market;
 mod negotiations;
+mod oip;
 mod problem;
 mod publish;
 mod receipts;

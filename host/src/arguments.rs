@@ -4,10 +4,11 @@
 
 use bytes::Bytes;
 
-use crate::deployments::Function;
+use crate::deployments::{BATCH_ROWS_MAX, Function};
 use crate::id::ModelName;
 use crate::inference::TensorSpec;
-use crate::invoke::Payload;
+use crate::invoke::{Call, Payload};
+use crate::outputs::Form;
 use crate::sandbox::{Input, Signature};
 use crate::tensor::json::TensorJsonError;
 use crate::tensor::{DataType, Tensor, TensorError, json};
@@ -28,6 +29,9 @@ pub enum ArgumentsError {
         "a body of plain bytes is for a model with one input, this one has {inputs}: send JSON"
     )]
     OctetsForInputs { inputs: usize },
+    /// The answer cannot be what the caller wants.
+    #[error("{0}")]
+    Form(String),
     #[error("the function does not take arguments of this kind")]
     OtherTypes,
     #[error(
@@ -37,6 +41,8 @@ pub enum ArgumentsError {
     MissingInputs { model: ModelName, expected: usize, got: Vec<String>, missing: Vec<String> },
     #[error("unexpected inference input '{input}' for model '{model}'; it takes {}", quoted(known))]
     UnknownInput { model: ModelName, input: String, known: Vec<String> },
+    #[error("inference request batch-size must be <= {BATCH_ROWS_MAX} for '{model}', got {rows}")]
+    BatchTooLarge { model: ModelName, rows: usize },
     #[error(
         "unexpected shape for input '{input}' for model '{model}'. Expected {expected}, got {got:?}"
     )]
@@ -54,8 +60,11 @@ impl Function {
     ///
     /// # Errors
     /// [`ArgumentsError`] points at the member that does not fit.
-    pub fn read(&self, payload: &Payload) -> Result<Input, ArgumentsError> {
-        match (self.signature().signature(), payload) {
+    pub fn read(&self, call: &Call) -> Result<Input, ArgumentsError> {
+        if let Form::Protocol(encoder) = &call.form {
+            encoder.suits(self).map_err(ArgumentsError::Form)?;
+        }
+        match (self.signature().signature(), &call.payload) {
             (Signature::Values { params, .. }, Payload::Json(text)) => {
                 Ok(Input::Values(parse::arguments(params, text)?))
             }
@@ -110,6 +119,11 @@ impl Function {
             if got != spec.data_type {
                 let expected = spec.data_type;
                 return Err(ArgumentsError::OtherDataType { model: model(), input, expected, got });
+            }
+            if deployment.batches()
+                && let Some(rows) = tensor.shape().first().filter(|rows| **rows > BATCH_ROWS_MAX)
+            {
+                return Err(ArgumentsError::BatchTooLarge { model: model(), rows: *rows });
             }
             if !spec.fits(tensor.shape()) {
                 let (expected, got) = (dimensions(&spec.shape), tensor.shape().to_vec());

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::id::AccountName;
+
 pub use units::{parse_bytes, show_bytes};
 
 const KIB: u64 = 1 << 10;
@@ -110,6 +112,10 @@ pub struct Api {
     /// empty, not stated: such agreements then permit nothing.
     #[serde(deserialize_with = "units::country")]
     pub country: String,
+    /// Whose models may be called by their bare names on the fronts of other protocols: `simple` for `publisher/simple`.
+    /// Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_publisher: Option<AccountName>,
     /// Time that running calls have to end when the host stops. Default 30 s.
     #[serde(with = "units::duration")]
     pub drain_timeout: Duration,
@@ -129,6 +135,7 @@ impl Default for Api {
             publish_read_timeout: Duration::from_secs(600),
             response_bytes_max: 16 * MIB,
             country: String::new(),
+            default_publisher: None,
             drain_timeout: Duration::from_secs(30),
         }
     }

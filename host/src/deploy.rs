@@ -13,7 +13,7 @@ use tokio::task::block_in_place;
 
 use crate::auth::Caller;
 use crate::bundle::{self, Backend, BundleError, ModelSpec, RegistryError, VerifiedBundle};
-use crate::deployments::{Deployment, ResolveError, Statistics};
+use crate::deployments::{Deployment, Reference, ResolveError, Statistics};
 use crate::host::Host;
 use crate::id::{AccountName, Digest, ModelName, Party};
 use crate::inference::{BackendKind, Device, LoadError, ModelSource, Placement};
@@ -59,7 +59,7 @@ pub async fn deploy(
     let bundle = verify(host, bytes)?;
     let publication = authorise(host, publisher, &bundle)?;
     let guest = compile(host, &bundle).await?;
-    let graphs = load(host, &bundle).await?;
+    let graphs = load_graphs(host, &bundle).await?;
     let deployment = stage(&publication, &bundle, guest, graphs);
     host.warm(&deployment).await?;
     block_in_place(|| host.registry.store(&bundle))?;
@@ -74,16 +74,59 @@ pub async fn deploy(
 /// [`DeployError`] of the first that fails: a host does not start with less than it promised.
 pub async fn restore(host: &Host) -> Result<(), DeployError> {
     for (_, record) in host.store.all(Table::Publications)? {
-        let publication: Publication = serde_json::from_slice(&record)
-            .map_err(|error| BundleError::damaged_record(error.to_string()))?;
-        let bytes = block_in_place(|| host.registry.load(&publication.bundle))?;
-        let bundle = verify(host, bytes)?;
-        let guest = compile(host, &bundle).await?;
-        let graphs = load(host, &bundle).await?;
-        let deployment = stage(&publication, &bundle, guest, graphs);
-        host.deployments.publish(deployment, || Ok::<_, DeployError>(()))?;
+        let publication = Publication::read(&record)?;
+        if publication.withdrawn {
+            let Publication { model, version, bundle, .. } = publication;
+            host.deployments.remember_withdrawn(model, version, bundle);
+        } else {
+            bring_back(host, &publication).await?;
+        }
     }
     Ok(())
+}
+
+/// Puts a published version live from its bundle on disk, which is verified again.
+async fn bring_back(host: &Host, publication: &Publication) -> Result<(), DeployError> {
+    let bytes = block_in_place(|| host.registry.load(&publication.bundle))?;
+    let bundle = verify(host, bytes)?;
+    let guest = compile(host, &bundle).await?;
+    let graphs = load_graphs(host, &bundle).await?;
+    let deployment = stage(publication, &bundle, guest, graphs);
+    host.deployments.publish(deployment, || keep(host, publication))
+}
+
+/// Puts every published version of a model back into service.
+///
+/// # Errors
+/// [`DeployError`] of the first that fails; those before it are in service.
+pub async fn load(host: &Host, model: &ModelName) -> Result<(), DeployError> {
+    let mut found = false;
+    for (_, record) in host.store.all(Table::Publications)? {
+        let publication = Publication::read(&record)?;
+        if publication.model != *model {
+            continue;
+        }
+        found = true;
+        if publication.withdrawn {
+            bring_back(host, &Publication { withdrawn: false, ..publication }).await?;
+        }
+    }
+    if found { Ok(()) } else { Err(ResolveError::NoModel(model.clone()).into()) }
+}
+
+/// Takes every version of a model out of service, until [`load`] puts them back. It lasts over a restart.
+///
+/// # Errors
+/// [`DeployError`]; nothing was changed then.
+pub fn unload(host: &Host, model: &ModelName) -> Result<(), DeployError> {
+    host.deployments.withdraw(model, |versions| {
+        for version in versions {
+            let live = host.deployments.version(model, &Reference::Version(version.clone()))?;
+            let (model, version, bundle) = (model.clone(), version.clone(), *live.digest());
+            keep(host, &Publication { model, version, bundle, withdrawn: true })?;
+        }
+        Ok(())
+    })
 }
 
 /// Hashing a gigabyte takes a second: other tasks of this thread go elsewhere meanwhile.
@@ -98,6 +141,16 @@ struct Publication {
     model: ModelName,
     version: Version,
     bundle: Digest,
+    /// Whether it is out of service.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    withdrawn: bool,
+}
+
+impl Publication {
+    fn read(record: &[u8]) -> Result<Self, BundleError> {
+        serde_json::from_slice(record)
+            .map_err(|error| BundleError::damaged_record(error.to_string()))
+    }
 }
 
 /// The signer must be the account's own party, and the version's number must be free.
@@ -116,8 +169,12 @@ fn authorise(
     }
     let manifest = bundle.manifest();
     let model = ModelName { publisher: account.name.clone(), label: manifest.name.clone() };
-    let publication =
-        Publication { model, version: manifest.version.clone(), bundle: *bundle.digest() };
+    let publication = Publication {
+        model,
+        version: manifest.version.clone(),
+        bundle: *bundle.digest(),
+        withdrawn: false,
+    };
     host.deployments.check_free(&publication.model, &publication.version, &publication.bundle)?;
     Ok(publication)
 }
@@ -134,7 +191,7 @@ async fn compile(host: &Host, bundle: &VerifiedBundle) -> Result<Guest, SandboxE
 }
 
 /// Loads the bundle's models into their backends, once for every digest on this host.
-async fn load(host: &Host, bundle: &VerifiedBundle) -> Result<Graphs, DeployError> {
+async fn load_graphs(host: &Host, bundle: &VerifiedBundle) -> Result<Graphs, DeployError> {
     let mut graphs = HashMap::new();
     for model in &bundle.manifest().models {
         let source = ModelSource { digest: model.sha256, bytes: bundle.model(model) };

@@ -8,7 +8,7 @@ mod statistics;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
 use semver::Version;
@@ -19,6 +19,9 @@ use crate::bundle::Manifest;
 use crate::id::{Digest, FunctionName, ModelName, Party};
 use crate::inference::ModelSignature;
 use crate::sandbox::{CallLimits, Graphs, Guest, GuestFunction, Signature};
+
+/// Most rows of a batch that comes as tensors.
+pub const BATCH_ROWS_MAX: usize = 4096;
 
 /// A version of a model, live on this host.
 pub struct Deployment {
@@ -82,6 +85,16 @@ impl Deployment {
             (Some(graph), None) => Some(graph.signature()),
             _ => None,
         }
+    }
+
+    /// Whether the first dimension of its tensors is a batch of any size.
+    pub fn batches(&self) -> bool {
+        let along_the_first =
+            matches!(self.manifest.models.as_slice(), [model] if model.batch_axis == Some(0));
+        let open = |signature: &ModelSignature| {
+            signature.inputs.iter().all(|input| input.shape.first() == Some(&None))
+        };
+        along_the_first && self.tensors().is_some_and(open)
     }
 
     /// The function that takes and gives named tensors, if it has one.
@@ -218,11 +231,15 @@ fn list(names: &[String]) -> String {
 
 type Models = HashMap<ModelName, BTreeMap<Version, Arc<Deployment>>>;
 
+/// Published versions that are out of service.
+type Withdrawn = BTreeMap<(ModelName, Version), Digest>;
+
 /// The live versions of this host.
 #[derive(Default)]
 pub struct Deployments {
     live: ArcSwap<Models>,
-    changing: Mutex<()>,
+    /// Held while anything changes.
+    withdrawn: Mutex<Withdrawn>,
 }
 
 impl Deployments {
@@ -272,12 +289,29 @@ impl Deployments {
         version: &Version,
         digest: &Digest,
     ) -> Result<(), ResolveError> {
-        match self.live.load().get(model).and_then(|versions| versions.get(version)) {
-            Some(deployment) if deployment.digest != *digest => {
+        self.check_free_beside(model, version, digest, &self.lock())
+    }
+
+    fn check_free_beside(
+        &self,
+        model: &ModelName,
+        version: &Version,
+        digest: &Digest,
+        withdrawn: &Withdrawn,
+    ) -> Result<(), ResolveError> {
+        let live = self.live.load();
+        let live = live.get(model).and_then(|versions| versions.get(version));
+        let withdrawn = withdrawn.get(&(model.clone(), version.clone()));
+        match live.map(|deployment| &deployment.digest).or(withdrawn) {
+            Some(taken) if taken != digest => {
                 Err(ResolveError::VersionTaken { model: model.clone(), version: version.clone() })
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Withdrawn> {
+        self.withdrawn.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Puts a version live, all at once, after `keep` has made it durable. The same bytes twice are one version.
@@ -289,14 +323,49 @@ impl Deployments {
         deployment: Arc<Deployment>,
         keep: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), E> {
-        let _changing = self.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        self.check_free(&deployment.model, &deployment.version, &deployment.digest)?;
+        let (model, version) = (&deployment.model, &deployment.version);
+        let mut withdrawn = self.lock();
+        self.check_free_beside(model, version, &deployment.digest, &withdrawn)?;
         keep()?;
+        withdrawn.remove(&(model.clone(), version.clone()));
         let mut live = Models::clone(&self.live.load());
         let versions = live.entry(deployment.model.clone()).or_default();
         versions.insert(deployment.version.clone(), deployment);
         self.live.store(Arc::new(live));
         Ok(())
+    }
+
+    /// Takes every version of a model out of service, after `keep` has made it durable. Calls that run go on.
+    ///
+    /// # Errors
+    /// Those of `keep`, and [`ResolveError::NoModel`] if none of its versions is published.
+    pub fn withdraw<E: From<ResolveError>>(
+        &self,
+        model: &ModelName,
+        keep: impl FnOnce(&[Version]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut withdrawn = self.lock();
+        let mut live = Models::clone(&self.live.load());
+        let versions = live.remove(model).unwrap_or_default();
+        if versions.is_empty() && !withdrawn.keys().any(|(other, _)| other == model) {
+            return Err(ResolveError::NoModel(model.clone()).into());
+        }
+        keep(&versions.keys().cloned().collect::<Vec<_>>())?;
+        let gone =
+            versions.into_iter().map(|(version, live)| ((model.clone(), version), live.digest));
+        withdrawn.extend(gone);
+        self.live.store(Arc::new(live));
+        Ok(())
+    }
+
+    /// Remembers a version that was out of service when the host stopped.
+    pub fn remember_withdrawn(&self, model: ModelName, version: Version, digest: Digest) {
+        self.lock().insert((model, version), digest);
+    }
+
+    /// Published versions that are out of service, in the order of names and versions.
+    pub fn withdrawn(&self) -> Vec<(ModelName, Version)> {
+        self.lock().keys().cloned().collect()
     }
 
     /// The version with this digest, if it is live.

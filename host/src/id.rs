@@ -18,6 +18,8 @@ pub enum IdError {
         "`{value}` is not a {kind}: use 1 to {NAME_BYTES_MAX} lower-case letters, digits and single hyphens, starting with a letter"
     )]
     Name { kind: &'static str, value: String },
+    #[error("`{value}` cannot be an {kind}: paths begin with it; choose another one")]
+    Reserved { kind: &'static str, value: String },
     #[error("`{0}` is not a model name: write it as `publisher/model`")]
     ModelName(String),
     #[error("`{0}` is not a digest: write it as `sha256:` and 64 lower-case hexadecimal digits")]
@@ -43,8 +45,11 @@ fn is_name(text: &str) -> bool {
         && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
 }
 
+/// First parts of paths that are not models: no account may have such a name.
+const RESERVED: [&str; 3] = ["api", "v1", "v2"];
+
 macro_rules! name {
-    ($(#[$doc:meta])* $type:ident, $kind:literal) => {
+    ($(#[$doc:meta])* $type:ident, $kind:literal, $reserved:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
         #[serde(transparent)]
@@ -61,7 +66,9 @@ macro_rules! name {
             type Err = IdError;
 
             fn from_str(text: &str) -> Result<Self, IdError> {
-                if is_name(text) {
+                if $reserved.contains(&text) {
+                    Err(IdError::Reserved { kind: $kind, value: text.into() })
+                } else if is_name(text) {
                     Ok(Self(text.into()))
                 } else {
                     Err(IdError::Name { kind: $kind, value: shown(text) })
@@ -86,17 +93,20 @@ macro_rules! name {
 name!(
     /// The name of an account on this host; also the first part of the names of its models.
     AccountName,
-    "account name"
+    "account name",
+    RESERVED
 );
 name!(
     /// The name of an exported function, as its WIT declares it.
     FunctionName,
-    "function name"
+    "function name",
+    [""; 0]
 );
 name!(
     /// The second part of a model's name, unique within its publisher.
     ModelLabel,
-    "model label"
+    "model label",
+    [""; 0]
 );
 
 /// `publisher/model`.

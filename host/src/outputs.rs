@@ -26,6 +26,12 @@ pub enum Form {
 /// Writes answers as one protocol has them. It is asked with what may leave the host, and what it writes is held to the
 /// limits like any other answer.
 pub trait Encoder: fmt::Debug + Send + Sync {
+    /// Whether answers of `function` can be what the caller wants. Asked before it runs.
+    ///
+    /// # Errors
+    /// What the caller wants and the function does not have.
+    fn suits(&self, function: &Function) -> Result<(), String>;
+
     /// The reply to a caller of `function`. The plugin's own refusals are not asked about.
     ///
     /// # Errors

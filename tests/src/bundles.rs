@@ -60,6 +60,20 @@ pub fn wat_guest(name: &str, models: &[ModelInput]) -> Vec<u8> {
 
 /// An unsigned bundle of a model without code.
 pub fn model_bundle(name: &str, model: Vec<u8>, backend: Option<bundle::Backend>) -> Vec<u8> {
+    codeless(name, model, backend, None)
+}
+
+/// The same, of a model that takes any number of rows along its first axis.
+pub fn batched_bundle(name: &str, model: Vec<u8>) -> Vec<u8> {
+    codeless(name, model, None, Some(0))
+}
+
+fn codeless(
+    name: &str,
+    model: Vec<u8>,
+    backend: Option<bundle::Backend>,
+    batch_axis: Option<u32>,
+) -> Vec<u8> {
     let description = Description {
         name: name.parse().expect("a label"),
         version: semver::Version::new(1, 0, 0),
@@ -76,7 +90,7 @@ pub fn model_bundle(name: &str, model: Vec<u8>, backend: Option<bundle::Backend>
     let model = ModelInput {
         name: "model".parse().expect("a name"),
         encoding: bundle::Encoding::Onnx,
-        batch_axis: None,
+        batch_axis,
         device: bundle::Device::Any,
         backend,
         pin: None,

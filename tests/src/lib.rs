@@ -3,6 +3,7 @@
 
 mod bundles;
 mod client;
+mod fronts;
 mod host;
 mod onnx;
 mod party;
@@ -11,12 +12,13 @@ mod python;
 mod reference;
 mod vectors;
 
-pub use bundles::{built, model_bundle, plugin, wat_guest, workspace};
+pub use bundles::{batched_bundle, built, model_bundle, plugin, wat_guest, workspace};
 pub use client::{Reply, Request};
+pub use fronts::Tensors;
 pub use host::{Builder, TestHost};
-pub use onnx::identity;
+pub use onnx::{identity, simple};
 pub use party::{Limited, Party, terms};
 pub use process::HostProcess;
-pub use python::{oracle, oracle_json};
+pub use python::{client, oracle, oracle_json};
 pub use reference::{Asked, Reference, Verdict};
 pub use vectors::{Vector, vectors};

@@ -35,6 +35,29 @@ pub fn identity(ty: DataType, rank: usize) -> Vec<u8> {
     [number(1, 8), message(7, &graph), message(8, &number(2, 16))].concat()
 }
 
+/// Triton's example model `simple`: INPUT0 and INPUT1, INT32 of so many rows of 16; OUTPUT0 is their sum, OUTPUT1 their difference.
+pub fn simple() -> Vec<u8> {
+    let node = |kind: &str, output: &str| {
+        message(1, &[text(1, "INPUT0"), text(1, "INPUT1"), text(2, output), text(4, kind)].concat())
+    };
+    let rows = message(1, &text(2, "rows"));
+    let columns = message(1, &number(1, 16));
+    let tensor =
+        [number(1, element(DataType::I32)), message(2, &[rows, columns].concat())].concat();
+    let value = |name: &str| [text(1, name), message(2, &message(1, &tensor))].concat();
+    let graph = [
+        node("Add", "OUTPUT0"),
+        node("Sub", "OUTPUT1"),
+        text(2, "simple"),
+        message(11, &value("INPUT0")),
+        message(11, &value("INPUT1")),
+        message(12, &value("OUTPUT0")),
+        message(12, &value("OUTPUT1")),
+    ]
+    .concat();
+    [number(1, 8), message(7, &graph), message(8, &number(2, 16))].concat()
+}
+
 fn value(name: &str, ty: DataType, rank: usize) -> Vec<u8> {
     let dimensions: Vec<u8> =
         (0..rank).flat_map(|index| message(1, &text(2, &format!("d{index}")))).collect();

@@ -21,6 +21,21 @@ pub fn oracle(script: &str, arguments: &[&Path]) -> Vec<u8> {
     output.stdout
 }
 
+/// Runs `tests/clients/<script>`, a program that uses the client packages that people use, to its end; what it prints.
+///
+/// # Panics
+/// If it fails.
+pub fn client(script: &str, arguments: &[&str]) -> String {
+    let output = Command::new(built("clients/bin/python"))
+        .arg(workspace().join("tests/clients").join(script))
+        .args(arguments)
+        .output()
+        .expect("it runs");
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{script}: {}{}", said(&output.stdout), said(&output.stderr));
+    said(&output.stdout)
+}
+
 /// Runs an oracle that prints JSON.
 ///
 /// # Panics

@@ -44,14 +44,67 @@ pub async fn read(
             linger(&mut body).await;
             Err(too_large(None))
         }
-        Ok(Err(error)) => {
-            Err(Problem::new(ProblemKind::InvalidRequest, format!("the body broke off: {error}")))
+        Ok(Err(error)) => Err(broken(error.as_ref())),
+        Err(_elapsed) => Err(too_slow(time_max)),
+    }
+}
+
+fn broken(error: &(dyn std::error::Error + 'static)) -> Problem {
+    Problem::new(ProblemKind::InvalidRequest, format!("the body broke off: {error}"))
+}
+
+fn too_slow(time_max: Duration) -> Problem {
+    let seconds = time_max.as_secs_f64();
+    let detail = format!("the body did not arrive within {seconds} s");
+    Problem::new(ProblemKind::RequestTimeout, detail)
+}
+
+/// Where the data of a tensor has to begin so that any backend can read it where it lies, in bytes: the alignment of every
+/// allocation of this size, and a multiple of that of every element.
+const TENSOR_ALIGN: usize = 16;
+
+/// Room that is made before a body has come, in bytes, whatever length it announces.
+const READ_AHEAD_BYTES: usize = 1 << 20;
+
+/// Bytes to leave free at the start of a buffer, so that what comes `offset` bytes after them is aligned as tensors are.
+pub fn padding(offset: usize) -> usize {
+    offset.next_multiple_of(TENSOR_ALIGN) - offset
+}
+
+/// Like [`read`]; the byte at `offset` is put where a tensor can begin. Costs one copy, as joining the pieces of a body does.
+///
+/// # Errors
+/// As of [`read`].
+pub async fn read_aligned(
+    headers: &HeaderMap,
+    body: Incoming,
+    bytes_max: u64,
+    time_max: Duration,
+    offset: usize,
+) -> Result<Bytes, Problem> {
+    let declared = body.size_hint().exact().and_then(|length| usize::try_from(length).ok());
+    let declared = declared.unwrap_or(0);
+    // Without tensors, without a length, or past the limit there is nothing to be won.
+    if offset == 0 || declared <= offset || declared as u64 > bytes_max {
+        return read(headers, body, bytes_max, time_max).await;
+    }
+    let mut body = body;
+    let padding = padding(offset);
+    let mut buffer = Vec::with_capacity(padding + declared.min(READ_AHEAD_BYTES));
+    buffer.resize(padding, 0);
+    let collect = async {
+        while let Some(frame) = body.frame().await {
+            if let Some(bytes) = frame?.data_ref() {
+                buffer.extend_from_slice(bytes);
+            }
         }
-        Err(_elapsed) => {
-            let seconds = time_max.as_secs_f64();
-            let detail = format!("the body did not arrive within {seconds} s");
-            Err(Problem::new(ProblemKind::RequestTimeout, detail))
-        }
+        Ok::<_, hyper::Error>(())
+    };
+    // The body is as long as it was declared, which is within the limit: the connection sees to it.
+    match tokio::time::timeout(time_max, collect).await {
+        Ok(Ok(())) => Ok(Bytes::from(buffer).slice(padding..)),
+        Ok(Err(error)) => Err(broken(&error)),
+        Err(_elapsed) => Err(too_slow(time_max)),
     }
 }
 

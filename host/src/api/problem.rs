@@ -186,6 +186,17 @@ impl Problem {
         self
     }
 
+    /// Status and headers of the response, and what the client is told: for protocols with a shape of their own.
+    pub fn into_parts(self) -> (http::response::Parts, String) {
+        let detail = self.detail.clone();
+        (self.into_response().into_parts().0, detail)
+    }
+
+    /// What kind of problem it is.
+    pub fn kind(&self) -> ProblemKind {
+        self.kind
+    }
+
     /// The response.
     pub fn into_response(self) -> Answer {
         let (code, status, title) = self.kind.parts();

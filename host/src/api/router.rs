@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use super::answer::Answer;
 use super::problem::{Problem, ProblemKind};
 use super::{
-    Audience, admin, agreements, functions, health, market, negotiations, publish, receipts,
+    Audience, admin, agreements, functions, health, market, negotiations, oip, publish, receipts,
 };
 use crate::host::Host;
 
@@ -39,6 +39,9 @@ async fn everybody(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answe
     }
     let segments = segments(&path);
     match (&method, segments.as_slice()) {
+        // Consumers: calls by other protocols.
+        (_, ["v2", rest @ ..]) => Ok(oip::route(host, rest, request).await),
+
         // Consumers: calls.
         (POST, [publisher, model, function]) if *publisher != "api" => {
             functions::call(host, [publisher, model, function], request).await

@@ -102,13 +102,27 @@ pub fn parse_inputs(text: &[u8]) -> Result<Vec<(String, Tensor)>, TensorJsonErro
 }
 
 fn tensor(index: usize, input: &Input<'_>) -> Result<Tensor, TensorJsonError> {
+    let data_type = input.datatype.parse();
+    let data_type = data_type.map_err(|source| TensorJsonError::Tensor { index, source })?;
+    read(index, data_type, &input.shape, input.data.get())
+}
+
+/// Reads one tensor, the input at `index`, from the JSON of its data.
+///
+/// # Errors
+/// [`TensorJsonError::Data`] and [`TensorJsonError::Tensor`].
+pub fn read(
+    index: usize,
+    data_type: DataType,
+    shape: &[usize],
+    data: &str,
+) -> Result<Tensor, TensorJsonError> {
     let wrong = |source| TensorJsonError::Tensor { index, source };
-    let data_type: DataType = input.datatype.parse().map_err(wrong)?;
-    let uncountable = || wrong(TensorError::Shape { shape: input.shape.clone() });
-    let elements = count(&input.shape).ok_or_else(uncountable)?;
-    let data = Elements::read(data_type, &input.shape, elements, input.data.get())
+    let uncountable = || wrong(TensorError::Shape { shape: shape.to_vec() });
+    let elements = count(shape).ok_or_else(uncountable)?;
+    let data = Elements::read(data_type, shape, elements, data)
         .map_err(|source| TensorJsonError::Data { index, source })?;
-    Tensor::new(data_type, input.shape.clone(), Bytes::from(data)).map_err(wrong)
+    Tensor::new(data_type, shape.to_vec(), Bytes::from(data)).map_err(wrong)
 }
 
 /// Writes the outputs of a call.
@@ -126,7 +140,7 @@ pub fn write_outputs(outputs: &[(String, Tensor)], out: &mut Vec<u8>) -> Result<
         out.extend_from_slice(b",\"datatype\":\"");
         out.extend_from_slice(tensor.data_type().name().as_bytes());
         out.extend_from_slice(b"\",\"shape\":");
-        separated(tensor.shape().iter(), out, number);
+        shape(tensor.shape(), out);
         out.extend_from_slice(b",\"data\":");
         data(name, tensor, out)?;
         out.push(b'}');
@@ -135,7 +149,11 @@ pub fn write_outputs(outputs: &[(String, Tensor)], out: &mut Vec<u8>) -> Result<
     Ok(())
 }
 
-fn data(name: &str, tensor: &Tensor, out: &mut Vec<u8>) -> Result<(), NotText> {
+/// Writes the elements of output `name`, flat.
+///
+/// # Errors
+/// [`NotText`]; what was written to `out` by then is to be thrown away.
+pub fn data(name: &str, tensor: &Tensor, out: &mut Vec<u8>) -> Result<(), NotText> {
     let bytes = tensor.data();
     fn chunks<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
         bytes.as_chunks::<N>().0.iter().copied()
@@ -167,6 +185,11 @@ fn data(name: &str, tensor: &Tensor, out: &mut Vec<u8>) -> Result<(), NotText> {
     Ok(())
 }
 
+/// Writes a shape.
+pub fn shape(shape: &[usize], out: &mut Vec<u8>) {
+    separated(shape.iter(), out, number);
+}
+
 fn separated<T>(items: impl IntoIterator<Item = T>, out: &mut Vec<u8>, write: fn(T, &mut Vec<u8>)) {
     out.push(b'[');
     for (index, item) in items.into_iter().enumerate() {
@@ -193,6 +216,7 @@ fn float<T: Into<f64> + serde::Serialize + Copy>(number: T, out: &mut Vec<u8>) {
     }
 }
 
-fn string(text: &str, out: &mut Vec<u8>) {
+/// Writes a text as a JSON string.
+pub fn string(text: &str, out: &mut Vec<u8>) {
     serde_json::to_writer(out, text).expect("invariant: a vector takes all that is written to it");
 }

@@ -81,6 +81,7 @@ impl Scene {
             purpose: None,
             payload: Payload::Json(Bytes::from_static(b"{}")),
             form: Form::Json,
+            patience: None,
         };
         let calls = callers.iter().map(call).collect();
         Self { host, calls }

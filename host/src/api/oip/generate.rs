@@ -1,0 +1,181 @@
+//! The generate extension: an object whose members are the model's inputs, answered by one whose members are its outputs.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, header};
+use hyper::body::Incoming;
+use serde::Deserialize;
+use serde_json::Map;
+use serde_json::value::RawValue;
+
+use super::encode::Encode;
+use super::model::Asked;
+use super::{Answer, Problem, error, invalid};
+use crate::api::answer::{AnswerBody, answer_of};
+use crate::api::body;
+use crate::api::calls::{Done, Front, Papers};
+use crate::deployments::{Deployment, Function};
+use crate::host::Host;
+use crate::inference::TensorSpec;
+use crate::invoke::Payload;
+use crate::outcome::Reply;
+use crate::outputs::{Encoder, Form};
+use crate::tensor::{DataType, Tensor, json};
+use crate::value::{Type, Value};
+
+/// `POST /v2/models/{model}/generate`.
+pub(super) async fn generate(
+    host: &Arc<Host>,
+    asked: &Asked,
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let (result, papers) = run(host, asked, request).await?;
+    let mut answer = match result {
+        Ok(bytes) => answer_of(bytes, "application/json"),
+        Err(problem) => error(problem),
+    };
+    papers.accompany(answer.headers_mut());
+    Ok(answer)
+}
+
+/// `POST /v2/models/{model}/generate_stream`: one event for each answer of the model, which here is one.
+pub(super) async fn stream(
+    host: &Arc<Host>,
+    asked: &Asked,
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let (result, papers) = run(host, asked, request).await?;
+    let mut answer = match result {
+        Ok(bytes) => {
+            let event = [b"data: ", bytes.as_ref(), b"\n\n"].concat();
+            let mut answer = Answer::new(AnswerBody::from(Bytes::from(event)));
+            let media = HeaderValue::from_static("text/event-stream; charset=utf-8");
+            answer.headers_mut().insert(header::CONTENT_TYPE, media);
+            answer
+        }
+        Err(problem) => error(problem),
+    };
+    papers.accompany(answer.headers_mut());
+    Ok(answer)
+}
+
+async fn run(
+    host: &Arc<Host>,
+    asked: &Asked,
+    request: Request<Incoming>,
+) -> Result<(Result<Bytes, Problem>, Papers), Problem> {
+    let (parts, body) = request.into_parts();
+    let front = Front::open(host, &parts.headers)?;
+    let target = asked.target()?;
+    let live = asked.find(host, &parts.headers)?;
+    let api = &host.config().api;
+    let wire = body::read(&parts.headers, body, api.body_bytes_max, api.body_read_timeout).await?;
+    let (id, tensors) = read(&live, asked, &wire).map_err(invalid)?;
+    let encode = Generate(Encode::new(&asked.name, id, None, false));
+    let payload = Payload::Tensors { wire, tensors };
+    let done = front.call(target, payload, Form::Protocol(Arc::new(encode))).await;
+    let Done { result, papers } = done.map_err(|error| asked.refused(error))?;
+    let result = match result {
+        Ok(Reply::Encoded { bytes, .. } | Reply::Octets(bytes)) => Ok(bytes),
+        Ok(Reply::Json(bytes)) => Ok(bytes.into()),
+        Ok(Reply::RefusalJson(refusal)) => Err(Problem::plugin_refused(&refusal)),
+        Err(failure) => Err(failure.into()),
+    };
+    Ok((result, papers))
+}
+
+/// Reads the members that are inputs; others are parameters, of which there are none that mean anything here but `id`.
+fn read(
+    live: &Deployment,
+    asked: &Asked,
+    wire: &[u8],
+) -> Result<(Option<String>, Vec<(String, Tensor)>), String> {
+    #[derive(Deserialize)]
+    struct Body<'b>(#[serde(borrow)] std::collections::BTreeMap<String, &'b RawValue>);
+    let name = &asked.name;
+    let signature = live
+        .tensors()
+        .ok_or_else(|| format!("model '{name}' does not say what its inputs are: use infer"))?;
+    let Body(members) = serde_json::from_slice(wire)
+        .map_err(|error| format!("the body is not a JSON object: {error}"))?;
+    let mut tensors = Vec::new();
+    for (index, spec) in signature.inputs.iter().enumerate() {
+        let Some(member) = members.get(&spec.name) else { continue };
+        tensors.push((spec.name.clone(), tensor(index, spec, member.get())?));
+    }
+    let id = members.get("id").and_then(|id| serde_json::from_str(id.get()).ok());
+    Ok((id, tensors))
+}
+
+/// The tensor of a member: one element, or a flat list. Open dimensions are 1 but the last, which takes what there is.
+fn tensor(index: usize, spec: &TensorSpec, text: &str) -> Result<Tensor, String> {
+    let is_list = text.trim_start().starts_with('[');
+    let (data, elements) = match is_list {
+        true => {
+            let items: Vec<&RawValue> =
+                serde_json::from_str(text).map_err(|error| format!("'{}': {error}", spec.name))?;
+            (text.to_owned(), items.len())
+        }
+        false => (format!("[{text}]"), 1),
+    };
+    let last_open = spec.shape.iter().rposition(Option::is_none);
+    let known: usize = spec.shape.iter().flatten().copied().product();
+    let fill = elements.checked_div(known).unwrap_or(0);
+    let sizes = spec.shape.iter().enumerate();
+    let shape: Vec<usize> = sizes
+        .map(|(axis, size)| match size {
+            Some(size) => *size,
+            None if Some(axis) == last_open => fill,
+            None => 1,
+        })
+        .collect();
+    json::read(index, spec.data_type, &shape, &data)
+        .map_err(|error| format!("'{}' is {spec}: {error}", spec.name))
+}
+
+/// Writes outputs as members of one object.
+#[derive(Debug)]
+struct Generate(Encode);
+
+impl Encoder for Generate {
+    fn suits(&self, function: &Function) -> Result<(), String> {
+        Encode::suits(&self.0, function)
+    }
+
+    fn tensors(
+        &self,
+        function: &Function,
+        outputs: Vec<(String, Tensor)>,
+    ) -> Result<Reply, String> {
+        let mut members = Map::new();
+        if let Some(id) = self.0.id() {
+            members.insert("id".into(), id.into());
+        }
+        members.insert("model_name".into(), self.0.model().into());
+        let version = function.deployment().version().to_string();
+        members.insert("model_version".into(), version.into());
+        let head = serde_json::Value::Object(members).to_string();
+        let mut out = head.trim_end_matches('}').as_bytes().to_vec();
+        for (name, tensor) in &outputs {
+            out.push(b',');
+            json::string(name, &mut out);
+            out.push(b':');
+            let from = out.len();
+            json::data(name, tensor, &mut out).map_err(|_| {
+                format!("output '{name}' is {} that is not text: use infer", DataType::Bytes)
+            })?;
+            // One element stands for itself.
+            if tensor.shape().iter().product::<usize>() == 1 {
+                out.pop();
+                out.remove(from);
+            }
+        }
+        out.push(b'}');
+        Ok(Reply::Encoded { bytes: out.into(), head: None })
+    }
+
+    fn value(&self, _: &Function, _: Option<(Value, &Type)>) -> Result<Reply, String> {
+        Err("the function does not answer with tensors".to_owned())
+    }
+}

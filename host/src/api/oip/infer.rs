@@ -1,0 +1,82 @@
+//! `POST /v2/models/{model}/infer`.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue, Request};
+use hyper::body::Incoming;
+
+use super::encode::Encode;
+use super::model::Asked;
+use super::request::{self, InferRequest};
+use super::{Answer, Problem, compression, error, invalid};
+use crate::api::answer::answer_of;
+use crate::api::body;
+use crate::api::calls::{Done, Front};
+use crate::host::Host;
+use crate::invoke::Payload;
+use crate::outcome::Reply;
+use crate::outputs::Form;
+
+/// Bytes of the JSON at the start of a body that goes on with tensors.
+pub(super) const HEADER_LENGTH: HeaderName =
+    HeaderName::from_static("inference-header-content-length");
+
+/// Answers one request.
+pub(super) async fn infer(
+    host: &Arc<Host>,
+    asked: &Asked,
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let (parts, body) = request.into_parts();
+    let front = Front::open(host, &parts.headers)?;
+    let target = asked.target()?;
+    let encoding = compression::Coding::of_request(&parts.headers)?;
+    let accepted = compression::Coding::accepted(&parts.headers);
+    let head = head_length(parts.headers.get(&HEADER_LENGTH))?;
+    let api = &host.config().api;
+    let (max, time) = (api.body_bytes_max, api.body_read_timeout);
+    // Where the tensors begin is known before they come: they are put where a model can read them without a copy.
+    let aligned = if encoding.is_none() { head.unwrap_or(0) } else { 0 };
+    let wire = body::read_aligned(&parts.headers, body, max, time, aligned).await?;
+    let wire = compression::inflate(wire, encoding, max, head.unwrap_or(0)).await?;
+    let (payload, form, patience) = if head == Some(0) {
+        let encode = Encode::all_binary(&asked.name);
+        (Payload::Octets(wire), Form::Protocol(Arc::new(encode)), None)
+    } else {
+        let read =
+            request::read(&asked.name, &wire, head).map_err(|error| invalid(error.to_string()))?;
+        let InferRequest { tensors, encode, patience } = read;
+        (Payload::Tensors { wire, tensors }, Form::Protocol(Arc::new(encode)), patience)
+    };
+    let done = front.patient_for(patience).call(target, payload, form).await;
+    let done = done.map_err(|error| asked.refused(error))?;
+    Ok(compression::deflate(answer(done), accepted).await)
+}
+
+/// The header's value; none if it is not there.
+fn head_length(value: Option<&HeaderValue>) -> Result<Option<usize>, Problem> {
+    let Some(value) = value else { return Ok(None) };
+    let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    let wrong = || {
+        let seen = String::from_utf8_lossy(value.as_bytes()).chars().take(40).collect::<String>();
+        invalid(format!("`Inference-Header-Content-Length` is a number of bytes, not `{seen}`"))
+    };
+    number.map(Some).ok_or_else(wrong)
+}
+
+fn answer(done: Done) -> Answer {
+    let mut answer = match done.result {
+        Ok(Reply::Encoded { bytes, head: None }) => answer_of(bytes, "application/json"),
+        Ok(Reply::Encoded { bytes, head: Some(head) }) => {
+            let mut answer = answer_of(bytes, "application/octet-stream");
+            answer.headers_mut().insert(HEADER_LENGTH, head.into());
+            answer
+        }
+        Ok(Reply::Json(bytes)) => answer_of(bytes.into(), "application/json"),
+        Ok(Reply::Octets(bytes)) => answer_of(bytes, "application/octet-stream"),
+        Ok(Reply::RefusalJson(refusal)) => error(Problem::plugin_refused(&refusal)),
+        Err(failure) => error(Problem::from(failure)),
+    };
+    done.papers.accompany(answer.headers_mut());
+    answer
+}

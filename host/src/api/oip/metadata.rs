@@ -1,0 +1,247 @@
+//! What the protocol says about servers and models: health, metadata, configuration and statistics.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Request, StatusCode};
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+
+use super::model::Asked;
+use super::{Answer, Problem};
+use crate::api::body;
+use crate::api::health::json as json_answer;
+use crate::auth::Caller;
+use crate::deployments::{BATCH_ROWS_MAX, Deployment, Span, Totals};
+use crate::host::Host;
+use crate::inference::BackendKind;
+use crate::tensor::DataType;
+
+/// Extensions of the protocol that there are here, by the names that clients look for.
+pub(in crate::api) const EXTENSIONS: [&str; 7] = [
+    "classification",
+    "model_repository",
+    "schedule_policy",
+    "model_configuration",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+];
+
+/// The name by which the server calls itself.
+pub(in crate::api) const SERVER_NAME: &str = "hospes";
+
+/// `GET /v2`.
+pub(super) fn server() -> Answer {
+    json_answer(
+        StatusCode::OK,
+        &json!({
+            "name": SERVER_NAME,
+            "version": env!("CARGO_PKG_VERSION"),
+            "extensions": EXTENSIONS,
+        }),
+    )
+}
+
+/// `GET /v2/health/live`. One client reads `live`, another one `ready`, of the same answer.
+pub(super) fn live() -> Answer {
+    json_answer(StatusCode::OK, &json!({"live": true, "ready": true}))
+}
+
+/// `GET /v2/health/ready`.
+pub(super) fn ready(host: &Host) -> Answer {
+    let ready = !host.is_draining();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json_answer(status, &json!({"live": true, "ready": ready}))
+}
+
+/// `GET /v2/models`: the names of those that the caller may know of, as KServe has it.
+pub(super) fn names(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
+    let known = known(host, request.headers())?;
+    let mut names: Vec<_> = known.iter().map(|live| live.model().to_string()).collect();
+    names.dedup();
+    Ok(json_answer(StatusCode::OK, &json!({ "models": names })))
+}
+
+/// The live versions that the caller may know of and that take tensors, in the order of names and versions.
+pub(in crate::api) fn known(
+    host: &Host,
+    headers: &HeaderMap,
+) -> Result<Vec<Arc<Deployment>>, Problem> {
+    let caller = caller(host, headers)?;
+    let mut all = host.deployments.all();
+    all.retain(|live| {
+        live.tensor_function().is_some() && host.may_know(caller.as_ref(), live.model())
+    });
+    Ok(all)
+}
+
+fn caller(host: &Host, headers: &HeaderMap) -> Result<Option<Caller>, Problem> {
+    match body::bearer(headers) {
+        Some(key) => Ok(Some(host.auth.authenticate(Some(key))?)),
+        None => Ok(None),
+    }
+}
+
+/// `GET /v2/models/{model}`.
+pub(super) fn model(
+    host: &Host,
+    asked: &Asked,
+    request: &Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let live = asked.find(host, request.headers())?;
+    let tensor = |(name, ty, shape): Described| json!({"name": name, "datatype": ty.map(DataType::name), "shape": shape});
+    let (inputs, outputs) = described(&live, 0);
+    Ok(json_answer(
+        StatusCode::OK,
+        &json!({
+            "name": &asked.name,
+            "versions": versions(host, &live),
+            "platform": platform(&live),
+            "inputs": inputs.into_iter().map(tensor).collect::<Vec<_>>(),
+            "outputs": outputs.into_iter().map(tensor).collect::<Vec<_>>(),
+        }),
+    ))
+}
+
+/// `GET /v2/models/{model}/ready`.
+pub(super) fn model_ready(
+    host: &Host,
+    asked: &Asked,
+    request: &Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let _ = asked.find(host, request.headers())?;
+    Ok(json_answer(StatusCode::OK, &json!({"name": &asked.name, "ready": true})))
+}
+
+/// The live versions of the model, in ascending order.
+pub(in crate::api) fn versions(host: &Host, live: &Deployment) -> Vec<String> {
+    host.deployments.of(live.model()).iter().map(|live| live.version().to_string()).collect()
+}
+
+/// What computes the model, in the words of other servers.
+pub(in crate::api) fn platform(live: &Deployment) -> &'static str {
+    let mut graphs = live.graphs().values();
+    match (graphs.next(), graphs.next()) {
+        (Some(graph), None) => match graph.backend() {
+            BackendKind::Onnxruntime => "onnxruntime_onnx",
+            BackendKind::Tract => "tract_onnx",
+        },
+        _ => "wasm",
+    }
+}
+
+/// Name, type and shape of a tensor, open dimensions as -1. The type is none where it is known only when the model has run.
+pub(in crate::api) type Described = (String, Option<DataType>, Vec<i64>);
+
+/// The inputs and outputs of a version, without the first `skip` dimensions. Of components that could do anything with their
+/// tensors, nothing is known.
+pub(in crate::api) fn described(
+    live: &Deployment,
+    skip: usize,
+) -> (Vec<Described>, Vec<Described>) {
+    let Some(signature) = live.tensors() else { return (Vec::new(), Vec::new()) };
+    let sizes = |shape: &[Option<usize>]| {
+        let sizes = shape.iter().skip(skip);
+        sizes.map(|size| size.and_then(|size| i64::try_from(size).ok()).unwrap_or(-1)).collect()
+    };
+    let inputs = signature.inputs.iter();
+    let inputs = inputs.map(|spec| (spec.name.clone(), Some(spec.data_type), sizes(&spec.shape)));
+    let outputs = signature.outputs.iter();
+    let outputs = outputs.map(|spec| (spec.name.clone(), spec.data_type, sizes(&spec.shape)));
+    (inputs.collect(), outputs.collect())
+}
+
+/// Rows that clients may put into one request; 0 where the first dimension is no batch.
+pub(in crate::api) fn batch_size_max(live: &Deployment) -> usize {
+    if live.batches() { BATCH_ROWS_MAX } else { 0 }
+}
+
+/// `GET /v2/models/{model}/config`: Triton's model configuration.
+pub(super) fn config(
+    host: &Host,
+    asked: &Asked,
+    request: &Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let live = asked.find(host, request.headers())?;
+    let batch = batch_size_max(&live);
+    let tensor = |(name, ty, dims): Described| json!({"name": name, "data_type": config_type(ty), "dims": dims});
+    let (inputs, outputs) = described(&live, usize::from(batch > 0));
+    Ok(json_answer(
+        StatusCode::OK,
+        &json!({
+            "name": &asked.name,
+            "platform": platform(&live),
+            "max_batch_size": batch,
+            "input": inputs.into_iter().map(tensor).collect::<Vec<_>>(),
+            "output": outputs.into_iter().map(tensor).collect::<Vec<_>>(),
+            "model_transaction_policy": {"decoupled": false},
+        }),
+    ))
+}
+
+/// The name of a type in a model's configuration.
+fn config_type(ty: Option<DataType>) -> String {
+    match ty {
+        None => "TYPE_INVALID".to_owned(),
+        Some(DataType::Bytes) => "TYPE_STRING".to_owned(),
+        Some(ty) => format!("TYPE_{}", ty.name()),
+    }
+}
+
+/// `GET /v2/models/{model}/stats`.
+pub(super) fn statistics(
+    host: &Host,
+    asked: &Asked,
+    request: &Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let live = asked.find(host, request.headers())?;
+    let caller = caller(host, request.headers())?;
+    let totals = totals(host, caller.as_ref(), &live);
+    let stats = model_statistics(&asked.name, &live, &totals);
+    Ok(json_answer(StatusCode::OK, &json!({"model_stats": [stats]})))
+}
+
+/// `GET /v2/models/stats`.
+pub(super) fn all_statistics(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
+    let caller = caller(host, request.headers())?;
+    let known = known(host, request.headers())?;
+    let stats = known.iter().map(|live| {
+        let totals = totals(host, caller.as_ref(), live);
+        model_statistics(&live.model().to_string(), live, &totals)
+    });
+    Ok(json_answer(StatusCode::OK, &json!({"model_stats": stats.collect::<Vec<_>>()})))
+}
+
+/// What may be shown: to the publisher all calls of the version, to a consumer those under its own agreements on the model.
+pub(in crate::api) fn totals(host: &Host, caller: Option<&Caller>, live: &Deployment) -> Totals {
+    let Some(caller) = caller else { return Totals::default() };
+    if caller.account().name == live.model().publisher {
+        return live.statistics().totals();
+    }
+    let own = host.agreements.consumed(caller, live.model());
+    own.iter().map(|active| active.statistics().totals()).fold(Totals::default(), Totals::and)
+}
+
+fn model_statistics(name: &str, live: &Deployment, totals: &Totals) -> Value {
+    let span = |span: Span| json!({"count": span.count, "ns": span.nanos});
+    json!({
+        "name": name,
+        "version": live.version().to_string(),
+        "last_inference": totals.last_millis,
+        "inference_count": totals.rows,
+        "execution_count": totals.success.count,
+        "inference_stats": {
+            "success": span(totals.success),
+            "fail": span(totals.fail),
+            "queue": span(totals.queue),
+            "compute_input": span(totals.start),
+            "compute_infer": span(totals.run),
+            "compute_output": span(totals.settle),
+            "cache_hit": span(Span::default()),
+            "cache_miss": span(Span::default()),
+        },
+        "response_stats": {},
+        "batch_stats": [],
+        "memory_usage": [],
+    })
+}

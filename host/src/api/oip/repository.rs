@@ -1,0 +1,153 @@
+//! The model repository extension: what is here, and taking a model out of service and back. Publishing is not its business.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Request, StatusCode};
+use hyper::body::Incoming;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::metadata::known;
+use super::model::Asked;
+use super::{Answer, Problem, done, invalid, not_found};
+use crate::api::body;
+use crate::api::health::json as json_answer;
+use crate::deploy;
+use crate::host::Host;
+
+/// Most bytes of a request here.
+const BODY_BYTES_MAX: u64 = 64 << 10;
+
+#[derive(Default, Deserialize)]
+struct Index {
+    #[serde(default)]
+    ready: bool,
+}
+
+/// `POST /v2/repository/index`. The body may be empty.
+pub(super) async fn index(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer, Problem> {
+    let (parts, body) = request.into_parts();
+    let time = host.config().api.body_read_timeout;
+    let bytes = body::read(&parts.headers, body, BODY_BYTES_MAX, time).await?;
+    let wanted: Index = match bytes.is_empty() {
+        true => Index::default(),
+        false => serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))?,
+    };
+    let models = entries(host, &parts.headers, wanted.ready)?;
+    let models = models.into_iter().map(|entry| {
+        json!({"name": entry.name, "version": entry.version, "state": entry.state, "reason": entry.reason})
+    });
+    Ok(json_answer(StatusCode::OK, &models.collect()))
+}
+
+/// One version of a model that the caller may know of.
+pub(in crate::api) struct Entry {
+    pub(in crate::api) name: String,
+    pub(in crate::api) version: String,
+    pub(in crate::api) state: &'static str,
+    pub(in crate::api) reason: &'static str,
+}
+
+/// What is live, and to its publisher also what was taken out of service.
+pub(in crate::api) fn entries(
+    host: &Host,
+    headers: &HeaderMap,
+    only_ready: bool,
+) -> Result<Vec<Entry>, Problem> {
+    let mut entries: Vec<_> = known(host, headers)?
+        .iter()
+        .map(|live| Entry {
+            name: live.model().to_string(),
+            version: live.version().to_string(),
+            state: "READY",
+            reason: "",
+        })
+        .collect();
+    if let Some(key) = body::bearer(headers).filter(|_| !only_ready) {
+        let publisher = host.auth.authenticate(Some(key))?;
+        let own = host.deployments.withdrawn().into_iter();
+        let own = own.filter(|(model, _)| model.publisher == publisher.account().name);
+        entries.extend(own.map(|(model, version)| Entry {
+            name: model.to_string(),
+            version: version.to_string(),
+            state: "UNAVAILABLE",
+            reason: "unloaded",
+        }));
+    }
+    Ok(entries)
+}
+
+/// `POST /v2/repository/models/{model}/load`: puts the versions of one of the caller's models back into service.
+pub(super) async fn load(
+    host: &Arc<Host>,
+    model: &[&str],
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let (asked, publisher) = asked(host, model, request).await?;
+    let model = asked.own(&publisher)?;
+    let loading = tokio::spawn({
+        let host = Arc::clone(host);
+        async move { deploy::load(&host, &model).await }
+    });
+    let loaded = loading.await.map_err(|panic| Problem::internal(&panic))?;
+    loaded.map_err(|error| failed_to_load(&asked, Problem::from(error)))?;
+    Ok(done())
+}
+
+/// The words that clients look for.
+fn failed_to_load(asked: &Asked, problem: Problem) -> Problem {
+    let kind = problem.kind();
+    let (_, detail) = problem.into_parts();
+    Problem::new(kind, format!("failed to load '{}', {detail}", asked.name))
+}
+
+/// `POST /v2/repository/models/{model}/unload`: takes all versions of one of the caller's models out of service. Running calls
+/// end; what was published stays published, also after the host has started again.
+pub(super) async fn unload(
+    host: &Arc<Host>,
+    model: &[&str],
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let (asked, publisher) = asked(host, model, request).await?;
+    let model = asked.own(&publisher)?;
+    deploy::unload(host, &model)?;
+    Ok(done())
+}
+
+/// The model and who asks. Bodies carry parameters of other servers' loaders; there are none here that could be set.
+async fn asked(
+    host: &Arc<Host>,
+    model: &[&str],
+    request: Request<Incoming>,
+) -> Result<(Asked, crate::auth::Caller), Problem> {
+    let (parts, body) = request.into_parts();
+    let publisher = host.auth.authenticate(body::bearer(&parts.headers))?;
+    let time = host.config().api.body_read_timeout;
+    let bytes = body::read(&parts.headers, body, BODY_BYTES_MAX, time).await?;
+    check_parameters(&bytes)?;
+    match Asked::read(host, model) {
+        Some((asked, action)) if action.is_empty() => Ok((asked, publisher)),
+        _ => Err(not_found()),
+    }
+}
+
+fn check_parameters(body: &[u8]) -> Result<(), Problem> {
+    #[derive(Deserialize)]
+    struct Load {
+        #[serde(default)]
+        parameters: serde_json::Map<String, serde_json::Value>,
+    }
+    if body.is_empty() {
+        return Ok(());
+    }
+    let load: Load = serde_json::from_slice(body).map_err(|error| invalid(error.to_string()))?;
+    match load.parameters.keys().find(|name| *name != "unload_dependents") {
+        None => Ok(()),
+        Some(name) => {
+            let name: String = name.chars().take(80).collect();
+            Err(invalid(format!(
+                "parameter '{name}' is not supported: what a model is was signed by its publisher; publish a new version"
+            )))
+        }
+    }
+}
