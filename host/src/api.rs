@@ -8,8 +8,10 @@ mod agreements;
 mod answer;
 mod body;
 mod calls;
+mod connection;
 mod detached;
 mod functions;
+mod grpc;
 mod health;
 mod market;
 mod negotiations;
@@ -19,25 +21,19 @@ mod publish;
 mod receipts;
 mod router;
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 
 use crate::host::Host;
-use answer::{Answer, AnswerBody};
 
+pub use connection::TlsError;
 pub use problem::ProblemKind;
 
 /// Why the host does not listen.
@@ -50,6 +46,8 @@ pub enum ApiError {
         #[source]
         source: std::io::Error,
     },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// Who a listener is for, and so which routes it has.
@@ -64,18 +62,22 @@ pub struct Api {
     host: Arc<Host>,
     public: TcpListener,
     operator: TcpListener,
+    /// Encrypts everybody's listener. The operator's is on the loopback.
+    tls: Option<TlsAcceptor>,
 }
 
 impl Api {
     /// Binds both listeners.
     ///
     /// # Errors
-    /// [`ApiError::Bind`] names the address and the setting.
+    /// [`ApiError::Bind`] names the address and the setting; [`ApiError::Tls`] what is wrong with certificate or key.
     pub async fn bind(host: Arc<Host>) -> Result<Self, ApiError> {
         let config = host.config();
+        let (certificate, key) = (&config.api.tls_certificate, &config.api.tls_key);
+        let tls = connection::tls(certificate.as_deref(), key.as_deref())?;
         let public = bind(config.api.listen, "api.listen").await?;
         let operator = bind(config.api.operator_listen, "api.operator_listen").await?;
-        Ok(Self { host, public, operator })
+        Ok(Self { host, public, operator, tls })
     }
 
     /// Where everybody's listener is bound.
@@ -95,12 +97,13 @@ impl Api {
         let drain_timeout = host.config().api.drain_timeout;
         let public = tokio::spawn(listen(
             Arc::clone(&host),
-            self.public,
+            (self.public, self.tls),
             Audience::Everybody,
             stopped.clone(),
         ));
+        let operator = (self.operator, None);
         let operator =
-            tokio::spawn(listen(Arc::clone(&host), self.operator, Audience::Operator, stopped));
+            tokio::spawn(listen(Arc::clone(&host), operator, Audience::Operator, stopped));
         stop.await;
         tracing::info!("draining: no new connections, running calls may end");
         host.begin_drain();
@@ -125,7 +128,7 @@ async fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, Api
 /// Accepts connections until told to stop, then waits for those it has.
 async fn listen(
     host: Arc<Host>,
-    listener: TcpListener,
+    (listener, tls): (TcpListener, Option<TlsAcceptor>),
     audience: Audience,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -150,8 +153,8 @@ async fn listen(
                 continue;
             }
         };
-        let connection = connection(&host, stream, audience);
-        let connection = graceful.watch(connection);
+        let connection =
+            connection::serve(Arc::clone(&host), audience, tls.clone(), stream, graceful.watcher());
         tokio::spawn(async move {
             let _permit = permit;
             if let Err(error) = connection.await {
@@ -161,33 +164,4 @@ async fn listen(
     }
     drop(listener);
     graceful.shutdown().await;
-}
-
-type Connection<S> = http1::Connection<TokioIo<TcpStream>, S>;
-
-fn connection(
-    host: &Arc<Host>,
-    stream: TcpStream,
-    audience: Audience,
-) -> Connection<
-    impl hyper::service::HttpService<Incoming, ResBody = AnswerBody, Error = Infallible, Future: Send>
-    + use<>,
-> {
-    // Small answers must not wait for the peer's acknowledgement of the one before.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY was not set");
-    }
-    let api = &host.config().api;
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(api.header_read_timeout)
-        .max_headers(api.headers_max.get())
-        .max_buf_size(api.header_bytes_max.get())
-        .pipeline_flush(true);
-    let host = Arc::clone(host);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let host = Arc::clone(&host);
-        async move { Ok::<Answer, Infallible>(router::route(&host, audience, request).await) }
-    });
-    http.serve_connection(TokioIo::new(stream), service)
 }

@@ -84,6 +84,13 @@ impl Default for Data {
 pub struct Api {
     /// Everybody's listener. Default `127.0.0.1:8080`.
     pub listen: SocketAddr,
+    /// A file with the certificate of everybody's listener and those above it, in PEM. Default none: connections are not encrypted,
+    /// which is for the loopback and for hosts behind a proxy that encrypts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_certificate: Option<PathBuf>,
+    /// A file with the certificate's private key, in PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key: Option<PathBuf>,
     /// The operator's listener. Default `127.0.0.1:8081`; keep it off the network.
     pub operator_listen: SocketAddr,
     /// Connections of one listener. Default 4096; more wait in the kernel's queue.
@@ -125,6 +132,8 @@ impl Default for Api {
     fn default() -> Self {
         Self {
             listen: (Ipv4Addr::LOCALHOST, 8080).into(),
+            tls_certificate: None,
+            tls_key: None,
             operator_listen: (Ipv4Addr::LOCALHOST, 8081).into(),
             connections_max: count(4096),
             headers_max: count(64),

@@ -1,6 +1,5 @@
 //! Answers: of one piece, or of pieces as they come.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -10,6 +9,9 @@ use http_body_util::Full;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Body, Frame, SizeHint};
 
+/// Why a body ended before its end.
+pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 /// What every route gives.
 pub(super) type Answer = Response<AnswerBody>;
 
@@ -17,7 +19,7 @@ pub(super) type Answer = Response<AnswerBody>;
 pub(super) enum AnswerBody {
     Whole(Full<Bytes>),
     /// Its length is not known when it begins.
-    Pieces(UnsyncBoxBody<Bytes, Infallible>),
+    Pieces(UnsyncBoxBody<Bytes, BoxError>),
 }
 
 impl From<Bytes> for AnswerBody {
@@ -35,14 +37,14 @@ pub(super) fn answer_of(bytes: Bytes, media: &'static str) -> Answer {
 
 impl Body for AnswerBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = BoxError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.get_mut() {
-            AnswerBody::Whole(body) => Pin::new(body).poll_frame(context),
+            AnswerBody::Whole(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
             AnswerBody::Pieces(body) => Pin::new(body).poll_frame(context),
         }
     }

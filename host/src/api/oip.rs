@@ -5,13 +5,13 @@
 
 mod classification;
 mod compression;
-mod encode;
+pub(super) mod encode;
 mod generate;
 mod infer;
-mod metadata;
-mod model;
-mod repository;
-mod request;
+pub(super) mod metadata;
+pub(super) mod model;
+pub(super) mod repository;
+pub(super) mod request;
 
 use std::sync::Arc;
 

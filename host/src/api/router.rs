@@ -8,7 +8,8 @@ use hyper::body::Incoming;
 use super::answer::Answer;
 use super::problem::{Problem, ProblemKind};
 use super::{
-    Audience, admin, agreements, functions, health, market, negotiations, oip, publish, receipts,
+    Audience, admin, agreements, functions, grpc, health, market, negotiations, oip, publish,
+    receipts,
 };
 use crate::host::Host;
 
@@ -40,6 +41,10 @@ async fn everybody(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answe
     let segments = segments(&path);
     match (&method, segments.as_slice()) {
         // Consumers: calls by other protocols.
+        (POST, [grpc::INFERENCE, method]) => Ok(grpc::inference(host, method, request).await),
+        (POST, [grpc::HEALTH, _]) => Ok(grpc::health(host, request).await),
+        (POST, [grpc::REFLECTION, _]) => Ok(grpc::reflection(request).await),
+        (POST, [grpc::REFLECTION_ALPHA, _]) => Ok(grpc::reflection_alpha(request).await),
         (_, ["v2", rest @ ..]) => Ok(oip::route(host, rest, request).await),
 
         // Consumers: calls.

@@ -107,7 +107,8 @@ pub(super) async fn deflate(answer: Answer, coding: Option<Coding>) -> Answer {
     let Some(coding) = coding else { return answer };
     let (mut parts, body) = answer.into_parts();
     let AnswerBody::Whole(whole) = body else { return Answer::from_parts(parts, body) };
-    let Ok(plain) = whole.collect().await.map(http_body_util::Collected::to_bytes);
+    let Ok(collected) = whole.collect().await;
+    let plain = collected.to_bytes();
     if plain.len() < COMPRESS_BYTES_MIN {
         return Answer::from_parts(parts, plain.into());
     }

@@ -85,12 +85,10 @@ async fn run(
     Ok((result, papers))
 }
 
+type Inputs = Vec<(String, Tensor)>;
+
 /// Reads the members that are inputs; others are parameters, of which there are none that mean anything here but `id`.
-fn read(
-    live: &Deployment,
-    asked: &Asked,
-    wire: &[u8],
-) -> Result<(Option<String>, Vec<(String, Tensor)>), String> {
+fn read(live: &Deployment, asked: &Asked, wire: &[u8]) -> Result<(Option<String>, Inputs), String> {
     #[derive(Deserialize)]
     struct Body<'b>(#[serde(borrow)] std::collections::BTreeMap<String, &'b RawValue>);
     let name = &asked.name;

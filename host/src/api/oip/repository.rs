@@ -95,7 +95,7 @@ pub(super) async fn load(
 }
 
 /// The words that clients look for.
-fn failed_to_load(asked: &Asked, problem: Problem) -> Problem {
+pub(in crate::api) fn failed_to_load(asked: &Asked, problem: Problem) -> Problem {
     let kind = problem.kind();
     let (_, detail) = problem.into_parts();
     Problem::new(kind, format!("failed to load '{}', {detail}", asked.name))
@@ -141,13 +141,16 @@ fn check_parameters(body: &[u8]) -> Result<(), Problem> {
         return Ok(());
     }
     let load: Load = serde_json::from_slice(body).map_err(|error| invalid(error.to_string()))?;
-    match load.parameters.keys().find(|name| *name != "unload_dependents") {
-        None => Ok(()),
-        Some(name) => {
-            let name: String = name.chars().take(80).collect();
-            Err(invalid(format!(
-                "parameter '{name}' is not supported: what a model is was signed by its publisher; publish a new version"
-            )))
-        }
+    load.parameters.keys().try_for_each(|name| check_parameter(name))
+}
+
+/// Refuses what would change a model: it was signed as it is.
+pub(in crate::api) fn check_parameter(name: &str) -> Result<(), Problem> {
+    if name == "unload_dependents" {
+        return Ok(());
     }
+    let name: String = name.chars().take(80).collect();
+    Err(invalid(format!(
+        "parameter '{name}' is not supported: what a model is was signed by its publisher; publish a new version"
+    )))
 }

@@ -1,0 +1,166 @@
+//! One connection: encrypted or not, HTTP/1.1 or HTTP/2, served until it ends.
+
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::rt::{Read, Write};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::Watcher;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{self, ServerConfig};
+
+use super::answer::{Answer, BoxError};
+use super::{Audience, router};
+use crate::host::Host;
+
+/// What HTTP/2 begins with when the client knows that the server speaks it (RFC 9113 section 3.4). Three bytes tell it from every
+/// method of HTTP/1.1.
+const HTTP2_PREFACE: &[u8; 3] = b"PRI";
+
+/// Requests that one HTTP/2 connection may have open.
+const STREAMS_MAX: u32 = 128;
+
+/// Bytes of one request, and of all on a connection, that may be under way before they are read.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+
+/// How often a silent HTTP/2 connection is asked whether it lives, and how long it may take to say so.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long to wait before looking again at a connection that has sent one byte or two.
+const PREFACE_WAIT: Duration = Duration::from_millis(1);
+
+/// Why the host cannot encrypt.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("`{}` holds no PEM that can be read (`{key}`)", path.display())]
+    Pem {
+        path: PathBuf,
+        key: &'static str,
+        #[source]
+        source: rustls::pki_types::pem::Error,
+    },
+    #[error("certificate and key do not go together (`api.tls_certificate`, `api.tls_key`)")]
+    Pair(#[source] rustls::Error),
+    #[error("`api.tls_certificate` and `api.tls_key` go together: set both or none")]
+    Half,
+}
+
+/// What encrypts connections, if the settings name a certificate.
+pub(super) fn tls(
+    certificate: Option<&Path>,
+    key: Option<&Path>,
+) -> Result<Option<TlsAcceptor>, TlsError> {
+    let (certificate, key) = match (certificate, key) {
+        (None, None) => return Ok(None),
+        (Some(certificate), Some(key)) => (certificate, key),
+        (Some(_), None) | (None, Some(_)) => return Err(TlsError::Half),
+    };
+    let wrong = |path: &Path, key: &'static str| {
+        let path = path.to_owned();
+        move |source| TlsError::Pem { path, key, source }
+    };
+    let chain = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(wrong(certificate, "api.tls_certificate"))?;
+    let secret = PrivateKeyDer::from_pem_file(key).map_err(wrong(key, "api.tls_key"))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Pair)?
+        .with_no_client_auth()
+        .with_single_cert(chain, secret)
+        .map_err(TlsError::Pair)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Some(TlsAcceptor::from(Arc::new(config))))
+}
+
+/// Serves a connection until it ends, or until it is asked to and has answered what it was asked.
+pub(super) async fn serve(
+    host: Arc<Host>,
+    audience: Audience,
+    tls: Option<TlsAcceptor>,
+    stream: TcpStream,
+    watcher: Watcher,
+) -> Result<(), BoxError> {
+    // Small answers must not wait for the peer's acknowledgement of the one before.
+    stream.set_nodelay(true)?;
+    let patience = host.config().api.header_read_timeout;
+    let server = Server { host, audience, watcher };
+    match tls {
+        Some(tls) => {
+            let stream = tokio::time::timeout(patience, tls.accept(stream)).await??;
+            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            server.speak(TokioIo::new(stream), is_http2).await
+        }
+        None => {
+            let is_http2 = tokio::time::timeout(patience, knows_http2(&stream)).await??;
+            server.speak(TokioIo::new(stream), is_http2).await
+        }
+    }
+}
+
+/// Whether the client begins with HTTP/2. Waits for its first bytes and leaves them where they are.
+async fn knows_http2(stream: &TcpStream) -> std::io::Result<bool> {
+    let mut seen = [0; HTTP2_PREFACE.len()];
+    loop {
+        let length = stream.peek(&mut seen).await?;
+        if length == 0 || seen[..length] != HTTP2_PREFACE[..length] {
+            return Ok(false);
+        }
+        if length == seen.len() {
+            return Ok(true);
+        }
+        tokio::time::sleep(PREFACE_WAIT).await;
+    }
+}
+
+struct Server {
+    host: Arc<Host>,
+    audience: Audience,
+    watcher: Watcher,
+}
+
+impl Server {
+    async fn speak<I>(self, io: I, is_http2: bool) -> Result<(), BoxError>
+    where
+        I: Read + Write + Unpin + Send + 'static,
+    {
+        let Self { host, audience, watcher } = self;
+        let api = host.config().api.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let host = Arc::clone(&host);
+            async move { Ok::<Answer, Infallible>(router::route(&host, audience, request).await) }
+        });
+        if is_http2 {
+            let header_bytes_max = u32::try_from(api.header_bytes_max.get()).unwrap_or(u32::MAX);
+            let mut http = http2::Builder::new(TokioExecutor::new());
+            http.timer(TokioTimer::new())
+                .max_concurrent_streams(STREAMS_MAX)
+                .max_header_list_size(header_bytes_max)
+                .initial_stream_window_size(STREAM_WINDOW_BYTES)
+                .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+                .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+                .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+            Ok(watcher.watch(http.serve_connection(io, service)).await?)
+        } else {
+            let mut http = http1::Builder::new();
+            http.timer(TokioTimer::new())
+                .header_read_timeout(api.header_read_timeout)
+                .max_headers(api.headers_max.get())
+                .max_buf_size(api.header_bytes_max.get())
+                .pipeline_flush(true);
+            Ok(watcher.watch(http.serve_connection(io, service)).await?)
+        }
+    }
+}

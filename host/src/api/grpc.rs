@@ -1,0 +1,198 @@
+//! gRPC: the Open Inference Protocol as Triton has it, the standard health service and reflection.
+//!
+//! The framework frames messages and writes status trailers; which method does what is said here. Calls go the same way as
+//! those of every other front.
+
+mod contents;
+mod infer;
+mod info;
+mod messages;
+mod raw;
+mod standard;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use tonic::codec::{Codec, CompressionEncoding, EnabledCompressionEncodings};
+use tonic::metadata::MetadataMap;
+use tonic::server::{Grpc, UnaryService};
+use tonic::{Code, Status};
+use tonic_prost::ProstCodec;
+
+use super::answer::{Answer, AnswerBody};
+use super::body;
+use super::problem::{Problem, ProblemKind};
+use crate::host::Host;
+
+/// The services, as paths name them.
+pub(super) const INFERENCE: &str = "inference.GRPCInferenceService";
+pub(super) const HEALTH: &str = "grpc.health.v1.Health";
+pub(super) const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
+pub(super) const REFLECTION_ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
+
+/// Bytes of a message's frame that are not the message.
+const FRAME_BYTES: u64 = 5;
+
+/// Answers a call of a method of [`INFERENCE`].
+pub(super) async fn inference(
+    host: &Arc<Host>,
+    method: &str,
+    request: Request<Incoming>,
+) -> Answer {
+    // What a call is refused with has to wait until the method is known: the framework answers.
+    match method {
+        "ModelInfer" => unary(host, request, raw::RawCodec, infer::infer).await,
+        "ModelStreamInfer" => infer::stream(host, request).await,
+        "ServerLive" => typed(host, request, info::server_live).await,
+        "ServerReady" => typed(host, request, info::server_ready).await,
+        "ServerMetadata" => typed(host, request, info::server_metadata).await,
+        "ModelReady" => typed(host, request, info::model_ready).await,
+        "ModelMetadata" => typed(host, request, info::model_metadata).await,
+        "ModelConfig" => typed(host, request, info::model_config).await,
+        "ModelStatistics" => typed(host, request, info::model_statistics).await,
+        "RepositoryIndex" => typed(host, request, info::index).await,
+        "RepositoryModelLoad" => unary(host, request, ProstCodec::default(), info::load).await,
+        "RepositoryModelUnload" => typed(host, request, info::unload).await,
+        _ => refused(Status::unimplemented("there is no such method here")),
+    }
+}
+
+pub(super) use standard::{health, reflection, reflection_alpha};
+
+/// What a method gets: who asks, in the headers, and the message.
+pub(super) struct Asked<M> {
+    host: Arc<Host>,
+    headers: HeaderMap,
+    message: M,
+}
+
+/// What a method gives: the message, and headers for the answer.
+type Given<M> = Result<(M, HeaderMap), Status>;
+
+/// A method that only looks something up.
+async fn typed<Q, A>(
+    host: &Arc<Host>,
+    request: Request<Incoming>,
+    method: fn(&Host, &HeaderMap, &Q) -> Result<A, Problem>,
+) -> Answer
+where
+    Q: prost::Message + Default + Send + 'static,
+    A: prost::Message + Send + Sync + 'static,
+{
+    let look = move |asked: Asked<Q>| {
+        let given = method(&asked.host, &asked.headers, &asked.message);
+        std::future::ready(given.map(|message| (message, HeaderMap::new())).map_err(status))
+    };
+    unary(host, request, ProstCodec::default(), look).await
+}
+
+/// A method with one message each way. The whole request is read first, bounded in size and time.
+async fn unary<C, F, Fut>(
+    host: &Arc<Host>,
+    request: Request<Incoming>,
+    codec: C,
+    method: F,
+) -> Answer
+where
+    C: Codec,
+    F: Fn(Asked<C::Decode>) -> Fut + Send,
+    Fut: Future<Output = Given<C::Encode>> + Send + 'static,
+{
+    let (parts, body) = request.into_parts();
+    let api = &host.config().api;
+    let max = api.body_bytes_max.saturating_add(FRAME_BYTES);
+    let bytes = match body::read(&parts.headers, body, max, api.body_read_timeout).await {
+        Ok(bytes) => bytes,
+        Err(problem) => return refused(status(problem)),
+    };
+    let service = Method { host: Arc::clone(host), headers: parts.headers.clone(), method };
+    let request = Request::from_parts(parts, Full::new(bytes));
+    answer(grpc(host, codec).unary(service, request).await)
+}
+
+/// The framework, with this host's limits and compression.
+fn grpc<C: Codec>(host: &Host, codec: C) -> Grpc<C> {
+    let mut accepted = EnabledCompressionEncodings::default();
+    accepted.enable(CompressionEncoding::Gzip);
+    accepted.enable(CompressionEncoding::Deflate);
+    let max = usize::try_from(host.config().api.body_bytes_max).unwrap_or(usize::MAX);
+    Grpc::new(codec)
+        .apply_compression_config(accepted, EnabledCompressionEncodings::default())
+        .apply_max_message_size_config(Some(max), None)
+}
+
+struct Method<F> {
+    host: Arc<Host>,
+    headers: HeaderMap,
+    method: F,
+}
+
+impl<F, Fut, Q, A> UnaryService<Q> for Method<F>
+where
+    F: Fn(Asked<Q>) -> Fut,
+    Fut: Future<Output = Given<A>> + Send + 'static,
+{
+    type Response = A;
+    type Future = BoxFuture<'static, Result<tonic::Response<A>, Status>>;
+
+    fn call(&mut self, request: tonic::Request<Q>) -> Self::Future {
+        let (host, headers) = (Arc::clone(&self.host), std::mem::take(&mut self.headers));
+        let message = request.into_inner();
+        let given = (self.method)(Asked { host, headers, message });
+        Box::pin(
+            async move { given.await.map(|(message, headers)| with_headers(message, headers)) },
+        )
+    }
+}
+
+/// The framework's answer as ours.
+fn answer(response: Response<tonic::body::Body>) -> Answer {
+    response.map(|body| AnswerBody::Pieces(body.map_err(Into::into).boxed_unsync()))
+}
+
+fn refused(status: Status) -> Answer {
+    answer(status.into_http())
+}
+
+/// A message with headers of its own.
+fn with_headers<A>(message: A, headers: HeaderMap) -> tonic::Response<A> {
+    let mut response = tonic::Response::new(message);
+    *response.metadata_mut() = MetadataMap::from_headers(headers);
+    response
+}
+
+/// A problem as a status: the same decision, in the protocol's words. No match has a catch-all arm.
+fn status(problem: Problem) -> Status {
+    let code = match problem.kind() {
+        ProblemKind::Unauthenticated => Code::Unauthenticated,
+        ProblemKind::NotPermitted => Code::PermissionDenied,
+        ProblemKind::NotFound => Code::NotFound,
+        ProblemKind::MethodNotAllowed => Code::Unimplemented,
+        ProblemKind::RequestTimeout | ProblemKind::PluginDeadline => Code::DeadlineExceeded,
+        ProblemKind::Conflict => Code::AlreadyExists,
+        ProblemKind::BodyTooLarge | ProblemKind::LimitReached => Code::ResourceExhausted,
+        ProblemKind::UnsupportedMediaType
+        | ProblemKind::InvalidRequest
+        | ProblemKind::InvalidArguments
+        | ProblemKind::PluginRefused => Code::InvalidArgument,
+        ProblemKind::BundleRefused
+        | ProblemKind::OfferRefused
+        | ProblemKind::AgreementRefused
+        | ProblemKind::NegotiationRefused
+        | ProblemKind::EventRefused
+        | ProblemKind::OutputRefused => Code::FailedPrecondition,
+        ProblemKind::PluginFailed => Code::Unknown,
+        ProblemKind::Busy => Code::Unavailable,
+        ProblemKind::Internal => Code::Internal,
+    };
+    let (parts, detail) = problem.into_parts();
+    let mut headers = HeaderMap::new();
+    if let Some(after) = parts.headers.get(http::header::RETRY_AFTER) {
+        headers.insert(http::header::RETRY_AFTER, after.clone());
+    }
+    Status::with_metadata(code, detail, MetadataMap::from_headers(headers))
+}

@@ -1,0 +1,376 @@
+//! `ModelInfer` and `ModelStreamInfer`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes};
+use futures_util::stream::{Stream, StreamExt as _};
+use http::{HeaderMap, Request};
+use hyper::body::Incoming;
+use prost::Message as _;
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+use tonic::server::StreamingService;
+use tonic::{Response, Status, Streaming};
+
+use super::messages::infer_parameter::ParameterChoice;
+use super::messages::{self as pb, InferParameter};
+use super::raw::RawCodec;
+use super::{Answer, Asked as Call, Given, answer, contents, grpc, status};
+use crate::api::calls::{Done, Front};
+use crate::api::oip::encode::{Encode, Wanted};
+use crate::api::oip::model::Asked;
+use crate::api::oip::request::{InferRequest, patience};
+use crate::api::problem::{Problem, ProblemKind};
+use crate::deployments::Function;
+use crate::host::Host;
+use crate::invoke::Payload;
+use crate::outcome::Reply;
+use crate::outputs::{Encoder, Form};
+use crate::tensor::json::{TENSOR_NAME_BYTES_MAX, TENSORS_MAX};
+use crate::tensor::{DataType, Tensor, count};
+use crate::value::{Type, Value};
+
+/// Most parameters of a request, of an input or of an output, and most elements of a tensor of byte strings that is not raw:
+/// each is an allocation of its own, however short it is in the message.
+const PARAMETERS_MAX: usize = 64;
+const STRINGS_MAX: usize = 1 << 20;
+
+/// One request, one answer.
+pub(super) async fn infer(call: Call<Bytes>) -> Given<Bytes> {
+    let done = run(&call.host, &call.headers, call.message).await.map_err(status)?;
+    let mut headers = HeaderMap::new();
+    done.papers.accompany(&mut headers);
+    match done.result {
+        Ok(reply) => Ok((reply, headers)),
+        Err(problem) => {
+            let mut status = status(problem);
+            for (name, value) in headers.drain() {
+                if let Some(name) = name {
+                    status.metadata_mut().as_mut().insert(name, value);
+                }
+            }
+            Err(status)
+        }
+    }
+}
+
+struct Answered {
+    result: Result<Bytes, Problem>,
+    papers: crate::api::calls::Papers,
+}
+
+async fn run(host: &Arc<Host>, headers: &HeaderMap, wire: Bytes) -> Result<Answered, Problem> {
+    let front = Front::open(host, headers)?;
+    let invalid = |detail: String| Problem::new(ProblemKind::InvalidRequest, detail);
+    check_counts(&wire).map_err(invalid)?;
+    let request = pb::ModelInferRequest::decode(wire.clone())
+        .map_err(|error| invalid(format!("the message is not a ModelInferRequest: {error}")))?;
+    let asked = Asked::named(host, &request.model_name, Some(&request.model_version));
+    let target = asked.target()?;
+    let InferRequest { tensors, encode, patience } = read(request).map_err(invalid)?;
+    let patience = shorter(patience, timeout(headers));
+    let form = Form::Protocol(Arc::new(GrpcEncode(encode)));
+    let done = front.patient_for(patience).call(target, Payload::Tensors { wire, tensors }, form);
+    let Done { result, papers } = done.await.map_err(|error| asked.refused(error))?;
+    let result = match result {
+        Ok(Reply::Encoded { bytes, .. } | Reply::Octets(bytes)) => Ok(bytes),
+        Ok(Reply::Json(bytes)) => Ok(bytes.into()),
+        Ok(Reply::RefusalJson(refusal)) => Err(Problem::plugin_refused(&refusal)),
+        Err(failure) => Err(failure.into()),
+    };
+    Ok(Answered { result, papers })
+}
+
+fn shorter(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
+    a.into_iter().chain(b).min()
+}
+
+/// The deadline in `grpc-timeout`: at most eight digits and a unit.
+fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let amount: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
+    match unit {
+        "H" => Some(Duration::from_secs(amount * 3600)),
+        "M" => Some(Duration::from_secs(amount * 60)),
+        "S" => Some(Duration::from_secs(amount)),
+        "m" => Some(Duration::from_millis(amount)),
+        "u" => Some(Duration::from_micros(amount)),
+        "n" => Some(Duration::from_nanos(amount)),
+        _ => None,
+    }
+}
+
+/// Counts what a message repeats, before anything is allocated for it.
+fn check_counts(message: &Bytes) -> Result<(), String> {
+    let counts = count_fields(message)?;
+    for (field, what) in [(5, "inputs"), (6, "outputs"), (7, "raw inputs")] {
+        let count = counts.get(&field).map_or(0, Vec::len);
+        if count > TENSORS_MAX {
+            return Err(format!(
+                "{count} {what}, more than the {TENSORS_MAX} that a request may have"
+            ));
+        }
+    }
+    few_parameters(&counts, 4)?;
+    for input in counts.get(&5).into_iter().flatten() {
+        let fields = count_fields(input)?;
+        few_parameters(&fields, 4)?;
+        for contents in fields.get(&5).into_iter().flatten() {
+            let strings = count_fields(contents)?.get(&8).map_or(0, Vec::len);
+            if strings > STRINGS_MAX {
+                return Err(format!(
+                    "{strings} byte strings, more than the {STRINGS_MAX} that a tensor may have which is not raw"
+                ));
+            }
+        }
+    }
+    for output in counts.get(&6).into_iter().flatten() {
+        few_parameters(&count_fields(output)?, 2)?;
+    }
+    Ok(())
+}
+
+fn few_parameters(counts: &HashMap<u32, Vec<Bytes>>, field: u32) -> Result<(), String> {
+    let count = counts.get(&field).map_or(0, Vec::len);
+    if count > PARAMETERS_MAX {
+        return Err(format!("{count} parameters, more than the {PARAMETERS_MAX} allowed"));
+    }
+    Ok(())
+}
+
+/// The fields of a message that have a length, by their numbers. Stops where there are more than any may have.
+fn count_fields(message: &Bytes) -> Result<HashMap<u32, Vec<Bytes>>, String> {
+    let broken = |error: prost::DecodeError| format!("the message is broken: {error}");
+    let mut left = message.clone();
+    let mut fields: HashMap<u32, Vec<Bytes>> = HashMap::new();
+    while left.has_remaining() {
+        let (tag, wire) = decode_key(&mut left).map_err(broken)?;
+        if wire != WireType::LengthDelimited {
+            skip_field(wire, tag, &mut left, DecodeContext::default()).map_err(broken)?;
+            continue;
+        }
+        let length = decode_varint(&mut left).map_err(broken)?;
+        let length = usize::try_from(length).ok().filter(|length| *length <= left.len());
+        let length = length.ok_or("the message is broken: it ends within a field")?;
+        let entries = fields.entry(tag).or_default();
+        entries.push(left.split_to(length));
+        if entries.len() > STRINGS_MAX {
+            break;
+        }
+    }
+    Ok(fields)
+}
+
+fn read(request: pb::ModelInferRequest) -> Result<InferRequest, String> {
+    let pb::ModelInferRequest {
+        model_name,
+        id,
+        parameters,
+        inputs,
+        outputs,
+        raw_input_contents,
+        ..
+    } = request;
+    let is_raw = !raw_input_contents.is_empty();
+    if is_raw && raw_input_contents.len() != inputs.len() {
+        let (raw, all) = (raw_input_contents.len(), inputs.len());
+        return Err(format!(
+            "expected {all} raw_input_contents, one for each input, but got {raw}"
+        ));
+    }
+    let mut raw = raw_input_contents.into_iter();
+    let mut tensors: Vec<(String, Tensor)> = Vec::with_capacity(inputs.len());
+    for input in inputs {
+        if input.name.len() > TENSOR_NAME_BYTES_MAX {
+            let bytes = input.name.len();
+            return Err(format!(
+                "the name of a tensor has {bytes} bytes, more than the {TENSOR_NAME_BYTES_MAX} allowed"
+            ));
+        }
+        if tensors.iter().any(|(name, _)| *name == input.name) {
+            return Err(format!("input '{}' is there twice", input.name));
+        }
+        let tensor = tensor(&model_name, &input, raw.next())?;
+        tensors.push((input.name, tensor));
+    }
+    let mut timeout = 0;
+    for (name, value) in &parameters {
+        match name.as_str() {
+            "timeout" => timeout = number("timeout", value)?,
+            "priority" => drop(number("priority", value)?),
+            "sequence_id" if !is_nothing(value) => {
+                return Err("parameter 'sequence_id' is not supported here".to_owned());
+            }
+            reserved if reserved.starts_with("triton_") => {
+                return Err(format!("parameter '{reserved}' is reserved"));
+            }
+            _ => {}
+        }
+    }
+    let outputs = outputs.into_iter().map(wanted).collect::<Result<Vec<_>, _>>()?;
+    for (index, output) in outputs.iter().enumerate() {
+        if outputs[..index].iter().any(|other| other.name == output.name) {
+            return Err(format!("output '{}' is there twice", output.name));
+        }
+    }
+    let id = Some(id).filter(|id| !id.is_empty());
+    let encode = Encode::new(&model_name, id, Some(outputs), true);
+    Ok(InferRequest { tensors, encode, patience: patience(timeout) })
+}
+
+fn tensor(
+    model: &str,
+    input: &pb::model_infer_request::InferInputTensor,
+    raw: Option<Bytes>,
+) -> Result<Tensor, String> {
+    let name = &input.name;
+    let wrong =
+        |error: &dyn std::fmt::Display| format!("input '{name}' for model '{model}': {error}");
+    let ty: DataType = input.datatype.parse().map_err(|error| wrong(&error))?;
+    let shape: Result<Vec<usize>, _> =
+        input.shape.iter().map(|size| usize::try_from(*size)).collect();
+    let shape = shape.map_err(|_| wrong(&"its shape has a negative dimension"))?;
+    count(&shape).ok_or_else(|| wrong(&"its shape has more elements than can be counted"))?;
+    if input.parameters.contains_key("shared_memory_region") {
+        return Err("parameter 'shared_memory_region' is not supported here".to_owned());
+    }
+    let data = match (raw, &input.contents) {
+        (Some(raw), None) => raw,
+        (Some(raw), Some(contents)) if *contents == pb::InferTensorContents::default() => raw,
+        (Some(_), Some(_)) => {
+            return Err(wrong(&"it has contents beside raw_input_contents"));
+        }
+        (None, Some(contents)) => contents::bytes(ty, contents).map_err(|error| wrong(&error))?,
+        (None, None) => Bytes::new(),
+    };
+    Tensor::new(ty, shape, data).map_err(|error| match error {
+        crate::tensor::TensorError::Size { expected, seen, .. } => format!(
+            "input byte size mismatch for input '{name}' for model '{model}'. Expected {expected}, got {seen}"
+        ),
+        error => wrong(&error),
+    })
+}
+
+fn wanted(output: pb::model_infer_request::InferRequestedOutputTensor) -> Result<Wanted, String> {
+    if output.parameters.contains_key("shared_memory_region") {
+        return Err("parameter 'shared_memory_region' is not supported here".to_owned());
+    }
+    let classes = output.parameters.get("classification");
+    let classes = classes.map(|value| number("classification", value)).transpose()?;
+    let classes = classes.and_then(|classes| usize::try_from(classes).ok());
+    let classes = classes.filter(|classes| *classes > 0);
+    Ok(Wanted { name: output.name.into(), binary: None, classes })
+}
+
+fn number(name: &str, value: &InferParameter) -> Result<u64, String> {
+    let number = match &value.parameter_choice {
+        Some(ParameterChoice::Int64Param(number)) => u64::try_from(*number).ok(),
+        Some(ParameterChoice::Uint64Param(number)) => Some(*number),
+        _ => None,
+    };
+    number.ok_or_else(|| format!("parameter '{name}' must be a number from 0"))
+}
+
+fn is_nothing(value: &InferParameter) -> bool {
+    match &value.parameter_choice {
+        None | Some(ParameterChoice::Int64Param(0) | ParameterChoice::Uint64Param(0)) => true,
+        Some(ParameterChoice::StringParam(text)) => text.is_empty(),
+        Some(_) => false,
+    }
+}
+
+/// Writes a `ModelInferResponse`, its outputs as raw contents.
+#[derive(Debug)]
+struct GrpcEncode(Encode);
+
+impl Encoder for GrpcEncode {
+    fn suits(&self, function: &Function) -> Result<(), String> {
+        Encode::suits(&self.0, function)
+    }
+
+    fn tensors(
+        &self,
+        function: &Function,
+        outputs: Vec<(String, Tensor)>,
+    ) -> Result<Reply, String> {
+        let mut response = pb::ModelInferResponse {
+            model_name: self.0.model().to_owned(),
+            model_version: function.deployment().version().to_string(),
+            id: self.0.id().unwrap_or_default().to_owned(),
+            ..pb::ModelInferResponse::default()
+        };
+        for output in self.0.choose(function, outputs)? {
+            let shape = output.tensor.shape().iter();
+            response.outputs.push(pb::model_infer_response::InferOutputTensor {
+                name: output.name,
+                datatype: output.tensor.data_type().name().to_owned(),
+                shape: shape.map(|size| i64::try_from(*size).unwrap_or(i64::MAX)).collect(),
+                ..pb::model_infer_response::InferOutputTensor::default()
+            });
+            response.raw_output_contents.push(output.tensor.data().clone());
+        }
+        Ok(Reply::Encoded { bytes: response.encode_to_vec().into(), head: None })
+    }
+
+    fn value(&self, _: &Function, _: Option<(Value, &Type)>) -> Result<Reply, String> {
+        Err("the function does not answer with tensors".to_owned())
+    }
+}
+
+/// Requests and answers as they come, one at a time: the next request is read when the one before is answered.
+pub(super) async fn stream(host: &Arc<Host>, request: Request<Incoming>) -> Answer {
+    let service =
+        StreamInfer { host: Arc::clone(host), headers: Arc::new(request.headers().clone()) };
+    answer(grpc(host, RawCodec).streaming(service, request).await)
+}
+
+struct StreamInfer {
+    host: Arc<Host>,
+    headers: Arc<HeaderMap>,
+}
+
+impl StreamingService<Bytes> for StreamInfer {
+    type Response = Bytes;
+    type ResponseStream = std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
+    type Future = std::future::Ready<Result<Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, request: tonic::Request<Streaming<Bytes>>) -> Self::Future {
+        let (host, headers) = (Arc::clone(&self.host), Arc::clone(&self.headers));
+        // Nobody without a key holds a stream open.
+        if let Err(problem) = Front::open(&host, &headers) {
+            return std::future::ready(Err(status(problem)));
+        }
+        let answers = request.into_inner().then(move |message| {
+            let (host, headers) = (Arc::clone(&host), Arc::clone(&headers));
+            async move {
+                let result = match run(&host, &headers, message?).await {
+                    Ok(answered) => answered.result,
+                    Err(problem) => Err(problem),
+                };
+                Ok(streamed(result))
+            }
+        });
+        std::future::ready(Ok(Response::new(Box::pin(answers))))
+    }
+}
+
+/// A `ModelStreamInferResponse`.
+fn streamed(result: Result<Bytes, Problem>) -> Bytes {
+    let mut message = Vec::new();
+    match result {
+        // Field 2 is the response, which is encoded already.
+        Ok(response) => {
+            prost::encoding::encode_key(2, WireType::LengthDelimited, &mut message);
+            prost::encoding::encode_varint(response.len() as u64, &mut message);
+            message.extend_from_slice(&response);
+        }
+        Err(problem) => {
+            let (_, error_message) = problem.into_parts();
+            let response = pb::ModelStreamInferResponse { error_message, infer_response: None };
+            message = response.encode_to_vec();
+        }
+    }
+    message.into()
+}

@@ -1,0 +1,216 @@
+//! The methods that tell of servers and models, and that take models out of service and back.
+
+use http::HeaderMap;
+
+use super::messages as pb;
+use super::{Asked as Call, Given, status};
+use crate::api::body;
+use crate::api::oip::metadata::{
+    EXTENSIONS, SERVER_NAME, batch_size_max, described, known, platform, totals, versions,
+};
+use crate::api::oip::model::Asked;
+use crate::api::oip::repository::{check_parameter, entries, failed_to_load};
+use crate::api::problem::Problem;
+use crate::auth::Caller;
+use crate::deploy;
+use crate::deployments::{Deployment, Span, Totals};
+use crate::host::Host;
+use crate::tensor::DataType;
+
+pub(super) fn server_live(
+    _: &Host,
+    _: &HeaderMap,
+    _: &pb::ServerLiveRequest,
+) -> Result<pb::ServerLiveResponse, Problem> {
+    Ok(pb::ServerLiveResponse { live: true })
+}
+
+pub(super) fn server_ready(
+    host: &Host,
+    _: &HeaderMap,
+    _: &pb::ServerReadyRequest,
+) -> Result<pb::ServerReadyResponse, Problem> {
+    Ok(pb::ServerReadyResponse { ready: !host.is_draining() })
+}
+
+pub(super) fn server_metadata(
+    _: &Host,
+    _: &HeaderMap,
+    _: &pb::ServerMetadataRequest,
+) -> Result<pb::ServerMetadataResponse, Problem> {
+    Ok(pb::ServerMetadataResponse {
+        name: SERVER_NAME.into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        extensions: EXTENSIONS.map(str::to_owned).to_vec(),
+    })
+}
+
+pub(super) fn model_ready(
+    host: &Host,
+    headers: &HeaderMap,
+    request: &pb::ModelReadyRequest,
+) -> Result<pb::ModelReadyResponse, Problem> {
+    let asked = Asked::named(host, &request.name, Some(&request.version));
+    asked.find(host, headers).map(|_| pb::ModelReadyResponse { ready: true })
+}
+
+pub(super) fn model_metadata(
+    host: &Host,
+    headers: &HeaderMap,
+    request: &pb::ModelMetadataRequest,
+) -> Result<pb::ModelMetadataResponse, Problem> {
+    let asked = Asked::named(host, &request.name, Some(&request.version));
+    let live = asked.find(host, headers)?;
+    let (inputs, outputs) = described(&live, 0);
+    let tensor = |(name, ty, shape): (String, Option<DataType>, Vec<i64>)| {
+        let datatype = ty.map_or_else(String::new, |ty| ty.name().to_owned());
+        pb::model_metadata_response::TensorMetadata { name, datatype, shape }
+    };
+    Ok(pb::ModelMetadataResponse {
+        name: request.name.clone(),
+        versions: versions(host, &live),
+        platform: platform(&live).into(),
+        inputs: inputs.into_iter().map(tensor).collect(),
+        outputs: outputs.into_iter().map(tensor).collect(),
+    })
+}
+
+pub(super) fn model_config(
+    host: &Host,
+    headers: &HeaderMap,
+    request: &pb::ModelConfigRequest,
+) -> Result<pb::ModelConfigResponse, Problem> {
+    let asked = Asked::named(host, &request.name, Some(&request.version));
+    let live = asked.find(host, headers)?;
+    let batch = batch_size_max(&live);
+    let (inputs, outputs) = described(&live, usize::from(batch > 0));
+    let inputs = inputs.into_iter().map(|(name, ty, dims)| {
+        let data_type = config_type(ty).into();
+        pb::ModelInput { name, data_type, dims }
+    });
+    let outputs = outputs.into_iter().map(|(name, ty, dims)| {
+        let data_type = config_type(ty).into();
+        pb::ModelOutput { name, data_type, dims }
+    });
+    let config = pb::ModelConfig {
+        name: request.name.clone(),
+        platform: platform(&live).into(),
+        max_batch_size: i32::try_from(batch).unwrap_or(i32::MAX),
+        input: inputs.collect(),
+        output: outputs.collect(),
+        model_transaction_policy: Some(pb::ModelTransactionPolicy { decoupled: false }),
+    };
+    Ok(pb::ModelConfigResponse { config: Some(config) })
+}
+
+fn config_type(ty: Option<DataType>) -> pb::DataType {
+    match ty {
+        None => pb::DataType::TypeInvalid,
+        Some(DataType::Bool) => pb::DataType::TypeBool,
+        Some(DataType::U8) => pb::DataType::TypeUint8,
+        Some(DataType::U16) => pb::DataType::TypeUint16,
+        Some(DataType::U32) => pb::DataType::TypeUint32,
+        Some(DataType::U64) => pb::DataType::TypeUint64,
+        Some(DataType::I8) => pb::DataType::TypeInt8,
+        Some(DataType::I16) => pb::DataType::TypeInt16,
+        Some(DataType::I32) => pb::DataType::TypeInt32,
+        Some(DataType::I64) => pb::DataType::TypeInt64,
+        Some(DataType::F16) => pb::DataType::TypeFp16,
+        Some(DataType::Bf16) => pb::DataType::TypeBf16,
+        Some(DataType::F32) => pb::DataType::TypeFp32,
+        Some(DataType::F64) => pb::DataType::TypeFp64,
+        Some(DataType::Bytes) => pb::DataType::TypeString,
+    }
+}
+
+pub(super) fn model_statistics(
+    host: &Host,
+    headers: &HeaderMap,
+    request: &pb::ModelStatisticsRequest,
+) -> Result<pb::ModelStatisticsResponse, Problem> {
+    let caller = caller(host, headers)?;
+    let one = |name: String, live: &Deployment| {
+        statistics(name, live, &totals(host, caller.as_ref(), live))
+    };
+    let model_stats = if request.name.is_empty() {
+        let known = known(host, headers)?;
+        known.iter().map(|live| one(live.model().to_string(), live)).collect()
+    } else {
+        let asked = Asked::named(host, &request.name, Some(&request.version));
+        let live = asked.find(host, headers)?;
+        vec![one(request.name.clone(), &live)]
+    };
+    Ok(pb::ModelStatisticsResponse { model_stats })
+}
+
+fn caller(host: &Host, headers: &HeaderMap) -> Result<Option<Caller>, Problem> {
+    body::bearer(headers)
+        .map(|key| host.auth.authenticate(Some(key)))
+        .transpose()
+        .map_err(Into::into)
+}
+
+fn statistics(name: String, live: &Deployment, totals: &Totals) -> pb::ModelStatistics {
+    let span = |span: Span| Some(pb::StatisticDuration { count: span.count, ns: span.nanos });
+    pb::ModelStatistics {
+        name,
+        version: live.version().to_string(),
+        last_inference: totals.last_millis,
+        inference_count: totals.rows,
+        execution_count: totals.success.count,
+        inference_stats: Some(pb::InferStatistics {
+            success: span(totals.success),
+            fail: span(totals.fail),
+            queue: span(totals.queue),
+            compute_input: span(totals.start),
+            compute_infer: span(totals.run),
+            compute_output: span(totals.settle),
+            cache_hit: span(Span::default()),
+            cache_miss: span(Span::default()),
+        }),
+    }
+}
+
+pub(super) fn index(
+    host: &Host,
+    headers: &HeaderMap,
+    request: &pb::RepositoryIndexRequest,
+) -> Result<pb::RepositoryIndexResponse, Problem> {
+    let entries = entries(host, headers, request.ready)?;
+    let models = entries.into_iter().map(|entry| pb::repository_index_response::ModelIndex {
+        name: entry.name,
+        version: entry.version,
+        state: entry.state.into(),
+        reason: entry.reason.into(),
+    });
+    Ok(pb::RepositoryIndexResponse { models: models.collect() })
+}
+
+/// In a task of its own: a publisher that hangs up does not leave a model half loaded.
+pub(super) async fn load(
+    call: Call<pb::RepositoryModelLoadRequest>,
+) -> Given<pb::RepositoryModelLoadResponse> {
+    let Call { host, headers, message } = call;
+    let publisher = host.auth.authenticate(body::bearer(&headers)).map_err(|e| status(e.into()))?;
+    for parameter in message.parameters.keys() {
+        check_parameter(parameter).map_err(status)?;
+    }
+    let asked = Asked::named(&host, &message.model_name, None);
+    let model = asked.own(&publisher).map_err(status)?;
+    let loading = tokio::spawn(async move { deploy::load(&host, &model).await });
+    let loaded = loading.await.map_err(|panic| status(Problem::internal(&panic)))?;
+    loaded.map_err(|error| status(failed_to_load(&asked, error.into())))?;
+    Ok((pb::RepositoryModelLoadResponse {}, HeaderMap::new()))
+}
+
+pub(super) fn unload(
+    host: &Host,
+    headers: &HeaderMap,
+    request: &pb::RepositoryModelUnloadRequest,
+) -> Result<pb::RepositoryModelUnloadResponse, Problem> {
+    let publisher = host.auth.authenticate(body::bearer(headers))?;
+    request.parameters.keys().try_for_each(|parameter| check_parameter(parameter))?;
+    let model = Asked::named(host, &request.model_name, None).own(&publisher)?;
+    deploy::unload(host, &model)?;
+    Ok(pb::RepositoryModelUnloadResponse {})
+}

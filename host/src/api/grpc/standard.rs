@@ -1,0 +1,112 @@
+//! Services that every gRPC server has: health, and reflection for tools such as `grpcurl`.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{self, Stream};
+use http::Request;
+use hyper::body::Incoming;
+use tonic::codegen::Service as _;
+use tonic::{Response, Status};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+use tonic_reflection::server::Builder;
+
+use super::messages::DESCRIPTOR;
+use super::{Answer, HEALTH, INFERENCE, answer, refused};
+use crate::host::Host;
+
+/// How often a watched state is looked at.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Answers a call of `grpc.health.v1.Health`.
+pub(in crate::api) async fn health(host: &Arc<Host>, request: Request<Incoming>) -> Answer {
+    let Ok(response) = HealthServer::new(HostHealth(Arc::clone(host))).call(request).await;
+    answer(response)
+}
+
+struct HostHealth(Arc<Host>);
+
+impl HostHealth {
+    fn check(&self, service: &str) -> Result<ServingStatus, Status> {
+        match service {
+            "" | INFERENCE | HEALTH if self.0.is_draining() => Ok(ServingStatus::NotServing),
+            "" | INFERENCE | HEALTH => Ok(ServingStatus::Serving),
+            _ => Err(Status::not_found("there is no such service here")),
+        }
+    }
+}
+
+fn response(status: ServingStatus) -> HealthCheckResponse {
+    HealthCheckResponse { status: status.into() }
+}
+
+#[tonic::async_trait]
+impl Health for HostHealth {
+    async fn check(
+        &self,
+        request: tonic::Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        HostHealth::check(self, &request.get_ref().service).map(|s| Response::new(response(s)))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+
+    /// Says the state at once, and again whenever it changes.
+    async fn watch(
+        &self,
+        request: tonic::Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let (host, service) = (Arc::clone(&self.0), request.into_inner().service);
+        let states = stream::unfold((HostHealth(host), None), move |(health, last)| {
+            let service = service.clone();
+            async move {
+                loop {
+                    // A service that is not known may become known, says the protocol.
+                    let now = health.check(&service).unwrap_or(ServingStatus::ServiceUnknown);
+                    if last != Some(now) {
+                        return Some((Ok(response(now)), (health, Some(now))));
+                    }
+                    tokio::time::sleep(WATCH_INTERVAL).await;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(states)))
+    }
+}
+
+fn builder() -> Builder<'static> {
+    Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTOR)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}
+
+/// Answers a call of `grpc.reflection.v1.ServerReflection`.
+pub(in crate::api) async fn reflection(request: Request<Incoming>) -> Answer {
+    match builder().build_v1() {
+        Ok(mut service) => {
+            let response: Result<_, Infallible> = service.call(request).await;
+            response.map_or_else(|never| match never {}, answer)
+        }
+        Err(error) => broken(&error),
+    }
+}
+
+/// Answers a call of the same by its older name, which is the one that many tools ask first.
+pub(in crate::api) async fn reflection_alpha(request: Request<Incoming>) -> Answer {
+    match builder().build_v1alpha() {
+        Ok(mut service) => {
+            let response: Result<_, Infallible> = service.call(request).await;
+            response.map_or_else(|never| match never {}, answer)
+        }
+        Err(error) => broken(&error),
+    }
+}
+
+fn broken(error: &tonic_reflection::server::Error) -> Answer {
+    tracing::error!(%error, "the descriptors of the gRPC services cannot be read");
+    refused(Status::internal("the descriptors cannot be read"))
+}
