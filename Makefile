@@ -30,6 +30,7 @@ demo: $(HOSPES) plugins $(RUNTIME)/.installed $(PICTURES)/.fetched
 test: lint
 	$(NICE) $(CARGO) build --release --workspace --all-targets
 	@$(MAKE) --no-print-directory HOSPES_IS_BUILT=1 plugins $(RUNTIME)/.installed $(PICTURES)/.fetched $(ORACLE)
+	@tests/clients/fetch $(PYTHON)
 	cd guest-sdk && CARGO_TARGET_DIR=../target/plugins-native $(CARGO) test --quiet
 	cd plugins && CARGO_TARGET_DIR=../target/plugins-native $(CARGO) test --quiet
 	@if $(CARGO) nextest --version >/dev/null 2>&1; \

@@ -16,10 +16,12 @@ mod health;
 mod market;
 mod negotiations;
 mod oip;
+mod openapi;
 mod problem;
 mod publish;
 mod receipts;
 mod router;
+mod routes;
 
 use std::net::SocketAddr;
 use std::pin::pin;

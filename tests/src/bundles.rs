@@ -51,6 +51,7 @@ pub fn wat_guest(name: &str, models: &[ModelInput]) -> Vec<u8> {
         summary: "A guest of the tests".into(),
         card: Card::default(),
         functions: functions.collect(),
+        types: Vec::new(),
         limits: RequestedLimits::default(),
     };
     let mut out = Vec::new();
@@ -85,6 +86,7 @@ fn codeless(
             export: "hospes:plugin/inference@0.1.0#infer".parse().expect("an export"),
             docs: None,
         }],
+        types: Vec::new(),
         limits: RequestedLimits::default(),
     };
     let model = ModelInput {

@@ -220,6 +220,7 @@ fn what_wants_more_than_a_plugin_may_have_is_not_published() {
                 export: "run".parse().expect("an export"),
                 docs: None,
             }],
+            types: Vec::new(),
             limits: bundle::RequestedLimits::default(),
         };
         let mut packed = Vec::new();

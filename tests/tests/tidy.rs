@@ -178,7 +178,10 @@ fn only_the_one_path_runs_a_guest() {
         let may = ["invoke.rs", "host.rs", "sandbox.rs"].contains(&path.as_str());
         assert!(may || !runs, "{path}: only `invoke` runs guests, and `host` warms them");
         let calls = source.code.contains("invoke(&host");
-        assert!(!calls || path == "api/functions.rs", "{path}: a new front is a new line here");
+        assert!(
+            !calls || path == "api/calls.rs",
+            "{path}: every front calls through `api/calls.rs`"
+        );
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use http::{Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
@@ -48,18 +48,27 @@ pub(super) fn describe(
     model: &str,
     request: &Request<Incoming>,
 ) -> Result<Answer, Problem> {
-    let caller = match body::bearer(request.headers()) {
+    let deployment = known(host, publisher, model, request.headers())?;
+    Ok(json_answer(StatusCode::OK, &description(&deployment)))
+}
+
+/// The version of a model, if it is listed or the caller may know of it.
+pub(super) fn known(
+    host: &Host,
+    publisher: &str,
+    model: &str,
+    headers: &HeaderMap,
+) -> Result<Arc<Deployment>, Problem> {
+    let caller = match body::bearer(headers) {
         Some(key) => Some(host.auth.authenticate(Some(key))?),
         None => None,
     };
     let (model, reference) = model_name(publisher, model)?;
-    let missing =
-        || Problem::new(ProblemKind::NotFound, format!("there is no model `{model}` here"));
     if !host.may_know(caller.as_ref(), &model) {
-        return Err(missing());
+        let detail = format!("there is no model `{model}` here");
+        return Err(Problem::new(ProblemKind::NotFound, detail));
     }
-    let deployment = host.deployments.version(&model, &reference)?;
-    Ok(json_answer(StatusCode::OK, &description(&deployment)))
+    Ok(host.deployments.version(&model, &reference)?)
 }
 
 /// What the market and a model's page say about a version.

@@ -7,9 +7,10 @@ use hyper::body::Incoming;
 
 use super::answer::Answer;
 use super::problem::{Problem, ProblemKind};
+use super::routes::methods;
 use super::{
-    Audience, admin, agreements, functions, grpc, health, market, negotiations, oip, publish,
-    receipts,
+    Audience, admin, agreements, functions, grpc, health, market, negotiations, oip, openapi,
+    publish, receipts,
 };
 use crate::host::Host;
 
@@ -54,6 +55,10 @@ async fn everybody(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answe
         (GET, [publisher, model]) if *publisher != "api" => {
             functions::describe(host, publisher, model, &request)
         }
+        (GET, [publisher, model, "openapi.json"]) if *publisher != "api" => {
+            openapi::of_model(host, publisher, model, &request)
+        }
+        (GET, [publisher, _, "docs"]) if *publisher != "api" => Ok(openapi::page()),
 
         // Everybody: the market.
         (GET, ["api", "market"]) => market::list(host, &request),
@@ -95,6 +100,9 @@ async fn everybody(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answe
         }
         (GET, ["api", "receipts", call]) => receipts::prove(host, call, &request),
         (GET, ["api", "receipts"]) => receipts::list(host, &request),
+        (GET, ["api", "openapi.json"]) => Ok(openapi::of_host()),
+        (GET, ["api", "docs"]) => Ok(openapi::page()),
+        (GET, ["api", "docs", part]) => openapi::asset(part),
         (GET, ["api", "host"]) => health::identity(host),
         (GET, ["api", "checkpoint"]) => receipts::checkpoint(host),
 
@@ -129,48 +137,14 @@ fn segments(path: &str) -> Vec<&str> {
 
 /// 405 where another method would do, 404 elsewhere.
 fn nothing_here(audience: Audience, method: &Method, segments: &[&str]) -> Problem {
-    let allowed = match (audience, segments) {
-        (_, ["healthz" | "readyz"]) | (Audience::Operator, ["status"]) => Some("GET"),
-        (Audience::Operator, ["accounts"] | ["agreements", _, "events"]) => Some("POST"),
-        (Audience::Operator, _) => None,
-        (Audience::Everybody, ["api", "market" | "host" | "checkpoint" | "receipts"]) => {
-            Some("GET")
-        }
-        (
-            Audience::Everybody,
-            ["api", "offers" | "agreements" | "negotiations" | "receipts", _],
-        ) => Some("GET"),
-        (
-            Audience::Everybody,
-            [
-                "api",
-                "negotiations",
-                _,
-                "request" | "offers" | "events" | "agreement" | "termination",
-            ]
-            | ["api", "negotiations", _, "agreement", "verification"],
-        ) => Some("POST"),
-        (Audience::Everybody, ["api", "bundles" | "offers" | "successions"])
-        | (Audience::Everybody, ["api", "offers" | "agreements", _, "simulate"]) => Some("POST"),
-        (
-            Audience::Everybody,
-            ["api", "agreements" | "negotiations"]
-            | ["api", "agreements", _, "events"]
-            | ["api", "offers", _, "mandate"],
-        ) => Some("GET and POST"),
-        (Audience::Everybody, ["api", ..]) => None,
-        (Audience::Everybody, [_, _]) => Some("GET"),
-        (Audience::Everybody, [_, _, _]) => Some("POST"),
-        (Audience::Everybody, _) => None,
-    };
-    match allowed {
-        Some(allowed) => Problem::new(
-            ProblemKind::MethodNotAllowed,
-            format!("{method} does nothing here; use {allowed}"),
-        ),
-        None => Problem::new(
+    match methods(audience, segments).as_slice() {
+        [] => Problem::new(
             ProblemKind::NotFound,
             "there is nothing here; functions are called with POST /{publisher}/{model}/{function}",
+        ),
+        allowed => Problem::new(
+            ProblemKind::MethodNotAllowed,
+            format!("{method} does nothing here; use {}", allowed.join(" and ")),
         ),
     }
 }

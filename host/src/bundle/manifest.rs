@@ -17,6 +17,12 @@ pub const MANIFEST_FORMAT: u32 = 1;
 pub const MANIFEST_BYTES_MAX: usize = 1 << 20;
 /// Most functions that a bundle exposes.
 pub const FUNCTIONS_MAX: usize = 256;
+/// Most types that are documented.
+pub const TYPES_MAX: usize = 1024;
+/// Most members of a documented type.
+pub const MEMBERS_MAX: usize = 1024;
+/// Longest name of a type or a member, in bytes.
+pub const NAME_BYTES_MAX: usize = 256;
 /// Most models in a bundle.
 pub const MODELS_MAX: usize = 64;
 /// Longest version, in bytes.
@@ -77,6 +83,9 @@ pub struct Manifest {
     pub card: Card,
     /// The functions that callers may invoke. Other exports of the component are never exposed.
     pub functions: Vec<FunctionSpec>,
+    /// Documentation of the functions' types.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub types: Vec<TypeSpec>,
     /// The models that the guest may load, in the order of their sections.
     pub models: Vec<ModelSpec>,
     /// What the guest asks to be allowed beyond computing.
@@ -108,6 +117,26 @@ pub struct FunctionSpec {
     /// The component's export that it calls.
     pub export: Export,
     /// The WIT's documentation comment, which a component does not carry itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub docs: Option<String>,
+}
+
+/// A type with a name, with its documentation: a component carries neither. It is found again by the names of its members.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TypeSpec {
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub docs: Option<String>,
+    /// The fields of a record, the cases of a variant or an enum, or the flags, in their order.
+    pub members: Vec<MemberSpec>,
+}
+
+/// A member of a type.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberSpec {
+    pub name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub docs: Option<String>,
 }
@@ -232,6 +261,7 @@ impl Manifest {
         }
         self.check_texts()?;
         at_most("functions", self.functions.len(), FUNCTIONS_MAX)?;
+        at_most("types", self.types.len(), TYPES_MAX)?;
         at_most("models", self.models.len(), MODELS_MAX)?;
         distinct("function", self.functions.iter().map(|function| function.name.as_str()))?;
         distinct("model", self.models.iter().map(|model| model.name.as_str()))?;
@@ -270,10 +300,21 @@ impl Manifest {
         ] {
             check_text(member, text.as_deref().unwrap_or_default(), TEXT_BYTES_MAX)?;
         }
-        self.functions.iter().try_for_each(|function| {
+        for function in &self.functions {
             let docs = function.docs.as_deref().unwrap_or_default();
-            check_text("functions.docs", docs, TEXT_BYTES_MAX)
-        })
+            check_text("functions.docs", docs, TEXT_BYTES_MAX)?;
+        }
+        for ty in &self.types {
+            at_most("members of a type", ty.members.len(), MEMBERS_MAX)?;
+            check_text("types.name", &ty.name, NAME_BYTES_MAX)?;
+            check_text("types.docs", ty.docs.as_deref().unwrap_or_default(), TEXT_BYTES_MAX)?;
+            for member in &ty.members {
+                let docs = member.docs.as_deref().unwrap_or_default();
+                check_text("types.members.name", &member.name, NAME_BYTES_MAX)?;
+                check_text("types.members.docs", docs, TEXT_BYTES_MAX)?;
+            }
+        }
+        Ok(())
     }
 }
 

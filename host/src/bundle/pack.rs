@@ -14,7 +14,7 @@ use super::contents::{self, ContentsError};
 use super::layout::{self, LayoutError, MANIFEST_SECTION, MODEL_SECTION_PREFIX};
 use super::manifest::{
     Backend, Card, Device, Encoding, FunctionSpec, MANIFEST_FORMAT, Manifest, ManifestError,
-    ModelSpec, RequestedLimits,
+    ModelSpec, RequestedLimits, TypeSpec,
 };
 use super::names::{GraphName, Licence};
 use super::shape::{Shape, ShapeError};
@@ -66,6 +66,7 @@ pub struct Description {
     pub summary: String,
     pub card: Card,
     pub functions: Vec<FunctionSpec>,
+    pub types: Vec<TypeSpec>,
     pub limits: RequestedLimits,
 }
 
@@ -111,6 +112,7 @@ pub fn pack(
         summary: description.summary,
         card: description.card,
         functions: description.functions,
+        types: description.types,
         models: models.iter().map(measure).collect::<Result<_, _>>()?,
         capabilities: Vec::new(),
         limits: description.limits,

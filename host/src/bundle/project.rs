@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::componentize::{ComponentizeError, componentize, passthrough};
-use super::manifest::{Backend, Card, Device, Encoding, FunctionSpec, Manifest, RequestedLimits};
+use super::manifest::{Backend, Card, Device, Encoding, Manifest, RequestedLimits};
 use super::names::{GraphName, Licence};
 use super::pack::{Description, ModelInput, PackError, Source, pack_to_file};
-use super::wit::{self, WitError};
+use super::wit::{self, Exports, WitError};
 use crate::id::{Digest, ModelLabel};
 
 /// The file that makes a directory a plugin's.
@@ -147,6 +147,7 @@ impl Project {
     /// If a file that is named cannot be read, or if they do not make a bundle.
     pub fn pack_to_file(&self, path: &Path) -> Result<Manifest, ProjectError> {
         let component = self.component()?;
+        let Exports { functions, types } = self.exports()?;
         let Package { name, version, licence, summary } = &self.file.package;
         let description = Description {
             name: name.clone(),
@@ -154,7 +155,8 @@ impl Project {
             licence: licence.clone(),
             summary: summary.clone(),
             card: self.file.card.clone(),
-            functions: self.functions()?,
+            functions,
+            types,
             limits: self.file.limits,
         };
         let models: Vec<_> = self.file.models.iter().map(|model| self.input(model)).collect();
@@ -169,10 +171,10 @@ impl Project {
         Ok(componentize(&module)?)
     }
 
-    fn functions(&self) -> Result<Vec<FunctionSpec>, WitError> {
+    fn exports(&self) -> Result<Exports, WitError> {
         match &self.file.build {
-            Some(build) => wit::functions(&self.directory.join(&build.wit), &build.world),
-            None => wit::passthrough_functions(),
+            Some(build) => wit::exports(&self.directory.join(&build.wit), &build.world),
+            None => wit::passthrough_exports(),
         }
     }
 

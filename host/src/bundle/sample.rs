@@ -44,6 +44,7 @@ pub fn description() -> Description {
             function("detect", "detect"),
             function("double", "sample:plugin/extra@0.1.0#double"),
         ],
+        types: Vec::new(),
         limits: RequestedLimits::default(),
     }
 }

@@ -3,13 +3,16 @@
 //! A component carries no documentation, so it is taken from the WIT that the component was built from. Whether the component
 //! really has the functions is checked when it is packed.
 
+use std::collections::BTreeSet;
 use std::error::Error as StdError;
 use std::path::{Path, PathBuf};
 
-use wit_parser::{Function, FunctionKind, PackageId, Resolve, WorldItem};
+use wit_parser::{
+    Docs, Function, FunctionKind, PackageId, Resolve, Type, TypeDefKind, TypeId, WorldItem,
+};
 
 use super::componentize::{ComponentizeError, plugin_wit};
-use super::manifest::FunctionSpec;
+use super::manifest::{FunctionSpec, MemberSpec, TypeSpec};
 use super::names::NameError;
 use crate::id::IdError;
 
@@ -41,10 +44,18 @@ pub enum WitError {
     Builtin(#[from] ComponentizeError),
 }
 
-/// The functions that `world`, in the package in folder `path`, exports.
+/// What a world exports.
+#[derive(Debug)]
+pub(super) struct Exports {
+    pub(super) functions: Vec<FunctionSpec>,
+    /// The types with a name that the functions take and give.
+    pub(super) types: Vec<TypeSpec>,
+}
+
+/// What `world`, in the package in folder `path`, exports.
 ///
 /// The package may use `hospes:plugin` and `wasi:nn`, which the host has. One with a `deps` folder brings all it uses.
-pub(super) fn functions(path: &Path, world: &str) -> Result<Vec<FunctionSpec>, WitError> {
+pub(super) fn exports(path: &Path, world: &str) -> Result<Exports, WitError> {
     let mut resolve = match path.join("deps").is_dir() {
         true => Resolve::default(),
         false => plugin_wit()?.0,
@@ -52,31 +63,32 @@ pub(super) fn functions(path: &Path, world: &str) -> Result<Vec<FunctionSpec>, W
     let unreadable =
         |source: Box<dyn StdError + Send + Sync>| WitError::Read { path: path.to_owned(), source };
     let (package, _) = resolve.push_dir(path).map_err(|error| unreadable(error.into()))?;
-    exports(&resolve, package, world)
+    exports_of(&resolve, package, world)
 }
 
-/// The functions of a bundle without code.
-pub(super) fn passthrough_functions() -> Result<Vec<FunctionSpec>, WitError> {
+/// What a bundle without code exports.
+pub(super) fn passthrough_exports() -> Result<Exports, WitError> {
     let (resolve, package) = plugin_wit()?;
-    exports(&resolve, package, PASSTHROUGH_WORLD)
+    exports_of(&resolve, package, PASSTHROUGH_WORLD)
 }
 
-fn exports(
-    resolve: &Resolve,
-    package: PackageId,
-    world: &str,
-) -> Result<Vec<FunctionSpec>, WitError> {
+fn exports_of(resolve: &Resolve, package: PackageId, world: &str) -> Result<Exports, WitError> {
     let found = resolve
         .select_world(&[package], Some(world))
         .map_err(|error| WitError::World { world: world.to_owned(), source: error.into() })?;
     let mut specs = Vec::new();
+    let mut types = Types { resolve, seen: BTreeSet::new(), specs: Vec::new() };
     for (key, item) in &resolve.worlds[found].exports {
         match item {
-            WorldItem::Function(function) => specs.extend(spec(function, None)?),
+            WorldItem::Function(function) => {
+                specs.extend(spec(function, None)?);
+                types.of_function(function);
+            }
             WorldItem::Interface { id, .. } => {
                 let interface = resolve.name_world_key(key);
                 for function in resolve.interfaces[*id].functions.values() {
                     specs.extend(spec(function, Some(&interface))?);
+                    types.of_function(function);
                 }
             }
             WorldItem::Type { .. } => {}
@@ -85,7 +97,76 @@ fn exports(
     if specs.is_empty() {
         return Err(WitError::NoFunctions { world: world.to_owned() });
     }
-    Ok(specs)
+    Ok(Exports { functions: specs, types: types.specs })
+}
+
+/// Collects the types that functions use, each once, as deep as they are nested.
+struct Types<'r> {
+    resolve: &'r Resolve,
+    seen: BTreeSet<TypeId>,
+    specs: Vec<TypeSpec>,
+}
+
+impl Types<'_> {
+    fn of_function(&mut self, function: &Function) {
+        for param in &function.params {
+            self.of(&param.ty);
+        }
+        if let Some(result) = &function.result {
+            self.of(result);
+        }
+    }
+
+    fn of(&mut self, ty: &Type) {
+        let Type::Id(id) = ty else { return };
+        if !self.seen.insert(*id) {
+            return;
+        }
+        let resolve = self.resolve;
+        let ty = &resolve.types[*id];
+        let mut members: Vec<(&str, &Docs)> = Vec::new();
+        match &ty.kind {
+            TypeDefKind::Record(record) => {
+                for field in &record.fields {
+                    members.push((&field.name, &field.docs));
+                    self.of(&field.ty);
+                }
+            }
+            TypeDefKind::Variant(variant) => {
+                for case in &variant.cases {
+                    members.push((&case.name, &case.docs));
+                    case.ty.iter().for_each(|ty| self.of(ty));
+                }
+            }
+            TypeDefKind::Enum(names) => {
+                members.extend(names.cases.iter().map(|case| (case.name.as_str(), &case.docs)));
+            }
+            TypeDefKind::Flags(flags) => {
+                members.extend(flags.flags.iter().map(|flag| (flag.name.as_str(), &flag.docs)));
+            }
+            TypeDefKind::Tuple(tuple) => tuple.types.iter().for_each(|ty| self.of(ty)),
+            TypeDefKind::Option(ty) | TypeDefKind::List(ty) | TypeDefKind::Type(ty) => self.of(ty),
+            TypeDefKind::Result(result) => {
+                result.ok.iter().chain(&result.err).for_each(|ty| self.of(ty));
+            }
+            TypeDefKind::Stream(ty) | TypeDefKind::Future(ty) => {
+                ty.iter().for_each(|ty| self.of(ty));
+            }
+            _ => {}
+        }
+        if let (Some(name), false) = (&ty.name, members.is_empty()) {
+            let members = members
+                .into_iter()
+                .map(|(name, docs)| MemberSpec { name: name.to_owned(), docs: text(docs) });
+            let spec =
+                TypeSpec { name: name.clone(), docs: text(&ty.docs), members: members.collect() };
+            self.specs.push(spec);
+        }
+    }
+}
+
+fn text(docs: &Docs) -> Option<String> {
+    docs.contents.as_deref().map(str::trim).filter(|docs| !docs.is_empty()).map(str::to_owned)
 }
 
 /// None for what belongs to a resource: callers have none.
@@ -95,11 +176,10 @@ fn spec(function: &Function, interface: Option<&str>) -> Result<Option<FunctionS
     }
     let name = &function.name;
     let export = interface.map_or_else(|| name.clone(), |interface| format!("{interface}#{name}"));
-    let docs = function.docs.contents.as_deref().map(str::trim).filter(|docs| !docs.is_empty());
     Ok(Some(FunctionSpec {
         name: name.parse()?,
         export: export.parse()?,
-        docs: docs.map(str::to_owned),
+        docs: text(&function.docs),
     }))
 }
 
@@ -110,7 +190,7 @@ mod tests {
     fn world(wit: &str) -> Result<Vec<FunctionSpec>, WitError> {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("world.wit"), wit).expect("written");
-        functions(folder.path(), "w")
+        exports(folder.path(), "w").map(|exports| exports.functions)
     }
 
     #[test]
@@ -146,7 +226,7 @@ mod tests {
 
     #[test]
     fn the_built_in_guest_s_function_is_found() {
-        let specs = passthrough_functions().expect("our own world");
+        let specs = passthrough_exports().expect("our own world").functions;
         assert_eq!(specs.len(), 1);
         assert_eq!(specs[0].name.as_str(), "infer");
         assert_eq!(specs[0].export.as_str(), "hospes:plugin/inference@0.1.0#infer");
@@ -162,7 +242,7 @@ mod tests {
             .expect("written");
         let wit = "package a:b; world w { include hospes:plugin/plugin@0.1.0; export f: func(); }";
         std::fs::write(folder.path().join("w.wit"), wit).expect("written");
-        assert_eq!(functions(folder.path(), "w").expect("a world").len(), 1);
+        assert_eq!(exports(folder.path(), "w").expect("a world").functions.len(), 1);
     }
 
     #[test]
@@ -172,7 +252,7 @@ mod tests {
         assert!(matches!(world("package a:b; world w {}"), Err(WitError::NoFunctions { .. })));
         let long = format!("package a:b; world w {{ export {}: func(); }}", "a".repeat(64));
         assert!(matches!(world(&long), Err(WitError::Name(_))));
-        let absent = functions(Path::new("does/not/exist"), "w");
+        let absent = exports(Path::new("does/not/exist"), "w");
         assert!(matches!(absent, Err(WitError::Read { .. })));
     }
 }

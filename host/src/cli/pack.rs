@@ -65,6 +65,7 @@ impl Pack {
             summary,
             card: Card::default(),
             functions: vec![function],
+            types: Vec::new(),
             limits: RequestedLimits::default(),
         };
         let model = ModelInput {

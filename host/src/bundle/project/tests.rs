@@ -118,7 +118,7 @@ fn the_plugins_of_this_repository_are_read() {
     ] {
         let project = Project::read(&plugins.join(name)).expect(name);
         assert_eq!(project.name().as_str(), name);
-        let specs = project.functions().expect(name);
+        let specs = project.exports().expect(name).functions;
         assert_eq!(specs.len(), 1, "{name}");
         assert_eq!(specs[0].name.as_str(), functions);
         assert!(specs[0].docs.is_some(), "{name}");

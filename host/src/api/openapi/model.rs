@@ -1,0 +1,223 @@
+//! The document of one version of a model: a path for each function, from its types and its documentation.
+
+use serde_json::{Map, Value, json};
+
+use super::schema::{Schemas, example, example_of};
+use super::{components, problems};
+use crate::api::problem::ProblemKind;
+use crate::deployments::Deployment;
+use crate::inference::TensorSpec;
+use crate::sandbox::{GuestFunction, Signature};
+use crate::tensor::DataType;
+use crate::value::{Field, Type};
+
+/// What a call can be refused with.
+const PROBLEMS: [ProblemKind; 16] = [
+    ProblemKind::InvalidRequest,
+    ProblemKind::InvalidArguments,
+    ProblemKind::Unauthenticated,
+    ProblemKind::NotPermitted,
+    ProblemKind::NotFound,
+    ProblemKind::MethodNotAllowed,
+    ProblemKind::RequestTimeout,
+    ProblemKind::BodyTooLarge,
+    ProblemKind::UnsupportedMediaType,
+    ProblemKind::PluginRefused,
+    ProblemKind::LimitReached,
+    ProblemKind::PluginFailed,
+    ProblemKind::OutputRefused,
+    ProblemKind::PluginDeadline,
+    ProblemKind::Busy,
+    ProblemKind::Internal,
+];
+
+/// The document.
+pub(super) fn document(deployment: &Deployment) -> Value {
+    let manifest = deployment.manifest();
+    let functions = deployment.functions().iter();
+    let paths: Map<String, Value> = functions
+        .map(|function| {
+            let path =
+                format!("/{}@{}/{}", deployment.model(), deployment.version(), function.name());
+            (path, json!({"post": operation(deployment, function)}))
+        })
+        .collect();
+    let card = &manifest.card;
+    let card = [
+        ("Intended use", &card.intended_use),
+        ("Limitations", &card.limitations),
+        ("Training data", &card.training_data),
+    ];
+    let card = card
+        .iter()
+        .filter_map(|(title, text)| text.as_ref().map(|text| format!("\n\n**{title}.** {text}")));
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": deployment.model().to_string(),
+            "summary": manifest.summary,
+            "description": format!("{}{}", manifest.summary, card.collect::<String>()),
+            "version": deployment.version().to_string(),
+            "license": {"name": manifest.licence, "identifier": manifest.licence},
+        },
+        "servers": [{"url": "/"}],
+        "security": [{"key": []}],
+        "paths": paths,
+        "components": components(),
+    })
+}
+
+fn operation(deployment: &Deployment, function: &GuestFunction) -> Value {
+    let specs = &deployment.manifest().functions;
+    let docs = specs.iter().find(|spec| spec.name == *function.name());
+    let docs = docs.and_then(|spec| spec.docs.clone()).unwrap_or_default();
+    let summary = docs.lines().next().unwrap_or_default().to_owned();
+    let schemas = Schemas { types: &deployment.manifest().types };
+    let (request, answer) = match function.signature() {
+        Signature::Tensors => tensors(deployment),
+        Signature::Values { params, .. } => {
+            (arguments(&schemas, params), answers(&schemas, function.signature().answer()))
+        }
+    };
+    let mut responses = problems(&PROBLEMS);
+    responses.insert("200".into(), answered(&answer));
+    if let Some(refusal) = function.signature().refusal() {
+        let problem = json!({"allOf": [
+            {"$ref": "#/components/schemas/problem"},
+            {"type": "object", "properties": {"error": schemas.of(refusal)}},
+        ]});
+        responses["422"]["content"]["application/problem+json"]["schema"] = problem;
+    }
+    json!({
+        "operationId": function.name(),
+        "summary": summary,
+        "description": docs,
+        "parameters": parameters(),
+        "requestBody": {"required": true, "content": request},
+        "responses": responses,
+    })
+}
+
+fn parameters() -> Value {
+    json!([
+        {
+            "name": "Hospes-Agreement", "in": "header",
+            "description": "Which of the caller's agreements to use. Without it, one that permits the call.",
+            "schema": {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"},
+        },
+        {
+            "name": "Hospes-Purpose", "in": "header",
+            "description": "What the call is for, as an IRI, for agreements that limit the purpose.",
+            "schema": {"type": "string", "pattern": "^[a-z][a-z0-9+.-]*:[!-~]{1,200}$"},
+        },
+    ])
+}
+
+/// The bodies that a function takes, by media type.
+fn arguments(schemas: &Schemas<'_>, params: &[Field]) -> Value {
+    let mut content = json!({
+        "application/json": {"schema": schemas.record(params), "example": example_of(params)},
+    });
+    if let [Field { ty, .. }] = params
+        && is_bytes(ty)
+    {
+        content["application/octet-stream"] =
+            json!({"schema": {"type": "string", "format": "binary"}});
+    }
+    content
+}
+
+fn answers(schemas: &Schemas<'_>, ty: Option<&Type>) -> Value {
+    let Some(ty) = ty else {
+        return json!({"application/json": {"schema": {"type": "null"}}});
+    };
+    let mut content =
+        json!({"application/json": {"schema": schemas.of(ty), "example": example(ty)}});
+    if is_bytes(ty) {
+        content["application/octet-stream"] =
+            json!({"schema": {"type": "string", "format": "binary"}});
+    }
+    content
+}
+
+fn is_bytes(ty: &Type) -> bool {
+    matches!(ty, Type::List(element) if **element == Type::U8)
+}
+
+fn answered(content: &Value) -> Value {
+    let header =
+        |description: &str| json!({"description": description, "schema": {"type": "string"}});
+    json!({
+        "description": "The function's answer.",
+        "headers": {
+            "Hospes-Receipt": header("The call, for `GET /api/receipts/{call}`."),
+            "Hospes-Salt": header("Opens the receipt's commitments to input and output."),
+            "Hospes-Remaining": header("Calls that the agreement still permits, if it limits them."),
+            "Server-Timing": header("Where the time went, in milliseconds."),
+        },
+        "content": content,
+    })
+}
+
+/// Request and answer of the function that takes named tensors.
+fn tensors(deployment: &Deployment) -> (Value, Value) {
+    let known = deployment.tensors();
+    let inputs: Vec<_> = known.iter().flat_map(|known| &known.inputs).collect();
+    let names: Vec<_> = inputs.iter().map(|input| input.name.as_str()).collect();
+    let example: Vec<_> = inputs.iter().map(|input| example_tensor(input)).collect();
+    let mut tensor = tensor_schema();
+    if !names.is_empty() {
+        tensor["properties"]["name"] = json!({"type": "string", "enum": names});
+    }
+    let request = json!({
+        "type": "object",
+        "required": ["inputs"],
+        "additionalProperties": false,
+        "properties": {"inputs": {"type": "array", "items": tensor}},
+    });
+    let answer = json!({
+        "type": "object",
+        "required": ["outputs"],
+        "properties": {"outputs": {"type": "array", "items": tensor_schema()}},
+    });
+    let octets = json!({"schema": {"type": "string", "format": "binary"}});
+    let request = json!({
+        "application/json": {"schema": request, "example": {"inputs": example}},
+        "application/octet-stream": octets,
+    });
+    let answer =
+        json!({"application/json": {"schema": answer}, "application/octet-stream": octets});
+    (request, answer)
+}
+
+fn tensor_schema() -> Value {
+    let types: Vec<_> = DataType::ALL.iter().map(|ty| ty.name()).collect();
+    json!({
+        "type": "object",
+        "required": ["name", "datatype", "shape", "data"],
+        "additionalProperties": false,
+        "properties": {
+            "name": {"type": "string"},
+            "datatype": {"type": "string", "enum": types},
+            "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+            "data": {
+                "description": "The elements, row-major; flat, or nested by the shape.",
+                "type": "array",
+            },
+        },
+    })
+}
+
+/// A tensor of the smallest shape that the input takes, of ones.
+fn example_tensor(spec: &TensorSpec) -> Value {
+    /// Elements that are shown; a larger example helps nobody.
+    const EXAMPLE_ELEMENTS_MAX: usize = 64;
+    let shape: Vec<_> = spec.shape.iter().map(|size| size.unwrap_or(1)).collect();
+    let count = shape.iter().product::<usize>().min(EXAMPLE_ELEMENTS_MAX);
+    let one = match spec.data_type {
+        DataType::Bool => json!(true),
+        DataType::Bytes => json!("text"),
+        _ => json!(1),
+    };
+    json!({"name": spec.name, "datatype": spec.data_type.name(), "shape": shape, "data": vec![one; count]})
+}

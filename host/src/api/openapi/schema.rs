@@ -1,0 +1,217 @@
+//! JSON Schemas of WIT types, as [`crate::value`] reads and writes them, with examples.
+
+use serde_json::{Map, Value, json};
+
+use crate::bundle::{MemberSpec, TypeSpec};
+use crate::value::{Case, Field, Type};
+
+/// Writes schemas, with the documentation of the types that have some.
+pub(super) struct Schemas<'m> {
+    pub(super) types: &'m [TypeSpec],
+}
+
+impl Schemas<'_> {
+    /// The schema of what a caller sends for a value of `ty`, and of what it gets.
+    pub(super) fn of(&self, ty: &Type) -> Value {
+        match ty {
+            Type::Bool => json!({"type": "boolean"}),
+            Type::S8 => integer(i8::MIN.into(), i8::MAX.into()),
+            Type::U8 => integer(0, u8::MAX.into()),
+            Type::S16 => integer(i16::MIN.into(), i16::MAX.into()),
+            Type::U16 => integer(0, u16::MAX.into()),
+            Type::S32 => integer(i32::MIN.into(), i32::MAX.into()),
+            Type::U32 => integer(0, u32::MAX.into()),
+            Type::S64 => wide("int64", "^-?[0-9]{1,19}$"),
+            Type::U64 => wide("uint64", "^[0-9]{1,20}$"),
+            Type::F32 => float("float"),
+            Type::F64 => float("double"),
+            Type::Char => json!({"type": "string", "minLength": 1, "maxLength": 1}),
+            Type::String => json!({"type": "string"}),
+            Type::List(element) if **element == Type::U8 => json!({
+                "description": "Bytes, as base64 (RFC 4648 section 4).",
+                "type": "string", "contentEncoding": "base64",
+            }),
+            Type::List(element) => json!({"type": "array", "items": self.of(element)}),
+            Type::Tuple(types) => {
+                let items: Vec<_> = types.iter().map(|ty| self.of(ty)).collect();
+                let length = items.len();
+                json!({"type": "array", "prefixItems": items, "minItems": length, "maxItems": length})
+            }
+            Type::Record(fields) => {
+                let names = fields.iter().map(|field| &*field.name);
+                self.documented(names, self.record(fields))
+            }
+            Type::Variant(cases) => {
+                let names = cases.iter().map(|case| &*case.name);
+                self.documented(names, self.variant(cases))
+            }
+            Type::Enum(names) => {
+                let schema = json!({"type": "string", "enum": names});
+                self.documented(names.iter().map(|name| &**name), schema)
+            }
+            Type::Flags(names) => {
+                let items = json!({"type": "string", "enum": names});
+                let schema = json!({"type": "array", "items": items, "uniqueItems": true});
+                self.documented(names.iter().map(|name| &**name), schema)
+            }
+            Type::Option(inner) if matches!(**inner, Type::Option(_)) => {
+                let some = object(&[("some", self.of(inner))], &["some"]);
+                json!({"anyOf": [some, {"type": "null"}]})
+            }
+            Type::Option(inner) => json!({"anyOf": [self.of(inner), {"type": "null"}]}),
+            Type::Result { ok, err } => {
+                let payload = |ty: &Option<Box<Type>>| {
+                    ty.as_ref().map_or(json!({"type": "null"}), |ty| self.of(ty))
+                };
+                let ok = object(&[("ok", payload(ok))], &["ok"]);
+                let err = object(&[("err", payload(err))], &["err"]);
+                json!({"oneOf": [ok, err]})
+            }
+        }
+    }
+
+    /// An object with a member for each field; those of optional types may be left out.
+    pub(super) fn record(&self, fields: &[Field]) -> Value {
+        let docs = self.spec(fields.iter().map(|field| &*field.name));
+        let members = fields.iter().map(|field| {
+            let mut schema = self.of(&field.ty);
+            if let Some(docs) = docs.and_then(|spec| member_docs(spec, &field.name)) {
+                schema["description"] = json!(docs);
+            }
+            (&*field.name, schema)
+        });
+        let members: Vec<_> = members.collect();
+        let required = fields.iter().filter(|field| !matches!(field.ty, Type::Option(_)));
+        let required: Vec<_> = required.map(|field| &*field.name).collect();
+        object(&members, &required)
+    }
+
+    fn variant(&self, cases: &[Case]) -> Value {
+        let plain: Vec<_> =
+            cases.iter().filter(|case| case.ty.is_none()).map(|case| &case.name).collect();
+        let mut schemas = Vec::new();
+        if !plain.is_empty() {
+            schemas.push(json!({"type": "string", "enum": plain}));
+        }
+        for case in cases {
+            if let Some(ty) = &case.ty {
+                schemas.push(object(&[(&case.name, self.of(ty))], &[&case.name]));
+            }
+        }
+        json!({ "oneOf": schemas })
+    }
+
+    /// The schema with the name and the documentation of the type whose members have these names.
+    fn documented<'n>(&self, names: impl Iterator<Item = &'n str>, mut schema: Value) -> Value {
+        if let Some(spec) = self.spec(names) {
+            schema["title"] = json!(spec.name);
+            if let Some(docs) = describe(spec, &schema) {
+                schema["description"] = json!(docs);
+            }
+        }
+        schema
+    }
+
+    fn spec<'n>(&self, names: impl Iterator<Item = &'n str>) -> Option<&TypeSpec> {
+        let names: Vec<_> = names.collect();
+        let named = |spec: &&TypeSpec| {
+            spec.members.iter().map(|member| member.name.as_str()).eq(names.iter().copied())
+        };
+        self.types.iter().find(named)
+    }
+}
+
+/// The documentation of a type; where members cannot carry their own, with theirs.
+fn describe(spec: &TypeSpec, schema: &Value) -> Option<String> {
+    let mut text = spec.docs.clone().unwrap_or_default();
+    if schema.get("properties").is_none() {
+        for MemberSpec { name, docs } in &spec.members {
+            if let Some(docs) = docs {
+                text.push_str(&format!("\n- `{name}`: {docs}"));
+            }
+        }
+    }
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn member_docs<'s>(spec: &'s TypeSpec, name: &str) -> Option<&'s str> {
+    spec.members.iter().find(|member| member.name == *name)?.docs.as_deref()
+}
+
+fn integer(min: i64, max: i64) -> Value {
+    json!({"type": "integer", "minimum": min, "maximum": max})
+}
+
+/// 64-bit integers may be strings: not every reader of JSON keeps their digits.
+fn wide(format: &str, pattern: &str) -> Value {
+    let (min, max) = match format {
+        "int64" => (json!(i64::MIN), json!(i64::MAX)),
+        _ => (json!(0), json!(u64::MAX)),
+    };
+    json!({"oneOf": [
+        {"type": "integer", "format": format, "minimum": min, "maximum": max},
+        {"type": "string", "pattern": pattern},
+    ]})
+}
+
+fn float(format: &str) -> Value {
+    json!({"oneOf": [
+        {"type": "number", "format": format},
+        {"type": "string", "enum": ["NaN", "Infinity", "-Infinity"]},
+    ]})
+}
+
+fn object(members: &[(&str, Value)], required: &[&str]) -> Value {
+    let properties: Map<_, _> =
+        members.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
+    json!({
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": false,
+    })
+}
+
+/// An example of a value.
+pub(super) fn example(ty: &Type) -> Value {
+    match ty {
+        Type::Bool => json!(true),
+        Type::S8
+        | Type::U8
+        | Type::S16
+        | Type::U16
+        | Type::S32
+        | Type::U32
+        | Type::S64
+        | Type::U64 => json!(1),
+        Type::F32 | Type::F64 => json!(0.5),
+        Type::Char => json!("a"),
+        Type::String => json!("text"),
+        Type::List(element) if **element == Type::U8 => json!("aGVsbG8="),
+        Type::List(element) => json!([example(element)]),
+        Type::Tuple(types) => types.iter().map(example).collect(),
+        Type::Record(fields) => example_of(fields),
+        Type::Variant(cases) => cases.first().map_or(Value::Null, |case| match &case.ty {
+            None => json!(&case.name),
+            Some(ty) => json!({ &*case.name: example(ty) }),
+        }),
+        Type::Enum(names) | Type::Flags(names) => {
+            let first = names.first().map_or(Value::Null, |name| json!(name));
+            if matches!(ty, Type::Flags(_)) { json!([first]) } else { first }
+        }
+        Type::Option(inner) if matches!(**inner, Type::Option(_)) => {
+            json!({"some": example(inner)})
+        }
+        Type::Option(inner) => example(inner),
+        Type::Result { ok, .. } => {
+            json!({"ok": ok.as_ref().map_or(Value::Null, |ty| example(ty))})
+        }
+    }
+}
+
+/// An example of an object with these fields.
+pub(super) fn example_of(fields: &[Field]) -> Value {
+    let members = fields.iter().map(|field| (field.name.to_string(), example(&field.ty)));
+    Value::Object(members.collect())
+}
