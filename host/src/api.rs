@@ -16,6 +16,7 @@ mod health;
 mod market;
 mod negotiations;
 mod oip;
+mod openai;
 mod openapi;
 mod problem;
 mod publish;

@@ -9,8 +9,8 @@ use super::answer::Answer;
 use super::problem::{Problem, ProblemKind};
 use super::routes::methods;
 use super::{
-    Audience, admin, agreements, functions, grpc, health, market, negotiations, oip, openapi,
-    publish, receipts,
+    Audience, admin, agreements, functions, grpc, health, market, negotiations, oip, openai,
+    openapi, publish, receipts,
 };
 use crate::host::Host;
 
@@ -46,6 +46,7 @@ async fn everybody(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answe
         (POST, [grpc::HEALTH, _]) => Ok(grpc::health(host, request).await),
         (POST, [grpc::REFLECTION, _]) => Ok(grpc::reflection(request).await),
         (POST, [grpc::REFLECTION_ALPHA, _]) => Ok(grpc::reflection_alpha(request).await),
+        (_, ["v1", rest @ ..]) => Ok(openai::route(host, rest, request).await),
         (_, ["v2", rest @ ..]) => Ok(oip::route(host, rest, request).await),
 
         // Consumers: calls.

@@ -32,11 +32,7 @@ impl Schemas<'_> {
                 "type": "string", "contentEncoding": "base64",
             }),
             Type::List(element) => json!({"type": "array", "items": self.of(element)}),
-            Type::Tuple(types) => {
-                let items: Vec<_> = types.iter().map(|ty| self.of(ty)).collect();
-                let length = items.len();
-                json!({"type": "array", "prefixItems": items, "minItems": length, "maxItems": length})
-            }
+            Type::Tuple(types) => self.tuple(types),
             Type::Record(fields) => {
                 let names = fields.iter().map(|field| &*field.name);
                 self.documented(names, self.record(fields))
@@ -68,6 +64,22 @@ impl Schemas<'_> {
                 json!({"oneOf": [ok, err]})
             }
         }
+    }
+
+    /// An array with one element for each type. Positions are described in words: few generators know `prefixItems`.
+    fn tuple(&self, types: &[Type]) -> Value {
+        let mut items: Vec<Value> = Vec::new();
+        for item in types.iter().map(|ty| self.of(ty)) {
+            if !items.contains(&item) {
+                items.push(item);
+            }
+        }
+        let positions: Vec<_> = types.iter().map(|ty| format!("`{ty}`")).collect();
+        let (text, length) = (positions.join(", "), types.len());
+        json!({
+            "description": format!("In this order: {text}."),
+            "type": "array", "items": {"anyOf": items}, "minItems": length, "maxItems": length,
+        })
     }
 
     /// An object with a member for each field; those of optional types may be left out.

@@ -1,0 +1,128 @@
+//! OpenAI's API: `/v1/…`, for models that export the matching interfaces of `hospes:plugin`. A model is `publisher/model`, or
+//! `publisher/model@version`.
+//!
+//! Members that a client sends and that mean nothing here are ignored, as far as leaving them out changes no answer.
+
+mod embeddings;
+mod models;
+
+use std::sync::Arc;
+
+use http::{Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use serde_json::json;
+
+use super::answer::{Answer, answer_of};
+use super::calls::{Done, NoAnswer};
+use super::health::json as json_answer;
+use super::problem::{Problem, ProblemKind};
+use crate::deployments::{Reference, ResolveError, Target};
+use crate::host::Host;
+use crate::id::ModelName;
+use crate::invoke::InvokeError;
+use crate::outcome::Reply;
+
+/// Answers `/v1/…`; `segments` are what stands behind `/v1`.
+pub(super) async fn route(
+    host: &Arc<Host>,
+    segments: &[&str],
+    request: Request<Incoming>,
+) -> Answer {
+    let method = request.method().clone();
+    let answered = match (&method, segments) {
+        (&Method::GET, ["models"]) => models::list(host, &request),
+        (&Method::GET, ["models", rest @ ..]) => models::show(host, rest, &request),
+        (&Method::POST, ["embeddings"]) => embeddings::embed(host, request).await,
+        (_, ["models", ..] | ["embeddings"]) => {
+            Err(Problem::new(ProblemKind::MethodNotAllowed, "this method does nothing here"))
+        }
+        _ => Err(Problem::new(ProblemKind::NotFound, "there is no such endpoint here")),
+    };
+    answered.unwrap_or_else(error)
+}
+
+/// A problem in the shape that OpenAI's clients read, with the same status and headers.
+fn error(problem: Problem) -> Answer {
+    let kind = problem.kind();
+    let (code, status, _) = kind.parts();
+    let class = match status {
+        StatusCode::UNAUTHORIZED => "authentication_error",
+        StatusCode::FORBIDDEN => "permission_error",
+        StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+        status if status.is_server_error() => "api_error",
+        _ => "invalid_request_error",
+    };
+    let (parts, detail) = problem.into_parts();
+    let body = json!({"error": {"message": detail, "type": class, "param": null, "code": code}});
+    let (mut error, body) = json_answer(status, &body).into_parts();
+    for name in [header::RETRY_AFTER, header::WWW_AUTHENTICATE] {
+        if let Some(value) = parts.headers.get(&name) {
+            error.headers.insert(name, value.clone());
+        }
+    }
+    Response::from_parts(error, body)
+}
+
+fn invalid(detail: impl Into<String>) -> Problem {
+    Problem::new(ProblemKind::InvalidRequest, detail)
+}
+
+/// What a call of `function` of the model with this name is addressed to.
+fn target(host: &Host, model: &str, function: &str) -> Result<Target, Problem> {
+    let (name, reference) = named(host, model)?;
+    let function = function.parse().map_err(|_| unknown(model))?;
+    Ok(Target { model: name, reference, function })
+}
+
+/// The model, and the version of it. A bare name means a model of the publisher that the operator has named, if any.
+fn named(host: &Host, model: &str) -> Result<(ModelName, Reference), Problem> {
+    let (name, reference) = match model.split_once('@') {
+        None => (model, Reference::Latest),
+        Some((name, reference)) => (name, reference.parse()?),
+    };
+    let name = match name.contains('/') {
+        true => name.parse().ok(),
+        false => host
+            .config()
+            .api
+            .default_publisher
+            .clone()
+            .and_then(|publisher| Some(ModelName { publisher, label: name.parse().ok()? })),
+    };
+    Ok((name.ok_or_else(|| unknown(model))?, reference))
+}
+
+fn unknown(model: &str) -> Problem {
+    let model: String = model.chars().take(200).collect();
+    let detail = format!("The model `{model}` does not exist or you do not have access to it.");
+    Problem::new(ProblemKind::NotFound, detail)
+}
+
+/// Why there was no answer; `interface` is what the endpoint needs a model to export.
+fn refused(model: &str, interface: &str, error: NoAnswer) -> Problem {
+    match error {
+        NoAnswer::Refused(InvokeError::Resolve(
+            ResolveError::NoModel(_) | ResolveError::NoVersion { .. },
+        )) => unknown(model),
+        NoAnswer::Refused(InvokeError::Resolve(ResolveError::NoFunction { .. })) => {
+            invalid(format!(
+                "The model `{model}` does not export `{interface}`, which this endpoint calls."
+            ))
+        }
+        other => other.into(),
+    }
+}
+
+/// The answer of a call that took place.
+fn answer(done: Done) -> Answer {
+    let mut answer = match done.result {
+        Ok(Reply::Encoded { bytes, .. } | Reply::Octets(bytes)) => {
+            answer_of(bytes, "application/json")
+        }
+        Ok(Reply::Json(bytes)) => answer_of(bytes.into(), "application/json"),
+        Ok(Reply::RefusalJson(refusal)) => error(Problem::plugin_refused(&refusal)),
+        Err(failure) => error(Problem::from(failure)),
+    };
+    done.papers.accompany(answer.headers_mut());
+    answer
+}

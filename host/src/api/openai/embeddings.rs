@@ -1,0 +1,183 @@
+//! `POST /v1/embeddings`, for models that export `hospes:plugin/embeddings`.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::Request;
+use hyper::body::Incoming;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Answer, Problem, answer, invalid, refused, target};
+use crate::api::body;
+use crate::api::calls::Front;
+use crate::deployments::Function;
+use crate::host::Host;
+use crate::invoke::Payload;
+use crate::outcome::Reply;
+use crate::outputs::{Encoder, Form};
+use crate::sandbox::Signature;
+use crate::tensor::Tensor;
+use crate::value::{Field, Type, Value};
+
+/// What a model exports that can embed (`wit/plugin.wit`).
+pub(super) const INTERFACE: &str = "hospes:plugin/embeddings@0.1.0";
+const FUNCTION: &str = "embed";
+
+/// Most texts of one request, as OpenAI has it.
+const TEXTS_MAX: usize = 2048;
+
+#[derive(Deserialize)]
+struct Body {
+    model: String,
+    input: Texts,
+    #[serde(default)]
+    encoding_format: Encoding,
+    #[serde(default)]
+    dimensions: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Texts {
+    One(String),
+    Many(Vec<String>),
+    Tokens(#[expect(dead_code, reason = "only told from texts")] Vec<serde_json::Value>),
+}
+
+/// How vectors are written.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Encoding {
+    #[default]
+    Float,
+    /// The little-endian bytes, which the official clients ask for.
+    Base64,
+}
+
+/// Answers one request.
+pub(super) async fn embed(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer, Problem> {
+    let (parts, body) = request.into_parts();
+    let front = Front::open(host, &parts.headers)?;
+    let api = &host.config().api;
+    let wire = body::read(&parts.headers, body, api.body_bytes_max, api.body_read_timeout).await?;
+    let asked: Body = serde_json::from_slice(&wire)
+        .map_err(|error| invalid(format!("the body is no request for embeddings: {error}")))?;
+    if asked.dimensions.is_some() {
+        return Err(invalid(
+            "`dimensions` is not supported: vectors have the length that the model gives them",
+        ));
+    }
+    let texts = match asked.input {
+        Texts::One(text) => vec![text],
+        Texts::Many(texts) => texts,
+        Texts::Tokens(_) => {
+            return Err(invalid(
+                "`input` is a text or an array of texts: tokens of another tokenizer mean nothing to this model",
+            ));
+        }
+    };
+    if texts.is_empty() || texts.len() > TEXTS_MAX {
+        let count = texts.len();
+        return Err(invalid(format!("`input` has {count} texts, it can have 1 to {TEXTS_MAX}")));
+    }
+    let texts = texts.into_iter().map(|text| Value::String(text.into())).collect();
+    let target = target(host, &asked.model, FUNCTION)?;
+    let encode = Encode { model: asked.model.clone(), encoding: asked.encoding_format };
+    let payload = Payload::Values { wire, values: vec![Value::List(texts)] };
+    let done = front.call(target, payload, Form::Protocol(Arc::new(encode))).await;
+    Ok(answer(done.map_err(|error| refused(&asked.model, INTERFACE, error))?))
+}
+
+#[derive(Debug)]
+struct Encode {
+    model: String,
+    encoding: Encoding,
+}
+
+/// `embedded` of the interface.
+fn embedded() -> Type {
+    let field = |name: &str, ty| Field { name: name.into(), ty };
+    let vectors = Type::List(Box::new(Type::List(Box::new(Type::F32))));
+    Type::Record(vec![field("vectors", vectors), field("tokens", Type::U64)])
+}
+
+impl Encoder for Encode {
+    fn suits(&self, function: &Function) -> Result<(), String> {
+        let texts = Type::List(Box::new(Type::String));
+        let is_embed = match function.signature().signature() {
+            Signature::Values { params, result: Some(Type::Result { ok: Some(ok), .. }) } => {
+                matches!(params.as_slice(), [param] if param.ty == texts) && **ok == embedded()
+            }
+            _ => false,
+        };
+        let model = &self.model;
+        if is_embed {
+            Ok(())
+        } else {
+            Err(format!("The model `{model}` does not export `{INTERFACE}`."))
+        }
+    }
+
+    fn tensors(&self, _: &Function, _: Vec<(String, Tensor)>) -> Result<Reply, String> {
+        Err("the function answers with tensors, not with vectors".to_owned())
+    }
+
+    fn value(&self, _: &Function, value: Option<(Value, &Type)>) -> Result<Reply, String> {
+        let whole = value.filter(|(_, ty)| **ty == embedded()).map(|(value, _)| value);
+        let Some(Value::Record(members)) = whole else {
+            return Err(
+                "the agreement does not let out what an answer of this endpoint needs".to_owned()
+            );
+        };
+        let [Value::List(vectors), Value::U64(tokens)] = members.as_slice() else {
+            return Err("the answer is not what its type says".to_owned());
+        };
+        let mut out = Vec::new();
+        out.extend_from_slice(b"{\"object\":\"list\",\"data\":[");
+        for (index, vector) in vectors.iter().enumerate() {
+            let Value::Packed(bytes) = vector else { continue };
+            let comma = if index == 0 { "" } else { "," };
+            let head =
+                format!("{comma}{{\"object\":\"embedding\",\"index\":{index},\"embedding\":");
+            out.extend_from_slice(head.as_bytes());
+            self.vector(bytes, &mut out)?;
+            out.push(b'}');
+        }
+        let tail = json!({"prompt_tokens": tokens, "total_tokens": tokens});
+        let tail = format!("],\"model\":{},\"usage\":{tail}}}", json!(self.model));
+        out.extend_from_slice(tail.as_bytes());
+        Ok(Reply::Encoded { bytes: out.into(), head: None })
+    }
+}
+
+impl Encode {
+    fn vector(&self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+        match self.encoding {
+            Encoding::Base64 => {
+                out.push(b'"');
+                out.extend_from_slice(STANDARD.encode(bytes).as_bytes());
+                out.push(b'"');
+            }
+            Encoding::Float => {
+                out.push(b'[');
+                for (index, number) in bytes.as_chunks::<4>().0.iter().enumerate() {
+                    let number = f32::from_le_bytes(*number);
+                    if !number.is_finite() {
+                        return Err(
+                            "a vector has a number that JSON does not have: ask for base64"
+                                .to_owned(),
+                        );
+                    }
+                    if index > 0 {
+                        out.push(b',');
+                    }
+                    serde_json::to_writer(&mut *out, &number).map_err(|error| error.to_string())?;
+                }
+                out.push(b']');
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,66 @@
+//! `GET /v1/models` and `GET /v1/models/{publisher}/{model}`.
+
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+
+use super::{Answer, Problem, named, unknown};
+use crate::api::body;
+use crate::api::health::json as json_answer;
+use crate::auth::Caller;
+use crate::deployments::Deployment;
+use crate::host::Host;
+
+/// The interfaces that OpenAI's endpoints call.
+const INTERFACES: [&str; 1] = [super::embeddings::INTERFACE];
+
+/// The models that the caller may know of and that an endpoint can call, the latest version of each.
+pub(super) fn list(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
+    let caller = caller(host, request)?;
+    let mut all = host.deployments.all();
+    all.retain(|live| serves(live) && host.may_know(caller.as_ref(), live.model()));
+    let mut models: Vec<Value> = all.iter().map(|live| model(live)).collect();
+    models.dedup();
+    Ok(json_answer(StatusCode::OK, &json!({"object": "list", "data": models})))
+}
+
+/// One of them. The slash of its name may be written as `%2F`.
+pub(super) fn show(
+    host: &Host,
+    segments: &[&str],
+    request: &Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let path = segments.join("/");
+    let name = percent_decode_str(&path).decode_utf8_lossy();
+    let caller = caller(host, request)?;
+    let (known, reference) = named(host, &name)?;
+    let found = host.deployments.version(&known, &reference).ok();
+    let found = found.filter(|live| serves(live) && host.may_know(caller.as_ref(), live.model()));
+    let live = found.ok_or_else(|| unknown(&name))?;
+    Ok(json_answer(StatusCode::OK, &model(&live)))
+}
+
+fn caller(host: &Host, request: &Request<Incoming>) -> Result<Option<Caller>, Problem> {
+    let key = body::bearer(request.headers());
+    Ok(key.map(|key| host.auth.authenticate(Some(key))).transpose()?)
+}
+
+fn serves(live: &Deployment) -> bool {
+    let exports = live.manifest().functions.iter().map(|function| function.export.as_str());
+    exports.into_iter().any(|export| {
+        INTERFACES.iter().any(|interface| {
+            export.strip_prefix(interface).is_some_and(|rest| rest.starts_with('#'))
+        })
+    })
+}
+
+fn model(live: &Deployment) -> Value {
+    json!({
+        "id": live.model(),
+        "object": "model",
+        // When a version was published is not kept.
+        "created": 0,
+        "owned_by": live.model().publisher,
+    })
+}

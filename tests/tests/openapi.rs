@@ -1,0 +1,141 @@
+//! The OpenAPI documents: what they say, and that every answer is one that they say.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+use system_tests::{Party, TestHost, built, plugin, terms};
+
+struct Scene {
+    host: TestHost,
+    zoe: Party,
+}
+
+/// A host where `zoe` may call every function of these plugins of `acme`.
+fn scene(plugins: &[&str]) -> Scene {
+    let host = TestHost::builder()
+        .config(|config| config.sandbox.deadline = std::time::Duration::from_secs(5))
+        .start();
+    let (acme, zoe) = (host.party("acme"), host.party("zoe"));
+    for name in plugins {
+        let published = host.publish(&acme, &plugin(name));
+        let page = host.get(&format!("/acme/{name}")).bearer(&acme.api_key).send().ok().json();
+        let functions = page["functions"].as_array().expect("a list").clone();
+        let functions =
+            functions.iter().map(|function| terms(function["name"].as_str().expect("a name")));
+        host.agree(&acme, &zoe, &published, functions.collect());
+    }
+    Scene { host, zoe }
+}
+
+impl Scene {
+    fn document(&self, path: &str) -> Value {
+        self.host.get(path).bearer(&self.zoe.api_key).send().ok().json()
+    }
+
+    /// Lets schemathesis make requests of a document: every answer must be one that the document has, and none a failure of
+    /// the host.
+    fn schemathesis(&self, path: &str, more: &[&str]) {
+        let url = format!("http://{}", self.host.address());
+        let output = Command::new(built("clients/bin/schemathesis"))
+            .args(["run", &format!("{url}{path}"), "--url", &url, "--seed", "7", "--no-color"])
+            .args(["--max-examples", "25", "--phases", "examples,fuzzing", "--continue-on-failure"])
+            .args(["--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"])
+            .args(["-H", &format!("Authorization: Bearer {}", self.zoe.api_key)])
+            .args(more)
+            .current_dir(std::env::temp_dir())
+            .output()
+            .expect("it runs");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success(),
+            "{path}: {said}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
+
+#[test]
+fn a_model_s_document_says_what_its_wit_says() {
+    let scene = scene(&["filetype", "lenet"]);
+    let document = scene.document("/acme/filetype/openapi.json");
+    assert_eq!(document["openapi"], "3.1.0");
+    let operation = &document["paths"]["/acme/filetype@1.0.0/identify"]["post"];
+    assert!(operation["description"].as_str().expect("text").starts_with("Says what `file` is."));
+    let request = &operation["requestBody"]["content"];
+    assert_eq!(request["application/json"]["schema"]["required"], json!(["file"]));
+    assert!(request["application/octet-stream"].is_object());
+    let verdict = &operation["responses"]["200"]["content"]["application/json"]["schema"];
+    assert_eq!(
+        (&verdict["title"], &verdict["description"]),
+        (&json!("verdict"), &json!("What a file is."))
+    );
+    let score = verdict["properties"]["score"]["description"].as_str().expect("text");
+    assert!(score.starts_with("How sure the model is"), "{score}");
+
+    let lenet = scene.document("/acme/lenet/openapi.json");
+    let operation = &lenet["paths"]["/acme/lenet@1.0.0/infer"]["post"];
+    let example = &operation["requestBody"]["content"]["application/json"]["example"]["inputs"][0];
+    assert_eq!((&example["name"], &example["shape"]), (&json!("image"), &json!([1, 3, 32, 32])));
+    scene.host.get("/acme/lenet/openapi.json").send().ok();
+    scene.host.get("/acme/none/openapi.json").send().problem(404, "not-found");
+}
+
+#[test]
+fn the_page_needs_nothing_from_elsewhere() {
+    let scene = scene(&["echo"]);
+    for path in ["/api/docs", "/acme/echo/docs"] {
+        let page = scene.host.get(path).send().ok();
+        let policy = page.header("content-security-policy").expect("a policy");
+        assert!(policy.starts_with("default-src 'none'"), "{policy}");
+        let text = page.text();
+        assert!(!text.contains("http:") && !text.contains("https:"), "{text}");
+        for link in text.split(['"']).filter(|part| part.starts_with("/api/docs/")) {
+            let part = scene.host.get(link).send().ok();
+            assert!(part.body.len() > 100, "{link}");
+        }
+    }
+    scene.host.get("/api/docs/../secret").send().problem(404, "not-found");
+    scene.host.get("/api/docs/index.html").send().problem(404, "not-found");
+}
+
+#[test]
+fn every_route_of_the_host_s_document_is_there() {
+    let scene = scene(&["echo"]);
+    let document = scene.document("/api/openapi.json");
+    let paths = document["paths"].as_object().expect("paths");
+    assert!(paths.len() > 25);
+    for (path, methods) in paths {
+        let path = path
+            .replace("{publisher}/{model}", "acme/echo")
+            .replace("{function}", "nothing")
+            .replace('{', "")
+            .replace('}', "");
+        for method in methods.as_object().expect("methods").keys() {
+            let request =
+                if method == "get" { scene.host.get(&path) } else { scene.host.post(&path) };
+            let answer = request.bearer(&scene.zoe.api_key).send().text();
+            assert!(!answer.contains("there is nothing here"), "{method} {path}: {answer}");
+            assert!(!answer.contains("does nothing here"), "{method} {path}: {answer}");
+        }
+        let wrong =
+            system_tests::Request::new("DELETE", format!("http://{}{path}", scene.host.address()));
+        wrong.send().problem(405, "method-not-allowed");
+    }
+}
+
+#[test]
+fn schemathesis_finds_no_answer_that_a_model_s_document_does_not_have() {
+    let scene = scene(&["echo", "filetype", "lenet"]);
+    // `fall` panics by design and `produce` makes as much as it is told to: 502 is their answer.
+    scene.schemathesis(
+        "/acme/echo/openapi.json",
+        &["--exclude-path-regex", "fall|produce|log-lines"],
+    );
+    scene.schemathesis("/acme/filetype/openapi.json", &[]);
+    scene.schemathesis("/acme/lenet/openapi.json", &[]);
+}
+
+#[test]
+fn schemathesis_finds_no_answer_that_the_host_s_document_does_not_have() {
+    scene(&["echo"]).schemathesis("/api/openapi.json", &[]);
+}
