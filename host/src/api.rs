@@ -18,6 +18,7 @@ mod negotiations;
 mod oip;
 mod openai;
 mod openapi;
+mod pieces;
 mod problem;
 mod publish;
 mod receipts;

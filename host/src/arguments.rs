@@ -61,14 +61,21 @@ impl Function {
     /// # Errors
     /// [`ArgumentsError`] points at the member that does not fit.
     pub fn read(&self, call: &Call) -> Result<Input, ArgumentsError> {
-        if let Form::Protocol(encoder) = &call.form {
-            encoder.suits(self).map_err(ArgumentsError::Form)?;
-        }
+        let suits = match &call.form {
+            Form::Json | Form::Octets => Ok(()),
+            Form::Protocol(encoder) => encoder.suits(self),
+            Form::Stream(streaming) => streaming.suits(self),
+        };
+        suits.map_err(ArgumentsError::Form)?;
         match (self.signature().signature(), &call.payload) {
-            (Signature::Values { params, .. }, Payload::Json(text)) => {
-                Ok(Input::Values(parse::arguments(params, text)?))
-            }
-            (Signature::Values { params, .. }, Payload::Octets(bytes)) => octets(params, bytes),
+            (
+                Signature::Values { params, .. } | Signature::Stream { params, .. },
+                Payload::Json(text),
+            ) => Ok(Input::Values(parse::arguments(params, text)?)),
+            (
+                Signature::Values { params, .. } | Signature::Stream { params, .. },
+                Payload::Octets(bytes),
+            ) => octets(params, bytes),
             (Signature::Tensors, Payload::Json(text)) => {
                 Ok(Input::Tensors(json::parse_inputs(text)?))
             }
@@ -77,7 +84,10 @@ impl Function {
                 self.check(tensors)?;
                 Ok(Input::Tensors(tensors.clone()))
             }
-            (Signature::Values { params, .. }, Payload::Values { values, .. }) => {
+            (
+                Signature::Values { params, .. } | Signature::Stream { params, .. },
+                Payload::Values { values, .. },
+            ) => {
                 let fit = values.len() == params.len()
                     && values.iter().zip(params).all(|(value, param)| value.is_of(&param.ty));
                 if fit {
@@ -87,7 +97,7 @@ impl Function {
                 }
             }
             (Signature::Tensors, Payload::Values { .. })
-            | (Signature::Values { .. }, Payload::Tensors { .. }) => {
+            | (Signature::Values { .. } | Signature::Stream { .. }, Payload::Tensors { .. }) => {
                 Err(ArgumentsError::OtherTypes)
             }
         }

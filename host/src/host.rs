@@ -25,6 +25,7 @@ use crate::inference::{Inference, InferenceError, Settings};
 use crate::invoke::{Call, InvokeError};
 use crate::market::{Market, MarketError};
 use crate::negotiations::{Negotiations, NegotiationsError};
+use crate::outputs::Form;
 use crate::receipt::ReceiptError;
 use crate::receipts::{Denied, Receipts};
 use crate::sandbox::{CallContext, Instance, Sandbox, SandboxError};
@@ -239,6 +240,13 @@ impl Host {
             output_bytes_max: grant.output_limit(admission).0,
             gate: grant.gate(admission),
             stop: grant.stop(),
+            sink: match &call.form {
+                Form::Stream(streaming) => {
+                    let limit = grant.output_limit(admission);
+                    streaming.open(function, grant.controls(admission), limit)
+                }
+                Form::Json | Form::Octets | Form::Protocol(_) => None,
+            },
         };
         let mut limits = grant.narrow_limits(function.narrow(limits), admission);
         let patience = call.patience.and_then(|patience| Instant::now().checked_add(patience));
@@ -267,6 +275,7 @@ impl Host {
             output_bytes_max: 0,
             gate: None,
             stop: None,
+            sink: None,
         };
         let (guest, graphs) = (deployment.guest(), deployment.graphs());
         self.sandbox.instantiate(guest, graphs, limits, context).await.map(drop)

@@ -14,6 +14,7 @@ use crate::auth::Caller;
 use crate::controls::ControlError;
 use crate::deployments::{Deployment, Deployments};
 use crate::id::{AccountName, Digest, FunctionName, ModelName};
+use crate::sandbox::Signature;
 use crate::store::{Store, StoreError, Table};
 
 /// Why an offer was not listed.
@@ -246,7 +247,11 @@ fn check_function(live: &Deployment, permission: &Permission) -> Result<(), Mark
         return Err(MarketError::NoFunction { model, function });
     };
     let controls = permission.controls();
-    match found.signature().answer() {
+    let answer = match found.signature() {
+        Signature::Stream { element, .. } => Some(element),
+        signature @ (Signature::Tensors | Signature::Values { .. }) => signature.answer(),
+    };
+    match answer {
         Some(answer) if !controls.is_open() => controls
             .check_type(answer)
             .map_err(|source| MarketError::Uncontrolled { model, function, source }),

@@ -10,6 +10,8 @@ use crate::value::Value;
 pub struct Outcome<T> {
     pub result: Result<T, GuestFailure>,
     pub used: Used,
+    /// What had left the host already when the call failed: the beginning of a stream.
+    pub released: bytes::Bytes,
 }
 
 /// A guest's answer, as it gave it.
@@ -21,19 +23,26 @@ pub enum Answer {
     Refusal(Option<Value>),
     /// Named output tensors of `hospes:plugin/inference`.
     Tensors(Vec<(String, Tensor)>),
+    /// A stream, whose elements have been handed on.
+    Streamed,
 }
 
 /// A guest's answer, encoded and fit to be released.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     Json(Vec<u8>),
-    /// The payload of `err`, in JSON.
+    /// The payload of `err`.
     RefusalJson(Vec<u8>),
     Octets(bytes::Bytes),
     /// As the caller's protocol has it. `head` of the bytes describe the rest, where they are of two kinds.
     Encoded {
         bytes: bytes::Bytes,
         head: Option<usize>,
+    },
+    /// A stream that has ended: all that it was. The caller has it, but for the last `rest` bytes.
+    Streamed {
+        bytes: bytes::Bytes,
+        rest: usize,
     },
 }
 
@@ -42,7 +51,28 @@ impl Reply {
     pub fn bytes(&self) -> &[u8] {
         match self {
             Reply::Json(bytes) | Reply::RefusalJson(bytes) => bytes,
-            Reply::Octets(bytes) | Reply::Encoded { bytes, .. } => bytes,
+            Reply::Octets(bytes) | Reply::Encoded { bytes, .. } | Reply::Streamed { bytes, .. } => {
+                bytes
+            }
+        }
+    }
+}
+
+/// The payload of `err`, in JSON.
+pub struct RefusalJson(pub Vec<u8>);
+
+impl Reply {
+    /// The bytes, unless the plugin refused.
+    ///
+    /// # Errors
+    /// The plugin's own error.
+    pub fn into_answer(self) -> Result<bytes::Bytes, RefusalJson> {
+        match self {
+            Reply::Json(bytes) => Ok(bytes.into()),
+            Reply::RefusalJson(bytes) => Err(RefusalJson(bytes)),
+            Reply::Octets(bytes) | Reply::Encoded { bytes, .. } | Reply::Streamed { bytes, .. } => {
+                Ok(bytes)
+            }
         }
     }
 }
@@ -77,6 +107,8 @@ pub enum GuestFailure {
     HostcallLimit { max: usize },
     #[error("the plugin computed for longer than the {} ms that the agreement allows", allowed.as_millis())]
     CpuTime { allowed: Duration },
+    #[error("the caller went away before the answer had ended")]
+    Disconnected,
     #[error("the agreement was suspended or ended while the call ran")]
     Stopped,
     #[error("the agreement does not allow what the plugin did: {reason}")]
@@ -114,6 +146,7 @@ impl GuestFailure {
             | GuestFailure::HandleLimit { .. }
             | GuestFailure::HostcallLimit { .. }
             | GuestFailure::CpuTime { .. }
+            | GuestFailure::Disconnected
             | GuestFailure::Stopped
             | GuestFailure::OutputUncontrolled { .. }
             | GuestFailure::OutputUnsendable { .. } => self,
@@ -132,6 +165,7 @@ impl GuestFailure {
             GuestFailure::TensorLimit { .. } => "tensor-limit",
             GuestFailure::HostcallLimit { .. } => "hostcall-limit",
             GuestFailure::CpuTime { .. } => "cpu-time",
+            GuestFailure::Disconnected => "disconnected",
             GuestFailure::Stopped => "stopped",
             GuestFailure::Terms { .. } => "terms",
             GuestFailure::OutputUncontrolled { .. } => "output-uncontrolled",

@@ -1,9 +1,13 @@
 //! What may leave the host: encodes a guest's answer and holds it to the agreement's limits. The guest has no say in it.
 
+mod pieces;
+
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+
+pub use pieces::{PieceEncoder, Streaming};
 
 use crate::admission::Admission;
 use crate::agreements::Grant;
@@ -21,6 +25,8 @@ pub enum Form {
     Octets,
     /// As the caller's protocol has it.
     Protocol(Arc<dyn Encoder>),
+    /// In pieces, as they come.
+    Stream(Arc<Streaming>),
 }
 
 /// Writes answers as one protocol has them. It is asked with what may leave the host, and what it writes is held to the
@@ -54,7 +60,7 @@ pub fn check(
     form: &Form,
     outcome: Outcome<Answer>,
 ) -> Outcome<Reply> {
-    let Outcome { result, used } = outcome;
+    let Outcome { result, used, .. } = outcome;
     // The last look: what was suspended while the call ran is not released.
     let result = if grant.is_stopped() { Err(GuestFailure::Stopped) } else { result };
     let controls = grant.controls(admission);
@@ -66,7 +72,11 @@ pub fn check(
     let result = result.and_then(|reply| release(reply, grant.output_limit(admission)));
     let result =
         if controls.is_open() { result } else { result.map_err(GuestFailure::without_details) };
-    Outcome { result, used }
+    let released = match (form, &result) {
+        (Form::Stream(streaming), Err(_)) => streaming.released(),
+        _ => Bytes::new(),
+    };
+    Outcome { result, used, released }
 }
 
 /// Encodes the projection of an answer that the agreement lets out.
@@ -92,6 +102,8 @@ fn controlled(
                 typed(function, form, Some((value, &ty)))
             }
         },
+        // Each element was held to the controls before it left.
+        Answer::Streamed => streamed(form),
         // That the plugin refused is an answer; what it says about it could be anything, and is not released.
         Answer::Refusal(_) => Ok(Reply::RefusalJson(value_json(None, None))),
     }
@@ -114,6 +126,8 @@ fn encode(function: &Function, form: &Form, answer: Answer) -> Result<Reply, Gue
         (Answer::Tensors(outputs), Form::Protocol(encoder)) => {
             encoder.tensors(function, outputs).map_err(|reason| unsendable(&reason))
         }
+        (Answer::Tensors(_), Form::Stream(_)) => Err(not_a_stream()),
+        (Answer::Streamed, form) => streamed(form),
         (Answer::Value(value), form) => typed(function, form, value.zip(signature.answer())),
         (Answer::Refusal(value), _) => {
             Ok(Reply::RefusalJson(value_json(value.as_ref(), signature.refusal())))
@@ -138,7 +152,21 @@ fn typed(
         (Form::Protocol(encoder), value) => {
             encoder.value(function, value).map_err(|reason| unsendable(&reason))
         }
+        (Form::Stream(_), _) => Err(not_a_stream()),
     }
+}
+
+fn streamed(form: &Form) -> Result<Reply, GuestFailure> {
+    match form {
+        Form::Stream(streaming) => streaming.finish(),
+        Form::Json | Form::Octets | Form::Protocol(_) => {
+            Err(unsendable("the function answers with a stream"))
+        }
+    }
+}
+
+fn not_a_stream() -> GuestFailure {
+    unsendable("the function does not answer with a stream")
 }
 
 fn value_json(value: Option<&Value>, ty: Option<&Type>) -> Vec<u8> {

@@ -71,9 +71,13 @@ impl Receipts {
         draft.wall_micros = u64::try_from(outcome.used.wall.as_micros()).unwrap_or(u64::MAX);
         draft.memory_bytes = outcome.used.memory_bytes;
         draft.result = result(&outcome.result);
-        if let Ok(reply) = &outcome.result {
-            draft.output = Some(Commitment::of(&salt, "output", reply.bytes()));
-            draft.output_bytes = reply.bytes().len() as u64;
+        let output = match &outcome.result {
+            Ok(reply) => Some(reply.bytes()),
+            Err(_) => Some(outcome.released.as_ref()).filter(|released| !released.is_empty()),
+        };
+        if let Some(output) = output {
+            draft.output = Some(Commitment::of(&salt, "output", output));
+            draft.output_bytes = output.len() as u64;
         }
         let bytes = draft.input_bytes.saturating_add(draft.output_bytes);
         let spent = Spent { bytes, wall: outcome.used.wall };
@@ -143,7 +147,9 @@ impl Receipts {
 
 fn result(result: &Result<Reply, GuestFailure>) -> CallResult {
     match result {
-        Ok(Reply::Json(_) | Reply::Octets(_) | Reply::Encoded { .. }) => CallResult::Answered,
+        Ok(Reply::Json(_) | Reply::Octets(_) | Reply::Encoded { .. } | Reply::Streamed { .. }) => {
+            CallResult::Answered
+        }
         Ok(Reply::RefusalJson(_)) => CallResult::Refused,
         Err(failure) => CallResult::Failed { code: failure.code().into() },
     }

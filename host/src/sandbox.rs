@@ -15,26 +15,29 @@ mod limits;
 mod linker;
 mod plugin;
 mod stop;
+mod stream;
 mod wasi_nn;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Engine, Store, UpdateDeadline};
+use zeroize::Zeroizing;
 
 use cache::Cache;
 use compile::Compiler;
 use context::CallState;
-use engine::Ticker;
+use engine::{Kind, Ticker};
 
 pub use context::{CallContext, ComputeGate, Graphs};
 pub use instance::{Input, Instance};
 pub use interface::{Declared, GuestFunction, Signature};
 pub use limits::CallLimits;
 pub use stop::Stop;
+pub use stream::Sink;
 
 use crate::capability::{Capabilities, Capability};
 use crate::config;
@@ -75,12 +78,55 @@ pub enum SandboxError {
 
 /// Compiles and instantiates guests.
 pub struct Sandbox {
+    calls: Machine,
+    /// Made when the first component is deployed that answers with streams: it has a pool of its own.
+    streams: OnceLock<Machine>,
+    setup: Setup,
+}
+
+/// What machines are made of.
+struct Setup {
+    limits: config::Sandbox,
+    slots: NonZeroUsize,
+    cache_folder: PathBuf,
+    host_secret: Zeroizing<Vec<u8>>,
+}
+
+/// An engine with what belongs to it. Nothing of one may be used with another.
+struct Machine {
     engine: Engine,
     compiler: Compiler,
     plugin: Linker<CallState>,
     plugin_with_wasi: Linker<CallState>,
-    limits: config::Sandbox,
     _ticker: Ticker,
+}
+
+impl Machine {
+    fn new(setup: &Setup, kind: Kind) -> Result<Self, SandboxError> {
+        let Setup { limits, slots, cache_folder, host_secret } = setup;
+        let engine = engine::build(limits, *slots, kind)?;
+        let cache = Cache::open(cache_folder.clone(), host_secret, &engine)?;
+        Ok(Self {
+            compiler: Compiler::new(engine.clone(), cache, limits),
+            plugin: linker::plugin(&engine).map_err(SandboxError::Engine)?,
+            plugin_with_wasi: linker::plugin_with_wasi(&engine).map_err(SandboxError::Engine)?,
+            _ticker: Ticker::start(&engine, limits.epoch_tick)?,
+            engine,
+        })
+    }
+
+    /// Links a component and finds the declared functions.
+    fn link(&self, component: &Component, declared: Vec<Declared>) -> Result<Guest, SandboxError> {
+        let uses_wasi = uses_wasi(&self.engine, component);
+        let linker = if uses_wasi { &self.plugin_with_wasi } else { &self.plugin };
+        let pre = linker.instantiate_pre(component).map_err(SandboxError::Capability)?;
+        let functions = declared
+            .into_iter()
+            .map(|declared| interface::function(&self.engine, component, declared))
+            .collect::<Result<_, _>>()?;
+        let imports = capabilities(&self.engine, component);
+        Ok(Guest { pre, functions, imports, uses_wasi })
+    }
 }
 
 /// A compiled component whose imports are all linked. Cheap to instantiate.
@@ -115,16 +161,17 @@ impl Sandbox {
         cache_folder: PathBuf,
         host_secret: &[u8],
     ) -> Result<Self, SandboxError> {
-        let engine = engine::build(&limits, slots)?;
-        let cache = Cache::open(cache_folder, host_secret, &engine)?;
-        Ok(Self {
-            compiler: Compiler::new(engine.clone(), cache, &limits),
-            plugin: linker::plugin(&engine).map_err(SandboxError::Engine)?,
-            plugin_with_wasi: linker::plugin_with_wasi(&engine).map_err(SandboxError::Engine)?,
-            _ticker: Ticker::start(&engine, limits.epoch_tick)?,
-            limits,
-            engine,
-        })
+        let host_secret = Zeroizing::new(host_secret.to_vec());
+        let setup = Setup { limits, slots, cache_folder, host_secret };
+        Ok(Self { calls: Machine::new(&setup, Kind::Calls)?, streams: OnceLock::new(), setup })
+    }
+
+    fn streams(&self) -> Result<&Machine, SandboxError> {
+        if self.streams.get().is_none() {
+            // Of two that are made at once one is dropped.
+            let _ = self.streams.set(Machine::new(&self.setup, Kind::Streams)?);
+        }
+        Ok(self.streams.get().expect("invariant: it has just been set"))
     }
 
     /// Compiles a component, or loads it from the cache, links it and finds the declared functions.
@@ -137,21 +184,24 @@ impl Sandbox {
         code: bytes::Bytes,
         declared: Vec<Declared>,
     ) -> Result<Guest, SandboxError> {
-        let component = self.compiler.compile(digest, code).await?;
-        let uses_wasi = uses_wasi(&self.engine, &component);
-        let linker = if uses_wasi { &self.plugin_with_wasi } else { &self.plugin };
-        let pre = linker.instantiate_pre(&component).map_err(SandboxError::Capability)?;
-        let functions = declared
-            .into_iter()
-            .map(|declared| interface::function(&self.engine, &component, declared))
-            .collect::<Result<_, _>>()?;
-        let imports = capabilities(&self.engine, &component);
-        Ok(Guest { pre, functions, imports, uses_wasi })
+        match self.calls.compiler.compile(digest, code.clone()).await {
+            Ok(component) => self.calls.link(&component, declared),
+            // The engine of plain calls does not know streams: it refuses the types before it compiles anything.
+            Err(SandboxError::Compile(refused)) => {
+                let streams = self.streams()?;
+                match streams.compiler.compile(digest, code).await {
+                    Ok(component) => streams.link(&component, declared),
+                    Err(SandboxError::Compile(_)) => Err(SandboxError::Compile(refused)),
+                    Err(error) => Err(error),
+                }
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The limits of a call that begins now and that neither bundle nor agreement narrows.
     pub fn call_limits(&self, tensor_bytes_max: usize) -> CallLimits {
-        let limits = &self.limits;
+        let limits = &self.setup.limits;
         CallLimits {
             deadline: Instant::now() + limits.deadline,
             cpu_max: None,
@@ -178,7 +228,7 @@ impl Sandbox {
     ) -> Result<Instance, SandboxError> {
         let began = Instant::now();
         let state = CallState::new(limits, Arc::clone(graphs), context);
-        let mut wasm_store = Store::new(&self.engine, state);
+        let mut wasm_store = Store::new(guest.pre.engine(), state);
         wasm_store.limiter(|state| &mut state.growth);
         wasm_store.set_hostcall_fuel(limits.hostcall_bytes_max);
         wasm_store.set_max_component_handles(limits.resources_max);

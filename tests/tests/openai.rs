@@ -1,7 +1,7 @@
 //! OpenAI's API: what the models' own packages say, and what the official client sees.
 
 use serde_json::{Value, json};
-use system_tests::{Limited as _, Party, TestHost, built, client, oracle_json, plugin, terms};
+use system_tests::{Limited as _, Party, TestHost, client, oracle_json, plugin, terms};
 
 struct Scene {
     host: TestHost,

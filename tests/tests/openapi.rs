@@ -108,8 +108,7 @@ fn every_route_of_the_host_s_document_is_there() {
         let path = path
             .replace("{publisher}/{model}", "acme/echo")
             .replace("{function}", "nothing")
-            .replace('{', "")
-            .replace('}', "");
+            .replace(['{', '}'], "");
         for method in methods.as_object().expect("methods").keys() {
             let request =
                 if method == "get" { scene.host.get(&path) } else { scene.host.post(&path) };

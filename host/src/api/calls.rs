@@ -10,13 +10,14 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::body;
 use super::detached::Detached;
+use super::pieces::Running;
 use super::problem::{Problem, ProblemKind};
 use crate::deployments::Target;
 use crate::host::Host;
 use crate::id::{CallId, Digest, IdError};
 use crate::invoke::{Call, Invocation, InvokeError, Payload, Timings, invoke};
 use crate::outcome::{GuestFailure, Reply};
-use crate::outputs::Form;
+use crate::outputs::{Form, PieceEncoder, Streaming};
 use crate::receipt::Issued;
 use crate::receipts::Salt;
 
@@ -37,6 +38,7 @@ const PURPOSE_BYTES_MAX: usize = 256;
 /// cannot make the host hold one. `invoke` asks again and decides.
 pub(super) struct Front<'h> {
     host: &'h Arc<Host>,
+    id: CallId,
     credential: Option<Box<str>>,
     agreement: Option<Digest>,
     purpose: Option<Arc<str>>,
@@ -73,12 +75,18 @@ impl<'h> Front<'h> {
         let agreement = text(headers, &AGREEMENT)?.map(str::parse).transpose();
         Ok(Self {
             host,
+            id: CallId::new(host.clock().now()),
             credential: credential.map(Into::into),
             agreement: agreement
                 .map_err(|error: IdError| invalid(format!("`Hospes-Agreement`: {error}")))?,
             purpose: text(headers, &PURPOSE)?.map(purpose).transpose()?,
             patience: None,
         })
+    }
+
+    /// What the call will be known by.
+    pub(super) fn id(&self) -> CallId {
+        self.id
     }
 
     /// The same for a caller who waits only so long.
@@ -94,19 +102,43 @@ impl<'h> Front<'h> {
         payload: Payload,
         form: Form,
     ) -> Result<Done, NoAnswer> {
-        let Self { host, credential, agreement, purpose, patience } = self;
-        let id = CallId::new(host.clock().now());
+        let (_, call) = self.make(target, payload, form);
+        call.await
+    }
+
+    /// Makes a call whose answer is a stream.
+    pub(super) fn stream(
+        self,
+        target: Target,
+        payload: Payload,
+        encoder: Arc<dyn PieceEncoder>,
+    ) -> Running {
+        let (streaming, taken) = Streaming::new(encoder);
+        let (id, call) = self.make(target, payload, Form::Stream(streaming));
+        Running { id, call: Box::pin(call), taken }
+    }
+
+    fn make(
+        self,
+        target: Target,
+        payload: Payload,
+        form: Form,
+    ) -> (CallId, impl Future<Output = Result<Done, NoAnswer>> + Send + use<>) {
+        let Self { host, id, credential, agreement, purpose, patience } = self;
         let call = Call { id, credential, target, agreement, purpose, payload, form, patience };
         let invocation = Detached::new({
             let host = Arc::clone(host);
             async move { invoke(&host, call).await }
         });
-        let invocation = invocation
-            .await
-            .map_err(|panic| NoAnswer::Failed(Problem::internal(&panic)))?
-            .map_err(NoAnswer::Refused)?;
-        let Invocation { outcome, receipt, salt, timings } = invocation;
-        Ok(Done { result: outcome.result, papers: Papers { receipt, salt, timings } })
+        let made = async move {
+            let invocation = invocation
+                .await
+                .map_err(|panic| NoAnswer::Failed(Problem::internal(&panic)))?
+                .map_err(NoAnswer::Refused)?;
+            let Invocation { outcome, receipt, salt, timings } = invocation;
+            Ok(Done { result: outcome.result, papers: Papers { receipt, salt, timings } })
+        };
+        (id, made)
     }
 }
 
@@ -145,6 +177,14 @@ pub(super) struct Papers {
 }
 
 impl Papers {
+    /// Says at the beginning of a stream which call it is: the rest comes behind it.
+    pub(super) fn announce(call: CallId, headers: &mut HeaderMap) {
+        let mut text = [0; CallId::TEXT_BYTES];
+        if let Ok(value) = HeaderValue::from_str(call.encode(&mut text)) {
+            headers.insert(RECEIPT, value);
+        }
+    }
+
     /// Adds the headers that say so.
     pub(super) fn accompany(&self, headers: &mut HeaderMap) {
         let Self { receipt, salt, timings } = self;

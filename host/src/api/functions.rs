@@ -12,6 +12,7 @@ use super::answer::{Answer, answer_of};
 use super::body::{self, Media};
 use super::calls::{Done, Front};
 use super::health::json as json_answer;
+use super::pieces::{Begun, Typed};
 use super::problem::{Problem, ProblemKind};
 use crate::deployments::{Deployment, Reference, Target};
 use crate::host::Host;
@@ -20,6 +21,7 @@ use crate::invoke::Payload;
 use crate::outcome::Reply;
 use crate::outputs::Form;
 use crate::sandbox::{GuestFunction, Signature};
+use crate::value::Type;
 
 /// `POST /{publisher}/{model}[@ref]/{function}`.
 pub(super) async fn call(
@@ -37,8 +39,25 @@ pub(super) async fn call(
         Media::Json => Payload::Json(bytes),
         Media::Octets => Payload::Octets(bytes),
     };
+    if let Some(element) = streamed(host, &target) {
+        let running = front.stream(target, payload, Arc::new(Typed));
+        let begun = running.begin(Typed::media(&element), Typed::failed(&element)).await?;
+        return Ok(match begun {
+            Begun::Streams(answer) => answer,
+            Begun::Done(done) => answer(done, Typed::media(&element)),
+        });
+    }
     let form = if body::wants_octets(&parts.headers) { Form::Octets } else { Form::Json };
-    Ok(answer(front.call(target, payload, form).await?))
+    Ok(answer(front.call(target, payload, form).await?, "application/octet-stream"))
+}
+
+/// The elements of the function's stream, if it answers with one. Whether the caller may know that is decided by `invoke`.
+fn streamed(host: &Host, target: &Target) -> Option<Type> {
+    let function = host.deployments.resolve(target).ok()?;
+    match function.signature().signature() {
+        Signature::Stream { element, .. } => Some(element.clone()),
+        Signature::Tensors | Signature::Values { .. } => None,
+    }
 }
 
 /// `GET /{publisher}/{model}`: a model that is listed, or that the caller may know of.
@@ -96,6 +115,11 @@ fn function(function: &GuestFunction) -> Value {
                 None => format!("({params})"),
             }
         }
+        Signature::Stream { params, element, .. } => {
+            let params = params.iter().map(|field| format!("{}: {}", field.name, field.ty));
+            let params = params.collect::<Vec<_>>().join(", ");
+            format!("async ({params}) -> stream<{element}>")
+        }
     };
     json!({"name": function.name(), "signature": signature})
 }
@@ -121,13 +145,13 @@ fn not_a_name(error: &IdError) -> Problem {
     Problem::new(ProblemKind::NotFound, error.to_string())
 }
 
-fn answer(done: Done) -> Answer {
+fn answer(done: Done, media: &'static str) -> Answer {
     let mut response = match done.result {
         Ok(Reply::Json(json)) => answer_of(json.into(), "application/json"),
-        Ok(Reply::Octets(bytes) | Reply::Encoded { bytes, .. }) => {
-            answer_of(bytes, "application/octet-stream")
-        }
-        Ok(Reply::RefusalJson(error)) => Problem::plugin_refused(&error).into_response(),
+        Ok(reply) => match reply.into_answer() {
+            Ok(bytes) => answer_of(bytes, media),
+            Err(refusal) => Problem::plugin_refused(&refusal).into_response(),
+        },
         Err(failure) => Problem::from(failure).into_response(),
     };
     done.papers.accompany(response.headers_mut());

@@ -3,8 +3,10 @@
 //!
 //! Members that a client sends and that mean nothing here are ignored, as far as leaving them out changes no answer.
 
+mod chat;
 mod embeddings;
 mod models;
+mod request;
 
 use std::sync::Arc;
 
@@ -20,7 +22,6 @@ use crate::deployments::{Reference, ResolveError, Target};
 use crate::host::Host;
 use crate::id::ModelName;
 use crate::invoke::InvokeError;
-use crate::outcome::Reply;
 
 /// Answers `/v1/…`; `segments` are what stands behind `/v1`.
 pub(super) async fn route(
@@ -33,7 +34,9 @@ pub(super) async fn route(
         (&Method::GET, ["models"]) => models::list(host, &request),
         (&Method::GET, ["models", rest @ ..]) => models::show(host, rest, &request),
         (&Method::POST, ["embeddings"]) => embeddings::embed(host, request).await,
-        (_, ["models", ..] | ["embeddings"]) => {
+        (&Method::POST, ["chat", "completions"]) => chat::chat(host, request).await,
+        (&Method::POST, ["completions"]) => chat::complete(host, request).await,
+        (_, ["models", ..] | ["embeddings"] | ["chat", "completions"] | ["completions"]) => {
             Err(Problem::new(ProblemKind::MethodNotAllowed, "this method does nothing here"))
         }
         _ => Err(Problem::new(ProblemKind::NotFound, "there is no such endpoint here")),
@@ -43,17 +46,9 @@ pub(super) async fn route(
 
 /// A problem in the shape that OpenAI's clients read, with the same status and headers.
 fn error(problem: Problem) -> Answer {
-    let kind = problem.kind();
-    let (code, status, _) = kind.parts();
-    let class = match status {
-        StatusCode::UNAUTHORIZED => "authentication_error",
-        StatusCode::FORBIDDEN => "permission_error",
-        StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
-        status if status.is_server_error() => "api_error",
-        _ => "invalid_request_error",
-    };
-    let (parts, detail) = problem.into_parts();
-    let body = json!({"error": {"message": detail, "type": class, "param": null, "code": code}});
+    let status = problem.kind().parts().1;
+    let body = error_json(&problem);
+    let (parts, _) = problem.into_parts();
     let (mut error, body) = json_answer(status, &body).into_parts();
     for name in [header::RETRY_AFTER, header::WWW_AUTHENTICATE] {
         if let Some(value) = parts.headers.get(&name) {
@@ -61,6 +56,18 @@ fn error(problem: Problem) -> Answer {
         }
     }
     Response::from_parts(error, body)
+}
+
+fn error_json(problem: &Problem) -> serde_json::Value {
+    let (code, status, _) = problem.kind().parts();
+    let class = match status {
+        StatusCode::UNAUTHORIZED => "authentication_error",
+        StatusCode::FORBIDDEN => "permission_error",
+        StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+        status if status.is_server_error() => "api_error",
+        _ => "invalid_request_error",
+    };
+    json!({"error": {"message": problem.detail(), "type": class, "param": null, "code": code}})
 }
 
 fn invalid(detail: impl Into<String>) -> Problem {
@@ -114,13 +121,12 @@ fn refused(model: &str, interface: &str, error: NoAnswer) -> Problem {
 }
 
 /// The answer of a call that took place.
-fn answer(done: Done) -> Answer {
+fn answer(done: Done, media: &'static str) -> Answer {
     let mut answer = match done.result {
-        Ok(Reply::Encoded { bytes, .. } | Reply::Octets(bytes)) => {
-            answer_of(bytes, "application/json")
-        }
-        Ok(Reply::Json(bytes)) => answer_of(bytes.into(), "application/json"),
-        Ok(Reply::RefusalJson(refusal)) => error(Problem::plugin_refused(&refusal)),
+        Ok(reply) => match reply.into_answer() {
+            Ok(bytes) => answer_of(bytes, media),
+            Err(refusal) => error(Problem::plugin_refused(&refusal)),
+        },
         Err(failure) => error(Problem::from(failure)),
     };
     done.papers.accompany(answer.headers_mut());

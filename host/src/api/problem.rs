@@ -192,20 +192,31 @@ impl Problem {
         (self.into_response().into_parts().0, detail)
     }
 
+    /// What the client is told.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// What kind of problem it is.
     pub fn kind(&self) -> ProblemKind {
         self.kind
     }
 
-    /// The response.
-    pub fn into_response(self) -> Answer {
+    /// The problem as JSON (RFC 9457 section 3).
+    pub fn to_json(&self) -> Value {
         let (code, status, title) = self.kind.parts();
-        let mut members = self.extensions;
+        let mut members = self.extensions.clone();
         members.insert("type".into(), json!(format!("urn:hospes:problem:{code}")));
         members.insert("title".into(), json!(title));
         members.insert("status".into(), json!(status.as_u16()));
         members.insert("detail".into(), json!(self.detail));
-        let body = Value::Object(members).to_string();
+        Value::Object(members)
+    }
+
+    /// The response.
+    pub fn into_response(self) -> Answer {
+        let (_, status, _) = self.kind.parts();
+        let body = self.to_json().to_string();
         let mut response = Response::new(AnswerBody::from(Bytes::from(body)));
         *response.status_mut() = status;
         let headers = response.headers_mut();

@@ -9,6 +9,7 @@
 
 mod lift;
 mod lower;
+mod size;
 
 use std::mem::MaybeUninit;
 
@@ -25,6 +26,13 @@ const FLAT_PARAMS_MAX: usize = 16;
 
 /// Most core values that results are passed in; more go through memory (`MAX_FLAT_RESULTS`).
 const FLAT_RESULTS_MAX: usize = 1;
+
+/// Bytes that a value of `ty` takes in a guest's memory.
+pub(super) fn size(ty: &crate::value::Type) -> usize {
+    size::of(ty).0
+}
+
+pub(super) use lift::load;
 
 /// The arguments of one call, in order. They fit the parameters of the function that is called.
 pub(super) struct Arguments(pub(super) Vec<Value>);

@@ -13,6 +13,7 @@ use crate::inference::Graph;
 use crate::tensor::Tensor;
 
 use super::stop::{CpuClock, Stop};
+use super::stream::Sink;
 
 /// The models of one bundle, by the names its code may load.
 pub type Graphs = Arc<HashMap<Box<str>, Arc<Graph>>>;
@@ -41,6 +42,8 @@ pub struct CallContext {
     pub gate: Option<Arc<dyn ComputeGate>>,
     /// Ends the call from outside, if anything may.
     pub stop: Option<Arc<Stop>>,
+    /// Where the elements of a stream go, if the caller takes a stream.
+    pub sink: Option<Arc<dyn Sink>>,
 }
 
 /// The data of one instance's `wasm_store`.

@@ -1,6 +1,7 @@
 //! The wasmtime engine: how guests are compiled, where their memory comes from and how they are interrupted.
 //!
-//! One engine serves every synchronous call. Nothing of it may be mixed with another engine (GHSA-hgjw-h833-99q9).
+//! One engine serves every synchronous call, another one those with streams. Nothing of one may be mixed with the other
+//! (GHSA-hgjw-h833-99q9).
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -29,10 +30,25 @@ const MEMORIES_PER_COMPONENT_MAX: u32 = 4;
 /// Tables that one component may have. Every core module of a component brings at most one or two.
 const TABLES_PER_COMPONENT_MAX: u32 = 64;
 
+/// What an engine is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Functions that answer once. Without support for concurrency a call costs a third less.
+    Calls,
+    /// Components with `async` functions and streams.
+    Streams,
+}
+
 /// Builds the engine for `slots` concurrent calls.
-pub(super) fn build(limits: &config::Sandbox, slots: NonZeroUsize) -> Result<Engine, SandboxError> {
+pub(super) fn build(
+    limits: &config::Sandbox,
+    slots: NonZeroUsize,
+    kind: Kind,
+) -> Result<Engine, SandboxError> {
     let mut config = wasmtime::Config::new();
     config
+        .concurrency_support(kind == Kind::Streams)
+        .wasm_component_model_async(kind == Kind::Streams)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(limits, slots)))
         .epoch_interruption(true)
         .max_wasm_stack(limits.stack_bytes_max.get())

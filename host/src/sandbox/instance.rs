@@ -11,10 +11,11 @@ use super::context::CallState;
 use super::interface::{GuestFunction, Signature};
 use super::limits::{LimitReached, Refused};
 use super::stop::CpuClock;
+use super::stream::{self, Begun};
 use super::wasi_nn::GuestTensor;
 use crate::outcome::{Answer, GuestFailure, Outcome, Used};
 use crate::tensor::Tensor;
-use crate::value::Value;
+use crate::value::{Type, Value};
 
 /// The arguments of one call, checked against the function's types.
 #[derive(Debug)]
@@ -91,7 +92,7 @@ impl Instance {
         let state = self.wasm_store.data();
         let used = Used { wall, memory_bytes: state.growth.memory_bytes() as u64 };
         let result = answer.map_err(|error| failure(&error, state, self.began));
-        Outcome { result, used }
+        Outcome { result, used, released: bytes::Bytes::new() }
     }
 
     async fn call(&mut self, function: &GuestFunction, input: Input) -> wasmtime::Result<Answer> {
@@ -100,7 +101,10 @@ impl Instance {
             (Input::Values(values), Signature::Values { .. }) => {
                 self.values(function, values).await
             }
-            (Input::Tensors(_), Signature::Values { .. })
+            (Input::Values(values), Signature::Stream { element, fallible, .. }) => {
+                self.stream(function, values, (element, *fallible)).await
+            }
+            (Input::Tensors(_), Signature::Values { .. } | Signature::Stream { .. })
             | (Input::Values(_), Signature::Tensors) => {
                 unreachable!("invariant: input is read by the signature of the function it is for")
             }
@@ -125,6 +129,29 @@ impl Instance {
             Some(Value::Result(Ok(ok))) => Answer::Value(ok.map(|value| *value)),
             Some(Value::Result(Err(err))) => Answer::Refusal(err.map(|value| *value)),
             value => Answer::Value(value),
+        })
+    }
+
+    async fn stream(
+        &mut self,
+        function: &GuestFunction,
+        values: Vec<Value>,
+        element: (&Type, bool),
+    ) -> wasmtime::Result<Answer> {
+        let func = self.func(function)?;
+        let Some(sink) = self.wasm_store.data().context.sink.clone() else {
+            return Err(LimitReached::Sink(GuestFailure::OutputUnsendable {
+                reason: "the function answers with a stream, which this protocol has no place for"
+                    .into(),
+            })
+            .into());
+        };
+        let run = self.wasm_store.run_concurrent(async |accessor| {
+            stream::run(accessor, func, values, element, sink).await
+        });
+        Ok(match run.await?? {
+            Begun::Streamed => Answer::Streamed,
+            Begun::Refused(refusal) => Answer::Refusal(Some(refusal)),
         })
     }
 
@@ -177,6 +204,7 @@ fn failure(error: &wasmtime::Error, state: &CallState, began: Instant) -> GuestF
             LimitReached::Cpu { max } => GuestFailure::CpuTime { allowed: *max },
             LimitReached::Stopped => GuestFailure::Stopped,
             LimitReached::Gate(reason) => GuestFailure::Terms { reason: reason.clone() },
+            LimitReached::Sink(failure) => failure.clone(),
         };
     }
     if error.is::<wasmtime::component::ResourceTableError>() {

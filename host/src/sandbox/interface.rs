@@ -7,7 +7,8 @@ use wasmtime::Engine;
 use wasmtime::component::types::{self, ComponentFunc, ComponentItem};
 use wasmtime::component::{Component, ComponentExportIndex};
 
-use super::SandboxError;
+use super::stream::SIZES;
+use super::{SandboxError, canonical};
 use crate::id::FunctionName;
 use crate::value::{Case, Field, Type};
 
@@ -56,13 +57,17 @@ pub enum Signature {
     Tensors,
     /// WIT values.
     Values { params: Vec<Field>, result: Option<Type> },
+    /// An `async` function that answers with a stream of such elements, or, if `fallible`, refuses with a text.
+    Stream { params: Vec<Field>, element: Type, fallible: bool },
 }
 
 impl Signature {
     /// The type of what a call answers with: for a `result`, the payload of its `ok`. None for tensors and for nothing.
     pub fn answer(&self) -> Option<&Type> {
         match self {
-            Signature::Tensors | Signature::Values { result: None, .. } => None,
+            Signature::Tensors
+            | Signature::Stream { .. }
+            | Signature::Values { result: None, .. } => None,
             Signature::Values { result: Some(Type::Result { ok, .. }), .. } => ok.as_deref(),
             Signature::Values { result: Some(other), .. } => Some(other),
         }
@@ -72,7 +77,8 @@ impl Signature {
     pub fn refusal(&self) -> Option<&Type> {
         match self {
             Signature::Values { result: Some(Type::Result { err, .. }), .. } => err.as_deref(),
-            Signature::Tensors => Some(&Type::String),
+            Signature::Tensors | Signature::Stream { fallible: true, .. } => Some(&Type::String),
+            Signature::Stream { .. } => None,
             Signature::Values { .. } => None,
         }
     }
@@ -97,10 +103,9 @@ pub(super) fn function(
         function: declared.name.clone(),
         what,
     };
-    if ty.async_() {
-        return Err(unsupported("an `async` function"));
-    }
-    let signature = if declared.export == INFERENCE_EXPORT {
+    let signature = if ty.async_() {
+        stream(&ty).map_err(unsupported)?
+    } else if declared.export == INFERENCE_EXPORT {
         check_inference(engine, &ty).map_err(unsupported)?;
         Signature::Tensors
     } else {
@@ -140,6 +145,31 @@ fn values(ty: &ComponentFunc) -> Result<Signature, &'static str> {
         None => Ok(Signature::Values { params, result }),
         Some(_) => Err("several results"),
     }
+}
+
+fn stream(ty: &ComponentFunc) -> Result<Signature, &'static str> {
+    const ANSWER: &str =
+        "an `async` function that answers with neither `stream<T>` nor `result<stream<T>, string>`";
+    let mut reader = TypeReader { nodes: 0 };
+    let params = ty
+        .params()
+        .map(|(name, ty)| reader.read(&ty, 0).map(|ty| Field { name: name.into(), ty }))
+        .collect::<Result<_, _>>()?;
+    let results: Vec<_> = ty.results().collect();
+    let (stream, fallible) = match results.as_slice() {
+        [types::Type::Stream(stream)] => (stream.clone(), false),
+        [types::Type::Result(result)] => match (result.ok(), result.err()) {
+            (Some(types::Type::Stream(stream)), Some(types::Type::String)) => (stream, true),
+            _ => return Err(ANSWER),
+        },
+        _ => return Err(ANSWER),
+    };
+    let element = stream.ty().ok_or("a stream of nothing")?;
+    let element = reader.read(&element, 0)?;
+    if element != Type::U8 && !SIZES.contains(&canonical::size(&element)) {
+        return Err("a stream whose elements are larger than 64 bytes");
+    }
+    Ok(Signature::Stream { params, element, fallible })
 }
 
 struct TypeReader {

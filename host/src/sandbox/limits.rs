@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use wasmtime::ResourceLimiter;
 
+use crate::outcome::GuestFailure;
+
 /// The limits of one call, decided before it starts.
 #[derive(Debug, Clone, Copy)]
 pub struct CallLimits {
@@ -40,6 +42,8 @@ pub(super) enum LimitReached {
     Stopped,
     #[error("{0}")]
     Gate(String),
+    #[error("{0}")]
+    Sink(GuestFailure),
 }
 
 /// Watches the growth of one instance's memories and tables.

@@ -94,6 +94,7 @@ impl Ours {
             output_bytes_max: 1 << 20,
             gate: None,
             stop: None,
+            sink: None,
         };
         let instance = self.sandbox.instantiate(&self.guest, &self.graphs, limits, context).await;
         let function = self.guest.functions().first().expect("one is declared");

@@ -74,9 +74,7 @@ async fn run(host: &Arc<Host>, headers: &HeaderMap, wire: Bytes) -> Result<Answe
     let done = front.patient_for(patience).call(target, Payload::Tensors { wire, tensors }, form);
     let Done { result, papers } = done.await.map_err(|error| asked.refused(error))?;
     let result = match result {
-        Ok(Reply::Encoded { bytes, .. } | Reply::Octets(bytes)) => Ok(bytes),
-        Ok(Reply::Json(bytes)) => Ok(bytes.into()),
-        Ok(Reply::RefusalJson(refusal)) => Err(Problem::plugin_refused(&refusal)),
+        Ok(reply) => reply.into_answer().map_err(|refusal| Problem::plugin_refused(&refusal)),
         Err(failure) => Err(failure.into()),
     };
     Ok(Answered { result, papers })

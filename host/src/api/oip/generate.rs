@@ -77,9 +77,7 @@ async fn run(
     let done = front.call(target, payload, Form::Protocol(Arc::new(encode))).await;
     let Done { result, papers } = done.map_err(|error| asked.refused(error))?;
     let result = match result {
-        Ok(Reply::Encoded { bytes, .. } | Reply::Octets(bytes)) => Ok(bytes),
-        Ok(Reply::Json(bytes)) => Ok(bytes.into()),
-        Ok(Reply::RefusalJson(refusal)) => Err(Problem::plugin_refused(&refusal)),
+        Ok(reply) => reply.into_answer().map_err(|refusal| Problem::plugin_refused(&refusal)),
         Err(failure) => Err(failure.into()),
     };
     Ok((result, papers))

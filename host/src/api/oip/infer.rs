@@ -66,15 +66,15 @@ fn head_length(value: Option<&HeaderValue>) -> Result<Option<usize>, Problem> {
 
 fn answer(done: Done) -> Answer {
     let mut answer = match done.result {
-        Ok(Reply::Encoded { bytes, head: None }) => answer_of(bytes, "application/json"),
         Ok(Reply::Encoded { bytes, head: Some(head) }) => {
             let mut answer = answer_of(bytes, "application/octet-stream");
             answer.headers_mut().insert(HEADER_LENGTH, head.into());
             answer
         }
-        Ok(Reply::Json(bytes)) => answer_of(bytes.into(), "application/json"),
-        Ok(Reply::Octets(bytes)) => answer_of(bytes, "application/octet-stream"),
-        Ok(Reply::RefusalJson(refusal)) => error(Problem::plugin_refused(&refusal)),
+        Ok(reply) => match reply.into_answer() {
+            Ok(bytes) => answer_of(bytes, "application/json"),
+            Err(refusal) => error(Problem::plugin_refused(&refusal)),
+        },
         Err(failure) => error(Problem::from(failure)),
     };
     done.papers.accompany(answer.headers_mut());

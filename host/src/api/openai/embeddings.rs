@@ -87,7 +87,8 @@ pub(super) async fn embed(host: &Arc<Host>, request: Request<Incoming>) -> Resul
     let encode = Encode { model: asked.model.clone(), encoding: asked.encoding_format };
     let payload = Payload::Values { wire, values: vec![Value::List(texts)] };
     let done = front.call(target, payload, Form::Protocol(Arc::new(encode))).await;
-    Ok(answer(done.map_err(|error| refused(&asked.model, INTERFACE, error))?))
+    let done = done.map_err(|error| refused(&asked.model, INTERFACE, error))?;
+    Ok(answer(done, "application/json"))
 }
 
 #[derive(Debug)]

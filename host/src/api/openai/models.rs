@@ -13,7 +13,7 @@ use crate::deployments::Deployment;
 use crate::host::Host;
 
 /// The interfaces that OpenAI's endpoints call.
-const INTERFACES: [&str; 1] = [super::embeddings::INTERFACE];
+const INTERFACES: [&str; 2] = [super::embeddings::INTERFACE, super::chat::INTERFACE];
 
 /// The models that the caller may know of and that an endpoint can call, the latest version of each.
 pub(super) fn list(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {

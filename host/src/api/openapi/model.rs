@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::schema::{Schemas, example, example_of};
 use super::{components, problems};
+use crate::api::pieces::Typed;
 use crate::api::problem::ProblemKind;
 use crate::deployments::Deployment;
 use crate::inference::TensorSpec;
@@ -75,6 +76,15 @@ fn operation(deployment: &Deployment, function: &GuestFunction) -> Value {
     let schemas = Schemas { types: &deployment.manifest().types };
     let (request, answer) = match function.signature() {
         Signature::Tensors => tensors(deployment),
+        Signature::Stream { params, element, .. } => (
+            arguments(&schemas, params),
+            json!({Typed::media(element).split(';').next().unwrap_or_default(): {
+                "schema": {
+                    "description": format!("A stream of `{element}`. Events hold one element each, as JSON."),
+                    "type": "string",
+                },
+            }}),
+        ),
         Signature::Values { params, .. } => {
             (arguments(&schemas, params), answers(&schemas, function.signature().answer()))
         }

@@ -13,7 +13,7 @@ use crate::deployments::ResolveError;
 use crate::invoke::InvokeError;
 use crate::market::MarketError;
 use crate::negotiations::NegotiationsError;
-use crate::outcome::GuestFailure;
+use crate::outcome::{GuestFailure, RefusalJson};
 use crate::sandbox::SandboxError;
 
 /// The message of an error with the messages of its causes.
@@ -33,8 +33,8 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 impl Problem {
     /// The plugin's own error, as JSON.
-    pub fn plugin_refused(error: &[u8]) -> Self {
-        let value: Value = serde_json::from_slice(error).unwrap_or(Value::Null);
+    pub fn plugin_refused(error: &RefusalJson) -> Self {
+        let value: Value = serde_json::from_slice(&error.0).unwrap_or(Value::Null);
         let detail = match &value {
             Value::String(text) => text.clone(),
             other => other.to_string(),
@@ -157,7 +157,8 @@ impl From<GuestFailure> for Problem {
             | GuestFailure::StackOverflow
             | GuestFailure::HandleLimit { .. }
             | GuestFailure::TensorLimit { .. }
-            | GuestFailure::HostcallLimit { .. } => ProblemKind::PluginFailed,
+            | GuestFailure::HostcallLimit { .. }
+            | GuestFailure::Disconnected => ProblemKind::PluginFailed,
         };
         Self::new(kind, failure.to_string()).with("failure", failure.code())
     }

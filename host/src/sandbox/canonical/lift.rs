@@ -96,7 +96,11 @@ fn unflatten_fields(
 }
 
 /// Lifts a value from `bytes`, which are as long as its type.
-fn load(cx: &mut LiftContext<'_>, ty: InterfaceType, bytes: &[u8]) -> Result<Value> {
+pub(in crate::sandbox) fn load(
+    cx: &mut LiftContext<'_>,
+    ty: InterfaceType,
+    bytes: &[u8],
+) -> Result<Value> {
     let types = cx.types;
     Ok(match ty {
         InterfaceType::Bool => Value::Bool(first::<1>(bytes)?[0] != 0),

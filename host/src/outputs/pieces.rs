@@ -1,0 +1,173 @@
+//! Answers that are streams: each element is written, held to the agreement's limits and handed on as it comes.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio_util::sync::PollSender;
+
+use crate::controls::Controls;
+use crate::deployments::Function;
+use crate::outcome::{GuestFailure, OutputLimit, Reply};
+use crate::sandbox::{Signature, Sink};
+use crate::value::{Type, Value};
+
+/// Pieces that may wait for a caller who reads slowly. When there are so many, the guest waits.
+pub const PIECES_MAX: usize = 8;
+
+/// Writes the pieces of a stream as one protocol has them.
+pub trait PieceEncoder: fmt::Debug + Send + Sync {
+    /// Whether streams of `function` can be what the caller wants. Asked before it runs.
+    ///
+    /// # Errors
+    /// What the caller wants and the function does not have.
+    fn suits(&self, function: &Function) -> Result<(), String>;
+
+    /// What the caller gets of one element now; empty if it comes later.
+    ///
+    /// # Errors
+    /// Why it cannot be sent as the caller wants it.
+    fn piece(&self, value: &Value, element: &Type) -> Result<Vec<u8>, String>;
+
+    /// What the caller gets when the stream has ended well.
+    ///
+    /// # Errors
+    /// Why the answer cannot be sent as the caller wants it.
+    fn end(&self) -> Result<Vec<u8>, String>;
+}
+
+/// A caller who takes an answer in pieces.
+#[derive(Debug)]
+pub struct Streaming {
+    encoder: Arc<dyn PieceEncoder>,
+    pieces: mpsc::Sender<Bytes>,
+    opened: OnceLock<Arc<Pieces>>,
+}
+
+impl Streaming {
+    /// The caller, and where its pieces come out.
+    pub fn new(encoder: Arc<dyn PieceEncoder>) -> (Arc<Self>, mpsc::Receiver<Bytes>) {
+        let (pieces, taken) = mpsc::channel(PIECES_MAX);
+        (Arc::new(Self { encoder, pieces, opened: OnceLock::new() }), taken)
+    }
+
+    pub(crate) fn suits(&self, function: &Function) -> Result<(), String> {
+        match function.signature().signature() {
+            Signature::Stream { .. } => self.encoder.suits(function),
+            Signature::Tensors | Signature::Values { .. } => {
+                Err("the function does not answer with a stream".to_owned())
+            }
+        }
+    }
+
+    /// Where the elements of this function's stream go, under these terms.
+    pub(crate) fn open(
+        &self,
+        function: &Function,
+        controls: &Controls,
+        (max, limit): (u64, OutputLimit),
+    ) -> Option<Arc<dyn Sink>> {
+        let Signature::Stream { element, .. } = function.signature().signature() else {
+            return None;
+        };
+        let pieces = Arc::new(Pieces {
+            encoder: Arc::clone(&self.encoder),
+            element: element.clone(),
+            controls: (!controls.is_open()).then(|| controls.clone()),
+            sender: Mutex::new(PollSender::new(self.pieces.clone())),
+            sent: Mutex::default(),
+            max,
+            limit,
+        });
+        let _ = self.opened.set(Arc::clone(&pieces));
+        Some(pieces)
+    }
+
+    /// Ends the stream: the whole of it, as the caller gets it.
+    pub(super) fn finish(&self) -> Result<Reply, GuestFailure> {
+        let Some(pieces) = self.opened.get() else {
+            return Err(unsendable("the stream was never opened".to_owned()));
+        };
+        let end = self.encoder.end().map_err(unsendable)?;
+        let rest = end.len();
+        pieces.count(&end)?;
+        Ok(Reply::Streamed { bytes: std::mem::take(&mut *pieces.sent()).into(), rest })
+    }
+
+    /// What has left the host so far.
+    pub(super) fn released(&self) -> Bytes {
+        self.opened.get().map_or_else(Bytes::new, |pieces| pieces.sent().clone().into())
+    }
+}
+
+fn unsendable(reason: String) -> GuestFailure {
+    GuestFailure::OutputUnsendable { reason }
+}
+
+/// One call's stream on its way out.
+#[derive(Debug)]
+struct Pieces {
+    encoder: Arc<dyn PieceEncoder>,
+    element: Type,
+    /// None if everything may leave.
+    controls: Option<Controls>,
+    sender: Mutex<PollSender<Bytes>>,
+    /// What was sent: the receipt commits to it.
+    sent: Mutex<Vec<u8>>,
+    max: u64,
+    limit: OutputLimit,
+}
+
+impl Pieces {
+    fn sender(&self) -> MutexGuard<'_, PollSender<Bytes>> {
+        self.sender.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn sent(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.sent.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Counts bytes that are about to leave.
+    fn count(&self, piece: &[u8]) -> Result<(), GuestFailure> {
+        let mut sent = self.sent();
+        let bytes = (sent.len() + piece.len()) as u64;
+        if bytes > self.max {
+            return Err(GuestFailure::OutputTooLarge { bytes, max: self.max, limit: self.limit });
+        }
+        sent.extend_from_slice(piece);
+        Ok(())
+    }
+
+    fn write(&self, value: Value) -> Result<Vec<u8>, GuestFailure> {
+        let written = match &self.controls {
+            None => self.encoder.piece(&value, &self.element),
+            Some(controls) => {
+                let projected = controls.value(value, &self.element);
+                let (value, element) = projected.map_err(|error| {
+                    GuestFailure::OutputUncontrolled { reason: error.to_string() }
+                })?;
+                self.encoder.piece(&value, &element)
+            }
+        };
+        written.map_err(unsendable)
+    }
+}
+
+impl Sink for Pieces {
+    fn poll_ready(&self, context: &mut Context<'_>) -> Poll<Result<(), GuestFailure>> {
+        self.sender().poll_reserve(context).map_err(|_closed| GuestFailure::Disconnected)
+    }
+
+    fn push(&self, value: Value) -> Result<(), GuestFailure> {
+        let piece = self.write(value)?;
+        self.count(&piece)?;
+        let mut sender = self.sender();
+        if piece.is_empty() {
+            sender.abort_send();
+            return Ok(());
+        }
+        sender.send_item(piece.into()).map_err(|_closed| GuestFailure::Disconnected)
+    }
+}
