@@ -10,6 +10,7 @@ mod body;
 mod calls;
 mod connection;
 mod detached;
+mod form;
 mod functions;
 mod grpc;
 mod health;

@@ -2,6 +2,8 @@
 //!
 //! Nothing is guessed: a payload that does not fit is refused, and the error says where.
 
+mod parts;
+
 use bytes::Bytes;
 
 use crate::deployments::{BATCH_ROWS_MAX, Function};
@@ -29,6 +31,16 @@ pub enum ArgumentsError {
         "a body of plain bytes is for a model with one input, this one has {inputs}: send JSON"
     )]
     OctetsForInputs { inputs: usize },
+    #[error("there is no parameter `{name}`; there are {}", quoted(known))]
+    UnknownPart { name: String, known: Vec<String> },
+    #[error("part `{name}` is there twice")]
+    DuplicatePart { name: String },
+    #[error("part `{name}` is missing")]
+    MissingPart { name: String },
+    #[error("part `{name}` is not UTF-8 text")]
+    PartNotText { name: String },
+    #[error("part `{name}` is no JSON of `{expected}`: {error}")]
+    PartNotJson { name: String, expected: String, error: String },
     /// The answer cannot be what the caller wants.
     #[error("{0}")]
     Form(String),
@@ -76,6 +88,10 @@ impl Function {
                 Signature::Values { params, .. } | Signature::Stream { params, .. },
                 Payload::Octets(bytes),
             ) => octets(params, bytes),
+            (
+                Signature::Values { params, .. } | Signature::Stream { params, .. },
+                Payload::Parts { parts, body, .. },
+            ) => Ok(Input::Values(parts::read(params, parts, body.as_ref())?)),
             (Signature::Tensors, Payload::Json(text)) => {
                 Ok(Input::Tensors(json::parse_inputs(text)?))
             }
@@ -96,7 +112,7 @@ impl Function {
                     Err(ArgumentsError::OtherTypes)
                 }
             }
-            (Signature::Tensors, Payload::Values { .. })
+            (Signature::Tensors, Payload::Values { .. } | Payload::Parts { .. })
             | (Signature::Values { .. } | Signature::Stream { .. }, Payload::Tensors { .. }) => {
                 Err(ArgumentsError::OtherTypes)
             }

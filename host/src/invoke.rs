@@ -51,10 +51,19 @@ pub enum Payload {
     Json(Bytes),
     /// The bytes of the only parameter or input.
     Octets(Bytes),
+    /// Arguments by their names; a body of plain bytes beside them, if there is one.
+    Parts { wire: Bytes, parts: Vec<Part>, body: Option<Bytes> },
     /// Named tensors that the front has read from `wire`.
     Tensors { wire: Bytes, tensors: Vec<(String, Tensor)> },
     /// Values that the front has read from `wire`, one a parameter.
     Values { wire: Bytes, values: Vec<Value> },
+}
+
+/// One argument of a form or a query, as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    pub name: String,
+    pub bytes: Bytes,
 }
 
 impl Payload {
@@ -62,7 +71,9 @@ impl Payload {
     pub fn bytes(&self) -> &Bytes {
         match self {
             Payload::Json(bytes) | Payload::Octets(bytes) => bytes,
-            Payload::Tensors { wire, .. } | Payload::Values { wire, .. } => wire,
+            Payload::Parts { wire, .. }
+            | Payload::Tensors { wire, .. }
+            | Payload::Values { wire, .. } => wire,
         }
     }
 }

@@ -42,5 +42,60 @@ def embeddings():
     refused(lambda: stranger.embeddings.create(model=model, input="x"), openai.AuthenticationError, "API key")
 
 
+def chat():
+    model = "acme/parrot"
+    messages = [
+        {"role": "developer", "content": "repeat"},
+        {"role": "user", "content": [{"type": "text", "text": "one two three four"}]},
+    ]
+    whole = client.chat.completions.create(model=model, messages=messages, temperature=0.5, seed=7)
+    assert whole.choices[0].message.content == "one two three four", whole
+    assert whole.choices[0].finish_reason == "stop"
+    assert (whole.usage.prompt_tokens, whole.usage.completion_tokens, whole.usage.total_tokens) == (5, 4, 9)
+    short = client.chat.completions.create(model=model, messages=messages, max_completion_tokens=2)
+    assert (short.choices[0].message.content, short.choices[0].finish_reason) == ("one two", "length")
+    stopped = client.chat.completions.create(model=model, messages=messages, stop=["three"])
+    assert stopped.choices[0].message.content == "one two"
+
+    parts = client.chat.completions.create(
+        model=model, messages=messages, stream=True, stream_options={"include_usage": True}
+    )
+    text, finish, usage, ids = [], None, None, set()
+    for part in parts:
+        ids.add(part.id)
+        usage = part.usage or usage
+        for choice in part.choices:
+            text.append(choice.delta.content or "")
+            finish = choice.finish_reason or finish
+    assert "".join(text) == "one two three four" and len(text) > 4, text
+    assert finish == "stop" and usage.total_tokens == 9 and len(ids) == 1
+
+    prompt = client.completions.create(model=model, prompt="a b c", max_tokens=2)
+    assert (prompt.choices[0].text, prompt.choices[0].finish_reason) == ("a b", "length")
+    parts = list(client.completions.create(model=model, prompt="a b c", stream=True))
+    assert "".join(part.choices[0].text for part in parts) == "a b c"
+
+    empty = [{"role": "user", "content": ""}]
+    refused(
+        lambda: client.chat.completions.create(model=model, messages=empty),
+        openai.UnprocessableEntityError,
+        "nothing to repeat",
+    )
+    refused(
+        lambda: client.chat.completions.create(model=model, messages=empty, stream=True),
+        openai.UnprocessableEntityError,
+        "nothing to repeat",
+    )
+    refused(
+        lambda: client.chat.completions.create(model=model, messages=messages, n=2), openai.BadRequestError, "`n`"
+    )
+    refused(
+        lambda: client.chat.completions.create(model="acme/semantic-search", messages=messages),
+        openai.BadRequestError,
+        "hospes:plugin/chat",
+    )
+
+
 embeddings()
+chat()
 print("ok")

@@ -16,6 +16,8 @@ fn scene() -> Scene {
     host.agree(&acme, &zoe, &published, vec![terms("embed"), terms("search")]);
     let published = host.publish(&acme, &plugin("echo"));
     host.agree(&acme, &zoe, &published, vec![terms("nothing")]);
+    let published = host.publish(&acme, &plugin("parrot"));
+    host.agree(&acme, &zoe, &published, vec![terms("complete")]);
     Scene { host, acme, zoe }
 }
 
@@ -85,7 +87,7 @@ fn the_right_document_is_found() {
 }
 
 #[test]
-fn the_official_client_embeds() {
+fn the_official_client_embeds_and_converses() {
     let scene = scene();
     let address = scene.host.address().to_string();
     assert!(client("openai_sdk.py", &[&address, &scene.zoe.api_key]).ends_with("ok\n"));

@@ -128,6 +128,8 @@ async fn linger(body: &mut Incoming) {
 pub enum Media {
     Json,
     Octets,
+    /// `multipart/form-data`.
+    Form,
 }
 
 /// The media type of a body. Without a header it is JSON.
@@ -142,6 +144,7 @@ pub fn media(headers: &HeaderMap) -> Result<Media, Problem> {
     match essence {
         "application/json" => Ok(Media::Json),
         "application/octet-stream" => Ok(Media::Octets),
+        "multipart/form-data" => Ok(Media::Form),
         other if other.starts_with("image/") || other.starts_with("audio/") => Ok(Media::Octets),
         CURL_DEFAULT => Err(Problem::new(
             ProblemKind::UnsupportedMediaType,
@@ -150,7 +153,7 @@ pub fn media(headers: &HeaderMap) -> Result<Media, Problem> {
         other => Err(Problem::new(
             ProblemKind::UnsupportedMediaType,
             format!(
-                "`{other}` is not understood here: send `application/json` or `application/octet-stream`"
+                "`{other}` is not understood here: send `application/json`, `application/octet-stream` or `multipart/form-data`"
             ),
         )),
     }

@@ -4,13 +4,16 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Request, StatusCode};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Request, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, answer_of};
 use super::body::{self, Media};
 use super::calls::{Done, Front};
+use super::form;
 use super::health::json as json_answer;
 use super::pieces::{Begun, Typed};
 use super::problem::{Problem, ProblemKind};
@@ -35,10 +38,7 @@ pub(super) async fn call(
     let media = body::media(&parts.headers)?;
     let api = &host.config().api;
     let bytes = body::read(&parts.headers, body, api.body_bytes_max, api.body_read_timeout).await?;
-    let payload = match media {
-        Media::Json => Payload::Json(bytes),
-        Media::Octets => Payload::Octets(bytes),
-    };
+    let payload = payload(&parts, media, bytes)?;
     if let Some(element) = streamed(host, &target) {
         let running = front.stream(target, payload, Arc::new(Typed));
         let begun = running.begin(Typed::media(&element), Typed::failed(&element)).await?;
@@ -49,6 +49,35 @@ pub(super) async fn call(
     }
     let form = if body::wants_octets(&parts.headers) { Form::Octets } else { Form::Json };
     Ok(answer(front.call(target, payload, form).await?, "application/octet-stream"))
+}
+
+/// The arguments, from the body and the query.
+fn payload(parts: &Parts, media: Media, wire: Bytes) -> Result<Payload, Problem> {
+    let query = form::query(parts.uri.query().unwrap_or_default())?;
+    let is_typed = parts.headers.contains_key(header::CONTENT_TYPE);
+    match media {
+        Media::Json if query.is_empty() => Ok(Payload::Json(wire)),
+        // Nothing but a query: `curl -X POST '…?text=hello'`.
+        Media::Json if wire.is_empty() && !is_typed => {
+            Ok(Payload::Parts { wire, parts: query, body: None })
+        }
+        Media::Json => {
+            let detail = "arguments are in the query or in a body of JSON, not in both";
+            Err(Problem::new(ProblemKind::InvalidRequest, detail))
+        }
+        Media::Octets if query.is_empty() => Ok(Payload::Octets(wire)),
+        Media::Octets => {
+            let body = Some(wire.clone());
+            Ok(Payload::Parts { wire, parts: query, body })
+        }
+        Media::Form => {
+            let content_type = parts.headers.get(header::CONTENT_TYPE);
+            let content_type = content_type.and_then(|value| value.to_str().ok());
+            let mut parts = form::multipart(content_type.unwrap_or_default(), &wire)?;
+            parts.extend(query);
+            Ok(Payload::Parts { wire, parts, body: None })
+        }
+    }
 }
 
 /// The elements of the function's stream, if it answers with one. Whether the caller may know that is decided by `invoke`.

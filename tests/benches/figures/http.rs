@@ -37,6 +37,15 @@ pub fn noop() -> Figure {
     load.compare((host.address(), "/acme/noop/nothing"), (bare.address(), "/"))
 }
 
+/// A call of a function that gives back the number that it gets, beside a server that says hello.
+pub fn typed() -> Figure {
+    let (host, consumer) = host_with(&plugin("echo"), "echo-u8");
+    let bare = Bare::start(Work::Hello);
+    let load = Load::new(&consumer, JSON, br#"{"v":7}"#);
+    assert_eq!(load.once(host.address(), "/acme/echo/echo-u8"), b"7");
+    load.compare((host.address(), "/acme/echo/echo-u8"), (bare.address(), "/"))
+}
+
 /// A call of a small model, beside a server that hands the same bytes to the same ONNX Runtime.
 pub fn lenet() -> Figure {
     let (host, consumer) = host_with(&plugin("lenet"), "infer");

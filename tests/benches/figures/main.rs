@@ -7,6 +7,7 @@ mod cores;
 mod http;
 mod inside;
 mod lookup;
+mod oip;
 mod report;
 mod servers;
 
@@ -35,10 +36,12 @@ const CONNECTIONS: usize = 32;
 type Measure = fn() -> Figure;
 
 /// Every figure, by its name. Names are stable: results of different days are compared by them.
-const FIGURES: [(&str, Measure); 7] = [
+const FIGURES: [(&str, Measure); 9] = [
     ("instantiate", inside::instantiate),
     ("noop_http", http::noop),
+    ("typed_json_noop", http::typed),
     ("lenet_http", http::lenet),
+    ("oip_600k", oip::efficientnet),
     ("agreement_check", || inside::agreement_check(1)),
     ("agreement_check_64", || inside::agreement_check(64)),
     ("agreement_lookup_100k", lookup::of_100_000),

@@ -128,6 +128,9 @@ fn arguments(schemas: &Schemas<'_>, params: &[Field]) -> Value {
     let mut content = json!({
         "application/json": {"schema": schemas.record(params), "example": example_of(params)},
     });
+    if params.iter().any(|param| is_bytes(&param.ty)) {
+        content["multipart/form-data"] = json!({"schema": schemas.form(params)});
+    }
     if let [Field { ty, .. }] = params
         && is_bytes(ty)
     {

@@ -98,6 +98,17 @@ impl Schemas<'_> {
         object(&members, &required)
     }
 
+    /// The same as a form: bytes are files.
+    pub(super) fn form(&self, fields: &[Field]) -> Value {
+        let mut form = self.record(fields);
+        for field in fields {
+            if matches!(&field.ty, Type::List(element) if **element == Type::U8) {
+                form["properties"][&*field.name] = json!({"type": "string", "format": "binary"});
+            }
+        }
+        form
+    }
+
     fn variant(&self, cases: &[Case]) -> Value {
         let plain: Vec<_> =
             cases.iter().filter(|case| case.ty.is_none()).map(|case| &case.name).collect();

@@ -1,0 +1,272 @@
+//! A storm of broken requests over every front: none may end the host, hang it or make it grow, and each that is refused says why.
+//!
+//! `HOSPES_STORM` says how many requests; the seed is fixed, so that what is found is found again.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use hospes::tensor::DataType;
+use serde_json::json;
+use system_tests::{Tensors, plugin, terms};
+
+const REQUESTS: usize = 60_000;
+const THREADS: usize = 2;
+
+/// Memory of this process at the end, in bytes: the host, its models and the bodies of a few requests.
+const MEMORY_MAX: u64 = 1500 << 20;
+
+/// What a request is made of before it is broken.
+#[derive(Clone)]
+struct Seed {
+    path: String,
+    headers: String,
+    body: Vec<u8>,
+    /// Whether the bytes in front of the body are broken too.
+    head: bool,
+}
+
+/// xorshift64: no more chance is needed, and none that differs from day to day.
+struct Chance(u64);
+
+impl Chance {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() % end.max(1) as u64) as usize
+    }
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).expect("memory");
+    encoder.finish().expect("memory")
+}
+
+fn seeds() -> Vec<Seed> {
+    let seed = |path: &str, headers: &str, body: &[u8]| Seed {
+        path: path.into(),
+        headers: headers.into(),
+        body: body.to_vec(),
+        head: false,
+    };
+    let json = "content-type: application/json\r\n";
+    let row: Vec<i32> = (0..16).collect();
+    let simple = json!({"id": "7", "inputs": [
+        {"name": "INPUT0", "shape": [1, 16], "datatype": "INT32", "data": row},
+        {"name": "INPUT1", "shape": [1, 16], "datatype": "INT32", "data": [row]},
+    ], "outputs": [{"name": "OUTPUT0", "parameters": {"classification": 3, "binary_data": false}}], "parameters": {"timeout": 1000000}})
+    .to_string();
+    let mut seeds = vec![
+        seed("/v2/models/simple/infer", "", simple.as_bytes()),
+        seed("/v2/models/simple/infer", "content-encoding: gzip\r\n", &gzip(simple.as_bytes())),
+        // Zeros that grow a thousand times.
+        seed("/v2/models/simple/infer", "content-encoding: gzip\r\n", &gzip(&vec![b' '; 4 << 20])),
+        seed("/v2/models/identity-bytes/generate", "", br#"{"x":["a","b"],"id":"1"}"#),
+        seed("/v2/repository/index", "", br#"{"ready":true}"#),
+        seed("/acme/echo/echo-wide", json, br#"{"v":{"a":true,"b":-1,"c":9,"d":8,"e":-3,"f":0.5,"g":1,"h":-2,"i":"x","j":-9,"k":"t","l":7,"m":1.5,"n":"AP8=","o":null,"p":["r","g"],"q":"blue"}}"#),
+        seed("/acme/echo/echo-shapes", json, br#"{"v":[{"circle":1.5},"nothing",{"dots":[{"x":1,"y":2,"label":"a"}]}]}"#),
+        seed("/acme/echo/echo-numbers", json, br#"{"v":[[1,-1],[2],[3],[18446744073709551615],[0.5,"NaN"],[1e300]]}"#),
+        seed("/acme/echo/echo-bytes", "content-type: application/octet-stream\r\n", &[0xff; 64]),
+        seed("/acme/echo/echo-bytes", "content-type: multipart/form-data; boundary=b\r\n", b"--b\r\ncontent-disposition: form-data; name=\"v\"; filename=\"x\"\r\ncontent-type: image/png\r\n\r\n\x00\xff\r\n--b--\r\n"),
+        seed("/acme/echo/echo-string?v=text%20x", "", b""),
+        seed("/v1/chat/completions", json, br#"{"model":"acme/parrot","messages":[{"role":"user","content":[{"type":"text","text":"a b c"}]}],"stream":true,"stop":["c"],"max_tokens":2}"#),
+        seed("/v1/completions", json, br#"{"model":"acme/parrot","prompt":"a b c","temperature":0.5}"#),
+        seed("/v1/embeddings", json, br#"{"model":"acme/none","input":["a","b"],"encoding_format":"base64"}"#),
+        seed("/api/agreements", json, br#"{"payload":"e30=","payloadType":"x","signatures":[{"keyid":"a","sig":"AA=="}]}"#),
+    ];
+    let head = json!({"inputs": [{"name": "x", "shape": [4], "datatype": "FP32", "parameters": {"binary_data_size": 16}}], "parameters": {"binary_data_output": true}}).to_string();
+    let length = format!("inference-header-content-length: {}\r\n", head.len());
+    let body = [head.as_bytes(), &[0x41; 16]].concat();
+    seeds.push(seed("/v2/models/identity-fp32/infer", &length, &body));
+    seeds.push(Seed { head: true, ..seed("/v2/models/identity-fp32/infer", &length, &body) });
+    seeds.push(Seed { head: true, ..seed("/acme/echo/echo-u8", json, br#"{"v":7}"#) });
+    let strings = [&[3, 0, 0, 0][..], b"abc", &[0; 4], &[1, 0, 0, 0, b'x']].concat();
+    let head = json!({"inputs": [{"name": "x", "shape": [3], "datatype": DataType::Bytes.name(), "parameters": {"binary_data_size": strings.len()}}]}).to_string();
+    let length = format!("inference-header-content-length: {}\r\n", head.len());
+    seeds.push(seed(
+        "/v2/models/identity-bytes/infer",
+        &length,
+        &[head.as_bytes(), &strings].concat(),
+    ));
+    seeds
+}
+
+/// Numbers and signs that parsers trip over.
+const SPLINTERS: [&[u8]; 16] = [
+    b"18446744073709551616",
+    b"-1",
+    b"1e999",
+    b"0.1",
+    b"null",
+    b"[[[[[[[[",
+    b"{\"",
+    b"\"\\ud800\"",
+    b"\xff\xfe",
+    b"\0",
+    b"-0",
+    b"9007199254740993",
+    b"4294967296",
+    b"true",
+    b"\"NaN\"",
+    b",,",
+];
+
+fn break_it(bytes: &mut Vec<u8>, chance: &mut Chance) {
+    for _ in 0..=chance.below(3) {
+        let at = chance.below(bytes.len() + 1);
+        match chance.below(6) {
+            0 if at < bytes.len() => bytes[at] = chance.next() as u8,
+            1 => bytes.truncate(at),
+            2 => {
+                let splinter = SPLINTERS[chance.below(SPLINTERS.len())];
+                bytes.splice(at..at, splinter.iter().copied());
+            }
+            3 => {
+                let end = (at + chance.below(20)).min(bytes.len());
+                bytes.drain(at..end);
+            }
+            4 => {
+                let end = (at + chance.below(40)).min(bytes.len());
+                let part = bytes[at..end].to_vec();
+                bytes.splice(at..at, part);
+            }
+            _ if at < bytes.len() => bytes[at] ^= 1 << chance.below(8),
+            _ => {}
+        }
+    }
+}
+
+/// The status and the body; none if the connection was closed instead.
+fn exchange(stream: &mut TcpStream, request: &[u8]) -> Option<(u16, Vec<u8>)> {
+    stream.write_all(request).ok()?;
+    let mut answer = Vec::new();
+    let mut part = [0; 8192];
+    loop {
+        let read = stream.read(&mut part).ok()?;
+        if read == 0 {
+            return None;
+        }
+        answer.extend_from_slice(&part[..read]);
+        let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+        let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        match length.and_then(|length| length.parse::<usize>().ok()) {
+            Some(length) if answer.len() >= end + 4 + length => {
+                return Some((status, answer[end + 4..].to_vec()));
+            }
+            None if answer.ends_with(b"0\r\n\r\n") || head.contains("connection: close") => {
+                return Some((status, answer[end + 4..].to_vec()));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn storm(address: SocketAddr, key: &str, seeds: &[Seed], requests: usize, seed: u64) -> [usize; 3] {
+    let mut chance = Chance(seed);
+    let connect = || {
+        let stream = TcpStream::connect(address).expect("it still listens");
+        stream.set_nodelay(true).expect("set");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
+        stream
+    };
+    let mut stream = connect();
+    let mut counts = [0; 3];
+    for number in 0..requests {
+        let seed = &seeds[chance.below(seeds.len())];
+        let mut body = seed.body.clone();
+        if chance.below(8) > 0 {
+            break_it(&mut body, &mut chance);
+        }
+        let head = format!(
+            "POST {} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n{}content-length: {}\r\n\r\n",
+            seed.path,
+            seed.headers,
+            body.len()
+        );
+        let mut request = head.into_bytes();
+        let intact = !seed.head;
+        if seed.head {
+            break_it(&mut request, &mut chance);
+        }
+        request.extend_from_slice(&body);
+        let since = Instant::now();
+        let answered = exchange(&mut stream, &request);
+        assert!(
+            since.elapsed() < Duration::from_secs(15),
+            "request {number} hangs: {}",
+            String::from_utf8_lossy(&request)
+        );
+        let was_closed = answered.is_none();
+        match answered {
+            Some((status, answer)) => {
+                let shown = || {
+                    format!(
+                        "request {number}: {status} {}\n{}",
+                        String::from_utf8_lossy(&answer),
+                        String::from_utf8_lossy(&request)
+                    )
+                };
+                assert!(status == 200 || (400..500).contains(&status), "{}", shown());
+                assert!(status == 200 || !answer.is_empty() || !intact, "{}", shown());
+                counts[usize::from(status != 200)] += 1;
+            }
+            None => counts[2] += 1,
+        }
+        // What is left of a broken head would be taken for the next request.
+        if !intact || was_closed {
+            stream = connect();
+        }
+    }
+    counts
+}
+
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("readable");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it is there");
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().expect("a number") * 1024
+}
+
+#[test]
+fn broken_requests_over_every_front_are_refused_and_nothing_else() {
+    let fronts = Tensors::configured(|config| config.sandbox.deadline = Duration::from_secs(5));
+    for (name, functions) in [
+        (
+            "echo",
+            &["echo-wide", "echo-shapes", "echo-numbers", "echo-bytes", "echo-string", "echo-u8"][..],
+        ),
+        ("parrot", &["complete"]),
+    ] {
+        let published = fronts.host.publish(&fronts.acme, &plugin(name));
+        let functions = functions.iter().map(|function| terms(function)).collect();
+        fronts.host.agree(&fronts.acme, &fronts.zoe, &published, functions);
+    }
+    let wanted = std::env::var("HOSPES_STORM").ok().and_then(|text| text.parse().ok());
+    let wanted: usize = wanted.unwrap_or(REQUESTS);
+    let (address, key, seeds) = (fronts.host.address(), &fronts.zoe.api_key, &seeds());
+    let counts = std::thread::scope(|scope| {
+        let threads = (1..=THREADS as u64).map(|thread| {
+            scope.spawn(move || storm(address, key, seeds, wanted / THREADS, thread * 0x9e37_79b9))
+        });
+        let threads: Vec<_> = threads.collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("no failure"))
+            .fold([0; 3], |sum, counts| {
+                [sum[0] + counts[0], sum[1] + counts[1], sum[2] + counts[2]]
+            })
+    });
+    let [good, refused, closed] = counts;
+    println!("{good} answered, {refused} refused, {closed} closed; {} MiB", resident() >> 20);
+    assert!(good > wanted / 50 && refused > wanted / 4, "{counts:?}");
+    assert!(closed < wanted / 10, "{counts:?}");
+    assert!(resident() < MEMORY_MAX, "{} MiB", resident() >> 20);
+    fronts.host.get("/healthz").send().ok();
+}
