@@ -8,7 +8,7 @@ NICE ?= nice -n 5
 CARGO ?= cargo
 
 HOSPES := target/release/hospes
-PLUGINS := filetype classify iris lenet foreign echo semantic-search parrot
+PLUGINS := filetype classify iris lenet foreign echo semantic-search parrot flower-python flower-js flower-c
 BUNDLES := $(PLUGINS:%=target/plugins/%.wasm)
 ORACLE := target/oracle/bin/python
 PICTURES := target/samples/pictures

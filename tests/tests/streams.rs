@@ -125,7 +125,7 @@ fn what_leaves_is_limited_counted_and_committed_to() {
     assert_eq!(scene.released(), sent as u64);
 
     let yan = scene.host.party("yan");
-    let limited = terms("count").limit("hospes:outputBytes lteq 100 unit:BYTE");
+    let limited = terms("count").limit("outputBytes lteq 100");
     scene.host.agree(&scene.acme, &yan, &scene.published, vec![limited]);
     let cut = scene.call_as(&yan, "count", &json!({"count": 1000})).ok().text();
     assert!(cut.contains("event: problem") && cut.contains("100"), "{cut}");

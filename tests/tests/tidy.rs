@@ -51,7 +51,10 @@ const HOMES: [(&str, &[&str]); 14] = [
     ("SystemTime::now", &["clock.rs"]),
     ("Timestamp::now", &["clock.rs"]),
     ("std::process::exit", &[]),
-    ("unsafe {", &["sandbox/cache.rs", "sandbox/canonical", "sandbox/instance.rs"]),
+    (
+        "unsafe {",
+        &["sandbox/cache.rs", "sandbox/canonical", "sandbox/instance.rs", "sandbox/stream.rs"],
+    ),
 ];
 
 const LINES_MAX: usize = 600;

@@ -171,7 +171,8 @@ pub fn wants_octets(headers: &HeaderMap) -> bool {
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
-    let value = value.to_str().ok()?;
+    // HTTP/2 does not strip the space that some clients put in front.
+    let value = value.to_str().ok()?.trim_start();
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }

@@ -92,10 +92,12 @@ async fn serve(config: Config, context: &Context) -> Result<(), Failure> {
 
 /// One block that says what runs where.
 fn ready(host: &Host, api: &Api, screen: Screen) -> Result<(), Failure> {
-    let address = |address: Option<SocketAddr>| {
-        address.map_or_else(|| "unknown".to_owned(), |address| format!("http://{address}"))
+    let address = |scheme: &str, address: Option<SocketAddr>| {
+        address.map_or_else(|| "unknown".to_owned(), |address| format!("{scheme}://{address}"))
     };
-    let (public, operator) = (address(api.address()), address(api.operator_address()));
+    let public = if host.config().api.tls_certificate.is_some() { "https" } else { "http" };
+    let public = address(public, api.address());
+    let operator = address("http", api.operator_address());
     let backends: Vec<(String, bool)> = host
         .inference
         .backends()
