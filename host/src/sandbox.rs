@@ -119,6 +119,9 @@ impl Machine {
     fn link(&self, component: &Component, declared: Vec<Declared>) -> Result<Guest, SandboxError> {
         let uses_wasi = uses_wasi(&self.engine, component);
         let linker = if uses_wasi { &self.plugin_with_wasi } else { &self.plugin };
+        let stubbed =
+            linker::without_sockets(linker, component).map_err(SandboxError::Capability)?;
+        let linker = stubbed.as_ref().unwrap_or(linker);
         let pre = linker.instantiate_pre(component).map_err(SandboxError::Capability)?;
         let functions = declared
             .into_iter()

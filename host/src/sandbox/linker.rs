@@ -2,10 +2,11 @@
 //!
 //! A capability that is not linked cannot be used at all: a component that imports it does not even deploy. There are
 //! two lists: the plugin world, and for components made by other toolchains also the part of WASI that gives nothing
-//! away (clocks, random numbers, captured output, an empty file system). Sockets and HTTP are in neither.
+//! away (clocks, random numbers, captured output, an empty file system). Sockets and HTTP are in neither; interpreters that import
+//! sockets whether or not they are used get functions that end the call.
 
 use wasmtime::Engine;
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime_wasi::WasiView as _;
 use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
 use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView as _};
@@ -47,4 +48,34 @@ pub(super) fn plugin_with_wasi(engine: &Engine) -> wasmtime::Result<Linker<CallS
     cli::terminal_stdout::add_to_linker::<T, WasiCli>(l, T::cli)?;
     cli::terminal_stderr::add_to_linker::<T, WasiCli>(l, T::cli)?;
     Ok(linker)
+}
+
+/// Interfaces that [`plugin_with_wasi`] has, by how their names begin.
+const KNOWN: [&str; 7] = [
+    "hospes:plugin/",
+    "wasi:nn/",
+    "wasi:io/",
+    "wasi:clocks/",
+    "wasi:random/",
+    "wasi:filesystem/",
+    "wasi:cli/",
+];
+const SOCKETS: &str = "wasi:sockets/";
+
+/// The same list for a component that imports sockets and nothing else that is unknown: each of their functions ends the call that
+/// reaches for it. None for every other component.
+pub(super) fn without_sockets(
+    linker: &Linker<CallState>,
+    component: &Component,
+) -> wasmtime::Result<Option<Linker<CallState>>> {
+    let ty = component.component_type();
+    let mut imports = ty.imports(linker.engine()).map(|(name, _)| name.to_owned());
+    let is_known = |name: &String| KNOWN.iter().any(|known| name.starts_with(known));
+    let unknown: Vec<String> = imports.by_ref().filter(|name| !is_known(name)).collect();
+    if unknown.is_empty() || !unknown.iter().all(|name| name.starts_with(SOCKETS)) {
+        return Ok(None);
+    }
+    let mut linker = linker.clone();
+    linker.define_unknown_imports_as_traps(component)?;
+    Ok(Some(linker))
 }

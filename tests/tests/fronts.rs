@@ -1,0 +1,178 @@
+//! Every way to call a function is the same way: known, permitted, counted and written down alike.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+use system_tests::{Limited as _, Party, Tensors, TestHost, plugin, terms, workspace};
+
+/// Where calls come in: the files that open a front, and the routes of each. A new front is a new line here.
+const FRONTS: [(&str, &[Route]); 6] = [
+    ("functions.rs", &[Route::post("/acme/identity-fp32/infer", TYPED)]),
+    (
+        "oip/infer.rs",
+        &[
+            Route::post("/v2/models/acme/identity-fp32/infer", TYPED),
+            Route::post("/v2/models/identity-fp32/versions/1.0.0/infer", TYPED),
+        ],
+    ),
+    (
+        "oip/generate.rs",
+        &[
+            Route::post("/v2/models/acme/identity-fp32/generate", r#"{"x":[1]}"#),
+            Route::post("/v2/models/acme/identity-fp32/generate_stream", r#"{"x":[1]}"#),
+        ],
+    ),
+    (
+        "openai/embeddings.rs",
+        &[Route::post("/v1/embeddings", r#"{"model":"acme/semantic-search","input":"x"}"#)],
+    ),
+    (
+        "openai/chat.rs",
+        &[
+            Route::post(
+                "/v1/chat/completions",
+                r#"{"model":"acme/parrot","messages":[{"role":"user","content":"a"}]}"#,
+            ),
+            Route::post("/v1/completions", r#"{"model":"acme/parrot","prompt":"a","stream":true}"#),
+        ],
+    ),
+    ("grpc/infer.rs", &[Route::Grpc("ModelInfer"), Route::Grpc("ModelStreamInfer")]),
+];
+
+const TYPED: &str = r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","data":[1]}]}"#;
+
+enum Route {
+    Post { path: &'static str, body: &'static str },
+    Grpc(&'static str),
+}
+
+impl Route {
+    const fn post(path: &'static str, body: &'static str) -> Self {
+        Route::Post { path, body }
+    }
+
+    /// What the caller is told.
+    fn answer(&self, host: &TestHost, party: &Party) -> String {
+        match self {
+            Route::Post { path, body } => {
+                host.post(path).bearer(&party.api_key).json(body).send().text()
+            }
+            Route::Grpc(method) => grpc(host, party, method),
+        }
+    }
+}
+
+/// Headers, body and trailers of a gRPC call with one message: input `x` of `acme/identity-fp32`, of one number.
+fn grpc(host: &TestHost, party: &Party, method: &str) -> String {
+    let field = |tag: u8, bytes: &[u8]| [&[tag, bytes.len() as u8][..], bytes].concat();
+    let input = [field(0x0a, b"x"), field(0x12, b"FP32"), field(0x1a, &[1])].concat();
+    let message = [
+        field(0x0a, b"acme/identity-fp32"),
+        field(0x2a, &input),
+        field(0x3a, &1_f32.to_le_bytes()),
+    ]
+    .concat();
+    let framed = [&[0, 0, 0, 0, message.len() as u8][..], &message].concat();
+    let mut child = Command::new("curl")
+        .args([
+            "--silent",
+            "--show-error",
+            "--include",
+            "--http2-prior-knowledge",
+            "--max-time",
+            "20",
+        ])
+        .args(["-H", "content-type: application/grpc", "-H", "te: trailers"])
+        .args(["-H", &format!("authorization: Bearer {}", party.api_key), "--data-binary", "@-"])
+        .arg(format!("http://{}/inference.GRPCInferenceService/{method}", host.address()))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("curl runs");
+    child.stdin.take().expect("piped").write_all(&framed).expect("written");
+    let output = child.wait_with_output().expect("it ends");
+    String::from_utf8_lossy(&output.stdout).replace("%20", " ")
+}
+
+fn scene() -> Tensors {
+    let fronts = Tensors::start();
+    for (name, function) in [("semantic-search", "embed"), ("parrot", "complete")] {
+        let published = fronts.host.publish(&fronts.acme, &plugin(name));
+        fronts.host.agree(&fronts.acme, &fronts.zoe, &published, vec![terms(function)]);
+    }
+    fronts
+}
+
+fn receipts(host: &TestHost, party: &Party) -> Vec<String> {
+    let listed = host.get("/api/receipts").bearer(&party.api_key).send().ok().json();
+    let receipts = listed["receipts"].as_array().expect("a list").iter();
+    receipts.map(|receipt| receipt["result"].as_str().expect("text").to_owned()).collect()
+}
+
+#[test]
+fn the_list_of_fronts_is_complete() {
+    fn opening(folder: &Path, found: &mut Vec<String>, root: &Path) {
+        for entry in std::fs::read_dir(folder).expect("readable") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() {
+                opening(&path, found, root);
+            } else if std::fs::read_to_string(&path).expect("text").contains("Front::open(") {
+                let path = path.strip_prefix(root).expect("below");
+                found.push(path.to_string_lossy().into_owned());
+            }
+        }
+    }
+    let root = workspace().join("host/src/api");
+    let mut found = Vec::new();
+    opening(&root, &mut found, &root);
+    let mut known: Vec<_> = FRONTS.iter().map(|(file, _)| (*file).to_owned()).collect();
+    found.sort();
+    known.sort();
+    assert_eq!(found, known);
+}
+
+#[test]
+fn without_an_agreement_every_route_refuses_and_writes_it_down() {
+    let scene = scene();
+    let yan = scene.host.party("yan");
+    let routes: Vec<_> = FRONTS.iter().flat_map(|(_, routes)| routes.iter()).collect();
+    for route in &routes {
+        let answer = route.answer(&scene.host, &yan);
+        assert!(answer.contains("no agreement"), "{answer}");
+        let good = route.answer(&scene.host, &scene.zoe);
+        assert!(!good.contains("no agreement") && !good.contains("error"), "{good}");
+    }
+    assert_eq!(receipts(&scene.host, &yan), vec!["denied: no-agreement"; routes.len()]);
+    assert_eq!(receipts(&scene.host, &scene.zoe), vec!["answered"; routes.len()]);
+}
+
+#[test]
+fn one_count_is_used_up_through_all_of_them() {
+    let scene = scene();
+    let yan = scene.host.party("yan");
+    let page = scene.host.get("/acme/identity-fp32").send().ok().json();
+    let published = (
+        "acme/identity-fp32".parse().expect("a model"),
+        page["digest"].as_str().expect("text").parse().expect("a digest"),
+    );
+    let routes = FRONTS.iter().flat_map(|(_, routes)| routes.iter()).filter(|route| match route {
+        Route::Post { path, .. } => path.contains("identity"),
+        Route::Grpc(_) => true,
+    });
+    let routes: Vec<_> = routes.collect();
+    let limit = format!("count lteq {} call", routes.len());
+    scene.host.agree(&scene.acme, &yan, &published, vec![terms("infer").limit(&limit)]);
+    for route in &routes {
+        let answer = route.answer(&scene.host, &yan);
+        assert!(!answer.contains("error") && !answer.contains("used up"), "{answer}");
+    }
+    for route in &routes {
+        let answer = route.answer(&scene.host, &yan);
+        assert!(answer.contains("limit") || answer.contains("used up"), "{answer}");
+    }
+    let answered =
+        receipts(&scene.host, &yan).iter().filter(|result| *result == "answered").count();
+    assert_eq!(answered, routes.len());
+}
