@@ -5,8 +5,9 @@
 //! away (clocks, random numbers, captured output, an empty file system). Sockets and HTTP are in neither; interpreters that import
 //! sockets whether or not they are used get functions that end the call.
 
-use wasmtime::Engine;
-use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, HasSelf, Linker, ResourceType};
+use wasmtime::{Engine, bail};
 use wasmtime_wasi::WasiView as _;
 use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
 use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView as _};
@@ -50,32 +51,47 @@ pub(super) fn plugin_with_wasi(engine: &Engine) -> wasmtime::Result<Linker<CallS
     Ok(linker)
 }
 
-/// Interfaces that [`plugin_with_wasi`] has, by how their names begin.
-const KNOWN: [&str; 7] = [
-    "hospes:plugin/",
-    "wasi:nn/",
-    "wasi:io/",
-    "wasi:clocks/",
-    "wasi:random/",
-    "wasi:filesystem/",
-    "wasi:cli/",
-];
+/// How the names of the interfaces for sockets begin.
 const SOCKETS: &str = "wasi:sockets/";
 
-/// The same list for a component that imports sockets and nothing else that is unknown: each of their functions ends the call that
-/// reaches for it. None for every other component.
+/// The resources of those interfaces, each where it is defined: others only use them.
+const SOCKET_RESOURCES: [(&str, &str); 6] = [
+    ("network", "network"),
+    ("tcp", "tcp-socket"),
+    ("udp", "udp-socket"),
+    ("udp", "incoming-datagram-stream"),
+    ("udp", "outgoing-datagram-stream"),
+    ("ip-name-lookup", "resolve-address-stream"),
+];
+
+/// A resource that nobody ever has one of.
+struct NoSocket;
+
+/// The same list for a component that imports sockets: each of their functions ends the call that reaches for it. None for a
+/// component that does not.
 pub(super) fn without_sockets(
     linker: &Linker<CallState>,
     component: &Component,
 ) -> wasmtime::Result<Option<Linker<CallState>>> {
+    let engine = linker.engine().clone();
     let ty = component.component_type();
-    let mut imports = ty.imports(linker.engine()).map(|(name, _)| name.to_owned());
-    let is_known = |name: &String| KNOWN.iter().any(|known| name.starts_with(known));
-    let unknown: Vec<String> = imports.by_ref().filter(|name| !is_known(name)).collect();
-    if unknown.is_empty() || !unknown.iter().all(|name| name.starts_with(SOCKETS)) {
-        return Ok(None);
+    let sockets = ty.imports(&engine).filter(|(name, _)| name.starts_with(SOCKETS));
+    let mut stubbed: Option<Linker<CallState>> = None;
+    for (name, import) in sockets {
+        let ComponentItem::ComponentInstance(exports) = import.ty else { continue };
+        let interface = name.trim_start_matches(SOCKETS).split('@').next().unwrap_or_default();
+        let mut instance = stubbed.get_or_insert_with(|| linker.clone()).instance(name)?;
+        for (export, item) in exports.exports(&engine) {
+            match item.ty {
+                ComponentItem::ComponentFunc(_) => {
+                    instance.func_new(export, |_, _, _, _| bail!("there are no sockets here"))?;
+                }
+                ComponentItem::Resource(_) if SOCKET_RESOURCES.contains(&(interface, export)) => {
+                    instance.resource(export, ResourceType::host::<NoSocket>(), |_, _| Ok(()))?;
+                }
+                _ => {}
+            }
+        }
     }
-    let mut linker = linker.clone();
-    linker.define_unknown_imports_as_traps(component)?;
-    Ok(Some(linker))
+    Ok(stubbed)
 }
