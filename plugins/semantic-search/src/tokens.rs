@@ -43,7 +43,8 @@ fn words(text: &str) -> Vec<String> {
             finish(&mut word, &mut words);
             continue;
         }
-        for plain in std::iter::once(c).nfd().filter(|c| !is_mark(*c)).flat_map(char::to_lowercase) {
+        for plain in std::iter::once(c).nfd().filter(|c| !is_mark(*c)).flat_map(char::to_lowercase)
+        {
             if plain.is_whitespace() {
                 finish(&mut word, &mut words);
             } else if is_punctuation(plain) {
