@@ -4,7 +4,6 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use serde_json::json;
 use system_tests::{Limited as _, Party, Tensors, TestHost, plugin, terms, workspace};
 
 /// Where calls come in: the files that open a front, and the routes of each. A new front is a new line here.

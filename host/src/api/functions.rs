@@ -1,6 +1,6 @@
 //! Typed invocation: `POST /{publisher}/{model}[@ref]/{function}`, and what a model's page says.
 //!
-//! A thin codec around `invoke`: it reads the request into a [`Call`] and renders the [`Invocation`]. It decides nothing.
+//! A thin codec around `invoke`: it reads the request into a call and renders what it came to. It decides nothing.
 
 use std::sync::Arc;
 
