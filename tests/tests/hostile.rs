@@ -199,7 +199,8 @@ fn what_cannot_start_is_not_published() {
 #[test]
 fn what_wants_more_than_a_plugin_may_have_is_not_published() {
     let scene = Scene::new();
-    for import in ["wasi:sockets/tcp@0.2.0", "wasi:http/outgoing-handler@0.2.0", "acme:secret/door"]
+    for import in
+        ["wasi:keyvalue/store@0.2.0", "wasi:http/outgoing-handler@0.2.0", "acme:secret/door"]
     {
         let text = format!(
             r#"(component
@@ -208,27 +209,55 @@ fn what_wants_more_than_a_plugin_may_have_is_not_published() {
                 (core instance $i (instantiate $m))
                 (func (export "run") (canon lift (core func $i "run"))))"#
         );
-        let component = wat::parse_str(&text).expect("a component");
-        let description = bundle::Description {
-            name: "greedy".parse().expect("a label"),
-            version: semver::Version::new(1, 0, 0),
-            licence: "MIT".parse().expect("a licence"),
-            summary: "Wants more".into(),
-            card: bundle::Card::default(),
-            functions: vec![bundle::FunctionSpec {
-                name: "run".parse().expect("a name"),
-                export: "run".parse().expect("an export"),
-                docs: None,
-            }],
-            types: Vec::new(),
-            limits: bundle::RequestedLimits::default(),
-        };
-        let mut packed = Vec::new();
-        bundle::pack(&component, description, &[], &mut packed).expect("packed");
+        let packed = running(&text);
         let reply = scene.host.try_publish(&scene.acme, &scene.acme.sign(&packed));
         let problem = reply.problem(422, "bundle-refused");
         let detail = problem["detail"].as_str().expect("text");
         assert!(detail.contains("no plugin may have") && detail.contains(import), "{detail}");
     }
     scene.still_serves();
+}
+
+/// A bundle of a component in text, which exports `run`.
+fn running(text: &str) -> Vec<u8> {
+    let component = wat::parse_str(text).expect("a component");
+    let description = bundle::Description {
+        name: "greedy".parse().expect("a label"),
+        version: semver::Version::new(1, 0, 0),
+        licence: "MIT".parse().expect("a licence"),
+        summary: "Wants more".into(),
+        card: bundle::Card::default(),
+        functions: vec![bundle::FunctionSpec {
+            name: "run".parse().expect("a name"),
+            export: "run".parse().expect("an export"),
+            docs: None,
+        }],
+        types: Vec::new(),
+        limits: bundle::RequestedLimits::default(),
+    };
+    let mut packed = Vec::new();
+    bundle::pack(&component, description, &[], &mut packed).expect("packed");
+    packed
+}
+
+/// Interpreters import sockets whether or not they are used.
+#[test]
+fn sockets_end_the_call_that_reaches_for_them() {
+    let scene = Scene::new();
+    let component = running(
+        r#"(component
+            (import "wasi:sockets/tcp@0.2.0" (instance $tcp (export "open" (func))))
+            (core func $open (canon lower (func $tcp "open")))
+            (core module $m
+                (import "tcp" "open" (func $open))
+                (func (export "run") (call $open)))
+            (core instance $i (instantiate $m
+                (with "tcp" (instance (export "open" (func $open))))))
+            (func (export "run") (canon lift (core func $i "run"))))"#,
+    );
+    let published = scene.host.publish(&scene.acme, &component);
+    scene.host.agree(&scene.acme, &scene.zoe, &published, vec![terms("run")]);
+    let ended = scene.host.call(&scene.zoe, "acme/greedy/run").json("{}").send();
+    let ended = ended.problem(502, "plugin-failed");
+    assert!(ended["detail"].as_str().expect("text").contains("no sockets"), "{ended}");
 }

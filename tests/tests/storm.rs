@@ -10,8 +10,9 @@ use hospes::tensor::DataType;
 use serde_json::json;
 use system_tests::{Tensors, plugin, terms};
 
-const REQUESTS: usize = 60_000;
-const THREADS: usize = 2;
+const REQUESTS: usize = 40_000;
+/// Many wait for bytes that never come.
+const THREADS: usize = 8;
 
 /// Memory of this process at the end, in bytes: the host, its models and the bodies of a few requests.
 const MEMORY_MAX: u64 = 1500 << 20;

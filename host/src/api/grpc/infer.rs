@@ -36,6 +36,9 @@ use crate::value::{Type, Value};
 const PARAMETERS_MAX: usize = 64;
 const STRINGS_MAX: usize = 1 << 20;
 
+/// The one parameter with a reserved name that clients send: whether answers say which is the last.
+const SAYS_FINAL: &str = "triton_enable_empty_final_response";
+
 /// One request, one answer.
 pub(super) async fn infer(call: Call<Bytes>) -> Given<Bytes> {
     let done = run(&call.host, &call.headers, call.message).await.map_err(status)?;
@@ -68,9 +71,10 @@ async fn run(host: &Arc<Host>, headers: &HeaderMap, wire: Bytes) -> Result<Answe
         .map_err(|error| invalid(format!("the message is not a ModelInferRequest: {error}")))?;
     let asked = Asked::named(host, &request.model_name, Some(&request.model_version));
     let target = asked.target()?;
+    let says_final = request.parameters.get(SAYS_FINAL).is_some_and(is_true);
     let InferRequest { tensors, encode, patience } = read(request).map_err(invalid)?;
     let patience = shorter(patience, timeout(headers));
-    let form = Form::Protocol(Arc::new(GrpcEncode(encode)));
+    let form = Form::Protocol(Arc::new(GrpcEncode(encode, says_final)));
     let done = front.patient_for(patience).call(target, Payload::Tensors { wire, tensors }, form);
     let Done { result, papers } = done.await.map_err(|error| asked.refused(error))?;
     let result = match result {
@@ -201,6 +205,7 @@ fn read(request: pb::ModelInferRequest) -> Result<InferRequest, String> {
             "sequence_id" if !is_nothing(value) => {
                 return Err("parameter 'sequence_id' is not supported here".to_owned());
             }
+            SAYS_FINAL => {}
             reserved if reserved.starts_with("triton_") => {
                 return Err(format!("parameter '{reserved}' is reserved"));
             }
@@ -271,6 +276,10 @@ fn number(name: &str, value: &InferParameter) -> Result<u64, String> {
     number.ok_or_else(|| format!("parameter '{name}' must be a number from 0"))
 }
 
+fn is_true(value: &InferParameter) -> bool {
+    value.parameter_choice == Some(ParameterChoice::BoolParam(true))
+}
+
 fn is_nothing(value: &InferParameter) -> bool {
     match &value.parameter_choice {
         None | Some(ParameterChoice::Int64Param(0) | ParameterChoice::Uint64Param(0)) => true,
@@ -279,9 +288,9 @@ fn is_nothing(value: &InferParameter) -> bool {
     }
 }
 
-/// Writes a `ModelInferResponse`, its outputs as raw contents.
+/// Writes a `ModelInferResponse`, its outputs as raw contents; and if so, that it is the last of its request, as every one is.
 #[derive(Debug)]
-struct GrpcEncode(Encode);
+struct GrpcEncode(Encode, bool);
 
 impl Encoder for GrpcEncode {
     fn suits(&self, function: &Function) -> Result<(), String> {
@@ -299,6 +308,10 @@ impl Encoder for GrpcEncode {
             id: self.0.id().unwrap_or_default().to_owned(),
             ..pb::ModelInferResponse::default()
         };
+        if self.1 {
+            let yes = InferParameter { parameter_choice: Some(ParameterChoice::BoolParam(true)) };
+            response.parameters.insert("triton_final_response".to_owned(), yes);
+        }
         for output in self.0.choose(function, outputs)? {
             let shape = output.tensor.shape().iter();
             response.outputs.push(pb::model_infer_response::InferOutputTensor {
