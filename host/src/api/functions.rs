@@ -51,29 +51,32 @@ pub(super) async fn call(
     Ok(answer(front.call(target, payload, form).await?, "application/octet-stream"))
 }
 
-/// The arguments, from the body and the query.
-fn payload(parts: &Parts, media: Media, wire: Bytes) -> Result<Payload, Problem> {
-    let query = form::query(parts.uri.query().unwrap_or_default())?;
+/// The arguments, from the body and the query. Where there is a query, what was sent is the query, a line feed, and the body: that
+/// is what is counted, and what the receipt commits to.
+fn payload(parts: &Parts, media: Media, body: Bytes) -> Result<Payload, Problem> {
+    let text = parts.uri.query().unwrap_or_default();
+    let query = form::query(text)?;
     let is_typed = parts.headers.contains_key(header::CONTENT_TYPE);
+    let wire = match query.is_empty() {
+        true => body.clone(),
+        false => [text.as_bytes(), b"\n", &body].concat().into(),
+    };
     match media {
-        Media::Json if query.is_empty() => Ok(Payload::Json(wire)),
+        Media::Json if query.is_empty() => Ok(Payload::Json(body)),
         // Nothing but a query: `curl -X POST '…?text=hello'`.
-        Media::Json if wire.is_empty() && !is_typed => {
+        Media::Json if body.is_empty() && !is_typed => {
             Ok(Payload::Parts { wire, parts: query, body: None })
         }
         Media::Json => {
             let detail = "arguments are in the query or in a body of JSON, not in both";
             Err(Problem::new(ProblemKind::InvalidRequest, detail))
         }
-        Media::Octets if query.is_empty() => Ok(Payload::Octets(wire)),
-        Media::Octets => {
-            let body = Some(wire.clone());
-            Ok(Payload::Parts { wire, parts: query, body })
-        }
+        Media::Octets if query.is_empty() => Ok(Payload::Octets(body)),
+        Media::Octets => Ok(Payload::Parts { wire, parts: query, body: Some(body) }),
         Media::Form => {
             let content_type = parts.headers.get(header::CONTENT_TYPE);
             let content_type = content_type.and_then(|value| value.to_str().ok());
-            let mut parts = form::multipart(content_type.unwrap_or_default(), &wire)?;
+            let mut parts = form::multipart(content_type.unwrap_or_default(), &body)?;
             parts.extend(query);
             Ok(Payload::Parts { wire, parts, body: None })
         }
