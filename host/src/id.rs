@@ -369,6 +369,14 @@ mod tests {
     }
 
     #[test]
+    fn no_account_is_called_like_the_first_part_of_a_path() {
+        for reserved in RESERVED {
+            assert!(reserved.parse::<AccountName>().is_err(), "{reserved}");
+            assert!(reserved.parse::<ModelLabel>().is_ok(), "{reserved}");
+        }
+    }
+
+    #[test]
     fn party_is_the_did_key_method_s_own_example() {
         // The did:key specification's first Ed25519 test vector.
         let text = "did:key:z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp";
