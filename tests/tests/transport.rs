@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use system_tests::{Party, TestHost, plugin, terms};
+use system_tests::{HostProcess, Party, TestHost, plugin, terms};
 
 struct Scene {
     host: TestHost,
@@ -123,6 +123,27 @@ fn both_versions_are_served_encrypted() {
     let _ = plain.read_to_end(&mut answer);
     assert!(!answer.starts_with(b"HTTP/1.1 200"));
     assert_eq!(echo(&scene, tls, &["--http2"]).1, "2");
+}
+
+#[test]
+fn the_command_line_trusts_what_the_machine_trusts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    certificate(folder.path());
+    let scene = scene(Some(folder.path()));
+    let market = |trusted: &str| {
+        let url = format!("https://localhost:{}", scene.host.address().port());
+        let mut command = HostProcess::command();
+        command.args(["market", "--host", &url]).env("HOSPES_HOME", folder.path());
+        command.env("SSL_CERT_FILE", folder.path().join(trusted)).output().expect("it runs")
+    };
+    let seen = market("certificate.pem");
+    let said = String::from_utf8_lossy(&seen.stdout);
+    assert!(seen.status.success() && said.contains("acme/echo"), "{seen:?}");
+    std::fs::create_dir(folder.path().join("other")).expect("made");
+    certificate(&folder.path().join("other"));
+    let refused = market("other/certificate.pem");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("certificate"), "{refused:?}");
 }
 
 #[test]
