@@ -54,6 +54,8 @@ pub enum ProjectError {
         "without `[build]`, a built-in guest computes the one model called `{PASSTHROUGH_MODEL}`: list just that one"
     )]
     NoCode,
+    #[error("`build.wit` is the folder and `build.world` the world in it: write both, or neither")]
+    HalfWorld,
     #[error("the functions cannot be told from the WIT")]
     Wit(#[from] WitError),
     #[error("the guest cannot become a component")]
@@ -98,9 +100,10 @@ struct Build {
     /// The compiled guest: a core module or a component.
     module: PathBuf,
     /// The folder of the package that has the world.
-    wit: PathBuf,
-    /// The world that the guest was built for. Callers may invoke every function that it exports.
-    world: String,
+    wit: Option<PathBuf>,
+    /// The world that the guest was built for. Callers may invoke every function that it exports. Without a world it is what the
+    /// guest itself says that it exports, which comes without documentation.
+    world: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -147,7 +150,7 @@ impl Project {
     /// If a file that is named cannot be read, or if they do not make a bundle.
     pub fn pack_to_file(&self, path: &Path) -> Result<Manifest, ProjectError> {
         let component = self.component()?;
-        let Exports { functions, types } = self.exports()?;
+        let Exports { functions, types } = self.exports(&component)?;
         let Package { name, version, licence, summary } = &self.file.package;
         let description = Description {
             name: name.clone(),
@@ -171,9 +174,12 @@ impl Project {
         Ok(componentize(&module)?)
     }
 
-    fn exports(&self) -> Result<Exports, WitError> {
+    fn exports(&self, component: &[u8]) -> Result<Exports, WitError> {
         match &self.file.build {
-            Some(build) => wit::exports(&self.directory.join(&build.wit), &build.world),
+            Some(Build { wit: Some(path), world: Some(world), .. }) => {
+                wit::exports(&self.directory.join(path), world)
+            }
+            Some(_) => wit::component_exports(component),
             None => wit::passthrough_exports(),
         }
     }
@@ -195,12 +201,18 @@ impl ProjectFile {
     fn check(&self) -> Result<(), ProjectError> {
         let build = self.build.iter();
         let paths = build
-            .flat_map(|build| [("build.module", &build.module), ("build.wit", &build.wit)])
+            .flat_map(|build| {
+                let wit = build.wit.iter().map(|wit| ("build.wit", wit));
+                wit.chain([("build.module", &build.module)])
+            })
             .chain(self.models.iter().map(|model| ("models.path", &model.path)));
         for (member, path) in paths {
             if path.is_absolute() {
                 return Err(ProjectError::AbsolutePath { member, path: path.clone() });
             }
+        }
+        if self.build.as_ref().is_some_and(|build| build.wit.is_some() != build.world.is_some()) {
+            return Err(ProjectError::HalfWorld);
         }
         match (&self.build, &self.models[..]) {
             (Some(_), _) => Ok(()),

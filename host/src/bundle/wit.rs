@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 use std::error::Error as StdError;
 use std::path::{Path, PathBuf};
 
+use wit_component::DecodedWasm;
 use wit_parser::{
-    Docs, Function, FunctionKind, PackageId, Resolve, Type, TypeDefKind, TypeId, WorldItem,
+    Docs, Function, FunctionKind, PackageId, Resolve, Type, TypeDefKind, TypeId, WorldId, WorldItem,
 };
 
 use super::componentize::{ComponentizeError, plugin_wit};
@@ -34,6 +35,12 @@ pub enum WitError {
         #[source]
         source: Box<dyn StdError + Send + Sync>,
     },
+    #[error(
+        "the guest cannot be read as a component: name its world by `build.wit` and `build.world`"
+    )]
+    Component(#[source] Box<dyn StdError + Send + Sync>),
+    #[error("the guest is a package of WIT and not a component")]
+    Package,
     #[error("world `{world}` exports no function, so nobody could call it: export one")]
     NoFunctions { world: String },
     #[error("a function cannot be called by its name: rename it")]
@@ -63,22 +70,34 @@ pub(super) fn exports(path: &Path, world: &str) -> Result<Exports, WitError> {
     let unreadable =
         |source: Box<dyn StdError + Send + Sync>| WitError::Read { path: path.to_owned(), source };
     let (package, _) = resolve.push_dir(path).map_err(|error| unreadable(error.into()))?;
-    exports_of(&resolve, package, world)
+    exports_of(&resolve, select(&resolve, package, world)?)
+}
+
+/// What a component exports, as its own types say.
+pub(super) fn component_exports(component: &[u8]) -> Result<Exports, WitError> {
+    match wit_component::decode(component) {
+        Ok(DecodedWasm::Component(resolve, world)) => exports_of(&resolve, world),
+        Ok(DecodedWasm::WitPackage(..)) => Err(WitError::Package),
+        Err(error) => Err(WitError::Component(error.into())),
+    }
 }
 
 /// What a bundle without code exports.
 pub(super) fn passthrough_exports() -> Result<Exports, WitError> {
     let (resolve, package) = plugin_wit()?;
-    exports_of(&resolve, package, PASSTHROUGH_WORLD)
+    exports_of(&resolve, select(&resolve, package, PASSTHROUGH_WORLD)?)
 }
 
-fn exports_of(resolve: &Resolve, package: PackageId, world: &str) -> Result<Exports, WitError> {
-    let found = resolve
+fn select(resolve: &Resolve, package: PackageId, world: &str) -> Result<WorldId, WitError> {
+    resolve
         .select_world(&[package], Some(world))
-        .map_err(|error| WitError::World { world: world.to_owned(), source: error.into() })?;
+        .map_err(|error| WitError::World { world: world.to_owned(), source: error.into() })
+}
+
+fn exports_of(resolve: &Resolve, world: WorldId) -> Result<Exports, WitError> {
     let mut specs = Vec::new();
     let mut types = Types { resolve, seen: BTreeSet::new(), specs: Vec::new() };
-    for (key, item) in &resolve.worlds[found].exports {
+    for (key, item) in &resolve.worlds[world].exports {
         match item {
             WorldItem::Function(function) => {
                 specs.extend(spec(function, None)?);
@@ -95,7 +114,7 @@ fn exports_of(resolve: &Resolve, package: PackageId, world: &str) -> Result<Expo
         }
     }
     if specs.is_empty() {
-        return Err(WitError::NoFunctions { world: world.to_owned() });
+        return Err(WitError::NoFunctions { world: resolve.worlds[world].name.clone() });
     }
     Ok(Exports { functions: specs, types: types.specs })
 }

@@ -118,7 +118,7 @@ fn the_plugins_of_this_repository_are_read() {
     ] {
         let project = Project::read(&plugins.join(name)).expect(name);
         assert_eq!(project.name().as_str(), name);
-        let specs = project.exports().expect(name).functions;
+        let specs = project.exports(&[]).expect(name).functions;
         assert_eq!(specs.len(), 1, "{name}");
         assert_eq!(specs[0].name.as_str(), functions);
         assert!(specs[0].docs.is_some(), "{name}");
@@ -175,4 +175,21 @@ fn what_the_file_cannot_say_is_refused() {
     assert!(matches!(refused(&long), ProjectError::TooLarge { .. }));
     let absent = Project::read(Path::new("does/not/exist"));
     assert!(matches!(absent, Err(ProjectError::Read { .. })));
+}
+
+#[test]
+fn without_a_world_the_component_says_what_it_exports() {
+    let bare = CODE.replace("wit = \"wit\"\nworld = \"sample\"\n", "");
+    assert_ne!(bare, CODE);
+    let (root, directory) = plugin(&bare);
+    let out = root.path().join("out.wasm");
+    let manifest =
+        Project::read(&directory).and_then(|project| project.pack_to_file(&out)).expect("packed");
+    let mut exports: Vec<_> = manifest.functions.iter().map(|f| f.export.as_str()).collect();
+    exports.sort_unstable();
+    assert_eq!(exports, ["detect", "sample:plugin/extra@0.1.0#double"]);
+    assert!(manifest.functions.iter().all(|function| function.docs.is_none()));
+
+    let half = CODE.replace("world = \"sample\"\n", "");
+    assert!(matches!(refused(&half), ProjectError::HalfWorld));
 }
