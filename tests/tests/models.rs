@@ -90,6 +90,41 @@ fn a_picture_that_is_none_is_refused_by_the_plugin_in_its_sandbox() {
 }
 
 #[test]
+fn vad_finds_the_speech_that_silero_s_own_package_finds() {
+    let silero = workspace().join("plugins/target/models/silero");
+    let (model, utils) = (silero.join("model.onnx"), silero.join("utils_vad.py"));
+    let host = TestHost::start();
+    let (acme, zoe) = (host.party("acme"), host.party("zoe"));
+    let published = host.publish(&acme, &plugin("vad"));
+    host.agree(&acme, &zoe, &published, vec![terms("segments"), terms("chances")]);
+    for (name, spoken) in [("Front_Center.wav", 2), ("Rear_Left.wav", 2), ("Noise.wav", 0)] {
+        let path = built("samples/speech").join(name);
+        let expected = oracle_json("vad.py", &[&model, &utils, &path]);
+        let recording = std::fs::read(&path).expect("readable");
+        let call = |function: &str| {
+            let call = host.call(&zoe, &format!("acme/vad/{function}"));
+            call.octets(recording.clone()).send().ok()
+        };
+        let chances = call("chances").json();
+        let pairs = chances.as_array().expect("a list").iter();
+        let pairs = pairs.zip(expected["chances"].as_array().expect("a list"));
+        let number = |value: &Value| value.as_f64().expect("a number");
+        let apart = pairs.map(|(a, b)| (number(a) - number(b)).abs()).fold(0.0, f64::max);
+        assert!(apart < 1e-4, "{name}: {apart}");
+        let events = call("segments").text();
+        let events = events.split("\n\n").filter_map(|event| event.strip_prefix("data: "));
+        let found: Vec<Value> =
+            events.map(|event| serde_json::from_str(event).expect("JSON")).collect();
+        let pair = |segment: &Value| json!([segment["start"], segment["end"]]);
+        let found: Vec<_> = found.iter().map(pair).collect();
+        assert_eq!(json!(found), expected["segments"], "{name}");
+        assert_eq!(found.len(), spoken, "{name}");
+    }
+    let refused = host.call(&zoe, "acme/vad/segments").octets(b"RIFF".to_vec()).send();
+    refused.problem(422, "plugin-refused");
+}
+
+#[test]
 fn a_component_of_another_toolchain_runs_as_it_is() {
     let (host, zoe) = served(&[("foreign", "probe"), ("iris", "infer")]);
     let flower = json!([5.1, 3.5, 1.4, 0.2]);
