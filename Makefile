@@ -8,10 +8,11 @@ NICE ?= nice -n 5
 CARGO ?= cargo
 
 HOSPES := target/release/hospes
-PLUGINS := filetype classify iris lenet foreign echo semantic-search parrot flower-python flower-js flower-c
+PLUGINS := filetype classify iris lenet foreign echo semantic-search parrot herald herald-next vad flower-python flower-js flower-c
 BUNDLES := $(PLUGINS:%=target/plugins/%.wasm)
 ORACLE := target/oracle/bin/python
 PICTURES := target/samples/pictures
+SPEECH := target/samples/speech
 RUNTIME := target/runtime
 
 .PHONY: help demo test lint bench fuzz clean-demo plugins
@@ -29,7 +30,7 @@ demo: $(HOSPES) plugins $(RUNTIME)/.installed $(PICTURES)/.fetched
 # Everything is built once, in one profile: the binary, the tests and the benches share it.
 test: lint
 	$(NICE) $(CARGO) build --release --workspace --all-targets
-	@$(MAKE) --no-print-directory HOSPES_IS_BUILT=1 plugins $(RUNTIME)/.installed $(PICTURES)/.fetched $(ORACLE)
+	@$(MAKE) --no-print-directory HOSPES_IS_BUILT=1 plugins $(RUNTIME)/.installed $(PICTURES)/.fetched $(SPEECH)/.fetched $(ORACLE)
 	@tests/clients/fetch $(PYTHON)
 	cd guest-sdk && CARGO_TARGET_DIR=../target/plugins-native $(CARGO) test --quiet
 	cd plugins && CARGO_TARGET_DIR=../target/plugins-native $(CARGO) test --quiet
@@ -75,6 +76,10 @@ $(RUNTIME)/.installed: | $(HOSPES)
 
 $(PICTURES)/.fetched: tests/oracle/pictures.py
 	@$(PYTHON) tests/oracle/pictures.py $(PICTURES)
+	@touch $@
+
+$(SPEECH)/.fetched: tests/oracle/speech.py
+	@$(PYTHON) tests/oracle/speech.py $(SPEECH)
 	@touch $@
 
 $(ORACLE): tests/oracle/requirements.txt

@@ -158,6 +158,7 @@ pub struct Agreements {
     auth: Arc<Auth>,
     per_party_max: usize,
     response_bytes_max: u64,
+    body_bytes_max: u64,
     wall_max: std::time::Duration,
     /// Where the operator says that the host runs, as an IRI.
     country: Option<Arc<str>>,
@@ -193,6 +194,7 @@ impl Agreements {
             auth: Arc::clone(auth),
             per_party_max: config.market.agreements_per_party_max,
             response_bytes_max: config.api.response_bytes_max,
+            body_bytes_max: config.api.body_bytes_max,
             wall_max: config.sandbox.deadline,
             country,
             directory: ArcSwap::default(),
@@ -247,6 +249,10 @@ impl Agreements {
         let directory = self.directory.load();
         let candidates = caller.parties().flat_map(|party| directory.of(party, deployment.model()));
         let facts = self.facts(function, call);
+        let input_bytes_most = call
+            .payload
+            .length()
+            .unwrap_or_else(|| facts.input_bytes.saturating_add(self.body_bytes_max));
         let missing = || match call.agreement {
             Some(id) => PermitError::NotYours(id),
             None => PermitError::NoAgreement { model: deployment.model().clone() },
@@ -277,7 +283,7 @@ impl Agreements {
                 refused = Some(PermitError::Denied { report });
                 continue;
             }
-            let grant = Grant::new(self, caller, active, rules, (&facts, stop));
+            let grant = Grant::new(self, caller, active, rules, (&facts, stop), input_bytes_most);
             if grant.has_calls_left() {
                 return Ok(grant);
             }
@@ -291,7 +297,7 @@ impl Agreements {
         CallFacts {
             function: function.name(),
             now: self.clock.now(),
-            input_bytes: call.payload.bytes().len() as u64,
+            input_bytes: call.payload.length().unwrap_or(call.payload.bytes().len() as u64),
             purpose: call.purpose.as_deref(),
             country: self.country.as_deref(),
             imports: function.guest().imports(),

@@ -25,6 +25,7 @@ mod publish;
 mod receipts;
 mod router;
 mod routes;
+mod wasi_http;
 
 use std::net::SocketAddr;
 use std::pin::pin;

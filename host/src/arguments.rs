@@ -44,6 +44,12 @@ pub enum ArgumentsError {
     /// The answer cannot be what the caller wants.
     #[error("{0}")]
     Form(String),
+    #[error("the function answers requests of HTTP: send yours to /{{publisher}}/{{model}}/-/…")]
+    Handler,
+    #[error(
+        "the function does not answer requests of HTTP: call it at /{{publisher}}/{{model}}/{{function}}"
+    )]
+    NoHandler,
     #[error("the function does not take arguments of this kind")]
     OtherTypes,
     #[error(
@@ -77,6 +83,7 @@ impl Function {
             Form::Json | Form::Octets => Ok(()),
             Form::Protocol(encoder) => encoder.suits(self),
             Form::Stream(streaming) => streaming.suits(self),
+            Form::Response(_) => Ok(()),
         };
         suits.map_err(ArgumentsError::Form)?;
         match (self.signature().signature(), &call.payload) {
@@ -112,6 +119,12 @@ impl Function {
                     Err(ArgumentsError::OtherTypes)
                 }
             }
+            (Signature::Http(_), Payload::Request(exchange)) => {
+                let request = exchange.request().ok_or(ArgumentsError::OtherTypes)?;
+                Ok(Input::Request(Box::new(request)))
+            }
+            (Signature::Http(_), _) => Err(ArgumentsError::Handler),
+            (_, Payload::Request(_)) => Err(ArgumentsError::NoHandler),
             (Signature::Tensors, Payload::Values { .. } | Payload::Parts { .. })
             | (Signature::Values { .. } | Signature::Stream { .. }, Payload::Tensors { .. }) => {
                 Err(ArgumentsError::OtherTypes)

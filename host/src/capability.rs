@@ -51,7 +51,10 @@ impl Capability {
     /// The capability that an imported interface gives; none if it gives nothing away.
     pub fn of_import(interface: &str) -> Option<Self> {
         let starts = |prefix| interface.starts_with(prefix);
-        if starts("wasi:sockets/") || starts("wasi:http/") {
+        if starts("wasi:sockets/")
+            || starts("wasi:http/outgoing-handler")
+            || starts("wasi:http/client")
+        {
             Some(Capability::Network)
         } else if starts("wasi:filesystem/") {
             Some(Capability::Storage)

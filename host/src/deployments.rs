@@ -103,6 +103,12 @@ impl Deployment {
         functions.find(|function| *function.signature() == Signature::Tensors)
     }
 
+    /// The function that answers requests of HTTP, if it has one.
+    pub fn handler(&self) -> Option<&GuestFunction> {
+        let mut functions = self.functions().iter();
+        functions.find(|function| matches!(function.signature(), Signature::Http(_)))
+    }
+
     /// What its calls came to, since the host started.
     pub fn statistics(&self) -> &Statistics {
         &self.statistics

@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::deploy::{self, DeployError};
 use crate::deployments::{Deployment, Deployments, Function, ResolveError, Target};
+use crate::exchange::Bounds;
 use crate::id::{CallId, Digest, ModelName, Party};
 use crate::inference::{Inference, InferenceError, Settings};
 use crate::invoke::{Call, InvokeError};
@@ -245,7 +246,15 @@ impl Host {
                     let limit = grant.output_limit(admission);
                     streaming.open(function, grant.controls(admission), limit)
                 }
-                Form::Json | Form::Octets | Form::Protocol(_) => None,
+                Form::Json | Form::Octets | Form::Protocol(_) | Form::Response(_) => None,
+            },
+            responder: match &call.form {
+                Form::Response(exchange) => Some(exchange.open(Bounds {
+                    input: grant.input_limit(admission),
+                    output: grant.output_limit(admission),
+                    controlled: !grant.controls(admission).is_open(),
+                })),
+                Form::Json | Form::Octets | Form::Protocol(_) | Form::Stream(_) => None,
             },
         };
         let mut limits = grant.narrow_limits(function.narrow(limits), admission);
@@ -276,6 +285,7 @@ impl Host {
             gate: None,
             stop: None,
             sink: None,
+            responder: None,
         };
         let (guest, graphs) = (deployment.guest(), deployment.graphs());
         self.sandbox.instantiate(guest, graphs, limits, context).await.map(drop)

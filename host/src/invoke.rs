@@ -5,6 +5,7 @@
 //! **An [`InvokeError`] charges nothing. An [`Invocation`] has exactly one receipt, whether the guest succeeded or not. If
 //! the receipt cannot be written the caller gets an error and pays nothing.**
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use crate::agreement::Report;
 use crate::agreements::PermitError;
 use crate::auth::AuthError;
 use crate::deployments::{ResolveError, Target};
+use crate::exchange::Exchange;
 use crate::host::Host;
 use crate::id::{CallId, Digest};
 use crate::outcome::{Outcome, Reply};
@@ -57,6 +59,8 @@ pub enum Payload {
     Tensors { wire: Bytes, tensors: Vec<(String, Tensor)> },
     /// Values that the front has read from `wire`, one a parameter.
     Values { wire: Bytes, values: Vec<Value> },
+    /// A request for a handler of HTTP, whose body comes while the handler runs.
+    Request(Arc<Exchange>),
 }
 
 /// One argument of a form or a query, as it came.
@@ -67,13 +71,30 @@ pub struct Part {
 }
 
 impl Payload {
-    /// The bytes that the receipt commits to and that agreements limit.
+    /// The bytes that the receipt commits to and that agreements limit; of a request, those that are here before the call.
     pub fn bytes(&self) -> &Bytes {
         match self {
             Payload::Json(bytes) | Payload::Octets(bytes) => bytes,
             Payload::Parts { wire, .. }
             | Payload::Tensors { wire, .. }
             | Payload::Values { wire, .. } => wire,
+            Payload::Request(exchange) => exchange.head(),
+        }
+    }
+
+    /// How many bytes there are; none if that is not known before they have come.
+    pub fn length(&self) -> Option<u64> {
+        match self {
+            Payload::Request(exchange) => exchange.length(),
+            payload => Some(payload.bytes().len() as u64),
+        }
+    }
+
+    /// All the bytes, when the call has ended. Those of a request are taken out.
+    pub fn received(&self) -> Cow<'_, [u8]> {
+        match self {
+            Payload::Request(exchange) => exchange.received().into(),
+            payload => Cow::Borrowed(payload.bytes()),
         }
     }
 }

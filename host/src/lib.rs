@@ -17,6 +17,7 @@ pub mod controls;
 pub mod deploy;
 pub mod deployments;
 pub mod dsse;
+pub mod exchange;
 pub mod host;
 pub mod id;
 pub mod inference;

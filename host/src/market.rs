@@ -249,7 +249,14 @@ fn check_function(live: &Deployment, permission: &Permission) -> Result<(), Mark
     let controls = permission.controls();
     let answer = match found.signature() {
         Signature::Stream { element, .. } => Some(element),
-        signature @ (Signature::Tensors | Signature::Values { .. }) => signature.answer(),
+        Signature::Http(_) if !controls.is_open() => {
+            let place = "the response of a handler of HTTP".to_owned();
+            let source = ControlError::CarriesAnything { place };
+            return Err(MarketError::Uncontrolled { model, function, source });
+        }
+        signature @ (Signature::Tensors | Signature::Values { .. } | Signature::Http(_)) => {
+            signature.answer()
+        }
     };
     match answer {
         Some(answer) if !controls.is_open() => controls

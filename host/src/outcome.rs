@@ -39,10 +39,10 @@ pub enum Reply {
         bytes: bytes::Bytes,
         head: Option<usize>,
     },
-    /// A stream that has ended: all that it was. The caller has it, but for the last `rest` bytes.
+    /// A stream that has ended: all that it was, and of that what the caller does not have yet.
     Streamed {
         bytes: bytes::Bytes,
-        rest: usize,
+        rest: bytes::Bytes,
     },
 }
 
@@ -73,6 +73,17 @@ impl Reply {
             Reply::Octets(bytes) | Reply::Encoded { bytes, .. } | Reply::Streamed { bytes, .. } => {
                 Ok(bytes)
             }
+        }
+    }
+
+    /// The bytes that the caller does not have yet, unless the plugin refused.
+    ///
+    /// # Errors
+    /// The plugin's own error.
+    pub fn into_rest(self) -> Result<bytes::Bytes, RefusalJson> {
+        match self {
+            Reply::Streamed { rest, .. } => Ok(rest),
+            whole => whole.into_answer(),
         }
     }
 }
@@ -107,6 +118,8 @@ pub enum GuestFailure {
     HostcallLimit { max: usize },
     #[error("the plugin computed for longer than the {} ms that the agreement allows", allowed.as_millis())]
     CpuTime { allowed: Duration },
+    #[error("the request is larger than the {max} bytes that it may have, headers included")]
+    InputTooLarge { max: u64 },
     #[error("the caller went away before the answer had ended")]
     Disconnected,
     #[error("the agreement was suspended or ended while the call ran")]
@@ -146,6 +159,7 @@ impl GuestFailure {
             | GuestFailure::HandleLimit { .. }
             | GuestFailure::HostcallLimit { .. }
             | GuestFailure::CpuTime { .. }
+            | GuestFailure::InputTooLarge { .. }
             | GuestFailure::Disconnected
             | GuestFailure::Stopped
             | GuestFailure::OutputUncontrolled { .. }
@@ -165,6 +179,7 @@ impl GuestFailure {
             GuestFailure::TensorLimit { .. } => "tensor-limit",
             GuestFailure::HostcallLimit { .. } => "hostcall-limit",
             GuestFailure::CpuTime { .. } => "cpu-time",
+            GuestFailure::InputTooLarge { .. } => "input-too-large",
             GuestFailure::Disconnected => "disconnected",
             GuestFailure::Stopped => "stopped",
             GuestFailure::Terms { .. } => "terms",

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub use pieces::{PieceEncoder, Streaming};
+pub use pieces::{PIECES_MAX, PieceEncoder, Streaming};
 
 use crate::admission::Admission;
 use crate::agreements::Grant;
 use crate::controls::{ControlError, Controls};
 use crate::deployments::Function;
+use crate::exchange::Exchange;
 use crate::outcome::{Answer, GuestFailure, Outcome, OutputLimit, Reply};
 use crate::tensor::{Tensor, json};
 use crate::value::{Type, Value, write};
@@ -27,6 +28,8 @@ pub enum Form {
     Protocol(Arc<dyn Encoder>),
     /// In pieces, as they come.
     Stream(Arc<Streaming>),
+    /// As the response of HTTP that it is.
+    Response(Arc<Exchange>),
 }
 
 /// Writes answers as one protocol has them. It is asked with what may leave the host, and what it writes is held to the
@@ -63,6 +66,13 @@ pub fn check(
     let Outcome { result, used, .. } = outcome;
     // The last look: what was suspended while the call ran is not released.
     let result = if grant.is_stopped() { Err(GuestFailure::Stopped) } else { result };
+    let result = match form {
+        Form::Response(exchange) => match exchange.refusal() {
+            Some(refused) => Err(refused.clone()),
+            None => result,
+        },
+        Form::Json | Form::Octets | Form::Protocol(_) | Form::Stream(_) => result,
+    };
     let controls = grant.controls(admission);
     let result = if controls.is_open() {
         result.and_then(|answer| encode(function, form, answer))
@@ -74,6 +84,7 @@ pub fn check(
         if controls.is_open() { result } else { result.map_err(GuestFailure::without_details) };
     let released = match (form, &result) {
         (Form::Stream(streaming), Err(_)) => streaming.released(),
+        (Form::Response(exchange), Err(_)) => exchange.released(),
         _ => Bytes::new(),
     };
     Outcome { result, used, released }
@@ -102,7 +113,7 @@ fn controlled(
                 typed(function, form, Some((value, &ty)))
             }
         },
-        // Each element was held to the controls before it left.
+        // Each element was held to the controls before it left; responses of HTTP do not begin under controls.
         Answer::Streamed => streamed(form),
         // That the plugin refused is an answer; what it says about it could be anything, and is not released.
         Answer::Refusal(_) => Ok(Reply::RefusalJson(value_json(None, None))),
@@ -126,7 +137,7 @@ fn encode(function: &Function, form: &Form, answer: Answer) -> Result<Reply, Gue
         (Answer::Tensors(outputs), Form::Protocol(encoder)) => {
             encoder.tensors(function, outputs).map_err(|reason| unsendable(&reason))
         }
-        (Answer::Tensors(_), Form::Stream(_)) => Err(not_a_stream()),
+        (Answer::Tensors(_), Form::Stream(_) | Form::Response(_)) => Err(not_a_stream()),
         (Answer::Streamed, form) => streamed(form),
         (Answer::Value(value), form) => typed(function, form, value.zip(signature.answer())),
         (Answer::Refusal(value), _) => {
@@ -152,13 +163,14 @@ fn typed(
         (Form::Protocol(encoder), value) => {
             encoder.value(function, value).map_err(|reason| unsendable(&reason))
         }
-        (Form::Stream(_), _) => Err(not_a_stream()),
+        (Form::Stream(_) | Form::Response(_), _) => Err(not_a_stream()),
     }
 }
 
 fn streamed(form: &Form) -> Result<Reply, GuestFailure> {
     match form {
         Form::Stream(streaming) => streaming.finish(),
+        Form::Response(exchange) => Ok(exchange.finish()),
         Form::Json | Form::Octets | Form::Protocol(_) => {
             Err(unsendable("the function answers with a stream"))
         }

@@ -12,7 +12,7 @@ use crate::auth::Caller;
 use crate::clock::Clock;
 use crate::deployments::Function;
 use crate::id::{Digest, Party};
-use crate::invoke::{Call, InvokeError};
+use crate::invoke::{Call, InvokeError, Payload};
 use crate::key::PartyKey;
 use crate::outcome::{GuestFailure, Outcome, Reply};
 use crate::receipt::{CallResult, ChainId, Commitment, Draft, Issued, Log, Receipt, ReceiptError};
@@ -78,6 +78,12 @@ impl Receipts {
         if let Some(output) = output {
             draft.output = Some(Commitment::of(&salt, "output", output));
             draft.output_bytes = output.len() as u64;
+        }
+        if let Payload::Request(_) = call.payload {
+            // Only now it is known what there was of it.
+            let input = call.payload.received();
+            draft.input = Commitment::of(&salt, "input", &input);
+            draft.input_bytes = input.len() as u64;
         }
         let bytes = draft.input_bytes.saturating_add(draft.output_bytes);
         let spent = Spent { bytes, wall: outcome.used.wall };

@@ -9,6 +9,7 @@ mod canonical;
 mod compile;
 mod context;
 mod engine;
+mod http;
 mod instance;
 mod interface;
 mod limits;
@@ -33,6 +34,7 @@ use context::CallState;
 use engine::{Kind, Ticker};
 
 pub use context::{CallContext, ComputeGate, Graphs};
+pub use http::{Body, BodyError, Preview, Responder};
 pub use instance::{Input, Instance};
 pub use interface::{Declared, GuestFunction, Signature};
 pub use limits::CallLimits;
@@ -109,7 +111,8 @@ impl Machine {
         Ok(Self {
             compiler: Compiler::new(engine.clone(), cache, limits),
             plugin: linker::plugin(&engine).map_err(SandboxError::Engine)?,
-            plugin_with_wasi: linker::plugin_with_wasi(&engine).map_err(SandboxError::Engine)?,
+            plugin_with_wasi: linker::plugin_with_wasi(&engine, kind)
+                .map_err(SandboxError::Engine)?,
             _ticker: Ticker::start(&engine, limits.epoch_tick)?,
             engine,
         })

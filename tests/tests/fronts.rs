@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use system_tests::{Limited as _, Party, Tensors, TestHost, plugin, terms, workspace};
 
 /// Where calls come in: the files that open a front, and the routes of each. A new front is a new line here.
-const FRONTS: [(&str, &[Route]); 6] = [
+const FRONTS: [(&str, &[Route]); 7] = [
     ("functions.rs", &[Route::post("/acme/identity-fp32/infer", TYPED)]),
     (
         "oip/infer.rs",
@@ -37,6 +37,7 @@ const FRONTS: [(&str, &[Route]); 6] = [
             Route::post("/v1/completions", r#"{"model":"acme/parrot","prompt":"a","stream":true}"#),
         ],
     ),
+    ("wasi_http.rs", &[Route::post("/acme/herald/-/length", "{}")]),
     ("grpc/infer.rs", &[Route::Grpc("ModelInfer"), Route::Grpc("ModelStreamInfer")]),
 ];
 
@@ -97,7 +98,9 @@ fn grpc(host: &TestHost, party: &Party, method: &str) -> String {
 
 fn scene() -> Tensors {
     let fronts = Tensors::start();
-    for (name, function) in [("semantic-search", "embed"), ("parrot", "complete")] {
+    for (name, function) in
+        [("semantic-search", "embed"), ("parrot", "complete"), ("herald", "handle")]
+    {
         let published = fronts.host.publish(&fronts.acme, &plugin(name));
         fronts.host.agree(&fronts.acme, &fronts.zoe, &published, vec![terms(function)]);
     }

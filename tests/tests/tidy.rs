@@ -28,6 +28,7 @@ const LAYERS: [&[&str]; 5] = [
         "negotiations",
         "receipts",
         "arguments",
+        "exchange",
         "outputs",
         "invoke",
         "deploy",

@@ -215,6 +215,11 @@ impl Rule {
         self.gates.end.map(|end| end.at)
     }
 
+    /// Largest input that is allowed, in bytes.
+    pub fn input_bytes_max(&self) -> Option<u64> {
+        self.input_bytes_max
+    }
+
     /// Longest answer that may be released, in bytes.
     pub fn output_bytes_max(&self) -> Option<u64> {
         self.output_bytes_max

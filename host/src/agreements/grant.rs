@@ -25,7 +25,9 @@ pub struct Grant {
     /// Taken before the agreement was found to be in force.
     stop: Arc<Stop>,
     now: Timestamp,
+    /// What is known of the input's size before the call, and the most that it can come to; in bytes.
     input_bytes: u64,
+    input_bytes_most: u64,
     rows: u64,
     response_bytes_max: u64,
     wall_max: Duration,
@@ -39,6 +41,7 @@ impl Grant {
         agreement: &Arc<Active>,
         rules: RuleSet,
         (facts, stop): (&CallFacts<'_>, Arc<Stop>),
+        input_bytes_most: u64,
     ) -> Self {
         Self {
             caller: caller.clone(),
@@ -47,6 +50,7 @@ impl Grant {
             stop,
             now: facts.now,
             input_bytes: facts.input_bytes,
+            input_bytes_most,
             rows: 1,
             response_bytes_max: host.response_bytes_max,
             wall_max: host.wall_max,
@@ -134,7 +138,7 @@ impl Grant {
         Want {
             now: self.now,
             rows: self.rows,
-            input_bytes: self.input_bytes,
+            input_bytes: self.most_of_input(rule),
             output_bytes_max: self
                 .response_bytes_max
                 .min(rule.output_bytes_max().unwrap_or(u64::MAX)),
@@ -144,12 +148,21 @@ impl Grant {
 
     /// Most bytes that the answer may have, and who says so.
     pub fn output_limit(&self, admission: &Admission) -> (u64, OutputLimit) {
-        let reserved = admission.reservation().output_bytes_max(self.input_bytes);
+        let reserved = admission.reservation().output_bytes_max(self.input_limit(admission));
         if reserved < self.response_bytes_max {
             (reserved, OutputLimit::Agreement)
         } else {
             (self.response_bytes_max, OutputLimit::Host)
         }
+    }
+
+    /// Most bytes that the input may come to, where it comes while the call runs.
+    pub fn input_limit(&self, admission: &Admission) -> u64 {
+        self.most_of_input(self.rule(admission.rule()))
+    }
+
+    fn most_of_input(&self, rule: &Rule) -> u64 {
+        self.input_bytes_most.min(rule.input_bytes_max().unwrap_or(u64::MAX))
     }
 
     /// What of the answer may leave the host.

@@ -24,29 +24,43 @@ pub async fn read(
     bytes_max: u64,
     time_max: Duration,
 ) -> Result<Bytes, Problem> {
-    let too_large = |seen: Option<u64>| {
-        let seen = seen.map_or_else(String::new, |seen| format!(" of {seen} bytes"));
-        let detail = format!("the body{seen} is larger than the {bytes_max} bytes allowed here");
-        Problem::new(ProblemKind::BodyTooLarge, detail).with("limit", bytes_max)
-    };
-    let declared = body.size_hint().lower();
-    if declared > bytes_max {
-        // Who asks before sending has not sent anything.
-        if !headers.contains_key(header::EXPECT) {
-            linger(&mut body).await;
-        }
-        return Err(too_large(Some(declared)));
-    }
+    check_declared(headers, &mut body, bytes_max).await?;
     let limit = usize::try_from(bytes_max).unwrap_or(usize::MAX);
     match tokio::time::timeout(time_max, Limited::new(&mut body, limit).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             linger(&mut body).await;
-            Err(too_large(None))
+            Err(too_large(None, bytes_max))
         }
         Ok(Err(error)) => Err(broken(error.as_ref())),
         Err(_elapsed) => Err(too_slow(time_max)),
     }
+}
+
+/// Refuses a body that says that it is larger than `bytes_max`.
+///
+/// # Errors
+/// 413 naming the limit.
+pub async fn check_declared(
+    headers: &HeaderMap,
+    body: &mut Incoming,
+    bytes_max: u64,
+) -> Result<(), Problem> {
+    let declared = body.size_hint().lower();
+    if declared <= bytes_max {
+        return Ok(());
+    }
+    // Who asks before sending has not sent anything.
+    if !headers.contains_key(header::EXPECT) {
+        linger(body).await;
+    }
+    Err(too_large(Some(declared), bytes_max))
+}
+
+fn too_large(seen: Option<u64>, bytes_max: u64) -> Problem {
+    let seen = seen.map_or_else(String::new, |seen| format!(" of {seen} bytes"));
+    let detail = format!("the body{seen} is larger than the {bytes_max} bytes allowed here");
+    Problem::new(ProblemKind::BodyTooLarge, detail).with("limit", bytes_max)
 }
 
 fn broken(error: &(dyn std::error::Error + 'static)) -> Problem {

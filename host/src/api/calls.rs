@@ -5,14 +5,16 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use tokio::sync::mpsc;
 
 use super::body;
 use super::detached::Detached;
 use super::pieces::Running;
 use super::problem::{Problem, ProblemKind};
 use crate::deployments::Target;
+use crate::exchange::Exchange;
 use crate::host::Host;
 use crate::id::{CallId, Digest, IdError};
 use crate::invoke::{Call, Invocation, InvokeError, Payload, Timings, invoke};
@@ -115,6 +117,17 @@ impl<'h> Front<'h> {
     ) -> Running {
         let (streaming, taken) = Streaming::new(encoder);
         let (id, call) = self.make(target, payload, Form::Stream(streaming));
+        Running { id, call: Box::pin(call), taken }
+    }
+
+    /// Makes a call that is a request of HTTP.
+    pub(super) fn exchange(
+        self,
+        target: Target,
+        (exchange, taken): (Arc<Exchange>, mpsc::Receiver<Bytes>),
+    ) -> Running {
+        let form = Form::Response(Arc::clone(&exchange));
+        let (id, call) = self.make(target, Payload::Request(exchange), form);
         Running { id, call: Box::pin(call), taken }
     }
 

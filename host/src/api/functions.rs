@@ -88,7 +88,7 @@ fn streamed(host: &Host, target: &Target) -> Option<Type> {
     let function = host.deployments.resolve(target).ok()?;
     match function.signature().signature() {
         Signature::Stream { element, .. } => Some(element.clone()),
-        Signature::Tensors | Signature::Values { .. } => None,
+        Signature::Tensors | Signature::Values { .. } | Signature::Http(_) => None,
     }
 }
 
@@ -152,6 +152,9 @@ fn function(function: &GuestFunction) -> Value {
             let params = params.collect::<Vec<_>>().join(", ");
             format!("async ({params}) -> stream<{element}>")
         }
+        Signature::Http(_) => {
+            "(request of HTTP) -> response, at /{publisher}/{model}/-/…".to_owned()
+        }
     };
     json!({"name": function.name(), "signature": signature})
 }
@@ -162,7 +165,7 @@ fn target([publisher, model, function]: [&str; 3]) -> Result<Target, Problem> {
     Ok(Target { model, reference, function })
 }
 
-fn model_name(publisher: &str, model: &str) -> Result<(ModelName, Reference), Problem> {
+pub(super) fn model_name(publisher: &str, model: &str) -> Result<(ModelName, Reference), Problem> {
     let (label, reference) = match model.split_once('@') {
         None => (model, Reference::Latest),
         Some((label, reference)) => (label, reference.parse()?),

@@ -12,7 +12,6 @@ use super::answer::{Answer, AnswerBody, BoxError};
 use super::calls::{Done, NoAnswer, Papers};
 use super::problem::Problem;
 use crate::id::CallId;
-use crate::outcome::Reply;
 use crate::outputs::PieceEncoder;
 use crate::value::{Type, Value, write};
 
@@ -41,9 +40,27 @@ pub(super) struct Running {
 impl Running {
     /// Waits for the first piece, or for the end if there is none.
     pub(super) async fn begin(
-        mut self,
+        self,
         media: &'static str,
         failed: Failed,
+    ) -> Result<Begun, NoAnswer> {
+        let begun = self.begin_with(failed, HeaderMap::new).await?;
+        Ok(match begun {
+            Begun::Done(done) => Begun::Done(done),
+            Begun::Streams(mut answer) => {
+                let headers = answer.headers_mut();
+                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                Begun::Streams(answer)
+            }
+        })
+    }
+
+    /// The same; `trailers` are asked for when all of it has been sent.
+    pub(super) async fn begin_with(
+        mut self,
+        failed: Failed,
+        trailers: impl Fn() -> HeaderMap + Send + 'static,
     ) -> Result<Begun, NoAnswer> {
         let first = tokio::select! {
             biased;
@@ -58,13 +75,11 @@ impl Running {
             },
         };
         let id = self.id;
-        let state = State { first: Some(first), running: Some(self), last: None, failed };
+        let trailers = Box::new(trailers);
+        let state = State { first: Some(first), running: Some(self), last: None, failed, trailers };
         let body = StreamBody::new(stream::unfold(state, State::next));
         let mut answer = Answer::new(AnswerBody::Pieces(BodyExt::boxed_unsync(body)));
-        let headers = answer.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        Papers::announce(id, headers);
+        Papers::announce(id, answer.headers_mut());
         Ok(Begun::Streams(answer))
     }
 }
@@ -75,6 +90,8 @@ struct State {
     /// What comes with the answer, when all of it has been sent.
     last: Option<Papers>,
     failed: Failed,
+    /// Those that the answer itself has.
+    trailers: Box<dyn Fn() -> HeaderMap + Send>,
 }
 
 type Step = (Result<Frame<Bytes>, BoxError>, State);
@@ -87,7 +104,7 @@ impl State {
         }
         let Some(running) = &mut self.running else {
             let papers = self.last.take()?;
-            let mut trailers = HeaderMap::new();
+            let mut trailers = (self.trailers)();
             papers.accompany(&mut trailers);
             return Some((Ok(Frame::trailers(trailers)), self));
         };
@@ -116,10 +133,7 @@ impl State {
             Ok(Done { result, papers }) => {
                 self.last = Some(papers);
                 match result {
-                    Ok(Reply::Streamed { bytes, rest }) => {
-                        return Ok(bytes.slice(bytes.len().saturating_sub(rest)..));
-                    }
-                    Ok(reply) => match reply.into_answer() {
+                    Ok(reply) => match reply.into_rest() {
                         Ok(bytes) => return Ok(bytes),
                         Err(refusal) => Problem::plugin_refused(&refusal),
                     },

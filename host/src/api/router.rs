@@ -10,7 +10,7 @@ use super::problem::{Problem, ProblemKind};
 use super::routes::methods;
 use super::{
     Audience, admin, agreements, functions, grpc, health, market, negotiations, oip, openai,
-    openapi, publish, receipts,
+    openapi, publish, receipts, wasi_http,
 };
 use crate::host::Host;
 
@@ -49,36 +49,61 @@ async fn everybody(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answe
         (_, ["v1", rest @ ..]) => Ok(openai::route(host, rest, request).await),
         (_, ["v2", rest @ ..]) => Ok(oip::route(host, rest, request).await),
 
+        // Tenants: everything but calls.
+        (_, ["api", rest @ ..]) => tenants(host, rest, &method, request).await,
+
+        // Consumers: requests for handlers of HTTP.
+        (_, [publisher, model, "-", ..]) => {
+            let below = path.splitn(5, '/').nth(4).unwrap_or_default();
+            wasi_http::call(host, [publisher, model], below, request).await
+        }
+
         // Consumers: calls.
-        (POST, [publisher, model, function]) if *publisher != "api" => {
+        (POST, [publisher, model, function]) => {
             functions::call(host, [publisher, model, function], request).await
         }
-        (GET, [publisher, model]) if *publisher != "api" => {
-            functions::describe(host, publisher, model, &request)
-        }
-        (GET, [publisher, model, "openapi.json"]) if *publisher != "api" => {
+        (GET, [publisher, model]) => functions::describe(host, publisher, model, &request),
+        (GET, [publisher, model, "openapi.json"]) => {
             openapi::of_model(host, publisher, model, &request)
         }
-        (GET, [publisher, _, "docs"]) if *publisher != "api" => Ok(openapi::page()),
+        (GET, [_, _, "docs"]) => Ok(openapi::page()),
 
+        // Load balancers.
+        (GET, ["healthz"]) => Ok(health::live()),
+        (GET, ["readyz"]) => health::ready(host),
+
+        (_, segments) => Err(nothing_here(Audience::Everybody, &method, segments)),
+    }
+}
+
+/// What is below `/api`.
+async fn tenants(
+    host: &Arc<Host>,
+    segments: &[&str],
+    method: &Method,
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    const GET: &Method = &Method::GET;
+    const POST: &Method = &Method::POST;
+    match (method, segments) {
         // Everybody: the market.
-        (GET, ["api", "market"]) => market::list(host, &request),
-        (GET, ["api", "offers", id]) => market::show(host, id, &request),
-        (GET, ["api", "offers", id, "mandate"]) => market::mandate_of(host, id, &request),
-        (POST, ["api", "offers", id, "mandate"]) => market::mandate(host, id, request).await,
-        (POST, ["api", "offers", id, "simulate"]) => market::simulate(host, id, request).await,
+        (GET, ["market"]) => market::list(host, &request),
+        (GET, ["offers", id]) => market::show(host, id, &request),
+        (GET, ["offers", id, "mandate"]) => market::mandate_of(host, id, &request),
+        (POST, ["offers", id, "mandate"]) => market::mandate(host, id, request).await,
+        (POST, ["offers", id, "simulate"]) => market::simulate(host, id, request).await,
 
         // Parties: a new key.
-        (POST, ["api", "successions"]) => publish::succeed(host, request).await,
+        (POST, ["successions"]) => publish::succeed(host, request).await,
 
         // Publishers.
-        (POST, ["api", "bundles"]) => publish::publish(host, request).await,
-        (POST, ["api", "offers"]) => market::publish(host, request).await,
+        (POST, ["bundles"]) => publish::publish(host, request).await,
+        (POST, ["offers"]) => market::publish(host, request).await,
 
         // Parties: negotiations, agreements and receipts.
-        (POST, ["api", "negotiations"]) => negotiations::begin(host, request).await,
-        (GET, ["api", "negotiations"]) => negotiations::list(host, &request),
-        (GET, ["api", "negotiations", id]) => negotiations::show(host, id, &request),
+        (POST, ["negotiations"]) => negotiations::begin(host, request).await,
+        (GET, ["negotiations"]) => negotiations::list(host, &request),
+        (GET, ["negotiations", id]) => negotiations::show(host, id, &request),
         (
             POST,
             [
@@ -88,30 +113,27 @@ async fn everybody(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answe
                 "request" | "offers" | "events" | "agreement" | "termination",
             ],
         )
-        | (POST, ["api", "negotiations", id, "agreement", "verification"]) => {
+        | (POST, ["negotiations", id, "agreement", "verification"]) => {
             negotiations::step(host, id, request).await
         }
-        (POST, ["api", "agreements"]) => agreements::submit(host, request).await,
-        (GET, ["api", "agreements"]) => agreements::list(host, &request),
-        (GET, ["api", "agreements", id]) => agreements::show(host, id, &request),
-        (GET, ["api", "agreements", id, "events"]) => agreements::events(host, id, &request),
-        (POST, ["api", "agreements", id, "events"]) => agreements::event(host, id, request).await,
-        (POST, ["api", "agreements", id, "simulate"]) => {
-            agreements::simulate(host, id, request).await
+        (POST, ["agreements"]) => agreements::submit(host, request).await,
+        (GET, ["agreements"]) => agreements::list(host, &request),
+        (GET, ["agreements", id]) => agreements::show(host, id, &request),
+        (GET, ["agreements", id, "events"]) => agreements::events(host, id, &request),
+        (POST, ["agreements", id, "events"]) => agreements::event(host, id, request).await,
+        (POST, ["agreements", id, "simulate"]) => agreements::simulate(host, id, request).await,
+        (GET, ["receipts", call]) => receipts::prove(host, call, &request),
+        (GET, ["receipts"]) => receipts::list(host, &request),
+        (GET, ["openapi.json"]) => Ok(openapi::of_host()),
+        (GET, ["docs"]) => Ok(openapi::page()),
+        (GET, ["docs", part]) => openapi::asset(part),
+        (GET, ["host"]) => health::identity(host),
+        (GET, ["checkpoint"]) => receipts::checkpoint(host),
+
+        (_, segments) => {
+            let segments = [&["api"], segments].concat();
+            Err(nothing_here(Audience::Everybody, method, &segments))
         }
-        (GET, ["api", "receipts", call]) => receipts::prove(host, call, &request),
-        (GET, ["api", "receipts"]) => receipts::list(host, &request),
-        (GET, ["api", "openapi.json"]) => Ok(openapi::of_host()),
-        (GET, ["api", "docs"]) => Ok(openapi::page()),
-        (GET, ["api", "docs", part]) => openapi::asset(part),
-        (GET, ["api", "host"]) => health::identity(host),
-        (GET, ["api", "checkpoint"]) => receipts::checkpoint(host),
-
-        // Load balancers.
-        (GET, ["healthz"]) => Ok(health::live()),
-        (GET, ["readyz"]) => health::ready(host),
-
-        (_, segments) => Err(nothing_here(Audience::Everybody, &method, segments)),
     }
 }
 

@@ -56,7 +56,7 @@ impl Streaming {
     pub(crate) fn suits(&self, function: &Function) -> Result<(), String> {
         match function.signature().signature() {
             Signature::Stream { .. } => self.encoder.suits(function),
-            Signature::Tensors | Signature::Values { .. } => {
+            Signature::Tensors | Signature::Values { .. } | Signature::Http(_) => {
                 Err("the function does not answer with a stream".to_owned())
             }
         }
@@ -91,9 +91,9 @@ impl Streaming {
             return Err(unsendable("the stream was never opened".to_owned()));
         };
         let end = self.encoder.end().map_err(unsendable)?;
-        let rest = end.len();
         pieces.count(&end)?;
-        Ok(Reply::Streamed { bytes: std::mem::take(&mut *pieces.sent()).into(), rest })
+        let bytes = std::mem::take(&mut *pieces.sent()).into();
+        Ok(Reply::Streamed { bytes, rest: end.into() })
     }
 
     /// What has left the host so far.

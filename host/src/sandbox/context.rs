@@ -6,7 +6,9 @@ use std::sync::Arc;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::WasiHttpCtx;
 
+use super::http::{NoEgress, Responder};
 use super::limits::{CallLimits, Growth, LimitReached};
 use crate::id::{CallId, Digest};
 use crate::inference::Graph;
@@ -44,6 +46,8 @@ pub struct CallContext {
     pub stop: Option<Arc<Stop>>,
     /// Where the elements of a stream go, if the caller takes a stream.
     pub sink: Option<Arc<dyn Sink>>,
+    /// Where the response of an HTTP handler goes, if that is what is called.
+    pub responder: Option<Arc<dyn Responder>>,
 }
 
 /// The data of one instance's `wasm_store`.
@@ -59,6 +63,8 @@ pub(super) struct CallState {
     /// Bytes of log lines still kept for this call.
     log_bytes_left: usize,
     wasi: Option<Wasi>,
+    pub(super) http: WasiHttpCtx,
+    pub(super) egress: NoEgress,
 }
 
 /// WASI for components that import it: no files, no arguments, no network; output is captured.
@@ -81,6 +87,8 @@ impl CallState {
             log_bytes_left: limits.log_bytes_max,
             limits,
             wasi: None,
+            http: WasiHttpCtx::new(),
+            egress: NoEgress,
         }
     }
 

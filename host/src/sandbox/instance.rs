@@ -8,6 +8,7 @@ use wasmtime_wasi::I32Exit;
 
 use super::canonical::{Arguments, Lifted};
 use super::context::CallState;
+use super::http::{self, Preview};
 use super::interface::{GuestFunction, Signature};
 use super::limits::{LimitReached, Refused};
 use super::stop::CpuClock;
@@ -22,6 +23,8 @@ use crate::value::{Type, Value};
 pub enum Input {
     Values(Vec<Value>),
     Tensors(Vec<(String, Tensor)>),
+    /// A request for a handler of HTTP.
+    Request(Box<::http::Request<http::Body>>),
 }
 
 impl Input {
@@ -40,6 +43,7 @@ impl Input {
                 .iter()
                 .max_by_key(|(_, tensor)| tensor.data().len())
                 .and_then(|(_, tensor)| tensor.shape().first().copied()),
+            Input::Request(_) => None,
         };
         rows.unwrap_or(1).max(1) as u64
     }
@@ -47,7 +51,7 @@ impl Input {
     /// The tensors among the arguments.
     pub fn tensors(&self) -> &[(String, Tensor)] {
         match self {
-            Input::Values(_) => &[],
+            Input::Values(_) | Input::Request(_) => &[],
             Input::Tensors(tensors) => tensors,
         }
     }
@@ -104,8 +108,10 @@ impl Instance {
             (Input::Values(values), Signature::Stream { element, fallible, .. }) => {
                 self.stream(function, values, (element, *fallible)).await
             }
-            (Input::Tensors(_), Signature::Values { .. } | Signature::Stream { .. })
-            | (Input::Values(_), Signature::Tensors) => {
+            (Input::Request(request), Signature::Http(preview)) => {
+                self.respond(function, *request, *preview).await
+            }
+            (Input::Tensors(_) | Input::Values(_) | Input::Request(_), _) => {
                 unreachable!("invariant: input is read by the signature of the function it is for")
             }
         }
@@ -153,6 +159,23 @@ impl Instance {
             Begun::Streamed => Answer::Streamed,
             Begun::Refused(refusal) => Answer::Refusal(Some(refusal)),
         })
+    }
+
+    async fn respond(
+        &mut self,
+        function: &GuestFunction,
+        request: ::http::Request<http::Body>,
+        preview: Preview,
+    ) -> wasmtime::Result<Answer> {
+        let func = self.func(function)?;
+        let responder = self.wasm_store.data().context.responder.clone();
+        let responder = responder.expect("invariant: requests come with where responses go");
+        let wasm_store = &mut self.wasm_store;
+        match preview {
+            Preview::Two => http::preview2(wasm_store, func, request, &*responder).await?,
+            Preview::Three => http::preview3(wasm_store, func, request, &*responder).await?,
+        }
+        Ok(Answer::Streamed)
     }
 
     async fn infer(

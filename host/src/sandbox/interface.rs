@@ -7,6 +7,7 @@ use wasmtime::Engine;
 use wasmtime::component::types::{self, ComponentFunc, ComponentItem};
 use wasmtime::component::{Component, ComponentExportIndex};
 
+use super::http::Preview;
 use super::stream::SIZES;
 use super::{SandboxError, canonical};
 use crate::id::FunctionName;
@@ -59,6 +60,8 @@ pub enum Signature {
     Values { params: Vec<Field>, result: Option<Type> },
     /// An `async` function that answers with a stream of such elements, or, if `fallible`, refuses with a text.
     Stream { params: Vec<Field>, element: Type, fallible: bool },
+    /// A request of HTTP and its response: a handler of `wasi:http`.
+    Http(Preview),
 }
 
 impl Signature {
@@ -67,6 +70,7 @@ impl Signature {
         match self {
             Signature::Tensors
             | Signature::Stream { .. }
+            | Signature::Http(_)
             | Signature::Values { result: None, .. } => None,
             Signature::Values { result: Some(Type::Result { ok, .. }), .. } => ok.as_deref(),
             Signature::Values { result: Some(other), .. } => Some(other),
@@ -78,8 +82,7 @@ impl Signature {
         match self {
             Signature::Values { result: Some(Type::Result { err, .. }), .. } => err.as_deref(),
             Signature::Tensors | Signature::Stream { fallible: true, .. } => Some(&Type::String),
-            Signature::Stream { .. } => None,
-            Signature::Values { .. } => None,
+            Signature::Stream { .. } | Signature::Http(_) | Signature::Values { .. } => None,
         }
     }
 }
@@ -103,7 +106,10 @@ pub(super) fn function(
         function: declared.name.clone(),
         what,
     };
-    let signature = if ty.async_() {
+    let signature = if let Some(preview) = Preview::of_export(&declared.export) {
+        check_handler(&ty, preview).map_err(unsupported)?;
+        Signature::Http(preview)
+    } else if ty.async_() {
         stream(&ty).map_err(unsupported)?
     } else if declared.export == INFERENCE_EXPORT {
         check_inference(engine, &ty).map_err(unsupported)?;
@@ -131,6 +137,18 @@ fn check_inference(_engine: &Engine, ty: &ComponentFunc) -> Result<(), &'static 
     let outputs = result.ok().is_some_and(|ok| is_named_tensors(&ok));
     let error = matches!(result.err(), Some(types::Type::String));
     if is_named_tensors(inputs) && outputs && error { Ok(()) } else { Err(WRONG) }
+}
+
+/// As above, of a handler. What its resources are is checked when it is called.
+fn check_handler(ty: &ComponentFunc, preview: Preview) -> Result<(), &'static str> {
+    let params: Vec<_> = ty.params().map(|(_, ty)| ty).collect();
+    let results: Vec<_> = ty.results().collect();
+    let fits = match (preview, params.as_slice(), results.as_slice()) {
+        (Preview::Two, [types::Type::Own(_), types::Type::Own(_)], []) => true,
+        (Preview::Three, [types::Type::Own(_)], [types::Type::Result(_)]) => ty.async_(),
+        _ => false,
+    };
+    if fits { Ok(()) } else { Err("a `handle` that is not the one of `wasi:http`") }
 }
 
 fn values(ty: &ComponentFunc) -> Result<Signature, &'static str> {

@@ -2,8 +2,8 @@
 //!
 //! A capability that is not linked cannot be used at all: a component that imports it does not even deploy. There are
 //! two lists: the plugin world, and for components made by other toolchains also the part of WASI that gives nothing
-//! away (clocks, random numbers, captured output, an empty file system). Sockets and HTTP are in neither; interpreters that import
-//! sockets whether or not they are used get functions that end the call.
+//! away (clocks, random numbers, captured output, an empty file system, the types of HTTP). Nothing leads outside: requests that a
+//! guest makes are denied, and interpreters that import sockets whether or not they are used get functions that end the call.
 
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, HasSelf, Linker, ResourceType};
@@ -17,6 +17,8 @@ use wasmtime_wasi::random::WasiRandom;
 
 use super::bindings::Plugin;
 use super::context::CallState;
+use super::engine::Kind;
+use super::http;
 
 /// Links the plugin world: `wasi:nn` and what a guest may ask about its call.
 pub(super) fn plugin(engine: &Engine) -> wasmtime::Result<Linker<CallState>> {
@@ -25,8 +27,8 @@ pub(super) fn plugin(engine: &Engine) -> wasmtime::Result<Linker<CallState>> {
     Ok(linker)
 }
 
-/// Links the plugin world and the harmless part of WASI 0.2.
-pub(super) fn plugin_with_wasi(engine: &Engine) -> wasmtime::Result<Linker<CallState>> {
+/// Links the plugin world and the harmless part of WASI 0.2; where streams are known, also that of WASI 0.3.
+pub(super) fn plugin_with_wasi(engine: &Engine, kind: Kind) -> wasmtime::Result<Linker<CallState>> {
     type T = CallState;
     let mut linker = plugin(engine)?;
     let l = &mut linker;
@@ -48,6 +50,14 @@ pub(super) fn plugin_with_wasi(engine: &Engine) -> wasmtime::Result<Linker<CallS
     cli::terminal_stdin::add_to_linker::<T, WasiCli>(l, T::cli)?;
     cli::terminal_stdout::add_to_linker::<T, WasiCli>(l, T::cli)?;
     cli::terminal_stderr::add_to_linker::<T, WasiCli>(l, T::cli)?;
+    http::link_preview2(l)?;
+    if kind == Kind::Streams {
+        wasmtime_wasi::p3::clocks::add_to_linker(l)?;
+        wasmtime_wasi::p3::random::add_to_linker(l)?;
+        wasmtime_wasi::p3::cli::add_to_linker(l)?;
+        wasmtime_wasi::p3::filesystem::add_to_linker(l)?;
+        http::link_preview3(l)?;
+    }
     Ok(linker)
 }
 

@@ -95,6 +95,7 @@ impl Ours {
             gate: None,
             stop: None,
             sink: None,
+            responder: None,
         };
         let instance = self.sandbox.instantiate(&self.guest, &self.graphs, limits, context).await;
         let function = self.guest.functions().first().expect("one is declared");

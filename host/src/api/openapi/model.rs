@@ -37,6 +37,8 @@ pub(super) fn document(deployment: &Deployment) -> Value {
     let manifest = deployment.manifest();
     let functions = deployment.functions().iter();
     let paths: Map<String, Value> = functions
+        // What a handler of HTTP takes and gives is its own business.
+        .filter(|function| !matches!(function.signature(), Signature::Http(_)))
         .map(|function| {
             let path =
                 format!("/{}@{}/{}", deployment.model(), deployment.version(), function.name());
@@ -76,6 +78,7 @@ fn operation(deployment: &Deployment, function: &GuestFunction) -> Value {
     let schemas = Schemas { types: &deployment.manifest().types };
     let (request, answer) = match function.signature() {
         Signature::Tensors => tensors(deployment),
+        Signature::Http(_) => (json!({}), json!({})),
         Signature::Stream { params, element, .. } => (
             arguments(&schemas, params),
             json!({Typed::media(element).split(';').next().unwrap_or_default(): {

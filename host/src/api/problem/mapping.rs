@@ -148,6 +148,7 @@ impl From<GuestFailure> for Problem {
                 ProblemKind::PluginDeadline
             }
             GuestFailure::Stopped | GuestFailure::Terms { .. } => ProblemKind::NotPermitted,
+            GuestFailure::InputTooLarge { .. } => ProblemKind::BodyTooLarge,
             GuestFailure::OutputTooLarge { .. }
             | GuestFailure::OutputUncontrolled { .. }
             | GuestFailure::OutputUnsendable { .. } => ProblemKind::OutputRefused,

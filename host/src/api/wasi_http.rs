@@ -1,0 +1,118 @@
+//! `ANY /{publisher}/{model}[@ref]/-/…`: requests for components that answer HTTP themselves.
+//!
+//! The handler sees the path behind the `-`, and in `X-Forwarded-Prefix` what was in front of it. Both bodies go through as they come.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderName, HeaderValue, Request, Uri, header};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+
+use super::answer::{Answer, answer_of};
+use super::body;
+use super::calls::{Done, Front};
+use super::functions::model_name;
+use super::pieces::Begun;
+use super::problem::{Problem, ProblemKind};
+use crate::deployments::Target;
+use crate::exchange::Exchange;
+use crate::host::Host;
+use crate::id::FunctionName;
+
+const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+
+/// The handler's function (`wasi:http`), where no version is found that says so.
+const FUNCTION: &str = "handle";
+
+/// Who wrote a page is not who runs the site: a browser keeps it in an origin of its own.
+const SANDBOX: HeaderValue = HeaderValue::from_static("sandbox allow-scripts allow-forms");
+
+/// Hands a request to a model's handler; `below` is the path behind `/{publisher}/{model}/-/`.
+pub(super) async fn call(
+    host: &Arc<Host>,
+    [publisher, label]: [&str; 2],
+    below: &str,
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let (mut parts, mut body) = request.into_parts();
+    let front = Front::open(host, &parts.headers)?;
+    let (model, reference) = model_name(publisher, label)?;
+    // Whether the caller may know what there is, is decided by `invoke`.
+    let live = host.deployments.version(&model, &reference).ok();
+    let named = live.and_then(|live| live.handler().map(|handler| handler.name().clone()));
+    let function = named.unwrap_or_else(default_name);
+    body::check_declared(&parts.headers, &mut body, host.config().api.body_bytes_max).await?;
+    let prefix = format!("/{publisher}/{label}/-");
+    inward(&mut parts, host.config().api.tls_certificate.is_some(), &prefix, below)?;
+    let length = body.size_hint().exact();
+    let body = body.map_err(Into::into).boxed_unsync();
+    let (exchange, taken) = Exchange::new(parts, body, length);
+    let running =
+        front.exchange(Target { model, reference, function }, (Arc::clone(&exchange), taken));
+    let trailers = {
+        let exchange = Arc::clone(&exchange);
+        move || exchange.take_trailers()
+    };
+    Ok(match running.begin_with(|_| None, trailers).await? {
+        Begun::Streams(answer) => outward(answer, &exchange),
+        Begun::Done(done) => whole(done, &exchange),
+    })
+}
+
+fn default_name() -> FunctionName {
+    FUNCTION.parse().expect("invariant: the interface's function has a good name")
+}
+
+/// The request as the handler gets it.
+fn inward(parts: &mut Parts, is_tls: bool, prefix: &str, below: &str) -> Result<(), Problem> {
+    let invalid = |what: &str| Problem::new(ProblemKind::InvalidRequest, what.to_owned());
+    let query = parts.uri.query().map_or_else(String::new, |query| format!("?{query}"));
+    let path: PathAndQuery =
+        format!("/{below}{query}").parse().map_err(|_| invalid("the path is not one of HTTP"))?;
+    let authority = match parts.uri.authority() {
+        Some(authority) => authority.clone(),
+        None => {
+            let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+            let host = host.unwrap_or("localhost").parse::<Authority>();
+            host.map_err(|_| invalid("the header `Host` is not one of HTTP"))?
+        }
+    };
+    let scheme = if is_tls { Scheme::HTTPS } else { Scheme::HTTP };
+    let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build();
+    parts.uri = uri.map_err(|_| invalid("the path is not one of HTTP"))?;
+    let prefix =
+        HeaderValue::from_str(prefix).map_err(|_| invalid("the path is not one of HTTP"))?;
+    parts.headers.insert(FORWARDED_PREFIX, prefix);
+    Ok(())
+}
+
+/// An answer with the response's own status and headers.
+fn outward(mut answer: Answer, exchange: &Exchange) -> Answer {
+    let ours = std::mem::take(answer.headers_mut());
+    if let Some(head) = exchange.take_head() {
+        *answer.status_mut() = head.status;
+        *answer.headers_mut() = head.headers;
+    }
+    answer.headers_mut().append(header::CONTENT_SECURITY_POLICY, SANDBOX);
+    answer.headers_mut().extend(ours);
+    answer
+}
+
+/// The answer of a call that had ended before any of it left.
+fn whole(done: Done, exchange: &Exchange) -> Answer {
+    let mut answer = match done.result {
+        Ok(reply) => match reply.into_rest() {
+            Ok(rest) => {
+                let mut answer = answer_of(rest, "");
+                answer.headers_mut().clear();
+                outward(answer, exchange)
+            }
+            Err(refusal) => Problem::plugin_refused(&refusal).into_response(),
+        },
+        Err(failure) => Problem::from(failure).into_response(),
+    };
+    done.papers.accompany(answer.headers_mut());
+    answer
+}

@@ -1,0 +1,381 @@
+//! A request that a component answers itself, and its response (`wasi:http`): what of both goes through the boundary.
+//!
+//! Both are counted and kept as they go by, for the receipt commits to them: to the request's line, to each header that the handler gets,
+//! sorted by their names, an empty line and what was read of the body; to the response's status, headers, an empty line, the body and
+//! the trailers. What belongs to the host or to all tenants together is taken out before: the caller's key, cookies, and headers that
+//! would speak for the whole site.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request, response};
+use http_body::Frame;
+use http_body_util::BodyExt as _;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+use crate::outcome::{GuestFailure, OutputLimit, Reply};
+use crate::outputs::PIECES_MAX;
+use crate::sandbox::{Body, BodyError, Responder};
+
+/// Headers of a request that are for the host or the connection: its handler does not get them, nor any that begin with `hospes-`.
+const NOT_FOR_HANDLERS: [HeaderName; 11] = [
+    header::AUTHORIZATION,
+    header::PROXY_AUTHORIZATION,
+    // All models of a host are one site for a browser: a cookie of one would be sent to all.
+    header::COOKIE,
+    // The handler has the authority by other means, whichever version of HTTP it came with.
+    header::HOST,
+    header::CONNECTION,
+    header::EXPECT,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("http2-settings"),
+];
+
+/// Headers of a response that would speak for the whole site, nor any that begin with `hospes-`.
+const NOT_FROM_HANDLERS: [HeaderName; 6] = [
+    header::SET_COOKIE,
+    header::STRICT_TRANSPORT_SECURITY,
+    header::ALT_SVC,
+    HeaderName::from_static("clear-site-data"),
+    HeaderName::from_static("service-worker-allowed"),
+    HeaderName::from_static("server-timing"),
+];
+
+/// How the host's own headers begin.
+const OURS: &str = "hospes-";
+
+/// How long the beginning of a response waits for its rest: a short one leaves with its receipt, in one piece.
+const WHOLE_WITHIN: Duration = Duration::from_millis(5);
+
+/// Bytes of a response that wait for the rest at most.
+const HELD_BYTES_MAX: usize = 64 << 10;
+
+/// What may go through, in bytes of all that is counted.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Of the request.
+    pub input: u64,
+    /// Of the response, and who says so.
+    pub output: (u64, OutputLimit),
+    /// Whether the agreement controls what leaves the host: a response can carry anything, so then it does not.
+    pub controlled: bool,
+}
+
+/// One request and its response, on their way.
+pub struct Exchange {
+    /// The request's line and headers, as they are committed to.
+    head: Bytes,
+    /// Bytes of the request's body, if it says so.
+    length: Option<u64>,
+    /// Whether the response has no body whatever its headers say.
+    bodiless: bool,
+    /// Until the handler gets it.
+    request: Mutex<Option<http::Request<Body>>>,
+    bounds: OnceLock<Bounds>,
+    input: Mutex<Vec<u8>>,
+    output: Mutex<Output>,
+    /// Why the request may not go on.
+    refused: OnceLock<GuestFailure>,
+    pieces: mpsc::Sender<Bytes>,
+}
+
+#[derive(Default)]
+struct Output {
+    /// Until it leaves.
+    head: Option<response::Parts>,
+    /// All that is counted, and how much of it has left.
+    counted: Vec<u8>,
+    left: usize,
+    /// What of the body waits to leave.
+    held: Vec<u8>,
+    trailers: Option<HeaderMap>,
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange").field("head", &self.head).finish_non_exhaustive()
+    }
+}
+
+impl Exchange {
+    /// The exchange that a request begins, and where the pieces of the response's body come out.
+    pub fn new(
+        mut parts: request::Parts,
+        body: Body,
+        length: Option<u64>,
+    ) -> (Arc<Self>, mpsc::Receiver<Bytes>) {
+        strip(&mut parts.headers, &NOT_FOR_HANDLERS);
+        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        let mut head = format!("{} {path}\n", parts.method).into_bytes();
+        write_headers(&parts.headers, &mut head);
+        head.push(b'\n');
+        let (pieces, taken) = mpsc::channel(PIECES_MAX);
+        let exchange = Self {
+            input: Mutex::new(head.clone()),
+            head: head.into(),
+            length,
+            bodiless: parts.method == Method::HEAD,
+            request: Mutex::new(Some(http::Request::from_parts(parts, body))),
+            bounds: OnceLock::new(),
+            output: Mutex::default(),
+            refused: OnceLock::new(),
+            pieces,
+        };
+        (Arc::new(exchange), taken)
+    }
+
+    /// The request's line and headers, as they are committed to.
+    pub fn head(&self) -> &Bytes {
+        &self.head
+    }
+
+    /// Bytes of the whole request; none if its body does not say how long it is.
+    pub fn length(&self) -> Option<u64> {
+        self.length.map(|length| length.saturating_add(self.head.len() as u64))
+    }
+
+    /// The request, for the handler. There is one.
+    pub(crate) fn request(self: &Arc<Self>) -> Option<http::Request<Body>> {
+        let request = lock(&self.request).take()?;
+        let through = Arc::clone(self);
+        Some(request.map(|body| Counted { body, through }.boxed_unsync()))
+    }
+
+    /// Lets the request and the response through, within these bounds. Until then they have none of the body's bytes.
+    pub(crate) fn open(self: &Arc<Self>, bounds: Bounds) -> Arc<dyn Responder> {
+        let _ = self.bounds.set(bounds);
+        Arc::<Self>::clone(self)
+    }
+
+    /// What the handler got of the request. Taken once, when the call has ended.
+    pub(crate) fn received(&self) -> Vec<u8> {
+        std::mem::take(&mut *lock(&self.input))
+    }
+
+    /// Why the request was more than it may be, if it was.
+    pub(crate) fn refusal(&self) -> Option<&GuestFailure> {
+        self.refused.get()
+    }
+
+    /// Ends the response: the whole of it, as it is committed to.
+    pub(crate) fn finish(&self) -> Reply {
+        let mut output = lock(&self.output);
+        let rest = std::mem::take(&mut output.held).into();
+        Reply::Streamed { bytes: std::mem::take(&mut output.counted).into(), rest }
+    }
+
+    /// What has left the host of a response that failed.
+    pub(crate) fn released(&self) -> Bytes {
+        let output = lock(&self.output);
+        Bytes::copy_from_slice(&output.counted[..output.left])
+    }
+
+    /// The response's status and headers, once: when its first piece is there, or when the call has ended.
+    pub fn take_head(&self) -> Option<response::Parts> {
+        lock(&self.output).head.take()
+    }
+
+    /// The response's trailers, once the call has ended.
+    pub fn take_trailers(&self) -> HeaderMap {
+        lock(&self.output).trailers.take().unwrap_or_default()
+    }
+
+    /// Counts what the handler is about to get.
+    fn count_in(&self, bytes: &[u8]) -> Result<(), BodyError> {
+        let mut input = lock(&self.input);
+        let max = self.bounds.get().map_or(0, |bounds| bounds.input);
+        let wanted = (input.len() + bytes.len()) as u64;
+        if wanted > max {
+            let failure = GuestFailure::InputTooLarge { max };
+            let error = failure.to_string();
+            let _ = self.refused.set(failure);
+            return Err(error.into());
+        }
+        input.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Counts what is to leave.
+    fn count_out(&self, bytes: &[u8]) -> Result<(), GuestFailure> {
+        if let Some(refused) = self.refusal() {
+            return Err(refused.clone());
+        }
+        let (max, limit) = self.bounds.get().map_or((0, OutputLimit::Host), |bounds| bounds.output);
+        let mut output = lock(&self.output);
+        let wanted = (output.counted.len() + bytes.len()) as u64;
+        if wanted > max {
+            return Err(GuestFailure::OutputTooLarge { bytes: wanted, max, limit });
+        }
+        output.counted.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Sends what is held, if only the head.
+    async fn release(&self) -> Result<(), GuestFailure> {
+        let permit = self.pieces.reserve().await.map_err(|_closed| GuestFailure::Disconnected)?;
+        let mut output = lock(&self.output);
+        output.left = output.counted.len();
+        permit.send(std::mem::take(&mut output.held).into());
+        Ok(())
+    }
+
+    async fn forward(&self, response: http::Response<Body>) -> Result<(), GuestFailure> {
+        if self.bounds.get().is_none_or(|bounds| bounds.controlled) {
+            let reason = "a response of HTTP can carry anything".to_owned();
+            return Err(GuestFailure::OutputUncontrolled { reason });
+        }
+        let (mut head, mut body) = response.into_parts();
+        if head.status.is_informational() {
+            let reason = format!("{} is not the status of a response", head.status.as_u16());
+            return Err(GuestFailure::OutputUnsendable { reason });
+        }
+        strip(&mut head.headers, &NOT_FROM_HANDLERS);
+        let announced = length(&head.headers);
+        let bodiless = self.bodiless || [204, 304].contains(&head.status.as_u16());
+        let mut line = format!("{}\n", head.status.as_u16()).into_bytes();
+        write_headers(&head.headers, &mut line);
+        line.push(b'\n');
+        self.count_out(&line)?;
+        lock(&self.output).head = Some(head);
+        let (mut begun, mut sent) = (false, 0);
+        let whole_until = Instant::now() + WHOLE_WITHIN;
+        loop {
+            let frame = match begun {
+                true => body.frame().await,
+                false => match timeout_at(whole_until, body.frame()).await {
+                    Ok(frame) => frame,
+                    Err(_elapsed) => {
+                        self.release().await?;
+                        begun = true;
+                        continue;
+                    }
+                },
+            };
+            let Some(frame) = frame else { break };
+            let broken =
+                |error| GuestFailure::Trap { reason: format!("its response broke off: {error}") };
+            match frame.map_err(broken)?.into_data() {
+                Ok(bytes) if bodiless || bytes.is_empty() => {}
+                Ok(bytes) => {
+                    self.count_out(&bytes)?;
+                    let held = {
+                        let mut output = lock(&self.output);
+                        output.held.extend_from_slice(&bytes);
+                        output.held.len()
+                    };
+                    sent += bytes.len() as u64;
+                    // The last of what was announced waits for the receipt.
+                    let last = announced == Some(sent);
+                    if !last && (begun || held >= HELD_BYTES_MAX) {
+                        self.release().await?;
+                        begun = true;
+                    }
+                }
+                Err(frame) => self.trail(frame)?,
+            }
+        }
+        match announced.filter(|announced| !bodiless && *announced != sent) {
+            None => Ok(()),
+            Some(announced) => Err(GuestFailure::OutputUnsendable {
+                reason: format!("it announced {announced} bytes and wrote {sent}"),
+            }),
+        }
+    }
+
+    fn trail(&self, frame: Frame<Bytes>) -> Result<(), GuestFailure> {
+        let Ok(mut trailers) = frame.into_trailers() else { return Ok(()) };
+        strip(&mut trailers, &NOT_FROM_HANDLERS);
+        let mut lines = vec![b'\n'];
+        write_headers(&trailers, &mut lines);
+        self.count_out(&lines)?;
+        lock(&self.output).trailers = Some(trailers);
+        Ok(())
+    }
+}
+
+impl Responder for Exchange {
+    fn respond(&self, response: http::Response<Body>) -> BoxFuture<'_, Result<(), GuestFailure>> {
+        Box::pin(self.forward(response))
+    }
+}
+
+/// Nothing panics while one of these is held.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// The length that headers announce. That it is a number was seen to where they were made.
+fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Takes out what does not go through.
+fn strip(headers: &mut HeaderMap, names: &[HeaderName]) {
+    for name in names {
+        headers.remove(name);
+    }
+    let ours: Vec<_> =
+        headers.keys().filter(|name| name.as_str().starts_with(OURS)).cloned().collect();
+    for name in ours {
+        headers.remove(name);
+    }
+}
+
+/// A line for each, sorted by their names.
+fn write_headers(headers: &HeaderMap, out: &mut Vec<u8>) {
+    let mut lines: Vec<(&HeaderName, &HeaderValue)> = headers.iter().collect();
+    lines.sort_by_key(|(name, _)| name.as_str());
+    for (name, value) in lines {
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.push(b'\n');
+    }
+}
+
+/// The body of a request, counted as the handler reads it.
+struct Counted {
+    body: Body,
+    through: Arc<Exchange>,
+}
+
+impl http_body::Body for Counted {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let Some(frame) = ready!(Pin::new(&mut this.body).poll_frame(context)?) else {
+            return Poll::Ready(None);
+        };
+        Poll::Ready(Some(match (frame.data_ref(), frame.trailers_ref()) {
+            (Some(bytes), _) => this.through.count_in(bytes).map(|()| frame),
+            (None, Some(trailers)) => {
+                let mut lines = vec![b'\n'];
+                write_headers(trailers, &mut lines);
+                this.through.count_in(&lines).map(|()| frame)
+            }
+            (None, None) => Ok(frame),
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
