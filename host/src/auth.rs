@@ -125,6 +125,27 @@ impl fmt::Debug for ApiKey {
 
 type KeyHash = [u8; 32];
 
+/// What a caller has shown: an API key, of which only the hash is kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Credential(KeyHash);
+
+impl Credential {
+    /// Reads a key as a client sends it.
+    ///
+    /// # Errors
+    /// [`AuthError::Missing`], [`AuthError::Malformed`].
+    pub fn read(bearer: Option<&str>) -> Result<Self, AuthError> {
+        let key = ApiKey::parse(bearer.ok_or(AuthError::Missing)?)?;
+        Ok(Self(key.stored()))
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credential(…)")
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KeyRecord {
@@ -210,10 +231,17 @@ impl Auth {
     /// # Errors
     /// [`AuthError::Missing`], [`AuthError::Malformed`], [`AuthError::Unknown`].
     pub fn authenticate(&self, bearer: Option<&str>) -> Result<Caller, AuthError> {
-        let key = ApiKey::parse(bearer.ok_or(AuthError::Missing)?)?;
+        self.recognise(&Credential::read(bearer)?)
+    }
+
+    /// The same with a key that was read already.
+    ///
+    /// # Errors
+    /// [`AuthError::Unknown`].
+    pub fn recognise(&self, credential: &Credential) -> Result<Caller, AuthError> {
         // The map is looked up by a hash of the secret, so the time of the look-up says nothing about the secret.
         let directory = self.directory.load();
-        directory.keys.get(&key.stored()).cloned().map(Caller).ok_or(AuthError::Unknown)
+        directory.keys.get(&credential.0).cloned().map(Caller).ok_or(AuthError::Unknown)
     }
 
     /// Opens an account for `party`, or finds the one it has under this name, and makes a new API key for it.

@@ -209,7 +209,7 @@ impl Host {
     /// # Errors
     /// [`InvokeError`], as of a call; nothing is written down.
     pub fn permit(&self, call: &Call) -> Result<Grant, InvokeError> {
-        let caller = self.auth.authenticate(call.credential.as_deref())?;
+        let caller = self.auth.recognise(&call.credential)?;
         let function = self.resolve(&caller, &call.target)?;
         self.agreements.permit(&caller, &function, call).map_err(InvokeError::Permit)
     }

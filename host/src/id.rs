@@ -4,8 +4,9 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize, de};
+use serde::{Deserialize, Serialize, Serializer, de};
 use sha2::{Digest as _, Sha256};
 
 /// Longest name of a publisher, a model or a function, in bytes.
@@ -51,9 +52,14 @@ const RESERVED: [&str; 3] = ["api", "v1", "v2"];
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $kind:literal, $reserved:expr) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-        #[serde(transparent)]
-        pub struct $type(Box<str>);
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $type(Arc<str>);
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
 
         impl $type {
             /// The name as written.

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use crate::admission::{Admission, AdmissionError};
 use crate::agreement::Report;
 use crate::agreements::PermitError;
-use crate::auth::AuthError;
+use crate::auth::{AuthError, Credential};
 use crate::deployments::{ResolveError, Target};
 use crate::exchange::Exchange;
 use crate::host::Host;
@@ -32,8 +32,8 @@ use crate::value::Value;
 pub struct Call {
     /// Identifies the call in its receipt and in the log.
     pub id: CallId,
-    /// The API key, as it came.
-    pub credential: Option<Box<str>>,
+    /// What the caller has shown.
+    pub credential: Credential,
     pub target: Target,
     /// Which of the caller's own agreements to use, if the caller chose one.
     pub agreement: Option<Digest>,
@@ -152,7 +152,7 @@ pub enum InvokeError {
 /// [`InvokeError`] names the stage that refused; nothing was charged. Refusals of a known party have a receipt of their own.
 pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> {
     let began = Instant::now();
-    let caller = host.auth.authenticate(call.credential.as_deref())?;
+    let caller = host.auth.recognise(&call.credential)?;
     let function = host.resolve(&caller, &call.target)?;
     let grant = host.agreements.permit(&caller, &function, &call);
     let grant =

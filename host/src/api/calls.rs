@@ -13,6 +13,7 @@ use super::body;
 use super::detached::Detached;
 use super::pieces::Running;
 use super::problem::{Problem, ProblemKind};
+use crate::auth::Credential;
 use crate::deployments::Target;
 use crate::exchange::Exchange;
 use crate::host::Host;
@@ -41,7 +42,7 @@ const PURPOSE_BYTES_MAX: usize = 256;
 pub(super) struct Front<'h> {
     host: &'h Arc<Host>,
     id: CallId,
-    credential: Option<Box<str>>,
+    credential: Credential,
     agreement: Option<Digest>,
     purpose: Option<Arc<str>>,
     patience: Option<Duration>,
@@ -72,13 +73,13 @@ impl From<NoAnswer> for Problem {
 impl<'h> Front<'h> {
     /// Reads who calls, and how, from the headers.
     pub(super) fn open(host: &'h Arc<Host>, headers: &HeaderMap) -> Result<Self, Problem> {
-        let credential = body::bearer(headers);
-        host.auth.authenticate(credential)?;
+        let credential = Credential::read(body::bearer(headers))?;
+        host.auth.recognise(&credential)?;
         let agreement = text(headers, &AGREEMENT)?.map(str::parse).transpose();
         Ok(Self {
             host,
             id: CallId::new(host.clock().now()),
-            credential: credential.map(Into::into),
+            credential,
             agreement: agreement
                 .map_err(|error: IdError| invalid(format!("`Hospes-Agreement`: {error}")))?,
             purpose: text(headers, &PURPOSE)?.map(purpose).transpose()?,

@@ -39,11 +39,21 @@ pub fn noop() -> Figure {
 
 /// A call of a function that gives back the number that it gets, beside a server that says hello.
 pub fn typed() -> Figure {
+    let (host, consumer) = host_with(&wat_guest("number", &[]), "same");
+    same_number(&host, &consumer, "/acme/number/same")
+}
+
+/// The same of a plugin in Rust that has 38 functions.
+pub fn typed_of_many() -> Figure {
     let (host, consumer) = host_with(&plugin("echo"), "echo-u8");
+    same_number(&host, &consumer, "/acme/echo/echo-u8")
+}
+
+fn same_number(host: &TestHost, consumer: &Party, path: &str) -> Figure {
     let bare = Bare::start(Work::Hello);
-    let load = Load::new(&consumer, JSON, br#"{"v":7}"#);
-    assert_eq!(load.once(host.address(), "/acme/echo/echo-u8"), b"7");
-    load.compare((host.address(), "/acme/echo/echo-u8"), (bare.address(), "/"))
+    let load = Load::new(consumer, JSON, br#"{"v":7}"#);
+    assert_eq!(load.once(host.address(), path), b"7");
+    load.compare((host.address(), path), (bare.address(), "/"))
 }
 
 /// A call of a small model, beside a server that hands the same bytes to the same ONNX Runtime.

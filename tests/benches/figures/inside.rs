@@ -3,6 +3,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use bytes::Bytes;
 use hospes::agreement::{CallFacts, Permission, Terms};
 use hospes::bundle::{self, BundleLimits, VerifiedBundle};
 use hospes::capability::Capabilities;
@@ -11,8 +12,9 @@ use hospes::config;
 use hospes::id::{CallId, Digest, FunctionName};
 use hospes::receipt::{CallResult, ChainId, Commitment, Draft, Log, Salt};
 use hospes::sandbox::{CallContext, Declared, Graphs, Guest, Input, Sandbox};
+use hospes::value::Value;
 use jiff::Timestamp;
-use system_tests::{Limited as _, Party, wat_guest};
+use system_tests::{Limited as _, Party, plugin, wat_guest};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use wasmtime::component::{Component, InstancePre, Linker};
@@ -29,12 +31,12 @@ pub fn instantiate() -> Figure {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     let folder = TempDir::new().expect("a directory");
-    let bundle = noop();
-    let ours = Ours::new(&runtime, &bundle, &folder);
+    let bundle = verified(&wat_guest("noop", &[]));
+    let ours = Ours::new(&runtime, &bundle, "nothing", &folder);
     let plain = Plain::new(&bundle);
     let (mut our_times, mut plain_times) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        our_times.push(runtime.block_on(micros_of(async || ours.call().await)));
+        our_times.push(runtime.block_on(micros_of(async || ours.call(Vec::new()).await)));
         plain_times.push(runtime.block_on(micros_of(async || plain.call().await)));
     }
     Figure::time("µs", our_times, plain_times)
@@ -54,9 +56,21 @@ async fn micros_of(mut call: impl AsyncFnMut()) -> f64 {
     median(batches)
 }
 
-fn noop() -> VerifiedBundle {
-    let signed =
-        bundle::sign(&wat_guest("noop", &[]), &Party::key_of("acme")).expect("a sound bundle");
+/// A mebibyte as a `list<u8>`, into a fresh sandbox and out of it again.
+pub fn bytes_1mib() -> Figure {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let folder = TempDir::new().expect("a directory");
+    let ours = Ours::new(&runtime, &verified(&plugin("echo")), "echo-bytes", &folder);
+    let bytes = Bytes::from(vec![7; 1 << 20]);
+    let round = || {
+        runtime.block_on(micros_of(async || ours.call(vec![Value::Packed(bytes.clone())]).await))
+    };
+    Figure::time_alone("µs", (0..ROUNDS).map(|_| round()).collect())
+}
+
+fn verified(bundle: &[u8]) -> VerifiedBundle {
+    let signed = bundle::sign(bundle, &Party::key_of("acme")).expect("a sound bundle");
     let limits = BundleLimits { bundle_bytes_max: 1 << 30, code_bytes_max: 1 << 30 };
     bundle::verify(signed.into(), &limits).expect("signed")
 }
@@ -70,22 +84,22 @@ struct Ours {
 }
 
 impl Ours {
-    fn new(runtime: &Runtime, bundle: &VerifiedBundle, folder: &TempDir) -> Self {
+    fn new(runtime: &Runtime, bundle: &VerifiedBundle, name: &str, folder: &TempDir) -> Self {
         let config = config::Config::default();
         let cache = folder.path().join("compiled");
         let slots = config.admission.slots_max;
         let sandbox = Sandbox::new(config.sandbox, slots, cache, b"secret").expect("it starts");
-        let nothing = bundle.manifest().functions.iter().find(|f| f.name.as_str() == "nothing");
-        let nothing = nothing.expect("it has this function");
+        let found = bundle.manifest().functions.iter().find(|f| f.name.as_str() == name);
+        let found = found.expect("it has this function");
         let declared =
-            Declared { name: nothing.name.clone(), export: nothing.export.as_str().to_owned() };
+            Declared { name: found.name.clone(), export: found.export.as_str().to_owned() };
         let guest = sandbox.compile(*bundle.component_digest(), bundle.component(), vec![declared]);
         let guest = runtime.block_on(guest).expect("it compiles");
         let tensor_bytes_max = config.inference.tensor_bytes_max.get();
         Self { sandbox, guest, graphs: Graphs::default(), tensor_bytes_max }
     }
 
-    async fn call(&self) {
+    async fn call(&self, arguments: Vec<Value>) {
         let limits = self.sandbox.call_limits(self.tensor_bytes_max);
         let context = CallContext {
             call: CallId::from_bytes([7; 16]),
@@ -99,7 +113,7 @@ impl Ours {
         };
         let instance = self.sandbox.instantiate(&self.guest, &self.graphs, limits, context).await;
         let function = self.guest.functions().first().expect("one is declared");
-        let outcome = instance.expect("a slot").run(function, Input::Values(Vec::new())).await;
+        let outcome = instance.expect("a slot").run(function, Input::Values(arguments)).await;
         outcome.result.expect("it answers");
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use hospes::auth::Credential;
 use hospes::deployments::{Reference, Target};
 use hospes::id::{CallId, Digest};
 use hospes::invoke::{Call, Payload};
@@ -71,7 +72,7 @@ impl Scene {
         let host = TestHost::builder().data(Arc::clone(&data)).start();
         let call = |party: &Party| Call {
             id: CallId::new(Timestamp::now()),
-            credential: Some(party.api_key.as_str().into()),
+            credential: Credential::read(Some(&party.api_key)).expect("a key"),
             target: Target {
                 model: published.0.clone(),
                 reference: Reference::Latest,
