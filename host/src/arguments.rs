@@ -13,7 +13,8 @@ use crate::invoke::{Call, Payload};
 use crate::outputs::Form;
 use crate::sandbox::{Input, Signature};
 use crate::tensor::json::TensorJsonError;
-use crate::tensor::{DataType, Tensor, TensorError, json};
+use crate::tensor::npy::NpyError;
+use crate::tensor::{DataType, Tensor, TensorError, json, npy};
 use crate::value::{Field, Type, Value, ValueError, parse};
 
 /// Why a payload does not fit the function.
@@ -25,7 +26,9 @@ pub enum ArgumentsError {
     Json(#[from] TensorJsonError),
     #[error(transparent)]
     Tensor(#[from] TensorError),
-    #[error("a body of plain bytes is for a function with one `list<u8>` parameter: send JSON")]
+    #[error(
+        "a body of plain bytes is for a function with one parameter, a `list<u8>` or a tensor: send JSON"
+    )]
     OctetsForValues,
     #[error(
         "a body of plain bytes is for a model with one input, this one has {inputs}: send JSON"
@@ -41,6 +44,10 @@ pub enum ArgumentsError {
     PartNotText { name: String },
     #[error("part `{name}` is no JSON of `{expected}`: {error}")]
     PartNotJson { name: String, expected: String, error: String },
+    #[error("the body is no tensor in NumPy's format: {0}")]
+    Npy(NpyError),
+    #[error("part `{name}` is no tensor in NumPy's format: {error}")]
+    PartNotNpy { name: String, error: NpyError },
     /// The answer cannot be what the caller wants.
     #[error("{0}")]
     Form(String),
@@ -206,6 +213,10 @@ fn octets(params: &[Field], bytes: &Bytes) -> Result<Input, ArgumentsError> {
     match params {
         [Field { ty: Type::List(element), .. }] if **element == Type::U8 => {
             Ok(Input::Values(vec![Value::Packed(bytes.clone())]))
+        }
+        [Field { ty: Type::Tensor, .. }] => {
+            let tensor = npy::read(bytes).map_err(ArgumentsError::Npy)?;
+            Ok(Input::Values(vec![Value::Tensor(tensor)]))
         }
         _ => Err(ArgumentsError::OctetsForValues),
     }

@@ -15,7 +15,7 @@ use crate::controls::{ControlError, Controls};
 use crate::deployments::Function;
 use crate::exchange::Exchange;
 use crate::outcome::{Answer, GuestFailure, Outcome, OutputLimit, Reply};
-use crate::tensor::{Tensor, json};
+use crate::tensor::{Tensor, json, npy};
 use crate::value::{Type, Value, write};
 
 /// How the caller wants the answer.
@@ -153,7 +153,13 @@ fn typed(
 ) -> Result<Reply, GuestFailure> {
     match (form, value) {
         (Form::Json, None) => Ok(Reply::Json(value_json(None, None))),
-        (Form::Json, Some((value, ty))) => Ok(Reply::Json(value_json(Some(&value), Some(ty)))),
+        (Form::Json, Some((mut value, ty))) => {
+            check_text(&mut value)?;
+            Ok(Reply::Json(value_json(Some(&value), Some(ty))))
+        }
+        (Form::Octets, Some((Value::Tensor(tensor), Type::Tensor))) => npy::write(&tensor)
+            .map(|npy| Reply::Octets(npy.into()))
+            .map_err(|error| unsendable(&error.to_string())),
         (Form::Octets, Some((Value::Packed(bytes), ty))) if is_octets(ty) => {
             Ok(Reply::Octets(bytes))
         }
@@ -188,6 +194,16 @@ fn value_json(value: Option<&Value>, ty: Option<&Type>) -> Vec<u8> {
         (None, _) | (_, None) => out.extend_from_slice(b"null"),
     }
     out
+}
+
+/// Whether JSON can hold all tensors of a value.
+fn check_text(value: &mut Value) -> Result<(), GuestFailure> {
+    value.each_tensor(&mut |value| match value {
+        Value::Tensor(tensor) if !json::is_text(tensor) => {
+            Err(unsendable("a tensor of BYTES holds some that are not UTF-8 text"))
+        }
+        _ => Ok(()),
+    })
 }
 
 fn is_octets(ty: &Type) -> bool {

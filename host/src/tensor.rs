@@ -4,6 +4,7 @@
 //! An element of [`DataType::Bytes`] is its length in four bytes and then its bytes. Cloning a tensor shares its data.
 
 pub mod json;
+pub mod npy;
 #[cfg(test)]
 mod tests;
 

@@ -19,6 +19,7 @@
 //! | `variant` | `{"case": payload}`, or `"case"` where there is no payload |
 //! | `enum` | a string |
 //! | `flags` | an array of strings, each at most once |
+//! | `tensor` of `wasi:nn` | `{"datatype": "FP32", "shape": [2], "data": [1, 2]}`, as in [`tensor::json`](crate::tensor::json) |
 //!
 //! The surprise: a list of numbers is no list of values but one piece of bytes, as it lies in a guest's memory.
 
@@ -32,6 +33,8 @@ pub mod write;
 use bytes::Bytes;
 
 pub use error::{Place, ValueError};
+
+use crate::tensor::Tensor;
 
 /// A type of the component model that callers can send and get.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,8 +58,13 @@ pub enum Type {
     Variant(Vec<Case>),
     Enum(Vec<Box<str>>),
     Option(Box<Type>),
-    Result { ok: Option<Box<Type>>, err: Option<Box<Type>> },
+    Result {
+        ok: Option<Box<Type>>,
+        err: Option<Box<Type>>,
+    },
     Flags(Vec<Box<str>>),
+    /// The host's own resource `tensor` of `wasi:nn`: the function gets or gives a handle, and the caller what is behind it.
+    Tensor,
 }
 
 /// A member of a record, or a parameter of a function.
@@ -104,6 +112,9 @@ pub enum Value {
     Result(Result<Option<Box<Value>>, Option<Box<Value>>>),
     /// One bit a flag, the first in the lowest bit of the first word. Types of up to 32 flags have one word.
     Flags(Vec<u32>),
+    Tensor(Tensor),
+    /// A tensor on its way into a guest or out of it: its number in the call's table.
+    Handle(u32),
 }
 
 impl Type {
@@ -120,6 +131,26 @@ impl Type {
 }
 
 impl Value {
+    /// Does something with each tensor, and each handle of one, in the value.
+    ///
+    /// # Errors
+    /// The first that `each` gives.
+    pub fn each_tensor<E>(
+        &mut self,
+        each: &mut impl FnMut(&mut Value) -> Result<(), E>,
+    ) -> Result<(), E> {
+        match self {
+            Value::Tensor(_) | Value::Handle(_) => each(self),
+            Value::List(values) | Value::Record(values) | Value::Tuple(values) => {
+                values.iter_mut().try_for_each(|value| value.each_tensor(each))
+            }
+            Value::Variant(_, Some(value))
+            | Value::Option(Some(value))
+            | Value::Result(Ok(Some(value)) | Err(Some(value))) => value.each_tensor(each),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the value is one of type `ty`.
     pub fn is_of(&self, ty: &Type) -> bool {
         let payload = |value: &Option<Box<Value>>, ty: Option<&Type>| match (value, ty) {
@@ -140,7 +171,8 @@ impl Value {
             | (Value::F32(_), Type::F32)
             | (Value::F64(_), Type::F64)
             | (Value::Char(_), Type::Char)
-            | (Value::String(_), Type::String) => true,
+            | (Value::String(_), Type::String)
+            | (Value::Tensor(_), Type::Tensor) => true,
             (Value::Packed(bytes), Type::List(element)) => {
                 element.packed_width().is_some_and(|width| bytes.len().is_multiple_of(width))
             }

@@ -2,6 +2,7 @@
 //! guests, and a plain HTTP client.
 
 mod bundles;
+mod chance;
 mod client;
 mod fronts;
 mod host;
@@ -13,6 +14,7 @@ mod reference;
 mod vectors;
 
 pub use bundles::{batched_bundle, built, model_bundle, plugin, wat_guest, workspace};
+pub use chance::{Chance, resident};
 pub use client::{Reply, Request};
 pub use fronts::Tensors;
 pub use host::{Builder, TestHost};

@@ -128,7 +128,7 @@ fn schemathesis_finds_no_answer_that_a_model_s_document_does_not_have() {
     // `fall` panics by design and `produce` makes as much as it is told to: 502 is their answer.
     scene.schemathesis(
         "/acme/echo/openapi.json",
-        &["--exclude-path-regex", "fall|produce|log-lines"],
+        &["--exclude-path-regex", "fall|produce|log-lines|misshape"],
     );
     scene.schemathesis("/acme/filetype/openapi.json", &[]);
     scene.schemathesis("/acme/lenet/openapi.json", &[]);

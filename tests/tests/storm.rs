@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use hospes::tensor::DataType;
 use serde_json::json;
-use system_tests::{Tensors, plugin, terms};
+use system_tests::{Chance, Tensors, plugin, resident, terms};
 
 const REQUESTS: usize = 40_000;
 /// Many wait for bytes that never come.
@@ -25,22 +25,6 @@ struct Seed {
     body: Vec<u8>,
     /// Whether the bytes in front of the body are broken too.
     head: bool,
-}
-
-/// xorshift64: no more chance is needed, and none that differs from day to day.
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end.max(1) as u64) as usize
-    }
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -76,6 +60,9 @@ fn seeds() -> Vec<Seed> {
         seed("/acme/echo/echo-bytes", "content-type: application/octet-stream\r\n", &[0xff; 64]),
         seed("/acme/echo/echo-bytes", "content-type: multipart/form-data; boundary=b\r\n", b"--b\r\ncontent-disposition: form-data; name=\"v\"; filename=\"x\"\r\ncontent-type: image/png\r\n\r\n\x00\xff\r\n--b--\r\n"),
         seed("/acme/echo/echo-string?v=text%20x", "", b""),
+        seed("/acme/echo/echo-labelled", json, br#"{"v":[{"label":"a","tensor":{"datatype":"FP16","shape":[2,1],"data":[[0.5],["NaN"]]}},{"label":"b"}]}"#),
+        seed("/acme/echo/echo-tensor", "content-type: application/octet-stream\r\n", b"\x93NUMPY\x01\x00\x3a\x00{'descr': '<i2', 'fortran_order': False, 'shape': (2, 1)} \n\x01\x00\x02\x00"),
+        seed("/acme/herald/-/echo?x=%2F", "content-type: text/plain\r\nx-a: b\r\n", b"some text"),
         seed("/v1/chat/completions", json, br#"{"model":"acme/parrot","messages":[{"role":"user","content":[{"type":"text","text":"a b c"}]}],"stream":true,"stop":["c"],"max_tokens":2}"#),
         seed("/v1/completions", json, br#"{"model":"acme/parrot","prompt":"a b c","temperature":0.5}"#),
         seed("/v1/embeddings", json, br#"{"model":"acme/none","input":["a","b"],"encoding_format":"base64"}"#),
@@ -96,51 +83,6 @@ fn seeds() -> Vec<Seed> {
         &[head.as_bytes(), &strings].concat(),
     ));
     seeds
-}
-
-/// Numbers and signs that parsers trip over.
-const SPLINTERS: [&[u8]; 16] = [
-    b"18446744073709551616",
-    b"-1",
-    b"1e999",
-    b"0.1",
-    b"null",
-    b"[[[[[[[[",
-    b"{\"",
-    b"\"\\ud800\"",
-    b"\xff\xfe",
-    b"\0",
-    b"-0",
-    b"9007199254740993",
-    b"4294967296",
-    b"true",
-    b"\"NaN\"",
-    b",,",
-];
-
-fn break_it(bytes: &mut Vec<u8>, chance: &mut Chance) {
-    for _ in 0..=chance.below(3) {
-        let at = chance.below(bytes.len() + 1);
-        match chance.below(6) {
-            0 if at < bytes.len() => bytes[at] = chance.next() as u8,
-            1 => bytes.truncate(at),
-            2 => {
-                let splinter = SPLINTERS[chance.below(SPLINTERS.len())];
-                bytes.splice(at..at, splinter.iter().copied());
-            }
-            3 => {
-                let end = (at + chance.below(20)).min(bytes.len());
-                bytes.drain(at..end);
-            }
-            4 => {
-                let end = (at + chance.below(40)).min(bytes.len());
-                let part = bytes[at..end].to_vec();
-                bytes.splice(at..at, part);
-            }
-            _ if at < bytes.len() => bytes[at] ^= 1 << chance.below(8),
-            _ => {}
-        }
-    }
 }
 
 /// The status and the body; none if the connection was closed instead.
@@ -184,7 +126,7 @@ fn storm(address: SocketAddr, key: &str, seeds: &[Seed], requests: usize, seed: 
         let seed = &seeds[chance.below(seeds.len())];
         let mut body = seed.body.clone();
         if chance.below(8) > 0 {
-            break_it(&mut body, &mut chance);
+            chance.break_it(&mut body);
         }
         let head = format!(
             "POST {} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n{}content-length: {}\r\n\r\n",
@@ -195,7 +137,7 @@ fn storm(address: SocketAddr, key: &str, seeds: &[Seed], requests: usize, seed: 
         let mut request = head.into_bytes();
         let intact = !seed.head;
         if seed.head {
-            break_it(&mut request, &mut chance);
+            chance.break_it(&mut request);
         }
         request.extend_from_slice(&body);
         let since = Instant::now();
@@ -229,12 +171,6 @@ fn storm(address: SocketAddr, key: &str, seeds: &[Seed], requests: usize, seed: 
     counts
 }
 
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("readable");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it is there");
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().expect("a number") * 1024
-}
-
 #[test]
 #[expect(clippy::print_stdout, reason = "the figures are wanted when it is run with more requests")]
 fn broken_requests_over_every_front_are_refused_and_nothing_else() {
@@ -247,9 +183,19 @@ fn broken_requests_over_every_front_are_refused_and_nothing_else() {
     for (name, functions) in [
         (
             "echo",
-            &["echo-wide", "echo-shapes", "echo-numbers", "echo-bytes", "echo-string", "echo-u8"][..],
+            &[
+                "echo-wide",
+                "echo-shapes",
+                "echo-numbers",
+                "echo-bytes",
+                "echo-string",
+                "echo-u8",
+                "echo-labelled",
+                "echo-tensor",
+            ][..],
         ),
         ("parrot", &["complete"]),
+        ("herald", &["handle"]),
     ] {
         let published = fronts.host.publish(&fronts.acme, &plugin(name));
         let functions = functions.iter().map(|function| terms(function)).collect();

@@ -204,3 +204,68 @@ fn a_guest_knows_its_terms_and_purpose_and_its_panics_are_traps() {
     assert_eq!(fallen.problem(502, "plugin-failed")["failure"], "trap");
     echo.call("log-lines", r#"{"lines":["one","two"]}"#);
 }
+
+#[test]
+fn tensors_come_as_json_and_as_numpy_has_them() {
+    let echo = Echo::new(&["echo-tensor", "echo-labelled", "weigh", "misshape"]);
+    for tensor in [
+        r#"{"datatype":"FP32","shape":[2,2],"data":[0.5,-0.0,1e-45,"NaN"]}"#,
+        r#"{"datatype":"INT64","shape":[1],"data":[-9223372036854775808]}"#,
+        r#"{"datatype":"FP16","shape":[],"data":[0.099975586]}"#,
+        r#"{"datatype":"BYTES","shape":[2],"data":["a","🦀"]}"#,
+        r#"{"datatype":"BOOL","shape":[0],"data":[]}"#,
+    ] {
+        echo.same("echo-tensor", tensor);
+        echo.same(
+            "echo-labelled",
+            &format!(r#"[{{"label":"a","tensor":{tensor}}},{{"label":"b","tensor":null}}]"#),
+        );
+    }
+    let lent = r#"{"v":{"datatype":"UINT16","shape":[3],"data":[1,2,3]},"times":4}"#;
+    assert_eq!(echo.call("weigh", lent), "24");
+
+    // As `numpy.save` writes it: the body, a part of a form, and the answer.
+    let header = "{'descr': '<i2', 'fortran_order': False, 'shape': (2, 1), }";
+    let header = format!("{header:<117}\n");
+    let npy = [b"\x93NUMPY\x01\x00\x76\x00", header.as_bytes(), &[1, 0, 2, 0]].concat();
+    let call = |function: &str| echo.host.call(&echo.zoe, &format!("acme/echo/{function}"));
+    let json = call("echo-tensor").octets(npy.clone()).send().ok().text();
+    assert_eq!(json, r#"{"datatype":"INT16","shape":[2,1],"data":[1,2]}"#);
+    let octets = "application/octet-stream";
+    let same = call("echo-tensor").octets(npy.clone()).header("accept", octets).send().ok();
+    assert_eq!((same.header("content-type"), &same.body), (Some(octets), &npy));
+    let form = [
+        b"--b\r\ncontent-disposition: form-data; name=\"times\"\r\n\r\n10\r\n--b\r\ncontent-disposition: form-data; name=\"v\"; filename=\"v.npy\"\r\n\r\n".as_slice(),
+        &npy,
+        b"\r\n--b--\r\n",
+    ]
+    .concat();
+    let weighed = call("weigh").header("content-type", "multipart/form-data; boundary=b");
+    assert_eq!(weighed.body(form).send().ok().text(), "40");
+
+    let refused = |body: &str, said: &str| {
+        let problem = call("echo-tensor").json(body).send().problem(400, "invalid-arguments");
+        assert!(problem["detail"].as_str().is_some_and(|d| d.contains(said)), "{problem}");
+    };
+    refused(r#"{"v":{"datatype":"INT8","shape":[1],"data":[128]}}"#, "`/v`");
+    refused(r#"{"v":{"datatype":"INT8","shape":[2],"data":[1]}}"#, "`/v`");
+    refused(r#"{"v":{"datatype":"INT8","shape":[1],"data":[1],"more":1}}"#, "`more`");
+    refused(r#"{"v":[1]}"#, "`tensor`");
+    let cut = call("echo-tensor").octets(npy[..100].to_vec()).send();
+    cut.problem(400, "invalid-arguments");
+    let bytes = r#"{"v":{"datatype":"BYTES","shape":[1],"data":["a"]}}"#;
+    let unsendable = call("echo-tensor").json(bytes).header("accept", octets).send();
+    unsendable.problem(502, "output-refused");
+    let misshaped = call("misshape").json("{}").send().problem(502, "plugin-failed");
+    assert!(
+        misshaped["detail"].as_str().is_some_and(|d| d.contains("not a tensor")),
+        "{misshaped}"
+    );
+
+    let document = echo.host.get("/acme/echo/openapi.json").bearer(&echo.zoe.api_key).send();
+    let document = document.ok().json();
+    let request = &document["paths"]["/acme/echo@1.0.0/echo-tensor"]["post"]["requestBody"];
+    let schema = &request["content"]["application/json"]["schema"]["properties"]["v"];
+    assert_eq!(schema["required"], json!(["datatype", "shape", "data"]), "{document}");
+    assert!(request["content"]["application/octet-stream"].is_object());
+}

@@ -106,12 +106,7 @@ async fn tenants(
         (GET, ["negotiations", id]) => negotiations::show(host, id, &request),
         (
             POST,
-            [
-                "api",
-                "negotiations",
-                id,
-                "request" | "offers" | "events" | "agreement" | "termination",
-            ],
+            ["negotiations", id, "request" | "offers" | "events" | "agreement" | "termination"],
         )
         | (POST, ["negotiations", id, "agreement", "verification"]) => {
             negotiations::step(host, id, request).await

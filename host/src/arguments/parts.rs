@@ -1,6 +1,6 @@
 //! Arguments that came in parts: the fields of a form, or of a query beside a body of plain bytes.
 //!
-//! A part for a `list<u8>` is its bytes as they are. One for a text, a character or a case of an enum is the text as it is. One
+//! A part for a `list<u8>` is its bytes as they are; one for a tensor may be a file of `numpy.save`. One for a text, a character or a case of an enum is the text as it is. One
 //! for anything else is JSON, as in a body of JSON.
 
 use bytes::Bytes;
@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::ArgumentsError;
 use crate::invoke::Part;
+use crate::tensor::npy;
 use crate::value::{Field, Type, Value, parse};
 
 /// Reads the arguments of a function that takes `params` from its parts. `body` is for the only `list<u8>` that no part is for.
@@ -36,7 +37,8 @@ pub(super) fn read(
     // Everything but bytes is read as one object, by the one parser that there is.
     let mut object = Vec::from(b"{".as_slice());
     let mut plain = Vec::new();
-    for param in params.iter().filter(|param| !is_bytes(&param.ty)) {
+    for param in params.iter().filter(|param| !is_bytes(&param.ty) && !is_file(param, part(param)))
+    {
         plain.push(param.clone());
         if let Some(part) = part(param) {
             member(&mut object, param, part)?;
@@ -48,6 +50,12 @@ pub(super) fn read(
         .iter()
         .map(|param| {
             let missing = || ArgumentsError::MissingPart { name: param.name.to_string() };
+            if let Some(part) = part(param).filter(|part| is_file(param, Some(part))) {
+                let tensor = npy::read(&part.bytes).map_err(|error| {
+                    ArgumentsError::PartNotNpy { name: part.name.clone(), error }
+                })?;
+                return Ok(Value::Tensor(tensor));
+            }
             if !is_bytes(&param.ty) {
                 return values.next().ok_or_else(missing);
             }
@@ -62,6 +70,11 @@ pub(super) fn read(
 
 fn is_bytes(ty: &Type) -> bool {
     matches!(ty, Type::List(element) if **element == Type::U8)
+}
+
+/// Whether a part is a tensor as NumPy has it.
+fn is_file(param: &Field, part: Option<&Part>) -> bool {
+    param.ty == Type::Tensor && part.is_some_and(|part| npy::is_npy(&part.bytes))
 }
 
 /// Whether a part is a text as it is, and not JSON.

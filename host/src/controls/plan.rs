@@ -81,6 +81,9 @@ impl Maker<'_> {
                     Ok(None)
                 }
             }
+            // Where anything is restricted, a tensor of a typed function is not released: offer `hospes:plugin/inference` for that.
+            Type::Tensor if controls.restricts() => Ok(None),
+            Type::Tensor => pass(),
             Type::List(item) => self.list(ty, item, named),
             Type::Record(fields) => self.record(fields, named, None),
             Type::Tuple(items) => self.tuple(items, named, None),

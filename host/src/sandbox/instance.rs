@@ -1,5 +1,6 @@
 //! One fresh instance for one call: it runs once and is gone.
 
+use std::pin::pin;
 use std::time::Instant;
 
 use wasmtime::component::{Resource, TypedFunc};
@@ -76,20 +77,23 @@ impl Instance {
         let deadline = tokio::time::Instant::from_std(self.wasm_store.data().limits.deadline);
         let may_wait = self.may_wait;
         let cpu = self.wasm_store.data().cpu.clone();
-        let call = self.call(function, input);
-        let call = async {
-            match cpu {
-                Some(cpu) => CpuClock::measure(cpu, call).await,
-                None => call.await,
+        // Pinned here once: what goes on around it moves a pointer, not the call.
+        let answer = {
+            let mut call = pin!(self.call(function, input));
+            let call = async {
+                match cpu {
+                    Some(cpu) => CpuClock::measure(cpu, call.as_mut()).await,
+                    None => call.as_mut().await,
+                }
+            };
+            if may_wait {
+                match tokio::time::timeout_at(deadline, call).await {
+                    Ok(answer) => answer,
+                    Err(_elapsed) => Err(LimitReached::Deadline.into()),
+                }
+            } else {
+                call.await
             }
-        };
-        let answer = if may_wait {
-            match tokio::time::timeout_at(deadline, call).await {
-                Ok(answer) => answer,
-                Err(_elapsed) => Err(LimitReached::Deadline.into()),
-            }
-        } else {
-            call.await
         };
         let wall = self.began.elapsed();
         self.wasm_store.data_mut().flush_output();
@@ -99,6 +103,7 @@ impl Instance {
         Outcome { result, used, released: bytes::Bytes::new() }
     }
 
+    /// The future of a plain call is small, for it is moved about with every call; those of others are boxed.
     async fn call(&mut self, function: &GuestFunction, input: Input) -> wasmtime::Result<Answer> {
         match (input, &function.signature) {
             (Input::Tensors(inputs), Signature::Tensors) => self.infer(function, inputs).await,
@@ -106,10 +111,10 @@ impl Instance {
                 self.values(function, values).await
             }
             (Input::Values(values), Signature::Stream { element, fallible, .. }) => {
-                self.stream(function, values, (element, *fallible)).await
+                Box::pin(self.stream(function, values, (element, *fallible))).await
             }
             (Input::Request(request), Signature::Http(preview)) => {
-                self.respond(function, *request, *preview).await
+                Box::pin(self.respond(function, *request, *preview)).await
             }
             (Input::Tensors(_) | Input::Values(_) | Input::Request(_), _) => {
                 unreachable!("invariant: input is read by the signature of the function it is for")
@@ -123,6 +128,11 @@ impl Instance {
         values: Vec<Value>,
     ) -> wasmtime::Result<Answer> {
         let func = self.func(function)?;
+        let mut values = values;
+        if function.hands_tensors {
+            let state = self.wasm_store.data_mut();
+            values.iter_mut().try_for_each(|value| value.each_tensor(&mut |v| state.hand_in(v)))?;
+        }
         #[expect(
             unsafe_code,
             reason = "the types of a call are only known when a bundle is deployed"
@@ -130,7 +140,11 @@ impl Instance {
         // SAFETY: `Arguments` and `Lifted` read the function's real types from the component at each call, so they fit
         // every function; `values` were parsed by those same types.
         let func = unsafe { TypedFunc::<Arguments, Lifted>::new_unchecked(func) };
-        let lifted = func.call_async(&mut self.wasm_store, Arguments(values)).await?;
+        let mut lifted = func.call_async(&mut self.wasm_store, Arguments(values)).await?;
+        if function.hands_tensors {
+            let state = self.wasm_store.data_mut();
+            lifted.0.iter_mut().try_for_each(|v| v.each_tensor(&mut |v| state.take_out(v)))?;
+        }
         Ok(match lifted.0 {
             Some(Value::Result(Ok(ok))) => Answer::Value(ok.map(|value| *value)),
             Some(Value::Result(Err(err))) => Answer::Refusal(err.map(|value| *value)),

@@ -5,7 +5,7 @@
 
 use wasmtime::Engine;
 use wasmtime::component::types::{self, ComponentFunc, ComponentItem};
-use wasmtime::component::{Component, ComponentExportIndex};
+use wasmtime::component::{Component, ComponentExportIndex, ResourceType};
 
 use super::http::Preview;
 use super::stream::SIZES;
@@ -15,6 +15,9 @@ use crate::value::{Case, Field, Type};
 
 /// The export that serves named tensors (`wit/plugin.wit`).
 const INFERENCE_EXPORT: &str = "hospes:plugin/inference@0.1.0#infer";
+
+/// The import that defines the resource `tensor`.
+const TENSOR_INTERFACE: &str = "wasi:nn/tensor@0.2.0-rc-2024-10-28";
 
 /// Deepest nesting of types. Recursion over types is bounded by it.
 const TYPE_DEPTH_MAX: usize = 32;
@@ -37,6 +40,8 @@ pub struct GuestFunction {
     pub(super) name: FunctionName,
     pub(super) index: ComponentExportIndex,
     pub(super) signature: Signature,
+    /// Whether there are tensors among its values.
+    pub(super) hands_tensors: bool,
 }
 
 impl GuestFunction {
@@ -106,18 +111,30 @@ pub(super) fn function(
         function: declared.name.clone(),
         what,
     };
-    let signature = if let Some(preview) = Preview::of_export(&declared.export) {
+    let (signature, hands_tensors) = if let Some(preview) = Preview::of_export(&declared.export) {
         check_handler(&ty, preview).map_err(unsupported)?;
-        Signature::Http(preview)
+        (Signature::Http(preview), false)
     } else if ty.async_() {
-        stream(&ty).map_err(unsupported)?
+        (stream(&ty).map_err(unsupported)?, false)
     } else if declared.export == INFERENCE_EXPORT {
         check_inference(engine, &ty).map_err(unsupported)?;
-        Signature::Tensors
+        (Signature::Tensors, false)
     } else {
-        values(&ty).map_err(unsupported)?
+        values(&ty, tensor_of(engine, component)).map_err(unsupported)?
     };
-    Ok(GuestFunction { name: declared.name, index, signature })
+    Ok(GuestFunction { name: declared.name, index, signature, hands_tensors })
+}
+
+/// The resource that a component knows the host's tensors as, if it imports them.
+fn tensor_of(engine: &Engine, component: &Component) -> Option<ResourceType> {
+    let ty = component.component_type();
+    let mut imports = ty.imports(engine);
+    let (_, interface) = imports.find(|(name, _)| *name == TENSOR_INTERFACE)?;
+    let ComponentItem::ComponentInstance(interface) = interface.ty else { return None };
+    match interface.get_export(engine, "tensor")?.ty {
+        ComponentItem::Resource(resource) => Some(resource),
+        _ => None,
+    }
 }
 
 /// The export's name promises a type; a component made by hand could break the promise.
@@ -151,16 +168,20 @@ fn check_handler(ty: &ComponentFunc, preview: Preview) -> Result<(), &'static st
     if fits { Ok(()) } else { Err("a `handle` that is not the one of `wasi:http`") }
 }
 
-fn values(ty: &ComponentFunc) -> Result<Signature, &'static str> {
-    let mut reader = TypeReader { nodes: 0 };
+fn values(
+    ty: &ComponentFunc,
+    tensor: Option<ResourceType>,
+) -> Result<(Signature, bool), &'static str> {
+    let mut reader = TypeReader { tensor, borrows: true, ..TypeReader::default() };
     let params = ty
         .params()
         .map(|(name, ty)| reader.read(&ty, 0).map(|ty| Field { name: name.into(), ty }))
         .collect::<Result<_, _>>()?;
+    reader.borrows = false;
     let mut results = ty.results();
     let result = results.next().map(|ty| reader.read(&ty, 0)).transpose()?;
     match results.next() {
-        None => Ok(Signature::Values { params, result }),
+        None => Ok((Signature::Values { params, result }, reader.tensors > 0)),
         Some(_) => Err("several results"),
     }
 }
@@ -168,7 +189,7 @@ fn values(ty: &ComponentFunc) -> Result<Signature, &'static str> {
 fn stream(ty: &ComponentFunc) -> Result<Signature, &'static str> {
     const ANSWER: &str =
         "an `async` function that answers with neither `stream<T>` nor `result<stream<T>, string>`";
-    let mut reader = TypeReader { nodes: 0 };
+    let mut reader = TypeReader::default();
     let params = ty
         .params()
         .map(|(name, ty)| reader.read(&ty, 0).map(|ty| Field { name: name.into(), ty }))
@@ -190,11 +211,25 @@ fn stream(ty: &ComponentFunc) -> Result<Signature, &'static str> {
     Ok(Signature::Stream { params, element, fallible })
 }
 
+#[derive(Default)]
 struct TypeReader {
     nodes: usize,
+    /// What the component knows the host's tensors as, if it does and they may be read.
+    tensor: Option<ResourceType>,
+    /// How many there were.
+    tensors: usize,
+    /// Whether a borrowed one will do: of parameters.
+    borrows: bool,
 }
 
 impl TypeReader {
+    /// Whether a resource is the host's tensor; then it is counted.
+    fn is_tensor(&mut self, resource: &ResourceType) -> bool {
+        let is_tensor = self.tensor.as_ref() == Some(resource);
+        self.tensors += usize::from(is_tensor);
+        is_tensor
+    }
+
     fn read(&mut self, ty: &types::Type, depth: usize) -> Result<Type, &'static str> {
         self.nodes += 1;
         if depth > TYPE_DEPTH_MAX {
@@ -252,7 +287,11 @@ impl TypeReader {
             types::Type::Flags(flags) => Type::Flags(flags.names().map(Into::into).collect()),
             types::Type::Map(_) => return Err("a `map`"),
             types::Type::FixedLengthList(_) => return Err("a list of fixed length"),
-            types::Type::Own(_) | types::Type::Borrow(_) => return Err("a resource"),
+            types::Type::Own(resource) if self.is_tensor(resource) => Type::Tensor,
+            types::Type::Borrow(resource) if self.borrows && self.is_tensor(resource) => {
+                Type::Tensor
+            }
+            types::Type::Own(_) | types::Type::Borrow(_) => return Err("a resource of its own"),
             types::Type::Future(_) => return Err("a `future`"),
             types::Type::Stream(_) => return Err("a `stream`"),
             types::Type::ErrorContext => return Err("an `error-context`"),

@@ -17,6 +17,7 @@ use super::context::CallState;
 use super::limits::LimitReached;
 use crate::inference::{ComputeError, Graph};
 use crate::tensor::{DataType, Tensor, TensorError};
+use crate::value::Value;
 
 /// A tensor that a guest holds a handle to.
 pub enum GuestTensor {
@@ -68,6 +69,28 @@ impl CallState {
         let tensor = self.table.delete(handle)?;
         self.release_tensor(tensor.byte_length());
         Ok(tensor)
+    }
+
+    /// Puts a tensor among the arguments of a call into the call's table.
+    pub(super) fn hand_in(&mut self, value: &mut Value) -> wasmtime::Result<()> {
+        if let Value::Tensor(tensor) = value {
+            let handle = self.push_tensor(GuestTensor::Sound(tensor.clone()))?;
+            *value = Value::Handle(handle.rep());
+        }
+        Ok(())
+    }
+
+    /// Takes the tensor behind a handle in an answer out of the call's table.
+    pub(super) fn take_out(&mut self, value: &mut Value) -> wasmtime::Result<()> {
+        if let Value::Handle(number) = value {
+            match self.take_tensor(Resource::new_own(*number))? {
+                GuestTensor::Sound(tensor) => *value = Value::Tensor(tensor),
+                GuestTensor::Defective { why, .. } => {
+                    return Err(wasmtime::format_err!("the answer is not a tensor: {why}"));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn refuse<T>(&mut self, code: ErrorCode, data: impl Into<String>) -> GuestResult<T> {

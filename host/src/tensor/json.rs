@@ -125,6 +125,51 @@ pub fn read(
     Tensor::new(data_type, shape.to_vec(), Bytes::from(data)).map_err(wrong)
 }
 
+/// Reads a tensor without a name: `{"datatype": "FP32", "shape": [2], "data": [1, 2]}`.
+///
+/// # Errors
+/// What does not fit, in words.
+pub fn read_one(text: &str) -> Result<Tensor, String> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct One<'b> {
+        datatype: String,
+        shape: Vec<usize>,
+        #[serde(borrow)]
+        data: &'b RawValue,
+    }
+    let One { datatype, shape, data } =
+        serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let data_type = datatype.parse().map_err(|error: TensorError| error.to_string())?;
+    read(0, data_type, &shape, data.get()).map_err(|error| match error {
+        TensorJsonError::Data { source, .. } => format!("`data`: {source}"),
+        TensorJsonError::Tensor { source, .. } => source.to_string(),
+        other => other.to_string(),
+    })
+}
+
+/// Writes a tensor without a name.
+///
+/// # Errors
+/// [`NotText`], before anything is written.
+pub fn write_one(tensor: &Tensor, out: &mut Vec<u8>) -> Result<(), NotText> {
+    let start = out.len();
+    out.extend_from_slice(b"{\"datatype\":\"");
+    out.extend_from_slice(tensor.data_type().name().as_bytes());
+    out.extend_from_slice(b"\",\"shape\":");
+    shape(tensor.shape(), out);
+    out.extend_from_slice(b",\"data\":");
+    data("tensor", tensor, out).inspect_err(|_| out.truncate(start))?;
+    out.push(b'}');
+    Ok(())
+}
+
+/// Whether JSON can hold the tensor: byte strings have to be text.
+pub fn is_text(tensor: &Tensor) -> bool {
+    tensor.data_type() != DataType::Bytes
+        || tensor.strings().all(|string| str::from_utf8(string).is_ok())
+}
+
 /// Writes the outputs of a call.
 ///
 /// # Errors

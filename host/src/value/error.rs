@@ -38,6 +38,8 @@ pub enum ValueError {
     NoPayload { at: Place, case: String },
     #[error("{at}: case `{case}` has no payload: write the string `{case}`")]
     Payload { at: Place, case: String },
+    #[error("{at}: {reason}")]
+    Tensor { at: Place, reason: String },
     #[error("{at}: the array has {seen} elements, it has to have {wanted}")]
     TooShort { at: Place, seen: usize, wanted: usize },
     #[error("{at}: the array has more than {wanted} elements")]
@@ -85,6 +87,7 @@ impl ValueError {
             | ValueError::NotOneMember { at }
             | ValueError::NoPayload { at, .. }
             | ValueError::Payload { at, .. }
+            | ValueError::Tensor { at, .. }
             | ValueError::TooShort { at, .. }
             | ValueError::TooLong { at, .. }
             | ValueError::TooMany { at, .. } => Some(at),

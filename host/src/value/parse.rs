@@ -23,6 +23,7 @@ use self::tagged::Tags;
 use super::error::excerpt;
 use super::text::{brief, brief_record};
 use super::{Field, Type, Value, ValueError};
+use crate::tensor::json;
 
 /// Most values in one body. The elements of a list of numbers do not count.
 pub const VALUES_MAX: usize = 1 << 20;
@@ -88,6 +89,10 @@ impl<'de> DeserializeSeed<'de> for Seed<'_, '_> {
             ty if ty.packed_width().is_some() => {
                 let text = <&RawValue>::deserialize(deserializer)?.get();
                 number::read(self.cx, ty, text)
+            }
+            Type::Tensor => {
+                let text = <&RawValue>::deserialize(deserializer)?.get();
+                tensor(self.cx, self.ty, text)
             }
             _ => deserializer.deserialize_any(self),
         }
@@ -202,6 +207,13 @@ fn string<E: serde::de::Error>(seed: Seed<'_, '_>, text: &str) -> Result<Value, 
         Type::Variant(cases) => tagged::bare(cx, ty, cases, text),
         _ => Seed { cx, ty }.wrong("a string"),
     }
+}
+
+fn tensor<E: serde::de::Error>(cx: &mut Context<'_>, ty: &Type, text: &str) -> Result<Value, E> {
+    json::read_one(text).map(Value::Tensor).map_err(|reason| {
+        let at = cx.place(brief(ty));
+        cx.fail(ValueError::Tensor { at, reason })
+    })
 }
 
 /// The members of an object, in the order of `fields`.

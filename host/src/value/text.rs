@@ -80,6 +80,7 @@ fn write(ty: &Type, out: &mut dyn Write) -> fmt::Result {
         Type::F32 => "f32",
         Type::F64 => "f64",
         Type::Char => "char",
+        Type::Tensor => "tensor",
         Type::String => "string",
         Type::List(element) => return within("list<", element, out),
         Type::Option(some) => return within("option<", some, out),

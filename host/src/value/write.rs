@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use super::{Case, Field, Type, Value, unpack};
+use crate::tensor::json as tensor;
 
 /// Appends `value`, which is of type `ty`, to `out`. A part that does not fit its type, which no caller makes, is
 /// written as `null`.
@@ -58,6 +59,11 @@ pub fn json(value: &Value, ty: &Type, out: &mut Vec<u8>) {
         (Value::Flags(words), Type::Flags(names)) => {
             let set = names.iter().enumerate().filter(|(index, _)| is_set(words, *index));
             array(set, out, |(_, name), out| scalar(name, out));
+        }
+        (Value::Tensor(tensor), Type::Tensor) => {
+            if tensor::write_one(tensor, out).is_err() {
+                null(out);
+            }
         }
         _ => null(out),
     }

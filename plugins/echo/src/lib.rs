@@ -70,6 +70,22 @@ impl Guest for Echo {
         (a, b, c, d, e, f, g, h, i, j, k)
     }
 
+    fn echo_tensor(v: Tensor) -> Tensor {
+        v
+    }
+
+    fn echo_labelled(v: Vec<Labelled>) -> Vec<Labelled> {
+        v
+    }
+
+    fn weigh(v: &Tensor, times: u32) -> u64 {
+        v.data().len() as u64 * u64::from(times)
+    }
+
+    fn misshape() -> Tensor {
+        Tensor::new(&[3], hospes_sdk::bindings::wasi::nn::tensor::TensorType::U8, &[1])
+    }
+
     fn about_call() -> About {
         let call::Terms { agreement, output_bytes_max } = call::terms();
         let deadline_ms = call::deadline().as_millis() as u64;

@@ -156,8 +156,12 @@ fn answers(schemas: &Schemas<'_>, ty: Option<&Type>) -> Value {
     content
 }
 
-fn is_bytes(ty: &Type) -> bool {
-    matches!(ty, Type::List(element) if **element == Type::U8)
+/// Whether a value of the type can be sent as bytes: it is some, or a tensor as `numpy.save` writes it.
+pub(super) fn is_bytes(ty: &Type) -> bool {
+    match ty {
+        Type::List(element) => **element == Type::U8,
+        other => *other == Type::Tensor,
+    }
 }
 
 fn answered(content: &Value) -> Value {
@@ -204,6 +208,16 @@ fn tensors(deployment: &Deployment) -> (Value, Value) {
     let answer =
         json!({"application/json": {"schema": answer}, "application/octet-stream": octets});
     (request, answer)
+}
+
+/// The schema of a tensor without a name.
+pub(super) fn unnamed_tensor() -> Value {
+    let mut schema = tensor_schema();
+    schema["required"] = json!(["datatype", "shape", "data"]);
+    if let Some(members) = schema["properties"].as_object_mut() {
+        members.remove("name");
+    }
+    schema
 }
 
 fn tensor_schema() -> Value {

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::model::{is_bytes, unnamed_tensor};
 use crate::bundle::{MemberSpec, TypeSpec};
 use crate::value::{Case, Field, Type};
 
@@ -26,6 +27,7 @@ impl Schemas<'_> {
             Type::F32 => float("float"),
             Type::F64 => float("double"),
             Type::Char => json!({"type": "string", "minLength": 1, "maxLength": 1}),
+            Type::Tensor => unnamed_tensor(),
             Type::String => json!({"type": "string"}),
             Type::List(element) if **element == Type::U8 => json!({
                 "description": "Bytes, as base64 (RFC 4648 section 4).",
@@ -102,7 +104,7 @@ impl Schemas<'_> {
     pub(super) fn form(&self, fields: &[Field]) -> Value {
         let mut form = self.record(fields);
         for field in fields {
-            if matches!(&field.ty, Type::List(element) if **element == Type::U8) {
+            if is_bytes(&field.ty) {
                 form["properties"][&*field.name] = json!({"type": "string", "format": "binary"});
             }
         }
@@ -210,6 +212,7 @@ pub(super) fn example(ty: &Type) -> Value {
         | Type::U64 => json!(1),
         Type::F32 | Type::F64 => json!(0.5),
         Type::Char => json!("a"),
+        Type::Tensor => json!({"datatype": "FP32", "shape": [1], "data": [0.5]}),
         Type::String => json!("text"),
         Type::List(element) if **element == Type::U8 => json!("aGVsbG8="),
         Type::List(element) => json!([example(element)]),

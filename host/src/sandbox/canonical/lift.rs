@@ -5,10 +5,11 @@
 use bytes::Bytes;
 use wasmtime::component::__internal::wasmtime_environ::component::VariantInfo;
 use wasmtime::component::__internal::{InterfaceType, LiftContext};
-use wasmtime::component::Lift;
+use wasmtime::component::{Lift, Resource, ResourceType};
 use wasmtime::{Result, ValRaw, bail, format_err};
 
 use super::{FLAT_RESULTS_MAX, packed_width};
+use crate::sandbox::wasi_nn::GuestTensor;
 use crate::value::Value;
 
 /// Lifts the result of a function whose results are the tuple `ty`: none or one.
@@ -64,6 +65,7 @@ fn unflatten(cx: &mut LiftContext<'_>, ty: InterfaceType, src: ValRaw) -> Result
         InterfaceType::Float32 => Value::F32(f32::from_bits(src.get_f32())),
         InterfaceType::Float64 => Value::F64(f64::from_bits(src.get_f64())),
         InterfaceType::Char => Value::Char(char::try_from(src.get_u32())?),
+        InterfaceType::Own(_) => handle(cx, ty, src.get_u32())?,
         InterfaceType::Flags(index) => {
             Value::Flags(vec![src.get_u32() & mask(types[index].names.len())])
         }
@@ -118,6 +120,7 @@ pub(in crate::sandbox) fn load(
         // Wasmtime's own strings know every encoding and count what they copy.
         InterfaceType::String => Value::String(<Box<str>>::linear_lift_from_memory(cx, ty, bytes)?),
         InterfaceType::List(index) => list(cx, types[index].element, bytes)?,
+        InterfaceType::Own(_) => handle(cx, ty, u32::from_le_bytes(first(bytes)?))?,
         InterfaceType::Flags(index) => {
             let word = unsigned(bytes, types[index].abi.size32 as usize)?;
             Value::Flags(vec![word & mask(types[index].names.len())])
@@ -143,6 +146,17 @@ pub(in crate::sandbox) fn load(
         }
         _ => return unsupported(),
     })
+}
+
+/// Takes the tensor behind a guest's handle: its number in the call's table.
+fn handle(cx: &mut LiftContext<'_>, ty: InterfaceType, index: u32) -> Result<Value> {
+    let InterfaceType::Own(table) = ty else { return unsupported() };
+    // Wasmtime takes for granted that this was checked.
+    if cx.resource_type(table) != ResourceType::host::<GuestTensor>() {
+        return unsupported();
+    }
+    let resource = Resource::<GuestTensor>::linear_lift_from_flat(cx, ty, &ValRaw::u32(index))?;
+    Ok(Value::Handle(resource.rep()))
 }
 
 fn load_fields(

@@ -4,10 +4,11 @@ use std::mem::MaybeUninit;
 
 use wasmtime::component::__internal::wasmtime_environ::component::VariantInfo;
 use wasmtime::component::__internal::{InterfaceType, LowerContext};
-use wasmtime::component::Lower;
+use wasmtime::component::{Lower, Resource};
 use wasmtime::{Result, ValRaw, bail, format_err};
 
 use super::{FLAT_PARAMS_MAX, packed_width};
+use crate::sandbox::wasi_nn::GuestTensor;
 use crate::value::Value;
 
 /// Lowers the arguments of a call to a function whose parameters are the tuple `ty`.
@@ -84,6 +85,9 @@ fn flatten<T>(
             flat.push(at)?;
             flat.push(length)
         }
+        (Value::Handle(number), InterfaceType::Own(_) | InterfaceType::Borrow(_)) => {
+            flat.push(ValRaw::u32(handle(*number, cx, ty)?))
+        }
         (Value::Packed(_) | Value::List(_), InterfaceType::List(index)) => {
             let (at, length) = list(value, cx, types[index].element)?;
             flat.push(ValRaw::u64(at as u64))?;
@@ -143,6 +147,10 @@ fn store<T>(
         (Value::String(text), InterfaceType::String) => {
             let text: &str = text;
             text.linear_lower_to_memory(cx, ty, at)
+        }
+        (Value::Handle(number), InterfaceType::Own(_) | InterfaceType::Borrow(_)) => {
+            let index = handle(*number, cx, ty)?;
+            put(cx, at, index.to_le_bytes())
         }
         (Value::Packed(_) | Value::List(_), InterfaceType::List(index)) => {
             let (pointer, length) = list(value, cx, types[index].element)?;
@@ -220,6 +228,17 @@ fn list<T>(
         }
         _ => mismatch(),
     }
+}
+
+/// The guest's own index of a handle to the tensor with this number in the call's table.
+fn handle<T>(number: u32, cx: &mut LowerContext<'_, T>, ty: InterfaceType) -> Result<u32> {
+    let mut index = MaybeUninit::<ValRaw>::uninit();
+    // Wasmtime compares the resource's type with the function's.
+    Resource::<GuestTensor>::new_own(number).linear_lower_to_flat(cx, ty, &mut index)?;
+    #[expect(unsafe_code, reason = "wasmtime's own resources know the tables")]
+    // SAFETY: `linear_lower_to_flat` promises to have written it when it succeeds.
+    let index = unsafe { index.assume_init() };
+    Ok(index.get_u32())
 }
 
 /// One case of a variant, with what it carries.

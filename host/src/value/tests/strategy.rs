@@ -4,6 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::{list, numbered, option, result};
+use crate::tensor::{DataType, Tensor};
 use crate::value::{Case, Field, Type, Value, pack};
 
 fn number_type() -> impl Strategy<Value = Type> {
@@ -28,6 +29,7 @@ pub(super) fn any_type() -> impl Strategy<Value = Type> {
         Just(Type::Char),
         Just(Type::String),
         number_type().prop_map(list),
+        Just(Type::Tensor),
         (1_usize..40).prop_map(|count| Type::Enum(numbered(count))),
         (1_usize..=32).prop_map(|count| Type::Flags(numbered(count))),
     ];
@@ -48,6 +50,11 @@ pub(super) fn any_type() -> impl Strategy<Value = Type> {
             (maybe.clone(), maybe).prop_map(|(ok, err)| result(ok, err)),
         ]
     })
+}
+
+/// One is enough here: tensors have tests of their own.
+fn tensor() -> Tensor {
+    Tensor::new(DataType::I16, vec![2, 1], vec![1, 0, 2, 0].into()).expect("it fits")
 }
 
 pub(super) fn float32() -> impl Strategy<Value = f32> {
@@ -94,6 +101,7 @@ pub(super) fn value_of(ty: &Type) -> BoxedStrategy<Value> {
         Type::F64 => float64().prop_map(Value::F64).boxed(),
         Type::Char => any::<char>().prop_map(Value::Char).boxed(),
         Type::String => any::<String>().prop_map(|text| Value::String(text.into())).boxed(),
+        Type::Tensor => Just(Value::Tensor(tensor())).boxed(),
         Type::List(element) if element.packed_width().is_some() => packed(element),
         Type::List(element) => vec(value_of(element), 0..5).prop_map(Value::List).boxed(),
         Type::Record(fields) => {

@@ -1,0 +1,286 @@
+//! Tensors as NumPy's files (`numpy.lib.format`, versions 1 to 3): what `numpy.save` writes and `numpy.load` reads.
+//!
+//! Elements are little-endian in row-major order. `BF16` and `BYTES` have no form there that keeps them as they are.
+
+use bytes::Bytes;
+
+use super::{DataType, RANK_MAX, Tensor, TensorError};
+
+const MAGIC: &[u8; 6] = b"\x93NUMPY";
+
+/// Longest header that is read, in bytes. NumPy's own limit is 10000.
+const HEADER_BYTES_MAX: usize = 4096;
+
+/// Where elements begin is a multiple of this.
+const ALIGN: usize = 64;
+
+/// Why bytes are no tensor in NumPy's format, or a tensor has no such form.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NpyError {
+    #[error("it does not begin as a file of `numpy.save`")]
+    Magic,
+    #[error("its header is cut off, or longer than {HEADER_BYTES_MAX} bytes")]
+    Header,
+    #[error("its header is not `{{'descr': '…', 'fortran_order': False, 'shape': (…)}}`")]
+    Words,
+    #[error("elements of `{0}` are no tensor's: use little-endian numbers or booleans")]
+    Elements(String),
+    #[error("it is in column-major order: save `numpy.ascontiguousarray` of it")]
+    Order,
+    #[error("{0} has no form in NumPy's format: ask for `application/json`")]
+    NoForm(DataType),
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+}
+
+/// Whether bytes begin as such a file.
+pub fn is_npy(bytes: &[u8]) -> bool {
+    bytes.starts_with(MAGIC)
+}
+
+/// Reads a tensor. Its elements stay where they are.
+///
+/// # Errors
+/// [`NpyError`].
+pub fn read(bytes: &Bytes) -> Result<Tensor, NpyError> {
+    let rest = bytes.strip_prefix(MAGIC).ok_or(NpyError::Magic)?;
+    let (start, length) = match rest {
+        [1, _, a, b, ..] => (10, usize::from(u16::from_le_bytes([*a, *b]))),
+        [2 | 3, _, a, b, c, d, ..] => (12, u32::from_le_bytes([*a, *b, *c, *d]) as usize),
+        _ => return Err(NpyError::Header),
+    };
+    if length > HEADER_BYTES_MAX {
+        return Err(NpyError::Header);
+    }
+    let header = bytes.get(start..start + length).ok_or(NpyError::Header)?;
+    let header = Header::read(str::from_utf8(header).map_err(|_| NpyError::Words)?)?;
+    if header.column_major && header.shape.len() > 1 {
+        return Err(NpyError::Order);
+    }
+    let data_type = data_type(&header.elements)
+        .ok_or_else(|| NpyError::Elements(header.elements.chars().take(40).collect()))?;
+    Ok(Tensor::new(data_type, header.shape, bytes.slice(start + length..))?)
+}
+
+/// Writes a tensor.
+///
+/// # Errors
+/// [`NpyError::NoForm`].
+pub fn write(tensor: &Tensor) -> Result<Vec<u8>, NpyError> {
+    let elements = match tensor.data_type() {
+        DataType::Bool => "|b1",
+        DataType::U8 => "|u1",
+        DataType::I8 => "|i1",
+        DataType::U16 => "<u2",
+        DataType::I16 => "<i2",
+        DataType::U32 => "<u4",
+        DataType::I32 => "<i4",
+        DataType::U64 => "<u8",
+        DataType::I64 => "<i8",
+        DataType::F16 => "<f2",
+        DataType::F32 => "<f4",
+        DataType::F64 => "<f8",
+        other @ (DataType::Bf16 | DataType::Bytes) => return Err(NpyError::NoForm(other)),
+    };
+    // A tuple of one has a comma.
+    let sizes: String = tensor.shape().iter().map(|size| format!("{size}, ")).collect();
+    let shape =
+        if tensor.shape().len() == 1 { sizes.trim_end() } else { sizes.trim_end_matches(", ") };
+    let mut header =
+        format!("{{'descr': '{elements}', 'fortran_order': False, 'shape': ({shape}), }}");
+    let fixed = MAGIC.len() + 4;
+    let length = (fixed + header.len() + 1).next_multiple_of(ALIGN) - fixed;
+    while header.len() < length - 1 {
+        header.push(' ');
+    }
+    header.push('\n');
+    let length = u16::try_from(length).expect("invariant: eight sizes are a short header");
+    let mut out = Vec::with_capacity(fixed + header.len() + tensor.data().len());
+    out.extend_from_slice(MAGIC);
+    out.extend_from_slice(&[1, 0]);
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(header.as_bytes());
+    out.extend_from_slice(tensor.data());
+    Ok(out)
+}
+
+fn data_type(elements: &str) -> Option<DataType> {
+    // One byte has no order.
+    Some(match elements {
+        "|b1" => DataType::Bool,
+        "|u1" | "<u1" => DataType::U8,
+        "|i1" | "<i1" => DataType::I8,
+        "<u2" => DataType::U16,
+        "<i2" => DataType::I16,
+        "<u4" => DataType::U32,
+        "<i4" => DataType::I32,
+        "<u8" => DataType::U64,
+        "<i8" => DataType::I64,
+        "<f2" => DataType::F16,
+        "<f4" => DataType::F32,
+        "<f8" => DataType::F64,
+        _ => return None,
+    })
+}
+
+/// What the header says: a dictionary, as Python writes it.
+struct Header {
+    elements: String,
+    column_major: bool,
+    shape: Vec<usize>,
+}
+
+impl Header {
+    fn read(text: &str) -> Result<Self, NpyError> {
+        let mut words = Words(text);
+        let (mut elements, mut column_major, mut shape) = (None, None, None);
+        words.expect("{")?;
+        while !words.take("}") {
+            let key = words.quoted()?;
+            words.expect(":")?;
+            match key {
+                "descr" if elements.is_none() => elements = Some(words.quoted()?.to_owned()),
+                "fortran_order" if column_major.is_none() => {
+                    column_major = Some(match (words.take("False"), words.take("True")) {
+                        (true, _) => false,
+                        (false, true) => true,
+                        (false, false) => return Err(NpyError::Words),
+                    });
+                }
+                "shape" if shape.is_none() => shape = Some(words.sizes()?),
+                _ => return Err(NpyError::Words),
+            }
+            if !words.take(",") {
+                words.expect("}")?;
+                break;
+            }
+        }
+        match (elements, column_major, shape, words.0.trim()) {
+            (Some(elements), Some(column_major), Some(shape), "") => {
+                Ok(Self { elements, column_major, shape })
+            }
+            _ => Err(NpyError::Words),
+        }
+    }
+}
+
+/// What is left of the header.
+struct Words<'t>(&'t str);
+
+impl<'t> Words<'t> {
+    fn take(&mut self, word: &str) -> bool {
+        match self.0.trim_start().strip_prefix(word) {
+            Some(rest) => {
+                self.0 = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn expect(&mut self, word: &str) -> Result<(), NpyError> {
+        if self.take(word) { Ok(()) } else { Err(NpyError::Words) }
+    }
+
+    fn quoted(&mut self) -> Result<&'t str, NpyError> {
+        let quote = if self.take("'") { '\'' } else { '"' };
+        if quote == '"' {
+            self.expect("\"")?;
+        }
+        let (text, rest) = self.0.split_once(quote).ok_or(NpyError::Words)?;
+        self.0 = rest;
+        Ok(text)
+    }
+
+    fn sizes(&mut self) -> Result<Vec<usize>, NpyError> {
+        let mut sizes = Vec::new();
+        self.expect("(")?;
+        while !self.take(")") {
+            let text = self.0.trim_start();
+            let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+            let (size, rest) = text.split_at(digits);
+            sizes.push(size.parse().map_err(|_| NpyError::Words)?);
+            if sizes.len() > RANK_MAX {
+                return Err(TensorError::Rank { rank: sizes.len() }.into());
+            }
+            self.0 = rest;
+            if !self.take(",") {
+                self.expect(")")?;
+                break;
+            }
+        }
+        Ok(sizes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(header: &str, data: &[u8]) -> Bytes {
+        let length = u16::try_from(header.len()).expect("short").to_le_bytes();
+        [MAGIC.as_slice(), &[1, 0], &length, header.as_bytes(), data].concat().into()
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for ty in DataType::ALL {
+            for shape in [vec![], vec![3], vec![2, 0], vec![1, 2, 3]] {
+                let Some(width) = ty.size() else { continue };
+                let count: usize = shape.iter().product();
+                let tensor = Tensor::new(ty, shape, vec![1; count * width].into()).expect("fits");
+                match write(&tensor) {
+                    Ok(written) => {
+                        assert_eq!((written.len() - count * width) % ALIGN, 0);
+                        assert_eq!(read(&written.into()).expect("its own"), tensor);
+                    }
+                    Err(error) => assert_eq!(error, NpyError::NoForm(DataType::Bf16)),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn headers_of_others_are_read() {
+        let tensor = Tensor::new(DataType::I16, vec![2], vec![1, 0, 2, 0].into()).expect("fits");
+        let plain = "{'descr': '<i2', 'fortran_order': False, 'shape': (2,), }  \n";
+        let other = "{\"shape\":(2),\"fortran_order\":True,\"descr\":\"<i2\"}";
+        for header in [plain, other] {
+            assert_eq!(read(&file(header, &[1, 0, 2, 0])).expect(header), tensor);
+        }
+    }
+
+    #[test]
+    fn what_is_no_such_file_is_refused() {
+        let refused = |header: &str, data: &[u8]| read(&file(header, data)).expect_err(header);
+        let of = |descr: &str, order: &str, shape: &str| {
+            format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}}}")
+        };
+        assert_eq!(read(&Bytes::from_static(b"\x93NUMP")).expect_err("cut"), NpyError::Magic);
+        let whole = file(&of("<i2", "False", "(1,)"), &[1, 0]);
+        for cut in 0..whole.len() {
+            read(&whole.slice(..cut)).expect_err("cut off");
+        }
+        assert_eq!(refused(&of(">i2", "False", "(1,)"), &[1, 0]), NpyError::Elements(">i2".into()));
+        assert_eq!(refused(&of("<i2", "True", "(1, 1)"), &[1, 0]), NpyError::Order);
+        for header in [
+            "",
+            "{}",
+            "{'descr': '<i2'}",
+            &of("<i2", "Maybe", "(1,)"),
+            &of("<i2", "False", "(-1,)"),
+            &of("<i2", "False", "(1"),
+            &of("<i2", "False", "(99999999999999999999999,)"),
+            &of("<i2", "False", "(1,), 'more': 1"),
+            &format!("{} x", of("<i2", "False", "(1,)")),
+        ] {
+            assert_eq!(refused(header, &[1, 0]), NpyError::Words, "{header}");
+        }
+        let many = of("<i2", "False", "(1, 1, 1, 1, 1, 1, 1, 1, 1)");
+        assert!(matches!(refused(&many, &[1, 0]), NpyError::Tensor(TensorError::Rank { .. })));
+        let data = refused(&of("<i2", "False", "(2,)"), &[1, 0]);
+        assert!(matches!(data, NpyError::Tensor(TensorError::Size { .. })), "{data}");
+        let bool = refused(&of("|b1", "False", "(1,)"), &[2]);
+        assert!(matches!(bool, NpyError::Tensor(_)), "{bool}");
+    }
+}

@@ -1,0 +1,77 @@
+//! What storms of broken requests are made of: chance that is the same every day, and ways to break bytes.
+
+/// Numbers and signs that parsers trip over.
+const SPLINTERS: [&[u8]; 16] = [
+    b"18446744073709551616",
+    b"-1",
+    b"1e999",
+    b"0.1",
+    b"null",
+    b"[[[[[[[[",
+    b"{\"",
+    b"\"\\ud800\"",
+    b"\xff\xfe",
+    b"\0",
+    b"-0",
+    b"9007199254740993",
+    b"4294967296",
+    b"true",
+    b"\"NaN\"",
+    b",,",
+];
+
+/// xorshift64: no more chance is needed, and none that differs from day to day.
+pub struct Chance(pub u64);
+
+impl Chance {
+    /// The next number.
+    #[expect(clippy::should_implement_trait, reason = "it has no end")]
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// A number below `end`, or 0.
+    pub fn below(&mut self, end: usize) -> usize {
+        (self.next() % end.max(1) as u64) as usize
+    }
+
+    /// Breaks bytes in one to three places.
+    pub fn break_it(&mut self, bytes: &mut Vec<u8>) {
+        let chance = self;
+        for _ in 0..=chance.below(3) {
+            let at = chance.below(bytes.len() + 1);
+            match chance.below(6) {
+                0 if at < bytes.len() => bytes[at] = chance.next() as u8,
+                1 => bytes.truncate(at),
+                2 => {
+                    let splinter = SPLINTERS[chance.below(SPLINTERS.len())];
+                    bytes.splice(at..at, splinter.iter().copied());
+                }
+                3 => {
+                    let end = (at + chance.below(20)).min(bytes.len());
+                    bytes.drain(at..end);
+                }
+                4 => {
+                    let end = (at + chance.below(40)).min(bytes.len());
+                    let part = bytes[at..end].to_vec();
+                    bytes.splice(at..at, part);
+                }
+                _ if at < bytes.len() => bytes[at] ^= 1 << chance.below(8),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Memory that this process holds, in bytes.
+///
+/// # Panics
+/// Where the kernel does not say.
+pub fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("readable");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it is there");
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().expect("a number") * 1024
+}
