@@ -3,6 +3,7 @@
 
 use std::io::{BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use hospes::config::Config;
@@ -185,6 +186,34 @@ fn bodies_go_through_as_they_come() {
     }
     let receipts = scene.receipts(2);
     assert!(receipts.iter().all(|receipt| receipt["result"] == "answered"), "{receipts:?}");
+}
+
+#[test]
+fn curl_sees_the_same_over_http_2() {
+    let scene = scene(|_| ());
+    let curl = |arguments: &[&str], path: &str| {
+        let output = Command::new("curl")
+            .args(["--silent", "--show-error", "--http2-prior-knowledge", "--include"])
+            .args(["--header", &format!("authorization: Bearer {}", scene.zoe.api_key)])
+            .args(arguments)
+            .arg(format!("http://{}/acme/{path}", scene.host.address()))
+            .output()
+            .expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    for plugin in BOTH {
+        let text = "text ".repeat(30_000);
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(text.as_bytes()).expect("written");
+        let upload = format!("@{}", file.path().display());
+        let echo = curl(&["--data-binary", &upload], &format!("{plugin}/-/echo"));
+        assert!(echo.starts_with("HTTP/2 200") && echo.ends_with(&text), "{plugin}");
+    }
+    let seen = curl(&[], "herald/-/request");
+    assert!(seen.contains(&format!("authority {}", scene.host.address())), "{seen}");
+    let trailed = curl(&[], "herald/-/trailers");
+    assert!(trailed.contains("body") && trailed.contains("x-sum: 4"), "{trailed}");
 }
 
 #[test]

@@ -49,6 +49,15 @@ pub fn typed_of_many() -> Figure {
     same_number(&host, &consumer, "/acme/echo/echo-u8")
 }
 
+/// A request to a component of `wasi:http`, beside a server that says hello.
+pub fn handler() -> Figure {
+    let (host, consumer) = host_with(&plugin("herald"), "handle");
+    let bare = Bare::start(Work::Hello);
+    let load = Load::new(&consumer, JSON, b"{}");
+    assert_eq!(load.once(host.address(), "/acme/herald/-/"), b"<h1>Herald</h1>");
+    load.compare((host.address(), "/acme/herald/-/"), (bare.address(), "/"))
+}
+
 fn same_number(host: &TestHost, consumer: &Party, path: &str) -> Figure {
     let bare = Bare::start(Work::Hello);
     let load = Load::new(consumer, JSON, br#"{"v":7}"#);

@@ -36,12 +36,13 @@ const CONNECTIONS: usize = 32;
 type Measure = fn() -> Figure;
 
 /// Every figure, by its name. Names are stable: results of different days are compared by them.
-const FIGURES: [(&str, Measure); 11] = [
+const FIGURES: [(&str, Measure); 12] = [
     ("instantiate", inside::instantiate),
     ("bytes_1mib", inside::bytes_1mib),
     ("noop_http", http::noop),
     ("typed_json_noop", http::typed),
     ("typed_json_38", http::typed_of_many),
+    ("wasi_http", http::handler),
     ("lenet_http", http::lenet),
     ("oip_600k", oip::efficientnet),
     ("agreement_check", || inside::agreement_check(1)),
