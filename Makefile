@@ -48,6 +48,7 @@ lint:
 bench: $(HOSPES) plugins $(RUNTIME)/.installed
 	@command -v wrk >/dev/null || apt-get install -y -q wrk >/dev/null 2>&1 \
 		|| { apt-get update -q >/dev/null && apt-get install -y -q wrk >/dev/null; }
+	@tests/clients/fetch $(PYTHON)
 	@$(CARGO) bench --quiet --profile release --package system-tests --bench figures
 
 # On a stable toolchain, without a sanitizer: our own code is safe Rust, and what is looked for are panics and hangs.

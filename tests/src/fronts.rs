@@ -1,9 +1,12 @@
 //! A host with models of tensors, for the fronts that serve them.
 
+use std::process::Command;
+use std::time::Duration;
+
 use hospes::config::Config;
 use hospes::tensor::DataType;
 
-use crate::{Party, TestHost, batched_bundle, identity, model_bundle, simple, terms};
+use crate::{Party, TestHost, batched_bundle, built, identity, model_bundle, simple, terms};
 
 /// A host where `acme` has published the model `simple` and an identity of each type, `identity-fp32` and so on, and `zoe` may
 /// call them all. Bare names mean models of `acme`.
@@ -35,6 +38,25 @@ impl Tensors {
         }
         fronts.publish(&model_bundle("scalar", identity(DataType::F32, 0), None));
         fronts
+    }
+
+    /// The median time of a tiny inference through Triton's `perf_analyzer`, one request at a time.
+    ///
+    /// # Panics
+    /// If it does not run, or says something else.
+    pub fn perf_analyzer(&self, protocol: &str) -> Duration {
+        let output = Command::new(built("clients/perf/perf_analyzer"))
+            .env("LD_LIBRARY_PATH", built("clients/perf"))
+            .args(["-m", "acme/simple", "-p", "300", "--max-trials", "4", "-s", "90"])
+            .args(["-i", protocol, "-u", &self.host.address().to_string()])
+            .args(["-H", &format!("authorization: Bearer {}", self.zoe.api_key)])
+            .output()
+            .expect("it runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let micros = said.split("p50 latency: ").nth(1).and_then(|rest| rest.split(' ').next());
+        let micros =
+            micros.unwrap_or_else(|| panic!("{said}{}", String::from_utf8_lossy(&output.stderr)));
+        Duration::from_micros(micros.parse().expect("a number"))
     }
 
     fn publish(&self, bundle: &[u8]) {

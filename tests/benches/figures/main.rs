@@ -36,7 +36,7 @@ const CONNECTIONS: usize = 32;
 type Measure = fn() -> Figure;
 
 /// Every figure, by its name. Names are stable: results of different days are compared by them.
-const FIGURES: [(&str, Measure); 12] = [
+const FIGURES: [(&str, Measure); 14] = [
     ("instantiate", inside::instantiate),
     ("bytes_1mib", inside::bytes_1mib),
     ("noop_http", http::noop),
@@ -45,6 +45,8 @@ const FIGURES: [(&str, Measure); 12] = [
     ("wasi_http", http::handler),
     ("lenet_http", http::lenet),
     ("oip_600k", oip::efficientnet),
+    ("perf_analyzer_http", || oip::perf_analyzer("http")),
+    ("perf_analyzer_grpc", || oip::perf_analyzer("grpc")),
     ("agreement_check", || inside::agreement_check(1)),
     ("agreement_check_64", || inside::agreement_check(64)),
     ("agreement_lookup_100k", lookup::of_100_000),

@@ -8,13 +8,20 @@ use std::time::Instant;
 use hospes::inference::backend::Backend as _;
 use hospes::inference::backend::onnxruntime::OnnxRuntime;
 use hospes::tensor::{DataType, Tensor};
-use system_tests::{TestHost, batched_bundle, terms, workspace};
+use system_tests::{Tensors, TestHost, batched_bundle, terms, workspace};
 
 use crate::report::{Figure, median};
 use crate::{ROUND, ROUNDS, SERVER_THREADS};
 
 /// What EfficientNet-Lite0 takes.
 const SHAPE: [usize; 4] = [1, 3, 224, 224];
+
+/// A tiny inference as Triton's own tool for measuring sees it, over one of the protocols.
+pub fn perf_analyzer(protocol: &str) -> Figure {
+    let fronts = Tensors::start();
+    let round = |_| fronts.perf_analyzer(protocol).as_secs_f64() * 1e6;
+    Figure::time_alone("µs", (0..ROUNDS).map(round).collect())
+}
 
 /// Milliseconds of one inference, from the first byte sent to the last one read; one at a time, on one thread both.
 pub fn efficientnet() -> Figure {
