@@ -239,7 +239,7 @@ impl Exchange {
             return Err(GuestFailure::OutputUnsendable { reason });
         }
         strip(&mut head.headers, &NOT_FROM_HANDLERS);
-        let announced = length(&head.headers);
+        let announced = length(&head.headers)?;
         let bodiless = self.bodiless || [204, 304].contains(&head.status.as_u16());
         let mut line = format!("{}\n", head.status.as_u16()).into_bytes();
         write_headers(&head.headers, &mut line);
@@ -313,9 +313,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// The length that headers announce. That it is a number was seen to where they were made.
-fn length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+/// The length that headers announce. Two of them could mean different ends to whoever is in between.
+fn length(headers: &HeaderMap) -> Result<Option<u64>, GuestFailure> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let length = match (lengths.next(), lengths.next()) {
+        (None, _) => return Ok(None),
+        (Some(length), None) => length.to_str().ok().and_then(|length| length.parse().ok()),
+        (Some(_), Some(_)) => None,
+    };
+    let reason = "its `Content-Length` is not one number".to_owned();
+    length.map(Some).ok_or(GuestFailure::OutputUnsendable { reason })
 }
 
 /// Takes out what does not go through.

@@ -255,9 +255,12 @@ fn what_a_handler_does_wrong_is_its_failure_and_is_written_down() {
     }
     let short = scene.get("herald/-/short").problem(502, "plugin-failed");
     assert!(short["detail"].as_str().is_some_and(|d| d.contains("broke off")), "{short}");
+    // Whatever is in the way, the host does not send two lengths.
+    let lengths = scene.get("herald/-/lengths");
+    assert_eq!(lengths.status, 502, "{}", lengths.text());
     scene.get("herald/-/spin").problem(504, "plugin-deadline");
     scene.get("herald/-/fall").problem(502, "plugin-failed");
-    let results: Vec<_> = scene.receipts(6).iter().map(|r| r["result"].to_string()).collect();
+    let results: Vec<_> = scene.receipts(7).iter().map(|r| r["result"].to_string()).collect();
     assert!(results.iter().all(|result| result.starts_with("\"failed")), "{results:?}");
 }
 

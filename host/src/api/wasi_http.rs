@@ -4,13 +4,15 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use futures_util::stream;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderName, HeaderValue, Request, Uri, header};
-use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header};
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::{Body as _, Frame, Incoming};
 
-use super::answer::{Answer, answer_of};
+use super::answer::{Answer, AnswerBody};
 use super::body;
 use super::calls::{Done, Front};
 use super::functions::model_name;
@@ -100,15 +102,20 @@ fn outward(mut answer: Answer, exchange: &Exchange) -> Answer {
     answer
 }
 
+/// A body that is all there, with its trailers.
+fn body_of(bytes: Bytes, trailers: HeaderMap) -> AnswerBody {
+    if trailers.is_empty() {
+        return bytes.into();
+    }
+    let frames = [Frame::data(bytes), Frame::trailers(trailers)].map(Ok);
+    AnswerBody::Pieces(StreamBody::new(stream::iter(frames)).boxed_unsync())
+}
+
 /// The answer of a call that had ended before any of it left.
 fn whole(done: Done, exchange: &Exchange) -> Answer {
     let mut answer = match done.result {
         Ok(reply) => match reply.into_rest() {
-            Ok(rest) => {
-                let mut answer = answer_of(rest, "");
-                answer.headers_mut().clear();
-                outward(answer, exchange)
-            }
+            Ok(rest) => outward(Answer::new(body_of(rest, exchange.take_trailers())), exchange),
             Err(refusal) => Problem::plugin_refused(&refusal).into_response(),
         },
         Err(failure) => Problem::from(failure).into_response(),

@@ -50,6 +50,10 @@ impl wasip2::exports::http::incoming_handler::Guest for Herald {
             ("short", _) => {
                 begin(out, 200, &[("content-length", "10")], |body| body.write_all(b"abc"))
             }
+            ("lengths", _) => {
+                let headers = [("content-length", "3"), ("content-length", "4")];
+                begin(out, 200, &headers, |body| body.write_all(b"abc"));
+            }
             ("spin", _) => loop {
                 std::hint::black_box(());
             },
