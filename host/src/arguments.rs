@@ -93,7 +93,20 @@ impl Function {
             Form::Response(_) => Ok(()),
         };
         suits.map_err(ArgumentsError::Form)?;
-        match (self.signature().signature(), &call.payload) {
+        let input = self.input(&call.payload)?;
+        Ok(match (input, self.signature().signature()) {
+            (Input::Values(values), Signature::Values { params, .. })
+                if self.signature().hands_tensors() =>
+            {
+                let tensors = named_tensors(params, &values);
+                Input::Handed(values, tensors)
+            }
+            (input, _) => input,
+        })
+    }
+
+    fn input(&self, payload: &Payload) -> Result<Input, ArgumentsError> {
+        match (self.signature().signature(), payload) {
             (
                 Signature::Values { params, .. } | Signature::Stream { params, .. },
                 Payload::Json(text),
@@ -195,6 +208,17 @@ impl Function {
         let tensor = Tensor::new(input.data_type, shape, bytes.clone())?;
         Ok(Input::Tensors(vec![(input.name.clone(), tensor)]))
     }
+}
+
+/// The tensors among the arguments, by the names of their parameters: agreements may limit them.
+fn named_tensors(params: &[Field], values: &[Value]) -> Vec<(String, Tensor)> {
+    let mut named = Vec::new();
+    for (param, value) in params.iter().zip(values) {
+        let mut found = Vec::new();
+        value.tensors(&mut found);
+        named.extend(found.into_iter().map(|tensor| (param.name.to_string(), tensor)));
+    }
+    named
 }
 
 /// Names as Python writes a list of them, which is what clients have seen so far.

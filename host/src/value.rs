@@ -131,6 +131,20 @@ impl Type {
 }
 
 impl Value {
+    /// Adds the tensors in the value to `found`. They share their bytes.
+    pub fn tensors(&self, found: &mut Vec<Tensor>) {
+        match self {
+            Value::Tensor(tensor) => found.push(tensor.clone()),
+            Value::List(values) | Value::Record(values) | Value::Tuple(values) => {
+                values.iter().for_each(|value| value.tensors(found));
+            }
+            Value::Variant(_, Some(value))
+            | Value::Option(Some(value))
+            | Value::Result(Ok(Some(value)) | Err(Some(value))) => value.tensors(found),
+            _ => {}
+        }
+    }
+
     /// Does something with each tensor, and each handle of one, in the value.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Values of every type, from JSON into a guest and back: the echo plugin gives back what it gets.
 
 use serde_json::{Value, json};
-use system_tests::{Party, TestHost, plugin, terms};
+use system_tests::{Limited as _, Party, TestHost, plugin, terms};
 
 struct Echo {
     host: TestHost,
@@ -268,4 +268,25 @@ fn tensors_come_as_json_and_as_numpy_has_them() {
     let schema = &request["content"]["application/json"]["schema"]["properties"]["v"];
     assert_eq!(schema["required"], json!(["datatype", "shape", "data"]), "{document}");
     assert!(request["content"]["application/octet-stream"].is_object());
+}
+
+#[test]
+fn rows_and_types_of_tensors_among_values_are_held_to_the_agreement() {
+    let host = TestHost::start();
+    let (acme, zoe) = (host.party("acme"), host.party("zoe"));
+    let published = host.publish(&acme, &plugin("echo"));
+    let rows = |function: &str| terms(function).limit("batchRows lteq 2");
+    let permissions =
+        vec![rows("echo-tensor").limit("inputDtype isAnyOf INT8"), rows("echo-labelled")];
+    host.agree(&acme, &zoe, &published, permissions);
+    let call = |function: &str, body: Value| {
+        host.call(&zoe, &format!("acme/echo/{function}")).json(&body.to_string()).send()
+    };
+    let tensor = |datatype: &str, rows: usize| json!({"datatype": datatype, "shape": [rows, 1], "data": vec![1; rows]});
+    call("echo-tensor", json!({"v": tensor("INT8", 2)})).ok();
+    call("echo-tensor", json!({"v": tensor("INT8", 3)})).problem(403, "not-permitted");
+    call("echo-tensor", json!({"v": tensor("INT16", 2)})).problem(403, "not-permitted");
+    let labelled = |rows: usize| json!({"v": [{"label": "a", "tensor": tensor("INT16", rows)}]});
+    call("echo-labelled", labelled(2)).ok();
+    call("echo-labelled", labelled(3)).problem(403, "not-permitted");
 }

@@ -24,6 +24,8 @@ use crate::value::{Type, Value};
 pub enum Input {
     Values(Vec<Value>),
     Tensors(Vec<(String, Tensor)>),
+    /// Values of a typed function, and the tensors that are among them, by the names of their parameters.
+    Handed(Vec<Value>, Vec<(String, Tensor)>),
     /// A request for a handler of HTTP.
     Request(Box<::http::Request<http::Body>>),
 }
@@ -33,17 +35,9 @@ impl Input {
     /// arguments that is not of numbers; at least 1.
     pub fn rows(&self) -> u64 {
         let rows = match self {
-            Input::Values(values) => values
-                .iter()
-                .filter_map(|value| match value {
-                    Value::List(items) => Some(items.len()),
-                    _ => None,
-                })
-                .max(),
-            Input::Tensors(tensors) => tensors
-                .iter()
-                .max_by_key(|(_, tensor)| tensor.data().len())
-                .and_then(|(_, tensor)| tensor.shape().first().copied()),
+            Input::Values(values) => longest(values),
+            Input::Tensors(tensors) => first_of_largest(tensors),
+            Input::Handed(values, tensors) => longest(values).max(first_of_largest(tensors)),
             Input::Request(_) => None,
         };
         rows.unwrap_or(1).max(1) as u64
@@ -53,9 +47,23 @@ impl Input {
     pub fn tensors(&self) -> &[(String, Tensor)] {
         match self {
             Input::Values(_) | Input::Request(_) => &[],
-            Input::Tensors(tensors) => tensors,
+            Input::Tensors(tensors) | Input::Handed(_, tensors) => tensors,
         }
     }
+}
+
+/// Elements of the longest list that is not of numbers.
+fn longest(values: &[Value]) -> Option<usize> {
+    let lists = values.iter().filter_map(|value| match value {
+        Value::List(items) => Some(items.len()),
+        _ => None,
+    });
+    lists.max()
+}
+
+fn first_of_largest(tensors: &[(String, Tensor)]) -> Option<usize> {
+    let largest = tensors.iter().max_by_key(|(_, tensor)| tensor.data().len());
+    largest.and_then(|(_, tensor)| tensor.shape().first().copied())
 }
 
 /// A fresh instance, ready for its only call.
@@ -107,7 +115,7 @@ impl Instance {
     async fn call(&mut self, function: &GuestFunction, input: Input) -> wasmtime::Result<Answer> {
         match (input, &function.signature) {
             (Input::Tensors(inputs), Signature::Tensors) => self.infer(function, inputs).await,
-            (Input::Values(values), Signature::Values { .. }) => {
+            (Input::Values(values) | Input::Handed(values, _), Signature::Values { .. }) => {
                 self.values(function, values).await
             }
             (Input::Values(values), Signature::Stream { element, fallible, .. }) => {
@@ -116,7 +124,7 @@ impl Instance {
             (Input::Request(request), Signature::Http(preview)) => {
                 Box::pin(self.respond(function, *request, *preview)).await
             }
-            (Input::Tensors(_) | Input::Values(_) | Input::Request(_), _) => {
+            (_, _) => {
                 unreachable!("invariant: input is read by the signature of the function it is for")
             }
         }

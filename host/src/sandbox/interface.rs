@@ -54,6 +54,11 @@ impl GuestFunction {
     pub fn signature(&self) -> &Signature {
         &self.signature
     }
+
+    /// Whether there are tensors among the values that it takes or gives.
+    pub fn hands_tensors(&self) -> bool {
+        self.hands_tensors
+    }
 }
 
 /// What a function takes and gives.

@@ -24,6 +24,7 @@ fn types() -> Vec<Field> {
         field("g", option(option(Type::Bool))),
         field("h", option(Type::Flags(vec!["r".into(), "w".into()]))),
         field("i", option(Type::Result { ok: Some(Box::new(Type::S8)), err: None })),
+        field("k", option(list(Type::Tensor))),
         field("j", option(Type::Tuple(vec![Type::S64, Type::Enum(vec!["m".into(), "n".into()])]))),
     ]
 }
