@@ -235,7 +235,7 @@ fn dimensions(shape: &[Option<usize>]) -> String {
 
 fn octets(params: &[Field], bytes: &Bytes) -> Result<Input, ArgumentsError> {
     match params {
-        [Field { ty: Type::List(element), .. }] if **element == Type::U8 => {
+        [Field { ty, .. }] if ty.is_bytes() => {
             Ok(Input::Values(vec![Value::Packed(bytes.clone())]))
         }
         [Field { ty: Type::Tensor, .. }] => {

@@ -5,7 +5,6 @@
 //! **An [`InvokeError`] charges nothing. An [`Invocation`] has exactly one receipt, whether the guest succeeded or not. If
 //! the receipt cannot be written the caller gets an error and pays nothing.**
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -87,14 +86,6 @@ impl Payload {
         match self {
             Payload::Request(exchange) => exchange.length(),
             payload => Some(payload.bytes().len() as u64),
-        }
-    }
-
-    /// All the bytes, when the call has ended. Those of a request are taken out.
-    pub fn received(&self) -> Cow<'_, [u8]> {
-        match self {
-            Payload::Request(exchange) => exchange.received().into(),
-            payload => Cow::Borrowed(payload.bytes()),
         }
     }
 }

@@ -153,14 +153,16 @@ fn typed(
 ) -> Result<Reply, GuestFailure> {
     match (form, value) {
         (Form::Json, None) => Ok(Reply::Json(value_json(None, None))),
-        (Form::Json, Some((mut value, ty))) => {
-            check_text(&mut value)?;
+        (Form::Json, Some((value, ty))) => {
+            if function.signature().hands_tensors() {
+                check_text(&value)?;
+            }
             Ok(Reply::Json(value_json(Some(&value), Some(ty))))
         }
         (Form::Octets, Some((Value::Tensor(tensor), Type::Tensor))) => npy::write(&tensor)
             .map(|npy| Reply::Octets(npy.into()))
             .map_err(|error| unsendable(&error.to_string())),
-        (Form::Octets, Some((Value::Packed(bytes), ty))) if is_octets(ty) => {
+        (Form::Octets, Some((Value::Packed(bytes), ty))) if ty.is_bytes() => {
             Ok(Reply::Octets(bytes))
         }
         (Form::Octets, _) => Err(unsendable(
@@ -197,17 +199,13 @@ fn value_json(value: Option<&Value>, ty: Option<&Type>) -> Vec<u8> {
 }
 
 /// Whether JSON can hold all tensors of a value.
-fn check_text(value: &mut Value) -> Result<(), GuestFailure> {
-    value.each_tensor(&mut |value| match value {
-        Value::Tensor(tensor) if !json::is_text(tensor) => {
-            Err(unsendable("a tensor of BYTES holds some that are not UTF-8 text"))
-        }
-        _ => Ok(()),
-    })
-}
-
-fn is_octets(ty: &Type) -> bool {
-    matches!(ty, Type::List(element) if **element == Type::U8)
+fn check_text(value: &Value) -> Result<(), GuestFailure> {
+    let mut tensors = Vec::new();
+    value.tensors(&mut tensors);
+    match tensors.iter().all(json::is_text) {
+        true => Ok(()),
+        false => Err(unsendable("a tensor of BYTES holds some that are not UTF-8 text")),
+    }
 }
 
 fn tensors_json(outputs: &[(String, Tensor)]) -> Result<Reply, GuestFailure> {

@@ -79,9 +79,9 @@ impl Receipts {
             draft.output = Some(Commitment::of(&salt, "output", output));
             draft.output_bytes = output.len() as u64;
         }
-        if let Payload::Request(_) = call.payload {
+        if let Payload::Request(exchange) = &call.payload {
             // Only now it is known what there was of it.
-            let input = call.payload.received();
+            let input = exchange.received();
             draft.input = Commitment::of(&salt, "input", &input);
             draft.input_bytes = input.len() as u64;
         }

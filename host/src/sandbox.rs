@@ -126,9 +126,10 @@ impl Machine {
             linker::without_sockets(linker, component).map_err(SandboxError::Capability)?;
         let linker = stubbed.as_ref().unwrap_or(linker);
         let pre = linker.instantiate_pre(component).map_err(SandboxError::Capability)?;
+        let tensor = interface::tensor_of(&self.engine, component);
         let functions = declared
             .into_iter()
-            .map(|declared| interface::function(&self.engine, component, declared))
+            .map(|declared| interface::function(&self.engine, component, tensor.as_ref(), declared))
             .collect::<Result<_, _>>()?;
         let imports = capabilities(&self.engine, component);
         Ok(Guest { pre, functions, imports, uses_wasi })

@@ -66,6 +66,31 @@ impl Chance {
     }
 }
 
+/// Runs `storm(requests, seed)` on so many threads, of `HOSPES_STORM` requests in all or as many as `usual`: how many there were, and the
+/// sums of what they counted.
+///
+/// # Panics
+/// If one of them does.
+pub fn storms(
+    usual: usize,
+    threads: usize,
+    storm: impl Fn(usize, u64) -> [usize; 3] + Sync,
+) -> (usize, [usize; 3]) {
+    let wanted = std::env::var("HOSPES_STORM").ok().and_then(|text| text.parse().ok());
+    let wanted: usize = wanted.unwrap_or(usual);
+    let storm = &storm;
+    let counts = std::thread::scope(|scope| {
+        let threads: Vec<_> = (1..=threads as u64)
+            .map(|thread| scope.spawn(move || storm(wanted / threads, thread * 0x9e37_79b9)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("no failure"))
+            .fold([0; 3], |sum, counts| std::array::from_fn(|kind| sum[kind] + counts[kind]))
+    });
+    (wanted, counts)
+}
+
 /// Memory that this process holds, in bytes.
 ///
 /// # Panics

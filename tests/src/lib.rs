@@ -14,7 +14,7 @@ mod reference;
 mod vectors;
 
 pub use bundles::{batched_bundle, built, model_bundle, plugin, wat_guest, workspace};
-pub use chance::{Chance, resident};
+pub use chance::{Chance, resident, storms};
 pub use client::{Reply, Request};
 pub use fronts::Tensors;
 pub use host::{Builder, TestHost};

@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use system_tests::{Chance, Tensors, resident};
+use system_tests::{Chance, Tensors, resident, storms};
 
 const REQUESTS: usize = 8_000;
 const THREADS: usize = 4;
@@ -192,21 +192,9 @@ fn broken_frames_and_messages_are_refused_and_nothing_else() {
         config.api.body_read_timeout = Duration::from_millis(200);
         config.api.header_read_timeout = Duration::from_millis(200);
     });
-    let wanted = std::env::var("HOSPES_STORM").ok().and_then(|text| text.parse().ok());
-    let wanted: usize = wanted.unwrap_or(REQUESTS);
     let (address, key) = (fronts.host.address(), &fronts.zoe.api_key);
-    let counts = std::thread::scope(|scope| {
-        let threads = (1..=THREADS as u64).map(|thread| {
-            scope.spawn(move || storm(address, key, wanted / THREADS, thread * 0x9e37_79b9))
-        });
-        let threads: Vec<_> = threads.collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().expect("no failure"))
-            .fold([0; 3], |sum, counts| {
-                [sum[0] + counts[0], sum[1] + counts[1], sum[2] + counts[2]]
-            })
-    });
+    let (wanted, counts) =
+        storms(REQUESTS, THREADS, |requests, seed| storm(address, key, requests, seed));
     let [ended, refused, waits] = counts;
     println!("{ended} ended, {refused} refused, {waits} waited; {} MiB", resident() >> 20);
     assert!(ended > wanted / 2 && refused > wanted / 20, "{counts:?}");

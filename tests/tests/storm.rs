@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use hospes::tensor::DataType;
 use serde_json::json;
-use system_tests::{Chance, Tensors, plugin, resident, terms};
+use system_tests::{Chance, Tensors, plugin, resident, storms, terms};
 
 const REQUESTS: usize = 40_000;
 /// Many wait for bytes that never come.
@@ -201,21 +201,9 @@ fn broken_requests_over_every_front_are_refused_and_nothing_else() {
         let functions = functions.iter().map(|function| terms(function)).collect();
         fronts.host.agree(&fronts.acme, &fronts.zoe, &published, functions);
     }
-    let wanted = std::env::var("HOSPES_STORM").ok().and_then(|text| text.parse().ok());
-    let wanted: usize = wanted.unwrap_or(REQUESTS);
     let (address, key, seeds) = (fronts.host.address(), &fronts.zoe.api_key, &seeds());
-    let counts = std::thread::scope(|scope| {
-        let threads = (1..=THREADS as u64).map(|thread| {
-            scope.spawn(move || storm(address, key, seeds, wanted / THREADS, thread * 0x9e37_79b9))
-        });
-        let threads: Vec<_> = threads.collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().expect("no failure"))
-            .fold([0; 3], |sum, counts| {
-                [sum[0] + counts[0], sum[1] + counts[1], sum[2] + counts[2]]
-            })
-    });
+    let (wanted, counts) =
+        storms(REQUESTS, THREADS, |requests, seed| storm(address, key, seeds, requests, seed));
     let [good, refused, closed] = counts;
     println!("{good} answered, {refused} refused, {closed} closed; {} MiB", resident() >> 20);
     assert!(good > wanted / 50 && refused > wanted / 4, "{counts:?}");

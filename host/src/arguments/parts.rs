@@ -1,7 +1,7 @@
 //! Arguments that came in parts: the fields of a form, or of a query beside a body of plain bytes.
 //!
-//! A part for a `list<u8>` is its bytes as they are; one for a tensor may be a file of `numpy.save`. One for a text, a character or a case of an enum is the text as it is. One
-//! for anything else is JSON, as in a body of JSON.
+//! A part for a `list<u8>` is its bytes as they are; one for a tensor may be a file of `numpy.save`. One for a text, a character or
+//! a case of an enum is the text as it is. One for anything else is JSON, as in a body of JSON.
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -28,7 +28,7 @@ pub(super) fn read(
         }
     }
     let part = |param: &Field| parts.iter().find(|part| *part.name == *param.name);
-    let mut unnamed = params.iter().filter(|param| is_bytes(&param.ty) && part(param).is_none());
+    let mut unnamed = params.iter().filter(|param| param.ty.is_bytes() && part(param).is_none());
     let of_body = match (body, unnamed.next(), unnamed.next()) {
         (None, ..) => None,
         (Some(_), Some(param), None) => Some(param),
@@ -37,7 +37,7 @@ pub(super) fn read(
     // Everything but bytes is read as one object, by the one parser that there is.
     let mut object = Vec::from(b"{".as_slice());
     let mut plain = Vec::new();
-    for param in params.iter().filter(|param| !is_bytes(&param.ty) && !is_file(param, part(param)))
+    for param in params.iter().filter(|param| !param.ty.is_bytes() && !is_file(param, part(param)))
     {
         plain.push(param.clone());
         if let Some(part) = part(param) {
@@ -56,7 +56,7 @@ pub(super) fn read(
                 })?;
                 return Ok(Value::Tensor(tensor));
             }
-            if !is_bytes(&param.ty) {
+            if !param.ty.is_bytes() {
                 return values.next().ok_or_else(missing);
             }
             let bytes = match part(param) {
@@ -66,10 +66,6 @@ pub(super) fn read(
             bytes.map(|bytes| Value::Packed(bytes.clone())).ok_or_else(missing)
         })
         .collect()
-}
-
-fn is_bytes(ty: &Type) -> bool {
-    matches!(ty, Type::List(element) if **element == Type::U8)
 }
 
 /// Whether a part is a tensor as NumPy has it.

@@ -30,9 +30,6 @@ const MEMORIES_PER_COMPONENT_MAX: u32 = 4;
 /// Tables that one component may have. Every core module of a component brings at most one or two.
 const TABLES_PER_COMPONENT_MAX: u32 = 64;
 
-/// Memories and stacks that are given back together. Somebody who finds none free gives them back before.
-const GIVEN_BACK_AT_ONCE: usize = 16;
-
 /// What an engine is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -77,9 +74,7 @@ fn pool(limits: &config::Sandbox, slots: NonZeroUsize) -> PoolingAllocationConfi
         .max_component_instance_size(4 << 20)
         .max_core_instance_size(4 << 20)
         .table_elements(limits.table_elements_max.get())
-        .max_memory_size(limits.memory_bytes_max.get())
-        // What is given back is cleaned at once and put among the free ones so many at a time.
-        .decommit_batch_size(GIVEN_BACK_AT_ONCE);
+        .max_memory_size(limits.memory_bytes_max.get());
     // Memory protection keys are not compiled in: with copy-on-write images they let a neighbour read and write
     // (wasmtime#13982).
     if nothing_can_be_swapped() {

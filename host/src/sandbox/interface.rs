@@ -97,10 +97,11 @@ impl Signature {
     }
 }
 
-/// Finds `declared` among the exports of `component`.
+/// Finds `declared` among the exports of `component`, which knows the host's tensors as `tensor`.
 pub(super) fn function(
     engine: &Engine,
     component: &Component,
+    tensor: Option<&ResourceType>,
     declared: Declared,
 ) -> Result<GuestFunction, SandboxError> {
     let missing = || SandboxError::NoExport { export: declared.export.clone() };
@@ -125,13 +126,13 @@ pub(super) fn function(
         check_inference(engine, &ty).map_err(unsupported)?;
         (Signature::Tensors, false)
     } else {
-        values(&ty, tensor_of(engine, component)).map_err(unsupported)?
+        values(&ty, tensor).map_err(unsupported)?
     };
     Ok(GuestFunction { name: declared.name, index, signature, hands_tensors })
 }
 
 /// The resource that a component knows the host's tensors as, if it imports them.
-fn tensor_of(engine: &Engine, component: &Component) -> Option<ResourceType> {
+pub(super) fn tensor_of(engine: &Engine, component: &Component) -> Option<ResourceType> {
     let ty = component.component_type();
     let mut imports = ty.imports(engine);
     let (_, interface) = imports.find(|(name, _)| *name == TENSOR_INTERFACE)?;
@@ -175,9 +176,9 @@ fn check_handler(ty: &ComponentFunc, preview: Preview) -> Result<(), &'static st
 
 fn values(
     ty: &ComponentFunc,
-    tensor: Option<ResourceType>,
+    tensor: Option<&ResourceType>,
 ) -> Result<(Signature, bool), &'static str> {
-    let mut reader = TypeReader { tensor, borrows: true, ..TypeReader::default() };
+    let mut reader = TypeReader { tensor: tensor.copied(), borrows: true, ..TypeReader::default() };
     let params = ty
         .params()
         .map(|(name, ty)| reader.read(&ty, 0).map(|ty| Field { name: name.into(), ty }))

@@ -37,12 +37,10 @@ pub(super) fn document(deployment: &Deployment) -> Value {
     let manifest = deployment.manifest();
     let functions = deployment.functions().iter();
     let paths: Map<String, Value> = functions
-        // What a handler of HTTP takes and gives is its own business.
-        .filter(|function| !matches!(function.signature(), Signature::Http(_)))
-        .map(|function| {
+        .filter_map(|function| {
             let path =
                 format!("/{}@{}/{}", deployment.model(), deployment.version(), function.name());
-            (path, json!({"post": operation(deployment, function)}))
+            Some((path, json!({"post": operation(deployment, function)?})))
         })
         .collect();
     let card = &manifest.card;
@@ -70,7 +68,8 @@ pub(super) fn document(deployment: &Deployment) -> Value {
     })
 }
 
-fn operation(deployment: &Deployment, function: &GuestFunction) -> Value {
+/// None for a handler of HTTP: what it takes and gives is its own business.
+fn operation(deployment: &Deployment, function: &GuestFunction) -> Option<Value> {
     let specs = &deployment.manifest().functions;
     let docs = specs.iter().find(|spec| spec.name == *function.name());
     let docs = docs.and_then(|spec| spec.docs.clone()).unwrap_or_default();
@@ -78,7 +77,7 @@ fn operation(deployment: &Deployment, function: &GuestFunction) -> Value {
     let schemas = Schemas { types: &deployment.manifest().types };
     let (request, answer) = match function.signature() {
         Signature::Tensors => tensors(deployment),
-        Signature::Http(_) => (json!({}), json!({})),
+        Signature::Http(_) => return None,
         Signature::Stream { params, element, .. } => (
             arguments(&schemas, params),
             json!({Typed::media(element).split(';').next().unwrap_or_default(): {
@@ -101,14 +100,14 @@ fn operation(deployment: &Deployment, function: &GuestFunction) -> Value {
         ]});
         responses["422"]["content"]["application/problem+json"]["schema"] = problem;
     }
-    json!({
+    Some(json!({
         "operationId": function.name(),
         "summary": summary,
         "description": docs,
         "parameters": parameters(),
         "requestBody": {"required": true, "content": request},
         "responses": responses,
-    })
+    }))
 }
 
 fn parameters() -> Value {
@@ -158,10 +157,7 @@ fn answers(schemas: &Schemas<'_>, ty: Option<&Type>) -> Value {
 
 /// Whether a value of the type can be sent as bytes: it is some, or a tensor as `numpy.save` writes it.
 pub(super) fn is_bytes(ty: &Type) -> bool {
-    match ty {
-        Type::List(element) => **element == Type::U8,
-        other => *other == Type::Tensor,
-    }
+    ty.is_bytes() || *ty == Type::Tensor
 }
 
 fn answered(content: &Value) -> Value {

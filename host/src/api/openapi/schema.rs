@@ -29,7 +29,7 @@ impl Schemas<'_> {
             Type::Char => json!({"type": "string", "minLength": 1, "maxLength": 1}),
             Type::Tensor => unnamed_tensor(),
             Type::String => json!({"type": "string"}),
-            Type::List(element) if **element == Type::U8 => json!({
+            ty if ty.is_bytes() => json!({
                 "description": "Bytes, as base64 (RFC 4648 section 4).",
                 "type": "string", "contentEncoding": "base64",
             }),
@@ -214,7 +214,7 @@ pub(super) fn example(ty: &Type) -> Value {
         Type::Char => json!("a"),
         Type::Tensor => json!({"datatype": "FP32", "shape": [1], "data": [0.5]}),
         Type::String => json!("text"),
-        Type::List(element) if **element == Type::U8 => json!("aGVsbG8="),
+        ty if ty.is_bytes() => json!("aGVsbG8="),
         Type::List(element) => json!([example(element)]),
         Type::Tuple(types) => types.iter().map(example).collect(),
         Type::Record(fields) => example_of(fields),
