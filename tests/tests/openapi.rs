@@ -54,6 +54,32 @@ impl Scene {
     }
 }
 
+/// Of every kind of type, of tensors, of streams, of models without code, and the host's own.
+#[test]
+fn a_generator_makes_a_client_of_every_document() {
+    let plugins = ["echo", "filetype", "lenet", "parrot", "semantic-search", "vad"];
+    let scene = scene(&plugins);
+    let folder = tempfile::tempdir().expect("a folder");
+    // Nothing is to be tidied up: the tools for it are not here.
+    std::fs::write(folder.path().join("settings.yml"), "post_hooks: []").expect("written");
+    let mut paths = vec!["/api/openapi.json".to_owned()];
+    paths.extend(plugins.map(|plugin| format!("/acme/{plugin}/openapi.json")));
+    for (number, path) in paths.iter().enumerate() {
+        let document = folder.path().join(format!("{number}.json"));
+        std::fs::write(&document, scene.document(path).to_string()).expect("written");
+        let output = Command::new(built("clients/bin/openapi-python-client"))
+            .args(["generate", "--meta", "none", "--fail-on-warning"])
+            .args(["--config", "settings.yml", "--output-path", &number.to_string(), "--path"])
+            .arg(&document)
+            .current_dir(folder.path())
+            .output()
+            .expect("it runs");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && !said.contains("WARNING"), "{path}: {said}");
+        assert!(folder.path().join(number.to_string()).join("client.py").exists(), "{path}");
+    }
+}
+
 #[test]
 fn a_model_s_document_says_what_its_wit_says() {
     let scene = scene(&["filetype", "lenet"]);

@@ -229,6 +229,8 @@ fn tensor_schema() -> Value {
             "data": {
                 "description": "The elements, row-major; flat, or nested by the shape.",
                 "type": "array",
+                // Anything: generators pass over an array that does not say what is in it.
+                "items": {},
             },
         },
     })
