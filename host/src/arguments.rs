@@ -95,9 +95,10 @@ impl Function {
         suits.map_err(ArgumentsError::Form)?;
         let input = self.input(&call.payload)?;
         Ok(match (input, self.signature().signature()) {
-            (Input::Values(values), Signature::Values { params, .. })
-                if self.signature().hands_tensors() =>
-            {
+            (
+                Input::Values(values),
+                Signature::Values { params, .. } | Signature::Stream { params, .. },
+            ) if self.signature().hands_tensors() => {
                 let tensors = named_tensors(params, &values);
                 Input::Handed(values, tensors)
             }

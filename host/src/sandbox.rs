@@ -32,6 +32,7 @@ use cache::Cache;
 use compile::Compiler;
 use context::CallState;
 use engine::{Kind, Ticker};
+use interface::Resources;
 
 pub use context::{CallContext, ComputeGate, Graphs};
 pub use http::{Body, BodyError, Preview, Responder};
@@ -126,10 +127,10 @@ impl Machine {
             linker::without_sockets(linker, component).map_err(SandboxError::Capability)?;
         let linker = stubbed.as_ref().unwrap_or(linker);
         let pre = linker.instantiate_pre(component).map_err(SandboxError::Capability)?;
-        let tensor = interface::tensor_of(&self.engine, component);
+        let resources = Resources::of(&self.engine, component);
         let functions = declared
             .into_iter()
-            .map(|declared| interface::function(&self.engine, component, tensor.as_ref(), declared))
+            .map(|declared| interface::function(&self.engine, component, &resources, declared))
             .collect::<Result<_, _>>()?;
         let imports = capabilities(&self.engine, component);
         Ok(Guest { pre, functions, imports, uses_wasi })

@@ -19,6 +19,7 @@
 //! | `variant` | `{"case": payload}`, or `"case"` where there is no payload |
 //! | `enum` | a string |
 //! | `flags` | an array of strings, each at most once |
+//! | a resource of the plugin's | an object of what its constructor takes: it is made for the call, and gone with it |
 //! | `tensor` of `wasi:nn` | `{"datatype": "FP32", "shape": [2], "data": [1, 2]}`, as in [`tensor::json`](crate::tensor::json) |
 //!
 //! The surprise: a list of numbers is no list of values but one piece of bytes, as it lies in a guest's memory.
@@ -65,6 +66,18 @@ pub enum Type {
     Flags(Vec<Box<str>>),
     /// The host's own resource `tensor` of `wasi:nn`: the function gets or gives a handle, and the caller what is behind it.
     Tensor,
+    /// A resource that the plugin defines: the caller says what its constructor takes, and the function gets a handle.
+    Resource(Box<Constructor>),
+}
+
+/// How a resource of a plugin's is made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Constructor {
+    /// The resource's name.
+    pub resource: Box<str>,
+    /// Which of the constructors it is that the function's values need, from 0.
+    pub position: usize,
+    pub params: Vec<Field>,
 }
 
 /// A member of a record, or a parameter of a function.
@@ -113,7 +126,10 @@ pub enum Value {
     /// One bit a flag, the first in the lowest bit of the first word. Types of up to 32 flags have one word.
     Flags(Vec<u32>),
     Tensor(Tensor),
-    /// A tensor on its way into a guest or out of it: its number in the call's table.
+    /// A resource of the plugin's that is still to be made: the position of its constructor, and what that takes.
+    Unmade(usize, Vec<Value>),
+    /// A resource on its way into a guest or out of it. A tensor's number in the call's table, or what the guest itself knows a
+    /// resource of its own by (component model, "representation").
     Handle(u32),
 }
 
@@ -140,7 +156,10 @@ impl Value {
     pub fn tensors(&self, found: &mut Vec<Tensor>) {
         match self {
             Value::Tensor(tensor) => found.push(tensor.clone()),
-            Value::List(values) | Value::Record(values) | Value::Tuple(values) => {
+            Value::List(values)
+            | Value::Record(values)
+            | Value::Tuple(values)
+            | Value::Unmade(_, values) => {
                 values.iter().for_each(|value| value.tensors(found));
             }
             Value::Variant(_, Some(value))
@@ -160,7 +179,10 @@ impl Value {
     ) -> Result<(), E> {
         match self {
             Value::Tensor(_) | Value::Handle(_) => each(self),
-            Value::List(values) | Value::Record(values) | Value::Tuple(values) => {
+            Value::List(values)
+            | Value::Record(values)
+            | Value::Tuple(values)
+            | Value::Unmade(_, values) => {
                 values.iter_mut().try_for_each(|value| value.each_tensor(each))
             }
             Value::Variant(_, Some(value))
@@ -202,6 +224,10 @@ impl Value {
                 are_of(values, fields.iter().map(|field| &field.ty))
             }
             (Value::Tuple(values), Type::Tuple(types)) => are_of(values, types.iter()),
+            (Value::Unmade(position, values), Type::Resource(constructor)) => {
+                let types = constructor.params.iter().map(|param| &param.ty);
+                *position == constructor.position && are_of(values, types)
+            }
             (Value::Variant(case, value), Type::Variant(cases)) => {
                 cases.get(*case as usize).is_some_and(|case| payload(value, case.ty.as_ref()))
             }

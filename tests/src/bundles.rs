@@ -28,21 +28,24 @@ pub fn plugin(name: &str) -> Vec<u8> {
 }
 
 /// An unsigned bundle of `tests/guests/<name>.wat`, a core module whose first line says its world:
-/// `;; world: import …; export …;`. Plain functions that it exports are the bundle's functions.
+/// `;; world: import …; export …;`. Plain functions that it exports are the bundle's functions, and of an interface those that
+/// its next line names: `;; functions: name=export`.
 pub fn wat_guest(name: &str, models: &[ModelInput]) -> Vec<u8> {
     let path = workspace().join("tests/guests").join(format!("{name}.wat"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let first = text.lines().next().unwrap_or_default();
     let world = first.strip_prefix(";; world:").expect("the first line says the world");
     let component = component(&text, world);
-    let exports = world.split("export ").skip(1);
-    let functions = exports.map(|item| {
-        let function = item.split(':').next().expect("a name").trim();
-        FunctionSpec {
-            name: function.parse().expect("a function's name"),
-            export: function.parse().expect("an export"),
-            docs: None,
-        }
+    let named = text.lines().nth(1).and_then(|line| line.strip_prefix(";; functions: "));
+    let plain = world.split("export ").skip(1).filter_map(|item| item.split(':').next());
+    let functions: Vec<(&str, &str)> = match named {
+        Some(named) => named.split(' ').filter_map(|function| function.split_once('=')).collect(),
+        None => plain.map(|name| (name.trim(), name.trim())).collect(),
+    };
+    let functions = functions.into_iter().map(|(name, export)| FunctionSpec {
+        name: name.parse().expect("a function's name"),
+        export: export.parse().expect("an export"),
+        docs: None,
     });
     let description = Description {
         name: name.parse().expect("a label"),

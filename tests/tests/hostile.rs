@@ -143,6 +143,50 @@ fn a_handle_flood_is_stopped() {
 }
 
 #[test]
+fn a_constructor_is_contained_like_any_function() {
+    let scene = Scene::new();
+    scene.guest("make");
+    let things = |how: &str, count: usize| {
+        let thing = format!(r#"{{"how":{how},"bytes":""}}"#);
+        format!(r#"{{"things":[{}]}}"#, vec![thing; count].join(","))
+    };
+    assert_eq!(scene.run("make", &things("0", 1000)).ok().text(), "1000");
+    scene.fails("make", &things("1", 1), (504, "plugin-deadline"), "deadline");
+    scene.fails("make", &things("2", 1), FAILED, "trap");
+    scene.fails("make", &things("3", 1), FAILED, "trap");
+    // It may hold 1024 at once, and it takes all of these.
+    scene.fails("make", &things("0", 2000), FAILED, "handle-limit");
+    let large = format!(r#"{{"things":[{{"how":0,"bytes":"{}"}}]}}"#, "AAAA".repeat(2 << 20));
+    scene.fails("make", &large, FAILED, "trap");
+}
+
+#[test]
+fn a_resource_that_callers_cannot_make_or_keep_is_not_published() {
+    let scene = Scene::new();
+    for (function, said) in [("give", "gone with the call"), ("take", "no constructor")] {
+        let text = format!(
+            r#"(component
+                (type $r (resource (rep i32)))
+                (core func $new (canon resource.new $r))
+                (core module $m
+                    (import "" "new" (func $new (param i32) (result i32)))
+                    (func (export "give") (result i32) (call $new (i32.const 1)))
+                    (func (export "take") (param i32)))
+                (core instance $i (instantiate $m (with "" (instance (export "new" (func $new))))))
+                (export $exported "r" (type $r))
+                (func $give (result (own $exported)) (canon lift (core func $i "give")))
+                (func $take (param "r" (own $exported)) (canon lift (core func $i "take")))
+                (export "run" (func ${function})))"#
+        );
+        let packed = running(&text);
+        let reply = scene.host.try_publish(&scene.acme, &scene.acme.sign(&packed));
+        let problem = reply.problem(422, "bundle-refused");
+        assert!(problem["detail"].as_str().is_some_and(|d| d.contains(said)), "{problem}");
+    }
+    scene.still_serves();
+}
+
+#[test]
 fn foreign_bytes_are_not_loaded_as_a_model() {
     const SECURITY: &str = "7";
     let scene = Scene::new();

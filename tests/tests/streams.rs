@@ -16,8 +16,18 @@ struct Scene {
     published: (hospes::id::ModelName, hospes::id::Digest),
 }
 
-const FUNCTIONS: [&str; 8] =
-    ["count", "words", "bytes", "segments", "fall", "forever", "echo", "complete"];
+const FUNCTIONS: [&str; 10] = [
+    "count",
+    "words",
+    "bytes",
+    "segments",
+    "fall",
+    "forever",
+    "echo",
+    "complete",
+    "spell",
+    "voice-say",
+];
 
 fn scene(change: impl FnOnce(&mut Config)) -> Scene {
     let host = TestHost::builder().config(change).start();
@@ -87,6 +97,15 @@ fn elements_of_every_kind_come_as_events_and_bytes_as_they_are() {
     );
     // The rest of the component is called as ever.
     assert_eq!(scene.call("echo", &json!({"text": "x"})).ok().json(), "x");
+}
+
+#[test]
+fn streams_come_of_tensors_and_of_resources() {
+    let scene = scene(|_| ());
+    let tensor = json!({"datatype": "INT16", "shape": [2], "data": [1, -1]});
+    assert_eq!(scene.call("spell", &json!({ "v": tensor })).ok().body, [1, 0, 255, 255]);
+    let said = scene.call("voice-say", &json!({"self": {"word": "a"}, "times": 3})).ok();
+    assert_eq!(events(&said), ["a", "a", "a"].map(|word| json!(word)));
 }
 
 #[test]

@@ -290,3 +290,50 @@ fn rows_and_types_of_tensors_among_values_are_held_to_the_agreement() {
     call("echo-labelled", labelled(2)).ok();
     call("echo-labelled", labelled(3)).problem(403, "not-permitted");
 }
+
+#[test]
+fn resources_are_made_for_a_call_and_gone_with_it() {
+    let echo = Echo::new(&["counter-add", "counter-sum", "scale-weigh", "join"]);
+    assert_eq!(echo.call("counter-add", r#"{"self":{"start":40},"steps":[1,1]}"#), "42");
+    // The same again: nothing stays behind.
+    assert_eq!(echo.call("counter-add", r#"{"self":{"start":40},"steps":[1,1]}"#), "42");
+    let many: Vec<_> = (0..5000).map(|start| json!({ "start": start })).collect();
+    assert_eq!(echo.call("counter-sum", &json!({ "counters": many }).to_string()), "12497500");
+    assert_eq!(echo.call("join", r#"{"pair":{"left":{"start":1},"right":{"start":2}}}"#), "3");
+    assert_eq!(echo.call("join", r#"{"pair":{"left":{"start":1},"right":null}}"#), "1");
+    // One that is made of others.
+    let tensor =
+        |bytes: usize| json!({"datatype": "UINT8", "shape": [bytes], "data": vec![1; bytes]});
+    let scale = json!({"unit": tensor(3), "zero": {"start": "9223372036854775800"}});
+    let weighed = echo.call("scale-weigh", &json!({"self": scale, "v": tensor(12)}).to_string());
+    assert_eq!(weighed, "9223372036854775804");
+
+    let refused = |body: &str, said: &str| {
+        let reply = echo.host.call(&echo.zoe, "acme/echo/counter-add").json(body).send();
+        let problem = reply.problem(400, "invalid-arguments");
+        assert!(problem["detail"].as_str().is_some_and(|d| d.contains(said)), "{problem}");
+    };
+    refused(r#"{"self":{"start":0.5},"steps":[]}"#, "`/self/start`");
+    refused(r#"{"self":{"start":1,"end":2},"steps":[]}"#, "`/self/end`");
+    refused(r#"{"self":{},"steps":[]}"#, "start");
+    refused(r#"{"self":7,"steps":[]}"#, "counter { start: s64 }");
+    refused(r#"{"steps":[]}"#, "self");
+}
+
+#[test]
+fn a_document_says_what_makes_a_resource() {
+    let echo = Echo::new(&["counter-add"]);
+    let page = echo.host.get("/acme/echo/openapi.json").bearer(&echo.zoe.api_key).send();
+    let document = page.ok().json();
+    let operation = &document["paths"]["/acme/echo@1.0.0/counter-add"]["post"];
+    assert_eq!(operation["description"], "Where it is after these steps.", "{operation}");
+    let body = &operation["requestBody"]["content"]["application/json"];
+    let counter = &body["schema"]["properties"]["self"];
+    assert_eq!(*counter, json!({"$ref": "#/components/schemas/counter"}));
+    let counter = &document["components"]["schemas"]["counter"];
+    assert_eq!(counter["required"], json!(["start"]));
+    assert_eq!(counter["description"], "Counts on from a number.");
+    assert!(body["example"]["self"]["start"].is_number(), "{body}");
+    // What gives one is nothing that callers have.
+    assert!(document["paths"]["/acme/echo@1.0.0/counter-copy"].is_null());
+}

@@ -128,7 +128,8 @@ pub struct TypeSpec {
     pub name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub docs: Option<String>,
-    /// The fields of a record, the cases of a variant or an enum, or the flags, in their order.
+    /// The fields of a record, the cases of a variant or an enum, the flags, or what a resource's constructor takes, in their
+    /// order.
     pub members: Vec<MemberSpec>,
 }
 

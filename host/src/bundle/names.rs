@@ -74,7 +74,8 @@ checked_text!(
     Graph
 );
 checked_text!(
-    /// An exported function as the component names it: `detect`, or `hospes:plugin/inference@0.1.0#infer`.
+    /// An exported function as the component names it: `detect`, `hospes:plugin/inference@0.1.0#infer`, or, of a resource,
+    /// `a:b/c#[method]index.search`.
     Export,
     is_export,
     Export
@@ -111,13 +112,28 @@ fn is_graph_name(text: &str) -> bool {
 }
 
 fn is_export(text: &str) -> bool {
-    let (interface, function) = text.split_once('#').unwrap_or(("x", text));
-    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-    text.len() <= EXPORT_BYTES_MAX
-        && function.starts_with(|c: char| c.is_ascii_alphabetic())
-        && function.bytes().all(word)
+    if text.len() > EXPORT_BYTES_MAX {
+        return false;
+    }
+    let Some((interface, function)) = text.split_once('#') else { return is_word(text) };
+    let allowed =
+        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b':' | b'/' | b'@' | b'.' | b'+');
+    let of_resource = ["[method]", "[static]"].iter().find_map(|kind| function.strip_prefix(kind));
+    let is_function = match of_resource {
+        None => is_word(function),
+        Some(of_resource) => of_resource
+            .split_once('.')
+            .is_some_and(|(resource, function)| is_word(resource) && is_word(function)),
+    };
+    is_function
         && interface.starts_with(|c: char| c.is_ascii_alphabetic())
-        && interface.bytes().all(|b| word(b) || matches!(b, b':' | b'/' | b'@' | b'.' | b'+'))
+        && interface.bytes().all(allowed)
+}
+
+/// Whether this is letters, digits and `-`, starting with a letter.
+fn is_word(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
 fn is_licence(text: &str) -> bool {
@@ -152,9 +168,15 @@ mod tests {
         let whole: Export = "hospes:plugin/inference@0.1.0#infer".parse().expect("an export");
         assert_eq!(whole.interface(), Some("hospes:plugin/inference@0.1.0"));
         assert_eq!(whole.function(), "infer");
-        for bad in
-            ["", "#", "a#", "#a", "a#b#c", "a b", "[method]r.m", "a:b/c#1x", &"a".repeat(257)]
-        {
+        for good in ["a:b/c#[method]r.m", "a:b/c#[static]r-s.m-n", "i#[method]r.m"] {
+            assert!(good.parse::<Export>().is_ok(), "{good}");
+        }
+        let strange =
+            ["", "#", "a#", "#a", "a#b#c", "a b", "[method]r.m", "a:b/c#1x", &"a".repeat(257)];
+        let of_resources =
+            ["[method]r", "[method].m", "[method]r.", "[method]r.m.n", "[constructor]r", "[x]r.m"];
+        let of_resources = of_resources.map(|function| format!("a:b/c#{function}"));
+        for bad in strange.into_iter().chain(of_resources.iter().map(String::as_str)) {
             assert!(bad.parse::<Export>().is_err(), "{bad}");
         }
     }

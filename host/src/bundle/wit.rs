@@ -3,6 +3,8 @@
 //! A component carries no documentation, so it is taken from the WIT that the component was built from. Whether the component
 //! really has the functions is checked when it is packed.
 
+mod resources;
+
 use std::collections::BTreeSet;
 use std::error::Error as StdError;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,7 @@ use wit_parser::{
     Docs, Function, FunctionKind, PackageId, Resolve, Type, TypeDefKind, TypeId, WorldId, WorldItem,
 };
 
+use self::resources::Resources;
 use super::componentize::{ComponentizeError, plugin_wit};
 use super::manifest::{FunctionSpec, MemberSpec, TypeSpec};
 use super::names::NameError;
@@ -97,16 +100,17 @@ fn select(resolve: &Resolve, package: PackageId, world: &str) -> Result<WorldId,
 fn exports_of(resolve: &Resolve, world: WorldId) -> Result<Exports, WitError> {
     let mut specs = Vec::new();
     let mut types = Types { resolve, seen: BTreeSet::new(), specs: Vec::new() };
+    let resources = Resources::of(resolve, world);
     for (key, item) in &resolve.worlds[world].exports {
         match item {
             WorldItem::Function(function) => {
-                specs.extend(spec(function, None)?);
+                specs.extend(spec(&resources, function, None)?);
                 types.of_function(function);
             }
             WorldItem::Interface { id, .. } => {
                 let interface = resolve.name_world_key(key);
                 for function in resolve.interfaces[*id].functions.values() {
-                    specs.extend(spec(function, Some(&interface))?);
+                    specs.extend(spec(&resources, function, Some(&interface))?);
                     types.of_function(function);
                 }
             }
@@ -163,6 +167,14 @@ impl Types<'_> {
             TypeDefKind::Flags(flags) => {
                 members.extend(flags.flags.iter().map(|flag| (flag.name.as_str(), &flag.docs)));
             }
+            TypeDefKind::Handle(handle) => self.of(&Type::Id(resources::of_handle(handle))),
+            // Callers write what its constructor takes.
+            TypeDefKind::Resource => {
+                for param in resources::constructor(resolve, *id).iter().flat_map(|f| &f.params) {
+                    members.push((&param.name, const { &Docs { contents: None } }));
+                    self.of(&param.ty);
+                }
+            }
             TypeDefKind::Tuple(tuple) => tuple.types.iter().for_each(|ty| self.of(ty)),
             TypeDefKind::Option(ty) | TypeDefKind::List(ty) | TypeDefKind::Type(ty) => self.of(ty),
             TypeDefKind::Result(result) => {
@@ -173,7 +185,8 @@ impl Types<'_> {
             }
             _ => {}
         }
-        if let (Some(name), false) = (&ty.name, members.is_empty()) {
+        let is_resource = matches!(ty.kind, TypeDefKind::Resource);
+        if let (Some(name), true) = (&ty.name, is_resource || !members.is_empty()) {
             let members = members
                 .into_iter()
                 .map(|(name, docs)| MemberSpec { name: name.to_owned(), docs: text(docs) });
@@ -188,13 +201,28 @@ fn text(docs: &Docs) -> Option<String> {
     docs.contents.as_deref().map(str::trim).filter(|docs| !docs.is_empty()).map(str::to_owned)
 }
 
-/// None for what belongs to a resource: callers have none.
-fn spec(function: &Function, interface: Option<&str>) -> Result<Option<FunctionSpec>, WitError> {
-    if !matches!(function.kind, FunctionKind::Freestanding | FunctionKind::AsyncFreestanding) {
-        return Ok(None);
-    }
-    let name = &function.name;
-    let export = interface.map_or_else(|| name.clone(), |interface| format!("{interface}#{name}"));
+/// None for what nobody could call: a constructor, which is called with what it makes, and what a resource has that only
+/// other code of the plugin can make or keep.
+fn spec(
+    resources: &Resources<'_>,
+    function: &Function,
+    interface: Option<&str>,
+) -> Result<Option<FunctionSpec>, WitError> {
+    let name = match function.kind {
+        FunctionKind::Freestanding | FunctionKind::AsyncFreestanding => function.name.clone(),
+        FunctionKind::Method(resource)
+        | FunctionKind::AsyncMethod(resource)
+        | FunctionKind::Static(resource)
+        | FunctionKind::AsyncStatic(resource)
+            if resources.lets_call(function) =>
+        {
+            format!("{}-{}", resources.name(resource), function.item_name())
+        }
+        _ => return Ok(None),
+    };
+    let export = &function.name;
+    let export =
+        interface.map_or_else(|| export.clone(), |interface| format!("{interface}#{export}"));
     Ok(Some(FunctionSpec {
         name: name.parse()?,
         export: export.parse()?,
@@ -217,7 +245,19 @@ mod tests {
         let specs = world(
             "package a:b@1.0.0;
             interface more {
-                resource thing { get: func() -> u32; }
+                /// A thing.
+                resource thing {
+                    constructor(size: u32, of: option<part>);
+                    get: func() -> u32;
+                    hear: async func() -> stream<u8>;
+                    join: static func(a: thing, b: borrow<thing>) -> string;
+                    copy: func() -> thing;
+                    /// Nobody has what it takes.
+                    put: func(v: list<odd>);
+                }
+                resource part { constructor(); }
+                resource odd { constructor() -> result<odd, string>; get: func() -> u32; }
+                resource none { get: func() -> u32; }
                 /// Doubles.
                 ///
                 /// Twice.
@@ -236,7 +276,14 @@ mod tests {
         found.sort_unstable();
         assert_eq!(
             found,
-            [("double", "a:b/more@1.0.0#double"), ("f", "inline#f"), ("plain", "plain")]
+            [
+                ("double", "a:b/more@1.0.0#double"),
+                ("f", "inline#f"),
+                ("plain", "plain"),
+                ("thing-get", "a:b/more@1.0.0#[method]thing.get"),
+                ("thing-hear", "a:b/more@1.0.0#[method]thing.hear"),
+                ("thing-join", "a:b/more@1.0.0#[static]thing.join"),
+            ]
         );
         let double = specs.iter().find(|spec| spec.name.as_str() == "double").expect("it is there");
         assert_eq!(double.docs.as_deref(), Some("Doubles.\n\nTwice."));

@@ -84,6 +84,8 @@ impl Maker<'_> {
             // Where anything is restricted, a tensor of a typed function is not released: offer `hospes:plugin/inference` for that.
             Type::Tensor if controls.restricts() => Ok(None),
             Type::Tensor => pass(),
+            // No answer has one.
+            Type::Resource(_) => Ok(None),
             Type::List(item) => self.list(ty, item, named),
             Type::Record(fields) => self.record(fields, named, None),
             Type::Tuple(items) => self.tuple(items, named, None),

@@ -3,15 +3,15 @@
 use std::pin::pin;
 use std::time::Instant;
 
-use wasmtime::component::{Resource, TypedFunc};
+use wasmtime::component::{ComponentExportIndex, Func, Resource, TypedFunc};
 use wasmtime::{Store, Trap};
 use wasmtime_wasi::I32Exit;
 
 use super::canonical::{Arguments, Lifted};
 use super::context::CallState;
 use super::http::{self, Preview};
-use super::interface::{GuestFunction, Signature};
-use super::limits::{LimitReached, Refused};
+use super::interface::{GuestFunction, Handles, Signature};
+use super::limits::{CallLimits, LimitReached, Refused};
 use super::stop::CpuClock;
 use super::stream::{self, Begun};
 use super::wasi_nn::GuestTensor;
@@ -118,9 +118,10 @@ impl Instance {
             (Input::Values(values) | Input::Handed(values, _), Signature::Values { .. }) => {
                 self.values(function, values).await
             }
-            (Input::Values(values), Signature::Stream { element, fallible, .. }) => {
-                Box::pin(self.stream(function, values, (element, *fallible))).await
-            }
+            (
+                Input::Values(values) | Input::Handed(values, _),
+                Signature::Stream { element, fallible, .. },
+            ) => Box::pin(self.stream(function, values, (element, *fallible))).await,
             (Input::Request(request), Signature::Http(preview)) => {
                 Box::pin(self.respond(function, *request, *preview)).await
             }
@@ -135,12 +136,42 @@ impl Instance {
         function: &GuestFunction,
         values: Vec<Value>,
     ) -> wasmtime::Result<Answer> {
-        let func = self.func(function)?;
-        let mut values = values;
-        if function.hands_tensors {
+        let values = self.with_handles(&function.handles, values).await?;
+        let mut lifted = self.invoke(&function.index, values).await?;
+        if function.handles.tensors {
+            let state = self.wasm_store.data_mut();
+            lifted.iter_mut().try_for_each(|v| v.each_tensor(&mut |v| state.take_out(v)))?;
+        }
+        Ok(match lifted {
+            Some(Value::Result(Ok(ok))) => Answer::Value(ok.map(|value| *value)),
+            Some(Value::Result(Err(err))) => Answer::Refusal(err.map(|value| *value)),
+            value => Answer::Value(value),
+        })
+    }
+
+    /// Hands tensors in and makes the plugin's own resources: what is passed are their handles.
+    async fn with_handles(
+        &mut self,
+        handles: &Handles,
+        mut values: Vec<Value>,
+    ) -> wasmtime::Result<Vec<Value>> {
+        if handles.tensors {
             let state = self.wasm_store.data_mut();
             values.iter_mut().try_for_each(|value| value.each_tensor(&mut |v| state.hand_in(v)))?;
         }
+        if !handles.constructors.is_empty() {
+            Box::pin(self.make_all(handles, &mut values)).await?;
+        }
+        Ok(values)
+    }
+
+    /// Calls the export at `index` with `values`, which fit its parameters.
+    async fn invoke(
+        &mut self,
+        index: &ComponentExportIndex,
+        values: Vec<Value>,
+    ) -> wasmtime::Result<Option<Value>> {
+        let func = self.func(index)?;
         #[expect(
             unsafe_code,
             reason = "the types of a call are only known when a bundle is deployed"
@@ -148,16 +179,32 @@ impl Instance {
         // SAFETY: `Arguments` and `Lifted` read the function's real types from the component at each call, so they fit
         // every function; `values` were parsed by those same types.
         let func = unsafe { TypedFunc::<Arguments, Lifted>::new_unchecked(func) };
-        let mut lifted = func.call_async(&mut self.wasm_store, Arguments(values)).await?;
-        if function.hands_tensors {
-            let state = self.wasm_store.data_mut();
-            lifted.0.iter_mut().try_for_each(|v| v.each_tensor(&mut |v| state.take_out(v)))?;
+        Ok(func.call_async(&mut self.wasm_store, Arguments(values)).await?.0)
+    }
+
+    /// Makes the plugin's own resources among `values` and leaves their handles in their places.
+    async fn make_all(&mut self, handles: &Handles, values: &mut [Value]) -> wasmtime::Result<()> {
+        for value in values {
+            match value {
+                // Those that a constructor takes are made first.
+                Value::Unmade(position, arguments) => {
+                    let mut arguments = std::mem::take(arguments);
+                    Box::pin(self.make_all(handles, &mut arguments)).await?;
+                    let made = self.invoke(&handles.constructors[*position], arguments).await?;
+                    *value = made.expect("invariant: a constructor returns what it has made");
+                }
+                Value::List(values) | Value::Record(values) | Value::Tuple(values) => {
+                    Box::pin(self.make_all(handles, values)).await?;
+                }
+                Value::Variant(_, Some(value))
+                | Value::Option(Some(value))
+                | Value::Result(Ok(Some(value)) | Err(Some(value))) => {
+                    Box::pin(self.make_all(handles, std::slice::from_mut(value))).await?;
+                }
+                _ => {}
+            }
         }
-        Ok(match lifted.0 {
-            Some(Value::Result(Ok(ok))) => Answer::Value(ok.map(|value| *value)),
-            Some(Value::Result(Err(err))) => Answer::Refusal(err.map(|value| *value)),
-            value => Answer::Value(value),
-        })
+        Ok(())
     }
 
     async fn stream(
@@ -166,7 +213,7 @@ impl Instance {
         values: Vec<Value>,
         element: (&Type, bool),
     ) -> wasmtime::Result<Answer> {
-        let func = self.func(function)?;
+        let func = self.func(&function.index)?;
         let Some(sink) = self.wasm_store.data().context.sink.clone() else {
             return Err(LimitReached::Sink(GuestFailure::OutputUnsendable {
                 reason: "the function answers with a stream, which this protocol has no place for"
@@ -174,6 +221,7 @@ impl Instance {
             })
             .into());
         };
+        let values = self.with_handles(&function.handles, values).await?;
         let run = self.wasm_store.run_concurrent(async |accessor| {
             stream::run(accessor, func, values, element, sink).await
         });
@@ -189,7 +237,7 @@ impl Instance {
         request: ::http::Request<http::Body>,
         preview: Preview,
     ) -> wasmtime::Result<Answer> {
-        let func = self.func(function)?;
+        let func = self.func(&function.index)?;
         let responder = self.wasm_store.data().context.responder.clone();
         let responder = responder.expect("invariant: requests come with where responses go");
         let wasm_store = &mut self.wasm_store;
@@ -205,7 +253,7 @@ impl Instance {
         function: &GuestFunction,
         inputs: Vec<(String, Tensor)>,
     ) -> wasmtime::Result<Answer> {
-        let func = self.func(function)?;
+        let func = self.func(&function.index)?;
         let func: Infer = func.typed(&self.wasm_store)?;
         let state = self.wasm_store.data_mut();
         let inputs = inputs
@@ -230,10 +278,9 @@ impl Instance {
         Ok(Answer::Tensors(tensors))
     }
 
-    fn func(&mut self, function: &GuestFunction) -> wasmtime::Result<wasmtime::component::Func> {
-        self.instance.get_func(&mut self.wasm_store, function.index).ok_or_else(|| {
-            wasmtime::format_err!("the export `{}` is not a function", function.name)
-        })
+    fn func(&mut self, index: &ComponentExportIndex) -> wasmtime::Result<Func> {
+        let func = self.instance.get_func(&mut self.wasm_store, index);
+        func.ok_or_else(|| wasmtime::format_err!("the export is not a function"))
     }
 }
 
@@ -261,18 +308,21 @@ fn failure(error: &wasmtime::Error, state: &CallState, began: Instant) -> GuestF
     match state.growth.refused() {
         Some(Refused::Memory) => GuestFailure::MemoryLimit { max: limits.memory_bytes_max },
         Some(Refused::Table) => GuestFailure::TableLimit { max: limits.table_elements_max },
-        None => trap(error, limits.hostcall_bytes_max),
+        None => trap(error, limits),
     }
 }
 
-fn trap(error: &wasmtime::Error, hostcall_bytes_max: usize) -> GuestFailure {
+fn trap(error: &wasmtime::Error, limits: &CallLimits) -> GuestFailure {
     if let Some(I32Exit(code)) = error.downcast_ref::<I32Exit>() {
         return GuestFailure::Trap { reason: format!("it exited with code {code}") };
     }
     let reason = error.root_cause().to_string();
-    // Wasmtime has no type for this one: its text is what there is. A test holds the two together.
+    // Wasmtime has no types for these: their texts are what there is. Tests hold the two together.
     if reason.contains("fuel allocated for hostcalls") {
-        return GuestFailure::HostcallLimit { max: hostcall_bytes_max };
+        return GuestFailure::HostcallLimit { max: limits.hostcall_bytes_max };
+    }
+    if reason.contains("store handle limit exceeded") {
+        return GuestFailure::HandleLimit { max: limits.resources_max };
     }
     GuestFailure::Trap { reason }
 }

@@ -118,7 +118,7 @@ async fn begin<T: ComponentType + Send + Sync + 'static>(
             unsafe_code,
             reason = "the types of a call are only known when a bundle is deployed"
         )]
-        // SAFETY: as in `Instance::values`; that the function returns `result<stream<_>, string>` was read from the component.
+        // SAFETY: as in `Instance::invoke`; that the function returns `result<stream<_>, string>` was read from the component.
         let func = unsafe { TypedFunc::<Arguments, StreamOrRefusal<T>>::new_unchecked(func) };
         Ok(func.call_concurrent(accessor, arguments).await?.0)
     } else {

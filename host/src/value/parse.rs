@@ -69,7 +69,7 @@ impl<'de> Visitor<'de> for Body<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        record(self.cx, self.params, map)
+        record(self.cx, self.params, &|| brief_record(self.params), map)
     }
 }
 
@@ -172,7 +172,11 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
         match (self.ty, Tags::of(self.ty)) {
-            (Type::Record(fields), _) => record(self.cx, fields, map).map(Value::Record),
+            (ty @ Type::Record(fields), _) => {
+                record(self.cx, fields, &|| brief(ty), map).map(Value::Record)
+            }
+            (ty @ Type::Resource(made), _) => record(self.cx, &made.params, &|| brief(ty), map)
+                .map(|arguments| Value::Unmade(made.position, arguments)),
             (ty, Some(tags)) => tagged::read(self.cx, ty, tags, map),
             (_, None) => self.wrong("an object"),
         }
@@ -216,10 +220,11 @@ fn tensor<E: serde::de::Error>(cx: &mut Context<'_>, ty: &Type, text: &str) -> R
     })
 }
 
-/// The members of an object, in the order of `fields`.
+/// The members of an object, in the order of `fields`. `text` is what it is.
 fn record<'t, 'de, A: MapAccess<'de>>(
     cx: &mut Context<'t>,
     fields: &'t [Field],
+    text: &dyn Fn() -> String,
     mut map: A,
 ) -> Result<Vec<Value>, A::Error> {
     let mut members: Vec<Option<Value>> = fields.iter().map(|_| None).collect();
@@ -229,7 +234,7 @@ fn record<'t, 'de, A: MapAccess<'de>>(
         let index = match found {
             Ok(index) => index,
             Err(name) => {
-                let at = cx.place_of(&name, brief_record(fields));
+                let at = cx.place_of(&name, text());
                 return Err(cx.fail(ValueError::UnknownMember { at }));
             }
         };

@@ -25,7 +25,7 @@ pub(super) fn brief(ty: &Type) -> String {
 
 /// The text of a record of `fields`, short enough for a message.
 pub(super) fn brief_record(fields: &[Field]) -> String {
-    brief_of(|out| record(fields, out))
+    brief_of(|out| record("record", fields, out))
 }
 
 fn brief_of(text: impl FnOnce(&mut dyn Write) -> fmt::Result) -> String {
@@ -84,7 +84,10 @@ fn write(ty: &Type, out: &mut dyn Write) -> fmt::Result {
         Type::String => "string",
         Type::List(element) => return within("list<", element, out),
         Type::Option(some) => return within("option<", some, out),
-        Type::Record(fields) => return record(fields, out),
+        Type::Record(fields) => return record("record", fields, out),
+        Type::Resource(constructor) => {
+            return record(&constructor.resource, &constructor.params, out);
+        }
         Type::Tuple(types) => {
             return items("tuple<", types, ">", out, |ty, out| write(ty, out));
         }
@@ -123,8 +126,9 @@ fn within(open: &str, ty: &Type, out: &mut dyn Write) -> fmt::Result {
     out.write_str(">")
 }
 
-fn record(fields: &[Field], out: &mut dyn Write) -> fmt::Result {
-    items("record { ", fields, " }", out, |field, out| {
+fn record(what: &str, fields: &[Field], out: &mut dyn Write) -> fmt::Result {
+    out.write_str(what)?;
+    items(" { ", fields, " }", out, |field, out| {
         out.write_str(&field.name)?;
         out.write_str(": ")?;
         write(&field.ty, out)

@@ -35,6 +35,9 @@ pub fn json(value: &Value, ty: &Type, out: &mut Vec<u8>) {
         (Value::Record(values), Type::Record(fields)) if values.len() == fields.len() => {
             record(values, fields, out);
         }
+        (Value::Unmade(_, values), Type::Resource(made)) if values.len() == made.params.len() => {
+            record(values, &made.params, out);
+        }
         (Value::Tuple(values), Type::Tuple(types)) if values.len() == types.len() => {
             array(values.iter().zip(types), out, |(value, ty), out| json(value, ty, out));
         }

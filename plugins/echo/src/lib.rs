@@ -2,6 +2,8 @@
 
 #![allow(clippy::too_many_arguments, reason = "it has a function of many, to be tested")]
 
+mod counters;
+
 use hospes_sdk::{call, log};
 
 hospes_sdk::plugin!("hospes:echo/echo");

@@ -1,5 +1,6 @@
 //! Repeats what it is told, as streams of every kind. The host's tests call it to see what becomes of streams.
 
+use exports::hospes::parrot::voices::{self, GuestVoice};
 use exports::hospes::plugin::chat::{self, Finish, Message, Options, Piece, Summary};
 use hospes_sdk::__private::wit_bindgen::{self, StreamReader, StreamWriter};
 
@@ -7,6 +8,32 @@ hospes_sdk::plugin!("hospes:parrot/parrot", default_allocator);
 
 /// The plugin.
 struct Parrot;
+
+impl voices::Guest for Parrot {
+    type Voice = Word;
+}
+
+/// What a voice says.
+struct Word(String);
+
+impl GuestVoice for Word {
+    fn new(word: String) -> Self {
+        Self(word)
+    }
+
+    async fn say(&self, times: u32) -> StreamReader<String> {
+        let word = self.0.clone();
+        let (mut writer, reader) = wit_stream::new();
+        wit_bindgen::spawn_local(async move {
+            for _ in 0..times {
+                if writer.write_one(word.clone()).await.is_some() {
+                    return;
+                }
+            }
+        });
+        reader
+    }
+}
 
 impl Guest for Parrot {
     async fn count(count: u32) -> StreamReader<u32> {
@@ -44,6 +71,14 @@ impl Guest for Parrot {
                 }
                 left -= part;
             }
+        });
+        reader
+    }
+
+    async fn spell(v: Tensor) -> StreamReader<u8> {
+        let (mut writer, reader) = wit_stream::new();
+        wit_bindgen::spawn_local(async move {
+            writer.write_all(v.data()).await;
         });
         reader
     }

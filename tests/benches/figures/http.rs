@@ -43,7 +43,7 @@ pub fn typed() -> Figure {
     same_number(&host, &consumer, "/acme/number/same")
 }
 
-/// The same of a plugin in Rust that has 38 functions.
+/// The same of a plugin in Rust that has 42 functions.
 pub fn typed_of_many() -> Figure {
     let (host, consumer) = host_with(&plugin("echo"), "echo-u8");
     same_number(&host, &consumer, "/acme/echo/echo-u8")

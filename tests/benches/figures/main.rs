@@ -41,7 +41,7 @@ const FIGURES: [(&str, Measure); 14] = [
     ("bytes_1mib", inside::bytes_1mib),
     ("noop_http", http::noop),
     ("typed_json_noop", http::typed),
-    ("typed_json_38", http::typed_of_many),
+    ("typed_json_42", http::typed_of_many),
     ("wasi_http", http::handler),
     ("lenet_http", http::lenet),
     ("oip_600k", oip::efficientnet),

@@ -1,7 +1,7 @@
 //! The JSON of a call, read by a function's types. Whatever is read is written, and read again as the same value.
 #![no_main]
 
-use hospes::value::{Case, Field, Type, Value, parse, write};
+use hospes::value::{Case, Constructor, Field, Type, Value, parse, write};
 use libfuzzer_sys::fuzz_target;
 
 fn types() -> Vec<Field> {
@@ -25,6 +25,14 @@ fn types() -> Vec<Field> {
         field("h", option(Type::Flags(vec!["r".into(), "w".into()]))),
         field("i", option(Type::Result { ok: Some(Box::new(Type::S8)), err: None })),
         field("k", option(list(Type::Tensor))),
+        field(
+            "l",
+            list(Type::Resource(Box::new(Constructor {
+                resource: "r".into(),
+                position: 0,
+                params: vec![field("s", Type::S32)],
+            }))),
+        ),
         field("j", option(Type::Tuple(vec![Type::S64, Type::Enum(vec!["m".into(), "n".into()])]))),
     ]
 }

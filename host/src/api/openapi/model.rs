@@ -36,13 +36,17 @@ const PROBLEMS: [ProblemKind; 16] = [
 pub(super) fn document(deployment: &Deployment) -> Value {
     let manifest = deployment.manifest();
     let functions = deployment.functions().iter();
+    let mut components = components();
+    let own = components["schemas"].as_object().cloned().unwrap_or_default();
+    let schemas = Schemas::of_model(&manifest.types, own);
     let paths: Map<String, Value> = functions
         .filter_map(|function| {
             let path =
                 format!("/{}@{}/{}", deployment.model(), deployment.version(), function.name());
-            Some((path, json!({"post": operation(deployment, function)?})))
+            Some((path, json!({"post": operation(deployment, &schemas, function)?})))
         })
         .collect();
+    components["schemas"] = Value::Object(schemas.into_named());
     let card = &manifest.card;
     let card = [
         ("Intended use", &card.intended_use),
@@ -64,22 +68,25 @@ pub(super) fn document(deployment: &Deployment) -> Value {
         "servers": [{"url": "/"}],
         "security": [{"key": []}],
         "paths": paths,
-        "components": components(),
+        "components": components,
     })
 }
 
 /// None for a handler of HTTP: what it takes and gives is its own business.
-fn operation(deployment: &Deployment, function: &GuestFunction) -> Option<Value> {
+fn operation(
+    deployment: &Deployment,
+    schemas: &Schemas<'_>,
+    function: &GuestFunction,
+) -> Option<Value> {
     let specs = &deployment.manifest().functions;
     let docs = specs.iter().find(|spec| spec.name == *function.name());
     let docs = docs.and_then(|spec| spec.docs.clone()).unwrap_or_default();
     let summary = docs.lines().next().unwrap_or_default().to_owned();
-    let schemas = Schemas { types: &deployment.manifest().types };
     let (request, answer) = match function.signature() {
         Signature::Tensors => tensors(deployment),
         Signature::Http(_) => return None,
         Signature::Stream { params, element, .. } => (
-            arguments(&schemas, params),
+            arguments(schemas, params),
             json!({Typed::media(element).split(';').next().unwrap_or_default(): {
                 "schema": {
                     "description": format!("A stream of `{element}`. Events hold one element each, as JSON."),
@@ -88,7 +95,7 @@ fn operation(deployment: &Deployment, function: &GuestFunction) -> Option<Value>
             }}),
         ),
         Signature::Values { params, .. } => {
-            (arguments(&schemas, params), answers(&schemas, function.signature().answer()))
+            (arguments(schemas, params), answers(schemas, function.signature().answer()))
         }
     };
     let mut responses = problems(&PROBLEMS);

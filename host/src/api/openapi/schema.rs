@@ -1,5 +1,7 @@
 //! JSON Schemas of WIT types, as [`crate::value`] reads and writes them, with examples.
 
+use std::cell::RefCell;
+
 use serde_json::{Map, Value, json};
 
 use super::model::{is_bytes, unnamed_tensor};
@@ -8,10 +10,22 @@ use crate::value::{Case, Field, Type};
 
 /// Writes schemas, with the documentation of the types that have some.
 pub(super) struct Schemas<'m> {
-    pub(super) types: &'m [TypeSpec],
+    types: &'m [TypeSpec],
+    /// Those that others refer to, by their names.
+    named: RefCell<Map<String, Value>>,
 }
 
-impl Schemas<'_> {
+impl<'m> Schemas<'m> {
+    /// For a model with such types, beside schemas that the document has anyway.
+    pub(super) fn of_model(types: &'m [TypeSpec], beside: Map<String, Value>) -> Self {
+        Self { types, named: RefCell::new(beside) }
+    }
+
+    /// The schemas that those written so far refer to, and those beside them.
+    pub(super) fn into_named(self) -> Map<String, Value> {
+        self.named.into_inner()
+    }
+
     /// The schema of what a caller sends for a value of `ty`, and of what it gets.
     pub(super) fn of(&self, ty: &Type) -> Value {
         match ty {
@@ -38,6 +52,14 @@ impl Schemas<'_> {
             Type::Record(fields) => {
                 let names = fields.iter().map(|field| &*field.name);
                 self.documented(names, self.record(fields))
+            }
+            Type::Resource(made) => {
+                let mut schema = self.record(&made.params);
+                let spec = self.types.iter().find(|spec| *spec.name == *made.resource);
+                if let Some(docs) = spec.and_then(|spec| spec.docs.as_ref()) {
+                    schema["description"] = json!(docs);
+                }
+                self.referred(&made.resource, schema)
             }
             Type::Variant(cases) => {
                 let names = cases.iter().map(|case| &*case.name);
@@ -126,15 +148,24 @@ impl Schemas<'_> {
         json!({ "oneOf": schemas })
     }
 
-    /// The schema with the name and the documentation of the type whose members have these names.
+    /// The schema of the type whose members have these names, with its documentation.
     fn documented<'n>(&self, names: impl Iterator<Item = &'n str>, mut schema: Value) -> Value {
-        if let Some(spec) = self.spec(names) {
-            schema["title"] = json!(spec.name);
-            if let Some(docs) = describe(spec, &schema) {
-                schema["description"] = json!(docs);
-            }
+        let Some(spec) = self.spec(names) else { return schema };
+        if let Some(docs) = describe(spec, &schema) {
+            schema["description"] = json!(docs);
         }
-        schema
+        self.referred(&spec.name, schema)
+    }
+
+    /// A reference to the schema of the type with this name: a generator makes one class of it, wherever it is used. If
+    /// another type has the name, the schema itself.
+    fn referred(&self, name: &str, schema: Value) -> Value {
+        let mut named = self.named.borrow_mut();
+        if named.get(name).is_some_and(|other| *other != schema) {
+            return schema;
+        }
+        named.insert(name.to_owned(), schema);
+        json!({"$ref": format!("#/components/schemas/{name}")})
     }
 
     fn spec<'n>(&self, names: impl Iterator<Item = &'n str>) -> Option<&TypeSpec> {
@@ -218,6 +249,7 @@ pub(super) fn example(ty: &Type) -> Value {
         Type::List(element) => json!([example(element)]),
         Type::Tuple(types) => types.iter().map(example).collect(),
         Type::Record(fields) => example_of(fields),
+        Type::Resource(made) => example_of(&made.params),
         Type::Variant(cases) => cases.first().map_or(Value::Null, |case| match &case.ty {
             None => json!(&case.name),
             Some(ty) => json!({ &*case.name: example(ty) }),

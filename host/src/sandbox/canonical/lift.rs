@@ -148,13 +148,15 @@ pub(in crate::sandbox) fn load(
     })
 }
 
-/// Takes the tensor behind a guest's handle: its number in the call's table.
+/// Takes what is behind a guest's handle: a tensor, of which this is the number in the call's table, or a resource of the
+/// guest's own. That one is never destructed: the call needs it to its end, and then all of the guest is gone.
 fn handle(cx: &mut LiftContext<'_>, ty: InterfaceType, index: u32) -> Result<Value> {
     let InterfaceType::Own(table) = ty else { return unsupported() };
-    // Wasmtime takes for granted that this was checked.
     if cx.resource_type(table) != ResourceType::host::<GuestTensor>() {
-        return unsupported();
+        let (representation, _, _) = cx.guest_resource_lift_own(table, index)?;
+        return Ok(Value::Handle(representation));
     }
+    // Wasmtime takes for granted that the type was checked.
     let resource = Resource::<GuestTensor>::linear_lift_from_flat(cx, ty, &ValRaw::u32(index))?;
     Ok(Value::Handle(resource.rep()))
 }

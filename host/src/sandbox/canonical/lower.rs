@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 
 use wasmtime::component::__internal::wasmtime_environ::component::VariantInfo;
 use wasmtime::component::__internal::{InterfaceType, LowerContext};
-use wasmtime::component::{Lower, Resource};
+use wasmtime::component::{Lower, Resource, ResourceType};
 use wasmtime::{Result, ValRaw, bail, format_err};
 
 use super::{FLAT_PARAMS_MAX, packed_width};
@@ -230,8 +230,21 @@ fn list<T>(
     }
 }
 
-/// The guest's own index of a handle to the tensor with this number in the call's table.
+/// The guest's own index of a handle: to the tensor with this number in the call's table, or to its own resource that it
+/// knows by this number.
 fn handle<T>(number: u32, cx: &mut LowerContext<'_, T>, ty: InterfaceType) -> Result<u32> {
+    let is_tensor = |cx: &LowerContext<'_, T>, table| {
+        cx.resource_type(table) == ResourceType::host::<GuestTensor>()
+    };
+    match ty {
+        InterfaceType::Own(table) if !is_tensor(cx, table) => {
+            return cx.guest_resource_lower_own(table, number);
+        }
+        InterfaceType::Borrow(table) if !is_tensor(cx, table) => {
+            return cx.guest_resource_lower_borrow(table, number);
+        }
+        _ => {}
+    }
     let mut index = MaybeUninit::<ValRaw>::uninit();
     // Wasmtime compares the resource's type with the function's.
     Resource::<GuestTensor>::new_own(number).linear_lower_to_flat(cx, ty, &mut index)?;

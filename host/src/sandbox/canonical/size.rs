@@ -7,7 +7,7 @@ pub(super) fn of(ty: &Type) -> (usize, usize) {
     match ty {
         Type::Bool | Type::S8 | Type::U8 => (1, 1),
         Type::S16 | Type::U16 => (2, 2),
-        Type::S32 | Type::U32 | Type::F32 | Type::Char | Type::Tensor => (4, 4),
+        Type::S32 | Type::U32 | Type::F32 | Type::Char | Type::Tensor | Type::Resource(_) => (4, 4),
         Type::S64 | Type::U64 | Type::F64 => (8, 8),
         Type::String | Type::List(_) => (8, 4),
         Type::Record(fields) => fields_of(fields.iter().map(|field| &field.ty)),

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::{list, numbered, option, result};
 use crate::tensor::{DataType, Tensor};
-use crate::value::{Case, Field, Type, Value, pack};
+use crate::value::{Case, Constructor, Field, Type, Value, pack};
 
 fn number_type() -> impl Strategy<Value = Type> {
     prop::sample::select(vec![
@@ -39,9 +39,10 @@ pub(super) fn any_type() -> impl Strategy<Value = Type> {
             inner.clone().prop_map(list),
             inner.clone().prop_map(option),
             vec(inner.clone(), 0..4).prop_map(Type::Tuple),
-            vec(inner, 0..20).prop_map(|types| {
-                let fields = numbered(types.len()).into_iter().zip(types);
-                Type::Record(fields.map(|(name, ty)| Field { name, ty }).collect())
+            vec(inner.clone(), 0..20).prop_map(|types| Type::Record(fields(types))),
+            (vec(inner, 0..4), 0_usize..3).prop_map(|(types, position)| {
+                let params = fields(types);
+                Type::Resource(Box::new(Constructor { resource: "thing".into(), position, params }))
             }),
             vec(maybe.clone(), 1..20).prop_map(|types| {
                 let cases = numbered(types.len()).into_iter().zip(types);
@@ -50,6 +51,11 @@ pub(super) fn any_type() -> impl Strategy<Value = Type> {
             (maybe.clone(), maybe).prop_map(|(ok, err)| result(ok, err)),
         ]
     })
+}
+
+fn fields(types: Vec<Type>) -> Vec<Field> {
+    let fields = numbered(types.len()).into_iter().zip(types);
+    fields.map(|(name, ty)| Field { name, ty }).collect()
 }
 
 /// One is enough here: tensors have tests of their own.
@@ -106,6 +112,12 @@ pub(super) fn value_of(ty: &Type) -> BoxedStrategy<Value> {
         Type::List(element) => vec(value_of(element), 0..5).prop_map(Value::List).boxed(),
         Type::Record(fields) => {
             each(fields.iter().map(|field| &field.ty)).prop_map(Value::Record).boxed()
+        }
+        Type::Resource(made) => {
+            let position = made.position;
+            each(made.params.iter().map(|param| &param.ty))
+                .prop_map(move |values| Value::Unmade(position, values))
+                .boxed()
         }
         Type::Tuple(types) => each(types.iter()).prop_map(Value::Tuple).boxed(),
         Type::Variant(cases) => {

@@ -1,0 +1,56 @@
+//! Resources of the plugin's own.
+
+use std::cell::Cell;
+
+use super::exports::hospes::echo::counters::{
+    Counter, CounterBorrow, Guest, GuestCounter, GuestScale, Pair,
+};
+use super::{Echo, Tensor};
+
+/// Where a counter is.
+pub struct Position(Cell<i64>);
+
+/// What a scale compares with, in bytes, and what it adds.
+pub struct Unit {
+    bytes: i64,
+    zero: i64,
+}
+
+impl Guest for Echo {
+    type Counter = Position;
+    type Scale = Unit;
+
+    fn join(Pair { left, right }: Pair) -> i64 {
+        let right = right.map_or(0, |counter| counter.into_inner::<Position>().0.get());
+        left.into_inner::<Position>().0.get() + right
+    }
+}
+
+impl GuestCounter for Position {
+    fn new(start: i64) -> Self {
+        Self(Cell::new(start))
+    }
+
+    fn add(&self, steps: Vec<i64>) -> i64 {
+        steps.into_iter().for_each(|step| self.0.set(self.0.get() + step));
+        self.0.get()
+    }
+
+    fn sum(counters: Vec<CounterBorrow<'_>>) -> i64 {
+        counters.iter().map(|counter| counter.get::<Position>().0.get()).sum()
+    }
+
+    fn copy(&self) -> Counter {
+        Counter::new(Self::new(self.0.get()))
+    }
+}
+
+impl GuestScale for Unit {
+    fn new(unit: Tensor, zero: CounterBorrow<'_>) -> Self {
+        Self { bytes: unit.data().len() as i64, zero: zero.get::<Position>().0.get() }
+    }
+
+    fn weigh(&self, v: &Tensor) -> i64 {
+        v.data().len() as i64 / self.bytes + self.zero
+    }
+}
