@@ -153,6 +153,33 @@ fn slow_clients_are_cut_off() {
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
 }
 
+#[test]
+fn a_bundle_that_does_not_come_and_one_that_takes_long_to_compile_are_given_up() {
+    let host = TestHost::builder().config(|config| {
+        config.api.publish_read_timeout = Duration::from_millis(200);
+        config.sandbox.compile_timeout = Duration::from_millis(1);
+    });
+    let host = host.start();
+    let acme = host.party("acme");
+    let mut stream = TcpStream::connect(host.address()).expect("connects");
+    stream.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
+    let key = &acme.api_key;
+    let head = format!(
+        "POST /api/bundles HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-type: application/octet-stream\r\ncontent-length: 1000\r\n\r\n\0asm"
+    );
+    stream.write_all(head.as_bytes()).expect("sent");
+    let mut answer = [0; 1024];
+    let length = stream.read(&mut answer).expect("an answer");
+    let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+
+    let problem =
+        host.try_publish(&acme, &acme.sign(&plugin("echo"))).problem(422, "bundle-refused");
+    let detail = problem["detail"].as_str().expect("text");
+    assert!(detail.contains("`sandbox.compile_timeout`"), "{detail}");
+    host.get("/acme/echo").bearer(key).send().problem(404, "not-found");
+}
+
 /// Bodies that are not `{"v": a small number}`.
 const BODIES: [&str; 30] = [
     "",

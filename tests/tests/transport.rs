@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use system_tests::{HostProcess, Party, TestHost, plugin, terms};
@@ -165,6 +166,31 @@ fn a_host_does_not_start_with_half_of_a_certificate() {
     certificate(&folder.path().join("other"));
     let other = start(Some("certificate.pem"), Some("other/key.pem"));
     assert!(other.contains("do not go together"), "{other}");
+}
+
+#[test]
+fn a_connection_above_the_limit_waits_for_another_to_end() {
+    let host = TestHost::builder()
+        .config(|config| config.api.connections_max = 2.try_into().expect("not zero"))
+        .start();
+    let ask = |patience: Duration| {
+        let mut stream = TcpStream::connect(host.address()).expect("the kernel takes it");
+        stream.set_read_timeout(Some(patience)).expect("set");
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").expect("sent");
+        let mut answer = [0; 12];
+        let answered = stream.read_exact(&mut answer).map(|()| answer);
+        (stream, answered.ok())
+    };
+    let seconds = Duration::from_secs(10);
+    let (first, second) = (ask(seconds), ask(seconds));
+    assert_eq!((first.1, second.1), (Some(*b"HTTP/1.1 200"), Some(*b"HTTP/1.1 200")));
+    let (mut third, answered) = ask(Duration::from_millis(300));
+    assert_eq!(answered, None, "two are connected already");
+    drop(first);
+    third.set_read_timeout(Some(seconds)).expect("set");
+    let mut answer = [0; 12];
+    third.read_exact(&mut answer).expect("its turn has come");
+    assert_eq!(answer, *b"HTTP/1.1 200");
 }
 
 #[test]
