@@ -1,9 +1,11 @@
 //! The OpenAPI documents: what they say, and that every answer is one that they say.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
 use system_tests::{Party, TestHost, built, plugin, terms};
+use tempfile::TempDir;
 
 struct Scene {
     host: TestHost,
@@ -54,19 +56,53 @@ impl Scene {
     }
 }
 
-/// Of every kind of type, of tensors, of streams, of models without code, and the host's own.
-#[test]
-fn a_generator_makes_a_client_of_every_document() {
+/// Documents of every kind of type, of tensors, of streams, of models without code, and the host's own, in files.
+fn documents() -> (TempDir, Vec<(String, PathBuf)>) {
     let plugins = ["echo", "filetype", "lenet", "parrot", "semantic-search", "vad"];
     let scene = scene(&plugins);
     let folder = tempfile::tempdir().expect("a folder");
-    // Nothing is to be tidied up: the tools for it are not here.
-    std::fs::write(folder.path().join("settings.yml"), "post_hooks: []").expect("written");
     let mut paths = vec!["/api/openapi.json".to_owned()];
     paths.extend(plugins.map(|plugin| format!("/acme/{plugin}/openapi.json")));
-    for (number, path) in paths.iter().enumerate() {
+    let written = paths.into_iter().enumerate().map(|(number, path)| {
         let document = folder.path().join(format!("{number}.json"));
-        std::fs::write(&document, scene.document(path).to_string()).expect("written");
+        std::fs::write(&document, scene.document(&path).to_string()).expect("written");
+        (path, document)
+    });
+    let written = written.collect();
+    (folder, written)
+}
+
+#[test]
+fn a_generator_makes_types_of_typescript_of_every_document() {
+    let (folder, documents) = documents();
+    let node = |arguments: &[&Path]| {
+        let output = Command::new("node").args(arguments).current_dir(folder.path()).output();
+        let output = output.expect("it runs");
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        (output.status.success(), said)
+    };
+    let (openapi, tsc) = (
+        built("clients/node_modules/openapi-typescript/bin/cli.js"),
+        built("clients/node_modules/typescript/bin/tsc"),
+    );
+    let mut sources = Vec::new();
+    for (path, document) in documents {
+        let source = document.with_extension("ts");
+        let (made, said) = node(&[&openapi, &document, Path::new("-o"), &source]);
+        assert!(made, "{path}: {said}");
+        sources.push(source);
+    }
+    let arguments = [&*tsc, Path::new("--strict"), Path::new("--noEmit")].into_iter();
+    let (sound, said) = node(&arguments.chain(sources.iter().map(|s| &**s)).collect::<Vec<_>>());
+    assert!(sound, "{said}");
+}
+
+#[test]
+fn a_generator_makes_a_client_of_every_document() {
+    let (folder, documents) = documents();
+    // Nothing is to be tidied up: the tools for it are not here.
+    std::fs::write(folder.path().join("settings.yml"), "post_hooks: []").expect("written");
+    for (number, (path, document)) in documents.into_iter().enumerate() {
         let output = Command::new(built("clients/bin/openapi-python-client"))
             .args(["generate", "--meta", "none", "--fail-on-warning"])
             .args(["--config", "settings.yml", "--output-path", &number.to_string(), "--path"])

@@ -89,7 +89,7 @@ impl New {
         let key_name = self.key.unwrap_or_else(|| self.name.clone());
         let party = context.home.key(&key_name)?.party();
         let token = self.token.read()?;
-        let client = Client::new(self.operator, Some(token));
+        let client = Client::operator(self.operator, token);
         let body = json!({"name": self.name, "party": party}).to_string().into_bytes();
         let post = Post {
             content_type: "application/json",

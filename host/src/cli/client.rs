@@ -1,7 +1,6 @@
 //! Requests to a host: bounded in time and size, straight to the address named, and never redirected.
 //!
-//! Plain HTTP only: this version ends TLS in a proxy in front of the host, so `https://` is refused with a hint rather than
-//! half supported. Proxies of the environment are not used: an API key goes to the host that was named and nowhere else.
+//! Proxies of the environment are not used: an API key goes to the host that was named and nowhere else.
 
 use std::fmt;
 use std::io::Read;
@@ -74,6 +73,8 @@ pub struct Client {
     agent: Agent,
     host: HostUrl,
     bearer: Option<String>,
+    /// The option that names the host, for messages.
+    option: &'static str,
 }
 
 /// Something to send.
@@ -113,7 +114,12 @@ impl Client {
             .timeout_recv_body(Some(ANSWER_TIMEOUT))
             .user_agent(concat!("hospes/", env!("CARGO_PKG_VERSION")))
             .build();
-        Self { agent: config.into(), host, bearer }
+        Self { agent: config.into(), host, bearer, option: "--host" }
+    }
+
+    /// The same, of the operator's listener.
+    pub fn operator(host: HostUrl, token: String) -> Self {
+        Self { option: "--operator", ..Self::new(host, Some(token)) }
     }
 
     /// Gets a JSON document, as it is and as what it stands for. Members that are not known are passed over, so that a
@@ -187,7 +193,9 @@ impl Client {
     fn unreachable(&self, error: ureq::Error) -> Failure {
         let failure =
             Failure::from(error).during(format!("cannot talk to the host at {}", self.host));
-        failure.fix("start a host with `hospes serve`, or name another with `--host URL`")
+        let option = self.option;
+        failure
+            .fix(format!("start a host with `hospes serve`, or name another with `{option} URL`"))
     }
 }
 
@@ -290,8 +298,12 @@ mod tests {
     #[test]
     fn nobody_there_is_said_with_a_fix() {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let host = format!("http://{}", port.expect("a port")).parse().expect("an address");
-        let refused = Client::new(host, None).get("/").err().expect("refused").to_string();
-        assert!(refused.contains("hospes serve"), "{refused}");
+        let host: HostUrl =
+            format!("http://{}", port.expect("a port")).parse().expect("an address");
+        let asked = |client: Client| client.get("/").err().expect("refused").to_string();
+        let refused = asked(Client::new(host.clone(), None));
+        assert!(refused.contains("hospes serve") && refused.contains("`--host URL`"), "{refused}");
+        let refused = asked(Client::operator(host, "t".into()));
+        assert!(refused.contains("`--operator URL`"), "{refused}");
     }
 }
