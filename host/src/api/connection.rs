@@ -29,6 +29,9 @@ const HTTP2_PREFACE: &[u8; 3] = b"PRI";
 /// Requests that one HTTP/2 connection may have open.
 const STREAMS_MAX: u32 = 128;
 
+/// Bytes of a body that are read from an HTTP/1.1 connection at once. The buffer grows to this only while bodies fill it.
+const READ_BYTES_MAX: usize = 128 << 10;
+
 /// Bytes of one request, and of all on a connection, that may be under way before they are read.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
@@ -158,7 +161,8 @@ impl Server {
             http.timer(TokioTimer::new())
                 .header_read_timeout(api.header_read_timeout)
                 .max_headers(api.headers_max.get())
-                .max_buf_size(api.header_bytes_max.get())
+                .max_header_size(api.header_bytes_max.get())
+                .max_buf_size(api.header_bytes_max.get().max(READ_BYTES_MAX))
                 .pipeline_flush(true);
             Ok(watcher.watch(http.serve_connection(io, service)).await?)
         }
