@@ -140,11 +140,16 @@ fn slow_clients_are_cut_off() {
     let ended = stream.read_to_end(&mut answer);
     assert!(ended.is_ok(), "the host closes a connection whose headers do not come: {ended:?}");
 
-    let mut stream = TcpStream::connect(scene.host.address()).expect("connects");
+    cut_off(&scene.host, "/acme/echo/echo-u8", &scene.zoe.api_key);
+}
+
+/// Sends the beginning of a body and no more: the host must say that it does not wait.
+#[track_caller]
+fn cut_off(host: &TestHost, path: &str, key: &str) {
+    let mut stream = TcpStream::connect(host.address()).expect("connects");
     stream.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
-    let key = &scene.zoe.api_key;
     let head = format!(
-        "POST /acme/echo/echo-u8 HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-length: 10\r\n\r\n{{"
+        "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-length: 10\r\n\r\n{{"
     );
     stream.write_all(head.as_bytes()).expect("sent");
     let mut answer = [0; 1024];
@@ -161,23 +166,13 @@ fn a_bundle_that_does_not_come_and_one_that_takes_long_to_compile_are_given_up()
     });
     let host = host.start();
     let acme = host.party("acme");
-    let mut stream = TcpStream::connect(host.address()).expect("connects");
-    stream.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
-    let key = &acme.api_key;
-    let head = format!(
-        "POST /api/bundles HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-type: application/octet-stream\r\ncontent-length: 1000\r\n\r\n\0asm"
-    );
-    stream.write_all(head.as_bytes()).expect("sent");
-    let mut answer = [0; 1024];
-    let length = stream.read(&mut answer).expect("an answer");
-    let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
-    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    cut_off(&host, "/api/bundles", &acme.api_key);
 
     let problem =
         host.try_publish(&acme, &acme.sign(&plugin("echo"))).problem(422, "bundle-refused");
     let detail = problem["detail"].as_str().expect("text");
     assert!(detail.contains("`sandbox.compile_timeout`"), "{detail}");
-    host.get("/acme/echo").bearer(key).send().problem(404, "not-found");
+    host.get("/acme/echo").bearer(&acme.api_key).send().problem(404, "not-found");
 }
 
 /// Bodies that are not `{"v": a small number}`.

@@ -10,7 +10,7 @@ use super::{Echo, Tensor};
 /// Where a counter is.
 pub struct Position(Cell<i64>);
 
-/// What a scale compares with, in bytes, and what it adds.
+/// What a scale compares with, in bytes and at least one, and what it adds.
 pub struct Unit {
     bytes: i64,
     zero: i64,
@@ -22,7 +22,7 @@ impl Guest for Echo {
 
     fn join(Pair { left, right }: Pair) -> i64 {
         let right = right.map_or(0, |counter| counter.into_inner::<Position>().0.get());
-        left.into_inner::<Position>().0.get() + right
+        left.into_inner::<Position>().0.get().wrapping_add(right)
     }
 }
 
@@ -32,12 +32,12 @@ impl GuestCounter for Position {
     }
 
     fn add(&self, steps: Vec<i64>) -> i64 {
-        steps.into_iter().for_each(|step| self.0.set(self.0.get() + step));
+        steps.into_iter().for_each(|step| self.0.set(self.0.get().wrapping_add(step)));
         self.0.get()
     }
 
     fn sum(counters: Vec<CounterBorrow<'_>>) -> i64 {
-        counters.iter().map(|counter| counter.get::<Position>().0.get()).sum()
+        counters.iter().fold(0, |sum, counter| sum.wrapping_add(counter.get::<Position>().0.get()))
     }
 
     fn copy(&self) -> Counter {
@@ -47,10 +47,10 @@ impl GuestCounter for Position {
 
 impl GuestScale for Unit {
     fn new(unit: Tensor, zero: CounterBorrow<'_>) -> Self {
-        Self { bytes: unit.data().len() as i64, zero: zero.get::<Position>().0.get() }
+        Self { bytes: (unit.data().len() as i64).max(1), zero: zero.get::<Position>().0.get() }
     }
 
     fn weigh(&self, v: &Tensor) -> i64 {
-        v.data().len() as i64 / self.bytes + self.zero
+        self.zero.wrapping_add(v.data().len() as i64 / self.bytes)
     }
 }
