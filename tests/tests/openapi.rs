@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
-use system_tests::{Party, TestHost, built, plugin, terms};
+use system_tests::{Party, TestHost, built, plugin, terms, workspace};
 use tempfile::TempDir;
 
 struct Scene {
@@ -158,6 +158,19 @@ fn the_page_needs_nothing_from_elsewhere() {
     }
     scene.host.get("/api/docs/../secret").send().problem(404, "not-found");
     scene.host.get("/api/docs/index.html").send().problem(404, "not-found");
+}
+
+#[test]
+fn a_person_calls_a_function_from_the_page_in_a_browser() {
+    let scene = scene(&["echo"]);
+    let output = Command::new("node")
+        .arg(workspace().join("tests/clients/browser.mjs"))
+        .arg(built("clients"))
+        .args([&scene.host.address().to_string(), &scene.zoe.api_key])
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.ends_with("ok\n"), "{said}{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
