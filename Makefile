@@ -1,7 +1,7 @@
 # The two commands are `make demo` and `make test`. Everything they need is installed or built here.
 #
 # A fresh machine needs a Rust toolchain, Python 3 with venv, and root's apt-get (for the guests' toolchain where rustup cannot add
-# one, and for wrk in `make bench`).
+# one, for npm and Chromium in `make test`, and for wrk in `make bench`).
 
 PYTHON ?= python3
 NICE ?= nice -n 5

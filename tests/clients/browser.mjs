@@ -1,6 +1,7 @@
 // The page of a model, used as a person would: usage: browser.mjs MODULES ADDRESS KEY
 //
-// Opens it in Chromium, shows the key, fills in a function's arguments, sends them and reads the answer off the page.
+// Opens it in Chromium ($CHROMIUM, if it is not where Debian puts it), shows the key, fills in a function's arguments, sends
+// them and reads the answer off the page.
 
 import { deepStrictEqual as same } from "node:assert";
 import { createRequire } from "node:module";
@@ -9,7 +10,8 @@ const [modules, address, key] = process.argv.slice(2);
 const { chromium } = createRequire(`${modules}/`)("playwright-core");
 
 // Root has no sandbox of Chromium's own; only this host's pages are opened.
-const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
+const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
+const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
 const page = await browser.newPage();
 page.setDefaultTimeout(20_000);
 const complaints = [];
