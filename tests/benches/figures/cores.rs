@@ -33,3 +33,25 @@ pub fn client(program: &str) -> Command {
     command.args(["--cpu-list", CLIENT, program]);
     command
 }
+
+/// Does `work` in a thread that is on the clients' core, if the servers have one of their own.
+pub fn as_client<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            if set_apart() {
+                move_here();
+            }
+            work()
+        });
+        client.join().expect("it does not panic")
+    })
+}
+
+/// Moves this thread, and no other, to the clients' core.
+fn move_here() {
+    let thread = std::fs::read_link("/proc/thread-self").expect("Linux says which thread this is");
+    let thread = thread.file_name().expect("its number is last");
+    let arguments = ["--cpu-list", "--pid", CLIENT].map(std::ffi::OsStr::new);
+    let moved = Command::new("taskset").args(arguments).arg(thread).output();
+    assert!(moved.is_ok_and(|output| output.status.success()), "it can be moved, as the servers were");
+}

@@ -11,7 +11,7 @@ use hospes::tensor::{DataType, Tensor};
 use system_tests::{Tensors, TestHost, batched_bundle, terms, workspace};
 
 use crate::report::{Figure, median};
-use crate::{ROUND, ROUNDS, SERVER_THREADS};
+use crate::{ROUND, ROUNDS, SERVER_THREADS, cores};
 
 /// What EfficientNet-Lite0 takes.
 const SHAPE: [usize; 4] = [1, 3, 224, 224];
@@ -47,7 +47,7 @@ pub fn efficientnet() -> Figure {
     assert_eq!(front.infer(), expected[0].data().as_ref(), "both compute the same");
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        ours.push(millis(|| drop(front.infer())));
+        ours.push(cores::as_client(|| millis(|| drop(front.infer()))));
         theirs.push(millis(|| drop(bare.run(std::slice::from_ref(&tensor)))));
     }
     Figure::time("ms", ours, theirs)
