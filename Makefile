@@ -15,7 +15,7 @@ PICTURES := target/samples/pictures
 SPEECH := target/samples/speech
 RUNTIME := target/runtime
 
-.PHONY: help demo test lint bench fuzz clean-demo plugins
+.PHONY: help demo test lint bench fuzz pgo clean-demo plugins
 .DELETE_ON_ERROR:
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo 'make test    every check and test'
 	@echo 'make bench   figures, side by side; writes target/bench/results.json'
 	@echo 'make fuzz    every fuzz target for a minute'
+	@echo 'make pgo     measures calls anew for the compiler, after dependencies or the compiler have changed'
 
 demo: $(HOSPES) plugins $(RUNTIME)/.installed $(PICTURES)/.fetched
 	@tests/demo
@@ -45,11 +46,18 @@ lint:
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" \
 		$(NICE) $(CARGO) doc --release --workspace --no-deps --document-private-items --quiet
 
-bench: $(HOSPES) plugins $(RUNTIME)/.installed
+bench: what-benches-need
+	@$(CARGO) bench --quiet --profile release --package system-tests --bench figures
+
+# The profile that the host is compiled with (host/pgo).
+pgo: what-benches-need
+	@host/pgo/measure
+
+.PHONY: what-benches-need
+what-benches-need: $(HOSPES) plugins $(RUNTIME)/.installed
 	@command -v wrk >/dev/null || apt-get install -y -q wrk >/dev/null 2>&1 \
 		|| { apt-get update -q >/dev/null && apt-get install -y -q wrk >/dev/null; }
 	@tests/clients/fetch $(PYTHON)
-	@$(CARGO) bench --quiet --profile release --package system-tests --bench figures
 
 # On a stable toolchain, without a sanitizer: our own code is safe Rust, and what is looked for are panics and hangs.
 FUZZ_SECONDS ?= 60
