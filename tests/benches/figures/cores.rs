@@ -53,5 +53,8 @@ fn move_here() {
     let thread = thread.file_name().expect("its number is last");
     let arguments = ["--cpu-list", "--pid", CLIENT].map(std::ffi::OsStr::new);
     let moved = Command::new("taskset").args(arguments).arg(thread).output();
-    assert!(moved.is_ok_and(|output| output.status.success()), "it can be moved, as the servers were");
+    assert!(
+        moved.is_ok_and(|output| output.status.success()),
+        "it can be moved, as the servers were"
+    );
 }
