@@ -399,7 +399,6 @@ fn a_suspension_ends_running_calls_where_that_was_agreed_on() {
         let scene = Scene { host, clock, acme, zoe, published };
         let agreement = scene.agree(&scene.acme, &scene.zoe, scene.clauses("run", &[line]));
         std::thread::scope(|scope| {
-            let began = Instant::now();
             let running =
                 scope.spawn(|| scene.host.call(&scene.zoe, "acme/spin/run").json("{}").send());
             std::thread::sleep(Duration::from_millis(500));
@@ -407,13 +406,9 @@ fn a_suspension_ends_running_calls_where_that_was_agreed_on() {
                 .happen((&scene.acme, Actor::Publisher), &agreement, Change::Suspend, Reason::Abuse)
                 .ok();
             let reply = running.join().expect("answered");
-            let (failure, took) = (reply.json()["failure"].clone(), began.elapsed());
-            if aborts {
-                assert_eq!(failure, "stopped", "{}", reply.text());
-                assert!(took < Duration::from_secs(2), "{took:?}");
-            } else {
-                assert_eq!(failure, "deadline", "{}", reply.text());
-            }
+            // Stopped it is before its deadline only.
+            let ended = if aborts { "stopped" } else { "deadline" };
+            assert_eq!(reply.json()["failure"], ended, "{}", reply.text());
         });
         // It took place and has its receipt, and the next does not begin.
         assert_eq!(remaining(&scene, &scene.zoe, &agreement), json!(["suspended", 1]));

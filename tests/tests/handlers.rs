@@ -246,7 +246,7 @@ fn the_receipt_commits_to_all_that_went_in_and_came_out() {
 
 #[test]
 fn what_a_handler_does_wrong_is_its_failure_and_is_written_down() {
-    let scene = scene(|config| config.sandbox.deadline = Duration::from_millis(500));
+    let scene = scene(|config| config.sandbox.deadline = Duration::from_secs(2));
     let silent = scene.get("herald/-/silent").problem(502, "plugin-failed");
     assert!(silent["detail"].as_str().is_some_and(|d| d.contains("no response")), "{silent}");
     for plugin in BOTH {

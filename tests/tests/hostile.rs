@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hospes::bundle;
+use hospes::config::Config;
 use serde_json::json;
 use system_tests::{Party, Reply, TestHost, plugin, terms, wat_guest};
 
@@ -16,10 +17,19 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// Where a guest ends at its deadline. Elsewhere it has the usual one: a slow machine takes seconds to fill what a guest may have.
+    fn of_short_calls() -> Self {
+        Self::with(|config| config.sandbox.deadline = Duration::from_secs(1))
+    }
+
+    fn with(settings: impl FnOnce(&mut Config)) -> Self {
         let host = TestHost::builder()
             .config(|config| {
-                config.sandbox.deadline = Duration::from_secs(1);
                 config.admission.slots_max = 2.try_into().expect("not zero");
+                settings(config);
             })
             .start();
         let (acme, zoe) = (host.party("acme"), host.party("zoe"));
@@ -72,14 +82,14 @@ const FAILED: (u16, &str) = (502, "plugin-failed");
 
 #[test]
 fn an_endless_loop_ends_at_its_deadline() {
-    let scene = Scene::new();
+    let scene = Scene::of_short_calls();
     scene.guest("spin");
     scene.fails("spin", "", (504, "plugin-deadline"), "deadline");
 }
 
 #[test]
 fn a_neighbour_is_served_while_a_loop_runs() {
-    let scene = Scene::new();
+    let scene = Scene::of_short_calls();
     scene.guest("spin");
     std::thread::scope(|scope| {
         let spinning = scope.spawn(|| scene.run("spin", ""));
@@ -142,22 +152,30 @@ fn a_handle_flood_is_stopped() {
     scene.fails("flood-tensors", r#"{"bytes":4294967295}"#, FAILED, "trap");
 }
 
+/// The arguments of a call that makes so many things.
+fn things(how: u8, count: usize) -> String {
+    let thing = format!(r#"{{"how":{how},"bytes":""}}"#);
+    format!(r#"{{"things":[{}]}}"#, vec![thing; count].join(","))
+}
+
 #[test]
 fn a_constructor_is_contained_like_any_function() {
     let scene = Scene::new();
     scene.guest("make");
-    let things = |how: &str, count: usize| {
-        let thing = format!(r#"{{"how":{how},"bytes":""}}"#);
-        format!(r#"{{"things":[{}]}}"#, vec![thing; count].join(","))
-    };
-    assert_eq!(scene.run("make", &things("0", 1000)).ok().text(), "1000");
-    scene.fails("make", &things("1", 1), (504, "plugin-deadline"), "deadline");
-    scene.fails("make", &things("2", 1), FAILED, "trap");
-    scene.fails("make", &things("3", 1), FAILED, "trap");
+    assert_eq!(scene.run("make", &things(0, 1000)).ok().text(), "1000");
+    scene.fails("make", &things(2, 1), FAILED, "trap");
+    scene.fails("make", &things(3, 1), FAILED, "trap");
     // It may hold 1024 at once, and it takes all of these.
-    scene.fails("make", &things("0", 2000), FAILED, "handle-limit");
+    scene.fails("make", &things(0, 2000), FAILED, "handle-limit");
     let large = format!(r#"{{"things":[{{"how":0,"bytes":"{}"}}]}}"#, "AAAA".repeat(2 << 20));
     scene.fails("make", &large, FAILED, "trap");
+}
+
+#[test]
+fn an_endless_constructor_ends_at_its_deadline() {
+    let scene = Scene::of_short_calls();
+    scene.guest("make");
+    scene.fails("make", &things(1, 1), (504, "plugin-deadline"), "deadline");
 }
 
 #[test]
@@ -228,7 +246,7 @@ fn wrong_pointers_and_wrong_text_are_traps() {
 
 #[test]
 fn what_cannot_start_is_not_published() {
-    let scene = Scene::new();
+    let scene = Scene::of_short_calls();
     for (guest, said) in [("start-spin", "deadline"), ("start-memory", "memory")] {
         let bundle = scene.acme.sign(&wat_guest(guest, &[]));
         let problem = scene.host.try_publish(&scene.acme, &bundle).problem(422, "bundle-refused");
