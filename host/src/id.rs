@@ -42,7 +42,7 @@ fn is_name(text: &str) -> bool {
         && bytes.len() <= NAME_BYTES_MAX
         && bytes[0].is_ascii_lowercase()
         && !text.ends_with('-')
-        && !text.contains("--")
+        && !bytes.windows(2).any(|pair| pair == b"--")
         && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
 }
 

@@ -1,7 +1,6 @@
 //! What every front does with a call, whatever its protocol: who asks and under which agreement, the one function that decides,
 //! and what is said of the receipt. The only place that calls [`invoke`].
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -215,7 +214,7 @@ impl Papers {
         text.extend_from_slice(salt.to_hex().as_bytes());
         insert(SALT, &mut text);
         if let (Some(max), Some(used)) = (receipt.max, receipt.used) {
-            put(&mut text, format_args!("{}", max.saturating_sub(used)));
+            put_number(&mut text, max.saturating_sub(used));
             insert(REMAINING, &mut text);
         }
         let Timings { began, admitted, instantiated, ran, ended } = *timings;
@@ -230,16 +229,23 @@ impl Papers {
     }
 }
 
-/// The spans in milliseconds, to the microsecond (W3C Server Timing). By integers: formatting floats takes as long as checking
-/// the agreement.
+/// The spans in milliseconds, to the microsecond (W3C Server Timing). By integers and without `format!`: on every call it took as
+/// long as checking the agreement.
 fn server_timing(spans: [(&str, Duration); 4], text: &mut BytesMut) {
     for (index, (name, span)) in spans.into_iter().enumerate() {
-        let micros = span.as_micros();
-        let comma = if index == 0 { "" } else { ", " };
-        put(text, format_args!("{comma}{name};dur={}.{:03}", micros / 1000, micros % 1000));
+        if index > 0 {
+            text.extend_from_slice(b", ");
+        }
+        text.extend_from_slice(name.as_bytes());
+        text.extend_from_slice(b";dur=");
+        let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        put_number(text, micros / 1000);
+        let digits = micros % 1000;
+        let digit = |unit: u64| b'0' + (digits / unit % 10) as u8;
+        text.extend_from_slice(&[b'.', digit(100), digit(10), digit(1)]);
     }
 }
 
-fn put(text: &mut BytesMut, written: std::fmt::Arguments<'_>) {
-    text.write_fmt(written).expect("invariant: a buffer grows for all that is written to it");
+fn put_number(text: &mut BytesMut, number: u64) {
+    text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
