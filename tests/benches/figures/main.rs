@@ -21,10 +21,10 @@ use report::Figure;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Rounds of each figure.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 11;
 
 /// Time that one side of a figure has in one round.
-const ROUND: Duration = Duration::from_secs(2);
+const ROUND: Duration = Duration::from_secs(1);
 
 /// Threads that a server serves with, ours and the baseline's. One is left for the client on a machine with two cores.
 const SERVER_THREADS: usize = 1;

@@ -15,11 +15,12 @@ pub struct Figure {
 }
 
 impl Figure {
-    /// Requests per second, from the rounds of both sides.
+    /// Requests per second, from the rounds of both sides. The ratio is the middle of those of the rounds: what the machine does in
+    /// the meantime moves both sides of a round.
     pub fn rate(ours: Vec<f64>, baseline: Vec<f64>) -> Self {
-        let (value, baseline) = (median(ours), median(baseline));
-        let ratio = Some(value / baseline);
-        Self { value, unit: "requests/s", baseline: Some(baseline), ratio }
+        let ratios = ours.iter().zip(&baseline).map(|(ours, baseline)| ours / baseline).collect();
+        let (value, baseline) = (median(ours), Some(median(baseline)));
+        Self { value, unit: "requests/s", baseline, ratio: Some(median(ratios)) }
     }
 
     /// A time, from the rounds of both sides.
