@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
@@ -89,7 +90,20 @@ pub(super) fn tls(
 }
 
 /// Serves a connection until it ends, or until it is asked to and has answered what it was asked.
-pub(super) async fn serve(
+///
+/// In a box, and not an `async fn`: such a function is compiled where it is awaited, in the crate that starts a host, and every call
+/// with it. Behind a pointer it is compiled here, in one unit and with the profile of calls (`pgo/rustc`).
+pub(super) fn serve(
+    host: Arc<Host>,
+    audience: Audience,
+    tls: Option<TlsAcceptor>,
+    stream: TcpStream,
+    watcher: Watcher,
+) -> BoxFuture<'static, Result<(), BoxError>> {
+    Box::pin(speak_with(host, audience, tls, stream, watcher))
+}
+
+async fn speak_with(
     host: Arc<Host>,
     audience: Audience,
     tls: Option<TlsAcceptor>,
