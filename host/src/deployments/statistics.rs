@@ -11,20 +11,16 @@ use jiff::Timestamp;
 /// Counters of calls.
 #[derive(Debug, Default)]
 pub struct Statistics {
-    success: Counter,
-    fail: Counter,
-    queue: Counter,
-    start: Counter,
-    run: Counter,
-    settle: Counter,
+    succeeded: AtomicU64,
+    failed: AtomicU64,
+    /// Nanoseconds: of each stage of the calls that succeeded, and of those that failed altogether.
+    queue: AtomicU64,
+    start: AtomicU64,
+    run: AtomicU64,
+    settle: AtomicU64,
+    fail: AtomicU64,
     rows: AtomicU64,
     last_millis: AtomicU64,
-}
-
-#[derive(Debug, Default)]
-struct Counter {
-    count: AtomicU64,
-    nanos: AtomicU64,
 }
 
 /// How often something happened, and how long it took altogether.
@@ -66,16 +62,16 @@ impl Statistics {
     /// Counts one call. As in the Open Inference Protocol's statistics, the stages of failed calls are not counted.
     pub(crate) fn record(&self, stages: &Stages, succeeded: bool, rows: u64, ended: Timestamp) {
         let Stages { queue, start, run, settle } = *stages;
-        let whole = queue + start + run + settle;
         if succeeded {
-            self.success.add(whole);
-            self.queue.add(queue);
-            self.start.add(start);
-            self.run.add(run);
-            self.settle.add(settle);
+            self.succeeded.fetch_add(1, Ordering::Relaxed);
+            add(&self.queue, queue);
+            add(&self.start, start);
+            add(&self.run, run);
+            add(&self.settle, settle);
             self.rows.fetch_add(rows, Ordering::Relaxed);
         } else {
-            self.fail.add(whole);
+            self.failed.fetch_add(1, Ordering::Relaxed);
+            add(&self.fail, queue + start + run + settle);
         }
         let millis = u64::try_from(ended.as_millisecond()).unwrap_or(0);
         self.last_millis.fetch_max(millis, Ordering::Relaxed);
@@ -83,30 +79,29 @@ impl Statistics {
 
     /// The counters now.
     pub fn totals(&self) -> Totals {
+        let count = self.succeeded.load(Ordering::Relaxed);
+        let stage = |nanos: &AtomicU64| Span { count, nanos: nanos.load(Ordering::Relaxed) };
+        let (queue, start) = (stage(&self.queue), stage(&self.start));
+        let (run, settle) = (stage(&self.run), stage(&self.settle));
+        let nanos = queue.nanos + start.nanos + run.nanos + settle.nanos;
         Totals {
-            success: self.success.read(),
-            fail: self.fail.read(),
-            queue: self.queue.read(),
-            start: self.start.read(),
-            run: self.run.read(),
-            settle: self.settle.read(),
+            success: Span { count, nanos },
+            fail: Span {
+                count: self.failed.load(Ordering::Relaxed),
+                nanos: self.fail.load(Ordering::Relaxed),
+            },
+            queue,
+            start,
+            run,
+            settle,
             rows: self.rows.load(Ordering::Relaxed),
             last_millis: self.last_millis.load(Ordering::Relaxed),
         }
     }
 }
 
-impl Counter {
-    fn add(&self, span: Duration) {
-        self.count.fetch_add(1, Ordering::Relaxed);
-        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-        self.nanos.fetch_add(nanos, Ordering::Relaxed);
-    }
-
-    fn read(&self) -> Span {
-        let (count, nanos) = (&self.count, &self.nanos);
-        Span { count: count.load(Ordering::Relaxed), nanos: nanos.load(Ordering::Relaxed) }
-    }
+fn add(nanos: &AtomicU64, span: Duration) {
+    nanos.fetch_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
 }
 
 impl Totals {
