@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use semver::Version;
@@ -157,9 +158,9 @@ impl Function {
     pub fn narrow(&self, limits: CallLimits) -> CallLimits {
         let wanted = &self.deployment.manifest.limits;
         let memory = wanted.memory_bytes.and_then(|bytes| usize::try_from(bytes).ok());
-        let deadline = wanted.deadline_ms.and_then(|millis| {
-            std::time::Instant::now().checked_add(std::time::Duration::from_millis(millis))
-        });
+        let deadline = wanted
+            .deadline_ms
+            .and_then(|millis| limits.began.checked_add(Duration::from_millis(millis)));
         CallLimits {
             memory_bytes_max: memory
                 .map_or(limits.memory_bytes_max, |m| m.min(limits.memory_bytes_max)),

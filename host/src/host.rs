@@ -7,7 +7,6 @@ mod secrets;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
@@ -258,7 +257,7 @@ impl Host {
             },
         };
         let mut limits = grant.narrow_limits(function.narrow(limits), admission);
-        let patience = call.patience.and_then(|patience| Instant::now().checked_add(patience));
+        let patience = call.patience.and_then(|patience| limits.began.checked_add(patience));
         limits.deadline = patience.map_or(limits.deadline, |until| until.min(limits.deadline));
         self.sandbox.instantiate(function.guest(), function.graphs(), limits, context).await
     }

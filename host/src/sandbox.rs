@@ -210,8 +210,10 @@ impl Sandbox {
     /// The limits of a call that begins now and that neither bundle nor agreement narrows.
     pub fn call_limits(&self, tensor_bytes_max: usize) -> CallLimits {
         let limits = &self.setup.limits;
+        let began = Instant::now();
         CallLimits {
-            deadline: Instant::now() + limits.deadline,
+            began,
+            deadline: began + limits.deadline,
             cpu_max: None,
             memory_bytes_max: limits.memory_bytes_max.get(),
             table_elements_max: limits.table_elements_max.get(),
@@ -234,7 +236,6 @@ impl Sandbox {
         limits: CallLimits,
         context: CallContext,
     ) -> Result<Instance, SandboxError> {
-        let began = Instant::now();
         let state = CallState::new(limits, Arc::clone(graphs), context);
         let mut wasm_store = Store::new(guest.pre.engine(), state);
         wasm_store.limiter(|state| &mut state.growth);
@@ -252,7 +253,7 @@ impl Sandbox {
                 SandboxError::Instantiate(error)
             }
         })?;
-        Ok(Instance { wasm_store, instance, began, may_wait: guest.uses_wasi })
+        Ok(Instance { wasm_store, instance, may_wait: guest.uses_wasi })
     }
 }
 

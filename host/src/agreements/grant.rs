@@ -175,7 +175,7 @@ impl Grant {
         let bounds = self.rule(admission.rule()).bounds();
         let memory = bounds.memory_bytes.and_then(|bytes| usize::try_from(bytes).ok());
         let wall = admission.reservation().wall_max();
-        let deadline = std::time::Instant::now().checked_add(wall).unwrap_or(limits.deadline);
+        let deadline = limits.began.checked_add(wall).unwrap_or(limits.deadline);
         CallLimits {
             deadline: limits.deadline.min(deadline),
             cpu_max: bounds.cpu,

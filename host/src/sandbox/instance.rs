@@ -1,8 +1,6 @@
 //! One fresh instance for one call: it runs once and is gone.
 
 use std::pin::pin;
-use std::time::Instant;
-
 use wasmtime::component::{ComponentExportIndex, Func, Resource, TypedFunc};
 use wasmtime::{Store, Trap};
 use wasmtime_wasi::I32Exit;
@@ -70,7 +68,6 @@ fn first_of_largest(tensors: &[(String, Tensor)]) -> Option<usize> {
 pub struct Instance {
     pub(super) wasm_store: Store<CallState>,
     pub(super) instance: wasmtime::component::Instance,
-    pub(super) began: Instant,
     /// Whether the guest may wait for other things than inference, which only WASI lets it.
     pub(super) may_wait: bool,
 }
@@ -103,11 +100,11 @@ impl Instance {
                 call.await
             }
         };
-        let wall = self.began.elapsed();
+        let wall = self.wasm_store.data().limits.began.elapsed();
         self.wasm_store.data_mut().flush_output();
         let state = self.wasm_store.data();
         let used = Used { wall, memory_bytes: state.growth.memory_bytes() as u64 };
-        let result = answer.map_err(|error| failure(&error, state, self.began));
+        let result = answer.map_err(|error| failure(&error, state));
         Outcome { result, used, released: bytes::Bytes::new() }
     }
 
@@ -285,12 +282,13 @@ impl Instance {
 }
 
 /// Finds out why a call ended without an answer.
-fn failure(error: &wasmtime::Error, state: &CallState, began: Instant) -> GuestFailure {
+fn failure(error: &wasmtime::Error, state: &CallState) -> GuestFailure {
     let limits = &state.limits;
     if let Some(limit) = error.downcast_ref::<LimitReached>() {
         return match limit {
             LimitReached::Deadline => {
-                GuestFailure::Deadline { allowed: limits.deadline.saturating_duration_since(began) }
+                let allowed = limits.deadline.saturating_duration_since(limits.began);
+                GuestFailure::Deadline { allowed }
             }
             LimitReached::Tensors { .. } => GuestFailure::TensorLimit { reason: limit.to_string() },
             LimitReached::Cpu { max } => GuestFailure::CpuTime { allowed: *max },

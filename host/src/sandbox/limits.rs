@@ -9,6 +9,8 @@ use crate::outcome::GuestFailure;
 /// The limits of one call, decided before it starts.
 #[derive(Debug, Clone, Copy)]
 pub struct CallLimits {
+    /// When the call began: its time counts from here.
+    pub began: Instant,
     /// When the call must have ended.
     pub deadline: Instant,
     /// Most time that it may compute, not wait.
