@@ -165,6 +165,6 @@ pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> 
     let issued = host.receipts.issue(&grant, &function, &call, admission, &outcome);
     let (receipt, salt) = issued.await?;
     let timings = Timings { began, admitted, instantiated, ran, ended: Instant::now() };
-    grant.count(&function, &timings, outcome.result.is_ok(), host.clock().now());
+    grant.count(&function, &timings, outcome.result.is_ok(), receipt.at);
     Ok(Invocation { outcome, receipt, salt, timings })
 }

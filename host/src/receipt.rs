@@ -132,6 +132,8 @@ pub enum CallResult {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Issued {
     pub call: CallId,
+    /// When the call ended.
+    pub at: Timestamp,
     /// Its place in the log, from 0.
     pub index: u64,
     /// SHA-256 of its bytes.

@@ -9,7 +9,7 @@ use minicbor::decode::{Decoder, Error as CborError};
 use minicbor::encode::{Encoder, Error as EncodeError};
 
 use super::{CallResult, ChainId, Commitment, RECEIPT_BYTES_MAX, Receipt};
-use crate::id::{CallId, Digest, IdError, Party};
+use crate::id::{CallId, Digest, IdError, ModelName, Party};
 
 const VERSION: u8 = 1;
 
@@ -70,8 +70,13 @@ impl Receipt {
     /// The receipt's one spelling.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(512);
-        write(self, &mut Encoder::new(&mut bytes)).expect("invariant: a vector takes every byte");
+        self.write_to(&mut bytes);
         bytes
+    }
+
+    /// Puts the same at the end of `bytes`.
+    pub(super) fn write_to(&self, bytes: &mut Vec<u8>) {
+        write(self, &mut Encoder::new(bytes)).expect("invariant: a vector takes every byte");
     }
 
     /// Reads a receipt.
@@ -119,7 +124,7 @@ fn write(receipt: &Receipt, cbor: &mut Encoder<&mut Vec<u8>>) -> Written {
     if let Some(agreement) = &receipt.agreement {
         cbor.u8(member::AGREEMENT)?.bytes(agreement.as_bytes())?;
     }
-    cbor.u8(member::MODEL)?.str(&receipt.model.to_string())?;
+    write_model(&receipt.model, cbor)?;
     cbor.u8(member::BUNDLE)?.bytes(receipt.bundle.as_bytes())?;
     cbor.u8(member::FUNCTION)?.str(receipt.function.as_str())?;
     let optional = [
@@ -155,6 +160,16 @@ fn write(receipt: &Receipt, cbor: &mut Encoder<&mut Vec<u8>>) -> Written {
     }
     if let Some(purpose) = &receipt.purpose {
         cbor.u8(member::PURPOSE)?.str(purpose)?;
+    }
+    Ok(())
+}
+
+/// `publisher/model`, put together where it is written.
+fn write_model(model: &ModelName, cbor: &mut Encoder<&mut Vec<u8>>) -> Written {
+    let (publisher, label) = (model.publisher.as_str(), model.label.as_str());
+    cbor.u8(member::MODEL)?.str_len((publisher.len() + 1 + label.len()) as u64)?;
+    for part in [publisher, "/", label] {
+        cbor.writer_mut().extend_from_slice(part.as_bytes());
     }
     Ok(())
 }

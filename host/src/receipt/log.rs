@@ -24,10 +24,9 @@ use jiff::Timestamp;
 use super::checkpoint::{self, CHECKPOINT_BYTES_MAX, Checkpoint};
 use super::encode::CODE_BYTES_MAX;
 use super::record::{self, HEADER_BYTES};
-use super::tree;
 use super::{CallResult, Draft, Issued, Receipt, ReceiptError, ReceiptProof};
 use crate::clock::Clock;
-use crate::id::{CallId, Digest, Party};
+use crate::id::{CallId, Party};
 use crate::key::PartyKey;
 use file::{begin, open_file, read, read_error, replace, write_error, write_whole};
 use state::State;
@@ -144,17 +143,14 @@ impl Log {
         check_code(&draft.result)?;
         let head = state.head(&draft.chain);
         let receipt = draft.at(head.sequence, head.previous);
-        let bytes = receipt.to_bytes();
-        let leaf = tree::leaf(&bytes);
-        let record =
-            record::frame(&bytes, &leaf).ok_or(ReceiptError::TooLarge { bytes: bytes.len() })?;
-        state.pending.extend_from_slice(&record);
-        let hash = Digest::of(&bytes);
+        let waiting = state.pending.len();
+        let (leaf, hash) = record::append(&mut state.pending, &receipt)?;
         let index = state.tree.size();
         let offset = state.end;
         state.enter(&receipt, leaf, hash, offset);
-        state.end += record.len() as u64;
-        Ok(Issued { call: receipt.call, index, hash, used: receipt.used, max: receipt.max })
+        state.end += (state.pending.len() - waiting) as u64;
+        let Receipt { call, at, used, max, .. } = receipt;
+        Ok(Issued { call, at, index, hash, used, max })
     }
 
     /// Waits until every receipt that was enqueued by now is in the file.

@@ -7,8 +7,9 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read as _};
 
-use super::RECEIPT_BYTES_MAX;
 use super::tree::{self, Hash};
+use super::{RECEIPT_BYTES_MAX, Receipt, ReceiptError};
+use crate::id::Digest;
 
 /// What the file begins with.
 pub(super) const MAGIC: &[u8] = b"hospes-receipts-1\n";
@@ -41,16 +42,30 @@ pub(super) struct Records<'a> {
     length: u64,
 }
 
-/// A receipt, framed. `None` if it is too long for a record.
-pub(super) fn frame(bytes: &[u8], leaf: &Hash) -> Option<Vec<u8>> {
-    let length = u16::try_from(bytes.len()).ok().filter(|_| bytes.len() <= RECEIPT_BYTES_MAX)?;
-    let mut record = Vec::with_capacity(HEADER_BYTES + bytes.len() + 1);
-    record.extend_from_slice(&length.to_le_bytes());
-    record.extend_from_slice(&(!length).to_le_bytes());
-    record.extend_from_slice(&leaf[..8]);
-    record.extend_from_slice(bytes);
-    record.push(END);
-    Some(record)
+/// Puts a receipt, framed, at the end of `records`, and gives back its leaf and its hash.
+///
+/// # Errors
+/// [`ReceiptError::TooLarge`] if it is too long for a record; `records` are as they were then.
+pub(super) fn append(
+    records: &mut Vec<u8>,
+    receipt: &Receipt,
+) -> Result<(Hash, Digest), ReceiptError> {
+    let begin = records.len();
+    records.extend_from_slice(&[0; HEADER_BYTES]);
+    receipt.write_to(records);
+    let (header, bytes) = records[begin..].split_at_mut(HEADER_BYTES);
+    let length = u16::try_from(bytes.len()).ok().filter(|_| bytes.len() <= RECEIPT_BYTES_MAX);
+    let Some(length) = length else {
+        let bytes = bytes.len();
+        records.truncate(begin);
+        return Err(ReceiptError::TooLarge { bytes });
+    };
+    let (leaf, hash) = (tree::leaf(bytes), Digest::of(bytes));
+    header[..2].copy_from_slice(&length.to_le_bytes());
+    header[2..4].copy_from_slice(&(!length).to_le_bytes());
+    header[4..].copy_from_slice(&leaf[..8]);
+    records.push(END);
+    Ok((leaf, hash))
 }
 
 /// The length of the receipt behind a header; none if the header is not whole.

@@ -228,6 +228,19 @@ fn chains_are_numbered_and_linked() {
 }
 
 #[test]
+fn a_receipt_that_is_too_large_leaves_nothing_between_the_others() {
+    let folder = folder();
+    let log = open(folder.path()).expect("a new log");
+    log.enqueue(draft(0, 1)).expect("it has its place");
+    let large = Draft { purpose: Some("x".repeat(RECEIPT_BYTES_MAX).into()), ..draft(1, 1) };
+    assert!(matches!(log.enqueue(large), Err(ReceiptError::TooLarge { bytes }) if bytes > 4096));
+    assert_eq!(log.append(draft(1, 1)).expect("written").index, 1);
+    drop(log);
+    let sequences: Vec<_> = replayed(folder.path()).iter().map(|r| r.sequence).collect();
+    assert_eq!(sequences, [0, 1]);
+}
+
+#[test]
 fn replay_gives_the_same_counts_and_the_chain_goes_on() {
     let folder = folder();
     let log = open(folder.path()).expect("a new log");
