@@ -1,10 +1,12 @@
 //! Reads request bodies: bounded in size and in time, and refused before the first byte where the length says enough.
 
+use std::pin::pin;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
 use http::{HeaderMap, header};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 
 use super::problem::{Problem, ProblemKind};
@@ -25,15 +27,47 @@ pub async fn read(
     time_max: Duration,
 ) -> Result<Bytes, Problem> {
     check_declared(headers, &mut body, bytes_max).await?;
-    let limit = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-    match tokio::time::timeout(time_max, Limited::new(&mut body, limit).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+    match within(time_max, whole(&mut body, bytes_max)).await? {
+        Ok(bytes) => Ok(bytes),
+        Err(NotWhole::TooLarge) => {
             linger(&mut body).await;
             Err(too_large(None, bytes_max))
         }
-        Ok(Err(error)) => Err(broken(error.as_ref())),
-        Err(_elapsed) => Err(too_slow(time_max)),
+        Err(NotWhole::Broken(error)) => Err(broken(&error)),
+    }
+}
+
+/// Why a body was not read to its end.
+enum NotWhole {
+    TooLarge,
+    Broken(hyper::Error),
+}
+
+/// All of a body. One that comes in one piece is not copied.
+async fn whole(body: &mut Incoming, bytes_max: u64) -> Result<Bytes, NotWhole> {
+    let mut only = Bytes::new();
+    let mut joined = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame.map_err(NotWhole::Broken)?.into_data() else { continue };
+        if (only.len() + joined.len() + piece.len()) as u64 > bytes_max {
+            return Err(NotWhole::TooLarge);
+        }
+        if only.is_empty() && joined.is_empty() {
+            only = piece;
+        } else {
+            joined.extend_from_slice(&std::mem::take(&mut only));
+            joined.extend_from_slice(&piece);
+        }
+    }
+    Ok(if joined.is_empty() { only } else { joined.freeze() })
+}
+
+/// What `work` comes to, if it takes no longer than `time_max`. Only work that has to wait is given a timer.
+async fn within<T>(time_max: Duration, work: impl Future<Output = T>) -> Result<T, Problem> {
+    let mut work = pin!(work);
+    match work.as_mut().now_or_never() {
+        Some(done) => Ok(done),
+        None => tokio::time::timeout(time_max, work).await.map_err(|_| too_slow(time_max)),
     }
 }
 
@@ -63,7 +97,7 @@ fn too_large(seen: Option<u64>, bytes_max: u64) -> Problem {
     Problem::new(ProblemKind::BodyTooLarge, detail).with("limit", bytes_max)
 }
 
-fn broken(error: &(dyn std::error::Error + 'static)) -> Problem {
+fn broken(error: &hyper::Error) -> Problem {
     Problem::new(ProblemKind::InvalidRequest, format!("the body broke off: {error}"))
 }
 
@@ -115,10 +149,9 @@ pub async fn read_aligned(
         Ok::<_, hyper::Error>(())
     };
     // The body is as long as it was declared, which is within the limit: the connection sees to it.
-    match tokio::time::timeout(time_max, collect).await {
-        Ok(Ok(())) => Ok(Bytes::from(buffer).slice(padding..)),
-        Ok(Err(error)) => Err(broken(&error)),
-        Err(_elapsed) => Err(too_slow(time_max)),
+    match within(time_max, collect).await? {
+        Ok(()) => Ok(Bytes::from(buffer).slice(padding..)),
+        Err(error) => Err(broken(&error)),
     }
 }
 
