@@ -17,6 +17,9 @@ use crate::host::Host;
 /// Longest path that is looked at, in bytes.
 const PATH_BYTES_MAX: usize = 1024;
 
+/// Parts of a path that are looked at. Every route has fewer.
+const SEGMENTS_MAX: usize = 8;
+
 /// Answers one request.
 pub(super) async fn route(
     host: &Arc<Host>,
@@ -39,8 +42,8 @@ async fn everybody(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answe
         let detail = format!("the path is longer than {PATH_BYTES_MAX} bytes");
         return Err(Problem::new(ProblemKind::InvalidRequest, detail));
     }
-    let segments = segments(&path);
-    match (&method, segments.as_slice()) {
+    let mut parts = [""; SEGMENTS_MAX];
+    match (&method, segments(&path, &mut parts)) {
         // Consumers: calls by other protocols.
         (POST, [grpc::INFERENCE, method]) => Ok(grpc::inference(host, method, request).await),
         (POST, [grpc::HEALTH, _]) => Ok(grpc::health(host, request).await),
@@ -134,8 +137,8 @@ async fn tenants(
 
 async fn operator(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer, Problem> {
     let path = request.uri().path().to_owned();
-    let segments = segments(&path);
-    match (request.method(), segments.as_slice()) {
+    let mut parts = [""; SEGMENTS_MAX];
+    match (request.method(), segments(&path, &mut parts)) {
         (&Method::POST, ["accounts"]) => admin::open_account(host, request).await,
         (&Method::POST, ["agreements", id, "events"]) => {
             let id = (*id).to_owned();
@@ -148,9 +151,12 @@ async fn operator(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer
     }
 }
 
-/// The parts between the slashes. `OPTIONS *` and `CONNECT` have none, and no first slash either.
-fn segments(path: &str) -> Vec<&str> {
-    path.strip_prefix('/').unwrap_or_default().split('/').collect()
+/// The first parts between the slashes. `OPTIONS *` and `CONNECT` have none, and no first slash either.
+fn segments<'p, 's>(path: &'p str, parts: &'s mut [&'p str; SEGMENTS_MAX]) -> &'s [&'p str] {
+    let path = path.strip_prefix('/').unwrap_or_default();
+    let filled = parts.iter_mut().zip(path.split('/')).map(|(part, segment)| *part = segment);
+    let count = filled.count();
+    &parts[..count]
 }
 
 /// 405 where another method would do, 404 elsewhere.
@@ -164,5 +170,22 @@ fn nothing_here(audience: Audience, method: &Method, segments: &[&str]) -> Probl
             ProblemKind::MethodNotAllowed,
             format!("{method} does nothing here; use {}", allowed.join(" and ")),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_cut_into_parts_and_the_rest_of_a_long_one_is_not_looked_at() {
+        let parts = |path| segments(path, &mut [""; SEGMENTS_MAX]).join(" ");
+        assert_eq!(parts("/acme/digits/classify"), "acme digits classify");
+        assert_eq!(parts("/acme//"), "acme  ");
+        assert_eq!((parts("*"), parts("/")), (String::new(), String::new()));
+        assert_eq!(parts("/1/2/3/4/5/6/7/8/9"), "1 2 3 4 5 6 7 8");
+        let longest =
+            super::super::routes::ROUTES.iter().map(|route| route.path.split('/').count());
+        assert!(longest.max().is_some_and(|parts| parts <= SEGMENTS_MAX));
     }
 }
