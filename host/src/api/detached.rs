@@ -31,7 +31,10 @@ where
 {
     pub(super) fn new(work: F) -> Self {
         // What the work shares with others is behind locks that survive a panic.
-        Self(Some(Box::pin(AssertUnwindSafe(work).catch_unwind())))
+        Self(Some(Box::into_pin(Box::write(
+            Box::new_uninit(), // before the work is put together: it is large, and is so made where it stays
+            AssertUnwindSafe(work).catch_unwind(),
+        ))))
     }
 }
 
