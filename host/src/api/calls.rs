@@ -211,7 +211,7 @@ impl Papers {
         let mut call = [0; CallId::TEXT_BYTES];
         text.extend_from_slice(receipt.call.encode(&mut call).as_bytes());
         insert(RECEIPT, &mut text);
-        text.extend_from_slice(salt.to_hex().as_bytes());
+        text.extend_from_slice(&salt.digits());
         insert(SALT, &mut text);
         if let (Some(max), Some(used)) = (receipt.max, receipt.used) {
             put_number(&mut text, max.saturating_sub(used));

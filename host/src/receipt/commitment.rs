@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use blake3::hazmat::{ContextKey, HasherExt as _, hash_derive_key_context};
 
 use super::ReceiptError;
-use crate::id::{hex, unhex};
+use crate::id::{hex, hex_digits, unhex};
 
 /// Separates these keys from every other use of BLAKE3 (its section 6.2, key derivation). Hashed once: each call commits twice.
 static CONTEXT: LazyLock<ContextKey> =
@@ -38,6 +38,15 @@ impl Salt {
     /// 64 hexadecimal digits.
     pub fn to_hex(&self) -> String {
         hex(&self.0)
+    }
+
+    /// The same, without an allocation.
+    pub fn digits(&self) -> [u8; 64] {
+        let mut digits = [0; 64];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
+            pair.copy_from_slice(&hex_digits(byte));
+        }
+        digits
     }
 }
 
@@ -112,6 +121,7 @@ mod tests {
     fn a_salt_is_written_one_way_and_hidden_in_logs() {
         let salt = Salt::generate();
         assert_eq!(salt.to_hex().parse::<Salt>().expect("its own form"), salt);
+        assert_eq!(salt.to_hex().as_bytes(), salt.digits());
         assert!(
             salt.to_hex().to_uppercase().parse::<Salt>().is_err()
                 || salt.to_hex().bytes().all(|b| b.is_ascii_digit())
