@@ -10,7 +10,6 @@ mod grant;
 mod life;
 mod mandates;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -25,7 +24,7 @@ use crate::agreement::{
 use crate::auth::{Auth, Caller};
 use crate::clock::Clock;
 use crate::deployments::Function;
-use crate::id::{Digest, ModelName, Party};
+use crate::id::{ById, Digest, ModelName, Party};
 use crate::invoke::Call;
 use crate::key::PartyKey;
 use crate::market::Market;
@@ -105,11 +104,11 @@ pub enum AgreementsError {
 
 #[derive(Default, Clone)]
 struct Directory {
-    all: HashMap<Digest, Standing>,
-    in_force: HashMap<ModelName, HashMap<Party, Vec<Arc<Active>>>>,
-    per_party: HashMap<Party, usize>,
+    all: ById<Digest, Standing>,
+    in_force: ById<ModelName, ById<Party, Vec<Arc<Active>>>>,
+    per_party: ById<Party, usize>,
     /// How many agreements the host has signed for a publisher, by offer.
-    by_agent: HashMap<Digest, u32>,
+    by_agent: ById<Digest, u32>,
 }
 
 impl Directory {
@@ -164,7 +163,7 @@ pub struct Agreements {
     country: Option<Arc<str>>,
     directory: ArcSwap<Directory>,
     /// By offer.
-    mandates: ArcSwap<HashMap<Digest, SignedMandate>>,
+    mandates: ArcSwap<ById<Digest, SignedMandate>>,
     /// When the store last confirmed that what is in memory is what it holds, in microseconds.
     as_of: AtomicI64,
     /// Events that the store holds.

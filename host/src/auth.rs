@@ -3,7 +3,6 @@
 //! A key is 256 random bits behind a prefix and a checksum, shown once when it is made and stored as a hash only. The
 //! account follows from the key alone; nothing else in a request can name or change it.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, LazyLock, Mutex};
 
@@ -14,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agreement::Succession;
 use crate::clock::Clock;
-use crate::id::{AccountName, Party, hex, unhex};
+use crate::id::{AccountName, ById, Party, hex, unhex};
 use crate::store::{Store, StoreError, Table};
 
 /// What every key begins with, so that scanners for leaked secrets can know it.
@@ -186,8 +185,8 @@ pub enum AuthError {
 
 #[derive(Debug, Default, Clone)]
 struct Directory {
-    accounts: HashMap<AccountName, Arc<Account>>,
-    keys: HashMap<KeyHash, Arc<Account>>,
+    accounts: ById<AccountName, Arc<Account>>,
+    keys: ById<KeyHash, Arc<Account>>,
 }
 
 /// The accounts of this host.

@@ -5,7 +5,7 @@
 
 mod statistics;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,7 +17,7 @@ use semver::Version;
 pub use statistics::{Span, Stages, Statistics, Totals};
 
 use crate::bundle::Manifest;
-use crate::id::{Digest, FunctionName, ModelName, Party};
+use crate::id::{ById, Digest, FunctionName, ModelName, Party};
 use crate::inference::ModelSignature;
 use crate::sandbox::{CallLimits, Graphs, Guest, GuestFunction, Signature};
 
@@ -236,7 +236,7 @@ fn list(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-type Models = HashMap<ModelName, BTreeMap<Version, Arc<Deployment>>>;
+type Models = ById<ModelName, BTreeMap<Version, Arc<Deployment>>>;
 
 /// Published versions that are out of service.
 type Withdrawn = BTreeMap<(ModelName, Version), Digest>;

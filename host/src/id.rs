@@ -9,6 +9,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize, Serializer, de};
 use sha2::{Digest as _, Sha256};
 
+/// A map by names or identities. Calls look up a dozen: what is hashed here is known to this host already, or of the host's own
+/// making, so a hash that is quick will do, seeded anew by each process.
+pub type ById<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
+
 /// Longest name of a publisher, a model or a function, in bytes.
 pub const NAME_BYTES_MAX: usize = 63;
 

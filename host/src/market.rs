@@ -3,7 +3,6 @@
 //! An offer is listed only if its publisher signed it and every function it speaks of is live, so that nobody signs for
 //! something that is not there.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -13,7 +12,7 @@ use crate::agreements::Agreements;
 use crate::auth::Caller;
 use crate::controls::ControlError;
 use crate::deployments::{Deployment, Deployments};
-use crate::id::{AccountName, Digest, FunctionName, ModelName};
+use crate::id::{AccountName, ById, Digest, FunctionName, ModelName};
 use crate::sandbox::Signature;
 use crate::store::{Store, StoreError, Table};
 
@@ -61,8 +60,8 @@ pub enum MarketError {
 
 #[derive(Default, Clone)]
 struct Listing {
-    offers: HashMap<Digest, Arc<SignedOffer>>,
-    by_model: HashMap<ModelName, Vec<Digest>>,
+    offers: ById<Digest, Arc<SignedOffer>>,
+    by_model: ById<ModelName, Vec<Digest>>,
 }
 
 impl Listing {

@@ -3,7 +3,7 @@
 use super::{Agreements, AgreementsError, Directory};
 use crate::agreement::{Proposal, Role, SignedMandate};
 use crate::auth::Caller;
-use crate::id::Digest;
+use crate::id::{ById, Digest};
 use crate::market::Market;
 use crate::store::Table;
 
@@ -31,7 +31,7 @@ impl Agreements {
         }
         self.store.put(Table::Mandates, &offer.to_string(), envelope)?;
         self.mandates.rcu(|mandates| {
-            let mut mandates = std::collections::HashMap::clone(mandates);
+            let mut mandates = ById::clone(mandates);
             mandates.insert(*offer, signed.clone());
             mandates
         });
@@ -64,7 +64,7 @@ impl Agreements {
     }
 
     pub(super) fn restore_mandates(&self) -> Result<(), AgreementsError> {
-        let mut mandates = std::collections::HashMap::new();
+        let mut mandates = ById::default();
         for (key, record) in self.store.all(Table::Mandates)? {
             let signed = SignedMandate::parse(&record).map_err(|source| {
                 AgreementsError::Damaged { key, source: Box::new(source.into()) }

@@ -1,11 +1,11 @@
 //! What is known of the file without reading it: places, chains, and what is still to be written.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::task::Waker;
 
 use super::super::tree::{Hash, Tree};
 use super::super::{ChainId, Receipt};
-use crate::id::{CallId, Digest, Party};
+use crate::id::{ById, CallId, Digest, Party};
 
 /// Latest receipts of a party that are remembered.
 const RECENT_MAX: usize = 1000;
@@ -15,9 +15,9 @@ const RECENT_MAX: usize = 1000;
 pub(super) struct State {
     pub(super) tree: Tree,
     pub(super) offsets: Vec<u64>,
-    pub(super) calls: HashMap<CallId, u64>,
-    pub(super) heads: HashMap<ChainId, Head>,
-    pub(super) recent: HashMap<Party, VecDeque<u64>>,
+    pub(super) calls: ById<CallId, u64>,
+    pub(super) heads: ById<ChainId, Head>,
+    pub(super) recent: ById<Party, VecDeque<u64>>,
     /// Where the next record begins, once those that wait are written.
     pub(super) end: u64,
     /// Records that have their place and are not in the file yet.
