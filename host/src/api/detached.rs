@@ -31,10 +31,7 @@ where
 {
     pub(super) fn new(work: F) -> Self {
         // What the work shares with others is behind locks that survive a panic.
-        Self(Some(Box::into_pin(Box::write(
-            Box::new_uninit(), // before the work is put together: it is large, and is so made where it stays
-            AssertUnwindSafe(work).catch_unwind(),
-        ))))
+        Self(Some(Box::pin(AssertUnwindSafe(work).catch_unwind())))
     }
 }
 
