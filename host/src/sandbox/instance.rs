@@ -1,6 +1,7 @@
 //! One fresh instance for one call: it runs once and is gone.
 
 use std::pin::pin;
+
 use wasmtime::component::{ComponentExportIndex, Func, Resource, TypedFunc};
 use wasmtime::{Store, Trap};
 use wasmtime_wasi::I32Exit;
