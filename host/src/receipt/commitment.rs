@@ -37,7 +37,7 @@ impl Salt {
 
     /// 64 hexadecimal digits.
     pub fn to_hex(&self) -> String {
-        hex(&self.0)
+        self.digits().map(char::from).into_iter().collect()
     }
 
     /// The same, without an allocation.
