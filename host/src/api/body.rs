@@ -45,6 +45,7 @@ enum NotWhole {
 
 /// All of a body. One that comes in one piece is not copied.
 async fn whole(body: &mut Incoming, bytes_max: u64) -> Result<Bytes, NotWhole> {
+    let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     let mut only = Bytes::new();
     let mut joined = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -55,6 +56,9 @@ async fn whole(body: &mut Incoming, bytes_max: u64) -> Result<Bytes, NotWhole> {
         if only.is_empty() && joined.is_empty() {
             only = piece;
         } else {
+            if joined.is_empty() {
+                joined.reserve(declared.min(READ_AHEAD_BYTES));
+            }
             joined.extend_from_slice(&std::mem::take(&mut only));
             joined.extend_from_slice(&piece);
         }
