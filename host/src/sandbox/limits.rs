@@ -9,7 +9,7 @@ use crate::outcome::GuestFailure;
 /// The limits of one call, decided before it starts.
 #[derive(Debug, Clone, Copy)]
 pub struct CallLimits {
-    /// When the call began: its time counts from here.
+    /// When the sandbox was asked for: the time that the call uses counts from here.
     pub began: Instant,
     /// When the call must have ended.
     pub deadline: Instant,
