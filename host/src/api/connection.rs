@@ -100,31 +100,23 @@ pub(super) fn serve(
     stream: TcpStream,
     watcher: Watcher,
 ) -> BoxFuture<'static, Result<(), BoxError>> {
-    Box::pin(speak_with(host, audience, tls, stream, watcher))
-}
-
-async fn speak_with(
-    host: Arc<Host>,
-    audience: Audience,
-    tls: Option<TlsAcceptor>,
-    stream: TcpStream,
-    watcher: Watcher,
-) -> Result<(), BoxError> {
-    // Small answers must not wait for the peer's acknowledgement of the one before.
-    stream.set_nodelay(true)?;
-    let patience = host.config().api.header_read_timeout;
-    let server = Server { host, audience, watcher };
-    match tls {
-        Some(tls) => {
-            let stream = tokio::time::timeout(patience, tls.accept(stream)).await??;
-            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            server.speak(TokioIo::new(stream), is_http2).await
+    Box::pin(async move {
+        // Small answers must not wait for the peer's acknowledgement of the one before.
+        stream.set_nodelay(true)?;
+        let patience = host.config().api.header_read_timeout;
+        let server = Server { host, audience, watcher };
+        match tls {
+            Some(tls) => {
+                let stream = tokio::time::timeout(patience, tls.accept(stream)).await??;
+                let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                server.speak(TokioIo::new(stream), is_http2).await
+            }
+            None => {
+                let is_http2 = tokio::time::timeout(patience, knows_http2(&stream)).await??;
+                server.speak(TokioIo::new(stream), is_http2).await
+            }
         }
-        None => {
-            let is_http2 = tokio::time::timeout(patience, knows_http2(&stream)).await??;
-            server.speak(TokioIo::new(stream), is_http2).await
-        }
-    }
+    })
 }
 
 /// Whether the client begins with HTTP/2. Waits for its first bytes and leaves them where they are.
@@ -176,8 +168,7 @@ impl Server {
                 .header_read_timeout(api.header_read_timeout)
                 .max_headers(api.headers_max.get())
                 .max_header_size(api.header_bytes_max.get())
-                .max_buf_size(api.header_bytes_max.get().max(READ_BYTES_MAX))
-                .pipeline_flush(true);
+                .max_buf_size(api.header_bytes_max.get().max(READ_BYTES_MAX));
             Ok(watcher.watch(http.serve_connection(io, service)).await?)
         }
     }

@@ -1,0 +1,129 @@
+//! A large tensor is copied once on its way in and once on its way out, and no more: the bytes are counted.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hospes::inference::backend::Backend as _;
+use hospes::inference::backend::onnxruntime::OnnxRuntime;
+use hospes::tensor::{DataType, Tensor};
+use system_tests::{Tensors, TestHost, identity};
+
+/// Bytes that were copied in this process, by the host, by ONNX Runtime, by whomever.
+static COPIED: AtomicU64 = AtomicU64::new(0);
+
+/// Takes the place of the system's own for everything in this process.
+#[expect(unsafe_code, reason = "its contract is C's")]
+#[unsafe(no_mangle)]
+// SAFETY: the name is C's, and so are the arguments and what is done.
+unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, length: usize) -> *mut u8 {
+    COPIED.fetch_add(length as u64, Ordering::Relaxed);
+    // Volatile, for a compiler that sees plain copying calls the function for it, which is this one.
+    let copy = |index| {
+        // SAFETY: the caller says that so many bytes may be read and written.
+        unsafe { to.add(index).write_volatile(from.add(index).read_volatile()) }
+    };
+    if (to as usize) < from as usize {
+        (0..length).for_each(copy);
+    } else {
+        (0..length).rev().for_each(copy);
+    }
+    to
+}
+
+#[expect(unsafe_code, reason = "its contract is C's")]
+#[unsafe(no_mangle)]
+// SAFETY: as above; it promises more than is needed.
+unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, length: usize) -> *mut u8 {
+    // SAFETY: as above.
+    unsafe { memmove(to, from, length) }
+}
+
+/// Bytes of the tensor: those of a picture of 224 by 224 in three colours.
+const TENSOR_BYTES: usize = 3 * 224 * 224 * 4;
+
+/// What a call may copy beside its tensors: heads, JSON, receipts, memories given back.
+const REST_BYTES_MAX: u64 = 64 << 10;
+
+const CALLS: u64 = 10;
+
+fn copied_by(mut work: impl FnMut()) -> u64 {
+    work();
+    let before = COPIED.load(Ordering::Relaxed);
+    (0..CALLS).for_each(|_| work());
+    (COPIED.load(Ordering::Relaxed) - before) / CALLS
+}
+
+#[test]
+fn a_tensor_is_copied_once_in_and_once_out() {
+    let data: Vec<u8> = (0..TENSOR_BYTES).map(|index| (index % 61) as u8).collect();
+    let (fronts, model) = (Tensors::start(), identity(DataType::F32, 1));
+
+    // What the library copies when it is called without a host.
+    let runtime =
+        OnnxRuntime::find(&[TestHost::onnxruntime()], NonZeroUsize::MIN).expect("it loads");
+    let bare = runtime.load(&model).expect("it loads");
+    let tensor = Tensor::new(DataType::F32, vec![TENSOR_BYTES / 4], data.clone().into());
+    let tensor = tensor.expect("it fits");
+    let library = copied_by(|| {
+        let outputs = bare.run(std::slice::from_ref(&tensor)).expect("it computes");
+        assert_eq!(outputs[0].data().len(), TENSOR_BYTES);
+    });
+
+    let mut caller = Caller::new(&fronts, &data);
+    let call = copied_by(|| caller.infer());
+    assert!(caller.answer.ends_with(&data), "it is the identity");
+
+    let host = call - library;
+    println!(
+        "copied in a call of {TENSOR_BYTES} B each way: {host} B by the host, {library} B by ONNX Runtime"
+    );
+    assert!(library > TENSOR_BYTES as u64, "the count counts");
+    let allowed = 2 * TENSOR_BYTES as u64 + REST_BYTES_MAX;
+    assert!(host <= allowed, "{host} B were copied of at most {allowed}");
+}
+
+/// A client that copies nothing itself.
+struct Caller {
+    stream: TcpStream,
+    request: Vec<u8>,
+    answer: Vec<u8>,
+}
+
+impl Caller {
+    fn new(fronts: &Tensors, data: &[u8]) -> Self {
+        let json = format!(
+            r#"{{"inputs":[{{"name":"x","shape":[{}],"datatype":"FP32","parameters":{{"binary_data_size":{}}}}}],"parameters":{{"binary_data_output":true}}}}"#,
+            data.len() / 4,
+            data.len()
+        );
+        let head = format!(
+            "POST /v2/models/identity-fp32/infer HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
+             inference-header-content-length: {}\r\ncontent-length: {}\r\n\r\n",
+            fronts.zoe.api_key,
+            json.len(),
+            json.len() + data.len()
+        );
+        let stream = TcpStream::connect(fronts.host.address()).expect("it listens");
+        let request = [head.as_bytes(), json.as_bytes(), data].concat();
+        Self { stream, request, answer: vec![0; TENSOR_BYTES + (16 << 10)] }
+    }
+
+    /// Fills `answer` with what comes, which ends with the tensor.
+    fn infer(&mut self) {
+        self.stream.write_all(&self.request).expect("sent");
+        self.answer.resize(self.answer.capacity(), 0);
+        let (mut filled, mut whole) = (0, usize::MAX);
+        while filled < whole {
+            filled += self.stream.read(&mut self.answer[filled..]).expect("an answer");
+            let head = self.answer[..filled].windows(4).position(|four| four == b"\r\n\r\n");
+            let Some(head) = head.filter(|_| whole == usize::MAX) else { continue };
+            let text = std::str::from_utf8(&self.answer[..head]).expect("text");
+            assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+            let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
+            whole = head + 4 + length.expect("a length").parse::<usize>().expect("a number");
+        }
+        self.answer.truncate(whole);
+    }
+}
