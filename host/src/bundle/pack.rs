@@ -8,7 +8,6 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 
 use super::contents::{self, ContentsError};
 use super::layout::{self, LayoutError, MANIFEST_SECTION, MODEL_SECTION_PREFIX};
@@ -18,7 +17,7 @@ use super::manifest::{
 };
 use super::names::{GraphName, Licence};
 use super::shape::{Shape, ShapeError};
-use crate::id::{Digest, ModelLabel};
+use crate::id::{Digest, Hasher, ModelLabel};
 
 /// Why a bundle could not be packed.
 #[derive(Debug, thiserror::Error)]
@@ -199,11 +198,11 @@ fn copy(input: &ModelInput, out: &mut impl Write) -> Result<(Digest, u64), PackE
         |source| PackError::Read { model: input.name.clone(), path: path.clone(), source };
     let mut file = File::open(path).map_err(unreadable)?;
     let mut buffer = vec![0; COPY_BYTES];
-    let (mut hasher, mut total) = (Sha256::new(), 0);
+    let (mut hasher, mut total) = (Hasher::default(), 0);
     loop {
         let count = file.read(&mut buffer).map_err(unreadable)?;
         if count == 0 {
-            return Ok((Digest::from_bytes(hasher.finalize().into()), total));
+            return Ok((hasher.finish(), total));
         }
         let part = buffer.get(..count).unwrap_or_default();
         hasher.update(part);

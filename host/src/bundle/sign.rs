@@ -6,8 +6,6 @@
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
-
 use super::BundleLimits;
 use super::layout::{Layout, LayoutError, MANIFEST_SECTION, SIGNATURE_SECTION};
 use super::manifest::ManifestError;
@@ -15,7 +13,7 @@ use super::pack::write_small_section;
 use super::signature::{self, Statement};
 use super::verify::{BundleError, check};
 use crate::dsse::DsseError;
-use crate::id::Digest;
+use crate::id::{Digest, Hasher};
 use crate::key::PartyKey;
 
 /// Why a bundle was not signed. Nothing was written.
@@ -90,7 +88,7 @@ impl<'a> Signed<'a> {
         let component = &bytes[layout.code.clone()];
         let manifest = section(MANIFEST_SECTION, &json);
         let models = &bytes[layout.manifest.whole.end..layout.signed_end(bytes)];
-        let mut hasher = Sha256::new();
+        let mut hasher = Hasher::default();
         for piece in [component, &manifest, models] {
             hasher.update(piece);
         }
@@ -98,11 +96,11 @@ impl<'a> Signed<'a> {
             component: checked.component,
             manifest: Digest::of(&json),
             models: checked.models,
-            sha256: Digest::from_bytes(hasher.clone().finalize().into()),
+            sha256: hasher.clone().finish(),
         };
         let signature = section(SIGNATURE_SECTION, &signature::seal(&statement, key)?);
         hasher.update(&signature);
-        let digest = Digest::from_bytes(hasher.finalize().into());
+        let digest = hasher.finish();
         Ok(Self { component, manifest, models, signature, digest })
     }
 

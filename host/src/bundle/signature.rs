@@ -7,12 +7,11 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::layout::Layout;
 use super::names::GraphName;
 use crate::dsse::{DsseError, Envelope, first_difference};
-use crate::id::{Digest, Party};
+use crate::id::{Digest, Hasher, Party};
 use crate::key::PartyKey;
 
 /// The kind of payload that is signed, so that a signature under anything else cannot be passed off as one under a bundle.
@@ -93,8 +92,8 @@ pub(super) struct Measured {
 impl Measured {
     pub(super) fn of(bytes: &[u8], layout: &Layout) -> Self {
         let (signed, rest) = bytes.split_at(layout.signed_end(bytes));
-        let mut hasher = Sha256::new_with_prefix(signed);
-        let sha256 = Digest::from_bytes(hasher.clone().finalize().into());
+        let mut hasher = Hasher::default().with(signed);
+        let sha256 = hasher.clone().finish();
         hasher.update(rest);
         let models = layout.models.iter().map(|(name, section)| ModelDigest {
             name: name.clone(),
@@ -106,7 +105,7 @@ impl Measured {
             models: models.collect(),
             sha256,
         };
-        Self { statement, file: Digest::from_bytes(hasher.finalize().into()) }
+        Self { statement, file: hasher.finish() }
     }
 }
 

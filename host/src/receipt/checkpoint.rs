@@ -5,10 +5,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sha2::{Digest as _, Sha256};
 
 use super::tree::Hash;
-use crate::id::{Party, hex};
+use crate::id::{Hasher, Party, hex};
 use crate::key::{self, PartyKey, SIGNATURE_BYTES};
 
 /// Longest name of a log, in bytes.
@@ -82,12 +81,9 @@ pub(super) fn is_origin(text: &str) -> bool {
 }
 
 fn key_id(origin: &str, signer: &Party) -> [u8; 4] {
-    let hash = Sha256::new()
-        .chain_update(origin)
-        .chain_update([b'\n', ED25519])
-        .chain_update(signer.public_key())
-        .finalize();
-    let [a, b, c, d, ..]: [u8; 32] = hash.into();
+    let hash = Hasher::default().with(origin.as_bytes());
+    let hash = hash.with(&[b'\n', ED25519]).with(signer.public_key()).finish();
+    let [a, b, c, d, ..] = *hash.as_bytes();
     [a, b, c, d]
 }
 

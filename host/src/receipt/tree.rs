@@ -3,7 +3,7 @@
 //! Keeps the hash of every complete subtree in memory, 64 bytes a leaf, so that the root of any size and any proof take a
 //! number of steps that grows with the logarithm only.
 
-use sha2::{Digest as _, Sha256};
+use crate::id::{Digest, Hasher};
 
 /// A hash in the tree.
 pub(super) type Hash = [u8; 32];
@@ -49,7 +49,7 @@ impl Tree {
     /// The root over the first `size` leaves; none if there are not so many.
     pub fn root(&self, size: u64) -> Option<Hash> {
         if size == 0 {
-            return Some(Sha256::digest([]).into());
+            return Some(*Digest::of(&[]).as_bytes());
         }
         self.subtree(0, size)
     }
@@ -93,11 +93,11 @@ impl Tree {
 
 /// The hash of a leaf.
 pub(super) fn leaf(bytes: &[u8]) -> Hash {
-    Sha256::new().chain_update([0]).chain_update(bytes).finalize().into()
+    *Hasher::default().with(&[0]).with(bytes).finish().as_bytes()
 }
 
 fn node(left: &Hash, right: &Hash) -> Hash {
-    Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().into()
+    *Hasher::default().with(&[1]).with(left).with(right).finish().as_bytes()
 }
 
 /// The largest power of two below `count`, which is 2 or more.
@@ -139,7 +139,7 @@ mod tests {
     /// RFC 6962 section 2.1, read word for word.
     fn naive_root(leaves: &[Hash]) -> Hash {
         match leaves {
-            [] => Sha256::digest([]).into(),
+            [] => *Digest::of(&[]).as_bytes(),
             [leaf] => *leaf,
             _ => {
                 let (left, right) = leaves.split_at(split(leaves.len() as u64) as usize);
