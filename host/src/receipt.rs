@@ -71,7 +71,7 @@ pub struct Receipt {
     pub result: CallResult,
     /// The receipt's place in its chain, from 0.
     pub sequence: u64,
-    /// SHA-256 of the receipt before it in its chain; 32 zero bytes for the first.
+    /// The hash in the log (RFC 6962 section 2.1, of a leaf) of the receipt before it in its chain; 32 zero bytes for the first.
     pub previous: Digest,
 }
 
@@ -136,7 +136,7 @@ pub struct Issued {
     pub at: Timestamp,
     /// Its place in the log, from 0.
     pub index: u64,
-    /// SHA-256 of its bytes.
+    /// Its hash in the log (RFC 6962 section 2.1, of a leaf): what the next receipt of its chain names.
     pub hash: Digest,
     pub used: Option<u64>,
     pub max: Option<u64>,

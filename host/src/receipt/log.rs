@@ -26,7 +26,7 @@ use super::encode::CODE_BYTES_MAX;
 use super::record::{self, HEADER_BYTES};
 use super::{CallResult, Draft, Issued, Receipt, ReceiptError, ReceiptProof};
 use crate::clock::Clock;
-use crate::id::{CallId, Party};
+use crate::id::{CallId, Digest, Party};
 use crate::key::PartyKey;
 use file::{begin, open_file, read, read_error, replace, write_error, write_whole};
 use state::State;
@@ -144,13 +144,13 @@ impl Log {
         let head = state.head(&draft.chain);
         let receipt = draft.at(head.sequence, head.previous);
         let waiting = state.pending.len();
-        let (leaf, hash) = record::append(&mut state.pending, &receipt)?;
+        let leaf = record::append(&mut state.pending, &receipt)?;
         let index = state.tree.size();
         let offset = state.end;
-        state.enter(&receipt, leaf, hash, offset);
+        state.enter(&receipt, leaf, offset);
         state.end += (state.pending.len() - waiting) as u64;
         let Receipt { call, at, used, max, .. } = receipt;
-        Ok(Issued { call, at, index, hash, used, max })
+        Ok(Issued { call, at, index, hash: Digest::from_bytes(leaf), used, max })
     }
 
     /// Waits until every receipt that was enqueued by now is in the file.

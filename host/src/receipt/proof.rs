@@ -142,7 +142,7 @@ impl ReceiptProof {
         }
         Ok(Verified {
             value: receipt,
-            hash: Digest::of(&self.receipt),
+            hash: Digest::from_bytes(leaf),
             index: self.index,
             origin: checkpoint.origin,
             size: checkpoint.size,
@@ -160,7 +160,7 @@ impl<T> Verified<T> {
         self.value
     }
 
-    /// SHA-256 of the receipt: what the next receipt of its chain names.
+    /// The receipt's hash in the log: what the next receipt of its chain names.
     pub fn hash(&self) -> &Digest {
         &self.hash
     }

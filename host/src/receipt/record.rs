@@ -9,10 +9,9 @@ use std::io::{self, BufReader, Read as _};
 
 use super::tree::{self, Hash};
 use super::{RECEIPT_BYTES_MAX, Receipt, ReceiptError};
-use crate::id::Digest;
 
 /// What the file begins with.
-pub(super) const MAGIC: &[u8] = b"hospes-receipts-1\n";
+pub(super) const MAGIC: &[u8] = b"hospes-receipts-2\n";
 
 pub(super) const HEADER_BYTES: usize = 12;
 const END: u8 = b'\n';
@@ -42,14 +41,11 @@ pub(super) struct Records<'a> {
     length: u64,
 }
 
-/// Puts a receipt, framed, at the end of `records`, and gives back its leaf and its hash.
+/// Puts a receipt, framed, at the end of `records`, and gives back its leaf.
 ///
 /// # Errors
 /// [`ReceiptError::TooLarge`] if it is too long for a record; `records` are as they were then.
-pub(super) fn append(
-    records: &mut Vec<u8>,
-    receipt: &Receipt,
-) -> Result<(Hash, Digest), ReceiptError> {
+pub(super) fn append(records: &mut Vec<u8>, receipt: &Receipt) -> Result<Hash, ReceiptError> {
     let begin = records.len();
     records.extend_from_slice(&[0; HEADER_BYTES]);
     receipt.write_to(records);
@@ -60,12 +56,12 @@ pub(super) fn append(
         records.truncate(begin);
         return Err(ReceiptError::TooLarge { bytes });
     };
-    let (leaf, hash) = (tree::leaf(bytes), Digest::of(bytes));
+    let leaf = tree::leaf(bytes);
     header[..2].copy_from_slice(&length.to_le_bytes());
     header[2..4].copy_from_slice(&(!length).to_le_bytes());
     header[4..].copy_from_slice(&leaf[..8]);
     records.push(END);
-    Ok((leaf, hash))
+    Ok(leaf)
 }
 
 /// The length of the receipt behind a header; none if the header is not whole.

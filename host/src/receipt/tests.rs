@@ -224,7 +224,8 @@ fn chains_are_numbered_and_linked() {
     assert_eq!(sequences, [0, 0, 1, 0]);
     assert_eq!(receipts[2].previous, issued[0].hash);
     assert_eq!(receipts[0].previous, Digest::from_bytes([0; 32]));
-    assert_eq!(Digest::of(&receipts[2].to_bytes()), issued[2].hash);
+    let leaf = [b"\0", receipts[2].to_bytes().as_slice()].concat();
+    assert_eq!(Digest::of(&leaf), issued[2].hash, "as RFC 6962 hashes a leaf");
 }
 
 #[test]
@@ -463,7 +464,8 @@ fn proofs_verify_offline_for_every_receipt() {
         assert_eq!(proof.to_bytes(), file);
         let verified = proof.verify(&key().party()).expect("a true proof");
         assert_eq!((verified.origin(), verified.size(), verified.index()), (ORIGIN, 23, number));
-        assert_eq!(verified.hash(), &Digest::of(&verified.get().to_bytes()));
+        let leaf = [b"\0", verified.get().to_bytes().as_slice()].concat();
+        assert_eq!(verified.hash(), &Digest::of(&leaf));
         verified.check_input(proof.salt(), b"in").expect("the input");
         verified.check_output(proof.salt(), b"out").expect("the output");
         let other = verified.check_input(proof.salt(), b"im");

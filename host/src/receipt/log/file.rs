@@ -7,7 +7,6 @@ use std::path::Path;
 use super::super::record::{Broken, MAGIC, Records};
 use super::super::{Receipt, ReceiptError};
 use super::state::State;
-use crate::id::Digest;
 
 /// Opens the file and keeps others from writing it.
 pub(super) fn open_file(path: &Path) -> Result<File, ReceiptError> {
@@ -34,7 +33,7 @@ pub(super) fn begin(file: &File, path: &Path) -> Result<(), ReceiptError> {
         return Ok(());
     }
     if !MAGIC.starts_with(&start) {
-        let reason = "it does not begin as a log of receipts".to_owned();
+        let reason = "it does not begin as a log of receipts of this version".to_owned();
         return Err(ReceiptError::Damaged { path: path.to_owned(), offset: 0, reason });
     }
     // New, or torn while it was begun.
@@ -63,7 +62,7 @@ pub(super) fn read(
                     return Err(damaged(record.offset, reason));
                 }
                 replay(&receipt);
-                state.enter(&receipt, record.leaf, Digest::of(&record.bytes), record.offset);
+                state.enter(&receipt, record.leaf, record.offset);
             }
             Ok(None) => break,
             Err(Broken::Torn(offset)) => {

@@ -49,12 +49,13 @@ impl State {
     }
 
     /// Takes over a receipt that is in the file, or is about to be.
-    pub(super) fn enter(&mut self, receipt: &Receipt, leaf: Hash, hash: Digest, offset: u64) {
+    pub(super) fn enter(&mut self, receipt: &Receipt, leaf: Hash, offset: u64) {
         let index = self.tree.size();
         self.tree.push(leaf);
         self.offsets.push(offset);
         self.calls.insert(receipt.call, index);
-        let next = Head { sequence: receipt.sequence + 1, previous: hash };
+        let previous = Digest::from_bytes(leaf);
+        let next = Head { sequence: receipt.sequence + 1, previous };
         self.heads.insert(receipt.chain, next);
         self.remember(receipt.caller, index);
         if receipt.publisher != receipt.caller {
