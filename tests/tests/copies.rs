@@ -44,7 +44,7 @@ unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, length: usize) -> *mut
 const TENSOR_BYTES: usize = 3 * 224 * 224 * 4;
 
 /// What a call may copy beside its tensors: heads, JSON, receipts, memories given back.
-const REST_BYTES_MAX: u64 = 64 << 10;
+const REST_BYTES_MAX: u64 = 128 << 10;
 
 const CALLS: u64 = 10;
 

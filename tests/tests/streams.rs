@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use hospes::config::Config;
@@ -49,6 +50,21 @@ impl Scene {
     fn receipts(&self) -> Vec<Value> {
         let listed = self.host.get("/api/receipts").bearer(&self.zoe.api_key).send().ok().json();
         listed["receipts"].as_array().expect("a list").clone()
+    }
+
+    /// Waits for the only call so far to end because its caller has left, and says how many bytes had left the host by then.
+    fn left_for_nobody(&self) -> u64 {
+        let since = Instant::now();
+        let receipts = loop {
+            let receipts = self.receipts();
+            if !receipts.is_empty() {
+                break receipts;
+            }
+            assert!(since.elapsed() < Duration::from_secs(10), "a call that nobody waits for ends");
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        assert_eq!(receipts[0]["result"], "failed: disconnected", "{}", receipts[0]);
+        self.released()
     }
 
     /// Bytes that left the host in the only call so far, by its receipt.
@@ -172,20 +188,24 @@ fn a_slow_caller_makes_the_guest_wait_and_one_who_leaves_ends_the_call() {
         std::thread::sleep(Duration::from_secs(1));
         assert!(scene.receipts().is_empty(), "it still runs");
         drop(stream);
-        let since = Instant::now();
-        let receipts = loop {
-            let receipts = scene.receipts();
-            if !receipts.is_empty() {
-                break receipts;
-            }
-            assert!(since.elapsed() < Duration::from_secs(10), "a call that nobody waits for ends");
-            std::thread::sleep(Duration::from_millis(20));
-        };
-        assert_eq!(receipts[0]["result"], "failed: disconnected", "{}", receipts[0]);
-        let left = scene.released();
-        println!("{function}: {left} B left for a caller who did not read");
+        let left = scene.left_for_nobody();
         assert!(left > 100 && left < UNREAD_BYTES_MAX, "{function}: {left}");
     }
+}
+
+#[test]
+fn a_slow_caller_makes_the_guest_wait_over_http2_as_well() {
+    let scene = scene(|config| config.api.response_bytes_max = 1 << 30);
+    let curl = Command::new("curl")
+        .args(["--silent", "--http2-prior-knowledge", "--limit-rate", "1000", "--max-time", "1"])
+        .args(["--header", &format!("authorization: Bearer {}", scene.zoe.api_key)])
+        .args(["--json", r#"{"count":1000000000,"value":7}"#, "--output", "/dev/null"])
+        .arg(format!("http://{}/acme/parrot/bytes", scene.host.address()))
+        .status()
+        .expect("it runs");
+    assert_eq!(curl.code(), Some(28), "it has given up after its second");
+    let left = scene.left_for_nobody();
+    assert!(left > 100 && left < UNREAD_BYTES_MAX, "{left}");
 }
 
 #[test]
