@@ -220,6 +220,30 @@ fn requests_that_come_at_once_are_answered_in_their_order() {
     assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 51);
 }
 
+/// Clients keep a connection that is not said to close, and their next request was lost with it.
+#[test]
+fn a_refusal_before_the_body_has_come_says_that_the_connection_closes() {
+    let scene = scene(None);
+    let head = format!(
+        "POST /acme/echo/echo-string HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: text/html\r\ncontent-length: 2\r\n\r\n",
+        scene.zoe.api_key
+    );
+    let mut stream = TcpStream::connect(scene.host.address()).expect("it listens");
+    let mut ask = |request: &str| {
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut answer = vec![0; 4096];
+        let length = stream.read(&mut answer).expect("answered");
+        String::from_utf8(answer[..length].to_vec()).expect("text")
+    };
+    for _ in 0..2 {
+        let answer = ask(&format!("{head}{{}}"));
+        assert!(answer.starts_with("HTTP/1.1 415 ") && !answer.contains("connection:"), "{answer}");
+    }
+    let answer = ask(&head);
+    assert!(answer.starts_with("HTTP/1.1 415 "), "{answer}");
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+}
+
 #[test]
 fn forms_and_queries_are_arguments_as_curl_sends_them() {
     let scene = scene(None);

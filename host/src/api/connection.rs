@@ -149,7 +149,15 @@ impl Server {
         let api = host.config().api.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             let host = Arc::clone(&host);
-            async move { Ok::<Answer, Infallible>(router::route(&host, audience, request).await) }
+            async move {
+                let answer = router::route(&host, audience, request).await;
+                if !answer.status().is_success() {
+                    // Who is refused may not have sent the body yet. hyper looks for it once and closes the connection if it is not
+                    // there. If it looks before it sends the answer, it says so there, with `connection: close`.
+                    tokio::task::yield_now().await;
+                }
+                Ok::<Answer, Infallible>(answer)
+            }
         });
         if is_http2 {
             let header_bytes_max = u32::try_from(api.header_bytes_max.get()).unwrap_or(u32::MAX);
