@@ -136,8 +136,6 @@ pub struct Issued {
     pub at: Timestamp,
     /// Its place in the log, from 0.
     pub index: u64,
-    /// Its hash in the log (RFC 6962 section 2.1, of a leaf): what the next receipt of its chain names.
-    pub hash: Digest,
     pub used: Option<u64>,
     pub max: Option<u64>,
 }
@@ -176,7 +174,7 @@ pub enum ReceiptError {
         "the log holds {size} receipts, which are not those that its checkpoint of {signed} signs; restore it from a copy"
     )]
     RolledBack { size: u64, signed: u64 },
-    #[error("the receipt is {bytes} bytes, more than the {RECEIPT_BYTES_MAX} allowed")]
+    #[error("the receipt could come to {bytes} bytes, more than the {RECEIPT_BYTES_MAX} allowed")]
     TooLarge { bytes: usize },
     #[error("call `{0}` has a receipt already")]
     Repeated(CallId),
@@ -196,6 +194,23 @@ pub enum ReceiptError {
 }
 
 impl Draft {
+    /// Whether it can be spelled within the limits, wherever its place will be.
+    fn check(&self) -> Result<(), ReceiptError> {
+        let code = match &self.result {
+            CallResult::Answered | CallResult::Refused => 0,
+            CallResult::Failed { code } | CallResult::Denied { code } => code.len(),
+        };
+        if code > encode::CODE_BYTES_MAX {
+            return Err(ReceiptError::CodeTooLong { bytes: code });
+        }
+        let ModelName { publisher, label } = &self.model;
+        let model = publisher.as_str().len() + "/".len() + label.as_str().len();
+        let purpose = self.purpose.as_deref().map_or(0, str::len);
+        let texts = model + self.function.as_str().len() + purpose + code;
+        let bytes = encode::BYTES_BESIDE_TEXTS_MAX + texts;
+        if bytes > RECEIPT_BYTES_MAX { Err(ReceiptError::TooLarge { bytes }) } else { Ok(()) }
+    }
+
     /// The receipt, at its place in its chain.
     fn at(self, sequence: u64, previous: Digest) -> Receipt {
         // To the microsecond, as it is written: the receipt in memory is the one that is read back.

@@ -19,6 +19,9 @@ const MEMBERS_MAX: u64 = 26;
 /// Longest code of a failure, in bytes.
 pub(super) const CODE_BYTES_MAX: usize = 64;
 
+/// Most bytes of a receipt beside its texts: every member with its key, every number and every length at its longest.
+pub(super) const BYTES_BESIDE_TEXTS_MAX: usize = 435;
+
 /// Why bytes are not a receipt.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FormError {

@@ -2,11 +2,12 @@
 //!
 //! A receipt is in the file, by a `write(2)` that has returned, before [`Log::append`] or [`Log::written`] does, so it survives
 //! the end of the process at any moment. Receipts of calls that end together are written together: the first that waits lets
-//! the others come to the same point, and writes for all. A receipt survives a loss of power from the next flush on: a thread
-//! syncs the file in groups and signs a checkpoint. After a write or a sync that failed nothing is appended until the log is
-//! opened anew, for what is on the disk is unknown then.
+//! the others come to the same point, then spells, hashes and writes for all. A receipt survives a loss of power from the next
+//! flush on: a thread syncs the file in groups and signs a checkpoint. After a write or a sync that failed nothing is appended
+//! until the log is opened anew, for what is on the disk is unknown then.
 
 mod file;
+mod queue;
 mod state;
 
 use std::fs::File;
@@ -22,17 +23,20 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::checkpoint::{self, CHECKPOINT_BYTES_MAX, Checkpoint};
-use super::encode::CODE_BYTES_MAX;
 use super::record::{self, HEADER_BYTES};
-use super::{CallResult, Draft, Issued, Receipt, ReceiptError, ReceiptProof};
+use super::{Draft, Issued, Receipt, ReceiptError, ReceiptProof};
 use crate::clock::Clock;
-use crate::id::{CallId, Digest, Party};
+use crate::id::{CallId, Party};
 use crate::key::PartyKey;
 use file::{begin, open_file, read, read_error, replace, write_error, write_whole};
+use queue::Queue;
 use state::State;
 
 const LOG_FILE: &str = "receipts.log";
 const CHECKPOINT_FILE: &str = "checkpoint";
+
+/// Why nothing is written any more when what is in memory may be half done.
+const AFTER_A_PANIC: &str = "a thread ended while it wrote";
 
 /// The receipts of a host. Open once a folder; share by reference.
 pub struct Log {
@@ -47,7 +51,10 @@ struct Shared {
     key: PartyKey,
     origin: String,
     clock: Clock,
+    /// Held through a write, by whoever writes.
     state: Mutex<State>,
+    /// Held for moments only. Who holds both has taken `state` first.
+    queue: Mutex<Queue>,
     /// Held through a flush, so that checkpoints follow each other in order.
     flushing: Mutex<()>,
     signed: Mutex<Signed>,
@@ -89,7 +96,7 @@ impl Log {
         let path = folder.join(LOG_FILE);
         let file = open_file(&path)?;
         begin(&file, &path)?;
-        let state = read(&file, &path, &mut replay)?;
+        let (state, queue) = read(&file, &path, &mut replay)?;
         let shared = Shared {
             path,
             folder: folder.to_owned(),
@@ -98,6 +105,7 @@ impl Log {
             origin,
             clock,
             state: Mutex::new(state),
+            queue: Mutex::new(queue),
             flushing: Mutex::default(),
             signed: Mutex::default(),
             stop: Mutex::default(),
@@ -120,37 +128,23 @@ impl Log {
     ///
     /// # Errors
     /// [`ReceiptError::Write`], [`ReceiptError::Stopped`] after an earlier one, [`ReceiptError::Repeated`],
-    /// [`ReceiptError::TooLarge`]. The receipt does not exist then.
+    /// [`ReceiptError::TooLarge`], [`ReceiptError::CodeTooLong`]. The receipt does not exist then.
     pub fn append(&self, draft: Draft) -> Result<Issued, ReceiptError> {
         let issued = self.enqueue(draft)?;
-        self.shared.write_pending(&mut self.shared.state())?;
+        drop(self.shared.write_pending()?);
         Ok(issued)
     }
 
-    /// Gives the receipt its place in its chain and in the log. It is not written before [`Log::written`] says so, and must not
-    /// be shown to anybody before.
+    /// Gives the receipt its place in the log, behind all that have one. It is not written before [`Log::written`] says so, and must
+    /// not be shown to anybody before.
     ///
     /// # Errors
     /// As [`Log::append`]; the receipt does not exist then.
     pub fn enqueue(&self, draft: Draft) -> Result<Issued, ReceiptError> {
-        let mut state = self.shared.state();
-        if let Some(cause) = &state.stopped {
-            return Err(ReceiptError::Stopped { cause: cause.clone() });
-        }
-        if state.calls.contains_key(&draft.call) {
-            return Err(ReceiptError::Repeated(draft.call));
-        }
-        check_code(&draft.result)?;
-        let head = state.head(&draft.chain);
-        let receipt = draft.at(head.sequence, head.previous);
-        let waiting = state.pending.len();
-        let leaf = record::append(&mut state.pending, &receipt)?;
-        let index = state.tree.size();
-        let offset = state.end;
-        state.enter(&receipt, leaf, offset);
-        state.end += (state.pending.len() - waiting) as u64;
-        let Receipt { call, at, used, max, .. } = receipt;
-        Ok(Issued { call, at, index, hash: Digest::from_bytes(leaf), used, max })
+        draft.check()?;
+        let Draft { call, at, used, max, .. } = draft;
+        let index = self.shared.queue().enter(draft)?;
+        Ok(Issued { call, at, index, used, max })
     }
 
     /// Waits until every receipt that was enqueued by now is in the file.
@@ -162,14 +156,14 @@ impl Log {
         let mut turn = Turn { log: self, is_writer: false };
         poll_fn(|context| turn.poll(issued.index, context.waker())).await?;
         if turn.is_writer {
-            self.shared.write_pending(&mut self.shared.state())?;
+            drop(self.shared.write_pending()?);
         }
         Ok(())
     }
 
     /// The number of receipts.
     pub fn size(&self) -> u64 {
-        self.shared.state().written
+        self.shared.queue().written
     }
 
     /// The log's name.
@@ -214,10 +208,11 @@ impl Log {
     /// # Errors
     /// As [`Log::find`].
     pub fn recent(&self, party: &Party, limit: usize) -> Result<Vec<Receipt>, ReceiptError> {
+        let written = self.shared.written();
         let indices: Vec<_> = {
-            let state = self.shared.written_state();
+            let state = self.shared.state();
             let indices = state.recent.get(party).into_iter().flatten().rev().copied();
-            indices.filter(|index| *index < state.written).take(limit).collect()
+            indices.filter(|index| *index < written).take(limit).collect()
         };
         indices
             .into_iter()
@@ -254,17 +249,17 @@ impl Turn<'_> {
         if self.is_writer {
             return Poll::Ready(Ok(()));
         }
-        let mut state = self.log.shared.state();
-        if index < state.written {
+        let mut queue = self.log.shared.queue();
+        if index < queue.written {
             return Poll::Ready(Ok(()));
         }
-        if let Some(cause) = &state.stopped {
-            return Poll::Ready(Err(ReceiptError::Stopped { cause: cause.clone() }));
+        if let Err(stopped) = queue.goes_on() {
+            return Poll::Ready(Err(stopped));
         }
-        if state.has_writer {
-            state.waiting.push(waker.clone());
+        if queue.has_writer {
+            queue.waiting.push(waker.clone());
         } else {
-            state.has_writer = true;
+            queue.has_writer = true;
             self.is_writer = true;
             // To the end of the queue: calls that are ready on this thread run first, and what they leave behind goes into the same
             // write. Tokio's own way to yield would also look for new requests, which would come between these calls and their answers.
@@ -278,9 +273,9 @@ impl Drop for Turn<'_> {
     /// Whatever became of the writer, the next one may write.
     fn drop(&mut self) {
         if self.is_writer {
-            let mut state = self.log.shared.state();
-            state.has_writer = false;
-            state.wake_all();
+            let mut queue = self.log.shared.queue();
+            queue.has_writer = false;
+            queue.wake_all();
         }
     }
 }
@@ -290,6 +285,12 @@ impl Log {
     /// Lets every further append fail, as on a full disk.
     pub(super) fn fail_writes(&self) {
         self.shared.writes_fail.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+
+    /// Does something in the middle of a write.
+    pub(super) fn while_writing<T>(&self, something: impl FnOnce() -> T) -> T {
+        let _held = self.shared.state();
+        something()
     }
 }
 
@@ -307,9 +308,16 @@ impl Drop for Log {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| {
-            let mut state = poisoned.into_inner();
-            state.stopped.get_or_insert_with(|| "a thread ended while it wrote".to_owned());
-            state
+            self.queue().stop(AFTER_A_PANIC);
+            poisoned.into_inner()
+        })
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(|poisoned| {
+            let mut queue = poisoned.into_inner();
+            queue.stop(AFTER_A_PANIC);
+            queue
         })
     }
 
@@ -323,39 +331,39 @@ impl Shared {
     }
 
     /// Puts what waits into the file. If that fails, nothing of it is there.
-    fn write_pending(&self, state: &mut State) -> Result<(), ReceiptError> {
-        if let Some(cause) = &state.stopped {
-            return Err(ReceiptError::Stopped { cause: cause.clone() });
+    fn write_pending(&self) -> Result<MutexGuard<'_, State>, ReceiptError> {
+        let mut state = self.state();
+        self.queue().take(&mut state.taken)?;
+        if state.taken.is_empty() {
+            return Ok(state);
         }
-        if state.pending.is_empty() {
-            return Ok(());
-        }
-        let written = self.write(&state.pending);
-        let start = state.end - state.pending.len() as u64;
-        state.pending.clear();
+        let start = state.end;
+        state.spell_taken();
+        let written = self.write(&state.records);
+        state.records.clear();
+        let mut queue = self.queue();
         if let Err(source) = written {
             // Receipts of the group that did get into the file belong to calls that are told they have none.
             drop(self.file.set_len(start));
-            state.stopped = Some(source.to_string());
-            state.wake_all();
+            queue.stop(&source.to_string());
+            queue.wake_all();
             return Err(write_error(&self.path, source));
         }
-        state.written = state.tree.size();
-        state.wake_all();
-        Ok(())
+        queue.written = state.tree.size();
+        queue.wake_all();
+        Ok(state)
     }
 
-    /// The state once what waits is written; what could not be written is past `written`.
-    fn written_state(&self) -> MutexGuard<'_, State> {
-        let mut state = self.state();
-        drop(self.write_pending(&mut state));
-        state
+    /// How many receipts are in the file, once those that wait are. What could not be written is past them.
+    fn written(&self) -> u64 {
+        drop(self.write_pending());
+        self.queue().written
     }
 
     /// Where the receipt of a call is in the log, if it is.
     fn place(&self, call: &CallId) -> Option<u64> {
-        let state = self.written_state();
-        state.calls.get(call).copied().filter(|index| *index < state.written)
+        let written = self.written();
+        self.queue().calls.get(call).copied().filter(|index| *index < written)
     }
 
     fn signed(&self) -> Signed {
@@ -379,8 +387,7 @@ impl Shared {
     fn flush(&self) -> Result<(), ReceiptError> {
         let _one_at_a_time = unpoisoned(self.flushing.lock());
         let (size, root) = {
-            let mut state = self.state();
-            self.write_pending(&mut state)?;
+            let state = self.write_pending()?;
             let size = state.tree.size();
             (size, state.tree.root(size).expect("invariant: a tree has the root of its own size"))
         };
@@ -394,7 +401,7 @@ impl Shared {
         }
         if let Err(source) = self.file.sync_data() {
             // What a failed sync has dropped, no later one brings back.
-            self.state().stopped = Some(source.to_string());
+            self.queue().stop(&source.to_string());
             return Err(write_error(&self.path, source));
         }
         let note = Checkpoint { origin: self.origin.clone(), size, root }.sign(&self.key);
@@ -464,16 +471,4 @@ impl Shared {
 /// For what is replaced in a single step, so that it is whole even if a thread panicked.
 fn unpoisoned<T>(locked: Result<T, std::sync::PoisonError<T>>) -> T {
     locked.unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-fn check_code(result: &CallResult) -> Result<(), ReceiptError> {
-    match result {
-        CallResult::Answered | CallResult::Refused => Ok(()),
-        CallResult::Failed { code } | CallResult::Denied { code }
-            if code.len() > CODE_BYTES_MAX =>
-        {
-            Err(ReceiptError::CodeTooLong { bytes: code.len() })
-        }
-        CallResult::Failed { .. } | CallResult::Denied { .. } => Ok(()),
-    }
 }

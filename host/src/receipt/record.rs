@@ -7,8 +7,8 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read as _};
 
-use super::tree::{self, Hash};
-use super::{RECEIPT_BYTES_MAX, Receipt, ReceiptError};
+use super::tree::{self, Hash, LEAF_PREFIX};
+use super::{RECEIPT_BYTES_MAX, Receipt};
 
 /// What the file begins with.
 pub(super) const MAGIC: &[u8] = b"hospes-receipts-2\n";
@@ -42,26 +42,20 @@ pub(super) struct Records<'a> {
 }
 
 /// Puts a receipt, framed, at the end of `records`, and gives back its leaf.
-///
-/// # Errors
-/// [`ReceiptError::TooLarge`] if it is too long for a record; `records` are as they were then.
-pub(super) fn append(records: &mut Vec<u8>, receipt: &Receipt) -> Result<Hash, ReceiptError> {
+pub(super) fn append(records: &mut Vec<u8>, receipt: &Receipt) -> Hash {
     let begin = records.len();
-    records.extend_from_slice(&[0; HEADER_BYTES]);
+    // Before the header is filled in, its last byte serves as the leaf's prefix.
+    records.extend_from_slice(&[LEAF_PREFIX; HEADER_BYTES]);
     receipt.write_to(records);
+    let leaf = tree::leaf_behind_prefix(&records[begin + HEADER_BYTES - 1..]);
     let (header, bytes) = records[begin..].split_at_mut(HEADER_BYTES);
-    let length = u16::try_from(bytes.len()).ok().filter(|_| bytes.len() <= RECEIPT_BYTES_MAX);
-    let Some(length) = length else {
-        let bytes = bytes.len();
-        records.truncate(begin);
-        return Err(ReceiptError::TooLarge { bytes });
-    };
-    let leaf = tree::leaf(bytes);
+    let length = u16::try_from(bytes.len());
+    let length = length.expect("invariant: drafts that could be longer are refused");
     header[..2].copy_from_slice(&length.to_le_bytes());
     header[2..4].copy_from_slice(&(!length).to_le_bytes());
     header[4..].copy_from_slice(&leaf[..8]);
     records.push(END);
-    Ok(leaf)
+    leaf
 }
 
 /// The length of the receipt behind a header; none if the header is not whole.

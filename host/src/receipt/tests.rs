@@ -1,5 +1,7 @@
 //! Tests of receipts: the bytes, the log across crashes and damage, the proofs.
 
+mod together;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -222,10 +224,9 @@ fn chains_are_numbered_and_linked() {
     let receipts = replayed(folder.path());
     let sequences: Vec<_> = receipts.iter().map(|receipt| receipt.sequence).collect();
     assert_eq!(sequences, [0, 0, 1, 0]);
-    assert_eq!(receipts[2].previous, issued[0].hash);
+    let leaf = [b"\0", receipts[0].to_bytes().as_slice()].concat();
+    assert_eq!(receipts[2].previous, Digest::of(&leaf), "as RFC 6962 hashes a leaf");
     assert_eq!(receipts[0].previous, Digest::from_bytes([0; 32]));
-    let leaf = [b"\0", receipts[2].to_bytes().as_slice()].concat();
-    assert_eq!(Digest::of(&leaf), issued[2].hash, "as RFC 6962 hashes a leaf");
 }
 
 #[test]
@@ -239,6 +240,32 @@ fn a_receipt_that_is_too_large_leaves_nothing_between_the_others() {
     drop(log);
     let sequences: Vec<_> = replayed(folder.path()).iter().map(|r| r.sequence).collect();
     assert_eq!(sequences, [0, 1]);
+}
+
+#[test]
+fn no_receipt_is_longer_than_its_draft_could_come_to() {
+    let name = "n".repeat(63);
+    let texts = 2 * name.len() + "/".len() + name.len() + 256 + encode::CODE_BYTES_MAX;
+    let longest = Draft {
+        at: Timestamp::MIN,
+        model: format!("{name}/{name}").parse().expect("a model"),
+        function: name.parse().expect("a function"),
+        rule: Some(u16::MAX),
+        used: Some(u64::MAX),
+        max: Some(u64::MAX),
+        rows: Some(u64::MAX),
+        tokens: Some(u64::MAX),
+        price: Some(u64::MAX),
+        purpose: Some("p".repeat(256).into()),
+        input_bytes: u64::MAX,
+        output_bytes: u64::MAX,
+        wall_micros: u64::MAX,
+        memory_bytes: u64::MAX,
+        result: CallResult::Failed { code: "c".repeat(encode::CODE_BYTES_MAX).into() },
+        ..draft(0, 1)
+    };
+    let bytes = longest.at(u64::MAX, Digest::of(b"")).to_bytes().len();
+    assert_eq!(bytes, encode::BYTES_BESIDE_TEXTS_MAX + texts);
 }
 
 #[test]
@@ -544,48 +571,4 @@ proptest! {
             prop_assert_eq!(receipt.to_bytes(), bytes);
         }
     }
-}
-
-#[tokio::test]
-async fn receipts_of_calls_that_end_together_are_written_together_and_before_anybody_is_told() {
-    let folder = folder();
-    let log = Arc::new(open(folder.path()).expect("a new log"));
-    let before = fs::metadata(folder.path().join(LOG_FILE)).expect("there").len();
-    let issued: Vec<_> =
-        (0..5).map(|number| log.enqueue(draft(number, 1)).expect("a place")).collect();
-    let length = || fs::metadata(folder.path().join(LOG_FILE)).expect("there").len();
-    assert_eq!((log.size(), length()), (0, before), "nothing is written yet");
-    let waits = issued.iter().map(|issued| log.written(issued));
-    for written in futures_util::future::join_all(waits).await {
-        written.expect("written");
-    }
-    assert_eq!(log.size(), 5);
-    assert!(length() > before);
-    let late = log.enqueue(draft(5, 1)).expect("a place");
-    // Whoever reads has what waits written first.
-    assert_eq!(log.find(&call(5)).expect("read").map(|receipt| receipt.call), Some(call(5)));
-    log.written(&late).await.expect("written already");
-    drop(log);
-    assert_eq!(replayed(folder.path()).len(), 6);
-}
-
-#[tokio::test]
-async fn a_group_that_could_not_be_written_does_not_exist_and_its_callers_are_told() {
-    let folder = folder();
-    let log = open(folder.path()).expect("a new log");
-    log.append(draft(0, 1)).expect("written");
-    log.fail_writes();
-    let issued: Vec<_> =
-        (1..4).map(|number| log.enqueue(draft(number, 1)).expect("a place")).collect();
-    let waits = issued.iter().map(|issued| log.written(issued));
-    for written in futures_util::future::join_all(waits).await {
-        let told =
-            matches!(written, Err(ReceiptError::Write { .. } | ReceiptError::Stopped { .. }));
-        assert!(told, "{written:?}");
-    }
-    assert_eq!(log.size(), 1);
-    assert_eq!(log.find(&call(2)).expect("read"), None);
-    assert_eq!(log.recent(&party(2), 10).expect("read").len(), 1, "what was written is still read");
-    drop(log);
-    assert_eq!(replayed(folder.path()).len(), 1);
 }

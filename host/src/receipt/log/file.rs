@@ -6,7 +6,9 @@ use std::path::Path;
 
 use super::super::record::{Broken, MAGIC, Records};
 use super::super::{Receipt, ReceiptError};
+use super::queue::Queue;
 use super::state::State;
+use crate::id::ById;
 
 /// Opens the file and keeps others from writing it.
 pub(super) fn open_file(path: &Path) -> Result<File, ReceiptError> {
@@ -44,13 +46,15 @@ pub(super) fn begin(file: &File, path: &Path) -> Result<(), ReceiptError> {
         .map_err(|source| write_error(path, source))
 }
 
+/// Reads what is in the file, and hands every receipt to `replay`. A record that was not written to its end is cut off.
 pub(super) fn read(
     file: &File,
     path: &Path,
     replay: &mut impl FnMut(&Receipt),
-) -> Result<State, ReceiptError> {
+) -> Result<(State, Queue), ReceiptError> {
     let mut length = file.metadata().map_err(|source| read_error(path, source))?.len();
     let mut state = State::default();
+    let mut calls = ById::default();
     let damaged = |offset, reason| ReceiptError::Damaged { path: path.to_owned(), offset, reason };
     let mut records = Records::new(file, length);
     loop {
@@ -59,6 +63,10 @@ pub(super) fn read(
                 let receipt = Receipt::parse(&record.bytes)
                     .map_err(|error| damaged(record.offset, error.to_string()))?;
                 if let Some(reason) = state.misplaced(&receipt) {
+                    return Err(damaged(record.offset, reason));
+                }
+                if calls.insert(receipt.call, state.tree.size()).is_some() {
+                    let reason = format!("call `{}` has a receipt already", receipt.call);
                     return Err(damaged(record.offset, reason));
                 }
                 replay(&receipt);
@@ -77,8 +85,7 @@ pub(super) fn read(
         }
     }
     state.end = length;
-    state.written = state.tree.size();
-    Ok(state)
+    Ok((state, Queue::behind(calls)))
 }
 
 /// One `write(2)` that takes all of it. A write that takes a part has failed.
