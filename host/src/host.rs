@@ -7,6 +7,7 @@ mod secrets;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
@@ -221,7 +222,7 @@ impl Host {
             })
     }
 
-    /// Makes the sandbox for an admitted call, with the limits of host, bundle and agreement.
+    /// Makes the sandbox for a call that was admitted at `began`, with the limits of host, bundle and agreement.
     ///
     /// # Errors
     /// [`SandboxError`].
@@ -231,8 +232,9 @@ impl Host {
         grant: &Grant,
         admission: &Admission,
         call: &Call,
+        began: Instant,
     ) -> Result<Instance, SandboxError> {
-        let limits = self.sandbox.call_limits(self.config.inference.tensor_bytes_max.get());
+        let limits = self.sandbox.call_limits(began, self.config.inference.tensor_bytes_max.get());
         let context = CallContext {
             call: call.id,
             agreement: *grant.agreement(),
@@ -275,7 +277,8 @@ impl Host {
     /// # Errors
     /// [`SandboxError`].
     pub async fn warm(&self, deployment: &Deployment) -> Result<(), SandboxError> {
-        let limits = self.sandbox.call_limits(self.config.inference.tensor_bytes_max.get());
+        let tensor_bytes_max = self.config.inference.tensor_bytes_max.get();
+        let limits = self.sandbox.call_limits(Instant::now(), tensor_bytes_max);
         let context = CallContext {
             call: CallId::new(self.clock.now()),
             agreement: Digest::of(&[]),

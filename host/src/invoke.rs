@@ -157,10 +157,10 @@ pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> 
     let admission =
         admission.map_err(|error| host.deny(Denied::admission(&grant, &function, &call, error)))?;
     let admitted = Instant::now();
-    let instance = host.instantiate(&function, &grant, &admission, &call).await?;
+    let instance = host.instantiate(&function, &grant, &admission, &call, admitted).await?;
     let instantiated = Instant::now();
     let outcome = instance.run(function.signature(), input).await; // no `?`: a guest failure is usage too
-    let ran = Instant::now();
+    let ran = admitted + outcome.used.wall;
     let outcome = outputs::check(&grant, &admission, &function, &call.form, outcome);
     let issued = host.receipts.issue(&grant, &function, &call, admission, &outcome);
     let (receipt, salt) = issued.await?;

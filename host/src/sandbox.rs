@@ -207,10 +207,9 @@ impl Sandbox {
         }
     }
 
-    /// The limits of a call that begins now and that neither bundle nor agreement narrows.
-    pub fn call_limits(&self, tensor_bytes_max: usize) -> CallLimits {
+    /// The limits of a call that begins at `began` and that neither bundle nor agreement narrows.
+    pub fn call_limits(&self, began: Instant, tensor_bytes_max: usize) -> CallLimits {
         let limits = &self.setup.limits;
-        let began = Instant::now();
         CallLimits {
             began,
             deadline: began + limits.deadline,

@@ -100,7 +100,7 @@ impl Ours {
     }
 
     async fn call(&self, arguments: Vec<Value>) {
-        let limits = self.sandbox.call_limits(self.tensor_bytes_max);
+        let limits = self.sandbox.call_limits(Instant::now(), self.tensor_bytes_max);
         let context = CallContext {
             call: CallId::from_bytes([7; 16]),
             agreement: Digest::of(b"agreement"),
