@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::uri::PathAndQuery;
 use http::{Method, Request};
 use hyper::body::Incoming;
 
@@ -36,14 +37,16 @@ pub(super) async fn route(
 async fn everybody(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer, Problem> {
     const GET: &Method = &Method::GET;
     const POST: &Method = &Method::POST;
-    let path = request.uri().path().to_owned();
+    // A share of what hyper has read, not a copy of it.
+    let target = request.uri().path_and_query().cloned();
+    let path = target.as_ref().map_or("", PathAndQuery::path);
     let method = request.method().clone();
     if path.len() > PATH_BYTES_MAX {
         let detail = format!("the path is longer than {PATH_BYTES_MAX} bytes");
         return Err(Problem::new(ProblemKind::InvalidRequest, detail));
     }
     let mut parts = [""; SEGMENTS_MAX];
-    match (&method, segments(&path, &mut parts)) {
+    match (&method, segments(path, &mut parts)) {
         // Consumers: calls by other protocols.
         (POST, [grpc::INFERENCE, method]) => Ok(grpc::inference(host, method, request).await),
         (POST, [grpc::HEALTH, _]) => Ok(grpc::health(host, request).await),
