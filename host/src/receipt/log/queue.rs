@@ -1,5 +1,6 @@
 //! What is on its way into the file, and who waits for it.
 
+use std::collections::hash_map::Entry;
 use std::task::Waker;
 
 use super::super::{Draft, ReceiptError};
@@ -35,10 +36,8 @@ impl Queue {
         self.goes_on()?;
         let index = self.entered;
         match self.calls.entry(draft.call) {
-            std::collections::hash_map::Entry::Occupied(_) => {
-                return Err(ReceiptError::Repeated(draft.call));
-            }
-            std::collections::hash_map::Entry::Vacant(place) => place.insert(index),
+            Entry::Occupied(_) => return Err(ReceiptError::Repeated(draft.call)),
+            Entry::Vacant(place) => place.insert(index),
         };
         self.pending.push(draft);
         self.entered += 1;
