@@ -36,8 +36,7 @@ impl State {
         self.heads.get(chain).copied().unwrap_or(first)
     }
 
-    /// Gives each receipt that was taken its place in its chain and puts its record behind the others. One after the other for all
-    /// that are written together: that code is then in the processor's caches, which a call on its own would find full of other code.
+    /// Gives each receipt that was taken its place in its chain and puts its record behind the others.
     pub(super) fn spell_taken(&mut self) {
         let mut taken = std::mem::take(&mut self.taken);
         for draft in taken.drain(..) {
