@@ -9,12 +9,10 @@ use crate::id::{ById, CallId};
 /// Receipts on their way into the file.
 #[derive(Default)]
 pub(super) struct Queue {
-    /// Where the receipt of each call is, or is going to be.
+    /// Where the receipt of each call is, or is going to be: as many as have a place.
     pub(super) calls: ById<CallId, u64>,
     /// Those that have their place in the log and are not in the file yet.
     pending: Vec<Draft>,
-    /// How many have a place.
-    entered: u64,
     /// How many are in the file: those from here on wait, or were lost when a write failed.
     pub(super) written: u64,
     /// Those who wait for them; the first of them writes.
@@ -27,20 +25,18 @@ pub(super) struct Queue {
 impl Queue {
     /// The queue of a log that holds the receipts of these calls.
     pub(super) fn behind(calls: ById<CallId, u64>) -> Self {
-        let entered = calls.len() as u64;
-        Self { calls, entered, written: entered, ..Self::default() }
+        Self { written: calls.len() as u64, calls, ..Self::default() }
     }
 
     /// Gives a receipt its place in the log.
     pub(super) fn enter(&mut self, draft: Draft) -> Result<u64, ReceiptError> {
         self.goes_on()?;
-        let index = self.entered;
+        let index = self.calls.len() as u64;
         match self.calls.entry(draft.call) {
             Entry::Occupied(_) => return Err(ReceiptError::Repeated(draft.call)),
             Entry::Vacant(place) => place.insert(index),
         };
         self.pending.push(draft);
-        self.entered += 1;
         Ok(index)
     }
 
