@@ -15,7 +15,7 @@ PICTURES := target/samples/pictures
 SPEECH := target/samples/speech
 RUNTIME := target/runtime
 
-.PHONY: help demo test lint bench fuzz pgo clean-demo plugins
+.PHONY: help demo test lint bench fuzz pgo plugins
 .DELETE_ON_ERROR:
 
 help:
