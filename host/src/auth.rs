@@ -64,6 +64,12 @@ impl Caller {
         &self.0.party
     }
 
+    /// Tells callers apart where calls of many come together. Says nothing else of them.
+    pub fn number(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = *self.0.party.public_key();
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+
     /// The party, and those that it was before its key was changed.
     pub fn parties(&self) -> impl Iterator<Item = &Party> {
         std::iter::once(&self.0.party).chain(&self.0.former)

@@ -31,6 +31,7 @@ mod serve;
 mod sign;
 mod simulate;
 mod verify;
+mod worker;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -125,6 +126,8 @@ enum Command {
     Profile(profile::Profile),
     Runtime(runtime::Runtime),
     Completions(completions::Completions),
+    #[command(hide = true)]
+    Worker(worker::Worker),
 }
 
 /// What a command works with.
@@ -158,6 +161,9 @@ impl Context {
 pub fn main(make_runtime: MakeRuntime) -> ExitCode {
     // clap prints help and wrong usage by itself, and exits with 0 or 2.
     let cli = Cli::parse();
+    if let Command::Worker(worker) = cli.command {
+        return worker.run();
+    }
     let screen = Screen::new(cli.global.json);
     match run(cli, screen, make_runtime) {
         Ok(code) => code,
@@ -205,6 +211,7 @@ fn dispatch(command: Command, context: &Context) -> Result<Answer, Failure> {
         Command::Profile(command) => command.run(),
         Command::Runtime(command) => command.run(context),
         Command::Completions(command) => Ok(command.run(&mut Cli::command())),
+        Command::Worker(_) => Ok(Answer::Nothing), // `main` has run it already
     }
 }
 

@@ -246,6 +246,9 @@ pub struct Sandbox {
     /// Time to compile a component. Default 60 s; then the bundle is refused.
     #[serde(with = "units::duration")]
     pub compile_timeout: Duration,
+    /// Memory that compiling a component may take. Default 2 GiB; then the bundle is refused.
+    #[serde(with = "units::size")]
+    pub compile_memory_bytes_max: u64,
 }
 
 impl Default for Sandbox {
@@ -262,6 +265,7 @@ impl Default for Sandbox {
             log_bytes_max: 16 * KIB as usize,
             compile_concurrency: count(1),
             compile_timeout: Duration::from_secs(60),
+            compile_memory_bytes_max: 2048 * MIB,
         }
     }
 }
@@ -282,6 +286,33 @@ pub struct Inference {
     /// Bytes of the tensors that the host holds for one call. Default 256 MiB.
     #[serde(with = "units::size_usize")]
     pub tensor_bytes_max: NonZeroUsize,
+    /// Whose models share a worker process, so that one that crashes or must be ended takes no others along. Default `publisher`.
+    pub isolation: Isolation,
+    /// Publishers whose models are computed in the host's own process when `isolation` is `none`. Default none: everybody else's are
+    /// kept apart by publisher whatever `isolation` says.
+    pub trusted_publishers: Vec<AccountName>,
+    /// Worker processes that compute. Default 64; models of one more publisher are refused.
+    pub workers_max: NonZeroUsize,
+    /// Memory that a worker may have beyond what it starts with: weights, and what computations allocate. Default 4 GiB; a
+    /// computation that wants more fails, or ends its worker.
+    #[serde(with = "units::size")]
+    pub worker_memory_bytes_max: u64,
+    /// The program that workers run: `hospes` of the same version. Default: the running one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker_program: Option<PathBuf>,
+}
+
+/// Whose models share a worker process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// Nobody's: each model has its own.
+    Model,
+    /// Those of one publisher.
+    #[default]
+    Publisher,
+    /// Those of trusted publishers have none: they are computed in the host's process.
+    None,
 }
 
 /// Which backend computes.
@@ -303,6 +334,11 @@ impl Default for Inference {
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             queue_length_max: 1024,
             tensor_bytes_max: count(256 * MIB as usize),
+            isolation: Isolation::Publisher,
+            trusted_publishers: Vec::new(),
+            workers_max: count(64),
+            worker_memory_bytes_max: 4096 * MIB,
+            worker_program: None,
         }
     }
 }

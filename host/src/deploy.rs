@@ -59,7 +59,7 @@ pub async fn deploy(
     let bundle = verify(host, bytes)?;
     let publication = authorise(host, publisher, &bundle)?;
     let guest = compile(host, &bundle).await?;
-    let graphs = load_graphs(host, &bundle).await?;
+    let graphs = load_graphs(host, &publication.model.publisher, &bundle).await?;
     let deployment = stage(&publication, &bundle, guest, graphs);
     host.warm(&deployment).await?;
     block_in_place(|| host.registry.store(&bundle))?;
@@ -90,7 +90,7 @@ async fn bring_back(host: &Host, publication: &Publication) -> Result<(), Deploy
     let bytes = block_in_place(|| host.registry.load(&publication.bundle))?;
     let bundle = verify(host, bytes)?;
     let guest = compile(host, &bundle).await?;
-    let graphs = load_graphs(host, &bundle).await?;
+    let graphs = load_graphs(host, &publication.model.publisher, &bundle).await?;
     let deployment = stage(publication, &bundle, guest, graphs);
     host.deployments.publish(deployment, || keep(host, publication))
 }
@@ -191,10 +191,20 @@ async fn compile(host: &Host, bundle: &VerifiedBundle) -> Result<Guest, SandboxE
 }
 
 /// Loads the bundle's models into their backends, once for every digest on this host.
-async fn load_graphs(host: &Host, bundle: &VerifiedBundle) -> Result<Graphs, DeployError> {
+async fn load_graphs(
+    host: &Host,
+    publisher: &AccountName,
+    bundle: &VerifiedBundle,
+) -> Result<Graphs, DeployError> {
     let mut graphs = HashMap::new();
     for model in &bundle.manifest().models {
-        let source = ModelSource { digest: model.sha256, bytes: bundle.model(model) };
+        let (registry, digest) = (host.registry.clone(), model.sha256);
+        let source = ModelSource {
+            digest,
+            publisher: publisher.clone(),
+            bytes: bundle.model(model),
+            reopen: Arc::new(move || registry.open_model(&digest).map(Into::into)),
+        };
         let graph = host.inference.load(source, placement(model)).await;
         let graph =
             graph.map_err(|source| DeployError::Model { model: model.name.to_string(), source })?;

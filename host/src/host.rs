@@ -133,8 +133,9 @@ impl Host {
                 slots_max,
                 data.join("compiled"),
                 secrets.cache_secret(),
+                config.inference.worker_program.clone().into(),
             )?,
-            inference: Inference::start(inference_settings(&config))?,
+            inference: Inference::start(inference_settings(&config)).await?,
             slots: Slots::new(
                 slots_max,
                 config.admission.queue_length_max,
@@ -155,6 +156,11 @@ impl Host {
     /// The settings that the host runs with.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Native inference.
+    pub fn inference(&self) -> &Inference {
+        &self.inference
     }
 
     /// The host's clock.
@@ -238,6 +244,7 @@ impl Host {
         let context = CallContext {
             call: call.id,
             agreement: *grant.agreement(),
+            caller: grant.caller().number(),
             purpose: call.purpose.clone(),
             output_bytes_max: grant.output_limit(admission).0,
             gate: grant.gate(admission),
@@ -282,6 +289,7 @@ impl Host {
         let context = CallContext {
             call: CallId::new(self.clock.now()),
             agreement: Digest::of(&[]),
+            caller: 0,
             purpose: None,
             output_bytes_max: 0,
             gate: None,
@@ -328,5 +336,10 @@ pub fn inference_settings(config: &Config) -> Settings {
         backend: inference.backend,
         libraries,
         library_required: inference.onnxruntime_library.is_some(),
+        isolation: inference.isolation,
+        trusted: inference.trusted_publishers.clone(),
+        workers_max: inference.workers_max,
+        worker_memory_bytes_max: inference.worker_memory_bytes_max,
+        program: inference.worker_program.clone().into(),
     }
 }

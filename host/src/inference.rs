@@ -1,18 +1,27 @@
-//! Native inference: models are loaded once, shared by all who may call them, and computed off the threads that serve requests.
+//! Native inference: models are loaded once, shared by all who may call them, and computed by worker processes.
 //!
-//! Knows no WebAssembly, tenants or agreements. Shapes, types and sizes are checked before a backend sees them. The surprise: a model
-//! that has shown itself to be quick is computed where its caller stands, because handing it over would cost more than the model.
+//! Knows no WebAssembly or agreements, and of tenants only whose models may share a process. Shapes, types and sizes are checked before
+//! a backend sees them. The surprise: models of publishers whom the operator trusts may be computed in the host's own
+//! process, where a bounded model that has shown itself to be quick is computed where its caller stands.
 
 pub mod backend;
 mod executor;
 mod graph;
+mod pool;
+pub mod protocol;
+mod remote;
 pub mod runtime;
 mod signature;
+mod strikes;
+pub mod worker;
 
 use std::collections::HashMap;
+use std::fmt;
+use std::io;
 use std::num::NonZeroUsize;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,17 +29,21 @@ use tokio::sync::Mutex;
 
 use backend::onnxruntime::OnnxRuntime;
 use backend::tract::Tract;
-use backend::{Backend, BackendError};
+use backend::{Backend, BackendError, Model};
 use executor::Executor;
+use pool::{Pool, RemoteModel, Together};
 
 pub use backend::{BackendKind, BackendStatus, Device, Placement};
 pub use graph::{ComputeError, ErrorClass, Graph};
+pub use remote::WorkerStartError;
 pub use signature::{InputError, ModelSignature, OutputSpec, TensorSpec};
+pub use strikes::Incident;
 
-use crate::config::BackendChoice;
-use crate::id::Digest;
+use crate::config::{BackendChoice, Isolation};
+use crate::id::{AccountName, Digest};
+use crate::worker::{Confinement, Program};
 
-/// Time to load a model. A native parser cannot be interrupted, so its publisher stops waiting and the bundle is refused.
+/// Time to load a model. Then its worker is killed and the bundle is refused.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How inference is set up.
@@ -46,13 +59,25 @@ pub struct Settings {
     pub libraries: Vec<PathBuf>,
     /// Whether somebody named the library: then the host does not start without it.
     pub library_required: bool,
+    /// Whose models share a worker process.
+    pub isolation: Isolation,
+    /// Publishers whose models may be computed in the host's own process, if `isolation` says so.
+    pub trusted: Vec<AccountName>,
+    /// Worker processes, the spare one not counted.
+    pub workers_max: NonZeroUsize,
+    /// Bytes of address space that a worker may use beyond what it starts with.
+    pub worker_memory_bytes_max: u64,
+    /// What workers run.
+    pub program: Program,
 }
 
 /// Why inference could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum InferenceError {
     #[error("a thread for inference could not be started")]
-    Thread(#[source] std::io::Error),
+    Thread(#[source] io::Error),
+    #[error("no worker process for inference could be started")]
+    Worker(#[from] WorkerStartError),
     #[error("backend `{kind}` is asked for and not usable: {reason}")]
     Unusable { kind: BackendKind, reason: BackendError },
 }
@@ -76,48 +101,99 @@ pub enum LoadError {
     Timeout { kind: BackendKind },
     #[error("`{kind}` failed while loading it")]
     Panicked { kind: BackendKind },
+    #[error("the threads that compute in the host's own process could not be started: {0}")]
+    Threads(String),
+    #[error("the process in which `{kind}` loaded it ended: {how}")]
+    Lost { kind: BackendKind, how: String },
 }
 
 /// A model to load.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ModelSource {
     pub digest: Digest,
+    pub publisher: AccountName,
     pub bytes: Bytes,
+    /// Opens what is kept of it, for when it has to be loaded again.
+    pub reopen: Arc<dyn Fn() -> io::Result<OwnedFd> + Send + Sync>,
 }
 
-type Loaded = HashMap<(Digest, BackendKind), Weak<Graph>>;
+impl ModelSource {
+    /// A model that is kept nowhere but in memory.
+    pub fn in_memory(publisher: AccountName, bytes: Bytes) -> Self {
+        let kept = bytes.clone();
+        Self {
+            digest: Digest::of(&bytes),
+            publisher,
+            bytes,
+            reopen: Arc::new(move || pool::in_memory(&kept)),
+        }
+    }
 
-/// The models and the threads that compute them.
+    /// The same, without what is in memory.
+    fn without_bytes(self) -> Self {
+        Self { bytes: Bytes::new(), ..self }
+    }
+}
+
+impl fmt::Debug for ModelSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ModelSource({}, {} bytes)", self.digest, self.bytes.len())
+    }
+}
+
+/// Where a model is loaded: of two publishers each has its own.
+type Loaded = HashMap<(Place, Digest, BackendKind), Weak<Graph>>;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Place {
+    Worker(Together),
+    /// In the host's own process.
+    Here,
+}
+
+/// The models, and the workers and threads that compute them.
 pub struct Inference {
     settings: Settings,
-    executor: Arc<Executor>,
-    onnxruntime: Result<Arc<dyn Backend>, BackendError>,
-    tract: Arc<dyn Backend>,
+    pool: Arc<Pool>,
+    executor: OnceLock<Arc<Executor>>,
+    /// In the host's own process; opened when the first trusted model is loaded.
+    here: OnceLock<Result<Arc<dyn Backend>, BackendError>>,
     status: Vec<BackendStatus>,
+    confinement: Confinement,
     /// Held while a model is loaded, so that it is loaded once.
     loaded: Mutex<Loaded>,
 }
 
 impl Inference {
-    /// Starts the threads and finds the backends.
+    /// Starts a worker and finds out which backends it has.
     ///
     /// # Errors
-    /// [`InferenceError::Unusable`] if a backend or library was named that is not usable.
-    pub fn start(settings: Settings) -> Result<Self, InferenceError> {
-        let onnxruntime = OnnxRuntime::find(&settings.libraries, settings.threads);
+    /// [`InferenceError::Unusable`] if a backend or library was named that is not usable; [`InferenceError::Worker`].
+    pub async fn start(settings: Settings) -> Result<Self, InferenceError> {
+        let pool = Arc::new(Pool::new(&settings));
+        let ready = pool.first().await?;
+        let status: Vec<BackendStatus> = ready
+            .backends
+            .into_iter()
+            .map(|offered| BackendStatus { kind: offered.kind, usable: offered.usable })
+            .collect();
         let required = settings.library_required || settings.backend == BackendChoice::Onnxruntime;
-        if let (Err(reason), true) = (&onnxruntime, required) {
-            let (kind, reason) = (BackendKind::Onnxruntime, reason.clone());
-            return Err(InferenceError::Unusable { kind, reason });
+        for BackendStatus { kind, usable } in &status {
+            if let (BackendKind::Onnxruntime, Err(reason), true) = (kind, usable, required) {
+                return Err(InferenceError::Unusable { kind: *kind, reason: reason.clone() });
+            }
         }
-        let executor = Executor::start(settings.threads, settings.queue_length_max);
+        for missing in &ready.confinement.missing {
+            tracing::warn!(%missing, "workers are confined less than they could be");
+        }
         Ok(Self {
-            executor: Arc::new(executor.map_err(InferenceError::Thread)?),
-            status: status(&onnxruntime),
-            onnxruntime: onnxruntime.map(|backend| Arc::new(backend) as Arc<dyn Backend>),
-            tract: Arc::new(Tract),
-            loaded: Mutex::default(),
             settings,
+            pool,
+            executor: OnceLock::new(),
+            here: OnceLock::new(),
+            status,
+            confinement: ready.confinement,
+            loaded: Mutex::default(),
         })
     }
 
@@ -126,7 +202,22 @@ impl Inference {
         &self.status
     }
 
-    /// Loads a model, or finds it loaded: once for every digest and backend.
+    /// What workers could not give up on this machine.
+    pub fn confinement(&self) -> &Confinement {
+        &self.confinement
+    }
+
+    /// Computations that ended their workers lately.
+    pub fn incidents(&self) -> Vec<Incident> {
+        self.pool.strikes.incidents()
+    }
+
+    /// The numbers of the worker processes that compute now.
+    pub fn workers(&self) -> Vec<u32> {
+        self.pool.processes()
+    }
+
+    /// Loads a model, or finds it loaded: once for every digest, backend and place.
     ///
     /// # Errors
     /// [`LoadError`].
@@ -135,27 +226,79 @@ impl Inference {
         source: ModelSource,
         placement: Placement,
     ) -> Result<Arc<Graph>, LoadError> {
-        let backend = self.choose(placement)?;
-        let kind = backend.kind();
+        let kind = self.choose(placement)?;
+        let key = (self.place(&source), source.digest, kind);
         let mut loaded = self.loaded.lock().await;
         loaded.retain(|_, graph| graph.strong_count() > 0);
-        if let Some(graph) = loaded.get(&(source.digest, kind)).and_then(Weak::upgrade) {
+        if let Some(graph) = loaded.get(&key).and_then(Weak::upgrade) {
             return Ok(graph);
         }
-        let loading = tokio::task::spawn_blocking(move || backend.load(&source.bytes));
-        let model = match tokio::time::timeout(LOAD_TIMEOUT, loading).await {
-            Ok(Ok(model)) => model.map_err(|source| LoadError::Backend { kind, source })?,
-            Ok(Err(_panic)) => return Err(LoadError::Panicked { kind }),
-            Err(_elapsed) => return Err(LoadError::Timeout { kind }),
-        };
         let tensor_bytes_max = self.settings.tensor_bytes_max.get();
-        let graph = Arc::new(Graph::new(model, kind, Arc::clone(&self.executor), tensor_bytes_max));
-        loaded.insert((source.digest, kind), Arc::downgrade(&graph));
+        let graph = match &key.0 {
+            Place::Worker(together) => {
+                let group = self.pool.group(together.clone());
+                Graph::remote(RemoteModel::load(group, source, kind).await?, kind, tensor_bytes_max)
+            }
+            Place::Here => {
+                let model = self.load_here(source, kind).await?;
+                let executor = Arc::clone(self.executor()?);
+                Graph::here(model, kind, executor, tensor_bytes_max)
+            }
+        };
+        let graph = Arc::new(graph);
+        loaded.insert(key, Arc::downgrade(&graph));
         Ok(graph)
     }
 
+    fn place(&self, source: &ModelSource) -> Place {
+        let publisher = source.publisher.clone();
+        match self.settings.isolation {
+            Isolation::None if self.settings.trusted.contains(&publisher) => Place::Here,
+            Isolation::None | Isolation::Publisher => Place::Worker(Together::Publisher(publisher)),
+            Isolation::Model => Place::Worker(Together::Model(publisher, source.digest)),
+        }
+    }
+
+    async fn load_here(
+        &self,
+        source: ModelSource,
+        kind: BackendKind,
+    ) -> Result<Box<dyn Model>, LoadError> {
+        let backend = match kind {
+            BackendKind::Tract => Ok(Arc::new(Tract) as Arc<dyn Backend>),
+            BackendKind::Onnxruntime => self.onnxruntime_here(),
+        };
+        let backend = backend.map_err(|source| LoadError::Backend { kind, source })?;
+        let loading = tokio::task::spawn_blocking(move || backend.load(&source.bytes));
+        match tokio::time::timeout(LOAD_TIMEOUT, loading).await {
+            Ok(Ok(model)) => model.map_err(|source| LoadError::Backend { kind, source }),
+            Ok(Err(_panic)) => Err(LoadError::Panicked { kind }),
+            Err(_elapsed) => Err(LoadError::Timeout { kind }),
+        }
+    }
+
+    fn onnxruntime_here(&self) -> Result<Arc<dyn Backend>, BackendError> {
+        let open = || {
+            let found = OnnxRuntime::find(&self.settings.libraries, self.settings.threads)?;
+            Ok(Arc::new(found) as Arc<dyn Backend>)
+        };
+        self.here.get_or_init(open).clone()
+    }
+
+    fn executor(&self) -> Result<&Arc<Executor>, LoadError> {
+        if let Some(executor) = self.executor.get() {
+            return Ok(executor);
+        }
+        let started = Executor::start(self.settings.threads, self.settings.queue_length_max);
+        let failed = |error: io::Error| LoadError::Threads(error.to_string());
+        Ok(self.executor.get_or_init({
+            let started = Arc::new(started.map_err(failed)?);
+            || started
+        }))
+    }
+
     /// What the operator allows, then what the publisher wants, then the fastest that is here.
-    fn choose(&self, placement: Placement) -> Result<Arc<dyn Backend>, LoadError> {
+    fn choose(&self, placement: Placement) -> Result<BackendKind, LoadError> {
         if placement.device == Device::Gpu {
             return Err(LoadError::NoGpu);
         }
@@ -168,20 +311,16 @@ impl Inference {
             (Some(allowed), Some(wanted)) if wanted != allowed => {
                 Err(LoadError::NotAllowed { wanted, allowed })
             }
-            (Some(kind), _) | (None, Some(kind)) => self.backend(kind),
-            (None, None) => {
-                Ok(self.onnxruntime.as_ref().map_or(&self.tract, |found| found).clone())
-            }
+            (Some(kind), _) | (None, Some(kind)) => self.usable(kind),
+            (None, None) => Ok(self.usable(BackendKind::Onnxruntime).unwrap_or(BackendKind::Tract)),
         }
     }
 
-    fn backend(&self, kind: BackendKind) -> Result<Arc<dyn Backend>, LoadError> {
-        match kind {
-            BackendKind::Tract => Ok(Arc::clone(&self.tract)),
-            BackendKind::Onnxruntime => match &self.onnxruntime {
-                Ok(backend) => Ok(Arc::clone(backend)),
-                Err(reason) => Err(LoadError::Unusable { kind, reason: reason.to_string() }),
-            },
+    fn usable(&self, kind: BackendKind) -> Result<BackendKind, LoadError> {
+        match self.status.iter().find(|status| status.kind == kind).map(|status| &status.usable) {
+            Some(Ok(_)) => Ok(kind),
+            Some(Err(reason)) => Err(LoadError::Unusable { kind, reason: reason.to_string() }),
+            None => Err(LoadError::Unusable { kind, reason: "workers do not have it".into() }),
         }
     }
 }

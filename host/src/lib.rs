@@ -34,3 +34,4 @@ pub mod store;
 pub mod telemetry;
 pub mod tensor;
 pub mod value;
+pub mod worker;

@@ -132,6 +132,10 @@ pub enum GuestFailure {
     OutputTooLarge { bytes: u64, max: u64, limit: OutputLimit },
     #[error("the answer cannot be sent as asked: {reason}")]
     OutputUnsendable { reason: String },
+    #[error("{reason}")]
+    ComputationLost { reason: String },
+    #[error("{reason}")]
+    ComputationPaused { reason: String, wait: Duration },
 }
 
 impl GuestFailure {
@@ -152,6 +156,13 @@ impl GuestFailure {
             GuestFailure::Terms { .. } => {
                 GuestFailure::Terms { reason: "details are withheld".into() }
             }
+            GuestFailure::ComputationLost { .. } => {
+                GuestFailure::ComputationLost { reason: "the computation was lost".into() }
+            }
+            GuestFailure::ComputationPaused { wait, .. } => GuestFailure::ComputationPaused {
+                reason: "the model is not computed for a while".into(),
+                wait,
+            },
             GuestFailure::Deadline { .. }
             | GuestFailure::MemoryLimit { .. }
             | GuestFailure::TableLimit { .. }
@@ -186,6 +197,8 @@ impl GuestFailure {
             GuestFailure::OutputUncontrolled { .. } => "output-uncontrolled",
             GuestFailure::OutputTooLarge { .. } => "output-too-large",
             GuestFailure::OutputUnsendable { .. } => "output-unsendable",
+            GuestFailure::ComputationLost { .. } => "computation-lost",
+            GuestFailure::ComputationPaused { .. } => "computation-paused",
         }
     }
 }

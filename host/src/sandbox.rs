@@ -7,6 +7,7 @@ mod bindings;
 mod cache;
 mod canonical;
 mod compile;
+pub mod compiling;
 mod context;
 mod engine;
 mod http;
@@ -45,6 +46,7 @@ pub use stream::Sink;
 use crate::capability::{Capabilities, Capability};
 use crate::config;
 use crate::id::{Digest, FunctionName};
+use crate::worker::{Program, SpawnError};
 
 /// Why a guest could not be compiled or instantiated.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +67,12 @@ pub enum SandboxError {
     CompileTimeout { waited: Duration },
     #[error("the compiler failed: {0}")]
     CompilerPanicked(String),
+    #[error(
+        "the compiler was ended by {how}; it may take as much memory as `sandbox.compile_memory_bytes_max` says"
+    )]
+    CompilerEnded { how: String },
+    #[error("the compiler could not be started")]
+    CompileWorker(#[from] SpawnError),
     #[error("the component needs something that no plugin may have: {0:#}")]
     Capability(#[source] wasmtime::Error),
     #[error(
@@ -93,6 +101,7 @@ struct Setup {
     slots: NonZeroUsize,
     cache_folder: PathBuf,
     host_secret: Zeroizing<Vec<u8>>,
+    program: Program,
 }
 
 /// An engine with what belongs to it. Nothing of one may be used with another.
@@ -106,11 +115,11 @@ struct Machine {
 
 impl Machine {
     fn new(setup: &Setup, kind: Kind) -> Result<Self, SandboxError> {
-        let Setup { limits, slots, cache_folder, host_secret } = setup;
+        let Setup { limits, slots, cache_folder, host_secret, .. } = setup;
         let engine = engine::build(limits, *slots, kind)?;
         let cache = Cache::open(cache_folder.clone(), host_secret, &engine)?;
         Ok(Self {
-            compiler: Compiler::new(engine.clone(), cache, limits),
+            compiler: Compiler::new(engine.clone(), kind, cache, setup),
             plugin: linker::plugin(&engine).map_err(SandboxError::Engine)?,
             plugin_with_wasi: linker::plugin_with_wasi(&engine, kind)
                 .map_err(SandboxError::Engine)?,
@@ -159,7 +168,8 @@ impl Guest {
 }
 
 impl Sandbox {
-    /// A sandbox for `slots` concurrent calls. `host_secret` authenticates compiled code in `cache_folder`.
+    /// A sandbox for `slots` concurrent calls. `host_secret` authenticates compiled code in `cache_folder`; `program` is what
+    /// compile workers run.
     ///
     /// # Errors
     /// [`SandboxError::Engine`], [`SandboxError::Cache`], [`SandboxError::Thread`].
@@ -168,9 +178,10 @@ impl Sandbox {
         slots: NonZeroUsize,
         cache_folder: PathBuf,
         host_secret: &[u8],
+        program: Program,
     ) -> Result<Self, SandboxError> {
         let host_secret = Zeroizing::new(host_secret.to_vec());
-        let setup = Setup { limits, slots, cache_folder, host_secret };
+        let setup = Setup { limits, slots, cache_folder, host_secret, program };
         Ok(Self { calls: Machine::new(&setup, Kind::Calls)?, streams: OnceLock::new(), setup })
     }
 

@@ -12,12 +12,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 /// Most dimensions of a tensor.
 pub const RANK_MAX: usize = 8;
 
 /// Types of elements: those that the Open Inference Protocol can name, which include those of `wasi:nn`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum DataType {
     Bool,
     U8,

@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use crate::bundles::built;
-use crate::{Party, Reply, Request};
+use crate::{HostProcess, Party, Reply, Request};
 
 /// A host being configured.
 pub struct Builder {
@@ -128,6 +128,7 @@ impl TestHost {
         config.admission.slots_max = 8.try_into().expect("not zero");
         config.receipt.flush_interval = Duration::from_millis(50);
         config.inference.onnxruntime_library = Some(Self::onnxruntime());
+        config.inference.worker_program = Some(HostProcess::program());
         Builder { config, clock: Clock::System, threads: 2, data: None }
     }
 

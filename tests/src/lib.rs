@@ -18,7 +18,7 @@ pub use chance::{Chance, resident, storms};
 pub use client::{Reply, Request};
 pub use fronts::Tensors;
 pub use host::{Builder, TestHost};
-pub use onnx::{identity, simple};
+pub use onnx::{documented, identity, simple};
 pub use party::{Limited, Party, terms};
 pub use process::HostProcess;
 pub use python::{client, oracle, oracle_json};

@@ -58,6 +58,11 @@ pub fn simple() -> Vec<u8> {
     [number(1, 8), message(7, &graph), message(8, &number(2, 16))].concat()
 }
 
+/// The same model with documentation (`ModelProto.doc_string`).
+pub fn documented(model: &[u8], documentation: &str) -> Vec<u8> {
+    [model.to_vec(), text(6, documentation)].concat()
+}
+
 fn value(name: &str, ty: DataType, rank: usize) -> Vec<u8> {
     let dimensions: Vec<u8> =
         (0..rank).flat_map(|index| message(1, &text(2, &format!("d{index}")))).collect();

@@ -1,7 +1,7 @@
 //! The `hospes` binary as a process of its own, for tests that kill it or use its command line.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
@@ -18,10 +18,20 @@ pub struct HostProcess {
 
 impl HostProcess {
     /// The binary: beside this test's own.
-    pub fn command() -> Command {
+    ///
+    /// # Panics
+    /// If it is not there.
+    pub fn program() -> PathBuf {
         let test = std::env::current_exe().expect("a path");
         let folder = test.parent().and_then(Path::parent).expect("target/release/deps");
-        Command::new(folder.join("hospes"))
+        let program = folder.join("hospes");
+        assert!(program.is_file(), "`{}` is missing: build the binary first", program.display());
+        program
+    }
+
+    /// A command line of it.
+    pub fn command() -> Command {
+        Command::new(Self::program())
     }
 
     /// Runs a command to its end.

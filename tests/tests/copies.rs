@@ -5,8 +5,8 @@ use std::net::TcpStream;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hospes::inference::backend::Backend as _;
 use hospes::inference::backend::onnxruntime::OnnxRuntime;
+use hospes::inference::backend::{Backend as _, Stop};
 use hospes::tensor::{DataType, Tensor};
 use system_tests::{Tensors, TestHost, identity};
 
@@ -67,7 +67,8 @@ fn a_tensor_is_copied_once_in_and_once_out() {
     let tensor = Tensor::new(DataType::F32, vec![TENSOR_BYTES / 4], data.clone().into());
     let tensor = tensor.expect("it fits");
     let library = copied_by(|| {
-        let outputs = bare.run(std::slice::from_ref(&tensor)).expect("it computes");
+        let outputs =
+            bare.run(std::slice::from_ref(&tensor), &Stop::default()).expect("it computes");
         assert_eq!(outputs[0].data().len(), TENSOR_BYTES);
     });
 

@@ -11,7 +11,8 @@ use hospes::inference::{BackendKind, Inference, ModelSource, Placement};
 use hospes::tensor::{DataType, Tensor, pack_strings};
 use serde_json::{Value, json};
 use system_tests::{
-    Party, TestHost, built, identity, model_bundle, oracle, oracle_json, plugin, terms, workspace,
+    HostProcess, Party, TestHost, built, identity, model_bundle, oracle, oracle_json, plugin,
+    terms, workspace,
 };
 
 fn served(plugins: &[(&str, &str)]) -> (TestHost, Party) {
@@ -169,12 +170,13 @@ fn tensors_that_the_model_does_not_take_are_named() {
     );
 }
 
-fn inference(backend: BackendChoice) -> Inference {
+async fn inference(backend: BackendChoice) -> Inference {
     let mut config = Config::default();
     config.inference.onnxruntime_library = Some(TestHost::onnxruntime());
     config.inference.backend = backend;
     config.inference.threads = NonZeroUsize::MIN;
-    Inference::start(inference_settings(&config)).expect("starts")
+    config.inference.worker_program = Some(HostProcess::program());
+    Inference::start(inference_settings(&config)).await.expect("starts")
 }
 
 async fn compute(
@@ -182,10 +184,11 @@ async fn compute(
     model: &[u8],
     inputs: Vec<(String, Tensor)>,
 ) -> Result<Vec<(String, Tensor)>, String> {
-    let source = ModelSource { digest: Digest::of(model), bytes: Bytes::copy_from_slice(model) };
+    let publisher = "acme".parse().expect("a name");
+    let source = ModelSource::in_memory(publisher, Bytes::copy_from_slice(model));
     let graph =
         inference.load(source, Placement::default()).await.map_err(|error| error.to_string())?;
-    graph.compute(inputs).await.map_err(|error| error.to_string())
+    graph.compute(inputs, 0).await.map_err(|error| error.to_string())
 }
 
 /// Numbers that look random and are always the same.
@@ -214,7 +217,7 @@ fn tokens() -> Tensor {
 #[tokio::test]
 async fn both_backends_agree_within_a_thousandth() {
     let (onnxruntime, tract) =
-        (inference(BackendChoice::Onnxruntime), inference(BackendChoice::Tract));
+        (inference(BackendChoice::Onnxruntime).await, inference(BackendChoice::Tract).await);
     for (model, input, tensor) in [
         ("magika", "bytes", tokens()),
         ("efficientnet-lite0", "image", floats(&[1, 3, 224, 224])),
@@ -266,7 +269,7 @@ fn sample(ty: DataType, elements: usize) -> Tensor {
 
 #[tokio::test]
 async fn every_type_of_tensor_passes_through_a_model_unchanged() {
-    let onnxruntime = inference(BackendChoice::Onnxruntime);
+    let onnxruntime = inference(BackendChoice::Onnxruntime).await;
     for ty in DataType::ALL {
         let model = identity(ty, 1);
         for elements in [2, 1, 0] {
@@ -286,7 +289,7 @@ async fn every_type_of_tensor_passes_through_a_model_unchanged() {
 #[tokio::test]
 async fn bytes_that_are_no_model_are_refused_by_both_backends() {
     for choice in [BackendChoice::Onnxruntime, BackendChoice::Tract] {
-        let inference = inference(choice);
+        let inference = inference(choice).await;
         let good = identity(DataType::F32, 1);
         for length in 0..good.len() {
             let _ = compute(&inference, &good[..length], Vec::new()).await;
@@ -329,11 +332,12 @@ fn a_backend_or_device_that_is_not_there_is_an_error_not_another_one() {
 #[test]
 fn a_model_is_loaded_once_and_the_backend_is_told() {
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let inference = inference(BackendChoice::Auto);
+        let inference = inference(BackendChoice::Auto).await;
         let model = Bytes::from(identity(DataType::F32, 1));
-        let source = || ModelSource { digest: Digest::of(&model), bytes: model.clone() };
+        let publisher = || "acme".parse().expect("a name");
+        let source = || ModelSource::in_memory(publisher(), model.clone());
         let one = inference.load(source(), Placement::default()).await.expect("loads");
         let two = inference.load(source(), Placement::default()).await.expect("loads");
         assert!(std::sync::Arc::ptr_eq(&one, &two));

@@ -19,6 +19,7 @@ const LAYERS: [&[&str]; 5] = [
         "admission",
         "receipt",
         "store",
+        "worker",
     ],
     &["sandbox", "inference"],
     &[
@@ -48,13 +49,20 @@ const HOMES: [(&str, &[&str]); 14] = [
     ("clap::", &["cli"]),
     ("ureq::", &["cli"]),
     ("redb::", &["store.rs"]),
-    ("std::env::", &["config.rs", "cli", "inference/runtime.rs"]),
+    ("std::env::", &["config.rs", "cli", "inference/runtime.rs", "worker/confine.rs"]),
     ("SystemTime::now", &["clock.rs"]),
     ("Timestamp::now", &["clock.rs"]),
     ("std::process::exit", &[]),
     (
         "unsafe {",
-        &["sandbox/cache.rs", "sandbox/canonical", "sandbox/instance.rs", "sandbox/stream.rs"],
+        &[
+            "sandbox/cache.rs",
+            "sandbox/canonical",
+            "sandbox/instance.rs",
+            "sandbox/stream.rs",
+            "worker/confine.rs",
+            "worker/memory.rs",
+        ],
     ),
 ];
 

@@ -87,6 +87,12 @@ pub(super) fn status(host: &Host, request: &Request<Incoming>) -> Result<Answer,
             "sandboxes_free": host.slots.free(),
             "receipts": host.receipts.log().size(),
             "backends": backends,
+            "workers": {
+                "processes": host.inference.workers(),
+                // What the kernel did not let them give up.
+                "confinement_missing": host.inference.confinement().missing,
+                "incidents": host.inference.incidents(),
+            },
             "draining": host.is_draining(),
         }),
     ))

@@ -37,7 +37,7 @@ pub enum RegistryError {
 }
 
 /// The bundles of one host.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Registry {
     bundles: PathBuf,
     models: PathBuf,
@@ -138,6 +138,14 @@ impl Registry {
             });
         }
         Ok(bytes.into())
+    }
+
+    /// The file of a model that a kept bundle has, open for reading.
+    ///
+    /// # Errors
+    /// As of opening it.
+    pub fn open_model(&self, digest: &Digest) -> io::Result<File> {
+        File::open(self.models.join(digest.hex()))
     }
 
     /// The weights that are not what they are kept as; none if all are.

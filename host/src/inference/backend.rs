@@ -4,12 +4,15 @@ pub mod onnxruntime;
 pub mod tract;
 
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
 
 use super::signature::ModelSignature;
 use crate::tensor::Tensor;
 
 /// A backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum BackendKind {
     Onnxruntime,
     Tract,
@@ -49,7 +52,7 @@ pub struct BackendStatus {
 }
 
 /// Why a backend could not do something. The text of native libraries is passed on as it is.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum BackendError {
     #[error("no library was found; `hospes runtime install onnxruntime` brings one")]
     NoLibrary,
@@ -83,6 +86,41 @@ pub trait Model: Send + Sync {
     /// Computes the outputs, in the signature's order. Blocks. `inputs` are those of the signature, in its order.
     ///
     /// # Errors
-    /// [`BackendError`].
-    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, BackendError>;
+    /// [`BackendError`]; any, soon after `stop` was told to stop, if the backend can be.
+    fn run(&self, inputs: &[Tensor], stop: &Stop) -> Result<Vec<Tensor>, BackendError>;
+}
+
+/// Ends a computation from another thread, by the backend's own means.
+#[derive(Default)]
+pub struct Stop(Mutex<Stopping>);
+
+#[derive(Default)]
+enum Stopping {
+    /// The backend has not said how.
+    #[default]
+    Unarmed,
+    Armed(Box<dyn Fn() + Send>),
+    Stopped,
+}
+
+impl Stop {
+    /// How the computation can be ended. Called at once if it was to stop already.
+    pub fn on_stop(&self, end: impl Fn() + Send + 'static) {
+        let mut stopping = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*stopping, Stopping::Stopped) {
+            drop(stopping);
+            end();
+        } else {
+            *stopping = Stopping::Armed(Box::new(end));
+        }
+    }
+
+    /// Ends the computation, now or when it has said how.
+    pub fn stop(&self) {
+        let mut stopping = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Stopping::Armed(end) = std::mem::replace(&mut *stopping, Stopping::Stopped) {
+            drop(stopping);
+            end();
+        }
+    }
 }

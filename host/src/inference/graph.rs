@@ -1,4 +1,4 @@
-//! A loaded model: checks what comes in, computes it on the right thread, checks what goes out.
+//! A loaded model: checks what comes in, has it computed in the right place, checks what goes out.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::backend::{BackendError, BackendKind, Model};
+use super::backend::{BackendError, BackendKind, Model, Stop};
 use super::executor::{Executor, QueueFull};
+use super::pool::RemoteModel;
 use super::signature::{InputError, ModelSignature};
 use crate::tensor::Tensor;
 
@@ -32,6 +33,16 @@ pub enum ComputeError {
     Busy { length_max: usize },
     #[error("the model failed: {0}")]
     Backend(#[from] BackendError),
+    #[error(
+        "the computation was lost: the process that computes this publisher's models ended by {how}"
+    )]
+    Lost { how: String },
+    #[error(
+        "the model is not computed for another {} ms, for it has ended the process that computes it", wait.as_millis()
+    )]
+    BackedOff { wait: Duration },
+    #[error("{max} worker processes run already (`inference.workers_max`)")]
+    Workers { max: usize },
 }
 
 /// What kind of error it is, for whoever passes it on.
@@ -42,6 +53,8 @@ pub enum ErrorClass {
     Busy,
     Unsupported,
     Runtime,
+    /// It is not the guest's to handle: the process that computed has ended, or may not be started.
+    Lost,
 }
 
 impl ComputeError {
@@ -53,38 +66,54 @@ impl ComputeError {
             ComputeError::Busy { .. } => ErrorClass::Busy,
             ComputeError::Backend(BackendError::Unsupported(_)) => ErrorClass::Unsupported,
             ComputeError::Backend(_) => ErrorClass::Runtime,
+            ComputeError::Lost { .. }
+            | ComputeError::BackedOff { .. }
+            | ComputeError::Workers { .. } => ErrorClass::Lost,
         }
     }
 }
 
 /// A model that is loaded. Shared by all who may call it.
 pub struct Graph {
-    work: Arc<Work>,
+    place: Place,
     kind: BackendKind,
-    executor: Arc<Executor>,
+    tensor_bytes_max: usize,
 }
 
-/// What a thread needs to compute.
+enum Place {
+    Remote(RemoteModel),
+    Here { work: Arc<Work>, executor: Arc<Executor> },
+}
+
+/// What a thread of this process needs to compute.
 struct Work {
     model: Box<dyn Model>,
-    tensor_bytes_max: usize,
     pace: Pace,
 }
 
 impl Graph {
-    pub(super) fn new(
+    /// A model that a worker process computes.
+    pub(super) fn remote(model: RemoteModel, kind: BackendKind, tensor_bytes_max: usize) -> Self {
+        Self { place: Place::Remote(model), kind, tensor_bytes_max }
+    }
+
+    /// A model that this process computes.
+    pub(super) fn here(
         model: Box<dyn Model>,
         kind: BackendKind,
         executor: Arc<Executor>,
         tensor_bytes_max: usize,
     ) -> Self {
-        let work = Arc::new(Work { model, tensor_bytes_max, pace: Pace::default() });
-        Self { work, kind, executor }
+        let work = Arc::new(Work { model, pace: Pace::default() });
+        Self { place: Place::Here { work, executor }, kind, tensor_bytes_max }
     }
 
     /// What the model takes and gives.
     pub fn signature(&self) -> &ModelSignature {
-        self.work.model.signature()
+        match &self.place {
+            Place::Remote(model) => &model.signature,
+            Place::Here { work, .. } => work.model.signature(),
+        }
     }
 
     /// Which backend computes it.
@@ -92,58 +121,67 @@ impl Graph {
         self.kind
     }
 
-    /// Computes the model's outputs. Dropping the future takes the computation out of the queue, if it has not begun.
+    /// Computes the model's outputs for a caller, who is a number that only tells callers apart. Dropping the future ends the
+    /// computation soon, if it has begun in a worker, and takes it out of the queue, if it has not begun.
     ///
     /// # Errors
     /// [`ComputeError`].
     pub async fn compute(
         &self,
         inputs: Vec<(String, Tensor)>,
+        caller: u64,
     ) -> Result<Vec<(String, Tensor)>, ComputeError> {
         let inputs = self.signature().bind(inputs)?;
-        let bytes = self.work.check_size("inputs", &inputs)?;
-        let outputs = if self.work.pace.is_quick(bytes) {
-            self.work.run(&inputs, bytes)?
-        } else {
-            self.hand_over(inputs, bytes).await?
+        let bytes = self.check_size("inputs", &inputs)?;
+        let outputs = match &self.place {
+            Place::Remote(model) => model.compute(&inputs, caller).await?,
+            Place::Here { work, .. } if work.pace.is_quick(bytes) => work.run(&inputs, bytes)?,
+            Place::Here { work, executor } => hand_over(work, executor, inputs, bytes).await?,
         };
-        Ok(self.signature().outputs.iter().map(|spec| spec.name.clone()).zip(outputs).collect())
-    }
-
-    async fn hand_over(
-        &self,
-        inputs: Vec<Tensor>,
-        bytes: usize,
-    ) -> Result<Vec<Tensor>, ComputeError> {
-        let (answer, answered) = oneshot::channel();
-        let work = Arc::clone(&self.work);
-        let job = Box::new(move || {
-            if !answer.is_closed() {
-                let _ = answer.send(work.run(&inputs, bytes));
-            }
-        });
-        let queued = self.executor.submit(job);
-        queued.map_err(|QueueFull { length_max }| ComputeError::Busy { length_max })?;
-        let lost = |_| Err(ComputeError::Backend(BackendError::Panicked));
-        answered.await.unwrap_or_else(lost)
-    }
-}
-
-impl Work {
-    fn run(&self, inputs: &[Tensor], bytes: usize) -> Result<Vec<Tensor>, ComputeError> {
-        let began = Instant::now();
-        // A backend that panics fails this computation, not the thread that others wait for.
-        let outputs = catch_unwind(AssertUnwindSafe(|| self.model.run(inputs)))
-            .unwrap_or(Err(BackendError::Panicked))?;
-        self.pace.learn(began.elapsed(), bytes);
         self.check_size("outputs", &outputs)?;
-        Ok(outputs)
+        let specs = &self.signature().outputs;
+        if specs.len() != outputs.len() {
+            let how = format!("an answer of {} outputs, not {}", outputs.len(), specs.len());
+            return Err(ComputeError::Lost { how });
+        }
+        Ok(specs.iter().map(|spec| spec.name.clone()).zip(outputs).collect())
     }
 
     fn check_size(&self, what: &'static str, tensors: &[Tensor]) -> Result<usize, ComputeError> {
         let bytes = tensors.iter().map(|tensor| tensor.data().len()).fold(0, usize::saturating_add);
         let max = self.tensor_bytes_max;
         if bytes > max { Err(ComputeError::TooLarge { what, bytes, max }) } else { Ok(bytes) }
+    }
+}
+
+/// Computes on a thread of this process that serves nobody.
+async fn hand_over(
+    work: &Arc<Work>,
+    executor: &Executor,
+    inputs: Vec<Tensor>,
+    bytes: usize,
+) -> Result<Vec<Tensor>, ComputeError> {
+    let (answer, answered) = oneshot::channel();
+    let work = Arc::clone(work);
+    let job = Box::new(move || {
+        if !answer.is_closed() {
+            let _ = answer.send(work.run(&inputs, bytes));
+        }
+    });
+    let queued = executor.submit(job);
+    queued.map_err(|QueueFull { length_max }| ComputeError::Busy { length_max })?;
+    let lost = |_| Err(ComputeError::Backend(BackendError::Panicked));
+    answered.await.unwrap_or_else(lost)
+}
+
+impl Work {
+    fn run(&self, inputs: &[Tensor], bytes: usize) -> Result<Vec<Tensor>, ComputeError> {
+        let began = Instant::now();
+        // A backend that panics fails this computation, not the thread that others wait for.
+        let outputs = catch_unwind(AssertUnwindSafe(|| self.model.run(inputs, &Stop::default())))
+            .unwrap_or(Err(BackendError::Panicked))?;
+        self.pace.learn(began.elapsed(), bytes);
+        Ok(outputs)
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::tensor::{DataType, Tensor};
 
 /// A model's inputs and outputs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelSignature {
     pub inputs: Vec<TensorSpec>,
     /// In the model's order.
@@ -13,7 +15,7 @@ pub struct ModelSignature {
 }
 
 /// One output of a model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputSpec {
     pub name: String,
     /// None where it is known only when the model is computed.
@@ -23,7 +25,7 @@ pub struct OutputSpec {
 }
 
 /// One input of a model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TensorSpec {
     pub name: String,
     pub data_type: DataType,

@@ -58,7 +58,7 @@ impl Cache {
         }
         #[expect(unsafe_code, reason = "the one way to load compiled code")]
         // SAFETY: `deserialize` runs whatever machine code it is given. The keyed hash above shows that these very bytes
-        // (they are in memory: nobody can change them after the check) came from `Component::serialize` in this host,
+        // (they are in memory: nobody can change them after the check) came from a compile worker of this host,
         // for this component and this engine.
         let loaded = unsafe { Component::deserialize(engine, code) };
         loaded
@@ -66,15 +66,23 @@ impl Cache {
             .ok()
     }
 
-    /// Keeps the compiled form. A failure costs a compilation after the next start and nothing else.
-    pub(super) fn save(&self, component: &Digest, compiled: &Component) {
-        let written = compiled
-            .serialize()
-            .map_err(|error| error.to_string())
-            .and_then(|code| self.write(component, &code).map_err(|error| error.to_string()));
-        if let Err(error) = written {
-            tracing::warn!(%component, error, "compiled code was not kept");
+    /// Loads what a compile worker has just made of the component, and keeps it. If it cannot be kept, that costs a compilation
+    /// after the next start and nothing else.
+    pub(super) fn keep(
+        &self,
+        engine: &Engine,
+        component: &Digest,
+        code: &[u8],
+    ) -> Result<Component, SandboxError> {
+        #[expect(unsafe_code, reason = "the one way to load compiled code")]
+        // SAFETY: `deserialize` runs whatever machine code it is given. These bytes are a copy of what this program's own
+        // compiler gave, in a process that can be reached by nobody but this one.
+        let loaded = unsafe { Component::deserialize(engine, code) };
+        let loaded = loaded.map_err(SandboxError::Compile)?;
+        if let Err(error) = self.write(component, code) {
+            tracing::warn!(%component, %error, "compiled code was not kept");
         }
+        Ok(loaded)
     }
 
     fn write(&self, component: &Digest, code: &[u8]) -> std::io::Result<()> {
@@ -116,9 +124,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let (engine, ours) = cache(folder.path(), b"ours");
         let digest = Digest::of(b"component");
-        let compiled = Component::new(&engine, wat::parse_str("(component)").expect("text"))
-            .expect("compiles");
-        ours.save(&digest, &compiled);
+        let code = engine.precompile_component(&wat::parse_str("(component)").expect("text"));
+        ours.keep(&engine, &digest, &code.expect("compiles")).expect("loads");
         assert!(ours.load(&engine, &digest).is_some());
 
         assert!(cache(folder.path(), b"another host").1.load(&engine, &digest).is_none());

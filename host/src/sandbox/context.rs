@@ -36,6 +36,8 @@ pub struct CallContext {
     pub call: CallId,
     /// The agreement that permits the call.
     pub agreement: Digest,
+    /// Tells callers apart where calls of many come together; says nothing else of them.
+    pub caller: u64,
     /// The purpose that the caller declared, as an IRI.
     pub purpose: Option<Arc<str>>,
     /// Most bytes that the encoded answer may have.

@@ -15,7 +15,8 @@ use super::bindings::wasi::nn::inference;
 use super::bindings::wasi::nn::tensor::{self, TensorType};
 use super::context::CallState;
 use super::limits::LimitReached;
-use crate::inference::{ComputeError, Graph};
+use crate::inference::{ComputeError, ErrorClass, Graph};
+use crate::outcome::GuestFailure;
 use crate::tensor::{DataType, Tensor, TensorError};
 use crate::value::Value;
 
@@ -227,7 +228,8 @@ impl inference::HostGraphExecutionContext for CallState {
         }
         // The epoch does not tick inside a host call: this deadline is ours to keep, and so is the stop.
         let deadline = tokio::time::Instant::from_std(self.limits.deadline);
-        let computed = tokio::time::timeout_at(deadline, graph.compute(inputs));
+        let computed =
+            tokio::time::timeout_at(deadline, graph.compute(inputs, self.context.caller));
         let computed = match self.context.stop.clone() {
             None => computed.await,
             Some(stop) => tokio::select! {
@@ -238,6 +240,7 @@ impl inference::HostGraphExecutionContext for CallState {
         };
         match computed {
             Err(_elapsed) => Err(LimitReached::Deadline.into()),
+            Ok(Err(error)) if error.class() == ErrorClass::Lost => Err(lost(&error).into()),
             Ok(Err(error)) => self.refuse(error_code(&error), error.to_string()),
             Ok(Ok(outputs)) => outputs
                 .into_iter()
@@ -302,10 +305,18 @@ fn tensor_type(ty: DataType) -> wasmtime::Result<TensorType> {
 
 fn error_code(error: &ComputeError) -> ErrorCode {
     match error.class() {
-        crate::inference::ErrorClass::InvalidArgument => ErrorCode::InvalidArgument,
-        crate::inference::ErrorClass::TooLarge => ErrorCode::TooLarge,
-        crate::inference::ErrorClass::Busy => ErrorCode::RuntimeError,
-        crate::inference::ErrorClass::Runtime => ErrorCode::RuntimeError,
-        crate::inference::ErrorClass::Unsupported => ErrorCode::UnsupportedOperation,
+        ErrorClass::InvalidArgument => ErrorCode::InvalidArgument,
+        ErrorClass::TooLarge => ErrorCode::TooLarge,
+        ErrorClass::Busy | ErrorClass::Runtime | ErrorClass::Lost => ErrorCode::RuntimeError,
+        ErrorClass::Unsupported => ErrorCode::UnsupportedOperation,
     }
+}
+
+/// A lost computation ends the call: a guest that tried again would lose the next process, too.
+fn lost(error: &ComputeError) -> LimitReached {
+    let reason = error.to_string();
+    LimitReached::Sink(match error {
+        ComputeError::BackedOff { wait } => GuestFailure::ComputationPaused { reason, wait: *wait },
+        _ => GuestFailure::ComputationLost { reason },
+    })
 }

@@ -13,8 +13,9 @@ use hospes::id::{CallId, Digest, FunctionName};
 use hospes::receipt::{CallResult, ChainId, Commitment, Draft, Log, Salt};
 use hospes::sandbox::{CallContext, Declared, Graphs, Guest, Input, Sandbox};
 use hospes::value::Value;
+use hospes::worker::Program;
 use jiff::Timestamp;
-use system_tests::{Limited as _, Party, plugin, wat_guest};
+use system_tests::{HostProcess, Limited as _, Party, plugin, wat_guest};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use wasmtime::component::{Component, InstancePre, Linker};
@@ -88,7 +89,9 @@ impl Ours {
         let config = config::Config::default();
         let cache = folder.path().join("compiled");
         let slots = config.admission.slots_max;
-        let sandbox = Sandbox::new(config.sandbox, slots, cache, b"secret").expect("it starts");
+        let program = Program::File(HostProcess::program());
+        let sandbox =
+            Sandbox::new(config.sandbox, slots, cache, b"secret", program).expect("it starts");
         let found = bundle.manifest().functions.iter().find(|f| f.name.as_str() == name);
         let found = found.expect("it has this function");
         let declared =
@@ -104,6 +107,7 @@ impl Ours {
         let context = CallContext {
             call: CallId::from_bytes([7; 16]),
             agreement: Digest::of(b"agreement"),
+            caller: 0,
             purpose: None,
             output_bytes_max: 1 << 20,
             gate: None,

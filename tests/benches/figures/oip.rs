@@ -5,8 +5,8 @@ use std::net::TcpStream;
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
-use hospes::inference::backend::Backend as _;
 use hospes::inference::backend::onnxruntime::OnnxRuntime;
+use hospes::inference::backend::{Backend as _, Stop};
 use hospes::tensor::{DataType, Tensor};
 use system_tests::{Tensors, TestHost, batched_bundle, terms, workspace};
 
@@ -43,12 +43,12 @@ pub fn efficientnet() -> Figure {
     let tensor = Tensor::new(DataType::F32, SHAPE.to_vec(), data.clone().into()).expect("it fits");
     let mut front = Front::new(&host, &zoe.api_key, &data);
 
-    let expected = bare.run(std::slice::from_ref(&tensor)).expect("it computes");
+    let expected = bare.run(std::slice::from_ref(&tensor), &Stop::default()).expect("it computes");
     assert_eq!(front.infer(), expected[0].data().as_ref(), "both compute the same");
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         ours.push(cores::as_client(|| millis(|| drop(front.infer()))));
-        theirs.push(millis(|| drop(bare.run(std::slice::from_ref(&tensor)))));
+        theirs.push(millis(|| drop(bare.run(std::slice::from_ref(&tensor), &Stop::default()))));
     }
     Figure::time("ms", ours, theirs)
 }

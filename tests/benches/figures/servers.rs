@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hospes::inference::backend::Model;
+use hospes::inference::backend::{Model, Stop};
 use hospes::tensor::{DataType, Tensor};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -34,7 +34,7 @@ impl Work {
             Work::Compute { model, shape } => {
                 let body = request.into_body().collect().await.expect("a body").to_bytes();
                 let input = Tensor::new(DataType::F32, shape, body).expect("an input");
-                let outputs = model.run(&[input]).expect("it computes");
+                let outputs = model.run(&[input], &Stop::default()).expect("it computes");
                 outputs.first().expect("an output").data().clone()
             }
         }

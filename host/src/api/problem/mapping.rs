@@ -159,9 +159,15 @@ impl From<GuestFailure> for Problem {
             | GuestFailure::HandleLimit { .. }
             | GuestFailure::TensorLimit { .. }
             | GuestFailure::HostcallLimit { .. }
+            | GuestFailure::ComputationLost { .. }
             | GuestFailure::Disconnected => ProblemKind::PluginFailed,
+            GuestFailure::ComputationPaused { .. } => ProblemKind::Busy,
         };
-        Self::new(kind, failure.to_string()).with("failure", failure.code())
+        let problem = Self::new(kind, failure.to_string()).with("failure", failure.code());
+        match failure {
+            GuestFailure::ComputationPaused { wait, .. } => problem.retry_after(wait),
+            _ => problem,
+        }
     }
 }
 
@@ -175,6 +181,7 @@ impl From<DeployError> for Problem {
             DeployError::Sandbox(
                 SandboxError::Compile(_)
                 | SandboxError::CompileTimeout { .. }
+                | SandboxError::CompilerEnded { .. }
                 | SandboxError::Capability(_)
                 | SandboxError::NoExport { .. }
                 | SandboxError::UnsupportedType { .. }
@@ -187,7 +194,8 @@ impl From<DeployError> for Problem {
                 SandboxError::Engine(_)
                 | SandboxError::Cache { .. }
                 | SandboxError::Thread(_)
-                | SandboxError::CompilerPanicked(_),
+                | SandboxError::CompilerPanicked(_)
+                | SandboxError::CompileWorker(_),
             )
             | DeployError::Registry(_)
             | DeployError::Store(_) => Self::internal(&error),

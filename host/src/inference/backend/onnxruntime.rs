@@ -8,19 +8,19 @@ use std::fmt::Debug;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use bytes::Bytes;
 use half::{bf16, f16};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::session::builder::{GraphOptimizationLevel, PrepackedWeights};
-use ort::session::{Session, SessionInputValue};
+use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::{
     DynValue, Outlet, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType,
 };
 
-use super::{Backend, BackendError, BackendKind, Model};
+use super::{Backend, BackendError, BackendKind, Model, Stop};
 use crate::inference::signature::{ModelSignature, OutputSpec, TensorSpec};
 use crate::tensor::{DataType, Tensor, pack_strings};
 
@@ -141,10 +141,14 @@ impl Model for Loaded {
         &self.signature
     }
 
-    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, BackendError> {
+    fn run(&self, inputs: &[Tensor], stop: &Stop) -> Result<Vec<Tensor>, BackendError> {
+        let options = Arc::new(RunOptions::new().map_err(failed)?);
+        let terminate = Arc::clone(&options);
+        // If the flag cannot be set, the process is killed a little later.
+        stop.on_stop(move || drop(terminate.terminate()));
         let values = inputs.iter().map(input).collect::<Result<Vec<_>, _>>()?;
         let mut session = self.session();
-        let outputs = session.run(values.as_slice()).map_err(failed)?;
+        let outputs = session.run_with_options(values.as_slice(), &options).map_err(failed)?;
         outputs.values().map(|value| output(&value)).collect()
     }
 }

@@ -13,7 +13,7 @@ use tract_onnx::prelude::{
 };
 use tract_onnx::tract_hir::infer::Factoid as _;
 
-use super::{Backend, BackendError, BackendKind, Model};
+use super::{Backend, BackendError, BackendKind, Model, Stop};
 use crate::inference::signature::{ModelSignature, OutputSpec, TensorSpec};
 use crate::tensor::{DataType, Tensor};
 
@@ -101,7 +101,8 @@ impl Model for Loaded {
         &self.signature
     }
 
-    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, BackendError> {
+    /// tract has no way to be told to stop.
+    fn run(&self, inputs: &[Tensor], _stop: &Stop) -> Result<Vec<Tensor>, BackendError> {
         let shapes = inputs.iter().map(|tensor| tensor.shape().to_vec()).collect();
         let plan = self.plan(&shapes)?;
         let values = inputs.iter().map(|tensor| input(tensor).map(Into::into));

@@ -1,0 +1,184 @@
+//! A compile worker: the process in which one component is compiled, and how the host asks for it.
+//!
+//! The host sends a [`Task`] with the component's file and gets a [`Compiled`] with the machine code's file. Version 1 of both.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, Write as _};
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustix::fs::MemfdFlags;
+use serde::{Deserialize, Serialize};
+use tokio::io::unix::AsyncFd;
+
+use super::SandboxError;
+use super::engine::{self, Kind};
+use crate::config;
+use crate::worker::channel::{Buffer, Received};
+use crate::worker::confine::confine;
+use crate::worker::{
+    ChannelError, End, Limits, Process, Program, Role, SpawnError, Spawned, ending,
+};
+
+/// Both sides must have the same.
+const VERSION: u32 = 1;
+
+/// Most bytes of machine code that a component may come to.
+const MACHINE_CODE_BYTES_MAX: u64 = 512 << 20;
+
+/// What to compile for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Task {
+    version: u32,
+    streams: bool,
+    sandbox: String,
+    slots: NonZeroUsize,
+    confinement: Limits,
+}
+
+/// What came of it. Machine code comes as a file.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Compiled {
+    Code,
+    Refused(String),
+}
+
+/// Why a compile worker ends without an answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileWorkerError {
+    #[error("the connection to the host failed")]
+    Channel(#[from] ChannelError),
+    #[error("the host sent something else than was expected")]
+    Unexpected,
+    #[error("the engine could not be set up")]
+    Engine(#[from] SandboxError),
+    #[error("the component or its code could not be passed on")]
+    File(#[from] std::io::Error),
+}
+
+impl Task {
+    pub(super) fn new(kind: Kind, limits: &config::Sandbox, slots: NonZeroUsize) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let cores = u32::try_from(cores).unwrap_or(u32::MAX);
+        Self {
+            version: VERSION,
+            streams: kind == Kind::Streams,
+            // As the settings' file has it: their types write units that only a format with names reads back.
+            sandbox: serde_json::to_string(limits)
+                .expect("invariant: settings have string keys only"),
+            slots,
+            confinement: Limits {
+                memory_bytes_max: limits.compile_memory_bytes_max,
+                cpu_max: Some(
+                    limits.compile_timeout.saturating_mul(cores) + Duration::from_secs(1),
+                ),
+            },
+        }
+    }
+}
+
+/// Compiles a component in a process of its own. Dropping the future ends it.
+///
+/// # Errors
+/// [`SandboxError::Compile`] if the compiler refuses it, [`SandboxError::CompilerEnded`] if it ended, as when it took more
+/// memory than it may; [`SandboxError::CompileWorker`].
+pub(super) async fn in_worker(
+    program: &Program,
+    task: Task,
+    component: Bytes,
+) -> Result<Bytes, SandboxError> {
+    let Spawned { mut process, work, control } = Process::spawn(program, Role::Compile)?;
+    let file = tokio::task::spawn_blocking(move || in_memory(&component)).await;
+    let file = file.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
+    let file = file.map_err(|error| SpawnError::Process(error))?;
+    control.send(&task, Some(file.as_fd())).map_err(SpawnError::Channel)?;
+    drop(file);
+    let work = AsyncFd::register(work).map_err(SpawnError::Process)?;
+    let mut buffer = Buffer::default();
+    let answer = loop {
+        let mut readable = work.readable().await.map_err(SpawnError::Process)?;
+        match work.get_ref().receive::<Compiled>(&mut buffer) {
+            Err(error) if error.would_block() => readable.clear_ready(),
+            Ok(Some(answer)) => break Some(answer),
+            Ok(None) | Err(_) => break None,
+        }
+    };
+    match answer {
+        Some(Received { message: Compiled::Code, file: Some(file) }) => read_code(file).await,
+        Some(Received { message: Compiled::Refused(reason), file: None }) => {
+            Err(SandboxError::Compile(wasmtime::Error::msg(reason)))
+        }
+        Some(Received { message: Compiled::Code, file: None } | Received { file: Some(_), .. })
+        | None => {
+            // It has closed its socket, or does not know what it says; in the second case it is ended here.
+            let status = tokio::time::timeout(Duration::from_millis(100), process.wait()).await;
+            let how = match status {
+                Ok(Ok(status)) => ending(&status),
+                Ok(Err(_)) | Err(_) => "an answer that is none".into(),
+            };
+            Err(SandboxError::CompilerEnded { how })
+        }
+    }
+}
+
+/// The worker's file is copied before anything looks at it: the worker can still write there.
+async fn read_code(file: OwnedFd) -> Result<Bytes, SandboxError> {
+    let read = tokio::task::spawn_blocking(move || {
+        let mut file = File::from(file);
+        file.rewind()?;
+        let mut code = Vec::new();
+        file.take(MACHINE_CODE_BYTES_MAX + 1).read_to_end(&mut code)?;
+        Ok::<_, std::io::Error>(code)
+    });
+    let code = read.await.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
+    let code = code.map_err(SpawnError::Process)?;
+    if code.len() as u64 > MACHINE_CODE_BYTES_MAX {
+        let how = format!("more than {MACHINE_CODE_BYTES_MAX} bytes of machine code");
+        return Err(SandboxError::CompilerEnded { how });
+    }
+    Ok(code.into())
+}
+
+fn in_memory(bytes: &[u8]) -> std::io::Result<OwnedFd> {
+    let mut file = File::from(rustix::fs::memfd_create("component", MemfdFlags::CLOEXEC)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
+/// Compiles one component: what the worker's process does.
+///
+/// # Errors
+/// [`CompileWorkerError`].
+pub fn run(work: &End, control: &End) -> Result<(), CompileWorkerError> {
+    let mut buffer = Buffer::default();
+    let Some(Received { message: task, file: Some(file) }) =
+        control.receive::<Task>(&mut buffer)?
+    else {
+        return Err(CompileWorkerError::Unexpected);
+    };
+    let limits: config::Sandbox =
+        serde_json::from_str(&task.sandbox).map_err(|_| CompileWorkerError::Unexpected)?;
+    if task.version != VERSION {
+        return Err(CompileWorkerError::Unexpected);
+    }
+    let kind = if task.streams { Kind::Streams } else { Kind::Calls };
+    // The engine looks at the machine, which is possible before this process is confined only.
+    let engine = engine::build(&limits, task.slots, kind)?;
+    let confinement = confine(task.confinement);
+    for missing in &confinement.missing {
+        let _ = writeln!(std::io::stderr(), "confined less than it could be: {missing}");
+    }
+    let mut component = Vec::new();
+    File::from(file).read_to_end(&mut component)?;
+    match engine.precompile_component(&component) {
+        Ok(code) => work.send(&Compiled::Code, Some(in_memory(&code)?.as_fd()))?,
+        Err(error) => {
+            let reason: String = format!("{error:#}").chars().take(4000).collect();
+            work.send(&Compiled::Refused(reason), None)?;
+        }
+    }
+    Ok(())
+}

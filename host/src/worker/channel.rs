@@ -1,0 +1,217 @@
+//! Messages between a host and a worker, one a packet of a Unix socket, some with a file.
+//!
+//! The kernel copies a packet, so what has been checked cannot change afterwards. Neither side trusts the other: a packet that is too
+//! long, does not decode or carries a file that nobody asked for is an error, and whoever sees one ends the connection.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// Most bytes of one message.
+pub const MESSAGE_BYTES_MAX: usize = 128 << 10;
+
+/// Files that one message may carry.
+const FILES_MAX: usize = 1;
+
+/// Why a message was not sent or received.
+#[derive(Debug, thiserror::Error)]
+pub enum ChannelError {
+    #[error("the socket failed")]
+    Socket(#[from] rustix::io::Errno),
+    #[error("a message of {bytes} bytes is longer than the {MESSAGE_BYTES_MAX} that one may have")]
+    TooLong { bytes: usize },
+    #[error("a message does not decode")]
+    Malformed(#[source] postcard::Error),
+    #[error("a message carries files that it must not carry")]
+    Files,
+}
+
+impl ChannelError {
+    /// Whether there is nothing to read, or no room to write, at the moment.
+    pub fn would_block(&self) -> bool {
+        matches!(self, ChannelError::Socket(rustix::io::Errno::WOULDBLOCK))
+    }
+}
+
+/// A message with the file that came with it.
+#[derive(Debug)]
+pub struct Received<T> {
+    pub message: T,
+    pub file: Option<OwnedFd>,
+}
+
+/// One end of a connection. Closing it tells the other.
+#[derive(Debug)]
+pub struct End(OwnedFd);
+
+impl End {
+    /// Both ends of a new connection.
+    ///
+    /// # Errors
+    /// [`ChannelError::Socket`].
+    pub fn pair() -> Result<(Self, Self), ChannelError> {
+        let (one, other) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        Ok((Self(one), Self(other)))
+    }
+
+    /// Makes reading and writing return instead of waiting.
+    ///
+    /// # Errors
+    /// [`ChannelError::Socket`].
+    pub fn set_nonblocking(&self) -> Result<(), ChannelError> {
+        let flags = rustix::fs::fcntl_getfl(&self.0)?;
+        Ok(rustix::fs::fcntl_setfl(&self.0, flags | rustix::fs::OFlags::NONBLOCK)?)
+    }
+
+    /// Sends a message, and a file with it.
+    ///
+    /// # Errors
+    /// [`ChannelError`]; nothing was sent then.
+    pub fn send<T: Serialize>(
+        &self,
+        message: &T,
+        file: Option<BorrowedFd<'_>>,
+    ) -> Result<(), ChannelError> {
+        let bytes = postcard::to_allocvec(message).map_err(ChannelError::Malformed)?;
+        if bytes.len() > MESSAGE_BYTES_MAX {
+            return Err(ChannelError::TooLong { bytes: bytes.len() });
+        }
+        let Some(file) = file else {
+            rustix::io::retry_on_intr(|| rustix::net::send(&self.0, &bytes, SendFlags::NOSIGNAL))?;
+            return Ok(());
+        };
+        let files = [file];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let fits = control.push(SendAncillaryMessage::ScmRights(&files));
+        debug_assert!(fits, "the space is for one file");
+        let parts = [IoSlice::new(&bytes)];
+        rustix::net::sendmsg(&self.0, &parts, &mut control, SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+
+    /// The next message; none if the other end has closed.
+    ///
+    /// # Errors
+    /// [`ChannelError`]; [`ChannelError::would_block`] tells whether it is worth another try.
+    pub fn receive<T: DeserializeOwned>(
+        &self,
+        buffer: &mut Buffer,
+    ) -> Result<Option<Received<T>>, ChannelError> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut parts = [IoSliceMut::new(&mut buffer.0)];
+        let received = rustix::io::retry_on_intr(|| {
+            rustix::net::recvmsg(&self.0, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)
+        })?;
+        let mut file = None;
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(files) = message {
+                // Dropping what is not kept closes it.
+                file = files.last();
+            }
+        }
+        if received.bytes == 0 {
+            return Ok(None);
+        }
+        if received.flags.contains(ReturnFlags::TRUNC) {
+            return Err(ChannelError::TooLong { bytes: received.bytes });
+        }
+        if received.flags.contains(ReturnFlags::CTRUNC) {
+            return Err(ChannelError::Files);
+        }
+        let bytes = buffer.0.get(..received.bytes).unwrap_or_default();
+        let message = decode(bytes)?;
+        Ok(Some(Received { message, file }))
+    }
+}
+
+/// Reads one message; bytes after it are an error.
+///
+/// # Errors
+/// [`ChannelError::Malformed`].
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ChannelError> {
+    let (message, rest) = postcard::take_from_bytes(bytes).map_err(ChannelError::Malformed)?;
+    if rest.is_empty() {
+        Ok(message)
+    } else {
+        Err(ChannelError::Malformed(postcard::Error::DeserializeBadEncoding))
+    }
+}
+
+/// Where messages are received.
+pub struct Buffer(Box<[u8]>);
+
+impl Default for Buffer {
+    fn default() -> Self {
+        Self(vec![0; MESSAGE_BYTES_MAX].into())
+    }
+}
+
+impl From<OwnedFd> for End {
+    fn from(socket: OwnedFd) -> Self {
+        Self(socket)
+    }
+}
+
+impl From<End> for OwnedFd {
+    fn from(end: End) -> Self {
+        end.0
+    }
+}
+
+impl AsFd for End {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for End {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_and_their_files_arrive_one_by_one() {
+        let (one, other) = End::pair().expect("a pair");
+        let file = std::fs::File::open("/dev/null").expect("there");
+        one.send(&(7_u32, "seven"), Some(file.as_fd())).expect("sent");
+        one.send(&(8_u32, "eight"), None).expect("sent");
+        drop(one);
+        let mut buffer = Buffer::default();
+        let first = other.receive::<(u32, String)>(&mut buffer).expect("read").expect("there");
+        assert_eq!((first.message, first.file.is_some()), ((7, "seven".into()), true));
+        let next = other.receive::<(u32, String)>(&mut buffer).expect("read").expect("there");
+        assert_eq!((next.message, next.file.is_some()), ((8, "eight".into()), false));
+        assert!(other.receive::<(u32, String)>(&mut buffer).expect("read").is_none(), "closed");
+    }
+
+    #[test]
+    fn what_is_too_long_or_no_message_is_an_error() {
+        let (one, other) = End::pair().expect("a pair");
+        let long = one.send(&"x".repeat(MESSAGE_BYTES_MAX), None);
+        assert!(matches!(long, Err(ChannelError::TooLong { .. })), "{long:?}");
+        rustix::net::send(&one, &[0xFF; 3], SendFlags::NOSIGNAL).expect("sent");
+        let malformed = other.receive::<(u32, String)>(&mut Buffer::default());
+        assert!(matches!(malformed, Err(ChannelError::Malformed(_))), "{malformed:?}");
+        one.send(&(7_u32, "seven", 1_u8), None).expect("sent");
+        let rest = other.receive::<(u32, String)>(&mut Buffer::default());
+        assert!(matches!(rest, Err(ChannelError::Malformed(_))), "bytes after it: {rest:?}");
+    }
+}

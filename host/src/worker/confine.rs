@@ -1,0 +1,217 @@
+//! What a worker gives up before it reads anything foreign: files, network, other processes, privileges, memory without end.
+//!
+//! Each layer is there in case another has a hole. What the kernel does not offer is named, not passed over.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use landlock::{
+    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _,
+    RulesetStatus, Scope,
+};
+use rustix::process::{Resource, Rlimit};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule,
+};
+use serde::{Deserialize, Serialize};
+
+/// The user that a worker of a host that runs as root becomes: `nobody`.
+const NOBODY: u32 = 65534;
+
+/// Files that a worker may have open.
+const FILES_MAX: u64 = 32;
+
+/// The newest Landlock that is asked for; an older kernel enforces what it knows.
+const LANDLOCK: ABI = ABI::V6;
+
+/// What a worker may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Bytes of address space beyond what is mapped when it is confined.
+    pub memory_bytes_max: u64,
+    /// Processor time; none for a worker that lives on.
+    pub cpu_max: Option<Duration>,
+}
+
+/// What could not be given up, and why. Empty where all is well.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confinement {
+    pub missing: Vec<String>,
+}
+
+/// Gives up what a worker does not need. Call it while the process has one thread; threads that start later are confined, too.
+pub fn confine(limits: Limits) -> Confinement {
+    let mut missing = Vec::new();
+    let mut step = |what: &str, done: Result<(), String>| {
+        if let Err(why) = done {
+            missing.push(format!("{what}: {why}"));
+        }
+    };
+    // When memory runs out, the kernel ends a worker and not its host.
+    step("oom_score_adj", std::fs::write("/proc/self/oom_score_adj", "1000").map_err(text));
+    step("rlimits", rlimits(limits));
+    step("no_new_privs", rustix::thread::set_no_new_privs(true).map_err(text));
+    step("landlock", landlock());
+    step("user", leave_root());
+    step("seccomp", seccomp());
+    Confinement { missing }
+}
+
+/// From here on no thread or process can be started: all that the worker needs are there.
+pub fn start_no_more_threads() {
+    // Where the user is root it says nothing; `seccomp` refuses processes in any case.
+    let _ = limit(Resource::Nproc, 0);
+}
+
+/// Ends this process at once, whatever its other threads do: libraries' own endings could wait for them.
+pub fn exit_now() -> ! {
+    // SAFETY: it does not return, and a worker has nothing that would have to be written first.
+    #[expect(unsafe_code, reason = "the standard library's exit runs foreign destructors")]
+    unsafe {
+        libc::_exit(0)
+    }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+fn limit(resource: Resource, most: u64) -> Result<(), String> {
+    let wanted = Rlimit { current: Some(most), maximum: Some(most) };
+    rustix::process::setrlimit(resource, wanted).map_err(text)
+}
+
+fn rlimits(limits: Limits) -> Result<(), String> {
+    limit(Resource::Core, 0)?;
+    limit(Resource::Nofile, FILES_MAX)?;
+    limit(Resource::As, mapped_bytes()?.saturating_add(limits.memory_bytes_max))?;
+    limits.cpu_max.map_or(Ok(()), |max| limit(Resource::Cpu, max.as_secs().max(1)))
+}
+
+/// The address space of this process. See proc_pid_statm(5).
+fn mapped_bytes() -> Result<u64, String> {
+    let statm = std::fs::read_to_string("/proc/self/statm").map_err(text)?;
+    let pages = statm.split(' ').next().and_then(|pages| pages.parse::<u64>().ok());
+    let pages = pages.ok_or("`/proc/self/statm` does not say how much is mapped")?;
+    Ok(pages.saturating_mul(rustix::param::page_size() as u64))
+}
+
+/// No file by any path, no TCP, no signals to others. What is open stays open.
+fn landlock() -> Result<(), String> {
+    let status = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(LANDLOCK))
+        .and_then(|rules| rules.handle_access(AccessNet::from_all(LANDLOCK)))
+        .and_then(|rules| rules.scope(Scope::from_all(LANDLOCK)))
+        .and_then(Ruleset::create)
+        .and_then(landlock::RulesetCreated::restrict_self)
+        .map_err(text)?;
+    match status.ruleset {
+        RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => Ok(()),
+        RulesetStatus::NotEnforced => Err("the kernel does not have it enabled".into()),
+    }
+}
+
+/// A worker of a root's host is nobody: it may signal, trace and read nothing that is the host's.
+fn leave_root() -> Result<(), String> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let (user, group) =
+        (rustix::process::Uid::from_raw(NOBODY), rustix::process::Gid::from_raw(NOBODY));
+    rustix::thread::set_thread_groups(&[]).map_err(text)?;
+    rustix::thread::set_thread_res_gid(group, group, group).map_err(text)?;
+    rustix::thread::set_thread_res_uid(user, user, user).map_err(text)
+}
+
+/// The system calls that computing needs. All others do not exist: so libraries that can do without do without.
+fn seccomp() -> Result<(), String> {
+    let filter = SeccompFilter::new(
+        rules()?,
+        SeccompAction::Errno(libc::ENOSYS.cast_unsigned()),
+        SeccompAction::Allow,
+        std::env::consts::ARCH.try_into().map_err(text)?,
+    );
+    let program: BpfProgram = filter.and_then(TryInto::try_into).map_err(text)?;
+    seccompiler::apply_filter(&program).map_err(text)
+}
+
+fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, String> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+        ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
+    let own = u64::from(std::process::id());
+    let only = |argument: u8, operator: SeccompCmpOp, value: u64| {
+        SeccompCondition::new(argument, SeccompCmpArgLen::Qword, operator, value)
+            .and_then(|condition| SeccompRule::new(vec![condition]))
+            .map(|rule| vec![rule])
+            .map_err(text)
+    };
+    let thread = libc::CLONE_THREAD.cast_unsigned().into();
+    let executable = libc::PROT_EXEC.cast_unsigned().into();
+    // Threads, not processes. `clone3` takes its flags where a filter cannot read them.
+    rules.insert(libc::SYS_clone, only(0, SeccompCmpOp::MaskedEq(thread), thread)?);
+    // No new code.
+    rules.insert(libc::SYS_mmap, only(2, SeccompCmpOp::MaskedEq(executable), 0)?);
+    rules.insert(libc::SYS_mprotect, only(2, SeccompCmpOp::MaskedEq(executable), 0)?);
+    // `abort` ends this process; no other.
+    rules.insert(libc::SYS_tgkill, only(0, SeccompCmpOp::Eq, own)?);
+    // Limits can be read, and set of this process only: the last for `start_no_more_threads`.
+    rules.insert(libc::SYS_prlimit64, only(0, SeccompCmpOp::Eq, 0)?);
+    rules.insert(
+        libc::SYS_prctl,
+        only(0, SeccompCmpOp::Eq, libc::PR_SET_NAME.cast_unsigned().into())?,
+    );
+    Ok(rules)
+}
+
+const ALLOWED: &[i64] = &[
+    // memory
+    libc::SYS_brk,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_memfd_create,
+    // what is open already
+    libc::SYS_read,
+    libc::SYS_pread64,
+    libc::SYS_readv,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_lseek,
+    libc::SYS_fstat,
+    libc::SYS_ftruncate,
+    libc::SYS_fcntl,
+    libc::SYS_close,
+    libc::SYS_recvmsg,
+    libc::SYS_recvfrom,
+    libc::SYS_sendmsg,
+    libc::SYS_sendto,
+    libc::SYS_ppoll,
+    // threads and time
+    libc::SYS_futex,
+    libc::SYS_set_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_gettid,
+    libc::SYS_getpid,
+    libc::SYS_sched_yield,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_getcpu,
+    libc::SYS_nanosleep,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_getres,
+    libc::SYS_gettimeofday,
+    libc::SYS_getrandom,
+    libc::SYS_getrusage,
+    libc::SYS_sysinfo,
+    libc::SYS_uname,
+    // signals to itself, and the end
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    libc::SYS_restart_syscall,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+];

@@ -1,0 +1,129 @@
+//! A worker as its host has it: a process with two sockets, ended when this is dropped.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::{ExitStatus, Stdio};
+
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use super::channel::{ChannelError, End};
+use super::{Program, Role};
+
+/// Most bytes of one line that a worker writes to the log; the rest is dropped.
+const LINE_BYTES_MAX: u64 = 2048;
+
+/// Most lines that a worker may write to the log in its life.
+const LINES_MAX: usize = 1000;
+
+/// Why a worker did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    #[error("a worker process could not be started")]
+    Process(#[source] io::Error),
+    #[error("a worker's sockets could not be made")]
+    Channel(#[from] ChannelError),
+}
+
+/// A worker process.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+}
+
+/// A new worker and the host's ends of its two sockets: one for work, one to steer it.
+#[derive(Debug)]
+pub struct Spawned {
+    pub process: Process,
+    pub work: End,
+    pub control: End,
+}
+
+impl Process {
+    /// Starts a worker. It finds its sockets as standard input and output.
+    ///
+    /// # Errors
+    /// [`SpawnError`].
+    pub fn spawn(program: &Program, role: Role) -> Result<Spawned, SpawnError> {
+        let (work, its_work) = End::pair()?;
+        let (control, its_control) = End::pair()?;
+        let file = match program {
+            Program::Own => OsString::from("/proc/self/exe"),
+            Program::File(path) => path.clone().into_os_string(),
+        };
+        let mut child = Command::new(file)
+            .arg("worker")
+            .arg(role.to_string())
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(OwnedFd::from(its_work)))
+            .stdout(Stdio::from(OwnedFd::from(its_control)))
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(SpawnError::Process)?;
+        if let Some(lines) = child.stderr.take() {
+            tokio::spawn(pass_on(role, lines));
+        }
+        work.set_nonblocking()?;
+        control.set_nonblocking()?;
+        Ok(Spawned { process: Self { child }, work, control })
+    }
+
+    /// The process's number, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Ends it now.
+    pub fn kill(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.start_kill();
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// As of `waitpid`.
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.child.wait().await
+    }
+}
+
+/// How a process ended, in words.
+pub fn ending(status: &ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt as _;
+    match (status.signal(), status.code()) {
+        (Some(libc::SIGFPE), _) => "arithmetic that the processor refuses (SIGFPE)".into(),
+        (Some(libc::SIGSEGV), _) => "an access to memory that is not there (SIGSEGV)".into(),
+        (Some(libc::SIGBUS), _) => "an access to memory that is not there (SIGBUS)".into(),
+        (Some(libc::SIGILL), _) => {
+            "an instruction that the processor does not have (SIGILL)".into()
+        }
+        (Some(libc::SIGABRT), _) => "its own abort, as when memory runs out (SIGABRT)".into(),
+        (Some(libc::SIGKILL), _) => "being killed (SIGKILL)".into(),
+        (Some(signal), _) => format!("signal {signal}"),
+        (None, Some(code)) => format!("exit code {code}"),
+        (None, None) => "an unknown cause".into(),
+    }
+}
+
+/// Native libraries write where they like: here it becomes lines of the host's own log.
+async fn pass_on(role: Role, lines: impl AsyncRead + Unpin) {
+    let mut lines = BufReader::new(lines);
+    for _ in 0..LINES_MAX {
+        let mut line = Vec::new();
+        match (&mut lines).take(LINE_BYTES_MAX).read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {
+                let line = String::from_utf8_lossy(&line);
+                let line = line.trim_end().escape_debug();
+                tracing::warn!(target: "hospes::worker", %role, "{line}");
+            }
+        }
+    }
+    tracing::warn!(target: "hospes::worker", %role, "further lines of this worker are dropped");
+    // Read on, or the worker would stand still when the pipe is full.
+    let _ = tokio::io::copy(&mut lines, &mut tokio::io::sink()).await;
+}

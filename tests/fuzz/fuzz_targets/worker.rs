@@ -1,0 +1,23 @@
+//! What a host and its workers read from each other.
+#![no_main]
+
+use hospes::inference::protocol::{Done, Job, Order, Report};
+use hospes::sandbox::compiling::{Compiled, Task};
+use hospes::worker::channel::decode;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = decode::<Order>(bytes);
+    let _ = decode::<Report>(bytes);
+    if let Ok(job) = decode::<Job>(bytes) {
+        let layout = hospes::inference::protocol::Layout::new(4, 1 << 20);
+        if let Some(places) = layout.places(&job.inputs) {
+            for (head, place) in job.inputs.iter().zip(places) {
+                assert!(place + head.bytes <= layout.part_bytes, "a tensor stays within its part");
+            }
+        }
+    }
+    let _ = decode::<Done>(bytes);
+    let _ = decode::<Task>(bytes);
+    let _ = decode::<Compiled>(bytes);
+});

@@ -1,0 +1,320 @@
+//! Native inference in processes of its own: what ends there ends nothing else.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use hospes::bundle::Backend;
+use hospes::config::{Config, Isolation};
+use serde_json::{Value, json};
+use system_tests::{Party, Reply, TestHost, documented, identity, model_bundle, terms, workspace};
+
+/// A case that once took the host down.
+fn case(name: &str) -> Vec<u8> {
+    std::fs::read(workspace().join("tests/cases").join(name)).expect("readable")
+}
+
+struct Scene {
+    host: TestHost,
+    acme: Party,
+    umbrella: Party,
+    zoe: Party,
+    yan: Party,
+}
+
+impl Scene {
+    fn new(settings: impl FnOnce(&mut Config)) -> Self {
+        let host = TestHost::builder().config(settings).start();
+        let party = |name| host.party(name);
+        let (acme, umbrella) = (party("acme"), party("umbrella"));
+        let (zoe, yan) = (party("zoe"), party("yan"));
+        Self { acme, umbrella, zoe, yan, host }
+    }
+
+    /// Publishes a model without code and lets everybody call it.
+    fn model(&self, publisher: &Party, name: &str, model: Vec<u8>) {
+        let bundle = model_bundle(name, model, Some(Backend::Onnxruntime));
+        let published = self.host.publish(publisher, &bundle);
+        for consumer in [&self.zoe, &self.yan] {
+            self.host.agree(publisher, consumer, &published, vec![terms("infer")]);
+        }
+    }
+
+    fn call(&self, consumer: &Party, model: &str, inputs: &Value) -> Reply {
+        let body = json!({ "inputs": inputs }).to_string();
+        self.host.call(consumer, &format!("{model}/infer")).json(&body).send()
+    }
+
+    fn workers(&self) -> Vec<u32> {
+        let mut workers = self.host.host().inference().workers();
+        workers.sort_unstable();
+        workers
+    }
+
+    /// The receipt of a call that ran.
+    #[track_caller]
+    fn receipt(&self, consumer: &Party, reply: &Reply) -> Value {
+        let call = reply.header("hospes-receipt").expect("a call that ran has a receipt");
+        let listed = self.host.get("/api/receipts").bearer(&consumer.api_key).send().ok().json();
+        let receipts = listed["receipts"].as_array().expect("a list");
+        receipts.iter().find(|receipt| receipt["call"] == call).expect("listed").clone()
+    }
+}
+
+fn int64(name: &str, values: &[i64]) -> Value {
+    json!({"name": name, "datatype": "INT64", "shape": [values.len()], "data": values})
+}
+
+fn quotient(a: i64, b: i64) -> Value {
+    json!([int64("A", &[a]), int64("B", &[b])])
+}
+
+/// The same bytes back.
+fn echo() -> Value {
+    json!([{"name": "x", "datatype": "UINT8", "shape": [2], "data": [1, 2]}])
+}
+
+fn byte_identity() -> Vec<u8> {
+    identity(hospes::tensor::DataType::U8, 1)
+}
+
+#[test]
+fn int64_min_by_minus_one_ends_a_worker_and_not_the_host() {
+    let scene = Scene::new(|_| {});
+    scene.model(&scene.acme, "div", case("intdiv.onnx"));
+    assert_eq!(
+        scene.call(&scene.zoe, "acme/div", &quotient(7, 2)).ok().json()["outputs"][0]["data"],
+        json!([3])
+    );
+    let before = scene.workers();
+
+    let lost = scene.call(&scene.zoe, "acme/div", &quotient(i64::MIN, -1));
+    let problem = lost.problem(502, "plugin-failed");
+    assert_eq!(problem["failure"], "computation-lost", "{problem}");
+    let detail = problem["detail"].as_str().expect("text");
+    assert!(detail.contains("SIGFPE"), "it says what happened: {detail}");
+    let receipt = scene.receipt(&scene.zoe, &lost);
+    assert_eq!(receipt["result"], "failed: computation-lost", "{receipt}");
+
+    // Somebody else is not made to wait, and is computed by another process.
+    let other = scene.call(&scene.yan, "acme/div", &quotient(8, 2)).ok().json();
+    assert_eq!(other["outputs"][0]["data"], json!([4]));
+    let after = scene.workers();
+    assert_eq!((before.len(), after.len()), (1, 1));
+    assert_ne!(before, after, "a new process");
+
+    // Who did it is backed off, longer each time.
+    let mut waits = Vec::new();
+    for _ in 0..3 {
+        let paused = scene.call(&scene.zoe, "acme/div", &quotient(i64::MIN, -1));
+        if paused.status == 503 {
+            let problem = paused.problem(503, "busy");
+            assert_eq!(problem["failure"], "computation-paused", "{problem}");
+            assert!(paused.header("retry-after").is_some());
+        }
+        let mut waited = Duration::ZERO;
+        while scene.call(&scene.zoe, "acme/div", &quotient(9, 2)).status == 503 {
+            std::thread::sleep(Duration::from_millis(20));
+            waited += Duration::from_millis(20);
+        }
+        waits.push(waited);
+        scene.call(&scene.zoe, "acme/div", &quotient(i64::MIN, -1)).problem(502, "plugin-failed");
+    }
+    assert!(waits[2] > waits[0], "it doubles: {waits:?}");
+    let incidents = scene.host.operator("GET", "/status").send().ok().json();
+    assert!(incidents["workers"]["incidents"][0]["times"].as_u64() >= Some(3), "{incidents}");
+}
+
+#[test]
+fn a_loop_without_end_ends_at_its_deadline_and_holds_up_nobody() {
+    let scene = Scene::new(|config| config.sandbox.deadline = Duration::from_secs(1));
+    scene.model(&scene.acme, "loop", case("loop.onnx"));
+    scene.model(&scene.umbrella, "echo", byte_identity());
+    let turns = |count: i64| json!([int64("N", &[count])]);
+    let (quick, endless) = (turns(1), turns(1 << 62));
+    // So often that its average says it is quick.
+    for _ in 0..20 {
+        scene.call(&scene.zoe, "acme/loop", &quick).ok();
+    }
+    let over = AtomicBool::new(false);
+    let (slowest, calls) = std::thread::scope(|scope| {
+        let hogs: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let began = Instant::now();
+                    let reply = scene.call(&scene.zoe, "acme/loop", &endless);
+                    (reply, began.elapsed())
+                })
+            })
+            .collect();
+        let neighbour = scope.spawn(|| {
+            let (mut slowest, mut calls) = (Duration::ZERO, 0);
+            while !over.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                assert_eq!(scene.host.get("/healthz").send().status, 200);
+                scene.call(&scene.yan, "umbrella/echo", &echo()).ok();
+                slowest = slowest.max(began.elapsed());
+                calls += 1;
+            }
+            (slowest, calls)
+        });
+        for hog in hogs {
+            let (reply, took) = hog.join().expect("it ends");
+            reply.problem(504, "plugin-deadline");
+            assert!(took < Duration::from_secs(2), "the deadline and a second: {took:?}");
+            assert_eq!(scene.receipt(&scene.zoe, &reply)["result"], "failed: deadline");
+        }
+        over.store(true, Ordering::Relaxed);
+        neighbour.join().expect("it ends")
+    });
+    assert!(
+        calls > 3 && slowest < Duration::from_millis(900),
+        "{calls} calls, {slowest:?} at most"
+    );
+    scene.call(&scene.yan, "acme/loop", &quick).ok();
+}
+
+#[test]
+fn a_worker_that_is_killed_takes_only_its_own_calls_along() {
+    const KILLS: usize = 10;
+    let scene = Scene::new(|_| {});
+    scene.model(&scene.acme, "echo", byte_identity());
+    scene.model(&scene.umbrella, "echo", byte_identity());
+    scene.call(&scene.zoe, "acme/echo", &echo()).ok();
+    let acme = scene.workers();
+    scene.call(&scene.zoe, "umbrella/echo", &echo()).ok();
+    assert_eq!((acme.len(), scene.workers().len()), (1, 2), "a process a publisher");
+    let over = AtomicBool::new(false);
+    let (right, lost) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        let over = &over;
+        let neighbour = scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                scene.call(&scene.yan, "umbrella/echo", &echo()).ok();
+            }
+        });
+        let own = scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let reply = scene.call(&scene.zoe, "acme/echo", &echo());
+                match reply.status {
+                    200 => {
+                        assert_eq!(reply.json()["outputs"][0]["data"], json!([1, 2]));
+                        right.fetch_add(1, Ordering::Relaxed);
+                    }
+                    _ => {
+                        lost.fetch_add(1, Ordering::Relaxed);
+                        // Killed while it computed: told so, and perhaps backed off for it.
+                        assert!(matches!(reply.status, 502 | 503), "{}", reply.text());
+                    }
+                }
+            }
+        });
+        let neighbour_s = scene.workers().into_iter().find(|worker| !acme.contains(worker));
+        for kill in 0..KILLS {
+            std::thread::sleep(Duration::from_millis(37 + 13 * (kill as u64 % 5)));
+            let victim = scene.workers().into_iter().find(|worker| Some(*worker) != neighbour_s);
+            let Some(victim) = victim else { continue };
+            let killed =
+                std::process::Command::new("kill").args(["-9", &victim.to_string()]).status();
+            assert!(killed.expect("it runs").success());
+        }
+        std::thread::sleep(Duration::from_millis(400));
+        over.store(true, Ordering::Relaxed);
+        neighbour.join().expect("every call of the neighbour is right");
+        own.join().expect("every answer is right or says why not");
+    });
+    let (right, lost) = (right.into_inner(), lost.into_inner());
+    assert!(right > KILLS && lost < right, "{right} right, {lost} lost");
+    scene.call(&scene.zoe, "acme/echo", &echo()).ok();
+}
+
+#[test]
+fn isolation_is_what_the_operator_chose() {
+    let workers = |isolation, trusted: &[&str]| {
+        let scene = Scene::new(|config| {
+            config.inference.isolation = isolation;
+            config.inference.trusted_publishers =
+                trusted.iter().map(|name| name.parse().expect("a name")).collect();
+        });
+        scene.model(&scene.acme, "one", byte_identity());
+        scene.model(&scene.acme, "two", identity(hospes::tensor::DataType::U8, 2));
+        scene.model(&scene.umbrella, "one", byte_identity());
+        for model in ["acme/one", "umbrella/one"] {
+            scene.call(&scene.zoe, model, &echo()).ok();
+        }
+        let two = json!([{"name": "x", "datatype": "UINT8", "shape": [1, 2], "data": [1, 2]}]);
+        scene.call(&scene.zoe, "acme/two", &two).ok();
+        scene.workers().len()
+    };
+    assert_eq!(workers(Isolation::Model, &[]), 3);
+    assert_eq!(workers(Isolation::Publisher, &["acme"]), 2);
+    assert_eq!(workers(Isolation::None, &[]), 2, "nobody is trusted who is not named");
+    assert_eq!(workers(Isolation::None, &["acme"]), 1);
+}
+
+#[test]
+fn a_worker_has_no_environment_no_file_and_no_socket_of_the_host() {
+    let scene = Scene::new(|_| {});
+    scene.model(&scene.acme, "echo", byte_identity());
+    scene.call(&scene.zoe, "acme/echo", &echo()).ok();
+    let worker = scene.workers()[0];
+    let read = |what: &str| std::fs::read(format!("/proc/{worker}/{what}")).expect("readable");
+    let environment = read("environ");
+    assert!(environment.iter().all(|byte| *byte == 0), "{}", String::from_utf8_lossy(&environment));
+    let status = String::from_utf8(read("status")).expect("text");
+    for line in ["NoNewPrivs:\t1", "Seccomp:\t2"] {
+        assert!(status.contains(line), "{line}: {status}");
+    }
+    let data = scene.host.host().config().data.dir.display().to_string();
+    for entry in std::fs::read_dir(format!("/proc/{worker}/fd")).expect("readable") {
+        let target = std::fs::read_link(entry.expect("readable").path()).expect("a link");
+        let target = target.display().to_string();
+        let known =
+            ["socket:", "pipe:", "/memfd:hospes"].iter().any(|kind| target.starts_with(kind));
+        assert!(known && !target.contains(&data), "{target}");
+    }
+    let sockets = std::fs::read_dir(format!("/proc/{worker}/fd")).expect("readable").count();
+    assert!(sockets < 12, "{sockets} open files");
+}
+
+/// A worker that is an attacker's reports what it could reach, as the reason why it does not load a model.
+#[test]
+fn a_worker_that_is_an_attacker_s_reaches_nothing() {
+    let test = std::env::current_exe().expect("a path");
+    let program =
+        test.parent().and_then(std::path::Path::parent).expect("a folder").join("hostile-worker");
+    assert!(program.is_file(), "`{}` is missing: build the binaries first", program.display());
+    let scene = Scene::new(|config| config.inference.worker_program = Some(program));
+    let bundle = model_bundle("spy", byte_identity(), Some(Backend::Onnxruntime));
+    let refused = scene.host.try_publish(&scene.acme, &scene.acme.sign(&bundle));
+    let problem = refused.problem(422, "bundle-refused");
+    let detail = problem["detail"].as_str().expect("text");
+    assert!(detail.contains("reached: []"), "{detail}");
+    assert!(detail.contains("tried: 2") || detail.contains("tried: 1"), "{detail}");
+    assert_eq!(scene.host.get("/healthz").send().status, 200);
+}
+
+#[test]
+fn garbage_of_a_worker_is_an_error_of_the_call_and_never_of_the_host() {
+    for garbage in ["shape", "length", "count", "type", "twice", "unknown", "bytes", "silence"] {
+        let test = std::env::current_exe().expect("a path");
+        let program = test.parent().and_then(std::path::Path::parent).expect("a folder");
+        let scene = Scene::new(|config| {
+            config.sandbox.deadline = Duration::from_secs(1);
+            config.inference.worker_program = Some(program.join("hostile-worker"));
+        });
+        // The hostile worker looks at the model's bytes for what it is to do.
+        let model = documented(&byte_identity(), &format!("hostile:{garbage};"));
+        scene.model(&scene.acme, "liar", model);
+        let began = Instant::now();
+        let reply = scene.call(&scene.zoe, "acme/liar", &echo());
+        assert!(
+            matches!(reply.status, 502 | 503 | 504),
+            "{garbage}: {} {}",
+            reply.status,
+            reply.text()
+        );
+        assert!(began.elapsed() < Duration::from_secs(2), "{garbage}: {:?}", began.elapsed());
+        scene.receipt(&scene.zoe, &reply);
+        assert_eq!(scene.host.get("/healthz").send().status, 200, "{garbage}");
+    }
+}
