@@ -60,8 +60,10 @@ const HOMES: [(&str, &[&str]); 14] = [
             "sandbox/canonical",
             "sandbox/instance.rs",
             "sandbox/stream.rs",
+            "worker/channel.rs",
             "worker/confine.rs",
             "worker/memory.rs",
+            "worker/process.rs",
         ],
     ),
 ];

@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, oneshot};
 
 use super::backend::{BackendError, BackendKind};
@@ -19,9 +18,9 @@ use super::signature::ModelSignature;
 use super::strikes::{Culprit, Strikes};
 use crate::id::Digest;
 use crate::tensor::Tensor;
-use crate::worker::channel::Buffer;
+use crate::worker::channel::{Buffer, Received, Watched};
 use crate::worker::{
-    ChannelError, Confinement, End, MemoryError, Process, Program, Role, SharedMemory, SpawnError,
+    ChannelError, Confinement, MemoryError, Process, Program, Role, SharedMemory, SpawnError,
     Spawned, ending,
 };
 
@@ -46,8 +45,6 @@ pub enum WorkerStartError {
     Memory(#[from] MemoryError),
     #[error("the connection to a worker failed")]
     Channel(#[from] ChannelError),
-    #[error("a worker's socket cannot be watched")]
-    Watch(#[source] std::io::Error),
     #[error("a worker was not ready within {} s", READY_TIMEOUT.as_secs())]
     Late,
     #[error("a worker ended before it was ready: {0}")]
@@ -76,8 +73,8 @@ pub struct Worker {
 }
 
 struct Inner {
-    work: AsyncFd<End>,
-    control: AsyncFd<End>,
+    work: Watched,
+    control: Watched,
     memory: SharedMemory,
     layout: Layout,
     strikes: Arc<Strikes>,
@@ -90,7 +87,7 @@ struct Inner {
     alive: AtomicBool,
     next_job: AtomicU64,
     next_model: AtomicU32,
-    process: AtomicU32,
+    process: u32,
 }
 
 struct State {
@@ -142,8 +139,8 @@ impl Worker {
         control.send(&Order::Setup(setup), Some(memory.file()))?;
         let (ready, is_ready) = oneshot::channel();
         let inner = Arc::new(Inner {
-            work: AsyncFd::register(work).map_err(WorkerStartError::Watch)?,
-            control: AsyncFd::register(control).map_err(WorkerStartError::Watch)?,
+            work: Watched::new(work)?,
+            control: Watched::new(control)?,
             memory,
             layout,
             strikes,
@@ -161,7 +158,7 @@ impl Worker {
             alive: AtomicBool::new(true),
             next_job: AtomicU64::new(1),
             next_model: AtomicU32::new(1),
-            process: AtomicU32::new(process.id().unwrap_or_default()),
+            process: process.id(),
         });
         tokio::spawn(hear(Arc::clone(&inner)));
         tokio::spawn(look_after(Arc::clone(&inner), process));
@@ -194,7 +191,7 @@ impl Worker {
 
     /// The number of its process.
     pub(super) fn process(&self) -> u32 {
-        self.inner.process.load(Ordering::Relaxed)
+        self.inner.process
     }
 
     /// The number of a model that it has loaded.
@@ -229,7 +226,7 @@ impl Worker {
             state.loads.insert(model, answer);
         }
         let order = Order::Load { model, backend: key.1, bytes };
-        if self.inner.control.get_ref().send(&order, Some(file.as_fd())).is_err() {
+        if self.inner.control.send(&order, Some(file.as_fd())).is_err() {
             self.inner.close();
         }
         match answered.await {
@@ -247,7 +244,7 @@ impl Worker {
     pub(super) fn unload(&self, key: &(Digest, BackendKind)) {
         let model = self.models.write().unwrap_or_else(PoisonError::into_inner).remove(key);
         if let Some((model, _)) = model
-            && self.inner.control.get_ref().send(&Order::Unload { model }, None).is_err()
+            && self.inner.control.send(&Order::Unload { model }, None).is_err()
         {
             self.inner.close();
         }
@@ -273,7 +270,7 @@ impl Worker {
         let (answer, answered) = oneshot::channel();
         let mut under_way = UnderWay::begin(inner, &window, culprit, answer)?;
         let job = Job { job: under_way.job, model, window: window.number, inputs: heads };
-        if inner.work.get_ref().send(&job, None).is_err() {
+        if inner.work.send(&job, None).is_err() {
             inner.close();
         }
         let result = answered.await;
@@ -401,13 +398,8 @@ impl Inner {
 /// Hears what the worker says of its jobs.
 async fn hear(inner: Arc<Inner>) {
     let mut buffer = Buffer::default();
-    loop {
-        let Ok(mut readable) = inner.work.readable().await else { break };
-        match inner.work.get_ref().receive::<Done>(&mut buffer) {
-            Ok(Some(received)) if received.file.is_none() => inner.take_done(received.message),
-            Err(error) if error.would_block() => readable.clear_ready(),
-            Ok(Some(_) | None) | Err(_) => break,
-        }
+    while let Ok(Some(Received { message, file: None })) = inner.work.receive(&mut buffer).await {
+        inner.take_done(message);
     }
     inner.alive.store(false, Ordering::Release);
     inner.changed.notify_one();
@@ -442,19 +434,12 @@ async fn look_after(inner: Arc<Inner>, mut process: Process) {
                 process.kill();
                 break process.wait().await;
             }
-            readable = inner.control.readable() => {
-                let heard = inner.control.get_ref().receive::<Report>(&mut buffer);
-                let ok = match (heard, readable) {
-                    (Ok(Some(received)), _) => {
-                        received.file.is_none() && inner.take_report(received.message).is_ok()
-                    }
-                    (Err(error), Ok(mut readable)) if error.would_block() => {
-                        readable.clear_ready();
-                        true
-                    }
-                    (Ok(None) | Err(_), _) => false,
+            heard = inner.control.receive::<Report>(&mut buffer) => {
+                let understood = match heard {
+                    Ok(Some(Received { message, file: None })) => inner.take_report(message),
+                    Ok(Some(Received { file: Some(_), .. }) | None) | Err(_) => Err(()),
                 };
-                if !ok {
+                if understood.is_err() {
                     inner.alive.store(false, Ordering::Release);
                 }
             }
@@ -468,7 +453,7 @@ async fn look_after(inner: Arc<Inner>, mut process: Process) {
         (Err(error), _) => format!("an end that is not known ({error})"),
     };
     if !inner.closing.load(Ordering::Acquire) {
-        tracing::warn!(process = inner.process.load(Ordering::Relaxed), %how, "a worker ended");
+        tracing::warn!(process = inner.process, %how, "a worker ended");
     }
     inner.end(&how, overdue);
 }
@@ -589,7 +574,7 @@ impl Drop for UnderWay<'_> {
         running.left = true;
         state.overdue.insert((Instant::now() + CANCEL_GRACE, self.job));
         drop(state);
-        if self.inner.control.get_ref().send(&Order::Cancel { job: self.job }, None).is_err() {
+        if self.inner.control.send(&Order::Cancel { job: self.job }, None).is_err() {
             self.inner.close();
         }
         self.inner.changed.notify_one();

@@ -11,12 +11,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
-use tokio::io::unix::AsyncFd;
 
 use super::SandboxError;
 use super::engine::{self, Kind};
 use crate::config;
-use crate::worker::channel::{Buffer, Received};
+use crate::worker::channel::{Buffer, Received, Watched};
 use crate::worker::confine::confine;
 use crate::worker::{
     ChannelError, End, Limits, Process, Program, Role, SpawnError, Spawned, ending,
@@ -95,23 +94,14 @@ pub(super) async fn in_worker(
     let file = file.map_err(|error| SpawnError::Process(error))?;
     control.send(&task, Some(file.as_fd())).map_err(SpawnError::Channel)?;
     drop(file);
-    let work = AsyncFd::register(work).map_err(SpawnError::Process)?;
-    let mut buffer = Buffer::default();
-    let answer = loop {
-        let mut readable = work.readable().await.map_err(SpawnError::Process)?;
-        match work.get_ref().receive::<Compiled>(&mut buffer) {
-            Err(error) if error.would_block() => readable.clear_ready(),
-            Ok(Some(answer)) => break Some(answer),
-            Ok(None) | Err(_) => break None,
-        }
-    };
+    let work = Watched::new(work).map_err(SpawnError::Channel)?;
+    let answer = work.receive::<Compiled>(&mut Buffer::default()).await;
     match answer {
-        Some(Received { message: Compiled::Code, file: Some(file) }) => read_code(file).await,
-        Some(Received { message: Compiled::Refused(reason), file: None }) => {
+        Ok(Some(Received { message: Compiled::Code, file: Some(file) })) => read_code(file).await,
+        Ok(Some(Received { message: Compiled::Refused(reason), file: None })) => {
             Err(SandboxError::Compile(wasmtime::Error::msg(reason)))
         }
-        Some(Received { message: Compiled::Code, file: None } | Received { file: Some(_), .. })
-        | None => {
+        Ok(_) | Err(_) => {
             // It has closed its socket, or does not know what it says; in the second case it is ended here.
             let status = tokio::time::timeout(Duration::from_millis(100), process.wait()).await;
             let how = match status {

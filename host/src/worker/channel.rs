@@ -12,6 +12,7 @@ use rustix::net::{
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::io::unix::AsyncFd;
 
 /// Most bytes of one message.
 pub const MESSAGE_BYTES_MAX: usize = 128 << 10;
@@ -180,6 +181,55 @@ impl AsFd for End {
 impl AsRawFd for End {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
+    }
+}
+
+/// The host's end, which waits without holding up a thread.
+#[derive(Debug)]
+pub struct Watched(AsyncFd<End>);
+
+impl Watched {
+    /// Watches an end. Call it within a runtime.
+    ///
+    /// # Errors
+    /// [`ChannelError::Socket`].
+    pub fn new(end: End) -> Result<Self, ChannelError> {
+        end.set_nonblocking()?;
+        // SAFETY: an `End` owns its socket, and nothing takes it out of the `AsyncFd`.
+        #[expect(unsafe_code, reason = "that the socket stays open is for the caller to know")]
+        let watched = unsafe { AsyncFd::register(end) };
+        watched.map(Self).map_err(|_| ChannelError::Socket(rustix::io::Errno::NOMEM))
+    }
+
+    /// The next message; none if the other end has closed. Dropping the future loses none.
+    ///
+    /// # Errors
+    /// [`ChannelError`]; the connection is of no use then.
+    pub async fn receive<T: DeserializeOwned>(
+        &self,
+        buffer: &mut Buffer,
+    ) -> Result<Option<Received<T>>, ChannelError> {
+        loop {
+            let readable = self.0.readable().await;
+            let mut readable =
+                readable.map_err(|_| ChannelError::Socket(rustix::io::Errno::BADF))?;
+            match self.0.get_ref().receive(buffer) {
+                Err(error) if error.would_block() => readable.clear_ready(),
+                received => return received,
+            }
+        }
+    }
+
+    /// Sends a message, and a file with it. Does not wait: what the kernel has no room for is an error.
+    ///
+    /// # Errors
+    /// [`ChannelError`]; nothing was sent then.
+    pub fn send<T: Serialize>(
+        &self,
+        message: &T,
+        file: Option<BorrowedFd<'_>>,
+    ) -> Result<(), ChannelError> {
+        self.0.get_ref().send(message, file)
     }
 }
 

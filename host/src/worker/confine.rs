@@ -51,7 +51,6 @@ pub fn confine(limits: Limits) -> Confinement {
     // When memory runs out, the kernel ends a worker and not its host.
     step("oom_score_adj", std::fs::write("/proc/self/oom_score_adj", "1000").map_err(text));
     step("rlimits", rlimits(limits));
-    step("no_new_privs", rustix::thread::set_no_new_privs(true).map_err(text));
     step("landlock", landlock());
     step("user", leave_root());
     step("seccomp", seccomp());
@@ -107,6 +106,9 @@ fn landlock() -> Result<(), String> {
         .and_then(Ruleset::create)
         .and_then(landlock::RulesetCreated::restrict_self)
         .map_err(text)?;
+    if !status.no_new_privs {
+        return Err("the kernel does not take privileges away".into());
+    }
     match status.ruleset {
         RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => Ok(()),
         RulesetStatus::NotEnforced => Err("the kernel does not have it enabled".into()),
@@ -118,11 +120,19 @@ fn leave_root() -> Result<(), String> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let (user, group) =
-        (rustix::process::Uid::from_raw(NOBODY), rustix::process::Gid::from_raw(NOBODY));
-    rustix::thread::set_thread_groups(&[]).map_err(text)?;
-    rustix::thread::set_thread_res_gid(group, group, group).map_err(text)?;
-    rustix::thread::set_thread_res_uid(user, user, user).map_err(text)
+    let done = |result: libc::c_int| {
+        if result == 0 { Ok(()) } else { Err(text(std::io::Error::last_os_error())) }
+    };
+    // SAFETY: these read no memory but an empty list. The C library's calls change all threads, which the system's do not.
+    #[expect(unsafe_code, reason = "there is no safe call for it")]
+    let (groups, group, user) = unsafe {
+        (
+            libc::setgroups(0, std::ptr::null()),
+            libc::setresgid(NOBODY, NOBODY, NOBODY),
+            libc::setresuid(NOBODY, NOBODY, NOBODY),
+        )
+    };
+    done(groups).and_then(|()| done(group)).and_then(|()| done(user))
 }
 
 /// The system calls that computing needs. All others do not exist: so libraries that can do without do without.

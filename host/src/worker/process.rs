@@ -3,10 +3,12 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::process::{ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
+use rustix::process::{Pid, PidfdFlags};
+use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::net::unix::pipe;
 
 use super::channel::{ChannelError, End};
 use super::{Program, Role};
@@ -30,6 +32,8 @@ pub enum SpawnError {
 #[derive(Debug)]
 pub struct Process {
     child: Child,
+    /// Readable when it has ended (`pidfd_open(2)`).
+    ended: AsyncFd<OwnedFd>,
 }
 
 /// A new worker and the host's ends of its two sockets: one for work, one to steer it.
@@ -60,35 +64,61 @@ impl Process {
             .stdin(Stdio::from(OwnedFd::from(its_work)))
             .stdout(Stdio::from(OwnedFd::from(its_control)))
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
             .spawn()
             .map_err(SpawnError::Process)?;
-        if let Some(lines) = child.stderr.take() {
+        let lines = child.stderr.take().map(OwnedFd::from);
+        // From here on dropping it ends the process.
+        let process = Self { ended: watch(&child)?, child };
+        if let Some(lines) = lines {
+            let lines = pipe::Receiver::from_owned_fd(lines).map_err(SpawnError::Process)?;
             tokio::spawn(pass_on(role, lines));
         }
-        work.set_nonblocking()?;
-        control.set_nonblocking()?;
-        Ok(Spawned { process: Self { child }, work, control })
+        Ok(Spawned { process, work, control })
     }
 
-    /// The process's number, while it runs.
-    pub fn id(&self) -> Option<u32> {
+    /// The process's number.
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Ends it now.
     pub fn kill(&mut self) {
         // It may have ended by itself.
-        let _ = self.child.start_kill();
+        let _ = self.child.kill();
     }
 
-    /// Waits for its end.
+    /// Waits for its end. Dropping the future changes nothing.
     ///
     /// # Errors
     /// As of `waitpid`.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
-        self.child.wait().await
+        loop {
+            let mut ended = self.ended.readable().await?;
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            ended.clear_ready();
+        }
     }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        // SIGKILL cannot be put off: this waits for the kernel only, so that no dead process is left behind.
+        let _ = self.child.wait();
+    }
+}
+
+fn watch(child: &Child) -> Result<AsyncFd<OwnedFd>, SpawnError> {
+    let number = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let number = number.ok_or_else(|| SpawnError::Process(io::ErrorKind::InvalidData.into()))?;
+    let file = rustix::process::pidfd_open(number, PidfdFlags::NONBLOCK);
+    let file = file.map_err(|error| SpawnError::Process(error.into()))?;
+    // SAFETY: an `OwnedFd` is open as long as it is, and nothing takes it out of the `AsyncFd`.
+    #[expect(unsafe_code, reason = "that the file stays open is for the caller to know")]
+    let watched = unsafe { AsyncFd::register(file) };
+    watched.map_err(|_| SpawnError::Process(io::ErrorKind::OutOfMemory.into()))
 }
 
 /// How a process ended, in words.

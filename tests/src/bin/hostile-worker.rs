@@ -92,7 +92,6 @@ fn attack(host: Pid) -> String {
         ("open the host as a file", rustix::process::pidfd_open(host, PidfdFlags::empty()).is_ok()),
         ("start a thread", std::thread::Builder::new().spawn(|| ()).is_ok()),
         ("take 64 GiB", Vec::<u8>::new().try_reserve_exact(64 << 30).is_ok()),
-        ("become root", rustix::thread::set_thread_uid(rustix::process::Uid::ROOT).is_ok()),
     ];
     let reached: Vec<&str> =
         tries.iter().filter(|(_, done)| *done).map(|(what, _)| *what).collect();
