@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::Read as _;
 use std::num::NonZeroUsize;
+use std::os::fd::AsFd as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Instant;
@@ -80,7 +81,7 @@ pub fn run(work: End, control: End) -> Result<(), WorkerError> {
     let threads = NonZeroUsize::new(setup.threads as usize).ok_or(WorkerError::Unexpected)?;
     // The library is the operator's and is opened while there are files; models come after.
     let onnxruntime = OnnxRuntime::find(&setup.libraries, threads);
-    let confinement = confine(setup.limits);
+    let confinement = confine(setup.limits, &[work.as_fd(), control.as_fd(), memory.file()]);
     let shared = Arc::new(Shared {
         setup,
         work,

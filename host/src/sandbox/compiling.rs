@@ -157,7 +157,7 @@ pub fn run(work: &End, control: &End) -> Result<(), CompileWorkerError> {
     let kind = if task.streams { Kind::Streams } else { Kind::Calls };
     // The engine looks at the machine, which is possible before this process is confined only.
     let engine = engine::build(&limits, task.slots, kind)?;
-    let confinement = confine(task.confinement);
+    let confinement = confine(task.confinement, &[work.as_fd(), control.as_fd(), file.as_fd()]);
     for missing in &confinement.missing {
         let _ = writeln!(std::io::stderr(), "confined less than it could be: {missing}");
     }

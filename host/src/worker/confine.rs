@@ -3,6 +3,7 @@
 //! Each layer is there in case another has a hole. What the kernel does not offer is named, not passed over.
 
 use std::collections::BTreeMap;
+use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
 use std::time::Duration;
 
 use landlock::{
@@ -40,8 +41,9 @@ pub struct Confinement {
     pub missing: Vec<String>,
 }
 
-/// Gives up what a worker does not need. Call it while the process has one thread; threads that start later are confined, too.
-pub fn confine(limits: Limits) -> Confinement {
+/// Gives up what a worker does not need, and every open file but `keep` and the standard ones. Call it while the process has one
+/// thread; threads that start later are confined, too.
+pub fn confine(limits: Limits, keep: &[BorrowedFd<'_>]) -> Confinement {
     let mut missing = Vec::new();
     let mut step = |what: &str, done: Result<(), String>| {
         if let Err(why) = done {
@@ -50,6 +52,7 @@ pub fn confine(limits: Limits) -> Confinement {
     };
     // When memory runs out, the kernel ends a worker and not its host.
     step("oom_score_adj", std::fs::write("/proc/self/oom_score_adj", "1000").map_err(text));
+    step("files", leave_files(keep));
     step("rlimits", rlimits(limits));
     step("landlock", landlock());
     step("user", leave_root());
@@ -86,6 +89,30 @@ fn rlimits(limits: Limits) -> Result<(), String> {
     limit(Resource::Nofile, FILES_MAX)?;
     limit(Resource::As, mapped_bytes()?.saturating_add(limits.memory_bytes_max))?;
     limits.cpu_max.map_or(Ok(()), |max| limit(Resource::Cpu, max.as_secs().max(1)))
+}
+
+/// Libraries open files by themselves: ONNX Runtime a database in the user's home. In their places there is nothing to read or write.
+fn leave_files(keep: &[BorrowedFd<'_>]) -> Result<(), String> {
+    let nothing = std::fs::File::open("/dev/null").map_err(text)?;
+    let listed = std::fs::read_dir("/proc/self/fd").map_err(text)?;
+    let open: Vec<RawFd> = listed
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|file| *file > libc::STDERR_FILENO && *file != nothing.as_raw_fd())
+        .filter(|file| !keep.iter().any(|kept| kept.as_raw_fd() == *file))
+        .collect();
+    for file in open {
+        // SAFETY: what the number stood for is closed and it stands for `/dev/null`, so whoever has it reads and writes nothing.
+        // (The listing itself is among them and was closed already: then there is one more of these, no more.)
+        #[expect(
+            unsafe_code,
+            reason = "the libraries' files are theirs, and nobody hands them over"
+        )]
+        let replaced = unsafe { libc::dup2(nothing.as_raw_fd(), file) };
+        if replaced < 0 {
+            return Err(text(std::io::Error::last_os_error()));
+        }
+    }
+    Ok(())
 }
 
 /// The address space of this process. See proc_pid_statm(5).

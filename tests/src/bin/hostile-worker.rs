@@ -32,7 +32,7 @@ fn main() {
     let setup = control.receive::<Order>(&mut buffer).expect("readable").expect("the first");
     let Order::Setup(setup) = setup.message else { panic!("the first order is how to work") };
     let host = rustix::process::getppid().expect("a parent");
-    let confinement = confine(setup.limits);
+    let confinement = confine(setup.limits, &[work.as_fd(), control.as_fd()]);
     let word = Arc::new(Mutex::new(String::new()));
     let garbage = Arc::clone(&word);
     std::thread::spawn(move || answer(&work, &garbage));
