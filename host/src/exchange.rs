@@ -5,6 +5,8 @@
 //! the trailers. What belongs to the host or to all tenants together is taken out before: the caller's key, cookies, and headers that
 //! would speak for the whole site.
 
+mod headers;
+
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -22,36 +24,6 @@ use tokio::time::{Instant, timeout_at};
 use crate::outcome::{GuestFailure, OutputLimit, Reply};
 use crate::outputs::PIECES_MAX;
 use crate::sandbox::{Body, BodyError, Responder};
-
-/// Headers of a request that are for the host or the connection: its handler does not get them, nor any that begin with `hospes-`.
-const NOT_FOR_HANDLERS: [HeaderName; 11] = [
-    header::AUTHORIZATION,
-    header::PROXY_AUTHORIZATION,
-    // All models of a host are one site for a browser: a cookie of one would be sent to all.
-    header::COOKIE,
-    // The handler has the authority by other means, whichever version of HTTP it came with.
-    header::HOST,
-    header::CONNECTION,
-    header::EXPECT,
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("http2-settings"),
-];
-
-/// Headers of a response that would speak for the whole site, nor any that begin with `hospes-`.
-const NOT_FROM_HANDLERS: [HeaderName; 6] = [
-    header::SET_COOKIE,
-    header::STRICT_TRANSPORT_SECURITY,
-    header::ALT_SVC,
-    HeaderName::from_static("clear-site-data"),
-    HeaderName::from_static("service-worker-allowed"),
-    HeaderName::from_static("server-timing"),
-];
-
-/// How the host's own headers begin.
-const OURS: &str = "hospes-";
 
 /// How long the beginning of a response waits for its rest: a short one leaves with its receipt, in one piece.
 const WHOLE_WITHIN: Duration = Duration::from_millis(5);
@@ -113,7 +85,7 @@ impl Exchange {
         body: Body,
         length: Option<u64>,
     ) -> (Arc<Self>, mpsc::Receiver<Bytes>) {
-        strip(&mut parts.headers, &NOT_FOR_HANDLERS);
+        headers::inward(&mut parts.headers);
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
         let mut head = format!("{} {path}\n", parts.method).into_bytes();
         write_headers(&parts.headers, &mut head);
@@ -238,7 +210,7 @@ impl Exchange {
             let reason = format!("{} is not the status of a response", head.status.as_u16());
             return Err(GuestFailure::OutputUnsendable { reason });
         }
-        strip(&mut head.headers, &NOT_FROM_HANDLERS);
+        headers::outward(&mut head.headers);
         let announced = length(&head.headers)?;
         let bodiless = self.bodiless || [204, 304].contains(&head.status.as_u16());
         let mut line = format!("{}\n", head.status.as_u16()).into_bytes();
@@ -293,7 +265,7 @@ impl Exchange {
 
     fn trail(&self, frame: Frame<Bytes>) -> Result<(), GuestFailure> {
         let Ok(mut trailers) = frame.into_trailers() else { return Ok(()) };
-        strip(&mut trailers, &NOT_FROM_HANDLERS);
+        headers::outward(&mut trailers);
         let mut lines = vec![b'\n'];
         write_headers(&trailers, &mut lines);
         self.count_out(&lines)?;
@@ -323,18 +295,6 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, GuestFailure> {
     };
     let reason = "its `Content-Length` is not one number".to_owned();
     length.map(Some).ok_or(GuestFailure::OutputUnsendable { reason })
-}
-
-/// Takes out what does not go through.
-fn strip(headers: &mut HeaderMap, names: &[HeaderName]) {
-    for name in names {
-        headers.remove(name);
-    }
-    let ours: Vec<_> =
-        headers.keys().filter(|name| name.as_str().starts_with(OURS)).cloned().collect();
-    for name in ours {
-        headers.remove(name);
-    }
 }
 
 /// A line for each, sorted by their names.
