@@ -1,23 +1,24 @@
 //! OpenAI's API: `/v1/…`, for models that export the matching interfaces of `hospes:plugin`. A model is `publisher/model`, or
 //! `publisher/model@version`.
 //!
-//! Members that a client sends and that mean nothing here are ignored, as far as leaving them out changes no answer.
+//! What a client may send, and what becomes of it, is in tables (`request`, `embeddings`): no member is dropped in silence.
 
 mod chat;
 mod embeddings;
+mod members;
 mod models;
 mod request;
 
 use std::sync::Arc;
 
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
 
 use super::answer::{Answer, answer_of};
 use super::calls::{Done, NoAnswer};
 use super::health::json as json_answer;
-use super::problem::{Problem, ProblemKind};
+use super::problem::{Problem, ProblemKind, SAYING_MORE};
 use crate::deployments::{Reference, ResolveError, Target};
 use crate::host::Host;
 use crate::id::ModelName;
@@ -44,13 +45,22 @@ pub(super) async fn route(
     answered.unwrap_or_else(error)
 }
 
+/// The methods that do something at `/v1/…`.
+pub(super) fn methods(segments: &[&str]) -> &'static [&'static str] {
+    match segments {
+        ["models", ..] => &["GET"],
+        ["embeddings"] | ["chat", "completions"] | ["completions"] => &["POST"],
+        _ => &[],
+    }
+}
+
 /// A problem in the shape that OpenAI's clients read, with the same status and headers.
 fn error(problem: Problem) -> Answer {
     let status = problem.kind().parts().1;
     let body = error_json(&problem);
     let (parts, _) = problem.into_parts();
     let (mut error, body) = json_answer(status, &body).into_parts();
-    for name in [header::RETRY_AFTER, header::WWW_AUTHENTICATE] {
+    for name in SAYING_MORE {
         if let Some(value) = parts.headers.get(&name) {
             error.headers.insert(name, value.clone());
         }
@@ -67,7 +77,8 @@ fn error_json(problem: &Problem) -> serde_json::Value {
         status if status.is_server_error() => "api_error",
         _ => "invalid_request_error",
     };
-    json!({"error": {"message": problem.detail(), "type": class, "param": null, "code": code}})
+    let param = problem.member("param");
+    json!({"error": {"message": problem.detail(), "type": class, "param": param, "code": code}})
 }
 
 fn invalid(detail: impl Into<String>) -> Problem {

@@ -8,7 +8,7 @@ mod mapping;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, AnswerBody};
@@ -145,6 +145,10 @@ impl ProblemKind {
 /// After which time a busy host may be asked again.
 const BUSY_RETRY: Duration = Duration::from_secs(1);
 
+/// Headers of a problem that say more than its kind: for protocols that have a shape of their own for the rest.
+pub const SAYING_MORE: [HeaderName; 3] =
+    [header::RETRY_AFTER, header::WWW_AUTHENTICATE, header::ACCEPT_ENCODING];
+
 /// One problem, ready to be sent.
 #[derive(Debug)]
 pub struct Problem {
@@ -152,12 +156,19 @@ pub struct Problem {
     detail: String,
     extensions: Map<String, Value>,
     retry_after: Option<Duration>,
+    headers: HeaderMap,
 }
 
 impl Problem {
     /// A problem of `kind`; `detail` is what the client is told.
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), extensions: Map::new(), retry_after: None }
+        Self {
+            kind,
+            detail: detail.into(),
+            extensions: Map::new(),
+            retry_after: None,
+            headers: HeaderMap::new(),
+        }
     }
 
     /// A failure of the host itself. `cause` goes to the log; the client learns only that it happened.
@@ -186,10 +197,22 @@ impl Problem {
         self
     }
 
+    /// Adds a header to the response.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
     /// Status and headers of the response, and what the client is told: for protocols with a shape of their own.
     pub fn into_parts(self) -> (http::response::Parts, String) {
         let detail = self.detail.clone();
         (self.into_response().into_parts().0, detail)
+    }
+
+    /// A member for machines.
+    pub fn member(&self, name: &str) -> Option<&Value> {
+        self.extensions.get(name)
     }
 
     /// What the client is told.
@@ -219,6 +242,7 @@ impl Problem {
         let body = self.to_json().to_string();
         let mut response = Response::new(AnswerBody::from(Bytes::from(body)));
         *response.status_mut() = status;
+        *response.headers_mut() = self.headers;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         let busy = (self.kind == ProblemKind::Busy).then_some(BUSY_RETRY);

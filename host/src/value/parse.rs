@@ -28,12 +28,21 @@ use crate::tensor::json;
 /// Most values in one body. The elements of a list of numbers do not count.
 pub const VALUES_MAX: usize = 1 << 20;
 
+/// What editors and runtimes of Windows put in front of UTF-8. RFC 8259 section 8.1 allows readers to pass over it.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// JSON without the byte order mark that may stand in front of it.
+pub fn without_bom(text: &[u8]) -> &[u8] {
+    text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
+}
+
 /// Reads `text` as the arguments of a function that takes `params`, in their order. Where there are no parameters, an
 /// empty body will do.
 ///
 /// # Errors
 /// [`ValueError`] points at what does not fit.
 pub fn arguments(params: &[Field], text: &[u8]) -> Result<Vec<Value>, ValueError> {
+    let text = without_bom(text);
     if params.is_empty() && text.trim_ascii().is_empty() {
         return Ok(Vec::new());
     }

@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use serde_json::{Value as Json, json};
 
 use super::request::{self, Conversation};
-use super::{Answer, Problem, answer, error_json, invalid, refused, target};
+use super::{Answer, Problem, answer, error_json, refused, target};
 use crate::api::body;
 use crate::api::calls::Front;
 use crate::api::pieces::{Begun, EVENTS, event};
@@ -57,7 +57,7 @@ async fn converse(
         Shape::Chat => request::chat(&wire),
         Shape::Completion => request::completion(&wire),
     };
-    let Conversation { model, stream, include_usage, values } = asked.map_err(invalid)?;
+    let Conversation { model, stream, include_usage, values } = asked?;
     let target = target(host, &model, FUNCTION)?;
     let encode = Arc::new(Encode {
         shape,

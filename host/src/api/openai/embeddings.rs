@@ -9,7 +9,9 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Answer, Problem, answer, invalid, refused, target};
+use super::members::{Members, Refusal, Rule, Table, each, is_list, missing};
+use super::request::text;
+use super::{Answer, Problem, answer, refused, target};
 use crate::api::body;
 use crate::api::calls::Front;
 use crate::deployments::Function;
@@ -19,6 +21,7 @@ use crate::outcome::Reply;
 use crate::outputs::{Encoder, Form};
 use crate::sandbox::Signature;
 use crate::tensor::Tensor;
+use crate::value::parse::without_bom;
 use crate::value::{Field, Type, Value};
 
 /// What a model exports that can embed (`wit/plugin.wit`).
@@ -28,23 +31,15 @@ const FUNCTION: &str = "embed";
 /// Most texts of one request, as OpenAI has it.
 const TEXTS_MAX: usize = 2048;
 
-#[derive(Deserialize)]
-struct Body {
-    model: String,
-    input: Texts,
-    #[serde(default)]
-    encoding_format: Encoding,
-    #[serde(default)]
-    dimensions: Option<u64>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Texts {
-    One(String),
-    Many(Vec<String>),
-    Tokens(#[expect(dead_code, reason = "only told from texts")] Vec<serde_json::Value>),
-}
+/// What a request may have.
+const MEMBERS: Table = &[
+    ("model", Rule::Read),
+    ("input", Rule::Read),
+    ("encoding_format", Rule::Read),
+    // Vectors have the length that the model gives them.
+    ("dimensions", Rule::Only(&[])),
+    ("user", Rule::Ignored),
+];
 
 /// How vectors are written.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -62,33 +57,49 @@ pub(super) async fn embed(host: &Arc<Host>, request: Request<Incoming>) -> Resul
     let front = Front::open(host, &parts.headers)?;
     let api = &host.config().api;
     let wire = body::read(&parts.headers, body, api.body_bytes_max, api.body_read_timeout).await?;
-    let asked: Body = serde_json::from_slice(&wire)
-        .map_err(|error| invalid(format!("the body is no request for embeddings: {error}")))?;
-    if asked.dimensions.is_some() {
-        return Err(invalid(
-            "`dimensions` is not supported: vectors have the length that the model gives them",
-        ));
-    }
-    let texts = match asked.input {
-        Texts::One(text) => vec![text],
-        Texts::Many(texts) => texts,
-        Texts::Tokens(_) => {
-            return Err(invalid(
-                "`input` is a text or an array of texts: tokens of another tokenizer mean nothing to this model",
-            ));
-        }
-    };
-    if texts.is_empty() || texts.len() > TEXTS_MAX {
-        let count = texts.len();
-        return Err(invalid(format!("`input` has {count} texts, it can have 1 to {TEXTS_MAX}")));
-    }
-    let texts = texts.into_iter().map(|text| Value::String(text.into())).collect();
+    let asked = Asked::read(&wire)?;
     let target = target(host, &asked.model, FUNCTION)?;
-    let encode = Encode { model: asked.model.clone(), encoding: asked.encoding_format };
-    let payload = Payload::Values { wire, values: vec![Value::List(texts)] };
+    let encode = Encode { model: asked.model.clone(), encoding: asked.encoding };
+    let payload = Payload::Values { wire, values: vec![Value::List(asked.texts)] };
     let done = front.call(target, payload, Form::Protocol(Arc::new(encode))).await;
     let done = done.map_err(|error| refused(&asked.model, INTERFACE, error))?;
     Ok(answer(done, "application/json"))
+}
+
+/// A request that has been read.
+struct Asked {
+    model: String,
+    texts: Vec<Value>,
+    encoding: Encoding,
+}
+
+impl Asked {
+    fn read(wire: &[u8]) -> Result<Self, Refusal> {
+        let members = Members::read(without_bom(wire), &[MEMBERS])?;
+        let input = members.raw("input").ok_or_else(|| missing("input"))?;
+        let mut texts = Vec::new();
+        if is_list(input) {
+            each("input", input, |index, element| {
+                if index == TEXTS_MAX {
+                    return Err(wrong_count(&format!("more than {TEXTS_MAX}")));
+                }
+                texts.push(Value::String(text("input", element)?.into()));
+                Ok(())
+            })?;
+        } else {
+            texts.push(Value::String(text("input", input)?.into()));
+        }
+        if texts.is_empty() {
+            return Err(wrong_count("no"));
+        }
+        let encoding = members.get("encoding_format", "`float` or `base64`")?;
+        let model = members.need("model", "a text")?;
+        Ok(Self { model, texts, encoding: encoding.unwrap_or_default() })
+    }
+}
+
+fn wrong_count(seen: &str) -> Refusal {
+    Refusal::of("input", format!("`input` has {seen} texts, it can have 1 to {TEXTS_MAX}"))
 }
 
 #[derive(Debug)]

@@ -2,7 +2,6 @@
 
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
-use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use super::{Answer, Problem, named, unknown};
@@ -31,8 +30,7 @@ pub(super) fn show(
     segments: &[&str],
     request: &Request<Incoming>,
 ) -> Result<Answer, Problem> {
-    let path = segments.join("/");
-    let name = percent_decode_str(&path).decode_utf8_lossy();
+    let name = segments.join("/");
     let caller = caller(host, request)?;
     let (known, reference) = named(host, &name)?;
     let found = host.deployments.version(&known, &reference).ok();

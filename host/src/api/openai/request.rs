@@ -1,15 +1,94 @@
 //! What clients send for a conversation, and what a model gets of it.
 //!
-//! A member that would change the answer and cannot be honoured is refused; one that changes nothing here is ignored.
+//! The tables below name every member that OpenAI's API has. README.md says the same to users.
 
-use serde::Deserialize;
-use serde_json::Value as Json;
+use serde_json::value::RawValue;
 
+use super::members::{Members, Plain, Refusal, Rule, Table, each, is_list, missing, unexpected};
 use crate::value::Value;
+use crate::value::parse::without_bom;
 
 /// Most turns of a conversation, and most texts at which an answer ends (as OpenAI has it).
 const MESSAGES_MAX: usize = 2048;
 const STOPS_MAX: usize = 4;
+
+/// What both endpoints have.
+const COMMON: Table = &[
+    ("model", Rule::Read),
+    ("stream", Rule::Read),
+    ("stream_options", Rule::Read),
+    ("max_tokens", Rule::Read),
+    ("max_completion_tokens", Rule::Read),
+    ("temperature", Rule::Read),
+    ("top_p", Rule::Read),
+    ("stop", Rule::Read),
+    ("seed", Rule::Read),
+    ("n", Rule::Only(&[Plain::One])),
+    ("frequency_penalty", Rule::Only(&[Plain::Zero])),
+    ("presence_penalty", Rule::Only(&[Plain::Zero])),
+    ("logit_bias", Rule::Only(&[Plain::Empty])),
+    // Nothing is kept, so nothing can be had later.
+    ("store", Rule::Only(&[Plain::False])),
+    ("user", Rule::Ignored),
+    ("metadata", Rule::Ignored),
+    ("service_tier", Rule::Ignored),
+    ("safety_identifier", Rule::Ignored),
+    ("prompt_cache_key", Rule::Ignored),
+    ("prompt_cache_retention", Rule::Ignored),
+];
+
+const CHAT: Table = &[
+    ("messages", Rule::Read),
+    ("audio", Rule::Only(&[])),
+    ("function_call", Rule::Only(&[Plain::Text("none"), Plain::Text("auto")])),
+    ("functions", Rule::Only(&[Plain::Empty])),
+    ("logprobs", Rule::Only(&[Plain::False])),
+    ("top_logprobs", Rule::Only(&[Plain::Zero])),
+    ("modalities", Rule::Only(&[Plain::List("text")])),
+    ("reasoning_effort", Rule::Only(&[Plain::Text("none")])),
+    ("response_format", Rule::Only(&[Plain::Type("text")])),
+    ("tool_choice", Rule::Only(&[Plain::Text("none"), Plain::Text("auto")])),
+    ("tools", Rule::Only(&[Plain::Empty])),
+    ("verbosity", Rule::Only(&[Plain::Text("medium")])),
+    ("web_search_options", Rule::Only(&[])),
+    // Of tools, of which there are none; and what makes answers come sooner.
+    ("parallel_tool_calls", Rule::Ignored),
+    ("prediction", Rule::Ignored),
+];
+
+const COMPLETION: Table = &[
+    ("prompt", Rule::Read),
+    ("best_of", Rule::Only(&[Plain::One])),
+    ("echo", Rule::Only(&[Plain::False])),
+    ("logprobs", Rule::Only(&[Plain::False])),
+    ("suffix", Rule::Only(&[Plain::Empty])),
+];
+
+const STREAM_OPTIONS: Table =
+    &[("include_usage", Rule::Read), ("include_obfuscation", Rule::Ignored)];
+
+const MESSAGE: Table = &[
+    ("role", Rule::Read),
+    ("content", Rule::Read),
+    ("name", Rule::Read),
+    ("tool_call_id", Rule::Ignored),
+    ("annotations", Rule::Only(&[Plain::Empty])),
+    ("audio", Rule::Only(&[])),
+    ("function_call", Rule::Only(&[])),
+    ("refusal", Rule::Only(&[])),
+    ("tool_calls", Rule::Only(&[Plain::Empty])),
+];
+
+/// A part of a turn. What is not text is refused by its type.
+const PART: Table = &[
+    ("type", Rule::Read),
+    ("text", Rule::Read),
+    ("file", Rule::Read),
+    ("image_url", Rule::Read),
+    ("input_audio", Rule::Read),
+    ("refusal", Rule::Read),
+    ("cache_control", Rule::Ignored),
+];
 
 /// A request, whichever of the two endpoints it is for.
 #[derive(Debug)]
@@ -22,121 +101,64 @@ pub(super) struct Conversation {
     pub(super) values: Vec<Value>,
 }
 
-#[derive(Deserialize)]
-struct Common {
-    model: String,
-    #[serde(default)]
-    stream: Option<bool>,
-    #[serde(default)]
-    stream_options: Option<StreamOptions>,
-    #[serde(default)]
-    max_tokens: Option<u32>,
-    #[serde(default)]
-    max_completion_tokens: Option<u32>,
-    #[serde(default)]
-    temperature: Option<f32>,
-    #[serde(default)]
-    top_p: Option<f32>,
-    #[serde(default)]
-    stop: Option<Stop>,
-    #[serde(default)]
-    seed: Option<i64>,
-    #[serde(default)]
-    n: Option<u32>,
-    #[serde(default)]
-    tools: Option<Vec<Json>>,
-    #[serde(default)]
-    functions: Option<Vec<Json>>,
-    #[serde(default)]
-    response_format: Option<Format>,
-    #[serde(default)]
-    logprobs: Option<Json>,
-    #[serde(default)]
-    frequency_penalty: Option<f32>,
-    #[serde(default)]
-    presence_penalty: Option<f32>,
-    #[serde(default)]
-    echo: Option<bool>,
-    #[serde(default)]
-    suffix: Option<String>,
-    #[serde(default)]
-    best_of: Option<u32>,
-}
-
-#[derive(Deserialize)]
-struct StreamOptions {
-    #[serde(default)]
-    include_usage: bool,
-}
-
-#[derive(Deserialize)]
-struct Format {
-    r#type: String,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Stop {
-    One(String),
-    Many(Vec<String>),
-}
-
-#[derive(Deserialize)]
-struct ChatBody {
-    messages: Vec<Message>,
-    #[serde(flatten)]
-    common: Common,
-}
-
-#[derive(Deserialize)]
-struct Message {
-    role: String,
-    #[serde(default)]
-    content: Option<Content>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Content {
-    Text(String),
-    Parts(Vec<Part>),
-}
-
-#[derive(Deserialize)]
-struct Part {
-    r#type: String,
-    #[serde(default)]
-    text: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct CompletionBody {
-    prompt: String,
-    #[serde(flatten)]
-    common: Common,
-}
-
 /// Reads a request for `/v1/chat/completions`.
-pub(super) fn chat(wire: &[u8]) -> Result<Conversation, String> {
-    let ChatBody { messages, common } = serde_json::from_slice(wire)
-        .map_err(|error| format!("the body is no request for a chat completion: {error}"))?;
-    if messages.is_empty() || messages.len() > MESSAGES_MAX {
-        let count = messages.len();
-        return Err(format!("`messages` has {count} entries, it can have 1 to {MESSAGES_MAX}"));
+pub(super) fn chat(wire: &[u8]) -> Result<Conversation, Refusal> {
+    let members = Members::read(without_bom(wire), &[CHAT, COMMON])?;
+    let list = members.raw("messages").ok_or_else(|| missing("messages"))?;
+    let mut messages = Vec::new();
+    each("messages", list, |index, message| {
+        if index == MESSAGES_MAX {
+            return Err(wrong_count(&format!("more than {MESSAGES_MAX}")));
+        }
+        let turn = turn(message).map_err(|refusal| refusal.at(&format!("/messages/{index}")))?;
+        messages.push(turn);
+        Ok(())
+    })?;
+    match messages.is_empty() {
+        true => Err(wrong_count("no")),
+        false => conversation(messages, &members),
     }
-    let messages = messages.into_iter().enumerate();
-    let messages = messages.map(|(index, message)| {
-        turn(message).map_err(|error| format!("`/messages/{index}`: {error}"))
-    });
-    conversation(messages.collect::<Result<_, _>>()?, common)
+}
+
+fn wrong_count(seen: &str) -> Refusal {
+    let detail = format!("`messages` has {seen} entries, it can have 1 to {MESSAGES_MAX}");
+    Refusal::of("messages", detail)
 }
 
 /// Reads a request for `/v1/completions`: its prompt is what a user says.
-pub(super) fn completion(wire: &[u8]) -> Result<Conversation, String> {
-    let CompletionBody { prompt, common } = serde_json::from_slice(wire).map_err(|error| {
-        format!("the body is no request for a completion of one prompt of text: {error}")
+pub(super) fn completion(wire: &[u8]) -> Result<Conversation, Refusal> {
+    let members = Members::read(without_bom(wire), &[COMPLETION, COMMON])?;
+    let prompt = members.raw("prompt").ok_or_else(|| missing("prompt"))?;
+    conversation(vec![message(USER, one_prompt(prompt)?)], &members)
+}
+
+/// The text of a prompt, or of the only one in a list.
+fn one_prompt(prompt: &RawValue) -> Result<String, Refusal> {
+    if !is_list(prompt) {
+        return text("prompt", prompt);
+    }
+    let mut only = None;
+    each("prompt", prompt, |index, element| {
+        if index > 0 {
+            let detail =
+                "one answer is given: `prompt` can be a list of one text; send a request for each";
+            return Err(Refusal::of("prompt", detail));
+        }
+        only = Some(text("prompt", element)?);
+        Ok(())
     })?;
-    conversation(vec![message(USER, prompt)], common)
+    only.ok_or_else(|| Refusal::of("prompt", "`prompt` is an empty list"))
+}
+
+/// A text. Numbers in its place are somebody's tokens.
+pub(super) fn text(name: &str, raw: &RawValue) -> Result<String, Refusal> {
+    if raw.get().starts_with(['[', '-']) || raw.get().starts_with(|c: char| c.is_ascii_digit()) {
+        let detail = format!(
+            "`{name}` is a text or an array of texts: tokens of another tokenizer mean nothing to this model"
+        );
+        return Err(Refusal::of(name, detail));
+    }
+    serde_json::from_str(raw.get()).map_err(|_| unexpected(name, "a text", raw))
 }
 
 /// Places of the roles in the interface's `role`.
@@ -145,92 +167,109 @@ const USER: u32 = 1;
 const ASSISTANT: u32 = 2;
 const TOOL: u32 = 3;
 
-fn turn(Message { role, content }: Message) -> Result<Value, String> {
+fn turn(raw: &RawValue) -> Result<Value, Refusal> {
+    let members = Members::read(raw.get().as_bytes(), &[MESSAGE])?;
+    let role: String = members.need("role", "a text")?;
     let role = match role.as_str() {
         "system" | "developer" => SYSTEM,
         "user" => USER,
         "assistant" => ASSISTANT,
         "tool" | "function" => TOOL,
         other => {
-            return Err(format!(
-                "there is no role `{}`",
-                other.chars().take(40).collect::<String>()
-            ));
+            let other: String = other.chars().take(40).collect();
+            return Err(Refusal::of("role", format!("there is no role `{other}`")));
         }
     };
-    let text = match content {
+    // Of a tool it says which one answers, which the turn before has said.
+    if role != TOOL && members.raw("name").is_some() {
+        let detail = "`name` is not supported by the models here: they are not told who speaks";
+        return Err(Refusal::of("name", detail));
+    }
+    let content = match members.raw("content") {
         None => String::new(),
-        Some(Content::Text(text)) => text,
-        Some(Content::Parts(parts)) => {
-            let mut whole = String::new();
-            for part in parts {
-                match part.text {
-                    Some(text) if part.r#type == "text" => whole.push_str(&text),
-                    _ => return Err("content can be text only".to_owned()),
-                }
-            }
-            whole
-        }
+        Some(content) if is_list(content) => parts(content)?,
+        Some(content) => serde_json::from_str(content.get())
+            .map_err(|_| unexpected("content", "a text", content))?,
     };
-    Ok(message(role, text))
+    Ok(message(role, content))
+}
+
+/// The texts of a turn in parts.
+fn parts(content: &RawValue) -> Result<String, Refusal> {
+    let mut whole = String::new();
+    each("content", content, |_, part| {
+        let part = Members::read(part.get().as_bytes(), &[PART])?;
+        let kind: String = part.need("type", "a text")?;
+        if kind != "text" {
+            return Err(Refusal::of("content", "content can be text only"));
+        }
+        whole.push_str(&part.need::<String>("text", "a text")?);
+        Ok(())
+    })?;
+    Ok(whole)
 }
 
 fn message(role: u32, text: String) -> Value {
     Value::Record(vec![Value::Enum(role), Value::String(text.into())])
 }
 
-fn conversation(messages: Vec<Value>, common: Common) -> Result<Conversation, String> {
-    check(&common)?;
-    let stop = match common.stop {
-        None => Vec::new(),
-        Some(Stop::One(text)) => vec![text],
-        Some(Stop::Many(texts)) => texts,
+fn conversation(messages: Vec<Value>, members: &Members<'_>) -> Result<Conversation, Refusal> {
+    let tokens = match most(members, "max_completion_tokens")? {
+        Some(tokens) => Some(tokens),
+        None => most(members, "max_tokens")?,
     };
-    if stop.len() > STOPS_MAX {
-        return Err(format!("`stop` has {} texts, it can have {STOPS_MAX}", stop.len()));
-    }
+    let include_usage = match members.raw("stream_options") {
+        None => None,
+        Some(options) => Members::read(options.get().as_bytes(), &[STREAM_OPTIONS])
+            .and_then(|options| options.get("include_usage", "true or false"))
+            .map_err(|refusal| refusal.at("/stream_options"))?,
+    };
     let option = |value: Option<Value>| Value::Option(value.map(Box::new));
-    let stop = stop.into_iter().map(|text| Value::String(text.into())).collect();
     let options = Value::Record(vec![
-        option(common.max_completion_tokens.or(common.max_tokens).map(Value::U32)),
-        option(common.temperature.map(Value::F32)),
-        option(common.top_p.map(Value::F32)),
-        Value::List(stop),
-        option(common.seed.map(Value::S64)),
+        option(tokens.map(Value::U32)),
+        option(members.get("temperature", "a number")?.map(Value::F32)),
+        option(members.get("top_p", "a number")?.map(Value::F32)),
+        Value::List(stops(members)?),
+        option(members.get("seed", "a whole number")?.map(Value::S64)),
     ]);
     Ok(Conversation {
-        model: common.model,
-        stream: common.stream.unwrap_or(false),
-        include_usage: common.stream_options.is_some_and(|options| options.include_usage),
+        model: members.need("model", "a text")?,
+        stream: members.get("stream", "true or false")?.unwrap_or(false),
+        include_usage: include_usage.unwrap_or(false),
         values: vec![Value::List(messages), options],
     })
 }
 
-/// Refuses what the interface has no word for.
-fn check(common: &Common) -> Result<(), String> {
-    let wanted = |member: &str| format!("`{member}` is not supported by the models here");
-    let is_set = |number: Option<f32>| number.is_some_and(|number| number != 0.0);
-    if common.n.is_some_and(|n| n != 1) || common.best_of.is_some_and(|n| n != 1) {
-        return Err("one answer is given: `n` can be 1".to_owned());
+/// Most tokens of the answer; none for as many as the model gives, which some clients write as -1.
+fn most(members: &Members<'_>, name: &str) -> Result<Option<u32>, Refusal> {
+    let expected = "a number of tokens, or -1 for no limit";
+    let Some(number) = members.get::<i64>(name, expected)? else { return Ok(None) };
+    match u32::try_from(number) {
+        Ok(number) => Ok(Some(number)),
+        Err(_) if number == -1 => Ok(None),
+        Err(_) => Err(Refusal::of(name, format!("`{name}` is {expected}, not `{number}`"))),
     }
-    if common.tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
-        return Err(wanted("tools"));
+}
+
+/// The texts at which the answer ends.
+fn stops(members: &Members<'_>) -> Result<Vec<Value>, Refusal> {
+    let Some(stop) = members.raw("stop") else { return Ok(Vec::new()) };
+    let read = |raw: &RawValue| {
+        let read: Result<String, _> = serde_json::from_str(raw.get());
+        read.map_err(|_| unexpected("stop", "a text or a list of texts", raw))
+    };
+    let mut texts = Vec::new();
+    if is_list(stop) {
+        each("stop", stop, |index, element| {
+            if index == STOPS_MAX {
+                let detail = format!("`stop` has more than {STOPS_MAX} texts");
+                return Err(Refusal::of("stop", detail));
+            }
+            texts.push(Value::String(read(element)?.into()));
+            Ok(())
+        })?;
+    } else {
+        texts.push(Value::String(read(stop)?.into()));
     }
-    if common.functions.as_ref().is_some_and(|functions| !functions.is_empty()) {
-        return Err(wanted("functions"));
-    }
-    if common.response_format.as_ref().is_some_and(|format| format.r#type != "text") {
-        return Err(wanted("response_format"));
-    }
-    if common.logprobs.as_ref().is_some_and(|value| !value.is_null() && *value != Json::Bool(false))
-    {
-        return Err(wanted("logprobs"));
-    }
-    if is_set(common.frequency_penalty) || is_set(common.presence_penalty) {
-        return Err(wanted("frequency_penalty` or `presence_penalty"));
-    }
-    if common.echo == Some(true) || common.suffix.is_some() {
-        return Err(wanted("echo` or `suffix"));
-    }
-    Ok(())
+    Ok(texts)
 }
