@@ -3,6 +3,7 @@
 //! What is read here cannot be wrong later: counts are non-zero where zero makes no sense, and a setting that does not exist is
 //! an error, not a typing mistake that goes unnoticed.
 
+mod address;
 mod units;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::AccountName;
 
+pub use address::{AddressError, BaseUrl, Network, Origin};
 pub use units::{parse_bytes, show_bytes};
 
 const KIB: u64 = 1 << 10;
@@ -123,6 +125,18 @@ pub struct Api {
     /// Default none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_publisher: Option<AccountName>,
+    /// Where clients reach this host, if a proxy is in front of it: `https://models.example/prefix`. The documents of OpenAPI and
+    /// handlers of HTTP go by it. Default none: what a trusted proxy says, or how the request came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_url: Option<BaseUrl>,
+    /// Proxies whose `Forwarded`, `X-Forwarded-Host`, `-Proto` and `-Prefix` are believed, as addresses or networks. Default none:
+    /// nobody's.
+    pub trusted_proxies: Vec<Network>,
+    /// Pages that may call from a browser (CORS), by their origins; `*` for all. Default none: the browser lets none.
+    pub cors_origins: Vec<Origin>,
+    /// After how long a silence a stream of events gets a comment, so that nobody in between closes it. Default 15 s.
+    #[serde(with = "units::duration")]
+    pub event_keep_alive: Duration,
     /// Time that running calls have to end when the host stops. Default 30 s.
     #[serde(with = "units::duration")]
     pub drain_timeout: Duration,
@@ -145,6 +159,10 @@ impl Default for Api {
             response_bytes_max: 16 * MIB,
             country: String::new(),
             default_publisher: None,
+            public_url: None,
+            trusted_proxies: Vec::new(),
+            cors_origins: Vec::new(),
+            event_keep_alive: Duration::from_secs(15),
             drain_timeout: Duration::from_secs(30),
         }
     }

@@ -2,19 +2,18 @@
 //!
 //! Proxies of the environment are not used: an API key goes to the host that was named and nowhere else.
 
-use std::fmt;
 use std::io::Read;
-use std::str::FromStr;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use ureq::http::{HeaderMap, Response, Uri};
+use ureq::http::{HeaderMap, Response};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body, SendBody};
 
 use super::failure::{During as _, Failure};
 use super::problem;
+use crate::config::BaseUrl;
 
 /// Largest document that is read from a host, in bytes.
 pub const DOCUMENT_BYTES_MAX: u64 = 16 << 20;
@@ -30,43 +29,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_mins(10);
 /// Sending a large bundle over a slow line.
 const SEND_TIMEOUT: Duration = Duration::from_hours(1);
 
-/// Where a host listens: `http://` or `https://` and an authority, nothing else.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostUrl(String);
-
-/// Why an address was refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum HostUrlError {
-    #[error(
-        "`{0}` is not the address of a host: write it as `http://127.0.0.1:8080` or `https://host.example`"
-    )]
-    Malformed(String),
-}
-
-impl FromStr for HostUrl {
-    type Err = HostUrlError;
-
-    fn from_str(text: &str) -> Result<Self, HostUrlError> {
-        let malformed = || HostUrlError::Malformed(text.into());
-        let uri: Uri = text.parse().map_err(|_| malformed())?;
-        match (uri.scheme_str(), uri.authority()) {
-            (Some(scheme @ ("http" | "https")), Some(authority))
-                if !authority.as_str().contains('@')
-                    && uri.path() == "/"
-                    && uri.query().is_none() =>
-            {
-                Ok(Self(format!("{scheme}://{authority}")))
-            }
-            _ => Err(malformed()),
-        }
-    }
-}
-
-impl fmt::Display for HostUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+/// Where a host is reached, behind a prefix of a proxy or without.
+pub type HostUrl = BaseUrl;
 
 /// One host, and the secret that opens it.
 pub struct Client {
@@ -240,21 +204,12 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_a_scheme_and_an_authority_and_nothing_else() {
-        for good in ["http://127.0.0.1:8080", "https://host.example/", "http://[::1]:80"] {
-            assert!(good.parse::<HostUrl>().is_ok(), "{good}");
-        }
-        for bad in [
-            "",
-            "127.0.0.1:8080",
-            "ftp://x",
-            "http://",
-            "http://u:p@x",
-            "http://x/y",
-            "http://x/?q",
-        ] {
-            assert_eq!(bad.parse::<HostUrl>(), Err(HostUrlError::Malformed(bad.into())), "{bad}");
-        }
+    fn a_prefix_of_the_host_is_in_front_of_every_path() {
+        let (host, served) = answering(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}");
+        let host: HostUrl = format!("{host}/ml/models/").parse().expect("an address");
+        Client::new(host, None).get("/api/market").map(drop).expect("answered");
+        let request = served.join().expect("served");
+        assert!(request.starts_with("GET /ml/models/api/market HTTP/1.1"), "{request}");
     }
 
     #[test]
