@@ -121,7 +121,7 @@ impl Function {
                 Payload::Parts { parts, body, .. },
             ) => Ok(Input::Values(parts::read(params, parts, body.as_ref())?)),
             (Signature::Tensors, Payload::Json(text)) => {
-                Ok(Input::Tensors(json::parse_inputs(text)?))
+                Ok(Input::Tensors(json::parse_inputs(parse::without_bom(text))?))
             }
             (Signature::Tensors, Payload::Octets(bytes)) => self.tensor(bytes),
             (Signature::Tensors, Payload::Tensors { tensors, .. }) => {

@@ -174,6 +174,11 @@ impl TestHost {
         self.address
     }
 
+    /// Where the operator's listener is.
+    pub fn operator_address(&self) -> SocketAddr {
+        self.operator
+    }
+
     /// A request to everybody's listener.
     pub fn get(&self, path: &str) -> Request {
         Request::new("GET", format!("http://{}{path}", self.address))

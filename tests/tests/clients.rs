@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use system_tests::{Tensors, client};
+use system_tests::{Tensors, TestHost, client, plugin, terms};
 
 fn runs(script: &str) {
     let fronts = Tensors::start();
@@ -33,4 +33,15 @@ fn perf_analyzer_sees_no_stall() {
         let median = Tensors::start().perf_analyzer(protocol);
         assert!(median < Duration::from_millis(20), "{protocol}: {median:?}");
     }
+}
+
+/// They reported a broken pipe: the connection was closed while they still sent.
+#[test]
+fn clients_that_still_send_read_why_they_are_refused() {
+    let host = TestHost::start();
+    let (acme, zoe) = (host.party("acme"), host.party("zoe"));
+    let published = host.publish(&acme, &plugin("echo"));
+    host.agree(&acme, &zoe, &published, vec![terms("echo-bytes")]);
+    let said = client("early_refusals.py", &[&host.address().to_string(), &zoe.api_key]);
+    assert!(said.ends_with("ok\n"), "{said}");
 }

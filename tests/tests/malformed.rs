@@ -97,7 +97,7 @@ fn requests_that_are_not_http_are_refused_or_cut_off() {
     let cases: Vec<Vec<u8>> = vec![
         b"\r\n\r\n".to_vec(),
         b"CONNECT x:80 HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
-        b"OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
+        b"OPTIONS * HTTP/1.1\r\n\r\n".to_vec(),
         b"GET x HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
         b"GET\r\n\r\n".to_vec(),
         b"GET / HTTP/9.9\r\n\r\n".to_vec(),
@@ -274,7 +274,7 @@ fn paths_and_methods_that_are_malformed_are_refused() {
         "acme/echo@sha256:1/echo-u8",
         "acme/echo@1.0.0@1.0.0/echo-u8",
         "acme/echo/echo_u8",
-        "acme/echo/%65cho-u8",
+        "acme/echo/%2565cho-u8",
         "acme/..%2fecho/echo-u8",
         "acme/../echo/echo-u8/",
         "a%20b/c/d",
@@ -285,7 +285,7 @@ fn paths_and_methods_that_are_malformed_are_refused() {
     let call = |path: &str| scene.host.call(&scene.zoe, path).json(r#"{"v":1}"#).send();
     let mut cases: Vec<_> =
         paths.iter().map(|path| (format!("path {path:.40}"), call(path))).collect();
-    for method in ["PUT", "DELETE", "PATCH", "GET", "OPTIONS"] {
+    for method in ["PUT", "DELETE", "PATCH", "GET", "TRACE"] {
         let url = format!("http://{}/acme/echo/echo-u8", scene.host.address());
         let request = system_tests::Request::new(method, url).bearer(&scene.zoe.api_key);
         cases.push((format!("method {method}"), request.send()));

@@ -35,7 +35,7 @@ pub(super) async fn open_account(
     let (parts, body) = request.into_parts();
     check_operator(host, &parts.headers)?;
     let timeout = host.config().api.body_read_timeout;
-    let bytes = body::read(&parts.headers, body, ACCOUNT_BYTES_MAX, timeout).await?;
+    let bytes = body::read_json(&parts.headers, body, ACCOUNT_BYTES_MAX, timeout).await?;
     let wanted: OpenAccount = serde_json::from_slice(&bytes)
         .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
     let key = host.auth.open_account(&wanted.name, wanted.party)?;
@@ -64,7 +64,7 @@ pub(super) async fn operate(
     let (parts, body) = request.into_parts();
     check_operator(host, &parts.headers)?;
     let timeout = host.config().api.body_read_timeout;
-    let bytes = body::read(&parts.headers, body, OPERATE_BYTES_MAX, timeout).await?;
+    let bytes = body::read_json(&parts.headers, body, OPERATE_BYTES_MAX, timeout).await?;
     let Operate { change, reason, note } = serde_json::from_slice(&bytes)
         .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
     let standing = host.agreements.operate(&digest(id)?, change, reason, note)?;

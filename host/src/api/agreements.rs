@@ -29,7 +29,7 @@ pub(super) async fn submit(
     let (parts, body) = request.into_parts();
     let caller = host.auth.authenticate(body::bearer(&parts.headers))?;
     let timeout = host.config().api.body_read_timeout;
-    let bytes = body::read(&parts.headers, body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
+    let bytes = body::read_json(&parts.headers, body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
     let standing = host.agreements.submit(&caller, &bytes, &host.market)?;
     Ok(json_answer(
         StatusCode::OK,
@@ -97,7 +97,7 @@ pub(super) async fn simulated(
     let (parts, body) = request.into_parts();
     let caller = host.auth.authenticate(body::bearer(&parts.headers))?;
     let timeout = host.config().api.body_read_timeout;
-    let bytes = body::read(&parts.headers, body, SIMULATED_BYTES_MAX, timeout).await?;
+    let bytes = body::read_json(&parts.headers, body, SIMULATED_BYTES_MAX, timeout).await?;
     let wire: SimulatedWire = serde_json::from_slice(&bytes)
         .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
     let SimulatedWire { function, input_bytes, rows, purpose, at } = wire;
@@ -169,7 +169,7 @@ pub(super) async fn event(
     let (parts, body) = request.into_parts();
     let caller = host.auth.authenticate(body::bearer(&parts.headers))?;
     let timeout = host.config().api.body_read_timeout;
-    let bytes = body::read(&parts.headers, body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
+    let bytes = body::read_json(&parts.headers, body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
     let (applied, standing) = host.agreements.event(&caller, &id, &bytes)?;
     let mut answer = history(host, &standing);
     answer["applied"] = json!(match applied {

@@ -9,30 +9,46 @@ use http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 
+use super::compression::{self, Coding};
 use super::problem::{Problem, ProblemKind};
+use crate::value::parse::without_bom;
 
-/// Most bytes of a refused body that are read and thrown away, and the time that is spent on it. A client that is still sending
-/// when the connection closes never sees the answer, so some patience is owed to it.
-const LINGER_BYTES_MAX: usize = 16 << 20;
-const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
-
-/// Reads a whole body of at most `bytes_max` within `time_max`.
+/// Reads a whole body of at most `bytes_max` within `time_max`, as it was before it was compressed.
 ///
 /// # Errors
-/// 413 naming the limit, 408, or 400 if the connection broke off.
+/// 415 for a coding that is not known, 413 naming the limit, 408, or 400 if the connection broke off or what came is not what it
+/// says.
 pub async fn read(
     headers: &HeaderMap,
-    mut body: Incoming,
+    body: Incoming,
     bytes_max: u64,
     time_max: Duration,
 ) -> Result<Bytes, Problem> {
-    check_declared(headers, &mut body, bytes_max).await?;
+    let coding = Coding::of_request(headers)?;
+    let bytes = as_sent(body, bytes_max, time_max).await?;
+    compression::inflate(bytes, coding, bytes_max, 0).await
+}
+
+/// Like [`read`], of a document in JSON.
+///
+/// # Errors
+/// As of [`read`].
+pub async fn read_json(
+    headers: &HeaderMap,
+    body: Incoming,
+    bytes_max: u64,
+    time_max: Duration,
+) -> Result<Bytes, Problem> {
+    let bytes = read(headers, body, bytes_max, time_max).await?;
+    Ok(bytes.slice_ref(without_bom(&bytes)))
+}
+
+/// The whole body, as it came.
+async fn as_sent(mut body: Incoming, bytes_max: u64, time_max: Duration) -> Result<Bytes, Problem> {
+    check_declared(&body, bytes_max)?;
     match within(time_max, whole(&mut body, bytes_max)).await? {
         Ok(bytes) => Ok(bytes),
-        Err(NotWhole::TooLarge) => {
-            linger(&mut body).await;
-            Err(too_large(None, bytes_max))
-        }
+        Err(NotWhole::TooLarge) => Err(too_large(None, bytes_max)),
         Err(NotWhole::Broken(error)) => Err(broken(&error)),
     }
 }
@@ -79,20 +95,9 @@ async fn within<T>(time_max: Duration, work: impl Future<Output = T>) -> Result<
 ///
 /// # Errors
 /// 413 naming the limit.
-pub async fn check_declared(
-    headers: &HeaderMap,
-    body: &mut Incoming,
-    bytes_max: u64,
-) -> Result<(), Problem> {
+pub fn check_declared(body: &Incoming, bytes_max: u64) -> Result<(), Problem> {
     let declared = body.size_hint().lower();
-    if declared <= bytes_max {
-        return Ok(());
-    }
-    // Who asks before sending has not sent anything.
-    if !headers.contains_key(header::EXPECT) {
-        linger(body).await;
-    }
-    Err(too_large(Some(declared), bytes_max))
+    if declared <= bytes_max { Ok(()) } else { Err(too_large(Some(declared), bytes_max)) }
 }
 
 fn too_large(seen: Option<u64>, bytes_max: u64) -> Problem {
@@ -134,11 +139,14 @@ pub async fn read_aligned(
     time_max: Duration,
     offset: usize,
 ) -> Result<Bytes, Problem> {
+    let coding = Coding::of_request(headers)?;
     let declared = body.size_hint().exact().and_then(|length| usize::try_from(length).ok());
     let declared = declared.unwrap_or(0);
     // Without tensors, without a length, or past the limit there is nothing to be won.
-    if offset == 0 || declared <= offset || declared as u64 > bytes_max {
-        return read(headers, body, bytes_max, time_max).await;
+    let is_plain = offset == 0 || declared <= offset || declared as u64 > bytes_max;
+    if is_plain || coding.is_some() {
+        let bytes = as_sent(body, bytes_max, time_max).await?;
+        return compression::inflate(bytes, coding, bytes_max, offset).await;
     }
     let mut body = body;
     let padding = padding(offset);
@@ -159,21 +167,6 @@ pub async fn read_aligned(
     }
 }
 
-/// Throws away what is still coming of a body, within bounds.
-async fn linger(body: &mut Incoming) {
-    let drain = async {
-        let mut left = LINGER_BYTES_MAX;
-        while let Some(Ok(frame)) = body.frame().await {
-            let bytes = frame.data_ref().map_or(0, Bytes::len);
-            match left.checked_sub(bytes) {
-                Some(rest) => left = rest,
-                None => return,
-            }
-        }
-    };
-    let _ = tokio::time::timeout(LINGER_TIME_MAX, drain).await;
-}
-
 /// What a body holds, by its `Content-Type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Media {
@@ -183,31 +176,47 @@ pub enum Media {
     Form,
 }
 
+/// What `curl --data` sends unless told otherwise: never meant.
+const CURL_DEFAULT: &str = "application/x-www-form-urlencoded";
+
 /// The media type of a body. Without a header it is JSON.
 ///
 /// # Errors
 /// 415 for anything that is neither JSON nor bytes.
 pub fn media(headers: &HeaderMap) -> Result<Media, Problem> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(Media::Json) };
-    let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    // What `curl --data` sends unless told otherwise: never meant.
-    const CURL_DEFAULT: &str = "application/x-www-form-urlencoded";
-    match essence {
-        "application/json" => Ok(Media::Json),
-        "application/octet-stream" => Ok(Media::Octets),
-        "multipart/form-data" => Ok(Media::Form),
-        other if other.starts_with("image/") || other.starts_with("audio/") => Ok(Media::Octets),
-        CURL_DEFAULT => Err(Problem::new(
+    // Types and parameters are the same in capitals (RFC 9110 section 8.3.1).
+    let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+    let essence = essence.trim();
+    let is = |name: &str| essence.eq_ignore_ascii_case(name);
+    if is("application/json") {
+        Ok(Media::Json)
+    } else if is("application/octet-stream")
+        || begins_with(essence, "image/")
+        || begins_with(essence, "audio/")
+    {
+        Ok(Media::Octets)
+    } else if is("multipart/form-data") {
+        Ok(Media::Form)
+    } else if is(CURL_DEFAULT) {
+        Err(Problem::new(
             ProblemKind::UnsupportedMediaType,
             "say what the body is: `Content-Type: application/json`, or `application/octet-stream` for bytes",
-        )),
-        other => Err(Problem::new(
+        ))
+    } else {
+        Err(Problem::new(
             ProblemKind::UnsupportedMediaType,
             format!(
-                "`{other}` is not understood here: send `application/json`, `application/octet-stream` or `multipart/form-data`"
+                "`{essence}` is not understood here: send `application/json`, `application/octet-stream` or `multipart/form-data`"
             ),
-        )),
+        ))
     }
+}
+
+/// Whether `text` begins so, in capitals or not.
+fn begins_with(text: &str, beginning: &str) -> bool {
+    let start = text.as_bytes().get(..beginning.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(beginning.as_bytes()))
 }
 
 /// Whether the caller wants bytes rather than JSON.
@@ -215,7 +224,7 @@ pub fn wants_octets(headers: &HeaderMap) -> bool {
     headers
         .get(header::ACCEPT)
         .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.trim_start().starts_with("application/octet-stream"))
+        .is_some_and(|value| begins_with(value.trim_start(), "application/octet-stream"))
 }
 
 /// The token of `Authorization: Bearer`. Two such headers are none: whoever is in front may have looked at the other one.

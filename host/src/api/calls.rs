@@ -116,8 +116,9 @@ impl<'h> Front<'h> {
         encoder: Arc<dyn PieceEncoder>,
     ) -> Running {
         let (streaming, taken) = Streaming::new(encoder);
+        let keep_alive = self.host.config().api.event_keep_alive;
         let (id, call) = self.make(target, payload, Form::Stream(streaming));
-        Running { id, call: Box::pin(call), taken }
+        Running { id, call: Box::pin(call), taken, keep_alive }
     }
 
     /// Makes a call that is a request of HTTP.
@@ -127,8 +128,9 @@ impl<'h> Front<'h> {
         (exchange, taken): (Arc<Exchange>, mpsc::Receiver<Bytes>),
     ) -> Running {
         let form = Form::Response(Arc::clone(&exchange));
+        let keep_alive = self.host.config().api.event_keep_alive;
         let (id, call) = self.make(target, Payload::Request(exchange), form);
-        Running { id, call: Box::pin(call), taken }
+        Running { id, call: Box::pin(call), taken, keep_alive }
     }
 
     fn make(

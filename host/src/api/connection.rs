@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::rt::{Read, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -20,6 +20,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
 
 use super::answer::{Answer, BoxError};
+use super::linger::{Lingering, Refusals};
+use super::public::FromProxy;
 use super::{Audience, router};
 use crate::host::Host;
 
@@ -103,8 +105,11 @@ pub(super) fn serve(
     Box::pin(async move {
         // Small answers must not wait for the peer's acknowledgement of the one before.
         stream.set_nodelay(true)?;
-        let patience = host.config().api.header_read_timeout;
-        let server = Server { host, audience, watcher };
+        let api = &host.config().api;
+        let patience = api.header_read_timeout;
+        let peer = stream.peer_addr()?.ip();
+        let is_proxy = api.trusted_proxies.iter().any(|network| network.contains(peer));
+        let server = Server { host, audience, is_proxy, watcher };
         match tls {
             Some(tls) => {
                 let stream = tokio::time::timeout(patience, tls.accept(stream)).await??;
@@ -137,6 +142,8 @@ async fn knows_http2(stream: &TcpStream) -> std::io::Result<bool> {
 struct Server {
     host: Arc<Host>,
     audience: Audience,
+    /// Whether what it says of others is believed.
+    is_proxy: bool,
     watcher: Watcher,
 }
 
@@ -145,13 +152,22 @@ impl Server {
     where
         I: Read + Write + Unpin + Send + 'static,
     {
-        let Self { host, audience, watcher } = self;
+        let Self { host, audience, is_proxy, watcher } = self;
         let api = host.config().api.clone();
-        let service = service_fn(move |request: Request<Incoming>| {
+        let refusals = Refusals::new();
+        let noted = refusals.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            if is_proxy {
+                request.extensions_mut().insert(FromProxy);
+            }
             let host = Arc::clone(&host);
+            let refusals = (!request.body().is_end_stream()).then(|| noted.clone());
             async move {
                 let answer = router::route(&host, audience, request).await;
                 if !answer.status().is_success() {
+                    if let Some(refusals) = refusals {
+                        refusals.note();
+                    }
                     // Who is refused may not have sent the body yet. hyper looks for it once and closes the connection if it is not
                     // there. If it looks before it sends the answer, it says so there, with `connection: close`.
                     tokio::task::yield_now().await;
@@ -177,6 +193,7 @@ impl Server {
                 .max_headers(api.headers_max.get())
                 .max_header_size(api.header_bytes_max.get())
                 .max_buf_size(api.header_bytes_max.get().max(READ_BYTES_MAX));
+            let io = Lingering::new(io, refusals);
             Ok(watcher.watch(http.serve_connection(io, service)).await?)
         }
     }

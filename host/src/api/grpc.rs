@@ -33,6 +33,7 @@ pub(super) const INFERENCE: &str = "inference.GRPCInferenceService";
 pub(super) const HEALTH: &str = "grpc.health.v1.Health";
 pub(super) const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
 pub(super) const REFLECTION_ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
+pub(super) const SERVICES: [&str; 4] = [INFERENCE, HEALTH, REFLECTION, REFLECTION_ALPHA];
 
 /// Bytes of a message's frame that are not the message.
 const FRAME_BYTES: u64 = 5;

@@ -82,7 +82,7 @@ pub(super) async fn mandate(
     let (parts, body) = request.into_parts();
     let publisher = host.auth.authenticate(body::bearer(&parts.headers))?;
     let timeout = host.config().api.body_read_timeout;
-    let bytes = body::read(&parts.headers, body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
+    let bytes = body::read_json(&parts.headers, body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
     let signed = host.agreements.mandate(&publisher, &id, &bytes, &host.market)?;
     Ok(json_answer(StatusCode::OK, &json!(signed.content())))
 }
@@ -116,7 +116,7 @@ pub(super) async fn publish(
     let (parts, body) = request.into_parts();
     let publisher = host.auth.authenticate(body::bearer(&parts.headers))?;
     let timeout = host.config().api.body_read_timeout;
-    let bytes = body::read(&parts.headers, body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
+    let bytes = body::read_json(&parts.headers, body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
     let offer = host.market.list(&publisher, &bytes, &host.deployments, &host.agreements)?;
     let listed = json!({"id": offer.id(), "model": offer.offer().model()});
     Ok(json_answer(StatusCode::CREATED, &listed))

@@ -21,7 +21,7 @@ pub(super) async fn begin(host: &Arc<Host>, request: Request<Incoming>) -> Resul
     let (parts, body) = request.into_parts();
     let caller = host.auth.authenticate(body::bearer(&parts.headers))?;
     let timeout = host.config().api.body_read_timeout;
-    let bytes = body::read(&parts.headers, body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
+    let bytes = body::read_json(&parts.headers, body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
     let negotiation = host.negotiations.begin(&caller, &bytes, &surroundings(host))?;
     Ok(json_answer(StatusCode::CREATED, &shown(&negotiation)))
 }
@@ -35,7 +35,7 @@ pub(super) async fn step(
     let (parts, body) = request.into_parts();
     let caller = host.auth.authenticate(body::bearer(&parts.headers))?;
     let timeout = host.config().api.body_read_timeout;
-    let bytes = body::read(&parts.headers, body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
+    let bytes = body::read_json(&parts.headers, body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
     let negotiation = host.negotiations.step(&caller, id, &bytes, &surroundings(host))?;
     Ok(json_answer(StatusCode::OK, &shown(&negotiation)))
 }

@@ -4,7 +4,6 @@
 //! data is flat, and `Content-Type` is not looked at: that is what existing clients send and expect.
 
 mod classification;
-mod compression;
 pub(super) mod encode;
 mod generate;
 mod infer;
@@ -15,13 +14,13 @@ pub(super) mod request;
 
 use std::sync::Arc;
 
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
 
 use super::answer::{Answer, answer_of};
 use super::health::json as json_answer;
-use super::problem::{Problem, ProblemKind};
+use super::problem::{Problem, ProblemKind, SAYING_MORE};
 use crate::host::Host;
 use model::Asked;
 
@@ -35,7 +34,7 @@ pub(super) async fn route(
     const POST: &Method = &Method::POST;
     let method = request.method().clone();
     let answered = match (&method, segments) {
-        (GET, [] | [""]) => Ok(metadata::server()),
+        (GET, []) => Ok(metadata::server()),
         (GET, ["health", "live"]) => Ok(metadata::live()),
         (GET, ["health", "ready"]) => Ok(metadata::ready(host)),
         (GET, ["models"]) => metadata::names(host, &request),
@@ -54,6 +53,16 @@ pub(super) async fn route(
         (_, segments) => Err(elsewhere(segments)),
     };
     answered.unwrap_or_else(error)
+}
+
+/// The methods that do something at `/v2/…`.
+pub(super) fn methods(segments: &[&str]) -> &'static [&'static str] {
+    match segments {
+        ["repository", "index"] | ["repository", "models", .., "load" | "unload"] => &["POST"],
+        ["models", .., "infer" | "generate" | "generate_stream"] => &["POST"],
+        [] | ["health", "live" | "ready"] | ["models", ..] => &["GET"],
+        _ => &[],
+    }
 }
 
 async fn on_model(
@@ -79,7 +88,7 @@ async fn on_model(
 
 fn elsewhere(segments: &[&str]) -> Problem {
     match segments {
-        [] | [""] | ["health", "live" | "ready"] | ["repository", "index"] => wrong_method(),
+        [] | ["health", "live" | "ready"] | ["repository", "index"] => wrong_method(),
         ["repository", "models", .., "load" | "unload"] => wrong_method(),
         _ => not_found(),
     }
@@ -102,7 +111,7 @@ fn invalid(detail: impl Into<String>) -> Problem {
 fn error(problem: Problem) -> Answer {
     let (parts, detail) = problem.into_parts();
     let (mut error, body) = json_answer(parts.status, &json!({ "error": detail })).into_parts();
-    for name in [header::RETRY_AFTER, header::WWW_AUTHENTICATE] {
+    for name in SAYING_MORE {
         if let Some(value) = parts.headers.get(&name) {
             error.headers.insert(name, value.clone());
         }

@@ -10,9 +10,9 @@ use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
-use super::functions;
 use super::health::json as json_answer;
 use super::problem::{Problem, ProblemKind};
+use super::{functions, public};
 use crate::host::Host;
 
 pub(super) use page::{asset, page};
@@ -25,12 +25,22 @@ pub(super) fn of_model(
     request: &Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let deployment = functions::known(host, publisher, model, request.headers())?;
-    Ok(json_answer(StatusCode::OK, &model::document(&deployment)))
+    let mut document = model::document(&deployment);
+    document["servers"] = servers(host, request);
+    Ok(json_answer(StatusCode::OK, &document))
 }
 
 /// `GET /api/openapi.json`.
-pub(super) fn of_host() -> Answer {
-    json_answer(StatusCode::OK, &host::document())
+pub(super) fn of_host(host: &Host, request: &Request<Incoming>) -> Answer {
+    let mut document = host::document();
+    document["servers"] = servers(host, request);
+    json_answer(StatusCode::OK, &document)
+}
+
+/// Where paths begin: where clients reach the host, or where they have the document from.
+fn servers(host: &Host, request: &Request<Incoming>) -> Value {
+    let url = public::url(host, request.headers(), request.extensions());
+    json!([{"url": url.map_or_else(|| "/".to_owned(), |url| url.to_string())}])
 }
 
 /// The problems that a route may answer with, as OpenAPI responses.

@@ -1,9 +1,11 @@
 //! Answers in pieces: a body that begins with the first element of a stream and ends when the call has been settled.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use tokio::sync::mpsc;
@@ -17,6 +19,14 @@ use crate::value::{Type, Value, write};
 
 /// Media type of server-sent events.
 pub(super) const EVENTS: &str = "text/event-stream; charset=utf-8";
+
+/// What a silent stream of events says: readers of events pass over it, and what is in between sees that somebody is there. It is no
+/// part of the answer that a receipt commits to.
+const COMMENT: Bytes = Bytes::from_static(b": keep-alive\n\n");
+
+/// Tells proxies of nginx's kind to hand on each piece as it comes.
+pub(super) const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+pub(super) const UNBUFFERED: HeaderValue = HeaderValue::from_static("no");
 
 /// What a caller sees of a stream that fails when it has begun: the status has been sent by then.
 pub(super) type Failed = fn(&Problem) -> Option<Bytes>;
@@ -35,6 +45,8 @@ pub(super) struct Running {
     /// Dropping it leaves the call to itself: it ends, and is metered.
     pub(super) call: BoxFuture<'static, Result<Done, NoAnswer>>,
     pub(super) taken: mpsc::Receiver<Bytes>,
+    /// After how long a silence a stream of events gets a comment.
+    pub(super) keep_alive: Duration,
 }
 
 impl Running {
@@ -44,13 +56,15 @@ impl Running {
         media: &'static str,
         failed: Failed,
     ) -> Result<Begun, NoAnswer> {
-        let begun = self.begin_with(failed, HeaderMap::new).await?;
+        let silence = (media == EVENTS).then_some(self.keep_alive);
+        let begun = self.begin_body(failed, HeaderMap::new, silence).await?;
         Ok(match begun {
             Begun::Done(done) => Begun::Done(done),
             Begun::Streams(mut answer) => {
                 let headers = answer.headers_mut();
                 headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
                 headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                headers.insert(ACCEL_BUFFERING, UNBUFFERED);
                 Begun::Streams(answer)
             }
         })
@@ -58,9 +72,18 @@ impl Running {
 
     /// The same; `trailers` are asked for when all of it has been sent.
     pub(super) async fn begin_with(
+        self,
+        failed: Failed,
+        trailers: impl Fn() -> HeaderMap + Send + 'static,
+    ) -> Result<Begun, NoAnswer> {
+        self.begin_body(failed, trailers, None).await
+    }
+
+    async fn begin_body(
         mut self,
         failed: Failed,
         trailers: impl Fn() -> HeaderMap + Send + 'static,
+        silence: Option<Duration>,
     ) -> Result<Begun, NoAnswer> {
         let first = tokio::select! {
             biased;
@@ -76,7 +99,8 @@ impl Running {
         };
         let id = self.id;
         let trailers = Box::new(trailers);
-        let state = State { first: Some(first), running: Some(self), last: None, failed, trailers };
+        let first = Some(first);
+        let state = State { first, running: Some(self), last: None, failed, trailers, silence };
         let body = StreamBody::new(stream::unfold(state, State::next));
         let mut answer = Answer::new(AnswerBody::Pieces(BodyExt::boxed_unsync(body)));
         Papers::announce(id, answer.headers_mut());
@@ -92,6 +116,8 @@ struct State {
     failed: Failed,
     /// Those that the answer itself has.
     trailers: Box<dyn Fn() -> HeaderMap + Send>,
+    /// How long a silence may last before a comment fills it; none where there are no comments.
+    silence: Option<Duration>,
 }
 
 type Step = (Result<Frame<Bytes>, BoxError>, State);
@@ -112,6 +138,7 @@ impl State {
             biased;
             Some(piece) = running.taken.recv() => return Some((Ok(Frame::data(piece)), self)),
             done = &mut running.call => done,
+            () = silent_for(self.silence) => return Some((Ok(Frame::data(COMMENT)), self)),
         };
         let mut rest = Vec::new();
         while let Ok(piece) = running.taken.try_recv() {
@@ -144,6 +171,14 @@ impl State {
         };
         let text = problem.kind().parts().0;
         (self.failed)(&problem).ok_or_else(|| format!("the stream failed: {text}").into())
+    }
+}
+
+/// Waits as long; for ever if there is nothing to wait for.
+async fn silent_for(silence: Option<Duration>) {
+    match silence {
+        Some(silence) => tokio::time::sleep(silence).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -191,5 +226,53 @@ impl PieceEncoder for Typed {
 
     fn end(&self) -> Result<Vec<u8>, String> {
         Ok(Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stream that has sent one piece, and sends what the test does.
+    async fn begun(media: &'static str) -> (mpsc::Sender<Bytes>, Answer) {
+        let (sender, taken) = mpsc::channel(1);
+        let running = Running {
+            id: CallId::new(jiff::Timestamp::UNIX_EPOCH),
+            call: Box::pin(std::future::pending()),
+            taken,
+            keep_alive: Duration::from_millis(20),
+        };
+        sender.send(Bytes::from_static(b"data: 1\n\n")).await.expect("taken");
+        match running.begin(media, |_| None).await {
+            Ok(Begun::Streams(answer)) => (sender, answer),
+            Ok(Begun::Done(_)) | Err(_) => panic!("it has begun"),
+        }
+    }
+
+    async fn next(body: &mut AnswerBody) -> Option<Bytes> {
+        let frame = body.frame();
+        let frame = tokio::time::timeout(Duration::from_millis(200), frame).await.ok()?;
+        frame?.ok()?.into_data().ok()
+    }
+
+    #[tokio::test]
+    async fn a_silent_stream_of_events_gets_comments_until_it_goes_on() {
+        let (sender, answer) = begun(EVENTS).await;
+        assert_eq!(answer.headers().get(ACCEL_BUFFERING), Some(&UNBUFFERED));
+        let mut body = answer.into_body();
+        assert_eq!(next(&mut body).await.as_deref(), Some(&b"data: 1\n\n"[..]));
+        assert_eq!(next(&mut body).await, Some(COMMENT));
+        assert_eq!(next(&mut body).await, Some(COMMENT));
+        sender.send(Bytes::from_static(b"data: 2\n\n")).await.expect("taken");
+        assert_eq!(next(&mut body).await.as_deref(), Some(&b"data: 2\n\n"[..]));
+        assert_eq!(next(&mut body).await, Some(COMMENT));
+    }
+
+    #[tokio::test]
+    async fn a_silent_stream_of_bytes_stays_silent() {
+        let (_sender, answer) = begun("application/octet-stream").await;
+        let mut body = answer.into_body();
+        assert_eq!(next(&mut body).await.as_deref(), Some(&b"data: 1\n\n"[..]));
+        assert_eq!(next(&mut body).await, None);
     }
 }

@@ -23,7 +23,7 @@ pub(super) async fn succeed(
     let (parts, body) = request.into_parts();
     let caller = host.auth.authenticate(body::bearer(&parts.headers))?;
     let timeout = host.config().api.body_read_timeout;
-    let bytes = body::read(&parts.headers, body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
+    let bytes = body::read_json(&parts.headers, body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
     let succession = SignedSuccession::parse(&bytes)
         .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
     host.auth.succeed(&caller, succession.content())?;

@@ -7,19 +7,13 @@ use http::{Method, Request};
 use hyper::body::Incoming;
 
 use super::answer::Answer;
+use super::path::{self, SEGMENTS_MAX};
 use super::problem::{Problem, ProblemKind};
-use super::routes::methods;
 use super::{
-    Audience, admin, agreements, functions, grpc, health, market, negotiations, oip, openai,
-    openapi, publish, receipts, wasi_http,
+    Audience, admin, agreements, conformance, cors, functions, grpc, health, market, methods,
+    negotiations, oip, openai, openapi, publish, receipts, wasi_http,
 };
 use crate::host::Host;
-
-/// Longest path that is looked at, in bytes.
-const PATH_BYTES_MAX: usize = 1024;
-
-/// Parts of a path that are looked at. Every route has fewer.
-const SEGMENTS_MAX: usize = 8;
 
 /// Answers one request.
 pub(super) async fn route(
@@ -27,26 +21,54 @@ pub(super) async fn route(
     audience: Audience,
     request: Request<Incoming>,
 ) -> Answer {
-    let answered = match audience {
-        Audience::Everybody => everybody(host, request).await,
-        Audience::Operator => operator(host, request).await,
-    };
-    answered.unwrap_or_else(Problem::into_response)
+    let page = cors::Page::of(host, audience, &request);
+    if let Some(answer) = page.as_ref().and_then(|page| page.preflight(&request)) {
+        return cors::readable(answer, page);
+    }
+    let answered = asked(host, audience, request).await;
+    cors::readable(answered.unwrap_or_else(Problem::into_response), page)
 }
 
-async fn everybody(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer, Problem> {
-    const GET: &Method = &Method::GET;
-    const POST: &Method = &Method::POST;
+/// Answers a request that is one of HTTP, by its method and its path.
+async fn asked(
+    host: &Arc<Host>,
+    audience: Audience,
+    mut request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    conformance::check_host(&request)?;
     // A share of what hyper has read, not a copy of it.
     let target = request.uri().path_and_query().cloned();
     let path = target.as_ref().map_or("", PathAndQuery::path);
-    let method = request.method().clone();
-    if path.len() > PATH_BYTES_MAX {
-        let detail = format!("the path is longer than {PATH_BYTES_MAX} bytes");
-        return Err(Problem::new(ProblemKind::InvalidRequest, detail));
-    }
+    let decoded = path::decode(path)?;
     let mut parts = [""; SEGMENTS_MAX];
-    match (&method, segments(path, &mut parts)) {
+    let segments = path::segments(path, &decoded, &mut parts)?;
+    // Consumers: requests for handlers of HTTP, whatever their method.
+    if let (Audience::Everybody, Some(model)) = (audience, path::handler(segments)) {
+        return wasi_http::call(host, model, path::below_handler(path), request).await;
+    }
+    let method = request.method().clone();
+    match method {
+        Method::OPTIONS => return methods::options(audience, segments),
+        Method::HEAD => *request.method_mut() = Method::GET,
+        _ => {}
+    }
+    let answered = match audience {
+        Audience::Everybody => everybody(host, segments, request).await,
+        Audience::Operator => operator(host, segments, request).await,
+    };
+    let answer = answered.unwrap_or_else(Problem::into_response);
+    Ok(methods::finish(answer, &method, audience, segments))
+}
+
+async fn everybody(
+    host: &Arc<Host>,
+    segments: &[&str],
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    const GET: &Method = &Method::GET;
+    const POST: &Method = &Method::POST;
+    let method = request.method().clone();
+    match (&method, segments) {
         // Consumers: calls by other protocols.
         (POST, [grpc::INFERENCE, method]) => Ok(grpc::inference(host, method, request).await),
         (POST, [grpc::HEALTH, _]) => Ok(grpc::health(host, request).await),
@@ -58,12 +80,6 @@ async fn everybody(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answe
         // Tenants: everything but calls.
         (_, ["api", rest @ ..]) => tenants(host, rest, &method, request).await,
 
-        // Consumers: requests for handlers of HTTP.
-        (_, [publisher, model, "-", ..]) => {
-            let below = path.splitn(5, '/').nth(4).unwrap_or_default();
-            wasi_http::call(host, [publisher, model], below, request).await
-        }
-
         // Consumers: calls.
         (POST, [publisher, model, function]) => {
             functions::call(host, [publisher, model, function], request).await
@@ -72,7 +88,7 @@ async fn everybody(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answe
         (GET, [publisher, model, "openapi.json"]) => {
             openapi::of_model(host, publisher, model, &request)
         }
-        (GET, [_, _, "docs"]) => Ok(openapi::page()),
+        (GET, [_, _, "docs"]) => Ok(openapi::page(request.uri().path())),
 
         // Load balancers.
         (GET, ["healthz"]) => Ok(health::live()),
@@ -125,9 +141,9 @@ async fn tenants(
         (POST, ["agreements", id, "simulate"]) => agreements::simulate(host, id, request).await,
         (GET, ["receipts", call]) => receipts::prove(host, call, &request),
         (GET, ["receipts"]) => receipts::list(host, &request),
-        (GET, ["openapi.json"]) => Ok(openapi::of_host()),
-        (GET, ["docs"]) => Ok(openapi::page()),
-        (GET, ["docs", part]) => openapi::asset(part),
+        (GET, ["openapi.json"]) => Ok(openapi::of_host(host, &request)),
+        (GET, ["docs"]) => Ok(openapi::page(request.uri().path())),
+        (GET, ["docs", part]) => openapi::asset(part, request.headers()),
         (GET, ["host"]) => health::identity(host),
         (GET, ["checkpoint"]) => receipts::checkpoint(host),
 
@@ -138,15 +154,14 @@ async fn tenants(
     }
 }
 
-async fn operator(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer, Problem> {
-    let path = request.uri().path().to_owned();
-    let mut parts = [""; SEGMENTS_MAX];
-    match (request.method(), segments(&path, &mut parts)) {
+async fn operator(
+    host: &Arc<Host>,
+    segments: &[&str],
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    match (request.method(), segments) {
         (&Method::POST, ["accounts"]) => admin::open_account(host, request).await,
-        (&Method::POST, ["agreements", id, "events"]) => {
-            let id = (*id).to_owned();
-            admin::operate(host, &id, request).await
-        }
+        (&Method::POST, ["agreements", id, "events"]) => admin::operate(host, id, request).await,
         (&Method::GET, ["status"]) => admin::status(host, &request),
         (&Method::GET, ["healthz"]) => Ok(health::live()),
         (&Method::GET, ["readyz"]) => health::ready(host),
@@ -154,17 +169,9 @@ async fn operator(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer
     }
 }
 
-/// The first parts between the slashes. `OPTIONS *` and `CONNECT` have none, and no first slash either.
-fn segments<'p, 's>(path: &'p str, parts: &'s mut [&'p str; SEGMENTS_MAX]) -> &'s [&'p str] {
-    let path = path.strip_prefix('/').unwrap_or_default();
-    let filled = parts.iter_mut().zip(path.split('/')).map(|(part, segment)| *part = segment);
-    let count = filled.count();
-    &parts[..count]
-}
-
 /// 405 where another method would do, 404 elsewhere.
 fn nothing_here(audience: Audience, method: &Method, segments: &[&str]) -> Problem {
-    match methods(audience, segments).as_slice() {
+    match methods::of(audience, segments).as_slice() {
         [] => Problem::new(
             ProblemKind::NotFound,
             "there is nothing here; functions are called with POST /{publisher}/{model}/{function}",
@@ -173,22 +180,5 @@ fn nothing_here(audience: Audience, method: &Method, segments: &[&str]) -> Probl
             ProblemKind::MethodNotAllowed,
             format!("{method} does nothing here; use {}", allowed.join(" and ")),
         ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_is_cut_into_parts_and_the_rest_of_a_long_one_is_not_looked_at() {
-        let parts = |path| segments(path, &mut [""; SEGMENTS_MAX]).join(" ");
-        assert_eq!(parts("/acme/digits/classify"), "acme digits classify");
-        assert_eq!(parts("/acme//"), "acme  ");
-        assert_eq!((parts("*"), parts("/")), (String::new(), String::new()));
-        assert_eq!(parts("/1/2/3/4/5/6/7/8/9"), "1 2 3 4 5 6 7 8");
-        let longest =
-            super::super::routes::ROUTES.iter().map(|route| route.path.split('/').count());
-        assert!(longest.max().is_some_and(|parts| parts <= SEGMENTS_MAX));
     }
 }

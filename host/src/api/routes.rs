@@ -131,12 +131,8 @@ impl Route {
     }
 }
 
-/// The methods that would do something at a path.
+/// The methods that have a route at a path.
 pub(super) fn methods(audience: Audience, segments: &[&str]) -> Vec<&'static str> {
     let routes = ROUTES.iter().filter(|route| route.audience == audience);
-    let mut methods: Vec<_> =
-        routes.filter(|route| route.matches(segments)).map(|route| route.method).collect();
-    methods.sort_unstable();
-    methods.dedup();
-    methods
+    routes.filter(|route| route.matches(segments)).map(|route| route.method).collect()
 }

@@ -18,6 +18,8 @@ use super::calls::{Done, Front};
 use super::functions::model_name;
 use super::pieces::Begun;
 use super::problem::{Problem, ProblemKind};
+use super::public;
+use crate::config::BaseUrl;
 use crate::deployments::Target;
 use crate::exchange::Exchange;
 use crate::host::Host;
@@ -38,16 +40,16 @@ pub(super) async fn call(
     below: &str,
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
-    let (mut parts, mut body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let front = Front::open(host, &parts.headers)?;
     let (model, reference) = model_name(publisher, label)?;
     // Whether the caller may know what there is, is decided by `invoke`.
     let live = host.deployments.version(&model, &reference).ok();
     let named = live.and_then(|live| live.handler().map(|handler| handler.name().clone()));
     let function = named.unwrap_or_else(default_name);
-    body::check_declared(&parts.headers, &mut body, host.config().api.body_bytes_max).await?;
+    body::check_declared(&body, host.config().api.body_bytes_max)?;
     let prefix = format!("/{publisher}/{label}/-");
-    inward(&mut parts, host.config().api.tls_certificate.is_some(), &prefix, below)?;
+    inward(host, &mut parts, &prefix, below)?;
     let length = body.size_hint().exact();
     let body = body.map_err(Into::into).boxed_unsync();
     let (exchange, taken) = Exchange::new(parts, body, length);
@@ -68,24 +70,39 @@ fn default_name() -> FunctionName {
 }
 
 /// The request as the handler gets it.
-fn inward(parts: &mut Parts, is_tls: bool, prefix: &str, below: &str) -> Result<(), Problem> {
+fn inward(host: &Host, parts: &mut Parts, prefix: &str, below: &str) -> Result<(), Problem> {
     let invalid = |what: &str| Problem::new(ProblemKind::InvalidRequest, what.to_owned());
     let query = parts.uri.query().map_or_else(String::new, |query| format!("?{query}"));
     let path: PathAndQuery =
         format!("/{below}{query}").parse().map_err(|_| invalid("the path is not one of HTTP"))?;
-    let authority = match parts.uri.authority() {
-        Some(authority) => authority.clone(),
-        None => {
+    let outside = public::url(host, &parts.headers, &parts.extensions);
+    let authority = match (&outside, parts.uri.authority()) {
+        (Some(url), _) => url.authority().parse::<Authority>(),
+        (None, Some(authority)) => Ok(authority.clone()),
+        (None, None) => {
             let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-            let host = host.unwrap_or("localhost").parse::<Authority>();
-            host.map_err(|_| invalid("the header `Host` is not one of HTTP"))?
+            host.unwrap_or("localhost").parse()
         }
     };
+    let authority = authority.map_err(|_| invalid("the header `Host` is not one of HTTP"))?;
+    let is_tls = outside
+        .as_ref()
+        .map_or_else(|| host.config().api.tls_certificate.is_some(), BaseUrl::is_tls);
     let scheme = if is_tls { Scheme::HTTPS } else { Scheme::HTTP };
     let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build();
     parts.uri = uri.map_err(|_| invalid("the path is not one of HTTP"))?;
+    let prefix = format!("{}{prefix}", outside.as_ref().map_or("", BaseUrl::prefix));
     let prefix =
-        HeaderValue::from_str(prefix).map_err(|_| invalid("the path is not one of HTTP"))?;
+        HeaderValue::from_str(&prefix).map_err(|_| invalid("the path is not one of HTTP"))?;
+    // What else is said of the way here is for the host, or made up.
+    let said = |name: &HeaderName| {
+        let name = name.as_str();
+        name == "forwarded" || name == "x-real-ip" || name.starts_with("x-forwarded-")
+    };
+    let said: Vec<_> = parts.headers.keys().filter(|name| said(name)).cloned().collect();
+    for name in said {
+        parts.headers.remove(name);
+    }
     parts.headers.insert(FORWARDED_PREFIX, prefix);
     Ok(())
 }

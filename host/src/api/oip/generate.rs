@@ -15,6 +15,7 @@ use super::{Answer, Problem, error, invalid};
 use crate::api::answer::{AnswerBody, answer_of};
 use crate::api::body;
 use crate::api::calls::{Done, Front, Papers};
+use crate::api::pieces::{ACCEL_BUFFERING, UNBUFFERED};
 use crate::deployments::{Deployment, Function};
 use crate::host::Host;
 use crate::inference::TensorSpec;
@@ -22,6 +23,7 @@ use crate::invoke::Payload;
 use crate::outcome::Reply;
 use crate::outputs::{Encoder, Form};
 use crate::tensor::{DataType, Tensor, json};
+use crate::value::parse::without_bom;
 use crate::value::{Type, Value};
 
 /// `POST /v2/models/{model}/generate`.
@@ -52,6 +54,7 @@ pub(super) async fn stream(
             let mut answer = Answer::new(AnswerBody::from(Bytes::from(event)));
             let media = HeaderValue::from_static("text/event-stream; charset=utf-8");
             answer.headers_mut().insert(header::CONTENT_TYPE, media);
+            answer.headers_mut().insert(ACCEL_BUFFERING, UNBUFFERED);
             answer
         }
         Err(problem) => error(problem),
@@ -93,7 +96,7 @@ fn read(live: &Deployment, asked: &Asked, wire: &[u8]) -> Result<(Option<String>
     let signature = live
         .tensors()
         .ok_or_else(|| format!("model '{name}' does not say what its inputs are: use infer"))?;
-    let Body(members) = serde_json::from_slice(wire)
+    let Body(members) = serde_json::from_slice(without_bom(wire))
         .map_err(|error| format!("the body is not a JSON object: {error}"))?;
     let mut tensors = Vec::new();
     for (index, spec) in signature.inputs.iter().enumerate() {

@@ -8,10 +8,10 @@ use hyper::body::Incoming;
 use super::encode::Encode;
 use super::model::Asked;
 use super::request::{self, InferRequest};
-use super::{Answer, Problem, compression, error, invalid};
+use super::{Answer, Problem, error, invalid};
 use crate::api::answer::answer_of;
-use crate::api::body;
 use crate::api::calls::{Done, Front};
+use crate::api::{body, compression};
 use crate::host::Host;
 use crate::invoke::Payload;
 use crate::outcome::Reply;
@@ -30,15 +30,13 @@ pub(super) async fn infer(
     let (parts, body) = request.into_parts();
     let front = Front::open(host, &parts.headers)?;
     let target = asked.target()?;
-    let encoding = compression::Coding::of_request(&parts.headers)?;
     let accepted = compression::Coding::accepted(&parts.headers);
     let head = head_length(parts.headers.get(&HEADER_LENGTH))?;
     let api = &host.config().api;
     let (max, time) = (api.body_bytes_max, api.body_read_timeout);
     // Where the tensors begin is known before they come: they are put where a model can read them without a copy.
-    let aligned = if encoding.is_none() { head.unwrap_or(0) } else { 0 };
+    let aligned = head.unwrap_or(0);
     let wire = body::read_aligned(&parts.headers, body, max, time, aligned).await?;
-    let wire = compression::inflate(wire, encoding, max, head.unwrap_or(0)).await?;
     let (payload, form, patience) = if head == Some(0) {
         let encode = Encode::all_binary(&asked.name);
         (Payload::Octets(wire), Form::Protocol(Arc::new(encode)), None)

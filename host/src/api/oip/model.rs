@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
-use percent_encoding::percent_decode_str;
 
 use super::{Problem, ProblemKind};
 use crate::api::body;
@@ -31,9 +30,7 @@ impl Asked {
     /// Reads `{publisher}/{model}[/versions/{version}][/{action}]`, and what is to be done with it. The name's slash may be
     /// written as `%2F`. None if it is no such path.
     pub(super) fn read(host: &Host, segments: &[&str]) -> Option<(Self, String)> {
-        let decoded: Option<Vec<_>> =
-            segments.iter().map(|segment| percent_decode_str(segment).decode_utf8().ok()).collect();
-        let path = decoded?.join("/");
+        let path = segments.join("/");
         let parts: Vec<&str> = path.split('/').collect();
         let (name, rest) = match parts.as_slice() {
             [publisher, label, rest @ ..] if !is_behind(label) => {

@@ -28,7 +28,7 @@ struct Index {
 pub(super) async fn index(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer, Problem> {
     let (parts, body) = request.into_parts();
     let time = host.config().api.body_read_timeout;
-    let bytes = body::read(&parts.headers, body, BODY_BYTES_MAX, time).await?;
+    let bytes = body::read_json(&parts.headers, body, BODY_BYTES_MAX, time).await?;
     let wanted: Index = match bytes.is_empty() {
         true => Index::default(),
         false => serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))?,
@@ -123,7 +123,7 @@ async fn asked(
     let (parts, body) = request.into_parts();
     let publisher = host.auth.authenticate(body::bearer(&parts.headers))?;
     let time = host.config().api.body_read_timeout;
-    let bytes = body::read(&parts.headers, body, BODY_BYTES_MAX, time).await?;
+    let bytes = body::read_json(&parts.headers, body, BODY_BYTES_MAX, time).await?;
     check_parameters(&bytes)?;
     match Asked::read(host, model) {
         Some((asked, action)) if action.is_empty() => Ok((asked, publisher)),

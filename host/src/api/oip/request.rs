@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::encode::{Encode, Wanted};
 use crate::tensor::json::{self, TENSOR_NAME_BYTES_MAX, TENSORS_MAX, TensorJsonError};
 use crate::tensor::{DataType, Tensor, TensorError, count};
+use crate::value::parse::without_bom;
 
 /// What a request asks.
 #[derive(Debug)]
@@ -111,6 +112,7 @@ pub(in crate::api) fn read(
 ) -> Result<InferRequest, RequestError> {
     let length = head.unwrap_or(wire.len());
     let text = wire.get(..length).ok_or(RequestError::Head { head: length, body: wire.len() })?;
+    let text = without_bom(text);
     // An array of the members' values would do for the derived reader; no client means that.
     if !text.trim_ascii_start().starts_with(b"{") {
         return Err(RequestError::NoObject);

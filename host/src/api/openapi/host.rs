@@ -23,7 +23,6 @@ pub(super) fn document() -> Value {
                 a document of their own, at `/{publisher}/{model}/openapi.json`.",
             "version": env!("CARGO_PKG_VERSION"),
         },
-        "servers": [{"url": "/"}],
         "security": [{"key": []}, {}],
         "paths": paths,
         "components": components(),

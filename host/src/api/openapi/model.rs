@@ -65,7 +65,6 @@ pub(super) fn document(deployment: &Deployment) -> Value {
             "version": deployment.version().to_string(),
             "license": {"name": manifest.licence, "identifier": manifest.licence},
         },
-        "servers": [{"url": "/"}],
         "security": [{"key": []}],
         "paths": paths,
         "components": components,

@@ -1,11 +1,16 @@
 //! The page to try functions in the browser: Swagger UI, embedded, so that nothing is fetched from elsewhere.
 
 use std::io::{Cursor, Read as _};
+use std::sync::OnceLock;
 
 use bytes::Bytes;
-use http::{HeaderValue, header};
+use flate2::Compression;
+use flate2::read::{GzDecoder, GzEncoder};
+use http::{HeaderMap, HeaderValue, header};
+use zip::CompressionMethod;
 
 use super::super::answer::{Answer, answer_of};
+use super::super::compression::Coding;
 use super::{Problem, ProblemKind};
 
 /// What of Swagger UI is served, by the names in its archive, and as what.
@@ -17,7 +22,7 @@ const ASSETS: [(&str, &str); 3] = [
 
 /// Starts Swagger UI on the document beside the page.
 const START: &str = "SwaggerUIBundle({
-  url: location.pathname.replace(/docs$/, 'openapi.json'),
+  url: location.pathname.replace(/docs\\/*$/, 'openapi.json'),
   dom_id: '#page', deepLinking: true, persistAuthorization: false, validatorUrl: null,
 });
 ";
@@ -28,13 +33,13 @@ const PAGE: &str = "<!doctype html>
 <meta charset=\"utf-8\">
 <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">
 <title>Hospes</title>
-<link rel=\"icon\" href=\"/api/docs/favicon-32x32.png\">
-<link rel=\"stylesheet\" href=\"/api/docs/swagger-ui.css\">
+<link rel=\"icon\" href=\"{root}api/docs/favicon-32x32.png\">
+<link rel=\"stylesheet\" href=\"{root}api/docs/swagger-ui.css\">
 </head>
 <body>
 <div id=\"page\"></div>
-<script src=\"/api/docs/swagger-ui-bundle.js\"></script>
-<script src=\"/api/docs/start.js\"></script>
+<script src=\"{root}api/docs/swagger-ui-bundle.js\"></script>
+<script src=\"{root}api/docs/start.js\"></script>
 </body>
 </html>
 ";
@@ -43,37 +48,85 @@ const PAGE: &str = "<!doctype html>
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// `GET /api/docs` and `GET /{publisher}/{model}/docs`. The page is the same everywhere and tells nothing of the model.
-pub(in crate::api) fn page() -> Answer {
-    let mut answer = answer_of(Bytes::from_static(PAGE.as_bytes()), "text/html; charset=utf-8");
+/// `GET /api/docs` and `GET /{publisher}/{model}/docs`. The page is the same everywhere and tells nothing of the model. Its links are
+/// relative, so that they hold behind a proxy that puts something in front of every path.
+pub(in crate::api) fn page(path: &str) -> Answer {
+    let depth = path.bytes().filter(|byte| *byte == b'/').count();
+    let page = PAGE.replace("{root}", &"../".repeat(depth.saturating_sub(1)));
+    let mut answer = answer_of(page.into(), "text/html; charset=utf-8");
     let policy = HeaderValue::from_static(POLICY);
     answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     answer
 }
 
 /// `GET /api/docs/{name}`: what the page consists of.
-pub(in crate::api) fn asset(name: &str) -> Result<Answer, Problem> {
+pub(in crate::api) fn asset(name: &str, headers: &HeaderMap) -> Result<Answer, Problem> {
     let missing = || Problem::new(ProblemKind::NotFound, "the page has no such part");
     if name == "start.js" {
         let start = Bytes::from_static(START.as_bytes());
         return Ok(answer_of(start, "text/javascript; charset=utf-8"));
     }
-    let (name, media) = ASSETS.into_iter().find(|(known, _)| *known == name).ok_or_else(missing)?;
-    let mut answer = answer_of(unpack(name).ok_or_else(missing)?, media);
+    let known = ASSETS.iter().position(|(known, _)| *known == name).ok_or_else(missing)?;
+    let asset = assets()[known].as_ref().ok_or_else(missing)?;
+    let is_gzip = Coding::accepted(headers) == Some(Coding::Gzip);
+    let bytes = if is_gzip { Some(&asset.gzip) } else { asset.plain() };
+    let mut answer = answer_of(bytes.ok_or_else(missing)?.clone(), ASSETS[known].1);
+    let headers = answer.headers_mut();
+    if is_gzip {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     let day = HeaderValue::from_static("public, max-age=86400");
-    answer.headers_mut().insert(header::CACHE_CONTROL, day);
+    headers.insert(header::CACHE_CONTROL, day);
     Ok(answer)
 }
 
-/// One file of the embedded archive.
-fn unpack(name: &str) -> Option<Bytes> {
+/// One file of the embedded archive, compressed as it is there; inflated once, if somebody cannot read it so.
+struct Asset {
+    gzip: Bytes,
+    plain: OnceLock<Option<Bytes>>,
+}
+
+impl Asset {
+    fn plain(&self) -> Option<&Bytes> {
+        let inflate = || {
+            let mut plain = Vec::new();
+            GzDecoder::new(&*self.gzip).read_to_end(&mut plain).ok().map(|_| plain.into())
+        };
+        self.plain.get_or_init(inflate).as_ref()
+    }
+}
+
+/// In the order of [`ASSETS`].
+fn assets() -> &'static [Option<Asset>; ASSETS.len()] {
+    static ALL: OnceLock<[Option<Asset>; ASSETS.len()]> = OnceLock::new();
+    ALL.get_or_init(|| ASSETS.map(|(name, _)| take_out(name)))
+}
+
+/// What gzip's format has in front of data: deflate, no name, no time, whatever system (RFC 1952 section 2.3).
+const GZIP_HEAD: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+
+/// A file of the archive. An archive's deflated data is that of gzip, with another frame around it.
+fn take_out(name: &str) -> Option<Asset> {
     let archive = Cursor::new(utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED);
     let mut archive = zip::ZipArchive::new(archive).ok()?;
     let path =
         archive.file_names().find(|path| path.ends_with(&format!("/dist/{name}")))?.to_owned();
-    let mut bytes = Vec::new();
-    archive.by_name(&path).ok()?.read_to_end(&mut bytes).ok()?;
-    Some(bytes.into())
+    let index = archive.index_for_name(&path)?;
+    let mut file = archive.by_index_raw(index).ok()?;
+    if file.compression() != CompressionMethod::Deflated {
+        drop(file);
+        let mut encoder = GzEncoder::new(archive.by_index(index).ok()?, Compression::best());
+        let mut gzip = Vec::new();
+        encoder.read_to_end(&mut gzip).ok()?;
+        return Some(Asset { gzip: gzip.into(), plain: OnceLock::new() });
+    }
+    let mut gzip = GZIP_HEAD.to_vec();
+    file.read_to_end(&mut gzip).ok()?;
+    gzip.extend_from_slice(&file.crc32().to_le_bytes());
+    // The size modulo 2^32, as the format has it.
+    gzip.extend_from_slice(&(file.size() as u32).to_le_bytes());
+    Some(Asset { gzip: gzip.into(), plain: OnceLock::new() })
 }
 
 #[cfg(test)]
@@ -83,7 +136,8 @@ mod tests {
     #[test]
     fn the_archive_has_what_the_page_asks_for() {
         for (name, _) in ASSETS {
-            assert!(unpack(name).is_some_and(|bytes| bytes.len() > 500), "{name}");
+            let asset = take_out(name).expect(name);
+            assert!(asset.plain().is_some_and(|bytes| bytes.len() > 500), "{name}");
             assert!(PAGE.contains(name));
         }
     }

@@ -11,14 +11,18 @@ use flate2::write::{GzEncoder, ZlibEncoder};
 use http::{HeaderMap, HeaderValue, header};
 use http_body_util::BodyExt as _;
 
-use super::{Answer, Problem, ProblemKind, invalid};
-use crate::api::answer::AnswerBody;
+use super::answer::{Answer, AnswerBody};
+use super::body;
+use super::problem::{Problem, ProblemKind};
 
 /// Answers shorter than this are not worth compressing.
 const COMPRESS_BYTES_MIN: usize = 1024;
 
 /// From this size on compressing has a thread of its own: others must not wait for it.
 const AWAY_BYTES_MIN: usize = 64 << 10;
+
+/// What a request that is compressed otherwise is told (RFC 9110 section 12.5.3).
+const ACCEPTED: HeaderValue = HeaderValue::from_static("gzip, deflate");
 
 /// How a body is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,10 +52,14 @@ impl Coding {
         }
         match Self::named(text).filter(|_| values.next().is_none()) {
             Some(coding) => Ok(Some(coding)),
-            None => Err(Problem::new(
-                ProblemKind::UnsupportedMediaType,
-                "Content-Encoding can be gzip or deflate",
-            )),
+            None => {
+                let seen: String = text.chars().take(40).collect();
+                let detail = format!(
+                    "`Content-Encoding: {seen}` is not understood here: it can be gzip or deflate"
+                );
+                Err(Problem::new(ProblemKind::UnsupportedMediaType, detail)
+                    .header(header::ACCEPT_ENCODING, ACCEPTED))
+            }
         }
     }
 
@@ -82,16 +90,19 @@ pub(super) async fn inflate(
 ) -> Result<Bytes, Problem> {
     let Some(coding) = coding else { return Ok(body) };
     let work = move || {
-        let padding = crate::api::body::padding(offset.min(body.len()));
+        let padding = body::padding(offset.min(body.len()));
         let mut out = vec![0; padding];
         let compressed = body.as_ref();
         // One byte more than allowed is enough to know.
+        let wanted = max.saturating_add(1);
         let read = match coding {
-            Coding::Gzip => GzDecoder::new(compressed).take(max + 1).read_to_end(&mut out),
-            Coding::Deflate => ZlibDecoder::new(compressed).take(max + 1).read_to_end(&mut out),
+            Coding::Gzip => GzDecoder::new(compressed).take(wanted).read_to_end(&mut out),
+            Coding::Deflate => ZlibDecoder::new(compressed).take(wanted).read_to_end(&mut out),
         };
-        let read =
-            read.map_err(|error| invalid(format!("the body is not {coding:?} data: {error}")))?;
+        let read = read.map_err(|error| {
+            let detail = format!("the body is not {coding:?} data: {error}");
+            Problem::new(ProblemKind::InvalidRequest, detail)
+        })?;
         if read as u64 > max {
             let detail = format!("the body grows beyond the {max} bytes allowed here");
             return Err(Problem::new(ProblemKind::BodyTooLarge, detail).with("limit", max));

@@ -1,0 +1,103 @@
+//! Where clients reach the host: by the setting `api.public_url`, or by what a trusted proxy says of the request that it hands on.
+//!
+//! What anybody else says (`Forwarded`, `X-Forwarded-*`) is not believed: it would be written into documents that others read.
+
+use http::{Extensions, HeaderMap, header};
+
+use super::conformance::is_host;
+use crate::config::BaseUrl;
+use crate::host::Host;
+
+/// Marks a request that a trusted proxy has handed on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FromProxy;
+
+/// Where this request came from the outside; none if nobody who is believed has said so.
+pub(super) fn url(host: &Host, headers: &HeaderMap, extensions: &Extensions) -> Option<BaseUrl> {
+    let api = &host.config().api;
+    if let Some(url) = &api.public_url {
+        return Some(url.clone());
+    }
+    extensions.get::<FromProxy>()?;
+    forwarded(headers, api.tls_certificate.is_some())
+}
+
+/// What a proxy says of a request; none if it says nothing, or what it says is no URL.
+fn forwarded(headers: &HeaderMap, is_tls: bool) -> Option<BaseUrl> {
+    let standard = last(headers, "forwarded");
+    let parameter = |name: &str| standard.and_then(|element| parameter(element, name));
+    let scheme = parameter("proto").or_else(|| last(headers, "x-forwarded-proto"));
+    let named = parameter("host").or_else(|| last(headers, "x-forwarded-host"));
+    let prefix = last(headers, "x-forwarded-prefix");
+    if scheme.is_none() && named.is_none() && prefix.is_none() {
+        return None;
+    }
+    let is_tls = match scheme {
+        Some(scheme) if scheme.eq_ignore_ascii_case("https") => true,
+        Some(scheme) if scheme.eq_ignore_ascii_case("http") => false,
+        _ => is_tls,
+    };
+    let own = || headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let authority = named.or_else(own).filter(|name| is_host(name.as_bytes()))?;
+    BaseUrl::new(is_tls, authority, prefix.unwrap_or_default())
+}
+
+/// The last element of a list: the nearest proxy's own. Those before it may be what a client has made up.
+fn last<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let value = headers.get_all(name).iter().next_back()?.to_str().ok()?;
+    let element = value.rsplit(',').next().unwrap_or_default().trim();
+    (!element.is_empty()).then_some(element)
+}
+
+/// The value of `name` in an element of `Forwarded` (RFC 7239 section 4).
+fn parameter<'e>(element: &'e str, name: &str) -> Option<&'e str> {
+    element.split(';').find_map(|pair| {
+        let (key, value) = pair.split_once('=')?;
+        key.trim().eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('"'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(headers: &[(&'static str, &'static str)]) -> Option<String> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().expect("a value"));
+        }
+        forwarded(&map, false).map(|url| url.to_string())
+    }
+
+    #[test]
+    fn the_nearest_proxy_is_believed_and_nobody_before_it() {
+        let host = ("host", "inner:8080");
+        assert_eq!(read(&[host]), None);
+        let proto = ("x-forwarded-proto", "https");
+        assert_eq!(read(&[host, proto]).as_deref(), Some("https://inner:8080"));
+        let name = ("x-forwarded-host", "evil.example, models.example");
+        let prefix = ("x-forwarded-prefix", "/ml/");
+        assert_eq!(
+            read(&[host, proto, name, prefix]).as_deref(),
+            Some("https://models.example/ml")
+        );
+        let standard =
+            ("forwarded", r#"for=1.2.3.4;host=evil, for=x;Host="m.example:44";proto=https"#);
+        assert_eq!(read(&[host, standard]).as_deref(), Some("https://m.example:44"));
+    }
+
+    #[test]
+    fn what_is_no_url_is_as_if_nothing_had_been_said() {
+        let host = ("host", "inner");
+        for (name, value) in [
+            ("x-forwarded-host", "a/b"),
+            ("x-forwarded-host", "u@x"),
+            ("x-forwarded-prefix", "//evil.example"),
+            ("x-forwarded-prefix", "ml"),
+            ("x-forwarded-prefix", "/a/../b"),
+            ("x-forwarded-prefix", "/\"><script>"),
+        ] {
+            assert_eq!(read(&[host, (name, value)]), None, "{name}: {value}");
+        }
+    }
+}
