@@ -24,6 +24,7 @@ mod shape;
 mod sign;
 mod signature;
 mod verify;
+mod weights;
 mod wit;
 
 #[cfg(test)]

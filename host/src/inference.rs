@@ -1,7 +1,7 @@
 //! Native inference: models are loaded once, shared by all who may call them, and computed by worker processes.
 //!
-//! Knows no WebAssembly or agreements, and of tenants only whose models may share a process. Shapes, types and sizes are checked before
-//! a backend sees them. The surprise: models of publishers whom the operator trusts may be computed in the host's own
+//! Knows no WebAssembly or agreements, and of tenants only whose models may share a process. Models are walked, and shapes, types and
+//! sizes checked, before a backend sees them. The surprise: models of publishers whom the operator trusts may be computed in the host's own
 //! process, where a bounded model that has shown itself to be quick is computed where its caller stands.
 
 pub mod backend;
@@ -31,6 +31,7 @@ use backend::onnxruntime::OnnxRuntime;
 use backend::tract::Tract;
 use backend::{Backend, BackendError, Model};
 use executor::Executor;
+use graph::Known;
 use pool::{Pool, RemoteModel, Together};
 
 pub use backend::{BackendKind, BackendStatus, Device, Placement};
@@ -41,6 +42,7 @@ pub use strikes::Incident;
 
 use crate::config::{BackendChoice, Isolation};
 use crate::id::{AccountName, Digest};
+use crate::onnx::{self, ModelFacts, ModelRefused};
 use crate::worker::{Confinement, Program};
 
 /// Time to load a model. Then its worker is killed and the bundle is refused.
@@ -91,6 +93,8 @@ pub enum LoadError {
     NotAllowed { wanted: BackendKind, allowed: BackendKind },
     #[error("it must run on a GPU, and this host has none for it")]
     NoGpu,
+    #[error("no backend is given it: {0}")]
+    Refused(#[from] ModelRefused),
     #[error("`{kind}` cannot load it: {source}")]
     Backend {
         kind: BackendKind,
@@ -233,16 +237,16 @@ impl Inference {
         if let Some(graph) = loaded.get(&key).and_then(Weak::upgrade) {
             return Ok(graph);
         }
-        let tensor_bytes_max = self.settings.tensor_bytes_max.get();
+        let facts = walk(source.bytes.clone(), kind).await?;
+        let known = Known { kind, facts, tensor_bytes_max: self.settings.tensor_bytes_max.get() };
         let graph = match &key.0 {
             Place::Worker(together) => {
                 let group = self.pool.group(together.clone());
-                Graph::remote(RemoteModel::load(group, source, kind).await?, kind, tensor_bytes_max)
+                Graph::remote(RemoteModel::load(group, source, kind).await?, known)
             }
             Place::Here => {
                 let model = self.load_here(source, kind).await?;
-                let executor = Arc::clone(self.executor()?);
-                Graph::here(model, kind, executor, tensor_bytes_max)
+                Graph::here(model, Arc::clone(self.executor()?), known)
             }
         };
         let graph = Arc::new(graph);
@@ -323,6 +327,12 @@ impl Inference {
             None => Err(LoadError::Unusable { kind, reason: "workers do not have it".into() }),
         }
     }
+}
+
+/// Looks at a model before any backend does.
+async fn walk(bytes: Bytes, kind: BackendKind) -> Result<ModelFacts, LoadError> {
+    let walked = tokio::task::spawn_blocking(move || onnx::check(&bytes)).await;
+    Ok(walked.map_err(|_panic| LoadError::Panicked { kind })??)
 }
 
 /// The backends that a host with these settings would have, and why one is not usable.

@@ -25,6 +25,7 @@ pub mod invoke;
 pub mod key;
 pub mod market;
 pub mod negotiations;
+pub mod onnx;
 pub mod outcome;
 pub mod outputs;
 pub mod receipt;

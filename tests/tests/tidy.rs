@@ -12,6 +12,7 @@ const LAYERS: [&[&str]; 5] = [
         "outcome",
         "value",
         "tensor",
+        "onnx",
         "auth",
         "bundle",
         "agreement",

@@ -1,7 +1,7 @@
 //! Packing: a component, what is said about it, and its models become one unsigned bundle.
 //!
-//! The same inputs give the same bytes: no time, no path and no chance goes in. Weights may be larger than memory, so they are
-//! read twice from their files (once for their digest, which stands before them, once to copy them) and never held whole.
+//! The same inputs give the same bytes: no time, no path and no chance goes in. [`pack`] takes weights as they are and reads them twice
+//! (once for their digest, which stands before them, once to copy them); [`pack_to_file`], which people use, walks them first.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -17,7 +17,9 @@ use super::manifest::{
 };
 use super::names::{GraphName, Licence};
 use super::shape::{Shape, ShapeError};
+use super::weights;
 use crate::id::{Digest, Hasher, ModelLabel};
+use crate::onnx::ModelRefused;
 
 /// Why a bundle could not be packed.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +43,8 @@ pub enum PackError {
         #[source]
         source: io::Error,
     },
+    #[error("model `{model}` would be refused by every host: {source}")]
+    Model { model: GraphName, source: ModelRefused },
     #[error("cannot write the bundle")]
     Write(#[source] io::Error),
     #[error(
@@ -126,17 +130,18 @@ pub fn pack(
     Ok(manifest)
 }
 
-/// Packs into a file, which appears whole or not at all.
+/// Packs into a file, which appears whole or not at all. Models that every host would refuse are refused.
 ///
 /// # Errors
-/// As [`pack`].
+/// As [`pack`], and [`PackError::Model`].
 pub fn pack_to_file(
     component: &[u8],
     description: Description,
     models: &[ModelInput],
     path: &Path,
 ) -> Result<Manifest, PackError> {
-    super::write_file(path, |out| pack(component, description, models, out), PackError::Write)
+    let models = models.iter().map(weights::ready).collect::<Result<Vec<_>, _>>()?;
+    super::write_file(path, |out| pack(component, description, &models, out), PackError::Write)
 }
 
 /// Digest and size of a model, as the manifest lists them.
@@ -228,7 +233,8 @@ mod tests {
     fn the_same_inputs_give_the_same_bytes_from_memory_and_from_a_file() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("any.onnx");
-        let weights = vec![7; COPY_BYTES + 1];
+        let weights = [sample::ONNX, b"\x32\x80\x80\x41", &vec![b' '; 65 << 14][..]].concat();
+        assert!(weights.len() > COPY_BYTES);
         std::fs::write(&path, &weights).expect("a file");
         let from_file = ModelInput { source: Source::File(path), ..sample::model("m", &weights) };
         let first = packed(&[sample::model("m", &weights)]).expect("packed");
@@ -274,6 +280,15 @@ mod tests {
         let module = wat::parse_str("(module)").expect("text");
         let module = pack(&module, sample::description(), &[], &mut Vec::new());
         assert!(matches!(module, Err(PackError::Layout(LayoutError::CoreModule))));
+    }
+
+    #[test]
+    fn a_model_that_every_host_would_refuse_is_refused_when_it_is_packed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let target = directory.path().join("out.wasm");
+        let models = [sample::model("m", b"not a model")];
+        let refused = pack_to_file(&sample::component(), sample::description(), &models, &target);
+        assert!(matches!(refused, Err(PackError::Model { .. })), "{refused:?}");
     }
 
     #[test]

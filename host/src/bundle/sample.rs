@@ -49,6 +49,9 @@ pub fn description() -> Description {
     }
 }
 
+/// The smallest ONNX model: a version, and a graph of nothing.
+pub const ONNX: &[u8] = b"\x08\x08\x3a\x00";
+
 /// A model of these bytes.
 pub fn model(name: &str, bytes: &[u8]) -> ModelInput {
     ModelInput {

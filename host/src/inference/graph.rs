@@ -1,5 +1,6 @@
 //! A loaded model: checks what comes in, has it computed in the right place, checks what goes out.
 
+use std::hash::{BuildHasher as _, Hash as _, Hasher as _, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,14 +12,12 @@ use super::backend::{BackendError, BackendKind, Model, Stop};
 use super::executor::{Executor, QueueFull};
 use super::pool::RemoteModel;
 use super::signature::{InputError, ModelSignature};
+use crate::onnx::ModelFacts;
 use crate::tensor::Tensor;
 
 /// A computation that is expected to take no longer is done on the thread that asks for it: handing it over and waking up again
 /// costs two changes of threads, and nobody else on this thread waits longer than this for it.
 const INLINE_MAX: Duration = Duration::from_micros(200);
-
-/// How much larger than usual an input may be for the usual time to say anything about it.
-const INLINE_GROWTH_MAX: u64 = 4;
 
 /// Why a computation has no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,13 +75,20 @@ impl ComputeError {
 /// A model that is loaded. Shared by all who may call it.
 pub struct Graph {
     place: Place,
-    kind: BackendKind,
-    tensor_bytes_max: usize,
+    known: Known,
+}
+
+/// What is known of a model before it is loaded.
+pub(super) struct Known {
+    pub(super) kind: BackendKind,
+    pub(super) facts: ModelFacts,
+    pub(super) tensor_bytes_max: usize,
 }
 
 enum Place {
     Remote(RemoteModel),
-    Here { work: Arc<Work>, executor: Arc<Executor> },
+    /// `bounded`: callers' values cannot make it slow.
+    Here { work: Arc<Work>, executor: Arc<Executor>, bounded: bool },
 }
 
 /// What a thread of this process needs to compute.
@@ -93,19 +99,19 @@ struct Work {
 
 impl Graph {
     /// A model that a worker process computes.
-    pub(super) fn remote(model: RemoteModel, kind: BackendKind, tensor_bytes_max: usize) -> Self {
-        Self { place: Place::Remote(model), kind, tensor_bytes_max }
+    pub(super) fn remote(model: RemoteModel, known: Known) -> Self {
+        Self { place: Place::Remote(model), known }
     }
 
     /// A model that this process computes.
     pub(super) fn here(
         model: Box<dyn Model>,
-        kind: BackendKind,
         executor: Arc<Executor>,
-        tensor_bytes_max: usize,
+        known: Known,
     ) -> Self {
         let work = Arc::new(Work { model, pace: Pace::default() });
-        Self { place: Place::Here { work, executor }, kind, tensor_bytes_max }
+        let bounded = known.facts.is_bounded();
+        Self { place: Place::Here { work, executor, bounded }, known }
     }
 
     /// What the model takes and gives.
@@ -118,7 +124,12 @@ impl Graph {
 
     /// Which backend computes it.
     pub fn backend(&self) -> BackendKind {
-        self.kind
+        self.known.kind
+    }
+
+    /// What it consists of.
+    pub fn facts(&self) -> &ModelFacts {
+        &self.known.facts
     }
 
     /// Computes the model's outputs for a caller, who is a number that only tells callers apart. Dropping the future ends the
@@ -132,11 +143,13 @@ impl Graph {
         caller: u64,
     ) -> Result<Vec<(String, Tensor)>, ComputeError> {
         let inputs = self.signature().bind(inputs)?;
-        let bytes = self.check_size("inputs", &inputs)?;
+        self.check_size("inputs", &inputs)?;
         let outputs = match &self.place {
             Place::Remote(model) => model.compute(&inputs, caller).await?,
-            Place::Here { work, .. } if work.pace.is_quick(bytes) => work.run(&inputs, bytes)?,
-            Place::Here { work, executor } => hand_over(work, executor, inputs, bytes).await?,
+            Place::Here { work, bounded: true, .. } if work.pace.is_quick(&inputs) => {
+                work.run(&inputs)?
+            }
+            Place::Here { work, executor, .. } => hand_over(work, executor, inputs).await?,
         };
         self.check_size("outputs", &outputs)?;
         let specs = &self.signature().outputs;
@@ -147,10 +160,10 @@ impl Graph {
         Ok(specs.iter().map(|spec| spec.name.clone()).zip(outputs).collect())
     }
 
-    fn check_size(&self, what: &'static str, tensors: &[Tensor]) -> Result<usize, ComputeError> {
+    fn check_size(&self, what: &'static str, tensors: &[Tensor]) -> Result<(), ComputeError> {
         let bytes = tensors.iter().map(|tensor| tensor.data().len()).fold(0, usize::saturating_add);
-        let max = self.tensor_bytes_max;
-        if bytes > max { Err(ComputeError::TooLarge { what, bytes, max }) } else { Ok(bytes) }
+        let max = self.known.tensor_bytes_max;
+        if bytes > max { Err(ComputeError::TooLarge { what, bytes, max }) } else { Ok(()) }
     }
 }
 
@@ -159,13 +172,12 @@ async fn hand_over(
     work: &Arc<Work>,
     executor: &Executor,
     inputs: Vec<Tensor>,
-    bytes: usize,
 ) -> Result<Vec<Tensor>, ComputeError> {
     let (answer, answered) = oneshot::channel();
     let work = Arc::clone(work);
     let job = Box::new(move || {
         if !answer.is_closed() {
-            let _ = answer.send(work.run(&inputs, bytes));
+            let _ = answer.send(work.run(&inputs));
         }
     });
     let queued = executor.submit(job);
@@ -175,67 +187,99 @@ async fn hand_over(
 }
 
 impl Work {
-    fn run(&self, inputs: &[Tensor], bytes: usize) -> Result<Vec<Tensor>, ComputeError> {
+    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, ComputeError> {
         let began = Instant::now();
         // A backend that panics fails this computation, not the thread that others wait for.
         let outputs = catch_unwind(AssertUnwindSafe(|| self.model.run(inputs, &Stop::default())))
             .unwrap_or(Err(BackendError::Panicked))?;
-        self.pace.learn(began.elapsed(), bytes);
+        self.pace.learn(began.elapsed(), inputs);
         Ok(outputs)
     }
 }
 
-/// How long the model takes: moving averages over the last eight or so computations. Racing updates lose a sample, no more.
+/// How long the model takes with tensors of the latest shapes: a moving average over the last eight or so computations. What it takes
+/// with others says nothing: a model may square its input's length as often as it likes.
 #[derive(Default)]
 struct Pace {
-    /// Zero until the model has been computed once.
-    nanos: AtomicU64,
-    bytes: AtomicU64,
+    /// Zero until the model has been computed once; else the shapes' hash, which callers cannot foresee, and below it the
+    /// nanoseconds. In one number, so that a time is never taken for that of other shapes.
+    latest: AtomicU64,
+    hasher: RandomState,
 }
 
+/// Bits of [`Pace::latest`] that are nanoseconds.
+const NANOS_BITS: u32 = 21;
+
+/// Most nanoseconds that are remembered. A first computation that sets things up may take a second and must not be remembered for long.
+const NANOS_MAX: u64 = 2_000_000;
+
 impl Pace {
-    fn is_quick(&self, bytes: usize) -> bool {
-        let (nanos, usual) =
-            (self.nanos.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
-        let growth = (bytes as u64).checked_div(usual).unwrap_or(1).max(1);
-        let expected = Duration::from_nanos(nanos.saturating_mul(growth));
-        nanos > 0 && growth <= INLINE_GROWTH_MAX && expected <= INLINE_MAX
+    fn is_quick(&self, inputs: &[Tensor]) -> bool {
+        let latest = self.latest.load(Ordering::Relaxed);
+        let nanos = latest & ((1 << NANOS_BITS) - 1);
+        let quick = nanos > 0 && Duration::from_nanos(nanos) <= INLINE_MAX;
+        quick && latest >> NANOS_BITS == self.shapes(inputs)
     }
 
-    fn learn(&self, took: Duration, bytes: usize) {
-        let average = |old: u64, new: u64| if old == 0 { new } else { (old * 7 + new) / 8 };
-        // A first computation that sets things up may take a second and must not be remembered for long.
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).clamp(1, 2_000_000);
-        let _ = self
-            .nanos
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| Some(average(old, nanos)));
-        let _ = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| {
-            Some(average(old, bytes as u64))
+    fn learn(&self, took: Duration, inputs: &[Tensor]) {
+        let shapes = self.shapes(inputs);
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).clamp(1, NANOS_MAX);
+        let _ = self.latest.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |latest| {
+            let old = latest & ((1 << NANOS_BITS) - 1);
+            let known = old > 0 && latest >> NANOS_BITS == shapes;
+            let nanos = if known { (old * 7 + nanos) / 8 } else { nanos };
+            Some(shapes << NANOS_BITS | nanos.max(1))
         });
+    }
+
+    fn shapes(&self, inputs: &[Tensor]) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        for tensor in inputs {
+            // Texts of the same number may be of any length.
+            (tensor.shape(), tensor.data().len()).hash(&mut hasher);
+        }
+        hasher.finish() >> NANOS_BITS
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tensor::DataType;
+
+    fn bytes(shape: &[usize]) -> Vec<Tensor> {
+        let data = vec![0; shape.iter().product()];
+        vec![Tensor::new(DataType::U8, shape.to_vec(), data.into()).expect("fits")]
+    }
 
     #[test]
     fn only_what_is_known_to_be_quick_is_computed_in_place() {
         let pace = Pace::default();
-        assert!(!pace.is_quick(100), "nothing is known yet");
-        pace.learn(Duration::from_secs(1), 100);
+        let usual = bytes(&[2, 3]);
+        assert!(!pace.is_quick(&usual), "nothing is known yet");
+        pace.learn(Duration::from_secs(1), &usual);
+        assert!(!pace.is_quick(&usual));
         for _ in 0..100 {
-            pace.learn(Duration::from_micros(60), 100);
+            pace.learn(Duration::from_micros(60), &usual);
         }
-        assert!(pace.is_quick(100) && pace.is_quick(10) && pace.is_quick(300));
-        assert!(!pace.is_quick(400), "four times 60 µs");
+        assert!(pace.is_quick(&usual));
+        for other in [bytes(&[3, 2]), bytes(&[2, 4]), bytes(&[2]), bytes(&[]), bytes(&[2, 3, 1])] {
+            assert!(!pace.is_quick(&other), "{other:?}: shapes unlike those that were seen");
+        }
         for _ in 0..100 {
-            pace.learn(Duration::from_micros(1), 100);
+            pace.learn(Duration::from_millis(7), &usual);
         }
-        assert!(!pace.is_quick(10_000), "an input unlike those that were seen");
+        assert!(!pace.is_quick(&usual));
+    }
+
+    #[test]
+    fn the_time_of_other_shapes_is_forgotten() {
+        let pace = Pace::default();
+        let (small, large) = (bytes(&[1]), bytes(&[9]));
         for _ in 0..100 {
-            pace.learn(Duration::from_millis(7), 100);
+            pace.learn(Duration::from_micros(1), &small);
         }
-        assert!(!pace.is_quick(100));
+        pace.learn(Duration::from_secs(1), &large);
+        assert!(!pace.is_quick(&small) && !pace.is_quick(&large));
     }
 }

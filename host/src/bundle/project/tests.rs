@@ -46,7 +46,7 @@ fn plugin(toml: &str) -> (tempfile::TempDir, PathBuf) {
     fs::write(directory.join(PROJECT_FILE), toml).expect("written");
     fs::write(directory.join("wit/sample.wit"), WIT).expect("written");
     fs::write(root.path().join("target/sample.wasm"), sample::component()).expect("written");
-    fs::write(root.path().join("target/model.onnx"), "weights").expect("written");
+    fs::write(root.path().join("target/model.onnx"), sample::ONNX).expect("written");
     (root, directory)
 }
 
@@ -77,7 +77,7 @@ fn a_directory_becomes_the_same_bundle_every_time() {
     assert_eq!(docs.len(), 2, "{docs:?}");
     let model = &manifest.models[0];
     assert_eq!((model.device, model.backend), (Device::Cpu, Some(Backend::Tract)));
-    assert_eq!(model.sha256, Digest::of(b"weights"));
+    assert_eq!(model.sha256, Digest::of(sample::ONNX));
 }
 
 #[test]

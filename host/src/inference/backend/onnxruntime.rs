@@ -33,6 +33,14 @@ struct Library {
     environment: Environment,
 }
 
+/// The library would also take its own format, which nobody has walked.
+const FORMAT: (&str, &str) = ("session.load_model_format", "ONNX");
+
+/// Where the library looks for weights outside a model. What is walked has none; without this it would look in the working directory.
+/// There can be no file below a device.
+const EXTERNAL_DATA: (&str, &str) =
+    ("session.model_external_initializers_file_folder_path", "/dev/null/none");
+
 /// ONNX Runtime.
 pub struct OnnxRuntime {
     library: Library,
@@ -106,6 +114,8 @@ impl OnnxRuntime {
             .with_inter_threads(1)?
             .with_intra_op_spinning(false)?
             .with_prepacked_weights(weights)?
+            .with_config_entry(FORMAT.0, FORMAT.1)?
+            .with_config_entry(EXTERNAL_DATA.0, EXTERNAL_DATA.1)?
             .commit_from_memory(model)
     }
 }

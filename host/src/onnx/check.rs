@@ -1,0 +1,345 @@
+//! The walk through a model: every message, once, before anybody parses it.
+
+use std::collections::HashMap;
+
+use super::facts::{ModelFacts, OperatorCount};
+use super::field::{Field, Fields, Value, peek};
+use super::functions::{self, Body};
+use super::limits::{DENSE_BYTES_MAX, DEPTH_MAX, ELEMENTS_MAX, Limit, MODEL_BYTES_MAX, RANK_MAX};
+use super::operators::{Operator, domain};
+use super::refused::{ModelRefused, Problem, quoted};
+use super::schema::{Kind, STRING, element_bits};
+
+/// Bytes 4 to 8 of a file in ONNX Runtime's own format. The library looks there before it takes a file for ONNX.
+const ORT_MARK: &[u8] = b"ORTM";
+
+/// Metadata by which ONNX Runtime can be set up.
+const SETTINGS: [&str; 1] = ["ort_config"];
+
+/// Attributes that name a file, whatever the operator is.
+const PATHS: [&str; 2] = ["ep_cache_context", "onnx_model_filename"];
+
+/// Longest name of a locale.
+const LOCALE_BYTES_MAX: usize = 64;
+
+/// Walks an ONNX model before a backend sees it. Allocates in proportion to the names of its operators only.
+///
+/// # Errors
+/// [`ModelRefused`] if it is no ONNX model, larger or deeper than models may be, or refers to anything outside itself.
+pub fn check(model: &[u8]) -> Result<ModelFacts, ModelRefused> {
+    if model.len() > MODEL_BYTES_MAX {
+        return Err(Problem::TooLarge { bytes: model.len() }.into());
+    }
+    if model.get(4..8) == Some(ORT_MARK) {
+        return Err(Problem::OrtFormat.into());
+    }
+    let mut walk = Walk::default();
+    walk.message(Kind::Model, model)?;
+    if !walk.has_graph {
+        return Err(Problem::NoGraph.into());
+    }
+    let functions = functions::check(&walk.bodies)?;
+    let mut operators: HashMap<Operator<'_>, u64> = HashMap::new();
+    for (operator, count) in walk.bodies.iter().flat_map(|body| &body.uses) {
+        if !functions.contains_key(operator) {
+            *operators.entry(Operator { overload: "", ..*operator }).or_default() += count;
+        }
+    }
+    Ok(ModelFacts::new(operators.into_iter().map(|(operator, count)| OperatorCount {
+        domain: operator.domain.to_owned(),
+        name: operator.name.to_owned(),
+        count,
+        bounded: operator.is_bounded(),
+    })))
+}
+
+struct Walk<'m> {
+    depth: usize,
+    counts: [u64; Limit::COUNT],
+    has_graph: bool,
+    /// The model's graphs, then a body for each function.
+    bodies: Vec<Body<'m>>,
+    /// Bytes of the sparse tensors so far, spread out.
+    dense_bytes: u64,
+}
+
+impl Default for Walk<'_> {
+    fn default() -> Self {
+        Self {
+            depth: 0,
+            counts: [0; Limit::COUNT],
+            has_graph: false,
+            bodies: vec![Body::default()],
+            dense_bytes: 0,
+        }
+    }
+}
+
+impl<'m> Walk<'m> {
+    fn message(&mut self, kind: Kind, bytes: &'m [u8]) -> Result<(), ModelRefused> {
+        if self.depth == DEPTH_MAX {
+            return Err(Problem::Depth.into());
+        }
+        self.depth += 1;
+        let walked = match kind {
+            Kind::Node => self.node(bytes),
+            Kind::Attribute => self.attribute(bytes),
+            Kind::Tensor => self.tensor(bytes),
+            Kind::SparseTensor => self.sparse_tensor(bytes),
+            Kind::TensorShape => self.tensor_shape(bytes),
+            Kind::Function => self.function(bytes),
+            Kind::Model => self.model(bytes),
+            Kind::Value => self.counted(Limit::Values, kind, bytes),
+            Kind::Entry => self.counted(Limit::Entries, kind, bytes),
+            _ => self.fields(kind, bytes, |_| Ok(())),
+        };
+        self.depth -= 1;
+        walked.map_err(|refused| refused.within(|| place(kind, bytes)))
+    }
+
+    /// Walks a message's fields, and those of the messages in it. `look` sees each field first.
+    fn fields(
+        &mut self,
+        kind: Kind,
+        bytes: &'m [u8],
+        mut look: impl FnMut(&Field<'m>) -> Result<(), ModelRefused>,
+    ) -> Result<(), ModelRefused> {
+        for field in Fields::new(kind, bytes) {
+            let field = field?;
+            look(&field)?;
+            match field.value {
+                Value::Message(kind, bytes) => self.message(kind, bytes)?,
+                Value::Name(_) => self.count(Limit::Names, 1)?,
+                Value::Text(text) => self.count(Limit::TextBytes, text.len() as u64)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn counted(&mut self, limit: Limit, kind: Kind, bytes: &'m [u8]) -> Result<(), ModelRefused> {
+        self.count(limit, 1)?;
+        self.fields(kind, bytes, |_| Ok(()))
+    }
+
+    fn count(&mut self, limit: Limit, more: u64) -> Result<(), ModelRefused> {
+        let count = &mut self.counts[limit as usize];
+        *count = count.saturating_add(more);
+        if *count > limit.max() { Err(Problem::TooMany(limit).into()) } else { Ok(()) }
+    }
+
+    fn model(&mut self, bytes: &'m [u8]) -> Result<(), ModelRefused> {
+        let mut has_graph = false;
+        self.fields(Kind::Model, bytes, |field| {
+            match field.value {
+                Value::Message(Kind::Graph, _) => has_graph = true,
+                Value::Message(Kind::Entry, entry) => {
+                    let key = peek(Kind::Entry, entry, 1).unwrap_or_default();
+                    if SETTINGS.contains(&key) {
+                        return Err(Problem::Setting { key: quoted(key) }.into());
+                    }
+                }
+                _ => {}
+            }
+            Ok(())
+        })?;
+        self.has_graph = has_graph;
+        Ok(())
+    }
+
+    fn function(&mut self, bytes: &'m [u8]) -> Result<(), ModelRefused> {
+        self.count(Limit::Functions, 1)?;
+        self.bodies.push(Body::default());
+        let mut function = Operator { domain: "", name: "", overload: "" };
+        self.fields(Kind::Function, bytes, |field| {
+            match (field.number, field.value) {
+                (1, Value::Name(name)) => function.name = name,
+                (10, Value::Name(name)) => function.domain = domain(name),
+                (13, Value::Name(name)) => function.overload = name,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if let Some(body) = self.bodies.last_mut() {
+            body.function = Some(function);
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, bytes: &'m [u8]) -> Result<(), ModelRefused> {
+        self.count(Limit::Nodes, 1)?;
+        let mut operator = Operator { domain: "", name: "", overload: "" };
+        self.fields(Kind::Node, bytes, |field| {
+            match (field.number, field.value) {
+                (4, Value::Name(name)) => operator.name = name,
+                (7, Value::Name(name)) => operator.domain = domain(name),
+                (8, Value::Name(name)) => operator.overload = name,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if operator.leads_outside() {
+            return Err(Problem::Outside { operator: operator.title() }.into());
+        }
+        if operator.needs_a_library() {
+            return Err(Problem::Library { operator: operator.title() }.into());
+        }
+        if let Some(body) = self.bodies.last_mut() {
+            *body.uses.entry(operator).or_default() += 1;
+        }
+        Ok(())
+    }
+
+    fn attribute(&mut self, bytes: &'m [u8]) -> Result<(), ModelRefused> {
+        self.count(Limit::Attributes, 1)?;
+        let name = peek(Kind::Attribute, bytes, 1).unwrap_or_default();
+        if let Some(name) = PATHS.iter().find(|path| **path == name) {
+            return Err(Problem::Outside { operator: (*name).to_owned() }.into());
+        }
+        self.fields(Kind::Attribute, bytes, |field| match field.value {
+            // The system looks for a locale's files by its name.
+            Value::Bytes(value) if name == "locale" && !is_locale(value) => {
+                let value = quoted(&String::from_utf8_lossy(value));
+                Err(Problem::Path { name: "locale", value }.into())
+            }
+            _ => Ok(()),
+        })
+    }
+
+    fn tensor(&mut self, bytes: &'m [u8]) -> Result<(), ModelRefused> {
+        self.count(Limit::Tensors, 1)?;
+        let (mut dims, mut data_type) = (Vec::new(), 0);
+        // Elements that it holds, by how they are kept. `raw_data` is in bytes.
+        let (mut words, mut halves, mut raw_bytes) = (0_u64, 0_u64, 0_u64);
+        self.fields(Kind::Tensor, bytes, |field| {
+            match (field.number, field.value) {
+                (1, value) => extend(&mut dims, value)?,
+                (2, Value::Number(number)) => data_type = number,
+                (14, Value::Number(location)) if location != 0 => {
+                    return Err(Problem::External { location: location_of(bytes) }.into());
+                }
+                (13, _) => {
+                    return Err(Problem::External { location: location_of(bytes) }.into());
+                }
+                (9, Value::Bytes(raw)) => raw_bytes = raw.len() as u64,
+                (5, value) => halves += value.count(),
+                (4 | 6 | 7 | 10 | 11, value) => words += value.count(),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        let claimed = elements(&dims)?;
+        let held = match (data_type, element_bits(data_type)) {
+            (0 | STRING, _) => words,
+            (_, None) => return Err(Problem::ElementType(data_type).into()),
+            (_, Some(bits)) => {
+                let raw = raw_bytes.saturating_mul(8) / bits;
+                // Elements of less than a byte lie together in one number.
+                raw.saturating_add(words)
+                    .saturating_add(halves.saturating_mul(8 / bits.clamp(2, 8)))
+            }
+        };
+        // An attribute may have a tensor of one element that is not written down.
+        if claimed > held.max(1) { Err(Problem::Claim { claimed, held }.into()) } else { Ok(()) }
+    }
+
+    fn sparse_tensor(&mut self, bytes: &'m [u8]) -> Result<(), ModelRefused> {
+        let mut dims = Vec::new();
+        self.fields(Kind::SparseTensor, bytes, |field| {
+            if field.number == 3 { extend(&mut dims, field.value) } else { Ok(()) }
+        })?;
+        // Whatever the type is: 16 bytes are the widest.
+        let bytes = elements(&dims)?.saturating_mul(16);
+        self.dense_bytes = self.dense_bytes.saturating_add(bytes);
+        if self.dense_bytes > DENSE_BYTES_MAX { Err(Problem::Dense.into()) } else { Ok(()) }
+    }
+
+    fn tensor_shape(&mut self, bytes: &'m [u8]) -> Result<(), ModelRefused> {
+        let mut dims = Vec::new();
+        self.fields(Kind::TensorShape, bytes, |field| {
+            if let Value::Message(Kind::Dimension, dimension) = field.value {
+                if dims.len() == RANK_MAX {
+                    return Err(Problem::Rank.into());
+                }
+                dims.extend(fixed_size(dimension));
+            }
+            Ok(())
+        })?;
+        elements(&dims).map(drop)
+    }
+}
+
+/// The size that a dimension has; none if it is open, which some exporters write as a size below zero.
+fn fixed_size(dimension: &[u8]) -> Option<i64> {
+    let mut fields = Fields::new(Kind::Dimension, dimension).map_while(Result::ok);
+    let size = fields.find_map(|field| match field.value {
+        Value::Number(number) => Some(number.cast_signed()),
+        _ => None,
+    });
+    size.filter(|size| *size >= 0)
+}
+
+fn extend(dims: &mut Vec<i64>, value: Value<'_>) -> Result<(), ModelRefused> {
+    for size in value.numbers() {
+        if dims.len() == RANK_MAX {
+            return Err(Problem::Rank.into());
+        }
+        dims.push(size.cast_signed());
+    }
+    Ok(())
+}
+
+/// How many elements a shape has. A size of zero does not hide the others: who multiplies them in another order would overflow.
+fn elements(dims: &[i64]) -> Result<u64, ModelRefused> {
+    let mut product = 1_u64;
+    for size in dims {
+        let size = u64::try_from(*size).ok();
+        let next = size.and_then(|size| product.checked_mul(size.max(1)));
+        product = next
+            .filter(|product| *product <= ELEMENTS_MAX)
+            .ok_or_else(|| Problem::Shape { dims: dims.to_vec() })?;
+    }
+    Ok(if dims.contains(&0) { 0 } else { product })
+}
+
+fn is_locale(name: &[u8]) -> bool {
+    let may = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-@".contains(byte);
+    // A dot stands between a language and its encoding only.
+    let dots = name.iter().filter(|byte| **byte == b'.').count();
+    name.len() <= LOCALE_BYTES_MAX
+        && dots <= 1
+        && !name.starts_with(b".")
+        && name.iter().all(|byte| may(byte) || *byte == b'.')
+}
+
+/// The file that a tensor names.
+fn location_of(tensor: &[u8]) -> String {
+    let entries = Fields::new(Kind::Tensor, tensor).map_while(Result::ok);
+    let location = entries.filter(|field| field.number == 13).find_map(|field| match field.value {
+        Value::Message(Kind::Entry, entry) if peek(Kind::Entry, entry, 1) == Some("location") => {
+            Fields::new(Kind::Entry, entry).map_while(Result::ok).find_map(|field| {
+                match field.value {
+                    Value::Text(value) => Some(value),
+                    _ => None,
+                }
+            })
+        }
+        _ => None,
+    });
+    quoted(location.unwrap_or("a file"))
+}
+
+/// How an error says where something is. Names may come after what is in the message, so they are looked for again.
+fn place(kind: Kind, bytes: &[u8]) -> Option<String> {
+    let name = |number| quoted(peek(kind, bytes, number).unwrap_or_default());
+    Some(match kind {
+        Kind::Graph => format!("graph `{}`", name(2)),
+        Kind::Function => format!("function `{}`", name(1)),
+        Kind::Node => format!("node `{}` ({})", name(3), name(4)),
+        Kind::Attribute => format!("attribute `{}`", name(1)),
+        Kind::Tensor => format!("tensor `{}`", name(8)),
+        Kind::Value => format!("value `{}`", name(1)),
+        Kind::TrainingInfo => "training information".to_owned(),
+        _ => return None,
+    })
+}

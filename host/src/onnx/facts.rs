@@ -1,0 +1,37 @@
+//! What is known of a model that was walked.
+
+/// What a model consists of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelFacts {
+    operators: Vec<OperatorCount>,
+}
+
+/// An operator, and how many nodes of the model compute it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OperatorCount {
+    /// Empty for ONNX's own.
+    pub domain: String,
+    pub name: String,
+    pub count: u64,
+    /// Whether what it costs is known from the shapes and types that go in.
+    pub bounded: bool,
+}
+
+impl ModelFacts {
+    pub(super) fn new(operators: impl Iterator<Item = OperatorCount>) -> Self {
+        let mut operators: Vec<_> = operators.collect();
+        operators.sort();
+        Self { operators }
+    }
+
+    /// The operators that its nodes compute, in the model's graphs and in the functions that it defines.
+    pub fn operators(&self) -> &[OperatorCount] {
+        &self.operators
+    }
+
+    /// Whether what the model costs is known from the shapes and types that go in: it has no operator that repeats or grows by what a
+    /// value says, and none that nobody looked at. It may still take long, and two shapes may cost very differently.
+    pub fn is_bounded(&self) -> bool {
+        self.operators.iter().all(|operator| operator.bounded)
+    }
+}

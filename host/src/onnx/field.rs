@@ -1,0 +1,141 @@
+//! The fields of one message, as ONNX's schema has them.
+
+use super::refused::Problem;
+use super::schema::{Holds, Kind, Times};
+use super::wire::{Raw, Wire, WireError, count_packed, packed};
+
+/// Longest name of anything, in bytes.
+pub const NAME_BYTES_MAX: usize = 4096;
+
+/// A field and what it holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Field<'m> {
+    pub(super) number: u32,
+    pub(super) value: Value<'m>,
+}
+
+/// What a field holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Value<'m> {
+    Name(&'m str),
+    Text(&'m str),
+    Bytes(&'m [u8]),
+    Number(u64),
+    /// Numbers that are packed; one that stands alone is [`Value::Number`].
+    Numbers(&'m [u8]),
+    /// So many numbers of fixed width.
+    Fixed(u64),
+    Message(Kind, &'m [u8]),
+}
+
+/// The fields of a message of this kind. It ends after the first error.
+pub(super) struct Fields<'m> {
+    kind: Kind,
+    wire: Wire<'m>,
+    /// A bit for each field that may be there once and was.
+    seen: u32,
+    ended: bool,
+}
+
+impl<'m> Fields<'m> {
+    pub(super) fn new(kind: Kind, message: &'m [u8]) -> Self {
+        Self { kind, wire: Wire::new(message), seen: 0, ended: false }
+    }
+
+    fn read(&mut self, number: u32, raw: Raw<'m>) -> Result<Field<'m>, Problem> {
+        let kind = self.kind;
+        let Some((holds, times)) = kind.field(number) else {
+            return Err(Problem::UnknownField { message: kind, number });
+        };
+        if times == Times::Once {
+            // Every number of the schema is below 32.
+            let bit = 1_u32.checked_shl(number).unwrap_or(0);
+            if self.seen & bit != 0 {
+                return Err(Problem::Doubled { message: kind, number });
+            }
+            self.seen |= bit;
+        }
+        let value = match (holds, raw) {
+            (Holds::Name, Raw::Bytes(bytes)) => Value::Name(name(bytes)?),
+            (Holds::Text, Raw::Bytes(bytes)) => {
+                Value::Text(str::from_utf8(bytes).map_err(|_| Problem::NotText)?)
+            }
+            (Holds::Bytes, Raw::Bytes(bytes)) => Value::Bytes(bytes),
+            (Holds::Number | Holds::Numbers, Raw::Varint(number)) => Value::Number(number),
+            (Holds::Numbers, Raw::Bytes(bytes)) => {
+                count_packed(bytes)?;
+                Value::Numbers(bytes)
+            }
+            (Holds::Float | Holds::Floats, Raw::Fixed32(_)) => Value::Fixed(1),
+            (Holds::Floats, Raw::Bytes(bytes)) => Value::Fixed(fixed(bytes, 4)?),
+            (Holds::Doubles, Raw::Fixed64(_)) => Value::Fixed(1),
+            (Holds::Doubles, Raw::Bytes(bytes)) => Value::Fixed(fixed(bytes, 8)?),
+            (Holds::Message(kind), Raw::Bytes(bytes)) => Value::Message(kind, bytes),
+            _ => return Err(Problem::WrongKind { message: kind, number }),
+        };
+        Ok(Field { number, value })
+    }
+}
+
+impl<'m> Iterator for Fields<'m> {
+    type Item = Result<Field<'m>, Problem>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let field = match self.wire.next()? {
+            Ok((number, raw)) => self.read(number, raw),
+            Err(error) => Err(error.into()),
+        };
+        self.ended = field.is_err();
+        Some(field)
+    }
+}
+
+/// A backend gets names as C has them: they would end at a zero.
+fn name(bytes: &[u8]) -> Result<&str, Problem> {
+    if bytes.len() > NAME_BYTES_MAX {
+        return Err(Problem::Name { bytes: bytes.len() });
+    }
+    let name = str::from_utf8(bytes).map_err(|_| Problem::NotText)?;
+    if name.contains('\0') { Err(Problem::NotText) } else { Ok(name) }
+}
+
+fn fixed(bytes: &[u8], width: usize) -> Result<u64, Problem> {
+    if bytes.len().is_multiple_of(width) {
+        Ok((bytes.len() / width) as u64)
+    } else {
+        Err(WireError::Cut.into())
+    }
+}
+
+impl<'m> Value<'m> {
+    /// The numbers of a field, one by one.
+    pub(super) fn numbers(self) -> impl Iterator<Item = u64> + 'm {
+        let (alone, bytes) = match self {
+            Value::Number(number) => (Some(number), &[][..]),
+            Value::Numbers(bytes) => (None, bytes),
+            _ => (None, &[][..]),
+        };
+        alone.into_iter().chain(packed(bytes).map_while(Result::ok))
+    }
+
+    /// How many numbers or byte strings it holds.
+    pub(super) fn count(self) -> u64 {
+        match self {
+            Value::Numbers(bytes) => count_packed(bytes).unwrap_or(0),
+            Value::Fixed(count) => count,
+            _ => 1,
+        }
+    }
+}
+
+/// The first name that a message has in this field, however broken the rest of the message is.
+pub(super) fn peek(kind: Kind, message: &[u8], number: u32) -> Option<&str> {
+    let mut fields = Fields::new(kind, message).map_while(Result::ok);
+    fields.find_map(|field| match field.value {
+        Value::Name(name) if field.number == number => Some(name),
+        _ => None,
+    })
+}

@@ -1,0 +1,155 @@
+//! Which operators a model has, and what is known of them.
+
+/// An operator: what a node computes. The domain of ONNX's own is empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Operator<'m> {
+    pub(super) domain: &'m str,
+    pub(super) name: &'m str,
+    pub(super) overload: &'m str,
+}
+
+impl Operator<'_> {
+    /// As people write it.
+    pub(super) fn title(self) -> String {
+        let title = if self.domain.is_empty() {
+            self.name.to_owned()
+        } else {
+            format!("{}.{}", self.domain, self.name)
+        };
+        super::refused::quoted(&title)
+    }
+
+    /// Whether what it costs is known from the shapes and types that go in: it neither repeats nor grows by what a value says.
+    ///
+    /// Left off on purpose: control flow (`If`, `Loop`, `Scan`); what grows by values (`Range`, `Tile`, `Expand`, `ConstantOfShape`,
+    /// `Resize`, `Upsample`, `Pad`, `OneHot`, `RoiAlign`, `MaxUnpool`, windows and Fourier transforms); what is as long as values make it
+    /// (`NonZero`, `Compress`, `Unique`, `NonMaxSuppression`, texts, sequences); random numbers; `Einsum`, whose cost has any exponent;
+    /// trees, whose nodes a model may tie into a ring; decoders that repeat (`BeamSearch` and the like).
+    pub(super) fn is_bounded(self) -> bool {
+        match self.domain {
+            "" => ONNX.binary_search(&self.name).is_ok(),
+            "ai.onnx.ml" => ML.binary_search(&self.name).is_ok(),
+            "com.microsoft" => MICROSOFT.binary_search(&self.name).is_ok(),
+            _ => false,
+        }
+    }
+
+    /// Whether it computes by a file or a library that its attributes name.
+    pub(super) fn leads_outside(self) -> bool {
+        OUTSIDE.contains(&self.name)
+    }
+
+    /// Whether it is of a library that would have to be loaded beside the backend.
+    pub(super) fn needs_a_library(self) -> bool {
+        LIBRARIES.contains(&self.domain)
+    }
+}
+
+/// A domain as it is compared: ONNX's own has two spellings.
+pub(super) fn domain(name: &str) -> &str {
+    if name == "ai.onnx" { "" } else { name }
+}
+
+/// Operators of ONNX Runtime that hand their work to something outside, in any domain.
+const OUTSIDE: [&str; 8] =
+    ["EPContext", "OpenVINO", "PyOp", "PythonOp", "PythonOpGrad", "SNPE", "Snpe", "TensorRTEngine"];
+
+/// Domains of operators that other libraries bring (onnxruntime-extensions, PyTorch's, TensorRT's plugins).
+const LIBRARIES: [&str; 6] = [
+    "ai.onnx.contrib",
+    "com.microsoft.extensions",
+    "org.pytorch._caffe2",
+    "org.pytorch.aten",
+    "pyopmulti",
+    "trt.plugins",
+];
+
+/// In order, to be searched.
+#[rustfmt::skip]
+const ONNX: [&str; 143] = [
+    "Abs", "Acos", "Acosh", "Add", "And", "ArgMax", "ArgMin", "Asin", "Asinh", "Atan", "Atanh",
+    "Attention", "AveragePool", "BatchNormalization", "BitCast", "BitShift", "BitwiseAnd",
+    "BitwiseNot", "BitwiseOr", "BitwiseXor", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Concat",
+    "Constant", "Conv", "ConvInteger", "Cos", "Cosh", "CumSum", "DepthToSpace", "DequantizeLinear",
+    "Det", "Div", "Dropout", "DynamicQuantizeLinear", "Elu", "Equal", "Erf", "Exp", "EyeLike",
+    "Flatten", "Floor", "GRU", "Gather", "GatherElements", "GatherND", "Gelu", "Gemm",
+    "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "Greater", "GreaterOrEqual", "GridSample",
+    "GroupNormalization", "HardSigmoid", "HardSwish", "Hardmax", "Identity",
+    "InstanceNormalization", "IsInf", "IsNaN", "LRN", "LSTM", "LayerNormalization", "LeakyRelu",
+    "Less", "LessOrEqual", "Log", "LogSoftmax", "LpNormalization", "LpPool", "MatMul",
+    "MatMulInteger", "Max", "MaxPool", "Mean", "MeanVarianceNormalization", "Min", "Mish", "Mod",
+    "Mul", "Neg", "NegativeLogLikelihoodLoss", "Not", "Or", "PRelu", "Pow", "QLinearConv",
+    "QLinearMatMul", "QuantizeLinear", "RMSNormalization", "RNN", "Reciprocal", "ReduceL1",
+    "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin",
+    "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape", "RotaryEmbedding", "Round",
+    "ScatterElements", "ScatterND", "Selu", "Shape", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh",
+    "Size", "Slice", "Softmax", "SoftmaxCrossEntropyLoss", "Softplus", "Softsign", "SpaceToDepth",
+    "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Swish", "Tan", "Tanh", "TensorScatter",
+    "ThresholdedRelu", "TopK", "Transpose", "Trilu", "Unsqueeze", "Where", "Xor",
+];
+
+#[rustfmt::skip]
+const ML: [&str; 11] = [
+    "ArrayFeatureExtractor", "Binarizer", "FeatureVectorizer", "Imputer", "LinearClassifier",
+    "LinearRegressor", "Normalizer", "OneHotEncoder", "SVMClassifier", "SVMRegressor", "Scaler",
+];
+
+#[rustfmt::skip]
+const MICROSOFT: [&str; 39] = [
+    "Attention", "BiasAdd", "BiasGelu", "BiasSplitGelu", "DequantizeLinear",
+    "DynamicQuantizeMatMul", "EmbedLayerNormalization", "FastGelu", "FusedConv", "FusedGemm",
+    "FusedMatMul", "FusedMatMulActivation", "Gelu", "GroupQueryAttention", "LayerNormalization",
+    "MatMulInteger16", "MatMulIntegerToFloat", "MatMulNBits", "MultiHeadAttention", "QAttention",
+    "QGemm", "QLinearAdd", "QLinearAveragePool", "QLinearConcat", "QLinearGlobalAveragePool",
+    "QLinearLeakyRelu", "QLinearMul", "QLinearSigmoid", "QLinearSoftmax", "QLinearWhere",
+    "QOrderedMatMul", "QuantizeLinear", "QuickGelu", "RotaryEmbedding",
+    "SimplifiedLayerNormalization", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization",
+    "TransposeMatMul", "Trilu",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lists_can_be_searched() {
+        for list in [&ONNX[..], &ML, &MICROSOFT] {
+            assert!(list.is_sorted());
+        }
+    }
+
+    #[test]
+    fn what_costs_by_its_values_is_not_bounded() {
+        let operator = |domain, name| Operator { domain, name, overload: "" };
+        for name in [
+            "Loop",
+            "Scan",
+            "If",
+            "Range",
+            "Tile",
+            "Expand",
+            "ConstantOfShape",
+            "Resize",
+            "Upsample",
+            "NonMaxSuppression",
+            "RandomNormal",
+            "RandomUniformLike",
+            "Multinomial",
+            "Bernoulli",
+            "NonZero",
+            "Unique",
+            "Compress",
+            "Einsum",
+            "Pad",
+            "OneHot",
+            "StringConcat",
+            "SequenceMap",
+            "Invented",
+        ] {
+            assert!(!operator("", name).is_bounded(), "{name}");
+        }
+        assert!(operator("", "Conv").is_bounded() && operator("", "Add").is_bounded());
+        assert!(!operator("com.microsoft", "Add").is_bounded(), "of another domain");
+        assert!(!operator("ai.onnx.ml", "TreeEnsembleClassifier").is_bounded());
+    }
+}

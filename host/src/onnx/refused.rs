@@ -1,0 +1,144 @@
+//! Why a model is not handed to a backend: what is wrong, where, and how to cure it.
+
+use std::fmt;
+
+use super::field::NAME_BYTES_MAX;
+use super::limits::{
+    DENSE_BYTES_MAX, DEPTH_MAX, FUNCTION_DEPTH_MAX, Limit, MODEL_BYTES_MAX, NODES_MAX, RANK_MAX,
+};
+use super::schema::Kind;
+use super::wire::WireError;
+
+/// Most characters of a model's own words in an error.
+const QUOTED_CHARS_MAX: usize = 80;
+
+/// Most places that an error names: the innermost ones.
+const PLACES_MAX: usize = 4;
+
+/// Why a model is refused, and where in it that is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelRefused {
+    problem: Box<Problem>,
+    /// The innermost first.
+    places: Vec<String>,
+}
+
+/// What is wrong with a model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    #[error("it has {bytes} bytes, more than the {MODEL_BYTES_MAX} that an ONNX file may have")]
+    TooLarge { bytes: usize },
+    #[error("it is no ONNX model: {0}")]
+    Wire(#[from] WireError),
+    #[error("it is no ONNX model: it has no graph")]
+    NoGraph,
+    #[error(
+        "it is in ONNX Runtime's own format, which cannot be checked: publish the `.onnx` file that it was made from"
+    )]
+    OrtFormat,
+    #[error(
+        "`{message:?}` has a field {number}, which ONNX 1.23 does not have: export the model without it"
+    )]
+    UnknownField { message: Kind, number: u32 },
+    #[error(
+        "`{message:?}` has its field {number} twice, which parsers read each in its own way: export the model again"
+    )]
+    Doubled { message: Kind, number: u32 },
+    #[error("field {number} of `{message:?}` does not hold what it should")]
+    WrongKind { message: Kind, number: u32 },
+    #[error("a name or text is not UTF-8, or a name holds a zero")]
+    NotText,
+    #[error(
+        "a name has {bytes} bytes, more than the {NAME_BYTES_MAX} allowed: give it a shorter one"
+    )]
+    Name { bytes: usize },
+    #[error("messages are nested more than {DEPTH_MAX} deep: flatten the graphs within graphs")]
+    Depth,
+    #[error("it has more than the {max} {limit} allowed", max = .0.max(), limit = .0.name())]
+    TooMany(Limit),
+    #[error(
+        "it refers to `{location}` outside the model: save the weights inside it, with `onnx.save_model(model, path, save_as_external_data=False)`"
+    )]
+    External { location: String },
+    #[error(
+        "`{operator}` refers to a file or a library outside the model: export the model without it"
+    )]
+    Outside { operator: String },
+    #[error(
+        "operator `{operator}` comes in a library of its own, which no host loads: do that step in a plugin's code"
+    )]
+    Library { operator: String },
+    #[error(
+        "attribute `{name}` is the name `{value}` of a file outside the model: export the model without it"
+    )]
+    Path { name: &'static str, value: String },
+    #[error("metadata `{key}` sets up the program that computes the model: remove it")]
+    Setting { key: String },
+    #[error(
+        "shape {dims:?} has more elements than can be counted, or a size below zero: give it sizes that fit"
+    )]
+    Shape { dims: Vec<i64> },
+    #[error("a shape has more than the {RANK_MAX} dimensions allowed")]
+    Rank,
+    #[error("a tensor claims {claimed} elements and holds {held}: export the model again")]
+    Claim { claimed: u64, held: u64 },
+    #[error("a tensor has elements of type {0}, which ONNX 1.23 does not have")]
+    ElementType(u64),
+    #[error(
+        "its sparse tensors fill more than {DENSE_BYTES_MAX} bytes where they are spread out: make them smaller"
+    )]
+    Dense,
+    #[error("function `{function}` is defined twice")]
+    FunctionTwice { function: String },
+    #[error("function `{function}` calls itself")]
+    Recursion { function: String },
+    #[error("functions call each other more than {FUNCTION_DEPTH_MAX} deep")]
+    FunctionDepth,
+    #[error(
+        "with its functions written out it has more than the {NODES_MAX} nodes allowed: call them less often"
+    )]
+    Expanded,
+}
+
+impl ModelRefused {
+    /// Adds where it is, from the inside to the outside.
+    pub(super) fn within(mut self, place: impl FnOnce() -> Option<String>) -> Self {
+        if self.places.len() < PLACES_MAX {
+            self.places.extend(place());
+        }
+        self
+    }
+
+    /// What is wrong.
+    pub fn problem(&self) -> &Problem {
+        &self.problem
+    }
+}
+
+impl<E: Into<Problem>> From<E> for ModelRefused {
+    fn from(problem: E) -> Self {
+        Self { problem: Box::new(problem.into()), places: Vec::new() }
+    }
+}
+
+impl fmt::Display for ModelRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for place in self.places.iter().rev() {
+            write!(f, "{place}: ")?;
+        }
+        write!(f, "{}", self.problem)
+    }
+}
+
+impl std::error::Error for ModelRefused {}
+
+/// A model's own words, escaped and shortened.
+pub(super) fn quoted(text: &str) -> String {
+    let mut escaped = text.escape_debug();
+    let mut short: String = escaped.by_ref().take(QUOTED_CHARS_MAX).collect();
+    if escaped.next().is_some() {
+        short.push('…');
+    }
+    short
+}
