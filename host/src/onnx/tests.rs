@@ -76,6 +76,7 @@ fn data_outside_the_model_is_refused_wherever_a_tensor_can_be() {
     let sparse = bytes(1, &tensor);
     let graph = bytes(5, &tensor);
     let in_node = |attribute: Vec<u8>| node("n", "Constant", &bytes(5, &attribute));
+    let in_function = [text(4, "Constant"), bytes(5, &bytes(5, &tensor))].concat();
     let places = [
         ("an initialiser", model(&graph)),
         ("a sparse initialiser", model(&bytes(15, &sparse))),
@@ -87,10 +88,7 @@ fn data_outside_the_model_is_refused_wherever_a_tensor_can_be() {
         ("a graph within", model(&in_node(bytes(6, &graph)))),
         ("graphs within", model(&in_node(bytes(11, &graph)))),
         ("deep within", model(&in_node(bytes(6, &in_node(bytes(6, &graph)))))),
-        (
-            "a function",
-            [model(&[]), bytes(25, &bytes(7, &in_node(bytes(5, &tensor))[2..]))].concat(),
-        ),
+        ("a function", [model(&[]), bytes(25, &bytes(7, &in_function))].concat()),
         ("a function's defaults", [model(&[]), bytes(25, &bytes(11, &bytes(5, &tensor)))].concat()),
         ("training", [model(&[]), bytes(20, &bytes(1, &graph))].concat()),
         ("training's steps", [model(&[]), bytes(20, &bytes(2, &graph))].concat()),
