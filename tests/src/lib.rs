@@ -6,6 +6,7 @@ mod chance;
 mod client;
 mod fronts;
 mod host;
+pub mod model;
 mod onnx;
 mod party;
 mod process;

@@ -2,6 +2,8 @@
 
 use hospes::tensor::DataType;
 
+use crate::model::{message, number, text};
+
 /// `TensorProto.DataType` (onnx.proto3).
 fn element(ty: DataType) -> u64 {
     match ty {
@@ -68,26 +70,4 @@ fn value(name: &str, ty: DataType, rank: usize) -> Vec<u8> {
         (0..rank).flat_map(|index| message(1, &text(2, &format!("d{index}")))).collect();
     let tensor = [number(1, element(ty)), message(2, &dimensions)].concat();
     [text(1, name), message(2, &message(1, &tensor))].concat()
-}
-
-fn varint(mut value: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while value >= 0x80 {
-        bytes.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-    bytes
-}
-
-fn number(field: u64, value: u64) -> Vec<u8> {
-    [varint(field << 3), varint(value)].concat()
-}
-
-fn message(field: u64, bytes: &[u8]) -> Vec<u8> {
-    [varint(field << 3 | 2), varint(bytes.len() as u64), bytes.to_vec()].concat()
-}
-
-fn text(field: u64, text: &str) -> Vec<u8> {
-    message(field, text.as_bytes())
 }

@@ -333,6 +333,7 @@ fn location_of(tensor: &[u8]) -> String {
 fn place(kind: Kind, bytes: &[u8]) -> Option<String> {
     let name = |number| quoted(peek(kind, bytes, number).unwrap_or_default());
     Some(match kind {
+        Kind::Graph if name(2).is_empty() => return None,
         Kind::Graph => format!("graph `{}`", name(2)),
         Kind::Function => format!("function `{}`", name(1)),
         Kind::Node => format!("node `{}` ({})", name(3), name(4)),

@@ -13,7 +13,7 @@ use super::wire::WireError;
 const QUOTED_CHARS_MAX: usize = 80;
 
 /// Most places that an error names: the innermost ones.
-const PLACES_MAX: usize = 4;
+const PLACES_MAX: usize = 6;
 
 /// Why a model is refused, and where in it that is.
 #[derive(Debug, Clone, PartialEq, Eq)]
