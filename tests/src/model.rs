@@ -185,7 +185,12 @@ impl Graph {
 
     /// The model with this graph, of an ordinary version, with the operators that tests use.
     pub fn model(&self) -> Vec<u8> {
-        let operators = [("", 17), ("ai.onnx.ml", 3), ("com.microsoft", 1), ("own", 1)];
+        self.model_of(17)
+    }
+
+    /// The same, with ONNX's own operators of this version.
+    pub fn model_of(&self, version: u64) -> Vec<u8> {
+        let operators = [("", version), ("ai.onnx.ml", 3), ("com.microsoft", 1), ("own", 1)];
         let operators = operators.iter().flat_map(|(domain, version)| {
             message(8, &[text(1, domain), number(2, *version)].concat())
         });
@@ -211,9 +216,7 @@ pub fn function(name: &str, inputs: &[&str], outputs: &[&str], nodes: &[Vec<u8>]
     let inputs: Vec<u8> = inputs.iter().flat_map(|name| text(4, name)).collect();
     let outputs: Vec<u8> = outputs.iter().flat_map(|name| text(5, name)).collect();
     let nodes: Vec<u8> = nodes.iter().flat_map(|node| message(7, node)).collect();
-    let opset = |domain: &str, version| {
-        message(9, &[text(1, domain), number(2, version)].concat())
-    };
+    let opset = |domain: &str, version| message(9, &[text(1, domain), number(2, version)].concat());
     let parts = [text(1, name), inputs, outputs, nodes, opset("", 17), opset("own", 1)];
     message(25, &[parts.concat(), text(10, "own")].concat())
 }

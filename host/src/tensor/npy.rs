@@ -1,6 +1,7 @@
 //! Tensors as NumPy's files (`numpy.lib.format`, versions 1 to 3): what `numpy.save` writes and `numpy.load` reads.
 //!
-//! Elements are little-endian in row-major order. `BF16` and `BYTES` have no form there that keeps them as they are.
+//! Elements are little-endian in row-major order here; files of another order are put into it as they are read. `BF16` and `BYTES` have no
+//! form there that keeps them as they are.
 
 use bytes::Bytes;
 
@@ -21,12 +22,10 @@ pub enum NpyError {
     Magic,
     #[error("its header is cut off, or longer than {HEADER_BYTES_MAX} bytes")]
     Header,
-    #[error("its header is not `{{'descr': '…', 'fortran_order': False, 'shape': (…)}}`")]
+    #[error("its header is not `{{'descr': '…', 'fortran_order': …, 'shape': (…)}}`")]
     Words,
-    #[error("elements of `{0}` are no tensor's: use little-endian numbers or booleans")]
+    #[error("elements of `{0}` are no tensor's: use numbers or booleans")]
     Elements(String),
-    #[error("it is in column-major order: save `numpy.ascontiguousarray` of it")]
-    Order,
     #[error("{0} has no form in NumPy's format: ask for `application/json`")]
     NoForm(DataType),
     #[error(transparent)]
@@ -38,7 +37,7 @@ pub fn is_npy(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
 }
 
-/// Reads a tensor. Its elements stay where they are.
+/// Reads a tensor. Its elements stay where they are, unless the file has another order than tensors: then they are copied once for each.
 ///
 /// # Errors
 /// [`NpyError`].
@@ -54,12 +53,54 @@ pub fn read(bytes: &Bytes) -> Result<Tensor, NpyError> {
     }
     let header = bytes.get(start..start + length).ok_or(NpyError::Header)?;
     let header = Header::read(str::from_utf8(header).map_err(|_| NpyError::Words)?)?;
-    if header.column_major && header.shape.len() > 1 {
-        return Err(NpyError::Order);
-    }
-    let data_type = data_type(&header.elements)
+    let (data_type, swapped) = data_type(&header.elements)
         .ok_or_else(|| NpyError::Elements(header.elements.chars().take(40).collect()))?;
-    Ok(Tensor::new(data_type, header.shape, bytes.slice(start + length..))?)
+    let mut data = bytes.slice(start + length..);
+    let width = data_type.size().filter(|width| *width > 1);
+    if let (true, Some(width)) = (swapped, width) {
+        data = data.chunks(width).flat_map(|element| element.iter().rev()).copied().collect();
+    }
+    let tensor = Tensor::new(data_type, header.shape, data)?;
+    if !header.column_major || tensor.shape().len() < 2 {
+        return Ok(tensor);
+    }
+    let (data, shape) = (tensor.data(), tensor.shape());
+    let rows = match data_type.size() {
+        Some(1) => rows_of::<1>(data, shape),
+        Some(2) => rows_of::<2>(data, shape),
+        Some(4) => rows_of::<4>(data, shape),
+        _ => rows_of::<8>(data, shape),
+    };
+    Ok(Tensor::new(data_type, shape.to_vec(), rows)?)
+}
+
+/// Elements that lie in column-major order, in row-major order.
+fn rows_of<const WIDTH: usize>(columns: &[u8], shape: &[usize]) -> Bytes {
+    let (columns, _) = columns.as_chunks::<WIDTH>();
+    let mut out: Vec<u8> = Vec::with_capacity(columns.len() * WIDTH);
+    let Some((last, outer)) = shape.split_last().filter(|_| !columns.is_empty()) else {
+        return out.into();
+    };
+    // How far apart elements are that follow each other along the last dimension; the first is the densest.
+    let stride: usize = outer.iter().product();
+    let mut place = vec![0; outer.len()];
+    loop {
+        let strides = outer.iter().scan(1, |stride, size| {
+            let own = *stride;
+            *stride *= size;
+            Some(own)
+        });
+        let from: usize = place.iter().zip(strides).map(|(at, stride)| at * stride).sum();
+        for at in 0..*last {
+            out.extend_from_slice(&columns[from + at * stride]);
+        }
+        // The next place, the last dimension of the outer ones first.
+        let Some(axis) = (0..outer.len()).rev().find(|axis| place[*axis] + 1 < outer[*axis]) else {
+            return out.into();
+        };
+        place[axis] += 1;
+        place[axis + 1..].fill(0);
+    }
 }
 
 /// Writes a tensor.
@@ -104,23 +145,30 @@ pub fn write(tensor: &Tensor) -> Result<Vec<u8>, NpyError> {
     Ok(out)
 }
 
-fn data_type(elements: &str) -> Option<DataType> {
-    // One byte has no order.
-    Some(match elements {
-        "|b1" => DataType::Bool,
-        "|u1" | "<u1" => DataType::U8,
-        "|i1" | "<i1" => DataType::I8,
-        "<u2" => DataType::U16,
-        "<i2" => DataType::I16,
-        "<u4" => DataType::U32,
-        "<i4" => DataType::I32,
-        "<u8" => DataType::U64,
-        "<i8" => DataType::I64,
-        "<f2" => DataType::F16,
-        "<f4" => DataType::F32,
-        "<f8" => DataType::F64,
+/// The type of elements, and whether they lie big end first.
+fn data_type(elements: &str) -> Option<(DataType, bool)> {
+    let (order, kind) = elements.split_at_checked(1)?;
+    let ty = match kind {
+        "b1" => DataType::Bool,
+        "u1" => DataType::U8,
+        "i1" => DataType::I8,
+        "u2" => DataType::U16,
+        "i2" => DataType::I16,
+        "u4" => DataType::U32,
+        "i4" => DataType::I32,
+        "u8" => DataType::U64,
+        "i8" => DataType::I64,
+        "f2" => DataType::F16,
+        "f4" => DataType::F32,
+        "f8" => DataType::F64,
         _ => return None,
-    })
+    };
+    match (order, ty.size()) {
+        // One byte has no order.
+        ("|" | "<" | ">", Some(1)) | ("<", _) => Some((ty, false)),
+        (">", _) => Some((ty, true)),
+        _ => None,
+    }
 }
 
 /// What the header says: a dictionary, as Python writes it.
@@ -251,6 +299,34 @@ mod tests {
     }
 
     #[test]
+    fn columns_and_big_ends_are_put_in_order() {
+        let of = |descr: &str, order: &str, shape: &str, data: &[u8]| {
+            let header =
+                format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}}}");
+            let tensor = read(&file(&header, data)).expect(&header);
+            (tensor.shape().to_vec(), tensor.data().to_vec())
+        };
+        assert_eq!(of(">i2", "False", "(2,)", &[1, 2, 3, 4]), (vec![2], vec![2, 1, 4, 3]));
+        assert_eq!(
+            of(">f8", "False", "(1,)", &[1, 2, 3, 4, 5, 6, 7, 8]).1,
+            [8, 7, 6, 5, 4, 3, 2, 1]
+        );
+        // numpy.asfortranarray([[0, 1, 2], [3, 4, 5]])
+        let columns = [0, 3, 1, 4, 2, 5];
+        assert_eq!(of("|u1", "True", "(2, 3)", &columns), (vec![2, 3], vec![0, 1, 2, 3, 4, 5]));
+        assert_eq!(of("|u1", "True", "(6,)", &columns).1, columns);
+        assert_eq!(of("|u1", "True", "(0, 3)", &[]), (vec![0, 3], vec![]));
+        assert_eq!(of(">u2", "True", "(1, 2)", &[0, 1, 0, 2]).1, [1, 0, 2, 0]);
+        // numpy.arange(8).reshape(2, 2, 2, order='C') as columns: by the first dimension first.
+        let cube = of("|u1", "True", "(2, 2, 2)", &[0, 4, 2, 6, 1, 5, 3, 7]);
+        assert_eq!(cube.1, [0, 1, 2, 3, 4, 5, 6, 7]);
+        for cut in ["(2, 4)", "(3, 3)", "(4294967296, 4294967296, 4)"] {
+            let header = format!("{{'descr': '|u1', 'fortran_order': True, 'shape': {cut}}}");
+            read(&file(&header, &columns)).expect_err("does not fit");
+        }
+    }
+
+    #[test]
     fn what_is_no_such_file_is_refused() {
         let refused = |header: &str, data: &[u8]| read(&file(header, data)).expect_err(header);
         let of = |descr: &str, order: &str, shape: &str| {
@@ -261,8 +337,10 @@ mod tests {
         for cut in 0..whole.len() {
             read(&whole.slice(..cut)).expect_err("cut off");
         }
-        assert_eq!(refused(&of(">i2", "False", "(1,)"), &[1, 0]), NpyError::Elements(">i2".into()));
-        assert_eq!(refused(&of("<i2", "True", "(1, 1)"), &[1, 0]), NpyError::Order);
+        for elements in ["|i2", "=i2", "<c8", "<U1", "|O", "<i16", "i2", "", "ä", ">b2"] {
+            let seen = refused(&of(elements, "False", "(1,)"), &[1, 0]);
+            assert_eq!(seen, NpyError::Elements(elements.into()));
+        }
         for header in [
             "",
             "{}",

@@ -1,0 +1,153 @@
+//! Hostile models, each published to a real host and called if it goes live: the right error, the right receipt, every call over by
+//! its deadline, and a host that answers all the while.
+
+mod files;
+mod sizes;
+mod table;
+mod traps;
+mod work;
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use system_tests::{Party, TestHost, model_bundle, simple, terms};
+use table::{Becomes, Case};
+
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// How much later than its deadline a call may be over.
+const LATE_MAX: Duration = Duration::from_secs(1);
+
+struct Scene {
+    host: TestHost,
+    acme: Party,
+    zoe: Party,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let host = TestHost::builder().config(|config| config.sandbox.deadline = DEADLINE).start();
+        let (acme, zoe) = (host.party("acme"), host.party("zoe"));
+        let bob = host.party("bob");
+        let honest = host.publish(&bob, &model_bundle("simple", simple(), None));
+        host.agree(&bob, &zoe, &honest, vec![terms("infer")]);
+        Self { host, acme, zoe }
+    }
+
+    /// Another publisher's model is computed, and health is told at once.
+    #[track_caller]
+    fn still_serves(&self, name: &str) {
+        let began = Instant::now();
+        self.host.get("/healthz").send().ok();
+        let row: Vec<i32> = (0..16).collect();
+        let input =
+            |name: &str| json!({"name": name, "datatype": "INT32", "shape": [1, 16], "data": row});
+        let body = json!({"inputs": [input("INPUT0"), input("INPUT1")]}).to_string();
+        self.host.call(&self.zoe, "bob/simple/infer").json(&body).send().ok();
+        assert!(began.elapsed() < Duration::from_secs(1), "{name}: {:?}", began.elapsed());
+    }
+
+    fn meet(&self, number: usize, case: &Case) {
+        let name = case.name;
+        let label = format!("hostile-{number}");
+        let bundle = self.acme.sign(&model_bundle(&label, case.model.clone(), None));
+        let published = self.host.try_publish(&self.acme, &bundle);
+        if published.status == 201 {
+            assert!(!matches!(case.becomes, Becomes::Refused(_)), "{name}: it went live");
+            self.call(&label, case);
+        } else {
+            assert!(!matches!(case.becomes, Becomes::Endless), "{name}: {}", published.text());
+            let problem = published.problem(422, "bundle-refused");
+            let said = problem["detail"].as_str().unwrap_or_default();
+            if let Becomes::Refused(wanted) = case.becomes {
+                assert!(said.contains(wanted), "{name}: {said}");
+            }
+            assert!(!said.contains('\n') || !said.contains("published"), "{name}: {said}");
+        }
+        self.still_serves(name);
+    }
+
+    fn call(&self, label: &str, case: &Case) {
+        let name = case.name;
+        let published =
+            self.host.get(&format!("/acme/{label}")).bearer(&self.acme.api_key).send().ok().json();
+        let digest = published["versions"][0]["digest"].as_str().expect("a digest");
+        let model = format!("acme/{label}").parse().expect("a model");
+        let live = (model, digest.parse().expect("a digest"));
+        self.host.agree(&self.acme, &self.zoe, &live, vec![terms("infer")]);
+        let body = json!({"inputs": case.inputs}).to_string();
+        for _ in 0..2 {
+            let began = Instant::now();
+            let reply =
+                self.host.call(&self.zoe, &format!("acme/{label}/infer")).json(&body).send();
+            let took = began.elapsed();
+            assert!(took < DEADLINE + LATE_MAX, "{name}: {took:?}");
+            let ended = match reply.status {
+                200 => "succeeded",
+                504 => "failed: deadline",
+                422 => "refused",
+                502 => "failed",
+                other => panic!("{name}: {other} {}", reply.text()),
+            };
+            if matches!(case.becomes, Becomes::Endless) {
+                assert_eq!(ended, "failed: deadline", "{name}: {}", reply.text());
+            }
+            let call = reply.header("hospes-receipt").expect("a call that ran has a receipt");
+            let listed =
+                self.host.get("/api/receipts").bearer(&self.zoe.api_key).send().ok().json();
+            let receipts = listed["receipts"].as_array().expect("a list");
+            let receipt = receipts.iter().find(|receipt| receipt["call"] == call).expect("listed");
+            println!("{name}: {} {}", reply.status, receipt["result"]);
+            self.still_serves(name);
+        }
+    }
+}
+
+fn meet(cases: &[Case]) {
+    let scene = Scene::new();
+    for (number, case) in cases.iter().enumerate() {
+        if !case.needs_worker {
+            scene.meet(number, case);
+        }
+    }
+}
+
+#[test]
+fn a_model_that_names_anything_outside_itself_is_refused() {
+    meet(&files::cases());
+}
+
+#[test]
+fn giant_shapes_constants_and_types_are_refused_or_contained() {
+    meet(&sizes::cases());
+}
+
+#[test]
+fn endless_and_exponential_work_ends_at_the_deadline() {
+    meet(&work::cases());
+}
+
+#[test]
+fn what_stops_a_processor_stops_no_host() {
+    meet(&traps::cases());
+}
+
+#[test]
+fn there_are_many_hostile_models_and_each_has_a_name_of_its_own() {
+    let cases = [files::cases(), sizes::cases(), work::cases(), traps::cases()].concat_names();
+    let mut names = cases.clone();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), cases.len());
+    assert!(names.len() >= 60, "{}", names.len());
+}
+
+trait Names {
+    fn concat_names(&self) -> Vec<&'static str>;
+}
+
+impl Names for [Vec<Case>; 4] {
+    fn concat_names(&self) -> Vec<&'static str> {
+        self.iter().flatten().map(|case| case.name).collect()
+    }
+}

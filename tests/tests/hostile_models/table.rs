@@ -1,0 +1,74 @@
+//! What a hostile model is, and what has to come of it.
+
+use serde_json::{Value, json};
+use system_tests::model::{Graph, element};
+
+/// A hostile model.
+pub struct Case {
+    pub name: &'static str,
+    pub model: Vec<u8>,
+    /// The tensors that it is called with.
+    pub inputs: Value,
+    pub becomes: Becomes,
+    /// Whether nothing but the end of the process that computes it can end it, or the memory that it takes has to be bounded by the
+    /// system: such models are tried only where inference has processes of its own.
+    pub needs_worker: bool,
+}
+
+/// What has to come of a model.
+pub enum Becomes {
+    /// It is refused when it is published, and this is said.
+    Refused(&'static str),
+    /// It is refused when it is published, or its calls answer or fail, each in time.
+    Contained,
+    /// It is published and its calls end at their deadline.
+    Endless,
+}
+
+impl Case {
+    /// One that is refused when it is published.
+    pub fn refused(name: &'static str, model: Vec<u8>, said: &'static str) -> Self {
+        let becomes = Becomes::Refused(said);
+        Self { name, model, inputs: json!([]), becomes, needs_worker: false }
+    }
+
+    /// One that backends may refuse or compute.
+    pub fn contained(name: &'static str, model: Vec<u8>, inputs: Value) -> Self {
+        Self { name, model, inputs, becomes: Becomes::Contained, needs_worker: false }
+    }
+
+    /// One that backends may refuse or compute, in a process of their own.
+    pub fn in_worker(name: &'static str, model: Vec<u8>, inputs: Value) -> Self {
+        Self { name, model, inputs, becomes: Becomes::Contained, needs_worker: true }
+    }
+
+    /// One whose calls never end by themselves.
+    pub fn endless(name: &'static str, model: Vec<u8>, inputs: Value) -> Self {
+        Self { name, model, inputs, becomes: Becomes::Endless, needs_worker: true }
+    }
+}
+
+/// An input for a call.
+pub fn given(name: &str, datatype: &str, shape: &[u64], data: &Value) -> Value {
+    json!({"name": name, "datatype": datatype, "shape": shape, "data": data})
+}
+
+/// One INT64.
+pub fn one(name: &str, value: i64) -> Value {
+    json!([given(name, "INT64", &[], &json!([value]))])
+}
+
+/// A graph from an FP32 input `x` of any length to a result `y`.
+pub fn floats() -> Graph {
+    Graph::new().input("x", element::F32, &[-1]).result("y", element::F32)
+}
+
+/// Two numbers for it.
+pub fn two() -> Value {
+    json!([given("x", "FP32", &[2], &json!([1, 2]))])
+}
+
+/// A graph from an INT64 input `n`, a single number, to a result `y`.
+pub fn counted(result: u64) -> Graph {
+    Graph::new().input("n", element::I64, &[]).result("y", result)
+}
