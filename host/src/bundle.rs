@@ -45,7 +45,7 @@ pub use names::{
     EXPORT_BYTES_MAX, Export, GRAPH_NAME_BYTES_MAX, GraphName, LICENCE_BYTES_MAX, Licence,
     NameError,
 };
-pub use pack::{Description, ModelInput, PackError, Source, pack, pack_to_file};
+pub use pack::{Description, ModelInput, PackError, Packed, Source, pack, pack_to_file};
 pub use project::{PROJECT_BYTES_MAX, PROJECT_FILE, Project, ProjectError};
 pub use registry::{Registry, RegistryError};
 pub use shape::{Shape, ShapeError};

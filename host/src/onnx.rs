@@ -4,6 +4,7 @@
 //! anything outside it: what was signed is what is computed. Knows no backend and allocates nothing that a model could make large.
 
 mod check;
+mod cure;
 mod facts;
 mod field;
 mod functions;
@@ -16,6 +17,7 @@ mod tests;
 mod wire;
 
 pub use check::check;
+pub use cure::{CureError, Cured, cure};
 pub use facts::{ModelFacts, OperatorCount};
 pub use field::NAME_BYTES_MAX;
 pub use limits::{

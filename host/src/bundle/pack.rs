@@ -19,7 +19,7 @@ use super::names::{GraphName, Licence};
 use super::shape::{Shape, ShapeError};
 use super::weights;
 use crate::id::{Digest, Hasher, ModelLabel};
-use crate::onnx::ModelRefused;
+use crate::onnx::{CureError, ModelRefused};
 
 /// Why a bundle could not be packed.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +45,8 @@ pub enum PackError {
     },
     #[error("model `{model}` would be refused by every host: {source}")]
     Model { model: GraphName, source: ModelRefused },
+    #[error("model `{model}` cannot be packed as it is: {source}")]
+    Cure { model: GraphName, source: CureError },
     #[error("cannot write the bundle")]
     Write(#[source] io::Error),
     #[error(
@@ -130,18 +132,34 @@ pub fn pack(
     Ok(manifest)
 }
 
-/// Packs into a file, which appears whole or not at all. Models that every host would refuse are refused.
+/// A bundle that was packed for a person.
+#[derive(Debug)]
+pub struct Packed {
+    pub manifest: Manifest,
+    /// What was done to its models so that hosts take them, a line each.
+    pub cures: Vec<String>,
+}
+
+/// Packs into a file, which appears whole or not at all. Models that every host would refuse are cured if that is possible: weights in a
+/// file beside a model are put into it, and maps of chances become tensors.
 ///
 /// # Errors
-/// As [`pack`], and [`PackError::Model`].
+/// As [`pack`], and [`PackError::Model`] or [`PackError::Cure`] if a model cannot be cured.
 pub fn pack_to_file(
     component: &[u8],
     description: Description,
     models: &[ModelInput],
     path: &Path,
-) -> Result<Manifest, PackError> {
-    let models = models.iter().map(weights::ready).collect::<Result<Vec<_>, _>>()?;
-    super::write_file(path, |out| pack(component, description, &models, out), PackError::Write)
+) -> Result<Packed, PackError> {
+    let ready = models.iter().map(weights::ready).collect::<Result<Vec<_>, _>>()?;
+    let cures = ready.iter().flat_map(|model| model.notes.iter().cloned()).collect();
+    let models: Vec<_> = ready.into_iter().map(|model| model.input).collect();
+    let manifest = super::write_file(
+        path,
+        |out| pack(component, description, &models, out),
+        PackError::Write,
+    )?;
+    Ok(Packed { manifest, cures })
 }
 
 /// Digest and size of a model, as the manifest lists them.

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::componentize::{ComponentizeError, componentize, passthrough};
-use super::manifest::{Backend, Card, Device, Encoding, Manifest, RequestedLimits};
+use super::manifest::{Backend, Card, Device, Encoding, RequestedLimits};
 use super::names::{GraphName, Licence};
-use super::pack::{Description, ModelInput, PackError, Source, pack_to_file};
+use super::pack::{Description, ModelInput, PackError, Packed, Source, pack_to_file};
 use super::wit::{self, Exports, WitError};
 use crate::id::{Digest, ModelLabel};
 
@@ -148,7 +148,7 @@ impl Project {
     ///
     /// # Errors
     /// If a file that is named cannot be read, or if they do not make a bundle.
-    pub fn pack_to_file(&self, path: &Path) -> Result<Manifest, ProjectError> {
+    pub fn pack_to_file(&self, path: &Path) -> Result<Packed, ProjectError> {
         let component = self.component()?;
         let Exports { functions, types } = self.exports(&component)?;
         let Package { name, version, licence, summary } = &self.file.package;

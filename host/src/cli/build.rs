@@ -8,8 +8,9 @@ use serde_json::json;
 use super::Context;
 use super::failure::{During as _, Failure};
 use super::inspect;
+use super::pack::cured;
 use super::screen::Answer;
-use crate::bundle::Project;
+use crate::bundle::{Packed, Project};
 
 /// Pack a plugin's directory into a bundle.
 ///
@@ -35,14 +36,15 @@ impl Build {
         let project = Project::read(&self.directory).during(wrong)?;
         let path = self.output.unwrap_or_else(|| format!("{}.wasm", project.name()).into());
         let progress = context.screen.spinner(&format!("packing {}", self.directory.display()));
-        let manifest = project.pack_to_file(&path).during(wrong)?;
+        let Packed { manifest, cures } = project.pack_to_file(&path).during(wrong)?;
         drop(progress);
         let plain = format!(
-            "{}\nwrote {}\nnext: hospes sign {}",
+            "{}\n{}wrote {}\nnext: hospes sign {}",
             inspect::page(&manifest),
+            cured(&cures),
             path.display(),
             path.display()
         );
-        Ok(Answer::new(plain, json!({"file": path, "manifest": manifest})))
+        Ok(Answer::new(plain, json!({"file": path, "manifest": manifest, "cures": cures})))
     }
 }

@@ -10,8 +10,8 @@ use super::failure::{During as _, Failure};
 use super::inspect;
 use super::screen::Answer;
 use crate::bundle::{
-    self, Card, Description, Device, Encoding, FunctionSpec, Licence, ModelInput, RequestedLimits,
-    Source,
+    self, Card, Description, Device, Encoding, FunctionSpec, Licence, ModelInput, Packed,
+    RequestedLimits, Source,
 };
 use crate::id::ModelLabel;
 
@@ -23,8 +23,8 @@ const GRAPH: &str = "model";
 
 /// Pack an ONNX model into a bundle.
 ///
-/// For a model that needs no code around it: a built-in guest passes tensors through, as the function `infer`. The same model
-/// and options give the same bytes. The bundle still has to be signed.
+/// For a model that needs no code around it: a built-in guest passes tensors through, as the function `infer`. Weights in a file
+/// beside the model are put into it, and maps of chances (`ZipMap`) become tensors. The same model and options give the same bytes. The bundle still has to be signed.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  hospes pack iris.onnx --name iris --licence MIT --summary 'Sorts irises by four lengths.' -o iris.wasm\n  \
@@ -79,15 +79,22 @@ impl Pack {
         };
         let progress = context.screen.spinner(&format!("packing {}", self.model.display()));
         let component = bundle::passthrough()?;
-        let manifest = bundle::pack_to_file(&component, description, &[model], &path)
-            .during(|| format!("cannot pack `{}`", self.model.display()))?;
+        let Packed { manifest, cures } =
+            bundle::pack_to_file(&component, description, &[model], &path)
+                .during(|| format!("cannot pack `{}`", self.model.display()))?;
         drop(progress);
         let plain = format!(
-            "{}\nwrote {}\nnext: hospes sign {}",
+            "{}\n{}wrote {}\nnext: hospes sign {}",
             inspect::page(&manifest),
+            cured(&cures),
             path.display(),
             path.display()
         );
-        Ok(Answer::new(plain, json!({"file": path, "manifest": manifest})))
+        Ok(Answer::new(plain, json!({"file": path, "manifest": manifest, "cures": cures})))
     }
+}
+
+/// What was done to the models, a line each.
+pub fn cured(cures: &[String]) -> String {
+    cures.iter().map(|cure| format!("cured: {cure}\n")).collect()
 }

@@ -29,6 +29,11 @@ impl ModelFacts {
         &self.operators
     }
 
+    /// Whether it has this operator.
+    pub fn has(&self, domain: &str, name: &str) -> bool {
+        self.operators.iter().any(|operator| operator.domain == domain && operator.name == name)
+    }
+
     /// Whether what the model costs is known from the shapes and types that go in: it has no operator that repeats or grows by what a
     /// value says, and none that nobody looked at. It may still take long, and two shapes may cost very differently.
     pub fn is_bounded(&self) -> bool {

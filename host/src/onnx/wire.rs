@@ -38,11 +38,6 @@ impl<'m> Wire<'m> {
         Self { rest: message }
     }
 
-    /// What has not been read.
-    pub(super) fn rest(&self) -> &'m [u8] {
-        self.rest
-    }
-
     fn field(&mut self) -> Result<(u32, Raw<'m>), WireError> {
         let tag = u32::try_from(self.varint(5)?).map_err(|_| WireError::Tag)?;
         let number = tag >> 3;

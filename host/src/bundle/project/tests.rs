@@ -64,7 +64,8 @@ fn a_directory_becomes_the_same_bundle_every_time() {
     let project = Project::read(&directory).expect("a plugin");
     assert_eq!(project.name().as_str(), "sample");
     let outs = ["one.wasm", "two.wasm"].map(|name| root.path().join(name));
-    let [manifest, again] = outs.each_ref().map(|out| project.pack_to_file(out).expect("packed"));
+    let [manifest, again] =
+        outs.each_ref().map(|out| project.pack_to_file(out).expect("packed").manifest);
     assert_eq!(manifest, again);
     assert_eq!(fs::read(&outs[0]).expect("there"), fs::read(&outs[1]).expect("there"));
     let inspection = inspect(&outs[0]).expect("sound");
@@ -87,7 +88,8 @@ fn a_directory_without_code_gets_the_built_in_guest() {
     assert!(matches!(refused(&toml), ProjectError::NoCode), "the model has another name");
     let (root, directory) = plugin(&toml.replace("\"weights\"", "\"model\""));
     let out = root.path().join("out.wasm");
-    let manifest = Project::read(&directory).expect("a plugin").pack_to_file(&out).expect("packed");
+    let manifest =
+        Project::read(&directory).expect("a plugin").pack_to_file(&out).expect("packed").manifest;
     assert_eq!(manifest.functions[0].name.as_str(), "infer");
     let bundle = fs::read(&out).expect("there");
     assert_eq!(
@@ -182,8 +184,8 @@ fn without_a_world_the_component_says_what_it_exports() {
     assert_ne!(bare, CODE);
     let (root, directory) = plugin(&bare);
     let out = root.path().join("out.wasm");
-    let manifest =
-        Project::read(&directory).and_then(|project| project.pack_to_file(&out)).expect("packed");
+    let packed = Project::read(&directory).and_then(|project| project.pack_to_file(&out));
+    let manifest = packed.expect("packed").manifest;
     let mut exports: Vec<_> = manifest.functions.iter().map(|f| f.export.as_str()).collect();
     exports.sort_unstable();
     assert_eq!(exports, ["detect", "sample:plugin/extra@0.1.0#double"]);
