@@ -186,7 +186,10 @@ impl Function {
                 return Err(ArgumentsError::BatchTooLarge { model: model(), rows: *rows });
             }
             if !spec.fits(tensor.shape()) {
-                let (expected, got) = (dimensions(&spec.shape), tensor.shape().to_vec());
+                let (expected, got) = (
+                    dimensions(spec.shape.as_deref().unwrap_or_default()),
+                    tensor.shape().to_vec(),
+                );
                 return Err(ArgumentsError::OtherShape { model: model(), input, expected, got });
             }
         }
@@ -250,14 +253,15 @@ fn octets(params: &[Field], bytes: &Bytes) -> Result<Input, ArgumentsError> {
 /// The shape that so many bytes of an input have, if its dimensions leave one possibility.
 fn shape(input: &TensorSpec, bytes: usize) -> Option<Vec<usize>> {
     let width = input.data_type.size()?;
-    let known = input.shape.iter().flatten();
+    let sizes = input.shape.as_ref()?;
+    let known = sizes.iter().flatten();
     let known = known.copied().try_fold(width, usize::checked_mul)?;
-    let mut open = input.shape.iter().filter(|size| size.is_none());
+    let mut open = sizes.iter().filter(|size| size.is_none());
     let open = match (open.next(), open.next()) {
         (None, _) => 1,
         (Some(_), None) => bytes.checked_div(known)?,
         (Some(_), Some(_)) => return None,
     };
     let fits = known.checked_mul(open)? == bytes;
-    fits.then(|| input.shape.iter().map(|size| size.unwrap_or(open)).collect())
+    fits.then(|| sizes.iter().map(|size| size.unwrap_or(open)).collect())
 }

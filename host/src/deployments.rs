@@ -93,7 +93,7 @@ impl Deployment {
         let along_the_first =
             matches!(self.manifest.models.as_slice(), [model] if model.batch_axis == Some(0));
         let open = |signature: &ModelSignature| {
-            signature.inputs.iter().all(|input| input.shape.first() == Some(&None))
+            signature.inputs.iter().all(|input| matches!(input.shape.as_deref(), Some([None, ..])))
         };
         along_the_first && self.tensors().is_some_and(open)
     }

@@ -37,7 +37,7 @@ use pool::{Pool, RemoteModel, Together};
 pub use backend::{BackendKind, BackendStatus, Device, Placement};
 pub use graph::{ComputeError, ErrorClass, Graph};
 pub use remote::WorkerStartError;
-pub use signature::{InputError, ModelSignature, OutputSpec, TensorSpec};
+pub use signature::{InputError, ModelSignature, OutputSpec, Sizes, TensorSpec};
 pub use strikes::Incident;
 
 use crate::config::{BackendChoice, Isolation};

@@ -43,7 +43,7 @@ const LAYERS: [&[&str]; 5] = [
 const HOMES: [(&str, &[&str]); 14] = [
     ("wasmtime::", &["sandbox"]),
     ("wasmtime_wasi", &["sandbox"]),
-    ("ort::", &["inference/backend/onnxruntime.rs"]),
+    ("ort::", &["inference/backend/onnxruntime"]),
     ("tract_onnx::", &["inference/backend/tract.rs"]),
     ("hyper::", &["api"]),
     ("StatusCode", &["api"]),
@@ -57,6 +57,7 @@ const HOMES: [(&str, &[&str]); 14] = [
     (
         "unsafe {",
         &[
+            "inference/backend/onnxruntime/strings.rs",
             "sandbox/cache.rs",
             "sandbox/canonical",
             "sandbox/instance.rs",

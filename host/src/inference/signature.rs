@@ -14,14 +14,17 @@ pub struct ModelSignature {
     pub outputs: Vec<OutputSpec>,
 }
 
+/// The size of each dimension; none where the model leaves it open.
+pub type Sizes = Vec<Option<usize>>;
+
 /// One output of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputSpec {
     pub name: String,
     /// None where it is known only when the model is computed.
     pub data_type: Option<DataType>,
-    /// The size of each dimension; none where the model leaves it open. Empty where even their number is not known.
-    pub shape: Vec<Option<usize>>,
+    /// None where even the number of dimensions is known only then.
+    pub shape: Option<Sizes>,
 }
 
 /// One input of a model.
@@ -29,14 +32,16 @@ pub struct OutputSpec {
 pub struct TensorSpec {
     pub name: String,
     pub data_type: DataType,
-    /// The size of each dimension; none where the model leaves it open.
-    pub shape: Vec<Option<usize>>,
+    /// None where a tensor may have any number of dimensions.
+    pub shape: Option<Sizes>,
 }
 
 impl fmt::Display for TensorSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sizes =
-            self.shape.iter().map(|size| size.map_or_else(|| "?".into(), |s| s.to_string()));
+        let Some(shape) = &self.shape else {
+            return write!(f, "{} of any shape", self.data_type);
+        };
+        let sizes = shape.iter().map(|size| size.map_or_else(|| "?".into(), |s| s.to_string()));
         write!(f, "{}[{}]", self.data_type, sizes.collect::<Vec<String>>().join(", "))
     }
 }
@@ -89,7 +94,9 @@ impl TensorSpec {
     pub fn fits(&self, shape: &[usize]) -> bool {
         let fits =
             |(known, size): (&Option<usize>, &usize)| known.is_none_or(|known| known == *size);
-        self.shape.len() == shape.len() && self.shape.iter().zip(shape).all(fits)
+        self.shape
+            .as_ref()
+            .is_none_or(|known| known.len() == shape.len() && known.iter().zip(shape).all(fits))
     }
 
     fn accept(&self, tensor: Tensor) -> Result<Tensor, InputError> {
@@ -119,7 +126,7 @@ mod tests {
     use super::*;
 
     fn spec(name: &str, data_type: DataType, shape: &[Option<usize>]) -> TensorSpec {
-        TensorSpec { name: name.into(), data_type, shape: shape.to_vec() }
+        TensorSpec { name: name.into(), data_type, shape: Some(shape.to_vec()) }
     }
 
     fn tensor(data_type: DataType, shape: &[usize], bytes: usize) -> Tensor {
@@ -131,7 +138,7 @@ mod tests {
             vec![spec("x", DataType::F32, &[None, Some(2)]), spec("mask", DataType::Bool, &[None])];
         ModelSignature {
             inputs,
-            outputs: vec![OutputSpec { name: "y".into(), data_type: None, shape: Vec::new() }],
+            outputs: vec![OutputSpec { name: "y".into(), data_type: None, shape: None }],
         }
     }
 
@@ -142,6 +149,18 @@ mod tests {
         let bound = bound.expect("fits");
         assert_eq!(bound[0], x);
         assert_eq!(bound[1].data_type(), DataType::Bool);
+    }
+
+    #[test]
+    fn an_input_of_unknown_rank_takes_any_shape_of_its_type() {
+        let any = TensorSpec { name: "x".into(), data_type: DataType::F32, shape: None };
+        for shape in [&[][..], &[0], &[2], &[1, 2, 3]] {
+            let bytes = shape.iter().product::<usize>() * 4;
+            let given = tensor(DataType::F32, shape, bytes);
+            assert_eq!(any.accept(given.clone()), Ok(given));
+        }
+        let refused = any.accept(tensor(DataType::F64, &[1], 8)).expect_err("another type");
+        assert_eq!(refused.to_string(), "input `x` is FP32 of any shape, not FP64[1]");
     }
 
     #[test]

@@ -19,6 +19,9 @@ const SETTINGS: [&str; 1] = ["ort_config"];
 /// Attributes that name a file, whatever the operator is.
 const PATHS: [&str; 2] = ["ep_cache_context", "onnx_model_filename"];
 
+/// Messages around the model's own graph, itself included.
+const MAIN_GRAPH_DEPTH: usize = 2;
+
 /// Longest name of a locale.
 const LOCALE_BYTES_MAX: usize = 64;
 
@@ -45,12 +48,13 @@ pub fn check(model: &[u8]) -> Result<ModelFacts, ModelRefused> {
             *operators.entry(Operator { overload: "", ..*operator }).or_default() += count;
         }
     }
-    Ok(ModelFacts::new(operators.into_iter().map(|(operator, count)| OperatorCount {
+    let operators = operators.into_iter().map(|(operator, count)| OperatorCount {
         domain: operator.domain.to_owned(),
         name: operator.name.to_owned(),
         count,
         bounded: operator.is_bounded(),
-    })))
+    });
+    Ok(ModelFacts::new(operators, walk.unranked.into_iter().map(str::to_owned)))
 }
 
 struct Walk<'m> {
@@ -59,6 +63,8 @@ struct Walk<'m> {
     has_graph: bool,
     /// The model's graphs, then a body for each function.
     bodies: Vec<Body<'m>>,
+    /// Inputs and outputs of the model that say nothing of their shape.
+    unranked: Vec<&'m str>,
     /// Bytes of the sparse tensors so far, spread out.
     dense_bytes: u64,
 }
@@ -70,6 +76,7 @@ impl Default for Walk<'_> {
             counts: [0; Limit::COUNT],
             has_graph: false,
             bodies: vec![Body::default()],
+            unranked: Vec::new(),
             dense_bytes: 0,
         }
     }
@@ -82,6 +89,7 @@ impl<'m> Walk<'m> {
         }
         self.depth += 1;
         let walked = match kind {
+            Kind::Graph if self.depth == MAIN_GRAPH_DEPTH => self.main_graph(bytes),
             Kind::Node => self.node(bytes),
             Kind::Attribute => self.attribute(bytes),
             Kind::Tensor => self.tensor(bytes),
@@ -144,6 +152,20 @@ impl<'m> Walk<'m> {
             Ok(())
         })?;
         self.has_graph = has_graph;
+        Ok(())
+    }
+
+    fn main_graph(&mut self, bytes: &'m [u8]) -> Result<(), ModelRefused> {
+        let mut unranked = Vec::new();
+        self.fields(Kind::Graph, bytes, |field| {
+            if let (11 | 12, Value::Message(_, value)) = (field.number, field.value)
+                && !has_shape(value)
+            {
+                unranked.extend(peek(Kind::Value, value, 1));
+            }
+            Ok(())
+        })?;
+        self.unranked = unranked;
         Ok(())
     }
 
@@ -277,6 +299,20 @@ fn fixed_size(dimension: &[u8]) -> Option<i64> {
         _ => None,
     });
     size.filter(|size| *size >= 0)
+}
+
+/// Whether a value is a tensor whose shape is given, if only by a number of open dimensions.
+fn has_shape(value: &[u8]) -> bool {
+    let inner = |kind: Kind, message, number| {
+        let mut fields = Fields::new(kind, message).map_while(Result::ok);
+        fields.find_map(|field| match field.value {
+            Value::Message(kind, message) if field.number == number => Some((kind, message)),
+            _ => None,
+        })
+    };
+    let ty = inner(Kind::Value, value, 2);
+    let tensor = ty.and_then(|(kind, ty)| inner(kind, ty, 1));
+    tensor.and_then(|(kind, tensor)| inner(kind, tensor, 2)).is_some()
 }
 
 fn extend(dims: &mut Vec<i64>, value: Value<'_>) -> Result<(), ModelRefused> {

@@ -4,6 +4,7 @@
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelFacts {
     operators: Vec<OperatorCount>,
+    unranked: Vec<String>,
 }
 
 /// An operator, and how many nodes of the model compute it.
@@ -18,15 +19,23 @@ pub struct OperatorCount {
 }
 
 impl ModelFacts {
-    pub(super) fn new(operators: impl Iterator<Item = OperatorCount>) -> Self {
+    pub(super) fn new(
+        operators: impl Iterator<Item = OperatorCount>,
+        unranked: impl Iterator<Item = String>,
+    ) -> Self {
         let mut operators: Vec<_> = operators.collect();
         operators.sort();
-        Self { operators }
+        Self { operators, unranked: unranked.collect() }
     }
 
     /// The operators that its nodes compute, in the model's graphs and in the functions that it defines.
     pub fn operators(&self) -> &[OperatorCount] {
         &self.operators
+    }
+
+    /// Whether the model leaves it open how many dimensions its input or output of this name has.
+    pub fn is_unranked(&self, name: &str) -> bool {
+        self.unranked.iter().any(|unranked| unranked == name)
     }
 
     /// Whether it has this operator.

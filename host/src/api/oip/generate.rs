@@ -107,7 +107,8 @@ fn read(live: &Deployment, asked: &Asked, wire: &[u8]) -> Result<(Option<String>
     Ok((id, tensors))
 }
 
-/// The tensor of a member: one element, or a flat list. Open dimensions are 1 but the last, which takes what there is.
+/// The tensor of a member: one element, or a flat list. Open dimensions are 1 but the last, which takes what there is;
+/// where their number is open, there is one.
 fn tensor(index: usize, spec: &TensorSpec, text: &str) -> Result<Tensor, String> {
     let is_list = text.trim_start().starts_with('[');
     let (data, elements) = match is_list {
@@ -118,10 +119,12 @@ fn tensor(index: usize, spec: &TensorSpec, text: &str) -> Result<Tensor, String>
         }
         false => (format!("[{text}]"), 1),
     };
-    let last_open = spec.shape.iter().rposition(Option::is_none);
-    let known: usize = spec.shape.iter().flatten().copied().product();
+    let flat = vec![None];
+    let known_sizes = spec.shape.as_ref().unwrap_or(&flat);
+    let last_open = known_sizes.iter().rposition(Option::is_none);
+    let known: usize = known_sizes.iter().flatten().copied().product();
     let fill = elements.checked_div(known).unwrap_or(0);
-    let sizes = spec.shape.iter().enumerate();
+    let sizes = known_sizes.iter().enumerate();
     let shape: Vec<usize> = sizes
         .map(|(axis, size)| match size {
             Some(size) => *size,

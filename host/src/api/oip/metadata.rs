@@ -13,7 +13,7 @@ use crate::api::health::json as json_answer;
 use crate::auth::Caller;
 use crate::deployments::{BATCH_ROWS_MAX, Deployment, Span, Totals};
 use crate::host::Host;
-use crate::inference::BackendKind;
+use crate::inference::{BackendKind, Sizes};
 use crate::tensor::DataType;
 
 /// Extensions of the protocol that there are here, by the names that clients look for.
@@ -140,9 +140,13 @@ pub(in crate::api) fn described(
     skip: usize,
 ) -> (Vec<Described>, Vec<Described>) {
     let Some(signature) = live.tensors() else { return (Vec::new(), Vec::new()) };
-    let sizes = |shape: &[Option<usize>]| {
-        let sizes = shape.iter().skip(skip);
-        sizes.map(|size| size.and_then(|size| i64::try_from(size).ok()).unwrap_or(-1)).collect()
+    // The protocol has no word for any number of dimensions. One that is open is the least untrue.
+    let sizes = |shape: &Option<Sizes>| match shape {
+        None => vec![-1],
+        Some(shape) => {
+            let sizes = shape.iter().skip(skip);
+            sizes.map(|size| size.and_then(|size| i64::try_from(size).ok()).unwrap_or(-1)).collect()
+        }
     };
     let inputs = signature.inputs.iter();
     let inputs = inputs.map(|spec| (spec.name.clone(), Some(spec.data_type), sizes(&spec.shape)));

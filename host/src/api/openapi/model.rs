@@ -246,7 +246,7 @@ fn tensor_schema() -> Value {
 fn example_tensor(spec: &TensorSpec) -> Value {
     /// Elements that are shown; a larger example helps nobody.
     const EXAMPLE_ELEMENTS_MAX: usize = 64;
-    let shape: Vec<_> = spec.shape.iter().map(|size| size.unwrap_or(1)).collect();
+    let shape: Vec<_> = spec.shape.iter().flatten().map(|size| size.unwrap_or(1)).collect();
     let count = shape.iter().product::<usize>().min(EXAMPLE_ELEMENTS_MAX);
     let one = match spec.data_type {
         DataType::Bool => json!(true),

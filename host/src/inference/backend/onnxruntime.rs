@@ -4,6 +4,9 @@
 //! The surprise: `ort` runs a session for one caller at a time, so a model has a session for each inference thread. They share the
 //! weights that were packed for this processor.
 
+#[expect(unsafe_code, reason = "`ort` has no byte strings; the library does")]
+mod strings;
+
 use std::fmt::Debug;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -21,8 +24,9 @@ use ort::value::{
 };
 
 use super::{Backend, BackendError, BackendKind, Model, Stop};
-use crate::inference::signature::{ModelSignature, OutputSpec, TensorSpec};
-use crate::tensor::{DataType, Tensor, pack_strings};
+use crate::inference::signature::{ModelSignature, OutputSpec, Sizes, TensorSpec};
+use crate::onnx::{self, ModelFacts};
+use crate::tensor::{self, DataType, Tensor};
 
 /// The library that this process has loaded: there can be only one, and it is never unloaded.
 static LIBRARY: Mutex<Option<Library>> = Mutex::new(None);
@@ -90,15 +94,18 @@ impl Backend for OnnxRuntime {
     }
 
     fn load(&self, model: &[u8]) -> Result<Box<dyn Model>, BackendError> {
+        // Walked once more where the library is: in a process of its own nobody else has.
+        let facts = onnx::check(model).map_err(|error| BackendError::Failed(error.to_string()))?;
         let weights = PrepackedWeights::new();
         let mut sessions = Vec::new();
         for _ in 0..self.threads.get() {
             sessions.push(self.session(model, &weights).map_err(failed)?);
         }
         let session = sessions.first().ok_or(BackendError::Panicked)?;
+        let (inputs, outputs) = (session.inputs().iter(), session.outputs().iter());
         let signature = ModelSignature {
-            inputs: session.inputs().iter().map(spec).collect::<Result<_, _>>()?,
-            outputs: session.outputs().iter().map(output_spec).collect::<Result<_, _>>()?,
+            inputs: inputs.map(|input| spec(input, &facts)).collect::<Result<_, _>>()?,
+            outputs: outputs.map(|output| output_spec(output, &facts)).collect::<Result<_, _>>()?,
         };
         let sessions = sessions.into_iter().map(Mutex::new).collect();
         Ok(Box::new(Loaded { sessions, next: AtomicUsize::new(0), signature, _weights: weights }))
@@ -174,18 +181,24 @@ fn failed<R>(error: ort::Error<R>) -> BackendError {
     }
 }
 
-fn spec(input: &Outlet) -> Result<TensorSpec, BackendError> {
+fn spec(input: &Outlet, facts: &ModelFacts) -> Result<TensorSpec, BackendError> {
     let ValueType::Tensor { ty, shape, .. } = input.dtype() else {
         return Err(BackendError::Unsupported(format!("input `{}` is not a tensor", input.name())));
     };
     let data_type = data_type(*ty).ok_or_else(|| {
         BackendError::Unsupported(format!("input `{}` has elements of type {ty:?}", input.name()))
     })?;
-    let shape = shape.iter().map(|size| usize::try_from(*size).ok()).collect();
+    let shape = sizes(input.name(), shape, facts);
     Ok(TensorSpec { name: input.name().into(), data_type, shape })
 }
 
-fn output_spec(output: &Outlet) -> Result<OutputSpec, BackendError> {
+/// The library says of an unknown shape what it says of a single element.
+fn sizes(name: &str, shape: &[i64], facts: &ModelFacts) -> Option<Sizes> {
+    let is_known = !shape.is_empty() || !facts.is_unranked(name);
+    is_known.then(|| shape.iter().map(|size| usize::try_from(*size).ok()).collect())
+}
+
+fn output_spec(output: &Outlet, facts: &ModelFacts) -> Result<OutputSpec, BackendError> {
     let tensor = match output.dtype() {
         ValueType::Tensor { ty, shape, .. } => data_type(*ty).zip(Some(shape)),
         _ => None,
@@ -194,7 +207,7 @@ fn output_spec(output: &Outlet) -> Result<OutputSpec, BackendError> {
         Some((data_type, shape)) => Ok(OutputSpec {
             name: output.name().into(),
             data_type: Some(data_type),
-            shape: shape.iter().map(|size| usize::try_from(*size).ok()).collect(),
+            shape: sizes(output.name(), shape, facts),
         }),
         None => {
             let text = format!(
@@ -246,7 +259,7 @@ fn input(tensor: &Tensor) -> Result<SessionInputValue<'_>, BackendError> {
         DataType::Bf16 => view::<bf16>(tensor),
         DataType::F32 => view::<f32>(tensor),
         DataType::F64 => view::<f64>(tensor),
-        DataType::Bytes => strings(tensor),
+        DataType::Bytes => strings::input(tensor).map(Into::into),
     }
 }
 
@@ -265,15 +278,6 @@ where
     value.map_err(failed)
 }
 
-fn strings(tensor: &Tensor) -> Result<SessionInputValue<'_>, BackendError> {
-    let texts = tensor.strings().map(|text| str::from_utf8(text).map(str::to_owned));
-    let texts: Result<Vec<String>, _> = texts.collect();
-    let texts =
-        texts.map_err(|_| BackendError::Failed("a string of an input is not UTF-8".into()))?;
-    let value = ort::value::Tensor::from_string_array((tensor.shape(), texts.as_slice()));
-    value.map(Into::into).map_err(failed)
-}
-
 fn output(value: &DynValue) -> Result<Tensor, BackendError> {
     let unsupported = || BackendError::Unsupported(format!("an output is {}", value.dtype()));
     let ty = value.dtype().tensor_type().and_then(data_type).ok_or_else(unsupported)?;
@@ -281,11 +285,12 @@ fn output(value: &DynValue) -> Result<Tensor, BackendError> {
         value.shape().iter().map(|size| usize::try_from(*size).ok()).collect();
     let shape = shape.ok_or_else(unsupported)?;
     // The library may give no address at all for no elements.
-    let data = if shape.contains(&0) { Bytes::new() } else { data(ty, value)? };
+    let count = tensor::count(&shape).ok_or_else(unsupported)?;
+    let data = if count == 0 { Bytes::new() } else { data(ty, value, count)? };
     Tensor::new(ty, shape, data).map_err(|error| BackendError::Failed(error.to_string()))
 }
 
-fn data(ty: DataType, value: &DynValue) -> Result<Bytes, BackendError> {
+fn data(ty: DataType, value: &DynValue, count: usize) -> Result<Bytes, BackendError> {
     fn copy<T>(value: &DynValue) -> Result<Bytes, BackendError>
     where
         T: PrimitiveTensorElementType + bytemuck::NoUninit,
@@ -307,12 +312,6 @@ fn data(ty: DataType, value: &DynValue) -> Result<Bytes, BackendError> {
         DataType::Bf16 => copy::<bf16>(value),
         DataType::F32 => copy::<f32>(value),
         DataType::F64 => copy::<f64>(value),
-        DataType::Bytes => {
-            let (_, texts) = value.try_extract_strings().map_err(failed)?;
-            let packed = pack_strings(texts.iter().map(String::as_bytes));
-            packed.ok_or_else(|| {
-                BackendError::Failed("a string of an output is longer than 4 GiB".into())
-            })
-        }
+        DataType::Bytes => strings::output(value, count),
     }
 }

@@ -64,7 +64,8 @@ struct Loaded {
 impl Loaded {
     /// A model that cannot be computed at all is refused when it is loaded: open dimensions are tried with one element.
     fn check(&self) -> Result<(), BackendError> {
-        let shape = |spec: &TensorSpec| spec.shape.iter().map(|size| size.unwrap_or(1)).collect();
+        let shape =
+            |spec: &TensorSpec| spec.shape.iter().flatten().map(|size| size.unwrap_or(1)).collect();
         self.plan(&self.signature.inputs.iter().map(shape).collect::<Shapes>()).map(drop)
     }
 
@@ -133,17 +134,15 @@ fn signature(
             let text = format!("input `{name}` may have any number of dimensions");
             return Ok(Err(BackendError::Unsupported(text)));
         }
-        let shape = fact.shape.dims().map(size).collect();
+        let shape = Some(fact.shape.dims().map(size).collect());
         inputs.push(TensorSpec { name, data_type, shape });
     }
     let mut outputs = Vec::new();
     for outlet in model.output_outlets()? {
         let name = model.outlet_label(*outlet).unwrap_or(&model.node(outlet.node).name).to_owned();
         let fact = model.outlet_fact(*outlet)?;
-        let shape = match fact.shape.rank().concretize() {
-            Some(_) => fact.shape.dims().map(size).collect(),
-            None => Vec::new(),
-        };
+        let is_known = fact.shape.rank().concretize().is_some();
+        let shape = is_known.then(|| fact.shape.dims().map(size).collect());
         let data_type = fact.datum_type.concretize().and_then(data_type);
         outputs.push(OutputSpec { name, data_type, shape });
     }
