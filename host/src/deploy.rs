@@ -16,7 +16,7 @@ use crate::bundle::{self, Backend, BundleError, ModelSpec, RegistryError, Verifi
 use crate::deployments::{Deployment, Reference, ResolveError, Statistics};
 use crate::host::Host;
 use crate::id::{AccountName, Digest, ModelName, Party};
-use crate::inference::{BackendKind, Device, LoadError, ModelSource, Placement};
+use crate::inference::{BackendKind, Device, LoadError, ModelSource, Placement, Trial, TrialError};
 use crate::sandbox::{Declared, Graphs, Guest, SandboxError};
 use crate::store::{StoreError, Table};
 
@@ -34,6 +34,13 @@ pub enum DeployError {
         model: String,
         #[source]
         source: LoadError,
+    },
+    #[error("model `{model}`, computed by `{backend}`, is of no use: {source}")]
+    Trial {
+        model: String,
+        backend: BackendKind,
+        #[source]
+        source: TrialError,
     },
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -55,17 +62,31 @@ pub async fn deploy(
     host: &Host,
     publisher: &Caller,
     bytes: Bytes,
-) -> Result<Arc<Deployment>, DeployError> {
+) -> Result<Published, DeployError> {
     let bundle = verify(host, bytes)?;
     let publication = authorise(host, publisher, &bundle)?;
     let guest = compile(host, &bundle).await?;
     let graphs = load_graphs(host, &publication.model.publisher, &bundle).await?;
+    let trials = try_out(host, &graphs).await?;
     let deployment = stage(&publication, &bundle, guest, graphs);
     host.warm(&deployment).await?;
     block_in_place(|| host.registry.store(&bundle))?;
     host.deployments.publish(Arc::clone(&deployment), || keep(host, &publication))?;
     tracing::info!(model = %deployment.model, version = %deployment.version, "published");
-    Ok(deployment)
+    Ok(Published { deployment, trials })
+}
+
+/// A version that has gone live, and how each of its models did when it was tried out.
+pub struct Published {
+    pub deployment: Arc<Deployment>,
+    pub trials: Vec<Tried>,
+}
+
+/// A model that was tried out.
+pub struct Tried {
+    pub model: String,
+    pub backend: BackendKind,
+    pub trial: Trial,
 }
 
 /// Puts every version that was live before back, from the bundles on disk. Each is verified again.
@@ -211,6 +232,21 @@ async fn load_graphs(
         graphs.insert(model.name.as_str().into(), graph);
     }
     Ok(Arc::new(graphs))
+}
+
+/// Each model is computed before callers can reach it: one that would fail every call does not go live.
+async fn try_out(host: &Host, graphs: &Graphs) -> Result<Vec<Tried>, DeployError> {
+    let time = host.config().sandbox.deadline;
+    let mut tried = Vec::new();
+    for (name, graph) in graphs.iter() {
+        let (model, backend) = (name.to_string(), graph.backend());
+        match graph.try_out(time).await {
+            Ok(trial) => tried.push(Tried { model, backend, trial }),
+            Err(source) => return Err(DeployError::Trial { model, backend, source }),
+        }
+    }
+    tried.sort_by(|one, other| one.model.cmp(&other.model));
+    Ok(tried)
 }
 
 /// What the publisher asks of a model's backend, in inference's words.

@@ -13,6 +13,7 @@ mod remote;
 pub mod runtime;
 mod signature;
 mod strikes;
+mod trial;
 pub mod worker;
 
 use std::collections::HashMap;
@@ -39,6 +40,7 @@ pub use graph::{ComputeError, ErrorClass, Graph};
 pub use remote::WorkerStartError;
 pub use signature::{InputError, ModelSignature, OutputSpec, Sizes, TensorSpec};
 pub use strikes::Incident;
+pub use trial::{Trial, TrialError};
 
 use crate::config::{BackendChoice, Isolation};
 use crate::id::{AccountName, Digest};

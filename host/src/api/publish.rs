@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::body;
 use super::health::json as json_answer;
 use super::problem::{Problem, ProblemKind};
 use crate::agreement::SignedSuccession;
-use crate::deploy;
+use crate::deploy::{self, Published, Tried};
 use crate::dsse::ENVELOPE_BYTES_MAX;
 use crate::host::Host;
+use crate::inference::Trial;
 
 /// `POST /api/successions`: lets a new key follow the account's.
 pub(super) async fn succeed(
@@ -51,7 +52,8 @@ pub(super) async fn publish(
         let host = Arc::clone(host);
         async move { deploy::deploy(&host, &publisher, bytes).await }
     });
-    let deployment = deploying.await.map_err(|panic| Problem::internal(&panic))??;
+    let deployed = deploying.await.map_err(|panic| Problem::internal(&panic))??;
+    let Published { deployment, trials } = deployed;
     Ok(json_answer(
         StatusCode::CREATED,
         &json!({
@@ -59,6 +61,23 @@ pub(super) async fn publish(
             "version": deployment.version(),
             "digest": deployment.digest(),
             "functions": deployment.functions().iter().map(|f| f.name()).collect::<Vec<_>>(),
+            "models": trials.iter().map(tried).collect::<Vec<_>>(),
         }),
     ))
+}
+
+/// How a model did when it was tried out.
+fn tried(tried: &Tried) -> Value {
+    let Tried { model, backend, trial } = tried;
+    let mut shown = json!({"name": model, "backend": backend.to_string()});
+    match trial {
+        Trial::Computed(took) => shown["computed_ms"] = json!(round(took.as_secs_f64() * 1e3)),
+        Trial::Inconclusive(reason) => shown["not_computed"] = json!(reason),
+    }
+    shown
+}
+
+/// Milliseconds with three decimals.
+fn round(millis: f64) -> f64 {
+    (millis * 1e3).round() / 1e3
 }

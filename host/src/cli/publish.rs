@@ -34,6 +34,35 @@ struct Published {
     version: String,
     digest: Digest,
     functions: Vec<String>,
+    #[serde(default)]
+    models: Vec<Tried>,
+}
+
+/// How the host computed one of its models.
+#[derive(Deserialize)]
+struct Tried {
+    name: String,
+    backend: String,
+    /// Absent if the model refused what the host had invented.
+    computed_ms: Option<f64>,
+    not_computed: Option<String>,
+}
+
+impl Tried {
+    fn line(&self) -> String {
+        let Self { name, backend, .. } = self;
+        match (self.computed_ms, &self.not_computed) {
+            (Some(millis), _) => {
+                format!("  model     {name}: {millis} ms by {backend}, with its smallest inputs\n")
+            }
+            (None, reason) => {
+                let reason = reason.as_deref().unwrap_or("no reason was given");
+                format!(
+                    "  model     {name}: not tried, for {backend} refused invented inputs ({reason}): call it once yourself\n"
+                )
+            }
+        }
+    }
 }
 
 impl Publish {
@@ -60,9 +89,10 @@ impl Publish {
                 published.digest
             )));
         }
-        let Published { model, version, functions, .. } = published;
+        let Published { model, version, functions, models, .. } = published;
+        let models: String = models.iter().map(Tried::line).collect();
         let plain = format!(
-            "live: {model} {version}\n  functions {}\n  bundle    {digest}\nnext: hospes offer new {model} --bundle {} --function {}",
+            "live: {model} {version}\n  functions {}\n  bundle    {digest}\n{models}next: hospes offer new {model} --bundle {} --function {}",
             functions.join(", "),
             self.file.display(),
             functions.first().map_or("FUNCTION", String::as_str)

@@ -122,6 +122,11 @@ impl Graph {
         }
     }
 
+    /// Most bytes of a computation's inputs, and of its outputs.
+    pub(super) fn tensor_bytes_max(&self) -> usize {
+        self.work.tensor_bytes_max
+    }
+
     /// Which backend computes it.
     pub fn backend(&self) -> BackendKind {
         self.known.kind

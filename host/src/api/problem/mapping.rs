@@ -174,9 +174,10 @@ impl From<GuestFailure> for Problem {
 impl From<DeployError> for Problem {
     fn from(error: DeployError) -> Self {
         match error {
-            DeployError::Bundle(_) | DeployError::NotYours { .. } | DeployError::Model { .. } => {
-                Self::new(ProblemKind::BundleRefused, chain(&error))
-            }
+            DeployError::Bundle(_)
+            | DeployError::NotYours { .. }
+            | DeployError::Model { .. }
+            | DeployError::Trial { .. } => Self::new(ProblemKind::BundleRefused, chain(&error)),
             DeployError::Version(error) => error.into(),
             DeployError::Sandbox(
                 SandboxError::Compile(_)
