@@ -51,7 +51,7 @@ pub struct BackendStatus {
     pub usable: Result<String, BackendError>,
 }
 
-/// Why a backend could not do something. The text of native libraries is passed on as it is.
+/// Why a backend could not do something. The text of native libraries is passed on, in one line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum BackendError {
     #[error("no library was found; `hospes runtime install onnxruntime` brings one")]
@@ -64,6 +64,19 @@ pub enum BackendError {
     Unsupported(String),
     #[error("the backend panicked")]
     Panicked,
+}
+
+/// Most characters of a library's message that are passed on.
+const MESSAGE_CHARS_MAX: usize = 1000;
+
+/// A library's message in one line of bounded length: it may hold whatever names a model has.
+fn one_line(message: &str) -> String {
+    let mut chars = message.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut line: String = chars.by_ref().take(MESSAGE_CHARS_MAX).collect();
+    if chars.next().is_some() {
+        line.push('…');
+    }
+    line
 }
 
 /// Loads models.
@@ -122,5 +135,16 @@ impl Stop {
             drop(stopping);
             end();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_s_message_is_one_short_line() {
+        assert_eq!(one_line("a\nb\u{1b}[31mc"), "a b [31mc");
+        assert_eq!(one_line(&"ä".repeat(5000)).chars().count(), MESSAGE_CHARS_MAX + 1);
     }
 }

@@ -124,7 +124,7 @@ impl Graph {
 
     /// Most bytes of a computation's inputs, and of its outputs.
     pub(super) fn tensor_bytes_max(&self) -> usize {
-        self.work.tensor_bytes_max
+        self.known.tensor_bytes_max
     }
 
     /// Which backend computes it.

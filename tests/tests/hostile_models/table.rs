@@ -21,7 +21,7 @@ pub enum Becomes {
     Refused(&'static str),
     /// It is refused when it is published, or its calls answer or fail, each in time.
     Contained,
-    /// It is published and its calls end at their deadline.
+    /// Its calls end at their deadline; it does not go live if it is as endless when it is tried out.
     Endless,
 }
 

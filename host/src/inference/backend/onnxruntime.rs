@@ -23,7 +23,7 @@ use ort::value::{
     DynValue, Outlet, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType,
 };
 
-use super::{Backend, BackendError, BackendKind, Model, Stop};
+use super::{Backend, BackendError, BackendKind, Model, Stop, one_line};
 use crate::inference::signature::{ModelSignature, OutputSpec, Sizes, TensorSpec};
 use crate::onnx::{self, ModelFacts};
 use crate::tensor::{self, DataType, Tensor};
@@ -173,7 +173,7 @@ impl Model for Loaded {
 /// The native library's own words, without the crate's wrapping.
 #[expect(clippy::needless_pass_by_value, reason = "it is handed to `map_err`")]
 fn failed<R>(error: ort::Error<R>) -> BackendError {
-    let text = error.to_string();
+    let text = one_line(&error.to_string());
     if text.contains("NOT_IMPLEMENTED") || text.contains("Not yet implemented") {
         BackendError::Unsupported(text)
     } else {

@@ -13,7 +13,7 @@ use tract_onnx::prelude::{
 };
 use tract_onnx::tract_hir::infer::Factoid as _;
 
-use super::{Backend, BackendError, BackendKind, Model, Stop};
+use super::{Backend, BackendError, BackendKind, Model, Stop, one_line};
 use crate::inference::signature::{ModelSignature, OutputSpec, TensorSpec};
 use crate::tensor::{DataType, Tensor};
 
@@ -48,7 +48,7 @@ impl Backend for Tract {
 }
 
 fn failed(error: &tract_onnx::prelude::TractError) -> BackendError {
-    BackendError::Failed(format!("{error:#}"))
+    BackendError::Failed(one_line(&format!("{error:#}")))
 }
 
 type Plan = Arc<TypedSimplePlan>;
