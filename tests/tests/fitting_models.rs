@@ -248,7 +248,7 @@ fn what_every_host_would_refuse_is_refused_when_it_is_packed() {
 #[test]
 fn scikit_learn_s_usual_export_is_packed_published_and_called() {
     let folder = tempfile::tempdir().expect("a directory");
-    let model = workspace().join("tests/tests/fitting_models/skl_zipmap.onnx");
+    let model = workspace().join("tests/cases/skl_zipmap.onnx");
     let packed = pack(folder.path(), &std::fs::read(model).expect("readable"));
     let answer: Value = serde_json::from_slice(&packed.stdout).expect("JSON");
     let cure = answer["cures"][0].as_str().expect("a cure");

@@ -88,7 +88,11 @@ pub(super) struct Known {
 enum Place {
     Remote(RemoteModel),
     /// `bounded`: callers' values cannot make it slow.
-    Here { work: Arc<Work>, executor: Arc<Executor>, bounded: bool },
+    Here {
+        work: Arc<Work>,
+        executor: Arc<Executor>,
+        bounded: bool,
+    },
 }
 
 /// What a thread of this process needs to compute.
@@ -104,11 +108,7 @@ impl Graph {
     }
 
     /// A model that this process computes.
-    pub(super) fn here(
-        model: Box<dyn Model>,
-        executor: Arc<Executor>,
-        known: Known,
-    ) -> Self {
+    pub(super) fn here(model: Box<dyn Model>, executor: Arc<Executor>, known: Known) -> Self {
         let work = Arc::new(Work { model, pace: Pace::default() });
         let bounded = known.facts.is_bounded();
         Self { place: Place::Here { work, executor, bounded }, known }

@@ -175,33 +175,33 @@ fn constants() -> Vec<Case> {
     let random = floats().node("RandomNormal", &[], &["c"], &[ints("shape", &[1 << 40])]);
     let abs = |graph: Graph| graph.node("Abs", &["x"], &["y"], &[]).model();
     vec![
-        Case::in_worker(
+        Case::contained(
             "a constant of 8 TiB",
             from("ConstantOfShape", numbers("w", &[1 << 41]), &["w"]),
             two(),
         ),
-        Case::in_worker(
+        Case::contained(
             "a constant of 2^80 elements",
             from("ConstantOfShape", numbers("w", &[1 << 40, 1 << 40]), &["w"]),
             two(),
         ),
-        Case::in_worker(
+        Case::contained(
             "a constant of a size below zero",
             from("ConstantOfShape", numbers("w", &[-5]), &["w"]),
             two(),
         ),
-        Case::in_worker(
+        Case::contained(
             "a constant that is expanded to 1 TiB",
             abs(expand.result("m", element::U8)),
             two(),
         ),
-        Case::in_worker(
+        Case::contained(
             "a constant that is repeated to 1 TiB",
             abs(tile.result("m", element::U8)),
             two(),
         ),
-        Case::in_worker("a row of 2^40 numbers", abs(range.result("y2", element::I64)), two()),
-        Case::in_worker("2^40 random numbers", abs(random.result("c", element::F32)), two()),
+        Case::contained("a row of 2^40 numbers", abs(range.result("y2", element::I64)), two()),
+        Case::contained("2^40 random numbers", abs(random.result("c", element::F32)), two()),
     ]
 }
 
@@ -262,24 +262,24 @@ fn by_values() -> Vec<Case> {
     let resize = resize.node("Resize", &["x", "", "s"], &["y"], &[]);
     let long = json!([given("x", "FP32", &[200], &json!(vec![1; 200]))]);
     vec![
-        Case::in_worker("2^40 zeros by a caller's number", zeros.model(), one("n", 1 << 40)),
-        Case::in_worker("2^40 numbers by a caller's number", range.model(), one("n", 1 << 40)),
-        Case::in_worker("a row of 2^40 by a caller's number", hot.model(), one("n", 1 << 40)),
-        Case::in_worker("a margin of 2^40 by a caller's number", pad.model(), one("n", 1 << 40)),
+        Case::contained("2^40 zeros by a caller's number", zeros.model(), one("n", 1 << 40)),
+        Case::contained("2^40 numbers by a caller's number", range.model(), one("n", 1 << 40)),
+        Case::contained("a row of 2^40 by a caller's number", hot.model(), one("n", 1 << 40)),
+        Case::contained("a margin of 2^40 by a caller's number", pad.model(), one("n", 1 << 40)),
         Case::contained("the best 2^62 of three", top.model(), one("n", 1 << 62)),
         Case::contained("the best -1 of three", top_of_none(), one("n", -1)),
-        Case::in_worker(
+        Case::contained(
             "a length that is squared eight times",
             squares.node("Abs", &["f7"], &["y"], &[]).model(),
             two(),
         ),
-        Case::in_worker(
+        Case::contained(
             "a length that is doubled sixty times",
             doubled.node("Abs", &["t59"], &["y"], &[]).model(),
             two(),
         ),
-        Case::in_worker("a product of eight dimensions", einsum.model(), long),
-        Case::in_worker("a picture that is enlarged 10^12 times", resize.model(), two()),
+        Case::contained("a product of eight dimensions", einsum.model(), long),
+        Case::contained("a picture that is enlarged 10^12 times", resize.model(), two()),
         Case::contained(
             "a value without data",
             Graph::new()

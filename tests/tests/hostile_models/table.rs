@@ -10,9 +10,6 @@ pub struct Case {
     /// The tensors that it is called with.
     pub inputs: Value,
     pub becomes: Becomes,
-    /// Whether nothing but the end of the process that computes it can end it, or the memory that it takes has to be bounded by the
-    /// system: such models are tried only where inference has processes of its own.
-    pub needs_worker: bool,
 }
 
 /// What has to come of a model.
@@ -29,22 +26,17 @@ impl Case {
     /// One that is refused when it is published.
     pub fn refused(name: &'static str, model: Vec<u8>, said: &'static str) -> Self {
         let becomes = Becomes::Refused(said);
-        Self { name, model, inputs: json!([]), becomes, needs_worker: false }
+        Self { name, model, inputs: json!([]), becomes }
     }
 
     /// One that backends may refuse or compute.
     pub fn contained(name: &'static str, model: Vec<u8>, inputs: Value) -> Self {
-        Self { name, model, inputs, becomes: Becomes::Contained, needs_worker: false }
-    }
-
-    /// One that backends may refuse or compute, in a process of their own.
-    pub fn in_worker(name: &'static str, model: Vec<u8>, inputs: Value) -> Self {
-        Self { name, model, inputs, becomes: Becomes::Contained, needs_worker: true }
+        Self { name, model, inputs, becomes: Becomes::Contained }
     }
 
     /// One whose calls never end by themselves.
     pub fn endless(name: &'static str, model: Vec<u8>, inputs: Value) -> Self {
-        Self { name, model, inputs, becomes: Becomes::Endless, needs_worker: true }
+        Self { name, model, inputs, becomes: Becomes::Endless }
     }
 }
 

@@ -34,7 +34,7 @@ fn integers() -> Vec<Case> {
     let least = json!(i64::MIN);
     let (less, none) = (json!(-1), json!(0));
     let case = |name, operator, element, datatype, a: &Value, b: &Value| {
-        Case::in_worker(name, pair(operator, element, &[]), both(datatype, a, b))
+        Case::contained(name, pair(operator, element, &[]), both(datatype, a, b))
     };
     let shift = pair("BitShift", element::U8, &[string("direction", "LEFT")]);
     let power = pair("Pow", element::I64, &[]);
@@ -55,8 +55,8 @@ fn integers() -> Vec<Case> {
         ),
         case("what is left of an INT64 by nothing", "Mod", element::I64, "INT64", &json!(1), &none),
         case("what is left of a UINT8 by nothing", "Mod", element::U8, "UINT8", &json!(1), &none),
-        Case::in_worker("bits that are moved by 255", shift, both("UINT8", &json!(1), &json!(255))),
-        Case::in_worker(
+        Case::contained("bits that are moved by 255", shift, both("UINT8", &json!(1), &json!(255))),
+        Case::contained(
             "the least power of the least number",
             power,
             both("INT64", &least, &least),
@@ -151,11 +151,11 @@ fn attributes() -> Vec<Case> {
     let kernel = tensor("w", element::F32, &[4, 4, 1, 1], &[0; 64]);
     let convolve = |name, operator: &str, attributes: &[Vec<u8>]| {
         let graph = picture().weights(&kernel).node(operator, &["x", "w"], &["y"], attributes);
-        Case::in_worker(name, graph.model(), pixels.clone())
+        Case::contained(name, graph.model(), pixels.clone())
     };
     let plain = |name, operator: &str, attributes: &[Vec<u8>]| {
         let graph = picture().node(operator, &["x"], &["y"], attributes);
-        Case::in_worker(name, graph.model(), pixels.clone())
+        Case::contained(name, graph.model(), pixels.clone())
     };
     let window = ints("kernel_shape", &[2, 2]);
     vec![
@@ -198,7 +198,7 @@ fn memory(name: &'static str, size: i64) -> Case {
         .weights(&tensor("r", element::F32, &[1, 8, 2], &[0; 64]));
     let graph = graph.node("LSTM", &["x", "w", "r"], &["y"], &[int("hidden_size", size)]);
     let inputs = json!([given("x", "FP32", &[1, 1, 2], &json!([1, 2]))]);
-    Case::in_worker(name, graph.result("y", element::F32).model(), inputs)
+    Case::contained(name, graph.result("y", element::F32).model(), inputs)
 }
 
 /// Trees whose nodes lead back, or nowhere.
@@ -226,7 +226,7 @@ fn forests() -> Vec<Case> {
         let graph = Graph::new().input("x", element::F32, &[-1, 2]).result("y", element::F32);
         let forest = ("ai.onnx.ml", "TreeEnsembleRegressor");
         let model = graph.foreign(forest, &["x"], &["y"], &attributes).model();
-        Case::in_worker(name, model, json!([given("x", "FP32", &[1, 2], &json!([1, 2]))]))
+        Case::contained(name, model, json!([given("x", "FP32", &[1, 2], &json!([1, 2]))]))
     };
     vec![
         tree("a tree that leads back to its root", &[1, 0, 0], &[2, 2, 0], 0),

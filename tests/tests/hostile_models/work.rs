@@ -19,21 +19,21 @@ pub fn cases() -> Vec<Case> {
         Case::endless("four loops within each other", loops(4, "many", None), one("n", 1)),
         Case::endless("a loop without an end", forever(), one("n", 1)),
         Case::endless("a walk along 2^20 rows, four times within itself", scans(4), long_rows()),
-        Case::in_worker("a loop that doubles what it carries", growing(), one("n", AGES)),
-        Case::in_worker("a loop that collects what it makes", collecting(), one("n", AGES)),
-        Case::in_worker(
+        Case::contained("a loop that doubles what it carries", growing(), one("n", AGES)),
+        Case::contained("a loop that collects what it makes", collecting(), one("n", AGES)),
+        Case::contained(
             "a text that is doubled sixty times",
             texts(),
             json!([given("x", "BYTES", &[1], &json!(["aaaaaaaa"]))]),
         ),
-        Case::in_worker(
+        Case::contained(
             "products of matrices that take ages",
             matrices(),
             json!([given("x", "FP32", &[1], &json!([1]))]),
         ),
         Case::contained("a loop of no turns", loops(1, "n", Some("n")), one("n", 0)),
         Case::contained("a loop of less than no turns", loops(1, "n", Some("n")), one("n", -AGES)),
-        Case::in_worker("branches of branches, fifteen deep", branches(), two()),
+        Case::contained("branches of branches, fifteen deep", branches(), two()),
     ]
 }
 
