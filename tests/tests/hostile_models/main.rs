@@ -97,7 +97,7 @@ impl Scene {
             let receipt = receipts.iter().find(|receipt| receipt["call"] == call).expect("listed");
             let result = receipt["result"].as_str().expect("text");
             let (is_right, may_be_endless) = match reply.status {
-                200 => (result == "succeeded", false),
+                200 => (result == "answered", false),
                 422 => (result == "refused by the plugin", false),
                 502 => (result == "failed: computation-lost", true),
                 503 => (result == "failed: computation-paused", true),
