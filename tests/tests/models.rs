@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use hospes::config::{BackendChoice, Config};
 use hospes::host::inference_settings;
-use hospes::id::Digest;
 use hospes::inference::{BackendKind, Inference, ModelSource, Placement};
 use hospes::tensor::{DataType, Tensor, pack_strings};
 use serde_json::{Value, json};

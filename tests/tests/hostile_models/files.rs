@@ -60,12 +60,13 @@ fn places() -> Vec<Case> {
     };
     let branch = |name, depth| {
         let mut inner = Graph::new().weights(&outside).result("w", element::U8);
-        for _ in 0..depth {
+        for _ in 1..depth {
             let branches = [body("then_branch", &inner), body("else_branch", &inner)];
             inner = Graph::new().node("If", &["c"], &["w"], &branches).result("w", element::U8);
         }
+        let branches = [body("then_branch", &inner), body("else_branch", &inner)];
         let graph = graph().weights(&tensor("c", element::BOOL, &[], &[1]));
-        Case::refused(name, graph.with(inner.0).model(), OUTSIDE)
+        Case::refused(name, graph.node("If", &["c"], &["w"], &branches).model(), OUTSIDE)
     };
     let in_function = node(("", "Constant"), &[], &["w"], &[value("value", &outside)]);
     let with = |field: Vec<u8>| [initialiser(&[]), field].concat();

@@ -9,6 +9,7 @@ mod work;
 
 use std::time::{Duration, Instant};
 
+use hospes::id::Digest;
 use serde_json::json;
 use system_tests::{Party, TestHost, model_bundle, simple, terms};
 use table::{Becomes, Case};
@@ -61,7 +62,8 @@ impl Scene {
         let published = self.host.try_publish(&self.acme, &bundle);
         if published.status == 201 {
             assert!(!matches!(case.becomes, Becomes::Refused(_)), "{name}: it went live");
-            self.call(&label, case);
+            let digest = published.json()["digest"].as_str().expect("text").parse();
+            self.call(&label, digest.expect("a digest"), case);
         } else {
             let problem = published.problem(422, "bundle-refused");
             let said = problem["detail"].as_str().unwrap_or_default();
@@ -75,13 +77,10 @@ impl Scene {
         self.still_serves(name);
     }
 
-    fn call(&self, label: &str, case: &Case) {
+    fn call(&self, label: &str, digest: Digest, case: &Case) {
         let name = case.name;
-        let published =
-            self.host.get(&format!("/acme/{label}")).bearer(&self.acme.api_key).send().ok().json();
-        let digest = published["versions"][0]["digest"].as_str().expect("a digest");
         let model = format!("acme/{label}").parse().expect("a model");
-        let live = (model, digest.parse().expect("a digest"));
+        let live = (model, digest);
         self.host.agree(&self.acme, &self.zoe, &live, vec![terms("infer")]);
         let body = json!({"inputs": case.inputs}).to_string();
         for _ in 0..2 {
