@@ -7,6 +7,7 @@ mod exhausted;
 pub mod limits;
 pub mod quota;
 pub mod slots;
+pub mod turns;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use jiff::Timestamp;
 pub use exhausted::{Exhausted, Limit};
 pub use quota::{Charge, Ledger, Reservation, Spent, TokenTab, Usage, Want};
 pub use slots::{Slot, Slots};
+pub use turns::{Ticket, Turn, Turns};
 
 /// Why a call may not start now.
 #[derive(Debug, thiserror::Error)]

@@ -1,0 +1,202 @@
+//! Held against a model that is slow and plain, and against what is promised.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+/// The same line as a list: who is next is looked for among all.
+#[derive(Default)]
+struct Model {
+    waiting: Vec<(u8, u64, u64)>,
+    times: BTreeMap<u8, u128>,
+    since: BTreeMap<u8, u64>,
+    now: u128,
+    came: u64,
+}
+
+impl Model {
+    fn weight(key: u8) -> u32 {
+        u32::from(key % 3) + 1
+    }
+
+    fn span(key: u8, cost: u64) -> u128 {
+        u128::from(cost) * SCALE / u128::from(Self::weight(key))
+    }
+
+    fn time(&mut self, key: u8) -> &mut u128 {
+        let now = self.now;
+        self.times.entry(key).or_insert(now)
+    }
+
+    fn push(&mut self, key: u8, estimate: u64) -> u64 {
+        if !self.waiting.iter().any(|(other, _, _)| *other == key) {
+            let now = self.now;
+            let time = self.time(key);
+            *time = (*time).max(now);
+            self.since.insert(key, self.came);
+        }
+        self.waiting.push((key, estimate, self.came));
+        self.came += 1;
+        self.came - 1
+    }
+
+    fn next(&mut self, excluded: Option<u8>) -> Option<(u8, u64)> {
+        let keys = self.waiting.iter().map(|(key, _, _)| *key);
+        let keys = keys.filter(|key| Some(*key) != excluded);
+        let key = keys.min_by_key(|key| (self.times[key], self.since[key]))?;
+        let place = self.waiting.iter().position(|(other, _, _)| *other == key)?;
+        let (_, estimate, number) = self.waiting.remove(place);
+        self.now = self.now.max(self.times[&key]);
+        *self.time(key) += Self::span(key, estimate);
+        Some((key, number))
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Push(u8, u64),
+    Next(Option<u8>),
+    Pass(u8, u64),
+    Settle(u8, u64, u64),
+    Remove(u8, u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (key, cost) = (0..5_u8, 0..50_u64);
+    prop_oneof![
+        3 => (key.clone(), cost.clone()).prop_map(|(key, cost)| Step::Push(key, cost)),
+        3 => proptest::option::of(key.clone()).prop_map(Step::Next),
+        1 => (key.clone(), cost.clone()).prop_map(|(key, cost)| Step::Pass(key, cost)),
+        1 => (key.clone(), cost.clone(), cost).prop_map(|(key, e, a)| Step::Settle(key, e, a)),
+        1 => (key, 0..40_u64).prop_map(|(key, number)| Step::Remove(key, number)),
+    ]
+}
+
+fn weights() -> ById<u8, NonZeroU32> {
+    (0..5).map(|key| (key, NonZeroU32::new(Model::weight(key)).expect("not zero"))).collect()
+}
+
+proptest! {
+    #[test]
+    fn the_line_is_the_model(steps in vec(step(), 1..200)) {
+        let (mut turns, mut model) = (Turns::new(weights()), Model::default());
+        for step in steps {
+            match step {
+                Step::Push(key, cost) => {
+                    let number = model.push(key, cost);
+                    prop_assert_eq!(turns.push(key, cost, number), Ticket(number));
+                }
+                Step::Next(excluded) => {
+                    let turn = turns.next_turn_of(|key| Some(*key) != excluded);
+                    prop_assert_eq!(turn.map(|turn| (turn.key, turn.waiter)), model.next(excluded));
+                }
+                Step::Pass(key, cost) => {
+                    turns.pass(&key, cost);
+                    if !model.waiting.iter().any(|(other, _, _)| *other == key) {
+                        model.now = model.now.max(*model.time(key));
+                        let now = model.now;
+                        *model.time(key) = now;
+                    }
+                    *model.time(key) += Model::span(key, cost);
+                }
+                Step::Settle(key, estimate, actual) => {
+                    turns.settle(&key, estimate, actual);
+                    let time = *model.time(key);
+                    *model.time(key) = if actual >= estimate {
+                        time + Model::span(key, actual - estimate)
+                    } else {
+                        time.saturating_sub(Model::span(key, estimate - actual))
+                    };
+                }
+                Step::Remove(key, number) => {
+                    let place = model.waiting.iter().position(|w| (w.0, w.2) == (key, number));
+                    let removed = place.map(|place| model.waiting.remove(place).2);
+                    prop_assert_eq!(turns.remove(&key, Ticket(number)), removed);
+                }
+            }
+            prop_assert_eq!(turns.len(), model.waiting.len());
+            for key in 0..5 {
+                let of = model.waiting.iter().filter(|w| w.0 == key).count();
+                prop_assert_eq!(turns.len_of(&key), of);
+            }
+        }
+        // Nothing is idle while somebody waits.
+        for _ in 0..model.waiting.len() {
+            prop_assert!(turns.next_turn().is_some());
+        }
+        prop_assert!(turns.next_turn().is_none() && turns.is_empty());
+    }
+
+    /// Of accounts that always wait, none gets more than its share and one quantum, whatever turns cost and were thought to cost.
+    #[test]
+    fn shares_differ_by_no_more_than_the_dearest_turn(
+        costs in vec((1..1000_u64, 0..1000_u64), 50..300),
+    ) {
+        let mut turns = Turns::new(weights());
+        let mut got = [0_u64; 5];
+        for key in 0..5 {
+            turns.push(key, costs[0].1, ());
+        }
+        for (actual, estimate) in costs {
+            let Turn { key, estimate: charged, waiter: () } = turns.next_turn().expect("all wait");
+            turns.settle(&key, charged, actual);
+            got[usize::from(key)] += actual;
+            turns.push(key, estimate, ());
+            for one in 0..5_u8 {
+                for other in 0..5_u8 {
+                    let share = |key: u8| got[usize::from(key)] as f64 / f64::from(Model::weight(key));
+                    let quantum = |key: u8| 1000.0 / f64::from(Model::weight(key));
+                    let apart = share(one) - share(other);
+                    prop_assert!(apart <= quantum(one) + quantum(other), "{:?}", got);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn one_that_comes_late_waits_for_one_turn_of_a_crowd() {
+    let mut turns = Turns::default();
+    for number in 0..200 {
+        turns.push("crowd", 10, number);
+    }
+    for _ in 0..50 {
+        let turn = turns.next_turn().expect("they wait");
+        turns.settle(&turn.key, turn.estimate, 30_000);
+    }
+    turns.push("late", 10, 1000);
+    assert_eq!(turns.next_turn().map(|turn| turn.waiter), Some(1000));
+    assert_eq!(turns.len_of(&"crowd"), 150);
+}
+
+#[test]
+fn nobody_saves_up_turns_by_staying_away() {
+    let mut turns = Turns::default();
+    for _ in 0..1000 {
+        turns.push("busy", 1, ());
+        assert_eq!(turns.next_turn().map(|turn| turn.key), Some("busy"));
+    }
+    for _ in 0..20 {
+        turns.push("busy", 1, ());
+        turns.push("back", 1, ());
+    }
+    let served: Vec<_> = std::iter::from_fn(|| turns.next_turn()).map(|turn| turn.key).collect();
+    let first = served[..20].iter().filter(|key| **key == "back").count();
+    assert!((9..=11).contains(&first), "{served:?}");
+}
+
+#[test]
+fn accounts_that_have_gone_are_forgotten() {
+    let mut turns = Turns::default();
+    for key in 1..10_000 {
+        for key in [0, key] {
+            turns.push(key, 1, ());
+            assert!(turns.next_turn().is_some());
+        }
+    }
+    assert!(turns.accounts.len() <= REMEMBERED_MIN + 2, "{}", turns.accounts.len());
+}
