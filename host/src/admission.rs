@@ -5,6 +5,7 @@
 
 mod exhausted;
 pub mod limits;
+pub mod memory;
 pub mod quota;
 pub mod slots;
 pub mod turns;
@@ -13,9 +14,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::id::AccountName;
+
 pub use exhausted::{Exhausted, Limit};
+pub use memory::{Allotment, Memory, MemoryExhausted};
 pub use quota::{Charge, Ledger, Reservation, Spent, TokenTab, Usage, Want};
-pub use slots::{Slot, Slots};
+pub use slots::{Line, Slot, Slots};
 pub use turns::{Ticket, Turn, Turns};
 
 /// Why a call may not start now.
@@ -27,6 +31,10 @@ pub enum AdmissionError {
         "all {slots} sandboxes are busy and {queue_length_max} calls wait already; try again shortly"
     )]
     QueueFull { slots: usize, queue_length_max: usize },
+    #[error(
+        "{own} of your calls wait already, which is your part of the {queue_length_max} that may wait (`admission.queue_length_max`); try again shortly"
+    )]
+    QueueShareFull { own: usize, queue_length_max: usize },
     #[error("no sandbox became free within {} ms; try again shortly", waited.as_millis())]
     QueueTimeout { waited: std::time::Duration },
 }
@@ -58,16 +66,17 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Reserves what the call wants under the first of `allowances` that has it left, then waits for a sandbox.
+    /// Reserves what a call of `account` wants under the first of `allowances` that has it left, then waits for a sandbox.
     ///
     /// # Errors
     /// [`AdmissionError`] names the limit that refused. Nothing is held then.
     pub async fn admit(
         slots: &Slots,
+        account: &AccountName,
         allowances: impl IntoIterator<Item = Allowance>,
     ) -> Result<Self, AdmissionError> {
         let (rule, reservation) = reserve(allowances)?;
-        let slot = slots.acquire().await?;
+        let slot = slots.acquire(account).await?;
         Ok(Self { rule, reservation, slot })
     }
 

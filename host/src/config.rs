@@ -4,10 +4,12 @@
 //! an error, not a typing mistake that goes unnoticed.
 
 mod address;
+mod machine;
 mod units;
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -212,13 +214,23 @@ impl Default for Market {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Admission {
-    /// Calls that run at once, each in a sandbox of its own. Default 64.
+    /// Calls that run at once, each in a sandbox of its own. Default 64. One account gets at most three times what is then free: alone
+    /// three quarters.
     pub slots_max: NonZeroUsize,
-    /// Calls that wait for a sandbox. Default 1024; one more is answered with 503.
+    /// Calls that wait for a sandbox. Default 1024; one more is answered with 503. One account gets at most three times the places
+    /// that are then free.
     pub queue_length_max: usize,
     /// Time that a call waits for a sandbox. Default 5 s; then 503.
     #[serde(with = "units::duration")]
     pub queue_wait_max: Duration,
+    /// Bytes that all calls together may have, of memory of plugins and of tensors that the host holds for them. Default: half of the
+    /// machine's memory, or of the control group's. A plugin that wants more than is left is refused it; one account gets at most
+    /// three times what is then left.
+    #[serde(with = "units::size_usize")]
+    pub memory_bytes_max: NonZeroUsize,
+    /// Shares of accounts in sandboxes and computing time, where several wait: `{ acme = 2 }`. Default none: everybody has 1.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub weights: BTreeMap<AccountName, NonZeroU32>,
 }
 
 impl Default for Admission {
@@ -227,6 +239,8 @@ impl Default for Admission {
             slots_max: count(64),
             queue_length_max: 1024,
             queue_wait_max: Duration::from_secs(5),
+            memory_bytes_max: memory_bytes_default(),
+            weights: BTreeMap::new(),
         }
     }
 }
@@ -238,7 +252,9 @@ pub struct Sandbox {
     /// Time from the start of a call to its end, inference included. Default 30 s.
     #[serde(with = "units::duration")]
     pub deadline: Duration,
-    /// How often a running plugin looks at the clock. Default 10 ms.
+    /// Threads that run plugins and do nothing else, with a lower priority than those that serve. Default: one a core.
+    pub threads: NonZeroUsize,
+    /// How often a running plugin looks at the clock and lets others go first. Default 1 ms.
     #[serde(with = "units::duration")]
     pub epoch_tick: Duration,
     /// Linear memory of one call. Default 256 MiB.
@@ -273,7 +289,8 @@ impl Default for Sandbox {
     fn default() -> Self {
         Self {
             deadline: Duration::from_secs(30),
-            epoch_tick: Duration::from_millis(10),
+            threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            epoch_tick: Duration::from_millis(1),
             memory_bytes_max: count(256 * MIB as usize),
             stack_bytes_max: count(MIB as usize),
             table_elements_max: count(20_000),
@@ -411,6 +428,12 @@ pub fn library_from_environment() -> Option<PathBuf> {
 /// The folder of the running binary.
 pub fn binary_directory() -> Option<PathBuf> {
     std::env::current_exe().ok()?.parent().map(Path::to_owned)
+}
+
+/// Half of what this process may have, in whole MiB.
+fn memory_bytes_default() -> NonZeroUsize {
+    let mib = (machine::memory_bytes() / 2 / MIB).max(1);
+    usize::try_from(mib * MIB).ok().and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MAX)
 }
 
 const fn count(number: usize) -> NonZeroUsize {

@@ -19,7 +19,7 @@ pub use statistics::{Span, Stages, Statistics, Totals};
 use crate::bundle::Manifest;
 use crate::id::{ById, Digest, FunctionName, ModelName, Party};
 use crate::inference::ModelSignature;
-use crate::sandbox::{CallLimits, Graphs, Guest, GuestFunction, Signature};
+use crate::sandbox::{CallLimits, Entry, Graphs, Guest, GuestFunction, Signature};
 
 /// Most rows of a batch that comes as tensors.
 pub const BATCH_ROWS_MAX: usize = 4096;
@@ -142,6 +142,11 @@ impl Function {
     /// The function's name and types.
     pub fn signature(&self) -> &GuestFunction {
         &self.deployment.guest.functions()[self.index]
+    }
+
+    /// The function, to be called.
+    pub fn entry(&self) -> Entry {
+        self.deployment.guest.entry(self.index)
     }
 
     /// The function's name.

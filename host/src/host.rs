@@ -4,20 +4,22 @@
 
 mod secrets;
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use subtle::ConstantTimeEq as _;
+use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
-use crate::admission::{Admission, Slots};
+use crate::admission::{Admission, Line, Slots};
 use crate::agreements::{Agreements, AgreementsError, Grant};
 use crate::auth::{Auth, AuthError, Caller};
 use crate::bundle::{BundleLimits, Registry, RegistryError};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::deploy::{self, DeployError};
 use crate::deployments::{Deployment, Deployments, Function, ResolveError, Target};
 use crate::exchange::Bounds;
@@ -71,6 +73,18 @@ pub enum HostError {
     Restore(#[from] DeployError),
 }
 
+/// The runtime that a host serves on, with so many threads or one a core. Guests and inference have threads of their own.
+///
+/// # Errors
+/// If the system starts no threads.
+pub fn runtime(threads: Option<NonZeroUsize>) -> std::io::Result<Runtime> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = threads {
+        runtime.worker_threads(threads.get());
+    }
+    runtime.thread_name("hospes").enable_all().build()
+}
+
 /// A running host.
 pub struct Host {
     config: Config,
@@ -119,7 +133,6 @@ impl Host {
             clock.clone(),
             |receipt| agreements.replay(receipt),
         )?;
-        let slots_max = config.admission.slots_max;
         let host = Arc::new(Self {
             auth,
             registry: Registry::open(&data.join("bundles"))?,
@@ -130,17 +143,13 @@ impl Host {
             receipts,
             sandbox: Sandbox::new(
                 config.sandbox.clone(),
-                slots_max,
+                &config.admission,
                 data.join("compiled"),
                 secrets.cache_secret(),
                 config.inference.worker_program.clone().into(),
             )?,
             inference: Inference::start(inference_settings(&config)).await?,
-            slots: Slots::new(
-                slots_max,
-                config.admission.queue_length_max,
-                config.admission.queue_wait_max,
-            ),
+            slots: Slots::new(line(&config.admission)),
             publishing: Semaphore::new(PUBLISHING_MAX),
             draining: AtomicBool::new(false),
             config,
@@ -245,6 +254,8 @@ impl Host {
             call: call.id,
             agreement: *grant.agreement(),
             caller: grant.caller().number(),
+            account: grant.account().clone(),
+            input_bytes: call.payload.bytes().len(),
             purpose: call.purpose.clone(),
             output_bytes_max: grant.output_limit(admission).0,
             gate: grant.gate(admission),
@@ -290,6 +301,8 @@ impl Host {
             call: CallId::new(self.clock.now()),
             agreement: Digest::of(&[]),
             caller: 0,
+            account: deployment.model().publisher.clone(),
+            input_bytes: 0,
             purpose: None,
             output_bytes_max: 0,
             gate: None,
@@ -319,6 +332,16 @@ fn confirm_agreements(host: &Arc<Host>) {
             }
         }
     });
+}
+
+/// How calls wait for sandboxes under these settings.
+fn line(admission: &config::Admission) -> Line {
+    Line {
+        slots: admission.slots_max,
+        queue_length_max: admission.queue_length_max,
+        queue_wait_max: admission.queue_wait_max,
+        weights: admission.weights.iter().map(|(name, weight)| (name.clone(), *weight)).collect(),
+    }
 }
 
 /// How inference is set up under these settings.

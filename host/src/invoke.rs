@@ -153,13 +153,13 @@ pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> 
     let grant = grant.narrow(&function, &call, &input);
     let grant = grant
         .map_err(|(grant, error)| host.deny(Denied::input(&grant, &function, &call, error)))?;
-    let admission = Admission::admit(&host.slots, grant.allowances()).await;
+    let admission = Admission::admit(&host.slots, grant.account(), grant.allowances()).await;
     let admission =
         admission.map_err(|error| host.deny(Denied::admission(&grant, &function, &call, error)))?;
     let admitted = Instant::now();
     let instance = host.instantiate(&function, &grant, &admission, &call, admitted).await?;
     let instantiated = Instant::now();
-    let outcome = instance.run(function.signature(), input).await; // no `?`: a guest failure is usage too
+    let outcome = instance.run(function.entry(), input).await; // no `?`: a guest failure is usage too
     let ran = admitted + outcome.used.wall;
     let outcome = outputs::check(&grant, &admission, &function, &call.form, outcome);
     let issued = host.receipts.issue(&grant, &function, &call, admission, &outcome);

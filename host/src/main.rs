@@ -1,4 +1,4 @@
-//! The `hospes` binary: an allocator, a runtime for the commands that need one, and the command line.
+//! The `hospes` binary: an allocator and the command line.
 
 use std::process::ExitCode;
 
@@ -7,10 +7,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    hospes::cli::main(runtime)
-}
-
-/// The runtime that a host serves on: a worker thread a core.
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().thread_name("hospes").enable_all().build()
+    hospes::cli::main(|| hospes::host::runtime(None))
 }

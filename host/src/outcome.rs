@@ -106,6 +106,10 @@ pub enum GuestFailure {
     Deadline { allowed: Duration },
     #[error("the plugin wanted more than the {max} bytes of memory that it may have")]
     MemoryLimit { max: usize },
+    #[error(
+        "the plugin wanted memory that is not left: all calls together may have {max} bytes, and one account a part of them (`admission.memory_bytes_max`); try again shortly"
+    )]
+    HostMemory { max: usize },
     #[error("the plugin wanted a table of more than {max} elements")]
     TableLimit { max: usize },
     #[error("the plugin used up its stack: it recurses too deeply")]
@@ -165,6 +169,7 @@ impl GuestFailure {
             },
             GuestFailure::Deadline { .. }
             | GuestFailure::MemoryLimit { .. }
+            | GuestFailure::HostMemory { .. }
             | GuestFailure::TableLimit { .. }
             | GuestFailure::StackOverflow
             | GuestFailure::HandleLimit { .. }
@@ -184,6 +189,7 @@ impl GuestFailure {
             GuestFailure::Trap { .. } => "trap",
             GuestFailure::Deadline { .. } => "deadline",
             GuestFailure::MemoryLimit { .. } => "memory-limit",
+            GuestFailure::HostMemory { .. } => "host-memory",
             GuestFailure::TableLimit { .. } => "table-limit",
             GuestFailure::StackOverflow => "stack-overflow",
             GuestFailure::HandleLimit { .. } => "handle-limit",

@@ -203,7 +203,9 @@ impl<'a> Denied<'a> {
     ) -> Self {
         let code = match &error {
             AdmissionError::Exhausted { exhausted, .. } => Some(exhausted.limit.code()),
-            AdmissionError::QueueFull { .. } | AdmissionError::QueueTimeout { .. } => None,
+            AdmissionError::QueueFull { .. }
+            | AdmissionError::QueueShareFull { .. }
+            | AdmissionError::QueueTimeout { .. } => None,
         };
         let report = code.map(|_| Box::new(grant.report(function, call)));
         Self {

@@ -16,8 +16,10 @@ mod interface;
 mod limits;
 mod linker;
 mod plugin;
+mod slice;
 mod stop;
 mod stream;
+mod threads;
 mod wasi_nn;
 
 use std::num::NonZeroUsize;
@@ -25,6 +27,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Engine, Store, UpdateDeadline};
 use zeroize::Zeroizing;
@@ -32,8 +35,10 @@ use zeroize::Zeroizing;
 use cache::Cache;
 use compile::Compiler;
 use context::CallState;
-use engine::{Kind, Ticker};
+use engine::{Kind, SPARE_SLOTS, Ticker};
 use interface::Resources;
+use slice::{Pace, Work};
+use threads::Threads;
 
 pub use context::{CallContext, ComputeGate, Graphs};
 pub use http::{Body, BodyError, Preview, Responder};
@@ -43,6 +48,7 @@ pub use limits::CallLimits;
 pub use stop::Stop;
 pub use stream::Sink;
 
+use crate::admission::Memory;
 use crate::capability::{Capabilities, Capability};
 use crate::config;
 use crate::id::{Digest, FunctionName};
@@ -59,7 +65,7 @@ pub enum SandboxError {
         #[source]
         source: std::io::Error,
     },
-    #[error("the epoch thread could not be started")]
+    #[error("the threads for guests could not be started")]
     Thread(#[source] std::io::Error),
     #[error("the component does not compile: {0:#}")]
     Compile(#[source] wasmtime::Error),
@@ -92,6 +98,7 @@ pub struct Sandbox {
     calls: Machine,
     /// Made when the first component is deployed that answers with streams: it has a pool of its own.
     streams: OnceLock<Machine>,
+    threads: Threads,
     setup: Setup,
 }
 
@@ -99,6 +106,7 @@ pub struct Sandbox {
 struct Setup {
     limits: config::Sandbox,
     slots: NonZeroUsize,
+    memory: Memory,
     cache_folder: PathBuf,
     host_secret: Zeroizing<Vec<u8>>,
     program: Program,
@@ -142,7 +150,7 @@ impl Machine {
             .map(|declared| interface::function(&self.engine, component, &resources, declared))
             .collect::<Result<_, _>>()?;
         let imports = capabilities(&self.engine, component);
-        Ok(Guest { pre, functions, imports, uses_wasi })
+        Ok(Guest { pre, functions, imports, uses_wasi, pace: Pace::default() })
     }
 }
 
@@ -153,12 +161,38 @@ pub struct Guest {
     functions: Arc<[GuestFunction]>,
     imports: Capabilities,
     uses_wasi: bool,
+    /// How long making an instance usually takes.
+    pace: Pace,
+}
+
+/// One function of a guest, to be called. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    functions: Arc<[GuestFunction]>,
+    index: usize,
+}
+
+impl std::ops::Deref for Entry {
+    type Target = GuestFunction;
+
+    fn deref(&self) -> &GuestFunction {
+        &self.functions[self.index]
+    }
 }
 
 impl Guest {
     /// The functions that can be called.
     pub fn functions(&self) -> &[GuestFunction] {
         &self.functions
+    }
+
+    /// The function at `index` of [`Guest::functions`].
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn entry(&self, index: usize) -> Entry {
+        assert!(index < self.functions.len(), "invariant: only functions that exist are called");
+        Entry { functions: Arc::clone(&self.functions), index }
     }
 
     /// What of the host the component could reach: what it imports.
@@ -168,21 +202,32 @@ impl Guest {
 }
 
 impl Sandbox {
-    /// A sandbox for `slots` concurrent calls. `host_secret` authenticates compiled code in `cache_folder`; `program` is what
-    /// compile workers run.
+    /// A sandbox for the calls that are admitted. `host_secret` authenticates compiled code in `cache_folder`; `program` is what compile
+    /// workers run. Guests wait with the runtime in which this is called.
     ///
     /// # Errors
     /// [`SandboxError::Engine`], [`SandboxError::Cache`], [`SandboxError::Thread`].
     pub fn new(
         limits: config::Sandbox,
-        slots: NonZeroUsize,
+        admission: &config::Admission,
         cache_folder: PathBuf,
         host_secret: &[u8],
         program: Program,
     ) -> Result<Self, SandboxError> {
         let host_secret = Zeroizing::new(host_secret.to_vec());
-        let setup = Setup { limits, slots, cache_folder, host_secret, program };
-        Ok(Self { calls: Machine::new(&setup, Kind::Calls)?, streams: OnceLock::new(), setup })
+        let weights = admission.weights.clone().into_iter().collect();
+        let threads = Threads::start(limits.threads, weights, &Handle::current());
+        let threads = threads.map_err(SandboxError::Thread)?;
+        let slots = admission.slots_max;
+        let memory = Memory::new(admission.memory_bytes_max.get(), slots.get() + SPARE_SLOTS);
+        let setup = Setup { limits, slots, memory, cache_folder, host_secret, program };
+        let calls = Machine::new(&setup, Kind::Calls)?;
+        Ok(Self { calls, streams: OnceLock::new(), threads, setup })
+    }
+
+    /// What all calls together may have.
+    pub fn memory(&self) -> &Memory {
+        &self.setup.memory
     }
 
     fn streams(&self) -> Result<&Machine, SandboxError> {
@@ -246,24 +291,36 @@ impl Sandbox {
         limits: CallLimits,
         context: CallContext,
     ) -> Result<Instance, SandboxError> {
-        let state = CallState::new(limits, Arc::clone(graphs), context);
+        let account = context.account.clone();
+        let allotment = self.setup.memory.open(&account);
+        let state = CallState::new(limits, Arc::clone(graphs), context, allotment);
         let mut wasm_store = Store::new(guest.pre.engine(), state);
-        wasm_store.limiter(|state| &mut state.growth);
+        wasm_store.limiter_async(|state| &mut state.growth);
         wasm_store.set_hostcall_fuel(limits.hostcall_bytes_max);
         wasm_store.set_max_component_handles(limits.resources_max);
         wasm_store.set_epoch_deadline(1);
         wasm_store.epoch_deadline_callback(|store| {
             store.data().check_end()?;
-            Ok(UpdateDeadline::Yield(1))
-        });
-        let instance = guest.pre.instantiate_async(&mut wasm_store).await.map_err(|error| {
-            if error.is::<wasmtime::PoolConcurrencyLimitError>() {
-                SandboxError::PoolExhausted
+            Ok(if slice::is_over() {
+                UpdateDeadline::Yield(1)
             } else {
-                SandboxError::Instantiate(error)
-            }
-        })?;
-        Ok(Instance { wasm_store, instance, may_wait: guest.uses_wasi })
+                UpdateDeadline::Continue(1)
+            })
+        });
+        let threads = Arc::clone(self.threads.shared());
+        let (pre, may_wait) = (guest.pre.clone(), guest.uses_wasi);
+        let (own, here) = (Arc::clone(&threads), guest.pace.is_quick(0));
+        Work::new(threads, account, guest.pace.clone(), here, async move {
+            let instance = pre.instantiate_async(&mut wasm_store).await.map_err(|error| {
+                if error.is::<wasmtime::PoolConcurrencyLimitError>() {
+                    SandboxError::PoolExhausted
+                } else {
+                    SandboxError::Instantiate(error)
+                }
+            })?;
+            Ok(Instance { wasm_store, instance, may_wait, threads: own })
+        })
+        .await
     }
 }
 

@@ -67,11 +67,7 @@ impl Builder {
     pub fn try_start(mut self) -> Result<TestHost, String> {
         let data = self.data.unwrap_or_else(|| Arc::new(TempDir::new().expect("a directory")));
         self.config.data.dir = data.path().join("data");
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(self.threads)
-            .enable_all()
-            .build()
-            .expect("threads");
+        let runtime = hospes::host::runtime(self.threads.try_into().ok()).expect("threads");
         let clock = self.clock;
         let (host, api) = runtime.block_on(async {
             let host = Host::start(self.config, clock).await.map_err(|error| chain(&error))?;

@@ -11,7 +11,7 @@ use crate::agreement::{CallFacts, InputFacts, OnSuspend, Report, Rule, RuleSet, 
 use crate::auth::Caller;
 use crate::controls::Controls;
 use crate::deployments::{Function, Stages};
-use crate::id::{Digest, Party};
+use crate::id::{AccountName, Digest, Party};
 use crate::invoke::{Call, Timings};
 use crate::outcome::OutputLimit;
 use crate::sandbox::{CallLimits, ComputeGate, Input, Stop};
@@ -61,6 +61,11 @@ impl Grant {
     /// Who calls.
     pub fn caller(&self) -> &Caller {
         &self.caller
+    }
+
+    /// The account in whose turn the call runs.
+    pub fn account(&self) -> &AccountName {
+        &self.caller.account().name
     }
 
     /// The agreement that permits the call.

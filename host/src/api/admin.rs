@@ -85,6 +85,7 @@ pub(super) fn status(host: &Host, request: &Request<Incoming>) -> Result<Answer,
         &json!({
             "models": host.deployments.all().len(),
             "sandboxes_free": host.slots.free(),
+            "memory_free_bytes": host.sandbox.memory().free(),
             "receipts": host.receipts.log().size(),
             "backends": backends,
             "workers": {

@@ -10,7 +10,8 @@ use wasmtime_wasi_http::WasiHttpCtx;
 
 use super::http::{NoEgress, Responder};
 use super::limits::{CallLimits, Growth, LimitReached};
-use crate::id::{CallId, Digest};
+use crate::admission::Allotment;
+use crate::id::{AccountName, CallId, Digest};
 use crate::inference::Graph;
 use crate::tensor::Tensor;
 
@@ -38,6 +39,10 @@ pub struct CallContext {
     pub agreement: Digest,
     /// Tells callers apart where calls of many come together; says nothing else of them.
     pub caller: u64,
+    /// In whose turn the guest computes.
+    pub account: AccountName,
+    /// Bytes of the arguments that came with the call.
+    pub input_bytes: usize,
     /// The purpose that the caller declared, as an IRI.
     pub purpose: Option<Arc<str>>,
     /// Most bytes that the encoded answer may have.
@@ -76,12 +81,17 @@ struct Wasi {
 }
 
 impl CallState {
-    pub(super) fn new(limits: CallLimits, graphs: Graphs, context: CallContext) -> Self {
+    pub(super) fn new(
+        limits: CallLimits,
+        graphs: Graphs,
+        context: CallContext,
+        allotment: Allotment,
+    ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.resources_max);
         Self {
             table,
-            growth: Growth::new(&limits),
+            growth: Growth::new(&limits, allotment),
             cpu: limits.cpu_max.map(|max| Arc::new(CpuClock::new(max))),
             graphs,
             context,
@@ -114,6 +124,7 @@ impl CallState {
         if wanted > self.limits.tensor_bytes_max {
             return Err(LimitReached::Tensors { wanted, max: self.limits.tensor_bytes_max });
         }
+        self.growth.allotment.take(bytes)?;
         self.tensor_bytes = wanted;
         Ok(())
     }
@@ -121,6 +132,7 @@ impl CallState {
     /// Counts `bytes` of a tensor that is no longer held.
     pub(super) fn release_tensor(&mut self, bytes: usize) {
         self.tensor_bytes = self.tensor_bytes.saturating_sub(bytes);
+        self.growth.allotment.give_back(bytes);
     }
 
     /// The part of `line` that still fits what is kept of this call's log.

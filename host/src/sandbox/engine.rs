@@ -22,7 +22,7 @@ const KEEP_RESIDENT_BYTES: usize = 2 << 20;
 const HOST_STACK_BYTES: usize = 512 << 10;
 
 /// Sandboxes beyond the admitted calls: one for each bundle being warmed.
-const SPARE_SLOTS: usize = 4;
+pub(super) const SPARE_SLOTS: usize = 4;
 
 /// Memories that one component may have. Interpreters compiled to components have up to two.
 const MEMORIES_PER_COMPONENT_MAX: u32 = 4;

@@ -1,18 +1,22 @@
 //! One fresh instance for one call: it runs once and is gone.
 
 use std::pin::pin;
+use std::sync::Arc;
 
 use wasmtime::component::{ComponentExportIndex, Func, Resource, TypedFunc};
 use wasmtime::{Store, Trap};
 use wasmtime_wasi::I32Exit;
 
+use super::Entry;
 use super::canonical::{Arguments, Lifted};
 use super::context::CallState;
 use super::http::{self, Preview};
 use super::interface::{GuestFunction, Handles, Signature};
 use super::limits::{CallLimits, LimitReached, Refused};
+use super::slice::{self, Work};
 use super::stop::CpuClock;
 use super::stream::{self, Begun};
+use super::threads::Shared;
 use super::wasi_nn::GuestTensor;
 use crate::outcome::{Answer, GuestFailure, Outcome, Used};
 use crate::tensor::Tensor;
@@ -71,6 +75,7 @@ pub struct Instance {
     pub(super) instance: wasmtime::component::Instance,
     /// Whether the guest may wait for other things than inference, which only WASI lets it.
     pub(super) may_wait: bool,
+    pub(super) threads: Arc<Shared>,
 }
 
 /// The typed form of `hospes:plugin/inference#infer`.
@@ -78,14 +83,24 @@ type NamedTensors = Vec<(String, Resource<GuestTensor>)>;
 type Infer = TypedFunc<(NamedTensors,), (Result<NamedTensors, String>,)>;
 
 impl Instance {
-    /// Runs `function` and tears the instance down, whatever happens in it.
-    pub async fn run(mut self, function: &GuestFunction, input: Input) -> Outcome<Answer> {
+    /// Runs `function` and tears the instance down, whatever happens in it: one slice here at most, the rest among the guests'
+    /// own threads.
+    pub async fn run(self, function: Entry, input: Input) -> Outcome<Answer> {
+        let state = self.wasm_store.data();
+        let (account, pace) = (state.context.account.clone(), function.pace.clone());
+        let here = pace.is_quick(state.context.input_bytes)
+            && !slice::is_too_large_to_serve(state.growth.memory_bytes());
+        let threads = Arc::clone(&self.threads);
+        Work::new(threads, account, pace, here, self.compute(function, input)).await
+    }
+
+    async fn compute(mut self, function: Entry, input: Input) -> Outcome<Answer> {
         let deadline = tokio::time::Instant::from_std(self.wasm_store.data().limits.deadline);
         let may_wait = self.may_wait;
         let cpu = self.wasm_store.data().cpu.clone();
         // Pinned here once: what goes on around it moves a pointer, not the call.
         let answer = {
-            let mut call = pin!(self.call(function, input));
+            let mut call = pin!(self.call(&function, input));
             let call = async {
                 match cpu {
                     Some(cpu) => CpuClock::measure(cpu, call.as_mut()).await,
@@ -292,6 +307,7 @@ fn failure(error: &wasmtime::Error, state: &CallState) -> GuestFailure {
                 GuestFailure::Deadline { allowed }
             }
             LimitReached::Tensors { .. } => GuestFailure::TensorLimit { reason: limit.to_string() },
+            LimitReached::Shared(exhausted) => GuestFailure::HostMemory { max: exhausted.max },
             LimitReached::Cpu { max } => GuestFailure::CpuTime { allowed: *max },
             LimitReached::Stopped => GuestFailure::Stopped,
             LimitReached::Gate(reason) => GuestFailure::Terms { reason: reason.clone() },
@@ -306,6 +322,7 @@ fn failure(error: &wasmtime::Error, state: &CallState) -> GuestFailure {
     }
     match state.growth.refused() {
         Some(Refused::Memory) => GuestFailure::MemoryLimit { max: limits.memory_bytes_max },
+        Some(Refused::Shared(exhausted)) => GuestFailure::HostMemory { max: exhausted.max },
         Some(Refused::Table) => GuestFailure::TableLimit { max: limits.table_elements_max },
         None => trap(error, limits),
     }

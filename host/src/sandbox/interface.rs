@@ -13,6 +13,7 @@ use wasmtime::component::{Component, ComponentExportIndex};
 use self::reader::TypeReader;
 pub(super) use self::resources::Resources;
 use super::http::Preview;
+use super::slice::Pace;
 use super::stream::SIZES;
 use super::{SandboxError, canonical};
 use crate::id::FunctionName;
@@ -37,6 +38,8 @@ pub struct GuestFunction {
     pub(super) index: ComponentExportIndex,
     pub(super) signature: Signature,
     pub(super) handles: Handles,
+    /// How long its calls usually compute.
+    pub(super) pace: Pace,
 }
 
 /// What of a function's values are handles.
@@ -132,7 +135,7 @@ pub(super) fn function(
     } else {
         values(&ty, resources).map_err(unsupported)?
     };
-    Ok(GuestFunction { name: declared.name, index, signature, handles })
+    Ok(GuestFunction { name: declared.name, index, signature, handles, pace: Pace::default() })
 }
 
 /// The export's name promises a type; a component made by hand could break the promise.

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use wasmtime::ResourceLimiter;
+use wasmtime::ResourceLimiterAsync;
 
+use super::slice;
+use crate::admission::{Allotment, MemoryExhausted};
 use crate::outcome::GuestFailure;
 
 /// The limits of one call, decided before it starts.
@@ -38,6 +40,8 @@ pub(super) enum LimitReached {
         "the call's tensors would take {wanted} bytes, more than the {max} of `inference.tensor_bytes_max`"
     )]
     Tensors { wanted: usize, max: usize },
+    #[error(transparent)]
+    Shared(#[from] MemoryExhausted),
     #[error("the call computed for longer than {} ms", max.as_millis())]
     Cpu { max: Duration },
     #[error("the call was ended from outside")]
@@ -54,22 +58,28 @@ pub(super) struct Growth {
     memory_bytes_max: usize,
     table_elements_max: usize,
     memory_bytes: usize,
+    /// What the call has of the memory that all share.
+    pub(super) allotment: Allotment,
     refused: Option<Refused>,
 }
 
 /// Which growth was refused. The guest sees `-1` from its grow instruction and usually traps soon after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
+    /// More than the call may have.
     Memory,
+    /// More than there is for all calls.
+    Shared(MemoryExhausted),
     Table,
 }
 
 impl Growth {
-    pub(super) fn new(limits: &CallLimits) -> Self {
+    pub(super) fn new(limits: &CallLimits, allotment: Allotment) -> Self {
         Self {
             memory_bytes_max: limits.memory_bytes_max,
             table_elements_max: limits.table_elements_max,
             memory_bytes: 0,
+            allotment,
             refused: None,
         }
     }
@@ -85,23 +95,33 @@ impl Growth {
     }
 }
 
-impl ResourceLimiter for Growth {
-    fn memory_growing(
+// Asynchronous, because a guest that grows large must leave a thread that serves before it has the memory.
+#[async_trait::async_trait]
+impl ResourceLimiterAsync for Growth {
+    async fn memory_growing(
         &mut self,
         current: usize,
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let total = self.memory_bytes.saturating_add(desired.saturating_sub(current));
+        let more = desired.saturating_sub(current);
+        let total = self.memory_bytes.saturating_add(more);
         if total > self.memory_bytes_max {
             self.refused = Some(Refused::Memory);
             return Ok(false);
         }
+        if let Err(exhausted) = self.allotment.take(more) {
+            self.refused = Some(Refused::Shared(exhausted));
+            return Ok(false);
+        }
         self.memory_bytes = total;
+        if slice::is_too_large_here(total) {
+            slice::make_room().await;
+        }
         Ok(true)
     }
 
-    fn table_growing(
+    async fn table_growing(
         &mut self,
         _current: usize,
         desired: usize,

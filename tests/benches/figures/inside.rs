@@ -88,10 +88,10 @@ impl Ours {
     fn new(runtime: &Runtime, bundle: &VerifiedBundle, name: &str, folder: &TempDir) -> Self {
         let config = config::Config::default();
         let cache = folder.path().join("compiled");
-        let slots = config.admission.slots_max;
         let program = Program::File(HostProcess::program());
-        let sandbox =
-            Sandbox::new(config.sandbox, slots, cache, b"secret", program).expect("it starts");
+        let _entered = runtime.enter();
+        let sandbox = Sandbox::new(config.sandbox, &config.admission, cache, b"secret", program)
+            .expect("it starts");
         let found = bundle.manifest().functions.iter().find(|f| f.name.as_str() == name);
         let found = found.expect("it has this function");
         let declared =
@@ -108,6 +108,8 @@ impl Ours {
             call: CallId::from_bytes([7; 16]),
             agreement: Digest::of(b"agreement"),
             caller: 0,
+            account: "acme".parse().expect("a name"),
+            input_bytes: 0,
             purpose: None,
             output_bytes_max: 1 << 20,
             gate: None,
@@ -116,8 +118,8 @@ impl Ours {
             responder: None,
         };
         let instance = self.sandbox.instantiate(&self.guest, &self.graphs, limits, context).await;
-        let function = self.guest.functions().first().expect("one is declared");
-        let outcome = instance.expect("a slot").run(function, Input::Values(arguments)).await;
+        let outcome =
+            instance.expect("a slot").run(self.guest.entry(0), Input::Values(arguments)).await;
         outcome.result.expect("it answers");
     }
 }

@@ -107,7 +107,9 @@ impl From<AdmissionError> for Problem {
                     None => problem,
                 }
             }
-            AdmissionError::QueueFull { .. } | AdmissionError::QueueTimeout { .. } => {
+            AdmissionError::QueueFull { .. }
+            | AdmissionError::QueueShareFull { .. }
+            | AdmissionError::QueueTimeout { .. } => {
                 Self::new(ProblemKind::Busy, error.to_string())
             }
         }
@@ -152,6 +154,7 @@ impl From<GuestFailure> for Problem {
             GuestFailure::OutputTooLarge { .. }
             | GuestFailure::OutputUncontrolled { .. }
             | GuestFailure::OutputUnsendable { .. } => ProblemKind::OutputRefused,
+            GuestFailure::HostMemory { .. } => ProblemKind::Busy,
             GuestFailure::Trap { .. }
             | GuestFailure::MemoryLimit { .. }
             | GuestFailure::TableLimit { .. }

@@ -1,0 +1,62 @@
+//! What the machine has for this process.
+
+use std::path::{Path, PathBuf};
+
+/// Bytes that are assumed where the system does not say how much memory there is.
+const UNKNOWN_BYTES: u64 = 2 << 30;
+
+/// Bytes of memory that this process may have: the machine's, or less where a control group says so.
+pub(super) fn memory_bytes() -> u64 {
+    let machine = std::fs::read_to_string("/proc/meminfo").ok();
+    let machine = machine.as_deref().and_then(total).unwrap_or(UNKNOWN_BYTES);
+    let group = std::fs::read_to_string("/proc/self/cgroup").ok();
+    let group = group.as_deref().and_then(own_group);
+    let limits = group.iter().flat_map(|own| limits(Path::new("/sys/fs/cgroup"), own));
+    limits.fold(machine, u64::min)
+}
+
+/// The machine's, as `/proc/meminfo` says it.
+fn total(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+/// The process's control group, of version 2.
+fn own_group(groups: &str) -> Option<PathBuf> {
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    Some(PathBuf::from(path))
+}
+
+/// The limits of the group and of those above it.
+fn limits(root: &Path, own: &Path) -> Vec<u64> {
+    let limit = |group: &Path| {
+        let text = std::fs::read_to_string(root.join(group).join("memory.max")).ok()?;
+        text.trim().parse().ok() // or `max`
+    };
+    own.ancestors().filter_map(limit).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tightest_limit_counts() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let inner = folder.path().join("outer/inner");
+        std::fs::create_dir_all(&inner).expect("made");
+        std::fs::write(inner.join("memory.max"), "max\n").expect("written");
+        std::fs::write(folder.path().join("outer/memory.max"), "536870912\n").expect("written");
+        let own = own_group("1:name=systemd:/x\n0::/outer/inner\n").expect("version 2");
+        assert_eq!(limits(folder.path(), &own), [536_870_912]);
+        assert_eq!(own_group("12:memory:/x\n"), None);
+    }
+
+    #[test]
+    fn the_machine_says_what_it_has() {
+        let text = "MemFree: 1 kB\nMemTotal:       8131932 kB\n";
+        assert_eq!(total(text), Some(8_131_932 * 1024));
+        assert!(memory_bytes() > 64 << 20);
+    }
+}

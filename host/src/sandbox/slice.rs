@@ -1,0 +1,227 @@
+//! Slices: a guest computes for about a millisecond, then others have their turn.
+//!
+//! A call begins on the thread that serves it, because most are over before a change of threads would pay. Such a thread runs
+//! at most one slice of it: whoever computes longer, or wants much memory at once, goes on in the guests' own threads
+//! ([`super::threads`]). Functions that usually compute longer begin there.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use async_task::FallibleTask;
+use futures_util::future::BoxFuture;
+
+use super::threads::Shared;
+use crate::id::AccountName;
+
+/// How long a guest computes at least before it makes room: the epoch ticks for all at once, and a call that has only begun should
+/// not be moved for it.
+const SLICE_MIN: Duration = Duration::from_micros(500);
+
+/// Calls of a function that is expected to compute no longer begin on the thread that serves them.
+const QUICK_MAX: Duration = Duration::from_micros(200);
+
+/// Most memory of a guest that runs on a thread that serves, in bytes. An instruction such as `memory.fill` cannot be interrupted, so
+/// this bounds how long one of them holds the thread.
+const SERVED_MEMORY_BYTES_MAX: usize = 8 << 20;
+
+/// Most bytes of arguments of a call that begins on a thread that serves: they are copied into the guest in one go.
+const SERVED_INPUT_BYTES_MAX: usize = 1 << 20;
+
+/// The slice that runs on this thread now.
+#[derive(Debug, Clone, Copy)]
+struct Slice {
+    began: Instant,
+    /// Whether this thread also serves.
+    serves: bool,
+    /// Whether the guest has to leave this thread when it is polled no more.
+    is_over: bool,
+}
+
+thread_local! {
+    static NOW: Cell<Option<Slice>> = const { Cell::new(None) };
+}
+
+/// Whether the guest on this thread has computed for long enough. Asked at every tick of the epoch.
+pub(super) fn is_over() -> bool {
+    let Some(mut slice) = NOW.get() else { return true };
+    slice.is_over |= slice.began.elapsed() >= SLICE_MIN;
+    NOW.set(Some(slice));
+    slice.is_over
+}
+
+/// Whether a guest of this much memory must not go on here; then it should yield.
+pub(super) fn is_too_large_here(memory_bytes: usize) -> bool {
+    let Some(mut slice) = NOW.get() else { return false };
+    if !slice.serves || !is_too_large_to_serve(memory_bytes) {
+        return false;
+    }
+    slice.is_over = true;
+    NOW.set(Some(slice));
+    true
+}
+
+/// Whether a guest of so much memory does not run on a thread that serves.
+pub(super) fn is_too_large_to_serve(memory_bytes: usize) -> bool {
+    memory_bytes > SERVED_MEMORY_BYTES_MAX
+}
+
+/// Lets whoever polls this go on elsewhere: is pending once.
+pub(super) async fn make_room() {
+    let mut asked = false;
+    std::future::poll_fn(|context| {
+        if asked {
+            return Poll::Ready(());
+        }
+        asked = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Runs one slice. Also says whether the guest must leave this thread, and how long it took.
+pub(super) fn run<T>(serves: bool, poll: impl FnOnce() -> T) -> (T, bool, Duration) {
+    let began = Instant::now();
+    let outer = NOW.replace(Some(Slice { began, serves, is_over: false }));
+    let polled = poll();
+    let slice = NOW.replace(outer);
+    (polled, slice.is_some_and(|slice| slice.is_over), began.elapsed())
+}
+
+/// How long calls of one function usually compute: a moving average of the last eight or so. Racing updates lose a sample, no more.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pace(Arc<AtomicU64>);
+
+impl Pace {
+    /// Longest time that is learned: one long call must not be remembered for ever.
+    const LEARNED_MAX: Duration = Duration::from_millis(2);
+
+    /// Whether a call of such arguments may begin on a thread that serves. Not, as long as nothing is known.
+    pub(super) fn is_quick(&self, input_bytes: usize) -> bool {
+        let nanos = self.0.load(Ordering::Relaxed);
+        nanos > 0
+            && Duration::from_nanos(nanos) <= QUICK_MAX
+            && input_bytes <= SERVED_INPUT_BYTES_MAX
+    }
+
+    fn learn(&self, took: Duration) {
+        let nanos =
+            u64::try_from(took.min(Self::LEARNED_MAX).as_nanos()).unwrap_or(u64::MAX).max(1);
+        let old = self.0.load(Ordering::Relaxed);
+        let new = if old == 0 { nanos } else { (old * 7 + nanos) / 8 };
+        self.0.store(new, Ordering::Relaxed);
+    }
+}
+
+/// A guest's work, wherever it is.
+#[must_use]
+pub(super) struct Work<T> {
+    place: Place<T>,
+    pace: Pace,
+}
+
+enum Place<T> {
+    /// On the thread that serves its call.
+    Here {
+        future: BoxFuture<'static, T>,
+        threads: Arc<Shared>,
+        account: AccountName,
+        spent: Duration,
+    },
+    /// In the guests' own threads.
+    There(FallibleTask<(T, Duration), AccountName>),
+    Gone,
+}
+
+impl<T: Send + 'static> Work<T> {
+    /// `work` of a guest, in the turn of `account`. It begins `here`, on the thread that polls it, or among the guests' threads.
+    pub(super) fn new(
+        threads: Arc<Shared>,
+        account: AccountName,
+        pace: Pace,
+        here: bool,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Self {
+        let future: BoxFuture<'static, T> = Box::pin(work);
+        let place = if here {
+            Place::Here { future, threads, account, spent: Duration::ZERO }
+        } else {
+            Place::There(threads.take(account, future, Duration::ZERO))
+        };
+        Self { place, pace }
+    }
+}
+
+impl<T: Send + 'static> Future for Work<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let this = self.get_mut();
+        if let Place::Here { future, spent, .. } = &mut this.place {
+            let (polled, must_leave, took) = run(true, || future.as_mut().poll(context));
+            *spent += took;
+            if polled.is_pending() && !must_leave {
+                return Poll::Pending;
+            }
+            this.pace.learn(*spent);
+            match (std::mem::replace(&mut this.place, Place::Gone), polled) {
+                (Place::Here { future, threads, account, spent }, Poll::Pending) => {
+                    this.place = Place::There(threads.take(account, future, spent));
+                }
+                (_, polled) => return polled,
+            }
+        }
+        let Place::There(task) = &mut this.place else {
+            unreachable!("invariant: nothing polls a future that is done")
+        };
+        match std::task::ready!(Pin::new(task).poll(context)) {
+            Some((done, spent)) => {
+                this.pace.learn(spent);
+                this.place = Place::Gone;
+                Poll::Ready(done)
+            }
+            // The threads have ended, and with them the host: nobody is left to answer.
+            None => Poll::Pending,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_known_to_be_quick_begins_on_a_thread_that_serves() {
+        let pace = Pace::default();
+        assert!(!pace.is_quick(0), "nothing is known yet");
+        pace.learn(Duration::from_micros(20));
+        assert!(pace.is_quick(0) && pace.is_quick(SERVED_INPUT_BYTES_MAX));
+        assert!(!pace.is_quick(SERVED_INPUT_BYTES_MAX + 1));
+        pace.learn(Duration::from_secs(1));
+        assert!(!pace.is_quick(0), "the next ones may be long as well");
+        for _ in 0..3 {
+            pace.learn(Duration::from_micros(20));
+        }
+        assert!(pace.is_quick(0), "it was one of many");
+    }
+
+    #[test]
+    fn a_guest_that_has_only_begun_is_not_moved_and_a_large_one_is() {
+        let ((), leave, _) = run(true, || assert!(!is_over()));
+        assert!(!leave);
+        let ((), leave, _) = run(true, || {
+            std::thread::sleep(SLICE_MIN);
+            assert!(is_over());
+        });
+        assert!(leave);
+        let ((), leave, _) = run(true, || assert!(is_too_large_here(SERVED_MEMORY_BYTES_MAX + 1)));
+        assert!(leave);
+        let ((), leave, _) =
+            run(false, || assert!(!is_too_large_here(SERVED_MEMORY_BYTES_MAX + 1)));
+        assert!(!leave, "among the guests' threads nobody waits to be served");
+    }
+}
