@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use system_tests::{Party, Reply, TestHost, plugin, terms, wat_guest};
 
-/// A host with a tenant who does harm, `mallory`, and a neighbour, `zoe`, who calls a plugin of `acme`.
+/// A host with a tenant who does harm with what `workshop` has published, `mallory`, and a neighbour, `zoe`, who calls a plugin of
+/// `acme`.
 struct Street {
     host: TestHost,
     mallory: Party,
@@ -23,19 +24,20 @@ impl Street {
                 settings(config);
             })
             .start();
-        let (acme, mallory, zoe) = (host.party("acme"), host.party("mallory"), host.party("zoe"));
+        let (acme, workshop) = (host.party("acme"), host.party("workshop"));
+        let (mallory, zoe) = (host.party("mallory"), host.party("zoe"));
         let echo = host.publish(&acme, &plugin("echo"));
         host.agree(&acme, &zoe, &echo, vec![terms("echo-u8")]);
         for guest in guests {
-            let published = host.publish(&mallory, &wat_guest(guest, &[]));
-            host.agree(&mallory, &mallory, &published, vec![terms("run")]);
-            host.agree(&mallory, &zoe, &published, vec![terms("run")]);
+            let published = host.publish(&workshop, &wat_guest(guest, &[]));
+            host.agree(&workshop, &mallory, &published, vec![terms("run")]);
+            host.agree(&workshop, &zoe, &published, vec![terms("run")]);
         }
         Self { host, mallory, zoe }
     }
 
     fn run(&self, party: &Party, guest: &str, body: &str) -> Reply {
-        self.host.call(party, &format!("mallory/{guest}/run")).json(body).send()
+        self.host.call(party, &format!("workshop/{guest}/run")).json(body).send()
     }
 
     /// What the neighbour's calls, one after the other, and looks at its health take while `calls` calls of mallory's run.
