@@ -51,7 +51,7 @@ pub use stream::Sink;
 use crate::admission::Memory;
 use crate::capability::{Capabilities, Capability};
 use crate::config;
-use crate::id::{Digest, FunctionName};
+use crate::id::{ById, Digest, FunctionName};
 use crate::worker::{Program, SpawnError};
 
 /// Why a guest could not be compiled or instantiated.
@@ -215,8 +215,8 @@ impl Sandbox {
         program: Program,
     ) -> Result<Self, SandboxError> {
         let host_secret = Zeroizing::new(host_secret.to_vec());
-        let weights = admission.weights.clone().into_iter().collect();
-        let threads = Threads::start(limits.threads, weights, &Handle::current());
+        let weights: ById<_, _> = admission.weights.clone().into_iter().collect();
+        let threads = Threads::start(limits.threads, &weights, &Handle::current());
         let threads = threads.map_err(SandboxError::Thread)?;
         let slots = admission.slots_max;
         let memory = Memory::new(admission.memory_bytes_max.get(), slots.get() + SPARE_SLOTS);
@@ -309,8 +309,8 @@ impl Sandbox {
         });
         let threads = Arc::clone(self.threads.shared());
         let (pre, may_wait) = (guest.pre.clone(), guest.uses_wasi);
-        let (own, here) = (Arc::clone(&threads), guest.pace.is_quick(0));
-        Work::new(threads, account, guest.pace.clone(), here, async move {
+        let own = Arc::clone(&threads);
+        Work::new(threads, account, guest.pace.clone(), (0, 0), async move {
             let instance = pre.instantiate_async(&mut wasm_store).await.map_err(|error| {
                 if error.is::<wasmtime::PoolConcurrencyLimitError>() {
                     SandboxError::PoolExhausted

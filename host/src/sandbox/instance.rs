@@ -13,7 +13,7 @@ use super::context::CallState;
 use super::http::{self, Preview};
 use super::interface::{GuestFunction, Handles, Signature};
 use super::limits::{CallLimits, LimitReached, Refused};
-use super::slice::{self, Work};
+use super::slice::Work;
 use super::stop::CpuClock;
 use super::stream::{self, Begun};
 use super::threads::Shared;
@@ -88,10 +88,9 @@ impl Instance {
     pub async fn run(self, function: Entry, input: Input) -> Outcome<Answer> {
         let state = self.wasm_store.data();
         let (account, pace) = (state.context.account.clone(), function.pace.clone());
-        let here = pace.is_quick(state.context.input_bytes)
-            && !slice::is_too_large_to_serve(state.growth.memory_bytes());
+        let sizes = (state.context.input_bytes, state.growth.memory_bytes());
         let threads = Arc::clone(&self.threads);
-        Work::new(threads, account, pace, here, self.compute(function, input)).await
+        Work::new(threads, account, pace, sizes, self.compute(function, input)).await
     }
 
     async fn compute(mut self, function: Entry, input: Input) -> Outcome<Answer> {

@@ -11,10 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use async_task::FallibleTask;
 use futures_util::future::BoxFuture;
 
-use super::threads::Shared;
+use super::threads::{Shared, Taken};
 use crate::id::AccountName;
 
 /// How long a guest computes at least before it makes room: the epoch ticks for all at once, and a call that has only begun should
@@ -24,21 +23,37 @@ const SLICE_MIN: Duration = Duration::from_micros(500);
 /// Calls of a function that is expected to compute no longer begin on the thread that serves them.
 const QUICK_MAX: Duration = Duration::from_micros(200);
 
-/// Most memory of a guest that runs on a thread that serves, in bytes. An instruction such as `memory.fill` cannot be interrupted, so
-/// this bounds how long one of them holds the thread.
-const SERVED_MEMORY_BYTES_MAX: usize = 8 << 20;
+/// Most memory of a guest that is not large, in bytes. An instruction such as `memory.fill` cannot be interrupted, so this bounds how
+/// long one of them holds a thread that serves, or one that runs guests which are not large.
+const SMALL_MEMORY_BYTES_MAX: usize = 8 << 20;
 
 /// Most bytes of arguments of a call that begins on a thread that serves: they are copied into the guest in one go.
 const SERVED_INPUT_BYTES_MAX: usize = 1 << 20;
+
+/// What a thread is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Thread {
+    /// It serves, and lets a guest begin.
+    Serves,
+    RunsSmall,
+    RunsLarge,
+}
+
+/// Why a guest makes room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// It has computed for long enough.
+    Time,
+    /// It has become too large for this thread.
+    Size,
+}
 
 /// The slice that runs on this thread now.
 #[derive(Debug, Clone, Copy)]
 struct Slice {
     began: Instant,
-    /// Whether this thread also serves.
-    serves: bool,
-    /// Whether the guest has to leave this thread when it is polled no more.
-    is_over: bool,
+    thread: Thread,
+    end: Option<End>,
 }
 
 thread_local! {
@@ -48,25 +63,27 @@ thread_local! {
 /// Whether the guest on this thread has computed for long enough. Asked at every tick of the epoch.
 pub(super) fn is_over() -> bool {
     let Some(mut slice) = NOW.get() else { return true };
-    slice.is_over |= slice.began.elapsed() >= SLICE_MIN;
-    NOW.set(Some(slice));
-    slice.is_over
+    if slice.end.is_none() && slice.began.elapsed() >= SLICE_MIN {
+        slice.end = Some(End::Time);
+        NOW.set(Some(slice));
+    }
+    slice.end.is_some()
 }
 
-/// Whether a guest of this much memory must not go on here; then it should yield.
+/// Whether a guest of this much memory must not go on here; then it should make room.
 pub(super) fn is_too_large_here(memory_bytes: usize) -> bool {
     let Some(mut slice) = NOW.get() else { return false };
-    if !slice.serves || !is_too_large_to_serve(memory_bytes) {
+    if slice.thread == Thread::RunsLarge || !is_large(memory_bytes) {
         return false;
     }
-    slice.is_over = true;
+    slice.end = Some(End::Size);
     NOW.set(Some(slice));
     true
 }
 
-/// Whether a guest of so much memory does not run on a thread that serves.
-pub(super) fn is_too_large_to_serve(memory_bytes: usize) -> bool {
-    memory_bytes > SERVED_MEMORY_BYTES_MAX
+/// Whether a guest of so much memory only runs among its like.
+pub(super) fn is_large(memory_bytes: usize) -> bool {
+    memory_bytes > SMALL_MEMORY_BYTES_MAX
 }
 
 /// Lets whoever polls this go on elsewhere: is pending once.
@@ -83,13 +100,13 @@ pub(super) async fn make_room() {
     .await;
 }
 
-/// Runs one slice. Also says whether the guest must leave this thread, and how long it took.
-pub(super) fn run<T>(serves: bool, poll: impl FnOnce() -> T) -> (T, bool, Duration) {
+/// Runs one slice. Also says why it ended, unless the guest itself ended it or waits, and how long it took.
+pub(super) fn run<T>(thread: Thread, poll: impl FnOnce() -> T) -> (T, Option<End>, Duration) {
     let began = Instant::now();
-    let outer = NOW.replace(Some(Slice { began, serves, is_over: false }));
+    let outer = NOW.replace(Some(Slice { began, thread, end: None }));
     let polled = poll();
     let slice = NOW.replace(outer);
-    (polled, slice.is_some_and(|slice| slice.is_over), began.elapsed())
+    (polled, slice.and_then(|slice| slice.end), began.elapsed())
 }
 
 /// How long calls of one function usually compute: a moving average of the last eight or so. Racing updates lose a sample, no more.
@@ -133,24 +150,26 @@ enum Place<T> {
         spent: Duration,
     },
     /// In the guests' own threads.
-    There(FallibleTask<(T, Duration), AccountName>),
+    There(Taken<T>),
     Gone,
 }
 
 impl<T: Send + 'static> Work<T> {
-    /// `work` of a guest, in the turn of `account`. It begins `here`, on the thread that polls it, or among the guests' threads.
+    /// `work` of a guest that has so much memory, in the turn of `account`. It begins on the thread that polls it if it is expected to
+    /// be quick, or else among the guests' threads.
     pub(super) fn new(
         threads: Arc<Shared>,
         account: AccountName,
         pace: Pace,
-        here: bool,
+        (input_bytes, memory_bytes): (usize, usize),
         work: impl Future<Output = T> + Send + 'static,
     ) -> Self {
         let future: BoxFuture<'static, T> = Box::pin(work);
-        let place = if here {
+        let is_large = is_large(memory_bytes);
+        let place = if pace.is_quick(input_bytes) && !is_large {
             Place::Here { future, threads, account, spent: Duration::ZERO }
         } else {
-            Place::There(threads.take(account, future, Duration::ZERO))
+            Place::There(threads.take(account, future, Duration::ZERO, is_large))
         };
         Self { place, pace }
     }
@@ -162,15 +181,16 @@ impl<T: Send + 'static> Future for Work<T> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
         let this = self.get_mut();
         if let Place::Here { future, spent, .. } = &mut this.place {
-            let (polled, must_leave, took) = run(true, || future.as_mut().poll(context));
+            let (polled, end, took) = run(Thread::Serves, || future.as_mut().poll(context));
             *spent += took;
-            if polled.is_pending() && !must_leave {
+            if polled.is_pending() && end.is_none() {
                 return Poll::Pending;
             }
             this.pace.learn(*spent);
             match (std::mem::replace(&mut this.place, Place::Gone), polled) {
                 (Place::Here { future, threads, account, spent }, Poll::Pending) => {
-                    this.place = Place::There(threads.take(account, future, spent));
+                    let is_large = end == Some(End::Size);
+                    this.place = Place::There(threads.take(account, future, spent, is_large));
                 }
                 (_, polled) => return polled,
             }
@@ -211,17 +231,23 @@ mod tests {
 
     #[test]
     fn a_guest_that_has_only_begun_is_not_moved_and_a_large_one_is() {
-        let ((), leave, _) = run(true, || assert!(!is_over()));
-        assert!(!leave);
-        let ((), leave, _) = run(true, || {
+        let ((), end, _) = run(Thread::Serves, || assert!(!is_over()));
+        assert_eq!(end, None);
+        let ((), end, _) = run(Thread::Serves, || {
             std::thread::sleep(SLICE_MIN);
             assert!(is_over());
         });
-        assert!(leave);
-        let ((), leave, _) = run(true, || assert!(is_too_large_here(SERVED_MEMORY_BYTES_MAX + 1)));
-        assert!(leave);
-        let ((), leave, _) =
-            run(false, || assert!(!is_too_large_here(SERVED_MEMORY_BYTES_MAX + 1)));
-        assert!(!leave, "among the guests' threads nobody waits to be served");
+        assert_eq!(end, Some(End::Time));
+        for (thread, expected) in [
+            (Thread::Serves, Some(End::Size)),
+            (Thread::RunsSmall, Some(End::Size)),
+            (Thread::RunsLarge, None),
+        ] {
+            let ((), end, _) = run(thread, || {
+                assert!(!is_too_large_here(SMALL_MEMORY_BYTES_MAX));
+                assert_eq!(is_too_large_here(SMALL_MEMORY_BYTES_MAX + 1), expected.is_some());
+            });
+            assert_eq!(end, expected);
+        }
     }
 }
