@@ -18,7 +18,7 @@ use crate::id::AccountName;
 
 pub use exhausted::{Exhausted, Limit};
 pub use memory::{Allotment, Memory, MemoryExhausted};
-pub use quota::{Charge, Ledger, Reservation, Spent, TokenTab, Usage, Want};
+pub use quota::{Charge, Charged, Ledger, Reservation, Spent, TokenTab, Usage, Want};
 pub use slots::{Line, Slot, Slots};
 pub use turns::{Ticket, Turn, Turns};
 

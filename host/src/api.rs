@@ -18,12 +18,14 @@ mod functions;
 mod grpc;
 mod health;
 mod linger;
+mod lobby;
 mod market;
 mod methods;
 mod negotiations;
 mod oip;
 mod openai;
 mod openapi;
+mod out_of_service;
 mod path;
 mod pieces;
 mod problem;
@@ -44,6 +46,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
+use crate::config::Config;
 use crate::host::Host;
 
 pub use connection::TlsError;
@@ -70,27 +73,25 @@ enum Audience {
     Operator,
 }
 
-/// The listeners of a host, bound and not yet served.
-pub struct Api {
-    host: Arc<Host>,
+/// Both listeners, bound, before there is a host: they say so (see [`Listeners::while_starting`]).
+pub struct Listeners {
     public: TcpListener,
     operator: TcpListener,
     /// Encrypts everybody's listener. The operator's is on the loopback.
     tls: Option<TlsAcceptor>,
 }
 
-impl Api {
+impl Listeners {
     /// Binds both listeners.
     ///
     /// # Errors
     /// [`ApiError::Bind`] names the address and the setting; [`ApiError::Tls`] what is wrong with certificate or key.
-    pub async fn bind(host: Arc<Host>) -> Result<Self, ApiError> {
-        let config = host.config();
+    pub async fn bind(config: &Config) -> Result<Self, ApiError> {
         let (certificate, key) = (&config.api.tls_certificate, &config.api.tls_key);
         let tls = connection::tls(certificate.as_deref(), key.as_deref())?;
         let public = bind(config.api.listen, "api.listen").await?;
         let operator = bind(config.api.operator_listen, "api.operator_listen").await?;
-        Ok(Self { host, public, operator, tls })
+        Ok(Self { public, operator, tls })
     }
 
     /// Where everybody's listener is bound.
@@ -98,28 +99,75 @@ impl Api {
         self.public.local_addr().ok()
     }
 
-    /// Where the operator's listener is bound.
-    pub fn operator_address(&self) -> Option<SocketAddr> {
-        self.operator.local_addr().ok()
+    /// Answers whoever comes, until `start` resolves: the process lives, and takes no calls yet.
+    pub async fn while_starting<T>(&self, start: impl Future<Output = T>) -> T {
+        let lobby = async {
+            tokio::join!(
+                lobby::receive(&self.public, self.tls.as_ref()),
+                lobby::receive(&self.operator, None)
+            )
+        };
+        tokio::select! {
+            started = start => started,
+            _ = lobby => unreachable!("invariant: a lobby is open until the host has started"),
+        }
     }
 
-    /// Serves until `stop` resolves, then lets running calls end, at most `api.drain_timeout`.
-    pub async fn serve(self, stop: impl Future<Output = ()>) {
+    /// The listeners of this host.
+    pub fn of(self, host: Arc<Host>) -> Api {
+        Api { host, listeners: self }
+    }
+}
+
+/// The listeners of a host, bound and not yet served.
+pub struct Api {
+    host: Arc<Host>,
+    listeners: Listeners,
+}
+
+impl Api {
+    /// Binds both listeners.
+    ///
+    /// # Errors
+    /// As [`Listeners::bind`].
+    pub async fn bind(host: Arc<Host>) -> Result<Self, ApiError> {
+        Ok(Listeners::bind(host.config()).await?.of(host))
+    }
+
+    /// Where everybody's listener is bound.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.listeners.public.local_addr().ok()
+    }
+
+    /// Where the operator's listener is bound.
+    pub fn operator_address(&self) -> Option<SocketAddr> {
+        self.listeners.operator.local_addr().ok()
+    }
+
+    /// Serves until `stop` resolves. Then the host says that it is not ready, and goes on for `api.drain_delay` or until `at_once`
+    /// resolves; then no connections are taken and running calls may end, at most `api.drain_timeout`.
+    pub async fn serve(self, stop: impl Future<Output = ()>, at_once: impl Future<Output = ()>) {
         let (stopping, stopped) = watch::channel(false);
         let host = self.host;
-        let drain_timeout = host.config().api.drain_timeout;
+        let Listeners { public, operator, tls } = self.listeners;
+        let (drain_delay, drain_timeout) =
+            (host.config().api.drain_delay, host.config().api.drain_timeout);
         let public = tokio::spawn(listen(
             Arc::clone(&host),
-            (self.public, self.tls),
+            (public, tls),
             Audience::Everybody,
             stopped.clone(),
         ));
-        let operator = (self.operator, None);
+        let operator = (operator, None);
         let operator =
             tokio::spawn(listen(Arc::clone(&host), operator, Audience::Operator, stopped));
         stop.await;
-        tracing::info!("draining: no new connections, running calls may end");
         host.begin_drain();
+        if !drain_delay.is_zero() {
+            tracing::info!(seconds = drain_delay.as_secs(), "stopping: not ready from now on");
+            let _ = tokio::time::timeout(drain_delay, at_once).await;
+        }
+        tracing::info!("draining: no new connections, running calls may end");
         let _ = stopping.send(true);
         let drained = async {
             let _ = public.await;

@@ -4,12 +4,14 @@
 //! answer. Together with `main` it is the only place that looks at the environment.
 
 mod account;
+mod admin;
 mod agree;
 mod agreement;
 mod build;
 mod call;
 mod client;
 mod completions;
+mod consistency;
 mod document;
 mod event;
 mod failure;
@@ -111,6 +113,7 @@ enum Command {
     Serve(serve::Serve),
     Keys(keys::Keys),
     Account(account::Account),
+    Admin(admin::Admin),
     Pack(pack::Pack),
     Build(build::Build),
     Inspect(inspect::Inspect),
@@ -196,6 +199,7 @@ fn dispatch(command: Command, context: &Context) -> Result<Answer, Failure> {
         Command::Serve(command) => command.run(context),
         Command::Keys(command) => command.run(context),
         Command::Account(command) => command.run(context),
+        Command::Admin(command) => command.run(),
         Command::Pack(command) => command.run(context),
         Command::Build(command) => command.run(context),
         Command::Inspect(command) => command.run(),

@@ -139,7 +139,12 @@ pub struct Api {
     /// After how long a silence a stream of events gets a comment, so that nobody in between closes it. Default 15 s.
     #[serde(with = "units::duration")]
     pub event_keep_alive: Duration,
-    /// Time that running calls have to end when the host stops. Default 30 s.
+    /// Time between SIGTERM and the end of the listeners, in which `/readyz` says 503 and calls are still taken, so that load
+    /// balancers can turn away first. Default 5 s; a second signal, or Ctrl-C, ends it at once.
+    #[serde(with = "units::pause")]
+    pub drain_delay: Duration,
+    /// Time that running calls have to end when the host stops, after the delay. Default 30 s; then the process ends whatever still
+    /// runs.
     #[serde(with = "units::duration")]
     pub drain_timeout: Duration,
 }
@@ -165,6 +170,7 @@ impl Default for Api {
             trusted_proxies: Vec::new(),
             cors_origins: Vec::new(),
             event_keep_alive: Duration::from_secs(15),
+            drain_delay: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(30),
         }
     }

@@ -3,6 +3,8 @@
 //! [`deploy`] tells it in order. Each line's output is the next line's required input: nothing is compiled that is not
 //! verified, nothing is live that has not run once.
 
+mod restore;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -13,12 +15,14 @@ use tokio::task::block_in_place;
 
 use crate::auth::Caller;
 use crate::bundle::{self, Backend, BundleError, ModelSpec, RegistryError, VerifiedBundle};
-use crate::deployments::{Deployment, Reference, ResolveError, Statistics};
+use crate::deployments::{Deployment, ResolveError, Statistics};
 use crate::host::Host;
 use crate::id::{AccountName, Digest, ModelName, Party};
 use crate::inference::{BackendKind, Device, LoadError, ModelSource, Placement, Trial, TrialError};
 use crate::sandbox::{Declared, Graphs, Guest, SandboxError};
 use crate::store::{StoreError, Table};
+
+pub use restore::{restore, retry, take_out};
 
 /// Why a bundle did not go live. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -89,31 +93,13 @@ pub struct Tried {
     pub trial: Trial,
 }
 
-/// Puts every version that was live before back, from the bundles on disk. Each is verified again.
-///
-/// # Errors
-/// [`DeployError`] of the first that fails: a host does not start with less than it promised.
-pub async fn restore(host: &Host) -> Result<(), DeployError> {
-    for (_, record) in host.store.all(Table::Publications)? {
-        let publication = Publication::read(&record)?;
-        if publication.withdrawn {
-            let Publication { model, version, bundle, .. } = publication;
-            host.deployments.remember_withdrawn(model, version, bundle);
-        } else {
-            bring_back(host, &publication).await?;
-        }
-    }
-    Ok(())
-}
-
-/// Puts a published version live from its bundle on disk, which is verified again.
-async fn bring_back(host: &Host, publication: &Publication) -> Result<(), DeployError> {
+/// Loads a published version from its bundle on disk, which is verified again.
+async fn load_kept(host: &Host, publication: &Publication) -> Result<Arc<Deployment>, DeployError> {
     let bytes = block_in_place(|| host.registry.load(&publication.bundle))?;
     let bundle = verify(host, bytes)?;
     let guest = compile(host, &bundle).await?;
     let graphs = load_graphs(host, &publication.model.publisher, &bundle).await?;
-    let deployment = stage(publication, &bundle, guest, graphs);
-    host.deployments.publish(deployment, || keep(host, publication))
+    Ok(stage(publication, &bundle, guest, graphs))
 }
 
 /// Puts every published version of a model back into service.
@@ -123,13 +109,16 @@ async fn bring_back(host: &Host, publication: &Publication) -> Result<(), Deploy
 pub async fn load(host: &Host, model: &ModelName) -> Result<(), DeployError> {
     let mut found = false;
     for (_, record) in host.store.all(Table::Publications)? {
-        let publication = Publication::read(&record)?;
+        // A record that cannot be read is out of service, whosever it is.
+        let Ok(publication) = Publication::read(&record) else { continue };
         if publication.model != *model {
             continue;
         }
         found = true;
         if publication.withdrawn {
-            bring_back(host, &Publication { withdrawn: false, ..publication }).await?;
+            let publication = Publication { withdrawn: false, ..publication };
+            let deployment = load_kept(host, &publication).await?;
+            host.deployments.publish(deployment, || keep(host, &publication))?;
         }
     }
     if found { Ok(()) } else { Err(ResolveError::NoModel(model.clone()).into()) }
@@ -141,9 +130,8 @@ pub async fn load(host: &Host, model: &ModelName) -> Result<(), DeployError> {
 /// [`DeployError`]; nothing was changed then.
 pub fn unload(host: &Host, model: &ModelName) -> Result<(), DeployError> {
     host.deployments.withdraw(model, |versions| {
-        for version in versions {
-            let live = host.deployments.version(model, &Reference::Version(version.clone()))?;
-            let (model, version, bundle) = (model.clone(), version.clone(), *live.digest());
+        for (version, bundle) in versions {
+            let (model, version, bundle) = (model.clone(), version.clone(), *bundle);
             keep(host, &Publication { model, version, bundle, withdrawn: true })?;
         }
         Ok(())
@@ -283,8 +271,13 @@ fn stage(
 }
 
 fn keep(host: &Host, publication: &Publication) -> Result<(), DeployError> {
-    let key = format!("{}@{}", publication.model, publication.version);
+    let key = key(&publication.model, &publication.version);
     let record =
         serde_json::to_vec(publication).expect("invariant: a publication has string keys only");
     Ok(host.store.put(Table::Publications, &key, &record)?)
+}
+
+/// What the record of a publication is kept under.
+fn key(model: &ModelName, version: &Version) -> String {
+    format!("{model}@{version}")
 }

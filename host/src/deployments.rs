@@ -1,8 +1,11 @@
 //! What is live on this host: model versions and their functions, by name.
 //!
-//! Versions are immutable and appear all at once: a reader sees the old set or the new one. Nothing here is decided by
+//! Versions are immutable and appear all at once: a reader sees the old set or the new one. A version that was published is
+//! known from the start on, and live once it is loaded; one that does not load is out of service. Nothing here is decided by
 //! agreements; whether a caller may know of a model is asked elsewhere.
 
+mod loading;
+mod published;
 mod statistics;
 
 use std::collections::BTreeMap;
@@ -14,6 +17,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use semver::Version;
 
+pub use loading::Loading;
+pub use published::Published;
 pub use statistics::{Span, Stages, Statistics, Totals};
 
 use crate::bundle::Manifest;
@@ -235,43 +240,58 @@ pub enum ResolveError {
         "`{model}` {version} is published already, with other bytes; versions never change: publish a new one"
     )]
     VersionTaken { model: ModelName, version: Version },
+    #[error("`{model}` {version} is being loaded; try again shortly")]
+    Loading { model: ModelName, version: Version },
+    #[error(
+        "`{model}` {version} is out of service on this host, whose operator is told why; another version may be named with `@`"
+    )]
+    OutOfService { model: ModelName, version: Version },
+    #[error("`{model}` {version} is not out of service here")]
+    InService { model: ModelName, version: Version },
 }
 
 fn list(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-type Models = ById<ModelName, BTreeMap<Version, Arc<Deployment>>>;
+type Models = ById<ModelName, BTreeMap<Version, Arc<Published>>>;
 
-/// Published versions that are out of service.
+/// Published versions that were withdrawn.
 type Withdrawn = BTreeMap<(ModelName, Version), Digest>;
 
-/// The live versions of this host.
+/// The versions of this host.
 #[derive(Default)]
 pub struct Deployments {
-    live: ArcSwap<Models>,
+    published: ArcSwap<Models>,
     /// Held while anything changes.
     withdrawn: Mutex<Withdrawn>,
+    loading: Loading,
 }
 
 impl Deployments {
     /// The version of a model that a reference means. Neither waits nor does any I/O.
     ///
     /// # Errors
-    /// [`ResolveError`] says what there is instead.
+    /// [`ResolveError`] says what there is instead, or that the version is not loaded yet or out of service.
     pub fn version(
         &self,
         model: &ModelName,
         reference: &Reference,
     ) -> Result<Arc<Deployment>, ResolveError> {
-        let live = self.live.load();
-        let versions = live.get(model).ok_or_else(|| ResolveError::NoModel(model.clone()))?;
-        let picked = pick(versions, reference).ok_or_else(|| ResolveError::NoVersion {
-            model: model.clone(),
-            wanted: wanted(reference),
-            versions: versions.keys().map(Version::to_string).collect(),
-        });
-        picked.map(Arc::clone)
+        let published = self.published.load();
+        find(&published, model, reference)?.get().map(Arc::clone)
+    }
+
+    /// The published version that a reference means, live or not.
+    ///
+    /// # Errors
+    /// [`ResolveError`] says what there is instead.
+    pub fn published(
+        &self,
+        model: &ModelName,
+        reference: &Reference,
+    ) -> Result<Arc<Published>, ResolveError> {
+        find(&self.published.load(), model, reference).map(Arc::clone)
     }
 
     /// The function that a call is addressed to. Neither waits nor does any I/O.
@@ -311,11 +331,13 @@ impl Deployments {
         digest: &Digest,
         withdrawn: &Withdrawn,
     ) -> Result<(), ResolveError> {
-        let live = self.live.load();
-        let live = live.get(model).and_then(|versions| versions.get(version));
+        let published = self.published.load();
+        let published = published.get(model).and_then(|versions| versions.get(version));
         let withdrawn = withdrawn.get(&(model.clone(), version.clone()));
-        match live.map(|deployment| &deployment.digest).or(withdrawn) {
-            Some(taken) if taken != digest => {
+        // Of a record that cannot be read nobody knows which bytes it was for.
+        let taken = published.map(|published| published.digest()).or(withdrawn.map(Some));
+        match taken {
+            Some(taken) if taken != Some(digest) => {
                 Err(ResolveError::VersionTaken { model: model.clone(), version: version.clone() })
             }
             Some(_) | None => Ok(()),
@@ -324,6 +346,24 @@ impl Deployments {
 
     fn lock(&self) -> MutexGuard<'_, Withdrawn> {
         self.withdrawn.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Versions that are to be loaded.
+    pub fn loading(&self) -> &Loading {
+        &self.loading
+    }
+
+    /// Makes versions known that were published before the host started, all at once, and has those loaded that wait for it.
+    pub fn remember(&self, versions: Vec<Arc<Published>>) {
+        let _changing = self.lock();
+        let mut published = Models::clone(&self.published.load());
+        for version in &versions {
+            let of_model = published.entry(version.model().clone()).or_default();
+            of_model.insert(version.version().clone(), Arc::clone(version));
+        }
+        self.published.store(Arc::new(published));
+        let waiting = versions.into_iter().filter(|version| version.out_of_service().is_none());
+        self.loading.add(waiting);
     }
 
     /// Puts a version live, all at once, after `keep` has made it durable. The same bytes twice are one version.
@@ -340,80 +380,177 @@ impl Deployments {
         self.check_free_beside(model, version, &deployment.digest, &withdrawn)?;
         keep()?;
         withdrawn.remove(&(model.clone(), version.clone()));
-        let mut live = Models::clone(&self.live.load());
-        let versions = live.entry(deployment.model.clone()).or_default();
-        versions.insert(deployment.version.clone(), deployment);
-        self.live.store(Arc::new(live));
+        let mut published = Models::clone(&self.published.load());
+        let versions = published.entry(deployment.model.clone()).or_default();
+        versions.insert(deployment.version.clone(), Published::live(deployment));
+        self.published.store(Arc::new(published));
         Ok(())
     }
 
-    /// Takes every version of a model out of service, after `keep` has made it durable. Calls that run go on.
+    /// Takes every version of a model out of service, after `keep` has made it durable. Calls that run go on. A version whose
+    /// record cannot be read stays where it is: nobody could put it back.
     ///
     /// # Errors
     /// Those of `keep`, and [`ResolveError::NoModel`] if none of its versions is published.
     pub fn withdraw<E: From<ResolveError>>(
         &self,
         model: &ModelName,
-        keep: impl FnOnce(&[Version]) -> Result<(), E>,
+        keep: impl FnOnce(&[(Version, Digest)]) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut withdrawn = self.lock();
-        let mut live = Models::clone(&self.live.load());
-        let versions = live.remove(model).unwrap_or_default();
+        let mut published = Models::clone(&self.published.load());
+        let versions = published.remove(model).unwrap_or_default();
         if versions.is_empty() && !withdrawn.keys().any(|(other, _)| other == model) {
             return Err(ResolveError::NoModel(model.clone()).into());
         }
-        keep(&versions.keys().cloned().collect::<Vec<_>>())?;
-        let gone =
-            versions.into_iter().map(|(version, live)| ((model.clone(), version), live.digest));
-        withdrawn.extend(gone);
-        self.live.store(Arc::new(live));
+        let (gone, damaged): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            versions.into_iter().partition(|(_, version)| version.digest().is_some());
+        let gone: Vec<(Version, Digest)> = gone
+            .into_iter()
+            .filter_map(|(version, published)| Some((version, *published.digest()?)))
+            .collect();
+        keep(&gone)?;
+        if !damaged.is_empty() {
+            published.insert(model.clone(), damaged);
+        }
+        withdrawn
+            .extend(gone.into_iter().map(|(version, digest)| ((model.clone(), version), digest)));
+        self.published.store(Arc::new(published));
         Ok(())
     }
 
-    /// Remembers a version that was out of service when the host stopped.
+    /// Takes one version away that is out of service, after `keep` has made that durable.
+    ///
+    /// # Errors
+    /// Those of `keep`; [`ResolveError::NoModel`], [`ResolveError::NoVersion`], [`ResolveError::InService`].
+    pub fn take_out<E: From<ResolveError>>(
+        &self,
+        model: &ModelName,
+        version: &Version,
+        keep: impl FnOnce(Option<&Digest>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut withdrawn = self.lock();
+        let broken = self.broken(model, version)?;
+        keep(broken.digest())?;
+        self.replace(model, version, None);
+        if let Some(digest) = broken.digest() {
+            withdrawn.insert((model.clone(), version.clone()), *digest);
+        }
+        Ok(())
+    }
+
+    /// Has a version loaded again that is out of service.
+    ///
+    /// # Errors
+    /// [`ResolveError::NoModel`], [`ResolveError::NoVersion`], [`ResolveError::InService`]; [`ResolveError::OutOfService`] if its
+    /// record cannot be read, so that there is nothing to load.
+    pub fn retry(
+        &self,
+        model: &ModelName,
+        version: &Version,
+    ) -> Result<Arc<Published>, ResolveError> {
+        let _changing = self.lock();
+        let broken = self.broken(model, version)?;
+        let (model, version) = (model.clone(), version.clone());
+        let Some(digest) = broken.digest() else {
+            return Err(ResolveError::OutOfService { model, version });
+        };
+        let again = Published::again(model.clone(), version.clone(), *digest);
+        self.replace(&model, &version, Some(Arc::clone(&again)));
+        self.loading.add([Arc::clone(&again)]);
+        Ok(again)
+    }
+
+    fn broken(&self, model: &ModelName, version: &Version) -> Result<Arc<Published>, ResolveError> {
+        let found = self.published(model, &Reference::Version(version.clone()))?;
+        match found.out_of_service() {
+            Some(_) => Ok(found),
+            None => {
+                let (model, version) = (model.clone(), version.clone());
+                Err(ResolveError::InService { model, version })
+            }
+        }
+    }
+
+    /// Puts something else in the place of a version; only while the lock is held.
+    fn replace(&self, model: &ModelName, version: &Version, with: Option<Arc<Published>>) {
+        let mut published = Models::clone(&self.published.load());
+        let Some(versions) = published.get_mut(model) else { return };
+        match with {
+            Some(with) => versions.insert(version.clone(), with),
+            None => versions.remove(version),
+        };
+        if versions.is_empty() {
+            published.remove(model);
+        }
+        self.published.store(Arc::new(published));
+    }
+
+    /// Remembers a version that was withdrawn when the host stopped.
     pub fn remember_withdrawn(&self, model: ModelName, version: Version, digest: Digest) {
         self.lock().insert((model, version), digest);
     }
 
-    /// Published versions that are out of service, in the order of names and versions.
+    /// Published versions that were withdrawn, in the order of names and versions.
     pub fn withdrawn(&self) -> Vec<(ModelName, Version)> {
         self.lock().keys().cloned().collect()
     }
 
     /// The version with this digest, if it is live.
     pub fn by_digest(&self, model: &ModelName, digest: &Digest) -> Option<Arc<Deployment>> {
-        let live = self.live.load();
-        live.get(model)?.values().find(|deployment| deployment.digest == *digest).cloned()
+        let published = self.published.load();
+        let mut versions = published.get(model)?.values();
+        versions.find(|version| version.digest() == Some(digest))?.deployment()
     }
 
     /// The live versions of a model, in ascending order.
     pub fn of(&self, model: &ModelName) -> Vec<Arc<Deployment>> {
-        self.live.load().get(model).map_or_else(Vec::new, |live| live.values().cloned().collect())
+        let published = self.published.load();
+        let versions = published.get(model).into_iter().flat_map(BTreeMap::values);
+        versions.filter_map(|version| version.deployment()).collect()
     }
 
     /// Every live version, in the order of names and versions.
     pub fn all(&self) -> Vec<Arc<Deployment>> {
-        let live = self.live.load();
+        self.all_published().iter().filter_map(|version| version.deployment()).collect()
+    }
+
+    /// Every version that was published and not withdrawn, in the order of names and versions.
+    pub fn all_published(&self) -> Vec<Arc<Published>> {
+        let published = self.published.load();
         let mut all: Vec<_> =
-            live.values().flat_map(|versions| versions.values().cloned()).collect();
-        all.sort_by(|a, b| (&a.model, &a.version).cmp(&(&b.model, &b.version)));
+            published.values().flat_map(|versions| versions.values().cloned()).collect();
+        all.sort_by(|a, b| (a.model(), a.version()).cmp(&(b.model(), b.version())));
         all
     }
 }
 
-fn pick<'live>(
-    versions: &'live BTreeMap<Version, Arc<Deployment>>,
+fn find<'p>(
+    published: &'p Models,
+    model: &ModelName,
     reference: &Reference,
-) -> Option<&'live Arc<Deployment>> {
+) -> Result<&'p Arc<Published>, ResolveError> {
+    let versions = published.get(model).ok_or_else(|| ResolveError::NoModel(model.clone()))?;
+    pick(versions, reference).ok_or_else(|| ResolveError::NoVersion {
+        model: model.clone(),
+        wanted: wanted(reference),
+        versions: versions.keys().map(Version::to_string).collect(),
+    })
+}
+
+fn pick<'live>(
+    versions: &'live BTreeMap<Version, Arc<Published>>,
+    reference: &Reference,
+) -> Option<&'live Arc<Published>> {
     match reference {
         Reference::Latest => versions
             .iter()
             .rfind(|(version, _)| version.pre.is_empty())
             .or_else(|| versions.iter().next_back())
-            .map(|(_, deployment)| deployment),
+            .map(|(_, published)| published),
         Reference::Version(version) => versions.get(version),
         Reference::Digest(digest) => {
-            versions.values().find(|deployment| deployment.digest == *digest)
+            versions.values().find(|published| published.digest() == Some(digest))
         }
     }
 }

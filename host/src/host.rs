@@ -2,12 +2,14 @@
 //!
 //! Holds no rules of its own: it starts the parts and lends them to `invoke` and `deploy`.
 
+mod known;
+mod readiness;
 mod secrets;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use subtle::ConstantTimeEq as _;
@@ -20,8 +22,8 @@ use crate::auth::{Auth, AuthError, Caller};
 use crate::bundle::{BundleLimits, Registry, RegistryError};
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::deploy::{self, DeployError};
-use crate::deployments::{Deployment, Deployments, Function, ResolveError, Target};
+use crate::deploy;
+use crate::deployments::{Deployment, Deployments, Function, Reference, ResolveError, Target};
 use crate::exchange::Bounds;
 use crate::id::{CallId, Digest, ModelName, Party};
 use crate::inference::{Inference, InferenceError, Settings};
@@ -34,6 +36,7 @@ use crate::receipts::{Denied, Receipts};
 use crate::sandbox::{CallContext, Instance, Sandbox, SandboxError};
 use crate::store::{Store, StoreError};
 
+pub use readiness::NotReady;
 use secrets::Secrets;
 pub use secrets::SecretsError;
 
@@ -69,8 +72,6 @@ pub enum HostError {
     Sandbox(#[from] SandboxError),
     #[error(transparent)]
     Inference(#[from] InferenceError),
-    #[error("a published model cannot be brought back")]
-    Restore(#[from] DeployError),
 }
 
 /// The runtime that a host serves on, with so many threads or one a core. Guests and inference have threads of their own.
@@ -103,13 +104,17 @@ pub struct Host {
     pub(crate) slots: Slots,
     pub(crate) publishing: Semaphore,
     draining: AtomicBool,
+    started: Instant,
+    /// The checkpoint that is remembered apart from the log.
+    remembered: Mutex<String>,
 }
 
 impl Host {
-    /// Starts a host on its data directory, with every version that was live before.
+    /// Starts a host on its data directory. Every version that was live before is known when this returns, and is loaded when it is
+    /// first asked for, or in the background.
     ///
     /// # Errors
-    /// [`HostError`]: a host does not start with less than it promised.
+    /// [`HostError`]: what the host itself needs. A version that cannot be brought back is out of service, and the rest serves.
     pub async fn start(config: Config, clock: Clock) -> Result<Arc<Self>, HostError> {
         let data = config.data.dir.clone();
         std::fs::create_dir_all(&data)
@@ -133,6 +138,7 @@ impl Host {
             clock.clone(),
             |receipt| agreements.replay(receipt),
         )?;
+        let remembered = known::check(&store, &receipts)?;
         let host = Arc::new(Self {
             auth,
             registry: Registry::open(&data.join("bundles"))?,
@@ -152,12 +158,14 @@ impl Host {
             slots: Slots::new(line(&config.admission)),
             publishing: Semaphore::new(PUBLISHING_MAX),
             draining: AtomicBool::new(false),
+            started: Instant::now(),
+            remembered: Mutex::new(remembered),
             config,
             clock,
             secrets,
             store,
         });
-        deploy::restore(&host).await?;
+        deploy::restore(&host)?;
         confirm_agreements(&host);
         Ok(host)
     }
@@ -196,6 +204,15 @@ impl Host {
         }
     }
 
+    /// Writes what is to be kept, when nothing is called any more.
+    pub fn close(&self) {
+        if let Err(error) = self.receipts.log().flush() {
+            tracing::error!(%error, "the last receipts may not be on the disk");
+        }
+        self.remember_log();
+        self.store.close();
+    }
+
     /// Stops saying that the host takes calls.
     pub fn begin_drain(&self) {
         self.draining.store(true, Ordering::Release);
@@ -216,6 +233,30 @@ impl Host {
             self.deployments.resolve(target)
         } else {
             Err(ResolveError::NoModel(target.model.clone()))
+        }
+    }
+
+    /// The same for a version that may not be loaded yet: it is loaded then.
+    ///
+    /// # Errors
+    /// As [`Host::resolve`].
+    pub async fn reach(&self, caller: &Caller, target: &Target) -> Result<Function, ResolveError> {
+        match self.resolve(caller, target) {
+            Err(ResolveError::Loading { .. }) => {
+                self.awaken(caller, &target.model, &target.reference).await;
+                self.resolve(caller, target)
+            }
+            resolved => resolved,
+        }
+    }
+
+    /// Waits until a version is loaded, if the caller may know of it, and a bounded time at most.
+    pub async fn awaken(&self, caller: &Caller, model: &ModelName, reference: &Reference) {
+        if !self.may_know(Some(caller), model) {
+            return;
+        }
+        if let Ok(wanted) = self.deployments.published(model, reference) {
+            self.deployments.loading().wait_for(&wanted).await;
         }
     }
 
@@ -318,15 +359,24 @@ impl Host {
 /// How often the host asks its store whether it still holds what is in memory.
 const CONFIRM_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
 
+/// After how many of these intervals the state of the log is remembered apart from the log.
+const REMEMBER_TICKS: u64 = 60;
+
 /// Keeps the age of what the host knows of its agreements, for as long as the host lives.
 fn confirm_agreements(host: &Arc<Host>) {
     let host = Arc::downgrade(host);
     tokio::spawn(async move {
         let mut ticks = tokio::time::interval(CONFIRM_INTERVAL);
-        loop {
+        for tick in 0_u64.. {
             ticks.tick().await;
             let Some(host) = host.upgrade() else { return };
-            let confirmed = tokio::task::spawn_blocking(move || host.agreements.confirm()).await;
+            let confirmed = tokio::task::spawn_blocking(move || {
+                if tick.is_multiple_of(REMEMBER_TICKS) {
+                    host.remember_log();
+                }
+                host.agreements.confirm()
+            });
+            let confirmed = confirmed.await;
             if let Ok(Err(error)) = confirmed {
                 tracing::error!(%error, "the store does not answer: agreements that want a fresh state permit nothing");
             }

@@ -145,7 +145,7 @@ pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> 
     let began = Instant::now();
     tokio::task::yield_now().await; // what else is ready is read first: calls in a row find their code in the caches
     let caller = host.auth.recognise(&call.credential)?;
-    let function = host.resolve(&caller, &call.target)?;
+    let function = host.reach(&caller, &call.target).await?;
     let grant = host.agreements.permit(&caller, &function, &call);
     let grant =
         grant.map_err(|error| host.deny(Denied::permit(&caller, &function, &call, error)))?;
@@ -156,6 +156,7 @@ pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> 
     let admission = Admission::admit(&host.slots, grant.account(), grant.allowances()).await;
     let admission =
         admission.map_err(|error| host.deny(Denied::admission(&grant, &function, &call, error)))?;
+    host.receipts.take_calls()?; // what runs has room in the log
     let admitted = Instant::now();
     let instance = host.instantiate(&function, &grant, &admission, &call, admitted).await?;
     let instantiated = Instant::now();

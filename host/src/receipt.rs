@@ -8,6 +8,7 @@
 
 mod checkpoint;
 mod commitment;
+mod consistency;
 mod encode;
 mod log;
 mod proof;
@@ -24,8 +25,9 @@ use jiff::Timestamp;
 use crate::id::{CallId, Digest, FunctionName, ModelName, Party};
 
 pub use commitment::{Commitment, Salt};
+pub use consistency::{Consistency, checkpoint_size};
 pub use encode::FormError;
-pub use log::Log;
+pub use log::{Log, Place};
 pub use proof::{PROOF_BYTES_MAX, ProofError, ReceiptProof, Verified};
 
 /// Longest receipt, in bytes of its CBOR. One is some 400 bytes.
@@ -178,6 +180,10 @@ pub enum ReceiptError {
     TooLarge { bytes: usize },
     #[error("call `{0}` has a receipt already")]
     Repeated(CallId),
+    #[error(
+        "the log's latest checkpoint signs {signed} receipts: nothing can be said of {from} to {to}"
+    )]
+    NoSuchState { from: u64, to: u64, signed: u64 },
     #[error("call `{0}` has no receipt")]
     NotFound(CallId),
     #[error(
@@ -186,11 +192,28 @@ pub enum ReceiptError {
     )]
     CodeTooLong { bytes: usize },
     #[error(
-        "an earlier write of receipts failed (`{cause}`), so none is written until the host is restarted"
+        "the log holds {size} receipts, and its checkpoint `{}` is missing; restore both from a copy",
+        path.display()
+    )]
+    NoCheckpoint { path: PathBuf, size: u64 },
+    #[error("there is no room for more receipts in `{}`, so no further calls are taken until there is", path.display())]
+    Full { path: PathBuf },
+    #[error(
+        "an earlier write of receipts failed (`{cause}`), so none is written until that is mended"
     )]
     Stopped { cause: String },
     #[error("the thread that writes checkpoints could not be started")]
     Thread(#[source] std::io::Error),
+}
+
+impl ReceiptError {
+    /// Whether it is the disk that takes no receipts now, and may take them again.
+    pub fn is_for_now(&self) -> bool {
+        matches!(
+            self,
+            ReceiptError::Write { .. } | ReceiptError::Full { .. } | ReceiptError::Stopped { .. }
+        )
+    }
 }
 
 impl Draft {

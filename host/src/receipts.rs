@@ -51,8 +51,7 @@ impl Receipts {
     /// commitments.
     ///
     /// # Errors
-    /// [`ReceiptError`]; the call was not counted then. Where a write failed, the count in memory is of no further use: the log takes
-    /// no receipts until the host is started anew and reads the counts back.
+    /// [`ReceiptError`]; the call was not counted then.
     pub async fn issue(
         &self,
         grant: &Grant,
@@ -87,15 +86,29 @@ impl Receipts {
         }
         let bytes = draft.input_bytes.saturating_add(draft.output_bytes);
         let spent = Spent { bytes, wall: outcome.used.wall };
-        let issued = reservation.commit(&spent, |charge| {
+        let (place, charged) = reservation.commit(&spent, |charge| {
             draft.used = Some(charge.calls);
             draft.rows = Some(charge.rows);
             draft.tokens = Some(charge.tokens).filter(|tokens| *tokens > 0);
             draft.price = charge.price;
             self.log.enqueue(draft)
         })?;
-        self.log.written(&issued).await?;
-        Ok((issued, salt))
+        match self.log.written(&place).await {
+            Ok(()) => Ok((*place, salt)),
+            Err(lost) => {
+                // Before the place is given up: until then no other receipt is written.
+                charged.take_back();
+                Err(lost)
+            }
+        }
+    }
+
+    /// Whether another call can be written down. Asked before it runs.
+    ///
+    /// # Errors
+    /// [`ReceiptError::Full`], [`ReceiptError::Stopped`].
+    pub fn take_calls(&self) -> Result<(), ReceiptError> {
+        self.log.takes_calls()
     }
 
     /// Writes the receipt of a call that was refused, if there is to be one. It counts nothing.
@@ -104,6 +117,8 @@ impl Receipts {
     /// [`ReceiptError`].
     pub fn deny(&self, denied: &Denied<'_>) -> Result<(), ReceiptError> {
         let Some(code) = denied.code else { return Ok(()) };
+        // What room there is belongs to calls that run.
+        self.log.takes_calls()?;
         let Denied { caller, publisher, function, call, .. } = denied;
         let mut draft = self.draft(caller, *publisher, function, call, &Salt::generate());
         if let Some(agreement) = denied.agreement {

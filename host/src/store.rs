@@ -2,9 +2,13 @@
 //!
 //! It keeps bytes under keys and knows nothing of what they mean. Each write is one durable transaction. Nothing here is
 //! on the path of a call: everything a call needs is in memory. Bundles are files (`bundle::registry`), receipts a log
-//! (`receipt::log`).
+//! (`receipt::log`). After an error of the disk the file is opened anew, by whoever comes next: redb refuses everything until then.
 
+use std::error::Error;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 
 use redb::{
     Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
@@ -25,10 +29,12 @@ pub enum Table {
     Negotiations,
     /// By which publishers let the host agree for them, by offer.
     Mandates,
+    /// What the host remembers of itself.
+    Host,
 }
 
 impl Table {
-    const ALL: [Table; 8] = [
+    const ALL: [Table; 9] = [
         Table::Accounts,
         Table::ApiKeys,
         Table::Publications,
@@ -37,6 +43,7 @@ impl Table {
         Table::Events,
         Table::Negotiations,
         Table::Mandates,
+        Table::Host,
     ];
 
     const fn definition(self) -> TableDefinition<'static, &'static str, &'static [u8]> {
@@ -49,13 +56,17 @@ impl Table {
             Table::Events => "events",
             Table::Negotiations => "negotiations",
             Table::Mandates => "mandates",
+            Table::Host => "host",
         })
     }
 }
 
 /// The records of one host, in one file that only one process may have open.
 pub struct Store {
-    database: Database,
+    /// None while the file cannot be opened again.
+    database: RwLock<Option<Database>>,
+    /// Whether the disk failed since the file was opened.
+    is_failing: AtomicBool,
     path: PathBuf,
 }
 
@@ -70,6 +81,63 @@ pub enum StoreError {
         #[source]
         source: Box<redb::Error>,
     },
+    #[error("`{}` is closed: the host stops, or the disk failed and it could not be opened again yet", path.display())]
+    Closed { path: PathBuf },
+}
+
+impl StoreError {
+    /// Whether it is the disk that failed, not the request or the file.
+    pub fn is_of_the_disk(&self) -> bool {
+        match self {
+            StoreError::Database { source, .. } => is_of_the_disk(source),
+            StoreError::Closed { .. } => true,
+            StoreError::InUse { .. } => false,
+        }
+    }
+}
+
+/// Whether it is the disk that failed, somewhere below an error: it is full or broken, and may be mended while the host runs.
+pub fn is_disk_failure(error: &(dyn Error + 'static)) -> bool {
+    const EIO: i32 = 5;
+    any_cause(error, |error| {
+        is_full(error)
+            || error.kind() == io::ErrorKind::ReadOnlyFilesystem
+            || error.raw_os_error() == Some(EIO)
+    }) || causes(error)
+        .any(|cause| cause.downcast_ref::<StoreError>().is_some_and(StoreError::is_of_the_disk))
+}
+
+/// Whether the disk is full, somewhere below an error.
+pub fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
+    any_cause(error, is_full)
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
+
+fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| <dyn Error>::source(*error))
+}
+
+fn any_cause(error: &(dyn Error + 'static), is_it: impl Fn(&io::Error) -> bool) -> bool {
+    causes(error).any(|cause| {
+        let redb = match cause.downcast_ref() {
+            Some(StoreError::Database { source, .. }) => match &**source {
+                redb::Error::Io(error) => Some(error),
+                _ => None,
+            },
+            Some(StoreError::Closed { .. } | StoreError::InUse { .. }) | None => None,
+        };
+        cause.downcast_ref::<io::Error>().or(redb).is_some_and(&is_it)
+    })
+}
+
+fn is_of_the_disk(error: &redb::Error) -> bool {
+    matches!(error, redb::Error::Io(_) | redb::Error::PreviousIo)
 }
 
 impl Store {
@@ -78,17 +146,58 @@ impl Store {
     /// # Errors
     /// [`StoreError::InUse`] while another process has them open.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let database = Database::create(path).map_err(|error| match error {
-            redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.into() },
-            other => failed(path, other),
-        })?;
-        let store = Self { database, path: path.into() };
-        store.write(|transaction| {
-            Table::ALL.iter().try_for_each(|table| {
-                transaction.open_table(table.definition()).map(drop).map_err(redb::Error::from)
-            })
-        })?;
+        let database = RwLock::new(Some(open(path)?));
+        let store = Self { database, is_failing: AtomicBool::new(false), path: path.into() };
+        // A file that has them all is not written: the disk may be full.
+        if Table::ALL.iter().any(|table| store.count(*table).is_err()) {
+            store.write(|transaction| {
+                Table::ALL.iter().try_for_each(|table| {
+                    transaction.open_table(table.definition()).map(drop).map_err(redb::Error::from)
+                })
+            })?;
+        }
         Ok(store)
+    }
+
+    /// Whether the disk failed, and the file could not be opened again yet.
+    pub fn is_failing(&self) -> bool {
+        self.is_failing.load(Ordering::Acquire)
+    }
+
+    /// Closes the file, in order, whoever still shares the records. Nothing is read or written after that.
+    pub fn close(&self) {
+        *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn run<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        if self.is_failing() {
+            self.open_again()?;
+        }
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let closed = || StoreError::Closed { path: self.path.clone() };
+        work(database.as_ref().ok_or_else(closed)?).map_err(|error| {
+            if is_of_the_disk(&error) {
+                self.is_failing.store(true, Ordering::Release);
+            }
+            failed(&self.path, error)
+        })
+    }
+
+    fn open_again(&self) -> Result<(), StoreError> {
+        let mut database: RwLockWriteGuard<'_, _> =
+            self.database.write().unwrap_or_else(PoisonError::into_inner);
+        // Others may have been quicker.
+        if self.is_failing() {
+            // The file's lock goes with the old one.
+            *database = None;
+            *database = Some(open(&self.path)?);
+            self.is_failing.store(false, Ordering::Release);
+            tracing::info!(path = %self.path.display(), "the records are open again");
+        }
+        Ok(())
     }
 
     /// Writes one record over whatever was under `key`. Durable when it returns.
@@ -112,13 +221,24 @@ impl Store {
         })
     }
 
+    /// Removes a record, if it is there. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`]; nothing was changed then.
+    pub fn remove(&self, table: Table, key: &str) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            transaction.open_table(table.definition())?.remove(key)?;
+            Ok(())
+        })
+    }
+
     /// Every record of a table, in the order of the keys.
     ///
     /// # Errors
     /// [`StoreError::Database`].
     pub fn all(&self, table: Table) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        let read = || -> Result<_, redb::Error> {
-            let transaction = self.database.begin_read()?;
+        self.run(|database| {
+            let transaction = database.begin_read()?;
             let table = transaction.open_table(table.definition())?;
             let mut records = Vec::new();
             for entry in table.iter()? {
@@ -126,8 +246,7 @@ impl Store {
                 records.push((key.value().to_owned(), record.value().to_vec()));
             }
             Ok(records)
-        };
-        read().map_err(|error| failed(&self.path, error))
+        })
     }
 
     /// How many records a table has.
@@ -135,10 +254,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub fn count(&self, table: Table) -> Result<usize, StoreError> {
-        let read = || -> Result<_, redb::Error> {
-            Ok(self.database.begin_read()?.open_table(table.definition())?.len()?)
-        };
-        let count = read().map_err(|error| failed(&self.path, error))?;
+        let count = self
+            .run(|database| Ok(database.begin_read()?.open_table(table.definition())?.len()?))?;
         Ok(usize::try_from(count).unwrap_or(usize::MAX))
     }
 
@@ -146,14 +263,20 @@ impl Store {
         &self,
         change: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
     ) -> Result<(), StoreError> {
-        let write = || -> Result<(), redb::Error> {
-            let transaction = self.database.begin_write()?;
+        self.run(|database| {
+            let transaction = database.begin_write()?;
             change(&transaction)?;
             transaction.commit()?;
             Ok(())
-        };
-        write().map_err(|error| failed(&self.path, error))
+        })
     }
+}
+
+fn open(path: &Path) -> Result<Database, StoreError> {
+    Database::create(path).map_err(|error| match error {
+        redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.into() },
+        other => failed(path, other),
+    })
 }
 
 fn failed(path: &Path, error: impl Into<redb::Error>) -> StoreError {

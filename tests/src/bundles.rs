@@ -31,7 +31,12 @@ pub fn plugin(name: &str) -> Vec<u8> {
 /// `;; world: import …; export …;`. Plain functions that it exports are the bundle's functions, and of an interface those that
 /// its next line names: `;; functions: name=export`.
 pub fn wat_guest(name: &str, models: &[ModelInput]) -> Vec<u8> {
-    let path = workspace().join("tests/guests").join(format!("{name}.wat"));
+    wat_guest_as(name, name, models)
+}
+
+/// The same under another name.
+pub fn wat_guest_as(guest: &str, name: &str, models: &[ModelInput]) -> Vec<u8> {
+    let path = workspace().join("tests/guests").join(format!("{guest}.wat"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let first = text.lines().next().unwrap_or_default();
     let world = first.strip_prefix(";; world:").expect("the first line says the world");

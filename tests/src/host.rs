@@ -24,6 +24,7 @@ pub struct Builder {
     clock: Clock,
     threads: usize,
     data: Option<Arc<TempDir>>,
+    loaded: bool,
 }
 
 impl Builder {
@@ -55,6 +56,13 @@ impl Builder {
         self
     }
 
+    /// Does not wait until what was published is loaded.
+    #[must_use]
+    pub fn at_once(mut self) -> Self {
+        self.loaded = false;
+        self
+    }
+
     /// Starts it.
     ///
     /// # Panics
@@ -74,12 +82,16 @@ impl Builder {
             let api = Api::bind(Arc::clone(&host)).await.map_err(|error| chain(&error))?;
             Ok::<_, String>((host, api))
         })?;
+        if self.loaded {
+            runtime.block_on(host.loaded());
+        }
         let address = api.address().expect("bound");
         let operator = api.operator_address().expect("bound");
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = runtime.spawn(api.serve(async {
+        let stopping = async {
             let _ = stopped.await;
-        }));
+        };
+        let serving = runtime.spawn(api.serve(stopping, std::future::pending()));
         Ok(TestHost {
             running: Some(Running { runtime, serving, stop, host }),
             address,
@@ -120,12 +132,13 @@ impl TestHost {
         let mut config = Config::default();
         config.api.listen.set_port(0);
         config.api.operator_listen.set_port(0);
+        config.api.drain_delay = Duration::ZERO;
         config.api.drain_timeout = Duration::from_secs(5);
         config.admission.slots_max = 8.try_into().expect("not zero");
         config.receipt.flush_interval = Duration::from_millis(50);
         config.inference.onnxruntime_library = Some(Self::onnxruntime());
         config.inference.worker_program = Some(HostProcess::program());
-        Builder { config, clock: Clock::System, threads: 2, data: None }
+        Builder { config, clock: Clock::System, threads: 2, data: None, loaded: true }
     }
 
     /// A host on these defaults.
@@ -153,9 +166,10 @@ impl TestHost {
 
     fn end(&mut self) {
         if let Some(Running { runtime, serving, stop, host }) = self.running.take() {
-            drop(host);
             let _ = stop.send(());
             let _ = runtime.block_on(serving);
+            host.close();
+            drop(host);
             runtime.shutdown_timeout(Duration::from_secs(5));
         }
     }
@@ -163,6 +177,16 @@ impl TestHost {
     /// The host itself, for what no route shows.
     pub fn host(&self) -> &Host {
         &self.running.as_ref().expect("it runs").host
+    }
+
+    /// Where the operator's listener is, as commands take it.
+    pub fn operator_url(&self) -> String {
+        format!("http://{}", self.operator)
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
+        self.data.path().join("data")
     }
 
     /// Where everybody's listener is.

@@ -14,7 +14,9 @@ mod python;
 mod reference;
 mod vectors;
 
-pub use bundles::{batched_bundle, built, model_bundle, plugin, wat_guest, workspace};
+pub use bundles::{
+    batched_bundle, built, model_bundle, plugin, wat_guest, wat_guest_as, workspace,
+};
 pub use chance::{Chance, resident, storms};
 pub use client::{Reply, Request};
 pub use fronts::Tensors;

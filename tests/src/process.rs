@@ -1,6 +1,7 @@
 //! The `hospes` binary as a process of its own, for tests that kill it or use its command line.
 
 use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -44,21 +45,15 @@ impl HostProcess {
     /// # Panics
     /// If it does not get ready.
     pub fn start(data: &Path) -> Self {
-        let mut child = Self::command()
-            .args([
-                "--json",
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-                "--operator-listen",
-                "127.0.0.1:0",
-            ])
-            .arg("--data")
-            .arg(data)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("it starts");
+        Self::start_with(data, "")
+    }
+
+    /// The same with settings of its own, as TOML.
+    ///
+    /// # Panics
+    /// As [`HostProcess::start`].
+    pub fn start_with(data: &Path, settings: &str) -> Self {
+        let mut child = Self::serve(&mut Self::command(), data, ["127.0.0.1:0"; 2], settings);
         let mut text = String::new();
         let mut lines = BufReader::new(child.stdout.take().expect("piped"));
         // The answer is one JSON document; a shorter text is not one.
@@ -72,6 +67,52 @@ impl HostProcess {
         let member = |name: &str| ready[name].as_str().expect("text").to_owned();
         let (address, operator) = (member("address"), member("operator_address"));
         Self { child, address, operator, party: member("party") }
+    }
+
+    /// Starts a host, whose files may grow to so many bytes, and does not wait until it is ready.
+    ///
+    /// # Panics
+    /// If there are no free ports.
+    pub fn begin(data: &Path, file_bytes_max: Option<u64>) -> Self {
+        let ports = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+        let [address, operator] = ports.map(|port| port.local_addr().expect("bound").to_string());
+        let mut command = match file_bytes_max {
+            Some(bytes) => {
+                let mut limited = Command::new("prlimit");
+                limited.arg(format!("--fsize={bytes}:")).arg(Self::command().get_program());
+                limited
+            }
+            None => Self::command(),
+        };
+        let child = Self::serve(&mut command, data, [&address, &operator], "");
+        let url = |address| format!("http://{address}");
+        Self { child, address: url(address), operator: url(operator), party: String::new() }
+    }
+
+    fn serve(
+        command: &mut Command,
+        data: &Path,
+        [address, operator]: [&str; 2],
+        settings: &str,
+    ) -> Child {
+        command.args(["--json", "serve", "--listen", address, "--operator-listen", operator]);
+        if !settings.is_empty() {
+            let path = data.with_extension("toml");
+            std::fs::write(&path, settings).expect("written");
+            command.arg("--config").arg(path);
+        }
+        let command = command.arg("--data").arg(data);
+        command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts")
+    }
+
+    /// Sends it a signal, such as `TERM`.
+    ///
+    /// # Panics
+    /// If that is not possible.
+    pub fn signal(&self, name: &str) {
+        let mut kill = Command::new("kill");
+        let sent = kill.args([format!("-{name}"), self.id().to_string()]);
+        assert!(sent.status().expect("it runs").success(), "no signal {name}");
     }
 
     /// The process.

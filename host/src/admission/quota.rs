@@ -230,6 +230,17 @@ impl Account {
         self.running = self.running.saturating_sub(1);
     }
 
+    /// A call did not take place: its place in a rate or a period is free again, unless another began since.
+    fn forget(&mut self, before: &Marks, after: &Marks) {
+        if self.marks() == *after {
+            let Marks { first, last, period, full_at } = *before;
+            (self.first, self.last) = (first, last);
+            (self.period, self.full_at) = (period, full_at);
+        } else if self.period.from == after.period.from && self.period.index == after.period.index {
+            self.period.calls = self.period.calls.saturating_sub(1);
+        }
+    }
+
     fn use_up(&mut self, units: &Amounts, time: Duration) {
         for (used, units) in self.used.iter_mut().zip(units) {
             *used = used.saturating_add(*units);
@@ -394,15 +405,38 @@ impl Drop for Hold {
         if self.charged {
             return;
         }
-        // The call did not take place: its place in a rate or a period is free again, unless another began since.
-        if account.marks() == self.after {
-            let Marks { first, last, period, full_at } = self.before;
-            (account.first, account.last) = (first, last);
-            (account.period, account.full_at) = (period, full_at);
-        } else if account.period.from == self.after.period.from
-            && account.period.index == self.after.period.index
-        {
-            account.period.calls = account.period.calls.saturating_sub(1);
+        account.forget(&self.before, &self.after);
+    }
+}
+
+/// What a call was charged, for as long as its receipt could still be lost.
+#[must_use]
+#[derive(Debug)]
+pub struct Charged {
+    own: Taken,
+    above: Vec<Taken>,
+}
+
+/// What a call was charged of one ledger.
+#[derive(Debug)]
+struct Taken {
+    ledger: Arc<Ledger>,
+    units: Amounts,
+    time: Duration,
+    before: Marks,
+    after: Marks,
+}
+
+impl Charged {
+    /// The receipt does not exist: nothing was used.
+    pub fn take_back(self) {
+        for taken in std::iter::once(&self.own).chain(&self.above) {
+            let mut account = taken.ledger.lock();
+            for (used, units) in account.used.iter_mut().zip(&taken.units) {
+                *used = used.saturating_sub(*units);
+            }
+            account.used_time = account.used_time.saturating_sub(taken.time);
+            account.forget(&taken.before, &taken.after);
         }
     }
 }
@@ -511,7 +545,7 @@ impl Reservation {
     }
 
     /// Counts the call, if `charge` succeeds. `charge` is told what is charged; calls of one ledger are charged one after the
-    /// other, so that these numbers and the order of the charges agree.
+    /// other, so that these numbers and the order of the charges agree. What was counted can be taken back.
     ///
     /// # Errors
     /// Those of `charge`; everything is given back then.
@@ -519,7 +553,7 @@ impl Reservation {
         mut self,
         spent: &Spent,
         charge: impl FnOnce(Charge) -> Result<T, E>,
-    ) -> Result<T, E> {
+    ) -> Result<(T, Charged), E> {
         self.close_tab();
         let (units, time) = self.own.to_charge(spent);
         let ledger = Arc::clone(&self.own.ledger);
@@ -530,20 +564,20 @@ impl Reservation {
             price.of(before.saturating_add(units[price.unit as usize])) - price.of(before)
         });
         let [_, rows, _, tokens] = units;
-        let charged = charge(Charge { calls, rows, tokens, price });
-        if charged.is_ok() {
-            account.use_up(&units, time);
-            self.own.charged = true;
-        }
+        let done = charge(Charge { calls, rows, tokens, price })?;
+        account.use_up(&units, time);
+        self.own.charged = true;
         drop(account);
-        if charged.is_ok() {
-            for hold in &mut self.above {
-                let (units, time) = hold.to_charge(spent);
-                hold.ledger.lock().use_up(&units, time);
-                hold.charged = true;
-            }
-        }
-        charged
+        let (before, after) = (self.own.before, self.own.after);
+        let own = Taken { ledger, units, time, before, after };
+        let above = self.above.iter_mut().map(|hold| {
+            let (units, time) = hold.to_charge(spent);
+            hold.ledger.lock().use_up(&units, time);
+            hold.charged = true;
+            let (before, after) = (hold.before, hold.after);
+            Taken { ledger: Arc::clone(&hold.ledger), units, time, before, after }
+        });
+        Ok((done, Charged { own, above: above.collect() }))
     }
 
     /// Most calls that the rule allows, if it limits them.

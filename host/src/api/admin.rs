@@ -12,6 +12,7 @@ use super::answer::Answer;
 use super::body;
 use super::health::json as json_answer;
 use super::market::digest;
+use super::out_of_service;
 use super::problem::{Problem, ProblemKind};
 use crate::agreement::events::{Change, Reason};
 use crate::host::Host;
@@ -95,11 +96,13 @@ pub(super) fn status(host: &Host, request: &Request<Incoming>) -> Result<Answer,
                 "incidents": host.inference.incidents(),
             },
             "draining": host.is_draining(),
+            "loading": host.deployments.loading().left(),
+            "out_of_service": out_of_service::list(host),
         }),
     ))
 }
 
-fn check_operator(host: &Host, headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn check_operator(host: &Host, headers: &HeaderMap) -> Result<(), Problem> {
     if body::bearer(headers).is_some_and(|token| host.is_operator(token)) {
         return Ok(());
     }

@@ -13,10 +13,10 @@ use super::detached::Detached;
 use super::pieces::Running;
 use super::problem::{Problem, ProblemKind};
 use crate::auth::Credential;
-use crate::deployments::Target;
+use crate::deployments::{Reference, Target};
 use crate::exchange::Exchange;
 use crate::host::Host;
-use crate::id::{CallId, Digest, IdError};
+use crate::id::{CallId, Digest, IdError, ModelName};
 use crate::invoke::{Call, Invocation, InvokeError, Payload, Timings, invoke};
 use crate::outcome::{GuestFailure, Reply};
 use crate::outputs::{Form, PieceEncoder, Streaming};
@@ -84,6 +84,13 @@ impl<'h> Front<'h> {
             purpose: text(headers, &PURPOSE)?.map(purpose).transpose()?,
             patience: None,
         })
+    }
+
+    /// Waits until the version that is called is loaded, where a front has to know it before the call.
+    pub(super) async fn awaken(&self, model: &ModelName, reference: &Reference) {
+        if let Ok(caller) = self.host.auth.recognise(&self.credential) {
+            self.host.awaken(&caller, model, reference).await;
+        }
     }
 
     /// What the call will be known by.

@@ -35,6 +35,7 @@ pub(super) async fn call(
     let (parts, body) = request.into_parts();
     let target = target(path)?;
     let front = Front::open(host, &parts.headers)?;
+    front.awaken(&target.model, &target.reference).await;
     let media = body::media(&parts.headers)?;
     let api = &host.config().api;
     let bytes = body::read(&parts.headers, body, api.body_bytes_max, api.body_read_timeout).await?;

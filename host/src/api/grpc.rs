@@ -187,7 +187,9 @@ fn status(problem: Problem) -> Status {
         | ProblemKind::EventRefused
         | ProblemKind::OutputRefused => Code::FailedPrecondition,
         ProblemKind::PluginFailed => Code::Unknown,
-        ProblemKind::Busy => Code::Unavailable,
+        ProblemKind::Busy | ProblemKind::OutOfService | ProblemKind::Unavailable => {
+            Code::Unavailable
+        }
         ProblemKind::Internal => Code::Internal,
     };
     let (parts, detail) = problem.into_parts();

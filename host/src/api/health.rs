@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, AnswerBody};
 use super::problem::{Problem, ProblemKind};
-use crate::host::Host;
+use crate::host::{Host, NotReady};
 
 /// A JSON answer.
 pub(super) fn json(status: StatusCode, body: &Value) -> Answer {
@@ -22,12 +22,25 @@ pub(super) fn live() -> Answer {
     json(StatusCode::OK, &json!({"status": "ok"}))
 }
 
-/// `GET /readyz`: the host takes calls. It does not while it drains.
+/// `GET /readyz`: the host takes calls.
 pub(super) fn ready(host: &Host) -> Result<Answer, Problem> {
-    if host.is_draining() {
-        return Err(Problem::new(ProblemKind::Busy, "the host is stopping; ask another one"));
+    match host.readiness() {
+        Ok(()) => Ok(json(StatusCode::OK, &json!({"status": "ready"}))),
+        Err(why) => Err(not_ready(&why)),
     }
-    Ok(json(StatusCode::OK, &json!({"status": "ready"})))
+}
+
+/// Why the host takes no calls now.
+pub(super) fn not_ready(why: &NotReady) -> Problem {
+    let problem = Problem::new(ProblemKind::Unavailable, why.to_string());
+    match why {
+        NotReady::Draining => problem.with("state", "draining"),
+        NotReady::Receipts => problem.with("state", "no-receipts"),
+        NotReady::Records => problem.with("state", "no-records"),
+        NotReady::Loading { left, of } => {
+            problem.with("state", "loading").with("left", *left).with("versions", *of)
+        }
+    }
 }
 
 /// `GET /api/host`: the key that this host's receipts verify with.

@@ -12,6 +12,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, AnswerBody};
+use crate::receipt::ReceiptError;
+use crate::store::is_disk_failure;
 
 /// What kind of problem it is: clients decide by this, not by the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,12 +39,14 @@ pub enum ProblemKind {
     PluginDeadline,
     OutputRefused,
     Busy,
+    OutOfService,
+    Unavailable,
     Internal,
 }
 
 impl ProblemKind {
     /// Every kind, for the documentation and its test.
-    pub const ALL: [ProblemKind; 22] = [
+    pub const ALL: [ProblemKind; 24] = [
         ProblemKind::Unauthenticated,
         ProblemKind::NotPermitted,
         ProblemKind::NotFound,
@@ -64,6 +68,8 @@ impl ProblemKind {
         ProblemKind::PluginDeadline,
         ProblemKind::OutputRefused,
         ProblemKind::Busy,
+        ProblemKind::OutOfService,
+        ProblemKind::Unavailable,
         ProblemKind::Internal,
     ];
 
@@ -135,6 +141,14 @@ impl ProblemKind {
                 ("output-refused", StatusCode::BAD_GATEWAY, "The answer may not be released")
             }
             ProblemKind::Busy => ("busy", StatusCode::SERVICE_UNAVAILABLE, "The host is busy"),
+            ProblemKind::OutOfService => (
+                "out-of-service",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "This version is out of service",
+            ),
+            ProblemKind::Unavailable => {
+                ("unavailable", StatusCode::SERVICE_UNAVAILABLE, "The host takes no calls now")
+            }
             ProblemKind::Internal => {
                 ("internal", StatusCode::INTERNAL_SERVER_ERROR, "The host failed")
             }
@@ -148,6 +162,9 @@ const BUSY_RETRY: Duration = Duration::from_secs(1);
 /// Headers of a problem that say more than its kind: for protocols that have a shape of their own for the rest.
 pub const SAYING_MORE: [HeaderName; 3] =
     [header::RETRY_AFTER, header::WWW_AUTHENTICATE, header::ACCEPT_ENCODING];
+
+/// After which time a host that takes no calls may be asked again.
+const UNAVAILABLE_RETRY: Duration = Duration::from_secs(5);
 
 /// One problem, ready to be sent.
 #[derive(Debug)]
@@ -180,6 +197,11 @@ impl Problem {
             source = error.source();
         }
         tracing::error!(error = text, "the host failed");
+        let is_for_now = |error: &ReceiptError| error.is_for_now();
+        if is_disk_failure(cause) || cause.downcast_ref().is_some_and(is_for_now) {
+            let detail = "the host's disk takes no writes now, so nothing was changed or charged; try again later";
+            return Self::new(ProblemKind::Unavailable, detail);
+        }
         Self::new(ProblemKind::Internal, "nothing was charged; the operator's log says why")
     }
 
@@ -245,8 +267,12 @@ impl Problem {
         *response.headers_mut() = self.headers;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        let busy = (self.kind == ProblemKind::Busy).then_some(BUSY_RETRY);
-        if let Some(after) = self.retry_after.or(busy) {
+        let usual = match self.kind {
+            ProblemKind::Busy => Some(BUSY_RETRY),
+            ProblemKind::Unavailable => Some(UNAVAILABLE_RETRY),
+            _ => None,
+        };
+        if let Some(after) = self.retry_after.or(usual) {
             // In whole seconds (RFC 9110 section 10.2.3), and not a moment too early.
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             headers.insert(header::RETRY_AFTER, seconds.max(1).into());

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, AnswerBody};
 use super::body;
+use super::form;
 use super::health::json as json_answer;
 use super::problem::{Problem, ProblemKind};
 use crate::auth::Caller;
@@ -61,6 +62,32 @@ pub(super) fn checkpoint(host: &Host) -> Result<Answer, Problem> {
     let note = host.receipts.log().checkpoint();
     let mut response = Response::new(AnswerBody::from(Bytes::from(note)));
     let media = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, media);
+    Ok(response)
+}
+
+/// `GET /api/log/consistency?from=SIZE&to=SIZE`: that the log of so many receipts is the beginning of the later one, by default the
+/// latest that was signed.
+pub(super) fn consistency(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
+    let invalid = |detail: String| Problem::new(ProblemKind::InvalidRequest, detail);
+    let log = host.receipts.log();
+    let (mut from, mut to) = (None, None);
+    for part in form::query(request.uri().query().unwrap_or_default())? {
+        let size = std::str::from_utf8(&part.bytes).ok().and_then(|text| text.parse().ok());
+        let size: u64 = size.ok_or_else(|| {
+            invalid(format!("`{}` is not a number of receipts, such as `from=3`", part.name))
+        })?;
+        match part.name.as_str() {
+            "from" => from = Some(size),
+            "to" => to = Some(size),
+            name => return Err(invalid(format!("there is no parameter `{name}` here"))),
+        }
+    }
+    let from = from.ok_or_else(|| invalid("`from` is missing: `?from=SIZE&to=SIZE`".into()))?;
+    let proof = log.consistency(from, to.unwrap_or_else(|| log.signed_size()));
+    let proof = proof.map_err(|error| Problem::new(ProblemKind::NotFound, error.to_string()))?;
+    let mut response = Response::new(AnswerBody::from(Bytes::from(proof.to_bytes())));
+    let media = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, media);
     Ok(response)
 }

@@ -11,7 +11,7 @@ use super::path::{self, SEGMENTS_MAX};
 use super::problem::{Problem, ProblemKind};
 use super::{
     Audience, admin, agreements, conformance, cors, functions, grpc, health, market, methods,
-    negotiations, oip, openai, openapi, publish, receipts, wasi_http,
+    negotiations, oip, openai, openapi, out_of_service, publish, receipts, wasi_http,
 };
 use crate::host::Host;
 
@@ -146,6 +146,7 @@ async fn tenants(
         (GET, ["docs", part]) => openapi::asset(part, request.headers()),
         (GET, ["host"]) => health::identity(host),
         (GET, ["checkpoint"]) => receipts::checkpoint(host),
+        (GET, ["log", "consistency"]) => receipts::consistency(host, &request),
 
         (_, segments) => {
             let segments = [&["api"], segments].concat();
@@ -162,6 +163,11 @@ async fn operator(
     match (request.method(), segments) {
         (&Method::POST, ["accounts"]) => admin::open_account(host, request).await,
         (&Method::POST, ["agreements", id, "events"]) => admin::operate(host, id, request).await,
+        (&Method::GET, ["out-of-service"]) => out_of_service::show(host, &request),
+        (&Method::POST, ["out-of-service", "retry"]) => out_of_service::retry(host, request).await,
+        (&Method::POST, ["out-of-service", "withdraw"]) => {
+            out_of_service::withdraw(host, request).await
+        }
         (&Method::GET, ["status"]) => admin::status(host, &request),
         (&Method::GET, ["healthz"]) => Ok(health::live()),
         (&Method::GET, ["readyz"]) => health::ready(host),

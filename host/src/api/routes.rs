@@ -42,7 +42,7 @@ const fn operator(route: Route) -> Route {
 }
 
 /// All of them but the fronts of other protocols, which have their own specifications.
-pub(super) const ROUTES: [Route; 40] = [
+pub(super) const ROUTES: [Route; 44] = [
     get("/api/market", JSON, "Every offer that the caller may see, with what it is for"),
     get("/api/offers/{id}", ENVELOPE, "A signed offer, byte for byte"),
     post("/api/offers", ENVELOPE, 201, "List a signed offer"),
@@ -93,6 +93,11 @@ pub(super) const ROUTES: [Route; 40] = [
     get("/api/receipts", JSON, "The caller's receipts"),
     get("/api/receipts/{call}", JSON, "The proof of a call's receipt"),
     get("/api/checkpoint", TEXT, "The signed size and root of the log of receipts"),
+    get(
+        "/api/log/consistency",
+        JSON,
+        "The proof that the log has only grown: `?from=SIZE&to=SIZE`",
+    ),
     get("/api/host", JSON, "The key that this host's receipts verify with"),
     get("/api/openapi.json", JSON, "This document"),
     get("/api/docs", "text/html; charset=utf-8", "This document, to try in the browser"),
@@ -113,6 +118,9 @@ pub(super) const ROUTES: [Route; 40] = [
     get("/readyz", JSON, "The host takes calls"),
     operator(post("/accounts", JSON, 201, "Open an account, or make another key for it")),
     operator(post("/agreements/{id}/events", JSON, 200, "Suspend or resume an agreement")),
+    operator(get("/out-of-service", JSON, "Versions that could not be brought back, and why")),
+    operator(post("/out-of-service/retry", JSON, 200, "Load such a version again")),
+    operator(post("/out-of-service/withdraw", JSON, 200, "Take such a version away")),
     operator(get("/status", JSON, "What runs here")),
     operator(get("/healthz", JSON, "The process answers")),
     operator(get("/readyz", JSON, "The host takes calls")),

@@ -43,6 +43,7 @@ pub(super) async fn call(
     let (mut parts, body) = request.into_parts();
     let front = Front::open(host, &parts.headers)?;
     let (model, reference) = model_name(publisher, label)?;
+    front.awaken(&model, &reference).await;
     // Whether the caller may know what there is, is decided by `invoke`.
     let live = host.deployments.version(&model, &reference).ok();
     let named = live.and_then(|live| live.handler().map(|handler| handler.name().clone()));

@@ -44,6 +44,13 @@ struct New {
     /// The key that signs for the account [default: the key of the same name].
     #[arg(long, value_name = "KEY")]
     key: Option<AccountName>,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+/// How to reach the operator's listener of a host.
+#[derive(Debug, Args)]
+pub(super) struct Operator {
     /// The operator's listener.
     #[arg(
         long,
@@ -88,8 +95,7 @@ impl New {
     fn run(self, context: &Context) -> Result<Answer, Failure> {
         let key_name = self.key.unwrap_or_else(|| self.name.clone());
         let party = context.home.key(&key_name)?.party();
-        let token = self.token.read()?;
-        let client = Client::operator(self.operator, token);
+        let client = self.operator.client()?;
         let body = json!({"name": self.name, "party": party}).to_string().into_bytes();
         let post = Post {
             content_type: "application/json",
@@ -118,6 +124,13 @@ impl New {
             "name": account.name, "party": party, "key": account.api_key, "file": path,
         });
         Ok(Answer::new(plain, json))
+    }
+}
+
+impl Operator {
+    /// The host as its operator sees it.
+    pub(super) fn client(self) -> Result<Client, Failure> {
+        Ok(Client::operator(self.operator, self.token.read()?))
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::client::Client;
+use super::consistency::Consistency;
 use super::document;
 use super::failure::{During as _, Failure};
 use super::screen::{Answer, printable, table};
@@ -35,6 +36,7 @@ enum Action {
     Show(Show),
     Fetch(Fetch),
     Verify(Verify),
+    Consistency(Consistency),
 }
 
 /// List your latest receipts on a host.
@@ -152,6 +154,7 @@ impl Receipt {
                 Ok(Answer::new(plain, json!({"call": call.to_string(), "file": output})))
             }
             Action::Verify(verify) => verify.run(),
+            Action::Consistency(consistency) => consistency.run(context),
         }
     }
 }

@@ -3,23 +3,39 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
+use futures_util::FutureExt as _;
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
+use tokio::signal::unix;
+use tokio::sync::oneshot;
 
 use super::Context;
 use super::failure::{During as _, Failure};
 use super::screen::{Answer, Screen};
-use crate::api::Api;
+use crate::api::{Api, Listeners};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::host::Host;
+use crate::store::is_disk_full;
 use crate::telemetry;
+
+/// After which time a start on a full disk is tried again.
+const START_RETRY: Duration = Duration::from_secs(1);
+
+/// Time for the last receipts to get to the disk when the host stops.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Time for the host's threads to end when it stops.
+const LET_GO_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Run a host.
 ///
 /// Starts on defaults: state in `./hospes-data`, everybody's listener on 127.0.0.1:8080, the operator's on 127.0.0.1:8081. All of
 /// it can be set in a TOML file; `--print-config` shows every setting with its value. SIGTERM or Ctrl-C stops it: no new
-/// connections, running calls may end.
+/// connections, running calls may end. After SIGTERM `/readyz` says 503 for `api.drain_delay` first.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes serve --data ./data --listen 127.0.0.1:8080\n  \
     hospes serve --print-config > hospes.toml && hospes serve --config hospes.toml")]
@@ -55,8 +71,10 @@ impl Serve {
         }
         telemetry::start(&config.telemetry)?;
         let runtime = (context.make_runtime)().during(|| "cannot start threads".into())?;
-        runtime.block_on(serve(config, context))?;
-        Ok(Answer::Nothing)
+        let served = runtime.block_on(serve(config, context));
+        // What still runs after the drain is not waited for: neither a computation that does not end, nor a read that hangs.
+        runtime.shutdown_background();
+        served.map(|()| Answer::Nothing)
     }
 }
 
@@ -77,27 +95,81 @@ pub fn config(file: Option<&Path>, data: Option<PathBuf>) -> Result<Config, Fail
 
 async fn serve(config: Config, context: &Context) -> Result<(), Failure> {
     // Before anything listens, so that a signal that comes early is not lost.
-    let stop = stop_signal().during(|| "cannot wait for signals".into())?;
-    let host = Host::start(config, context.clock.clone())
-        .await
-        .during(|| "the host does not start".into())?;
-    let api = Api::bind(Arc::clone(&host)).await.or_fix(|| {
+    let mut signals = Signals::wait().during(|| "cannot wait for signals".into())?;
+    let listeners = Listeners::bind(&config).await.or_fix(|| {
         "stop what listens there, or choose another with `--listen` or `--operator-listen`".into()
     })?;
-    ready(&host, &api, context.screen)?;
-    api.serve(stop).await;
+    let host = tokio::select! {
+        host = listeners.while_starting(start(&config, &context.clock)) => host?,
+        _ = signals.next() => return Ok(()),
+    };
+    let api = listeners.of(Arc::clone(&host));
+    tokio::spawn(announce(Arc::clone(&host), addresses(&host, &api), context.screen));
+    let (stop, stopping) = oneshot::channel();
+    let (hurry, hurrying) = oneshot::channel();
+    tokio::spawn(async move {
+        // Ctrl-C is for people, who do not wait.
+        let is_patient = signals.next().await == Signal::Terminate;
+        let _ = stop.send(());
+        if is_patient {
+            signals.next().await;
+        }
+        let _ = hurry.send(());
+    });
+    api.serve(stopping.map(drop), hurrying.map(drop)).await;
+    close(host).await;
     context.screen.note("stopped");
     Ok(())
 }
 
-/// One block that says what runs where.
-fn ready(host: &Host, api: &Api, screen: Screen) -> Result<(), Failure> {
+/// Starts the host. On a full disk it is tried again until there is room.
+async fn start(config: &Config, clock: &Clock) -> Result<Arc<Host>, Failure> {
+    loop {
+        let (config, clock) = (config.clone(), clock.clone());
+        // On a thread of its own: the files are read without a pause, and whoever asks meanwhile gets an answer.
+        let started =
+            tokio::task::spawn_blocking(|| Handle::current().block_on(Host::start(config, clock)));
+        match started.await.during(|| "the host ended while it started".into())? {
+            Err(error) if is_disk_full(&error) => {
+                let error = Failure::from(error).in_a_line();
+                tracing::error!(error, "the host does not start on a full disk; it is tried again");
+                tokio::time::sleep(START_RETRY).await;
+            }
+            started => return started.during(|| "the host does not start".into()),
+        }
+    }
+}
+
+/// Writes what is to be kept, and lets go of the host. What does not end in time, such as a thread that still computes, ends with
+/// the process.
+async fn close(host: Arc<Host>) {
+    let closing = Arc::clone(&host);
+    let closed = tokio::task::spawn_blocking(move || closing.close());
+    if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
+        tracing::warn!("the disk did not take the last receipts in time");
+    }
+    let let_go = tokio::task::spawn_blocking(move || drop(host));
+    let _ = tokio::time::timeout(LET_GO_TIMEOUT, let_go).await;
+}
+
+/// Where everybody's listener is, and the operator's.
+fn addresses(host: &Host, api: &Api) -> [String; 2] {
     let address = |scheme: &str, address: Option<SocketAddr>| {
         address.map_or_else(|| "unknown".to_owned(), |address| format!("{scheme}://{address}"))
     };
     let public = if host.config().api.tls_certificate.is_some() { "https" } else { "http" };
-    let public = address(public, api.address());
-    let operator = address("http", api.operator_address());
+    [address(public, api.address()), address("http", api.operator_address())]
+}
+
+/// Says what runs where, in one block, once it is ready.
+async fn announce(host: Arc<Host>, [public, operator]: [String; 2], screen: Screen) {
+    host.ready().await;
+    if let Err(failure) = ready(&host, [public, operator], screen) {
+        tracing::warn!(%failure, "nobody was told that the host is ready");
+    }
+}
+
+fn ready(host: &Host, [public, operator]: [String; 2], screen: Screen) -> Result<(), Failure> {
     let backends: Vec<(String, bool)> = host
         .inference
         .backends()
@@ -125,15 +197,35 @@ fn ready(host: &Host, api: &Api, screen: Screen) -> Result<(), Failure> {
     screen.answer(&Answer::new(plain, json))
 }
 
-/// Resolves at SIGTERM or Ctrl-C.
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
+/// What tells the host to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signal {
+    Terminate,
+    Interrupt,
+}
+
+struct Signals {
+    terminate: unix::Signal,
+    interrupt: unix::Signal,
+    /// That a file may not grow further (a limit of the process): taken, it is an error of the write and not the end.
+    _file_size: unix::Signal,
+}
+
+/// `SIGXFSZ`.
+const FILE_SIZE: i32 = 25;
+
+impl Signals {
+    fn wait() -> std::io::Result<Self> {
+        let terminate = unix::signal(unix::SignalKind::terminate())?;
+        let interrupt = unix::signal(unix::SignalKind::interrupt())?;
+        let file_size = unix::signal(unix::SignalKind::from_raw(FILE_SIZE))?;
+        Ok(Self { terminate, interrupt, _file_size: file_size })
+    }
+
+    async fn next(&mut self) -> Signal {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => Signal::Terminate,
+            _ = self.interrupt.recv() => Signal::Interrupt,
         }
-    })
+    }
 }

@@ -52,7 +52,7 @@ pub fn country<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Stri
 
 fn parse_duration(text: &str) -> Option<Duration> {
     let span: jiff::SignedDuration = text.parse().ok()?;
-    Duration::try_from(span).ok().filter(|span| !span.is_zero())
+    Duration::try_from(span).ok()
 }
 
 fn show_duration(duration: Duration) -> String {
@@ -76,9 +76,28 @@ pub mod duration {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         let text = String::deserialize(deserializer)?;
-        super::parse_duration(&text).ok_or_else(|| {
+        let duration = super::parse_duration(&text).filter(|duration| !duration.is_zero());
+        duration.ok_or_else(|| {
             de::Error::custom(format!(
                 "`{text}` is not a duration: write one such as `250ms`, `30s`, `10m`"
+            ))
+        })
+    }
+}
+
+/// `serde` for a duration that may be nothing.
+pub mod pause {
+    use std::time::Duration;
+
+    use serde::{Deserialize as _, Deserializer, de};
+
+    pub use super::duration::serialize;
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        super::parse_duration(&text).ok_or_else(|| {
+            de::Error::custom(format!(
+                "`{text}` is not a duration: write one such as `0s`, `250ms`, `30s`"
             ))
         })
     }

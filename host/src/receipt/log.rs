@@ -3,18 +3,24 @@
 //! A receipt is in the file, by a `write(2)` that has returned, before [`Log::append`] or [`Log::written`] does, so it survives
 //! the end of the process at any moment. Receipts of calls that end together are written together: the first that waits lets
 //! the others come to the same point, then spells, hashes and writes for all. A receipt survives a loss of power from the next
-//! flush on: a thread syncs the file in groups and signs a checkpoint. After a write or a sync that failed nothing is appended
-//! until the log is opened anew, for what is on the disk is unknown then.
+//! flush on: a thread syncs the file in groups and signs a checkpoint. Room for the receipts of calls that run is allocated ahead
+//! (`reserve`); without it no further calls are taken. After a write or a sync that failed nothing is appended, for what is on
+//! the disk is unknown then, until the thread has cut the file to what it holds for certain, or written again what was not
+//! synced, and the calls whose receipts were lost have taken back what they counted.
 
 mod file;
 mod queue;
+mod recovery;
+mod reserve;
 mod state;
 
 use std::fs::File;
 use std::future::poll_fn;
 use std::io::{self, Read as _};
+use std::ops::Deref;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 use std::thread::JoinHandle;
@@ -24,19 +30,22 @@ use jiff::Timestamp;
 
 use super::checkpoint::{self, CHECKPOINT_BYTES_MAX, Checkpoint};
 use super::record::{self, HEADER_BYTES};
-use super::{Draft, Issued, Receipt, ReceiptError, ReceiptProof};
+use super::{Consistency, Draft, Issued, Receipt, ReceiptError, ReceiptProof};
 use crate::clock::Clock;
 use crate::id::{CallId, Party};
 use crate::key::PartyKey;
 use file::{begin, open_file, read, read_error, replace, write_error, write_whole};
-use queue::Queue;
+use queue::{Cure, Queue, Stopped};
+use reserve::Reserve;
 use state::State;
 
 const LOG_FILE: &str = "receipts.log";
 const CHECKPOINT_FILE: &str = "checkpoint";
 
 /// Why nothing is written any more when what is in memory may be half done.
-const AFTER_A_PANIC: &str = "a thread ended while it wrote";
+fn after_a_panic() -> Stopped {
+    Stopped { cause: "a thread ended while it wrote".to_owned(), cure: Cure::Restart }
+}
 
 /// The receipts of a host. Open once a folder; share by reference.
 pub struct Log {
@@ -51,6 +60,7 @@ struct Shared {
     key: PartyKey,
     origin: String,
     clock: Clock,
+    reserve: Reserve,
     /// Held through a write, by whoever writes.
     state: Mutex<State>,
     /// Held for moments only. Who holds both has taken `state` first.
@@ -61,7 +71,34 @@ struct Shared {
     stop: Mutex<bool>,
     wake: Condvar,
     #[cfg(test)]
-    writes_fail: std::sync::atomic::AtomicBool,
+    writes_fail: AtomicBool,
+    #[cfg(test)]
+    syncs_fail: AtomicBool,
+}
+
+/// A place in the log, until its call knows what became of the receipt. As long as calls of lost receipts hold theirs, none is
+/// written: let go of it when what was counted is right.
+#[must_use]
+pub struct Place<'l> {
+    log: &'l Log,
+    issued: Issued,
+    is_settled: AtomicBool,
+}
+
+impl Deref for Place<'_> {
+    type Target = Issued;
+
+    fn deref(&self) -> &Issued {
+        &self.issued
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if !*self.is_settled.get_mut() {
+            self.log.shared.queue().leave(self.issued.index);
+        }
+    }
 }
 
 /// The latest checkpoint.
@@ -80,7 +117,8 @@ impl Log {
     ///
     /// # Errors
     /// [`ReceiptError::Origin`], [`ReceiptError::InUse`], [`ReceiptError::Damaged`], [`ReceiptError::OtherLog`],
-    /// [`ReceiptError::RolledBack`], [`ReceiptError::Read`], [`ReceiptError::Write`], [`ReceiptError::Thread`].
+    /// [`ReceiptError::RolledBack`], [`ReceiptError::NoCheckpoint`], [`ReceiptError::Read`], [`ReceiptError::Write`],
+    /// [`ReceiptError::Thread`]. A log that was there before is opened on a full disk too; it takes no calls then.
     pub fn open(
         folder: &Path,
         key: &PartyKey,
@@ -104,6 +142,7 @@ impl Log {
             key: key.clone(),
             origin,
             clock,
+            reserve: Reserve::default(),
             state: Mutex::new(state),
             queue: Mutex::new(queue),
             flushing: Mutex::default(),
@@ -112,9 +151,19 @@ impl Log {
             wake: Condvar::new(),
             #[cfg(test)]
             writes_fail: Default::default(),
+            #[cfg(test)]
+            syncs_fail: Default::default(),
         };
-        shared.check_last_checkpoint()?;
-        shared.flush()?;
+        let last = shared.check_last_checkpoint()?;
+        shared.reserve.keep(&shared.file, shared.state().end);
+        match (shared.flush(), last) {
+            // It is tried again: until then the last checkpoint is the one there was.
+            (Err(error), Some(last)) => {
+                tracing::error!(%error, "no checkpoint is written now");
+                *unpoisoned(shared.signed.lock()) = last;
+            }
+            (flushed, _) => flushed?,
+        }
         let shared = Arc::new(shared);
         let theirs = Arc::clone(&shared);
         let flusher = std::thread::Builder::new()
@@ -130,9 +179,20 @@ impl Log {
     /// [`ReceiptError::Write`], [`ReceiptError::Stopped`] after an earlier one, [`ReceiptError::Repeated`],
     /// [`ReceiptError::TooLarge`], [`ReceiptError::CodeTooLong`]. The receipt does not exist then.
     pub fn append(&self, draft: Draft) -> Result<Issued, ReceiptError> {
-        let issued = self.enqueue(draft)?;
+        let place = self.enqueue(draft)?;
         drop(self.shared.write_pending()?);
-        Ok(issued)
+        Ok(*place)
+    }
+
+    /// Whether another call can be written down, beside those that run.
+    ///
+    /// # Errors
+    /// [`ReceiptError::Full`], [`ReceiptError::Stopped`]: not now, and perhaps soon.
+    pub fn takes_calls(&self) -> Result<(), ReceiptError> {
+        if self.shared.reserve.is_low() {
+            return Err(ReceiptError::Full { path: self.shared.path.clone() });
+        }
+        self.shared.queue().goes_on()
     }
 
     /// Gives the receipt its place in the log, behind all that have one. It is not written before [`Log::written`] says so, and must
@@ -140,24 +200,26 @@ impl Log {
     ///
     /// # Errors
     /// As [`Log::append`]; the receipt does not exist then.
-    pub fn enqueue(&self, draft: Draft) -> Result<Issued, ReceiptError> {
+    pub fn enqueue(&self, draft: Draft) -> Result<Place<'_>, ReceiptError> {
         draft.check()?;
         let Draft { call, at, used, max, .. } = draft;
         let index = self.shared.queue().enter(draft)?;
-        Ok(Issued { call, at, index, used, max })
+        let issued = Issued { call, at, index, used, max };
+        Ok(Place { log: self, issued, is_settled: AtomicBool::new(false) })
     }
 
     /// Waits until every receipt that was enqueued by now is in the file.
     ///
     /// # Errors
     /// [`ReceiptError::Write`], [`ReceiptError::Stopped`]: no receipt that was still to be written exists then, and the log takes
-    /// no further ones.
-    pub async fn written(&self, issued: &Issued) -> Result<(), ReceiptError> {
+    /// no further ones before their places are given up.
+    pub async fn written(&self, place: &Place<'_>) -> Result<(), ReceiptError> {
         let mut turn = Turn { log: self, is_writer: false };
-        poll_fn(|context| turn.poll(issued.index, context.waker())).await?;
+        poll_fn(|context| turn.poll(place.index, context.waker())).await?;
         if turn.is_writer {
             drop(self.shared.write_pending()?);
         }
+        place.is_settled.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -174,6 +236,19 @@ impl Log {
     /// The key of the checkpoints, as a signed note's *vkey*.
     pub fn verifier_key(&self) -> String {
         checkpoint::verifier_key(&self.shared.origin, &self.shared.key.party())
+    }
+
+    /// Checks that the log holds what an earlier checkpoint of it signs.
+    ///
+    /// # Errors
+    /// [`ReceiptError::OtherLog`], [`ReceiptError::RolledBack`].
+    pub fn check_holds(&self, note: &str) -> Result<(), ReceiptError> {
+        self.shared.check_signed(note, &self.shared.folder).map(drop)
+    }
+
+    /// How many receipts the latest checkpoint signs.
+    pub fn signed_size(&self) -> u64 {
+        self.shared.signed().size
     }
 
     /// The latest checkpoint, a signed note.
@@ -218,6 +293,17 @@ impl Log {
             .into_iter()
             .map(|index| self.shared.read(index).map(|(receipt, _)| receipt))
             .collect()
+    }
+
+    /// What shows that the log of `from` receipts is the beginning of the one of `to`, of which there is a checkpoint or was.
+    ///
+    /// # Errors
+    /// [`ReceiptError::NoSuchState`].
+    pub fn consistency(&self, from: u64, to: u64) -> Result<Consistency, ReceiptError> {
+        let signed = self.shared.signed().size;
+        let path = self.shared.state().tree.consistency(from, to).filter(|_| to <= signed);
+        let path = path.ok_or(ReceiptError::NoSuchState { from, to, signed })?;
+        Ok(Consistency::new(from, to, path))
     }
 
     /// The receipt of a call with the proof that it is in the log. Flushes first if no checkpoint covers it yet.
@@ -284,7 +370,19 @@ impl Drop for Turn<'_> {
 impl Log {
     /// Lets every further append fail, as on a full disk.
     pub(super) fn fail_writes(&self) {
-        self.shared.writes_fail.store(true, std::sync::atomic::Ordering::SeqCst);
+        self.shared.writes_fail.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets every further sync fail, as on a broken disk.
+    pub(super) fn fail_syncs(&self) {
+        self.shared.syncs_fail.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets appends succeed again, and waits until the log has noticed.
+    pub(super) fn mend_writes(&self) {
+        self.shared.writes_fail.store(false, Ordering::SeqCst);
+        self.shared.syncs_fail.store(false, Ordering::SeqCst);
+        self.shared.recover();
     }
 
     /// Does something in the middle of a write.
@@ -308,7 +406,7 @@ impl Drop for Log {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| {
-            self.queue().stop(AFTER_A_PANIC);
+            self.queue().stop(after_a_panic(), []);
             poisoned.into_inner()
         })
     }
@@ -316,18 +414,26 @@ impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(|poisoned| {
             let mut queue = poisoned.into_inner();
-            queue.stop(AFTER_A_PANIC);
+            queue.stop(after_a_panic(), []);
             queue
         })
     }
 
     fn write(&self, record: &[u8]) -> io::Result<()> {
         #[cfg(test)]
-        if self.writes_fail.load(std::sync::atomic::Ordering::SeqCst) {
+        if self.writes_fail.load(Ordering::SeqCst) {
             write_whole(&self.file, &record[..record.len() / 2])?;
             return Err(io::ErrorKind::StorageFull.into());
         }
         write_whole(&self.file, record)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        #[cfg(test)]
+        if self.syncs_fail.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the disk is broken"));
+        }
+        self.file.sync_data()
     }
 
     /// Puts what waits into the file. If that fails, nothing of it is there.
@@ -337,20 +443,18 @@ impl Shared {
         if state.taken.is_empty() {
             return Ok(state);
         }
-        let start = state.end;
         state.spell_taken();
-        let written = self.write(&state.records);
-        state.records.clear();
-        let mut queue = self.queue();
-        if let Err(source) = written {
+        if let Err(source) = self.write(&state.records) {
+            let lost = state.drop_spelled();
             // Receipts of the group that did get into the file belong to calls that are told they have none.
-            drop(self.file.set_len(start));
-            queue.stop(&source.to_string());
-            queue.wake_all();
+            drop(self.file.set_len(state.end));
+            let stopped = Stopped { cause: source.to_string(), cure: Cure::Cut };
+            self.queue().stop(stopped, lost);
             return Err(write_error(&self.path, source));
         }
-        queue.written = state.tree.size();
-        queue.wake_all();
+        state.keep_spelled();
+        self.queue().wrote(state.tree.size());
+        self.reserve.keep(&self.file, state.end);
         Ok(state)
     }
 
@@ -376,6 +480,7 @@ impl Shared {
             if !*stop {
                 stop = unpoisoned(self.wake.wait_timeout(stop, interval)).0;
             }
+            self.recover();
             // A sync that fails stops the log, and the next append says so; a checkpoint that cannot be written is tried again.
             drop(self.flush());
             if *stop {
@@ -399,9 +504,10 @@ impl Shared {
                 return Ok(());
             }
         }
-        if let Err(source) = self.file.sync_data() {
-            // What a failed sync has dropped, no later one brings back.
-            self.queue().stop(&source.to_string());
+        if let Err(source) = self.sync() {
+            let _nobody_writes = self.state();
+            let stopped = Stopped { cause: source.to_string(), cure: Cure::WriteAgain };
+            self.queue().stop(stopped, []);
             return Err(write_error(&self.path, source));
         }
         let note = Checkpoint { origin: self.origin.clone(), size, root }.sign(&self.key);
@@ -411,8 +517,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Checks that the file still holds what the last checkpoint signed.
-    fn check_last_checkpoint(&self) -> Result<(), ReceiptError> {
+    /// Checks that the file still holds what the last checkpoint signed; none is there before the first flush only.
+    fn check_last_checkpoint(&self) -> Result<Option<Signed>, ReceiptError> {
         let path = self.folder.join(CHECKPOINT_FILE);
         let mut note = String::new();
         match File::open(&path) {
@@ -420,15 +526,30 @@ impl Shared {
                 .take(CHECKPOINT_BYTES_MAX as u64 + 1)
                 .read_to_string(&mut note)
                 .map_err(|source| read_error(&path, source))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // The first is written before the first receipt.
+                return match self.state().tree.size() {
+                    0 => Ok(None),
+                    size => Err(ReceiptError::NoCheckpoint { path, size }),
+                };
+            }
             Err(source) => return Err(read_error(&path, source)),
         };
-        let signed = Checkpoint::verify(&note, &self.key.party())
+        let size = self.check_signed(&note, &path)?;
+        Ok(Some(Signed { note, size, at: self.clock.now() }))
+    }
+
+    /// Checks that a note of this log's key signs what the log holds: how many receipts.
+    fn check_signed(&self, note: &str, path: &Path) -> Result<u64, ReceiptError> {
+        let signed = Checkpoint::verify(note, &self.key.party())
             .filter(|signed| signed.origin == self.origin)
-            .ok_or_else(|| ReceiptError::OtherLog { path, origin: self.origin.clone() })?;
+            .ok_or_else(|| ReceiptError::OtherLog {
+                path: path.to_owned(),
+                origin: self.origin.clone(),
+            })?;
         let tree = &self.state().tree;
         if tree.root(signed.size) == Some(signed.root) {
-            Ok(())
+            Ok(signed.size)
         } else {
             Err(ReceiptError::RolledBack { size: tree.size(), signed: signed.size })
         }
@@ -436,35 +557,34 @@ impl Shared {
 
     /// Reads a receipt of the log again, and checks that it is the one that was written.
     fn read(&self, index: u64) -> Result<(Receipt, Vec<u8>), ReceiptError> {
-        let (offset, wanted) = {
-            let state = self.state();
-            let place = usize::try_from(index).ok();
-            let offset = place.and_then(|place| state.offsets.get(place).copied());
-            offset
-                .zip(state.tree.leaf(index))
-                .expect("invariant: every indexed receipt is in the log")
-        };
+        let (offset, wanted) = self.state().at(index);
         let damaged = |reason: &str| ReceiptError::Damaged {
             path: self.path.clone(),
             offset,
             reason: reason.to_owned(),
         };
-        let mut header = [0; HEADER_BYTES];
-        self.file
-            .read_exact_at(&mut header, offset)
-            .map_err(|source| read_error(&self.path, source))?;
-        let length = record::length_in(&header)
-            .ok_or_else(|| damaged("the length of a record is not whole"))?;
-        let mut bytes = vec![0; length + 1];
-        self.file
-            .read_exact_at(&mut bytes, offset + HEADER_BYTES as u64)
-            .map_err(|source| read_error(&self.path, source))?;
+        let (header, mut bytes) = self.read_record(offset).map_err(|source| {
+            if source.kind() == io::ErrorKind::InvalidData {
+                return damaged("the length of a record is not whole");
+            }
+            read_error(&self.path, source)
+        })?;
         if record::check(&header, &bytes) != Some(wanted) {
             return Err(damaged("the record is not the one that was written"));
         }
         bytes.pop();
         let receipt = Receipt::parse(&bytes).map_err(|error| damaged(&error.to_string()))?;
         Ok((receipt, bytes))
+    }
+
+    /// The header of the record at `offset`, and what follows it.
+    fn read_record(&self, offset: u64) -> io::Result<([u8; HEADER_BYTES], Vec<u8>)> {
+        let mut header = [0; HEADER_BYTES];
+        self.file.read_exact_at(&mut header, offset)?;
+        let length = record::length_in(&header).ok_or(io::ErrorKind::InvalidData)?;
+        let mut bytes = vec![0; length + 1];
+        self.file.read_exact_at(&mut bytes, offset + HEADER_BYTES as u64)?;
+        Ok((header, bytes))
     }
 }
 

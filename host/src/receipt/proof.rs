@@ -58,6 +58,16 @@ pub enum ProofError {
     Checkpoint { host: Party },
     #[error("the receipt is not in the log that the checkpoint signs, or was changed")]
     NotIncluded,
+    #[error("the two checkpoints are not of one log")]
+    OtherLog,
+    #[error(
+        "the proof is for logs of {from} and {to} receipts, the checkpoints are of {old} and {new}"
+    )]
+    OtherSizes { from: u64, to: u64, old: u64, new: u64 },
+    #[error(
+        "the log of {new} receipts does not begin with the {old} that were signed before: receipts were dropped or changed"
+    )]
+    Inconsistent { old: u64, new: u64 },
     #[error("the salt is missing, so the bytes cannot be compared; only the caller was given it")]
     NoSalt,
     #[error("the receipt names no {0}: the call gave none")]
@@ -121,6 +131,11 @@ impl ReceiptProof {
     #[must_use]
     pub fn with_salt(self, salt: Salt) -> Self {
         Self { salt: Some(salt), ..self }
+    }
+
+    /// The checkpoint that covers it, a signed note. Not checked yet.
+    pub fn checkpoint(&self) -> &str {
+        &self.checkpoint
     }
 
     pub fn salt(&self) -> Option<&Salt> {

@@ -75,6 +75,36 @@ impl Tree {
         Some(path)
     }
 
+    /// What shows that the tree of `old` leaves is the beginning of the one of `new` (RFC 6962 section 2.1.2); none if there are not
+    /// so many leaves, or fewer in the new one.
+    pub fn consistency(&self, old: u64, new: u64) -> Option<Vec<Hash>> {
+        if old > new || new > self.size() {
+            return None;
+        }
+        let mut path = Vec::with_capacity(2 * PROOF_HASHES_MAX);
+        if old == 0 || old == new {
+            return Some(path);
+        }
+        let (mut begin, mut end) = (0, new);
+        // What is looked for ends at `old`, which lies behind `begin` and not behind `end`.
+        while end != old {
+            let middle = begin + split(end - begin);
+            if old <= middle {
+                path.push(self.subtree(middle, end)?);
+                end = middle;
+            } else {
+                path.push(self.subtree(begin, middle)?);
+                begin = middle;
+            }
+        }
+        // The old tree itself is known to whoever asks.
+        if begin > 0 {
+            path.push(self.subtree(begin, end)?);
+        }
+        path.reverse();
+        Some(path)
+    }
+
     /// The hash over the leaves from `begin` to before `end`, which are a subtree of some root: complete ones, the largest first.
     fn subtree(&self, begin: u64, end: u64) -> Option<Hash> {
         let mut parts = Vec::with_capacity(PROOF_HASHES_MAX);
@@ -143,10 +173,128 @@ pub(super) fn root_of(index: u64, size: u64, leaf: Hash, path: &[Hash]) -> Optio
     (last == 0).then_some(hash)
 }
 
+/// Whether a proof shows that the tree of `old` leaves with one root is the beginning of the one of `new` with another (RFC 9162
+/// section 2.1.4.2).
+pub(super) fn is_consistent(old: (u64, Hash), new: (u64, Hash), path: &[Hash]) -> bool {
+    let ((old_size, old_root), (new_size, new_root)) = (old, new);
+    if old_size > new_size {
+        return false;
+    }
+    if old_size == new_size {
+        return path.is_empty() && old_root == new_root;
+    }
+    if old_size == 0 {
+        return path.is_empty() && Tree::default().root(0) == Some(old_root);
+    }
+    let mut hashes = path.iter();
+    // An old tree that is complete is a subtree of the new one, and so the proof's first hash.
+    let first = if old_size.is_power_of_two() { Some(&old_root) } else { hashes.next() };
+    let Some(first) = first else { return false };
+    let (mut node_at, mut last) = (old_size - 1, new_size - 1);
+    while node_at & 1 == 1 {
+        node_at >>= 1;
+        last >>= 1;
+    }
+    let (mut old_hash, mut new_hash) = (*first, *first);
+    for hash in hashes {
+        if last == 0 {
+            return false;
+        }
+        if node_at & 1 == 1 || node_at == last {
+            old_hash = node(hash, &old_hash);
+            new_hash = node(hash, &new_hash);
+            while node_at & 1 == 0 && node_at != 0 {
+                node_at >>= 1;
+                last >>= 1;
+            }
+        } else {
+            new_hash = node(&new_hash, hash);
+        }
+        node_at >>= 1;
+        last >>= 1;
+    }
+    last == 0 && old_hash == old_root && new_hash == new_root
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::id::hex;
+
+    /// RFC 6962 section 2.1.2, read word for word: `SUBPROOF(m, D[n], b)`.
+    fn naive_consistency(old: usize, leaves: &[Hash], is_whole: bool) -> Vec<Hash> {
+        if old == leaves.len() {
+            return if is_whole { Vec::new() } else { vec![naive_root(leaves)] };
+        }
+        let middle = split(leaves.len() as u64) as usize;
+        let (left, right) = leaves.split_at(middle);
+        let (mut path, other) = if old <= middle {
+            (naive_consistency(old, left, is_whole), naive_root(right))
+        } else {
+            (naive_consistency(old - middle, right, false), naive_root(left))
+        };
+        path.push(other);
+        path
+    }
+
+    #[test]
+    fn consistency_proofs_of_sizes_to_70_are_those_of_the_rfc() {
+        let leaves: Vec<_> = (0..70_u8).map(|number| leaf(&[number])).collect();
+        let mut tree = Tree::default();
+        leaves.iter().for_each(|leaf| tree.push(*leaf));
+        let root = |size: usize| (size as u64, naive_root(&leaves[..size]));
+        for new in 0..=leaves.len() {
+            for old in 0..=new {
+                let path = tree.consistency(old as u64, new as u64).expect("there are so many");
+                if old > 0 {
+                    assert_eq!(path, naive_consistency(old, &leaves[..new], true), "{old}, {new}");
+                }
+                assert!(is_consistent(root(old), root(new), &path), "{old}, {new}");
+            }
+        }
+        assert_eq!(tree.consistency(3, 2), None);
+        assert_eq!(tree.consistency(3, 71), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_tree_whose_past_was_changed_is_consistent_with_nothing_before(
+            size in 1_u64..400,
+            old in 1_u64..400,
+            changed in 0_u64..400,
+            broken in any::<prop::sample::Index>(),
+        ) {
+            let old = 1 + (old - 1) % size;
+            let changed = changed % old;
+            let (mut tree, mut other) = (Tree::default(), Tree::default());
+            for index in 0..size {
+                tree.push(leaf(&index.to_le_bytes()));
+                let bytes = if index == changed { u64::MAX } else { index };
+                other.push(leaf(&bytes.to_le_bytes()));
+            }
+            let root = |tree: &Tree, size| (size, tree.root(size).expect("a root"));
+            let (past, now) = (root(&tree, old), root(&tree, size));
+            let path = tree.consistency(old, size).expect("a proof");
+            prop_assert!(path.len() <= 2 * PROOF_HASHES_MAX);
+            prop_assert!(is_consistent(past, now, &path));
+            // Of the other tree no proof leads to this past, neither its own nor this one's.
+            let theirs = other.consistency(old, size).expect("a proof");
+            prop_assert!(!is_consistent(past, root(&other, size), &theirs));
+            prop_assert!(!is_consistent(past, root(&other, size), &path));
+            // Any other path proves nothing.
+            let longer: Vec<_> = path.iter().copied().chain([now.1]).collect();
+            prop_assert!(!is_consistent(past, now, &longer));
+            if !path.is_empty() {
+                let mut wrong = path.clone();
+                wrong[broken.index(path.len())][0] ^= 1;
+                prop_assert!(!is_consistent(past, now, &wrong));
+                prop_assert!(!is_consistent(past, now, &path[1..]));
+                prop_assert!(!is_consistent(past, now, &path[..path.len() - 1]));
+            }
+        }
+    }
 
     /// RFC 6962 section 2.1, read word for word.
     fn naive_root(leaves: &[Hash]) -> Hash {

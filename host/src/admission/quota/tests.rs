@@ -23,7 +23,7 @@ fn spent(bytes: u64) -> Spent {
 /// Reserves and charges one call; the charge.
 fn charge(ledger: &Arc<Ledger>, want: &Want, bytes: u64) -> Result<Charge, Limit> {
     let reservation = ledger.reserve(want).map_err(|exhausted| exhausted.limit)?;
-    Ok(reservation.commit(&spent(bytes), Ok::<_, ()>).expect("charged"))
+    Ok(reservation.commit(&spent(bytes), Ok::<_, ()>).expect("charged").0)
 }
 
 #[test]
@@ -36,11 +36,27 @@ fn a_dropped_reservation_or_a_failed_charge_gives_everything_back() {
         .reserve(&want(1))
         .expect("one left")
         .commit(&spent(20), |_| Err::<(), _>("disk full"));
-    assert_eq!(failed, Err("disk full"));
+    assert_eq!(failed.map(|_| ()), Err("disk full"));
     assert_eq!(ledger.usage(at(1)), before);
     assert_eq!(charge(&ledger, &want(1), 20).map(|charge| charge.calls), Ok(2));
     assert_eq!(charge(&ledger, &want(1), 20), Err(Limit::Count(Metered::Calls)));
     assert_eq!(ledger.calls_left(), Some(0));
+}
+
+#[test]
+fn what_was_charged_for_a_receipt_that_was_lost_is_taken_back_everywhere() {
+    let rate = Rate { burst: 3, period: Duration::from_secs(30) };
+    let above = Ledger::new(Limits { rate: Some(rate), ..calls(3) }, None);
+    let ledger = Ledger::new(calls(2), Some(Arc::clone(&above)));
+    charge(&ledger, &want(0), 20).expect("two left");
+    let before = [ledger.usage(at(1)), above.usage(at(1))];
+    let reservation = ledger.reserve(&want(1)).expect("one left");
+    let (charge_of_lost, charged) = reservation.commit(&spent(20), Ok::<_, ()>).expect("charged");
+    assert_eq!(charge_of_lost.calls, 2);
+    assert_eq!(charge(&ledger, &want(1), 20), Err(Limit::Count(Metered::Calls)));
+    charged.take_back();
+    assert_eq!([ledger.usage(at(1)), above.usage(at(1))], before);
+    assert_eq!(charge(&ledger, &want(1), 20).map(|charge| charge.calls), Ok(2));
 }
 
 #[test]
@@ -90,7 +106,7 @@ fn each_unit_has_its_own_count_and_bytes_bound_the_answer() {
     assert_eq!(reservation.output_bytes_max(10), 100);
     // Of the 150 bytes 110 are reserved: 40 are left, 10 of them for the arguments.
     assert_eq!(ledger.reserve(&rows(4)).expect("rows left").output_bytes_max(10), 30);
-    assert_eq!(reservation.commit(&spent(60), Ok::<_, ()>).expect("charged").rows, 4);
+    assert_eq!(reservation.commit(&spent(60), Ok::<_, ()>).expect("charged").0.rows, 4);
     assert_eq!(charge(&ledger, &rows(7), 20), Err(Limit::Count(Metered::Rows)));
     assert_eq!(ledger.usage(at(0)).used, [1, 4, 60, 0]);
     let much = Want { input_bytes: 91, ..want(0) };
@@ -109,7 +125,7 @@ fn tokens_are_reserved_one_computation_at_a_time_and_only_while_the_call_runs() 
     assert!(!tab.take(1), "the ledger above has none left");
     assert_eq!(ledger.usage(at(0)).reserved[3], 7, "nothing is half taken");
     assert_eq!(charge(&ledger, &want(0), 1), Err(Limit::Count(Metered::Tokens)));
-    assert_eq!(reservation.commit(&spent(20), Ok::<_, ()>).expect("charged").tokens, 7);
+    assert_eq!(reservation.commit(&spent(20), Ok::<_, ()>).expect("charged").0.tokens, 7);
     assert!(!tab.take(1), "the call has ended");
     assert_eq!((ledger.usage(at(0)).used[3], above.usage(at(0)).used[3]), (7, 7));
     assert_eq!(ledger.usage(at(0)).reserved, [0; 4]);
@@ -169,7 +185,7 @@ fn the_clock_s_limits() {
     assert_eq!(charge(&ledger, &want(0), 1), Err(Limit::MeteredTime), "all of it is reserved");
     drop(reservation);
     let long = Spent { bytes: 1, wall: second * 90 };
-    ledger.reserve(&want(0)).expect("left").commit(&long, Ok::<_, ()>).expect("charged");
+    let _ = ledger.reserve(&want(0)).expect("left").commit(&long, Ok::<_, ()>).expect("charged");
     assert_eq!(ledger.usage(at(0)).time, second * 31, "never more than was reserved");
 }
 
@@ -224,6 +240,6 @@ fn an_amendment_goes_on_where_the_old_agreement_stands() {
         Err(Limit::Count(Metered::Calls)),
         "a call of the old one still runs"
     );
-    running.commit(&spent(1), Ok::<_, ()>).expect("charged");
+    let _ = running.commit(&spent(1), Ok::<_, ()>).expect("charged");
     assert_eq!(new.usage(at(0)).used[0], 6);
 }

@@ -6,7 +6,7 @@ use super::messages as pb;
 use super::{Asked as Call, Given, status};
 use crate::api::body;
 use crate::api::oip::metadata::{
-    EXTENSIONS, SERVER_NAME, batch_size_max, described, known, platform, totals, versions,
+    EXTENSIONS, SERVER_NAME, batch_size_max, described, is_ready, known, platform, totals, versions,
 };
 use crate::api::oip::model::Asked;
 use crate::api::oip::repository::{check_parameter, entries, failed_to_load};
@@ -30,7 +30,7 @@ pub(super) fn server_ready(
     _: &HeaderMap,
     _: &pb::ServerReadyRequest,
 ) -> Result<pb::ServerReadyResponse, Problem> {
-    Ok(pb::ServerReadyResponse { ready: !host.is_draining() })
+    Ok(pb::ServerReadyResponse { ready: host.readiness().is_ok() })
 }
 
 pub(super) fn server_metadata(
@@ -51,7 +51,7 @@ pub(super) fn model_ready(
     request: &pb::ModelReadyRequest,
 ) -> Result<pb::ModelReadyResponse, Problem> {
     let asked = Asked::named(host, &request.name, Some(&request.version));
-    asked.find(host, headers).map(|_| pb::ModelReadyResponse { ready: true })
+    is_ready(host, &asked, headers).map(|ready| pb::ModelReadyResponse { ready })
 }
 
 pub(super) fn model_metadata(

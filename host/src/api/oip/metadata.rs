@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::model::Asked;
-use super::{Answer, Problem};
+use super::{Answer, Problem, ProblemKind};
 use crate::api::body;
 use crate::api::health::json as json_answer;
 use crate::auth::Caller;
@@ -49,7 +49,7 @@ pub(super) fn live() -> Answer {
 
 /// `GET /v2/health/ready`.
 pub(super) fn ready(host: &Host) -> Answer {
-    let ready = !host.is_draining();
+    let ready = host.readiness().is_ok();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     json_answer(status, &json!({"live": true, "ready": ready}))
 }
@@ -109,8 +109,24 @@ pub(super) fn model_ready(
     asked: &Asked,
     request: &Request<Incoming>,
 ) -> Result<Answer, Problem> {
-    let _ = asked.find(host, request.headers())?;
-    Ok(json_answer(StatusCode::OK, &json!({"name": &asked.name, "ready": true})))
+    let ready = is_ready(host, asked, request.headers())?;
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Ok(json_answer(status, &json!({"name": &asked.name, "ready": ready})))
+}
+
+/// Whether a version that the caller may know of takes calls: not while it is loaded, nor out of service.
+pub(in crate::api) fn is_ready(
+    host: &Host,
+    asked: &Asked,
+    headers: &HeaderMap,
+) -> Result<bool, Problem> {
+    match asked.find(host, headers) {
+        Ok(_) => Ok(true),
+        Err(problem) => match problem.kind() {
+            ProblemKind::Busy | ProblemKind::OutOfService => Ok(false),
+            _ => Err(problem),
+        },
+    }
 }
 
 /// The live versions of the model, in ascending order.

@@ -13,7 +13,7 @@ use crate::tensor::DataType;
 use crate::value::{Field, Type};
 
 /// What a call can be refused with.
-const PROBLEMS: [ProblemKind; 16] = [
+const PROBLEMS: [ProblemKind; 18] = [
     ProblemKind::InvalidRequest,
     ProblemKind::InvalidArguments,
     ProblemKind::Unauthenticated,
@@ -29,6 +29,8 @@ const PROBLEMS: [ProblemKind; 16] = [
     ProblemKind::OutputRefused,
     ProblemKind::PluginDeadline,
     ProblemKind::Busy,
+    ProblemKind::OutOfService,
+    ProblemKind::Unavailable,
     ProblemKind::Internal,
 ];
 

@@ -68,7 +68,11 @@ impl From<ResolveError> for Problem {
             ResolveError::NoModel(_)
             | ResolveError::NoVersion { .. }
             | ResolveError::NoFunction { .. } => ProblemKind::NotFound,
-            ResolveError::VersionTaken { .. } => ProblemKind::Conflict,
+            ResolveError::VersionTaken { .. } | ResolveError::InService { .. } => {
+                ProblemKind::Conflict
+            }
+            ResolveError::Loading { .. } => ProblemKind::Busy,
+            ResolveError::OutOfService { .. } => ProblemKind::OutOfService,
         };
         Self::new(kind, error.to_string())
     }
@@ -138,6 +142,11 @@ impl From<InvokeError> for Problem {
                 Self::new(ProblemKind::Busy, SandboxError::PoolExhausted.to_string())
             }
             InvokeError::Instantiate(error) => Self::internal(&error),
+            InvokeError::Receipt(error) if error.is_for_now() => {
+                // The log says it once, not with every call.
+                let detail = "the host cannot write receipts now, so nothing ran or was charged; try again later";
+                Self::new(ProblemKind::Unavailable, detail)
+            }
             InvokeError::Receipt(_) => Self::internal(&error),
         }
     }

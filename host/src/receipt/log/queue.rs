@@ -1,4 +1,4 @@
-//! What is on its way into the file, and who waits for it.
+//! What is on its way into the file, who waits for it, and whether anything is written at all.
 
 use std::collections::hash_map::Entry;
 use std::task::Waker;
@@ -18,8 +18,30 @@ pub(super) struct Queue {
     /// Those who wait for them; the first of them writes.
     pub(super) waiting: Vec<Waker>,
     pub(super) has_writer: bool,
-    /// Why nothing is written any more.
-    stopped: Option<String>,
+    /// Why nothing is written now.
+    stopped: Option<Stopped>,
+    /// Lost receipts whose calls have not taken back yet what they counted.
+    unsettled: usize,
+    /// Places that nobody waits for any more, of receipts that are not in the file yet.
+    left: Vec<u64>,
+}
+
+/// Why nothing is written now.
+#[derive(Debug, Clone)]
+pub(super) struct Stopped {
+    pub(super) cause: String,
+    pub(super) cure: Cure,
+}
+
+/// What has to be done before receipts are written again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cure {
+    /// The file is cut to what it holds for certain.
+    Cut,
+    /// What was not synced is written once more: what a failed sync has dropped, no later one brings back.
+    WriteAgain,
+    /// There is none but a restart: what is in memory may be half done.
+    Restart,
 }
 
 impl Queue {
@@ -44,7 +66,7 @@ impl Queue {
     pub(super) fn goes_on(&self) -> Result<(), ReceiptError> {
         match &self.stopped {
             None => Ok(()),
-            Some(cause) => Err(ReceiptError::Stopped { cause: cause.clone() }),
+            Some(Stopped { cause, .. }) => Err(ReceiptError::Stopped { cause: cause.clone() }),
         }
     }
 
@@ -55,9 +77,54 @@ impl Queue {
         Ok(())
     }
 
-    /// From here on nothing is written.
-    pub(super) fn stop(&mut self, cause: &str) {
-        self.stopped.get_or_insert_with(|| cause.to_owned());
+    /// All that had been handed over is in the file, which holds so many now.
+    pub(super) fn wrote(&mut self, written: u64) {
+        self.written = written;
+        self.left.retain(|index| *index >= written);
+        self.wake_all();
+    }
+
+    /// From here on nothing is written until what is wrong is cured. The receipts of these calls and all that wait are lost: they
+    /// do not exist, and their calls are told so.
+    pub(super) fn stop(&mut self, stopped: Stopped, lost: impl IntoIterator<Item = CallId>) {
+        let before = self.calls.len();
+        for call in lost {
+            self.calls.remove(&call);
+        }
+        for draft in self.pending.drain(..) {
+            self.calls.remove(&draft.call);
+        }
+        self.unsettled += before - self.calls.len();
+        self.unsettled = self.unsettled.saturating_sub(self.left.len());
+        self.left.clear();
+        match &mut self.stopped {
+            Some(earlier) if earlier.cure == Cure::Restart => {}
+            earlier => *earlier = Some(stopped),
+        }
+        self.wake_all();
+    }
+
+    /// What has to be done before receipts are written again; none while they are, or while calls are still to take back what they
+    /// counted: a receipt that is written then would say more than was used.
+    pub(super) fn cure(&self) -> Option<Cure> {
+        let cure = self.stopped.as_ref().map(|stopped| stopped.cure);
+        cure.filter(|cure| *cure != Cure::Restart && self.unsettled == 0)
+    }
+
+    /// What was wrong is cured.
+    pub(super) fn resume(&mut self) {
+        self.stopped = None;
+    }
+
+    /// The call with this place has what it counted, or has taken it back.
+    pub(super) fn leave(&mut self, index: u64) {
+        if index < self.written {
+            return;
+        }
+        match self.stopped {
+            Some(_) => self.unsettled = self.unsettled.saturating_sub(1),
+            None => self.left.push(index),
+        }
     }
 
     pub(super) fn wake_all(&mut self) {

@@ -1,0 +1,80 @@
+//! What both listeners say while the host is being started: that the process lives, and that it takes no calls yet.
+//!
+//! There is no host behind it, so it knows no keys and reads no bodies. One request a connection, over HTTP/1.1.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Method, Request, header};
+use hyper::body::Incoming;
+use hyper::rt::{Read, Write};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+
+use super::answer::Answer;
+use super::health;
+use super::problem::{Problem, ProblemKind};
+
+/// Connections of one listener; more wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 64;
+
+/// Time for a connection, from its first byte to its last.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// After a connection that could not be accepted.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Answers on a listener for as long as it is polled.
+pub(super) async fn receive(listener: &TcpListener, tls: Option<&TlsAcceptor>) {
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let permit = Arc::clone(&connections).acquire_owned().await;
+        let Ok((stream, _peer)) = listener.accept().await else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        let tls = tls.cloned();
+        tokio::spawn(async move {
+            let _permit = permit;
+            // Who is cut off asks again.
+            let _ = tokio::time::timeout(CONNECTION_TIMEOUT, serve(stream, tls)).await;
+        });
+    }
+}
+
+async fn serve(stream: TcpStream, tls: Option<TlsAcceptor>) {
+    match tls {
+        Some(tls) => {
+            if let Ok(stream) = tls.accept(stream).await {
+                speak(TokioIo::new(stream)).await;
+            }
+        }
+        None => speak(TokioIo::new(stream)).await,
+    }
+}
+
+async fn speak<I: Read + Write + Unpin>(io: I) {
+    let service = service_fn(|request| async move { Ok::<Answer, Infallible>(answer(&request)) });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).keep_alive(false).header_read_timeout(CONNECTION_TIMEOUT);
+    let _ = http.serve_connection(io, service).await;
+}
+
+fn answer(request: &Request<Incoming>) -> Answer {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let mut answer = match request.uri().path() {
+        "/healthz" if reads => health::live(),
+        _ => {
+            let detail = "the host is being started and takes no calls yet; try again shortly";
+            let problem = Problem::new(ProblemKind::Unavailable, detail).with("state", "loading");
+            problem.retry_after(Duration::from_secs(1)).into_response()
+        }
+    };
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    answer
+}

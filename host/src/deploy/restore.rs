@@ -1,0 +1,181 @@
+//! What was published before the host started: known at once, loaded when it is asked for or in the background, and out of service
+//! where it cannot be brought back. One version that cannot takes nothing else down.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use semver::Version;
+
+use super::{DeployError, Publication, keep, key, load_kept};
+use crate::deployments::{Deployment, Published, ResolveError};
+use crate::host::Host;
+use crate::id::ModelName;
+use crate::inference::LoadError;
+use crate::sandbox::SandboxError;
+use crate::store::{StoreError, Table, is_disk_failure};
+
+/// Versions that are loaded at once when a host starts: each bundle is held in memory while it is checked.
+const LOADING_MAX: usize = 4;
+
+/// Longest reason that is kept of why a version is out of service.
+const REASON_CHARS_MAX: usize = 1000;
+
+/// Pauses before a version is tried again that did not load in time, or because the disk failed.
+const RETRY_PAUSES: [Duration; 5] = [
+    Duration::from_secs(2),
+    Duration::from_secs(10),
+    Duration::from_secs(60),
+    Duration::from_secs(300),
+    Duration::from_secs(1800),
+];
+
+/// Makes every version known that was published before, and has those loaded that were not withdrawn: when they are first asked
+/// for, or in the background. What cannot be read is out of service; the rest does not notice.
+///
+/// # Errors
+/// [`StoreError`] if the records cannot be had.
+pub fn restore(host: &Arc<Host>) -> Result<(), StoreError> {
+    let mut published = Vec::new();
+    for (key, record) in host.store.all(Table::Publications)? {
+        match Publication::read(&record) {
+            Ok(Publication { model, version, bundle, withdrawn: true }) => {
+                host.deployments.remember_withdrawn(model, version, bundle);
+            }
+            Ok(Publication { model, version, bundle, withdrawn: false }) => {
+                published.push(Published::waiting(model, version, bundle));
+            }
+            Err(error) => {
+                let reason = chain(&error);
+                tracing::error!(key, reason, "a published version is out of service");
+                let named = key.rsplit_once('@');
+                let named = named.and_then(|(m, v)| Some((m.parse().ok()?, v.parse().ok()?)));
+                published.extend(named.map(|(m, v)| Published::damaged(m, v, &reason)));
+            }
+        }
+    }
+    host.deployments.remember(published);
+    load_waiting(host);
+    Ok(())
+}
+
+/// Loads the versions that wait for it, some at a time, until none is left.
+fn load_waiting(host: &Arc<Host>) {
+    for _ in 0..LOADING_MAX.min(host.deployments.loading().left()) {
+        let host = Arc::downgrade(host);
+        tokio::spawn(async move {
+            while let Some(host) = host.upgrade() {
+                let Some(published) = host.deployments.loading().next() else { return };
+                load_one(&host, &published).await;
+            }
+        });
+    }
+}
+
+/// Loads a version, and puts it into service or out of it.
+async fn load_one(host: &Arc<Host>, published: &Arc<Published>) {
+    // In a task of its own: a version that panics is out of service like any other.
+    let loading = tokio::spawn({
+        let (host, published) = (Arc::clone(host), Arc::clone(published));
+        async move { bring_back(&host, &published).await }
+    });
+    let loaded = match loading.await {
+        Ok(Ok(deployment)) => Ok(deployment),
+        Ok(Err(error)) => Err((chain(&error), is_for_now(&error))),
+        Err(panic) => Err((chain(&panic), false)),
+    };
+    let (model, version) = (published.model(), published.version());
+    let loaded = loaded.map_err(|(reason, is_for_now)| {
+        tracing::error!(%model, %version, reason, "a published version is out of service");
+        if is_for_now && !published.is_another_try() {
+            tokio::spawn(try_again(Arc::downgrade(host), model.clone(), version.clone()));
+        }
+        Arc::from(excerpt(&reason))
+    });
+    host.deployments.loading().done(published, loaded);
+}
+
+/// Whether the machine was too busy or its disk failed, so that the same may succeed later.
+fn is_for_now(error: &DeployError) -> bool {
+    is_disk_failure(error)
+        || matches!(
+            error,
+            DeployError::Sandbox(SandboxError::CompileTimeout { .. } | SandboxError::PoolExhausted)
+                | DeployError::Model {
+                    source: LoadError::Timeout { .. } | LoadError::Lost { .. },
+                    ..
+                }
+        )
+}
+
+/// Loads a version again, after ever longer pauses, until it loads or somebody else has seen to it.
+async fn try_again(host: Weak<Host>, model: ModelName, version: Version) {
+    for pause in RETRY_PAUSES {
+        tokio::time::sleep(pause).await;
+        let Some(host) = host.upgrade() else { return };
+        match retry(&host, &model, &version).await {
+            Err(ResolveError::OutOfService { .. }) => {}
+            _ => return,
+        }
+    }
+}
+
+/// A published version from its bundle on disk.
+async fn bring_back(host: &Host, published: &Published) -> Result<Arc<Deployment>, DeployError> {
+    let (model, version) = (published.model().clone(), published.version().clone());
+    match published.digest() {
+        Some(bundle) => {
+            load_kept(host, &Publication { model, version, bundle: *bundle, withdrawn: false })
+                .await
+        }
+        None => Err(ResolveError::OutOfService { model, version }.into()),
+    }
+}
+
+/// Loads a version again that is out of service, and waits for what comes of it.
+///
+/// # Errors
+/// [`ResolveError`] if there is no such version, if it is not out of service, or if it still is.
+pub async fn retry(
+    host: &Arc<Host>,
+    model: &ModelName,
+    version: &Version,
+) -> Result<(), ResolveError> {
+    let again = host.deployments.retry(model, version)?;
+    load_waiting(host);
+    again.settled().await;
+    again.get().map(drop)
+}
+
+/// Withdraws a version that is out of service. It lasts over a restart; a publication whose record cannot be read is forgotten.
+///
+/// # Errors
+/// [`DeployError`]; nothing was changed then.
+pub fn take_out(host: &Host, model: &ModelName, version: &Version) -> Result<(), DeployError> {
+    host.deployments.take_out(model, version, |bundle| match bundle {
+        Some(bundle) => {
+            let (model, version, bundle) = (model.clone(), version.clone(), *bundle);
+            keep(host, &Publication { model, version, bundle, withdrawn: true })
+        }
+        None => Ok(host.store.remove(Table::Publications, &key(model, version))?),
+    })
+}
+
+/// The message of an error with those of its causes, once each.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// As much of a reason as is kept.
+fn excerpt(reason: &str) -> &str {
+    let end = reason.char_indices().nth(REASON_CHARS_MAX).map_or(reason.len(), |(end, _)| end);
+    &reason[..end]
+}

@@ -1,0 +1,39 @@
+//! The state of the receipts' log that the host remembers apart from the log: whoever cuts the log and its checkpoint, or puts
+//! older ones in their place, is noticed at the next start.
+
+use super::{Host, HostError};
+use crate::receipts::Receipts;
+use crate::store::{Store, Table};
+
+/// What the latest remembered checkpoint is kept under.
+const CHECKPOINT: &str = "checkpoint";
+
+/// Checks that the log still holds what is remembered of it, and gives that back. Of hosts that ran before this was remembered,
+/// nothing is.
+///
+/// # Errors
+/// [`HostError::Receipts`] if it does not.
+pub(super) fn check(store: &Store, receipts: &Receipts) -> Result<String, HostError> {
+    let records = store.all(Table::Host)?;
+    let known = records.into_iter().find(|(key, _)| key == CHECKPOINT);
+    let Some((_, note)) = known else { return Ok(String::new()) };
+    let note = String::from_utf8_lossy(&note).into_owned();
+    receipts.log().check_holds(&note)?;
+    Ok(note)
+}
+
+impl Host {
+    /// Remembers the log's latest checkpoint, if there is a new one. A failure costs nothing but that an older one is remembered.
+    pub(super) fn remember_log(&self) {
+        let note = self.receipts.log().checkpoint();
+        let mut remembered =
+            self.remembered.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if note.is_empty() || *remembered == note {
+            return;
+        }
+        match self.store.put(Table::Host, CHECKPOINT, note.as_bytes()) {
+            Ok(()) => *remembered = note,
+            Err(error) => tracing::debug!(%error, "the log's checkpoint is not remembered"),
+        }
+    }
+}

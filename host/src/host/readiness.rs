@@ -1,0 +1,66 @@
+//! Whether the host takes calls: every state in which they fail is one in which it says so.
+
+use std::time::Duration;
+
+use super::Host;
+
+/// How long after its start the host says that it is not ready because versions are still being loaded. A call loads the version
+/// that it needs, before as after.
+const LOADING_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether the host is ready, where somebody waits for it.
+const READY_POLL: Duration = Duration::from_millis(100);
+
+/// Why the host takes no calls now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotReady {
+    #[error("the host is stopping; ask another one")]
+    Draining,
+    #[error(
+        "the host has just started and loads what was published: {left} of {of} versions are left"
+    )]
+    Loading { left: usize, of: usize },
+    #[error("the host cannot write receipts now; see its log")]
+    Receipts,
+    #[error("the host cannot read or write its records now; see its log")]
+    Records,
+}
+
+impl Host {
+    /// Whether the host takes calls.
+    ///
+    /// # Errors
+    /// [`NotReady`] says why not.
+    pub fn readiness(&self) -> Result<(), NotReady> {
+        if self.is_draining() {
+            return Err(NotReady::Draining);
+        }
+        let left = self.deployments.loading().left();
+        if left > 0 && self.started.elapsed() < LOADING_PATIENCE {
+            let of = self.deployments.all_published().len();
+            return Err(NotReady::Loading { left, of });
+        }
+        if self.receipts.take_calls().is_err() {
+            return Err(NotReady::Receipts);
+        }
+        if self.store.is_failing() {
+            return Err(NotReady::Records);
+        }
+        Ok(())
+    }
+
+    /// Waits until every version was loaded that could be.
+    pub async fn loaded(&self) {
+        self.deployments.loading().finished().await;
+    }
+
+    /// Waits until the host takes calls.
+    pub async fn ready(&self) {
+        let left = LOADING_PATIENCE.saturating_sub(self.started.elapsed());
+        // Later, calls load what they need.
+        let _ = tokio::time::timeout(left, self.loaded()).await;
+        while self.readiness().is_err() {
+            tokio::time::sleep(READY_POLL).await;
+        }
+    }
+}

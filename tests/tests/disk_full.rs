@@ -1,0 +1,227 @@
+//! A disk that is full: calls are refused with 503 and counted nowhere, the host says that it is not ready, and goes on by itself
+//! as soon as there is room.
+//!
+//! On a small file system of its own where mounting one is permitted, and else under a limit of the process's files.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use system_tests::{HostProcess, Limited as _, Party, Request, TestHost, terms, wat_guest};
+use tempfile::TempDir;
+
+const CALLS_MAX: u64 = 10_000_000;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A disk that can be filled.
+struct Disk {
+    folder: TempDir,
+    is_mounted: bool,
+}
+
+impl Disk {
+    fn new() -> Self {
+        let folder = TempDir::new().expect("a directory");
+        let mut mount = Command::new("mount");
+        let mount = mount.args(["-t", "tmpfs", "-o", "size=32m", "tmpfs"]).arg(folder.path());
+        let is_mounted = mount.output().is_ok_and(|output| output.status.success());
+        if !is_mounted {
+            eprintln!("mounting is not permitted here: the limit of a process's files stands in");
+        }
+        Self { folder, is_mounted }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// As far as files may grow: no further than the records, so that there is no room for more of them, nor for the log's reserve.
+    fn limit(&self) -> u64 {
+        self.data().join("state.redb").metadata().expect("there").len()
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.folder.path().join("filler")
+    }
+
+    /// Leaves no byte, or lets no file of this process grow.
+    fn fill(&self, host: Option<&HostProcess>) {
+        if !self.is_mounted {
+            return host.map_or((), |host| limit(host, &self.limit().to_string()));
+        }
+        let mut filler = File::create(self.filler()).expect("a file");
+        for size in [1 << 20, 1 << 12, 1] {
+            while filler.write_all(&vec![0; size]).is_ok() {}
+        }
+    }
+
+    fn free(&self, host: Option<&HostProcess>) {
+        if !self.is_mounted {
+            return limit(host.expect("a process"), "unlimited");
+        }
+        std::fs::remove_file(self.filler()).expect("removed");
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if self.is_mounted {
+            let _ = Command::new("umount").arg("-l").arg(self.folder.path()).status();
+        }
+    }
+}
+
+fn limit(host: &HostProcess, bytes: &str) {
+    let mut prlimit = Command::new("prlimit");
+    let limited = prlimit.args([&format!("--pid={}", host.id()), &format!("--fsize={bytes}:")]);
+    assert!(limited.status().expect("it runs").success(), "neither mount nor prlimit works here");
+}
+
+/// Puts a guest on the disk that `zoe` may call.
+fn prepare(data: &Path) -> Party {
+    let host = TestHost::start();
+    let (acme, zoe) = (host.party("acme"), host.party("zoe"));
+    let published = host.publish(&acme, &wat_guest("noop", &[]));
+    let counted = terms("nothing").limit(&format!("count lteq {CALLS_MAX} call"));
+    host.agree(&acme, &zoe, &published, vec![counted]);
+    let made = host.stop();
+    let copied = Command::new("cp").arg("-a").arg(made.path().join("data")).arg(data).status();
+    assert!(copied.expect("it runs").success());
+    zoe
+}
+
+fn get(host: &HostProcess, path: &str) -> u16 {
+    Request::new("GET", format!("{}{path}", host.address)).send().status
+}
+
+fn status(host: &HostProcess, data: &Path) -> Value {
+    let token = std::fs::read_to_string(data.join("operator.token")).expect("written");
+    let request = Request::new("GET", format!("{}/status", host.operator));
+    request.bearer(token.trim()).send().ok().json()
+}
+
+fn used(host: &HostProcess, zoe: &Party) -> u64 {
+    let listed = Request::new("GET", format!("{}/api/agreements", host.address));
+    let listed = listed.bearer(&zoe.api_key).send().ok().json();
+    listed["agreements"][0]["rules"][0]["used"].as_u64().expect("a count")
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Calls until told to stop, and counts the answers: released, and refused because the disk is full.
+fn call(url: &str, zoe: &Party, stop: &AtomicBool, [answered, refused]: [&AtomicU64; 2]) {
+    while !stop.load(Ordering::Relaxed) {
+        let reply = Request::new("POST", url).bearer(&zoe.api_key).json("{}").send();
+        if reply.status == 200 {
+            answered.fetch_add(1, Ordering::Relaxed);
+            continue;
+        }
+        reply.problem(503, "unavailable");
+        assert!(reply.header("retry-after").is_some());
+        refused.fetch_add(1, Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_disk_that_is_filled_and_freed_under_load_costs_no_count_and_no_restart() {
+    let disk = Disk::new();
+    let data = disk.data();
+    let zoe = prepare(&data);
+    let mut host = HostProcess::start_with(&data, "[api]\ndrain_delay = \"0s\"\n");
+    let url = format!("{}/acme/noop/nothing", host.address);
+    let (stop, answered, refused) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| call(&url, &zoe, &stop, [&answered, &refused]));
+        }
+        for _ in 0..3 {
+            let before = count(&answered);
+            until("calls are answered", || count(&answered) > before + 50);
+            disk.fill(Some(&host));
+            let before = count(&refused);
+            until("calls are refused", || count(&refused) > before + 50);
+            until("the host says that it is not ready", || get(&host, "/readyz") == 503);
+            assert_eq!(get(&host, "/v2/health/ready"), 503);
+            assert_eq!(get(&host, "/healthz"), 200);
+            disk.free(Some(&host));
+            until("the host is ready again", || get(&host, "/readyz") == 200);
+            assert_eq!(get(&host, "/v2/health/ready"), 200);
+        }
+        let before = count(&answered);
+        until("calls are answered", || count(&answered) > before + 50);
+        stop.store(true, Ordering::Relaxed);
+    });
+    let answered = count(&answered);
+    assert_eq!(used(&host, &zoe), answered, "as counted in memory");
+    assert_eq!(status(&host, &data)["receipts"], json!(answered));
+    host.signal("TERM");
+    host.wait();
+    let host = HostProcess::start(&data);
+    assert_eq!(used(&host, &zoe), answered, "as read back from the receipts");
+}
+
+#[test]
+fn a_host_starts_on_a_full_disk_and_takes_calls_when_there_is_room() {
+    let disk = Disk::new();
+    let data = disk.data();
+    let zoe = prepare(&data);
+    disk.fill(None);
+    let host = HostProcess::begin(&data, (!disk.is_mounted).then(|| disk.limit()));
+    until("it lives", || {
+        let request = Request::new("GET", format!("{}/healthz", host.address));
+        request.try_send().is_ok_and(|reply| reply.status == 200)
+    });
+    let call = || {
+        let request = Request::new("POST", format!("{}/acme/noop/nothing", host.address));
+        request.bearer(&zoe.api_key).json("{}").send()
+    };
+    until("its records are read", || get(&host, "/api/host") == 200);
+    assert_eq!(get(&host, "/readyz"), 503);
+    call().problem(503, "unavailable");
+    // An account cannot be opened before there is room, and can then.
+    let eve = json!({"name": "eve", "party": Party::key_of("eve").party()}).to_string();
+    let token = std::fs::read_to_string(data.join("operator.token")).expect("written");
+    let open = || {
+        let request = Request::new("POST", format!("{}/accounts", host.operator));
+        request.bearer(token.trim()).json(&eve).send()
+    };
+    disk.free(Some(&host));
+    until("it is ready", || get(&host, "/readyz") == 200);
+    call().ok();
+    open().ok();
+}
+
+#[test]
+fn records_that_could_not_be_written_can_be_written_when_there_is_room() {
+    let disk = Disk::new();
+    let data = disk.data();
+    let _ = prepare(&data);
+    let host = HostProcess::start(&data);
+    let token = std::fs::read_to_string(data.join("operator.token")).expect("written");
+    let open = |name: &str| {
+        let wanted = json!({"name": name, "party": Party::key_of(name).party()}).to_string();
+        let request = Request::new("POST", format!("{}/accounts", host.operator));
+        request.bearer(token.trim()).json(&wanted).send()
+    };
+    disk.fill(Some(&host));
+    // What room the file has is used up first.
+    let refused = (0..200_000).map(|number| open(&format!("party{number}")));
+    let refused = refused.into_iter().find(|reply| reply.status != 201).expect("one too many");
+    refused.problem(503, "unavailable");
+    assert!(refused.header("retry-after").is_some());
+    disk.free(Some(&host));
+    until("accounts are opened again", || open("eve").status == 201);
+    until("it is ready", || get(&host, "/readyz") == 200);
+}
