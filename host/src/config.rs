@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::AccountName;
 
-pub use address::{AddressError, BaseUrl, Network, Origin};
+pub use address::{AddressError, BaseUrl, Network, Origin, is_host};
 pub use units::{parse_bytes, show_bytes};
 
 const KIB: u64 = 1 << 10;

@@ -126,7 +126,7 @@ fn no_page_may_call_the_operator_s_listener() {
 
 #[test]
 fn an_origin_with_a_path_is_no_setting() {
-    for wrong in ["https://app.example/", "app.example", "null"] {
+    for wrong in ["https://app.example/", "https://*.example", "app.example", "null"] {
         let text = format!("[api]\ncors_origins = [\"{wrong}\"]\n");
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("hospes.toml");

@@ -4,8 +4,7 @@
 
 use http::{Extensions, HeaderMap, header};
 
-use super::conformance::is_host;
-use crate::config::BaseUrl;
+use crate::config::{BaseUrl, is_host};
 use crate::host::Host;
 
 /// Marks a request that a trusted proxy has handed on.

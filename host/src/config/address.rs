@@ -1,7 +1,7 @@
 //! Addresses in settings: where clients reach the host, which pages of the web may call it, and which machines speak for others.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -40,9 +40,7 @@ impl BaseUrl {
     /// The URL of these parts; none if one of them is not what it should be.
     pub fn new(is_tls: bool, authority: &str, prefix: &str) -> Option<Self> {
         let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
-        let parsed: http::uri::Authority = authority.parse().ok()?;
-        let is_plain = !authority.contains('@') && !parsed.host().is_empty();
-        (is_plain && is_prefix(prefix)).then(|| Self {
+        (is_host(authority.as_bytes()) && is_prefix(prefix)).then(|| Self {
             is_tls,
             authority: authority.to_owned(),
             prefix: prefix.to_owned(),
@@ -63,6 +61,24 @@ impl BaseUrl {
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
+}
+
+/// Whether these bytes are `uri-host [":" port]` (RFC 9110 section 7.2).
+pub fn is_host(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    if let Some(rest) = text.strip_prefix('[') {
+        let Some((address, port)) = rest.split_once(']') else { return false };
+        return address.parse::<Ipv6Addr>().is_ok()
+            && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port));
+    }
+    let (name, port) = text.split_once(':').map_or((text, ""), |(name, port)| (name, port));
+    // Of what a name may hold, what names of machines hold: `%` and the delimiters mean something elsewhere.
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    !name.is_empty() && name.bytes().all(is_name) && is_port(port)
+}
+
+fn is_port(port: &str) -> bool {
+    port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Whether this can stand in front of every path as it is.
@@ -241,6 +257,21 @@ mod tests {
             "https://x\"y",
         ] {
             assert_eq!(bad.parse::<BaseUrl>(), Err(AddressError::Url(bad.into())), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
+        for good in
+            ["x", "host.example", "127.0.0.1:8080", "[::1]", "[::1]:80", "a-b_c:", "x:65535"]
+        {
+            assert!(is_host(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            "", ":80", "a b", "a/b", "u@x", "x:y", "x:123456", "[::1", "[x]", "::1", "a,b", "x?",
+            "%41",
+        ] {
+            assert!(!is_host(bad.as_bytes()), "{bad}");
         }
     }
 
