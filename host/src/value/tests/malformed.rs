@@ -155,7 +155,7 @@ fn bodies() {
         ("{\"a\": 1.}", "-", "invalid number"),
         ("{a: 1}", "-", "key must be a string"),
         ("{\"a\" 1}", "-", "expected `:`"),
-        ("\u{feff}{\"a\": 1}", "-", "expected value"),
+        ("\u{feff}\u{feff}{\"a\": 1}", "-", "expected value"),
         ("nil", "-", "expected ident"),
         ("nul", "-", "EOF"),
         ("null", "", "the body takes `record { a: u8, b: option<u8> }`, not null"),
