@@ -7,6 +7,7 @@ mod active;
 mod conclude;
 mod explain;
 mod grant;
+mod held;
 mod life;
 mod mandates;
 
@@ -23,7 +24,7 @@ use crate::agreement::{
 };
 use crate::auth::{Auth, Caller};
 use crate::clock::Clock;
-use crate::deployments::Function;
+use crate::deployments::{Function, Release};
 use crate::id::{ById, Digest, ModelName, Party};
 use crate::invoke::Call;
 use crate::key::PartyKey;
@@ -82,6 +83,8 @@ pub enum AgreementsError {
         "`{0}` has been followed by another key, so it signs nothing new: use that one, and make the offer anew"
     )]
     Retired(Party),
+    #[error("it cannot be agreed to: {0}")]
+    Held(String),
     #[error("there is no agreement `{0}` of yours")]
     NotFound(Digest),
     #[error(transparent)]
@@ -168,6 +171,8 @@ pub struct Agreements {
     as_of: AtomicI64,
     /// Events that the store holds.
     events_kept: AtomicUsize,
+    /// What permits nothing, because the operator has stopped it.
+    held: ArcSwap<held::Held>,
     /// Held while the directory changes, so that two changes cannot lose one another.
     changing: Mutex<()>,
 }
@@ -200,6 +205,7 @@ impl Agreements {
             mandates: ArcSwap::default(),
             as_of: AtomicI64::new(i64::MIN),
             events_kept: AtomicUsize::new(0),
+            held: ArcSwap::default(),
             changing: Mutex::new(()),
             store,
         };
@@ -269,9 +275,14 @@ impl Agreements {
                 });
                 continue;
             }
-            let stop = active.life().stop();
+            let ends = active.life().ends();
             if let Err(reason) = active.in_force(facts.now, self.as_of()) {
                 // A reason of the terms of another agreement says more than that an old one has ended.
+                let agreement = *active.id();
+                refused.get_or_insert(PermitError::NotInForce { agreement, reason });
+                continue;
+            }
+            if let Some(reason) = self.held(active) {
                 let agreement = *active.id();
                 refused.get_or_insert(PermitError::NotInForce { agreement, reason });
                 continue;
@@ -282,7 +293,7 @@ impl Agreements {
                 refused = Some(PermitError::Denied { report });
                 continue;
             }
-            let grant = Grant::new(self, caller, active, rules, (&facts, stop), input_bytes_most);
+            let grant = Grant::new(self, caller, active, rules, (&facts, ends), input_bytes_most);
             if grant.has_calls_left() {
                 return Ok(grant);
             }
@@ -362,10 +373,13 @@ impl Agreements {
         mine
     }
 
-    /// Whether the caller has an agreement for the model: whether it may know of it.
-    pub fn knows(&self, caller: &Caller, model: &ModelName) -> bool {
+    /// Whether the caller has an agreement for the version: whether it may know of it.
+    pub fn knows(&self, caller: &Caller, release: Release<'_>) -> bool {
         let directory = self.directory.load();
-        caller.parties().any(|party| !directory.of(party, model).is_empty())
+        let mut own = caller.parties().flat_map(|party| directory.of(party, release.model));
+        own.any(|active| {
+            release.is_covered(|digest, version| active.terms().covers(digest, version))
+        })
     }
 
     /// Agreements in force under which the caller is the consumer of `model`.

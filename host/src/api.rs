@@ -3,6 +3,7 @@
 //!
 //! Decides nothing. Two listeners: one for everybody, one for the operator (loopback unless configured otherwise).
 
+mod account;
 mod admin;
 mod agreements;
 mod answer;
@@ -25,6 +26,7 @@ mod negotiations;
 mod oip;
 mod openai;
 mod openapi;
+mod operations;
 mod out_of_service;
 mod path;
 mod pieces;
@@ -36,6 +38,7 @@ mod router;
 mod routes;
 mod wasi_http;
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -46,18 +49,21 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::Config;
+use crate::config::{Config, ListenAddress};
 use crate::host::Host;
 
 pub use connection::TlsError;
 pub use problem::ProblemKind;
+
+/// Where in the data directory it says which address the operator's listener has, for commands on the same machine.
+pub const OPERATOR_ADDRESS_FILE: &str = "operator.address";
 
 /// Why the host does not listen.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     #[error("cannot listen on {address} (`{key}`)")]
     Bind {
-        address: SocketAddr,
+        address: ListenAddress,
         key: &'static str,
         #[source]
         source: std::io::Error,
@@ -89,8 +95,8 @@ impl Listeners {
     pub async fn bind(config: &Config) -> Result<Self, ApiError> {
         let (certificate, key) = (&config.api.tls_certificate, &config.api.tls_key);
         let tls = connection::tls(certificate.as_deref(), key.as_deref())?;
-        let public = bind(config.api.listen, "api.listen").await?;
-        let operator = bind(config.api.operator_listen, "api.operator_listen").await?;
+        let public = bind(&config.api.listen, "api.listen").await?;
+        let operator = bind(&config.api.operator_listen, "api.operator_listen").await?;
         Ok(Self { public, operator, tls })
     }
 
@@ -115,6 +121,9 @@ impl Listeners {
 
     /// The listeners of this host.
     pub fn of(self, host: Arc<Host>) -> Api {
+        if let Ok(address) = self.operator.local_addr() {
+            say_where(&host.config().data.dir.join(OPERATOR_ADDRESS_FILE), address);
+        }
         Api { host, listeners: self }
     }
 }
@@ -179,11 +188,34 @@ impl Api {
                 "calls still ran when the drain ended"
             );
         }
+        let kept = tokio::task::spawn_blocking(move || host.auth.keep_uses()).await;
+        if let Ok(Err(error)) = kept {
+            tracing::warn!(%error, "when keys were last used could not be written down");
+        }
     }
 }
 
-async fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, ApiError> {
-    TcpListener::bind(address).await.map_err(|source| ApiError::Bind { address, key, source })
+async fn bind(address: &ListenAddress, key: &'static str) -> Result<TcpListener, ApiError> {
+    let bound = TcpListener::bind((address.host(), address.port())).await;
+    bound.map_err(|source| ApiError::Bind { address: address.clone(), key, source })
+}
+
+/// Writes down where the operator's listener is. Commands can be told by `--operator` as well, so a failure is none of the host's.
+fn say_where(path: &std::path::Path, mut address: SocketAddr) {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    let folder = path.parent().unwrap_or(std::path::Path::new("."));
+    let written = tempfile::NamedTempFile::new_in(folder).and_then(|mut file| {
+        writeln!(file, "http://{address}")?;
+        file.persist(path).map_err(|error| error.error)
+    });
+    if let Err(error) = written {
+        tracing::warn!(%error, "where the operator's listener is could not be written down");
+    }
 }
 
 /// Accepts connections until told to stop, then waits for those it has.

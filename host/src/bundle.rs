@@ -68,22 +68,27 @@ impl BundleLimits {
     const NONE: Self = Self { bundle_bytes_max: u64::MAX, code_bytes_max: u64::MAX };
 }
 
+/// The mode of a person's own files, as `open` has it for new ones.
+const READABLE: u32 = 0o666;
+
+/// The mode of what a host keeps of others.
+const PRIVATE: u32 = 0o600;
+
 /// Writes a file through `fill`. It appears under `path` whole and durable, or not at all, and an older one stays until then.
 ///
-/// A temporary file in the same folder is what makes that possible; it is private at first, so the usual permissions are asked
-/// for, from which the process's umask takes its bits.
+/// A temporary file in the same folder is what makes that possible. The process's umask takes its bits from `mode`.
 fn write_file<T, E>(
     path: &Path,
+    mode: u32,
     fill: impl FnOnce(&mut BufWriter<NamedTempFile>) -> Result<T, E>,
     failed: impl Fn(io::Error) -> E,
 ) -> Result<T, E> {
-    const READABLE: u32 = 0o666;
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         Some(_) | None => Path::new("."),
     };
     let file = tempfile::Builder::new()
-        .permissions(Permissions::from_mode(READABLE))
+        .permissions(Permissions::from_mode(mode))
         .tempfile_in(folder)
         .map_err(&failed)?;
     let mut out = BufWriter::new(file);

@@ -21,6 +21,7 @@ mod keys;
 mod market;
 mod negotiation;
 mod offer;
+mod operator;
 mod pack;
 mod problem;
 mod profile;
@@ -181,7 +182,7 @@ fn run(cli: Cli, screen: Screen, make_runtime: MakeRuntime) -> Result<ExitCode, 
     let context = Context {
         screen,
         clock: Clock::System,
-        home: Home::new(home_path(cli.global.home)?),
+        home: Home::at(home_path(cli.global.home)),
         identity: cli.global.identity,
         host: cli.global.host,
         make_runtime,
@@ -199,7 +200,7 @@ fn dispatch(command: Command, context: &Context) -> Result<Answer, Failure> {
         Command::Serve(command) => command.run(context),
         Command::Keys(command) => command.run(context),
         Command::Account(command) => command.run(context),
-        Command::Admin(command) => command.run(),
+        Command::Admin(command) => command.run(context),
         Command::Pack(command) => command.run(context),
         Command::Build(command) => command.run(context),
         Command::Inspect(command) => command.run(),
@@ -219,14 +220,13 @@ fn dispatch(command: Command, context: &Context) -> Result<Answer, Failure> {
     }
 }
 
-fn home_path(wanted: Option<PathBuf>) -> Result<PathBuf, Failure> {
+/// Where keys are kept; none if nothing says so. Only commands that need a key ask for it: a host runs without.
+fn home_path(wanted: Option<PathBuf>) -> Option<PathBuf> {
     let default = || {
         let user = PathBuf::from(std::env::var_os("HOME").filter(|home| !home.is_empty())?);
         Some(user.join(".config").join("hospes"))
     };
-    wanted.or_else(default).ok_or_else(|| {
-        Failure::new("there is no home directory to keep keys in").fix("name one with `--home DIR`")
-    })
+    wanted.or_else(default)
 }
 
 #[cfg(test)]

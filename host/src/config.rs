@@ -4,11 +4,11 @@
 //! an error, not a typing mistake that goes unnoticed.
 
 mod address;
+mod listen;
 mod machine;
 mod units;
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::AccountName;
 
 pub use address::{AddressError, BaseUrl, Network, Origin, is_host};
+pub use listen::{ListenAddress, ListenAddressError};
 pub use units::{parse_bytes, show_bytes};
 
 const KIB: u64 = 1 << 10;
@@ -86,8 +87,8 @@ impl Default for Data {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Api {
-    /// Everybody's listener. Default `127.0.0.1:8080`.
-    pub listen: SocketAddr,
+    /// Everybody's listener: an address or a name, and a port. Default `127.0.0.1:8080`.
+    pub listen: ListenAddress,
     /// A file with the certificate of everybody's listener and those above it, in PEM. Default none: connections are not encrypted,
     /// which is for the loopback and for hosts behind a proxy that encrypts.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -96,7 +97,7 @@ pub struct Api {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_key: Option<PathBuf>,
     /// The operator's listener. Default `127.0.0.1:8081`; keep it off the network.
-    pub operator_listen: SocketAddr,
+    pub operator_listen: ListenAddress,
     /// Connections of one listener. Default 4096; more wait in the kernel's queue.
     pub connections_max: NonZeroUsize,
     /// Headers of one request. Default 64; more are answered with 431.
@@ -152,10 +153,10 @@ pub struct Api {
 impl Default for Api {
     fn default() -> Self {
         Self {
-            listen: (Ipv4Addr::LOCALHOST, 8080).into(),
+            listen: ListenAddress::new("127.0.0.1", 8080),
             tls_certificate: None,
             tls_key: None,
-            operator_listen: (Ipv4Addr::LOCALHOST, 8081).into(),
+            operator_listen: ListenAddress::new("127.0.0.1", 8081),
             connections_max: count(4096),
             headers_max: count(64),
             header_bytes_max: count(16 * KIB as usize),
@@ -408,6 +409,10 @@ pub struct Telemetry {
     pub filter: String,
     /// How lines look. Default `text`.
     pub format: LogFormat,
+    /// What the plugins of one publisher may write, in bytes a second, and four times that at once. Default 16 KiB; lines beyond it
+    /// are dropped, and the log says how many.
+    #[serde(with = "units::size")]
+    pub tenant_bytes_per_second: u64,
 }
 
 /// How lines of the log look.
@@ -421,7 +426,7 @@ pub enum LogFormat {
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Self { filter: "info".into(), format: LogFormat::Text }
+        Self { filter: "info".into(), format: LogFormat::Text, tenant_bytes_per_second: 16 * KIB }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::inference::{BackendKind, Device, LoadError, ModelSource, Placement, T
 use crate::sandbox::{Declared, Graphs, Guest, SandboxError};
 use crate::store::{StoreError, Table};
 
-pub use restore::{restore, retry, take_out};
+pub use restore::{reinstate, restore, retry, take_out};
 
 /// Why a bundle did not go live. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -72,10 +72,14 @@ pub async fn deploy(
     let guest = compile(host, &bundle).await?;
     let graphs = load_graphs(host, &publication.model.publisher, &bundle).await?;
     let trials = try_out(host, &graphs).await?;
-    let deployment = stage(&publication, &bundle, guest, graphs);
+    let deployment = stage(host, &publication, &bundle, guest, graphs);
     host.warm(&deployment).await?;
     block_in_place(|| host.registry.store(&bundle))?;
-    host.deployments.publish(Arc::clone(&deployment), || keep(host, &publication))?;
+    let go_live = || {
+        check_withdrawn(host, &publication, &bundle)?; // again: compiling takes a while
+        keep(host, &publication)
+    };
+    host.deployments.publish(Arc::clone(&deployment), go_live)?;
     tracing::info!(model = %deployment.model, version = %deployment.version, "published");
     Ok(Published { deployment, trials })
 }
@@ -95,11 +99,42 @@ pub struct Tried {
 
 /// Loads a published version from its bundle on disk, which is verified again.
 async fn load_kept(host: &Host, publication: &Publication) -> Result<Arc<Deployment>, DeployError> {
+    let Publication { model, version, bundle, .. } = publication;
+    host.operations.check(model, version, [bundle])?;
     let bytes = block_in_place(|| host.registry.load(&publication.bundle))?;
     let bundle = verify(host, bytes)?;
+    check_withdrawn(host, publication, &bundle)?;
     let guest = compile(host, &bundle).await?;
     let graphs = load_graphs(host, &publication.model.publisher, &bundle).await?;
-    Ok(stage(publication, &bundle, guest, graphs))
+    Ok(stage(host, publication, &bundle, guest, graphs))
+}
+
+/// Every version that was published, in service or not.
+///
+/// # Errors
+/// [`DeployError`] if the records cannot be had.
+pub fn published(host: &Host) -> Result<Vec<(ModelName, Version)>, DeployError> {
+    let records = host.store.all(Table::Publications)?;
+    let published = records.iter().filter_map(|(key, record)| match Publication::read(record) {
+        Ok(publication) => Some((publication.model, publication.version)),
+        // What cannot be read is known by its key.
+        Err(_) => {
+            let (model, version) = key.rsplit_once('@')?;
+            Some((model.parse().ok()?, version.parse().ok()?))
+        }
+    });
+    Ok(published.collect())
+}
+
+/// Refuses what the operator has withdrawn: the version, its model, or a digest of the bundle or its parts.
+fn check_withdrawn(
+    host: &Host,
+    publication: &Publication,
+    bundle: &VerifiedBundle,
+) -> Result<(), DeployError> {
+    let models = bundle.manifest().models.iter().map(|model| &model.sha256);
+    let digests = [bundle.digest(), bundle.component_digest()].into_iter().chain(models);
+    Ok(host.operations.check(&publication.model, &publication.version, digests)?)
 }
 
 /// Puts every published version of a model back into service.
@@ -115,6 +150,10 @@ pub async fn load(host: &Host, model: &ModelName) -> Result<(), DeployError> {
             continue;
         }
         found = true;
+        if let Some(withdrawal) = host.operations.why_out(&publication.model, &publication.version)
+        {
+            return Err(ResolveError::from(withdrawal).into());
+        }
         if publication.withdrawn {
             let publication = Publication { withdrawn: false, ..publication };
             let deployment = load_kept(host, &publication).await?;
@@ -185,6 +224,7 @@ fn authorise(
         withdrawn: false,
     };
     host.deployments.check_free(&publication.model, &publication.version, &publication.bundle)?;
+    check_withdrawn(host, &publication, bundle)?;
     Ok(publication)
 }
 
@@ -252,6 +292,7 @@ fn placement(model: &ModelSpec) -> Placement {
 }
 
 fn stage(
+    host: &Host,
     publication: &Publication,
     bundle: &VerifiedBundle,
     guest: Guest,
@@ -267,6 +308,9 @@ fn stage(
         graphs,
         codeless: bundle::is_passthrough(bundle.component_digest()),
         statistics: Statistics::default(),
+        stop: Arc::default(),
+        log: host.log_allowance(&publication.model.publisher),
+        component: *bundle.component_digest(),
     })
 }
 

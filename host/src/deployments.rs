@@ -7,6 +7,7 @@
 mod loading;
 mod published;
 mod statistics;
+mod withdrawn;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,16 +16,20 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use semver::Version;
 
 pub use loading::Loading;
 pub use published::Published;
 pub use statistics::{Span, Stages, Statistics, Totals};
+pub use withdrawn::Release;
 
 use crate::bundle::Manifest;
 use crate::id::{ById, Digest, FunctionName, ModelName, Party};
 use crate::inference::ModelSignature;
 use crate::sandbox::{CallLimits, Entry, Graphs, Guest, GuestFunction, Signature};
+use crate::stop::Stop;
+use crate::telemetry::Allowance;
 
 /// Most rows of a batch that comes as tensors.
 pub const BATCH_ROWS_MAX: usize = 4096;
@@ -41,6 +46,12 @@ pub struct Deployment {
     /// Whether the bundle is a model without code.
     pub(crate) codeless: bool,
     pub(crate) statistics: Statistics,
+    /// Ends the calls that run on it, once the operator withdraws it.
+    pub(crate) stop: Arc<Stop>,
+    /// What its code may write into the log.
+    pub(crate) log: Arc<Allowance>,
+    /// SHA-256 of its component's code.
+    pub(crate) component: Digest,
 }
 
 impl Deployment {
@@ -113,6 +124,22 @@ impl Deployment {
     pub fn handler(&self) -> Option<&GuestFunction> {
         let mut functions = self.functions().iter();
         functions.find(|function| matches!(function.signature(), Signature::Http(_)))
+    }
+
+    /// What ends the calls that run on it.
+    pub fn stop(&self) -> &Arc<Stop> {
+        &self.stop
+    }
+
+    /// What its code may write into the log.
+    pub fn log(&self) -> &Arc<Allowance> {
+        &self.log
+    }
+
+    /// The digests of the bundle and of its parts.
+    pub fn digests(&self) -> impl Iterator<Item = &Digest> {
+        let models = self.manifest.models.iter().map(|model| &model.sha256);
+        [&self.digest, &self.component].into_iter().chain(models)
     }
 
     /// What its calls came to, since the host started.
@@ -236,6 +263,8 @@ pub enum ResolveError {
     NoVersion { model: ModelName, wanted: String, versions: Vec<String> },
     #[error("`{model}` has no function `{function}`; it has {}", list(.functions))]
     NoFunction { model: ModelName, function: FunctionName, functions: Vec<String> },
+    #[error("`{what}` was withdrawn by this host's operator at {at}: {reason}")]
+    Withdrawn { what: String, at: Timestamp, reason: Arc<str> },
     #[error(
         "`{model}` {version} is published already, with other bytes; versions never change: publish a new one"
     )]
@@ -278,8 +307,34 @@ impl Deployments {
         model: &ModelName,
         reference: &Reference,
     ) -> Result<Arc<Deployment>, ResolveError> {
+        self.version_among(model, reference, |_| true)
+    }
+
+    /// The same among the versions that somebody knows of: the others do not exist, not even in the error.
+    ///
+    /// # Errors
+    /// As [`Deployments::version`].
+    pub fn version_among(
+        &self,
+        model: &ModelName,
+        reference: &Reference,
+        known: impl Fn(&Published) -> bool,
+    ) -> Result<Arc<Deployment>, ResolveError> {
         let published = self.published.load();
-        find(&published, model, reference)?.get().map(Arc::clone)
+        find(&published, model, reference, known)?.get().map(Arc::clone)
+    }
+
+    /// The published version that a reference means among those that somebody knows of, live or not.
+    ///
+    /// # Errors
+    /// [`ResolveError`] says what there is instead.
+    pub fn published_among(
+        &self,
+        model: &ModelName,
+        reference: &Reference,
+        known: impl Fn(&Published) -> bool,
+    ) -> Result<Arc<Published>, ResolveError> {
+        find(&self.published.load(), model, reference, known).map(Arc::clone)
     }
 
     /// The published version that a reference means, live or not.
@@ -291,15 +346,19 @@ impl Deployments {
         model: &ModelName,
         reference: &Reference,
     ) -> Result<Arc<Published>, ResolveError> {
-        find(&self.published.load(), model, reference).map(Arc::clone)
+        self.published_among(model, reference, |_| true)
     }
 
-    /// The function that a call is addressed to. Neither waits nor does any I/O.
+    /// The function that a call is addressed to, of a version that the caller knows of. Neither waits nor does any I/O.
     ///
     /// # Errors
     /// [`ResolveError`] says what there is instead.
-    pub fn resolve(&self, target: &Target) -> Result<Function, ResolveError> {
-        let deployment = self.version(&target.model, &target.reference)?;
+    pub fn resolve(
+        &self,
+        target: &Target,
+        known: impl Fn(&Published) -> bool,
+    ) -> Result<Function, ResolveError> {
+        let deployment = self.version_among(&target.model, &target.reference, known)?;
         let functions = deployment.guest.functions();
         match functions.iter().position(|function| *function.name() == target.function) {
             Some(index) => Ok(Function { deployment, index }),
@@ -419,26 +478,6 @@ impl Deployments {
         Ok(())
     }
 
-    /// Takes one version away that is out of service, after `keep` has made that durable.
-    ///
-    /// # Errors
-    /// Those of `keep`; [`ResolveError::NoModel`], [`ResolveError::NoVersion`], [`ResolveError::InService`].
-    pub fn take_out<E: From<ResolveError>>(
-        &self,
-        model: &ModelName,
-        version: &Version,
-        keep: impl FnOnce(Option<&Digest>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let mut withdrawn = self.lock();
-        let broken = self.broken(model, version)?;
-        keep(broken.digest())?;
-        self.replace(model, version, None);
-        if let Some(digest) = broken.digest() {
-            withdrawn.insert((model.clone(), version.clone()), *digest);
-        }
-        Ok(())
-    }
-
     /// Has a version loaded again that is out of service.
     ///
     /// # Errors
@@ -486,16 +525,6 @@ impl Deployments {
         self.published.store(Arc::new(published));
     }
 
-    /// Remembers a version that was withdrawn when the host stopped.
-    pub fn remember_withdrawn(&self, model: ModelName, version: Version, digest: Digest) {
-        self.lock().insert((model, version), digest);
-    }
-
-    /// Published versions that were withdrawn, in the order of names and versions.
-    pub fn withdrawn(&self) -> Vec<(ModelName, Version)> {
-        self.lock().keys().cloned().collect()
-    }
-
     /// The version with this digest, if it is live.
     pub fn by_digest(&self, model: &ModelName, digest: &Digest) -> Option<Arc<Deployment>> {
         let published = self.published.load();
@@ -529,29 +558,36 @@ fn find<'p>(
     published: &'p Models,
     model: &ModelName,
     reference: &Reference,
+    known: impl Fn(&Published) -> bool,
 ) -> Result<&'p Arc<Published>, ResolveError> {
-    let versions = published.get(model).ok_or_else(|| ResolveError::NoModel(model.clone()))?;
-    pick(versions, reference).ok_or_else(|| ResolveError::NoVersion {
-        model: model.clone(),
-        wanted: wanted(reference),
-        versions: versions.keys().map(Version::to_string).collect(),
-    })
+    let none = || ResolveError::NoModel(model.clone());
+    let versions = published.get(model).ok_or_else(none)?;
+    if let Some(picked) = pick(versions, reference, &known) {
+        return Ok(picked);
+    }
+    let known = versions.iter().filter(|(_, version)| known(version));
+    let versions: Vec<_> = known.map(|(version, _)| version.to_string()).collect();
+    if versions.is_empty() {
+        return Err(none());
+    }
+    Err(ResolveError::NoVersion { model: model.clone(), wanted: wanted(reference), versions })
 }
 
 fn pick<'live>(
     versions: &'live BTreeMap<Version, Arc<Published>>,
     reference: &Reference,
+    known: impl Fn(&Published) -> bool,
 ) -> Option<&'live Arc<Published>> {
     match reference {
         Reference::Latest => versions
             .iter()
-            .rfind(|(version, _)| version.pre.is_empty())
-            .or_else(|| versions.iter().next_back())
+            .rfind(|(version, published)| version.pre.is_empty() && known(published))
+            .or_else(|| versions.iter().rfind(|(_, published)| known(published)))
             .map(|(_, published)| published),
-        Reference::Version(version) => versions.get(version),
-        Reference::Digest(digest) => {
-            versions.values().find(|published| published.digest() == Some(digest))
-        }
+        Reference::Version(version) => versions.get(version).filter(|published| known(published)),
+        Reference::Digest(digest) => versions
+            .values()
+            .find(|published| published.digest() == Some(digest) && known(published)),
     }
 }
 

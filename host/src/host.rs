@@ -3,13 +3,14 @@
 //! Holds no rules of its own: it starts the parts and lends them to `invoke` and `deploy`.
 
 mod known;
+mod private;
 mod readiness;
 mod secrets;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use subtle::ConstantTimeEq as _;
@@ -23,18 +24,23 @@ use crate::bundle::{BundleLimits, Registry, RegistryError};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::deploy;
-use crate::deployments::{Deployment, Deployments, Function, Reference, ResolveError, Target};
+use crate::deployments::{
+    Deployment, Deployments, Function, Published, Reference, Release, ResolveError, Target,
+};
 use crate::exchange::Bounds;
-use crate::id::{CallId, Digest, ModelName, Party};
+use crate::id::{AccountName, ById, CallId, Digest, ModelName, Party};
 use crate::inference::{Inference, InferenceError, Settings};
 use crate::invoke::{Call, InvokeError};
 use crate::market::{Market, MarketError};
 use crate::negotiations::{Negotiations, NegotiationsError};
+use crate::operations::{self, Operations};
 use crate::outputs::Form;
 use crate::receipt::ReceiptError;
 use crate::receipts::{Denied, Receipts};
 use crate::sandbox::{CallContext, Instance, Sandbox, SandboxError};
+use crate::stop::Stops;
 use crate::store::{Store, StoreError};
+use crate::telemetry::Allowance;
 
 pub use readiness::NotReady;
 use secrets::Secrets;
@@ -98,11 +104,14 @@ pub struct Host {
     pub(crate) market: Market,
     pub(crate) agreements: Agreements,
     pub(crate) negotiations: Negotiations,
+    pub(crate) operations: Operations,
     pub(crate) receipts: Receipts,
     pub(crate) sandbox: Sandbox,
     pub(crate) inference: Inference,
     pub(crate) slots: Slots,
     pub(crate) publishing: Semaphore,
+    /// Of each publisher.
+    log_allowances: Mutex<ById<AccountName, Arc<Allowance>>>,
     draining: AtomicBool,
     started: Instant,
     /// The checkpoint that is remembered apart from the log.
@@ -117,8 +126,7 @@ impl Host {
     /// [`HostError`]: what the host itself needs. A version that cannot be brought back is out of service, and the rest serves.
     pub async fn start(config: Config, clock: Clock) -> Result<Arc<Self>, HostError> {
         let data = config.data.dir.clone();
-        std::fs::create_dir_all(&data)
-            .map_err(|source| HostError::DataDirectory { path: data.clone(), source })?;
+        private::open(&data).map_err(|(path, source)| HostError::DataDirectory { path, source })?;
         let secrets = Secrets::open(&data)?;
         let store = Arc::new(Store::open(&data.join("state.redb"))?);
         let auth = Arc::new(Auth::open(Arc::clone(&store), clock.clone())?);
@@ -146,6 +154,7 @@ impl Host {
             market: Market::open(Arc::clone(&store), config.market.offers_per_publisher_max)?,
             agreements,
             negotiations,
+            operations: Operations::default(),
             receipts,
             sandbox: Sandbox::new(
                 config.sandbox.clone(),
@@ -157,6 +166,7 @@ impl Host {
             inference: Inference::start(inference_settings(&config)).await?,
             slots: Slots::new(line(&config.admission)),
             publishing: Semaphore::new(PUBLISHING_MAX),
+            log_allowances: Mutex::default(),
             draining: AtomicBool::new(false),
             started: Instant::now(),
             remembered: Mutex::new(remembered),
@@ -165,8 +175,10 @@ impl Host {
             secrets,
             store,
         });
+        operations::restore(&host);
         deploy::restore(&host)?;
         confirm_agreements(&host);
+        keep_key_uses(&host);
         Ok(host)
     }
 
@@ -193,6 +205,22 @@ impl Host {
     /// Whether `token` is the operator's.
     pub fn is_operator(&self, token: &str) -> bool {
         self.secrets.operator_token().as_bytes().ct_eq(token.as_bytes()).into()
+    }
+
+    /// Puts a new token in the place of the operator's, and returns it.
+    ///
+    /// # Errors
+    /// [`SecretsError`]; the old one is valid then.
+    pub fn rotate_operator_token(&self) -> Result<String, SecretsError> {
+        Ok(self.secrets.rotate_operator_token()?.to_string())
+    }
+
+    /// What the plugins of a publisher may write into the log: one allowance for all of them.
+    pub fn log_allowance(&self, publisher: &AccountName) -> Arc<Allowance> {
+        let mut allowances = self.log_allowances.lock().unwrap_or_else(PoisonError::into_inner);
+        let rate = self.config.telemetry.tenant_bytes_per_second;
+        let new = || Arc::new(Allowance::new(publisher.as_str(), rate));
+        Arc::clone(allowances.entry(publisher.clone()).or_insert_with(new))
     }
 
     /// Limits of a bundle.
@@ -223,17 +251,31 @@ impl Host {
         self.draining.load(Ordering::Acquire)
     }
 
-    /// The function that a call is addressed to, if the caller may know of its model: models that are not in the market
+    /// The function that a call is addressed to, if the caller may know of its version: versions that are not in the market
     /// exist only for their publisher and for those who have an agreement.
     ///
     /// # Errors
-    /// [`ResolveError`]; of a hidden model, that there is none.
+    /// [`ResolveError`]; of a hidden version, that there is none.
     pub fn resolve(&self, caller: &Caller, target: &Target) -> Result<Function, ResolveError> {
-        if self.may_know(Some(caller), &target.model) {
-            self.deployments.resolve(target)
-        } else {
-            Err(ResolveError::NoModel(target.model.clone()))
-        }
+        let Target { model, reference, .. } = target;
+        let known = |published: &Published| self.may_know(Some(caller), published.release());
+        let found = self.deployments.resolve(target, known);
+        found.map_err(|error| self.unless_withdrawn(Some(caller), (model, reference), error))
+    }
+
+    /// The version of a model that a reference means, among those that somebody may know of.
+    ///
+    /// # Errors
+    /// As [`Host::resolve`].
+    pub fn version(
+        &self,
+        caller: Option<&Caller>,
+        model: &ModelName,
+        reference: &Reference,
+    ) -> Result<Arc<Deployment>, ResolveError> {
+        let known = |published: &Published| self.may_know(caller, published.release());
+        let found = self.deployments.version_among(model, reference, known);
+        found.map_err(|error| self.unless_withdrawn(caller, (model, reference), error))
     }
 
     /// The same for a version that may not be loaded yet: it is loaded then.
@@ -252,10 +294,8 @@ impl Host {
 
     /// Waits until a version is loaded, if the caller may know of it, and a bounded time at most.
     pub async fn awaken(&self, caller: &Caller, model: &ModelName, reference: &Reference) {
-        if !self.may_know(Some(caller), model) {
-            return;
-        }
-        if let Ok(wanted) = self.deployments.published(model, reference) {
+        let known = |published: &Published| self.may_know(Some(caller), published.release());
+        if let Ok(wanted) = self.deployments.published_among(model, reference, known) {
             self.deployments.loading().wait_for(&wanted).await;
         }
     }
@@ -270,12 +310,38 @@ impl Host {
         self.agreements.permit(&caller, &function, call).map_err(InvokeError::Permit)
     }
 
-    /// Whether somebody may know that a model exists.
-    pub fn may_know(&self, caller: Option<&Caller>, model: &ModelName) -> bool {
-        self.market.lists(model, caller)
-            || caller.is_some_and(|caller| {
-                caller.account().name == model.publisher || self.agreements.knows(caller, model)
-            })
+    /// Whether somebody may know that a version of a model exists.
+    pub fn may_know(&self, caller: Option<&Caller>, release: Release<'_>) -> bool {
+        let is_party = |caller: &Caller| {
+            caller.account().name == release.model.publisher
+                || self.agreements.knows(caller, release)
+        };
+        caller.is_some_and(is_party) || self.market.lists(release, caller)
+    }
+
+    /// Says that what was not found has been withdrawn, to those who may know that it was there.
+    fn unless_withdrawn(
+        &self,
+        caller: Option<&Caller>,
+        (model, reference): (&ModelName, &Reference),
+        error: ResolveError,
+    ) -> ResolveError {
+        let is_missing = matches!(error, ResolveError::NoModel(_) | ResolveError::NoVersion { .. });
+        if !is_missing || self.operations.is_idle() {
+            return error;
+        }
+        let gone = self.deployments.withdrawn_of(model);
+        let withdrawal = gone.iter().rev().find_map(|(version, digest)| {
+            let is_meant = match reference {
+                Reference::Latest => true,
+                Reference::Version(wanted) => wanted == version,
+                Reference::Digest(wanted) => wanted == digest,
+            };
+            let withdrawal = is_meant.then(|| self.operations.why_out(model, version))?;
+            let release = Release { model, version, digest: Some(digest) };
+            withdrawal.filter(|_| self.may_know(caller, release))
+        });
+        withdrawal.map_or(error, ResolveError::from)
     }
 
     /// Makes the sandbox for a call that was admitted at `began`, with the limits of host, bundle and agreement.
@@ -300,7 +366,8 @@ impl Host {
             purpose: call.purpose.clone(),
             output_bytes_max: grant.output_limit(admission).0,
             gate: grant.gate(admission),
-            stop: grant.stop(),
+            stop: grant.stops(function),
+            log: Arc::clone(function.deployment().log()),
             sink: match &call.form {
                 Form::Stream(streaming) => {
                     let limit = grant.output_limit(admission);
@@ -347,13 +414,33 @@ impl Host {
             purpose: None,
             output_bytes_max: 0,
             gate: None,
-            stop: None,
+            stop: Stops::default(),
+            log: Arc::clone(deployment.log()),
             sink: None,
             responder: None,
         };
         let (guest, graphs) = (deployment.guest(), deployment.graphs());
         self.sandbox.instantiate(guest, graphs, limits, context).await.map(drop)
     }
+}
+
+/// How often it is written down when keys were last used: what a crash can forget of it.
+const KEEP_USES_INTERVAL: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Keeps when keys were last used, for as long as the host lives. Calls note it in memory only.
+fn keep_key_uses(host: &Arc<Host>) {
+    let host = Arc::downgrade(host);
+    tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(KEEP_USES_INTERVAL);
+        loop {
+            ticks.tick().await;
+            let Some(host) = host.upgrade() else { return };
+            let kept = tokio::task::spawn_blocking(move || host.auth.keep_uses()).await;
+            if let Ok(Err(error)) = kept {
+                tracing::warn!(%error, "when keys were last used could not be written down");
+            }
+        }
+    });
 }
 
 /// How often the host asks its store whether it still holds what is in memory.
@@ -370,6 +457,7 @@ fn confirm_agreements(host: &Arc<Host>) {
         for tick in 0_u64.. {
             ticks.tick().await;
             let Some(host) = host.upgrade() else { return };
+            host.auth.tick();
             let confirmed = tokio::task::spawn_blocking(move || {
                 if tick.is_multiple_of(REMEMBER_TICKS) {
                     host.remember_log();

@@ -325,7 +325,15 @@ impl Inference {
     fn usable(&self, kind: BackendKind) -> Result<BackendKind, LoadError> {
         match self.status.iter().find(|status| status.kind == kind).map(|status| &status.usable) {
             Some(Ok(_)) => Ok(kind),
-            Some(Err(reason)) => Err(LoadError::Unusable { kind, reason: reason.to_string() }),
+            Some(Err(BackendError::NoLibrary)) => {
+                Err(LoadError::Unusable { kind, reason: BackendError::NoLibrary.to_string() })
+            }
+            // Publishers read this: where the library is and what is wrong with it is for the operator.
+            Some(Err(error)) => {
+                tracing::error!(%error, "the library is not usable");
+                let reason = "its library does not load; the operator's log says why".into();
+                Err(LoadError::Unusable { kind, reason })
+            }
             None => Err(LoadError::Unusable { kind, reason: "workers do not have it".into() }),
         }
     }

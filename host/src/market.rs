@@ -9,9 +9,9 @@ use arc_swap::ArcSwap;
 
 use crate::agreement::{AgreementError, Clauses, Permission, SignedOffer, Wider, parent_rules};
 use crate::agreements::Agreements;
-use crate::auth::Caller;
+use crate::auth::{Caller, Cause};
 use crate::controls::ControlError;
-use crate::deployments::{Deployment, Deployments};
+use crate::deployments::{Deployment, Deployments, Release};
 use crate::id::{AccountName, ById, Digest, FunctionName, ModelName};
 use crate::sandbox::Signature;
 use crate::store::{Store, StoreError, Table};
@@ -48,6 +48,8 @@ pub enum MarketError {
     TooMany { max: usize },
     #[error("there is no offer `{0}`")]
     NotFound(Digest),
+    #[error("offer `{id}` was withdrawn by this host's operator at {} ({})", .cause.at, .cause.reason)]
+    Withdrawn { id: Digest, cause: Cause },
     #[error("the offer could not be kept")]
     Store(#[from] StoreError),
     #[error("the stored offer `{key}` is damaged")]
@@ -62,6 +64,8 @@ pub enum MarketError {
 struct Listing {
     offers: ById<Digest, Arc<SignedOffer>>,
     by_model: ById<ModelName, Vec<Digest>>,
+    /// What the operator has withdrawn.
+    withdrawn: ById<Digest, (Arc<SignedOffer>, Cause)>,
 }
 
 impl Listing {
@@ -69,6 +73,14 @@ impl Listing {
         let model = offer.offer().model().clone();
         self.by_model.entry(model).or_default().push(*offer.id());
         self.offers.insert(*offer.id(), offer);
+    }
+
+    fn remove(&mut self, id: &Digest) -> Option<Arc<SignedOffer>> {
+        let offer = self.offers.remove(id)?;
+        if let Some(offers) = self.by_model.get_mut(offer.offer().model()) {
+            offers.retain(|other| other != id);
+        }
+        Some(offer)
     }
 }
 
@@ -126,9 +138,13 @@ impl Market {
         if let Some(known) = listing.offers.get(offer.id()) {
             return Ok(Arc::clone(known));
         }
+        if let Some((_, cause)) = listing.withdrawn.get(offer.id()) {
+            return Err(MarketError::Withdrawn { id: *offer.id(), cause: cause.clone() });
+        }
         let max = self.offers_per_publisher_max;
         let theirs = |offer: &&Arc<SignedOffer>| offer.offer().assigner() == publisher.party();
-        if listing.offers.values().filter(theirs).count() >= max {
+        let withdrawn = listing.withdrawn.values().map(|(offer, _)| offer);
+        if listing.offers.values().chain(withdrawn).filter(theirs).count() >= max {
             return Err(MarketError::TooMany { max });
         }
         self.store.put(Table::Offers, &offer.id().to_string(), envelope)?;
@@ -169,18 +185,101 @@ impl Market {
         self.offer(id).filter(|offer| is_visible(offer, viewer))
     }
 
+    /// The same, or why there is none.
+    ///
+    /// # Errors
+    /// [`MarketError::NotFound`]; [`MarketError::Withdrawn`] to those who could see it.
+    pub fn show(
+        &self,
+        id: &Digest,
+        viewer: Option<&Caller>,
+    ) -> Result<Arc<SignedOffer>, MarketError> {
+        if let Some(offer) = self.offer_for(id, viewer) {
+            return Ok(offer);
+        }
+        let listing = self.listing.load();
+        match listing.withdrawn.get(id).filter(|(offer, _)| is_visible(offer, viewer)) {
+            Some((_, cause)) => Err(MarketError::Withdrawn { id: *id, cause: cause.clone() }),
+            None => Err(MarketError::NotFound(*id)),
+        }
+    }
+
+    /// Whether there is an offer with this identifier, withdrawn or not.
+    pub fn is_known(&self, id: &Digest) -> bool {
+        let listing = self.listing.load();
+        listing.offers.contains_key(id) || listing.withdrawn.contains_key(id)
+    }
+
+    /// Whether an offer is the caller's own, withdrawn or not.
+    pub fn is_by(&self, id: &Digest, caller: &Caller) -> bool {
+        let listing = self.listing.load();
+        let offer = listing.offers.get(id);
+        let offer = offer.or_else(|| listing.withdrawn.get(id).map(|(offer, _)| offer));
+        offer.is_some_and(|offer| caller.is(offer.offer().assigner()))
+    }
+
+    /// The offers that the operator has withdrawn, and why, in the order of their identifiers.
+    pub fn withdrawn(&self) -> Vec<(Digest, Cause)> {
+        let listing = self.listing.load();
+        let withdrawn = listing.withdrawn.iter().map(|(id, (_, cause))| (*id, cause.clone()));
+        let mut withdrawn: Vec<_> = withdrawn.collect();
+        withdrawn.sort_by_key(|(id, _)| *id);
+        withdrawn
+    }
+
+    /// Takes an offer out of the market. Agreements that were made stay.
+    ///
+    /// # Errors
+    /// [`MarketError::NotFound`].
+    pub fn withdraw(&self, id: &Digest, cause: Cause) -> Result<(), MarketError> {
+        self.change(|listing| {
+            let offer = listing.remove(id);
+            let again = listing.withdrawn.get(id).map(|(offer, _)| Arc::clone(offer));
+            let offer = offer.or(again).ok_or(MarketError::NotFound(*id))?;
+            listing.withdrawn.insert(*id, (offer, cause));
+            Ok(())
+        })
+    }
+
+    /// Puts an offer back into the market.
+    ///
+    /// # Errors
+    /// [`MarketError::NotFound`] if it is not withdrawn.
+    pub fn reinstate(&self, id: &Digest) -> Result<(), MarketError> {
+        self.change(|listing| {
+            let (offer, _) = listing.withdrawn.remove(id).ok_or(MarketError::NotFound(*id))?;
+            listing.insert(offer);
+            Ok(())
+        })
+    }
+
+    fn change(
+        &self,
+        change: impl FnOnce(&mut Listing) -> Result<(), MarketError>,
+    ) -> Result<(), MarketError> {
+        let _changing = self.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut listing = Listing::clone(&self.listing.load());
+        change(&mut listing)?;
+        self.listing.store(Arc::new(listing));
+        Ok(())
+    }
+
     /// The offer with this identifier.
     pub fn offer(&self, id: &Digest) -> Option<Arc<SignedOffer>> {
         self.listing.load().offers.get(id).cloned()
     }
 
-    /// Whether the model has an offer that `viewer` may see: whether it may know of the model.
-    pub fn lists(&self, model: &ModelName, viewer: Option<&Caller>) -> bool {
+    /// Whether the version has an offer that `viewer` may see: whether it may know of it.
+    pub fn lists(&self, release: Release<'_>, viewer: Option<&Caller>) -> bool {
         let listing = self.listing.load();
-        let of_model = listing.by_model.get(model);
+        let of_model = listing.by_model.get(release.model);
         of_model.is_some_and(|offers| {
             let mut offers = offers.iter().filter_map(|id| listing.offers.get(id));
-            offers.any(|offer| is_visible(offer, viewer))
+            offers.any(|offer| {
+                let versions = &offer.offer().clauses().target.versions;
+                release.is_covered(|digest, version| versions.cover(digest, version))
+                    && is_visible(offer, viewer)
+            })
         })
     }
 

@@ -65,7 +65,7 @@ pub fn check(
 ) -> Outcome<Reply> {
     let Outcome { result, used, .. } = outcome;
     // The last look: what was suspended while the call ran is not released.
-    let result = if grant.is_stopped() { Err(GuestFailure::Stopped) } else { result };
+    let result = if grant.is_stopped(function) { Err(GuestFailure::Stopped) } else { result };
     let result = match form {
         Form::Response(exchange) => match exchange.refusal() {
             Some(refused) => Err(refused.clone()),

@@ -6,6 +6,7 @@
 //! This module knows no agreements and counts nothing: what is charged, the caller of [`Log::append`] says. The surprise:
 //! inputs and outputs are not in a receipt, only salted commitments to them, and the salt goes to the caller alone.
 
+mod action;
 mod checkpoint;
 mod commitment;
 mod consistency;
@@ -24,6 +25,7 @@ use jiff::Timestamp;
 
 use crate::id::{CallId, Digest, FunctionName, ModelName, Party};
 
+pub use action::{Action, Actor, Deed, NewAction, REASON_BYTES_MAX, TARGET_BYTES_MAX};
 pub use commitment::{Commitment, Salt};
 pub use consistency::{Consistency, checkpoint_size};
 pub use encode::FormError;
@@ -186,6 +188,12 @@ pub enum ReceiptError {
     NoSuchState { from: u64, to: u64, signed: u64 },
     #[error("call `{0}` has no receipt")]
     NotFound(CallId),
+    #[error("there is no action `{0}`")]
+    NoAction(u64),
+    #[error(
+        "an action has a target of at most {TARGET_BYTES_MAX} and a reason of at most {REASON_BYTES_MAX} bytes, each of one line"
+    )]
+    UnsoundAction,
     #[error(
         "the code of the result is {bytes} bytes, more than the {} allowed",
         encode::CODE_BYTES_MAX

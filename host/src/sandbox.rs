@@ -45,7 +45,6 @@ pub use http::{Body, BodyError, Preview, Responder};
 pub use instance::{Input, Instance};
 pub use interface::{Declared, GuestFunction, Signature};
 pub use limits::CallLimits;
-pub use stop::Stop;
 pub use stream::Sink;
 
 use crate::admission::Memory;

@@ -5,7 +5,9 @@
 //! (`receipt::log`). After an error of the disk the file is opened anew, by whoever comes next: redb refuses everything until then.
 
 use std::error::Error;
+use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
@@ -273,6 +275,9 @@ impl Store {
 }
 
 fn open(path: &Path) -> Result<Database, StoreError> {
+    // Made here, so that it is for its owner only from the beginning.
+    let made = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    drop(made.map_err(|error| failed(path, error))?);
     Database::create(path).map_err(|error| match error {
         redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.into() },
         other => failed(path, other),

@@ -69,23 +69,28 @@ pub fn wat_guest_as(guest: &str, name: &str, models: &[ModelInput]) -> Vec<u8> {
 
 /// An unsigned bundle of a model without code.
 pub fn model_bundle(name: &str, model: Vec<u8>, backend: Option<bundle::Backend>) -> Vec<u8> {
-    codeless(name, model, backend, None)
+    codeless((name, "1.0.0"), model, backend, None)
+}
+
+/// The same in another version.
+pub fn release(name: &str, version: &str, model: Vec<u8>) -> Vec<u8> {
+    codeless((name, version), model, None, None)
 }
 
 /// The same, of a model that takes any number of rows along its first axis.
 pub fn batched_bundle(name: &str, model: Vec<u8>) -> Vec<u8> {
-    codeless(name, model, None, Some(0))
+    codeless((name, "1.0.0"), model, None, Some(0))
 }
 
 fn codeless(
-    name: &str,
+    (name, version): (&str, &str),
     model: Vec<u8>,
     backend: Option<bundle::Backend>,
     batch_axis: Option<u32>,
 ) -> Vec<u8> {
     let description = Description {
         name: name.parse().expect("a label"),
-        version: semver::Version::new(1, 0, 0),
+        version: version.parse().expect("a version"),
         licence: "MIT".parse().expect("a licence"),
         summary: "A model of the tests".into(),
         card: Card::default(),

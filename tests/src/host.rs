@@ -212,8 +212,12 @@ impl TestHost {
     /// A request to the operator's listener, with its token.
     pub fn operator(&self, method: &'static str, path: &str) -> Request {
         let token = std::fs::read_to_string(self.data.path().join("data/operator.token"));
-        Request::new(method, format!("http://{}{path}", self.operator))
-            .bearer(token.expect("the host has written it").trim())
+        self.operator_with(token.expect("the host has written it").trim(), method, path)
+    }
+
+    /// The same with another token.
+    pub fn operator_with(&self, token: &str, method: &'static str, path: &str) -> Request {
+        Request::new(method, format!("http://{}{path}", self.operator)).bearer(token)
     }
 
     /// Opens an account for the party with this name.

@@ -15,13 +15,13 @@ mod reference;
 mod vectors;
 
 pub use bundles::{
-    batched_bundle, built, model_bundle, plugin, wat_guest, wat_guest_as, workspace,
+    batched_bundle, built, model_bundle, plugin, release, wat_guest, wat_guest_as, workspace,
 };
 pub use chance::{Chance, resident, storms};
 pub use client::{Reply, Request};
 pub use fronts::Tensors;
 pub use host::{Builder, TestHost};
-pub use onnx::{documented, identity, simple};
+pub use onnx::{documented, gather, identity, simple};
 pub use party::{Limited, Party, terms};
 pub use process::HostProcess;
 pub use python::{client, oracle, oracle_json};

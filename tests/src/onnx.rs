@@ -37,6 +37,20 @@ pub fn identity(ty: DataType, rank: usize) -> Vec<u8> {
     [number(1, 8), message(7, &graph), message(8, &number(2, 16))].concat()
 }
 
+/// Rows of `x` (FP32) by their numbers `i` (INT64): a library says the node's name when a number is out of bounds.
+pub fn gather(node_name: &str) -> Vec<u8> {
+    let node = [text(1, "x"), text(1, "i"), text(2, "y"), text(3, node_name), text(4, "Gather")];
+    let graph = [
+        message(1, &node.concat()),
+        text(2, "gather"),
+        message(11, &value("x", DataType::F32, 1)),
+        message(11, &value("i", DataType::I64, 1)),
+        message(12, &value("y", DataType::F32, 1)),
+    ]
+    .concat();
+    [number(1, 8), message(7, &graph), message(8, &number(2, 16))].concat()
+}
+
 /// Triton's example model `simple`: INPUT0 and INPUT1, INT32 of so many rows of 16; OUTPUT0 is their sum, OUTPUT1 their difference.
 pub fn simple() -> Vec<u8> {
     let node = |kind: &str, output: &str| {

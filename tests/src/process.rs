@@ -8,6 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use serde_json::Value;
 
 use crate::bundles::workspace;
+use crate::{Party, Request, terms};
 
 /// A host that runs in a process of its own. Killed when dropped.
 pub struct HostProcess {
@@ -53,7 +54,18 @@ impl HostProcess {
     /// # Panics
     /// As [`HostProcess::start`].
     pub fn start_with(data: &Path, settings: &str) -> Self {
-        let mut child = Self::serve(&mut Self::command(), data, ["127.0.0.1:0"; 2], settings);
+        Self::started(Self::serve(&mut Self::command(), data, ["127.0.0.1:0"; 2], settings))
+    }
+
+    /// Spawns a command that runs a host with `--json` and waits until it is ready.
+    ///
+    /// # Panics
+    /// If it does not get ready.
+    pub fn ready(mut command: Command) -> Self {
+        Self::started(command.stdout(Stdio::piped()).spawn().expect("it starts"))
+    }
+
+    fn started(mut child: Child) -> Self {
         let mut text = String::new();
         let mut lines = BufReader::new(child.stdout.take().expect("piped"));
         // The answer is one JSON document; a shorter text is not one.
@@ -113,6 +125,49 @@ impl HostProcess {
         let mut kill = Command::new("kill");
         let sent = kill.args([format!("-{name}"), self.id().to_string()]);
         assert!(sent.status().expect("it runs").success(), "no signal {name}");
+    }
+
+    /// A command that runs a host on `data`, on free ports.
+    pub fn serving(data: &Path) -> Command {
+        let mut command = Self::command();
+        command.args(["--json", "serve", "--listen", "127.0.0.1:0"]);
+        command.args(["--operator-listen", "127.0.0.1:0", "--data"]).arg(data);
+        command.stderr(Stdio::null());
+        command
+    }
+
+    /// Opens an account for the party with this name.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub fn party(&self, data: &Path, name: &str) -> Party {
+        let token = std::fs::read_to_string(data.join("operator.token")).expect("there");
+        let key = Party::key_of(name);
+        let wanted = serde_json::json!({"name": name, "party": key.party()}).to_string();
+        let request = Request::new("POST", format!("{}/accounts", self.operator));
+        let opened = request.bearer(token.trim()).json(&wanted).send().ok().json();
+        let api_key = opened["key"].as_str().expect("a key").to_owned();
+        Party { name: name.into(), key, api_key }
+    }
+
+    /// Publishes a bundle of `publisher`'s and lets both sign for one function of it.
+    ///
+    /// # Panics
+    /// If anything of it is refused.
+    pub fn agree(&self, (publisher, consumer): (&Party, &Party), bundle: &[u8], function: &str) {
+        let post = |path: &str, party: &Party, bytes: Vec<u8>| {
+            let request = Request::new("POST", format!("{}{path}", self.address));
+            request.bearer(&party.api_key).octets(bytes).send().ok().json()
+        };
+        let published = post("/api/bundles", publisher, publisher.sign(bundle));
+        let text = |member: &str| published[member].as_str().expect("text").to_owned();
+        let (model, digest) = (text("model").parse(), text("digest").parse());
+        let (model, digest) = (model.expect("a model"), digest.expect("a digest"));
+        let offer = publisher.offer(&model, digest, vec![terms(function)]);
+        post("/api/offers", publisher, offer.to_bytes());
+        let mut proposal = consumer.accept(&offer);
+        proposal.add_signature(&publisher.key).expect("the publisher");
+        assert_eq!(post("/api/agreements", consumer, proposal.to_bytes())["state"], "active");
     }
 
     /// The process.

@@ -66,6 +66,7 @@ impl Agreements {
         if let Some(retired) = parties.into_iter().find(|party| self.auth.is_retired(party)) {
             return Err(AgreementsError::Retired(*retired));
         }
+        self.check_held(proposal.id(), agreement)?;
         self.agree_for_publisher(&directory, &mut proposal)?;
         let (id, bytes) = (proposal.id().to_string(), proposal.to_bytes());
         let superseded = proposal.agreement().clauses().supersedes;

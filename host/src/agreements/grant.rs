@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::life::Ends;
 use super::{Active, Agreements, PermitError};
 use crate::admission::{Admission, Allowance, TokenTab, Want};
 use crate::agreement::{CallFacts, InputFacts, OnSuspend, Report, Rule, RuleSet, TensorLimits};
@@ -14,7 +15,8 @@ use crate::deployments::{Function, Stages};
 use crate::id::{AccountName, Digest, Party};
 use crate::invoke::{Call, Timings};
 use crate::outcome::OutputLimit;
-use crate::sandbox::{CallLimits, ComputeGate, Input, Stop};
+use crate::sandbox::{CallLimits, ComputeGate, Input};
+use crate::stop::Stops;
 use crate::tensor::{DataType, Tensor};
 
 /// Permission to make one call, before its limits over all calls and its turn. Only [`Agreements::permit`] makes one.
@@ -23,7 +25,7 @@ pub struct Grant {
     agreement: Arc<Active>,
     rules: RuleSet,
     /// Taken before the agreement was found to be in force.
-    stop: Arc<Stop>,
+    ends: Ends,
     now: Timestamp,
     /// What is known of the input's size before the call, and the most that it can come to; in bytes.
     input_bytes: u64,
@@ -40,14 +42,14 @@ impl Grant {
         caller: &Caller,
         agreement: &Arc<Active>,
         rules: RuleSet,
-        (facts, stop): (&CallFacts<'_>, Arc<Stop>),
+        (facts, ends): (&CallFacts<'_>, Ends),
         input_bytes_most: u64,
     ) -> Self {
         Self {
             caller: caller.clone(),
             agreement: Arc::clone(agreement),
             rules,
-            stop,
+            ends,
             now: facts.now,
             input_bytes: facts.input_bytes,
             input_bytes_most,
@@ -199,15 +201,21 @@ impl Grant {
         Some(Arc::new(Gate { agreement: Arc::clone(&self.agreement), rule, tokens }))
     }
 
-    /// What ends the call when the agreement is suspended or ended; none if running calls may end.
-    pub fn stop(&self) -> Option<Arc<Stop>> {
+    /// What ends a call of this function: the agreement when it is suspended or ended, unless running calls may end then; and
+    /// whatever the operator stops or withdraws.
+    pub fn stops(&self, function: &Function) -> Stops {
         let aborts = self.agreement.terms().on_suspend() == OnSuspend::Abort;
-        aborts.then(|| Arc::clone(&self.stop))
+        Stops::new([
+            aborts.then(|| Arc::clone(&self.ends.event)),
+            Some(Arc::clone(&self.ends.operator)),
+            Some(Arc::clone(self.caller.stop())),
+            Some(Arc::clone(function.deployment().stop())),
+        ])
     }
 
-    /// Whether the agreement wants that nothing is released any more.
-    pub fn is_stopped(&self) -> bool {
-        self.stop().is_some_and(|stop| stop.is_set())
+    /// Whether nothing of the call may be released any more.
+    pub fn is_stopped(&self, function: &Function) -> bool {
+        self.stops(function).is_set()
     }
 
     pub(super) fn has_calls_left(&self) -> bool {

@@ -13,7 +13,7 @@ use crate::agreement::events::{
 use crate::agreement::{SignedAgreement, StatementError};
 use crate::auth::Caller;
 use crate::id::{Digest, Party};
-use crate::sandbox::Stop;
+use crate::stop::Stop;
 use crate::store::Table;
 
 /// Why an event was not taken.
@@ -32,8 +32,18 @@ pub(super) struct Life {
     lifecycle: Mutex<Lifecycle>,
     /// Until when, in microseconds, the agreement is known to run.
     runs_until: AtomicI64,
-    /// Ends the calls that run now.
+    /// Ends the calls that run now, as far as they want that.
     stop: ArcSwap<Stop>,
+    /// Ends the calls that run now, whatever they want: for the operator.
+    halt: ArcSwap<Stop>,
+}
+
+/// What ends a call under an agreement.
+pub(super) struct Ends {
+    /// An event of the agreement.
+    pub event: Arc<Stop>,
+    /// The operator.
+    pub operator: Arc<Stop>,
 }
 
 impl Life {
@@ -46,6 +56,7 @@ impl Life {
             lifecycle: Mutex::new(Lifecycle::new(*signed.id(), parties, notice)),
             runs_until: AtomicI64::new(i64::MIN),
             stop: ArcSwap::default(),
+            halt: ArcSwap::default(),
         }
     }
 
@@ -73,8 +84,13 @@ impl Life {
     }
 
     /// What ends the calls that begin now. To be taken before [`Life::in_force`] is asked, so that no call slips through between.
-    pub fn stop(&self) -> Arc<Stop> {
-        self.stop.load_full()
+    pub fn ends(&self) -> Ends {
+        Ends { event: self.stop.load_full(), operator: self.halt.load_full() }
+    }
+
+    /// Ends the calls that run now, whatever the agreement says of that.
+    pub fn halt(&self) {
+        self.halt.swap(Arc::default()).set();
     }
 
     /// Ends the calls that run now.

@@ -26,6 +26,9 @@ const ACCOUNT_BYTES_MAX: u64 = 4096;
 struct OpenAccount {
     name: AccountName,
     party: Party,
+    /// What the key is to be called.
+    #[serde(default)]
+    key_name: Option<String>,
 }
 
 /// `POST /accounts`: opens an account, or makes another key for it. The key is in this answer and nowhere else.
@@ -39,7 +42,8 @@ pub(super) async fn open_account(
     let bytes = body::read_json(&parts.headers, body, ACCOUNT_BYTES_MAX, timeout).await?;
     let wanted: OpenAccount = serde_json::from_slice(&bytes)
         .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
-    let key = host.auth.open_account(&wanted.name, wanted.party)?;
+    let key_name = wanted.key_name.as_deref();
+    let key = host.auth.open_account_with(&wanted.name, wanted.party, key_name)?;
     let account = json!({"name": wanted.name, "party": wanted.party, "key": key.reveal()});
     Ok(json_answer(StatusCode::CREATED, &account))
 }
@@ -84,6 +88,7 @@ pub(super) fn status(host: &Host, request: &Request<Incoming>) -> Result<Answer,
     Ok(json_answer(
         StatusCode::OK,
         &json!({
+            "party": host.party(),
             "models": host.deployments.all().len(),
             "sandboxes_free": host.slots.free(),
             "memory_free_bytes": host.sandbox.memory().free(),

@@ -12,6 +12,7 @@ use super::answer::Answer;
 use super::body;
 use super::health::json as json_answer;
 use super::market::{digest, envelope};
+use super::operations::withdrawn_from;
 use super::problem::{Problem, ProblemKind};
 use crate::admission::limits::Metered;
 use crate::agreement::events::{Applied, SignedEvent, State};
@@ -43,7 +44,7 @@ pub(super) async fn submit(
 
 /// `GET /api/agreements`: the caller's own, with what is used of each.
 pub(super) fn list(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
-    let caller = host.auth.authenticate(body::bearer(request.headers()))?;
+    let caller = host.auth.reader(body::bearer(request.headers()))?;
     let agreements: Vec<_> =
         host.agreements.of(&caller).iter().map(|standing| entry(host, standing)).collect();
     Ok(json_answer(StatusCode::OK, &json!({ "agreements": agreements })))
@@ -51,7 +52,7 @@ pub(super) fn list(host: &Host, request: &Request<Incoming>) -> Result<Answer, P
 
 /// `GET /api/agreements/{id}`: the document with its signatures, byte for byte.
 pub(super) fn show(host: &Host, id: &str, request: &Request<Incoming>) -> Result<Answer, Problem> {
-    let caller = host.auth.authenticate(body::bearer(request.headers()))?;
+    let caller = host.auth.reader(body::bearer(request.headers()))?;
     let id = digest(id)?;
     Ok(envelope(host.agreements.find(&caller, &id)?.to_bytes()))
 }
@@ -113,6 +114,10 @@ fn entry(host: &Host, standing: &Standing) -> Value {
         "consumer": agreement.assignee(),
         "state": state(host, standing),
         "missing": missing(standing),
+        "held": host.agreements.held_because(standing),
+        "withdrawn": withdrawn_from(host, agreement.model(), |digest, version| {
+            agreement.clauses().target.versions.cover(digest, version)
+        }),
         "rules": standing.rules(host.clock().now()).iter().map(rule).collect::<Vec<_>>(),
     })
 }
@@ -139,6 +144,7 @@ fn state(host: &Host, standing: &Standing) -> &'static str {
     let now = host.clock().now();
     match standing.state_at(now) {
         None => "proposed",
+        Some(State::Started) if host.agreements.held_because(standing).is_some() => "stopped",
         Some(State::Started) if standing.has_ended(now) => "ended",
         Some(State::Started) => "active",
         Some(State::Suspended) => "suspended",
@@ -154,7 +160,7 @@ pub(super) fn events(
     id: &str,
     request: &Request<Incoming>,
 ) -> Result<Answer, Problem> {
-    let caller = host.auth.authenticate(body::bearer(request.headers()))?;
+    let caller = host.auth.reader(body::bearer(request.headers()))?;
     let standing = host.agreements.find(&caller, &digest(id)?)?;
     Ok(json_answer(StatusCode::OK, &history(host, &standing)))
 }

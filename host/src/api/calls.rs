@@ -13,7 +13,7 @@ use super::detached::Detached;
 use super::pieces::Running;
 use super::problem::{Problem, ProblemKind};
 use crate::auth::Credential;
-use crate::deployments::{Reference, Target};
+use crate::deployments::{Deployment, Reference, Target};
 use crate::exchange::Exchange;
 use crate::host::Host;
 use crate::id::{CallId, Digest, IdError, ModelName};
@@ -91,6 +91,16 @@ impl<'h> Front<'h> {
         if let Ok(caller) = self.host.auth.recognise(&self.credential) {
             self.host.awaken(&caller, model, reference).await;
         }
+    }
+
+    /// The version that is called, if the caller may know of it. Without one the call is made all the same: `invoke` says why not.
+    pub(super) fn version(
+        &self,
+        model: &ModelName,
+        reference: &Reference,
+    ) -> Option<Arc<Deployment>> {
+        let caller = self.host.auth.recognise(&self.credential).ok()?;
+        self.host.version(Some(&caller), model, reference).ok()
     }
 
     /// What the call will be known by.

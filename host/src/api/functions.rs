@@ -40,7 +40,7 @@ pub(super) async fn call(
     let api = &host.config().api;
     let bytes = body::read(&parts.headers, body, api.body_bytes_max, api.body_read_timeout).await?;
     let payload = payload(&parts, media, bytes)?;
-    if let Some(element) = streamed(host, &target) {
+    if let Some(element) = streamed(&front, &target) {
         let running = front.stream(target, payload, Arc::new(Typed));
         let begun = running.begin(Typed::media(&element), Typed::failed(&element)).await?;
         return Ok(match begun {
@@ -84,10 +84,11 @@ fn payload(parts: &Parts, media: Media, body: Bytes) -> Result<Payload, Problem>
     }
 }
 
-/// The elements of the function's stream, if it answers with one. Whether the caller may know that is decided by `invoke`.
-fn streamed(host: &Host, target: &Target) -> Option<Type> {
-    let function = host.deployments.resolve(target).ok()?;
-    match function.signature().signature() {
+/// The elements of the function's stream, if it answers with one.
+fn streamed(front: &Front<'_>, target: &Target) -> Option<Type> {
+    let live = front.version(&target.model, &target.reference)?;
+    let function = live.functions().iter().find(|function| *function.name() == target.function)?;
+    match function.signature() {
         Signature::Stream { element, .. } => Some(element.clone()),
         Signature::Tensors | Signature::Values { .. } | Signature::Http(_) => None,
     }
@@ -116,11 +117,7 @@ pub(super) fn known(
         None => None,
     };
     let (model, reference) = model_name(publisher, model)?;
-    if !host.may_know(caller.as_ref(), &model) {
-        let detail = format!("there is no model `{model}` here");
-        return Err(Problem::new(ProblemKind::NotFound, detail));
-    }
-    Ok(host.deployments.version(&model, &reference)?)
+    Ok(host.version(caller.as_ref(), &model, &reference)?)
 }
 
 /// What the market and a model's page say about a version.

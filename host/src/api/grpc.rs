@@ -170,8 +170,8 @@ fn with_headers<A>(message: A, headers: HeaderMap) -> tonic::Response<A> {
 fn status(problem: Problem) -> Status {
     let code = match problem.kind() {
         ProblemKind::Unauthenticated => Code::Unauthenticated,
-        ProblemKind::NotPermitted => Code::PermissionDenied,
-        ProblemKind::NotFound => Code::NotFound,
+        ProblemKind::NotPermitted | ProblemKind::AccountStopped => Code::PermissionDenied,
+        ProblemKind::NotFound | ProblemKind::Withdrawn => Code::NotFound,
         ProblemKind::MethodNotAllowed => Code::Unimplemented,
         ProblemKind::RequestTimeout | ProblemKind::PluginDeadline => Code::DeadlineExceeded,
         ProblemKind::Conflict => Code::AlreadyExists,

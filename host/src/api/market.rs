@@ -17,7 +17,6 @@ use crate::auth::Caller;
 use crate::dsse::ENVELOPE_BYTES_MAX;
 use crate::host::Host;
 use crate::id::Digest;
-use crate::market::MarketError;
 
 /// `GET /api/market`: every offer that the caller may see, with what it is for. Without a key, those to everybody.
 pub(super) fn list(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
@@ -30,7 +29,7 @@ pub(super) fn list(host: &Host, request: &Request<Incoming>) -> Result<Answer, P
 /// Who looks, if they say so.
 fn viewer(host: &Host, headers: &HeaderMap) -> Result<Option<Caller>, Problem> {
     match body::bearer(headers) {
-        Some(key) => Ok(Some(host.auth.authenticate(Some(key))?)),
+        Some(key) => Ok(Some(host.auth.reader(Some(key))?)),
         None => Ok(None),
     }
 }
@@ -54,8 +53,7 @@ fn entry(host: &Host, offer: &SignedOffer) -> Option<Value> {
 pub(super) fn show(host: &Host, id: &str, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let id = digest(id)?;
     let viewer = viewer(host, request.headers())?;
-    let offer = host.market.offer_for(&id, viewer.as_ref());
-    let offer = offer.ok_or(MarketError::NotFound(id))?;
+    let offer = host.market.show(&id, viewer.as_ref())?;
     Ok(envelope(offer.to_bytes()))
 }
 
@@ -67,7 +65,7 @@ pub(super) async fn simulate(
 ) -> Result<Answer, Problem> {
     let id = digest(id)?;
     let (caller, call) = agreements::simulated(host, request).await?;
-    let offer = host.market.offer_for(&id, Some(&caller)).ok_or(MarketError::NotFound(id))?;
+    let offer = host.market.show(&id, Some(&caller))?;
     let report = host.agreements.simulate_offer(&caller, &offer, &call, &host.deployments)?;
     Ok(json_answer(StatusCode::OK, &json!(report)))
 }

@@ -42,14 +42,14 @@ pub(super) async fn step(
 
 /// `GET /api/negotiations`: the caller's own.
 pub(super) fn list(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
-    let caller = host.auth.authenticate(body::bearer(request.headers()))?;
+    let caller = host.auth.reader(body::bearer(request.headers()))?;
     let negotiations: Vec<_> = host.negotiations.of(&caller).iter().map(summary).collect();
     Ok(json_answer(StatusCode::OK, &json!({ "negotiations": negotiations })))
 }
 
 /// `GET /api/negotiations/{id}`: one, with all its messages.
 pub(super) fn show(host: &Host, id: &str, request: &Request<Incoming>) -> Result<Answer, Problem> {
-    let caller = host.auth.authenticate(body::bearer(request.headers()))?;
+    let caller = host.auth.reader(body::bearer(request.headers()))?;
     let negotiation = host.negotiations.find(&caller, id)?;
     Ok(json_answer(StatusCode::OK, &shown(&negotiation)))
 }

@@ -20,7 +20,9 @@ use crate::store::is_disk_failure;
 pub enum ProblemKind {
     Unauthenticated,
     NotPermitted,
+    AccountStopped,
     NotFound,
+    Withdrawn,
     MethodNotAllowed,
     RequestTimeout,
     Conflict,
@@ -46,10 +48,12 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind, for the documentation and its test.
-    pub const ALL: [ProblemKind; 24] = [
+    pub const ALL: [ProblemKind; 26] = [
         ProblemKind::Unauthenticated,
         ProblemKind::NotPermitted,
+        ProblemKind::AccountStopped,
         ProblemKind::NotFound,
+        ProblemKind::Withdrawn,
         ProblemKind::MethodNotAllowed,
         ProblemKind::RequestTimeout,
         ProblemKind::Conflict,
@@ -82,7 +86,13 @@ impl ProblemKind {
             ProblemKind::NotPermitted => {
                 ("not-permitted", StatusCode::FORBIDDEN, "No agreement permits this call")
             }
+            ProblemKind::AccountStopped => (
+                "account-stopped",
+                StatusCode::FORBIDDEN,
+                "The account is suspended or closed by the operator",
+            ),
             ProblemKind::NotFound => ("not-found", StatusCode::NOT_FOUND, "Not found"),
+            ProblemKind::Withdrawn => ("withdrawn", StatusCode::GONE, "Withdrawn by the operator"),
             ProblemKind::MethodNotAllowed => {
                 ("method-not-allowed", StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
             }

@@ -10,8 +10,9 @@ use super::answer::Answer;
 use super::path::{self, SEGMENTS_MAX};
 use super::problem::{Problem, ProblemKind};
 use super::{
-    Audience, admin, agreements, conformance, cors, functions, grpc, health, market, methods,
-    negotiations, oip, openai, openapi, out_of_service, publish, receipts, wasi_http,
+    Audience, account, admin, agreements, conformance, cors, functions, grpc, health, market,
+    methods, negotiations, oip, openai, openapi, operations, out_of_service, publish, receipts,
+    wasi_http,
 };
 use crate::host::Host;
 
@@ -115,7 +116,9 @@ async fn tenants(
         (POST, ["offers", id, "mandate"]) => market::mandate(host, id, request).await,
         (POST, ["offers", id, "simulate"]) => market::simulate(host, id, request).await,
 
-        // Parties: a new key.
+        // Parties: their account, and a new key.
+        (GET, ["account"]) => account::show(host, &request),
+        (POST, ["account", "keys", id, "revocation"]) => account::revoke(host, id, request).await,
         (POST, ["successions"]) => publish::succeed(host, request).await,
 
         // Publishers.
@@ -162,6 +165,11 @@ async fn operator(
 ) -> Result<Answer, Problem> {
     match (request.method(), segments) {
         (&Method::POST, ["accounts"]) => admin::open_account(host, request).await,
+        (&Method::GET, ["accounts"]) => operations::accounts(host, &request),
+        (&Method::GET, ["accounts", name]) => operations::account(host, name, &request),
+        (&Method::POST, ["actions"]) => operations::act(host, request).await,
+        (&Method::GET, ["actions"]) => operations::log(host, &request),
+        (&Method::GET, ["withdrawals"]) => operations::withdrawals(host, &request),
         (&Method::POST, ["agreements", id, "events"]) => admin::operate(host, id, request).await,
         (&Method::GET, ["out-of-service"]) => out_of_service::show(host, &request),
         (&Method::POST, ["out-of-service", "retry"]) => out_of_service::retry(host, request).await,

@@ -42,7 +42,7 @@ const fn operator(route: Route) -> Route {
 }
 
 /// All of them but the fronts of other protocols, which have their own specifications.
-pub(super) const ROUTES: [Route; 44] = [
+pub(super) const ROUTES: [Route; 51] = [
     get("/api/market", JSON, "Every offer that the caller may see, with what it is for"),
     get("/api/offers/{id}", ENVELOPE, "A signed offer, byte for byte"),
     post("/api/offers", ENVELOPE, 201, "List a signed offer"),
@@ -58,6 +58,12 @@ pub(super) const ROUTES: [Route; 44] = [
         "The mandate that lets the host agree for the publisher",
     ),
     post("/api/offers/{id}/mandate", ENVELOPE, 200, "Let the host agree for the publisher"),
+    get(
+        "/api/account",
+        JSON,
+        "The caller's account: where it stands, its keys, what was done to it",
+    ),
+    post("/api/account/keys/{id}/revocation", JSON, 200, "Revoke one of the caller's keys"),
     post("/api/successions", ENVELOPE, 200, "Let a new key follow the account's"),
     post(
         "/api/bundles",
@@ -117,6 +123,16 @@ pub(super) const ROUTES: [Route; 44] = [
     get("/healthz", JSON, "The process answers"),
     get("/readyz", JSON, "The host takes calls"),
     operator(post("/accounts", JSON, 201, "Open an account, or make another key for it")),
+    operator(get("/accounts", JSON, "Every account, and where it stands")),
+    operator(get("/accounts/{name}", JSON, "An account with its keys")),
+    operator(post(
+        "/actions",
+        JSON,
+        200,
+        "Suspend, close, withdraw, revoke or stop, with a reason; or give back",
+    )),
+    operator(get("/actions", JSON, "Every action, each with its proof in the log")),
+    operator(get("/withdrawals", JSON, "What is withdrawn now")),
     operator(post("/agreements/{id}/events", JSON, 200, "Suspend or resume an agreement")),
     operator(get("/out-of-service", JSON, "Versions that could not be brought back, and why")),
     operator(post("/out-of-service/retry", JSON, 200, "Load such a version again")),

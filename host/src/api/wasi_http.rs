@@ -44,8 +44,7 @@ pub(super) async fn call(
     let front = Front::open(host, &parts.headers)?;
     let (model, reference) = model_name(publisher, label)?;
     front.awaken(&model, &reference).await;
-    // Whether the caller may know what there is, is decided by `invoke`.
-    let live = host.deployments.version(&model, &reference).ok();
+    let live = front.version(&model, &reference);
     let named = live.and_then(|live| live.handler().map(|handler| handler.name().clone()));
     let function = named.unwrap_or_else(default_name);
     body::check_declared(&body, host.config().api.body_bytes_max)?;

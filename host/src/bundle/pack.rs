@@ -156,6 +156,7 @@ pub fn pack_to_file(
     let models: Vec<_> = ready.into_iter().map(|model| model.input).collect();
     let manifest = super::write_file(
         path,
+        super::READABLE,
         |out| pack(component, description, &models, out),
         PackError::Write,
     )?;

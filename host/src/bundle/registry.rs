@@ -182,7 +182,7 @@ fn keep(path: &Path, pieces: &[&[u8]]) -> Result<(), RegistryError> {
     let fill = |out: &mut io::BufWriter<_>| {
         pieces.iter().try_for_each(|piece| out.write_all(piece)).map_err(failed)
     };
-    super::write_file(path, fill, failed)
+    super::write_file(path, super::PRIVATE, fill, failed)
 }
 
 /// Whether `path` has exactly these contents already. A damaged file does not, so that keeping its bundle again mends it.

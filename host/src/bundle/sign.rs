@@ -62,6 +62,7 @@ pub fn sign_to_file(file: &Path, key: &PartyKey, output: &Path) -> Result<Digest
     let write = |piece: &&[u8], out: &mut io::BufWriter<_>| out.write_all(piece);
     super::write_file(
         output,
+        super::READABLE,
         |out| {
             signed.pieces().iter().try_for_each(|piece| write(piece, out)).map_err(SignError::Write)
         },

@@ -1,24 +1,20 @@
-//! `hospes account`: an account on a host, opened through the operator's listener.
-
-use std::fs::File;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+//! `hospes account`: an account on a host, opened through the operator's listener, and its API keys.
 
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::Context;
-use super::client::{Client, HostUrl, Payload, Post};
-use super::failure::Failure;
+use super::admin::{Cause, ListedAccount};
+use super::client::{Payload, Post};
+use super::failure::{During as _, Failure};
 use super::home;
+use super::operator::Operator;
 use super::screen::{Answer, printable};
+use crate::auth::KeyId;
 use crate::id::{AccountName, Party};
 
-/// Longest operator's token, in bytes.
-const TOKEN_BYTES_MAX: u64 = 4096;
-
-/// Open an account on a host.
+/// Open an account on a host, and see to its API keys.
 ///
 /// An account ties a name on the host to your key, and gives you an API key for its routes. Only the host's operator can open
 /// one: the request goes to the operator's listener (loopback by default) and shows the operator's token, which the host keeps
@@ -35,6 +31,9 @@ pub struct Account {
 enum Action {
     /// Open an account, or make another API key for it.
     New(New),
+    Show(Show),
+    Keys(Keys),
+    Revoke(Revoke),
 }
 
 #[derive(Debug, Args)]
@@ -44,35 +43,34 @@ struct New {
     /// The key that signs for the account [default: the key of the same name].
     #[arg(long, value_name = "KEY")]
     key: Option<AccountName>,
+    /// What the API key is to be called, where keys are listed.
+    #[arg(long, value_name = "TEXT")]
+    key_name: Option<String>,
     #[command(flatten)]
     operator: Operator,
 }
 
-/// How to reach the operator's listener of a host.
+/// Show your account: where it stands with the host's operator, and what was done to it.
 #[derive(Debug, Args)]
-pub(super) struct Operator {
-    /// The operator's listener.
-    #[arg(
-        long,
-        env = "HOSPES_OPERATOR",
-        hide_env_values = true,
-        value_name = "URL",
-        default_value = "http://127.0.0.1:8081"
-    )]
-    operator: HostUrl,
-    #[command(flatten)]
-    token: Token,
-}
+#[command(after_long_help = "Example:\n  hospes account show --as acme")]
+struct Show {}
 
+/// List your API keys: when each was made and last used.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-struct Token {
-    /// A file with the operator's token.
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
-    /// The host's data directory, which holds the operator's token.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+#[command(after_long_help = "Example:\n  hospes account keys --as acme")]
+struct Keys {}
+
+/// Revoke one of your API keys. Calls that were made with it end.
+#[derive(Debug, Args)]
+#[command(
+    after_long_help = "Example:\n  hospes account keys --as acme\n  hospes account revoke 0123456789abcdef --as acme"
+)]
+struct Revoke {
+    /// The key's identifier, as `hospes account keys` lists it.
+    id: String,
+    /// Why, for the log.
+    #[arg(long, default_value = "")]
+    reason: String,
 }
 
 /// The host's answer to `POST /accounts`.
@@ -83,10 +81,74 @@ struct Opened {
     key: String,
 }
 
+/// The host's answer to `GET /api/account`.
+#[derive(Deserialize)]
+struct Own {
+    #[serde(flatten)]
+    account: ListedAccount,
+    /// The key that was shown.
+    #[serde(default)]
+    key: Option<String>,
+    #[serde(default)]
+    actions: Vec<Happened>,
+}
+
+/// Something that was done to the account.
+#[derive(Deserialize)]
+struct Happened {
+    at: String,
+    by: String,
+    action: String,
+    target: String,
+    reason: String,
+}
+
+impl Own {
+    fn page(&self) -> String {
+        let ListedAccount { name, party, standing, cause, .. } = &self.account;
+        let mut page = format!("account `{name}`\n  party     {party}\n  standing  {standing}");
+        if let Some(Cause { at, reason }) = cause {
+            page += &format!(" since {at}: {reason}");
+        }
+        for Happened { at, by, action, target, reason } in &self.actions {
+            page += &format!("\n  {at}  {action} {target} by {by}: {reason}");
+        }
+        page
+    }
+
+    fn keys_page(&self) -> String {
+        let table = self.account.key_table();
+        match &self.key {
+            Some(key) => format!("{table}this home uses {key}"),
+            None => table,
+        }
+    }
+}
+
 impl Account {
     pub fn run(self, context: &Context) -> Result<Answer, Failure> {
         match self.action {
             Action::New(new) => new.run(context),
+            Action::Show(Show {}) => {
+                let (json, own): (_, Own) = context.client()?.document("/api/account")?;
+                Ok(Answer::new(printable(&own.page()), json))
+            }
+            Action::Keys(Keys {}) => {
+                let (json, own): (_, Own) = context.client()?.document("/api/account")?;
+                Ok(Answer::new(printable(&own.keys_page()), json))
+            }
+            Action::Revoke(Revoke { id, reason }) => {
+                let id: KeyId =
+                    id.parse().or_fix(|| "list them with `hospes account keys`".into())?;
+                let post = Post {
+                    content_type: "application/json",
+                    headers: Vec::new(),
+                    body: Payload::Bytes(json!({"reason": reason}).to_string().into_bytes()),
+                };
+                let path = format!("/api/account/keys/{id}/revocation");
+                let (json, own): (_, Own) = context.client()?.post(&path, post)?.document()?;
+                Ok(Answer::new(printable(&own.account.key_table()), json))
+            }
         }
     }
 }
@@ -95,8 +157,12 @@ impl New {
     fn run(self, context: &Context) -> Result<Answer, Failure> {
         let key_name = self.key.unwrap_or_else(|| self.name.clone());
         let party = context.home.key(&key_name)?.party();
-        let client = self.operator.client()?;
-        let body = json!({"name": self.name, "party": party}).to_string().into_bytes();
+        let client = self.operator.client_of_host(context)?;
+        let mut wanted = json!({"name": self.name, "party": party});
+        if let Some(key_name) = self.key_name {
+            wanted["key_name"] = json!(key_name);
+        }
+        let body = wanted.to_string().into_bytes();
         let post = Post {
             content_type: "application/json",
             headers: Vec::new(),
@@ -125,41 +191,4 @@ impl New {
         });
         Ok(Answer::new(plain, json))
     }
-}
-
-impl Operator {
-    /// The host as its operator sees it.
-    pub(super) fn client(self) -> Result<Client, Failure> {
-        Ok(Client::operator(self.operator, self.token.read()?))
-    }
-}
-
-impl Token {
-    fn read(&self) -> Result<String, Failure> {
-        match (&self.token_file, &self.data) {
-            (Some(file), _) => read_token(file),
-            (None, Some(data)) => read_token(&data.join("operator.token")),
-            (None, None) => Err(Failure::new("no operator's token was named")
-                .fix("say `--data DIR`, the host's data directory, or `--token-file FILE`")),
-        }
-    }
-}
-
-fn read_token(path: &Path) -> Result<String, Failure> {
-    let failed = |error| {
-        Failure::file("read the operator's token from", path, &error)
-            .fix("name the data directory that `hospes serve` uses; the token is there once it has started")
-    };
-    let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(TOKEN_BYTES_MAX).read_to_string(&mut text))
-        .map_err(failed)?;
-    let token = text.trim();
-    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(Failure::new(format!(
-            "`{}` does not hold an operator's token",
-            path.display()
-        )));
-    }
-    Ok(token.to_owned())
 }

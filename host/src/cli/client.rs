@@ -23,6 +23,9 @@ pub const RESULT_BYTES_MAX: u64 = 256 << 20;
 /// The header that names a call's receipt.
 pub const RECEIPT: &str = "hospes-receipt";
 
+/// The option that names the operator's listener.
+const OPERATOR: &str = "--operator";
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A host may compile a bundle before it answers, and a call may run for minutes.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(10);
@@ -83,7 +86,7 @@ impl Client {
 
     /// The same, of the operator's listener.
     pub fn operator(host: HostUrl, token: String) -> Self {
-        Self { option: "--operator", ..Self::new(host, Some(token)) }
+        Self { option: OPERATOR, ..Self::new(host, Some(token)) }
     }
 
     /// Gets a JSON document, as it is and as what it stands for. Members that are not known are passed over, so that a
@@ -150,7 +153,13 @@ impl Client {
             Ok(Reply { headers: response.headers().clone(), body })
         } else {
             let receipt = response.headers().get(RECEIPT).and_then(|call| call.to_str().ok());
-            Err(problem::failure(status.as_u16(), &body).receipt(receipt))
+            let failure = problem::failure(status.as_u16(), &body).receipt(receipt);
+            if self.option == OPERATOR && status.as_u16() == 401 {
+                return Err(failure.fix(
+                    "name the data directory of this very host with `--data DIR`, or its token with `--token-file FILE`",
+                ));
+            }
+            Err(failure)
         }
     }
 

@@ -9,6 +9,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::screen::printable;
+
 /// Most causes that are shown.
 const CAUSES_MAX: usize = 8;
 
@@ -90,9 +92,9 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", self.0.message)?;
+        write!(f, "error: {}", Indented(&self.0.message))?;
         for cause in &self.0.causes {
-            write!(f, "\n  because: {cause}")?;
+            write!(f, "\n  because: {}", Indented(cause))?;
         }
         if let Some(fix) = &self.0.fix {
             write!(f, "\n  fix: {fix}")?;
@@ -101,6 +103,15 @@ impl fmt::Display for Failure {
             Some(call) => write!(f, "\n  receipt: {call}"),
             None => Ok(()),
         }
+    }
+}
+
+/// Text that may be somebody else's: it steers no terminal, and no line of it stands where one of ours does.
+struct Indented<'t>(&'t str);
+
+impl fmt::Display for Indented<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&printable(self.0).replace('\n', "\n    "))
     }
 }
 

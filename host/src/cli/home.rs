@@ -23,7 +23,7 @@ const NAMES_MAX: usize = 10_000;
 
 /// A directory of keys and accounts.
 #[derive(Debug, Clone)]
-pub struct Home(PathBuf);
+pub struct Home(Option<PathBuf>);
 
 /// An account on a host, as its file keeps it.
 #[derive(Clone, Serialize, Deserialize)]
@@ -49,8 +49,21 @@ pub struct Identity {
 
 impl Home {
     /// The home at `path`; it need not exist.
+    #[cfg(test)]
     pub fn new(path: PathBuf) -> Self {
+        Self(Some(path))
+    }
+
+    /// The home at `path`, which need not exist; without one, whatever needs a key or an account fails.
+    pub fn at(path: Option<PathBuf>) -> Self {
         Self(path)
+    }
+
+    fn root(&self) -> Result<&Path, Failure> {
+        self.0.as_deref().ok_or_else(|| {
+            Failure::new("there is no home directory to keep keys and accounts in")
+                .fix("name one with `--home DIR`, or set HOSPES_HOME")
+        })
     }
 
     /// Whom to act as: `wanted`, or the only one there is.
@@ -67,7 +80,7 @@ impl Home {
         names.dedup();
         match names.as_slice() {
             [name] => Ok(Identity { home: self.clone(), name: name.clone() }),
-            [] => Err(Failure::new(format!("`{}` holds no key yet", self.0.display()))
+            [] => Err(Failure::new(format!("`{}` holds no key yet", self.root()?.display()))
                 .fix("make one with `hospes keys new NAME`, or name another place with `--home`")),
             [_, ..] => {
                 let names: Vec<&str> = names.iter().map(AccountName::as_str).collect();
@@ -84,12 +97,15 @@ impl Home {
     /// # Errors
     /// If the directory cannot be read.
     pub fn keys(&self) -> Result<Vec<AccountName>, Failure> {
-        names(&self.0.join("keys"), "pem")
+        names(&self.root()?.join("keys"), "pem")
     }
 
     /// The file of a key.
-    pub fn key_path(&self, name: &AccountName) -> PathBuf {
-        self.0.join("keys").join(format!("{name}.pem"))
+    ///
+    /// # Errors
+    /// If there is no home.
+    pub fn key_path(&self, name: &AccountName) -> Result<PathBuf, Failure> {
+        Ok(self.root()?.join("keys").join(format!("{name}.pem")))
     }
 
     /// Makes a key and keeps it.
@@ -97,8 +113,8 @@ impl Home {
     /// # Errors
     /// If there is one of that name, or it cannot be written.
     pub fn new_key(&self, name: &AccountName) -> Result<PartyKey, Failure> {
-        let path = self.key_path(name);
-        private_directory(&self.0.join("keys"))?;
+        let path = self.key_path(name)?;
+        private_directory(&self.root()?.join("keys"))?;
         let key = PartyKey::generate()?;
         key.save(&path)?;
         Ok(key)
@@ -109,7 +125,7 @@ impl Home {
     /// # Errors
     /// If there is none of that name, or its file is not one.
     pub fn key(&self, name: &AccountName) -> Result<PartyKey, Failure> {
-        let path = self.key_path(name);
+        let path = self.key_path(name)?;
         if !path.exists() {
             return Err(Failure::new(format!(
                 "there is no key `{name}`: `{}` is missing",
@@ -125,7 +141,7 @@ impl Home {
     /// # Errors
     /// If the directory cannot be read.
     pub fn accounts(&self) -> Result<Vec<AccountName>, Failure> {
-        names(&self.0.join("accounts"), "json")
+        names(&self.root()?.join("accounts"), "json")
     }
 
     /// Reads an account; none if there is no such file.
@@ -133,7 +149,7 @@ impl Home {
     /// # Errors
     /// If the file cannot be read, others may read it, or it is not an account.
     pub fn account(&self, name: &AccountName) -> Result<Option<Account>, Failure> {
-        let path = self.account_path(name);
+        let path = self.account_path(name)?;
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -161,9 +177,9 @@ impl Home {
     /// # Errors
     /// If the file cannot be written.
     pub fn keep_account(&self, account: &Account) -> Result<PathBuf, Failure> {
-        let directory = self.0.join("accounts");
+        let directory = self.root()?.join("accounts");
         private_directory(&directory)?;
-        let path = self.account_path(&account.name);
+        let path = self.account_path(&account.name)?;
         let failed = |error| Failure::file("write", &path, &error);
         // Made readable for its owner only, and moved into place whole.
         let mut file = NamedTempFile::new_in(&directory).map_err(failed)?;
@@ -173,8 +189,8 @@ impl Home {
         Ok(path)
     }
 
-    fn account_path(&self, name: &AccountName) -> PathBuf {
-        self.0.join("accounts").join(format!("{name}.json"))
+    fn account_path(&self, name: &AccountName) -> Result<PathBuf, Failure> {
+        Ok(self.root()?.join("accounts").join(format!("{name}.json")))
     }
 }
 

@@ -49,7 +49,7 @@ impl Keys {
         match self.action {
             Action::New { name } => {
                 let party = context.home.new_key(&name)?.party();
-                let path = context.home.key_path(&name);
+                let path = context.home.key_path(&name)?;
                 let plain = format!(
                     "made key `{name}`\n  party  {party}\n  file   {}\nnext: hospes account new {name} --data DIR",
                     path.display()
@@ -60,7 +60,7 @@ impl Keys {
             Action::Succeed { with, compromised } => succeed(context, &with, compromised),
             Action::Show { name } => {
                 let party = context.home.key(&name)?.party();
-                let path = context.home.key_path(&name);
+                let path = context.home.key_path(&name)?;
                 let plain = format!("{name}\n  party  {party}\n  file   {}", path.display());
                 Ok(Answer::new(plain, json!({"name": name, "party": party, "file": path})))
             }

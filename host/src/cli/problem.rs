@@ -42,10 +42,13 @@ fn fix(code: &str) -> Option<&'static str> {
             "find an offer with `hospes market`, agree to it with `hospes agree OFFER`, and wait for the publisher's signature"
         }
         "not-found" => "`hospes market` lists what there is; `hospes agreement list` what is yours",
-        "count-used-up" => {
-            "agree to another offer; `hospes agreement list` shows what is left of each"
+        "limit-reached" => {
+            "agree to another offer with `hospes agree OFFER`; `hospes agreement list` shows what is left of each"
         }
-        "conflict" => "publish under another version: a published one never changes",
+        "account-stopped" => {
+            "`hospes account show` says since when and why; ask the host's operator"
+        }
+        "withdrawn" => "`hospes market` lists what there is; ask the host's operator",
         "invalid-arguments" => "`hospes market` shows what each function takes",
         "bundle-refused" => "`hospes inspect FILE` shows what the bundle says of itself",
         "busy" => "try again shortly",
@@ -64,13 +67,13 @@ mod tests {
 
     #[test]
     fn a_problem_becomes_an_error_with_a_fix() {
-        let body = br#"{"type":"urn:hospes:problem:count-used-up","title":"The agreement's calls are used up",
+        let body = br#"{"type":"urn:hospes:problem:limit-reached","title":"The agreement's calls are used up",
             "status":429,"detail":"3 of 3 calls are used","remaining":0}"#;
         let failure = failure(429, body);
         assert_eq!(
             failure.to_string(),
             "error: The agreement's calls are used up: 3 of 3 calls are used\n  \
-             fix: agree to another offer; `hospes agreement list` shows what is left of each"
+             fix: agree to another offer with `hospes agree OFFER`; `hospes agreement list` shows what is left of each"
         );
         assert_eq!(failure.to_json()["details"]["remaining"], 0);
     }

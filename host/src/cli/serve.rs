@@ -17,7 +17,7 @@ use super::failure::{During as _, Failure};
 use super::screen::{Answer, Screen};
 use crate::api::{Api, Listeners};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, ListenAddress};
 use crate::host::Host;
 use crate::store::is_disk_full;
 use crate::telemetry;
@@ -46,12 +46,12 @@ pub struct Serve {
     /// Where the host keeps everything; over the setting `data.dir`.
     #[arg(long, value_name = "DIR", env = "HOSPES_DATA", hide_env_values = true)]
     data: Option<PathBuf>,
-    /// Everybody's listener; over the setting `api.listen`. Port 0 picks a free one.
+    /// Everybody's listener, an address or a name with a port; over the setting `api.listen`. Port 0 picks a free one.
     #[arg(long, value_name = "ADDR")]
-    listen: Option<SocketAddr>,
+    listen: Option<ListenAddress>,
     /// The operator's listener; over the setting `api.operator_listen`. Keep it off the network.
     #[arg(long, value_name = "ADDR")]
-    operator_listen: Option<SocketAddr>,
+    operator_listen: Option<ListenAddress>,
     /// Print the settings that would be used, as TOML, and stop.
     #[arg(long)]
     print_config: bool,

@@ -4,6 +4,7 @@ use clap::error::ErrorKind;
 
 use super::*;
 
+mod fixes;
 mod signing;
 
 /// Width at which help is written in these tests, whatever the terminal.

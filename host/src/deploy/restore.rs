@@ -11,6 +11,7 @@ use crate::deployments::{Deployment, Published, ResolveError};
 use crate::host::Host;
 use crate::id::ModelName;
 use crate::inference::LoadError;
+use crate::operations;
 use crate::sandbox::SandboxError;
 use crate::store::{StoreError, Table, is_disk_failure};
 
@@ -42,6 +43,11 @@ pub fn restore(host: &Arc<Host>) -> Result<(), StoreError> {
                 host.deployments.remember_withdrawn(model, version, bundle);
             }
             Ok(Publication { model, version, bundle, withdrawn: false }) => {
+                if let Err(error) = host.operations.check(&model, &version, [&bundle]) {
+                    host.operations.note(&model, &version, &error);
+                    host.deployments.remember_withdrawn(model, version, bundle);
+                    continue;
+                }
                 published.push(Published::waiting(model, version, bundle));
             }
             Err(error) => {
@@ -84,6 +90,11 @@ async fn load_one(host: &Arc<Host>, published: &Arc<Published>) {
         Err(panic) => Err((chain(&panic), false)),
     };
     let (model, version) = (published.model(), published.version());
+    if host.operations.why_out(model, version).is_some() {
+        // Withdrawn by a digest that nobody knew of before it was loaded, and taken away by now.
+        host.deployments.loading().done(published, Err(Arc::from("withdrawn by the operator")));
+        return;
+    }
     let loaded = loaded.map_err(|(reason, is_for_now)| {
         tracing::error!(%model, %version, reason, "a published version is out of service");
         if is_for_now && !published.is_another_try() {
@@ -92,6 +103,46 @@ async fn load_one(host: &Arc<Host>, published: &Arc<Published>) {
         Arc::from(excerpt(&reason))
     });
     host.deployments.loading().done(published, loaded);
+    // What was withdrawn while it was loaded goes at once.
+    operations::take_out(host);
+}
+
+/// Puts back what is published, was withdrawn by the operator, and is not any more. Waits until it is loaded, and returns what is
+/// not back in service, with why.
+///
+/// # Errors
+/// [`StoreError`] if the records cannot be had.
+pub async fn reinstate(
+    host: &Arc<Host>,
+) -> Result<Vec<(ModelName, Version, ResolveError)>, StoreError> {
+    let mut back = Vec::new();
+    for (_, record) in host.store.all(Table::Publications)? {
+        let Ok(Publication { model, version, bundle, withdrawn: false }) =
+            Publication::read(&record)
+        else {
+            continue;
+        };
+        let is_gone =
+            host.deployments.withdrawn_of(&model).iter().any(|(gone, _)| *gone == version);
+        if is_gone
+            && host.operations.why_out(&model, &version).is_none()
+            && host.operations.check(&model, &version, [&bundle]).is_ok()
+        {
+            back.push(Published::waiting(model, version, bundle));
+        }
+    }
+    host.deployments.put_back(back.clone());
+    load_waiting(host);
+    let mut failed = Vec::new();
+    for published in back {
+        published.settled().await;
+        let (model, version) = (published.model().clone(), published.version().clone());
+        let is_withdrawn = host.operations.why_out(&model, &version).is_some();
+        if let (Err(error), false) = (published.get(), is_withdrawn) {
+            failed.push((model, version, error));
+        }
+    }
+    Ok(failed)
 }
 
 /// Whether the machine was too busy or its disk failed, so that the same may succeed later.
@@ -124,8 +175,13 @@ async fn bring_back(host: &Host, published: &Published) -> Result<Arc<Deployment
     let (model, version) = (published.model().clone(), published.version().clone());
     match published.digest() {
         Some(bundle) => {
-            load_kept(host, &Publication { model, version, bundle: *bundle, withdrawn: false })
-                .await
+            let publication = Publication { model, version, bundle: *bundle, withdrawn: false };
+            let loaded = load_kept(host, &publication).await;
+            if let Err(DeployError::Version(error @ ResolveError::Withdrawn { .. })) = &loaded {
+                host.operations.note(published.model(), published.version(), error);
+                operations::take_out(host);
+            }
+            loaded
         }
         None => Err(ResolveError::OutOfService { model, version }.into()),
     }

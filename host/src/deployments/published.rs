@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use semver::Version;
 use tokio::sync::watch;
 
-use super::{Deployment, ResolveError};
+use super::{Deployment, Release, ResolveError};
 use crate::id::{Digest, ModelName};
 
 /// A published version of a model.
@@ -84,6 +84,11 @@ impl Published {
     /// The digest of its bundle; none if the record of the publication cannot be read.
     pub fn digest(&self) -> Option<&Digest> {
         self.digest.as_ref()
+    }
+
+    /// Its name and digest.
+    pub fn release(&self) -> Release<'_> {
+        Release { model: &self.model, version: &self.version, digest: self.digest.as_ref() }
     }
 
     /// Why it is out of service, if it is.

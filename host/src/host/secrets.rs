@@ -4,6 +4,9 @@ use std::fs::OpenOptions;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 
 use crate::id::{hex, unhex};
 use crate::key::{KeyError, PartyKey};
@@ -25,10 +28,14 @@ pub enum SecretsError {
     Randomness,
 }
 
+/// Where the operator's token is kept.
+const TOKEN_FILE: &str = "operator.token";
+
 /// The host's secrets, made when the host first starts.
 pub(super) struct Secrets {
     key: PartyKey,
-    operator_token: String,
+    operator_token: ArcSwap<String>,
+    token_file: PathBuf,
     cache_secret: [u8; 32],
 }
 
@@ -37,7 +44,8 @@ impl Secrets {
     pub(super) fn open(data: &Path) -> Result<Self, SecretsError> {
         Ok(Self {
             key: host_key(&data.join("host.pem"))?,
-            operator_token: hex(&random_file(&data.join("operator.token"))?),
+            operator_token: ArcSwap::from_pointee(hex(&random_file(&data.join(TOKEN_FILE))?)),
+            token_file: data.join(TOKEN_FILE),
             cache_secret: random_file(&data.join("cache.secret"))?,
         })
     }
@@ -48,8 +56,24 @@ impl Secrets {
     }
 
     /// What the operator's requests carry.
-    pub(super) fn operator_token(&self) -> &str {
-        &self.operator_token
+    pub(super) fn operator_token(&self) -> Arc<String> {
+        self.operator_token.load_full()
+    }
+
+    /// Puts a new token in the place of the operator's, which opens nothing from then on.
+    pub(super) fn rotate_operator_token(&self) -> Result<Arc<String>, SecretsError> {
+        let failed = |source| SecretsError::File { path: self.token_file.clone(), source };
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).map_err(|_| SecretsError::Randomness)?;
+        let token = Arc::new(hex(&secret));
+        // Whole or not at all, and for the owner only: a temporary file is made so.
+        let folder = self.token_file.parent().unwrap_or(Path::new("."));
+        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+        writeln!(file, "{token}").map_err(failed)?;
+        file.as_file().sync_all().map_err(failed)?;
+        file.persist(&self.token_file).map_err(|error| failed(error.error))?;
+        self.operator_token.store(Arc::clone(&token));
+        Ok(token)
     }
 
     /// Authenticates compiled code.

@@ -8,17 +8,18 @@
 //! the disk is unknown then, until the thread has cut the file to what it holds for certain, or written again what was not
 //! synced, and the calls whose receipts were lost have taken back what they counted.
 
+mod actions;
 mod file;
 mod queue;
 mod recovery;
 mod reserve;
 mod state;
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::future::poll_fn;
 use std::io::{self, Read as _};
 use std::ops::Deref;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -35,7 +36,7 @@ use crate::clock::Clock;
 use crate::id::{CallId, Party};
 use crate::key::PartyKey;
 use file::{begin, open_file, read, read_error, replace, write_error, write_whole};
-use queue::{Cure, Queue, Stopped};
+use queue::{Cure, Pending, Queue, Stopped};
 use reserve::Reserve;
 use state::State;
 
@@ -130,7 +131,8 @@ impl Log {
         if !checkpoint::is_origin(&origin) {
             return Err(ReceiptError::Origin(origin.chars().take(80).collect()));
         }
-        std::fs::create_dir_all(folder).map_err(|source| write_error(folder, source))?;
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(|source| write_error(folder, source))?;
         let path = folder.join(LOG_FILE);
         let file = open_file(&path)?;
         begin(&file, &path)?;
@@ -203,7 +205,7 @@ impl Log {
     pub fn enqueue(&self, draft: Draft) -> Result<Place<'_>, ReceiptError> {
         draft.check()?;
         let Draft { call, at, used, max, .. } = draft;
-        let index = self.shared.queue().enter(draft)?;
+        let index = self.shared.queue().enter(call, Pending::Receipt(draft))?;
         let issued = Issued { call, at, index, used, max };
         Ok(Place { log: self, issued, is_settled: AtomicBool::new(false) })
     }
@@ -223,7 +225,7 @@ impl Log {
         Ok(())
     }
 
-    /// The number of receipts.
+    /// The number of receipts and actions.
     pub fn size(&self) -> u64 {
         self.shared.queue().written
     }
@@ -275,7 +277,7 @@ impl Log {
     /// [`ReceiptError::Read`], [`ReceiptError::Damaged`] if the file has changed since it was opened.
     pub fn find(&self, call: &CallId) -> Result<Option<Receipt>, ReceiptError> {
         let index = self.shared.place(call);
-        index.map(|index| self.shared.read(index).map(|(receipt, _)| receipt)).transpose()
+        index.map(|index| self.shared.read(index)).transpose()
     }
 
     /// The latest receipts of a party, as caller or as publisher, the newest first: `limit` at most, and 1000 at most.
@@ -289,10 +291,7 @@ impl Log {
             let indices = state.recent.get(party).into_iter().flatten().rev().copied();
             indices.filter(|index| *index < written).take(limit).collect()
         };
-        indices
-            .into_iter()
-            .map(|index| self.shared.read(index).map(|(receipt, _)| receipt))
-            .collect()
+        indices.into_iter().map(|index| self.shared.read(index)).collect()
     }
 
     /// What shows that the log of `from` receipts is the beginning of the one of `to`, of which there is a checkpoint or was.
@@ -313,13 +312,7 @@ impl Log {
     pub fn proof(&self, call: &CallId) -> Result<ReceiptProof, ReceiptError> {
         let missing = || ReceiptError::NotFound(*call);
         let index = self.shared.place(call).ok_or_else(missing)?;
-        if self.shared.signed().size <= index {
-            self.shared.flush()?;
-        }
-        let Signed { note, size, .. } = self.shared.signed();
-        let (_, bytes) = self.shared.read(index)?;
-        let path = self.shared.state().tree.inclusion(index, size).ok_or_else(missing)?;
-        Ok(ReceiptProof::new(bytes, index, path, note))
+        self.shared.prove(index)?.ok_or_else(missing)
     }
 }
 
@@ -467,7 +460,8 @@ impl Shared {
     /// Where the receipt of a call is in the log, if it is.
     fn place(&self, call: &CallId) -> Option<u64> {
         let written = self.written();
-        self.queue().calls.get(call).copied().filter(|index| *index < written)
+        let place = self.queue().calls.get(call).copied().filter(|index| *index < written);
+        place.filter(|index| !self.state().is_action(*index))
     }
 
     fn signed(&self) -> Signed {
@@ -556,7 +550,16 @@ impl Shared {
     }
 
     /// Reads a receipt of the log again, and checks that it is the one that was written.
-    fn read(&self, index: u64) -> Result<(Receipt, Vec<u8>), ReceiptError> {
+    fn read(&self, index: u64) -> Result<Receipt, ReceiptError> {
+        let bytes = self.read_leaf(index)?;
+        Receipt::parse(&bytes).map_err(|error| {
+            let ((offset, _), path) = (self.state().at(index), self.path.clone());
+            ReceiptError::Damaged { path, offset, reason: error.to_string() }
+        })
+    }
+
+    /// Reads the bytes of a leaf again, and checks that they are those that were written.
+    fn read_leaf(&self, index: u64) -> Result<Vec<u8>, ReceiptError> {
         let (offset, wanted) = self.state().at(index);
         let damaged = |reason: &str| ReceiptError::Damaged {
             path: self.path.clone(),
@@ -573,8 +576,7 @@ impl Shared {
             return Err(damaged("the record is not the one that was written"));
         }
         bytes.pop();
-        let receipt = Receipt::parse(&bytes).map_err(|error| damaged(&error.to_string()))?;
-        Ok((receipt, bytes))
+        Ok(bytes)
     }
 
     /// The header of the record at `offset`, and what follows it.

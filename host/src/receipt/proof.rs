@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::checkpoint::Checkpoint;
 use super::encode::FormError;
 use super::tree::{self, Hash, PROOF_HASHES_MAX};
-use super::{Commitment, Receipt, Salt};
+use super::{Action, Commitment, Receipt, Salt};
 use crate::id::{Digest, Party};
 
 /// Longest proof, in bytes of its file.
@@ -147,7 +147,18 @@ impl ReceiptProof {
     /// # Errors
     /// [`ProofError::Receipt`], [`ProofError::Checkpoint`], [`ProofError::NotIncluded`].
     pub fn verify(&self, host: &Party) -> Result<Verified<Receipt>, ProofError> {
-        let receipt = Receipt::parse(&self.receipt).map_err(ProofError::Receipt)?;
+        self.verified(Receipt::parse(&self.receipt).map_err(ProofError::Receipt)?, host)
+    }
+
+    /// Checks that the log of `host` contains the action.
+    ///
+    /// # Errors
+    /// As [`ReceiptProof::verify`].
+    pub fn verify_action(&self, host: &Party) -> Result<Verified<Action>, ProofError> {
+        self.verified(Action::parse(&self.receipt).map_err(ProofError::Receipt)?, host)
+    }
+
+    fn verified<T>(&self, value: T, host: &Party) -> Result<Verified<T>, ProofError> {
         let checkpoint = Checkpoint::verify(&self.checkpoint, host)
             .ok_or(ProofError::Checkpoint { host: *host })?;
         let leaf = tree::leaf(&self.receipt);
@@ -156,7 +167,7 @@ impl ReceiptProof {
             return Err(ProofError::NotIncluded);
         }
         Ok(Verified {
-            value: receipt,
+            value,
             hash: Digest::from_bytes(leaf),
             index: self.index,
             origin: checkpoint.origin,

@@ -7,8 +7,8 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read as _};
 
+use super::RECEIPT_BYTES_MAX;
 use super::tree::{self, Hash, LEAF_PREFIX};
-use super::{RECEIPT_BYTES_MAX, Receipt};
 
 /// What the file begins with.
 pub(super) const MAGIC: &[u8] = b"hospes-receipts-2\n";
@@ -41,12 +41,12 @@ pub(super) struct Records<'a> {
     length: u64,
 }
 
-/// Puts a receipt, framed, at the end of `records`, and gives back its leaf.
-pub(super) fn append(records: &mut Vec<u8>, receipt: &Receipt) -> Hash {
+/// Puts what `write` spells, framed, at the end of `records`, and gives back its leaf.
+pub(super) fn append(records: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> Hash {
     let begin = records.len();
     // Before the header is filled in, its last byte serves as the leaf's prefix.
     records.extend_from_slice(&[LEAF_PREFIX; HEADER_BYTES]);
-    receipt.write_to(records);
+    write(records);
     let leaf = tree::leaf_behind_prefix(&records[begin + HEADER_BYTES - 1..]);
     let (header, bytes) = records[begin..].split_at_mut(HEADER_BYTES);
     let length = u16::try_from(bytes.len());

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use wasmtime::Engine;
@@ -35,8 +36,8 @@ impl Cache {
         engine: &Engine,
     ) -> Result<Self, SandboxError> {
         use std::hash::{Hash as _, Hasher as _};
-        fs::create_dir_all(&folder)
-            .map_err(|source| SandboxError::Cache { path: folder.clone(), source })?;
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+        made.map_err(|source| SandboxError::Cache { path: folder.clone(), source })?;
         let mut hasher = std::hash::DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
         Ok(Self {

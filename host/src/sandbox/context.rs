@@ -13,9 +13,11 @@ use super::limits::{CallLimits, Growth, LimitReached};
 use crate::admission::Allotment;
 use crate::id::{AccountName, CallId, Digest};
 use crate::inference::Graph;
+use crate::stop::Stops;
+use crate::telemetry::Allowance;
 use crate::tensor::Tensor;
 
-use super::stop::{CpuClock, Stop};
+use super::stop::CpuClock;
 use super::stream::Sink;
 
 /// The models of one bundle, by the names its code may load.
@@ -49,12 +51,14 @@ pub struct CallContext {
     pub output_bytes_max: u64,
     /// Asked before each computation; none if everything may pass.
     pub gate: Option<Arc<dyn ComputeGate>>,
-    /// Ends the call from outside, if anything may.
-    pub stop: Option<Arc<Stop>>,
+    /// What may end the call from outside.
+    pub stop: Stops,
     /// Where the elements of a stream go, if the caller takes a stream.
     pub sink: Option<Arc<dyn Sink>>,
     /// Where the response of an HTTP handler goes, if that is what is called.
     pub responder: Option<Arc<dyn Responder>>,
+    /// What the plugins of its publisher may write into the log.
+    pub log: Arc<Allowance>,
 }
 
 /// The data of one instance's `wasm_store`.
@@ -109,7 +113,7 @@ impl CallState {
         if std::time::Instant::now() >= self.limits.deadline {
             return Err(LimitReached::Deadline);
         }
-        if self.context.stop.as_ref().is_some_and(|stop| stop.is_set()) {
+        if self.context.stop.is_set() {
             return Err(LimitReached::Stopped);
         }
         match &self.cpu {
@@ -135,14 +139,15 @@ impl CallState {
         self.growth.allotment.give_back(bytes);
     }
 
-    /// The part of `line` that still fits what is kept of this call's log.
+    /// The part of `line` that still fits what is kept of this call's log, and of its publisher's.
     pub(super) fn keep_of<'line>(&mut self, line: &'line str) -> &'line str {
         let mut kept = line.len().min(self.log_bytes_left);
         while !line.is_char_boundary(kept) {
             kept -= 1;
         }
         self.log_bytes_left -= kept;
-        &line[..kept]
+        let admitted = kept > 0 && self.context.log.admits(kept);
+        &line[..if admitted { kept } else { 0 }]
     }
 
     /// Writes what the guest printed through WASI to the log. Called when the call has ended.

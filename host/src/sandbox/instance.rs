@@ -95,7 +95,8 @@ impl Instance {
 
     async fn compute(mut self, function: Entry, input: Input) -> Outcome<Answer> {
         let deadline = tokio::time::Instant::from_std(self.wasm_store.data().limits.deadline);
-        let may_wait = self.may_wait;
+        let may_wait = self.may_wait || matches!(function.signature, Signature::Stream { .. });
+        let stop = self.wasm_store.data().context.stop.clone();
         let cpu = self.wasm_store.data().cpu.clone();
         // Pinned here once: what goes on around it moves a pointer, not the call.
         let answer = {
@@ -107,9 +108,13 @@ impl Instance {
                 }
             };
             if may_wait {
-                match tokio::time::timeout_at(deadline, call).await {
-                    Ok(answer) => answer,
-                    Err(_elapsed) => Err(LimitReached::Deadline.into()),
+                tokio::select! {
+                    biased;
+                    () = stop.wait() => Err(LimitReached::Stopped.into()),
+                    ended = tokio::time::timeout_at(deadline, call) => match ended {
+                        Ok(answer) => answer,
+                        Err(_elapsed) => Err(LimitReached::Deadline.into()),
+                    },
                 }
             } else {
                 call.await

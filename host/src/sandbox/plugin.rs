@@ -31,6 +31,7 @@ impl logging::Host for CallState {
         if line.is_empty() {
             return Ok(());
         }
+        // One message is one line: the log escapes what would end it.
         match level {
             Level::Trace => tracing::trace!(target: "hospes::guest", %call, "{line}"),
             Level::Debug => tracing::debug!(target: "hospes::guest", %call, "{line}"),

@@ -1,43 +1,11 @@
-//! Ending a running call: from outside, or because it has computed long enough.
+//! Ending a running call because it has computed long enough.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-
-use tokio::sync::Notify;
-
-/// Ends every call that holds it.
-#[derive(Debug, Default)]
-pub struct Stop {
-    set: AtomicBool,
-    notify: Notify,
-}
-
-impl Stop {
-    /// Ends the calls. A running guest notices at the next tick of the epoch, a waiting one at once.
-    pub fn set(&self) {
-        self.set.store(true, Ordering::SeqCst);
-        self.notify.notify_waiters();
-    }
-
-    /// Whether calls have to end.
-    pub fn is_set(&self) -> bool {
-        self.set.load(Ordering::SeqCst)
-    }
-
-    /// Waits until calls have to end.
-    pub(super) async fn wait(&self) {
-        let mut notified = pin!(self.notify.notified());
-        // Registered before the flag is read, so that nothing is missed in between.
-        notified.as_mut().enable();
-        if !self.is_set() {
-            notified.await;
-        }
-    }
-}
 
 /// Measures the time that a call spends computing, not waiting.
 #[derive(Debug)]

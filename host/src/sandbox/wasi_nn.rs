@@ -230,13 +230,11 @@ impl inference::HostGraphExecutionContext for CallState {
         let deadline = tokio::time::Instant::from_std(self.limits.deadline);
         let computed =
             tokio::time::timeout_at(deadline, graph.compute(inputs, self.context.caller));
-        let computed = match self.context.stop.clone() {
-            None => computed.await,
-            Some(stop) => tokio::select! {
-                biased;
-                () = stop.wait() => return Err(LimitReached::Stopped.into()),
-                computed = computed => computed,
-            },
+        let stop = self.context.stop.clone();
+        let computed = tokio::select! {
+            biased;
+            () = stop.wait() => return Err(LimitReached::Stopped.into()),
+            computed = computed => computed,
         };
         match computed {
             Err(_elapsed) => Err(LimitReached::Deadline.into()),

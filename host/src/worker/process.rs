@@ -9,15 +9,14 @@ use rustix::process::{Pid, PidfdFlags};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::net::unix::pipe;
+use tracing::Level;
 
 use super::channel::{ChannelError, End};
 use super::{Program, Role};
+use crate::telemetry::{FOREIGN_LINE_BYTES_MAX, foreign_line};
 
-/// Most bytes of one line that a worker writes to the log; the rest is dropped.
-const LINE_BYTES_MAX: u64 = 2048;
-
-/// Most lines that a worker may write to the log in its life.
-const LINES_MAX: usize = 1000;
+/// Most bytes of a worker's output that are taken for one line.
+const LINE_BYTES_MAX: u64 = 2 * FOREIGN_LINE_BYTES_MAX as u64;
 
 /// Why a worker did not start.
 #[derive(Debug, thiserror::Error)]
@@ -141,19 +140,14 @@ pub fn ending(status: &ExitStatus) -> String {
 
 /// Native libraries write where they like: here it becomes lines of the host's own log.
 async fn pass_on(role: Role, lines: impl AsyncRead + Unpin) {
+    let source = format!("worker for {role}");
     let mut lines = BufReader::new(lines);
-    for _ in 0..LINES_MAX {
+    loop {
         let mut line = Vec::new();
         match (&mut lines).take(LINE_BYTES_MAX).read_until(b'\n', &mut line).await {
             Ok(0) | Err(_) => return,
-            Ok(_) => {
-                let line = String::from_utf8_lossy(&line);
-                let line = line.trim_end().escape_debug();
-                tracing::warn!(target: "hospes::worker", %role, "{line}");
-            }
+            // What is too much is dropped there, and read all the same: the worker would stand still when the pipe is full.
+            Ok(_) => foreign_line(&source, Level::WARN, &String::from_utf8_lossy(&line)),
         }
     }
-    tracing::warn!(target: "hospes::worker", %role, "further lines of this worker are dropped");
-    // Read on, or the worker would stand still when the pipe is full.
-    let _ = tokio::io::copy(&mut lines, &mut tokio::io::sink()).await;
 }

@@ -68,7 +68,7 @@ pub(super) fn model_metadata(
     };
     Ok(pb::ModelMetadataResponse {
         name: request.name.clone(),
-        versions: versions(host, &live),
+        versions: versions(host, caller(host, headers)?.as_ref(), &live),
         platform: platform(&live).into(),
         inputs: inputs.into_iter().map(tensor).collect(),
         outputs: outputs.into_iter().map(tensor).collect(),

@@ -70,7 +70,7 @@ pub(in crate::api) fn known(
     let caller = caller(host, headers)?;
     let mut all = host.deployments.all();
     all.retain(|live| {
-        live.tensor_function().is_some() && host.may_know(caller.as_ref(), live.model())
+        live.tensor_function().is_some() && host.may_know(caller.as_ref(), live.release())
     });
     Ok(all)
 }
@@ -95,7 +95,7 @@ pub(super) fn model(
         StatusCode::OK,
         &json!({
             "name": &asked.name,
-            "versions": versions(host, &live),
+            "versions": versions(host, caller(host, request.headers())?.as_ref(), &live),
             "platform": platform(&live),
             "inputs": inputs.into_iter().map(tensor).collect::<Vec<_>>(),
             "outputs": outputs.into_iter().map(tensor).collect::<Vec<_>>(),
@@ -129,9 +129,15 @@ pub(in crate::api) fn is_ready(
     }
 }
 
-/// The live versions of the model, in ascending order.
-pub(in crate::api) fn versions(host: &Host, live: &Deployment) -> Vec<String> {
-    host.deployments.of(live.model()).iter().map(|live| live.version().to_string()).collect()
+/// The live versions of the model that the caller may know of, in ascending order.
+pub(in crate::api) fn versions(
+    host: &Host,
+    caller: Option<&Caller>,
+    live: &Deployment,
+) -> Vec<String> {
+    let versions = host.deployments.of(live.model()).into_iter();
+    let versions = versions.filter(|live| host.may_know(caller, live.release()));
+    versions.map(|live| live.version().to_string()).collect()
 }
 
 /// What computes the model, in the words of other servers.

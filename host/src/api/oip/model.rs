@@ -92,10 +92,7 @@ impl Asked {
             None => None,
         };
         let model = self.model.as_ref().ok_or_else(|| self.unknown())?;
-        if !host.may_know(caller.as_ref(), model) {
-            return Err(self.unknown());
-        }
-        let found = host.deployments.version(model, &self.reference()?);
+        let found = host.version(caller.as_ref(), model, &self.reference()?);
         found.map_err(|error| self.refused(NoAnswer::Refused(InvokeError::Resolve(error))))
     }
 

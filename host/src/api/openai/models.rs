@@ -18,7 +18,7 @@ const INTERFACES: [&str; 2] = [super::embeddings::INTERFACE, super::chat::INTERF
 pub(super) fn list(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let caller = caller(host, request)?;
     let mut all = host.deployments.all();
-    all.retain(|live| serves(live) && host.may_know(caller.as_ref(), live.model()));
+    all.retain(|live| serves(live) && host.may_know(caller.as_ref(), live.release()));
     let mut models: Vec<Value> = all.iter().map(|live| model(live)).collect();
     models.dedup();
     Ok(json_answer(StatusCode::OK, &json!({"object": "list", "data": models})))
@@ -33,8 +33,8 @@ pub(super) fn show(
     let name = segments.join("/");
     let caller = caller(host, request)?;
     let (known, reference) = named(host, &name)?;
-    let found = host.deployments.version(&known, &reference).ok();
-    let found = found.filter(|live| serves(live) && host.may_know(caller.as_ref(), live.model()));
+    let found = host.version(caller.as_ref(), &known, &reference).ok();
+    let found = found.filter(|live| serves(live));
     let live = found.ok_or_else(|| unknown(&name))?;
     Ok(json_answer(StatusCode::OK, &model(&live)))
 }

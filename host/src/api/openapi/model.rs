@@ -13,12 +13,14 @@ use crate::tensor::DataType;
 use crate::value::{Field, Type};
 
 /// What a call can be refused with.
-const PROBLEMS: [ProblemKind; 18] = [
+const PROBLEMS: [ProblemKind; 20] = [
     ProblemKind::InvalidRequest,
     ProblemKind::InvalidArguments,
     ProblemKind::Unauthenticated,
     ProblemKind::NotPermitted,
+    ProblemKind::AccountStopped,
     ProblemKind::NotFound,
+    ProblemKind::Withdrawn,
     ProblemKind::MethodNotAllowed,
     ProblemKind::RequestTimeout,
     ProblemKind::BodyTooLarge,

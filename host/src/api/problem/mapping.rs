@@ -10,9 +10,11 @@ use crate::agreements::{AgreementsError, LifeError, PermitError, SimulationError
 use crate::auth::AuthError;
 use crate::deploy::DeployError;
 use crate::deployments::ResolveError;
+use crate::host::SecretsError;
 use crate::invoke::InvokeError;
 use crate::market::MarketError;
 use crate::negotiations::NegotiationsError;
+use crate::operations::OperationError;
 use crate::outcome::{GuestFailure, RefusalJson};
 use crate::sandbox::SandboxError;
 
@@ -46,10 +48,27 @@ impl Problem {
 impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Self {
         match &error {
-            AuthError::Missing | AuthError::Malformed | AuthError::Unknown => {
+            AuthError::Missing
+            | AuthError::Malformed
+            | AuthError::Unknown
+            | AuthError::Revoked { .. } => {
                 Self::new(ProblemKind::Unauthenticated, error.to_string())
             }
-            AuthError::NameTaken(_)
+            AuthError::Stopped { standing, cause, .. } => {
+                Self::new(ProblemKind::AccountStopped, error.to_string())
+                    .with("standing", standing.name())
+                    .with("since", cause.at.to_string())
+                    .with("reason", cause.reason.as_ref())
+            }
+            AuthError::NoAccount(_) | AuthError::NoKey(_) => {
+                Self::new(ProblemKind::NotFound, error.to_string())
+            }
+            AuthError::NotAKeyId(_) | AuthError::KeyName { .. } => {
+                Self::new(ProblemKind::InvalidRequest, error.to_string())
+            }
+            AuthError::UnusableKey(_) => Self::new(ProblemKind::InvalidRequest, chain(&error)),
+            AuthError::Closed(_)
+            | AuthError::NameTaken(_)
             | AuthError::PartyTaken { .. }
             | AuthError::NotYourKey(_)
             | AuthError::KeyKnown(_)
@@ -73,6 +92,7 @@ impl From<ResolveError> for Problem {
             }
             ResolveError::Loading { .. } => ProblemKind::Busy,
             ResolveError::OutOfService { .. } => ProblemKind::OutOfService,
+            ResolveError::Withdrawn { .. } => ProblemKind::Withdrawn,
         };
         Self::new(kind, error.to_string())
     }
@@ -229,6 +249,7 @@ impl From<MarketError> for Problem {
             | MarketError::Wider(_)
             | MarketError::TooMany { .. } => ProblemKind::OfferRefused,
             MarketError::NotFound(_) => ProblemKind::NotFound,
+            MarketError::Withdrawn { .. } => ProblemKind::Withdrawn,
             MarketError::Store(_) | MarketError::Damaged { .. } => return Self::internal(&error),
         };
         Self::new(kind, chain(&error))
@@ -248,6 +269,7 @@ impl From<AgreementsError> for Problem {
             | AgreementsError::Event(_)
             | AgreementsError::MandateElsewhere { .. }
             | AgreementsError::Retired(_)
+            | AgreementsError::Held(_)
             | AgreementsError::TooMany { .. } => ProblemKind::AgreementRefused,
             AgreementsError::NotFound(_) => ProblemKind::NotFound,
             AgreementsError::Store(_)
@@ -257,6 +279,35 @@ impl From<AgreementsError> for Problem {
             }
         };
         Self::new(kind, chain(&error))
+    }
+}
+
+impl From<OperationError> for Problem {
+    fn from(error: OperationError) -> Self {
+        match error {
+            OperationError::Auth(error) => error.into(),
+            OperationError::Resolve(error) => error.into(),
+            OperationError::Market(error) => error.into(),
+            OperationError::Agreement(error) => error.into(),
+            OperationError::Target { .. }
+            | OperationError::NoReason
+            | OperationError::OwnCode(_)
+            | OperationError::Unsound(_) => {
+                Self::new(ProblemKind::InvalidRequest, error.to_string())
+            }
+            OperationError::NotWithdrawn(_) => Self::new(ProblemKind::Conflict, error.to_string()),
+            // The operator is told why: nobody else gets to see this.
+            OperationError::NotWritten(_) | OperationError::NotKept(_) => {
+                Self::new(ProblemKind::Busy, chain(&error))
+            }
+            OperationError::Publications(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<SecretsError> for Problem {
+    fn from(error: SecretsError) -> Self {
+        Self::internal(&error)
     }
 }
 

@@ -22,10 +22,12 @@ use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::{
     DynValue, Outlet, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType,
 };
+use tracing::Level;
 
 use super::{Backend, BackendError, BackendKind, Model, Stop, one_line};
 use crate::inference::signature::{ModelSignature, OutputSpec, Sizes, TensorSpec};
 use crate::onnx::{self, ModelFacts};
+use crate::telemetry;
 use crate::tensor::{self, DataType, Tensor};
 
 /// The library that this process has loaded: there can be only one, and it is never unloaded.
@@ -83,9 +85,21 @@ fn open(path: &Path) -> Result<Library, BackendError> {
         BackendError::Library(format!("`{}` does not load: {error}", path.display()))
     };
     let builder = ort::init_from(path).map_err(|error| failed(&error))?;
-    let environment = builder.with_telemetry(false).build().map_err(|error| failed(&error))?;
+    let builder = builder.with_telemetry(false).with_logger(Arc::new(log));
+    let environment = builder.build().map_err(|error| failed(&error))?;
     environment.set_log_level(LogLevel::Error);
     Ok(Library { path: path.into(), environment })
+}
+
+/// What the library says goes through our log: its lines carry names and texts of models.
+fn log(level: LogLevel, _category: &str, _id: &str, _place: &str, message: &str) {
+    let level = match level {
+        LogLevel::Verbose => Level::TRACE,
+        LogLevel::Info => Level::DEBUG,
+        LogLevel::Warning => Level::INFO,
+        LogLevel::Error | LogLevel::Fatal => Level::WARN,
+    };
+    telemetry::foreign_line("onnxruntime", level, message);
 }
 
 impl Backend for OnnxRuntime {

@@ -2,13 +2,18 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use super::super::action::Leaf;
 use super::super::record::{Broken, MAGIC, Records};
 use super::super::{Receipt, ReceiptError};
 use super::queue::Queue;
 use super::state::State;
 use crate::id::ById;
+
+/// The mode of what is made here: receipts are for the host and, one by one, for their parties.
+const PRIVATE: u32 = 0o600;
 
 /// Opens the file and keeps others from writing it.
 pub(super) fn open_file(path: &Path) -> Result<File, ReceiptError> {
@@ -16,6 +21,7 @@ pub(super) fn open_file(path: &Path) -> Result<File, ReceiptError> {
         .read(true)
         .append(true)
         .create(true)
+        .mode(PRIVATE)
         .open(path)
         .map_err(|source| read_error(path, source))?;
     match file.try_lock() {
@@ -60,17 +66,28 @@ pub(super) fn read(
     loop {
         match records.next() {
             Ok(Some(record)) => {
-                let receipt = Receipt::parse(&record.bytes)
+                let leaf = Leaf::parse(&record.bytes)
                     .map_err(|error| damaged(record.offset, error.to_string()))?;
-                if let Some(reason) = state.misplaced(&receipt) {
+                let (id, misplaced) = match &leaf {
+                    Leaf::Receipt(receipt) => (receipt.call, state.misplaced(receipt)),
+                    Leaf::Action(action) => (action.id, state.misplaced_action(action)),
+                };
+                if let Some(reason) = misplaced {
                     return Err(damaged(record.offset, reason));
                 }
-                if calls.insert(receipt.call, state.tree.size()).is_some() {
-                    let reason = format!("call `{}` has a receipt already", receipt.call);
+                if calls.insert(id, state.tree.size()).is_some() {
+                    let reason = format!("call `{id}` has a receipt already");
                     return Err(damaged(record.offset, reason));
                 }
-                replay(&receipt);
-                state.enter(&receipt, record.leaf, record.offset);
+                match leaf {
+                    Leaf::Receipt(receipt) => {
+                        replay(&receipt);
+                        state.enter(&receipt, record.leaf, record.offset);
+                    }
+                    Leaf::Action(action) => {
+                        state.enter_action(action, record.leaf, record.offset);
+                    }
+                }
             }
             Ok(None) => break,
             Err(Broken::Torn(offset)) => {
@@ -103,7 +120,8 @@ pub(super) fn write_whole(mut file: &File, bytes: &[u8]) -> io::Result<()> {
 /// Puts a new file in the place of an old one: afterwards one of the two is there, whole.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(PRIVATE).open(&new)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(&new, path)?;

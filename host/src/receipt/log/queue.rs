@@ -3,16 +3,32 @@
 use std::collections::hash_map::Entry;
 use std::task::Waker;
 
-use super::super::{Draft, ReceiptError};
+use super::super::{Draft, NewAction, ReceiptError};
 use crate::id::{ById, CallId};
+
+/// What has a place in the log and is not spelled yet.
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are receipts")]
+pub(super) enum Pending {
+    Receipt(Draft),
+    Action(NewAction),
+}
+
+impl Pending {
+    fn id(&self) -> CallId {
+        match self {
+            Pending::Receipt(draft) => draft.call,
+            Pending::Action(new) => new.id,
+        }
+    }
+}
 
 /// Receipts on their way into the file.
 #[derive(Default)]
 pub(super) struct Queue {
-    /// Where the receipt of each call is, or is going to be: as many as have a place.
+    /// Where the receipt of each call, and each action, is or is going to be: as many as have a place.
     pub(super) calls: ById<CallId, u64>,
     /// Those that have their place in the log and are not in the file yet.
-    pending: Vec<Draft>,
+    pending: Vec<Pending>,
     /// How many are in the file: those from here on wait, or were lost when a write failed.
     pub(super) written: u64,
     /// Those who wait for them; the first of them writes.
@@ -50,15 +66,15 @@ impl Queue {
         Self { written: calls.len() as u64, calls, ..Self::default() }
     }
 
-    /// Gives a receipt its place in the log.
-    pub(super) fn enter(&mut self, draft: Draft) -> Result<u64, ReceiptError> {
+    /// Gives a receipt or an action its place in the log.
+    pub(super) fn enter(&mut self, id: CallId, pending: Pending) -> Result<u64, ReceiptError> {
         self.goes_on()?;
         let index = self.calls.len() as u64;
-        match self.calls.entry(draft.call) {
-            Entry::Occupied(_) => return Err(ReceiptError::Repeated(draft.call)),
+        match self.calls.entry(id) {
+            Entry::Occupied(_) => return Err(ReceiptError::Repeated(id)),
             Entry::Vacant(place) => place.insert(index),
         };
-        self.pending.push(draft);
+        self.pending.push(pending);
         Ok(index)
     }
 
@@ -71,7 +87,7 @@ impl Queue {
     }
 
     /// Hands over those that wait, in order, into `taken`, which is empty.
-    pub(super) fn take(&mut self, taken: &mut Vec<Draft>) -> Result<(), ReceiptError> {
+    pub(super) fn take(&mut self, taken: &mut Vec<Pending>) -> Result<(), ReceiptError> {
         self.goes_on()?;
         std::mem::swap(&mut self.pending, taken);
         Ok(())
@@ -91,8 +107,8 @@ impl Queue {
         for call in lost {
             self.calls.remove(&call);
         }
-        for draft in self.pending.drain(..) {
-            self.calls.remove(&draft.call);
+        for pending in self.pending.drain(..) {
+            self.calls.remove(&pending.id());
         }
         self.unsettled += before - self.calls.len();
         self.unsettled = self.unsettled.saturating_sub(self.left.len());

@@ -1,0 +1,117 @@
+//! Agreements that the operator has stopped, and those of parties whose accounts it has: they permit nothing, and the calls under
+//! them end. No event does that, so there is none that a party could refuse, wait for or run out of.
+
+use std::sync::Arc;
+
+use super::{Active, Agreements, AgreementsError, Standing};
+use crate::agreement::Agreement;
+use crate::auth::Cause;
+use crate::id::{ById, Digest, Party};
+
+/// What is held.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Held {
+    parties: ById<Party, ()>,
+    agreements: ById<Digest, Cause>,
+}
+
+impl Held {
+    /// Why an agreement permits nothing.
+    fn why(&self, id: &Digest, agreement: &Agreement) -> Option<String> {
+        if let Some(Cause { at, reason }) = self.agreements.get(id) {
+            return Some(format!("it was stopped by this host's operator at {at}: {reason}"));
+        }
+        let of = |role: &str| {
+            Some(format!(
+                "the account of its {role} was suspended or closed by this host's operator"
+            ))
+        };
+        match () {
+            () if self.parties.contains_key(agreement.assigner()) => of("publisher"),
+            () if self.parties.contains_key(agreement.assignee()) => of("consumer"),
+            () => None,
+        }
+    }
+}
+
+impl Agreements {
+    /// Lets agreements of these parties, and of no others, permit nothing. Calls that run under them end.
+    pub fn hold(&self, parties: Vec<Party>) {
+        self.change_held(|held| {
+            held.parties = parties.into_iter().map(|party| (party, ())).collect();
+        });
+    }
+
+    /// Stops an agreement for good. Calls that run under it, or under a part of it, end.
+    ///
+    /// # Errors
+    /// [`AgreementsError::NotFound`].
+    pub fn stop(&self, id: &Digest, cause: Cause) -> Result<(), AgreementsError> {
+        self.exists(id)?;
+        self.change_held(|held| {
+            held.agreements.entry(*id).or_insert(cause);
+        });
+        Ok(())
+    }
+
+    /// Whether there is such an agreement, in force or proposed.
+    ///
+    /// # Errors
+    /// [`AgreementsError::NotFound`].
+    pub fn exists(&self, id: &Digest) -> Result<(), AgreementsError> {
+        let known = self.directory.load().all.contains_key(id);
+        known.then_some(()).ok_or(AgreementsError::NotFound(*id))
+    }
+
+    fn change_held(&self, change: impl FnOnce(&mut Held)) {
+        let mut held = Held::clone(&self.held.load());
+        change(&mut held);
+        self.held.store(Arc::new(held));
+        let directory = self.directory.load();
+        for standing in directory.all.values() {
+            if let Standing::Active(active) = standing
+                && self.held(active).is_some()
+            {
+                active.life().halt();
+            }
+        }
+    }
+
+    /// Why an agreement permits nothing, if it or one above it is held.
+    pub(super) fn held(&self, active: &Active) -> Option<String> {
+        let held = self.held.load();
+        if held.parties.is_empty() && held.agreements.is_empty() {
+            return None;
+        }
+        let mut above = Some(active);
+        while let Some(active) = above {
+            if let Some(why) = held.why(active.id(), active.agreement()) {
+                return Some(why);
+            }
+            above = active.parent().map(Arc::as_ref);
+        }
+        None
+    }
+
+    /// The same of an agreement that may not be in force yet, for its parties.
+    pub fn held_because(&self, standing: &Standing) -> Option<String> {
+        match standing {
+            Standing::Active(active) => self.held(active),
+            Standing::Proposed(proposal) => {
+                self.held.load().why(proposal.id(), proposal.agreement())
+            }
+        }
+    }
+
+    /// Refuses an agreement that is stopped, or one with a party that is held.
+    pub(super) fn check_held(
+        &self,
+        id: &Digest,
+        agreement: &Agreement,
+    ) -> Result<(), AgreementsError> {
+        match self.held.load().why(id, agreement) {
+            Some(why) => Err(AgreementsError::Held(why)),
+            None => Ok(()),
+        }
+    }
+}

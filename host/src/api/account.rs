@@ -1,0 +1,86 @@
+//! What an account sees of itself, also while the operator has stopped it: where it stands, its keys, and what was done to it.
+
+use std::sync::Arc;
+
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::answer::Answer;
+use super::body;
+use super::health::json as json_answer;
+use super::operations::{done, entry, with_keys};
+use super::problem::{Problem, ProblemKind};
+use crate::auth::{AuthError, Caller, KeyId};
+use crate::host::Host;
+use crate::operations::Target;
+use crate::receipt::{Action, Actor, Deed};
+
+/// Most bytes of a request to revoke a key.
+const REVOKE_BYTES_MAX: u64 = 4096;
+
+/// Most actions that are listed, the latest.
+const ACTIONS_MAX: usize = 100;
+
+/// `GET /api/account`: the caller's own account.
+pub(super) fn show(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
+    let caller = host.auth.reader(body::bearer(request.headers()))?;
+    let mut shown = with_keys(host, caller.account());
+    shown["key"] = json!(caller.key().id.to_string());
+    let actions = host.receipts.log().actions();
+    let own = actions.iter().rev().filter(|(_, action)| concerns(host, &caller, action));
+    let own: Vec<_> = own.take(ACTIONS_MAX).map(|(_, action)| entry(action)).collect();
+    shown["actions"] = json!(own);
+    Ok(json_answer(StatusCode::OK, &shown))
+}
+
+/// Whether an action was done to the caller's account, or to something of it.
+fn concerns(host: &Host, caller: &Caller, action: &Action) -> bool {
+    let name = &caller.account().name;
+    match Target::parse(action.deed, &action.target) {
+        Ok(Target::Account(account)) => account == *name,
+        Ok(Target::Key(id)) => host.auth.owner_of(id).is_ok_and(|owner| owner.name == *name),
+        Ok(Target::Version(model, _) | Target::Model(model)) => model.publisher == *name,
+        Ok(Target::Offer(id)) => host.market.is_by(&id, caller),
+        Ok(Target::Agreement(id)) => host.agreements.find(caller, &id).is_ok(),
+        Ok(Target::Digest(_) | Target::Token) | Err(_) => false,
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Revoke {
+    #[serde(default)]
+    reason: String,
+}
+
+/// `POST /api/account/keys/{id}/revocation`: revokes one of the caller's own keys. The body may be empty.
+pub(super) async fn revoke(
+    host: &Arc<Host>,
+    id: &str,
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let (parts, body) = request.into_parts();
+    let caller = host.auth.authenticate(body::bearer(&parts.headers))?;
+    let timeout = host.config().api.body_read_timeout;
+    let bytes = body::read(&parts.headers, body, REVOKE_BYTES_MAX, timeout).await?;
+    let wanted: Revoke = match bytes.is_empty() {
+        true => Revoke::default(),
+        false => serde_json::from_slice(&bytes)
+            .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?,
+    };
+    let id: KeyId = id.parse()?;
+    // Of the keys of others nobody learns whether they exist.
+    let own = host.auth.keys_of(&caller.account().name);
+    let key = own.iter().find(|key| key.info.id == id).ok_or(AuthError::NoKey(id))?;
+    if key.revoked.is_none() {
+        let reason = match wanted.reason.trim() {
+            "" => "revoked by its owner".to_owned(),
+            reason => reason.to_owned(),
+        };
+        let by = Actor::Account(caller.account().name.clone());
+        done(host, by, Deed::RevokeKey, (id.to_string(), reason)).await?;
+    }
+    Ok(json_answer(StatusCode::OK, &with_keys(host, caller.account())))
+}

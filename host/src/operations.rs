@@ -1,0 +1,366 @@
+//! What the operator has stopped or withdrawn, and doing it: at once, for calls that run too, written into the log and for good.
+//!
+//! An action is a leaf of the log of receipts, and what is in force follows from those leaves alone: they are read back when the
+//! host starts. So nothing is in force without an entry, and no entry is without force. The surprise: what *stops* is in force even
+//! if the log cannot be written (a full disk must not keep an abuser running), and the answer says so; what *gives back* is not.
+
+mod target;
+
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use semver::Version;
+
+use crate::agreements::LifeError;
+use crate::auth::{AuthError, Cause, Standing};
+use crate::bundle;
+use crate::deploy::{self, DeployError};
+use crate::deployments::{Published, ResolveError};
+use crate::host::Host;
+use crate::id::{ById, CallId, Digest, ModelName};
+use crate::market::MarketError;
+use crate::receipt::{Action, Actor, Deed, NewAction, ReceiptError};
+
+pub use target::Target;
+
+/// Why an action was not done, or only in part.
+#[derive(Debug, thiserror::Error)]
+pub enum OperationError {
+    #[error("`{target}` is not what `{deed}` is done to: that is {wanted}")]
+    Target { deed: Deed, target: String, wanted: &'static str },
+    #[error("say why: an action has a reason")]
+    NoReason,
+    #[error("`{0}` is not withdrawn")]
+    NotWithdrawn(String),
+    #[error(
+        "`{0}` is the code that this host puts in front of every model without code: withdraw the model's digest"
+    )]
+    OwnCode(Digest),
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    #[error(transparent)]
+    Market(#[from] MarketError),
+    #[error(transparent)]
+    Agreement(#[from] LifeError),
+    #[error(transparent)]
+    Unsound(ReceiptError),
+    #[error("nothing was done: it could not be written down")]
+    NotWritten(#[source] ReceiptError),
+    #[error(
+        "it is in force, but could not be written down and ends with the next restart: repeat it once the log can be written"
+    )]
+    NotKept(#[source] ReceiptError),
+    #[error("the publications cannot be read")]
+    Publications(#[source] Box<DeployError>),
+}
+
+/// Why a version is out of service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Withdrawal {
+    /// What was withdrawn: the version, its model, or a digest of it.
+    pub what: String,
+    pub cause: Cause,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Withdrawn {
+    models: ById<ModelName, Cause>,
+    versions: ById<(ModelName, Version), Cause>,
+    digests: ById<Digest, Cause>,
+    /// Published versions that are out of service because of the above.
+    out: ById<(ModelName, Version), Withdrawal>,
+}
+
+impl Withdrawn {
+    fn of<'d>(
+        &self,
+        model: &ModelName,
+        version: &Version,
+        digests: impl IntoIterator<Item = &'d Digest>,
+    ) -> Option<Withdrawal> {
+        let found = |what: String, cause: &Cause| Withdrawal { what, cause: cause.clone() };
+        if self.is_empty() {
+            return None;
+        }
+        if let Some(cause) = self.models.get(model) {
+            return Some(found(model.to_string(), cause));
+        }
+        if let Some(cause) = self.versions.get(&(model.clone(), version.clone())) {
+            return Some(found(format!("{model}@{version}"), cause));
+        }
+        let mut digests = digests.into_iter();
+        digests.find_map(|digest| {
+            self.digests.get(digest).map(|cause| found(digest.to_string(), cause))
+        })
+    }
+
+    /// Why a published version is withdrawn; of one that is not loaded yet, as far as its name and its digest say.
+    fn of_published(&self, published: &Published) -> Option<Withdrawal> {
+        let (model, version) = (published.model(), published.version());
+        let noted = self.out.get(&(model.clone(), version.clone())).cloned();
+        noted.or_else(|| match published.deployment() {
+            Some(live) => self.of(model, version, live.digests()),
+            None => self.of(model, version, published.digest()),
+        })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.models.is_empty() && self.versions.is_empty() && self.digests.is_empty()
+    }
+}
+
+/// What is withdrawn on this host.
+#[derive(Default)]
+pub struct Operations {
+    withdrawn: ArcSwap<Withdrawn>,
+    /// Held while anything changes.
+    changing: Mutex<()>,
+}
+
+impl Operations {
+    /// Refuses a version that is withdrawn, by its name or by a digest of it, and remembers that it is out of service.
+    ///
+    /// # Errors
+    /// [`ResolveError::Withdrawn`].
+    pub fn check<'d>(
+        &self,
+        model: &ModelName,
+        version: &Version,
+        digests: impl IntoIterator<Item = &'d Digest>,
+    ) -> Result<(), ResolveError> {
+        match self.withdrawn.load().of(model, version, digests) {
+            None => Ok(()),
+            Some(withdrawal) => Err(withdrawal.into()),
+        }
+    }
+
+    /// Remembers that a published version is out of service for this, if it is because something was withdrawn.
+    pub fn note(&self, model: &ModelName, version: &Version, error: &ResolveError) {
+        let ResolveError::Withdrawn { what, at, reason } = error else { return };
+        let cause = Cause { at: *at, reason: Arc::clone(reason) };
+        let withdrawal = Withdrawal { what: what.clone(), cause };
+        self.withdrawn.rcu(|withdrawn| {
+            let mut withdrawn = Withdrawn::clone(withdrawn);
+            withdrawn.out.insert((model.clone(), version.clone()), withdrawal.clone());
+            withdrawn
+        });
+    }
+
+    /// Whether nothing is out of service because it was withdrawn.
+    pub fn is_idle(&self) -> bool {
+        self.withdrawn.load().out.is_empty()
+    }
+
+    /// Why a published version is out of service, if it is because something was withdrawn.
+    pub fn why_out(&self, model: &ModelName, version: &Version) -> Option<Withdrawal> {
+        let withdrawn = self.withdrawn.load();
+        if withdrawn.out.is_empty() {
+            return None;
+        }
+        withdrawn.out.get(&(model.clone(), version.clone())).cloned()
+    }
+
+    /// All that is withdrawn, as it was named, in order.
+    pub fn list(&self) -> Vec<Withdrawal> {
+        let withdrawn = self.withdrawn.load();
+        let named = |what: String, cause: &Cause| Withdrawal { what, cause: cause.clone() };
+        let models = withdrawn.models.iter().map(|(model, cause)| named(model.to_string(), cause));
+        let versions = withdrawn.versions.iter();
+        let versions =
+            versions.map(|((model, version), cause)| named(format!("{model}@{version}"), cause));
+        let digests = withdrawn.digests.iter();
+        let digests = digests.map(|(digest, cause)| named(digest.to_string(), cause));
+        let mut all: Vec<_> = models.chain(versions).chain(digests).collect();
+        all.sort_by(|one, other| one.what.cmp(&other.what));
+        all
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Withdrawn)) {
+        let mut withdrawn = Withdrawn::clone(&self.withdrawn.load());
+        change(&mut withdrawn);
+        self.withdrawn.store(Arc::new(withdrawn));
+    }
+}
+
+impl From<Withdrawal> for ResolveError {
+    fn from(Withdrawal { what, cause: Cause { at, reason } }: Withdrawal) -> Self {
+        ResolveError::Withdrawn { what, at, reason }
+    }
+}
+
+/// Brings into force what the log says was done before the host started.
+pub fn restore(host: &Host) {
+    for (index, Action { deed, target, reason, at, .. }) in host.receipts.log().actions() {
+        let cause = Cause { at, reason: reason.as_ref().into() };
+        let done =
+            Target::parse(deed, &target).and_then(|target| apply(host, deed, &target, cause));
+        if let Err(error) = done {
+            // Such as an account of a store that was put back from an older copy than the log.
+            tracing::warn!(index, %deed, %target, %error, "an action of before has nothing to act on");
+        }
+    }
+}
+
+/// Takes an action: in force when it returns.
+///
+/// Waits for the disk.
+///
+/// # Errors
+/// [`OperationError`]; nothing was done then, unless it is [`OperationError::NotKept`].
+pub fn act(
+    host: &Host,
+    by: Actor,
+    deed: Deed,
+    target: &str,
+    reason: &str,
+) -> Result<(), OperationError> {
+    let target = Target::parse(deed, target)?;
+    let reason = reason.trim();
+    if reason.is_empty() && !deed.lifts() {
+        return Err(OperationError::NoReason);
+    }
+    let _one_at_a_time =
+        host.operations.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    check(host, deed, &target)?;
+    let at = host.clock().now();
+    let new = NewAction {
+        id: CallId::new(at),
+        at,
+        by: by.clone(),
+        deed,
+        target: target.to_string().into(),
+        reason: reason.into(),
+    };
+    if !new.is_sound() {
+        return Err(OperationError::Unsound(ReceiptError::UnsoundAction));
+    }
+    let written = host.receipts.log().act(new);
+    if deed.lifts() {
+        written.map_err(OperationError::NotWritten)?;
+        apply(host, deed, &target, cause(at, reason))?;
+    } else {
+        apply(host, deed, &target, cause(at, reason))?;
+        written.map_err(OperationError::NotKept)?;
+    }
+    tracing::info!(%by, %deed, %target, reason, "an action was taken");
+    Ok(())
+}
+
+fn cause(at: Timestamp, reason: &str) -> Cause {
+    let at = Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at);
+    Cause { at, reason: reason.into() }
+}
+
+/// Whether there is something to be done it to.
+fn check(host: &Host, deed: Deed, target: &Target) -> Result<(), OperationError> {
+    match target {
+        Target::Account(name) => {
+            let account = host.auth.account(name);
+            let account = account.ok_or_else(|| AuthError::NoAccount(name.clone()))?;
+            match account.standing {
+                Standing::Closed(_) => Err(AuthError::Closed(name.clone()).into()),
+                Standing::Open | Standing::Suspended(_) => Ok(()),
+            }
+        }
+        Target::Key(id) => Ok(host.auth.owner_of(*id).map(drop)?),
+        Target::Offer(id) => {
+            Ok(host.market.is_known(id).then_some(()).ok_or(MarketError::NotFound(*id))?)
+        }
+        Target::Agreement(id) => Ok(host.agreements.exists(id).map_err(LifeError::from)?),
+        Target::Version(..) | Target::Model(_) | Target::Digest(_) if deed.lifts() => {
+            let what = target.to_string();
+            let is_withdrawn =
+                host.operations.list().iter().any(|withdrawn| withdrawn.what == what);
+            if is_withdrawn { Ok(()) } else { Err(OperationError::NotWithdrawn(what)) }
+        }
+        // A digest may be withdrawn before anybody publishes it.
+        Target::Digest(digest) if bundle::is_passthrough(digest) => {
+            Err(OperationError::OwnCode(*digest))
+        }
+        Target::Digest(_) | Target::Token => Ok(()),
+        Target::Model(model) | Target::Version(model, _) => {
+            let published = deploy::published(host)
+                .map_err(|error| OperationError::Publications(Box::new(error)))?;
+            let mut versions: Vec<_> = published
+                .into_iter()
+                .filter_map(|(known, version)| (known == *model).then_some(version))
+                .collect();
+            versions.sort();
+            match target {
+                _ if versions.is_empty() => Err(ResolveError::NoModel(model.clone()).into()),
+                Target::Version(model, version) if !versions.contains(version) => {
+                    let (model, wanted) = (model.clone(), format!("`{version}`"));
+                    let versions = versions.iter().map(Version::to_string).collect();
+                    Err(ResolveError::NoVersion { model, wanted, versions }.into())
+                }
+                _ => Ok(()),
+            }
+        }
+    }
+}
+
+/// Brings an action into force.
+fn apply(host: &Host, deed: Deed, target: &Target, cause: Cause) -> Result<(), OperationError> {
+    let operations = &host.operations;
+    match target {
+        Target::Account(name) => {
+            let standing = match deed {
+                Deed::CloseAccount => Standing::Closed(cause),
+                Deed::SuspendAccount => Standing::Suspended(cause),
+                _ => Standing::Open,
+            };
+            host.auth.set_standing(name, standing)?;
+            host.agreements.hold(host.auth.stopped_parties());
+        }
+        Target::Key(id) => host.auth.revoke(*id, cause)?,
+        Target::Offer(id) if deed.lifts() => host.market.reinstate(id)?,
+        Target::Offer(id) => host.market.withdraw(id, cause)?,
+        Target::Agreement(id) => host.agreements.stop(id, cause).map_err(LifeError::from)?,
+        Target::Token => {}
+        Target::Version(..) | Target::Model(_) | Target::Digest(_) if deed.lifts() => {
+            let what = target.to_string();
+            operations.change(|withdrawn| {
+                match target {
+                    Target::Version(model, version) => {
+                        withdrawn.versions.remove(&(model.clone(), version.clone()));
+                    }
+                    Target::Model(model) => drop(withdrawn.models.remove(model)),
+                    Target::Digest(digest) => drop(withdrawn.digests.remove(digest)),
+                    _ => {}
+                }
+                withdrawn.out.retain(|_, withdrawal| withdrawal.what != what);
+            });
+        }
+        Target::Version(model, version) => {
+            let version = (model.clone(), version.clone());
+            operations.change(|withdrawn| drop(withdrawn.versions.insert(version, cause)));
+            take_out(host);
+        }
+        Target::Model(model) => {
+            operations.change(|withdrawn| drop(withdrawn.models.insert(model.clone(), cause)));
+            take_out(host);
+        }
+        Target::Digest(digest) => {
+            operations.change(|withdrawn| drop(withdrawn.digests.insert(*digest, cause)));
+            take_out(host);
+        }
+    }
+    Ok(())
+}
+
+/// Takes what is withdrawn out of service.
+pub fn take_out(host: &Host) {
+    let withdrawn = host.operations.withdrawn.load_full();
+    if withdrawn.is_empty() {
+        return;
+    }
+    let is_withdrawn = |published: &Published| withdrawn.of_published(published).is_some();
+    for published in host.deployments.stop_where(is_withdrawn) {
+        if let Some(withdrawal) = withdrawn.of_published(&published) {
+            host.operations.note(published.model(), published.version(), &withdrawal.into());
+        }
+    }
+}
