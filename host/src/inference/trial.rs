@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::graph::{ComputeError, Graph};
+use super::graph::{ComputeError, ErrorClass, Graph};
 use super::signature::TensorSpec;
 use crate::tensor::{self, DataType, RANK_MAX, Tensor, TensorError, pack_strings};
 
@@ -72,8 +72,8 @@ impl Graph {
             let left = time.saturating_sub(began.elapsed());
             match tokio::time::timeout(left, self.compute(inputs.clone(), CALLER)).await {
                 Ok(Ok(_)) => return Ok(Trial::Computed(self.time(inputs).await)),
-                // Others compute: that says nothing of this model.
-                Ok(Err(error @ ComputeError::Busy { .. })) => {
+                // Others compute, or the process was lost: that need not be this model's fault, and if it is, it is backed off.
+                Ok(Err(error)) if matches!(error.class(), ErrorClass::Busy | ErrorClass::Lost) => {
                     return Ok(Trial::Inconclusive(error.to_string()));
                 }
                 Ok(Err(error)) => errors.push(error),
