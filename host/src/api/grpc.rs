@@ -13,6 +13,7 @@ mod standard;
 use std::future::Future;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt as _, Full};
@@ -38,6 +39,33 @@ pub(super) const SERVICES: [&str; 4] = [INFERENCE, HEALTH, REFLECTION, REFLECTIO
 /// Bytes of a message's frame that are not the message.
 const FRAME_BYTES: u64 = 5;
 
+/// Bytes of a message that says which server or model is meant, and of any message that takes no key.
+const ASK_BYTES_MAX: u64 = 64 << 10;
+
+/// Who may send a message, asked before its first byte is read: nobody without a key makes the host hold a large one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    /// Anybody, for a message of at most [`ASK_BYTES_MAX`]. Methods that tell more to those with a key ask for it themselves.
+    Open,
+    /// Whoever has a key, for a message of at most [`ASK_BYTES_MAX`].
+    Key,
+    /// Whoever has a key, for a message as large as the body of a call.
+    Call,
+}
+
+impl Door {
+    /// Bytes that the message may have.
+    fn enter(self, host: &Host, headers: &HeaderMap) -> Result<u64, Problem> {
+        if self != Door::Open {
+            host.auth.authenticate(body::bearer(headers))?;
+        }
+        Ok(match self {
+            Door::Open | Door::Key => ASK_BYTES_MAX,
+            Door::Call => host.config().api.body_bytes_max,
+        })
+    }
+}
+
 /// Answers a call of a method of [`INFERENCE`].
 pub(super) async fn inference(
     host: &Arc<Host>,
@@ -46,18 +74,20 @@ pub(super) async fn inference(
 ) -> Answer {
     // What a call is refused with has to wait until the method is known: the framework answers.
     match method {
-        "ModelInfer" => unary(host, request, raw::RawCodec, infer::infer).await,
+        "ModelInfer" => unary(host, request, Door::Call, raw::RawCodec, infer::infer).await,
         "ModelStreamInfer" => infer::stream(host, request).await,
-        "ServerLive" => typed(host, request, info::server_live).await,
-        "ServerReady" => typed(host, request, info::server_ready).await,
-        "ServerMetadata" => typed(host, request, info::server_metadata).await,
-        "ModelReady" => typed(host, request, info::model_ready).await,
-        "ModelMetadata" => typed(host, request, info::model_metadata).await,
-        "ModelConfig" => typed(host, request, info::model_config).await,
-        "ModelStatistics" => typed(host, request, info::model_statistics).await,
-        "RepositoryIndex" => typed(host, request, info::index).await,
-        "RepositoryModelLoad" => unary(host, request, ProstCodec::default(), info::load).await,
-        "RepositoryModelUnload" => typed(host, request, info::unload).await,
+        "ServerLive" => typed(host, request, Door::Open, info::server_live).await,
+        "ServerReady" => typed(host, request, Door::Open, info::server_ready).await,
+        "ServerMetadata" => typed(host, request, Door::Open, info::server_metadata).await,
+        "ModelReady" => typed(host, request, Door::Open, info::model_ready).await,
+        "ModelMetadata" => typed(host, request, Door::Open, info::model_metadata).await,
+        "ModelConfig" => typed(host, request, Door::Open, info::model_config).await,
+        "ModelStatistics" => typed(host, request, Door::Open, info::model_statistics).await,
+        "RepositoryIndex" => typed(host, request, Door::Open, info::index).await,
+        "RepositoryModelLoad" => {
+            unary(host, request, Door::Key, ProstCodec::default(), info::load).await
+        }
+        "RepositoryModelUnload" => typed(host, request, Door::Key, info::unload).await,
         _ => refused(Status::unimplemented("there is no such method here")),
     }
 }
@@ -78,6 +108,7 @@ type Given<M> = Result<(M, HeaderMap), Status>;
 async fn typed<Q, A>(
     host: &Arc<Host>,
     request: Request<Incoming>,
+    door: Door,
     method: fn(&Host, &HeaderMap, &Q) -> Result<A, Problem>,
 ) -> Answer
 where
@@ -88,13 +119,14 @@ where
         let given = method(&asked.host, &asked.headers, &asked.message);
         std::future::ready(given.map(|message| (message, HeaderMap::new())).map_err(status))
     };
-    unary(host, request, ProstCodec::default(), look).await
+    unary(host, request, door, ProstCodec::default(), look).await
 }
 
-/// A method with one message each way. The whole request is read first, bounded in size and time.
+/// A method with one message each way. Who asks is looked at first; then the whole request is read, bounded in size and time.
 async fn unary<C, F, Fut>(
     host: &Arc<Host>,
     request: Request<Incoming>,
+    door: Door,
     codec: C,
     method: F,
 ) -> Answer
@@ -103,24 +135,35 @@ where
     F: Fn(Asked<C::Decode>) -> Fut + Send,
     Fut: Future<Output = Given<C::Encode>> + Send + 'static,
 {
-    let (parts, body) = request.into_parts();
-    let api = &host.config().api;
-    let max = api.body_bytes_max.saturating_add(FRAME_BYTES);
-    let bytes = match body::read(&parts.headers, body, max, api.body_read_timeout).await {
-        Ok(bytes) => bytes,
+    let (max, request) = match whole(host, request, door).await {
+        Ok(whole) => whole,
         Err(problem) => return refused(status(problem)),
     };
-    let service = Method { host: Arc::clone(host), headers: parts.headers.clone(), method };
-    let request = Request::from_parts(parts, Full::new(bytes));
-    answer(grpc(host, codec).unary(service, request).await)
+    let headers = request.headers().clone();
+    let service = Method { host: Arc::clone(host), headers, method };
+    answer(grpc(max, codec).unary(service, request).await)
 }
 
-/// The framework, with this host's limits and compression.
-fn grpc<C: Codec>(host: &Host, codec: C) -> Grpc<C> {
+/// The request with all of its message, and how large a message may be.
+async fn whole(
+    host: &Host,
+    request: Request<Incoming>,
+    door: Door,
+) -> Result<(u64, Request<Full<Bytes>>), Problem> {
+    let (parts, body) = request.into_parts();
+    let max = door.enter(host, &parts.headers)?;
+    let time = host.config().api.body_read_timeout;
+    let framed = max.saturating_add(FRAME_BYTES);
+    let bytes = body::read(&parts.headers, body, framed, time).await?;
+    Ok((max, Request::from_parts(parts, Full::new(bytes))))
+}
+
+/// The framework, for messages of at most `bytes_max` bytes, and with this host's compression.
+fn grpc<C: Codec>(bytes_max: u64, codec: C) -> Grpc<C> {
     let mut accepted = EnabledCompressionEncodings::default();
     accepted.enable(CompressionEncoding::Gzip);
     accepted.enable(CompressionEncoding::Deflate);
-    let max = usize::try_from(host.config().api.body_bytes_max).unwrap_or(usize::MAX);
+    let max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
     Grpc::new(codec)
         .apply_compression_config(accepted, EnabledCompressionEncodings::default())
         .apply_max_message_size_config(Some(max), None)

@@ -334,7 +334,8 @@ impl Encoder for GrpcEncode {
 pub(super) async fn stream(host: &Arc<Host>, request: Request<Incoming>) -> Answer {
     let service =
         StreamInfer { host: Arc::clone(host), headers: Arc::new(request.headers().clone()) };
-    answer(grpc(host, RawCodec).streaming(service, request).await)
+    let max = host.config().api.body_bytes_max;
+    answer(grpc(max, RawCodec).streaming(service, request).await)
 }
 
 struct StreamInfer {

@@ -16,7 +16,7 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_reflection::server::Builder;
 
 use super::messages::DESCRIPTOR;
-use super::{Answer, HEALTH, INFERENCE, answer, refused};
+use super::{ASK_BYTES_MAX, Answer, Door, HEALTH, INFERENCE, answer, refused, status, whole};
 use crate::host::Host;
 
 /// How often a watched state is looked at.
@@ -24,6 +24,10 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Answers a call of `grpc.health.v1.Health`.
 pub(in crate::api) async fn health(host: &Arc<Host>, request: Request<Incoming>) -> Answer {
+    let request = match whole(host, request, Door::Open).await {
+        Ok((_, request)) => request,
+        Err(problem) => return refused(status(problem)),
+    };
     let Ok(response) = HealthServer::new(HostHealth(Arc::clone(host))).call(request).await;
     answer(response)
 }
@@ -87,7 +91,8 @@ fn builder() -> Builder<'static> {
 /// Answers a call of `grpc.reflection.v1.ServerReflection`.
 pub(in crate::api) async fn reflection(request: Request<Incoming>) -> Answer {
     match builder().build_v1() {
-        Ok(mut service) => {
+        Ok(service) => {
+            let mut service = service.max_decoding_message_size(ASK_BYTES_MAX as usize);
             let response: Result<_, Infallible> = service.call(request).await;
             response.map_or_else(|never| match never {}, answer)
         }
@@ -98,7 +103,8 @@ pub(in crate::api) async fn reflection(request: Request<Incoming>) -> Answer {
 /// Answers a call of the same by its older name, which is the one that many tools ask first.
 pub(in crate::api) async fn reflection_alpha(request: Request<Incoming>) -> Answer {
     match builder().build_v1alpha() {
-        Ok(mut service) => {
+        Ok(service) => {
+            let mut service = service.max_decoding_message_size(ASK_BYTES_MAX as usize);
             let response: Result<_, Infallible> = service.call(request).await;
             response.map_or_else(|never| match never {}, answer)
         }

@@ -1,0 +1,197 @@
+//! Who has no key makes the host hold nothing: not a byte of a body is read before the key has been asked for.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use system_tests::{Http2, TestHost, resident};
+
+/// Routes that need a key and that the host's own document does not list: those of other protocols, as files of `api/` have them.
+const OTHER_FRONTS: [&str; 14] = [
+    "/v1/embeddings",
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v2/models/acme/m/infer",
+    "/v2/models/acme/m/versions/1/infer",
+    "/v2/models/acme/m/generate",
+    "/v2/models/acme/m/generate_stream",
+    "/v2/repository/models/acme/m/load",
+    "/v2/repository/models/acme/m/unload",
+    "/acme/m/-/",
+    "/inference.GRPCInferenceService/ModelInfer",
+    "/inference.GRPCInferenceService/ModelStreamInfer",
+    "/inference.GRPCInferenceService/RepositoryModelLoad",
+    "/inference.GRPCInferenceService/RepositoryModelUnload",
+];
+
+/// Methods of gRPC that need no key.
+const OPEN_METHODS: [&str; 12] = [
+    "/inference.GRPCInferenceService/ServerLive",
+    "/inference.GRPCInferenceService/ServerReady",
+    "/inference.GRPCInferenceService/ServerMetadata",
+    "/inference.GRPCInferenceService/ModelReady",
+    "/inference.GRPCInferenceService/ModelMetadata",
+    "/inference.GRPCInferenceService/ModelConfig",
+    "/inference.GRPCInferenceService/ModelStatistics",
+    "/inference.GRPCInferenceService/RepositoryIndex",
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
+
+/// Sends a head, and a body only as far as given; returns the answer's head once it is there.
+fn ask(address: SocketAddr, head: &str, body: &[u8], patience: Duration) -> Option<String> {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.set_read_timeout(Some(patience)).expect("set");
+    stream.write_all(head.as_bytes()).expect("sent");
+    let _ = stream.write_all(body);
+    let mut answer = Vec::new();
+    let mut part = [0; 4096];
+    while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
+        match stream.read(&mut part) {
+            Ok(0) | Err(_) => return None,
+            Ok(read) => answer.extend_from_slice(&part[..read]),
+        }
+    }
+    Some(String::from_utf8_lossy(&answer).into_owned())
+}
+
+fn head(method: &str, path: &str, key: Option<&str>, length: &str) -> String {
+    let media = if path.contains(".") { "application/grpc" } else { "application/octet-stream" };
+    let key = key.map_or_else(String::new, |key| format!("authorization: Bearer {key}\r\n"));
+    format!("{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-type: {media}\r\n{key}{length}\r\n\r\n")
+}
+
+/// Every route that takes a body and needs a key: those of the host's document, and of the other fronts.
+fn routes(host: &TestHost) -> Vec<(String, String)> {
+    let document: Value = host.get("/api/openapi.json").send().ok().json();
+    let mut routes = Vec::new();
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for method in ["post", "put", "patch", "delete"] {
+            if item.get(method).is_some() {
+                let id = format!("sha256:{}", "0".repeat(64));
+                let path = path.replace("{id}", &id).replace("{publisher}", "acme");
+                let path = path.replace("{model}", "m").replace("{function}", "f");
+                assert!(!path.contains('{'), "what is filled in for {path}?");
+                routes.push((method.to_uppercase(), path));
+            }
+        }
+    }
+    assert!(routes.len() >= 12, "{routes:?}");
+    routes.extend(OTHER_FRONTS.map(|path| ("POST".to_owned(), path.to_owned())));
+    routes
+}
+
+#[test]
+fn a_body_is_not_read_before_the_key_is_asked_for() {
+    let host = TestHost::start();
+    let unknown = format!("hsp_{}", "0".repeat(72));
+    for (method, path) in routes(&host) {
+        for key in [None, Some("hsp_0"), Some(unknown.as_str())] {
+            for length in ["content-length: 10000000", "transfer-encoding: chunked"] {
+                let since = Instant::now();
+                let head = head(&method, &path, key, length);
+                let answer = ask(host.address(), &head, b"", Duration::from_secs(5));
+                let answer = answer.unwrap_or_else(|| panic!("{path} waits for a body"));
+                assert!(since.elapsed() < Duration::from_secs(2), "{path} waits");
+                let refused = match path.contains("GRPC") {
+                    true => answer.contains("\r\ngrpc-status: 16\r\n"),
+                    false => answer.starts_with("HTTP/1.1 401 "),
+                };
+                assert!(refused, "{method} {path}: {answer}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_operators_listener_reads_no_body_before_the_token() {
+    let host = TestHost::start();
+    for path in ["/accounts", "/agreements/sha256:0/events"] {
+        let head = head("POST", path, Some("other"), "content-length: 100");
+        let answer = ask(host.operator_address(), &head, b"", Duration::from_secs(5));
+        assert!(answer.is_some_and(|answer| answer.starts_with("HTTP/1.1 401 ")), "{path}");
+    }
+}
+
+#[test]
+fn a_method_that_is_not_there_reads_no_body() {
+    let host = TestHost::start();
+    for path in ["/inference.GRPCInferenceService/Nothing", "/v2/nothing", "/api/nothing"] {
+        let head = head("POST", path, None, "content-length: 10000000");
+        let answer = ask(host.address(), &head, b"", Duration::from_secs(5));
+        let answer = answer.unwrap_or_else(|| panic!("{path} waits for a body"));
+        assert!(
+            answer.starts_with("HTTP/1.1 404 ") || answer.contains("grpc-status: 12"),
+            "{path}: {answer}"
+        );
+    }
+}
+
+#[test]
+fn a_method_without_a_key_takes_64_kib() {
+    let host = TestHost::start();
+    let message = |bytes: usize| {
+        // A field that nobody knows fills the message.
+        let field = bytes - 4;
+        let mut message = vec![0x82, 0x7d];
+        message.extend([(field & 127) as u8 | 128, (field >> 7) as u8 & 127]);
+        message.resize(bytes, 0);
+        [&[0][..], &u32::try_from(bytes).expect("short").to_be_bytes(), &message].concat()
+    };
+    for path in OPEN_METHODS {
+        let large = message(1 << 20);
+        let length = format!("content-length: {}", large.len());
+        let large =
+            ask(host.address(), &head("POST", path, None, &length), &large, Duration::from_secs(5));
+        let large = large.unwrap_or_else(|| panic!("{path} does not answer"));
+        let is_stream = path.contains("reflection");
+        assert!(is_stream || large.contains("grpc-status: 8\r\n"), "{path}: {large}");
+        let small = message(1 << 13);
+        let length = format!("content-length: {}", small.len());
+        let small =
+            ask(host.address(), &head("POST", path, None, &length), &small, Duration::from_secs(5));
+        let small = small.unwrap_or_else(|| panic!("{path} does not answer"));
+        assert!(!small.contains("grpc-status: 8\r\n"), "{path}: {small}");
+    }
+}
+
+/// One connection without a key once made the host hold 1.6 GiB in four seconds.
+#[test]
+fn a_hundred_streams_of_a_stranger_hold_no_memory() {
+    let host = TestHost::start();
+    host.get("/healthz").send().ok();
+    let before = resident();
+    let done = AtomicBool::new(false);
+    let peak = std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let mut peak = 0;
+            while !done.load(Ordering::Relaxed) {
+                peak = peak.max(resident());
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            peak
+        });
+        let body = vec![7; 15 << 20];
+        for path in [OTHER_FRONTS[10], OPEN_METHODS[0], OPEN_METHODS[10]] {
+            let mut client = Http2::connect(host.address());
+            let streams: Vec<u32> = (0..100).map(|_| client.begin_grpc(path, &[])).collect();
+            let head = [&[0][..], &(15_u32 << 20).to_be_bytes()].concat();
+            for stream in &streams {
+                client.send(*stream, &head, false, Duration::from_millis(50));
+            }
+            for stream in &streams {
+                client.send(*stream, &body, false, Duration::from_millis(50));
+            }
+            client.wait(Duration::from_secs(1), |client| client.is_closed());
+        }
+        done.store(true, Ordering::Relaxed);
+        watch.join().expect("it ends")
+    });
+    let grown = peak.saturating_sub(before + (15 << 20));
+    assert!(grown < 64 << 20, "grown by {} MiB", grown >> 20);
+    host.get("/healthz").send().ok();
+}
