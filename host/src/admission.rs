@@ -3,9 +3,13 @@
 //! Refuses at once: what the agreement limits over all calls, which no waiting in a queue brings back. Waits, a bounded time in a
 //! bounded queue: a free sandbox. Does not know why the caller may call (`agreement`) nor what the call runs (`sandbox`).
 
+pub mod apart;
+pub mod bodies;
 mod exhausted;
+pub mod heavy;
 pub mod limits;
 pub mod memory;
+pub mod pace;
 pub mod quota;
 pub mod slots;
 pub mod turns;
@@ -16,8 +20,12 @@ use jiff::Timestamp;
 
 use crate::id::AccountName;
 
+pub use apart::{READ_HERE_BYTES_MAX, apart};
+pub use bodies::{Bodies, BodiesError, BodyLimits, Held, Holder};
 pub use exhausted::{Exhausted, Limit};
+pub use heavy::{HeavyTurn, HeavyTurns, PerAccount, Rate, TurnError, UnderWay};
 pub use memory::{Allotment, Memory, MemoryExhausted};
+pub use pace::{Pace, TooSlow, Watch};
 pub use quota::{Charge, Charged, Ledger, Reservation, Spent, TokenTab, Usage, Want};
 pub use slots::{Line, Slot, Slots};
 pub use turns::{Ticket, Turn, Turns};

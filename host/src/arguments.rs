@@ -6,6 +6,7 @@ mod parts;
 
 use bytes::Bytes;
 
+use crate::admission::{READ_HERE_BYTES_MAX, apart};
 use crate::deployments::{BATCH_ROWS_MAX, Function};
 use crate::id::ModelName;
 use crate::inference::TensorSpec;
@@ -76,16 +77,18 @@ pub enum ArgumentsError {
         "inference input '{input}' data-type is '{got}', but model '{model}' expects '{expected}'"
     )]
     OtherDataType { model: ModelName, input: String, expected: DataType, got: DataType },
+    #[error("the arguments could not be read: {0}")]
+    Panicked(#[from] tokio::task::JoinError),
     #[error("{bytes} bytes do not fill input `{input}` of shape {shape}")]
     OctetsForShape { bytes: usize, input: String, shape: String },
 }
 
 impl Function {
-    /// Reads the arguments of a call.
+    /// Reads the arguments of a call: a large text apart from the threads that serve.
     ///
     /// # Errors
     /// [`ArgumentsError`] points at the member that does not fit.
-    pub fn read(&self, call: &Call) -> Result<Input, ArgumentsError> {
+    pub async fn read(&self, call: &Call) -> Result<Input, ArgumentsError> {
         let suits = match &call.form {
             Form::Json | Form::Octets => Ok(()),
             Form::Protocol(encoder) => encoder.suits(self),
@@ -93,7 +96,13 @@ impl Function {
             Form::Response(_) => Ok(()),
         };
         suits.map_err(ArgumentsError::Form)?;
-        let input = self.input(&call.payload)?;
+        let input = match call.payload.text_bytes() {
+            0..=READ_HERE_BYTES_MAX => self.input(&call.payload)?,
+            bytes => {
+                let (function, payload) = (self.clone(), call.payload.clone());
+                apart(bytes, move || function.input(&payload)).await??
+            }
+        };
         Ok(match (input, self.signature().signature()) {
             (
                 Input::Values(values),

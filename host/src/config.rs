@@ -98,8 +98,15 @@ pub struct Api {
     pub tls_key: Option<PathBuf>,
     /// The operator's listener. Default `127.0.0.1:8081`; keep it off the network.
     pub operator_listen: ListenAddress,
-    /// Connections of one listener. Default 4096; more wait in the kernel's queue.
+    /// Connections of one listener. Default 4096. Three of four can be those of strangers, who have shown no key; when there are more,
+    /// the one that has asked nothing for longest is closed. More of those with a key wait in the kernel's queue.
     pub connections_max: NonZeroUsize,
+    /// Connections of one address, or one /64 of IPv6. Default 1024; one more is closed at once.
+    pub connections_per_address_max: NonZeroUsize,
+    /// Time that an HTTP/2 connection of a caller with a key may go without requests. Default 2 min; then it is closed, with GOAWAY.
+    /// One of a stranger goes after `header_read_timeout`, as all of HTTP/1.1 do.
+    #[serde(with = "units::duration")]
+    pub idle_timeout: Duration,
     /// Headers of one request. Default 64; more are answered with 431.
     pub headers_max: NonZeroUsize,
     /// Bytes of the headers of one request, at least 8 KiB. Default 16 KiB; more are answered with 431.
@@ -111,12 +118,32 @@ pub struct Api {
     /// Bytes of the body of a call. Default 16 MiB; more are answered with 413.
     #[serde(with = "units::size")]
     pub body_bytes_max: u64,
+    /// Bytes of bodies that the host holds at once, for calls of all accounts. Default 512 MiB; one more body is answered with 503.
+    #[serde(with = "units::size")]
+    pub bodies_in_flight_bytes_max: u64,
+    /// The same of one account. Default 128 MiB, and at least two bodies of calls; one more is answered with 429.
+    #[serde(with = "units::size")]
+    pub account_bodies_bytes_max: u64,
+    /// Bytes that all who have shown no key can make the host hold, connections included. Default 64 MiB; what is more is answered
+    /// with 503.
+    #[serde(with = "units::size")]
+    pub strangers_bytes_max: u64,
+    /// Time that a caller may keep the host waiting for a body, or for an answer to be read. Default 4 s; after that only with
+    /// `body_bytes_per_second_min`.
+    #[serde(with = "units::duration")]
+    pub body_grace: Duration,
+    /// Bytes a second at which bodies come and answers are read, on average, once `body_grace` is over. Default 1 KiB; slower bodies
+    /// are answered with 408, and whoever reads more slowly is cut off.
+    #[serde(with = "units::size_usize")]
+    pub body_bytes_per_second_min: NonZeroUsize,
     /// Time for the body of a call to arrive. Default 30 s; then 408.
     #[serde(with = "units::duration")]
     pub body_read_timeout: Duration,
     /// Time for a bundle to arrive. Default 10 min; then 408.
     #[serde(with = "units::duration")]
     pub publish_read_timeout: Duration,
+    /// Bundles that one account may send or have checked at once. Default 2; one more is answered with 429.
+    pub uploads_per_account_max: NonZeroUsize,
     /// Bytes of an answer. Default 16 MiB; a larger one is not released.
     #[serde(with = "units::size")]
     pub response_bytes_max: u64,
@@ -158,12 +185,20 @@ impl Default for Api {
             tls_key: None,
             operator_listen: ListenAddress::new("127.0.0.1", 8081),
             connections_max: count(4096),
+            connections_per_address_max: count(1024),
+            idle_timeout: Duration::from_secs(120),
             headers_max: count(64),
             header_bytes_max: count(16 * KIB as usize),
             header_read_timeout: Duration::from_secs(10),
             body_bytes_max: 16 * MIB,
+            bodies_in_flight_bytes_max: 512 * MIB,
+            account_bodies_bytes_max: 128 * MIB,
+            strangers_bytes_max: 64 * MIB,
+            body_grace: Duration::from_secs(4),
+            body_bytes_per_second_min: count(KIB as usize),
             body_read_timeout: Duration::from_secs(30),
             publish_read_timeout: Duration::from_secs(600),
+            uploads_per_account_max: count(2),
             response_bytes_max: 16 * MIB,
             country: String::new(),
             default_publisher: None,

@@ -8,7 +8,8 @@
 mod headers;
 
 use std::fmt;
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use http_body_util::BodyExt as _;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
+use crate::admission::{Pace, Watch};
 use crate::outcome::{GuestFailure, OutputLimit, Reply};
 use crate::outputs::PIECES_MAX;
 use crate::sandbox::{Body, BodyError, Responder};
@@ -58,6 +60,8 @@ pub struct Exchange {
     /// Why the request may not go on.
     refused: OnceLock<GuestFailure>,
     pieces: mpsc::Sender<Bytes>,
+    /// How long the handler waits for whoever reads its response.
+    reader: Mutex<Watch>,
 }
 
 #[derive(Default)]
@@ -84,6 +88,7 @@ impl Exchange {
         mut parts: request::Parts,
         body: Body,
         length: Option<u64>,
+        pace: Pace,
     ) -> (Arc<Self>, mpsc::Receiver<Bytes>) {
         headers::inward(&mut parts.headers);
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
@@ -101,6 +106,7 @@ impl Exchange {
             output: Mutex::default(),
             refused: OnceLock::new(),
             pieces,
+            reader: Mutex::new(Watch::new(pace)),
         };
         (Arc::new(exchange), taken)
     }
@@ -191,10 +197,20 @@ impl Exchange {
         Ok(())
     }
 
-    /// Sends what is held, if only the head.
+    /// Sends what is held, if only the head. Waits for whoever reads, but not for ever: the sandbox is wanted by others.
     async fn release(&self) -> Result<(), GuestFailure> {
-        let permit = self.pieces.reserve().await.map_err(|_closed| GuestFailure::Disconnected)?;
+        let mut reserve = pin!(self.pieces.reserve());
+        let permit = poll_fn(|context| match reserve.as_mut().poll(context) {
+            Poll::Ready(permit) => {
+                Poll::Ready(permit.map_err(|_closed| GuestFailure::Disconnected))
+            }
+            Poll::Pending => {
+                lock(&self.reader).poll_wait(context).map(|_slow| Err(GuestFailure::Unread))
+            }
+        });
+        let permit = permit.await?;
         let mut output = lock(&self.output);
+        lock(&self.reader).moved(output.held.len() as u64);
         output.left = output.counted.len();
         permit.send(std::mem::take(&mut output.held).into());
         Ok(())
@@ -324,8 +340,16 @@ impl http_body::Body for Counted {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let Some(frame) = ready!(Pin::new(&mut this.body).poll_frame(context)?) else {
-            return Poll::Ready(None);
+        let frame = match ready!(Pin::new(&mut this.body).poll_frame(context)) {
+            None => return Poll::Ready(None),
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => {
+                // Why it did not come is what the caller is told, whatever the handler makes of it.
+                if let Some(failure) = error.downcast_ref::<GuestFailure>() {
+                    let _ = this.through.refused.set(failure.clone());
+                }
+                return Poll::Ready(Some(Err(error)));
+            }
         };
         Poll::Ready(Some(match (frame.data_ref(), frame.trailers_ref()) {
             (Some(bytes), _) => this.through.count_in(bytes).map(|()| frame),

@@ -11,13 +11,12 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use subtle::ConstantTimeEq as _;
 use tokio::runtime::Runtime;
-use tokio::sync::Semaphore;
 
-use crate::admission::{Admission, Line, Slots};
+use crate::admission::{Admission, Bodies, BodyLimits, HeavyTurns, Line, PerAccount, Rate, Slots};
 use crate::agreements::{Agreements, AgreementsError, Grant};
 use crate::auth::{Auth, AuthError, Caller};
 use crate::bundle::{BundleLimits, Registry, RegistryError};
@@ -46,8 +45,13 @@ pub use readiness::NotReady;
 use secrets::Secrets;
 pub use secrets::SecretsError;
 
-/// Bundles that may be published at once: each is held in memory while it is checked.
+/// Bundles that may be checked, and models loaded, at once: each is held in memory meanwhile. One of an account; others wait so long.
 const PUBLISHING_MAX: usize = 2;
+const PUBLISHING_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// How often an account may load and unload its models: so many times at once, and then every so often.
+const LOADS_MAX: u32 = 20;
+const LOADS_EVERY: Duration = Duration::from_secs(2);
 
 /// Why a host does not start.
 #[derive(Debug, thiserror::Error)]
@@ -109,9 +113,15 @@ pub struct Host {
     pub(crate) sandbox: Sandbox,
     pub(crate) inference: Inference,
     pub(crate) slots: Slots,
-    pub(crate) publishing: Semaphore,
     /// Of each publisher.
     log_allowances: Mutex<ById<AccountName, Arc<Allowance>>>,
+    pub(crate) bodies: Bodies,
+    /// Bundles that accounts send.
+    pub(crate) uploads: PerAccount,
+    /// Turns to check a bundle or to load a model.
+    pub(crate) publishing: HeavyTurns,
+    /// How often models are loaded and unloaded.
+    pub(crate) loads: Rate,
     draining: AtomicBool,
     started: Instant,
     /// The checkpoint that is remembered apart from the log.
@@ -165,8 +175,14 @@ impl Host {
             )?,
             inference: Inference::start(inference_settings(&config)).await?,
             slots: Slots::new(line(&config.admission)),
-            publishing: Semaphore::new(PUBLISHING_MAX),
             log_allowances: Mutex::default(),
+            bodies: Bodies::new(body_limits(&config.api)),
+            uploads: PerAccount::new(
+                config.api.uploads_per_account_max.get(),
+                "api.uploads_per_account_max",
+            ),
+            publishing: HeavyTurns::new(PUBLISHING_MAX, PUBLISHING_WAIT_MAX),
+            loads: Rate::new(LOADS_MAX, LOADS_EVERY),
             draining: AtomicBool::new(false),
             started: Instant::now(),
             remembered: Mutex::new(remembered),
@@ -180,6 +196,16 @@ impl Host {
         confirm_agreements(&host);
         keep_key_uses(&host);
         Ok(host)
+    }
+
+    /// Bytes of bodies that are held now, in the names of accounts.
+    pub fn bodies_held(&self) -> u64 {
+        self.bodies.used().0
+    }
+
+    /// Bytes that strangers make the host hold now, beside their connections.
+    pub fn strangers_hold(&self) -> u64 {
+        self.bodies.used().1
     }
 
     /// The settings that the host runs with.
@@ -425,7 +451,7 @@ impl Host {
 }
 
 /// How often it is written down when keys were last used: what a crash can forget of it.
-const KEEP_USES_INTERVAL: std::time::Duration = std::time::Duration::from_secs(60);
+const KEEP_USES_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Keeps when keys were last used, for as long as the host lives. Calls note it in memory only.
 fn keep_key_uses(host: &Arc<Host>) {
@@ -443,8 +469,17 @@ fn keep_key_uses(host: &Arc<Host>) {
     });
 }
 
+/// How many bytes of bodies may be held, by whom. Half of what strangers may hold is for their connections.
+fn body_limits(api: &crate::config::Api) -> BodyLimits {
+    BodyLimits {
+        all: api.bodies_in_flight_bytes_max,
+        account: api.account_bodies_bytes_max.max(api.body_bytes_max.saturating_mul(2)),
+        strangers: api.strangers_bytes_max / 2,
+    }
+}
+
 /// How often the host asks its store whether it still holds what is in memory.
-const CONFIRM_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
+const CONFIRM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// After how many of these intervals the state of the log is remembered apart from the log.
 const REMEMBER_TICKS: u64 = 60;

@@ -70,6 +70,18 @@ pub struct Part {
 }
 
 impl Payload {
+    /// Bytes that are text, to be read by the function's types.
+    pub fn text_bytes(&self) -> usize {
+        match self {
+            Payload::Json(bytes) => bytes.len(),
+            Payload::Parts { wire, .. } => wire.len(),
+            Payload::Octets(_)
+            | Payload::Tensors { .. }
+            | Payload::Values { .. }
+            | Payload::Request(_) => 0,
+        }
+    }
+
     /// The bytes that the receipt commits to and that agreements limit; of a request, those that are here before the call.
     pub fn bytes(&self) -> &Bytes {
         match self {
@@ -149,7 +161,7 @@ pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> 
     let grant = host.agreements.permit(&caller, &function, &call);
     let grant =
         grant.map_err(|error| host.deny(Denied::permit(&caller, &function, &call, error)))?;
-    let input = function.read(&call)?;
+    let input = function.read(&call).await?;
     let grant = grant.narrow(&function, &call, &input);
     let grant = grant
         .map_err(|(grant, error)| host.deny(Denied::input(&grant, &function, &call, error)))?;

@@ -124,8 +124,14 @@ pub enum GuestFailure {
     CpuTime { allowed: Duration },
     #[error("the request is larger than the {max} bytes that it may have, headers included")]
     InputTooLarge { max: u64 },
+    #[error("{reason}")]
+    InputTooSlow { reason: String },
+    #[error("the request could not be kept: {reason}")]
+    InputUnkept { reason: String },
     #[error("the caller went away before the answer had ended")]
     Disconnected,
+    #[error("the caller did not read the answer, or too slowly (`api.body_bytes_per_second_min`)")]
+    Unread,
     #[error("the agreement was suspended or ended while the call ran")]
     Stopped,
     #[error("the agreement does not allow what the plugin did: {reason}")]
@@ -176,7 +182,10 @@ impl GuestFailure {
             | GuestFailure::HostcallLimit { .. }
             | GuestFailure::CpuTime { .. }
             | GuestFailure::InputTooLarge { .. }
+            | GuestFailure::InputTooSlow { .. }
+            | GuestFailure::InputUnkept { .. }
             | GuestFailure::Disconnected
+            | GuestFailure::Unread
             | GuestFailure::Stopped
             | GuestFailure::OutputUncontrolled { .. }
             | GuestFailure::OutputUnsendable { .. } => self,
@@ -197,7 +206,10 @@ impl GuestFailure {
             GuestFailure::HostcallLimit { .. } => "hostcall-limit",
             GuestFailure::CpuTime { .. } => "cpu-time",
             GuestFailure::InputTooLarge { .. } => "input-too-large",
+            GuestFailure::InputTooSlow { .. } => "input-too-slow",
+            GuestFailure::InputUnkept { .. } => "input-unkept",
             GuestFailure::Disconnected => "disconnected",
+            GuestFailure::Unread => "unread",
             GuestFailure::Stopped => "stopped",
             GuestFailure::Terms { .. } => "terms",
             GuestFailure::OutputUncontrolled { .. } => "output-uncontrolled",

@@ -3,6 +3,7 @@
 //! Elements lie in row-major order and little end first, as the Open Inference Protocol's binary extension and `wasi:nn` have them.
 //! An element of [`DataType::Bytes`] is its length in four bytes and then its bytes. Cloning a tensor shares its data.
 
+pub mod few;
 pub mod json;
 pub mod npy;
 #[cfg(test)]

@@ -11,6 +11,7 @@ use super::agreements::history;
 use super::answer::Answer;
 use super::body;
 use super::health::json as json_answer;
+use super::intake::Intake;
 use super::market::digest;
 use super::out_of_service;
 use super::problem::{Problem, ProblemKind};
@@ -38,8 +39,7 @@ pub(super) async fn open_account(
 ) -> Result<Answer, Problem> {
     let (parts, body) = request.into_parts();
     check_operator(host, &parts.headers)?;
-    let timeout = host.config().api.body_read_timeout;
-    let bytes = body::read_json(&parts.headers, body, ACCOUNT_BYTES_MAX, timeout).await?;
+    let bytes = Intake::operator(host, ACCOUNT_BYTES_MAX).read_json(&parts.headers, body).await?;
     let wanted: OpenAccount = serde_json::from_slice(&bytes)
         .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
     let key_name = wanted.key_name.as_deref();
@@ -68,8 +68,7 @@ pub(super) async fn operate(
 ) -> Result<Answer, Problem> {
     let (parts, body) = request.into_parts();
     check_operator(host, &parts.headers)?;
-    let timeout = host.config().api.body_read_timeout;
-    let bytes = body::read_json(&parts.headers, body, OPERATE_BYTES_MAX, timeout).await?;
+    let bytes = Intake::operator(host, OPERATE_BYTES_MAX).read_json(&parts.headers, body).await?;
     let Operate { change, reason, note } = serde_json::from_slice(&bytes)
         .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
     let standing = host.agreements.operate(&digest(id)?, change, reason, note)?;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::answer::Answer;
 use super::body;
 use super::health::json as json_answer;
+use super::intake::Intake;
 use super::market::{digest, envelope};
 use super::operations::withdrawn_from;
 use super::problem::{Problem, ProblemKind};
@@ -29,8 +30,9 @@ pub(super) async fn submit(
 ) -> Result<Answer, Problem> {
     let (parts, body) = request.into_parts();
     let caller = host.auth.authenticate(body::bearer(&parts.headers))?;
-    let timeout = host.config().api.body_read_timeout;
-    let bytes = body::read_json(&parts.headers, body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
+    let bytes = Intake::document(host, &caller, ENVELOPE_BYTES_MAX as u64)
+        .read_json(&parts.headers, body)
+        .await?;
     let standing = host.agreements.submit(&caller, &bytes, &host.market)?;
     Ok(json_answer(
         StatusCode::OK,
@@ -97,8 +99,9 @@ pub(super) async fn simulated(
 ) -> Result<(Caller, Simulated), Problem> {
     let (parts, body) = request.into_parts();
     let caller = host.auth.authenticate(body::bearer(&parts.headers))?;
-    let timeout = host.config().api.body_read_timeout;
-    let bytes = body::read_json(&parts.headers, body, SIMULATED_BYTES_MAX, timeout).await?;
+    let bytes = Intake::document(host, &caller, SIMULATED_BYTES_MAX)
+        .read_json(&parts.headers, body)
+        .await?;
     let wire: SimulatedWire = serde_json::from_slice(&bytes)
         .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
     let SimulatedWire { function, input_bytes, rows, purpose, at } = wire;
@@ -174,8 +177,9 @@ pub(super) async fn event(
     let id = digest(id)?;
     let (parts, body) = request.into_parts();
     let caller = host.auth.authenticate(body::bearer(&parts.headers))?;
-    let timeout = host.config().api.body_read_timeout;
-    let bytes = body::read_json(&parts.headers, body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
+    let bytes = Intake::document(host, &caller, ENVELOPE_BYTES_MAX as u64)
+        .read_json(&parts.headers, body)
+        .await?;
     let (applied, standing) = host.agreements.event(&caller, &id, &bytes)?;
     let mut answer = history(host, &standing);
     answer["applied"] = json!(match applied {

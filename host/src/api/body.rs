@@ -1,95 +1,10 @@
-//! Reads request bodies: bounded in size and in time, and refused before the first byte where the length says enough.
+//! What the head of a request says of its body, and what is said of one that is refused.
 
-use std::pin::pin;
-use std::time::Duration;
-
-use bytes::{Bytes, BytesMut};
-use futures_util::FutureExt as _;
 use http::{HeaderMap, header};
-use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 
-use super::compression::{self, Coding};
+use super::pace::Broken;
 use super::problem::{Problem, ProblemKind};
-use crate::value::parse::without_bom;
-
-/// Reads a whole body of at most `bytes_max` within `time_max`, as it was before it was compressed.
-///
-/// # Errors
-/// 415 for a coding that is not known, 413 naming the limit, 408, or 400 if the connection broke off or what came is not what it
-/// says.
-pub async fn read(
-    headers: &HeaderMap,
-    body: Incoming,
-    bytes_max: u64,
-    time_max: Duration,
-) -> Result<Bytes, Problem> {
-    let coding = Coding::of_request(headers)?;
-    let bytes = as_sent(body, bytes_max, time_max).await?;
-    compression::inflate(bytes, coding, bytes_max, 0).await
-}
-
-/// Like [`read`], of a document in JSON.
-///
-/// # Errors
-/// As of [`read`].
-pub async fn read_json(
-    headers: &HeaderMap,
-    body: Incoming,
-    bytes_max: u64,
-    time_max: Duration,
-) -> Result<Bytes, Problem> {
-    let bytes = read(headers, body, bytes_max, time_max).await?;
-    Ok(bytes.slice_ref(without_bom(&bytes)))
-}
-
-/// The whole body, as it came.
-async fn as_sent(mut body: Incoming, bytes_max: u64, time_max: Duration) -> Result<Bytes, Problem> {
-    check_declared(&body, bytes_max)?;
-    match within(time_max, whole(&mut body, bytes_max)).await? {
-        Ok(bytes) => Ok(bytes),
-        Err(NotWhole::TooLarge) => Err(too_large(None, bytes_max)),
-        Err(NotWhole::Broken(error)) => Err(broken(&error)),
-    }
-}
-
-/// Why a body was not read to its end.
-enum NotWhole {
-    TooLarge,
-    Broken(hyper::Error),
-}
-
-/// All of a body. One that comes in one piece is not copied.
-async fn whole(body: &mut Incoming, bytes_max: u64) -> Result<Bytes, NotWhole> {
-    let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    let mut only = Bytes::new();
-    let mut joined = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(piece) = frame.map_err(NotWhole::Broken)?.into_data() else { continue };
-        if (only.len() + joined.len() + piece.len()) as u64 > bytes_max {
-            return Err(NotWhole::TooLarge);
-        }
-        if only.is_empty() && joined.is_empty() {
-            only = piece;
-        } else {
-            if joined.is_empty() {
-                joined.reserve(declared.min(READ_AHEAD_BYTES));
-            }
-            joined.extend_from_slice(&std::mem::take(&mut only));
-            joined.extend_from_slice(&piece);
-        }
-    }
-    Ok(if joined.is_empty() { only } else { joined.freeze() })
-}
-
-/// What `work` comes to, if it takes no longer than `time_max`. Only work that has to wait is given a timer.
-async fn within<T>(time_max: Duration, work: impl Future<Output = T>) -> Result<T, Problem> {
-    let mut work = pin!(work);
-    match work.as_mut().now_or_never() {
-        Some(done) => Ok(done),
-        None => tokio::time::timeout(time_max, work).await.map_err(|_| too_slow(time_max)),
-    }
-}
 
 /// Refuses a body that says that it is larger than `bytes_max`.
 ///
@@ -100,71 +15,28 @@ pub fn check_declared(body: &Incoming, bytes_max: u64) -> Result<(), Problem> {
     if declared <= bytes_max { Ok(()) } else { Err(too_large(Some(declared), bytes_max)) }
 }
 
-fn too_large(seen: Option<u64>, bytes_max: u64) -> Problem {
+pub(super) fn too_large(seen: Option<u64>, bytes_max: u64) -> Problem {
     let seen = seen.map_or_else(String::new, |seen| format!(" of {seen} bytes"));
     let detail = format!("the body{seen} is larger than the {bytes_max} bytes allowed here");
     Problem::new(ProblemKind::BodyTooLarge, detail).with("limit", bytes_max)
 }
 
-fn broken(error: &hyper::Error) -> Problem {
-    Problem::new(ProblemKind::InvalidRequest, format!("the body broke off: {error}"))
-}
-
-fn too_slow(time_max: Duration) -> Problem {
-    let seconds = time_max.as_secs_f64();
-    let detail = format!("the body did not arrive within {seconds} s");
-    Problem::new(ProblemKind::RequestTimeout, detail)
+/// Why a body did not come to its end.
+pub(super) fn broken(error: Broken<hyper::Error>) -> Problem {
+    let kind = match error {
+        Broken::TooSlow(_) => ProblemKind::RequestTimeout,
+        Broken::Off(_) => ProblemKind::InvalidRequest,
+    };
+    Problem::new(kind, error.to_string())
 }
 
 /// Where the data of a tensor has to begin so that any backend can read it where it lies, in bytes: the alignment of every
 /// allocation of this size, and a multiple of that of every element.
 const TENSOR_ALIGN: usize = 16;
 
-/// Room that is made before a body has come, in bytes, whatever length it announces.
-const READ_AHEAD_BYTES: usize = 1 << 20;
-
 /// Bytes to leave free at the start of a buffer, so that what comes `offset` bytes after them is aligned as tensors are.
 pub fn padding(offset: usize) -> usize {
     offset.next_multiple_of(TENSOR_ALIGN) - offset
-}
-
-/// Like [`read`]; the byte at `offset` is put where a tensor can begin. Costs one copy, as joining the pieces of a body does.
-///
-/// # Errors
-/// As of [`read`].
-pub async fn read_aligned(
-    headers: &HeaderMap,
-    body: Incoming,
-    bytes_max: u64,
-    time_max: Duration,
-    offset: usize,
-) -> Result<Bytes, Problem> {
-    let coding = Coding::of_request(headers)?;
-    let declared = body.size_hint().exact().and_then(|length| usize::try_from(length).ok());
-    let declared = declared.unwrap_or(0);
-    // Without tensors, without a length, or past the limit there is nothing to be won.
-    let is_plain = offset == 0 || declared <= offset || declared as u64 > bytes_max;
-    if is_plain || coding.is_some() {
-        let bytes = as_sent(body, bytes_max, time_max).await?;
-        return compression::inflate(bytes, coding, bytes_max, offset).await;
-    }
-    let mut body = body;
-    let padding = padding(offset);
-    let mut buffer = Vec::with_capacity(padding + declared.min(READ_AHEAD_BYTES));
-    buffer.resize(padding, 0);
-    let collect = async {
-        while let Some(frame) = body.frame().await {
-            if let Some(bytes) = frame?.data_ref() {
-                buffer.extend_from_slice(bytes);
-            }
-        }
-        Ok::<_, hyper::Error>(())
-    };
-    // The body is as long as it was declared, which is within the limit: the connection sees to it.
-    match within(time_max, collect).await? {
-        Ok(()) => Ok(Bytes::from(buffer).slice(padding..)),
-        Err(error) => Err(broken(&error)),
-    }
 }
 
 /// What a body holds, by its `Content-Type`.

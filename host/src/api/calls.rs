@@ -6,13 +6,17 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use hyper::body::{Body as _, Incoming};
 use tokio::sync::mpsc;
 
 use super::body;
 use super::detached::Detached;
+use super::intake::Intake;
 use super::pieces::Running;
 use super::problem::{Problem, ProblemKind};
-use crate::auth::Credential;
+use crate::admission::{Pace, READ_HERE_BYTES_MAX};
+use crate::auth::{Caller, Credential};
+use crate::config::Config;
 use crate::deployments::{Deployment, Reference, Target};
 use crate::exchange::Exchange;
 use crate::host::Host;
@@ -42,6 +46,7 @@ pub(super) struct Front<'h> {
     host: &'h Arc<Host>,
     id: CallId,
     credential: Credential,
+    caller: Caller,
     agreement: Option<Digest>,
     purpose: Option<Arc<str>>,
     patience: Option<Duration>,
@@ -73,12 +78,13 @@ impl<'h> Front<'h> {
     /// Reads who calls, and how, from the headers.
     pub(super) fn open(host: &'h Arc<Host>, headers: &HeaderMap) -> Result<Self, Problem> {
         let credential = Credential::read(body::bearer(headers))?;
-        host.auth.recognise(&credential)?;
+        let caller = host.auth.recognise(&credential)?;
         let agreement = text(headers, &AGREEMENT)?.map(str::parse).transpose();
         Ok(Self {
             host,
             id: CallId::new(host.clock().now()),
             credential,
+            caller,
             agreement: agreement
                 .map_err(|error: IdError| invalid(format!("`Hospes-Agreement`: {error}")))?,
             purpose: text(headers, &PURPOSE)?.map(purpose).transpose()?,
@@ -101,6 +107,38 @@ impl<'h> Front<'h> {
     ) -> Option<Arc<Deployment>> {
         let caller = self.host.auth.recognise(&self.credential).ok()?;
         self.host.version(Some(&caller), model, reference).ok()
+    }
+
+    /// Whether the call would be permitted now, as far as that can be told without its arguments. Nothing is written down.
+    pub(super) async fn permits(&self, target: &Target) -> Result<(), NoAnswer> {
+        self.awaken(&target.model, &target.reference).await;
+        let call = Call {
+            id: self.id,
+            credential: self.credential,
+            target: target.clone(),
+            agreement: self.agreement,
+            purpose: self.purpose.clone(),
+            payload: Payload::Json(Bytes::new()),
+            form: Form::Json,
+            patience: None,
+        };
+        self.host.permit(&call).map(drop).map_err(NoAnswer::Refused)
+    }
+
+    /// The same, asked before the body is taken in if that may be a large one; `invoke` asks in any case.
+    pub(super) async fn permits_body(
+        &self,
+        target: &Target,
+        body: &Incoming,
+    ) -> Result<(), NoAnswer> {
+        let is_small =
+            body.size_hint().upper().is_some_and(|upper| upper <= READ_HERE_BYTES_MAX as u64);
+        if is_small { Ok(()) } else { self.permits(target).await }
+    }
+
+    /// How the call's body is taken in.
+    pub(super) fn intake(&self) -> Intake<'_> {
+        Intake::call(self.host, &self.caller)
     }
 
     /// What the call will be known by.
@@ -132,7 +170,7 @@ impl<'h> Front<'h> {
         payload: Payload,
         encoder: Arc<dyn PieceEncoder>,
     ) -> Running {
-        let (streaming, taken) = Streaming::new(encoder);
+        let (streaming, taken) = Streaming::new(encoder, reading(self.host.config()));
         let keep_alive = self.host.config().api.event_keep_alive;
         let (id, call) = self.make(target, payload, Form::Stream(streaming));
         Running { id, call: Box::pin(call), taken, keep_alive }
@@ -156,7 +194,7 @@ impl<'h> Front<'h> {
         payload: Payload,
         form: Form,
     ) -> (CallId, impl Future<Output = Result<Done, NoAnswer>> + Send + use<>) {
-        let Self { host, id, credential, agreement, purpose, patience } = self;
+        let Self { host, id, credential, caller: _, agreement, purpose, patience } = self;
         let call = Call { id, credential, target, agreement, purpose, payload, form, patience };
         let invocation = Detached::new({
             let host = Arc::clone(host);
@@ -172,6 +210,11 @@ impl<'h> Front<'h> {
         };
         (id, made)
     }
+}
+
+/// How slowly a caller may read an answer that comes in pieces.
+pub(super) fn reading(config: &Config) -> Pace {
+    Pace::of(&config.api, config.sandbox.deadline).before_others()
 }
 
 fn purpose(iri: &str) -> Result<Arc<str>, Problem> {

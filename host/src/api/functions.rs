@@ -17,6 +17,7 @@ use super::form;
 use super::health::json as json_answer;
 use super::pieces::{Begun, Typed};
 use super::problem::{Problem, ProblemKind};
+use crate::admission::{READ_HERE_BYTES_MAX, apart};
 use crate::deployments::{Deployment, Reference, Target};
 use crate::host::Host;
 use crate::id::{IdError, ModelName};
@@ -37,9 +38,17 @@ pub(super) async fn call(
     let front = Front::open(host, &parts.headers)?;
     front.awaken(&target.model, &target.reference).await;
     let media = body::media(&parts.headers)?;
-    let api = &host.config().api;
-    let bytes = body::read(&parts.headers, body, api.body_bytes_max, api.body_read_timeout).await?;
-    let payload = payload(&parts, media, bytes)?;
+    front.permits_body(&target, &body).await?;
+    let bytes = front.intake().read(&parts.headers, body).await?;
+    let payload = match media {
+        // A form is taken apart here; everything else is read by the function's types.
+        Media::Form if bytes.len() > READ_HERE_BYTES_MAX => {
+            let parts = parts.clone();
+            let read = apart(bytes.len(), move || payload(&parts, media, bytes)).await;
+            read.map_err(|panic| Problem::internal(&panic))??
+        }
+        Media::Form | Media::Json | Media::Octets => payload(&parts, media, bytes)?,
+    };
     if let Some(element) = streamed(&front, &target) {
         let running = front.stream(target, payload, Arc::new(Typed));
         let begun = running.begin(Typed::media(&element), Typed::failed(&element)).await?;

@@ -4,6 +4,8 @@
 //! those of every other front.
 
 mod contents;
+mod fields;
+mod incoming;
 mod infer;
 mod info;
 mod messages;
@@ -26,6 +28,7 @@ use tonic_prost::ProstCodec;
 
 use super::answer::{Answer, AnswerBody};
 use super::body;
+use super::intake::Intake;
 use super::problem::{Problem, ProblemKind};
 use crate::host::Host;
 
@@ -51,19 +54,6 @@ enum Door {
     Key,
     /// Whoever has a key, for a message as large as the body of a call.
     Call,
-}
-
-impl Door {
-    /// Bytes that the message may have.
-    fn enter(self, host: &Host, headers: &HeaderMap) -> Result<u64, Problem> {
-        if self != Door::Open {
-            host.auth.authenticate(body::bearer(headers))?;
-        }
-        Ok(match self {
-            Door::Open | Door::Key => ASK_BYTES_MAX,
-            Door::Call => host.config().api.body_bytes_max,
-        })
-    }
 }
 
 /// Answers a call of a method of [`INFERENCE`].
@@ -144,17 +134,27 @@ where
     answer(grpc(max, codec).unary(service, request).await)
 }
 
-/// The request with all of its message, and how large a message may be.
+/// The request with all of its message, and how large a message may be. Who sends it is asked before its first byte is read.
 async fn whole(
     host: &Host,
     request: Request<Incoming>,
     door: Door,
 ) -> Result<(u64, Request<Full<Bytes>>), Problem> {
     let (parts, body) = request.into_parts();
-    let max = door.enter(host, &parts.headers)?;
-    let time = host.config().api.body_read_timeout;
-    let framed = max.saturating_add(FRAME_BYTES);
-    let bytes = body::read(&parts.headers, body, framed, time).await?;
+    let key = body::bearer(&parts.headers);
+    let (max, bytes) = match door {
+        Door::Open => {
+            let intake = Intake::anybody(host, ASK_BYTES_MAX + FRAME_BYTES);
+            (ASK_BYTES_MAX, intake.read(&parts.headers, body).await?)
+        }
+        Door::Key | Door::Call => {
+            let caller = host.auth.authenticate(key)?;
+            let max =
+                if door == Door::Key { ASK_BYTES_MAX } else { host.config().api.body_bytes_max };
+            let intake = Intake::document(host, &caller, max.saturating_add(FRAME_BYTES));
+            (max, intake.read(&parts.headers, body).await?)
+        }
+    };
     Ok((max, Request::from_parts(parts, Full::new(bytes))))
 }
 
@@ -218,7 +218,9 @@ fn status(problem: Problem) -> Status {
         ProblemKind::MethodNotAllowed => Code::Unimplemented,
         ProblemKind::RequestTimeout | ProblemKind::PluginDeadline => Code::DeadlineExceeded,
         ProblemKind::Conflict => Code::AlreadyExists,
-        ProblemKind::BodyTooLarge | ProblemKind::LimitReached => Code::ResourceExhausted,
+        ProblemKind::BodyTooLarge | ProblemKind::LimitReached | ProblemKind::AccountLimit => {
+            Code::ResourceExhausted
+        }
         ProblemKind::UnsupportedMediaType
         | ProblemKind::InvalidRequest
         | ProblemKind::InvalidArguments
@@ -230,6 +232,8 @@ fn status(problem: Problem) -> Status {
         | ProblemKind::EventRefused
         | ProblemKind::OutputRefused => Code::FailedPrecondition,
         ProblemKind::PluginFailed => Code::Unknown,
+        // A budget is used up, not a server gone: another one of the same would say the same.
+        ProblemKind::Busy if problem.names_a_limit() => Code::ResourceExhausted,
         ProblemKind::Busy | ProblemKind::OutOfService | ProblemKind::Unavailable => {
             Code::Unavailable
         }

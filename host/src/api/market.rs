@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::answer::{Answer, AnswerBody};
 use super::functions::description;
 use super::health::json as json_answer;
+use super::intake::Intake;
 use super::problem::{Problem, ProblemKind};
 use super::{agreements, body};
 use crate::agreement::{SignedOffer, offer_lines};
@@ -79,8 +80,9 @@ pub(super) async fn mandate(
     let id = digest(id)?;
     let (parts, body) = request.into_parts();
     let publisher = host.auth.authenticate(body::bearer(&parts.headers))?;
-    let timeout = host.config().api.body_read_timeout;
-    let bytes = body::read_json(&parts.headers, body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
+    let bytes = Intake::document(host, &publisher, ENVELOPE_BYTES_MAX as u64)
+        .read_json(&parts.headers, body)
+        .await?;
     let signed = host.agreements.mandate(&publisher, &id, &bytes, &host.market)?;
     Ok(json_answer(StatusCode::OK, &json!(signed.content())))
 }
@@ -113,8 +115,9 @@ pub(super) async fn publish(
 ) -> Result<Answer, Problem> {
     let (parts, body) = request.into_parts();
     let publisher = host.auth.authenticate(body::bearer(&parts.headers))?;
-    let timeout = host.config().api.body_read_timeout;
-    let bytes = body::read_json(&parts.headers, body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
+    let bytes = Intake::document(host, &publisher, ENVELOPE_BYTES_MAX as u64)
+        .read_json(&parts.headers, body)
+        .await?;
     let offer = host.market.list(&publisher, &bytes, &host.deployments, &host.agreements)?;
     let listed = json!({"id": offer.id(), "model": offer.offer().model()});
     Ok(json_answer(StatusCode::CREATED, &listed))

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::answer::Answer;
 use super::body;
 use super::health::json as json_answer;
+use super::intake::Intake;
 use super::problem::Problem;
 use crate::agreement::lines;
 use crate::agreement::negotiation::{Negotiation, Taken};
@@ -20,8 +21,9 @@ use crate::negotiations::Surroundings;
 pub(super) async fn begin(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer, Problem> {
     let (parts, body) = request.into_parts();
     let caller = host.auth.authenticate(body::bearer(&parts.headers))?;
-    let timeout = host.config().api.body_read_timeout;
-    let bytes = body::read_json(&parts.headers, body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
+    let bytes = Intake::document(host, &caller, ENVELOPE_BYTES_MAX as u64)
+        .read_json(&parts.headers, body)
+        .await?;
     let negotiation = host.negotiations.begin(&caller, &bytes, &surroundings(host))?;
     Ok(json_answer(StatusCode::CREATED, &shown(&negotiation)))
 }
@@ -34,8 +36,9 @@ pub(super) async fn step(
 ) -> Result<Answer, Problem> {
     let (parts, body) = request.into_parts();
     let caller = host.auth.authenticate(body::bearer(&parts.headers))?;
-    let timeout = host.config().api.body_read_timeout;
-    let bytes = body::read_json(&parts.headers, body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
+    let bytes = Intake::document(host, &caller, ENVELOPE_BYTES_MAX as u64)
+        .read_json(&parts.headers, body)
+        .await?;
     let negotiation = host.negotiations.step(&caller, id, &bytes, &surroundings(host))?;
     Ok(json_answer(StatusCode::OK, &shown(&negotiation)))
 }

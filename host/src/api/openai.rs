@@ -11,18 +11,22 @@ mod request;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use serde::Deserialize;
 use serde_json::json;
 
 use super::answer::{Answer, answer_of};
-use super::calls::{Done, NoAnswer};
+use super::calls::{Done, Front, NoAnswer};
 use super::health::json as json_answer;
 use super::problem::{Problem, ProblemKind, SAYING_MORE};
+use crate::admission::{READ_HERE_BYTES_MAX, apart};
 use crate::deployments::{Reference, ResolveError, Target};
 use crate::host::Host;
 use crate::id::ModelName;
 use crate::invoke::InvokeError;
+use crate::value::parse::without_bom;
 
 /// Answers `/v1/…`; `segments` are what stands behind `/v1`.
 pub(super) async fn route(
@@ -108,6 +112,29 @@ fn named(host: &Host, model: &str) -> Result<(ModelName, Reference), Problem> {
             .and_then(|publisher| Some(ModelName { publisher, label: name.parse().ok()? })),
     };
     Ok((name.ok_or_else(|| unknown(model))?, reference))
+}
+
+/// Refuses a large body of somebody who may not call the model that it names, before more is made of it than that name.
+async fn permits(
+    front: &Front<'_>,
+    host: &Host,
+    wire: &Bytes,
+    (interface, function): (&str, &str),
+) -> Result<(), Problem> {
+    #[derive(Deserialize)]
+    struct Named {
+        model: String,
+    }
+    if wire.len() <= READ_HERE_BYTES_MAX {
+        return Ok(());
+    }
+    let whole = wire.clone();
+    let read = move || serde_json::from_slice::<Named>(without_bom(&whole)).ok();
+    let named = apart(wire.len(), read).await.map_err(|panic| Problem::internal(&panic))?;
+    // What is wrong with it otherwise is said when it is read.
+    let Some(Named { model }) = named else { return Ok(()) };
+    let target = target(host, &model, function)?;
+    front.permits(&target).await.map_err(|error| refused(&model, interface, error))
 }
 
 fn unknown(model: &str) -> Problem {

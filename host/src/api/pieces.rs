@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, pending};
 use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body_util::{BodyExt, StreamBody};
@@ -97,6 +97,11 @@ impl Running {
                 Err(_) => return done.map(Begun::Done),
             },
         };
+        // From here on the call goes on by itself: nobody may ask for more of the answer, and then it has to end all the same.
+        let call = tokio::spawn(std::mem::replace(&mut self.call, Box::pin(pending())));
+        self.call = Box::pin(async move {
+            call.await.unwrap_or_else(|panic| Err(NoAnswer::Failed(Problem::internal(&panic))))
+        });
         let id = self.id;
         let trailers = Box::new(trailers);
         let first = Some(first);

@@ -37,6 +37,7 @@ pub enum ProblemKind {
     EventRefused,
     PluginRefused,
     LimitReached,
+    AccountLimit,
     PluginFailed,
     PluginDeadline,
     OutputRefused,
@@ -48,7 +49,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind, for the documentation and its test.
-    pub const ALL: [ProblemKind; 26] = [
+    pub const ALL: [ProblemKind; 27] = [
         ProblemKind::Unauthenticated,
         ProblemKind::NotPermitted,
         ProblemKind::AccountStopped,
@@ -68,6 +69,7 @@ impl ProblemKind {
         ProblemKind::EventRefused,
         ProblemKind::PluginRefused,
         ProblemKind::LimitReached,
+        ProblemKind::AccountLimit,
         ProblemKind::PluginFailed,
         ProblemKind::PluginDeadline,
         ProblemKind::OutputRefused,
@@ -140,6 +142,11 @@ impl ProblemKind {
                 "limit-reached",
                 StatusCode::TOO_MANY_REQUESTS,
                 "A limit of the agreement is reached",
+            ),
+            ProblemKind::AccountLimit => (
+                "account-limit",
+                StatusCode::TOO_MANY_REQUESTS,
+                "Too much at once, or too often, for one account",
             ),
             ProblemKind::PluginFailed => {
                 ("plugin-failed", StatusCode::BAD_GATEWAY, "The plugin failed")
@@ -247,9 +254,21 @@ impl Problem {
         self.extensions.get(name)
     }
 
+    /// The same in other words.
+    #[must_use]
+    pub fn saying(mut self, detail: impl Into<String>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+
     /// What the client is told.
     pub fn detail(&self) -> &str {
         &self.detail
+    }
+
+    /// Whether it is about a limit of the host, and says which.
+    pub fn names_a_limit(&self) -> bool {
+        self.extensions.contains_key("setting")
     }
 
     /// What kind of problem it is.

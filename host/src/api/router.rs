@@ -73,8 +73,8 @@ async fn everybody(
         // Consumers: calls by other protocols.
         (POST, [grpc::INFERENCE, method]) => Ok(grpc::inference(host, method, request).await),
         (POST, [grpc::HEALTH, _]) => Ok(grpc::health(host, request).await),
-        (POST, [grpc::REFLECTION, _]) => Ok(grpc::reflection(request).await),
-        (POST, [grpc::REFLECTION_ALPHA, _]) => Ok(grpc::reflection_alpha(request).await),
+        (POST, [grpc::REFLECTION, _]) => Ok(grpc::reflection(host, request).await),
+        (POST, [grpc::REFLECTION_ALPHA, _]) => Ok(grpc::reflection_alpha(host, request).await),
         (_, ["v1", rest @ ..]) => Ok(openai::route(host, rest, request).await),
         (_, ["v2", rest @ ..]) => Ok(oip::route(host, rest, request).await),
 

@@ -14,7 +14,7 @@ use hyper::body::{Body as _, Frame, Incoming};
 
 use super::answer::{Answer, AnswerBody};
 use super::body;
-use super::calls::{Done, Front};
+use super::calls::{Done, Front, reading};
 use super::functions::model_name;
 use super::pieces::Begun;
 use super::problem::{Problem, ProblemKind};
@@ -51,8 +51,8 @@ pub(super) async fn call(
     let prefix = format!("/{publisher}/{label}/-");
     inward(host, &mut parts, &prefix, below)?;
     let length = body.size_hint().exact();
-    let body = body.map_err(Into::into).boxed_unsync();
-    let (exchange, taken) = Exchange::new(parts, body, length);
+    let body = front.intake().flow(body)?;
+    let (exchange, taken) = Exchange::new(parts, body, length, reading(host.config()));
     let running =
         front.exchange(Target { model, reference, function }, (Arc::clone(&exchange), taken));
     let trailers = {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::PollSender;
 
+use crate::admission::{Pace, Watch};
 use crate::controls::Controls;
 use crate::deployments::Function;
 use crate::outcome::{GuestFailure, OutputLimit, Reply};
@@ -43,14 +44,16 @@ pub trait PieceEncoder: fmt::Debug + Send + Sync {
 pub struct Streaming {
     encoder: Arc<dyn PieceEncoder>,
     pieces: mpsc::Sender<Bytes>,
+    /// How slowly the caller may read.
+    pace: Pace,
     opened: OnceLock<Arc<Pieces>>,
 }
 
 impl Streaming {
     /// The caller, and where its pieces come out.
-    pub fn new(encoder: Arc<dyn PieceEncoder>) -> (Arc<Self>, mpsc::Receiver<Bytes>) {
+    pub fn new(encoder: Arc<dyn PieceEncoder>, pace: Pace) -> (Arc<Self>, mpsc::Receiver<Bytes>) {
         let (pieces, taken) = mpsc::channel(PIECES_MAX);
-        (Arc::new(Self { encoder, pieces, opened: OnceLock::new() }), taken)
+        (Arc::new(Self { encoder, pieces, pace, opened: OnceLock::new() }), taken)
     }
 
     pub(crate) fn suits(&self, function: &Function) -> Result<(), String> {
@@ -78,6 +81,7 @@ impl Streaming {
             controls: (!controls.is_open()).then(|| controls.clone()),
             sender: Mutex::new(PollSender::new(self.pieces.clone())),
             sent: Mutex::default(),
+            reader: Mutex::new(Watch::new(self.pace)),
             max,
             limit,
         });
@@ -116,6 +120,8 @@ struct Pieces {
     sender: Mutex<PollSender<Bytes>>,
     /// What was sent: the receipt commits to it.
     sent: Mutex<Vec<u8>>,
+    /// How long the guest waits for whoever reads.
+    reader: Mutex<Watch>,
     max: u64,
     limit: OutputLimit,
 }
@@ -123,6 +129,10 @@ struct Pieces {
 impl Pieces {
     fn sender(&self) -> MutexGuard<'_, PollSender<Bytes>> {
         self.sender.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn reader(&self) -> MutexGuard<'_, Watch> {
+        self.reader.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn sent(&self) -> MutexGuard<'_, Vec<u8>> {
@@ -157,12 +167,18 @@ impl Pieces {
 
 impl Sink for Pieces {
     fn poll_ready(&self, context: &mut Context<'_>) -> Poll<Result<(), GuestFailure>> {
-        self.sender().poll_reserve(context).map_err(|_closed| GuestFailure::Disconnected)
+        match self.sender().poll_reserve(context) {
+            Poll::Ready(reserved) => Poll::Ready(reserved.map_err(|_| GuestFailure::Disconnected)),
+            Poll::Pending => {
+                self.reader().poll_wait(context).map(|_slow| Err(GuestFailure::Unread))
+            }
+        }
     }
 
     fn push(&self, value: Value) -> Result<(), GuestFailure> {
         let piece = self.write(value)?;
         self.count(&piece)?;
+        self.reader().moved(piece.len() as u64);
         let mut sender = self.sender();
         if piece.is_empty() {
             sender.abort_send();

@@ -13,6 +13,7 @@ use half::{bf16, f16};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::few::Few;
 use super::{DataType, Tensor, TensorError, count};
 use crate::value::write::not_finite;
 use elements::Elements;
@@ -22,6 +23,9 @@ pub const TENSORS_MAX: usize = 256;
 
 /// Longest name of a tensor, in bytes.
 pub const TENSOR_NAME_BYTES_MAX: usize = 256;
+
+/// Most dimensions of a tensor.
+pub const DIMENSIONS_MAX: usize = 64;
 
 /// Why a body does not hold named tensors.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +40,10 @@ pub enum TensorJsonError {
         "the name of `/inputs/{index}` has {bytes} bytes, more than the {TENSOR_NAME_BYTES_MAX} allowed"
     )]
     NameTooLong { index: usize, bytes: usize },
+    #[error(
+        "`/inputs/{index}/shape` has {count} dimensions, more than the {DIMENSIONS_MAX} allowed"
+    )]
+    TooManyDimensions { index: usize, count: usize },
     #[error("input `{name}` is there twice")]
     Duplicate { name: String },
     #[error("`/inputs/{index}/data`: {source}")]
@@ -63,7 +71,7 @@ pub struct NotText {
 #[serde(deny_unknown_fields)]
 struct Body<'b> {
     #[serde(borrow)]
-    inputs: Vec<Input<'b>>,
+    inputs: Few<Input<'b>, TENSORS_MAX>,
 }
 
 #[derive(Deserialize)]
@@ -71,7 +79,7 @@ struct Body<'b> {
 struct Input<'b> {
     name: String,
     datatype: String,
-    shape: Vec<usize>,
+    shape: Few<usize, DIMENSIONS_MAX>,
     // The type may stand behind the data, so the data is read when both are known.
     #[serde(borrow)]
     data: &'b RawValue,
@@ -83,11 +91,11 @@ struct Input<'b> {
 /// [`TensorJsonError`] points at what does not fit.
 pub fn parse_inputs(text: &[u8]) -> Result<Vec<(String, Tensor)>, TensorJsonError> {
     let body: Body<'_> = serde_json::from_slice(text).map_err(TensorJsonError::Json)?;
-    if body.inputs.len() > TENSORS_MAX {
-        return Err(TensorJsonError::TooMany { tensors: body.inputs.len() });
+    if body.inputs.count > TENSORS_MAX {
+        return Err(TensorJsonError::TooMany { tensors: body.inputs.count });
     }
-    let mut inputs = Vec::with_capacity(body.inputs.len());
-    for (index, input) in body.inputs.into_iter().enumerate() {
+    let mut inputs = Vec::with_capacity(body.inputs.count);
+    for (index, input) in body.inputs.kept.into_iter().enumerate() {
         let bytes = input.name.len();
         if bytes > TENSOR_NAME_BYTES_MAX {
             return Err(TensorJsonError::NameTooLong { index, bytes });
@@ -104,7 +112,10 @@ pub fn parse_inputs(text: &[u8]) -> Result<Vec<(String, Tensor)>, TensorJsonErro
 fn tensor(index: usize, input: &Input<'_>) -> Result<Tensor, TensorJsonError> {
     let data_type = input.datatype.parse();
     let data_type = data_type.map_err(|source| TensorJsonError::Tensor { index, source })?;
-    read(index, data_type, &input.shape, input.data.get())
+    if input.shape.count > DIMENSIONS_MAX {
+        return Err(TensorJsonError::TooManyDimensions { index, count: input.shape.count });
+    }
+    read(index, data_type, &input.shape.kept, input.data.get())
 }
 
 /// Reads one tensor, the input at `index`, from the JSON of its data.
@@ -134,12 +145,18 @@ pub fn read_one(text: &str) -> Result<Tensor, String> {
     #[serde(deny_unknown_fields)]
     struct One<'b> {
         datatype: String,
-        shape: Vec<usize>,
+        shape: Few<usize, DIMENSIONS_MAX>,
         #[serde(borrow)]
         data: &'b RawValue,
     }
     let One { datatype, shape, data } =
         serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let Few { kept: shape, count } = shape;
+    if count > DIMENSIONS_MAX {
+        return Err(format!(
+            "`shape` has {count} dimensions, more than the {DIMENSIONS_MAX} allowed"
+        ));
+    }
     let data_type = datatype.parse().map_err(|error: TensorError| error.to_string())?;
     read(0, data_type, &shape, data.get()).map_err(|error| match error {
         TensorJsonError::Data { source, .. } => format!("`data`: {source}"),

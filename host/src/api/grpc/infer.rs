@@ -1,23 +1,26 @@
 //! `ModelInfer` and `ModelStreamInfer`.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use futures_util::stream::{Stream, StreamExt as _};
 use http::{HeaderMap, Request};
 use hyper::body::Incoming;
 use prost::Message as _;
-use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+use prost::encoding::WireType;
 use tonic::server::StreamingService;
 use tonic::{Response, Status, Streaming};
 
+use super::incoming::{Messages, STREAM_BYTES};
 use super::messages::infer_parameter::ParameterChoice;
 use super::messages::{self as pb, InferParameter};
 use super::raw::RawCodec;
-use super::{Answer, Asked as Call, Given, answer, contents, grpc, status};
+use super::{Answer, Asked as Call, Given, answer, contents, fields, grpc, refused, status};
+use crate::admission::{Holder, Pace, READ_HERE_BYTES_MAX, apart};
+use crate::api::body;
 use crate::api::calls::{Done, Front};
+use crate::api::intake::no_room;
 use crate::api::oip::encode::{Encode, Wanted};
 use crate::api::oip::model::Asked;
 use crate::api::oip::request::{InferRequest, patience};
@@ -27,14 +30,9 @@ use crate::host::Host;
 use crate::invoke::Payload;
 use crate::outcome::Reply;
 use crate::outputs::{Encoder, Form};
-use crate::tensor::json::{TENSOR_NAME_BYTES_MAX, TENSORS_MAX};
+use crate::tensor::json::TENSOR_NAME_BYTES_MAX;
 use crate::tensor::{DataType, Tensor, count};
 use crate::value::{Type, Value};
-
-/// Most parameters of a request, of an input or of an output, and most elements of a tensor of byte strings that is not raw:
-/// each is an allocation of its own, however short it is in the message.
-const PARAMETERS_MAX: usize = 64;
-const STRINGS_MAX: usize = 1 << 20;
 
 /// The one parameter with a reserved name that clients send: whether answers say which is the last.
 const SAYS_FINAL: &str = "triton_enable_empty_final_response";
@@ -66,13 +64,26 @@ struct Answered {
 async fn run(host: &Arc<Host>, headers: &HeaderMap, wire: Bytes) -> Result<Answered, Problem> {
     let front = Front::open(host, headers)?;
     let invalid = |detail: String| Problem::new(ProblemKind::InvalidRequest, detail);
-    check_counts(&wire).map_err(invalid)?;
-    let request = pb::ModelInferRequest::decode(wire.clone())
-        .map_err(|error| invalid(format!("the message is not a ModelInferRequest: {error}")))?;
-    let asked = Asked::named(host, &request.model_name, Some(&request.model_version));
+    if wire.len() > READ_HERE_BYTES_MAX {
+        // Before anything is made of a large message: may the caller call at all?
+        let message = wire.clone();
+        let asked = apart(wire.len(), {
+            let host = Arc::clone(host);
+            move || {
+                fields::model(&message)
+                    .map(|(name, version)| Asked::named(&host, name, Some(version)))
+            }
+        });
+        let asked = asked.await.map_err(|panic| Problem::internal(&panic))?.map_err(invalid)?;
+        front.permits(&asked.target()?).await.map_err(|error| asked.refused(error))?;
+    }
+    let message = wire.clone();
+    let parsed = apart(wire.len(), move || parse(message)).await;
+    let parsed = parsed.map_err(|panic| Problem::internal(&panic))?.map_err(invalid)?;
+    let Parsed { name, version, says_final, request } = parsed;
+    let asked = Asked::named(host, &name, Some(&version));
     let target = asked.target()?;
-    let says_final = request.parameters.get(SAYS_FINAL).is_some_and(is_true);
-    let InferRequest { tensors, encode, patience } = read(request).map_err(invalid)?;
+    let InferRequest { tensors, encode, patience } = request;
     let patience = shorter(patience, timeout(headers));
     let form = Form::Protocol(Arc::new(GrpcEncode(encode, says_final)));
     let done = front.patient_for(patience).call(target, Payload::Tensors { wire, tensors }, form);
@@ -82,6 +93,23 @@ async fn run(host: &Arc<Host>, headers: &HeaderMap, wire: Bytes) -> Result<Answe
         Err(failure) => Err(failure.into()),
     };
     Ok(Answered { result, papers })
+}
+
+/// What a message says.
+struct Parsed {
+    name: String,
+    version: String,
+    says_final: bool,
+    request: InferRequest,
+}
+
+fn parse(message: Bytes) -> Result<Parsed, String> {
+    fields::check(&message)?;
+    let request = pb::ModelInferRequest::decode(message)
+        .map_err(|error| format!("the message is not a ModelInferRequest: {error}"))?;
+    let (name, version) = (request.model_name.clone(), request.model_version.clone());
+    let says_final = request.parameters.get(SAYS_FINAL).is_some_and(is_true);
+    Ok(Parsed { name, version, says_final, request: read(request)? })
 }
 
 fn shorter(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
@@ -102,67 +130,6 @@ fn timeout(headers: &HeaderMap) -> Option<Duration> {
         "n" => Some(Duration::from_nanos(amount)),
         _ => None,
     }
-}
-
-/// Counts what a message repeats, before anything is allocated for it.
-fn check_counts(message: &Bytes) -> Result<(), String> {
-    let counts = count_fields(message)?;
-    for (field, what) in [(5, "inputs"), (6, "outputs"), (7, "raw inputs")] {
-        let count = counts.get(&field).map_or(0, Vec::len);
-        if count > TENSORS_MAX {
-            return Err(format!(
-                "{count} {what}, more than the {TENSORS_MAX} that a request may have"
-            ));
-        }
-    }
-    few_parameters(&counts, 4)?;
-    for input in counts.get(&5).into_iter().flatten() {
-        let fields = count_fields(input)?;
-        few_parameters(&fields, 4)?;
-        for contents in fields.get(&5).into_iter().flatten() {
-            let strings = count_fields(contents)?.get(&8).map_or(0, Vec::len);
-            if strings > STRINGS_MAX {
-                return Err(format!(
-                    "{strings} byte strings, more than the {STRINGS_MAX} that a tensor may have which is not raw"
-                ));
-            }
-        }
-    }
-    for output in counts.get(&6).into_iter().flatten() {
-        few_parameters(&count_fields(output)?, 2)?;
-    }
-    Ok(())
-}
-
-fn few_parameters(counts: &HashMap<u32, Vec<Bytes>>, field: u32) -> Result<(), String> {
-    let count = counts.get(&field).map_or(0, Vec::len);
-    if count > PARAMETERS_MAX {
-        return Err(format!("{count} parameters, more than the {PARAMETERS_MAX} allowed"));
-    }
-    Ok(())
-}
-
-/// The fields of a message that have a length, by their numbers. Stops where there are more than any may have.
-fn count_fields(message: &Bytes) -> Result<HashMap<u32, Vec<Bytes>>, String> {
-    let broken = |error: prost::DecodeError| format!("the message is broken: {error}");
-    let mut left = message.clone();
-    let mut fields: HashMap<u32, Vec<Bytes>> = HashMap::new();
-    while left.has_remaining() {
-        let (tag, wire) = decode_key(&mut left).map_err(broken)?;
-        if wire != WireType::LengthDelimited {
-            skip_field(wire, tag, &mut left, DecodeContext::default()).map_err(broken)?;
-            continue;
-        }
-        let length = decode_varint(&mut left).map_err(broken)?;
-        let length = usize::try_from(length).ok().filter(|length| *length <= left.len());
-        let length = length.ok_or("the message is broken: it ends within a field")?;
-        let entries = fields.entry(tag).or_default();
-        entries.push(left.split_to(length));
-        if entries.len() > STRINGS_MAX {
-            break;
-        }
-    }
-    Ok(fields)
 }
 
 fn read(request: pb::ModelInferRequest) -> Result<InferRequest, String> {
@@ -332,10 +299,23 @@ impl Encoder for GrpcEncode {
 
 /// Requests and answers as they come, one at a time: the next request is read when the one before is answered.
 pub(super) async fn stream(host: &Arc<Host>, request: Request<Incoming>) -> Answer {
+    // Nobody without a key holds a stream open.
+    let caller = match host.auth.authenticate(body::bearer(request.headers())) {
+        Ok(caller) => caller,
+        Err(error) => return refused(status(error.into())),
+    };
+    let api = &host.config().api;
+    let account = Holder::Account(&caller.account().name);
+    let open = match host.bodies.take(account, STREAM_BYTES) {
+        Ok(open) => open,
+        Err(error) => return refused(status(no_room(error))),
+    };
+    let held = [open, host.bodies.open(account)];
+    let pace = Pace::of(api, api.body_read_timeout);
     let service =
         StreamInfer { host: Arc::clone(host), headers: Arc::new(request.headers().clone()) };
-    let max = host.config().api.body_bytes_max;
-    answer(grpc(max, RawCodec).streaming(service, request).await)
+    let request = request.map(|body| Messages::new(body, held, pace));
+    answer(grpc(api.body_bytes_max, RawCodec).streaming(service, request).await)
 }
 
 struct StreamInfer {
@@ -350,10 +330,6 @@ impl StreamingService<Bytes> for StreamInfer {
 
     fn call(&mut self, request: tonic::Request<Streaming<Bytes>>) -> Self::Future {
         let (host, headers) = (Arc::clone(&self.host), Arc::clone(&self.headers));
-        // Nobody without a key holds a stream open.
-        if let Err(problem) = Front::open(&host, &headers) {
-            return std::future::ready(Err(status(problem)));
-        }
         let answers = request.into_inner().then(move |message| {
             let (host, headers) = (Arc::clone(&host), Arc::clone(&headers));
             async move {

@@ -9,10 +9,11 @@ use crate::api::oip::metadata::{
     EXTENSIONS, SERVER_NAME, batch_size_max, described, is_ready, known, platform, totals, versions,
 };
 use crate::api::oip::model::Asked;
-use crate::api::oip::repository::{check_parameter, entries, failed_to_load};
+use crate::api::oip::repository::{
+    check_parameter, entries, failed_to_load, load_in_turn, unload_now,
+};
 use crate::api::problem::Problem;
 use crate::auth::Caller;
-use crate::deploy;
 use crate::deployments::{Deployment, Span, Totals};
 use crate::host::Host;
 use crate::tensor::DataType;
@@ -186,7 +187,7 @@ pub(super) fn index(
     Ok(pb::RepositoryIndexResponse { models: models.collect() })
 }
 
-/// In a task of its own: a publisher that hangs up does not leave a model half loaded.
+/// Puts a model back into service.
 pub(super) async fn load(
     call: Call<pb::RepositoryModelLoadRequest>,
 ) -> Given<pb::RepositoryModelLoadResponse> {
@@ -197,9 +198,8 @@ pub(super) async fn load(
     }
     let asked = Asked::named(&host, &message.model_name, None);
     let model = asked.own(&publisher).map_err(status)?;
-    let loading = tokio::spawn(async move { deploy::load(&host, &model).await });
-    let loaded = loading.await.map_err(|panic| status(Problem::internal(&panic)))?;
-    loaded.map_err(|error| status(failed_to_load(&asked, error.into())))?;
+    let loaded = load_in_turn(&host, &publisher, model).await;
+    loaded.map_err(|error| status(failed_to_load(&asked, error)))?;
     Ok((pb::RepositoryModelLoadResponse {}, HeaderMap::new()))
 }
 
@@ -211,6 +211,6 @@ pub(super) fn unload(
     let publisher = host.auth.authenticate(body::bearer(headers))?;
     request.parameters.keys().try_for_each(|parameter| check_parameter(parameter))?;
     let model = Asked::named(host, &request.model_name, None).own(&publisher)?;
-    deploy::unload(host, &model)?;
+    unload_now(host, &publisher, &model)?;
     Ok(pb::RepositoryModelUnloadResponse {})
 }

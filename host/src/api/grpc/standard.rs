@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
 use http::Request;
+use http_body_util::Limited;
 use hyper::body::Incoming;
 use tonic::codegen::Service as _;
 use tonic::{Response, Status};
@@ -17,6 +18,10 @@ use tonic_reflection::server::Builder;
 
 use super::messages::DESCRIPTOR;
 use super::{ASK_BYTES_MAX, Answer, Door, HEALTH, INFERENCE, answer, refused, status, whole};
+use crate::admission::{Held, Holder, Pace};
+use crate::api::intake::no_room;
+use crate::api::pace::Paced;
+use crate::api::problem::Problem;
 use crate::host::Host;
 
 /// How often a watched state is looked at.
@@ -88,28 +93,53 @@ fn builder() -> Builder<'static> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
+/// Bytes that the host may have of a stream before it reads them (the window of HTTP/2).
+const UNREAD_BYTES_MAX: u64 = 1 << 20;
+
+/// Lets anybody talk for a while: within what strangers may hold, a little in all, and not too slowly.
+fn talk(
+    host: &Host,
+    request: Request<Incoming>,
+) -> Result<(Held, Request<Limited<Paced<Incoming>>>), Problem> {
+    let held = host.bodies.take(Holder::Stranger, UNREAD_BYTES_MAX).map_err(no_room)?;
+    let api = &host.config().api;
+    let max = usize::try_from(ASK_BYTES_MAX).unwrap_or(usize::MAX);
+    let pace = Pace::of(api, api.body_read_timeout);
+    Ok((held, request.map(|body| Limited::new(Paced::new(body, pace), max))))
+}
+
 /// Answers a call of `grpc.reflection.v1.ServerReflection`.
-pub(in crate::api) async fn reflection(request: Request<Incoming>) -> Answer {
-    match builder().build_v1() {
+pub(in crate::api) async fn reflection(host: &Host, request: Request<Incoming>) -> Answer {
+    let (held, request) = match talk(host, request) {
+        Ok(talk) => talk,
+        Err(problem) => return refused(status(problem)),
+    };
+    let answered = match builder().build_v1() {
         Ok(service) => {
             let mut service = service.max_decoding_message_size(ASK_BYTES_MAX as usize);
             let response: Result<_, Infallible> = service.call(request).await;
             response.map_or_else(|never| match never {}, answer)
         }
         Err(error) => broken(&error),
-    }
+    };
+    answered.map(|body| body.guarded(Some(held), None))
 }
 
 /// Answers a call of the same by its older name, which is the one that many tools ask first.
-pub(in crate::api) async fn reflection_alpha(request: Request<Incoming>) -> Answer {
-    match builder().build_v1alpha() {
+pub(in crate::api) async fn reflection_alpha(host: &Host, request: Request<Incoming>) -> Answer {
+    let (held, request) = match talk(host, request) {
+        Ok(talk) => talk,
+        Err(problem) => return refused(status(problem)),
+    };
+    let answered = match builder().build_v1alpha() {
         Ok(service) => {
             let mut service = service.max_decoding_message_size(ASK_BYTES_MAX as usize);
             let response: Result<_, Infallible> = service.call(request).await;
             response.map_or_else(|never| match never {}, answer)
         }
         Err(error) => broken(&error),
-    }
+    };
+    answered.map(|body| body.guarded(Some(held), None))
 }
 
 fn broken(error: &tonic_reflection::server::Error) -> Answer {

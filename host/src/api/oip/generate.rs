@@ -1,19 +1,22 @@
 //! The generate extension: an object whose members are the model's inputs, answered by one whose members are its outputs.
 
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, header};
 use hyper::body::Incoming;
-use serde::Deserialize;
+use serde::Deserializer as _;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::Map;
 use serde_json::value::RawValue;
 
 use super::encode::Encode;
 use super::model::Asked;
 use super::{Answer, Problem, error, invalid};
+use crate::admission::apart;
 use crate::api::answer::{AnswerBody, answer_of};
-use crate::api::body;
 use crate::api::calls::{Done, Front, Papers};
 use crate::api::pieces::{ACCEL_BUFFERING, UNBUFFERED};
 use crate::deployments::{Deployment, Function};
@@ -22,6 +25,7 @@ use crate::inference::TensorSpec;
 use crate::invoke::Payload;
 use crate::outcome::Reply;
 use crate::outputs::{Encoder, Form};
+use crate::tensor::few::Few;
 use crate::tensor::{DataType, Tensor, json};
 use crate::value::parse::without_bom;
 use crate::value::{Type, Value};
@@ -72,9 +76,11 @@ async fn run(
     let front = Front::open(host, &parts.headers)?;
     let target = asked.target()?;
     let live = asked.find(host, &parts.headers)?;
-    let api = &host.config().api;
-    let wire = body::read(&parts.headers, body, api.body_bytes_max, api.body_read_timeout).await?;
-    let (id, tensors) = read(&live, asked, &wire).map_err(invalid)?;
+    front.permits_body(&target, &body).await.map_err(|error| asked.refused(error))?;
+    let wire = front.intake().read(&parts.headers, body).await?;
+    let (name, whole) = (asked.name.clone(), wire.clone());
+    let read = apart(wire.len(), move || read(&live, &name, &whole)).await;
+    let (id, tensors) = read.map_err(|panic| Problem::internal(&panic))?.map_err(invalid)?;
     let encode = Generate(Encode::new(&asked.name, id, None, false));
     let payload = Payload::Tensors { wire, tensors };
     let done = front.call(target, payload, Form::Protocol(Arc::new(encode))).await;
@@ -89,22 +95,45 @@ async fn run(
 type Inputs = Vec<(String, Tensor)>;
 
 /// Reads the members that are inputs; others are parameters, of which there are none that mean anything here but `id`.
-fn read(live: &Deployment, asked: &Asked, wire: &[u8]) -> Result<(Option<String>, Inputs), String> {
-    #[derive(Deserialize)]
-    struct Body<'b>(#[serde(borrow)] std::collections::BTreeMap<String, &'b RawValue>);
-    let name = &asked.name;
+fn read(live: &Deployment, name: &str, wire: &[u8]) -> Result<(Option<String>, Inputs), String> {
     let signature = live
         .tensors()
         .ok_or_else(|| format!("model '{name}' does not say what its inputs are: use infer"))?;
-    let Body(members) = serde_json::from_slice(without_bom(wire))
+    let wanted = signature.inputs.iter().map(|spec| spec.name.as_str()).chain(["id"]);
+    let mut deserializer = serde_json::Deserializer::from_slice(without_bom(wire));
+    let members = deserializer.deserialize_map(Members(wanted.collect()));
+    let members = members
+        .and_then(|members| deserializer.end().map(|()| members))
         .map_err(|error| format!("the body is not a JSON object: {error}"))?;
     let mut tensors = Vec::new();
     for (index, spec) in signature.inputs.iter().enumerate() {
-        let Some(member) = members.get(&spec.name) else { continue };
+        let Some(member) = members.get(spec.name.as_str()) else { continue };
         tensors.push((spec.name.clone(), tensor(index, spec, member.get())?));
     }
     let id = members.get("id").and_then(|id| serde_json::from_str(id.get()).ok());
     Ok((id, tensors))
+}
+
+/// Those of an object's members that have these names, as they were written. Of all others nothing is kept.
+struct Members<'n>(HashSet<&'n str>);
+
+impl<'de, 'n> Visitor<'de> for Members<'n> {
+    type Value = HashMap<&'n str, &'de RawValue>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a map")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = HashMap::new();
+        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+            match self.0.get(&*name) {
+                Some(name) => drop(members.insert(*name, map.next_value()?)),
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(members)
+    }
 }
 
 /// The tensor of a member: one element, or a flat list. Open dimensions are 1 but the last, which takes what there is;
@@ -113,17 +142,17 @@ fn tensor(index: usize, spec: &TensorSpec, text: &str) -> Result<Tensor, String>
     let is_list = text.trim_start().starts_with('[');
     let (data, elements) = match is_list {
         true => {
-            let items: Vec<&RawValue> =
+            let items: Few<IgnoredAny, 0> =
                 serde_json::from_str(text).map_err(|error| format!("'{}': {error}", spec.name))?;
-            (text.to_owned(), items.len())
+            (Cow::Borrowed(text), items.count)
         }
-        false => (format!("[{text}]"), 1),
+        false => (Cow::Owned(format!("[{text}]")), 1),
     };
     let flat = vec![None];
     let known_sizes = spec.shape.as_ref().unwrap_or(&flat);
     let last_open = known_sizes.iter().rposition(Option::is_none);
-    let known: usize = known_sizes.iter().flatten().copied().product();
-    let fill = elements.checked_div(known).unwrap_or(0);
+    let known = known_sizes.iter().flatten().try_fold(1_usize, |all, size| all.checked_mul(*size));
+    let fill = known.and_then(|known| elements.checked_div(known)).unwrap_or(0);
     let sizes = known_sizes.iter().enumerate();
     let shape: Vec<usize> = sizes
         .map(|(axis, size)| match size {

@@ -9,9 +9,10 @@ use super::encode::Encode;
 use super::model::Asked;
 use super::request::{self, InferRequest};
 use super::{Answer, Problem, error, invalid};
+use crate::admission::apart;
 use crate::api::answer::answer_of;
 use crate::api::calls::{Done, Front};
-use crate::api::{body, compression};
+use crate::api::compression;
 use crate::host::Host;
 use crate::invoke::Payload;
 use crate::outcome::Reply;
@@ -32,17 +33,19 @@ pub(super) async fn infer(
     let target = asked.target()?;
     let accepted = compression::Coding::accepted(&parts.headers);
     let head = head_length(parts.headers.get(&HEADER_LENGTH))?;
-    let api = &host.config().api;
-    let (max, time) = (api.body_bytes_max, api.body_read_timeout);
+    front.permits_body(&target, &body).await.map_err(|error| asked.refused(error))?;
     // Where the tensors begin is known before they come: they are put where a model can read them without a copy.
     let aligned = head.unwrap_or(0);
-    let wire = body::read_aligned(&parts.headers, body, max, time, aligned).await?;
+    let wire = front.intake().read_aligned(&parts.headers, body, aligned).await?;
     let (payload, form, patience) = if head == Some(0) {
         let encode = Encode::all_binary(&asked.name);
         (Payload::Octets(wire), Form::Protocol(Arc::new(encode)), None)
     } else {
-        let read =
-            request::read(&asked.name, &wire, head).map_err(|error| invalid(error.to_string()))?;
+        let text = head.unwrap_or(wire.len());
+        let (name, whole) = (asked.name.clone(), wire.clone());
+        let read = apart(text, move || request::read(&name, &whole, head)).await;
+        let read = read.map_err(|panic| Problem::internal(&panic))?;
+        let read = read.map_err(|error| invalid(error.to_string()))?;
         let InferRequest { tensors, encode, patience } = read;
         (Payload::Tensors { wire, tensors }, Form::Protocol(Arc::new(encode)), patience)
     };

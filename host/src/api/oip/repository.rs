@@ -12,8 +12,11 @@ use super::model::Asked;
 use super::{Answer, Problem, done, invalid, not_found};
 use crate::api::body;
 use crate::api::health::json as json_answer;
+use crate::api::intake::Intake;
+use crate::auth::Caller;
 use crate::deploy;
 use crate::host::Host;
+use crate::id::ModelName;
 
 /// Most bytes of a request here.
 const BODY_BYTES_MAX: u64 = 64 << 10;
@@ -27,8 +30,12 @@ struct Index {
 /// `POST /v2/repository/index`. The body may be empty.
 pub(super) async fn index(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer, Problem> {
     let (parts, body) = request.into_parts();
-    let time = host.config().api.body_read_timeout;
-    let bytes = body::read_json(&parts.headers, body, BODY_BYTES_MAX, time).await?;
+    let caller = caller(host, &parts.headers)?;
+    let intake = match &caller {
+        Some(caller) => Intake::document(host, caller, BODY_BYTES_MAX),
+        None => Intake::anybody(host, BODY_BYTES_MAX),
+    };
+    let bytes = intake.read_json(&parts.headers, body).await?;
     let wanted: Index = match bytes.is_empty() {
         true => Index::default(),
         false => serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))?,
@@ -38,6 +45,11 @@ pub(super) async fn index(host: &Arc<Host>, request: Request<Incoming>) -> Resul
         json!({"name": entry.name, "version": entry.version, "state": entry.state, "reason": entry.reason})
     });
     Ok(json_answer(StatusCode::OK, &models.collect()))
+}
+
+/// Who asks, if they say so.
+fn caller(host: &Host, headers: &HeaderMap) -> Result<Option<Caller>, Problem> {
+    Ok(body::bearer(headers).map(|key| host.auth.authenticate(Some(key))).transpose()?)
 }
 
 /// One version of a model that the caller may know of.
@@ -85,20 +97,42 @@ pub(super) async fn load(
 ) -> Result<Answer, Problem> {
     let (asked, publisher) = asked(host, model, request).await?;
     let model = asked.own(&publisher)?;
+    load_in_turn(host, &publisher, model).await.map_err(|error| failed_to_load(&asked, error))?;
+    Ok(done())
+}
+
+/// Loads in a task of its own, when its turn has come: a publisher that hangs up does not leave a model half loaded.
+pub(in crate::api) async fn load_in_turn(
+    host: &Arc<Host>,
+    publisher: &Caller,
+    model: ModelName,
+) -> Result<(), Problem> {
+    let account = publisher.account().name.clone();
+    host.loads.count(&account)?;
     let loading = tokio::spawn({
         let host = Arc::clone(host);
-        async move { deploy::load(&host, &model).await }
+        async move {
+            let _turn = host.publishing.take(&account).await?;
+            Ok::<_, Problem>(deploy::load(&host, &model).await?)
+        }
     });
-    let loaded = loading.await.map_err(|panic| Problem::internal(&panic))?;
-    loaded.map_err(|error| failed_to_load(&asked, Problem::from(error)))?;
-    Ok(done())
+    loading.await.map_err(|panic| Problem::internal(&panic))?
+}
+
+/// Takes a model out of service, no more often than models are loaded.
+pub(in crate::api) fn unload_now(
+    host: &Host,
+    publisher: &Caller,
+    model: &ModelName,
+) -> Result<(), Problem> {
+    host.loads.count(&publisher.account().name)?;
+    Ok(deploy::unload(host, model)?)
 }
 
 /// The words that clients look for.
 pub(in crate::api) fn failed_to_load(asked: &Asked, problem: Problem) -> Problem {
-    let kind = problem.kind();
-    let (_, detail) = problem.into_parts();
-    Problem::new(kind, format!("failed to load '{}', {detail}", asked.name))
+    let detail = format!("failed to load '{}', {}", asked.name, problem.detail());
+    problem.saying(detail)
 }
 
 /// `POST /v2/repository/models/{model}/unload`: takes all versions of one of the caller's models out of service. Running calls
@@ -110,7 +144,7 @@ pub(super) async fn unload(
 ) -> Result<Answer, Problem> {
     let (asked, publisher) = asked(host, model, request).await?;
     let model = asked.own(&publisher)?;
-    deploy::unload(host, &model)?;
+    unload_now(host, &publisher, &model)?;
     Ok(done())
 }
 
@@ -119,11 +153,11 @@ async fn asked(
     host: &Arc<Host>,
     model: &[&str],
     request: Request<Incoming>,
-) -> Result<(Asked, crate::auth::Caller), Problem> {
+) -> Result<(Asked, Caller), Problem> {
     let (parts, body) = request.into_parts();
     let publisher = host.auth.authenticate(body::bearer(&parts.headers))?;
-    let time = host.config().api.body_read_timeout;
-    let bytes = body::read_json(&parts.headers, body, BODY_BYTES_MAX, time).await?;
+    let bytes =
+        Intake::document(host, &publisher, BODY_BYTES_MAX).read_json(&parts.headers, body).await?;
     check_parameters(&bytes)?;
     match Asked::read(host, model) {
         Some((asked, action)) if action.is_empty() => Ok((asked, publisher)),

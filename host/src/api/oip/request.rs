@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
 use super::encode::{Encode, Wanted};
-use crate::tensor::json::{self, TENSOR_NAME_BYTES_MAX, TENSORS_MAX, TensorJsonError};
+use crate::tensor::few::{Few, FewMembers};
+use crate::tensor::json::{
+    self, DIMENSIONS_MAX, TENSOR_NAME_BYTES_MAX, TENSORS_MAX, TensorJsonError,
+};
 use crate::tensor::{DataType, Tensor, TensorError, count};
 use crate::value::parse::without_bom;
 
@@ -33,8 +36,8 @@ pub(in crate::api) enum RequestError {
     NoObject,
     #[error("failed to parse the request JSON: {0}")]
     Json(serde_json::Error),
-    #[error("{count} {what}, more than the {TENSORS_MAX} that a request may have")]
-    TooMany { what: &'static str, count: usize },
+    #[error("{count} {what}, more than the {max} that a request may have")]
+    TooMany { what: &'static str, count: usize, max: usize },
     #[error(
         "the name of a tensor has {bytes} bytes, more than the {TENSOR_NAME_BYTES_MAX} allowed"
     )]
@@ -79,20 +82,20 @@ struct Body<'b> {
     #[serde(default)]
     id: Option<String>,
     #[serde(default)]
-    parameters: Option<Map<String, Value>>,
+    parameters: Option<Given>,
     #[serde(default, borrow)]
-    inputs: Vec<Input<'b>>,
+    inputs: Few<Input<'b>, TENSORS_MAX>,
     #[serde(default)]
-    outputs: Option<Vec<Output>>,
+    outputs: Option<Few<Output, TENSORS_MAX>>,
 }
 
 #[derive(Deserialize)]
 struct Input<'b> {
     name: String,
     datatype: String,
-    shape: Vec<i64>,
+    shape: Few<i64, DIMENSIONS_MAX>,
     #[serde(default)]
-    parameters: Option<Map<String, Value>>,
+    parameters: Option<Given>,
     #[serde(default, borrow)]
     data: Option<&'b RawValue>,
 }
@@ -101,7 +104,18 @@ struct Input<'b> {
 struct Output {
     name: String,
     #[serde(default)]
-    parameters: Option<Map<String, Value>>,
+    parameters: Option<Given>,
+}
+
+/// Most parameters of a request, of an input or of an output.
+const PARAMETERS_MAX: usize = 64;
+
+/// Parameters as they were sent. Those that mean something are no lists and no objects.
+type Given = FewMembers<PARAMETERS_MAX>;
+
+/// Refuses more of something than there may be.
+fn few(what: &'static str, count: usize, max: usize) -> Result<(), RequestError> {
+    if count > max { Err(RequestError::TooMany { what, count, max }) } else { Ok(()) }
 }
 
 /// Reads the request in `wire` for the model that is called `model`; `head` bytes of it are JSON, or all.
@@ -119,12 +133,10 @@ pub(in crate::api) fn read(
     }
     let body: Body<'_> = serde_json::from_slice(text).map_err(RequestError::Json)?;
     let asked = parameters(body.parameters.as_ref())?;
-    if body.inputs.len() > TENSORS_MAX {
-        return Err(RequestError::TooMany { what: "inputs", count: body.inputs.len() });
-    }
+    few("inputs", body.inputs.count, TENSORS_MAX)?;
     let mut binary = Binary { model, wire, at: length, is_announced: head.is_some() };
-    let mut tensors: Vec<(String, Tensor)> = Vec::with_capacity(body.inputs.len());
-    for (index, input) in body.inputs.into_iter().enumerate() {
+    let mut tensors: Vec<(String, Tensor)> = Vec::with_capacity(body.inputs.count);
+    for (index, input) in body.inputs.kept.into_iter().enumerate() {
         let bytes = input.name.len();
         if bytes > TENSOR_NAME_BYTES_MAX {
             return Err(RequestError::NameTooLong { bytes });
@@ -151,9 +163,10 @@ struct Parameters {
     patience: Option<Duration>,
 }
 
-fn parameters(given: Option<&Map<String, Value>>) -> Result<Parameters, RequestError> {
+fn parameters(given: Option<&Given>) -> Result<Parameters, RequestError> {
     let mut read = Parameters { binary: false, patience: None };
-    for (name, value) in given.into_iter().flatten() {
+    few("parameters", given.map_or(0, |given| given.count), PARAMETERS_MAX)?;
+    for (name, value) in given.into_iter().flat_map(|given| &given.kept) {
         match name.as_str() {
             "binary_data_output" => read.binary = flag("binary_data_output", value)?,
             "timeout" => read.patience = patience(number("timeout", value)?),
@@ -222,8 +235,11 @@ fn tensor(
         source => RequestError::Tensor { input: input.name.clone(), model: model.into(), source },
     };
     let data_type: DataType = input.datatype.parse().map_err(wrong)?;
+    few("dimensions", input.shape.count, DIMENSIONS_MAX)?;
+    few("parameters", input.parameters.as_ref().map_or(0, |given| given.count), PARAMETERS_MAX)?;
     let shape: Result<Vec<usize>, _> = input
         .shape
+        .kept
         .iter()
         .map(|size| {
             let negative = |_| RequestError::Negative { input: input.name.clone(), size: *size };
@@ -232,7 +248,7 @@ fn tensor(
         .collect();
     let shape = shape?;
     count(&shape).ok_or_else(|| wrong(TensorError::Shape { shape: shape.clone() }))?;
-    let parameter = |name: &str| input.parameters.as_ref().and_then(|given| given.get(name));
+    let parameter = |name: &str| input.parameters.as_ref().and_then(|given| given.kept.get(name));
     if parameter("shared_memory_region").is_some() {
         return Err(RequestError::Unsupported("shared_memory_region"));
     }
@@ -248,16 +264,15 @@ fn tensor(
     }
 }
 
-fn wanted(outputs: Vec<Output>) -> Result<Vec<Wanted>, RequestError> {
-    if outputs.len() > TENSORS_MAX {
-        return Err(RequestError::TooMany { what: "outputs", count: outputs.len() });
-    }
-    let mut wanted: Vec<Wanted> = Vec::with_capacity(outputs.len());
-    for Output { name, parameters } in outputs {
+fn wanted(outputs: Few<Output, TENSORS_MAX>) -> Result<Vec<Wanted>, RequestError> {
+    few("outputs", outputs.count, TENSORS_MAX)?;
+    let mut wanted: Vec<Wanted> = Vec::with_capacity(outputs.count);
+    for Output { name, parameters } in outputs.kept {
+        few("parameters", parameters.as_ref().map_or(0, |given| given.count), PARAMETERS_MAX)?;
         if wanted.iter().any(|other| *other.name == *name) {
             return Err(RequestError::Duplicate { what: "output", name });
         }
-        let parameter = |name: &str| parameters.as_ref().and_then(|given| given.get(name));
+        let parameter = |name: &str| parameters.as_ref().and_then(|given| given.kept.get(name));
         if parameter("shared_memory_region").is_some() {
             return Err(RequestError::Unsupported("shared_memory_region"));
         }

@@ -8,8 +8,8 @@ use hyper::body::Incoming;
 use serde_json::{Value as Json, json};
 
 use super::request::{self, Conversation};
-use super::{Answer, Problem, answer, error_json, refused, target};
-use crate::api::body;
+use super::{Answer, Problem, answer, error_json, permits, refused, target};
+use crate::admission::apart;
 use crate::api::calls::Front;
 use crate::api::pieces::{Begun, EVENTS, event};
 use crate::deployments::Function;
@@ -51,12 +51,14 @@ async fn converse(
 ) -> Result<Answer, Problem> {
     let (parts, body) = request.into_parts();
     let front = Front::open(host, &parts.headers)?;
-    let api = &host.config().api;
-    let wire = body::read(&parts.headers, body, api.body_bytes_max, api.body_read_timeout).await?;
-    let asked = match shape {
-        Shape::Chat => request::chat(&wire),
-        Shape::Completion => request::completion(&wire),
-    };
+    let wire = front.intake().read(&parts.headers, body).await?;
+    permits(&front, host, &wire, (INTERFACE, FUNCTION)).await?;
+    let whole = wire.clone();
+    let asked = apart(wire.len(), move || match shape {
+        Shape::Chat => request::chat(&whole),
+        Shape::Completion => request::completion(&whole),
+    });
+    let asked = asked.await.map_err(|panic| Problem::internal(&panic))?;
     let Conversation { model, stream, include_usage, values } = asked?;
     let target = target(host, &model, FUNCTION)?;
     let encode = Arc::new(Encode {

@@ -11,8 +11,8 @@ use serde_json::json;
 
 use super::members::{Members, Refusal, Rule, Table, each, is_list, missing};
 use super::request::text;
-use super::{Answer, Problem, answer, refused, target};
-use crate::api::body;
+use super::{Answer, Problem, answer, permits, refused, target};
+use crate::admission::apart;
 use crate::api::calls::Front;
 use crate::deployments::Function;
 use crate::host::Host;
@@ -55,9 +55,11 @@ enum Encoding {
 pub(super) async fn embed(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer, Problem> {
     let (parts, body) = request.into_parts();
     let front = Front::open(host, &parts.headers)?;
-    let api = &host.config().api;
-    let wire = body::read(&parts.headers, body, api.body_bytes_max, api.body_read_timeout).await?;
-    let asked = Asked::read(&wire)?;
+    let wire = front.intake().read(&parts.headers, body).await?;
+    permits(&front, host, &wire, (INTERFACE, FUNCTION)).await?;
+    let whole = wire.clone();
+    let asked = apart(wire.len(), move || Asked::read(&whole)).await;
+    let asked = asked.map_err(|panic| Problem::internal(&panic))??;
     let target = target(host, &asked.model, FUNCTION)?;
     let encode = Encode { model: asked.model.clone(), encoding: asked.encoding };
     let payload = Payload::Values { wire, values: vec![Value::List(asked.texts)] };

@@ -1,12 +1,15 @@
 //! Every error of the host, as clients see it. No match has a catch-all arm.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{Problem, ProblemKind};
-use crate::admission::AdmissionError;
+use crate::admission::{AdmissionError, TurnError};
 use crate::agreement::events::EventError;
 use crate::agreement::negotiation::NegotiationError;
 use crate::agreements::{AgreementsError, LifeError, PermitError, SimulationError};
+use crate::arguments::ArgumentsError;
 use crate::auth::AuthError;
 use crate::deploy::DeployError;
 use crate::deployments::ResolveError;
@@ -140,12 +143,29 @@ impl From<AdmissionError> for Problem {
     }
 }
 
+impl From<TurnError> for Problem {
+    fn from(error: TurnError) -> Self {
+        let detail = error.to_string();
+        match error {
+            TurnError::Timeout { .. } => Self::new(ProblemKind::Busy, detail),
+            TurnError::TooMany { max, setting } => Self::new(ProblemKind::AccountLimit, detail)
+                .with("setting", setting)
+                .with("limit", max)
+                .retry_after(Duration::from_secs(1)),
+            TurnError::TooOften { after, .. } => {
+                Self::new(ProblemKind::AccountLimit, detail).retry_after(after)
+            }
+        }
+    }
+}
+
 impl From<InvokeError> for Problem {
     fn from(error: InvokeError) -> Self {
         match error {
             InvokeError::Auth(error) => error.into(),
             InvokeError::Resolve(error) => error.into(),
             InvokeError::Permit(error) => error.into(),
+            InvokeError::Arguments(ArgumentsError::Panicked(panic)) => Self::internal(&panic),
             InvokeError::Arguments(error) => {
                 Self::new(ProblemKind::InvalidArguments, error.to_string())
             }
@@ -180,6 +200,8 @@ impl From<GuestFailure> for Problem {
             }
             GuestFailure::Stopped | GuestFailure::Terms { .. } => ProblemKind::NotPermitted,
             GuestFailure::InputTooLarge { .. } => ProblemKind::BodyTooLarge,
+            GuestFailure::InputTooSlow { .. } => ProblemKind::RequestTimeout,
+            GuestFailure::InputUnkept { .. } => ProblemKind::Busy,
             GuestFailure::OutputTooLarge { .. }
             | GuestFailure::OutputUncontrolled { .. }
             | GuestFailure::OutputUnsendable { .. } => ProblemKind::OutputRefused,
@@ -192,7 +214,8 @@ impl From<GuestFailure> for Problem {
             | GuestFailure::TensorLimit { .. }
             | GuestFailure::HostcallLimit { .. }
             | GuestFailure::ComputationLost { .. }
-            | GuestFailure::Disconnected => ProblemKind::PluginFailed,
+            | GuestFailure::Disconnected
+            | GuestFailure::Unread => ProblemKind::PluginFailed,
             GuestFailure::ComputationPaused { .. } => ProblemKind::Busy,
         };
         let problem = Self::new(kind, failure.to_string()).with("failure", failure.code());

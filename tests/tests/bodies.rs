@@ -1,0 +1,140 @@
+//! Bodies of callers with a key: within a budget, and read only from those who may call.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use hospes::config::Config;
+use system_tests::{Party, Tensors, TestHost, plugin, terms};
+
+const MIB: usize = 1 << 20;
+
+fn scene(change: impl FnOnce(&mut Config)) -> (TestHost, Party, Party) {
+    let host = TestHost::builder().config(change).start();
+    let (acme, zoe) = (host.party("acme"), host.party("zoe"));
+    let published = host.publish(&acme, &plugin("echo"));
+    for party in [&acme, &zoe] {
+        if party.name != acme.name {
+            host.agree(&acme, party, &published, vec![terms("echo-bytes")]);
+        }
+    }
+    (host, acme, zoe)
+}
+
+/// Begins to send a body of so many bytes, and stops in the middle.
+fn half(host: &TestHost, path: &str, party: &Party, bytes: usize) -> TcpStream {
+    let mut stream = TcpStream::connect(host.address()).expect("it listens");
+    stream.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
+    let media = if path.contains('.') { "application/grpc" } else { "application/octet-stream" };
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: {media}\r\nauthorization: Bearer {}\r\ncontent-length: {bytes}\r\n\r\n",
+        party.api_key
+    );
+    stream.write_all(head.as_bytes()).expect("sent");
+    let _ = stream.write_all(&vec![7; bytes / 2]);
+    stream
+}
+
+fn answer(stream: &mut TcpStream) -> String {
+    let mut answer = vec![0; 4096];
+    let mut length = 0;
+    while let Ok(read @ 1..) = stream.read(&mut answer[length..]) {
+        length += read;
+    }
+    String::from_utf8_lossy(&answer[..length]).into_owned()
+}
+
+const ECHO: &str = "/acme/echo/echo-bytes";
+const GRPC: &str = "/inference.GRPCInferenceService/ModelInfer";
+
+fn patient(config: &mut Config) {
+    config.api.body_grace = Duration::from_secs(60);
+    config.api.account_bodies_bytes_max = 32 << 20;
+    config.api.bodies_in_flight_bytes_max = 40 << 20;
+}
+
+#[test]
+fn bodies_have_a_budget_for_an_account_and_for_all() {
+    let (host, _, zoe) = scene(patient);
+    let yan = host.party("yan");
+    let acme = host.party("acme");
+    let held = [half(&host, ECHO, &zoe, 15 * MIB), half(&host, ECHO, &zoe, 15 * MIB)];
+    let since = Instant::now();
+    while host.host().bodies_held() < (30 * MIB) as u64 {
+        assert!(since.elapsed() < Duration::from_secs(5), "{}", host.host().bodies_held());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let own = answer(&mut half(&host, ECHO, &zoe, 15 * MIB));
+    assert!(own.starts_with("HTTP/1.1 429 ") && own.contains("account-limit"), "{own}");
+    assert!(own.contains("retry-after:") && own.contains("api.account_bodies_bytes_max"), "{own}");
+    assert!(own.contains("33554432"), "{own}");
+    let own = answer(&mut half(&host, GRPC, &zoe, 15 * MIB));
+    assert!(own.contains("grpc-status: 8\r\n") && own.contains("account_bodies"), "{own}");
+    // Nobody has to hold an agreement for what is kept of a document.
+    let all = answer(&mut half(&host, GRPC, &yan, 15 * MIB));
+    assert!(all.contains("grpc-status: 8\r\n") && all.contains("in_flight"), "{all}");
+    let all = answer(&mut half(&host, "/acme/echo/echo-string", &acme, 15 * MIB));
+    assert!(!all.starts_with("HTTP/1.1 200"), "{all}");
+    // Small bodies of others find room.
+    host.call(&zoe, "acme/echo/echo-bytes").octets(vec![1; 1000]).send().ok();
+    drop(held);
+    let since = Instant::now();
+    while host.host().bodies_held() > 0 {
+        assert!(since.elapsed() < Duration::from_secs(5), "{}", host.host().bodies_held());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    host.call(&zoe, "acme/echo/echo-bytes").octets(vec![1; 10 * MIB]).send().ok();
+    assert_eq!(host.host().bodies_held(), 0);
+}
+
+#[test]
+fn a_body_in_chunks_takes_of_the_budget_as_it_comes() {
+    let (host, _, zoe) = scene(patient);
+    let mut stream = TcpStream::connect(host.address()).expect("it listens");
+    let head = format!(
+        "POST {ECHO} HTTP/1.1\r\nhost: x\r\ncontent-type: application/octet-stream\r\nauthorization: Bearer {}\r\ntransfer-encoding: chunked\r\n\r\n",
+        zoe.api_key
+    );
+    stream.write_all(head.as_bytes()).expect("sent");
+    for _ in 0..4 {
+        stream.write_all(b"100000\r\n").expect("sent");
+        stream.write_all(&vec![7; MIB]).expect("sent");
+        stream.write_all(b"\r\n").expect("sent");
+    }
+    let since = Instant::now();
+    while host.host().bodies_held() < (4 * MIB) as u64 {
+        assert!(since.elapsed() < Duration::from_secs(5), "{}", host.host().bodies_held());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(host.host().bodies_held() <= (8 * MIB) as u64);
+    stream.write_all(b"0\r\n\r\n").expect("sent");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).expect("answered");
+    assert_eq!(&status, b"HTTP/1.1 200");
+}
+
+/// A body of 16 MiB was read, parsed and only then refused.
+#[test]
+fn permission_is_asked_for_before_a_large_body_is_read() {
+    let fronts = Tensors::start();
+    let yan = fronts.host.party("yan");
+    for path in [
+        "/acme/identity-fp32/infer",
+        "/v2/models/acme/identity-fp32/infer",
+        "/v2/models/acme/identity-fp32/generate",
+    ] {
+        let mut stream = TcpStream::connect(fronts.host.address()).expect("it listens");
+        stream.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-length: 1000000\r\n\r\n",
+            yan.api_key
+        );
+        stream.write_all(head.as_bytes()).expect("sent");
+        let refused = answer(&mut stream);
+        assert!(
+            refused.starts_with("HTTP/1.1 403 ") || refused.starts_with("HTTP/1.1 404 "),
+            "{path}: {refused}"
+        );
+    }
+}
