@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use super::answer::Answer;
 use super::body;
 use super::health::json as json_answer;
+use super::intake::Intake;
 use super::problem::{Problem, ProblemKind};
+use super::spool;
 use crate::agreement::SignedSuccession;
 use crate::deploy::{self, Published, Tried};
 use crate::dsse::ENVELOPE_BYTES_MAX;
@@ -23,8 +25,9 @@ pub(super) async fn succeed(
 ) -> Result<Answer, Problem> {
     let (parts, body) = request.into_parts();
     let caller = host.auth.authenticate(body::bearer(&parts.headers))?;
-    let timeout = host.config().api.body_read_timeout;
-    let bytes = body::read_json(&parts.headers, body, ENVELOPE_BYTES_MAX as u64, timeout).await?;
+    let bytes = Intake::document(host, &caller, ENVELOPE_BYTES_MAX as u64)
+        .read_json(&parts.headers, body)
+        .await?;
     let succession = SignedSuccession::parse(&bytes)
         .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
     host.auth.succeed(&caller, succession.content())?;
@@ -37,20 +40,20 @@ pub(super) async fn publish(
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let (parts, body) = request.into_parts();
-    // Before the body is read: strangers cannot make the host hold a bundle.
+    // Before the body is read: strangers cannot make the host keep a bundle.
     let publisher = host.auth.authenticate(body::bearer(&parts.headers))?;
-    let Ok(_turn) = host.publishing.try_acquire() else {
-        let detail = "another bundle is being published; try again shortly";
-        return Err(Problem::new(ProblemKind::Busy, detail));
-    };
-    let config = host.config();
-    let bytes_max = config.bundle.bundle_bytes_max;
-    let bytes =
-        body::read(&parts.headers, body, bytes_max, config.api.publish_read_timeout).await?;
-    // In a task of its own: a publisher that hangs up does not leave a bundle half deployed.
+    let upload = host.uploads.begin(&publisher.account().name)?;
+    let spooled = spool::receive(host, &parts.headers, body).await?;
+    // In a task of its own: a publisher that hangs up does not leave a bundle half deployed, and what it has sent counts until then.
     let deploying = tokio::spawn({
         let host = Arc::clone(host);
-        async move { deploy::deploy(&host, &publisher, bytes).await }
+        async move {
+            let _upload = upload;
+            // The body is here: a turn is not spent on waiting for its sender.
+            let _turn = host.publishing.take(&publisher.account().name).await?;
+            let bytes = spooled.read().await?;
+            Ok::<_, Problem>(deploy::deploy(&host, &publisher, bytes).await?)
+        }
     });
     let deployed = deploying.await.map_err(|panic| Problem::internal(&panic))??;
     let Published { deployment, trials } = deployed;

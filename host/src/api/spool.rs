@@ -1,0 +1,86 @@
+//! Bundles on their way in: kept in a file of the data directory that has no name, so that however slowly one comes, it costs no
+//! memory and no turn, and nothing of it is left behind.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
+use std::path::Path;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::io::AsyncWriteExt as _;
+
+use super::body;
+use super::compression::{self, Coding};
+use super::pace::Paced;
+use super::problem::{Problem, ProblemKind};
+use crate::admission::Pace;
+use crate::host::Host;
+
+/// A bundle that has come.
+pub(super) struct Spooled {
+    file: File,
+    length: u64,
+    coding: Option<Coding>,
+    bytes_max: u64,
+}
+
+/// Takes a bundle in, within its limits of size and time.
+///
+/// # Errors
+/// 413, 408, 400; 503 if it could not be kept.
+pub(super) async fn receive(
+    host: &Host,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Result<Spooled, Problem> {
+    let config = host.config();
+    let bytes_max = config.bundle.bundle_bytes_max;
+    let coding = Coding::of_request(headers)?;
+    body::check_declared(&body, bytes_max)?;
+    let file = open(&config.data.dir).map_err(|error| not_kept(&error))?;
+    let mut file = tokio::fs::File::from_std(file);
+    let mut body = Paced::new(body, Pace::of(&config.api, config.api.publish_read_timeout));
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame.map_err(body::broken)?.into_data() else { continue };
+        length += piece.len() as u64;
+        if length > bytes_max {
+            return Err(body::too_large(None, bytes_max));
+        }
+        file.write_all(&piece).await.map_err(|error| not_kept(&error))?;
+    }
+    file.flush().await.map_err(|error| not_kept(&error))?;
+    Ok(Spooled { file: file.into_std().await, length, coding, bytes_max })
+}
+
+impl Spooled {
+    /// The bundle, in memory, as it was before it was compressed.
+    ///
+    /// # Errors
+    /// 503 if the file cannot be read; 413 or 400 if what came is not what it says.
+    pub(super) async fn read(self) -> Result<Bytes, Problem> {
+        let Self { mut file, length, coding, bytes_max } = self;
+        let read = tokio::task::spawn_blocking(move || {
+            let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
+            file.rewind()?;
+            file.read_to_end(&mut bytes)?;
+            Ok::<_, std::io::Error>(bytes.into())
+        });
+        let read = read.await.map_err(|panic| Problem::internal(&panic))?;
+        let bytes = read.map_err(|error| not_kept(&error))?;
+        compression::inflate(bytes, coding, bytes_max, 0).await
+    }
+}
+
+/// A file without a name, on the same disk as everything else.
+fn open(data: &Path) -> std::io::Result<File> {
+    tempfile::tempfile_in(data)
+}
+
+fn not_kept(error: &std::io::Error) -> Problem {
+    tracing::warn!(%error, "a bundle could not be kept while it came");
+    let detail = "the bundle could not be kept while it came; the operator's log says why";
+    Problem::new(ProblemKind::Busy, detail)
+}
