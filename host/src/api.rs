@@ -12,12 +12,14 @@ mod calls;
 mod compression;
 mod conformance;
 mod connection;
+mod connections;
 mod cors;
 mod detached;
 mod form;
 mod functions;
 mod grpc;
 mod health;
+mod intake;
 mod linger;
 mod lobby;
 mod market;
@@ -28,6 +30,7 @@ mod openai;
 mod openapi;
 mod operations;
 mod out_of_service;
+mod pace;
 mod path;
 mod pieces;
 mod problem;
@@ -36,6 +39,8 @@ mod publish;
 mod receipts;
 mod router;
 mod routes;
+mod spool;
+mod steady;
 mod wasi_http;
 
 use std::io::Write as _;
@@ -44,13 +49,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::{Config, ListenAddress};
 use crate::host::Host;
+use connections::Connections;
 
 pub use connection::TlsError;
 pub use problem::ProblemKind;
@@ -225,20 +230,19 @@ async fn listen(
     audience: Audience,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let connections = Arc::new(Semaphore::new(host.config().api.connections_max.get()));
-    let graceful = GracefulShutdown::new();
+    let proxies = host.config().api.trusted_proxies.clone();
+    let is_proxy = move |peer| proxies.iter().any(|network| network.contains(peer));
+    let connections = Connections::new(&host.config().api, Box::new(is_proxy));
     let mut stop = pin!(async move {
         let _ = stopped.wait_for(|stopped| *stopped).await;
     });
     loop {
-        // A permit is taken before a connection is accepted: past the limit, clients wait in the kernel's queue.
-        let permit = Arc::clone(&connections).acquire_owned();
-        let (permit, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             () = &mut stop => break,
-            next = async { (permit.await, listener.accept().await) } => next,
+            accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _peer)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, most likely: waiting is all that helps.
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -246,15 +250,22 @@ async fn listen(
                 continue;
             }
         };
-        let connection =
-            connection::serve(Arc::clone(&host), audience, tls.clone(), stream, graceful.watcher());
+        // Past the limit, one waits here and the others in the kernel's queue.
+        let seat = tokio::select! {
+            () = &mut stop => break,
+            seat = connections.seat(peer.ip()) => seat,
+        };
+        let Some(seat) = seat else {
+            tracing::debug!(%peer, "an address has as many connections as it may have");
+            continue;
+        };
+        let connection = connection::serve(Arc::clone(&host), audience, tls.clone(), stream, seat);
         tokio::spawn(async move {
-            let _permit = permit;
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended early");
             }
         });
     }
     drop(listener);
-    graceful.shutdown().await;
+    connections.finish().await;
 }

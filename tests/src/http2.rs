@@ -160,6 +160,13 @@ impl Http2 {
         self.closed
     }
 
+    /// Bytes that this side holds of it.
+    pub fn held(&self) -> usize {
+        size_of::<Self>()
+            + self.received.capacity()
+            + (self.windows.capacity() + self.fates.capacity()) * 64
+    }
+
     /// Reads what has come, and answers what wants an answer.
     fn take(&mut self) {
         self.stream.set_nonblocking(true).expect("set");

@@ -181,10 +181,10 @@ fn a_hundred_streams_of_a_stranger_hold_no_memory() {
             let streams: Vec<u32> = (0..100).map(|_| client.begin_grpc(path, &[])).collect();
             let head = [&[0][..], &(15_u32 << 20).to_be_bytes()].concat();
             for stream in &streams {
-                client.send(*stream, &head, false, Duration::from_millis(50));
+                client.send(*stream, &head, false, Duration::from_millis(10));
             }
             for stream in &streams {
-                client.send(*stream, &body, false, Duration::from_millis(50));
+                client.send(*stream, &body, false, Duration::from_millis(10));
             }
             client.wait(Duration::from_secs(1), |client| client.is_closed());
         }

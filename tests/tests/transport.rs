@@ -173,10 +173,16 @@ fn a_connection_above_the_limit_waits_for_another_to_end() {
     let host = TestHost::builder()
         .config(|config| config.api.connections_max = 2.try_into().expect("not zero"))
         .start();
-    let ask = |patience: Duration| {
+    // Those of two parties: one of a stranger would make room.
+    let keys = [host.party("ann").api_key, host.party("zoe").api_key];
+    let mut keys = keys.iter().cycle();
+    let mut ask = |patience: Duration| {
         let mut stream = TcpStream::connect(host.address()).expect("the kernel takes it");
         stream.set_read_timeout(Some(patience)).expect("set");
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").expect("sent");
+        let key = keys.next().expect("for ever");
+        let head =
+            format!("GET /healthz HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("sent");
         let mut answer = [0; 12];
         let answered = stream.read_exact(&mut answer).map(|()| answer);
         (stream, answered.ok())

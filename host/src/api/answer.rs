@@ -9,6 +9,9 @@ use http_body_util::Full;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Body, Frame, SizeHint};
 
+use super::connections::Stream;
+use crate::admission::Held;
+
 /// Why a body ended before its end.
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -20,6 +23,25 @@ pub(super) enum AnswerBody {
     Whole(Full<Bytes>),
     /// Its length is not known when it begins.
     Pieces(UnsyncBoxBody<Bytes, BoxError>),
+    /// Something is held until it has been taken.
+    Guarded(Box<Guarded>),
+}
+
+/// A body, and what goes when it does.
+pub(super) struct Guarded {
+    body: AnswerBody,
+    _held: Option<Held>,
+    _stream: Option<Stream>,
+}
+
+impl AnswerBody {
+    /// The same, with what is held until it has been taken.
+    pub(super) fn guarded(self, held: Option<Held>, stream: Option<Stream>) -> Self {
+        if held.is_none() && stream.is_none() {
+            return self;
+        }
+        AnswerBody::Guarded(Box::new(Guarded { body: self, _held: held, _stream: stream }))
+    }
 }
 
 impl From<Bytes> for AnswerBody {
@@ -46,6 +68,7 @@ impl Body for AnswerBody {
         match self.get_mut() {
             AnswerBody::Whole(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
             AnswerBody::Pieces(body) => Pin::new(body).poll_frame(context),
+            AnswerBody::Guarded(guarded) => Pin::new(&mut guarded.body).poll_frame(context),
         }
     }
 
@@ -53,6 +76,7 @@ impl Body for AnswerBody {
         match self {
             AnswerBody::Whole(body) => body.is_end_stream(),
             AnswerBody::Pieces(body) => body.is_end_stream(),
+            AnswerBody::Guarded(guarded) => guarded.body.is_end_stream(),
         }
     }
 
@@ -60,6 +84,7 @@ impl Body for AnswerBody {
         match self {
             AnswerBody::Whole(body) => body.size_hint(),
             AnswerBody::Pieces(body) => body.size_hint(),
+            AnswerBody::Guarded(guarded) => guarded.body.size_hint(),
         }
     }
 }

@@ -1,28 +1,35 @@
 //! One connection: encrypted or not, HTTP/1.1 or HTTP/2, served until it ends.
 
+mod drive;
+
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use http::Request;
+use futures_util::future::{BoxFuture, FutureExt as _};
+use http::{HeaderMap, Request};
+use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::rt::{Read, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::Watcher;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
 
-use super::answer::{Answer, BoxError};
+use self::drive::{Idle, drive};
+use super::answer::{Answer, AnswerBody, BoxError};
+use super::connections::Seat;
 use super::linger::{Lingering, Refusals};
+use super::problem::Problem;
 use super::public::FromProxy;
-use super::{Audience, router};
+use super::steady::Steady;
+use super::{Audience, body, intake, router};
+use crate::admission::{Held, Holder, Pace};
 use crate::host::Host;
 
 /// What HTTP/2 begins with when the client knows that the server speaks it (RFC 9113 section 3.4). Three bytes tell it from every
@@ -42,6 +49,12 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 /// How often a silent HTTP/2 connection is asked whether it lives, and how long it may take to say so.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What a stranger's request holds while it is answered, in bytes: its head, its task, its place in the connection.
+const REQUEST_BYTES: u64 = 12 << 10;
+
+/// What an answer holds beside it that comes in pieces, in bytes.
+const STREAM_BYTES: u64 = 36 << 10;
 
 /// How long to wait before looking again at a connection that has sent one byte or two.
 const PREFACE_WAIT: Duration = Duration::from_millis(1);
@@ -100,7 +113,7 @@ pub(super) fn serve(
     audience: Audience,
     tls: Option<TlsAcceptor>,
     stream: TcpStream,
-    watcher: Watcher,
+    seat: Arc<Seat>,
 ) -> BoxFuture<'static, Result<(), BoxError>> {
     Box::pin(async move {
         // Small answers must not wait for the peer's acknowledgement of the one before.
@@ -109,15 +122,23 @@ pub(super) fn serve(
         let patience = api.header_read_timeout;
         let peer = stream.peer_addr()?.ip();
         let is_proxy = api.trusted_proxies.iter().any(|network| network.contains(peer));
-        let server = Server { host, audience, is_proxy, watcher };
+        let server = Server { host, audience, is_proxy, seat: Arc::clone(&seat) };
         match tls {
             Some(tls) => {
-                let stream = tokio::time::timeout(patience, tls.accept(stream)).await??;
+                let encrypted = tokio::time::timeout(patience, tls.accept(stream));
+                let stream = tokio::select! {
+                    () = seat.leaving() => return Ok(()),
+                    encrypted = encrypted => encrypted??,
+                };
                 let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 server.speak(TokioIo::new(stream), is_http2).await
             }
             None => {
-                let is_http2 = tokio::time::timeout(patience, knows_http2(&stream)).await??;
+                let first = tokio::time::timeout(patience, knows_http2(&stream));
+                let is_http2 = tokio::select! {
+                    () = seat.leaving() => return Ok(()),
+                    first = first => first??,
+                };
                 server.speak(TokioIo::new(stream), is_http2).await
             }
         }
@@ -144,7 +165,7 @@ struct Server {
     audience: Audience,
     /// Whether what it says of others is believed.
     is_proxy: bool,
-    watcher: Watcher,
+    seat: Arc<Seat>,
 }
 
 impl Server {
@@ -152,27 +173,27 @@ impl Server {
     where
         I: Read + Write + Unpin + Send + 'static,
     {
-        let Self { host, audience, is_proxy, watcher } = self;
+        let Self { host, audience, is_proxy, seat } = self;
         let api = host.config().api.clone();
+        // Nobody waits longer for a reader than for a writer.
+        let io = Steady::new(io, Pace::of(&api, api.body_read_timeout), Arc::clone(&seat));
         let refusals = Refusals::new();
         let noted = refusals.clone();
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            if is_proxy {
-                request.extensions_mut().insert(FromProxy);
-            }
-            let host = Arc::clone(&host);
-            let refusals = (!request.body().is_end_stream()).then(|| noted.clone());
-            async move {
-                let answer = router::route(&host, audience, request).await;
-                if !answer.status().is_success() {
-                    if let Some(refusals) = refusals {
+        let service = service_fn({
+            let seat = Arc::clone(&seat);
+            move |mut request: Request<Incoming>| {
+                if is_proxy {
+                    request.extensions_mut().insert(FromProxy);
+                }
+                let (host, seat) = (Arc::clone(&host), Arc::clone(&seat));
+                let refusals = (!request.body().is_end_stream()).then(|| noted.clone());
+                async move {
+                    let answer = serve_one(&host, audience, &seat, is_http2, request).await;
+                    if let Some(refusals) = refusals.filter(|_| !answer.status().is_success()) {
                         refusals.note();
                     }
-                    // Who is refused may not have sent the body yet. hyper looks for it once and closes the connection if it is not
-                    // there. If it looks before it sends the answer, it says so there, with `connection: close`.
-                    tokio::task::yield_now().await;
+                    Ok::<_, Infallible>(answer)
                 }
-                Ok::<Answer, Infallible>(answer)
             }
         });
         if is_http2 {
@@ -185,7 +206,12 @@ impl Server {
                 .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
                 .keep_alive_interval(KEEP_ALIVE_INTERVAL)
                 .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
-            Ok(watcher.watch(http.serve_connection(io, service)).await?)
+            let idle = Idle {
+                known: api.idle_timeout,
+                stranger: api.header_read_timeout,
+                bytes_per_second_min: api.body_bytes_per_second_min.get() as u64,
+            };
+            drive(http.serve_connection(io, service), &seat, Some(idle)).await
         } else {
             let mut http = http1::Builder::new();
             http.timer(TokioTimer::new())
@@ -194,7 +220,88 @@ impl Server {
                 .max_header_size(api.header_bytes_max.get())
                 .max_buf_size(api.header_bytes_max.get().max(READ_BYTES_MAX));
             let io = Lingering::new(io, refusals);
-            Ok(watcher.watch(http.serve_connection(io, service)).await?)
+            drive(http.serve_connection(io, service), &seat, None).await
         }
     }
+}
+
+/// Answers one request, within what its sender may hold.
+async fn serve_one(
+    host: &Arc<Host>,
+    audience: Audience,
+    seat: &Arc<Seat>,
+    is_http2: bool,
+    request: Request<Incoming>,
+) -> Answer {
+    let held = enter(host, audience, seat, request.headers());
+    // Of HTTP/1.1 the silence between two requests is measured elsewhere, and whoever has a key has no turn to lose.
+    let stream = (is_http2 || !seat.is_known()).then(|| seat.begin());
+    let answer = match held {
+        Ok(held) => {
+            let answer = router::route(host, audience, request).await;
+            match held {
+                Some(held) => charge(answer, held),
+                None => Ok(answer),
+            }
+        }
+        Err(problem) => Err(problem),
+    };
+    let answer = answer.unwrap_or_else(Problem::into_response);
+    if !answer.status().is_success() {
+        // Who is refused may not have sent the body yet. hyper looks for it once and closes the connection if it is not
+        // there. If it looks before it sends the answer, it says so there, with `connection: close`.
+        tokio::task::yield_now().await;
+    }
+    answer.map(|body| match body {
+        AnswerBody::Whole(_) => body,
+        pieces => pieces.guarded(None, stream),
+    })
+}
+
+/// Looks whether a connection has shown a key by now. As long as it has not, a request on it takes of what strangers may hold.
+fn enter(
+    host: &Host,
+    audience: Audience,
+    seat: &Seat,
+    headers: &HeaderMap,
+) -> Result<Option<Held>, Problem> {
+    if seat.is_known() {
+        return Ok(None);
+    }
+    match (audience, body::bearer(headers)) {
+        (Audience::Everybody, key) => {
+            if let Ok(caller) = host.auth.authenticate(key) {
+                seat.know(Some(&caller.account().name));
+                return Ok(None);
+            }
+        }
+        (Audience::Operator, Some(token)) if host.is_operator(token) => {
+            seat.know(None);
+            return Ok(None);
+        }
+        // Its health has to be seen when strangers fill everything else.
+        (Audience::Operator, _) => return Ok(None),
+    }
+    let held = host.bodies.take(Holder::Stranger, REQUEST_BYTES);
+    held.map(Some).map_err(intake::no_room)
+}
+
+/// Lets a stranger's answer take of what strangers may hold, until it has been sent.
+fn charge(answer: Answer, mut held: Held) -> Result<Answer, Problem> {
+    let (parts, body) = answer.into_parts();
+    let body = match body {
+        AnswerBody::Whole(whole) => {
+            let bytes = whole.collect().now_or_never().and_then(Result::ok).unwrap_or_default();
+            let bytes = bytes.to_bytes();
+            if bytes.len() as u64 > REQUEST_BYTES {
+                held.grow(bytes.len() as u64).map_err(intake::no_room)?;
+            }
+            held.keep(bytes).into()
+        }
+        pieces => {
+            held.grow(STREAM_BYTES).map_err(intake::no_room)?;
+            pieces.guarded(Some(held), None)
+        }
+    };
+    Ok(Answer::from_parts(parts, body))
 }

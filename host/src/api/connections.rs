@@ -1,0 +1,433 @@
+//! Who is connected to a listener: how many, from where, and who has to go when there is no room.
+//!
+//! A connection is a stranger's until it has shown a key that is known here. Strangers have a share of the places; when it is full,
+//! the one that has asked nothing for longest makes room for the newest. So nobody without a key can keep others out by holding
+//! connections open, and those with a key always find a place.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::poll_fn;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures_util::task::AtomicWaker;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::config;
+use crate::id::AccountName;
+
+/// What a connection of a stranger holds that asks nothing, in bytes: buffers, tables of headers, tasks.
+pub(super) const CONNECTION_BYTES: u64 = 64 << 10;
+
+/// The share of a listener's places that one account may have for itself: what is above it can be taken from it.
+const ACCOUNT_SHARE: usize = 2;
+
+/// Of four places, strangers may have three.
+const STRANGERS_SHARE: (usize, usize) = (3, 4);
+
+/// The places of one listener.
+pub(super) struct Connections {
+    places: Arc<Semaphore>,
+    all: usize,
+    strangers_max: usize,
+    account_max: usize,
+    per_address_max: usize,
+    trusted: Trusted,
+    state: Mutex<State>,
+}
+
+/// Whether an address is that of a proxy, whose connections are other people's.
+type Trusted = Box<dyn Fn(IpAddr) -> bool + Send + Sync>;
+
+#[derive(Default)]
+struct State {
+    addresses: HashMap<IpAddr, usize>,
+    accounts: HashMap<AccountName, usize>,
+    /// All, by when they came.
+    seats: HashMap<u64, Arc<Signal>>,
+    /// Those who have shown no key, by when they asked last.
+    strangers: BTreeMap<u64, Arc<Signal>>,
+    next: u64,
+}
+
+/// What a connection is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Told {
+    Stay,
+    /// Answer what is asked already, and close.
+    Finish,
+    /// Make room.
+    Leave,
+}
+
+/// Tells it. Looked at whenever the connection is polled, so it costs no more than two loads then.
+#[derive(Default)]
+struct Signal {
+    told: AtomicU8,
+    waker: AtomicWaker,
+}
+
+impl Signal {
+    fn tell(&self, told: Told) {
+        self.told.fetch_max(told as u8, Ordering::AcqRel);
+        self.waker.wake();
+    }
+
+    fn told(&self) -> Told {
+        match self.told.load(Ordering::Acquire) {
+            0 => Told::Stay,
+            1 => Told::Finish,
+            _ => Told::Leave,
+        }
+    }
+}
+
+impl Connections {
+    pub(super) fn new(api: &config::Api, trusted: Trusted) -> Arc<Self> {
+        let all = api.connections_max.get().min(Semaphore::MAX_PERMITS);
+        let (some, of) = STRANGERS_SHARE;
+        // Half of what strangers may hold is for their connections, half for what they send and are sent.
+        let memory = usize::try_from(api.strangers_bytes_max / 2 / CONNECTION_BYTES);
+        let strangers_max = (all * some / of).min(memory.unwrap_or(usize::MAX)).max(1);
+        Arc::new(Self {
+            places: Arc::new(Semaphore::new(all)),
+            all,
+            strangers_max,
+            account_max: (all / ACCOUNT_SHARE).max(1),
+            per_address_max: api.connections_per_address_max.get(),
+            trusted,
+            state: Mutex::default(),
+        })
+    }
+
+    /// A place for a new connection. Without a free one, that of the stranger who has asked nothing for longest; if all have keys,
+    /// waits. None if its address has as many as it may have.
+    pub(super) async fn seat(self: &Arc<Self>, peer: IpAddr) -> Option<Arc<Seat>> {
+        let origin = origin(peer);
+        if !self.enter(peer, origin) {
+            return None;
+        }
+        // From here on it is counted, and given back if this is dropped while it waits.
+        let entered = Entered { table: Arc::clone(self), origin };
+        let place = match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => {
+                self.make_room();
+                Arc::clone(&self.places).acquire_owned().await.ok()?
+            }
+        };
+        let signal = Arc::<Signal>::default();
+        let number = {
+            let mut state = self.state();
+            if state.strangers.len() >= self.strangers_max {
+                state.evict();
+            }
+            let number = state.admit(Arc::clone(&signal));
+            state.seats.insert(number, Arc::clone(&signal));
+            number
+        };
+        let seat = Seat {
+            entered,
+            _place: place,
+            number,
+            order: AtomicU64::new(number),
+            known: AtomicBool::new(false),
+            account: Mutex::default(),
+            signal,
+            streams: AtomicUsize::new(0),
+            last: Mutex::new(Instant::now()),
+            sent: AtomicU64::new(0),
+        };
+        Some(Arc::new(seat))
+    }
+
+    /// Tells all to finish, and resolves when every place is free again.
+    pub(super) async fn finish(&self) {
+        self.state().seats.values().for_each(|signal| signal.tell(Told::Finish));
+        let all = u32::try_from(self.all).unwrap_or(u32::MAX);
+        let _ = self.places.acquire_many(all).await;
+    }
+
+    fn make_room(&self) {
+        self.state().evict();
+    }
+
+    fn enter(&self, peer: IpAddr, origin: IpAddr) -> bool {
+        let mut state = self.state();
+        let count = state.addresses.entry(origin).or_default();
+        if *count >= self.per_address_max && !(self.trusted)(peer) {
+            return false;
+        }
+        *count += 1;
+        true
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl State {
+    /// Lets the stranger go who has asked nothing for longest.
+    fn evict(&mut self) {
+        if let Some((_, signal)) = self.strangers.pop_first() {
+            signal.tell(Told::Leave);
+        }
+    }
+
+    fn admit(&mut self, signal: Arc<Signal>) -> u64 {
+        self.next += 1;
+        self.strangers.insert(self.next, signal);
+        self.next
+    }
+}
+
+fn release<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}
+
+/// Where a connection comes from, as far as it can be told apart: whoever has one address of version 6 has 2^64 of them.
+fn origin(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+    }
+}
+
+/// Counted for its address. Dropping it gives that back.
+struct Entered {
+    table: Arc<Connections>,
+    origin: IpAddr,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        release(&mut self.table.state().addresses, &self.origin);
+    }
+}
+
+/// One connection's place. Dropping it frees the place.
+pub(super) struct Seat {
+    entered: Entered,
+    _place: OwnedSemaphorePermit,
+    number: u64,
+    /// When it asked last, among strangers.
+    order: AtomicU64,
+    known: AtomicBool,
+    account: Mutex<Option<AccountName>>,
+    signal: Arc<Signal>,
+    streams: AtomicUsize,
+    last: Mutex<Instant>,
+    /// Bytes that have been sent on it.
+    sent: AtomicU64,
+}
+
+impl Seat {
+    /// Whether it has shown a key that is known here.
+    pub(super) fn is_known(&self) -> bool {
+        self.known.load(Ordering::Acquire)
+    }
+
+    /// It has shown the key of this account, or the operator's token. An account that has many connections already keeps those above
+    /// its share only as long as there is room.
+    pub(super) fn know(&self, account: Option<&AccountName>) {
+        let table = &self.entered.table;
+        let mut state = table.state();
+        if let Some(name) = account {
+            let count = state.accounts.entry(name.clone()).or_default();
+            *count += 1;
+            *self.account() = Some(name.clone());
+            let has_its_share = *count > table.account_max;
+            self.known.store(true, Ordering::Release);
+            if has_its_share {
+                return;
+            }
+        }
+        state.strangers.remove(&self.order.load(Ordering::Acquire));
+        self.known.store(true, Ordering::Release);
+    }
+
+    /// A request has come. Dropping what this gives says that it is over.
+    pub(super) fn begin(self: &Arc<Self>) -> Stream {
+        self.streams.fetch_add(1, Ordering::AcqRel);
+        if !self.is_known() {
+            let mut state = self.entered.table.state();
+            if let Some(signal) = state.strangers.remove(&self.order.load(Ordering::Acquire)) {
+                let order = state.admit(signal);
+                self.order.store(order, Ordering::Release);
+            }
+        }
+        Stream(Arc::clone(self))
+    }
+
+    /// Whether nothing is being answered here.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.streams.load(Ordering::Acquire) == 0
+    }
+
+    /// How long nothing has been asked or answered here.
+    pub(super) fn idle(&self) -> Duration {
+        if self.is_quiet() { self.last().elapsed() } else { Duration::ZERO }
+    }
+
+    /// Bytes have been sent on it.
+    pub(super) fn count_sent(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes that have been sent on it so far.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when it has to make room.
+    pub(super) async fn leaving(&self) {
+        poll_fn(|context| match self.told(context) {
+            Told::Leave => Poll::Ready(()),
+            Told::Stay | Told::Finish => Poll::Pending,
+        })
+        .await;
+    }
+
+    /// What it is told. The task is woken when that changes.
+    pub(super) fn told(&self, context: &Context<'_>) -> Told {
+        self.signal.waker.register(context.waker());
+        self.signal.told()
+    }
+
+    fn account(&self) -> MutexGuard<'_, Option<AccountName>> {
+        self.account.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn last(&self) -> MutexGuard<'_, Instant> {
+        self.last.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let account = self.account().take();
+        let mut state = self.entered.table.state();
+        state.seats.remove(&self.number);
+        state.strangers.remove(&self.order.load(Ordering::Acquire));
+        if let Some(account) = account {
+            release(&mut state.accounts, &account);
+        }
+    }
+}
+
+/// A request that is being answered. A whole answer that waits to be sent is none any more: then the peer has the next turn.
+pub(super) struct Stream(Arc<Seat>);
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        *self.0.last() = Instant::now();
+        self.0.streams.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(all: usize, per_address: usize) -> Arc<Connections> {
+        let api = config::Api {
+            connections_max: all.try_into().expect("not zero"),
+            connections_per_address_max: per_address.try_into().expect("not zero"),
+            ..config::Api::default()
+        };
+        Connections::new(&api, Box::new(|peer| peer == IpAddr::from([10, 0, 0, 1])))
+    }
+
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    impl Seat {
+        fn is_leaving(&self) -> bool {
+            self.signal.told() == Told::Leave
+        }
+    }
+
+    async fn seated(table: &Arc<Connections>, last: u8) -> Arc<Seat> {
+        table.seat(address(last)).await.expect("there is room")
+    }
+
+    #[tokio::test]
+    async fn an_address_has_a_limit_and_a_trusted_proxy_has_none() {
+        let table = table(8, 2);
+        let held = [seated(&table, 1).await, seated(&table, 1).await];
+        assert!(table.seat(address(1)).await.is_none());
+        assert!(table.seat(address(2)).await.is_some());
+        drop(held);
+        assert!(table.seat(address(1)).await.is_some());
+        let proxy = IpAddr::from([10, 0, 0, 1]);
+        let behind = [table.seat(proxy).await, table.seat(proxy).await, table.seat(proxy).await];
+        assert!(behind.iter().all(Option::is_some));
+        let mapped: IpAddr = "::ffff:192.0.2.1".parse().expect("an address");
+        assert_eq!(origin(mapped), address(1));
+        let (one, other) = ("2001:db8::1", "2001:db8::ffff:1");
+        let of = |text: &str| origin(text.parse().expect("an address"));
+        assert_eq!(of(one), of(other));
+    }
+
+    #[tokio::test]
+    async fn the_stranger_who_asked_nothing_for_longest_makes_room() {
+        let table = table(4, 100);
+        let (first, second) = (seated(&table, 1).await, seated(&table, 2).await);
+        let third = seated(&table, 3).await;
+        drop(first.begin());
+        let fourth = seated(&table, 4).await;
+        assert!(second.is_leaving(), "three of four places are for strangers");
+        assert!(!first.is_leaving() && !third.is_leaving());
+        assert!(!fourth.is_leaving());
+    }
+
+    #[tokio::test]
+    async fn who_has_a_key_keeps_its_place() {
+        let table = table(4, 100);
+        let (zoe, ann) = ("zoe".parse().expect("a name"), "ann".parse().expect("a name"));
+        let (first, second) = (seated(&table, 1).await, seated(&table, 2).await);
+        first.know(Some(&zoe));
+        second.know(Some(&ann));
+        for _ in 0..20 {
+            let stranger = seated(&table, 9).await;
+            assert!(!stranger.is_leaving());
+        }
+        assert!(!first.is_leaving() && !second.is_leaving());
+    }
+
+    #[tokio::test]
+    async fn an_account_cannot_keep_all_places() {
+        let table = table(4, 100);
+        let zoe = "zoe".parse().expect("a name");
+        let mut seats = Vec::new();
+        for _ in 0..4 {
+            let seat = seated(&table, 1).await;
+            seat.know(Some(&zoe));
+            seats.push(seat);
+        }
+        let next = tokio::spawn({
+            let table = Arc::clone(&table);
+            async move { table.seat(address(2)).await.is_some() }
+        });
+        tokio::task::yield_now().await;
+        let gone = seats.iter().position(|seat| seat.is_leaving());
+        assert_eq!(gone, Some(2), "the first two are its share");
+        seats.remove(2);
+        assert!(next.await.expect("no panic"), "there is room");
+        seats.clear();
+        assert!(table.state().accounts.is_empty() && table.state().strangers.is_empty());
+        assert!(table.state().addresses.is_empty());
+    }
+}
