@@ -10,6 +10,7 @@ use serde_json::json;
 use super::answer::Answer;
 use super::body;
 use super::health::json as json_answer;
+use super::intake::Intake;
 use super::operations::{done, entry, with_keys};
 use super::problem::{Problem, ProblemKind};
 use crate::auth::{AuthError, Caller, KeyId};
@@ -63,8 +64,8 @@ pub(super) async fn revoke(
 ) -> Result<Answer, Problem> {
     let (parts, body) = request.into_parts();
     let caller = host.auth.authenticate(body::bearer(&parts.headers))?;
-    let timeout = host.config().api.body_read_timeout;
-    let bytes = body::read(&parts.headers, body, REVOKE_BYTES_MAX, timeout).await?;
+    let intake = Intake::document(host, &caller, REVOKE_BYTES_MAX);
+    let bytes = intake.read_json(&parts.headers, body).await?;
     let wanted: Revoke = match bytes.is_empty() {
         true => Revoke::default(),
         false => serde_json::from_slice(&bytes)

@@ -11,6 +11,7 @@ use super::admin::check_operator;
 use super::answer::Answer;
 use super::body;
 use super::health::json as json_answer;
+use super::intake::Intake;
 use super::problem::{Problem, ProblemKind};
 use crate::auth::{Account, Cause, KeyInfo, ListedKey};
 use crate::deploy;
@@ -39,8 +40,7 @@ struct Wanted {
 pub(super) async fn act(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer, Problem> {
     let (parts, body) = request.into_parts();
     check_operator(host, &parts.headers)?;
-    let timeout = host.config().api.body_read_timeout;
-    let bytes = body::read(&parts.headers, body, ACTION_BYTES_MAX, timeout).await?;
+    let bytes = Intake::operator(host, ACTION_BYTES_MAX).read_json(&parts.headers, body).await?;
     let Wanted { action, target, reason } = serde_json::from_slice(&bytes)
         .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
     let deed: Deed = action.parse().map_err(|()| unknown(&action))?;

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::admin::check_operator;
 use super::answer::Answer;
-use super::body;
 use super::health::json as json_answer;
+use super::intake::Intake;
 use super::problem::{Problem, ProblemKind};
 use crate::deploy;
 use crate::deployments::Reference;
@@ -75,8 +75,7 @@ pub(super) async fn withdraw(
 async fn which(host: &Host, request: Request<Incoming>) -> Result<Which, Problem> {
     let (parts, body) = request.into_parts();
     check_operator(host, &parts.headers)?;
-    let time = host.config().api.body_read_timeout;
-    let bytes = body::read(&parts.headers, body, BODY_BYTES_MAX, time).await?;
+    let bytes = Intake::operator(host, BODY_BYTES_MAX).read_json(&parts.headers, body).await?;
     serde_json::from_slice(&bytes)
         .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))
 }
