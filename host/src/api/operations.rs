@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use super::admin::check_operator;
 use super::answer::Answer;
-use super::body;
 use super::health::json as json_answer;
 use super::intake::Intake;
 use super::problem::{Problem, ProblemKind};
