@@ -319,3 +319,30 @@ fn garbage_of_a_worker_is_an_error_of_the_call_and_never_of_the_host() {
         assert_eq!(scene.host.get("/healthz").send().status, 200, "{garbage}");
     }
 }
+
+#[test]
+fn a_model_that_loads_as_gigabytes_is_refused_by_its_memory_s_limit() {
+    let scene = Scene::new(|config| config.inference.worker_memory_bytes_max = 512 << 20);
+    scene.model(&scene.umbrella, "echo", byte_identity());
+    let bundle = model_bundle("bomb", case("const-bomb.onnx"), Some(Backend::Onnxruntime));
+    let refused = scene.host.try_publish(&scene.acme, &scene.acme.sign(&bundle));
+    refused.problem(422, "bundle-refused");
+    scene.call(&scene.zoe, "umbrella/echo", &echo()).ok();
+}
+
+#[test]
+fn compiling_ends_at_its_memory_and_at_its_time() {
+    let publish = |settings: fn(&mut Config)| {
+        let host = TestHost::builder().config(settings).start();
+        let acme = host.party("acme");
+        let refused = host.try_publish(&acme, &acme.sign(&system_tests::plugin("echo")));
+        let problem = refused.problem(422, "bundle-refused");
+        assert_eq!(host.get("/healthz").send().status, 200);
+        problem["detail"].as_str().expect("text").to_owned()
+    };
+    let detail = publish(|config| config.sandbox.compile_memory_bytes_max = 4 << 20);
+    assert!(detail.contains("the compiler was ended by"), "{detail}");
+    assert!(detail.contains("`sandbox.compile_memory_bytes_max`"), "{detail}");
+    let detail = publish(|config| config.sandbox.compile_timeout = Duration::from_millis(1));
+    assert!(detail.contains("did not compile within"), "{detail}");
+}
