@@ -6,6 +6,7 @@ mod chance;
 mod client;
 mod fronts;
 mod host;
+pub mod hostile;
 pub mod model;
 mod onnx;
 mod party;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::answer::Answer;
 use super::body;
 use super::health::json as json_answer;
+use super::openapi;
 use super::problem::{Problem, ProblemKind};
 use crate::agreement::SignedSuccession;
 use crate::deploy::{self, Published, Tried};
@@ -50,7 +51,7 @@ pub(super) async fn publish(
     // In a task of its own: a publisher that hangs up does not leave a bundle half deployed.
     let deploying = tokio::spawn({
         let host = Arc::clone(host);
-        async move { deploy::deploy(&host, &publisher, bytes).await }
+        async move { deploy::deploy(&host, &publisher, bytes, openapi::describe).await }
     });
     let deployed = deploying.await.map_err(|panic| Problem::internal(&panic))??;
     let Published { deployment, trials } = deployed;
