@@ -256,8 +256,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub fn below(&self, table: Table, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        let read = || -> Result<_, redb::Error> {
-            let transaction = self.database.begin_read()?;
+        self.run(|database| {
+            let transaction = database.begin_read()?;
             let table = transaction.open_table(table.definition())?;
             let mut records = Vec::new();
             for entry in table.range(prefix..)? {
@@ -268,8 +268,7 @@ impl Store {
                 records.push((key.value().to_owned(), record.value().to_vec()));
             }
             Ok(records)
-        };
-        read().map_err(|error| failed(&self.path, error))
+        })
     }
 
     /// How many records a table has.
