@@ -142,7 +142,10 @@ impl Function {
                 Payload::Values { values, .. },
             ) => {
                 let fit = values.len() == params.len()
-                    && values.iter().zip(params).all(|(value, param)| value.is_of(&param.ty));
+                    && values
+                        .iter()
+                        .zip(params.iter())
+                        .all(|(value, param)| value.is_of(&param.ty));
                 if fit {
                     Ok(Input::Values(values.clone()))
                 } else {

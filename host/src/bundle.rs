@@ -48,7 +48,7 @@ pub use names::{
 pub use pack::{Description, ModelInput, PackError, Packed, Source, pack, pack_to_file};
 pub use project::{PROJECT_BYTES_MAX, PROJECT_FILE, Project, ProjectError};
 pub use registry::{Registry, RegistryError};
-pub use shape::{Shape, ShapeError};
+pub use shape::{NESTING_MAX, Shape, ShapeError};
 pub use sign::{SignError, sign, sign_to_file};
 pub use signature::{PAYLOAD_TYPE, Part, SignatureError};
 pub use verify::{BundleError, VerifiedBundle, verify};

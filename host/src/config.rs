@@ -222,11 +222,28 @@ pub struct Bundle {
     /// Bytes of a bundle's code. Default 32 MiB: compiling is the dearest thing that a publisher can ask for.
     #[serde(with = "units::size")]
     pub code_bytes_max: u64,
+    /// Bytes of the OpenAPI document that describes a bundle's functions. Default 4 MiB; a bundle that needs more is refused.
+    #[serde(with = "units::size_usize")]
+    pub openapi_bytes_max: NonZeroUsize,
+    /// Models of one publisher. Default 200; one more is refused.
+    pub models_per_publisher_max: usize,
+    /// Versions of all models of one publisher, those out of service included. Default 2000; one more is refused.
+    pub versions_per_publisher_max: usize,
+    /// Bytes of all bundles of one publisher. Default 20 GiB; a bundle that would go over it is refused.
+    #[serde(with = "units::size")]
+    pub bytes_per_publisher_max: u64,
 }
 
 impl Default for Bundle {
     fn default() -> Self {
-        Self { bundle_bytes_max: 1024 * MIB, code_bytes_max: 32 * MIB }
+        Self {
+            bundle_bytes_max: 1024 * MIB,
+            code_bytes_max: 32 * MIB,
+            openapi_bytes_max: count(4 * MIB as usize),
+            models_per_publisher_max: 200,
+            versions_per_publisher_max: 2000,
+            bytes_per_publisher_max: 20 * 1024 * MIB,
+        }
     }
 }
 
@@ -307,8 +324,19 @@ pub struct Sandbox {
     pub stack_bytes_max: NonZeroUsize,
     /// Elements of one table. Default 20000.
     pub table_elements_max: NonZeroUsize,
-    /// Core instances that one component is made of. Default 32.
+    /// Core instances that one component is made of, counted through all components that it instantiates. Default 32; a bundle with more
+    /// is refused before it is compiled.
     pub instances_max: NonZeroUsize,
+    /// Components that one component instantiates, counted in the same way. Default 256; a bundle with more is refused.
+    pub components_max: NonZeroUsize,
+    /// Definitions (functions, types, aliases, imports, exports, instances) that instantiating a component evaluates, counted in the same
+    /// way. Default 100000; a bundle with more is refused.
+    pub definitions_max: NonZeroUsize,
+    /// Different parts that the types of a bundle's functions may have together. Default 20000; a bundle with more is refused.
+    pub type_nodes_max: NonZeroUsize,
+    /// Bytes of the different names in those types. Default 1 MiB; a bundle with more is refused.
+    #[serde(with = "units::size_usize")]
+    pub type_name_bytes_max: NonZeroUsize,
     /// Handles to the host's resources that are alive at once. Default 1024.
     pub resources_max: NonZeroUsize,
     /// Bytes that a plugin may hand to the host in one go. Default 64 MiB.
@@ -317,7 +345,7 @@ pub struct Sandbox {
     /// Bytes of a call's log lines that are kept; the rest is dropped. Default 16 KiB.
     #[serde(with = "units::size_plain")]
     pub log_bytes_max: usize,
-    /// Components that are compiled at once. Default 1.
+    /// Components that are compiled at once, each of another publisher: they take turns. Default 2.
     pub compile_concurrency: NonZeroUsize,
     /// Time to compile a component. Default 60 s; then the bundle is refused.
     #[serde(with = "units::duration")]
@@ -337,10 +365,14 @@ impl Default for Sandbox {
             stack_bytes_max: count(MIB as usize),
             table_elements_max: count(20_000),
             instances_max: count(32),
+            components_max: count(256),
+            definitions_max: count(100_000),
+            type_nodes_max: count(20_000),
+            type_name_bytes_max: count(MIB as usize),
             resources_max: count(1024),
             hostcall_bytes_max: count(64 * MIB as usize),
             log_bytes_max: 16 * KIB as usize,
-            compile_concurrency: count(1),
+            compile_concurrency: count(2),
             compile_timeout: Duration::from_secs(60),
             compile_memory_bytes_max: 2048 * MIB,
         }

@@ -4,6 +4,7 @@
 //! verified, nothing is live that has not run once.
 
 mod restore;
+mod room;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,11 +12,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use semver::Version;
 use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
 use tokio::task::block_in_place;
 
 use crate::auth::Caller;
 use crate::bundle::{self, Backend, BundleError, ModelSpec, RegistryError, VerifiedBundle};
-use crate::deployments::{Deployment, ResolveError, Statistics};
+use crate::deployments::{Deployment, Describe, ResolveError, Statistics};
 use crate::host::Host;
 use crate::id::{AccountName, Digest, ModelName, Party};
 use crate::inference::{BackendKind, Device, LoadError, ModelSource, Placement, Trial, TrialError};
@@ -23,6 +25,7 @@ use crate::sandbox::{Declared, Graphs, Guest, SandboxError};
 use crate::store::{StoreError, Table};
 
 pub use restore::{reinstate, restore, retry, take_out};
+pub use room::RoomError;
 
 /// Why a bundle did not go live. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -48,8 +51,14 @@ pub enum DeployError {
     },
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    #[error(
+        "the OpenAPI document of its functions would have more than {max} bytes (`bundle.openapi_bytes_max`): expose fewer functions or smaller types"
+    )]
+    Document { max: usize },
     #[error(transparent)]
     Version(#[from] ResolveError),
+    #[error(transparent)]
+    Room(#[from] RoomError),
     #[error("the bundle could not be kept")]
     Registry(#[from] RegistryError),
     #[error("the publication could not be kept")]
@@ -58,7 +67,7 @@ pub enum DeployError {
 
 /// Takes a signed bundle from its bytes to a live version of one of `publisher`'s models.
 ///
-/// Publishing the same bytes again changes nothing and succeeds.
+/// Publishing the same bytes again changes nothing and succeeds. `describe` writes what programs read about the version.
 ///
 /// # Errors
 /// [`DeployError`] names the stage that refused; nothing was changed then.
@@ -66,17 +75,21 @@ pub async fn deploy(
     host: &Host,
     publisher: &Caller,
     bytes: Bytes,
+    describe: Describe,
 ) -> Result<Published, DeployError> {
     let bundle = verify(host, bytes)?;
     let publication = authorise(host, publisher, &bundle)?;
-    let guest = compile(host, &bundle).await?;
+    let guest = compile(host, &publication, &bundle).await?;
     let graphs = load_graphs(host, &publication.model.publisher, &bundle).await?;
     let trials = try_out(host, &graphs).await?;
     let deployment = stage(host, &publication, &bundle, guest, graphs);
+    document(host, &deployment, describe).await?;
     host.warm(&deployment).await?;
     block_in_place(|| host.registry.store(&bundle))?;
     let go_live = || {
-        check_withdrawn(host, &publication, &bundle)?; // again: compiling takes a while
+        // Again: compiling takes a while.
+        check_withdrawn(host, &publication, &bundle)?;
+        check_room(host, &publication)?;
         keep(host, &publication)
     };
     host.deployments.publish(Arc::clone(&deployment), go_live)?;
@@ -104,7 +117,7 @@ async fn load_kept(host: &Host, publication: &Publication) -> Result<Arc<Deploym
     let bytes = block_in_place(|| host.registry.load(&publication.bundle))?;
     let bundle = verify(host, bytes)?;
     check_withdrawn(host, publication, &bundle)?;
-    let guest = compile(host, &bundle).await?;
+    let guest = compile(host, publication, &bundle).await?;
     let graphs = load_graphs(host, &publication.model.publisher, &bundle).await?;
     Ok(stage(host, publication, &bundle, guest, graphs))
 }
@@ -171,7 +184,8 @@ pub fn unload(host: &Host, model: &ModelName) -> Result<(), DeployError> {
     host.deployments.withdraw(model, |versions| {
         for (version, bundle) in versions {
             let (model, version, bundle) = (model.clone(), version.clone(), *bundle);
-            keep(host, &Publication { model, version, bundle, withdrawn: true })?;
+            let bytes = Some(host.registry.length(&bundle)?);
+            keep(host, &Publication { model, version, bundle, bytes, withdrawn: true })?;
         }
         Ok(())
     })
@@ -189,6 +203,9 @@ struct Publication {
     model: ModelName,
     version: Version,
     bundle: Digest,
+    /// Bytes of the bundle. Absent from records of hosts that did not count them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
     /// Whether it is out of service.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     withdrawn: bool,
@@ -221,14 +238,25 @@ fn authorise(
         model,
         version: manifest.version.clone(),
         bundle: *bundle.digest(),
+        bytes: Some(bundle.bytes().len() as u64),
         withdrawn: false,
     };
     host.deployments.check_free(&publication.model, &publication.version, &publication.bundle)?;
     check_withdrawn(host, &publication, bundle)?;
+    check_room(host, &publication)?;
     Ok(publication)
 }
 
-async fn compile(host: &Host, bundle: &VerifiedBundle) -> Result<Guest, SandboxError> {
+fn check_room(host: &Host, publication: &Publication) -> Result<(), DeployError> {
+    let limits = &host.config().bundle;
+    block_in_place(|| room::check(&host.store, &host.registry, limits, publication))
+}
+
+async fn compile(
+    host: &Host,
+    publication: &Publication,
+    bundle: &VerifiedBundle,
+) -> Result<Guest, SandboxError> {
     let functions = bundle.manifest().functions.iter();
     let declared = functions
         .map(|function| Declared {
@@ -236,7 +264,8 @@ async fn compile(host: &Host, bundle: &VerifiedBundle) -> Result<Guest, SandboxE
             export: function.export.as_str().to_owned(),
         })
         .collect();
-    host.sandbox.compile(*bundle.component_digest(), bundle.component(), declared).await
+    let (account, digest) = (&publication.model.publisher, *bundle.component_digest());
+    host.sandbox.compile(account, digest, bundle.component(), declared).await
 }
 
 /// Loads the bundle's models into their backends, once for every digest on this host.
@@ -311,7 +340,21 @@ fn stage(
         stop: Arc::default(),
         log: host.log_allowance(&publication.model.publisher),
         component: *bundle.component_digest(),
+        document: OnceCell::new(),
     })
+}
+
+/// Makes what describes the version, once: a stranger who asks for it costs nothing then.
+async fn document(
+    host: &Host,
+    deployment: &Arc<Deployment>,
+    describe: Describe,
+) -> Result<(), DeployError> {
+    let max = host.openapi_bytes_max();
+    match deployment.document(describe, max).await {
+        Some(_) => Ok(()),
+        None => Err(DeployError::Document { max }),
+    }
 }
 
 fn keep(host: &Host, publication: &Publication) -> Result<(), DeployError> {

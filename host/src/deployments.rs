@@ -4,6 +4,7 @@
 //! known from the start on, and live once it is loaded; one that does not load is out of service. Nothing here is decided by
 //! agreements; whether a caller may know of a model is asked elsewhere.
 
+mod document;
 mod loading;
 mod published;
 mod statistics;
@@ -18,7 +19,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use semver::Version;
+use tokio::sync::OnceCell;
 
+pub use document::{Describe, Document};
 pub use loading::Loading;
 pub use published::Published;
 pub use statistics::{Span, Stages, Statistics, Totals};
@@ -52,6 +55,8 @@ pub struct Deployment {
     pub(crate) log: Arc<Allowance>,
     /// SHA-256 of its component's code.
     pub(crate) component: Digest,
+    /// What describes it to programs, once somebody has made it; none if that would be too large.
+    pub(crate) document: OnceCell<Option<Document>>,
 }
 
 impl Deployment {
@@ -147,9 +152,39 @@ impl Deployment {
         &self.statistics
     }
 
+    /// What describes the version to programs: made by `describe` for the first who asks, unless it was made when the version was published;
+    /// none if it would be longer than `bytes_max`.
+    pub async fn document(
+        self: &Arc<Self>,
+        describe: Describe,
+        bytes_max: usize,
+    ) -> Option<&Document> {
+        let made = self.document.get_or_init(|| async {
+            let deployment = Arc::clone(self);
+            let making = tokio::task::spawn_blocking(move || describe(&deployment, bytes_max));
+            making.await.unwrap_or(None)
+        });
+        made.await.as_ref()
+    }
+
     /// The functions that can be called, with their types.
     pub fn functions(&self) -> &[GuestFunction] {
         self.guest.functions()
+    }
+
+    /// `limits` of the host, narrowed to those that the bundle asks for.
+    pub fn narrow(&self, limits: CallLimits) -> CallLimits {
+        let wanted = &self.manifest.limits;
+        let memory = wanted.memory_bytes.and_then(|bytes| usize::try_from(bytes).ok());
+        let deadline = wanted
+            .deadline_ms
+            .and_then(|millis| limits.began.checked_add(Duration::from_millis(millis)));
+        CallLimits {
+            memory_bytes_max: memory
+                .map_or(limits.memory_bytes_max, |m| m.min(limits.memory_bytes_max)),
+            deadline: deadline.map_or(limits.deadline, |deadline| deadline.min(limits.deadline)),
+            ..limits
+        }
     }
 }
 
@@ -193,17 +228,7 @@ impl Function {
 
     /// `limits` of the host, narrowed to those that the bundle asks for.
     pub fn narrow(&self, limits: CallLimits) -> CallLimits {
-        let wanted = &self.deployment.manifest.limits;
-        let memory = wanted.memory_bytes.and_then(|bytes| usize::try_from(bytes).ok());
-        let deadline = wanted
-            .deadline_ms
-            .and_then(|millis| limits.began.checked_add(Duration::from_millis(millis)));
-        CallLimits {
-            memory_bytes_max: memory
-                .map_or(limits.memory_bytes_max, |m| m.min(limits.memory_bytes_max)),
-            deadline: deadline.map_or(limits.deadline, |deadline| deadline.min(limits.deadline)),
-            ..limits
-        }
+        self.deployment.narrow(limits)
     }
 }
 

@@ -33,6 +33,7 @@ use crate::invoke::{Call, InvokeError};
 use crate::market::{Market, MarketError};
 use crate::negotiations::{Negotiations, NegotiationsError};
 use crate::operations::{self, Operations};
+use crate::outcome::GuestFailure;
 use crate::outputs::Form;
 use crate::receipt::ReceiptError;
 use crate::receipts::{Denied, Receipts};
@@ -416,6 +417,11 @@ impl Host {
         self.sandbox.instantiate(function.guest(), function.graphs(), limits, context).await
     }
 
+    /// Most bytes of the document that describes a version.
+    pub fn openapi_bytes_max(&self) -> usize {
+        self.config.bundle.openapi_bytes_max.get()
+    }
+
     /// Writes the receipt of a refused call and gives back the error for the caller.
     pub fn deny(&self, denied: Denied<'_>) -> InvokeError {
         match self.receipts.deny(&denied) {
@@ -424,13 +430,15 @@ impl Host {
         }
     }
 
-    /// Instantiates a new version once, within the limits of a call: a bundle that cannot start does not go live.
+    /// Instantiates a new version once, within the limits of a call and with what a call sees: a bundle that cannot start does not
+    /// go live.
     ///
     /// # Errors
     /// [`SandboxError`].
     pub async fn warm(&self, deployment: &Deployment) -> Result<(), SandboxError> {
         let tensor_bytes_max = self.config.inference.tensor_bytes_max.get();
         let limits = self.sandbox.call_limits(Instant::now(), tensor_bytes_max);
+        let limits = deployment.narrow(limits);
         let context = CallContext {
             call: CallId::new(self.clock.now()),
             agreement: Digest::of(&[]),
@@ -438,7 +446,7 @@ impl Host {
             account: deployment.model().publisher.clone(),
             input_bytes: 0,
             purpose: None,
-            output_bytes_max: 0,
+            output_bytes_max: self.config.api.response_bytes_max,
             gate: None,
             stop: Stops::default(),
             log: Arc::clone(deployment.log()),
@@ -446,7 +454,13 @@ impl Host {
             responder: None,
         };
         let (guest, graphs) = (deployment.guest(), deployment.graphs());
-        self.sandbox.instantiate(guest, graphs, limits, context).await.map(drop)
+        let instance = self.sandbox.instantiate(guest, graphs, limits, context).await?;
+        match instance.start_failure() {
+            None => Ok(()),
+            // The host has none left; the guest cannot help it.
+            Some(GuestFailure::HostMemory { .. }) => Err(SandboxError::PoolExhausted),
+            Some(failure) => Err(SandboxError::Start { failure }),
+        }
     }
 }
 

@@ -74,12 +74,15 @@ pub fn check(
         Form::Json | Form::Octets | Form::Protocol(_) | Form::Stream(_) => result,
     };
     let controls = grant.controls(admission);
+    let limit = grant.output_limit(admission);
     let result = if controls.is_open() {
-        result.and_then(|answer| encode(function, form, answer))
+        result
+            .and_then(|answer| can_fit(function, form, answer, limit))
+            .and_then(|answer| encode(function, form, answer))
     } else {
         result.and_then(|answer| controlled(controls, function, form, answer))
     };
-    let result = result.and_then(|reply| release(reply, grant.output_limit(admission)));
+    let result = result.and_then(|reply| release(reply, limit));
     let result =
         if controls.is_open() { result } else { result.map_err(GuestFailure::without_details) };
     let released = match (form, &result) {
@@ -118,6 +121,23 @@ fn controlled(
         // That the plugin refused is an answer; what it says about it could be anything, and is not released.
         Answer::Refusal(_) => Ok(Reply::RefusalJson(value_json(None, None))),
     }
+}
+
+/// Refuses what cannot be within the limit before it is written: writing tens of megabytes for nothing takes its time, too.
+fn can_fit(
+    function: &Function,
+    form: &Form,
+    answer: Answer,
+    (max, limit): (u64, OutputLimit),
+) -> Result<Answer, GuestFailure> {
+    let ty = function.signature().signature().answer();
+    if let (Answer::Value(Some(value)), Form::Json, Some(ty)) = (&answer, form, ty) {
+        let bytes = write::json_bytes_min(value, ty);
+        if bytes > max {
+            return Err(GuestFailure::OutputTooLarge { bytes, max, limit });
+        }
+    }
+    Ok(answer)
 }
 
 /// Lets `reply` pass if it is within the limit.

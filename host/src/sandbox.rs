@@ -10,6 +10,7 @@ mod compile;
 pub mod compiling;
 mod context;
 mod engine;
+mod extent;
 mod http;
 mod instance;
 mod interface;
@@ -17,9 +18,11 @@ mod limits;
 mod linker;
 mod plugin;
 mod slice;
+mod start;
 mod stop;
 mod stream;
 mod threads;
+mod turns;
 mod wasi_nn;
 
 use std::num::NonZeroUsize;
@@ -36,21 +39,25 @@ use cache::Cache;
 use compile::Compiler;
 use context::CallState;
 use engine::{Kind, SPARE_SLOTS, Ticker};
-use interface::Resources;
+use extent::{Extent, ExtentLimits};
+use interface::{Pool, Resources, TypeLimits};
 use slice::{Pace, Work};
 use threads::Threads;
+use turns::Turns;
 
 pub use context::{CallContext, ComputeGate, Graphs};
+pub use extent::ExtentError;
 pub use http::{Body, BodyError, Preview, Responder};
 pub use instance::{Input, Instance};
-pub use interface::{Declared, GuestFunction, Signature};
+pub use interface::{Declared, GuestFunction, Signature, TypesExceed};
 pub use limits::CallLimits;
 pub use stream::Sink;
 
 use crate::admission::Memory;
 use crate::capability::{Capabilities, Capability};
 use crate::config;
-use crate::id::{ById, Digest, FunctionName};
+use crate::id::{AccountName, ById, Digest, FunctionName};
+use crate::outcome::GuestFailure;
 use crate::worker::{Program, SpawnError};
 
 /// Why a guest could not be compiled or instantiated.
@@ -66,6 +73,8 @@ pub enum SandboxError {
     },
     #[error("the threads for guests could not be started")]
     Thread(#[source] std::io::Error),
+    #[error("the component is refused before it is compiled")]
+    Extent(#[source] ExtentError),
     #[error("the component does not compile: {0:#}")]
     Compile(#[source] wasmtime::Error),
     #[error("the component did not compile within {} s (`sandbox.compile_timeout`)", waited.as_secs())]
@@ -86,7 +95,11 @@ pub enum SandboxError {
     NoExport { export: String },
     #[error("function `{function}` uses {what}, which cannot be called from outside")]
     UnsupportedType { function: FunctionName, what: &'static str },
-    #[error("the component does not start within the limits of a call: {0:#}")]
+    #[error("the component's types are refused: {0}")]
+    Types(TypesExceed),
+    #[error("the component does not start within the limits of a call ({code}): {failure}", code = .failure.code())]
+    Start { failure: GuestFailure },
+    #[error("the host could not make a sandbox: {0:#}")]
     Instantiate(#[source] wasmtime::Error),
     #[error("all sandboxes are taken")]
     PoolExhausted,
@@ -94,9 +107,9 @@ pub enum SandboxError {
 
 /// Compiles and instantiates guests.
 pub struct Sandbox {
-    calls: Machine,
+    calls: Arc<Machine>,
     /// Made when the first component is deployed that answers with streams: it has a pool of its own.
-    streams: OnceLock<Machine>,
+    streams: OnceLock<Arc<Machine>>,
     threads: Threads,
     setup: Setup,
 }
@@ -109,6 +122,8 @@ struct Setup {
     cache_folder: PathBuf,
     host_secret: Zeroizing<Vec<u8>>,
     program: Program,
+    /// One set of turns for both machines.
+    turns: Arc<Turns>,
 }
 
 /// An engine with what belongs to it. Nothing of one may be used with another.
@@ -117,6 +132,7 @@ struct Machine {
     compiler: Compiler,
     plugin: Linker<CallState>,
     plugin_with_wasi: Linker<CallState>,
+    types: TypeLimits,
     _ticker: Ticker,
 }
 
@@ -130,6 +146,10 @@ impl Machine {
             plugin: linker::plugin(&engine).map_err(SandboxError::Engine)?,
             plugin_with_wasi: linker::plugin_with_wasi(&engine, kind)
                 .map_err(SandboxError::Engine)?,
+            types: TypeLimits {
+                nodes: limits.type_nodes_max.get(),
+                name_bytes: limits.type_name_bytes_max.get(),
+            },
             _ticker: Ticker::start(&engine, limits.epoch_tick)?,
             engine,
         })
@@ -144,10 +164,11 @@ impl Machine {
         let linker = stubbed.as_ref().unwrap_or(linker);
         let pre = linker.instantiate_pre(component).map_err(SandboxError::Capability)?;
         let resources = Resources::of(&self.engine, component);
-        let functions = declared
-            .into_iter()
-            .map(|declared| interface::function(&self.engine, component, &resources, declared))
-            .collect::<Result<_, _>>()?;
+        let mut pool = Pool::new(self.types);
+        let functions = declared.into_iter().map(|declared| {
+            interface::function(&self.engine, component, &resources, &mut pool, declared)
+        });
+        let functions = functions.collect::<Result<_, _>>()?;
         let imports = capabilities(&self.engine, component);
         Ok(Guest { pre, functions, imports, uses_wasi, pace: Pace::default() })
     }
@@ -219,8 +240,9 @@ impl Sandbox {
         let threads = threads.map_err(SandboxError::Thread)?;
         let slots = admission.slots_max;
         let memory = Memory::new(admission.memory_bytes_max.get(), slots.get() + SPARE_SLOTS);
-        let setup = Setup { limits, slots, memory, cache_folder, host_secret, program };
-        let calls = Machine::new(&setup, Kind::Calls)?;
+        let turns = Turns::new(limits.compile_concurrency.get());
+        let setup = Setup { limits, slots, memory, cache_folder, host_secret, program, turns };
+        let calls = Arc::new(Machine::new(&setup, Kind::Calls)?);
         Ok(Self { calls, streams: OnceLock::new(), threads, setup })
     }
 
@@ -229,37 +251,48 @@ impl Sandbox {
         &self.setup.memory
     }
 
-    fn streams(&self) -> Result<&Machine, SandboxError> {
+    fn streams(&self) -> Result<&Arc<Machine>, SandboxError> {
         if self.streams.get().is_none() {
             // Of two that are made at once one is dropped.
-            let _ = self.streams.set(Machine::new(&self.setup, Kind::Streams)?);
+            let _ = self.streams.set(Arc::new(Machine::new(&self.setup, Kind::Streams)?));
         }
         Ok(self.streams.get().expect("invariant: it has just been set"))
     }
 
-    /// Compiles a component, or loads it from the cache, links it and finds the declared functions.
+    /// Compiles a component for `account`, or loads it from the cache, links it and finds the declared functions.
+    ///
+    /// What instantiating it would take is counted first: nothing is compiled that could not be instantiated.
     ///
     /// # Errors
     /// [`SandboxError`] says what about the component cannot be run here.
     pub async fn compile(
         &self,
+        account: &AccountName,
         digest: Digest,
         code: bytes::Bytes,
         declared: Vec<Declared>,
     ) -> Result<Guest, SandboxError> {
-        match self.calls.compiler.compile(digest, code.clone()).await {
-            Ok(component) => self.calls.link(&component, declared),
-            // The engine of plain calls does not know streams: it refuses the types before it compiles anything.
-            Err(SandboxError::Compile(refused)) => {
-                let streams = self.streams()?;
-                match streams.compiler.compile(digest, code).await {
-                    Ok(component) => streams.link(&component, declared),
-                    Err(SandboxError::Compile(_)) => Err(SandboxError::Compile(refused)),
-                    Err(error) => Err(error),
-                }
-            }
-            Err(error) => Err(error),
-        }
+        let machine = match self.examine(code.clone()).await? {
+            Kind::Calls => &self.calls,
+            Kind::Streams => self.streams()?,
+        };
+        let component = machine.compiler.compile(account, digest, code).await?;
+        let machine = Arc::clone(machine);
+        // Reading the types of a large bundle takes a while.
+        let linked = tokio::task::spawn_blocking(move || machine.link(&component, declared));
+        linked.await.unwrap_or_else(|panic| Err(SandboxError::CompilerPanicked(panic.to_string())))
+    }
+
+    /// Finds out whether a component may be compiled, and for which engine. Reading 32 MiB takes a while.
+    async fn examine(&self, code: bytes::Bytes) -> Result<Kind, SandboxError> {
+        let limits = extent_limits(&self.setup.limits);
+        let examined = tokio::task::spawn_blocking(move || {
+            Extent::measure(&code, &limits).map_err(SandboxError::Extent)?;
+            Ok(if extent::needs_streams(&code) { Kind::Streams } else { Kind::Calls })
+        });
+        examined
+            .await
+            .unwrap_or_else(|panic| Err(SandboxError::CompilerPanicked(panic.to_string())))
     }
 
     /// The limits of a call that begins at `began` and that neither bundle nor agreement narrows.
@@ -278,11 +311,13 @@ impl Sandbox {
         }
     }
 
-    /// Makes a fresh instance for one call.
+    /// Makes a fresh instance for one call and runs its start functions, if it has some.
+    ///
+    /// A start that fails is no error here but the end of the call: [`Instance::run`] gives it back, metered like any other.
     ///
     /// # Errors
-    /// [`SandboxError::Instantiate`] if the guest's own start fails or wants more than `limits`;
-    /// [`SandboxError::PoolExhausted`] if more instances are alive than admission allows.
+    /// [`SandboxError::PoolExhausted`] if more instances are alive than admission allows; [`SandboxError::Instantiate`] if the
+    /// operating system refuses.
     pub async fn instantiate(
         &self,
         guest: &Guest,
@@ -310,16 +345,21 @@ impl Sandbox {
         let (pre, may_wait) = (guest.pre.clone(), guest.uses_wasi);
         let own = Arc::clone(&threads);
         Work::new(threads, account, guest.pace.clone(), (0, 0), async move {
-            let instance = pre.instantiate_async(&mut wasm_store).await.map_err(|error| {
-                if error.is::<wasmtime::PoolConcurrencyLimitError>() {
-                    SandboxError::PoolExhausted
-                } else {
-                    SandboxError::Instantiate(error)
-                }
-            })?;
-            Ok(Instance { wasm_store, instance, may_wait, threads: own })
+            let started = start::start(&pre, &mut wasm_store, may_wait).await?;
+            Ok(Instance { wasm_store, started, may_wait, threads: own })
         })
         .await
+    }
+}
+
+/// What one component may take, by these settings and by what the pool has.
+fn extent_limits(limits: &config::Sandbox) -> ExtentLimits {
+    ExtentLimits {
+        core_instances: limits.instances_max.get(),
+        components: limits.components_max.get(),
+        definitions: limits.definitions_max.get(),
+        memories: engine::MEMORIES_PER_COMPONENT_MAX as usize,
+        tables: engine::TABLES_PER_COMPONENT_MAX as usize,
     }
 }
 

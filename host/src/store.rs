@@ -251,6 +251,26 @@ impl Store {
         })
     }
 
+    /// Every record of a table whose key begins with `prefix`, in the order of the keys.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub fn below(&self, table: Table, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.run(|database| {
+            let transaction = database.begin_read()?;
+            let table = transaction.open_table(table.definition())?;
+            let mut records = Vec::new();
+            for entry in table.range(prefix..)? {
+                let (key, record) = entry?;
+                if !key.value().starts_with(prefix) {
+                    break;
+                }
+                records.push((key.value().to_owned(), record.value().to_vec()));
+            }
+            Ok(records)
+        })
+    }
+
     /// How many records a table has.
     ///
     /// # Errors
@@ -307,5 +327,20 @@ mod tests {
         let offers = store.all(Table::Offers).expect("reads");
         assert_eq!(offers, [("a".into(), b"1".to_vec()), ("b".into(), b"2".to_vec())]);
         assert_eq!(store.all(Table::Accounts).expect("reads"), []);
+    }
+
+    #[test]
+    fn records_below_a_prefix_are_those_and_no_others() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&folder.path().join("state.redb")).expect("opens");
+        for key in ["a", "a/1", "a/2", "a0", "ab/1", "b/1"] {
+            store.put(Table::Offers, key, b"").expect("writes");
+        }
+        let keys = |prefix| {
+            let records = store.below(Table::Offers, prefix).expect("reads").into_iter();
+            records.map(|(key, _)| key).collect::<Vec<_>>()
+        };
+        assert_eq!(keys("a/"), ["a/1", "a/2"]);
+        assert_eq!(keys("c"), [""; 0]);
     }
 }

@@ -31,13 +31,15 @@ mod tests;
 mod text;
 pub mod write;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 pub use error::{Place, ValueError};
 
 use crate::tensor::Tensor;
 
-/// A type of the component model that callers can send and get.
+/// A type of the component model that callers can send and get. Cheap to clone: types share their parts.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Type {
     Bool,
@@ -53,44 +55,44 @@ pub enum Type {
     F64,
     Char,
     String,
-    List(Box<Type>),
-    Record(Vec<Field>),
-    Tuple(Vec<Type>),
-    Variant(Vec<Case>),
-    Enum(Vec<Box<str>>),
-    Option(Box<Type>),
+    List(Arc<Type>),
+    Record(Arc<[Field]>),
+    Tuple(Arc<[Type]>),
+    Variant(Arc<[Case]>),
+    Enum(Arc<[Arc<str>]>),
+    Option(Arc<Type>),
     Result {
-        ok: Option<Box<Type>>,
-        err: Option<Box<Type>>,
+        ok: Option<Arc<Type>>,
+        err: Option<Arc<Type>>,
     },
-    Flags(Vec<Box<str>>),
+    Flags(Arc<[Arc<str>]>),
     /// The host's own resource `tensor` of `wasi:nn`: the function gets or gives a handle, and the caller what is behind it.
     Tensor,
     /// A resource that the plugin defines: the caller says what its constructor takes, and the function gets a handle.
-    Resource(Box<Constructor>),
+    Resource(Arc<Constructor>),
 }
 
 /// How a resource of a plugin's is made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Constructor {
     /// The resource's name.
-    pub resource: Box<str>,
+    pub resource: Arc<str>,
     /// Which of the constructors it is that the function's values need, from 0.
     pub position: usize,
-    pub params: Vec<Field>,
+    pub params: Arc<[Field]>,
 }
 
 /// A member of a record, or a parameter of a function.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Field {
-    pub name: Box<str>,
+    pub name: Arc<str>,
     pub ty: Type,
 }
 
 /// A case of a variant, with the type of its payload.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case {
-    pub name: Box<str>,
+    pub name: Arc<str>,
     pub ty: Option<Type>,
 }
 

@@ -117,7 +117,7 @@ fn codeless(
     out
 }
 
-fn component(module: &str, world: &str) -> Vec<u8> {
+pub(crate) fn component(module: &str, world: &str) -> Vec<u8> {
     let mut module = wat::parse_str(module).expect("a module");
     let (mut resolve, _) = plugin_wit().expect("the host's WIT");
     let text = format!("package test:guest; world guest {{ {world} }}");

@@ -6,6 +6,7 @@ mod chance;
 mod client;
 mod fronts;
 mod host;
+pub mod hostile;
 mod http2;
 pub mod model;
 mod onnx;

@@ -100,7 +100,10 @@ fn every_case_is_tried_and_the_host_is_well_afterwards() {
 
     let nested = scene.case("nested.wat");
     let nested = String::from_utf8(nested).expect("text");
-    let refused = scene.host.try_publish(&scene.acme, &scene.acme.sign(&system_tests::component_bundle("nested", &nested)));
+    let refused = scene.host.try_publish(
+        &scene.acme,
+        &scene.acme.sign(&system_tests::component_bundle("nested", &nested)),
+    );
     refused.problem(422, "bundle-refused");
 
     let published = scene.host.publish(&scene.acme, &plugin("semantic-search"));

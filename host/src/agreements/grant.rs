@@ -17,7 +17,7 @@ use crate::invoke::{Call, Timings};
 use crate::outcome::OutputLimit;
 use crate::sandbox::{CallLimits, ComputeGate, Input};
 use crate::stop::Stops;
-use crate::tensor::{DataType, Tensor};
+use crate::tensor::{self, DataType, Tensor};
 
 /// Permission to make one call, before its limits over all calls and its turn. Only [`Agreements::permit`] makes one.
 pub struct Grant {
@@ -255,6 +255,6 @@ fn tokens(inputs: &[(String, Tensor)]) -> u64 {
     let integers = inputs
         .iter()
         .filter(|(_, tensor)| matches!(tensor.data_type(), DataType::I32 | DataType::I64))
-        .map(|(_, tensor)| tensor.shape().iter().map(|size| *size as u64).product());
+        .map(|(_, tensor)| tensor::count(tensor.shape()).map_or(u64::MAX, |count| count as u64));
     integers.max().unwrap_or(0)
 }

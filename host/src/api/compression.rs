@@ -80,6 +80,11 @@ impl Coding {
     }
 }
 
+/// Whether the caller takes an answer that is compressed as gzip has it.
+pub(in crate::api) fn accepts_gzip(headers: &HeaderMap) -> bool {
+    Coding::accepted(headers) == Some(Coding::Gzip)
+}
+
 /// The body as it was before it was compressed, at most `max` bytes, so that what begins at `offset` lies where it can be read
 /// without a copy.
 pub(super) async fn inflate(

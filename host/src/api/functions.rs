@@ -25,7 +25,7 @@ use crate::invoke::Payload;
 use crate::outcome::Reply;
 use crate::outputs::Form;
 use crate::sandbox::{GuestFunction, Signature};
-use crate::value::Type;
+use crate::value::{Field, Type};
 
 /// `POST /{publisher}/{model}[@ref]/{function}`.
 pub(super) async fn call(
@@ -147,16 +147,14 @@ fn function(function: &GuestFunction) -> Value {
     let signature = match function.signature() {
         Signature::Tensors => "(inputs: named tensors) -> named tensors".to_owned(),
         Signature::Values { params, result } => {
-            let params = params.iter().map(|field| format!("{}: {}", field.name, field.ty));
-            let params = params.collect::<Vec<_>>().join(", ");
+            let params = list(params);
             match result {
                 Some(result) => format!("({params}) -> {result}"),
                 None => format!("({params})"),
             }
         }
         Signature::Stream { params, element, .. } => {
-            let params = params.iter().map(|field| format!("{}: {}", field.name, field.ty));
-            let params = params.collect::<Vec<_>>().join(", ");
+            let params = list(params);
             format!("async ({params}) -> stream<{element}>")
         }
         Signature::Http(_) => {
@@ -164,6 +162,22 @@ fn function(function: &GuestFunction) -> Value {
         }
     };
     json!({"name": function.name(), "signature": signature})
+}
+
+/// Parameters as text; those beyond the longest are not shown.
+fn list(params: &[Field]) -> String {
+    /// Longest text of the parameters of one function, in bytes.
+    const PARAMS_BYTES_MAX: usize = 4000;
+    let mut text = String::new();
+    for (index, field) in params.iter().enumerate() {
+        if text.len() > PARAMS_BYTES_MAX {
+            text.push_str(", …");
+            break;
+        }
+        let separator = if index > 0 { ", " } else { "" };
+        text.push_str(&format!("{separator}{}: {}", field.name, field.ty));
+    }
+    text
 }
 
 fn target([publisher, model, function]: [&str; 3]) -> Result<Target, Problem> {

@@ -5,29 +5,81 @@ mod model;
 mod page;
 mod schema;
 
-use http::{Request, StatusCode};
+use bytes::Bytes;
+use http::{HeaderValue, Request, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 
-use super::answer::Answer;
+use super::answer::{Answer, answer_of};
 use super::health::json as json_answer;
 use super::problem::{Problem, ProblemKind};
-use super::{functions, public};
+use super::{compression, functions, public};
+use crate::deployments::{Deployment, Document};
 use crate::host::Host;
 
 pub(super) use page::{asset, page};
 
-/// `GET /{publisher}/{model}[@ref]/openapi.json`.
-pub(super) fn of_model(
+/// Documents longer than this are inflated away from the threads that serve.
+const AWAY_BYTES_MIN: usize = 256 << 10;
+
+/// Writes the document of a version, to be kept with it.
+pub(super) fn describe(deployment: &Deployment, bytes_max: usize) -> Option<Document> {
+    model::document(deployment, bytes_max).map(|text| Document::new(&text))
+}
+
+/// `GET /{publisher}/{model}[@ref]/openapi.json`: the document was made when the version was published, or when somebody asked first.
+pub(super) async fn of_model(
     host: &Host,
     publisher: &str,
     model: &str,
     request: &Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let deployment = functions::known(host, publisher, model, request.headers())?;
-    let mut document = model::document(&deployment);
-    document["servers"] = servers(host, request);
-    Ok(json_answer(StatusCode::OK, &document))
+    let max = host.openapi_bytes_max();
+    let Some(document) = deployment.document(describe, max).await else {
+        let detail = format!("the document has more than {max} bytes (`bundle.openapi_bytes_max`)");
+        return Err(Problem::new(ProblemKind::NotFound, detail));
+    };
+    let servers = servers(host, request);
+    if servers != json!([{"url": "/"}]) {
+        let text = elsewhere(document, &servers);
+        return Ok(answer_of(text, "application/json"));
+    }
+    let tag = format!("\"{}\"", document.digest());
+    let known = request.headers().get(header::IF_NONE_MATCH);
+    let is_known = known.is_some_and(|known| known.as_bytes() == tag.as_bytes());
+    let mut answer = if is_known {
+        let mut answer = Answer::new(Bytes::new().into());
+        *answer.status_mut() = StatusCode::NOT_MODIFIED;
+        answer
+    } else if compression::accepts_gzip(request.headers()) {
+        let mut answer = answer_of(document.gzip(), "application/json");
+        let gzip = HeaderValue::from_static("gzip");
+        answer.headers_mut().insert(header::CONTENT_ENCODING, gzip);
+        answer
+    } else if document.length() < AWAY_BYTES_MIN {
+        answer_of(document.text(), "application/json")
+    } else {
+        answer_of(tokio::task::block_in_place(|| document.text()), "application/json")
+    };
+    let headers = answer.headers_mut();
+    headers.insert(header::VARY, HeaderValue::from_static("accept-encoding, authorization"));
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        headers.insert(header::ETAG, tag);
+    }
+    Ok(answer)
+}
+
+/// The document for callers who reach this host by another address than its own.
+fn elsewhere(document: &Document, servers: &Value) -> Bytes {
+    /// No text of the document can have it, for its quotation marks would be escaped there.
+    const OWN: &str = r#""servers":[{"url":"/"}]"#;
+    let text = document.text();
+    let Some(at) = text.windows(OWN.len()).rposition(|part| part == OWN.as_bytes()) else {
+        return text;
+    };
+    let servers = format!("\"servers\":{servers}");
+    [&text[..at], servers.as_bytes(), &text[at + OWN.len()..]].concat().into()
 }
 
 /// `GET /api/openapi.json`.

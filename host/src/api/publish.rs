@@ -10,6 +10,7 @@ use super::answer::Answer;
 use super::body;
 use super::health::json as json_answer;
 use super::intake::Intake;
+use super::openapi;
 use super::problem::{Problem, ProblemKind};
 use super::spool;
 use crate::agreement::SignedSuccession;
@@ -52,7 +53,8 @@ pub(super) async fn publish(
             // The body is here: a turn is not spent on waiting for its sender.
             let _turn = host.publishing.take(&publisher.account().name).await?;
             let bytes = spooled.read().await?;
-            Ok::<_, Problem>(deploy::deploy(&host, &publisher, bytes).await?)
+            let deployed = deploy::deploy(&host, &publisher, bytes, openapi::describe).await?;
+            Ok::<_, Problem>(deployed)
         }
     });
     let deployed = deploying.await.map_err(|panic| Problem::internal(&panic))??;

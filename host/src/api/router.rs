@@ -87,7 +87,7 @@ async fn everybody(
         }
         (GET, [publisher, model]) => functions::describe(host, publisher, model, &request),
         (GET, [publisher, model, "openapi.json"]) => {
-            openapi::of_model(host, publisher, model, &request)
+            openapi::of_model(host, publisher, model, &request).await
         }
         (GET, [_, _, "docs"]) => Ok(openapi::page(request.uri().path())),
 

@@ -108,6 +108,8 @@ fn member(object: &mut Vec<u8>, param: &Field, part: &Part) -> Result<(), Argume
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     fn part(name: &str, bytes: &[u8]) -> Part {
@@ -117,10 +119,10 @@ mod tests {
     fn params() -> Vec<Field> {
         let field = |name: &str, ty| Field { name: name.into(), ty };
         vec![
-            field("picture", Type::List(Box::new(Type::U8))),
+            field("picture", Type::List(Arc::new(Type::U8))),
             field("top", Type::U32),
-            field("name", Type::Option(Box::new(Type::String))),
-            field("points", Type::List(Box::new(Type::F32))),
+            field("name", Type::Option(Arc::new(Type::String))),
+            field("points", Type::List(Arc::new(Type::F32))),
         ]
     }
 

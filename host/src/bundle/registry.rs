@@ -5,7 +5,7 @@
 //! What is read back must have the digest it is asked for by, and is verified by the caller like any foreign bytes.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -146,6 +146,30 @@ impl Registry {
     /// As of opening it.
     pub fn open_model(&self, digest: &Digest) -> io::Result<File> {
         File::open(self.models.join(digest.hex()))
+    }
+
+    /// Bytes of the bundle with this digest, its weights included, from what is noted about it; 0 if it is not there.
+    ///
+    /// # Errors
+    /// [`RegistryError::File`], [`RegistryError::Damaged`].
+    pub fn length(&self, digest: &Digest) -> Result<u64, RegistryError> {
+        /// A line that lists 64 models is shorter.
+        const LINE_BYTES_MAX: u64 = 64 << 10;
+        let path = self.bundles.join(digest.hex());
+        let failed = |source| failed(&path, source);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            Err(error) => return Err(failed(error)),
+        };
+        let whole = file.metadata().map_err(failed)?.len();
+        let mut line = Vec::new();
+        let read = BufReader::new(file.take(LINE_BYTES_MAX)).read_until(b'\n', &mut line);
+        read.map_err(failed)?;
+        let index: Index = serde_json::from_slice(&line)
+            .map_err(|_| RegistryError::Damaged { path: path.clone() })?;
+        let weights = index.models.iter().map(|place| place.bytes as u64);
+        Ok(weights.fold(whole - line.len() as u64, u64::saturating_add))
     }
 
     /// The weights that are not what they are kept as; none if all are.

@@ -9,6 +9,9 @@ use wasmparser::component_types::ComponentEntityType;
 use wasmparser::types::Types;
 use wasmparser::{ComponentTypeRef, Parser, Payload, ValidPayload, Validator, WasmFeatures};
 
+/// How many components may lie inside each other: the validator keeps a state for each.
+pub const NESTING_MAX: usize = 64;
+
 /// Why bytes are not a component.
 #[derive(Debug, thiserror::Error)]
 pub enum ShapeError {
@@ -16,6 +19,8 @@ pub enum ShapeError {
     Invalid(#[source] wasmparser::BinaryReaderError),
     #[error("the component does not end where its bytes do")]
     NoEnd,
+    #[error("more than {NESTING_MAX} components lie inside each other")]
+    Nesting,
 }
 
 /// The outside of a component.
@@ -37,9 +42,12 @@ impl Shape {
         let mut imports = Vec::new();
         let mut exports = Vec::new();
         let mut types = None;
-        let mut depth = 0_u32;
+        let mut depth = 0_usize;
         for payload in Parser::new(0).parse_all(component) {
             let payload = payload.map_err(ShapeError::Invalid)?;
+            if matches!(payload, Payload::Version { .. }) && depth >= NESTING_MAX {
+                return Err(ShapeError::Nesting);
+            }
             let checked = validator.payload(&payload).map_err(ShapeError::Invalid)?;
             if let ValidPayload::End(found) = checked {
                 types = Some(found);

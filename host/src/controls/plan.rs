@@ -1,5 +1,7 @@
 //! How a value of some type is projected: made once from the type, then applied.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::number::{best, best_first};
@@ -91,7 +93,7 @@ impl Maker<'_> {
             Type::Tuple(items) => self.tuple(items, named, None),
             Type::Option(inner) => Ok(self
                 .plan(inner, named)?
-                .map(|(plan, ty)| (Plan::Option(Box::new(plan)), Type::Option(Box::new(ty))))),
+                .map(|(plan, ty)| (Plan::Option(Box::new(plan)), Type::Option(Arc::new(ty))))),
             Type::Variant(cases) => self.variant(cases, named),
             Type::Result { ok, err } => self.result(ok.as_deref(), err.as_deref(), named),
         }
@@ -102,7 +104,7 @@ impl Maker<'_> {
         let ranked = controls.ranked();
         match (item, ranked) {
             (Type::F32 | Type::F64, Some(most)) if controls.label_only => {
-                let positions = Type::List(Box::new(Type::U32));
+                let positions = Type::List(Arc::new(Type::U32));
                 return Ok(Some((Plan::Positions(item.clone(), most), positions)));
             }
             (Type::F32 | Type::F64, Some(most)) => {
@@ -125,7 +127,7 @@ impl Maker<'_> {
         let cut = ranked
             .filter(|_| !whole)
             .map(|most| Cut { most, rank: score.map(|score| (score, entry.clone())) });
-        let list = Type::List(Box::new(entry));
+        let list = Type::List(Arc::new(entry));
         let plan = if is_packed(item) { Plan::Pass } else { Plan::List(Box::new(plan), cut) };
         Ok(Some((plan, list)))
     }
@@ -148,7 +150,7 @@ impl Maker<'_> {
             }
         }
         let empty = kept.is_empty() && !fields.is_empty();
-        Ok((!empty).then_some((Plan::Members(kept), Type::Record(narrowed))))
+        Ok((!empty).then_some((Plan::Members(kept), Type::Record(narrowed.into()))))
     }
 
     fn tuple(&self, items: &[Type], named: bool, score: Option<usize>) -> Planned {
@@ -165,7 +167,7 @@ impl Maker<'_> {
             }
         }
         let empty = kept.is_empty() && !items.is_empty();
-        Ok((!empty).then_some((Plan::Members(kept), Type::Tuple(narrowed))))
+        Ok((!empty).then_some((Plan::Members(kept), Type::Tuple(narrowed.into()))))
     }
 
     fn variant(&self, cases: &[Case], named: bool) -> Planned {
@@ -180,7 +182,7 @@ impl Maker<'_> {
             plans.push(plan);
             narrowed.push(Case { name: case.name.clone(), ty });
         }
-        Ok(Some((Plan::Cases(plans), Type::Variant(narrowed))))
+        Ok(Some((Plan::Cases(plans), Type::Variant(narrowed.into()))))
     }
 
     fn result(&self, ok: Option<&Type>, err: Option<&Type>, named: bool) -> Planned {
@@ -191,7 +193,7 @@ impl Maker<'_> {
         let (ok_plan, ok) = branch(ok)?.unzip();
         let (err_plan, err) = branch(err)?.unzip();
         let plan = Plan::Result(ok_plan.map(Box::new), err_plan.map(Box::new));
-        Ok(Some((plan, Type::Result { ok: ok.map(Box::new), err: err.map(Box::new) })))
+        Ok(Some((plan, Type::Result { ok: ok.map(Arc::new), err: err.map(Arc::new) })))
     }
 }
 

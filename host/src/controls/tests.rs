@@ -1,5 +1,7 @@
 //! Tests of output controls.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -29,7 +31,7 @@ fn guesses() -> Type {
         field("score", Type::F32),
         field("extra", Type::F64),
     ];
-    Type::List(Box::new(Type::Record(fields)))
+    Type::List(Arc::new(Type::Record(fields)))
 }
 
 fn guess(class: u32, label: &str, score: f32, extra: f64) -> Value {
@@ -81,29 +83,29 @@ fn what_can_carry_anything_and_cannot_be_dropped_is_refused_up_front() {
     for ty in [
         Type::String,
         Type::U64,
-        Type::List(Box::new(Type::U8)),
-        Type::List(Box::new(Type::String)),
-        Type::Option(Box::new(Type::Char)),
+        Type::List(Arc::new(Type::U8)),
+        Type::List(Arc::new(Type::String)),
+        Type::Option(Arc::new(Type::Char)),
     ] {
         let refused = rounded.check_type(&ty).expect_err("free-form");
         assert!(matches!(&refused, ControlError::CarriesAnything { .. }), "{ty}: {refused}");
         assert_eq!(Controls::default().check_type(&ty), Ok(()));
     }
-    let record = Type::Record(vec![field("text", Type::String)]);
+    let record = Type::Record([field("text", Type::String)].into());
     assert_eq!(rounded.check_type(&record), Err(ControlError::Nothing));
     assert_eq!(controls(None, Some(2), &["text"], false).check_type(&record), Ok(()));
     assert!(
         controls(None, None, &[], true).check_type(&Type::F32).is_err(),
         "a bare score is no label"
     );
-    let verdict = Type::Result { ok: Some(Box::new(Type::F32)), err: Some(Box::new(Type::String)) };
+    let verdict = Type::Result { ok: Some(Arc::new(Type::F32)), err: Some(Arc::new(Type::String)) };
     let error = Value::Result(Err(Some(Box::new(Value::String("0.123456789".into())))));
     assert_eq!(json(&rounded, error, &verdict), r#"{"err":null}"#, "an error's text is no way out");
 }
 
 #[test]
 fn scores_by_position() {
-    let list = Type::List(Box::new(Type::F32));
+    let list = Type::List(Arc::new(Type::F32));
     let scores = |numbers: &[f32]| {
         Value::Packed(Bytes::from(numbers.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<_>>()))
     };
@@ -117,7 +119,7 @@ fn scores_by_position() {
         json(&controls(None, Some(1), &[], false), value(), &list),
         r#"[0.1,0.7,0.0,"NaN",0.7]"#
     );
-    let batch = Type::List(Box::new(list.clone()));
+    let batch = Type::List(Arc::new(list.clone()));
     let rows = Value::List(vec![scores(&[1.0, 2.0]), scores(&[4.0, 3.0]), scores(&[5.0, 6.0])]);
     assert_eq!(
         json(&controls(Some(1), None, &[], true), rows, &batch),

@@ -39,10 +39,10 @@ pub fn restore(host: &Arc<Host>) -> Result<(), StoreError> {
     let mut published = Vec::new();
     for (key, record) in host.store.all(Table::Publications)? {
         match Publication::read(&record) {
-            Ok(Publication { model, version, bundle, withdrawn: true }) => {
+            Ok(Publication { model, version, bundle, withdrawn: true, .. }) => {
                 host.deployments.remember_withdrawn(model, version, bundle);
             }
-            Ok(Publication { model, version, bundle, withdrawn: false }) => {
+            Ok(Publication { model, version, bundle, withdrawn: false, .. }) => {
                 if let Err(error) = host.operations.check(&model, &version, [&bundle]) {
                     host.operations.note(&model, &version, &error);
                     host.deployments.remember_withdrawn(model, version, bundle);
@@ -117,7 +117,7 @@ pub async fn reinstate(
 ) -> Result<Vec<(ModelName, Version, ResolveError)>, StoreError> {
     let mut back = Vec::new();
     for (_, record) in host.store.all(Table::Publications)? {
-        let Ok(Publication { model, version, bundle, withdrawn: false }) =
+        let Ok(Publication { model, version, bundle, withdrawn: false, .. }) =
             Publication::read(&record)
         else {
             continue;
@@ -175,7 +175,8 @@ async fn bring_back(host: &Host, published: &Published) -> Result<Arc<Deployment
     let (model, version) = (published.model().clone(), published.version().clone());
     match published.digest() {
         Some(bundle) => {
-            let publication = Publication { model, version, bundle: *bundle, withdrawn: false };
+            let publication =
+                Publication { model, version, bundle: *bundle, bytes: None, withdrawn: false };
             let loaded = load_kept(host, &publication).await;
             if let Err(DeployError::Version(error @ ResolveError::Withdrawn { .. })) = &loaded {
                 host.operations.note(published.model(), published.version(), error);
@@ -210,7 +211,7 @@ pub fn take_out(host: &Host, model: &ModelName, version: &Version) -> Result<(),
     host.deployments.take_out(model, version, |bundle| match bundle {
         Some(bundle) => {
             let (model, version, bundle) = (model.clone(), version.clone(), *bundle);
-            keep(host, &Publication { model, version, bundle, withdrawn: true })
+            keep(host, &Publication { model, version, bundle, bytes: None, withdrawn: true })
         }
         None => Ok(host.store.remove(Table::Publications, &key(model, version))?),
     })

@@ -1,18 +1,18 @@
 //! Compiling a component: in a worker process, bounded in bytes, time, memory and number, never on the request path.
 //!
 //! Wasmtime promises nothing about what a hostile component takes to compile, so its size is bounded before it is looked at,
-//! compilations are few at a time, and one that takes too long or too much ends with its process.
+//! publishers take turns, and a compilation that takes too long or too much ends with its process.
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::cache::Cache;
 use super::compiling::{self, Task};
+use super::turns::Turns;
 use super::{SandboxError, Setup};
-use crate::id::Digest;
+use crate::id::{AccountName, Digest};
 use crate::sandbox::engine::Kind;
 use crate::worker::Program;
 
@@ -20,7 +20,7 @@ use crate::worker::Program;
 pub(super) struct Compiler {
     engine: Engine,
     cache: Arc<Cache>,
-    turns: Arc<Semaphore>,
+    turns: Arc<Turns>,
     timeout: std::time::Duration,
     program: Program,
     task: Task,
@@ -32,26 +32,29 @@ impl Compiler {
         Self {
             engine,
             cache: Arc::new(cache),
-            turns: Arc::new(Semaphore::new(limits.compile_concurrency.get())),
+            turns: Arc::clone(&setup.turns),
             timeout: limits.compile_timeout,
             program: setup.program.clone(),
             task: Task::new(kind, limits, setup.slots),
         }
     }
 
-    /// Compiles `code`, or loads what an earlier compilation left in the cache.
+    /// Compiles `code`, or loads what an earlier compilation left in the cache, for which nobody waits.
     ///
-    /// Waits for a turn and for the compilation, together up to the timeout; then the compilation is ended.
+    /// Waits for a turn of `account` and for the compilation, together up to the timeout; then the compilation is ended.
     pub(super) async fn compile(
         &self,
+        account: &AccountName,
         digest: Digest,
         code: bytes::Bytes,
     ) -> Result<Component, SandboxError> {
+        if let Some(component) = self.cached(digest).await? {
+            return Ok(component);
+        }
         let work = async {
-            let turn = self.turns.acquire().await;
-            let _turn = turn.expect("invariant: the semaphore is never closed");
-            let (engine, cache) = (self.engine.clone(), Arc::clone(&self.cache));
-            if let Some(component) = aside(move || Ok(cache.load(&engine, &digest))).await? {
+            let _turn = self.turns.take(account).await;
+            // Somebody else may have compiled it meanwhile.
+            if let Some(component) = self.cached(digest).await? {
                 return Ok(component);
             }
             let machine_code = compiling::in_worker(&self.program, self.task.clone(), code).await?;
@@ -62,6 +65,11 @@ impl Compiler {
             Ok(compiled) => compiled,
             Err(_elapsed) => Err(SandboxError::CompileTimeout { waited: self.timeout }),
         }
+    }
+
+    async fn cached(&self, digest: Digest) -> Result<Option<Component>, SandboxError> {
+        let (engine, cache) = (self.engine.clone(), Arc::clone(&self.cache));
+        aside(move || Ok(cache.load(&engine, &digest))).await
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::random::Deterministic;
+use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::WasiHttpCtx;
 
 use super::http::{NoEgress, Responder};
@@ -69,6 +71,8 @@ pub(super) struct CallState {
     pub(super) graphs: Graphs,
     pub(super) context: CallContext,
     pub(super) cpu: Option<Arc<CpuClock>>,
+    /// Whether the guest's start functions are running.
+    starting: bool,
     /// Bytes of tensors held for the guest now.
     tensor_bytes: usize,
     /// Bytes of log lines still kept for this call.
@@ -97,6 +101,7 @@ impl CallState {
             table,
             growth: Growth::new(&limits, allotment),
             cpu: limits.cpu_max.map(|max| Arc::new(CpuClock::new(max))),
+            starting: true,
             graphs,
             context,
             tensor_bytes: 0,
@@ -105,6 +110,19 @@ impl CallState {
             wasi: None,
             http: WasiHttpCtx::new(),
             egress: NoEgress,
+        }
+    }
+
+    /// Refuses the host's own functions to start functions: what a guest learns and does belongs to a call.
+    pub(super) fn check_started(&self) -> Result<(), LimitReached> {
+        if self.starting { Err(LimitReached::Starting) } else { Ok(()) }
+    }
+
+    /// The start functions have run. From now on clocks run, and random numbers are random.
+    pub(super) fn end_start(&mut self) {
+        self.starting = false;
+        if let Some(wasi) = &mut self.wasi {
+            wasi.ctx = context_of_calls(&wasi.output);
         }
     }
 
@@ -166,9 +184,52 @@ impl CallState {
     fn wasi(&mut self) -> &mut Wasi {
         self.wasi.get_or_insert_with(|| {
             let output = MemoryOutputPipe::new(self.limits.log_bytes_max);
-            let ctx = WasiCtx::builder().stdout(output.clone()).stderr(output.clone()).build();
+            let starting = self.starting;
+            let ctx = if starting { context_of_starts(&output) } else { context_of_calls(&output) };
             Wasi { ctx, output }
         })
+    }
+}
+
+fn context_of_calls(output: &MemoryOutputPipe) -> WasiCtx {
+    WasiCtx::builder().stdout(output.clone()).stderr(output.clone()).build()
+}
+
+/// As start functions have it: the same for every call, so that a start is the same too. The libraries of some languages read clocks
+/// and random numbers when they start.
+fn context_of_starts(output: &MemoryOutputPipe) -> WasiCtx {
+    let numbers = || Deterministic::new((0..=u8::MAX).collect());
+    WasiCtx::builder()
+        .stdout(output.clone())
+        .stderr(output.clone())
+        .wall_clock(Still)
+        .monotonic_clock(Still)
+        .secure_random(numbers())
+        .insecure_random(numbers())
+        .insecure_random_seed(0)
+        .build()
+}
+
+/// A clock that stands still, at its beginning.
+struct Still;
+
+impl HostWallClock for Still {
+    fn resolution(&self) -> Duration {
+        Duration::from_nanos(1)
+    }
+
+    fn now(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+impl HostMonotonicClock for Still {
+    fn resolution(&self) -> u64 {
+        1
+    }
+
+    fn now(&self) -> u64 {
+        0
     }
 }
 

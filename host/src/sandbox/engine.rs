@@ -25,10 +25,10 @@ const HOST_STACK_BYTES: usize = 512 << 10;
 pub(super) const SPARE_SLOTS: usize = 4;
 
 /// Memories that one component may have. Interpreters compiled to components have up to two.
-const MEMORIES_PER_COMPONENT_MAX: u32 = 4;
+pub(super) const MEMORIES_PER_COMPONENT_MAX: u32 = 4;
 
 /// Tables that one component may have. Every core module of a component brings at most one or two.
-const TABLES_PER_COMPONENT_MAX: u32 = 64;
+pub(super) const TABLES_PER_COMPONENT_MAX: u32 = 64;
 
 /// What an engine is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,6 +14,7 @@ use super::http::{self, Preview};
 use super::interface::{GuestFunction, Handles, Signature};
 use super::limits::{CallLimits, LimitReached, Refused};
 use super::slice::Work;
+use super::start::Started;
 use super::stop::CpuClock;
 use super::stream::{self, Begun};
 use super::threads::Shared;
@@ -72,7 +73,8 @@ fn first_of_largest(tensors: &[(String, Tensor)]) -> Option<usize> {
 /// A fresh instance, ready for its only call.
 pub struct Instance {
     pub(super) wasm_store: Store<CallState>,
-    pub(super) instance: wasmtime::component::Instance,
+    /// What was made, or why its start failed: then the call has failed already.
+    pub(super) started: Started,
     /// Whether the guest may wait for other things than inference, which only WASI lets it.
     pub(super) may_wait: bool,
     pub(super) threads: Arc<Shared>,
@@ -84,7 +86,7 @@ type Infer = TypedFunc<(NamedTensors,), (Result<NamedTensors, String>,)>;
 
 impl Instance {
     /// Runs `function` and tears the instance down, whatever happens in it: one slice here at most, the rest among the guests'
-    /// own threads.
+    /// own threads. A start that has failed is what the call comes to.
     pub async fn run(self, function: Entry, input: Input) -> Outcome<Answer> {
         let state = self.wasm_store.data();
         let (account, pace) = (state.context.account.clone(), function.pace.clone());
@@ -94,31 +96,9 @@ impl Instance {
     }
 
     async fn compute(mut self, function: Entry, input: Input) -> Outcome<Answer> {
-        let deadline = tokio::time::Instant::from_std(self.wasm_store.data().limits.deadline);
-        let may_wait = self.may_wait || matches!(function.signature, Signature::Stream { .. });
-        let stop = self.wasm_store.data().context.stop.clone();
-        let cpu = self.wasm_store.data().cpu.clone();
-        // Pinned here once: what goes on around it moves a pointer, not the call.
-        let answer = {
-            let mut call = pin!(self.call(&function, input));
-            let call = async {
-                match cpu {
-                    Some(cpu) => CpuClock::measure(cpu, call.as_mut()).await,
-                    None => call.as_mut().await,
-                }
-            };
-            if may_wait {
-                tokio::select! {
-                    biased;
-                    () = stop.wait() => Err(LimitReached::Stopped.into()),
-                    ended = tokio::time::timeout_at(deadline, call) => match ended {
-                        Ok(answer) => answer,
-                        Err(_elapsed) => Err(LimitReached::Deadline.into()),
-                    },
-                }
-            } else {
-                call.await
-            }
+        let answer = match self.started {
+            Ok(_) => self.answer(&function, input).await,
+            Err(ref mut error) => Err(std::mem::replace(error, LimitReached::Starting.into())),
         };
         let wall = self.wasm_store.data().limits.began.elapsed();
         self.wasm_store.data_mut().flush_output();
@@ -126,6 +106,38 @@ impl Instance {
         let used = Used { wall, memory_bytes: state.growth.memory_bytes() as u64 };
         let result = answer.map_err(|error| failure(&error, state));
         Outcome { result, used, released: bytes::Bytes::new() }
+    }
+
+    /// How the start failed, if it did.
+    pub fn start_failure(&self) -> Option<GuestFailure> {
+        self.started.as_ref().err().map(|error| failure(error, self.wasm_store.data()))
+    }
+
+    /// The answer of `function`, by the call's deadline.
+    async fn answer(&mut self, function: &GuestFunction, input: Input) -> wasmtime::Result<Answer> {
+        let deadline = tokio::time::Instant::from_std(self.wasm_store.data().limits.deadline);
+        let may_wait = self.may_wait || matches!(function.signature, Signature::Stream { .. });
+        let stop = self.wasm_store.data().context.stop.clone();
+        let cpu = self.wasm_store.data().cpu.clone();
+        // Pinned here once: what goes on around it moves a pointer, not the call.
+        let mut call = pin!(self.call(function, input));
+        let call = async {
+            match cpu {
+                Some(cpu) => CpuClock::measure(cpu, call.as_mut()).await,
+                None => call.as_mut().await,
+            }
+        };
+        if !may_wait {
+            return call.await;
+        }
+        tokio::select! {
+            biased;
+            () = stop.wait() => Err(LimitReached::Stopped.into()),
+            ended = tokio::time::timeout_at(deadline, call) => match ended {
+                Ok(answer) => answer,
+                Err(_elapsed) => Err(LimitReached::Deadline.into()),
+            },
+        }
     }
 
     /// The future of a plain call is small, for it is moved about with every call; those of others are boxed.
@@ -296,7 +308,8 @@ impl Instance {
     }
 
     fn func(&mut self, index: &ComponentExportIndex) -> wasmtime::Result<Func> {
-        let func = self.instance.get_func(&mut self.wasm_store, index);
+        let Ok(instance) = &self.started else { return Err(LimitReached::Starting.into()) };
+        let func = instance.get_func(&mut self.wasm_store, index);
         func.ok_or_else(|| wasmtime::format_err!("the export is not a function"))
     }
 }
@@ -314,6 +327,7 @@ fn failure(error: &wasmtime::Error, state: &CallState) -> GuestFailure {
             LimitReached::Shared(exhausted) => GuestFailure::HostMemory { max: exhausted.max },
             LimitReached::Cpu { max } => GuestFailure::CpuTime { allowed: *max },
             LimitReached::Stopped => GuestFailure::Stopped,
+            LimitReached::Starting => GuestFailure::Trap { reason: limit.to_string() },
             LimitReached::Gate(reason) => GuestFailure::Terms { reason: reason.clone() },
             LimitReached::Sink(failure) => failure.clone(),
         };

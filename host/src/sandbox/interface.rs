@@ -3,13 +3,18 @@
 //! Only functions that the bundle's manifest declares are looked at; some toolchains export strays. What cannot be called
 //! with JSON or tensors is refused when the bundle is deployed, not when it is called.
 
+mod pool;
 mod reader;
 mod resources;
+
+use std::sync::Arc;
 
 use wasmtime::Engine;
 use wasmtime::component::types::{self, ComponentFunc, ComponentItem};
 use wasmtime::component::{Component, ComponentExportIndex};
 
+pub use self::pool::TypesExceed;
+pub(super) use self::pool::{Pool, TypeLimits};
 use self::reader::TypeReader;
 pub(super) use self::resources::Resources;
 use super::http::Preview;
@@ -74,9 +79,9 @@ pub enum Signature {
     /// Named tensors, as handles: `hospes:plugin/inference`.
     Tensors,
     /// WIT values.
-    Values { params: Vec<Field>, result: Option<Type> },
+    Values { params: Arc<[Field]>, result: Option<Type> },
     /// An `async` function that answers with a stream of such elements, or, if `fallible`, refuses with a text.
-    Stream { params: Vec<Field>, element: Type, fallible: bool },
+    Stream { params: Arc<[Field]>, element: Type, fallible: bool },
     /// A request of HTTP and its response: a handler of `wasi:http`.
     Http(Preview),
 }
@@ -104,11 +109,33 @@ impl Signature {
     }
 }
 
-/// Finds `declared` among the exports of `component`, whose resources are `resources`.
+/// Why a function's types cannot be called with.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Refused {
+    /// Because of what is among them.
+    Type(&'static str),
+    /// Because the bundle's are too many.
+    Exceed(TypesExceed),
+}
+
+impl From<&'static str> for Refused {
+    fn from(what: &'static str) -> Self {
+        Refused::Type(what)
+    }
+}
+
+impl From<TypesExceed> for Refused {
+    fn from(exceed: TypesExceed) -> Self {
+        Refused::Exceed(exceed)
+    }
+}
+
+/// Finds `declared` among the exports of `component`, whose resources are `resources`. Its types go into `pool`.
 pub(super) fn function(
     engine: &Engine,
     component: &Component,
     resources: &Resources,
+    pool: &mut Pool,
     declared: Declared,
 ) -> Result<GuestFunction, SandboxError> {
     let missing = || SandboxError::NoExport { export: declared.export.clone() };
@@ -120,20 +147,22 @@ pub(super) fn function(
     }
     .ok_or_else(missing)?;
     let ComponentItem::ComponentFunc(ty) = item else { return Err(missing()) };
-    let unsupported = |what: &'static str| SandboxError::UnsupportedType {
-        function: declared.name.clone(),
-        what,
+    let unsupported = |refused: Refused| match refused {
+        Refused::Type(what) => {
+            SandboxError::UnsupportedType { function: declared.name.clone(), what }
+        }
+        Refused::Exceed(exceed) => SandboxError::Types(exceed),
     };
     let (signature, handles) = if let Some(preview) = Preview::of_export(&declared.export) {
-        check_handler(&ty, preview).map_err(unsupported)?;
+        check_handler(&ty, preview).map_err(|what| unsupported(what.into()))?;
         (Signature::Http(preview), Handles::default())
     } else if ty.async_() {
-        stream(&ty, resources).map_err(unsupported)?
+        stream(&ty, resources, pool).map_err(unsupported)?
     } else if declared.export == INFERENCE_EXPORT {
-        check_inference(engine, &ty).map_err(unsupported)?;
+        check_inference(engine, &ty).map_err(|what| unsupported(what.into()))?;
         (Signature::Tensors, Handles::default())
     } else {
-        values(&ty, resources).map_err(unsupported)?
+        values(&ty, resources, pool).map_err(unsupported)?
     };
     Ok(GuestFunction { name: declared.name, index, signature, handles, pace: Pace::default() })
 }
@@ -169,35 +198,43 @@ fn check_handler(ty: &ComponentFunc, preview: Preview) -> Result<(), &'static st
     if fits { Ok(()) } else { Err("a `handle` that is not the one of `wasi:http`") }
 }
 
-fn values(ty: &ComponentFunc, resources: &Resources) -> Result<(Signature, Handles), &'static str> {
-    let mut reader = TypeReader::of_params(resources);
+fn values(
+    ty: &ComponentFunc,
+    resources: &Resources,
+    pool: &mut Pool,
+) -> Result<(Signature, Handles), Refused> {
+    let mut reader = TypeReader::of_params(resources, pool);
     let params = reader.params(ty.params())?;
     let mut results = ty.results();
     let result = results.next().map(|ty| reader.result(&ty)).transpose()?;
     match results.next() {
         None => Ok((Signature::Values { params, result }, reader.handles())),
-        Some(_) => Err("several results"),
+        Some(_) => Err("several results".into()),
     }
 }
 
-fn stream(ty: &ComponentFunc, resources: &Resources) -> Result<(Signature, Handles), &'static str> {
+fn stream(
+    ty: &ComponentFunc,
+    resources: &Resources,
+    pool: &mut Pool,
+) -> Result<(Signature, Handles), Refused> {
     const ANSWER: &str =
         "an `async` function that answers with neither `stream<T>` nor `result<stream<T>, string>`";
-    let mut reader = TypeReader::of_params(resources);
+    let mut reader = TypeReader::of_params(resources, pool);
     let params = reader.params(ty.params())?;
     let results: Vec<_> = ty.results().collect();
     let (stream, fallible) = match results.as_slice() {
         [types::Type::Stream(stream)] => (stream.clone(), false),
         [types::Type::Result(result)] => match (result.ok(), result.err()) {
             (Some(types::Type::Stream(stream)), Some(types::Type::String)) => (stream, true),
-            _ => return Err(ANSWER),
+            _ => return Err(ANSWER.into()),
         },
-        _ => return Err(ANSWER),
+        _ => return Err(ANSWER.into()),
     };
     let element = stream.ty().ok_or("a stream of nothing")?;
     let element = reader.element(&element)?;
     if element != Type::U8 && !SIZES.contains(&canonical::size(&element)) {
-        return Err("a stream whose elements are larger than 64 bytes");
+        return Err("a stream whose elements are larger than 64 bytes".into());
     }
     Ok((Signature::Stream { params, element, fallible }, reader.handles()))
 }

@@ -46,6 +46,10 @@ pub(super) enum LimitReached {
     Cpu { max: Duration },
     #[error("the call was ended from outside")]
     Stopped,
+    #[error(
+        "a start function called the host: what a plugin asks about its call, logs or computes belongs into a function that is called"
+    )]
+    Starting,
     #[error("{0}")]
     Gate(String),
     #[error("{0}")]

@@ -8,15 +8,18 @@ use super::context::CallState;
 
 impl call::Host for CallState {
     fn deadline(&mut self) -> wasmtime::Result<u64> {
+        self.check_started()?;
         let left = self.limits.deadline.saturating_duration_since(Instant::now());
         Ok(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
     }
 
     fn purpose(&mut self) -> wasmtime::Result<Option<String>> {
+        self.check_started()?;
         Ok(self.context.purpose.as_deref().map(str::to_owned))
     }
 
     fn terms(&mut self) -> wasmtime::Result<CallTerms> {
+        self.check_started()?;
         Ok(CallTerms {
             agreement: self.context.agreement.to_string(),
             output_bytes_max: self.context.output_bytes_max,
@@ -26,6 +29,7 @@ impl call::Host for CallState {
 
 impl logging::Host for CallState {
     fn log(&mut self, level: Level, message: String) -> wasmtime::Result<()> {
+        self.check_started()?;
         let call = self.context.call;
         let line = self.keep_of(message.trim_end());
         if line.is_empty() {

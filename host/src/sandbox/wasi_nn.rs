@@ -126,6 +126,7 @@ impl tensor::HostTensor for CallState {
         ty: TensorType,
         data: Vec<u8>,
     ) -> wasmtime::Result<Resource<GuestTensor>> {
+        self.check_started()?;
         let shape = dimensions.iter().map(|size| *size as usize).collect();
         // `Bytes` shares the allocation, so a defective tensor gets its bytes back without a copy.
         let data = Bytes::from(data);
@@ -173,6 +174,7 @@ impl graph::Host for CallState {
         _encoding: GraphEncoding,
         _target: ExecutionTarget,
     ) -> GuestResult<Resource<GuestGraph>> {
+        self.check_started()?;
         self.refuse(
             ErrorCode::Security,
             "models are loaded from the signed bundle only: pack the model and use `load-by-name`",
@@ -180,6 +182,7 @@ impl graph::Host for CallState {
     }
 
     fn load_by_name(&mut self, name: String) -> GuestResult<Resource<GuestGraph>> {
+        self.check_started()?;
         match self.graphs.get(name.as_str()) {
             Some(graph) => {
                 let graph = Arc::clone(graph);

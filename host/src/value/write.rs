@@ -39,13 +39,13 @@ pub fn json(value: &Value, ty: &Type, out: &mut Vec<u8>) {
             record(values, &made.params, out);
         }
         (Value::Tuple(values), Type::Tuple(types)) if values.len() == types.len() => {
-            array(values.iter().zip(types), out, |(value, ty), out| json(value, ty, out));
+            array(values.iter().zip(types.iter()), out, |(value, ty), out| json(value, ty, out));
         }
         (Value::Variant(tag, payload), Type::Variant(cases)) => {
             variant(cases.get(*tag as usize), payload.as_deref(), out);
         }
         (Value::Enum(tag), Type::Enum(names)) => match names.get(*tag as usize) {
-            Some(name) => scalar(name, out),
+            Some(name) => scalar(&**name, out),
             None => null(out),
         },
         (Value::Option(None), Type::Option(_)) => null(out),
@@ -61,7 +61,7 @@ pub fn json(value: &Value, ty: &Type, out: &mut Vec<u8>) {
         }
         (Value::Flags(words), Type::Flags(names)) => {
             let set = names.iter().enumerate().filter(|(index, _)| is_set(words, *index));
-            array(set, out, |(_, name), out| scalar(name, out));
+            array(set, out, |(_, name), out| scalar(&**name, out));
         }
         (Value::Tensor(tensor), Type::Tensor) => {
             if tensor::write_one(tensor, out).is_err() {
@@ -95,7 +95,7 @@ fn record(values: &[Value], fields: &[Field], out: &mut Vec<u8>) {
         if index > 0 {
             out.push(b',');
         }
-        scalar(&field.name, out);
+        scalar(&*field.name, out);
         out.push(b':');
         json(value, &field.ty, out);
     }
@@ -104,7 +104,7 @@ fn record(values: &[Value], fields: &[Field], out: &mut Vec<u8>) {
 
 fn variant(case: Option<&Case>, payload: Option<&Value>, out: &mut Vec<u8>) {
     match (case, payload) {
-        (Some(Case { name, ty: None }), None) => scalar(name, out),
+        (Some(Case { name, ty: None }), None) => scalar(&**name, out),
         (Some(Case { name, ty: Some(ty) }), Some(_)) => tagged(name, payload, Some(ty), out),
         _ => null(out),
     }
@@ -119,6 +119,33 @@ fn tagged(name: &str, payload: Option<&Value>, ty: Option<&Type>, out: &mut Vec<
         (None, _) | (_, None) => null(out),
     }
     out.push(b'}');
+}
+
+/// Bytes that [`json`] writes for a value, at least: what its lists of numbers and its texts come to.
+pub fn json_bytes_min(value: &Value, ty: &Type) -> u64 {
+    let many = |values: &[Value], types: &mut dyn Iterator<Item = &Type>| {
+        let sizes = values.iter().zip(types).map(|(value, ty)| json_bytes_min(value, ty));
+        sizes.fold(0, u64::saturating_add)
+    };
+    match (value, ty) {
+        // As base64.
+        (Value::Packed(bytes), ty) if ty.is_bytes() => bytes.len() as u64,
+        // A digit and a comma each.
+        (Value::Packed(bytes), Type::List(element)) => {
+            let width = element.packed_width().unwrap_or(1);
+            (bytes.len() / width).saturating_mul(2) as u64
+        }
+        (Value::String(text), _) => text.len() as u64,
+        (Value::List(values), Type::List(element)) => {
+            many(values, &mut std::iter::repeat(&**element))
+        }
+        (Value::Record(values), Type::Record(fields)) => {
+            many(values, &mut fields.iter().map(|field| &field.ty))
+        }
+        (Value::Tuple(values), Type::Tuple(types)) => many(values, &mut types.iter()),
+        (Value::Option(Some(value)), Type::Option(ty)) => json_bytes_min(value, ty),
+        _ => 1,
+    }
 }
 
 fn array<T>(items: impl IntoIterator<Item = T>, out: &mut Vec<u8>, item: impl Fn(T, &mut Vec<u8>)) {

@@ -96,7 +96,8 @@ impl Ours {
         let found = found.expect("it has this function");
         let declared =
             Declared { name: found.name.clone(), export: found.export.as_str().to_owned() };
-        let guest = sandbox.compile(*bundle.component_digest(), bundle.component(), vec![declared]);
+        let (acme, digest) = ("acme".parse().expect("a name"), *bundle.component_digest());
+        let guest = sandbox.compile(&acme, digest, bundle.component(), vec![declared]);
         let guest = runtime.block_on(guest).expect("it compiles");
         let tensor_bytes_max = config.inference.tensor_bytes_max.get();
         Self { sandbox, guest, graphs: Graphs::default(), tensor_bytes_max }

@@ -26,7 +26,7 @@ use crate::invoke::Payload;
 use crate::outcome::Reply;
 use crate::outputs::{Encoder, Form};
 use crate::tensor::few::Few;
-use crate::tensor::{DataType, Tensor, json};
+use crate::tensor::{self, DataType, Tensor, json};
 use crate::value::parse::without_bom;
 use crate::value::{Type, Value};
 
@@ -149,11 +149,12 @@ fn tensor(index: usize, spec: &TensorSpec, text: &str) -> Result<Tensor, String>
         false => (Cow::Owned(format!("[{text}]")), 1),
     };
     let flat = vec![None];
-    let known_sizes = spec.shape.as_ref().unwrap_or(&flat);
-    let last_open = known_sizes.iter().rposition(Option::is_none);
-    let known = known_sizes.iter().flatten().try_fold(1_usize, |all, size| all.checked_mul(*size));
-    let fill = known.and_then(|known| elements.checked_div(known)).unwrap_or(0);
-    let sizes = known_sizes.iter().enumerate();
+    let sizes = spec.shape.as_ref().unwrap_or(&flat);
+    let last_open = sizes.iter().rposition(Option::is_none);
+    let known: Vec<usize> = sizes.iter().flatten().copied().collect();
+    // A shape that nothing can fill is refused with the elements below.
+    let fill = tensor::count(&known).and_then(|known| elements.checked_div(known)).unwrap_or(0);
+    let sizes = sizes.iter().enumerate();
     let shape: Vec<usize> = sizes
         .map(|(axis, size)| match size {
             Some(size) => *size,
@@ -197,7 +198,7 @@ impl Encoder for Generate {
                 format!("output '{name}' is {} that is not text: use infer", DataType::Bytes)
             })?;
             // One element stands for itself.
-            if tensor.shape().iter().product::<usize>() == 1 {
+            if tensor::count(tensor.shape()) == Some(1) {
                 out.pop();
                 out.remove(from);
             }

@@ -114,16 +114,22 @@ struct Summary {
 /// `piece` of the interface.
 fn piece() -> Type {
     let field = |name: &str, ty| Field { name: name.into(), ty };
-    let finish = Type::Enum(["stop", "length"].map(Box::from).to_vec());
-    let summary = Type::Record(vec![
-        field("finish", finish),
-        field("prompt-tokens", Type::U32),
-        field("completion-tokens", Type::U32),
-    ]);
-    Type::Variant(vec![
-        Case { name: "text".into(), ty: Some(Type::String) },
-        Case { name: "end".into(), ty: Some(summary) },
-    ])
+    let finish = Type::Enum(["stop", "length"].map(Arc::from).into());
+    let summary = Type::Record(
+        [
+            field("finish", finish),
+            field("prompt-tokens", Type::U32),
+            field("completion-tokens", Type::U32),
+        ]
+        .into(),
+    );
+    Type::Variant(
+        [
+            Case { name: "text".into(), ty: Some(Type::String) },
+            Case { name: "end".into(), ty: Some(summary) },
+        ]
+        .into(),
+    )
 }
 
 impl PieceEncoder for Encode {

@@ -113,16 +113,16 @@ struct Encode {
 /// `embedded` of the interface.
 fn embedded() -> Type {
     let field = |name: &str, ty| Field { name: name.into(), ty };
-    let vectors = Type::List(Box::new(Type::List(Box::new(Type::F32))));
-    Type::Record(vec![field("vectors", vectors), field("tokens", Type::U64)])
+    let vectors = Type::List(Arc::new(Type::List(Arc::new(Type::F32))));
+    Type::Record([field("vectors", vectors), field("tokens", Type::U64)].into())
 }
 
 impl Encoder for Encode {
     fn suits(&self, function: &Function) -> Result<(), String> {
-        let texts = Type::List(Box::new(Type::String));
+        let texts = Type::List(Arc::new(Type::String));
         let is_embed = match function.signature().signature() {
             Signature::Values { params, result: Some(Type::Result { ok: Some(ok), .. }) } => {
-                matches!(params.as_slice(), [param] if param.ty == texts) && **ok == embedded()
+                matches!(&**params, [param] if param.ty == texts) && **ok == embedded()
             }
             _ => false,
         };

@@ -2,14 +2,14 @@
 
 use serde_json::{Map, Value, json};
 
-use super::schema::{Schemas, example, example_of};
+use super::schema::Schemas;
 use super::{components, problems};
 use crate::api::pieces::Typed;
 use crate::api::problem::ProblemKind;
 use crate::deployments::Deployment;
 use crate::inference::TensorSpec;
 use crate::sandbox::{GuestFunction, Signature};
-use crate::tensor::DataType;
+use crate::tensor::{self, DataType};
 use crate::value::{Field, Type};
 
 /// What a call can be refused with.
@@ -36,13 +36,16 @@ const PROBLEMS: [ProblemKind; 20] = [
     ProblemKind::Internal,
 ];
 
-/// The document.
-pub(super) fn document(deployment: &Deployment) -> Value {
+/// What every operation says, in bytes and roughly.
+const OPERATION_BYTES: usize = 2000;
+
+/// The document; none if it would have more than `bytes_max` bytes. What it takes to find that out is bounded by the same.
+pub(super) fn document(deployment: &Deployment, bytes_max: usize) -> Option<Vec<u8>> {
     let manifest = deployment.manifest();
     let functions = deployment.functions().iter();
     let mut components = components();
     let own = components["schemas"].as_object().cloned().unwrap_or_default();
-    let schemas = Schemas::of_model(&manifest.types, own);
+    let schemas = Schemas::of_model(&manifest.types, own, bytes_max);
     let paths: Map<String, Value> = functions
         .filter_map(|function| {
             let path =
@@ -50,7 +53,7 @@ pub(super) fn document(deployment: &Deployment) -> Value {
             Some((path, json!({"post": operation(deployment, &schemas, function)?})))
         })
         .collect();
-    components["schemas"] = Value::Object(schemas.into_named());
+    components["schemas"] = Value::Object(schemas.into_named()?);
     let card = &manifest.card;
     let card = [
         ("Intended use", &card.intended_use),
@@ -60,7 +63,7 @@ pub(super) fn document(deployment: &Deployment) -> Value {
     let card = card
         .iter()
         .filter_map(|(title, text)| text.as_ref().map(|text| format!("\n\n**{title}.** {text}")));
-    json!({
+    let document = json!({
         "openapi": "3.1.0",
         "info": {
             "title": deployment.model().to_string(),
@@ -72,7 +75,9 @@ pub(super) fn document(deployment: &Deployment) -> Value {
         "security": [{"key": []}],
         "paths": paths,
         "components": components,
-    })
+    });
+    let text = document.to_string().into_bytes();
+    (text.len() <= bytes_max).then_some(text)
 }
 
 /// None for a handler of HTTP: what it takes and gives is its own business.
@@ -81,6 +86,7 @@ fn operation(
     schemas: &Schemas<'_>,
     function: &GuestFunction,
 ) -> Option<Value> {
+    schemas.spend(OPERATION_BYTES);
     let specs = &deployment.manifest().functions;
     let docs = specs.iter().find(|spec| spec.name == *function.name());
     let docs = docs.and_then(|spec| spec.docs.clone()).unwrap_or_default();
@@ -138,7 +144,7 @@ fn parameters() -> Value {
 /// The bodies that a function takes, by media type.
 fn arguments(schemas: &Schemas<'_>, params: &[Field]) -> Value {
     let mut content = json!({
-        "application/json": {"schema": schemas.record(params), "example": example_of(params)},
+        "application/json": {"schema": schemas.record(params), "example": schemas.example_of(params)},
     });
     if params.iter().any(|param| is_bytes(&param.ty)) {
         content["multipart/form-data"] = json!({"schema": schemas.form(params)});
@@ -157,7 +163,7 @@ fn answers(schemas: &Schemas<'_>, ty: Option<&Type>) -> Value {
         return json!({"application/json": {"schema": {"type": "null"}}});
     };
     let mut content =
-        json!({"application/json": {"schema": schemas.of(ty), "example": example(ty)}});
+        json!({"application/json": {"schema": schemas.of(ty), "example": schemas.example(ty)}});
     if is_bytes(ty) {
         content["application/octet-stream"] =
             json!({"schema": {"type": "string", "format": "binary"}});
@@ -251,7 +257,7 @@ fn example_tensor(spec: &TensorSpec) -> Value {
     /// Elements that are shown; a larger example helps nobody.
     const EXAMPLE_ELEMENTS_MAX: usize = 64;
     let shape: Vec<_> = spec.shape.iter().flatten().map(|size| size.unwrap_or(1)).collect();
-    let count = shape.iter().product::<usize>().min(EXAMPLE_ELEMENTS_MAX);
+    let count = tensor::count(&shape).unwrap_or(usize::MAX).min(EXAMPLE_ELEMENTS_MAX);
     let one = match spec.data_type {
         DataType::Bool => json!(true),
         DataType::Bytes => json!("text"),

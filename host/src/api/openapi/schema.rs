@@ -1,6 +1,7 @@
 //! JSON Schemas of WIT types, as [`crate::value`] reads and writes them, with examples.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
@@ -13,21 +14,43 @@ pub(super) struct Schemas<'m> {
     types: &'m [TypeSpec],
     /// Those that others refer to, by their names.
     named: RefCell<Map<String, Value>>,
+    /// Bytes that the document may still have, by a count that is low. At none the rest is left out: the document is not used.
+    left: Cell<usize>,
 }
+
+/// What the schema of anything has at least, in bytes.
+const NODE_BYTES: usize = 16;
 
 impl<'m> Schemas<'m> {
     /// For a model with such types, beside schemas that the document has anyway.
-    pub(super) fn of_model(types: &'m [TypeSpec], beside: Map<String, Value>) -> Self {
-        Self { types, named: RefCell::new(beside) }
+    pub(super) fn of_model(
+        types: &'m [TypeSpec],
+        beside: Map<String, Value>,
+        bytes_max: usize,
+    ) -> Self {
+        Self { types, named: RefCell::new(beside), left: Cell::new(bytes_max) }
     }
 
-    /// The schemas that those written so far refer to, and those beside them.
-    pub(super) fn into_named(self) -> Map<String, Value> {
-        self.named.into_inner()
+    /// The schemas that those written so far refer to, and those beside them; none if the document is too large.
+    pub(super) fn into_named(self) -> Option<Map<String, Value>> {
+        (self.left.get() > 0).then(|| self.named.into_inner())
+    }
+
+    /// Counts bytes of the document. False if there is no room.
+    pub(super) fn spend(&self, bytes: usize) -> bool {
+        self.left.set(self.left.get().saturating_sub(bytes));
+        self.left.get() > 0
+    }
+
+    fn spend_names<'n>(&self, names: impl Iterator<Item = &'n str>) -> bool {
+        self.spend(names.map(|name| name.len() + 2).sum())
     }
 
     /// The schema of what a caller sends for a value of `ty`, and of what it gets.
     pub(super) fn of(&self, ty: &Type) -> Value {
+        if !self.spend(NODE_BYTES) {
+            return Value::Null;
+        }
         match ty {
             Type::Bool => json!({"type": "boolean"}),
             Type::S8 => integer(i8::MIN.into(), i8::MAX.into()),
@@ -66,13 +89,17 @@ impl<'m> Schemas<'m> {
                 self.documented(names, self.variant(cases))
             }
             Type::Enum(names) => {
+                let names: Vec<_> = names.iter().map(|name| &**name).collect();
+                self.spend_names(names.iter().copied());
                 let schema = json!({"type": "string", "enum": names});
-                self.documented(names.iter().map(|name| &**name), schema)
+                self.documented(names.into_iter(), schema)
             }
             Type::Flags(names) => {
+                let names: Vec<_> = names.iter().map(|name| &**name).collect();
+                self.spend_names(names.iter().copied());
                 let items = json!({"type": "string", "enum": names});
                 let schema = json!({"type": "array", "items": items, "uniqueItems": true});
-                self.documented(names.iter().map(|name| &**name), schema)
+                self.documented(names.into_iter(), schema)
             }
             Type::Option(inner) if matches!(**inner, Type::Option(_)) => {
                 let some = object(&[("some", self.of(inner))], &["some"]);
@@ -80,7 +107,7 @@ impl<'m> Schemas<'m> {
             }
             Type::Option(inner) => json!({"anyOf": [self.of(inner), {"type": "null"}]}),
             Type::Result { ok, err } => {
-                let payload = |ty: &Option<Box<Type>>| {
+                let payload = |ty: &Option<Arc<Type>>| {
                     ty.as_ref().map_or(json!({"type": "null"}), |ty| self.of(ty))
                 };
                 let ok = object(&[("ok", payload(ok))], &["ok"]);
@@ -100,6 +127,7 @@ impl<'m> Schemas<'m> {
         }
         let positions: Vec<_> = types.iter().map(|ty| format!("`{ty}`")).collect();
         let (text, length) = (positions.join(", "), types.len());
+        self.spend(text.len());
         json!({
             "description": format!("In this order: {text}."),
             "type": "array", "items": {"anyOf": items}, "minItems": length, "maxItems": length,
@@ -108,10 +136,12 @@ impl<'m> Schemas<'m> {
 
     /// An object with a member for each field; those of optional types may be left out.
     pub(super) fn record(&self, fields: &[Field]) -> Value {
+        self.spend_names(fields.iter().map(|field| &*field.name));
         let docs = self.spec(fields.iter().map(|field| &*field.name));
         let members = fields.iter().map(|field| {
             let mut schema = self.of(&field.ty);
             if let Some(docs) = docs.and_then(|spec| member_docs(spec, &field.name)) {
+                self.spend(docs.len());
                 schema["description"] = json!(docs);
             }
             (&*field.name, schema)
@@ -134,8 +164,9 @@ impl<'m> Schemas<'m> {
     }
 
     fn variant(&self, cases: &[Case]) -> Value {
+        self.spend_names(cases.iter().map(|case| &*case.name));
         let plain: Vec<_> =
-            cases.iter().filter(|case| case.ty.is_none()).map(|case| &case.name).collect();
+            cases.iter().filter(|case| case.ty.is_none()).map(|case| &*case.name).collect();
         let mut schemas = Vec::new();
         if !plain.is_empty() {
             schemas.push(json!({"type": "string", "enum": plain}));
@@ -152,6 +183,7 @@ impl<'m> Schemas<'m> {
     fn documented<'n>(&self, names: impl Iterator<Item = &'n str>, mut schema: Value) -> Value {
         let Some(spec) = self.spec(names) else { return schema };
         if let Some(docs) = describe(spec, &schema) {
+            self.spend(docs.len());
             schema["description"] = json!(docs);
         }
         self.referred(&spec.name, schema)
@@ -174,6 +206,55 @@ impl<'m> Schemas<'m> {
             spec.members.iter().map(|member| member.name.as_str()).eq(names.iter().copied())
         };
         self.types.iter().find(named)
+    }
+
+    /// An example of a value.
+    pub(super) fn example(&self, ty: &Type) -> Value {
+        if !self.spend(1) {
+            return Value::Null;
+        }
+        match ty {
+            Type::Bool => json!(true),
+            Type::S8
+            | Type::U8
+            | Type::S16
+            | Type::U16
+            | Type::S32
+            | Type::U32
+            | Type::S64
+            | Type::U64 => json!(1),
+            Type::F32 | Type::F64 => json!(0.5),
+            Type::Char => json!("a"),
+            Type::Tensor => json!({"datatype": "FP32", "shape": [1], "data": [0.5]}),
+            Type::String => json!("text"),
+            ty if ty.is_bytes() => json!("aGVsbG8="),
+            Type::List(element) => json!([self.example(element)]),
+            Type::Tuple(types) => types.iter().map(|ty| self.example(ty)).collect(),
+            Type::Record(fields) => self.example_of(fields),
+            Type::Resource(made) => self.example_of(&made.params),
+            Type::Variant(cases) => cases.first().map_or(Value::Null, |case| match &case.ty {
+                None => json!(&*case.name),
+                Some(ty) => json!({ &*case.name: self.example(ty) }),
+            }),
+            Type::Enum(names) | Type::Flags(names) => {
+                let first = names.first().map_or(Value::Null, |name| json!(&**name));
+                if matches!(ty, Type::Flags(_)) { json!([first]) } else { first }
+            }
+            Type::Option(inner) if matches!(**inner, Type::Option(_)) => {
+                json!({"some": self.example(inner)})
+            }
+            Type::Option(inner) => self.example(inner),
+            Type::Result { ok, .. } => {
+                json!({"ok": ok.as_ref().map_or(Value::Null, |ty| self.example(ty))})
+            }
+        }
+    }
+
+    /// An example of an object with these fields.
+    pub(super) fn example_of(&self, fields: &[Field]) -> Value {
+        self.spend_names(fields.iter().map(|field| &*field.name));
+        let members = fields.iter().map(|field| (field.name.to_string(), self.example(&field.ty)));
+        Value::Object(members.collect())
     }
 }
 
@@ -227,49 +308,4 @@ fn object(members: &[(&str, Value)], required: &[&str]) -> Value {
         "required": required,
         "additionalProperties": false,
     })
-}
-
-/// An example of a value.
-pub(super) fn example(ty: &Type) -> Value {
-    match ty {
-        Type::Bool => json!(true),
-        Type::S8
-        | Type::U8
-        | Type::S16
-        | Type::U16
-        | Type::S32
-        | Type::U32
-        | Type::S64
-        | Type::U64 => json!(1),
-        Type::F32 | Type::F64 => json!(0.5),
-        Type::Char => json!("a"),
-        Type::Tensor => json!({"datatype": "FP32", "shape": [1], "data": [0.5]}),
-        Type::String => json!("text"),
-        ty if ty.is_bytes() => json!("aGVsbG8="),
-        Type::List(element) => json!([example(element)]),
-        Type::Tuple(types) => types.iter().map(example).collect(),
-        Type::Record(fields) => example_of(fields),
-        Type::Resource(made) => example_of(&made.params),
-        Type::Variant(cases) => cases.first().map_or(Value::Null, |case| match &case.ty {
-            None => json!(&case.name),
-            Some(ty) => json!({ &*case.name: example(ty) }),
-        }),
-        Type::Enum(names) | Type::Flags(names) => {
-            let first = names.first().map_or(Value::Null, |name| json!(name));
-            if matches!(ty, Type::Flags(_)) { json!([first]) } else { first }
-        }
-        Type::Option(inner) if matches!(**inner, Type::Option(_)) => {
-            json!({"some": example(inner)})
-        }
-        Type::Option(inner) => example(inner),
-        Type::Result { ok, .. } => {
-            json!({"ok": ok.as_ref().map_or(Value::Null, |ty| example(ty))})
-        }
-    }
-}
-
-/// An example of an object with these fields.
-pub(super) fn example_of(fields: &[Field]) -> Value {
-    let members = fields.iter().map(|field| (field.name.to_string(), example(&field.ty)));
-    Value::Object(members.collect())
 }

@@ -232,16 +232,20 @@ impl From<DeployError> for Problem {
             DeployError::Bundle(_)
             | DeployError::NotYours { .. }
             | DeployError::Model { .. }
-            | DeployError::Trial { .. } => Self::new(ProblemKind::BundleRefused, chain(&error)),
+            | DeployError::Trial { .. }
+            | DeployError::Document { .. }
+            | DeployError::Room(_) => Self::new(ProblemKind::BundleRefused, chain(&error)),
             DeployError::Version(error) => error.into(),
             DeployError::Sandbox(
-                SandboxError::Compile(_)
+                SandboxError::Extent(_)
+                | SandboxError::Compile(_)
                 | SandboxError::CompileTimeout { .. }
                 | SandboxError::CompilerEnded { .. }
                 | SandboxError::Capability(_)
                 | SandboxError::NoExport { .. }
                 | SandboxError::UnsupportedType { .. }
-                | SandboxError::Instantiate(_),
+                | SandboxError::Types(_)
+                | SandboxError::Start { .. },
             ) => Self::new(ProblemKind::BundleRefused, chain(&error)),
             DeployError::Sandbox(SandboxError::PoolExhausted) => {
                 Self::new(ProblemKind::Busy, error.to_string())
@@ -251,7 +255,8 @@ impl From<DeployError> for Problem {
                 | SandboxError::Cache { .. }
                 | SandboxError::Thread(_)
                 | SandboxError::CompilerPanicked(_)
-                | SandboxError::CompileWorker(_),
+                | SandboxError::CompileWorker(_)
+                | SandboxError::Instantiate(_),
             )
             | DeployError::Registry(_)
             | DeployError::Store(_) => Self::internal(&error),

@@ -59,6 +59,8 @@ fn variant<'t>(cases: usize, payloads: impl Iterator<Item = &'t Type>) -> (usize
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::value::{Case, Field};
 
@@ -69,10 +71,10 @@ mod tests {
         let record = |types: Vec<Type>| Type::Record(types.into_iter().map(field).collect());
         assert_eq!(of(&record(vec![Type::U8, Type::U32, Type::U8])), (12, 4));
         assert_eq!(of(&record(vec![Type::U8, Type::F64])), (16, 8));
-        assert_eq!(of(&Type::Tuple(vec![Type::F32, Type::F32])), (8, 4));
-        assert_eq!(of(&Type::Option(Box::new(Type::U64))), (16, 8));
-        let summary = record(vec![Type::Enum(vec!["a".into()]), Type::U32, Type::U32]);
-        let piece = Type::Variant(vec![case(Some(Type::String)), case(Some(summary))]);
+        assert_eq!(of(&Type::Tuple([Type::F32, Type::F32].into())), (8, 4));
+        assert_eq!(of(&Type::Option(Arc::new(Type::U64))), (16, 8));
+        let summary = record(vec![Type::Enum(["a".into()].into()), Type::U32, Type::U32]);
+        let piece = Type::Variant([case(Some(Type::String)), case(Some(summary))].into());
         assert_eq!(of(&piece), (16, 4));
         assert_eq!(of(&Type::Result { ok: None, err: None }), (1, 1));
     }

@@ -1,15 +1,18 @@
 //! Reads the types of a function, into those that callers can send and get.
 
+use std::sync::Arc;
+
 use wasmtime::component::ResourceType;
 use wasmtime::component::types;
 
-use super::{Handles, Resources};
+use super::pool::Pool;
+use super::{Handles, Refused, Resources};
 use crate::value::{Case, Constructor, Field, Type};
 
 /// Deepest nesting of types. Recursion over types is bounded by it.
 const TYPE_DEPTH_MAX: usize = 32;
 
-/// Most nodes in the types of one function.
+/// Most nodes in the types of one function, counted wherever they are used: what a caller sends has to be read by them.
 const TYPE_NODES_MAX: usize = 10_000;
 
 /// Where a type is read, which decides about handles.
@@ -23,9 +26,10 @@ enum Place {
     Elements,
 }
 
-/// Reads the types of one function.
+/// Reads the types of one function, into the pool of its bundle.
 pub(super) struct TypeReader<'r> {
     resources: &'r Resources,
+    pool: &'r mut Pool,
     nodes: usize,
     place: Place,
     handles: Handles,
@@ -33,18 +37,19 @@ pub(super) struct TypeReader<'r> {
 
 impl<'r> TypeReader<'r> {
     /// Begins with the parameters.
-    pub(super) fn of_params(resources: &'r Resources) -> Self {
-        Self { resources, nodes: 0, place: Place::Params, handles: Handles::default() }
+    pub(super) fn of_params(resources: &'r Resources, pool: &'r mut Pool) -> Self {
+        let (place, handles) = (Place::Params, Handles::default());
+        Self { resources, pool, nodes: 0, place, handles }
     }
 
     /// The type of what the function returns.
-    pub(super) fn result(&mut self, ty: &types::Type) -> Result<Type, &'static str> {
+    pub(super) fn result(&mut self, ty: &types::Type) -> Result<Type, Refused> {
         self.place = Place::Result;
         self.read(ty, 0)
     }
 
     /// The type of what the function's stream is of.
-    pub(super) fn element(&mut self, ty: &types::Type) -> Result<Type, &'static str> {
+    pub(super) fn element(&mut self, ty: &types::Type) -> Result<Type, Refused> {
         self.place = Place::Elements;
         self.read(ty, 0)
     }
@@ -58,7 +63,7 @@ impl<'r> TypeReader<'r> {
     pub(super) fn params<'n>(
         &mut self,
         params: impl Iterator<Item = (&'n str, types::Type)>,
-    ) -> Result<Vec<Field>, &'static str> {
+    ) -> Result<Arc<[Field]>, Refused> {
         self.fields(params, 0)
     }
 
@@ -66,14 +71,17 @@ impl<'r> TypeReader<'r> {
         &mut self,
         fields: impl Iterator<Item = (&'n str, types::Type)>,
         depth: usize,
-    ) -> Result<Vec<Field>, &'static str> {
-        fields
-            .map(|(name, ty)| self.read(&ty, depth).map(|ty| Field { name: name.into(), ty }))
-            .collect()
+    ) -> Result<Arc<[Field]>, Refused> {
+        let fields = fields.map(|(name, ty)| {
+            let ty = self.read(&ty, depth)?;
+            Ok(Field { name: self.pool.name(name)?, ty })
+        });
+        let fields = fields.collect::<Result<Vec<_>, Refused>>()?;
+        Ok(self.pool.fields(fields)?)
     }
 
     /// The host's tensor, or a resource of the plugin's that the host can make.
-    fn resource(&mut self, resource: &ResourceType, depth: usize) -> Result<Type, &'static str> {
+    fn resource(&mut self, resource: &ResourceType, depth: usize) -> Result<Type, Refused> {
         match (self.place, self.resources.is_tensor(resource)) {
             (Place::Params | Place::Result, true) => {
                 self.handles.tensors = true;
@@ -81,7 +89,7 @@ impl<'r> TypeReader<'r> {
             }
             (Place::Params, false) => {}
             (Place::Result | Place::Elements, _) => {
-                return Err("a resource in its answer, where it would be gone with the call");
+                return Err("a resource in its answer, where it would be gone with the call".into());
             }
         }
         let made = self.resources.made(resource);
@@ -93,20 +101,17 @@ impl<'r> TypeReader<'r> {
             known.len() - 1
         });
         let params = self.fields(made.ty.params(), depth)?;
-        Ok(Type::Resource(Box::new(Constructor {
-            resource: made.name.as_str().into(),
-            position,
-            params,
-        })))
+        let resource = self.pool.name(&made.name)?;
+        Ok(Type::Resource(self.pool.constructor(Constructor { resource, position, params })?))
     }
 
-    fn read(&mut self, ty: &types::Type, depth: usize) -> Result<Type, &'static str> {
+    fn read(&mut self, ty: &types::Type, depth: usize) -> Result<Type, Refused> {
         self.nodes += 1;
         if depth > TYPE_DEPTH_MAX {
-            return Err("a type nested more than 32 deep");
+            return Err("a type nested more than 32 deep".into());
         }
         if self.nodes > TYPE_NODES_MAX {
-            return Err("types of more than 10000 parts");
+            return Err("types of more than 10000 parts".into());
         }
         let next = depth + 1;
         Ok(match ty {
@@ -123,41 +128,44 @@ impl<'r> TypeReader<'r> {
             types::Type::Float64 => Type::F64,
             types::Type::Char => Type::Char,
             types::Type::String => Type::String,
-            types::Type::List(list) => Type::List(Box::new(self.read(&list.ty(), next)?)),
+            types::Type::List(list) => Type::List(self.shared(&list.ty(), next)?),
             types::Type::Record(record) => Type::Record(
                 self.fields(record.fields().map(|field| (field.name, field.ty)), next)?,
             ),
-            types::Type::Tuple(tuple) => Type::Tuple(
-                tuple
-                    .types()
-                    .map(|ty| self.read(&ty, next))
-                    .collect::<Result<_, &'static str>>()?,
-            ),
-            types::Type::Variant(variant) => Type::Variant(
-                variant
-                    .cases()
-                    .map(|case| {
-                        let ty = case.ty.map(|ty| self.read(&ty, next)).transpose()?;
-                        Ok(Case { name: case.name.into(), ty })
-                    })
-                    .collect::<Result<_, &'static str>>()?,
-            ),
-            types::Type::Enum(names) => Type::Enum(names.names().map(Into::into).collect()),
-            types::Type::Option(option) => Type::Option(Box::new(self.read(&option.ty(), next)?)),
+            types::Type::Tuple(tuple) => {
+                let types = tuple.types().map(|ty| self.read(&ty, next));
+                let types = types.collect::<Result<Vec<_>, Refused>>()?;
+                Type::Tuple(self.pool.tuple(types)?)
+            }
+            types::Type::Variant(variant) => {
+                let cases = variant.cases().map(|case| {
+                    let ty = case.ty.map(|ty| self.read(&ty, next)).transpose()?;
+                    Ok(Case { name: self.pool.name(case.name)?, ty })
+                });
+                let cases = cases.collect::<Result<Vec<_>, Refused>>()?;
+                Type::Variant(self.pool.cases(cases)?)
+            }
+            types::Type::Enum(names) => Type::Enum(self.pool.names(names.names())?),
+            types::Type::Option(option) => Type::Option(self.shared(&option.ty(), next)?),
             types::Type::Result(result) => Type::Result {
-                ok: result.ok().map(|ty| self.read(&ty, next).map(Box::new)).transpose()?,
-                err: result.err().map(|ty| self.read(&ty, next).map(Box::new)).transpose()?,
+                ok: result.ok().map(|ty| self.shared(&ty, next)).transpose()?,
+                err: result.err().map(|ty| self.shared(&ty, next)).transpose()?,
             },
-            types::Type::Flags(flags) => Type::Flags(flags.names().map(Into::into).collect()),
-            types::Type::Map(_) => return Err("a `map`"),
-            types::Type::FixedLengthList(_) => return Err("a list of fixed length"),
+            types::Type::Flags(flags) => Type::Flags(self.pool.names(flags.names())?),
+            types::Type::Map(_) => return Err("a `map`".into()),
+            types::Type::FixedLengthList(_) => return Err("a list of fixed length".into()),
             // A result cannot borrow.
             types::Type::Own(resource) | types::Type::Borrow(resource) => {
                 self.resource(resource, next)?
             }
-            types::Type::Future(_) => return Err("a `future`"),
-            types::Type::Stream(_) => return Err("a `stream`"),
-            types::Type::ErrorContext => return Err("an `error-context`"),
+            types::Type::Future(_) => return Err("a `future`".into()),
+            types::Type::Stream(_) => return Err("a `stream`".into()),
+            types::Type::ErrorContext => return Err("an `error-context`".into()),
         })
+    }
+
+    fn shared(&mut self, ty: &types::Type, depth: usize) -> Result<Arc<Type>, Refused> {
+        let ty = self.read(ty, depth)?;
+        Ok(self.pool.share(ty)?)
     }
 }

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, Visitor};
 
@@ -111,7 +112,7 @@ impl Named for Case {
     }
 }
 
-impl Named for Box<str> {
+impl Named for Arc<str> {
     fn name(&self) -> &str {
         self
     }

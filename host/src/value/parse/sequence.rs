@@ -1,5 +1,7 @@
 //! What is written as an array: lists, tuples, flags. They grow with what is there: no length is taken on trust.
 
+use std::sync::Arc;
+
 use serde::de::SeqAccess;
 use serde_json::value::RawValue;
 
@@ -69,7 +71,7 @@ pub(super) fn tuple<'t, 'de, A: SeqAccess<'de>>(
 
 pub(super) fn flags<'t, 'de, A: SeqAccess<'de>>(
     seed: Seed<'_, 't>,
-    names: &'t [Box<str>],
+    names: &'t [Arc<str>],
     mut seq: A,
 ) -> Result<Value, A::Error> {
     let Seed { cx, ty } = seed;

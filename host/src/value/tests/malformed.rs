@@ -66,7 +66,7 @@ fn scalars() {
 fn lists() {
     let bytes = list(Type::U8);
     let (floats, strings) = (list(Type::F32), list(Type::String));
-    let pair = Type::Tuple(vec![Type::U8, Type::Bool]);
+    let pair = Type::Tuple([Type::U8, Type::Bool].into());
     let flags = Type::Flags(names(&["x", "y"]));
     check(&[
         (&bytes, "\"AQL\"", "/a", "not base64"),
@@ -96,8 +96,8 @@ fn lists() {
 
 #[test]
 fn records_and_cases() {
-    let record = Type::Record(vec![field("x", Type::U8), field("y", option(Type::U8))]);
-    let variant = Type::Variant(vec![case("off", None), case("at", Some(Type::U8))]);
+    let record = Type::Record([field("x", Type::U8), field("y", option(Type::U8))].into());
+    let variant = Type::Variant([case("off", None), case("at", Some(Type::U8))].into());
     let (outcome, empty) = (result(Some(Type::U8), None), result(None, None));
     let twice = option(option(Type::U8));
     let many = Type::Enum(numbered(20));

@@ -1,5 +1,7 @@
 //! Types and values of every kind. NaNs have one payload, since JSON keeps none.
 
+use std::sync::Arc;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -30,19 +32,19 @@ pub(super) fn any_type() -> impl Strategy<Value = Type> {
         Just(Type::String),
         number_type().prop_map(list),
         Just(Type::Tensor),
-        (1_usize..40).prop_map(|count| Type::Enum(numbered(count))),
-        (1_usize..=32).prop_map(|count| Type::Flags(numbered(count))),
+        (1_usize..40).prop_map(|count| Type::Enum(numbered(count).into())),
+        (1_usize..=32).prop_map(|count| Type::Flags(numbered(count).into())),
     ];
     leaf.prop_recursive(4, 24, 4, |inner| {
         let maybe = prop::option::of(inner.clone());
         prop_oneof![
             inner.clone().prop_map(list),
             inner.clone().prop_map(option),
-            vec(inner.clone(), 0..4).prop_map(Type::Tuple),
+            vec(inner.clone(), 0..4).prop_map(|types| Type::Tuple(types.into())),
             vec(inner.clone(), 0..20).prop_map(|types| Type::Record(fields(types))),
             (vec(inner, 0..4), 0_usize..3).prop_map(|(types, position)| {
                 let params = fields(types);
-                Type::Resource(Box::new(Constructor { resource: "thing".into(), position, params }))
+                Type::Resource(Arc::new(Constructor { resource: "thing".into(), position, params }))
             }),
             vec(maybe.clone(), 1..20).prop_map(|types| {
                 let cases = numbered(types.len()).into_iter().zip(types);
@@ -53,7 +55,7 @@ pub(super) fn any_type() -> impl Strategy<Value = Type> {
     })
 }
 
-fn fields(types: Vec<Type>) -> Vec<Field> {
+fn fields(types: Vec<Type>) -> Arc<[Field]> {
     let fields = numbered(types.len()).into_iter().zip(types);
     fields.map(|(name, ty)| Field { name, ty }).collect()
 }

@@ -1,0 +1,314 @@
+//! What instantiating a component would take, counted before any engine sees it.
+//!
+//! Components instantiate components, which instantiate components: two kilobytes can ask for 2^30 instances, and the compiler
+//! unrolls all of them before the pool looks at its limits. So instantiation is played through here with names and counts
+//! only, and given up at the first limit: the work is bounded by [`ExtentLimits::definitions`], the memory by the component's
+//! own size and the same.
+//!
+//! Nothing is validated here: what is not valid is refused by the compiler. An index that leads nowhere counts as something
+//! unknown.
+
+mod plan;
+
+use std::collections::HashMap;
+
+use wasmparser::{BinaryReaderError, Parser, Validator, WasmFeatures};
+
+use plan::{Capture, Module, Plan, Sort, Step};
+
+/// Core modules that one component may bring, those of components inside it included: each is compiled by itself.
+const MODULES_MAX: usize = 256;
+
+/// Why a component is refused before it is compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum ExtentError {
+    #[error("it is not valid WebAssembly")]
+    Invalid(#[source] BinaryReaderError),
+    #[error(
+        "it takes more than {max} {what} ({limit}), counted through all that it instantiates: instantiate less"
+    )]
+    TooMany { what: &'static str, max: usize, limit: &'static str },
+}
+
+/// What one component may take, counted through all that it instantiates.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ExtentLimits {
+    /// `sandbox.instances_max`.
+    pub(super) core_instances: usize,
+    /// `sandbox.components_max`.
+    pub(super) components: usize,
+    /// `sandbox.definitions_max`.
+    pub(super) definitions: usize,
+    pub(super) memories: usize,
+    pub(super) tables: usize,
+}
+
+/// What a component takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// Core modules that are instantiated.
+    pub(super) core_instances: usize,
+    /// Components that are instantiated inside it.
+    pub(super) components: usize,
+    /// Definitions that are evaluated: instances, aliases, imports, exports, functions, types.
+    pub(super) definitions: usize,
+    pub(super) memories: usize,
+    pub(super) tables: usize,
+}
+
+impl Extent {
+    /// Counts what `component` takes.
+    ///
+    /// # Errors
+    /// [`ExtentError::TooMany`] at the first of `limits` that it goes over.
+    pub(super) fn measure(component: &[u8], limits: &ExtentLimits) -> Result<Self, ExtentError> {
+        let plan = Plan::read(component, limits.definitions)?;
+        Instantiation::new(&plan, limits).run()
+    }
+
+    fn check(&self, limits: &ExtentLimits) -> Result<(), ExtentError> {
+        let counted = [
+            (
+                self.core_instances,
+                limits.core_instances,
+                "core instances",
+                "`sandbox.instances_max`",
+            ),
+            (
+                self.components,
+                limits.components,
+                "instances of components",
+                "`sandbox.components_max`",
+            ),
+            (self.definitions, limits.definitions, "definitions", "`sandbox.definitions_max`"),
+            (self.memories, limits.memories, "memories", "no host gives more"),
+            (self.tables, limits.tables, "tables", "no host gives more"),
+        ];
+        for (count, max, what, limit) in counted {
+            if count > max {
+                return Err(ExtentError::TooMany { what, max, limit });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a component needs an engine that knows streams and `async` functions.
+pub(super) fn needs_streams(component: &[u8]) -> bool {
+    let mut without = WasmFeatures::all();
+    without.remove(
+        WasmFeatures::CM_ASYNC
+            | WasmFeatures::CM_ASYNC_STACKFUL
+            | WasmFeatures::CM_MORE_ASYNC_BUILTINS
+            | WasmFeatures::CM_THREADING
+            | WasmFeatures::CM_ERROR_CONTEXT,
+    );
+    let mut validator = Validator::new_with_features(without);
+    let mut parser = Parser::new(0);
+    parser.set_features(without);
+    parser
+        .parse_all(component)
+        .any(|payload| payload.and_then(|payload| validator.payload(&payload).map(drop)).is_err())
+}
+
+/// What an index stands for while instantiation is played through; none if it is the host's or unknown.
+#[derive(Debug, Clone, Copy)]
+enum Value {
+    Module(Option<Module>),
+    /// A component with what it has taken from around it: a place in [`Instantiation::closures`].
+    Component(Option<usize>),
+    /// A place in [`Instantiation::instances`].
+    Instance(Option<usize>),
+}
+
+/// A component with the values that it refers to outside itself.
+struct Closure {
+    component: usize,
+    captured: Vec<Value>,
+}
+
+/// One component being instantiated.
+#[derive(Default)]
+struct Frame<'a> {
+    component: usize,
+    next: usize,
+    captured: Vec<Value>,
+    arguments: HashMap<&'a str, Value>,
+    modules: Vec<Value>,
+    components: Vec<Value>,
+    instances: Vec<Value>,
+    exports: HashMap<&'a str, Value>,
+}
+
+impl Frame<'_> {
+    fn space(&mut self, sort: Sort) -> &mut Vec<Value> {
+        match sort {
+            Sort::Module => &mut self.modules,
+            Sort::Component => &mut self.components,
+            Sort::Instance => &mut self.instances,
+        }
+    }
+
+    fn get(&mut self, sort: Sort, index: u32) -> Value {
+        let found = self.space(sort).get(index as usize).copied();
+        found.unwrap_or_else(|| sort.unknown())
+    }
+}
+
+impl Sort {
+    fn unknown(self) -> Value {
+        match self {
+            Sort::Module => Value::Module(None),
+            Sort::Component => Value::Component(None),
+            Sort::Instance => Value::Instance(None),
+        }
+    }
+}
+
+/// Plays an instantiation through. Recursion is a stack here: components are as deep as outsiders make them.
+struct Instantiation<'p, 'a> {
+    plan: &'p Plan<'a>,
+    limits: &'p ExtentLimits,
+    extent: Extent,
+    closures: Vec<Closure>,
+    instances: Vec<HashMap<&'a str, Value>>,
+    stack: Vec<Frame<'a>>,
+}
+
+impl<'p, 'a> Instantiation<'p, 'a> {
+    fn new(plan: &'p Plan<'a>, limits: &'p ExtentLimits) -> Self {
+        Self {
+            plan,
+            limits,
+            extent: Extent::default(),
+            closures: Vec::new(),
+            instances: Vec::new(),
+            stack: vec![Frame::default()],
+        }
+    }
+
+    fn run(mut self) -> Result<Extent, ExtentError> {
+        while let Some(mut frame) = self.stack.pop() {
+            match self.plan.components[frame.component].steps.get(frame.next) {
+                Some(step) => {
+                    frame.next += 1;
+                    let deeper = self.step(&mut frame, step)?;
+                    self.stack.push(frame);
+                    self.stack.extend(deeper);
+                }
+                None => {
+                    self.instances.push(frame.exports);
+                    let instance = Value::Instance(Some(self.instances.len() - 1));
+                    if let Some(outer) = self.stack.last_mut() {
+                        outer.instances.push(instance);
+                    }
+                }
+            }
+        }
+        Ok(self.extent)
+    }
+
+    /// Takes one step; if it instantiates a component, that one's frame comes back.
+    fn step(
+        &mut self,
+        frame: &mut Frame<'a>,
+        step: &'p Step<'a>,
+    ) -> Result<Option<Frame<'a>>, ExtentError> {
+        self.spend(step.definitions())?;
+        match step {
+            Step::Other(_) => {}
+            Step::Module(module) => frame.modules.push(Value::Module(Some(*module))),
+            Step::Component(component) => {
+                let closure = self.close(frame, *component)?;
+                frame.components.push(Value::Component(Some(closure)));
+            }
+            Step::Captured(sort, place) => {
+                let value = frame.captured.get(*place).copied();
+                frame.space(*sort).push(value.unwrap_or_else(|| sort.unknown()));
+            }
+            Step::Copy(sort, index) => {
+                let value = frame.get(*sort, *index);
+                frame.space(*sort).push(value);
+            }
+            Step::Import(name, sort) => {
+                let value = frame.arguments.get(name).copied();
+                frame.space(*sort).push(value.unwrap_or_else(|| sort.unknown()));
+            }
+            Step::Alias(instance, name, sort) => {
+                let value = self.member(frame.get(Sort::Instance, *instance), name);
+                frame.space(*sort).push(value.unwrap_or_else(|| sort.unknown()));
+            }
+            Step::Export(name, sort, index) => {
+                let value = frame.get(*sort, *index);
+                frame.exports.insert(name, value);
+                frame.space(*sort).push(value);
+            }
+            Step::InstantiateModule(index) => {
+                let module = frame.get(Sort::Module, *index);
+                self.count_module(module)?;
+            }
+            Step::Bundle(items) => {
+                let exports =
+                    items.iter().map(|(name, sort, index)| (*name, frame.get(*sort, *index)));
+                let exports = exports.collect();
+                self.instances.push(exports);
+                frame.instances.push(Value::Instance(Some(self.instances.len() - 1)));
+            }
+            Step::Instantiate(index, arguments) => {
+                self.extent.components = self.extent.components.saturating_add(1);
+                self.extent.check(self.limits)?;
+                let component = frame.get(Sort::Component, *index);
+                let Value::Component(Some(closure)) = component else {
+                    frame.instances.push(Value::Instance(None));
+                    return Ok(None);
+                };
+                let arguments =
+                    arguments.iter().map(|(name, sort, index)| (*name, frame.get(*sort, *index)));
+                let arguments = arguments.collect();
+                self.spend(self.closures[closure].captured.len())?;
+                let Closure { component, captured } = &self.closures[closure];
+                let (component, captured) = (*component, captured.clone());
+                return Ok(Some(Frame { component, captured, arguments, ..Frame::default() }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes what a component refers to around it, as it is now.
+    fn close(&mut self, frame: &mut Frame<'a>, component: usize) -> Result<usize, ExtentError> {
+        let captures = &self.plan.components[component].captures;
+        self.spend(captures.len())?;
+        let captured = captures.iter().map(|capture| match *capture {
+            Capture::Around(sort, index) => frame.get(sort, index),
+            Capture::Further(sort, place) => {
+                frame.captured.get(place).copied().unwrap_or_else(|| sort.unknown())
+            }
+        });
+        let captured = captured.collect();
+        self.closures.push(Closure { component, captured });
+        Ok(self.closures.len() - 1)
+    }
+
+    fn member(&self, instance: Value, name: &str) -> Option<Value> {
+        let Value::Instance(Some(instance)) = instance else { return None };
+        self.instances.get(instance)?.get(name).copied()
+    }
+
+    fn spend(&mut self, definitions: usize) -> Result<(), ExtentError> {
+        self.extent.definitions = self.extent.definitions.saturating_add(definitions);
+        self.extent.check(self.limits)
+    }
+
+    fn count_module(&mut self, module: Value) -> Result<(), ExtentError> {
+        let extent = &mut self.extent;
+        extent.core_instances = extent.core_instances.saturating_add(1);
+        if let Value::Module(Some(module)) = module {
+            extent.memories = extent.memories.saturating_add(module.memories);
+            extent.tables = extent.tables.saturating_add(module.tables);
+        }
+        extent.check(self.limits)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,7 @@
+;; expect: refused no plugin may have
+;; Says that `terms` takes a pointer and gives a number.
+(component
+  (import "hospes:plugin/call@0.1.0" (instance $call (export "terms" (func (param "at" u32) (result u32)))))
+  (core module $m (func (export "run")))
+  (core instance $i (instantiate $m))
+  (func (export "run") (canon lift (core func $i "run"))))

@@ -1,0 +1,10 @@
+;; expect: 502 plugin-failed trap
+;; world: import wasi:nn/tensor@0.2.0-rc-2024-10-28; export run: func();
+(module
+  (import "wasi:nn/tensor@0.2.0-rc-2024-10-28" "[constructor]tensor" (func $new (param i32 i32 i32 i32 i32) (result i32)))
+  (import "wasi:nn/tensor@0.2.0-rc-2024-10-28" "[resource-drop]tensor" (func $drop (param i32)))
+  (memory (export "memory") 1)
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 4096))
+  (func (export "run") (local $t i32)
+    (local.set $t (call $new (i32.const 0) (i32.const 0) (i32.const 4) (i32.const 0) (i32.const 1)))
+    (call $drop (local.get $t)) (call $drop (local.get $t))))

@@ -1,0 +1,2 @@
+;; expect: refused memory
+(module (memory (export "memory") 16384) (func (export "run")))

@@ -1,0 +1,7 @@
+;; expect: refused no plugin may have
+(component
+  (import "wasi:sockets/everything@9.9.9" (instance $s (export "open" (func))))
+  (import "acme:secret/door@1.0.0" (instance $d (export "open" (func))))
+  (core module $m (func (export "run")))
+  (core instance $i (instantiate $m))
+  (func (export "run") (canon lift (core func $i "run"))))

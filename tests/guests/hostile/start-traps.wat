@@ -1,0 +1,2 @@
+;; expect: refused trap
+(module (func $s unreachable) (start $s) (func (export "run")))
