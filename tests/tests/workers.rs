@@ -305,6 +305,17 @@ fn garbage_of_a_worker_is_an_error_of_the_call_and_never_of_the_host() {
         });
         // The hostile worker looks at the model's bytes for what it is to do.
         let model = documented(&byte_identity(), &format!("hostile:{garbage};"));
+        // It is tried out before it goes live: a model that seems never to be computed does not.
+        let bundle =
+            scene.acme.sign(&model_bundle("liar", model.clone(), Some(Backend::Onnxruntime)));
+        let tried = scene.host.try_publish(&scene.acme, &bundle);
+        if tried.status == 422 {
+            let said = tried.problem(422, "bundle-refused")["detail"].to_string();
+            assert!(said.contains("it is not computed within 1 s"), "{garbage}: {said}");
+            assert!(["silence", "unknown"].contains(&garbage), "{garbage}: {said}");
+            assert_eq!(scene.host.get("/healthz").send().status, 200, "{garbage}");
+            continue;
+        }
         scene.model(&scene.acme, "liar", model);
         let began = Instant::now();
         let reply = scene.call(&scene.zoe, "acme/liar", &echo());
