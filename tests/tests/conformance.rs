@@ -259,7 +259,7 @@ fn admit(
     }
     let bytes = input_bytes + call.json["answerBytes"].as_u64().unwrap_or(0);
     let wall = Duration::from_micros(call.json["wallMicros"].as_u64().unwrap_or(10));
-    reservation.commit(&Spent { bytes, wall }, Ok::<_, ()>).expect("charged");
+    let _ = reservation.commit(&Spent { bytes, wall }, Ok::<_, ()>).expect("charged");
     true
 }
 

@@ -230,7 +230,7 @@ fn trace(number: u64) -> u64 {
         if !running.is_empty() && random.below(2) == 0 {
             let (call, reservation) = running.remove(random.below(running.len() as u64) as usize);
             let (bytes, wall) = (random.below(180), Duration::from_millis(random.below(7000)));
-            reservation.commit(&Spent { bytes, wall }, Ok::<_, ()>).expect("charged");
+            let _ = reservation.commit(&Spent { bytes, wall }, Ok::<_, ()>).expect("charged");
             model.end(call, bytes, wall);
             continue;
         }
