@@ -3,10 +3,8 @@
 //! Use-phase states by the names of the Dataspace Protocol: STARTED, SUSPENDED, COMPLETED, TERMINATED. An event names the one
 //! before it, so that none can be dropped or replayed, and is taken in its turn only: the host is where they come together, and
 //! says which number is next. The state is a function of the events and the time: what has been announced takes effect by itself.
-//! Over all of them stands the operator's stop, which is no event and so cannot be kept out by any ([`stop`]).
 
 mod lifecycle;
-mod stop;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +18,6 @@ use super::statement::{Signed, Statement, StatementError};
 use crate::id::{Digest, Party};
 
 pub use lifecycle::{Applied, Happened, Lifecycle, State};
-pub use stop::{OperatorStop, SignedStop};
 
 /// Longest note in an event, in characters.
 pub const NOTE_CHARS_MAX: usize = 500;

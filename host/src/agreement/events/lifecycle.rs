@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     AHEAD_DAYS_MAX, Actor, Change, ENDINGS_PER_ROLE_MAX, EVENT_SKEW_SECONDS, EVENTS_PER_ROLE_MAX,
-    Event, EventError, OPERATOR_SUSPENSION_DAYS, Reason, SignedEvent, SignedStop,
+    Event, EventError, OPERATOR_SUSPENSION_DAYS, Reason, SignedEvent,
 };
 use crate::id::{Digest, Party};
 
@@ -23,8 +23,6 @@ pub enum State {
     Completed,
     /// Ended before its time.
     Terminated,
-    /// Stopped by the host's operator, for good.
-    Stopped,
 }
 
 /// What became of an event that was handed in.
@@ -67,7 +65,6 @@ pub struct Lifecycle {
     history: Vec<Happened>,
     /// Events of an earlier host that wait for others, by sequence. No new ones are let in.
     pending: BTreeMap<u32, SignedEvent>,
-    stop: Option<SignedStop>,
 }
 
 impl Lifecycle {
@@ -79,7 +76,7 @@ impl Lifecycle {
         notice: SignedDuration,
     ) -> Self {
         let (history, pending) = (Vec::new(), BTreeMap::new());
-        Self { agreement, publisher, consumer, operator, notice, history, pending, stop: None }
+        Self { agreement, publisher, consumer, operator, notice, history, pending }
     }
 
     /// What happened, in order, without what waits.
@@ -96,16 +93,6 @@ impl Lifecycle {
     pub fn next(&self) -> (u32, Digest) {
         let sequence = u32::try_from(self.history.len()).unwrap_or(u32::MAX).saturating_add(1);
         (sequence, self.history.last().map_or(self.agreement, |last| last.id))
-    }
-
-    /// The operator's stop, if there was one.
-    pub fn stopped(&self) -> Option<&SignedStop> {
-        self.stop.as_ref()
-    }
-
-    /// Ends the agreement by the operator's word, whatever its events are. The first stop stays.
-    pub fn stop(&mut self, stop: SignedStop) {
-        self.stop.get_or_insert(stop);
     }
 
     /// Takes the next event at `now`, by the host's clock. `are_one` says whether one key has followed the other.
@@ -222,9 +209,6 @@ impl Lifecycle {
 
     /// Whether an event fits the history and its maker may make it.
     fn check(&self, event: &Event, now: Timestamp) -> Result<(), EventError> {
-        if self.stop.is_some() {
-            return Err(EventError::Over { state: State::Stopped });
-        }
         let (sequence, previous) = self.next();
         if event.sequence != sequence || event.previous != previous {
             return Err(EventError::Unlinked { sequence: event.sequence });
@@ -253,9 +237,6 @@ impl Lifecycle {
 
     /// Where the agreement stands at a time.
     pub fn state_at(&self, now: Timestamp) -> State {
-        if self.stop.is_some() {
-            return State::Stopped;
-        }
         let state = self.history_at(now).state();
         match state {
             State::Completed | State::Terminated => state,
@@ -348,7 +329,6 @@ impl fmt::Display for State {
             State::Frozen => "FROZEN",
             State::Completed => "COMPLETED",
             State::Terminated => "TERMINATED",
-            State::Stopped => "STOPPED",
         })
     }
 }

@@ -225,26 +225,6 @@ fn every_single_byte_change_of_an_event_is_refused() {
 }
 
 #[test]
-fn an_operator_s_stop_stands_over_all_events() {
-    let mut life = lifecycle(SignedDuration::ZERO);
-    let stop = OperatorStop {
-        agreement: agreement(),
-        by: key_of(Actor::Operator).party(),
-        reason: Reason::Abuse,
-        issued: at(0),
-        note: None,
-    };
-    life.stop(SignedStop::sign(stop, &[&key_of(Actor::Operator)]).expect("signed"));
-    assert_eq!(life.state_at(at(0)), State::Stopped);
-    for change in [Change::Resume, Change::Terminate] {
-        assert_eq!(
-            applied(&mut life, Actor::Publisher, change, Reason::Routine, at(1)),
-            Err(EventError::Over { state: State::Stopped })
-        );
-    }
-}
-
-#[test]
 fn events_that_an_earlier_host_let_wait_freeze_it_until_others_have_their_numbers() {
     let mut straight = lifecycle(SignedDuration::ZERO);
     let mut events = Vec::new();
