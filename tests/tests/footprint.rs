@@ -39,7 +39,7 @@ static COUNTING: Counting = Counting;
 const COUNT: u64 = 32;
 
 /// Bytes that one may cost, of memory. Before documents stayed on the disk it was 659 KiB an agreement, and 926 KiB a negotiation.
-const BYTES_MAX: u64 = 160 * 1024;
+const BYTES_MAX: u64 = 240 * 1024;
 
 fn permissions() -> Vec<Permission> {
     // Of ten languages each: the length that the review's documents had.
