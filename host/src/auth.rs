@@ -407,7 +407,7 @@ impl Auth {
     }
 
     /// The party and all that were before or after it in its account.
-    pub fn keys_of(&self, party: &Party) -> Vec<Party> {
+    pub fn parties_of(&self, party: &Party) -> Vec<Party> {
         let directory = self.directory.load();
         let account = directory.accounts.values().find(|account| account.has_been(party));
         account.map_or_else(

@@ -58,7 +58,8 @@ impl Agreements {
         let offer = *agreement.offer_id();
         let Some(signed) = self.mandate_of(&offer) else { return Ok(()) };
         let mandate = signed.content();
-        let (made, with_consumer) = room.by_agent(&offer, &self.auth.keys_of(agreement.assignee()));
+        let (made, with_consumer) =
+            room.by_agent(&offer, &self.auth.parties_of(agreement.assignee()));
         if self.now() >= mandate.expires
             || made >= mandate.max
             || with_consumer >= mandate.max_per_consumer()

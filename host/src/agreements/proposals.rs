@@ -36,7 +36,7 @@ impl Agreements {
             return Ok(());
         };
         let max = self.limits.proposals_per_pair_max;
-        if room.proposed(&self.auth.keys_of(&by), &self.auth.keys_of(&with)) >= max {
+        if room.proposed(&self.auth.parties_of(&by), &self.auth.parties_of(&with)) >= max {
             return Err(AgreementsError::TooManyProposed { by, with, max });
         }
         Ok(())
@@ -44,7 +44,7 @@ impl Agreements {
 
     /// Whether a party, by whatever key, has signed as many agreements as it may.
     pub(super) fn is_full(&self, room: &Room, party: &Party) -> bool {
-        room.signed(&self.auth.keys_of(party)) >= self.limits.agreements_per_party_max
+        room.signed(&self.auth.parties_of(party)) >= self.limits.agreements_per_party_max
     }
 
     pub(super) fn keep_proposal(
