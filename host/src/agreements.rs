@@ -5,11 +5,15 @@
 
 mod active;
 mod conclude;
+mod directory;
+mod documents;
 mod explain;
 mod grant;
 mod held;
 mod life;
 mod mandates;
+mod proposals;
+mod refusals;
 
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,8 +23,7 @@ use arc_swap::ArcSwap;
 use crate::admission::{Charge, Spent};
 use crate::agreement::events::EventError;
 use crate::agreement::{
-    Agreement, AgreementError, CallFacts, Proposal, Report, Role, SignedMandate, StatementError,
-    Wider,
+    AgreementError, CallFacts, Proposal, Report, SignedMandate, StatementError, Wider,
 };
 use crate::auth::{Auth, Caller};
 use crate::clock::Clock;
@@ -32,10 +35,14 @@ use crate::market::Market;
 use crate::receipt::Receipt;
 use crate::store::{Store, StoreError, Table};
 
-pub use active::{Active, RuleUse, Standing};
+pub use active::{Active, Outline, Proposed, RuleUse, Standing};
 pub use explain::{Simulated, SimulationError};
 pub use grant::Grant;
 pub use life::LifeError;
+pub use refusals::Refusals;
+
+use directory::{Directory, Room};
+use documents::Documents;
 
 /// Why no agreement permits a call.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +57,8 @@ pub enum PermitError {
     NotInForce { agreement: Digest, reason: String },
     #[error("agreement `{}` does not permit this call: {report}", report.agreement())]
     Denied { report: Box<Report> },
+    #[error("too many calls of your account were refused: this one is too, and why is not said")]
+    TooManyRefused,
 }
 
 /// Why an agreement was not taken.
@@ -63,8 +72,14 @@ pub enum AgreementsError {
     NotParty,
     #[error("the agreement accepts offer `{0}`, which is not in this host's market")]
     UnknownOffer(Digest),
-    #[error("you have {max} agreements, as many as `market.agreements_per_party_max` allows")]
-    TooMany { max: usize },
+    #[error(
+        "`{party}` has signed {max} agreements, as many as `market.agreements_per_party_max` allows"
+    )]
+    TooMany { party: Party, max: usize },
+    #[error(
+        "`{by}` has signed {max} agreements that `{with}` has yet to sign, as many as `market.proposals_per_pair_max` allows"
+    )]
+    TooManyProposed { by: Party, with: Party, max: usize },
     #[error(
         "it is to take the place of agreement `{0}`, which is not in force between the same parties for the same model"
     )]
@@ -105,51 +120,6 @@ pub enum AgreementsError {
     },
 }
 
-#[derive(Default, Clone)]
-struct Directory {
-    all: ById<Digest, Standing>,
-    in_force: ById<ModelName, ById<Party, Vec<Arc<Active>>>>,
-    per_party: ById<Party, usize>,
-    /// How many agreements the host has signed for a publisher, by offer.
-    by_agent: ById<Digest, u32>,
-}
-
-impl Directory {
-    /// The agreements in force under which a party may use a model.
-    fn of(&self, party: &Party, model: &ModelName) -> &[Arc<Active>] {
-        let of_model = self.in_force.get(model);
-        of_model.and_then(|of_model| of_model.get(party)).map_or(&[], Vec::as_slice)
-    }
-
-    fn active(&self, id: &Digest) -> Option<&Arc<Active>> {
-        match self.all.get(id)? {
-            Standing::Active(active) => Some(active),
-            Standing::Proposed(_) => None,
-        }
-    }
-
-    fn insert(&mut self, standing: Standing) {
-        if let Standing::Active(active) = &standing {
-            let agreement = active.agreement();
-            let of_model = self.in_force.entry(agreement.model().clone()).or_default();
-            of_model.entry(*agreement.assignee()).or_default().push(Arc::clone(active));
-        }
-        let (assigner, assignee) =
-            (*standing.agreement().assigner(), *standing.agreement().assignee());
-        let offer = *standing.agreement().offer_id();
-        let by_agent = standing.is_by_agent();
-        let before = self.all.insert(*standing.id(), standing);
-        if before.is_none() {
-            if by_agent {
-                *self.by_agent.entry(offer).or_default() += 1;
-            }
-            for party in [assigner, assignee] {
-                *self.per_party.entry(party).or_default() += 1;
-            }
-        }
-    }
-}
-
 /// The agreements of this host.
 pub struct Agreements {
     store: Arc<Store>,
@@ -158,7 +128,9 @@ pub struct Agreements {
     key: PartyKey,
     /// Knows whose key followed which.
     auth: Arc<Auth>,
-    per_party_max: usize,
+    limits: crate::config::Market,
+    documents: Arc<Documents>,
+    refusals: Arc<Refusals>,
     response_bytes_max: u64,
     body_bytes_max: u64,
     wall_max: std::time::Duration,
@@ -174,7 +146,7 @@ pub struct Agreements {
     /// What permits nothing, because the operator has stopped it.
     held: ArcSwap<held::Held>,
     /// Held while the directory changes, so that two changes cannot lose one another.
-    changing: Mutex<()>,
+    changing: Mutex<Room>,
 }
 
 impl Agreements {
@@ -196,7 +168,9 @@ impl Agreements {
             clock,
             key: key.clone(),
             auth: Arc::clone(auth),
-            per_party_max: config.market.agreements_per_party_max,
+            limits: config.market.clone(),
+            documents: Documents::new(Arc::clone(&store)),
+            refusals: Arc::default(),
             response_bytes_max: config.api.response_bytes_max,
             body_bytes_max: config.api.body_bytes_max,
             wall_max: config.sandbox.deadline,
@@ -206,7 +180,7 @@ impl Agreements {
             as_of: AtomicI64::new(i64::MIN),
             events_kept: AtomicUsize::new(0),
             held: ArcSwap::default(),
-            changing: Mutex::new(()),
+            changing: Mutex::default(),
             store,
         };
         agreements.restore_mandates()?;
@@ -264,6 +238,7 @@ impl Agreements {
         };
         let mut refused = None;
         let mut used_up = None;
+        let explains = std::cell::LazyCell::new(|| self.refusals.explains(caller.party()));
         for active in candidates {
             if call.agreement.is_some_and(|id| id != *active.id()) {
                 continue;
@@ -289,8 +264,11 @@ impl Agreements {
             }
             let rules = active.terms().permits(&facts);
             if rules.is_empty() {
-                let report = Box::new(active.report(&facts, None));
-                refused = Some(PermitError::Denied { report });
+                refused = Some(if *explains {
+                    PermitError::Denied { report: Box::new(active.report(&facts, None)) }
+                } else {
+                    PermitError::TooManyRefused
+                });
                 continue;
             }
             let grant = Grant::new(self, caller, active, rules, (&facts, ends), input_bytes_most);
@@ -299,7 +277,16 @@ impl Agreements {
             }
             used_up.get_or_insert(grant);
         }
-        used_up.ok_or_else(|| refused.unwrap_or_else(missing))
+        used_up.ok_or_else(|| match refused {
+            _ if !*explains => PermitError::TooManyRefused,
+            Some(refused) => refused,
+            None => missing(),
+        })
+    }
+
+    /// What each account had of refusals.
+    pub fn refusals(&self) -> &Arc<Refusals> {
+        &self.refusals
     }
 
     /// What is known of a call before its arguments are read.
@@ -327,7 +314,10 @@ impl Agreements {
     ) -> Result<Standing, AgreementsError> {
         let proposal =
             Proposal::parse(envelope).or_else(|error| self.parse_mandated(envelope, error))?;
-        check_party(caller, proposal.agreement())?;
+        let agreement = proposal.agreement();
+        if !caller.is(agreement.assigner()) && !caller.is(agreement.assignee()) {
+            return Err(AgreementsError::NotParty);
+        }
         let offer_id = *proposal.agreement().offer_id();
         let offer = market.offer(&offer_id).ok_or(AgreementsError::UnknownOffer(offer_id))?;
         proposal.agreement().matches(&offer)?;
@@ -353,24 +343,22 @@ impl Agreements {
     /// [`AgreementsError::NotFound`], also for agreements of others.
     pub fn find(&self, caller: &Caller, id: &Digest) -> Result<Standing, AgreementsError> {
         let directory = self.directory.load();
-        let found = directory.all.get(id).cloned().ok_or(AgreementsError::NotFound(*id))?;
-        match check_party(caller, found.agreement()) {
-            Ok(()) => Ok(found),
-            Err(_) => Err(AgreementsError::NotFound(*id)),
-        }
+        let found = directory.get(id).filter(|standing| is_of(caller, standing.outline()));
+        found.cloned().ok_or(AgreementsError::NotFound(*id))
     }
 
     /// Every agreement that the caller is a party of, in the order of their identifiers.
     pub fn of(&self, caller: &Caller) -> Vec<Standing> {
         let directory = self.directory.load();
-        let mut mine: Vec<_> = directory
-            .all
-            .values()
-            .filter(|standing| check_party(caller, standing.agreement()).is_ok())
-            .cloned()
-            .collect();
+        let mine = directory.values().filter(|standing| is_of(caller, standing.outline()));
+        let mut mine: Vec<_> = mine.cloned().collect();
         mine.sort_by_key(|standing| *standing.id());
         mine
+    }
+
+    /// Whether both parties have signed the agreement.
+    pub fn is_in_force(&self, id: &Digest) -> bool {
+        self.directory.load().active(id).is_some()
     }
 
     /// Whether the caller has an agreement for the version: whether it may know of it.
@@ -395,11 +383,12 @@ impl Agreements {
     /// [`StoreError`]: nothing is confirmed then.
     pub fn confirm(&self) -> Result<(), StoreError> {
         self.interrupt_due();
+        self.drop_expired()?;
         let now = self.clock.now();
         let directory = self.directory.load();
         let known = self.events_kept.load(Ordering::Relaxed);
         if self.store.count(Table::Events)? >= known
-            && self.store.count(Table::Agreements)? >= directory.all.len()
+            && self.store.count(Table::Agreements)? >= directory.len()
         {
             self.as_of.fetch_max(now.as_microsecond(), Ordering::Relaxed);
         }
@@ -415,18 +404,8 @@ impl Agreements {
     fn now(&self) -> jiff::Timestamp {
         self.clock.now()
     }
-
-    /// Records of agreements as they are kept.
-    fn stored(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.store.all(Table::Agreements)
-    }
 }
 
-fn check_party(caller: &Caller, agreement: &Agreement) -> Result<(), AgreementsError> {
-    let roles = [Role::Publisher, Role::Consumer];
-    if roles.into_iter().any(|role| caller.is(agreement.party(role))) {
-        Ok(())
-    } else {
-        Err(AgreementsError::NotParty)
-    }
+fn is_of(caller: &Caller, outline: &Outline) -> bool {
+    caller.is(&outline.publisher) || caller.is(&outline.consumer)
 }

@@ -406,6 +406,16 @@ impl Auth {
         one == other || directory.accounts.values().any(|a| a.has_been(one) && a.has_been(other))
     }
 
+    /// The party and all that were before or after it in its account.
+    pub fn parties_of(&self, party: &Party) -> Vec<Party> {
+        let directory = self.directory.load();
+        let account = directory.accounts.values().find(|account| account.has_been(party));
+        account.map_or_else(
+            || vec![*party],
+            |account| account.former.iter().copied().chain([account.party]).collect(),
+        )
+    }
+
     /// The account with this name.
     pub fn account(&self, name: &AccountName) -> Option<Arc<Account>> {
         self.directory.load().accounts.get(name).cloned()

@@ -1,9 +1,13 @@
 //! The host's clock: the only place that asks the system for the time, so that tests can set it.
 
+mod steady;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::Timestamp;
+
+pub use steady::SteadyClock;
 
 /// Tells the time of day: the system's, or one that a test moves.
 #[derive(Debug, Clone, Default)]
@@ -13,6 +17,8 @@ pub enum Clock {
     System,
     /// A clock that stands still until [`ManualClock::advance`] moves it.
     Manual(Arc<ManualClock>),
+    /// One of these, as a host decides by it: it is never set back.
+    Steady(Arc<SteadyClock>),
 }
 
 impl Clock {
@@ -21,6 +27,23 @@ impl Clock {
         match self {
             Clock::System => Timestamp::now(),
             Clock::Manual(clock) => clock.now(),
+            Clock::Steady(clock) => clock.now(),
+        }
+    }
+
+    /// The same clock, but one that goes on where it was when it is set back.
+    #[must_use]
+    pub fn steady(self) -> Self {
+        match self {
+            Clock::Steady(_) => self,
+            Clock::System | Clock::Manual(_) => Clock::Steady(Arc::new(SteadyClock::new(self))),
+        }
+    }
+
+    /// Lets a steady clock know that `at` was once the present.
+    pub fn has_been(&self, at: Timestamp) {
+        if let Clock::Steady(clock) = self {
+            clock.has_been(at);
         }
     }
 }
@@ -42,6 +65,11 @@ impl ManualClock {
     pub fn advance(&self, by: std::time::Duration) {
         let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
         self.micros.fetch_add(micros, Ordering::SeqCst);
+    }
+
+    /// Sets the clock, also back.
+    pub fn set(&self, to: Timestamp) {
+        self.micros.store(to.as_microsecond(), Ordering::SeqCst);
     }
 
     fn now(&self) -> Timestamp {

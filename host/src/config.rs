@@ -253,18 +253,33 @@ impl Default for Bundle {
 pub struct Market {
     /// Offers of one publisher. Default 1000; one more is refused.
     pub offers_per_publisher_max: usize,
-    /// Agreements of one party. Default 10000; one more is refused.
+    /// Bytes of the offers of one publisher. Default 4 MiB; an offer beyond is refused.
+    #[serde(with = "units::size")]
+    pub offer_bytes_per_publisher_max: u64,
+    /// Agreements that one party has signed. Default 10000; one more is refused.
     pub agreements_per_party_max: usize,
+    /// Agreements that one party has signed and the same other party has not. Default 32; one more is refused.
+    pub proposals_per_pair_max: usize,
+    /// How long an agreement that one party has signed waits for the other. Default 30 days; then it is forgotten.
+    #[serde(with = "units::duration")]
+    pub proposal_lifetime: Duration,
     /// Negotiations that one party has begun, ended ones too. Default 10000; one more is refused.
     pub negotiations_per_party_max: usize,
+    /// How long a negotiation is kept after its last message. Default 30 days; then it is forgotten, and the agreement stays.
+    #[serde(with = "units::duration")]
+    pub negotiation_lifetime: Duration,
 }
 
 impl Default for Market {
     fn default() -> Self {
         Self {
             offers_per_publisher_max: 1000,
+            offer_bytes_per_publisher_max: 4 * MIB,
             agreements_per_party_max: 10_000,
+            proposals_per_pair_max: 32,
+            proposal_lifetime: Duration::from_secs(30 * 24 * 3600),
             negotiations_per_party_max: 10_000,
+            negotiation_lifetime: Duration::from_secs(30 * 24 * 3600),
         }
     }
 }

@@ -6,6 +6,7 @@ mod known;
 mod private;
 mod readiness;
 mod secrets;
+mod time;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -53,6 +54,9 @@ const PUBLISHING_WAIT_MAX: Duration = Duration::from_secs(60);
 /// How often an account may load and unload its models: so many times at once, and then every so often.
 const LOADS_MAX: u32 = 20;
 const LOADS_EVERY: Duration = Duration::from_secs(2);
+
+/// Requests that read or write the disk at once, each on a thread of its own. The store has one writer anyway.
+const STORING_MAX: usize = 4;
 
 /// Why a host does not start.
 #[derive(Debug, thiserror::Error)]
@@ -123,6 +127,8 @@ pub struct Host {
     pub(crate) publishing: HeavyTurns,
     /// How often models are loaded and unloaded.
     pub(crate) loads: Rate,
+    /// Who reads or writes records that are on the disk.
+    pub(crate) storing: Arc<Semaphore>,
     draining: AtomicBool,
     started: Instant,
     /// The checkpoint that is remembered apart from the log.
@@ -139,6 +145,8 @@ impl Host {
         let data = config.data.dir.clone();
         private::open(&data).map_err(|(path, source)| HostError::DataDirectory { path, source })?;
         let secrets = Secrets::open(&data)?;
+        let clock = clock.steady();
+        time::read(&data).into_iter().for_each(|known| clock.has_been(known));
         let store = Arc::new(Store::open(&data.join("state.redb"))?);
         let auth = Arc::new(Auth::open(Arc::clone(&store), clock.clone())?);
         let agreements =
@@ -146,7 +154,7 @@ impl Host {
         let negotiations = Negotiations::open(
             Arc::clone(&store),
             clock.clone(),
-            config.market.negotiations_per_party_max,
+            config.market.clone(),
             &agreements,
         )?;
         let receipts = Receipts::open(
@@ -155,14 +163,17 @@ impl Host {
             format!("hospes/{}", secrets.key().party()),
             config.receipt.flush_interval,
             clock.clone(),
-            |receipt| agreements.replay(receipt),
+            |receipt| {
+                clock.has_been(receipt.at);
+                agreements.replay(receipt);
+            },
         )?;
         let remembered = known::check(&store, &receipts)?;
         let host = Arc::new(Self {
             auth,
             registry: Registry::open(&data.join("bundles"))?,
             deployments: Deployments::default(),
-            market: Market::open(Arc::clone(&store), config.market.offers_per_publisher_max)?,
+            market: Market::open(Arc::clone(&store), config.market.clone())?,
             agreements,
             negotiations,
             operations: Operations::default(),
@@ -184,6 +195,7 @@ impl Host {
             ),
             publishing: HeavyTurns::new(PUBLISHING_MAX, PUBLISHING_WAIT_MAX),
             loads: Rate::new(LOADS_MAX, LOADS_EVERY),
+            storing: Arc::new(Semaphore::new(STORING_MAX)),
             draining: AtomicBool::new(false),
             started: Instant::now(),
             remembered: Mutex::new(remembered),
@@ -271,6 +283,12 @@ impl Host {
     /// Stops saying that the host takes calls.
     pub fn begin_drain(&self) {
         self.draining.store(true, Ordering::Release);
+        self.keep_time();
+    }
+
+    /// Keeps the present time for the next start.
+    fn keep_time(&self) {
+        time::keep(&self.config.data.dir, self.clock.now());
     }
 
     /// Whether the host is stopping.
@@ -424,7 +442,7 @@ impl Host {
 
     /// Writes the receipt of a refused call and gives back the error for the caller.
     pub fn deny(&self, denied: Denied<'_>) -> InvokeError {
-        match self.receipts.deny(&denied) {
+        match self.receipts.deny(&denied, self.agreements.refusals()) {
             Ok(()) => denied.into_error(),
             Err(error) => InvokeError::Receipt(error),
         }
@@ -498,6 +516,9 @@ const CONFIRM_INTERVAL: Duration = Duration::from_secs(1);
 /// After how many of these intervals the state of the log is remembered apart from the log.
 const REMEMBER_TICKS: u64 = 60;
 
+/// How many of these intervals pass between two times that are kept.
+const KEEP_TIME_TICKS: u64 = 60;
+
 /// Keeps the age of what the host knows of its agreements, for as long as the host lives.
 fn confirm_agreements(host: &Arc<Host>) {
     let host = Arc::downgrade(host);
@@ -511,6 +532,10 @@ fn confirm_agreements(host: &Arc<Host>) {
                 if tick.is_multiple_of(REMEMBER_TICKS) {
                     host.remember_log();
                 }
+                if tick.is_multiple_of(KEEP_TIME_TICKS) {
+                    host.keep_time();
+                }
+                host.negotiations.drop_expired()?;
                 host.agreements.confirm()
             });
             let confirmed = confirmed.await;

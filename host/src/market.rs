@@ -3,16 +3,18 @@
 //! An offer is listed only if its publisher signed it and every function it speaks of is live, so that nobody signs for
 //! something that is not there.
 
+use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 
 use crate::agreement::{AgreementError, Clauses, Permission, SignedOffer, Wider, parent_rules};
-use crate::agreements::Agreements;
+use crate::agreements::{Agreements, AgreementsError};
 use crate::auth::{Caller, Cause};
 use crate::controls::ControlError;
 use crate::deployments::{Deployment, Deployments, Release};
-use crate::id::{AccountName, ById, Digest, FunctionName, ModelName};
+use crate::id::{AccountName, ById, Digest, FunctionName, ModelName, Party};
 use crate::sandbox::Signature;
 use crate::store::{Store, StoreError, Table};
 
@@ -46,10 +48,16 @@ pub enum MarketError {
     Wider(#[from] Wider),
     #[error("you have {max} offers, as many as `market.offers_per_publisher_max` allows")]
     TooMany { max: usize },
+    #[error(
+        "your offers would have {bytes} bytes, more than the {max} that `market.offer_bytes_per_publisher_max` allows"
+    )]
+    TooLarge { bytes: u64, max: u64 },
     #[error("there is no offer `{0}`")]
     NotFound(Digest),
     #[error("offer `{id}` was withdrawn by this host's operator at {} ({})", .cause.at, .cause.reason)]
     Withdrawn { id: Digest, cause: Cause },
+    #[error("the agreement that it is to be a part of could not be read")]
+    Parent(#[from] AgreementsError),
     #[error("the offer could not be kept")]
     Store(#[from] StoreError),
     #[error("the stored offer `{key}` is damaged")]
@@ -66,17 +74,29 @@ struct Listing {
     by_model: ById<ModelName, Vec<Digest>>,
     /// What the operator has withdrawn.
     withdrawn: ById<Digest, (Arc<SignedOffer>, Cause)>,
+    /// In the order in which they are shown.
+    ordered: BTreeSet<(ModelName, Digest)>,
+    /// Offers of a publisher, and bytes of their envelopes.
+    room: ById<Party, (usize, u64)>,
 }
 
 impl Listing {
     fn insert(&mut self, offer: Arc<SignedOffer>) {
         let model = offer.offer().model().clone();
+        // One that was withdrawn has its room already.
+        if !self.withdrawn.contains_key(offer.id()) {
+            let (count, bytes) = self.room.entry(*offer.offer().assigner()).or_default();
+            *count += 1;
+            *bytes = bytes.saturating_add(offer.to_bytes().len() as u64);
+        }
+        self.ordered.insert((model.clone(), *offer.id()));
         self.by_model.entry(model).or_default().push(*offer.id());
         self.offers.insert(*offer.id(), offer);
     }
 
     fn remove(&mut self, id: &Digest) -> Option<Arc<SignedOffer>> {
         let offer = self.offers.remove(id)?;
+        self.ordered.remove(&(offer.offer().model().clone(), *id));
         if let Some(offers) = self.by_model.get_mut(offer.offer().model()) {
             offers.retain(|other| other != id);
         }
@@ -98,7 +118,7 @@ fn is_visible(offer: &SignedOffer, viewer: Option<&Caller>) -> bool {
 /// The offers of this host.
 pub struct Market {
     store: Arc<Store>,
-    offers_per_publisher_max: usize,
+    limits: crate::config::Market,
     listing: ArcSwap<Listing>,
     /// Held while the listing changes, so that two changes cannot lose one another.
     changing: Mutex<()>,
@@ -109,7 +129,7 @@ impl Market {
     ///
     /// # Errors
     /// [`MarketError::Store`], [`MarketError::Damaged`].
-    pub fn open(store: Arc<Store>, offers_per_publisher_max: usize) -> Result<Self, MarketError> {
+    pub fn open(store: Arc<Store>, limits: crate::config::Market) -> Result<Self, MarketError> {
         let mut listing = Listing::default();
         for (key, record) in store.all(Table::Offers)? {
             let offer = SignedOffer::parse(&record);
@@ -117,7 +137,7 @@ impl Market {
             listing.insert(Arc::new(offer));
         }
         let (listing, changing) = (ArcSwap::from_pointee(listing), Mutex::new(()));
-        Ok(Self { store, offers_per_publisher_max, listing, changing })
+        Ok(Self { store, limits, listing, changing })
     }
 
     /// Lists an offer of one of the caller's live models. The same offer twice is one offer.
@@ -141,11 +161,15 @@ impl Market {
         if let Some((_, cause)) = listing.withdrawn.get(offer.id()) {
             return Err(MarketError::Withdrawn { id: *offer.id(), cause: cause.clone() });
         }
-        let max = self.offers_per_publisher_max;
-        let theirs = |offer: &&Arc<SignedOffer>| offer.offer().assigner() == publisher.party();
-        let withdrawn = listing.withdrawn.values().map(|(offer, _)| offer);
-        if listing.offers.values().chain(withdrawn).filter(theirs).count() >= max {
+        let (count, bytes) = listing.room.get(publisher.party()).copied().unwrap_or_default();
+        let max = self.limits.offers_per_publisher_max;
+        if count >= max {
             return Err(MarketError::TooMany { max });
+        }
+        let (max, bytes) =
+            (self.limits.offer_bytes_per_publisher_max, bytes + envelope.len() as u64);
+        if bytes > max {
+            return Err(MarketError::TooLarge { bytes, max });
         }
         self.store.put(Table::Offers, &offer.id().to_string(), envelope)?;
         let offer = Arc::new(offer);
@@ -247,8 +271,9 @@ impl Market {
     /// [`MarketError::NotFound`] if it is not withdrawn.
     pub fn reinstate(&self, id: &Digest) -> Result<(), MarketError> {
         self.change(|listing| {
-            let (offer, _) = listing.withdrawn.remove(id).ok_or(MarketError::NotFound(*id))?;
-            listing.insert(offer);
+            let (offer, _) = listing.withdrawn.get(id).ok_or(MarketError::NotFound(*id))?;
+            listing.insert(Arc::clone(offer));
+            listing.withdrawn.remove(id);
             Ok(())
         })
     }
@@ -283,13 +308,33 @@ impl Market {
         })
     }
 
-    /// Every offer that `viewer` may see, in the order of models and identifiers.
-    pub fn all(&self, viewer: Option<&Caller>) -> Vec<Arc<SignedOffer>> {
-        let listing = self.listing.load();
-        let visible = listing.offers.values().filter(|offer| is_visible(offer, viewer));
-        let mut all: Vec<_> = visible.cloned().collect();
-        all.sort_by(|a, b| (a.offer().model(), a.id()).cmp(&(b.offer().model(), b.id())));
-        all
+    /// The offers that `viewer` may see, in the order of models and identifiers, behind offer `after` if one is named.
+    ///
+    /// # Errors
+    /// [`MarketError::NotFound`] if the viewer may not see `after`.
+    pub fn after(
+        &self,
+        after: Option<&Digest>,
+        viewer: Option<&Caller>,
+    ) -> Result<impl Iterator<Item = Arc<SignedOffer>>, MarketError> {
+        let listing = self.listing.load_full();
+        let mut place = match after {
+            None => Bound::Unbounded,
+            Some(id) => {
+                let offer = self.offer_for(id, viewer).ok_or(MarketError::NotFound(*id))?;
+                Bound::Excluded((offer.offer().model().clone(), *id))
+            }
+        };
+        Ok(std::iter::from_fn(move || {
+            loop {
+                let next = listing.ordered.range((place.clone(), Bound::Unbounded)).next()?;
+                place = Bound::Excluded(next.clone());
+                match listing.offers.get(&next.1) {
+                    Some(offer) if is_visible(offer, viewer) => return Some(Arc::clone(offer)),
+                    Some(_) | None => {}
+                }
+            }
+        }))
     }
 }
 
@@ -326,7 +371,7 @@ fn check_clauses(
             let above = consumed.iter().find(|active| *active.id() == parent);
             let above =
                 above.ok_or_else(|| MarketError::NoResale { model: model.clone(), parent })?;
-            parent_rules(clauses, above.agreement().clauses())?;
+            parent_rules(clauses, above.document()?.clauses())?;
         }
     }
     let live = deployments.of(model);

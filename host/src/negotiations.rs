@@ -1,6 +1,9 @@
 //! The negotiations of this host: kept message by message before they are answered, and put in force when both have signed.
+//!
+//! The messages are on the disk and are read when somebody moves or looks; in memory is what lists show. What nobody moves any more
+//! is forgotten after a while: who wants to prove what was said has the signed messages.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::Timestamp;
@@ -11,7 +14,7 @@ use crate::agreements::{Agreements, AgreementsError};
 use crate::auth::Caller;
 use crate::clock::Clock;
 use crate::deployments::Deployments;
-use crate::id::Digest;
+use crate::id::{Digest, ModelName, Party};
 use crate::market::{Market, MarketError};
 use crate::store::{Store, StoreError, Table};
 
@@ -42,6 +45,9 @@ pub enum NegotiationsError {
     Damaged { key: String, reason: String },
 }
 
+/// Negotiations that are forgotten in one go; the rest is in the next.
+const EXPIRED_AT_ONCE_MAX: usize = 100;
+
 /// What a message has to be held against.
 pub struct Surroundings<'a> {
     pub market: &'a Market,
@@ -49,19 +55,85 @@ pub struct Surroundings<'a> {
     pub agreements: &'a Agreements,
 }
 
+/// What is known of a negotiation without its messages.
+#[derive(Debug, Clone)]
+pub struct Outline {
+    pub id: Uuid,
+    pub publisher: Party,
+    pub consumer: Party,
+    pub model: ModelName,
+    pub state: State,
+    /// Once the publisher has signed it.
+    pub agreement: Option<Digest>,
+    first: Digest,
+    begun_by: Party,
+    moved: Timestamp,
+}
+
+impl Outline {
+    /// None of a negotiation without messages, which there is not.
+    pub fn of(negotiation: &Negotiation) -> Option<Self> {
+        let messages = negotiation.messages();
+        let (first, last) = (messages.first()?, messages.last()?);
+        Some(Self {
+            id: *negotiation.id(),
+            publisher: *negotiation.publisher(),
+            consumer: *negotiation.consumer(),
+            model: negotiation.model().clone(),
+            state: negotiation.state(),
+            agreement: negotiation.agreement().map(|agreement| *agreement.id()),
+            first: *first.message.id(),
+            begun_by: first.by,
+            moved: last.at,
+        })
+    }
+
+    /// Its name: `urn:uuid:…`.
+    pub fn urn(&self) -> String {
+        format!("urn:uuid:{}", self.id.hyphenated())
+    }
+}
+
 #[derive(Default)]
 struct Open {
-    all: HashMap<Uuid, Negotiation>,
+    all: HashMap<Uuid, Arc<Outline>>,
     /// By the first message, so that sending it again begins nothing anew.
     begun: HashMap<Digest, Uuid>,
+    /// How many each party has begun.
+    per_party: HashMap<Party, usize>,
+    /// Those that were moved longest ago first.
+    by_age: BTreeSet<(Timestamp, Uuid)>,
+}
+
+impl Open {
+    fn enter(&mut self, negotiation: &Negotiation) {
+        let Some(outline) = Outline::of(negotiation) else { return };
+        self.remove(&outline.id);
+        self.begun.insert(outline.first, outline.id);
+        *self.per_party.entry(outline.begun_by).or_default() += 1;
+        self.by_age.insert((outline.moved, outline.id));
+        self.all.insert(outline.id, Arc::new(outline));
+    }
+
+    fn remove(&mut self, id: &Uuid) {
+        let Some(outline) = self.all.remove(id) else { return };
+        self.begun.remove(&outline.first);
+        self.by_age.remove(&(outline.moved, outline.id));
+        if let Some(count) = self.per_party.get_mut(&outline.begun_by) {
+            *count = count.saturating_sub(1);
+        }
+    }
 }
 
 /// The negotiations of this host.
 pub struct Negotiations {
     store: Arc<Store>,
     clock: Clock,
-    per_party_max: usize,
+    limits: crate::config::Market,
+    /// Held for moments only.
     open: Mutex<Open>,
+    /// Held while a negotiation moves, so that two moves cannot lose one another.
+    moving: Mutex<()>,
 }
 
 impl Negotiations {
@@ -72,43 +144,63 @@ impl Negotiations {
     pub fn open(
         store: Arc<Store>,
         clock: Clock,
-        per_party_max: usize,
+        limits: crate::config::Market,
         agreements: &Agreements,
     ) -> Result<Self, NegotiationsError> {
-        let mut open = Open::default();
-        for (key, record) in store.all(Table::Negotiations)? {
+        let (open, moving) = (Mutex::default(), Mutex::default());
+        let negotiations = Self { store, clock, limits, open, moving };
+        let mut last = None;
+        for key in negotiations.store.keys(Table::Negotiations)? {
             let damaged = |reason: &str| NegotiationsError::Damaged {
                 key: key.clone(),
                 reason: reason.to_owned(),
             };
-            let (id, number) = key.split_once('/').ok_or_else(|| damaged("it has no number"))?;
+            let (id, _) = key.split_once('/').ok_or_else(|| damaged("it has no number"))?;
             let id = Uuid::try_parse(id).map_err(|error| damaged(&error.to_string()))?;
+            if last.replace(id) == Some(id) {
+                continue;
+            }
+            let mut negotiation = negotiations.load(&id, agreements)?;
+            if let Err(error) = conclude(&mut negotiation, agreements) {
+                let negotiation = negotiation.urn();
+                tracing::warn!(negotiation, %error, "what both have signed cannot come into force");
+            }
+            negotiations.lock().enter(&negotiation);
+        }
+        Ok(negotiations)
+    }
+
+    /// Reads a negotiation with all its messages.
+    fn load(&self, id: &Uuid, agreements: &Agreements) -> Result<Negotiation, NegotiationsError> {
+        let mut negotiation: Option<Negotiation> = None;
+        let prefix = format!("{}/", id.hyphenated());
+        for (key, record) in self.store.beginning(Table::Negotiations, &prefix)? {
+            let damaged = |reason: &str| NegotiationsError::Damaged {
+                key: key.clone(),
+                reason: reason.to_owned(),
+            };
             let (at, envelope) =
                 record.split_first_chunk::<8>().ok_or_else(|| damaged("its time is missing"))?;
             let at = Timestamp::from_microsecond(i64::from_le_bytes(*at));
             let at = at.map_err(|error| damaged(&error.to_string()))?;
             let message = Message::parse(envelope).map_err(|error| damaged(&error.to_string()))?;
-            let first = *message.id();
-            match open.all.get_mut(&id) {
+            match &mut negotiation {
                 Some(negotiation) => {
                     negotiation.apply(message, at).map_err(|error| damaged(&error.to_string()))?;
                 }
-                None if number.parse() == Ok(1_u32) => {
-                    let negotiation = Negotiation::begin(id, message, at);
-                    let negotiation = negotiation.map_err(|error| damaged(&error.to_string()))?;
-                    open.all.insert(id, negotiation);
-                    open.begun.insert(first, id);
+                None if key[prefix.len()..].parse() == Ok(1_u32) => {
+                    let begun = Negotiation::begin(*id, message, at);
+                    negotiation = Some(begun.map_err(|error| damaged(&error.to_string()))?);
                 }
                 None => return Err(damaged("the messages before it are missing")),
             }
         }
-        for negotiation in open.all.values_mut() {
-            if let Err(error) = conclude(negotiation, agreements) {
-                let negotiation = negotiation.urn();
-                tracing::warn!(negotiation, %error, "what both have signed cannot come into force");
-            }
+        let mut negotiation =
+            negotiation.ok_or_else(|| NegotiationsError::NotFound(id.to_string()))?;
+        if negotiation.agreement().is_some_and(|agreed| agreements.is_in_force(agreed.id())) {
+            negotiation.finalize();
         }
-        Ok(Self { store, clock, per_party_max, open: Mutex::new(open) })
+        Ok(negotiation)
     }
 
     /// Begins a negotiation with a request, or with an offer to one party. The same message again begins nothing anew.
@@ -135,23 +227,23 @@ impl Negotiations {
                 return Err(NegotiationsError::UnknownOffer(id));
             }
         }
-        let mut open = self.lock();
-        if let Some(known) = open.begun.get(message.id()).and_then(|id| open.all.get(id)) {
-            return Ok(known.clone());
+        let _moving = self.moving();
+        let known = self.lock().begun.get(message.id()).copied();
+        if let Some(known) = known {
+            return self.load(&known, around.agreements);
         }
-        // Ended ones too: they are kept.
-        let mine = open.all.values().filter(|negotiation| {
-            let first = negotiation.messages().first();
-            first.is_some_and(|first| caller.is(&first.by))
-        });
-        if mine.count() >= self.per_party_max {
-            return Err(NegotiationsError::TooMany { max: self.per_party_max });
+        let max = self.limits.negotiations_per_party_max;
+        let mine: usize = {
+            let open = self.lock();
+            caller.parties().filter_map(|party| open.per_party.get(party)).sum()
+        };
+        if mine >= max {
+            return Err(NegotiationsError::TooMany { max });
         }
-        let (now, first) = (self.now(), *message.id());
+        let now = self.now();
         let negotiation = Negotiation::begin(Uuid::now_v7(), message, now)?;
         self.keep(&negotiation, envelope, now)?;
-        open.begun.insert(first, *negotiation.id());
-        open.all.insert(*negotiation.id(), negotiation.clone());
+        self.lock().enter(&negotiation);
         Ok(negotiation)
     }
 
@@ -167,37 +259,68 @@ impl Negotiations {
         envelope: &[u8],
         around: &Surroundings<'_>,
     ) -> Result<Negotiation, NegotiationsError> {
-        let mut open = self.lock();
-        let negotiation = find(&open, caller, id)?;
+        let _moving = self.moving();
+        let id = find(&self.lock(), caller, id)?.id;
         let message = Message::parse(envelope)?;
         check(caller, &message, around)?;
-        let mut changed = negotiation.clone();
-        let now = self.now();
-        changed.apply(message, now)?;
-        if changed.messages().len() > negotiation.messages().len() {
-            self.keep(&changed, envelope, now)?;
-            open.all.insert(*changed.id(), changed.clone());
+        let mut negotiation = self.load(&id, around.agreements)?;
+        let (before, now) = (negotiation.messages().len(), self.now());
+        negotiation.apply(message, now)?;
+        if negotiation.messages().len() > before {
+            self.keep(&negotiation, envelope, now)?;
+            self.lock().enter(&negotiation);
         }
-        conclude(&mut changed, around.agreements)?;
-        open.all.insert(*changed.id(), changed.clone());
-        Ok(changed)
+        conclude(&mut negotiation, around.agreements)?;
+        self.lock().enter(&negotiation);
+        Ok(negotiation)
     }
 
-    /// One of the caller's negotiations.
+    /// One of the caller's negotiations, with all its messages.
     ///
     /// # Errors
     /// [`NegotiationsError::NotFound`], also for those of others.
-    pub fn find(&self, caller: &Caller, id: &str) -> Result<Negotiation, NegotiationsError> {
-        find(&self.lock(), caller, id).cloned()
+    pub fn find(
+        &self,
+        caller: &Caller,
+        id: &str,
+        agreements: &Agreements,
+    ) -> Result<Negotiation, NegotiationsError> {
+        let id = find(&self.lock(), caller, id)?.id;
+        self.load(&id, agreements)
     }
 
     /// Every negotiation of the caller, the oldest first.
-    pub fn of(&self, caller: &Caller) -> Vec<Negotiation> {
+    pub fn of(&self, caller: &Caller) -> Vec<Arc<Outline>> {
         let open = self.lock();
         let mine = open.all.values().filter(|one| is_of(one, caller));
         let mut mine: Vec<_> = mine.cloned().collect();
-        mine.sort_by_key(|negotiation| *negotiation.id());
+        drop(open);
+        mine.sort_by_key(|negotiation| negotiation.id);
         mine
+    }
+
+    /// Forgets what nobody has moved in `market.negotiation_lifetime`.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it is tried again later.
+    pub fn drop_expired(&self) -> Result<(), StoreError> {
+        let lifetime = self.limits.negotiation_lifetime;
+        let before = self.now().checked_sub(lifetime).unwrap_or(Timestamp::MIN);
+        let _moving = self.moving();
+        let expired: Vec<Uuid> = {
+            let open = self.lock();
+            let old = open.by_age.iter().take_while(|(moved, _)| *moved < before);
+            old.take(EXPIRED_AT_ONCE_MAX).map(|(_, id)| *id).collect()
+        };
+        for id in &expired {
+            let prefix = format!("{}/", id.hyphenated());
+            let records = self.store.beginning(Table::Negotiations, &prefix)?;
+            let keys: Vec<_> =
+                records.iter().map(|(key, _)| (Table::Negotiations, &**key)).collect();
+            self.store.remove_all(&keys)?;
+            self.lock().remove(id);
+        }
+        Ok(())
     }
 
     fn keep(
@@ -221,21 +344,21 @@ impl Negotiations {
     fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+
+    fn moving(&self) -> MutexGuard<'_, ()> {
+        self.moving.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
 }
 
-fn find<'a>(
-    open: &'a Open,
-    caller: &Caller,
-    id: &str,
-) -> Result<&'a Negotiation, NegotiationsError> {
+fn find(open: &Open, caller: &Caller, id: &str) -> Result<Arc<Outline>, NegotiationsError> {
     let shown = || NegotiationsError::NotFound(id.chars().take(60).collect());
     let uuid = Uuid::try_parse(id.strip_prefix("urn:uuid:").unwrap_or(id)).map_err(|_| shown())?;
     let found = open.all.get(&uuid).filter(|one| is_of(one, caller));
-    found.ok_or_else(shown)
+    found.cloned().ok_or_else(shown)
 }
 
-fn is_of(negotiation: &Negotiation, caller: &Caller) -> bool {
-    caller.is(negotiation.publisher()) || caller.is(negotiation.consumer())
+fn is_of(negotiation: &Outline, caller: &Caller) -> bool {
+    caller.is(&negotiation.publisher) || caller.is(&negotiation.consumer)
 }
 
 /// Whether the caller is who signs, and whether a publisher may promise what it promises.

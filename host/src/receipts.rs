@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::admission::{Admission, AdmissionError, Spent};
-use crate::agreements::{Grant, PermitError};
+use crate::agreements::{Grant, PermitError, Refusals};
 use crate::auth::Caller;
 use crate::clock::Clock;
 use crate::deployments::Function;
@@ -115,10 +115,13 @@ impl Receipts {
     ///
     /// # Errors
     /// [`ReceiptError`].
-    pub fn deny(&self, denied: &Denied<'_>) -> Result<(), ReceiptError> {
+    pub fn deny(&self, denied: &Denied<'_>, refusals: &Refusals) -> Result<(), ReceiptError> {
         let Some(code) = denied.code else { return Ok(()) };
         // What room there is belongs to calls that run.
         self.log.takes_calls()?;
+        if !refusals.has_receipt(denied.caller.party(), denied.agreement.is_some()) {
+            return Ok(());
+        }
         let Denied { caller, publisher, function, call, .. } = denied;
         let mut draft = self.draft(caller, *publisher, function, call, &Salt::generate());
         if let Some(agreement) = denied.agreement {
@@ -197,13 +200,13 @@ impl<'a> Denied<'a> {
         error: PermitError,
     ) -> Self {
         let (agreement, code) = match &error {
-            PermitError::NoAgreement { .. } => (None, "no-agreement"),
-            PermitError::NotYours(_) => (None, "not-your-agreement"),
-            PermitError::OtherVersion { .. } => (None, "other-version"),
-            PermitError::Denied { report } => (Some(*report.agreement()), "terms"),
-            PermitError::NotInForce { agreement, .. } => (Some(*agreement), "not-in-force"),
+            PermitError::NoAgreement { .. } => (None, Some("no-agreement")),
+            PermitError::NotYours(_) => (None, Some("not-your-agreement")),
+            PermitError::OtherVersion { .. } => (None, Some("other-version")),
+            PermitError::Denied { report } => (Some(*report.agreement()), Some("terms")),
+            PermitError::NotInForce { agreement, .. } => (Some(*agreement), Some("not-in-force")),
+            PermitError::TooManyRefused => (None, None),
         };
-        let code = Some(code);
         let publisher = function.deployment().publisher();
         let error = InvokeError::Permit(error);
         Self { caller, publisher, function, call, agreement, code, error }
@@ -222,7 +225,7 @@ impl<'a> Denied<'a> {
             | AdmissionError::QueueShareFull { .. }
             | AdmissionError::QueueTimeout { .. } => None,
         };
-        let report = code.map(|_| Box::new(grant.report(function, call)));
+        let report = code.and_then(|_| grant.report(function, call)).map(Box::new);
         Self {
             caller: grant.caller(),
             publisher: grant.publisher(),
@@ -241,13 +244,14 @@ impl<'a> Denied<'a> {
         call: &'a Call,
         error: PermitError,
     ) -> Self {
+        let explained = !matches!(error, PermitError::TooManyRefused);
         Self {
             caller: grant.caller(),
             publisher: grant.publisher(),
             function,
             call,
             agreement: Some(*grant.agreement()),
-            code: Some("terms"),
+            code: explained.then_some("terms"),
             error: InvokeError::Permit(error),
         }
     }

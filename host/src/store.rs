@@ -33,10 +33,12 @@ pub enum Table {
     Mandates,
     /// What the host remembers of itself.
     Host,
+    /// When agreements that only one party has signed were handed in.
+    Proposals,
 }
 
 impl Table {
-    const ALL: [Table; 9] = [
+    const ALL: [Table; 10] = [
         Table::Accounts,
         Table::ApiKeys,
         Table::Publications,
@@ -46,6 +48,7 @@ impl Table {
         Table::Negotiations,
         Table::Mandates,
         Table::Host,
+        Table::Proposals,
     ];
 
     const fn definition(self) -> TableDefinition<'static, &'static str, &'static [u8]> {
@@ -59,9 +62,13 @@ impl Table {
             Table::Negotiations => "negotiations",
             Table::Mandates => "mandates",
             Table::Host => "host",
+            Table::Proposals => "proposals",
         })
     }
 }
+
+/// Bytes of the file that are kept in memory.
+const CACHE_BYTES_MAX: usize = 4 << 20;
 
 /// The records of one host, in one file that only one process may have open.
 pub struct Store {
@@ -234,6 +241,81 @@ impl Store {
         })
     }
 
+    /// Takes records out, all or none. Durable when it returns; what is not there is no error.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`]; nothing was changed then.
+    pub fn remove_all(&self, records: &[(Table, &str)]) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            for (table, key) in records {
+                transaction.open_table(table.definition())?.remove(*key)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// One record, if it is there.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub fn get(&self, table: Table, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.run(|database| {
+            let table = database.begin_read()?.open_table(table.definition())?;
+            Ok(table.get(key)?.map(|record| record.value().to_vec()))
+        })
+    }
+
+    /// The records whose keys begin with `prefix`, in the order of the keys.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub fn beginning(
+        &self,
+        table: Table,
+        prefix: &str,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.run(|database| {
+            let table = database.begin_read()?.open_table(table.definition())?;
+            let mut records = Vec::new();
+            for entry in table.range(prefix..)? {
+                let (key, record) = entry?;
+                if !key.value().starts_with(prefix) {
+                    break;
+                }
+                records.push((key.value().to_owned(), record.value().to_vec()));
+            }
+            Ok(records)
+        })
+    }
+
+    /// The keys of a table, in order.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub fn keys(&self, table: Table) -> Result<Vec<String>, StoreError> {
+        self.run(|database| {
+            let table = database.begin_read()?.open_table(table.definition())?;
+            table.iter()?.map(|entry| Ok(entry?.0.value().to_owned())).collect()
+        })
+    }
+
+    /// Looks at every record of a table, in the order of the keys, one at a time.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`]; what `visit` says.
+    pub fn each<E: From<StoreError>>(
+        &self,
+        table: Table,
+        mut visit: impl FnMut(&str, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for key in self.keys(table)? {
+            if let Some(record) = self.get(table, &key)? {
+                visit(&key, &record)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Every record of a table, in the order of the keys.
     ///
     /// # Errors
@@ -298,7 +380,7 @@ fn open(path: &Path) -> Result<Database, StoreError> {
     // Made here, so that it is for its owner only from the beginning.
     let made = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
     drop(made.map_err(|error| failed(path, error))?);
-    Database::create(path).map_err(|error| match error {
+    Database::builder().set_cache_size(CACHE_BYTES_MAX).create(path).map_err(|error| match error {
         redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.into() },
         other => failed(path, other),
     })

@@ -14,6 +14,7 @@ mod party;
 mod process;
 mod python;
 mod reference;
+pub mod scene;
 mod vectors;
 
 pub use bundles::{

@@ -138,7 +138,7 @@ impl Reference {
                     _ => {
                         output = output
                             .min(most.saturating_sub(bytes).saturating_sub(asked.input_bytes));
-                        bytes + asked.input_bytes <= most
+                        bytes + asked.input_bytes.max(1) <= most
                     }
                 },
                 "hospes:credit" => {

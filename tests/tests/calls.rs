@@ -70,13 +70,12 @@ fn from_a_bundle_to_a_verified_receipt() {
         .iter()
         .map(|r| r["result"].clone())
         .collect();
-    let denied = json!("denied: no-agreement");
+    // Of the two that no agreement covers, within a minute, one.
     let expected = [
         json!("denied: count-used-up"),
         json!("answered"),
         json!("answered"),
-        denied.clone(),
-        denied,
+        json!("denied: no-agreement"),
     ];
     assert_eq!(results, expected, "the latest first");
 }

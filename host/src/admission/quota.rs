@@ -273,8 +273,9 @@ impl Limits {
         let refuse = |limit, max| Err(Exhausted { limit, max, retry_after: None, above: false });
         let mut units = [1, want.rows, want.input_bytes, 0];
         for metered in [Metered::Calls, Metered::Rows, Metered::Bytes] {
+            // Where bytes are counted there has to be one left, also for a call that brings none: its answer has some.
             if let Some((left, limit, max)) = self.left(account, metered)
-                && units[metered as usize] > left
+                && units[metered as usize].max(1) > left
             {
                 return refuse(limit, max);
             }

@@ -177,6 +177,16 @@ impl Proposal {
         Ok(*odrl::read_agreement(envelope.payload())?.offer_id())
     }
 
+    /// The number and the document of an envelope whose signatures were checked before.
+    ///
+    /// # Errors
+    /// [`AgreementError`].
+    pub fn document_of(bytes: &[u8]) -> Result<(Digest, Agreement), AgreementError> {
+        let envelope = open(bytes, AGREEMENT_TYPE)?;
+        let agreement = odrl::read_agreement(envelope.payload())?;
+        Ok((Digest::of(envelope.payload()), agreement))
+    }
+
     /// Signs for the publisher, as the agent of its mandate. How often and until when, the caller has looked at.
     ///
     /// # Errors
@@ -292,6 +302,12 @@ impl SignedAgreement {
     /// The envelope, as it is kept and sent.
     pub fn to_bytes(&self) -> Vec<u8> {
         self.0.to_bytes()
+    }
+}
+
+impl AsRef<Proposal> for SignedAgreement {
+    fn as_ref(&self) -> &Proposal {
+        &self.0
     }
 }
 

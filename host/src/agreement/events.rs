@@ -1,8 +1,8 @@
 //! Life after signing: signed, numbered events that suspend, resume and end an agreement.
 //!
 //! Use-phase states by the names of the Dataspace Protocol: STARTED, SUSPENDED, COMPLETED, TERMINATED. An event names the one
-//! before it, so that none can be dropped or replayed; one that is missing freezes the agreement until it is there. The state is
-//! a function of the events and the time: what has been announced takes effect by itself.
+//! before it, so that none can be dropped or replayed, and is taken in its turn only: the host is where they come together, and
+//! says which number is next. The state is a function of the events and the time: what has been announced takes effect by itself.
 
 mod lifecycle;
 #[cfg(test)]
@@ -17,7 +17,7 @@ use super::Role;
 use super::statement::{Signed, Statement, StatementError};
 use crate::id::{Digest, Party};
 
-pub use lifecycle::{Applied, Lifecycle, State};
+pub use lifecycle::{Applied, Happened, Lifecycle, State};
 
 /// Longest note in an event, in characters.
 pub const NOTE_CHARS_MAX: usize = 500;
@@ -31,11 +31,11 @@ pub const AHEAD_DAYS_MAX: i64 = 366;
 /// How long an operator may suspend an agreement, in days. Then the suspension lapses.
 pub const OPERATOR_SUSPENSION_DAYS: i64 = 30;
 
-/// Events of one agreement that wait for one that is missing.
-pub const PENDING_MAX: usize = 16;
+/// Events of one role in one agreement.
+pub const EVENTS_PER_ROLE_MAX: usize = 250;
 
-/// Events of one agreement.
-pub const EVENTS_MAX: usize = 1000;
+/// Announcements of its end that a role may make beyond [`EVENTS_PER_ROLE_MAX`]. What ends the agreement at once always may.
+pub const ENDINGS_PER_ROLE_MAX: usize = 16;
 
 /// What an event does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -199,15 +199,19 @@ impl Statement for Event {
     }
 
     fn check(&self) -> Result<(), String> {
-        let wrong =
-            |note: &str| note.chars().count() > NOTE_CHARS_MAX || note.contains(char::is_control);
-        if self.note.as_deref().is_some_and(wrong) {
-            return Err(format!(
-                "the note is longer than {NOTE_CHARS_MAX} characters, or has control characters"
-            ));
-        }
-        Ok(())
+        check_note(self.note.as_deref())
     }
+}
+
+fn check_note(note: Option<&str>) -> Result<(), String> {
+    let wrong =
+        |note: &str| note.chars().count() > NOTE_CHARS_MAX || note.contains(char::is_control);
+    if note.is_some_and(wrong) {
+        return Err(format!(
+            "the note is longer than {NOTE_CHARS_MAX} characters, or has control characters"
+        ));
+    }
+    Ok(())
 }
 
 /// Why an event was refused.
@@ -223,6 +227,10 @@ pub enum EventError {
     Fork { sequence: u32 },
     #[error("event {sequence} does not follow the one that is there")]
     Unlinked { sequence: u32 },
+    #[error(
+        "event {sequence} is ahead of its turn: the next is event {next}, which follows `{previous}`; sign it anew"
+    )]
+    OutOfOrder { sequence: u32, next: u32, previous: Digest },
     #[error("the agreement is {state}, and that is for good")]
     Over { state: State },
     #[error("the {role} may not {change} an agreement for reason `{reason}`")]
@@ -240,7 +248,7 @@ pub enum EventError {
     )]
     Effective { effective: Timestamp },
     #[error(
-        "an agreement has {max} events at most, and {PENDING_MAX} may wait for one that is missing"
+        "the {role} has made {max} events, as many as it may; it may still end the agreement at once"
     )]
-    TooMany { max: usize },
+    TooMany { role: Actor, max: usize },
 }

@@ -125,6 +125,20 @@ impl Report {
         Self { kind: "report:PolicyReport", agreement, decision, obstacle: None, rules }
     }
 
+    /// A denial whose agreement cannot be read to say why.
+    pub fn unexplained(agreement: Digest) -> Self {
+        Self {
+            kind: "report:PolicyReport",
+            agreement,
+            decision: Decision::Denied,
+            obstacle: Some(
+                "the agreement does not permit this call, and the host cannot read it now to say why"
+                    .to_owned(),
+            ),
+            rules: Vec::new(),
+        }
+    }
+
     /// The agreement that was asked.
     pub fn agreement(&self) -> &Digest {
         &self.agreement
@@ -385,7 +399,7 @@ impl Look<'_> {
         let wants = match unit {
             Unit::Call | Unit::Token => 1,
             Unit::Row => self.facts.input.map_or(1, |input| input.rows),
-            Unit::Byte => self.facts.call.input_bytes,
+            Unit::Byte => self.facts.call.input_bytes.max(1),
         };
         let fits = taken.saturating_add(wants) <= most;
         (fits, format!("{taken} {}s used, {wants} more wanted", unit.word()))

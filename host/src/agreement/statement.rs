@@ -102,6 +102,19 @@ impl<T: Statement> Signed<T> {
         Ok(signed)
     }
 
+    /// Reads a statement that was taken before: its signatures were checked then, and are not again.
+    ///
+    /// # Errors
+    /// [`StatementError`].
+    pub fn read_kept(bytes: &[u8]) -> Result<Self, StatementError> {
+        let envelope = Envelope::parse(bytes)?;
+        let payload = envelope.payload();
+        within_size::<T>(payload)?;
+        let content: T = serde_json::from_slice(payload)
+            .map_err(|error| StatementError::Malformed { reason: error.to_string() })?;
+        Ok(Self { id: Digest::of(payload), content, envelope })
+    }
+
     fn all_signed(&self) -> Result<(), StatementError> {
         let signers: Vec<_> = self.envelope.signers().collect();
         let missing = self.content.signers().into_iter().find(|party| !signers.contains(party));

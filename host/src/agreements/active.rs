@@ -4,17 +4,87 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::AgreementsError;
+use super::documents::Documents;
 use super::life::Life;
 use crate::admission::{Ledger, Usage};
 use crate::agreement::{
-    Agreement, CallFacts, Facts, InputFacts, Proposal, Report, Role, SignedAgreement, Terms,
+    Agreement, CallFacts, Facts, InputFacts, Proposal, Report, Role, Terms, Versions,
 };
 use crate::deployments::Statistics;
-use crate::id::{Digest, FunctionName};
+use crate::id::{Digest, FunctionName, ModelName, Party};
+
+/// What is known of an agreement without its document, which is on the disk.
+#[derive(Debug, Clone)]
+pub struct Outline {
+    /// SHA-256 of the document.
+    pub id: Digest,
+    pub publisher: Party,
+    pub consumer: Party,
+    pub model: ModelName,
+    /// The offer that it accepts, or the request that it grants.
+    pub offer: Digest,
+    pub versions: Versions,
+    /// The agreement that it is a part of.
+    pub parent: Option<Digest>,
+    /// Whether the host has signed it for the publisher.
+    pub is_by_agent: bool,
+    /// Whether publisher and consumer have signed.
+    signed: [bool; 2],
+}
+
+impl Outline {
+    pub(super) fn of(proposal: &Proposal) -> Self {
+        let agreement = proposal.agreement();
+        Self {
+            id: *proposal.id(),
+            publisher: *agreement.assigner(),
+            consumer: *agreement.assignee(),
+            model: agreement.model().clone(),
+            offer: *agreement.offer_id(),
+            versions: agreement.clauses().target.versions.clone(),
+            parent: agreement.clauses().parent,
+            is_by_agent: proposal.is_by_agent(),
+            signed: ROLES.map(|role| proposal.signed_by(role)),
+        }
+    }
+
+    /// The party in `role`.
+    pub fn party(&self, role: Role) -> &Party {
+        match role {
+            Role::Publisher => &self.publisher,
+            Role::Consumer => &self.consumer,
+        }
+    }
+
+    /// Who has yet to sign.
+    pub fn missing(&self) -> Vec<Role> {
+        let roles = ROLES.into_iter().zip(self.signed);
+        roles.filter(|(_, signed)| !signed).map(|(role, _)| role).collect()
+    }
+
+    /// The parties that have signed, a publisher also by its agent.
+    pub(super) fn signers(&self) -> impl Iterator<Item = Party> + '_ {
+        let roles = ROLES.into_iter().zip(self.signed);
+        roles.filter(|(_, signed)| *signed).map(|(role, _)| *self.party(role))
+    }
+
+    /// Who has signed and who has not, of an agreement that only one has signed.
+    pub(super) fn proposed_by(&self) -> Option<(Party, Party)> {
+        match self.signed {
+            [true, false] => Some((self.publisher, self.consumer)),
+            [false, true] => Some((self.consumer, self.publisher)),
+            [true, true] | [false, false] => None,
+        }
+    }
+}
+
+const ROLES: [Role; 2] = [Role::Publisher, Role::Consumer];
 
 /// An agreement in force, compiled.
 pub struct Active {
-    signed: SignedAgreement,
+    outline: Outline,
+    documents: Arc<Documents>,
     terms: Terms,
     /// One for each rule, in the order of the rules.
     ledgers: Vec<Arc<Ledger>>,
@@ -28,8 +98,27 @@ pub struct Active {
 #[derive(Clone)]
 pub enum Standing {
     /// One of the parties has yet to sign.
-    Proposed(Arc<Proposal>),
+    Proposed(Arc<Proposed>),
     Active(Arc<Active>),
+}
+
+/// An agreement that only one of its parties has signed.
+pub struct Proposed {
+    outline: Outline,
+    documents: Arc<Documents>,
+    /// When it was first handed in.
+    since: Timestamp,
+}
+
+impl Proposed {
+    pub(super) fn new(outline: Outline, documents: &Arc<Documents>, since: Timestamp) -> Arc<Self> {
+        Arc::new(Self { outline, documents: Arc::clone(documents), since })
+    }
+
+    /// When it was first handed in.
+    pub fn since(&self) -> Timestamp {
+        self.since
+    }
 }
 
 /// How far one rule of an agreement is used.
@@ -47,27 +136,31 @@ pub struct RuleUse {
 
 impl Active {
     pub(super) fn new(
-        signed: SignedAgreement,
-        terms: Terms,
-        ledgers: Vec<Arc<Ledger>>,
+        outline: Outline,
+        documents: &Arc<Documents>,
+        (terms, ledgers): (Terms, Vec<Arc<Ledger>>),
         parent: Option<Arc<Active>>,
         life: Life,
     ) -> Arc<Self> {
-        let statistics = Statistics::default();
-        Arc::new(Self { signed, terms, ledgers, parent, life, statistics })
+        let (documents, statistics) = (Arc::clone(documents), Statistics::default());
+        Arc::new(Self { outline, documents, terms, ledgers, parent, life, statistics })
     }
 
     pub fn id(&self) -> &Digest {
-        self.signed.id()
+        &self.outline.id
     }
 
-    pub fn agreement(&self) -> &Agreement {
-        self.signed.agreement()
+    /// Whose it is, and for what.
+    pub fn outline(&self) -> &Outline {
+        &self.outline
     }
 
-    /// The envelope with both signatures.
-    pub fn signed(&self) -> &SignedAgreement {
-        &self.signed
+    /// The document, read from the disk unless somebody has just asked for it.
+    ///
+    /// # Errors
+    /// [`AgreementsError`].
+    pub fn document(&self) -> Result<Arc<Agreement>, AgreementsError> {
+        self.documents.agreement(&self.outline.id)
     }
 
     pub fn terms(&self) -> &Terms {
@@ -120,7 +213,13 @@ impl Active {
     pub fn report(&self, call: &CallFacts<'_>, input: Option<InputFacts<'_>>) -> Report {
         let usage: Vec<_> = self.ledgers.iter().map(|ledger| ledger.usage(call.now)).collect();
         let facts = Facts { call: *call, input };
-        Report::new(self.agreement().clauses(), &self.terms, &facts, &usage)
+        match self.document() {
+            Ok(document) => Report::new(document.clauses(), &self.terms, &facts, &usage),
+            Err(error) => {
+                tracing::error!(agreement = %self.id(), %error, "a denial cannot be explained");
+                Report::unexplained(*self.id())
+            }
+        }
     }
 
     fn rules(&self, now: Timestamp) -> Vec<RuleUse> {
@@ -143,44 +242,45 @@ impl Active {
 }
 
 impl Standing {
-    /// The document, signed by one party or by both.
-    pub fn agreement(&self) -> &Agreement {
+    /// Whose it is, and for what.
+    pub fn outline(&self) -> &Outline {
         match self {
-            Standing::Proposed(proposal) => proposal.agreement(),
-            Standing::Active(active) => active.agreement(),
+            Standing::Proposed(proposed) => &proposed.outline,
+            Standing::Active(active) => &active.outline,
         }
     }
 
+    /// The document, signed by one party or by both.
+    ///
+    /// # Errors
+    /// [`AgreementsError`].
+    pub fn document(&self) -> Result<Arc<Agreement>, AgreementsError> {
+        self.documents().agreement(self.id())
+    }
+
     /// The envelope as it was submitted, with all signatures so far.
-    pub fn to_bytes(&self) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// [`AgreementsError`].
+    pub fn envelope(&self) -> Result<Vec<u8>, AgreementsError> {
+        self.documents().envelope(self.id())
+    }
+
+    fn documents(&self) -> &Documents {
         match self {
-            Standing::Proposed(proposal) => proposal.to_bytes(),
-            Standing::Active(active) => active.signed.to_bytes(),
+            Standing::Proposed(proposed) => &proposed.documents,
+            Standing::Active(active) => &active.documents,
         }
     }
 
     /// SHA-256 of the document.
     pub fn id(&self) -> &Digest {
-        match self {
-            Standing::Proposed(proposal) => proposal.id(),
-            Standing::Active(active) => active.id(),
-        }
-    }
-
-    /// Whether the host has signed it for the publisher.
-    pub(super) fn is_by_agent(&self) -> bool {
-        match self {
-            Standing::Proposed(proposal) => proposal.is_by_agent(),
-            Standing::Active(active) => active.signed.is_by_agent(),
-        }
+        &self.outline().id
     }
 
     /// Who has yet to sign.
     pub fn missing(&self) -> Vec<Role> {
-        match self {
-            Standing::Proposed(proposal) => proposal.missing(),
-            Standing::Active(_) => Vec::new(),
-        }
+        self.outline().missing()
     }
 
     /// The rules and what is used of them; none before the agreement is in force.

@@ -2,48 +2,50 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::life::Life;
-use super::{Active, Agreements, AgreementsError, Directory, Standing};
+use super::{Active, Agreements, AgreementsError, Directory, Outline, Proposed, Standing};
 use crate::admission::Ledger;
-use crate::agreement::{Agreement, Proposal, Role, SignedAgreement, Terms, parent_rules};
+use crate::agreement::{Agreement, Proposal, SignedAgreement, Terms, parent_rules};
 use crate::auth::Auth;
+use crate::id::Digest;
 use crate::store::Table;
 
 impl Agreements {
     /// Brings back what the store holds. Agreements that others rest on come before those.
     pub(super) fn restore(&self) -> Result<(), AgreementsError> {
         let mut directory = Directory::default();
-        let mut waiting = Vec::new();
-        for (key, record) in self.stored()? {
-            let read =
-                Proposal::parse(&record).or_else(|error| self.parse_mandated(&record, error));
-            let proposal = read.map_err(|error| damaged(&key, error.into()))?;
-            waiting.push((key, proposal));
-        }
+        let mut room = self.room();
+        let since = self.proposed_since()?;
+        let mut waiting = self.store.keys(Table::Agreements)?;
         while !waiting.is_empty() {
             let before = waiting.len();
             let mut later = Vec::new();
-            for (key, proposal) in waiting {
-                let clauses = proposal.agreement().clauses();
-                // What it supersedes is asked for once both have signed, what it is a part of always.
-                let supersedes = clauses.supersedes.filter(|_| proposal.missing().is_empty());
-                let mut rests_on = clauses.parent.into_iter().chain(supersedes);
-                if rests_on.all(|id| directory.active(&id).is_some()) {
-                    let standing = self.standing(&directory, proposal);
+            // One at a time: documents are much larger than what is kept of them.
+            for key in waiting {
+                let Some(record) = self.store.get(Table::Agreements, &key)? else { continue };
+                let read =
+                    Proposal::parse(&record).or_else(|error| self.parse_mandated(&record, error));
+                let proposal = read.map_err(|error| damaged(&key, error.into()))?;
+                if rests_on(&proposal).all(|id| directory.active(&id).is_some()) {
+                    let since =
+                        since.get(proposal.id()).copied().unwrap_or_else(|| self.now_kept());
+                    let outline = Outline::of(&proposal);
+                    let standing = self.standing(&directory, proposal, since);
                     directory.insert(standing.map_err(|error| damaged(&key, error))?);
+                    room.enter(&outline, since);
+                } else if later.len() + 1 == before {
+                    let missing = rests_on(&proposal).next().unwrap_or(*proposal.id());
+                    return Err(damaged(&key, AgreementsError::NoParent(missing)));
                 } else {
-                    later.push((key, proposal));
+                    later.push(key);
                 }
-            }
-            if let [(key, proposal), ..] = later.as_slice()
-                && later.len() == before
-            {
-                let clauses = proposal.agreement().clauses();
-                let missing = clauses.parent.or(clauses.supersedes).unwrap_or(*proposal.id());
-                return Err(damaged(key, AgreementsError::NoParent(missing)));
             }
             waiting = later;
         }
+        drop(room);
+        self.keep_since(&directory)?;
         self.restore_events(&directory)?;
         self.directory.store(Arc::new(directory));
         Ok(())
@@ -54,23 +56,32 @@ impl Agreements {
     /// # Errors
     /// [`AgreementsError`]; nothing was changed then.
     pub fn take(&self, mut proposal: Proposal) -> Result<Standing, AgreementsError> {
-        let _changing = self.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut room = self.room();
         let mut directory = Directory::clone(&self.directory.load());
-        match directory.all.get(proposal.id()) {
+        let known = match directory.get(proposal.id()) {
             Some(Standing::Active(active)) => return Ok(Standing::Active(Arc::clone(active))),
-            Some(Standing::Proposed(known)) => proposal.merge(known)?,
-            None => self.check_room(&directory, &proposal)?,
-        }
+            Some(Standing::Proposed(known)) => {
+                let envelope = self.documents.envelope(proposal.id())?;
+                let kept = Proposal::parse(&envelope)
+                    .or_else(|error| self.parse_mandated(&envelope, error))?;
+                proposal.merge(&kept)?;
+                Some((Outline::of(&kept), known.since()))
+            }
+            None => None,
+        };
         let agreement = proposal.agreement();
         let parties = [agreement.assigner(), agreement.assignee()];
         if let Some(retired) = parties.into_iter().find(|party| self.auth.is_retired(party)) {
             return Err(AgreementsError::Retired(*retired));
         }
         self.check_held(proposal.id(), agreement)?;
-        self.agree_for_publisher(&directory, &mut proposal)?;
-        let (id, bytes) = (proposal.id().to_string(), proposal.to_bytes());
+        self.agree_for_publisher(&room, &mut proposal)?;
+        let outline = Outline::of(&proposal);
+        self.check_room(&room, &outline, known.as_ref().map(|(outline, _)| outline))?;
+        let since = known.as_ref().map_or_else(|| self.now_kept(), |(_, since)| *since);
+        let bytes = proposal.to_bytes();
         let superseded = proposal.agreement().clauses().supersedes;
-        let standing = self.standing(&directory, proposal)?;
+        let standing = self.standing(&directory, proposal, since)?;
         match (&standing, superseded) {
             (Standing::Active(_), Some(earlier)) => {
                 let earlier =
@@ -78,12 +89,17 @@ impl Agreements {
                 if earlier.in_force(self.now(), self.as_of()).is_err() {
                     return Err(AgreementsError::NotSuperseding(*earlier.id()));
                 }
-                self.supersede(earlier, &standing, (&id, &bytes))?;
+                self.supersede(earlier, &standing, &bytes)?;
             }
-            (Standing::Active(_) | Standing::Proposed(_), _) => {
-                self.store.put(Table::Agreements, &id, &bytes)?;
+            (Standing::Active(_), None) => {
+                self.store.put(Table::Agreements, &outline.id.to_string(), &bytes)?;
             }
+            (Standing::Proposed(_), _) => self.keep_proposal(&outline.id, &bytes, since)?,
         }
+        if let Some((known, since)) = known {
+            room.leave(&known, since);
+        }
+        room.enter(&outline, since);
         directory.insert(standing.clone());
         self.directory.store(Arc::new(directory));
         Ok(standing)
@@ -93,12 +109,14 @@ impl Agreements {
         &self,
         directory: &Directory,
         proposal: Proposal,
+        since: Timestamp,
     ) -> Result<Standing, AgreementsError> {
         match proposal.complete() {
             Err(proposal) => {
                 // Shown to be impossible now, not when the second party has signed too.
                 self.above(directory, proposal.agreement())?;
-                Ok(Standing::Proposed(Arc::from(proposal)))
+                let outline = Outline::of(&proposal);
+                Ok(Standing::Proposed(Proposed::new(outline, &self.documents, since)))
             }
             Ok(signed) => Ok(Standing::Active(self.activate(directory, signed)?)),
         }
@@ -138,7 +156,9 @@ impl Agreements {
             });
         }
         let life = Life::new(&signed, self.key.party());
-        Ok(Active::new(signed, terms, ledgers, above.map(|above| above.parent), life))
+        let outline = Outline::of(signed.as_ref());
+        let parent = above.map(|above| above.parent);
+        Ok(Active::new(outline, &self.documents, (terms, ledgers), parent, life))
     }
 
     /// The agreement that this one is to be a part of, and for each rule the rule above it.
@@ -149,27 +169,19 @@ impl Agreements {
     ) -> Result<Option<Above>, AgreementsError> {
         let Some(id) = agreement.clauses().parent else { return Ok(None) };
         let parent = directory.active(&id).ok_or(AgreementsError::NoParent(id))?;
-        if !self.auth.are_one(parent.agreement().assignee(), agreement.assigner()) {
+        if !self.auth.are_one(&parent.outline().consumer, agreement.assigner()) {
             return Err(AgreementsError::NoParent(id));
         }
-        let rules = parent_rules(agreement.clauses(), parent.agreement().clauses())?;
+        let rules = parent_rules(agreement.clauses(), parent.document()?.clauses())?;
         Ok(Some(Above { parent: Arc::clone(parent), rules }))
     }
+}
 
-    /// Only who has signed fills up its own room.
-    fn check_room(
-        &self,
-        directory: &Directory,
-        proposal: &Proposal,
-    ) -> Result<(), AgreementsError> {
-        let max = self.per_party_max;
-        let signed =
-            [Role::Publisher, Role::Consumer].into_iter().filter(|role| proposal.signed_by(*role));
-        let mut signers = signed.map(|role| proposal.agreement().party(role));
-        let full =
-            signers.any(|party| directory.per_party.get(party).is_some_and(|has| *has >= max));
-        if full { Err(AgreementsError::TooMany { max }) } else { Ok(()) }
-    }
+/// What has to be in force before: what it supersedes once both have signed, what it is a part of always.
+fn rests_on(proposal: &Proposal) -> impl Iterator<Item = Digest> {
+    let clauses = proposal.agreement().clauses();
+    let supersedes = clauses.supersedes.filter(|_| proposal.missing().is_empty());
+    clauses.parent.into_iter().chain(supersedes)
 }
 
 /// The agreement that another is a part of, and for each rule of that other the rule above it.
@@ -182,14 +194,14 @@ fn superseded<'a>(
     auth: &Auth,
     directory: &'a Directory,
     agreement: &Agreement,
-    id: &crate::id::Digest,
+    id: &Digest,
 ) -> Result<&'a Arc<Active>, AgreementsError> {
     let earlier = directory.active(id).filter(|earlier| {
-        let earlier = earlier.agreement();
-        auth.are_one(earlier.assigner(), agreement.assigner())
-            && auth.are_one(earlier.assignee(), agreement.assignee())
-            && earlier.model() == agreement.model()
-            && earlier.clauses().parent == agreement.clauses().parent
+        let earlier = earlier.outline();
+        auth.are_one(&earlier.publisher, agreement.assigner())
+            && auth.are_one(&earlier.consumer, agreement.assignee())
+            && earlier.model == *agreement.model()
+            && earlier.parent == agreement.clauses().parent
     });
     earlier.ok_or(AgreementsError::NotSuperseding(*id))
 }

@@ -48,7 +48,7 @@ impl Agreements {
         deployments: &Deployments,
     ) -> Result<Report, SimulationError> {
         let standing = self.find(caller, id)?;
-        let agreement = standing.agreement();
+        let agreement = &*standing.document()?;
         let live = live(agreement, deployments);
         let facts = self.simulated(call, live.as_deref());
         let input = Some(InputFacts { rows: call.rows, tensors: &[] });
@@ -62,8 +62,8 @@ impl Agreements {
                     }
                 }
             }
-            Standing::Proposed(proposal) => {
-                let terms = Terms::preview(proposal.id(), agreement);
+            Standing::Proposed(_) => {
+                let terms = Terms::preview(standing.id(), agreement);
                 preview(agreement, &terms, &facts, input).obstructed(
                     "the agreement is not in force: not both parties have signed".to_owned(),
                 )

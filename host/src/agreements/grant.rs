@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::life::Ends;
-use super::{Active, Agreements, PermitError};
+use super::{Active, Agreements, PermitError, Refusals};
 use crate::admission::{Admission, Allowance, TokenTab, Want};
 use crate::agreement::{CallFacts, InputFacts, OnSuspend, Report, Rule, RuleSet, TensorLimits};
 use crate::auth::Caller;
@@ -34,6 +34,7 @@ pub struct Grant {
     response_bytes_max: u64,
     wall_max: Duration,
     country: Option<Arc<str>>,
+    refusals: Arc<Refusals>,
 }
 
 impl Grant {
@@ -57,6 +58,7 @@ impl Grant {
             response_bytes_max: host.response_bytes_max,
             wall_max: host.wall_max,
             country: host.country.clone(),
+            refusals: Arc::clone(&host.refusals),
         }
     }
 
@@ -77,7 +79,7 @@ impl Grant {
 
     /// Who published what is called, under the agreement.
     pub fn publisher(&self) -> Party {
-        *self.agreement.agreement().assigner()
+        self.agreement.outline().publisher
     }
 
     /// The permission of the agreement's rules that also allow the arguments.
@@ -93,6 +95,9 @@ impl Grant {
         let facts = InputFacts { rows: input.rows(), tensors: input.tensors() };
         let rules = self.agreement.terms().narrow(self.rules, &facts);
         if rules.is_empty() {
+            if !self.refusals.explains(self.caller.party()) {
+                return Err((Box::new(self), PermitError::TooManyRefused));
+            }
             let report = Box::new(self.agreement.report(&self.facts(function, call), Some(facts)));
             return Err((Box::new(self), PermitError::Denied { report }));
         }
@@ -100,10 +105,11 @@ impl Grant {
         Ok(self)
     }
 
-    /// Why the call is allowed or not, as things stand now: for one that finds nothing left of a limit.
-    pub fn report(&self, function: &Function, call: &Call) -> Report {
+    /// Why the call is allowed or not, as things stand now: for one that finds nothing left of a limit. None where too many were refused.
+    pub fn report(&self, function: &Function, call: &Call) -> Option<Report> {
         let input = InputFacts { rows: self.rows, tensors: &[] };
-        self.agreement.report(&self.facts(function, call), Some(input))
+        let explains = self.refusals.explains(self.caller.party());
+        explains.then(|| self.agreement.report(&self.facts(function, call), Some(input)))
     }
 
     /// Counts the call, for its agreement and for the version that it called.
@@ -250,11 +256,30 @@ impl ComputeGate for Gate {
     }
 }
 
-/// Elements of the largest tensor of integers: the identifiers of tokens.
+/// Elements of the largest tensor of integers, of whatever width: the identifiers of tokens.
 fn tokens(inputs: &[(String, Tensor)]) -> u64 {
-    let integers = inputs
-        .iter()
-        .filter(|(_, tensor)| matches!(tensor.data_type(), DataType::I32 | DataType::I64))
-        .map(|(_, tensor)| tensor::count(tensor.shape()).map_or(u64::MAX, |count| count as u64));
-    integers.max().unwrap_or(0)
+    let elements =
+        |tensor: &Tensor| tensor::count(tensor.shape()).map_or(u64::MAX, |count| count as u64);
+    let integers = inputs.iter().filter(|(_, tensor)| is_integer(tensor.data_type()));
+    integers.map(|(_, tensor)| elements(tensor)).max().unwrap_or(0)
+}
+
+/// No catch-all: a new type has to be thought of here.
+const fn is_integer(ty: DataType) -> bool {
+    match ty {
+        DataType::U8
+        | DataType::U16
+        | DataType::U32
+        | DataType::U64
+        | DataType::I8
+        | DataType::I16
+        | DataType::I32
+        | DataType::I64 => true,
+        DataType::Bool
+        | DataType::F16
+        | DataType::Bf16
+        | DataType::F32
+        | DataType::F64
+        | DataType::Bytes => false,
+    }
 }

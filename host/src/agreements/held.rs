@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Active, Agreements, AgreementsError, Standing};
+use super::{Active, Agreements, AgreementsError, Outline, Standing};
 use crate::agreement::Agreement;
 use crate::auth::Cause;
 use crate::id::{ById, Digest, Party};
@@ -17,7 +17,7 @@ pub(super) struct Held {
 
 impl Held {
     /// Why an agreement permits nothing.
-    fn why(&self, id: &Digest, agreement: &Agreement) -> Option<String> {
+    fn why(&self, id: &Digest, [publisher, consumer]: [&Party; 2]) -> Option<String> {
         if let Some(Cause { at, reason }) = self.agreements.get(id) {
             return Some(format!("it was stopped by this host's operator at {at}: {reason}"));
         }
@@ -27,8 +27,8 @@ impl Held {
             ))
         };
         match () {
-            () if self.parties.contains_key(agreement.assigner()) => of("publisher"),
-            () if self.parties.contains_key(agreement.assignee()) => of("consumer"),
+            () if self.parties.contains_key(publisher) => of("publisher"),
+            () if self.parties.contains_key(consumer) => of("consumer"),
             () => None,
         }
     }
@@ -59,7 +59,7 @@ impl Agreements {
     /// # Errors
     /// [`AgreementsError::NotFound`].
     pub fn exists(&self, id: &Digest) -> Result<(), AgreementsError> {
-        let known = self.directory.load().all.contains_key(id);
+        let known = self.directory.load().get(id).is_some();
         known.then_some(()).ok_or(AgreementsError::NotFound(*id))
     }
 
@@ -68,7 +68,7 @@ impl Agreements {
         change(&mut held);
         self.held.store(Arc::new(held));
         let directory = self.directory.load();
-        for standing in directory.all.values() {
+        for standing in directory.values() {
             if let Standing::Active(active) = standing
                 && self.held(active).is_some()
             {
@@ -85,7 +85,8 @@ impl Agreements {
         }
         let mut above = Some(active);
         while let Some(active) = above {
-            if let Some(why) = held.why(active.id(), active.agreement()) {
+            let Outline { id, publisher, consumer, .. } = active.outline();
+            if let Some(why) = held.why(id, [publisher, consumer]) {
                 return Some(why);
             }
             above = active.parent().map(Arc::as_ref);
@@ -97,8 +98,9 @@ impl Agreements {
     pub fn held_because(&self, standing: &Standing) -> Option<String> {
         match standing {
             Standing::Active(active) => self.held(active),
-            Standing::Proposed(proposal) => {
-                self.held.load().why(proposal.id(), proposal.agreement())
+            Standing::Proposed(_) => {
+                let Outline { id, publisher, consumer, .. } = standing.outline();
+                self.held.load().why(id, [publisher, consumer])
             }
         }
     }
@@ -109,7 +111,7 @@ impl Agreements {
         id: &Digest,
         agreement: &Agreement,
     ) -> Result<(), AgreementsError> {
-        match self.held.load().why(id, agreement) {
+        match self.held.load().why(id, [agreement.assigner(), agreement.assignee()]) {
             Some(why) => Err(AgreementsError::Held(why)),
             None => Ok(()),
         }

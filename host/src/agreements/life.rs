@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Active, Agreements, AgreementsError, Directory, Standing};
 use crate::agreement::events::{
-    Actor, Applied, Change, Event, EventError, Lifecycle, Reason, SignedEvent, State,
+    Actor, Applied, Change, Event, EventError, Happened, Lifecycle, Reason, SignedEvent, State,
 };
 use crate::agreement::{SignedAgreement, StatementError};
 use crate::auth::Caller;
@@ -71,9 +71,9 @@ impl Life {
         let lifecycle = self.lock();
         let state = lifecycle.state_at(now);
         if state != State::Started {
-            let last = lifecycle.events().iter().rfind(|event| event.content().effective <= now);
+            let last = lifecycle.events().iter().rfind(|event| event.effective <= now);
             let why = last.map(|last| {
-                let Event { role, change, reason, effective, .. } = last.content();
+                let Happened { role, change, reason, effective, .. } = last;
                 format!(" (the {role}: {change}, {reason}, at {effective})")
             });
             return Err(format!("it is {state}{}", why.unwrap_or_default()));
@@ -159,12 +159,31 @@ impl Agreements {
         reason: Reason,
         note: Option<Box<str>>,
     ) -> Result<Standing, LifeError> {
-        let found = self.directory.load().all.get(id).cloned();
+        let found = self.directory.load().get(id).cloned();
         let standing = found.ok_or(AgreementsError::NotFound(*id))?;
         let Standing::Active(active) = &standing else { return Err(LifeError::NotSigned(*id)) };
         let event = self.own_event(active, change, reason, None, note)?;
         self.apply(&standing, &event)?;
         Ok(standing)
+    }
+
+    /// The events of an agreement in force, as they were signed, without those that wait for others.
+    ///
+    /// # Errors
+    /// [`AgreementsError::Store`], [`AgreementsError::DamagedEvent`].
+    pub fn events_of(&self, id: &Digest) -> Result<Vec<SignedEvent>, AgreementsError> {
+        let directory = self.directory.load();
+        let active = directory.active(id).ok_or(AgreementsError::NotFound(*id))?;
+        let happened = active.life().lock().events().to_vec();
+        let mut events = Vec::with_capacity(happened.len());
+        for (key, record) in self.store.beginning(Table::Events, &format!("{id}/"))? {
+            // They were checked when they were taken; what is here now has the number that was taken then.
+            let (_, event) = read_record(&key, &record, SignedEvent::read_kept)?;
+            if happened.get(events.len()).is_some_and(|happened| happened.id == *event.id()) {
+                events.push(event);
+            }
+        }
+        Ok(events)
     }
 
     fn own_event(
@@ -205,7 +224,7 @@ impl Agreements {
         if applied != Applied::Known {
             let (key, record) = record(event, now);
             self.store.put(Table::Events, &key, &record).map_err(AgreementsError::from)?;
-            self.events_kept.fetch_add(1, Ordering::Relaxed);
+            self.count_events(&lifecycle, event);
             *lifecycle = changed;
             active.life().runs_until.store(i64::MIN, Ordering::Release);
         }
@@ -217,8 +236,16 @@ impl Agreements {
         Ok(applied)
     }
 
+    /// An event takes the place of one with its number that an earlier host let wait; every other is one record more.
+    fn count_events(&self, before: &Lifecycle, event: &SignedEvent) {
+        let sequence = event.content().sequence;
+        if before.waiting().all(|waiting| waiting.content().sequence != sequence) {
+            self.events_kept.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// The present time to the microsecond, as it is kept.
-    fn now_kept(&self) -> Timestamp {
+    pub(super) fn now_kept(&self) -> Timestamp {
         let now = self.now();
         Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
     }
@@ -226,7 +253,7 @@ impl Agreements {
     /// Ends the running calls of an agreement and of those below it, as far as they want that.
     fn interrupt(&self, id: &Digest) {
         let directory = self.directory.load();
-        let all = directory.all.values().filter_map(|standing| match standing {
+        let all = directory.values().filter_map(|standing| match standing {
             Standing::Active(active) => Some(active),
             Standing::Proposed(_) => None,
         });
@@ -246,7 +273,7 @@ impl Agreements {
     pub(super) fn interrupt_due(&self) {
         let now = self.now();
         let directory = self.directory.load();
-        for standing in directory.all.values() {
+        for standing in directory.values() {
             if let Standing::Active(active) = standing
                 && active.life().is_due(now)
                 && active.life().in_force(now).is_err()
@@ -259,29 +286,20 @@ impl Agreements {
 
     /// Brings back the events that the store holds.
     pub(super) fn restore_events(&self, directory: &Directory) -> Result<(), AgreementsError> {
-        for (key, record) in self.store.all(Table::Events)? {
+        self.store.each(Table::Events, |key, record| {
             self.events_kept.fetch_add(1, Ordering::Relaxed);
-            let unreadable = |reason: &str| AgreementsError::DamagedEvent {
-                key: key.clone(),
-                source: StatementError::Malformed { reason: reason.to_owned() }.into(),
-            };
-            let (at, envelope) =
-                record.split_first_chunk::<8>().ok_or_else(|| unreadable("its time is missing"))?;
-            let at = Timestamp::from_microsecond(i64::from_le_bytes(*at));
-            let at = at.map_err(|_| unreadable("its time is none"))?;
-            let event = SignedEvent::parse(envelope).map_err(|error| {
-                AgreementsError::DamagedEvent { key: key.clone(), source: error.into() }
-            })?;
+            let (at, event) = read_record(key, record, SignedEvent::parse)?;
             let active = directory
                 .active(&event.content().agreement)
-                .ok_or_else(|| unreadable("there is no such agreement"))?;
+                .ok_or_else(|| unreadable(key, "there is no such agreement"))?;
             // One that waited and then did not fit was never part of the history, and is not now.
             if let Err(error) =
-                active.life().lock().apply(&event, at, |one, other| self.auth.are_one(one, other))
+                active.life().lock().restore(&event, at, |one, other| self.auth.are_one(one, other))
             {
                 tracing::warn!(key, %error, "an event that did not fit is passed over");
             }
-        }
+            Ok::<_, AgreementsError>(())
+        })?;
         Ok(())
     }
 
@@ -290,7 +308,7 @@ impl Agreements {
         &self,
         earlier: &Arc<Active>,
         later: &Standing,
-        (id, bytes): (&str, &[u8]),
+        bytes: &[u8],
     ) -> Result<(), AgreementsError> {
         let evidence = Some(*later.id());
         let event = self.own_event(earlier, Change::Complete, Reason::Superseded, evidence, None);
@@ -299,9 +317,9 @@ impl Agreements {
         let mut lifecycle = earlier.life().lock();
         let mut changed = lifecycle.clone();
         changed.apply(&event, now, |one, other| one == other).map_err(AgreementsError::Event)?;
-        let (key, record) = record(&event, now);
-        self.store.put_all(&[(Table::Events, &key, &record), (Table::Agreements, id, bytes)])?;
-        self.events_kept.fetch_add(1, Ordering::Relaxed);
+        let ((key, record), id) = (record(&event, now), later.id().to_string());
+        self.store.put_all(&[(Table::Events, &key, &record), (Table::Agreements, &id, bytes)])?;
+        self.count_events(&lifecycle, &event);
         *lifecycle = changed;
         earlier.life().runs_until.store(i64::MIN, Ordering::Release);
         Ok(())
@@ -314,4 +332,27 @@ fn record(event: &SignedEvent, now: Timestamp) -> (String, Vec<u8>) {
     let mut record = now.as_microsecond().to_le_bytes().to_vec();
     record.extend_from_slice(&event.to_bytes());
     (format!("{agreement}/{sequence:010}"), record)
+}
+
+fn read_record(
+    key: &str,
+    record: &[u8],
+    read: fn(&[u8]) -> Result<SignedEvent, StatementError>,
+) -> Result<(Timestamp, SignedEvent), AgreementsError> {
+    let (at, envelope) =
+        record.split_first_chunk::<8>().ok_or_else(|| unreadable(key, "its time is missing"))?;
+    let at = Timestamp::from_microsecond(i64::from_le_bytes(*at));
+    let at = at.map_err(|_| unreadable(key, "its time is none"))?;
+    let event = read(envelope).map_err(|error| AgreementsError::DamagedEvent {
+        key: key.to_owned(),
+        source: error.into(),
+    })?;
+    Ok((at, event))
+}
+
+fn unreadable(key: &str, reason: &str) -> AgreementsError {
+    AgreementsError::DamagedEvent {
+        key: key.to_owned(),
+        source: StatementError::Malformed { reason: reason.to_owned() }.into(),
+    }
 }

@@ -1,6 +1,7 @@
 //! Mandates: where a publisher has let the host agree for it, an agreement that the consumer has signed is in force at once.
 
-use super::{Agreements, AgreementsError, Directory};
+use super::directory::Room;
+use super::{Agreements, AgreementsError};
 use crate::agreement::{Proposal, Role, SignedMandate};
 use crate::auth::Caller;
 use crate::id::{ById, Digest};
@@ -43,21 +44,27 @@ impl Agreements {
         self.mandates.load().get(offer).cloned()
     }
 
-    /// Signs for the publisher, if its mandate reaches this far. A mandate that has expired or is used up leaves the agreement to
-    /// the publisher itself.
+    /// Signs for the publisher, if its mandate reaches this far. A mandate that has expired or is used up, by all or by this consumer,
+    /// leaves the agreement to the publisher itself.
     pub(super) fn agree_for_publisher(
         &self,
-        directory: &Directory,
+        room: &Room,
         proposal: &mut Proposal,
     ) -> Result<(), AgreementsError> {
         if proposal.signed_by(Role::Publisher) || !proposal.signed_by(Role::Consumer) {
             return Ok(());
         }
-        let offer = *proposal.agreement().offer_id();
+        let agreement = proposal.agreement();
+        let offer = *agreement.offer_id();
         let Some(signed) = self.mandate_of(&offer) else { return Ok(()) };
         let mandate = signed.content();
-        let made = directory.by_agent.get(&offer).copied().unwrap_or(0);
-        if self.now() >= mandate.expires || made >= mandate.max {
+        let (made, with_consumer) =
+            room.by_agent(&offer, &self.auth.parties_of(agreement.assignee()));
+        if self.now() >= mandate.expires
+            || made >= mandate.max
+            || with_consumer >= mandate.max_per_consumer()
+            || self.is_full(room, agreement.assigner())
+        {
             return Ok(());
         }
         Ok(proposal.sign_for_publisher(&signed, &self.key)?)

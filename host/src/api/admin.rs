@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::agreements::history;
 use super::answer::Answer;
+use super::aside::aside;
 use super::body;
 use super::health::json as json_answer;
 use super::intake::Intake;
@@ -71,8 +72,12 @@ pub(super) async fn operate(
     let bytes = Intake::operator(host, OPERATE_BYTES_MAX).read_json(&parts.headers, body).await?;
     let Operate { change, reason, note } = serde_json::from_slice(&bytes)
         .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
-    let standing = host.agreements.operate(&digest(id)?, change, reason, note)?;
-    Ok(json_answer(StatusCode::OK, &history(host, &standing)))
+    let id = digest(id)?;
+    aside(host, move |host| {
+        let standing = host.agreements.operate(&id, change, reason, note)?;
+        Ok(json_answer(StatusCode::OK, &history(host, &standing)?))
+    })
+    .await
 }
 
 /// `GET /status`: what runs here.

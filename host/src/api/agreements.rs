@@ -9,11 +9,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answer::Answer;
+use super::aside::aside;
 use super::body;
 use super::health::json as json_answer;
 use super::intake::Intake;
 use super::market::{digest, envelope};
 use super::operations::withdrawn_from;
+use super::paging::Page;
 use super::problem::{Problem, ProblemKind};
 use crate::admission::limits::Metered;
 use crate::agreement::events::{Applied, SignedEvent, State};
@@ -33,30 +35,49 @@ pub(super) async fn submit(
     let bytes = Intake::document(host, &caller, ENVELOPE_BYTES_MAX as u64)
         .read_json(&parts.headers, body)
         .await?;
-    let standing = host.agreements.submit(&caller, &bytes, &host.market)?;
-    Ok(json_answer(
-        StatusCode::OK,
-        &json!({
-            "id": standing.id(),
-            "state": state(host, &standing),
-            "missing": missing(&standing),
-        }),
-    ))
+    aside(host, move |host| {
+        let standing = host.agreements.submit(&caller, &bytes, &host.market)?;
+        Ok(json_answer(
+            StatusCode::OK,
+            &json!({
+                "id": standing.id(),
+                "state": state(host, &standing),
+                "missing": missing(&standing),
+            }),
+        ))
+    })
+    .await
 }
 
-/// `GET /api/agreements`: the caller's own, with what is used of each.
-pub(super) fn list(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
+/// Most agreements in one list.
+const LIST_MAX: usize = 1000;
+
+/// `GET /api/agreements`: the caller's own, with what is used of each, in the order of their numbers.
+pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let caller = host.auth.reader(body::bearer(request.headers()))?;
-    let agreements: Vec<_> =
-        host.agreements.of(&caller).iter().map(|standing| entry(host, standing)).collect();
-    Ok(json_answer(StatusCode::OK, &json!({ "agreements": agreements })))
+    let Page { after, limit, .. } = Page::read(request.uri().query(), None, LIST_MAX)?;
+    let after = after.map(digest).transpose()?;
+    aside(host, move |host| {
+        let mine = host.agreements.of(&caller);
+        let begin = after.map_or(0, |after| mine.partition_point(|one| *one.id() <= after));
+        let shown = &mine[begin..mine.len().min(begin + limit)];
+        let next = shown.last().filter(|_| begin + shown.len() < mine.len());
+        let next = next.map(Standing::id);
+        let agreements: Vec<_> = shown.iter().map(|standing| entry(host, standing)).collect();
+        Ok(json_answer(StatusCode::OK, &json!({"agreements": agreements, "next": next})))
+    })
+    .await
 }
 
 /// `GET /api/agreements/{id}`: the document with its signatures, byte for byte.
-pub(super) fn show(host: &Host, id: &str, request: &Request<Incoming>) -> Result<Answer, Problem> {
+pub(super) async fn show(
+    host: &Arc<Host>,
+    id: &str,
+    request: &Request<Incoming>,
+) -> Result<Answer, Problem> {
     let caller = host.auth.reader(body::bearer(request.headers()))?;
     let id = digest(id)?;
-    Ok(envelope(host.agreements.find(&caller, &id)?.to_bytes()))
+    aside(host, move |host| Ok(envelope(host.agreements.find(&caller, &id)?.envelope()?))).await
 }
 
 /// Most bytes of a call to be simulated.
@@ -88,8 +109,11 @@ pub(super) async fn simulate(
 ) -> Result<Answer, Problem> {
     let id = digest(id)?;
     let (caller, call) = simulated(host, request).await?;
-    let report = host.agreements.simulate(&caller, &id, &call, &host.deployments)?;
-    Ok(json_answer(StatusCode::OK, &json!(report)))
+    aside(host, move |host| {
+        let report = host.agreements.simulate(&caller, &id, &call, &host.deployments)?;
+        Ok(json_answer(StatusCode::OK, &json!(report)))
+    })
+    .await
 }
 
 /// Who asks, and about which call.
@@ -109,17 +133,17 @@ pub(super) async fn simulated(
 }
 
 fn entry(host: &Host, standing: &Standing) -> Value {
-    let agreement = standing.agreement();
+    let outline = standing.outline();
     json!({
-        "id": standing.id(),
-        "model": agreement.model(),
-        "publisher": agreement.assigner(),
-        "consumer": agreement.assignee(),
+        "id": outline.id,
+        "model": outline.model,
+        "publisher": outline.publisher,
+        "consumer": outline.consumer,
         "state": state(host, standing),
         "missing": missing(standing),
         "held": host.agreements.held_because(standing),
-        "withdrawn": withdrawn_from(host, agreement.model(), |digest, version| {
-            agreement.clauses().target.versions.cover(digest, version)
+        "withdrawn": withdrawn_from(host, &outline.model, |digest, version| {
+            outline.versions.cover(digest, version)
         }),
         "rules": standing.rules(host.clock().now()).iter().map(rule).collect::<Vec<_>>(),
     })
@@ -158,14 +182,18 @@ fn state(host: &Host, standing: &Standing) -> &'static str {
 }
 
 /// `GET /api/agreements/{id}/events`: what became of it, and what the next event has to build on.
-pub(super) fn events(
-    host: &Host,
+pub(super) async fn events(
+    host: &Arc<Host>,
     id: &str,
     request: &Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let caller = host.auth.reader(body::bearer(request.headers()))?;
-    let standing = host.agreements.find(&caller, &digest(id)?)?;
-    Ok(json_answer(StatusCode::OK, &history(host, &standing)))
+    let id = digest(id)?;
+    aside(host, move |host| {
+        let standing = host.agreements.find(&caller, &id)?;
+        Ok(json_answer(StatusCode::OK, &history(host, &standing)?))
+    })
+    .await
 }
 
 /// `POST /api/agreements/{id}/events`: an event, signed by a party.
@@ -180,32 +208,33 @@ pub(super) async fn event(
     let bytes = Intake::document(host, &caller, ENVELOPE_BYTES_MAX as u64)
         .read_json(&parts.headers, body)
         .await?;
-    let (applied, standing) = host.agreements.event(&caller, &id, &bytes)?;
-    let mut answer = history(host, &standing);
-    answer["applied"] = json!(match applied {
-        Applied::Now => "now",
-        Applied::Known => "known",
-        Applied::Waiting => "waiting",
-    });
-    Ok(json_answer(StatusCode::OK, &answer))
+    aside(host, move |host| {
+        let (applied, standing) = host.agreements.event(&caller, &id, &bytes)?;
+        let mut answer = history(host, &standing)?;
+        answer["applied"] = json!(match applied {
+            Applied::Now => "now",
+            Applied::Known => "known",
+        });
+        Ok(json_answer(StatusCode::OK, &answer))
+    })
+    .await
 }
 
-pub(super) fn history(host: &Host, standing: &Standing) -> Value {
+pub(super) fn history(host: &Host, standing: &Standing) -> Result<Value, Problem> {
     let Some(lifecycle) = standing.history() else {
-        return json!({"id": standing.id(), "state": state(host, standing), "events": []});
+        return Ok(json!({"id": standing.id(), "state": state(host, standing), "events": []}));
     };
     let (sequence, previous) = lifecycle.next();
-    let shown = |signed: &SignedEvent| {
-        let envelope: Value = serde_json::from_slice(&signed.to_bytes()).unwrap_or_default();
-        json!({"id": signed.id(), "event": signed.content(), "envelope": envelope})
-    };
-    json!({
+    let envelope = |bytes: Vec<u8>| serde_json::from_slice::<Value>(&bytes).unwrap_or(Value::Null);
+    let shown = |signed: &SignedEvent| json!({"id": signed.id(), "event": signed.content(), "envelope": envelope(signed.to_bytes())});
+    let events = host.agreements.events_of(standing.id())?;
+    Ok(json!({
         "id": standing.id(),
         "state": state(host, standing),
         "next": {"sequence": sequence, "previous": previous},
-        "events": lifecycle.events().iter().map(shown).collect::<Vec<_>>(),
+        "events": events.iter().map(shown).collect::<Vec<_>>(),
         "waiting": lifecycle.waiting().map(shown).collect::<Vec<_>>(),
-    })
+    }))
 }
 
 fn missing(standing: &Standing) -> Vec<String> {

@@ -8,9 +8,11 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, AnswerBody};
+use super::aside::aside;
 use super::functions::description;
 use super::health::json as json_answer;
 use super::intake::Intake;
+use super::paging::Page;
 use super::problem::{Problem, ProblemKind};
 use super::{agreements, body};
 use crate::agreement::{SignedOffer, offer_lines};
@@ -19,12 +21,31 @@ use crate::dsse::ENVELOPE_BYTES_MAX;
 use crate::host::Host;
 use crate::id::Digest;
 
-/// `GET /api/market`: every offer that the caller may see, with what it is for. Without a key, those to everybody.
+/// Most offers in one list.
+const LIST_MAX: usize = 100;
+
+/// Bytes of a list after which nothing more is put into it; one offer goes beyond at most.
+const LIST_BYTES_MAX: usize = 512 * 1024;
+
+/// `GET /api/market`: the offers that the caller may see, with what they are for, page by page in the order of models and numbers.
+/// Without a key, those to everybody.
 pub(super) fn list(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let viewer = viewer(host, request.headers())?;
-    let offers = host.market.all(viewer.as_ref());
-    let offers: Vec<_> = offers.iter().filter_map(|offer| entry(host, offer)).collect();
-    Ok(json_answer(StatusCode::OK, &json!({ "offers": offers })))
+    let Page { after, limit, .. } = Page::read(request.uri().query(), None, LIST_MAX)?;
+    let after = after.map(digest).transpose()?;
+    let (mut offers, mut bytes, mut last, mut next) = (Vec::new(), 0, None, None);
+    for offer in host.market.after(after.as_ref(), viewer.as_ref())? {
+        if offers.len() == limit || bytes >= LIST_BYTES_MAX {
+            next = last;
+            break;
+        }
+        last = Some(*offer.id());
+        if let Some(entry) = entry(host, &offer) {
+            bytes += entry.to_string().len();
+            offers.push(entry);
+        }
+    }
+    Ok(json_answer(StatusCode::OK, &json!({"offers": offers, "next": next})))
 }
 
 /// Who looks, if they say so.
@@ -67,8 +88,11 @@ pub(super) async fn simulate(
     let id = digest(id)?;
     let (caller, call) = agreements::simulated(host, request).await?;
     let offer = host.market.show(&id, Some(&caller))?;
-    let report = host.agreements.simulate_offer(&caller, &offer, &call, &host.deployments)?;
-    Ok(json_answer(StatusCode::OK, &json!(report)))
+    aside(host, move |host| {
+        let report = host.agreements.simulate_offer(&caller, &offer, &call, &host.deployments)?;
+        Ok(json_answer(StatusCode::OK, &json!(report)))
+    })
+    .await
 }
 
 /// `POST /api/offers/{id}/mandate`: lets this host agree for the publisher.
@@ -83,8 +107,11 @@ pub(super) async fn mandate(
     let bytes = Intake::document(host, &publisher, ENVELOPE_BYTES_MAX as u64)
         .read_json(&parts.headers, body)
         .await?;
-    let signed = host.agreements.mandate(&publisher, &id, &bytes, &host.market)?;
-    Ok(json_answer(StatusCode::OK, &json!(signed.content())))
+    aside(host, move |host| {
+        let signed = host.agreements.mandate(&publisher, &id, &bytes, &host.market)?;
+        Ok(json_answer(StatusCode::OK, &json!(signed.content())))
+    })
+    .await
 }
 
 /// `GET /api/offers/{id}/mandate`: the signed mandate, byte for byte, for whoever checks what the host signed.
@@ -118,9 +145,12 @@ pub(super) async fn publish(
     let bytes = Intake::document(host, &publisher, ENVELOPE_BYTES_MAX as u64)
         .read_json(&parts.headers, body)
         .await?;
-    let offer = host.market.list(&publisher, &bytes, &host.deployments, &host.agreements)?;
-    let listed = json!({"id": offer.id(), "model": offer.offer().model()});
-    Ok(json_answer(StatusCode::CREATED, &listed))
+    aside(host, move |host| {
+        let offer = host.market.list(&publisher, &bytes, &host.deployments, &host.agreements)?;
+        let listed = json!({"id": offer.id(), "model": offer.offer().model()});
+        Ok(json_answer(StatusCode::CREATED, &listed))
+    })
+    .await
 }
 
 /// A signed document as an answer.

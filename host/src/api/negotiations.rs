@@ -7,6 +7,7 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::answer::Answer;
+use super::aside::aside;
 use super::body;
 use super::health::json as json_answer;
 use super::intake::Intake;
@@ -15,7 +16,7 @@ use crate::agreement::lines;
 use crate::agreement::negotiation::{Negotiation, Taken};
 use crate::dsse::ENVELOPE_BYTES_MAX;
 use crate::host::Host;
-use crate::negotiations::Surroundings;
+use crate::negotiations::{Outline, Surroundings};
 
 /// `POST /api/negotiations`: a request about an offer, or an offer to one party.
 pub(super) async fn begin(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer, Problem> {
@@ -24,8 +25,11 @@ pub(super) async fn begin(host: &Arc<Host>, request: Request<Incoming>) -> Resul
     let bytes = Intake::document(host, &caller, ENVELOPE_BYTES_MAX as u64)
         .read_json(&parts.headers, body)
         .await?;
-    let negotiation = host.negotiations.begin(&caller, &bytes, &surroundings(host))?;
-    Ok(json_answer(StatusCode::CREATED, &shown(&negotiation)))
+    aside(host, move |host| {
+        let negotiation = host.negotiations.begin(&caller, &bytes, &surroundings(host))?;
+        Ok(json_answer(StatusCode::CREATED, &shown(&negotiation)))
+    })
+    .await
 }
 
 /// `POST /api/negotiations/{id}/…`: the next message. The last part of the path says what it is to be; the document decides.
@@ -39,22 +43,35 @@ pub(super) async fn step(
     let bytes = Intake::document(host, &caller, ENVELOPE_BYTES_MAX as u64)
         .read_json(&parts.headers, body)
         .await?;
-    let negotiation = host.negotiations.step(&caller, id, &bytes, &surroundings(host))?;
-    Ok(json_answer(StatusCode::OK, &shown(&negotiation)))
+    let id = id.to_owned();
+    aside(host, move |host| {
+        let negotiation = host.negotiations.step(&caller, &id, &bytes, &surroundings(host))?;
+        Ok(json_answer(StatusCode::OK, &shown(&negotiation)))
+    })
+    .await
 }
 
 /// `GET /api/negotiations`: the caller's own.
 pub(super) fn list(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let caller = host.auth.reader(body::bearer(request.headers()))?;
-    let negotiations: Vec<_> = host.negotiations.of(&caller).iter().map(summary).collect();
+    let negotiations = host.negotiations.of(&caller);
+    let negotiations: Vec<_> = negotiations.iter().map(|one| summary(one)).collect();
     Ok(json_answer(StatusCode::OK, &json!({ "negotiations": negotiations })))
 }
 
 /// `GET /api/negotiations/{id}`: one, with all its messages.
-pub(super) fn show(host: &Host, id: &str, request: &Request<Incoming>) -> Result<Answer, Problem> {
+pub(super) async fn show(
+    host: &Arc<Host>,
+    id: &str,
+    request: &Request<Incoming>,
+) -> Result<Answer, Problem> {
     let caller = host.auth.reader(body::bearer(request.headers()))?;
-    let negotiation = host.negotiations.find(&caller, id)?;
-    Ok(json_answer(StatusCode::OK, &shown(&negotiation)))
+    let id = id.to_owned();
+    aside(host, move |host| {
+        let negotiation = host.negotiations.find(&caller, &id, &host.agreements)?;
+        Ok(json_answer(StatusCode::OK, &shown(&negotiation)))
+    })
+    .await
 }
 
 fn surroundings(host: &Host) -> Surroundings<'_> {
@@ -65,20 +82,20 @@ fn surroundings(host: &Host) -> Surroundings<'_> {
     }
 }
 
-fn summary(negotiation: &Negotiation) -> Value {
+fn summary(negotiation: &Outline) -> Value {
     json!({
         "id": negotiation.urn(),
-        "state": negotiation.state().name(),
-        "turn": negotiation.state().turn(),
-        "model": negotiation.model(),
-        "publisher": negotiation.publisher(),
-        "consumer": negotiation.consumer(),
-        "agreement": negotiation.agreement().map(|agreement| *agreement.id()),
+        "state": negotiation.state.name(),
+        "turn": negotiation.state.turn(),
+        "model": negotiation.model,
+        "publisher": negotiation.publisher,
+        "consumer": negotiation.consumer,
+        "agreement": negotiation.agreement,
     })
 }
 
 fn shown(negotiation: &Negotiation) -> Value {
-    let mut shown = summary(negotiation);
+    let mut shown = Outline::of(negotiation).map_or(Value::Null, |outline| summary(&outline));
     shown["clauses"] = json!(lines(negotiation.clauses()));
     shown["messages"] = negotiation.messages().iter().map(message).collect();
     shown

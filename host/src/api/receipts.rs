@@ -1,60 +1,114 @@
 //! Receipts over HTTP: proofs that anybody can check without this host, for the parties of a call.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, AnswerBody};
+use super::aside::aside;
 use super::body;
 use super::form;
 use super::health::json as json_answer;
+use super::market::digest;
+use super::paging::Page;
 use super::problem::{Problem, ProblemKind};
 use crate::auth::Caller;
 use crate::host::Host;
 use crate::id::CallId;
-use crate::receipt::Receipt;
+use crate::receipt::{Log, Receipt, ReceiptError};
 
-/// Most receipts in one list, the latest.
+/// Most receipts in one list.
 const LIST_MAX: usize = 100;
 
-/// `GET /api/receipts`: the caller's latest, as consumer or as publisher.
-pub(super) fn list(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
+/// `GET /api/receipts`: the caller's, as consumer or as publisher, the newest first; of one agreement all of them, page by page, else
+/// the latest.
+pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let caller = host.auth.reader(body::bearer(request.headers()))?;
-    let log = host.receipts.log();
-    let mut receipts = Vec::new();
-    for party in caller.parties() {
-        receipts.extend(log.recent(party, LIST_MAX).map_err(|error| Problem::internal(&error))?);
+    let Page { of, after, limit } = Page::read(request.uri().query(), Some("agreement"), LIST_MAX)?;
+    let not_yours = |call: &str| {
+        let detail = format!("there is no receipt of yours for call `{call}` in this list");
+        Problem::new(ProblemKind::NotFound, detail)
+    };
+    let agreement = of.map(digest).transpose()?;
+    if let Some(agreement) = &agreement {
+        host.agreements.find(&caller, agreement)?;
     }
-    // Of one party they come in this order already.
-    receipts.sort_by_key(|receipt| std::cmp::Reverse(receipt.at));
-    receipts.truncate(LIST_MAX);
-    let receipts: Vec<_> = receipts.iter().map(entry).collect();
-    Ok(json_answer(StatusCode::OK, &json!({ "receipts": receipts })))
+    let after = match after {
+        Some(call) => Some(call.parse::<CallId>().map_err(|_| not_yours(call))?),
+        None => None,
+    };
+    aside(host, move |host| {
+        let log = host.receipts.log();
+        // One more than is shown, to know whether there is more.
+        let listed = match agreement {
+            Some(agreement) => log.under(&agreement, after.as_ref(), limit + 1),
+            None => recent(log, &caller, after.as_ref(), limit + 1),
+        };
+        let mut receipts = match listed {
+            Err(ReceiptError::NotFound(call)) => return Err(not_yours(&call.to_string())),
+            Err(error) => return Err(Problem::internal(&error)),
+            Ok(receipts) => receipts,
+        };
+        let more = receipts.len() > limit;
+        receipts.truncate(limit);
+        let next = receipts.last().filter(|_| more).map(|receipt| receipt.call.to_string());
+        let receipts: Vec<_> = receipts.iter().map(entry).collect();
+        Ok(json_answer(StatusCode::OK, &json!({"receipts": receipts, "next": next})))
+    })
+    .await
+}
+
+/// The latest receipts of all the keys that the caller has or had.
+fn recent(
+    log: &Log,
+    caller: &Caller,
+    after: Option<&CallId>,
+    limit: usize,
+) -> Result<Vec<Receipt>, ReceiptError> {
+    let mut indices = Vec::new();
+    for party in caller.parties() {
+        indices.extend(log.recent_places(party));
+    }
+    // A call between two keys of one party is in both lists.
+    indices.sort_unstable_by_key(|index| std::cmp::Reverse(*index));
+    indices.dedup();
+    if let Some(call) = after {
+        let place = log.place_of(call).filter(|place| indices.contains(place));
+        let place = place.ok_or(ReceiptError::NotFound(*call))?;
+        indices.retain(|index| *index < place);
+    }
+    indices.into_iter().take(limit).map(|index| log.at(index)).collect()
 }
 
 /// `GET /api/receipts/{call}`: the receipt, proven to be in the log. For the parties of the call only.
-pub(super) fn prove(
-    host: &Host,
+pub(super) async fn prove(
+    host: &Arc<Host>,
     call: &str,
     request: &Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let caller = host.auth.reader(body::bearer(request.headers()))?;
-    let missing = || {
-        Problem::new(
-            ProblemKind::NotFound,
-            format!("there is no receipt of yours for call `{call}`"),
-        )
-    };
-    let call: CallId = call.parse().map_err(|_| missing())?;
-    let log = host.receipts.log();
-    let receipt = log.find(&call).map_err(|error| Problem::internal(&error))?;
-    let receipt = receipt.filter(|receipt| is_party(&caller, receipt)).ok_or_else(missing)?;
-    let proof = log.proof(&receipt.call).map_err(|error| Problem::internal(&error))?;
-    let mut response = Response::new(AnswerBody::from(Bytes::from(proof.to_bytes())));
-    let media = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, media);
-    Ok(response)
+    let call = call.to_owned();
+    aside(host, move |host| {
+        let missing = || {
+            Problem::new(
+                ProblemKind::NotFound,
+                format!("there is no receipt of yours for call `{call}`"),
+            )
+        };
+        let call: CallId = call.parse().map_err(|_| missing())?;
+        let log = host.receipts.log();
+        let receipt = log.find(&call).map_err(|error| Problem::internal(&error))?;
+        let receipt = receipt.filter(|receipt| is_party(&caller, receipt)).ok_or_else(missing)?;
+        let proof = log.proof(&receipt.call).map_err(|error| Problem::internal(&error))?;
+        let mut response = Response::new(AnswerBody::from(Bytes::from(proof.to_bytes())));
+        let media = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(header::CONTENT_TYPE, media);
+        Ok(response)
+    })
+    .await
 }
 
 /// `GET /api/checkpoint`: the latest signed state of the log.

@@ -128,7 +128,7 @@ async fn tenants(
         // Parties: negotiations, agreements and receipts.
         (POST, ["negotiations"]) => negotiations::begin(host, request).await,
         (GET, ["negotiations"]) => negotiations::list(host, &request),
-        (GET, ["negotiations", id]) => negotiations::show(host, id, &request),
+        (GET, ["negotiations", id]) => negotiations::show(host, id, &request).await,
         (
             POST,
             ["negotiations", id, "request" | "offers" | "events" | "agreement" | "termination"],
@@ -137,13 +137,13 @@ async fn tenants(
             negotiations::step(host, id, request).await
         }
         (POST, ["agreements"]) => agreements::submit(host, request).await,
-        (GET, ["agreements"]) => agreements::list(host, &request),
-        (GET, ["agreements", id]) => agreements::show(host, id, &request),
-        (GET, ["agreements", id, "events"]) => agreements::events(host, id, &request),
+        (GET, ["agreements"]) => agreements::list(host, &request).await,
+        (GET, ["agreements", id]) => agreements::show(host, id, &request).await,
+        (GET, ["agreements", id, "events"]) => agreements::events(host, id, &request).await,
         (POST, ["agreements", id, "events"]) => agreements::event(host, id, request).await,
         (POST, ["agreements", id, "simulate"]) => agreements::simulate(host, id, request).await,
-        (GET, ["receipts", call]) => receipts::prove(host, call, &request),
-        (GET, ["receipts"]) => receipts::list(host, &request),
+        (GET, ["receipts", call]) => receipts::prove(host, call, &request).await,
+        (GET, ["receipts"]) => receipts::list(host, &request).await,
         (GET, ["openapi.json"]) => Ok(openapi::of_host(host, &request)),
         (GET, ["docs"]) => Ok(openapi::page(request.uri().path())),
         (GET, ["docs", part]) => openapi::asset(part, request.headers()),

@@ -161,7 +161,7 @@ impl Agreement {
             Action::Sign(sign) => sign.run(context),
             Action::List(List {}) => {
                 let (json, listing): (_, Listing) =
-                    context.client()?.document("/api/agreements")?;
+                    context.client()?.pages("/api/agreements", "agreements")?;
                 Ok(Answer::new(printable(&overview(&listing)), json))
             }
             Action::Show(show) => show.run(context),

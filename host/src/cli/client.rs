@@ -15,6 +15,9 @@ use super::failure::{During as _, Failure};
 use super::problem;
 use crate::config::BaseUrl;
 
+/// Most pages of a list that are fetched.
+const PAGES_MAX: usize = 1000;
+
 /// Largest document that is read from a host, in bytes.
 pub const DOCUMENT_BYTES_MAX: u64 = 16 << 20;
 /// Largest result of a call that is read, in bytes.
@@ -96,6 +99,39 @@ impl Client {
     /// If the host cannot be reached, refuses, or answers with something else.
     pub fn document<T: DeserializeOwned>(&self, path: &str) -> Result<(Value, T), Failure> {
         self.get(path)?.document()
+    }
+
+    /// Gets a list that comes in pages, whole: the entries under `member` of all of them in one document.
+    ///
+    /// # Errors
+    /// As [`Client::document`]; if there are more than [`PAGES_MAX`] pages.
+    pub fn pages<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        member: &str,
+    ) -> Result<(Value, T), Failure> {
+        let mut path = path.to_owned();
+        let (mut all, mut entries) = (Value::Null, Vec::new());
+        for _ in 0..PAGES_MAX {
+            let (mut page, _): (Value, Value) = self.document(&path)?;
+            match page[member].take() {
+                Value::Array(some) => entries.extend(some),
+                other => entries.push(other),
+            }
+            let next = page["next"].as_str().map(str::to_owned);
+            all = page;
+            let Some(next) = next else {
+                all[member] = Value::Array(entries);
+                let document = serde_json::from_value(all.clone())
+                    .during(|| "the host's answer is not what this command expects".to_owned())?;
+                return Ok((all, document));
+            };
+            let base = path.split('?').next().unwrap_or_default().to_owned();
+            path = format!("{base}?after={next}");
+        }
+        Err(Failure::new(format!(
+            "the host's list has more than {PAGES_MAX} pages, as last seen: {all}"
+        )))
     }
 
     /// Gets bytes as they are.

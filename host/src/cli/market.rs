@@ -44,7 +44,7 @@ struct Function {
 
 impl Market {
     pub fn run(self, context: &Context) -> Result<Answer, Failure> {
-        let (json, listing): (_, Listing) = context.visitor().document("/api/market")?;
+        let (json, listing): (_, Listing) = context.visitor().pages("/api/market", "offers")?;
         let plain = if listing.offers.is_empty() {
             "nothing is offered on this host yet".to_owned()
         } else if self.long {

@@ -88,6 +88,9 @@ struct Open {
     /// Most agreements that the host may sign.
     #[arg(long, value_name = "N")]
     max: u32,
+    /// Most agreements with one consumer.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
+    max_per_consumer: u32,
     /// Until when.
     #[arg(long, value_name = "TIME", value_parser = quantities::moment)]
     until: Moment,
@@ -187,10 +190,11 @@ impl Open {
             max: self.max,
             expires: seconds(self.until.resolve(now)),
             issued: seconds(now),
+            max_per_consumer: Some(self.max_per_consumer),
         };
         let plain = format!(
-            "the host {} may sign {} agreements under offer {} until {}",
-            mandate.agent, mandate.max, mandate.offer, mandate.expires
+            "the host {} may sign {} agreements under offer {} until {}, with each consumer {}",
+            mandate.agent, mandate.max, mandate.offer, mandate.expires, self.max_per_consumer
         );
         let signed = SignedMandate::sign(mandate, &[&key])?;
         let post = Post {

@@ -16,7 +16,7 @@ use super::failure::{During as _, Failure};
 use super::screen::{Answer, printable, table};
 use super::verify::Verify;
 use crate::agreement::Micros;
-use crate::id::{CallId, Party};
+use crate::id::{CallId, Digest, Party};
 use crate::receipt::{Receipt as Entry, ReceiptProof, Salt};
 
 /// List, fetch, read and verify receipts.
@@ -39,10 +39,24 @@ enum Action {
     Consistency(Consistency),
 }
 
-/// List your latest receipts on a host.
+/// List your receipts on a host, the newest first.
+///
+/// The latest of all, or with `--agreement` those of one agreement; `--after` goes on where a page ended.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  hospes receipt list --as me")]
-struct List {}
+#[command(
+    after_long_help = "Example:\n  hospes receipt list --as me\n  hospes receipt list --agreement sha256:… --limit 20 --as me"
+)]
+struct List {
+    /// Only those of this agreement.
+    #[arg(long, value_name = "sha256:…")]
+    agreement: Option<Digest>,
+    /// Only those before this call.
+    #[arg(long, value_name = "CALL")]
+    after: Option<Call>,
+    /// Most receipts [default: 100].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    limit: Option<u32>,
+}
 
 /// Show a receipt.
 ///
@@ -122,6 +136,8 @@ struct Identity {
 #[derive(Deserialize)]
 struct Listing {
     receipts: Vec<Line>,
+    #[serde(default)]
+    next: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -138,9 +154,13 @@ struct Line {
 impl Receipt {
     pub fn run(self, context: &Context) -> Result<Answer, Failure> {
         match self.action {
-            Action::List(List {}) => {
-                let (json, listing): (_, Listing) = context.client()?.document("/api/receipts")?;
-                Ok(Answer::new(printable(&overview(&listing)), json))
+            Action::List(list) => {
+                let (json, listing): (_, Listing) = context.client()?.document(&list.path())?;
+                let mut plain = overview(&listing);
+                if let Some(next) = &listing.next {
+                    plain += &format!("\nthere are more: `--after {next}`");
+                }
+                Ok(Answer::new(printable(&plain), json))
             }
             Action::Show(show) => show.run(context),
             Action::Fetch(Fetch { call, output }) => {
@@ -156,6 +176,16 @@ impl Receipt {
             Action::Verify(verify) => verify.run(),
             Action::Consistency(consistency) => consistency.run(context),
         }
+    }
+}
+
+impl List {
+    fn path(&self) -> String {
+        let agreement = self.agreement.map(|id| format!("agreement={id}"));
+        let after = self.after.map(|call| format!("after={call}"));
+        let limit = self.limit.map(|limit| format!("limit={limit}"));
+        let query: Vec<_> = agreement.into_iter().chain(after).chain(limit).collect();
+        format!("/api/receipts?{}", query.join("&"))
     }
 }
 

@@ -31,9 +31,9 @@ use jiff::Timestamp;
 
 use super::checkpoint::{self, CHECKPOINT_BYTES_MAX, Checkpoint};
 use super::record::{self, HEADER_BYTES};
-use super::{Consistency, Draft, Issued, Receipt, ReceiptError, ReceiptProof};
+use super::{ChainId, Consistency, Draft, Issued, Receipt, ReceiptError, ReceiptProof};
 use crate::clock::Clock;
-use crate::id::{CallId, Party};
+use crate::id::{CallId, Digest, Party};
 use crate::key::PartyKey;
 use file::{begin, open_file, read, read_error, replace, write_error, write_whole};
 use queue::{Cure, Pending, Queue, Stopped};
@@ -285,13 +285,57 @@ impl Log {
     /// # Errors
     /// As [`Log::find`].
     pub fn recent(&self, party: &Party, limit: usize) -> Result<Vec<Receipt>, ReceiptError> {
+        self.recent_places(party).into_iter().take(limit).map(|index| self.at(index)).collect()
+    }
+
+    /// Where the latest receipts of a party are in the log, the newest first; 1000 at most.
+    pub fn recent_places(&self, party: &Party) -> Vec<u64> {
         let written = self.shared.written();
-        let indices: Vec<_> = {
-            let state = self.shared.state();
-            let indices = state.recent.get(party).into_iter().flatten().rev().copied();
-            indices.filter(|index| *index < written).take(limit).collect()
+        let state = self.shared.state();
+        let indices = state.recent.get(party).into_iter().flatten().rev().copied();
+        indices.filter(|index| *index < written).collect()
+    }
+
+    /// The receipts under an agreement, the newest first, `limit` at most: all of them, or those before the one of call `before`.
+    ///
+    /// # Errors
+    /// [`ReceiptError::NotFound`] if call `before` is not one of them; as [`Log::find`].
+    pub fn under(
+        &self,
+        agreement: &Digest,
+        before: Option<&CallId>,
+        limit: usize,
+    ) -> Result<Vec<Receipt>, ReceiptError> {
+        let written = match before {
+            None => self.shared.written(),
+            Some(call) => self.place_of(call).ok_or(ReceiptError::NotFound(*call))?,
         };
-        indices.into_iter().map(|index| self.shared.read(index)).collect()
+        let indices: Vec<u64> = {
+            let state = self.shared.state();
+            let all = state.chains.get(&ChainId::Agreement(*agreement));
+            let all = all.map_or(&[][..], Vec::as_slice);
+            let end = all.partition_point(|index| *index < written);
+            if let Some(call) = before
+                && all.get(end) != Some(&written)
+            {
+                return Err(ReceiptError::NotFound(*call));
+            }
+            all[..end].iter().rev().take(limit).copied().collect()
+        };
+        indices.into_iter().map(|index| self.at(index)).collect()
+    }
+
+    /// Where the receipt of a call is in the log, if it is.
+    pub fn place_of(&self, call: &CallId) -> Option<u64> {
+        self.shared.place(call)
+    }
+
+    /// The receipt at a place that this log has named.
+    ///
+    /// # Errors
+    /// As [`Log::find`].
+    pub fn at(&self, index: u64) -> Result<Receipt, ReceiptError> {
+        self.shared.read(index)
     }
 
     /// What shows that the log of `from` receipts is the beginning of the one of `to`, of which there is a checkpoint or was.

@@ -6,8 +6,8 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    AHEAD_DAYS_MAX, Actor, Change, EVENT_SKEW_SECONDS, EVENTS_MAX, Event, EventError,
-    OPERATOR_SUSPENSION_DAYS, PENDING_MAX, Reason, SignedEvent,
+    AHEAD_DAYS_MAX, Actor, Change, ENDINGS_PER_ROLE_MAX, EVENT_SKEW_SECONDS, EVENTS_PER_ROLE_MAX,
+    Event, EventError, OPERATOR_SUSPENSION_DAYS, Reason, SignedEvent,
 };
 use crate::id::{Digest, Party};
 
@@ -17,7 +17,7 @@ pub enum State {
     /// Calls may be made, as far as the terms allow them.
     Started,
     Suspended,
-    /// An event is missing: nobody knows where it stands, so no call may be made.
+    /// An event is missing, so no call may be made. Only where a host before this one let events wait for others.
     Frozen,
     /// Ended as agreed.
     Completed,
@@ -32,11 +32,29 @@ pub enum Applied {
     Now,
     /// It was already.
     Known,
-    /// It waits for one before it; the agreement is frozen.
-    Waiting,
 }
 
-/// The events of one agreement.
+/// What counts of an event once it is part of the history. The event itself is wherever it is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Happened {
+    /// The event's number in the world: SHA-256 of what was signed.
+    pub id: Digest,
+    pub role: Actor,
+    pub change: Change,
+    pub reason: Reason,
+    pub effective: Timestamp,
+}
+
+impl Happened {
+    /// When a suspension ends by itself.
+    fn lapse(&self) -> Option<Timestamp> {
+        let by_operator = self.role == Actor::Operator && self.change == Change::Suspend;
+        let days = SignedDuration::from_hours(24 * OPERATOR_SUSPENSION_DAYS);
+        by_operator.then(|| self.effective.checked_add(days).unwrap_or(Timestamp::MAX))
+    }
+}
+
+/// The events of one agreement, as far as they count.
 #[derive(Debug, Clone)]
 pub struct Lifecycle {
     agreement: Digest,
@@ -44,8 +62,8 @@ pub struct Lifecycle {
     consumer: Party,
     operator: Party,
     notice: SignedDuration,
-    history: Vec<SignedEvent>,
-    /// By sequence.
+    history: Vec<Happened>,
+    /// Events of an earlier host that wait for others, by sequence. No new ones are let in.
     pending: BTreeMap<u32, SignedEvent>,
 }
 
@@ -61,12 +79,12 @@ impl Lifecycle {
         Self { agreement, publisher, consumer, operator, notice, history, pending }
     }
 
-    /// The events, in order, without those that wait.
-    pub fn events(&self) -> &[SignedEvent] {
+    /// What happened, in order, without what waits.
+    pub fn events(&self) -> &[Happened] {
         &self.history
     }
 
-    /// Events that wait for one before them.
+    /// Events that wait for one before them, since an earlier host let them.
     pub fn waiting(&self) -> impl Iterator<Item = &SignedEvent> {
         self.pending.values()
     }
@@ -74,10 +92,10 @@ impl Lifecycle {
     /// The number and the predecessor of the next event.
     pub fn next(&self) -> (u32, Digest) {
         let sequence = u32::try_from(self.history.len()).unwrap_or(u32::MAX).saturating_add(1);
-        (sequence, self.history.last().map_or(self.agreement, |last| *last.id()))
+        (sequence, self.history.last().map_or(self.agreement, |last| last.id))
     }
 
-    /// Takes an event at `now`, by the host's clock. `are_one` says whether one key has followed the other.
+    /// Takes the next event at `now`, by the host's clock. `are_one` says whether one key has followed the other.
     ///
     /// # Errors
     /// [`EventError`]; nothing was changed then.
@@ -87,6 +105,49 @@ impl Lifecycle {
         now: Timestamp,
         are_one: impl Fn(&Party, &Party) -> bool,
     ) -> Result<Applied, EventError> {
+        if self.is_known(signed, are_one)? {
+            return Ok(Applied::Known);
+        }
+        let event = signed.content();
+        let (next, previous) = self.next();
+        if event.sequence > next {
+            return Err(EventError::OutOfOrder { sequence: event.sequence, next, previous });
+        }
+        check_times(event, now)?;
+        self.check(event, now)?;
+        self.check_room(event, now)?;
+        self.enter(signed, now)?;
+        Ok(Applied::Now)
+    }
+
+    /// Brings back an event that this host or one before it took at `at`. What was taken is not held to today's limits, and
+    /// hosts of commit 66eee3d and before let events wait for those before them.
+    ///
+    /// # Errors
+    /// [`EventError`]; nothing was changed then.
+    pub fn restore(
+        &mut self,
+        signed: &SignedEvent,
+        at: Timestamp,
+        are_one: impl Fn(&Party, &Party) -> bool,
+    ) -> Result<(), EventError> {
+        if self.is_known(signed, are_one)? {
+            return Ok(());
+        }
+        check_times(signed.content(), at)?;
+        if signed.content().sequence > self.next().0 {
+            self.pending.insert(signed.content().sequence, signed.clone());
+            return Ok(());
+        }
+        self.enter(signed, at)
+    }
+
+    /// Whether the event is there already; an error if it is somebody else's, or another than the one that is there.
+    fn is_known(
+        &self,
+        signed: &SignedEvent,
+        are_one: impl Fn(&Party, &Party) -> bool,
+    ) -> Result<bool, EventError> {
         let event = signed.content();
         if event.agreement != self.agreement {
             return Err(EventError::OtherAgreement { seen: event.agreement });
@@ -99,30 +160,40 @@ impl Lifecycle {
         if !are_one(&party, &event.by) {
             return Err(EventError::NotThatRole { party: event.by, role: event.role });
         }
-        let (next, _) = self.next();
         let sequence = event.sequence;
-        let known = match sequence.checked_sub(1).and_then(|at| usize::try_from(at).ok()) {
-            Some(at) if sequence < next => self.history.get(at),
-            Some(_) | None => self.pending.get(&sequence),
+        let Some(at) = sequence.checked_sub(1).and_then(|at| usize::try_from(at).ok()) else {
+            return Err(EventError::Unlinked { sequence });
         };
-        match known {
-            Some(known) if known.id() == signed.id() => return Ok(Applied::Known),
-            Some(_) => return Err(EventError::Fork { sequence }),
-            None if sequence < next => return Err(EventError::Unlinked { sequence }),
-            None => {}
+        match self.history.get(at) {
+            Some(known) if known.id == *signed.id() => Ok(true),
+            Some(_) => Err(EventError::Fork { sequence }),
+            None => Ok(false),
         }
-        if self.history.len() >= EVENTS_MAX || self.pending.len() >= PENDING_MAX {
-            return Err(EventError::TooMany { max: EVENTS_MAX });
+    }
+
+    /// Each role has room of its own, so that nobody fills up another's, and what ends the agreement has room where nothing else
+    /// has. What ends it at once is never refused: there is at most one.
+    fn check_room(&self, event: &Event, now: Timestamp) -> Result<(), EventError> {
+        let ends = matches!(event.change, Change::Terminate | Change::Complete);
+        if ends && event.effective <= now {
+            return Ok(());
         }
-        check_times(event, now)?;
-        if sequence > next {
-            self.pending.insert(sequence, signed.clone());
-            return Ok(Applied::Waiting);
-        }
-        self.check(event, now)?;
-        self.history.push(signed.clone());
+        let role = event.role;
+        let made = self.history.iter().filter(|made| made.role == role).count();
+        let max = EVENTS_PER_ROLE_MAX + if ends { ENDINGS_PER_ROLE_MAX } else { 0 };
+        if made >= max { Err(EventError::TooMany { role, max }) } else { Ok(()) }
+    }
+
+    fn enter(&mut self, signed: &SignedEvent, now: Timestamp) -> Result<(), EventError> {
+        self.check(signed.content(), now)?;
+        self.push(signed);
         self.unfreeze(now);
-        Ok(Applied::Now)
+        Ok(())
+    }
+
+    fn push(&mut self, signed: &SignedEvent) {
+        let Event { role, change, reason, effective, .. } = *signed.content();
+        self.history.push(Happened { id: *signed.id(), role, change, reason, effective });
     }
 
     /// Those that waited follow, as far as they fit. What turns out not to fit is dropped: it was never part of the history.
@@ -131,7 +202,7 @@ impl Lifecycle {
             let (next, _) = self.next();
             let Some(waiting) = self.pending.remove(&next) else { return };
             if self.check(waiting.content(), now).is_ok() {
-                self.history.push(waiting);
+                self.push(&waiting);
             }
         }
     }
@@ -176,23 +247,19 @@ impl Lifecycle {
 
     /// When the state may change next by itself.
     pub fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
-        let effective = self.history.iter().map(|signed| signed.content().effective);
-        let lapses = self.history.iter().filter_map(|signed| lapse(signed.content()));
+        let effective = self.history.iter().map(|happened| happened.effective);
+        let lapses = self.history.iter().filter_map(Happened::lapse);
         effective.chain(lapses).filter(|at| *at > now).min()
     }
 
     fn history_at(&self, now: Timestamp) -> History {
         let mut history = History { suspended: [false; 3], ended: None };
-        // In the order in which they take effect; of those at the same time, in their own.
-        let mut due: Vec<&Event> = self
-            .history
-            .iter()
-            .map(SignedEvent::content)
-            .filter(|event| event.effective <= now)
-            .collect();
-        due.sort_by_key(|event| (event.effective, event.sequence));
+        // In the order in which they take effect; of those at the same time, in their own, which a stable sort keeps.
+        let due = self.history.iter().filter(|happened| happened.effective <= now);
+        let mut due: Vec<&Happened> = due.collect();
+        due.sort_by_key(|event| event.effective);
         for event in due {
-            let lapsed = lapse(event).is_some_and(|lapse| lapse <= now);
+            let lapsed = event.lapse().is_some_and(|lapse| lapse <= now);
             match event.change {
                 _ if history.ended.is_some() => {}
                 Change::Suspend => history.suspended[event.role as usize] = !lapsed,
@@ -218,13 +285,6 @@ impl History {
             None => State::Started,
         }
     }
-}
-
-/// When a suspension ends by itself.
-fn lapse(event: &Event) -> Option<Timestamp> {
-    let by_operator = event.role == Actor::Operator && event.change == Change::Suspend;
-    let days = SignedDuration::from_hours(24 * OPERATOR_SUSPENSION_DAYS);
-    by_operator.then(|| event.effective.checked_add(days).unwrap_or(Timestamp::MAX))
 }
 
 /// Which role may do what, and why.

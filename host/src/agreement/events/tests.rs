@@ -1,7 +1,5 @@
 //! Tests of events.
 
-use std::collections::BTreeSet;
-
 use jiff::SignedDuration;
 use proptest::prelude::*;
 
@@ -152,17 +150,41 @@ fn an_operator_s_suspension_lapses() {
 #[test]
 fn limits_of_events() {
     let mut life = lifecycle(SignedDuration::ZERO);
-    let mut ahead =
+    let ahead =
         next(&life, Actor::Consumer, Change::Suspend, Reason::Routine, at(0)).content().clone();
-    for sequence in 2..2 + u32::try_from(PENDING_MAX).expect("few") {
-        let waiting = Event { sequence, ..ahead.clone() };
-        let waiting = SignedEvent::sign(waiting, &[&key_of(Actor::Consumer)]).expect("signed");
-        assert_eq!(life.apply(&waiting, at(0), |a, b| a == b), Ok(Applied::Waiting));
+    let mut resumes = false;
+    for _ in 0..EVENTS_PER_ROLE_MAX {
+        let change = if resumes { Change::Resume } else { Change::Suspend };
+        applied(&mut life, Actor::Consumer, change, Reason::Routine, at(0)).expect("room");
+        resumes = !resumes;
     }
-    ahead.sequence = 100;
-    let more = SignedEvent::sign(ahead.clone(), &[&key_of(Actor::Consumer)]).expect("signed");
-    assert!(matches!(life.apply(&more, at(0), |a, b| a == b), Err(EventError::TooMany { .. })));
-    assert_eq!(life.state_at(at(0)), State::Frozen);
+    let max = EVENTS_PER_ROLE_MAX;
+    assert_eq!(
+        applied(&mut life, Actor::Consumer, Change::Suspend, Reason::Routine, at(0)),
+        Err(EventError::TooMany { role: Actor::Consumer, max })
+    );
+    // The others have their own room, and what ends it has more.
+    let ending = |life: &Lifecycle, after: i64| {
+        let event = next(life, Actor::Consumer, Change::Terminate, Reason::Routine, at(0));
+        let event = Event { effective: at(after), ..event.content().clone() };
+        SignedEvent::sign(event, &[&key_of(Actor::Consumer)]).expect("signed")
+    };
+    for earlier in (0..i64::try_from(ENDINGS_PER_ROLE_MAX).expect("few")).rev() {
+        life.apply(&ending(&life, 10 + earlier), at(0), |a, b| a == b).expect("room to end it");
+    }
+    assert!(matches!(
+        life.apply(&ending(&life, 9), at(0), |a, b| a == b),
+        Err(EventError::TooMany { .. })
+    ));
+    for (role, change, reason) in [
+        (Actor::Publisher, Change::Suspend, Reason::Abuse),
+        (Actor::Operator, Change::Suspend, Reason::Abuse),
+        (Actor::Operator, Change::Resume, Reason::Abuse),
+        (Actor::Consumer, Change::Terminate, Reason::Routine),
+    ] {
+        applied(&mut life, role, change, reason, at(0)).expect("it has room");
+    }
+    assert_eq!(life.state_at(at(0)), State::Terminated);
     for (note, fits) in [
         ("é".repeat(NOTE_CHARS_MAX), true),
         ("é".repeat(NOTE_CHARS_MAX + 1), false),
@@ -202,10 +224,42 @@ fn every_single_byte_change_of_an_event_is_refused() {
     }
 }
 
+#[test]
+fn events_that_an_earlier_host_let_wait_freeze_it_until_others_have_their_numbers() {
+    let mut straight = lifecycle(SignedDuration::ZERO);
+    let mut events = Vec::new();
+    for change in [Change::Suspend, Change::Resume, Change::Suspend] {
+        let event = next(&straight, Actor::Consumer, change, Reason::Routine, at(0));
+        straight.apply(&event, at(0), |a, b| a == b).expect("applied");
+        events.push(event);
+    }
+    let frozen = || {
+        let mut life = lifecycle(SignedDuration::ZERO);
+        life.restore(&events[2], at(0), |a, b| a == b).expect("restored");
+        assert_eq!(life.state_at(at(0)), State::Frozen);
+        assert_eq!(life.waiting().count(), 1);
+        life
+    };
+    // What it waited for comes; or something else has come in its place.
+    let mut life = frozen();
+    life.apply(&events[0], at(0), |a, b| a == b).expect("applied");
+    life.apply(&events[1], at(0), |a, b| a == b).expect("applied");
+    assert_eq!(life.events(), straight.events());
+    assert_eq!(life.state_at(at(0)), State::Suspended);
+    let mut life = frozen();
+    for change in [Change::Suspend, Change::Resume] {
+        applied(&mut life, Actor::Publisher, change, Reason::Abuse, at(0)).expect("applied");
+    }
+    assert_eq!((life.state_at(at(0)), life.waiting().count()), (State::Started, 0));
+    let mut life = frozen();
+    applied(&mut life, Actor::Publisher, Change::Terminate, Reason::Abuse, at(0)).expect("ended");
+    assert_eq!(life.state_at(at(0)), State::Terminated);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    // However they come, as long as all come: the end is the same, and until then nothing is permitted.
+    // One out of its turn changes nothing and is told which is next; the end is the same.
     #[test]
     fn the_order_in_which_events_arrive_makes_no_difference(
         choices in proptest::collection::vec((0_usize..3, any::<bool>()), 1..10),
@@ -221,14 +275,22 @@ proptest! {
             }
         }
         let mut shuffled = lifecycle(SignedDuration::ZERO);
-        let mut there = BTreeSet::new();
         let all: Vec<_> = order.iter().map(|index| index.index(events.len().max(1))).chain(0..events.len()).collect();
         for index in all {
             let Some(event) = events.get(index) else { continue };
+            let there = shuffled.events().len();
+            let before = shuffled.state_at(at(0));
             let result = shuffled.apply(event, at(0), |a, b| a == b);
-            prop_assert_eq!(result == Ok(Applied::Known), !there.insert(index), "{:?}", result);
-            let gap = there.iter().copied().ne(0..there.len());
-            prop_assert_eq!(shuffled.state_at(at(0)) == State::Frozen, gap);
+            let expected = match index.cmp(&there) {
+                std::cmp::Ordering::Less => Ok(Applied::Known),
+                std::cmp::Ordering::Equal => Ok(Applied::Now),
+                std::cmp::Ordering::Greater => {
+                    let (next, previous) = shuffled.next();
+                    Err(EventError::OutOfOrder { sequence: event.content().sequence, next, previous })
+                }
+            };
+            prop_assert_eq!(&result, &expected);
+            prop_assert!(result == Ok(Applied::Now) || shuffled.state_at(at(0)) == before);
         }
         prop_assert_eq!(shuffled.state_at(at(0)), straight.state_at(at(0)));
         prop_assert_eq!(shuffled.events(), straight.events());

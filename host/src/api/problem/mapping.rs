@@ -103,8 +103,17 @@ impl From<ResolveError> for Problem {
 
 impl From<PermitError> for Problem {
     fn from(error: PermitError) -> Self {
-        let problem = Self::new(ProblemKind::NotPermitted, error.to_string());
+        let kind = match &error {
+            PermitError::TooManyRefused => ProblemKind::AccountLimit,
+            PermitError::NoAgreement { .. }
+            | PermitError::NotYours(_)
+            | PermitError::OtherVersion { .. }
+            | PermitError::NotInForce { .. }
+            | PermitError::Denied { .. } => ProblemKind::NotPermitted,
+        };
+        let problem = Self::new(kind, error.to_string());
         match &error {
+            PermitError::TooManyRefused => problem.retry_after(Duration::from_secs(1)),
             PermitError::NoAgreement { model } => problem.with("model", json!(model)),
             PermitError::NotYours(id) => problem.with("agreement", json!(id)),
             PermitError::OtherVersion { bundle, .. } => problem.with("bundle", json!(bundle)),
@@ -275,10 +284,13 @@ impl From<MarketError> for Problem {
             | MarketError::Uncontrolled { .. }
             | MarketError::NoResale { .. }
             | MarketError::Wider(_)
-            | MarketError::TooMany { .. } => ProblemKind::OfferRefused,
+            | MarketError::TooMany { .. }
+            | MarketError::TooLarge { .. } => ProblemKind::OfferRefused,
             MarketError::NotFound(_) => ProblemKind::NotFound,
             MarketError::Withdrawn { .. } => ProblemKind::Withdrawn,
-            MarketError::Store(_) | MarketError::Damaged { .. } => return Self::internal(&error),
+            MarketError::Parent(_) | MarketError::Store(_) | MarketError::Damaged { .. } => {
+                return Self::internal(&error);
+            }
         };
         Self::new(kind, chain(&error))
     }
@@ -298,7 +310,8 @@ impl From<AgreementsError> for Problem {
             | AgreementsError::MandateElsewhere { .. }
             | AgreementsError::Retired(_)
             | AgreementsError::Held(_)
-            | AgreementsError::TooMany { .. } => ProblemKind::AgreementRefused,
+            | AgreementsError::TooMany { .. }
+            | AgreementsError::TooManyProposed { .. } => ProblemKind::AgreementRefused,
             AgreementsError::NotFound(_) => ProblemKind::NotFound,
             AgreementsError::Store(_)
             | AgreementsError::Damaged { .. }
@@ -352,9 +365,9 @@ impl From<LifeError> for Problem {
     fn from(error: LifeError) -> Self {
         match error {
             LifeError::Agreements(error) => error.into(),
-            LifeError::Event(EventError::Fork { .. } | EventError::Over { .. }) => {
-                Self::new(ProblemKind::Conflict, chain(&error))
-            }
+            LifeError::Event(
+                EventError::Fork { .. } | EventError::Over { .. } | EventError::OutOfOrder { .. },
+            ) => Self::new(ProblemKind::Conflict, chain(&error)),
             LifeError::Event(_) | LifeError::NotSigned(_) => {
                 Self::new(ProblemKind::EventRefused, chain(&error))
             }

@@ -1,0 +1,81 @@
+//! The documents of agreements, on the disk: calls need their compiled form only. Read again to explain a denial, to show them, and
+//! to compare others with them.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use super::AgreementsError;
+use crate::agreement::{Agreement, Proposal};
+use crate::id::Digest;
+use crate::store::{Store, Table};
+
+/// Documents that are kept as they were read last.
+const READ_MAX: usize = 32;
+
+/// Bytes of their envelopes together. In memory a document takes some five times as much.
+const READ_BYTES_MAX: usize = 2 << 20;
+
+/// Reads documents, and keeps a few that were read last.
+pub(super) struct Documents {
+    store: Arc<Store>,
+    /// The latest first, with the bytes of their envelopes.
+    read: Mutex<VecDeque<(Digest, Arc<Agreement>, usize)>>,
+}
+
+impl Documents {
+    pub fn new(store: Arc<Store>) -> Arc<Self> {
+        Arc::new(Self { store, read: Mutex::default() })
+    }
+
+    /// The envelope as it is kept.
+    ///
+    /// # Errors
+    /// [`AgreementsError::NotFound`], [`AgreementsError::Store`].
+    pub fn envelope(&self, id: &Digest) -> Result<Vec<u8>, AgreementsError> {
+        let kept = self.store.get(Table::Agreements, &id.to_string())?;
+        kept.ok_or(AgreementsError::NotFound(*id))
+    }
+
+    /// The document. Its signatures were checked when it was taken, and when the host was started.
+    ///
+    /// # Errors
+    /// [`AgreementsError::NotFound`], [`AgreementsError::Store`], [`AgreementsError::Damaged`] if it has changed since.
+    pub fn agreement(&self, id: &Digest) -> Result<Arc<Agreement>, AgreementsError> {
+        if let Some(known) = self.known(id) {
+            return Ok(known);
+        }
+        let envelope = self.envelope(id)?;
+        let damaged = |source: AgreementsError| AgreementsError::Damaged {
+            key: id.to_string(),
+            source: Box::new(source),
+        };
+        let (seen, agreement) =
+            Proposal::document_of(&envelope).map_err(|error| damaged(error.into()))?;
+        if seen != *id {
+            return Err(damaged(AgreementsError::NotFound(*id)));
+        }
+        let agreement = Arc::new(agreement);
+        self.keep(*id, &agreement, envelope.len());
+        Ok(agreement)
+    }
+
+    fn known(&self, id: &Digest) -> Option<Arc<Agreement>> {
+        let mut read = self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let place = read.iter().position(|(known, ..)| known == id)?;
+        let found = read.remove(place)?;
+        let agreement = Arc::clone(&found.1);
+        read.push_front(found);
+        Some(agreement)
+    }
+
+    fn keep(&self, id: Digest, agreement: &Arc<Agreement>, bytes: usize) {
+        let mut read = self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        read.push_front((id, Arc::clone(agreement), bytes));
+        while read.len() > READ_MAX
+            || (read.len() > 1
+                && read.iter().map(|(.., bytes)| bytes).sum::<usize>() > READ_BYTES_MAX)
+        {
+            read.pop_back();
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Refused calls, so many of an account as is good for anybody: an explanation costs time, and a receipt stays for ever.
+//!
+//! Beyond the first bound a refusal is short, beyond the second it leaves no receipt; both are counted by account, in memory that is
+//! bounded by their number, and the operator's log says now and then how many there were.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use crate::id::{ById, Party};
+
+/// Refusals of one account that are explained: at once, and one more in each such time.
+const EXPLAINED: Pace = Pace { burst: 1000, each: Duration::from_millis(20) };
+
+/// Refusals of one account under its agreements that have a receipt.
+const UNDER_AGREEMENTS: Pace = Pace { burst: 100, each: Duration::from_secs(10) };
+
+/// Refusals of one account that no agreement of its own covers and that have a receipt.
+const WITHOUT: Pace = Pace { burst: 1, each: Duration::from_secs(60) };
+
+/// How often the log speaks of refusals that left no receipt.
+const SAID_EACH: Duration = Duration::from_secs(60);
+
+struct Pace {
+    burst: u32,
+    each: Duration,
+}
+
+/// A bucket of a pace: when it will be full again.
+#[derive(Default)]
+struct Bucket(Option<Instant>);
+
+impl Bucket {
+    fn take(&mut self, pace: &Pace, now: Instant) -> bool {
+        let full = self.0.map_or(now, |full| full.max(now)) + pace.each;
+        let has_room = full.duration_since(now) <= pace.each * pace.burst;
+        if has_room {
+            self.0 = Some(full);
+        }
+        has_room
+    }
+}
+
+#[derive(Default)]
+struct Refused {
+    explained: Bucket,
+    under_agreements: Bucket,
+    without: Bucket,
+    /// Since the log spoke of it.
+    without_receipt: u64,
+    said: Option<Instant>,
+}
+
+/// What each account had of refusals.
+#[derive(Default)]
+pub struct Refusals(Mutex<ById<Party, Refused>>);
+
+impl Refusals {
+    /// Whether one more refusal of this account is explained.
+    pub fn explains(&self, account: &Party) -> bool {
+        self.of(account, |refused, now| refused.explained.take(&EXPLAINED, now))
+    }
+
+    /// Whether one more refusal of this account gets a receipt.
+    pub fn has_receipt(&self, account: &Party, under_agreement: bool) -> bool {
+        self.of(account, |refused, now| {
+            let has_receipt = if under_agreement {
+                refused.under_agreements.take(&UNDER_AGREEMENTS, now)
+            } else {
+                refused.without.take(&WITHOUT, now)
+            };
+            if !has_receipt {
+                refused.without_receipt += 1;
+                let first = *refused.said.get_or_insert(now);
+                if now.duration_since(first) >= SAID_EACH {
+                    let count = std::mem::take(&mut refused.without_receipt);
+                    tracing::info!(%account, count, "refused calls left no receipts");
+                    refused.said = Some(now);
+                }
+            }
+            has_receipt
+        })
+    }
+
+    fn of<T>(&self, account: &Party, change: impl FnOnce(&mut Refused, Instant) -> T) -> T {
+        let mut accounts = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        change(accounts.entry(*account).or_default(), Instant::now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_holds_its_burst_and_is_refilled() {
+        let mut bucket = Bucket::default();
+        let pace = Pace { burst: 3, each: Duration::from_secs(10) };
+        let now = Instant::now();
+        let taken = |bucket: &mut Bucket, after: u64| {
+            (0..5).filter(|_| bucket.take(&pace, now + Duration::from_secs(after))).count()
+        };
+        assert_eq!(taken(&mut bucket, 0), 3);
+        assert_eq!(taken(&mut bucket, 9), 0);
+        assert_eq!(taken(&mut bucket, 10), 1);
+        assert_eq!(taken(&mut bucket, 1000), 3);
+    }
+}

@@ -1,0 +1,115 @@
+//! A clock that is never set back, so that what was over stays over.
+//!
+//! Where the clock beneath it is behind a time that was present once, this one goes on from there at half the pace, until the other has
+//! caught up: rates and intervals go on, and a correction of a second is over in two.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::Clock;
+
+/// How far the known time is put ahead of the present, in microseconds, so that it is written once in a while and not by each call.
+/// Only a clock that is set back by more than this is noticed.
+const AHEAD_MICROS: i64 = 1000;
+
+/// A clock over another one.
+#[derive(Debug)]
+pub struct SteadyClock {
+    beneath: Clock,
+    /// No time that was told is later, in microseconds.
+    known: AtomicI64,
+    behind: Mutex<Behind>,
+}
+
+/// Where the time goes on from while the clock beneath is behind.
+#[derive(Debug)]
+struct Behind {
+    from: i64,
+    since: Instant,
+    /// What was told last. If that is no longer what is known, the clock beneath was ahead in the meantime.
+    told: i64,
+}
+
+impl SteadyClock {
+    pub(super) fn new(beneath: Clock) -> Self {
+        let behind = Behind { from: i64::MIN, since: Instant::now(), told: i64::MIN };
+        Self { beneath, known: AtomicI64::new(i64::MIN), behind: Mutex::new(behind) }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        let now = self.beneath.now();
+        let micros = now.as_microsecond();
+        let known = self.known.load(Ordering::Relaxed);
+        if micros > known {
+            self.known.fetch_max(micros.saturating_add(AHEAD_MICROS), Ordering::Relaxed);
+            now
+        } else if known.saturating_sub(micros) <= AHEAD_MICROS {
+            now
+        } else {
+            Timestamp::from_microsecond(self.go_on(micros)).unwrap_or(now)
+        }
+    }
+
+    pub(super) fn has_been(&self, at: Timestamp) {
+        self.known.fetch_max(at.as_microsecond().saturating_add(AHEAD_MICROS), Ordering::Relaxed);
+    }
+
+    fn go_on(&self, beneath: i64) -> i64 {
+        let mut behind = self.behind.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let known = self.known.load(Ordering::Relaxed);
+        if behind.told != known {
+            let micros = known.saturating_sub(beneath);
+            tracing::warn!(
+                micros,
+                "the clock is behind a time that was present once: it goes on from there, at half the pace"
+            );
+            *behind = Behind { from: known, since: Instant::now(), told: known };
+        }
+        let elapsed = i64::try_from(behind.since.elapsed().as_micros() / 2).unwrap_or(i64::MAX);
+        behind.told = behind.from.saturating_add(elapsed).max(known);
+        self.known.fetch_max(behind.told, Ordering::Relaxed);
+        behind.told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::ManualClock;
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_goes_on() {
+        let noon: Timestamp = "2026-12-01T12:00:00Z".parse().expect("a time");
+        let manual = ManualClock::at(noon);
+        let clock = Clock::Manual(manual.clone()).steady();
+        assert_eq!(clock.now(), noon);
+        manual.advance(Duration::from_secs(60));
+        let later = clock.now();
+        assert_eq!(later, noon + Duration::from_secs(60));
+        manual.set(noon);
+        let began = Instant::now();
+        let mut last = clock.now();
+        assert!(last >= later);
+        std::thread::sleep(Duration::from_millis(20));
+        for _ in 0..100 {
+            let now = clock.now();
+            assert!(now >= last);
+            last = now;
+        }
+        assert!(last >= later + Duration::from_millis(10), "it does not stand still");
+        let most = later + Duration::from_millis(1) + began.elapsed();
+        assert!(last <= most, "{last} {most}");
+        // As soon as the other has caught up, it is the other again.
+        manual.set(later + Duration::from_secs(1));
+        assert_eq!(clock.now(), later + Duration::from_secs(1));
+        // What was known before it was started counts too.
+        let clock = Clock::Manual(ManualClock::at(noon)).steady();
+        clock.has_been(later);
+        assert!(clock.now() >= later);
+    }
+}
