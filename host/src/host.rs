@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use subtle::ConstantTimeEq as _;
 use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
 
 use crate::admission::{Admission, Bodies, BodyLimits, HeavyTurns, Line, PerAccount, Rate, Slots};
 use crate::agreements::{Agreements, AgreementsError, Grant};

@@ -210,6 +210,7 @@ pub fn restore(host: &Host) {
 ///
 /// # Errors
 /// [`OperationError`]; nothing was done then, unless it is [`OperationError::NotKept`].
+#[expect(clippy::needless_pass_by_value, reason = "who acts is said once, in place")]
 pub fn act(
     host: &Host,
     by: Actor,

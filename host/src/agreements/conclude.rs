@@ -122,6 +122,7 @@ impl Agreements {
         }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "what is kept is not looked at again")]
     fn activate(
         &self,
         directory: &Directory,

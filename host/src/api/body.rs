@@ -22,6 +22,7 @@ pub(super) fn too_large(seen: Option<u64>, bytes_max: u64) -> Problem {
 }
 
 /// Why a body did not come to its end.
+#[expect(clippy::needless_pass_by_value, reason = "it is handed to `map_err`")]
 pub(super) fn broken(error: Broken<hyper::Error>) -> Problem {
     let kind = match error {
         Broken::TooSlow(_) => ProblemKind::RequestTimeout,

@@ -257,6 +257,7 @@ impl Buffer {
 }
 
 /// There is no room for a body now.
+#[expect(clippy::needless_pass_by_value, reason = "it is handed to `map_err`")]
 pub(super) fn no_room(error: BodiesError) -> Problem {
     let kind = if error.own { ProblemKind::AccountLimit } else { ProblemKind::Busy };
     let (setting, max) = (error.setting, error.max);

@@ -80,6 +80,7 @@ impl ProblemKind {
     ];
 
     /// The stable code, HTTP status and title of this kind.
+    #[expect(clippy::too_many_lines, reason = "a table, a row a kind")]
     pub const fn parts(self) -> (&'static str, StatusCode, &'static str) {
         match self {
             ProblemKind::Unauthenticated => {
@@ -190,7 +191,7 @@ pub struct Problem {
     detail: String,
     extensions: Map<String, Value>,
     retry_after: Option<Duration>,
-    headers: HeaderMap,
+    headers: Box<HeaderMap>,
 }
 
 impl Problem {
@@ -201,7 +202,7 @@ impl Problem {
             detail: detail.into(),
             extensions: Map::new(),
             retry_after: None,
-            headers: HeaderMap::new(),
+            headers: Box::default(),
         }
     }
 
@@ -293,7 +294,7 @@ impl Problem {
         let body = self.to_json().to_string();
         let mut response = Response::new(AnswerBody::from(Bytes::from(body)));
         *response.status_mut() = status;
-        *response.headers_mut() = self.headers;
+        *response.headers_mut() = *self.headers;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         let usual = match self.kind {

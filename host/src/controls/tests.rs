@@ -31,7 +31,7 @@ fn guesses() -> Type {
         field("score", Type::F32),
         field("extra", Type::F64),
     ];
-    Type::List(Arc::new(Type::Record(fields)))
+    Type::List(Arc::new(Type::Record(fields.into())))
 }
 
 fn guess(class: u32, label: &str, score: f32, extra: f64) -> Value {

@@ -91,7 +91,7 @@ pub(super) async fn in_worker(
     let Spawned { mut process, work, control } = Process::spawn(program, Role::Compile)?;
     let file = tokio::task::spawn_blocking(move || in_memory(&component)).await;
     let file = file.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
-    let file = file.map_err(|error| SpawnError::Process(error))?;
+    let file = file.map_err(SpawnError::Process)?;
     control.send(&task, Some(file.as_fd())).map_err(SpawnError::Channel)?;
     drop(file);
     let work = Watched::new(work).map_err(SpawnError::Channel)?;

@@ -135,9 +135,10 @@ mod tests {
     async fn an_account_has_one_turn_though_others_are_free() {
         let turns = Turns::new(3);
         let held = turns.take(&account("acme")).await;
-        let second = tokio::time::timeout(Duration::from_millis(20), turns.take(&account("acme")));
+        let (acme, zoe) = (account("acme"), account("zoe"));
+        let second = tokio::time::timeout(Duration::from_millis(20), turns.take(&acme));
         assert!(second.await.is_err(), "it waits for its own first");
-        let other = tokio::time::timeout(Duration::from_millis(20), turns.take(&account("zoe")));
+        let other = tokio::time::timeout(Duration::from_millis(20), turns.take(&zoe));
         let other = other.await.expect("it does not wait for acme");
         drop(held);
         // The request that gave up has not kept the turn.

@@ -49,7 +49,7 @@ impl Allowance {
             if !admitted {
                 bucket.dropped += 1;
             }
-            (admitted, bucket.to_say(admitted, now))
+            (admitted, bucket.notice(admitted, now))
         };
         if dropped > 0 {
             let (who, limit) = (&*self.who, self.bytes_per_second);
@@ -81,7 +81,7 @@ impl Bucket {
     }
 
     /// How many dropped lines are to be spoken of now.
-    fn to_say(&mut self, admitted: bool, now: Instant) -> u64 {
+    fn notice(&mut self, admitted: bool, now: Instant) -> u64 {
         let due =
             self.said.is_none_or(|said| now.saturating_duration_since(said) >= NOTICE_INTERVAL);
         if self.dropped == 0 || !(due || admitted) {
@@ -114,7 +114,7 @@ mod tests {
             let admitted = bucket.take(5000, 1000, now);
             bucket.dropped += u64::from(!admitted);
             lines += u64::from(!admitted);
-            said += bucket.to_say(admitted, now);
+            said += bucket.notice(admitted, now);
         }
         assert!(lines > 5_900 && said + bucket.dropped == lines, "{said} of {lines}");
     }

@@ -228,6 +228,6 @@ fn types_are_written_as_in_wit_and_bounded() {
         "record { a: list<u8>, b: tuple<option<string>, result<_, string>>, \
          c: variant { x, y(result) }, d: enum { x, y }, e: result<flags { x }>, f: record {} }"
     );
-    let long = Type::Enum(numbered(10_000)).to_string();
+    let long = Type::Enum(numbered(10_000).into()).to_string();
     assert!(long.len() < 1010 && long.ends_with('…'), "{long}");
 }

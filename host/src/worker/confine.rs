@@ -101,18 +101,19 @@ fn leave_files(keep: &[BorrowedFd<'_>]) -> Result<(), String> {
         .filter(|file| !keep.iter().any(|kept| kept.as_raw_fd() == *file))
         .collect();
     for file in open {
-        // SAFETY: what the number stood for is closed and it stands for `/dev/null`, so whoever has it reads and writes nothing.
-        // (The listing itself is among them and was closed already: then there is one more of these, no more.)
-        #[expect(
-            unsafe_code,
-            reason = "the libraries' files are theirs, and nobody hands them over"
-        )]
-        let replaced = unsafe { libc::dup2(nothing.as_raw_fd(), file) };
+        let replaced = replace(file, &nothing);
         if replaced < 0 {
             return Err(text(std::io::Error::last_os_error()));
         }
     }
     Ok(())
+}
+
+#[expect(unsafe_code, reason = "the libraries' files are theirs, and nobody hands them over")]
+fn replace(file: RawFd, by: &std::fs::File) -> libc::c_int {
+    // SAFETY: what the number stood for is closed and it stands for `/dev/null`, so whoever has it reads and writes nothing.
+    // (The listing itself is among them and was closed already: then there is one more of these, no more.)
+    unsafe { libc::dup2(by.as_raw_fd(), file) }
 }
 
 /// The address space of this process. See proc_pid_statm(5).

@@ -96,11 +96,11 @@ fn builder() -> Builder<'static> {
 /// Bytes that the host may have of a stream before it reads them (the window of HTTP/2).
 const UNREAD_BYTES_MAX: u64 = 1 << 20;
 
+/// A request whose body comes within bounds.
+type Bounded = Request<Limited<Paced<Incoming>>>;
+
 /// Lets anybody talk for a while: within what strangers may hold, a little in all, and not too slowly.
-fn talk(
-    host: &Host,
-    request: Request<Incoming>,
-) -> Result<(Held, Request<Limited<Paced<Incoming>>>), Problem> {
+fn talk(host: &Host, request: Request<Incoming>) -> Result<(Held, Bounded), Problem> {
     let held = host.bodies.take(Holder::Stranger, UNREAD_BYTES_MAX).map_err(no_room)?;
     let api = &host.config().api;
     let max = usize::try_from(ASK_BYTES_MAX).unwrap_or(usize::MAX);

@@ -53,7 +53,7 @@ impl Log {
                 )
             }
         };
-        let json: Vec<_> = actions.iter().map(|action| shown(action)).collect();
+        let json: Vec<_> = actions.iter().map(shown).collect();
         Ok(Answer::new(printable(&plain), json!({"verified": true, "actions": json})))
     }
 }

@@ -42,6 +42,12 @@ pub enum TypesExceed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Identity(std::mem::Discriminant<Type>, usize, usize);
 
+/// Names and types of a record's fields, by their numbers.
+type FieldsKey = Box<[(usize, Identity)]>;
+
+/// Names and types of a variant's cases, by their numbers.
+type CasesKey = Box<[(usize, Option<Identity>)]>;
+
 /// The pool.
 pub(in crate::sandbox) struct Pool {
     limits: TypeLimits,
@@ -49,9 +55,9 @@ pub(in crate::sandbox) struct Pool {
     name_bytes: usize,
     names: HashSet<Arc<str>>,
     shared: HashMap<Identity, Arc<Type>>,
-    fields: HashMap<Box<[(usize, Identity)]>, Arc<[Field]>>,
+    fields: HashMap<FieldsKey, Arc<[Field]>>,
     tuples: HashMap<Box<[Identity]>, Arc<[Type]>>,
-    cases: HashMap<Box<[(usize, Option<Identity>)]>, Arc<[Case]>>,
+    cases: HashMap<CasesKey, Arc<[Case]>>,
     lists_of_names: HashMap<Box<[usize]>, Arc<[Arc<str>]>>,
     constructors: HashMap<(usize, usize, usize), Arc<Constructor>>,
 }

@@ -100,7 +100,7 @@ fn records_and_cases() {
     let variant = Type::Variant([case("off", None), case("at", Some(Type::U8))].into());
     let (outcome, empty) = (result(Some(Type::U8), None), result(None, None));
     let twice = option(option(Type::U8));
-    let many = Type::Enum(numbered(20));
+    let many = Type::Enum(numbered(20).into());
     let records = list(record.clone());
     check(&[
         (&record, "{}", "/a/x", "`/a/x` is missing: add it, as `u8`"),
@@ -179,7 +179,7 @@ fn bodies() {
 #[test]
 fn long_text_of_callers_is_cut_short() {
     let long = "x".repeat(100_000);
-    let record = [field("a", Type::Enum(numbered(5000)))];
+    let record = [field("a", Type::Enum(numbered(5000).into()))];
     let body = format!("{{\"{long}\": 1}}");
     check_body(&record, &body, &format!("/{}…", "x".repeat(40)), "not a member");
     check_body(&record, &format!("{{\"a\": \"{long}\"}}"), "/a", "xxx…`");
