@@ -1,5 +1,7 @@
 //! Components that do harm, or try to: those of `tests/guests/hostile`, and those that are too regular to be written by hand.
 
+#![expect(clippy::needless_pass_by_value, reason = "a row of a table is made and given away")]
+
 use hospes::bundle::{self, Card, Description, FunctionSpec, RequestedLimits};
 
 use crate::bundles::{component, workspace};
