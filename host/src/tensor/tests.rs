@@ -140,3 +140,11 @@ proptest! {
         let _ = Tensor::new(DataType::Bytes, vec![2], body.into());
     }
 }
+
+#[test]
+fn elements_are_counted_or_there_are_too_many() {
+    assert_eq!(super::count(&[]), Some(1));
+    assert_eq!(super::count(&[2, 3]), Some(6));
+    assert_eq!(super::count(&[usize::MAX, usize::MAX, 0]), Some(0));
+    assert_eq!(super::count(&[1 << 32, 1 << 32, 4]), None);
+}
