@@ -8,11 +8,10 @@ mod document;
 mod loading;
 mod published;
 mod statistics;
+mod target;
 mod withdrawn;
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -25,6 +24,7 @@ pub use document::{Describe, Document};
 pub use loading::Loading;
 pub use published::Published;
 pub use statistics::{Span, Stages, Statistics, Totals};
+pub use target::{Reference, Target};
 pub use withdrawn::Release;
 
 use crate::bundle::Manifest;
@@ -229,51 +229,6 @@ impl Function {
     /// `limits` of the host, narrowed to those that the bundle asks for.
     pub fn narrow(&self, limits: CallLimits) -> CallLimits {
         self.deployment.narrow(limits)
-    }
-}
-
-/// Which version of a model a call wants.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reference {
-    /// The highest version that is not a pre-release, or the highest of all if there are only those.
-    Latest,
-    /// Exactly this version.
-    Version(Version),
-    /// Exactly this bundle.
-    Digest(Digest),
-}
-
-impl FromStr for Reference {
-    type Err = ResolveError;
-
-    /// Reads what stands behind the `@` of a model's name.
-    fn from_str(text: &str) -> Result<Self, ResolveError> {
-        if let Ok(digest) = text.parse() {
-            return Ok(Reference::Digest(digest));
-        }
-        let version = text.strip_prefix('v').unwrap_or(text);
-        version
-            .parse()
-            .map(Reference::Version)
-            .map_err(|_| ResolveError::Reference(text.chars().take(80).collect()))
-    }
-}
-
-/// What a call is addressed to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    pub model: ModelName,
-    pub reference: Reference,
-    pub function: FunctionName,
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.reference {
-            Reference::Latest => write!(f, "{}/{}", self.model, self.function),
-            Reference::Version(version) => write!(f, "{}@{version}/{}", self.model, self.function),
-            Reference::Digest(digest) => write!(f, "{}@{digest}/{}", self.model, self.function),
-        }
     }
 }
 

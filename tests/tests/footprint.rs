@@ -108,7 +108,6 @@ fn agreements_and_negotiations_leave_their_documents_on_the_disk() {
         begun.send().ok();
     };
     let negotiation = each(COUNT, negotiate);
-    println!("an agreement: {} KiB, a negotiation: {} KiB", agreement >> 10, negotiation >> 10);
     assert!(agreement <= BYTES_MAX, "an agreement costs {agreement} bytes");
     assert!(negotiation <= BYTES_MAX / 4, "a negotiation costs {negotiation} bytes");
     // They are still what they were, also where the document is asked for.

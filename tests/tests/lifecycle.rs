@@ -1,6 +1,5 @@
 //! Events of agreements as hostile parties send them: whoever may end an agreement can, and nobody evades its notice.
 
-
 use hospes::agreement::events::{Actor, Change, Event, Reason, SignedEvent};
 use hospes::clock::Clock;
 use hospes::id::Digest;

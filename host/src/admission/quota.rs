@@ -1,8 +1,8 @@
 //! What the rules of agreements have had of what they allow. Never more than that, whatever runs at the same time.
 //!
-//! The most that a call may use is reserved before it starts, of everything or of nothing, and what it used is counted when
-//! its receipt is written: the receipt is the charge. After a crash the ledgers are filled again from the receipts, so a call
-//! that ended without a receipt, and so without an answer, was free. A sub-agreement's ledger draws on those above it.
+//! The most that a call may use is reserved before it starts, of everything or of nothing, and what it used is counted when its
+//! receipt is written: the receipt is the charge. After a crash the receipts fill the ledgers again, so a call that ended without
+//! one, and so without an answer, was free. A sub-agreement's ledger draws on those above it.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
