@@ -117,7 +117,7 @@ fn the_operator_s_routes_are_the_operator_s() {
     host.post("/accounts").bearer(&zoe.api_key).json(&wanted).send().problem(404, "not-found");
     host.get("/status").send().problem(404, "not-found");
     let wrong = host.operator("DELETE", "/accounts").send().problem(405, "method-not-allowed");
-    assert!(wrong["detail"].as_str().expect("text").ends_with("use POST"), "{wrong}");
+    assert!(wrong["detail"].as_str().expect("text").ends_with("use GET and POST"), "{wrong}");
     host.operator("POST", "/accounts")
         .bearer("x")
         .json(&wanted)

@@ -83,7 +83,7 @@ fn every_case_is_tried_and_the_host_is_well_afterwards() {
     }
 
     scene.publish("string", "string.onnx").expect("published");
-    scene.call("string", &json!([input("X", "BYTES", &[1], &json!("text"))])).ok();
+    scene.call("string", &json!([input("X", "BYTES", &[1, 1], &json!("text"))])).ok();
 
     for (name, file) in [("gather", "gather.onnx"), ("loginj", "loginj.onnx")] {
         scene.publish(name, file).expect("published");

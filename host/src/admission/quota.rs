@@ -258,7 +258,6 @@ struct Held {
     units: Amounts,
     time: Duration,
 }
-
 impl Limits {
     /// What is left of a unit, with the limit that leaves least and what that limit is; none if it is not limited.
     fn left(&self, account: &Account, metered: Metered) -> Option<(u64, Limit, u64)> {

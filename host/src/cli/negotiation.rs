@@ -89,7 +89,7 @@ struct Ask {
 struct Counter {
     /// The negotiation.
     id: String,
-    /// An offer that you have made with `hospes offer new --to PARTY`.
+    /// An offer that you have made with `hospes offer new` and `--to`.
     #[arg(long, value_name = "FILE", conflicts_with = "clauses")]
     offer: Option<PathBuf>,
     /// A clause that you offer; say it once for each.

@@ -76,7 +76,7 @@ struct Show {
 /// Fetch a receipt from a host and keep it.
 ///
 /// Without its salt, which only the call itself returned, it proves the call but not what was sent and returned. Save the
-/// receipt with the call (`hospes call --receipt FILE`) to keep both.
+/// receipt with the call (`--receipt FILE` of `hospes call`) to keep both.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes receipt fetch 01936f6e-… --as me -o call.receipt")]
 struct Fetch {

@@ -26,7 +26,7 @@ fn settings_that_do_not_exist_or_do_not_fit_are_errors() {
         ("[sandbox]\nmemory_bytes_max = \"99999999999GiB\"", "is not a size that fits here"),
         ("[admission]\nslots_max = 0", "nonzero"),
         ("[inference]\nbackend = \"cuda\"", "unknown variant `cuda`"),
-        ("[api]\nlisten = \"everywhere\"", "invalid socket address"),
+        ("[api]\nlisten = \"everywhere\"", "is not an address to listen on"),
     ] {
         let error = toml::from_str::<Config>(text).expect_err(text).to_string();
         assert!(error.contains(said), "{text}: {error}");

@@ -128,6 +128,7 @@ fn every_problem_of_a_host_has_a_fix_or_says_what_to_do_itself() {
         "request-timeout",
         "conflict",
         "body-too-large",
+        "account-limit",
         "unsupported-media-type",
         "invalid-request",
         "offer-refused",
