@@ -71,6 +71,7 @@ fn shapes() -> Vec<Case> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "a table, a case a row")]
 fn written_out() -> Vec<Case> {
     let call = |name: &str| floats().foreign(("own", name), &["x"], &["y"], &[]).model();
     let chain = |length: usize, calls: usize| {
@@ -206,6 +207,7 @@ fn constants() -> Vec<Case> {
 }
 
 /// What grows by what a caller sends.
+#[expect(clippy::too_many_lines, reason = "a table, a case a row")]
 fn by_values() -> Vec<Case> {
     let zeros = counted(element::F32).weights(&numbers("a", &[1]));
     let zeros = zeros.node("Reshape", &["n", "a"], &["s"], &[]).node(
