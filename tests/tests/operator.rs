@@ -12,6 +12,7 @@ use system_tests::{Party, Reply, TestHost, identity, plugin, release, terms, wat
 /// Within which an action has to take effect, for calls that run too.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
+#[expect(clippy::needless_pass_by_value, reason = "names and digests are given away")]
 fn act(host: &TestHost, action: &str, target: impl ToString, reason: &str) -> Reply {
     let wanted = json!({"action": action, "target": target.to_string(), "reason": reason});
     host.operator("POST", "/actions").json(&wanted.to_string()).send()
