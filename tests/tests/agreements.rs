@@ -343,6 +343,7 @@ fn a_private_offer_is_seen_and_accepted_by_its_parties_only() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story of one mandate")]
 fn a_mandate_lets_the_host_agree_so_often_and_until_then() {
     let scene = Scene::new(&plugin("echo"));
     let offer = scene.acme.offer_of(scene.clauses("echo-u8", &[]), Vec::new());

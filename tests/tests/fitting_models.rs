@@ -42,6 +42,7 @@ impl Scene {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "data is given away")]
 fn tensor(name: &str, datatype: &str, shape: &[usize], data: Value) -> Value {
     json!({"name": name, "datatype": datatype, "shape": shape, "data": data})
 }
