@@ -29,7 +29,7 @@ impl Disk {
         let mut mount = Command::new("mount");
         let mount = mount.args(["-t", "tmpfs", "-o", "size=32m", "tmpfs"]).arg(folder.path());
         let is_mounted = mount.output().is_ok_and(|output| output.status.success());
-        if !is_mounted {}
+        // Where mounting is not permitted the limit of a process's files stands in.
         Self { folder, is_mounted }
     }
 

@@ -77,10 +77,6 @@ fn median(times: &mut [Duration]) -> Duration {
 #[track_caller]
 fn are_quick((mut calls, mut health): (Vec<Duration>, Vec<Duration>)) {
     let (call, probe) = (median(&mut calls), median(&mut health));
-    let show = |times: &[Duration]| {
-        let at = |part: usize| times[(times.len() * part / 100).min(times.len() - 1)];
-        format!("{} times: p50 {:?}, p99 {:?}, most {:?}", times.len(), at(50), at(99), at(100))
-    };
     assert!(call < Duration::from_millis(50), "{call:?}");
     assert!(probe < Duration::from_millis(50), "{probe:?}");
 }

@@ -1,6 +1,7 @@
 //! Parts of a call, in this process and without HTTP.
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -12,6 +13,8 @@ use hospes::config;
 use hospes::id::{CallId, Digest, FunctionName};
 use hospes::receipt::{CallResult, ChainId, Commitment, Draft, Log, Salt};
 use hospes::sandbox::{CallContext, Declared, Graphs, Guest, Input, Sandbox};
+use hospes::stop::Stops;
+use hospes::telemetry::Allowance;
 use hospes::value::Value;
 use hospes::worker::Program;
 use jiff::Timestamp;
@@ -114,9 +117,10 @@ impl Ours {
             purpose: None,
             output_bytes_max: 1 << 20,
             gate: None,
-            stop: None,
+            stop: Stops::default(),
             sink: None,
             responder: None,
+            log: Arc::new(Allowance::new("acme", 1 << 20)),
         };
         let instance = self.sandbox.instantiate(&self.guest, &self.graphs, limits, context).await;
         let outcome =
