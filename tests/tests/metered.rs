@@ -60,7 +60,7 @@ fn a_limit_of_bytes_that_is_used_up_runs_no_guest() {
     // Not even for a call that brings nothing: nothing of its answer could be released.
     for _ in 0..3 {
         let refused = call(&[]).problem(429, "limit-reached");
-        assert_eq!(refused["code"], "bytes-used-up", "{refused}");
+        assert_eq!(refused["code"], "count-used-up", "{refused}");
         let premises =
             refused["report"]["ruleReport"][0]["premiseReport"].as_array().expect("some");
         let count = premises.iter().find(|one| one["leftOperand"] == "count").expect("it is there");

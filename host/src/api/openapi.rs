@@ -70,16 +70,12 @@ pub(super) async fn of_model(
     Ok(answer)
 }
 
-/// The document for callers who reach this host by another address than its own.
+/// The document for callers who reach this host by another address than its own. A kept document is an object without `servers`, which
+/// means that paths begin where it comes from; here they are put in front.
 fn elsewhere(document: &Document, servers: &Value) -> Bytes {
-    /// No text of the document can have it, for its quotation marks would be escaped there.
-    const OWN: &str = r#""servers":[{"url":"/"}]"#;
     let text = document.text();
-    let Some(at) = text.windows(OWN.len()).rposition(|part| part == OWN.as_bytes()) else {
-        return text;
-    };
-    let servers = format!("\"servers\":{servers}");
-    [&text[..at], servers.as_bytes(), &text[at + OWN.len()..]].concat().into()
+    let Some(members) = text.strip_prefix(b"{") else { return text };
+    [format!("{{\"servers\":{servers},").as_bytes(), members].concat().into()
 }
 
 /// `GET /api/openapi.json`.
