@@ -212,7 +212,11 @@ fn handlers_whose_bodies_do_not_come_give_their_sandboxes_back() {
 
 #[test]
 fn answers_that_nobody_reads_give_their_sandboxes_back() {
-    let (host, zoe) = with_herald(|config| config.api.response_bytes_max = 1 << 30);
+    let (host, zoe) = with_herald(|config| {
+        config.api.response_bytes_max = 1 << 30;
+        // Long enough for a slow machine; without an end to unread answers no sandbox would ever become free.
+        config.admission.queue_wait_max = Duration::from_secs(20);
+    });
     for name in ["herald", "herald-next"] {
         let path = format!("/acme/{name}/-/count/100000000");
         let key = format!("Bearer {}", zoe.api_key);
