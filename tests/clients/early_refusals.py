@@ -1,6 +1,6 @@
 """Python's own clients, and requests, are refused while they still send: usage: early_refusals.py HOST:PORT KEY
 
-Each sends 64 MiB where 16 MiB are allowed, or without a key, and must read why."""
+Each sends 64 MiB where 16 MiB are allowed, without a key, or where no body helps, and must read why."""
 
 import http.client
 import json
@@ -17,7 +17,7 @@ CASES = [
     ("/acme/echo/echo-bytes", "nobody", 401, "API key"),
     ("/v1/embeddings", KEY, 413, "16777216"),
     ("/v1/embeddings", "nobody", 401, "API key"),
-    ("/v2/models/acme/echo/infer", KEY, 413, "16777216"),
+    ("/v2/models/acme/echo/infer", KEY, 400, "does not take tensors"),
     ("/api/agreements", KEY, 413, "larger"),
     ("/api/nothing", KEY, 404, "nothing here"),
 ]

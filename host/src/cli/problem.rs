@@ -51,7 +51,10 @@ fn fix(code: &str) -> Option<&'static str> {
         "withdrawn" => "`hospes market` lists what there is; ask the host's operator",
         "invalid-arguments" => "`hospes market` shows what each function takes",
         "bundle-refused" => "`hospes inspect FILE` shows what the bundle says of itself",
-        "busy" => "try again shortly",
+        "out-of-service" => {
+            "call another version; the operator sees the reason with `hospes admin out-of-service`"
+        }
+        "busy" | "unavailable" => "try again shortly",
         "internal" => "ask the operator to look into the host's log",
         _ => return None,
     })
