@@ -27,8 +27,6 @@ mod terms;
 mod tests;
 mod value;
 
-use std::sync::LazyLock;
-
 use crate::dsse::DsseError;
 use crate::id::{Digest, Party};
 use crate::key::SignatureError;
@@ -40,7 +38,7 @@ pub use evaluate::{CallFacts, InputFacts, RuleSet};
 pub use mandate::{Mandate, SignedMandate};
 pub use narrow::{Wider, parent_rules};
 pub use phrase::PhraseError;
-pub use registry::Operand;
+pub use registry::{Operand, Registry};
 pub use render::{Line, lines, offer_lines, render, render_offer, render_request, sentence, span};
 pub use report::{Activation, ConstraintReport, Decision, Facts, Report, RuleReport, Satisfaction};
 pub use statement::{Signed, Statement, StatementError};
@@ -72,16 +70,6 @@ pub const AUDIENCE_MAX: usize = 64;
 /// Most levels of sub-agreements.
 pub const DEPTH_MAX: u8 = 8;
 
-/// The registry of terms for machines, as it stands beside the specification. Documents name its digest: that is the meaning
-/// that was signed.
-pub const REGISTRY: &str = include_str!("../profile/registry.json");
-
-/// The digest of [`REGISTRY`], in documents `hospes:registry`.
-pub fn registry_digest() -> &'static Digest {
-    static DIGEST: LazyLock<Digest> = LazyLock::new(|| Digest::of(REGISTRY.as_bytes()));
-    &DIGEST
-}
-
 /// Largest number in a document: every JSON reader holds it exactly (RFC 8785 section 3.2.2.3).
 pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 
@@ -102,6 +90,10 @@ pub enum AgreementError {
         "`{pointer}` is `{seen}`, which this host does not know and so cannot enforce; it knows {known}"
     )]
     Unknown { pointer: String, seen: String, known: String },
+    #[error(
+        "the document names registry `{seen}`, which this host does not know, so it cannot tell what the terms mean; update the host"
+    )]
+    UnknownRegistry { seen: Digest },
     #[error("`{pointer}` limits the same thing a second time; keep one of the two constraints")]
     Repeated { pointer: String },
     #[error("`{pointer}` never allows a call: {reason}")]

@@ -102,6 +102,12 @@ pub enum AgreementsError {
     Held(String),
     #[error("there is no agreement `{0}` of yours")]
     NotFound(Digest),
+    #[error("it rests on agreement `{0}`, which this host does not have in force")]
+    NotHere(Digest),
+    #[error(
+        "agreement `{id}` is kept, but it was set aside and is not in force: {reason}; ask the host's operator"
+    )]
+    Aside { id: Digest, reason: String },
     #[error(transparent)]
     Event(EventError),
     #[error("the stored event `{key}` is damaged")]
@@ -153,7 +159,7 @@ impl Agreements {
     /// Reads the agreements from the store. What they have used, [`Agreements::replay`] is told afterwards.
     ///
     /// # Errors
-    /// [`AgreementsError::Store`], [`AgreementsError::Damaged`].
+    /// [`AgreementsError::Store`]. Records that cannot be read are set aside.
     pub fn open(
         store: Arc<Store>,
         clock: Clock,
@@ -212,7 +218,7 @@ impl Agreements {
         }
     }
 
-    /// The permission that one of the caller's agreements gives this call. Neither waits nor does any I/O.
+    /// The permission that one of the caller's agreements gives this call. Neither waits nor does any I/O, unless it explains a denial.
     ///
     /// Of several agreements that permit it, one with calls left is chosen.
     ///
@@ -233,7 +239,12 @@ impl Agreements {
             .length()
             .unwrap_or_else(|| facts.input_bytes.saturating_add(self.body_bytes_max));
         let missing = || match call.agreement {
-            Some(id) => PermitError::NotYours(id),
+            Some(id) => match self.why_not_here(caller, &id) {
+                AgreementsError::Aside { id, reason } => {
+                    PermitError::NotInForce { agreement: id, reason }
+                }
+                _ => PermitError::NotYours(id),
+            },
             None => PermitError::NoAgreement { model: deployment.model().clone() },
         };
         let mut refused = None;
@@ -340,11 +351,27 @@ impl Agreements {
     /// One of the caller's agreements.
     ///
     /// # Errors
-    /// [`AgreementsError::NotFound`], also for agreements of others.
+    /// [`AgreementsError::NotFound`], also for agreements of others; [`AgreementsError::Aside`].
     pub fn find(&self, caller: &Caller, id: &Digest) -> Result<Standing, AgreementsError> {
         let directory = self.directory.load();
         let found = directory.get(id).filter(|standing| is_of(caller, standing.outline()));
-        found.cloned().ok_or(AgreementsError::NotFound(*id))
+        found.cloned().ok_or_else(|| self.why_not_here(caller, id))
+    }
+
+    /// Why the caller has no such agreement: parties of one that was set aside are told so.
+    fn why_not_here(&self, caller: &Caller, id: &Digest) -> AgreementsError {
+        let key = id.to_string();
+        let not_found = AgreementsError::NotFound(*id);
+        let Some(reason) = self.store.why_aside(Table::Agreements, &key) else { return not_found };
+        match self.store.get(Table::Agreements, &key).map(|record| record.unwrap_or_default()) {
+            Err(error) => error.into(),
+            Ok(record) => match Proposal::parties_of(&record) {
+                Some(parties) if parties.iter().any(|party| caller.is(party)) => {
+                    AgreementsError::Aside { id: *id, reason }
+                }
+                Some(_) | None => not_found,
+            },
+        }
     }
 
     /// Every agreement that the caller is a party of, in the order of their identifiers.

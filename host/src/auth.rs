@@ -175,6 +175,10 @@ pub enum AuthError {
     UnusableKey(#[from] SignatureError),
     #[error("the name `{0}` belongs to another party")]
     NameTaken(AccountName),
+    #[error(
+        "the record of account `{0}` cannot be read and was set aside; restore it from a backup"
+    )]
+    Aside(AccountName),
     #[error("the party `{party}` has the account `{name}` already")]
     PartyTaken { party: Party, name: AccountName },
     #[error("`{0}` is not the present key of your account")]
@@ -232,15 +236,26 @@ impl Auth {
     /// Reads the accounts from the store.
     ///
     /// # Errors
-    /// [`AuthError::Store`], [`AuthError::Damaged`].
+    /// [`AuthError::Store`]. Records that cannot be read are set aside.
     pub fn open(store: Arc<Store>, clock: Clock) -> Result<Self, AuthError> {
         let mut directory = Directory::default();
         for (key, record) in store.all(Table::Accounts)? {
-            let account: Account = parse(&key, &record)?;
-            directory.accounts.insert(account.name.clone(), Arc::new(account));
+            match parse::<Account>(&key, &record) {
+                Ok(account) => {
+                    directory.accounts.insert(account.name.clone(), Arc::new(account));
+                }
+                Err(error) => store.set_aside(Table::Accounts, &key, &error),
+            }
         }
         for (key, record) in store.all(Table::ApiKeys)? {
-            let entry: KeyRecord = parse(&key, &record)?;
+            let entry = match parse::<KeyRecord>(&key, &record) {
+                Ok(entry) => entry,
+                Err(error) => {
+                    // The key's name is a hash of a secret.
+                    store.set_aside(Table::ApiKeys, &key, &error);
+                    continue;
+                }
+            };
             if let (Some(hash), Some(account)) =
                 (unhex(&key), directory.accounts.get(&entry.account))
             {
@@ -336,6 +351,9 @@ impl Auth {
             }
             Some(account) if account.party == party => Arc::clone(account),
             Some(_) => return Err(AuthError::NameTaken(name.clone())),
+            None if self.store.why_aside(Table::Accounts, name.as_str()).is_some() => {
+                return Err(AuthError::Aside(name.clone()));
+            }
             None => {
                 if let Some(account) = directory.accounts.values().find(|a| a.has_been(&party)) {
                     return Err(AuthError::PartyTaken { party, name: account.name.clone() });

@@ -98,7 +98,8 @@ pub struct Api {
     pub tls_key: Option<PathBuf>,
     /// The operator's listener. Default `127.0.0.1:8081`; keep it off the network.
     pub operator_listen: ListenAddress,
-    /// Connections of one listener. Default 4096. Three of four can be those of strangers, who have shown no key; when there are more,
+    /// Connections of one listener. Default 4096. Three of four can be those of strangers, who have shown no key, and no more than
+    /// half of `strangers_bytes_max` holds at 64 KiB each (512 by default); when there are more,
     /// the one that has asked nothing for longest is closed. More of those with a key wait in the kernel's queue.
     pub connections_max: NonZeroUsize,
     /// Connections of one address, or one /64 of IPv6. Default 1024; one more is closed at once.

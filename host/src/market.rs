@@ -60,12 +60,6 @@ pub enum MarketError {
     Parent(#[from] AgreementsError),
     #[error("the offer could not be kept")]
     Store(#[from] StoreError),
-    #[error("the stored offer `{key}` is damaged")]
-    Damaged {
-        key: String,
-        #[source]
-        source: AgreementError,
-    },
 }
 
 #[derive(Default, Clone)]
@@ -128,13 +122,14 @@ impl Market {
     /// Reads the offers from the store.
     ///
     /// # Errors
-    /// [`MarketError::Store`], [`MarketError::Damaged`].
+    /// [`MarketError::Store`]. Offers that cannot be read are set aside.
     pub fn open(store: Arc<Store>, limits: crate::config::Market) -> Result<Self, MarketError> {
         let mut listing = Listing::default();
         for (key, record) in store.all(Table::Offers)? {
-            let offer = SignedOffer::parse(&record);
-            let offer = offer.map_err(|source| MarketError::Damaged { key, source })?;
-            listing.insert(Arc::new(offer));
+            match SignedOffer::parse(&record) {
+                Ok(offer) => listing.insert(Arc::new(offer)),
+                Err(error) => store.set_aside(Table::Offers, &key, &error),
+            }
         }
         let (listing, changing) = (ArcSwap::from_pointee(listing), Mutex::new(()));
         Ok(Self { store, limits, listing, changing })

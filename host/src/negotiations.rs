@@ -140,7 +140,7 @@ impl Negotiations {
     /// Reads the negotiations from the store. What both had signed when the host stopped is put in force.
     ///
     /// # Errors
-    /// [`NegotiationsError::Store`], [`NegotiationsError::Damaged`].
+    /// [`NegotiationsError::Store`]. Negotiations that cannot be read are set aside.
     pub fn open(
         store: Arc<Store>,
         clock: Clock,
@@ -151,16 +151,22 @@ impl Negotiations {
         let negotiations = Self { store, clock, limits, open, moving };
         let mut last = None;
         for key in negotiations.store.keys(Table::Negotiations)? {
-            let damaged = |reason: &str| NegotiationsError::Damaged {
-                key: key.clone(),
-                reason: reason.to_owned(),
+            let id = key.split_once('/').and_then(|(id, _)| Uuid::try_parse(id).ok());
+            let Some(id) = id else {
+                negotiations.store.set_aside_as(Table::Negotiations, &key, "it has no number");
+                continue;
             };
-            let (id, _) = key.split_once('/').ok_or_else(|| damaged("it has no number"))?;
-            let id = Uuid::try_parse(id).map_err(|error| damaged(&error.to_string()))?;
             if last.replace(id) == Some(id) {
                 continue;
             }
-            let mut negotiation = negotiations.load(&id, agreements)?;
+            let mut negotiation = match negotiations.load(&id, agreements) {
+                Ok(negotiation) => negotiation,
+                Err(NegotiationsError::Store(error)) => return Err(error.into()),
+                Err(error) => {
+                    negotiations.store.set_aside(Table::Negotiations, &key, &error);
+                    continue;
+                }
+            };
             if let Err(error) = conclude(&mut negotiation, agreements) {
                 let negotiation = negotiation.urn();
                 tracing::warn!(negotiation, %error, "what both have signed cannot come into force");

@@ -4,6 +4,9 @@
 //! on the path of a call: everything a call needs is in memory. Bundles are files (`bundle::registry`), receipts a log
 //! (`receipt::log`). After an error of the disk the file is opened anew, by whoever comes next: redb refuses everything until then.
 
+mod aside;
+mod format;
+
 use std::error::Error;
 use std::fs::OpenOptions;
 use std::io;
@@ -17,8 +20,11 @@ use redb::{
     TableDefinition,
 };
 
+pub use aside::Aside;
+use aside::SetAside;
+
 /// A kind of record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Table {
     Accounts,
     ApiKeys,
@@ -51,8 +57,9 @@ impl Table {
         Table::Proposals,
     ];
 
-    const fn definition(self) -> TableDefinition<'static, &'static str, &'static [u8]> {
-        TableDefinition::new(match self {
+    /// Its name in the file.
+    pub const fn name(self) -> &'static str {
+        match self {
             Table::Accounts => "accounts",
             Table::ApiKeys => "api-keys",
             Table::Publications => "publications",
@@ -63,7 +70,11 @@ impl Table {
             Table::Mandates => "mandates",
             Table::Host => "host",
             Table::Proposals => "proposals",
-        })
+        }
+    }
+
+    const fn definition(self) -> TableDefinition<'static, &'static str, &'static [u8]> {
+        TableDefinition::new(self.name())
     }
 }
 
@@ -76,6 +87,7 @@ pub struct Store {
     database: RwLock<Option<Database>>,
     /// Whether the disk failed since the file was opened.
     is_failing: AtomicBool,
+    aside: SetAside,
     path: PathBuf,
 }
 
@@ -92,6 +104,16 @@ pub enum StoreError {
     },
     #[error("`{}` is closed: the host stops, or the disk failed and it could not be opened again yet", path.display())]
     Closed { path: PathBuf },
+    #[error(
+        "`{}` has records of format {}, of a newer host; this one reads format {known}. Nothing was changed: start the newer host, or restore a backup",
+        path.display(),
+        seen.map_or_else(|| "unknown".to_owned(), |seen| seen.to_string())
+    )]
+    Newer { path: PathBuf, seen: Option<u32>, known: u32 },
+    #[error(
+        "record `{key}` of {table} was set aside and is not written over: {reason}; the operator sees it with `hospes admin out-of-service list`"
+    )]
+    Aside { table: &'static str, key: String, reason: String },
 }
 
 impl StoreError {
@@ -100,7 +122,7 @@ impl StoreError {
         match self {
             StoreError::Database { source, .. } => is_of_the_disk(source),
             StoreError::Closed { .. } => true,
-            StoreError::InUse { .. } => false,
+            StoreError::InUse { .. } | StoreError::Newer { .. } | StoreError::Aside { .. } => false,
         }
     }
 }
@@ -139,7 +161,13 @@ fn any_cause(error: &(dyn Error + 'static), is_it: impl Fn(&io::Error) -> bool) 
                 redb::Error::Io(error) => Some(error),
                 _ => None,
             },
-            Some(StoreError::Closed { .. } | StoreError::InUse { .. }) | None => None,
+            Some(
+                StoreError::Closed { .. }
+                | StoreError::InUse { .. }
+                | StoreError::Newer { .. }
+                | StoreError::Aside { .. },
+            )
+            | None => None,
         };
         cause.downcast_ref::<io::Error>().or(redb).is_some_and(&is_it)
     })
@@ -153,10 +181,11 @@ impl Store {
     /// Opens the records in `path`, or begins them.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] while another process has them open.
+    /// [`StoreError::InUse`] while another process has them open, [`StoreError::Newer`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let database = RwLock::new(Some(open(path)?));
-        let store = Self { database, is_failing: AtomicBool::new(false), path: path.into() };
+        let (is_failing, aside) = (AtomicBool::new(false), SetAside::default());
+        let store = Self { database, is_failing, aside, path: path.into() };
         // A file that has them all is not written: the disk may be full.
         if Table::ALL.iter().any(|table| store.count(*table).is_err()) {
             store.write(|transaction| {
@@ -164,7 +193,9 @@ impl Store {
                     transaction.open_table(table.definition()).map(drop).map_err(redb::Error::from)
                 })
             })?;
+            format::begin(&store)?;
         }
+        format::check(&store)?;
         Ok(store)
     }
 
@@ -220,8 +251,11 @@ impl Store {
     /// Writes several records, all or none. Durable when it returns.
     ///
     /// # Errors
-    /// [`StoreError::Database`]; nothing was changed then.
+    /// [`StoreError::Database`], [`StoreError::Aside`]; nothing was changed then.
     pub fn put_all(&self, records: &[(Table, &str, &[u8])]) -> Result<(), StoreError> {
+        for (table, key, _) in records {
+            self.check_aside(*table, key)?;
+        }
         self.write(|transaction| {
             for (table, key, record) in records {
                 transaction.open_table(table.definition())?.insert(*key, *record)?;
@@ -361,6 +395,15 @@ impl Store {
         let count = self
             .run(|database| Ok(database.begin_read()?.open_table(table.definition())?.len()?))?;
         Ok(usize::try_from(count).unwrap_or(usize::MAX))
+    }
+
+    fn check_aside(&self, table: Table, key: &str) -> Result<(), StoreError> {
+        match self.why_aside(table, key) {
+            None => Ok(()),
+            Some(reason) => {
+                Err(StoreError::Aside { table: table.name(), key: key.to_owned(), reason })
+            }
+        }
     }
 
     fn write(

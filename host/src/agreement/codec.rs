@@ -177,6 +177,18 @@ impl Proposal {
         Ok(*odrl::read_agreement(envelope.payload())?.offer_id())
     }
 
+    /// Who the sides of an agreement are, as it says itself, also if the rest of it cannot be read. Nothing is checked.
+    pub fn parties_of(bytes: &[u8]) -> Option<[Party; 2]> {
+        #[derive(serde::Deserialize)]
+        struct Sides {
+            assigner: Party,
+            assignee: Party,
+        }
+        let envelope = open(bytes, AGREEMENT_TYPE).ok()?;
+        let Sides { assigner, assignee } = serde_json::from_slice(envelope.payload()).ok()?;
+        Some([assigner, assignee])
+    }
+
     /// The number and the document of an envelope whose signatures were checked before.
     ///
     /// # Errors

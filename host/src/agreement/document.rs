@@ -7,6 +7,7 @@ use semver::Version;
 
 use super::clause::{Constraint, Obligation, Permission, Prohibition};
 use super::codec::{SignedOffer, SignedRequest};
+use super::registry::Registry;
 use super::value::{Span, ascending};
 use super::{
     AUDIENCE_MAX, AgreementError, DEPTH_MAX, OBLIGATIONS_MAX, PERMISSIONS_MAX, PROHIBITIONS_MAX,
@@ -64,6 +65,8 @@ pub struct Agreement {
 pub(super) struct Policy {
     pub uid: uuid::Uuid,
     pub assigner: Party,
+    /// By which the clauses are read.
+    pub registry: Registry,
     pub clauses: Clauses,
 }
 
@@ -191,7 +194,8 @@ impl Offer {
     ) -> Result<Self, AgreementError> {
         audience.sort_by_key(ToString::to_string);
         audience.dedup();
-        let offer = Self { policy: Policy { uid: new_uid()?, assigner, clauses }, audience };
+        let policy = Policy { uid: new_uid()?, assigner, registry: Registry::newest(), clauses };
+        let offer = Self { policy, audience };
         offer.check()?;
         Ok(offer)
     }
@@ -241,7 +245,8 @@ impl Request {
         assignee: Party,
         now: Timestamp,
     ) -> Result<Self, AgreementError> {
-        let policy = Policy { uid: new_uid()?, assigner: *offer.offer().assigner(), clauses };
+        let (assigner, registry) = (*offer.offer().assigner(), Registry::newest());
+        let policy = Policy { uid: new_uid()?, assigner, registry, clauses };
         let request = Self { policy, offer: *offer.id(), assignee, issued: micros(now) };
         request.check()?;
         Ok(request)
@@ -345,6 +350,7 @@ impl Agreement {
         let (mine, offered) = (&ours.clauses, &theirs.clauses);
         let differs = [
             ("/assigner", ours.assigner != theirs.assigner),
+            ("/hospes:registry", ours.registry != theirs.registry),
             ("/target", mine.target != offered.target),
             ("/permission", mine.permissions != offered.permissions || mine.depth != offered.depth),
             ("/prohibition", mine.prohibitions != offered.prohibitions),

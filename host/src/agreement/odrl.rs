@@ -8,10 +8,11 @@ mod wire;
 
 use jiff::Timestamp;
 
+use super::clause::Ban;
 use super::document::{Agreement, Clauses, Offer, OnSuspend, Policy, Request, Target, Versions};
-use super::registry::{Operand, Operator};
+use super::registry::{Operand, Operator, Registry};
 use super::value::Span;
-use super::{AgreementError, PAYLOAD_BYTES_MAX, PROFILE, registry_digest};
+use super::{AgreementError, PAYLOAD_BYTES_MAX, PROFILE};
 use crate::dsse::first_difference;
 use crate::id::{Digest, ModelName};
 
@@ -141,7 +142,7 @@ fn policy_wire(kind: &str, policy: &Policy) -> PolicyWire {
         kind: kind.to_owned(),
         uid: format!("{UID_PREFIX}{}", policy.uid.hyphenated()),
         profile: PROFILE.to_owned(),
-        registry: *registry_digest(),
+        registry: *policy.registry.digest(),
         conflict: CONFLICT.to_owned(),
         assigner: policy.assigner,
         assignee: None,
@@ -190,8 +191,8 @@ fn policy(wire: &PolicyWire) -> Result<Policy, AgreementError> {
     }
     known("/profile", &wire.profile, PROFILE, "`urn:hospes:profile:1`")?;
     known("/conflict", &wire.conflict, CONFLICT, "`prohibit`")?;
-    let registry = registry_digest().to_string();
-    known("/hospes:registry", &wire.registry.to_string(), &registry, &registry)?;
+    let registry = Registry::named(&wire.registry)
+        .ok_or(AgreementError::UnknownRegistry { seen: wire.registry })?;
     let uid = wire.uid.strip_prefix(UID_PREFIX).and_then(|uid| uuid::Uuid::try_parse(uid).ok());
     let uid = uid.ok_or_else(|| malformed("/uid", "write it as `urn:uuid:…`"))?;
     let (permissions, depth) = rules::permissions(&wire.permission)?;
@@ -217,7 +218,29 @@ fn policy(wire: &PolicyWire) -> Result<Policy, AgreementError> {
         parent: wire.parent,
         supersedes: wire.supersedes,
     };
-    Ok(Policy { uid, assigner: wire.assigner, clauses })
+    within(&registry, &clauses)?;
+    Ok(Policy { uid, assigner: wire.assigner, registry, clauses })
+}
+
+/// Whether a document keeps to the terms and actions of the registry that it names. Those of prices, targets and permissions are in all.
+fn within(registry: &Registry, clauses: &Clauses) -> Result<(), AgreementError> {
+    let later = |seen: &str| AgreementError::Unknown {
+        pointer: "/hospes:registry".to_owned(),
+        seen: registry.number().to_string(),
+        known: format!("`{seen}` from a later version on"),
+    };
+    if let Some(term) = clauses.constraints().find(|term| !registry.has_term(term.operand)) {
+        return Err(later(term.operand.name()));
+    }
+    let banned = clauses.prohibitions.iter().filter_map(|prohibition| match prohibition.ban {
+        Ban::Data { verb, .. } => Some(verb),
+        Ban::Execute(_) => None,
+    });
+    let mut verbs = banned.chain(clauses.obligations.iter().map(|obligation| obligation.verb));
+    match verbs.find(|verb| !registry.has_action(*verb)) {
+        Some(verb) => Err(later(verb.name())),
+        None => Ok(()),
+    }
 }
 
 fn span(wire: Option<&TypedWire>, pointer: &str) -> Result<Option<Span>, AgreementError> {

@@ -1,4 +1,4 @@
-//! The profile as files: the registry for machines, the JSON Schema, and the tables of the specification.
+//! The profile as files: the registry that documents name, its wording, the JSON Schema, and the tables of the specification.
 //!
 //! Written from the one table in [`registry`](super::registry) into `host/profile/`; a test compares what is there.
 
@@ -11,8 +11,8 @@ use super::registry::{
 };
 use super::{INTEGER_MAX, PROFILE};
 
-/// `registry.json`: every term and action, with what the host does about it.
-pub fn registry() -> String {
+/// `wording.json`: every term and action in sentences, with what the host does about it. It binds nobody: see [`Registry`](super::Registry).
+pub fn wording() -> String {
     let terms: Vec<_> = TERMS.iter().map(term).collect();
     let actions = ACTIONS.iter().map(|action| {
         json!({"name": action.name, "rule": action.rule.name(), "phrase": action.phrase, "meaning": action.meaning})

@@ -3,9 +3,12 @@
 //! One table. The codec reads documents by it, the page that people sign is phrased by it, and the profile's specification,
 //! its JSON Schema and the registry for machines (`host/profile/`) are written from it, so that none of them can say what
 //! another does not. A term that is not here is unknown, and a document that uses it is unreadable on this host.
+//!
+//! Parties sign what the terms mean, not how that is worded: see [`versions`].
 
 mod actions;
 mod terms;
+mod versions;
 
 use std::fmt;
 
@@ -13,6 +16,7 @@ use serde::Serialize;
 
 pub use actions::ACTIONS;
 pub use terms::TERMS;
+pub use versions::Registry;
 
 /// What the host does about a clause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -193,7 +197,7 @@ pub enum Operand {
 }
 
 /// One entry of the registry.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Term {
     pub operand: Operand,
     /// The name in documents: plain for ODRL's own, `hospes:` for the profile's.
@@ -204,7 +208,10 @@ pub struct Term {
     pub datatype: Datatype,
     pub units: Units,
     pub class: Class,
-    /// What it means, exactly.
+    /// The rule that parties sign, in the symbols of the profile (`host/profile/README.md`, section 3). It never changes: a term that
+    /// is to mean something else is another term.
+    pub norm: &'static str,
+    /// What it means, in words.
     pub meaning: &'static str,
     /// How the host does it.
     pub mechanism: &'static str,
@@ -269,6 +276,8 @@ pub struct Action {
     /// The name in documents.
     pub name: &'static str,
     pub rule: RuleKind,
+    /// What parties sign, as [`Term::norm`].
+    pub norm: &'static str,
     /// The sentence; `{}` is what it is done to.
     pub phrase: &'static str,
     pub meaning: &'static str,

@@ -1,5 +1,6 @@
 //! How an agreement comes into force: what it may take the place of, and what it may be a part of.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -9,46 +10,56 @@ use super::{Active, Agreements, AgreementsError, Directory, Outline, Proposed, S
 use crate::admission::Ledger;
 use crate::agreement::{Agreement, Proposal, SignedAgreement, Terms, parent_rules};
 use crate::auth::Auth;
-use crate::id::Digest;
+use crate::id::{ById, Digest};
 use crate::store::Table;
 
 impl Agreements {
-    /// Brings back what the store holds. Agreements that others rest on come before those.
+    /// Brings back what the store holds. What cannot be read, and what rests on that, is set aside.
     pub(super) fn restore(&self) -> Result<(), AgreementsError> {
         let mut directory = Directory::default();
-        let mut room = self.room();
         let since = self.proposed_since()?;
-        let mut waiting = self.store.keys(Table::Agreements)?;
-        while !waiting.is_empty() {
-            let before = waiting.len();
-            let mut later = Vec::new();
-            // One at a time: documents are much larger than what is kept of them.
-            for key in waiting {
+        // By the agreement that they rest on, which has not come yet.
+        let mut waiting: ById<Digest, Vec<String>> = ById::default();
+        for key in self.store.keys(Table::Agreements)? {
+            let mut next = vec![key];
+            while let Some(key) = next.pop() {
+                // One at a time: documents are much larger than what is kept of them.
                 let Some(record) = self.store.get(Table::Agreements, &key)? else { continue };
-                let read =
-                    Proposal::parse(&record).or_else(|error| self.parse_mandated(&record, error));
-                let proposal = read.map_err(|error| damaged(&key, error.into()))?;
-                if rests_on(&proposal).all(|id| directory.active(&id).is_some()) {
-                    let since =
-                        since.get(proposal.id()).copied().unwrap_or_else(|| self.now_kept());
-                    let outline = Outline::of(&proposal);
-                    let standing = self.standing(&directory, proposal, since);
-                    directory.insert(standing.map_err(|error| damaged(&key, error))?);
-                    room.enter(&outline, since);
-                } else if later.len() + 1 == before {
-                    let missing = rests_on(&proposal).next().unwrap_or(*proposal.id());
-                    return Err(damaged(&key, AgreementsError::NoParent(missing)));
-                } else {
-                    later.push(key);
+                match self.restore_one(&mut directory, &record, &since) {
+                    Ok(Restored::Entered(id)) => {
+                        next.extend(waiting.remove(&id).unwrap_or_default());
+                    }
+                    Ok(Restored::RestsOn(id)) => waiting.entry(id).or_default().push(key),
+                    Err(error) => self.store.set_aside(Table::Agreements, &key, &error),
                 }
             }
-            waiting = later;
         }
-        drop(room);
+        for (id, keys) in waiting {
+            let reason = AgreementsError::NotHere(id);
+            keys.iter().for_each(|key| self.store.set_aside(Table::Agreements, key, &reason));
+        }
         self.keep_since(&directory)?;
         self.restore_events(&directory)?;
         self.directory.store(Arc::new(directory));
         Ok(())
+    }
+
+    fn restore_one(
+        &self,
+        directory: &mut Directory,
+        record: &[u8],
+        since: &HashMap<Digest, Timestamp>,
+    ) -> Result<Restored, AgreementsError> {
+        let proposal =
+            Proposal::parse(record).or_else(|error| self.parse_mandated(record, error))?;
+        if let Some(id) = rests_on(&proposal).find(|id| directory.active(id).is_none()) {
+            return Ok(Restored::RestsOn(id));
+        }
+        let since = since.get(proposal.id()).copied().unwrap_or_else(|| self.now_kept());
+        let (id, outline) = (*proposal.id(), Outline::of(&proposal));
+        directory.insert(self.standing(directory, proposal, since)?);
+        self.room().enter(&outline, since);
+        Ok(Restored::Entered(id))
     }
 
     /// Takes a proposal whose terms both sides have been shown. When both have signed, it comes into force.
@@ -56,6 +67,9 @@ impl Agreements {
     /// # Errors
     /// [`AgreementsError`]; nothing was changed then.
     pub fn take(&self, mut proposal: Proposal) -> Result<Standing, AgreementsError> {
+        if let Some(reason) = self.store.why_aside(Table::Agreements, &proposal.id().to_string()) {
+            return Err(AgreementsError::Aside { id: *proposal.id(), reason });
+        }
         let mut room = self.room();
         let mut directory = Directory::clone(&self.directory.load());
         let known = match directory.get(proposal.id()) {
@@ -207,6 +221,9 @@ fn superseded<'a>(
     earlier.ok_or(AgreementsError::NotSuperseding(*id))
 }
 
-fn damaged(key: &str, source: AgreementsError) -> AgreementsError {
-    AgreementsError::Damaged { key: key.to_owned(), source: Box::new(source) }
+/// What became of a stored agreement.
+enum Restored {
+    Entered(Digest),
+    /// It waits for this one.
+    RestsOn(Digest),
 }

@@ -1,7 +1,7 @@
 //! What became of agreements after they were signed: their events, kept before they count, and the calls that they end.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
@@ -25,11 +25,15 @@ pub enum LifeError {
     Event(#[from] EventError),
     #[error("agreement `{0}` is not in force yet: both parties have to sign it first")]
     NotSigned(Digest),
+    #[error("agreement `{id}` takes no events: {reason}; ask the host's operator")]
+    Frozen { id: Digest, reason: String },
 }
 
 /// The history of one agreement, and what is quickly known of it.
 pub(super) struct Life {
     lifecycle: Mutex<Lifecycle>,
+    /// Why it cannot be known whether the agreement runs.
+    frozen: OnceLock<String>,
     /// Until when, in microseconds, the agreement is known to run.
     runs_until: AtomicI64,
     /// Ends the calls that run now, as far as they want that.
@@ -54,6 +58,7 @@ impl Life {
         let notice = notice.unwrap_or(SignedDuration::MAX);
         Self {
             lifecycle: Mutex::new(Lifecycle::new(*signed.id(), parties, notice)),
+            frozen: OnceLock::new(),
             runs_until: AtomicI64::new(i64::MIN),
             stop: ArcSwap::default(),
             halt: ArcSwap::default(),
@@ -68,6 +73,9 @@ impl Life {
         if now.as_microsecond() < self.runs_until.load(Ordering::Acquire) {
             return Ok(());
         }
+        if let Some(reason) = self.frozen.get() {
+            return Err(reason.clone());
+        }
         let lifecycle = self.lock();
         let state = lifecycle.state_at(now);
         if state != State::Started {
@@ -81,6 +89,11 @@ impl Life {
         let until = lifecycle.next_change(now).map_or(i64::MAX, Timestamp::as_microsecond);
         self.runs_until.store(until, Ordering::Release);
         Ok(())
+    }
+
+    /// An event of it cannot be read, which may have ended it: it permits nothing.
+    fn freeze(&self, reason: String) {
+        let _ = self.frozen.set(reason);
     }
 
     /// What ends the calls that begin now. To be taken before [`Life::in_force`] is asked, so that no call slips through between.
@@ -217,6 +230,9 @@ impl Agreements {
         let Standing::Active(active) = standing else {
             return Err(LifeError::NotSigned(*standing.id()));
         };
+        if let Some(reason) = active.life().frozen.get() {
+            return Err(LifeError::Frozen { id: *active.id(), reason: reason.clone() });
+        }
         let now = self.now_kept();
         let mut lifecycle = active.life().lock();
         let mut changed = lifecycle.clone();
@@ -284,22 +300,44 @@ impl Agreements {
         }
     }
 
-    /// Brings back the events that the store holds.
+    /// Brings back the events that the store holds. One that cannot be read is set aside, and its agreement permits nothing: it may have
+    /// been its end.
     pub(super) fn restore_events(&self, directory: &Directory) -> Result<(), AgreementsError> {
         self.store.each(Table::Events, |key, record| {
             self.events_kept.fetch_add(1, Ordering::Relaxed);
-            let (at, event) = read_record(key, record, SignedEvent::parse)?;
-            let active = directory
-                .active(&event.content().agreement)
-                .ok_or_else(|| unreadable(key, "there is no such agreement"))?;
-            // One that waited and then did not fit was never part of the history, and is not now.
-            if let Err(error) =
-                active.life().lock().restore(&event, at, |one, other| self.auth.are_one(one, other))
-            {
-                tracing::warn!(key, %error, "an event that did not fit is passed over");
+            let id = key.split_once('/').and_then(|(id, _)| id.parse::<Digest>().ok());
+            let Some(active) = id.and_then(|id| directory.active(&id)) else {
+                let of = |id: Digest| self.store.why_aside(Table::Agreements, &id.to_string());
+                if id.and_then(of).is_none() {
+                    self.store.set_aside_as(Table::Events, key, "there is no such agreement");
+                }
+                return Ok(());
+            };
+            if let Err(error) = self.restore_event(active, key, record) {
+                self.store.set_aside(Table::Events, key, &error);
+                active.life().freeze(format!("its event `{key}` cannot be read: {error}"));
             }
             Ok::<_, AgreementsError>(())
         })?;
+        Ok(())
+    }
+
+    fn restore_event(
+        &self,
+        active: &Active,
+        key: &str,
+        record: &[u8],
+    ) -> Result<(), AgreementsError> {
+        let (at, event) = read_record(key, record, SignedEvent::parse)?;
+        if event.content().agreement != *active.id() {
+            return Err(unreadable(key, "it is of another agreement"));
+        }
+        // One that waited and then did not fit was never part of the history, and is not now.
+        let restored =
+            active.life().lock().restore(&event, at, |one, other| self.auth.are_one(one, other));
+        if let Err(error) = restored {
+            tracing::warn!(key, %error, "an event that did not fit is passed over");
+        }
         Ok(())
     }
 

@@ -73,10 +73,10 @@ impl Agreements {
     pub(super) fn restore_mandates(&self) -> Result<(), AgreementsError> {
         let mut mandates = ById::default();
         for (key, record) in self.store.all(Table::Mandates)? {
-            let signed = SignedMandate::parse(&record).map_err(|source| {
-                AgreementsError::Damaged { key, source: Box::new(source.into()) }
-            })?;
-            mandates.insert(signed.content().offer, signed);
+            match SignedMandate::parse(&record) {
+                Ok(signed) => drop(mandates.insert(signed.content().offer, signed)),
+                Err(error) => self.store.set_aside(Table::Mandates, &key, &error),
+            }
         }
         self.mandates.store(std::sync::Arc::new(mandates));
         Ok(())

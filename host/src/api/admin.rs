@@ -107,6 +107,7 @@ pub(super) fn status(host: &Host, request: &Request<Incoming>) -> Result<Answer,
             "draining": host.is_draining(),
             "loading": host.deployments.loading().left(),
             "out_of_service": out_of_service::list(host),
+            "records_set_aside": out_of_service::records(host),
         }),
     ))
 }

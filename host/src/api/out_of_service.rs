@@ -17,6 +17,7 @@ use crate::deploy;
 use crate::deployments::Reference;
 use crate::host::Host;
 use crate::id::ModelName;
+use crate::store::Aside;
 
 /// Most bytes of a request here.
 const BODY_BYTES_MAX: u64 = 4096;
@@ -44,10 +45,21 @@ pub(super) fn list(host: &Host) -> Value {
     broken.collect()
 }
 
+/// Records that could not be read when the host started.
+pub(super) fn records(host: &Host) -> Value {
+    let aside = host.store.all_aside();
+    aside.iter().map(|Aside { table, key, reason }| {
+        json!({"kind": table.name(), "key": key, "reason": reason})
+    }).collect()
+}
+
 /// `GET /out-of-service`.
 pub(super) fn show(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
     check_operator(host, request.headers())?;
-    Ok(json_answer(StatusCode::OK, &json!({"out_of_service": list(host)})))
+    Ok(json_answer(
+        StatusCode::OK,
+        &json!({"out_of_service": list(host), "records": records(host)}),
+    ))
 }
 
 /// `POST /out-of-service/retry`: loads such a version again, and says whether that went well.

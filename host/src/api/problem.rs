@@ -159,11 +159,9 @@ impl ProblemKind {
                 ("output-refused", StatusCode::BAD_GATEWAY, "The answer may not be released")
             }
             ProblemKind::Busy => ("busy", StatusCode::SERVICE_UNAVAILABLE, "The host is busy"),
-            ProblemKind::OutOfService => (
-                "out-of-service",
-                StatusCode::SERVICE_UNAVAILABLE,
-                "This version is out of service",
-            ),
+            ProblemKind::OutOfService => {
+                ("out-of-service", StatusCode::SERVICE_UNAVAILABLE, "It is out of service")
+            }
             ProblemKind::Unavailable => {
                 ("unavailable", StatusCode::SERVICE_UNAVAILABLE, "The host takes no calls now")
             }

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::failure::Failure;
 use super::screen::{Answer, table};
 use crate::agreement::registry::TERMS;
-use crate::agreement::{PROFILE, REGISTRY, profile, registry_digest};
+use crate::agreement::{PROFILE, Registry, profile};
 
 /// Show what offers and agreements can say.
 ///
@@ -22,9 +22,12 @@ enum Action {
     /// List the terms, each with what the host does about it.
     #[command(after_long_help = "Example:\n  hospes profile terms")]
     Terms,
-    /// Print the registry of terms for machines.
+    /// Print the registry of terms: what binds, whose SHA-256 documents name.
     #[command(after_long_help = "Example:\n  hospes profile registry")]
     Registry,
+    /// Print the terms in sentences, for machines.
+    #[command(after_long_help = "Example:\n  hospes profile wording")]
+    Wording,
     /// Print the JSON Schema of offers, requests and agreements.
     #[command(after_long_help = "Example:\n  hospes profile schema")]
     Schema,
@@ -37,7 +40,8 @@ impl Profile {
     pub fn run(self) -> Result<Answer, Failure> {
         Ok(match self.action {
             Action::Terms => terms(),
-            Action::Registry => Answer::Bytes(REGISTRY.as_bytes().to_vec()),
+            Action::Registry => Answer::Bytes(Registry::newest().text().into_bytes()),
+            Action::Wording => Answer::Bytes(profile::wording().into_bytes()),
             Action::Schema => Answer::Bytes(profile::schema().into_bytes()),
             Action::Tables => Answer::Bytes(profile::tables().into_bytes()),
         })
@@ -45,6 +49,7 @@ impl Profile {
 }
 
 fn terms() -> Answer {
+    let registry = Registry::newest();
     let rows: Vec<_> = TERMS
         .iter()
         .map(|term| {
@@ -61,13 +66,15 @@ fn terms() -> Answer {
         .collect();
     let json = json!({
         "profile": PROFILE,
-        "digest": registry_digest(),
+        "registry": registry.number(),
+        "digest": registry.digest(),
         "terms": TERMS.iter().map(|term| term.name).collect::<Vec<_>>(),
     });
     let plain = format!(
-        "{}\nregistry {}",
+        "{}\nregistry {} {}",
         table(&["TERM", "OPERATORS", "CLASS", "SAYS"], &rows),
-        registry_digest()
+        registry.number(),
+        registry.digest()
     );
     Answer::new(plain, json)
 }

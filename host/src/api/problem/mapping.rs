@@ -75,6 +75,7 @@ impl From<AuthError> for Problem {
             | AuthError::PartyTaken { .. }
             | AuthError::NotYourKey(_)
             | AuthError::KeyKnown(_)
+            | AuthError::Aside(_)
             | AuthError::TooManyKeys => Self::new(ProblemKind::Conflict, error.to_string()),
             AuthError::Randomness | AuthError::Store(_) | AuthError::Damaged { .. } => {
                 Self::internal(&error)
@@ -288,7 +289,7 @@ impl From<MarketError> for Problem {
             | MarketError::TooLarge { .. } => ProblemKind::OfferRefused,
             MarketError::NotFound(_) => ProblemKind::NotFound,
             MarketError::Withdrawn { .. } => ProblemKind::Withdrawn,
-            MarketError::Parent(_) | MarketError::Store(_) | MarketError::Damaged { .. } => {
+            MarketError::Parent(_) | MarketError::Store(_) => {
                 return Self::internal(&error);
             }
         };
@@ -313,6 +314,8 @@ impl From<AgreementsError> for Problem {
             | AgreementsError::TooMany { .. }
             | AgreementsError::TooManyProposed { .. } => ProblemKind::AgreementRefused,
             AgreementsError::NotFound(_) => ProblemKind::NotFound,
+            AgreementsError::NotHere(_) => ProblemKind::AgreementRefused,
+            AgreementsError::Aside { .. } => ProblemKind::OutOfService,
             AgreementsError::Store(_)
             | AgreementsError::Damaged { .. }
             | AgreementsError::DamagedEvent { .. } => {
@@ -368,6 +371,7 @@ impl From<LifeError> for Problem {
             LifeError::Event(
                 EventError::Fork { .. } | EventError::Over { .. } | EventError::OutOfOrder { .. },
             ) => Self::new(ProblemKind::Conflict, chain(&error)),
+            LifeError::Frozen { .. } => Self::new(ProblemKind::OutOfService, error.to_string()),
             LifeError::Event(_) | LifeError::NotSigned(_) => {
                 Self::new(ProblemKind::EventRefused, chain(&error))
             }

@@ -12,9 +12,11 @@ use crate::cli::operator::Operator;
 use crate::cli::screen::{Answer, printable};
 use crate::id::ModelName;
 
-/// Versions that were published and cannot be brought back: a file is missing or damaged, a backend is gone, a setting forbids them.
+/// Versions that were published and cannot be brought back, and records that cannot be read.
 ///
-/// The host starts without them and serves all others; calls of such a version are answered with 503.
+/// A file is missing or damaged, a backend is gone, a setting forbids the version, or a newer host wrote the record. The host starts without
+/// them and serves all others; calls of such a version are answered with 503. Records stay as they are, and an agreement whose record or
+/// event cannot be read is not in force.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes admin out-of-service list --data ./data\n  \
     hospes admin out-of-service retry acme/iris@1.0.0 --data ./data")]
@@ -52,6 +54,16 @@ struct Which {
 #[derive(Deserialize)]
 struct Listed {
     out_of_service: Vec<Broken>,
+    /// Records that could not be read when the host started.
+    #[serde(default)]
+    records: Vec<Aside>,
+}
+
+#[derive(Deserialize)]
+struct Aside {
+    kind: String,
+    key: String,
+    reason: String,
 }
 
 #[derive(Deserialize)]
@@ -82,9 +94,13 @@ impl List {
                 [&broken.model, &broken.version, digest, &broken.reason].map(printable);
             format!("{model}@{version}  {digest}\n  {reason}")
         });
-        let lines: Vec<_> = lines.collect();
+        let records = listed.records.iter().map(|Aside { kind, key, reason }| {
+            let [kind, key, reason] = [kind, key, reason].map(|text| printable(text));
+            format!("record {key} of {kind}\n  {reason}")
+        });
+        let lines: Vec<_> = lines.chain(records).collect();
         let plain = match lines.is_empty() {
-            true => "every published version is in service".to_owned(),
+            true => "every published version is in service, and every record was read".to_owned(),
             false => lines.join("\n"),
         };
         Ok(Answer::new(plain, json))

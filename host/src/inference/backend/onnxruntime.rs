@@ -1,5 +1,4 @@
-//! ONNX Runtime, from a native library that is loaded when the host starts. The fastest; it parses models in C++, so a host that
-//! runs models which nobody vetted should choose tract.
+//! ONNX Runtime, from a native library that is loaded when a worker starts. The fastest.
 //!
 //! The surprise: `ort` runs a session for one caller at a time, so a model has a session for each inference thread. They share the
 //! weights that were packed for this processor.

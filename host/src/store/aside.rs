@@ -1,0 +1,77 @@
+//! Records that could not be read when the host started: damaged, or written for a host that knows more.
+//!
+//! They are kept as they are and shown to the operator, and nothing is written over them. What they said does not count: an agreement
+//! permits nothing, an offer is not listed, an account's keys open nothing.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::{Store, Table};
+
+/// Most records whose reasons are kept apart. There may be more of them: the others share one reason.
+const REASONS_MAX: usize = 10_000;
+
+/// Longest reason, in characters.
+const REASON_CHARS_MAX: usize = 500;
+
+/// A record that was set aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aside {
+    pub table: Table,
+    pub key: String,
+    /// Why it cannot be read.
+    pub reason: String,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct SetAside(Mutex<BTreeMap<(Table, String), String>>);
+
+impl SetAside {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(Table, String), String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn reason(&self, table: Table, key: &str) -> Option<String> {
+        let aside = self.lock();
+        if aside.is_empty() {
+            return None;
+        }
+        aside.get(&(table, key.to_owned())).cloned()
+    }
+}
+
+impl Store {
+    /// Sets a record aside, which cannot be read for this reason.
+    pub fn set_aside(&self, table: Table, key: &str, reason: &(dyn Error + 'static)) {
+        let causes: Vec<_> = super::causes(reason).map(ToString::to_string).collect();
+        self.set_aside_as(table, key, &causes.join(": "));
+    }
+
+    /// The same in words.
+    pub fn set_aside_as(&self, table: Table, key: &str, reason: &str) {
+        let mut aside = self.aside.lock();
+        let reason = match aside.len() {
+            REASONS_MAX.. => "as others above".to_owned(),
+            _ => reason.chars().take(REASON_CHARS_MAX).collect(),
+        };
+        tracing::error!(table = table.name(), key, reason, "a record is set aside");
+        aside.insert((table, key.to_owned()), reason);
+    }
+
+    /// Why a record was set aside, if it was.
+    pub fn why_aside(&self, table: Table, key: &str) -> Option<String> {
+        self.aside.reason(table, key)
+    }
+
+    /// The records that were set aside, by table and key.
+    pub fn all_aside(&self) -> Vec<Aside> {
+        let aside = self.aside.lock();
+        let entries = aside.iter().map(|((table, key), reason)| Aside {
+            table: *table,
+            key: key.clone(),
+            reason: reason.clone(),
+        });
+        entries.collect()
+    }
+}

@@ -1,0 +1,131 @@
+//! Records that cannot be read: each is set aside with its reason, and everything else serves.
+
+use hospes::agreement::Registry;
+use hospes::agreement::events::{Actor, Change, Reason};
+use hospes::dsse::Envelope;
+use hospes::id::Digest;
+use hospes::key::PartyKey;
+use hospes::store::{Store, Table};
+use serde_json::json;
+use system_tests::scene::Scene;
+use system_tests::{Reply, TestHost, plugin};
+
+const AGREEMENT: &str = "application/vnd.hospes.agreement.v1+json";
+
+/// The envelope of a document that names a registry of the future.
+fn of_the_future(envelope: &[u8], key: &PartyKey) -> Vec<u8> {
+    let envelope = Envelope::parse(envelope).expect("an envelope");
+    let payload = String::from_utf8(envelope.payload().to_vec()).expect("text");
+    let known = Registry::newest().digest().to_string();
+    let changed = payload.replace(&known, &Digest::of(b"registry 2").to_string());
+    assert_ne!(changed, payload);
+    Envelope::sign(AGREEMENT, changed.into_bytes(), key).expect("small").to_bytes()
+}
+
+fn shown(reply: &Reply, part: &str) {
+    let text = reply.text();
+    assert!(text.contains(part), "{text}");
+}
+
+/// Any one of these once kept the whole host from starting.
+#[test]
+fn a_record_that_cannot_be_read_takes_nothing_else_down() {
+    let scene = Scene::new(&plugin("echo"));
+    let agree = || scene.agree(&scene.acme, &scene.zoe, scene.clauses("echo-u8", &[]));
+    let (unknown, frozen, sound) = (agree(), agree(), agree());
+    let suspended =
+        scene.happen((&scene.acme, Actor::Publisher), &frozen, Change::Suspend, Reason::Breach);
+    suspended.ok();
+    let yann = scene.host.party("yann");
+    let Scene { host, clock, acme, zoe, published } = scene;
+    let data = host.stop();
+    let path = data.path().join("data/state.redb");
+    let event = format!("{frozen}/0000000001");
+    let broken = {
+        let store = Store::open(&path).expect("opens");
+        let kept = store.get(Table::Agreements, &unknown.to_string()).expect("reads");
+        let future = of_the_future(&kept.expect("it is there"), &zoe.key);
+        let offers = store.keys(Table::Offers).expect("reads");
+        let broken = [
+            (Table::Agreements, unknown.to_string(), future),
+            (Table::Events, event, b"torn".to_vec()),
+            (Table::Offers, offers[0].clone(), b"{}".to_vec()),
+            (Table::Mandates, offers[1].clone(), b"{}".to_vec()),
+            (
+                Table::Negotiations,
+                "00000000-0000-0000-0000-000000000000/1".to_owned(),
+                b"torn".to_vec(),
+            ),
+            (Table::Accounts, "yann".to_owned(), b"{\"name\":".to_vec()),
+        ];
+        for (table, key, record) in &broken {
+            store.put(*table, key, record).expect("writes");
+        }
+        broken
+    };
+    let clock = hospes::clock::Clock::Manual(clock);
+    let host = TestHost::builder().clock(clock).data(data.clone()).start();
+
+    let call = |agreement: &Digest| {
+        let call = host.call(&zoe, "acme/echo/echo-u8").json(r#"{"v":1}"#);
+        call.header("hospes-agreement", &agreement.to_string()).send()
+    };
+    call(&sound).ok();
+    let refused = call(&unknown);
+    assert_eq!(refused.status, 403);
+    shown(&refused, "registry");
+    let refused = call(&frozen);
+    assert_eq!(refused.status, 403);
+    shown(&refused, "cannot be read");
+
+    // Its parties are told why; to others there is no such agreement.
+    let find = |party: &system_tests::Party| {
+        host.get(&format!("/api/agreements/{unknown}")).bearer(&party.api_key).send()
+    };
+    let told = find(&zoe);
+    assert_eq!(told.status, 503);
+    shown(&told, "update the host");
+    let mallory = host.party("mallory");
+    assert_eq!(find(&mallory).status, 404);
+    // An account whose record cannot be read opens nothing, and nobody takes its name.
+    assert_eq!(host.get("/api/agreements").bearer(&yann.api_key).send().status, 401);
+    let again = json!({"name": "yann", "party": yann.key.party()}).to_string();
+    let again = host.operator("POST", "/accounts").json(&again).send();
+    assert_eq!(again.status, 409);
+    shown(&again, "set aside");
+
+    let listed = host.operator("GET", "/out-of-service").send().ok().json();
+    let records = listed["records"].as_array().expect("a list");
+    for (table, key, _) in &broken {
+        let mut of = records.iter().filter(|record| record["kind"] == table.name());
+        assert!(of.any(|record| record["key"] == **key), "{table:?} {key}: {records:?}");
+    }
+    assert_eq!(records.len(), broken.len(), "{records:?}");
+    let (model, digest) = &published;
+    assert_eq!(host.publish(&acme, &plugin("echo")), (model.clone(), *digest));
+
+    // And they stay as they are.
+    let data = host.stop();
+    let store = Store::open(&data.path().join("data/state.redb")).expect("opens");
+    for (table, key, record) in broken {
+        assert_eq!(store.get(table, &key).expect("reads"), Some(record), "{table:?} {key}");
+    }
+}
+
+/// Each was once read again for each that came before it.
+#[test]
+fn a_long_chain_of_amendments_is_read_once() {
+    let scene = Scene::new(&plugin("echo"));
+    let mut last = scene.agree(&scene.acme, &scene.zoe, scene.clauses("echo-u8", &[]));
+    for _ in 0..100 {
+        let mut clauses = scene.clauses("echo-u8", &[]);
+        clauses.supersedes = Some(last);
+        last = scene.agree(&scene.acme, &scene.zoe, clauses);
+    }
+    let Scene { host, clock, zoe, .. } = scene;
+    let clock = hospes::clock::Clock::Manual(clock);
+    let host = TestHost::builder().clock(clock).data(host.stop()).start();
+    host.call(&zoe, "acme/echo/echo-u8").json(r#"{"v":1}"#).send().ok();
+    let listed = host.operator("GET", "/out-of-service").send().ok().json();
+    assert_eq!(listed["records"], json!([]));
+}
