@@ -218,6 +218,11 @@ impl Inference {
         self.pool.strikes.incidents()
     }
 
+    /// The same of one publisher's models.
+    pub fn incidents_of(&self, publisher: &AccountName) -> Vec<Incident> {
+        self.pool.strikes.incidents_of(publisher)
+    }
+
     /// The numbers of the worker processes that compute now.
     pub fn workers(&self) -> Vec<u32> {
         self.pool.processes()

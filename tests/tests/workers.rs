@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use hospes::bundle::Backend;
 use hospes::config::{Config, Isolation};
 use serde_json::{Value, json};
-use system_tests::{Party, Reply, TestHost, documented, identity, model_bundle, terms, workspace};
+use system_tests::{
+    HostProcess, Party, Reply, TestHost, documented, identity, model_bundle, terms, workspace,
+};
 
 /// A case that once took the host down.
 fn case(name: &str) -> Vec<u8> {
@@ -122,6 +124,67 @@ fn int64_min_by_minus_one_ends_a_worker_and_not_the_host() {
     assert!(waits[2] > waits[0], "it doubles: {waits:?}");
     let incidents = scene.host.operator("GET", "/status").send().ok().json();
     assert!(incidents["workers"]["incidents"][0]["times"].as_u64() >= Some(3), "{incidents}");
+}
+
+#[test]
+fn a_publisher_is_told_of_its_own_models_that_are_backed_off_and_not_who_called() {
+    let scene = Scene::new(|_| {});
+    // The same weights of two publishers, of which only one's are made to fail.
+    scene.model(&scene.acme, "div", case("intdiv.onnx"));
+    scene.model(&scene.umbrella, "div", case("intdiv.onnx"));
+    let account =
+        |party: &Party| scene.host.get("/api/account").bearer(&party.api_key).send().ok().json();
+    assert_eq!(account(&scene.acme)["incidents"], json!([]));
+    for consumer in [&scene.zoe, &scene.yan] {
+        let lost = scene.call(consumer, "acme/div", &quotient(i64::MIN, -1));
+        lost.problem(502, "plugin-failed");
+    }
+    let own = account(&scene.acme);
+    let incidents = own["incidents"].as_array().expect("a list");
+    assert_eq!(incidents.len(), 2, "two had it happen: {own}");
+    for incident in incidents {
+        assert_eq!(incident["versions"], json!(["acme/div@1.0.0"]), "{own}");
+        assert_eq!(incident["times"], 1, "{own}");
+        assert!(incident["wait_ms"].as_u64().is_some_and(|wait| wait <= 250), "{own}");
+        assert!(incident["how"].as_str().expect("text").contains("SIGFPE"), "{own}");
+    }
+    for name in ["zoe", "yan"] {
+        assert!(!own["incidents"].to_string().contains(name), "{own}");
+    }
+    for other in [&scene.umbrella, &scene.zoe] {
+        assert_eq!(account(other)["incidents"], json!([]), "it is no business of theirs");
+    }
+    let status = scene.host.operator("GET", "/status").send().ok().json();
+    assert_eq!(status["workers"]["incidents"][0]["publisher"], "acme", "{status}");
+
+    let shown = account_show(&scene, &scene.acme);
+    let line = "backed off  acme/div@1.0.0 ended the process that computed it by";
+    assert_eq!(shown.matches(line).count(), 2, "{shown}");
+    assert!(!account_show(&scene, &scene.umbrella).contains("backed off"));
+}
+
+/// What `hospes account show` prints for a party.
+fn account_show(scene: &Scene, party: &Party) -> String {
+    let home = tempfile::tempdir().expect("a directory");
+    let accounts = home.path().join("accounts");
+    std::fs::create_dir(&accounts).expect("made");
+    let (name, key) = (&party.name, party.key.party());
+    let account = json!({"name": name, "key": name, "party": key, "api_key": party.api_key});
+    std::fs::write(accounts.join(format!("{name}.json")), account.to_string()).expect("written");
+    let shown = HostProcess::command()
+        .args([
+            "account",
+            "show",
+            "--as",
+            name,
+            "--host",
+            &format!("http://{}", scene.host.address()),
+        ])
+        .env("HOSPES_HOME", home.path())
+        .output()
+        .expect("it runs");
+    assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
+    String::from_utf8(shown.stdout).expect("text")
 }
 
 #[test]

@@ -260,7 +260,7 @@ impl Worker {
         &self,
         model: u32,
         inputs: &[Tensor],
-        culprit: Culprit,
+        culprit: &Culprit,
     ) -> Result<Vec<Tensor>, RemoteError> {
         let inner = &self.inner;
         let permit = inner.windows.acquire().await.map_err(|_ended| RemoteError::NotBegun)?;
@@ -550,7 +550,7 @@ impl<'w> UnderWay<'w> {
     fn begin(
         inner: &'w Inner,
         window: &Window<'_>,
-        culprit: Culprit,
+        culprit: &Culprit,
         answer: oneshot::Sender<Result<Vec<Head>, Loss>>,
     ) -> Result<Self, RemoteError> {
         let job = inner.next_job.fetch_add(1, Ordering::Relaxed);
@@ -558,6 +558,7 @@ impl<'w> UnderWay<'w> {
         if state.ended.is_some() {
             return Err(RemoteError::NotBegun);
         }
+        let culprit = culprit.clone();
         let running = Running { window: window.number, culprit, answer, left: false };
         state.running.insert(job, running);
         Ok(Self { inner, job, is_over: false })
