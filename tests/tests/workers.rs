@@ -237,6 +237,47 @@ fn a_loop_without_end_ends_at_its_deadline_and_holds_up_nobody() {
 }
 
 #[test]
+fn what_was_computed_for_one_caller_never_reaches_another_after_computations_were_cancelled() {
+    const CALLERS: u8 = 8;
+    const BYTES: usize = 200_000;
+    let scene = Scene::new(|config| {
+        config.sandbox.deadline = Duration::from_secs(2);
+        config.inference.threads = 2.try_into().expect("not zero");
+        config.admission.slots_max = 16.try_into().expect("not zero");
+    });
+    scene.model(&scene.acme, "loop", case("loop.onnx"));
+    scene.model(&scene.acme, "echo", byte_identity());
+    let endless = json!([int64("N", &[1 << 62])]);
+    // Some are cancelled before a thread has taken them, some while they are computed.
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| scene.call(&scene.zoe, "acme/loop", &endless));
+        }
+    });
+    // Each then sends bytes of its own, and wants them back.
+    std::thread::scope(|scope| {
+        for caller in 0..CALLERS {
+            let scene = &scene;
+            scope.spawn(move || {
+                for round in 0..12 {
+                    let own = vec![caller * 16 + round; BYTES];
+                    let call = scene.host.call(&scene.yan, "acme/echo/infer");
+                    let call = call.header("accept", "application/octet-stream");
+                    let reply = call.octets(own.clone()).send();
+                    // Beside a machine's other work calls can be late; wrong they must not be.
+                    if reply.status == 200 {
+                        assert!(reply.body == own, "{caller} got somebody else's bytes");
+                    } else {
+                        assert!(matches!(reply.status, 502..=504), "{}", reply.text());
+                    }
+                }
+            });
+        }
+    });
+    scene.call(&scene.yan, "acme/echo", &echo()).ok();
+}
+
+#[test]
 fn a_worker_that_is_killed_takes_only_its_own_calls_along() {
     const KILLS: usize = 10;
     let scene = Scene::new(|_| {});

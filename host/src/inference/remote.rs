@@ -268,14 +268,15 @@ impl Worker {
         let heads: Vec<Head> = inputs.iter().map(Head::of).collect();
         window.write_inputs(inputs, &heads).await.map_err(RemoteError::Compute)?;
         let (answer, answered) = oneshot::channel();
-        let mut under_way = UnderWay::begin(inner, &window, culprit, answer)?;
-        let job = Job { job: under_way.job, model, window: window.number, inputs: heads };
+        let number = window.number;
+        let mut under_way = UnderWay::begin(&mut window, culprit, answer)?;
+        let job = Job { job: under_way.job, model, window: number, inputs: heads };
         if inner.work.send(&job, None).is_err() {
             inner.close();
         }
         let result = answered.await;
         under_way.is_over = true;
-        window.is_busy = false;
+        drop(under_way);
         match result {
             Ok(Ok(heads)) => window.read_outputs(&heads).await.map_err(RemoteError::Compute),
             Ok(Err(loss)) => Err(RemoteError::Compute(self.inner.error(loss))),
@@ -462,7 +463,7 @@ async fn look_after(inner: Arc<Inner>, mut process: Process) {
 struct Window<'w> {
     inner: &'w Arc<Inner>,
     number: u32,
-    /// The worker has a job in it.
+    /// The worker has a job in it that nobody waits for: whoever hears that it is over gives the window back.
     is_busy: bool,
     written: usize,
 }
@@ -540,44 +541,46 @@ impl Drop for Window<'_> {
 }
 
 /// A job that the worker has. Dropped before it is over, it is cancelled.
-struct UnderWay<'w> {
-    inner: &'w Inner,
+struct UnderWay<'j, 'w> {
+    window: &'j mut Window<'w>,
     job: u64,
     is_over: bool,
 }
 
-impl<'w> UnderWay<'w> {
+impl<'j, 'w> UnderWay<'j, 'w> {
     fn begin(
-        inner: &'w Inner,
-        window: &Window<'_>,
+        window: &'j mut Window<'w>,
         culprit: &Culprit,
         answer: oneshot::Sender<Result<Vec<Head>, Loss>>,
     ) -> Result<Self, RemoteError> {
-        let job = inner.next_job.fetch_add(1, Ordering::Relaxed);
-        let mut state = inner.lock();
+        let job = window.inner.next_job.fetch_add(1, Ordering::Relaxed);
+        let mut state = window.inner.lock();
         if state.ended.is_some() {
             return Err(RemoteError::NotBegun);
         }
         let culprit = culprit.clone();
         let running = Running { window: window.number, culprit, answer, left: false };
         state.running.insert(job, running);
-        Ok(Self { inner, job, is_over: false })
+        drop(state);
+        Ok(Self { window, job, is_over: false })
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for UnderWay<'_, '_> {
     fn drop(&mut self) {
         if self.is_over {
             return;
         }
-        let mut state = self.inner.lock();
+        let inner = self.window.inner;
+        let mut state = inner.lock();
         let Some(running) = state.running.get_mut(&self.job) else { return };
         running.left = true;
+        self.window.is_busy = true;
         state.overdue.insert((Instant::now() + CANCEL_GRACE, self.job));
         drop(state);
-        if self.inner.control.send(&Order::Cancel { job: self.job }, None).is_err() {
-            self.inner.close();
+        if inner.control.send(&Order::Cancel { job: self.job }, None).is_err() {
+            inner.close();
         }
-        self.inner.changed.notify_one();
+        inner.changed.notify_one();
     }
 }
