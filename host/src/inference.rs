@@ -14,6 +14,7 @@ pub mod runtime;
 mod signature;
 mod strikes;
 mod trial;
+mod windows;
 pub mod worker;
 
 use std::collections::HashMap;
