@@ -412,7 +412,7 @@ impl Host {
             purpose: call.purpose.clone(),
             output_bytes_max: grant.output_limit(admission).0,
             gate: grant.gate(admission),
-            stop: grant.stops(function),
+            stop: grant.stops(function).or_left(call.left.clone()),
             log: Arc::clone(function.deployment().log()),
             sink: match &call.form {
                 Form::Stream(streaming) => {

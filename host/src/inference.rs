@@ -14,6 +14,7 @@ pub mod runtime;
 mod signature;
 mod strikes;
 mod trial;
+mod windows;
 pub mod worker;
 
 use std::collections::HashMap;
@@ -216,6 +217,11 @@ impl Inference {
     /// Computations that ended their workers lately.
     pub fn incidents(&self) -> Vec<Incident> {
         self.pool.strikes.incidents()
+    }
+
+    /// The same of one publisher's models.
+    pub fn incidents_of(&self, publisher: &AccountName) -> Vec<Incident> {
+        self.pool.strikes.incidents_of(publisher)
     }
 
     /// The numbers of the worker processes that compute now.

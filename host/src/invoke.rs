@@ -23,6 +23,7 @@ use crate::outputs::{self, Form};
 use crate::receipt::{Issued, ReceiptError};
 use crate::receipts::{Denied, Salt};
 use crate::sandbox::SandboxError;
+use crate::stop::Stop;
 use crate::tensor::Tensor;
 use crate::value::Value;
 
@@ -43,6 +44,9 @@ pub struct Call {
     pub form: Form,
     /// Most time that the caller is willing to wait, from the start of the call.
     pub patience: Option<Duration>,
+    /// Set some time after the caller has left: then nobody can read the answer, and what still runs ends. None if callers of this
+    /// front do not leave.
+    pub left: Option<Arc<Stop>>,
 }
 
 /// The arguments of a call, as they came.
@@ -148,8 +152,8 @@ pub enum InvokeError {
 
 /// Calls a function.
 ///
-/// Waits for a sandbox, the guest and its inference; the caller should run it in a task of its own, so that a client that
-/// hangs up is still metered.
+/// Waits for a sandbox, the guest and its inference; who calls this should poll it to its end, so that a client that hangs up is
+/// still metered ([`Call::left`]).
 ///
 /// # Errors
 /// [`InvokeError`] names the stage that refused; nothing was charged. Refusals of a known party have a receipt of their own.

@@ -128,6 +128,7 @@ pub enum GuestFailure {
     InputTooSlow { reason: String },
     #[error("the request could not be kept: {reason}")]
     InputUnkept { reason: String },
+    /// What still runs then has a second to end in order.
     #[error("the caller went away before the answer had ended")]
     Disconnected,
     #[error("the caller did not read the answer, or too slowly (`api.body_bytes_per_second_min`)")]

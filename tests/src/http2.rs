@@ -18,6 +18,9 @@ const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const ACK: u8 = 1;
 
+/// Why a stream is reset: it is not wanted any more (section 7).
+const CANCEL: u32 = 8;
+
 /// Windows before anybody has said otherwise, and the largest frame (section 6.5.2).
 const WINDOW_BYTES: i64 = 65_535;
 const FRAME_BYTES_MAX: usize = 16_384;
@@ -100,6 +103,11 @@ impl Http2 {
         let grpc = [("content-type", "application/grpc"), ("te", "trailers")];
         let all: Vec<_> = grpc.into_iter().chain(more.iter().copied()).collect();
         self.begin("POST", path, &all, false)
+    }
+
+    /// Takes a request back, as a caller who does not want the answer any more.
+    pub fn cancel(&mut self, stream: u32) {
+        self.frame(RESET, 0, stream, &CANCEL.to_be_bytes());
     }
 
     /// Sends a part of a body as the host's windows allow, for at most `patience`. Returns how much of it went.

@@ -2,11 +2,12 @@
 //!
 //! Bounds of time are wide, for machines that are busy with other things: without fair turns these figures are seconds, or refusals.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use hospes::bundle::Backend;
 use serde_json::json;
-use system_tests::{Party, Reply, TestHost, plugin, terms, wat_guest};
+use system_tests::{Party, Reply, TestHost, model_bundle, plugin, terms, wat_guest, workspace};
 
 /// A host with a tenant who does harm with what `workshop` has published, `mallory`, and a neighbour, `zoe`, who calls a plugin of
 /// `acme`.
@@ -137,6 +138,65 @@ fn a_queue_full_of_one_account_s_calls_has_room_for_another() {
     });
     let status = street.host.operator("GET", "/status").send().ok().json();
     assert_eq!(status["sandboxes_free"], 1, "{status}");
+}
+
+/// A call of the loop among the cases, which takes as long as its turns.
+fn turns(host: &TestHost, party: &Party, count: i64) -> Reply {
+    let count = json!({"name": "N", "datatype": "INT64", "shape": [1], "data": [count]});
+    host.call(party, "workshop/loop/infer").json(&json!({ "inputs": [count] }).to_string()).send()
+}
+
+#[test]
+fn a_caller_with_64_computations_in_a_worker_delays_another_s_by_few_of_them() {
+    const CROWD: usize = 64;
+    const EACH: Duration = Duration::from_millis(60);
+    let host = TestHost::builder().config(|config| {
+        config.inference.threads = 1.try_into().expect("not zero");
+        // One account may have three quarters of the sandboxes.
+        config.admission.slots_max = 128.try_into().expect("not zero");
+        config.sandbox.deadline = Duration::from_secs(120);
+    });
+    let host = host.start();
+    let workshop = host.party("workshop");
+    let (mallory, zoe) = (host.party("mallory"), host.party("zoe"));
+    let model = std::fs::read(workspace().join("tests/cases/loop.onnx")).expect("readable");
+    let published =
+        host.publish(&workshop, &model_bundle("loop", model, Some(Backend::Onnxruntime)));
+    for party in [&mallory, &zoe] {
+        host.agree(&workshop, party, &published, vec![terms("infer")]);
+    }
+    // So many turns that a computation takes long beside what else a call needs.
+    let mut count = 1_000;
+    loop {
+        let began = Instant::now();
+        turns(&host, &zoe, count).ok();
+        if began.elapsed() >= EACH {
+            break;
+        }
+        count *= 2;
+    }
+    let done = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..CROWD {
+            scope.spawn(|| {
+                turns(&host, &mallory, count).ok();
+                done.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        let running = || {
+            let status = host.operator("GET", "/status").send().ok().json();
+            128 - status["sandboxes_free"].as_u64().expect("a number")
+        };
+        // All are there, but for those that are over already.
+        while (running() as usize) + done.load(Ordering::Relaxed) < CROWD {
+            std::thread::yield_now();
+        }
+        let before = done.load(Ordering::Relaxed);
+        turns(&host, &zoe, count).ok();
+        let delayed = done.load(Ordering::Relaxed) - before;
+        assert!(before < CROWD / 2, "{before} were over before they were all there");
+        assert!(delayed <= 8, "it waited for {delayed} computations of another caller");
+    });
 }
 
 #[test]

@@ -221,7 +221,7 @@ impl Grant {
 
     /// Whether nothing of the call may be released any more.
     pub fn is_stopped(&self, function: &Function) -> bool {
-        self.stops(function).is_set()
+        self.stops(function).cause().is_some()
     }
 
     pub(super) fn has_calls_left(&self) -> bool {

@@ -1,11 +1,12 @@
-//! What an account sees of itself, also while the operator has stopped it: where it stands, its keys, and what was done to it.
+//! What an account sees of itself, also while the operator has stopped it: where it stands, its keys, what was done to it, and which of its
+//! models are backed off.
 
 use std::sync::Arc;
 
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::body;
@@ -14,7 +15,9 @@ use super::intake::Intake;
 use super::operations::{done, entry, with_keys};
 use super::problem::{Problem, ProblemKind};
 use crate::auth::{AuthError, Caller, KeyId};
+use crate::deployments::Deployment;
 use crate::host::Host;
+use crate::inference::Incident;
 use crate::operations::Target;
 use crate::receipt::{Action, Actor, Deed};
 
@@ -23,6 +26,9 @@ const REVOKE_BYTES_MAX: u64 = 4096;
 
 /// Most actions that are listed, the latest.
 const ACTIONS_MAX: usize = 100;
+
+/// Most models that are listed as backed off, those with the longest wait.
+const INCIDENTS_MAX: usize = 100;
 
 /// `GET /api/account`: the caller's own account.
 pub(super) fn show(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
@@ -33,7 +39,29 @@ pub(super) fn show(host: &Host, request: &Request<Incoming>) -> Result<Answer, P
     let own = actions.iter().rev().filter(|(_, action)| concerns(host, &caller, action));
     let own: Vec<_> = own.take(ACTIONS_MAX).map(|(_, action)| entry(action)).collect();
     shown["actions"] = json!(own);
+    shown["incidents"] = json!(incidents(host, &caller));
     Ok(json_answer(StatusCode::OK, &shown))
+}
+
+/// Computations of the caller's own models that ended the process which computed them, and in which versions those are. Who called is
+/// not said: that is between the operator and them.
+fn incidents(host: &Host, caller: &Caller) -> Vec<Value> {
+    let publisher = &caller.account().name;
+    let mut incidents = host.inference.incidents_of(publisher);
+    incidents.truncate(INCIDENTS_MAX);
+    if incidents.is_empty() {
+        return Vec::new();
+    }
+    let all = host.deployments.all();
+    let own: Vec<_> = all.iter().filter(|live| live.model().publisher == *publisher).collect();
+    let shown = incidents.iter().map(|Incident { model, how, times, wait_ms, .. }| {
+        let has = |live: &Deployment| live.manifest().models.iter().any(|one| one.sha256 == *model);
+        let with = own.iter().filter(|live| has(live));
+        let versions = with.map(|live| format!("{}@{}", live.model(), live.version()));
+        let versions: Vec<String> = versions.collect();
+        json!({"versions": versions, "model": model, "how": how, "times": times, "wait_ms": wait_ms})
+    });
+    shown.collect()
 }
 
 /// Whether an action was done to the caller's account, or to something of it.

@@ -26,6 +26,7 @@ use crate::outcome::{GuestFailure, Reply};
 use crate::outputs::{Form, PieceEncoder, Streaming};
 use crate::receipt::Issued;
 use crate::receipts::Salt;
+use crate::stop::Stop;
 
 const AGREEMENT: HeaderName = HeaderName::from_static("hospes-agreement");
 const PURPOSE: HeaderName = HeaderName::from_static("hospes-purpose");
@@ -121,6 +122,7 @@ impl<'h> Front<'h> {
             payload: Payload::Json(Bytes::new()),
             form: Form::Json,
             patience: None,
+            left: None,
         };
         self.host.permit(&call).map(drop).map_err(NoAnswer::Refused)
     }
@@ -195,11 +197,20 @@ impl<'h> Front<'h> {
         form: Form,
     ) -> (CallId, impl Future<Output = Result<Done, NoAnswer>> + Send + use<>) {
         let Self { host, id, credential, caller: _, agreement, purpose, patience } = self;
-        let call = Call { id, credential, target, agreement, purpose, payload, form, patience };
-        let invocation = Detached::new({
-            let host = Arc::clone(host);
-            async move { invoke(&host, call).await }
-        });
+        let left = Arc::new(Stop::default());
+        let call = Call {
+            id,
+            credential,
+            target,
+            agreement,
+            purpose,
+            payload,
+            form,
+            patience,
+            left: Some(Arc::clone(&left)),
+        };
+        let host = Arc::clone(host);
+        let invocation = Detached::new(async move { invoke(&host, call).await }, left);
         let made = async move {
             let invocation = invocation
                 .await

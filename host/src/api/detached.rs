@@ -2,23 +2,34 @@
 //!
 //! A caller that hangs up drops the future that serves it. A call that has begun must end all the same: it is metered, and its
 //! sandbox is given back in order. Running every call in a task of its own would do that, at the price of two changes of task for
-//! each; so a call is polled where its caller stands, and becomes a task only if it is left.
+//! each; so a call is polled where its caller stands, and becomes a task only if it is left. Nobody can read its answer any more:
+//! what is over within [`LEFT_GRACE`] ends in order, and the rest is told to end.
 
 use std::any::Any;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::future::{CatchUnwind, FutureExt as _};
 use tokio::runtime::Handle;
 
+use crate::stop::Stop;
+
+/// Time that a call has to end by itself after its caller has left.
+const LEFT_GRACE: Duration = Duration::from_secs(1);
+
 /// A future that is polled in place and outlives being dropped. A panic in it is its result.
-pub(super) struct Detached<F: Future + Send + 'static>(
-    Option<Pin<Box<CatchUnwind<AssertUnwindSafe<F>>>>>,
-)
+pub(super) struct Detached<F: Future + Send + 'static>
 where
-    F::Output: Send;
+    F::Output: Send,
+{
+    /// Until it is done.
+    work: Option<Pin<Box<CatchUnwind<AssertUnwindSafe<F>>>>>,
+    left: Arc<Stop>,
+}
 
 /// The work panicked.
 #[derive(Debug)]
@@ -29,9 +40,10 @@ where
     F: Future + Send + 'static,
     F::Output: Send,
 {
-    pub(super) fn new(work: F) -> Self {
+    /// `left` is set when nobody has waited for the work for [`LEFT_GRACE`]: the work is to end then.
+    pub(super) fn new(work: F, left: Arc<Stop>) -> Self {
         // What the work shares with others is behind locks that survive a panic.
-        Self(Some(Box::pin(AssertUnwindSafe(work).catch_unwind())))
+        Self { work: Some(Box::pin(AssertUnwindSafe(work).catch_unwind())), left }
     }
 }
 
@@ -43,9 +55,9 @@ where
     type Output = Result<F::Output, Panicked>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let work = self.0.as_mut().expect("invariant: nothing polls a future that is done");
+        let work = self.work.as_mut().expect("invariant: nothing polls a future that is done");
         let result = std::task::ready!(work.as_mut().poll(context));
-        self.0 = None;
+        self.work = None;
         Poll::Ready(result.map_err(|panic| Panicked(message(panic.as_ref()))))
     }
 }
@@ -57,9 +69,18 @@ where
 {
     fn drop(&mut self) {
         // Without a runtime the process is ending, and there is nobody left to answer or to meter.
-        if let (Some(work), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+        if let (Some(mut work), Ok(runtime)) = (self.work.take(), Handle::try_current()) {
+            let left = Arc::clone(&self.left);
             runtime.spawn(async move {
-                if let Err(panic) = work.await {
+                let in_order = tokio::time::timeout(LEFT_GRACE, work.as_mut()).await;
+                let ended = match in_order {
+                    Ok(ended) => ended,
+                    Err(_elapsed) => {
+                        left.set();
+                        work.await
+                    }
+                };
+                if let Err(panic) = ended {
                     tracing::error!(
                         error = message(panic.as_ref()),
                         "a call that was left panicked"
@@ -86,9 +107,7 @@ impl std::error::Error for Panicked {}
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::time::Duration;
 
     use super::*;
 
@@ -102,16 +121,39 @@ mod tests {
                 done.store(true, Ordering::SeqCst);
             }
         };
-        let left = tokio::time::timeout(Duration::from_millis(5), Detached::new(work)).await;
+        let stop = Arc::new(Stop::default());
+        let work = Detached::new(work, Arc::clone(&stop));
+        let left = tokio::time::timeout(Duration::from_millis(5), work).await;
         assert!(left.is_err() && !done.load(Ordering::SeqCst));
         tokio::time::sleep(Duration::from_millis(200)).await;
-        assert!(done.load(Ordering::SeqCst));
+        assert!(done.load(Ordering::SeqCst) && !stop.is_set());
+    }
+
+    #[tokio::test]
+    async fn work_that_is_left_for_long_is_told_to_end() {
+        let stop = Arc::new(Stop::default());
+        let ended = Arc::new(Stop::default());
+        let work = {
+            let (stop, ended) = (Arc::clone(&stop), Arc::clone(&ended));
+            async move {
+                stop.wait().await;
+                ended.set();
+            }
+        };
+        let work = Detached::new(work, Arc::clone(&stop));
+        let patience = LEFT_GRACE + Duration::from_millis(200);
+        assert!(tokio::time::timeout(patience, work).await.is_err());
+        assert!(!stop.is_set(), "somebody waited for it until now");
+        let left = std::time::Instant::now();
+        ended.wait().await;
+        assert!(left.elapsed() >= LEFT_GRACE, "{:?}", left.elapsed());
     }
 
     #[tokio::test]
     async fn a_result_is_handed_on_and_a_panic_is_one() {
-        assert_eq!(Detached::new(async { 7 }).await.ok(), Some(7));
-        let panicked = Detached::new(async { panic!("by intent") }).await;
+        let detached = Detached::new(async { 7 }, Arc::default());
+        assert_eq!(detached.await.ok(), Some(7));
+        let panicked = Detached::new(async { panic!("by intent") }, Arc::default()).await;
         let error = panicked.map(|(): ()| ()).expect_err("a panic").to_string();
         assert_eq!(error, "a task panicked: by intent");
     }

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::answer::{Answer, AnswerBody, BoxError};
 use super::calls::{Done, NoAnswer, Papers};
@@ -97,10 +98,12 @@ impl Running {
                 Err(_) => return done.map(Begun::Done),
             },
         };
-        // From here on the call goes on by itself: nobody may ask for more of the answer, and then it has to end all the same.
-        let call = tokio::spawn(std::mem::replace(&mut self.call, Box::pin(pending())));
+        // From here on the call goes on by itself: it runs, too, while nobody asks for more of the answer.
+        let mut call =
+            OwnTask(tokio::spawn(std::mem::replace(&mut self.call, Box::pin(pending()))));
         self.call = Box::pin(async move {
-            call.await.unwrap_or_else(|panic| Err(NoAnswer::Failed(Problem::internal(&panic))))
+            let done = (&mut call.0).await;
+            done.unwrap_or_else(|panic| Err(NoAnswer::Failed(Problem::internal(&panic))))
         });
         let id = self.id;
         let trailers = Box::new(trailers);
@@ -110,6 +113,15 @@ impl Running {
         let mut answer = Answer::new(AnswerBody::Pieces(BodyExt::boxed_unsync(body)));
         Papers::announce(id, answer.headers_mut());
         Ok(Begun::Streams(answer))
+    }
+}
+
+/// The task of a call. Dropped with the answer, it leaves the call, as the caller has done ([`super::detached`]).
+struct OwnTask<T>(JoinHandle<T>);
+
+impl<T> Drop for OwnTask<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -271,6 +283,27 @@ mod tests {
         sender.send(Bytes::from_static(b"data: 2\n\n")).await.expect("taken");
         assert_eq!(next(&mut body).await.as_deref(), Some(&b"data: 2\n\n"[..]));
         assert_eq!(next(&mut body).await, Some(COMMENT));
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_dropped_drops_its_call() {
+        let (is_there, is_gone) = tokio::sync::oneshot::channel::<()>();
+        let (sender, taken) = mpsc::channel(1);
+        let running = Running {
+            id: CallId::new(jiff::Timestamp::UNIX_EPOCH),
+            call: Box::pin(async move {
+                let _is_there = is_there;
+                std::future::pending().await
+            }),
+            taken,
+            keep_alive: Duration::MAX,
+        };
+        sender.send(Bytes::from_static(b"1")).await.expect("taken");
+        let begun = running.begin("application/octet-stream", |_| None).await;
+        let Ok(Begun::Streams(answer)) = begun else { panic!("it has begun") };
+        drop(answer);
+        let gone = tokio::time::timeout(Duration::from_secs(10), is_gone).await;
+        assert!(gone.expect("dropped").is_err(), "it went without a word");
     }
 
     #[tokio::test]

@@ -61,7 +61,7 @@ pub(super) const ROUTES: [Route; 51] = [
     get(
         "/api/account",
         JSON,
-        "The caller's account: where it stands, its keys, what was done to it",
+        "The caller's account: where it stands, its keys, what was done to it, which models are backed off",
     ),
     post("/api/account/keys/{id}/revocation", JSON, 200, "Revoke one of the caller's keys"),
     post("/api/successions", ENVELOPE, 200, "Let a new key follow the account's"),

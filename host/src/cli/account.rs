@@ -50,7 +50,7 @@ struct New {
     operator: Operator,
 }
 
-/// Show your account: where it stands with the host's operator, and what was done to it.
+/// Show your account: where it stands with the host's operator, what was done to it, and which of your models are not computed for a while.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes account show --as acme")]
 struct Show {}
@@ -91,6 +91,18 @@ struct Own {
     key: Option<String>,
     #[serde(default)]
     actions: Vec<Happened>,
+    #[serde(default)]
+    incidents: Vec<Incident>,
+}
+
+/// A model of the account that ended the process which computed it.
+#[derive(Deserialize)]
+struct Incident {
+    versions: Vec<String>,
+    model: String,
+    how: String,
+    times: u32,
+    wait_ms: u64,
 }
 
 /// Something that was done to the account.
@@ -112,6 +124,12 @@ impl Own {
         }
         for Happened { at, by, action, target, reason } in &self.actions {
             page += &format!("\n  {at}  {action} {target} by {by}: {reason}");
+        }
+        for Incident { versions, model, how, times, wait_ms } in &self.incidents {
+            let what = if versions.is_empty() { model.clone() } else { versions.join(", ") };
+            page += &format!(
+                "\n  backed off  {what} ended the process that computed it by {how}, {times} times: whoever called waits {wait_ms} ms"
+            );
         }
         page
     }

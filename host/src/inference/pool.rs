@@ -236,7 +236,8 @@ impl RemoteModel {
         inputs: &[Tensor],
         caller: u64,
     ) -> Result<Vec<Tensor>, ComputeError> {
-        let culprit = Culprit { model: self.source.digest, caller };
+        let (publisher, model) = (self.source.publisher.clone(), self.source.digest);
+        let culprit = Culprit { publisher, model, caller };
         if let Some(wait) = self.group.pool.strikes.wait(&culprit) {
             return Err(ComputeError::BackedOff { wait });
         }
@@ -249,7 +250,7 @@ impl RemoteModel {
                     None => continue,
                 },
             };
-            match worker.compute(model, inputs, culprit).await {
+            match worker.compute(model, inputs, &culprit).await {
                 Err(RemoteError::NotBegun) => {}
                 Err(RemoteError::Compute(error)) => return Err(error),
                 Ok(outputs) => return Ok(outputs),

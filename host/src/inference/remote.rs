@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, Semaphore, SemaphorePermit, oneshot};
+use tokio::sync::{Notify, oneshot};
 
 use super::backend::{BackendError, BackendKind};
 use super::graph::ComputeError;
 use super::protocol::{Done, Head, Job, JobError, Layout, Offered, Order, Report, Setup, VERSION};
 use super::signature::ModelSignature;
 use super::strikes::{Culprit, Strikes};
+use super::windows::Windows;
 use crate::id::Digest;
 use crate::tensor::Tensor;
 use crate::worker::channel::{Buffer, Received, Watched};
@@ -78,8 +79,7 @@ struct Inner {
     memory: SharedMemory,
     layout: Layout,
     strikes: Arc<Strikes>,
-    /// One permit a free window.
-    windows: Semaphore,
+    windows: Windows,
     state: Mutex<State>,
     /// Something for the task that looks after the process: a computation was cancelled, or this is to end.
     changed: Notify,
@@ -96,7 +96,6 @@ struct State {
     overdue: BTreeSet<(Instant, u64)>,
     loads: HashMap<u32, oneshot::Sender<Result<ModelSignature, BackendError>>>,
     ready: Option<oneshot::Sender<Ready>>,
-    free: Vec<u32>,
     ended: Option<Arc<str>>,
 }
 
@@ -104,10 +103,13 @@ struct State {
 struct Running {
     window: u32,
     culprit: Culprit,
-    answer: oneshot::Sender<Result<Vec<Head>, Loss>>,
+    answer: oneshot::Sender<Answer>,
     /// Its caller has left: whoever hears that it is over gives the window back.
     left: bool,
 }
+
+/// What became of a job, and for how long it was computed, in nanoseconds, if the worker has said so.
+type Answer = (Result<Vec<Head>, Loss>, Option<u64>);
 
 /// Why a job has no outputs.
 pub(super) enum Loss {
@@ -144,13 +146,12 @@ impl Worker {
             memory,
             layout,
             strikes,
-            windows: Semaphore::new(layout.windows as usize),
+            windows: Windows::new(layout.windows),
             state: Mutex::new(State {
                 running: HashMap::new(),
                 overdue: BTreeSet::new(),
                 loads: HashMap::new(),
                 ready: Some(ready),
-                free: (0..layout.windows).collect(),
                 ended: None,
             }),
             changed: Notify::new(),
@@ -260,28 +261,28 @@ impl Worker {
         &self,
         model: u32,
         inputs: &[Tensor],
-        culprit: Culprit,
+        culprit: &Culprit,
     ) -> Result<Vec<Tensor>, RemoteError> {
         let inner = &self.inner;
-        let permit = inner.windows.acquire().await.map_err(|_ended| RemoteError::NotBegun)?;
-        let mut window = Window::take(inner, permit).ok_or(RemoteError::NotBegun)?;
+        let number = inner.windows.take(culprit.caller).await.ok_or(RemoteError::NotBegun)?;
+        let mut window = Window { inner, number, is_busy: false, written: 0, nanos: None };
         let heads: Vec<Head> = inputs.iter().map(Head::of).collect();
         window.write_inputs(inputs, &heads).await.map_err(RemoteError::Compute)?;
         let (answer, answered) = oneshot::channel();
-        let mut under_way = UnderWay::begin(inner, &window, culprit, answer)?;
-        let job = Job { job: under_way.job, model, window: window.number, inputs: heads };
+        let mut under_way = UnderWay::begin(&mut window, culprit, answer)?;
+        let job = Job { job: under_way.job, model, window: number, inputs: heads };
         if inner.work.send(&job, None).is_err() {
             inner.close();
         }
-        let result = answered.await;
+        let answer = answered.await;
         under_way.is_over = true;
-        window.is_busy = false;
+        drop(under_way);
+        let (result, nanos) =
+            answer.unwrap_or_else(|_dropped| (Err(Loss::Ended(inner.how_it_ended())), None));
+        window.nanos = nanos;
         match result {
-            Ok(Ok(heads)) => window.read_outputs(&heads).await.map_err(RemoteError::Compute),
-            Ok(Err(loss)) => Err(RemoteError::Compute(self.inner.error(loss))),
-            Err(_dropped) => {
-                Err(RemoteError::Compute(inner.error(Loss::Ended(inner.how_it_ended()))))
-            }
+            Ok(heads) => window.read_outputs(&heads).await.map_err(RemoteError::Compute),
+            Err(loss) => Err(RemoteError::Compute(inner.error(loss))),
         }
     }
 }
@@ -330,14 +331,12 @@ impl Inner {
         // A job that was cancelled while it ended is answered twice.
         let Some(running) = state.running.remove(&done.job) else { return };
         state.overdue.retain(|(_, job)| *job != done.job);
+        drop(state);
         if running.left {
-            state.free.push(running.window);
-            drop(state);
-            self.windows.add_permits(1);
+            self.windows.give_back(running.window, Some(done.nanos));
             return;
         }
-        drop(state);
-        let _ = running.answer.send(done.result.map_err(Loss::Job));
+        let _ = running.answer.send((done.result.map_err(Loss::Job), Some(done.nanos)));
     }
 
     fn take_report(&self, report: Report) -> Result<(), ()> {
@@ -390,7 +389,7 @@ impl Inner {
             }
         }
         for running in running.into_values() {
-            let _ = running.answer.send(Err(Loss::Ended(Arc::clone(&how))));
+            let _ = running.answer.send((Err(Loss::Ended(Arc::clone(&how))), None));
         }
     }
 }
@@ -462,18 +461,14 @@ async fn look_after(inner: Arc<Inner>, mut process: Process) {
 struct Window<'w> {
     inner: &'w Arc<Inner>,
     number: u32,
-    /// The worker has a job in it.
+    /// The worker has a job in it that nobody waits for: whoever hears that it is over gives the window back.
     is_busy: bool,
     written: usize,
+    /// Time that was computed in it, if the worker has said so.
+    nanos: Option<u64>,
 }
 
-impl<'w> Window<'w> {
-    fn take(inner: &'w Arc<Inner>, permit: SemaphorePermit<'w>) -> Option<Self> {
-        let number = inner.lock().free.pop()?;
-        permit.forget();
-        Some(Self { inner, number, is_busy: false, written: 0 })
-    }
-
+impl Window<'_> {
     async fn write_inputs(
         &mut self,
         inputs: &[Tensor],
@@ -534,49 +529,51 @@ impl Drop for Window<'_> {
             let (at, bytes) = (self.inner.layout.inputs(self.number), self.inner.layout.part_bytes);
             self.inner.memory.give_back(at, bytes.saturating_mul(2));
         }
-        self.inner.lock().free.push(self.number);
-        self.inner.windows.add_permits(1);
+        self.inner.windows.give_back(self.number, self.nanos);
     }
 }
 
 /// A job that the worker has. Dropped before it is over, it is cancelled.
-struct UnderWay<'w> {
-    inner: &'w Inner,
+struct UnderWay<'j, 'w> {
+    window: &'j mut Window<'w>,
     job: u64,
     is_over: bool,
 }
 
-impl<'w> UnderWay<'w> {
+impl<'j, 'w> UnderWay<'j, 'w> {
     fn begin(
-        inner: &'w Inner,
-        window: &Window<'_>,
-        culprit: Culprit,
-        answer: oneshot::Sender<Result<Vec<Head>, Loss>>,
+        window: &'j mut Window<'w>,
+        culprit: &Culprit,
+        answer: oneshot::Sender<Answer>,
     ) -> Result<Self, RemoteError> {
-        let job = inner.next_job.fetch_add(1, Ordering::Relaxed);
-        let mut state = inner.lock();
+        let job = window.inner.next_job.fetch_add(1, Ordering::Relaxed);
+        let mut state = window.inner.lock();
         if state.ended.is_some() {
             return Err(RemoteError::NotBegun);
         }
+        let culprit = culprit.clone();
         let running = Running { window: window.number, culprit, answer, left: false };
         state.running.insert(job, running);
-        Ok(Self { inner, job, is_over: false })
+        drop(state);
+        Ok(Self { window, job, is_over: false })
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for UnderWay<'_, '_> {
     fn drop(&mut self) {
         if self.is_over {
             return;
         }
-        let mut state = self.inner.lock();
+        let inner = self.window.inner;
+        let mut state = inner.lock();
         let Some(running) = state.running.get_mut(&self.job) else { return };
         running.left = true;
+        self.window.is_busy = true;
         state.overdue.insert((Instant::now() + CANCEL_GRACE, self.job));
         drop(state);
-        if self.inner.control.send(&Order::Cancel { job: self.job }, None).is_err() {
-            self.inner.close();
+        if inner.control.send(&Order::Cancel { job: self.job }, None).is_err() {
+            inner.close();
         }
-        self.inner.changed.notify_one();
+        inner.changed.notify_one();
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::id::Digest;
+use crate::id::{AccountName, Digest};
 
 /// Wait after the first time; each further time doubles it.
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
@@ -24,9 +24,11 @@ const FORGIVEN_EACH: Duration = Duration::from_secs(60);
 /// Parties that a model must fail for before it is backed off for everybody.
 const PARTIES_MIN: usize = 3;
 
-/// A model and who called it, as a number that only tells callers apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// A publisher's model and who called it, as a number that only tells callers apart. The same weights of another publisher are another
+/// model: what is done to a copy of them harms nobody else.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Culprit {
+    pub publisher: AccountName,
     pub model: Digest,
     pub caller: u64,
 }
@@ -34,6 +36,7 @@ pub struct Culprit {
 /// A worker that ended because of a computation, as operators and publishers are told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Incident {
+    pub publisher: AccountName,
     /// The digest of the model's weights.
     pub model: Digest,
     /// How the process ended.
@@ -42,6 +45,12 @@ pub struct Incident {
     pub times: u32,
     /// Milliseconds until the model can be computed again by the same caller; zero if it can be now.
     pub wait_ms: u64,
+}
+
+impl Culprit {
+    fn is_same_model(&self, other: &Self) -> bool {
+        self.model == other.model && self.publisher == other.publisher
+    }
 }
 
 #[derive(Debug)]
@@ -74,7 +83,7 @@ impl Strikes {
         let of_model = || {
             strikes
                 .iter()
-                .filter(|(other, strike)| other.model == culprit.model && strike.until > now)
+                .filter(|(other, strike)| other.is_same_model(culprit) && strike.until > now)
         };
         let shared = if of_model().count() >= PARTIES_MIN {
             of_model().map(|(_, strike)| strike.until).min()
@@ -90,13 +99,13 @@ impl Strikes {
         let mut strikes = self.lock();
         if strikes.len() >= STRIKES_MAX
             && let Some(oldest) =
-                strikes.iter().min_by_key(|(_, strike)| strike.until).map(|(who, _)| *who)
+                strikes.iter().min_by_key(|(_, strike)| strike.until).map(|(who, _)| who.clone())
         {
             strikes.remove(&oldest);
         }
         let now = Instant::now();
-        let strike =
-            strikes.entry(*culprit).or_insert(Strike { times: 0, until: now, how: String::new() });
+        let strike = strikes.entry(culprit.clone());
+        let strike = strike.or_insert(Strike { times: 0, until: now, how: String::new() });
         strike.times =
             strike.times.saturating_sub(forgiven(now.saturating_duration_since(strike.until)));
         let doubled =
@@ -105,21 +114,32 @@ impl Strikes {
         strike.until = now + doubled.min(BACKOFF_MAX);
         how.clone_into(&mut strike.how);
         let (times, wait) = (strike.times, doubled.min(BACKOFF_MAX));
-        tracing::warn!(model = %culprit.model, times, ?wait, %how, "a computation ended its worker: the model is backed off");
+        tracing::warn!(publisher = %culprit.publisher, model = %culprit.model, times, ?wait, %how, "a computation ended its worker: the model is backed off");
     }
 
     /// What is remembered, the longest wait first.
-    pub fn incidents(&self) -> Vec<Incident> {
+    pub(super) fn incidents(&self) -> Vec<Incident> {
+        self.incidents_if(|_| true)
+    }
+
+    /// What is remembered of one publisher's models, the longest wait first. It does not say who the callers were.
+    pub(super) fn incidents_of(&self, publisher: &AccountName) -> Vec<Incident> {
+        self.incidents_if(|culprit| culprit.publisher == *publisher)
+    }
+
+    fn incidents_if(&self, wanted: impl Fn(&Culprit) -> bool) -> Vec<Incident> {
         let now = Instant::now();
         let strikes = self.lock();
+        let wanted = strikes.iter().filter(|(culprit, _)| wanted(culprit));
         let incident = |(culprit, strike): (&Culprit, &Strike)| Incident {
+            publisher: culprit.publisher.clone(),
             model: culprit.model,
             how: strike.how.clone(),
             times: strike.times,
             wait_ms: u64::try_from(strike.until.saturating_duration_since(now).as_millis())
                 .unwrap_or(u64::MAX),
         };
-        let mut incidents: Vec<Incident> = strikes.iter().map(incident).collect();
+        let mut incidents: Vec<Incident> = wanted.map(incident).collect();
         incidents.sort_by_key(|incident| std::cmp::Reverse(incident.wait_ms));
         incidents
     }
@@ -136,7 +156,12 @@ mod tests {
     #[test]
     fn one_caller_waits_longer_each_time_and_others_do_not() {
         let strikes = Strikes::default();
-        let culprit = |caller| Culprit { model: Digest::of(b"model"), caller };
+        let of = |publisher: &str, caller| Culprit {
+            publisher: publisher.parse().expect("a name"),
+            model: Digest::of(b"model"),
+            caller,
+        };
+        let culprit = |caller| of("acme", caller);
         assert_eq!(strikes.wait(&culprit(1)), None);
         strikes.record(&culprit(1), "SIGFPE");
         let first = strikes.wait(&culprit(1)).expect("it waits");
@@ -150,7 +175,10 @@ mod tests {
         strikes.record(&culprit(2), "SIGFPE");
         strikes.record(&culprit(3), "SIGFPE");
         assert!(strikes.wait(&culprit(4)).is_some(), "three parties had it happen");
+        assert_eq!(strikes.wait(&of("umbrella", 4)), None, "of the same weights another's copy");
         assert_eq!(strikes.incidents().len(), 3);
+        assert_eq!(strikes.incidents_of(&of("acme", 0).publisher).len(), 3);
+        assert_eq!(strikes.incidents_of(&of("umbrella", 0).publisher), []);
         assert_eq!(forgiven(Duration::from_secs(59)), 0);
         assert_eq!(forgiven(Duration::from_secs(125)), 2);
     }

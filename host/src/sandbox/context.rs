@@ -131,8 +131,8 @@ impl CallState {
         if std::time::Instant::now() >= self.limits.deadline {
             return Err(LimitReached::Deadline);
         }
-        if self.context.stop.is_set() {
-            return Err(LimitReached::Stopped);
+        if let Some(cause) = self.context.stop.cause() {
+            return Err(LimitReached::Ended(cause));
         }
         match &self.cpu {
             Some(cpu) => cpu.check().map_err(|max| LimitReached::Cpu { max }),

@@ -20,6 +20,7 @@ use super::stream::{self, Begun};
 use super::threads::Shared;
 use super::wasi_nn::GuestTensor;
 use crate::outcome::{Answer, GuestFailure, Outcome, Used};
+use crate::stop::Cause;
 use crate::tensor::Tensor;
 use crate::value::{Type, Value};
 
@@ -132,7 +133,7 @@ impl Instance {
         }
         tokio::select! {
             biased;
-            () = stop.wait() => Err(LimitReached::Stopped.into()),
+            cause = stop.wait() => Err(LimitReached::Ended(cause).into()),
             ended = tokio::time::timeout_at(deadline, call) => match ended {
                 Ok(answer) => answer,
                 Err(_elapsed) => Err(LimitReached::Deadline.into()),
@@ -326,7 +327,8 @@ fn failure(error: &wasmtime::Error, state: &CallState) -> GuestFailure {
             LimitReached::Tensors { .. } => GuestFailure::TensorLimit { reason: limit.to_string() },
             LimitReached::Shared(exhausted) => GuestFailure::HostMemory { max: exhausted.max },
             LimitReached::Cpu { max } => GuestFailure::CpuTime { allowed: *max },
-            LimitReached::Stopped => GuestFailure::Stopped,
+            LimitReached::Ended(Cause::Stopped) => GuestFailure::Stopped,
+            LimitReached::Ended(Cause::Left) => GuestFailure::Disconnected,
             LimitReached::Starting => GuestFailure::Trap { reason: limit.to_string() },
             LimitReached::Gate(reason) => GuestFailure::Terms { reason: reason.clone() },
             LimitReached::Sink(failure) => failure.clone(),

@@ -7,6 +7,7 @@ use wasmtime::ResourceLimiterAsync;
 use super::slice;
 use crate::admission::{Allotment, MemoryExhausted};
 use crate::outcome::GuestFailure;
+use crate::stop::Cause;
 
 /// The limits of one call, decided before it starts.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +46,7 @@ pub(super) enum LimitReached {
     #[error("the call computed for longer than {} ms", max.as_millis())]
     Cpu { max: Duration },
     #[error("the call was ended from outside")]
-    Stopped,
+    Ended(Cause),
     #[error(
         "a start function called the host: what a plugin asks about its call, logs or computes belongs into a function that is called"
     )]

@@ -31,7 +31,7 @@ pub(super) async fn start(
                 let starting = bounded(starting, cpu, deadline);
                 tokio::select! {
                     biased;
-                    () = stop.wait() => Err(LimitReached::Stopped.into()),
+                    cause = stop.wait() => Err(LimitReached::Ended(cause).into()),
                     started = starting => started,
                 }
             }

@@ -236,7 +236,7 @@ impl inference::HostGraphExecutionContext for CallState {
         let stop = self.context.stop.clone();
         let computed = tokio::select! {
             biased;
-            () = stop.wait() => return Err(LimitReached::Stopped.into()),
+            cause = stop.wait() => return Err(LimitReached::Ended(cause).into()),
             computed = computed => computed,
         };
         match computed {

@@ -2,7 +2,7 @@
 //!
 //! It is confined as the real one is. Given an ordinary model it tries to reach what is not its own and reports what it reached, as
 //! the reason why it does not load the model. Given a model whose documentation says `hostile:WORD;` it loads it and answers with
-//! garbage of that kind.
+//! garbage of that kind, once it is asked for more than one element: so it goes live, for it is tried out with one.
 
 use std::fs::File;
 use std::io::{Read as _, stdin, stdout};
@@ -99,17 +99,19 @@ fn attack(host: Pid) -> String {
     format!("reached: {reached:?}, tried: {}", tries.len())
 }
 
-/// Answers each job with garbage.
+/// Answers jobs of one element as an honest worker would, and each other with garbage.
 fn answer(work: &End, word: &Mutex<String>) {
     let mut buffer = Buffer::default();
     while let Ok(Some(job)) = work.receive::<Job>(&mut buffer) {
-        let job = job.message.job;
+        let (job, is_trial) =
+            (job.message.job, matches!(&*job.message.inputs, [one] if one.bytes == 1));
         let head =
             |data_type, shape: &[usize], bytes| Head { data_type, shape: shape.to_vec(), bytes };
         let good = || head(DataType::U8, &[2], 2);
         let done = |result: Result<Vec<Head>, JobError>| Done { job, nanos: u64::MAX, result };
         let word = word.lock().expect("sound").clone();
         let answers = match word.as_str() {
+            _ if is_trial => vec![done(Ok(vec![head(DataType::U8, &[1], 1)]))],
             "shape" => vec![done(Ok(vec![head(DataType::F64, &[usize::MAX, usize::MAX], 2)]))],
             "length" => vec![done(Ok(vec![head(DataType::U8, &[usize::MAX], usize::MAX)]))],
             "count" => vec![done(Ok(vec![good(); 1000]))],

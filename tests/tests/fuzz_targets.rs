@@ -1,0 +1,112 @@
+//! Fuzz targets, as the tests compile them: they stay sound between two runs of `make fuzz`, and take what is nearly right.
+//!
+//! `HOSPES_STORM` says how many inputs each gets.
+
+use std::os::fd::AsFd as _;
+
+use hospes::inference::backend::{BackendError, BackendKind};
+use hospes::inference::protocol::{Done, Head, Job, JobError, Layout, Order, Report, Setup};
+use hospes::tensor::DataType;
+use hospes::worker::{ChannelError, Confinement, End, Limits};
+use system_tests::{Chance, simple, storms, workspace};
+
+// What targets name is here what libFuzzer's crate has for them.
+extern crate self as libfuzzer_sys;
+
+macro_rules! fuzz_target {
+    (|$bytes:ident: &[u8]| $body:block) => {
+        pub(crate) fn fuzz($bytes: &[u8]) $body
+    };
+}
+pub(crate) use fuzz_target;
+
+#[path = "../fuzz/fuzz_targets/model.rs"]
+#[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
+mod model;
+#[path = "../fuzz/fuzz_targets/worker.rs"]
+#[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
+mod worker;
+
+const THREADS: usize = 2;
+
+/// Gives a target so many broken seeds. It panics if one of them is treated wrongly.
+fn feed(usual: usize, seeds: &[Vec<u8>], target: fn(&[u8])) {
+    assert!(!seeds.is_empty());
+    seeds.iter().for_each(|seed| target(seed));
+    let (wanted, [done, ..]) = storms(usual, THREADS, |inputs, seed| {
+        let mut chance = Chance(seed);
+        for _ in 0..inputs {
+            let mut bytes = seeds[chance.below(seeds.len())].clone();
+            chance.break_it(&mut bytes);
+            target(&bytes);
+        }
+        [inputs, 0, 0]
+    });
+    assert_eq!(done, wanted / THREADS * THREADS);
+}
+
+/// A message as it goes over the socket.
+fn sent(send: impl FnOnce(&End) -> Result<(), ChannelError>) -> Vec<u8> {
+    let (one, other) = End::pair().expect("a pair");
+    send(&one).expect("sent");
+    let mut bytes = vec![0; 1 << 17];
+    let flags = rustix::net::RecvFlags::empty();
+    let (read, _) = rustix::net::recv(other.as_fd(), &mut *bytes, flags).expect("read");
+    bytes.truncate(read);
+    bytes
+}
+
+#[test]
+fn messages_of_workers_are_read_or_refused() {
+    let head = |bytes| Head { data_type: DataType::U8, shape: vec![2, bytes], bytes: 2 * bytes };
+    let done = |result| Done { job: 7, nanos: 1_000_000, result };
+    let limits = Limits { memory_bytes_max: 1 << 30, cpu_max: None };
+    let setup = Setup {
+        version: hospes::inference::protocol::VERSION,
+        threads: 2,
+        layout: Layout::new(4, 1 << 20),
+        limits,
+        libraries: vec!["/lib/libonnxruntime.so".into()],
+    };
+    let backend = BackendKind::Onnxruntime;
+    let error = || BackendError::Failed("a text".into());
+    let seeds = [
+        sent(|end| {
+            end.send(
+                &Job { job: 1, model: 2, window: 3, inputs: vec![head(5), head(1 << 19)] },
+                None,
+            )
+        }),
+        sent(|end| end.send(&done(Ok(vec![head(3), head(70)])), None)),
+        sent(|end| end.send(&done(Err(JobError::Backend(error()))), None)),
+        sent(|end| end.send(&done(Err(JobError::TooLarge { bytes: u64::MAX })), None)),
+        sent(|end| end.send(&Order::Setup(setup), None)),
+        sent(|end| end.send(&Order::Load { model: 1, backend, bytes: 1 << 40 }, None)),
+        sent(|end| end.send(&Order::Cancel { job: u64::MAX }, None)),
+        sent(|end| end.send(&Report::NotLoaded { model: 1, error: error() }, None)),
+        sent(|end| {
+            end.send(
+                &Report::Ready {
+                    version: 1,
+                    backends: Vec::new(),
+                    confinement: Confinement::default(),
+                },
+                None,
+            )
+        }),
+    ];
+    feed(100_000, &seeds, worker::fuzz);
+}
+
+#[test]
+fn models_are_walked_or_refused() {
+    let cases = std::fs::read_dir(workspace().join("tests/cases")).expect("readable");
+    let paths = cases.map(|entry| entry.expect("readable").path());
+    let models = paths.filter(|path| path.extension() == Some("onnx".as_ref()));
+    let mut seeds: Vec<Vec<u8>> = models
+        .map(|path| std::fs::read(path).expect("readable"))
+        .filter(|model| model.len() < 100_000)
+        .collect();
+    seeds.push(simple());
+    feed(4_000, &seeds, model::fuzz);
+}
