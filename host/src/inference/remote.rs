@@ -20,6 +20,7 @@ use super::graph::ComputeError;
 use super::protocol::{Done, Head, Job, JobError, Layout, Offered, Order, Report, Setup, VERSION};
 use super::signature::ModelSignature;
 use super::strikes::{Culprit, Strikes};
+use super::windows::Windows;
 use crate::id::Digest;
 use crate::tensor::Tensor;
 use crate::worker::channel::{Buffer, MESSAGE_BYTES_MAX, Received, Watched};
@@ -27,7 +28,6 @@ use crate::worker::{
     ChannelError, Confinement, MemoryError, Process, Program, Role, SharedMemory, SpawnError,
     Spawned, ending,
 };
-use super::windows::Windows;
 use job::{UnderWay, Window};
 
 /// Time that a worker has to be ready.

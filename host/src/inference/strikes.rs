@@ -278,7 +278,8 @@ fn make_room(models: &mut HashMap<Owned, Acts>, now: Instant) {
     });
     if models.values().map(HashMap::len).sum::<usize>() >= STRIKES_MAX {
         let last = |acts: &Acts| acts.values().map(|strike| strike.until).max();
-        let first = models.iter().min_by_key(|(_, acts)| last(acts)).map(|(owned, _)| owned.clone());
+        let first =
+            models.iter().min_by_key(|(_, acts)| last(acts)).map(|(owned, _)| owned.clone());
         first.and_then(|first| models.remove(&first));
     }
 }
@@ -365,7 +366,11 @@ mod tests {
         }
         let shown = |after: u64| {
             let now = Instant::now() + Duration::from_secs(after);
-            strikes.incidents_at(now, |_| true).iter().map(|incident| incident.times).collect::<Vec<_>>()
+            strikes
+                .incidents_at(now, |_| true)
+                .iter()
+                .map(|incident| incident.times)
+                .collect::<Vec<_>>()
         };
         assert_eq!(shown(0), [2, 2]);
         assert_eq!(shown(62), [1, 1], "one is forgiven a minute, for who only looks, too");
