@@ -55,7 +55,7 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub threads: NonZeroUsize,
-    /// Computations that wait for a thread; one more is [`ComputeError::Busy`].
+    /// Computations that wait for a thread of this process; one more is [`ComputeError::Busy`].
     pub queue_length_max: usize,
     /// Bytes of one computation's tensors, of the inputs and of the outputs each.
     pub tensor_bytes_max: NonZeroUsize,
