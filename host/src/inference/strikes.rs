@@ -31,7 +31,7 @@ const SUSPECTED_MIN: u32 = 2;
 
 /// Most that are remembered of one model, and of all; those whose wait ends first are forgotten first.
 const ACTS_MAX: usize = 64;
-const STRIKES_MAX: usize = 4096;
+const STRIKES_MAX: usize = 1024;
 
 /// What a worker does with a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
