@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
 use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::backend::BackendKind;
@@ -170,7 +171,7 @@ impl Pool {
         let group = Arc::new(Group {
             pool: Arc::clone(self),
             worker: ArcSwapOption::empty(),
-            seat: tokio::sync::Mutex::default(),
+            state: Mutex::default(),
             latest: AtomicU64::new(0),
             wanted: Mutex::default(),
         });
@@ -183,13 +184,22 @@ impl Pool {
 pub(super) struct Group {
     pool: Arc<Pool>,
     worker: ArcSwapOption<Worker>,
-    /// The place of its worker among those that there may be. Held while a worker is taken, so that one is.
-    seat: tokio::sync::Mutex<Option<OwnedSemaphorePermit>>,
+    state: Mutex<State>,
     /// When somebody last wanted the worker, in milliseconds since the pool began.
     latest: AtomicU64,
     /// How often each model is wanted. One that nobody wants any more is unloaded.
     wanted: Mutex<HashMap<ModelKey, usize>>,
 }
+
+#[derive(Default)]
+struct State {
+    /// The place of its worker among those that there may be.
+    seat: Option<OwnedSemaphorePermit>,
+    starting: Option<Starting>,
+}
+
+/// A worker that is being started, also when nobody waits for it any more: all who need it wait for the same.
+type Starting = Shared<BoxFuture<'static, Result<Arc<Worker>, ComputeError>>>;
 
 impl Group {
     /// The worker, if it is there and alive.
@@ -198,33 +208,54 @@ impl Group {
     }
 
     /// The worker, to do something with it: while that lasts it does not make way for another.
-    async fn lease(&self) -> Result<Lease, ComputeError> {
+    async fn lease(self: &Arc<Self>) -> Result<Lease, ComputeError> {
         self.note_use();
-        if let Some(worker) = self.current() {
-            return Ok(Lease::of(worker));
+        match self.current() {
+            Some(worker) => Ok(Lease::of(worker)),
+            None => Ok(Lease::of(self.starting()?.await?)),
         }
-        let mut held = self.seat.lock().await;
+    }
+
+    /// Has a worker started, unless there is one or one is being started.
+    fn starting(self: &Arc<Self>) -> Result<Starting, ComputeError> {
+        let mut state = self.state();
+        if let Some(starting) = &state.starting {
+            return Ok(starting.clone());
+        }
         if let Some(worker) = self.current() {
-            return Ok(Lease::of(worker));
+            return Ok(std::future::ready(Ok(worker)).boxed().shared());
         }
         self.worker.store(None);
-        // Nobody has it until there is a worker: dropped on the way, it is free again.
-        let seat = match held.take() {
+        // Nobody has it until there is a worker: if none comes, it is free again.
+        let seat = match state.seat.take() {
             Some(seat) => seat,
             None => self.pool.seat()?,
         };
-        match self.pool.take().await {
-            Ok(worker) => {
-                let lease = Lease::of(Arc::clone(&worker));
-                self.worker.store(Some(worker));
-                *held = Some(seat);
-                Ok(lease)
+        let group = Arc::clone(self);
+        let started = tokio::spawn(async move {
+            let started = group.pool.take().await;
+            let mut state = group.state();
+            state.starting = None;
+            match started {
+                Ok(worker) => {
+                    group.worker.store(Some(Arc::clone(&worker)));
+                    state.seat = Some(seat);
+                    Ok(worker)
+                }
+                Err(error) => {
+                    tracing::error!(%error, "no worker could be started");
+                    Err(ComputeError::Lost { how: "not starting".into() })
+                }
             }
-            Err(error) => {
-                tracing::error!(%error, "no worker could be started");
-                Err(ComputeError::Lost { how: "not starting".into() })
-            }
-        }
+        });
+        let started = async move {
+            let lost =
+                |panic: tokio::task::JoinError| ComputeError::Lost { how: panic.to_string() };
+            started.await.unwrap_or_else(|panic| Err(lost(panic)))
+        };
+        let starting = started.boxed().shared();
+        state.starting = Some(starting.clone());
+        Ok(starting)
     }
 
     /// Sees to it that there is a place for a worker.
@@ -232,10 +263,9 @@ impl Group {
         if self.worker.load().as_ref().is_some_and(|worker| worker.is_alive()) {
             return Ok(());
         }
-        // Somebody who has it already starts a worker.
-        let Ok(mut seat) = self.seat.try_lock() else { return Ok(()) };
-        if seat.is_none() {
-            *seat = Some(self.pool.seat()?);
+        let mut state = self.state();
+        if state.seat.is_none() && state.starting.is_none() {
+            state.seat = Some(self.pool.seat()?);
             self.note_use();
         }
         Ok(())
@@ -248,8 +278,9 @@ impl Group {
 
     /// Ends an idle worker and gives its place away.
     fn give_way(&self) -> Option<OwnedSemaphorePermit> {
-        let mut seat = self.seat.try_lock().ok()?;
-        seat.as_ref()?;
+        // Whoever has it may be here for the same: two that wait for each other would wait for ever.
+        let mut state = self.state.try_lock().ok()?;
+        state.seat.as_ref()?;
         if self.current().is_some_and(|worker| !worker.is_idle()) {
             return None;
         }
@@ -260,7 +291,12 @@ impl Group {
                 "an idle worker makes way for another (`inference.workers_max`)"
             );
         }
-        seat.take()
+        state.seat.take()
+    }
+
+    /// Nothing panics while this is held.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Nothing panics while this is held.
@@ -504,7 +540,12 @@ mod tests {
             .map(|name| pool.group(Together::Publisher(name.parse().expect("a name"))));
         for group in &groups {
             assert!(group.lease().now_or_never().is_none(), "it waits for the worker, and leaves");
-            assert_eq!(pool.seats.available_permits(), 1, "nobody has the place");
+            assert_eq!(pool.seats.available_permits(), 0, "it is started for whoever comes next");
+            let began = Instant::now();
+            while pool.seats.available_permits() == 0 {
+                assert!(began.elapsed().as_secs() < 30, "the place is lost");
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
         }
         for group in &groups {
             group.reserve().expect("the place of whoever does nothing with it");
