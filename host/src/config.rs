@@ -406,7 +406,8 @@ pub struct Inference {
     pub onnxruntime_library: Option<PathBuf>,
     /// Threads that compute. Default: one a core.
     pub threads: NonZeroUsize,
-    /// Computations that wait for a thread. Default 1024; one more is an error for the plugin.
+    /// Computations that wait for a thread of the host's own process (`isolation = "none"`). Default 1024; one more is an error for
+    /// the plugin. For workers wait as many as calls run, which `admission.slots_max` bounds.
     pub queue_length_max: usize,
     /// Bytes of the tensors that the host holds for one call. Default 256 MiB.
     #[serde(with = "units::size_usize")]
@@ -416,7 +417,8 @@ pub struct Inference {
     /// Publishers whose models are computed in the host's own process when `isolation` is `none`. Default none: everybody else's are
     /// kept apart by publisher whatever `isolation` says.
     pub trusted_publishers: Vec<AccountName>,
-    /// Worker processes that compute. Default 64; models of one more publisher are refused.
+    /// Worker processes that compute. Default 64. One more publisher's takes the place of the one that has been idle for longest, whose
+    /// models are loaded again when they are called; while all compute, its calls are answered with 503 and not charged.
     pub workers_max: NonZeroUsize,
     /// Memory that a worker may have beyond what it starts with: weights, and what computations allocate. Default 4 GiB; a
     /// computation that wants more fails, or ends its worker.

@@ -37,7 +37,7 @@ use graph::Known;
 use pool::{Pool, RemoteModel, Together};
 
 pub use backend::{BackendKind, BackendStatus, Device, Placement};
-pub use graph::{ComputeError, ErrorClass, Graph};
+pub use graph::{ComputeError, ErrorClass, Graph, WORKERS_WAIT};
 pub use remote::WorkerStartError;
 pub use signature::{InputError, ModelSignature, OutputSpec, Sizes, TensorSpec};
 pub use strikes::Incident;
@@ -55,7 +55,7 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub threads: NonZeroUsize,
-    /// Computations that wait for a thread; one more is [`ComputeError::Busy`].
+    /// Computations that wait for a thread of this process; one more is [`ComputeError::Busy`].
     pub queue_length_max: usize,
     /// Bytes of one computation's tensors, of the inputs and of the outputs each.
     pub tensor_bytes_max: NonZeroUsize,
@@ -68,7 +68,7 @@ pub struct Settings {
     pub isolation: Isolation,
     /// Publishers whose models may be computed in the host's own process, if `isolation` says so.
     pub trusted: Vec<AccountName>,
-    /// Worker processes, the spare one not counted.
+    /// Worker processes, the spare one not counted. One more takes the place of an idle one.
     pub workers_max: NonZeroUsize,
     /// Bytes of address space that a worker may use beyond what it starts with.
     pub worker_memory_bytes_max: u64,
@@ -112,6 +112,12 @@ pub enum LoadError {
     Threads(String),
     #[error("the process in which `{kind}` loaded it ended: {how}")]
     Lost { kind: BackendKind, how: String },
+    #[error(
+        "it is not loaded for another {} ms, for it has ended the process that loaded it", wait.as_millis()
+    )]
+    BackedOff { wait: Duration },
+    #[error("{}", ComputeError::Workers { max: *max })]
+    Workers { max: usize },
 }
 
 /// A model to load.

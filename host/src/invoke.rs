@@ -18,6 +18,7 @@ use crate::deployments::{ResolveError, Target};
 use crate::exchange::Exchange;
 use crate::host::Host;
 use crate::id::{CallId, Digest};
+use crate::inference::ComputeError;
 use crate::outcome::{Outcome, Reply};
 use crate::outputs::{self, Form};
 use crate::receipt::{Issued, ReceiptError};
@@ -146,6 +147,9 @@ pub enum InvokeError {
     },
     #[error(transparent)]
     Instantiate(#[from] SandboxError),
+    /// No worker process can compute the call's models now.
+    #[error(transparent)]
+    Compute(#[from] ComputeError),
     #[error("the receipt could not be written, so nothing was released or charged")]
     Receipt(#[from] ReceiptError),
 }
@@ -172,6 +176,7 @@ pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> 
     let admission = Admission::admit(&host.slots, grant.account(), grant.allowances()).await;
     let admission =
         admission.map_err(|error| host.deny(Denied::admission(&grant, &function, &call, error)))?;
+    function.graphs().values().try_for_each(|graph| graph.reserve())?;
     host.receipts.take_calls()?; // what runs has room in the log
     let admitted = Instant::now();
     let instance = host.instantiate(&function, &grant, &admission, &call, admitted).await?;

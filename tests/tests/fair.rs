@@ -200,6 +200,23 @@ fn a_caller_with_64_computations_in_a_worker_delays_another_s_by_few_of_them() {
 }
 
 #[test]
+fn the_copy_of_a_tensor_that_a_guest_reads_is_memory_like_any_other() {
+    const MIB: usize = 1 << 20;
+    let street = Street::with(&["read-tensor"], |config| {
+        config.admission.memory_bytes_max = (64 * MIB).try_into().expect("not zero");
+    });
+    let read = |mib: usize| {
+        let body = json!({"bytes": mib * MIB}).to_string();
+        street.run(&street.mallory, "read-tensor", &body)
+    };
+    // One account may have 40 MiB. The guest has 26, the tensor comes to that, and its copy as well.
+    read(1).ok();
+    read(6).ok();
+    let problem = read(12).problem(503, "busy");
+    assert_eq!(problem["failure"], "host-memory", "{problem}");
+}
+
+#[test]
 fn one_account_does_not_take_all_memory() {
     const MIB: usize = 1 << 20;
     let street = Street::with(&["take-memory"], |config| {

@@ -60,7 +60,7 @@ fn sent(send: impl FnOnce(&End) -> Result<(), ChannelError>) -> Vec<u8> {
 fn messages_of_workers_are_read_or_refused() {
     let head = |bytes| Head { data_type: DataType::U8, shape: vec![2, bytes], bytes: 2 * bytes };
     let done = |result| Done { job: 7, nanos: 1_000_000, result };
-    let limits = Limits { memory_bytes_max: 1 << 30, cpu_max: None };
+    let limits = Limits { memory_bytes_max: 1 << 30, file_bytes_max: 0, cpu_max: None };
     let setup = Setup {
         version: hospes::inference::protocol::VERSION,
         threads: 2,

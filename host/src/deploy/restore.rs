@@ -152,7 +152,10 @@ fn is_for_now(error: &DeployError) -> bool {
             error,
             DeployError::Sandbox(SandboxError::CompileTimeout { .. } | SandboxError::PoolExhausted)
                 | DeployError::Model {
-                    source: LoadError::Timeout { .. } | LoadError::Lost { .. },
+                    source: LoadError::Timeout { .. }
+                        | LoadError::Lost { .. }
+                        | LoadError::BackedOff { .. }
+                        | LoadError::Workers { .. },
                     ..
                 }
         )

@@ -19,6 +19,9 @@ use crate::tensor::Tensor;
 /// costs two changes of threads, and nobody else on this thread waits longer than this for it.
 const INLINE_MAX: Duration = Duration::from_micros(200);
 
+/// When it is worth another try where all worker processes computed for others.
+pub const WORKERS_WAIT: Duration = Duration::from_secs(1);
+
 /// Why a computation has no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ComputeError {
@@ -40,7 +43,9 @@ pub enum ComputeError {
         "the model is not computed for another {} ms, for it has ended the process that computes it", wait.as_millis()
     )]
     BackedOff { wait: Duration },
-    #[error("{max} worker processes run already (`inference.workers_max`)")]
+    #[error(
+        "all {max} worker processes of this host compute at the moment, and one more may not run (`inference.workers_max`); try again shortly"
+    )]
     Workers { max: usize },
 }
 
@@ -137,8 +142,19 @@ impl Graph {
         &self.known.facts
     }
 
+    /// Whether there is a worker process for it, or a place for one: what a call should know before it begins.
+    ///
+    /// # Errors
+    /// [`ComputeError::Workers`].
+    pub fn reserve(&self) -> Result<(), ComputeError> {
+        match &self.place {
+            Place::Remote(model) => model.reserve(),
+            Place::Here { .. } => Ok(()),
+        }
+    }
+
     /// Computes the model's outputs for a caller, who is a number that only tells callers apart. Dropping the future ends the
-    /// computation soon, if it has begun in a worker, and takes it out of the queue, if it has not begun.
+    /// computation soon, if it has begun, and takes it out of the queue, if it has not.
     ///
     /// # Errors
     /// [`ComputeError`].
@@ -152,7 +168,7 @@ impl Graph {
         let outputs = match &self.place {
             Place::Remote(model) => model.compute(&inputs, caller).await?,
             Place::Here { work, bounded: true, .. } if work.pace.is_quick(&inputs) => {
-                work.run(&inputs)?
+                work.run(&inputs, &Stop::default())?
             }
             Place::Here { work, executor, .. } => hand_over(work, executor, inputs).await?,
         };
@@ -180,22 +196,37 @@ async fn hand_over(
 ) -> Result<Vec<Tensor>, ComputeError> {
     let (answer, answered) = oneshot::channel();
     let work = Arc::clone(work);
+    let mut leaves = StopOnDrop(Some(Arc::default()));
+    let stop = leaves.0.clone().unwrap_or_default();
     let job = Box::new(move || {
         if !answer.is_closed() {
-            let _ = answer.send(work.run(&inputs));
+            let _ = answer.send(work.run(&inputs, &stop));
         }
     });
     let queued = executor.submit(job);
     queued.map_err(|QueueFull { length_max }| ComputeError::Busy { length_max })?;
     let lost = |_| Err(ComputeError::Backend(BackendError::Panicked));
-    answered.await.unwrap_or_else(lost)
+    let answer = answered.await;
+    leaves.0 = None;
+    answer.unwrap_or_else(lost)
+}
+
+/// Ends a computation when nobody waits for it any more.
+struct StopOnDrop(Option<Arc<Stop>>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        if let Some(stop) = &self.0 {
+            stop.stop();
+        }
+    }
 }
 
 impl Work {
-    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, ComputeError> {
+    fn run(&self, inputs: &[Tensor], stop: &Stop) -> Result<Vec<Tensor>, ComputeError> {
         let began = Instant::now();
         // A backend that panics fails this computation, not the thread that others wait for.
-        let outputs = catch_unwind(AssertUnwindSafe(|| self.model.run(inputs, &Stop::default())))
+        let outputs = catch_unwind(AssertUnwindSafe(|| self.model.run(inputs, stop)))
             .unwrap_or(Err(BackendError::Panicked))?;
         self.pace.learn(began.elapsed(), inputs);
         Ok(outputs)

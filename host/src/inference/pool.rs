@@ -1,23 +1,30 @@
 //! Which worker computes whose models, and a spare one for when one is lost.
 //!
 //! A group of models shares a worker: those of one publisher, or one model alone (`inference.isolation`). Its worker is started when
-//! it is first needed and ends with its last model; a new one takes its place, and the models are loaded there again, when it
-//! was lost. A spare worker with its libraries loaded waits, so that this takes as long as loading the models.
+//! it is first needed and ends with its last model, or when it is idle and another group needs one of the `inference.workers_max`; a
+//! new one takes its place, and the models are loaded there again as they are called, when it was lost or ended. A spare worker
+//! with its libraries loaded waits, so that this takes as long as loading the models.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::backend::BackendKind;
 use super::protocol::{Layout, Setup, VERSION};
-use super::remote::{Loss, Ready, RemoteError, Worker, WorkerStartError};
+use super::remote::{
+    Lease, LoadLoss, Loading, Loss, ModelKey, Ready, RemoteError, Task, Worker, WorkerStartError,
+};
 use super::signature::ModelSignature;
-use super::strikes::{Culprit, Strikes};
+use super::strikes::{Culprit, Owned, Strikes};
 use super::{ComputeError, LoadError, ModelSource, Settings};
 use crate::id::{AccountName, Digest};
 use crate::tensor::Tensor;
@@ -41,7 +48,9 @@ pub(super) struct Pool {
     program: Program,
     setup: Setup,
     workers_max: usize,
-    workers: AtomicUsize,
+    /// One for each worker that there may be.
+    seats: Arc<Semaphore>,
+    began: Instant,
     spare: Mutex<Spare>,
     groups: Mutex<HashMap<Together, Weak<Group>>>,
     pub(super) strikes: Arc<Strikes>,
@@ -61,14 +70,19 @@ impl Pool {
             version: VERSION,
             threads,
             layout: Layout::new(windows, settings.tensor_bytes_max.get()),
-            limits: Limits { memory_bytes_max: settings.worker_memory_bytes_max, cpu_max: None },
+            limits: Limits {
+                memory_bytes_max: settings.worker_memory_bytes_max,
+                file_bytes_max: 0,
+                cpu_max: None,
+            },
             libraries: settings.libraries.clone(),
         };
         Self {
             program: settings.program.clone(),
             setup,
             workers_max: settings.workers_max.get(),
-            workers: AtomicUsize::new(0),
+            seats: Arc::new(Semaphore::new(settings.workers_max.get().min(Semaphore::MAX_PERMITS))),
+            began: Instant::now(),
             spare: Mutex::default(),
             groups: Mutex::default(),
             strikes: Arc::default(),
@@ -133,6 +147,20 @@ impl Pool {
         workers.map(|worker| worker.process()).collect()
     }
 
+    /// A place for one more worker: a free one, or that of the worker which has been idle for longest.
+    fn seat(&self) -> Result<OwnedSemaphorePermit, ComputeError> {
+        if let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() {
+            return Ok(seat);
+        }
+        let mut groups: Vec<Arc<Group>> = {
+            let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+            groups.values().filter_map(Weak::upgrade).collect()
+        };
+        groups.sort_by_key(|group| group.latest.load(Ordering::Relaxed));
+        let seat = groups.iter().find_map(|group| group.give_way());
+        seat.ok_or(ComputeError::Workers { max: self.workers_max })
+    }
+
     /// The group of these models.
     pub(super) fn group(self: &Arc<Self>, together: Together) -> Arc<Group> {
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
@@ -143,7 +171,9 @@ impl Pool {
         let group = Arc::new(Group {
             pool: Arc::clone(self),
             worker: ArcSwapOption::empty(),
-            changing: tokio::sync::Mutex::default(),
+            state: Mutex::default(),
+            latest: AtomicU64::new(0),
+            wanted: Mutex::default(),
         });
         groups.insert(together, Arc::downgrade(&group));
         group
@@ -154,9 +184,22 @@ impl Pool {
 pub(super) struct Group {
     pool: Arc<Pool>,
     worker: ArcSwapOption<Worker>,
-    /// Held while a worker is taken, so that one is.
-    changing: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+    /// When somebody last wanted the worker, in milliseconds since the pool began.
+    latest: AtomicU64,
+    /// How often each model is wanted. One that nobody wants any more is unloaded.
+    wanted: Mutex<HashMap<ModelKey, usize>>,
 }
+
+#[derive(Default)]
+struct State {
+    /// The place of its worker among those that there may be.
+    seat: Option<OwnedSemaphorePermit>,
+    starting: Option<Starting>,
+}
+
+/// A worker that is being started, also when nobody waits for it any more: all who need it wait for the same.
+type Starting = Shared<BoxFuture<'static, Result<Arc<Worker>, ComputeError>>>;
 
 impl Group {
     /// The worker, if it is there and alive.
@@ -164,50 +207,136 @@ impl Group {
         self.worker.load_full().filter(|worker| worker.is_alive())
     }
 
-    async fn worker(&self) -> Result<Arc<Worker>, ComputeError> {
+    /// The worker, to do something with it: while that lasts it does not make way for another.
+    async fn lease(self: &Arc<Self>) -> Result<Lease, ComputeError> {
+        self.note_use();
+        match self.current() {
+            Some(worker) => Ok(Lease::of(worker)),
+            None => Ok(Lease::of(self.starting()?.await?)),
+        }
+    }
+
+    /// Has a worker started, unless there is one or one is being started.
+    fn starting(self: &Arc<Self>) -> Result<Starting, ComputeError> {
+        let mut state = self.state();
+        if let Some(starting) = &state.starting {
+            return Ok(starting.clone());
+        }
         if let Some(worker) = self.current() {
-            return Ok(worker);
+            return Ok(std::future::ready(Ok(worker)).boxed().shared());
         }
-        let _changing = self.changing.lock().await;
-        if let Some(worker) = self.current() {
-            return Ok(worker);
-        }
-        let pool = &self.pool;
-        if self.worker.load().is_none() {
-            let counted =
-                pool.workers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |workers| {
-                    (workers < pool.workers_max).then_some(workers + 1)
-                });
-            counted.map_err(|_| ComputeError::Workers { max: pool.workers_max })?;
-        }
-        match pool.take().await {
-            Ok(worker) => {
-                self.worker.store(Some(Arc::clone(&worker)));
-                Ok(worker)
+        self.worker.store(None);
+        // Nobody has it until there is a worker: if none comes, it is free again.
+        let seat = match state.seat.take() {
+            Some(seat) => seat,
+            None => self.pool.seat()?,
+        };
+        let group = Arc::clone(self);
+        let started = tokio::spawn(async move {
+            let started = group.pool.take().await;
+            let mut state = group.state();
+            state.starting = None;
+            match started {
+                Ok(worker) => {
+                    group.worker.store(Some(Arc::clone(&worker)));
+                    state.seat = Some(seat);
+                    Ok(worker)
+                }
+                Err(error) => {
+                    tracing::error!(%error, "no worker could be started");
+                    Err(ComputeError::Lost { how: "not starting".into() })
+                }
             }
-            Err(error) => {
-                self.worker.store(None);
-                pool.workers.fetch_sub(1, Ordering::Relaxed);
-                tracing::error!(%error, "no worker could be started");
-                Err(ComputeError::Lost { how: "not starting".into() })
-            }
+        });
+        let started = async move {
+            let lost =
+                |panic: tokio::task::JoinError| ComputeError::Lost { how: panic.to_string() };
+            started.await.unwrap_or_else(|panic| Err(lost(panic)))
+        };
+        let starting = started.boxed().shared();
+        state.starting = Some(starting.clone());
+        Ok(starting)
+    }
+
+    /// Sees to it that there is a place for a worker.
+    fn reserve(&self) -> Result<(), ComputeError> {
+        if self.worker.load().as_ref().is_some_and(|worker| worker.is_alive()) {
+            return Ok(());
         }
+        let mut state = self.state();
+        if state.seat.is_none() && state.starting.is_none() {
+            state.seat = Some(self.pool.seat()?);
+            self.note_use();
+        }
+        Ok(())
+    }
+
+    fn note_use(&self) {
+        let now = u64::try_from(self.pool.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.latest.store(now, Ordering::Relaxed);
+    }
+
+    /// Ends an idle worker and gives its place away.
+    fn give_way(&self) -> Option<OwnedSemaphorePermit> {
+        // Whoever has it may be here for the same: two that wait for each other would wait for ever.
+        let mut state = self.state.try_lock().ok()?;
+        state.seat.as_ref()?;
+        if self.current().is_some_and(|worker| !worker.is_idle()) {
+            return None;
+        }
+        if let Some(worker) = self.worker.swap(None) {
+            let process = worker.process();
+            tracing::debug!(
+                process,
+                "an idle worker makes way for another (`inference.workers_max`)"
+            );
+        }
+        state.seat.take()
+    }
+
+    /// Nothing panics while this is held.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing panics while this is held.
+    fn wanted(&self) -> MutexGuard<'_, HashMap<ModelKey, usize>> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Group {
+/// Somebody wants a model of a group.
+struct Wanted {
+    group: Arc<Group>,
+    key: ModelKey,
+}
+
+impl Wanted {
+    fn new(group: Arc<Group>, key: ModelKey) -> Self {
+        *group.wanted().entry(key).or_default() += 1;
+        Self { group, key }
+    }
+}
+
+impl Drop for Wanted {
     fn drop(&mut self) {
-        if self.worker.load().is_some() {
-            self.pool.workers.fetch_sub(1, Ordering::Relaxed);
+        let mut wanted = self.group.wanted();
+        let Some(times) = wanted.get_mut(&self.key) else { return };
+        *times -= 1;
+        if *times > 0 {
+            return;
+        }
+        wanted.remove(&self.key);
+        if let Some(worker) = self.group.current() {
+            worker.unload(&self.key);
         }
     }
 }
 
 /// A model that is computed by its group's worker, whichever that is at the moment.
 pub(super) struct RemoteModel {
-    group: Arc<Group>,
+    wanted: Wanted,
     source: ModelSource,
-    kind: BackendKind,
     pub(super) signature: ModelSignature,
 }
 
@@ -223,11 +352,24 @@ impl RemoteModel {
             LoadLoss::Timeout => LoadError::Timeout { kind },
             LoadLoss::Lost(how) => LoadError::Lost { kind, how },
         };
-        let worker =
-            group.worker().await.map_err(|error| failed(LoadLoss::Lost(error.to_string())))?;
-        let signature =
-            load(&worker, &source, kind, Some(source.bytes.clone())).await.map_err(failed)?;
-        Ok(Self { group, source: source.without_bytes(), kind, signature })
+        let culprit = Culprit::loading(owned(&source));
+        if let Some(wait) = group.pool.strikes.standing(&culprit).wait {
+            return Err(LoadError::BackedOff { wait });
+        }
+        let wanted = Wanted::new(group, (source.digest, kind));
+        let worker = match wanted.group.lease().await {
+            Ok(worker) => worker,
+            Err(ComputeError::Workers { max }) => return Err(LoadError::Workers { max }),
+            Err(error) => return Err(failed(LoadLoss::Lost(error.to_string()))),
+        };
+        let bytes = Some(source.bytes.clone());
+        let signature = loading(&wanted, &worker, &source, bytes).await.map_err(failed)?;
+        Ok(Self { wanted, source: source.without_bytes(), signature })
+    }
+
+    /// Whether there is a worker for it, or a place for one.
+    pub(super) fn reserve(&self) -> Result<(), ComputeError> {
+        self.wanted.group.reserve()
     }
 
     /// Computes the outputs. Dropping the future cancels the computation.
@@ -236,21 +378,24 @@ impl RemoteModel {
         inputs: &[Tensor],
         caller: u64,
     ) -> Result<Vec<Tensor>, ComputeError> {
-        let (publisher, model) = (self.source.publisher.clone(), self.source.digest);
-        let culprit = Culprit { publisher, model, caller };
-        if let Some(wait) = self.group.pool.strikes.wait(&culprit) {
-            return Err(ComputeError::BackedOff { wait });
-        }
+        let culprit = Culprit::computing(owned(&self.source), caller);
+        let Wanted { group, key } = &self.wanted;
         for _ in 0..TRIES {
-            let worker = self.group.worker().await?;
-            let model = match worker.model(&(self.source.digest, self.kind)) {
+            // Each time: it may be what ended the worker of the last try.
+            let standing = group.pool.strikes.standing(&culprit);
+            if let Some(wait) = standing.wait {
+                return Err(ComputeError::BackedOff { wait });
+            }
+            let worker = group.lease().await?;
+            let model = match worker.model(key) {
                 Some(model) => model,
                 None => match self.load_again(&worker).await? {
                     Some(model) => model,
                     None => continue,
                 },
             };
-            match worker.compute(model, inputs, &culprit).await {
+            let task = Task { model, culprit: &culprit, alone: standing.alone };
+            match worker.compute(task, inputs).await {
                 Err(RemoteError::NotBegun) => {}
                 Err(RemoteError::Compute(error)) => return Err(error),
                 Ok(outputs) => return Ok(outputs),
@@ -262,13 +407,13 @@ impl RemoteModel {
     }
 
     /// Loads the model into a new worker; none if that has ended, too.
-    async fn load_again(&self, worker: &Arc<Worker>) -> Result<Option<u32>, ComputeError> {
-        let key = (self.source.digest, self.kind);
-        match load(worker, &self.source, self.kind, None).await {
-            Ok(signature) if signature == self.signature => Ok(worker.model(&key)),
+    async fn load_again(&self, worker: &Lease) -> Result<Option<u32>, ComputeError> {
+        match loading(&self.wanted, worker, &self.source, None).await {
+            Ok(signature) if signature == self.signature => Ok(worker.model(&self.wanted.key)),
             Ok(_other) => {
-                worker.kill();
-                Err(ComputeError::Lost { how: "loading the model as another one".into() })
+                let how = "loading the model as another one";
+                worker.end_for(&Culprit::loading(owned(&self.source)), how);
+                Err(ComputeError::Lost { how: how.into() })
             }
             Err(LoadLoss::Backend(error)) => Err(ComputeError::Backend(error)),
             Err(LoadLoss::Timeout) => {
@@ -279,31 +424,58 @@ impl RemoteModel {
     }
 }
 
-impl Drop for RemoteModel {
-    fn drop(&mut self) {
-        if let Some(worker) = self.group.current() {
-            worker.unload(&(self.source.digest, self.kind));
-        }
-    }
+fn owned(source: &ModelSource) -> Owned {
+    Owned { publisher: source.publisher.clone(), model: source.digest }
 }
 
-enum LoadLoss {
-    Backend(super::BackendError),
-    Timeout,
-    Lost(String),
-}
-
-/// Has a worker load a model, unless it has it.
-async fn load(
-    worker: &Arc<Worker>,
+/// Has a worker load a model, unless it has it or is at it. That goes on when whoever wants it leaves, so that a caller without
+/// patience loses its own call and nothing else.
+fn loading(
+    wanted: &Wanted,
+    worker: &Lease,
     source: &ModelSource,
-    kind: BackendKind,
     bytes: Option<bytes::Bytes>,
-) -> Result<ModelSignature, LoadLoss> {
-    let _loading = worker.loading.lock().await;
-    if let Some(signature) = worker.signature(&(source.digest, kind)) {
-        return Ok(signature);
+) -> Loading {
+    let key = wanted.key;
+    let mut loadings = worker.loadings();
+    if let Some(loading) = loadings.get(&key) {
+        return loading.clone();
     }
+    if let Some(signature) = worker.signature(&key) {
+        return std::future::ready(Ok(signature)).boxed().shared();
+    }
+    let (group, worker) = (Arc::clone(&wanted.group), Lease::of(Arc::clone(worker)));
+    let source = source.clone();
+    let loaded = tokio::spawn(async move {
+        let loaded = load(&group, &worker, source, (key.1, bytes)).await;
+        worker.loadings().remove(&key);
+        // Those who wanted it have left meanwhile.
+        let wanted = group.wanted();
+        if !wanted.contains_key(&key) {
+            worker.unload(&key);
+        }
+        drop(wanted);
+        loaded
+    });
+    let loaded =
+        async move { loaded.await.unwrap_or_else(|panic| Err(LoadLoss::Lost(panic.to_string()))) };
+    let loading = loaded.boxed().shared();
+    loadings.insert(key, loading.clone());
+    loading
+}
+
+/// Has a worker load a model.
+async fn load(
+    group: &Group,
+    worker: &Worker,
+    source: ModelSource,
+    (kind, bytes): (BackendKind, Option<bytes::Bytes>),
+) -> Result<ModelSignature, LoadLoss> {
+    let culprit = Culprit::loading(owned(&source));
+    let _loading = worker.loading.lock().await;
+    let alone = group.pool.strikes.standing(&culprit).alone;
+    // Others compute while a model is loaded, unless it is a suspect: it may take long.
+    let _company = if alone { Some(worker.company(true).await) } else { None };
     let lost = |why: &dyn std::fmt::Display| LoadLoss::Lost(why.to_string());
     let reopen = Arc::clone(&source.reopen);
     let opened = tokio::task::spawn_blocking(move || match bytes {
@@ -314,7 +486,7 @@ async fn load(
     let file = opened.map_err(|error| lost(&error))?;
     let size = rustix::fs::fstat(&file).map_err(|error| lost(&error))?.st_size;
     let size = u64::try_from(size).unwrap_or_default();
-    let loading = worker.load((source.digest, kind), file, size);
+    let loading = worker.load((source.digest, kind), &culprit, (file, size));
     match tokio::time::timeout(super::LOAD_TIMEOUT, loading).await {
         Ok(Ok(signature)) => Ok(signature),
         Ok(Err(Loss::Job(super::protocol::JobError::Backend(error)))) => {
@@ -323,7 +495,7 @@ async fn load(
         Ok(Err(Loss::Job(_))) => Err(LoadLoss::Lost("an answer that is none".into())),
         Ok(Err(Loss::Ended(how))) => Err(LoadLoss::Lost(how.to_string())),
         Err(_elapsed) => {
-            worker.kill();
+            worker.end_for(&culprit, "not loading the model in time");
             Err(LoadLoss::Timeout)
         }
     }
@@ -335,4 +507,60 @@ pub(super) fn in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
     file.write_all(bytes)?;
     file.rewind()?;
     Ok(file.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::*;
+    use crate::config::{BackendChoice, Isolation};
+
+    /// One worker, which never gets ready.
+    fn settings() -> Settings {
+        Settings {
+            threads: NonZeroUsize::MIN,
+            queue_length_max: 1,
+            tensor_bytes_max: NonZeroUsize::MIN,
+            backend: BackendChoice::Auto,
+            libraries: Vec::new(),
+            library_required: false,
+            isolation: Isolation::Publisher,
+            trusted: Vec::new(),
+            workers_max: NonZeroUsize::MIN,
+            worker_memory_bytes_max: 1 << 30,
+            program: Program::File("/bin/sleep".into()),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_leaves_while_a_worker_starts_takes_no_place_along() {
+        let pool = Arc::new(Pool::new(&settings()));
+        let groups = ["acme", "umbrella"]
+            .map(|name| pool.group(Together::Publisher(name.parse().expect("a name"))));
+        for group in &groups {
+            assert!(group.lease().now_or_never().is_none(), "it waits for the worker, and leaves");
+            assert_eq!(pool.seats.available_permits(), 0, "it is started for whoever comes next");
+            let began = Instant::now();
+            while pool.seats.available_permits() == 0 {
+                assert!(began.elapsed().as_secs() < 30, "the place is lost");
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        }
+        for group in &groups {
+            group.reserve().expect("the place of whoever does nothing with it");
+        }
+        assert_eq!(pool.seats.available_permits(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_model_that_nobody_wants_any_more_is_not_counted() {
+        let pool = Arc::new(Pool::new(&settings()));
+        let group = pool.group(Together::Publisher("acme".parse().expect("a name")));
+        let key = (Digest::of(b"model"), BackendKind::Tract);
+        let two = [Wanted::new(Arc::clone(&group), key), Wanted::new(Arc::clone(&group), key)];
+        assert_eq!(group.wanted().get(&key), Some(&2));
+        drop(two);
+        assert!(group.wanted().is_empty());
+    }
 }

@@ -1,15 +1,19 @@
 //! A worker process as the host sees it: what is under way there, and how it ends.
 //!
 //! The worker is foreign to the host: it may answer anything, late or never. A computation whose caller has left is cancelled, and if
-//! the worker has not let go of it after [`CANCEL_GRACE`], the process is killed. What else was under way there is lost with it.
+//! the worker has not let go of it after [`job::CANCEL_GRACE`], the process is killed. What else was under way there is lost with it.
+//! A suspect ([`super::strikes`]) computes alone: then it is known what ended the process.
 
-use std::collections::{BTreeSet, HashMap};
+mod job;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, oneshot};
+use futures_util::future::{BoxFuture, Shared};
+use tokio::sync::{Notify, RwLockReadGuard, RwLockWriteGuard, oneshot};
 
 use super::backend::{BackendError, BackendKind};
 use super::graph::ComputeError;
@@ -19,23 +23,15 @@ use super::strikes::{Culprit, Strikes};
 use super::windows::Windows;
 use crate::id::Digest;
 use crate::tensor::Tensor;
-use crate::worker::channel::{Buffer, Received, Watched};
+use crate::worker::channel::{Buffer, MESSAGE_BYTES_MAX, Received, Watched};
 use crate::worker::{
     ChannelError, Confinement, MemoryError, Process, Program, Role, SharedMemory, SpawnError,
     Spawned, ending,
 };
-
-/// Time that a worker has to let go of a computation that was cancelled.
-const CANCEL_GRACE: Duration = Duration::from_millis(250);
+use job::{UnderWay, Window};
 
 /// Time that a worker has to be ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Bytes that are copied from or to shared memory before others get their turn.
-const COPY_BYTES: usize = 1 << 20;
-
-/// Bytes of a window's part that stay resident between computations.
-const RESIDENT_BYTES: usize = 4 << 20;
 
 /// Why a worker is not there.
 #[derive(Debug, thiserror::Error)]
@@ -68,9 +64,27 @@ pub struct Worker {
     inner: Arc<Inner>,
     ready: Ready,
     /// The models that it has loaded, and their numbers there.
-    models: RwLock<HashMap<(Digest, BackendKind), (u32, ModelSignature)>>,
-    /// Held while a model is loaded, so that it is loaded once.
+    models: RwLock<HashMap<ModelKey, (u32, ModelSignature)>>,
+    /// Held while a model is loaded: one at a time.
     pub(super) loading: tokio::sync::Mutex<()>,
+    /// What is being loaded, or waits for its turn: whoever wants the same waits for the same.
+    loadings: Mutex<HashMap<ModelKey, Loading>>,
+    /// How many do something with it: then it is not idle.
+    users: AtomicUsize,
+}
+
+/// Which model, and what loads it.
+pub(super) type ModelKey = (Digest, BackendKind);
+
+/// A model that is being loaded, also when nobody waits for it any more.
+pub(super) type Loading = Shared<BoxFuture<'static, Result<ModelSignature, LoadLoss>>>;
+
+/// Why a model was not loaded.
+#[derive(Debug, Clone)]
+pub(super) enum LoadLoss {
+    Backend(BackendError),
+    Timeout,
+    Lost(String),
 }
 
 struct Inner {
@@ -80,6 +94,8 @@ struct Inner {
     layout: Layout,
     strikes: Arc<Strikes>,
     windows: Windows,
+    /// Suspects compute alone, and others in company.
+    company: tokio::sync::RwLock<()>,
     state: Mutex<State>,
     /// Something for the task that looks after the process: a computation was cancelled, or this is to end.
     changed: Notify,
@@ -94,7 +110,7 @@ struct State {
     running: HashMap<u64, Running>,
     /// When which cancelled job has to be over.
     overdue: BTreeSet<(Instant, u64)>,
-    loads: HashMap<u32, oneshot::Sender<Result<ModelSignature, BackendError>>>,
+    loads: HashMap<u32, (Culprit, oneshot::Sender<Result<ModelSignature, BackendError>>)>,
     ready: Option<oneshot::Sender<Ready>>,
     ended: Option<Arc<str>>,
 }
@@ -147,6 +163,7 @@ impl Worker {
             layout,
             strikes,
             windows: Windows::new(layout.windows),
+            company: tokio::sync::RwLock::new(()),
             state: Mutex::new(State {
                 running: HashMap::new(),
                 overdue: BTreeSet::new(),
@@ -169,6 +186,8 @@ impl Worker {
             ready,
             models: RwLock::default(),
             loading: tokio::sync::Mutex::default(),
+            loadings: Mutex::default(),
+            users: AtomicUsize::new(0),
         };
         match tokio::time::timeout(READY_TIMEOUT, is_ready).await {
             Ok(Ok(ready)) => Ok(Arc::new(worker(ready))),
@@ -190,19 +209,29 @@ impl Worker {
         self.inner.alive.load(Ordering::Acquire)
     }
 
+    /// What is being loaded. Nothing panics while this is held.
+    pub(super) fn loadings(&self) -> MutexGuard<'_, HashMap<ModelKey, Loading>> {
+        self.loadings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nobody does anything with it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.users.load(Ordering::Acquire) == 0
+    }
+
     /// The number of its process.
     pub(super) fn process(&self) -> u32 {
         self.inner.process
     }
 
     /// The number of a model that it has loaded.
-    pub(super) fn model(&self, key: &(Digest, BackendKind)) -> Option<u32> {
+    pub(super) fn model(&self, key: &ModelKey) -> Option<u32> {
         let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
         models.get(key).map(|(model, _)| *model)
     }
 
     /// What a model takes and gives, if it has loaded it.
-    pub(super) fn signature(&self, key: &(Digest, BackendKind)) -> Option<ModelSignature> {
+    pub(super) fn signature(&self, key: &ModelKey) -> Option<ModelSignature> {
         let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
         models.get(key).map(|(_, signature)| signature.clone())
     }
@@ -213,9 +242,9 @@ impl Worker {
     /// What the backend says, or that the process ended.
     pub(super) async fn load(
         &self,
-        key: (Digest, BackendKind),
-        file: OwnedFd,
-        bytes: u64,
+        key: ModelKey,
+        culprit: &Culprit,
+        (file, bytes): (OwnedFd, u64),
     ) -> Result<ModelSignature, Loss> {
         let model = self.inner.next_model.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
@@ -224,11 +253,11 @@ impl Worker {
             if let Some(how) = &state.ended {
                 return Err(Loss::Ended(Arc::clone(how)));
             }
-            state.loads.insert(model, answer);
+            state.loads.insert(model, (culprit.clone(), answer));
         }
         let order = Order::Load { model, backend: key.1, bytes };
         if self.inner.control.send(&order, Some(file.as_fd())).is_err() {
-            self.inner.close();
+            self.inner.give_up();
         }
         match answered.await {
             Ok(Ok(signature)) => {
@@ -242,48 +271,110 @@ impl Worker {
     }
 
     /// Forgets a model.
-    pub(super) fn unload(&self, key: &(Digest, BackendKind)) {
+    pub(super) fn unload(&self, key: &ModelKey) {
         let model = self.models.write().unwrap_or_else(PoisonError::into_inner).remove(key);
         if let Some((model, _)) = model
             && self.inner.control.send(&Order::Unload { model }, None).is_err()
         {
-            self.inner.close();
+            self.inner.give_up();
         }
     }
 
-    /// Ends the process now; what is under way there is lost.
-    pub(super) fn kill(&self) {
+    /// Ends the process now, for what a model does there; what is under way there is lost.
+    pub(super) fn end_for(&self, culprit: &Culprit, how: &str) {
+        if self.is_alive() {
+            self.inner.strikes.strike(culprit, how);
+        }
         self.inner.close();
+    }
+
+    /// Waits until everybody else has ended, if it has to be alone. Who is not stays among others.
+    pub(super) async fn company(&self, alone: bool) -> Company<'_> {
+        if alone {
+            Company::Alone(self.inner.company.write().await)
+        } else {
+            Company::Others(self.inner.company.read().await)
+        }
     }
 
     /// Computes a model's outputs. Dropping the future cancels the computation.
     pub(super) async fn compute(
         &self,
-        model: u32,
+        task: Task<'_>,
         inputs: &[Tensor],
-        culprit: &Culprit,
     ) -> Result<Vec<Tensor>, RemoteError> {
         let inner = &self.inner;
-        let number = inner.windows.take(culprit.caller).await.ok_or(RemoteError::NotBegun)?;
-        let mut window = Window { inner, number, is_busy: false, written: 0, nanos: None };
+        let Task { model, culprit, alone } = task;
+        let number = inner.windows.take(culprit.caller()).await.ok_or(RemoteError::NotBegun)?;
+        let mut window = Window::new(inner, number);
+        // Behind the window: so nobody who waits for one holds up whoever has to be alone.
+        let _company = self.company(alone).await;
         let heads: Vec<Head> = inputs.iter().map(Head::of).collect();
         window.write_inputs(inputs, &heads).await.map_err(RemoteError::Compute)?;
         let (answer, answered) = oneshot::channel();
-        let mut under_way = UnderWay::begin(&mut window, culprit, answer)?;
+        let mut under_way = UnderWay::begin(window, culprit, answer)?;
         let job = Job { job: under_way.job, model, window: number, inputs: heads };
-        if inner.work.send(&job, None).is_err() {
-            inner.close();
+        match inner.work.send_ready(&job).await {
+            Ok(()) => {}
+            Err(ChannelError::TooLong { bytes }) => {
+                under_way.was_not_sent();
+                let text = format!(
+                    "its inputs take {bytes} bytes to describe, more than the {MESSAGE_BYTES_MAX} \
+                     that they may"
+                );
+                let error = BackendError::Unsupported(text);
+                return Err(RemoteError::Compute(ComputeError::Backend(error)));
+            }
+            // It has gone: how is heard when its process has ended.
+            Err(_gone) => inner.give_up(),
         }
         let answer = answered.await;
         under_way.is_over = true;
-        drop(under_way);
         let (result, nanos) =
             answer.unwrap_or_else(|_dropped| (Err(Loss::Ended(inner.how_it_ended())), None));
-        window.nanos = nanos;
+        under_way.window.nanos = nanos;
         match result {
-            Ok(heads) => window.read_outputs(&heads).await.map_err(RemoteError::Compute),
+            Ok(heads) => under_way.window.read_outputs(&heads).await.map_err(RemoteError::Compute),
             Err(loss) => Err(RemoteError::Compute(inner.error(loss))),
         }
+    }
+}
+
+/// What a worker is asked to compute, for whom, and whether nothing else may be computed there meanwhile.
+pub(super) struct Task<'c> {
+    pub(super) model: u32,
+    pub(super) culprit: &'c Culprit,
+    pub(super) alone: bool,
+}
+
+/// What a computation has of a worker until it is dropped.
+#[expect(dead_code, reason = "they are held, not read")]
+pub(super) enum Company<'w> {
+    Others(RwLockReadGuard<'w, ()>),
+    Alone(RwLockWriteGuard<'w, ()>),
+}
+
+/// A worker that is in use.
+pub(super) struct Lease(Arc<Worker>);
+
+impl Lease {
+    pub(super) fn of(worker: Arc<Worker>) -> Self {
+        worker.users.fetch_add(1, Ordering::AcqRel);
+        Self(worker)
+    }
+}
+
+impl std::ops::Deref for Lease {
+    type Target = Arc<Worker>;
+
+    fn deref(&self) -> &Arc<Worker> {
+        &self.0
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.users.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -304,6 +395,21 @@ impl Inner {
         self.alive.store(false, Ordering::Release);
         self.closing.store(true, Ordering::Release);
         self.changed.notify_one();
+    }
+
+    /// The same, where the process has ended or is of no use: whoever ended it is to blame.
+    fn give_up(&self) {
+        self.alive.store(false, Ordering::Release);
+        self.changed.notify_one();
+    }
+
+    /// A window that nobody has any more: whether its pages go back to the system, and for how long was computed in it.
+    fn free(&self, window: u32, is_large: bool, nanos: Option<u64>) {
+        if is_large {
+            let (at, bytes) = (self.layout.inputs(window), self.layout.part_bytes);
+            self.memory.give_back(at, bytes.saturating_mul(2));
+        }
+        self.windows.give_back(window, nanos);
     }
 
     fn how_it_ended(&self) -> Arc<str> {
@@ -333,7 +439,8 @@ impl Inner {
         state.overdue.retain(|(_, job)| *job != done.job);
         drop(state);
         if running.left {
-            self.windows.give_back(running.window, Some(done.nanos));
+            // How much the worker has written there nobody has looked at.
+            self.free(running.window, true, Some(done.nanos));
             return;
         }
         let _ = running.answer.send((done.result.map_err(Loss::Job), Some(done.nanos)));
@@ -348,10 +455,10 @@ impl Inner {
             }
             Report::Ready { .. } => return Err(()),
             Report::Loaded { model, signature } => {
-                let _ = state.loads.remove(&model).ok_or(())?.send(Ok(signature));
+                let _ = state.loads.remove(&model).ok_or(())?.1.send(Ok(signature));
             }
             Report::NotLoaded { model, error } => {
-                let _ = state.loads.remove(&model).ok_or(())?.send(Err(error));
+                let _ = state.loads.remove(&model).ok_or(())?.1.send(Err(error));
             }
         }
         Ok(())
@@ -362,6 +469,11 @@ impl Inner {
         self.lock().overdue.first().map(|(at, _)| *at)
     }
 
+    fn has_begun(&self, running: &Running) -> bool {
+        let mut mark = Vec::new();
+        self.memory.read(self.layout.mark(running.window), 1, &mut mark).is_ok() && mark == [1]
+    }
+
     /// The process has ended: everybody who waits for it hears so.
     fn end(&self, how: &str, killed_for_overdue: bool) {
         self.alive.store(false, Ordering::Release);
@@ -370,23 +482,20 @@ impl Inner {
         state.ended = Some(Arc::clone(&how));
         let running = std::mem::take(&mut state.running);
         let overdue: BTreeSet<u64> = state.overdue.iter().map(|(_, job)| *job).collect();
-        state.loads.clear();
+        let loads = std::mem::take(&mut state.loads);
         state.ready = None;
         drop(state);
         self.windows.close();
-        if !self.closing.load(Ordering::Acquire) {
-            let began = |running: &Running| {
-                let mut mark = Vec::new();
-                self.memory.read(self.layout.mark(running.window), 1, &mut mark).is_ok()
-                    && mark == [1]
-            };
-            for (job, running) in &running {
-                let guilty =
-                    if killed_for_overdue { overdue.contains(job) } else { began(running) };
-                if guilty {
-                    self.strikes.record(&running.culprit, &how);
-                }
+        if killed_for_overdue {
+            for (_, running) in running.iter().filter(|(job, _)| overdue.contains(job)) {
+                self.strikes.strike(&running.culprit, &how);
             }
+        } else if !self.closing.load(Ordering::Acquire) {
+            let loading = loads.values().map(|(culprit, _)| culprit.clone());
+            let begun = running.values().filter(|running| self.has_begun(running));
+            let culprits: HashSet<Culprit> =
+                begun.map(|running| running.culprit.clone()).chain(loading).collect();
+            self.strikes.blame(&culprits, &how);
         }
         for running in running.into_values() {
             let _ = running.answer.send((Err(Loss::Ended(Arc::clone(&how))), None));
@@ -455,125 +564,4 @@ async fn look_after(inner: Arc<Inner>, mut process: Process) {
         tracing::warn!(process = inner.process, %how, "a worker ended");
     }
     inner.end(&how, overdue);
-}
-
-/// A window of the shared memory, given back when it is dropped, unless the worker still has it.
-struct Window<'w> {
-    inner: &'w Arc<Inner>,
-    number: u32,
-    /// The worker has a job in it that nobody waits for: whoever hears that it is over gives the window back.
-    is_busy: bool,
-    written: usize,
-    /// Time that was computed in it, if the worker has said so.
-    nanos: Option<u64>,
-}
-
-impl Window<'_> {
-    async fn write_inputs(
-        &mut self,
-        inputs: &[Tensor],
-        heads: &[Head],
-    ) -> Result<(), ComputeError> {
-        let layout = &self.inner.layout;
-        let lost = || ComputeError::TooLarge {
-            what: "inputs",
-            bytes: heads.iter().map(|head| head.bytes).fold(0, usize::saturating_add),
-            max: layout.part_bytes,
-        };
-        let places = layout.places(heads).ok_or_else(lost)?;
-        for (input, place) in inputs.iter().zip(places) {
-            let mut at = layout.inputs(self.number) + place;
-            for piece in input.data().chunks(COPY_BYTES) {
-                if self.written >= COPY_BYTES {
-                    tokio::task::yield_now().await;
-                }
-                self.inner.memory.write(at, piece).map_err(|_| lost())?;
-                at += piece.len();
-                self.written += piece.len();
-            }
-        }
-        Ok(())
-    }
-
-    /// Copies the outputs before anything looks at them: the worker can still write there.
-    async fn read_outputs(&mut self, heads: &[Head]) -> Result<Vec<Tensor>, ComputeError> {
-        let layout = &self.inner.layout;
-        let untrue = |what: &str| ComputeError::Lost { how: format!("an answer of {what}") };
-        let places = layout.places(heads).ok_or_else(|| untrue("more than there is room for"))?;
-        let mut outputs = Vec::with_capacity(heads.len());
-        for (head, place) in heads.iter().zip(places) {
-            let mut data = Vec::with_capacity(head.bytes);
-            while data.len() < head.bytes {
-                if data.len() >= COPY_BYTES {
-                    tokio::task::yield_now().await;
-                }
-                let at = layout.outputs(self.number) + place + data.len();
-                let piece = (head.bytes - data.len()).min(COPY_BYTES);
-                let read = self.inner.memory.read(at, piece, &mut data);
-                read.map_err(|_| untrue("more than there is room for"))?;
-            }
-            self.written = self.written.max(place + head.bytes);
-            let tensor = Tensor::new(head.data_type, head.shape.clone(), data.into());
-            outputs.push(tensor.map_err(|_| untrue("something that is no tensor"))?);
-        }
-        Ok(outputs)
-    }
-}
-
-impl Drop for Window<'_> {
-    fn drop(&mut self) {
-        if self.is_busy {
-            return;
-        }
-        if self.written > RESIDENT_BYTES {
-            let (at, bytes) = (self.inner.layout.inputs(self.number), self.inner.layout.part_bytes);
-            self.inner.memory.give_back(at, bytes.saturating_mul(2));
-        }
-        self.inner.windows.give_back(self.number, self.nanos);
-    }
-}
-
-/// A job that the worker has. Dropped before it is over, it is cancelled.
-struct UnderWay<'j, 'w> {
-    window: &'j mut Window<'w>,
-    job: u64,
-    is_over: bool,
-}
-
-impl<'j, 'w> UnderWay<'j, 'w> {
-    fn begin(
-        window: &'j mut Window<'w>,
-        culprit: &Culprit,
-        answer: oneshot::Sender<Answer>,
-    ) -> Result<Self, RemoteError> {
-        let job = window.inner.next_job.fetch_add(1, Ordering::Relaxed);
-        let mut state = window.inner.lock();
-        if state.ended.is_some() {
-            return Err(RemoteError::NotBegun);
-        }
-        let culprit = culprit.clone();
-        let running = Running { window: window.number, culprit, answer, left: false };
-        state.running.insert(job, running);
-        drop(state);
-        Ok(Self { window, job, is_over: false })
-    }
-}
-
-impl Drop for UnderWay<'_, '_> {
-    fn drop(&mut self) {
-        if self.is_over {
-            return;
-        }
-        let inner = self.window.inner;
-        let mut state = inner.lock();
-        let Some(running) = state.running.get_mut(&self.job) else { return };
-        running.left = true;
-        self.window.is_busy = true;
-        state.overdue.insert((Instant::now() + CANCEL_GRACE, self.job));
-        drop(state);
-        if inner.control.send(&Order::Cancel { job: self.job }, None).is_err() {
-            inner.close();
-        }
-        inner.changed.notify_one();
-    }
 }

@@ -1,6 +1,6 @@
 //! The walk through a model: every message, once, before anybody parses it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::facts::{ModelFacts, OperatorCount};
 use super::field::{Field, Fields, Value, peek};
@@ -25,7 +25,7 @@ const MAIN_GRAPH_DEPTH: usize = 2;
 /// Longest name of a locale.
 const LOCALE_BYTES_MAX: usize = 64;
 
-/// Walks an ONNX model before a backend sees it. Allocates in proportion to the names of its operators only.
+/// Walks an ONNX model before a backend sees it. Allocates in proportion to the names in it only.
 ///
 /// # Errors
 /// [`ModelRefused`] if it is no ONNX model, larger or deeper than models may be, or refers to anything outside itself.
@@ -48,11 +48,17 @@ pub fn check(model: &[u8]) -> Result<ModelFacts, ModelRefused> {
             *operators.entry(Operator { overload: "", ..*operator }).or_default() += count;
         }
     }
+    let sized: HashSet<Operator<'_>> = walk
+        .bodies
+        .iter()
+        .flat_map(|body| body.sized_by_value(&functions))
+        .map(|operator| Operator { overload: "", ..operator })
+        .collect();
     let operators = operators.into_iter().map(|(operator, count)| OperatorCount {
         domain: operator.domain.to_owned(),
         name: operator.name.to_owned(),
         count,
-        bounded: operator.is_bounded(),
+        bounded: operator.is_bounded() && !sized.contains(&operator),
     });
     Ok(ModelFacts::new(operators, walk.unranked.into_iter().map(str::to_owned)))
 }
@@ -157,15 +163,26 @@ impl<'m> Walk<'m> {
 
     fn main_graph(&mut self, bytes: &'m [u8]) -> Result<(), ModelRefused> {
         let mut unranked = Vec::new();
+        let (mut initialisers, mut inputs) = (Vec::new(), Vec::new());
         self.fields(Kind::Graph, bytes, |field| {
             if let (11 | 12, Value::Message(_, value)) = (field.number, field.value)
                 && !has_shape(value)
             {
                 unranked.extend(peek(Kind::Value, value, 1));
             }
+            match (field.number, field.value) {
+                (5, Value::Message(_, tensor)) => {
+                    initialisers.extend(peek(Kind::Tensor, tensor, 8));
+                }
+                (11, Value::Message(_, value)) => inputs.extend(peek(Kind::Value, value, 1)),
+                _ => {}
+            }
             Ok(())
         })?;
         self.unranked = unranked;
+        if let Some(body) = self.bodies.last_mut() {
+            body.name(initialisers, inputs);
+        }
         Ok(())
     }
 
@@ -191,8 +208,11 @@ impl<'m> Walk<'m> {
     fn node(&mut self, bytes: &'m [u8]) -> Result<(), ModelRefused> {
         self.count(Limit::Nodes, 1)?;
         let mut operator = Operator { domain: "", name: "", overload: "" };
+        let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
         self.fields(Kind::Node, bytes, |field| {
             match (field.number, field.value) {
+                (1, Value::Name(name)) => inputs.push(name),
+                (2, Value::Name(name)) => outputs.push(name),
                 (4, Value::Name(name)) => operator.name = name,
                 (7, Value::Name(name)) => operator.domain = domain(name),
                 (8, Value::Name(name)) => operator.overload = name,
@@ -206,8 +226,9 @@ impl<'m> Walk<'m> {
         if operator.needs_a_library() {
             return Err(Problem::Library { operator: operator.title() }.into());
         }
+        let is_nested = self.depth > MAIN_GRAPH_DEPTH + 1;
         if let Some(body) = self.bodies.last_mut() {
-            *body.uses.entry(operator).or_default() += 1;
+            body.add(operator, &inputs, &outputs, is_nested);
         }
         Ok(())
     }

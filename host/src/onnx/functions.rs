@@ -1,6 +1,6 @@
 //! Functions that a model defines: what a few lines become when every call is written out, as backends do when they load it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::limits::{FUNCTION_DEPTH_MAX, NODES_MAX};
 use super::operators::Operator;
@@ -12,6 +12,60 @@ pub(super) struct Body<'m> {
     /// Which function it is; none for the model's graphs.
     pub(super) function: Option<Operator<'m>>,
     pub(super) uses: HashMap<Operator<'m>, u64>,
+    /// Operands whose values say how large a result is, and whose they are.
+    operands: Vec<(&'m str, Operator<'m>)>,
+    /// What is the same in each computation: initialisers, and the outputs of `Constant`.
+    constants: HashSet<&'m str>,
+    /// What is not: what callers give, and the outputs of all other nodes. It says more than that something is constant.
+    computed: HashSet<&'m str>,
+    /// Operators with such operands in graphs within the body: what a name means there nobody has looked at.
+    nested: HashSet<Operator<'m>>,
+}
+
+impl<'m> Body<'m> {
+    /// A node: what it computes of what, and whether it is in a graph within this one.
+    pub(super) fn add(
+        &mut self,
+        operator: Operator<'m>,
+        inputs: &[&'m str],
+        outputs: &[&'m str],
+        is_nested: bool,
+    ) {
+        *self.uses.entry(operator).or_default() += 1;
+        let by_value = operator.operands_by_value();
+        let operands = inputs.iter().skip(by_value.start).take(by_value.len());
+        // One that is left out has an empty name.
+        let mut operands = operands.filter(|name| !name.is_empty());
+        if is_nested {
+            if operands.next().is_some() {
+                self.nested.insert(operator);
+            }
+            return;
+        }
+        self.operands.extend(operands.map(|name| (*name, operator)));
+        let known = if operator.is_constant() { &mut self.constants } else { &mut self.computed };
+        known.extend(outputs);
+    }
+
+    /// What the graph itself names: its initialisers, and what callers give, who may give something else for an initialiser.
+    pub(super) fn name(&mut self, initialisers: Vec<&'m str>, inputs: Vec<&'m str>) {
+        self.constants.extend(initialisers);
+        self.computed.extend(inputs);
+    }
+
+    /// Operators here whose results are as large as a value says that is not always the same.
+    pub(super) fn sized_by_value(
+        &self,
+        functions: &HashMap<Operator<'m>, &Body<'m>>,
+    ) -> impl Iterator<Item = Operator<'m>> {
+        // A model may define a `Constant` of its own.
+        let is_sound = !functions.keys().any(|function| function.is_constant());
+        let is_constant = move |name: &str| {
+            is_sound && self.constants.contains(name) && !self.computed.contains(name)
+        };
+        let operands = self.operands.iter().filter(move |(name, _)| !is_constant(name));
+        operands.map(|(_, operator)| *operator).chain(self.nested.iter().copied())
+    }
 }
 
 /// Finds the functions' bodies, and refuses those that call themselves or become too large.

@@ -1,5 +1,7 @@
 //! Which operators a model has, and what is known of them.
 
+use std::ops::Range;
+
 /// An operator: what a node computes. The domain of ONNX's own is empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Operator<'m> {
@@ -24,7 +26,8 @@ impl Operator<'_> {
     /// Left off on purpose: control flow (`If`, `Loop`, `Scan`); what grows by values (`Range`, `Tile`, `Expand`, `ConstantOfShape`,
     /// `Resize`, `Upsample`, `Pad`, `OneHot`, `RoiAlign`, `MaxUnpool`, windows and Fourier transforms); what is as long as values make it
     /// (`NonZero`, `Compress`, `Unique`, `NonMaxSuppression`, texts, sequences); random numbers; `Einsum`, whose cost has any exponent;
-    /// trees, whose nodes a model may tie into a ring; decoders that repeat (`BeamSearch` and the like).
+    /// trees, whose nodes a model may tie into a ring; decoders that repeat (`BeamSearch` and the like). What is here may still have
+    /// operands whose values say how large a result is: [`Operator::operands_by_value`].
     pub(super) fn is_bounded(self) -> bool {
         match self.domain {
             "" => ONNX.binary_search(&self.name).is_ok(),
@@ -32,6 +35,25 @@ impl Operator<'_> {
             "com.microsoft" => MICROSOFT.binary_search(&self.name).is_ok(),
             _ => false,
         }
+    }
+
+    /// Which of its inputs say by their values how large its result is, or along which dimensions it lies, and so what everything
+    /// behind it costs: two rows of n elements, one of them turned into a column, are a table of n² when they are added.
+    pub(super) fn operands_by_value(self) -> Range<usize> {
+        match (self.domain, self.name) {
+            ("", "Slice") => 1..5,
+            ("", "Reshape" | "Split" | "Squeeze" | "TopK" | "Unsqueeze") => 1..2,
+            ("", name) if name.starts_with("Reduce") => 1..2,
+            ("com.microsoft", "GroupQueryAttention") => 5..7,
+            ("com.microsoft", "Attention") => 6..7,
+            ("com.microsoft", "MultiHeadAttention") => 8..9,
+            _ => 0..0,
+        }
+    }
+
+    /// Whether its outputs are the same in each computation.
+    pub(super) fn is_constant(self) -> bool {
+        self.domain.is_empty() && self.name == "Constant"
     }
 
     /// Whether it computes by a file or a library that its attributes name.

@@ -71,6 +71,59 @@ fn a_plain_model_is_walked_and_its_operators_are_counted() {
 }
 
 #[test]
+fn a_shape_that_callers_give_makes_a_model_s_cost_unbounded() {
+    let reshape =
+        |shape: &str| node("r", "Reshape", &[text(1, "x"), text(1, shape), text(2, "y")].concat());
+    let input = |name: &str| bytes(11, &text(1, name));
+    let initialiser = bytes(5, &tensor("s", &[]));
+    let constant = node(
+        "c",
+        "Constant",
+        &[text(2, "s"), attribute("value", &bytes(5, &tensor("", &[])))].concat(),
+    );
+    let is_bounded =
+        |fields: &[Vec<u8>]| check(&model(&fields.concat())).expect("sound").is_bounded();
+    assert!(is_bounded(&[reshape("s"), input("x"), initialiser.clone()]));
+    assert!(is_bounded(&[constant.clone(), reshape("s"), input("x")]));
+    assert!(is_bounded(&[reshape(""), input("x")]), "left out, as axes may be");
+    assert!(!is_bounded(&[reshape("s"), input("x"), input("s")]), "a caller says how large");
+    let overridable = [reshape("s"), input("x"), initialiser.clone(), input("s")];
+    assert!(!is_bounded(&overridable), "a caller may give another");
+    let computed = node("a", "Abs", &[text(1, "x"), text(2, "s")].concat());
+    assert!(!is_bounded(&[computed.clone(), reshape("s"), input("x")]));
+    assert!(
+        !is_bounded(&[constant.clone(), computed, reshape("s")]),
+        "twice, and one is not constant"
+    );
+    for (operator, inputs) in [
+        ("Slice", &["x", "s", "s", "", "n"][..]),
+        ("ReduceSum", &["x", "n"]),
+        ("TopK", &["x", "n"]),
+        ("Split", &["x", "n"]),
+    ] {
+        let inputs: Vec<u8> = inputs.iter().flat_map(|name| text(1, name)).collect();
+        let fields = [node("o", operator, &inputs), initialiser.clone(), input("x"), input("n")];
+        assert!(!is_bounded(&fields), "{operator}");
+    }
+    // Within another graph a name may mean something else.
+    let inner = bytes(6, &[text(2, "inner"), reshape("s")].concat());
+    assert!(!is_bounded(&[node("o", "Abs", &attribute("body", &inner)), initialiser.clone()]));
+    // In a function, it is whatever its callers say.
+    let body = [text(1, "Shaped"), text(10, "own"), text(4, "x"), text(4, "s")].concat();
+    let body =
+        [body, bytes(7, &[text(4, "Reshape"), text(1, "x"), text(1, "s")].concat())].concat();
+    let call = node("f", "Shaped", &[text(7, "own"), text(1, "x"), text(1, "s")].concat());
+    let graph = bytes(7, &[call, initialiser].concat());
+    let facts = check(&[number(1, 8), graph, bytes(25, &body)].concat()).expect("sound");
+    assert!(!facts.is_bounded());
+    // And `Constant` may be a function that is none.
+    let own = [text(1, "Constant"), text(4, "x")].concat();
+    let graph = bytes(7, &[constant, reshape("s")].concat());
+    let facts = check(&[number(1, 8), graph, bytes(25, &own)].concat()).expect("sound");
+    assert!(!facts.is_bounded());
+}
+
+#[test]
 fn data_outside_the_model_is_refused_wherever_a_tensor_can_be() {
     let tensor = tensor("w", &external());
     let sparse = bytes(1, &tensor);

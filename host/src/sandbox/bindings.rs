@@ -4,8 +4,9 @@ wasmtime::component::bindgen!({
     path: "../wit",
     world: "hospes:plugin/plugin",
     imports: {
-        // The one host function that waits: it hands the tensors to the inference threads.
+        // These wait: the one hands tensors to those who compute, the other copies one, perhaps a large one on another thread.
         "wasi:nn/inference.[method]graph-execution-context.compute": async | trappable,
+        "wasi:nn/tensor.[method]tensor.data": async | trappable,
         default: trappable,
     },
     with: {

@@ -70,6 +70,7 @@ impl Task {
             slots,
             confinement: Limits {
                 memory_bytes_max: limits.compile_memory_bytes_max,
+                file_bytes_max: MACHINE_CODE_BYTES_MAX,
                 cpu_max: Some(
                     limits.compile_timeout.saturating_mul(cores) + Duration::from_secs(1),
                 ),
@@ -157,14 +158,20 @@ pub fn run(work: &End, control: &End) -> Result<(), CompileWorkerError> {
     let kind = if task.streams { Kind::Streams } else { Kind::Calls };
     // The engine looks at the machine, which is possible before this process is confined only.
     let engine = engine::build(&limits, task.slots, kind)?;
-    let confinement = confine(task.confinement, &[work.as_fd(), control.as_fd(), file.as_fd()]);
+    // Where the code goes, for no file can be made later: they take memory that no limit counts.
+    let mut code_file = File::from(in_memory(&[])?);
+    let keep = [work.as_fd(), control.as_fd(), file.as_fd(), code_file.as_fd()];
+    let confinement = confine(task.confinement, &keep);
     for missing in &confinement.missing {
         let _ = writeln!(std::io::stderr(), "confined less than it could be: {missing}");
     }
     let mut component = Vec::new();
     File::from(file).read_to_end(&mut component)?;
     match engine.precompile_component(&component) {
-        Ok(code) => work.send(&Compiled::Code, Some(in_memory(&code)?.as_fd()))?,
+        Ok(code) => {
+            code_file.write_all(&code)?;
+            work.send(&Compiled::Code, Some(code_file.as_fd()))?;
+        }
         Err(error) => {
             let reason: String = format!("{error:#}").chars().take(4000).collect();
             work.send(&Compiled::Refused(reason), None)?;

@@ -75,6 +75,8 @@ pub(super) struct CallState {
     starting: bool,
     /// Bytes of tensors held for the guest now.
     tensor_bytes: usize,
+    /// Bytes of the latest copy of a tensor for the guest.
+    copied_bytes: usize,
     /// Bytes of log lines still kept for this call.
     log_bytes_left: usize,
     wasi: Option<Wasi>,
@@ -105,6 +107,7 @@ impl CallState {
             graphs,
             context,
             tensor_bytes: 0,
+            copied_bytes: 0,
             log_bytes_left: limits.log_bytes_max,
             limits,
             wasi: None,
@@ -148,6 +151,15 @@ impl CallState {
         }
         self.growth.allotment.take(bytes)?;
         self.tensor_bytes = wanted;
+        Ok(())
+    }
+
+    /// Counts the copy of a tensor on its way into the guest's memory, until the guest asks for the next: nobody tells when it has
+    /// arrived.
+    pub(super) fn hold_copy(&mut self, bytes: usize) -> Result<(), LimitReached> {
+        self.growth.allotment.give_back(std::mem::take(&mut self.copied_bytes));
+        self.growth.allotment.take(bytes)?;
+        self.copied_bytes = bytes;
         Ok(())
     }
 

@@ -27,7 +27,8 @@ const QUICK_MAX: Duration = Duration::from_micros(200);
 /// long one of them holds a thread that serves, or one that runs guests which are not large.
 const SMALL_MEMORY_BYTES_MAX: usize = 8 << 20;
 
-/// Most bytes of arguments of a call that begins on a thread that serves: they are copied into the guest in one go.
+/// Most bytes of arguments of a call that begins on a thread that serves, and of a tensor that a guest reads there: they are copied
+/// into the guest in one go.
 const SERVED_INPUT_BYTES_MAX: usize = 1 << 20;
 
 /// What a thread is for.
@@ -77,6 +78,22 @@ pub(super) fn is_too_large_here(memory_bytes: usize) -> bool {
         return false;
     }
     slice.end = Some(End::Size);
+    NOW.set(Some(slice));
+    true
+}
+
+/// Whether a copy of so many bytes takes too long on this thread; then the guest should make room first.
+pub(super) fn is_too_much_here(bytes: usize) -> bool {
+    let Some(mut slice) = NOW.get() else { return false };
+    let most = match slice.thread {
+        Thread::Serves => SERVED_INPUT_BYTES_MAX,
+        Thread::RunsSmall => SMALL_MEMORY_BYTES_MAX,
+        Thread::RunsLarge => usize::MAX,
+    };
+    if bytes <= most {
+        return false;
+    }
+    slice.end = Some(if is_large(bytes) { End::Size } else { End::Time });
     NOW.set(Some(slice));
     true
 }
@@ -227,6 +244,23 @@ mod tests {
             pace.learn(Duration::from_micros(20));
         }
         assert!(pace.is_quick(0), "it was one of many");
+    }
+
+    #[test]
+    fn a_large_tensor_is_not_copied_on_a_thread_that_serves() {
+        for (thread, bytes, expected) in [
+            (Thread::Serves, SERVED_INPUT_BYTES_MAX, None),
+            (Thread::Serves, SERVED_INPUT_BYTES_MAX + 1, Some(End::Time)),
+            (Thread::Serves, SMALL_MEMORY_BYTES_MAX + 1, Some(End::Size)),
+            (Thread::RunsSmall, SMALL_MEMORY_BYTES_MAX, None),
+            (Thread::RunsSmall, SMALL_MEMORY_BYTES_MAX + 1, Some(End::Size)),
+            (Thread::RunsLarge, usize::MAX, None),
+        ] {
+            let ((), end, _) = run(thread, || {
+                assert_eq!(is_too_much_here(bytes), expected.is_some(), "{thread:?}, {bytes}");
+            });
+            assert_eq!(end, expected, "{thread:?}, {bytes}");
+        }
     }
 
     #[test]

@@ -15,7 +15,8 @@ use super::bindings::wasi::nn::inference;
 use super::bindings::wasi::nn::tensor::{self, TensorType};
 use super::context::CallState;
 use super::limits::LimitReached;
-use crate::inference::{ComputeError, ErrorClass, Graph};
+use super::slice;
+use crate::inference::{ComputeError, ErrorClass, Graph, WORKERS_WAIT};
 use crate::outcome::GuestFailure;
 use crate::tensor::{DataType, Tensor, TensorError};
 use crate::value::Value;
@@ -155,7 +156,12 @@ impl tensor::HostTensor for CallState {
         }
     }
 
-    fn data(&mut self, handle: Resource<GuestTensor>) -> wasmtime::Result<Vec<u8>> {
+    async fn data(&mut self, handle: Resource<GuestTensor>) -> wasmtime::Result<Vec<u8>> {
+        let bytes = self.table.get(&handle)?.byte_length();
+        self.hold_copy(bytes)?;
+        if slice::is_too_much_here(bytes) {
+            slice::make_room().await;
+        }
         match self.table.get(&handle)? {
             GuestTensor::Sound(tensor) => Ok(tensor.data().to_vec()),
             GuestTensor::Defective { data, .. } => Ok(data.clone()),
@@ -318,6 +324,9 @@ fn lost(error: &ComputeError) -> LimitReached {
     let reason = error.to_string();
     LimitReached::Sink(match error {
         ComputeError::BackedOff { wait } => GuestFailure::ComputationPaused { reason, wait: *wait },
+        ComputeError::Workers { .. } => {
+            GuestFailure::ComputationPaused { reason, wait: WORKERS_WAIT }
+        }
         _ => GuestFailure::ComputationLost { reason },
     })
 }

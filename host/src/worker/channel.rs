@@ -231,6 +231,22 @@ impl Watched {
     ) -> Result<(), ChannelError> {
         self.0.get_ref().send(message, file)
     }
+
+    /// Sends a message once there is room for it.
+    ///
+    /// # Errors
+    /// [`ChannelError`]; nothing was sent then.
+    pub async fn send_ready<T: Serialize>(&self, message: &T) -> Result<(), ChannelError> {
+        loop {
+            let writable = self.0.writable().await;
+            let mut writable =
+                writable.map_err(|_| ChannelError::Socket(rustix::io::Errno::BADF))?;
+            match self.send(message, None) {
+                Err(error) if error.would_block() => writable.clear_ready(),
+                sent => return sent,
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -250,6 +266,29 @@ mod tests {
         let next = other.receive::<(u32, String)>(&mut buffer).expect("read").expect("there");
         assert_eq!((next.message, next.file.is_some()), ((8, "eight".into()), false));
         assert!(other.receive::<(u32, String)>(&mut buffer).expect("read").is_none(), "closed");
+    }
+
+    #[tokio::test]
+    async fn a_message_waits_until_there_is_room_and_one_that_is_too_long_says_so() {
+        let (one, other) = End::pair().expect("a pair");
+        let one = Watched::new(one).expect("watched");
+        let long = "x".repeat(100_000);
+        let mut sent = 0;
+        while one.send(&(sent, &long), None).is_ok() {
+            sent += 1;
+        }
+        assert!(sent > 0, "there was room at first");
+        let reader = std::thread::spawn(move || {
+            let mut buffer = Buffer::default();
+            for number in 0..=sent {
+                let read = other.receive::<(i32, String)>(&mut buffer).expect("read");
+                assert_eq!(read.expect("there").message.0, number);
+            }
+        });
+        one.send_ready(&(sent, &long)).await.expect("sent when there is room");
+        reader.join().expect("all were read");
+        let too_long = one.send_ready(&"x".repeat(MESSAGE_BYTES_MAX)).await;
+        assert!(matches!(too_long, Err(ChannelError::TooLong { .. })), "{too_long:?}");
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
 use std::time::Duration;
 
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _,
-    RulesetStatus, Scope,
+    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, LandlockStatus, Ruleset,
+    RulesetAttr as _, RulesetStatus, Scope,
 };
 use rustix::process::{Resource, Rlimit};
 use seccompiler::{
@@ -31,6 +31,8 @@ const LANDLOCK: ABI = ABI::V6;
 pub struct Limits {
     /// Bytes of address space beyond what is mapped when it is confined.
     pub memory_bytes_max: u64,
+    /// Bytes that any file may have when it is written: files that are nowhere but in memory are not counted above.
+    pub file_bytes_max: u64,
     /// Processor time; none for a worker that lives on.
     pub cpu_max: Option<Duration>,
 }
@@ -42,7 +44,8 @@ pub struct Confinement {
 }
 
 /// Gives up what a worker does not need, and every open file but `keep` and the standard ones. Call it while the process has one
-/// thread; threads that start later are confined, too.
+/// thread; threads that start later are confined, too. If a library has started one already, it says so: Landlock binds one
+/// thread, the filter of system calls all.
 pub fn confine(limits: Limits, keep: &[BorrowedFd<'_>]) -> Confinement {
     let mut missing = Vec::new();
     let mut step = |what: &str, done: Result<(), String>| {
@@ -51,6 +54,7 @@ pub fn confine(limits: Limits, keep: &[BorrowedFd<'_>]) -> Confinement {
         }
     };
     // When memory runs out, the kernel ends a worker and not its host.
+    step("threads", be_alone());
     step("oom_score_adj", std::fs::write("/proc/self/oom_score_adj", "1000").map_err(text));
     step("files", leave_files(keep));
     step("rlimits", rlimits(limits));
@@ -87,8 +91,17 @@ fn limit(resource: Resource, most: u64) -> Result<(), String> {
 fn rlimits(limits: Limits) -> Result<(), String> {
     limit(Resource::Core, 0)?;
     limit(Resource::Nofile, FILES_MAX)?;
+    limit(Resource::Fsize, limits.file_bytes_max)?;
     limit(Resource::As, mapped_bytes()?.saturating_add(limits.memory_bytes_max))?;
     limits.cpu_max.map_or(Ok(()), |max| limit(Resource::Cpu, max.as_secs().max(1)))
+}
+
+/// Landlock binds the thread that asks for it.
+fn be_alone() -> Result<(), String> {
+    match std::fs::read_dir("/proc/self/task").map_err(text)?.count() {
+        1 => Ok(()),
+        threads => Err(format!("{threads} run already, and Landlock binds one of them only")),
+    }
 }
 
 /// Libraries open files by themselves: ONNX Runtime a database in the user's home. In their places there is nothing to read or write.
@@ -137,10 +150,39 @@ fn landlock() -> Result<(), String> {
     if !status.no_new_privs {
         return Err("the kernel does not take privileges away".into());
     }
-    match status.ruleset {
-        RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => Ok(()),
-        RulesetStatus::NotEnforced => Err("the kernel does not have it enabled".into()),
+    match (status.ruleset, status.landlock) {
+        (RulesetStatus::NotEnforced, _) => Err("the kernel does not have it enabled".into()),
+        (_, LandlockStatus::Available { effective_abi, .. }) => complete(effective_abi),
+        (RulesetStatus::FullyEnforced, _) => Ok(()),
+        (RulesetStatus::PartiallyEnforced, _) => Err("the kernel has a part of it only".into()),
     }
+}
+
+/// What each version of Landlock brought. See landlock(7).
+const LANDLOCK_BROUGHT: [(ABI, &str); 6] = [
+    (ABI::V1, "opening files"),
+    (ABI::V2, "moving files to other folders"),
+    (ABI::V3, "cutting files"),
+    (ABI::V4, "TCP"),
+    (ABI::V5, "device control"),
+    (ABI::V6, "signals and abstract sockets"),
+];
+
+/// Names what this version of Landlock does not keep from a worker.
+fn complete(known: ABI) -> Result<(), String> {
+    let brought = LANDLOCK_BROUGHT.iter().position(|(abi, _)| *abi == known);
+    let lacking: Vec<&str> = match brought {
+        Some(last) => LANDLOCK_BROUGHT.iter().skip(last + 1).map(|(_, what)| *what).collect(),
+        // Newer than all that is asked for.
+        None => Vec::new(),
+    };
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "the kernel has {known:?} of {LANDLOCK:?}, which keeps no {} away",
+        lacking.join(", ")
+    ))
 }
 
 /// A worker of a root's host is nobody: it may signal, trace and read nothing that is the host's.
@@ -172,7 +214,7 @@ fn seccomp() -> Result<(), String> {
         std::env::consts::ARCH.try_into().map_err(text)?,
     );
     let program: BpfProgram = filter.and_then(TryInto::try_into).map_err(text)?;
-    seccompiler::apply_filter(&program).map_err(text)
+    seccompiler::apply_filter_all_threads(&program).map_err(text)
 }
 
 fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, String> {
@@ -200,8 +242,24 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, String> {
         libc::SYS_prctl,
         only(0, SeccompCmpOp::Eq, libc::PR_SET_NAME.cast_unsigned().into())?,
     );
+    let mut commands = Vec::new();
+    for command in FCNTL {
+        commands.extend(only(1, SeccompCmpOp::Eq, command.cast_unsigned().into())?);
+    }
+    rules.insert(libc::SYS_fcntl, commands);
     Ok(rules)
 }
+
+/// What may be done to an open file. `F_SETOWN` and `F_SETSIG` are not here: by them a file signals another process.
+const FCNTL: [libc::c_int; 7] = [
+    libc::F_GETFL,
+    libc::F_SETFL,
+    libc::F_GETFD,
+    libc::F_SETFD,
+    libc::F_DUPFD_CLOEXEC,
+    libc::F_ADD_SEALS,
+    libc::F_GET_SEALS,
+];
 
 const ALLOWED: &[i64] = &[
     // memory
@@ -209,7 +267,6 @@ const ALLOWED: &[i64] = &[
     libc::SYS_munmap,
     libc::SYS_mremap,
     libc::SYS_madvise,
-    libc::SYS_memfd_create,
     // what is open already
     libc::SYS_read,
     libc::SYS_pread64,
@@ -218,8 +275,6 @@ const ALLOWED: &[i64] = &[
     libc::SYS_writev,
     libc::SYS_lseek,
     libc::SYS_fstat,
-    libc::SYS_ftruncate,
-    libc::SYS_fcntl,
     libc::SYS_close,
     libc::SYS_recvmsg,
     libc::SYS_recvfrom,
@@ -253,3 +308,28 @@ const ALLOWED: &[i64] = &[
     libc::SYS_exit,
     libc::SYS_exit_group,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_knows_a_part_of_landlock_is_not_called_complete() {
+        assert_eq!(complete(LANDLOCK), Ok(()));
+        let lacking = complete(ABI::V3).expect_err("not complete");
+        for what in ["V3 of V6", "TCP", "device control", "signals and abstract sockets"] {
+            assert!(lacking.contains(what), "{what}: {lacking}");
+        }
+        assert!(!lacking.contains("cutting files"), "{lacking}");
+    }
+
+    #[test]
+    fn the_filter_of_system_calls_compiles_and_has_as_many_as_the_documents_say() {
+        let rules = rules().expect("sound");
+        assert_eq!(rules.len(), 48);
+        assert_eq!(rules.get(&libc::SYS_fcntl).map(Vec::len), Some(FCNTL.len()));
+        for call in [libc::SYS_memfd_create, libc::SYS_openat, libc::SYS_socket, libc::SYS_execve] {
+            assert!(!rules.contains_key(&call), "{call}");
+        }
+    }
+}

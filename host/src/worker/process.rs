@@ -131,6 +131,7 @@ pub fn ending(status: &ExitStatus) -> String {
             "an instruction that the processor does not have (SIGILL)".into()
         }
         (Some(libc::SIGABRT), _) => "its own abort, as when memory runs out (SIGABRT)".into(),
+        (Some(libc::SIGXFSZ), _) => "a file that is larger than it may be (SIGXFSZ)".into(),
         (Some(libc::SIGKILL), _) => "being killed (SIGKILL)".into(),
         (Some(signal), _) => format!("signal {signal}"),
         (None, Some(code)) => format!("exit code {code}"),

@@ -2,15 +2,17 @@
 //!
 //! It is confined as the real one is. Given an ordinary model it tries to reach what is not its own and reports what it reached, as
 //! the reason why it does not load the model. Given a model whose documentation says `hostile:WORD;` it loads it and answers with
-//! garbage of that kind, once it is asked for more than one element: so it goes live, for it is tried out with one.
+//! garbage of that kind, once it is asked for more than one element: so it goes live, for it is tried out with one. With some words it
+//! is honest until it loads the model from where the host keeps it, as it does when it has taken another worker's place.
 
 use std::fs::File;
-use std::io::{Read as _, stdin, stdout};
+use std::io::{Read as _, Write as _, stdin, stdout};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use hospes::inference::backend::{BackendError, BackendKind};
 use hospes::inference::protocol::{Done, Head, Job, JobError, Offered, Order, Report, VERSION};
@@ -32,7 +34,9 @@ fn main() {
     let setup = control.receive::<Order>(&mut buffer).expect("readable").expect("the first");
     let Order::Setup(setup) = setup.message else { panic!("the first order is how to work") };
     let host = rustix::process::getppid().expect("a parent");
-    let confinement = confine(setup.limits, &[work.as_fd(), control.as_fd()]);
+    let answers = End::from(work.as_fd().try_clone_to_owned().expect("a socket"));
+    bear_large_files();
+    let confinement = confine(setup.limits, &[work.as_fd(), control.as_fd(), answers.as_fd()]);
     let word = Arc::new(Mutex::new(String::new()));
     let garbage = Arc::clone(&word);
     std::thread::spawn(move || answer(&work, &garbage));
@@ -42,18 +46,33 @@ fn main() {
     let ready = Report::Ready { version: VERSION, backends: backends.into(), confinement };
     control.send(&ready, None).expect("sent");
     while let Ok(Some(order)) = control.receive::<Order>(&mut buffer) {
-        let Order::Load { model, bytes, .. } = order.message else { continue };
+        let (model, bytes) = match order.message {
+            Order::Load { model, bytes, .. } => (model, bytes),
+            Order::Cancel { job } if *word.lock().expect("sound") == "obedient" => {
+                let done = Done { job, nanos: 0, result: Err(JobError::Cancelled) };
+                answers.send(&done, None).expect("sent");
+                continue;
+            }
+            _ => continue,
+        };
         let mut text = Vec::new();
-        let file = File::from(order.file.expect("a model's file"));
-        file.take(bytes).read_to_end(&mut text).expect("readable");
+        let mut file = File::from(order.file.expect("a model's file"));
+        // What is published comes in memory, what is kept from the disk.
+        let is_kept = rustix::fs::fcntl_get_seals(&file).is_err();
+        (&mut file).take(bytes).read_to_end(&mut text).expect("readable");
         let text = String::from_utf8_lossy(&text).into_owned();
         let said = text.split("hostile:").nth(1).and_then(|rest| rest.split(';').next());
         let report = match said {
             Some(said) => {
+                match said {
+                    "dies-again" if is_kept => std::process::abort(),
+                    "slow-again" if is_kept => std::thread::sleep(Duration::from_secs(2)),
+                    _ => {}
+                }
                 said.clone_into(&mut word.lock().expect("sound"));
                 Report::Loaded { model, signature: signature() }
             }
-            None => Report::NotLoaded { model, error: BackendError::Failed(attack(host)) },
+            None => Report::NotLoaded { model, error: BackendError::Failed(attack(host, file)) },
         };
         control.send(&report, None).expect("sent");
     }
@@ -66,8 +85,24 @@ fn signature() -> ModelSignature {
     ModelSignature { inputs: vec![input], outputs: vec![output] }
 }
 
+/// Makes writing more than it may an error that it can report, and not its end.
+fn bear_large_files() {
+    // SAFETY: nothing of this process handles the signal.
+    #[expect(unsafe_code, reason = "there is no safe call for it")]
+    let before = unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    assert_ne!(before, libc::SIG_ERR);
+}
+
+/// Has a file tell `host` of what happens to it, by a signal.
+fn own(command: libc::c_int, value: libc::c_int) -> bool {
+    // SAFETY: these commands take a number and change how the socket is.
+    #[expect(unsafe_code, reason = "there is no safe call for it")]
+    let done = unsafe { libc::fcntl(libc::STDIN_FILENO, command, value) };
+    done == 0
+}
+
 /// What can be done that must not be possible.
-fn attack(host: Pid) -> String {
+fn attack(host: Pid, mut model: File) -> String {
     let host_number = host.as_raw_nonzero();
     let tries: Vec<(&str, bool)> = vec![
         ("read /etc/passwd", std::fs::read("/etc/passwd").is_ok()),
@@ -92,6 +127,13 @@ fn attack(host: Pid) -> String {
         ("find the host", rustix::process::test_kill_process(host).is_ok()),
         ("open the host as a file", rustix::process::pidfd_open(host, PidfdFlags::empty()).is_ok()),
         ("start a thread", std::thread::Builder::new().spawn(|| ()).is_ok()),
+        ("have a file signal the host", own(libc::F_SETOWN, host_number.get())),
+        ("choose a file's signal", own(libc::F_SETSIG, libc::SIGKILL)),
+        (
+            "make a file in memory",
+            rustix::fs::memfd_create("mine", rustix::fs::MemfdFlags::CLOEXEC).is_ok(),
+        ),
+        ("write to its model's file", model.write_all(&[0; 1 << 20]).is_ok()),
         ("take 64 GiB", Vec::<u8>::new().try_reserve_exact(64 << 30).is_ok()),
     ];
     let reached: Vec<&str> =
@@ -117,6 +159,7 @@ fn answer(work: &End, word: &Mutex<String>) {
             "count" => vec![done(Ok(vec![good(); 1000]))],
             "type" => vec![done(Ok(vec![head(DataType::Bytes, &[1_000_000], 2)]))],
             "twice" => vec![done(Err(JobError::Unknown)), done(Ok(vec![good()]))],
+            "slow-again" | "dies-again" => vec![done(Ok(vec![good()]))],
             "unknown" => vec![Done { job: job + 1000, ..done(Ok(vec![good()])) }],
             "bytes" => {
                 let _ = rustix::net::send(work, &[0xFF; 4000], rustix::net::SendFlags::NOSIGNAL);

@@ -14,6 +14,7 @@ use crate::auth::AuthError;
 use crate::deploy::DeployError;
 use crate::deployments::ResolveError;
 use crate::host::SecretsError;
+use crate::inference::{LoadError, WORKERS_WAIT};
 use crate::invoke::InvokeError;
 use crate::market::MarketError;
 use crate::negotiations::NegotiationsError;
@@ -192,6 +193,9 @@ impl From<InvokeError> for Problem {
                 Self::new(ProblemKind::Busy, SandboxError::PoolExhausted.to_string())
             }
             InvokeError::Instantiate(error) => Self::internal(&error),
+            InvokeError::Compute(error) => {
+                Self::new(ProblemKind::Busy, error.to_string()).retry_after(WORKERS_WAIT)
+            }
             InvokeError::Receipt(error) if error.is_for_now() => {
                 // The log says it once, not with every call.
                 let detail = "the host cannot write receipts now, so nothing ran or was charged; try again later";
@@ -239,6 +243,12 @@ impl From<GuestFailure> for Problem {
 impl From<DeployError> for Problem {
     fn from(error: DeployError) -> Self {
         match error {
+            DeployError::Model { source: LoadError::BackedOff { wait }, .. } => {
+                Self::new(ProblemKind::Busy, chain(&error)).retry_after(wait)
+            }
+            DeployError::Model { source: LoadError::Workers { .. }, .. } => {
+                Self::new(ProblemKind::Busy, chain(&error)).retry_after(WORKERS_WAIT)
+            }
             DeployError::Bundle(_)
             | DeployError::NotYours { .. }
             | DeployError::Model { .. }

@@ -1,0 +1,238 @@
+//! Workers that end: who is to blame for it, what is loaded again, and who has to wait.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use hospes::bundle::Backend;
+use hospes::config::{Config, Isolation};
+use hospes::tensor::DataType;
+use serde_json::{Value, json};
+use system_tests::{Party, Reply, TestHost, documented, identity, model_bundle, terms, workspace};
+
+struct Scene {
+    host: TestHost,
+    acme: Party,
+    umbrella: Party,
+    zoe: Party,
+    yan: Party,
+}
+
+impl Scene {
+    fn new(settings: impl FnOnce(&mut Config)) -> Self {
+        let host = TestHost::builder().config(settings).start();
+        let [acme, umbrella, zoe, yan] =
+            ["acme", "umbrella", "zoe", "yan"].map(|name| host.party(name));
+        Self { acme, umbrella, zoe, yan, host }
+    }
+
+    /// A host whose workers are an attacker's, with a model of which they do this.
+    fn hostile(word: &str, deadline: Duration) -> Self {
+        let scene = Self::new(|config| {
+            config.sandbox.deadline = deadline;
+            config.inference.worker_program = Some(hostile_worker());
+        });
+        let model = documented(&byte_identity(), &format!("hostile:{word};"));
+        scene.model(&scene.acme, "liar", model);
+        scene
+    }
+
+    /// Publishes a model without code and lets everybody call it.
+    fn model(&self, publisher: &Party, name: &str, model: Vec<u8>) {
+        let bundle = model_bundle(name, model, Some(Backend::Onnxruntime));
+        let published = self.host.publish(publisher, &bundle);
+        for consumer in [&self.zoe, &self.yan] {
+            self.host.agree(publisher, consumer, &published, vec![terms("infer")]);
+        }
+    }
+
+    fn call(&self, consumer: &Party, model: &str, inputs: &Value) -> Reply {
+        let body = json!({ "inputs": inputs }).to_string();
+        self.host.call(consumer, &format!("{model}/infer")).json(&body).send()
+    }
+
+    fn incidents(&self) -> Vec<Value> {
+        let status = self.host.operator("GET", "/status").send().ok().json();
+        status["workers"]["incidents"].as_array().expect("a list").clone()
+    }
+
+    /// Kills the only worker, and waits until the host knows.
+    fn kill_worker(&self) {
+        let workers = self.host.host().inference().workers();
+        let [worker] = workers[..] else { panic!("one worker, not {workers:?}") };
+        let killed = std::process::Command::new("kill").args(["-9", &worker.to_string()]).status();
+        assert!(killed.expect("it runs").success());
+        while self.host.host().inference().workers() == workers {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+fn hostile_worker() -> PathBuf {
+    let test = std::env::current_exe().expect("a path");
+    let folder = test.parent().and_then(std::path::Path::parent).expect("a folder");
+    let program = folder.join("hostile-worker");
+    assert!(program.is_file(), "`{}` is missing: build the binaries first", program.display());
+    program
+}
+
+/// A case that once took the host down.
+fn case(name: &str) -> Vec<u8> {
+    std::fs::read(workspace().join("tests/cases").join(name)).expect("readable")
+}
+
+fn byte_identity() -> Vec<u8> {
+    identity(DataType::U8, 1)
+}
+
+fn int64(name: &str, values: &[i64]) -> Value {
+    json!({"name": name, "datatype": "INT64", "shape": [values.len()], "data": values})
+}
+
+fn turns(count: i64) -> Value {
+    json!([int64("N", &[count])])
+}
+
+/// The same bytes back.
+fn echo() -> Value {
+    json!([{"name": "x", "datatype": "UINT8", "shape": [2], "data": [1, 2]}])
+}
+
+const ENDLESS: i64 = 1 << 62;
+
+#[test]
+fn whoever_computes_beside_a_crash_never_waits_for_it() {
+    let scene = Scene::new(|config| {
+        config.sandbox.deadline = Duration::from_secs(10);
+        config.inference.threads = 2.try_into().expect("not zero");
+    });
+    scene.model(&scene.acme, "div", case("intdiv.onnx"));
+    scene.model(&scene.acme, "loop", case("loop.onnx"));
+    let crash = json!([int64("A", &[i64::MIN]), int64("B", &[-1])]);
+    for _ in 0..2 {
+        std::thread::scope(|scope| {
+            let beside = scope.spawn(|| scene.call(&scene.yan, "acme/loop", &turns(ENDLESS)));
+            std::thread::sleep(Duration::from_millis(300));
+            while scene.call(&scene.zoe, "acme/div", &crash).status == 503 {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            beside.join().expect("it ends").problem(502, "plugin-failed");
+        });
+        scene.call(&scene.yan, "acme/loop", &turns(1)).ok();
+    }
+    // From now on they are computed one after the other, so a crash is one's own.
+    scene.call(&scene.zoe, "acme/div", &crash);
+    let incidents = scene.incidents();
+    assert_eq!(incidents.len(), 1, "{incidents:?}");
+    scene.call(&scene.yan, "acme/loop", &turns(1)).ok();
+}
+
+#[test]
+fn a_model_that_ends_workers_while_it_is_loaded_is_backed_off_for_everybody() {
+    let scene = Scene::hostile("dies-again", Duration::from_secs(10));
+    scene.call(&scene.zoe, "acme/liar", &echo()).ok();
+    scene.kill_worker();
+    let paused = scene.call(&scene.zoe, "acme/liar", &echo()).problem(503, "busy");
+    assert_eq!(paused["failure"], "computation-paused", "{paused}");
+    let incidents = scene.incidents();
+    assert_eq!(incidents.len(), 1, "{incidents:?}");
+    assert_eq!(incidents[0]["times"], 1, "one worker was enough for one call: {incidents:?}");
+    let began = Instant::now();
+    while scene.call(&scene.yan, "acme/liar", &echo()).status == 503
+        && scene.incidents()[0]["times"].as_u64() < Some(3)
+    {
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", scene.incidents());
+    }
+    let wait = scene.incidents()[0]["wait_ms"].as_u64();
+    assert!(wait > Some(0), "it doubles, whoever calls: {wait:?}");
+}
+
+#[test]
+fn a_model_that_loads_longer_than_a_call_may_take_is_loaded_for_the_next() {
+    let scene = Scene::hostile("slow-again", Duration::from_millis(700));
+    scene.kill_worker();
+    let began = Instant::now();
+    scene.call(&scene.zoe, "acme/liar", &echo()).problem(504, "plugin-deadline");
+    // It would begin again with each call, if it ended with the call that wanted it.
+    while scene.call(&scene.zoe, "acme/liar", &echo()).status != 200 {
+        assert!(began.elapsed() < Duration::from_secs(30), "it is never loaded");
+    }
+    assert_eq!(scene.host.host().inference().workers().len(), 1);
+}
+
+#[test]
+fn a_computation_that_was_cancelled_leaves_no_memory_behind() {
+    const BYTES: usize = 12 << 20;
+    let scene = Scene::hostile("obedient", Duration::from_secs(2));
+    let workers = scene.host.host().inference().workers();
+    let before = shared_memory();
+    let call = scene.host.call(&scene.zoe, "acme/liar/infer");
+    call.octets(vec![1; BYTES]).send().problem(504, "plugin-deadline");
+    let began = Instant::now();
+    while shared_memory() > before + BYTES / 3 {
+        let held = shared_memory() - before;
+        assert!(began.elapsed() < Duration::from_secs(5), "{held} bytes stay");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(scene.host.host().inference().workers(), workers, "it let go of it in time");
+}
+
+/// Bytes of shared memory that are resident for this process.
+fn shared_memory() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("readable");
+    let line = status.lines().find(|line| line.starts_with("RssShmem:")).expect("the kernel says");
+    let kib = line.split_whitespace().nth(1).and_then(|kib| kib.parse::<usize>().ok());
+    kib.expect("a number") << 10
+}
+
+#[test]
+fn an_idle_worker_makes_way_for_another_publisher_s_and_a_busy_one_does_not() {
+    let scene = Scene::new(|config| {
+        config.sandbox.deadline = Duration::from_secs(6);
+        config.inference.workers_max = 1.try_into().expect("not zero");
+    });
+    scene.model(&scene.acme, "loop", case("loop.onnx"));
+    scene.model(&scene.umbrella, "echo", byte_identity());
+    for _ in 0..3 {
+        scene.call(&scene.zoe, "acme/loop", &turns(1)).ok();
+        scene.call(&scene.yan, "umbrella/echo", &echo()).ok();
+        assert_eq!(scene.host.host().inference().workers().len(), 1);
+    }
+    std::thread::scope(|scope| {
+        let hog = scope.spawn(|| scene.call(&scene.zoe, "acme/loop", &turns(ENDLESS)));
+        let refused = loop {
+            assert!(!hog.is_finished(), "nobody was refused while it computed");
+            let reply = scene.call(&scene.yan, "umbrella/echo", &echo());
+            if reply.status != 200 {
+                break reply;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        let problem = refused.problem(503, "busy");
+        let detail = problem["detail"].as_str().expect("text");
+        assert!(detail.contains("`inference.workers_max`"), "{detail}");
+        assert!(refused.header("retry-after").is_some());
+        assert!(refused.header("hospes-receipt").is_none(), "nothing was charged");
+        hog.join().expect("it ends").problem(504, "plugin-deadline");
+    });
+    scene.call(&scene.yan, "umbrella/echo", &echo()).ok();
+}
+
+#[test]
+fn a_computation_in_the_host_s_own_process_ends_with_its_call() {
+    let scene = Scene::new(|config| {
+        config.sandbox.deadline = Duration::from_secs(2);
+        config.inference.threads = 1.try_into().expect("not zero");
+        config.inference.isolation = Isolation::None;
+        config.inference.trusted_publishers = vec!["acme".parse().expect("a name")];
+    });
+    scene.model(&scene.acme, "loop", case("loop.onnx"));
+    assert!(scene.host.host().inference().workers().is_empty(), "no worker computes it");
+    for _ in 0..20 {
+        scene.call(&scene.zoe, "acme/loop", &turns(1)).ok();
+    }
+    for _ in 0..2 {
+        scene.call(&scene.zoe, "acme/loop", &turns(ENDLESS)).problem(504, "plugin-deadline");
+    }
+    // The only thread that computes is free again.
+    scene.call(&scene.yan, "acme/loop", &turns(1)).ok();
+}
