@@ -34,7 +34,7 @@ fn a_record_that_cannot_be_read_takes_nothing_else_down() {
     let agree = || scene.agree(&scene.acme, &scene.zoe, scene.clauses("echo-u8", &[]));
     let (unknown, frozen, sound) = (agree(), agree(), agree());
     let suspended =
-        scene.happen((&scene.acme, Actor::Publisher), &frozen, Change::Suspend, Reason::Breach);
+        scene.happen((&scene.acme, Actor::Publisher), &frozen, Change::Suspend, Reason::Abuse);
     suspended.ok();
     let yann = scene.host.party("yann");
     let Scene { host, clock, acme, zoe, published } = scene;
