@@ -115,9 +115,10 @@ impl Caller {
         &self.account.party
     }
 
-    /// Tells callers apart where calls of many come together. Says nothing else of them.
+    /// Tells accounts apart where calls of many come together, whatever key they have now. Says nothing else of them.
     pub fn number(&self) -> u64 {
-        let [a, b, c, d, e, f, g, h, ..] = *self.account.party.public_key();
+        let first = self.account.former.first().unwrap_or(&self.account.party);
+        let [a, b, c, d, e, f, g, h, ..] = *first.public_key();
         u64::from_le_bytes([a, b, c, d, e, f, g, h])
     }
 

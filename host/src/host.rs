@@ -56,6 +56,9 @@ const PUBLISHING_WAIT_MAX: Duration = Duration::from_secs(60);
 const LOADS_MAX: u32 = 20;
 const LOADS_EVERY: Duration = Duration::from_secs(2);
 
+/// The file of accounts, offers, agreements and other small records, in the data directory.
+const RECORDS: &str = "state.redb";
+
 /// Requests that read or write the disk at once, each on a thread of its own. The store has one writer anyway.
 const STORING_MAX: usize = 4;
 
@@ -68,6 +71,12 @@ pub enum HostError {
         #[source]
         source: std::io::Error,
     },
+    #[error(
+        "`{}` has receipts, but `{}` with the accounts and agreements is missing or empty; put it back from a backup, or choose another `--data` directory",
+        log.display(),
+        records.display()
+    )]
+    NoRecords { records: PathBuf, log: PathBuf },
     #[error(transparent)]
     Secrets(#[from] SecretsError),
     #[error(transparent)]
@@ -147,8 +156,9 @@ impl Host {
         private::open(&data).map_err(|(path, source)| HostError::DataDirectory { path, source })?;
         let secrets = Secrets::open(&data)?;
         let clock = clock.steady();
-        time::read(&data).into_iter().for_each(|known| clock.has_been(known));
-        let store = Arc::new(Store::open(&data.join("state.redb"))?);
+        time::read(&data, clock.now()).into_iter().for_each(|known| clock.has_been(known));
+        known::check_records(&data)?;
+        let store = Arc::new(Store::open(&data.join(RECORDS))?);
         let auth = Arc::new(Auth::open(Arc::clone(&store), clock.clone())?);
         let agreements =
             Agreements::open(Arc::clone(&store), clock.clone(), &config, secrets.key(), &auth)?;
@@ -565,6 +575,9 @@ pub fn inference_settings(config: &Config) -> Settings {
         Some(path) => vec![path.clone()],
         None => crate::inference::runtime::places(&config.data.dir),
     };
+    // Workers begin in another folder than the host.
+    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+    let libraries = libraries.into_iter().map(absolute).collect();
     Settings {
         threads: inference.threads,
         queue_length_max: inference.queue_length_max,

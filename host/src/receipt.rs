@@ -29,7 +29,7 @@ pub use action::{Action, Actor, Deed, NewAction, REASON_BYTES_MAX, TARGET_BYTES_
 pub use commitment::{Commitment, Salt};
 pub use consistency::{Consistency, checkpoint_size};
 pub use encode::FormError;
-pub use log::{Log, Place};
+pub use log::{LOG_FILE, Log, Place};
 pub use proof::{PROOF_BYTES_MAX, ProofError, ReceiptProof, Verified};
 
 /// Longest receipt, in bytes of its CBOR. One is some 400 bytes.

@@ -237,6 +237,10 @@ pub enum EventError {
     NotAllowed { role: Actor, change: Change, reason: Reason },
     #[error("the {role} has not suspended the agreement, so it is not for it to resume it")]
     NotSuspended { role: Actor },
+    #[error(
+        "the agreement is not over: its dates are not, and not every rule is used up; end it with `terminate`, which keeps its notice"
+    )]
+    NotOver,
     #[error("the agreement wants notice: it can take effect at {earliest} at the earliest")]
     Notice { earliest: Timestamp },
     #[error(

@@ -291,6 +291,18 @@ impl Standing {
         }
     }
 
+    /// Whether the agreement permits no call any more, whatever its parties do: its dates are over, or each of its rules is used up.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        let Standing::Active(active) = self else { return false };
+        let mut rules = active.terms.rules().iter().zip(&active.ledgers);
+        active.terms.is_ended(now)
+            || rules.all(|(rule, ledger)| {
+                let used = ledger.usage(now).used;
+                let mut units = rule.limits().most.iter().zip(used);
+                units.any(|(most, used)| most.is_some_and(|most| used >= most))
+            })
+    }
+
     /// Whether the agreement was in force and its dates are over by `now`.
     pub fn has_ended(&self, now: Timestamp) -> bool {
         match self {

@@ -234,6 +234,12 @@ impl Agreements {
             return Err(LifeError::Frozen { id: *active.id(), reason: reason.clone() });
         }
         let now = self.now_kept();
+        let Event { role, change, .. } = *event.content();
+        if (role, change) == (Actor::Publisher, Change::Complete)
+            && !standing.is_over(now.max(event.content().effective))
+        {
+            return Err(EventError::NotOver.into());
+        }
         let mut lifecycle = active.life().lock();
         let mut changed = lifecycle.clone();
         let applied = changed.apply(event, now, |one, other| self.auth.are_one(one, other))?;

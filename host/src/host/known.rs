@@ -1,12 +1,31 @@
 //! The state of the receipts' log that the host remembers apart from the log: whoever cuts the log and its checkpoint, or puts
 //! older ones in their place, is noticed at the next start.
 
-use super::{Host, HostError};
+use std::path::Path;
+
+use super::{Host, HostError, RECORDS};
+use crate::receipt::LOG_FILE;
 use crate::receipts::Receipts;
 use crate::store::{Store, Table};
 
 /// What the latest remembered checkpoint is kept under.
 const CHECKPOINT: &str = "checkpoint";
+
+/// A log that is longer has receipts: a new one has its first line only.
+const EMPTY_LOG_BYTES_MAX: u64 = 64;
+
+/// Checks that accounts and agreements are there if receipts are: an empty host would take all its parties for strangers.
+///
+/// # Errors
+/// [`HostError::NoRecords`].
+pub(super) fn check_records(data: &Path) -> Result<(), HostError> {
+    let length = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
+    let (records, log) = (data.join(RECORDS), data.join("receipts").join(LOG_FILE));
+    if length(&records) == 0 && length(&log) > EMPTY_LOG_BYTES_MAX {
+        return Err(HostError::NoRecords { records, log });
+    }
+    Ok(())
+}
 
 /// Checks that the log still holds what is remembered of it, and gives that back. Of hosts that ran before this was remembered,
 /// nothing is.

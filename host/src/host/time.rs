@@ -5,19 +5,29 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// The file in the data directory.
 const FILE: &str = "clock";
 
+/// A clock that is this far behind what was known is one that somebody should look at.
+const BEHIND_MAX: SignedDuration = SignedDuration::from_hours(1);
+
 /// The time that is kept, if one is.
-pub(super) fn read(data: &Path) -> Option<Timestamp> {
-    let text = std::fs::read_to_string(data.join(FILE)).ok()?;
-    let known = text.trim().parse();
-    if known.is_err() {
-        tracing::warn!(
+pub(super) fn read(data: &Path, now: Timestamp) -> Option<Timestamp> {
+    let path = data.join(FILE);
+    let text = std::fs::read_to_string(&path).ok()?;
+    let known = text.trim().parse::<Timestamp>();
+    match &known {
+        Err(_) => tracing::warn!(
             "the file `{FILE}` in the data directory holds no time, so it is passed over"
-        );
+        ),
+        Ok(known) if known.duration_since(now) > BEHIND_MAX => tracing::error!(
+            %known, %now, path = %path.display(),
+            "the clock is behind the time that this host knew last, so agreements are held to the later one: set the clock right; if the \
+             later one was wrong, stop the host and delete this file"
+        ),
+        Ok(_) => {}
     }
     known.ok()
 }

@@ -494,6 +494,7 @@ async fn load(
         }
         Ok(Err(Loss::Job(_))) => Err(LoadLoss::Lost("an answer that is none".into())),
         Ok(Err(Loss::Ended(how))) => Err(LoadLoss::Lost(how.to_string())),
+        Ok(Err(Loss::Bystander)) => Err(LoadLoss::Lost("being ended for another".into())),
         Err(_elapsed) => {
             worker.end_for(&culprit, "not loading the model in time");
             Err(LoadLoss::Timeout)

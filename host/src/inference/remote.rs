@@ -28,7 +28,7 @@ use crate::worker::{
     ChannelError, Confinement, MemoryError, Process, Program, Role, SharedMemory, SpawnError,
     Spawned, ending,
 };
-use job::{UnderWay, Window};
+use job::{PATIENCE, UnderWay, Window};
 
 /// Time that a worker has to be ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -119,6 +119,7 @@ struct State {
 struct Running {
     window: u32,
     culprit: Culprit,
+    began: Instant,
     answer: oneshot::Sender<Answer>,
     /// Its caller has left: whoever hears that it is over gives the window back.
     left: bool,
@@ -132,6 +133,8 @@ pub(super) enum Loss {
     Job(JobError),
     /// The process ended.
     Ended(Arc<str>),
+    /// The process was ended because of another job: this one can be done elsewhere.
+    Bystander,
 }
 
 /// Why a computation has no result.
@@ -335,6 +338,7 @@ impl Worker {
         under_way.window.nanos = nanos;
         match result {
             Ok(heads) => under_way.window.read_outputs(&heads).await.map_err(RemoteError::Compute),
+            Err(Loss::Bystander) => Err(RemoteError::NotBegun),
             Err(loss) => Err(RemoteError::Compute(inner.error(loss))),
         }
     }
@@ -419,6 +423,7 @@ impl Inner {
     fn error(&self, loss: Loss) -> ComputeError {
         match loss {
             Loss::Ended(how) => ComputeError::Lost { how: how.to_string() },
+            Loss::Bystander => ComputeError::Lost { how: self.how_it_ended().to_string() },
             Loss::Job(JobError::Backend(error)) => ComputeError::Backend(error),
             Loss::Job(JobError::TooLarge { bytes }) => ComputeError::TooLarge {
                 what: "outputs",
@@ -488,7 +493,10 @@ impl Inner {
         self.windows.close();
         if killed_for_overdue {
             for (_, running) in running.iter().filter(|(job, _)| overdue.contains(job)) {
-                self.strikes.strike(&running.culprit, &how);
+                match running.began.elapsed() >= PATIENCE {
+                    true => self.strikes.strike(&running.culprit, &how),
+                    false => self.strikes.strike_impatient(&running.culprit, &how),
+                }
             }
         } else if !self.closing.load(Ordering::Acquire) {
             let loading = loads.values().map(|(culprit, _)| culprit.clone());
@@ -497,8 +505,12 @@ impl Inner {
                 begun.map(|running| running.culprit.clone()).chain(loading).collect();
             self.strikes.blame(&culprits, &how);
         }
-        for running in running.into_values() {
-            let _ = running.answer.send((Err(Loss::Ended(Arc::clone(&how))), None));
+        for (job, running) in running {
+            let loss = match killed_for_overdue && !overdue.contains(&job) {
+                true => Loss::Bystander,
+                false => Loss::Ended(Arc::clone(&how)),
+            };
+            let _ = running.answer.send((Err(loss), None));
         }
     }
 }

@@ -106,6 +106,8 @@ struct Strike {
     times: u32,
     /// Workers that ended while it was one of several there, or alone.
     suspected: u32,
+    /// Whether one of them took so long that it says something of the model, not only of its caller.
+    says_of_model: bool,
     /// It waits until then, and is forgiven from then on.
     until: Instant,
     how: String,
@@ -113,7 +115,7 @@ struct Strike {
 
 impl Strike {
     fn new(now: Instant) -> Self {
-        Self { times: 0, suspected: 0, until: now, how: String::new() }
+        Self { times: 0, suspected: 0, says_of_model: false, until: now, how: String::new() }
     }
 
     /// Forgives what has to be forgiven by now.
@@ -162,7 +164,8 @@ impl Strikes {
         let waiting = |act: Act| acts.get(&act).filter(|strike| strike.is_waiting(now));
         let callers = || {
             let waiting = acts.iter().filter(|(_, strike)| strike.is_waiting(now));
-            waiting.filter(|(act, _)| **act != Act::Load).map(|(_, strike)| strike.until)
+            let of_model = waiting.filter(|(_, strike)| strike.says_of_model);
+            of_model.filter(|(act, _)| **act != Act::Load).map(|(_, strike)| strike.until)
         };
         let shared = if callers().count() >= PARTIES_MIN { callers().min() } else { None };
         let loading = waiting(Act::Load).map(|strike| strike.until);
@@ -180,7 +183,7 @@ impl Strikes {
         match (culprits.next(), culprits.next()) {
             (Some(alone), None) => {
                 self.note(alone, now, |strike| strike.suspected = SUSPECTED_MIN);
-                self.strike_at(alone, how, now);
+                self.strike_at(alone, how, (true, now));
             }
             (one, other) => {
                 for suspect in one.into_iter().chain(other).chain(culprits) {
@@ -195,16 +198,22 @@ impl Strikes {
 
     /// It ended a worker, or had it ended.
     pub(super) fn strike(&self, culprit: &Culprit, how: &str) {
-        self.strike_at(culprit, how, Instant::now());
+        self.strike_at(culprit, how, (true, Instant::now()));
     }
 
-    fn strike_at(&self, culprit: &Culprit, how: &str, now: Instant) {
+    /// It had a worker ended because its caller did not want to wait any longer: only that caller waits for it.
+    pub(super) fn strike_impatient(&self, culprit: &Culprit, how: &str) {
+        self.strike_at(culprit, how, (false, Instant::now()));
+    }
+
+    fn strike_at(&self, culprit: &Culprit, how: &str, (says_of_model, now): (bool, Instant)) {
         let (mut times, mut wait) = (0, Duration::ZERO);
         self.note(culprit, now, |strike| {
             wait = BACKOFF_FIRST
                 .saturating_mul(1_u32.checked_shl(strike.times).unwrap_or(u32::MAX))
                 .min(BACKOFF_MAX);
             strike.times = strike.times.saturating_add(1).min(31);
+            strike.says_of_model |= says_of_model;
             strike.until = now + wait;
             how.clone_into(&mut strike.how);
             times = strike.times;
@@ -328,6 +337,15 @@ mod tests {
         assert_eq!(strikes.incidents_of(&copy.owned.publisher), []);
         assert_eq!(forgiven(Duration::from_secs(59)), 0);
         assert_eq!(forgiven(Duration::from_secs(125)), 2);
+    }
+
+    /// Three consumers with deadlines of 20 ms once took an honest model from all others.
+    #[test]
+    fn impatient_callers_take_a_model_from_nobody_else() {
+        let strikes = Strikes::default();
+        (1..=5).for_each(|caller| strikes.strike_impatient(&of(caller), "being killed"));
+        assert!(wait(&strikes, &of(1)).is_some());
+        assert_eq!(wait(&strikes, &of(6)), None);
     }
 
     #[test]

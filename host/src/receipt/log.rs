@@ -41,7 +41,7 @@ use queue::{Cure, Pending, Queue, Stopped};
 use reserve::Reserve;
 use state::State;
 
-const LOG_FILE: &str = "receipts.log";
+pub const LOG_FILE: &str = "receipts.log";
 const CHECKPOINT_FILE: &str = "checkpoint";
 
 /// Why nothing is written any more when what is in memory may be half done.

@@ -163,6 +163,14 @@ impl CallState {
         Ok(())
     }
 
+    /// Counts a text that the library keeps for the guest, until the call ends.
+    pub(super) fn keep_text(&mut self, bytes: usize) -> Result<(), LimitReached> {
+        if bytes > 0 {
+            self.growth.allotment.take(bytes)?;
+        }
+        Ok(())
+    }
+
     /// Counts `bytes` of a tensor that is no longer held.
     pub(super) fn release_tensor(&mut self, bytes: usize) {
         self.tensor_bytes = self.tensor_bytes.saturating_sub(bytes);
@@ -203,8 +211,15 @@ impl CallState {
     }
 }
 
+/// Most random bytes of one host call: it cannot be interrupted, and the thread may be one that serves.
+const RANDOM_BYTES_MAX: u64 = 64 << 10;
+
 fn context_of_calls(output: &MemoryOutputPipe) -> WasiCtx {
-    WasiCtx::builder().stdout(output.clone()).stderr(output.clone()).build()
+    WasiCtx::builder()
+        .stdout(output.clone())
+        .stderr(output.clone())
+        .max_random_size(RANDOM_BYTES_MAX)
+        .build()
 }
 
 /// As start functions have it: the same for every call, so that a start is the same too. The libraries of some languages read clocks
@@ -214,6 +229,7 @@ fn context_of_starts(output: &MemoryOutputPipe) -> WasiCtx {
     WasiCtx::builder()
         .stdout(output.clone())
         .stderr(output.clone())
+        .max_random_size(RANDOM_BYTES_MAX)
         .wall_clock(Still)
         .monotonic_clock(Still)
         .secure_random(numbers())

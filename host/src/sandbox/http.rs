@@ -3,6 +3,8 @@
 //! The library's own types do the work; what is decided here is what a handler can reach (nothing outside), how much it buffers, and
 //! when its call has ended: when the response has, and with WASI 0.2 also the handler.
 
+mod texts;
+
 use std::pin::pin;
 
 use bytes::Bytes;
@@ -104,13 +106,15 @@ impl WasiHttpView for CallState {
 pub(super) fn link_preview2(linker: &mut Linker<CallState>) -> Result<()> {
     let options = p2::types::LinkOptions::default();
     p2::types::add_to_linker::<_, WasiHttp>(linker, &options, CallState::http)?;
-    p2::outgoing_handler::add_to_linker::<_, WasiHttp>(linker, CallState::http)
+    p2::outgoing_handler::add_to_linker::<_, WasiHttp>(linker, CallState::http)?;
+    texts::bound_preview2(linker)
 }
 
 /// The same of WASI 0.3.
 pub(super) fn link_preview3(linker: &mut Linker<CallState>) -> Result<()> {
     p3::types::add_to_linker::<_, WasiHttp>(linker, CallState::http)?;
-    p3::client::add_to_linker::<_, WasiHttp>(linker, CallState::http)
+    p3::client::add_to_linker::<_, WasiHttp>(linker, CallState::http)?;
+    texts::bound_preview3(linker)
 }
 
 /// Calls a handler of WASI 0.2 and hands on its response.

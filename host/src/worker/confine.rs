@@ -55,6 +55,8 @@ pub fn confine(limits: Limits, keep: &[BorrowedFd<'_>]) -> Confinement {
     };
     // When memory runs out, the kernel ends a worker and not its host.
     step("threads", be_alone());
+    // As the threads of guests are: who serves comes first.
+    step("nice", rustix::process::nice(NICE).map(drop).map_err(text));
     step("oom_score_adj", std::fs::write("/proc/self/oom_score_adj", "1000").map_err(text));
     step("files", leave_files(keep));
     step("rlimits", rlimits(limits));
@@ -63,6 +65,9 @@ pub fn confine(limits: Limits, keep: &[BorrowedFd<'_>]) -> Confinement {
     step("seccomp", seccomp());
     Confinement { missing }
 }
+
+/// Added to the worker's nice value.
+const NICE: i32 = 10;
 
 /// From here on no thread or process can be started: all that the worker needs are there.
 pub fn start_no_more_threads() {

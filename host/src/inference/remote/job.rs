@@ -15,6 +15,10 @@ use crate::tensor::Tensor;
 /// Time that a worker has to let go of a computation that was cancelled.
 pub(super) const CANCEL_GRACE: Duration = Duration::from_millis(250);
 
+/// A computation that its caller has waited for less is the caller's doing, not the model's, if its worker has to be ended for it: a deadline of
+/// some milliseconds is one that many an honest model outlives.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Bytes that are copied from or to shared memory before others get their turn.
 const COPY_BYTES: usize = 1 << 20;
 
@@ -120,7 +124,8 @@ impl<'w> UnderWay<'w> {
             return Err(RemoteError::NotBegun);
         }
         let culprit = culprit.clone();
-        let running = Running { window: window.number, culprit, answer, left: false };
+        let (number, began) = (window.number, Instant::now());
+        let running = Running { window: number, culprit, began, answer, left: false };
         state.running.insert(job, running);
         drop(state);
         Ok(Self { window, job, is_over: false })

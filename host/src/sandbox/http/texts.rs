@@ -1,0 +1,121 @@
+//! The texts of requests that a guest makes: bounded, and counted as memory of its call.
+//!
+//! Such requests are denied, but the library keeps what they say for as long as the guest keeps their handles, and bounds none of it. So
+//! its functions that keep a text are linked a second time, over the first, with a limit.
+
+use wasmtime::component::{ComponentType, Lift, Linker, LinkerInstance, Resource};
+use wasmtime::{Result, StoreContextMut};
+use wasmtime_wasi_http::p2::bindings::http::types as types2;
+use wasmtime_wasi_http::p2::bindings::http::types::{Method as Method2, Scheme as Scheme2};
+use wasmtime_wasi_http::p2::types::HostOutgoingRequest;
+use wasmtime_wasi_http::p3::Request;
+use wasmtime_wasi_http::p3::bindings::http::types as types3;
+use wasmtime_wasi_http::p3::bindings::http::types::{Method as Method3, Scheme as Scheme3};
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView as _};
+
+use crate::sandbox::context::CallState;
+
+/// Longest of them, in bytes; a longer one is refused as one that cannot be read. Most servers take no longer paths either.
+const TEXT_BYTES_MAX: usize = 8 << 10;
+
+const PREVIEW2: &str = "wasi:http/types@0.2.12";
+const PREVIEW3: &str = "wasi:http/types@0.3.0";
+
+/// What a request is given that may hold a text.
+trait Text: Sized {
+    fn bytes(&self) -> usize;
+}
+
+impl<T: Text> Text for Option<T> {
+    fn bytes(&self) -> usize {
+        self.as_ref().map_or(0, Text::bytes)
+    }
+}
+
+impl Text for String {
+    fn bytes(&self) -> usize {
+        self.len()
+    }
+}
+
+macro_rules! other {
+    ($($kind:ident),*) => {$(
+        impl Text for $kind {
+            fn bytes(&self) -> usize {
+                match self {
+                    $kind::Other(text) => text.len(),
+                    _ => 0,
+                }
+            }
+        }
+    )*};
+}
+other!(Method2, Scheme2, Method3, Scheme3);
+
+/// What WASI's setters answer.
+type Set = std::result::Result<(), ()>;
+
+fn bound<R: 'static, T>(
+    types: &mut LinkerInstance<'_, CallState>,
+    name: &str,
+    set: fn(&mut WasiHttpCtxView<'_>, Resource<R>, T) -> Result<Set>,
+) -> Result<()>
+where
+    T: Text + ComponentType + Lift + Send + Sync + 'static,
+{
+    types.func_wrap(
+        name,
+        move |mut store: StoreContextMut<'_, CallState>, (request, text): (Resource<R>, T)| {
+            let bytes = text.bytes();
+            if bytes > TEXT_BYTES_MAX {
+                return Ok((Err(()),));
+            }
+            let state = store.data_mut();
+            state.keep_text(bytes)?;
+            Ok((set(&mut state.http(), request, text)?,))
+        },
+    )
+}
+
+pub(super) fn bound_preview2(linker: &mut Linker<CallState>) -> Result<()> {
+    use types2::HostOutgoingRequest as Of;
+    type R = HostOutgoingRequest;
+    linker.allow_shadowing(true);
+    let t = &mut linker.instance(PREVIEW2)?;
+    let name = |of: &str| format!("[method]outgoing-request.{of}");
+    bound::<R, Method2>(t, &name("set-method"), |to, request, text| {
+        Of::set_method(to, request, text)
+    })?;
+    bound::<R, Option<Scheme2>>(t, &name("set-scheme"), |to, request, text| {
+        Of::set_scheme(to, request, text)
+    })?;
+    bound::<R, Option<String>>(t, &name("set-authority"), |to, request, text| {
+        Of::set_authority(to, request, text)
+    })?;
+    bound::<R, Option<String>>(t, &name("set-path-with-query"), |to, request, text| {
+        Of::set_path_with_query(to, request, text)
+    })?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+pub(super) fn bound_preview3(linker: &mut Linker<CallState>) -> Result<()> {
+    use types3::HostRequest as Of;
+    linker.allow_shadowing(true);
+    let t = &mut linker.instance(PREVIEW3)?;
+    let name = |of: &str| format!("[method]request.{of}");
+    bound::<Request, Method3>(t, &name("set-method"), |to, request, text| {
+        Of::set_method(to, request, text)
+    })?;
+    bound::<Request, Option<Scheme3>>(t, &name("set-scheme"), |to, request, text| {
+        Of::set_scheme(to, request, text)
+    })?;
+    bound::<Request, Option<String>>(t, &name("set-authority"), |to, request, text| {
+        Of::set_authority(to, request, text)
+    })?;
+    bound::<Request, Option<String>>(t, &name("set-path-with-query"), |to, request, text| {
+        Of::set_path_with_query(to, request, text)
+    })?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
