@@ -104,6 +104,9 @@ fn bear_large_files() {
     assert_ne!(before, libc::SIG_ERR);
 }
 
+/// See fcntl(2); `libc` does not name it.
+const F_SETSIG: libc::c_int = 10;
+
 /// Has a file tell `host` of what happens to it, by a signal.
 fn own(command: libc::c_int, value: libc::c_int) -> bool {
     // SAFETY: these commands take a number and change how the socket is.
@@ -139,7 +142,7 @@ fn attack(host: Pid, mut model: File) -> String {
         ("open the host as a file", rustix::process::pidfd_open(host, PidfdFlags::empty()).is_ok()),
         ("start a thread", std::thread::Builder::new().spawn(|| ()).is_ok()),
         ("have a file signal the host", own(libc::F_SETOWN, host_number.get())),
-        ("choose a file's signal", own(libc::F_SETSIG, libc::SIGKILL)),
+        ("choose a file's signal", own(F_SETSIG, libc::SIGKILL)),
         (
             "make a file in memory",
             rustix::fs::memfd_create("mine", rustix::fs::MemfdFlags::CLOEXEC).is_ok(),
