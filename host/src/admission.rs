@@ -27,7 +27,7 @@ pub use heavy::{HeavyTurn, HeavyTurns, PerAccount, Rate, TurnError, UnderWay};
 pub use memory::{Allotment, Memory, MemoryExhausted};
 pub use pace::{Pace, TooSlow, Watch};
 pub use quota::{Charge, Charged, Ledger, Reservation, Spent, TokenTab, Usage, Want};
-pub use slots::{Line, Slot, Slots};
+pub use slots::{Line, Slot, Slots, may_take_more};
 pub use turns::{Ticket, Turn, Turns};
 
 /// Why a call may not start now.
