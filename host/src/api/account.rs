@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::answer::Answer;
+use super::aside::{aside, asker};
 use super::body;
 use super::health::json as json_answer;
 use super::intake::Intake;
@@ -25,15 +26,18 @@ const REVOKE_BYTES_MAX: u64 = 4096;
 const ACTIONS_MAX: usize = 100;
 
 /// `GET /api/account`: the caller's own account.
-pub(super) fn show(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
+pub(super) async fn show(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let caller = host.auth.reader(body::bearer(request.headers()))?;
-    let mut shown = with_keys(host, caller.account());
-    shown["key"] = json!(caller.key().id.to_string());
-    let actions = host.receipts.log().actions();
-    let own = actions.iter().rev().filter(|(_, action)| concerns(host, &caller, action));
-    let own: Vec<_> = own.take(ACTIONS_MAX).map(|(_, action)| entry(action)).collect();
-    shown["actions"] = json!(own);
-    Ok(json_answer(StatusCode::OK, &shown))
+    aside(host, asker(&caller), move |host| {
+        let mut shown = with_keys(host, caller.account());
+        shown["key"] = json!(caller.key().id.to_string());
+        let actions = host.receipts.log().actions();
+        let own = actions.iter().rev().filter(|(_, action)| concerns(host, &caller, action));
+        let own: Vec<_> = own.take(ACTIONS_MAX).map(|(_, action)| entry(action)).collect();
+        shown["actions"] = json!(own);
+        Ok(json_answer(StatusCode::OK, &shown))
+    })
+    .await
 }
 
 /// Whether an action was done to the caller's account, or to something of it.
