@@ -6,12 +6,14 @@
 pub mod apart;
 pub mod bodies;
 mod exhausted;
+pub mod fair;
 pub mod heavy;
 pub mod limits;
 pub mod memory;
 pub mod pace;
 pub mod quota;
 pub mod slots;
+pub mod spools;
 pub mod turns;
 
 use std::sync::Arc;
@@ -20,14 +22,16 @@ use jiff::Timestamp;
 
 use crate::id::AccountName;
 
-pub use apart::{READ_HERE_BYTES_MAX, apart};
+pub use apart::{ApartError, READ_HERE_BYTES_MAX, Reader};
 pub use bodies::{Bodies, BodiesError, BodyLimits, Held, Holder};
 pub use exhausted::{Exhausted, Limit};
-pub use heavy::{HeavyTurn, HeavyTurns, PerAccount, Rate, TurnError, UnderWay};
+pub use fair::{Asker, FairLine, FairTurn, FairTurns};
+pub use heavy::{PerAccount, Rate, TurnError, UnderWay};
 pub use memory::{Allotment, Memory, MemoryExhausted};
 pub use pace::{Pace, TooSlow, Watch};
 pub use quota::{Charge, Charged, Ledger, Reservation, Spent, TokenTab, Usage, Want};
-pub use slots::{Line, Slot, Slots};
+pub use slots::{Line, Slot, Slots, may_take_more};
+pub use spools::{Spooling, Spools};
 pub use turns::{Ticket, Turn, Turns};
 
 /// Why a call may not start now.

@@ -6,7 +6,7 @@ mod parts;
 
 use bytes::Bytes;
 
-use crate::admission::{READ_HERE_BYTES_MAX, apart};
+use crate::admission::{ApartError, READ_HERE_BYTES_MAX, Reader};
 use crate::deployments::{BATCH_ROWS_MAX, Function};
 use crate::id::ModelName;
 use crate::inference::TensorSpec;
@@ -77,8 +77,8 @@ pub enum ArgumentsError {
         "inference input '{input}' data-type is '{got}', but model '{model}' expects '{expected}'"
     )]
     OtherDataType { model: ModelName, input: String, expected: DataType, got: DataType },
-    #[error("the arguments could not be read: {0}")]
-    Panicked(#[from] tokio::task::JoinError),
+    #[error(transparent)]
+    Apart(#[from] ApartError),
     #[error("{bytes} bytes do not fill input `{input}` of shape {shape}")]
     OctetsForShape { bytes: usize, input: String, shape: String },
 }
@@ -88,7 +88,7 @@ impl Function {
     ///
     /// # Errors
     /// [`ArgumentsError`] points at the member that does not fit.
-    pub async fn read(&self, call: &Call) -> Result<Input, ArgumentsError> {
+    pub async fn read(&self, call: &Call, reader: Reader<'_>) -> Result<Input, ArgumentsError> {
         let suits = match &call.form {
             Form::Json | Form::Octets => Ok(()),
             Form::Protocol(encoder) => encoder.suits(self),
@@ -100,7 +100,7 @@ impl Function {
             0..=READ_HERE_BYTES_MAX => self.input(&call.payload)?,
             bytes => {
                 let (function, payload) = (self.clone(), call.payload.clone());
-                apart(bytes, move || function.input(&payload)).await??
+                reader.apart(bytes, move || function.input(&payload)).await??
             }
         };
         Ok(match (input, self.signature().signature()) {

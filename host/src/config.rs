@@ -98,9 +98,10 @@ pub struct Api {
     pub tls_key: Option<PathBuf>,
     /// The operator's listener. Default `127.0.0.1:8081`; keep it off the network.
     pub operator_listen: ListenAddress,
-    /// Connections of one listener. Default 4096. Three of four can be those of strangers, who have shown no key, and no more than
-    /// half of `strangers_bytes_max` holds at 64 KiB each (512 by default); when there are more,
-    /// the one that has asked nothing for longest is closed. More of those with a key wait in the kernel's queue.
+    /// Connections of one listener. Default 4096. Three of four can be those of strangers, who have shown no key, and no more than half of
+    /// `strangers_bytes_max` holds at 64 KiB each (512 by default); when there are more, the one that has asked nothing for longest is
+    /// closed. An account keeps connections while it has less than three times the places that nobody keeps; those above make room like a
+    /// stranger's, and where there are none, who keeps most gives one up.
     pub connections_max: NonZeroUsize,
     /// Connections of one address, or one /64 of IPv6. Default 1024; one more is closed at once.
     pub connections_per_address_max: NonZeroUsize,
@@ -145,6 +146,10 @@ pub struct Api {
     pub publish_read_timeout: Duration,
     /// Bundles that one account may send or have checked at once. Default 2; one more is answered with 429.
     pub uploads_per_account_max: NonZeroUsize,
+    /// Bytes on the disk of bundles that are on their way in, of all accounts. Default 8 GiB; what goes over it is answered with 503.
+    /// One account gets at most three times what is then left.
+    #[serde(with = "units::size")]
+    pub uploads_in_flight_bytes_max: u64,
     /// Bytes of an answer. Default 16 MiB; a larger one is not released.
     #[serde(with = "units::size")]
     pub response_bytes_max: u64,
@@ -200,6 +205,7 @@ impl Default for Api {
             body_read_timeout: Duration::from_secs(30),
             publish_read_timeout: Duration::from_secs(600),
             uploads_per_account_max: count(2),
+            uploads_in_flight_bytes_max: 8 * 1024 * MIB,
             response_bytes_max: 16 * MIB,
             country: String::new(),
             default_publisher: None,
@@ -303,7 +309,8 @@ pub struct Admission {
     /// three times what is then left.
     #[serde(with = "units::size_usize")]
     pub memory_bytes_max: NonZeroUsize,
-    /// Shares of accounts in sandboxes and computing time, where several wait: `{ acme = 2 }`. Default none: everybody has 1.
+    /// Shares of accounts in sandboxes, computing time, and turns at the disk, at publishing and at compiling, where several wait:
+    /// `{ acme = 2 }`. Default none: everybody has 1.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub weights: BTreeMap<AccountName, NonZeroU32>,
 }

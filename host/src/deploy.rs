@@ -25,7 +25,7 @@ use crate::sandbox::{Declared, Graphs, Guest, SandboxError};
 use crate::store::{StoreError, Table};
 
 pub use restore::{reinstate, restore, retry, take_out};
-pub use room::RoomError;
+pub use room::{Announced, RoomError, check_announced};
 
 /// Why a bundle did not go live. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -90,9 +90,10 @@ pub async fn deploy(
         // Again: compiling takes a while.
         check_withdrawn(host, &publication, &bundle)?;
         check_room(host, &publication)?;
-        keep(host, &publication)
+        keep(host, &[&publication])
     };
-    host.deployments.publish(Arc::clone(&deployment), go_live)?;
+    let live = vec![Arc::clone(&deployment)];
+    block_in_place(|| host.deployments.publish(live, go_live))?;
     tracing::info!(model = %deployment.model, version = %deployment.version, "published");
     Ok(Published { deployment, trials })
 }
@@ -122,21 +123,17 @@ async fn load_kept(host: &Host, publication: &Publication) -> Result<Arc<Deploym
     Ok(stage(host, publication, &bundle, guest, graphs))
 }
 
-/// Every version that was published, in service or not.
+/// Every version of a model that was published, in service or not, in ascending order.
 ///
 /// # Errors
 /// [`DeployError`] if the records cannot be had.
-pub fn published(host: &Host) -> Result<Vec<(ModelName, Version)>, DeployError> {
-    let records = host.store.all(Table::Publications)?;
-    let published = records.iter().filter_map(|(key, record)| match Publication::read(record) {
-        Ok(publication) => Some((publication.model, publication.version)),
-        // What cannot be read is known by its key.
-        Err(_) => {
-            let (model, version) = key.rsplit_once('@')?;
-            Some((model.parse().ok()?, version.parse().ok()?))
-        }
-    });
-    Ok(published.collect())
+pub fn published(host: &Host, model: &ModelName) -> Result<Vec<Version>, DeployError> {
+    let records = host.store.below(Table::Publications, &keys_of(model))?;
+    // Also what cannot be read is known by its key.
+    let versions = records.iter().filter_map(|(key, _)| key.rsplit_once('@')?.1.parse().ok());
+    let mut versions: Vec<_> = versions.collect();
+    versions.sort();
+    Ok(versions)
 }
 
 /// Refuses what the operator has withdrawn: the version, its model, or a digest of the bundle or its parts.
@@ -150,44 +147,90 @@ fn check_withdrawn(
     Ok(host.operations.check(&publication.model, &publication.version, digests)?)
 }
 
-/// Puts every published version of a model back into service.
+/// Puts every published version of a model back into service: all at once, when they are loaded.
 ///
 /// # Errors
-/// [`DeployError`] of the first that fails; those before it are in service.
+/// [`DeployError`] of the first that fails; those before it are in service, unless one was withdrawn meanwhile.
 pub async fn load(host: &Host, model: &ModelName) -> Result<(), DeployError> {
-    let mut found = false;
-    for (_, record) in host.store.all(Table::Publications)? {
-        // A record that cannot be read is out of service, whosever it is.
-        let Ok(publication) = Publication::read(&record) else { continue };
-        if publication.model != *model {
-            continue;
-        }
-        found = true;
-        if let Some(withdrawal) = host.operations.why_out(&publication.model, &publication.version)
-        {
-            return Err(ResolveError::from(withdrawal).into());
-        }
-        if publication.withdrawn {
-            let publication = Publication { withdrawn: false, ..publication };
-            let deployment = load_kept(host, &publication).await?;
-            host.deployments.publish(deployment, || keep(host, &publication))?;
+    let records = block_in_place(|| host.store.below(Table::Publications, &keys_of(model)))?;
+    // A record that cannot be read is out of service.
+    let kept = records.iter().filter_map(|(_, record)| Publication::read(record).ok());
+    let kept: Vec<_> = kept.collect();
+    if kept.is_empty() {
+        return Err(ResolveError::NoModel(model.clone()).into());
+    }
+    let (mut back, mut live) = (Vec::new(), Vec::new());
+    let mut all = Ok(());
+    for publication in kept {
+        match load_back(host, publication).await {
+            Ok(Some((publication, deployment))) => {
+                back.push(publication);
+                live.push(deployment);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                all = Err(error);
+                break;
+            }
         }
     }
-    if found { Ok(()) } else { Err(ResolveError::NoModel(model.clone()).into()) }
+    if !live.is_empty() {
+        let all_live = live.clone();
+        let keep_all = || {
+            for live in &all_live {
+                // Again: loading takes a while.
+                host.operations.check(live.model(), live.version(), live.digests())?;
+            }
+            keep(host, &back.iter().collect::<Vec<_>>())
+        };
+        block_in_place(|| host.deployments.publish(live, keep_all))?;
+    }
+    all
 }
 
-/// Takes every version of a model out of service, until [`load`] puts them back. It lasts over a restart.
+/// Loads a version that its publisher took out of service; none if it is in service.
+async fn load_back(
+    host: &Host,
+    publication: Publication,
+) -> Result<Option<(Publication, Arc<Deployment>)>, DeployError> {
+    let out = host.operations.why_out(&publication.model, &publication.version);
+    if let Some(withdrawal) = out {
+        return Err(ResolveError::from(withdrawal).into());
+    }
+    if !publication.withdrawn {
+        return Ok(None);
+    }
+    let publication = Publication { withdrawn: false, ..publication };
+    let deployment = load_kept(host, &publication).await?;
+    Ok(Some((publication, deployment)))
+}
+
+/// Takes every version of a model out of service, until [`load`] puts them back. It lasts over a restart. Waits for the disk.
 ///
 /// # Errors
 /// [`DeployError`]; nothing was changed then.
 pub fn unload(host: &Host, model: &ModelName) -> Result<(), DeployError> {
     host.deployments.withdraw(model, |versions| {
+        let records = host.store.below(Table::Publications, &keys_of(model))?;
+        let kept = records.iter().filter_map(|(_, record)| Publication::read(record).ok());
+        let mut kept: HashMap<Version, Publication> =
+            kept.map(|publication| (publication.version.clone(), publication)).collect();
+        let mut gone = Vec::new();
         for (version, bundle) in versions {
-            let (model, version, bundle) = (model.clone(), version.clone(), *bundle);
-            let bytes = Some(host.registry.length(&bundle)?);
-            keep(host, &Publication { model, version, bundle, bytes, withdrawn: true })?;
+            let (model, bundle) = (model.clone(), *bundle);
+            let kept = kept.remove(version).filter(|kept| kept.bundle == bundle);
+            let bytes = match kept.as_ref().and_then(|kept| kept.bytes) {
+                Some(bytes) => Some(bytes),
+                None => Some(host.registry.length(&bundle)?),
+            };
+            let version = version.clone();
+            gone.push(match kept {
+                Some(kept) => Publication { bytes, withdrawn: true, ..kept },
+                // It cannot be read any more.
+                None => Publication { model, version, bundle, bytes, withdrawn: true },
+            });
         }
-        Ok(())
+        keep(host, &gone.iter().collect::<Vec<_>>())
     })
 }
 
@@ -248,8 +291,7 @@ fn authorise(
 }
 
 fn check_room(host: &Host, publication: &Publication) -> Result<(), DeployError> {
-    let limits = &host.config().bundle;
-    block_in_place(|| room::check(&host.store, &host.registry, limits, publication))
+    block_in_place(|| room::check(host, publication))
 }
 
 async fn compile(
@@ -357,11 +399,21 @@ async fn document(
     }
 }
 
-fn keep(host: &Host, publication: &Publication) -> Result<(), DeployError> {
-    let key = key(&publication.model, &publication.version);
-    let record =
-        serde_json::to_vec(publication).expect("invariant: a publication has string keys only");
-    Ok(host.store.put(Table::Publications, &key, &record)?)
+/// Keeps publications, all or none. Waits for the disk, once.
+fn keep(host: &Host, publications: &[&Publication]) -> Result<(), DeployError> {
+    let record = |publication: &&Publication| {
+        let record = serde_json::to_vec(publication);
+        let record = record.expect("invariant: a publication has string keys only");
+        (key(&publication.model, &publication.version), record)
+    };
+    let records: Vec<_> = publications.iter().map(record).collect();
+    let records = records.iter().map(|(key, record)| (Table::Publications, &**key, &**record));
+    Ok(host.store.put_all(&records.collect::<Vec<_>>())?)
+}
+
+/// What the keys of a model's publications begin with.
+fn keys_of(model: &ModelName) -> String {
+    format!("{model}@")
 }
 
 /// What the record of a publication is kept under.

@@ -6,6 +6,7 @@
 
 mod document;
 mod loading;
+mod models;
 mod published;
 mod statistics;
 mod target;
@@ -20,15 +21,18 @@ use jiff::Timestamp;
 use semver::Version;
 use tokio::sync::OnceCell;
 
-pub use document::{Describe, Document};
+use models::{Models, Versions};
+
+pub use document::{Describe, Document, PLAIN};
 pub use loading::Loading;
+pub use models::After;
 pub use published::Published;
 pub use statistics::{Span, Stages, Statistics, Totals};
 pub use target::{Reference, Target};
 pub use withdrawn::Release;
 
 use crate::bundle::Manifest;
-use crate::id::{ById, Digest, FunctionName, ModelName, Party};
+use crate::id::{Digest, FunctionName, ModelName, Party};
 use crate::inference::ModelSignature;
 use crate::sandbox::{CallLimits, Entry, Graphs, Guest, GuestFunction, Signature};
 use crate::stop::Stop;
@@ -263,17 +267,17 @@ fn list(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-type Models = ById<ModelName, BTreeMap<Version, Arc<Published>>>;
-
 /// Published versions that were withdrawn.
-type Withdrawn = BTreeMap<(ModelName, Version), Digest>;
+type Withdrawn = BTreeMap<ModelName, BTreeMap<Version, Digest>>;
 
 /// The versions of this host.
 #[derive(Default)]
 pub struct Deployments {
     published: ArcSwap<Models>,
-    /// Held while anything changes.
+    /// Held for moments.
     withdrawn: Mutex<Withdrawn>,
+    /// Held while anything changes, also until that is durable: never waited for on a thread that serves.
+    changing: Mutex<()>,
     loading: Loading,
 }
 
@@ -360,19 +364,10 @@ impl Deployments {
         version: &Version,
         digest: &Digest,
     ) -> Result<(), ResolveError> {
-        self.check_free_beside(model, version, digest, &self.lock())
-    }
-
-    fn check_free_beside(
-        &self,
-        model: &ModelName,
-        version: &Version,
-        digest: &Digest,
-        withdrawn: &Withdrawn,
-    ) -> Result<(), ResolveError> {
         let published = self.published.load();
         let published = published.get(model).and_then(|versions| versions.get(version));
-        let withdrawn = withdrawn.get(&(model.clone(), version.clone()));
+        let withdrawn = self.lock();
+        let withdrawn = withdrawn.get(model).and_then(|versions| versions.get(version));
         // Of a record that cannot be read nobody knows which bytes it was for.
         let taken = published.map(|published| published.digest()).or(withdrawn.map(Some));
         match taken {
@@ -381,6 +376,10 @@ impl Deployments {
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn lock(&self) -> MutexGuard<'_, Withdrawn> {
@@ -394,40 +393,61 @@ impl Deployments {
 
     /// Makes versions known that were published before the host started, all at once, and has those loaded that wait for it.
     pub fn remember(&self, versions: Vec<Arc<Published>>) {
-        let _changing = self.lock();
-        let mut published = Models::clone(&self.published.load());
-        for version in &versions {
-            let of_model = published.entry(version.model().clone()).or_default();
-            of_model.insert(version.version().clone(), Arc::clone(version));
-        }
-        self.published.store(Arc::new(published));
+        let changing = self.changing();
+        self.insert(versions.iter().map(Arc::clone));
+        drop(changing);
         let waiting = versions.into_iter().filter(|version| version.out_of_service().is_none());
         self.loading.add(waiting);
     }
 
-    /// Puts a version live, all at once, after `keep` has made it durable. The same bytes twice are one version.
+    /// Puts versions of one model live, all at once, after `keep` has made them durable. The same bytes twice are one version. Waits for
+    /// the disk.
     ///
     /// # Errors
     /// [`ResolveError::VersionTaken`], and those of `keep`; nothing was changed then.
     pub fn publish<E: From<ResolveError>>(
         &self,
-        deployment: Arc<Deployment>,
+        deployments: Vec<Arc<Deployment>>,
         keep: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), E> {
-        let (model, version) = (&deployment.model, &deployment.version);
-        let mut withdrawn = self.lock();
-        self.check_free_beside(model, version, &deployment.digest, &withdrawn)?;
+        let _changing = self.changing();
+        for Deployment { model, version, digest, .. } in deployments.iter().map(|live| &**live) {
+            self.check_free(model, version, digest)?;
+        }
         keep()?;
-        withdrawn.remove(&(model.clone(), version.clone()));
-        let mut published = Models::clone(&self.published.load());
-        let versions = published.entry(deployment.model.clone()).or_default();
-        versions.insert(deployment.version.clone(), Published::live(deployment));
-        self.published.store(Arc::new(published));
+        for Deployment { model, version, .. } in deployments.iter().map(|live| &**live) {
+            self.forget_withdrawn(model, version);
+        }
+        self.insert(deployments.into_iter().map(Published::live));
         Ok(())
     }
 
+    /// Puts versions in; only while the lock is held.
+    fn insert(&self, versions: impl Iterator<Item = Arc<Published>>) {
+        let mut by_model: BTreeMap<ModelName, Vec<Arc<Published>>> = BTreeMap::new();
+        for version in versions {
+            by_model.entry(version.model().clone()).or_default().push(version);
+        }
+        let mut published = Models::clone(&self.published.load());
+        for (model, new) in by_model {
+            let new = new.into_iter().map(|version| (version.version().clone(), version));
+            published.change(&model, |versions| versions.extend(new));
+        }
+        self.published.store(Arc::new(published));
+    }
+
+    fn forget_withdrawn(&self, model: &ModelName, version: &Version) {
+        let mut withdrawn = self.lock();
+        if let Some(versions) = withdrawn.get_mut(model) {
+            versions.remove(version);
+            if versions.is_empty() {
+                withdrawn.remove(model);
+            }
+        }
+    }
+
     /// Takes every version of a model out of service, after `keep` has made it durable. Calls that run go on. A version whose
-    /// record cannot be read stays where it is: nobody could put it back.
+    /// record cannot be read stays where it is: nobody could put it back. Waits for the disk.
     ///
     /// # Errors
     /// Those of `keep`, and [`ResolveError::NoModel`] if none of its versions is published.
@@ -436,24 +456,25 @@ impl Deployments {
         model: &ModelName,
         keep: impl FnOnce(&[(Version, Digest)]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut withdrawn = self.lock();
+        let _changing = self.changing();
         let mut published = Models::clone(&self.published.load());
-        let versions = published.remove(model).unwrap_or_default();
-        if versions.is_empty() && !withdrawn.keys().any(|(other, _)| other == model) {
+        let versions = published.get(model).map(|versions| Versions::clone(versions));
+        if versions.is_none() && !self.lock().contains_key(model) {
             return Err(ResolveError::NoModel(model.clone()).into());
         }
-        let (gone, damaged): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            versions.into_iter().partition(|(_, version)| version.digest().is_some());
+        let (gone, damaged): (Versions, Versions) = versions
+            .unwrap_or_default()
+            .into_iter()
+            .partition(|(_, version)| version.digest().is_some());
         let gone: Vec<(Version, Digest)> = gone
             .into_iter()
             .filter_map(|(version, published)| Some((version, *published.digest()?)))
             .collect();
         keep(&gone)?;
-        if !damaged.is_empty() {
-            published.insert(model.clone(), damaged);
+        published.set(model, damaged);
+        if !gone.is_empty() {
+            self.lock().entry(model.clone()).or_default().extend(gone);
         }
-        withdrawn
-            .extend(gone.into_iter().map(|(version, digest)| ((model.clone(), version), digest)));
         self.published.store(Arc::new(published));
         Ok(())
     }
@@ -468,7 +489,7 @@ impl Deployments {
         model: &ModelName,
         version: &Version,
     ) -> Result<Arc<Published>, ResolveError> {
-        let _changing = self.lock();
+        let _changing = self.changing();
         let broken = self.broken(model, version)?;
         let (model, version) = (model.clone(), version.clone());
         let Some(digest) = broken.digest() else {
@@ -494,14 +515,10 @@ impl Deployments {
     /// Puts something else in the place of a version; only while the lock is held.
     fn replace(&self, model: &ModelName, version: &Version, with: Option<Arc<Published>>) {
         let mut published = Models::clone(&self.published.load());
-        let Some(versions) = published.get_mut(model) else { return };
-        match with {
+        published.change(model, |versions| match with {
             Some(with) => versions.insert(version.clone(), with),
             None => versions.remove(version),
-        };
-        if versions.is_empty() {
-            published.remove(model);
-        }
+        });
         self.published.store(Arc::new(published));
     }
 
@@ -515,22 +532,15 @@ impl Deployments {
     /// The live versions of a model, in ascending order.
     pub fn of(&self, model: &ModelName) -> Vec<Arc<Deployment>> {
         let published = self.published.load();
-        let versions = published.get(model).into_iter().flat_map(BTreeMap::values);
+        let versions = published.get(model).into_iter().flat_map(|versions| versions.values());
         versions.filter_map(|version| version.deployment()).collect()
     }
 
-    /// Every live version, in the order of names and versions.
-    pub fn all(&self) -> Vec<Arc<Deployment>> {
-        self.all_published().iter().filter_map(|version| version.deployment()).collect()
-    }
-
-    /// Every version that was published and not withdrawn, in the order of names and versions.
-    pub fn all_published(&self) -> Vec<Arc<Published>> {
+    /// Every version that is out of service, in the order of names and versions, with the reason.
+    pub fn out_of_service(&self) -> Vec<(Arc<Published>, Arc<str>)> {
         let published = self.published.load();
-        let mut all: Vec<_> =
-            published.values().flat_map(|versions| versions.values().cloned()).collect();
-        all.sort_by(|a, b| (a.model(), a.version()).cmp(&(b.model(), b.version())));
-        all
+        let broken = published.all().map(|one| Some((Arc::clone(one), one.out_of_service()?)));
+        broken.flatten().collect()
     }
 }
 
@@ -541,7 +551,7 @@ fn find<'p>(
     known: impl Fn(&Published) -> bool,
 ) -> Result<&'p Arc<Published>, ResolveError> {
     let none = || ResolveError::NoModel(model.clone());
-    let versions = published.get(model).ok_or_else(none)?;
+    let versions = &**published.get(model).ok_or_else(none)?;
     if let Some(picked) = pick(versions, reference, &known) {
         return Ok(picked);
     }
@@ -554,7 +564,7 @@ fn find<'p>(
 }
 
 fn pick<'live>(
-    versions: &'live BTreeMap<Version, Arc<Published>>,
+    versions: &'live Versions,
     reference: &Reference,
     known: impl Fn(&Published) -> bool,
 ) -> Option<&'live Arc<Published>> {

@@ -3,6 +3,7 @@
 //! Holds no rules of its own: it starts the parts and lends them to `invoke` and `deploy`.
 
 mod known;
+mod lines;
 mod private;
 mod readiness;
 mod secrets;
@@ -16,9 +17,8 @@ use std::time::{Duration, Instant};
 
 use subtle::ConstantTimeEq as _;
 use tokio::runtime::Runtime;
-use tokio::sync::Semaphore;
 
-use crate::admission::{Admission, Bodies, BodyLimits, HeavyTurns, Line, PerAccount, Rate, Slots};
+use crate::admission::{Admission, Bodies, BodyLimits, Line, PerAccount, Rate, Slots, Spools};
 use crate::agreements::{Agreements, AgreementsError, Grant};
 use crate::auth::{Auth, AuthError, Caller};
 use crate::bundle::{BundleLimits, Registry, RegistryError};
@@ -44,13 +44,10 @@ use crate::stop::Stops;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Allowance;
 
+use lines::Lines;
 pub use readiness::NotReady;
 use secrets::Secrets;
 pub use secrets::SecretsError;
-
-/// Bundles that may be checked, and models loaded, at once: each is held in memory meanwhile. One of an account; others wait so long.
-const PUBLISHING_MAX: usize = 2;
-const PUBLISHING_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// How often an account may load and unload its models: so many times at once, and then every so often.
 const LOADS_MAX: u32 = 20;
@@ -58,9 +55,6 @@ const LOADS_EVERY: Duration = Duration::from_secs(2);
 
 /// The file of accounts, offers, agreements and other small records, in the data directory.
 const RECORDS: &str = "state.redb";
-
-/// Requests that read or write the disk at once, each on a thread of its own. The store has one writer anyway.
-const STORING_MAX: usize = 4;
 
 /// Why a host does not start.
 #[derive(Debug, thiserror::Error)]
@@ -133,12 +127,12 @@ pub struct Host {
     pub(crate) bodies: Bodies,
     /// Bundles that accounts send.
     pub(crate) uploads: PerAccount,
-    /// Turns to check a bundle or to load a model.
-    pub(crate) publishing: HeavyTurns,
+    /// What they take on the disk while they come.
+    pub(crate) spools: Spools,
+    /// Turns at the disk, at publishing, and at reading documents.
+    pub(crate) lines: Lines,
     /// How often models are loaded and unloaded.
     pub(crate) loads: Rate,
-    /// Who reads or writes records that are on the disk.
-    pub(crate) storing: Arc<Semaphore>,
     draining: AtomicBool,
     started: Instant,
     /// The checkpoint that is remembered apart from the log.
@@ -204,9 +198,12 @@ impl Host {
                 config.api.uploads_per_account_max.get(),
                 "api.uploads_per_account_max",
             ),
-            publishing: HeavyTurns::new(PUBLISHING_MAX, PUBLISHING_WAIT_MAX),
+            spools: Spools::new(
+                config.api.uploads_in_flight_bytes_max,
+                "api.uploads_in_flight_bytes_max",
+            ),
+            lines: Lines::new(&config.admission),
             loads: Rate::new(LOADS_MAX, LOADS_EVERY),
-            storing: Arc::new(Semaphore::new(STORING_MAX)),
             draining: AtomicBool::new(false),
             started: Instant::now(),
             remembered: Mutex::new(remembered),

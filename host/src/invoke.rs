@@ -169,7 +169,7 @@ pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> 
     let grant = host.agreements.permit(&caller, &function, &call);
     let grant =
         grant.map_err(|error| host.deny(Denied::permit(&caller, &function, &call, error)))?;
-    let input = function.read(&call).await?;
+    let input = function.read(&call, host.reader(&caller)).await?;
     let grant = grant.narrow(&function, &call, &input);
     let grant = grant
         .map_err(|(grant, error)| host.deny(Denied::input(&grant, &function, &call, error)))?;

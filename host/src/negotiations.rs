@@ -4,6 +4,7 @@
 //! is forgotten after a while: who wants to prove what was said has the signed messages.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::Timestamp;
@@ -103,6 +104,8 @@ struct Open {
     per_party: HashMap<Party, usize>,
     /// Those that were moved longest ago first.
     by_age: BTreeSet<(Timestamp, Uuid)>,
+    /// Of each party, as publisher and as consumer, the oldest first.
+    by_party: HashMap<Party, BTreeSet<Uuid>>,
 }
 
 impl Open {
@@ -112,6 +115,9 @@ impl Open {
         self.begun.insert(outline.first, outline.id);
         *self.per_party.entry(outline.begun_by).or_default() += 1;
         self.by_age.insert((outline.moved, outline.id));
+        for party in [outline.publisher, outline.consumer] {
+            self.by_party.entry(party).or_default().insert(outline.id);
+        }
         self.all.insert(outline.id, Arc::new(outline));
     }
 
@@ -119,6 +125,14 @@ impl Open {
         let Some(outline) = self.all.remove(id) else { return };
         self.begun.remove(&outline.first);
         self.by_age.remove(&(outline.moved, outline.id));
+        for party in [outline.publisher, outline.consumer] {
+            if let Some(own) = self.by_party.get_mut(&party) {
+                own.remove(id);
+                if own.is_empty() {
+                    self.by_party.remove(&party);
+                }
+            }
+        }
         if let Some(count) = self.per_party.get_mut(&outline.begun_by) {
             *count = count.saturating_sub(1);
         }
@@ -295,14 +309,16 @@ impl Negotiations {
         self.load(&id, agreements)
     }
 
-    /// Every negotiation of the caller, the oldest first.
-    pub fn of(&self, caller: &Caller) -> Vec<Arc<Outline>> {
+    /// Negotiations of the caller, the oldest first, behind `after` if one is named: as many as `limit`.
+    pub fn of(&self, caller: &Caller, after: Option<Uuid>, limit: usize) -> Vec<Arc<Outline>> {
+        let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
         let open = self.lock();
-        let mine = open.all.values().filter(|one| is_of(one, caller));
-        let mut mine: Vec<_> = mine.cloned().collect();
-        drop(open);
-        mine.sort_by_key(|negotiation| negotiation.id);
-        mine
+        let parties = caller.parties().filter_map(|party| open.by_party.get(party));
+        // Each of them has its first few, and the first few of all are among those.
+        let mine: BTreeSet<Uuid> = parties
+            .flat_map(|own| own.range((begin, Bound::Unbounded)).take(limit).copied())
+            .collect();
+        mine.iter().take(limit).filter_map(|id| open.all.get(id).cloned()).collect()
     }
 
     /// Forgets what nobody has moved in `market.negotiation_lifetime`.

@@ -283,13 +283,8 @@ fn check(host: &Host, deed: Deed, target: &Target) -> Result<(), OperationError>
         }
         Target::Digest(_) | Target::Token => Ok(()),
         Target::Model(model) | Target::Version(model, _) => {
-            let published = deploy::published(host)
+            let versions = deploy::published(host, model)
                 .map_err(|error| OperationError::Publications(Box::new(error)))?;
-            let mut versions: Vec<_> = published
-                .into_iter()
-                .filter_map(|(known, version)| (known == *model).then_some(version))
-                .collect();
-            versions.sort();
             match target {
                 _ if versions.is_empty() => Err(ResolveError::NoModel(model.clone()).into()),
                 Target::Version(model, version) if !versions.contains(version) => {

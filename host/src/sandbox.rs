@@ -22,7 +22,6 @@ mod start;
 mod stop;
 mod stream;
 mod threads;
-mod turns;
 mod wasi_nn;
 
 use std::num::NonZeroUsize;
@@ -43,7 +42,6 @@ use extent::{Extent, ExtentLimits};
 use interface::{Pool, Resources, TypeLimits};
 use slice::{Pace, Work};
 use threads::Threads;
-use turns::Turns;
 
 pub use context::{CallContext, ComputeGate, Graphs};
 pub use extent::ExtentError;
@@ -53,7 +51,7 @@ pub use interface::{Declared, GuestFunction, Signature, TypesExceed};
 pub use limits::CallLimits;
 pub use stream::Sink;
 
-use crate::admission::Memory;
+use crate::admission::{FairLine, FairTurns, Memory, TurnError};
 use crate::capability::{Capabilities, Capability};
 use crate::config;
 use crate::id::{AccountName, ById, Digest, FunctionName};
@@ -79,6 +77,8 @@ pub enum SandboxError {
     Compile(#[source] wasmtime::Error),
     #[error("the component did not compile within {} s (`sandbox.compile_timeout`)", waited.as_secs())]
     CompileTimeout { waited: Duration },
+    #[error("the component waits to be compiled")]
+    CompileTurn(#[source] TurnError),
     #[error("the compiler failed: {0}")]
     CompilerPanicked(String),
     #[error(
@@ -105,6 +105,9 @@ pub enum SandboxError {
     PoolExhausted,
 }
 
+/// Components that wait to be compiled.
+const COMPILE_WAITING_MAX: usize = 256;
+
 /// Compiles and instantiates guests.
 pub struct Sandbox {
     calls: Arc<Machine>,
@@ -123,7 +126,7 @@ struct Setup {
     host_secret: Zeroizing<Vec<u8>>,
     program: Program,
     /// One set of turns for both machines.
-    turns: Arc<Turns>,
+    turns: Arc<FairTurns>,
 }
 
 /// An engine with what belongs to it. Nothing of one may be used with another.
@@ -240,7 +243,14 @@ impl Sandbox {
         let threads = threads.map_err(SandboxError::Thread)?;
         let slots = admission.slots_max;
         let memory = Memory::new(admission.memory_bytes_max.get(), slots.get() + SPARE_SLOTS);
-        let turns = Turns::new(limits.compile_concurrency.get());
+        let turns = Arc::new(FairTurns::new(FairLine {
+            turns: limits.compile_concurrency.get(),
+            each_max: 1,
+            waiting_max: COMPILE_WAITING_MAX,
+            wait_max: limits.compile_timeout,
+            expected: Duration::from_secs(1),
+            weights,
+        }));
         let setup = Setup { limits, slots, memory, cache_folder, host_secret, program, turns };
         let calls = Arc::new(Machine::new(&setup, Kind::Calls)?);
         Ok(Self { calls, streams: OnceLock::new(), threads, setup })

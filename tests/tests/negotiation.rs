@@ -366,3 +366,34 @@ fn a_party_begins_so_many_negotiations_and_no_more() {
     // What others have begun with it does not count against the publisher.
     scene.begin(&scene.acme, scene.private(&[]).to_bytes());
 }
+
+#[test]
+fn a_party_s_negotiations_are_listed_in_pages_the_oldest_first() {
+    let scene = Scene::new();
+    let begun: Vec<_> = (1..=5)
+        .map(|count| {
+            let offer = scene.private(&[&format!("count lteq {count} call")]);
+            scene.begin(&scene.acme, offer.to_bytes())
+        })
+        .collect();
+    for party in [&scene.acme, &scene.zoe] {
+        let (mut seen, mut query) = (Vec::new(), "?limit=2".to_owned());
+        loop {
+            let list = scene.host.get(&format!("/api/negotiations{query}")).bearer(&party.api_key);
+            let list = list.send().ok().json();
+            let page = list["negotiations"].as_array().expect("a list").clone();
+            assert!(page.len() <= 2, "{list}");
+            seen.extend(page.iter().map(|one| one["id"].as_str().expect("text").to_owned()));
+            match list["next"].as_str() {
+                Some(next) => query = format!("?limit=2&after={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(seen, begun);
+    }
+    let yan = scene.host.party("yan");
+    let none = scene.host.get("/api/negotiations").bearer(&yan.api_key).send().ok().json();
+    assert_eq!(none["negotiations"], json!([]));
+    let wrong = scene.host.get("/api/negotiations?after=x").bearer(&yan.api_key).send();
+    wrong.problem(400, "invalid-request");
+}

@@ -1,5 +1,6 @@
 //! A host behind a proxy that ends TLS, or puts something in front of every path: what it says of itself is where clients reach it.
 
+use std::io::Read as _;
 use std::process::Command;
 
 use hospes::config::Config;
@@ -67,6 +68,37 @@ fn documents_name_the_url_that_the_operator_has_set() {
         assert!(seen.lines().any(|seen| seen == line), "{line} in\n{seen}");
     }
     assert!(seen.contains("Scheme::Https"), "{seen}");
+}
+
+/// They were inflated, changed and sent whole for everybody who asked.
+#[test]
+fn documents_with_a_url_in_front_are_compressed_and_known_by_a_tag() {
+    let scene = scene(trusting);
+    for path in ["/api/openapi.json", "/acme/echo/openapi.json"] {
+        let mut tags = std::collections::BTreeSet::new();
+        for said in [&SAID[..], &SAID[..2], &[]] {
+            let ask = |coding: &str| scene.get(path, said).header("accept-encoding", coding);
+            let plain = ask("identity").send().ok();
+            let zipped = ask("gzip").send().ok();
+            assert_eq!(zipped.header("vary"), Some("accept-encoding, authorization"));
+            // The client may have inflated it already.
+            if zipped.header("content-encoding") == Some("gzip") {
+                assert!(zipped.body.len() < plain.body.len() / 2, "{}", zipped.body.len());
+                let mut text = String::new();
+                let read =
+                    flate2::read::GzDecoder::new(zipped.body.as_slice()).read_to_string(&mut text);
+                read.expect("gzip");
+                assert_eq!(text, plain.text());
+            } else {
+                assert_eq!(zipped.json(), plain.json());
+            }
+            let tag = plain.header("etag").expect("a tag").to_owned();
+            assert_eq!(zipped.header("etag"), Some(tag.as_str()));
+            let unchanged = ask("gzip").header("if-none-match", tag.clone()).send();
+            assert_eq!((unchanged.status, unchanged.body.len()), (304, 0));
+            assert!(tags.insert(tag), "{path} is another document elsewhere");
+        }
+    }
 }
 
 #[test]

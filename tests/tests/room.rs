@@ -146,3 +146,35 @@ fn a_publisher_has_room_for_so_many_models_versions_and_bytes() {
     let other = scene.host.try_publish(&zoe, &zoe.sign(&bundle("three", 1, &component, 1)));
     other.ok();
 }
+
+/// Each version was written by itself, on a thread that serves.
+#[test]
+fn a_model_of_many_versions_goes_and_comes_back_whole_and_for_good() {
+    const VERSIONS: usize = 60;
+    let component = sharing(1, 1);
+    let host = TestHost::builder().threads(1).start();
+    let acme = host.party("acme");
+    for version in 1..=VERSIONS as u64 {
+        host.publish(&acme, &bundle("many", version, &component, 1));
+    }
+    let key = acme.api_key.clone();
+    let states = |host: &TestHost| {
+        let index = host.post("/v2/repository/index").bearer(&key).json("{}").send().ok().json();
+        let entries = index.as_array().expect("a list").iter();
+        entries.filter(|entry| entry["state"] == "UNAVAILABLE").count()
+    };
+    let ask = |host: &TestHost, what: &str| {
+        let path = format!("/v2/repository/models/acme%2Fmany/{what}");
+        host.post(&path).bearer(&key).json("{}").send().ok();
+    };
+    let live =
+        |host: &TestHost| host.operator("GET", "/status").send().ok().json()["models"].clone();
+    ask(&host, "unload");
+    assert_eq!((states(&host), live(&host)), (VERSIONS, 0.into()));
+    let host = TestHost::builder().data(host.stop()).threads(1).start();
+    assert_eq!((states(&host), live(&host)), (VERSIONS, 0.into()));
+    ask(&host, "load");
+    assert_eq!((states(&host), live(&host)), (0, VERSIONS.into()));
+    let host = TestHost::builder().data(host.stop()).threads(1).start();
+    assert_eq!((states(&host), live(&host)), (0, VERSIONS.into()));
+}

@@ -266,3 +266,56 @@ fn a_message_of_a_stream_that_does_not_come_ends_the_stream() {
     let fate = client.fate(silent);
     assert!(!fate.ended && !fate.reset, "between messages a stream may be silent: {fate:?}");
 }
+
+/// A gigabyte came to the disk before anybody looked whether its publisher had room for it.
+#[test]
+fn a_bundle_that_its_publisher_has_no_room_for_is_refused_before_it_comes() {
+    let host = TestHost::builder()
+        .config(|config| config.bundle.bytes_per_publisher_max = 100_000)
+        .start();
+    let acme = host.party("acme");
+    let mut announced =
+        open(host.address(), "/api/bundles", &acme.api_key, "content-length: 1000000");
+    let refused = answer(&mut announced);
+    assert!(refused.starts_with("HTTP/1.1 422 "), "{refused}");
+    // Without a length as soon as more has come.
+    let mut chunked =
+        open(host.address(), "/api/bundles", &acme.api_key, "transfer-encoding: chunked");
+    let piece = [b"19000\r\n".as_slice(), &[b'x'; 0x19000], b"\r\n"].concat();
+    chunked.write_all(&piece).expect("sent");
+    let refused = answer(&mut chunked);
+    assert!(refused.starts_with("HTTP/1.1 422 "), "{refused}");
+    // What has room is looked at.
+    let looked_at = host.try_publish(&acme, &[b'x'; 90_000]).problem(422, "bundle-refused");
+    let detail = looked_at["detail"].as_str().expect("text");
+    assert!(!detail.contains("bytes_per_publisher_max"), "{detail}");
+}
+
+/// Bundles on their way in had no limit but two gigabytes an account.
+#[test]
+fn bundles_on_their_way_in_have_a_budget_that_nobody_takes_all_of() {
+    let host = TestHost::builder()
+        .config(|config| config.api.uploads_in_flight_bytes_max = 1_000_000)
+        .start();
+    let (mallory, acme) = (host.party("mallory"), host.party("acme"));
+    let upload = |party: &Party, bytes: u64| {
+        let length = format!("content-length: {bytes}");
+        open(host.address(), "/api/bundles", &party.api_key, &length)
+    };
+    let held = upload(&mallory, 700_000);
+    let since = Instant::now();
+    while host.try_publish(&acme, &[b'x'; 300_000]).status != 503 {
+        assert!(since.elapsed() < Duration::from_secs(10), "what is announced is not counted");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let refused = answer(&mut upload(&mallory, 100_000));
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    // There is room for smaller ones of others.
+    host.try_publish(&acme, &[b'x'; 200_000]).problem(422, "bundle-refused");
+    drop(held);
+    let since = Instant::now();
+    while host.try_publish(&acme, &[b'x'; 300_000]).status == 503 {
+        assert!(since.elapsed() < Duration::from_secs(5), "what has left is counted still");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

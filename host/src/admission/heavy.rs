@@ -1,5 +1,4 @@
-//! HeavyTurns for heavy work, such as checking a bundle or loading a model: so many at once, one of each account, and of each account so
-//! many a minute.
+//! How much heavy work, such as sending a bundle or loading a model, an account may have under way, and how often it may begin some.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,10 +13,20 @@ use crate::id::AccountName;
 pub enum TurnError {
     #[error("no turn came within {} s: {turns} others are at work; try again shortly", waited.as_secs())]
     Timeout { waited: Duration, turns: usize },
+    #[error("{waiting_max} others wait already, as many as may; try again shortly")]
+    Full { waiting_max: usize },
+    #[error(
+        "{own} of your requests wait already, which is your part of the {waiting_max} that may; try again when they have ended"
+    )]
+    ShareFull { own: usize, waiting_max: usize },
     #[error(
         "your account has {max} of these under way, as many as it may have at once (`{setting}`)"
     )]
     TooMany { max: usize, setting: &'static str },
+    #[error(
+        "{wanted} bytes more are not free for your account of the {max} that bundles on their way in may have (`{setting}`); try again when others have come"
+    )]
+    NoRoom { wanted: u64, max: u64, setting: &'static str },
     #[error("your account may do this {burst} times at once and then every {} ms", every.as_millis())]
     TooOften { burst: u32, every: Duration, after: Duration },
 }
@@ -52,51 +61,6 @@ impl<T> ByAccount<T> {
         let made = Arc::new(make());
         all.insert(name.clone(), Arc::clone(&made));
         made
-    }
-}
-
-/// HeavyTurns of one kind of work. Those who wait get theirs in the order they came, and no account waits more than once.
-#[derive(Debug)]
-pub struct HeavyTurns {
-    turns: usize,
-    all: Arc<Semaphore>,
-    accounts: ByAccount<Arc<Semaphore>>,
-    wait_max: Duration,
-}
-
-/// A turn. Dropping it gives it to the next.
-#[must_use]
-#[derive(Debug)]
-pub struct HeavyTurn {
-    _own: OwnedSemaphorePermit,
-    _all: OwnedSemaphorePermit,
-}
-
-impl HeavyTurns {
-    /// `turns` at once; who waits longer than `wait_max` gives up.
-    pub fn new(turns: usize, wait_max: Duration) -> Self {
-        let all = Arc::new(Semaphore::new(turns));
-        Self { turns, all, accounts: ByAccount::default(), wait_max }
-    }
-
-    /// Waits for a turn.
-    ///
-    /// # Errors
-    /// [`TurnError::Timeout`].
-    pub async fn take(&self, account: &AccountName) -> Result<HeavyTurn, TurnError> {
-        let own = self.accounts.of(
-            account,
-            || Arc::new(Semaphore::new(1)),
-            |own| own.available_permits() == 1,
-        );
-        let both = async {
-            let own = Semaphore::acquire_owned(Arc::clone(&*own)).await;
-            let all = Semaphore::acquire_owned(Arc::clone(&self.all)).await;
-            let closed = "invariant: the semaphore is never closed";
-            HeavyTurn { _own: own.expect(closed), _all: all.expect(closed) }
-        };
-        let timeout = TurnError::Timeout { waited: self.wait_max, turns: self.turns };
-        tokio::time::timeout(self.wait_max, both).await.map_err(|_elapsed| timeout)
     }
 }
 
@@ -178,20 +142,6 @@ mod tests {
 
     fn name(text: &str) -> AccountName {
         text.parse().expect("a name")
-    }
-
-    #[tokio::test]
-    async fn an_account_has_one_turn_and_does_not_take_those_of_others() {
-        let turns = HeavyTurns::new(2, Duration::from_millis(50));
-        let first = turns.take(&name("acme")).await.expect("free");
-        let again = turns.take(&name("acme")).await.expect_err("it has one");
-        assert!(matches!(again, TurnError::Timeout { turns: 2, .. }), "{again}");
-        let second = turns.take(&name("zoe")).await.expect("free");
-        assert!(turns.take(&name("ann")).await.is_err(), "two are at work");
-        drop(first);
-        let third = turns.take(&name("ann")).await.expect("free again");
-        drop((second, third));
-        assert!(turns.take(&name("acme")).await.is_ok());
     }
 
     #[test]

@@ -4,6 +4,9 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::block_in_place;
+
 use super::AgreementsError;
 use crate::agreement::{Agreement, Proposal};
 use crate::id::Digest;
@@ -19,12 +22,20 @@ const READ_BYTES_MAX: usize = 2 << 20;
 pub(super) struct Documents {
     store: Arc<Store>,
     /// The latest first, with the bytes of their envelopes.
-    read: Mutex<VecDeque<(Digest, Arc<Agreement>, usize)>>,
+    latest: Mutex<VecDeque<(Digest, Arc<Agreement>, usize)>>,
+}
+
+/// Does long work while other tasks of this thread, if it serves any, go elsewhere.
+fn away<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => block_in_place(work),
+        Ok(_) | Err(_) => work(),
+    }
 }
 
 impl Documents {
     pub fn new(store: Arc<Store>) -> Arc<Self> {
-        Arc::new(Self { store, read: Mutex::default() })
+        Arc::new(Self { store, latest: Mutex::default() })
     }
 
     /// The envelope as it is kept.
@@ -41,9 +52,14 @@ impl Documents {
     /// # Errors
     /// [`AgreementsError::NotFound`], [`AgreementsError::Store`], [`AgreementsError::Damaged`] if it has changed since.
     pub fn agreement(&self, id: &Digest) -> Result<Arc<Agreement>, AgreementsError> {
-        if let Some(known) = self.known(id) {
-            return Ok(known);
+        match self.known(id) {
+            Some(known) => Ok(known),
+            // A denied call may be what asks: others do not wait for the disk, nor for a large document.
+            None => away(|| self.read(id)),
         }
+    }
+
+    fn read(&self, id: &Digest) -> Result<Arc<Agreement>, AgreementsError> {
         let envelope = self.envelope(id)?;
         let damaged = |source: AgreementsError| AgreementsError::Damaged {
             key: id.to_string(),
@@ -60,7 +76,7 @@ impl Documents {
     }
 
     fn known(&self, id: &Digest) -> Option<Arc<Agreement>> {
-        let mut read = self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut read = self.latest.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let place = read.iter().position(|(known, ..)| known == id)?;
         let found = read.remove(place)?;
         let agreement = Arc::clone(&found.1);
@@ -69,7 +85,7 @@ impl Documents {
     }
 
     fn keep(&self, id: Digest, agreement: &Arc<Agreement>, bytes: usize) {
-        let mut read = self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut read = self.latest.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         read.push_front((id, Arc::clone(agreement), bytes));
         while read.len() > READ_MAX
             || (read.len() > 1

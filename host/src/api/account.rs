@@ -1,6 +1,7 @@
 //! What an account sees of itself, also while the operator has stopped it: where it stands, its keys, what was done to it, and which of its
 //! models are backed off.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use http::{Request, StatusCode};
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answer::Answer;
+use super::aside::{aside, asker};
 use super::body;
 use super::health::json as json_answer;
 use super::intake::Intake;
@@ -31,16 +33,19 @@ const ACTIONS_MAX: usize = 100;
 const INCIDENTS_MAX: usize = 100;
 
 /// `GET /api/account`: the caller's own account.
-pub(super) fn show(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
+pub(super) async fn show(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let caller = host.auth.reader(body::bearer(request.headers()))?;
-    let mut shown = with_keys(host, caller.account());
-    shown["key"] = json!(caller.key().id.to_string());
-    let actions = host.receipts.log().actions();
-    let own = actions.iter().rev().filter(|(_, action)| concerns(host, &caller, action));
-    let own: Vec<_> = own.take(ACTIONS_MAX).map(|(_, action)| entry(action)).collect();
-    shown["actions"] = json!(own);
-    shown["incidents"] = json!(incidents(host, &caller));
-    Ok(json_answer(StatusCode::OK, &shown))
+    aside(host, asker(&caller), move |host| {
+        let mut shown = with_keys(host, caller.account());
+        shown["key"] = json!(caller.key().id.to_string());
+        let actions = host.receipts.log().actions();
+        let own = actions.iter().rev().filter(|(_, action)| concerns(host, &caller, action));
+        let own: Vec<_> = own.take(ACTIONS_MAX).map(|(_, action)| entry(action)).collect();
+        shown["actions"] = json!(own);
+        shown["incidents"] = json!(incidents(host, &caller));
+        Ok(json_answer(StatusCode::OK, &shown))
+    })
+    .await
 }
 
 /// Computations of the caller's own models that ended the process which computed them, and in which versions those are. Who called is
@@ -52,8 +57,11 @@ fn incidents(host: &Host, caller: &Caller) -> Vec<Value> {
     if incidents.is_empty() {
         return Vec::new();
     }
-    let all = host.deployments.all();
-    let own: Vec<_> = all.iter().filter(|live| live.model().publisher == *publisher).collect();
+    let mut own = Vec::new();
+    host.deployments.visit(None, |one| {
+        own.extend(one.deployment().filter(|live| live.model().publisher == *publisher));
+        ControlFlow::Continue(())
+    });
     let shown = incidents.iter().map(|Incident { model, how, times, wait_ms, .. }| {
         let has = |live: &Deployment| live.manifest().models.iter().any(|one| one.sha256 == *model);
         let with = own.iter().filter(|live| has(live));

@@ -16,6 +16,7 @@ use super::intake::Intake;
 use super::market::digest;
 use super::out_of_service;
 use super::problem::{Problem, ProblemKind};
+use crate::admission::Asker;
 use crate::agreement::events::{Change, Reason};
 use crate::host::Host;
 use crate::id::{AccountName, Party};
@@ -43,10 +44,13 @@ pub(super) async fn open_account(
     let bytes = Intake::operator(host, ACCOUNT_BYTES_MAX).read_json(&parts.headers, body).await?;
     let wanted: OpenAccount = serde_json::from_slice(&bytes)
         .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
-    let key_name = wanted.key_name.as_deref();
-    let key = host.auth.open_account_with(&wanted.name, wanted.party, key_name)?;
-    let account = json!({"name": wanted.name, "party": wanted.party, "key": key.reveal()});
-    Ok(json_answer(StatusCode::CREATED, &account))
+    aside(host, Asker::Operator, move |host| {
+        let key_name = wanted.key_name.as_deref();
+        let key = host.auth.open_account_with(&wanted.name, wanted.party, key_name)?;
+        let account = json!({"name": wanted.name, "party": wanted.party, "key": key.reveal()});
+        Ok(json_answer(StatusCode::CREATED, &account))
+    })
+    .await
 }
 
 /// Most bytes of an operator's event.
@@ -73,7 +77,7 @@ pub(super) async fn operate(
     let Operate { change, reason, note } = serde_json::from_slice(&bytes)
         .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
     let id = digest(id)?;
-    aside(host, move |host| {
+    aside(host, Asker::Operator, move |host| {
         let standing = host.agreements.operate(&id, change, reason, note)?;
         Ok(json_answer(StatusCode::OK, &history(host, &standing)?))
     })
@@ -93,7 +97,7 @@ pub(super) fn status(host: &Host, request: &Request<Incoming>) -> Result<Answer,
         StatusCode::OK,
         &json!({
             "party": host.party(),
-            "models": host.deployments.all().len(),
+            "models": host.deployments.count_live(),
             "sandboxes_free": host.slots.free(),
             "memory_free_bytes": host.sandbox.memory().free(),
             "receipts": host.receipts.log().size(),

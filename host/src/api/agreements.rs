@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use super::aside::aside;
+use super::aside::{aside, asker};
 use super::body;
 use super::health::json as json_answer;
 use super::intake::Intake;
@@ -35,7 +35,7 @@ pub(super) async fn submit(
     let bytes = Intake::document(host, &caller, ENVELOPE_BYTES_MAX as u64)
         .read_json(&parts.headers, body)
         .await?;
-    aside(host, move |host| {
+    aside(host, asker(&caller), move |host| {
         let standing = host.agreements.submit(&caller, &bytes, &host.market)?;
         Ok(json_answer(
             StatusCode::OK,
@@ -57,7 +57,7 @@ pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Resul
     let caller = host.auth.reader(body::bearer(request.headers()))?;
     let Page { after, limit, .. } = Page::read(request.uri().query(), None, LIST_MAX)?;
     let after = after.map(digest).transpose()?;
-    aside(host, move |host| {
+    aside(host, asker(&caller), move |host| {
         let mine = host.agreements.of(&caller);
         let begin = after.map_or(0, |after| mine.partition_point(|one| *one.id() <= after));
         let shown = &mine[begin..mine.len().min(begin + limit)];
@@ -77,7 +77,10 @@ pub(super) async fn show(
 ) -> Result<Answer, Problem> {
     let caller = host.auth.reader(body::bearer(request.headers()))?;
     let id = digest(id)?;
-    aside(host, move |host| Ok(envelope(host.agreements.find(&caller, &id)?.envelope()?))).await
+    aside(host, asker(&caller), move |host| {
+        Ok(envelope(host.agreements.find(&caller, &id)?.envelope()?))
+    })
+    .await
 }
 
 /// Most bytes of a call to be simulated.
@@ -109,7 +112,7 @@ pub(super) async fn simulate(
 ) -> Result<Answer, Problem> {
     let id = digest(id)?;
     let (caller, call) = simulated(host, request).await?;
-    aside(host, move |host| {
+    aside(host, asker(&caller), move |host| {
         let report = host.agreements.simulate(&caller, &id, &call, &host.deployments)?;
         Ok(json_answer(StatusCode::OK, &json!(report)))
     })
@@ -189,7 +192,7 @@ pub(super) async fn events(
 ) -> Result<Answer, Problem> {
     let caller = host.auth.reader(body::bearer(request.headers()))?;
     let id = digest(id)?;
-    aside(host, move |host| {
+    aside(host, asker(&caller), move |host| {
         let standing = host.agreements.find(&caller, &id)?;
         Ok(json_answer(StatusCode::OK, &history(host, &standing)?))
     })
@@ -208,7 +211,7 @@ pub(super) async fn event(
     let bytes = Intake::document(host, &caller, ENVELOPE_BYTES_MAX as u64)
         .read_json(&parts.headers, body)
         .await?;
-    aside(host, move |host| {
+    aside(host, asker(&caller), move |host| {
         let (applied, standing) = host.agreements.event(&caller, &id, &bytes)?;
         let mut answer = history(host, &standing)?;
         answer["applied"] = json!(match applied {

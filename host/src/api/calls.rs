@@ -138,6 +138,15 @@ impl<'h> Front<'h> {
         if is_small { Ok(()) } else { self.permits(target).await }
     }
 
+    /// What comes of reading so many bytes that came with the call: apart from the threads that serve, if they are many.
+    pub(super) async fn apart<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        Ok(self.host.reader(&self.caller).apart(bytes, work).await?)
+    }
+
     /// How the call's body is taken in.
     pub(super) fn intake(&self) -> Intake<'_> {
         Intake::call(self.host, &self.caller)

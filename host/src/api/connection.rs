@@ -188,7 +188,7 @@ impl Server {
                 let (host, seat) = (Arc::clone(&host), Arc::clone(&seat));
                 let refusals = (!request.body().is_end_stream()).then(|| noted.clone());
                 async move {
-                    let answer = serve_one(&host, audience, &seat, is_http2, request).await;
+                    let answer = serve_one(&host, audience, &seat, request).await;
                     if let Some(refusals) = refusals.filter(|_| !answer.status().is_success()) {
                         refusals.note();
                     }
@@ -230,12 +230,11 @@ async fn serve_one(
     host: &Arc<Host>,
     audience: Audience,
     seat: &Arc<Seat>,
-    is_http2: bool,
     request: Request<Incoming>,
 ) -> Answer {
     let held = enter(host, audience, seat, request.headers());
-    // Of HTTP/1.1 the silence between two requests is measured elsewhere, and whoever has a key has no turn to lose.
-    let stream = (is_http2 || !seat.is_known()).then(|| seat.begin());
+    // A connection on which something is asked is not the first that has to make room.
+    let stream = seat.begin();
     let answer = match held {
         Ok(held) => {
             let answer = router::route(host, audience, request).await;
@@ -254,7 +253,7 @@ async fn serve_one(
     }
     answer.map(|body| match body {
         AnswerBody::Whole(_) => body,
-        pieces => pieces.guarded(None, stream),
+        pieces => pieces.guarded(None, Some(stream)),
     })
 }
 

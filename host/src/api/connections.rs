@@ -2,7 +2,8 @@
 //!
 //! A connection is a stranger's until it has shown a key that is known here. Strangers have a share of the places; when it is full,
 //! the one that has asked nothing for longest makes room for the newest. So nobody without a key can keep others out by holding
-//! connections open, and those with a key always find a place.
+//! connections open. An account keeps connections as long as it has less than three times the places that nobody keeps; those above are
+//! like a stranger's. Where no such place is left, who has most gives one up: so those with a key always find a place.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::poll_fn;
@@ -15,14 +16,12 @@ use std::time::{Duration, Instant};
 use futures_util::task::AtomicWaker;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::admission::may_take_more;
 use crate::config;
 use crate::id::AccountName;
 
 /// What a connection of a stranger holds that asks nothing, in bytes: buffers, tables of headers, tasks.
 pub(super) const CONNECTION_BYTES: u64 = 64 << 10;
-
-/// The share of a listener's places that one account may have for itself: what is above it can be taken from it.
-const ACCOUNT_SHARE: usize = 2;
 
 /// Of four places, strangers may have three.
 const STRANGERS_SHARE: (usize, usize) = (3, 4);
@@ -32,7 +31,6 @@ pub(super) struct Connections {
     places: Arc<Semaphore>,
     all: usize,
     strangers_max: usize,
-    account_max: usize,
     per_address_max: usize,
     trusted: Trusted,
     state: Mutex<State>,
@@ -44,10 +42,13 @@ type Trusted = Box<dyn Fn(IpAddr) -> bool + Send + Sync>;
 #[derive(Default)]
 struct State {
     addresses: HashMap<IpAddr, usize>,
-    accounts: HashMap<AccountName, usize>,
+    /// What accounts keep, by when it came.
+    accounts: HashMap<AccountName, BTreeMap<u64, Arc<Signal>>>,
+    /// How many are kept, those of operators too.
+    kept: usize,
     /// All, by when they came.
     seats: HashMap<u64, Arc<Signal>>,
-    /// Those who have shown no key, by when they asked last.
+    /// Those who have shown no key, and what accounts have above their share, by when they asked last.
     strangers: BTreeMap<u64, Arc<Signal>>,
     next: u64,
 }
@@ -67,6 +68,11 @@ pub(super) enum Told {
 struct Signal {
     told: AtomicU8,
     waker: AtomicWaker,
+    /// When it asked last, among strangers. Changed, as the next one, under the lock of the table.
+    order: AtomicU64,
+    is_kept: AtomicBool,
+    /// Requests that are being answered.
+    streams: AtomicUsize,
 }
 
 impl Signal {
@@ -82,6 +88,14 @@ impl Signal {
             _ => Told::Leave,
         }
     }
+
+    fn is_kept(&self) -> bool {
+        self.is_kept.load(Ordering::Acquire)
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.streams.load(Ordering::Acquire) == 0
+    }
 }
 
 impl Connections {
@@ -95,15 +109,14 @@ impl Connections {
             places: Arc::new(Semaphore::new(all)),
             all,
             strangers_max,
-            account_max: (all / ACCOUNT_SHARE).max(1),
             per_address_max: api.connections_per_address_max.get(),
             trusted,
             state: Mutex::default(),
         })
     }
 
-    /// A place for a new connection. Without a free one, that of the stranger who has asked nothing for longest; if all have keys,
-    /// waits. None if its address has as many as it may have.
+    /// A place for a new connection. Without a free one, that of the stranger who has asked nothing for longest, or one of whoever has
+    /// most; if everybody has one, waits. None if its address has as many as it may have.
     pub(super) async fn seat(self: &Arc<Self>, peer: IpAddr) -> Option<Arc<Seat>> {
         let origin = origin(peer);
         if !self.enter(peer, origin) {
@@ -132,11 +145,9 @@ impl Connections {
             entered,
             _place: place,
             number,
-            order: AtomicU64::new(number),
             known: AtomicBool::new(false),
             account: Mutex::default(),
             signal,
-            streams: AtomicUsize::new(0),
             last: Mutex::new(Instant::now()),
             sent: AtomicU64::new(0),
         };
@@ -151,7 +162,11 @@ impl Connections {
     }
 
     fn make_room(&self) {
-        self.state().evict();
+        let mut state = self.state();
+        if state.strangers.is_empty() {
+            state.give_up(1);
+        }
+        state.evict();
     }
 
     fn enter(&self, peer: IpAddr, origin: IpAddr) -> bool {
@@ -179,8 +194,42 @@ impl State {
 
     fn admit(&mut self, signal: Arc<Signal>) -> u64 {
         self.next += 1;
+        signal.order.store(self.next, Ordering::Release);
         self.strangers.insert(self.next, signal);
         self.next
+    }
+
+    /// Puts a connection of whoever keeps most, and more than so many, among those that make room: the oldest that is asked nothing.
+    /// Whether there is such an account.
+    fn give_up(&mut self, more_than: usize) -> bool {
+        let most = self.accounts.values_mut().max_by_key(|own| own.len());
+        let Some(own) = most.filter(|own| own.len() > more_than) else { return false };
+        let quiet = own.iter().find(|(_, signal)| signal.is_quiet()).or_else(|| own.iter().next());
+        let number = quiet.map(|(number, _)| *number);
+        let Some(signal) = number.and_then(|number| own.remove(&number)) else { return false };
+        signal.is_kept.store(false, Ordering::Release);
+        self.kept -= 1;
+        self.admit(signal);
+        true
+    }
+
+    /// Lets an account keep a connection, of `all` places, if its share allows that; the operator any.
+    fn keep(&mut self, account: Option<&AccountName>, number: u64, all: usize) {
+        let Some(signal) = self.seats.get(&number).cloned() else { return };
+        if signal.told() == Told::Leave {
+            return;
+        }
+        if let Some(name) = account {
+            let own = self.accounts.get(name).map_or(0, BTreeMap::len);
+            let is_its_share = may_take_more(own, all.saturating_sub(self.kept));
+            if !is_its_share && !self.give_up(own + 1) {
+                return;
+            }
+            self.accounts.entry(name.clone()).or_default().insert(number, Arc::clone(&signal));
+        }
+        signal.is_kept.store(true, Ordering::Release);
+        self.kept += 1;
+        self.strangers.remove(&signal.order.load(Ordering::Acquire));
     }
 }
 
@@ -221,12 +270,9 @@ pub(super) struct Seat {
     entered: Entered,
     _place: OwnedSemaphorePermit,
     number: u64,
-    /// When it asked last, among strangers.
-    order: AtomicU64,
     known: AtomicBool,
     account: Mutex<Option<AccountName>>,
     signal: Arc<Signal>,
-    streams: AtomicUsize,
     last: Mutex<Instant>,
     /// Bytes that have been sent on it.
     sent: AtomicU64,
@@ -243,28 +289,26 @@ impl Seat {
     pub(super) fn know(&self, account: Option<&AccountName>) {
         let table = &self.entered.table;
         let mut state = table.state();
-        if let Some(name) = account {
-            let count = state.accounts.entry(name.clone()).or_default();
-            *count += 1;
-            *self.account() = Some(name.clone());
-            let has_its_share = *count > table.account_max;
-            self.known.store(true, Ordering::Release);
-            if has_its_share {
-                return;
-            }
-        }
-        state.strangers.remove(&self.order.load(Ordering::Acquire));
+        *self.account() = account.cloned();
         self.known.store(true, Ordering::Release);
+        if !self.signal.is_kept() {
+            state.keep(account, self.number, table.all);
+        }
     }
 
     /// A request has come. Dropping what this gives says that it is over.
     pub(super) fn begin(self: &Arc<Self>) -> Stream {
-        self.streams.fetch_add(1, Ordering::AcqRel);
-        if !self.is_known() {
+        self.signal.streams.fetch_add(1, Ordering::AcqRel);
+        if !self.signal.is_kept() {
+            let account = self.account().clone();
             let mut state = self.entered.table.state();
-            if let Some(signal) = state.strangers.remove(&self.order.load(Ordering::Acquire)) {
-                let order = state.admit(signal);
-                self.order.store(order, Ordering::Release);
+            let order = self.signal.order.load(Ordering::Acquire);
+            if let Some(signal) = state.strangers.remove(&order) {
+                state.admit(signal);
+            }
+            if account.is_some() {
+                // There may be room by now.
+                state.keep(account.as_ref(), self.number, self.entered.table.all);
             }
         }
         Stream(Arc::clone(self))
@@ -272,7 +316,7 @@ impl Seat {
 
     /// Whether nothing is being answered here.
     pub(super) fn is_quiet(&self) -> bool {
-        self.streams.load(Ordering::Acquire) == 0
+        self.signal.is_quiet()
     }
 
     /// How long nothing has been asked or answered here.
@@ -319,9 +363,17 @@ impl Drop for Seat {
         let account = self.account().take();
         let mut state = self.entered.table.state();
         state.seats.remove(&self.number);
-        state.strangers.remove(&self.order.load(Ordering::Acquire));
-        if let Some(account) = account {
-            release(&mut state.accounts, &account);
+        state.strangers.remove(&self.signal.order.load(Ordering::Acquire));
+        if self.signal.is_kept() {
+            state.kept -= 1;
+        }
+        if let Some(account) = account
+            && let Some(own) = state.accounts.get_mut(&account)
+        {
+            own.remove(&self.number);
+            if own.is_empty() {
+                state.accounts.remove(&account);
+            }
         }
     }
 }
@@ -332,7 +384,7 @@ pub(super) struct Stream(Arc<Seat>);
 impl Drop for Stream {
     fn drop(&mut self) {
         *self.0.last() = Instant::now();
-        self.0.streams.fetch_sub(1, Ordering::AcqRel);
+        self.0.signal.streams.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -423,11 +475,59 @@ mod tests {
         });
         tokio::task::yield_now().await;
         let gone = seats.iter().position(|seat| seat.is_leaving());
-        assert_eq!(gone, Some(2), "the first two are its share");
-        seats.remove(2);
+        assert_eq!(gone, Some(3), "the first three are its share");
+        seats.remove(3);
         assert!(next.await.expect("no panic"), "there is room");
         seats.clear();
         assert!(table.state().accounts.is_empty() && table.state().strangers.is_empty());
         assert!(table.state().addresses.is_empty());
+    }
+    async fn kept_by(table: &Arc<Connections>, name: &str) -> Arc<Seat> {
+        let seat = seated(table, 1).await;
+        seat.know(Some(&name.parse().expect("a name")));
+        seat
+    }
+
+    #[tokio::test]
+    async fn two_accounts_do_not_keep_all_places_between_them() {
+        let table = table(16, 100);
+        let mut seats = Vec::new();
+        for index in 0..16 {
+            seats.push(kept_by(&table, if index % 2 == 0 { "zoe" } else { "ann" }).await);
+        }
+        let next = tokio::spawn({
+            let table = Arc::clone(&table);
+            async move { kept_by(&table, "bob").await }
+        });
+        tokio::task::yield_now().await;
+        let gone: Vec<_> = (0..16).filter(|index| seats[*index].is_leaving()).collect();
+        assert_eq!(gone, [14], "seven each are their shares; the older of the others goes");
+        seats.remove(14);
+        let bob = next.await.expect("no panic");
+        assert!(bob.signal.is_kept(), "it has the smallest share of all");
+    }
+
+    #[tokio::test]
+    async fn where_everything_is_kept_who_has_most_gives_one_up_that_is_asked_nothing() {
+        let table = table(4, 100);
+        let mut seats = Vec::new();
+        for name in ["zoe", "zoe", "zoe", "ann"] {
+            seats.push(kept_by(&table, name).await);
+        }
+        assert!(seats.iter().all(|seat| seat.signal.is_kept()), "nothing is left");
+        let busy = seats[0].begin();
+        let next = tokio::spawn({
+            let table = Arc::clone(&table);
+            async move { kept_by(&table, "bob").await }
+        });
+        tokio::task::yield_now().await;
+        let gone: Vec<_> = (0..4).filter(|index| seats[*index].is_leaving()).collect();
+        assert_eq!(gone, [1], "the first of zoe's is busy");
+        seats.remove(1);
+        let bob = next.await.expect("no panic");
+        assert!(bob.signal.is_kept());
+        drop((busy, bob, seats));
+        let state = table.state();
+        assert_eq!((state.kept, state.seats.len(), state.accounts.len()), (0, 0, 0));
     }
 }

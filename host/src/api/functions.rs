@@ -17,7 +17,7 @@ use super::form;
 use super::health::json as json_answer;
 use super::pieces::{Begun, Typed};
 use super::problem::{Problem, ProblemKind};
-use crate::admission::{READ_HERE_BYTES_MAX, apart};
+use crate::admission::READ_HERE_BYTES_MAX;
 use crate::deployments::{Deployment, Reference, Target};
 use crate::host::Host;
 use crate::id::{IdError, ModelName};
@@ -44,8 +44,7 @@ pub(super) async fn call(
         // A form is taken apart here; everything else is read by the function's types.
         Media::Form if bytes.len() > READ_HERE_BYTES_MAX => {
             let parts = parts.clone();
-            let read = apart(bytes.len(), move || payload(&parts, media, bytes)).await;
-            read.map_err(|panic| Problem::internal(&panic))??
+            front.apart(bytes.len(), move || payload(&parts, media, bytes)).await??
         }
         Media::Form | Media::Json | Media::Octets => payload(&parts, media, bytes)?,
     };

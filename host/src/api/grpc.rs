@@ -72,12 +72,18 @@ pub(super) async fn inference(
         "ModelReady" => typed(host, request, Door::Open, info::model_ready).await,
         "ModelMetadata" => typed(host, request, Door::Open, info::model_metadata).await,
         "ModelConfig" => typed(host, request, Door::Open, info::model_config).await,
-        "ModelStatistics" => typed(host, request, Door::Open, info::model_statistics).await,
-        "RepositoryIndex" => typed(host, request, Door::Open, info::index).await,
+        "ModelStatistics" => {
+            unary(host, request, Door::Open, ProstCodec::default(), info::model_statistics).await
+        }
+        "RepositoryIndex" => {
+            unary(host, request, Door::Open, ProstCodec::default(), info::index).await
+        }
         "RepositoryModelLoad" => {
             unary(host, request, Door::Key, ProstCodec::default(), info::load).await
         }
-        "RepositoryModelUnload" => typed(host, request, Door::Key, info::unload).await,
+        "RepositoryModelUnload" => {
+            unary(host, request, Door::Key, ProstCodec::default(), info::unload).await
+        }
         _ => refused(Status::unimplemented("there is no such method here")),
     }
 }

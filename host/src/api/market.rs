@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, AnswerBody};
-use super::aside::aside;
+use super::aside::{aside, asker};
 use super::functions::description;
 use super::health::json as json_answer;
 use super::intake::Intake;
@@ -88,7 +88,7 @@ pub(super) async fn simulate(
     let id = digest(id)?;
     let (caller, call) = agreements::simulated(host, request).await?;
     let offer = host.market.show(&id, Some(&caller))?;
-    aside(host, move |host| {
+    aside(host, asker(&caller), move |host| {
         let report = host.agreements.simulate_offer(&caller, &offer, &call, &host.deployments)?;
         Ok(json_answer(StatusCode::OK, &json!(report)))
     })
@@ -107,7 +107,7 @@ pub(super) async fn mandate(
     let bytes = Intake::document(host, &publisher, ENVELOPE_BYTES_MAX as u64)
         .read_json(&parts.headers, body)
         .await?;
-    aside(host, move |host| {
+    aside(host, asker(&publisher), move |host| {
         let signed = host.agreements.mandate(&publisher, &id, &bytes, &host.market)?;
         Ok(json_answer(StatusCode::OK, &json!(signed.content())))
     })
@@ -145,7 +145,7 @@ pub(super) async fn publish(
     let bytes = Intake::document(host, &publisher, ENVELOPE_BYTES_MAX as u64)
         .read_json(&parts.headers, body)
         .await?;
-    aside(host, move |host| {
+    aside(host, asker(&publisher), move |host| {
         let offer = host.market.list(&publisher, &bytes, &host.deployments, &host.agreements)?;
         let listed = json!({"id": offer.id(), "model": offer.offer().model()});
         Ok(json_answer(StatusCode::CREATED, &listed))

@@ -7,11 +7,12 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use super::aside::aside;
+use super::aside::{aside, asker};
 use super::body;
 use super::health::json as json_answer;
 use super::intake::Intake;
-use super::problem::Problem;
+use super::paging::Page;
+use super::problem::{Problem, ProblemKind};
 use crate::agreement::lines;
 use crate::agreement::negotiation::{Negotiation, Taken};
 use crate::dsse::ENVELOPE_BYTES_MAX;
@@ -25,7 +26,7 @@ pub(super) async fn begin(host: &Arc<Host>, request: Request<Incoming>) -> Resul
     let bytes = Intake::document(host, &caller, ENVELOPE_BYTES_MAX as u64)
         .read_json(&parts.headers, body)
         .await?;
-    aside(host, move |host| {
+    aside(host, asker(&caller), move |host| {
         let negotiation = host.negotiations.begin(&caller, &bytes, &surroundings(host))?;
         Ok(json_answer(StatusCode::CREATED, &shown(&negotiation)))
     })
@@ -44,19 +45,32 @@ pub(super) async fn step(
         .read_json(&parts.headers, body)
         .await?;
     let id = id.to_owned();
-    aside(host, move |host| {
+    aside(host, asker(&caller), move |host| {
         let negotiation = host.negotiations.step(&caller, &id, &bytes, &surroundings(host))?;
         Ok(json_answer(StatusCode::OK, &shown(&negotiation)))
     })
     .await
 }
 
-/// `GET /api/negotiations`: the caller's own.
+/// Most negotiations in one list.
+const LIST_MAX: usize = 1000;
+
+/// `GET /api/negotiations`: the caller's own, the oldest first, page by page.
 pub(super) fn list(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let caller = host.auth.reader(body::bearer(request.headers()))?;
-    let negotiations = host.negotiations.of(&caller);
-    let negotiations: Vec<_> = negotiations.iter().map(|one| summary(one)).collect();
-    Ok(json_answer(StatusCode::OK, &json!({ "negotiations": negotiations })))
+    let Page { after, limit, .. } = Page::read(request.uri().query(), None, LIST_MAX)?;
+    let after = after.map(|after| after.strip_prefix("urn:uuid:").unwrap_or(after).parse());
+    let after = after.transpose().map_err(|_| {
+        let reason = "`after` is the number of a negotiation, `urn:uuid:…`";
+        Problem::new(ProblemKind::InvalidRequest, reason)
+    })?;
+    // One more than is shown, to know whether there is more.
+    let mut mine = host.negotiations.of(&caller, after, limit + 1);
+    let is_more = mine.len() > limit;
+    mine.truncate(limit);
+    let next = mine.last().filter(|_| is_more).map(|last| last.urn());
+    let negotiations: Vec<_> = mine.iter().map(|one| summary(one)).collect();
+    Ok(json_answer(StatusCode::OK, &json!({"negotiations": negotiations, "next": next})))
 }
 
 /// `GET /api/negotiations/{id}`: one, with all its messages.
@@ -67,7 +81,7 @@ pub(super) async fn show(
 ) -> Result<Answer, Problem> {
     let caller = host.auth.reader(body::bearer(request.headers()))?;
     let id = id.to_owned();
-    aside(host, move |host| {
+    aside(host, asker(&caller), move |host| {
         let negotiation = host.negotiations.find(&caller, &id, &host.agreements)?;
         Ok(json_answer(StatusCode::OK, &shown(&negotiation)))
     })

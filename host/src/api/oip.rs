@@ -37,8 +37,8 @@ pub(super) async fn route(
         (GET, []) => Ok(metadata::server()),
         (GET, ["health", "live"]) => Ok(metadata::live()),
         (GET, ["health", "ready"]) => Ok(metadata::ready(host)),
-        (GET, ["models"]) => metadata::names(host, &request),
-        (GET, ["models", "stats"]) => metadata::all_statistics(host, &request),
+        (GET, ["models"]) => metadata::names(host, &request).await,
+        (GET, ["models", "stats"]) => metadata::all_statistics(host, &request).await,
         (POST, ["repository", "index"]) => repository::index(host, request).await,
         (POST, ["repository", "models", rest @ .., "load"]) => {
             repository::load(host, rest, request).await

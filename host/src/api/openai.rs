@@ -21,7 +21,7 @@ use super::answer::{Answer, answer_of};
 use super::calls::{Done, Front, NoAnswer};
 use super::health::json as json_answer;
 use super::problem::{Problem, ProblemKind, SAYING_MORE};
-use crate::admission::{READ_HERE_BYTES_MAX, apart};
+use crate::admission::READ_HERE_BYTES_MAX;
 use crate::deployments::{Reference, ResolveError, Target};
 use crate::host::Host;
 use crate::id::ModelName;
@@ -36,7 +36,7 @@ pub(super) async fn route(
 ) -> Answer {
     let method = request.method().clone();
     let answered = match (&method, segments) {
-        (&Method::GET, ["models"]) => models::list(host, &request),
+        (&Method::GET, ["models"]) => models::list(host, &request).await,
         (&Method::GET, ["models", rest @ ..]) => models::show(host, rest, &request),
         (&Method::POST, ["embeddings"]) => embeddings::embed(host, request).await,
         (&Method::POST, ["chat", "completions"]) => chat::chat(host, request).await,
@@ -130,7 +130,7 @@ async fn permits(
     }
     let whole = wire.clone();
     let read = move || serde_json::from_slice::<Named>(without_bom(&whole)).ok();
-    let named = apart(wire.len(), read).await.map_err(|panic| Problem::internal(&panic))?;
+    let named = front.apart(wire.len(), read).await?;
     // What is wrong with it otherwise is said when it is read.
     let Some(Named { model }) = named else { return Ok(()) };
     let target = target(host, &model, function)?;

@@ -5,16 +5,18 @@ mod model;
 mod page;
 mod schema;
 
+use std::sync::{Arc, LazyLock};
+
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, answer_of};
-use super::health::json as json_answer;
+use super::aside::{aside, asker};
 use super::problem::{Problem, ProblemKind};
-use super::{compression, functions, public};
-use crate::deployments::{Deployment, Document};
+use super::{body, compression, functions, public};
+use crate::deployments::{Deployment, Document, PLAIN};
 use crate::host::Host;
 
 pub(super) use page::{asset, page};
@@ -29,7 +31,7 @@ pub(super) fn describe(deployment: &Deployment, bytes_max: usize) -> Option<Docu
 
 /// `GET /{publisher}/{model}[@ref]/openapi.json`: the document was made when the version was published, or when somebody asked first.
 pub(super) async fn of_model(
-    host: &Host,
+    host: &Arc<Host>,
     publisher: &str,
     model: &str,
     request: &Request<Incoming>,
@@ -40,27 +42,49 @@ pub(super) async fn of_model(
         let detail = format!("the document has more than {max} bytes (`bundle.openapi_bytes_max`)");
         return Err(Problem::new(ProblemKind::NotFound, detail));
     };
-    let servers = servers(host, request);
-    if servers != json!([{"url": "/"}]) {
-        let text = elsewhere(document, &servers);
-        return Ok(answer_of(text, "application/json"));
-    }
-    let tag = format!("\"{}\"", document.digest());
-    let known = request.headers().get(header::IF_NONE_MATCH);
+    answer(host, request, document.clone()).await
+}
+
+/// `GET /api/openapi.json`.
+pub(super) async fn of_host(
+    host: &Arc<Host>,
+    request: &Request<Incoming>,
+) -> Result<Answer, Problem> {
+    static DOCUMENT: LazyLock<Document> =
+        LazyLock::new(|| Document::new(host::document().to_string().as_bytes()));
+    answer(host, request, DOCUMENT.clone()).await
+}
+
+/// A document for those who ask for it here. A kept one is an object without `servers`, which means that paths begin where it comes from;
+/// for callers who reach this host by another address they are put in front.
+async fn answer(
+    host: &Arc<Host>,
+    request: &Request<Incoming>,
+    document: Document,
+) -> Result<Answer, Problem> {
+    let headers = request.headers();
+    let head = match public::url(host, headers, request.extensions()) {
+        None => PLAIN.to_owned(),
+        Some(url) => format!("{{\"servers\":{},", json!([{"url": url.to_string()}])),
+    };
+    let tag = format!("\"{}\"", document.tag(&head));
+    let known = headers.get(header::IF_NONE_MATCH);
     let is_known = known.is_some_and(|known| known.as_bytes() == tag.as_bytes());
     let mut answer = if is_known {
         let mut answer = Answer::new(Bytes::new().into());
         *answer.status_mut() = StatusCode::NOT_MODIFIED;
         answer
-    } else if compression::accepts_gzip(request.headers()) {
-        let mut answer = answer_of(document.gzip(), "application/json");
+    } else if compression::accepts_gzip(headers) {
+        let mut answer = answer_of(document.gzip(&head), "application/json");
         let gzip = HeaderValue::from_static("gzip");
         answer.headers_mut().insert(header::CONTENT_ENCODING, gzip);
         answer
     } else if document.length() < AWAY_BYTES_MIN {
-        answer_of(document.text(), "application/json")
+        answer_of(document.text(&head), "application/json")
     } else {
-        answer_of(tokio::task::block_in_place(|| document.text()), "application/json")
+        let caller = body::bearer(headers).and_then(|key| host.auth.reader(Some(key)).ok());
+        let text = aside(host, asker(caller.as_ref()), move |_| Ok(document.text(&head))).await?;
+        answer_of(text, "application/json")
     };
     let headers = answer.headers_mut();
     headers.insert(header::VARY, HeaderValue::from_static("accept-encoding, authorization"));
@@ -68,27 +92,6 @@ pub(super) async fn of_model(
         headers.insert(header::ETAG, tag);
     }
     Ok(answer)
-}
-
-/// The document for callers who reach this host by another address than its own. A kept document is an object without `servers`, which
-/// means that paths begin where it comes from; here they are put in front.
-fn elsewhere(document: &Document, servers: &Value) -> Bytes {
-    let text = document.text();
-    let Some(members) = text.strip_prefix(b"{") else { return text };
-    [format!("{{\"servers\":{servers},").as_bytes(), members].concat().into()
-}
-
-/// `GET /api/openapi.json`.
-pub(super) fn of_host(host: &Host, request: &Request<Incoming>) -> Answer {
-    let mut document = host::document();
-    document["servers"] = servers(host, request);
-    json_answer(StatusCode::OK, &document)
-}
-
-/// Where paths begin: where clients reach the host, or where they have the document from.
-fn servers(host: &Host, request: &Request<Incoming>) -> Value {
-    let url = public::url(host, request.headers(), request.extensions());
-    json!([{"url": url.map_or_else(|| "/".to_owned(), |url| url.to_string())}])
 }
 
 /// The problems that a route may answer with, as OpenAPI responses.

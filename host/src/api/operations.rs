@@ -9,9 +9,11 @@ use serde_json::{Value, json};
 
 use super::admin::check_operator;
 use super::answer::Answer;
+use super::aside::aside;
 use super::health::json as json_answer;
 use super::intake::Intake;
 use super::problem::{Problem, ProblemKind};
+use crate::admission::Asker;
 use crate::auth::{Account, Cause, KeyInfo, ListedKey};
 use crate::deploy;
 use crate::deployments::ResolveError;
@@ -69,11 +71,11 @@ pub(super) async fn done(
     deed: Deed,
     (target, reason): (String, String),
 ) -> Result<(), Problem> {
-    let acting = tokio::task::spawn_blocking({
-        let host = Arc::clone(host);
-        move || operations::act(&host, by, deed, &target, &reason)
-    });
-    Ok(acting.await.map_err(|panic| Problem::internal(&panic))??)
+    let asker = match &by {
+        Actor::Operator => Asker::Operator,
+        Actor::Account(name) => Asker::Account(name.clone()),
+    };
+    aside(host, asker, move |host| Ok(operations::act(host, by, deed, &target, &reason)?)).await
 }
 
 /// Puts back what is withdrawn no more. Returns what does not come back, and why.
@@ -92,7 +94,7 @@ async fn put_back(host: &Arc<Host>) -> Result<Vec<Value>, Problem> {
 }
 
 /// `GET /actions?from=N`: the actions, from number N on, each with the proof that it is in the log.
-pub(super) fn log(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
+pub(super) async fn log(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
     check_operator(host, request.headers())?;
     let query = request.uri().query().unwrap_or_default();
     let from = match query.strip_prefix("from=") {
@@ -101,18 +103,21 @@ pub(super) fn log(host: &Host, request: &Request<Incoming>) -> Result<Answer, Pr
         })?,
         None => 0,
     };
-    let log = host.receipts.log();
-    let actions = log.actions();
-    let total = actions.len();
-    let mut shown = Vec::new();
-    for (index, action) in actions.into_iter().skip(from).take(ACTIONS_MAX) {
-        let proof = log.prove_action(index).map_err(|error| Problem::internal(&error))?;
-        let mut entry = entry(&action);
-        entry["proof"] = serde_json::from_slice(&proof.to_bytes()).unwrap_or_default();
-        shown.push(entry);
-    }
-    let answer = json!({"party": host.party(), "total": total, "actions": shown});
-    Ok(json_answer(StatusCode::OK, &answer))
+    aside(host, Asker::Operator, move |host| {
+        let log = host.receipts.log();
+        let actions = log.actions();
+        let total = actions.len();
+        let mut shown = Vec::new();
+        for (index, action) in actions.into_iter().skip(from).take(ACTIONS_MAX) {
+            let proof = log.prove_action(index).map_err(|error| Problem::internal(&error))?;
+            let mut entry = entry(&action);
+            entry["proof"] = serde_json::from_slice(&proof.to_bytes()).unwrap_or_default();
+            shown.push(entry);
+        }
+        let answer = json!({"party": host.party(), "total": total, "actions": shown});
+        Ok(json_answer(StatusCode::OK, &answer))
+    })
+    .await
 }
 
 /// An action as it is listed.
@@ -130,15 +135,21 @@ pub(super) fn entry(action: &Action) -> Value {
 }
 
 /// `GET /accounts`: every account, and where it stands.
-pub(super) fn accounts(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
+pub(super) async fn accounts(
+    host: &Arc<Host>,
+    request: &Request<Incoming>,
+) -> Result<Answer, Problem> {
     check_operator(host, request.headers())?;
-    let accounts = host.auth.accounts();
-    let accounts = accounts.iter().map(|account| {
-        let mut shown = shown(account);
-        shown["keys"] = json!(host.auth.keys_of(&account.name).len());
-        shown
-    });
-    Ok(json_answer(StatusCode::OK, &json!({"accounts": accounts.collect::<Vec<_>>()})))
+    aside(host, Asker::Operator, |host| {
+        let accounts = host.auth.accounts();
+        let accounts = accounts.iter().map(|account| {
+            let mut shown = shown(account);
+            shown["keys"] = json!(host.auth.keys_of(&account.name).len());
+            shown
+        });
+        Ok(json_answer(StatusCode::OK, &json!({"accounts": accounts.collect::<Vec<_>>()})))
+    })
+    .await
 }
 
 /// `GET /accounts/{name}`: an account with its keys.

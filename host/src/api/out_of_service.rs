@@ -10,9 +10,11 @@ use serde_json::{Value, json};
 
 use super::admin::check_operator;
 use super::answer::Answer;
+use super::aside::aside;
 use super::health::json as json_answer;
 use super::intake::Intake;
 use super::problem::{Problem, ProblemKind};
+use crate::admission::Asker;
 use crate::deploy;
 use crate::deployments::Reference;
 use crate::host::Host;
@@ -31,16 +33,14 @@ struct Which {
 
 /// The versions that are out of service, with the reason.
 pub(super) fn list(host: &Host) -> Value {
-    let all = host.deployments.all_published();
-    let broken = all.iter().filter_map(|published| {
-        let reason = published.out_of_service()?;
-        Some(json!({
+    let broken = host.deployments.out_of_service().into_iter().map(|(published, reason)| {
+        json!({
             "publisher": published.model().publisher,
             "model": published.model(),
             "version": published.version(),
             "digest": published.digest(),
             "reason": &*reason,
-        }))
+        })
     });
     broken.collect()
 }
@@ -79,9 +79,12 @@ pub(super) async fn withdraw(
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let Which { model, version } = which(host, request).await?;
-    let taken = tokio::task::block_in_place(|| deploy::take_out(host, &model, &version));
-    taken?;
-    Ok(json_answer(StatusCode::OK, &json!({"model": model, "version": version, "withdrawn": true})))
+    aside(host, Asker::Operator, move |host| {
+        deploy::take_out(host, &model, &version)?;
+        let taken = json!({"model": model, "version": version, "withdrawn": true});
+        Ok(json_answer(StatusCode::OK, &taken))
+    })
+    .await
 }
 
 async fn which(host: &Host, request: Request<Incoming>) -> Result<Which, Problem> {

@@ -1,6 +1,11 @@
-//! Lists in pages: `?after=…&limit=…`, with `next` in the answer while there is more.
+//! Lists in pages: `?after=…&limit=…`, with `next` in the answer while there is more; in protocols that have no such member, in `Link`.
 
+use http::{HeaderValue, header};
+
+use super::answer::Answer;
+use super::form;
 use super::problem::{Problem, ProblemKind};
+use crate::deployments::After;
 
 /// Which part of a list is wanted.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,6 +48,68 @@ impl<'q> Page<'q> {
     }
 }
 
+/// Most models or versions in one list of another protocol.
+pub(super) const MODELS_MAX: usize = 1000;
+
+/// Which part of a list of models is wanted, in a protocol that knows no pages. Parameters of other servers are not looked at.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ModelPage {
+    pub(super) after: Option<After>,
+    pub(super) limit: usize,
+}
+
+impl ModelPage {
+    /// Reads a query.
+    pub(super) fn read(query: Option<&str>) -> Result<Self, Problem> {
+        let mut page = Self { after: None, limit: MODELS_MAX };
+        for part in form::query(query.unwrap_or_default())? {
+            let value = String::from_utf8_lossy(&part.bytes);
+            match part.name.as_str() {
+                "after" => page.after = Some(Self::after(&value)?),
+                "limit" => {
+                    let limit = value.parse::<usize>().ok().filter(|limit| *limit > 0);
+                    let wrong = || {
+                        let reason = format!("`limit` is a number from 1 to {MODELS_MAX}");
+                        Problem::new(ProblemKind::InvalidRequest, reason)
+                    };
+                    page.limit = limit.ok_or_else(wrong)?.min(MODELS_MAX);
+                }
+                _ => {}
+            }
+        }
+        Ok(page)
+    }
+
+    /// Reads what a page begins after: `publisher/model`, or `publisher/model@version`.
+    pub(super) fn after(text: &str) -> Result<After, Problem> {
+        let read = || {
+            let (model, version) = match text.split_once('@') {
+                Some((model, version)) => (model, Some(version)),
+                None => (text, None),
+            };
+            let version = version.map(str::parse).transpose().ok()?;
+            Some(After { model: model.parse().ok()?, version })
+        };
+        read().ok_or_else(|| {
+            let reason = "`after` is what the page before named: `publisher/model` or `publisher/model@version`";
+            Problem::new(ProblemKind::InvalidRequest, reason)
+        })
+    }
+
+    /// Says where the next page is, if there is one.
+    pub(super) fn link(&self, mut answer: Answer, path: &str, next: Option<&After>) -> Answer {
+        let link = next.map(|next| {
+            // Of all that a version may have only this means something else in a query.
+            let next = next.to_string().replace('+', "%2B");
+            format!("<{path}?after={next}&limit={}>; rel=\"next\"", self.limit)
+        });
+        if let Some(link) = link.and_then(|link| HeaderValue::try_from(link).ok()) {
+            answer.headers_mut().insert(header::LINK, link);
+        }
+        answer
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,5 +126,21 @@ mod tests {
             assert!(read(Some(wrong)).is_err(), "{wrong}");
         }
         assert!(Page::read(Some("agreement=a"), None, 10).is_err());
+    }
+    #[test]
+    fn a_page_of_models_is_read_whatever_else_is_asked() {
+        let read = |query| ModelPage::read(Some(query));
+        let all = ModelPage { after: None, limit: MODELS_MAX };
+        assert_eq!(read("").expect("a page"), all);
+        assert_eq!(read("order=asc&limit=5000").expect("a page"), all);
+        let page = read("after=acme%2Firis@1.0.0%2Bx&limit=2").expect("a page");
+        let after = page.after.as_ref().expect("it is named");
+        assert_eq!((after.to_string().as_str(), page.limit), ("acme/iris@1.0.0+x", 2));
+        for wrong in ["limit=0", "limit=x", "after=acme", "after=acme/iris@one"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+        let answer = page.link(super::super::health::live(), "/v2/models", Some(after));
+        let link = answer.headers().get("link").expect("a link");
+        assert_eq!(link, "</v2/models?after=acme/iris@1.0.0%2Bx&limit=2>; rel=\"next\"");
     }
 }

@@ -7,6 +7,7 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::answer::Answer;
+use super::aside::{aside, asker};
 use super::body;
 use super::health::json as json_answer;
 use super::intake::Intake;
@@ -31,8 +32,11 @@ pub(super) async fn succeed(
         .await?;
     let succession = SignedSuccession::parse(&bytes)
         .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
-    host.auth.succeed(&caller, succession.content())?;
-    Ok(json_answer(StatusCode::OK, &json!(succession.content())))
+    aside(host, asker(&caller), move |host| {
+        host.auth.succeed(&caller, succession.content())?;
+        Ok(json_answer(StatusCode::OK, &json!(succession.content())))
+    })
+    .await
 }
 
 /// `POST /api/bundles`: publishes a signed bundle as a version of one of the caller's models.
@@ -44,14 +48,14 @@ pub(super) async fn publish(
     // Before the body is read: strangers cannot make the host keep a bundle.
     let publisher = host.auth.authenticate(body::bearer(&parts.headers))?;
     let upload = host.uploads.begin(&publisher.account().name)?;
-    let spooled = spool::receive(host, &parts.headers, body).await?;
+    let spooled = spool::receive(host, &publisher, &parts.headers, body).await?;
     // In a task of its own: a publisher that hangs up does not leave a bundle half deployed, and what it has sent counts until then.
     let deploying = tokio::spawn({
         let host = Arc::clone(host);
         async move {
             let _upload = upload;
             // The body is here: a turn is not spent on waiting for its sender.
-            let _turn = host.publishing.take(&publisher.account().name).await?;
+            let _turn = host.lines.publishing.take(&asker(&publisher)).await?;
             let bytes = spooled.read().await?;
             let deployed = deploy::deploy(&host, &publisher, bytes, openapi::describe).await?;
             Ok::<_, Problem>(deployed)

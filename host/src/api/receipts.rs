@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, AnswerBody};
-use super::aside::aside;
+use super::aside::{aside, asker};
 use super::body;
 use super::form;
 use super::health::json as json_answer;
@@ -40,7 +40,7 @@ pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Resul
         Some(call) => Some(call.parse::<CallId>().map_err(|_| not_yours(call))?),
         None => None,
     };
-    aside(host, move |host| {
+    aside(host, asker(&caller), move |host| {
         let log = host.receipts.log();
         // One more than is shown, to know whether there is more.
         let listed = match agreement {
@@ -91,7 +91,7 @@ pub(super) async fn prove(
 ) -> Result<Answer, Problem> {
     let caller = host.auth.reader(body::bearer(request.headers()))?;
     let call = call.to_owned();
-    aside(host, move |host| {
+    aside(host, asker(&caller), move |host| {
         let missing = || {
             Problem::new(
                 ProblemKind::NotFound,

@@ -117,7 +117,7 @@ async fn tenants(
         (POST, ["offers", id, "simulate"]) => market::simulate(host, id, request).await,
 
         // Parties: their account, and a new key.
-        (GET, ["account"]) => account::show(host, &request),
+        (GET, ["account"]) => account::show(host, &request).await,
         (POST, ["account", "keys", id, "revocation"]) => account::revoke(host, id, request).await,
         (POST, ["successions"]) => publish::succeed(host, request).await,
 
@@ -144,7 +144,7 @@ async fn tenants(
         (POST, ["agreements", id, "simulate"]) => agreements::simulate(host, id, request).await,
         (GET, ["receipts", call]) => receipts::prove(host, call, &request).await,
         (GET, ["receipts"]) => receipts::list(host, &request).await,
-        (GET, ["openapi.json"]) => Ok(openapi::of_host(host, &request)),
+        (GET, ["openapi.json"]) => openapi::of_host(host, &request).await,
         (GET, ["docs"]) => Ok(openapi::page(request.uri().path())),
         (GET, ["docs", part]) => openapi::asset(part, request.headers()),
         (GET, ["host"]) => health::identity(host),
@@ -165,10 +165,10 @@ async fn operator(
 ) -> Result<Answer, Problem> {
     match (request.method(), segments) {
         (&Method::POST, ["accounts"]) => admin::open_account(host, request).await,
-        (&Method::GET, ["accounts"]) => operations::accounts(host, &request),
+        (&Method::GET, ["accounts"]) => operations::accounts(host, &request).await,
         (&Method::GET, ["accounts", name]) => operations::account(host, name, &request),
         (&Method::POST, ["actions"]) => operations::act(host, request).await,
-        (&Method::GET, ["actions"]) => operations::log(host, &request),
+        (&Method::GET, ["actions"]) => operations::log(host, &request).await,
         (&Method::GET, ["withdrawals"]) => operations::withdrawals(host, &request),
         (&Method::POST, ["agreements", id, "events"]) => admin::operate(host, id, request).await,
         (&Method::GET, ["out-of-service"]) => out_of_service::show(host, &request),

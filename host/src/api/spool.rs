@@ -4,18 +4,22 @@
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use tokio::io::AsyncWriteExt as _;
 
+use super::aside::{aside, asker};
 use super::body;
 use super::compression::{self, Coding};
 use super::pace::Paced;
 use super::problem::{Problem, ProblemKind};
-use crate::admission::Pace;
+use crate::admission::{Pace, Spooling};
+use crate::auth::Caller;
+use crate::deploy::{self, Announced};
 use crate::host::Host;
 
 /// A bundle that has come.
@@ -24,14 +28,16 @@ pub(super) struct Spooled {
     length: u64,
     coding: Option<Coding>,
     bytes_max: u64,
+    _room: Spooling,
 }
 
-/// Takes a bundle in, within its limits of size and time.
+/// Takes a bundle of `publisher` in, within its limits of size and time, and within the room that its publisher has left.
 ///
 /// # Errors
-/// 413, 408, 400; 503 if it could not be kept.
+/// 413, 408, 400; 422 if its publisher has no room for it; 503 if it could not be kept.
 pub(super) async fn receive(
-    host: &Host,
+    host: &Arc<Host>,
+    publisher: &Caller,
     headers: &HeaderMap,
     body: Incoming,
 ) -> Result<Spooled, Problem> {
@@ -39,6 +45,11 @@ pub(super) async fn receive(
     let bytes_max = config.bundle.bundle_bytes_max;
     let coding = Coding::of_request(headers)?;
     body::check_declared(&body, bytes_max)?;
+    let bytes = body.size_hint().exact();
+    let come_max = announced(host, publisher, bytes, coding).await?;
+    let mut room = host.spools.open(&publisher.account().name);
+    // Before the first byte: what could not be kept to the end is told so at once.
+    room.reach(bytes.unwrap_or(0))?;
     let file = open(&config.data.dir).map_err(|error| not_kept(&error))?;
     let mut file = tokio::fs::File::from_std(file);
     let mut body = Paced::new(body, Pace::of(&config.api, config.api.publish_read_timeout));
@@ -46,13 +57,30 @@ pub(super) async fn receive(
     while let Some(frame) = body.frame().await {
         let Ok(piece) = frame.map_err(body::broken)?.into_data() else { continue };
         length += piece.len() as u64;
-        if length > bytes_max {
-            return Err(body::too_large(None, bytes_max));
+        if length > come_max {
+            announced(host, publisher, Some(length), coding).await?;
+            return Err(body::too_large(None, come_max));
         }
+        room.reach(length)?;
         file.write_all(&piece).await.map_err(|error| not_kept(&error))?;
     }
     file.flush().await.map_err(|error| not_kept(&error))?;
-    Ok(Spooled { file: file.into_std().await, length, coding, bytes_max })
+    Ok(Spooled { file: file.into_std().await, length, coding, bytes_max, _room: room })
+}
+
+/// How many bytes may come of a bundle that has this length, as far as that is known.
+async fn announced(
+    host: &Arc<Host>,
+    publisher: &Caller,
+    bytes: Option<u64>,
+    coding: Option<Coding>,
+) -> Result<u64, Problem> {
+    let name = publisher.account().name.clone();
+    aside(host, asker(publisher), move |host| {
+        let announced = Announced { publisher: &name, bytes, is_compressed: coding.is_some() };
+        Ok(deploy::check_announced(host, &announced)?)
+    })
+    .await
 }
 
 impl Spooled {
@@ -61,7 +89,7 @@ impl Spooled {
     /// # Errors
     /// 503 if the file cannot be read; 413 or 400 if what came is not what it says.
     pub(super) async fn read(self) -> Result<Bytes, Problem> {
-        let Self { mut file, length, coding, bytes_max } = self;
+        let Self { mut file, length, coding, bytes_max, _room } = self;
         let read = tokio::task::spawn_blocking(move || {
             let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
             file.rewind()?;

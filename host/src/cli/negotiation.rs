@@ -184,7 +184,8 @@ impl Negotiations {
 }
 
 fn list(context: &Context) -> Result<Answer, Failure> {
-    let (json, listing): (Value, Listing) = context.client()?.document("/api/negotiations")?;
+    let (json, listing): (Value, Listing) =
+        context.client()?.pages("/api/negotiations", "negotiations")?;
     if listing.negotiations.is_empty() {
         return Ok(Answer::new(
             "no negotiations; begin one with `hospes negotiation request`",

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use semver::Version;
+use tokio::task::block_in_place;
 
 use super::{DeployError, Publication, keep, key, load_kept};
 use crate::deployments::{Deployment, Published, ResolveError};
@@ -104,7 +105,7 @@ async fn load_one(host: &Arc<Host>, published: &Arc<Published>) {
     });
     host.deployments.loading().done(published, loaded);
     // What was withdrawn while it was loaded goes at once.
-    operations::take_out(host);
+    block_in_place(|| operations::take_out(host));
 }
 
 /// Puts back what is published, was withdrawn by the operator, and is not any more. Waits until it is loaded, and returns what is
@@ -116,7 +117,7 @@ pub async fn reinstate(
     host: &Arc<Host>,
 ) -> Result<Vec<(ModelName, Version, ResolveError)>, StoreError> {
     let mut back = Vec::new();
-    for (_, record) in host.store.all(Table::Publications)? {
+    for (_, record) in block_in_place(|| host.store.all(Table::Publications))? {
         let Ok(Publication { model, version, bundle, withdrawn: false, .. }) =
             Publication::read(&record)
         else {
@@ -131,7 +132,7 @@ pub async fn reinstate(
             back.push(Published::waiting(model, version, bundle));
         }
     }
-    host.deployments.put_back(back.clone());
+    block_in_place(|| host.deployments.put_back(back.clone()));
     load_waiting(host);
     let mut failed = Vec::new();
     for published in back {
@@ -150,14 +151,17 @@ fn is_for_now(error: &DeployError) -> bool {
     is_disk_failure(error)
         || matches!(
             error,
-            DeployError::Sandbox(SandboxError::CompileTimeout { .. } | SandboxError::PoolExhausted)
-                | DeployError::Model {
-                    source: LoadError::Timeout { .. }
-                        | LoadError::Lost { .. }
-                        | LoadError::BackedOff { .. }
-                        | LoadError::Workers { .. },
-                    ..
-                }
+            DeployError::Sandbox(
+                SandboxError::CompileTimeout { .. }
+                    | SandboxError::CompileTurn(_)
+                    | SandboxError::PoolExhausted
+            ) | DeployError::Model {
+                source: LoadError::Timeout { .. }
+                    | LoadError::Lost { .. }
+                    | LoadError::BackedOff { .. }
+                    | LoadError::Workers { .. },
+                ..
+            }
         )
 }
 
@@ -183,7 +187,7 @@ async fn bring_back(host: &Host, published: &Published) -> Result<Arc<Deployment
             let loaded = load_kept(host, &publication).await;
             if let Err(DeployError::Version(error @ ResolveError::Withdrawn { .. })) = &loaded {
                 host.operations.note(published.model(), published.version(), error);
-                operations::take_out(host);
+                block_in_place(|| operations::take_out(host));
             }
             loaded
         }
@@ -200,7 +204,7 @@ pub async fn retry(
     model: &ModelName,
     version: &Version,
 ) -> Result<(), ResolveError> {
-    let again = host.deployments.retry(model, version)?;
+    let again = block_in_place(|| host.deployments.retry(model, version))?;
     load_waiting(host);
     again.settled().await;
     again.get().map(drop)
@@ -214,7 +218,7 @@ pub fn take_out(host: &Host, model: &ModelName, version: &Version) -> Result<(),
     host.deployments.take_out(model, version, |bundle| match bundle {
         Some(bundle) => {
             let (model, version, bundle) = (model.clone(), version.clone(), *bundle);
-            keep(host, &Publication { model, version, bundle, bytes: None, withdrawn: true })
+            keep(host, &[&Publication { model, version, bundle, bytes: None, withdrawn: true }])
         }
         None => Ok(host.store.remove(Table::Publications, &key(model, version))?),
     })

@@ -1,11 +1,15 @@
 //! What describes a version to programs, in the form in which it is kept: compressed, for versions are many and documents are long.
+//!
+//! A document is an object of JSON. What stands before its members depends on who asks (where clients reach the host) and is put there
+//! as it is: nothing is compressed or inflated for that. A gzip file may mix what is compressed and what is not (RFC 1951 section 3.2.4).
 
 use std::io::{Read as _, Write as _};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::read::GzDecoder;
-use flate2::write::GzEncoder;
+use flate2::read::DeflateDecoder;
+use flate2::write::DeflateEncoder;
+use flate2::{Compression, Crc};
 
 use super::Deployment;
 use crate::id::Digest;
@@ -13,42 +17,79 @@ use crate::id::Digest;
 /// Writes the document of a version; none if it would have more bytes than the second argument says.
 pub type Describe = fn(&Deployment, usize) -> Option<Document>;
 
-/// A document.
-#[derive(Debug)]
+/// How an object begins that is sent as it was written.
+pub const PLAIN: &str = "{";
+
+/// A gzip header without a name or a time (RFC 1952 section 2.3).
+const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+
+/// Most bytes of a block that is not compressed.
+const BLOCK_BYTES_MAX: usize = 0xffff;
+
+/// A document. Copies share what is kept.
+#[derive(Debug, Clone)]
 pub struct Document {
-    gzip: Bytes,
+    /// What stands behind the opening brace, compressed.
+    members: Bytes,
+    /// Of that text, and how many bytes it has.
+    crc: Arc<Crc>,
     length: usize,
     digest: Digest,
 }
 
 impl Document {
-    /// Keeps `text`.
+    /// Keeps `text`, an object.
     pub fn new(text: &[u8]) -> Self {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-        let written = encoder.write_all(text).and_then(|()| encoder.finish());
-        let gzip = written.expect("invariant: writing to memory cannot fail");
-        Self { gzip: gzip.into(), length: text.len(), digest: Digest::of(text) }
+        let members = text.strip_prefix(PLAIN.as_bytes());
+        let members = members.expect("invariant: documents that the host writes are objects");
+        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+        let written = encoder.write_all(members).and_then(|()| encoder.finish());
+        let written = written.expect("invariant: writing to memory cannot fail");
+        let mut crc = Crc::new();
+        crc.update(members);
+        let (crc, length) = (Arc::new(crc), members.len());
+        Self { members: written.into(), crc, length, digest: Digest::of(text) }
     }
 
-    /// As gzip has it. Nothing is copied.
-    pub fn gzip(&self) -> Bytes {
-        self.gzip.clone()
+    /// As gzip has it, with `head` for its opening brace. Nothing is compressed for it.
+    pub fn gzip(&self, head: &str) -> Bytes {
+        let room = GZIP_HEADER.len() + head.len() + self.members.len() + 64;
+        let mut file = Vec::with_capacity(room);
+        file.extend_from_slice(&GZIP_HEADER);
+        let mut crc = Crc::new();
+        for block in head.as_bytes().chunks(BLOCK_BYTES_MAX) {
+            let length = u16::try_from(block.len()).expect("invariant: a block is no longer");
+            file.push(0); // not the last one, and not compressed
+            file.extend_from_slice(&length.to_le_bytes());
+            file.extend_from_slice(&(!length).to_le_bytes());
+            file.extend_from_slice(block);
+            crc.update(block);
+        }
+        crc.combine(&self.crc);
+        file.extend_from_slice(&self.members);
+        file.extend_from_slice(&crc.sum().to_le_bytes());
+        file.extend_from_slice(&crc.amount().to_le_bytes());
+        file.into()
     }
 
     /// Bytes of the text.
     pub fn length(&self) -> usize {
-        self.length
+        PLAIN.len() + self.length
     }
 
-    /// Of the text: it changes when the text does.
-    pub fn digest(&self) -> &Digest {
-        &self.digest
+    /// Of the text with `head` for its opening brace: it changes when that does.
+    pub fn tag(&self, head: &str) -> Digest {
+        match head {
+            PLAIN => self.digest,
+            head => Digest::of(format!("{}{head}", self.digest).as_bytes()),
+        }
     }
 
-    /// The text.
-    pub fn text(&self) -> Bytes {
-        let mut text = Vec::with_capacity(self.length);
-        let read = GzDecoder::new(self.gzip.as_ref()).read_to_end(&mut text);
+    /// The text, with `head` for its opening brace.
+    pub fn text(&self, head: &str) -> Bytes {
+        let mut text = Vec::with_capacity(head.len() + self.length);
+        text.extend_from_slice(head.as_bytes());
+        let read = DeflateDecoder::new(self.members.as_ref()).read_to_end(&mut text);
         read.expect("invariant: what was compressed here is read here");
         text.into()
     }
@@ -56,14 +97,26 @@ impl Document {
 
 #[cfg(test)]
 mod tests {
+    use flate2::read::GzDecoder;
+
     use super::*;
 
     #[test]
-    fn what_is_kept_is_what_was_written() {
-        let text = "text ".repeat(10_000);
+    fn what_is_kept_is_what_was_written_behind_any_head() {
+        let text = format!("{{\"a\":\"{}\"}}", "text ".repeat(10_000));
         let document = Document::new(text.as_bytes());
-        assert_eq!(document.text(), text.as_bytes());
         assert_eq!(document.length(), text.len());
-        assert!(document.gzip().len() < text.len() / 50, "{}", document.gzip().len());
+        let long = format!("{{\"servers\":\"{}\",", "x".repeat(3 * BLOCK_BYTES_MAX));
+        for head in [PLAIN, "{\"servers\":[{\"url\":\"https://models.example\"}],", &long] {
+            let wanted = format!("{head}{}", &text[1..]);
+            assert_eq!(document.text(head), wanted.as_bytes());
+            let mut read = String::new();
+            let file = document.gzip(head);
+            GzDecoder::new(file.as_ref()).read_to_string(&mut read).expect("a gzip file");
+            assert_eq!(read, wanted);
+            assert!(file.len() < head.len() + text.len() / 50 + 100, "{}", file.len());
+        }
+        assert_eq!(document.tag(PLAIN), Digest::of(text.as_bytes()));
+        assert_ne!(document.tag(PLAIN), document.tag(&long));
     }
 }

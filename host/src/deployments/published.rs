@@ -120,6 +120,11 @@ impl Published {
         self.live.get().map(Arc::clone)
     }
 
+    /// Whether it is loaded.
+    pub fn is_live(&self) -> bool {
+        self.live.get().is_some()
+    }
+
     /// Waits until it is known whether the version loads.
     pub async fn settled(&self) {
         // The sender is this one's own, so it is never gone.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use semver::Version;
 
-use super::{Deployment, Deployments, Models, Published, ResolveError};
-use crate::id::{Digest, ModelName};
+use super::models::Models;
+use super::{Deployment, Deployments, Published, ResolveError};
+use crate::id::{AccountName, Digest, ModelName};
 
 /// A published version by its name and digest: what decides who may know of it.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +32,7 @@ impl Deployment {
 }
 
 impl Deployments {
-    /// Takes one version away that is out of service, after `keep` has made that durable.
+    /// Takes one version away that is out of service, after `keep` has made that durable. Waits for the disk.
     ///
     /// # Errors
     /// Those of `keep`; [`ResolveError::NoModel`], [`ResolveError::NoVersion`], [`ResolveError::InService`].
@@ -41,34 +42,30 @@ impl Deployments {
         version: &Version,
         keep: impl FnOnce(Option<&Digest>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut withdrawn = self.lock();
+        let _changing = self.changing();
         let broken = self.broken(model, version)?;
         keep(broken.digest())?;
         self.replace(model, version, None);
         if let Some(digest) = broken.digest() {
-            withdrawn.insert((model.clone(), version.clone()), *digest);
+            self.remember_withdrawn(model.clone(), version.clone(), *digest);
         }
         Ok(())
     }
 
     /// Takes versions away and ends the calls that run on them. Returns them.
     pub fn stop_where(&self, stopped: impl Fn(&Published) -> bool) -> Vec<Arc<Published>> {
-        let mut withdrawn = self.lock();
+        let _changing = self.changing();
         let mut published = Models::clone(&self.published.load());
-        let mut taken = Vec::new();
-        for versions in published.values_mut() {
-            versions.retain(|_, version| {
-                let stays = !stopped(version);
-                if !stays {
-                    taken.push(Arc::clone(version));
-                }
-                stays
+        let taken: Vec<_> = published.all().filter(|one| stopped(one)).map(Arc::clone).collect();
+        for of_model in taken.chunk_by(|one, other| one.model() == other.model()) {
+            published.change(of_model[0].model(), |versions| {
+                of_model.iter().for_each(|gone| drop(versions.remove(gone.version())));
             });
         }
-        published.retain(|_, versions| !versions.is_empty());
         for version in &taken {
             if let Some(digest) = version.digest() {
-                withdrawn.insert((version.model().clone(), version.version().clone()), *digest);
+                let (model, version) = (version.model().clone(), version.version().clone());
+                self.remember_withdrawn(model, version, *digest);
             }
         }
         self.published.store(Arc::new(published));
@@ -78,11 +75,8 @@ impl Deployments {
 
     /// Has versions loaded that were withdrawn and are not any more.
     pub fn put_back(&self, versions: Vec<Arc<Published>>) {
-        {
-            let mut withdrawn = self.lock();
-            for version in &versions {
-                withdrawn.remove(&(version.model().clone(), version.version().clone()));
-            }
+        for version in &versions {
+            self.forget_withdrawn(version.model(), version.version());
         }
         self.remember(versions);
     }
@@ -90,17 +84,55 @@ impl Deployments {
     /// Published versions of a model that were withdrawn, in ascending order, with their digests.
     pub fn withdrawn_of(&self, model: &ModelName) -> Vec<(Version, Digest)> {
         let withdrawn = self.lock();
-        let of_model = withdrawn.iter().filter(|((other, _), _)| other == model);
-        of_model.map(|((_, version), digest)| (version.clone(), *digest)).collect()
+        let of_model = withdrawn.get(model).into_iter().flatten();
+        of_model.map(|(version, digest)| (version.clone(), *digest)).collect()
     }
 
     /// Remembers a version that was withdrawn when the host stopped.
     pub fn remember_withdrawn(&self, model: ModelName, version: Version, digest: Digest) {
-        self.lock().insert((model, version), digest);
+        self.lock().entry(model).or_default().insert(version, digest);
     }
 
-    /// Published versions that were withdrawn, in the order of names and versions.
-    pub fn withdrawn(&self) -> Vec<(ModelName, Version)> {
-        self.lock().keys().cloned().collect()
+    /// Published versions of a publisher that were withdrawn, in the order of names and versions.
+    pub fn withdrawn_by(&self, publisher: &AccountName) -> Vec<(ModelName, Version)> {
+        let withdrawn = self.lock();
+        let own = withdrawn.iter().filter(|(model, _)| model.publisher == *publisher);
+        own.flat_map(|(model, versions)| {
+            versions.keys().map(|version| (model.clone(), version.clone()))
+        })
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn who_asks_does_not_wait_until_a_change_is_durable() {
+        let deployments = Arc::new(Deployments::default());
+        let model: ModelName = "acme/m".parse().expect("a name");
+        let (version, digest) = (Version::new(1, 0, 0), Digest::of(b"bundle"));
+        let waiting = Published::waiting(model.clone(), version.clone(), digest);
+        deployments.remember(vec![waiting]);
+        let (tell, told) = channel();
+        let withdrawn = deployments.withdraw(&model, |gone| {
+            assert_eq!(gone, [(version.clone(), digest)]);
+            let (asking, model) = (Arc::clone(&deployments), model.clone());
+            let version = version.clone();
+            std::thread::spawn(move || {
+                let is_free = asking.check_free(&model, &version, &digest).is_ok();
+                let _ = tell.send((is_free, asking.withdrawn_of(&model).len(), asking.count()));
+            });
+            let told = told.recv_timeout(Duration::from_secs(10));
+            assert_eq!(told, Ok((true, 0, 1)), "nothing has changed yet");
+            Ok::<_, ResolveError>(())
+        });
+        withdrawn.expect("withdrawn");
+        assert_eq!(deployments.withdrawn_of(&model), [(version, digest)]);
+        assert_eq!(deployments.count(), 0);
     }
 }

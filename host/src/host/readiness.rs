@@ -37,7 +37,7 @@ impl Host {
         }
         let left = self.deployments.loading().left();
         if left > 0 && self.started.elapsed() < LOADING_PATIENCE {
-            let of = self.deployments.all_published().len();
+            let of = self.deployments.count();
             return Err(NotReady::Loading { left, of });
         }
         if self.receipts.take_calls().is_err() {

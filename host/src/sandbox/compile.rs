@@ -10,8 +10,8 @@ use wasmtime::component::Component;
 
 use super::cache::Cache;
 use super::compiling::{self, Task};
-use super::turns::Turns;
 use super::{SandboxError, Setup};
+use crate::admission::{Asker, FairTurns, TurnError};
 use crate::id::{AccountName, Digest};
 use crate::sandbox::engine::Kind;
 use crate::worker::Program;
@@ -20,7 +20,7 @@ use crate::worker::Program;
 pub(super) struct Compiler {
     engine: Engine,
     cache: Arc<Cache>,
-    turns: Arc<Turns>,
+    turns: Arc<FairTurns>,
     timeout: std::time::Duration,
     program: Program,
     task: Task,
@@ -52,7 +52,11 @@ impl Compiler {
             return Ok(component);
         }
         let work = async {
-            let _turn = self.turns.take(account).await;
+            let turn = self.turns.take(&Asker::Account(account.clone())).await;
+            let _turn = turn.map_err(|error| match error {
+                TurnError::Timeout { waited, .. } => SandboxError::CompileTimeout { waited },
+                error => SandboxError::CompileTurn(error),
+            })?;
             // Somebody else may have compiled it meanwhile.
             if let Some(component) = self.cached(digest).await? {
                 return Ok(component);

@@ -17,7 +17,7 @@ use super::messages::infer_parameter::ParameterChoice;
 use super::messages::{self as pb, InferParameter};
 use super::raw::RawCodec;
 use super::{Answer, Asked as Call, Given, answer, contents, fields, grpc, refused, status};
-use crate::admission::{Holder, Pace, READ_HERE_BYTES_MAX, apart};
+use crate::admission::{Holder, Pace, READ_HERE_BYTES_MAX};
 use crate::api::body;
 use crate::api::calls::{Done, Front};
 use crate::api::intake::no_room;
@@ -67,19 +67,19 @@ async fn run(host: &Arc<Host>, headers: &HeaderMap, wire: Bytes) -> Result<Answe
     if wire.len() > READ_HERE_BYTES_MAX {
         // Before anything is made of a large message: may the caller call at all?
         let message = wire.clone();
-        let asked = apart(wire.len(), {
+        let asked = front.apart(wire.len(), {
             let host = Arc::clone(host);
             move || {
                 fields::model(&message)
                     .map(|(name, version)| Asked::named(&host, name, Some(version)))
             }
         });
-        let asked = asked.await.map_err(|panic| Problem::internal(&panic))?.map_err(invalid)?;
+        let asked = asked.await?.map_err(invalid)?;
         front.permits(&asked.target()?).await.map_err(|error| asked.refused(error))?;
     }
     let message = wire.clone();
-    let parsed = apart(wire.len(), move || parse(message)).await;
-    let parsed = parsed.map_err(|panic| Problem::internal(&panic))?.map_err(invalid)?;
+    let parsed = front.apart(wire.len(), move || parse(message)).await;
+    let parsed = parsed?.map_err(invalid)?;
     let Parsed { name, version, says_final, request } = parsed;
     let asked = Asked::named(host, &name, Some(&version));
     let target = asked.target()?;

@@ -1,9 +1,10 @@
 //! The methods that tell of servers and models, and that take models out of service and back.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::messages as pb;
 use super::{Asked as Call, Given, status};
+use crate::api::aside::{aside, asker};
 use crate::api::body;
 use crate::api::oip::metadata::{
     EXTENSIONS, SERVER_NAME, batch_size_max, described, is_ready, known, platform, totals, versions,
@@ -12,9 +13,10 @@ use crate::api::oip::model::Asked;
 use crate::api::oip::repository::{
     check_parameter, entries, failed_to_load, load_in_turn, unload_now,
 };
+use crate::api::paging::{MODELS_MAX, ModelPage};
 use crate::api::problem::Problem;
 use crate::auth::Caller;
-use crate::deployments::{Deployment, Span, Totals};
+use crate::deployments::{After, Deployment, Span, Totals};
 use crate::host::Host;
 use crate::tensor::DataType;
 
@@ -124,24 +126,52 @@ fn config_type(ty: Option<DataType>) -> pb::DataType {
     }
 }
 
-pub(super) fn model_statistics(
-    host: &Host,
-    headers: &HeaderMap,
-    request: &pb::ModelStatisticsRequest,
-) -> Result<pb::ModelStatisticsResponse, Problem> {
-    let caller = caller(host, headers)?;
-    let one = |name: String, live: &Deployment| {
-        statistics(name, live, &totals(host, caller.as_ref(), live))
+/// What a page of a list begins after, and what the next one does. Messages have no place for it.
+const AFTER: HeaderName = HeaderName::from_static("hospes-after");
+const NEXT: HeaderName = HeaderName::from_static("hospes-next");
+
+/// The page of a list that is wanted.
+fn page(headers: &HeaderMap) -> Result<ModelPage, Problem> {
+    let after = headers.get(&AFTER).map(|after| after.to_str().unwrap_or_default());
+    Ok(ModelPage { after: after.map(ModelPage::after).transpose()?, limit: MODELS_MAX })
+}
+
+/// Says where the next page of a list begins, if there is one.
+fn paged<M>(message: M, next: Option<&After>) -> (M, HeaderMap) {
+    let mut headers = HeaderMap::new();
+    if let Some(next) = next.and_then(|next| HeaderValue::try_from(next.to_string()).ok()) {
+        headers.insert(NEXT, next);
+    }
+    (message, headers)
+}
+
+/// Statistics of one version, or of all that the caller may know of.
+pub(super) async fn model_statistics(
+    call: Call<pb::ModelStatisticsRequest>,
+) -> Given<pb::ModelStatisticsResponse> {
+    let Call { host, headers, message } = call;
+    let look = async {
+        let caller = caller(&host, &headers)?;
+        let one = |host: &Host, caller: Option<&Caller>, name: String, live: &Deployment| {
+            statistics(name, live, &totals(host, caller, live))
+        };
+        if !message.name.is_empty() {
+            let asked = Asked::named(&host, &message.name, Some(&message.version));
+            let live = asked.find(&host, &headers)?;
+            let model_stats = vec![one(&host, caller.as_ref(), message.name.clone(), &live)];
+            return Ok((pb::ModelStatisticsResponse { model_stats }, HeaderMap::new()));
+        }
+        let page = page(&headers)?;
+        aside(&host, asker(caller.as_ref()), move |host| {
+            let caller = caller.as_ref();
+            let (known, next) = known(host, caller, &page);
+            let stats = known.iter().map(|live| one(host, caller, live.model().to_string(), live));
+            let answer = pb::ModelStatisticsResponse { model_stats: stats.collect() };
+            Ok(paged(answer, next.as_ref()))
+        })
+        .await
     };
-    let model_stats = if request.name.is_empty() {
-        let known = known(host, headers)?;
-        known.iter().map(|live| one(live.model().to_string(), live)).collect()
-    } else {
-        let asked = Asked::named(host, &request.name, Some(&request.version));
-        let live = asked.find(host, headers)?;
-        vec![one(request.name.clone(), &live)]
-    };
-    Ok(pb::ModelStatisticsResponse { model_stats })
+    look.await.map_err(status)
 }
 
 fn caller(host: &Host, headers: &HeaderMap) -> Result<Option<Caller>, Problem> {
@@ -172,19 +202,29 @@ fn statistics(name: String, live: &Deployment, totals: &Totals) -> pb::ModelStat
     }
 }
 
-pub(super) fn index(
-    host: &Host,
-    headers: &HeaderMap,
-    request: &pb::RepositoryIndexRequest,
-) -> Result<pb::RepositoryIndexResponse, Problem> {
-    let entries = entries(host, headers, request.ready)?;
-    let models = entries.into_iter().map(|entry| pb::repository_index_response::ModelIndex {
-        name: entry.name,
-        version: entry.version,
-        state: entry.state.into(),
-        reason: entry.reason.into(),
-    });
-    Ok(pb::RepositoryIndexResponse { models: models.collect() })
+/// What is here.
+pub(super) async fn index(
+    call: Call<pb::RepositoryIndexRequest>,
+) -> Given<pb::RepositoryIndexResponse> {
+    let Call { host, headers, message } = call;
+    let look = async {
+        let caller = caller(&host, &headers)?;
+        let page = page(&headers)?;
+        aside(&host, asker(caller.as_ref()), move |host| {
+            let (entries, next) = entries(host, caller.as_ref(), &page, message.ready);
+            let models =
+                entries.into_iter().map(|entry| pb::repository_index_response::ModelIndex {
+                    name: entry.name,
+                    version: entry.version,
+                    state: entry.state.into(),
+                    reason: entry.reason.into(),
+                });
+            let answer = pb::RepositoryIndexResponse { models: models.collect() };
+            Ok(paged(answer, next.as_ref()))
+        })
+        .await
+    };
+    look.await.map_err(status)
 }
 
 /// Puts a model back into service.
@@ -203,14 +243,16 @@ pub(super) async fn load(
     Ok((pb::RepositoryModelLoadResponse {}, HeaderMap::new()))
 }
 
-pub(super) fn unload(
-    host: &Host,
-    headers: &HeaderMap,
-    request: &pb::RepositoryModelUnloadRequest,
-) -> Result<pb::RepositoryModelUnloadResponse, Problem> {
-    let publisher = host.auth.authenticate(body::bearer(headers))?;
-    request.parameters.keys().try_for_each(|parameter| check_parameter(parameter))?;
-    let model = Asked::named(host, &request.model_name, None).own(&publisher)?;
-    unload_now(host, &publisher, &model)?;
-    Ok(pb::RepositoryModelUnloadResponse {})
+/// Takes a model out of service.
+pub(super) async fn unload(
+    call: Call<pb::RepositoryModelUnloadRequest>,
+) -> Given<pb::RepositoryModelUnloadResponse> {
+    let Call { host, headers, message } = call;
+    let publisher = host.auth.authenticate(body::bearer(&headers)).map_err(|e| status(e.into()))?;
+    for parameter in message.parameters.keys() {
+        check_parameter(parameter).map_err(status)?;
+    }
+    let model = Asked::named(&host, &message.model_name, None).own(&publisher).map_err(status)?;
+    unload_now(&host, &publisher, model).await.map_err(status)?;
+    Ok((pb::RepositoryModelUnloadResponse {}, HeaderMap::new()))
 }

@@ -15,7 +15,6 @@ use serde_json::value::RawValue;
 use super::encode::Encode;
 use super::model::Asked;
 use super::{Answer, Problem, error, invalid};
-use crate::admission::apart;
 use crate::api::answer::{AnswerBody, answer_of};
 use crate::api::calls::{Done, Front, Papers};
 use crate::api::pieces::{ACCEL_BUFFERING, UNBUFFERED};
@@ -79,8 +78,8 @@ async fn run(
     front.permits_body(&target, &body).await.map_err(|error| asked.refused(error))?;
     let wire = front.intake().read(&parts.headers, body).await?;
     let (name, whole) = (asked.name.clone(), wire.clone());
-    let read = apart(wire.len(), move || read(&live, &name, &whole)).await;
-    let (id, tensors) = read.map_err(|panic| Problem::internal(&panic))?.map_err(invalid)?;
+    let read = front.apart(wire.len(), move || read(&live, &name, &whole)).await;
+    let (id, tensors) = read?.map_err(invalid)?;
     let encode = Generate(Encode::new(&asked.name, id, None, false));
     let payload = Payload::Tensors { wire, tensors };
     let done = front.call(target, payload, Form::Protocol(Arc::new(encode))).await;

@@ -9,7 +9,6 @@ use super::encode::Encode;
 use super::model::Asked;
 use super::request::{self, InferRequest};
 use super::{Answer, Problem, error, invalid};
-use crate::admission::apart;
 use crate::api::answer::answer_of;
 use crate::api::calls::{Done, Front};
 use crate::api::compression;
@@ -43,9 +42,8 @@ pub(super) async fn infer(
     } else {
         let text = head.unwrap_or(wire.len());
         let (name, whole) = (asked.name.clone(), wire.clone());
-        let read = apart(text, move || request::read(&name, &whole, head)).await;
-        let read = read.map_err(|panic| Problem::internal(&panic))?;
-        let read = read.map_err(|error| invalid(error.to_string()))?;
+        let read = front.apart(text, move || request::read(&name, &whole, head)).await;
+        let read = read?.map_err(|error| invalid(error.to_string()))?;
         let InferRequest { tensors, encode, patience } = read;
         (Payload::Tensors { wire, tensors }, Form::Protocol(Arc::new(encode)), patience)
     };

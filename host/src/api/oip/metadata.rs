@@ -1,5 +1,6 @@
 //! What the protocol says about servers and models: health, metadata, configuration and statistics.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use http::{HeaderMap, Request, StatusCode};
@@ -8,11 +9,14 @@ use serde_json::{Value, json};
 
 use super::model::Asked;
 use super::{Answer, Problem, ProblemKind};
+use crate::api::aside::{aside, asker};
 use crate::api::body;
 use crate::api::health::json as json_answer;
+use crate::api::paging::ModelPage;
 use crate::auth::Caller;
-use crate::deployments::{BATCH_ROWS_MAX, Deployment, Span, Totals};
+use crate::deployments::{After, BATCH_ROWS_MAX, Deployment, Published, Span, Totals};
 use crate::host::Host;
+use crate::id::ModelName;
 use crate::inference::{BackendKind, Sizes};
 use crate::tensor::DataType;
 
@@ -55,24 +59,60 @@ pub(super) fn ready(host: &Host) -> Answer {
 }
 
 /// `GET /v2/models`: the names of those that the caller may know of, as KServe has it.
-pub(super) fn names(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
-    let known = known(host, request.headers())?;
-    let mut names: Vec<_> = known.iter().map(|live| live.model().to_string()).collect();
-    names.dedup();
-    Ok(json_answer(StatusCode::OK, &json!({ "models": names })))
+pub(super) async fn names(
+    host: &Arc<Host>,
+    request: &Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let caller = caller(host, request.headers())?;
+    let page = ModelPage::read(request.uri().query())?;
+    aside(host, asker(caller.as_ref()), move |host| {
+        let (mut names, mut next) = (Vec::<ModelName>::new(), None);
+        host.deployments.visit(page.after.as_ref(), |published| {
+            let model = published.model();
+            if names.last() == Some(model) || shown(host, caller.as_ref(), published).is_none() {
+                return ControlFlow::Continue(());
+            }
+            if names.len() == page.limit {
+                next = names.last().map(|model| After { model: model.clone(), version: None });
+                return ControlFlow::Break(());
+            }
+            names.push(model.clone());
+            ControlFlow::Continue(())
+        });
+        let answer = json_answer(StatusCode::OK, &json!({ "models": names }));
+        Ok(page.link(answer, "/v2/models", next.as_ref()))
+    })
+    .await
 }
 
-/// The live versions that the caller may know of and that take tensors, in the order of names and versions.
+/// A published version, if it is live, takes tensors, and the caller may know of it.
+fn shown(host: &Host, caller: Option<&Caller>, published: &Published) -> Option<Arc<Deployment>> {
+    let live = published.deployment()?;
+    let is_shown = live.tensor_function().is_some() && host.may_know(caller, live.release());
+    is_shown.then_some(live)
+}
+
+/// The live versions that the caller may know of and that take tensors, in the order of names and versions: one page of them, and after
+/// which the next one begins.
 pub(in crate::api) fn known(
     host: &Host,
-    headers: &HeaderMap,
-) -> Result<Vec<Arc<Deployment>>, Problem> {
-    let caller = caller(host, headers)?;
-    let mut all = host.deployments.all();
-    all.retain(|live| {
-        live.tensor_function().is_some() && host.may_know(caller.as_ref(), live.release())
+    caller: Option<&Caller>,
+    page: &ModelPage,
+) -> (Vec<Arc<Deployment>>, Option<After>) {
+    let (mut known, mut next) = (Vec::<Arc<Deployment>>::new(), None);
+    host.deployments.visit(page.after.as_ref(), |published| {
+        let Some(live) = shown(host, caller, published) else { return ControlFlow::Continue(()) };
+        if known.len() == page.limit {
+            next = known.last().map(|last| {
+                let (model, version) = (last.model().clone(), Some(last.version().clone()));
+                After { model, version }
+            });
+            return ControlFlow::Break(());
+        }
+        known.push(live);
+        ControlFlow::Continue(())
     });
-    Ok(all)
+    (known, next)
 }
 
 fn caller(host: &Host, headers: &HeaderMap) -> Result<Option<Caller>, Problem> {
@@ -228,14 +268,22 @@ pub(super) fn statistics(
 }
 
 /// `GET /v2/models/stats`.
-pub(super) fn all_statistics(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
+pub(super) async fn all_statistics(
+    host: &Arc<Host>,
+    request: &Request<Incoming>,
+) -> Result<Answer, Problem> {
     let caller = caller(host, request.headers())?;
-    let known = known(host, request.headers())?;
-    let stats = known.iter().map(|live| {
-        let totals = totals(host, caller.as_ref(), live);
-        model_statistics(&live.model().to_string(), live, &totals)
-    });
-    Ok(json_answer(StatusCode::OK, &json!({"model_stats": stats.collect::<Vec<_>>()})))
+    let page = ModelPage::read(request.uri().query())?;
+    aside(host, asker(caller.as_ref()), move |host| {
+        let (known, next) = known(host, caller.as_ref(), &page);
+        let stats = known.iter().map(|live| {
+            let totals = totals(host, caller.as_ref(), live);
+            model_statistics(&live.model().to_string(), live, &totals)
+        });
+        let stats = json!({"model_stats": stats.collect::<Vec<_>>()});
+        Ok(page.link(json_answer(StatusCode::OK, &stats), "/v2/models/stats", next.as_ref()))
+    })
+    .await
 }
 
 /// What may be shown: to the publisher all calls of the version, to a consumer those under its own agreements on the model.

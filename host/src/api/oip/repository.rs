@@ -1,20 +1,26 @@
 //! The model repository extension: what is here, and taking a model out of service and back. Publishing is not its business.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::{HeaderMap, Request, StatusCode};
 use hyper::body::Incoming;
+use semver::Version;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::metadata::known;
 use super::model::Asked;
 use super::{Answer, Problem, done, invalid, not_found};
+use crate::admission::Asker;
+use crate::api::aside::{aside, asker};
 use crate::api::body;
 use crate::api::health::json as json_answer;
 use crate::api::intake::Intake;
+use crate::api::paging::ModelPage;
 use crate::auth::Caller;
 use crate::deploy;
+use crate::deployments::After;
 use crate::host::Host;
 use crate::id::ModelName;
 
@@ -40,11 +46,17 @@ pub(super) async fn index(host: &Arc<Host>, request: Request<Incoming>) -> Resul
         true => Index::default(),
         false => serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))?,
     };
-    let models = entries(host, &parts.headers, wanted.ready)?;
-    let models = models.into_iter().map(|entry| {
-        json!({"name": entry.name, "version": entry.version, "state": entry.state, "reason": entry.reason})
-    });
-    Ok(json_answer(StatusCode::OK, &models.collect()))
+    let page = ModelPage::read(parts.uri.query())?;
+    aside(host, asker(caller.as_ref()), move |host| {
+        let (models, next) = entries(host, caller.as_ref(), &page, wanted.ready);
+        let models = models.into_iter().map(|entry| {
+            let Entry { name, version, state, reason } = entry;
+            json!({"name": name, "version": version, "state": state, "reason": reason})
+        });
+        let answer = json_answer(StatusCode::OK, &models.collect());
+        Ok(page.link(answer, "/v2/repository/index", next.as_ref()))
+    })
+    .await
 }
 
 /// Who asks, if they say so.
@@ -60,33 +72,46 @@ pub(in crate::api) struct Entry {
     pub(in crate::api) reason: &'static str,
 }
 
-/// What is live, and to its publisher also what was taken out of service.
+/// What is live, and to its publisher also what was taken out of service, in the order of names and versions: one page of it, and after
+/// which the next one begins.
 pub(in crate::api) fn entries(
     host: &Host,
-    headers: &HeaderMap,
+    caller: Option<&Caller>,
+    page: &ModelPage,
     only_ready: bool,
-) -> Result<Vec<Entry>, Problem> {
-    let mut entries: Vec<_> = known(host, headers)?
-        .iter()
-        .map(|live| Entry {
-            name: live.model().to_string(),
-            version: live.version().to_string(),
-            state: "READY",
-            reason: "",
-        })
-        .collect();
-    if let Some(key) = body::bearer(headers).filter(|_| !only_ready) {
-        let publisher = host.auth.authenticate(Some(key))?;
-        let own = host.deployments.withdrawn().into_iter();
-        let own = own.filter(|(model, _)| model.publisher == publisher.account().name);
-        entries.extend(own.map(|(model, version)| Entry {
-            name: model.to_string(),
-            version: version.to_string(),
-            state: "UNAVAILABLE",
-            reason: "unloaded",
-        }));
+) -> (Vec<Entry>, Option<After>) {
+    let (live, more) = known(host, caller, page);
+    let live = live.iter().map(|live| ((live.model().clone(), live.version().clone()), true));
+    let mut all: BTreeMap<(ModelName, Version), bool> = live.collect();
+    if let Some(publisher) = caller.filter(|_| !only_ready) {
+        let own = host.deployments.withdrawn_by(&publisher.account().name).into_iter();
+        let is_before = |(model, version): &(ModelName, Version)| {
+            page.after.as_ref().is_some_and(|after| {
+                let is_before = |last: &Version| (model, version) <= (&after.model, last);
+                after.version.as_ref().map_or(*model <= after.model, is_before)
+            })
+        };
+        // What lies behind the last live one of this page belongs to a later one.
+        let end = more.is_some().then(|| all.last_key_value().map(|(last, _)| last.clone()));
+        let end = end.flatten();
+        let own = own.filter(|one| !is_before(one) && end.as_ref().is_none_or(|end| one < end));
+        for one in own {
+            all.entry(one).or_insert(false);
+        }
     }
-    Ok(entries)
+    let is_more = more.is_some() || all.len() > page.limit;
+    let entries: Vec<_> = all.into_iter().take(page.limit).collect();
+    let next = entries.last().filter(|_| is_more).map(|((model, version), _)| After {
+        model: model.clone(),
+        version: Some(version.clone()),
+    });
+    let entries = entries.into_iter().map(|((model, version), is_live)| Entry {
+        name: model.to_string(),
+        version: version.to_string(),
+        state: if is_live { "READY" } else { "UNAVAILABLE" },
+        reason: if is_live { "" } else { "unloaded" },
+    });
+    (entries.collect(), next)
 }
 
 /// `POST /v2/repository/models/{model}/load`: puts the versions of one of the caller's models back into service.
@@ -112,7 +137,7 @@ pub(in crate::api) async fn load_in_turn(
     let loading = tokio::spawn({
         let host = Arc::clone(host);
         async move {
-            let _turn = host.publishing.take(&account).await?;
+            let _turn = host.lines.publishing.take(&Asker::Account(account)).await?;
             Ok::<_, Problem>(deploy::load(&host, &model).await?)
         }
     });
@@ -120,13 +145,13 @@ pub(in crate::api) async fn load_in_turn(
 }
 
 /// Takes a model out of service, no more often than models are loaded.
-pub(in crate::api) fn unload_now(
-    host: &Host,
+pub(in crate::api) async fn unload_now(
+    host: &Arc<Host>,
     publisher: &Caller,
-    model: &ModelName,
+    model: ModelName,
 ) -> Result<(), Problem> {
     host.loads.count(&publisher.account().name)?;
-    Ok(deploy::unload(host, model)?)
+    aside(host, asker(publisher), move |host| Ok(deploy::unload(host, &model)?)).await
 }
 
 /// The words that clients look for.
@@ -144,7 +169,7 @@ pub(super) async fn unload(
 ) -> Result<Answer, Problem> {
     let (asked, publisher) = asked(host, model, request).await?;
     let model = asked.own(&publisher)?;
-    unload_now(host, &publisher, &model)?;
+    unload_now(host, &publisher, model).await?;
     Ok(done())
 }
 

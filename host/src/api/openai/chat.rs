@@ -9,7 +9,6 @@ use serde_json::{Value as Json, json};
 
 use super::request::{self, Conversation};
 use super::{Answer, Problem, answer, error_json, permits, refused, target};
-use crate::admission::apart;
 use crate::api::calls::Front;
 use crate::api::pieces::{Begun, EVENTS, event};
 use crate::deployments::Function;
@@ -54,12 +53,11 @@ async fn converse(
     let wire = front.intake().read(&parts.headers, body).await?;
     permits(&front, host, &wire, (INTERFACE, FUNCTION)).await?;
     let whole = wire.clone();
-    let asked = apart(wire.len(), move || match shape {
+    let asked = front.apart(wire.len(), move || match shape {
         Shape::Chat => request::chat(&whole),
         Shape::Completion => request::completion(&whole),
     });
-    let asked = asked.await.map_err(|panic| Problem::internal(&panic))?;
-    let Conversation { model, stream, include_usage, values } = asked?;
+    let Conversation { model, stream, include_usage, values } = asked.await??;
     let target = target(host, &model, FUNCTION)?;
     let encode = Arc::new(Encode {
         shape,

@@ -12,7 +12,6 @@ use serde_json::json;
 use super::members::{Members, Refusal, Rule, Table, each, is_list, missing};
 use super::request::text;
 use super::{Answer, Problem, answer, permits, refused, target};
-use crate::admission::apart;
 use crate::api::calls::Front;
 use crate::deployments::Function;
 use crate::host::Host;
@@ -58,8 +57,7 @@ pub(super) async fn embed(host: &Arc<Host>, request: Request<Incoming>) -> Resul
     let wire = front.intake().read(&parts.headers, body).await?;
     permits(&front, host, &wire, (INTERFACE, FUNCTION)).await?;
     let whole = wire.clone();
-    let asked = apart(wire.len(), move || Asked::read(&whole)).await;
-    let asked = asked.map_err(|panic| Problem::internal(&panic))??;
+    let asked = front.apart(wire.len(), move || Asked::read(&whole)).await??;
     let target = target(host, &asked.model, FUNCTION)?;
     let encode = Encode { model: asked.model.clone(), encoding: asked.encoding };
     let payload = Payload::Values { wire, values: vec![Value::List(asked.texts)] };

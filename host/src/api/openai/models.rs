@@ -1,27 +1,49 @@
 //! `GET /v1/models` and `GET /v1/models/{publisher}/{model}`.
 
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::{Answer, Problem, named, unknown};
+use crate::api::aside::{aside, asker};
 use crate::api::body;
 use crate::api::health::json as json_answer;
+use crate::api::paging::ModelPage;
 use crate::auth::Caller;
-use crate::deployments::Deployment;
+use crate::deployments::{After, Deployment};
 use crate::host::Host;
 
 /// The interfaces that OpenAI's endpoints call.
 const INTERFACES: [&str; 2] = [super::embeddings::INTERFACE, super::chat::INTERFACE];
 
 /// The models that the caller may know of and that an endpoint can call, the latest version of each.
-pub(super) fn list(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
+pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let caller = caller(host, request)?;
-    let mut all = host.deployments.all();
-    all.retain(|live| serves(live) && host.may_know(caller.as_ref(), live.release()));
-    let mut models: Vec<Value> = all.iter().map(|live| model(live)).collect();
-    models.dedup();
-    Ok(json_answer(StatusCode::OK, &json!({"object": "list", "data": models})))
+    let page = ModelPage::read(request.uri().query())?;
+    aside(host, asker(caller.as_ref()), move |host| {
+        let (mut models, mut last, mut next) = (Vec::<Value>::new(), None, None);
+        host.deployments.visit(page.after.as_ref(), |published| {
+            let live = published.deployment().filter(|live| {
+                last.as_ref() != Some(live.model())
+                    && serves(live)
+                    && host.may_know(caller.as_ref(), live.release())
+            });
+            let Some(live) = live else { return ControlFlow::Continue(()) };
+            if models.len() == page.limit {
+                next = last.clone().map(|model| After { model, version: None });
+                return ControlFlow::Break(());
+            }
+            models.push(model(&live));
+            last = Some(live.model().clone());
+            ControlFlow::Continue(())
+        });
+        let list = json!({"object": "list", "data": models, "has_more": next.is_some()});
+        Ok(page.link(json_answer(StatusCode::OK, &list), "/v1/models", next.as_ref()))
+    })
+    .await
 }
 
 /// One of them. The slash of its name may be written as `%2F`.

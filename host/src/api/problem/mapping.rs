@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Problem, ProblemKind};
-use crate::admission::{AdmissionError, TurnError};
+use crate::admission::{AdmissionError, ApartError, TurnError};
 use crate::agreement::events::EventError;
 use crate::agreement::negotiation::NegotiationError;
 use crate::agreements::{AgreementsError, LifeError, PermitError, SimulationError};
@@ -158,7 +158,10 @@ impl From<TurnError> for Problem {
     fn from(error: TurnError) -> Self {
         let detail = error.to_string();
         match error {
-            TurnError::Timeout { .. } => Self::new(ProblemKind::Busy, detail),
+            TurnError::Timeout { .. }
+            | TurnError::Full { .. }
+            | TurnError::ShareFull { .. }
+            | TurnError::NoRoom { .. } => Self::new(ProblemKind::Busy, detail),
             TurnError::TooMany { max, setting } => Self::new(ProblemKind::AccountLimit, detail)
                 .with("setting", setting)
                 .with("limit", max)
@@ -170,13 +173,22 @@ impl From<TurnError> for Problem {
     }
 }
 
+impl From<ApartError> for Problem {
+    fn from(error: ApartError) -> Self {
+        match error {
+            ApartError::Turn(error) => error.into(),
+            ApartError::Panicked(panic) => Self::internal(&panic),
+        }
+    }
+}
+
 impl From<InvokeError> for Problem {
     fn from(error: InvokeError) -> Self {
         match error {
             InvokeError::Auth(error) => error.into(),
             InvokeError::Resolve(error) => error.into(),
             InvokeError::Permit(error) => error.into(),
-            InvokeError::Arguments(ArgumentsError::Panicked(panic)) => Self::internal(&panic),
+            InvokeError::Arguments(ArgumentsError::Apart(error)) => error.into(),
             InvokeError::Arguments(error) => {
                 Self::new(ProblemKind::InvalidArguments, error.to_string())
             }
@@ -267,8 +279,8 @@ impl From<DeployError> for Problem {
                 | SandboxError::Types(_)
                 | SandboxError::Start { .. },
             ) => Self::new(ProblemKind::BundleRefused, chain(&error)),
-            DeployError::Sandbox(SandboxError::PoolExhausted) => {
-                Self::new(ProblemKind::Busy, error.to_string())
+            DeployError::Sandbox(SandboxError::PoolExhausted | SandboxError::CompileTurn(_)) => {
+                Self::new(ProblemKind::Busy, chain(&error))
             }
             DeployError::Sandbox(
                 SandboxError::Engine(_)

@@ -1,0 +1,174 @@
+//! The published versions of all models: to be found by a name, and to be listed in order.
+//!
+//! Readers share one of these; whoever changes something copies what leads to it, and none of the other models' versions.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::{Bound, ControlFlow};
+use std::sync::Arc;
+
+use semver::Version;
+
+use super::{Deployments, Published};
+use crate::id::{ById, ModelName};
+
+/// The versions of one model.
+pub(super) type Versions = BTreeMap<Version, Arc<Published>>;
+
+/// Where a list goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct After {
+    pub model: ModelName,
+    /// None for all of the model's versions.
+    pub version: Option<Version>,
+}
+
+impl fmt::Display for After {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { model, version } = self;
+        match version {
+            Some(version) => write!(f, "{model}@{version}"),
+            None => model.fmt(f),
+        }
+    }
+}
+
+#[derive(Default, Clone)]
+pub(super) struct Models {
+    by_name: ById<ModelName, Arc<Versions>>,
+    /// The names, sorted.
+    names: Arc<Vec<ModelName>>,
+}
+
+impl Models {
+    /// The versions of a model; none if it has none.
+    pub(super) fn get(&self, model: &ModelName) -> Option<&Arc<Versions>> {
+        self.by_name.get(model)
+    }
+
+    /// Gives a model other versions. Without any it is there no more.
+    pub(super) fn set(&mut self, model: &ModelName, versions: Versions) {
+        let place = self.names.binary_search(model);
+        if versions.is_empty() {
+            self.by_name.remove(model);
+            if let Ok(place) = place {
+                Arc::make_mut(&mut self.names).remove(place);
+            }
+            return;
+        }
+        self.by_name.insert(model.clone(), Arc::new(versions));
+        if let Err(place) = place {
+            Arc::make_mut(&mut self.names).insert(place, model.clone());
+        }
+    }
+
+    /// Changes the versions of a model.
+    pub(super) fn change<T>(
+        &mut self,
+        model: &ModelName,
+        change: impl FnOnce(&mut Versions) -> T,
+    ) -> T {
+        let mut versions =
+            self.get(model).map(|versions| Versions::clone(versions)).unwrap_or_default();
+        let changed = change(&mut versions);
+        self.set(model, versions);
+        changed
+    }
+
+    /// Every version, in the order of names and versions, from somewhere on.
+    fn from(&self, after: Option<&After>) -> impl Iterator<Item = &Arc<Published>> {
+        let begin = after.map_or(0, |after| self.names.partition_point(|name| *name < after.model));
+        self.names[begin..].iter().flat_map(move |name| {
+            let low = match after {
+                Some(After { model, version: Some(version) }) if model == name => {
+                    Some(Bound::Excluded(version))
+                }
+                Some(After { model, version: None }) if model == name => None,
+                Some(_) | None => Some(Bound::Unbounded),
+            };
+            let versions = low.zip(self.by_name.get(name));
+            versions.into_iter().flat_map(|(low, versions)| {
+                versions.range::<Version, _>((low, Bound::Unbounded)).map(|(_, version)| version)
+            })
+        })
+    }
+
+    /// Every version, in the order of names and versions.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Published>> {
+        self.from(None)
+    }
+}
+
+impl Deployments {
+    /// Shows `visit` every version that was published and not withdrawn, in the order of names and versions, from somewhere on, until
+    /// it has seen enough.
+    pub fn visit(
+        &self,
+        after: Option<&After>,
+        visit: impl FnMut(&Arc<Published>) -> ControlFlow<()>,
+    ) {
+        // Whether it went to the end is known to whoever visits.
+        let _ = self.published.load().from(after).try_for_each(visit);
+    }
+
+    /// How many versions were published and not withdrawn.
+    pub fn count(&self) -> usize {
+        self.published.load().by_name.values().map(|versions| versions.len()).sum()
+    }
+
+    /// How many of them are live.
+    pub fn count_live(&self) -> usize {
+        self.published.load().all().filter(|version| version.is_live()).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Digest;
+
+    fn name(text: &str) -> ModelName {
+        text.parse().expect("a name")
+    }
+
+    fn version(text: &str) -> Version {
+        text.parse().expect("a version")
+    }
+
+    fn add(models: &mut Models, model: &str, number: &str) {
+        let (model, number) = (name(model), version(number));
+        let published = Published::waiting(model.clone(), number.clone(), Digest::of(b"x"));
+        models.change(&model, |versions| versions.insert(number, published));
+    }
+
+    fn listed(models: &Models, after: Option<&After>) -> Vec<String> {
+        models.from(after).map(|one| format!("{}@{}", one.model(), one.version())).collect()
+    }
+
+    #[test]
+    fn versions_are_listed_in_order_from_anywhere_on() {
+        let mut models = Models::default();
+        for (model, number) in [
+            ("b/y", "1.0.0"),
+            ("a/x", "2.0.0"),
+            ("b/y", "0.9.0"),
+            ("a/x", "10.0.0"),
+            ("a/z", "1.0.0"),
+        ] {
+            add(&mut models, model, number);
+        }
+        let all = ["a/x@2.0.0", "a/x@10.0.0", "a/z@1.0.0", "b/y@0.9.0", "b/y@1.0.0"];
+        assert_eq!(listed(&models, None), all);
+        let after = |model: &str, number: Option<&str>| After {
+            model: name(model),
+            version: number.map(version),
+        };
+        assert_eq!(listed(&models, Some(&after("a/x", Some("2.0.0")))), all[1..]);
+        assert_eq!(listed(&models, Some(&after("a/x", None))), all[2..]);
+        assert_eq!(listed(&models, Some(&after("a/y", None))), all[2..], "it need not be there");
+        assert_eq!(listed(&models, Some(&after("b/y", None))), all[5..]);
+        models.change(&name("a/z"), Versions::clear);
+        assert!(models.get(&name("a/z")).is_none());
+        assert_eq!(listed(&models, Some(&after("a/x", None))), all[3..]);
+    }
+}
