@@ -247,20 +247,22 @@ impl Host {
         self.secrets.operator_token().as_bytes().ct_eq(token.as_bytes()).into()
     }
 
-    /// Puts a new token in the place of the operator's, and returns it.
+    /// The operator's token.
+    pub(crate) fn operator_token(&self) -> Arc<String> {
+        self.secrets.operator_token()
+    }
+
+    /// Puts a new token in the place of the operator's.
     ///
     /// # Errors
     /// [`SecretsError`]; the old one is valid then.
-    pub fn rotate_operator_token(&self) -> Result<String, SecretsError> {
-        Ok(self.secrets.rotate_operator_token()?.to_string())
+    pub(crate) fn rotate_operator_token(&self) -> Result<(), SecretsError> {
+        self.secrets.rotate_operator_token().map(drop)
     }
 
-    /// What the plugins of a publisher may write into the log: one allowance for all of them.
+    /// What a publisher may write into the log: one allowance for all its plugins and workers.
     pub fn log_allowance(&self, publisher: &AccountName) -> Arc<Allowance> {
-        let mut allowances = self.log_allowances.lock().unwrap_or_else(PoisonError::into_inner);
-        let rate = self.config.telemetry.tenant_bytes_per_second;
-        let new = || Arc::new(Allowance::new(publisher.as_str(), rate));
-        Arc::clone(allowances.entry(publisher.clone()).or_insert_with(new))
+        self.log_allowances.of(publisher)
     }
 
     /// Limits of a bundle.
