@@ -11,7 +11,7 @@ mod time;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use subtle::ConstantTimeEq as _;
@@ -29,7 +29,7 @@ use crate::deployments::{
     Deployment, Deployments, Function, Published, Reference, Release, ResolveError, Target,
 };
 use crate::exchange::Bounds;
-use crate::id::{AccountName, ById, CallId, Digest, ModelName, Party};
+use crate::id::{AccountName, CallId, Digest, ModelName, Party};
 use crate::inference::{Inference, InferenceError, Settings};
 use crate::invoke::{Call, InvokeError};
 use crate::market::{Market, MarketError};
@@ -42,7 +42,7 @@ use crate::receipts::{Denied, Receipts};
 use crate::sandbox::{CallContext, Instance, Sandbox, SandboxError};
 use crate::stop::Stops;
 use crate::store::{Store, StoreError};
-use crate::telemetry::Allowance;
+use crate::telemetry::{Allowance, Allowances};
 
 pub use readiness::NotReady;
 use secrets::Secrets;
@@ -119,8 +119,7 @@ pub struct Host {
     pub(crate) sandbox: Sandbox,
     pub(crate) inference: Inference,
     pub(crate) slots: Slots,
-    /// Of each publisher.
-    log_allowances: Mutex<ById<AccountName, Arc<Allowance>>>,
+    log_allowances: Arc<Allowances>,
     pub(crate) bodies: Bodies,
     /// Bundles that accounts send.
     pub(crate) uploads: PerAccount,
@@ -170,6 +169,8 @@ impl Host {
             },
         )?;
         let remembered = known::check(&store, &receipts)?;
+        let inference = inference_settings(&config);
+        let log_allowances = Arc::clone(&inference.allowances);
         let host = Arc::new(Self {
             auth,
             registry: Registry::open(&data.join("bundles"))?,
@@ -186,9 +187,9 @@ impl Host {
                 secrets.cache_secret(),
                 config.inference.worker_program.clone().into(),
             )?,
-            inference: Inference::start(inference_settings(&config)).await?,
+            inference: Inference::start(inference).await?,
             slots: Slots::new(line(&config.admission)),
-            log_allowances: Mutex::default(),
+            log_allowances,
             bodies: Bodies::new(body_limits(&config.api)),
             uploads: PerAccount::new(
                 config.api.uploads_per_account_max.get(),
@@ -568,6 +569,7 @@ pub fn inference_settings(config: &Config) -> Settings {
         None => crate::inference::runtime::places(&config.data.dir),
     };
     Settings {
+        allowances: Arc::new(Allowances::new(config.telemetry.tenant_bytes_per_second)),
         threads: inference.threads,
         queue_length_max: inference.queue_length_max,
         tensor_bytes_max: inference.tensor_bytes_max,

@@ -45,6 +45,7 @@ pub use trial::{Trial, TrialError};
 use crate::config::{BackendChoice, Isolation};
 use crate::id::{AccountName, Digest};
 use crate::onnx::{self, ModelFacts, ModelRefused};
+use crate::telemetry::Allowances;
 use crate::worker::{Confinement, Program};
 
 /// Time to load a model. Then its worker is killed and the bundle is refused.
@@ -73,6 +74,8 @@ pub struct Settings {
     pub worker_memory_bytes_max: u64,
     /// What workers run.
     pub program: Program,
+    /// What the workers that compute a publisher's models may write into the log.
+    pub allowances: Arc<Allowances>,
 }
 
 /// Why inference could not be set up.

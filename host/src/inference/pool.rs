@@ -20,6 +20,7 @@ use super::signature::ModelSignature;
 use super::strikes::{Culprit, Strikes};
 use super::{ComputeError, LoadError, ModelSource, Settings};
 use crate::id::{AccountName, Digest};
+use crate::telemetry::Allowances;
 use crate::tensor::Tensor;
 use crate::worker::{Limits, Program};
 
@@ -45,6 +46,7 @@ pub(super) struct Pool {
     spare: Mutex<Spare>,
     groups: Mutex<HashMap<Together, Weak<Group>>>,
     pub(super) strikes: Arc<Strikes>,
+    allowances: Arc<Allowances>,
 }
 
 #[derive(Default)]
@@ -72,6 +74,7 @@ impl Pool {
             spare: Mutex::default(),
             groups: Mutex::default(),
             strikes: Arc::default(),
+            allowances: Arc::clone(&settings.allowances),
         }
     }
 
@@ -140,8 +143,10 @@ impl Pool {
         if let Some(group) = groups.get(&together).and_then(Weak::upgrade) {
             return group;
         }
+        let (Together::Publisher(publisher) | Together::Model(publisher, _)) = &together;
         let group = Arc::new(Group {
             pool: Arc::clone(self),
+            publisher: publisher.clone(),
             worker: ArcSwapOption::empty(),
             changing: tokio::sync::Mutex::default(),
         });
@@ -153,6 +158,7 @@ impl Pool {
 /// Models that share a worker.
 pub(super) struct Group {
     pool: Arc<Pool>,
+    publisher: AccountName,
     worker: ArcSwapOption<Worker>,
     /// Held while a worker is taken, so that one is.
     changing: tokio::sync::Mutex<()>,
@@ -182,6 +188,7 @@ impl Group {
         }
         match pool.take().await {
             Ok(worker) => {
+                worker.belongs_to(pool.allowances.of(&self.publisher));
                 self.worker.store(Some(Arc::clone(&worker)));
                 Ok(worker)
             }

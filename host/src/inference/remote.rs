@@ -17,6 +17,7 @@ use super::protocol::{Done, Head, Job, JobError, Layout, Offered, Order, Report,
 use super::signature::ModelSignature;
 use super::strikes::{Culprit, Strikes};
 use crate::id::Digest;
+use crate::telemetry::{Allowance, Source};
 use crate::tensor::Tensor;
 use crate::worker::channel::{Buffer, Received, Watched};
 use crate::worker::{
@@ -70,6 +71,7 @@ pub struct Worker {
     models: RwLock<HashMap<(Digest, BackendKind), (u32, ModelSignature)>>,
     /// Held while a model is loaded, so that it is loaded once.
     pub(super) loading: tokio::sync::Mutex<()>,
+    lines: Source,
 }
 
 struct Inner {
@@ -160,6 +162,7 @@ impl Worker {
             next_model: AtomicU32::new(1),
             process: process.id(),
         });
+        let lines = process.lines().clone();
         tokio::spawn(hear(Arc::clone(&inner)));
         tokio::spawn(look_after(Arc::clone(&inner), process));
         // Dropping it ends the process.
@@ -168,6 +171,7 @@ impl Worker {
             ready,
             models: RwLock::default(),
             loading: tokio::sync::Mutex::default(),
+            lines: lines.clone(),
         };
         match tokio::time::timeout(READY_TIMEOUT, is_ready).await {
             Ok(Ok(ready)) => Ok(Arc::new(worker(ready))),
@@ -182,6 +186,11 @@ impl Worker {
     /// What it has and what it could not give up.
     pub(super) fn ready(&self) -> &Ready {
         &self.ready
+    }
+
+    /// Whose models it computes, and whose its lines are, from now on.
+    pub(super) fn belongs_to(&self, allowance: Arc<Allowance>) {
+        self.lines.belongs_to(allowance);
     }
 
     /// Whether it can be asked.
@@ -453,7 +462,8 @@ async fn look_after(inner: Arc<Inner>, mut process: Process) {
         (Err(error), _) => format!("an end that is not known ({error})"),
     };
     if !inner.closing.load(Ordering::Acquire) {
-        tracing::warn!(process = inner.process, %how, "a worker ended");
+        let publisher = process.lines().owner();
+        tracing::warn!(process = inner.process, publisher, %how, "a worker ended");
     }
     inner.end(&how, overdue);
 }
