@@ -21,7 +21,7 @@ use semver::Version;
 use tokio::sync::OnceCell;
 
 pub use document::{Describe, Document};
-pub use loading::Loading;
+pub use loading::{LOADING_MAX, Loading};
 pub use published::Published;
 pub use statistics::{Span, Stages, Statistics, Totals};
 pub use target::{Reference, Target};

@@ -5,18 +5,16 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use semver::Version;
+use tokio::task::block_in_place;
 
-use super::{DeployError, Publication, keep, key, load_kept};
-use crate::deployments::{Deployment, Published, ResolveError};
+use super::{DeployError, Publication, keep, key, load_kept, tried_with};
+use crate::deployments::{Deployment, LOADING_MAX, Published, ResolveError};
 use crate::host::Host;
 use crate::id::ModelName;
-use crate::inference::LoadError;
+use crate::inference::{LoadError, TrialError};
 use crate::operations;
 use crate::sandbox::SandboxError;
 use crate::store::{StoreError, Table, is_disk_failure};
-
-/// Versions that are loaded at once when a host starts: each bundle is held in memory while it is checked.
-const LOADING_MAX: usize = 4;
 
 /// Longest reason that is kept of why a version is out of service.
 const REASON_CHARS_MAX: usize = 1000;
