@@ -62,7 +62,7 @@ pub fn restore(host: &Arc<Host>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Loads the versions that wait for it, some at a time, until none is left.
+/// Loads the versions that wait for it, some at a time, until none is left whose turn it is: who loads another one has the rest follow.
 fn load_waiting(host: &Arc<Host>) {
     for _ in 0..LOADING_MAX.min(host.deployments.loading().left()) {
         let host = Arc::downgrade(host);
@@ -153,6 +153,10 @@ fn is_for_now(error: &DeployError) -> bool {
                     source: LoadError::Timeout { .. } | LoadError::Lost { .. },
                     ..
                 }
+                | DeployError::Trial {
+                    source: TrialError::Slow(_) | TrialError::BackedOff { .. },
+                    ..
+                }
         )
 }
 
@@ -173,8 +177,9 @@ async fn bring_back(host: &Host, published: &Published) -> Result<Arc<Deployment
     let (model, version) = (published.model().clone(), published.version().clone());
     match published.digest() {
         Some(bundle) => {
-            let publication =
-                Publication { model, version, bundle: *bundle, bytes: None, withdrawn: false };
+            let backends = block_in_place(|| tried_with(host, &model, &version))?;
+            let (bundle, bytes, withdrawn) = (*bundle, None, false);
+            let publication = Publication { model, version, bundle, bytes, backends, withdrawn };
             let loaded = load_kept(host, &publication).await;
             if let Err(DeployError::Version(error @ ResolveError::Withdrawn { .. })) = &loaded {
                 host.operations.note(published.model(), published.version(), error);
@@ -208,8 +213,10 @@ pub async fn retry(
 pub fn take_out(host: &Host, model: &ModelName, version: &Version) -> Result<(), DeployError> {
     host.deployments.take_out(model, version, |bundle| match bundle {
         Some(bundle) => {
+            let backends = tried_with(host, model, version)?;
             let (model, version, bundle) = (model.clone(), version.clone(), *bundle);
-            keep(host, &Publication { model, version, bundle, bytes: None, withdrawn: true })
+            let (bytes, withdrawn) = (None, true);
+            keep(host, &Publication { model, version, bundle, bytes, backends, withdrawn })
         }
         None => Ok(host.store.remove(Table::Publications, &key(model, version))?),
     })

@@ -336,7 +336,10 @@ async fn load(
 }
 
 /// A file that is nowhere but in memory: what a worker reads a model from that is not kept yet.
-pub(super) fn in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
+///
+/// # Errors
+/// If the system has none.
+pub fn in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
     let mut file = File::from(rustix::fs::memfd_create("model", rustix::fs::MemfdFlags::CLOEXEC)?);
     file.write_all(bytes)?;
     file.rewind()?;

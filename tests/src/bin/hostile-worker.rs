@@ -2,8 +2,10 @@
 //!
 //! It is confined as the real one is. Given an ordinary model it tries to reach what is not its own and reports what it reached, as
 //! the reason why it does not load the model. Given a model whose documentation says `hostile:WORD;` it loads it and answers with
-//! garbage of that kind.
+//! garbage of that kind; `hostile:2-WORD;` answers well twice before that. `good` always answers well, `hang` is never loaded, and
+//! `tract-hang` and `tract-fails` are good unless tract is to compute them.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read as _, stdin, stdout};
 use std::net::{TcpListener, TcpStream};
@@ -33,8 +35,8 @@ fn main() {
     let Order::Setup(setup) = setup.message else { panic!("the first order is how to work") };
     let host = rustix::process::getppid().expect("a parent");
     let confinement = confine(setup.limits, &[work.as_fd(), control.as_fd()]);
-    let word = Arc::new(Mutex::new(String::new()));
-    let garbage = Arc::clone(&word);
+    let models = Arc::new(Mutex::new(HashMap::new()));
+    let garbage = Arc::clone(&models);
     std::thread::spawn(move || answer(&work, &garbage));
     start_no_more_threads();
     let backends = [BackendKind::Onnxruntime, BackendKind::Tract]
@@ -42,20 +44,49 @@ fn main() {
     let ready = Report::Ready { version: VERSION, backends: backends.into(), confinement };
     control.send(&ready, None).expect("sent");
     while let Ok(Some(order)) = control.receive::<Order>(&mut buffer) {
-        let Order::Load { model, bytes, .. } = order.message else { continue };
+        let Order::Load { model, backend, bytes } = order.message else { continue };
         let mut text = Vec::new();
         let file = File::from(order.file.expect("a model's file"));
         file.take(bytes).read_to_end(&mut text).expect("readable");
         let text = String::from_utf8_lossy(&text).into_owned();
         let said = text.split("hostile:").nth(1).and_then(|rest| rest.split(';').next());
         let report = match said {
+            Some("hang") => continue,
+            Some("tract-hang") if backend == BackendKind::Tract => continue,
             Some(said) => {
-                said.clone_into(&mut word.lock().expect("sound"));
+                models.lock().expect("sound").insert(model, Garbage::read(said, backend));
                 Report::Loaded { model, signature: signature() }
             }
             None => Report::NotLoaded { model, error: BackendError::Failed(attack(host)) },
         };
         control.send(&report, None).expect("sent");
+    }
+}
+
+/// How a model's jobs are answered.
+struct Garbage {
+    /// So many are answered well before.
+    good: u32,
+    word: String,
+}
+
+impl Garbage {
+    fn read(said: &str, backend: BackendKind) -> Self {
+        let (good, word) = match said.split_once('-') {
+            Some(("tract", word)) if backend == BackendKind::Tract => (0, word),
+            Some(("tract", _)) => (0, "good"),
+            Some((good, word)) => (good.parse().expect("a number"), word),
+            None => (0, said),
+        };
+        Self { good, word: word.to_owned() }
+    }
+
+    fn next(&mut self) -> String {
+        if self.good > 0 {
+            self.good -= 1;
+            return "good".to_owned();
+        }
+        self.word.clone()
     }
 }
 
@@ -100,16 +131,18 @@ fn attack(host: Pid) -> String {
 }
 
 /// Answers each job with garbage.
-fn answer(work: &End, word: &Mutex<String>) {
+fn answer(work: &End, models: &Mutex<HashMap<u32, Garbage>>) {
     let mut buffer = Buffer::default();
     while let Ok(Some(job)) = work.receive::<Job>(&mut buffer) {
-        let job = job.message.job;
+        let Job { job, model, .. } = job.message;
         let head =
             |data_type, shape: &[usize], bytes| Head { data_type, shape: shape.to_vec(), bytes };
         let good = || head(DataType::U8, &[2], 2);
         let done = |result: Result<Vec<Head>, JobError>| Done { job, nanos: u64::MAX, result };
-        let word = word.lock().expect("sound").clone();
+        let word = models.lock().expect("sound").get_mut(&model).expect("loaded").next();
         let answers = match word.as_str() {
+            "good" => vec![done(Ok(vec![good()]))],
+            "fails" => vec![done(Err(JobError::Backend(BackendError::Failed("no".into()))))],
             "shape" => vec![done(Ok(vec![head(DataType::F64, &[usize::MAX, usize::MAX], 2)]))],
             "length" => vec![done(Ok(vec![head(DataType::U8, &[usize::MAX], usize::MAX)]))],
             "count" => vec![done(Ok(vec![good(); 1000]))],
