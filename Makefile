@@ -15,12 +15,13 @@ PICTURES := target/samples/pictures
 SPEECH := target/samples/speech
 RUNTIME := target/runtime
 
-.PHONY: help demo test lint bench fuzz pgo plugins
+.PHONY: help demo test cases lint bench fuzz pgo plugins
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo    the whole path, from keys to a verified receipt'
 	@echo 'make test    every check and test'
+	@echo 'make cases   the small inputs in tests/cases that once went wrong'
 	@echo 'make bench   figures, side by side; writes target/bench/results.json'
 	@echo 'make fuzz    every fuzz target for a minute'
 	@echo 'make pgo     measures calls anew for the compiler, after dependencies or the compiler have changed'
@@ -38,6 +39,12 @@ test: lint
 	@if $(CARGO) nextest --version >/dev/null 2>&1; \
 	then $(CARGO) nextest run --release --workspace; \
 	else $(CARGO) test --release --workspace --lib --bins --tests; fi
+
+# What `make test` runs of tests/cases, alone.
+cases:
+	$(NICE) $(CARGO) build --release --workspace --bins
+	@$(MAKE) --no-print-directory HOSPES_IS_BUILT=1 plugins $(RUNTIME)/.installed
+	$(NICE) $(CARGO) test --release --workspace --test cases
 
 lint:
 	$(CARGO) fmt --all --check

@@ -501,8 +501,8 @@ pub struct Telemetry {
     pub filter: String,
     /// How lines look. Default `text`.
     pub format: LogFormat,
-    /// What the plugins of one publisher may write, in bytes a second, and four times that at once. Default 16 KiB; lines beyond it
-    /// are dropped, and the log says how many.
+    /// What the plugins of one publisher and the workers that compute its models may write, in bytes a second, and four times that at once.
+    /// Default 16 KiB; lines beyond it are dropped, and the log says how many.
     #[serde(with = "units::size")]
     pub tenant_bytes_per_second: u64,
 }

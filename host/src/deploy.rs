@@ -3,6 +3,7 @@
 //! [`deploy`] tells it in order. Each line's output is the next line's required input: nothing is compiled that is not
 //! verified, nothing is live that has not run once.
 
+mod models;
 mod restore;
 mod room;
 
@@ -16,14 +17,15 @@ use tokio::sync::OnceCell;
 use tokio::task::block_in_place;
 
 use crate::auth::Caller;
-use crate::bundle::{self, Backend, BundleError, ModelSpec, RegistryError, VerifiedBundle};
+use crate::bundle::{self, BundleError, RegistryError, VerifiedBundle};
 use crate::deployments::{Deployment, Describe, ResolveError, Statistics};
 use crate::host::Host;
 use crate::id::{AccountName, Digest, ModelName, Party};
-use crate::inference::{BackendKind, Device, LoadError, ModelSource, Placement, Trial, TrialError};
+use crate::inference::{BackendKind, LoadError, Trial, TrialError};
 use crate::sandbox::{Declared, Graphs, Guest, SandboxError};
 use crate::store::{StoreError, Table};
 
+use models::{Backends, Models, backends};
 pub use restore::{reinstate, restore, retry, take_out};
 pub use room::{Announced, RoomError, check_announced};
 
@@ -80,8 +82,10 @@ pub async fn deploy(
     let bundle = verify(host, bytes)?;
     let publication = authorise(host, publisher, &bundle)?;
     let guest = compile(host, &publication, &bundle).await?;
-    let graphs = load_graphs(host, &publication.model.publisher, &bundle).await?;
-    let trials = try_out(host, &graphs).await?;
+    let models = Models::of(&publication, &bundle);
+    let graphs = models.load(host).await?;
+    let trials = models.try_out(host, &graphs, &Backends::new()).await?;
+    let publication = Publication { backends: backends(&trials), ..publication };
     let deployment = stage(host, &publication, &bundle, guest, graphs);
     document(host, &deployment, describe).await?;
     host.warm(&deployment).await?;
@@ -119,7 +123,12 @@ async fn load_kept(host: &Host, publication: &Publication) -> Result<Arc<Deploym
     let bundle = verify(host, bytes)?;
     check_withdrawn(host, publication, &bundle)?;
     let guest = compile(host, publication, &bundle).await?;
-    let graphs = load_graphs(host, &publication.model.publisher, &bundle).await?;
+    let models = Models::of(publication, &bundle);
+    let graphs = models.load(host).await?;
+    // Of records of hosts that did not write the backends down, nothing is known.
+    if !publication.backends.is_empty() {
+        models.try_out(host, &graphs, &publication.backends).await?;
+    }
     Ok(stage(host, publication, &bundle, guest, graphs))
 }
 
@@ -223,11 +232,11 @@ pub fn unload(host: &Host, model: &ModelName) -> Result<(), DeployError> {
                 Some(bytes) => Some(bytes),
                 None => Some(host.registry.length(&bundle)?),
             };
-            let version = version.clone();
+            let (version, backends) = (version.clone(), Backends::new());
             gone.push(match kept {
                 Some(kept) => Publication { bytes, withdrawn: true, ..kept },
                 // It cannot be read any more.
-                None => Publication { model, version, bundle, bytes, withdrawn: true },
+                None => Publication { model, version, bundle, bytes, backends, withdrawn: true },
             });
         }
         keep(host, &gone.iter().collect::<Vec<_>>())
@@ -249,6 +258,9 @@ struct Publication {
     /// Bytes of the bundle. Absent from records of hosts that did not count them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bytes: Option<u64>,
+    /// What computed its models when they were tried out. Empty in records of hosts that did not write it down.
+    #[serde(default, skip_serializing_if = "Backends::is_empty")]
+    backends: Backends,
     /// Whether it is out of service.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     withdrawn: bool,
@@ -282,6 +294,7 @@ fn authorise(
         version: manifest.version.clone(),
         bundle: *bundle.digest(),
         bytes: Some(bundle.bytes().len() as u64),
+        backends: Backends::new(),
         withdrawn: false,
     };
     host.deployments.check_free(&publication.model, &publication.version, &publication.bundle)?;
@@ -308,58 +321,6 @@ async fn compile(
         .collect();
     let (account, digest) = (&publication.model.publisher, *bundle.component_digest());
     host.sandbox.compile(account, digest, bundle.component(), declared).await
-}
-
-/// Loads the bundle's models into their backends, once for every digest on this host.
-async fn load_graphs(
-    host: &Host,
-    publisher: &AccountName,
-    bundle: &VerifiedBundle,
-) -> Result<Graphs, DeployError> {
-    let mut graphs = HashMap::new();
-    for model in &bundle.manifest().models {
-        let (registry, digest) = (host.registry.clone(), model.sha256);
-        let source = ModelSource {
-            digest,
-            publisher: publisher.clone(),
-            bytes: bundle.model(model),
-            reopen: Arc::new(move || registry.open_model(&digest).map(Into::into)),
-        };
-        let graph = host.inference.load(source, placement(model)).await;
-        let graph =
-            graph.map_err(|source| DeployError::Model { model: model.name.to_string(), source })?;
-        graphs.insert(model.name.as_str().into(), graph);
-    }
-    Ok(Arc::new(graphs))
-}
-
-/// Each model is computed before callers can reach it: one that would fail every call does not go live.
-async fn try_out(host: &Host, graphs: &Graphs) -> Result<Vec<Tried>, DeployError> {
-    let time = host.config().sandbox.deadline;
-    let mut tried = Vec::new();
-    for (name, graph) in graphs.iter() {
-        let (model, backend) = (name.to_string(), graph.backend());
-        match graph.try_out(time).await {
-            Ok(trial) => tried.push(Tried { model, backend, trial }),
-            Err(source) => return Err(DeployError::Trial { model, backend, source }),
-        }
-    }
-    tried.sort_by(|one, other| one.model.cmp(&other.model));
-    Ok(tried)
-}
-
-/// What the publisher asks of a model's backend, in inference's words.
-fn placement(model: &ModelSpec) -> Placement {
-    let backend = model.backend.map(|backend| match backend {
-        Backend::Onnxruntime => BackendKind::Onnxruntime,
-        Backend::Tract => BackendKind::Tract,
-    });
-    let device = match model.device {
-        bundle::Device::Cpu => Device::Cpu,
-        bundle::Device::Gpu => Device::Gpu,
-        bundle::Device::Any => Device::Any,
-    };
-    Placement { backend, device }
 }
 
 fn stage(
@@ -414,6 +375,13 @@ fn keep(host: &Host, publications: &[&Publication]) -> Result<(), DeployError> {
 /// What the keys of a model's publications begin with.
 fn keys_of(model: &ModelName) -> String {
     format!("{model}@")
+}
+
+/// What computed a publication's models when they were tried out, as its record has it.
+fn tried_with(host: &Host, model: &ModelName, version: &Version) -> Result<Backends, StoreError> {
+    let record = host.store.get(Table::Publications, &key(model, version))?;
+    let kept = record.and_then(|record| Publication::read(&record).ok());
+    Ok(kept.map(|publication| publication.backends).unwrap_or_default())
 }
 
 /// What the record of a publication is kept under.

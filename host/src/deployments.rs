@@ -24,7 +24,7 @@ use tokio::sync::OnceCell;
 use models::{Models, Versions};
 
 pub use document::{Describe, Document, PLAIN};
-pub use loading::Loading;
+pub use loading::{LOADING_MAX, Loading};
 pub use models::After;
 pub use published::Published;
 pub use statistics::{Span, Stages, Statistics, Totals};

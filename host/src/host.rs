@@ -12,7 +12,7 @@ mod time;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use subtle::ConstantTimeEq as _;
@@ -29,7 +29,7 @@ use crate::deployments::{
     Deployment, Deployments, Function, Published, Reference, Release, ResolveError, Target,
 };
 use crate::exchange::Bounds;
-use crate::id::{AccountName, ById, CallId, Digest, ModelName, Party};
+use crate::id::{AccountName, CallId, Digest, ModelName, Party};
 use crate::inference::{Inference, InferenceError, Settings};
 use crate::invoke::{Call, InvokeError};
 use crate::market::{Market, MarketError};
@@ -42,7 +42,7 @@ use crate::receipts::{Denied, Receipts};
 use crate::sandbox::{CallContext, Instance, Sandbox, SandboxError};
 use crate::stop::Stops;
 use crate::store::{Store, StoreError};
-use crate::telemetry::Allowance;
+use crate::telemetry::{Allowance, Allowances};
 
 use lines::Lines;
 pub use readiness::NotReady;
@@ -122,8 +122,7 @@ pub struct Host {
     pub(crate) sandbox: Sandbox,
     pub(crate) inference: Inference,
     pub(crate) slots: Slots,
-    /// Of each publisher.
-    log_allowances: Mutex<ById<AccountName, Arc<Allowance>>>,
+    log_allowances: Arc<Allowances>,
     pub(crate) bodies: Bodies,
     /// Bundles that accounts send.
     pub(crate) uploads: PerAccount,
@@ -174,6 +173,8 @@ impl Host {
             },
         )?;
         let remembered = known::check(&store, &receipts)?;
+        let inference = inference_settings(&config);
+        let log_allowances = Arc::clone(&inference.allowances);
         let host = Arc::new(Self {
             auth,
             registry: Registry::open(&data.join("bundles"))?,
@@ -190,9 +191,9 @@ impl Host {
                 secrets.cache_secret(),
                 config.inference.worker_program.clone().into(),
             )?,
-            inference: Inference::start(inference_settings(&config)).await?,
+            inference: Inference::start(inference).await?,
             slots: Slots::new(line(&config.admission)),
-            log_allowances: Mutex::default(),
+            log_allowances,
             bodies: Bodies::new(body_limits(&config.api)),
             uploads: PerAccount::new(
                 config.api.uploads_per_account_max.get(),
@@ -254,20 +255,22 @@ impl Host {
         self.secrets.operator_token().as_bytes().ct_eq(token.as_bytes()).into()
     }
 
-    /// Puts a new token in the place of the operator's, and returns it.
+    /// The operator's token.
+    pub(crate) fn operator_token(&self) -> Arc<String> {
+        self.secrets.operator_token()
+    }
+
+    /// Puts a new token in the place of the operator's.
     ///
     /// # Errors
     /// [`SecretsError`]; the old one is valid then.
-    pub fn rotate_operator_token(&self) -> Result<String, SecretsError> {
-        Ok(self.secrets.rotate_operator_token()?.to_string())
+    pub(crate) fn rotate_operator_token(&self) -> Result<(), SecretsError> {
+        self.secrets.rotate_operator_token().map(drop)
     }
 
-    /// What the plugins of a publisher may write into the log: one allowance for all of them.
+    /// What a publisher may write into the log: one allowance for all its plugins and workers.
     pub fn log_allowance(&self, publisher: &AccountName) -> Arc<Allowance> {
-        let mut allowances = self.log_allowances.lock().unwrap_or_else(PoisonError::into_inner);
-        let rate = self.config.telemetry.tenant_bytes_per_second;
-        let new = || Arc::new(Allowance::new(publisher.as_str(), rate));
-        Arc::clone(allowances.entry(publisher.clone()).or_insert_with(new))
+        self.log_allowances.of(publisher)
     }
 
     /// Limits of a bundle.
@@ -576,6 +579,7 @@ pub fn inference_settings(config: &Config) -> Settings {
     let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
     let libraries = libraries.into_iter().map(absolute).collect();
     Settings {
+        allowances: Arc::new(Allowances::new(config.telemetry.tenant_bytes_per_second)),
         threads: inference.threads,
         queue_length_max: inference.queue_length_max,
         tensor_bytes_max: inference.tensor_bytes_max,

@@ -23,33 +23,36 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
-
-use bytes::Bytes;
-use tokio::sync::Mutex;
 
 use backend::onnxruntime::OnnxRuntime;
 use backend::tract::Tract;
 use backend::{Backend, BackendError, Model};
+use bytes::Bytes;
 use executor::Executor;
 use graph::Known;
 use pool::{Pool, RemoteModel, Together};
 
 pub use backend::{BackendKind, BackendStatus, Device, Placement};
 pub use graph::{ComputeError, ErrorClass, Graph, WORKERS_WAIT};
+pub use pool::in_memory as file_in_memory;
 pub use remote::WorkerStartError;
 pub use signature::{InputError, ModelSignature, OutputSpec, Sizes, TensorSpec};
 pub use strikes::Incident;
-pub use trial::{Trial, TrialError};
+pub use trial::{Trial, TrialError, TrialTime};
 
 use crate::config::{BackendChoice, Isolation};
 use crate::id::{AccountName, Digest};
 use crate::onnx::{self, ModelFacts, ModelRefused};
+use crate::telemetry::Allowances;
 use crate::worker::{Confinement, Program};
 
 /// Time to load a model. Then its worker is killed and the bundle is refused.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A model that ends its worker so often when it is tried out, each time with other inputs, is refused.
+const LOST_MAX: usize = 2;
 
 /// How inference is set up.
 #[derive(Debug, Clone)]
@@ -74,6 +77,8 @@ pub struct Settings {
     pub worker_memory_bytes_max: u64,
     /// What workers run.
     pub program: Program,
+    /// What the workers that compute a publisher's models may write into the log.
+    pub allowances: Arc<Allowances>,
 }
 
 /// Why inference could not be set up.
@@ -154,8 +159,11 @@ impl fmt::Debug for ModelSource {
     }
 }
 
-/// Where a model is loaded: of two publishers each has its own.
-type Loaded = HashMap<(Place, Digest, BackendKind), Weak<Graph>>;
+/// A model, and where it is loaded: of two publishers each has its own.
+type Key = (Place, Digest, BackendKind);
+
+/// A model that is loaded, or to be. Held while it is loaded, so that it is loaded once: who wants this one waits, and nobody else.
+type Slot = Arc<tokio::sync::Mutex<Weak<Graph>>>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Place {
@@ -173,8 +181,7 @@ pub struct Inference {
     here: OnceLock<Result<Arc<dyn Backend>, BackendError>>,
     status: Vec<BackendStatus>,
     confinement: Confinement,
-    /// Held while a model is loaded, so that it is loaded once.
-    loaded: Mutex<Loaded>,
+    loaded: Mutex<HashMap<Key, Slot>>,
 }
 
 impl Inference {
@@ -246,9 +253,9 @@ impl Inference {
     ) -> Result<Arc<Graph>, LoadError> {
         let kind = self.choose(placement)?;
         let key = (self.place(&source), source.digest, kind);
-        let mut loaded = self.loaded.lock().await;
-        loaded.retain(|_, graph| graph.strong_count() > 0);
-        if let Some(graph) = loaded.get(&key).and_then(Weak::upgrade) {
+        let slot = self.slot(&key);
+        let mut loaded = slot.lock().await;
+        if let Some(graph) = loaded.upgrade() {
             return Ok(graph);
         }
         let facts = walk(source.bytes.clone(), kind).await?;
@@ -264,8 +271,45 @@ impl Inference {
             }
         };
         let graph = Arc::new(graph);
-        loaded.insert(key, Arc::downgrade(&graph));
+        *loaded = Arc::downgrade(&graph);
         Ok(graph)
+    }
+
+    fn slot(&self, key: &Key) -> Slot {
+        let mut slots = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that nobody else holds is not being loaded.
+        slots.retain(|_, slot| {
+            Arc::get_mut(slot).is_none_or(|free| free.get_mut().strong_count() > 0)
+        });
+        Arc::clone(slots.entry(key.clone()).or_default())
+    }
+
+    /// Tries out a model that is loaded, before it goes live. One that ends its worker gets another one for itself: other models
+    /// of its publisher are computed in the first, and it may have been one of them.
+    ///
+    /// # Errors
+    /// [`TrialError`] if it would fail every call.
+    pub async fn try_out(
+        &self,
+        graph: &Graph,
+        source: ModelSource,
+        time: TrialTime,
+    ) -> Result<Trial, TrialError> {
+        let Place::Worker(Together::Publisher(publisher)) = self.place(&source) else {
+            return graph.try_out(time, LOST_MAX).await;
+        };
+        let how = match graph.try_out(time, 1).await {
+            Err(TrialError::Ends { how }) => how,
+            tried => return tried,
+        };
+        let (kind, facts) = (graph.backend(), graph.facts().clone());
+        let known = Known { kind, facts, tensor_bytes_max: graph.tensor_bytes_max() };
+        let group = self.pool.group(Together::Model(publisher, source.digest));
+        let loading = RemoteModel::load(group, source, kind);
+        match tokio::time::timeout_at(time.until().into(), loading).await {
+            Ok(Ok(model)) => Graph::remote(model, known).try_out(time, LOST_MAX).await,
+            Ok(Err(_)) | Err(_) => Err(TrialError::Ends { how }),
+        }
     }
 
     fn place(&self, source: &ModelSource) -> Place {

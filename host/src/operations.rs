@@ -17,7 +17,7 @@ use crate::auth::{AuthError, Cause, Standing};
 use crate::bundle;
 use crate::deploy::{self, DeployError};
 use crate::deployments::{Published, ResolveError};
-use crate::host::Host;
+use crate::host::{Host, SecretsError};
 use crate::id::{ById, CallId, Digest, ModelName};
 use crate::market::MarketError;
 use crate::receipt::{Action, Actor, Deed, NewAction, ReceiptError};
@@ -53,6 +53,12 @@ pub enum OperationError {
         "it is in force, but could not be written down and ends with the next restart: repeat it once the log can be written"
     )]
     NotKept(#[source] ReceiptError),
+    #[error(
+        "the operator's token is replaced, and in its file, but this could not be written down"
+    )]
+    NotLogged(#[source] ReceiptError),
+    #[error("nothing was done: the operator's token could not be replaced")]
+    Token(#[source] SecretsError),
     #[error("the publications cannot be read")]
     Publications(#[source] Box<DeployError>),
 }
@@ -209,7 +215,7 @@ pub fn restore(host: &Host) {
 /// Waits for the disk.
 ///
 /// # Errors
-/// [`OperationError`]; nothing was done then, unless it is [`OperationError::NotKept`].
+/// [`OperationError`]; nothing was done then, unless it is [`OperationError::NotKept`] or [`OperationError::NotLogged`].
 #[expect(clippy::needless_pass_by_value, reason = "who acts is said once, in place")]
 pub fn act(
     host: &Host,
@@ -238,8 +244,14 @@ pub fn act(
     if !new.is_sound() {
         return Err(OperationError::Unsound(ReceiptError::UnsoundAction));
     }
+    if deed == Deed::RotateToken {
+        // First, as it may fail: the log does not say what was not done.
+        host.rotate_operator_token().map_err(OperationError::Token)?;
+    }
     let written = host.receipts.log().act(new);
-    if deed.lifts() {
+    if deed == Deed::RotateToken {
+        written.map_err(OperationError::NotLogged)?;
+    } else if deed.lifts() {
         written.map_err(OperationError::NotWritten)?;
         apply(host, deed, &target, cause(at, reason))?;
     } else {
@@ -315,6 +327,7 @@ fn apply(host: &Host, deed: Deed, target: &Target, cause: Cause) -> Result<(), O
         Target::Offer(id) if deed.lifts() => host.market.reinstate(id)?,
         Target::Offer(id) => host.market.withdraw(id, cause)?,
         Target::Agreement(id) => host.agreements.stop(id, cause).map_err(LifeError::from)?,
+        // Its file has it.
         Target::Token => {}
         Target::Version(..) | Target::Model(_) | Target::Digest(_) if deed.lifts() => {
             let what = target.to_string();

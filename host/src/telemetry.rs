@@ -1,26 +1,26 @@
 //! The log: lines on standard error, for people or for machines. Bodies, tensors and keys never go there.
 //!
 //! Much of what is logged is other people's text. No event is more than one line, whatever is in its fields, and what guests and
-//! native libraries write is capped and rated: [`Allowance`], [`foreign_line`].
+//! native libraries write is capped and rated: [`Allowance`], [`Source`], [`foreign_line`].
 
 mod allowance;
 mod line;
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use tracing::Level;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogFormat, Telemetry};
 
-pub use allowance::Allowance;
+pub use allowance::{Allowance, Allowances};
 use line::{Lines, Style, escaped};
 
 /// Longest line of a native library or of a worker, in bytes; the rest of it is dropped.
 pub const FOREIGN_LINE_BYTES_MAX: usize = 2048;
 
-/// What native libraries and workers may write together, in bytes a second; more is dropped.
+/// What native libraries and workers that are nobody's may write together, in bytes a second; more is dropped.
 const FOREIGN_BYTES_PER_SECOND: u64 = 64 << 10;
 
 static FOREIGN: LazyLock<Allowance> =
@@ -73,12 +73,51 @@ pub fn start(config: &Telemetry) -> Result<(), TelemetryError> {
     Ok(())
 }
 
-/// Writes a line that a native library or a worker has said: as one line, capped, and rated. In a process without a log, such as a
-/// worker, it goes to standard error as it would look in one.
+/// A process that writes lines, and whose models it computes once that is known: then its lines are that publisher's.
+#[derive(Debug, Clone)]
+pub struct Source {
+    name: Arc<str>,
+    owner: Arc<OnceLock<Arc<Allowance>>>,
+}
+
+impl Source {
+    /// One that is nobody's yet.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.into(), owner: Arc::default() }
+    }
+
+    /// Whose it is from now on, for good.
+    pub fn belongs_to(&self, allowance: Arc<Allowance>) {
+        let _ = self.owner.set(allowance);
+    }
+
+    /// Whose it is.
+    pub fn owner(&self) -> Option<&str> {
+        self.owner.get().map(|allowance| allowance.who())
+    }
+
+    /// Writes a line that it has said: as one line, capped, and rated.
+    pub fn line(&self, text: &str) {
+        let allowance = self.owner.get().map_or(&*FOREIGN, |allowance| &**allowance);
+        write_line((&self.name, self.owner()), allowance, Level::WARN, text);
+    }
+}
+
+/// Writes a line that a native library has said: as one line, capped, and rated. In a process without a log, such as a worker, it goes to
+/// standard error as it would look in one.
 pub fn foreign_line(source: &str, level: Level, text: &str) {
+    write_line((source, None), &FOREIGN, level, text);
+}
+
+fn write_line(
+    (source, publisher): (&str, Option<&str>),
+    allowance: &Allowance,
+    level: Level,
+    text: &str,
+) {
     let has_log = tracing::dispatcher::has_been_set();
     let line = one_line(text);
-    if line.is_empty() || (!has_log && level > Level::WARN) || !FOREIGN.admits(line.len()) {
+    if line.is_empty() || (!has_log && level > Level::WARN) || !allowance.admits(line.len()) {
         return;
     }
     if !has_log {
@@ -87,11 +126,11 @@ pub fn foreign_line(source: &str, level: Level, text: &str) {
         return;
     }
     match level {
-        Level::ERROR => tracing::error!(target: "hospes::native", source, "{line}"),
-        Level::WARN => tracing::warn!(target: "hospes::native", source, "{line}"),
-        Level::INFO => tracing::info!(target: "hospes::native", source, "{line}"),
-        Level::DEBUG => tracing::debug!(target: "hospes::native", source, "{line}"),
-        _ => tracing::trace!(target: "hospes::native", source, "{line}"),
+        Level::ERROR => tracing::error!(target: "hospes::native", source, publisher, "{line}"),
+        Level::WARN => tracing::warn!(target: "hospes::native", source, publisher, "{line}"),
+        Level::INFO => tracing::info!(target: "hospes::native", source, publisher, "{line}"),
+        Level::DEBUG => tracing::debug!(target: "hospes::native", source, publisher, "{line}"),
+        _ => tracing::trace!(target: "hospes::native", source, publisher, "{line}"),
     }
 }
 

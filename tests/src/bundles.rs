@@ -102,19 +102,24 @@ fn codeless(
         types: Vec::new(),
         limits: RequestedLimits::default(),
     };
-    let model = ModelInput {
-        name: "model".parse().expect("a name"),
-        encoding: bundle::Encoding::Onnx,
-        batch_axis,
-        device: bundle::Device::Any,
-        backend,
-        pin: None,
-        source: bundle::Source::Bytes(model.into()),
-    };
+    let model = ModelInput { batch_axis, backend, ..model_input("model", model) };
     let mut out = Vec::new();
     let component = bundle::passthrough().expect("the built-in guest");
     bundle::pack(&component, description, &[model], &mut out).expect("packed");
     out
+}
+
+/// A model of a bundle.
+pub fn model_input(name: &str, model: Vec<u8>) -> ModelInput {
+    ModelInput {
+        name: name.parse().expect("a name"),
+        encoding: bundle::Encoding::Onnx,
+        batch_axis: None,
+        device: bundle::Device::Any,
+        backend: None,
+        pin: None,
+        source: bundle::Source::Bytes(model.into()),
+    }
 }
 
 pub(crate) fn component(module: &str, world: &str) -> Vec<u8> {

@@ -18,7 +18,8 @@ pub mod scene;
 mod vectors;
 
 pub use bundles::{
-    batched_bundle, built, model_bundle, plugin, release, wat_guest, wat_guest_as, workspace,
+    batched_bundle, built, model_bundle, model_input, plugin, release, wat_guest, wat_guest_as,
+    workspace,
 };
 pub use chance::{Chance, resident, storms};
 pub use client::{Reply, Request};
@@ -27,7 +28,7 @@ pub use host::{Builder, TestHost};
 pub use http2::{Fate, Http2};
 pub use onnx::{documented, gather, identity, simple};
 pub use party::{Limited, Party, terms};
-pub use process::HostProcess;
+pub use process::{HostProcess, hostile_worker};
 pub use python::{client, oracle, oracle_json};
 pub use reference::{Asked, Reference, Verdict};
 pub use vectors::{Vector, vectors};

@@ -195,3 +195,15 @@ impl Drop for HostProcess {
         self.kill();
     }
 }
+
+/// A worker that is an attacker's.
+///
+/// # Panics
+/// If it is not there, with what to do.
+pub fn hostile_worker() -> PathBuf {
+    let test = std::env::current_exe().expect("a path");
+    let folder = test.parent().and_then(Path::parent).expect("a folder");
+    let program = folder.join("hostile-worker");
+    assert!(program.is_file(), "`{}` is missing: build the binaries first", program.display());
+    program
+}

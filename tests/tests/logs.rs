@@ -134,3 +134,36 @@ fn one_tenant_s_lines_are_rated_and_what_is_dropped_is_said() {
     let said = text.lines().find(|line| line.contains("log lines were dropped")).expect("said");
     assert!(said.contains("mallory") && said.contains("limit=4096"), "{said}");
 }
+
+#[test]
+fn what_a_worker_writes_is_said_and_rated_by_publisher() {
+    const RATE: usize = 2048;
+    let folder = tempfile::tempdir().expect("a directory");
+    let settings = format!("[telemetry]\ntenant_bytes_per_second = \"{}KiB\"\n", RATE / 1024);
+    let logged = start(folder.path(), &settings);
+    let (mallory, acme, zoe) = (logged.party("mallory"), logged.party("acme"), logged.party("zoe"));
+    let long = format!("mallory{}", "x".repeat(1000));
+    for (publisher, node) in [(&mallory, long.as_str()), (&acme, "harmless")] {
+        logged.host.agree((publisher, &zoe), &model_bundle("gather", gather(node), None), "infer");
+    }
+    let out_of_bounds = r#"{"inputs": [{"name": "x", "datatype": "FP32", "shape": [3], "data": [1, 2, 3]},
+        {"name": "i", "datatype": "INT64", "shape": [1], "data": [99]}]}"#;
+    let began = Instant::now();
+    for _ in 0..40 {
+        logged.call(&zoe, "mallory/gather/infer", out_of_bounds);
+    }
+    // The library writes a line about each, and they are mallory's.
+    let text = logged.until("log lines were dropped");
+    let seconds = usize::try_from(began.elapsed().as_secs()).expect("short") + 1;
+    let lines = text.lines().filter(|line| line.contains("xxxx"));
+    let flood: Vec<&str> = lines.filter(|line| line.contains("hospes::native")).collect();
+    assert!(flood.iter().all(|line| line.contains("publisher=\"mallory\"")), "{flood:?}");
+    let bytes: usize = flood.iter().map(|line| line.len()).sum();
+    assert!(bytes <= (5 + seconds) * RATE, "{bytes} bytes in {seconds} s");
+    let said = text.lines().find(|line| line.contains("log lines were dropped")).expect("said");
+    assert!(said.contains("mallory") && said.contains("limit=2048"), "{said}");
+    // Another publisher's worker is heard.
+    logged.call(&zoe, "acme/gather/infer", out_of_bounds);
+    let text = logged.until("publisher=\"acme\"");
+    assert!(text.lines().any(|line| line.contains("acme") && line.contains("harmless")), "{text}");
+}

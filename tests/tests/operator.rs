@@ -495,3 +495,25 @@ fn the_operator_s_token_is_replaced_without_a_restart() {
     let host = TestHost::builder().data(data).start();
     host.operator("GET", "/status").send().ok();
 }
+
+#[test]
+fn the_log_does_not_say_that_the_token_was_replaced_when_it_was_not() {
+    let host = TestHost::start();
+    let path = host.data().join("operator.token");
+    let token = std::fs::read_to_string(&path).expect("readable").trim().to_owned();
+    // Nothing can take the file's place.
+    std::fs::remove_file(&path).expect("removed");
+    std::fs::create_dir_all(path.join("in-the-way")).expect("made");
+    let operator = |method, path| host.operator_with(&token, method, path);
+    let wanted = r#"{"action": "rotate-token", "target": "operator.token"}"#;
+    let failed = operator("POST", "/actions").json(wanted).send();
+    let said = failed.problem(503, "busy")["detail"].to_string();
+    assert!(said.contains("nothing was done"), "{said}");
+    let logged = operator("GET", "/actions").send().ok().json();
+    assert_eq!(logged["actions"], json!([]), "the old token is valid, and nothing is written down");
+
+    std::fs::remove_dir_all(&path).expect("removed");
+    operator("POST", "/actions").json(wanted).send().ok();
+    operator("GET", "/actions").send().problem(401, "unauthenticated");
+    assert_eq!(actions(&host)[0]["action"], "rotate-token");
+}

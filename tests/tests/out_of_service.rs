@@ -12,7 +12,8 @@ use hospes::store::{Store, Table};
 use hospes::tensor::DataType;
 use serde_json::{Value, json};
 use system_tests::{
-    HostProcess, Party, Reply, Request, TestHost, identity, model_bundle, terms, wat_guest_as,
+    HostProcess, Party, Reply, Request, TestHost, documented, identity, model_bundle, model_input,
+    terms, wat_guest_as,
 };
 use tempfile::TempDir;
 
@@ -217,14 +218,18 @@ fn the_operator_lists_and_retries_what_is_out_of_service_by_a_command() {
     assert!(done && said.contains("every published version is in service,"), "{said}");
 }
 
-/// Publishes so many versions, of ten publishers, under the last of which `zoe` has an agreement.
+/// Publishes so many versions, of ten publishers, under the last of which `zoe` has an agreement. Each tenth has a model.
 fn many(count: usize) -> (TestHost, Party) {
     let host = TestHost::start();
     let zoe = host.party("zoe");
     let publishers: Vec<_> = (0..10).map(|number| host.party(&format!("acme{number}"))).collect();
     for number in 0..count {
         let publisher = &publishers[number * 10 / count];
-        let bundle = wat_guest_as("noop", &format!("m{number}"), &[]);
+        // Each with weights of its own.
+        let weights = documented(&identity(DataType::F32, 1), &number.to_string());
+        let models = [model_input("model", weights)];
+        let models = if number % 10 == 9 { &models[..] } else { &[] };
+        let bundle = wat_guest_as("noop", &format!("m{number}"), models);
         let published = host.publish(publisher, &bundle);
         if number + 1 == count {
             host.agree(publisher, &zoe, &published, vec![terms("nothing")]);
@@ -256,6 +261,19 @@ fn a_thousand_versions_are_ready_within_two_seconds_and_nothing_is_written_again
     assert!(took < Duration::from_secs(2), "{took:?}");
     let call = Request::new("POST", format!("{}/acme9/m999/nothing", host.address));
     call.bearer(&zoe.api_key).json("{}").send().ok();
+    // And all of them are there in the end, models and all.
+    let token = std::fs::read_to_string(folder.join("operator.token")).expect("readable");
+    let status = || {
+        let status = Request::new("GET", format!("{}/status", host.operator));
+        status.bearer(token.trim()).send().ok().json()
+    };
+    let deadline = Instant::now() + Duration::from_secs(300);
+    while status()["loading"] != 0 {
+        assert!(Instant::now() < deadline, "the versions are loaded: {}", status());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let status = status();
+    assert_eq!((&status["models"], &status["out_of_service"]), (&json!(1000), &json!([])));
     assert_eq!(written(&folder), before);
 }
 

@@ -7,7 +7,8 @@ use hospes::bundle::Backend;
 use hospes::config::{Config, Isolation};
 use serde_json::{Value, json};
 use system_tests::{
-    HostProcess, Party, Reply, TestHost, documented, identity, model_bundle, terms, workspace,
+    HostProcess, Party, Reply, TestHost, documented, hostile_worker, identity, model_bundle, terms,
+    workspace,
 };
 
 /// A case that once took the host down.
@@ -384,11 +385,7 @@ fn a_worker_has_no_environment_no_file_and_no_socket_of_the_host() {
 /// A worker that is an attacker's reports what it could reach, as the reason why it does not load a model.
 #[test]
 fn a_worker_that_is_an_attacker_s_reaches_nothing() {
-    let test = std::env::current_exe().expect("a path");
-    let program =
-        test.parent().and_then(std::path::Path::parent).expect("a folder").join("hostile-worker");
-    assert!(program.is_file(), "`{}` is missing: build the binaries first", program.display());
-    let scene = Scene::new(|config| config.inference.worker_program = Some(program));
+    let scene = Scene::new(|config| config.inference.worker_program = Some(hostile_worker()));
     let bundle = model_bundle("spy", byte_identity(), Some(Backend::Onnxruntime));
     let refused = scene.host.try_publish(&scene.acme, &scene.acme.sign(&bundle));
     let problem = refused.problem(422, "bundle-refused");
@@ -403,15 +400,24 @@ fn a_worker_that_is_an_attacker_s_reaches_nothing() {
 #[test]
 fn garbage_of_a_worker_is_an_error_of_the_call_and_never_of_the_host() {
     for garbage in ["shape", "length", "count", "type", "twice", "unknown", "bytes", "silence"] {
-        let test = std::env::current_exe().expect("a path");
-        let program = test.parent().and_then(std::path::Path::parent).expect("a folder");
         let scene = Scene::new(|config| {
             config.sandbox.deadline = Duration::from_secs(1);
-            config.inference.worker_program = Some(program.join("hostile-worker"));
+            config.inference.worker_program = Some(hostile_worker());
         });
-        // The hostile worker looks at the model's bytes for what it is to do. When the model is tried out, it is honest.
-        let model = documented(&byte_identity(), &format!("hostile:{garbage};"));
-        scene.model(&scene.acme, "liar", model);
+        // The hostile worker looks at the model's bytes for what it is to do.
+        let model = |word: &str| documented(&byte_identity(), &format!("hostile:{word};"));
+        // It is tried out before it goes live: a model that is never computed does not.
+        let bundle = model_bundle("liar", model(garbage), Some(Backend::Onnxruntime));
+        let tried = scene.host.try_publish(&scene.umbrella, &scene.umbrella.sign(&bundle));
+        let said = tried.problem(422, "bundle-refused")["detail"].to_string();
+        let wanted = match garbage {
+            "silence" | "unknown" => "it is not computed within 1 s",
+            _ => "its computations are lost, whatever it is given",
+        };
+        assert!(said.contains(wanted), "{garbage}: {said}");
+
+        // Twice it is computed well.
+        scene.model(&scene.acme, "liar", model(&format!("2-{garbage}")));
         let began = Instant::now();
         let reply = scene.call(&scene.zoe, "acme/liar", &echo());
         // Of a job that the host does not know, or of none, nobody hears: then the call waits until its deadline.

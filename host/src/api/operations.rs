@@ -51,7 +51,7 @@ pub(super) async fn act(host: &Arc<Host>, request: Request<Incoming>) -> Result<
         Deed::ReinstateVersion | Deed::ReinstateModel | Deed::ReinstateDigest => {
             answer["failed"] = json!(put_back(host).await?);
         }
-        Deed::RotateToken => answer["token"] = json!(host.rotate_operator_token()?),
+        Deed::RotateToken => answer["token"] = json!(*host.operator_token()),
         _ => {}
     }
     Ok(json_answer(StatusCode::OK, &answer))

@@ -7,17 +7,14 @@ use std::time::Duration;
 use semver::Version;
 use tokio::task::block_in_place;
 
-use super::{DeployError, Publication, keep, key, load_kept};
-use crate::deployments::{Deployment, Published, ResolveError};
+use super::{DeployError, Publication, keep, key, load_kept, tried_with};
+use crate::deployments::{Deployment, LOADING_MAX, Published, ResolveError};
 use crate::host::Host;
 use crate::id::ModelName;
-use crate::inference::LoadError;
+use crate::inference::{LoadError, TrialError};
 use crate::operations;
 use crate::sandbox::SandboxError;
 use crate::store::{StoreError, Table, is_disk_failure};
-
-/// Versions that are loaded at once when a host starts: each bundle is held in memory while it is checked.
-const LOADING_MAX: usize = 4;
 
 /// Longest reason that is kept of why a version is out of service.
 const REASON_CHARS_MAX: usize = 1000;
@@ -65,7 +62,7 @@ pub fn restore(host: &Arc<Host>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Loads the versions that wait for it, some at a time, until none is left.
+/// Loads the versions that wait for it, some at a time, until none is left whose turn it is: who loads another one has the rest follow.
 fn load_waiting(host: &Arc<Host>) {
     for _ in 0..LOADING_MAX.min(host.deployments.loading().left()) {
         let host = Arc::downgrade(host);
@@ -161,6 +158,9 @@ fn is_for_now(error: &DeployError) -> bool {
                     | LoadError::BackedOff { .. }
                     | LoadError::Workers { .. },
                 ..
+            } | DeployError::Trial {
+                source: TrialError::Slow(_) | TrialError::BackedOff { .. },
+                ..
             }
         )
 }
@@ -182,8 +182,9 @@ async fn bring_back(host: &Host, published: &Published) -> Result<Arc<Deployment
     let (model, version) = (published.model().clone(), published.version().clone());
     match published.digest() {
         Some(bundle) => {
-            let publication =
-                Publication { model, version, bundle: *bundle, bytes: None, withdrawn: false };
+            let backends = block_in_place(|| tried_with(host, &model, &version))?;
+            let (bundle, bytes, withdrawn) = (*bundle, None, false);
+            let publication = Publication { model, version, bundle, bytes, backends, withdrawn };
             let loaded = load_kept(host, &publication).await;
             if let Err(DeployError::Version(error @ ResolveError::Withdrawn { .. })) = &loaded {
                 host.operations.note(published.model(), published.version(), error);
@@ -217,8 +218,10 @@ pub async fn retry(
 pub fn take_out(host: &Host, model: &ModelName, version: &Version) -> Result<(), DeployError> {
     host.deployments.take_out(model, version, |bundle| match bundle {
         Some(bundle) => {
+            let backends = tried_with(host, model, version)?;
             let (model, version, bundle) = (model.clone(), version.clone(), *bundle);
-            keep(host, &[&Publication { model, version, bundle, bytes: None, withdrawn: true }])
+            let (bytes, withdrawn) = (None, true);
+            keep(host, &[&Publication { model, version, bundle, bytes, backends, withdrawn }])
         }
         None => Ok(host.store.remove(Table::Publications, &key(model, version))?),
     })

@@ -1,12 +1,20 @@
-//! Versions that are still to be loaded, in the order in which they will be.
+//! Versions that are still to be loaded, and whose turn it is: publishers take turns, so that one whose versions take ages to load
+//! keeps no other's out of reach.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 
 use super::{Deployment, Published};
+use crate::id::AccountName;
+
+/// Versions that are loaded at once: each bundle is held in memory while it is checked.
+pub const LOADING_MAX: usize = 4;
+
+/// Those of one publisher: one more turn is always left for somebody else.
+const OF_PUBLISHER_MAX: usize = LOADING_MAX - 1;
 
 /// Longest time that a call waits for its version to be loaded; then it is told to try again.
 const WAIT_MAX: Duration = Duration::from_secs(20);
@@ -16,16 +24,79 @@ const WAITING_MAX: usize = 1024;
 
 /// The versions that wait to be loaded, and how many have not been tried.
 pub struct Loading {
-    queue: Mutex<VecDeque<Arc<Published>>>,
+    turns: Mutex<Turns>,
     left: watch::Sender<usize>,
     /// For calls that wait.
     places: Semaphore,
 }
 
+/// Those that wait, by publisher.
+#[derive(Default)]
+struct Turns {
+    waiting: HashMap<AccountName, VecDeque<Arc<Published>>>,
+    /// The same publishers: of those who have the fewest under way the first is next.
+    order: VecDeque<AccountName>,
+    /// Versions that are being loaded: [`LOADING_MAX`] at most.
+    under_way: HashMap<AccountName, usize>,
+}
+
+impl Turns {
+    fn add(&mut self, published: Arc<Published>) {
+        let publisher = published.model().publisher.clone();
+        let versions = self.waiting.entry(publisher.clone()).or_default();
+        if versions.is_empty() {
+            self.order.push_back(publisher);
+        }
+        versions.push_back(published);
+    }
+
+    /// Before its publisher's others, and its publisher before others.
+    fn add_in_front(&mut self, published: Arc<Published>) {
+        let publisher = published.model().publisher.clone();
+        self.waiting.entry(publisher.clone()).or_default().push_front(published);
+        self.order.retain(|name| *name != publisher);
+        self.order.push_front(publisher);
+    }
+
+    /// The version that is loaded next, if there may be one more. It counts until [`Turns::end`].
+    fn next(&mut self) -> Option<Arc<Published>> {
+        while self.under_way.values().sum::<usize>() < LOADING_MAX {
+            let under_way = |name: &AccountName| self.under_way.get(name).copied().unwrap_or(0);
+            let counts = self.order.iter().map(under_way).enumerate();
+            let (place, fewest) = counts.min_by_key(|(_, count)| *count)?;
+            if fewest >= OF_PUBLISHER_MAX {
+                return None;
+            }
+            let publisher = self.order.remove(place)?;
+            let mut versions = self.waiting.remove(&publisher).unwrap_or_default();
+            let next =
+                std::iter::from_fn(|| versions.pop_front()).find(|published| published.claim());
+            if !versions.is_empty() {
+                self.order.push_back(publisher.clone());
+                self.waiting.insert(publisher.clone(), versions);
+            }
+            if next.is_some() {
+                *self.under_way.entry(publisher).or_default() += 1;
+                return next;
+            }
+        }
+        None
+    }
+
+    fn end(&mut self, publisher: &AccountName) {
+        if let Some(count) = self.under_way.get_mut(publisher) {
+            *count -= 1;
+            if *count == 0 {
+                self.under_way.remove(publisher);
+            }
+        }
+    }
+}
+
 impl Default for Loading {
     fn default() -> Self {
         Self {
-            queue: Mutex::default(),
+            turns: Mutex::default(),
             left: watch::Sender::new(0),
             places: Semaphore::new(WAITING_MAX),
         }
@@ -35,25 +106,27 @@ impl Default for Loading {
 impl Loading {
     /// Adds versions that are to be loaded.
     pub fn add(&self, versions: impl IntoIterator<Item = Arc<Published>>) {
-        let mut queue = self.lock();
-        let before = queue.len();
-        queue.extend(versions);
-        let added = queue.len() - before;
+        let mut turns = self.lock();
+        let mut added = 0;
+        for published in versions {
+            turns.add(published);
+            added += 1;
+        }
         self.left.send_modify(|left| *left += added);
     }
 
-    /// The version that is to be loaded next, by the caller, who then says what came of it with [`Loading::done`].
+    /// The version that is to be loaded next, by the caller, who then says what came of it with [`Loading::done`] and asks again.
+    /// None if none waits whose turn it is.
     pub fn next(&self) -> Option<Arc<Published>> {
-        let mut queue = self.lock();
-        std::iter::from_fn(|| queue.pop_front()).find(|published| published.claim())
+        self.lock().next()
     }
 
-    /// Waits until it is known whether a version loads, [`WAIT_MAX`] at most. It is the next that is loaded.
+    /// Waits until it is known whether a version loads, [`WAIT_MAX`] at most. It is the next of its publisher's that is loaded.
     pub async fn wait_for(&self, wanted: &Arc<Published>) {
         let Ok(_place) = self.places.try_acquire() else { return };
         if wanted.hurry() {
             // It is in the queue twice now, and claimed once.
-            self.lock().push_front(Arc::clone(wanted));
+            self.lock().add_in_front(Arc::clone(wanted));
         }
         // Who has waited in vain finds that it is still being loaded.
         let _ = tokio::time::timeout(WAIT_MAX, wanted.settled()).await;
@@ -62,6 +135,7 @@ impl Loading {
     /// What came of a version that was to be loaded.
     pub fn done(&self, published: &Published, loaded: Result<Arc<Deployment>, Arc<str>>) {
         published.settle(loaded);
+        self.lock().end(&published.model().publisher);
         self.left.send_modify(|left| *left = left.saturating_sub(1));
     }
 
@@ -76,7 +150,65 @@ impl Loading {
         let _ = self.left.subscribe().wait_for(|left| *left == 0).await;
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Published>>> {
-        self.queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn lock(&self) -> MutexGuard<'_, Turns> {
+        self.turns.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use semver::Version;
+
+    use super::*;
+    use crate::id::Digest;
+
+    fn version(publisher: &str, number: u64) -> Arc<Published> {
+        let model = format!("{publisher}/m").parse().expect("a model");
+        Published::waiting(model, Version::new(number, 0, 0), Digest::of(b"bundle"))
+    }
+
+    fn named(published: Option<Arc<Published>>) -> String {
+        published
+            .map_or("none".into(), |p| format!("{}@{}", p.model().publisher, p.version().major))
+    }
+
+    #[test]
+    fn publishers_take_turns_and_none_has_all_of_them() {
+        let loading = Loading::default();
+        loading.add((0..6).map(|number| version("acme", number)));
+        loading.add([version("zoe", 0), version("zoe", 1), version("bob", 0)]);
+        let next = || loading.next();
+        let first = next().expect("one");
+        assert_eq!(named(Some(Arc::clone(&first))), "acme@0");
+        let zoe = next().expect("one");
+        assert_eq!(
+            (named(Some(Arc::clone(&zoe))), named(next())),
+            ("zoe@0".into(), "bob@0".into())
+        );
+        // Each has one under way.
+        assert_eq!(named(next()), "acme@1");
+        assert_eq!(named(next()), "none", "four are loaded at once");
+        loading.done(&zoe, Err("x".into()));
+        assert_eq!(named(next()), "zoe@1", "it has none under way, and acme two");
+        loading.done(&first, Err("x".into()));
+        assert_eq!(named(next()), "acme@2");
+        assert_eq!(named(next()), "none");
+        assert_eq!(loading.left(), 7);
+    }
+
+    #[test]
+    fn a_turn_is_left_for_who_comes_later_and_for_who_is_in_a_hurry() {
+        let loading = Loading::default();
+        loading.add((0..6).map(|number| version("acme", number)));
+        let taken: Vec<_> = (0..3).map(|_| named(loading.next())).collect();
+        assert_eq!(taken, ["acme@0", "acme@1", "acme@2"]);
+        assert_eq!(named(loading.next()), "none", "of one publisher three are loaded at once");
+        loading.add((0..3).map(|number| version("zoe", number)));
+        let wanted = version("zoe", 9);
+        loading.lock().add_in_front(Arc::clone(&wanted));
+        loading.lock().add_in_front(wanted);
+        assert_eq!(named(loading.next()), "zoe@9");
+        let turns = loading.lock();
+        assert_eq!((turns.waiting.len(), turns.order.len()), (2, 2), "a publisher waits once");
     }
 }

@@ -27,6 +27,7 @@ use super::signature::ModelSignature;
 use super::strikes::{Culprit, Owned, Strikes};
 use super::{ComputeError, LoadError, ModelSource, Settings};
 use crate::id::{AccountName, Digest};
+use crate::telemetry::Allowances;
 use crate::tensor::Tensor;
 use crate::worker::{Limits, Program};
 
@@ -54,6 +55,7 @@ pub(super) struct Pool {
     spare: Mutex<Spare>,
     groups: Mutex<HashMap<Together, Weak<Group>>>,
     pub(super) strikes: Arc<Strikes>,
+    allowances: Arc<Allowances>,
 }
 
 #[derive(Default)]
@@ -86,6 +88,7 @@ impl Pool {
             spare: Mutex::default(),
             groups: Mutex::default(),
             strikes: Arc::default(),
+            allowances: Arc::clone(&settings.allowances),
         }
     }
 
@@ -168,8 +171,10 @@ impl Pool {
         if let Some(group) = groups.get(&together).and_then(Weak::upgrade) {
             return group;
         }
+        let (Together::Publisher(publisher) | Together::Model(publisher, _)) = &together;
         let group = Arc::new(Group {
             pool: Arc::clone(self),
+            publisher: publisher.clone(),
             worker: ArcSwapOption::empty(),
             state: Mutex::default(),
             latest: AtomicU64::new(0),
@@ -183,6 +188,7 @@ impl Pool {
 /// Models that share a worker.
 pub(super) struct Group {
     pool: Arc<Pool>,
+    publisher: AccountName,
     worker: ArcSwapOption<Worker>,
     state: Mutex<State>,
     /// When somebody last wanted the worker, in milliseconds since the pool began.
@@ -238,6 +244,7 @@ impl Group {
             state.starting = None;
             match started {
                 Ok(worker) => {
+                    worker.belongs_to(group.pool.allowances.of(&group.publisher));
                     group.worker.store(Some(Arc::clone(&worker)));
                     state.seat = Some(seat);
                     Ok(worker)
@@ -503,7 +510,10 @@ async fn load(
 }
 
 /// A file that is nowhere but in memory: what a worker reads a model from that is not kept yet.
-pub(super) fn in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
+///
+/// # Errors
+/// If the system has none.
+pub fn in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
     let mut file = File::from(rustix::fs::memfd_create("model", rustix::fs::MemfdFlags::CLOEXEC)?);
     file.write_all(bytes)?;
     file.rewind()?;

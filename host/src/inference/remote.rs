@@ -22,6 +22,7 @@ use super::signature::ModelSignature;
 use super::strikes::{Culprit, Strikes};
 use super::windows::Windows;
 use crate::id::Digest;
+use crate::telemetry::{Allowance, Source};
 use crate::tensor::Tensor;
 use crate::worker::channel::{Buffer, MESSAGE_BYTES_MAX, Received, Watched};
 use crate::worker::{
@@ -71,6 +72,7 @@ pub struct Worker {
     loadings: Mutex<HashMap<ModelKey, Loading>>,
     /// How many do something with it: then it is not idle.
     users: AtomicUsize,
+    lines: Source,
 }
 
 /// Which model, and what loads it.
@@ -181,6 +183,7 @@ impl Worker {
             next_model: AtomicU32::new(1),
             process: process.id(),
         });
+        let lines = process.lines().clone();
         tokio::spawn(hear(Arc::clone(&inner)));
         tokio::spawn(look_after(Arc::clone(&inner), process));
         // Dropping it ends the process.
@@ -191,6 +194,7 @@ impl Worker {
             loading: tokio::sync::Mutex::default(),
             loadings: Mutex::default(),
             users: AtomicUsize::new(0),
+            lines: lines.clone(),
         };
         match tokio::time::timeout(READY_TIMEOUT, is_ready).await {
             Ok(Ok(ready)) => Ok(Arc::new(worker(ready))),
@@ -205,6 +209,11 @@ impl Worker {
     /// What it has and what it could not give up.
     pub(super) fn ready(&self) -> &Ready {
         &self.ready
+    }
+
+    /// Whose models it computes, and whose its lines are, from now on.
+    pub(super) fn belongs_to(&self, allowance: Arc<Allowance>) {
+        self.lines.belongs_to(allowance);
     }
 
     /// Whether it can be asked.
@@ -573,7 +582,8 @@ async fn look_after(inner: Arc<Inner>, mut process: Process) {
         (Err(error), _) => format!("an end that is not known ({error})"),
     };
     if !inner.closing.load(Ordering::Acquire) {
-        tracing::warn!(process = inner.process, %how, "a worker ended");
+        let publisher = process.lines().owner();
+        tracing::warn!(process = inner.process, publisher, %how, "a worker ended");
     }
     inner.end(&how, overdue);
 }

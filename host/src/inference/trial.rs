@@ -27,6 +27,40 @@ const LARGE_BYTES_MAX: usize = 16 << 20;
 /// Who computes when a model is tried out: no caller has this number.
 const CALLER: u64 = u64::MAX;
 
+/// All models of a bundle may take so many times as long as one.
+const MODELS_FACTOR: u32 = 2;
+
+/// The time in which the models of a bundle are tried out.
+#[derive(Debug, Clone, Copy)]
+pub struct TrialTime {
+    each: Duration,
+    until: Instant,
+}
+
+/// The part of it that is one model's.
+struct Part {
+    until: Instant,
+    /// Whether it is as long as one model's may be.
+    is_whole: bool,
+}
+
+impl TrialTime {
+    /// It begins now: `each` is the most that one model may take, and twice that the most that all may.
+    pub fn begin(each: Duration) -> Self {
+        Self { each, until: Instant::now() + each * MODELS_FACTOR }
+    }
+
+    /// When all of it is over.
+    pub fn until(&self) -> Instant {
+        self.until
+    }
+
+    fn of_one(&self) -> Part {
+        let whole = Instant::now() + self.each;
+        Part { until: whole.min(self.until), is_whole: whole <= self.until }
+    }
+}
+
 /// What elements are.
 #[derive(Debug, Clone, Copy)]
 enum Fill {
@@ -39,9 +73,9 @@ enum Fill {
 /// A model that was tried out.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Trial {
-    /// It was computed, and how long that took when it was computed the second time.
+    /// It was computed, and how long that took the second time.
     Computed(Duration),
-    /// It refused what was invented, with these words. Callers may know better.
+    /// It refused what was invented, or was not computed for another reason: these words. Callers may know better.
     Inconclusive(String),
 }
 
@@ -52,37 +86,63 @@ pub enum TrialError {
     Fails(ComputeError),
     #[error("nobody could call it: {0}")]
     Input(#[from] TensorError),
+    #[error(
+        "its computations are lost, whatever it is given: the process that computes them ended by {how}"
+    )]
+    Ends { how: String },
+    #[error(
+        "it has ended the process that computes it, and is not computed for another {} ms: publish it again then",
+        wait.as_millis()
+    )]
+    BackedOff { wait: Duration },
     #[error("it is not computed within {} s, with the smallest inputs that it takes", .0.as_secs())]
     Slow(Duration),
 }
 
 impl Graph {
-    /// Computes the model with inputs of the smallest shapes that it takes, or shows that it cannot be computed. Takes `time` at most.
+    /// Computes the model with inputs of the smallest shapes that it takes, or shows that it cannot be computed. `lost_max`: when it has
+    /// ended its worker so often, it is of no use.
     ///
     /// # Errors
     /// [`TrialError`] if it would fail every call.
-    pub async fn try_out(&self, time: Duration) -> Result<Trial, TrialError> {
-        let began = Instant::now();
-        let mut errors: Vec<ComputeError> = Vec::new();
+    pub(super) async fn try_out(
+        &self,
+        time: TrialTime,
+        lost_max: usize,
+    ) -> Result<Trial, TrialError> {
+        let one = time.of_one();
+        let (mut errors, mut lost) = (Vec::<ComputeError>::new(), 0);
         for (attempt, (size, fill)) in ATTEMPTS.into_iter().enumerate() {
-            if attempt > 0 && self.signature().inputs.is_empty() {
+            if attempt > lost && self.signature().inputs.is_empty() {
                 break;
             }
             let Some(inputs) = self.invent(size, fill, attempt == 0)? else { continue };
-            let left = time.saturating_sub(began.elapsed());
-            match tokio::time::timeout(left, self.compute(inputs.clone(), CALLER)).await {
-                Ok(Ok(_)) => return Ok(Trial::Computed(self.time(inputs).await)),
-                // Others compute, or the process was lost: that need not be this model's fault, and if it is, it is backed off.
-                Ok(Err(error)) if matches!(error.class(), ErrorClass::Busy | ErrorClass::Lost) => {
+            match self.attempt(&inputs, one.until).await {
+                Some(Ok(())) => return Ok(self.time(&inputs, one.until).await),
+                Some(Err(ComputeError::BackedOff { wait })) => {
+                    return Err(TrialError::BackedOff { wait });
+                }
+                Some(Err(ComputeError::Lost { how })) => {
+                    lost += 1;
+                    if lost >= lost_max {
+                        return Err(TrialError::Ends { how });
+                    }
+                }
+                // Others compute: that is not this model's fault.
+                Some(Err(error))
+                    if matches!(error.class(), ErrorClass::Busy | ErrorClass::Lost) =>
+                {
                     return Ok(Trial::Inconclusive(error.to_string()));
                 }
-                Ok(Err(error)) => errors.push(error),
+                Some(Err(error)) => errors.push(error),
                 // The first has the fewest elements.
-                Err(_elapsed) if attempt == 0 => return Err(TrialError::Slow(time)),
-                Err(_elapsed) => break,
+                None if attempt == 0 && one.is_whole => return Err(TrialError::Slow(time.each)),
+                None => break,
             }
         }
-        let Some(first) = errors.first() else { return Ok(Trial::Inconclusive(String::new())) };
+        let Some(first) = errors.first() else {
+            return Ok(Trial::Inconclusive("there was no time left for it".into()));
+        };
         let is_always_the_same = errors.iter().all(|error| error == first);
         if is_always_the_same && errors.len() > 1 || self.signature().inputs.is_empty() {
             return Err(TrialError::Fails(first.clone()));
@@ -90,11 +150,35 @@ impl Graph {
         Ok(Trial::Inconclusive(first.to_string()))
     }
 
-    /// How long it takes once it is warm.
-    async fn time(&self, inputs: Vec<(String, Tensor)>) -> Duration {
+    /// Computes it once, after the time for which it is backed off. None if that is not over by then.
+    async fn attempt(
+        &self,
+        inputs: &[(String, Tensor)],
+        until: Instant,
+    ) -> Option<Result<(), ComputeError>> {
+        let attempt = async {
+            loop {
+                match self.compute(inputs.to_vec(), CALLER).await {
+                    Err(ComputeError::BackedOff { wait }) if Instant::now() + wait < until => {
+                        tokio::time::sleep(wait).await;
+                    }
+                    computed => return computed.map(drop),
+                }
+            }
+        };
+        tokio::time::timeout_at(until.into(), attempt).await.ok()
+    }
+
+    /// How long it takes once it is warm. That it ended once does not mean that it does again.
+    async fn time(&self, inputs: &[(String, Tensor)], until: Instant) -> Trial {
         let began = Instant::now();
-        let _ = self.compute(inputs, CALLER).await;
-        began.elapsed()
+        match self.attempt(inputs, until).await {
+            Some(Ok(())) => Trial::Computed(began.elapsed()),
+            Some(Err(error)) => {
+                Trial::Inconclusive(format!("it was computed once, and not again: {error}"))
+            }
+            None => Trial::Inconclusive("it was computed once, and not again in time".into()),
+        }
     }
 
     /// Inputs of this kind; none if they would be large and need not be tried.

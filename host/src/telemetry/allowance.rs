@@ -1,7 +1,9 @@
 //! How much one tenant, or one library, may write into the log.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::id::{AccountName, ById};
 
 /// How many seconds' worth may be written at once.
 const BURST_SECONDS: u64 = 4;
@@ -37,6 +39,11 @@ impl Allowance {
         Self { who: who.into(), bytes_per_second, bucket: Mutex::new(bucket) }
     }
 
+    /// Whose it is.
+    pub fn who(&self) -> &str {
+        &self.who
+    }
+
     /// Whether a line of so many bytes may be written now.
     pub fn admits(&self, bytes: usize) -> bool {
         self.admits_at(bytes, Instant::now())
@@ -61,6 +68,27 @@ impl Allowance {
             );
         }
         admitted
+    }
+}
+
+/// The allowance of each publisher: one for all that its plugins and the workers that compute its models write.
+#[derive(Debug)]
+pub struct Allowances {
+    bytes_per_second: u64,
+    of: Mutex<ById<AccountName, Arc<Allowance>>>,
+}
+
+impl Allowances {
+    /// So many bytes a second for each.
+    pub fn new(bytes_per_second: u64) -> Self {
+        Self { bytes_per_second, of: Mutex::default() }
+    }
+
+    /// That of a publisher.
+    pub fn of(&self, publisher: &AccountName) -> Arc<Allowance> {
+        let mut all = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(Allowance::new(publisher.as_str(), self.bytes_per_second));
+        Arc::clone(all.entry(publisher.clone()).or_insert_with(new))
     }
 }
 

@@ -9,11 +9,10 @@ use rustix::process::{Pid, PidfdFlags};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::net::unix::pipe;
-use tracing::Level;
 
 use super::channel::{ChannelError, End};
 use super::{Program, Role};
-use crate::telemetry::{FOREIGN_LINE_BYTES_MAX, foreign_line};
+use crate::telemetry::{FOREIGN_LINE_BYTES_MAX, Source};
 
 /// Most bytes of a worker's output that are taken for one line.
 const LINE_BYTES_MAX: u64 = 2 * FOREIGN_LINE_BYTES_MAX as u64;
@@ -33,6 +32,7 @@ pub struct Process {
     child: Child,
     /// Readable when it has ended (`pidfd_open(2)`).
     ended: AsyncFd<OwnedFd>,
+    lines: Source,
 }
 
 /// A new worker and the host's ends of its two sockets: one for work, one to steer it.
@@ -67,10 +67,11 @@ impl Process {
             .map_err(SpawnError::Process)?;
         let lines = child.stderr.take().map(OwnedFd::from);
         // From here on dropping it ends the process.
-        let process = Self { ended: watch(&child)?, child };
+        let source = Source::new(&format!("worker for {role}"));
+        let process = Self { ended: watch(&child)?, child, lines: source.clone() };
         if let Some(lines) = lines {
             let lines = pipe::Receiver::from_owned_fd(lines).map_err(SpawnError::Process)?;
-            tokio::spawn(pass_on(role, lines));
+            tokio::spawn(pass_on(source, lines));
         }
         Ok(Spawned { process, work, control })
     }
@@ -78,6 +79,11 @@ impl Process {
     /// The process's number.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// As what it writes lines.
+    pub fn lines(&self) -> &Source {
+        &self.lines
     }
 
     /// Ends it now.
@@ -140,15 +146,14 @@ pub fn ending(status: &ExitStatus) -> String {
 }
 
 /// Native libraries write where they like: here it becomes lines of the host's own log.
-async fn pass_on(role: Role, lines: impl AsyncRead + Unpin) {
-    let source = format!("worker for {role}");
+async fn pass_on(source: Source, lines: impl AsyncRead + Unpin) {
     let mut lines = BufReader::new(lines);
     loop {
         let mut line = Vec::new();
         match (&mut lines).take(LINE_BYTES_MAX).read_until(b'\n', &mut line).await {
             Ok(0) | Err(_) => return,
             // What is too much is dropped there, and read all the same: the worker would stand still when the pipe is full.
-            Ok(_) => foreign_line(&source, Level::WARN, &String::from_utf8_lossy(&line)),
+            Ok(_) => source.line(&String::from_utf8_lossy(&line)),
         }
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! It is confined as the real one is. Given an ordinary model it tries to reach what is not its own and reports what it reached, as
 //! the reason why it does not load the model. Given a model whose documentation says `hostile:WORD;` it loads it and answers with
-//! garbage of that kind, once it is asked for more than one element: so it goes live, for it is tried out with one. With some words it
-//! is honest until it loads the model from where the host keeps it, as it does when it has taken another worker's place.
+//! garbage of that kind; `hostile:2-WORD;` answers well twice before that. `good` always answers well, `hang` is never loaded, and
+//! `tract-hang` and `tract-fails` are good unless tract is to compute them. With `dies-again` and `slow-again` it is good until it loads the
+//! model from where the host keeps it, as it does when it has taken another worker's place.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read as _, Write as _, stdin, stdout};
 use std::net::{TcpListener, TcpStream};
@@ -37,8 +39,8 @@ fn main() {
     let answers = End::from(work.as_fd().try_clone_to_owned().expect("a socket"));
     bear_large_files();
     let confinement = confine(setup.limits, &[work.as_fd(), control.as_fd(), answers.as_fd()]);
-    let word = Arc::new(Mutex::new(String::new()));
-    let garbage = Arc::clone(&word);
+    let models = Arc::new(Mutex::new(HashMap::new()));
+    let garbage = Arc::clone(&models);
     std::thread::spawn(move || answer(&work, &garbage));
     start_no_more_threads();
     let backends = [BackendKind::Onnxruntime, BackendKind::Tract]
@@ -46,9 +48,9 @@ fn main() {
     let ready = Report::Ready { version: VERSION, backends: backends.into(), confinement };
     control.send(&ready, None).expect("sent");
     while let Ok(Some(order)) = control.receive::<Order>(&mut buffer) {
-        let (model, bytes) = match order.message {
-            Order::Load { model, bytes, .. } => (model, bytes),
-            Order::Cancel { job } if *word.lock().expect("sound") == "obedient" => {
+        let (model, backend, bytes) = match order.message {
+            Order::Load { model, backend, bytes } => (model, backend, bytes),
+            Order::Cancel { job } if is_obedient(&models) => {
                 let done = Done { job, nanos: 0, result: Err(JobError::Cancelled) };
                 answers.send(&done, None).expect("sent");
                 continue;
@@ -63,19 +65,48 @@ fn main() {
         let text = String::from_utf8_lossy(&text).into_owned();
         let said = text.split("hostile:").nth(1).and_then(|rest| rest.split(';').next());
         let report = match said {
+            Some("hang") => continue,
+            Some("tract-hang") if backend == BackendKind::Tract => continue,
             Some(said) => {
                 match said {
                     "dies-again" if is_kept => std::process::abort(),
                     "slow-again" if is_kept => std::thread::sleep(Duration::from_secs(2)),
                     _ => {}
                 }
-                said.clone_into(&mut word.lock().expect("sound"));
+                models.lock().expect("sound").insert(model, Garbage::read(said, backend));
                 let signature = if said == "many" { many() } else { signature() };
                 Report::Loaded { model, signature }
             }
             None => Report::NotLoaded { model, error: BackendError::Failed(attack(host, file)) },
         };
         control.send(&report, None).expect("sent");
+    }
+}
+
+/// How a model's jobs are answered.
+struct Garbage {
+    /// So many are answered well before.
+    good: u32,
+    word: String,
+}
+
+impl Garbage {
+    fn read(said: &str, backend: BackendKind) -> Self {
+        let (good, word) = match said.split_once('-') {
+            Some(("tract", word)) if backend == BackendKind::Tract => (0, word),
+            Some(("tract", _)) => (0, "good"),
+            Some((good, word)) if good.parse::<u32>().is_ok() => (good.parse().expect("so"), word),
+            Some(_) | None => (0, said),
+        };
+        Self { good, word: word.to_owned() }
+    }
+
+    fn next(&mut self) -> String {
+        if self.good > 0 {
+            self.good -= 1;
+            return "good".to_owned();
+        }
+        self.word.clone()
     }
 }
 
@@ -155,19 +186,27 @@ fn attack(host: Pid, mut model: File) -> String {
     format!("reached: {reached:?}, tried: {}", tries.len())
 }
 
-/// Answers jobs of one element as an honest worker would, and each other with garbage.
-fn answer(work: &End, word: &Mutex<String>) {
+/// Whether it lets go of what is cancelled, which it does not compute.
+fn is_obedient(models: &Mutex<HashMap<u32, Garbage>>) -> bool {
+    models.lock().expect("sound").values().any(|garbage| garbage.word == "obedient")
+}
+
+/// Answers each job with garbage.
+fn answer(work: &End, models: &Mutex<HashMap<u32, Garbage>>) {
     let mut buffer = Buffer::default();
     while let Ok(Some(job)) = work.receive::<Job>(&mut buffer) {
-        let (job, is_trial) =
-            (job.message.job, matches!(&*job.message.inputs, [one] if one.bytes == 1));
+        let is_single = matches!(&*job.message.inputs, [one] if one.bytes == 1);
+        let Job { job, model, .. } = job.message;
         let head =
             |data_type, shape: &[usize], bytes| Head { data_type, shape: shape.to_vec(), bytes };
         let good = || head(DataType::U8, &[2], 2);
         let done = |result: Result<Vec<Head>, JobError>| Done { job, nanos: u64::MAX, result };
-        let word = word.lock().expect("sound").clone();
+        let word = models.lock().expect("sound").get_mut(&model).expect("loaded").next();
         let answers = match word.as_str() {
-            _ if is_trial => vec![done(Ok(vec![head(DataType::U8, &[1], 1)]))],
+            // With one element it is tried out before it goes live.
+            "obedient" if is_single => vec![done(Ok(vec![head(DataType::U8, &[1], 1)]))],
+            "good" => vec![done(Ok(vec![good()]))],
+            "fails" => vec![done(Err(JobError::Backend(BackendError::Failed("no".into()))))],
             "shape" => vec![done(Ok(vec![head(DataType::F64, &[usize::MAX, usize::MAX], 2)]))],
             "length" => vec![done(Ok(vec![head(DataType::U8, &[usize::MAX], usize::MAX)]))],
             "count" => vec![done(Ok(vec![good(); 1000]))],

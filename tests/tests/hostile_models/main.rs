@@ -2,6 +2,7 @@
 //! its deadline, and a host that answers all the while.
 
 mod files;
+mod outcomes;
 mod sizes;
 mod table;
 mod traps;
@@ -70,7 +71,9 @@ impl Scene {
             match case.becomes {
                 Becomes::Refused(wanted) => assert!(said.contains(wanted), "{name}: {said}"),
                 Becomes::Endless => assert!(said.contains("of no use"), "{name}: {said}"),
-                Becomes::Contained => {}
+                Becomes::Answers | Becomes::Fails(_) | Becomes::Ends(_) | Becomes::Overdone => {
+                    panic!("{name} is refused: {said}")
+                }
             }
             assert!(!said.contains('\n'), "{name}: {said}");
         }
@@ -95,17 +98,26 @@ impl Scene {
             let receipts = listed["receipts"].as_array().expect("a list");
             let receipt = receipts.iter().find(|receipt| receipt["call"] == call).expect("listed");
             let result = receipt["result"].as_str().expect("text");
-            let (is_right, may_be_endless) = match reply.status {
-                200 => (result == "answered", false),
-                422 => (result == "refused by the plugin", false),
-                502 => (result == "failed: computation-lost", true),
-                503 => (result == "failed: computation-paused", true),
-                504 => (result == "failed: deadline", true),
-                _ => (false, false),
+            let is_right = match reply.status {
+                200 => result == "answered",
+                422 => result == "refused by the plugin",
+                502 => result == "failed: computation-lost",
+                503 => result == "failed: computation-paused",
+                504 => result == "failed: deadline",
+                _ => false,
             };
-            assert!(is_right, "{name}: {} {result}: {}", reply.status, reply.text());
-            let is_endless = matches!(case.becomes, Becomes::Endless);
-            assert!(may_be_endless || !is_endless, "{name}: {}", reply.text());
+            let (status, said) = (reply.status, reply.text());
+            assert!(is_right, "{name}: {status} {result}: {said}");
+            let is_expected = match case.becomes {
+                Becomes::Answers => status == 200,
+                Becomes::Fails(wanted) => status == 422 && said.contains(wanted),
+                // Once it has ended a process it is backed off.
+                Becomes::Ends(how) => status == 503 || status == 502 && said.contains(how),
+                Becomes::Overdone => status != 200,
+                Becomes::Endless => (502..=504).contains(&status),
+                Becomes::Refused(_) => false,
+            };
+            assert!(is_expected, "{name}: {status} {said}");
             self.still_serves(name);
         }
     }

@@ -161,7 +161,8 @@ fn many_inputs() -> Vec<u8> {
 fn constants() -> Vec<Case> {
     let from = |name: &str, weights: Vec<u8>, inputs: &[&str]| {
         let graph = floats().weights(&weights).node(name, inputs, &["c"], &[]);
-        graph.node("Size", &["c"], &["s"], &[]).node("Add", &["s", "x"], &["y"], &[]).model()
+        let graph = graph.node("ReduceMax", &["c"], &["m"], &[]).result("m", element::F32);
+        graph.node("Abs", &["x"], &["y"], &[]).model()
     };
     let one_byte = tensor("w", element::U8, &[1], &[7]);
     let expand = floats().weights(&numbers("n", &[1 << 20, 1 << 20])).weights(&one_byte);

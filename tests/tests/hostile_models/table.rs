@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 use system_tests::model::{Graph, element};
 
+use crate::outcomes;
+
 /// A hostile model.
 pub struct Case {
     pub name: &'static str,
@@ -16,8 +18,14 @@ pub struct Case {
 pub enum Becomes {
     /// It is refused when it is published, and this is said.
     Refused(&'static str),
-    /// It is refused when it is published, or its calls answer or fail, each in time.
-    Contained,
+    /// It goes live, and its calls answer.
+    Answers,
+    /// It goes live, its calls fail, and this is said.
+    Fails(&'static str),
+    /// It goes live, and its calls end the process that computes them, in this way; then it is backed off.
+    Ends(&'static str),
+    /// It goes live, and its calls fail, for want of memory or of time: which of them comes first depends on the machine.
+    Overdone,
     /// Its calls end at their deadline; it does not go live if it is as endless when it is tried out.
     Endless,
 }
@@ -29,9 +37,9 @@ impl Case {
         Self { name, model, inputs: json!([]), becomes }
     }
 
-    /// One that backends may refuse or compute.
+    /// One that backends may refuse or compute, each in time: [`outcomes`] says what they do.
     pub fn contained(name: &'static str, model: Vec<u8>, inputs: Value) -> Self {
-        Self { name, model, inputs, becomes: Becomes::Contained }
+        Self { name, model, inputs, becomes: outcomes::of(name) }
     }
 
     /// One whose calls never end by themselves.

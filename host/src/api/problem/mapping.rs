@@ -13,7 +13,6 @@ use crate::arguments::ArgumentsError;
 use crate::auth::AuthError;
 use crate::deploy::DeployError;
 use crate::deployments::ResolveError;
-use crate::host::SecretsError;
 use crate::inference::{LoadError, WORKERS_WAIT};
 use crate::invoke::InvokeError;
 use crate::market::MarketError;
@@ -363,17 +362,12 @@ impl From<OperationError> for Problem {
             }
             OperationError::NotWithdrawn(_) => Self::new(ProblemKind::Conflict, error.to_string()),
             // The operator is told why: nobody else gets to see this.
-            OperationError::NotWritten(_) | OperationError::NotKept(_) => {
-                Self::new(ProblemKind::Busy, chain(&error))
-            }
+            OperationError::NotWritten(_)
+            | OperationError::NotKept(_)
+            | OperationError::NotLogged(_)
+            | OperationError::Token(_) => Self::new(ProblemKind::Busy, chain(&error)),
             OperationError::Publications(_) => Self::internal(&error),
         }
-    }
-}
-
-impl From<SecretsError> for Problem {
-    fn from(error: SecretsError) -> Self {
-        Self::internal(&error)
     }
 }
 

@@ -1,0 +1,121 @@
+//! A bundle's models: loaded into their backends, and tried out before callers can reach them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use super::{DeployError, Publication, Tried};
+use crate::bundle::{self, Backend, ModelSpec, VerifiedBundle};
+use crate::host::Host;
+use crate::id::{AccountName, Digest};
+use crate::inference::{BackendKind, Device, ModelSource, Placement, TrialTime, file_in_memory};
+use crate::sandbox::Graphs;
+
+/// The models of a bundle that is being deployed.
+pub(super) struct Models<'b> {
+    bundle: &'b VerifiedBundle,
+    publisher: AccountName,
+    unkept: Unkept,
+}
+
+/// Weights that may not be on the disk yet: a worker that ends before they are has to load them again. Forgotten with [`Models`].
+#[derive(Clone, Default)]
+struct Unkept(Arc<Mutex<HashMap<Digest, Bytes>>>);
+
+impl Unkept {
+    fn get(&self, digest: &Digest) -> Option<Bytes> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
+    }
+}
+
+impl Drop for Models<'_> {
+    fn drop(&mut self) {
+        self.unkept.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+impl<'b> Models<'b> {
+    pub(super) fn of(publication: &Publication, bundle: &'b VerifiedBundle) -> Self {
+        let weights = bundle.manifest().models.iter();
+        let weights = weights.map(|model| (model.sha256, bundle.model(model))).collect();
+        let unkept = Unkept(Arc::new(Mutex::new(weights)));
+        Self { bundle, publisher: publication.model.publisher.clone(), unkept }
+    }
+
+    fn source(&self, host: &Host, model: &ModelSpec) -> ModelSource {
+        let (registry, unkept, digest) = (host.registry.clone(), self.unkept.clone(), model.sha256);
+        let reopen = move || match unkept.get(&digest) {
+            Some(bytes) => file_in_memory(&bytes),
+            None => registry.open_model(&digest).map(Into::into),
+        };
+        ModelSource {
+            digest,
+            publisher: self.publisher.clone(),
+            bytes: self.bundle.model(model),
+            reopen: Arc::new(reopen),
+        }
+    }
+
+    /// Loads them, once for every digest of a publisher.
+    pub(super) async fn load(&self, host: &Host) -> Result<Graphs, DeployError> {
+        let mut graphs = HashMap::new();
+        for model in &self.bundle.manifest().models {
+            let graph = host.inference.load(self.source(host, model), placement(model)).await;
+            let graph = graph
+                .map_err(|source| DeployError::Model { model: model.name.to_string(), source })?;
+            graphs.insert(model.name.as_str().into(), graph);
+        }
+        Ok(Arc::new(graphs))
+    }
+
+    /// Each model is computed before callers can reach it: one that would fail every call does not go live. Those that were tried out
+    /// before, with the backends that are said, are not again.
+    pub(super) async fn try_out(
+        &self,
+        host: &Host,
+        graphs: &Graphs,
+        before: &Backends,
+    ) -> Result<Vec<Tried>, DeployError> {
+        let time = TrialTime::begin(host.config().sandbox.deadline);
+        let mut tried = Vec::new();
+        for spec in &self.bundle.manifest().models {
+            let (model, Some(graph)) = (spec.name.to_string(), graphs.get(spec.name.as_str()))
+            else {
+                continue;
+            };
+            let backend = graph.backend();
+            if before.get(&model).is_some_and(|before| *before == backend.to_string()) {
+                continue;
+            }
+            match host.inference.try_out(graph, self.source(host, spec), time).await {
+                Ok(trial) => tried.push(Tried { model, backend, trial }),
+                Err(source) => return Err(DeployError::Trial { model, backend, source }),
+            }
+        }
+        tried.sort_by(|one, other| one.model.cmp(&other.model));
+        Ok(tried)
+    }
+}
+
+/// The backends that computed a bundle's models when they were tried out, by the models' names.
+pub(super) type Backends = BTreeMap<String, String>;
+
+/// Those of models that were tried out.
+pub(super) fn backends(tried: &[Tried]) -> Backends {
+    tried.iter().map(|tried| (tried.model.clone(), tried.backend.to_string())).collect()
+}
+
+/// What the publisher asks of a model's backend, in inference's words.
+fn placement(model: &ModelSpec) -> Placement {
+    let backend = model.backend.map(|backend| match backend {
+        Backend::Onnxruntime => BackendKind::Onnxruntime,
+        Backend::Tract => BackendKind::Tract,
+    });
+    let device = match model.device {
+        bundle::Device::Cpu => Device::Cpu,
+        bundle::Device::Gpu => Device::Gpu,
+        bundle::Device::Any => Device::Any,
+    };
+    Placement { backend, device }
+}
