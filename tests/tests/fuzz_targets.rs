@@ -10,7 +10,14 @@ use hospes::tensor::DataType;
 use hospes::worker::{ChannelError, Confinement, End, Limits};
 use system_tests::{Chance, simple, storms, workspace};
 
-// What targets name is here what libFuzzer's crate has for them.
+#[path = "../fuzz/fuzz_targets/model.rs"]
+#[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
+mod model;
+#[path = "../fuzz/fuzz_targets/worker.rs"]
+#[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
+mod worker;
+
+// What targets name is here what libFuzzer's crate has for them. Behind the modules: they import it, as they do there.
 extern crate self as libfuzzer_sys;
 
 macro_rules! fuzz_target {
@@ -19,13 +26,6 @@ macro_rules! fuzz_target {
     };
 }
 pub(crate) use fuzz_target;
-
-#[path = "../fuzz/fuzz_targets/model.rs"]
-#[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
-mod model;
-#[path = "../fuzz/fuzz_targets/worker.rs"]
-#[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
-mod worker;
 
 const THREADS: usize = 2;
 

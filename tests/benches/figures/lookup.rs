@@ -83,6 +83,7 @@ impl Scene {
             payload: Payload::Json(Bytes::from_static(b"{}")),
             form: Form::Json,
             patience: None,
+            left: None,
         };
         let calls = callers.iter().map(call).collect();
         Self { host, calls }
