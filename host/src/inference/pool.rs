@@ -541,6 +541,7 @@ mod tests {
             workers_max: NonZeroUsize::MIN,
             worker_memory_bytes_max: 1 << 30,
             program: Program::File("/bin/sleep".into()),
+            allowances: Arc::new(Allowances::new(1 << 20)),
         }
     }
 
