@@ -189,18 +189,31 @@ impl Inference {
     ///
     /// # Errors
     /// [`InferenceError::Unusable`] if a backend or library was named that is not usable; [`InferenceError::Worker`].
-    pub async fn start(settings: Settings) -> Result<Self, InferenceError> {
-        let pool = Arc::new(Pool::new(&settings));
-        let ready = pool.first().await?;
+    pub async fn start(mut settings: Settings) -> Result<Self, InferenceError> {
+        let required = settings.library_required || settings.backend == BackendChoice::Onnxruntime;
+        let mut pool = Arc::new(Pool::new(&settings));
+        let ready = match pool.first().await {
+            // A damaged library ends whoever loads it.
+            Err(error) if !required && !settings.libraries.is_empty() => {
+                tracing::error!(%error, "workers do not start with ONNX Runtime, so the host does without it");
+                settings.libraries.clear();
+                pool = Arc::new(Pool::new(&settings));
+                pool.first().await?
+            }
+            ready => ready?,
+        };
         let status: Vec<BackendStatus> = ready
             .backends
             .into_iter()
             .map(|offered| BackendStatus { kind: offered.kind, usable: offered.usable })
             .collect();
-        let required = settings.library_required || settings.backend == BackendChoice::Onnxruntime;
         for BackendStatus { kind, usable } in &status {
-            if let (BackendKind::Onnxruntime, Err(reason), true) = (kind, usable, required) {
-                return Err(InferenceError::Unusable { kind: *kind, reason: reason.clone() });
+            match usable {
+                Err(reason) if required && *kind == BackendKind::Onnxruntime => {
+                    return Err(InferenceError::Unusable { kind: *kind, reason: reason.clone() });
+                }
+                Err(reason) => tracing::warn!(backend = %kind, %reason, "a backend is not usable"),
+                Ok(_) => {}
             }
         }
         for missing in &ready.confinement.missing {

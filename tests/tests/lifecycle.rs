@@ -85,6 +85,24 @@ fn a_consumer_who_has_made_all_its_events_can_still_leave() {
     assert_eq!(remaining(&scene, &scene.acme, &agreement)[0], "terminated");
 }
 
+/// Its publisher's word was enough.
+#[test]
+fn an_agreement_is_complete_when_it_is_used_up_and_not_when_its_publisher_says_so() {
+    let scene = Scene::new(&plugin("echo"));
+    let lines = ["notice P30D", "count lteq 2 call"];
+    let agreement = scene.agree(&scene.acme, &scene.zoe, scene.clauses("echo-u8", &lines));
+    let acme = (&scene.acme, Actor::Publisher);
+    scene.call(&scene.zoe).ok();
+    for reason in [Reason::Exhausted, Reason::Expired] {
+        let refused = scene.happen(acme, &agreement, Change::Complete, reason);
+        let said = refused.problem(422, "event-refused")["detail"].to_string();
+        assert!(said.contains("is not over"), "{said}");
+    }
+    scene.call(&scene.zoe).ok();
+    scene.happen(acme, &agreement, Change::Complete, Reason::Exhausted).ok();
+    assert_eq!(remaining(&scene, &scene.zoe, &agreement)[0], "completed");
+}
+
 #[test]
 fn an_event_ahead_of_its_turn_neither_evades_the_notice_nor_freezes_anything() {
     let scene = Scene::new(&plugin("echo"));

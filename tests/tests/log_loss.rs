@@ -57,6 +57,20 @@ fn a_new_log_in_the_place_of_the_old_one_is_refused() {
     assert!(error.contains("the log holds 0 receipts"), "{error}");
 }
 
+/// It started as an empty host, to which all parties were strangers.
+#[test]
+fn receipts_without_the_records_of_accounts_are_refused() {
+    let harms: [fn(&Path); 2] = [
+        |records| std::fs::remove_file(records).expect("removed"),
+        |records| std::fs::write(records, "").expect("emptied"),
+    ];
+    for harm in harms {
+        let error = started_after(|receipts| harm(&receipts.with_file_name("state.redb")));
+        let error = error.map(drop).expect_err("it does not start");
+        assert!(error.contains("put it back from a backup"), "{error}");
+    }
+}
+
 #[test]
 fn an_older_log_with_its_own_checkpoint_is_refused() {
     let (host, zoe) = served();

@@ -58,6 +58,16 @@ fn a_host_starts_without_a_home() {
     assert_eq!(output.expect("it runs").status.code(), Some(1));
 }
 
+/// Workers begin in another folder: with `--data data` they found no library, and nobody said so.
+#[test]
+fn libraries_are_found_from_wherever_a_worker_begins() {
+    let mut config = hospes::config::Config::default();
+    config.data.dir = "data".into();
+    let libraries = hospes::host::inference_settings(&config).libraries;
+    assert!(!libraries.is_empty());
+    assert!(libraries.iter().all(|library| library.is_absolute()), "{libraries:?}");
+}
+
 #[test]
 fn a_host_runs_on_a_root_that_is_read_only() {
     let folder = tempfile::tempdir().expect("a directory");
