@@ -18,7 +18,7 @@ use super::backend::{Backend, BackendError, BackendKind, Model, Stop};
 use super::protocol::{Done, Head, Job, JobError, Offered, Order, Report, Setup, VERSION};
 use crate::tensor::Tensor;
 use crate::worker::channel::{Buffer, Received};
-use crate::worker::confine::{confine, start_no_more_threads};
+use crate::worker::confine::{confine_around, start_no_more_threads};
 use crate::worker::{ChannelError, End, MemoryError, SharedMemory};
 
 /// Why a worker ends before its host wants it to.
@@ -79,9 +79,11 @@ pub fn run(work: End, control: End) -> Result<(), WorkerError> {
     let bytes = setup.layout.bytes().ok_or(WorkerError::Unexpected)?;
     let memory = Arc::new(SharedMemory::open(file, bytes)?);
     let threads = NonZeroUsize::new(setup.threads as usize).ok_or(WorkerError::Unexpected)?;
-    // The library is the operator's and is opened while there are files; models come after.
-    let onnxruntime = OnnxRuntime::find(&setup.libraries, threads);
-    let confinement = confine(setup.limits, &[work.as_fd(), control.as_fd(), memory.file()]);
+    // The library is the operator's and is opened while there are files. It starts a thread when it begins: then they are given up.
+    let library = OnnxRuntime::map(&setup.libraries);
+    let keep = [work.as_fd(), control.as_fd(), memory.file()];
+    let (confinement, onnxruntime) =
+        confine_around(setup.limits, &keep, || library.and_then(|library| library.begin(threads)));
     let shared = Arc::new(Shared {
         setup,
         work,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, LandlockStatus, Ruleset,
-    RulesetAttr as _, RulesetStatus, Scope,
+    RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus, Scope, path_beneath_rules,
 };
 use rustix::process::{Resource, Rlimit};
 use seccompiler::{
@@ -43,10 +43,24 @@ pub struct Confinement {
     pub missing: Vec<String>,
 }
 
+/// What can be read while something begins that may start threads: nothing, what the processor can do, and what is said of this process.
+const READ_AT_BEGINNING: [&str; 4] =
+    ["/dev/null", "/proc/cpuinfo", "/proc/self", "/sys/devices/system/cpu"];
+
 /// Gives up what a worker does not need, and every open file but `keep` and the standard ones. Call it while the process has one
 /// thread; threads that start later are confined, too. If a library has started one already, it says so: Landlock binds one
 /// thread, the filter of system calls all.
 pub fn confine(limits: Limits, keep: &[BorrowedFd<'_>]) -> Confinement {
+    confine_around(limits, keep, || ()).0
+}
+
+/// The same, where something begins that starts threads of its own: they come when files, the network and signals are given up
+/// already but for [`READ_AT_BEGINNING`], and take the rest of it, but for Landlock's, with all threads.
+pub fn confine_around<T>(
+    limits: Limits,
+    keep: &[BorrowedFd<'_>],
+    begin: impl FnOnce() -> T,
+) -> (Confinement, T) {
     let mut missing = Vec::new();
     let mut step = |what: &str, done: Result<(), String>| {
         if let Err(why) = done {
@@ -58,12 +72,14 @@ pub fn confine(limits: Limits, keep: &[BorrowedFd<'_>]) -> Confinement {
     // As the threads of guests are: who serves comes first.
     step("nice", rustix::process::nice(NICE).map(drop).map_err(text));
     step("oom_score_adj", std::fs::write("/proc/self/oom_score_adj", "1000").map_err(text));
+    let early = landlock(&READ_AT_BEGINNING);
+    let begun = begin();
     step("files", leave_files(keep));
     step("rlimits", rlimits(limits));
-    step("landlock", landlock());
+    step("landlock", early.and(landlock(&[])));
     step("user", leave_root());
     step("seccomp", seccomp());
-    Confinement { missing }
+    (Confinement { missing }, begun)
 }
 
 /// Added to the worker's nice value.
@@ -142,14 +158,17 @@ fn mapped_bytes() -> Result<u64, String> {
     Ok(pages.saturating_mul(rustix::param::page_size() as u64))
 }
 
-/// No file by any path, no TCP, no signals to others. What is open stays open.
-fn landlock() -> Result<(), String> {
+/// No file by any path but these to read, no TCP, no signals to others. What is open stays open.
+fn landlock(readable: &[&str]) -> Result<(), String> {
     let status = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(LANDLOCK))
         .and_then(|rules| rules.handle_access(AccessNet::from_all(LANDLOCK)))
         .and_then(|rules| rules.scope(Scope::from_all(LANDLOCK)))
         .and_then(Ruleset::create)
+        .and_then(|rules| {
+            rules.add_rules(path_beneath_rules(readable, AccessFs::from_read(LANDLOCK)))
+        })
         .and_then(landlock::RulesetCreated::restrict_self)
         .map_err(text)?;
     if !status.no_new_privs {

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use bytes::Bytes;
 use half::{bf16, f16};
-use ort::environment::Environment;
+use ort::environment::{Environment, EnvironmentBuilder};
 use ort::logging::LogLevel;
 use ort::session::builder::{GraphOptimizationLevel, PrepackedWeights};
 use ort::session::{RunOptions, Session, SessionInputValue};
@@ -46,6 +46,12 @@ const FORMAT: (&str, &str) = ("session.load_model_format", "ONNX");
 const EXTERNAL_DATA: (&str, &str) =
     ("session.model_external_initializers_file_folder_path", "/dev/null/none");
 
+/// The library in this process's memory, where it has not begun anything yet: no thread, no file.
+pub struct Mapped {
+    path: PathBuf,
+    builder: EnvironmentBuilder,
+}
+
 /// ONNX Runtime.
 pub struct OnnxRuntime {
     library: Library,
@@ -68,9 +74,18 @@ impl OnnxRuntime {
                     "`{path}` cannot be loaded: this process has loaded `{has}` already"
                 )));
             }
-            None => loaded.insert(open(path)?).clone(),
+            None => loaded.insert(Mapped::open(path)?.library()?).clone(),
         };
         Ok(Self { library, threads })
+    }
+
+    /// Maps the first of `libraries` that is there, for a process that has loaded none.
+    ///
+    /// # Errors
+    /// As of [`OnnxRuntime::find`].
+    pub fn map(libraries: &[PathBuf]) -> Result<Mapped, BackendError> {
+        let path = libraries.iter().find(|path| path.is_file()).ok_or(BackendError::NoLibrary)?;
+        Mapped::open(path)
     }
 
     /// Which library it is.
@@ -79,15 +94,31 @@ impl OnnxRuntime {
     }
 }
 
-fn open(path: &Path) -> Result<Library, BackendError> {
-    let failed = |error: &dyn std::fmt::Display| {
-        BackendError::Library(format!("`{}` does not load: {error}", path.display()))
-    };
-    let builder = ort::init_from(path).map_err(|error| failed(&error))?;
-    let builder = builder.with_telemetry(false).with_logger(Arc::new(log));
-    let environment = builder.build().map_err(|error| failed(&error))?;
-    environment.set_log_level(LogLevel::Error);
-    Ok(Library { path: path.into(), environment })
+impl Mapped {
+    fn open(path: &Path) -> Result<Self, BackendError> {
+        let builder = ort::init_from(path).map_err(|error| does_not_load(path, &error))?;
+        Ok(Self { path: path.into(), builder })
+    }
+
+    /// Has the library begin. A model can be computed by `threads` threads at once.
+    ///
+    /// # Errors
+    /// [`BackendError::Library`].
+    pub fn begin(self, threads: NonZeroUsize) -> Result<OnnxRuntime, BackendError> {
+        Ok(OnnxRuntime { library: self.library()?, threads })
+    }
+
+    fn library(self) -> Result<Library, BackendError> {
+        let Self { path, builder } = self;
+        let builder = builder.with_telemetry(false).with_logger(Arc::new(log));
+        let environment = builder.build().map_err(|error| does_not_load(&path, &error))?;
+        environment.set_log_level(LogLevel::Error);
+        Ok(Library { path, environment })
+    }
+}
+
+fn does_not_load(path: &Path, error: &dyn std::fmt::Display) -> BackendError {
+    BackendError::Library(format!("`{}` does not load: {error}", path.display()))
 }
 
 /// What the library says goes through our log: its lines carry names and texts of models.
