@@ -140,10 +140,12 @@ fn every_problem_of_a_host_has_a_fix_or_says_what_to_do_itself() {
         "plugin-deadline",
         "output-refused",
     ];
-    let wrong = crate::api::ProblemKind::ALL.into_iter().map(|kind| kind.parts().0).filter(|code| {
-        let body = format!(r#"{{"type":"urn:hospes:problem:{code}","title":"t","detail":"d"}}"#);
-        let has_fix = problem::failure(400, body.as_bytes()).to_json()["fix"].is_string();
-        has_fix == by_itself.contains(code)
-    });
+    let wrong =
+        crate::api::ProblemKind::ALL.into_iter().map(|kind| kind.parts().0).filter(|code| {
+            let body =
+                format!(r#"{{"type":"urn:hospes:problem:{code}","title":"t","detail":"d"}}"#);
+            let has_fix = problem::failure(400, body.as_bytes()).to_json()["fix"].is_string();
+            has_fix == by_itself.contains(code)
+        });
     assert_eq!(wrong.collect::<Vec<_>>(), [""; 0]);
 }
