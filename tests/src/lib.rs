@@ -15,6 +15,8 @@ mod process;
 mod python;
 mod reference;
 pub mod scene;
+pub mod siege;
+mod siege_http2;
 mod vectors;
 
 pub use bundles::{
@@ -28,7 +30,7 @@ pub use host::{Builder, TestHost};
 pub use http2::{Fate, Http2};
 pub use onnx::{documented, gather, identity, simple};
 pub use party::{Limited, Party, terms};
-pub use process::{HostProcess, hostile_worker};
+pub use process::{HostProcess, Usage, hostile_worker};
 pub use python::{client, oracle, oracle_json};
 pub use reference::{Asked, Reference, Verdict};
 pub use vectors::{Vector, vectors};

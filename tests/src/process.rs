@@ -1,14 +1,46 @@
 //! The `hospes` binary as a process of its own, for tests that kill it or use its command line.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use hospes::id::{Digest, ModelName};
 use serde_json::Value;
 
 use crate::bundles::workspace;
 use crate::{Party, Request, terms};
+
+/// What a host and its workers hold.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Usage {
+    /// Bytes of memory.
+    pub resident: u64,
+    pub descriptors: usize,
+    pub processes: usize,
+}
+
+fn held(process: u32) -> Option<(u64, usize)> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let resident: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    let descriptors = std::fs::read_dir(format!("/proc/{process}/fd")).ok()?.count();
+    Some((resident * 1024, descriptors))
+}
+
+/// Not from `children` of its threads: not every kernel has that file.
+fn children(parent: u32) -> Vec<u32> {
+    let all = std::fs::read_dir("/proc")
+        .expect("readable")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let is_child = |process: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        // The name in front may hold anything.
+        let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        rest.split(' ').nth(2) == Some(&parent.to_string())
+    };
+    all.filter(is_child).collect()
+}
 
 /// A host that runs in a process of its own. Killed when dropped.
 pub struct HostProcess {
@@ -155,19 +187,70 @@ impl HostProcess {
     /// # Panics
     /// If anything of it is refused.
     pub fn agree(&self, (publisher, consumer): (&Party, &Party), bundle: &[u8], function: &str) {
-        let post = |path: &str, party: &Party, bytes: Vec<u8>| {
-            let request = Request::new("POST", format!("{}{path}", self.address));
-            request.bearer(&party.api_key).octets(bytes).send().ok().json()
-        };
-        let published = post("/api/bundles", publisher, publisher.sign(bundle));
+        let published = self.publish(publisher, bundle);
+        self.agree_to((publisher, consumer), &published, &[function]);
+    }
+
+    /// Signs a bundle and publishes it. Returns its model and digest.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub fn publish(&self, publisher: &Party, bundle: &[u8]) -> (ModelName, Digest) {
+        let published = self.post("/api/bundles", publisher, publisher.sign(bundle));
         let text = |member: &str| published[member].as_str().expect("text").to_owned();
-        let (model, digest) = (text("model").parse(), text("digest").parse());
-        let (model, digest) = (model.expect("a model"), digest.expect("a digest"));
-        let offer = publisher.offer(&model, digest, vec![terms(function)]);
-        post("/api/offers", publisher, offer.to_bytes());
+        (text("model").parse().expect("a model"), text("digest").parse().expect("a digest"))
+    }
+
+    /// Lets both sign for functions of what is published.
+    ///
+    /// # Panics
+    /// If anything of it is refused.
+    pub fn agree_to(
+        &self,
+        (publisher, consumer): (&Party, &Party),
+        (model, digest): &(ModelName, Digest),
+        functions: &[&str],
+    ) {
+        let functions = functions.iter().map(|function| terms(function)).collect();
+        let offer = publisher.offer(model, *digest, functions);
+        self.post("/api/offers", publisher, offer.to_bytes());
         let mut proposal = consumer.accept(&offer);
         proposal.add_signature(&publisher.key).expect("the publisher");
-        assert_eq!(post("/api/agreements", consumer, proposal.to_bytes())["state"], "active");
+        let agreed = self.post("/api/agreements", consumer, proposal.to_bytes());
+        assert_eq!(agreed["state"], "active", "{agreed}");
+    }
+
+    fn post(&self, path: &str, party: &Party, bytes: Vec<u8>) -> Value {
+        let request = Request::new("POST", format!("{}{path}", self.address));
+        request.bearer(&party.api_key).octets(bytes).send().ok().json()
+    }
+
+    /// What it and its workers hold, as the kernel has it.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn usage(&self) -> Usage {
+        let mut usage = Usage::default();
+        let mut left = vec![self.id()];
+        while let Some(process) = left.pop() {
+            // A worker may end while it is looked at.
+            let Some((resident, descriptors)) = held(process) else { continue };
+            usage.processes += 1;
+            usage.resident += resident;
+            usage.descriptors += descriptors;
+            left.extend(children(process));
+        }
+        assert!(usage.processes > 0, "the host has ended");
+        usage
+    }
+
+    /// Where its two listeners are: everybody's and the operator's.
+    ///
+    /// # Panics
+    /// If it did not say.
+    pub fn listeners(&self) -> [SocketAddr; 2] {
+        [&self.address, &self.operator]
+            .map(|url| url.trim_start_matches("http://").parse().expect("an address"))
     }
 
     /// The process.

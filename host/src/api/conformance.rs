@@ -1,6 +1,6 @@
 //! What a message of HTTP has to have so that everybody on its way reads the same, where hyper leaves it to us.
 
-use http::{Request, Version, header};
+use http::{HeaderValue, Request, Version, header};
 
 use super::problem::{Problem, ProblemKind};
 use crate::config::is_host;
@@ -31,6 +31,22 @@ pub(super) fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
             Err(invalid("`:authority` and the header `Host` name two hosts"))
         }
         _ => Ok(()),
+    }
+}
+
+/// Refuses a body that is coded in another way than `chunked`, once (RFC 9112 section 6.1): hyper looks only at the last coding, and whoever
+/// is in front may have taken what follows for a part of this body.
+///
+/// # Errors
+/// 400, after which the connection is closed.
+pub(super) fn check_coding<B>(request: &Request<B>) -> Result<(), Problem> {
+    let mut codings = request.headers().get_all(header::TRANSFER_ENCODING).iter();
+    let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if is_chunked(coding) => Ok(()),
+        _ => Err(invalid("`Transfer-Encoding` has to be `chunked`, once and alone")
+            .header(header::CONNECTION, HeaderValue::from_static("close"))),
     }
 }
 

@@ -243,7 +243,12 @@ async fn serve_one(
                 None => Ok(answer),
             }
         }
-        Err(problem) => Err(problem),
+        Err(problem) => {
+            if is_http2 {
+                seat.refuse();
+            }
+            Err(problem)
+        }
     };
     let answer = answer.unwrap_or_else(Problem::into_response);
     if !answer.status().is_success() {

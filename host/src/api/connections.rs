@@ -23,6 +23,9 @@ use crate::id::AccountName;
 /// What a connection of a stranger holds that asks nothing, in bytes: buffers, tables of headers, tasks.
 pub(super) const CONNECTION_BYTES: u64 = 64 << 10;
 
+/// Requests on one HTTP/2 connection that are refused for lack of room before it is closed: answers that nobody reads are held as well.
+const REFUSED_MAX: usize = 8;
+
 /// Of four places, strangers may have three.
 const STRANGERS_SHARE: (usize, usize) = (3, 4);
 
@@ -148,6 +151,7 @@ impl Connections {
             known: AtomicBool::new(false),
             account: Mutex::default(),
             signal,
+            refused: AtomicUsize::new(0),
             last: Mutex::new(Instant::now()),
             sent: AtomicU64::new(0),
         };
@@ -273,6 +277,8 @@ pub(super) struct Seat {
     known: AtomicBool,
     account: Mutex<Option<AccountName>>,
     signal: Arc<Signal>,
+    /// Requests that were refused for lack of room.
+    refused: AtomicUsize,
     last: Mutex<Instant>,
     /// Bytes that have been sent on it.
     sent: AtomicU64,
@@ -312,6 +318,13 @@ impl Seat {
             }
         }
         Stream(Arc::clone(self))
+    }
+
+    /// A request was refused for lack of room. Whoever goes on asking has to leave.
+    pub(super) fn refuse(&self) {
+        if self.refused.fetch_add(1, Ordering::Relaxed) + 1 >= REFUSED_MAX {
+            self.signal.tell(Told::Leave);
+        }
     }
 
     /// Whether nothing is being answered here.

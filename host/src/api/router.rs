@@ -37,6 +37,7 @@ async fn asked(
     mut request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
     conformance::check_host(&request)?;
+    conformance::check_coding(&request)?;
     // A share of what hyper has read, not a copy of it.
     let target = request.uri().path_and_query().cloned();
     let path = target.as_ref().map_or("", PathAndQuery::path);

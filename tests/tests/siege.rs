@@ -1,0 +1,367 @@
+//! One host under siege: everything in `system_tests::siege`, plugins that do harm, and workers that are killed, round after round, while
+//! a neighbour calls and both listeners are watched. `HOSPES_SIEGE_ROUNDS` says how many rounds.
+//!
+//! Bounds of time are wide, for machines that are busy with other things; figures are printed.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use hospes::bundle::Backend;
+use hospes::receipt::ReceiptProof;
+use hospes::tensor::DataType;
+use serde_json::json;
+use system_tests::hostile::{Expect, written};
+use system_tests::siege::{Came, Input, Right, inputs};
+use system_tests::{
+    HostProcess, Party, Request, TestHost, identity, model_bundle, plugin, workspace,
+};
+
+const DEADLINE: Duration = Duration::from_secs(1);
+/// What a call may take beyond its deadline, in a program without optimisations on a busy machine.
+const GRACE: Duration = Duration::from_secs(5);
+/// Longest that a listener may be silent there.
+const SILENCE: Duration = Duration::from_secs(5);
+/// Rounds before anything is measured: caches and pools are filled then.
+const WARM_UP: usize = 1;
+const ROUNDS: usize = 2;
+/// Inputs that are sent at the same time.
+const BESIEGERS: usize = 6;
+/// Components that are called in each round.
+const PLUGINS: [&str; 8] = [
+    "answer-beyond-the-end",
+    "clean-up-spins",
+    "divide-least-by-minus-one",
+    "fill-for-ever",
+    "log-for-ever",
+    "realloc-spins",
+    "recurse-through-table",
+    "spin-in-calls",
+];
+/// What may be more at the end than after the rounds before: bytes for receipts and what allocators keep, and what happens to be open.
+const GROWTH_BYTES_MAX: u64 = 256 << 20;
+const GROWTH_DESCRIPTORS_MAX: usize = 64;
+const GROWTH_PROCESSES_MAX: usize = 1;
+
+/// One connection that asks again and again, as a browser or a load balancer does.
+struct Asker {
+    address: SocketAddr,
+    stream: Option<TcpStream>,
+    asked: usize,
+}
+
+impl Asker {
+    fn new(address: SocketAddr) -> Self {
+        Self { address, stream: None, asked: 0 }
+    }
+
+    /// The status and the body. A connection that was kept may have been closed meanwhile; a new one is not.
+    fn ask(&mut self, request: &[u8]) -> (u16, Vec<u8>) {
+        self.asked += 1;
+        // Accepting has to work as well.
+        if self.asked.is_multiple_of(10) {
+            self.stream = None;
+        }
+        if let Some(mut kept) = self.stream.take()
+            && let Some(answer) = exchange(&mut kept, request)
+        {
+            self.stream = Some(kept);
+            return answer;
+        }
+        let mut stream = TcpStream::connect(self.address).expect("it listens");
+        stream.set_nodelay(true).expect("set");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+        let answer = exchange(&mut stream, request).expect("an answer");
+        self.stream = Some(stream);
+        answer
+    }
+}
+
+fn exchange(stream: &mut TcpStream, request: &[u8]) -> Option<(u16, Vec<u8>)> {
+    stream.write_all(request).ok()?;
+    let (mut answer, mut part) = (Vec::new(), [0; 8192]);
+    loop {
+        let read = stream.read(&mut part).ok().filter(|read| *read > 0)?;
+        answer.extend_from_slice(&part[..read]);
+        let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+        let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length: usize = length.and_then(|length| length.parse().ok()).expect("a length");
+        if answer.len() >= end + 4 + length {
+            return Some((head.get(9..12)?.parse().ok()?, answer.split_off(end + 4)));
+        }
+    }
+}
+
+fn quantile(times: &mut [Duration], part: f64) -> Duration {
+    times.sort_unstable();
+    times[((times.len() - 1) as f64 * part) as usize]
+}
+
+struct Siege {
+    host: HostProcess,
+    data: std::path::PathBuf,
+    _folder: tempfile::TempDir,
+    zoe: Party,
+    yan: Party,
+    inputs: Vec<Input>,
+    /// The neighbour's worker.
+    spared: u32,
+    /// Receipts of calls, and what was not right.
+    receipts: AtomicUsize,
+    wrong: Mutex<BTreeMap<String, String>>,
+    /// Longest beyond the deadline that a call took.
+    late: Mutex<Duration>,
+}
+
+fn settings() -> String {
+    format!(
+        "[api]\nheader_read_timeout = \"500ms\"\nbody_grace = \"300ms\"\nbody_bytes_per_second_min = \"1KiB\"\ndrain_delay = \"0s\"\n\
+        drain_timeout = \"5s\"\n[sandbox]\ndeadline = \"{}s\"\n[inference]\nonnxruntime_library = \"{}\"\n",
+        DEADLINE.as_secs(),
+        TestHost::onnxruntime().display()
+    )
+}
+
+fn case(name: &str) -> Vec<u8> {
+    std::fs::read(workspace().join("tests/cases").join(name)).expect("readable")
+}
+
+/// The processes that compute.
+fn workers(host: &HostProcess, data: &std::path::Path) -> Vec<u32> {
+    let token = std::fs::read_to_string(data.join("operator.token")).expect("there");
+    let status = Request::new("GET", format!("{}/status", host.operator));
+    let status = status.bearer(token.trim()).send().ok().json();
+    serde_json::from_value(status["workers"]["processes"].clone()).expect("numbers")
+}
+
+impl Siege {
+    fn begin() -> Self {
+        let folder = tempfile::tempdir().expect("a directory");
+        let data = folder.path().join("data");
+        let host = HostProcess::start_with(&data, &settings());
+        let party = |name| host.party(&data, name);
+        let (acme, umbrella, mallory) = (party("acme"), party("umbrella"), party("mallory"));
+        let (zoe, yan) = (party("zoe"), party("yan"));
+        let model = |publisher: &Party, consumer: &Party, name: &str, model| {
+            let bundle = model_bundle(name, model, Some(Backend::Onnxruntime));
+            host.agree((publisher, consumer), &bundle, "infer");
+        };
+        model(&acme, &zoe, "div", case("intdiv.onnx"));
+        model(&acme, &zoe, "gather", case("gather.onnx"));
+        model(&acme, &zoe, "loop", case("loop.onnx"));
+        model(&acme, &zoe, "same", identity(DataType::F32, 1));
+        model(&acme, &zoe, "text", identity(DataType::Bytes, 1));
+        let others = workers(&host, &data);
+        model(&umbrella, &yan, "same", identity(DataType::F32, 1));
+        let own = workers(&host, &data).into_iter().find(|worker| !others.contains(worker));
+        let spared = own.expect("a process a publisher");
+        let functions = ["echo-u8", "fall", "produce", "misshape", "log-lines"];
+        let echo = host.publish(&acme, &plugin("echo"));
+        host.agree_to((&acme, &zoe), &echo, &functions);
+        let echo = host.publish(&umbrella, &plugin("echo"));
+        host.agree_to((&umbrella, &yan), &echo, &functions[..1]);
+        let mut inputs = inputs(&zoe.api_key);
+        for hostile in written().into_iter().filter(|one| PLUGINS.contains(&one.name.as_str())) {
+            host.agree((&mallory, &zoe), &hostile.bundle().expect("packed"), "run");
+            let Expect::Fails(status, _, failure) = &hostile.expect else {
+                panic!("{} is to fail", hostile.name);
+            };
+            let path = format!("/mallory/{}/run", hostile.name);
+            let failed = Right::Call(*status, format!("failed: {failure}").leak());
+            inputs.push(Input::call(
+                &hostile.name,
+                &zoe.api_key,
+                &path,
+                hostile.body.as_bytes(),
+                failed,
+            ));
+        }
+        let unsigned = plugin("echo");
+        let outside = acme.sign(&model_bundle("outside", case("ext_hostkey.onnx"), None));
+        let bundle = |name, key, bytes: &[u8]| {
+            Input::call(name, key, "/api/bundles", bytes, Right::Refused(422))
+        };
+        inputs.push(bundle("a bundle that nobody signed", &acme.api_key, &unsigned));
+        inputs.push(bundle("half a bundle", &acme.api_key, &unsigned[..unsigned.len() / 2]));
+        inputs.push(bundle("a model that names the host's key", &acme.api_key, &outside));
+        let (receipts, wrong, late) = (AtomicUsize::new(0), Mutex::default(), Mutex::default());
+        Self { host, data, _folder: folder, zoe, yan, inputs, spared, receipts, wrong, late }
+    }
+
+    /// Sends everything once, and kills a worker of the models' publisher in between.
+    fn round(&self, number: usize) {
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..BESIEGERS {
+                scope.spawn(|| {
+                    while let Some(input) = self.inputs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let came = input.send(self.host.listeners());
+                        if let Err(what) = self.judge(input, &came) {
+                            let mut wrong = self.wrong.lock().expect("no panic");
+                            wrong
+                                .entry(input.name.clone())
+                                .or_insert(format!("round {number}: {what}"));
+                        }
+                    }
+                });
+            }
+            std::thread::sleep(Duration::from_millis(50 + 37 * (number as u64 % 20)));
+            if let Some(victim) =
+                workers(&self.host, &self.data).into_iter().find(|worker| *worker != self.spared)
+            {
+                let kill =
+                    std::process::Command::new("kill").args(["-9", &victim.to_string()]).status();
+                assert!(kill.expect("it runs").success());
+            }
+        });
+    }
+
+    /// An input's answer, its receipt, and its time.
+    fn judge(&self, input: &Input, came: &Came) -> Result<(), String> {
+        let Some(right) = input.right.iter().find(|right| came.is(right)) else {
+            return Err(format!("{:?} is right, not {}", input.right, came.text()));
+        };
+        if let Right::Call(_, result) = right {
+            let call = came.header("hospes-receipt").ok_or("no receipt")?;
+            let path = format!("{}/api/receipts/{call}", self.host.address);
+            let proof = Request::new("GET", path).bearer(&self.zoe.api_key).send().ok();
+            let proof = ReceiptProof::parse(&proof.body).map_err(|error| error.to_string())?;
+            let host = self.host.party.parse().expect("a party");
+            let receipt = proof.verify(&host).map_err(|error| error.to_string())?;
+            self.receipts.fetch_add(1, Ordering::Relaxed);
+            let found = receipt.get().result.to_string();
+            if found != *result {
+                return Err(format!("its receipt says `{found}`, not `{result}`"));
+            }
+            let mut late = self.late.lock().expect("no panic");
+            *late = (*late).max(came.took.saturating_sub(DEADLINE));
+        }
+        Ok(())
+    }
+
+    /// The neighbour calls a model and a function until it is over; what each call took.
+    fn neighbour(&self, over: &AtomicBool) -> Vec<Duration> {
+        let [address, _] = self.host.listeners();
+        let mut asker = Asker::new(address);
+        let post = |path: &str, body: &str| {
+            format!(
+                "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+                self.yan.api_key,
+                body.len()
+            )
+        };
+        let tensor = json!({"inputs": [{"name": "x", "datatype": "FP32", "shape": [2], "data": [1.5, 2.5]}]});
+        let infer = post("/v2/models/umbrella/same/infer", &tensor.to_string());
+        let echo = post("/umbrella/echo/echo-u8", r#"{"v":7}"#);
+        let mut times = Vec::new();
+        while !over.load(Ordering::Relaxed) {
+            let began = Instant::now();
+            let (status, body) = asker.ask(infer.as_bytes());
+            times.push(began.elapsed());
+            let text = String::from_utf8_lossy(&body).into_owned();
+            assert!(
+                status == 200 && text.contains("[1.5,2.5]"),
+                "the neighbour got {status}: {text}"
+            );
+            let began = Instant::now();
+            let (status, body) = asker.ask(echo.as_bytes());
+            times.push(began.elapsed());
+            let text = String::from_utf8_lossy(&body).into_owned();
+            assert!(status == 200 && text == "7", "the neighbour got {status}: {text}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        times
+    }
+
+    /// Asks a listener every 10 ms; what each answer took.
+    fn watch(address: SocketAddr, over: &AtomicBool) -> Vec<Duration> {
+        let mut asker = Asker::new(address);
+        let mut times = Vec::new();
+        while !over.load(Ordering::Relaxed) {
+            let began = Instant::now();
+            let (status, _) = asker.ask(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n");
+            times.push(began.elapsed());
+            assert_eq!(status, 200);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        times
+    }
+
+    /// Does something while the neighbour calls and both listeners are watched: the neighbour's times and those of each listener.
+    fn watched(&self, what: impl FnOnce()) -> [Vec<Duration>; 3] {
+        let over = AtomicBool::new(false);
+        let [everybody, operator] = self.host.listeners();
+        std::thread::scope(|scope| {
+            let neighbour = scope.spawn(|| self.neighbour(&over));
+            let everybody = scope.spawn(|| Self::watch(everybody, &over));
+            let operator = scope.spawn(|| Self::watch(operator, &over));
+            what();
+            over.store(true, Ordering::Relaxed);
+            [neighbour, everybody, operator].map(|one| one.join().expect("always right"))
+        })
+    }
+
+    /// Calls that its agreements count.
+    fn used(&self) -> usize {
+        let path = format!("{}/api/agreements", self.host.address);
+        let all = Request::new("GET", path).bearer(&self.zoe.api_key).send().ok().json();
+        let all = all["agreements"].as_array().expect("a list");
+        let rules = all.iter().flat_map(|one| one["rules"].as_array().expect("rules"));
+        rules.map(|rule| rule["used"].as_u64().unwrap_or(0) as usize).sum()
+    }
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "the figures are wanted when it is run with more rounds")]
+fn a_host_under_siege_stays_up_answers_its_neighbours_and_does_not_grow() {
+    let rounds = std::env::var("HOSPES_SIEGE_ROUNDS").ok().and_then(|text| text.parse().ok());
+    let rounds = rounds.unwrap_or(ROUNDS);
+    let mut siege = Siege::begin();
+    assert!(siege.inputs.len() >= 100, "{}", siege.inputs.len());
+    let [mut alone, ..] = siege.watched(|| std::thread::sleep(Duration::from_secs(2)));
+    (0..WARM_UP).for_each(|number| siege.round(number));
+    std::thread::sleep(Duration::from_secs(1));
+    let before = siege.host.usage();
+    let began = Instant::now();
+    let times = siege.watched(|| (0..rounds).for_each(|number| siege.round(WARM_UP + number)));
+    let took = began.elapsed();
+    std::thread::sleep(Duration::from_secs(1));
+    let after = siege.host.usage();
+    let [mut under, everybody, operator] = times;
+    let silence = [everybody, operator].map(|times| times.into_iter().max().expect("asked"));
+    let late = *siege.late.lock().expect("no panic");
+    println!(
+        "{} inputs, {rounds} rounds in {took:?}; longest silences {silence:?}; late by {late:?}",
+        siege.inputs.len()
+    );
+    println!(
+        "neighbour alone: p50 {:?}, p99 {:?}; under siege, {} calls: p50 {:?}, p99 {:?}, max {:?}",
+        quantile(&mut alone, 0.5),
+        quantile(&mut alone, 0.99),
+        under.len(),
+        quantile(&mut under, 0.5),
+        quantile(&mut under, 0.99),
+        quantile(&mut under, 1.0)
+    );
+    println!("before {before:?}, after {after:?}");
+    let wrong = siege.wrong.lock().expect("no panic").clone();
+    let wrong: Vec<String> = wrong.iter().map(|(name, what)| format!("{name}: {what}")).collect();
+    assert!(wrong.is_empty(), "{} inputs:\n{}", wrong.len(), wrong.join("\n"));
+    assert_eq!(siege.used(), siege.receipts.load(Ordering::Relaxed), "a receipt for what counts");
+    assert!(silence.iter().all(|silence| *silence < SILENCE), "{silence:?}");
+    assert!(late < GRACE, "a call ended {late:?} after its deadline");
+    assert!(after.resident < before.resident + GROWTH_BYTES_MAX, "{before:?}, {after:?}");
+    assert!(
+        after.descriptors <= before.descriptors + GROWTH_DESCRIPTORS_MAX,
+        "{before:?}, {after:?}"
+    );
+    assert!(after.processes <= before.processes + GROWTH_PROCESSES_MAX, "{before:?}, {after:?}");
+    assert!(workers(&siege.host, &siege.data).contains(&siege.spared), "the neighbour's worker");
+    siege.host.signal("TERM");
+    let began = Instant::now();
+    assert!(siege.host.wait().success() && began.elapsed() < Duration::from_secs(20));
+}
