@@ -232,6 +232,7 @@ async fn serve_one(
     seat: &Arc<Seat>,
     request: Request<Incoming>,
 ) -> Answer {
+    let is_http2 = request.version() == http::Version::HTTP_2;
     let held = enter(host, audience, seat, request.headers());
     // A connection on which something is asked is not the first that has to make room.
     let stream = seat.begin();
