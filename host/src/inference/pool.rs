@@ -233,7 +233,7 @@ impl RemoteModel {
     /// Computes the outputs. Dropping the future cancels the computation.
     pub(super) async fn compute(
         &self,
-        inputs: &[Tensor],
+        inputs: &[Option<Tensor>],
         caller: u64,
     ) -> Result<Vec<Tensor>, ComputeError> {
         let culprit = Culprit { model: self.source.digest, caller };

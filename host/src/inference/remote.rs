@@ -259,13 +259,14 @@ impl Worker {
     pub(super) async fn compute(
         &self,
         model: u32,
-        inputs: &[Tensor],
+        inputs: &[Option<Tensor>],
         culprit: Culprit,
     ) -> Result<Vec<Tensor>, RemoteError> {
         let inner = &self.inner;
         let permit = inner.windows.acquire().await.map_err(|_ended| RemoteError::NotBegun)?;
         let mut window = Window::take(inner, permit).ok_or(RemoteError::NotBegun)?;
-        let heads: Vec<Head> = inputs.iter().map(Head::of).collect();
+        let heads: Vec<Option<Head>> =
+            inputs.iter().map(|input| input.as_ref().map(Head::of)).collect();
         window.write_inputs(inputs, &heads).await.map_err(RemoteError::Compute)?;
         let (answer, answered) = oneshot::channel();
         let mut under_way = UnderWay::begin(inner, &window, culprit, answer)?;
@@ -476,17 +477,17 @@ impl<'w> Window<'w> {
 
     async fn write_inputs(
         &mut self,
-        inputs: &[Tensor],
-        heads: &[Head],
+        inputs: &[Option<Tensor>],
+        heads: &[Option<Head>],
     ) -> Result<(), ComputeError> {
         let layout = &self.inner.layout;
         let lost = || ComputeError::TooLarge {
             what: "inputs",
-            bytes: heads.iter().map(|head| head.bytes).fold(0, usize::saturating_add),
+            bytes: heads.iter().flatten().map(|head| head.bytes).fold(0, usize::saturating_add),
             max: layout.part_bytes,
         };
-        let places = layout.places(heads).ok_or_else(lost)?;
-        for (input, place) in inputs.iter().zip(places) {
+        let places = layout.places(heads.iter().flatten()).ok_or_else(lost)?;
+        for (input, place) in inputs.iter().flatten().zip(places) {
             let mut at = layout.inputs(self.number) + place;
             for piece in input.data().chunks(COPY_BYTES) {
                 if self.written >= COPY_BYTES {

@@ -1,6 +1,6 @@
 //! The walk through a model: every message, once, before anybody parses it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::facts::{ModelFacts, OperatorCount};
 use super::field::{Field, Fields, Value, peek};
@@ -18,6 +18,9 @@ const SETTINGS: [&str; 1] = ["ort_config"];
 
 /// Attributes that name a file, whatever the operator is.
 const PATHS: [&str; 2] = ["ep_cache_context", "onnx_model_filename"];
+
+/// Most inputs with a value in the model that are remembered: some exporters list every weight as an input.
+const INITIALISED_INPUTS_MAX: usize = 64;
 
 /// Messages around the model's own graph, itself included.
 const MAIN_GRAPH_DEPTH: usize = 2;
@@ -54,7 +57,9 @@ pub fn check(model: &[u8]) -> Result<ModelFacts, ModelRefused> {
         count,
         bounded: operator.is_bounded(),
     });
-    Ok(ModelFacts::new(operators, walk.unranked.into_iter().map(str::to_owned)))
+    let unranked = walk.unranked.into_iter().map(str::to_owned);
+    let initialised = walk.initialised.into_iter().map(str::to_owned);
+    Ok(ModelFacts::new(operators, unranked, initialised))
 }
 
 struct Walk<'m> {
@@ -65,6 +70,8 @@ struct Walk<'m> {
     bodies: Vec<Body<'m>>,
     /// Inputs and outputs of the model that say nothing of their shape.
     unranked: Vec<&'m str>,
+    /// Inputs of the model that have a value in it, unless there are many.
+    initialised: Vec<&'m str>,
     /// Bytes of the sparse tensors so far, spread out.
     dense_bytes: u64,
 }
@@ -77,6 +84,7 @@ impl Default for Walk<'_> {
             has_graph: false,
             bodies: vec![Body::default()],
             unranked: Vec::new(),
+            initialised: Vec::new(),
             dense_bytes: 0,
         }
     }
@@ -156,16 +164,26 @@ impl<'m> Walk<'m> {
     }
 
     fn main_graph(&mut self, bytes: &'m [u8]) -> Result<(), ModelRefused> {
-        let mut unranked = Vec::new();
+        let (mut unranked, mut inputs) = (Vec::new(), HashSet::new());
         self.fields(Kind::Graph, bytes, |field| {
-            if let (11 | 12, Value::Message(_, value)) = (field.number, field.value)
-                && !has_shape(value)
-            {
-                unranked.extend(peek(Kind::Value, value, 1));
+            if let (number @ (11 | 12), Value::Message(_, value)) = (field.number, field.value) {
+                let name = peek(Kind::Value, value, 1);
+                unranked.extend(name.filter(|_| !has_shape(value)));
+                inputs.extend(name.filter(|_| number == 11));
             }
             Ok(())
         })?;
-        self.unranked = unranked;
+        let mut initialised = Vec::new();
+        for field in Fields::new(Kind::Graph, bytes).map_while(Result::ok) {
+            if let (5, Value::Message(_, tensor)) = (field.number, field.value) {
+                let name = peek(Kind::Tensor, tensor, 8);
+                initialised.extend(name.filter(|name| inputs.contains(name)));
+            }
+        }
+        (self.unranked, self.initialised) = (unranked, initialised);
+        if self.initialised.len() > INITIALISED_INPUTS_MAX {
+            self.initialised = Vec::new();
+        }
         Ok(())
     }
 

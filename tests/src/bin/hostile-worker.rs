@@ -60,7 +60,12 @@ fn main() {
 }
 
 fn signature() -> ModelSignature {
-    let input = TensorSpec { name: "x".into(), data_type: DataType::U8, shape: Some(vec![None]) };
+    let input = TensorSpec {
+        name: "x".into(),
+        data_type: DataType::U8,
+        shape: Some(vec![None]),
+        optional: false,
+    };
     let output =
         OutputSpec { name: "y".into(), data_type: Some(DataType::U8), shape: Some(vec![None]) };
     ModelSignature { inputs: vec![input], outputs: vec![output] }

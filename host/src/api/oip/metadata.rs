@@ -89,7 +89,8 @@ pub(super) fn model(
     request: &Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let live = asked.find(host, request.headers())?;
-    let tensor = |(name, ty, shape): Described| json!({"name": name, "datatype": ty.map(DataType::name), "shape": shape});
+    // The protocol has no word for optional inputs here; the configuration has.
+    let tensor = |tensor: Described| json!({"name": tensor.name, "datatype": tensor.data_type.map(DataType::name), "shape": tensor.shape});
     let (inputs, outputs) = described(&live, 0);
     Ok(json_answer(
         StatusCode::OK,
@@ -152,8 +153,16 @@ pub(in crate::api) fn platform(live: &Deployment) -> &'static str {
     }
 }
 
-/// Name, type and shape of a tensor, open dimensions as -1. The type is none where it is known only when the model has run.
-pub(in crate::api) type Described = (String, Option<DataType>, Vec<i64>);
+/// An input or output, as the protocol says what it is.
+pub(in crate::api) struct Described {
+    pub(in crate::api) name: String,
+    /// None where it is known only when the model has run.
+    pub(in crate::api) data_type: Option<DataType>,
+    /// Open dimensions are -1.
+    pub(in crate::api) shape: Vec<i64>,
+    /// An input that callers may leave out.
+    pub(in crate::api) optional: bool,
+}
 
 /// The inputs and outputs of a version, without the first `skip` dimensions. Of components that could do anything with their
 /// tensors, nothing is known.
@@ -170,10 +179,18 @@ pub(in crate::api) fn described(
             sizes.map(|size| size.and_then(|size| i64::try_from(size).ok()).unwrap_or(-1)).collect()
         }
     };
-    let inputs = signature.inputs.iter();
-    let inputs = inputs.map(|spec| (spec.name.clone(), Some(spec.data_type), sizes(&spec.shape)));
-    let outputs = signature.outputs.iter();
-    let outputs = outputs.map(|spec| (spec.name.clone(), spec.data_type, sizes(&spec.shape)));
+    let inputs = signature.inputs.iter().map(|spec| Described {
+        name: spec.name.clone(),
+        data_type: Some(spec.data_type),
+        shape: sizes(&spec.shape),
+        optional: spec.optional,
+    });
+    let outputs = signature.outputs.iter().map(|spec| Described {
+        name: spec.name.clone(),
+        data_type: spec.data_type,
+        shape: sizes(&spec.shape),
+        optional: false,
+    });
     (inputs.collect(), outputs.collect())
 }
 
@@ -190,7 +207,14 @@ pub(super) fn config(
 ) -> Result<Answer, Problem> {
     let live = asked.find(host, request.headers())?;
     let batch = batch_size_max(&live);
-    let tensor = |(name, ty, dims): Described| json!({"name": name, "data_type": config_type(ty), "dims": dims});
+    let tensor = |tensor: Described| {
+        let data_type = config_type(tensor.data_type);
+        let mut config = json!({"name": tensor.name, "data_type": data_type, "dims": tensor.shape});
+        if tensor.optional {
+            config["optional"] = true.into();
+        }
+        config
+    };
     let (inputs, outputs) = described(&live, usize::from(batch > 0));
     Ok(json_answer(
         StatusCode::OK,
