@@ -62,6 +62,9 @@ pub enum BackendError {
     Failed(String),
     #[error("{0}")]
     Unsupported(String),
+    /// The backend has a defect: it fails whatever values the model is given.
+    #[error("{0}")]
+    Defect(String),
     #[error("the backend panicked")]
     Panicked,
 }

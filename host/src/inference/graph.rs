@@ -63,7 +63,9 @@ impl ComputeError {
             ComputeError::Input(_) => ErrorClass::InvalidArgument,
             ComputeError::TooLarge { .. } => ErrorClass::TooLarge,
             ComputeError::Busy { .. } => ErrorClass::Busy,
-            ComputeError::Backend(BackendError::Unsupported(_)) => ErrorClass::Unsupported,
+            ComputeError::Backend(BackendError::Unsupported(_) | BackendError::Defect(_)) => {
+                ErrorClass::Unsupported
+            }
             ComputeError::Backend(_) => ErrorClass::Runtime,
             ComputeError::Lost { .. }
             | ComputeError::BackedOff { .. }

@@ -1,12 +1,13 @@
 //! Trying a model out before it goes live: what fails whatever it is given would fail every call.
 //!
 //! The values are invented, and an honest model may refuse them: a number of rows, a rate, a shape. So some are tried that have little in
-//! common, and a failure counts only if it does not change with them.
+//! common, and a failure counts only if it does not change with them, or if it is a defect of the backend.
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::backend::BackendError;
 use super::graph::{ComputeError, ErrorClass, Graph};
 use super::signature::TensorSpec;
 use crate::tensor::{self, DataType, RANK_MAX, Tensor, TensorError, pack_strings};
@@ -83,11 +84,21 @@ impl Graph {
             }
         }
         let Some(first) = errors.first() else { return Ok(Trial::Inconclusive(String::new())) };
+        let is_defect =
+            |error: &&ComputeError| matches!(error, ComputeError::Backend(BackendError::Defect(_)));
+        if let Some(defect) = errors.iter().find(is_defect) {
+            return Err(TrialError::Fails(defect.clone()));
+        }
         let is_always_the_same = errors.iter().all(|error| error == first);
         if is_always_the_same && errors.len() > 1 || self.has_no_inputs() {
             return Err(TrialError::Fails(first.clone()));
         }
         Ok(Trial::Inconclusive(first.to_string()))
+    }
+
+    /// Whether every call looks the same: what is optional is left out.
+    fn has_no_inputs(&self) -> bool {
+        self.signature().required().next().is_none()
     }
 
     /// How long it takes once it is warm.
@@ -96,11 +107,6 @@ impl Graph {
         let _ = self.compute(inputs, CALLER).await;
         began.elapsed()
     }
-    /// Whether every call looks the same: what is optional is left out.
-    fn has_no_inputs(&self) -> bool {
-        self.signature().required().next().is_none()
-    }
-
 
     /// Inputs of this kind; none if they would be large and need not be tried.
     fn invent(

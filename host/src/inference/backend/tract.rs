@@ -48,7 +48,13 @@ impl Backend for Tract {
 }
 
 fn failed(error: &tract_onnx::prelude::TractError) -> BackendError {
-    BackendError::Failed(one_line(&format!("{error:#}")))
+    let text = one_line(&format!("{error:#}"));
+    // Where values decide a length, tract may lose what it calls the length; every computation that gets so far fails.
+    if text.contains("SymbolScope") {
+        let text = format!("tract cannot follow a shape that depends on values: {text}");
+        return BackendError::Defect(text);
+    }
+    BackendError::Failed(text)
 }
 
 type Plan = Arc<TypedSimplePlan>;
