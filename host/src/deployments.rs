@@ -96,6 +96,11 @@ impl Deployment {
     }
 
     /// Whether the bundle is a model without code: tensors go to the model as they come.
+    /// Whether each of its models can be computed now.
+    pub fn can_compute(&self) -> bool {
+        self.graphs.values().all(|graph| graph.is_ready())
+    }
+
     pub fn is_codeless(&self) -> bool {
         self.codeless
     }

@@ -129,6 +129,14 @@ impl Graph {
         self.known.tensor_bytes_max
     }
 
+    /// Whether it can be computed: not while the process that would do that cannot be started.
+    pub fn is_ready(&self) -> bool {
+        match &self.place {
+            Place::Remote(model) => model.has_worker(),
+            Place::Here { .. } => true,
+        }
+    }
+
     /// Which backend computes it.
     pub fn backend(&self) -> BackendKind {
         self.known.kind

@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
@@ -29,6 +30,9 @@ const JOBS_PER_THREAD: u32 = 2;
 /// Tries of a computation whose worker had ended before it began there.
 const TRIES: usize = 3;
 
+/// How often a worker is started again while none can be.
+const START_AGAIN: Duration = Duration::from_secs(1);
+
 /// Whose models share a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Together {
@@ -43,6 +47,8 @@ pub(super) struct Pool {
     workers_max: usize,
     workers: AtomicUsize,
     spare: Mutex<Spare>,
+    /// Whether the last worker that was to start did not.
+    starts_none: AtomicBool,
     groups: Mutex<HashMap<Together, Weak<Group>>>,
     pub(super) strikes: Arc<Strikes>,
 }
@@ -70,6 +76,7 @@ impl Pool {
             workers_max: settings.workers_max.get(),
             workers: AtomicUsize::new(0),
             spare: Mutex::default(),
+            starts_none: AtomicBool::new(false),
             groups: Mutex::default(),
             strikes: Arc::default(),
         }
@@ -84,7 +91,15 @@ impl Pool {
     }
 
     async fn start(&self) -> Result<Arc<Worker>, WorkerStartError> {
-        Worker::start(&self.program, self.setup.clone(), Arc::clone(&self.strikes)).await
+        let (setup, strikes) = (self.setup.clone(), Arc::clone(&self.strikes));
+        let started = Worker::start(&self.program, setup, strikes).await;
+        self.starts_none.store(started.is_err(), Ordering::Release);
+        started
+    }
+
+    /// Whether no worker can be started, as far as it was tried.
+    pub(super) fn starts_none(&self) -> bool {
+        self.starts_none.load(Ordering::Acquire)
     }
 
     fn spare(&self) -> std::sync::MutexGuard<'_, Spare> {
@@ -96,12 +111,13 @@ impl Pool {
         let spare = self.spare().ready.take().filter(|worker| worker.is_alive());
         let worker = match spare {
             Some(worker) => worker,
-            None => self.start().await?,
+            None => self.start().await.inspect_err(|_| self.make_spare())?,
         };
         self.make_spare();
         Ok(worker)
     }
 
+    /// Makes a spare worker ready, however long none can be started.
     fn make_spare(self: &Arc<Self>) {
         let mut spare = self.spare();
         if spare.is_starting || spare.ready.is_some() {
@@ -111,17 +127,20 @@ impl Pool {
         drop(spare);
         let pool = Arc::downgrade(self);
         tokio::spawn(async move {
-            let Some(starting) = pool.upgrade() else { return };
-            let (program, setup, strikes) =
-                (starting.program.clone(), starting.setup.clone(), Arc::clone(&starting.strikes));
-            drop(starting);
-            let started = Worker::start(&program, setup, strikes).await;
-            let Some(pool) = pool.upgrade() else { return };
-            let mut spare = pool.spare();
-            spare.is_starting = false;
-            match started {
-                Ok(worker) => spare.ready = Some(worker),
-                Err(error) => tracing::error!(%error, "no spare worker could be started"),
+            loop {
+                // The pool may end meanwhile.
+                let Some(starting) = pool.upgrade() else { return };
+                match starting.start().await {
+                    Ok(worker) => {
+                        let mut spare = starting.spare();
+                        spare.is_starting = false;
+                        spare.ready = Some(worker);
+                        return;
+                    }
+                    Err(error) => tracing::error!(%error, "no spare worker could be started"),
+                }
+                drop(starting);
+                tokio::time::sleep(START_AGAIN).await;
             }
         });
     }
@@ -212,6 +231,11 @@ pub(super) struct RemoteModel {
 }
 
 impl RemoteModel {
+    /// Whether there is a process that computes it, or one can be started, as far as it was tried.
+    pub(super) fn has_worker(&self) -> bool {
+        self.group.current().is_some() || !self.group.pool.starts_none()
+    }
+
     /// Loads a model into its group's worker.
     pub(super) async fn load(
         group: Arc<Group>,

@@ -32,7 +32,7 @@ pub(super) fn server_ready(
     _: &HeaderMap,
     _: &pb::ServerReadyRequest,
 ) -> Result<pb::ServerReadyResponse, Problem> {
-    Ok(pb::ServerReadyResponse { ready: host.readiness().is_ok() })
+    Ok(pb::ServerReadyResponse { ready: host.inference_readiness().is_ok() })
 }
 
 pub(super) fn server_metadata(

@@ -49,7 +49,7 @@ pub(super) fn live() -> Answer {
 
 /// `GET /v2/health/ready`.
 pub(super) fn ready(host: &Host) -> Answer {
-    let ready = host.readiness().is_ok();
+    let ready = host.inference_readiness().is_ok();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     json_answer(status, &json!({"live": true, "ready": ready}))
 }
@@ -115,14 +115,14 @@ pub(super) fn model_ready(
     Ok(json_answer(status, &json!({"name": &asked.name, "ready": ready})))
 }
 
-/// Whether a version that the caller may know of takes calls: not while it is loaded, nor out of service.
+/// Whether a version that the caller may know of takes calls: not while it is loaded, nor out of service, nor while nothing can compute it.
 pub(in crate::api) fn is_ready(
     host: &Host,
     asked: &Asked,
     headers: &HeaderMap,
 ) -> Result<bool, Problem> {
     match asked.find(host, headers) {
-        Ok(_) => Ok(true),
+        Ok(live) => Ok(live.can_compute()),
         Err(problem) => match problem.kind() {
             ProblemKind::Busy | ProblemKind::OutOfService => Ok(false),
             _ => Err(problem),
