@@ -17,6 +17,8 @@ use crate::deploy;
 use crate::deployments::Reference;
 use crate::host::Host;
 use crate::id::ModelName;
+use crate::operations;
+use crate::receipt::Deed;
 
 /// Most bytes of a request here.
 const BODY_BYTES_MAX: u64 = 4096;
@@ -53,6 +55,7 @@ pub(super) fn show(host: &Host, request: &Request<Incoming>) -> Result<Answer, P
 /// `POST /out-of-service/retry`: loads such a version again, and says whether that went well.
 pub(super) async fn retry(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer, Problem> {
     let Which { model, version } = which(host, request).await?;
+    note(host, Deed::RetryVersion, &model, &version).await?;
     deploy::retry(host, &model, &version).await.map_err(|error| {
         let reason = host.deployments.published(&model, &Reference::Version(version.clone()));
         let reason = reason.ok().and_then(|published| published.out_of_service());
@@ -67,9 +70,24 @@ pub(super) async fn withdraw(
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let Which { model, version } = which(host, request).await?;
+    note(host, Deed::TakeOutVersion, &model, &version).await?;
     let taken = tokio::task::block_in_place(|| deploy::take_out(host, &model, &version));
     taken?;
     Ok(json_answer(StatusCode::OK, &json!({"model": model, "version": version, "withdrawn": true})))
+}
+
+/// Writes it into the log of actions, before it is done.
+async fn note(
+    host: &Arc<Host>,
+    deed: Deed,
+    model: &ModelName,
+    version: &Version,
+) -> Result<(), Problem> {
+    let noting = tokio::task::spawn_blocking({
+        let (host, model, version) = (Arc::clone(host), model.clone(), version.clone());
+        move || operations::note_version(&host, deed, &model, &version)
+    });
+    Ok(noting.await.map_err(|panic| Problem::internal(&panic))??)
 }
 
 async fn which(host: &Host, request: Request<Incoming>) -> Result<Which, Problem> {
