@@ -130,6 +130,8 @@ pub struct Host {
     pub(crate) loads: Rate,
     /// Who reads or writes records that are on the disk.
     pub(crate) storing: Arc<Semaphore>,
+    /// The same for the operator, who waits for nobody else.
+    pub(crate) storing_for_operator: Arc<Semaphore>,
     draining: AtomicBool,
     started: Instant,
     /// The checkpoint that is remembered apart from the log.
@@ -197,6 +199,7 @@ impl Host {
             publishing: HeavyTurns::new(PUBLISHING_MAX, PUBLISHING_WAIT_MAX),
             loads: Rate::new(LOADS_MAX, LOADS_EVERY),
             storing: Arc::new(Semaphore::new(STORING_MAX)),
+            storing_for_operator: Arc::new(Semaphore::new(1)),
             draining: AtomicBool::new(false),
             started: Instant::now(),
             remembered: Mutex::new(remembered),

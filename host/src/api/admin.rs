@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::agreements::history;
 use super::answer::Answer;
-use super::aside::aside;
+use super::aside::aside_for_operator;
 use super::body;
 use super::health::json as json_answer;
 use super::intake::Intake;
@@ -78,7 +78,7 @@ pub(super) async fn operate(
     let Operate { change, reason, note } = serde_json::from_slice(&bytes)
         .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
     let id = digest(id)?;
-    aside(host, move |host| {
+    aside_for_operator(host, move |host| {
         let standing = host.agreements.operate(&id, change, reason, note)?;
         Ok(json_answer(StatusCode::OK, &history(host, &standing)?))
     })

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use super::problem::{Problem, ProblemKind};
 use crate::host::Host;
 
@@ -11,7 +13,23 @@ pub(super) async fn aside<T: Send + 'static>(
     host: &Arc<Host>,
     work: impl FnOnce(&Host) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
-    let turn = Arc::clone(&host.storing).acquire_owned().await;
+    in_turn(&host.storing, host, work).await
+}
+
+/// The same for the operator, who waits for no turn of others.
+pub(super) async fn aside_for_operator<T: Send + 'static>(
+    host: &Arc<Host>,
+    work: impl FnOnce(&Host) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    in_turn(&host.storing_for_operator, host, work).await
+}
+
+async fn in_turn<T: Send + 'static>(
+    turns: &Arc<Semaphore>,
+    host: &Arc<Host>,
+    work: impl FnOnce(&Host) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    let turn = Arc::clone(turns).acquire_owned().await;
     let turn = turn.map_err(|_| Problem::new(ProblemKind::Busy, "the host is stopping"))?;
     let host = Arc::clone(host);
     let done = tokio::task::spawn_blocking(move || {
