@@ -12,6 +12,7 @@ mod target;
 mod withdrawn;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -95,12 +96,12 @@ impl Deployment {
         &self.graphs
     }
 
-    /// Whether the bundle is a model without code: tensors go to the model as they come.
     /// Whether each of its models can be computed now.
     pub fn can_compute(&self) -> bool {
         self.graphs.values().all(|graph| graph.is_ready())
     }
 
+    /// Whether the bundle is a model without code: tensors go to the model as they come.
     pub fn is_codeless(&self) -> bool {
         self.codeless
     }
@@ -277,6 +278,8 @@ type Withdrawn = BTreeMap<(ModelName, Version), Digest>;
 #[derive(Default)]
 pub struct Deployments {
     published: ArcSwap<Models>,
+    /// How often that has changed.
+    changes: AtomicU64,
     /// Held while anything changes.
     withdrawn: Mutex<Withdrawn>,
     loading: Loading,
@@ -392,6 +395,17 @@ impl Deployments {
         self.withdrawn.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    fn put(&self, published: Models) {
+        self.published.store(Arc::new(published));
+        // Behind it: what is made of the old versions is never taken for that of the new ones.
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often a version has come or gone, and how often one has been loaded or could not be.
+    pub fn changes(&self) -> [u64; 2] {
+        [self.changes.load(Ordering::Acquire), self.loading.settled()]
+    }
+
     /// Versions that are to be loaded.
     pub fn loading(&self) -> &Loading {
         &self.loading
@@ -405,7 +419,7 @@ impl Deployments {
             let of_model = published.entry(version.model().clone()).or_default();
             of_model.insert(version.version().clone(), Arc::clone(version));
         }
-        self.published.store(Arc::new(published));
+        self.put(published);
         let waiting = versions.into_iter().filter(|version| version.out_of_service().is_none());
         self.loading.add(waiting);
     }
@@ -427,7 +441,7 @@ impl Deployments {
         let mut published = Models::clone(&self.published.load());
         let versions = published.entry(deployment.model.clone()).or_default();
         versions.insert(deployment.version.clone(), Published::live(deployment));
-        self.published.store(Arc::new(published));
+        self.put(published);
         Ok(())
     }
 
@@ -459,7 +473,7 @@ impl Deployments {
         }
         withdrawn
             .extend(gone.into_iter().map(|(version, digest)| ((model.clone(), version), digest)));
-        self.published.store(Arc::new(published));
+        self.put(published);
         Ok(())
     }
 
@@ -507,7 +521,7 @@ impl Deployments {
         if versions.is_empty() {
             published.remove(model);
         }
-        self.published.store(Arc::new(published));
+        self.put(published);
     }
 
     /// The version with this digest, if it is live.

@@ -5,13 +5,14 @@ mod model;
 mod page;
 mod schema;
 
+use std::sync::{Arc, Mutex};
+
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, answer_of};
-use super::health::json as json_answer;
 use super::problem::{Problem, ProblemKind};
 use super::{compression, functions, public};
 use crate::deployments::{Deployment, Document};
@@ -45,14 +46,19 @@ pub(super) async fn of_model(
         let text = elsewhere(document, &servers);
         return Ok(answer_of(text, "application/json"));
     }
+    Ok(kept(document, request.headers()))
+}
+
+/// A kept document as the caller accepts it: compressed as it is kept, as text, or not at all if the caller has it.
+pub(super) fn kept(document: &Document, headers: &HeaderMap) -> Answer {
     let tag = format!("\"{}\"", document.digest());
-    let known = request.headers().get(header::IF_NONE_MATCH);
+    let known = headers.get(header::IF_NONE_MATCH);
     let is_known = known.is_some_and(|known| known.as_bytes() == tag.as_bytes());
     let mut answer = if is_known {
         let mut answer = Answer::new(Bytes::new().into());
         *answer.status_mut() = StatusCode::NOT_MODIFIED;
         answer
-    } else if compression::accepts_gzip(request.headers()) {
+    } else if compression::accepts_gzip(headers) {
         let mut answer = answer_of(document.gzip(), "application/json");
         let gzip = HeaderValue::from_static("gzip");
         answer.headers_mut().insert(header::CONTENT_ENCODING, gzip);
@@ -67,7 +73,7 @@ pub(super) async fn of_model(
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         headers.insert(header::ETAG, tag);
     }
-    Ok(answer)
+    answer
 }
 
 /// The document for callers who reach this host by another address than its own. A kept document is an object without `servers`, which
@@ -80,9 +86,20 @@ fn elsewhere(document: &Document, servers: &Value) -> Bytes {
 
 /// `GET /api/openapi.json`.
 pub(super) fn of_host(host: &Host, request: &Request<Incoming>) -> Answer {
-    let mut document = host::document();
-    document["servers"] = servers(host, request);
-    json_answer(StatusCode::OK, &document)
+    /// The latest, and for which servers it was made: mostly it is always the same.
+    static LATEST: Mutex<Option<(Value, Arc<Document>)>> = Mutex::new(None);
+    let servers = servers(host, request);
+    let latest = || LATEST.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let known =
+        latest().as_ref().filter(|(of, _)| *of == servers).map(|(_, made)| Arc::clone(made));
+    let document = known.unwrap_or_else(|| {
+        let mut document = host::document();
+        document["servers"] = servers.clone();
+        let made = Arc::new(Document::new(document.to_string().as_bytes()));
+        *latest() = Some((servers, Arc::clone(&made)));
+        made
+    });
+    kept(&document, request.headers())
 }
 
 /// Where paths begin: where clients reach the host, or where they have the document from.

@@ -1,6 +1,7 @@
 //! Versions that are still to be loaded, in the order in which they will be.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ const WAITING_MAX: usize = 1024;
 pub struct Loading {
     queue: Mutex<VecDeque<Arc<Published>>>,
     left: watch::Sender<usize>,
+    settled: AtomicU64,
     /// For calls that wait.
     places: Semaphore,
 }
@@ -27,6 +29,7 @@ impl Default for Loading {
         Self {
             queue: Mutex::default(),
             left: watch::Sender::new(0),
+            settled: AtomicU64::new(0),
             places: Semaphore::new(WAITING_MAX),
         }
     }
@@ -62,7 +65,13 @@ impl Loading {
     /// What came of a version that was to be loaded.
     pub fn done(&self, published: &Published, loaded: Result<Arc<Deployment>, Arc<str>>) {
         published.settle(loaded);
+        self.settled.fetch_add(1, Ordering::Release);
         self.left.send_modify(|left| *left = left.saturating_sub(1));
+    }
+
+    /// How many have been loaded or could not be.
+    pub fn settled(&self) -> u64 {
+        self.settled.load(Ordering::Acquire)
     }
 
     /// How many have not been tried yet.
