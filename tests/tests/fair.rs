@@ -2,11 +2,12 @@
 //!
 //! Bounds of time are wide, for machines that are busy with other things: without fair turns these figures are seconds, or refusals.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use system_tests::{Party, Reply, TestHost, plugin, terms, wat_guest};
+use system_tests::model::{Graph, element, tensor};
+use system_tests::{Party, Reply, Request, TestHost, model_bundle, plugin, terms, wat_guest};
 
 /// A host with a tenant who does harm with what `workshop` has published, `mallory`, and a neighbour, `zoe`, who calls a plugin of
 /// `acme`.
@@ -42,12 +43,17 @@ impl Street {
 
     /// What the neighbour's calls, one after the other, and looks at its health take while `calls` calls of mallory's run.
     fn beside(&self, calls: usize, guest: &str) -> (Vec<Duration>, Vec<Duration>) {
+        self.beside_of(calls, || drop(self.run(&self.mallory, guest, "")))
+    }
+
+    /// The same while so many threads do something without end.
+    fn beside_of(&self, threads: usize, work: impl Fn() + Sync) -> (Vec<Duration>, Vec<Duration>) {
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            for _ in 0..calls {
+            for _ in 0..threads {
                 scope.spawn(|| {
                     while !over.load(Ordering::Relaxed) {
-                        self.run(&self.mallory, guest, "");
+                        work();
                     }
                 });
             }
@@ -99,6 +105,54 @@ fn a_neighbour_of_64_endless_guests_is_served() {
 fn a_neighbour_of_guests_that_fill_memory_is_served() {
     let street = Street::with(&["fill"], |_| {});
     are_quick(street.beside(4, "fill"));
+}
+
+/// A model of 8 MiB.
+fn large_model() -> Vec<u8> {
+    let weights = vec![0; 8 << 20];
+    let weights = tensor("w", element::F32, &[weights.len() as u64 / 4], &weights);
+    let graph = Graph::new().input("x", element::F32, &[1]).weights(&weights);
+    graph.node("Add", &["x", "w"], &["y"], &[]).output("y", element::F32, &[2 << 20]).model()
+}
+
+#[test]
+fn loading_and_unloading_without_end_is_limited_and_a_neighbour_is_served() {
+    let street = Street::with(&[], |_| {});
+    let (host, mallory) = (&street.host, &street.mallory);
+    host.publish(mallory, &model_bundle("large", large_model(), None));
+    let (done, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let began = Instant::now();
+    let (mut calls, _) = street.beside_of(8, || {
+        for what in ["unload", "load"] {
+            let path = format!("/v2/repository/models/mallory%2Flarge/{what}");
+            let reply = host.post(&path).bearer(&mallory.api_key).send();
+            match reply.status {
+                200 => done.fetch_add(1, Ordering::Relaxed),
+                429 => {
+                    assert!(reply.header("retry-after").is_some(), "{}", reply.text());
+                    refused.fetch_add(1, Ordering::Relaxed)
+                }
+                _ => panic!("{}: {}", reply.status, reply.text()),
+            };
+        }
+    });
+    let call = median(&mut calls);
+    assert!(call < Duration::from_secs(1), "{call:?}");
+    let (done, refused) = (done.into_inner(), refused.into_inner());
+    // 20 at once, then one every two seconds.
+    let allowed = 21 + began.elapsed().as_secs() as usize / 2;
+    assert!(done <= allowed && refused > 0, "{done} of {allowed}, {refused} refused");
+}
+
+#[test]
+fn a_stranger_who_asks_for_documents_without_end_leaves_a_neighbour_served() {
+    let street = Street::with(&[], |_| {});
+    let url = format!("http://{}/api/openapi.json", street.host.address());
+    let (mut calls, _) = street.beside_of(64, || {
+        let _ = Request::new("GET", url.clone()).try_send();
+    });
+    let call = median(&mut calls);
+    assert!(call < Duration::from_secs(1), "{call:?}");
 }
 
 #[test]

@@ -126,7 +126,7 @@ pub(in crate::api) fn unload_now(
     model: &ModelName,
 ) -> Result<(), Problem> {
     host.loads.count(&publisher.account().name)?;
-    Ok(deploy::unload(host, model)?)
+    Ok(tokio::task::block_in_place(|| deploy::unload(host, model))?)
 }
 
 /// The words that clients look for.
