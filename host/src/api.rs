@@ -55,7 +55,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::{Config, ListenAddress};
+use crate::config::{self, Config, ListenAddress};
 use crate::host::Host;
 use connections::Connections;
 
@@ -64,6 +64,9 @@ pub use problem::ProblemKind;
 
 /// Where in the data directory it says which address the operator's listener has, for commands on the same machine.
 pub const OPERATOR_ADDRESS_FILE: &str = "operator.address";
+
+/// Connections of the operator's listener. Their files are among those that everybody's connections leave free.
+const OPERATOR_CONNECTIONS_MAX: usize = 64;
 
 /// Why the host does not listen.
 #[derive(Debug, thiserror::Error)]
@@ -234,7 +237,19 @@ async fn listen(
 ) {
     let proxies = host.config().api.trusted_proxies.clone();
     let is_proxy = move |peer| proxies.iter().any(|network| network.contains(peer));
-    let connections = Connections::new(&host.config().api, Box::new(is_proxy));
+    let most = match audience {
+        Audience::Everybody => config::machine::connections_max(),
+        Audience::Operator => OPERATOR_CONNECTIONS_MAX,
+    };
+    let wanted = host.config().api.connections_max.get();
+    if audience == Audience::Everybody && most < wanted {
+        tracing::warn!(
+            most,
+            wanted,
+            "fewer connections than `api.connections_max`: the process may not have as many files open (`ulimit -n`)"
+        );
+    }
+    let connections = Connections::new(&host.config().api, most, Box::new(is_proxy));
     let mut stop = pin!(async move {
         let _ = stopped.wait_for(|stopped| *stopped).await;
     });

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::admission::{ApartError, READ_HERE_BYTES_MAX, Reader};
 use crate::deployments::{BATCH_ROWS_MAX, Function};
 use crate::id::ModelName;
-use crate::inference::TensorSpec;
+use crate::inference::{BackendKind, TensorSpec};
 use crate::invoke::{Call, Payload};
 use crate::outputs::Form;
 use crate::sandbox::{Input, Signature};
@@ -67,6 +67,10 @@ pub enum ArgumentsError {
     MissingInputs { model: ModelName, expected: usize, got: Vec<String>, missing: Vec<String> },
     #[error("unexpected inference input '{input}' for model '{model}'; it takes {}", quoted(known))]
     UnknownInput { model: ModelName, input: String, known: Vec<String> },
+    #[error(
+        "unexpected inference input '{input}' for model '{model}': it has a value in the model, which backend '{backend}' takes as a constant; leave the input out"
+    )]
+    Constant { model: ModelName, input: String, backend: BackendKind },
     #[error("inference request batch-size must be <= {BATCH_ROWS_MAX} for '{model}', got {rows}")]
     BatchTooLarge { model: ModelName, rows: usize },
     #[error(
@@ -174,17 +178,23 @@ impl Function {
         };
         let model = || deployment.model().clone();
         let given = |name: &str| tensors.iter().find(|(given, _)| *given == *name);
-        let missing = signature.inputs.iter().filter(|spec| given(&spec.name).is_none());
+        let missing = signature.required().filter(|spec| given(&spec.name).is_none());
         let missing: Vec<_> = missing.map(|spec| spec.name.clone()).collect();
         if !missing.is_empty() {
             let got = tensors.iter().map(|(name, _)| name.clone()).collect();
-            let expected = signature.inputs.len();
+            let expected = signature.required().count();
             return Err(ArgumentsError::MissingInputs { model: model(), expected, got, missing });
         }
         for (name, tensor) in tensors {
             let Some(spec) = signature.inputs.iter().find(|spec| spec.name == *name) else {
-                let known = signature.inputs.iter().map(|spec| spec.name.clone()).collect();
                 let input = name.clone();
+                if let Some(graph) = deployment.graphs().values().next()
+                    && graph.facts().is_initialised(name)
+                {
+                    let backend = graph.backend();
+                    return Err(ArgumentsError::Constant { model: model(), input, backend });
+                }
+                let known = signature.inputs.iter().map(|spec| spec.name.clone()).collect();
                 return Err(ArgumentsError::UnknownInput { model: model(), input, known });
             };
             let (input, got) = (name.clone(), tensor.data_type());
@@ -213,8 +223,10 @@ impl Function {
         let Some(signature) = self.deployment().tensors() else {
             return Err(ArgumentsError::OctetsForInputs { inputs: self.graphs().len() });
         };
-        let [input] = signature.inputs.as_slice() else {
-            return Err(ArgumentsError::OctetsForInputs { inputs: signature.inputs.len() });
+        let mut required = signature.required();
+        let (Some(input), None) = (required.next(), required.next()) else {
+            let inputs = signature.required().count();
+            return Err(ArgumentsError::OctetsForInputs { inputs });
         };
         let shape = shape(input, bytes.len()).ok_or_else(|| ArgumentsError::OctetsForShape {
             bytes: bytes.len(),

@@ -43,6 +43,15 @@ pub struct Account {
     pub standing: Standing,
 }
 
+/// An account that is about to be opened, or to get another key.
+#[derive(Debug, Clone, Copy)]
+pub struct Opening {
+    /// The key that is made.
+    pub key: KeyId,
+    /// Whether there is no such account yet.
+    pub is_new: bool,
+}
+
 /// Where an account stands with the operator.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Standing {
@@ -329,35 +338,40 @@ impl Auth {
     /// [`AuthError::UnusableKey`], [`AuthError::NameTaken`], [`AuthError::PartyTaken`], [`AuthError::Closed`]; nothing was changed
     /// then.
     pub fn open_account(&self, name: &AccountName, party: Party) -> Result<ApiKey, AuthError> {
-        self.open_account_with(name, party, None)
+        self.open_account_noted(name, party, None, |_| Ok(()))
     }
 
-    /// The same with a name for the key.
+    /// The same with a name for the key. `note` is told before anything is changed, and may refuse.
     ///
     /// # Errors
-    /// [`AuthError::KeyName`]; as [`Auth::open_account`].
-    pub fn open_account_with(
+    /// [`AuthError::KeyName`]; as [`Auth::open_account`]; those of `note`.
+    pub fn open_account_noted<E: From<AuthError>>(
         &self,
         name: &AccountName,
         party: Party,
         key_name: Option<&str>,
-    ) -> Result<ApiKey, AuthError> {
-        key::check_party(&party)?;
+        note: impl FnOnce(Opening) -> Result<(), E>,
+    ) -> Result<ApiKey, E> {
+        let failed = |error: AuthError| E::from(error);
+        key::check_party(&party).map_err(AuthError::from)?;
         key_name.map_or(Ok(()), api_key::check_name)?;
         let _changing = self.lock();
         let mut directory = Directory::clone(&self.directory.load());
-        let account = match directory.accounts.get(name) {
+        let known = directory.accounts.get(name);
+        let is_new = known.is_none();
+        let account = match known {
             Some(account) if matches!(account.standing, Standing::Closed(_)) => {
-                return Err(AuthError::Closed(name.clone()));
+                return Err(failed(AuthError::Closed(name.clone())));
             }
             Some(account) if account.party == party => Arc::clone(account),
-            Some(_) => return Err(AuthError::NameTaken(name.clone())),
+            Some(_) => return Err(failed(AuthError::NameTaken(name.clone()))),
             None if self.store.why_aside(Table::Accounts, name.as_str()).is_some() => {
-                return Err(AuthError::Aside(name.clone()));
+                return Err(failed(AuthError::Aside(name.clone())));
             }
             None => {
                 if let Some(account) = directory.accounts.values().find(|a| a.has_been(&party)) {
-                    return Err(AuthError::PartyTaken { party, name: account.name.clone() });
+                    let name = account.name.clone();
+                    return Err(failed(AuthError::PartyTaken { party, name }));
                 }
                 let (name, standing) = (name.clone(), Standing::Open);
                 Arc::new(Account { name, party, former: Vec::new(), standing })
@@ -365,11 +379,13 @@ impl Auth {
         };
         let (key, made) = (ApiKey::generate()?, self.clock.now());
         let (hash, key_name) = (key.stored(), key_name.map(Box::from));
+        note(Opening { key: KeyId::of(&hash), is_new })?;
         let entry = KeyRecord { account: name.clone(), made, name: key_name.clone(), used: None };
-        self.store.put_all(&[
-            (Table::Accounts, name.as_str(), &serialise(account.as_ref())),
-            (Table::ApiKeys, &hex(&hash), &serialise(&entry)),
-        ])?;
+        let records = [
+            (Table::Accounts, name.as_str(), &*serialise(account.as_ref())),
+            (Table::ApiKeys, &*hex(&hash), &*serialise(&entry)),
+        ];
+        self.store.put_all(&records).map_err(AuthError::from)?;
         directory.accounts.insert(name.clone(), Arc::clone(&account));
         let info = Arc::new(KeyInfo::new(KeyId::of(&hash), key_name, made, None));
         let caller = Caller { account, key: info };

@@ -5,7 +5,7 @@
 
 mod address;
 mod listen;
-mod machine;
+pub mod machine;
 mod units;
 
 use std::collections::BTreeMap;

@@ -13,6 +13,7 @@ mod target;
 mod withdrawn;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use jiff::Timestamp;
 use semver::Version;
 use tokio::sync::OnceCell;
 
-use models::{Models, Versions};
+use models::{Models, Versions, find};
 
 pub use document::{Describe, Document, PLAIN};
 pub use loading::{LOADING_MAX, Loading};
@@ -97,6 +98,11 @@ impl Deployment {
     /// The models that the code may load.
     pub fn graphs(&self) -> &Graphs {
         &self.graphs
+    }
+
+    /// Whether each of its models can be computed now.
+    pub fn can_compute(&self) -> bool {
+        self.graphs.values().all(|graph| graph.is_ready())
     }
 
     /// Whether the bundle is a model without code: tensors go to the model as they come.
@@ -274,6 +280,8 @@ type Withdrawn = BTreeMap<ModelName, BTreeMap<Version, Digest>>;
 #[derive(Default)]
 pub struct Deployments {
     published: ArcSwap<Models>,
+    /// How often that has changed.
+    changes: AtomicU64,
     /// Held for moments.
     withdrawn: Mutex<Withdrawn>,
     /// Held while anything changes, also until that is durable: never waited for on a thread that serves.
@@ -386,6 +394,17 @@ impl Deployments {
         self.withdrawn.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    fn put(&self, published: Models) {
+        self.published.store(Arc::new(published));
+        // Behind it: what is made of the old versions is never taken for that of the new ones.
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often a version has come or gone, and how often one has been loaded or could not be.
+    pub fn changes(&self) -> [u64; 2] {
+        [self.changes.load(Ordering::Acquire), self.loading.settled()]
+    }
+
     /// Versions that are to be loaded.
     pub fn loading(&self) -> &Loading {
         &self.loading
@@ -433,7 +452,7 @@ impl Deployments {
             let new = new.into_iter().map(|version| (version.version().clone(), version));
             published.change(&model, |versions| versions.extend(new));
         }
-        self.published.store(Arc::new(published));
+        self.put(published);
     }
 
     fn forget_withdrawn(&self, model: &ModelName, version: &Version) {
@@ -475,7 +494,7 @@ impl Deployments {
         if !gone.is_empty() {
             self.lock().entry(model.clone()).or_default().extend(gone);
         }
-        self.published.store(Arc::new(published));
+        self.put(published);
         Ok(())
     }
 
@@ -519,7 +538,7 @@ impl Deployments {
             Some(with) => versions.insert(version.clone(), with),
             None => versions.remove(version),
         });
-        self.published.store(Arc::new(published));
+        self.put(published);
     }
 
     /// The version with this digest, if it is live.
@@ -541,50 +560,5 @@ impl Deployments {
         let published = self.published.load();
         let broken = published.all().map(|one| Some((Arc::clone(one), one.out_of_service()?)));
         broken.flatten().collect()
-    }
-}
-
-fn find<'p>(
-    published: &'p Models,
-    model: &ModelName,
-    reference: &Reference,
-    known: impl Fn(&Published) -> bool,
-) -> Result<&'p Arc<Published>, ResolveError> {
-    let none = || ResolveError::NoModel(model.clone());
-    let versions = &**published.get(model).ok_or_else(none)?;
-    if let Some(picked) = pick(versions, reference, &known) {
-        return Ok(picked);
-    }
-    let known = versions.iter().filter(|(_, version)| known(version));
-    let versions: Vec<_> = known.map(|(version, _)| version.to_string()).collect();
-    if versions.is_empty() {
-        return Err(none());
-    }
-    Err(ResolveError::NoVersion { model: model.clone(), wanted: wanted(reference), versions })
-}
-
-fn pick<'live>(
-    versions: &'live Versions,
-    reference: &Reference,
-    known: impl Fn(&Published) -> bool,
-) -> Option<&'live Arc<Published>> {
-    match reference {
-        Reference::Latest => versions
-            .iter()
-            .rfind(|(version, published)| version.pre.is_empty() && known(published))
-            .or_else(|| versions.iter().rfind(|(_, published)| known(published)))
-            .map(|(_, published)| published),
-        Reference::Version(version) => versions.get(version).filter(|published| known(published)),
-        Reference::Digest(digest) => versions
-            .values()
-            .find(|published| published.digest() == Some(digest) && known(published)),
-    }
-}
-
-fn wanted(reference: &Reference) -> String {
-    match reference {
-        Reference::Latest => "at all".into(),
-        Reference::Version(version) => format!("`{version}`"),
-        Reference::Digest(digest) => format!("with digest `{digest}`"),
     }
 }

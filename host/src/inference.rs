@@ -250,6 +250,11 @@ impl Inference {
         self.pool.strikes.incidents_of(publisher)
     }
 
+    /// Whether no worker process can be started, as far as it was tried. It is tried again every second then.
+    pub fn starts_no_workers(&self) -> bool {
+        self.pool.starts_none()
+    }
+
     /// The numbers of the worker processes that compute now.
     pub fn workers(&self) -> Vec<u32> {
         self.pool.processes()

@@ -3,11 +3,16 @@
 //! An offer is listed only if its publisher signed it and every function it speaks of is live, so that nobody signs for
 //! something that is not there.
 
+mod pages;
+
 use std::collections::BTreeSet;
 use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
+
+pub use pages::{Pages, Stamp};
 
 use crate::agreement::{AgreementError, Clauses, Permission, SignedOffer, Wider, parent_rules};
 use crate::agreements::{Agreements, AgreementsError};
@@ -114,6 +119,9 @@ pub struct Market {
     store: Arc<Store>,
     limits: crate::config::Market,
     listing: ArcSwap<Listing>,
+    /// How often the listing has changed.
+    changes: AtomicU64,
+    pages: Pages,
     /// Held while the listing changes, so that two changes cannot lose one another.
     changing: Mutex<()>,
 }
@@ -132,7 +140,8 @@ impl Market {
             }
         }
         let (listing, changing) = (ArcSwap::from_pointee(listing), Mutex::new(()));
-        Ok(Self { store, limits, listing, changing })
+        let (changes, pages) = (AtomicU64::new(0), Pages::default());
+        Ok(Self { store, limits, listing, changes, pages, changing })
     }
 
     /// Lists an offer of one of the caller's live models. The same offer twice is one offer.
@@ -169,7 +178,7 @@ impl Market {
         self.store.put(Table::Offers, &offer.id().to_string(), envelope)?;
         let offer = Arc::new(offer);
         listing.insert(Arc::clone(&offer));
-        self.listing.store(Arc::new(listing));
+        self.put(listing);
         Ok(offer)
     }
 
@@ -280,8 +289,25 @@ impl Market {
         let _changing = self.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let mut listing = Listing::clone(&self.listing.load());
         change(&mut listing)?;
-        self.listing.store(Arc::new(listing));
+        self.put(listing);
         Ok(())
+    }
+
+    fn put(&self, listing: Listing) {
+        self.listing.store(Arc::new(listing));
+        // Behind it: what is made of the old listing is never taken for the new one's.
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// Pages that were made of the market before.
+    pub fn pages(&self) -> &Pages {
+        &self.pages
+    }
+
+    /// What pages are made from: asked for before one is made.
+    pub fn stamp(&self, deployments: &Deployments) -> Stamp {
+        let [changed, settled] = deployments.changes();
+        [self.changes.load(Ordering::Acquire), changed, settled]
     }
 
     /// The offer with this identifier.

@@ -13,12 +13,12 @@ use jiff::Timestamp;
 use semver::Version;
 
 use crate::agreements::LifeError;
-use crate::auth::{AuthError, Cause, Standing};
+use crate::auth::{ApiKey, AuthError, Cause, Standing};
 use crate::bundle;
 use crate::deploy::{self, DeployError};
-use crate::deployments::{Published, ResolveError};
+use crate::deployments::{Published, Reference, ResolveError};
 use crate::host::{Host, SecretsError};
-use crate::id::{ById, CallId, Digest, ModelName};
+use crate::id::{AccountName, ById, CallId, Digest, ModelName, Party};
 use crate::market::MarketError;
 use crate::receipt::{Action, Actor, Deed, NewAction, ReceiptError};
 
@@ -200,6 +200,9 @@ impl From<Withdrawal> for ResolveError {
 /// Brings into force what the log says was done before the host started.
 pub fn restore(host: &Host) {
     for (index, Action { deed, target, reason, at, .. }) in host.receipts.log().actions() {
+        if deed.is_noted() {
+            continue;
+        }
         let cause = Cause { at, reason: reason.as_ref().into() };
         let done =
             Target::parse(deed, &target).and_then(|target| apply(host, deed, &target, cause));
@@ -208,6 +211,67 @@ pub fn restore(host: &Host) {
             tracing::warn!(index, %deed, %target, %error, "an action of before has nothing to act on");
         }
     }
+}
+
+/// Opens an account, or makes another key for it, which is written into the log first.
+///
+/// Waits for the disk.
+///
+/// # Errors
+/// [`OperationError`]; nothing was done then.
+pub fn open_account(
+    host: &Host,
+    name: &AccountName,
+    party: Party,
+    key_name: Option<&str>,
+) -> Result<ApiKey, OperationError> {
+    let _one_at_a_time =
+        host.operations.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    host.auth.open_account_noted(name, party, key_name, |opening| {
+        let key = opening.key.to_string();
+        match opening.is_new {
+            true => {
+                note(host, Deed::OpenAccount, name.as_str(), &format!("for {party}, key {key}"))
+            }
+            false => note(host, Deed::MakeKey, &key, &format!("for the account `{name}`")),
+        }
+    })
+}
+
+/// Notes that a version is loaded again or taken away that is out of service; any other is left alone.
+///
+/// Waits for the disk.
+///
+/// # Errors
+/// [`OperationError::NotWritten`].
+pub fn note_version(
+    host: &Host,
+    deed: Deed,
+    model: &ModelName,
+    version: &Version,
+) -> Result<(), OperationError> {
+    let found = host.deployments.published(model, &Reference::Version(version.clone()));
+    match found.ok().and_then(|published| published.out_of_service()) {
+        Some(why) => {
+            let why: String =
+                why.chars().filter(|c| !c.is_control()).take(NOTE_CHARS_MAX).collect();
+            note(host, deed, &format!("{model}@{version}"), &format!("out of service: {why}"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Most characters of the reason why a version is out of service, where that is noted.
+const NOTE_CHARS_MAX: usize = 200;
+
+/// Writes down what the operator is about to do.
+fn note(host: &Host, deed: Deed, target: &str, reason: &str) -> Result<(), OperationError> {
+    let at = host.clock().now();
+    let (id, by) = (CallId::new(at), Actor::Operator);
+    let new = NewAction { id, at, by, deed, target: target.into(), reason: reason.into() };
+    host.receipts.log().act(new).map_err(OperationError::NotWritten)?;
+    tracing::info!(%deed, target, reason, "an action is taken");
+    Ok(())
 }
 
 /// Takes an action: in force when it returns.

@@ -92,6 +92,8 @@ fn what_the_operator_did_outlasts_being_killed() {
 
     let log = operated.admin(&["log"]);
     let deeds = [
+        "open-account",
+        "open-account",
         "suspend-account",
         "resume-account",
         "withdraw-version",
@@ -102,7 +104,7 @@ fn what_the_operator_did_outlasts_being_killed() {
         let line = log.lines().nth(number + 1).expect("an entry");
         assert!(line.starts_with(&number.to_string()) && line.contains(deed), "{line}");
     }
-    assert!(log.contains("verified: 5"), "{log}");
+    assert!(log.contains("verified: 7"), "{log}");
     let party = operated.host.party.clone();
     operated.admin(&["log", "--host-party", &party]);
     let other = Party::key_of("another host").party().to_string();

@@ -182,7 +182,7 @@ fn inputs_that_no_message_can_describe_are_an_error_of_the_call_alone() {
     let workers = scene.host.host().inference().workers();
     let inputs = |sizes: [usize; 8]| -> Value {
         let input = |number| json!({"name": format!("i{number}"), "datatype": "UINT8", "shape": sizes, "data": []});
-        (0..7500).map(input).collect()
+        (0..7000).map(input).collect()
     };
     scene.call(&scene.zoe, "acme/liar", &inputs([0; 8])).ok();
     let long = scene.call(&scene.zoe, "acme/liar", &inputs([0, 200, 200, 200, 200, 200, 200, 200]));

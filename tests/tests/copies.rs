@@ -84,10 +84,9 @@ fn a_tensor_is_copied_once_each_way_and_once_more_into_and_out_of_a_worker() {
         OnnxRuntime::find(&[TestHost::onnxruntime()], NonZeroUsize::MIN).expect("it loads");
     let bare = runtime.load(&identity(DataType::F32, 1)).expect("it loads");
     let tensor = Tensor::new(DataType::F32, vec![TENSOR_BYTES / 4], data.clone().into());
-    let tensor = tensor.expect("it fits");
+    let input = [Some(tensor.expect("it fits"))];
     let library = copied_by(|| {
-        let outputs =
-            bare.run(std::slice::from_ref(&tensor), &Stop::default()).expect("it computes");
+        let outputs = bare.run(&input, &Stop::default()).expect("it computes");
         assert_eq!(outputs[0].data().len(), TENSOR_BYTES);
     });
     assert!(library > tensor_bytes, "the count counts");

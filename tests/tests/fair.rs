@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 
 use hospes::bundle::Backend;
 use serde_json::json;
-use system_tests::{Party, Reply, TestHost, model_bundle, plugin, terms, wat_guest, workspace};
+use system_tests::model::{Graph, element, tensor};
+use system_tests::{
+    Party, Reply, Request, TestHost, model_bundle, plugin, terms, wat_guest, workspace,
+};
 
 /// A host with a tenant who does harm with what `workshop` has published, `mallory`, and a neighbour, `zoe`, who calls a plugin of
 /// `acme`.
@@ -59,16 +62,14 @@ impl Street {
         times
     }
 
-    /// The neighbour alone, and while `calls` calls of mallory's run.
-    #[track_caller]
-    fn is_served_beside(&self, calls: usize, guest: &str) {
-        let alone = self.neighbour();
+    /// The same while so many threads do something without end.
+    fn neighbour_beside(&self, threads: usize, work: impl Fn() + Sync) -> Times {
         let over = AtomicBool::new(false);
-        let beside = std::thread::scope(|scope| {
-            for _ in 0..calls {
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
                 scope.spawn(|| {
                     while !over.load(Ordering::Relaxed) {
-                        self.run(&self.mallory, guest, "");
+                        work();
                     }
                 });
             }
@@ -76,7 +77,14 @@ impl Street {
             let beside = self.neighbour();
             over.store(true, Ordering::Relaxed);
             beside
-        });
+        })
+    }
+
+    /// The neighbour alone, and while `calls` calls of mallory's run.
+    #[track_caller]
+    fn is_served_beside(&self, calls: usize, guest: &str) {
+        let alone = self.neighbour();
+        let beside = self.neighbour_beside(calls, || drop(self.run(&self.mallory, guest, "")));
         is_hardly_slower(&alone.calls, &beside.calls, "calls");
         is_hardly_slower(&alone.health, &beside.health, "looks at its health");
     }
@@ -87,6 +95,15 @@ impl Street {
 struct Times {
     calls: Vec<Duration>,
     health: Vec<Duration>,
+}
+
+impl Times {
+    /// Half of the calls are below it, also on a machine that is busy with other things.
+    #[track_caller]
+    fn are_below(&self, most: Duration) {
+        let median = self.calls[self.calls.len() / 2];
+        assert!(median < most, "{median:?}");
+    }
 }
 
 /// Half of them below 50 ms, and 99 of 100 below ten times what they are alone, or below 200 ms more.
@@ -117,6 +134,52 @@ fn a_neighbour_of_64_endless_guests_is_served() {
 fn a_neighbour_of_guests_that_fill_memory_is_served() {
     let street = Street::with(&["fill"], |_| {});
     street.is_served_beside(4, "fill");
+}
+
+/// A model of 8 MiB.
+fn large_model() -> Vec<u8> {
+    let weights = vec![0; 8 << 20];
+    let weights = tensor("w", element::F32, &[weights.len() as u64 / 4], &weights);
+    let graph = Graph::new().input("x", element::F32, &[1]).weights(&weights);
+    graph.node("Add", &["x", "w"], &["y"], &[]).output("y", element::F32, &[2 << 20]).model()
+}
+
+#[test]
+fn loading_and_unloading_without_end_is_limited_and_a_neighbour_is_served() {
+    let street = Street::with(&[], |_| {});
+    let (host, mallory) = (&street.host, &street.mallory);
+    host.publish(mallory, &model_bundle("large", large_model(), None));
+    let (done, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let began = Instant::now();
+    let beside = street.neighbour_beside(8, || {
+        for what in ["unload", "load"] {
+            let path = format!("/v2/repository/models/mallory%2Flarge/{what}");
+            let reply = host.post(&path).bearer(&mallory.api_key).send();
+            match reply.status {
+                200 => done.fetch_add(1, Ordering::Relaxed),
+                429 => {
+                    assert!(reply.header("retry-after").is_some(), "{}", reply.text());
+                    refused.fetch_add(1, Ordering::Relaxed)
+                }
+                _ => panic!("{}: {}", reply.status, reply.text()),
+            };
+        }
+    });
+    beside.are_below(Duration::from_secs(1));
+    let (done, refused) = (done.into_inner(), refused.into_inner());
+    // 20 at once, then one every two seconds.
+    let allowed = 21 + began.elapsed().as_secs() as usize / 2;
+    assert!(done <= allowed && refused > 0, "{done} of {allowed}, {refused} refused");
+}
+
+#[test]
+fn a_stranger_who_asks_for_documents_without_end_leaves_a_neighbour_served() {
+    let street = Street::with(&[], |_| {});
+    let url = format!("http://{}/api/openapi.json", street.host.address());
+    let beside = street.neighbour_beside(64, || {
+        let _ = Request::new("GET", url.clone()).try_send();
+    });
+    beside.are_below(Duration::from_secs(1));
 }
 
 #[test]

@@ -77,6 +77,88 @@ fn an_input_of_unknown_rank_takes_any_shape() {
     );
 }
 
+/// `y = x * scale + shift`, where the model has values for both; only `scale` is an input as well.
+fn scaled() -> Vec<u8> {
+    let one = |name: &str, value: f32| {
+        system_tests::model::tensor(name, element::F32, &[1], &value.to_le_bytes())
+    };
+    Graph::new()
+        .input("x", element::F32, &[-1])
+        .input("scale", element::F32, &[1])
+        .weights(&one("scale", 2.0))
+        .weights(&one("shift", 0.5))
+        .node("Mul", &["x", "scale"], &["scaled"], &[])
+        .node("Add", &["scaled", "shift"], &["y"], &[])
+        .output("y", element::F32, &[-1])
+        .model()
+}
+
+#[test]
+fn an_initialiser_that_is_an_input_may_be_given_or_left_out() {
+    let scene = Scene::new();
+    scene.model("scaled", scaled());
+    let x = || tensor("x", "FP32", &[2], json!([1, 2]));
+    let scale = |shape: &[usize], data| tensor("scale", "FP32", shape, data);
+    assert_eq!(scene.infer("scaled", &[x()])["data"], json!([2.5, 4.5]), "as in the model");
+    let given = [scale(&[1], json!([10])), x()];
+    assert_eq!(scene.infer("scaled", &given)["data"], json!([10.5, 20.5]));
+    assert_eq!(scene.infer("scaled", &[x()])["data"], json!([2.5, 4.5]), "for that call only");
+    let refused = |inputs: &[Value]| {
+        let body = json!({ "inputs": inputs }).to_string();
+        let call = scene.host.call(&scene.zoe, "acme/scaled/infer").json(&body);
+        call.send().problem(422, "plugin-refused")["detail"].as_str().expect("text").to_owned()
+    };
+    let said = refused(&[scale(&[1], json!([10]))]);
+    assert!(said.contains("input `x` is missing"), "{said}");
+    let said = refused(&[x(), scale(&[2], json!([1, 2]))]);
+    assert!(said.contains("input `scale` is FP32[1], not FP32[2]"), "{said}");
+    let said = refused(&[x(), tensor("shift", "FP32", &[1], json!([1]))]);
+    assert!(said.contains("no input `shift`; it has `x`, `scale`"), "{said}");
+    let open = |inputs: &[Value]| {
+        let body = json!({ "inputs": inputs }).to_string();
+        let call = scene.host.post("/v2/models/acme%2Fscaled/infer").bearer(&scene.zoe.api_key);
+        call.json(&body).send()
+    };
+    let answer = open(&[x(), scale(&[1], json!([3]))]).ok().json();
+    assert_eq!(answer["outputs"][0]["data"], json!([3.5, 6.5]));
+    let said = open(&[scale(&[1], json!([10]))]).text();
+    assert!(said.contains("missing required input(s) ['x']"), "{said}");
+    let said = open(&[x(), scale(&[2], json!([1, 2]))]).text();
+    assert!(said.contains("unexpected shape for input 'scale'"), "{said}");
+
+    let names = |tensors: &Value| {
+        let tensors = tensors.as_array().expect("a list").iter();
+        tensors.map(|input| input["name"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&scene.metadata("scaled")["inputs"]), ["x", "scale"]);
+    let config = scene.host.get("/v2/models/acme%2Fscaled/config").bearer(&scene.zoe.api_key);
+    let config = config.send().ok().json();
+    assert_eq!(names(&config["input"]), ["x", "scale"]);
+    assert_eq!(config["input"][0].get("optional"), None, "{config}");
+    assert_eq!(config["input"][1]["optional"], json!(true), "{config}");
+    // A body of plain bytes is the only input that has to be there.
+    let bytes: Vec<u8> = [1.0_f32, 2.0].iter().flat_map(|number| number.to_le_bytes()).collect();
+    scene.host.call(&scene.zoe, "acme/scaled/infer").octets(bytes).send().ok();
+}
+
+#[test]
+fn tract_takes_initialisers_as_constants_and_says_so() {
+    let host = TestHost::builder().config(|config| config.inference.backend = BackendChoice::Tract);
+    let scene = Scene::of(host.start());
+    scene.model("scaled", scaled());
+    let x = || tensor("x", "FP32", &[2], json!([1, 2]));
+    assert_eq!(scene.infer("scaled", &[x()])["data"], json!([2.5, 4.5]));
+    let inputs = [x(), tensor("scale", "FP32", &[1], json!([10]))];
+    let body = json!({ "inputs": inputs }).to_string();
+    let call = scene.host.call(&scene.zoe, "acme/scaled/infer").json(&body).send();
+    let refused = call.problem(422, "plugin-refused");
+    let said = refused["detail"].as_str().expect("text");
+    assert!(said.contains("backend `tract` takes as a constant"), "{said}");
+    let call = scene.host.post("/v2/models/acme%2Fscaled/infer").bearer(&scene.zoe.api_key);
+    let said = call.json(&body).send().text();
+    assert!(said.contains("backend 'tract' takes as a constant"), "{said}");
+}
+
 #[test]
 fn byte_strings_reach_the_model_whatever_bytes_they_are_of() {
     let scene = Scene::new();
@@ -147,15 +229,26 @@ fn a_model_that_fails_every_call_does_not_go_live() {
 }
 
 #[test]
-fn a_backend_that_fails_with_all_that_was_tried_is_named_when_the_model_goes_live() {
-    let host = TestHost::builder().config(|config| config.inference.backend = BackendChoice::Tract);
-    let scene = Scene::of(host.start());
+fn a_model_that_tract_fails_every_call_of_does_not_go_live() {
     let model = std::fs::read(workspace().join("tests/cases/test_slice_default_axes/model.onnx"));
     let bundle = model_bundle("slice", model.expect("readable"), None);
-    let published = scene.host.try_publish(&scene.acme, &scene.acme.sign(&bundle)).ok().json();
-    let tried = &published["models"][0];
-    assert_eq!(tried["backend"], "tract");
-    assert!(tried["not_computed"].as_str().is_some_and(|text| !text.is_empty()), "{published}");
+    let host = TestHost::builder().config(|config| config.inference.backend = BackendChoice::Tract);
+    let scene = Scene::of(host.start());
+    let refused = scene.host.try_publish(&scene.acme, &scene.acme.sign(&bundle));
+    let refused = refused.problem(422, "bundle-refused");
+    let said = refused["detail"].as_str().expect("text");
+    assert!(said.contains("computed by `tract`, is of no use"), "{said}");
+    assert!(said.contains("cannot follow a shape that depends on values"), "{said}");
+    // ONNX Runtime computes it.
+    let scene = Scene::new();
+    let published = scene.host.publish(&scene.acme, &bundle);
+    scene.host.agree(&scene.acme, &scene.zoe, &published, vec![terms("infer")]);
+    let inputs = [
+        tensor("x", "FP32", &[20, 10, 5], json!(vec![1; 1000])),
+        tensor("starts", "INT64", &[3], json!([0, 0, 3])),
+        tensor("ends", "INT64", &[3], json!([20, 10, 4])),
+    ];
+    assert_eq!(scene.infer("slice", &inputs)["shape"], json!([20, 10, 1]));
 }
 
 #[test]

@@ -73,7 +73,12 @@ fn messages_of_workers_are_read_or_refused() {
     let seeds = [
         sent(|end| {
             end.send(
-                &Job { job: 1, model: 2, window: 3, inputs: vec![head(5), head(1 << 19)] },
+                &Job {
+                    job: 1,
+                    model: 2,
+                    window: 3,
+                    inputs: vec![Some(head(5)), None, Some(head(1 << 19))],
+                },
                 None,
             )
         }),

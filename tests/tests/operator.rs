@@ -23,6 +23,13 @@ fn actions(host: &TestHost) -> Vec<Value> {
     listed["actions"].as_array().expect("a list").clone()
 }
 
+/// What was done to this, the latest last: the action and the reason.
+fn done_to(host: &TestHost, target: &str) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let actions = actions(host).into_iter().filter(|action| action["target"] == target);
+    actions.map(|action| (text(&action["action"]), text(&action["reason"]))).collect()
+}
+
 fn account(host: &TestHost, party: &Party) -> Value {
     host.get("/api/account").bearer(&party.api_key).send().ok().json()
 }
@@ -423,7 +430,8 @@ fn every_action_is_an_entry_of_the_log_and_proves_itself() {
         let mut previous = Digest::from_bytes([0; 32]);
         let shown = actions(host);
         let reasons: Vec<_> = shown.iter().map(|action| action["reason"].clone()).collect();
-        assert_eq!(reasons, [json!("first"), json!("second"), json!("third")]);
+        // Two accounts were opened before.
+        assert_eq!(reasons[2..], [json!("first"), json!("second"), json!("third")]);
         for (number, entry) in (0..).zip(&shown) {
             let proof = entry["proof"].to_string();
             let proof = ReceiptProof::parse(proof.as_bytes()).expect("a proof");
@@ -453,6 +461,36 @@ fn every_action_is_an_entry_of_the_log_and_proves_itself() {
     std::fs::write(&log, changed).expect("written");
     let refused = TestHost::builder().data(Arc::clone(&data)).try_start().err().expect("refused");
     assert!(refused.contains("damaged"), "{refused}");
+}
+
+#[test]
+fn opening_accounts_and_making_keys_is_written_down() {
+    let host = TestHost::start();
+    let zoe = host.party("zoe");
+    let key = account(&host, &zoe)["key"].as_str().expect("an identifier").to_owned();
+    let opened = format!("for {}, key {key}", zoe.key.party());
+    assert_eq!(done_to(&host, "zoe"), [("open-account".to_owned(), opened)]);
+    let second = host.party("zoe");
+    let key = account(&host, &second)["key"].as_str().expect("an identifier").to_owned();
+    let made = ("make-key".to_owned(), "for the account `zoe`".to_owned());
+    assert_eq!(done_to(&host, &key), [made]);
+    let own = account(&host, &zoe)["actions"].clone();
+    let own: Vec<_> = own.as_array().expect("a list").iter().map(|one| &one["action"]).collect();
+    assert_eq!(own, ["make-key", "open-account"], "the account sees it");
+    // What was refused is not written down, and none of it is done by naming it.
+    let party = Party::key_of("somebody else").party().to_string();
+    let taken = json!({"name": "zoe", "party": party}).to_string();
+    host.operator("POST", "/accounts").json(&taken).send().problem(409, "conflict");
+    for action in ["open-account", "make-key", "retry-version", "take-out-version"] {
+        act(&host, action, "zoe", "x").problem(400, "invalid-request");
+    }
+    assert_eq!(actions(&host).len(), 2);
+    // They are there after a restart, and nothing is done again.
+    let host = TestHost::builder().data(host.stop()).start();
+    assert_eq!(actions(&host).len(), 2);
+    assert_eq!(account(&host, &zoe)["standing"], "open");
+    let status = host.operator("GET", "/status").send().ok().json();
+    assert_eq!((&status["actions"], &status["receipts"]), (&json!(2), &json!(0)));
 }
 
 #[test]

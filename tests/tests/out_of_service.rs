@@ -140,6 +140,20 @@ fn three_of_ten_models_are_broken_and_seven_serve() {
     ten.call(7).problem(404, "not-found");
     assert_eq!(ten.out_of_service(), Vec::<Value>::new());
 
+    // What the operator did is in the log.
+    let actions = ten.host.operator("GET", "/actions").send().ok().json();
+    let actions = actions["actions"].as_array().expect("a list").clone();
+    let deeds =
+        actions.iter().filter(|action| action["target"] != "acme" && action["target"] != "zoe");
+    let deeds: Vec<_> = deeds.map(|a| (a["action"].clone(), a["target"].clone())).collect();
+    let deed = |action: &str, model: u8| (json!(action), json!(format!("acme/m{model}@1.0.0")));
+    for wanted in
+        [deed("retry-version", 1), deed("take-out-version", 4), deed("take-out-version", 7)]
+    {
+        assert!(deeds.contains(&wanted), "{deeds:?}");
+    }
+    assert!(!deeds.contains(&deed("retry-version", 0)), "it was not out of service: {deeds:?}");
+
     // Publishing the same bytes again mends what was damaged.
     let bundle = ten.acme.sign(&model_bundle("m4", identity(DataType::F32, 5), None));
     ten.host.try_publish(&ten.acme, &bundle).ok();

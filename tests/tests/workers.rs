@@ -357,6 +357,52 @@ fn isolation_is_what_the_operator_chose() {
 }
 
 #[test]
+fn readiness_says_so_while_no_worker_can_be_started() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let (program, away) = (folder.path().join("hospes"), folder.path().join("away"));
+    std::fs::copy(system_tests::HostProcess::program(), &program).expect("copied");
+    let scene = Scene::new(|config| config.inference.worker_program = Some(program.clone()));
+    scene.model(&scene.acme, "echo", byte_identity());
+    scene.call(&scene.zoe, "acme/echo", &echo()).ok();
+    let get = |path: &str| scene.host.get(path).bearer(&scene.zoe.api_key).send().status;
+    let ready = || ["/readyz", "/v2/health/ready", "/v2/models/acme%2Fecho/ready"].map(&get);
+    let until = |wanted: [u16; 3], meanwhile: &dyn Fn()| {
+        let began = Instant::now();
+        while ready() != wanted {
+            assert!(began.elapsed() < Duration::from_secs(60), "{:?}, not {wanted:?}", ready());
+            meanwhile();
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    // A worker that has ended is replaced for the next call, as long as there is a spare one.
+    let kill_and_call = || {
+        for worker in scene.workers() {
+            let mut kill = std::process::Command::new("kill");
+            let _ = kill.args(["-9", &worker.to_string()]).status().expect("it runs");
+        }
+        let _ = scene.call(&scene.zoe, "acme/echo", &echo());
+    };
+    assert_eq!(ready(), [200; 3]);
+    std::fs::rename(&program, &away).expect("renamed");
+    until([503; 3], &kill_and_call);
+    let problem = scene.host.get("/readyz").send().problem(503, "unavailable");
+    assert_eq!((&problem["state"], &problem["concerned"]), (&json!("no-workers"), &json!(1)));
+    assert_ne!(scene.call(&scene.zoe, "acme/echo", &echo()).status, 200);
+    // It goes on by itself.
+    std::fs::rename(&away, &program).expect("renamed");
+    until([200; 3], &|| ());
+    scene.call(&scene.zoe, "acme/echo", &echo()).ok();
+
+    // Code without a model runs, so the host takes calls.
+    let plain = scene.host.publish(&scene.umbrella, &system_tests::plugin("echo"));
+    scene.host.agree(&scene.umbrella, &scene.zoe, &plain, vec![terms("echo-u8")]);
+    std::fs::rename(&program, &away).expect("renamed");
+    until([200, 503, 503], &kill_and_call);
+    let call = scene.host.call(&scene.zoe, "umbrella/echo/echo-u8").json(r#"{"v":7}"#).send();
+    assert_eq!(call.status, 200, "{}", call.text());
+}
+
+#[test]
 fn a_worker_has_no_environment_no_file_and_no_socket_of_the_host() {
     let scene = Scene::new(|_| {});
     scene.model(&scene.acme, "echo", byte_identity());

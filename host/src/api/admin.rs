@@ -20,6 +20,7 @@ use crate::admission::Asker;
 use crate::agreement::events::{Change, Reason};
 use crate::host::Host;
 use crate::id::{AccountName, Party};
+use crate::operations;
 
 /// Most bytes of a request to open an account.
 const ACCOUNT_BYTES_MAX: u64 = 4096;
@@ -44,10 +45,10 @@ pub(super) async fn open_account(
     let bytes = Intake::operator(host, ACCOUNT_BYTES_MAX).read_json(&parts.headers, body).await?;
     let wanted: OpenAccount = serde_json::from_slice(&bytes)
         .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
+    let OpenAccount { name, party, key_name } = wanted;
     aside(host, Asker::Operator, move |host| {
-        let key_name = wanted.key_name.as_deref();
-        let key = host.auth.open_account_with(&wanted.name, wanted.party, key_name)?;
-        let account = json!({"name": wanted.name, "party": wanted.party, "key": key.reveal()});
+        let key = operations::open_account(host, &name, party, key_name.as_deref())?;
+        let account = json!({"name": name, "party": party, "key": key.reveal()});
         Ok(json_answer(StatusCode::CREATED, &account))
     })
     .await
@@ -87,6 +88,7 @@ pub(super) async fn operate(
 /// `GET /status`: what runs here.
 pub(super) fn status(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
     check_operator(host, request.headers())?;
+    let actions = host.receipts.log().actions().len() as u64;
     let backends: Vec<_> = host
         .inference
         .backends()
@@ -100,7 +102,8 @@ pub(super) fn status(host: &Host, request: &Request<Incoming>) -> Result<Answer,
             "models": host.deployments.count_live(),
             "sandboxes_free": host.slots.free(),
             "memory_free_bytes": host.sandbox.memory().free(),
-            "receipts": host.receipts.log().size(),
+            "receipts": host.receipts.log().size().saturating_sub(actions),
+            "actions": actions,
             "backends": backends,
             "workers": {
                 "processes": host.inference.workers(),

@@ -102,8 +102,9 @@ impl Signal {
 }
 
 impl Connections {
-    pub(super) fn new(api: &config::Api, trusted: Trusted) -> Arc<Self> {
-        let all = api.connections_max.get().min(Semaphore::MAX_PERMITS);
+    /// At most `most` places, and no more than the settings allow.
+    pub(super) fn new(api: &config::Api, most: usize, trusted: Trusted) -> Arc<Self> {
+        let all = api.connections_max.get().min(most).clamp(1, Semaphore::MAX_PERMITS);
         let (some, of) = STRANGERS_SHARE;
         // Half of what strangers may hold is for their connections, half for what they send and are sent.
         let memory = usize::try_from(api.strangers_bytes_max / 2 / CONNECTION_BYTES);
@@ -411,7 +412,7 @@ mod tests {
             connections_per_address_max: per_address.try_into().expect("not zero"),
             ..config::Api::default()
         };
-        Connections::new(&api, Box::new(|peer| peer == IpAddr::from([10, 0, 0, 1])))
+        Connections::new(&api, all, Box::new(|peer| peer == IpAddr::from([10, 0, 0, 1])))
     }
 
     fn address(last: u8) -> IpAddr {

@@ -37,6 +37,9 @@ pub(super) fn not_ready(why: &NotReady) -> Problem {
         NotReady::Draining => problem.with("state", "draining"),
         NotReady::Receipts => problem.with("state", "no-receipts"),
         NotReady::Records => problem.with("state", "no-records"),
+        NotReady::Workers { concerned, of } => {
+            problem.with("state", "no-workers").with("concerned", *concerned).with("versions", *of)
+        }
         NotReady::Loading { left, of } => {
             problem.with("state", "loading").with("left", *left).with("versions", *of)
         }

@@ -14,9 +14,10 @@ use super::health::json as json_answer;
 use super::intake::Intake;
 use super::paging::Page;
 use super::problem::{Problem, ProblemKind};
-use super::{agreements, body};
+use super::{agreements, body, openapi};
 use crate::agreement::{SignedOffer, offer_lines};
 use crate::auth::Caller;
+use crate::deployments::{Document, PLAIN};
 use crate::dsse::ENVELOPE_BYTES_MAX;
 use crate::host::Host;
 use crate::id::Digest;
@@ -28,13 +29,43 @@ const LIST_MAX: usize = 100;
 const LIST_BYTES_MAX: usize = 512 * 1024;
 
 /// `GET /api/market`: the offers that the caller may see, with what they are for, page by page in the order of models and numbers.
-/// Without a key, those to everybody.
-pub(super) fn list(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
+/// Without a key, those to everybody, whose pages are kept until something changes.
+pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let viewer = viewer(host, request.headers())?;
     let Page { after, limit, .. } = Page::read(request.uri().query(), None, LIST_MAX)?;
     let after = after.map(digest).transpose()?;
+    if viewer.is_some() {
+        let page = page(host, after.as_ref(), limit, viewer.as_ref())?;
+        return Ok(json_answer(StatusCode::OK, &page));
+    }
+    let stamp = host.market.stamp(&host.deployments);
+    let kept = match host.market.pages().find(&(after, limit), stamp) {
+        Some(kept) => kept,
+        None => aside(host, asker(None), move |host| made(host, (after, limit))).await?,
+    };
+    openapi::kept(host, request.headers(), kept, PLAIN.to_owned()).await
+}
+
+/// A page as everybody sees it, unless somebody else has made it meanwhile.
+fn made(host: &Host, (after, limit): (Option<Digest>, usize)) -> Result<Document, Problem> {
+    let stamp = host.market.stamp(&host.deployments);
+    if let Some(kept) = host.market.pages().find(&(after, limit), stamp) {
+        return Ok(kept);
+    }
+    let text = page(host, after.as_ref(), limit, None)?.to_string();
+    let made = Document::new(text.as_bytes());
+    host.market.pages().keep((after, limit), stamp, &made);
+    Ok(made)
+}
+
+fn page(
+    host: &Host,
+    after: Option<&Digest>,
+    limit: usize,
+    viewer: Option<&Caller>,
+) -> Result<Value, Problem> {
     let (mut offers, mut bytes, mut last, mut next) = (Vec::new(), 0, None, None);
-    for offer in host.market.after(after.as_ref(), viewer.as_ref())? {
+    for offer in host.market.after(after, viewer)? {
         if offers.len() == limit || bytes >= LIST_BYTES_MAX {
             next = last;
             break;
@@ -45,7 +76,7 @@ pub(super) fn list(host: &Host, request: &Request<Incoming>) -> Result<Answer, P
             offers.push(entry);
         }
     }
-    Ok(json_answer(StatusCode::OK, &json!({"offers": offers, "next": next})))
+    Ok(json!({"offers": offers, "next": next}))
 }
 
 /// Who looks, if they say so.

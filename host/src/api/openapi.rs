@@ -8,7 +8,7 @@ mod schema;
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 
@@ -67,6 +67,17 @@ async fn answer(
         None => PLAIN.to_owned(),
         Some(url) => format!("{{\"servers\":{},", json!([{"url": url.to_string()}])),
     };
+    kept(host, headers, document, head).await
+}
+
+/// A kept document with `head` for its opening brace, as the caller accepts it: compressed as it is kept, as text, or not at all if the
+/// caller has it.
+pub(super) async fn kept(
+    host: &Arc<Host>,
+    headers: &HeaderMap,
+    document: Document,
+    head: String,
+) -> Result<Answer, Problem> {
     let tag = format!("\"{}\"", document.tag(&head));
     let known = headers.get(header::IF_NONE_MATCH);
     let is_known = known.is_some_and(|known| known.as_bytes() == tag.as_bytes());

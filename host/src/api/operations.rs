@@ -44,7 +44,8 @@ pub(super) async fn act(host: &Arc<Host>, request: Request<Incoming>) -> Result<
     let bytes = Intake::operator(host, ACTION_BYTES_MAX).read_json(&parts.headers, body).await?;
     let Wanted { action, target, reason } = serde_json::from_slice(&bytes)
         .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
-    let deed: Deed = action.parse().map_err(|()| unknown(&action))?;
+    let deed: Option<Deed> = action.parse().ok();
+    let deed = deed.filter(|deed| !deed.is_noted()).ok_or_else(|| unknown(&action))?;
     done(host, Actor::Operator, deed, (target.clone(), reason)).await?;
     let mut answer = json!({"action": deed.name(), "target": target});
     match deed {
@@ -58,7 +59,8 @@ pub(super) async fn act(host: &Arc<Host>, request: Request<Incoming>) -> Result<
 }
 
 fn unknown(action: &str) -> Problem {
-    let known: Vec<_> = Deed::ALL.iter().map(|deed| format!("`{deed}`")).collect();
+    let known = Deed::ALL.iter().filter(|deed| !deed.is_noted());
+    let known: Vec<_> = known.map(|deed| format!("`{deed}`")).collect();
     let action: String = action.chars().filter(|c| !c.is_control()).take(80).collect();
     let detail = format!("`{action}` is not an action; there are {}", known.join(", "));
     Problem::new(ProblemKind::InvalidRequest, detail)

@@ -19,6 +19,8 @@ use crate::deploy;
 use crate::deployments::Reference;
 use crate::host::Host;
 use crate::id::ModelName;
+use crate::operations;
+use crate::receipt::Deed;
 use crate::store::Aside;
 
 /// Most bytes of a request here.
@@ -65,6 +67,11 @@ pub(super) fn show(host: &Host, request: &Request<Incoming>) -> Result<Answer, P
 /// `POST /out-of-service/retry`: loads such a version again, and says whether that went well.
 pub(super) async fn retry(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer, Problem> {
     let Which { model, version } = which(host, request).await?;
+    let (model, version) = aside(host, Asker::Operator, move |host| {
+        operations::note_version(host, Deed::RetryVersion, &model, &version)?;
+        Ok((model, version))
+    })
+    .await?;
     deploy::retry(host, &model, &version).await.map_err(|error| {
         let reason = host.deployments.published(&model, &Reference::Version(version.clone()));
         let reason = reason.ok().and_then(|published| published.out_of_service());
@@ -80,6 +87,7 @@ pub(super) async fn withdraw(
 ) -> Result<Answer, Problem> {
     let Which { model, version } = which(host, request).await?;
     aside(host, Asker::Operator, move |host| {
+        operations::note_version(host, Deed::TakeOutVersion, &model, &version)?;
         deploy::take_out(host, &model, &version)?;
         let taken = json!({"model": model, "version": version, "withdrawn": true});
         Ok(json_answer(StatusCode::OK, &taken))

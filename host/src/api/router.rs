@@ -111,7 +111,7 @@ async fn tenants(
     const POST: &Method = &Method::POST;
     match (method, segments) {
         // Everybody: the market.
-        (GET, ["market"]) => market::list(host, &request),
+        (GET, ["market"]) => market::list(host, &request).await,
         (GET, ["offers", id]) => market::show(host, id, &request),
         (GET, ["offers", id, "mandate"]) => market::mandate_of(host, id, &request),
         (POST, ["offers", id, "mandate"]) => market::mandate(host, id, request).await,

@@ -17,7 +17,7 @@ use super::failure::{During as _, Failure};
 use super::screen::{Answer, Screen};
 use crate::api::{Api, Listeners};
 use crate::clock::Clock;
-use crate::config::{Config, ListenAddress};
+use crate::config::{self, Config, ListenAddress};
 use crate::host::Host;
 use crate::store::is_disk_full;
 use crate::telemetry;
@@ -94,6 +94,7 @@ pub fn config(file: Option<&Path>, data: Option<PathBuf>) -> Result<Config, Fail
 }
 
 async fn serve(config: Config, context: &Context) -> Result<(), Failure> {
+    config::machine::raise_files_max();
     // Before anything listens, so that a signal that comes early is not lost.
     let mut signals = Signals::wait().during(|| "cannot wait for signals".into())?;
     let listeners = Listeners::bind(&config).await.or_fix(|| {

@@ -2,8 +2,33 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 /// Bytes that are assumed where the system does not say how much memory there is.
 const UNKNOWN_BYTES: u64 = 2 << 30;
+
+/// Most files that connections leave to the rest of the process: to the operator, its records, its log, its workers and uploads.
+const FILES_RESERVED_MAX: usize = 512;
+
+/// Lets this process have as many files open as it may ask for: what a shell gives is often 1,024.
+pub fn raise_files_max() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum {
+        // Where that is not possible, connections have less room.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    }
+}
+
+/// Connections that may be open at once without taking the files that everything else needs: half of what this process may have open,
+/// or all but 512.
+pub fn connections_max() -> usize {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    unreserved(usize::try_from(files).unwrap_or(usize::MAX))
+}
+
+fn unreserved(files: usize) -> usize {
+    (files - (files / 2).min(FILES_RESERVED_MAX)).max(1)
+}
 
 /// Bytes of memory that this process may have: the machine's, or less where a control group says so.
 pub(super) fn memory_bytes() -> u64 {
@@ -51,6 +76,12 @@ mod tests {
         let own = own_group("1:name=systemd:/x\n0::/outer/inner\n").expect("version 2");
         assert_eq!(limits(folder.path(), &own), [536_870_912]);
         assert_eq!(own_group("12:memory:/x\n"), None);
+    }
+
+    #[test]
+    fn connections_leave_files_to_the_rest() {
+        assert_eq!([0, 1, 100, 1024, 20_000].map(unreserved), [1, 1, 50, 512, 19_488]);
+        assert!(connections_max() >= 1);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! keeps no other's out of reach.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ const WAITING_MAX: usize = 1024;
 pub struct Loading {
     turns: Mutex<Turns>,
     left: watch::Sender<usize>,
+    settled: AtomicU64,
     /// For calls that wait.
     places: Semaphore,
 }
@@ -98,6 +100,7 @@ impl Default for Loading {
         Self {
             turns: Mutex::default(),
             left: watch::Sender::new(0),
+            settled: AtomicU64::new(0),
             places: Semaphore::new(WAITING_MAX),
         }
     }
@@ -135,8 +138,14 @@ impl Loading {
     /// What came of a version that was to be loaded.
     pub fn done(&self, published: &Published, loaded: Result<Arc<Deployment>, Arc<str>>) {
         published.settle(loaded);
+        self.settled.fetch_add(1, Ordering::Release);
         self.lock().end(&published.model().publisher);
         self.left.send_modify(|left| *left = left.saturating_sub(1));
+    }
+
+    /// How many have been loaded or could not be.
+    pub fn settled(&self) -> u64 {
+        self.settled.load(Ordering::Acquire)
     }
 
     /// How many have not been tried yet.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use semver::Version;
 
-use super::{Deployments, Published};
+use super::{Deployments, Published, Reference, ResolveError};
 use crate::id::{ById, ModelName};
 
 /// The versions of one model.
@@ -96,6 +96,52 @@ impl Models {
     /// Every version, in the order of names and versions.
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Published>> {
         self.from(None)
+    }
+}
+
+/// The version that a reference means among those that somebody knows of.
+pub(super) fn find<'p>(
+    published: &'p Models,
+    model: &ModelName,
+    reference: &Reference,
+    known: impl Fn(&Published) -> bool,
+) -> Result<&'p Arc<Published>, ResolveError> {
+    let none = || ResolveError::NoModel(model.clone());
+    let versions = &**published.get(model).ok_or_else(none)?;
+    if let Some(picked) = pick(versions, reference, &known) {
+        return Ok(picked);
+    }
+    let known = versions.iter().filter(|(_, version)| known(version));
+    let versions: Vec<_> = known.map(|(version, _)| version.to_string()).collect();
+    if versions.is_empty() {
+        return Err(none());
+    }
+    Err(ResolveError::NoVersion { model: model.clone(), wanted: wanted(reference), versions })
+}
+
+fn pick<'live>(
+    versions: &'live Versions,
+    reference: &Reference,
+    known: impl Fn(&Published) -> bool,
+) -> Option<&'live Arc<Published>> {
+    match reference {
+        Reference::Latest => versions
+            .iter()
+            .rfind(|(version, published)| version.pre.is_empty() && known(published))
+            .or_else(|| versions.iter().rfind(|(_, published)| known(published)))
+            .map(|(_, published)| published),
+        Reference::Version(version) => versions.get(version).filter(|published| known(published)),
+        Reference::Digest(digest) => versions
+            .values()
+            .find(|published| published.digest() == Some(digest) && known(published)),
+    }
+}
+
+fn wanted(reference: &Reference) -> String {
+    match reference {
+        Reference::Latest => "at all".into(),
+        Reference::Version(version) => format!("`{version}`"),
+        Reference::Digest(digest) => format!("with digest `{digest}`"),
     }
 }
 

@@ -68,7 +68,7 @@ impl Deployments {
                 self.remember_withdrawn(model, version, *digest);
             }
         }
-        self.published.store(Arc::new(published));
+        self.put(published);
         taken.iter().filter_map(|version| version.deployment()).for_each(|live| live.stop.set());
         taken
     }

@@ -1,5 +1,10 @@
 //! Whether the host takes calls: every state in which they fail is one in which it says so.
+//!
+//! While no worker process can be started, models are not computed, and code without models runs as always. What is asked for one version says
+//! so of that version. What is asked for all of inference (the Open Inference Protocol: "all the models are ready") says so if it
+//! concerns any version; what is asked for the host, only if it concerns every one: then it can do nothing, and another host may.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::Host;
@@ -24,6 +29,10 @@ pub enum NotReady {
     Receipts,
     #[error("the host cannot read or write its records now; see its log")]
     Records,
+    #[error(
+        "the host can start no process for inference, and of {of} versions {concerned} need one; see its log"
+    )]
+    Workers { concerned: usize, of: usize },
 }
 
 impl Host {
@@ -46,7 +55,36 @@ impl Host {
         if self.store.is_failing() {
             return Err(NotReady::Records);
         }
-        Ok(())
+        match self.not_computed() {
+            Some((concerned, of)) if concerned == of => Err(NotReady::Workers { concerned, of }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the host takes calls and each of its models can be computed.
+    ///
+    /// # Errors
+    /// [`NotReady`] says why not.
+    pub fn inference_readiness(&self) -> Result<(), NotReady> {
+        self.readiness()?;
+        self.not_computed()
+            .map_or(Ok(()), |(concerned, of)| Err(NotReady::Workers { concerned, of }))
+    }
+
+    /// How many versions cannot be computed, of how many; none if each can.
+    fn not_computed(&self) -> Option<(usize, usize)> {
+        if !self.inference.starts_no_workers() {
+            return None;
+        }
+        let (mut concerned, mut of) = (0, 0);
+        self.deployments.visit(None, |published| {
+            if let Some(live) = published.deployment() {
+                of += 1;
+                concerned += usize::from(!live.can_compute());
+            }
+            ControlFlow::Continue(())
+        });
+        (concerned > 0).then_some((concerned, of))
     }
 
     /// Waits until every version was loaded that could be.

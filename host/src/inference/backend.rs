@@ -62,6 +62,9 @@ pub enum BackendError {
     Failed(String),
     #[error("{0}")]
     Unsupported(String),
+    /// The backend has a defect: it fails whatever values the model is given.
+    #[error("{0}")]
+    Defect(String),
     #[error("the backend panicked")]
     Panicked,
 }
@@ -96,11 +99,12 @@ pub trait Model: Send + Sync {
     /// What it takes and gives.
     fn signature(&self) -> &ModelSignature;
 
-    /// Computes the outputs, in the signature's order. Blocks. `inputs` are those of the signature, in its order.
+    /// Computes the outputs, in the signature's order. Blocks. `inputs` are those of the signature, in its order; none where an optional
+    /// one was left out.
     ///
     /// # Errors
     /// [`BackendError`]; any, soon after `stop` was told to stop, if the backend can be.
-    fn run(&self, inputs: &[Tensor], stop: &Stop) -> Result<Vec<Tensor>, BackendError>;
+    fn run(&self, inputs: &[Option<Tensor>], stop: &Stop) -> Result<Vec<Tensor>, BackendError>;
 }
 
 /// Ends a computation from another thread, by the backend's own means.

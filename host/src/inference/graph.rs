@@ -68,7 +68,9 @@ impl ComputeError {
             ComputeError::Input(_) => ErrorClass::InvalidArgument,
             ComputeError::TooLarge { .. } => ErrorClass::TooLarge,
             ComputeError::Busy { .. } => ErrorClass::Busy,
-            ComputeError::Backend(BackendError::Unsupported(_)) => ErrorClass::Unsupported,
+            ComputeError::Backend(BackendError::Unsupported(_) | BackendError::Defect(_)) => {
+                ErrorClass::Unsupported
+            }
             ComputeError::Backend(_) => ErrorClass::Runtime,
             ComputeError::Lost { .. }
             | ComputeError::BackedOff { .. }
@@ -132,6 +134,14 @@ impl Graph {
         self.known.tensor_bytes_max
     }
 
+    /// Whether it can be computed: not while the process that would do that cannot be started.
+    pub fn is_ready(&self) -> bool {
+        match &self.place {
+            Place::Remote(model) => model.has_worker(),
+            Place::Here { .. } => true,
+        }
+    }
+
     /// Which backend computes it.
     pub fn backend(&self) -> BackendKind {
         self.known.kind
@@ -163,8 +173,8 @@ impl Graph {
         inputs: Vec<(String, Tensor)>,
         caller: u64,
     ) -> Result<Vec<(String, Tensor)>, ComputeError> {
-        let inputs = self.signature().bind(inputs)?;
-        self.check_size("inputs", &inputs)?;
+        let inputs = self.signature().bind(inputs).map_err(|error| self.explain(error))?;
+        self.check_size("inputs", inputs.iter().flatten())?;
         let outputs = match &self.place {
             Place::Remote(model) => model.compute(&inputs, caller).await?,
             Place::Here { work, bounded: true, .. } if work.pace.is_quick(&inputs) => {
@@ -181,8 +191,23 @@ impl Graph {
         Ok(specs.iter().map(|spec| spec.name.clone()).zip(outputs).collect())
     }
 
-    fn check_size(&self, what: &'static str, tensors: &[Tensor]) -> Result<(), ComputeError> {
-        let bytes = tensors.iter().map(|tensor| tensor.data().len()).fold(0, usize::saturating_add);
+    /// A model may have an input that its backend does not let callers give.
+    fn explain(&self, error: InputError) -> InputError {
+        match error {
+            InputError::Unknown { name, .. } if self.facts().is_initialised(&name) => {
+                InputError::Constant { name, backend: self.backend() }
+            }
+            error => error,
+        }
+    }
+
+    fn check_size<'t>(
+        &self,
+        what: &'static str,
+        tensors: impl IntoIterator<Item = &'t Tensor>,
+    ) -> Result<(), ComputeError> {
+        let bytes = tensors.into_iter().map(|tensor| tensor.data().len());
+        let bytes = bytes.fold(0, usize::saturating_add);
         let max = self.known.tensor_bytes_max;
         if bytes > max { Err(ComputeError::TooLarge { what, bytes, max }) } else { Ok(()) }
     }
@@ -192,7 +217,7 @@ impl Graph {
 async fn hand_over(
     work: &Arc<Work>,
     executor: &Executor,
-    inputs: Vec<Tensor>,
+    inputs: Vec<Option<Tensor>>,
 ) -> Result<Vec<Tensor>, ComputeError> {
     let (answer, answered) = oneshot::channel();
     let work = Arc::clone(work);
@@ -223,7 +248,7 @@ impl Drop for StopOnDrop {
 }
 
 impl Work {
-    fn run(&self, inputs: &[Tensor], stop: &Stop) -> Result<Vec<Tensor>, ComputeError> {
+    fn run(&self, inputs: &[Option<Tensor>], stop: &Stop) -> Result<Vec<Tensor>, ComputeError> {
         let began = Instant::now();
         // A backend that panics fails this computation, not the thread that others wait for.
         let outputs = catch_unwind(AssertUnwindSafe(|| self.model.run(inputs, stop)))
@@ -250,14 +275,14 @@ const NANOS_BITS: u32 = 21;
 const NANOS_MAX: u64 = 2_000_000;
 
 impl Pace {
-    fn is_quick(&self, inputs: &[Tensor]) -> bool {
+    fn is_quick(&self, inputs: &[Option<Tensor>]) -> bool {
         let latest = self.latest.load(Ordering::Relaxed);
         let nanos = latest & ((1 << NANOS_BITS) - 1);
         let quick = nanos > 0 && Duration::from_nanos(nanos) <= INLINE_MAX;
         quick && latest >> NANOS_BITS == self.shapes(inputs)
     }
 
-    fn learn(&self, took: Duration, inputs: &[Tensor]) {
+    fn learn(&self, took: Duration, inputs: &[Option<Tensor>]) {
         let shapes = self.shapes(inputs);
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).clamp(1, NANOS_MAX);
         let _ = self.latest.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |latest| {
@@ -268,11 +293,12 @@ impl Pace {
         });
     }
 
-    fn shapes(&self, inputs: &[Tensor]) -> u64 {
+    fn shapes(&self, inputs: &[Option<Tensor>]) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         for tensor in inputs {
             // Texts of the same number may be of any length.
-            (tensor.shape(), tensor.data().len()).hash(&mut hasher);
+            let known = tensor.as_ref().map(|tensor| (tensor.shape(), tensor.data().len()));
+            known.hash(&mut hasher);
         }
         hasher.finish() >> NANOS_BITS
     }
@@ -283,9 +309,9 @@ mod tests {
     use super::*;
     use crate::tensor::DataType;
 
-    fn bytes(shape: &[usize]) -> Vec<Tensor> {
+    fn bytes(shape: &[usize]) -> Vec<Option<Tensor>> {
         let data = vec![0; shape.iter().product()];
-        vec![Tensor::new(DataType::U8, shape.to_vec(), data.into()).expect("fits")]
+        vec![Some(Tensor::new(DataType::U8, shape.to_vec(), data.into()).expect("fits"))]
     }
 
     #[test]

@@ -5,11 +5,13 @@
 //! new one takes its place, and the models are loaded there again as they are called, when it was lost or ended. A spare worker
 //! with its libraries loaded waits, so that this takes as long as loading the models.
 
+mod spare;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
@@ -20,9 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::backend::BackendKind;
 use super::protocol::{Layout, Setup, VERSION};
-use super::remote::{
-    Lease, LoadLoss, Loading, Loss, ModelKey, Ready, RemoteError, Task, Worker, WorkerStartError,
-};
+use super::remote::{Lease, LoadLoss, Loading, Loss, ModelKey, RemoteError, Task, Worker};
 use super::signature::ModelSignature;
 use super::strikes::{Culprit, Owned, Strikes};
 use super::{ComputeError, LoadError, ModelSource, Settings};
@@ -30,6 +30,7 @@ use crate::id::{AccountName, Digest};
 use crate::telemetry::Allowances;
 use crate::tensor::Tensor;
 use crate::worker::{Limits, Program};
+use spare::Spare;
 
 /// Jobs that a worker has for each of its threads: one that runs, and one so that the thread need not wait for the next.
 const JOBS_PER_THREAD: u32 = 2;
@@ -53,15 +54,11 @@ pub(super) struct Pool {
     seats: Arc<Semaphore>,
     began: Instant,
     spare: Mutex<Spare>,
+    /// Whether the last worker that was to start did not.
+    starts_none: AtomicBool,
     groups: Mutex<HashMap<Together, Weak<Group>>>,
     pub(super) strikes: Arc<Strikes>,
     allowances: Arc<Allowances>,
-}
-
-#[derive(Default)]
-struct Spare {
-    ready: Option<Arc<Worker>>,
-    is_starting: bool,
 }
 
 impl Pool {
@@ -86,61 +83,11 @@ impl Pool {
             seats: Arc::new(Semaphore::new(settings.workers_max.get().min(Semaphore::MAX_PERMITS))),
             began: Instant::now(),
             spare: Mutex::default(),
+            starts_none: AtomicBool::new(false),
             groups: Mutex::default(),
             strikes: Arc::default(),
             allowances: Arc::clone(&settings.allowances),
         }
-    }
-
-    /// Starts the first spare worker and says what it has.
-    pub(super) async fn first(self: &Arc<Self>) -> Result<Ready, WorkerStartError> {
-        let worker = self.start().await?;
-        let ready = worker.ready().clone();
-        self.spare().ready = Some(worker);
-        Ok(ready)
-    }
-
-    async fn start(&self) -> Result<Arc<Worker>, WorkerStartError> {
-        Worker::start(&self.program, self.setup.clone(), Arc::clone(&self.strikes)).await
-    }
-
-    fn spare(&self) -> std::sync::MutexGuard<'_, Spare> {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The spare worker, or a new one; another is made ready for the next.
-    async fn take(self: &Arc<Self>) -> Result<Arc<Worker>, WorkerStartError> {
-        let spare = self.spare().ready.take().filter(|worker| worker.is_alive());
-        let worker = match spare {
-            Some(worker) => worker,
-            None => self.start().await?,
-        };
-        self.make_spare();
-        Ok(worker)
-    }
-
-    fn make_spare(self: &Arc<Self>) {
-        let mut spare = self.spare();
-        if spare.is_starting || spare.ready.is_some() {
-            return;
-        }
-        spare.is_starting = true;
-        drop(spare);
-        let pool = Arc::downgrade(self);
-        tokio::spawn(async move {
-            let Some(starting) = pool.upgrade() else { return };
-            let (program, setup, strikes) =
-                (starting.program.clone(), starting.setup.clone(), Arc::clone(&starting.strikes));
-            drop(starting);
-            let started = Worker::start(&program, setup, strikes).await;
-            let Some(pool) = pool.upgrade() else { return };
-            let mut spare = pool.spare();
-            spare.is_starting = false;
-            match started {
-                Ok(worker) => spare.ready = Some(worker),
-                Err(error) => tracing::error!(%error, "no spare worker could be started"),
-            }
-        });
     }
 
     /// The processes that compute.
@@ -348,6 +295,11 @@ pub(super) struct RemoteModel {
 }
 
 impl RemoteModel {
+    /// Whether there is a process that computes it, or one can be started, as far as it was tried.
+    pub(super) fn has_worker(&self) -> bool {
+        self.wanted.group.current().is_some() || !self.wanted.group.pool.starts_none()
+    }
+
     /// Loads a model into its group's worker.
     pub(super) async fn load(
         group: Arc<Group>,
@@ -382,7 +334,7 @@ impl RemoteModel {
     /// Computes the outputs. Dropping the future cancels the computation.
     pub(super) async fn compute(
         &self,
-        inputs: &[Tensor],
+        inputs: &[Option<Tensor>],
         caller: u64,
     ) -> Result<Vec<Tensor>, ComputeError> {
         let culprit = Culprit::computing(owned(&self.source), caller);

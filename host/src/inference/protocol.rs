@@ -1,4 +1,4 @@
-//! What a host and an inference worker say to each other. Version 1.
+//! What a host and an inference worker say to each other. Version 2.
 //!
 //! Two connections, each of packets in [postcard](https://postcard.jamesmunns.com/wire-format)'s encoding. On the one that steers, the host sends [`Order`]s
 //! and the worker [`Report`]s; on the one of work, the host sends [`Job`]s, which the worker's threads take as they are free, and the
@@ -18,7 +18,7 @@ use crate::tensor::{DataType, Tensor};
 use crate::worker::{Confinement, Limits};
 
 /// Both sides must have the same.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Bytes at whose multiples tensors begin, so that every type of element is aligned.
 const ALIGNMENT: usize = 64;
@@ -71,7 +71,8 @@ pub struct Job {
     pub job: u64,
     pub model: u32,
     pub window: u32,
-    pub inputs: Vec<Head>,
+    /// Those of the model's signature; none where an optional one was left out.
+    pub inputs: Vec<Option<Head>>,
 }
 
 /// What became of a job.
@@ -152,9 +153,10 @@ impl Layout {
     }
 
     /// Where in its part each of some tensors lies; none if they do not fit.
-    pub fn places(&self, heads: &[Head]) -> Option<Vec<usize>> {
+    pub fn places<'h>(&self, heads: impl IntoIterator<Item = &'h Head>) -> Option<Vec<usize>> {
         let mut at = 0_usize;
-        let mut places = Vec::with_capacity(heads.len());
+        let heads = heads.into_iter();
+        let mut places = Vec::with_capacity(heads.size_hint().0);
         for head in heads {
             places.push(at);
             let end = at.checked_add(head.bytes).filter(|end| *end <= self.part_bytes)?;

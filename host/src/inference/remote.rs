@@ -313,7 +313,7 @@ impl Worker {
     pub(super) async fn compute(
         &self,
         task: Task<'_>,
-        inputs: &[Tensor],
+        inputs: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>, RemoteError> {
         let inner = &self.inner;
         let Task { model, culprit, alone } = task;
@@ -321,7 +321,8 @@ impl Worker {
         let mut window = Window::new(inner, number);
         // Behind the window: so nobody who waits for one holds up whoever has to be alone.
         let _company = self.company(alone).await;
-        let heads: Vec<Head> = inputs.iter().map(Head::of).collect();
+        let heads: Vec<Option<Head>> =
+            inputs.iter().map(|input| input.as_ref().map(Head::of)).collect();
         window.write_inputs(inputs, &heads).await.map_err(RemoteError::Compute)?;
         let (answer, answered) = oneshot::channel();
         let mut under_way = UnderWay::begin(window, culprit, answer)?;

@@ -4,11 +4,17 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::backend::BackendKind;
 use crate::tensor::{DataType, Tensor};
+
+/// Most inputs with a value in the model that callers may give. Some exporters list every weight as an input: of a model with more, all
+/// such values are constants.
+pub const OPTIONAL_INPUTS_MAX: usize = 64;
 
 /// A model's inputs and outputs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelSignature {
+    /// Those that are required first, in the model's order.
     pub inputs: Vec<TensorSpec>,
     /// In the model's order.
     pub outputs: Vec<OutputSpec>,
@@ -34,6 +40,8 @@ pub struct TensorSpec {
     pub data_type: DataType,
     /// None where a tensor may have any number of dimensions.
     pub shape: Option<Sizes>,
+    /// Whether callers may leave it out: the model has a value for it (an initialiser that is also an input of the graph, ONNX IR 4).
+    pub optional: bool,
 }
 
 impl fmt::Display for TensorSpec {
@@ -51,6 +59,10 @@ impl fmt::Display for TensorSpec {
 pub enum InputError {
     #[error("the model has no input `{name}`; it has {}", list(.known))]
     Unknown { name: String, known: Vec<String> },
+    #[error(
+        "input `{name}` has a value in the model, which backend `{backend}` takes as a constant: leave it out"
+    )]
+    Constant { name: String, backend: BackendKind },
     #[error("input `{name}` is there twice")]
     Duplicate { name: String },
     #[error("input `{name}` is missing: it is {spec}")]
@@ -64,11 +76,16 @@ fn list(names: &[String]) -> String {
 }
 
 impl ModelSignature {
-    /// The tensors in the model's order, each of the right type and shape.
+    /// The inputs that callers must give.
+    pub fn required(&self) -> impl Iterator<Item = &TensorSpec> {
+        self.inputs.iter().filter(|spec| !spec.optional)
+    }
+
+    /// The tensors in the signature's order, each of the right type and shape; none where an optional input was left out.
     ///
     /// # Errors
     /// [`InputError`] names the first that is not.
-    pub fn bind(&self, given: Vec<(String, Tensor)>) -> Result<Vec<Tensor>, InputError> {
+    pub fn bind(&self, given: Vec<(String, Tensor)>) -> Result<Vec<Option<Tensor>>, InputError> {
         let mut places: Vec<Option<Tensor>> = self.inputs.iter().map(|_| None).collect();
         for (name, tensor) in given {
             let Some(index) = self.inputs.iter().position(|spec| spec.name == name) else {
@@ -80,12 +97,16 @@ impl ModelSignature {
                 return Err(InputError::Duplicate { name });
             }
         }
-        let bound = places.into_iter().zip(&self.inputs).map(|(tensor, spec)| {
-            let missing =
-                || InputError::Missing { name: spec.name.clone(), spec: spec.to_string() };
-            tensor.ok_or_else(missing)
-        });
-        bound.collect()
+        match places
+            .iter()
+            .zip(&self.inputs)
+            .find(|(given, spec)| given.is_none() && !spec.optional)
+        {
+            Some((_, spec)) => {
+                Err(InputError::Missing { name: spec.name.clone(), spec: spec.to_string() })
+            }
+            None => Ok(places),
+        }
     }
 }
 
@@ -126,7 +147,7 @@ mod tests {
     use super::*;
 
     fn spec(name: &str, data_type: DataType, shape: &[Option<usize>]) -> TensorSpec {
-        TensorSpec { name: name.into(), data_type, shape: Some(shape.to_vec()) }
+        TensorSpec { name: name.into(), data_type, shape: Some(shape.to_vec()), optional: false }
     }
 
     fn tensor(data_type: DataType, shape: &[usize], bytes: usize) -> Tensor {
@@ -147,13 +168,34 @@ mod tests {
         let (x, mask) = (tensor(DataType::F32, &[1, 2], 8), tensor(DataType::U8, &[3], 3));
         let bound = signature().bind(vec![("mask".into(), mask), ("x".into(), x.clone())]);
         let bound = bound.expect("fits");
-        assert_eq!(bound[0], x);
-        assert_eq!(bound[1].data_type(), DataType::Bool);
+        assert_eq!(bound[0], Some(x));
+        assert_eq!(bound[1].as_ref().expect("given").data_type(), DataType::Bool);
+    }
+
+    #[test]
+    fn only_an_optional_input_may_be_left_out() {
+        let scale = TensorSpec { optional: true, ..spec("scale", DataType::F32, &[Some(1)]) };
+        let inputs = vec![spec("x", DataType::F32, &[Some(1)]), scale];
+        let signature = ModelSignature { inputs, outputs: Vec::new() };
+        let one = || tensor(DataType::F32, &[1], 4);
+        let bound = signature.bind(vec![("x".into(), one())]);
+        assert_eq!(bound, Ok(vec![Some(one()), None]));
+        let bound = signature.bind(vec![("scale".into(), one()), ("x".into(), one())]);
+        assert_eq!(bound, Ok(vec![Some(one()), Some(one())]));
+        let refused = signature.bind(vec![("scale".into(), one())]).expect_err("x is missing");
+        assert_eq!(refused.to_string(), "input `x` is missing: it is FP32[1]");
+        let two = tensor(DataType::F32, &[2], 8);
+        let refused = signature.bind(vec![("x".into(), one()), ("scale".into(), two)]);
+        assert_eq!(
+            refused.expect_err("its shape").to_string(),
+            "input `scale` is FP32[1], not FP32[2]"
+        );
     }
 
     #[test]
     fn an_input_of_unknown_rank_takes_any_shape_of_its_type() {
-        let any = TensorSpec { name: "x".into(), data_type: DataType::F32, shape: None };
+        let any =
+            TensorSpec { name: "x".into(), data_type: DataType::F32, shape: None, optional: false };
         for shape in [&[][..], &[0], &[2], &[1, 2, 3]] {
             let bytes = shape.iter().product::<usize>() * 4;
             let given = tensor(DataType::F32, shape, bytes);

@@ -1,12 +1,13 @@
 //! Trying a model out before it goes live: what fails whatever it is given would fail every call.
 //!
 //! The values are invented, and an honest model may refuse them: a number of rows, a rate, a shape. So some are tried that have little in
-//! common, and a failure counts only if it does not change with them.
+//! common, and a failure counts only if it does not change with them, or if it is a defect of the backend.
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::backend::BackendError;
 use super::graph::{ComputeError, ErrorClass, Graph};
 use super::signature::TensorSpec;
 use crate::tensor::{self, DataType, RANK_MAX, Tensor, TensorError, pack_strings};
@@ -113,7 +114,7 @@ impl Graph {
         let one = time.of_one();
         let (mut errors, mut lost) = (Vec::<ComputeError>::new(), 0);
         for (attempt, (size, fill)) in ATTEMPTS.into_iter().enumerate() {
-            if attempt > lost && self.signature().inputs.is_empty() {
+            if attempt > lost && self.has_no_inputs() {
                 break;
             }
             let Some(inputs) = self.invent(size, fill, attempt == 0)? else { continue };
@@ -143,11 +144,21 @@ impl Graph {
         let Some(first) = errors.first() else {
             return Ok(Trial::Inconclusive("there was no time left for it".into()));
         };
+        let is_defect =
+            |error: &&ComputeError| matches!(error, ComputeError::Backend(BackendError::Defect(_)));
+        if let Some(defect) = errors.iter().find(is_defect) {
+            return Err(TrialError::Fails(defect.clone()));
+        }
         let is_always_the_same = errors.iter().all(|error| error == first);
-        if is_always_the_same && errors.len() > 1 || self.signature().inputs.is_empty() {
+        if is_always_the_same && errors.len() > 1 || self.has_no_inputs() {
             return Err(TrialError::Fails(first.clone()));
         }
         Ok(Trial::Inconclusive(first.to_string()))
+    }
+
+    /// Whether every call looks the same: what is optional is left out.
+    fn has_no_inputs(&self) -> bool {
+        self.signature().required().next().is_none()
     }
 
     /// Computes it once, after the time for which it is backed off. None if that is not over by then.
@@ -190,7 +201,7 @@ impl Graph {
     ) -> Result<Option<Vec<(String, Tensor)>>, TrialError> {
         let mut bytes = 0_usize;
         let mut inputs = Vec::new();
-        for (place, spec) in self.signature().inputs.iter().enumerate() {
+        for (place, spec) in self.signature().required().enumerate() {
             let shape = smallest(spec, open);
             if shape.len() > RANK_MAX {
                 return Err(TensorError::Rank { rank: shape.len() }.into());

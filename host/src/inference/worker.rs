@@ -240,11 +240,16 @@ impl Shared {
     fn outputs(&self, job: Job, stop: &Stop) -> Result<Vec<Head>, JobError> {
         let layout = &self.setup.layout;
         let model = lock(&self.models).get(&job.model).cloned().ok_or(JobError::Unknown)?;
-        let places = layout.places(&job.inputs).ok_or(JobError::Unknown)?;
-        let inputs = job.inputs.into_iter().zip(places).map(|(head, place)| {
+        let heads = job.inputs.iter().flatten();
+        let mut places = layout.places(heads).ok_or(JobError::Unknown)?.into_iter();
+        let inputs = job.inputs.into_iter().map(|head| {
+            let Some((head, place)) = head.and_then(|head| Some((head, places.next()?))) else {
+                return Ok(None);
+            };
             let data = self.memory.view(layout.inputs(job.window) + place, head.bytes);
             let data = data.map_err(|_| JobError::Unknown)?;
-            Tensor::new(head.data_type, head.shape, data).map_err(|_| JobError::Unknown)
+            let tensor = Tensor::new(head.data_type, head.shape, data);
+            tensor.map(Some).map_err(|_| JobError::Unknown)
         });
         let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
         let outputs = model.run(&inputs, stop).map_err(JobError::Backend)?;

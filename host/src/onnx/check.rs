@@ -19,6 +19,9 @@ const SETTINGS: [&str; 1] = ["ort_config"];
 /// Attributes that name a file, whatever the operator is.
 const PATHS: [&str; 2] = ["ep_cache_context", "onnx_model_filename"];
 
+/// Most inputs with a value in the model that are remembered: some exporters list every weight as an input.
+const INITIALISED_INPUTS_MAX: usize = 64;
+
 /// Messages around the model's own graph, itself included.
 const MAIN_GRAPH_DEPTH: usize = 2;
 
@@ -60,7 +63,9 @@ pub fn check(model: &[u8]) -> Result<ModelFacts, ModelRefused> {
         count,
         bounded: operator.is_bounded() && !sized.contains(&operator),
     });
-    Ok(ModelFacts::new(operators, walk.unranked.into_iter().map(str::to_owned)))
+    let unranked = walk.unranked.into_iter().map(str::to_owned);
+    let initialised = walk.initialised.into_iter().map(str::to_owned);
+    Ok(ModelFacts::new(operators, unranked, initialised))
 }
 
 struct Walk<'m> {
@@ -71,6 +76,8 @@ struct Walk<'m> {
     bodies: Vec<Body<'m>>,
     /// Inputs and outputs of the model that say nothing of their shape.
     unranked: Vec<&'m str>,
+    /// Inputs of the model that have a value in it, unless there are many.
+    initialised: Vec<&'m str>,
     /// Bytes of the sparse tensors so far, spread out.
     dense_bytes: u64,
 }
@@ -83,6 +90,7 @@ impl Default for Walk<'_> {
             has_graph: false,
             bodies: vec![Body::default()],
             unranked: Vec::new(),
+            initialised: Vec::new(),
             dense_bytes: 0,
         }
     }
@@ -162,24 +170,27 @@ impl<'m> Walk<'m> {
     }
 
     fn main_graph(&mut self, bytes: &'m [u8]) -> Result<(), ModelRefused> {
-        let mut unranked = Vec::new();
-        let (mut initialisers, mut inputs) = (Vec::new(), Vec::new());
+        let (mut unranked, mut initialisers, mut inputs) = (Vec::new(), Vec::new(), Vec::new());
         self.fields(Kind::Graph, bytes, |field| {
-            if let (11 | 12, Value::Message(_, value)) = (field.number, field.value)
-                && !has_shape(value)
-            {
-                unranked.extend(peek(Kind::Value, value, 1));
-            }
             match (field.number, field.value) {
                 (5, Value::Message(_, tensor)) => {
                     initialisers.extend(peek(Kind::Tensor, tensor, 8));
                 }
-                (11, Value::Message(_, value)) => inputs.extend(peek(Kind::Value, value, 1)),
+                (number @ (11 | 12), Value::Message(_, value)) => {
+                    let name = peek(Kind::Value, value, 1);
+                    unranked.extend(name.filter(|_| !has_shape(value)));
+                    inputs.extend(name.filter(|_| number == 11));
+                }
                 _ => {}
             }
             Ok(())
         })?;
-        self.unranked = unranked;
+        let given: HashSet<&str> = inputs.iter().copied().collect();
+        let initialised = initialisers.iter().copied().filter(|name| given.contains(name));
+        (self.unranked, self.initialised) = (unranked, initialised.collect());
+        if self.initialised.len() > INITIALISED_INPUTS_MAX {
+            self.initialised = Vec::new();
+        }
         if let Some(body) = self.bodies.last_mut() {
             body.name(initialisers, inputs);
         }

@@ -5,6 +5,7 @@
 pub struct ModelFacts {
     operators: Vec<OperatorCount>,
     unranked: Vec<String>,
+    initialised: Vec<String>,
 }
 
 /// An operator, and how many nodes of the model compute it.
@@ -22,10 +23,12 @@ impl ModelFacts {
     pub(super) fn new(
         operators: impl Iterator<Item = OperatorCount>,
         unranked: impl Iterator<Item = String>,
+        initialised: impl Iterator<Item = String>,
     ) -> Self {
         let mut operators: Vec<_> = operators.collect();
         operators.sort();
-        Self { operators, unranked: unranked.collect() }
+        let (unranked, initialised) = (unranked.collect(), initialised.collect());
+        Self { operators, unranked, initialised }
     }
 
     /// The operators that its nodes compute, in the model's graphs and in the functions that it defines.
@@ -36,6 +39,11 @@ impl ModelFacts {
     /// Whether the model leaves it open how many dimensions its input or output of this name has.
     pub fn is_unranked(&self, name: &str) -> bool {
         self.unranked.iter().any(|unranked| unranked == name)
+    }
+
+    /// Whether the model has a value (an initialiser) for its input of this name. Of many such inputs none is remembered.
+    pub fn is_initialised(&self, name: &str) -> bool {
+        self.initialised.iter().any(|initialised| initialised == name)
     }
 
     /// Whether it has this operator.

@@ -34,13 +34,16 @@ impl Target {
     /// [`OperationError::Target`].
     pub fn parse(deed: Deed, text: &str) -> Result<Self, OperationError> {
         let (target, wanted) = match deed {
-            Deed::SuspendAccount | Deed::ResumeAccount | Deed::CloseAccount => {
+            Deed::SuspendAccount | Deed::ResumeAccount | Deed::CloseAccount | Deed::OpenAccount => {
                 (text.parse().ok().map(Target::Account), "the name of an account")
             }
-            Deed::RevokeKey => {
+            Deed::RevokeKey | Deed::MakeKey => {
                 (text.parse().ok().map(Target::Key), "the identifier of a key, 16 digits")
             }
-            Deed::WithdrawVersion | Deed::ReinstateVersion => {
+            Deed::WithdrawVersion
+            | Deed::ReinstateVersion
+            | Deed::RetryVersion
+            | Deed::TakeOutVersion => {
                 let version = text.split_once('@').and_then(|(model, version)| {
                     Some(Target::Version(model.parse().ok()?, version.parse().ok()?))
                 });

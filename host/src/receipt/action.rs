@@ -2,7 +2,7 @@
 //!
 //! An action stands in a chain of its own and in the one Merkle tree, so a checkpoint that a party holds covers it too: what the
 //! operator did cannot be left out, put in another order or dated back afterwards. What is stopped or withdrawn when the host
-//! starts is read back from these leaves; nothing else says it.
+//! starts is read back from these leaves; nothing else says it. Other deeds are records of the store as well, and only noted here.
 
 use std::fmt;
 use std::str::FromStr;
@@ -81,11 +81,19 @@ pub enum Deed {
     ReinstateOffer,
     StopAgreement,
     RotateToken,
+    /// The party and the key are in the reason.
+    OpenAccount,
+    /// An API key for an account that is there.
+    MakeKey,
+    /// A version that is out of service is loaded again.
+    RetryVersion,
+    /// A version that is out of service is taken away. Its publisher may put it back.
+    TakeOutVersion,
 }
 
 impl Deed {
     /// Every deed.
-    pub const ALL: [Deed; 14] = [
+    pub const ALL: [Deed; 18] = [
         Deed::SuspendAccount,
         Deed::ResumeAccount,
         Deed::CloseAccount,
@@ -100,6 +108,10 @@ impl Deed {
         Deed::ReinstateOffer,
         Deed::StopAgreement,
         Deed::RotateToken,
+        Deed::OpenAccount,
+        Deed::MakeKey,
+        Deed::RetryVersion,
+        Deed::TakeOutVersion,
     ];
 
     /// The deed as it is written.
@@ -119,6 +131,10 @@ impl Deed {
             Deed::ReinstateOffer => "reinstate-offer",
             Deed::StopAgreement => "stop-agreement",
             Deed::RotateToken => "rotate-token",
+            Deed::OpenAccount => "open-account",
+            Deed::MakeKey => "make-key",
+            Deed::RetryVersion => "retry-version",
+            Deed::TakeOutVersion => "take-out-version",
         }
     }
 
@@ -130,7 +146,11 @@ impl Deed {
             | Deed::ReinstateModel
             | Deed::ReinstateDigest
             | Deed::ReinstateOffer
-            | Deed::RotateToken => true,
+            | Deed::RotateToken
+            | Deed::OpenAccount
+            | Deed::MakeKey
+            | Deed::RetryVersion
+            | Deed::TakeOutVersion => true,
             Deed::SuspendAccount
             | Deed::CloseAccount
             | Deed::RevokeKey
@@ -140,6 +160,16 @@ impl Deed {
             | Deed::WithdrawOffer
             | Deed::StopAgreement => false,
         }
+    }
+}
+
+impl Deed {
+    /// Whether the leaf only notes what a route of its own does: what follows from it is kept elsewhere, if at all.
+    pub const fn is_noted(self) -> bool {
+        matches!(
+            self,
+            Deed::OpenAccount | Deed::MakeKey | Deed::RetryVersion | Deed::TakeOutVersion
+        )
     }
 }
 

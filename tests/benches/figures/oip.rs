@@ -41,14 +41,15 @@ pub fn efficientnet() -> Figure {
         OnnxRuntime::find(&[TestHost::onnxruntime()], NonZeroUsize::MIN).expect("it loads");
     let bare = runtime.load(&model).expect("it loads");
     let tensor = Tensor::new(DataType::F32, SHAPE.to_vec(), data.clone().into()).expect("it fits");
+    let input = [Some(tensor)];
     let mut front = Front::new(&host, &zoe.api_key, &data);
 
-    let expected = bare.run(std::slice::from_ref(&tensor), &Stop::default()).expect("it computes");
+    let expected = bare.run(&input, &Stop::default()).expect("it computes");
     assert_eq!(front.infer(), expected[0].data().as_ref(), "both compute the same");
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         ours.push(cores::as_client(|| millis(|| drop(front.infer()))));
-        theirs.push(millis(|| drop(bare.run(std::slice::from_ref(&tensor), &Stop::default()))));
+        theirs.push(millis(|| drop(bare.run(&input, &Stop::default()))));
     }
     Figure::time("ms", ours, theirs)
 }

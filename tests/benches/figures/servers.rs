@@ -34,7 +34,7 @@ impl Work {
             Work::Compute { model, shape } => {
                 let body = request.into_body().collect().await.expect("a body").to_bytes();
                 let input = Tensor::new(DataType::F32, shape, body).expect("an input");
-                let outputs = model.run(&[input], &Stop::default()).expect("it computes");
+                let outputs = model.run(&[Some(input)], &Stop::default()).expect("it computes");
                 outputs.first().expect("an output").data().clone()
             }
         }

@@ -111,7 +111,12 @@ impl Garbage {
 }
 
 fn signature() -> ModelSignature {
-    let input = TensorSpec { name: "x".into(), data_type: DataType::U8, shape: Some(vec![None]) };
+    let input = TensorSpec {
+        name: "x".into(),
+        data_type: DataType::U8,
+        shape: Some(vec![None]),
+        optional: false,
+    };
     let output =
         OutputSpec { name: "y".into(), data_type: Some(DataType::U8), shape: Some(vec![None]) };
     ModelSignature { inputs: vec![input], outputs: vec![output] }
@@ -123,8 +128,9 @@ fn many() -> ModelSignature {
         name: format!("i{number}"),
         data_type: DataType::U8,
         shape: Some(vec![None; 8]),
+        optional: false,
     };
-    ModelSignature { inputs: (0..7500).map(input).collect(), ..signature() }
+    ModelSignature { inputs: (0..7000).map(input).collect(), ..signature() }
 }
 
 /// Makes writing more than it may an error that it can report, and not its end.
@@ -195,7 +201,7 @@ fn is_obedient(models: &Mutex<HashMap<u32, Garbage>>) -> bool {
 fn answer(work: &End, models: &Mutex<HashMap<u32, Garbage>>) {
     let mut buffer = Buffer::default();
     while let Ok(Some(job)) = work.receive::<Job>(&mut buffer) {
-        let is_single = matches!(&*job.message.inputs, [one] if one.bytes == 1);
+        let is_single = matches!(&*job.message.inputs, [Some(one)] if one.bytes == 1);
         let Job { job, model, .. } = job.message;
         let head =
             |data_type, shape: &[usize], bytes| Head { data_type, shape: shape.to_vec(), bytes };

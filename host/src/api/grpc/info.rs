@@ -7,7 +7,8 @@ use super::{Asked as Call, Given, status};
 use crate::api::aside::{aside, asker};
 use crate::api::body;
 use crate::api::oip::metadata::{
-    EXTENSIONS, SERVER_NAME, batch_size_max, described, is_ready, known, platform, totals, versions,
+    Described, EXTENSIONS, SERVER_NAME, batch_size_max, described, is_ready, known, platform,
+    totals, versions,
 };
 use crate::api::oip::model::Asked;
 use crate::api::oip::repository::{
@@ -33,7 +34,7 @@ pub(super) fn server_ready(
     _: &HeaderMap,
     _: &pb::ServerReadyRequest,
 ) -> Result<pb::ServerReadyResponse, Problem> {
-    Ok(pb::ServerReadyResponse { ready: host.readiness().is_ok() })
+    Ok(pb::ServerReadyResponse { ready: host.inference_readiness().is_ok() })
 }
 
 pub(super) fn server_metadata(
@@ -65,8 +66,8 @@ pub(super) fn model_metadata(
     let asked = Asked::named(host, &request.name, Some(&request.version));
     let live = asked.find(host, headers)?;
     let (inputs, outputs) = described(&live, 0);
-    let tensor = |(name, ty, shape): (String, Option<DataType>, Vec<i64>)| {
-        let datatype = ty.map_or_else(String::new, |ty| ty.name().to_owned());
+    let tensor = |Described { name, data_type, shape, .. }: Described| {
+        let datatype = data_type.map_or_else(String::new, |ty| ty.name().to_owned());
         pb::model_metadata_response::TensorMetadata { name, datatype, shape }
     };
     Ok(pb::ModelMetadataResponse {
@@ -87,13 +88,16 @@ pub(super) fn model_config(
     let live = asked.find(host, headers)?;
     let batch = batch_size_max(&live);
     let (inputs, outputs) = described(&live, usize::from(batch > 0));
-    let inputs = inputs.into_iter().map(|(name, ty, dims)| {
-        let data_type = config_type(ty).into();
-        pb::ModelInput { name, data_type, dims }
+    let inputs = inputs.into_iter().map(|input| pb::ModelInput {
+        name: input.name,
+        data_type: config_type(input.data_type).into(),
+        dims: input.shape,
+        optional: input.optional,
     });
-    let outputs = outputs.into_iter().map(|(name, ty, dims)| {
-        let data_type = config_type(ty).into();
-        pb::ModelOutput { name, data_type, dims }
+    let outputs = outputs.into_iter().map(|output| pb::ModelOutput {
+        name: output.name,
+        data_type: config_type(output.data_type).into(),
+        dims: output.shape,
     });
     let config = pb::ModelConfig {
         name: request.name.clone(),

@@ -42,6 +42,7 @@ struct HostHealth(Arc<Host>);
 impl HostHealth {
     fn check(&self, service: &str) -> Result<ServingStatus, Status> {
         match service {
+            INFERENCE if self.0.inference_readiness().is_err() => Ok(ServingStatus::NotServing),
             "" | INFERENCE | HEALTH if self.0.readiness().is_err() => Ok(ServingStatus::NotServing),
             "" | INFERENCE | HEALTH => Ok(ServingStatus::Serving),
             _ => Err(Status::not_found("there is no such service here")),

@@ -53,7 +53,7 @@ pub(super) fn live() -> Answer {
 
 /// `GET /v2/health/ready`.
 pub(super) fn ready(host: &Host) -> Answer {
-    let ready = host.readiness().is_ok();
+    let ready = host.inference_readiness().is_ok();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     json_answer(status, &json!({"live": true, "ready": ready}))
 }
@@ -129,7 +129,8 @@ pub(super) fn model(
     request: &Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let live = asked.find(host, request.headers())?;
-    let tensor = |(name, ty, shape): Described| json!({"name": name, "datatype": ty.map(DataType::name), "shape": shape});
+    // The protocol has no word for optional inputs here; the configuration has.
+    let tensor = |tensor: Described| json!({"name": tensor.name, "datatype": tensor.data_type.map(DataType::name), "shape": tensor.shape});
     let (inputs, outputs) = described(&live, 0);
     Ok(json_answer(
         StatusCode::OK,
@@ -154,14 +155,14 @@ pub(super) fn model_ready(
     Ok(json_answer(status, &json!({"name": &asked.name, "ready": ready})))
 }
 
-/// Whether a version that the caller may know of takes calls: not while it is loaded, nor out of service.
+/// Whether a version that the caller may know of takes calls: not while it is loaded, nor out of service, nor while nothing can compute it.
 pub(in crate::api) fn is_ready(
     host: &Host,
     asked: &Asked,
     headers: &HeaderMap,
 ) -> Result<bool, Problem> {
     match asked.find(host, headers) {
-        Ok(_) => Ok(true),
+        Ok(live) => Ok(live.can_compute()),
         Err(problem) => match problem.kind() {
             ProblemKind::Busy | ProblemKind::OutOfService => Ok(false),
             _ => Err(problem),
@@ -192,8 +193,16 @@ pub(in crate::api) fn platform(live: &Deployment) -> &'static str {
     }
 }
 
-/// Name, type and shape of a tensor, open dimensions as -1. The type is none where it is known only when the model has run.
-pub(in crate::api) type Described = (String, Option<DataType>, Vec<i64>);
+/// An input or output, as the protocol says what it is.
+pub(in crate::api) struct Described {
+    pub(in crate::api) name: String,
+    /// None where it is known only when the model has run.
+    pub(in crate::api) data_type: Option<DataType>,
+    /// Open dimensions are -1.
+    pub(in crate::api) shape: Vec<i64>,
+    /// An input that callers may leave out.
+    pub(in crate::api) optional: bool,
+}
 
 /// The inputs and outputs of a version, without the first `skip` dimensions. Of components that could do anything with their
 /// tensors, nothing is known.
@@ -210,10 +219,18 @@ pub(in crate::api) fn described(
             sizes.map(|size| size.and_then(|size| i64::try_from(size).ok()).unwrap_or(-1)).collect()
         }
     };
-    let inputs = signature.inputs.iter();
-    let inputs = inputs.map(|spec| (spec.name.clone(), Some(spec.data_type), sizes(&spec.shape)));
-    let outputs = signature.outputs.iter();
-    let outputs = outputs.map(|spec| (spec.name.clone(), spec.data_type, sizes(&spec.shape)));
+    let inputs = signature.inputs.iter().map(|spec| Described {
+        name: spec.name.clone(),
+        data_type: Some(spec.data_type),
+        shape: sizes(&spec.shape),
+        optional: spec.optional,
+    });
+    let outputs = signature.outputs.iter().map(|spec| Described {
+        name: spec.name.clone(),
+        data_type: spec.data_type,
+        shape: sizes(&spec.shape),
+        optional: false,
+    });
     (inputs.collect(), outputs.collect())
 }
 
@@ -230,7 +247,14 @@ pub(super) fn config(
 ) -> Result<Answer, Problem> {
     let live = asked.find(host, request.headers())?;
     let batch = batch_size_max(&live);
-    let tensor = |(name, ty, dims): Described| json!({"name": name, "data_type": config_type(ty), "dims": dims});
+    let tensor = |tensor: Described| {
+        let data_type = config_type(tensor.data_type);
+        let mut config = json!({"name": tensor.name, "data_type": data_type, "dims": tensor.shape});
+        if tensor.optional {
+            config["optional"] = true.into();
+        }
+        config
+    };
     let (inputs, outputs) = described(&live, usize::from(batch > 0));
     Ok(json_answer(
         StatusCode::OK,

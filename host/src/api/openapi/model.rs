@@ -196,10 +196,17 @@ fn tensors(deployment: &Deployment) -> (Value, Value) {
     let known = deployment.tensors();
     let inputs: Vec<_> = known.iter().flat_map(|known| &known.inputs).collect();
     let names: Vec<_> = inputs.iter().map(|input| input.name.as_str()).collect();
-    let example: Vec<_> = inputs.iter().map(|input| example_tensor(input)).collect();
+    let required = inputs.iter().filter(|input| !input.optional);
+    let example: Vec<_> = required.map(|input| example_tensor(input)).collect();
     let mut tensor = tensor_schema();
     if !names.is_empty() {
         tensor["properties"]["name"] = json!({"type": "string", "enum": names});
+    }
+    let optional = inputs.iter().filter(|input| input.optional);
+    let optional: Vec<_> = optional.map(|input| format!("`{}` ({input})", input.name)).collect();
+    if !optional.is_empty() {
+        let text = format!("May be left out, for the model has a value: {}.", optional.join(", "));
+        tensor["properties"]["name"]["description"] = text.into();
     }
     let request = json!({
         "type": "object",

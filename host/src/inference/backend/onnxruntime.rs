@@ -6,6 +6,7 @@
 #[expect(unsafe_code, reason = "`ort` has no byte strings; the library does")]
 mod strings;
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -17,14 +18,16 @@ use half::{bf16, f16};
 use ort::environment::{Environment, EnvironmentBuilder};
 use ort::logging::LogLevel;
 use ort::session::builder::{GraphOptimizationLevel, PrepackedWeights};
-use ort::session::{RunOptions, Session, SessionInputValue};
+use ort::session::{RunOptions, Session, SessionInputValue, SessionInputs};
 use ort::value::{
     DynValue, Outlet, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType,
 };
 use tracing::Level;
 
 use super::{Backend, BackendError, BackendKind, Model, Stop, one_line};
-use crate::inference::signature::{ModelSignature, OutputSpec, Sizes, TensorSpec};
+use crate::inference::signature::{
+    ModelSignature, OPTIONAL_INPUTS_MAX, OutputSpec, Sizes, TensorSpec,
+};
 use crate::onnx::{self, ModelFacts};
 use crate::telemetry;
 use crate::tensor::{self, DataType, Tensor};
@@ -147,8 +150,10 @@ impl Backend for OnnxRuntime {
         }
         let session = sessions.first().ok_or(BackendError::Panicked)?;
         let (inputs, outputs) = (session.inputs().iter(), session.outputs().iter());
+        let required = inputs.map(|input| spec(input.name(), input.dtype(), &facts));
+        let optional = optional(session, &facts).into_iter().map(Ok);
         let signature = ModelSignature {
-            inputs: inputs.map(|input| spec(input, &facts)).collect::<Result<_, _>>()?,
+            inputs: required.chain(optional).collect::<Result<_, _>>()?,
             outputs: outputs.map(|output| output_spec(output, &facts)).collect::<Result<_, _>>()?,
         };
         let sessions = sessions.into_iter().map(Mutex::new).collect();
@@ -202,14 +207,18 @@ impl Model for Loaded {
         &self.signature
     }
 
-    fn run(&self, inputs: &[Tensor], stop: &Stop) -> Result<Vec<Tensor>, BackendError> {
+    fn run(&self, inputs: &[Option<Tensor>], stop: &Stop) -> Result<Vec<Tensor>, BackendError> {
         let options = Arc::new(RunOptions::new().map_err(failed)?);
         let terminate = Arc::clone(&options);
         // If the flag cannot be set, the process is killed a little later.
         stop.on_stop(move || drop(terminate.terminate()));
-        let values = inputs.iter().map(input).collect::<Result<Vec<_>, _>>()?;
+        let named = self.signature.inputs.iter().zip(inputs);
+        let named = named.filter_map(|(spec, tensor)| Some((&*spec.name, tensor.as_ref()?)));
+        let values = named.map(|(name, tensor)| Ok((Cow::Borrowed(name), input(tensor)?)));
+        let values = values.collect::<Result<Vec<_>, BackendError>>()?;
         let mut session = self.session();
-        let outputs = session.run_with_options(values.as_slice(), &options).map_err(failed)?;
+        let values: SessionInputs<'_, '_> = SessionInputs::ValueMap(values);
+        let outputs = session.run_with_options(values, &options).map_err(failed)?;
         outputs.values().map(|value| output(&value)).collect()
     }
 }
@@ -225,15 +234,26 @@ fn failed<R>(error: ort::Error<R>) -> BackendError {
     }
 }
 
-fn spec(input: &Outlet, facts: &ModelFacts) -> Result<TensorSpec, BackendError> {
-    let ValueType::Tensor { ty, shape, .. } = input.dtype() else {
-        return Err(BackendError::Unsupported(format!("input `{}` is not a tensor", input.name())));
+fn spec(name: &str, ty: &ValueType, facts: &ModelFacts) -> Result<TensorSpec, BackendError> {
+    let ValueType::Tensor { ty, shape, .. } = ty else {
+        return Err(BackendError::Unsupported(format!("input `{name}` is not a tensor")));
     };
     let data_type = data_type(*ty).ok_or_else(|| {
-        BackendError::Unsupported(format!("input `{}` has elements of type {ty:?}", input.name()))
+        BackendError::Unsupported(format!("input `{name}` has elements of type {ty:?}"))
     })?;
-    let shape = sizes(input.name(), shape, facts);
-    Ok(TensorSpec { name: input.name().into(), data_type, shape })
+    let shape = sizes(name, shape, facts);
+    Ok(TensorSpec { name: name.into(), data_type, shape, optional: false })
+}
+
+/// The inputs that have a value in the model. One that cannot be passed on stays what the model says.
+fn optional(session: &Session, facts: &ModelFacts) -> Vec<TensorSpec> {
+    let initialisers = session.overridable_initializers();
+    if initialisers.len() > OPTIONAL_INPUTS_MAX {
+        return Vec::new();
+    }
+    let specs =
+        initialisers.iter().filter_map(|input| spec(input.name(), input.dtype(), facts).ok());
+    specs.map(|spec| TensorSpec { optional: true, ..spec }).collect()
 }
 
 /// The library says of an unknown shape what it says of a single element.

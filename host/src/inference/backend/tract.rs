@@ -1,7 +1,7 @@
 //! tract: pure Rust, always built in, and memory-safe: the choice for models that nobody vetted.
 //!
 //! It computes for concrete shapes only, so a model has a plan for each set of shapes that callers send, a few of them kept. It has no
-//! tensors of strings or bfloat16.
+//! tensors of strings or bfloat16. An input with a value in the model (an initialiser) is a constant to it.
 
 use std::sync::{Arc, Mutex};
 
@@ -48,7 +48,13 @@ impl Backend for Tract {
 }
 
 fn failed(error: &tract_onnx::prelude::TractError) -> BackendError {
-    BackendError::Failed(one_line(&format!("{error:#}")))
+    let text = one_line(&format!("{error:#}"));
+    // Where values decide a length, tract may lose what it calls the length; every computation that gets so far fails.
+    if text.contains("SymbolScope") {
+        let text = format!("tract cannot follow a shape that depends on values: {text}");
+        return BackendError::Defect(text);
+    }
+    BackendError::Failed(text)
 }
 
 type Plan = Arc<TypedSimplePlan>;
@@ -103,10 +109,10 @@ impl Model for Loaded {
     }
 
     /// tract has no way to be told to stop.
-    fn run(&self, inputs: &[Tensor], _stop: &Stop) -> Result<Vec<Tensor>, BackendError> {
-        let shapes = inputs.iter().map(|tensor| tensor.shape().to_vec()).collect();
+    fn run(&self, inputs: &[Option<Tensor>], _stop: &Stop) -> Result<Vec<Tensor>, BackendError> {
+        let shapes = inputs.iter().flatten().map(|tensor| tensor.shape().to_vec()).collect();
         let plan = self.plan(&shapes)?;
-        let values = inputs.iter().map(|tensor| input(tensor).map(Into::into));
+        let values = inputs.iter().flatten().map(|tensor| input(tensor).map(Into::into));
         let values = values.collect::<Result<TVec<_>, _>>()?;
         let outputs = plan.run(values).map_err(|error| failed(&error))?;
         outputs.iter().map(|value| output(value)).collect()
@@ -135,7 +141,7 @@ fn signature(
             return Ok(Err(BackendError::Unsupported(text)));
         }
         let shape = Some(fact.shape.dims().map(size).collect());
-        inputs.push(TensorSpec { name, data_type, shape });
+        inputs.push(TensorSpec { name, data_type, shape, optional: false });
     }
     let mut outputs = Vec::new();
     for outlet in model.output_outlets()? {

@@ -43,17 +43,17 @@ impl<'w> Window<'w> {
 
     pub(super) async fn write_inputs(
         &mut self,
-        inputs: &[Tensor],
-        heads: &[Head],
+        inputs: &[Option<Tensor>],
+        heads: &[Option<Head>],
     ) -> Result<(), ComputeError> {
         let layout = &self.inner.layout;
         let lost = || ComputeError::TooLarge {
             what: "inputs",
-            bytes: heads.iter().map(|head| head.bytes).fold(0, usize::saturating_add),
+            bytes: heads.iter().flatten().map(|head| head.bytes).fold(0, usize::saturating_add),
             max: layout.part_bytes,
         };
-        let places = layout.places(heads).ok_or_else(lost)?;
-        for (input, place) in inputs.iter().zip(places) {
+        let places = layout.places(heads.iter().flatten()).ok_or_else(lost)?;
+        for (input, place) in inputs.iter().flatten().zip(places) {
             let mut at = layout.inputs(self.number) + place;
             for piece in input.data().chunks(COPY_BYTES) {
                 if self.written >= COPY_BYTES {
