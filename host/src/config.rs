@@ -119,7 +119,9 @@ pub struct Api {
     /// Bytes of the body of a call. Default 16 MiB; more are answered with 413.
     #[serde(with = "units::size")]
     pub body_bytes_max: u64,
-    /// Bytes of bodies that the host holds at once, for calls of all accounts. Default 512 MiB; one more body is answered with 503.
+    /// Bytes of bodies that the host holds at once, for calls of all accounts. Default 512 MiB, and at least three bodies of calls. They
+    /// count as they come, not as they are announced. An account gets more while it then has at most three times what is left; one
+    /// more body is answered with 503.
     #[serde(with = "units::size")]
     pub bodies_in_flight_bytes_max: u64,
     /// The same of one account. Default 128 MiB, and at least two bodies of calls; one more is answered with 429.
