@@ -128,7 +128,8 @@ pub struct Api {
     #[serde(with = "units::size")]
     pub account_bodies_bytes_max: u64,
     /// Bytes that all who have shown no key can make the host hold, connections included. Default 64 MiB; what is more is answered
-    /// with 503.
+    /// with 503. A connection gets more while it then has at most three times what is left; whoever leaves most answers unread is
+    /// closed first. `/healthz` and `/readyz` are answered in any case.
     #[serde(with = "units::size")]
     pub strangers_bytes_max: u64,
     /// Time that a caller may keep the host waiting for a body, or for an answer to be read. Default 4 s; after that only with

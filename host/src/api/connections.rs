@@ -4,6 +4,11 @@
 //! the one that has asked nothing for longest makes room for the newest. So nobody without a key can keep others out by holding
 //! connections open, and those with a key always find a place.
 
+mod unread;
+
+pub(super) use self::unread::Room;
+use self::unread::Unread;
+
 use std::collections::{BTreeMap, HashMap};
 use std::future::poll_fn;
 use std::net::{IpAddr, Ipv6Addr};
@@ -65,6 +70,8 @@ pub(super) enum Told {
 /// Tells it. Looked at whenever the connection is polled, so it costs no more than two loads then.
 #[derive(Default)]
 struct Signal {
+    is_proxy: bool,
+    unread: Unread,
     told: AtomicU8,
     waker: AtomicWaker,
 }
@@ -118,7 +125,7 @@ impl Connections {
                 Arc::clone(&self.places).acquire_owned().await.ok()?
             }
         };
-        let signal = Arc::<Signal>::default();
+        let signal = Arc::new(Signal { is_proxy: (self.trusted)(peer), ..Signal::default() });
         let number = {
             let mut state = self.state();
             if state.strangers.len() >= self.strangers_max {
@@ -170,13 +177,6 @@ impl Connections {
 }
 
 impl State {
-    /// Lets the stranger go who has asked nothing for longest.
-    fn evict(&mut self) {
-        if let Some((_, signal)) = self.strangers.pop_first() {
-            signal.tell(Told::Leave);
-        }
-    }
-
     fn admit(&mut self, signal: Arc<Signal>) -> u64 {
         self.next += 1;
         self.strangers.insert(self.next, signal);
