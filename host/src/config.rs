@@ -420,7 +420,8 @@ pub struct Inference {
     /// Publishers whose models are computed in the host's own process when `isolation` is `none`. Default none: everybody else's are
     /// kept apart by publisher whatever `isolation` says.
     pub trusted_publishers: Vec<AccountName>,
-    /// Worker processes that compute. Default 64. One more publisher's takes the place of the one that has been idle for longest, whose
+    /// Worker processes that compute. Default 64. A publisher gets more as long as it has less than three times as many as are free, which
+    /// matters where each model has one (`isolation = "model"`). One more publisher's takes the place of the one that has been idle for longest of those who have more, whose
     /// models are loaded again when they are called; while all compute, its calls are answered with 503 and not charged.
     pub workers_max: NonZeroUsize,
     /// Memory that a worker may have beyond what it starts with: weights, and what computations allocate. Default 4 GiB; a

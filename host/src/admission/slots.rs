@@ -22,7 +22,7 @@ const HOLD_NANOS: u64 = 1_000_000;
 /// Whether an account that holds so much of something may take more of it: while it has less than three times what is free. So one
 /// account alone gets three quarters, two get three sevenths each, and from four on there is always one left for somebody else.
 /// (Switches share buffers among ports by this rule of dynamic thresholds, for it needs no plan of who will come.)
-pub(super) fn may_take_more(held: usize, free: usize) -> bool {
+pub fn may_take_more(held: usize, free: usize) -> bool {
     held < free.saturating_mul(SHARE)
 }
 
