@@ -173,8 +173,8 @@ impl Pool {
         }
         let (Together::Publisher(publisher) | Together::Model(publisher, _)) = &together;
         let group = Arc::new(Group {
-            publisher: publisher.clone(),
             pool: Arc::clone(self),
+            publisher: publisher.clone(),
             worker: ArcSwapOption::empty(),
             state: Mutex::default(),
             latest: AtomicU64::new(0),
@@ -187,8 +187,8 @@ impl Pool {
 
 /// Models that share a worker.
 pub(super) struct Group {
-    publisher: AccountName,
     pool: Arc<Pool>,
+    publisher: AccountName,
     worker: ArcSwapOption<Worker>,
     state: Mutex<State>,
     /// When somebody last wanted the worker, in milliseconds since the pool began.
