@@ -70,7 +70,9 @@ fn health_is_no_way_around_what_strangers_may_hold() {
     let mut deaf = Http2::connect(host.address()).deaf();
     let asked: Vec<u32> = (0..STREAMS).map(|_| deaf.begin("GET", "/healthz", &[], true)).collect();
     let all = |client: &Http2| asked.iter().all(|stream| client.fate(*stream).answered);
-    assert!(deaf.wait(Duration::from_secs(20), all), "each has an answer, most a refusal");
+    // Most answers are refusals, and whoever gets too many of them may be closed.
+    let done = |client: &Http2| client.is_closed() || all(client);
+    assert!(deaf.wait(Duration::from_secs(20), done), "a request without an answer");
     assert!(host.host().strangers_hold() <= 128 << 10, "{}", host.host().strangers_hold());
     host.get("/healthz").header("connection", "close").send().ok();
 }
