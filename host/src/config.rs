@@ -120,14 +120,17 @@ pub struct Api {
     /// Bytes of the body of a call. Default 16 MiB; more are answered with 413.
     #[serde(with = "units::size")]
     pub body_bytes_max: u64,
-    /// Bytes of bodies that the host holds at once, for calls of all accounts. Default 512 MiB; one more body is answered with 503.
+    /// Bytes of bodies that the host holds at once, for calls of all accounts. Default 512 MiB, and at least three bodies of calls. They
+    /// count as they come, not as they are announced. An account gets more while it then has at most three times what is left; one
+    /// more body is answered with 503.
     #[serde(with = "units::size")]
     pub bodies_in_flight_bytes_max: u64,
     /// The same of one account. Default 128 MiB, and at least two bodies of calls; one more is answered with 429.
     #[serde(with = "units::size")]
     pub account_bodies_bytes_max: u64,
     /// Bytes that all who have shown no key can make the host hold, connections included. Default 64 MiB; what is more is answered
-    /// with 503.
+    /// with 503. A connection gets more while it then has at most three times what is left; whoever leaves most answers unread is
+    /// closed first. `/healthz` and `/readyz` are answered in any case.
     #[serde(with = "units::size")]
     pub strangers_bytes_max: u64,
     /// Time that a caller may keep the host waiting for a body, or for an answer to be read. Default 4 s; after that only with
@@ -424,7 +427,8 @@ pub struct Inference {
     /// Publishers whose models are computed in the host's own process when `isolation` is `none`. Default none: everybody else's are
     /// kept apart by publisher whatever `isolation` says.
     pub trusted_publishers: Vec<AccountName>,
-    /// Worker processes that compute. Default 64. One more publisher's takes the place of the one that has been idle for longest, whose
+    /// Worker processes that compute. Default 64. A publisher gets more as long as it has less than three times as many as are free, which
+    /// matters where each model has one (`isolation = "model"`). One more publisher's takes the place of the one that has been idle for longest of those who have more, whose
     /// models are loaded again when they are called; while all compute, its calls are answered with 503 and not charged.
     pub workers_max: NonZeroUsize,
     /// Memory that a worker may have beyond what it starts with: weights, and what computations allocate. Default 4 GiB; a

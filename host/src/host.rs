@@ -515,7 +515,8 @@ fn keep_key_uses(host: &Arc<Host>) {
 /// How many bytes of bodies may be held, by whom. Half of what strangers may hold is for their connections.
 fn body_limits(api: &crate::config::Api) -> BodyLimits {
     BodyLimits {
-        all: api.bodies_in_flight_bytes_max,
+        // One account gets at most three quarters of it, and a compressed body is there twice while it is unpacked.
+        all: api.bodies_in_flight_bytes_max.max(api.body_bytes_max.saturating_mul(3)),
         account: api.account_bodies_bytes_max.max(api.body_bytes_max.saturating_mul(2)),
         strangers: api.strangers_bytes_max / 2,
     }

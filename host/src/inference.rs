@@ -11,6 +11,7 @@ mod pool;
 pub mod protocol;
 mod remote;
 pub mod runtime;
+mod seats;
 mod signature;
 mod strikes;
 mod trial;

@@ -21,6 +21,9 @@ const ACK: u8 = 1;
 /// Why a stream is reset: it is not wanted any more (section 7).
 const CANCEL: u32 = 8;
 
+/// The setting that says how much of an answer may be sent before the peer has allowed more (section 6.5.2).
+const INITIAL_WINDOW_SIZE: u16 = 4;
+
 /// Windows before anybody has said otherwise, and the largest frame (section 6.5.2).
 const WINDOW_BYTES: i64 = 65_535;
 const FRAME_BYTES_MAX: usize = 16_384;
@@ -82,6 +85,15 @@ impl Http2 {
     #[must_use]
     pub fn stingy(mut self) -> Self {
         self.gives = false;
+        self
+    }
+
+    /// The same, for one that lets the host send heads of answers, and not a byte of their bodies.
+    #[must_use]
+    pub fn deaf(mut self) -> Self {
+        self.gives = false;
+        let nothing = [&INITIAL_WINDOW_SIZE.to_be_bytes()[..], &0_u32.to_be_bytes()].concat();
+        self.frame(SETTINGS, 0, 0, &nothing);
         self
     }
 

@@ -21,17 +21,27 @@ fn scene(change: impl FnOnce(&mut Config)) -> (TestHost, Party, Party) {
     (host, acme, zoe)
 }
 
-/// Begins to send a body of so many bytes, and stops in the middle.
-fn half(host: &TestHost, path: &str, party: &Party, bytes: usize) -> TcpStream {
+/// Sends a body of so many bytes but for the last one.
+fn most(host: &TestHost, path: &str, party: &Party, bytes: usize) -> TcpStream {
+    begin(host, path, party, (bytes, bytes - 1))
+}
+
+/// Begins to send a body: how long it says that it is, and how much of it comes.
+fn begin(
+    host: &TestHost,
+    path: &str,
+    party: &Party,
+    (announced, come): (usize, usize),
+) -> TcpStream {
     let mut stream = TcpStream::connect(host.address()).expect("it listens");
     stream.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
     let media = if path.contains('.') { "application/grpc" } else { "application/octet-stream" };
     let head = format!(
-        "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: {media}\r\nauthorization: Bearer {}\r\ncontent-length: {bytes}\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: {media}\r\nauthorization: Bearer {}\r\ncontent-length: {announced}\r\n\r\n",
         party.api_key
     );
     stream.write_all(head.as_bytes()).expect("sent");
-    let _ = stream.write_all(&vec![7; bytes / 2]);
+    let _ = stream.write_all(&vec![7; come]);
     stream
 }
 
@@ -58,22 +68,22 @@ fn bodies_have_a_budget_for_an_account_and_for_all() {
     let (host, _, zoe) = scene(patient);
     let yan = host.party("yan");
     let acme = host.party("acme");
-    let held = [half(&host, ECHO, &zoe, 15 * MIB), half(&host, ECHO, &zoe, 15 * MIB)];
+    let held = [most(&host, ECHO, &zoe, 15 * MIB), most(&host, ECHO, &zoe, 15 * MIB)];
     let since = Instant::now();
-    while host.host().bodies_held() < (30 * MIB) as u64 {
+    while host.host().bodies_held() < (30 * MIB - 2) as u64 {
         assert!(since.elapsed() < Duration::from_secs(5), "{}", host.host().bodies_held());
         std::thread::sleep(Duration::from_millis(5));
     }
-    let own = answer(&mut half(&host, ECHO, &zoe, 15 * MIB));
+    let own = answer(&mut most(&host, ECHO, &zoe, 15 * MIB));
     assert!(own.starts_with("HTTP/1.1 429 ") && own.contains("account-limit"), "{own}");
     assert!(own.contains("retry-after:") && own.contains("api.account_bodies_bytes_max"), "{own}");
     assert!(own.contains("33554432"), "{own}");
-    let own = answer(&mut half(&host, GRPC, &zoe, 15 * MIB));
+    let own = answer(&mut most(&host, GRPC, &zoe, 15 * MIB));
     assert!(own.contains("grpc-status: 8\r\n") && own.contains("account_bodies"), "{own}");
     // Nobody has to hold an agreement for what is kept of a document.
-    let all = answer(&mut half(&host, GRPC, &yan, 15 * MIB));
+    let all = answer(&mut most(&host, GRPC, &yan, 15 * MIB));
     assert!(all.contains("grpc-status: 8\r\n") && all.contains("in_flight"), "{all}");
-    let all = answer(&mut half(&host, "/acme/echo/echo-string", &acme, 15 * MIB));
+    let all = answer(&mut most(&host, "/acme/echo/echo-string", &acme, 15 * MIB));
     assert!(!all.starts_with("HTTP/1.1 200"), "{all}");
     // Small bodies of others find room.
     host.call(&zoe, "acme/echo/echo-bytes").octets(vec![1; 1000]).send().ok();
@@ -137,4 +147,58 @@ fn permission_is_asked_for_before_a_large_body_is_read() {
             "{path}: {refused}"
         );
     }
+}
+
+/// Four accounts that announced 512 MiB and sent next to nothing of it once held all that bodies may have.
+#[test]
+fn bodies_that_are_announced_and_do_not_come_keep_nobody_out() {
+    let (host, _, zoe) = scene(|config| config.api.body_grace = Duration::from_secs(60));
+    let umbrella = host.party("umbrella");
+    let published = host.publish(&umbrella, &plugin("echo"));
+    let parties = ["mallory1", "mallory2", "mallory3", "mallory4"].map(|name| host.party(name));
+    let mut held = Vec::new();
+    for party in &parties {
+        host.agree(&umbrella, party, &published, vec![terms("echo-bytes")]);
+        for _ in 0..8 {
+            let body = (16 * MIB, 4 << 10);
+            held.push(begin(&host, "/umbrella/echo/echo-bytes", party, body));
+        }
+    }
+    // They are being read by now, or never will be.
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(host.host().bodies_held() < MIB as u64, "{}", host.host().bodies_held());
+    host.call(&zoe, "acme/echo/echo-bytes").octets(vec![1; 10 * MIB]).send().ok();
+    drop(held);
+}
+
+/// What really comes is held, and no account gets all of it.
+#[test]
+fn accounts_that_send_all_they_can_leave_room_for_another() {
+    let (host, _, zoe) = scene(|config| {
+        config.api.body_grace = Duration::from_secs(60);
+        config.api.body_bytes_max = 4 * MIB as u64;
+        config.api.account_bodies_bytes_max = 16 * MIB as u64;
+        config.api.bodies_in_flight_bytes_max = 32 * MIB as u64;
+    });
+    let umbrella = host.party("umbrella");
+    let published = host.publish(&umbrella, &plugin("echo"));
+    let parties = ["mallory1", "mallory2"].map(|name| host.party(name));
+    let mut held = Vec::new();
+    for party in &parties {
+        host.agree(&umbrella, party, &published, vec![terms("echo-bytes")]);
+        for _ in 0..4 {
+            held.push(most(&host, "/umbrella/echo/echo-bytes", party, 4 * MIB));
+        }
+    }
+    let since = Instant::now();
+    while host.host().bodies_held() < (20 * MIB) as u64 {
+        assert!(since.elapsed() < Duration::from_secs(20), "{}", host.host().bodies_held());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // 16 MiB of one are three times what is left then, so the other gets no more than 12.
+    std::thread::sleep(Duration::from_millis(200));
+    let all = host.host().bodies_held();
+    assert!(all <= (28 * MIB) as u64, "{all}");
+    host.call(&zoe, "acme/echo/echo-bytes").octets(vec![1; 2 * MIB]).send().ok();
+    drop(held);
 }

@@ -1,7 +1,8 @@
 //! Bytes of bodies that the host holds at once: within one budget of the process, one of each account, and one of all strangers
 //! together.
 //!
-//! A body takes from them before it is kept, and gives back when the last of its bytes is dropped.
+//! A body takes from them before it is kept, and gives back when the last of its bytes is dropped. Nobody takes the last of what is
+//! there for all: an account, or a stranger's connection, gets more as long as it then has at most three times what is left.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -27,6 +28,8 @@ pub struct BodyLimits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holder<'a> {
     Stranger,
+    /// One connection of a stranger, which has a share of what strangers may hold.
+    Connection(&'a Own),
     Account(&'a AccountName),
     /// Is never refused: what the operator's routes take is small, and they have to work when nothing else does.
     Operator,
@@ -35,7 +38,7 @@ pub enum Holder<'a> {
 /// Nothing more can be held now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{wanted} bytes are not free of the {max} bytes that {holder} may have under way (`{setting}`): try again when others have ended"
+    "{wanted} bytes are not free of the {max} bytes that {holder} may have under way (`{setting}`){share}: try again when others have ended"
 )]
 pub struct BodiesError {
     pub setting: &'static str,
@@ -44,7 +47,14 @@ pub struct BodiesError {
     /// Whether the account's own bodies are what is in the way.
     pub own: bool,
     holder: &'static str,
+    share: &'static str,
 }
+
+/// Of what is there for all, one gets more as long as it then has at most so many times what is left.
+const SHARE: u64 = 3;
+
+/// The same in words, for whoever got no more.
+const SHARE_SAID: &str = ", of which nobody gets more than three times what is left";
 
 /// The budgets of this host.
 #[derive(Debug)]
@@ -72,8 +82,13 @@ impl Budget {
         Arc::new(Self { setting, holder, max, used: AtomicU64::new(0) })
     }
 
-    fn take(&self, wanted: u64) -> Result<(), BodiesError> {
-        let grown = |used: u64| used.checked_add(wanted).filter(|all| *all <= self.max);
+    /// Takes so many more, for one who then has `own` of it. What is there for one alone has no shares: then that is nothing.
+    fn take(&self, wanted: u64, own: u64) -> Result<(), BodiesError> {
+        let grown = |used: u64| {
+            let all = used.checked_add(wanted)?;
+            let left = self.max.checked_sub(all)?;
+            (own <= left.saturating_mul(SHARE)).then_some(all)
+        };
         let taken = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, grown);
         taken.map(drop).map_err(|_| BodiesError {
             setting: self.setting,
@@ -81,6 +96,7 @@ impl Budget {
             wanted,
             own: self.setting == ACCOUNT_SETTING,
             holder: self.holder,
+            share: if own > 0 { SHARE_SAID } else { "" },
         })
     }
 
@@ -95,12 +111,33 @@ impl Budget {
 
 const ACCOUNT_SETTING: &str = "api.account_bodies_bytes_max";
 
+const STRANGERS_SETTING: &str = "api.strangers_bytes_max";
+
+/// What one connection of a stranger holds of what strangers may.
+#[derive(Debug, Clone)]
+pub struct Own(Arc<Budget>);
+
+impl Default for Own {
+    fn default() -> Self {
+        // How much that may be is for all of them to say.
+        Self(Budget::new(STRANGERS_SETTING, "a caller without a key", u64::MAX))
+    }
+}
+
+impl PartialEq for Own {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Own {}
+
 impl Bodies {
     pub fn new(limits: BodyLimits) -> Self {
         let BodyLimits { all, account, strangers } = limits;
         Self {
             all: Budget::new("api.bodies_in_flight_bytes_max", "all bodies together", all),
-            strangers: Budget::new("api.strangers_bytes_max", "callers without a key", strangers),
+            strangers: Budget::new(STRANGERS_SETTING, "callers without a key", strangers),
             account_max: account,
             accounts: Mutex::default(),
         }
@@ -116,6 +153,9 @@ impl Bodies {
         let budgets = match holder {
             Holder::Operator => [None, None],
             Holder::Stranger => [Some(Arc::clone(&self.strangers)), None],
+            Holder::Connection(own) => {
+                [Some(Arc::clone(&own.0)), Some(Arc::clone(&self.strangers))]
+            }
             Holder::Account(name) => [Some(self.account(name)), Some(Arc::clone(&self.all))],
         };
         Held { budgets, bytes: 0 }
@@ -152,6 +192,7 @@ impl Bodies {
 /// Bytes taken of a budget. Dropping it gives them back.
 #[must_use]
 pub struct Held {
+    /// What one has, and, where it is a part of that, what all have.
     budgets: [Option<Arc<Budget>>; 2],
     bytes: u64,
 }
@@ -162,18 +203,33 @@ impl Held {
     /// # Errors
     /// [`BodiesError`]; what was held before is held still.
     pub fn grow(&mut self, bytes: u64) -> Result<(), BodiesError> {
+        if bytes == 0 {
+            return Ok(());
+        }
         let [first, second] = &self.budgets;
         if let Some(first) = first {
-            first.take(bytes)?;
+            first.take(bytes, 0)?;
         }
         if let Some(second) = second {
-            second.take(bytes).inspect_err(|_| {
+            let own = first.as_ref().map_or(0, |first| first.used());
+            second.take(bytes, own).inspect_err(|_| {
                 if let Some(first) = first {
                     first.give_back(bytes);
                 }
             })?;
         }
         self.bytes += bytes;
+        Ok(())
+    }
+
+    /// Whether so many more could be taken now. What is only announced is not held: it may never come.
+    ///
+    /// # Errors
+    /// [`BodiesError`], as [`Self::grow`] would.
+    pub fn fits(&mut self, bytes: u64) -> Result<(), BodiesError> {
+        let before = self.bytes;
+        self.grow(bytes)?;
+        self.shrink(before);
         Ok(())
     }
 
@@ -241,15 +297,43 @@ mod tests {
         let own = bodies.take(Holder::Account(&acme), 11).map(drop).expect_err("61 of 60");
         assert!(own.own && own.setting == "api.account_bodies_bytes_max" && own.max == 60);
         assert_eq!(bodies.used(), (50, 0), "what was refused is not held");
-        let second = bodies.take(Holder::Account(&zoe), 50).expect("free");
-        let all = first.grow(1).expect_err("101 of 100");
+        let second = bodies.take(Holder::Account(&zoe), 33).expect("free");
+        let all = first.grow(1).expect_err("51, with 16 left");
         assert!(!all.own && all.setting == "api.bodies_in_flight_bytes_max", "{all}");
+        assert!(all.to_string().contains("three times what is left"), "{all}");
         assert!(first.grow(0).is_ok() && first.bytes() == 50);
         drop(second);
         first.grow(10).expect("there is room again");
         drop(first);
         assert_eq!(bodies.used(), (0, 0));
         assert!(bodies.take(Holder::Operator, u64::MAX).is_ok());
+    }
+
+    #[test]
+    fn four_accounts_leave_some_to_a_fifth() {
+        let bodies = Bodies::new(BodyLimits { all: 512, account: 128, strangers: 10 });
+        let names = ["a1", "a2", "a3", "a4"].map(|name| name.parse().expect("a name"));
+        let mut held: Vec<Held> =
+            names.iter().map(|name| bodies.open(Holder::Account(name))).collect();
+        // Each takes as much as it can, the others at the same time.
+        for _ in 0..200 {
+            held.iter_mut().for_each(|held| drop(held.grow(1)));
+        }
+        assert_eq!(bodies.used().0, 4 * 118);
+        let zoe = "zoe".parse().expect("a name");
+        let small = bodies.take(Holder::Account(&zoe), 20).expect("there is room");
+        drop((small, held));
+        assert_eq!(bodies.used(), (0, 0));
+    }
+
+    #[test]
+    fn what_is_announced_is_not_held() {
+        let bodies = bodies();
+        let zoe = "zoe".parse().expect("a name");
+        let mut held = bodies.take(Holder::Account(&zoe), 5).expect("free");
+        held.fits(55).expect("60 of 60");
+        held.fits(56).expect_err("61 of 60");
+        assert_eq!((held.bytes(), bodies.used()), (5, (5, 0)));
     }
 
     #[test]
@@ -264,6 +348,18 @@ mod tests {
         drop(bytes);
         assert_eq!(bodies.used(), (0, 10), "a share is left");
         drop(share);
+        assert_eq!(bodies.used(), (0, 0));
+    }
+
+    #[test]
+    fn one_connection_of_a_stranger_leaves_some_to_the_next() {
+        let bodies = bodies();
+        let (one, other) = (Own::default(), Own::default());
+        let mut most = bodies.open(Holder::Connection(&one));
+        while most.grow(1).is_ok() {}
+        assert_eq!(most.bytes(), 7, "at most three times the rest");
+        let next = bodies.take(Holder::Connection(&other), 1).expect("there is room");
+        drop((most, next));
         assert_eq!(bodies.used(), (0, 0));
     }
 }

@@ -9,7 +9,7 @@ use http_body_util::Full;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::connections::Stream;
+use super::connections::{Room, Stream};
 use crate::admission::Held;
 
 /// Why a body ended before its end.
@@ -31,6 +31,7 @@ pub(super) enum AnswerBody {
 pub(super) struct Guarded {
     body: AnswerBody,
     _held: Option<Held>,
+    _room: Option<Room>,
     _stream: Option<Stream>,
 }
 
@@ -40,7 +41,14 @@ impl AnswerBody {
         if held.is_none() && stream.is_none() {
             return self;
         }
-        AnswerBody::Guarded(Box::new(Guarded { body: self, _held: held, _stream: stream }))
+        let guarded = Guarded { body: self, _held: held, _room: None, _stream: stream };
+        AnswerBody::Guarded(Box::new(guarded))
+    }
+
+    /// The same, with the room that a stranger's answer takes.
+    pub(super) fn in_room(self, room: Room) -> Self {
+        let guarded = Guarded { body: self, _held: None, _room: Some(room), _stream: None };
+        AnswerBody::Guarded(Box::new(guarded))
     }
 }
 

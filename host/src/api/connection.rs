@@ -23,13 +23,13 @@ use tokio_rustls::rustls::{self, ServerConfig};
 
 use self::drive::{Idle, drive};
 use super::answer::{Answer, AnswerBody, BoxError};
-use super::connections::Seat;
+use super::connections::{Room, Seat};
 use super::linger::{Lingering, Refusals};
 use super::problem::Problem;
 use super::public::FromProxy;
 use super::steady::Steady;
-use super::{Audience, body, intake, router};
-use crate::admission::{Held, Holder, Pace};
+use super::{Audience, body, health, intake, router};
+use crate::admission::{Holder, Pace};
 use crate::host::Host;
 
 /// What HTTP/2 begins with when the client knows that the server speaks it (RFC 9113 section 3.4). Three bytes tell it from every
@@ -55,6 +55,11 @@ const REQUEST_BYTES: u64 = 12 << 10;
 
 /// What an answer holds beside it that comes in pieces, in bytes.
 const STREAM_BYTES: u64 = 36 << 10;
+
+/// How often, and after what time each, a stranger's request looks again for the room that another connection makes for it: longer
+/// than that one has to leave.
+const ROOM_LOOKS: u32 = 15;
+const ROOM_WAIT: Duration = Duration::from_millis(20);
 
 /// How long to wait before looking again at a connection that has sent one byte or two.
 const PREFACE_WAIT: Duration = Duration::from_millis(1);
@@ -237,19 +242,16 @@ async fn serve_one(
     // A connection on which something is asked is not the first that has to make room.
     let stream = seat.begin();
     let answer = match held {
-        Ok(held) => {
-            let answer = router::route(host, audience, request).await;
-            match held {
-                Some(held) => charge(answer, held),
-                None => Ok(answer),
+        Ok(room) => routed(host, audience, room, request).await,
+        Err(refused) => match find_room(host, audience, seat, &request, refused).await {
+            Ok(room) => routed(host, audience, room, request).await,
+            Err(problem) => {
+                if is_http2 {
+                    seat.refuse();
+                }
+                charge(problem.into_response(), seat.room_for_refusal())
             }
-        }
-        Err(problem) => {
-            if is_http2 {
-                seat.refuse();
-            }
-            Err(problem)
-        }
+        },
     };
     let answer = answer.unwrap_or_else(Problem::into_response);
     if !answer.status().is_success() {
@@ -263,13 +265,52 @@ async fn serve_one(
     })
 }
 
+async fn routed(
+    host: &Arc<Host>,
+    audience: Audience,
+    room: Option<Room>,
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let answer = router::route(host, audience, request).await;
+    match room {
+        Some(room) => charge(answer, room),
+        None => Ok(answer),
+    }
+}
+
+/// Room for a stranger's request that found none. The host's health is answered all the same: who asks for it takes hosts out of
+/// service that do not answer. For anything else whoever has left most answers unread has to go.
+async fn find_room(
+    host: &Host,
+    audience: Audience,
+    seat: &Seat,
+    request: &Request<Incoming>,
+    refused: Problem,
+) -> Result<Option<Room>, Problem> {
+    if health::is_health(request.uri().path())
+        && let Some(room) = seat.room_for_health()
+    {
+        return Ok(Some(room));
+    }
+    if !seat.oust() {
+        return Err(refused);
+    }
+    for _ in 0..ROOM_LOOKS {
+        tokio::time::sleep(ROOM_WAIT).await;
+        if let Ok(room) = enter(host, audience, seat, request.headers()) {
+            return Ok(room);
+        }
+    }
+    Err(refused)
+}
+
 /// Looks whether a connection has shown a key by now. As long as it has not, a request on it takes of what strangers may hold.
 fn enter(
     host: &Host,
     audience: Audience,
     seat: &Seat,
     headers: &HeaderMap,
-) -> Result<Option<Held>, Problem> {
+) -> Result<Option<Room>, Problem> {
     if seat.is_known() {
         return Ok(None);
     }
@@ -287,25 +328,25 @@ fn enter(
         // Its health has to be seen when strangers fill everything else.
         (Audience::Operator, _) => return Ok(None),
     }
-    let held = host.bodies.take(Holder::Stranger, REQUEST_BYTES);
-    held.map(Some).map_err(intake::no_room)
+    let held = host.bodies.take(Holder::Connection(seat.own()), REQUEST_BYTES);
+    held.map(|held| Some(seat.room(held))).map_err(intake::no_room)
 }
 
 /// Lets a stranger's answer take of what strangers may hold, until it has been sent.
-fn charge(answer: Answer, mut held: Held) -> Result<Answer, Problem> {
+fn charge(answer: Answer, mut room: Room) -> Result<Answer, Problem> {
     let (parts, body) = answer.into_parts();
     let body = match body {
         AnswerBody::Whole(whole) => {
             let bytes = whole.collect().now_or_never().and_then(Result::ok).unwrap_or_default();
             let bytes = bytes.to_bytes();
             if bytes.len() as u64 > REQUEST_BYTES {
-                held.grow(bytes.len() as u64).map_err(intake::no_room)?;
+                room.grow(bytes.len() as u64).map_err(intake::no_room)?;
             }
-            held.keep(bytes).into()
+            room.keep(bytes).into()
         }
         pieces => {
-            held.grow(STREAM_BYTES).map_err(intake::no_room)?;
-            pieces.guarded(Some(held), None)
+            room.grow(STREAM_BYTES).map_err(intake::no_room)?;
+            pieces.in_room(room)
         }
     };
     Ok(Answer::from_parts(parts, body))

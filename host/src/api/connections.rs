@@ -5,6 +5,11 @@
 //! connections open. An account keeps connections as long as it has less than three times the places that nobody keeps; those above are
 //! like a stranger's. Where no such place is left, who has most gives one up: so those with a key always find a place.
 
+mod unread;
+
+pub(super) use self::unread::Room;
+use self::unread::Unread;
+
 use std::collections::{BTreeMap, HashMap};
 use std::future::poll_fn;
 use std::net::{IpAddr, Ipv6Addr};
@@ -69,6 +74,8 @@ pub(super) enum Told {
 /// Tells it. Looked at whenever the connection is polled, so it costs no more than two loads then.
 #[derive(Default)]
 struct Signal {
+    is_proxy: bool,
+    unread: Unread,
     told: AtomicU8,
     waker: AtomicWaker,
     /// When it asked last, among strangers. Changed, as the next one, under the lock of the table.
@@ -135,7 +142,7 @@ impl Connections {
                 Arc::clone(&self.places).acquire_owned().await.ok()?
             }
         };
-        let signal = Arc::<Signal>::default();
+        let signal = Arc::new(Signal { is_proxy: (self.trusted)(peer), ..Signal::default() });
         let number = {
             let mut state = self.state();
             if state.strangers.len() >= self.strangers_max {
@@ -190,13 +197,6 @@ impl Connections {
 }
 
 impl State {
-    /// Lets the stranger go who has asked nothing for longest.
-    fn evict(&mut self) {
-        if let Some((_, signal)) = self.strangers.pop_first() {
-            signal.tell(Told::Leave);
-        }
-    }
-
     fn admit(&mut self, signal: Arc<Signal>) -> u64 {
         self.next += 1;
         signal.order.store(self.next, Ordering::Release);

@@ -17,6 +17,11 @@ pub(super) fn json(status: StatusCode, body: &Value) -> Answer {
     response
 }
 
+/// Whether this is where load balancers ask for the host's health. What they get is small.
+pub(super) fn is_health(path: &str) -> bool {
+    matches!(path, "/healthz" | "/readyz" | "/v2/health/live" | "/v2/health/ready")
+}
+
 /// `GET /healthz`: the process answers.
 pub(super) fn live() -> Answer {
     json(StatusCode::OK, &json!({"status": "ok"}))

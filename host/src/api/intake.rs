@@ -83,13 +83,16 @@ impl<'h> Intake<'h> {
         Ok(bytes.slice_ref(without_bom(&bytes)))
     }
 
-    /// Lets the body through as it comes, for somebody who keeps it: what its length says is held from the start.
+    /// Lets the body through as it comes, for somebody who keeps it: what may have come before it is read is held from the start.
     ///
     /// # Errors
     /// 429 or 503 if there is no room for it now.
     pub fn flow(self, body: Incoming) -> Result<Body, Problem> {
         let declared = body.size_hint().exact().unwrap_or(UNREAD_BYTES_MAX);
-        let held = self.host.bodies.take(self.from, declared).map_err(no_room)?;
+        let mut held = self.host.bodies.open(self.from);
+        held.fits(declared)
+            .and_then(|()| held.grow(declared.min(UNREAD_BYTES_MAX)))
+            .map_err(no_room)?;
         let body = Paced::new(body, self.pace().before_others());
         Ok(Flow { body, held, come: 0 }.boxed_unsync())
     }
@@ -106,10 +109,9 @@ impl<'h> Intake<'h> {
     ) -> Result<Bytes, Problem> {
         let coding = Coding::of_request(headers)?;
         let Some(coding) = coding else { return self.as_sent(body, offset).await };
-        // What it grows to is not known before: there has to be room for all that it may come to.
-        let room = self.host.bodies.take(self.from, self.bytes_max).map_err(no_room);
         let bytes = self.as_sent(body, 0).await?;
-        let mut held = room?;
+        // What it grows to is not known before: there has to be room for all that it may come to, once all of it is there.
+        let mut held = self.host.bodies.take(self.from, self.bytes_max).map_err(no_room)?;
         let whole = compression::inflate(bytes, Some(coding), self.bytes_max, offset).await?;
         held.shrink(whole.len() as u64);
         Ok(held.keep(whole))
@@ -133,8 +135,8 @@ impl<'h> Intake<'h> {
             held: self.host.bodies.open(self.from),
         };
         if declared > uncounted {
-            // Before the first byte: who could not be kept to the end is told so at once.
-            buffer.held.grow((padding + declared) as u64).map_err(no_room)?;
+            // Before the first byte: who could not be kept to the end is told so at once. It is held as it comes.
+            buffer.held.fits((padding + declared) as u64).map_err(no_room)?;
         }
         let mut body = Paced::new(body, self.pace());
         while let Some(frame) = body.frame().await {
@@ -219,7 +221,10 @@ impl Buffer {
             return Ok(());
         }
         if self.joined.is_empty() {
-            self.reserve(self.padding + self.declared.max(self.only.len() + piece.len()))?;
+            let come = self.padding + self.only.len() + piece.len();
+            self.hold(come)?;
+            // For all that is announced, so that nothing is copied again. Only as much as has come is memory.
+            self.joined.reserve_exact(come.max(self.padding + self.declared));
             self.joined.resize(self.padding, 0);
             self.joined.extend_from_slice(&std::mem::take(&mut self.only));
         }
@@ -227,6 +232,7 @@ impl Buffer {
         if wanted > self.joined.capacity() {
             self.reserve(wanted.max(self.joined.capacity() * 2))?;
         }
+        self.hold(wanted)?;
         self.joined.extend_from_slice(&piece);
         Ok(())
     }

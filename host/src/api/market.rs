@@ -89,11 +89,12 @@ fn viewer(host: &Host, headers: &HeaderMap) -> Result<Option<Caller>, Problem> {
 
 fn entry(host: &Host, offer: &SignedOffer) -> Option<Value> {
     let id = offer.id();
-    let terms = offer_lines(offer.offer());
     let offer = offer.offer();
     let versions = &offer.clauses().target.versions;
     let live = host.deployments.of(offer.model());
     let deployment = live.iter().rfind(|live| versions.cover(live.digest(), live.version()))?;
+    // Only for what is live: an offer can have many.
+    let terms = offer_lines(offer);
     let mut entry = description(deployment);
     entry["versions"] = json!(versions.to_string());
     entry["private"] = json!(!offer.audience().is_empty());

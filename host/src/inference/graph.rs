@@ -44,7 +44,7 @@ pub enum ComputeError {
     )]
     BackedOff { wait: Duration },
     #[error(
-        "all {max} worker processes of this host compute at the moment, and one more may not run (`inference.workers_max`); try again shortly"
+        "no worker process can be started: the {max} of this host compute at the moment, or as many as one publisher may have of them (`inference.workers_max`); try again shortly"
     )]
     Workers { max: usize },
 }

@@ -18,11 +18,11 @@ use std::time::Instant;
 use arc_swap::ArcSwapOption;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::backend::BackendKind;
 use super::protocol::{Layout, Setup, VERSION};
 use super::remote::{Lease, LoadLoss, Loading, Loss, ModelKey, RemoteError, Task, Worker};
+use super::seats::{Seat, Seats};
 use super::signature::ModelSignature;
 use super::strikes::{Culprit, Owned, Strikes};
 use super::{ComputeError, LoadError, ModelSource, Settings};
@@ -51,7 +51,7 @@ pub(super) struct Pool {
     setup: Setup,
     workers_max: usize,
     /// One for each worker that there may be.
-    seats: Arc<Semaphore>,
+    seats: Arc<Seats>,
     began: Instant,
     spare: Mutex<Spare>,
     /// Whether the last worker that was to start did not.
@@ -80,7 +80,7 @@ impl Pool {
             program: settings.program.clone(),
             setup,
             workers_max: settings.workers_max.get(),
-            seats: Arc::new(Semaphore::new(settings.workers_max.get().min(Semaphore::MAX_PERMITS))),
+            seats: Seats::new(settings.workers_max.get()),
             began: Instant::now(),
             spare: Mutex::default(),
             starts_none: AtomicBool::new(false),
@@ -97,17 +97,20 @@ impl Pool {
         workers.map(|worker| worker.process()).collect()
     }
 
-    /// A place for one more worker: a free one, or that of the worker which has been idle for longest.
-    fn seat(&self) -> Result<OwnedSemaphorePermit, ComputeError> {
-        if let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() {
+    /// A place for one more worker of this publisher: a free one within its share, or that of the worker which has been idle for longest,
+    /// of its own and of publishers who have more.
+    fn seat(&self, publisher: &AccountName) -> Result<Seat, ComputeError> {
+        if let Some(seat) = self.seats.take(publisher) {
             return Ok(seat);
         }
         let mut groups: Vec<Arc<Group>> = {
             let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
             groups.values().filter_map(Weak::upgrade).collect()
         };
+        groups.retain(|group| self.seats.gives(&group.publisher, publisher));
         groups.sort_by_key(|group| group.latest.load(Ordering::Relaxed));
         let seat = groups.iter().find_map(|group| group.give_way());
+        let seat = seat.map(|seat| seat.pass_to(publisher));
         seat.ok_or(ComputeError::Workers { max: self.workers_max })
     }
 
@@ -147,7 +150,7 @@ pub(super) struct Group {
 #[derive(Default)]
 struct State {
     /// The place of its worker among those that there may be.
-    seat: Option<OwnedSemaphorePermit>,
+    seat: Option<Seat>,
     starting: Option<Starting>,
 }
 
@@ -182,7 +185,7 @@ impl Group {
         // Nobody has it until there is a worker: if none comes, it is free again.
         let seat = match state.seat.take() {
             Some(seat) => seat,
-            None => self.pool.seat()?,
+            None => self.pool.seat(&self.publisher)?,
         };
         let group = Arc::clone(self);
         let started = tokio::spawn(async move {
@@ -219,7 +222,7 @@ impl Group {
         }
         let mut state = self.state();
         if state.seat.is_none() && state.starting.is_none() {
-            state.seat = Some(self.pool.seat()?);
+            state.seat = Some(self.pool.seat(&self.publisher)?);
             self.note_use();
         }
         Ok(())
@@ -231,7 +234,7 @@ impl Group {
     }
 
     /// Ends an idle worker and gives its place away.
-    fn give_way(&self) -> Option<OwnedSemaphorePermit> {
+    fn give_way(&self) -> Option<Seat> {
         // Whoever has it may be here for the same: two that wait for each other would wait for ever.
         let mut state = self.state.try_lock().ok()?;
         state.seat.as_ref()?;
@@ -504,9 +507,9 @@ mod tests {
             .map(|name| pool.group(Together::Publisher(name.parse().expect("a name"))));
         for group in &groups {
             assert!(group.lease().now_or_never().is_none(), "it waits for the worker, and leaves");
-            assert_eq!(pool.seats.available_permits(), 0, "it is started for whoever comes next");
+            assert_eq!(pool.seats.free(), 0, "it is started for whoever comes next");
             let began = Instant::now();
-            while pool.seats.available_permits() == 0 {
+            while pool.seats.free() == 0 {
                 assert!(began.elapsed().as_secs() < 30, "the place is lost");
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             }
@@ -514,7 +517,7 @@ mod tests {
         for group in &groups {
             group.reserve().expect("the place of whoever does nothing with it");
         }
-        assert_eq!(pool.seats.available_permits(), 0);
+        assert_eq!(pool.seats.free(), 0);
     }
 
     #[tokio::test]

@@ -16,7 +16,7 @@ use super::SandboxError;
 use super::engine::{self, Kind};
 use crate::config;
 use crate::worker::channel::{Buffer, Received, Watched};
-use crate::worker::confine::confine;
+use crate::worker::confine::{confine, exit_now};
 use crate::worker::{
     ChannelError, End, Limits, Process, Program, Role, SpawnError, Spawned, ending,
 };
@@ -165,6 +165,7 @@ pub fn run(work: &End, control: &End) -> Result<(), CompileWorkerError> {
     for missing in &confinement.missing {
         let _ = writeln!(std::io::stderr(), "confined less than it could be: {missing}");
     }
+    end_with_host(control)?;
     let mut component = Vec::new();
     File::from(file).read_to_end(&mut component)?;
     match engine.precompile_component(&component) {
@@ -177,5 +178,18 @@ pub fn run(work: &End, control: &End) -> Result<(), CompileWorkerError> {
             work.send(&Compiled::Refused(reason), None)?;
         }
     }
+    Ok(())
+}
+
+/// Ends this process when its host has gone, however that ended. A compilation looks at no socket until it is done.
+///
+/// (`PR_SET_PDEATHSIG` would end it when the *thread* goes that started it, and a host's threads come and go.)
+fn end_with_host(control: &End) -> Result<(), CompileWorkerError> {
+    let control = control.try_clone()?;
+    std::thread::Builder::new().name("host".into()).spawn(move || {
+        // The host has said all that it says.
+        control.wait_for_more();
+        exit_now()
+    })?;
     Ok(())
 }

@@ -66,6 +66,23 @@ impl End {
         Ok((Self(one), Self(other)))
     }
 
+    /// The same end once more.
+    ///
+    /// # Errors
+    /// [`ChannelError::Socket`].
+    pub fn try_clone(&self) -> Result<Self, ChannelError> {
+        Ok(Self(rustix::io::fcntl_dupfd_cloexec(&self.0, 0)?))
+    }
+
+    /// Waits until the other end has closed, or says something that nobody expects.
+    pub fn wait_for_more(&self) {
+        // One byte of a packet tells it as well as all of it.
+        let mut byte = [0; 1];
+        let _ = rustix::io::retry_on_intr(|| {
+            rustix::net::recv(&self.0, &mut byte[..], RecvFlags::empty())
+        });
+    }
+
     /// Makes reading and writing return instead of waiting.
     ///
     /// # Errors

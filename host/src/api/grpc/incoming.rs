@@ -31,6 +31,8 @@ pub(super) struct Messages {
     head: Vec<u8>,
     /// Bytes of the message that have not come yet.
     left: u64,
+    /// Whether the message is large enough to be counted.
+    counts: bool,
     /// While a message comes.
     watch: Option<Watch>,
 }
@@ -38,7 +40,16 @@ pub(super) struct Messages {
 impl Messages {
     /// `open` is held to the end; `held` grows and shrinks with what is under way.
     pub(super) fn new(body: Incoming, [open, held]: [Held; 2], pace: Pace) -> Self {
-        Self { body, _open: open, held, pace, head: Vec::new(), left: 0, watch: None }
+        Self {
+            body,
+            _open: open,
+            held,
+            pace,
+            head: Vec::new(),
+            left: 0,
+            counts: false,
+            watch: None,
+        }
     }
 
     /// Follows what came: where messages begin and end.
@@ -46,6 +57,9 @@ impl Messages {
         while !bytes.is_empty() {
             if self.left > 0 {
                 let taken = self.left.min(bytes.len() as u64);
+                if self.counts {
+                    self.held.grow(taken).map_err(|error| status(no_room(error)))?;
+                }
                 self.left -= taken;
                 bytes = &bytes[usize::try_from(taken).unwrap_or(bytes.len())..];
                 continue;
@@ -58,8 +72,10 @@ impl Messages {
             {
                 self.left = u32::from_be_bytes(length).into();
                 self.head.clear();
-                if self.left > UNCOUNTED_BYTES_MAX {
-                    self.held.grow(self.left).map_err(|error| status(no_room(error)))?;
+                self.counts = self.left > UNCOUNTED_BYTES_MAX;
+                if self.counts {
+                    // What could not be kept to the end is told so at once. It is held as it comes.
+                    self.held.fits(self.left).map_err(|error| status(no_room(error)))?;
                 }
             }
         }

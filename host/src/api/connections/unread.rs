@@ -1,0 +1,222 @@
+//! What strangers have asked and not read the answers of: whoever has left most unread is the first to make room.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+
+use super::{Seat, Signal, State, Told};
+use crate::admission::bodies::Own;
+use crate::admission::{BodiesError, Held};
+
+/// Answers that a stranger may have open without being the first to make room: a browser opens a page with fewer.
+const UNREAD_MAX: usize = 16;
+
+/// Answers about the host's health that one connection may have open for which strangers' bytes are not enough.
+const HEALTH_UNREAD_MAX: usize = 2;
+
+/// Answers of one connection that are not read yet.
+#[derive(Debug, Default)]
+pub(super) struct Unread {
+    answers: AtomicUsize,
+    health: AtomicUsize,
+    /// The bytes that they hold.
+    own: Own,
+}
+
+impl Unread {
+    fn answers(&self) -> usize {
+        self.answers.load(Ordering::Acquire)
+    }
+}
+
+/// What a stranger's request takes until its answer has been read.
+#[must_use]
+pub(in crate::api) struct Room {
+    takes: Takes,
+    signal: Arc<Signal>,
+}
+
+enum Takes {
+    Bytes(Held),
+    /// An answer about health, which there is room for in any case.
+    Health,
+    /// A refusal.
+    Nothing,
+}
+
+impl Room {
+    /// Takes so many more bytes.
+    pub(in crate::api) fn grow(&mut self, bytes: u64) -> Result<(), BodiesError> {
+        match &mut self.takes {
+            Takes::Bytes(held) => held.grow(bytes),
+            Takes::Health | Takes::Nothing => Ok(()),
+        }
+    }
+
+    /// The same bytes; the room is free again when the last share of them is dropped.
+    pub(in crate::api) fn keep(self, bytes: Bytes) -> Bytes {
+        Bytes::from_owner(Kept { bytes, _room: self })
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let Unread { answers, health, .. } = &self.signal.unread;
+        answers.fetch_sub(1, Ordering::AcqRel);
+        if matches!(self.takes, Takes::Health) {
+            health.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+struct Kept {
+    bytes: Bytes,
+    _room: Room,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl State {
+    /// Lets the stranger go who has left most answers unread, if that is more than so many. Proxies have other people's.
+    fn evict_who_has_more_than(&mut self, answers: usize) -> bool {
+        let all = self.strangers.iter().filter(|(_, signal)| !signal.is_proxy);
+        let most = all.map(|(order, signal)| (signal.unread.answers(), *order)).max();
+        let Some((_, order)) = most.filter(|(most, _)| *most > answers) else { return false };
+        if let Some(signal) = self.strangers.remove(&order) {
+            signal.tell(Told::Leave);
+        }
+        true
+    }
+
+    /// Lets a stranger go: one that does not read, or else the one that has asked nothing for longest.
+    pub(super) fn evict(&mut self) {
+        if self.evict_who_has_more_than(UNREAD_MAX) {
+            return;
+        }
+        if let Some((_, signal)) = self.strangers.pop_first() {
+            signal.tell(Told::Leave);
+        }
+    }
+}
+
+impl Seat {
+    /// What it holds of what strangers may.
+    pub(in crate::api) fn own(&self) -> &Own {
+        &self.signal.unread.own
+    }
+
+    /// A request has come that holds this.
+    pub(in crate::api) fn room(&self, held: Held) -> Room {
+        self.open(Takes::Bytes(held))
+    }
+
+    /// Where a refusal waits to be read.
+    pub(in crate::api) fn room_for_refusal(&self) -> Room {
+        self.open(Takes::Nothing)
+    }
+
+    fn open(&self, takes: Takes) -> Room {
+        self.signal.unread.answers.fetch_add(1, Ordering::AcqRel);
+        Room { takes, signal: Arc::clone(&self.signal) }
+    }
+
+    /// Room for an answer about the host's health, whatever others hold: none if the peer does not read those.
+    pub(in crate::api) fn room_for_health(&self) -> Option<Room> {
+        let health = &self.signal.unread.health;
+        let more = |open: usize| (open < HEALTH_UNREAD_MAX).then_some(open + 1);
+        health.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
+        Some(self.open(Takes::Health))
+    }
+
+    /// Has the stranger make room who has left most answers unread, and more than this one. Whether there is one.
+    pub(in crate::api) fn oust(&self) -> bool {
+        let own = self.signal.unread.answers();
+        self.entered.table.state().evict_who_has_more_than(own.max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::super::Connections;
+    use super::*;
+    use crate::admission::{Bodies, BodyLimits, Holder};
+    use crate::config;
+
+    const ANSWER_BYTES: u64 = 10;
+
+    fn bodies() -> Bodies {
+        Bodies::new(BodyLimits { all: 1, account: 1, strangers: 1000 })
+    }
+
+    /// Eight places, of which strangers may have six.
+    fn table() -> Arc<Connections> {
+        let eight = 8.try_into().expect("not zero");
+        let api = config::Api { connections_max: eight, ..config::Api::default() };
+        Connections::new(&api, usize::MAX, Box::new(|peer| peer == IpAddr::from([10, 0, 0, 1])))
+    }
+
+    async fn seated(table: &Arc<Connections>, last: u8) -> Arc<Seat> {
+        table.seat(IpAddr::from([10, 0, 0, last])).await.expect("there is room")
+    }
+
+    fn ask(bodies: &Bodies, seat: &Seat, times: usize) -> Vec<Room> {
+        let held = || bodies.take(Holder::Connection(seat.own()), ANSWER_BYTES);
+        (0..times).map_while(|_| Some(seat.room(held().ok()?))).collect()
+    }
+
+    fn is_leaving(seat: &Seat) -> bool {
+        seat.signal.told() == Told::Leave
+    }
+
+    #[tokio::test]
+    async fn who_does_not_read_goes_before_who_asks_nothing() {
+        let (table, bodies) = (table(), bodies());
+        let first = seated(&table, 2).await;
+        let proxy = seated(&table, 1).await;
+        let deaf = seated(&table, 3).await;
+        let _other_people_s = ask(&bodies, &proxy, UNREAD_MAX + 2);
+        let unread = ask(&bodies, &deaf, UNREAD_MAX + 1);
+        drop(deaf.begin());
+        let _more = [seated(&table, 4).await, seated(&table, 5).await, seated(&table, 6).await];
+        assert!(!is_leaving(&first) && !is_leaving(&deaf), "there is room for six");
+        let _seventh = seated(&table, 7).await;
+        assert!(is_leaving(&deaf) && !is_leaving(&first) && !is_leaving(&proxy));
+        drop(unread);
+        assert_eq!(deaf.signal.unread.answers(), 0);
+        let _eighth = seated(&table, 8).await;
+        assert!(is_leaving(&first), "nobody else is deaf");
+    }
+
+    #[tokio::test]
+    async fn who_finds_no_room_ousts_who_has_left_more_unread() {
+        let (table, bodies) = (table(), bodies());
+        let (deaf, next) = (seated(&table, 2).await, seated(&table, 3).await);
+        assert!(!next.oust(), "nobody has anything");
+        let unread = ask(&bodies, &deaf, 100);
+        assert_eq!(unread.len(), 75, "three times what is left");
+        assert!(!deaf.oust(), "it has most itself");
+        assert_eq!(ask(&bodies, &next, 1).len(), 1, "something is left");
+        assert!(next.oust() && is_leaving(&deaf) && !is_leaving(&next));
+        drop(unread);
+        assert_eq!(bodies.used(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_connection_has_two_answers_about_health_for_which_there_is_no_room() {
+        let table = table();
+        let seat = seated(&table, 2).await;
+        let open = [seat.room_for_health(), seat.room_for_health()];
+        assert!(open.iter().all(Option::is_some) && seat.room_for_health().is_none());
+        let kept = open.map(|room| room.expect("some").keep(Bytes::from_static(b"ok")));
+        assert!(seat.room_for_health().is_none(), "they are not read yet");
+        drop(kept);
+        assert!(seat.room_for_health().is_some());
+    }
+}

@@ -1,0 +1,77 @@
+//! What a host that is killed leaves behind: nothing.
+
+use std::time::{Duration, Instant};
+
+use system_tests::hostile::generated;
+use system_tests::{HostProcess, Request};
+
+/// How long it may take on whatever machine this runs. The compilation would take longer.
+const SOON: Duration = Duration::from_secs(10);
+
+/// The processes of this parent that were started to do this.
+fn workers(parent: u32, role: &str) -> Vec<u32> {
+    let all = std::fs::read_dir("/proc").expect("readable");
+    let numbers = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    numbers
+        .filter(|number| {
+            let read = |file: &str| std::fs::read_to_string(format!("/proc/{number}/{file}"));
+            let (Ok(status), Ok(command)) = (read("status"), read("cmdline")) else { return false };
+            let is_child = status.lines().any(|line| *line == format!("PPid:\t{parent}"));
+            is_child && command.split('\0').any(|word| word == role)
+        })
+        .collect()
+}
+
+fn signal(name: &str, process: u32) {
+    let mut kill = std::process::Command::new("kill");
+    let sent = kill.args([format!("-{name}"), process.to_string()]).status();
+    assert!(sent.expect("it runs").success(), "no signal {name}");
+}
+
+/// Whether it runs; one that has ended and that nobody has waited for does not.
+fn runs(process: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"));
+    status.is_ok_and(|status| !status.lines().any(|line| line.starts_with("State:\tZ")))
+}
+
+fn wait_until(what: &str, patience: Duration, done: impl Fn() -> bool) {
+    let since = Instant::now();
+    while !done() {
+        assert!(since.elapsed() < patience, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn workers_end_with_a_host_that_is_killed() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let data = folder.path().join("data");
+    let mut host = HostProcess::start(&data);
+    let acme = host.party(&data, "acme");
+    let endless = generated().into_iter().find(|hostile| hostile.name == "code-without-end");
+    let bundle = endless.expect("there is one").bundle().expect("it can be packed");
+    let url = format!("{}/api/bundles", host.address);
+    let publish = Request::new("POST", url).bearer(&acme.api_key).octets(acme.sign(&bundle));
+    std::thread::scope(|scope| {
+        let publishing = scope.spawn(move || publish.try_send().map(|reply| reply.status));
+        let of_host = |role| workers(host.id(), role);
+        wait_until("nothing is compiled", Duration::from_secs(60), || {
+            !of_host("compile").is_empty()
+        });
+        // It is at it, and has not got far.
+        std::thread::sleep(Duration::from_millis(300));
+        let compiling = of_host("compile");
+        assert_eq!(compiling.len(), 1, "it compiles still");
+        let computing = of_host("inference");
+        assert!(!computing.is_empty(), "one is kept ready");
+        // Stopped, so that it cannot end for another reason meanwhile.
+        signal("STOP", compiling[0]);
+        host.kill();
+        assert!(runs(compiling[0]), "the host's end does not kill it by itself");
+        signal("CONT", compiling[0]);
+        for process in compiling.into_iter().chain(computing) {
+            wait_until("it outlives its host", SOON, || !runs(process));
+        }
+        assert!(publishing.join().expect("no panic").is_err(), "nobody answered");
+    });
+}

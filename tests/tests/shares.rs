@@ -1,0 +1,159 @@
+//! What all have to share: nobody takes all of it, whether they read what they are sent or not.
+
+use std::time::{Duration, Instant};
+
+use hospes::bundle::Backend;
+use hospes::config::Isolation;
+use hospes::tensor::DataType;
+use serde_json::{Value, json};
+use system_tests::{
+    Http2, Party, Reply, TestHost, documented, identity, model_bundle, terms, workspace,
+};
+
+/// Requests that one connection of HTTP/2 may have open.
+const STREAMS: usize = 127;
+
+/// 24 connections that asked for health and let nothing be sent once took the host out of service for everybody.
+#[test]
+fn strangers_who_do_not_read_keep_nobody_from_the_health_of_the_host() {
+    let host = TestHost::builder()
+        .config(|config| {
+            // Places for 32 strangers, and room for 170 of their requests.
+            config.api.strangers_bytes_max = 4 << 20;
+            config.api.header_read_timeout = Duration::from_secs(600);
+        })
+        .start();
+    let mut quiet = Http2::connect(host.address());
+    let answered = quiet.begin("GET", "/api/market", &[], true);
+    assert!(quiet.wait(Duration::from_secs(20), |client| client.fate(answered).ended));
+    let mut deaf: Vec<Http2> = (0..24).map(|_| Http2::connect(host.address()).deaf()).collect();
+    let mut asked = Vec::new();
+    for client in &mut deaf {
+        let path = |number| if number % 2 == 0 { "/healthz" } else { "/api/market" };
+        // Each numbers its requests alike.
+        asked = (0..STREAMS).map(|number| client.begin("GET", path(number), &[], true)).collect();
+    }
+    for client in &mut deaf {
+        let all = |client: &Http2| asked.iter().all(|stream| client.fate(*stream).answered);
+        let done = |client: &Http2| client.is_closed() || all(client);
+        assert!(client.wait(Duration::from_secs(20), done), "a request without an answer");
+    }
+    assert!(host.host().strangers_hold() > 0, "nothing waits to be read");
+    for path in ["/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"] {
+        for _ in 0..10 {
+            host.get(path).header("connection", "close").send().ok();
+        }
+    }
+    // Something is left for what else strangers ask.
+    host.get("/api/market").header("connection", "close").send().ok();
+
+    // New ones take the places of those who do not read, not of whoever came first.
+    let _new: Vec<Http2> = (0..20).map(|_| Http2::connect(host.address())).collect();
+    let is_over = |client: &mut Http2| client.wait(Duration::from_millis(50), Http2::is_closed);
+    let since = Instant::now();
+    while deaf.iter_mut().map(|client| usize::from(is_over(client))).sum::<usize>() < 13 {
+        assert!(since.elapsed() < Duration::from_secs(60), "45 have 32 places");
+    }
+    assert!(!quiet.wait(Duration::from_millis(200), Http2::is_closed), "it has read its answer");
+}
+
+/// The answers about health that a deaf peer has open are few, whatever it asks.
+#[test]
+fn health_is_no_way_around_what_strangers_may_hold() {
+    let host = TestHost::builder()
+        .config(|config| {
+            // Room for ten requests.
+            config.api.strangers_bytes_max = 256 << 10;
+            config.api.header_read_timeout = Duration::from_secs(600);
+        })
+        .start();
+    let mut deaf = Http2::connect(host.address()).deaf();
+    let asked: Vec<u32> = (0..STREAMS).map(|_| deaf.begin("GET", "/healthz", &[], true)).collect();
+    let all = |client: &Http2| asked.iter().all(|stream| client.fate(*stream).answered);
+    // Most answers are refusals, and whoever gets too many of them may be closed.
+    let done = |client: &Http2| client.is_closed() || all(client);
+    assert!(deaf.wait(Duration::from_secs(20), done), "a request without an answer");
+    assert!(host.host().strangers_hold() <= 128 << 10, "{}", host.host().strangers_hold());
+    host.get("/healthz").header("connection", "close").send().ok();
+}
+
+struct Scene {
+    host: TestHost,
+    acme: Party,
+    umbrella: Party,
+    zoe: Party,
+    yan: Party,
+}
+
+impl Scene {
+    fn model(&self, publisher: &Party, name: &str, model: Vec<u8>) {
+        let bundle = model_bundle(name, model, Some(Backend::Onnxruntime));
+        let published = self.host.publish(publisher, &bundle);
+        for consumer in [&self.zoe, &self.yan] {
+            self.host.agree(publisher, consumer, &published, vec![terms("infer")]);
+        }
+    }
+
+    fn call(&self, consumer: &Party, model: &str, inputs: &Value) -> Reply {
+        let body = json!({ "inputs": inputs }).to_string();
+        self.host.call(consumer, &format!("{model}/infer")).json(&body).send()
+    }
+}
+
+fn turns(count: i64) -> Value {
+    json!([{"name": "N", "datatype": "INT64", "shape": [1], "data": [count]}])
+}
+
+/// The same bytes back.
+fn echo() -> Value {
+    json!([{"name": "x", "datatype": "UINT8", "shape": [2], "data": [1, 2]}])
+}
+
+/// With a worker for each model one publisher's once took all of them.
+#[test]
+fn one_publisher_s_models_leave_workers_to_another_s() {
+    const ENDLESS: i64 = 1 << 62;
+    let host = TestHost::builder()
+        .config(|config| {
+            config.sandbox.deadline = Duration::from_secs(20);
+            config.admission.slots_max = 16.try_into().expect("not zero");
+            config.inference.isolation = Isolation::Model;
+            config.inference.workers_max = 4.try_into().expect("not zero");
+        })
+        .start();
+    let [acme, umbrella, zoe, yan] =
+        ["acme", "umbrella", "zoe", "yan"].map(|name| host.party(name));
+    let scene = Scene { host, acme, umbrella, zoe, yan };
+    let case = workspace().join("tests/cases/loop.onnx");
+    let endless = std::fs::read(case).expect("readable");
+    for number in 0..5 {
+        let different = documented(&endless, &number.to_string());
+        scene.model(&scene.acme, &format!("loop{number}"), different);
+    }
+    let workers = || scene.host.host().inference().workers().len();
+    assert_eq!(workers(), 3, "three of four are a publisher's that is alone");
+    scene.model(&scene.umbrella, "echo", identity(DataType::U8, 1));
+    for number in 0..3 {
+        scene.call(&scene.zoe, &format!("acme/loop{number}"), &turns(1)).ok();
+    }
+    assert_eq!(workers(), 4);
+    std::thread::scope(|scope| {
+        let hogs: Vec<_> = (0..3)
+            .map(|number| {
+                let (scene, model) = (&scene, format!("acme/loop{number}"));
+                scope.spawn(move || scene.call(&scene.zoe, &model, &turns(ENDLESS)))
+            })
+            .collect();
+        std::thread::sleep(Duration::from_secs(2));
+        let refused = scene.call(&scene.zoe, "acme/loop3", &turns(1));
+        let problem = refused.problem(503, "busy");
+        let detail = problem["detail"].as_str().expect("text");
+        assert!(detail.contains("`inference.workers_max`"), "{detail}");
+        scene.call(&scene.yan, "umbrella/echo", &echo()).ok();
+        assert!(hogs.iter().all(|hog| !hog.is_finished()), "they computed meanwhile");
+        for hog in hogs {
+            hog.join().expect("it ends").problem(504, "plugin-deadline");
+        }
+    });
+    scene.call(&scene.zoe, "acme/loop3", &turns(1)).ok();
+}
