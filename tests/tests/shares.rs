@@ -1,5 +1,8 @@
 //! What all have to share: nobody takes all of it, whether they read what they are sent or not.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::Command;
 use std::time::Duration;
 
 use hospes::bundle::Backend;
@@ -7,7 +10,8 @@ use hospes::config::Isolation;
 use hospes::tensor::DataType;
 use serde_json::{Value, json};
 use system_tests::{
-    Http2, Party, Reply, TestHost, documented, identity, model_bundle, terms, workspace,
+    HostProcess, Http2, Party, Reply, Request, TestHost, documented, identity, model_bundle, terms,
+    workspace,
 };
 
 /// Requests that one connection of HTTP/2 may have open.
@@ -171,4 +175,41 @@ fn one_publisher_s_models_leave_workers_to_another_s() {
         }
     });
     scene.call(&scene.zoe, "acme/loop3", &turns(1)).ok();
+}
+
+/// With 1,024 files one account's connections once left none to anybody.
+#[test]
+fn one_account_s_connections_leave_files_to_others() {
+    const FILES: usize = 128;
+    let folder = tempfile::tempdir().expect("a directory");
+    let data = folder.path().join("data");
+    let serving = HostProcess::serving(&data);
+    let mut limited = Command::new("prlimit");
+    limited.arg(format!("--nofile={FILES}:{FILES}")).arg(serving.get_program());
+    limited.args(serving.get_args());
+    let host = HostProcess::ready(limited);
+    let (mallory, zoe) = (host.party(&data, "mallory"), host.party(&data, "zoe"));
+    let address = host.address.trim_start_matches("http://").to_owned();
+    let ask = format!(
+        "GET /api/account HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\r\n",
+        mallory.api_key
+    );
+    let mut kept = Vec::new();
+    for _ in 0..2 * FILES {
+        let mut stream = TcpStream::connect(&address).expect("the kernel takes it");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
+        stream.write_all(ask.as_bytes()).expect("sent");
+        let mut status = [0; 12];
+        // It may have to make room for the next one.
+        if stream.read_exact(&mut status).is_ok() {
+            assert_eq!(&status, b"HTTP/1.1 200");
+        }
+        kept.push(stream);
+    }
+    for _ in 0..10 {
+        let get = |path: &str| Request::new("GET", format!("{}{path}", host.address));
+        get("/healthz").header("connection", "close").send().ok();
+        get("/api/account").header("connection", "close").bearer(&zoe.api_key).send().ok();
+    }
+    drop(kept);
 }
