@@ -91,7 +91,7 @@ pub enum AgreementError {
     )]
     Unknown { pointer: String, seen: String, known: String },
     #[error(
-        "the document names registry `{seen}`, which this host does not know, so it cannot tell what the terms mean; update the host"
+        "`/hospes:registry` names `{seen}`, which this host does not know, so it cannot tell what the terms mean; update the host"
     )]
     UnknownRegistry { seen: Digest },
     #[error("`{pointer}` limits the same thing a second time; keep one of the two constraints")]

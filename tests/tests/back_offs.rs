@@ -176,21 +176,6 @@ fn a_computation_that_was_cancelled_leaves_no_memory_behind() {
     assert_eq!(scene.host.host().inference().workers(), workers, "it let go of it in time");
 }
 
-#[test]
-fn inputs_that_no_message_can_describe_are_an_error_of_the_call_alone() {
-    let scene = Scene::hostile("many", Duration::from_secs(10));
-    let workers = scene.host.host().inference().workers();
-    let inputs = |sizes: [usize; 8]| -> Value {
-        let input = |number| json!({"name": format!("i{number}"), "datatype": "UINT8", "shape": sizes, "data": []});
-        (0..7000).map(input).collect()
-    };
-    scene.call(&scene.zoe, "acme/liar", &inputs([0; 8])).ok();
-    let long = scene.call(&scene.zoe, "acme/liar", &inputs([0, 200, 200, 200, 200, 200, 200, 200]));
-    assert!(long.text().contains("bytes to describe"), "{} {}", long.status, long.text());
-    assert_eq!(scene.host.host().inference().workers(), workers, "nobody else lost anything");
-    scene.call(&scene.zoe, "acme/liar", &inputs([0; 8])).ok();
-}
-
 /// Bytes of shared memory that are resident for this process.
 fn shared_memory() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").expect("readable");

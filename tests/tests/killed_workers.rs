@@ -175,8 +175,10 @@ impl Scene {
                 None => break,
             }
         }
-        let shown = get(&format!("/api/agreements/{agreement}"));
-        (calls, used(&shown))
+        let listed = get("/api/agreements");
+        let mut all = listed["agreements"].as_array().expect("a list").iter();
+        let shown = all.find(|one| one["id"] == agreement.to_string()).expect("it is there");
+        (calls, used(shown))
     }
 }
 

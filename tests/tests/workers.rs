@@ -171,7 +171,10 @@ fn account_show(scene: &Scene, party: &Party) -> String {
     std::fs::create_dir(&accounts).expect("made");
     let (name, key) = (&party.name, party.key.party());
     let account = json!({"name": name, "key": name, "party": key, "api_key": party.api_key});
-    std::fs::write(accounts.join(format!("{name}.json")), account.to_string()).expect("written");
+    let path = accounts.join(format!("{name}.json"));
+    std::fs::write(&path, account.to_string()).expect("written");
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(path, private).expect("changed");
     let shown = HostProcess::command()
         .args([
             "account",

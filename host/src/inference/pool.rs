@@ -313,19 +313,28 @@ impl RemoteModel {
             LoadLoss::Backend(source) => LoadError::Backend { kind, source },
             LoadLoss::Timeout => LoadError::Timeout { kind },
             LoadLoss::Lost(how) => LoadError::Lost { kind, how },
+            LoadLoss::Bystander => {
+                LoadError::Lost { kind, how: "being ended again and again for others".into() }
+            }
         };
         let culprit = Culprit::loading(owned(&source));
         if let Some(wait) = group.pool.strikes.standing(&culprit).wait {
             return Err(LoadError::BackedOff { wait });
         }
         let wanted = Wanted::new(group, (source.digest, kind));
-        let worker = match wanted.group.lease().await {
-            Ok(worker) => worker,
-            Err(ComputeError::Workers { max }) => return Err(LoadError::Workers { max }),
-            Err(error) => return Err(failed(LoadLoss::Lost(error.to_string()))),
-        };
-        let bytes = Some(source.bytes.clone());
-        let signature = loading(&wanted, &worker, &source, bytes).await.map_err(failed)?;
+        let mut loaded = Err(LoadLoss::Bystander);
+        for _ in 0..TRIES {
+            let worker = match wanted.group.lease().await {
+                Ok(worker) => worker,
+                Err(ComputeError::Workers { max }) => return Err(LoadError::Workers { max }),
+                Err(error) => return Err(failed(LoadLoss::Lost(error.to_string()))),
+            };
+            loaded = loading(&wanted, &worker, &source, Some(source.bytes.clone())).await;
+            if !matches!(loaded, Err(LoadLoss::Bystander)) {
+                break;
+            }
+        }
+        let signature = loaded.map_err(failed)?;
         Ok(Self { wanted, source: source.without_bytes(), signature })
     }
 
@@ -381,7 +390,7 @@ impl RemoteModel {
             Err(LoadLoss::Timeout) => {
                 Err(ComputeError::Lost { how: "not loading the model in time".into() })
             }
-            Err(LoadLoss::Lost(_)) => Ok(None),
+            Err(LoadLoss::Lost(_) | LoadLoss::Bystander) => Ok(None),
         }
     }
 }
@@ -456,7 +465,7 @@ async fn load(
         }
         Ok(Err(Loss::Job(_))) => Err(LoadLoss::Lost("an answer that is none".into())),
         Ok(Err(Loss::Ended(how))) => Err(LoadLoss::Lost(how.to_string())),
-        Ok(Err(Loss::Bystander)) => Err(LoadLoss::Lost("being ended for another".into())),
+        Ok(Err(Loss::Bystander)) => Err(LoadLoss::Bystander),
         Err(_elapsed) => {
             worker.end_for(&culprit, "not loading the model in time");
             Err(LoadLoss::Timeout)

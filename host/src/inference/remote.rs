@@ -87,6 +87,8 @@ pub(super) enum LoadLoss {
     Backend(BackendError),
     Timeout,
     Lost(String),
+    /// The process was ended because of something else: another one can load it.
+    Bystander,
 }
 
 struct Inner {
@@ -102,6 +104,8 @@ struct Inner {
     /// Something for the task that looks after the process: a computation was cancelled, or this is to end.
     changed: Notify,
     closing: AtomicBool,
+    /// It was ended because of a computation that had to end.
+    was_overdue: AtomicBool,
     alive: AtomicBool,
     next_job: AtomicU64,
     next_model: AtomicU32,
@@ -178,6 +182,7 @@ impl Worker {
             }),
             changed: Notify::new(),
             closing: AtomicBool::new(false),
+            was_overdue: AtomicBool::new(false),
             alive: AtomicBool::new(true),
             next_job: AtomicU64::new(1),
             next_model: AtomicU32::new(1),
@@ -278,6 +283,7 @@ impl Worker {
                 Ok(signature)
             }
             Ok(Err(error)) => Err(Loss::Job(JobError::Backend(error))),
+            Err(_ended) if self.inner.was_overdue.load(Ordering::Acquire) => Err(Loss::Bystander),
             Err(_ended) => Err(Loss::Ended(self.inner.how_it_ended())),
         }
     }
@@ -502,6 +508,7 @@ impl Inner {
         drop(state);
         self.windows.close();
         if killed_for_overdue {
+            self.was_overdue.store(true, Ordering::Release);
             for (_, running) in running.iter().filter(|(job, _)| overdue.contains(job)) {
                 match running.began.elapsed() >= PATIENCE {
                     true => self.strikes.strike(&running.culprit, &how),

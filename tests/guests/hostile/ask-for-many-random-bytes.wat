@@ -8,7 +8,7 @@
     (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 8)))
   (core instance $memory (instantiate $memory))
   (core func $random (canon lower (func $random "get-random-bytes")
-    (memory $memory "memory") (realloc (func $memory "realloc"))))
+    (memory (core memory $memory "memory")) (realloc (core func $memory "realloc"))))
   (core module $m
     (import "h" "random" (func $random (param i64 i32)))
     (func (export "run") (call $random (i64.const 1048576) (i32.const 0))))

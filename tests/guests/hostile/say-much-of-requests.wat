@@ -21,9 +21,9 @@
   (core func $fields (canon lower (func $types "[constructor]fields")))
   (core func $request (canon lower (func $types "[constructor]outgoing-request")))
   (core func $method (canon lower (func $types "[method]outgoing-request.set-method")
-    (memory $memory "memory") (realloc (func $memory "realloc"))))
+    (memory (core memory $memory "memory")) (realloc (core func $memory "realloc"))))
   (core func $path (canon lower (func $types "[method]outgoing-request.set-path-with-query")
-    (memory $memory "memory") (realloc (func $memory "realloc"))))
+    (memory (core memory $memory "memory")) (realloc (core func $memory "realloc"))))
   (core module $m
     (import "h" "fields" (func $fields (result i32)))
     (import "h" "request" (func $request (param i32) (result i32)))

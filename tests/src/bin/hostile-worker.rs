@@ -74,8 +74,7 @@ fn main() {
                     _ => {}
                 }
                 models.lock().expect("sound").insert(model, Garbage::read(said, backend));
-                let signature = if said == "many" { many() } else { signature() };
-                Report::Loaded { model, signature }
+                Report::Loaded { model, signature: signature() }
             }
             None => Report::NotLoaded { model, error: BackendError::Failed(attack(host, file)) },
         };
@@ -120,17 +119,6 @@ fn signature() -> ModelSignature {
     let output =
         OutputSpec { name: "y".into(), data_type: Some(DataType::U8), shape: Some(vec![None]) };
     ModelSignature { inputs: vec![input], outputs: vec![output] }
-}
-
-/// A model of as many inputs as a message can name.
-fn many() -> ModelSignature {
-    let input = |number| TensorSpec {
-        name: format!("i{number}"),
-        data_type: DataType::U8,
-        shape: Some(vec![None; 8]),
-        optional: false,
-    };
-    ModelSignature { inputs: (0..7000).map(input).collect(), ..signature() }
 }
 
 /// Makes writing more than it may an error that it can report, and not its end.
@@ -218,7 +206,7 @@ fn answer(work: &End, models: &Mutex<HashMap<u32, Garbage>>) {
             "count" => vec![done(Ok(vec![good(); 1000]))],
             "type" => vec![done(Ok(vec![head(DataType::Bytes, &[1_000_000], 2)]))],
             "twice" => vec![done(Err(JobError::Unknown)), done(Ok(vec![good()]))],
-            "slow-again" | "dies-again" | "many" => vec![done(Ok(vec![good()]))],
+            "slow-again" | "dies-again" => vec![done(Ok(vec![good()]))],
             "unknown" => vec![Done { job: job + 1000, ..done(Ok(vec![good()])) }],
             "bytes" => {
                 let _ = rustix::net::send(work, &[0xFF; 4000], rustix::net::SendFlags::NOSIGNAL);

@@ -20,6 +20,7 @@ use crate::negotiations::NegotiationsError;
 use crate::operations::OperationError;
 use crate::outcome::{GuestFailure, RefusalJson};
 use crate::sandbox::SandboxError;
+use crate::store::is_disk_failure;
 
 /// The message of an error with the messages of its causes.
 fn chain(error: &dyn std::error::Error) -> String {
@@ -365,7 +366,11 @@ impl From<OperationError> for Problem {
             OperationError::NotWritten(_)
             | OperationError::NotKept(_)
             | OperationError::NotLogged(_)
-            | OperationError::Token(_) => Self::new(ProblemKind::Busy, chain(&error)),
+            | OperationError::Token(_) => {
+                let is_full = is_disk_failure(&error);
+                let kind = if is_full { ProblemKind::Unavailable } else { ProblemKind::Busy };
+                Self::new(kind, chain(&error))
+            }
             OperationError::Publications(_) => Self::internal(&error),
         }
     }
