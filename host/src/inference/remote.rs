@@ -4,9 +4,10 @@
 //! the worker has not let go of it after [`job::CANCEL_GRACE`], the process is killed. What else was under way there is lost with it.
 //! A suspect ([`super::strikes`]) computes alone: then it is known what ended the process.
 
+mod end;
 mod job;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -19,7 +20,7 @@ use super::backend::{BackendError, BackendKind};
 use super::graph::ComputeError;
 use super::protocol::{Done, Head, Job, JobError, Layout, Offered, Order, Report, Setup, VERSION};
 use super::signature::ModelSignature;
-use super::strikes::{Culprit, Strikes};
+use super::strikes::{Blame, Culprit, Strikes};
 use super::windows::Windows;
 use crate::id::Digest;
 use crate::telemetry::{Allowance, Source};
@@ -29,7 +30,7 @@ use crate::worker::{
     ChannelError, Confinement, MemoryError, Process, Program, Role, SharedMemory, SpawnError,
     Spawned, ending,
 };
-use job::{PATIENCE, UnderWay, Window};
+use job::{UnderWay, Window};
 
 /// Time that a worker has to be ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -104,8 +105,8 @@ struct Inner {
     /// Something for the task that looks after the process: a computation was cancelled, or this is to end.
     changed: Notify,
     closing: AtomicBool,
-    /// It was ended because of a computation that had to end.
-    was_overdue: AtomicBool,
+    /// What it loaded had no part in its end.
+    spares_loads: AtomicBool,
     alive: AtomicBool,
     next_job: AtomicU64,
     next_model: AtomicU32,
@@ -182,7 +183,7 @@ impl Worker {
             }),
             changed: Notify::new(),
             closing: AtomicBool::new(false),
-            was_overdue: AtomicBool::new(false),
+            spares_loads: AtomicBool::new(false),
             alive: AtomicBool::new(true),
             next_job: AtomicU64::new(1),
             next_model: AtomicU32::new(1),
@@ -283,7 +284,7 @@ impl Worker {
                 Ok(signature)
             }
             Ok(Err(error)) => Err(Loss::Job(JobError::Backend(error))),
-            Err(_ended) if self.inner.was_overdue.load(Ordering::Acquire) => Err(Loss::Bystander),
+            Err(_ended) if self.inner.spares_loads.load(Ordering::Acquire) => Err(Loss::Bystander),
             Err(_ended) => Err(Loss::Ended(self.inner.how_it_ended())),
         }
     }
@@ -489,47 +490,6 @@ impl Inner {
     fn next_overdue(&self) -> Option<Instant> {
         self.lock().overdue.first().map(|(at, _)| *at)
     }
-
-    fn has_begun(&self, running: &Running) -> bool {
-        let mut mark = Vec::new();
-        self.memory.read(self.layout.mark(running.window), 1, &mut mark).is_ok() && mark == [1]
-    }
-
-    /// The process has ended: everybody who waits for it hears so.
-    fn end(&self, how: &str, killed_for_overdue: bool) {
-        self.alive.store(false, Ordering::Release);
-        let mut state = self.lock();
-        let how: Arc<str> = how.into();
-        state.ended = Some(Arc::clone(&how));
-        let running = std::mem::take(&mut state.running);
-        let overdue: BTreeSet<u64> = state.overdue.iter().map(|(_, job)| *job).collect();
-        let loads = std::mem::take(&mut state.loads);
-        state.ready = None;
-        drop(state);
-        self.windows.close();
-        if killed_for_overdue {
-            self.was_overdue.store(true, Ordering::Release);
-            for (_, running) in running.iter().filter(|(job, _)| overdue.contains(job)) {
-                match running.began.elapsed() >= PATIENCE {
-                    true => self.strikes.strike(&running.culprit, &how),
-                    false => self.strikes.strike_impatient(&running.culprit, &how),
-                }
-            }
-        } else if !self.closing.load(Ordering::Acquire) {
-            let loading = loads.values().map(|(culprit, _)| culprit.clone());
-            let begun = running.values().filter(|running| self.has_begun(running));
-            let culprits: HashSet<Culprit> =
-                begun.map(|running| running.culprit.clone()).chain(loading).collect();
-            self.strikes.blame(&culprits, &how);
-        }
-        for (job, running) in running {
-            let loss = match killed_for_overdue && !overdue.contains(&job) {
-                true => Loss::Bystander,
-                false => Loss::Ended(Arc::clone(&how)),
-            };
-            let _ = running.answer.send((Err(loss), None));
-        }
-    }
 }
 
 /// Hears what the worker says of its jobs.
@@ -593,5 +553,11 @@ async fn look_after(inner: Arc<Inner>, mut process: Process) {
         let publisher = process.lines().owner();
         tracing::warn!(process = inner.process, publisher, %how, "a worker ended");
     }
-    inner.end(&how, overdue);
+    let from_outside = status.as_ref().is_ok_and(|status| process.was_killed_from_outside(status));
+    let blame = match (overdue, from_outside) {
+        (true, _) => Blame::Overdue,
+        (false, true) if !inner.closing.load(Ordering::Acquire) => Blame::Nobody,
+        (false, _) => Blame::Running,
+    };
+    inner.end(&how, blame);
 }

@@ -77,6 +77,17 @@ impl Culprit {
     }
 }
 
+/// Who is to blame for the end of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Blame {
+    /// Whoever was to end and did not.
+    Overdue,
+    /// Whoever computed or was loaded.
+    Running,
+    /// It was killed from outside.
+    Nobody,
+}
+
 /// What is asked of somebody who wants to compute.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Standing {
@@ -201,9 +212,9 @@ impl Strikes {
         self.strike_at(culprit, how, (true, Instant::now()));
     }
 
-    /// It had a worker ended because its caller did not want to wait any longer: only that caller waits for it.
-    pub(super) fn strike_impatient(&self, culprit: &Culprit, how: &str) {
-        self.strike_at(culprit, how, (false, Instant::now()));
+    /// It had a worker ended because it had to end and did not. If its caller was not patient, only that caller waits for it.
+    pub(super) fn strike_overdue(&self, culprit: &Culprit, how: &str, patient: bool) {
+        self.strike_at(culprit, how, (patient, Instant::now()));
     }
 
     fn strike_at(&self, culprit: &Culprit, how: &str, (says_of_model, now): (bool, Instant)) {
@@ -343,7 +354,7 @@ mod tests {
     #[test]
     fn impatient_callers_take_a_model_from_nobody_else() {
         let strikes = Strikes::default();
-        (1..=5).for_each(|caller| strikes.strike_impatient(&of(caller), "being killed"));
+        (1..=5).for_each(|caller| strikes.strike_overdue(&of(caller), "being killed", false));
         assert!(wait(&strikes, &of(1)).is_some());
         assert_eq!(wait(&strikes, &of(6)), None);
     }

@@ -33,6 +33,8 @@ pub struct Process {
     /// Readable when it has ended (`pidfd_open(2)`).
     ended: AsyncFd<OwnedFd>,
     lines: Source,
+    /// Processes that the kernel had ended for lack of memory when this one began.
+    ended_for_memory: Option<u64>,
 }
 
 /// A new worker and the host's ends of its two sockets: one for work, one to steer it.
@@ -68,7 +70,9 @@ impl Process {
         let lines = child.stderr.take().map(OwnedFd::from);
         // From here on dropping it ends the process.
         let source = Source::new(&format!("worker for {role}"));
-        let process = Self { ended: watch(&child)?, child, lines: source.clone() };
+        let ended_for_memory = ended_for_memory();
+        let process =
+            Self { ended: watch(&child)?, child, lines: source.clone(), ended_for_memory };
         if let Some(lines) = lines {
             let lines = pipe::Receiver::from_owned_fd(lines).map_err(SpawnError::Process)?;
             tokio::spawn(pass_on(source, lines));
@@ -84,6 +88,14 @@ impl Process {
     /// As what it writes lines.
     pub fn lines(&self) -> &Source {
         &self.lines
+    }
+
+    /// Whether somebody else than its host and the kernel killed it, as an operator does: then nothing that it did is to blame.
+    pub fn was_killed_from_outside(&self, status: &ExitStatus) -> bool {
+        use std::os::unix::process::ExitStatusExt as _;
+        status.signal() == Some(libc::SIGKILL)
+            && self.ended_for_memory.is_some()
+            && self.ended_for_memory == ended_for_memory()
     }
 
     /// Ends it now.
@@ -143,6 +155,13 @@ pub fn ending(status: &ExitStatus) -> String {
         (None, Some(code)) => format!("exit code {code}"),
         (None, None) => "an unknown cause".into(),
     }
+}
+
+/// Processes that the kernel has ended for lack of memory since it began (`oom_kill` in `/proc/vmstat`); none if it does not say.
+fn ended_for_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/vmstat").ok()?;
+    let mut counts = text.lines().filter_map(|line| line.strip_prefix("oom_kill "));
+    counts.next()?.parse().ok()
 }
 
 /// Native libraries write where they like: here it becomes lines of the host's own log.
