@@ -7,6 +7,7 @@ mod lines;
 mod private;
 mod readiness;
 mod secrets;
+mod settings;
 mod time;
 
 use std::num::NonZeroUsize;
@@ -18,19 +19,19 @@ use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq as _;
 use tokio::runtime::Runtime;
 
-use crate::admission::{Admission, Bodies, BodyLimits, Line, PerAccount, Rate, Slots, Spools};
+use crate::admission::{Admission, Bodies, PerAccount, Rate, Slots, Spools};
 use crate::agreements::{Agreements, AgreementsError, Grant};
 use crate::auth::{Auth, AuthError, Caller};
 use crate::bundle::{BundleLimits, Registry, RegistryError};
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::deploy;
 use crate::deployments::{
     Deployment, Deployments, Function, Published, Reference, Release, ResolveError, Target,
 };
 use crate::exchange::Bounds;
 use crate::id::{AccountName, CallId, Digest, ModelName, Party};
-use crate::inference::{Inference, InferenceError, Settings};
+use crate::inference::{Inference, InferenceError};
 use crate::invoke::{Call, InvokeError};
 use crate::market::{Market, MarketError};
 use crate::negotiations::{Negotiations, NegotiationsError};
@@ -48,6 +49,8 @@ use lines::Lines;
 pub use readiness::NotReady;
 use secrets::Secrets;
 pub use secrets::SecretsError;
+pub use settings::inference_settings;
+use settings::{body_limits, line, sandbox, uploads};
 
 /// How often an account may load and unload its models: so many times at once, and then every so often.
 const LOADS_MAX: u32 = 20;
@@ -175,6 +178,7 @@ impl Host {
         let remembered = known::check(&store, &receipts)?;
         let inference = inference_settings(&config);
         let log_allowances = Arc::clone(&inference.allowances);
+        let (uploads, spools) = uploads(&config.api);
         let host = Arc::new(Self {
             auth,
             registry: Registry::open(&data.join("bundles"))?,
@@ -184,25 +188,13 @@ impl Host {
             negotiations,
             operations: Operations::default(),
             receipts,
-            sandbox: Sandbox::new(
-                config.sandbox.clone(),
-                &config.admission,
-                data.join("compiled"),
-                secrets.cache_secret(),
-                config.inference.worker_program.clone().into(),
-            )?,
+            sandbox: sandbox(&config, &data, &secrets)?,
             inference: Inference::start(inference).await?,
             slots: Slots::new(line(&config.admission)),
             log_allowances,
             bodies: Bodies::new(body_limits(&config.api)),
-            uploads: PerAccount::new(
-                config.api.uploads_per_account_max.get(),
-                "api.uploads_per_account_max",
-            ),
-            spools: Spools::new(
-                config.api.uploads_in_flight_bytes_max,
-                "api.uploads_in_flight_bytes_max",
-            ),
+            uploads,
+            spools,
             lines: Lines::new(&config.admission),
             loads: Rate::new(LOADS_MAX, LOADS_EVERY),
             draining: AtomicBool::new(false),
@@ -512,16 +504,6 @@ fn keep_key_uses(host: &Arc<Host>) {
     });
 }
 
-/// How many bytes of bodies may be held, by whom. Half of what strangers may hold is for their connections.
-fn body_limits(api: &crate::config::Api) -> BodyLimits {
-    BodyLimits {
-        // One account gets at most three quarters of it, and a compressed body is there twice while it is unpacked.
-        all: api.bodies_in_flight_bytes_max.max(api.body_bytes_max.saturating_mul(3)),
-        account: api.account_bodies_bytes_max.max(api.body_bytes_max.saturating_mul(2)),
-        strangers: api.strangers_bytes_max / 2,
-    }
-}
-
 /// How often the host asks its store whether it still holds what is in memory.
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -556,41 +538,4 @@ fn confirm_agreements(host: &Arc<Host>) {
             }
         }
     });
-}
-
-/// How calls wait for sandboxes under these settings.
-fn line(admission: &config::Admission) -> Line {
-    Line {
-        slots: admission.slots_max,
-        queue_length_max: admission.queue_length_max,
-        queue_wait_max: admission.queue_wait_max,
-        weights: admission.weights.iter().map(|(name, weight)| (name.clone(), *weight)).collect(),
-    }
-}
-
-/// How inference is set up under these settings.
-pub fn inference_settings(config: &Config) -> Settings {
-    let inference = &config.inference;
-    let libraries = match &inference.onnxruntime_library {
-        // What the operator names is used or nothing is: another version must not take its place unnoticed.
-        Some(path) => vec![path.clone()],
-        None => crate::inference::runtime::places(&config.data.dir),
-    };
-    // Workers begin in another folder than the host.
-    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
-    let libraries = libraries.into_iter().map(absolute).collect();
-    Settings {
-        allowances: Arc::new(Allowances::new(config.telemetry.tenant_bytes_per_second)),
-        threads: inference.threads,
-        queue_length_max: inference.queue_length_max,
-        tensor_bytes_max: inference.tensor_bytes_max,
-        backend: inference.backend,
-        libraries,
-        library_required: inference.onnxruntime_library.is_some(),
-        isolation: inference.isolation,
-        trusted: inference.trusted_publishers.clone(),
-        workers_max: inference.workers_max,
-        worker_memory_bytes_max: inference.worker_memory_bytes_max,
-        program: inference.worker_program.clone().into(),
-    }
 }

@@ -48,7 +48,6 @@ fn refused(name: &str) -> Option<Becomes> {
             "A node cannot point to itself"
         }
         "a model that computes nothing" => "should have been populated",
-        "a text that is doubled sixty times" => "is of no use",
         "branches of branches, fifteen deep" | "a locale that the machine does not have" => {
             "`onnxruntime` cannot load it"
         }
@@ -106,7 +105,8 @@ fn others(name: &str) -> Option<Becomes> {
         | "the least INT32 by -1"
         | "what is left of the least INT64 by -1"
         | "what is left of the least INT32 by -1" => Ends("SIGFPE"),
-        "a loop that doubles what it carries"
+        "a text that is doubled sixty times"
+        | "a loop that doubles what it carries"
         | "a loop that collects what it makes"
         | "products of matrices that take ages" => Overdone,
         _ => return None,

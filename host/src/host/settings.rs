@@ -1,0 +1,81 @@
+//! The parts of a host under its settings.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::secrets::Secrets;
+use crate::admission::{BodyLimits, Line, PerAccount, Spools};
+use crate::config::{self, Config};
+use crate::inference::Settings;
+use crate::sandbox::{Sandbox, SandboxError};
+use crate::telemetry::Allowances;
+
+/// How many bytes of bodies may be held, by whom. Half of what strangers may hold is for their connections.
+pub(super) fn body_limits(api: &config::Api) -> BodyLimits {
+    BodyLimits {
+        // One account gets at most three quarters of it, and a compressed body is there twice while it is unpacked.
+        all: api.bodies_in_flight_bytes_max.max(api.body_bytes_max.saturating_mul(3)),
+        account: api.account_bodies_bytes_max.max(api.body_bytes_max.saturating_mul(2)),
+        strangers: api.strangers_bytes_max / 2,
+    }
+}
+
+/// How calls wait for sandboxes under these settings.
+pub(super) fn line(admission: &config::Admission) -> Line {
+    Line {
+        slots: admission.slots_max,
+        queue_length_max: admission.queue_length_max,
+        queue_wait_max: admission.queue_wait_max,
+        weights: admission.weights.iter().map(|(name, weight)| (name.clone(), *weight)).collect(),
+    }
+}
+
+pub(super) fn sandbox(
+    config: &Config,
+    data: &Path,
+    secrets: &Secrets,
+) -> Result<Sandbox, SandboxError> {
+    Sandbox::new(
+        config.sandbox.clone(),
+        &config.admission,
+        data.join("compiled"),
+        secrets.cache_secret(),
+        config.inference.worker_program.clone().into(),
+    )
+}
+
+/// Who may send bundles, and how much of them there may be at once.
+pub(super) fn uploads(api: &config::Api) -> (PerAccount, Spools) {
+    let per_account = api.uploads_per_account_max.get();
+    (
+        PerAccount::new(per_account, "api.uploads_per_account_max"),
+        Spools::new(api.uploads_in_flight_bytes_max, "api.uploads_in_flight_bytes_max"),
+    )
+}
+
+/// How inference is set up under these settings.
+pub fn inference_settings(config: &Config) -> Settings {
+    let inference = &config.inference;
+    let libraries = match &inference.onnxruntime_library {
+        // What the operator names is used or nothing is: another version must not take its place unnoticed.
+        Some(path) => vec![path.clone()],
+        None => crate::inference::runtime::places(&config.data.dir),
+    };
+    // Workers begin in another folder than the host.
+    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+    let libraries = libraries.into_iter().map(absolute).collect();
+    Settings {
+        allowances: Arc::new(Allowances::new(config.telemetry.tenant_bytes_per_second)),
+        threads: inference.threads,
+        queue_length_max: inference.queue_length_max,
+        tensor_bytes_max: inference.tensor_bytes_max,
+        backend: inference.backend,
+        libraries,
+        library_required: inference.onnxruntime_library.is_some(),
+        isolation: inference.isolation,
+        trusted: inference.trusted_publishers.clone(),
+        workers_max: inference.workers_max,
+        worker_memory_bytes_max: inference.worker_memory_bytes_max,
+        program: inference.worker_program.clone().into(),
+    }
+}
