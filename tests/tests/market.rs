@@ -18,7 +18,7 @@ fn the_page_is_kept_until_something_changes_and_shows_nobody_what_is_not_theirs(
     let host = TestHost::start();
     let (acme, zoe) = (host.party("acme"), host.party("zoe"));
     let empty = page(&host);
-    assert_eq!(offers(&empty), [json!(0); 0]);
+    assert!(offers(&empty).is_empty());
     let (model, digest) = host.publish(&acme, &plugin("echo"));
     let list = |function: &str, audience: Vec<hospes::id::Party>| {
         let target = Target { model: model.clone(), versions: Versions::Bundle(digest) };
@@ -29,7 +29,7 @@ fn the_page_is_kept_until_something_changes_and_shows_nobody_what_is_not_theirs(
     let tag = |page: &Reply| page.header("etag").expect("a tag").to_owned();
     let first = list("echo-u8", Vec::new());
     let before = page(&host);
-    assert_eq!(offers(&before), [first.clone()], "it was made again");
+    assert_eq!(offers(&before), std::slice::from_ref(&first), "it was made again");
     assert_ne!(tag(&before), tag(&empty));
     assert_eq!((tag(&page(&host)), page(&host).body), (tag(&before), before.body.clone()));
     let known = host.get("/api/market").header("if-none-match", tag(&before)).send();
@@ -37,7 +37,7 @@ fn the_page_is_kept_until_something_changes_and_shows_nobody_what_is_not_theirs(
 
     // What is offered to somebody is seen by them, and by nobody else.
     let private = list("echo-tensor", vec![zoe.key.party()]);
-    assert_eq!(offers(&page(&host)), [first.clone()]);
+    assert_eq!(offers(&page(&host)), std::slice::from_ref(&first));
     let seen = host.get("/api/market").bearer(&zoe.api_key).send().ok();
     assert!(offers(&seen).contains(&private) && offers(&seen).len() == 2);
 
@@ -52,7 +52,7 @@ fn the_page_is_kept_until_something_changes_and_shows_nobody_what_is_not_theirs(
         host.operator("POST", "/actions").json(&act.to_string()).send().ok();
     };
     withdraw("withdraw-offer");
-    assert_eq!(offers(&page(&host)), [json!(0); 0]);
+    assert!(offers(&page(&host)).is_empty());
     withdraw("reinstate-offer");
     assert_eq!(offers(&page(&host)), [first]);
 }

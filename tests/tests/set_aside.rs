@@ -27,6 +27,17 @@ fn shown(reply: &Reply, part: &str) {
     assert!(text.contains(part), "{text}");
 }
 
+/// The operator sees these records and no others.
+fn are_listed(host: &TestHost, broken: &[(Table, String, Vec<u8>)]) {
+    let listed = host.operator("GET", "/out-of-service").send().ok().json();
+    let records = listed["records"].as_array().expect("a list");
+    for (table, key, _) in broken {
+        let mut of = records.iter().filter(|record| record["kind"] == table.name());
+        assert!(of.any(|record| record["key"] == **key), "{table:?} {key}: {records:?}");
+    }
+    assert_eq!(records.len(), broken.len(), "{records:?}");
+}
+
 /// Any one of these once kept the whole host from starting.
 #[test]
 fn a_record_that_cannot_be_read_takes_nothing_else_down() {
@@ -68,7 +79,7 @@ fn a_record_that_cannot_be_read_takes_nothing_else_down() {
 
     let call = |agreement: &Digest| {
         let call = host.call(&zoe, "acme/echo/echo-u8").json(r#"{"v":1}"#);
-        call.header("hospes-agreement", &agreement.to_string()).send()
+        call.header("hospes-agreement", agreement.to_string()).send()
     };
     call(&sound).ok();
     let refused = call(&unknown);
@@ -94,13 +105,7 @@ fn a_record_that_cannot_be_read_takes_nothing_else_down() {
     assert_eq!(again.status, 409);
     shown(&again, "set aside");
 
-    let listed = host.operator("GET", "/out-of-service").send().ok().json();
-    let records = listed["records"].as_array().expect("a list");
-    for (table, key, _) in &broken {
-        let mut of = records.iter().filter(|record| record["kind"] == table.name());
-        assert!(of.any(|record| record["key"] == **key), "{table:?} {key}: {records:?}");
-    }
-    assert_eq!(records.len(), broken.len(), "{records:?}");
+    are_listed(&host, &broken);
     let (model, digest) = &published;
     assert_eq!(host.publish(&acme, &plugin("echo")), (model.clone(), *digest));
 
