@@ -128,9 +128,11 @@ pub struct Api {
     /// The same of one account. Default 128 MiB, and at least two bodies of calls; one more is answered with 429.
     #[serde(with = "units::size")]
     pub account_bodies_bytes_max: u64,
-    /// Bytes that all who have shown no key can make the host hold, connections included. Default 64 MiB; what is more is answered
-    /// with 503. A connection gets more while it then has at most three times what is left; whoever leaves most answers unread is
-    /// closed first. `/healthz` and `/readyz` are answered in any case.
+    /// Bytes that all who have shown no key can make the host hold. Default 64 MiB; what is more is answered with 503. Half are for
+    /// connections, 64 KiB each; half for requests, until their answers have been read: 12 KiB, their heads, bodies and long answers. A
+    /// connection gets more while it then has at most three times what is left; whoever leaves most answers unread is closed first,
+    /// and an HTTP/2 connection on which eight requests are refused, unless it is a trusted proxy's. `/healthz` and `/readyz` are
+    /// answered in any case. Beside it: what has come on a connection and is not read yet, and what the allocator keeps for later.
     #[serde(with = "units::size")]
     pub strangers_bytes_max: u64,
     /// Time that a caller may keep the host waiting for a body, or for an answer to be read. Default 4 s; after that only with

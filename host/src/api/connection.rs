@@ -3,12 +3,14 @@
 mod drive;
 
 use std::convert::Infallible;
+use std::future::ready;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt as _};
-use http::{HeaderMap, Request};
+use http::{HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::rt::{Read, Write};
@@ -23,7 +25,7 @@ use tokio_rustls::rustls::{self, ServerConfig};
 
 use self::drive::{Idle, drive};
 use super::answer::{Answer, AnswerBody, BoxError};
-use super::connections::{Room, Seat};
+use super::connections::{Room, Seat, Stream};
 use super::linger::{Lingering, Refusals};
 use super::problem::Problem;
 use super::public::FromProxy;
@@ -50,8 +52,14 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What a stranger's request holds while it is answered, in bytes: its head, its task, its place in the connection.
+/// What a stranger's request holds beside its head while it is answered, in bytes: its task, its place in the connection.
 const REQUEST_BYTES: u64 = 12 << 10;
+
+/// What a field of a head holds beside its text, in bytes.
+const FIELD_BYTES: usize = 128;
+
+/// Bytes of a head with which a request without a body may wait for room: nobody counts those that wait. A browser's head has fewer.
+const WAITING_HEAD_BYTES_MAX: u64 = 8 << 10;
 
 /// What an answer holds beside it that comes in pieces, in bytes.
 const STREAM_BYTES: u64 = 36 << 10;
@@ -190,10 +198,10 @@ impl Server {
                 if is_proxy {
                     request.extensions_mut().insert(FromProxy);
                 }
-                let (host, seat) = (Arc::clone(&host), Arc::clone(&seat));
                 let refusals = (!request.body().is_end_stream()).then(|| noted.clone());
+                let answer = serve_one(&host, audience, &seat, request);
                 async move {
-                    let answer = serve_one(&host, audience, &seat, request).await;
+                    let answer = answer.await;
                     if let Some(refusals) = refusals.filter(|_| !answer.status().is_success()) {
                         refusals.note();
                     }
@@ -231,38 +239,61 @@ impl Server {
 }
 
 /// Answers one request, within what its sender may hold.
-async fn serve_one(
+///
+/// Whether there is room is found out at once, where the connection is read, and the large future of an answer is made only where
+/// there is: a hundred requests can come in one packet, and those that are refused or wait hold next to nothing.
+fn serve_one(
     host: &Arc<Host>,
     audience: Audience,
     seat: &Arc<Seat>,
     request: Request<Incoming>,
-) -> Answer {
-    let is_http2 = request.version() == http::Version::HTTP_2;
-    let held = enter(host, audience, seat, request.headers());
+) -> BoxFuture<'static, Answer> {
+    if seat.is_going() {
+        return Box::pin(ready(bare(StatusCode::SERVICE_UNAVAILABLE)));
+    }
+    if request.headers().len() > host.config().api.headers_max.get() {
+        // Those of HTTP/1.1 are counted as they come.
+        seat.refuse();
+        return Box::pin(ready(bare(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)));
+    }
+    let entered = enter(host, audience, seat, &request).or_else(|refused| {
+        // Who asks for the host's health takes hosts out of service that do not answer.
+        let is_health = health::is_health(request.uri().path());
+        let room = is_health.then(|| seat.room_for_health()).flatten();
+        room.map(Some).ok_or(refused)
+    });
     // A connection on which something is asked is not the first that has to make room.
     let stream = seat.begin();
-    let answer = match held {
-        Ok(room) => routed(host, audience, room, request).await,
-        Err(refused) => match find_room(host, audience, seat, &request, refused).await {
-            Ok(room) => routed(host, audience, room, request).await,
-            Err(problem) => {
-                if is_http2 {
-                    seat.refuse();
-                }
-                charge(problem.into_response(), seat.room_for_refusal())
-            }
-        },
+    let host = Arc::clone(host);
+    let refused = match entered {
+        Ok(room) => {
+            return Box::pin(async move {
+                finish(routed(&host, audience, room, request).await, stream).await
+            });
+        }
+        Err(refused) => refused,
     };
-    let answer = answer.unwrap_or_else(Problem::into_response);
-    if !answer.status().is_success() {
-        // Who is refused may not have sent the body yet. hyper looks for it once and closes the connection if it is not
-        // there. If it looks before it sends the answer, it says so there, with `connection: close`.
-        tokio::task::yield_now().await;
+    let seat = Arc::clone(seat);
+    // Whoever has left most answers unread has to go. A body would come while its request waits, and be held.
+    let makes_room = seat.oust();
+    let is_small = request.body().is_end_stream() && head_bytes(&request) <= WAITING_HEAD_BYTES_MAX;
+    match (makes_room && is_small).then(|| seat.wait()).flatten() {
+        Some(waits) => Box::pin(async move {
+            let answer = match find_room(&host, audience, &seat, &request).await {
+                Some(room) => {
+                    drop(waits);
+                    Box::pin(routed(&host, audience, room, request)).await
+                }
+                None => refuse(&seat, request.version(), refused),
+            };
+            finish(answer, stream).await
+        }),
+        None => {
+            let answer = refuse(&seat, request.version(), refused);
+            drop(request);
+            Box::pin(finish(answer, stream))
+        }
     }
-    answer.map(|body| match body {
-        AnswerBody::Whole(_) => body,
-        pieces => pieces.guarded(None, Some(stream)),
-    })
 }
 
 async fn routed(
@@ -278,30 +309,50 @@ async fn routed(
     }
 }
 
-/// Room for a stranger's request that found none. The host's health is answered all the same: who asks for it takes hosts out of
-/// service that do not answer. For anything else whoever has left most answers unread has to go.
+fn refuse(seat: &Seat, version: http::Version, refused: Problem) -> Result<Answer, Problem> {
+    if version == http::Version::HTTP_2 {
+        seat.refuse();
+    }
+    charge(refused.into_response(), seat.room_for_refusal())
+}
+
+async fn finish(answer: Result<Answer, Problem>, stream: Stream) -> Answer {
+    let answer = answer.unwrap_or_else(Problem::into_response);
+    if !answer.status().is_success() {
+        // Who is refused may not have sent the body yet. hyper looks for it once and closes the connection if it is not
+        // there. If it looks before it sends the answer, it says so there, with `connection: close`.
+        tokio::task::yield_now().await;
+    }
+    answer.map(|body| match body {
+        AnswerBody::Whole(_) => body,
+        pieces => pieces.guarded(None, Some(stream)),
+    })
+}
+
+/// An answer that says nothing but its status.
+fn bare(status: StatusCode) -> Answer {
+    let mut answer = Answer::new(Bytes::new().into());
+    *answer.status_mut() = status;
+    answer
+}
+
+/// Room for a stranger's request that found none, when somebody has been told to make it.
 async fn find_room(
     host: &Host,
     audience: Audience,
     seat: &Seat,
     request: &Request<Incoming>,
-    refused: Problem,
-) -> Result<Option<Room>, Problem> {
-    if health::is_health(request.uri().path())
-        && let Some(room) = seat.room_for_health()
-    {
-        return Ok(Some(room));
-    }
-    if !seat.oust() {
-        return Err(refused);
-    }
+) -> Option<Option<Room>> {
     for _ in 0..ROOM_LOOKS {
         tokio::time::sleep(ROOM_WAIT).await;
-        if let Ok(room) = enter(host, audience, seat, request.headers()) {
-            return Ok(room);
+        if seat.is_leaving() {
+            break;
+        }
+        if let Ok(room) = enter(host, audience, seat, request) {
+            return Some(room);
         }
     }
-    Err(refused)
+    None
 }
 
 /// Looks whether a connection has shown a key by now. As long as it has not, a request on it takes of what strangers may hold.
@@ -309,12 +360,12 @@ fn enter(
     host: &Host,
     audience: Audience,
     seat: &Seat,
-    headers: &HeaderMap,
+    request: &Request<Incoming>,
 ) -> Result<Option<Room>, Problem> {
     if seat.is_known() {
         return Ok(None);
     }
-    match (audience, body::bearer(headers)) {
+    match (audience, body::bearer(request.headers())) {
         (Audience::Everybody, key) => {
             if let Ok(caller) = host.auth.authenticate(key) {
                 seat.know(Some(&caller.account().name));
@@ -328,8 +379,18 @@ fn enter(
         // Its health has to be seen when strangers fill everything else.
         (Audience::Operator, _) => return Ok(None),
     }
-    let held = host.bodies.take(Holder::Connection(seat.own()), REQUEST_BYTES);
+    let bytes = REQUEST_BYTES + head_bytes(request);
+    let held = host.bodies.take(Holder::Connection(seat.own()), bytes);
     held.map(|held| Some(seat.room(held))).map_err(intake::no_room)
+}
+
+/// What a request's head holds.
+fn head_bytes(request: &Request<Incoming>) -> u64 {
+    let field = |(name, value): (&HeaderName, &HeaderValue)| {
+        name.as_str().len() + value.as_bytes().len() + FIELD_BYTES
+    };
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    (target + request.headers().iter().map(field).sum::<usize>()) as u64
 }
 
 /// Lets a stranger's answer take of what strangers may hold, until it has been sent.

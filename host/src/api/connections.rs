@@ -28,7 +28,7 @@ use crate::id::AccountName;
 /// What a connection of a stranger holds that asks nothing, in bytes: buffers, tables of headers, tasks.
 pub(super) const CONNECTION_BYTES: u64 = 64 << 10;
 
-/// Requests on one HTTP/2 connection that are refused for lack of room before it is closed: answers that nobody reads are held as well.
+/// Requests on one HTTP/2 connection of a stranger that are refused before it is closed: refusals that nobody reads are held as well.
 const REFUSED_MAX: usize = 8;
 
 /// Of four places, strangers may have three.
@@ -69,6 +69,8 @@ pub(super) enum Told {
     Finish,
     /// Make room.
     Leave,
+    /// Close as soon as the answers that are there have had a moment to go out.
+    Go,
 }
 
 /// Tells it. Looked at whenever the connection is polled, so it costs no more than two loads then.
@@ -95,7 +97,8 @@ impl Signal {
         match self.told.load(Ordering::Acquire) {
             0 => Told::Stay,
             1 => Told::Finish,
-            _ => Told::Leave,
+            2 => Told::Leave,
+            _ => Told::Go,
         }
     }
 
@@ -221,7 +224,7 @@ impl State {
     /// Lets an account keep a connection, of `all` places, if its share allows that; the operator any.
     fn keep(&mut self, account: Option<&AccountName>, number: u64, all: usize) {
         let Some(signal) = self.seats.get(&number).cloned() else { return };
-        if signal.told() == Told::Leave {
+        if signal.told() >= Told::Leave {
             return;
         }
         if let Some(name) = account {
@@ -321,11 +324,22 @@ impl Seat {
         Stream(Arc::clone(self))
     }
 
-    /// A request was refused for lack of room. Whoever goes on asking has to leave.
+    /// A request was refused that would hold too much. A stranger who goes on asking has to go; a proxy asks for others.
     pub(super) fn refuse(&self) {
-        if self.refused.fetch_add(1, Ordering::Relaxed) + 1 >= REFUSED_MAX {
-            self.signal.tell(Told::Leave);
+        let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
+        if refused >= REFUSED_MAX && !self.signal.is_proxy && !self.is_known() {
+            self.signal.tell(Told::Go);
         }
+    }
+
+    /// Whether it closes as soon as its answers have had a moment to go out.
+    pub(super) fn is_going(&self) -> bool {
+        self.signal.told() == Told::Go
+    }
+
+    /// Whether it has to make room.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.signal.told() >= Told::Leave
     }
 
     /// Whether nothing is being answered here.
@@ -351,7 +365,7 @@ impl Seat {
     /// Resolves when it has to make room.
     pub(super) async fn leaving(&self) {
         poll_fn(|context| match self.told(context) {
-            Told::Leave => Poll::Ready(()),
+            Told::Leave | Told::Go => Poll::Ready(()),
             Told::Stay | Told::Finish => Poll::Pending,
         })
         .await;
@@ -419,12 +433,6 @@ mod tests {
         IpAddr::from([192, 0, 2, last])
     }
 
-    impl Seat {
-        fn is_leaving(&self) -> bool {
-            self.signal.told() == Told::Leave
-        }
-    }
-
     async fn seated(table: &Arc<Connections>, last: u8) -> Arc<Seat> {
         table.seat(address(last)).await.expect("there is room")
     }
@@ -457,6 +465,21 @@ mod tests {
         assert!(second.is_leaving(), "three of four places are for strangers");
         assert!(!first.is_leaving() && !third.is_leaving());
         assert!(!fourth.is_leaving());
+    }
+
+    #[tokio::test]
+    async fn who_goes_on_asking_without_room_goes_but_for_proxies_and_those_with_a_key() {
+        let table = table(8, 100);
+        let (stranger, known) = (seated(&table, 1).await, seated(&table, 2).await);
+        let proxy = table.seat(IpAddr::from([10, 0, 0, 1])).await.expect("there is room");
+        known.know(Some(&"zoe".parse().expect("a name")));
+        let seats = [&stranger, &known, &proxy];
+        for _ in 1..REFUSED_MAX {
+            seats.iter().for_each(|seat| seat.refuse());
+        }
+        assert!(!stranger.is_going(), "one more may be refused");
+        seats.iter().for_each(|seat| seat.refuse());
+        assert!(stranger.is_going() && !known.is_leaving() && !proxy.is_leaving());
     }
 
     #[tokio::test]

@@ -17,6 +17,10 @@ const CLOSE_TIME: Duration = Duration::from_secs(2);
 /// The same of one that has to make room while something is asked on it. Without, it goes at once.
 const LEAVE_TIME: Duration = Duration::from_millis(200);
 
+/// The same of one on which too much was refused for lack of room: enough for whoever reads to read the refusals. Those of whoever
+/// does not are held as long.
+const GO_TIME: Duration = Duration::from_millis(20);
+
 /// How long a connection may go without requests: of somebody with a key, and of a stranger.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Idle {
@@ -60,8 +64,13 @@ where
             if told == Told::Stay {
                 connection.as_mut().graceful_shutdown();
             }
-            if now == Told::Leave || silent {
-                let time = if silent { CLOSE_TIME } else { LEAVE_TIME };
+            let time = match now {
+                Told::Go => Some(GO_TIME),
+                _ if silent => Some(CLOSE_TIME),
+                Told::Leave => Some(LEAVE_TIME),
+                Told::Stay | Told::Finish => None,
+            };
+            if let Some(time) = time {
                 end = Some(Box::pin(sleep(time)));
             }
             told = now.max(Told::Finish);

@@ -15,11 +15,15 @@ const UNREAD_MAX: usize = 16;
 /// Answers about the host's health that one connection may have open for which strangers' bytes are not enough.
 const HEALTH_UNREAD_MAX: usize = 2;
 
+/// Requests of one connection that may wait for room. They are held beside what strangers may hold.
+const WAITING_MAX: usize = 4;
+
 /// Answers of one connection that are not read yet.
 #[derive(Debug, Default)]
 pub(super) struct Unread {
     answers: AtomicUsize,
     health: AtomicUsize,
+    waiting: AtomicUsize,
     /// The bytes that they hold.
     own: Own,
 }
@@ -67,6 +71,16 @@ impl Drop for Room {
         if matches!(self.takes, Takes::Health) {
             health.fetch_sub(1, Ordering::AcqRel);
         }
+    }
+}
+
+/// A request that waits for room. Dropping it lets another wait.
+#[must_use]
+pub(in crate::api) struct Waiting(Arc<Signal>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.unread.waiting.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -127,10 +141,14 @@ impl Seat {
 
     /// Room for an answer about the host's health, whatever others hold: none if the peer does not read those.
     pub(in crate::api) fn room_for_health(&self) -> Option<Room> {
-        let health = &self.signal.unread.health;
-        let more = |open: usize| (open < HEALTH_UNREAD_MAX).then_some(open + 1);
-        health.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
+        one_more(&self.signal.unread.health, HEALTH_UNREAD_MAX)?;
         Some(self.open(Takes::Health))
+    }
+
+    /// Lets a request wait for room: none if as many wait as may.
+    pub(in crate::api) fn wait(&self) -> Option<Waiting> {
+        one_more(&self.signal.unread.waiting, WAITING_MAX)?;
+        Some(Waiting(Arc::clone(&self.signal)))
     }
 
     /// Has the stranger make room who has left most answers unread, and more than this one. Whether there is one.
@@ -138,6 +156,11 @@ impl Seat {
         let own = self.signal.unread.answers();
         self.entered.table.state().evict_who_has_more_than(own.max(1))
     }
+}
+
+fn one_more(open: &AtomicUsize, max: usize) -> Option<()> {
+    let more = |open: usize| (open < max).then_some(open + 1);
+    open.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok().map(drop)
 }
 
 #[cfg(test)]
@@ -206,6 +229,17 @@ mod tests {
         assert!(next.oust() && is_leaving(&deaf) && !is_leaving(&next));
         drop(unread);
         assert_eq!(bodies.used(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn four_requests_of_a_connection_wait_for_room() {
+        let table = table();
+        let (one, other) = (seated(&table, 2).await, seated(&table, 3).await);
+        let mut waiting: Vec<Waiting> = std::iter::from_fn(|| one.wait()).take(100).collect();
+        assert_eq!(waiting.len(), WAITING_MAX);
+        assert!(other.wait().is_some(), "each has its own");
+        waiting.pop();
+        assert!(one.wait().is_some(), "one of them waits no more");
     }
 
     #[tokio::test]
