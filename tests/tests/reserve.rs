@@ -59,7 +59,6 @@ fn with_every_place_taken_the_operator_looks_and_acts() {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(output.status.success(), "{arguments:?}: {said}");
             let took = began.elapsed();
-            println!("{arguments:?}: {took:?}");
             assert!(took < SOON, "{arguments:?}: {took:?}");
         };
         admin(&["status"]);
