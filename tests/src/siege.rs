@@ -211,11 +211,12 @@ impl Sender<'_> {
     fn to_models(&self) -> Vec<Input> {
         let int64 = |name: &str, value: i64| json!({"name": name, "datatype": "INT64", "shape": [1], "data": [value]});
         let divided = |a, b| self.infer("div", &json!([int64("A", a), int64("B", b)]));
-        // Whoever loses a worker waits, and a worker may be killed at any time.
+        // Whoever loses a worker waits, a suspect also until the others have ended, and a worker may be killed at any time.
         let or_lost = |input: Input| {
             input
                 .or(Right::Call(502, "failed: computation-lost"))
                 .or(Right::Call(503, "failed: computation-paused"))
+                .or(Right::Call(504, "failed: deadline"))
         };
         let gather = |at| self.infer("gather", &json!([int64("I", at)]));
         let lost = || Right::Call(502, "failed: computation-lost");

@@ -91,7 +91,9 @@ fn a_tensor_is_copied_once_each_way_and_once_more_into_and_out_of_a_worker() {
     });
     assert!(library > tensor_bytes, "the count counts");
     let host = copied_by_a_call(Isolation::None, &data).saturating_sub(library);
-    let allowed = 2 * tensor_bytes + REST_BYTES_MAX;
+    // Without optimisations the calls' own states are copied as well, from place to place.
+    let rest = if cfg!(debug_assertions) { tensor_bytes } else { REST_BYTES_MAX };
+    let allowed = 2 * tensor_bytes + rest;
     assert!(
         host <= allowed,
         "{host} B were copied of at most {allowed}, beside {library} B by ONNX Runtime"

@@ -107,16 +107,18 @@ impl Scene {
     fn kill(&self, next: usize) -> Duration {
         let worker = || self.workers().into_iter().find(|worker| *worker != self.spared);
         let began = Instant::now();
-        let victim = loop {
-            self.check_time(began);
-            match worker() {
-                Some(victim) => break victim,
-                None => std::thread::sleep(Duration::from_millis(1)),
-            }
+        // One may have ended since it was listed.
+        let kill = |victim: u32| {
+            let mut kill = std::process::Command::new("kill");
+            kill.args(["-9", &victim.to_string()]).stderr(std::process::Stdio::null());
+            kill.status().expect("it runs").success()
         };
-        let before = self.right.load(Ordering::Relaxed);
-        let killed = std::process::Command::new("kill").args(["-9", &victim.to_string()]).status();
-        assert!(killed.expect("it runs").success());
+        let mut before = self.right.load(Ordering::Relaxed);
+        while !worker().is_some_and(kill) {
+            self.check_time(began);
+            std::thread::sleep(Duration::from_millis(1));
+            before = self.right.load(Ordering::Relaxed);
+        }
         let began = Instant::now();
         self.model.store(next, Ordering::Relaxed);
         // The answer of a call that had been computed when its worker was killed is not what is waited for.

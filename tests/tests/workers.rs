@@ -468,7 +468,9 @@ fn garbage_of_a_worker_is_an_error_of_the_call_and_never_of_the_host() {
         // Twice it is computed well.
         scene.model(&scene.acme, "liar", model(&format!("2-{garbage}")));
         let began = Instant::now();
-        let reply = scene.call(&scene.zoe, "acme/liar", &echo());
+        // One of the two may be left, if it was tried out once only.
+        let calls = (0..3).map(|_| scene.call(&scene.zoe, "acme/liar", &echo()));
+        let reply = calls.into_iter().find(|reply| reply.status != 200).expect("garbage");
         // Of a job that the host does not know, or of none, nobody hears: then the call waits until its deadline.
         let (status, code, result) = match garbage {
             "unknown" | "silence" => (504, "plugin-deadline", "failed: deadline"),
