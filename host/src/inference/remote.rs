@@ -505,7 +505,7 @@ async fn hear(inner: Arc<Inner>) {
 /// Looks after the process until it ends.
 async fn look_after(inner: Arc<Inner>, mut process: Process) {
     let mut buffer = Buffer::default();
-    let mut overdue = false;
+    let (mut overdue, mut refused) = (false, false);
     let status = loop {
         if !inner.alive.load(Ordering::Acquire) {
             // What broke off may have ended by itself: then its own end says more than ours.
@@ -513,6 +513,7 @@ async fn look_after(inner: Arc<Inner>, mut process: Process) {
             if let (Ok(status), false) = (by_itself, inner.closing.load(Ordering::Acquire)) {
                 break status;
             }
+            refused = true;
             process.kill();
             break process.wait().await;
         }
@@ -556,7 +557,7 @@ async fn look_after(inner: Arc<Inner>, mut process: Process) {
     let from_outside = status.as_ref().is_ok_and(|status| process.was_killed_from_outside(status));
     let blame = match (overdue, from_outside) {
         (true, _) => Blame::Overdue,
-        (false, true) if !inner.closing.load(Ordering::Acquire) => Blame::Nobody,
+        (false, true) if !refused => Blame::Nobody,
         (false, _) => Blame::Running,
     };
     inner.end(&how, blame);
