@@ -1,7 +1,7 @@
 //! An inference worker: the process in which backends load and compute models.
 //!
 //! One thread steers, one loads, the others compute. It believes its host, for it can do nothing to it; what it must not do is
-//! reach anything else, which [`confine`] sees to before the first model comes.
+//! reach anything else, which [`crate::worker::confine`] sees to before the first model comes.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
