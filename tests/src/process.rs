@@ -168,6 +168,18 @@ impl HostProcess {
         command
     }
 
+    /// A host that may have so many files open.
+    ///
+    /// # Panics
+    /// If it does not get ready.
+    pub fn with_files(data: &Path, files: usize) -> Self {
+        let serving = Self::serving(data);
+        let mut limited = Command::new("prlimit");
+        limited.arg(format!("--nofile={files}:{files}")).arg(serving.get_program());
+        limited.args(serving.get_args());
+        Self::ready(limited)
+    }
+
     /// Opens an account for the party with this name.
     ///
     /// # Panics

@@ -1,107 +1,26 @@
 //! Workers that end: who is to blame for it, what is loaded again, and who has to wait.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use hospes::bundle::Backend;
-use hospes::config::{Config, Isolation};
-use hospes::tensor::DataType;
-use serde_json::{Value, json};
-use system_tests::{Party, Reply, TestHost, documented, identity, model_bundle, terms, workspace};
+use hospes::config::Isolation;
+use serde_json::json;
+use system_tests::tenants::{ENDLESS, Tenants, byte_identity, case, echo, int64, turns};
+use system_tests::{documented, hostile_worker};
 
-struct Scene {
-    host: TestHost,
-    acme: Party,
-    umbrella: Party,
-    zoe: Party,
-    yan: Party,
+/// A host whose workers are an attacker's, with a model of which they do this.
+fn hostile(word: &str, deadline: Duration) -> Tenants {
+    let scene = Tenants::new(|config| {
+        config.sandbox.deadline = deadline;
+        config.inference.worker_program = Some(hostile_worker());
+    });
+    let model = documented(&byte_identity(), &format!("hostile:{word};"));
+    scene.model(&scene.acme, "liar", model);
+    scene
 }
-
-impl Scene {
-    fn new(settings: impl FnOnce(&mut Config)) -> Self {
-        let host = TestHost::builder().config(settings).start();
-        let [acme, umbrella, zoe, yan] =
-            ["acme", "umbrella", "zoe", "yan"].map(|name| host.party(name));
-        Self { acme, umbrella, zoe, yan, host }
-    }
-
-    /// A host whose workers are an attacker's, with a model of which they do this.
-    fn hostile(word: &str, deadline: Duration) -> Self {
-        let scene = Self::new(|config| {
-            config.sandbox.deadline = deadline;
-            config.inference.worker_program = Some(hostile_worker());
-        });
-        let model = documented(&byte_identity(), &format!("hostile:{word};"));
-        scene.model(&scene.acme, "liar", model);
-        scene
-    }
-
-    /// Publishes a model without code and lets everybody call it.
-    fn model(&self, publisher: &Party, name: &str, model: Vec<u8>) {
-        let bundle = model_bundle(name, model, Some(Backend::Onnxruntime));
-        let published = self.host.publish(publisher, &bundle);
-        for consumer in [&self.zoe, &self.yan] {
-            self.host.agree(publisher, consumer, &published, vec![terms("infer")]);
-        }
-    }
-
-    fn call(&self, consumer: &Party, model: &str, inputs: &Value) -> Reply {
-        let body = json!({ "inputs": inputs }).to_string();
-        self.host.call(consumer, &format!("{model}/infer")).json(&body).send()
-    }
-
-    fn incidents(&self) -> Vec<Value> {
-        let status = self.host.operator("GET", "/status").send().ok().json();
-        status["workers"]["incidents"].as_array().expect("a list").clone()
-    }
-
-    /// Kills the only worker, and waits until the host knows.
-    fn kill_worker(&self) {
-        let workers = self.host.host().inference().workers();
-        let [worker] = workers[..] else { panic!("one worker, not {workers:?}") };
-        let killed = std::process::Command::new("kill").args(["-9", &worker.to_string()]).status();
-        assert!(killed.expect("it runs").success());
-        while self.host.host().inference().workers() == workers {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-fn hostile_worker() -> PathBuf {
-    let test = std::env::current_exe().expect("a path");
-    let folder = test.parent().and_then(std::path::Path::parent).expect("a folder");
-    let program = folder.join("hostile-worker");
-    assert!(program.is_file(), "`{}` is missing: build the binaries first", program.display());
-    program
-}
-
-/// A case that once took the host down.
-fn case(name: &str) -> Vec<u8> {
-    std::fs::read(workspace().join("tests/cases").join(name)).expect("readable")
-}
-
-fn byte_identity() -> Vec<u8> {
-    identity(DataType::U8, 1)
-}
-
-fn int64(name: &str, values: &[i64]) -> Value {
-    json!({"name": name, "datatype": "INT64", "shape": [values.len()], "data": values})
-}
-
-fn turns(count: i64) -> Value {
-    json!([int64("N", &[count])])
-}
-
-/// The same bytes back.
-fn echo() -> Value {
-    json!([{"name": "x", "datatype": "UINT8", "shape": [2], "data": [1, 2]}])
-}
-
-const ENDLESS: i64 = 1 << 62;
 
 #[test]
 fn whoever_computes_beside_a_crash_never_waits_for_it() {
-    let scene = Scene::new(|config| {
+    let scene = Tenants::new(|config| {
         config.sandbox.deadline = Duration::from_secs(10);
         config.inference.threads = 2.try_into().expect("not zero");
     });
@@ -128,7 +47,7 @@ fn whoever_computes_beside_a_crash_never_waits_for_it() {
 
 #[test]
 fn a_model_that_ends_workers_while_it_is_loaded_is_backed_off_for_everybody() {
-    let scene = Scene::hostile("dies-again", Duration::from_secs(10));
+    let scene = hostile("dies-again", Duration::from_secs(10));
     scene.call(&scene.zoe, "acme/liar", &echo()).ok();
     scene.kill_worker();
     let paused = scene.call(&scene.zoe, "acme/liar", &echo()).problem(503, "busy");
@@ -148,7 +67,7 @@ fn a_model_that_ends_workers_while_it_is_loaded_is_backed_off_for_everybody() {
 
 #[test]
 fn a_model_that_loads_longer_than_a_call_may_take_is_loaded_for_the_next() {
-    let scene = Scene::hostile("slow-again", Duration::from_secs(1));
+    let scene = hostile("slow-again", Duration::from_secs(1));
     scene.kill_worker();
     let began = Instant::now();
     scene.call(&scene.zoe, "acme/liar", &echo()).problem(504, "plugin-deadline");
@@ -156,14 +75,14 @@ fn a_model_that_loads_longer_than_a_call_may_take_is_loaded_for_the_next() {
     while scene.call(&scene.zoe, "acme/liar", &echo()).status != 200 {
         assert!(began.elapsed() < Duration::from_secs(30), "it is never loaded");
     }
-    assert_eq!(scene.host.host().inference().workers().len(), 1);
+    assert_eq!(scene.workers().len(), 1);
 }
 
 #[test]
 fn a_computation_that_was_cancelled_leaves_no_memory_behind() {
     const BYTES: usize = 12 << 20;
-    let scene = Scene::hostile("obedient", Duration::from_secs(2));
-    let workers = scene.host.host().inference().workers();
+    let scene = hostile("obedient", Duration::from_secs(2));
+    let workers = scene.workers();
     let before = shared_memory();
     let call = scene.host.call(&scene.zoe, "acme/liar/infer");
     call.octets(vec![1; BYTES]).send().problem(504, "plugin-deadline");
@@ -173,7 +92,7 @@ fn a_computation_that_was_cancelled_leaves_no_memory_behind() {
         assert!(began.elapsed() < Duration::from_secs(5), "{held} bytes stay");
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert_eq!(scene.host.host().inference().workers(), workers, "it let go of it in time");
+    assert_eq!(scene.workers(), workers, "it let go of it in time");
 }
 
 /// Bytes of shared memory that are resident for this process.
@@ -186,7 +105,7 @@ fn shared_memory() -> usize {
 
 #[test]
 fn an_idle_worker_makes_way_for_another_publisher_s_and_a_busy_one_does_not() {
-    let scene = Scene::new(|config| {
+    let scene = Tenants::new(|config| {
         config.sandbox.deadline = Duration::from_secs(6);
         config.inference.workers_max = 1.try_into().expect("not zero");
     });
@@ -195,7 +114,7 @@ fn an_idle_worker_makes_way_for_another_publisher_s_and_a_busy_one_does_not() {
     for _ in 0..3 {
         scene.call(&scene.zoe, "acme/loop", &turns(1)).ok();
         scene.call(&scene.yan, "umbrella/echo", &echo()).ok();
-        assert_eq!(scene.host.host().inference().workers().len(), 1);
+        assert_eq!(scene.workers().len(), 1);
     }
     std::thread::scope(|scope| {
         let hog = scope.spawn(|| {
@@ -227,14 +146,14 @@ fn an_idle_worker_makes_way_for_another_publisher_s_and_a_busy_one_does_not() {
 
 #[test]
 fn a_computation_in_the_host_s_own_process_ends_with_its_call() {
-    let scene = Scene::new(|config| {
+    let scene = Tenants::new(|config| {
         config.sandbox.deadline = Duration::from_secs(2);
         config.inference.threads = 1.try_into().expect("not zero");
         config.inference.isolation = Isolation::None;
         config.inference.trusted_publishers = vec!["acme".parse().expect("a name")];
     });
     scene.model(&scene.acme, "loop", case("loop.onnx"));
-    assert!(scene.host.host().inference().workers().is_empty(), "no worker computes it");
+    assert!(scene.workers().is_empty(), "no worker computes it");
     for _ in 0..20 {
         scene.call(&scene.zoe, "acme/loop", &turns(1)).ok();
     }

@@ -2,13 +2,12 @@
 
 use std::io::Write as _;
 use std::net::TcpStream;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use system_tests::{HostProcess, Request, wat_guest};
 
 /// Files that the host may have open.
-const FILES: u64 = 128;
+const FILES: usize = 128;
 
 /// Within which the operator has to have acted, on whatever machine this runs.
 const SOON: Duration = Duration::from_secs(20);
@@ -17,11 +16,7 @@ const SOON: Duration = Duration::from_secs(20);
 fn with_every_place_taken_the_operator_looks_and_acts() {
     let folder = tempfile::tempdir().expect("a directory");
     let data = folder.path().join("data");
-    let serving = HostProcess::serving(&data);
-    let mut limited = Command::new("prlimit");
-    limited.arg(format!("--nofile={FILES}:{FILES}")).arg(serving.get_program());
-    limited.args(serving.get_args());
-    let host = HostProcess::ready(limited);
+    let host = HostProcess::with_files(&data, FILES);
     let (acme, zoe) = (host.party(&data, "acme"), host.party(&data, "zoe"));
     host.agree((&acme, &zoe), &wat_guest("spin", &[]), "run");
     let address = host.address.trim_start_matches("http://").to_owned();
@@ -36,7 +31,7 @@ fn with_every_place_taken_the_operator_looks_and_acts() {
             Some(stream)
         })
         .collect();
-    assert!(strangers.len() as u64 > FILES, "{}", strangers.len());
+    assert!(strangers.len() > FILES, "{}", strangers.len());
     std::thread::scope(|scope| {
         // Every sandbox and every place in the queue, by calls that do not end by themselves.
         let calls: Vec<_> = (0..FILES)

@@ -2,17 +2,11 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::Command;
 use std::time::Duration;
 
-use hospes::bundle::Backend;
 use hospes::config::Isolation;
-use hospes::tensor::DataType;
-use serde_json::{Value, json};
-use system_tests::{
-    HostProcess, Http2, Party, Reply, Request, TestHost, documented, identity, model_bundle, terms,
-    workspace,
-};
+use system_tests::tenants::{ENDLESS, Tenants, byte_identity, case, echo, turns};
+use system_tests::{HostProcess, Http2, Request, TestHost, documented};
 
 /// Requests that one connection of HTTP/2 may have open.
 const STREAMS: usize = 127;
@@ -96,62 +90,23 @@ fn health_is_no_way_around_what_strangers_may_hold() {
     host.get("/healthz").header("connection", "close").send().ok();
 }
 
-struct Scene {
-    host: TestHost,
-    acme: Party,
-    umbrella: Party,
-    zoe: Party,
-    yan: Party,
-}
-
-impl Scene {
-    fn model(&self, publisher: &Party, name: &str, model: Vec<u8>) {
-        let bundle = model_bundle(name, model, Some(Backend::Onnxruntime));
-        let published = self.host.publish(publisher, &bundle);
-        for consumer in [&self.zoe, &self.yan] {
-            self.host.agree(publisher, consumer, &published, vec![terms("infer")]);
-        }
-    }
-
-    fn call(&self, consumer: &Party, model: &str, inputs: &Value) -> Reply {
-        let body = json!({ "inputs": inputs }).to_string();
-        self.host.call(consumer, &format!("{model}/infer")).json(&body).send()
-    }
-}
-
-fn turns(count: i64) -> Value {
-    json!([{"name": "N", "datatype": "INT64", "shape": [1], "data": [count]}])
-}
-
-/// The same bytes back.
-fn echo() -> Value {
-    json!([{"name": "x", "datatype": "UINT8", "shape": [2], "data": [1, 2]}])
-}
-
 /// With a worker for each model one publisher's once took all of them.
 #[test]
 fn one_publisher_s_models_leave_workers_to_another_s() {
-    const ENDLESS: i64 = 1 << 62;
-    let host = TestHost::builder()
-        .config(|config| {
-            config.sandbox.deadline = Duration::from_secs(20);
-            config.admission.slots_max = 16.try_into().expect("not zero");
-            config.inference.isolation = Isolation::Model;
-            config.inference.workers_max = 4.try_into().expect("not zero");
-        })
-        .start();
-    let [acme, umbrella, zoe, yan] =
-        ["acme", "umbrella", "zoe", "yan"].map(|name| host.party(name));
-    let scene = Scene { host, acme, umbrella, zoe, yan };
-    let case = workspace().join("tests/cases/loop.onnx");
-    let endless = std::fs::read(case).expect("readable");
+    let scene = Tenants::new(|config| {
+        config.sandbox.deadline = Duration::from_secs(20);
+        config.admission.slots_max = 16.try_into().expect("not zero");
+        config.inference.isolation = Isolation::Model;
+        config.inference.workers_max = 4.try_into().expect("not zero");
+    });
+    let endless = case("loop.onnx");
     for number in 0..5 {
         let different = documented(&endless, &number.to_string());
         scene.model(&scene.acme, &format!("loop{number}"), different);
     }
-    let workers = || scene.host.host().inference().workers().len();
+    let workers = || scene.workers().len();
     assert_eq!(workers(), 3, "three of four are a publisher's that is alone");
-    scene.model(&scene.umbrella, "echo", identity(DataType::U8, 1));
+    scene.model(&scene.umbrella, "echo", byte_identity());
     for number in 0..3 {
         scene.call(&scene.zoe, &format!("acme/loop{number}"), &turns(1)).ok();
     }
@@ -183,11 +138,7 @@ fn one_account_s_connections_leave_files_to_others() {
     const FILES: usize = 128;
     let folder = tempfile::tempdir().expect("a directory");
     let data = folder.path().join("data");
-    let serving = HostProcess::serving(&data);
-    let mut limited = Command::new("prlimit");
-    limited.arg(format!("--nofile={FILES}:{FILES}")).arg(serving.get_program());
-    limited.args(serving.get_args());
-    let host = HostProcess::ready(limited);
+    let host = HostProcess::with_files(&data, FILES);
     let (mallory, zoe) = (host.party(&data, "mallory"), host.party(&data, "zoe"));
     let address = host.address.trim_start_matches("http://").to_owned();
     let ask = format!(

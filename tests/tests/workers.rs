@@ -6,83 +6,18 @@ use std::time::{Duration, Instant};
 use hospes::bundle::Backend;
 use hospes::config::{Config, Isolation};
 use serde_json::{Value, json};
+use system_tests::tenants::{Tenants, byte_identity, case, echo, int64};
 use system_tests::{
-    HostProcess, Party, Reply, TestHost, documented, hostile_worker, identity, model_bundle, terms,
-    workspace,
+    HostProcess, Party, TestHost, documented, hostile_worker, identity, model_bundle, terms,
 };
-
-/// A case that once took the host down.
-fn case(name: &str) -> Vec<u8> {
-    std::fs::read(workspace().join("tests/cases").join(name)).expect("readable")
-}
-
-struct Scene {
-    host: TestHost,
-    acme: Party,
-    umbrella: Party,
-    zoe: Party,
-    yan: Party,
-}
-
-impl Scene {
-    fn new(settings: impl FnOnce(&mut Config)) -> Self {
-        let host = TestHost::builder().config(settings).start();
-        let party = |name| host.party(name);
-        let (acme, umbrella) = (party("acme"), party("umbrella"));
-        let (zoe, yan) = (party("zoe"), party("yan"));
-        Self { acme, umbrella, zoe, yan, host }
-    }
-
-    /// Publishes a model without code and lets everybody call it.
-    fn model(&self, publisher: &Party, name: &str, model: Vec<u8>) {
-        let bundle = model_bundle(name, model, Some(Backend::Onnxruntime));
-        let published = self.host.publish(publisher, &bundle);
-        for consumer in [&self.zoe, &self.yan] {
-            self.host.agree(publisher, consumer, &published, vec![terms("infer")]);
-        }
-    }
-
-    fn call(&self, consumer: &Party, model: &str, inputs: &Value) -> Reply {
-        let body = json!({ "inputs": inputs }).to_string();
-        self.host.call(consumer, &format!("{model}/infer")).json(&body).send()
-    }
-
-    fn workers(&self) -> Vec<u32> {
-        let mut workers = self.host.host().inference().workers();
-        workers.sort_unstable();
-        workers
-    }
-
-    /// The receipt of a call that ran.
-    #[track_caller]
-    fn receipt(&self, consumer: &Party, reply: &Reply) -> Value {
-        let call = reply.header("hospes-receipt").expect("a call that ran has a receipt");
-        let listed = self.host.get("/api/receipts").bearer(&consumer.api_key).send().ok().json();
-        let receipts = listed["receipts"].as_array().expect("a list");
-        receipts.iter().find(|receipt| receipt["call"] == call).expect("listed").clone()
-    }
-}
-
-fn int64(name: &str, values: &[i64]) -> Value {
-    json!({"name": name, "datatype": "INT64", "shape": [values.len()], "data": values})
-}
 
 fn quotient(a: i64, b: i64) -> Value {
     json!([int64("A", &[a]), int64("B", &[b])])
 }
 
-/// The same bytes back.
-fn echo() -> Value {
-    json!([{"name": "x", "datatype": "UINT8", "shape": [2], "data": [1, 2]}])
-}
-
-fn byte_identity() -> Vec<u8> {
-    identity(hospes::tensor::DataType::U8, 1)
-}
-
 #[test]
 fn int64_min_by_minus_one_ends_a_worker_and_not_the_host() {
-    let scene = Scene::new(|_| {});
+    let scene = Tenants::new(|_| {});
     scene.model(&scene.acme, "div", case("intdiv.onnx"));
     assert_eq!(
         scene.call(&scene.zoe, "acme/div", &quotient(7, 2)).ok().json()["outputs"][0]["data"],
@@ -129,7 +64,7 @@ fn int64_min_by_minus_one_ends_a_worker_and_not_the_host() {
 
 #[test]
 fn a_publisher_is_told_of_its_own_models_that_are_backed_off_and_not_who_called() {
-    let scene = Scene::new(|_| {});
+    let scene = Tenants::new(|_| {});
     // The same weights of two publishers, of which only one's are made to fail.
     scene.model(&scene.acme, "div", case("intdiv.onnx"));
     scene.model(&scene.umbrella, "div", case("intdiv.onnx"));
@@ -165,7 +100,7 @@ fn a_publisher_is_told_of_its_own_models_that_are_backed_off_and_not_who_called(
 }
 
 /// What `hospes account show` prints for a party.
-fn account_show(scene: &Scene, party: &Party) -> String {
+fn account_show(scene: &Tenants, party: &Party) -> String {
     let home = tempfile::tempdir().expect("a directory");
     let accounts = home.path().join("accounts");
     std::fs::create_dir(&accounts).expect("made");
@@ -193,7 +128,7 @@ fn account_show(scene: &Scene, party: &Party) -> String {
 
 #[test]
 fn a_loop_without_end_ends_at_its_deadline_and_holds_up_nobody() {
-    let scene = Scene::new(|config| config.sandbox.deadline = Duration::from_secs(1));
+    let scene = Tenants::new(|config| config.sandbox.deadline = Duration::from_secs(1));
     scene.model(&scene.acme, "loop", case("loop.onnx"));
     scene.model(&scene.umbrella, "echo", byte_identity());
     let turns = |count: i64| json!([int64("N", &[count])]);
@@ -244,7 +179,7 @@ fn a_loop_without_end_ends_at_its_deadline_and_holds_up_nobody() {
 fn what_was_computed_for_one_caller_never_reaches_another_after_computations_were_cancelled() {
     const CALLERS: u8 = 8;
     const BYTES: usize = 200_000;
-    let scene = Scene::new(|config| {
+    let scene = Tenants::new(|config| {
         config.sandbox.deadline = Duration::from_secs(2);
         config.inference.threads = 2.try_into().expect("not zero");
         config.admission.slots_max = 16.try_into().expect("not zero");
@@ -284,7 +219,7 @@ fn what_was_computed_for_one_caller_never_reaches_another_after_computations_wer
 #[test]
 fn a_worker_that_is_killed_takes_only_its_own_calls_along() {
     const KILLS: usize = 10;
-    let scene = Scene::new(|_| {});
+    let scene = Tenants::new(|_| {});
     scene.model(&scene.acme, "echo", byte_identity());
     scene.call(&scene.zoe, "acme/echo", &echo()).ok();
     let acme = scene.workers();
@@ -338,7 +273,7 @@ fn a_worker_that_is_killed_takes_only_its_own_calls_along() {
 #[test]
 fn isolation_is_what_the_operator_chose() {
     let workers = |isolation, trusted: &[&str]| {
-        let scene = Scene::new(|config| {
+        let scene = Tenants::new(|config| {
             config.inference.isolation = isolation;
             config.inference.trusted_publishers =
                 trusted.iter().map(|name| name.parse().expect("a name")).collect();
@@ -364,7 +299,7 @@ fn readiness_says_so_while_no_worker_can_be_started() {
     let folder = tempfile::tempdir().expect("a directory");
     let (program, away) = (folder.path().join("hospes"), folder.path().join("away"));
     std::fs::copy(system_tests::HostProcess::program(), &program).expect("copied");
-    let scene = Scene::new(|config| config.inference.worker_program = Some(program.clone()));
+    let scene = Tenants::new(|config| config.inference.worker_program = Some(program.clone()));
     scene.model(&scene.acme, "echo", byte_identity());
     scene.call(&scene.zoe, "acme/echo", &echo()).ok();
     let get = |path: &str| scene.host.get(path).bearer(&scene.zoe.api_key).send().status;
@@ -407,7 +342,7 @@ fn readiness_says_so_while_no_worker_can_be_started() {
 
 #[test]
 fn a_worker_has_no_environment_no_file_and_no_socket_of_the_host() {
-    let scene = Scene::new(|_| {});
+    let scene = Tenants::new(|_| {});
     scene.model(&scene.acme, "echo", byte_identity());
     scene.call(&scene.zoe, "acme/echo", &echo()).ok();
     let worker = scene.workers()[0];
@@ -436,7 +371,7 @@ fn a_worker_has_no_environment_no_file_and_no_socket_of_the_host() {
 /// A worker that is an attacker's reports what it could reach, as the reason why it does not load a model.
 #[test]
 fn a_worker_that_is_an_attacker_s_reaches_nothing() {
-    let scene = Scene::new(|config| config.inference.worker_program = Some(hostile_worker()));
+    let scene = Tenants::new(|config| config.inference.worker_program = Some(hostile_worker()));
     let bundle = model_bundle("spy", byte_identity(), Some(Backend::Onnxruntime));
     let refused = scene.host.try_publish(&scene.acme, &scene.acme.sign(&bundle));
     let problem = refused.problem(422, "bundle-refused");
@@ -449,7 +384,7 @@ fn a_worker_that_is_an_attacker_s_reaches_nothing() {
 #[test]
 fn garbage_of_a_worker_is_an_error_of_the_call_and_never_of_the_host() {
     for garbage in ["shape", "length", "count", "type", "twice", "unknown", "bytes", "silence"] {
-        let scene = Scene::new(|config| {
+        let scene = Tenants::new(|config| {
             config.sandbox.deadline = Duration::from_secs(1);
             config.inference.worker_program = Some(hostile_worker());
         });
@@ -485,7 +420,7 @@ fn garbage_of_a_worker_is_an_error_of_the_call_and_never_of_the_host() {
 
 #[test]
 fn a_model_that_loads_as_gigabytes_is_refused_by_its_memory_s_limit() {
-    let scene = Scene::new(|config| config.inference.worker_memory_bytes_max = 512 << 20);
+    let scene = Tenants::new(|config| config.inference.worker_memory_bytes_max = 512 << 20);
     scene.model(&scene.umbrella, "echo", byte_identity());
     let bundle = model_bundle("bomb", case("const-bomb.onnx"), Some(Backend::Onnxruntime));
     let refused = scene.host.try_publish(&scene.acme, &scene.acme.sign(&bundle));
