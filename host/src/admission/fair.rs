@@ -1,6 +1,7 @@
 //! Fair turns at things of which there are a few, such as threads that write to the disk: shared among those who ask by the time that
 //! their turns take, and among accounts by their weights. Whoever waits does so a bounded time, in a bounded line.
 
+use std::hash::Hash;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -38,49 +39,74 @@ pub struct FairLine {
     pub weights: ById<AccountName, NonZeroU32>,
 }
 
+/// What turns are told apart by.
+pub trait Key: Clone + Eq + Hash + Ord {}
+
+impl<K: Clone + Eq + Hash + Ord> Key for K {}
+
+/// Why nobody gets a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoTurn {
+    Full { waiting_max: usize },
+    ShareFull { own: usize, waiting_max: usize },
+    Timeout { waited: Duration, turns: usize },
+}
+
+impl From<NoTurn> for TurnError {
+    fn from(none: NoTurn) -> Self {
+        match none {
+            NoTurn::Full { waiting_max } => TurnError::Full { waiting_max },
+            NoTurn::ShareFull { own, waiting_max } => TurnError::ShareFull { own, waiting_max },
+            NoTurn::Timeout { waited, turns } => TurnError::Timeout { waited, turns },
+        }
+    }
+}
+
 /// Turns at one kind of work.
 #[derive(Debug)]
-pub struct FairTurns(Arc<Shared>);
+pub struct FairTurns<K: Key = Asker>(Arc<Shared<K>>);
 
 #[derive(Debug)]
-struct Shared {
+struct Shared<K: Key> {
     turns: usize,
     each_max: usize,
     waiting_max: usize,
     wait_max: Duration,
     expected_nanos: u64,
-    state: Mutex<State>,
+    state: Mutex<State<K>>,
 }
 
 #[derive(Debug)]
-struct State {
+struct State<K: Key> {
     free: usize,
-    held: ById<Asker, usize>,
+    /// Whoever has had one stays in it, for most come back at once.
+    held: ById<K, usize>,
     /// As long as turns are free, nobody waits here who may take one.
-    line: Turns<Asker, oneshot::Sender<FairTurn>>,
+    line: Turns<K, oneshot::Sender<FairTurn<K>>>,
 }
 
 /// A turn. Dropping it gives it to the next.
 #[must_use]
 #[derive(Debug)]
-pub struct FairTurn(#[expect(dead_code, reason = "held for its drop")] Option<Held>);
+pub struct FairTurn<K: Key = Asker>(
+    #[allow(dead_code, reason = "held for its drop; the compiler sees that of one key only")]
+    Option<Held<K>>,
+);
 
 #[derive(Debug)]
-struct Held {
-    shared: Arc<Shared>,
-    asker: Asker,
+struct Held<K: Key> {
+    shared: Arc<Shared<K>>,
+    key: K,
     since: Instant,
 }
 
 impl FairTurns {
     /// All turns, free.
     pub fn new(line: FairLine) -> Self {
-        let FairLine { turns, each_max, waiting_max, wait_max, expected, weights } = line;
-        let weights = weights.into_iter().map(|(name, weight)| (Asker::Account(name), weight));
-        let line = Turns::new(weights.collect());
-        let state = Mutex::new(State { free: turns, held: ById::default(), line });
-        let expected_nanos = nanos(expected);
-        Self(Arc::new(Shared { turns, each_max, waiting_max, wait_max, expected_nanos, state }))
+        let weights = line.weights.iter();
+        let weights = weights.map(|(name, weight)| (Asker::Account(name.clone()), *weight));
+        let weights = weights.collect();
+        Self::among(line, weights)
     }
 
     /// Waits for a turn.
@@ -88,7 +114,41 @@ impl FairTurns {
     /// # Errors
     /// [`TurnError::Full`] and [`TurnError::ShareFull`] at once, [`TurnError::Timeout`] after the wait.
     pub async fn take(&self, asker: &Asker) -> Result<FairTurn, TurnError> {
-        let mut place = match self.take_or_wait(asker)? {
+        match asker {
+            Asker::Operator => Ok(FairTurn(None)),
+            asker => Ok(self.wait(asker).await?),
+        }
+    }
+}
+
+impl<K: Key> FairTurns<K> {
+    /// The same among others than askers, with their weights.
+    #[expect(clippy::needless_pass_by_value, reason = "what is made of it is all that is kept")]
+    pub(super) fn among(line: FairLine, weights: ById<K, NonZeroU32>) -> Self {
+        let FairLine { turns, each_max, waiting_max, wait_max, expected, .. } = line;
+        let line = Turns::new(weights);
+        let state = Mutex::new(State { free: turns, held: ById::default(), line });
+        let expected_nanos = nanos(expected);
+        Self(Arc::new(Shared { turns, each_max, waiting_max, wait_max, expected_nanos, state }))
+    }
+
+    /// Turns that nobody has.
+    pub(super) fn free(&self) -> usize {
+        self.0.lock().free
+    }
+
+    /// Who waits.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.0.lock().line.len()
+    }
+
+    /// Waits for a turn.
+    ///
+    /// # Errors
+    /// [`NoTurn::Full`] and [`NoTurn::ShareFull`] at once, [`NoTurn::Timeout`] after the wait.
+    pub(super) async fn wait(&self, key: &K) -> Result<FairTurn<K>, NoTurn> {
+        let mut place = match self.take_or_wait(key)? {
             Ok(turn) => return Ok(turn),
             Err(place) => place,
         };
@@ -99,64 +159,59 @@ impl FairTurns {
         // It may have come at the last moment.
         place.give_up();
         let turns = self.0.turns;
-        place.turn.try_recv().map_err(|_| TurnError::Timeout { waited, turns })
+        place.turn.try_recv().map_err(|_| NoTurn::Timeout { waited, turns })
     }
 
-    fn take_or_wait(&self, asker: &Asker) -> Result<Result<FairTurn, Place<'_>>, TurnError> {
+    fn take_or_wait(&self, key: &K) -> Result<Result<FairTurn<K>, Place<'_, K>>, NoTurn> {
         let shared = &self.0;
-        if *asker == Asker::Operator {
-            return Ok(Ok(FairTurn(None)));
-        }
         let mut state = shared.lock();
-        if shared.may_take(&state, asker) {
-            state.line.pass(asker, shared.expected_nanos);
-            state.take(asker);
+        if may_have(shared.each_max, state.held.get(key), state.free) {
+            state.line.pass(key, shared.expected_nanos);
+            state.take(key);
             drop(state);
-            return Ok(Ok(shared.turn(asker.clone())));
+            return Ok(Ok(shared.turn(key.clone())));
         }
         let waiting_max = shared.waiting_max;
-        let (waiting, own) = (state.line.len(), state.line.len_of(asker));
+        let (waiting, own) = (state.line.len(), state.line.len_of(key));
         if waiting >= waiting_max {
-            return Err(TurnError::Full { waiting_max });
+            return Err(NoTurn::Full { waiting_max });
         }
         if !may_take_more(own, waiting_max - waiting) {
-            return Err(TurnError::ShareFull { own, waiting_max });
+            return Err(NoTurn::ShareFull { own, waiting_max });
         }
         let (sender, turn) = oneshot::channel();
-        let ticket = state.line.push(asker.clone(), shared.expected_nanos, sender);
+        let ticket = state.line.push(key.clone(), shared.expected_nanos, sender);
         drop(state);
-        Ok(Err(Place { shared, asker: asker.clone(), ticket, turn }))
+        Ok(Err(Place { shared, key: key.clone(), ticket, turn }))
     }
 }
 
-impl State {
-    fn take(&mut self, asker: &Asker) {
+impl<K: Key> State<K> {
+    fn take(&mut self, key: &K) {
         self.free -= 1;
-        *self.held.entry(asker.clone()).or_default() += 1;
-    }
-
-    fn give_back(&mut self, asker: &Asker) {
-        self.free += 1;
-        if let Some(held) = self.held.get_mut(asker) {
-            *held -= 1;
-            if *held == 0 {
-                self.held.remove(asker);
+        match self.held.get_mut(key) {
+            Some(held) => *held += 1,
+            None => {
+                self.held.insert(key.clone(), 1);
             }
         }
     }
+
+    fn give_back(&mut self, key: &K) {
+        self.free += 1;
+        if let Some(held) = self.held.get_mut(key) {
+            *held -= 1;
+        }
+    }
 }
 
-impl Shared {
-    fn may_take(&self, state: &State, asker: &Asker) -> bool {
-        may_have(self.each_max, state.held.get(asker), state.free)
-    }
-
-    fn turn(self: &Arc<Self>, asker: Asker) -> FairTurn {
-        FairTurn(Some(Held { shared: Arc::clone(self), asker, since: Instant::now() }))
+impl<K: Key> Shared<K> {
+    fn turn(self: &Arc<Self>, key: K) -> FairTurn<K> {
+        FairTurn(Some(Held { shared: Arc::clone(self), key, since: Instant::now() }))
     }
 
     /// Nothing panics while this is held.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State<K>> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
@@ -170,15 +225,16 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-impl Drop for Held {
+impl<K: Key> Drop for Held<K> {
     fn drop(&mut self) {
-        let Self { shared, asker, since } = self;
+        let Self { shared, key, since } = self;
+        let taken = nanos(since.elapsed());
         let mut state = shared.lock();
-        state.give_back(asker);
-        state.line.settle(asker, shared.expected_nanos, nanos(since.elapsed()));
+        state.give_back(key);
+        state.line.settle(key, shared.expected_nanos, taken);
         loop {
             let State { free, held, line } = &mut *state;
-            let may = |key: &Asker| may_have(shared.each_max, held.get(key), *free);
+            let may = |key: &K| may_have(shared.each_max, held.get(key), *free);
             let Some(Turn { key, waiter, .. }) = line.next_turn_of(may) else { return };
             state.take(&key);
             drop(state);
@@ -190,21 +246,21 @@ impl Drop for Held {
 }
 
 /// A place in the line, given up when dropped: also when its owner stops waiting.
-struct Place<'a> {
-    shared: &'a Shared,
-    asker: Asker,
+struct Place<'a, K: Key> {
+    shared: &'a Shared<K>,
+    key: K,
     ticket: Ticket,
-    turn: oneshot::Receiver<FairTurn>,
+    turn: oneshot::Receiver<FairTurn<K>>,
 }
 
-impl Place<'_> {
+impl<K: Key> Place<'_, K> {
     fn give_up(&self) {
-        let left = self.shared.lock().line.remove(&self.asker, self.ticket);
+        let left = self.shared.lock().line.remove(&self.key, self.ticket);
         drop(left);
     }
 }
 
-impl Drop for Place<'_> {
+impl<K: Key> Drop for Place<'_, K> {
     fn drop(&mut self) {
         self.give_up();
     }
@@ -245,7 +301,8 @@ mod tests {
         drop((second, third));
         assert!(turns.take(&account("acme")).await.is_ok());
         let state = turns.0.lock();
-        assert_eq!((state.free, state.held.len(), state.line.len()), (2, 0, 0));
+        let held: usize = state.held.values().sum();
+        assert_eq!((state.free, held, state.line.len()), (2, 0, 0));
     }
 
     #[tokio::test]

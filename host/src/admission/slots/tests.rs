@@ -1,5 +1,7 @@
 //! Turns and shares of accounts, counted.
 
+use std::sync::Arc;
+
 use super::*;
 
 fn name(text: &str) -> AccountName {
@@ -79,7 +81,7 @@ async fn one_account_does_not_fill_the_queue_for_others() {
         let mallory = name("mallory");
         waiting.push(tokio::spawn(async move { slots.acquire(&mallory).await.map(drop) }));
     }
-    while slots.0.lock().turns.len() < 48 {
+    while slots.turns.waiting() < 48 {
         tokio::task::yield_now().await;
     }
     let zoe = tokio::spawn({
@@ -89,7 +91,7 @@ async fn one_account_does_not_fill_the_queue_for_others() {
     for _ in 0..200 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(slots.0.lock().turns.len(), 49, "mallory has three quarters of the places, zoe one");
+    assert_eq!(slots.turns.waiting(), 49, "mallory has three quarters of the places, zoe one");
     drop(held);
     assert!(zoe.await.expect("no panic").is_ok());
     let mut refused = 0;

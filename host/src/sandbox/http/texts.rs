@@ -18,9 +18,6 @@ use crate::sandbox::context::CallState;
 /// Longest of them, in bytes; a longer one is refused as one that cannot be read. Most servers take no longer paths either.
 const TEXT_BYTES_MAX: usize = 8 << 10;
 
-const PREVIEW2: &str = "wasi:http/types@0.2.12";
-const PREVIEW3: &str = "wasi:http/types@0.3.0";
-
 /// What a request is given that may hold a text.
 trait Text: Sized {
     fn bytes(&self) -> usize;
@@ -77,45 +74,46 @@ where
     )
 }
 
-pub(super) fn bound_preview2(linker: &mut Linker<CallState>) -> Result<()> {
-    use types2::HostOutgoingRequest as Of;
-    type R = HostOutgoingRequest;
-    linker.allow_shadowing(true);
-    let t = &mut linker.instance(PREVIEW2)?;
-    let name = |of: &str| format!("[method]outgoing-request.{of}");
-    bound::<R, Method2>(t, &name("set-method"), |to, request, text| {
-        Of::set_method(to, request, text)
-    })?;
-    bound::<R, Option<Scheme2>>(t, &name("set-scheme"), |to, request, text| {
-        Of::set_scheme(to, request, text)
-    })?;
-    bound::<R, Option<String>>(t, &name("set-authority"), |to, request, text| {
-        Of::set_authority(to, request, text)
-    })?;
-    bound::<R, Option<String>>(t, &name("set-path-with-query"), |to, request, text| {
-        Of::set_path_with_query(to, request, text)
-    })?;
-    linker.allow_shadowing(false);
-    Ok(())
+/// Links the setters of one version of WASI again, with the limit.
+macro_rules! setters {
+    ($name:ident, $interface:expr, $resource:literal, $of:path, $request:ty, $method:ty, $scheme:ty) => {
+        pub(super) fn $name(linker: &mut Linker<CallState>) -> Result<()> {
+            use $of as Of;
+            linker.allow_shadowing(true);
+            let t = &mut linker.instance($interface)?;
+            let name = |of: &str| format!("[method]{}.set-{of}", $resource);
+            bound::<$request, $method>(t, &name("method"), |to, request, text| {
+                Of::set_method(to, request, text)
+            })?;
+            bound::<$request, Option<$scheme>>(t, &name("scheme"), |to, request, text| {
+                Of::set_scheme(to, request, text)
+            })?;
+            bound::<$request, Option<String>>(t, &name("authority"), |to, request, text| {
+                Of::set_authority(to, request, text)
+            })?;
+            bound::<$request, Option<String>>(t, &name("path-with-query"), |to, request, text| {
+                Of::set_path_with_query(to, request, text)
+            })?;
+            linker.allow_shadowing(false);
+            Ok(())
+        }
+    };
 }
-
-pub(super) fn bound_preview3(linker: &mut Linker<CallState>) -> Result<()> {
-    use types3::HostRequest as Of;
-    linker.allow_shadowing(true);
-    let t = &mut linker.instance(PREVIEW3)?;
-    let name = |of: &str| format!("[method]request.{of}");
-    bound::<Request, Method3>(t, &name("set-method"), |to, request, text| {
-        Of::set_method(to, request, text)
-    })?;
-    bound::<Request, Option<Scheme3>>(t, &name("set-scheme"), |to, request, text| {
-        Of::set_scheme(to, request, text)
-    })?;
-    bound::<Request, Option<String>>(t, &name("set-authority"), |to, request, text| {
-        Of::set_authority(to, request, text)
-    })?;
-    bound::<Request, Option<String>>(t, &name("set-path-with-query"), |to, request, text| {
-        Of::set_path_with_query(to, request, text)
-    })?;
-    linker.allow_shadowing(false);
-    Ok(())
-}
+setters!(
+    bound_preview2,
+    "wasi:http/types@0.2.12",
+    "outgoing-request",
+    types2::HostOutgoingRequest,
+    HostOutgoingRequest,
+    Method2,
+    Scheme2
+);
+setters!(
+    bound_preview3,
+    "wasi:http/types@0.3.0",
+    "request",
+    types3::HostRequest,
+    Request,
+    Method3,
+    Scheme3
+);
