@@ -240,6 +240,7 @@ pub struct Auth {
     second: AtomicI64,
     /// Held while the directory changes, so that two changes cannot lose one another.
     changing: Mutex<()>,
+    lacks_accounts: bool,
 }
 
 impl Auth {
@@ -248,20 +249,23 @@ impl Auth {
     /// # Errors
     /// [`AuthError::Store`]. Records that cannot be read are set aside.
     pub fn open(store: Arc<Store>, clock: Clock) -> Result<Self, AuthError> {
-        let mut directory = Directory::default();
+        let (mut directory, mut lacks_accounts) = (Directory::default(), false);
         for (key, record) in store.all(Table::Accounts)? {
             match parse::<Account>(&key, &record) {
                 Ok(account) => {
                     directory.accounts.insert(account.name.clone(), Arc::new(account));
                 }
-                Err(error) => store.set_aside(Table::Accounts, &key, &error),
+                Err(error) => {
+                    lacks_accounts = true;
+                    store.set_aside(Table::Accounts, &key, &error);
+                }
             }
         }
         for (key, record) in store.all(Table::ApiKeys)? {
             let entry = match parse::<KeyRecord>(&key, &record) {
                 Ok(entry) => entry,
                 Err(error) => {
-                    // The key's name is a hash of a secret.
+                    // Its name is a hash of the key, which may be shown.
                     store.set_aside(Table::ApiKeys, &key, &error);
                     continue;
                 }
@@ -281,6 +285,7 @@ impl Auth {
             clock,
             directory: ArcSwap::from_pointee(directory),
             changing: Mutex::new(()),
+            lacks_accounts,
         })
     }
 
@@ -449,6 +454,16 @@ impl Auth {
             || vec![*party],
             |account| account.former.iter().copied().chain([account.party]).collect(),
         )
+    }
+
+    /// Whether the record of some account could not be read.
+    pub fn lacks_accounts(&self) -> bool {
+        self.lacks_accounts
+    }
+
+    /// Whether a party is, or was, that of an account that could be read.
+    pub fn knows(&self, party: &Party) -> bool {
+        self.directory.load().accounts.values().any(|account| account.has_been(party))
     }
 
     /// The account with this name.

@@ -177,7 +177,11 @@ impl Negotiations {
                 Ok(negotiation) => negotiation,
                 Err(NegotiationsError::Store(error)) => return Err(error.into()),
                 Err(error) => {
-                    negotiations.store.set_aside(Table::Negotiations, &key, &error);
+                    let damaged = match &error {
+                        NegotiationsError::Damaged { key, .. } => key,
+                        _ => &key,
+                    };
+                    negotiations.store.set_aside(Table::Negotiations, damaged, &error);
                     continue;
                 }
             };
@@ -194,7 +198,7 @@ impl Negotiations {
     fn load(&self, id: &Uuid, agreements: &Agreements) -> Result<Negotiation, NegotiationsError> {
         let mut negotiation: Option<Negotiation> = None;
         let prefix = format!("{}/", id.hyphenated());
-        for (key, record) in self.store.beginning(Table::Negotiations, &prefix)? {
+        for (key, record) in self.store.below(Table::Negotiations, &prefix)? {
             let damaged = |reason: &str| NegotiationsError::Damaged {
                 key: key.clone(),
                 reason: reason.to_owned(),
@@ -336,7 +340,7 @@ impl Negotiations {
         };
         for id in &expired {
             let prefix = format!("{}/", id.hyphenated());
-            let records = self.store.beginning(Table::Negotiations, &prefix)?;
+            let records = self.store.below(Table::Negotiations, &prefix)?;
             let keys: Vec<_> =
                 records.iter().map(|(key, _)| (Table::Negotiations, &**key)).collect();
             self.store.remove_all(&keys)?;

@@ -54,10 +54,12 @@ pub enum OperationError {
     )]
     NotKept(#[source] ReceiptError),
     #[error(
-        "the operator's token is replaced, and in its file, but this could not be written down"
+        "the operator's token is replaced, and `operator.token` has the new one, but the log does not say so: rotate it once more when the log can be written"
     )]
     NotLogged(#[source] ReceiptError),
-    #[error("nothing was done: the operator's token could not be replaced")]
+    #[error(
+        "nothing was done: the operator's token could not be replaced; see that `operator.token` in the data directory can be written"
+    )]
     Token(#[source] SecretsError),
     #[error("the publications cannot be read")]
     Publications(#[source] Box<DeployError>),

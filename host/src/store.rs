@@ -186,16 +186,21 @@ impl Store {
         let database = RwLock::new(Some(open(path)?));
         let (is_failing, aside) = (AtomicBool::new(false), SetAside::default());
         let store = Self { database, is_failing, aside, path: path.into() };
+        let seen = format::check(&store)?;
         // A file that has them all is not written: the disk may be full.
-        if Table::ALL.iter().any(|table| store.count(*table).is_err()) {
+        let lacks = |table: &Table| store.count(*table).is_err();
+        if Table::ALL.iter().any(lacks) {
+            let is_new = Table::ALL.iter().all(lacks);
             store.write(|transaction| {
-                Table::ALL.iter().try_for_each(|table| {
-                    transaction.open_table(table.definition()).map(drop).map_err(redb::Error::from)
-                })
+                for table in Table::ALL {
+                    transaction.open_table(table.definition())?;
+                }
+                if is_new && seen.is_none() {
+                    format::begin(&mut transaction.open_table(Table::Host.definition())?)?;
+                }
+                Ok(())
             })?;
-            format::begin(&store)?;
         }
-        format::check(&store)?;
         Ok(store)
     }
 
@@ -296,29 +301,6 @@ impl Store {
         self.run(|database| {
             let table = database.begin_read()?.open_table(table.definition())?;
             Ok(table.get(key)?.map(|record| record.value().to_vec()))
-        })
-    }
-
-    /// The records whose keys begin with `prefix`, in the order of the keys.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    pub fn beginning(
-        &self,
-        table: Table,
-        prefix: &str,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.run(|database| {
-            let table = database.begin_read()?.open_table(table.definition())?;
-            let mut records = Vec::new();
-            for entry in table.range(prefix..)? {
-                let (key, record) = entry?;
-                if !key.value().starts_with(prefix) {
-                    break;
-                }
-                records.push((key.value().to_owned(), record.value().to_vec()));
-            }
-            Ok(records)
         })
     }
 

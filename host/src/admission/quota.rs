@@ -84,6 +84,21 @@ pub struct Usage {
     pub rate_ready: Option<Timestamp>,
 }
 
+impl Usage {
+    /// Whether nothing is left of a limit that never grows again. What calls have reserved counts as left: they may give it back.
+    pub fn is_used_up(&self, limits: &Limits, now: Timestamp) -> bool {
+        let mut units = limits.most.iter().zip(self.used);
+        let is_late = limits
+            .elapsed_time
+            .zip(self.first)
+            .is_some_and(|(most, first)| first.checked_add(most).is_ok_and(|end| end < now));
+        let has_run = |most: Duration| self.running == 0 && self.time >= most;
+        is_late
+            || limits.metered_time.is_some_and(has_run)
+            || units.any(|(most, used)| most.is_some_and(|most| used >= most))
+    }
+}
+
 /// What was charged, as the receipt says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Charge {

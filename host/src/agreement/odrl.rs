@@ -222,12 +222,13 @@ fn policy(wire: &PolicyWire) -> Result<Policy, AgreementError> {
     Ok(Policy { uid, assigner: wire.assigner, registry, clauses })
 }
 
-/// Whether a document keeps to the terms and actions of the registry that it names. Those of prices, targets and permissions are in all.
+/// Whether a document keeps to the terms and actions of the registry that it names. Those of prices, targets and permissions are in all:
+/// a test of the versions says so.
 fn within(registry: &Registry, clauses: &Clauses) -> Result<(), AgreementError> {
     let later = |seen: &str| AgreementError::Unknown {
         pointer: "/hospes:registry".to_owned(),
         seen: registry.number().to_string(),
-        known: format!("`{seen}` from a later version on"),
+        known: format!("`{seen}` only in a later version: name that one"),
     };
     if let Some(term) = clauses.constraints().find(|term| !registry.has_term(term.operand)) {
         return Err(later(term.operand.name()));

@@ -182,7 +182,7 @@ impl Terms {
 
     /// Whether no rule will allow a call again.
     pub fn is_ended(&self, now: Timestamp) -> bool {
-        self.rules.iter().all(|rule| rule.gates.end.is_some_and(|end| end.is_past(now)))
+        self.rules.iter().all(|rule| rule.is_ended(now))
     }
 }
 
@@ -213,6 +213,11 @@ impl Rule {
     /// When the rule ends.
     pub fn ends(&self) -> Option<Timestamp> {
         self.gates.end.map(|end| end.at)
+    }
+
+    /// Whether its dates are over.
+    pub fn is_ended(&self, now: Timestamp) -> bool {
+        self.gates.end.is_some_and(|end| end.is_past(now))
     }
 
     /// Largest input that is allowed, in bytes.

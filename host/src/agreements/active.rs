@@ -291,16 +291,13 @@ impl Standing {
         }
     }
 
-    /// Whether the agreement permits no call any more, whatever its parties do: its dates are over, or each of its rules is used up.
+    /// Whether the agreement permits no call any more, whatever its parties do: each of its rules is past its dates or used up.
     pub fn is_over(&self, now: Timestamp) -> bool {
         let Standing::Active(active) = self else { return false };
         let mut rules = active.terms.rules().iter().zip(&active.ledgers);
-        active.terms.is_ended(now)
-            || rules.all(|(rule, ledger)| {
-                let used = ledger.usage(now).used;
-                let mut units = rule.limits().most.iter().zip(used);
-                units.any(|(most, used)| most.is_some_and(|most| used >= most))
-            })
+        rules.all(|(rule, ledger)| {
+            rule.is_ended(now) || ledger.usage(now).is_used_up(rule.limits(), now)
+        })
     }
 
     /// Whether the agreement was in force and its dates are over by `now`.

@@ -30,6 +30,7 @@ impl Agreements {
                         next.extend(waiting.remove(&id).unwrap_or_default());
                     }
                     Ok(Restored::RestsOn(id)) => waiting.entry(id).or_default().push(key),
+                    Err(error @ AgreementsError::Store(_)) => return Err(error),
                     Err(error) => self.store.set_aside(Table::Agreements, &key, &error),
                 }
             }

@@ -80,18 +80,28 @@ impl Agreements {
     /// Why an agreement permits nothing, if it or one above it is held.
     pub(super) fn held(&self, active: &Active) -> Option<String> {
         let held = self.held.load();
-        if held.parties.is_empty() && held.agreements.is_empty() {
+        if held.parties.is_empty() && held.agreements.is_empty() && !self.auth.lacks_accounts() {
             return None;
         }
         let mut above = Some(active);
         while let Some(active) = above {
             let Outline { id, publisher, consumer, .. } = active.outline();
-            if let Some(why) = held.why(id, [publisher, consumer]) {
+            let why = held.why(id, [publisher, consumer]);
+            if let Some(why) = why.or_else(|| self.unknown([publisher, consumer])) {
                 return Some(why);
             }
             above = active.parent().map(Arc::as_ref);
         }
         None
+    }
+
+    /// While the record of an account cannot be read, it is not known whose keys were stopped or followed by others: a party of no account
+    /// that can be read is taken for one of them.
+    fn unknown(&self, parties: [&Party; 2]) -> Option<String> {
+        let party = parties.into_iter().find(|party| !self.auth.knows(party))?;
+        self.auth.lacks_accounts().then(|| {
+            format!("the account of `{party}` cannot be read by this host; ask its operator")
+        })
     }
 
     /// The same of an agreement that may not be in force yet, for its parties.

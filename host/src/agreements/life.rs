@@ -127,6 +127,7 @@ impl Standing {
     pub fn state_at(&self, now: Timestamp) -> Option<State> {
         match self {
             Standing::Proposed(_) => None,
+            Standing::Active(active) if active.life().frozen.get().is_some() => Some(State::Frozen),
             Standing::Active(active) => Some(active.life().lock().state_at(now)),
         }
     }
@@ -189,7 +190,10 @@ impl Agreements {
         let active = directory.active(id).ok_or(AgreementsError::NotFound(*id))?;
         let happened = active.life().lock().events().to_vec();
         let mut events = Vec::with_capacity(happened.len());
-        for (key, record) in self.store.beginning(Table::Events, &format!("{id}/"))? {
+        for (key, record) in self.store.below(Table::Events, &format!("{id}/"))? {
+            if self.store.why_aside(Table::Events, &key).is_some() {
+                continue;
+            }
             // They were checked when they were taken; what is here now has the number that was taken then.
             let (_, event) = read_record(&key, &record, SignedEvent::read_kept)?;
             if happened.get(events.len()).is_some_and(|happened| happened.id == *event.id()) {

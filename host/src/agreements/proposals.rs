@@ -60,8 +60,15 @@ impl Agreements {
     /// When agreements were first handed in. Of those that are not here, which are of hosts before this one, it counts from now on.
     pub(super) fn proposed_since(&self) -> Result<HashMap<Digest, Timestamp>, AgreementsError> {
         let read = |(key, record): (String, Vec<u8>)| {
-            let micros = i64::from_le_bytes(record.try_into().ok()?);
-            Some((key.parse().ok()?, Timestamp::from_microsecond(micros).ok()?))
+            let time = |record: Vec<u8>| {
+                let micros = i64::from_le_bytes(record.try_into().ok()?);
+                Some((key.parse().ok()?, Timestamp::from_microsecond(micros).ok()?))
+            };
+            let read = time(record);
+            if read.is_none() {
+                self.store.set_aside_as(Table::Proposals, &key, "it is no agreement's time");
+            }
+            read
         };
         Ok(self.store.all(Table::Proposals)?.into_iter().filter_map(read).collect())
     }
@@ -71,7 +78,9 @@ impl Agreements {
         let known = self.proposed_since()?;
         let missing = directory.values().filter_map(|standing| match standing {
             Standing::Proposed(proposed) if !known.contains_key(standing.id()) => {
-                Some((standing.id().to_string(), proposed.since().as_microsecond().to_le_bytes()))
+                let key = standing.id().to_string();
+                self.store.why_aside(Table::Proposals, &key).is_none().then_some(())?;
+                Some((key, proposed.since().as_microsecond().to_le_bytes()))
             }
             Standing::Proposed(_) | Standing::Active(_) => None,
         });

@@ -50,10 +50,15 @@ pub fn restore(host: &Arc<Host>) -> Result<(), StoreError> {
             }
             Err(error) => {
                 let reason = chain(&error);
-                tracing::error!(key, reason, "a published version is out of service");
                 let named = key.rsplit_once('@');
                 let named = named.and_then(|(m, v)| Some((m.parse().ok()?, v.parse().ok()?)));
-                published.extend(named.map(|(m, v)| Published::damaged(m, v, &reason)));
+                match named {
+                    Some((model, version)) => {
+                        tracing::error!(key, reason, "a published version is out of service");
+                        published.push(Published::damaged(model, version, &reason));
+                    }
+                    None => host.store.set_aside_as(Table::Publications, &key, &reason),
+                }
             }
         }
     }

@@ -161,9 +161,7 @@ impl Deed {
             | Deed::StopAgreement => false,
         }
     }
-}
 
-impl Deed {
     /// Whether the leaf only notes what a route of its own does: what follows from it is kept elsewhere, if at all.
     pub const fn is_noted(self) -> bool {
         matches!(

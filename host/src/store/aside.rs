@@ -50,12 +50,15 @@ impl Store {
 
     /// The same in words.
     pub fn set_aside_as(&self, table: Table, key: &str, reason: &str) {
+        let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
+        tracing::error!(table = table.name(), key, reason, "a record is set aside");
         let mut aside = self.aside.lock();
         let reason = match aside.len() {
-            REASONS_MAX.. => "as others above".to_owned(),
-            _ => reason.chars().take(REASON_CHARS_MAX).collect(),
+            REASONS_MAX.. => {
+                format!("more than {REASONS_MAX} records are set aside; the host's log says why")
+            }
+            _ => reason,
         };
-        tracing::error!(table = table.name(), key, reason, "a record is set aside");
         aside.insert((table, key.to_owned()), reason);
     }
 

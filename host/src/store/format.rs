@@ -4,6 +4,8 @@
 //! the records of one number into those of the next belongs here, in one transaction. A host that finds a higher number than its own does
 //! not start and changes nothing.
 
+use redb::ReadableDatabase as _;
+
 use super::{Store, StoreError, Table};
 
 /// What this host reads and writes.
@@ -12,22 +14,28 @@ pub(super) const FORMAT: u32 = 1;
 /// Of [`Table::Host`]. Records without it have format 1.
 const KEY: &str = "format";
 
-/// Refuses records of a newer host.
-pub(super) fn check(store: &Store) -> Result<(), StoreError> {
-    let Some(record) = store.get(Table::Host, KEY)? else { return Ok(()) };
+/// The format of the records, if they say one; those of a newer host are refused. Nothing is written.
+pub(super) fn check(store: &Store) -> Result<Option<u32>, StoreError> {
+    let record = store.run(|database| {
+        let table = match database.begin_read()?.open_table(Table::Host.definition()) {
+            Ok(table) => table,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(table.get(KEY)?.map(|record| record.value().to_vec()))
+    })?;
+    let Some(record) = record else { return Ok(None) };
     let seen = std::str::from_utf8(&record).ok().and_then(|text| text.parse().ok());
     match seen {
-        Some(seen) if seen <= FORMAT => Ok(()),
+        Some(seen) if seen <= FORMAT => Ok(Some(seen)),
         seen => Err(StoreError::Newer { path: store.path.clone(), seen, known: FORMAT }),
     }
 }
 
 /// Writes down the format of new records.
-pub(super) fn begin(store: &Store) -> Result<(), StoreError> {
-    match store.get(Table::Host, KEY)? {
-        Some(_) => Ok(()),
-        None => store.put(Table::Host, KEY, FORMAT.to_string().as_bytes()),
-    }
+pub(super) fn begin(host: &mut redb::Table<'_, &str, &[u8]>) -> Result<(), redb::Error> {
+    host.insert(KEY, FORMAT.to_string().as_bytes())?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -41,11 +49,20 @@ mod tests {
         let store = Store::open(&path).expect("opens");
         assert_eq!(store.get(Table::Host, KEY).expect("reads"), Some(b"1".to_vec()));
         store.put(Table::Host, KEY, b"2").expect("writes");
+        // Records of that host, which has another list of tables.
+        let dropped = redb::TableDefinition::<&str, &[u8]>::new(Table::Mandates.name());
+        store
+            .write(|change| {
+                change.delete_table(dropped)?;
+                Ok(())
+            })
+            .expect("writes");
         drop(store);
-        let before = std::fs::read(&path).expect("readable");
         let refused = Store::open(&path).map(drop).expect_err("newer");
         assert!(matches!(refused, StoreError::Newer { seen: Some(2), known: 1, .. }), "{refused}");
         assert!(refused.to_string().contains("format 2"), "{refused}");
-        assert_eq!(std::fs::read(&path).expect("readable").len(), before.len());
+        let database = redb::Database::open(&path).expect("opens");
+        let read = database.begin_read().expect("reads");
+        assert!(read.open_table(dropped).is_err(), "nothing was made");
     }
 }

@@ -179,6 +179,13 @@ mod tests {
                 "sha256:774f54c2255c5be6b62a1525fc9bee38e430321ee3f2fe02ccfc8085267d1900",
             ]
         );
+        for (terms, actions) in SIZES {
+            // Documents are not asked whether their version has these.
+            let always =
+                [Operand::Version, Operand::PayAmount, Operand::UnitOfCount, Operand::FreeUnits];
+            assert!(always.iter().all(|operand| (*operand as usize) < terms));
+            assert!((Verb::GrantUse as usize).max(Verb::Compensate as usize) < actions);
+        }
         let (terms, actions) = SIZES[SIZES.len() - 1];
         assert_eq!(
             (terms, actions),
