@@ -117,6 +117,30 @@ fn a_record_that_cannot_be_read_takes_nothing_else_down() {
     }
 }
 
+/// With the record of its account a party would lose its suspension, and the key that followed its own.
+#[test]
+fn who_was_stopped_stays_so_when_its_account_cannot_be_read() {
+    let scene = Scene::new(&plugin("echo"));
+    let sound = scene.host.party("umbrella");
+    scene.agree(&scene.acme, &scene.zoe, scene.clauses("echo-u8", &[]));
+    scene.call(&scene.zoe).ok();
+    let act = json!({"action": "suspend-account", "target": "acme", "reason": "it may be stolen"});
+    scene.host.operator("POST", "/actions").json(&act.to_string()).send().ok();
+    scene.call(&scene.zoe).problem(403, "not-permitted");
+    let Scene { host, clock, zoe, .. } = scene;
+    let data = host.stop();
+    {
+        let store = Store::open(&data.path().join("data/state.redb")).expect("opens");
+        store.put(Table::Accounts, "acme", b"torn").expect("writes");
+    }
+    let clock = hospes::clock::Clock::Manual(clock);
+    let host = TestHost::builder().clock(clock).data(data).start();
+    let refused = host.call(&zoe, "acme/echo/echo-u8").json(r#"{"v":1}"#).send();
+    refused.problem(403, "not-permitted");
+    shown(&refused, "cannot be read");
+    host.get("/api/account").bearer(&sound.api_key).send().ok();
+}
+
 /// Each was once read again for each that came before it.
 #[test]
 fn a_long_chain_of_amendments_is_read_once() {

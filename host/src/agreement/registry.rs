@@ -7,6 +7,7 @@
 //! Parties sign what the terms mean, not how that is worded: see [`versions`].
 
 mod actions;
+mod symbols;
 mod terms;
 mod versions;
 
@@ -15,6 +16,7 @@ use std::fmt;
 use serde::Serialize;
 
 pub use actions::ACTIONS;
+pub use symbols::SYMBOLS;
 pub use terms::TERMS;
 pub use versions::Registry;
 
@@ -208,7 +210,7 @@ pub struct Term {
     pub datatype: Datatype,
     pub units: Units,
     pub class: Class,
-    /// The rule that parties sign, in the symbols of the profile (`host/profile/README.md`, section 3). It never changes: a term that
+    /// The rule that parties sign, in terms of [`SYMBOLS`]. It never changes: a term that
     /// is to mean something else is another term.
     pub norm: &'static str,
     /// What it means, in words.

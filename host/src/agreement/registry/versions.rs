@@ -1,6 +1,6 @@
 //! Versions of the registry, and the digest by which a document names the one that it was signed under.
 //!
-//! A digest covers what binds: names, places, operators, datatypes, units, classes and the normative rules. It does not cover sentences,
+//! A digest covers what binds: names, places, operators, datatypes, units, classes, the normative rules and the symbols in them. It does not cover sentences,
 //! so those can be corrected. Terms and actions are only ever added, at the end: a later version has all of an earlier one, and a
 //! document is read with the terms of the version that it names.
 
@@ -8,7 +8,9 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-use super::{ACTIONS, Action, Datatype, Operand, Place, RuleKind, TERMS, Term, Text, Units, Verb};
+use super::{
+    ACTIONS, Action, Datatype, Operand, Place, RuleKind, SYMBOLS, TERMS, Term, Text, Units, Verb,
+};
 use crate::agreement::{INTEGER_MAX, PROFILE};
 use crate::id::Digest;
 
@@ -85,6 +87,7 @@ fn text(number: u32, terms: &[Term], actions: &[Action]) -> String {
         "registry": number,
         "terms": terms.iter().map(term).collect::<Vec<_>>(),
         "actions": actions.iter().map(action).collect::<Vec<_>>(),
+        "symbols": SYMBOLS.map(|(symbol, meaning)| json!({"symbol": symbol, "means": meaning})),
     });
     serde_json_canonicalizer::to_string(&registry).expect("invariant: texts and whole numbers")
 }
