@@ -87,7 +87,7 @@ fn messages_of_workers_are_read_or_refused() {
         sent(|end| end.send(&done(Err(JobError::TooLarge { bytes: u64::MAX })), None)),
         sent(|end| end.send(&Order::Setup(setup), None)),
         sent(|end| end.send(&Order::Load { model: 1, backend, bytes: 1 << 40 }, None)),
-        sent(|end| end.send(&Order::Cancel { job: u64::MAX }, None)),
+        sent(|end| end.send(&Order::Cancel { job: u64::MAX, window: u32::MAX }, None)),
         sent(|end| end.send(&Report::NotLoaded { model: 1, error: error() }, None)),
         sent(|end| {
             end.send(

@@ -1,4 +1,4 @@
-//! What a host and an inference worker say to each other. Version 2.
+//! What a host and an inference worker say to each other. Version 3.
 //!
 //! Two connections, each of packets in [postcard](https://postcard.jamesmunns.com/wire-format)'s encoding. On the one that steers, the host sends [`Order`]s
 //! and the worker [`Report`]s; on the one of work, the host sends [`Job`]s, which the worker's threads take as they are free, and the
@@ -18,7 +18,7 @@ use crate::tensor::{DataType, Tensor};
 use crate::worker::{Confinement, Limits};
 
 /// Both sides must have the same.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Bytes at whose multiples tensors begin, so that every type of element is aligned.
 const ALIGNMENT: usize = 64;
@@ -35,8 +35,8 @@ pub enum Order {
     Load { model: u32, backend: BackendKind, bytes: u64 },
     /// Forgets a model; what computes with it ends first.
     Unload { model: u32 },
-    /// Ends a job if it has begun, and skips it otherwise.
-    Cancel { job: u64 },
+    /// Ends a job of this window if it has begun, and skips it otherwise. It was sent before.
+    Cancel { job: u64, window: u32 },
 }
 
 /// How a worker is to work.

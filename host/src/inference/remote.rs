@@ -335,9 +335,8 @@ impl Worker {
         let mut under_way = UnderWay::begin(window, culprit, answer)?;
         let job = Job { job: under_way.job, model, window: number, inputs: heads };
         match inner.work.send_ready(&job).await {
-            Ok(()) => {}
+            Ok(()) => under_way.is_sent = true,
             Err(ChannelError::TooLong { bytes }) => {
-                under_way.was_not_sent();
                 let text = format!(
                     "its inputs take {bytes} bytes to describe, more than the {MESSAGE_BYTES_MAX} \
                      that they may"
@@ -456,7 +455,7 @@ impl Inner {
     /// What the worker says of a job.
     fn take_done(&self, done: Done) {
         let mut state = self.lock();
-        // A job that was cancelled while it ended is answered twice.
+        // What the host does not know of was never asked, or is over.
         let Some(running) = state.running.remove(&done.job) else { return };
         state.overdue.retain(|(_, job)| *job != done.job);
         drop(state);

@@ -55,11 +55,55 @@ struct Shared {
     jobs: Mutex<Jobs>,
 }
 
-#[derive(Default)]
 struct Jobs {
     running: HashMap<u64, Arc<Stop>>,
-    /// Cancelled before a thread took them: to be skipped.
+    /// Cancelled before a thread took them: to be skipped, for their windows are others' by then. No more than the connection holds,
+    /// as a job is cancelled once and after it was sent.
     cancelled: BTreeSet<u64>,
+    /// The newest job that was taken of each window. A window's jobs come in the order of their numbers, so an earlier one that does not
+    /// run has ended.
+    taken: Vec<u64>,
+}
+
+/// What has to be done about a job that is cancelled.
+enum Cancelled {
+    Stop(Arc<Stop>),
+    /// It is skipped when a thread takes it, and is over now.
+    Skip,
+    /// It ended before.
+    Nothing,
+}
+
+impl Jobs {
+    fn new(windows: u32) -> Self {
+        let taken = vec![0; windows as usize];
+        Self { running: HashMap::new(), cancelled: BTreeSet::new(), taken }
+    }
+
+    /// A thread has a job: what stops it, or nothing if it was cancelled.
+    fn take(&mut self, job: u64, window: u32) -> Option<Arc<Stop>> {
+        if let Some(taken) = self.taken.get_mut(window as usize) {
+            *taken = job.max(*taken);
+        }
+        if self.cancelled.remove(&job) {
+            return None;
+        }
+        let stop = Arc::new(Stop::default());
+        self.running.insert(job, Arc::clone(&stop));
+        Some(stop)
+    }
+
+    fn cancel(&mut self, job: u64, window: u32) -> Result<Cancelled, WorkerError> {
+        if let Some(stop) = self.running.get(&job) {
+            return Ok(Cancelled::Stop(Arc::clone(stop)));
+        }
+        let taken = self.taken.get(window as usize).ok_or(WorkerError::Unexpected)?;
+        if job <= *taken {
+            return Ok(Cancelled::Nothing);
+        }
+        self.cancelled.insert(job);
+        Ok(Cancelled::Skip)
+    }
 }
 
 /// Works until the host closes the connection.
@@ -84,6 +128,7 @@ pub fn run(work: End, control: End) -> Result<(), WorkerError> {
     let keep = [work.as_fd(), control.as_fd(), memory.file()];
     let (confinement, onnxruntime) =
         confine_around(setup.limits, &keep, || library.and_then(|library| library.begin(threads)));
+    let jobs = Mutex::new(Jobs::new(setup.layout.windows));
     let shared = Arc::new(Shared {
         setup,
         work,
@@ -91,7 +136,7 @@ pub fn run(work: End, control: End) -> Result<(), WorkerError> {
         memory,
         onnxruntime,
         models: Mutex::default(),
-        jobs: Mutex::default(),
+        jobs,
     });
     let loader = start_threads(&shared, threads)?;
     start_no_more_threads();
@@ -146,7 +191,7 @@ impl Shared {
                 drop(unloaded);
                 Ok(())
             }
-            (Order::Cancel { job }, None) => self.cancel(job),
+            (Order::Cancel { job, window }, None) => self.cancel(job, window),
             (Order::Setup(_), _)
             | (Order::Load { .. }, None)
             | (Order::Unload { .. } | Order::Cancel { .. }, Some(_)) => {
@@ -155,20 +200,15 @@ impl Shared {
         }
     }
 
-    fn cancel(&self, job: u64) -> Result<(), WorkerError> {
-        let mut jobs = lock(&self.jobs);
-        if let Some(stop) = jobs.running.get(&job).cloned() {
-            drop(jobs);
-            stop.stop();
-            return Ok(());
+    fn cancel(&self, job: u64, window: u32) -> Result<(), WorkerError> {
+        let cancelled = lock(&self.jobs).cancel(job, window)?;
+        match cancelled {
+            Cancelled::Stop(stop) => stop.stop(),
+            Cancelled::Skip => {
+                self.answer(&Done { job, nanos: 0, result: Err(JobError::Cancelled) });
+            }
+            Cancelled::Nothing => {}
         }
-        jobs.cancelled.insert(job);
-        // Some had ended already and will never be skipped: of as many as can be under way the newest are enough.
-        while jobs.cancelled.len() > 2 * self.setup.layout.windows as usize {
-            jobs.cancelled.pop_first();
-        }
-        drop(jobs);
-        self.answer(&Done { job, nanos: 0, result: Err(JobError::Cancelled) });
         Ok(())
     }
 
@@ -217,14 +257,7 @@ impl Shared {
 
     fn done(&self, job: Job) -> Option<Done> {
         let (number, window) = (job.job, job.window);
-        let stop = Arc::new(Stop::default());
-        {
-            let mut jobs = lock(&self.jobs);
-            if jobs.cancelled.remove(&number) {
-                return None;
-            }
-            jobs.running.insert(number, Arc::clone(&stop));
-        }
+        let stop = lock(&self.jobs).take(number, window)?;
         let mark = |begun: bool| self.memory.write(self.setup.layout.mark(window), &[begun.into()]);
         let marked = mark(true);
         let began = Instant::now();
@@ -270,5 +303,106 @@ impl Shared {
             // If that fails too, the host has gone, and the thread that steers ends the process.
             let _ = self.work.send(&done, None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::inference::protocol::Layout;
+    use crate::inference::signature::ModelSignature;
+    use crate::worker::Limits;
+
+    const WINDOWS: u32 = 2;
+
+    /// Gives nothing, and counts how often it was asked.
+    struct Counting {
+        signature: ModelSignature,
+        runs: Arc<AtomicUsize>,
+    }
+
+    impl Model for Counting {
+        fn signature(&self) -> &ModelSignature {
+            &self.signature
+        }
+
+        fn run(&self, _: &[Option<Tensor>], _: &Stop) -> Result<Vec<Tensor>, BackendError> {
+            self.runs.fetch_add(1, Ordering::Relaxed);
+            Ok(Vec::new())
+        }
+    }
+
+    /// A worker with model 1, the host's end of its work, and how often it has computed.
+    fn worker() -> (Shared, End, Arc<AtomicUsize>) {
+        let layout = Layout::new(WINDOWS, 1);
+        let limits = Limits { memory_bytes_max: 0, file_bytes_max: 0, cpu_max: None };
+        let setup = Setup { version: VERSION, threads: 1, layout, limits, libraries: Vec::new() };
+        let (work, host) = End::pair().expect("a pair");
+        let (control, _) = End::pair().expect("a pair");
+        let memory = SharedMemory::create(layout.bytes().expect("countable")).expect("memory");
+        let runs = Arc::new(AtomicUsize::new(0));
+        let signature = ModelSignature { inputs: Vec::new(), outputs: Vec::new() };
+        let model: Arc<dyn Model> = Arc::new(Counting { signature, runs: Arc::clone(&runs) });
+        let worker = Shared {
+            setup,
+            work,
+            control,
+            memory: Arc::new(memory),
+            onnxruntime: Err(BackendError::NoLibrary),
+            models: Mutex::new(HashMap::from([(1, model)])),
+            jobs: Mutex::new(Jobs::new(WINDOWS)),
+        };
+        (worker, host, runs)
+    }
+
+    fn job(job: u64, window: u32) -> Job {
+        Job { job, model: 1, window, inputs: Vec::new() }
+    }
+
+    /// Once the oldest of many was forgotten, and computed in a window that somebody else had by then.
+    #[test]
+    fn a_job_that_was_cancelled_is_never_computed_however_many_were_cancelled_after_it() {
+        let (worker, host, runs) = worker();
+        let window = |number: u64| u32::try_from(number).expect("small") % WINDOWS;
+        let mut buffer = Buffer::default();
+        for number in 1..=100 {
+            worker.cancel(number, window(number)).expect("known");
+            let done = host.receive::<Done>(&mut buffer).expect("read").expect("there").message;
+            assert_eq!(done.job, number, "its caller's window is free at once");
+            assert!(matches!(done.result, Err(JobError::Cancelled)));
+        }
+        for number in 1..=100 {
+            assert!(worker.done(job(number, window(number))).is_none(), "{number}");
+        }
+        assert_eq!(runs.load(Ordering::Relaxed), 0);
+        assert!(worker.done(job(101, 0)).is_some_and(|done| done.result.is_ok()));
+        assert_eq!(runs.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn of_jobs_that_ended_before_they_were_cancelled_nothing_is_kept_and_nobody_hears_twice() {
+        let (worker, host, runs) = worker();
+        host.set_nonblocking().expect("a socket");
+        // Threads may take what they have in another order than it came.
+        for number in [2, 1, 3, 4] {
+            assert!(worker.done(job(number, 0)).is_some());
+        }
+        (1..=4).for_each(|number| worker.cancel(number, 0).expect("known"));
+        let heard = host.receive::<Done>(&mut Buffer::default());
+        assert!(heard.is_err_and(|error| error.would_block()));
+        let jobs = lock(&worker.jobs);
+        assert!(jobs.cancelled.is_empty() && jobs.running.is_empty());
+        assert_eq!((jobs.taken.as_slice(), runs.load(Ordering::Relaxed)), (&[4, 0][..], 4));
+    }
+
+    #[test]
+    fn a_job_that_runs_is_stopped_and_one_of_no_window_ends_the_worker() {
+        let (worker, ..) = worker();
+        let stop = lock(&worker.jobs).take(7, 1).expect("it was not cancelled");
+        let cancelled = lock(&worker.jobs).cancel(7, 1);
+        assert!(matches!(cancelled, Ok(Cancelled::Stop(same)) if Arc::ptr_eq(&same, &stop)));
+        assert!(matches!(worker.cancel(8, WINDOWS), Err(WorkerError::Unexpected)));
     }
 }

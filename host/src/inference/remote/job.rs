@@ -108,6 +108,8 @@ impl Drop for Window<'_> {
 pub(super) struct UnderWay<'w> {
     pub(super) window: Window<'w>,
     pub(super) job: u64,
+    /// Before that the worker has not heard of it.
+    pub(super) is_sent: bool,
     pub(super) is_over: bool,
 }
 
@@ -128,13 +130,7 @@ impl<'w> UnderWay<'w> {
         let running = Running { window: number, culprit, began, answer, left: false };
         state.running.insert(job, running);
         drop(state);
-        Ok(Self { window, job, is_over: false })
-    }
-
-    /// The worker never heard of it.
-    pub(super) fn was_not_sent(&mut self) {
-        self.is_over = true;
-        self.window.inner.lock().running.remove(&self.job);
+        Ok(Self { window, job, is_sent: false, is_over: false })
     }
 }
 
@@ -145,13 +141,19 @@ impl Drop for UnderWay<'_> {
         }
         let inner = self.window.inner;
         let mut state = inner.lock();
+        if !self.is_sent {
+            // The worker would wait for a job that it was told to skip.
+            state.running.remove(&self.job);
+            return;
+        }
         // It may have ended already: then the window is free with this.
         let Some(running) = state.running.get_mut(&self.job) else { return };
         running.left = true;
         self.window.is_busy = true;
         state.overdue.insert((Instant::now() + CANCEL_GRACE, self.job));
         drop(state);
-        if inner.control.send(&Order::Cancel { job: self.job }, None).is_err() {
+        let order = Order::Cancel { job: self.job, window: self.window.number };
+        if inner.control.send(&order, None).is_err() {
             inner.give_up();
         }
         inner.changed.notify_one();
