@@ -284,7 +284,8 @@ pub struct Deployments {
     changes: AtomicU64,
     /// Held for moments.
     withdrawn: Mutex<Withdrawn>,
-    /// Held while anything changes, also until that is durable: never waited for on a thread that serves.
+    /// Held while anything changes, also until that is durable: waited for aside, or where other tasks have left the thread
+    /// (`block_in_place`), never where others are served.
     changing: Mutex<()>,
     loading: Loading,
 }
@@ -372,9 +373,10 @@ impl Deployments {
         version: &Version,
         digest: &Digest,
     ) -> Result<(), ResolveError> {
+        // Locked first: a version that comes back is published before it is withdrawn no more.
+        let withdrawn = self.lock();
         let published = self.published.load();
         let published = published.get(model).and_then(|versions| versions.get(version));
-        let withdrawn = self.lock();
         let withdrawn = withdrawn.get(model).and_then(|versions| versions.get(version));
         // Of a record that cannot be read nobody knows which bytes it was for.
         let taken = published.map(|published| published.digest()).or(withdrawn.map(Some));
@@ -415,6 +417,11 @@ impl Deployments {
         let changing = self.changing();
         self.insert(versions.iter().map(Arc::clone));
         drop(changing);
+        self.load(versions);
+    }
+
+    /// Has versions loaded that wait for it.
+    fn load(&self, versions: Vec<Arc<Published>>) {
         let waiting = versions.into_iter().filter(|version| version.out_of_service().is_none());
         self.loading.add(waiting);
     }
@@ -434,10 +441,9 @@ impl Deployments {
             self.check_free(model, version, digest)?;
         }
         keep()?;
-        for Deployment { model, version, .. } in deployments.iter().map(|live| &**live) {
-            self.forget_withdrawn(model, version);
-        }
-        self.insert(deployments.into_iter().map(Published::live));
+        let live: Vec<_> = deployments.into_iter().map(Published::live).collect();
+        self.insert(live.iter().map(Arc::clone));
+        live.iter().for_each(|live| self.forget_withdrawn(live.model(), live.version()));
         Ok(())
     }
 

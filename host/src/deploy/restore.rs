@@ -134,7 +134,7 @@ pub async fn reinstate(
             back.push(Published::waiting(model, version, bundle));
         }
     }
-    block_in_place(|| host.deployments.put_back(back.clone()));
+    let back = block_in_place(|| host.deployments.put_back(back));
     load_waiting(host);
     let mut failed = Vec::new();
     for published in back {

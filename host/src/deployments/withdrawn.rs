@@ -45,10 +45,11 @@ impl Deployments {
         let _changing = self.changing();
         let broken = self.broken(model, version)?;
         keep(broken.digest())?;
-        self.replace(model, version, None);
+        // Before it goes: its number is never free.
         if let Some(digest) = broken.digest() {
             self.remember_withdrawn(model.clone(), version.clone(), *digest);
         }
+        self.replace(model, version, None);
         Ok(())
     }
 
@@ -73,12 +74,22 @@ impl Deployments {
         taken
     }
 
-    /// Has versions loaded that were withdrawn and are not any more.
-    pub fn put_back(&self, versions: Vec<Arc<Published>>) {
-        for version in &versions {
-            self.forget_withdrawn(version.model(), version.version());
-        }
-        self.remember(versions);
+    /// Has versions loaded that were withdrawn and are not any more. Their numbers are theirs all the time: nothing else is published
+    /// under them meanwhile. What was published again since somebody looked stays as it is. Waits for whoever changes something.
+    /// Returns those that are back.
+    pub fn put_back(&self, versions: Vec<Arc<Published>>) -> Vec<Arc<Published>> {
+        let changing = self.changing();
+        let is_withdrawn = |version: &Arc<Published>| {
+            let withdrawn = self.lock();
+            let of_model = withdrawn.get(version.model());
+            of_model.and_then(|versions| versions.get(version.version())) == version.digest()
+        };
+        let back: Vec<_> = versions.into_iter().filter(is_withdrawn).collect();
+        self.insert(back.iter().map(Arc::clone));
+        back.iter().for_each(|back| self.forget_withdrawn(back.model(), back.version()));
+        drop(changing);
+        self.load(back.clone());
+        back
     }
 
     /// Published versions of a model that were withdrawn, in ascending order, with their digests.
@@ -110,6 +121,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::deployments::Reference;
 
     #[test]
     fn who_asks_does_not_wait_until_a_change_is_durable() {
@@ -134,5 +146,50 @@ mod tests {
         withdrawn.expect("withdrawn");
         assert_eq!(deployments.withdrawn_of(&model), [(version, digest)]);
         assert_eq!(deployments.count(), 0);
+    }
+
+    fn withdrawn() -> (Arc<Deployments>, ModelName, Version, Digest) {
+        let deployments = Arc::new(Deployments::default());
+        let model: ModelName = "acme/m".parse().expect("a name");
+        let (version, digest) = (Version::new(1, 0, 0), Digest::of(b"bundle"));
+        deployments.remember_withdrawn(model.clone(), version.clone(), digest);
+        (deployments, model, version, digest)
+    }
+
+    #[test]
+    fn a_version_that_comes_back_keeps_its_number_while_something_else_changes() {
+        let (deployments, model, version, digest) = withdrawn();
+        let other: ModelName = "acme/other".parse().expect("a name");
+        let busy = Published::waiting(other.clone(), version.clone(), digest);
+        deployments.remember(vec![busy]);
+        let mut putting = None;
+        let changed = deployments.withdraw(&other, |_| {
+            let back = Published::waiting(model.clone(), version.clone(), digest);
+            let theirs = Arc::clone(&deployments);
+            putting = Some(std::thread::spawn(move || theirs.put_back(vec![back]).len()));
+            for _ in 0..20 {
+                let taken = deployments.check_free(&model, &version, &Digest::of(b"others"));
+                assert!(matches!(taken, Err(ResolveError::VersionTaken { .. })), "{taken:?}");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Ok::<_, ResolveError>(())
+        });
+        changed.expect("withdrawn");
+        let back = putting.expect("begun").join().expect("no panic");
+        assert_eq!((back, deployments.withdrawn_of(&model).len()), (1, 0));
+        deployments.check_free(&model, &version, &digest).expect("the same bytes");
+        deployments.check_free(&model, &version, &Digest::of(b"others")).expect_err("taken");
+    }
+
+    #[test]
+    fn what_was_published_again_meanwhile_is_not_put_back() {
+        let (deployments, model, version, digest) = withdrawn();
+        let back = || vec![Published::waiting(model.clone(), version.clone(), digest)];
+        assert_eq!(deployments.put_back(back()).len(), 1);
+        let first = deployments.published(&model, &Reference::Version(version.clone()));
+        assert!(deployments.put_back(back()).is_empty());
+        let still = deployments.published(&model, &Reference::Version(version.clone()));
+        let (first, still) = (first.expect("published"), still.expect("published"));
+        assert!(Arc::ptr_eq(&first, &still), "nothing has taken its place");
     }
 }
