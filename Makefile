@@ -36,15 +36,14 @@ test: lint
 	@tests/clients/fetch $(PYTHON)
 	cd guest-sdk && CARGO_TARGET_DIR=../target/plugins-native $(CARGO) test --quiet
 	cd plugins && CARGO_TARGET_DIR=../target/plugins-native $(CARGO) test --quiet
-	@if $(CARGO) nextest --version >/dev/null 2>&1; \
-	then $(CARGO) nextest run --release --workspace; \
-	else $(CARGO) test --release --workspace --lib --bins --tests; fi
+	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-nextest
+	$(CARGO) nextest run --release --workspace
 
 # What `make test` runs of tests/cases, alone.
 cases:
 	$(NICE) $(CARGO) build --release --workspace --bins
 	@$(MAKE) --no-print-directory HOSPES_IS_BUILT=1 plugins $(RUNTIME)/.installed
-	$(NICE) $(CARGO) test --release --workspace --test cases
+	$(NICE) $(CARGO) test --release --workspace --test host cases::
 
 lint:
 	$(CARGO) fmt --all --check

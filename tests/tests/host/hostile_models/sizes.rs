@@ -6,7 +6,7 @@ use system_tests::model::{
     typed, value,
 };
 
-use crate::table::{Case, counted, floats, given, one, two};
+use super::table::{Case, counted, floats, given, one, two};
 
 const UNCOUNTED: &str = "more elements than can be counted";
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 use system_tests::model::{Graph, body, element, int, message, numbers, scalar, tensor};
 
-use crate::table::{Case, counted, floats, given, one, two};
+use super::table::{Case, counted, floats, given, one, two};
 
 /// Where the processor's word for it is a year.
 const AGES: i64 = 1 << 62;

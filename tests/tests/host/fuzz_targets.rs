@@ -10,16 +10,14 @@ use hospes::tensor::DataType;
 use hospes::worker::{ChannelError, Confinement, End, Limits};
 use system_tests::{Chance, simple, storms, workspace};
 
-#[path = "../fuzz/fuzz_targets/model.rs"]
+#[path = "../../fuzz/fuzz_targets/model.rs"]
 #[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
 mod model;
-#[path = "../fuzz/fuzz_targets/worker.rs"]
+#[path = "../../fuzz/fuzz_targets/worker.rs"]
 #[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
 mod worker;
 
-// What targets name is here what libFuzzer's crate has for them. Behind the modules: they import it, as they do there.
-extern crate self as libfuzzer_sys;
-
+// What `fuzz_target!` of libFuzzer's crate is here: the targets import it from there (`main.rs`).
 macro_rules! fuzz_target {
     (|$bytes:ident: &[u8]| $body:block) => {
         pub(crate) fn fuzz($bytes: &[u8]) $body

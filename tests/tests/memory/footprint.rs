@@ -1,8 +1,5 @@
 //! Agreements, negotiations and offers cost memory in proportion to what calls need; their documents stay on the disk.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicI64, Ordering};
-
 use hospes::agreement::{
     Agreement, Clauses, Permission, Proposal, Request, SignedRequest, Target, Versions,
 };
@@ -10,30 +7,7 @@ use hospes::id::{Digest, ModelName};
 use jiff::Timestamp;
 use system_tests::{Limited as _, Party, TestHost, plugin, terms};
 
-/// Bytes that are allocated and not given back.
-static LIVE: AtomicI64 = AtomicI64::new(0);
-
-/// The system's allocator, counting.
-struct Counting;
-
-#[expect(unsafe_code, reason = "an allocator is unsafe by its trait")]
-// SAFETY: everything is handed on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE.fetch_add(layout.size() as i64, Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size() as i64, Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
+use crate::counting::live;
 
 /// Documents of some hundred KiB.
 const COUNT: u64 = 32;
@@ -82,9 +56,9 @@ impl Scene {
 /// What each of so many costs, once as many were there already and every cache is full.
 fn each(count: u64, mut make: impl FnMut()) -> u64 {
     (0..count).for_each(|_| make());
-    let before = LIVE.load(Ordering::Relaxed);
+    let before = live();
     (0..count).for_each(|_| make());
-    u64::try_from(LIVE.load(Ordering::Relaxed) - before).unwrap_or(0) / count
+    live().saturating_sub(before) as u64 / count
 }
 
 #[test]

@@ -5,7 +5,7 @@ use system_tests::model::{
     Graph, element, floats as fractions, int, ints, numbers, string, strings, tensor,
 };
 
-use crate::table::{Case, floats, given, two};
+use super::table::{Case, floats, given, two};
 
 pub fn cases() -> Vec<Case> {
     let mut cases = integers();

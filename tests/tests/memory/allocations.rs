@@ -1,38 +1,12 @@
 //! Evaluating an agreement allocates nothing: it is on the path of every call.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
 use hospes::agreement::{Agreement, CallFacts, InputFacts, Permission, Terms};
 use hospes::capability::Capabilities;
 use hospes::id::Digest;
 use jiff::Timestamp;
 use system_tests::{Limited as _, Party};
 
-thread_local! {
-    static ALLOCATED: Cell<u64> = const { Cell::new(0) };
-}
-
-/// The system's allocator, counting.
-struct Counting;
-
-#[expect(unsafe_code, reason = "an allocator is unsafe by its trait")]
-// SAFETY: everything is handed on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATED.with(|count| count.set(count.get() + 1));
-        // SAFETY: as above.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
+use crate::counting::allocations;
 
 #[test]
 fn evaluating_64_rules_allocates_nothing() {
@@ -66,10 +40,10 @@ fn evaluating_64_rules_allocates_nothing() {
         country: None,
         imports: Capabilities::default(),
     };
-    let before = ALLOCATED.with(Cell::get);
+    let before = allocations();
     let rules = terms.narrow(terms.permits(&facts), &InputFacts { rows: 1, tensors: &[] });
-    let after = ALLOCATED.with(Cell::get);
+    let after = allocations();
     assert_eq!(rules.iter().collect::<Vec<_>>(), [63]);
     assert_eq!(after - before, 0, "allocations");
-    assert!(ALLOCATED.with(Cell::get) > after, "the count counts");
+    assert!(allocations() > after, "the count counts");
 }

@@ -1,6 +1,6 @@
 //! What becomes of each model that a backend may refuse or compute: with ONNX Runtime as it is pinned, on x86-64.
 
-use crate::table::Becomes::{self, Answers, Ends, Fails, Overdone, Refused};
+use super::table::Becomes::{self, Answers, Ends, Fails, Overdone, Refused};
 
 /// What has to come of the model with this name.
 ///

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use system_tests::model::{Graph, element};
 
-use crate::outcomes;
+use super::outcomes;
 
 /// A hostile model.
 pub struct Case {

@@ -7,7 +7,7 @@ use system_tests::model::{
 
 use serde_json::json;
 
-use crate::table::{Case, floats, given};
+use super::table::{Case, floats, given};
 
 const OUTSIDE: &str = "outside the model";
 const HOST_KEY: &str = "data/host.pem";

@@ -1,38 +1,12 @@
 //! What is made of a body is no more than a small multiple of it, whatever it says: one request of 16 MiB once took 832 MiB.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use system_tests::Tensors;
 
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-/// The system's allocator, weighing.
-struct Weighing;
-
-#[expect(unsafe_code, reason = "an allocator is unsafe by its trait")]
-// SAFETY: everything is handed on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Weighing {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = NOW.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(now, Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static WEIGHING: Weighing = Weighing;
+use crate::counting::{peak, start_peak};
 
 const BODY_BYTES: usize = 8 << 20;
 
@@ -117,16 +91,14 @@ fn weigh(fronts: &Tensors, path: &str, media: &str, body: &[u8]) -> (String, usi
     let mut stream = TcpStream::connect(fronts.host.address()).expect("it listens");
     stream.set_read_timeout(Some(Duration::from_secs(60))).expect("set");
     let mut answer = vec![0; 64 << 10];
-    let before = NOW.load(Ordering::Relaxed);
-    PEAK.store(before, Ordering::Relaxed);
+    let before = start_peak();
     stream.write_all(head.as_bytes()).expect("sent");
     stream.write_all(body).expect("sent");
     let mut length = 0;
     while let Ok(read @ 1..) = stream.read(&mut answer[length..]) {
         length += read;
     }
-    let peak = PEAK.load(Ordering::Relaxed) - before;
-    (String::from_utf8_lossy(&answer[..length]).into_owned(), peak)
+    (String::from_utf8_lossy(&answer[..length]).into_owned(), peak() - before)
 }
 
 #[test]
