@@ -179,7 +179,7 @@ mod tests {
             digests,
             [
                 "sha256:c9159fcfe292d2a815f7273347f761cad8e792f2b6047ee64deda91753a0b8e5",
-                "sha256:774f54c2255c5be6b62a1525fc9bee38e430321ee3f2fe02ccfc8085267d1900",
+                "sha256:6477c695f1d8d928598cb909e7aa722ad7436f9328117f33dfd3ca0cf8913749",
             ]
         );
         for (terms, actions) in SIZES {
