@@ -504,7 +504,7 @@ async fn hear(inner: Arc<Inner>) {
 /// Looks after the process until it ends.
 async fn look_after(inner: Arc<Inner>, mut process: Process) {
     let mut buffer = Buffer::default();
-    let (mut overdue, mut refused) = (false, false);
+    let (mut overdue, mut refused) = (None, false);
     let status = loop {
         if !inner.alive.load(Ordering::Acquire) {
             // What broke off may have ended by itself: then its own end says more than ours.
@@ -527,9 +527,13 @@ async fn look_after(inner: Arc<Inner>, mut process: Process) {
             status = process.wait() => break status,
             () = inner.changed.notified() => {}
             () = due => {
-                overdue = true;
-                process.kill();
-                break process.wait().await;
+                // It may have let go of that one by now.
+                let now = Instant::now();
+                if inner.next_overdue().is_some_and(|at| at <= now) {
+                    overdue = Some(now);
+                    process.kill();
+                    break process.wait().await;
+                }
             }
             heard = inner.control.receive::<Report>(&mut buffer) => {
                 let understood = match heard {
@@ -543,10 +547,10 @@ async fn look_after(inner: Arc<Inner>, mut process: Process) {
         }
     };
     let how = match (&status, overdue) {
-        (Ok(_), true) => {
+        (Ok(_), Some(_)) => {
             "being killed, for it did not let go of a computation that had to end".into()
         }
-        (Ok(status), false) => ending(status),
+        (Ok(status), None) => ending(status),
         (Err(error), _) => format!("an end that is not known ({error})"),
     };
     if !inner.closing.load(Ordering::Acquire) {
@@ -555,9 +559,9 @@ async fn look_after(inner: Arc<Inner>, mut process: Process) {
     }
     let from_outside = status.as_ref().is_ok_and(|status| process.was_killed_from_outside(status));
     let blame = match (overdue, from_outside) {
-        (true, _) => Blame::Overdue,
-        (false, true) if !refused => Blame::Nobody,
-        (false, _) => Blame::Running,
+        (Some(at), _) => Blame::Overdue(at),
+        (None, true) if !refused => Blame::Nobody,
+        (None, _) => Blame::Running,
     };
     inner.end(&how, blame);
 }

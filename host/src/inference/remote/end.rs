@@ -21,14 +21,19 @@ impl Inner {
         let how: Arc<str> = how.into();
         state.ended = Some(Arc::clone(&how));
         let running = std::mem::take(&mut state.running);
-        let overdue: BTreeSet<u64> = state.overdue.iter().map(|(_, job)| *job).collect();
+        let overdue: BTreeSet<u64> = match blame {
+            Blame::Overdue(at) => {
+                state.overdue.iter().take_while(|(due, _)| *due <= at).map(|(_, job)| *job).collect()
+            }
+            Blame::Running | Blame::Nobody => BTreeSet::new(),
+        };
         let loads = std::mem::take(&mut state.loads);
         state.ready = None;
         drop(state);
         self.windows.close();
         self.spares_loads.store(blame != Blame::Running, Ordering::Release);
         match blame {
-            Blame::Overdue => {
+            Blame::Overdue(_) => {
                 for (_, running) in running.iter().filter(|(job, _)| overdue.contains(job)) {
                     let patient = running.began.elapsed() >= PATIENCE;
                     self.strikes.strike_overdue(&running.culprit, &how, patient);
@@ -44,7 +49,7 @@ impl Inner {
         }
         for (job, running) in running {
             let is_spared = match blame {
-                Blame::Overdue => !overdue.contains(&job),
+                Blame::Overdue(_) => !overdue.contains(&job),
                 Blame::Running => false,
                 Blame::Nobody => true,
             };
