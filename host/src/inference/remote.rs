@@ -301,7 +301,8 @@ impl Worker {
 
     /// Ends the process now, for what a model does there; what is under way there is lost.
     pub(super) fn end_for(&self, culprit: &Culprit, how: &str) {
-        if self.is_alive() {
+        // Once: several may find it of no use at the same time.
+        if self.inner.alive.swap(false, Ordering::AcqRel) {
             self.inner.strikes.strike(culprit, how);
         }
         self.inner.close();
