@@ -268,8 +268,9 @@ impl Worker {
         let (answer, answered) = oneshot::channel();
         {
             let mut state = self.inner.lock();
-            if let Some(how) = &state.ended {
-                return Err(Loss::Ended(Arc::clone(how)));
+            if state.ended.is_some() {
+                // It has not begun there.
+                return Err(Loss::Bystander);
             }
             state.loads.insert(model, (culprit.clone(), answer));
         }
