@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, Shared};
-use tokio::sync::{Notify, RwLockReadGuard, RwLockWriteGuard, oneshot};
+use tokio::sync::{Notify, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, oneshot};
 
 use super::backend::{BackendError, BackendKind};
 use super::graph::ComputeError;
@@ -100,7 +100,7 @@ struct Inner {
     strikes: Arc<Strikes>,
     windows: Windows,
     /// Suspects compute alone, and others in company.
-    company: tokio::sync::RwLock<()>,
+    company: Arc<tokio::sync::RwLock<()>>,
     state: Mutex<State>,
     /// Something for the task that looks after the process: a computation was cancelled, or this is to end.
     changed: Notify,
@@ -130,6 +130,8 @@ struct Running {
     answer: oneshot::Sender<Answer>,
     /// Its caller has left: whoever hears that it is over gives the window back.
     left: bool,
+    /// Until it is over, whether or not its caller waits for it.
+    _company: Company,
 }
 
 /// What became of a job, and for how long it was computed, in nanoseconds, if the worker has said so.
@@ -166,29 +168,8 @@ impl Worker {
         let Spawned { process, work, control } = Process::spawn(program, Role::Inference)?;
         control.send(&Order::Setup(setup), Some(memory.file()))?;
         let (ready, is_ready) = oneshot::channel();
-        let inner = Arc::new(Inner {
-            work: Watched::new(work)?,
-            control: Watched::new(control)?,
-            memory,
-            layout,
-            strikes,
-            windows: Windows::new(layout.windows),
-            company: tokio::sync::RwLock::new(()),
-            state: Mutex::new(State {
-                running: HashMap::new(),
-                overdue: BTreeSet::new(),
-                loads: HashMap::new(),
-                ready: Some(ready),
-                ended: None,
-            }),
-            changed: Notify::new(),
-            closing: AtomicBool::new(false),
-            spares_loads: AtomicBool::new(false),
-            alive: AtomicBool::new(true),
-            next_job: AtomicU64::new(1),
-            next_model: AtomicU32::new(1),
-            process: process.id(),
-        });
+        let ends = (Watched::new(work)?, Watched::new(control)?);
+        let inner = Arc::new(Inner::new(ends, (memory, layout), (strikes, ready), process.id()));
         let lines = process.lines().clone();
         tokio::spawn(hear(Arc::clone(&inner)));
         tokio::spawn(look_after(Arc::clone(&inner), process));
@@ -310,11 +291,12 @@ impl Worker {
     }
 
     /// Waits until everybody else has ended, if it has to be alone. Who is not stays among others.
-    pub(super) async fn company(&self, alone: bool) -> Company<'_> {
+    pub(super) async fn company(&self, alone: bool) -> Company {
+        let company = Arc::clone(&self.inner.company);
         if alone {
-            Company::Alone(self.inner.company.write().await)
+            Company::Alone(company.write_owned().await)
         } else {
-            Company::Others(self.inner.company.read().await)
+            Company::Others(company.read_owned().await)
         }
     }
 
@@ -329,12 +311,12 @@ impl Worker {
         let number = inner.windows.take(culprit.caller()).await.ok_or(RemoteError::NotBegun)?;
         let mut window = Window::new(inner, number);
         // Behind the window: so nobody who waits for one holds up whoever has to be alone.
-        let _company = self.company(alone).await;
+        let company = self.company(alone).await;
         let heads: Vec<Option<Head>> =
             inputs.iter().map(|input| input.as_ref().map(Head::of)).collect();
         window.write_inputs(inputs, &heads).await.map_err(RemoteError::Compute)?;
         let (answer, answered) = oneshot::channel();
-        let mut under_way = UnderWay::begin(window, culprit, answer)?;
+        let mut under_way = UnderWay::begin(window, culprit, company, answer)?;
         let job = Job { job: under_way.job, model, window: number, inputs: heads };
         match inner.work.send_ready(&job).await {
             Ok(()) => under_way.is_sent = true,
@@ -371,9 +353,9 @@ pub(super) struct Task<'c> {
 
 /// What a computation has of a worker until it is dropped.
 #[expect(dead_code, reason = "they are held, not read")]
-pub(super) enum Company<'w> {
-    Others(RwLockReadGuard<'w, ()>),
-    Alone(RwLockWriteGuard<'w, ()>),
+pub(super) enum Company {
+    Others(OwnedRwLockReadGuard<()>),
+    Alone(OwnedRwLockWriteGuard<()>),
 }
 
 /// A worker that is in use.
@@ -407,6 +389,37 @@ impl Drop for Worker {
 }
 
 impl Inner {
+    fn new(
+        (work, control): (Watched, Watched),
+        (memory, layout): (SharedMemory, Layout),
+        (strikes, ready): (Arc<Strikes>, oneshot::Sender<Ready>),
+        process: u32,
+    ) -> Self {
+        Self {
+            work,
+            control,
+            memory,
+            layout,
+            strikes,
+            windows: Windows::new(layout.windows),
+            company: Arc::default(),
+            state: Mutex::new(State {
+                running: HashMap::new(),
+                overdue: BTreeSet::new(),
+                loads: HashMap::new(),
+                ready: Some(ready),
+                ended: None,
+            }),
+            changed: Notify::new(),
+            closing: AtomicBool::new(false),
+            spares_loads: AtomicBool::new(false),
+            alive: AtomicBool::new(true),
+            next_job: AtomicU64::new(1),
+            next_model: AtomicU32::new(1),
+            process,
+        }
+    }
+
     /// Nothing panics while this is held.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::{Answer, Inner, RemoteError, Running};
+use super::{Answer, Company, Inner, RemoteError, Running};
 use crate::inference::graph::ComputeError;
 use crate::inference::protocol::{Head, Order};
 use crate::inference::strikes::Culprit;
@@ -117,6 +117,7 @@ impl<'w> UnderWay<'w> {
     pub(super) fn begin(
         window: Window<'w>,
         culprit: &Culprit,
+        company: Company,
         answer: oneshot::Sender<Answer>,
     ) -> Result<Self, RemoteError> {
         let inner = window.inner;
@@ -127,7 +128,8 @@ impl<'w> UnderWay<'w> {
         }
         let culprit = culprit.clone();
         let (number, began) = (window.number, Instant::now());
-        let running = Running { window: number, culprit, began, answer, left: false };
+        let running =
+            Running { window: number, culprit, began, answer, left: false, _company: company };
         state.running.insert(job, running);
         drop(state);
         Ok(Self { window, job, is_sent: false, is_over: false })
@@ -143,7 +145,9 @@ impl Drop for UnderWay<'_> {
         let mut state = inner.lock();
         if !self.is_sent {
             // The worker would wait for a job that it was told to skip.
-            state.running.remove(&self.job);
+            let unsent = state.running.remove(&self.job);
+            drop(state);
+            drop(unsent);
             return;
         }
         // It may have ended already: then the window is free with this.
