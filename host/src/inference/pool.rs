@@ -35,7 +35,7 @@ use spare::Spare;
 /// Jobs that a worker has for each of its threads: one that runs, and one so that the thread need not wait for the next.
 const JOBS_PER_THREAD: u32 = 2;
 
-/// Tries of a computation whose worker had ended before it began there.
+/// Tries of a computation whose worker had ended before it began there, and of having a worker.
 const TRIES: usize = 3;
 
 /// Whose models share a worker.
@@ -166,10 +166,16 @@ impl Group {
     /// The worker, to do something with it: while that lasts it does not make way for another.
     async fn lease(self: &Arc<Self>) -> Result<Lease, ComputeError> {
         self.note_use();
-        match self.current() {
-            Some(worker) => Ok(Lease::of(worker)),
-            None => Ok(Lease::of(self.starting()?.await?)),
+        for _ in 0..TRIES {
+            if let Some(lease) = self.current().and_then(|worker| worker.lease()) {
+                return Ok(lease);
+            }
+            // One that has just been started may have made way again.
+            if let Some(lease) = self.starting()?.await?.lease() {
+                return Ok(lease);
+            }
         }
+        Err(ComputeError::Workers { max: self.pool.workers_max })
     }
 
     /// Has a worker started, unless there is one or one is being started.
@@ -238,7 +244,7 @@ impl Group {
         // Whoever has it may be here for the same: two that wait for each other would wait for ever.
         let mut state = self.state.try_lock().ok()?;
         state.seat.as_ref()?;
-        if self.current().is_some_and(|worker| !worker.is_idle()) {
+        if self.current().is_some_and(|worker| !worker.retire()) {
             return None;
         }
         if let Some(worker) = self.worker.swap(None) {
@@ -415,7 +421,7 @@ fn loading(
     if let Some(signature) = worker.signature(&key) {
         return std::future::ready(Ok(signature)).boxed().shared();
     }
-    let (group, worker) = (Arc::clone(&wanted.group), Lease::of(Arc::clone(worker)));
+    let (group, worker) = (Arc::clone(&wanted.group), worker.clone());
     let source = source.clone();
     let loaded = tokio::spawn(async move {
         let loaded = load(&group, &worker, source, (key.1, bytes)).await;

@@ -6,10 +6,11 @@
 
 mod end;
 mod job;
+mod lease;
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,8 @@ use crate::worker::{
     Spawned, ending,
 };
 use job::{UnderWay, Window};
+pub(super) use lease::Lease;
+use lease::Users;
 
 /// Time that a worker has to be ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -71,8 +74,7 @@ pub struct Worker {
     pub(super) loading: tokio::sync::Mutex<()>,
     /// What is being loaded, or waits for its turn: whoever wants the same waits for the same.
     loadings: Mutex<HashMap<ModelKey, Loading>>,
-    /// How many do something with it: then it is not idle.
-    users: AtomicUsize,
+    users: Users,
     lines: Source,
 }
 
@@ -180,7 +182,7 @@ impl Worker {
             models: RwLock::default(),
             loading: tokio::sync::Mutex::default(),
             loadings: Mutex::default(),
-            users: AtomicUsize::new(0),
+            users: Users::default(),
             lines: lines.clone(),
         };
         match tokio::time::timeout(READY_TIMEOUT, is_ready).await {
@@ -211,11 +213,6 @@ impl Worker {
     /// What is being loaded. Nothing panics while this is held.
     pub(super) fn loadings(&self) -> MutexGuard<'_, HashMap<ModelKey, Loading>> {
         self.loadings.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether nobody does anything with it.
-    pub(super) fn is_idle(&self) -> bool {
-        self.users.load(Ordering::Acquire) == 0
     }
 
     /// The number of its process.
@@ -356,30 +353,6 @@ pub(super) struct Task<'c> {
 pub(super) enum Company {
     Others(OwnedRwLockReadGuard<()>),
     Alone(OwnedRwLockWriteGuard<()>),
-}
-
-/// A worker that is in use.
-pub(super) struct Lease(Arc<Worker>);
-
-impl Lease {
-    pub(super) fn of(worker: Arc<Worker>) -> Self {
-        worker.users.fetch_add(1, Ordering::AcqRel);
-        Self(worker)
-    }
-}
-
-impl std::ops::Deref for Lease {
-    type Target = Arc<Worker>;
-
-    fn deref(&self) -> &Arc<Worker> {
-        &self.0
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.0.users.fetch_sub(1, Ordering::AcqRel);
-    }
 }
 
 impl Drop for Worker {
