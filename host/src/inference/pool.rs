@@ -348,6 +348,7 @@ impl RemoteModel {
     pub(super) fn reserve(&self) -> Result<(), ComputeError> {
         self.wanted.group.reserve()
     }
+                Err(ComputeError::Lost { how }) => return Err(failed(LoadLoss::Lost(how))),
 
     /// Computes the outputs. Dropping the future cancels the computation.
     pub(super) async fn compute(
