@@ -160,7 +160,7 @@ pub enum InvokeError {
 /// still metered ([`Call::left`]).
 ///
 /// # Errors
-/// [`InvokeError`] names the stage that refused; nothing was charged. Refusals of a known party have a receipt of their own.
+/// [`InvokeError`] names the stage that refused; nothing was charged. Refusals by agreement and admission have a receipt of their own.
 pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> {
     let began = Instant::now();
     tokio::task::yield_now().await; // what else is ready is read first: calls in a row find their code in the caches

@@ -1,7 +1,7 @@
 //! A worker process as the host sees it: what is under way there, and how it ends.
 //!
 //! The worker is foreign to the host: it may answer anything, late or never. A computation whose caller has left is cancelled, and if
-//! the worker has not let go of it after [`job::CANCEL_GRACE`], the process is killed. What else was under way there is lost with it.
+//! the worker has not let go of it after [`job::CANCEL_GRACE`], the process is killed. What else was under way there is computed in another one.
 //! A suspect ([`super::strikes`]) computes alone: then it is known what ended the process.
 
 mod end;
@@ -150,7 +150,7 @@ pub(super) enum Loss {
 
 /// Why a computation has no result.
 pub(super) enum RemoteError {
-    /// The process had ended before it got the job: another one can have it.
+    /// The process ended before it began with the job, or because of another one: this can be computed elsewhere.
     NotBegun,
     Compute(ComputeError),
 }
@@ -278,7 +278,7 @@ impl Worker {
         }
     }
 
-    /// Ends the process now, for what a model does there; what is under way there is lost.
+    /// Ends the process now, for what a model does there; what else is under way there is computed elsewhere.
     pub(super) fn end_for(&self, culprit: &Culprit, how: &str) {
         // Once: several may find it of no use at the same time.
         if self.inner.alive.swap(false, Ordering::AcqRel) {
