@@ -336,7 +336,10 @@ impl Worker {
         match result {
             Ok(heads) => under_way.window.read_outputs(&heads).await.map_err(RemoteError::Compute),
             Err(Loss::Bystander) => Err(RemoteError::NotBegun),
-            Err(loss) => Err(RemoteError::Compute(inner.error(loss))),
+            Err(Loss::Ended(how)) => {
+                Err(RemoteError::Compute(ComputeError::Lost { how: how.to_string() }))
+            }
+            Err(Loss::Job(error)) => Err(RemoteError::Compute(inner.error(error))),
         }
     }
 }
@@ -424,17 +427,15 @@ impl Inner {
         self.lock().ended.clone().unwrap_or_else(|| "being closed".into())
     }
 
-    fn error(&self, loss: Loss) -> ComputeError {
-        match loss {
-            Loss::Ended(how) => ComputeError::Lost { how: how.to_string() },
-            Loss::Bystander => ComputeError::Lost { how: self.how_it_ended().to_string() },
-            Loss::Job(JobError::Backend(error)) => ComputeError::Backend(error),
-            Loss::Job(JobError::TooLarge { bytes }) => ComputeError::TooLarge {
+    fn error(&self, error: JobError) -> ComputeError {
+        match error {
+            JobError::Backend(error) => ComputeError::Backend(error),
+            JobError::TooLarge { bytes } => ComputeError::TooLarge {
                 what: "outputs",
                 bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
                 max: self.layout.part_bytes,
             },
-            Loss::Job(JobError::Cancelled | JobError::Unknown) => {
+            JobError::Cancelled | JobError::Unknown => {
                 ComputeError::Lost { how: "an answer that does not belong to the question".into() }
             }
         }
