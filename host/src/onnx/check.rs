@@ -51,10 +51,11 @@ pub fn check(model: &[u8]) -> Result<ModelFacts, ModelRefused> {
             *operators.entry(Operator { overload: "", ..*operator }).or_default() += count;
         }
     }
+    let defines_constant = functions.keys().any(|function| function.is_constant());
     let sized: HashSet<Operator<'_>> = walk
         .bodies
         .iter()
-        .flat_map(|body| body.sized_by_value(&functions))
+        .flat_map(|body| body.sized_by_value(defines_constant))
         .map(|operator| Operator { overload: "", ..operator })
         .collect();
     let operators = operators.into_iter().map(|(operator, count)| OperatorCount {
