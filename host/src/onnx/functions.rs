@@ -59,8 +59,6 @@ impl<'m> Body<'m> {
         &self,
         defines_constant: bool,
     ) -> impl Iterator<Item = Operator<'m>> {
-        // A model may define a `Constant` of its own.
-        let is_sound = !functions.keys().any(|function| function.is_constant());
         let is_constant = move |name: &str| {
             !defines_constant && self.constants.contains(name) && !self.computed.contains(name)
         };
