@@ -375,7 +375,7 @@ pub struct Sandbox {
     pub log_bytes_max: usize,
     /// Components that are compiled at once, each of another publisher: they take turns. Default 2.
     pub compile_concurrency: NonZeroUsize,
-    /// Time to compile a component. Default 60 s; then the bundle is refused.
+    /// Time to compile a component. Default 60 s; then the bundle is refused. For its turn it waits half as long at most.
     #[serde(with = "units::duration")]
     pub compile_timeout: Duration,
     /// Memory that compiling a component may take. Default 2 GiB; then the bundle is refused.
