@@ -177,7 +177,7 @@ async fn operator(
         (&Method::POST, ["out-of-service", "withdraw"]) => {
             out_of_service::withdraw(host, request).await
         }
-        (&Method::GET, ["status"]) => admin::status(host, &request),
+        (&Method::GET, ["status"]) => admin::status(host, &request).await,
         (&Method::GET, ["healthz"]) => Ok(health::live()),
         (&Method::GET, ["readyz"]) => health::ready(host),
         (method, segments) => Err(nothing_here(Audience::Operator, method, segments)),

@@ -26,6 +26,11 @@ impl Log {
         self.shared.state().actions.clone()
     }
 
+    /// How many actions there are. Waits while the log is written to.
+    pub fn action_count(&self) -> u64 {
+        self.shared.state().actions.len() as u64
+    }
+
     /// An action, by its place in the log, with the proof that it is there.
     ///
     /// # Errors
