@@ -299,11 +299,12 @@ impl Seat {
     pub(super) fn know(&self, account: Option<&AccountName>) {
         let table = &self.entered.table;
         let mut state = table.state();
-        *self.account() = account.cloned();
-        self.known.store(true, Ordering::Release);
-        if !self.signal.is_kept() {
-            state.keep(account, self.number, table.all);
+        // Two requests of HTTP/2 may find out at once, with keys of two accounts: it is the first one's.
+        if self.known.swap(true, Ordering::AcqRel) {
+            return;
         }
+        *self.account() = account.cloned();
+        state.keep(account, self.number, table.all);
     }
 
     /// A request has come. Dropping what this gives says that it is over.
@@ -494,6 +495,15 @@ mod tests {
             assert!(!stranger.is_leaving());
         }
         assert!(!first.is_leaving() && !second.is_leaving());
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_shows_two_keys_is_the_first_ones() {
+        let table = table(4, 100);
+        let seat = kept_by(&table, "zoe").await;
+        seat.know(Some(&"ann".parse().expect("a name")));
+        drop(seat);
+        assert!(table.state().accounts.is_empty(), "nothing is left of it");
     }
 
     #[tokio::test]
