@@ -295,14 +295,19 @@ fn a_bundle_that_its_publisher_has_no_room_for_is_refused_before_it_comes() {
 #[test]
 fn bundles_on_their_way_in_have_a_budget_that_nobody_takes_all_of() {
     let host = TestHost::builder()
-        .config(|config| config.api.uploads_in_flight_bytes_max = 1_000_000)
+        .config(|config| {
+            config.api.uploads_in_flight_bytes_max = 1_000_000;
+            config.api.uploads_per_account_max = 4.try_into().expect("not zero");
+            // There is room for two of the largest in any case.
+            config.bundle.bundle_bytes_max = 500_000;
+        })
         .start();
     let (mallory, acme) = (host.party("mallory"), host.party("acme"));
     let upload = |party: &Party, bytes: u64| {
         let length = format!("content-length: {bytes}");
         open(host.address(), "/api/bundles", &party.api_key, &length)
     };
-    let held = upload(&mallory, 700_000);
+    let held = [350_000, 350_000].map(|bytes| upload(&mallory, bytes));
     let since = Instant::now();
     while host.try_publish(&acme, &[b'x'; 300_000]).status != 503 {
         assert!(since.elapsed() < Duration::from_secs(10), "what is announced is not counted");
