@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::heavy::TurnError;
-use super::slots::may_take_more;
+use super::share::may_take_more;
 use super::turns::{Ticket, Turn, Turns};
 use crate::id::{AccountName, ById};
 
