@@ -224,7 +224,10 @@ impl Buffer {
             let come = self.padding + self.only.len() + piece.len();
             self.hold(come)?;
             // For all that is announced, so that nothing is copied again. Only as much as has come is memory.
-            self.joined.reserve_exact(come.max(self.padding + self.declared));
+            if self.joined.try_reserve_exact(come.max(self.padding + self.declared)).is_err() {
+                // The machine has not that much to promise. What comes may be less.
+                self.joined.reserve_exact(come);
+            }
             self.joined.resize(self.padding, 0);
             self.joined.extend_from_slice(&std::mem::take(&mut self.only));
         }
