@@ -13,7 +13,7 @@ use super::body::{self, check_declared, padding};
 use super::compression::{self, Coding};
 use super::pace::{Broken, Paced};
 use super::problem::{Problem, ProblemKind};
-use crate::admission::{BodiesError, Held, Holder, Pace};
+use crate::admission::{Asker, BodiesError, Held, Holder, Pace};
 use crate::auth::Caller;
 use crate::host::Host;
 use crate::outcome::GuestFailure;
@@ -58,6 +58,14 @@ impl<'h> Intake<'h> {
     /// What the operator sends.
     pub fn operator(host: &'h Host, bytes_max: u64) -> Self {
         Self::new(host, Holder::Operator, bytes_max)
+    }
+
+    fn asker(&self) -> Asker {
+        match self.from {
+            Holder::Stranger | Holder::Connection(_) => Asker::Stranger,
+            Holder::Account(name) => Asker::Account(name.clone()),
+            Holder::Operator => Asker::Operator,
+        }
     }
 
     /// How slowly it may come.
@@ -110,9 +118,11 @@ impl<'h> Intake<'h> {
         let coding = Coding::of_request(headers)?;
         let Some(coding) = coding else { return self.as_sent(body, offset).await };
         let bytes = self.as_sent(body, 0).await?;
+        let turn = self.host.lines.reading.take(&self.asker()).await?;
         // What it grows to is not known before: there has to be room for all that it may come to, once all of it is there.
         let mut held = self.host.bodies.take(self.from, self.bytes_max).map_err(no_room)?;
-        let whole = compression::inflate(bytes, Some(coding), self.bytes_max, offset).await?;
+        let whole =
+            compression::inflate(bytes, Some(coding), (self.bytes_max, offset), Some(turn)).await?;
         held.shrink(whole.len() as u64);
         Ok(held.keep(whole))
     }
