@@ -28,6 +28,7 @@ pub struct BodyLimits {
 /// Whose bytes they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holder<'a> {
+    /// Without a share: whose connection is not known as a stranger's.
     Stranger,
     /// One connection of a stranger, which has a share of what strangers may hold.
     Connection(&'a Own),

@@ -300,8 +300,12 @@ async fn routed(
     host: &Arc<Host>,
     audience: Audience,
     room: Option<Room>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
+    if let Some(room) = &room {
+        // What the request takes beside it is its connection's too.
+        request.extensions_mut().insert(room.own().clone());
+    }
     let answer = router::route(host, audience, request).await;
     match room {
         Some(room) => charge(answer, room),

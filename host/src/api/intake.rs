@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{Extensions, HeaderMap};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 
@@ -51,8 +51,8 @@ impl<'h> Intake<'h> {
     }
 
     /// What anybody may send: little.
-    pub fn anybody(host: &'h Host, bytes_max: u64) -> Self {
-        Self::new(host, Holder::Stranger, bytes_max)
+    pub fn anybody(host: &'h Host, from: &'h Extensions, bytes_max: u64) -> Self {
+        Self::new(host, anybody(from), bytes_max)
     }
 
     /// What the operator sends.
@@ -135,7 +135,10 @@ impl<'h> Intake<'h> {
         // Without tensors or a length there is nothing to be won.
         let aligned = offset > 0 && declared > offset;
         let padding = if aligned { padding(offset) } else { 0 };
-        let uncounted = if self.from == Holder::Stranger { 0 } else { UNCOUNTED_BYTES_MAX };
+        let uncounted = match self.from {
+            Holder::Stranger | Holder::Connection(_) => 0,
+            Holder::Account(_) | Holder::Operator => UNCOUNTED_BYTES_MAX,
+        };
         let mut buffer = Buffer {
             only: Bytes::new(),
             joined: Vec::new(),
@@ -273,6 +276,12 @@ impl Buffer {
         let whole = std::mem::take(&mut self.joined);
         self.held.keep(whole).slice(padding..)
     }
+}
+
+/// In whose name a request takes what anybody may: its connection's, which has a share of that. One that has shown a key before has
+/// none: its account is known.
+pub(super) fn anybody(of_request: &Extensions) -> Holder<'_> {
+    of_request.get().map_or(Holder::Stranger, Holder::Connection)
 }
 
 /// There is no room for a body now.

@@ -18,8 +18,8 @@ use tonic_reflection::server::Builder;
 
 use super::messages::DESCRIPTOR;
 use super::{ASK_BYTES_MAX, Answer, Door, HEALTH, INFERENCE, answer, refused, status, whole};
-use crate::admission::{Held, Holder, Pace};
-use crate::api::intake::no_room;
+use crate::admission::{Held, Pace};
+use crate::api::intake::{anybody, no_room};
 use crate::api::pace::Paced;
 use crate::api::problem::Problem;
 use crate::host::Host;
@@ -102,7 +102,8 @@ type Bounded = Request<Limited<Paced<Incoming>>>;
 
 /// Lets anybody talk for a while: within what strangers may hold, a little in all, and not too slowly.
 fn talk(host: &Host, request: Request<Incoming>) -> Result<(Held, Bounded), Problem> {
-    let held = host.bodies.take(Holder::Stranger, UNREAD_BYTES_MAX).map_err(no_room)?;
+    let from = anybody(request.extensions());
+    let held = host.bodies.take(from, UNREAD_BYTES_MAX).map_err(no_room)?;
     let api = &host.config().api;
     let max = usize::try_from(ASK_BYTES_MAX).unwrap_or(usize::MAX);
     let pace = Pace::of(api, api.body_read_timeout);

@@ -39,7 +39,7 @@ pub(super) async fn index(host: &Arc<Host>, request: Request<Incoming>) -> Resul
     let caller = caller(host, &parts.headers)?;
     let intake = match &caller {
         Some(caller) => Intake::document(host, caller, BODY_BYTES_MAX),
-        None => Intake::anybody(host, BODY_BYTES_MAX),
+        None => Intake::anybody(host, &parts.extensions, BODY_BYTES_MAX),
     };
     let bytes = intake.read_json(&parts.headers, body).await?;
     let wanted: Index = match bytes.is_empty() {
