@@ -229,8 +229,7 @@ impl State {
         }
         if let Some(name) = account {
             let own = self.accounts.get(name).map_or(0, BTreeMap::len);
-            let is_its_share = may_take_more(own, all.saturating_sub(self.kept));
-            if !is_its_share && !self.give_up(own + 1) {
+            if !self.is_its_share(name, all) && !self.give_up(own + 1) {
                 return;
             }
             self.accounts.entry(name.clone()).or_default().insert(number, Arc::clone(&signal));
@@ -238,6 +237,12 @@ impl State {
         signal.is_kept.store(true, Ordering::Release);
         self.kept += 1;
         self.strangers.remove(&signal.order.load(Ordering::Acquire));
+    }
+
+    /// Whether an account may keep one more of `all` places without anybody's giving one up.
+    fn is_its_share(&self, account: &AccountName, all: usize) -> bool {
+        let own = self.accounts.get(account).map_or(0, BTreeMap::len);
+        may_take_more(own, all.saturating_sub(self.kept))
     }
 }
 
@@ -317,9 +322,10 @@ impl Seat {
             if let Some(signal) = state.strangers.remove(&order) {
                 state.admit(signal);
             }
-            if account.is_some() {
-                // There may be room by now.
-                state.keep(account.as_ref(), self.number, self.entered.table.all);
+            // There may be room by now. With every request nobody is made to give one up: that looks through all accounts.
+            let all = self.entered.table.all;
+            if account.as_ref().is_some_and(|name| state.is_its_share(name, all)) {
+                state.keep(account.as_ref(), self.number, all);
             }
         }
         Stream(Arc::clone(self))
