@@ -41,12 +41,12 @@ struct HostHealth(Arc<Host>);
 
 impl HostHealth {
     fn check(&self, service: &str) -> Result<ServingStatus, Status> {
-        match service {
-            INFERENCE if self.0.inference_readiness().is_err() => Ok(ServingStatus::NotServing),
-            "" | INFERENCE | HEALTH if self.0.readiness().is_err() => Ok(ServingStatus::NotServing),
-            "" | INFERENCE | HEALTH => Ok(ServingStatus::Serving),
-            _ => Err(Status::not_found("there is no such service here")),
-        }
+        let ready = match service {
+            INFERENCE => self.0.inference_readiness(),
+            "" | HEALTH => self.0.readiness(),
+            _ => return Err(Status::not_found("there is no such service here")),
+        };
+        Ok(ready.map_or(ServingStatus::NotServing, |()| ServingStatus::Serving))
     }
 }
 
