@@ -107,10 +107,9 @@ pub(super) async fn log(host: &Arc<Host>, request: &Request<Incoming>) -> Result
     };
     aside(host, Asker::Operator, move |host| {
         let log = host.receipts.log();
-        let actions = log.actions();
-        let total = actions.len();
+        let total = log.action_count();
         let mut shown = Vec::new();
-        for (index, action) in actions.into_iter().skip(from).take(ACTIONS_MAX) {
+        for (index, action) in log.actions_in(from..from.saturating_add(ACTIONS_MAX)) {
             let proof = log.prove_action(index).map_err(|error| Problem::internal(&error))?;
             let mut entry = entry(&action);
             entry["proof"] = serde_json::from_slice(&proof.to_bytes()).unwrap_or_default();
