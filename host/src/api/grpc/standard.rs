@@ -19,6 +19,7 @@ use tonic_reflection::server::Builder;
 use super::messages::DESCRIPTOR;
 use super::{ASK_BYTES_MAX, Answer, Door, HEALTH, INFERENCE, answer, refused, status, whole};
 use crate::admission::{Held, Pace};
+use crate::api::answer::Guard;
 use crate::api::intake::{anybody, no_room};
 use crate::api::pace::Paced;
 use crate::api::problem::Problem;
@@ -124,7 +125,7 @@ pub(in crate::api) async fn reflection(host: &Host, request: Request<Incoming>) 
         }
         Err(error) => broken(&error),
     };
-    answered.map(|body| body.guarded(Some(held), None))
+    answered.map(|body| body.guarded(Guard::Held(held)))
 }
 
 /// Answers a call of the same by its older name, which is the one that many tools ask first.
@@ -141,7 +142,7 @@ pub(in crate::api) async fn reflection_alpha(host: &Host, request: Request<Incom
         }
         Err(error) => broken(&error),
     };
-    answered.map(|body| body.guarded(Some(held), None))
+    answered.map(|body| body.guarded(Guard::Held(held)))
 }
 
 fn broken(error: &tonic_reflection::server::Error) -> Answer {
