@@ -27,7 +27,7 @@ pub enum Asker {
 pub struct FairLine {
     /// At once.
     pub turns: usize,
-    /// Of one account at once. It never has more than three times what is free, so that others find some.
+    /// Of one account at once. Of four or more it leaves some to others in any case: see [`may_take_more`].
     pub each_max: usize,
     /// Who may wait.
     pub waiting_max: usize,
