@@ -77,6 +77,7 @@ impl From<AuthError> for Problem {
             | AuthError::NotYourKey(_)
             | AuthError::KeyKnown(_)
             | AuthError::Aside(_)
+            | AuthError::MayBeAside(_)
             | AuthError::TooManyKeys => Self::new(ProblemKind::Conflict, error.to_string()),
             AuthError::Randomness | AuthError::Store(_) | AuthError::Damaged { .. } => {
                 Self::internal(&error)
