@@ -296,17 +296,53 @@ pub fn note_version(
     }
 }
 
+/// Notes that a publisher takes its model out of service, or puts it back: agreements may promise a notice, and whether it was given
+/// can be told afterwards. Where there is nothing to take or to put back it leaves no trace.
+///
+/// Waits for the disk.
+///
+/// # Errors
+/// [`OperationError::NotWritten`].
+pub fn note_model(
+    host: &Host,
+    by: &AccountName,
+    deed: Deed,
+    model: &ModelName,
+) -> Result<(), OperationError> {
+    let is_there = match deed {
+        // What the operator has withdrawn stays so.
+        Deed::LoadModel => {
+            let gone = host.deployments.withdrawn_of(model);
+            gone.iter().any(|(version, _)| host.operations.why_out(model, version).is_none())
+        }
+        _ => host.deployments.published(model, &Reference::Latest).is_ok(),
+    };
+    if !is_there {
+        return Ok(());
+    }
+    note_by(host, Actor::Account(by.clone()), deed, (&model.to_string(), "by its publisher"))
+}
+
 /// Most characters of the reason why a version is out of service, where that is noted.
 const NOTE_CHARS_MAX: usize = 200;
 
 /// Writes down what the operator is about to do.
 fn note(host: &Host, deed: Deed, target: &str, reason: &str) -> Result<(), OperationError> {
+    note_by(host, Actor::Operator, deed, (target, reason))
+}
+
+/// Writes down what somebody is about to do.
+fn note_by(
+    host: &Host,
+    by: Actor,
+    deed: Deed,
+    (target, reason): (&str, &str),
+) -> Result<(), OperationError> {
     let at = host.clock().now();
-    let (id, by) = (CallId::new(at), Actor::Operator);
-    let new = NewAction { id, at, by, deed, target: target.into(), reason: reason.into() };
-    host.receipts.log().act(new).map_err(OperationError::NotWritten)?;
-    tracing::info!(%deed, target, reason, "an action is taken");
-    Ok(())
+    tracing::info!(%by, %deed, target, reason, "an action is taken");
+    let (id, target, reason) = (CallId::new(at), target.into(), reason.into());
+    let new = NewAction { id, at, by, deed, target, reason };
+    host.receipts.log().act(new).map_err(OperationError::NotWritten)
 }
 
 /// Takes an action: in force when it returns.
