@@ -320,7 +320,7 @@ pub fn note_model(
     if !is_there {
         return Ok(());
     }
-    note_by(host, Actor::Account(by.clone()), deed, (&model.to_string(), "by its publisher"))
+    note_by(host, &Actor::Account(by.clone()), deed, (&model.to_string(), "by its publisher"))
 }
 
 /// Most characters of the reason why a version is out of service, where that is noted.
@@ -328,21 +328,22 @@ const NOTE_CHARS_MAX: usize = 200;
 
 /// Writes down what the operator is about to do.
 fn note(host: &Host, deed: Deed, target: &str, reason: &str) -> Result<(), OperationError> {
-    note_by(host, Actor::Operator, deed, (target, reason))
+    note_by(host, &Actor::Operator, deed, (target, reason))
 }
 
 /// Writes down what somebody is about to do.
 fn note_by(
     host: &Host,
-    by: Actor,
+    by: &Actor,
     deed: Deed,
     (target, reason): (&str, &str),
 ) -> Result<(), OperationError> {
     let at = host.clock().now();
+    let (id, actor) = (CallId::new(at), by.clone());
+    let new = NewAction { id, at, by: actor, deed, target: target.into(), reason: reason.into() };
+    host.receipts.log().act(new).map_err(OperationError::NotWritten)?;
     tracing::info!(%by, %deed, target, reason, "an action is taken");
-    let (id, target, reason) = (CallId::new(at), target.into(), reason.into());
-    let new = NewAction { id, at, by, deed, target, reason };
-    host.receipts.log().act(new).map_err(OperationError::NotWritten)
+    Ok(())
 }
 
 /// Takes an action: in force when it returns.
