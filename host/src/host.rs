@@ -59,6 +59,9 @@ const LOADS_EVERY: Duration = Duration::from_secs(2);
 /// The file of accounts, offers, agreements and other small records, in the data directory.
 const RECORDS: &str = "state.redb";
 
+/// The folder of the log, there too.
+const RECEIPTS: &str = "receipts";
+
 /// Why a host does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
@@ -165,7 +168,7 @@ impl Host {
             &agreements,
         )?;
         let receipts = Receipts::open(
-            &data.join("receipts"),
+            &data.join(RECEIPTS),
             secrets.key(),
             format!("hospes/{}", secrets.key().party()),
             config.receipt.flush_interval,
@@ -178,7 +181,7 @@ impl Host {
         let remembered = known::check(&store, &receipts)?;
         let inference = inference_settings(&config);
         let log_allowances = Arc::clone(&inference.allowances);
-        let (uploads, spools) = uploads(&config.api);
+        let (uploads, spools) = uploads(&config);
         let host = Arc::new(Self {
             auth,
             registry: Registry::open(&data.join("bundles"))?,

@@ -32,6 +32,9 @@ pub use encode::FormError;
 pub use log::{LOG_FILE, Log, Place};
 pub use proof::{PROOF_BYTES_MAX, ProofError, ReceiptProof, Verified};
 
+/// Bytes of a log without any receipt.
+pub const EMPTY_LOG_BYTES: u64 = record::MAGIC.len() as u64;
+
 /// Longest receipt, in bytes of its CBOR. One is some 400 bytes.
 pub const RECEIPT_BYTES_MAX: usize = 4096;
 

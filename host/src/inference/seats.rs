@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::admission::slots::may_take_more;
+use crate::admission::may_take_more;
 use crate::id::AccountName;
 
 /// The places.

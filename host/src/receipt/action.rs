@@ -89,11 +89,15 @@ pub enum Deed {
     RetryVersion,
     /// A version that is out of service is taken away. Its publisher may put it back.
     TakeOutVersion,
+    /// A publisher takes its own model out of service.
+    UnloadModel,
+    /// And puts it back.
+    LoadModel,
 }
 
 impl Deed {
     /// Every deed.
-    pub const ALL: [Deed; 18] = [
+    pub const ALL: [Deed; 20] = [
         Deed::SuspendAccount,
         Deed::ResumeAccount,
         Deed::CloseAccount,
@@ -112,6 +116,8 @@ impl Deed {
         Deed::MakeKey,
         Deed::RetryVersion,
         Deed::TakeOutVersion,
+        Deed::UnloadModel,
+        Deed::LoadModel,
     ];
 
     /// The deed as it is written.
@@ -135,6 +141,8 @@ impl Deed {
             Deed::MakeKey => "make-key",
             Deed::RetryVersion => "retry-version",
             Deed::TakeOutVersion => "take-out-version",
+            Deed::UnloadModel => "unload-model",
+            Deed::LoadModel => "load-model",
         }
     }
 
@@ -150,7 +158,8 @@ impl Deed {
             | Deed::OpenAccount
             | Deed::MakeKey
             | Deed::RetryVersion
-            | Deed::TakeOutVersion => true,
+            | Deed::TakeOutVersion
+            | Deed::LoadModel => true,
             Deed::SuspendAccount
             | Deed::CloseAccount
             | Deed::RevokeKey
@@ -158,7 +167,8 @@ impl Deed {
             | Deed::WithdrawModel
             | Deed::WithdrawDigest
             | Deed::WithdrawOffer
-            | Deed::StopAgreement => false,
+            | Deed::StopAgreement
+            | Deed::UnloadModel => false,
         }
     }
 
@@ -166,7 +176,12 @@ impl Deed {
     pub const fn is_noted(self) -> bool {
         matches!(
             self,
-            Deed::OpenAccount | Deed::MakeKey | Deed::RetryVersion | Deed::TakeOutVersion
+            Deed::OpenAccount
+                | Deed::MakeKey
+                | Deed::RetryVersion
+                | Deed::TakeOutVersion
+                | Deed::UnloadModel
+                | Deed::LoadModel
         )
     }
 }
