@@ -2,6 +2,8 @@
 //!
 //! Read [`invoke`] and [`deploy`] first: they tell the whole story in order. `ARCHITECTURE.md` has the map.
 
+pub use hospes_core::{capability, clock, dsse, id, key, outcome, tensor, value};
+
 pub mod admission;
 pub mod agreement;
 pub mod agreements;
@@ -9,25 +11,19 @@ pub mod api;
 pub mod arguments;
 pub mod auth;
 pub mod bundle;
-pub mod capability;
 pub mod cli;
-pub mod clock;
 pub mod config;
 pub mod controls;
 pub mod deploy;
 pub mod deployments;
-pub mod dsse;
 pub mod exchange;
 pub mod host;
-pub mod id;
 pub mod inference;
 pub mod invoke;
-pub mod key;
 pub mod market;
 pub mod negotiations;
 pub mod onnx;
 pub mod operations;
-pub mod outcome;
 pub mod outputs;
 pub mod receipt;
 pub mod receipts;
@@ -35,6 +31,4 @@ pub mod sandbox;
 pub mod stop;
 pub mod store;
 pub mod telemetry;
-pub mod tensor;
-pub mod value;
 pub mod worker;

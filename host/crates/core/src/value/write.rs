@@ -164,7 +164,7 @@ fn is_set(words: &[u32], flag: usize) -> bool {
 }
 
 /// JSON has no numbers for these.
-pub(crate) fn not_finite(v: f64) -> &'static str {
+pub fn not_finite(v: f64) -> &'static str {
     match v {
         f64::INFINITY => "Infinity",
         f64::NEG_INFINITY => "-Infinity",

@@ -249,7 +249,7 @@ struct SignatureWire {
 }
 
 /// Where two texts part, as a byte offset.
-pub(crate) fn first_difference(left: &[u8], right: &[u8]) -> usize {
+pub fn first_difference(left: &[u8], right: &[u8]) -> usize {
     left.iter()
         .zip(right)
         .position(|(left, right)| left != right)

@@ -137,12 +137,12 @@ pub enum Value {
 
 impl Type {
     /// Whether it is `list<u8>`: bytes, which have forms of their own wherever values are written.
-    pub(crate) fn is_bytes(&self) -> bool {
+    pub fn is_bytes(&self) -> bool {
         matches!(self, Type::List(element) if **element == Type::U8)
     }
 
     /// Bytes of one element in a [`Value::Packed`], if lists of this type are packed.
-    pub(crate) const fn packed_width(&self) -> Option<usize> {
+    pub const fn packed_width(&self) -> Option<usize> {
         match self {
             Type::S8 | Type::U8 => Some(1),
             Type::S16 | Type::U16 => Some(2),
