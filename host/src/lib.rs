@@ -2,6 +2,9 @@
 //!
 //! Read [`invoke`] and [`deploy`] first: they tell the whole story in order. `ARCHITECTURE.md` has the map.
 
+pub use hospes_onnx as onnx;
+pub use hospes_receipt as receipt;
+pub use hospes_bundle as bundle;
 pub use hospes_core::{capability, clock, dsse, id, key, outcome, tensor, value};
 
 pub mod admission;
@@ -10,7 +13,6 @@ pub mod agreements;
 pub mod api;
 pub mod arguments;
 pub mod auth;
-pub mod bundle;
 pub mod cli;
 pub mod config;
 pub mod controls;
@@ -22,10 +24,8 @@ pub mod inference;
 pub mod invoke;
 pub mod market;
 pub mod negotiations;
-pub mod onnx;
 pub mod operations;
 pub mod outputs;
-pub mod receipt;
 pub mod receipts;
 pub mod sandbox;
 pub mod stop;

@@ -1,0 +1,106 @@
+//! Makes a component of what a guest toolchain gives out, and of nothing at all: the built-in guest of a bundle that has a
+//! model and no code.
+//!
+//! A module for `wasm32-wasip1` gets our own adapter, not the usual one: it turns standard output into log lines and denies
+//! the rest, so that the component imports what its world declares and no more. The surprise: a module that was linked
+//! with a newer interface than the adapter knows is refused here, at build time, not when it runs.
+
+use std::error::Error as StdError;
+use std::sync::LazyLock;
+
+use wasmparser::Parser;
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::{PackageId, Resolve};
+
+use hospes_core::id::Digest;
+
+const PLUGIN_WIT: &str = include_str!("../../../../wit/plugin.wit");
+const WASI_NN_WIT: &str = include_str!("../../../../wit/deps/wasi-nn-0.2.0-rc-2024-10-28/wasi-nn.wit");
+const PREVIEW1: &str = include_str!("preview1.wat");
+const PASSTHROUGH: &str = include_str!("passthrough.wat");
+
+/// Why no component could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ComponentizeError {
+    #[error("this is not WebAssembly: build the plugin and name the `.wasm` file that comes out")]
+    NotWasm,
+    #[error(
+        "the module does not fit the world that it declares, or imports something that a plugin does not have: build it \
+         for `wasm32-wasip1` or `wasm32-unknown-unknown` with hospes-sdk or wit-bindgen"
+    )]
+    Encode(#[source] Box<dyn StdError + Send + Sync>),
+    #[error("the host's own WIT or adapter is broken")]
+    Builtin(#[source] Box<dyn StdError + Send + Sync>),
+}
+
+/// A component: `wasm` itself if it is one, else the component of this core module.
+///
+/// # Errors
+/// If `wasm` is not WebAssembly, carries no component type, or imports what neither its world nor the adapter has.
+pub fn componentize(wasm: &[u8]) -> Result<Vec<u8>, ComponentizeError> {
+    if Parser::is_component(wasm) {
+        return Ok(wasm.to_vec());
+    }
+    if !Parser::is_core_wasm(wasm) {
+        return Err(ComponentizeError::NotWasm);
+    }
+    let adapter = module_of(PREVIEW1, "adapter")?;
+    encode(wasm, Some(&adapter)).map_err(ComponentizeError::Encode)
+}
+
+/// The guest of a bundle without code: exports `hospes:plugin/inference` and computes the model called `model`. Always the
+/// same bytes.
+///
+/// # Errors
+/// Never, unless this host was built from a tree whose WIT and guest do not fit each other.
+pub fn passthrough() -> Result<Vec<u8>, ComponentizeError> {
+    let guest = module_of(PASSTHROUGH, "model")?;
+    encode(&guest, None).map_err(ComponentizeError::Builtin)
+}
+
+/// Whether a component is the one of bundles without code, by its digest.
+pub fn is_passthrough(component: &Digest) -> bool {
+    static BUILTIN: LazyLock<Option<Digest>> =
+        LazyLock::new(|| passthrough().ok().map(|component| Digest::of(&component)));
+    BUILTIN.as_ref() == Some(component)
+}
+
+/// The packages that a plugin's own WIT may include or use, `wasi:nn` and `hospes:plugin`; the second's id is returned.
+///
+/// # Errors
+/// Never, unless this host was built from a tree whose WIT is broken.
+pub fn plugin_wit() -> Result<(Resolve, PackageId), ComponentizeError> {
+    let mut resolve = Resolve::default();
+    let broken = |error: Box<dyn StdError + Send + Sync>| ComponentizeError::Builtin(error);
+    resolve.push_source("wasi-nn.wit", WASI_NN_WIT).map_err(|e| broken(e.into()))?;
+    let package = resolve.push_source("plugin.wit", PLUGIN_WIT).map_err(|e| broken(e.into()))?;
+    Ok((resolve, package))
+}
+
+/// Assembles one of our own modules and says which world of `hospes:plugin` it is written for.
+fn module_of(wat: &str, world: &str) -> Result<Vec<u8>, ComponentizeError> {
+    let mut module = wat::parse_str(wat).map_err(|e| ComponentizeError::Builtin(e.into()))?;
+    let (resolve, package) = plugin_wit()?;
+    resolve
+        .select_world(&[package], Some(world))
+        .and_then(|world| {
+            embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)
+        })
+        .map_err(|e| ComponentizeError::Builtin(e.into()))?;
+    Ok(module)
+}
+
+fn encode(
+    module: &[u8],
+    adapter: Option<&[u8]>,
+) -> Result<Vec<u8>, Box<dyn StdError + Send + Sync>> {
+    let mut encoder = ComponentEncoder::default();
+    encoder.validate(true).module(module)?;
+    if let Some(adapter) = adapter {
+        encoder.adapter("wasi_snapshot_preview1", adapter)?;
+    }
+    Ok(encoder.encode()?)
+}
+
+#[cfg(test)]
+mod tests;

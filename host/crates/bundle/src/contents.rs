@@ -1,0 +1,67 @@
+//! Whether a manifest's claims hold for the component and the weights beside it.
+//!
+//! Used by everyone who makes or accepts a bundle, so that what can be signed can also be verified.
+
+use super::layout::{Layout, Section};
+use super::manifest::Manifest;
+use super::names::{Export, GraphName};
+use super::shape::Shape;
+use hospes_core::id::{Digest, FunctionName};
+
+/// A claim of the manifest that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ContentsError {
+    #[error("function `{name}` needs export `{export}`, which the component does not have")]
+    FunctionMissing { name: FunctionName, export: Export },
+    #[error("model `{name}` of the manifest is not in the bundle at its place")]
+    ModelMissing { name: GraphName },
+    #[error("model `{name}` is in the bundle, but not in the manifest at its place")]
+    ModelExtra { name: GraphName },
+    #[error("model `{name}` has {found} bytes, the manifest says {listed}")]
+    ModelSize { name: GraphName, listed: u64, found: u64 },
+    #[error("model `{name}` has digest {found}, the manifest says {listed}")]
+    ModelDigest { name: GraphName, listed: Digest, found: Digest },
+}
+
+/// Whether each function of the manifest is one that the component exports.
+pub(super) fn check_functions(manifest: &Manifest, shape: &Shape) -> Result<(), ContentsError> {
+    match manifest.functions.iter().find(|f| !shape.functions.contains(f.export.as_str())) {
+        None => Ok(()),
+        Some(function) => Err(ContentsError::FunctionMissing {
+            name: function.name.clone(),
+            export: function.export.clone(),
+        }),
+    }
+}
+
+/// Whether the manifest's models are those in the bundle, in order; `digests` are those of the weights found.
+pub(super) fn check_models(
+    manifest: &Manifest,
+    layout: &Layout,
+    digests: &[Digest],
+) -> Result<(), ContentsError> {
+    let mut found = layout.models.iter().zip(digests);
+    for listed in &manifest.models {
+        let name = listed.name.clone();
+        let (section, digest) = match found.next() {
+            Some(((found, section), digest)) if *found == name => (section, digest),
+            Some(_) | None => return Err(ContentsError::ModelMissing { name }),
+        };
+        let bytes = size(section);
+        if bytes != listed.bytes {
+            return Err(ContentsError::ModelSize { name, listed: listed.bytes, found: bytes });
+        }
+        if *digest != listed.sha256 {
+            let (listed, found) = (listed.sha256, *digest);
+            return Err(ContentsError::ModelDigest { name, listed, found });
+        }
+    }
+    match found.next() {
+        Some(((name, _), _)) => Err(ContentsError::ModelExtra { name: name.clone() }),
+        None => Ok(()),
+    }
+}
+
+fn size(section: &Section) -> u64 {
+    section.payload.len() as u64
+}

@@ -1,0 +1,349 @@
+//! What a bundle says about itself: the JSON of its `hospes:manifest` section, format 1.
+//!
+//! Written deterministically: members in the order of the structs below, none that is absent, no spaces. It is read strictly:
+//! an unknown member, a duplicate one or a value out of its range is refused. What it claims about the component and the
+//! weights is compared with them in `verify`, not here.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::names::{Export, GraphName, Licence};
+use hospes_core::id::{Digest, FunctionName, ModelLabel, Party};
+
+/// The format that this version writes, and the only one that it reads.
+pub const MANIFEST_FORMAT: u32 = 1;
+/// Largest manifest, in bytes of JSON.
+pub const MANIFEST_BYTES_MAX: usize = 1 << 20;
+/// Most functions that a bundle exposes.
+pub const FUNCTIONS_MAX: usize = 256;
+/// Most types that are documented.
+pub const TYPES_MAX: usize = 1024;
+/// Most members of a documented type.
+pub const MEMBERS_MAX: usize = 1024;
+/// Longest name of a type or a member, in bytes.
+pub const NAME_BYTES_MAX: usize = 256;
+/// Most models in a bundle.
+pub const MODELS_MAX: usize = 64;
+/// Longest version, in bytes.
+pub const VERSION_BYTES_MAX: usize = 64;
+/// Longest summary, in bytes.
+pub const SUMMARY_BYTES_MAX: usize = 512;
+/// Longest text of a card or a function's documentation, in bytes.
+pub const TEXT_BYTES_MAX: usize = 16 << 10;
+/// Highest batch axis: no tensor that the host computes has more dimensions.
+pub const BATCH_AXIS_MAX: u32 = 7;
+
+/// Why a manifest was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    #[error("the manifest has {bytes} bytes, more than the {MANIFEST_BYTES_MAX} allowed")]
+    TooLarge { bytes: usize },
+    #[error("the manifest is not the JSON that format {MANIFEST_FORMAT} describes")]
+    Json(#[source] serde_json::Error),
+    #[error("the manifest has format {found}, this host reads format {MANIFEST_FORMAT}")]
+    Format { found: u32 },
+    #[error("the manifest lists {count} {what}, more than the {count_max} allowed")]
+    TooMany { what: &'static str, count: usize, count_max: usize },
+    #[error("the manifest lists {what} `{name}` twice")]
+    Duplicate { what: &'static str, name: String },
+    #[error("`{member}` has {bytes} bytes, more than the {bytes_max} allowed")]
+    TextTooLong { member: &'static str, bytes: usize, bytes_max: usize },
+    #[error("`{member}` holds a control character: write it as plain text")]
+    ControlCharacter { member: &'static str },
+    #[error("`summary` is empty: say in a line what the model does")]
+    SummaryEmpty,
+    #[error("version `{0}` carries build metadata, which does not order versions: drop the `+…`")]
+    BuildMetadata(semver::Version),
+    #[error("`{member}` is 0: leave it out for the host's own limit")]
+    ZeroLimit { member: &'static str },
+    #[error("model `{model}` has batch axis {axis}, the highest is {BATCH_AXIS_MAX}")]
+    BatchAxis { model: GraphName, axis: u32 },
+}
+
+/// A bundle's manifest. [`Manifest::parse`] and [`Manifest::to_json`] check the rules that its types alone do not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Always [`MANIFEST_FORMAT`].
+    pub format: u32,
+    /// The model's name within its publisher.
+    pub name: ModelLabel,
+    /// Semantic version, without build metadata. A published version never changes.
+    pub version: semver::Version,
+    /// Whose key signed the bundle. Absent until it is signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publisher: Option<Party>,
+    /// Under what licence the model may be used.
+    pub licence: Licence,
+    /// One line on what the model does.
+    pub summary: String,
+    /// What a user should know before using the model.
+    #[serde(default, skip_serializing_if = "Card::is_empty")]
+    pub card: Card,
+    /// The functions that callers may invoke. Other exports of the component are never exposed.
+    pub functions: Vec<FunctionSpec>,
+    /// Documentation of the functions' types.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub types: Vec<TypeSpec>,
+    /// The models that the guest may load, in the order of their sections.
+    pub models: Vec<ModelSpec>,
+    /// What the guest asks to be allowed beyond computing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<Capability>,
+    /// Limits that the guest asks for. The host may grant less.
+    #[serde(default, skip_serializing_if = "RequestedLimits::is_empty")]
+    pub limits: RequestedLimits,
+}
+
+/// The model card: free text for people.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Card {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intended_use: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limitations: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training_data: Option<String>,
+}
+
+/// One function that callers may invoke.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FunctionSpec {
+    /// The name in URLs and agreements.
+    pub name: FunctionName,
+    /// The component's export that it calls.
+    pub export: Export,
+    /// The WIT's documentation comment, which a component does not carry itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub docs: Option<String>,
+}
+
+/// A type with a name, with its documentation: a component carries neither. It is found again by the names of its members.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TypeSpec {
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub docs: Option<String>,
+    /// The fields of a record, the cases of a variant or an enum, the flags, or what a resource's constructor takes, in their
+    /// order.
+    pub members: Vec<MemberSpec>,
+}
+
+/// A member of a type.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberSpec {
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub docs: Option<String>,
+}
+
+/// One model of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSpec {
+    /// The name by which the guest loads it.
+    pub name: GraphName,
+    /// How the weights are encoded.
+    pub encoding: Encoding,
+    /// Digest of the weights.
+    pub sha256: Digest,
+    /// Size of the weights.
+    pub bytes: u64,
+    /// The axis along which inputs of several calls may be joined; none if they must not be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_axis: Option<u32>,
+    /// Where the model must run.
+    #[serde(default)]
+    pub device: Device,
+    /// The backend that the publisher measured it with, if that matters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<Backend>,
+}
+
+/// How weights are encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    Onnx,
+}
+
+/// Where a model must run. A device that a host lacks is an error there, never a silent fallback.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    Cpu,
+    Gpu,
+    /// The publisher does not mind: the host's operator chooses.
+    #[default]
+    Any,
+}
+
+/// An inference backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    Onnxruntime,
+    Tract,
+}
+
+/// What a guest can ask to be allowed. This version grants nothing, so that a manifest that asks is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Capability {}
+
+/// Limits that a guest asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequestedLimits {
+    /// Linear memory of one call, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// Longest call, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_ms: Option<u64>,
+}
+
+impl Card {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl RequestedLimits {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The one member that every format has.
+#[derive(Deserialize)]
+struct FormatOnly {
+    format: u32,
+}
+
+impl Manifest {
+    /// Reads a manifest section.
+    ///
+    /// # Errors
+    /// Whatever [`ManifestError`] names. The format is looked at first, so that a newer bundle is told apart from a bad one.
+    pub fn parse(json: &[u8]) -> Result<Self, ManifestError> {
+        if json.len() > MANIFEST_BYTES_MAX {
+            return Err(ManifestError::TooLarge { bytes: json.len() });
+        }
+        let FormatOnly { format } = serde_json::from_slice(json).map_err(ManifestError::Json)?;
+        if format != MANIFEST_FORMAT {
+            return Err(ManifestError::Format { found: format });
+        }
+        let manifest: Self = serde_json::from_slice(json).map_err(ManifestError::Json)?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// The bytes of the manifest section: the same for equal manifests.
+    ///
+    /// # Errors
+    /// If [`Manifest::parse`] would refuse them.
+    pub fn to_json(&self) -> Result<Vec<u8>, ManifestError> {
+        self.check()?;
+        let json = serde_json::to_vec(self).map_err(ManifestError::Json)?;
+        if json.len() > MANIFEST_BYTES_MAX {
+            return Err(ManifestError::TooLarge { bytes: json.len() });
+        }
+        Ok(json)
+    }
+
+    fn check(&self) -> Result<(), ManifestError> {
+        if self.format != MANIFEST_FORMAT {
+            return Err(ManifestError::Format { found: self.format });
+        }
+        self.check_texts()?;
+        at_most("functions", self.functions.len(), FUNCTIONS_MAX)?;
+        at_most("types", self.types.len(), TYPES_MAX)?;
+        at_most("models", self.models.len(), MODELS_MAX)?;
+        distinct("function", self.functions.iter().map(|function| function.name.as_str()))?;
+        distinct("model", self.models.iter().map(|model| model.name.as_str()))?;
+        for model in &self.models {
+            if let Some(axis) = model.batch_axis.filter(|axis| *axis > BATCH_AXIS_MAX) {
+                return Err(ManifestError::BatchAxis { model: model.name.clone(), axis });
+            }
+        }
+        for (member, limit) in [
+            ("limits.memory_bytes", self.limits.memory_bytes),
+            ("limits.deadline_ms", self.limits.deadline_ms),
+        ] {
+            if limit == Some(0) {
+                return Err(ManifestError::ZeroLimit { member });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_texts(&self) -> Result<(), ManifestError> {
+        if !self.version.build.is_empty() {
+            return Err(ManifestError::BuildMetadata(self.version.clone()));
+        }
+        if self.summary.trim().is_empty() {
+            return Err(ManifestError::SummaryEmpty);
+        }
+        if self.summary.contains('\n') {
+            return Err(ManifestError::ControlCharacter { member: "summary" });
+        }
+        check_text("version", &self.version.to_string(), VERSION_BYTES_MAX)?;
+        check_text("summary", &self.summary, SUMMARY_BYTES_MAX)?;
+        for (member, text) in [
+            ("card.intended_use", &self.card.intended_use),
+            ("card.limitations", &self.card.limitations),
+            ("card.training_data", &self.card.training_data),
+        ] {
+            check_text(member, text.as_deref().unwrap_or_default(), TEXT_BYTES_MAX)?;
+        }
+        for function in &self.functions {
+            let docs = function.docs.as_deref().unwrap_or_default();
+            check_text("functions.docs", docs, TEXT_BYTES_MAX)?;
+        }
+        for ty in &self.types {
+            at_most("members of a type", ty.members.len(), MEMBERS_MAX)?;
+            check_text("types.name", &ty.name, NAME_BYTES_MAX)?;
+            check_text("types.docs", ty.docs.as_deref().unwrap_or_default(), TEXT_BYTES_MAX)?;
+            for member in &ty.members {
+                let docs = member.docs.as_deref().unwrap_or_default();
+                check_text("types.members.name", &member.name, NAME_BYTES_MAX)?;
+                check_text("types.members.docs", docs, TEXT_BYTES_MAX)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Refuses what would disturb a terminal or a log line; line breaks are fine.
+fn check_text(member: &'static str, text: &str, bytes_max: usize) -> Result<(), ManifestError> {
+    if text.len() > bytes_max {
+        return Err(ManifestError::TextTooLong { member, bytes: text.len(), bytes_max });
+    }
+    if text.chars().any(|c| c.is_control() && c != '\n') {
+        return Err(ManifestError::ControlCharacter { member });
+    }
+    Ok(())
+}
+
+fn at_most(what: &'static str, count: usize, count_max: usize) -> Result<(), ManifestError> {
+    if count > count_max {
+        return Err(ManifestError::TooMany { what, count, count_max });
+    }
+    Ok(())
+}
+
+fn distinct<'a>(
+    what: &'static str,
+    mut names: impl Iterator<Item = &'a str>,
+) -> Result<(), ManifestError> {
+    let mut seen = BTreeSet::new();
+    match names.find(|name| !seen.insert(*name)) {
+        Some(name) => Err(ManifestError::Duplicate { what, name: name.to_owned() }),
+        None => Ok(()),
+    }
+}

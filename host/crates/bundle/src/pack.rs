@@ -1,0 +1,322 @@
+//! Packing: a component, what is said about it, and its models become one unsigned bundle.
+//!
+//! The same inputs give the same bytes: no time, no path and no chance goes in. [`pack`] takes weights as they are and reads them twice
+//! (once for their digest, which stands before them, once to copy them); [`pack_to_file`], which people use, walks them first.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use super::contents::{self, ContentsError};
+use super::layout::{self, LayoutError, MANIFEST_SECTION, MODEL_SECTION_PREFIX};
+use super::manifest::{
+    Backend, Card, Device, Encoding, FunctionSpec, MANIFEST_FORMAT, Manifest, ManifestError,
+    ModelSpec, RequestedLimits, TypeSpec,
+};
+use super::names::{GraphName, Licence};
+use super::shape::{Shape, ShapeError};
+use super::weights;
+use hospes_core::id::{Digest, Hasher, ModelLabel};
+use hospes_onnx::{CureError, ModelRefused};
+
+/// Why a bundle could not be packed.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    #[error("the component cannot be packed")]
+    Layout(#[from] LayoutError),
+    #[error(
+        "the component already holds `hospes:` sections: pack the component that the bundle was made from"
+    )]
+    AlreadyBundle,
+    #[error("the component cannot be read")]
+    Shape(#[from] ShapeError),
+    #[error("the bundle's description is refused")]
+    Manifest(#[from] ManifestError),
+    #[error("the description and the component do not fit together")]
+    Contents(#[from] ContentsError),
+    #[error("cannot read model `{model}` from `{}`", path.display())]
+    Read {
+        model: GraphName,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("model `{model}` would be refused by every host: {source}")]
+    Model { model: GraphName, source: ModelRefused },
+    #[error("model `{model}` cannot be packed as it is: {source}")]
+    Cure { model: GraphName, source: CureError },
+    #[error("cannot write the bundle")]
+    Write(#[source] io::Error),
+    #[error(
+        "model `{model}` has digest {found}, but {pinned} is pinned: fetch the pinned file, or change the pin"
+    )]
+    Pin { model: GraphName, pinned: Digest, found: Digest },
+    #[error("model `{model}` changed while it was packed: pack again")]
+    Moved { model: GraphName },
+    #[error("model `{model}` is empty")]
+    EmptyModel { model: GraphName },
+    #[error("model `{model}` has {bytes} bytes, more than a section of 4 GiB can hold")]
+    ModelTooLarge { model: GraphName, bytes: u64 },
+}
+
+/// What a publisher says about a bundle. The rest of the manifest follows from the inputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    pub name: ModelLabel,
+    pub version: semver::Version,
+    pub licence: Licence,
+    /// One line.
+    pub summary: String,
+    pub card: Card,
+    pub functions: Vec<FunctionSpec>,
+    pub types: Vec<TypeSpec>,
+    pub limits: RequestedLimits,
+}
+
+/// A model to pack.
+#[derive(Debug, Clone)]
+pub struct ModelInput {
+    pub name: GraphName,
+    pub encoding: Encoding,
+    pub batch_axis: Option<u32>,
+    pub device: Device,
+    pub backend: Option<Backend>,
+    /// The digest that the weights must have.
+    pub pin: Option<Digest>,
+    pub source: Source,
+}
+
+/// Where weights come from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    Bytes(Bytes),
+    File(PathBuf),
+}
+
+/// Writes an unsigned bundle to `out` and returns its manifest.
+///
+/// # Errors
+/// If the inputs do not make a bundle, or cannot be read, or `out` cannot be written. `out` may then hold part of a bundle.
+pub fn pack(
+    component: &[u8],
+    description: Description,
+    models: &[ModelInput],
+    out: &mut impl Write,
+) -> Result<Manifest, PackError> {
+    if layout::has_own_sections(component)? {
+        return Err(PackError::AlreadyBundle);
+    }
+    let manifest = Manifest {
+        format: MANIFEST_FORMAT,
+        name: description.name,
+        version: description.version,
+        publisher: None,
+        licence: description.licence,
+        summary: description.summary,
+        card: description.card,
+        functions: description.functions,
+        types: description.types,
+        models: models.iter().map(measure).collect::<Result<_, _>>()?,
+        capabilities: Vec::new(),
+        limits: description.limits,
+    };
+    let json = manifest.to_json()?;
+    contents::check_functions(&manifest, &Shape::read(component)?)?;
+    out.write_all(component).map_err(PackError::Write)?;
+    write_small_section(out, MANIFEST_SECTION, &json)?;
+    for (input, spec) in models.iter().zip(&manifest.models) {
+        write_model(out, input, spec)?;
+    }
+    Ok(manifest)
+}
+
+/// A bundle that was packed for a person.
+#[derive(Debug)]
+pub struct Packed {
+    pub manifest: Manifest,
+    /// What was done to its models so that hosts take them, a line each.
+    pub cures: Vec<String>,
+}
+
+/// Packs into a file, which appears whole or not at all. Models that every host would refuse are cured if that is possible: weights in a
+/// file beside a model are put into it, and maps of chances become tensors.
+///
+/// # Errors
+/// As [`pack`], and [`PackError::Model`] or [`PackError::Cure`] if a model cannot be cured.
+pub fn pack_to_file(
+    component: &[u8],
+    description: Description,
+    models: &[ModelInput],
+    path: &Path,
+) -> Result<Packed, PackError> {
+    let ready = models.iter().map(weights::ready).collect::<Result<Vec<_>, _>>()?;
+    let cures = ready.iter().flat_map(|model| model.notes.iter().cloned()).collect();
+    let models: Vec<_> = ready.into_iter().map(|model| model.input).collect();
+    let manifest = super::write_file(
+        path,
+        super::READABLE,
+        |out| pack(component, description, &models, out),
+        PackError::Write,
+    )?;
+    Ok(Packed { manifest, cures })
+}
+
+/// Digest and size of a model, as the manifest lists them.
+fn measure(input: &ModelInput) -> Result<ModelSpec, PackError> {
+    let (found, bytes) = copy(input, &mut io::sink())?;
+    if let Some(pinned) = input.pin.filter(|pinned| *pinned != found) {
+        return Err(PackError::Pin { model: input.name.clone(), pinned, found });
+    }
+    if bytes == 0 {
+        return Err(PackError::EmptyModel { model: input.name.clone() });
+    }
+    Ok(ModelSpec {
+        name: input.name.clone(),
+        encoding: input.encoding,
+        sha256: found,
+        bytes,
+        batch_axis: input.batch_axis,
+        device: input.device,
+        backend: input.backend,
+    })
+}
+
+fn write_model(
+    out: &mut impl Write,
+    input: &ModelInput,
+    spec: &ModelSpec,
+) -> Result<(), PackError> {
+    let section = format!("{MODEL_SECTION_PREFIX}{}", spec.name);
+    layout::write_header(out, &section, spec.bytes)
+        .ok_or(PackError::ModelTooLarge { model: spec.name.clone(), bytes: spec.bytes })?
+        .map_err(PackError::Write)?;
+    if copy(input, out)? != (spec.sha256, spec.bytes) {
+        return Err(PackError::Moved { model: spec.name.clone() });
+    }
+    Ok(())
+}
+
+pub(super) fn write_small_section(
+    out: &mut impl Write,
+    name: &str,
+    payload: &[u8],
+) -> Result<(), PackError> {
+    layout::write_header(out, name, payload.len() as u64)
+        .expect("invariant: the manifest and the signature are bounded far below 4 GiB")
+        .and_then(|()| out.write_all(payload))
+        .map_err(PackError::Write)
+}
+
+/// Copies a model to `out`; returns the digest and the number of the bytes copied.
+fn copy(input: &ModelInput, out: &mut impl Write) -> Result<(Digest, u64), PackError> {
+    let path = match &input.source {
+        Source::Bytes(bytes) => {
+            out.write_all(bytes).map_err(PackError::Write)?;
+            return Ok((Digest::of(bytes), bytes.len() as u64));
+        }
+        Source::File(path) => path,
+    };
+    let unreadable =
+        |source| PackError::Read { model: input.name.clone(), path: path.clone(), source };
+    let mut file = File::open(path).map_err(unreadable)?;
+    let mut buffer = vec![0; COPY_BYTES];
+    let (mut hasher, mut total) = (Hasher::default(), 0);
+    loop {
+        let count = file.read(&mut buffer).map_err(unreadable)?;
+        if count == 0 {
+            return Ok((hasher.finish(), total));
+        }
+        let part = buffer.get(..count).unwrap_or_default();
+        hasher.update(part);
+        out.write_all(part).map_err(PackError::Write)?;
+        total += count as u64;
+    }
+}
+
+/// How much of a file is in memory at a time.
+const COPY_BYTES: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    fn packed(models: &[ModelInput]) -> Result<Vec<u8>, PackError> {
+        let mut out = Vec::new();
+        pack(&sample::component(), sample::description(), models, &mut out).map(|_| out)
+    }
+
+    #[test]
+    fn the_same_inputs_give_the_same_bytes_from_memory_and_from_a_file() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("any.onnx");
+        let weights = [sample::ONNX, b"\x32\x80\x80\x41", &vec![b' '; 65 << 14][..]].concat();
+        assert!(weights.len() > COPY_BYTES);
+        std::fs::write(&path, &weights).expect("a file");
+        let from_file = ModelInput { source: Source::File(path), ..sample::model("m", &weights) };
+        let first = packed(&[sample::model("m", &weights)]).expect("packed");
+        assert_eq!(first, packed(std::slice::from_ref(&from_file)).expect("packed"));
+        let target = directory.path().join("out.wasm");
+        pack_to_file(&sample::component(), sample::description(), &[from_file], &target)
+            .expect("packed");
+        assert_eq!(first, std::fs::read(target).expect("the bundle"));
+    }
+
+    #[test]
+    fn a_bundle_is_still_a_component() {
+        let bundle = packed(&[sample::model("m", b"weights")]).expect("packed");
+        let shape = Shape::read(&bundle).expect("a component");
+        assert_eq!(shape, Shape::read(&sample::component()).expect("a component"));
+    }
+
+    #[test]
+    fn a_pin_that_does_not_match_is_refused() {
+        let pin = Some(Digest::of(b"other"));
+        let model = ModelInput { pin, ..sample::model("m", b"weights") };
+        assert!(matches!(packed(&[model]), Err(PackError::Pin { .. })));
+    }
+
+    #[test]
+    fn bad_inputs_are_refused() {
+        let missing = Source::File("does/not/exist.onnx".into());
+        let missing = ModelInput { source: missing, ..sample::model("m", b"") };
+        assert!(matches!(packed(&[missing]), Err(PackError::Read { .. })));
+        assert!(matches!(packed(&[sample::model("m", b"")]), Err(PackError::EmptyModel { .. })));
+        let twice = [sample::model("m", b"1"), sample::model("m", b"2")];
+        assert!(matches!(
+            packed(&twice),
+            Err(PackError::Manifest(ManifestError::Duplicate { .. }))
+        ));
+        let bundle = packed(&[]).expect("packed");
+        let again = pack(&bundle, sample::description(), &[], &mut Vec::new());
+        assert!(matches!(again, Err(PackError::AlreadyBundle)));
+        let mut description = sample::description();
+        description.functions[0].export = "absent".parse().expect("an export");
+        let absent = pack(&sample::component(), description, &[], &mut Vec::new());
+        assert!(matches!(absent, Err(PackError::Contents(ContentsError::FunctionMissing { .. }))));
+        let module = wat::parse_str("(module)").expect("text");
+        let module = pack(&module, sample::description(), &[], &mut Vec::new());
+        assert!(matches!(module, Err(PackError::Layout(LayoutError::CoreModule))));
+    }
+
+    #[test]
+    fn a_model_that_every_host_would_refuse_is_refused_when_it_is_packed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let target = directory.path().join("out.wasm");
+        let models = [sample::model("m", b"not a model")];
+        let refused = pack_to_file(&sample::component(), sample::description(), &models, &target);
+        assert!(matches!(refused, Err(PackError::Model { .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_packed_leaves_nothing_behind() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let target = directory.path().join("out.wasm");
+        let models = [sample::model("m", b"")];
+        pack_to_file(&sample::component(), sample::description(), &models, &target)
+            .expect_err("an empty model");
+        assert_eq!(std::fs::read_dir(directory.path()).expect("a directory").count(), 0);
+    }
+}

@@ -1,0 +1,247 @@
+//! The bundles of this host on disk: content-addressed files, whole and durable or not there.
+//!
+//! Weights are kept once, under their own digest, however many versions share them; the rest of a bundle is kept under the
+//! bundle's digest, behind a line that says where the weights belong. Every name of a file is a digest that was computed here.
+//! What is read back must have the digest it is asked for by, and is verified by the caller like any foreign bytes.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::manifest::MODELS_MAX;
+use super::verify::VerifiedBundle;
+use hospes_core::id::Digest;
+
+/// What `tempfile` begins its names with: a write that a crash cut short leaves such a file.
+const UNFINISHED_PREFIX: &str = ".tmp";
+/// How much of a file is compared at a time.
+const COMPARE_BYTES: usize = 1 << 16;
+
+/// Why a bundle could not be kept or read back.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    #[error("`{}` cannot be read or written", path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("`{}` is missing: restore the data directory from a backup", path.display())]
+    Missing { path: PathBuf },
+    #[error("`{}` is damaged: restore the data directory from a backup", path.display())]
+    Damaged { path: PathBuf },
+}
+
+/// The bundles of one host.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    bundles: PathBuf,
+    models: PathBuf,
+}
+
+/// The first line of a bundle's file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Index {
+    models: Vec<Place>,
+}
+
+/// Weights that were taken out of a bundle.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Place {
+    /// Where in the bundle they begin.
+    offset: usize,
+    bytes: usize,
+    sha256: Digest,
+}
+
+impl Registry {
+    /// Opens the bundles in `folder`, which is made if it is not there. Only one process may have them open.
+    ///
+    /// # Errors
+    /// [`RegistryError::File`].
+    pub fn open(folder: &Path) -> Result<Self, RegistryError> {
+        let registry = Self { bundles: folder.join("bundles"), models: folder.join("models") };
+        for folder in [&registry.bundles, &registry.models] {
+            // Weights may be worth something: other users of the machine do not see them.
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+            made.and_then(|()| remove_unfinished(folder))
+                .map_err(|source| failed(folder, source))?;
+        }
+        Ok(registry)
+    }
+
+    /// Keeps a bundle. It is durable when this returns; keeping it twice is keeping it once.
+    ///
+    /// # Errors
+    /// [`RegistryError::File`]; the bundle is not there then, though some of its weights may be.
+    pub fn store(&self, bundle: &VerifiedBundle) -> Result<(), RegistryError> {
+        let bytes = bundle.bytes();
+        let mut index = Index { models: Vec::new() };
+        let mut rest: Vec<&[u8]> = Vec::new();
+        let mut end = 0;
+        // The manifest lists the models in the order of their sections; `verify` has compared them.
+        for (spec, (_, section)) in bundle.manifest().models.iter().zip(&bundle.layout().models) {
+            let range = section.payload.clone();
+            let weights = &bytes[range.clone()];
+            keep(&self.models.join(spec.sha256.hex()), &[weights])?;
+            rest.push(&bytes[end..range.start]);
+            end = range.end;
+            let place = Place { offset: range.start, bytes: range.len(), sha256: spec.sha256 };
+            index.models.push(place);
+        }
+        rest.push(&bytes[end..]);
+        let mut line =
+            serde_json::to_vec(&index).expect("invariant: an index has string keys only");
+        line.push(b'\n');
+        rest.insert(0, &line);
+        keep(&self.bundles.join(bundle.digest().hex()), &rest)
+    }
+
+    /// The bytes of the bundle with this digest, to be verified by the caller.
+    ///
+    /// # Errors
+    /// [`RegistryError`] names the file that is missing, damaged or cannot be read.
+    pub fn load(&self, digest: &Digest) -> Result<Bytes, RegistryError> {
+        let path = self.bundles.join(digest.hex());
+        let damaged = || RegistryError::Damaged { path: path.clone() };
+        let mut kept = Vec::new();
+        append(&mut kept, &path)?;
+        let newline = kept.iter().position(|byte| *byte == b'\n').ok_or_else(damaged)?;
+        let (line, mut rest) = (&kept[..newline], &kept[newline + 1..]);
+        let index: Index = serde_json::from_slice(line).map_err(|_| damaged())?;
+        if index.models.len() > MODELS_MAX {
+            return Err(damaged());
+        }
+        let mut bytes = Vec::new();
+        for place in &index.models {
+            let gap = place.offset.checked_sub(bytes.len());
+            let (before, after) =
+                gap.and_then(|gap| rest.split_at_checked(gap)).ok_or_else(damaged)?;
+            bytes.extend_from_slice(before);
+            rest = after;
+            let weights = self.models.join(place.sha256.hex());
+            append(&mut bytes, &weights)?;
+            if bytes.len() - place.offset != place.bytes {
+                return Err(RegistryError::Damaged { path: weights });
+            }
+        }
+        bytes.extend_from_slice(rest);
+        if Digest::of(&bytes) != *digest {
+            return Err(RegistryError::Damaged {
+                path: self.culprit(&bytes, &index).unwrap_or(path),
+            });
+        }
+        Ok(bytes.into())
+    }
+
+    /// The file of a model that a kept bundle has, open for reading.
+    ///
+    /// # Errors
+    /// As of opening it.
+    pub fn open_model(&self, digest: &Digest) -> io::Result<File> {
+        File::open(self.models.join(digest.hex()))
+    }
+
+    /// Bytes of the bundle with this digest, its weights included, from what is noted about it; 0 if it is not there.
+    ///
+    /// # Errors
+    /// [`RegistryError::File`], [`RegistryError::Damaged`].
+    pub fn length(&self, digest: &Digest) -> Result<u64, RegistryError> {
+        /// A line that lists 64 models is shorter.
+        const LINE_BYTES_MAX: u64 = 64 << 10;
+        let path = self.bundles.join(digest.hex());
+        let failed = |source| failed(&path, source);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            Err(error) => return Err(failed(error)),
+        };
+        let whole = file.metadata().map_err(failed)?.len();
+        let mut line = Vec::new();
+        let read = BufReader::new(file.take(LINE_BYTES_MAX)).read_until(b'\n', &mut line);
+        read.map_err(failed)?;
+        let index: Index = serde_json::from_slice(&line)
+            .map_err(|_| RegistryError::Damaged { path: path.clone() })?;
+        let weights = index.models.iter().map(|place| place.bytes as u64);
+        Ok(weights.fold(whole - line.len() as u64, u64::saturating_add))
+    }
+
+    /// The weights that are not what they are kept as; none if all are.
+    fn culprit(&self, bytes: &[u8], index: &Index) -> Option<PathBuf> {
+        let changed = |place: &&Place| {
+            let weights = bytes.get(place.offset..).and_then(|rest| rest.get(..place.bytes));
+            weights.is_none_or(|weights| Digest::of(weights) != place.sha256)
+        };
+        index.models.iter().find(changed).map(|place| self.models.join(place.sha256.hex()))
+    }
+}
+
+fn failed(path: &Path, source: io::Error) -> RegistryError {
+    RegistryError::File { path: path.to_owned(), source }
+}
+
+fn remove_unfinished(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(UNFINISHED_PREFIX.as_bytes()) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes `pieces` the contents of `path`, durably.
+fn keep(path: &Path, pieces: &[&[u8]]) -> Result<(), RegistryError> {
+    let failed = |source| failed(path, source);
+    if holds(path, pieces).map_err(failed)? {
+        // Whoever wrote it may not have come to this yet.
+        return path.parent().map_or(Ok(()), super::sync_folder).map_err(failed);
+    }
+    let fill = |out: &mut io::BufWriter<_>| {
+        pieces.iter().try_for_each(|piece| out.write_all(piece)).map_err(failed)
+    };
+    super::write_file(path, super::PRIVATE, fill, failed)
+}
+
+/// Whether `path` has exactly these contents already. A damaged file does not, so that keeping its bundle again mends it.
+fn holds(path: &Path, pieces: &[&[u8]]) -> io::Result<bool> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let wanted: usize = pieces.iter().map(|piece| piece.len()).sum();
+    if file.metadata()?.len() != wanted as u64 {
+        return Ok(false);
+    }
+    let mut file = BufReader::new(file);
+    let mut buffer = vec![0; COMPARE_BYTES];
+    for part in pieces.iter().flat_map(|piece| piece.chunks(COMPARE_BYTES)) {
+        let read = &mut buffer[..part.len()];
+        file.read_exact(read)?;
+        if read != part {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Reads a file behind what is in `bytes`.
+fn append(bytes: &mut Vec<u8>, path: &Path) -> Result<(), RegistryError> {
+    match File::open(path).and_then(|mut file| file.read_to_end(bytes)) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(RegistryError::Missing { path: path.to_owned() })
+        }
+        Err(source) => Err(failed(path, source)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

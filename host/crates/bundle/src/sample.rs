@@ -1,0 +1,83 @@
+//! A small bundle's parts, for tests.
+
+use bytes::Bytes;
+
+use super::manifest::{Card, Device, Encoding, FunctionSpec, RequestedLimits};
+use super::pack::{Description, ModelInput, Source, pack};
+use hospes_core::key::PartyKey;
+
+/// Without names of its own, so that its last section holds its last export. Type 0 is that of the import.
+const COMPONENT: &str = r#"(component
+    (import "sample:plugin/host@0.1.0" (instance))
+    (core module
+        (func (export "detect") (param i32) (result i32) (local.get 0))
+        (func (export "double") (param i32) (result i32) (i32.shl (local.get 0) (i32.const 1))))
+    (core instance (instantiate 0))
+    (alias core export 0 "detect" (core func))
+    (alias core export 0 "double" (core func))
+    (type (func (param "value" u32) (result u32)))
+    (func (type 1) (canon lift (core func 0)))
+    (func (type 1) (canon lift (core func 1)))
+    (export "detect" (func 0))
+    (instance (export "double" (func 1)))
+    (export "sample:plugin/extra@0.1.0" (instance 1)))"#;
+
+/// A component with the functions `detect` and `sample:plugin/extra@0.1.0#double`.
+pub fn component() -> Vec<u8> {
+    wat::parse_str(COMPONENT).expect("the sample is a component")
+}
+
+/// What is said about it.
+pub fn description() -> Description {
+    let function = |name: &str, export: &str| FunctionSpec {
+        name: name.parse().expect("a function's name"),
+        export: export.parse().expect("an export"),
+        docs: Some(format!("What `{name}` does.")),
+    };
+    Description {
+        name: "sample".parse().expect("a label"),
+        version: semver::Version::new(1, 0, 0),
+        licence: "Apache-2.0".parse().expect("a licence"),
+        summary: "A sample".to_owned(),
+        card: Card::default(),
+        functions: vec![
+            function("detect", "detect"),
+            function("double", "sample:plugin/extra@0.1.0#double"),
+        ],
+        types: Vec::new(),
+        limits: RequestedLimits::default(),
+    }
+}
+
+/// The smallest ONNX model: a version, and a graph of nothing.
+pub const ONNX: &[u8] = b"\x08\x08\x3a\x00";
+
+/// A model of these bytes.
+pub fn model(name: &str, bytes: &[u8]) -> ModelInput {
+    ModelInput {
+        name: name.parse().expect("a graph's name"),
+        encoding: Encoding::Onnx,
+        batch_axis: Some(0),
+        device: Device::Any,
+        backend: None,
+        pin: None,
+        source: Source::Bytes(Bytes::copy_from_slice(bytes)),
+    }
+}
+
+/// An unsigned bundle with these models.
+pub fn unsigned(models: &[ModelInput]) -> Vec<u8> {
+    let mut out = Vec::new();
+    pack(&component(), description(), models, &mut out).expect("a sound bundle");
+    out
+}
+
+/// A signed bundle with these models.
+pub fn signed(models: &[ModelInput]) -> Vec<u8> {
+    super::sign(&unsigned(models), &key()).expect("a sound bundle")
+}
+
+/// Who signs [`signed`].
+pub fn key() -> PartyKey {
+    PartyKey::from_secret(&[7; 32])
+}

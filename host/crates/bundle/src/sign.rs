@@ -1,0 +1,117 @@
+//! Signing: the publisher goes into the manifest, and the signature behind everything.
+//!
+//! Only a bundle that would be accepted is signed. One that is signed already is signed anew, if its signature still holds:
+//! otherwise a change that nobody made on purpose would be signed unseen.
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::BundleLimits;
+use super::layout::{Layout, LayoutError, MANIFEST_SECTION, SIGNATURE_SECTION};
+use super::manifest::ManifestError;
+use super::pack::write_small_section;
+use super::signature::{self, Statement};
+use super::verify::{BundleError, check};
+use hospes_core::dsse::DsseError;
+use hospes_core::id::{Digest, Hasher};
+use hospes_core::key::PartyKey;
+
+/// Why a bundle was not signed. Nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    #[error("`{}` cannot be read", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("only a sound bundle is signed: build it again")]
+    Bundle(#[from] BundleError),
+    #[error("the manifest cannot take the publisher")]
+    Manifest(#[from] ManifestError),
+    #[error("the signature cannot be made")]
+    Signature(#[from] DsseError),
+    #[error("the signed bundle cannot be written")]
+    Write(#[source] io::Error),
+}
+
+impl From<LayoutError> for SignError {
+    fn from(error: LayoutError) -> Self {
+        Self::Bundle(error.into())
+    }
+}
+
+/// The signed form of a bundle. The same bundle and key give the same bytes.
+///
+/// # Errors
+/// [`SignError::Bundle`] if the bundle is not sound, signature included if it has one; [`SignError::Manifest`] if the manifest
+/// has no room left for the publisher.
+pub fn sign(bytes: &[u8], key: &PartyKey) -> Result<Vec<u8>, SignError> {
+    Ok(Signed::new(bytes, key)?.pieces().concat())
+}
+
+/// Signs the bundle in `file` into `output`, which may be the same file and appears whole or not at all. Returns the digest of
+/// the signed bundle: what agreements will name.
+///
+/// # Errors
+/// As [`sign`], and if `file` cannot be read or `output` cannot be written.
+pub fn sign_to_file(file: &Path, key: &PartyKey, output: &Path) -> Result<Digest, SignError> {
+    let read = |source| SignError::Read { path: file.to_owned(), source };
+    let bytes = std::fs::read(file).map_err(read)?;
+    let signed = Signed::new(&bytes, key)?;
+    let write = |piece: &&[u8], out: &mut io::BufWriter<_>| out.write_all(piece);
+    super::write_file(
+        output,
+        super::READABLE,
+        |out| {
+            signed.pieces().iter().try_for_each(|piece| write(piece, out)).map_err(SignError::Write)
+        },
+        SignError::Write,
+    )?;
+    Ok(signed.digest)
+}
+
+/// A signed bundle in pieces, so that its weights are in memory once.
+struct Signed<'a> {
+    component: &'a [u8],
+    manifest: Vec<u8>,
+    models: &'a [u8],
+    signature: Vec<u8>,
+    digest: Digest,
+}
+
+impl<'a> Signed<'a> {
+    fn new(bytes: &'a [u8], key: &PartyKey) -> Result<Self, SignError> {
+        let layout = Layout::read(bytes, &BundleLimits::NONE)?;
+        let mut checked = check(bytes, &layout)?;
+        checked.manifest.publisher = Some(key.party());
+        let json = checked.manifest.to_json()?;
+        let component = &bytes[layout.code.clone()];
+        let manifest = section(MANIFEST_SECTION, &json);
+        let models = &bytes[layout.manifest.whole.end..layout.signed_end(bytes)];
+        let mut hasher = Hasher::default();
+        for piece in [component, &manifest, models] {
+            hasher.update(piece);
+        }
+        let statement = Statement {
+            component: checked.component,
+            manifest: Digest::of(&json),
+            models: checked.models,
+            sha256: hasher.clone().finish(),
+        };
+        let signature = section(SIGNATURE_SECTION, &signature::seal(&statement, key)?);
+        hasher.update(&signature);
+        let digest = hasher.finish();
+        Ok(Self { component, manifest, models, signature, digest })
+    }
+
+    fn pieces(&self) -> [&[u8]; 4] {
+        [self.component, &self.manifest, self.models, &self.signature]
+    }
+}
+
+fn section(name: &str, payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_small_section(&mut out, name, payload).expect("invariant: a vector takes every byte");
+    out
+}

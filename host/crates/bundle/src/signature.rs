@@ -1,0 +1,166 @@
+//! What a publisher signs: the digests of a bundle's parts and of all of it, as the payload of a DSSE envelope.
+//!
+//! The digest of every byte before the signature would be enough to notice a change. Those of the parts say where it is. The
+//! payload is JSON in its one canonical form (RFC 8785), and so is the envelope, so the signature section has no byte that could
+//! be changed either.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::layout::Layout;
+use super::names::GraphName;
+use hospes_core::dsse::{DsseError, Envelope, first_difference};
+use hospes_core::id::{Digest, Hasher, Party};
+use hospes_core::key::PartyKey;
+
+/// The kind of payload that is signed, so that a signature under anything else cannot be passed off as one under a bundle.
+pub const PAYLOAD_TYPE: &str = "application/vnd.hospes.bundle+json";
+
+/// Why a signature section was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum SignatureError {
+    #[error("the envelope is refused")]
+    Envelope(#[from] DsseError),
+    #[error(
+        "what is signed is of type `{found}`, not `{PAYLOAD_TYPE}`: it is no bundle's signature"
+    )]
+    PayloadType { found: String },
+    #[error("the bundle has {count} signatures; its publisher's must be the only one")]
+    Signers { count: usize },
+    #[error("what is signed is not a list of digests in JSON")]
+    Payload(#[source] serde_json::Error),
+    #[error(
+        "what is signed is not in its canonical form (RFC 8785): it differs from byte {offset} on"
+    )]
+    NotCanonical { offset: usize },
+}
+
+/// A part of a bundle, as messages name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    Component,
+    Manifest,
+    /// The weights of one model.
+    Weights(GraphName),
+    /// Which models there are, and in which order.
+    Models,
+    /// What stands between the others.
+    Headers,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Part::Component => f.write_str("the code (its component)"),
+            Part::Manifest => f.write_str("the manifest"),
+            Part::Weights(model) => write!(f, "the weights of model `{model}`"),
+            Part::Models => f.write_str("the list of models"),
+            Part::Headers => f.write_str("a section header"),
+        }
+    }
+}
+
+/// What is signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Statement {
+    /// Of the component: everything before the manifest's section.
+    pub component: Digest,
+    /// Of the manifest's JSON.
+    pub manifest: Digest,
+    /// Of the weights, in the order of their sections.
+    pub models: Vec<ModelDigest>,
+    /// Of every byte before the signature section.
+    pub sha256: Digest,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ModelDigest {
+    pub name: GraphName,
+    pub sha256: Digest,
+}
+
+/// The digests of a bundle as it is.
+pub(super) struct Measured {
+    pub statement: Statement,
+    /// Of the whole file, signature included.
+    pub file: Digest,
+}
+
+impl Measured {
+    pub(super) fn of(bytes: &[u8], layout: &Layout) -> Self {
+        let (signed, rest) = bytes.split_at(layout.signed_end(bytes));
+        let mut hasher = Hasher::default().with(signed);
+        let sha256 = hasher.clone().finish();
+        hasher.update(rest);
+        let models = layout.models.iter().map(|(name, section)| ModelDigest {
+            name: name.clone(),
+            sha256: Digest::of(&bytes[section.payload.clone()]),
+        });
+        let statement = Statement {
+            component: Digest::of(&bytes[layout.code.clone()]),
+            manifest: Digest::of(&bytes[layout.manifest.payload.clone()]),
+            models: models.collect(),
+            sha256,
+        };
+        Self { statement, file: hasher.finish() }
+    }
+}
+
+impl Statement {
+    /// The first part in which a bundle differs from what was signed; none if every byte is the same.
+    pub(super) fn first_change(&self, found: &Self) -> Option<Part> {
+        if self.component != found.component {
+            return Some(Part::Component);
+        }
+        if self.manifest != found.manifest {
+            return Some(Part::Manifest);
+        }
+        if !self.models.iter().map(|m| &m.name).eq(found.models.iter().map(|m| &m.name)) {
+            return Some(Part::Models);
+        }
+        let mut models = self.models.iter().zip(&found.models);
+        if let Some((signed, _)) = models.find(|(signed, found)| signed.sha256 != found.sha256) {
+            return Some(Part::Weights(signed.name.clone()));
+        }
+        (self.sha256 != found.sha256).then_some(Part::Headers)
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        serde_json_canonicalizer::to_vec(self)
+            .expect("invariant: strings and lists always serialise")
+    }
+}
+
+/// The payload of the signature section.
+pub(super) fn seal(statement: &Statement, key: &PartyKey) -> Result<Vec<u8>, DsseError> {
+    Ok(Envelope::sign(PAYLOAD_TYPE, statement.to_bytes(), key)?.to_bytes())
+}
+
+/// Reads the payload of a signature section: who signed, and what. The signature holds then; whether the signer may sign this
+/// bundle, and whether this bundle is what was signed, is still open.
+pub(super) fn open(section: &[u8]) -> Result<(Party, Statement), SignatureError> {
+    let envelope = Envelope::parse(section)?;
+    if envelope.payload_type() != PAYLOAD_TYPE {
+        return Err(SignatureError::PayloadType { found: shown(envelope.payload_type()) });
+    }
+    let signers: Vec<Party> = envelope.signers().collect();
+    let [signer] = signers[..] else {
+        return Err(SignatureError::Signers { count: signers.len() });
+    };
+    envelope.signers_are(&[signer])?;
+    let statement: Statement =
+        serde_json::from_slice(envelope.payload()).map_err(SignatureError::Payload)?;
+    let canonical = statement.to_bytes();
+    if canonical != envelope.payload() {
+        let offset = first_difference(&canonical, envelope.payload());
+        return Err(SignatureError::NotCanonical { offset });
+    }
+    Ok((signer, statement))
+}
+
+fn shown(text: &str) -> String {
+    text.chars().flat_map(char::escape_debug).collect()
+}

@@ -1,0 +1,179 @@
+//! Verifying: the bytes of a bundle become one that the rest of the host may believe.
+//!
+//! [`verify`] alone makes a [`VerifiedBundle`]. Cheap checks come first: nothing is hashed before a signature holds, no
+//! component is read before its bytes are those that were signed. The surprise: whether the signer is the account that
+//! publishes is not asked here, because a bundle does not know of accounts; `deploy` asks.
+
+use bytes::Bytes;
+
+use super::BundleLimits;
+use super::contents::{self, ContentsError};
+use super::layout::{Layout, LayoutError};
+use super::manifest::{Manifest, ManifestError, ModelSpec};
+use super::shape::{Shape, ShapeError};
+use super::signature::{self, Measured, ModelDigest, Part, SignatureError};
+use hospes_core::id::{Digest, Party};
+
+/// Why a bundle was refused, by the stage that refused it.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    #[error("the bundle's sections are not those of a bundle")]
+    Layout(#[from] LayoutError),
+    #[error("the bundle is not signed: sign it with `hospes sign`")]
+    Unsigned,
+    #[error("the bundle's signature is refused: sign the bundle again")]
+    Signature(#[from] SignatureError),
+    #[error(
+        "{part} changed after the bundle was signed: get the bundle again, or build and sign it again"
+    )]
+    Changed { part: Part },
+    #[error("the bundle's manifest is refused")]
+    Manifest(#[from] ManifestError),
+    #[error(
+        "the bundle is signed by `{signer}`, but its manifest names no publisher: sign it with `hospes sign`"
+    )]
+    NoPublisher { signer: Party },
+    #[error(
+        "the bundle is signed by `{signer}`, but its manifest names `{publisher}` as the publisher: sign it with `hospes sign`"
+    )]
+    OtherPublisher { signer: Party, publisher: Party },
+    #[error("the bundle's component is refused")]
+    Shape(#[from] ShapeError),
+    #[error("the bundle does not hold what its manifest says")]
+    Contents(#[from] ContentsError),
+    #[error(
+        "the record of a published bundle cannot be read ({reason}): restore the data directory from a backup"
+    )]
+    DamagedRecord { reason: String },
+}
+
+impl BundleError {
+    /// For the record of a publication that was kept, and cannot be read.
+    pub fn damaged_record(reason: String) -> Self {
+        Self::DamagedRecord { reason }
+    }
+}
+
+/// A bundle whose signature holds, whose publisher signed it, and which is what its manifest says. Only [`verify`] makes one.
+#[derive(Debug)]
+pub struct VerifiedBundle {
+    bytes: Bytes,
+    layout: Layout,
+    manifest: Manifest,
+    publisher: Party,
+    digest: Digest,
+    component: Digest,
+}
+
+/// Verifies a bundle.
+///
+/// # Errors
+/// [`BundleError`] names the stage that refused; a byte that was changed after signing is one of
+/// [`BundleError::Layout`], [`BundleError::Signature`] and [`BundleError::Changed`].
+pub fn verify(bytes: Bytes, limits: &BundleLimits) -> Result<VerifiedBundle, BundleError> {
+    let layout = Layout::read(&bytes, limits)?;
+    if layout.signature.is_none() {
+        return Err(BundleError::Unsigned);
+    }
+    let checked = check(&bytes, &layout)?;
+    let publisher = checked.signer.ok_or(BundleError::Unsigned)?;
+    Ok(VerifiedBundle {
+        bytes,
+        layout,
+        manifest: checked.manifest,
+        publisher,
+        digest: checked.digest,
+        component: checked.component,
+    })
+}
+
+impl VerifiedBundle {
+    /// Who signed it.
+    pub fn publisher(&self) -> &Party {
+        &self.publisher
+    }
+
+    /// What the publisher says about it.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Digest of the whole file: what agreements name.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// Digest of the component alone, which versions with other weights share.
+    pub fn component_digest(&self) -> &Digest {
+        &self.component
+    }
+
+    /// The component: no manifest, no weights, no signature. Nothing is copied.
+    pub fn component(&self) -> Bytes {
+        self.bytes.slice(self.layout.code.clone())
+    }
+
+    /// The weights of one of the manifest's models. Nothing is copied. Empty for the model of another bundle.
+    pub fn model(&self, model: &ModelSpec) -> Bytes {
+        let mut sections = self.layout.models.iter();
+        match sections.find(|(name, _)| *name == model.name) {
+            Some((_, section)) => self.bytes.slice(section.payload.clone()),
+            None => Bytes::new(),
+        }
+    }
+
+    /// The whole file.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Where the weights lie, for the registry.
+    pub(super) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+}
+
+/// What [`check`] found.
+pub(super) struct Checked {
+    pub manifest: Manifest,
+    pub shape: Shape,
+    /// None for a bundle without a signature, whose publisher is a claim then.
+    pub signer: Option<Party>,
+    pub digest: Digest,
+    pub component: Digest,
+    pub models: Vec<ModelDigest>,
+}
+
+/// Checks everything about a bundle, and the signature if there is one.
+pub(super) fn check(bytes: &[u8], layout: &Layout) -> Result<Checked, BundleError> {
+    let signature = layout.signature.as_ref();
+    let signed =
+        signature.map(|section| signature::open(&bytes[section.payload.clone()])).transpose()?;
+    let Measured { statement: found, file } = Measured::of(bytes, layout);
+    if let Some(part) = signed.as_ref().and_then(|(_, signed)| signed.first_change(&found)) {
+        return Err(BundleError::Changed { part });
+    }
+    let manifest = Manifest::parse(&bytes[layout.manifest.payload.clone()])?;
+    let signer = signed.map(|(signer, _)| signer);
+    if let Some(signer) = signer {
+        check_publisher(&manifest, signer)?;
+    }
+    let shape = Shape::read(&bytes[layout.code.clone()])?;
+    contents::check_functions(&manifest, &shape)?;
+    let digests: Vec<Digest> = found.models.iter().map(|model| model.sha256).collect();
+    contents::check_models(&manifest, layout, &digests)?;
+    let (component, models) = (found.component, found.models);
+    Ok(Checked { manifest, shape, signer, digest: file, component, models })
+}
+
+/// The signature says who signed; the manifest, which is signed, must say the same.
+fn check_publisher(manifest: &Manifest, signer: Party) -> Result<(), BundleError> {
+    match manifest.publisher {
+        Some(publisher) if publisher == signer => Ok(()),
+        Some(publisher) => Err(BundleError::OtherPublisher { signer, publisher }),
+        None => Err(BundleError::NoPublisher { signer }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

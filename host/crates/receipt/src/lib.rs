@@ -1,0 +1,300 @@
+//! Receipts: what happened in one call, written down before its answer is released.
+//!
+//! A receipt stands in two structures. Its *chain* links the receipts of one agreement (or of one caller, for calls that no
+//! agreement covers) by number and hash, so that a party that keeps its own sees a missing one. The *log* holds all receipts
+//! of the host in one Merkle tree (RFC 6962) with signed checkpoints, so that a [`ReceiptProof`] verifies without the host.
+//! This module knows no agreements and counts nothing: what is charged, the caller of [`Log::append`] says. The surprise:
+//! inputs and outputs are not in a receipt, only salted commitments to them, and the salt goes to the caller alone.
+
+mod action;
+mod checkpoint;
+mod commitment;
+mod consistency;
+mod encode;
+mod log;
+mod proof;
+mod record;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use hospes_core::id::{CallId, Digest, FunctionName, ModelName, Party};
+
+pub use action::{Action, Actor, Deed, NewAction, REASON_BYTES_MAX, TARGET_BYTES_MAX};
+pub use commitment::{Commitment, Salt};
+pub use consistency::{Consistency, checkpoint_size};
+pub use encode::FormError;
+pub use log::{LOG_FILE, Log, Place};
+pub use proof::{PROOF_BYTES_MAX, ProofError, ReceiptProof, Verified};
+
+/// Bytes of a log without any receipt.
+pub const EMPTY_LOG_BYTES: u64 = record::MAGIC.len() as u64;
+
+/// Longest receipt, in bytes of its CBOR. One is some 400 bytes.
+pub const RECEIPT_BYTES_MAX: usize = 4096;
+
+/// What happened in one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    pub call: CallId,
+    /// When the receipt was written, to the microsecond.
+    pub at: Timestamp,
+    pub caller: Party,
+    /// Whose model was called.
+    pub publisher: Party,
+    pub chain: ChainId,
+    /// The agreement that allowed the call, or that refused it.
+    pub agreement: Option<Digest>,
+    pub model: ModelName,
+    /// The bundle that ran.
+    pub bundle: Digest,
+    pub function: FunctionName,
+    /// The permission of the agreement that the call is counted under, from 0.
+    pub rule: Option<u16>,
+    /// Calls counted under that rule, this one included. None: the call was not counted.
+    pub used: Option<u64>,
+    /// Calls that the rule allows.
+    pub max: Option<u64>,
+    /// Rows of the call's batch, and tokens of its computations, if it was counted.
+    pub rows: Option<u64>,
+    pub tokens: Option<u64>,
+    /// What the call costs, in millionths of the agreement's currency.
+    pub price: Option<u64>,
+    /// The purpose that the caller declared.
+    pub purpose: Option<Box<str>>,
+    pub input: Commitment,
+    pub output: Option<Commitment>,
+    pub input_bytes: u64,
+    pub output_bytes: u64,
+    /// Time that the plugin ran.
+    pub wall_micros: u64,
+    /// Most memory that the plugin held.
+    pub memory_bytes: u64,
+    pub result: CallResult,
+    /// The receipt's place in its chain, from 0.
+    pub sequence: u64,
+    /// The hash in the log (RFC 6962 section 2.1, of a leaf) of the receipt before it in its chain; 32 zero bytes for the first.
+    pub previous: Digest,
+}
+
+/// A receipt that has no place yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    pub call: CallId,
+    pub at: Timestamp,
+    pub caller: Party,
+    pub publisher: Party,
+    pub chain: ChainId,
+    pub agreement: Option<Digest>,
+    pub model: ModelName,
+    pub bundle: Digest,
+    pub function: FunctionName,
+    pub rule: Option<u16>,
+    pub used: Option<u64>,
+    pub max: Option<u64>,
+    /// Rows of the call's batch, and tokens of its computations, if it was counted.
+    pub rows: Option<u64>,
+    pub tokens: Option<u64>,
+    /// What the call costs, in millionths of the agreement's currency.
+    pub price: Option<u64>,
+    /// The purpose that the caller declared.
+    pub purpose: Option<Box<str>>,
+    pub input: Commitment,
+    pub output: Option<Commitment>,
+    pub input_bytes: u64,
+    pub output_bytes: u64,
+    pub wall_micros: u64,
+    pub memory_bytes: u64,
+    pub result: CallResult,
+}
+
+/// Which chain a receipt belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ChainId {
+    /// The receipts under an agreement.
+    Agreement(Digest),
+    /// The refused calls of a party that no agreement covers.
+    Caller(Party),
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallResult {
+    /// The plugin answered.
+    Answered,
+    /// The plugin answered with an error of its own.
+    Refused,
+    /// The plugin failed.
+    Failed { code: Box<str> },
+    /// The host refused the call; nothing ran.
+    Denied { code: Box<str> },
+}
+
+/// A receipt that was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Issued {
+    pub call: CallId,
+    /// When the call ended.
+    pub at: Timestamp,
+    /// Its place in the log, from 0.
+    pub index: u64,
+    pub used: Option<u64>,
+    pub max: Option<u64>,
+}
+
+/// Why a receipt could not be written or found.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiptError {
+    #[error("`{0}` is not a salt: write it as 64 lower-case hexadecimal digits")]
+    Salt(String),
+    #[error(
+        "`{0}` cannot name a log: use 1 to 200 printable ASCII characters without spaces and `+`"
+    )]
+    Origin(String),
+    #[error("`{}` could not be opened or read", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("`{}` could not be written", path.display())]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("`{}` is in use by another process; only one host may write a log", path.display())]
+    InUse { path: PathBuf },
+    #[error("`{}` is damaged at byte {offset}: {reason}; restore it from a copy", path.display())]
+    Damaged { path: PathBuf, offset: u64, reason: String },
+    #[error(
+        "the checkpoint in `{}` is not of this host's key and the log `{origin}`; start the host with the key and name that wrote it",
+        path.display()
+    )]
+    OtherLog { path: PathBuf, origin: String },
+    #[error(
+        "the log holds {size} receipts, which are not those that its checkpoint of {signed} signs; restore it from a copy"
+    )]
+    RolledBack { size: u64, signed: u64 },
+    #[error("the receipt could come to {bytes} bytes, more than the {RECEIPT_BYTES_MAX} allowed")]
+    TooLarge { bytes: usize },
+    #[error("call `{0}` has a receipt already")]
+    Repeated(CallId),
+    #[error(
+        "the log's latest checkpoint signs {signed} receipts: nothing can be said of {from} to {to}"
+    )]
+    NoSuchState { from: u64, to: u64, signed: u64 },
+    #[error("call `{0}` has no receipt")]
+    NotFound(CallId),
+    #[error("there is no action `{0}`")]
+    NoAction(u64),
+    #[error(
+        "an action has a target of at most {TARGET_BYTES_MAX} and a reason of at most {REASON_BYTES_MAX} bytes, each of one line"
+    )]
+    UnsoundAction,
+    #[error(
+        "the code of the result is {bytes} bytes, more than the {} allowed",
+        encode::CODE_BYTES_MAX
+    )]
+    CodeTooLong { bytes: usize },
+    #[error(
+        "the log holds {size} receipts, and its checkpoint `{}` is missing; restore both from a copy",
+        path.display()
+    )]
+    NoCheckpoint { path: PathBuf, size: u64 },
+    #[error("there is no room for more receipts in `{}`, so no further calls are taken until there is", path.display())]
+    Full { path: PathBuf },
+    #[error(
+        "an earlier write of receipts failed (`{cause}`), so none is written until that is mended"
+    )]
+    Stopped { cause: String },
+    #[error("the thread that writes checkpoints could not be started")]
+    Thread(#[source] std::io::Error),
+}
+
+impl ReceiptError {
+    /// Whether it is the disk that takes no receipts now, and may take them again.
+    pub fn is_for_now(&self) -> bool {
+        matches!(
+            self,
+            ReceiptError::Write { .. } | ReceiptError::Full { .. } | ReceiptError::Stopped { .. }
+        )
+    }
+}
+
+impl Draft {
+    /// Whether it can be spelled within the limits, wherever its place will be.
+    fn check(&self) -> Result<(), ReceiptError> {
+        let code = match &self.result {
+            CallResult::Answered | CallResult::Refused => 0,
+            CallResult::Failed { code } | CallResult::Denied { code } => code.len(),
+        };
+        if code > encode::CODE_BYTES_MAX {
+            return Err(ReceiptError::CodeTooLong { bytes: code });
+        }
+        let ModelName { publisher, label } = &self.model;
+        let model = publisher.as_str().len() + "/".len() + label.as_str().len();
+        let purpose = self.purpose.as_deref().map_or(0, str::len);
+        let texts = model + self.function.as_str().len() + purpose + code;
+        let bytes = encode::BYTES_BESIDE_TEXTS_MAX + texts;
+        if bytes > RECEIPT_BYTES_MAX { Err(ReceiptError::TooLarge { bytes }) } else { Ok(()) }
+    }
+
+    /// The receipt, at its place in its chain.
+    fn at(self, sequence: u64, previous: Digest) -> Receipt {
+        // To the microsecond, as it is written: the receipt in memory is the one that is read back.
+        let at = Timestamp::from_microsecond(self.at.as_microsecond()).unwrap_or(self.at);
+        Receipt {
+            call: self.call,
+            at,
+            caller: self.caller,
+            publisher: self.publisher,
+            chain: self.chain,
+            agreement: self.agreement,
+            model: self.model,
+            bundle: self.bundle,
+            function: self.function,
+            rule: self.rule,
+            used: self.used,
+            max: self.max,
+            rows: self.rows,
+            tokens: self.tokens,
+            price: self.price,
+            purpose: self.purpose,
+            input: self.input,
+            output: self.output,
+            input_bytes: self.input_bytes,
+            output_bytes: self.output_bytes,
+            wall_micros: self.wall_micros,
+            memory_bytes: self.memory_bytes,
+            result: self.result,
+            sequence,
+            previous,
+        }
+    }
+}
+
+impl fmt::Display for CallResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CallResult::Answered => f.write_str("answered"),
+            CallResult::Refused => f.write_str("refused by the plugin"),
+            CallResult::Failed { code } => write!(f, "failed: {code}"),
+            CallResult::Denied { code } => write!(f, "denied: {code}"),
+        }
+    }
+}
+
+impl fmt::Display for ChainId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ChainId::Agreement(agreement) => write!(f, "agreement {agreement}"),
+            ChainId::Caller(party) => write!(f, "caller {party}"),
+        }
+    }
+}

@@ -1,0 +1,574 @@
+//! The log: an append-only file of receipts with a Merkle tree over it.
+//!
+//! A receipt is in the file, by a `write(2)` that has returned, before [`Log::append`] or [`Log::written`] does, so it survives
+//! the end of the process at any moment. Receipts of calls that end together are written together: the first that waits lets
+//! the others come to the same point, then spells, hashes and writes for all. A receipt survives a loss of power from the next
+//! flush on: a thread syncs the file in groups and signs a checkpoint. Room for the receipts of calls that run is allocated ahead
+//! (`reserve`); without it no further calls are taken. After a write or a sync that failed nothing is appended, for what is on
+//! the disk is unknown then, until the thread has cut the file to what it holds for certain, or written again what was not
+//! synced, and the calls whose receipts were lost have taken back what they counted.
+
+mod actions;
+mod file;
+mod queue;
+mod reading;
+mod recovery;
+mod reserve;
+mod state;
+
+use std::fs::{DirBuilder, File};
+use std::future::poll_fn;
+use std::io::{self, Read as _};
+use std::ops::Deref;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::task::{Poll, Waker};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::checkpoint::{self, CHECKPOINT_BYTES_MAX, Checkpoint};
+use super::record::{self, HEADER_BYTES};
+use super::{ChainId, Consistency, Draft, Issued, Receipt, ReceiptError, ReceiptProof};
+use hospes_core::clock::Clock;
+use hospes_core::id::{CallId, Digest, Party};
+use hospes_core::key::PartyKey;
+use file::{begin, open_file, read, read_error, replace, write_error, write_whole};
+use queue::{Cure, Pending, Queue, Stopped};
+use reserve::Reserve;
+use state::State;
+
+pub const LOG_FILE: &str = "receipts.log";
+const CHECKPOINT_FILE: &str = "checkpoint";
+
+/// Why nothing is written any more when what is in memory may be half done.
+fn after_a_panic() -> Stopped {
+    Stopped { cause: "a thread ended while it wrote".to_owned(), cure: Cure::Restart }
+}
+
+/// The receipts of a host. Open once a folder; share by reference.
+pub struct Log {
+    shared: Arc<Shared>,
+    flusher: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    path: PathBuf,
+    folder: PathBuf,
+    file: File,
+    key: PartyKey,
+    origin: String,
+    clock: Clock,
+    reserve: Reserve,
+    /// Held through a write, by whoever writes.
+    state: Mutex<State>,
+    /// Held for moments only. Who holds both has taken `state` first.
+    queue: Mutex<Queue>,
+    /// Held through a flush, so that checkpoints follow each other in order.
+    flushing: Mutex<()>,
+    signed: Mutex<Signed>,
+    stop: Mutex<bool>,
+    wake: Condvar,
+    #[cfg(test)]
+    writes_fail: AtomicBool,
+    #[cfg(test)]
+    syncs_fail: AtomicBool,
+}
+
+/// A place in the log, until its call knows what became of the receipt. As long as calls of lost receipts hold theirs, none is
+/// written: let go of it when what was counted is right.
+#[must_use]
+pub struct Place<'l> {
+    log: &'l Log,
+    issued: Issued,
+    is_settled: AtomicBool,
+}
+
+impl Deref for Place<'_> {
+    type Target = Issued;
+
+    fn deref(&self) -> &Issued {
+        &self.issued
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if !*self.is_settled.get_mut() {
+            self.log.shared.queue().leave(self.issued.index);
+        }
+    }
+}
+
+/// The latest checkpoint.
+#[derive(Default, Clone)]
+struct Signed {
+    note: String,
+    size: u64,
+    at: Timestamp,
+}
+
+impl Log {
+    /// Opens or begins the log in `folder` and gives every receipt in it to `replay`, the oldest first.
+    ///
+    /// `key` signs the checkpoints and `origin` names the log in them; neither can change later. A record that a crash left
+    /// torn at the end is cut off.
+    ///
+    /// # Errors
+    /// [`ReceiptError::Origin`], [`ReceiptError::InUse`], [`ReceiptError::Damaged`], [`ReceiptError::OtherLog`],
+    /// [`ReceiptError::RolledBack`], [`ReceiptError::NoCheckpoint`], [`ReceiptError::Read`], [`ReceiptError::Write`],
+    /// [`ReceiptError::Thread`]. A log that was there before is opened on a full disk too; it takes no calls then.
+    pub fn open(
+        folder: &Path,
+        key: &PartyKey,
+        origin: String,
+        flush_interval: Duration,
+        clock: Clock,
+        mut replay: impl FnMut(&Receipt),
+    ) -> Result<Self, ReceiptError> {
+        if !checkpoint::is_origin(&origin) {
+            return Err(ReceiptError::Origin(origin.chars().take(80).collect()));
+        }
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(|source| write_error(folder, source))?;
+        let path = folder.join(LOG_FILE);
+        let file = open_file(&path)?;
+        begin(&file, &path)?;
+        let (state, queue) = read(&file, &path, &mut replay)?;
+        let shared = Shared {
+            path,
+            folder: folder.to_owned(),
+            file,
+            key: key.clone(),
+            origin,
+            clock,
+            reserve: Reserve::default(),
+            state: Mutex::new(state),
+            queue: Mutex::new(queue),
+            flushing: Mutex::default(),
+            signed: Mutex::default(),
+            stop: Mutex::default(),
+            wake: Condvar::new(),
+            #[cfg(test)]
+            writes_fail: Default::default(),
+            #[cfg(test)]
+            syncs_fail: Default::default(),
+        };
+        let last = shared.check_last_checkpoint()?;
+        shared.reserve.keep(&shared.file, shared.state().end);
+        match (shared.flush(), last) {
+            // It is tried again: until then the last checkpoint is the one there was.
+            (Err(error), Some(last)) => {
+                tracing::error!(%error, "no checkpoint is written now");
+                *unpoisoned(shared.signed.lock()) = last;
+            }
+            (flushed, _) => flushed?,
+        }
+        let shared = Arc::new(shared);
+        let theirs = Arc::clone(&shared);
+        let flusher = std::thread::Builder::new()
+            .name("receipts".to_owned())
+            .spawn(move || theirs.flush_until_stopped(flush_interval))
+            .map_err(ReceiptError::Thread)?;
+        Ok(Self { shared, flusher: Some(flusher) })
+    }
+
+    /// Gives the receipt its place in its chain and in the log, and writes it.
+    ///
+    /// # Errors
+    /// [`ReceiptError::Write`], [`ReceiptError::Stopped`] after an earlier one, [`ReceiptError::Repeated`],
+    /// [`ReceiptError::TooLarge`], [`ReceiptError::CodeTooLong`]. The receipt does not exist then.
+    pub fn append(&self, draft: Draft) -> Result<Issued, ReceiptError> {
+        let place = self.enqueue(draft)?;
+        drop(self.shared.write_pending()?);
+        Ok(*place)
+    }
+
+    /// Whether another call can be written down, beside those that run.
+    ///
+    /// # Errors
+    /// [`ReceiptError::Full`], [`ReceiptError::Stopped`]: not now, and perhaps soon.
+    pub fn takes_calls(&self) -> Result<(), ReceiptError> {
+        if self.shared.reserve.is_low() {
+            return Err(ReceiptError::Full { path: self.shared.path.clone() });
+        }
+        self.shared.queue().goes_on()
+    }
+
+    /// Gives the receipt its place in the log, behind all that have one. It is not written before [`Log::written`] says so, and must
+    /// not be shown to anybody before.
+    ///
+    /// # Errors
+    /// As [`Log::append`]; the receipt does not exist then.
+    pub fn enqueue(&self, draft: Draft) -> Result<Place<'_>, ReceiptError> {
+        draft.check()?;
+        let Draft { call, at, used, max, .. } = draft;
+        let index = self.shared.queue().enter(call, Pending::Receipt(draft))?;
+        let issued = Issued { call, at, index, used, max };
+        Ok(Place { log: self, issued, is_settled: AtomicBool::new(false) })
+    }
+
+    /// Waits until every receipt that was enqueued by now is in the file.
+    ///
+    /// # Errors
+    /// [`ReceiptError::Write`], [`ReceiptError::Stopped`]: no receipt that was still to be written exists then, and the log takes
+    /// no further ones before their places are given up.
+    pub async fn written(&self, place: &Place<'_>) -> Result<(), ReceiptError> {
+        let mut turn = Turn { log: self, is_writer: false };
+        poll_fn(|context| turn.poll(place.index, context.waker())).await?;
+        if turn.is_writer {
+            drop(self.shared.write_pending()?);
+        }
+        place.is_settled.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The number of receipts and actions.
+    pub fn size(&self) -> u64 {
+        self.shared.queue().written
+    }
+
+    /// The log's name.
+    pub fn origin(&self) -> &str {
+        &self.shared.origin
+    }
+
+    /// The key of the checkpoints, as a signed note's *vkey*.
+    pub fn verifier_key(&self) -> String {
+        checkpoint::verifier_key(&self.shared.origin, &self.shared.key.party())
+    }
+
+    /// Checks that the log holds what an earlier checkpoint of it signs.
+    ///
+    /// # Errors
+    /// [`ReceiptError::OtherLog`], [`ReceiptError::RolledBack`].
+    pub fn check_holds(&self, note: &str) -> Result<(), ReceiptError> {
+        self.shared.check_signed(note, &self.shared.folder).map(drop)
+    }
+
+    /// How many receipts the latest checkpoint signs.
+    pub fn signed_size(&self) -> u64 {
+        self.shared.signed().size
+    }
+
+    /// The latest checkpoint, a signed note.
+    pub fn checkpoint(&self) -> String {
+        self.shared.signed().note
+    }
+
+    /// When the latest checkpoint was signed or last found to be still the latest.
+    pub fn checkpointed_at(&self) -> Timestamp {
+        self.shared.signed().at
+    }
+
+    /// Makes every receipt so far durable and signs a checkpoint over them.
+    ///
+    /// # Errors
+    /// [`ReceiptError::Write`], [`ReceiptError::Stopped`].
+    pub fn flush(&self) -> Result<(), ReceiptError> {
+        self.shared.flush()
+    }
+
+    /// What shows that the log of `from` receipts is the beginning of the one of `to`, of which there is a checkpoint or was.
+    ///
+    /// # Errors
+    /// [`ReceiptError::NoSuchState`].
+    pub fn consistency(&self, from: u64, to: u64) -> Result<Consistency, ReceiptError> {
+        let signed = self.shared.signed().size;
+        let path = self.shared.state().tree.consistency(from, to).filter(|_| to <= signed);
+        let path = path.ok_or(ReceiptError::NoSuchState { from, to, signed })?;
+        Ok(Consistency::new(from, to, path))
+    }
+
+    /// The receipt of a call with the proof that it is in the log. Flushes first if no checkpoint covers it yet.
+    ///
+    /// # Errors
+    /// [`ReceiptError::NotFound`]; as [`Log::find`] and [`Log::flush`].
+    pub fn proof(&self, call: &CallId) -> Result<ReceiptProof, ReceiptError> {
+        let missing = || ReceiptError::NotFound(*call);
+        let index = self.shared.place(call).ok_or_else(missing)?;
+        self.shared.prove(index)?.ok_or_else(missing)
+    }
+}
+
+/// One receipt's wait for the file.
+struct Turn<'l> {
+    log: &'l Log,
+    is_writer: bool,
+}
+
+impl Turn<'_> {
+    /// Ready when the receipt is written, or when it is this one's turn to write.
+    fn poll(&mut self, index: u64, waker: &Waker) -> Poll<Result<(), ReceiptError>> {
+        if self.is_writer {
+            return Poll::Ready(Ok(()));
+        }
+        let mut queue = self.log.shared.queue();
+        if index < queue.written {
+            return Poll::Ready(Ok(()));
+        }
+        if let Err(stopped) = queue.goes_on() {
+            return Poll::Ready(Err(stopped));
+        }
+        if queue.has_writer {
+            queue.waiting.push(waker.clone());
+        } else {
+            queue.has_writer = true;
+            self.is_writer = true;
+            // To the end of the queue: calls that are ready on this thread run first, and what they leave behind goes into the same
+            // write. Tokio's own way to yield would also look for new requests, which would come between these calls and their answers.
+            waker.wake_by_ref();
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Turn<'_> {
+    /// Whatever became of the writer, the next one may write.
+    fn drop(&mut self) {
+        if self.is_writer {
+            let mut queue = self.log.shared.queue();
+            queue.has_writer = false;
+            queue.wake_all();
+        }
+    }
+}
+
+#[cfg(test)]
+impl Log {
+    /// Lets every further append fail, as on a full disk.
+    pub(super) fn fail_writes(&self) {
+        self.shared.writes_fail.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets every further sync fail, as on a broken disk.
+    pub(super) fn fail_syncs(&self) {
+        self.shared.syncs_fail.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets appends succeed again, and waits until the log has noticed.
+    pub(super) fn mend_writes(&self) {
+        self.shared.writes_fail.store(false, Ordering::SeqCst);
+        self.shared.syncs_fail.store(false, Ordering::SeqCst);
+        self.shared.recover();
+    }
+
+    /// Does something in the middle of a write.
+    pub(super) fn while_writing<T>(&self, something: impl FnOnce() -> T) -> T {
+        let _held = self.shared.state();
+        something()
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        *unpoisoned(self.shared.stop.lock()) = true;
+        self.shared.wake.notify_all();
+        if let Some(flusher) = self.flusher.take() {
+            // A flusher that panicked has left every receipt in the file; there is nothing to add here.
+            drop(flusher.join());
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| {
+            self.queue().stop(after_a_panic(), []);
+            poisoned.into_inner()
+        })
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(|poisoned| {
+            let mut queue = poisoned.into_inner();
+            queue.stop(after_a_panic(), []);
+            queue
+        })
+    }
+
+    fn write(&self, record: &[u8]) -> io::Result<()> {
+        #[cfg(test)]
+        if self.writes_fail.load(Ordering::SeqCst) {
+            write_whole(&self.file, &record[..record.len() / 2])?;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        write_whole(&self.file, record)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        #[cfg(test)]
+        if self.syncs_fail.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the disk is broken"));
+        }
+        self.file.sync_data()
+    }
+
+    /// Puts what waits into the file. If that fails, nothing of it is there.
+    fn write_pending(&self) -> Result<MutexGuard<'_, State>, ReceiptError> {
+        let mut state = self.state();
+        self.queue().take(&mut state.taken)?;
+        if state.taken.is_empty() {
+            return Ok(state);
+        }
+        state.spell_taken();
+        if let Err(source) = self.write(&state.records) {
+            let lost = state.drop_spelled();
+            // Receipts of the group that did get into the file belong to calls that are told they have none.
+            drop(self.file.set_len(state.end));
+            let stopped = Stopped { cause: source.to_string(), cure: Cure::Cut };
+            self.queue().stop(stopped, lost);
+            return Err(write_error(&self.path, source));
+        }
+        state.keep_spelled();
+        self.queue().wrote(state.tree.size());
+        self.reserve.keep(&self.file, state.end);
+        Ok(state)
+    }
+
+    /// How many receipts are in the file, once those that wait are. What could not be written is past them.
+    fn written(&self) -> u64 {
+        drop(self.write_pending());
+        self.queue().written
+    }
+
+    /// Where the receipt of a call is in the log, if it is.
+    fn place(&self, call: &CallId) -> Option<u64> {
+        let written = self.written();
+        let place = self.queue().calls.get(call).copied().filter(|index| *index < written);
+        place.filter(|index| !self.state().is_action(*index))
+    }
+
+    fn signed(&self) -> Signed {
+        unpoisoned(self.signed.lock()).clone()
+    }
+
+    fn flush_until_stopped(&self, interval: Duration) {
+        let mut stop = unpoisoned(self.stop.lock());
+        loop {
+            if !*stop {
+                stop = unpoisoned(self.wake.wait_timeout(stop, interval)).0;
+            }
+            self.recover();
+            // A sync that fails stops the log, and the next append says so; a checkpoint that cannot be written is tried again.
+            drop(self.flush());
+            if *stop {
+                return;
+            }
+        }
+    }
+
+    fn flush(&self) -> Result<(), ReceiptError> {
+        let _one_at_a_time = unpoisoned(self.flushing.lock());
+        let (size, root) = {
+            let state = self.write_pending()?;
+            let size = state.tree.size();
+            (size, state.tree.root(size).expect("invariant: a tree has the root of its own size"))
+        };
+        let at = self.clock.now();
+        {
+            let mut signed = unpoisoned(self.signed.lock());
+            if signed.size == size && !signed.note.is_empty() {
+                signed.at = at;
+                return Ok(());
+            }
+        }
+        if let Err(source) = self.sync() {
+            let _nobody_writes = self.state();
+            let stopped = Stopped { cause: source.to_string(), cure: Cure::WriteAgain };
+            self.queue().stop(stopped, []);
+            return Err(write_error(&self.path, source));
+        }
+        let note = Checkpoint { origin: self.origin.clone(), size, root }.sign(&self.key);
+        let path = self.folder.join(CHECKPOINT_FILE);
+        replace(&path, note.as_bytes()).map_err(|source| write_error(&path, source))?;
+        *unpoisoned(self.signed.lock()) = Signed { note, size, at };
+        Ok(())
+    }
+
+    /// Checks that the file still holds what the last checkpoint signed; none is there before the first flush only.
+    fn check_last_checkpoint(&self) -> Result<Option<Signed>, ReceiptError> {
+        let path = self.folder.join(CHECKPOINT_FILE);
+        let mut note = String::new();
+        match File::open(&path) {
+            Ok(file) => file
+                .take(CHECKPOINT_BYTES_MAX as u64 + 1)
+                .read_to_string(&mut note)
+                .map_err(|source| read_error(&path, source))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // The first is written before the first receipt.
+                return match self.state().tree.size() {
+                    0 => Ok(None),
+                    size => Err(ReceiptError::NoCheckpoint { path, size }),
+                };
+            }
+            Err(source) => return Err(read_error(&path, source)),
+        };
+        let size = self.check_signed(&note, &path)?;
+        Ok(Some(Signed { note, size, at: self.clock.now() }))
+    }
+
+    /// Checks that a note of this log's key signs what the log holds: how many receipts.
+    fn check_signed(&self, note: &str, path: &Path) -> Result<u64, ReceiptError> {
+        let signed = Checkpoint::verify(note, &self.key.party())
+            .filter(|signed| signed.origin == self.origin)
+            .ok_or_else(|| ReceiptError::OtherLog {
+                path: path.to_owned(),
+                origin: self.origin.clone(),
+            })?;
+        let tree = &self.state().tree;
+        if tree.root(signed.size) == Some(signed.root) {
+            Ok(signed.size)
+        } else {
+            Err(ReceiptError::RolledBack { size: tree.size(), signed: signed.size })
+        }
+    }
+
+    /// Reads a receipt of the log again, and checks that it is the one that was written.
+    fn read(&self, index: u64) -> Result<Receipt, ReceiptError> {
+        let bytes = self.read_leaf(index)?;
+        Receipt::parse(&bytes).map_err(|error| {
+            let ((offset, _), path) = (self.state().at(index), self.path.clone());
+            ReceiptError::Damaged { path, offset, reason: error.to_string() }
+        })
+    }
+
+    /// Reads the bytes of a leaf again, and checks that they are those that were written.
+    fn read_leaf(&self, index: u64) -> Result<Vec<u8>, ReceiptError> {
+        let (offset, wanted) = self.state().at(index);
+        let damaged = |reason: &str| ReceiptError::Damaged {
+            path: self.path.clone(),
+            offset,
+            reason: reason.to_owned(),
+        };
+        let (header, mut bytes) = self.read_record(offset).map_err(|source| {
+            if source.kind() == io::ErrorKind::InvalidData {
+                return damaged("the length of a record is not whole");
+            }
+            read_error(&self.path, source)
+        })?;
+        if record::check(&header, &bytes) != Some(wanted) {
+            return Err(damaged("the record is not the one that was written"));
+        }
+        bytes.pop();
+        Ok(bytes)
+    }
+
+    /// The header of the record at `offset`, and what follows it.
+    fn read_record(&self, offset: u64) -> io::Result<([u8; HEADER_BYTES], Vec<u8>)> {
+        let mut header = [0; HEADER_BYTES];
+        self.file.read_exact_at(&mut header, offset)?;
+        let length = record::length_in(&header).ok_or(io::ErrorKind::InvalidData)?;
+        let mut bytes = vec![0; length + 1];
+        self.file.read_exact_at(&mut bytes, offset + HEADER_BYTES as u64)?;
+        Ok((header, bytes))
+    }
+}
+
+/// For what is replaced in a single step, so that it is whole even if a thread panicked.
+fn unpoisoned<T>(locked: Result<T, std::sync::PoisonError<T>>) -> T {
+    locked.unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,66 @@
+//! Actions in the log, between the receipts.
+
+use std::ops::Range;
+
+use super::queue::Pending;
+use super::{Log, Shared, Signed};
+use crate::{Action, NewAction, ReceiptError, ReceiptProof};
+
+impl Log {
+    /// Writes down an action, and makes it durable.
+    ///
+    /// # Errors
+    /// [`ReceiptError::UnsoundAction`], [`ReceiptError::Write`], [`ReceiptError::Stopped`]: it may be in the log after a restart.
+    pub fn act(&self, new: NewAction) -> Result<(), ReceiptError> {
+        if !new.is_sound() {
+            return Err(ReceiptError::UnsoundAction);
+        }
+        let index = self.shared.queue().enter(new.id, Pending::Action(new))?;
+        let written = self.shared.flush();
+        // An action has counted nothing that it would have to take back.
+        self.shared.queue().leave(index);
+        written
+    }
+
+    /// Every action, in order, with its place in the log.
+    pub fn actions(&self) -> Vec<(u64, Action)> {
+        self.actions_in(0..usize::MAX)
+    }
+
+    /// The actions with these numbers, as far as they are there, with their places in the log.
+    pub fn actions_in(&self, numbers: Range<usize>) -> Vec<(u64, Action)> {
+        drop(self.shared.write_pending());
+        let state = self.shared.state();
+        let end = numbers.end.min(state.actions.len());
+        state.actions[numbers.start.min(end)..end].to_vec()
+    }
+
+    /// How many actions there are. Waits while the log is written to.
+    pub fn action_count(&self) -> u64 {
+        self.shared.state().actions.len() as u64
+    }
+
+    /// An action, by its place in the log, with the proof that it is there.
+    ///
+    /// # Errors
+    /// [`ReceiptError::NoAction`]; as [`Log::find`] and [`Log::flush`].
+    pub fn prove_action(&self, index: u64) -> Result<ReceiptProof, ReceiptError> {
+        if !self.shared.state().is_action(index) {
+            return Err(ReceiptError::NoAction(index));
+        }
+        self.shared.prove(index)?.ok_or(ReceiptError::NoAction(index))
+    }
+}
+
+impl Shared {
+    /// What is at a place, proven; none if the tree has no such place. Flushes first if no checkpoint covers it yet.
+    pub(super) fn prove(&self, index: u64) -> Result<Option<ReceiptProof>, ReceiptError> {
+        if self.signed().size <= index {
+            self.flush()?;
+        }
+        let Signed { note, size, .. } = self.signed();
+        let bytes = self.read_leaf(index)?;
+        let path = self.state().tree.inclusion(index, size);
+        Ok(path.map(|path| ReceiptProof::new(bytes, index, path, note)))
+    }
+}

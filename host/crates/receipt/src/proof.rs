@@ -1,0 +1,277 @@
+//! A receipt that verifies without the host: its bytes, its place in the log, and the signed checkpoint that covers it.
+//!
+//! What it proves: the holder of the host's key has signed a log that contains this receipt. What it does not: that the host
+//! shows the same log to everybody; for that, parties compare checkpoints.
+
+use std::ops::Deref;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+use super::checkpoint::Checkpoint;
+use super::encode::FormError;
+use super::tree::{self, Hash, PROOF_HASHES_MAX};
+use super::{Action, Commitment, Receipt, Salt};
+use hospes_core::id::{Digest, Party};
+
+/// Longest proof, in bytes of its file.
+pub const PROOF_BYTES_MAX: usize = 16 * 1024;
+
+/// A receipt with the proof that it is in a log. Not checked yet: see [`ReceiptProof::verify`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceiptProof {
+    receipt: Vec<u8>,
+    index: u64,
+    path: Vec<Hash>,
+    checkpoint: String,
+    salt: Option<Salt>,
+}
+
+/// What a proof has shown to be in the log of a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified<T> {
+    value: T,
+    hash: Digest,
+    index: u64,
+    origin: String,
+    size: u64,
+}
+
+/// Which bytes of a call are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Input,
+    Output,
+}
+
+/// Why a proof proves nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProofError {
+    #[error("the file is {bytes} bytes, more than the {PROOF_BYTES_MAX} allowed")]
+    TooLarge { bytes: usize },
+    #[error("the file is not a receipt with its proof: {0}")]
+    Malformed(String),
+    #[error("the proof does not hold a receipt")]
+    Receipt(#[source] FormError),
+    #[error("the checkpoint is not signed by `{host}`, or was changed")]
+    Checkpoint { host: Party },
+    #[error("the receipt is not in the log that the checkpoint signs, or was changed")]
+    NotIncluded,
+    #[error("the two checkpoints are not of one log")]
+    OtherLog,
+    #[error(
+        "the proof is for logs of {from} and {to} receipts, the checkpoints are of {old} and {new}"
+    )]
+    OtherSizes { from: u64, to: u64, old: u64, new: u64 },
+    #[error(
+        "the log of {new} receipts does not begin with the {old} that were signed before: receipts were dropped or changed"
+    )]
+    Inconsistent { old: u64, new: u64 },
+    #[error("the salt is missing, so the bytes cannot be compared; only the caller was given it")]
+    NoSalt,
+    #[error("the receipt names no {0}: the call gave none")]
+    Absent(&'static str),
+    #[error("these {bytes} bytes are not the {part} of the call, which has {wanted}")]
+    OtherBytes { part: &'static str, bytes: u64, wanted: u64 },
+}
+
+impl ReceiptProof {
+    pub(super) fn new(receipt: Vec<u8>, index: u64, path: Vec<Hash>, checkpoint: String) -> Self {
+        Self { receipt, index, path, checkpoint, salt: None }
+    }
+
+    /// Reads a file. Nothing is proven yet.
+    ///
+    /// # Errors
+    /// [`ProofError::TooLarge`], [`ProofError::Malformed`].
+    pub fn parse(text: &[u8]) -> Result<Self, ProofError> {
+        if text.len() > PROOF_BYTES_MAX {
+            return Err(ProofError::TooLarge { bytes: text.len() });
+        }
+        let wire: Wire =
+            serde_json::from_slice(text).map_err(|error| malformed(&error.to_string()))?;
+        if wire.path.len() > PROOF_HASHES_MAX {
+            return Err(malformed("`/path` has more than 64 hashes"));
+        }
+        let path = wire
+            .path
+            .iter()
+            .map(|hash| STANDARD.decode(hash).ok()?.try_into().ok())
+            .collect::<Option<_>>()
+            .ok_or_else(|| malformed("`/path` holds something that is no hash in base64"))?;
+        let salt = wire.salt.as_deref().map(str::parse).transpose();
+        Ok(Self {
+            receipt: STANDARD
+                .decode(&wire.receipt)
+                .map_err(|_| malformed("`/receipt` is not canonical base64 with padding"))?,
+            index: wire.index,
+            path,
+            checkpoint: wire.checkpoint,
+            salt: salt.map_err(|_| malformed("`/salt` is not 64 lower-case hexadecimal digits"))?,
+        })
+    }
+
+    /// The file.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let wire = Wire {
+            receipt: STANDARD.encode(&self.receipt),
+            index: self.index,
+            path: self.path.iter().map(|hash| STANDARD.encode(hash)).collect(),
+            checkpoint: self.checkpoint.clone(),
+            salt: self.salt.map(|salt| salt.to_hex()),
+        };
+        let mut text = serde_json::to_vec_pretty(&wire)
+            .expect("invariant: texts, lists and integers always serialise");
+        text.push(b'\n');
+        text
+    }
+
+    /// Adds the salt, which the host gave to the caller alone.
+    #[must_use]
+    pub fn with_salt(self, salt: Salt) -> Self {
+        Self { salt: Some(salt), ..self }
+    }
+
+    /// The checkpoint that covers it, a signed note. Not checked yet.
+    pub fn checkpoint(&self) -> &str {
+        &self.checkpoint
+    }
+
+    pub fn salt(&self) -> Option<&Salt> {
+        self.salt.as_ref()
+    }
+
+    /// Checks that the log of `host` contains the receipt.
+    ///
+    /// # Errors
+    /// [`ProofError::Receipt`], [`ProofError::Checkpoint`], [`ProofError::NotIncluded`].
+    pub fn verify(&self, host: &Party) -> Result<Verified<Receipt>, ProofError> {
+        self.verified(Receipt::parse(&self.receipt).map_err(ProofError::Receipt)?, host)
+    }
+
+    /// Checks that the log of `host` contains the action.
+    ///
+    /// # Errors
+    /// As [`ReceiptProof::verify`].
+    pub fn verify_action(&self, host: &Party) -> Result<Verified<Action>, ProofError> {
+        self.verified(Action::parse(&self.receipt).map_err(ProofError::Receipt)?, host)
+    }
+
+    fn verified<T>(&self, value: T, host: &Party) -> Result<Verified<T>, ProofError> {
+        let checkpoint = Checkpoint::verify(&self.checkpoint, host)
+            .ok_or(ProofError::Checkpoint { host: *host })?;
+        let leaf = tree::leaf(&self.receipt);
+        let root = tree::root_of(self.index, checkpoint.size, leaf, &self.path);
+        if root != Some(checkpoint.root) {
+            return Err(ProofError::NotIncluded);
+        }
+        Ok(Verified {
+            value,
+            hash: Digest::from_bytes(leaf),
+            index: self.index,
+            origin: checkpoint.origin,
+            size: checkpoint.size,
+        })
+    }
+}
+
+impl<T> Verified<T> {
+    /// What was proven.
+    pub fn get(&self) -> &T {
+        &self.value
+    }
+
+    pub fn into_inner(self) -> T {
+        self.value
+    }
+
+    /// The receipt's hash in the log: what the next receipt of its chain names.
+    pub fn hash(&self) -> &Digest {
+        &self.hash
+    }
+
+    /// The receipt's place in the log, from 0.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// The log's name.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The receipts in the log when the checkpoint was signed.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+impl<T> Deref for Verified<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl Receipt {
+    /// Checks that `bytes` are the arguments of the call.
+    ///
+    /// # Errors
+    /// [`ProofError::NoSalt`], [`ProofError::OtherBytes`].
+    pub fn check_input(&self, salt: Option<&Salt>, bytes: &[u8]) -> Result<(), ProofError> {
+        check(Part::Input, Some(&self.input), self.input_bytes, salt, bytes)
+    }
+
+    /// Checks that `bytes` are the answer of the call.
+    ///
+    /// # Errors
+    /// [`ProofError::NoSalt`], [`ProofError::Absent`], [`ProofError::OtherBytes`].
+    pub fn check_output(&self, salt: Option<&Salt>, bytes: &[u8]) -> Result<(), ProofError> {
+        check(Part::Output, self.output.as_ref(), self.output_bytes, salt, bytes)
+    }
+}
+
+impl Part {
+    fn label(self) -> &'static str {
+        match self {
+            Part::Input => "input",
+            Part::Output => "output",
+        }
+    }
+}
+
+fn check(
+    part: Part,
+    commitment: Option<&Commitment>,
+    wanted: u64,
+    salt: Option<&Salt>,
+    bytes: &[u8],
+) -> Result<(), ProofError> {
+    let part = part.label();
+    let commitment = commitment.ok_or(ProofError::Absent(part))?;
+    let salt = salt.ok_or(ProofError::NoSalt)?;
+    if bytes.len() as u64 == wanted && commitment.opens(salt, part, bytes) {
+        return Ok(());
+    }
+    Err(ProofError::OtherBytes { part, bytes: bytes.len() as u64, wanted })
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wire {
+    receipt: String,
+    index: u64,
+    path: Vec<String>,
+    checkpoint: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    salt: Option<String>,
+}
+
+fn malformed(reason: &str) -> ProofError {
+    const REASON_CHARS_MAX: usize = 200;
+    ProofError::Malformed(
+        reason.chars().filter(|c| !c.is_control()).take(REASON_CHARS_MAX).collect(),
+    )
+}
