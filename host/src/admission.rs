@@ -5,13 +5,10 @@
 
 pub mod apart;
 pub mod bodies;
-mod exhausted;
 pub mod fair;
 pub mod heavy;
-pub mod limits;
 pub mod memory;
 pub mod pace;
-pub mod quota;
 mod share;
 pub mod slots;
 pub mod spools;
@@ -22,15 +19,16 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::id::AccountName;
+pub use crate::ledger::{
+    Charge, Charged, Exhausted, Ledger, Limit, Reservation, Spent, TokenTab, Usage, Want,
+};
 
 pub use apart::{ApartError, READ_HERE_BYTES_MAX, Reader};
 pub use bodies::{Bodies, BodiesError, BodyLimits, Held, Holder};
-pub use exhausted::{Exhausted, Limit};
 pub use fair::{Asker, FairLine, FairTurn, FairTurns};
 pub use heavy::{PerAccount, Rate, TurnError, UnderWay};
 pub use memory::{Allotment, Memory, MemoryExhausted};
 pub use pace::{Pace, TooSlow, Watch};
-pub use quota::{Charge, Charged, Ledger, Reservation, Spent, TokenTab, Usage, Want};
 pub use share::may_take_more;
 pub use slots::{Line, Slot, Slots};
 pub use spools::{Spooling, Spools};

@@ -5,17 +5,17 @@
 pub use hospes_onnx as onnx;
 pub use hospes_receipt as receipt;
 pub use hospes_bundle as bundle;
+pub use hospes_agreement as agreement;
+pub use hospes_agreement::{controls, ledger};
 pub use hospes_core::{capability, clock, dsse, id, key, outcome, tensor, value};
 
 pub mod admission;
-pub mod agreement;
 pub mod agreements;
 pub mod api;
 pub mod arguments;
 pub mod auth;
 pub mod cli;
 pub mod config;
-pub mod controls;
 pub mod deploy;
 pub mod deployments;
 pub mod exchange;

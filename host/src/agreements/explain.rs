@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{Agreements, AgreementsError, Standing};
-use crate::admission::Usage;
+use crate::ledger::Usage;
 use crate::agreement::{
     Agreement, AgreementError, CallFacts, Facts, InputFacts, Report, SignedOffer, Terms, Versions,
 };

@@ -17,7 +17,7 @@ use super::market::{digest, envelope};
 use super::operations::withdrawn_from;
 use super::paging::Page;
 use super::problem::{Problem, ProblemKind};
-use crate::admission::limits::Metered;
+use crate::ledger::limits::Metered;
 use crate::agreement::events::{Applied, SignedEvent, State};
 use crate::agreements::{RuleUse, Simulated, Standing};
 use crate::auth::Caller;

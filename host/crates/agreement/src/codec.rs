@@ -1,0 +1,358 @@
+//! Offers and agreements as signed envelopes, and who has signed them.
+//!
+//! The type says what is proven: a [`SignedOffer`] is signed by its assigner, a [`Proposal`] by at least one of its two
+//! roles, a [`SignedAgreement`] by both. Roles are counted, not signatures: two signatures of one party are one.
+
+use std::sync::Arc;
+
+use super::document::{Agreement, Offer, Request, Role};
+use super::mandate::SignedMandate;
+use super::{AgreementError, odrl};
+use hospes_core::dsse::{DsseError, Envelope};
+use hospes_core::id::{Digest, Party};
+use hospes_core::key::PartyKey;
+
+pub(super) const OFFER_TYPE: &str = "application/vnd.hospes.offer.v1+json";
+pub(super) const REQUEST_TYPE: &str = "application/vnd.hospes.request.v1+json";
+pub(super) const AGREEMENT_TYPE: &str = "application/vnd.hospes.agreement.v1+json";
+const ROLES: [Role; 2] = [Role::Publisher, Role::Consumer];
+
+/// An offer, signed by its assigner and nobody else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedOffer {
+    id: Digest,
+    offer: Offer,
+    envelope: Envelope,
+}
+
+/// A request, signed by its assignee and nobody else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedRequest {
+    id: Digest,
+    request: Request,
+    envelope: Envelope,
+}
+
+/// An agreement that at least one of its roles has signed. Every signature on it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposal {
+    id: Digest,
+    agreement: Arc<Agreement>,
+    envelope: Envelope,
+    /// Whose signature counts as the publisher's too.
+    agent: Option<Party>,
+}
+
+/// An agreement that both roles have signed. Nothing else can be enforced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedAgreement(Proposal);
+
+impl SignedOffer {
+    /// Signs an offer with its assigner's key.
+    ///
+    /// # Errors
+    /// [`AgreementError::NotAParty`] with any other key, [`AgreementError::TooLarge`].
+    pub fn sign(offer: Offer, key: &PartyKey) -> Result<Self, AgreementError> {
+        if key.party() != *offer.assigner() {
+            return Err(AgreementError::NotAParty { signer: key.party() });
+        }
+        let payload = odrl::write_offer(&offer)?;
+        let id = Digest::of(&payload);
+        Ok(Self { id, offer, envelope: Envelope::sign(OFFER_TYPE, payload, key)? })
+    }
+
+    /// Reads an offer and checks its signature.
+    ///
+    /// # Errors
+    /// [`AgreementError`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, AgreementError> {
+        let envelope = open(bytes, OFFER_TYPE)?;
+        let offer = odrl::read_offer(envelope.payload())?;
+        envelope.signers_are(&[*offer.assigner()])?;
+        Ok(Self { id: Digest::of(envelope.payload()), offer, envelope })
+    }
+
+    /// SHA-256 of the payload.
+    pub fn id(&self) -> &Digest {
+        &self.id
+    }
+
+    pub fn offer(&self) -> &Offer {
+        &self.offer
+    }
+
+    /// The envelope, as it is kept and sent.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.envelope.to_bytes()
+    }
+}
+
+impl SignedRequest {
+    /// Signs a request with its assignee's key.
+    ///
+    /// # Errors
+    /// [`AgreementError::NotAParty`] with any other key, [`AgreementError::TooLarge`].
+    pub fn sign(request: Request, key: &PartyKey) -> Result<Self, AgreementError> {
+        if key.party() != *request.assignee() {
+            return Err(AgreementError::NotAParty { signer: key.party() });
+        }
+        let payload = odrl::write_request(&request)?;
+        let id = Digest::of(&payload);
+        Ok(Self { id, request, envelope: Envelope::sign(REQUEST_TYPE, payload, key)? })
+    }
+
+    /// Reads a request and checks its signature.
+    ///
+    /// # Errors
+    /// [`AgreementError`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, AgreementError> {
+        let envelope = open(bytes, REQUEST_TYPE)?;
+        let request = odrl::read_request(envelope.payload())?;
+        envelope.signers_are(&[*request.assignee()])?;
+        Ok(Self { id: Digest::of(envelope.payload()), request, envelope })
+    }
+
+    /// SHA-256 of the payload.
+    pub fn id(&self) -> &Digest {
+        &self.id
+    }
+
+    pub fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// The envelope, as it is kept and sent.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.envelope.to_bytes()
+    }
+}
+
+impl Proposal {
+    /// Signs an agreement with the key of one of its parties.
+    ///
+    /// # Errors
+    /// [`AgreementError::NotAParty`] with any other key, [`AgreementError::TooLarge`].
+    pub fn sign(agreement: Agreement, key: &PartyKey) -> Result<Self, AgreementError> {
+        takes_part(&agreement, key)?;
+        let payload = odrl::write_agreement(&agreement)?;
+        let id = Digest::of(&payload);
+        let envelope = Envelope::sign(AGREEMENT_TYPE, payload, key)?;
+        Ok(Self { id, agreement: Arc::new(agreement), envelope, agent: None })
+    }
+
+    /// Reads an agreement and checks every signature on it.
+    ///
+    /// # Errors
+    /// [`AgreementError`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, AgreementError> {
+        Self::parse_with(bytes, None)
+    }
+
+    /// The same, of an agreement that the agent of a mandate may have signed for the publisher.
+    ///
+    /// # Errors
+    /// [`AgreementError`]; [`AgreementError::NotMandated`] if the mandate is for something else.
+    pub fn parse_with(
+        bytes: &[u8],
+        mandate: Option<&SignedMandate>,
+    ) -> Result<Self, AgreementError> {
+        let envelope = open(bytes, AGREEMENT_TYPE)?;
+        let agreement = odrl::read_agreement(envelope.payload())?;
+        let (publisher, consumer) = (*agreement.assigner(), *agreement.assignee());
+        let agent = mandate.map(|mandate| agent_of(&agreement, mandate)).transpose()?;
+        match agent {
+            Some(agent) => envelope.signers_are(&[publisher, consumer, agent])?,
+            None => envelope.signers_are(&[publisher, consumer])?,
+        }
+        let id = Digest::of(envelope.payload());
+        Ok(Self { id, agreement: Arc::new(agreement), envelope, agent })
+    }
+
+    /// The offer that an agreement accepts, before anything of it is checked: to look for a mandate.
+    ///
+    /// # Errors
+    /// [`AgreementError`].
+    pub fn offer_of(bytes: &[u8]) -> Result<Digest, AgreementError> {
+        let envelope = open(bytes, AGREEMENT_TYPE)?;
+        Ok(*odrl::read_agreement(envelope.payload())?.offer_id())
+    }
+
+    /// Who the sides of an agreement are, as it says itself, also if the rest of it cannot be read. Nothing is checked.
+    pub fn parties_of(bytes: &[u8]) -> Option<[Party; 2]> {
+        #[derive(serde::Deserialize)]
+        struct Sides {
+            assigner: Party,
+            assignee: Party,
+        }
+        let envelope = open(bytes, AGREEMENT_TYPE).ok()?;
+        let Sides { assigner, assignee } = serde_json::from_slice(envelope.payload()).ok()?;
+        Some([assigner, assignee])
+    }
+
+    /// The number and the document of an envelope whose signatures were checked before.
+    ///
+    /// # Errors
+    /// [`AgreementError`].
+    pub fn document_of(bytes: &[u8]) -> Result<(Digest, Agreement), AgreementError> {
+        let envelope = open(bytes, AGREEMENT_TYPE)?;
+        let agreement = odrl::read_agreement(envelope.payload())?;
+        Ok((Digest::of(envelope.payload()), agreement))
+    }
+
+    /// Signs for the publisher, as the agent of its mandate. How often and until when, the caller has looked at.
+    ///
+    /// # Errors
+    /// [`AgreementError::NotMandated`], [`AgreementError::NotAParty`] with another key than the agent's.
+    pub fn sign_for_publisher(
+        &mut self,
+        mandate: &SignedMandate,
+        key: &PartyKey,
+    ) -> Result<(), AgreementError> {
+        let agent = agent_of(&self.agreement, mandate)?;
+        if key.party() != agent {
+            return Err(AgreementError::NotAParty { signer: key.party() });
+        }
+        self.envelope.add_signature(key)?;
+        self.agent = Some(agent);
+        Ok(())
+    }
+
+    /// Whether the agent of a mandate has signed for the publisher.
+    pub fn is_by_agent(&self) -> bool {
+        self.agent.is_some_and(|agent| self.envelope.signers().any(|signer| signer == agent))
+    }
+
+    /// Adds the signature of the other party.
+    ///
+    /// # Errors
+    /// [`AgreementError::NotAParty`]; [`DsseError::SignedTwice`] when this party has signed already.
+    pub fn add_signature(&mut self, key: &PartyKey) -> Result<(), AgreementError> {
+        takes_part(&self.agreement, key)?;
+        Ok(self.envelope.add_signature(key)?)
+    }
+
+    /// Takes over the signatures that `other`, a copy of the same agreement, has and this one lacks.
+    ///
+    /// # Errors
+    /// [`AgreementError::OtherAgreement`].
+    pub fn merge(&mut self, other: &Proposal) -> Result<(), AgreementError> {
+        self.agent = self.agent.or(other.agent);
+        self.envelope.merge(&other.envelope).map_err(|error| match error {
+            DsseError::DifferentPayloads => AgreementError::OtherAgreement,
+            other => AgreementError::Envelope(other),
+        })
+    }
+
+    /// SHA-256 of the payload; the same whoever has signed.
+    pub fn id(&self) -> &Digest {
+        &self.id
+    }
+
+    pub fn agreement(&self) -> &Agreement {
+        &self.agreement
+    }
+
+    pub fn signed_by(&self, role: Role) -> bool {
+        let agent = self.agent.filter(|_| role == Role::Publisher);
+        let party = *self.agreement.party(role);
+        self.envelope.signers().any(|signer| signer == party || Some(signer) == agent)
+    }
+
+    /// The roles that have yet to sign.
+    pub fn missing(&self) -> Vec<Role> {
+        ROLES.into_iter().filter(|role| !self.signed_by(*role)).collect()
+    }
+
+    /// The envelope, as it is kept and sent.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.envelope.to_bytes()
+    }
+
+    /// The agreement, if both roles have signed.
+    ///
+    /// # Errors
+    /// The proposal itself, while a signature is missing.
+    pub fn complete(self) -> Result<SignedAgreement, Box<Proposal>> {
+        if ROLES.into_iter().all(|role| self.signed_by(role)) {
+            Ok(SignedAgreement(self))
+        } else {
+            Err(Box::new(self))
+        }
+    }
+}
+
+impl SignedAgreement {
+    /// Reads an agreement that both roles have signed.
+    ///
+    /// # Errors
+    /// [`AgreementError`]; [`AgreementError::Unsigned`] while a signature is missing.
+    pub fn parse(bytes: &[u8]) -> Result<Self, AgreementError> {
+        let proposal = Proposal::parse(bytes)?;
+        match proposal.missing().first() {
+            Some(role) => {
+                let party = *proposal.agreement.party(*role);
+                Err(AgreementError::Unsigned { role: *role, party })
+            }
+            None => Ok(Self(proposal)),
+        }
+    }
+
+    /// Whether the agent of a mandate has signed for the publisher.
+    pub fn is_by_agent(&self) -> bool {
+        self.0.is_by_agent()
+    }
+
+    /// SHA-256 of the payload.
+    pub fn id(&self) -> &Digest {
+        &self.0.id
+    }
+
+    pub fn agreement(&self) -> &Agreement {
+        &self.0.agreement
+    }
+
+    /// The envelope, as it is kept and sent.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.0.to_bytes()
+    }
+}
+
+impl AsRef<Proposal> for SignedAgreement {
+    fn as_ref(&self) -> &Proposal {
+        &self.0
+    }
+}
+
+impl From<SignedAgreement> for Proposal {
+    fn from(signed: SignedAgreement) -> Self {
+        signed.0
+    }
+}
+
+fn open(bytes: &[u8], wanted: &'static str) -> Result<Envelope, AgreementError> {
+    let envelope = Envelope::parse(bytes)?;
+    if envelope.payload_type() == wanted {
+        Ok(envelope)
+    } else {
+        Err(AgreementError::PayloadType { seen: envelope.payload_type().to_owned(), wanted })
+    }
+}
+
+/// The agent of a mandate that covers an agreement.
+fn agent_of(agreement: &Agreement, mandate: &SignedMandate) -> Result<Party, AgreementError> {
+    let mandate = mandate.content();
+    if mandate.publisher == *agreement.assigner() && mandate.offer == *agreement.offer_id() {
+        Ok(mandate.agent)
+    } else {
+        Err(AgreementError::NotMandated { offer: mandate.offer })
+    }
+}
+
+fn takes_part(agreement: &Agreement, key: &PartyKey) -> Result<(), AgreementError> {
+    let signer = key.party();
+    if ROLES.into_iter().any(|role| *agreement.party(role) == signer) {
+        Ok(())
+    } else {
+        Err(AgreementError::NotAParty { signer })
+    }
+}

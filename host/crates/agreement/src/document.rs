@@ -1,0 +1,483 @@
+//! What an offer, a request and an agreement say, as checked values. No reading, no signatures.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use semver::Version;
+
+use super::clause::{Constraint, Obligation, Permission, Prohibition};
+use super::codec::{SignedOffer, SignedRequest};
+use super::registry::Registry;
+use super::value::{Span, ascending};
+use super::{
+    AUDIENCE_MAX, AgreementError, DEPTH_MAX, OBLIGATIONS_MAX, PERMISSIONS_MAX, PROHIBITIONS_MAX,
+};
+use hospes_core::id::{Digest, ModelName, Party};
+use hospes_core::key;
+
+/// A side of an agreement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// ODRL's assigner: grants the use of its model.
+    Publisher,
+    /// ODRL's assignee: may use it.
+    Consumer,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Publisher => "publisher",
+            Role::Consumer => "consumer",
+        })
+    }
+}
+
+/// The terms on which a publisher lets those who accept them use a model. Grants nothing by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    pub(super) policy: Policy,
+    pub(super) audience: Vec<Party>,
+}
+
+/// The terms on which a consumer would use a model: an offer as it is, or a counter-offer. ODRL's Request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    pub(super) policy: Policy,
+    pub(super) offer: Digest,
+    pub(super) assignee: Party,
+    pub(super) issued: Timestamp,
+}
+
+/// The terms of an offer or a request, accepted by one consumer. Binds nobody before both have signed: see
+/// [`super::SignedAgreement`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agreement {
+    pub(super) policy: Policy,
+    pub(super) offer: Digest,
+    pub(super) assignee: Party,
+    pub(super) issued: Timestamp,
+}
+
+/// What all kinds of document hold (ODRL Information Model 2.2, section 2.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Policy {
+    pub uid: uuid::Uuid,
+    pub assigner: Party,
+    /// By which the clauses are read.
+    pub registry: Registry,
+    pub clauses: Clauses,
+}
+
+/// Everything that is agreed on, apart from who agrees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clauses {
+    pub target: Target,
+    /// Leave to execute functions; a rule's place in this list is its number.
+    pub permissions: Vec<Permission>,
+    /// How many levels of sub-agreements the consumer may make (`odrl:grantUse`); none if it may make no such.
+    pub depth: Option<u8>,
+    pub prohibitions: Vec<Prohibition>,
+    pub obligations: Vec<Obligation>,
+    /// How long before it takes effect a publisher announces that it suspends or ends the agreement without cause.
+    pub notice: Span,
+    /// How old the host's knowledge of the agreement's state may be; older, and calls are refused.
+    pub max_stale: Option<Span>,
+    pub on_suspend: OnSuspend,
+    /// The agreement that this one is a narrower part of.
+    pub parent: Option<Digest>,
+    /// The agreement that this one takes the place of.
+    pub supersedes: Option<Digest>,
+}
+
+/// What may be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    pub model: ModelName,
+    pub versions: Versions,
+}
+
+/// Which versions of the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Versions {
+    /// The one with this digest.
+    Bundle(Digest),
+    /// Those from the first on, and before the second.
+    Range { from: Option<Version>, before: Option<Version> },
+}
+
+/// What becomes of running calls when the agreement is suspended or ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnSuspend {
+    /// They may end.
+    #[default]
+    Finish,
+    /// They are ended, and nothing of them is released.
+    Abort,
+}
+
+impl OnSuspend {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            OnSuspend::Finish => "finish",
+            OnSuspend::Abort => "abort",
+        }
+    }
+}
+
+impl Versions {
+    /// Whether a bundle is among them.
+    pub fn cover(&self, bundle: &Digest, version: &Version) -> bool {
+        match self {
+            Versions::Bundle(digest) => digest == bundle,
+            Versions::Range { from, before } => {
+                // By precedence, so build metadata makes no difference; and a pre-release of what is excluded is not
+                // slipped in below it.
+                let at_least = |from: &Version| version.cmp_precedence(from).is_ge();
+                let below = |before: &Version| {
+                    version.cmp_precedence(before).is_lt()
+                        && (version.major, version.minor, version.patch)
+                            != (before.major, before.minor, before.patch)
+                };
+                from.as_ref().is_none_or(at_least) && before.as_ref().is_none_or(below)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Versions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Versions::Bundle(digest) => write!(f, "bundle {digest}"),
+            Versions::Range { from: None, before: None } => f.write_str("every version"),
+            Versions::Range { from: Some(from), before: None } => {
+                write!(f, "versions from {from} on")
+            }
+            Versions::Range { from: None, before: Some(before) } => {
+                write!(f, "versions before {before}")
+            }
+            Versions::Range { from: Some(from), before: Some(before) } => {
+                write!(f, "versions from {from} on, before {before}")
+            }
+        }
+    }
+}
+
+impl Clauses {
+    /// Leave to use a model on these permissions, and nothing else said.
+    pub fn new(target: Target, permissions: Vec<Permission>) -> Self {
+        Self {
+            target,
+            permissions,
+            depth: None,
+            prohibitions: Vec::new(),
+            obligations: Vec::new(),
+            notice: Span::ZERO,
+            max_stale: None,
+            on_suspend: OnSuspend::Finish,
+            parent: None,
+            supersedes: None,
+        }
+    }
+}
+
+impl Offer {
+    /// An offer by `assigner`; to `audience`, or to everybody if that is empty.
+    ///
+    /// # Errors
+    /// [`AgreementError`] names the clause that cannot stand.
+    pub fn new(
+        assigner: Party,
+        clauses: Clauses,
+        mut audience: Vec<Party>,
+    ) -> Result<Self, AgreementError> {
+        audience.sort_by_key(ToString::to_string);
+        audience.dedup();
+        let policy = Policy { uid: new_uid()?, assigner, registry: Registry::newest(), clauses };
+        let offer = Self { policy, audience };
+        offer.check()?;
+        Ok(offer)
+    }
+
+    pub fn assigner(&self) -> &Party {
+        &self.policy.assigner
+    }
+
+    pub fn clauses(&self) -> &Clauses {
+        &self.policy.clauses
+    }
+
+    pub fn model(&self) -> &ModelName {
+        &self.policy.clauses.target.model
+    }
+
+    /// Whom it is made to; everybody if empty.
+    pub fn audience(&self) -> &[Party] {
+        &self.audience
+    }
+
+    /// Whether `party` may see and accept it.
+    pub fn is_for(&self, party: &Party) -> bool {
+        self.audience.is_empty() || self.audience.contains(party)
+    }
+
+    pub(super) fn check(&self) -> Result<(), AgreementError> {
+        self.policy.check()?;
+        if self.audience.len() > AUDIENCE_MAX || !ascending(&self.audience) {
+            return Err(AgreementError::Audience { count: self.audience.len() });
+        }
+        self.audience.iter().try_for_each(|party| {
+            key::check_party(party)
+                .map_err(|source| AgreementError::WeakParty { pointer: "/hospes:audience", source })
+        })
+    }
+}
+
+impl Request {
+    /// Asks for an offer's model on `clauses`, which may be the offer's own.
+    ///
+    /// # Errors
+    /// [`AgreementError`] names the clause that cannot stand.
+    pub fn new(
+        offer: &SignedOffer,
+        clauses: Clauses,
+        assignee: Party,
+        now: Timestamp,
+    ) -> Result<Self, AgreementError> {
+        let (assigner, registry) = (*offer.offer().assigner(), Registry::newest());
+        let policy = Policy { uid: new_uid()?, assigner, registry, clauses };
+        let request = Self { policy, offer: *offer.id(), assignee, issued: micros(now) };
+        request.check()?;
+        Ok(request)
+    }
+
+    /// The offer that is asked about.
+    pub fn offer_id(&self) -> &Digest {
+        &self.offer
+    }
+
+    pub fn assigner(&self) -> &Party {
+        &self.policy.assigner
+    }
+
+    pub fn assignee(&self) -> &Party {
+        &self.assignee
+    }
+
+    pub fn clauses(&self) -> &Clauses {
+        &self.policy.clauses
+    }
+
+    pub fn model(&self) -> &ModelName {
+        &self.policy.clauses.target.model
+    }
+
+    /// When it was drawn up, by the clock of who did.
+    pub fn issued(&self) -> Timestamp {
+        self.issued
+    }
+
+    pub(super) fn check(&self) -> Result<(), AgreementError> {
+        check_sides(&self.policy, &self.assignee)
+    }
+}
+
+impl Agreement {
+    /// Accepts an offer whole, for `assignee`. Nobody has signed the result yet.
+    ///
+    /// # Errors
+    /// [`AgreementError::SameParty`], [`AgreementError::WeakParty`], [`AgreementError::NotForYou`], [`AgreementError::Random`].
+    pub fn accept(
+        offer: &SignedOffer,
+        assignee: Party,
+        now: Timestamp,
+    ) -> Result<Self, AgreementError> {
+        if !offer.offer().is_for(&assignee) {
+            return Err(AgreementError::NotForYou { party: assignee });
+        }
+        Self::new(&offer.offer().policy, *offer.id(), assignee, now)
+    }
+
+    /// Grants a request as it was made. Nobody has signed the result yet.
+    ///
+    /// # Errors
+    /// [`AgreementError::Random`].
+    pub fn grant(request: &SignedRequest, now: Timestamp) -> Result<Self, AgreementError> {
+        let asked = request.request();
+        Self::new(&asked.policy, *request.id(), asked.assignee, now)
+    }
+
+    fn new(
+        policy: &Policy,
+        offer: Digest,
+        assignee: Party,
+        now: Timestamp,
+    ) -> Result<Self, AgreementError> {
+        let policy = Policy { uid: new_uid()?, ..policy.clone() };
+        let agreement = Self { policy, offer, assignee, issued: micros(now) };
+        agreement.check()?;
+        Ok(agreement)
+    }
+
+    /// Checks that this agreement accepts `offer` and changes nothing in it.
+    ///
+    /// # Errors
+    /// [`AgreementError::OtherOffer`], [`AgreementError::NotAsOffered`], [`AgreementError::NotForYou`].
+    pub fn matches(&self, offer: &SignedOffer) -> Result<(), AgreementError> {
+        if !offer.offer().is_for(&self.assignee) {
+            return Err(AgreementError::NotForYou { party: self.assignee });
+        }
+        self.is_of(offer.id(), &offer.offer().policy)
+    }
+
+    /// Checks that this agreement grants `request` and changes nothing in it.
+    ///
+    /// # Errors
+    /// [`AgreementError::OtherOffer`], [`AgreementError::NotAsOffered`].
+    pub fn matches_request(&self, request: &SignedRequest) -> Result<(), AgreementError> {
+        if self.assignee != request.request().assignee {
+            return Err(AgreementError::NotAsOffered { pointer: "/assignee" });
+        }
+        self.is_of(request.id(), &request.request().policy)
+    }
+
+    fn is_of(&self, id: &Digest, theirs: &Policy) -> Result<(), AgreementError> {
+        if self.offer != *id {
+            return Err(AgreementError::OtherOffer { seen: self.offer, wanted: *id });
+        }
+        let (ours, theirs) = (&self.policy, theirs);
+        let (mine, offered) = (&ours.clauses, &theirs.clauses);
+        let differs = [
+            ("/assigner", ours.assigner != theirs.assigner),
+            ("/hospes:registry", ours.registry != theirs.registry),
+            ("/target", mine.target != offered.target),
+            ("/permission", mine.permissions != offered.permissions || mine.depth != offered.depth),
+            ("/prohibition", mine.prohibitions != offered.prohibitions),
+            ("/obligation", mine.obligations != offered.obligations),
+            ("/", mine != offered),
+        ];
+        match differs.into_iter().find(|(_, differs)| *differs) {
+            Some((pointer, _)) => Err(AgreementError::NotAsOffered { pointer }),
+            None => Ok(()),
+        }
+    }
+
+    /// The digest of the offer that is accepted, or of the request that is granted.
+    pub fn offer_id(&self) -> &Digest {
+        &self.offer
+    }
+
+    pub fn assigner(&self) -> &Party {
+        &self.policy.assigner
+    }
+
+    pub fn assignee(&self) -> &Party {
+        &self.assignee
+    }
+
+    /// The party in `role`.
+    pub fn party(&self, role: Role) -> &Party {
+        match role {
+            Role::Publisher => &self.policy.assigner,
+            Role::Consumer => &self.assignee,
+        }
+    }
+
+    pub fn model(&self) -> &ModelName {
+        &self.policy.clauses.target.model
+    }
+
+    pub fn clauses(&self) -> &Clauses {
+        &self.policy.clauses
+    }
+
+    /// When it was drawn up, by the clock of who did.
+    pub fn issued(&self) -> Timestamp {
+        self.issued
+    }
+
+    pub(super) fn check(&self) -> Result<(), AgreementError> {
+        check_sides(&self.policy, &self.assignee)
+    }
+}
+
+fn check_sides(policy: &Policy, assignee: &Party) -> Result<(), AgreementError> {
+    policy.check()?;
+    key::check_party(assignee)
+        .map_err(|source| AgreementError::WeakParty { pointer: "/assignee", source })?;
+    if *assignee == policy.assigner {
+        return Err(AgreementError::SameParty { party: *assignee });
+    }
+    Ok(())
+}
+
+impl Policy {
+    pub(super) fn check(&self) -> Result<(), AgreementError> {
+        key::check_party(&self.assigner)
+            .map_err(|source| AgreementError::WeakParty { pointer: "/assigner", source })?;
+        self.clauses.check()
+    }
+}
+
+impl Clauses {
+    fn check(&self) -> Result<(), AgreementError> {
+        let counts = [
+            ("permissions", self.permissions.len(), 1, PERMISSIONS_MAX),
+            ("prohibitions", self.prohibitions.len(), 0, PROHIBITIONS_MAX),
+            ("obligations", self.obligations.len(), 0, OBLIGATIONS_MAX),
+        ];
+        for (what, count, min, max) in counts {
+            if !(min..=max).contains(&count) {
+                return Err(AgreementError::RuleCount { what, count, min, max });
+            }
+        }
+        if let Some(depth) = self.depth.filter(|depth| !(1..=DEPTH_MAX).contains(depth)) {
+            return Err(AgreementError::Depth { depth });
+        }
+        if let Versions::Range { from: Some(from), before: Some(before) } = &self.target.versions
+            && from.cmp_precedence(before).is_ge()
+        {
+            let reason = "its versions end before they begin";
+            return Err(AgreementError::NeverAllows { pointer: "/target".to_owned(), reason });
+        }
+        for (index, permission) in self.permissions.iter().enumerate() {
+            permission.check(&format!("/permission/{index}"))?;
+        }
+        for (index, prohibition) in self.prohibitions.iter().enumerate() {
+            prohibition.check(&format!("/prohibition/{index}"))?;
+            if self.prohibitions[..index].contains(prohibition) {
+                return Err(AgreementError::Repeated { pointer: format!("/prohibition/{index}") });
+            }
+        }
+        for (index, obligation) in self.obligations.iter().enumerate() {
+            obligation.check(&format!("/obligation/{index}"))?;
+            if self.obligations[..index].contains(obligation) {
+                return Err(AgreementError::Repeated { pointer: format!("/obligation/{index}") });
+            }
+        }
+        Ok(())
+    }
+
+    /// Every constraint of every rule, for a look at what is used.
+    pub fn constraints(&self) -> impl Iterator<Item = &Constraint> {
+        let permissions = self
+            .permissions
+            .iter()
+            .flat_map(|permission| permission.refinements.iter().chain(&permission.constraints));
+        permissions.chain(self.prohibitions.iter().flat_map(|prohibition| &prohibition.constraints))
+    }
+}
+
+/// Documents are written to the microsecond, so that times survive every reader.
+fn micros(at: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
+}
+
+/// A random UUID (RFC 9562, version 4): ODRL wants every policy to have a name of its own, and two agreements on the same
+/// terms are two agreements.
+fn new_uid() -> Result<uuid::Uuid, AgreementError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(AgreementError::Random)?;
+    Ok(uuid::Builder::from_random_bytes(bytes).into_uuid())
+}

@@ -1,0 +1,334 @@
+//! The state of an agreement as its events make it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    AHEAD_DAYS_MAX, Actor, Change, ENDINGS_PER_ROLE_MAX, EVENT_SKEW_SECONDS, EVENTS_PER_ROLE_MAX,
+    Event, EventError, OPERATOR_SUSPENSION_DAYS, Reason, SignedEvent,
+};
+use hospes_core::id::{Digest, Party};
+
+/// Where an agreement stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Calls may be made, as far as the terms allow them.
+    Started,
+    Suspended,
+    /// An event is missing, so no call may be made. Only where a host before this one let events wait for others.
+    Frozen,
+    /// Ended as agreed.
+    Completed,
+    /// Ended before its time.
+    Terminated,
+}
+
+/// What became of an event that was handed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// It is part of the history now.
+    Now,
+    /// It was already.
+    Known,
+}
+
+/// What counts of an event once it is part of the history. The event itself is wherever it is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Happened {
+    /// The event's number in the world: SHA-256 of what was signed.
+    pub id: Digest,
+    pub role: Actor,
+    pub change: Change,
+    pub reason: Reason,
+    pub effective: Timestamp,
+}
+
+impl Happened {
+    /// When a suspension ends by itself.
+    fn lapse(&self) -> Option<Timestamp> {
+        let by_operator = self.role == Actor::Operator && self.change == Change::Suspend;
+        let days = SignedDuration::from_hours(24 * OPERATOR_SUSPENSION_DAYS);
+        by_operator.then(|| self.effective.checked_add(days).unwrap_or(Timestamp::MAX))
+    }
+}
+
+/// The events of one agreement, as far as they count.
+#[derive(Debug, Clone)]
+pub struct Lifecycle {
+    agreement: Digest,
+    publisher: Party,
+    consumer: Party,
+    operator: Party,
+    notice: SignedDuration,
+    history: Vec<Happened>,
+    /// Events of an earlier host that wait for others, by sequence. No new ones are let in.
+    pending: BTreeMap<u32, SignedEvent>,
+}
+
+impl Lifecycle {
+    /// An agreement that has just come into force. `notice` is how long before it takes effect a publisher has to announce an
+    /// event without urgent reason.
+    pub fn new(
+        agreement: Digest,
+        [publisher, consumer, operator]: [Party; 3],
+        notice: SignedDuration,
+    ) -> Self {
+        let (history, pending) = (Vec::new(), BTreeMap::new());
+        Self { agreement, publisher, consumer, operator, notice, history, pending }
+    }
+
+    /// What happened, in order, without what waits.
+    pub fn events(&self) -> &[Happened] {
+        &self.history
+    }
+
+    /// Events that wait for one before them, since an earlier host let them.
+    pub fn waiting(&self) -> impl Iterator<Item = &SignedEvent> {
+        self.pending.values()
+    }
+
+    /// The number and the predecessor of the next event.
+    pub fn next(&self) -> (u32, Digest) {
+        let sequence = u32::try_from(self.history.len()).unwrap_or(u32::MAX).saturating_add(1);
+        (sequence, self.history.last().map_or(self.agreement, |last| last.id))
+    }
+
+    /// Takes the next event at `now`, by the host's clock. `are_one` says whether one key has followed the other.
+    ///
+    /// # Errors
+    /// [`EventError`]; nothing was changed then.
+    pub fn apply(
+        &mut self,
+        signed: &SignedEvent,
+        now: Timestamp,
+        are_one: impl Fn(&Party, &Party) -> bool,
+    ) -> Result<Applied, EventError> {
+        if self.is_known(signed, are_one)? {
+            return Ok(Applied::Known);
+        }
+        let event = signed.content();
+        let (next, previous) = self.next();
+        if event.sequence > next {
+            return Err(EventError::OutOfOrder { sequence: event.sequence, next, previous });
+        }
+        check_times(event, now)?;
+        self.check(event, now)?;
+        self.check_room(event, now)?;
+        self.enter(signed, now)?;
+        Ok(Applied::Now)
+    }
+
+    /// Brings back an event that this host or one before it took at `at`. What was taken is not held to today's limits, and
+    /// hosts of commit 66eee3d and before let events wait for those before them.
+    ///
+    /// # Errors
+    /// [`EventError`]; nothing was changed then.
+    pub fn restore(
+        &mut self,
+        signed: &SignedEvent,
+        at: Timestamp,
+        are_one: impl Fn(&Party, &Party) -> bool,
+    ) -> Result<(), EventError> {
+        if self.is_known(signed, are_one)? {
+            return Ok(());
+        }
+        check_times(signed.content(), at)?;
+        if signed.content().sequence > self.next().0 {
+            self.pending.insert(signed.content().sequence, signed.clone());
+            return Ok(());
+        }
+        self.enter(signed, at)
+    }
+
+    /// Whether the event is there already; an error if it is somebody else's, or another than the one that is there.
+    fn is_known(
+        &self,
+        signed: &SignedEvent,
+        are_one: impl Fn(&Party, &Party) -> bool,
+    ) -> Result<bool, EventError> {
+        let event = signed.content();
+        if event.agreement != self.agreement {
+            return Err(EventError::OtherAgreement { seen: event.agreement });
+        }
+        let party = match event.role {
+            Actor::Publisher => self.publisher,
+            Actor::Consumer => self.consumer,
+            Actor::Operator => self.operator,
+        };
+        if !are_one(&party, &event.by) {
+            return Err(EventError::NotThatRole { party: event.by, role: event.role });
+        }
+        let sequence = event.sequence;
+        let Some(at) = sequence.checked_sub(1).and_then(|at| usize::try_from(at).ok()) else {
+            return Err(EventError::Unlinked { sequence });
+        };
+        match self.history.get(at) {
+            Some(known) if known.id == *signed.id() => Ok(true),
+            Some(_) => Err(EventError::Fork { sequence }),
+            None => Ok(false),
+        }
+    }
+
+    /// Each role has room of its own, so that nobody fills up another's, and what ends the agreement has room where nothing else
+    /// has. What ends it at once is never refused: there is at most one.
+    fn check_room(&self, event: &Event, now: Timestamp) -> Result<(), EventError> {
+        let ends = matches!(event.change, Change::Terminate | Change::Complete);
+        if ends && event.effective <= now {
+            return Ok(());
+        }
+        let role = event.role;
+        let made = self.history.iter().filter(|made| made.role == role).count();
+        let max = EVENTS_PER_ROLE_MAX + if ends { ENDINGS_PER_ROLE_MAX } else { 0 };
+        if made >= max { Err(EventError::TooMany { role, max }) } else { Ok(()) }
+    }
+
+    fn enter(&mut self, signed: &SignedEvent, now: Timestamp) -> Result<(), EventError> {
+        self.check(signed.content(), now)?;
+        self.push(signed);
+        self.unfreeze(now);
+        Ok(())
+    }
+
+    fn push(&mut self, signed: &SignedEvent) {
+        let Event { role, change, reason, effective, .. } = *signed.content();
+        self.history.push(Happened { id: *signed.id(), role, change, reason, effective });
+    }
+
+    /// Those that waited follow, as far as they fit. What turns out not to fit is dropped: it was never part of the history.
+    fn unfreeze(&mut self, now: Timestamp) {
+        loop {
+            let (next, _) = self.next();
+            let Some(waiting) = self.pending.remove(&next) else { return };
+            if self.check(waiting.content(), now).is_ok() {
+                self.push(&waiting);
+            }
+        }
+    }
+
+    /// Whether an event fits the history and its maker may make it.
+    fn check(&self, event: &Event, now: Timestamp) -> Result<(), EventError> {
+        let (sequence, previous) = self.next();
+        if event.sequence != sequence || event.previous != previous {
+            return Err(EventError::Unlinked { sequence: event.sequence });
+        }
+        let state = self.history_at(now.max(event.effective));
+        if matches!(state.state(), State::Completed | State::Terminated) {
+            return Err(EventError::Over { state: state.state() });
+        }
+        let Event { role, change, reason, .. } = *event;
+        if !may(role, change, reason) {
+            return Err(EventError::NotAllowed { role, change, reason });
+        }
+        if change == Change::Resume && !state.suspended[role as usize] {
+            return Err(EventError::NotSuspended { role });
+        }
+        let ends = matches!(change, Change::Suspend | Change::Terminate);
+        if role == Actor::Publisher && ends && !reason.is_urgent() {
+            // `check_times` has held its clock to the host's, so who dates an event back wins minutes at most.
+            let earliest = event.issued.checked_add(self.notice).unwrap_or(Timestamp::MAX);
+            if event.effective < earliest {
+                return Err(EventError::Notice { earliest });
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the agreement stands at a time.
+    pub fn state_at(&self, now: Timestamp) -> State {
+        let state = self.history_at(now).state();
+        match state {
+            State::Completed | State::Terminated => state,
+            _ if !self.pending.is_empty() => State::Frozen,
+            _ => state,
+        }
+    }
+
+    /// When the state may change next by itself.
+    pub fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
+        let effective = self.history.iter().map(|happened| happened.effective);
+        let lapses = self.history.iter().filter_map(Happened::lapse);
+        effective.chain(lapses).filter(|at| *at > now).min()
+    }
+
+    fn history_at(&self, now: Timestamp) -> History {
+        let mut history = History { suspended: [false; 3], ended: None };
+        // In the order in which they take effect; of those at the same time, in their own, which a stable sort keeps.
+        let due = self.history.iter().filter(|happened| happened.effective <= now);
+        let mut due: Vec<&Happened> = due.collect();
+        due.sort_by_key(|event| event.effective);
+        for event in due {
+            let lapsed = event.lapse().is_some_and(|lapse| lapse <= now);
+            match event.change {
+                _ if history.ended.is_some() => {}
+                Change::Suspend => history.suspended[event.role as usize] = !lapsed,
+                Change::Resume => history.suspended[event.role as usize] = false,
+                Change::Terminate => history.ended = Some(State::Terminated),
+                Change::Complete => history.ended = Some(State::Completed),
+            }
+        }
+        history
+    }
+}
+
+struct History {
+    suspended: [bool; 3],
+    ended: Option<State>,
+}
+
+impl History {
+    fn state(&self) -> State {
+        match self.ended {
+            Some(ended) => ended,
+            None if self.suspended.contains(&true) => State::Suspended,
+            None => State::Started,
+        }
+    }
+}
+
+/// Which role may do what, and why.
+fn may(role: Actor, change: Change, reason: Reason) -> bool {
+    use Reason::{
+        Abuse, Exhausted, Expired, KeyCompromise, LegalOrder, Maintenance, Security, Superseded,
+    };
+    match (role, change) {
+        (
+            Actor::Publisher | Actor::Consumer,
+            Change::Suspend | Change::Resume | Change::Terminate,
+        )
+        | (Actor::Consumer, Change::Complete) => !matches!(reason, Superseded),
+        (Actor::Publisher, Change::Complete) => matches!(reason, Expired | Exhausted),
+        (Actor::Operator, Change::Suspend) => {
+            matches!(reason, Maintenance | Abuse | LegalOrder | Security | KeyCompromise)
+        }
+        (Actor::Operator, Change::Resume) => true,
+        // The host ends an agreement only where a co-signed one takes its place.
+        (Actor::Operator, Change::Complete) => reason == Superseded,
+        (Actor::Operator, Change::Terminate) => false,
+    }
+}
+
+fn check_times(event: &Event, now: Timestamp) -> Result<(), EventError> {
+    let apart = now.duration_since(event.issued).abs();
+    if apart > SignedDuration::from_secs(EVENT_SKEW_SECONDS) {
+        return Err(EventError::Clock { issued: event.issued, now });
+    }
+    let ahead = event.effective.duration_since(event.issued);
+    if ahead.is_negative() || ahead > SignedDuration::from_hours(24 * AHEAD_DAYS_MAX) {
+        return Err(EventError::Effective { effective: event.effective });
+    }
+    Ok(())
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            State::Started => "STARTED",
+            State::Suspended => "SUSPENDED",
+            State::Frozen => "FROZEN",
+            State::Completed => "COMPLETED",
+            State::Terminated => "TERMINATED",
+        })
+    }
+}

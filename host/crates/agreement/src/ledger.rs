@@ -1,0 +1,398 @@
+//! What the rules of agreements have had of what they allow. Never more than that, whatever runs at the same time.
+//!
+//! The most that a call may use is reserved before it starts, of everything or of nothing, and what it used is counted when its
+//! receipt is written: the receipt is the charge. After a crash the receipts fill the ledgers again, so a call that ended without
+//! one, and so without an answer, was free. A sub-agreement's ledger draws on those above it.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+mod exhausted;
+pub mod limits;
+mod reservation;
+mod tokens;
+
+pub use exhausted::{Exhausted, Limit};
+use limits::{Amounts, Limits, Metered, PerInterval};
+use reservation::Hold;
+pub use reservation::{Charged, Reservation};
+pub use tokens::TokenTab;
+
+/// What one rule of one agreement has used.
+#[derive(Debug)]
+pub struct Ledger {
+    limits: Limits,
+    /// Shared by the rules that count as one: an agreement's and those of the agreement it supersedes.
+    account: Arc<Mutex<Account>>,
+    /// The ledger that this one draws on, for a sub-agreement.
+    above: Option<Arc<Ledger>>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Account {
+    /// Of calls that have a receipt.
+    used: Amounts,
+    used_time: Duration,
+    /// By calls that run now.
+    reserved: Amounts,
+    reserved_time: Duration,
+    running: u64,
+    first: Option<Timestamp>,
+    last: Option<Timestamp>,
+    period: Period,
+    /// When the bucket of the rate will be full again (the theoretical arrival time, in microseconds).
+    full_at: i64,
+}
+
+/// The period that was counted last, and the calls in it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Period {
+    /// When the first of the periods began: agreements that count as one need not have the same.
+    from: Option<Timestamp>,
+    index: i64,
+    calls: u64,
+}
+
+/// What a call wants before it starts.
+#[derive(Debug, Clone, Copy)]
+pub struct Want {
+    pub now: Timestamp,
+    pub rows: u64,
+    /// Bytes of the arguments.
+    pub input_bytes: u64,
+    /// Most bytes of the answer.
+    pub output_bytes_max: u64,
+    /// Most time that the call may run.
+    pub wall_max: Duration,
+}
+
+/// What a call used, apart from what was reserved exactly.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Spent {
+    pub bytes: u64,
+    pub wall: Duration,
+}
+
+/// What has been used of a rule, for people and reports.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    pub used: Amounts,
+    /// Reserved by calls that run now.
+    pub reserved: Amounts,
+    /// Time used, and reserved by calls that run now.
+    pub time: Duration,
+    pub running: u64,
+    pub first: Option<Timestamp>,
+    pub last: Option<Timestamp>,
+    /// Calls in the present period.
+    pub in_period: u64,
+    /// When the rate allows the next call.
+    pub rate_ready: Option<Timestamp>,
+}
+
+impl Usage {
+    /// Whether nothing is left of a limit that never grows again. What calls have reserved counts as left: they may give it back.
+    pub fn is_used_up(&self, limits: &Limits, now: Timestamp) -> bool {
+        let mut units = limits.most.iter().zip(self.used);
+        let is_late = limits
+            .elapsed_time
+            .zip(self.first)
+            .is_some_and(|(most, first)| first.checked_add(most).is_ok_and(|end| end < now));
+        let has_run = |most: Duration| self.running == 0 && self.time >= most;
+        is_late
+            || limits.metered_time.is_some_and(has_run)
+            || units.any(|(most, used)| most.is_some_and(|most| used >= most))
+    }
+}
+
+/// What was charged, as the receipt says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Charge {
+    /// Calls under the rule, this one included.
+    pub calls: u64,
+    pub rows: u64,
+    pub tokens: u64,
+    /// Millionths of the price's currency.
+    pub price: Option<u64>,
+}
+
+impl Ledger {
+    /// A ledger on which nothing was used.
+    pub fn new(limits: Limits, above: Option<Arc<Ledger>>) -> Arc<Self> {
+        Arc::new(Self { limits, account: Arc::default(), above })
+    }
+
+    /// A ledger under new limits that goes on where `earlier` stands, and counts for both.
+    pub fn continuing(limits: Limits, earlier: &Ledger, above: Option<Arc<Ledger>>) -> Arc<Self> {
+        Arc::new(Self { limits, account: Arc::clone(&earlier.account), above })
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Enters a call that was charged before the host was started.
+    pub fn replay(&self, began: Timestamp, ended: Timestamp, charge: &Charge, spent: Spent) {
+        let mut account = self.lock();
+        let units = [1, charge.rows, spent.bytes, charge.tokens];
+        account.use_up(&units, spent.wall);
+        account.first = Some(account.first.map_or(began, |first| first.min(began)));
+        account.last = Some(account.last.map_or(ended, |last| last.max(ended)));
+        self.limits.enter_period(&mut account, began);
+        self.limits.fill_rate(&mut account, ended);
+        drop(account);
+        if let Some(above) = &self.above {
+            above.replay(began, ended, charge, spent);
+        }
+    }
+
+    /// What has been used.
+    pub fn usage(&self, now: Timestamp) -> Usage {
+        let account = self.lock();
+        let in_period = self.limits.per_interval.map_or(0, |per| account.period.calls(&per, now));
+        Usage {
+            used: account.used,
+            reserved: account.reserved,
+            time: account.used_time + account.reserved_time,
+            running: account.running,
+            first: account.first,
+            last: account.last,
+            in_period,
+            rate_ready: self.limits.rate_ready(&account),
+        }
+    }
+
+    /// Calls that could be reserved now, as far as their count goes; none if it is not limited.
+    pub fn calls_left(&self) -> Option<u64> {
+        let account = self.lock();
+        let left = self.limits.left(&account, Metered::Calls).map(|(left, _, _)| left);
+        drop(account);
+        let above = self.above.as_ref().and_then(|above| above.calls_left());
+        left.into_iter().chain(above).min()
+    }
+
+    /// Reserves what a call wants, of this ledger and all above it, or nothing.
+    ///
+    /// # Errors
+    /// The first limit that has not enough left.
+    pub fn reserve(self: &Arc<Self>, want: &Want) -> Result<Reservation, Exhausted> {
+        let mut reservation = Reservation::new(self.hold(want)?);
+        let mut next = self.above.as_ref();
+        while let Some(ledger) = next {
+            let held = ledger.hold(&reservation.narrow(want));
+            let held = held.map_err(|exhausted| Exhausted { above: true, ..exhausted })?;
+            reservation.add(held);
+            next = ledger.above.as_ref();
+        }
+        Ok(reservation.opened())
+    }
+
+    fn hold(self: &Arc<Self>, want: &Want) -> Result<Hold, Exhausted> {
+        let mut account = self.lock();
+        let before = account.marks();
+        let hold = self.limits.check(&account, want)?;
+        account.running += 1;
+        account.reserve(&hold.units, hold.time);
+        account.first.get_or_insert(want.now);
+        account.last = Some(want.now);
+        self.limits.enter_period(&mut account, want.now);
+        self.limits.fill_rate(&mut account, want.now);
+        let after = account.marks();
+        drop(account);
+        let Held { units, time } = hold;
+        Ok(Hold::new(Arc::clone(self), (units, time), (before, after)))
+    }
+
+    /// Nothing panics while this is held, and every change is a single step: a poisoned lock is as good as any.
+    fn lock(&self) -> MutexGuard<'_, Account> {
+        self.account.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// What the beginning of a call changes besides sums, so that it can be taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Marks {
+    first: Option<Timestamp>,
+    last: Option<Timestamp>,
+    period: Period,
+    full_at: i64,
+}
+
+impl Period {
+    /// Calls that were counted in the period of `at`, or in a later one: a clock that went back does not begin a period anew.
+    fn calls(&self, per: &PerInterval, at: Timestamp) -> u64 {
+        if self.from == Some(per.from) && self.index >= per.index(at) { self.calls } else { 0 }
+    }
+}
+
+impl Account {
+    fn marks(&self) -> Marks {
+        Marks { first: self.first, last: self.last, period: self.period, full_at: self.full_at }
+    }
+
+    fn reserve(&mut self, units: &Amounts, time: Duration) {
+        for (reserved, units) in self.reserved.iter_mut().zip(units) {
+            *reserved = reserved.saturating_add(*units);
+        }
+        self.reserved_time = self.reserved_time.saturating_add(time);
+    }
+
+    fn give_back(&mut self, units: &Amounts) {
+        for (reserved, units) in self.reserved.iter_mut().zip(units) {
+            *reserved = reserved.saturating_sub(*units);
+        }
+    }
+
+    fn release(&mut self, units: &Amounts, time: Duration) {
+        self.give_back(units);
+        self.reserved_time = self.reserved_time.saturating_sub(time);
+        self.running = self.running.saturating_sub(1);
+    }
+
+    /// A call did not take place: its place in a rate or a period is free again, unless another began since.
+    fn forget(&mut self, before: &Marks, after: &Marks) {
+        if self.marks() == *after {
+            let Marks { first, last, period, full_at } = *before;
+            (self.first, self.last) = (first, last);
+            (self.period, self.full_at) = (period, full_at);
+        } else if self.period.from == after.period.from && self.period.index == after.period.index {
+            self.period.calls = self.period.calls.saturating_sub(1);
+        }
+    }
+
+    fn use_up(&mut self, units: &Amounts, time: Duration) {
+        for (used, units) in self.used.iter_mut().zip(units) {
+            *used = used.saturating_add(*units);
+        }
+        self.used_time = self.used_time.saturating_add(time);
+    }
+
+    fn taken(&self, metered: Metered) -> u64 {
+        let place = metered as usize;
+        self.used[place].saturating_add(self.reserved[place])
+    }
+}
+
+struct Held {
+    units: Amounts,
+    time: Duration,
+}
+impl Limits {
+    /// What is left of a unit, with the limit that leaves least and what that limit is; none if it is not limited.
+    fn left(&self, account: &Account, metered: Metered) -> Option<(u64, Limit, u64)> {
+        let count = self.most[metered as usize].map(|most| (most, Limit::Count(metered)));
+        let price = self.price.filter(|price| price.unit == metered);
+        let credit = price.and_then(|p| p.units_max()).map(|most| (most, Limit::Credit(metered)));
+        let (most, limit) = count.into_iter().chain(credit).min_by_key(|(most, _)| *most)?;
+        Some((most.saturating_sub(account.taken(metered)), limit, most))
+    }
+
+    fn check(&self, account: &Account, want: &Want) -> Result<Held, Exhausted> {
+        let refuse = |limit, max| Err(Exhausted { limit, max, retry_after: None, above: false });
+        let mut units = [1, want.rows, want.input_bytes, 0];
+        for metered in [Metered::Calls, Metered::Rows, Metered::Bytes] {
+            // Where bytes are counted there has to be one left, also for a call that brings none: its answer has some.
+            if let Some((left, limit, max)) = self.left(account, metered)
+                && units[metered as usize].max(1) > left
+            {
+                return refuse(limit, max);
+            }
+        }
+        // Tokens are reserved one computation at a time; there has to be one left to begin at all.
+        if let Some((0, limit, max)) = self.left(account, Metered::Tokens) {
+            return refuse(limit, max);
+        }
+        let bytes = &mut units[Metered::Bytes as usize];
+        *bytes = bytes.saturating_add(want.output_bytes_max);
+        if let Some((left, _, _)) = self.left(account, Metered::Bytes) {
+            *bytes = (*bytes).min(left);
+        }
+        let mut time = want.wall_max;
+        if let Some(most) = self.metered_time {
+            let taken = account.used_time.saturating_add(account.reserved_time);
+            time = time.min(most.saturating_sub(taken));
+            if time.is_zero() {
+                return refuse(Limit::MeteredTime, micros(most));
+            }
+        }
+        self.check_clock(account, want.now)?;
+        Ok(Held { units, time })
+    }
+
+    fn check_clock(&self, account: &Account, now: Timestamp) -> Result<(), Exhausted> {
+        let refuse = |limit, max, at: Option<Timestamp>| {
+            let retry_after =
+                at.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+            Err(Exhausted { limit, max, retry_after, above: false })
+        };
+        if let (Some(most), Some(first)) = (self.elapsed_time, account.first)
+            && now > later(first, most)
+        {
+            return refuse(Limit::ElapsedTime, micros(most), None);
+        }
+        if let (Some(least), Some(last)) = (self.interval, account.last)
+            && now < later(last, least)
+        {
+            return refuse(Limit::Interval, micros(least), Some(later(last, least)));
+        }
+        if let Some(per) = self.per_interval
+            && account.period.calls(&per, now) >= per.most
+        {
+            return refuse(Limit::PerInterval, per.most, Some(per.next(now)));
+        }
+        if let (Some(rate), Some(ready)) = (self.rate, self.rate_ready(account))
+            && now < ready
+        {
+            return refuse(Limit::Rate, rate.burst, Some(ready));
+        }
+        if let Some(most) = self.concurrency
+            && account.running >= most
+        {
+            return refuse(Limit::Concurrency, most, Some(now));
+        }
+        Ok(())
+    }
+
+    fn enter_period(&self, account: &mut Account, began: Timestamp) {
+        if let Some(per) = self.per_interval {
+            let calls = account.period.calls(&per, began).saturating_add(1);
+            let from = Some(per.from);
+            let known = if account.period.from == from { account.period.index } else { i64::MIN };
+            account.period = Period { from, index: per.index(began).max(known), calls };
+        }
+    }
+
+    fn fill_rate(&self, account: &mut Account, now: Timestamp) {
+        if let Some(rate) = self.rate {
+            account.full_at = account.full_at.max(now.as_microsecond()).saturating_add(rate.each());
+        }
+    }
+
+    /// When the bucket holds a call again.
+    fn rate_ready(&self, account: &Account) -> Option<Timestamp> {
+        let rate = self.rate?;
+        let saved = rate.each().saturating_mul(i64::try_from(rate.burst).unwrap_or(i64::MAX) - 1);
+        Timestamp::from_microsecond(account.full_at.saturating_sub(saved)).ok()
+    }
+}
+
+impl limits::Rate {
+    /// Microseconds in which one call is refilled, rounded up.
+    fn each(self) -> i64 {
+        let period = u64::try_from(self.period.as_micros()).unwrap_or(u64::MAX);
+        i64::try_from(period.div_ceil(self.burst.max(1))).unwrap_or(i64::MAX)
+    }
+}
+
+fn later(at: Timestamp, span: Duration) -> Timestamp {
+    at.checked_add(span).unwrap_or(Timestamp::MAX)
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! Agreements: what a publisher offers, what a consumer accepts, and whether one call is within it.
+//!
+//! A document is an ODRL 2.2 policy in plain JSON ([`document`], [`odrl`]), signed by both its roles ([`codec`]) and compiled
+//! before the first call ([`Terms`]); calls run the compiled form only. This module must not know HTTP, sandboxes or where
+//! agreements are kept, and it counts nothing: a [`RuleSet`] says what holds apart from what was used. The surprise: nothing that
+//! is not understood is ever skipped. An unknown term makes the whole document unreadable here.
+
+mod clause;
+mod codec;
+pub mod controls;
+mod document;
+mod evaluate;
+pub mod events;
+pub mod ledger;
+mod mandate;
+mod narrow;
+pub mod negotiation;
+mod odrl;
+mod phrase;
+pub mod profile;
+pub mod registry;
+mod render;
+mod report;
+mod statement;
+mod succession;
+pub mod templates;
+mod terms;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use hospes_core::dsse::DsseError;
+use hospes_core::id::{Digest, Party};
+use hospes_core::key::SignatureError;
+
+pub use clause::{Asset, Ban, Constraint, Obligation, Permission, Price, Prohibition, Unit};
+pub use codec::{Proposal, SignedAgreement, SignedOffer, SignedRequest};
+pub use document::{Agreement, Clauses, Offer, OnSuspend, Request, Role, Target, Versions};
+pub use evaluate::{CallFacts, InputFacts, RuleSet};
+pub use mandate::{Mandate, SignedMandate};
+pub use narrow::{Wider, parent_rules};
+pub use phrase::PhraseError;
+pub use registry::{Operand, Registry};
+pub use render::{Line, lines, offer_lines, render, render_offer, render_request, sentence, span};
+pub use report::{Activation, ConstraintReport, Decision, Facts, Report, RuleReport, Satisfaction};
+pub use statement::{Signed, Statement, StatementError};
+pub use succession::{Cause, SignedSuccession, Succession};
+pub use terms::{Bounds, Rule, TensorLimits, Terms};
+pub use value::{DailyWindow, Micros, Span, Value, is_iri};
+
+/// The profile of ODRL that this host understands, and the only one it accepts.
+pub const PROFILE: &str = "urn:hospes:profile:1";
+
+/// Longest offer or agreement, in bytes of its payload.
+pub const PAYLOAD_BYTES_MAX: usize = 128 * 1024;
+
+/// Most permissions to execute in one document.
+pub const PERMISSIONS_MAX: usize = 64;
+
+/// Most prohibitions in one document.
+pub const PROHIBITIONS_MAX: usize = 64;
+
+/// Most obligations in one document.
+pub const OBLIGATIONS_MAX: usize = 16;
+
+/// Most constraints, and most refinements, of one rule.
+pub const CONSTRAINTS_MAX: usize = 32;
+
+/// Most parties that an offer is made to by name.
+pub const AUDIENCE_MAX: usize = 64;
+
+/// Most levels of sub-agreements.
+pub const DEPTH_MAX: u8 = 8;
+
+/// Largest number in a document: every JSON reader holds it exactly (RFC 8785 section 3.2.2.3).
+pub const INTEGER_MAX: u64 = (1 << 53) - 1;
+
+/// Why an offer or an agreement was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum AgreementError {
+    #[error(transparent)]
+    Envelope(#[from] DsseError),
+    #[error("the payload is of type `{seen}`; `{wanted}` is wanted here")]
+    PayloadType { seen: String, wanted: &'static str },
+    #[error(
+        "the document is {bytes} bytes, more than the {PAYLOAD_BYTES_MAX} allowed; name fewer permissions"
+    )]
+    TooLarge { bytes: usize },
+    #[error("`{pointer}` cannot be read: {reason}")]
+    Malformed { pointer: String, reason: String },
+    #[error(
+        "`{pointer}` is `{seen}`, which this host does not know and so cannot enforce; it knows {known}"
+    )]
+    Unknown { pointer: String, seen: String, known: String },
+    #[error(
+        "`/hospes:registry` names `{seen}`, which this host does not know, so it cannot tell what the terms mean; update the host"
+    )]
+    UnknownRegistry { seen: Digest },
+    #[error("`{pointer}` limits the same thing a second time; keep one of the two constraints")]
+    Repeated { pointer: String },
+    #[error("`{pointer}` never allows a call: {reason}")]
+    NeverAllows { pointer: String, reason: &'static str },
+    #[error(
+        "the document is not in its canonical form (RFC 8785): it differs from byte {offset} on"
+    )]
+    NotCanonical { offset: usize },
+    #[error("the document has {count} {what}; {min} to {max} are allowed")]
+    RuleCount { what: &'static str, count: usize, min: usize, max: usize },
+    #[error(
+        "sub-agreements {depth} levels deep are too many or none; 1 to {DEPTH_MAX} are allowed"
+    )]
+    Depth { depth: u8 },
+    #[error(
+        "`/hospes:audience` names {count} parties; at most {AUDIENCE_MAX} are allowed, each once and in ascending order"
+    )]
+    Audience { count: usize },
+    #[error("the offer is made to other parties than `{party}`")]
+    NotForYou { party: Party },
+    #[error("`{party}` stands on both sides; an agreement needs two parties")]
+    SameParty { party: Party },
+    #[error("`{pointer}` names a party that cannot sign")]
+    WeakParty {
+        pointer: &'static str,
+        #[source]
+        source: SignatureError,
+    },
+    #[error("`{signer}` has no part in this document, so its signature is not wanted")]
+    NotAParty { signer: Party },
+    #[error("the {role} `{party}` has not signed")]
+    Unsigned { role: Role, party: Party },
+    #[error("the two agreements are different documents, so their signatures cannot be joined")]
+    OtherAgreement,
+    #[error("the agreement accepts offer `{seen}`, not `{wanted}`")]
+    OtherOffer { seen: Digest, wanted: Digest },
+    #[error("`{pointer}` is not as the offer has it; an agreement accepts an offer whole")]
+    NotAsOffered { pointer: &'static str },
+    #[error(transparent)]
+    Statement(#[from] StatementError),
+    #[error("the mandate is for offer `{offer}`, or of another publisher")]
+    NotMandated { offer: Digest },
+    #[error("the operating system gave no random bytes")]
+    Random(#[source] getrandom::Error),
+}

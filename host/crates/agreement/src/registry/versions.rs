@@ -1,0 +1,221 @@
+//! Versions of the registry, and the digest by which a document names the one that it was signed under.
+//!
+//! A digest covers what binds: names, places, operators, datatypes, units, classes, the normative rules and the symbols in them. It does not cover sentences,
+//! so those can be corrected. Terms and actions are only ever added, at the end: a later version has all of an earlier one, and a
+//! document is read with the terms of the version that it names.
+
+use std::sync::LazyLock;
+
+use serde_json::{Value, json};
+
+use super::{
+    ACTIONS, Action, Datatype, Operand, Place, RuleKind, SYMBOLS, TERMS, Term, Text, Units, Verb,
+};
+use crate::{INTEGER_MAX, PROFILE};
+use hospes_core::id::Digest;
+
+/// How many terms and actions each version has, from version 1 on.
+const SIZES: [(usize, usize); 1] = [(34, 10)];
+
+/// Digests of before versions were told apart, which covered the sentences of version 1 too, and the version that each stands for.
+const FORMER: [(&str, u32); 1] =
+    [("sha256:c9159fcfe292d2a815f7273347f761cad8e792f2b6047ee64deda91753a0b8e5", 1)];
+
+/// The version of the registry that a document names. Only those that this host knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Registry {
+    digest: Digest,
+    number: u32,
+    terms: usize,
+    actions: usize,
+}
+
+static KNOWN: LazyLock<Vec<Registry>> = LazyLock::new(|| {
+    let versions = (1..).zip(SIZES).map(|(number, (terms, actions))| {
+        let text = text(number, &TERMS[..terms], &ACTIONS[..actions]);
+        Registry { digest: Digest::of(text.as_bytes()), number, terms, actions }
+    });
+    let former = FORMER.iter().map(|(digest, number)| {
+        let digest = digest.parse().expect("invariant: a constant, and a test reads it");
+        let (terms, actions) = SIZES[*number as usize - 1];
+        Registry { digest, number: *number, terms, actions }
+    });
+    former.chain(versions).collect()
+});
+
+impl Registry {
+    /// The newest version: what new offers name.
+    pub fn newest() -> Self {
+        *KNOWN.last().expect("invariant: there is a version")
+    }
+
+    /// The version with this digest, if this host knows it.
+    pub fn named(digest: &Digest) -> Option<Self> {
+        KNOWN.iter().find(|known| known.digest == *digest).copied()
+    }
+
+    /// What documents name it by.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// Its number; the first is 1.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Whether it has this term.
+    pub fn has_term(&self, operand: Operand) -> bool {
+        (operand as usize) < self.terms
+    }
+
+    /// Whether it has this action.
+    pub fn has_action(&self, verb: Verb) -> bool {
+        (verb as usize) < self.actions
+    }
+
+    /// Its canonical text, whose SHA-256 is its digest. A former digest has the text of the version that it stands for.
+    pub fn text(&self) -> String {
+        text(self.number, &TERMS[..self.terms], &ACTIONS[..self.actions])
+    }
+}
+
+/// What binds, in canonical form (RFC 8785).
+fn text(number: u32, terms: &[Term], actions: &[Action]) -> String {
+    let registry = json!({
+        "profile": PROFILE,
+        "registry": number,
+        "terms": terms.iter().map(term).collect::<Vec<_>>(),
+        "actions": actions.iter().map(action).collect::<Vec<_>>(),
+        "symbols": SYMBOLS.map(|(symbol, meaning)| json!({"symbol": symbol, "means": meaning})),
+    });
+    serde_json_canonicalizer::to_string(&registry).expect("invariant: texts and whole numbers")
+}
+
+fn term(term: &Term) -> Value {
+    json!({
+        "name": term.name,
+        "place": place(term.place),
+        "operators": term.forms.iter().map(|(operator, _)| operator.name()).collect::<Vec<_>>(),
+        "datatype": datatype(term.datatype),
+        "unit": unit(term.units),
+        "class": term.class.name(),
+        "norm": term.norm,
+    })
+}
+
+fn action(action: &Action) -> Value {
+    json!({"name": action.name, "place": rule(action.rule), "norm": action.norm})
+}
+
+const fn place(place: Place) -> &'static str {
+    match place {
+        Place::Action => "action",
+        Place::Permission => "permission",
+        Place::Rule => "permission or prohibition",
+        Place::Target => "target",
+        Place::Price => "price",
+        Place::Data => "prohibition on data",
+    }
+}
+
+const fn rule(rule: RuleKind) -> &'static str {
+    match rule {
+        RuleKind::Model => "permission or prohibition",
+        RuleKind::Permission => "permission",
+        RuleKind::Data => "prohibition on data",
+        RuleKind::Duty => "duty",
+        RuleKind::Obligation => "obligation",
+    }
+}
+
+fn datatype(datatype: Datatype) -> Value {
+    match datatype {
+        Datatype::Integer(min, INTEGER_MAX) => json!({"integer": {"min": min}}),
+        Datatype::Integer(min, max) => json!({"integer": {"min": min, "max": max}}),
+        Datatype::Decimal => json!("decimal"),
+        Datatype::DateTime => json!("dateTime"),
+        Datatype::Duration => json!("duration"),
+        Datatype::Text(kind) => json!(word(kind)),
+        Datatype::Texts(kind) => json!({"list": word(kind)}),
+        Datatype::Integers => json!({"list": "integer"}),
+        Datatype::True => json!(true),
+    }
+}
+
+const fn word(text: Text) -> &'static str {
+    match text {
+        Text::Function => "function",
+        Text::Field => "field",
+        Text::Iri => "iri",
+        Text::Country => "country",
+        Text::Version => "version",
+        Text::DailyWindow => "dailyWindow",
+        Text::DataType => "dataType",
+        Text::Capability => "capability",
+        Text::Unit => "unit",
+    }
+}
+
+fn unit(units: Units) -> Value {
+    match units {
+        Units::None => Value::Null,
+        Units::OneOf(units) => json!(units),
+        Units::Period => json!("period"),
+        Units::Currency => json!("currency"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::{Class, Operator};
+
+    /// What parties have signed. A failure here says that documents would be read otherwise than they were meant: add a version.
+    #[test]
+    fn a_version_never_changes() {
+        let digests: Vec<_> = KNOWN.iter().map(|known| known.digest.to_string()).collect();
+        assert_eq!(
+            digests,
+            [
+                "sha256:c9159fcfe292d2a815f7273347f761cad8e792f2b6047ee64deda91753a0b8e5",
+                "sha256:6477c695f1d8d928598cb909e7aa722ad7436f9328117f33dfd3ca0cf8913749",
+            ]
+        );
+        for (terms, actions) in SIZES {
+            // Documents are not asked whether their version has these.
+            let always =
+                [Operand::Version, Operand::PayAmount, Operand::UnitOfCount, Operand::FreeUnits];
+            assert!(always.iter().all(|operand| (*operand as usize) < terms));
+            assert!((Verb::GrantUse as usize).max(Verb::Compensate as usize) < actions);
+        }
+        let (terms, actions) = SIZES[SIZES.len() - 1];
+        assert_eq!(
+            (terms, actions),
+            (TERMS.len(), ACTIONS.len()),
+            "the newest version has them all"
+        );
+    }
+
+    /// One corrected sentence once ended every agreement, and the host would not start.
+    #[test]
+    fn corrected_sentences_change_no_digest() {
+        let Term { operand, name, place, datatype, units, class, norm, .. } = TERMS[0];
+        let forms = &[(Operator::Eq, "Only `{}` may be executed.")];
+        let (meaning, mechanism) = ("Other words.", "other words");
+        let corrected =
+            Term { operand, name, place, forms, datatype, units, class, norm, meaning, mechanism };
+        assert_eq!(term(&corrected), term(&TERMS[0]));
+        let weaker = Term { class: Class::Record, ..corrected };
+        assert_ne!(term(&weaker), term(&TERMS[0]));
+    }
+
+    #[test]
+    fn a_term_more_is_a_version_more_and_leaves_the_earlier_ones() {
+        let added = [&TERMS[..], &TERMS[..1]].concat();
+        assert_ne!(text(2, &added, &ACTIONS), text(1, &TERMS, &ACTIONS));
+        assert_eq!(text(1, &added[..TERMS.len()], &ACTIONS), Registry::newest().text());
+        let older = Registry { terms: 33, ..Registry::newest() };
+        assert!(older.has_term(Operand::FreeUnits) && !older.has_term(Operand::Retention));
+    }
+}

@@ -1,0 +1,386 @@
+//! An agreement compiled for the path of a call: a few integers a rule, no text to interpret.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use semver::Version;
+
+use super::clause::{Ban, Constraint, Permission, Prohibition, Unit};
+use super::codec::SignedAgreement;
+use super::document::{Agreement, OnSuspend, Versions};
+use super::registry::{Operand, Operator};
+use super::value::{DailyWindow, Span, Value};
+use crate::ledger::limits::{Limits, Metered, PerInterval, Price, Rate};
+use hospes_core::capability::{Capabilities, Capability};
+use crate::controls::Controls;
+use hospes_core::id::{Digest, FunctionName, ModelName, Party};
+use hospes_core::tensor::{DataType, Tensor};
+
+/// What a signed agreement allows, ready to be asked.
+#[derive(Debug)]
+pub struct Terms {
+    pub(super) agreement: Digest,
+    pub(super) assigner: Party,
+    pub(super) assignee: Party,
+    pub(super) model: ModelName,
+    pub(super) versions: Versions,
+    pub(super) rules: Box<[Rule]>,
+    pub(super) bans: Box<[BanRule]>,
+    pub(super) max_stale: Option<Duration>,
+    pub(super) on_suspend: OnSuspend,
+}
+
+/// One permission. Its place in the document is its number.
+#[derive(Debug)]
+pub struct Rule {
+    pub(super) function: FunctionName,
+    pub(super) gates: Gates,
+    pub(super) input_bytes_max: Option<u64>,
+    pub(super) output_bytes_max: Option<u64>,
+    pub(super) rows_max: Option<u64>,
+    pub(super) tensors: TensorLimits,
+    pub(super) withheld: Capabilities,
+    pub(super) bounds: Bounds,
+    pub(super) controls: Controls,
+    pub(super) limits: Limits,
+}
+
+/// One prohibition to execute.
+#[derive(Debug)]
+pub(super) struct BanRule {
+    pub function: Option<FunctionName>,
+    pub gates: Gates,
+}
+
+/// What is asked of a call in permissions, and in prohibitions.
+#[derive(Debug, Default)]
+pub(super) struct Gates {
+    pub begin: Option<Bound>,
+    pub end: Option<Bound>,
+    pub window: Option<DailyWindow>,
+    pub purpose_any: Option<Box<[Box<str>]>>,
+    pub purpose_none: Option<Box<[Box<str>]>>,
+    pub country_any: Option<Box<[Box<str>]>>,
+    pub country_none: Option<Box<[Box<str>]>>,
+}
+
+/// A moment, and whether it is within.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bound {
+    pub at: Timestamp,
+    pub inclusive: bool,
+}
+
+/// What one call may use at most. What is `None` is not limited.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Bounds {
+    pub cpu: Option<Duration>,
+    pub wall: Option<Duration>,
+    pub memory_bytes: Option<u64>,
+}
+
+/// Which tensors a model may be given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TensorLimits {
+    /// The largest shape; a size of 0 is not limited.
+    shape_max: Option<Box<[u64]>>,
+    /// The types that are allowed.
+    data_types: Option<Box<[DataType]>>,
+}
+
+impl TensorLimits {
+    /// Whether nothing is limited.
+    pub fn is_open(&self) -> bool {
+        self.shape_max.is_none() && self.data_types.is_none()
+    }
+
+    /// Whether the type is allowed.
+    pub fn allow_type(&self, tensor: &Tensor) -> bool {
+        self.data_types.as_ref().is_none_or(|types| types.contains(&tensor.data_type()))
+    }
+
+    /// Whether the shape is allowed.
+    pub fn allow_shape(&self, tensor: &Tensor) -> bool {
+        self.shape_max.as_ref().is_none_or(|max| {
+            max.len() == tensor.shape().len()
+                && max
+                    .iter()
+                    .zip(tensor.shape())
+                    .all(|(max, size)| *max == 0 || *size as u64 <= *max)
+        })
+    }
+
+    /// Whether both are.
+    pub fn allow(&self, tensor: &Tensor) -> bool {
+        self.allow_type(tensor) && self.allow_shape(tensor)
+    }
+}
+
+impl Terms {
+    /// Compiles an agreement. Cannot fail: what this host could not enforce was refused when the agreement was read.
+    pub fn compile(signed: &SignedAgreement) -> Self {
+        Self::preview(signed.id(), signed.agreement())
+    }
+
+    /// What an agreement would allow if it were signed: to be asked, never to be enforced.
+    pub fn preview(id: &Digest, agreement: &Agreement) -> Self {
+        let clauses = agreement.clauses();
+        let issued = agreement.issued();
+        Self {
+            agreement: *id,
+            assigner: *agreement.assigner(),
+            assignee: *agreement.assignee(),
+            model: agreement.model().clone(),
+            versions: clauses.target.versions.clone(),
+            rules: clauses
+                .permissions
+                .iter()
+                .map(|permission| Rule::compile(permission, issued))
+                .collect(),
+            bans: clauses.prohibitions.iter().filter_map(BanRule::compile).collect(),
+            max_stale: clauses.max_stale.map(Span::as_duration),
+            on_suspend: clauses.on_suspend,
+        }
+    }
+
+    /// The digest of the agreement.
+    pub fn agreement(&self) -> &Digest {
+        &self.agreement
+    }
+
+    pub fn assigner(&self) -> &Party {
+        &self.assigner
+    }
+
+    /// Who may call.
+    pub fn assignee(&self) -> &Party {
+        &self.assignee
+    }
+
+    pub fn model(&self) -> &ModelName {
+        &self.model
+    }
+
+    /// Whether a version may be called.
+    pub fn covers(&self, bundle: &Digest, version: &Version) -> bool {
+        self.versions.cover(bundle, version)
+    }
+
+    /// The permissions, in the order of the agreement.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// How old the host's knowledge of the agreement's state may be.
+    pub fn max_stale(&self) -> Option<Duration> {
+        self.max_stale
+    }
+
+    pub fn on_suspend(&self) -> OnSuspend {
+        self.on_suspend
+    }
+
+    /// Whether no rule will allow a call again.
+    pub fn is_ended(&self, now: Timestamp) -> bool {
+        self.rules.iter().all(|rule| rule.is_ended(now))
+    }
+}
+
+impl Bound {
+    pub fn is_past(self, now: Timestamp) -> bool {
+        if self.inclusive { now > self.at } else { now >= self.at }
+    }
+
+    pub fn is_ahead(self, now: Timestamp) -> bool {
+        if self.inclusive { now < self.at } else { now <= self.at }
+    }
+}
+
+impl BanRule {
+    fn compile(prohibition: &Prohibition) -> Option<Self> {
+        let Ban::Execute(function) = &prohibition.ban else { return None };
+        let mut gates = Gates::default();
+        prohibition.constraints.iter().for_each(|constraint| gates.compile(constraint));
+        Some(Self { function: function.clone(), gates })
+    }
+}
+
+impl Rule {
+    pub fn function(&self) -> &FunctionName {
+        &self.function
+    }
+
+    /// When the rule ends.
+    pub fn ends(&self) -> Option<Timestamp> {
+        self.gates.end.map(|end| end.at)
+    }
+
+    /// Whether its dates are over.
+    pub fn is_ended(&self, now: Timestamp) -> bool {
+        self.gates.end.is_some_and(|end| end.is_past(now))
+    }
+
+    /// Largest input that is allowed, in bytes.
+    pub fn input_bytes_max(&self) -> Option<u64> {
+        self.input_bytes_max
+    }
+
+    /// Longest answer that may be released, in bytes.
+    pub fn output_bytes_max(&self) -> Option<u64> {
+        self.output_bytes_max
+    }
+
+    /// What may leave the host.
+    pub fn controls(&self) -> &Controls {
+        &self.controls
+    }
+
+    /// What one call may use.
+    pub fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
+    /// Which tensors a model may be given.
+    pub fn tensors(&self) -> &TensorLimits {
+        &self.tensors
+    }
+
+    /// What all calls together may use.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn compile(permission: &Permission, issued: Timestamp) -> Self {
+        let price = permission.price.as_ref().map(|price| Price {
+            unit: metered(price.unit),
+            micros: price.amount.0,
+            free: price.free.unwrap_or(0),
+            credit: None,
+        });
+        let mut rule = Self {
+            function: permission.function.clone(),
+            gates: Gates::default(),
+            input_bytes_max: None,
+            output_bytes_max: None,
+            rows_max: None,
+            tensors: TensorLimits::default(),
+            withheld: Capabilities::default(),
+            bounds: Bounds::default(),
+            controls: Controls::default(),
+            limits: Limits { price, ..Limits::default() },
+        };
+        let all = permission.refinements.iter().chain(&permission.constraints);
+        all.for_each(|constraint| rule.add(constraint, issued));
+        rule
+    }
+
+    fn add(&mut self, constraint: &Constraint, issued: Timestamp) {
+        let integer = constraint.integer();
+        let span = constraint.span().map(Span::as_duration);
+        match constraint.operand {
+            Operand::DateTime | Operand::DailyWindow | Operand::Purpose | Operand::Spatial => {
+                self.gates.compile(constraint);
+            }
+            Operand::TopK => self.controls.top_k = integer.and_then(|k| u32::try_from(k).ok()),
+            Operand::OutputDecimals => {
+                self.controls.decimals = integer.and_then(|digits| u8::try_from(digits).ok());
+            }
+            Operand::OutputFields => self.controls.fields = Some(constraint.texts().into()),
+            Operand::LabelOnly => self.controls.label_only = true,
+            Operand::TimeInterval => self.limits.interval = span,
+            Operand::ElapsedTime => self.limits.elapsed_time = span,
+            Operand::MeteredTime => self.limits.metered_time = span,
+            Operand::Count => {
+                let unit = constraint.unit.as_deref().and_then(Unit::named).unwrap_or(Unit::Call);
+                self.limits.most[metered(unit) as usize] = integer;
+            }
+            Operand::CallsPerInterval => {
+                self.limits.per_interval =
+                    integer.zip(constraint.period()).map(|(most, period)| PerInterval {
+                        most,
+                        period: period.as_duration(),
+                        from: issued,
+                    });
+            }
+            Operand::CallRate => {
+                self.limits.rate = integer
+                    .zip(constraint.period())
+                    .map(|(burst, period)| Rate { burst, period: period.as_duration() });
+            }
+            Operand::Concurrency => self.limits.concurrency = integer,
+            Operand::InputBytes => self.input_bytes_max = integer,
+            Operand::OutputBytes => self.output_bytes_max = integer,
+            Operand::BatchRows => self.rows_max = integer,
+            Operand::InputShape => {
+                if let Value::Integers(shape) = &constraint.value {
+                    self.tensors.shape_max = Some(shape.clone());
+                }
+            }
+            Operand::InputDtype => {
+                let types = constraint.texts().iter().filter_map(|name| name.parse().ok());
+                self.tensors.data_types = Some(types.collect());
+            }
+            Operand::CpuTime => self.bounds.cpu = span,
+            Operand::WallTime => self.bounds.wall = span,
+            Operand::MemoryBytes => self.bounds.memory_bytes = integer,
+            Operand::HostCapability => {
+                let named = constraint.texts().iter().filter_map(|name| Capability::named(name));
+                self.withheld = named.collect();
+            }
+            Operand::Credit => {
+                if let (Value::Decimal(amount), Some(price)) =
+                    (&constraint.value, &mut self.limits.price)
+                {
+                    price.credit = Some(amount.0);
+                }
+            }
+            // Promises: kept in the document and shown as such, nothing for the host to do.
+            Operand::Recipient | Operand::Product | Operand::Industry => {}
+            // They stand elsewhere: see `Place`.
+            Operand::Function
+            | Operand::Version
+            | Operand::PayAmount
+            | Operand::UnitOfCount
+            | Operand::FreeUnits
+            | Operand::Retention => {}
+        }
+    }
+}
+
+impl Gates {
+    fn compile(&mut self, constraint: &Constraint) {
+        let texts = || Some(constraint.texts().into());
+        match (constraint.operand, constraint.operator, &constraint.value) {
+            (Operand::DateTime, operator, Value::DateTime(at)) => {
+                let inclusive = matches!(operator, Operator::Lteq | Operator::Gteq);
+                let bound = Some(Bound { at: *at, inclusive });
+                match operator {
+                    Operator::Gt | Operator::Gteq => self.begin = bound,
+                    _ => self.end = bound,
+                }
+            }
+            (Operand::DailyWindow, _, Value::Text(text)) => self.window = text.parse().ok(),
+            (Operand::Purpose, Operator::IsNoneOf, _) => self.purpose_none = texts(),
+            (Operand::Purpose, _, _) => self.purpose_any = texts(),
+            (Operand::Spatial, Operator::IsNoneOf, _) => self.country_none = texts(),
+            (Operand::Spatial, _, _) => self.country_any = texts(),
+            _ => {}
+        }
+    }
+}
+
+impl Permission {
+    /// What of an answer the permission lets out.
+    pub fn controls(&self) -> Controls {
+        Rule::compile(self, Timestamp::UNIX_EPOCH).controls
+    }
+}
+
+pub(super) const fn metered(unit: Unit) -> Metered {
+    match unit {
+        Unit::Call => Metered::Calls,
+        Unit::Row => Metered::Rows,
+        Unit::Byte => Metered::Bytes,
+        Unit::Token => Metered::Tokens,
+    }
+}
