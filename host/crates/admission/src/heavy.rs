@@ -1,0 +1,171 @@
+//! How much heavy work, such as sending a bundle or loading a model, an account may have under way, and how often it may begin some.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use hospes_core::id::AccountName;
+
+/// Why there is no turn.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TurnError {
+    #[error("no turn came within {} s: {turns} others are at work; try again shortly", waited.as_secs())]
+    Timeout { waited: Duration, turns: usize },
+    #[error("{waiting_max} others wait already, as many as may; try again shortly")]
+    Full { waiting_max: usize },
+    #[error(
+        "{own} of your requests wait already, which is your part of the {waiting_max} that may; try again when they have ended"
+    )]
+    ShareFull { own: usize, waiting_max: usize },
+    #[error(
+        "your account has {max} of these under way, as many as it may have at once (`{setting}`)"
+    )]
+    TooMany { max: usize, setting: &'static str },
+    #[error(
+        "{wanted} bytes more are not free for your account of the {max} that bundles on their way in may have (`{setting}`); try again when others have come"
+    )]
+    NoRoom { wanted: u64, max: u64, setting: &'static str },
+    #[error("your account may do this {burst} times at once and then every {} ms", every.as_millis())]
+    TooOften { burst: u32, every: Duration, after: Duration },
+}
+
+/// Accounts that are remembered beyond those that do something.
+const ACCOUNTS_KEPT: usize = 1024;
+
+/// What each account has of something: made when it is first asked for, forgotten when nobody has it any more.
+#[derive(Debug)]
+struct ByAccount<T>(Mutex<HashMap<AccountName, Arc<T>>>);
+
+impl<T> Default for ByAccount<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> ByAccount<T> {
+    fn of(
+        &self,
+        name: &AccountName,
+        make: impl FnOnce() -> T,
+        idle: impl Fn(&T) -> bool,
+    ) -> Arc<T> {
+        let mut all = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(known) = all.get(name) {
+            return Arc::clone(known);
+        }
+        if all.len() >= ACCOUNTS_KEPT {
+            all.retain(|_, one| Arc::strong_count(one) > 1 || !idle(one));
+        }
+        let made = Arc::new(make());
+        all.insert(name.clone(), Arc::clone(&made));
+        made
+    }
+}
+
+/// How many of something each account may have under way.
+#[derive(Debug)]
+pub struct PerAccount {
+    max: usize,
+    setting: &'static str,
+    accounts: ByAccount<Arc<Semaphore>>,
+}
+
+/// One of them. Dropping it ends it.
+#[must_use]
+#[derive(Debug)]
+pub struct UnderWay(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+
+impl PerAccount {
+    /// `max` at once, as `setting` says.
+    pub fn new(max: usize, setting: &'static str) -> Self {
+        Self { max, setting, accounts: ByAccount::default() }
+    }
+
+    /// One more of `account`.
+    ///
+    /// # Errors
+    /// [`TurnError::TooMany`].
+    pub fn begin(&self, account: &AccountName) -> Result<UnderWay, TurnError> {
+        let own = self.accounts.of(
+            account,
+            || Arc::new(Semaphore::new(self.max)),
+            |own| own.available_permits() == self.max,
+        );
+        let permit = Semaphore::try_acquire_owned(Arc::clone(&*own));
+        let too_many = TurnError::TooMany { max: self.max, setting: self.setting };
+        permit.map(UnderWay).map_err(|_| too_many)
+    }
+}
+
+/// How often each account may do something: `burst` times at once, and then every so often.
+#[derive(Debug)]
+pub struct Rate {
+    burst: u32,
+    every: Duration,
+    accounts: ByAccount<Mutex<Instant>>,
+}
+
+impl Rate {
+    pub fn new(burst: u32, every: Duration) -> Self {
+        Self { burst, every, accounts: ByAccount::default() }
+    }
+
+    /// Counts once more.
+    ///
+    /// # Errors
+    /// [`TurnError::TooOften`] says after which time there may be one more.
+    pub fn count(&self, account: &AccountName) -> Result<(), TurnError> {
+        let now = Instant::now();
+        let idle = |paid: &Mutex<Instant>| *lock(paid) <= now;
+        let paid = self.accounts.of(account, || Mutex::new(now), idle);
+        let mut paid = lock(&paid);
+        // Up to when what was done is paid for; it may lie ahead by the burst.
+        let next = (*paid).max(now) + self.every;
+        let ahead = (next - now).saturating_sub(self.every * self.burst);
+        if !ahead.is_zero() {
+            return Err(TurnError::TooOften { burst: self.burst, every: self.every, after: ahead });
+        }
+        *paid = next;
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> AccountName {
+        text.parse().expect("a name")
+    }
+
+    #[test]
+    fn an_account_has_so_many_under_way() {
+        let uploads = PerAccount::new(2, "x");
+        let held = [uploads.begin(&name("acme")), uploads.begin(&name("acme"))];
+        assert!(held.iter().all(Result::is_ok));
+        assert!(matches!(uploads.begin(&name("acme")), Err(TurnError::TooMany { max: 2, .. })));
+        assert!(uploads.begin(&name("zoe")).is_ok());
+        drop(held);
+        assert!(uploads.begin(&name("acme")).is_ok());
+    }
+
+    #[test]
+    fn a_rate_allows_a_burst_and_then_one_at_a_time() {
+        let rate = Rate::new(3, Duration::from_millis(40));
+        let acme = name("acme");
+        assert!((0..3).all(|_| rate.count(&acme).is_ok()));
+        let Err(TurnError::TooOften { after, .. }) = rate.count(&acme) else {
+            panic!("three were all");
+        };
+        assert!(after <= Duration::from_millis(40), "{after:?}");
+        assert!(rate.count(&name("zoe")).is_ok());
+        std::thread::sleep(Duration::from_millis(45));
+        assert!(rate.count(&acme).is_ok() && rate.count(&acme).is_err());
+    }
+}

@@ -1,0 +1,124 @@
+//! Decides whether a permitted call may start now.
+//!
+//! Refuses at once: what the agreement limits over all calls, which no waiting in a queue brings back. Waits, a bounded time in a
+//! bounded queue: a free sandbox. Does not know why the caller may call (`agreement`) nor what the call runs (`sandbox`).
+
+pub mod apart;
+pub mod bodies;
+pub mod fair;
+pub mod heavy;
+pub mod memory;
+pub mod pace;
+mod share;
+pub mod slots;
+pub mod spools;
+pub mod turns;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use hospes_core::id::AccountName;
+pub use hospes_agreement::ledger::{
+    Charge, Charged, Exhausted, Ledger, Limit, Reservation, Spent, TokenTab, Usage, Want,
+};
+
+pub use apart::{ApartError, READ_HERE_BYTES_MAX, Reader};
+pub use bodies::{Bodies, BodiesError, BodyLimits, Held, Holder};
+pub use fair::{Asker, FairLine, FairTurn, FairTurns};
+pub use heavy::{PerAccount, Rate, TurnError, UnderWay};
+pub use memory::{Allotment, Memory, MemoryExhausted};
+pub use pace::{Pace, TooSlow, Watch};
+pub use share::may_take_more;
+pub use slots::{Line, Slot, Slots};
+pub use spools::{Spooling, Spools};
+pub use turns::{Ticket, Turn, Turns};
+
+/// Why a call may not start now.
+#[derive(Debug, thiserror::Error)]
+pub enum AdmissionError {
+    #[error("{}{}", exhausted, until(*.ends))]
+    Exhausted { exhausted: Exhausted, ends: Option<Timestamp> },
+    #[error(
+        "all {slots} sandboxes are busy and {queue_length_max} calls wait already; try again shortly"
+    )]
+    QueueFull { slots: usize, queue_length_max: usize },
+    #[error(
+        "{own} of your calls wait already, which is your part of the {queue_length_max} that may wait (`admission.queue_length_max`); try again shortly"
+    )]
+    QueueShareFull { own: usize, queue_length_max: usize },
+    #[error("no sandbox became free within {} ms; try again shortly", waited.as_millis())]
+    QueueTimeout { waited: std::time::Duration },
+}
+
+fn until(ends: Option<Timestamp>) -> String {
+    ends.map_or_else(String::new, |ends| format!("; it ends at {ends}"))
+}
+
+/// A way in which a call may be counted: one permission that allows it.
+#[derive(Debug, Clone)]
+pub struct Allowance {
+    /// Which rule of the agreement allows the call.
+    pub rule: u16,
+    /// Where what that rule's calls use is entered.
+    pub ledger: Arc<Ledger>,
+    /// What the call wants under that rule.
+    pub want: Want,
+    /// When the rule ends, for the caller who has used it up.
+    pub ends: Option<Timestamp>,
+}
+
+/// Permission for one call to run. Dropping it frees the sandbox and gives back what was reserved.
+#[must_use]
+#[derive(Debug)]
+pub struct Admission {
+    rule: u16,
+    reservation: Reservation,
+    slot: Slot,
+}
+
+impl Admission {
+    /// Reserves what a call of `account` wants under the first of `allowances` that has it left, then waits for a sandbox.
+    ///
+    /// # Errors
+    /// [`AdmissionError`] names the limit that refused. Nothing is held then.
+    pub async fn admit(
+        slots: &Slots,
+        account: &AccountName,
+        allowances: impl IntoIterator<Item = Allowance>,
+    ) -> Result<Self, AdmissionError> {
+        let (rule, reservation) = reserve(allowances)?;
+        let slot = slots.acquire(account).await?;
+        Ok(Self { rule, reservation, slot })
+    }
+
+    /// The rule of the agreement that the call is counted under.
+    pub fn rule(&self) -> u16 {
+        self.rule
+    }
+
+    /// What is reserved for the call.
+    pub fn reservation(&self) -> &Reservation {
+        &self.reservation
+    }
+
+    /// Frees the sandbox and keeps what is reserved, to be charged or given back.
+    pub fn end(self) -> (u16, Reservation) {
+        drop(self.slot);
+        (self.rule, self.reservation)
+    }
+}
+
+fn reserve(
+    allowances: impl IntoIterator<Item = Allowance>,
+) -> Result<(u16, Reservation), AdmissionError> {
+    let nothing = Exhausted { limit: Limit::Concurrency, max: 0, retry_after: None, above: false };
+    let mut refused = AdmissionError::Exhausted { exhausted: nothing, ends: None };
+    for Allowance { rule, ledger, want, ends } in allowances {
+        match ledger.reserve(&want) {
+            Ok(reservation) => return Ok((rule, reservation)),
+            Err(exhausted) => refused = AdmissionError::Exhausted { exhausted, ends },
+        }
+    }
+    Err(refused)
+}

@@ -1,0 +1,213 @@
+//! Fair turns: who is next, when several wait for the same thing and their costs are known only afterwards.
+//!
+//! It keeps what deficit round robin promises: nobody idles a resource that somebody waits for, everybody who waits gets a
+//! share in proportion to its weight, and shares differ by no more than one quantum, which is here the dearest single turn.
+//! Rounds are counted as virtual time instead, so that a cost that was estimated wrongly, and accounts that come and go, need
+//! no rounds: each account has a time, which its costs push on; next is who waits and has the earliest.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::hash::Hash;
+use std::num::NonZeroU32;
+
+use hospes_core::id::ById;
+
+/// By how much a cost of one moves an account of weight one. Costs are divided by weights, and this keeps the fractions.
+const SCALE: u128 = 1 << 20;
+
+/// Accounts that are remembered before those with nothing to remember are dropped.
+const REMEMBERED_MIN: usize = 64;
+
+/// The waiting line before one resource. `K` is an account; `W` is who waits: a channel to wake, a job, a task.
+///
+/// Costs are in any unit, such as nanoseconds, as long as it is one for the whole line.
+#[derive(Debug)]
+pub struct Turns<K, W> {
+    accounts: ById<K, Account<W>>,
+    /// The accounts that wait: by their time, and of equals who began to wait first.
+    order: BTreeSet<(u128, u64, K)>,
+    weights: ById<K, NonZeroU32>,
+    /// The time at which the last turn began. Who begins to wait begins here: nobody saves up turns by staying away.
+    now: u128,
+    waiting: usize,
+    /// Counts those who came, so that each has a number.
+    came: u64,
+    remembered_max: usize,
+}
+
+#[derive(Debug)]
+struct Account<W> {
+    time: u128,
+    weight: NonZeroU32,
+    /// When it began to wait, in the order of arrivals.
+    since: u64,
+    line: VecDeque<(Ticket, u64, W)>,
+}
+
+/// A place in the line, by which it can be given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(u64);
+
+/// Somebody's turn. What it cost is settled when that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct Turn<K, W> {
+    pub key: K,
+    /// What the account was charged in advance: hand it to [`Turns::settle`].
+    pub estimate: u64,
+    pub waiter: W,
+}
+
+impl<K: Clone + Eq + Hash + Ord, W> Default for Turns<K, W> {
+    fn default() -> Self {
+        Self::new(ById::default())
+    }
+}
+
+impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
+    /// A line in which accounts get shares in proportion to their `weights`; who is not named has one.
+    pub fn new(weights: ById<K, NonZeroU32>) -> Self {
+        Self {
+            accounts: ById::default(),
+            order: BTreeSet::new(),
+            weights,
+            now: 0,
+            waiting: 0,
+            came: 0,
+            remembered_max: REMEMBERED_MIN,
+        }
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.waiting
+    }
+
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting == 0
+    }
+
+    /// How many of one account wait.
+    pub fn len_of(&self, key: &K) -> usize {
+        self.accounts.get(key).map_or(0, |account| account.line.len())
+    }
+
+    /// Takes a place in the line. `estimate` is what the turn is expected to cost: a bad one costs fairness until it is settled.
+    pub fn push(&mut self, key: K, estimate: u64, waiter: W) -> Ticket {
+        let ticket = Ticket(self.came);
+        self.came += 1;
+        self.forget();
+        let now = self.now;
+        let account = Self::account(&mut self.accounts, &self.weights, now, &key);
+        account.line.push_back((ticket, estimate, waiter));
+        if account.line.len() == 1 {
+            account.time = account.time.max(now);
+            account.since = ticket.0;
+            self.order.insert((account.time, account.since, key));
+        }
+        self.waiting += 1;
+        ticket
+    }
+
+    /// Whose turn it is.
+    pub fn next_turn(&mut self) -> Option<Turn<K, W>> {
+        self.next_turn_of(|_| true)
+    }
+
+    /// Whose turn it is among the accounts that `may` have one now. Others keep their places.
+    pub fn next_turn_of(&mut self, mut may: impl FnMut(&K) -> bool) -> Option<Turn<K, W>> {
+        let entry = self.order.iter().find(|(_, _, key)| may(key))?.clone();
+        self.order.remove(&entry);
+        let (time, since, key) = entry;
+        let account = self.accounts.get_mut(&key).expect("invariant: who waits has an account");
+        let (_, estimate, waiter) =
+            account.line.pop_front().expect("invariant: who is in the order has somebody waiting");
+        self.waiting -= 1;
+        self.now = self.now.max(time);
+        account.time = time.saturating_add(span(estimate, account.weight));
+        if !account.line.is_empty() {
+            self.order.insert((account.time, since, key.clone()));
+        }
+        Some(Turn { key, estimate, waiter })
+    }
+
+    /// Charges for a turn that nobody had to wait for, as [`Turns::push`] and [`Turns::next_turn`] would.
+    pub fn pass(&mut self, key: &K, estimate: u64) {
+        self.forget();
+        let now = self.now;
+        let account = Self::account(&mut self.accounts, &self.weights, now, key);
+        let span = span(estimate, account.weight);
+        if account.line.is_empty() {
+            self.now = account.time.max(now);
+            account.time = self.now.saturating_add(span);
+        } else {
+            self.charge(key, |time| time.saturating_add(span));
+        }
+    }
+
+    /// Corrects what a turn was charged, once it is known what it cost.
+    pub fn settle(&mut self, key: &K, estimate: u64, actual: u64) {
+        let now = self.now;
+        let account = Self::account(&mut self.accounts, &self.weights, now, key);
+        let weight = account.weight;
+        if actual >= estimate {
+            self.charge(key, |time| time.saturating_add(span(actual - estimate, weight)));
+        } else {
+            self.charge(key, |time| time.saturating_sub(span(estimate - actual, weight)));
+        }
+    }
+
+    /// Gives up a place, if it is still there: whoever had it.
+    pub fn remove(&mut self, key: &K, ticket: Ticket) -> Option<W> {
+        let account = self.accounts.get_mut(key)?;
+        let place = account.line.binary_search_by_key(&ticket, |(ticket, _, _)| *ticket).ok()?;
+        let (_, _, waiter) = account.line.remove(place)?;
+        self.waiting -= 1;
+        if account.line.is_empty() {
+            self.order.remove(&(account.time, account.since, key.clone()));
+        }
+        Some(waiter)
+    }
+
+    /// Moves an account in time, and in the order if it waits.
+    fn charge(&mut self, key: &K, change: impl FnOnce(u128) -> u128) {
+        let account = self.accounts.get_mut(key).expect("invariant: callers have made it");
+        let before = account.time;
+        account.time = change(before);
+        if !account.line.is_empty() && account.time != before {
+            self.order.remove(&(before, account.since, key.clone()));
+            self.order.insert((account.time, account.since, key.clone()));
+        }
+    }
+
+    fn account<'a>(
+        accounts: &'a mut ById<K, Account<W>>,
+        weights: &ById<K, NonZeroU32>,
+        now: u128,
+        key: &K,
+    ) -> &'a mut Account<W> {
+        if !accounts.contains_key(key) {
+            let weight = weights.get(key).copied().unwrap_or(NonZeroU32::MIN);
+            let account = Account { time: now, weight, since: 0, line: VecDeque::new() };
+            accounts.insert(key.clone(), account);
+        }
+        accounts.get_mut(key).expect("invariant: it has just been made")
+    }
+
+    /// Drops accounts that nobody waits for and that have nothing left to make up for: they would begin at `now` all the same.
+    fn forget(&mut self) {
+        if self.accounts.len() > self.remembered_max {
+            let now = self.now;
+            self.accounts.retain(|_, account| !account.line.is_empty() || account.time > now);
+            self.remembered_max = (self.accounts.len() * 2).max(REMEMBERED_MIN);
+        }
+    }
+}
+
+/// How far a cost moves an account of this weight.
+fn span(cost: u64, weight: NonZeroU32) -> u128 {
+    u128::from(cost) * SCALE / u128::from(weight.get())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,553 @@
+//! The host's settings: one TOML file, every setting with a unit, a safe default and a sentence on what happens at the limit.
+//!
+//! What is read here cannot be wrong later: counts are non-zero where zero makes no sense, and a setting that does not exist is
+//! an error, not a typing mistake that goes unnoticed.
+
+mod address;
+mod listen;
+pub mod machine;
+mod units;
+
+use std::collections::BTreeMap;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use hospes_core::id::AccountName;
+
+pub use address::{AddressError, BaseUrl, Network, Origin, is_host};
+pub use listen::{ListenAddress, ListenAddressError};
+pub use units::{parse_bytes, show_bytes};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+/// Why settings could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("settings `{}` could not be read", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("settings `{}` are wrong; `hospes serve --print-config` shows every setting", path.display())]
+    Parse {
+        path: PathBuf,
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+}
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub data: Data,
+    pub api: Api,
+    pub bundle: Bundle,
+    pub market: Market,
+    pub admission: Admission,
+    pub sandbox: Sandbox,
+    pub inference: Inference,
+    pub receipt: Receipt,
+    pub telemetry: Telemetry,
+}
+
+impl Config {
+    /// Reads a TOML file. What it does not set has its default.
+    ///
+    /// # Errors
+    /// [`ConfigError`] points at the line.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        toml::from_str(&text)
+            .map_err(|source| ConfigError::Parse { path: path.into(), source: Box::new(source) })
+    }
+}
+
+/// Where the host keeps everything.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Data {
+    /// The data directory. Default `hospes-data`.
+    pub dir: PathBuf,
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self { dir: "hospes-data".into() }
+    }
+}
+
+/// Listeners and requests.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Api {
+    /// Everybody's listener: an address or a name, and a port. Default `127.0.0.1:8080`.
+    pub listen: ListenAddress,
+    /// A file with the certificate of everybody's listener and those above it, in PEM. Default none: connections are not encrypted,
+    /// which is for the loopback and for hosts behind a proxy that encrypts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_certificate: Option<PathBuf>,
+    /// A file with the certificate's private key, in PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key: Option<PathBuf>,
+    /// The operator's listener. Default `127.0.0.1:8081`; keep it off the network.
+    pub operator_listen: ListenAddress,
+    /// Connections of one listener. Default 4096. Three of four can be those of strangers, who have shown no key, and no more than half of
+    /// `strangers_bytes_max` holds at 64 KiB each (512 by default); when there are more, the one that has asked nothing for longest is
+    /// closed. An account keeps connections while it has less than three times the places that nobody keeps; those above make room like a
+    /// stranger's, and where there are none, who keeps most gives one up.
+    pub connections_max: NonZeroUsize,
+    /// Connections of one address, or one /64 of IPv6. Default 1024; one more is closed at once.
+    pub connections_per_address_max: NonZeroUsize,
+    /// Time that an HTTP/2 connection of a caller with a key may go without requests. Default 2 min; then it is closed, with GOAWAY.
+    /// One of a stranger goes after `header_read_timeout`, as all of HTTP/1.1 do.
+    #[serde(with = "units::duration")]
+    pub idle_timeout: Duration,
+    /// Headers of one request. Default 64; more are answered with 431.
+    pub headers_max: NonZeroUsize,
+    /// Bytes of the headers of one request, at least 8 KiB. Default 16 KiB; more are answered with 431.
+    #[serde(with = "units::size_usize")]
+    pub header_bytes_max: NonZeroUsize,
+    /// Time for the headers of a request to arrive. Default 10 s; then the connection is closed.
+    #[serde(with = "units::duration")]
+    pub header_read_timeout: Duration,
+    /// Bytes of the body of a call. Default 16 MiB; more are answered with 413.
+    #[serde(with = "units::size")]
+    pub body_bytes_max: u64,
+    /// Bytes of bodies that the host holds at once, for calls of all accounts. Default 512 MiB, and at least three bodies of calls. They
+    /// count as they come, not as they are announced. An account gets more while it then has at most three times what is left; one
+    /// more body is answered with 503.
+    #[serde(with = "units::size")]
+    pub bodies_in_flight_bytes_max: u64,
+    /// The same of one account. Default 128 MiB, and at least two bodies of calls; one more is answered with 429.
+    #[serde(with = "units::size")]
+    pub account_bodies_bytes_max: u64,
+    /// Bytes that all who have shown no key can make the host hold. Default 64 MiB; what is more is answered with 503. Half are for
+    /// connections, 64 KiB each; half for requests, until their answers have been read: 12 KiB, their heads, bodies and long answers. A
+    /// connection gets more while it then has at most three times what is left; whoever leaves most answers unread is closed first,
+    /// and an HTTP/2 connection on which eight requests are refused, unless it is a trusted proxy's. `/healthz` and `/readyz` are
+    /// answered in any case. Beside it: what has come on a connection and is not read yet, and what the allocator keeps for later.
+    #[serde(with = "units::size")]
+    pub strangers_bytes_max: u64,
+    /// Time that a caller may keep the host waiting for a body, or for an answer to be read. Default 4 s; after that only with
+    /// `body_bytes_per_second_min`.
+    #[serde(with = "units::duration")]
+    pub body_grace: Duration,
+    /// Bytes a second at which bodies come and answers are read, on average, once `body_grace` is over. Default 1 KiB; slower bodies
+    /// are answered with 408, and whoever reads more slowly is cut off.
+    #[serde(with = "units::size_usize")]
+    pub body_bytes_per_second_min: NonZeroUsize,
+    /// Time for the body of a call to arrive. Default 30 s; then 408.
+    #[serde(with = "units::duration")]
+    pub body_read_timeout: Duration,
+    /// Time for a bundle to arrive. Default 10 min; then 408.
+    #[serde(with = "units::duration")]
+    pub publish_read_timeout: Duration,
+    /// Bundles that one account may send or have checked at once. Default 2; one more is answered with 429.
+    pub uploads_per_account_max: NonZeroUsize,
+    /// Bytes on the disk of bundles that are on their way in, of all accounts. Default 8 GiB, and at least two of the largest bundles; what
+    /// goes over it is answered with 503. One account gets at most three times what is then left.
+    #[serde(with = "units::size")]
+    pub uploads_in_flight_bytes_max: u64,
+    /// Bytes of an answer. Default 16 MiB; a larger one is not released.
+    #[serde(with = "units::size")]
+    pub response_bytes_max: u64,
+    /// Where the host runs, for agreements that speak of it (`spatial`): a country by ISO 3166-1 alpha-3, such as `DEU`. Default
+    /// empty, not stated: such agreements then permit nothing.
+    #[serde(deserialize_with = "units::country")]
+    pub country: String,
+    /// Whose models may be called by their bare names on the fronts of other protocols: `simple` for `publisher/simple`.
+    /// Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_publisher: Option<AccountName>,
+    /// Where clients reach this host, if a proxy is in front of it: `https://models.example/prefix`. The documents of OpenAPI and
+    /// handlers of HTTP go by it. Default none: what a trusted proxy says, or how the request came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_url: Option<BaseUrl>,
+    /// Proxies whose `Forwarded`, `X-Forwarded-Host`, `-Proto` and `-Prefix` are believed, as addresses or networks. Default none:
+    /// nobody's.
+    pub trusted_proxies: Vec<Network>,
+    /// Pages that may call from a browser (CORS), by their origins; `*` for all. Default none: the browser lets none.
+    pub cors_origins: Vec<Origin>,
+    /// After how long a silence a stream of events gets a comment, so that nobody in between closes it. Default 15 s.
+    #[serde(with = "units::duration")]
+    pub event_keep_alive: Duration,
+    /// Time between SIGTERM and the end of the listeners, in which `/readyz` says 503 and calls are still taken, so that load
+    /// balancers can turn away first. Default 5 s; a second signal, or Ctrl-C, ends it at once.
+    #[serde(with = "units::pause")]
+    pub drain_delay: Duration,
+    /// Time that running calls have to end when the host stops, after the delay. Default 30 s; then the process ends whatever still
+    /// runs.
+    #[serde(with = "units::duration")]
+    pub drain_timeout: Duration,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            listen: ListenAddress::new("127.0.0.1", 8080),
+            tls_certificate: None,
+            tls_key: None,
+            operator_listen: ListenAddress::new("127.0.0.1", 8081),
+            connections_max: count(4096),
+            connections_per_address_max: count(1024),
+            idle_timeout: Duration::from_secs(120),
+            headers_max: count(64),
+            header_bytes_max: count(16 * KIB as usize),
+            header_read_timeout: Duration::from_secs(10),
+            body_bytes_max: 16 * MIB,
+            bodies_in_flight_bytes_max: 512 * MIB,
+            account_bodies_bytes_max: 128 * MIB,
+            strangers_bytes_max: 64 * MIB,
+            body_grace: Duration::from_secs(4),
+            body_bytes_per_second_min: count(KIB as usize),
+            body_read_timeout: Duration::from_secs(30),
+            publish_read_timeout: Duration::from_secs(600),
+            uploads_per_account_max: count(2),
+            uploads_in_flight_bytes_max: 8 * 1024 * MIB,
+            response_bytes_max: 16 * MIB,
+            country: String::new(),
+            default_publisher: None,
+            public_url: None,
+            trusted_proxies: Vec::new(),
+            cors_origins: Vec::new(),
+            event_keep_alive: Duration::from_secs(15),
+            drain_delay: Duration::from_secs(5),
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What may be published.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bundle {
+    /// Bytes of a bundle, weights included. Default 1 GiB; a larger one is refused.
+    #[serde(with = "units::size")]
+    pub bundle_bytes_max: u64,
+    /// Bytes of a bundle's code. Default 32 MiB: compiling is the dearest thing that a publisher can ask for.
+    #[serde(with = "units::size")]
+    pub code_bytes_max: u64,
+    /// Bytes of the OpenAPI document that describes a bundle's functions. Default 4 MiB; a bundle that needs more is refused.
+    #[serde(with = "units::size_usize")]
+    pub openapi_bytes_max: NonZeroUsize,
+    /// Models of one publisher. Default 200; one more is refused.
+    pub models_per_publisher_max: usize,
+    /// Versions of all models of one publisher, those out of service included. Default 2000; one more is refused.
+    pub versions_per_publisher_max: usize,
+    /// Bytes of all bundles of one publisher. Default 20 GiB; a bundle that would go over it is refused.
+    #[serde(with = "units::size")]
+    pub bytes_per_publisher_max: u64,
+}
+
+impl Default for Bundle {
+    fn default() -> Self {
+        Self {
+            bundle_bytes_max: 1024 * MIB,
+            code_bytes_max: 32 * MIB,
+            openapi_bytes_max: count(4 * MIB as usize),
+            models_per_publisher_max: 200,
+            versions_per_publisher_max: 2000,
+            bytes_per_publisher_max: 20 * 1024 * MIB,
+        }
+    }
+}
+
+/// How much one party may leave on this host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Market {
+    /// Offers of one publisher. Default 1000; one more is refused.
+    pub offers_per_publisher_max: usize,
+    /// Bytes of the offers of one publisher. Default 4 MiB; an offer beyond is refused.
+    #[serde(with = "units::size")]
+    pub offer_bytes_per_publisher_max: u64,
+    /// Agreements that one party has signed. Default 10000; one more is refused.
+    pub agreements_per_party_max: usize,
+    /// Agreements that one party has signed and the same other party has not. Default 32; one more is refused.
+    pub proposals_per_pair_max: usize,
+    /// How long an agreement that one party has signed waits for the other. Default 30 days; then it is forgotten.
+    #[serde(with = "units::duration")]
+    pub proposal_lifetime: Duration,
+    /// Negotiations that one party has begun, ended ones too. Default 10000; one more is refused.
+    pub negotiations_per_party_max: usize,
+    /// How long a negotiation is kept after its last message. Default 30 days; then it is forgotten, and the agreement stays.
+    #[serde(with = "units::duration")]
+    pub negotiation_lifetime: Duration,
+}
+
+impl Default for Market {
+    fn default() -> Self {
+        Self {
+            offers_per_publisher_max: 1000,
+            offer_bytes_per_publisher_max: 4 * MIB,
+            agreements_per_party_max: 10_000,
+            proposals_per_pair_max: 32,
+            proposal_lifetime: Duration::from_secs(30 * 24 * 3600),
+            negotiations_per_party_max: 10_000,
+            negotiation_lifetime: Duration::from_secs(30 * 24 * 3600),
+        }
+    }
+}
+
+/// How many calls run and wait.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admission {
+    /// Calls that run at once, each in a sandbox of its own. Default 64. One account gets at most three times what is then free: alone
+    /// three quarters.
+    pub slots_max: NonZeroUsize,
+    /// Calls that wait for a sandbox. Default 1024; one more is answered with 503. One account gets at most three times the places
+    /// that are then free.
+    pub queue_length_max: usize,
+    /// Time that a call waits for a sandbox. Default 5 s; then 503.
+    #[serde(with = "units::duration")]
+    pub queue_wait_max: Duration,
+    /// Bytes that all calls together may have, of memory of plugins and of tensors that the host holds for them. Default: half of the
+    /// machine's memory, or of the control group's. A plugin that wants more than is left is refused it; one account gets at most
+    /// three times what is then left.
+    #[serde(with = "units::size_usize")]
+    pub memory_bytes_max: NonZeroUsize,
+    /// Shares of accounts in sandboxes, computing time, and turns at the disk, at publishing and at compiling, where several wait:
+    /// `{ acme = 2 }`. Default none: everybody has 1.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub weights: BTreeMap<AccountName, NonZeroU32>,
+}
+
+impl Default for Admission {
+    fn default() -> Self {
+        Self {
+            slots_max: count(64),
+            queue_length_max: 1024,
+            queue_wait_max: Duration::from_secs(5),
+            memory_bytes_max: memory_bytes_default(),
+            weights: BTreeMap::new(),
+        }
+    }
+}
+
+/// What a plugin may use in one call. Reaching a limit ends the call, never the host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sandbox {
+    /// Time from the start of a call to its end, inference included. Default 30 s.
+    #[serde(with = "units::duration")]
+    pub deadline: Duration,
+    /// Threads that run plugins and do nothing else, with a lower priority than those that serve. Default: one a core.
+    pub threads: NonZeroUsize,
+    /// How often a running plugin looks at the clock and lets others go first. Default 1 ms.
+    #[serde(with = "units::duration")]
+    pub epoch_tick: Duration,
+    /// Linear memory of one call. Default 256 MiB.
+    #[serde(with = "units::size_usize")]
+    pub memory_bytes_max: NonZeroUsize,
+    /// Stack of a plugin. Default 1 MiB.
+    #[serde(with = "units::size_usize")]
+    pub stack_bytes_max: NonZeroUsize,
+    /// Elements of one table. Default 20000.
+    pub table_elements_max: NonZeroUsize,
+    /// Core instances that one component is made of, counted through all components that it instantiates. Default 32; a bundle with more
+    /// is refused before it is compiled.
+    pub instances_max: NonZeroUsize,
+    /// Components that one component instantiates, counted in the same way. Default 256; a bundle with more is refused.
+    pub components_max: NonZeroUsize,
+    /// Definitions (functions, types, aliases, imports, exports, instances) that instantiating a component evaluates, counted in the same
+    /// way. Default 100000; a bundle with more is refused.
+    pub definitions_max: NonZeroUsize,
+    /// Different parts that the types of a bundle's functions may have together. Default 20000; a bundle with more is refused.
+    pub type_nodes_max: NonZeroUsize,
+    /// Bytes of the different names in those types. Default 1 MiB; a bundle with more is refused.
+    #[serde(with = "units::size_usize")]
+    pub type_name_bytes_max: NonZeroUsize,
+    /// Handles to the host's resources that are alive at once. Default 1024.
+    pub resources_max: NonZeroUsize,
+    /// Bytes that a plugin may hand to the host in one go. Default 64 MiB.
+    #[serde(with = "units::size_usize")]
+    pub hostcall_bytes_max: NonZeroUsize,
+    /// Bytes of a call's log lines that are kept; the rest is dropped. Default 16 KiB.
+    #[serde(with = "units::size_plain")]
+    pub log_bytes_max: usize,
+    /// Components that are compiled at once, each of another publisher: they take turns. Default 2.
+    pub compile_concurrency: NonZeroUsize,
+    /// Time to compile a component. Default 60 s; then the bundle is refused. For its turn it waits half as long at most.
+    #[serde(with = "units::duration")]
+    pub compile_timeout: Duration,
+    /// Memory that compiling a component may take. Default 2 GiB; then the bundle is refused.
+    #[serde(with = "units::size")]
+    pub compile_memory_bytes_max: u64,
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_secs(30),
+            threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            epoch_tick: Duration::from_millis(1),
+            memory_bytes_max: count(256 * MIB as usize),
+            stack_bytes_max: count(MIB as usize),
+            table_elements_max: count(20_000),
+            instances_max: count(32),
+            components_max: count(256),
+            definitions_max: count(100_000),
+            type_nodes_max: count(20_000),
+            type_name_bytes_max: count(MIB as usize),
+            resources_max: count(1024),
+            hostcall_bytes_max: count(64 * MIB as usize),
+            log_bytes_max: 16 * KIB as usize,
+            compile_concurrency: count(2),
+            compile_timeout: Duration::from_secs(60),
+            compile_memory_bytes_max: 2048 * MIB,
+        }
+    }
+}
+
+/// Native inference.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Inference {
+    /// What computes. Default `auto`: what the bundle asks for, else onnxruntime where it is found, else tract.
+    pub backend: BackendChoice,
+    /// ONNX Runtime's library. Default: looked for beside the binary, in the data directory and in the system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub onnxruntime_library: Option<PathBuf>,
+    /// Threads that compute. Default: one a core.
+    pub threads: NonZeroUsize,
+    /// Computations that wait for a thread of the host's own process (`isolation = "none"`). Default 1024; one more is an error for
+    /// the plugin. For workers wait as many as calls run, which `admission.slots_max` bounds.
+    pub queue_length_max: usize,
+    /// Bytes of the tensors that the host holds for one call. Default 256 MiB.
+    #[serde(with = "units::size_usize")]
+    pub tensor_bytes_max: NonZeroUsize,
+    /// Whose models share a worker process, so that one that crashes or must be ended takes no others along. Default `publisher`.
+    pub isolation: Isolation,
+    /// Publishers whose models are computed in the host's own process when `isolation` is `none`. Default none: everybody else's are
+    /// kept apart by publisher whatever `isolation` says.
+    pub trusted_publishers: Vec<AccountName>,
+    /// Worker processes that compute. Default 64. A publisher gets more as long as it has less than three times as many as are free, which
+    /// matters where each model has one (`isolation = "model"`). One more publisher's takes the place of the one that has been idle for longest of those who have more, whose
+    /// models are loaded again when they are called; while all compute, its calls are answered with 503 and not charged.
+    pub workers_max: NonZeroUsize,
+    /// Memory that a worker may have beyond what it starts with: weights, and what computations allocate. Default 4 GiB; a
+    /// computation that wants more fails, or ends its worker.
+    #[serde(with = "units::size")]
+    pub worker_memory_bytes_max: u64,
+    /// The program that workers run: `hospes` of the same version. Default: the running one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker_program: Option<PathBuf>,
+}
+
+/// Whose models share a worker process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// Nobody's: each model has its own.
+    Model,
+    /// Those of one publisher.
+    #[default]
+    Publisher,
+    /// Those of trusted publishers have none: they are computed in the host's process.
+    None,
+}
+
+/// Which backend computes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendChoice {
+    #[default]
+    Auto,
+    Onnxruntime,
+    /// The memory-safe choice: no native parser sees a model.
+    Tract,
+}
+
+impl Default for Inference {
+    fn default() -> Self {
+        Self {
+            backend: BackendChoice::Auto,
+            onnxruntime_library: None,
+            threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            queue_length_max: 1024,
+            tensor_bytes_max: count(256 * MIB as usize),
+            isolation: Isolation::Publisher,
+            trusted_publishers: Vec::new(),
+            workers_max: count(64),
+            worker_memory_bytes_max: 4096 * MIB,
+            worker_program: None,
+        }
+    }
+}
+
+/// The log of receipts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Receipt {
+    /// How often receipts are synced to the disk and a checkpoint is signed. Default 200 ms: what a loss of power, not of
+    /// the process, can lose.
+    #[serde(with = "units::duration")]
+    pub flush_interval: Duration,
+}
+
+impl Default for Receipt {
+    fn default() -> Self {
+        Self { flush_interval: Duration::from_millis(200) }
+    }
+}
+
+/// The log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// What is logged, as `tracing` directives. Default `info`; the variable `RUST_LOG` goes over it.
+    pub filter: String,
+    /// How lines look. Default `text`.
+    pub format: LogFormat,
+    /// What the plugins of one publisher and the workers that compute its models may write, in bytes a second, and four times that at once.
+    /// Default 16 KiB; lines beyond it are dropped, and the log says how many.
+    #[serde(with = "units::size")]
+    pub tenant_bytes_per_second: u64,
+}
+
+/// How lines of the log look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self { filter: "info".into(), format: LogFormat::Text, tenant_bytes_per_second: 16 * KIB }
+    }
+}
+
+/// ONNX Runtime's library as the environment names it: `HOSPES_ONNXRUNTIME`, or `ORT_DYLIB_PATH` as other programs read it.
+pub fn library_from_environment() -> Option<PathBuf> {
+    let named = ["HOSPES_ONNXRUNTIME", "ORT_DYLIB_PATH"].into_iter().find_map(std::env::var_os);
+    named.filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// The folder of the running binary.
+pub fn binary_directory() -> Option<PathBuf> {
+    std::env::current_exe().ok()?.parent().map(Path::to_owned)
+}
+
+/// Half of what this process may have, in whole MiB.
+fn memory_bytes_default() -> NonZeroUsize {
+    let mib = (machine::memory_bytes() / 2 / MIB).max(1);
+    usize::try_from(mib * MIB).ok().and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MAX)
+}
+
+const fn count(number: usize) -> NonZeroUsize {
+    NonZeroUsize::new(number).expect("invariant: defaults are not zero")
+}
+
+#[cfg(test)]
+mod tests;

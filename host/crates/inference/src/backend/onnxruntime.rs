@@ -1,0 +1,379 @@
+//! ONNX Runtime, from a native library that is loaded when a worker starts. The fastest.
+//!
+//! The surprise: `ort` runs a session for one caller at a time, so a model has a session for each inference thread. They share the
+//! weights that were packed for this processor.
+
+#[expect(unsafe_code, reason = "`ort` has no byte strings; the library does")]
+mod strings;
+
+use std::borrow::Cow;
+use std::fmt::Debug;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+
+use bytes::Bytes;
+use half::{bf16, f16};
+use ort::environment::{Environment, EnvironmentBuilder};
+use ort::logging::LogLevel;
+use ort::session::builder::{GraphOptimizationLevel, PrepackedWeights};
+use ort::session::{RunOptions, Session, SessionInputValue, SessionInputs};
+use ort::value::{
+    DynValue, Outlet, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType,
+};
+use tracing::Level;
+
+use super::{Backend, BackendError, BackendKind, Model, Stop, one_line};
+use crate::signature::{ModelSignature, OutputSpec, Sizes, TensorSpec};
+use hospes_onnx::{self as onnx, ModelFacts};
+use hospes_telemetry as telemetry;
+use hospes_core::tensor::{self, DataType, Tensor};
+
+/// The library that this process has loaded: there can be only one, and it is never unloaded.
+static LIBRARY: Mutex<Option<Library>> = Mutex::new(None);
+
+#[derive(Clone)]
+struct Library {
+    path: PathBuf,
+    environment: Environment,
+}
+
+/// The library would also take its own format, which nobody has walked.
+const FORMAT: (&str, &str) = ("session.load_model_format", "ONNX");
+
+/// Where the library looks for weights outside a model. What is walked has none; without this it would look in the working directory.
+/// There can be no file below a device.
+const EXTERNAL_DATA: (&str, &str) =
+    ("session.model_external_initializers_file_folder_path", "/dev/null/none");
+
+/// The library in this process's memory, where it has not begun anything yet: no thread, no file.
+pub struct Mapped {
+    path: PathBuf,
+    builder: EnvironmentBuilder,
+}
+
+/// ONNX Runtime.
+pub struct OnnxRuntime {
+    library: Library,
+    threads: NonZeroUsize,
+}
+
+impl OnnxRuntime {
+    /// Loads the first of `libraries` that is there. A model can be computed by `threads` threads at once.
+    ///
+    /// # Errors
+    /// [`BackendError::NoLibrary`] if none is there, [`BackendError::Library`] if it does not load.
+    pub fn find(libraries: &[PathBuf], threads: NonZeroUsize) -> Result<Self, BackendError> {
+        let path = libraries.iter().find(|path| path.is_file()).ok_or(BackendError::NoLibrary)?;
+        let mut loaded = LIBRARY.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let library = match &*loaded {
+            Some(library) if library.path == *path => library.clone(),
+            Some(library) => {
+                let (path, has) = (path.display(), library.path.display());
+                return Err(BackendError::Library(format!(
+                    "`{path}` cannot be loaded: this process has loaded `{has}` already"
+                )));
+            }
+            None => loaded.insert(Mapped::open(path)?.library()?).clone(),
+        };
+        Ok(Self { library, threads })
+    }
+
+    /// Maps the first of `libraries` that is there, for a process that has loaded none.
+    ///
+    /// # Errors
+    /// As of [`OnnxRuntime::find`].
+    pub fn map(libraries: &[PathBuf]) -> Result<Mapped, BackendError> {
+        let path = libraries.iter().find(|path| path.is_file()).ok_or(BackendError::NoLibrary)?;
+        Mapped::open(path)
+    }
+
+    /// Which library it is.
+    pub fn describe(&self) -> String {
+        self.library.path.display().to_string()
+    }
+}
+
+impl Mapped {
+    fn open(path: &Path) -> Result<Self, BackendError> {
+        let builder = ort::init_from(path).map_err(|error| does_not_load(path, &error))?;
+        Ok(Self { path: path.into(), builder })
+    }
+
+    /// Has the library begin. A model can be computed by `threads` threads at once.
+    ///
+    /// # Errors
+    /// [`BackendError::Library`].
+    pub fn begin(self, threads: NonZeroUsize) -> Result<OnnxRuntime, BackendError> {
+        Ok(OnnxRuntime { library: self.library()?, threads })
+    }
+
+    fn library(self) -> Result<Library, BackendError> {
+        let Self { path, builder } = self;
+        let builder = builder.with_telemetry(false).with_logger(Arc::new(log));
+        let environment = builder.build().map_err(|error| does_not_load(&path, &error))?;
+        environment.set_log_level(LogLevel::Error);
+        Ok(Library { path, environment })
+    }
+}
+
+fn does_not_load(path: &Path, error: &dyn std::fmt::Display) -> BackendError {
+    BackendError::Library(format!("`{}` does not load: {error}", path.display()))
+}
+
+/// What the library says goes through our log: its lines carry names and texts of models.
+fn log(level: LogLevel, _category: &str, _id: &str, _place: &str, message: &str) {
+    let level = match level {
+        LogLevel::Verbose => Level::TRACE,
+        LogLevel::Info => Level::DEBUG,
+        LogLevel::Warning => Level::INFO,
+        LogLevel::Error | LogLevel::Fatal => Level::WARN,
+    };
+    telemetry::foreign_line("onnxruntime", level, message);
+}
+
+impl Backend for OnnxRuntime {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Onnxruntime
+    }
+
+    fn load(&self, model: &[u8]) -> Result<Box<dyn Model>, BackendError> {
+        // Walked once more where the library is: in a process of its own nobody else has.
+        let facts = onnx::check(model).map_err(|error| BackendError::Failed(error.to_string()))?;
+        let weights = PrepackedWeights::new();
+        let mut sessions = Vec::new();
+        for _ in 0..self.threads.get() {
+            sessions.push(self.session(model, &weights).map_err(failed)?);
+        }
+        let session = sessions.first().ok_or(BackendError::Panicked)?;
+        let (inputs, outputs) = (session.inputs().iter(), session.outputs().iter());
+        let required = inputs.map(|input| spec(input.name(), input.dtype(), &facts));
+        let optional = optional(session, &facts).into_iter().map(Ok);
+        let signature = ModelSignature {
+            inputs: required.chain(optional).collect::<Result<_, _>>()?,
+            outputs: outputs.map(|output| output_spec(output, &facts)).collect::<Result<_, _>>()?,
+        };
+        let sessions = sessions.into_iter().map(Mutex::new).collect();
+        Ok(Box::new(Loaded { sessions, next: AtomicUsize::new(0), signature, _weights: weights }))
+    }
+}
+
+impl OnnxRuntime {
+    /// One thread a session: the executor's threads are what uses the cores, and they do not wait for each other.
+    fn session(&self, model: &[u8], weights: &PrepackedWeights) -> ort::Result<Session> {
+        Session::builder(&self.library.environment)?
+            .with_optimization_level(GraphOptimizationLevel::All)?
+            .with_intra_threads(1)?
+            .with_inter_threads(1)?
+            .with_intra_op_spinning(false)?
+            .with_prepacked_weights(weights)?
+            .with_config_entry(FORMAT.0, FORMAT.1)?
+            .with_config_entry(EXTERNAL_DATA.0, EXTERNAL_DATA.1)?
+            .commit_from_memory(model)
+    }
+}
+
+/// A model with its sessions.
+struct Loaded {
+    sessions: Vec<Mutex<Session>>,
+    /// Where to look for a free session first.
+    next: AtomicUsize,
+    signature: ModelSignature,
+    /// Outlives the sessions that use it: fields are dropped in order.
+    _weights: PrepackedWeights,
+}
+
+impl Loaded {
+    /// A free session; waits for one if more threads compute than there are sessions.
+    fn session(&self) -> MutexGuard<'_, Session> {
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        for turn in 0..self.sessions.len() {
+            match self.sessions[first.wrapping_add(turn) % self.sessions.len()].try_lock() {
+                Ok(session) => return session,
+                Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => {}
+            }
+        }
+        let session = &self.sessions[first % self.sessions.len()];
+        session.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Model for Loaded {
+    fn signature(&self) -> &ModelSignature {
+        &self.signature
+    }
+
+    fn run(&self, inputs: &[Option<Tensor>], stop: &Stop) -> Result<Vec<Tensor>, BackendError> {
+        let options = Arc::new(RunOptions::new().map_err(failed)?);
+        let terminate = Arc::clone(&options);
+        // If the flag cannot be set, the process is killed a little later.
+        stop.on_stop(move || drop(terminate.terminate()));
+        let named = self.signature.inputs.iter().zip(inputs);
+        let named = named.filter_map(|(spec, tensor)| Some((&*spec.name, tensor.as_ref()?)));
+        let values = named.map(|(name, tensor)| Ok((Cow::Borrowed(name), input(tensor)?)));
+        let values = values.collect::<Result<Vec<_>, BackendError>>()?;
+        let mut session = self.session();
+        let values: SessionInputs<'_, '_> = SessionInputs::ValueMap(values);
+        let outputs = session.run_with_options(values, &options).map_err(failed)?;
+        outputs.values().map(|value| output(&value)).collect()
+    }
+}
+
+/// The native library's own words, without the crate's wrapping.
+#[expect(clippy::needless_pass_by_value, reason = "it is handed to `map_err`")]
+fn failed<R>(error: ort::Error<R>) -> BackendError {
+    let text = one_line(&error.to_string());
+    if text.contains("NOT_IMPLEMENTED") || text.contains("Not yet implemented") {
+        BackendError::Unsupported(text)
+    } else {
+        BackendError::Failed(text)
+    }
+}
+
+fn spec(name: &str, ty: &ValueType, facts: &ModelFacts) -> Result<TensorSpec, BackendError> {
+    let ValueType::Tensor { ty, shape, .. } = ty else {
+        return Err(BackendError::Unsupported(format!("input `{name}` is not a tensor")));
+    };
+    let data_type = data_type(*ty).ok_or_else(|| {
+        BackendError::Unsupported(format!("input `{name}` has elements of type {ty:?}"))
+    })?;
+    let shape = sizes(name, shape, facts);
+    Ok(TensorSpec { name: name.into(), data_type, shape, optional: false })
+}
+
+/// The inputs that have a value in the model. One that cannot be passed on stays what the model says.
+fn optional(session: &Session, facts: &ModelFacts) -> Vec<TensorSpec> {
+    let initialisers = session.overridable_initializers();
+    if initialisers.len() > onnx::INITIALISED_INPUTS_MAX {
+        return Vec::new();
+    }
+    let specs =
+        initialisers.iter().filter_map(|input| spec(input.name(), input.dtype(), facts).ok());
+    specs.map(|spec| TensorSpec { optional: true, ..spec }).collect()
+}
+
+/// The library says of an unknown shape what it says of a single element.
+fn sizes(name: &str, shape: &[i64], facts: &ModelFacts) -> Option<Sizes> {
+    let is_known = !shape.is_empty() || !facts.is_unranked(name);
+    is_known.then(|| shape.iter().map(|size| usize::try_from(*size).ok()).collect())
+}
+
+fn output_spec(output: &Outlet, facts: &ModelFacts) -> Result<OutputSpec, BackendError> {
+    let tensor = match output.dtype() {
+        ValueType::Tensor { ty, shape, .. } => data_type(*ty).zip(Some(shape)),
+        _ => None,
+    };
+    match tensor {
+        Some((data_type, shape)) => Ok(OutputSpec {
+            name: output.name().into(),
+            data_type: Some(data_type),
+            shape: sizes(output.name(), shape, facts),
+        }),
+        None => {
+            let text = format!(
+                "output `{}` is {}, not a tensor that can be passed on",
+                output.name(),
+                output.dtype()
+            );
+            Err(BackendError::Unsupported(text))
+        }
+    }
+}
+
+fn data_type(ty: TensorElementType) -> Option<DataType> {
+    Some(match ty {
+        TensorElementType::Bool => DataType::Bool,
+        TensorElementType::Uint8 => DataType::U8,
+        TensorElementType::Uint16 => DataType::U16,
+        TensorElementType::Uint32 => DataType::U32,
+        TensorElementType::Uint64 => DataType::U64,
+        TensorElementType::Int8 => DataType::I8,
+        TensorElementType::Int16 => DataType::I16,
+        TensorElementType::Int32 => DataType::I32,
+        TensorElementType::Int64 => DataType::I64,
+        TensorElementType::Float16 => DataType::F16,
+        TensorElementType::Bfloat16 => DataType::Bf16,
+        TensorElementType::Float32 => DataType::F32,
+        TensorElementType::Float64 => DataType::F64,
+        TensorElementType::String => DataType::Bytes,
+        _ => return None,
+    })
+}
+
+fn input(tensor: &Tensor) -> Result<SessionInputValue<'_>, BackendError> {
+    match tensor.data_type() {
+        DataType::Bool => {
+            let elements: Vec<bool> = tensor.data().iter().map(|byte| *byte != 0).collect();
+            let owned = ort::value::Tensor::from_array((tensor.shape(), elements));
+            owned.map(Into::into).map_err(failed)
+        }
+        DataType::U8 => view::<u8>(tensor),
+        DataType::U16 => view::<u16>(tensor),
+        DataType::U32 => view::<u32>(tensor),
+        DataType::U64 => view::<u64>(tensor),
+        DataType::I8 => view::<i8>(tensor),
+        DataType::I16 => view::<i16>(tensor),
+        DataType::I32 => view::<i32>(tensor),
+        DataType::I64 => view::<i64>(tensor),
+        DataType::F16 => view::<f16>(tensor),
+        DataType::Bf16 => view::<bf16>(tensor),
+        DataType::F32 => view::<f32>(tensor),
+        DataType::F64 => view::<f64>(tensor),
+        DataType::Bytes => strings::input(tensor).map(Into::into),
+    }
+}
+
+/// The tensor's own bytes where they are aligned, else a copy that is.
+fn view<T>(tensor: &Tensor) -> Result<SessionInputValue<'_>, BackendError>
+where
+    T: PrimitiveTensorElementType + bytemuck::Pod + Debug + 'static,
+{
+    let value = match bytemuck::try_cast_slice::<u8, T>(tensor.data()) {
+        Ok(elements) => TensorRef::from_array_view((tensor.shape(), elements)).map(Into::into),
+        Err(_) => {
+            let elements = bytemuck::pod_collect_to_vec::<u8, T>(tensor.data());
+            ort::value::Tensor::from_array((tensor.shape(), elements)).map(Into::into)
+        }
+    };
+    value.map_err(failed)
+}
+
+fn output(value: &DynValue) -> Result<Tensor, BackendError> {
+    let unsupported = || BackendError::Unsupported(format!("an output is {}", value.dtype()));
+    let ty = value.dtype().tensor_type().and_then(data_type).ok_or_else(unsupported)?;
+    let shape: Option<Vec<usize>> =
+        value.shape().iter().map(|size| usize::try_from(*size).ok()).collect();
+    let shape = shape.ok_or_else(unsupported)?;
+    // The library may give no address at all for no elements.
+    let count = tensor::count(&shape).ok_or_else(unsupported)?;
+    let data = if count == 0 { Bytes::new() } else { data(ty, value, count)? };
+    Tensor::new(ty, shape, data).map_err(|error| BackendError::Failed(error.to_string()))
+}
+
+fn data(ty: DataType, value: &DynValue, count: usize) -> Result<Bytes, BackendError> {
+    fn copy<T>(value: &DynValue) -> Result<Bytes, BackendError>
+    where
+        T: PrimitiveTensorElementType + bytemuck::NoUninit,
+    {
+        let (_, elements) = value.try_extract_tensor::<T>().map_err(failed)?;
+        Ok(Bytes::copy_from_slice(bytemuck::cast_slice(elements)))
+    }
+    match ty {
+        DataType::Bool => copy::<bool>(value),
+        DataType::U8 => copy::<u8>(value),
+        DataType::U16 => copy::<u16>(value),
+        DataType::U32 => copy::<u32>(value),
+        DataType::U64 => copy::<u64>(value),
+        DataType::I8 => copy::<i8>(value),
+        DataType::I16 => copy::<i16>(value),
+        DataType::I32 => copy::<i32>(value),
+        DataType::I64 => copy::<i64>(value),
+        DataType::F16 => copy::<f16>(value),
+        DataType::Bf16 => copy::<bf16>(value),
+        DataType::F32 => copy::<f32>(value),
+        DataType::F64 => copy::<f64>(value),
+        DataType::Bytes => strings::output(value, count),
+    }
+}

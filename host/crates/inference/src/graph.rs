@@ -1,0 +1,347 @@
+//! A loaded model: checks what comes in, has it computed in the right place, checks what goes out.
+
+use std::hash::{BuildHasher as _, Hash as _, Hasher as _, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::backend::{BackendError, BackendKind, Model, Stop};
+use super::executor::{Executor, QueueFull};
+use super::pool::RemoteModel;
+use super::signature::{InputError, ModelSignature};
+use hospes_onnx::ModelFacts;
+use hospes_core::tensor::Tensor;
+
+/// A computation that is expected to take no longer is done on the thread that asks for it: handing it over and waking up again
+/// costs two changes of threads, and nobody else on this thread waits longer than this for it.
+const INLINE_MAX: Duration = Duration::from_micros(200);
+
+/// When it is worth another try where all worker processes computed for others.
+pub const WORKERS_WAIT: Duration = Duration::from_secs(1);
+
+/// Why a computation has no result.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ComputeError {
+    #[error(transparent)]
+    Input(#[from] InputError),
+    #[error("the {what} are {bytes} bytes, more than the {max} of `inference.tensor_bytes_max`")]
+    TooLarge { what: &'static str, bytes: usize, max: usize },
+    #[error(
+        "{length_max} computations wait already (`inference.queue_length_max`); try again shortly"
+    )]
+    Busy { length_max: usize },
+    #[error("the model failed: {0}")]
+    Backend(#[from] BackendError),
+    #[error(
+        "the computation was lost: the process that computes this publisher's models ended by {how}"
+    )]
+    Lost { how: String },
+    #[error(
+        "the model is not computed for another {} ms, for it has ended the process that computes it", wait.as_millis()
+    )]
+    BackedOff { wait: Duration },
+    #[error(
+        "no worker process can be started: the {max} of this host compute at the moment, or as many as one publisher may have of them (`inference.workers_max`); try again shortly"
+    )]
+    Workers { max: usize },
+}
+
+/// What kind of error it is, for whoever passes it on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorClass {
+    InvalidArgument,
+    TooLarge,
+    Busy,
+    Unsupported,
+    Runtime,
+    /// It is not the guest's to handle: the process that computed has ended, or may not be started.
+    Lost,
+}
+
+impl ComputeError {
+    /// The kind of this error.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            ComputeError::Input(_) => ErrorClass::InvalidArgument,
+            ComputeError::TooLarge { .. } => ErrorClass::TooLarge,
+            ComputeError::Busy { .. } => ErrorClass::Busy,
+            ComputeError::Backend(BackendError::Unsupported(_) | BackendError::Defect(_)) => {
+                ErrorClass::Unsupported
+            }
+            ComputeError::Backend(_) => ErrorClass::Runtime,
+            ComputeError::Lost { .. }
+            | ComputeError::BackedOff { .. }
+            | ComputeError::Workers { .. } => ErrorClass::Lost,
+        }
+    }
+}
+
+/// A model that is loaded. Shared by all who may call it.
+pub struct Graph {
+    place: Place,
+    known: Known,
+}
+
+/// What is known of a model before it is loaded.
+pub(super) struct Known {
+    pub(super) kind: BackendKind,
+    pub(super) facts: ModelFacts,
+    pub(super) tensor_bytes_max: usize,
+}
+
+enum Place {
+    Remote(RemoteModel),
+    /// `bounded`: callers' values cannot make it slow.
+    Here {
+        work: Arc<Work>,
+        executor: Arc<Executor>,
+        bounded: bool,
+    },
+}
+
+/// What a thread of this process needs to compute.
+struct Work {
+    model: Box<dyn Model>,
+    pace: Pace,
+}
+
+impl Graph {
+    /// A model that a worker process computes.
+    pub(super) fn remote(model: RemoteModel, known: Known) -> Self {
+        Self { place: Place::Remote(model), known }
+    }
+
+    /// A model that this process computes.
+    pub(super) fn here(model: Box<dyn Model>, executor: Arc<Executor>, known: Known) -> Self {
+        let work = Arc::new(Work { model, pace: Pace::default() });
+        let bounded = known.facts.is_bounded();
+        Self { place: Place::Here { work, executor, bounded }, known }
+    }
+
+    /// What the model takes and gives.
+    pub fn signature(&self) -> &ModelSignature {
+        match &self.place {
+            Place::Remote(model) => &model.signature,
+            Place::Here { work, .. } => work.model.signature(),
+        }
+    }
+
+    /// Most bytes of a computation's inputs, and of its outputs.
+    pub(super) fn tensor_bytes_max(&self) -> usize {
+        self.known.tensor_bytes_max
+    }
+
+    /// Whether it can be computed: not while the process that would do that cannot be started.
+    pub fn is_ready(&self) -> bool {
+        match &self.place {
+            Place::Remote(model) => model.has_worker(),
+            Place::Here { .. } => true,
+        }
+    }
+
+    /// Which backend computes it.
+    pub fn backend(&self) -> BackendKind {
+        self.known.kind
+    }
+
+    /// What it consists of.
+    pub fn facts(&self) -> &ModelFacts {
+        &self.known.facts
+    }
+
+    /// Whether there is a worker process for it, or would be one now: what a call should know before it begins.
+    ///
+    /// # Errors
+    /// [`ComputeError::Workers`].
+    pub fn check_seat(&self) -> Result<(), ComputeError> {
+        match &self.place {
+            Place::Remote(model) => model.check_seat(),
+            Place::Here { .. } => Ok(()),
+        }
+    }
+
+    /// Computes the model's outputs for a caller, who is a number that only tells callers apart. Dropping the future ends the
+    /// computation soon, if it has begun, and takes it out of the queue, if it has not.
+    ///
+    /// # Errors
+    /// [`ComputeError`].
+    pub async fn compute(
+        &self,
+        inputs: Vec<(String, Tensor)>,
+        caller: u64,
+    ) -> Result<Vec<(String, Tensor)>, ComputeError> {
+        let inputs = self.signature().bind(inputs).map_err(|error| self.explain(error))?;
+        self.check_size("inputs", inputs.iter().flatten())?;
+        let outputs = match &self.place {
+            Place::Remote(model) => model.compute(&inputs, caller).await?,
+            Place::Here { work, bounded: true, .. } if work.pace.is_quick(&inputs) => {
+                work.run(&inputs, &Stop::default())?
+            }
+            Place::Here { work, executor, .. } => hand_over(work, executor, inputs).await?,
+        };
+        self.check_size("outputs", &outputs)?;
+        let specs = &self.signature().outputs;
+        if specs.len() != outputs.len() {
+            let how = format!("an answer of {} outputs, not {}", outputs.len(), specs.len());
+            return Err(ComputeError::Lost { how });
+        }
+        Ok(specs.iter().map(|spec| spec.name.clone()).zip(outputs).collect())
+    }
+
+    /// A model may have an input that its backend does not let callers give.
+    fn explain(&self, error: InputError) -> InputError {
+        match error {
+            InputError::Unknown { name, .. } if self.facts().is_initialised(&name) => {
+                InputError::Constant { name, backend: self.backend() }
+            }
+            error => error,
+        }
+    }
+
+    fn check_size<'t>(
+        &self,
+        what: &'static str,
+        tensors: impl IntoIterator<Item = &'t Tensor>,
+    ) -> Result<(), ComputeError> {
+        let bytes = tensors.into_iter().map(|tensor| tensor.data().len());
+        let bytes = bytes.fold(0, usize::saturating_add);
+        let max = self.known.tensor_bytes_max;
+        if bytes > max { Err(ComputeError::TooLarge { what, bytes, max }) } else { Ok(()) }
+    }
+}
+
+/// Computes on a thread of this process that serves nobody.
+async fn hand_over(
+    work: &Arc<Work>,
+    executor: &Executor,
+    inputs: Vec<Option<Tensor>>,
+) -> Result<Vec<Tensor>, ComputeError> {
+    let (answer, answered) = oneshot::channel();
+    let work = Arc::clone(work);
+    let mut leaves = StopOnDrop(Some(Arc::default()));
+    let stop = leaves.0.clone().unwrap_or_default();
+    let job = Box::new(move || {
+        if !answer.is_closed() {
+            let _ = answer.send(work.run(&inputs, &stop));
+        }
+    });
+    let queued = executor.submit(job);
+    queued.map_err(|QueueFull { length_max }| ComputeError::Busy { length_max })?;
+    let lost = |_| Err(ComputeError::Backend(BackendError::Panicked));
+    let answer = answered.await;
+    leaves.0 = None;
+    answer.unwrap_or_else(lost)
+}
+
+/// Ends a computation when nobody waits for it any more.
+struct StopOnDrop(Option<Arc<Stop>>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        if let Some(stop) = &self.0 {
+            stop.stop();
+        }
+    }
+}
+
+impl Work {
+    fn run(&self, inputs: &[Option<Tensor>], stop: &Stop) -> Result<Vec<Tensor>, ComputeError> {
+        let began = Instant::now();
+        // A backend that panics fails this computation, not the thread that others wait for.
+        let outputs = catch_unwind(AssertUnwindSafe(|| self.model.run(inputs, stop)))
+            .unwrap_or(Err(BackendError::Panicked))?;
+        self.pace.learn(began.elapsed(), inputs);
+        Ok(outputs)
+    }
+}
+
+/// How long the model takes with tensors of the latest shapes: a moving average over the last eight or so computations. What it takes
+/// with others says nothing: a model may square its input's length as often as it likes.
+#[derive(Default)]
+struct Pace {
+    /// Zero until the model has been computed once; else the shapes' hash, which callers cannot foresee, and below it the
+    /// nanoseconds. In one number, so that a time is never taken for that of other shapes.
+    latest: AtomicU64,
+    hasher: RandomState,
+}
+
+/// Bits of [`Pace::latest`] that are nanoseconds.
+const NANOS_BITS: u32 = 21;
+
+/// Most nanoseconds that are remembered. A first computation that sets things up may take a second and must not be remembered for long.
+const NANOS_MAX: u64 = 2_000_000;
+
+impl Pace {
+    fn is_quick(&self, inputs: &[Option<Tensor>]) -> bool {
+        let latest = self.latest.load(Ordering::Relaxed);
+        let nanos = latest & ((1 << NANOS_BITS) - 1);
+        let quick = nanos > 0 && Duration::from_nanos(nanos) <= INLINE_MAX;
+        quick && latest >> NANOS_BITS == self.shapes(inputs)
+    }
+
+    fn learn(&self, took: Duration, inputs: &[Option<Tensor>]) {
+        let shapes = self.shapes(inputs);
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).clamp(1, NANOS_MAX);
+        let _ = self.latest.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |latest| {
+            let old = latest & ((1 << NANOS_BITS) - 1);
+            let known = old > 0 && latest >> NANOS_BITS == shapes;
+            let nanos = if known { (old * 7 + nanos) / 8 } else { nanos };
+            Some(shapes << NANOS_BITS | nanos.max(1))
+        });
+    }
+
+    fn shapes(&self, inputs: &[Option<Tensor>]) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        for tensor in inputs {
+            // Texts of the same number may be of any length.
+            let known = tensor.as_ref().map(|tensor| (tensor.shape(), tensor.data().len()));
+            known.hash(&mut hasher);
+        }
+        hasher.finish() >> NANOS_BITS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hospes_core::tensor::DataType;
+
+    fn bytes(shape: &[usize]) -> Vec<Option<Tensor>> {
+        let data = vec![0; shape.iter().product()];
+        vec![Some(Tensor::new(DataType::U8, shape.to_vec(), data.into()).expect("fits"))]
+    }
+
+    #[test]
+    fn only_what_is_known_to_be_quick_is_computed_in_place() {
+        let pace = Pace::default();
+        let usual = bytes(&[2, 3]);
+        assert!(!pace.is_quick(&usual), "nothing is known yet");
+        pace.learn(Duration::from_secs(1), &usual);
+        assert!(!pace.is_quick(&usual));
+        for _ in 0..100 {
+            pace.learn(Duration::from_micros(60), &usual);
+        }
+        assert!(pace.is_quick(&usual));
+        for other in [bytes(&[3, 2]), bytes(&[2, 4]), bytes(&[2]), bytes(&[]), bytes(&[2, 3, 1])] {
+            assert!(!pace.is_quick(&other), "{other:?}: shapes unlike those that were seen");
+        }
+        for _ in 0..100 {
+            pace.learn(Duration::from_millis(7), &usual);
+        }
+        assert!(!pace.is_quick(&usual));
+    }
+
+    #[test]
+    fn the_time_of_other_shapes_is_forgotten() {
+        let pace = Pace::default();
+        let (small, large) = (bytes(&[1]), bytes(&[9]));
+        for _ in 0..100 {
+            pace.learn(Duration::from_micros(1), &small);
+        }
+        pace.learn(Duration::from_secs(1), &large);
+        assert!(!pace.is_quick(&small) && !pace.is_quick(&large));
+    }
+}

@@ -1,0 +1,443 @@
+//! Native inference: models are loaded once, shared by all who may call them, and computed by worker processes.
+//!
+//! Knows no WebAssembly or agreements, and of tenants only whose models may share a process. Models are walked, and shapes, types and
+//! sizes checked, before a backend sees them. The surprise: models of publishers whom the operator trusts may be computed in the host's own
+//! process, where a bounded model that has shown itself to be quick is computed where its caller stands.
+
+pub mod backend;
+mod executor;
+mod graph;
+mod pool;
+pub mod protocol;
+mod remote;
+pub mod runtime;
+mod seats;
+mod signature;
+mod strikes;
+mod trial;
+mod windows;
+pub mod worker;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use backend::onnxruntime::OnnxRuntime;
+use backend::tract::Tract;
+use backend::{Backend, BackendError, Model};
+use bytes::Bytes;
+use executor::Executor;
+use graph::Known;
+use pool::{Pool, RemoteModel, Together};
+
+pub use backend::{BackendKind, BackendStatus, Device, Placement};
+pub use graph::{ComputeError, ErrorClass, Graph, WORKERS_WAIT};
+pub use pool::in_memory as file_in_memory;
+pub use remote::WorkerStartError;
+pub use signature::{InputError, ModelSignature, OutputSpec, Sizes, TensorSpec};
+pub use strikes::Incident;
+pub use trial::{Trial, TrialError, TrialTime};
+
+use hospes_config::{BackendChoice, Isolation};
+use hospes_core::id::{AccountName, Digest};
+use hospes_onnx::{self as onnx, ModelFacts, ModelRefused};
+use hospes_telemetry::Allowances;
+use hospes_worker::{Confinement, Program};
+
+/// Time to load a model. Then its worker is killed and the bundle is refused.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A model that ends its worker so often when it is tried out, each time with other inputs, is refused.
+const LOST_MAX: usize = 2;
+
+/// How inference is set up.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub threads: NonZeroUsize,
+    /// Computations that wait for a thread of this process; one more is [`ComputeError::Busy`].
+    pub queue_length_max: usize,
+    /// Bytes of one computation's tensors, of the inputs and of the outputs each.
+    pub tensor_bytes_max: NonZeroUsize,
+    pub backend: BackendChoice,
+    /// Where ONNX Runtime's library may be, in order.
+    pub libraries: Vec<PathBuf>,
+    /// Whether somebody named the library: then the host does not start without it.
+    pub library_required: bool,
+    /// Whose models share a worker process.
+    pub isolation: Isolation,
+    /// Publishers whose models may be computed in the host's own process, if `isolation` says so.
+    pub trusted: Vec<AccountName>,
+    /// Worker processes, the spare one not counted. One more takes the place of an idle one.
+    pub workers_max: NonZeroUsize,
+    /// Bytes of address space that a worker may use beyond what it starts with.
+    pub worker_memory_bytes_max: u64,
+    /// What workers run.
+    pub program: Program,
+    /// What the workers that compute a publisher's models may write into the log.
+    pub allowances: Arc<Allowances>,
+}
+
+/// Why inference could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum InferenceError {
+    #[error("a thread for inference could not be started")]
+    Thread(#[source] io::Error),
+    #[error("no worker process for inference could be started")]
+    Worker(#[from] WorkerStartError),
+    #[error("backend `{kind}` is asked for and not usable: {reason}")]
+    Unusable { kind: BackendKind, reason: BackendError },
+}
+
+/// Why a model could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("it needs backend `{kind}`, which is not usable here: {reason}")]
+    Unusable { kind: BackendKind, reason: String },
+    #[error("it needs backend `{wanted}`, but this host's operator allows `{allowed}` only")]
+    NotAllowed { wanted: BackendKind, allowed: BackendKind },
+    #[error("it must run on a GPU, and this host has none for it")]
+    NoGpu,
+    #[error("no backend is given it: {0}")]
+    Refused(#[from] ModelRefused),
+    #[error("`{kind}` cannot load it: {source}")]
+    Backend {
+        kind: BackendKind,
+        #[source]
+        source: BackendError,
+    },
+    #[error("`{kind}` did not load it within {} s", LOAD_TIMEOUT.as_secs())]
+    Timeout { kind: BackendKind },
+    #[error("`{kind}` failed while loading it")]
+    Panicked { kind: BackendKind },
+    #[error("the threads that compute in the host's own process could not be started: {0}")]
+    Threads(String),
+    #[error("the process in which `{kind}` loaded it ended: {how}")]
+    Lost { kind: BackendKind, how: String },
+    #[error(
+        "it is not loaded for another {} ms, for it has ended the process that loaded it", wait.as_millis()
+    )]
+    BackedOff { wait: Duration },
+    #[error("{}", ComputeError::Workers { max: *max })]
+    Workers { max: usize },
+}
+
+/// A model to load.
+#[derive(Clone)]
+pub struct ModelSource {
+    pub digest: Digest,
+    pub publisher: AccountName,
+    pub bytes: Bytes,
+    /// Opens what is kept of it, for when it has to be loaded again.
+    pub reopen: Arc<dyn Fn() -> io::Result<OwnedFd> + Send + Sync>,
+}
+
+impl ModelSource {
+    /// A model that is kept nowhere but in memory.
+    pub fn in_memory(publisher: AccountName, bytes: Bytes) -> Self {
+        let kept = bytes.clone();
+        Self {
+            digest: Digest::of(&bytes),
+            publisher,
+            bytes,
+            reopen: Arc::new(move || pool::in_memory(&kept)),
+        }
+    }
+
+    /// The same, without what is in memory.
+    fn without_bytes(self) -> Self {
+        Self { bytes: Bytes::new(), ..self }
+    }
+}
+
+impl fmt::Debug for ModelSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ModelSource({}, {} bytes)", self.digest, self.bytes.len())
+    }
+}
+
+/// A model, and where it is loaded: of two publishers each has its own.
+type Key = (Place, Digest, BackendKind);
+
+/// A model that is loaded, or to be. Held while it is loaded, so that it is loaded once: who wants this one waits, and nobody else.
+type Slot = Arc<tokio::sync::Mutex<Weak<Graph>>>;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Place {
+    Worker(Together),
+    /// In the host's own process.
+    Here,
+}
+
+/// The models, and the workers and threads that compute them.
+pub struct Inference {
+    settings: Settings,
+    pool: Arc<Pool>,
+    executor: OnceLock<Arc<Executor>>,
+    /// In the host's own process; opened when the first trusted model is loaded.
+    here: OnceLock<Result<Arc<dyn Backend>, BackendError>>,
+    status: Vec<BackendStatus>,
+    confinement: Confinement,
+    loaded: Mutex<HashMap<Key, Slot>>,
+}
+
+impl Inference {
+    /// Starts a worker and finds out which backends it has.
+    ///
+    /// # Errors
+    /// [`InferenceError::Unusable`] if a backend or library was named that is not usable; [`InferenceError::Worker`].
+    pub async fn start(mut settings: Settings) -> Result<Self, InferenceError> {
+        let required = settings.library_required || settings.backend == BackendChoice::Onnxruntime;
+        let mut pool = Arc::new(Pool::new(&settings));
+        let ready = match pool.first().await {
+            // A damaged library ends whoever loads it.
+            Err(error) if !required && !settings.libraries.is_empty() => {
+                tracing::error!(%error, "workers do not start with ONNX Runtime, so the host does without it");
+                settings.libraries.clear();
+                pool = Arc::new(Pool::new(&settings));
+                pool.first().await?
+            }
+            ready => ready?,
+        };
+        let status: Vec<BackendStatus> = ready
+            .backends
+            .into_iter()
+            .map(|offered| BackendStatus { kind: offered.kind, usable: offered.usable })
+            .collect();
+        for BackendStatus { kind, usable } in &status {
+            match usable {
+                Err(reason) if required && *kind == BackendKind::Onnxruntime => {
+                    return Err(InferenceError::Unusable { kind: *kind, reason: reason.clone() });
+                }
+                Err(reason) => tracing::warn!(backend = %kind, %reason, "a backend is not usable"),
+                Ok(_) => {}
+            }
+        }
+        for missing in &ready.confinement.missing {
+            tracing::warn!(%missing, "workers are confined less than they could be");
+        }
+        Ok(Self {
+            settings,
+            pool,
+            executor: OnceLock::new(),
+            here: OnceLock::new(),
+            status,
+            confinement: ready.confinement,
+            loaded: Mutex::default(),
+        })
+    }
+
+    /// The backends, and why one is not usable.
+    pub fn backends(&self) -> &[BackendStatus] {
+        &self.status
+    }
+
+    /// What workers could not give up on this machine.
+    pub fn confinement(&self) -> &Confinement {
+        &self.confinement
+    }
+
+    /// Computations that ended their workers lately.
+    pub fn incidents(&self) -> Vec<Incident> {
+        self.pool.strikes.incidents()
+    }
+
+    /// The same of one publisher's models.
+    pub fn incidents_of(&self, publisher: &AccountName) -> Vec<Incident> {
+        self.pool.strikes.incidents_of(publisher)
+    }
+
+    /// Whether no worker process can be started, as far as it was tried. It is tried again every second then.
+    pub fn starts_no_workers(&self) -> bool {
+        self.pool.starts_none()
+    }
+
+    /// The numbers of the worker processes that compute now.
+    pub fn workers(&self) -> Vec<u32> {
+        self.pool.processes()
+    }
+
+    /// Loads a model, or finds it loaded: once for every digest, backend and place.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub async fn load(
+        &self,
+        source: ModelSource,
+        placement: Placement,
+    ) -> Result<Arc<Graph>, LoadError> {
+        let kind = self.choose(placement)?;
+        let key = (self.place(&source), source.digest, kind);
+        let slot = self.slot(&key);
+        let mut loaded = slot.lock().await;
+        if let Some(graph) = loaded.upgrade() {
+            return Ok(graph);
+        }
+        let facts = walk(source.bytes.clone(), kind).await?;
+        let known = Known { kind, facts, tensor_bytes_max: self.settings.tensor_bytes_max.get() };
+        let graph = match &key.0 {
+            Place::Worker(together) => {
+                let group = self.pool.group(together.clone());
+                Graph::remote(RemoteModel::load(group, source, kind).await?, known)
+            }
+            Place::Here => {
+                let model = self.load_here(source, kind).await?;
+                Graph::here(model, Arc::clone(self.executor()?), known)
+            }
+        };
+        let graph = Arc::new(graph);
+        *loaded = Arc::downgrade(&graph);
+        Ok(graph)
+    }
+
+    fn slot(&self, key: &Key) -> Slot {
+        let mut slots = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that nobody else holds is not being loaded.
+        slots.retain(|_, slot| {
+            Arc::get_mut(slot).is_none_or(|free| free.get_mut().strong_count() > 0)
+        });
+        Arc::clone(slots.entry(key.clone()).or_default())
+    }
+
+    /// Tries out a model that is loaded, before it goes live. One that ends its worker gets another one for itself: other models
+    /// of its publisher are computed in the first, and it may have been one of them.
+    ///
+    /// # Errors
+    /// [`TrialError`] if it would fail every call.
+    pub async fn try_out(
+        &self,
+        graph: &Graph,
+        source: ModelSource,
+        time: TrialTime,
+    ) -> Result<Trial, TrialError> {
+        let Place::Worker(Together::Publisher(publisher)) = self.place(&source) else {
+            return graph.try_out(time, LOST_MAX).await;
+        };
+        let how = match graph.try_out(time, 1).await {
+            Err(TrialError::Ends { how }) => how,
+            tried => return tried,
+        };
+        let (kind, facts) = (graph.backend(), graph.facts().clone());
+        let known = Known { kind, facts, tensor_bytes_max: graph.tensor_bytes_max() };
+        let group = self.pool.group(Together::Model(publisher, source.digest));
+        let loading = RemoteModel::load(group, source, kind);
+        match tokio::time::timeout_at(time.until().into(), loading).await {
+            Ok(Ok(model)) => Graph::remote(model, known).try_out(time, LOST_MAX).await,
+            // It has no part in these.
+            Ok(Err(error @ LoadError::Workers { .. })) => {
+                Ok(Trial::Inconclusive(error.to_string()))
+            }
+            Err(_elapsed) => Ok(Trial::Inconclusive("there was no time left for it".into())),
+            Ok(Err(LoadError::BackedOff { wait })) => Err(TrialError::BackedOff { wait }),
+            Ok(Err(_)) => Err(TrialError::Ends { how }),
+        }
+    }
+
+    fn place(&self, source: &ModelSource) -> Place {
+        let publisher = source.publisher.clone();
+        match self.settings.isolation {
+            Isolation::None if self.settings.trusted.contains(&publisher) => Place::Here,
+            Isolation::None | Isolation::Publisher => Place::Worker(Together::Publisher(publisher)),
+            Isolation::Model => Place::Worker(Together::Model(publisher, source.digest)),
+        }
+    }
+
+    async fn load_here(
+        &self,
+        source: ModelSource,
+        kind: BackendKind,
+    ) -> Result<Box<dyn Model>, LoadError> {
+        let backend = match kind {
+            BackendKind::Tract => Ok(Arc::new(Tract) as Arc<dyn Backend>),
+            BackendKind::Onnxruntime => self.onnxruntime_here(),
+        };
+        let backend = backend.map_err(|source| LoadError::Backend { kind, source })?;
+        let loading = tokio::task::spawn_blocking(move || backend.load(&source.bytes));
+        match tokio::time::timeout(LOAD_TIMEOUT, loading).await {
+            Ok(Ok(model)) => model.map_err(|source| LoadError::Backend { kind, source }),
+            Ok(Err(_panic)) => Err(LoadError::Panicked { kind }),
+            Err(_elapsed) => Err(LoadError::Timeout { kind }),
+        }
+    }
+
+    fn onnxruntime_here(&self) -> Result<Arc<dyn Backend>, BackendError> {
+        let open = || {
+            let found = OnnxRuntime::find(&self.settings.libraries, self.settings.threads)?;
+            Ok(Arc::new(found) as Arc<dyn Backend>)
+        };
+        self.here.get_or_init(open).clone()
+    }
+
+    fn executor(&self) -> Result<&Arc<Executor>, LoadError> {
+        if let Some(executor) = self.executor.get() {
+            return Ok(executor);
+        }
+        let started = Executor::start(self.settings.threads, self.settings.queue_length_max);
+        let failed = |error: io::Error| LoadError::Threads(error.to_string());
+        Ok(self.executor.get_or_init({
+            let started = Arc::new(started.map_err(failed)?);
+            || started
+        }))
+    }
+
+    /// What the operator allows, then what the publisher wants, then the fastest that is here.
+    fn choose(&self, placement: Placement) -> Result<BackendKind, LoadError> {
+        if placement.device == Device::Gpu {
+            return Err(LoadError::NoGpu);
+        }
+        let allowed = match self.settings.backend {
+            BackendChoice::Auto => None,
+            BackendChoice::Onnxruntime => Some(BackendKind::Onnxruntime),
+            BackendChoice::Tract => Some(BackendKind::Tract),
+        };
+        match (allowed, placement.backend) {
+            (Some(allowed), Some(wanted)) if wanted != allowed => {
+                Err(LoadError::NotAllowed { wanted, allowed })
+            }
+            (Some(kind), _) | (None, Some(kind)) => self.usable(kind),
+            (None, None) => Ok(self.usable(BackendKind::Onnxruntime).unwrap_or(BackendKind::Tract)),
+        }
+    }
+
+    fn usable(&self, kind: BackendKind) -> Result<BackendKind, LoadError> {
+        match self.status.iter().find(|status| status.kind == kind).map(|status| &status.usable) {
+            Some(Ok(_)) => Ok(kind),
+            Some(Err(BackendError::NoLibrary)) => {
+                Err(LoadError::Unusable { kind, reason: BackendError::NoLibrary.to_string() })
+            }
+            // Publishers read this: where the library is and what is wrong with it is for the operator.
+            Some(Err(error)) => {
+                tracing::error!(%error, "the library is not usable");
+                let reason = "its library does not load; the operator's log says why".into();
+                Err(LoadError::Unusable { kind, reason })
+            }
+            None => Err(LoadError::Unusable { kind, reason: "workers do not have it".into() }),
+        }
+    }
+}
+
+/// Looks at a model before any backend does.
+async fn walk(bytes: Bytes, kind: BackendKind) -> Result<ModelFacts, LoadError> {
+    let walked = tokio::task::spawn_blocking(move || onnx::check(&bytes)).await;
+    Ok(walked.map_err(|_panic| LoadError::Panicked { kind })??)
+}
+
+/// The backends that a host with these settings would have, and why one is not usable.
+pub fn backends(settings: &Settings) -> Vec<BackendStatus> {
+    status(&OnnxRuntime::find(&settings.libraries, settings.threads))
+}
+
+fn status(onnxruntime: &Result<OnnxRuntime, BackendError>) -> Vec<BackendStatus> {
+    let usable = match onnxruntime {
+        Ok(found) => Ok(found.describe()),
+        Err(reason) => Err(reason.clone()),
+    };
+    vec![
+        BackendStatus { kind: BackendKind::Onnxruntime, usable },
+        BackendStatus { kind: BackendKind::Tract, usable: Ok(Tract::describe()) },
+    ]
+}

@@ -1,0 +1,567 @@
+//! Which worker computes whose models, and a spare one for when one is lost.
+//!
+//! A group of models shares a worker: those of one publisher, or one model alone (`inference.isolation`). Its worker is started when
+//! it is first needed and ends with its last model, or when it is idle and another group needs one of the `inference.workers_max`; a
+//! new one takes its place, and the models are loaded there again as they are called, when it was lost or ended. A spare worker
+//! with its libraries loaded waits, so that this takes as long as loading the models.
+
+mod spare;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Seek as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use arc_swap::ArcSwapOption;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+
+use super::backend::BackendKind;
+use super::protocol::{Layout, Setup, VERSION};
+use super::remote::{Lease, LoadLoss, Loading, Loss, ModelKey, RemoteError, Task, Worker};
+use super::seats::{Seat, Seats};
+use super::signature::ModelSignature;
+use super::strikes::{Culprit, Owned, Strikes};
+use super::{ComputeError, LoadError, ModelSource, Settings};
+use hospes_core::id::{AccountName, Digest};
+use hospes_telemetry::Allowances;
+use hospes_core::tensor::Tensor;
+use hospes_worker::{Limits, Program};
+use spare::Spare;
+
+/// Jobs that a worker has for each of its threads: one that runs, and one so that the thread need not wait for the next.
+const JOBS_PER_THREAD: u32 = 2;
+
+/// Tries of a computation whose worker had ended before it began there, and of having a worker.
+const TRIES: usize = 3;
+
+/// Whose models share a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Together {
+    Publisher(AccountName),
+    Model(AccountName, Digest),
+}
+
+/// The workers.
+pub(super) struct Pool {
+    program: Program,
+    setup: Setup,
+    workers_max: usize,
+    /// One for each worker that there may be.
+    seats: Arc<Seats>,
+    began: Instant,
+    spare: Mutex<Spare>,
+    /// Whether the last worker that was to start did not.
+    starts_none: AtomicBool,
+    groups: Mutex<HashMap<Together, Weak<Group>>>,
+    pub(super) strikes: Arc<Strikes>,
+    allowances: Arc<Allowances>,
+}
+
+impl Pool {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let threads = u32::try_from(settings.threads.get()).unwrap_or(u32::MAX);
+        let windows = threads.saturating_mul(JOBS_PER_THREAD);
+        let setup = Setup {
+            version: VERSION,
+            threads,
+            layout: Layout::new(windows, settings.tensor_bytes_max.get()),
+            limits: Limits {
+                memory_bytes_max: settings.worker_memory_bytes_max,
+                file_bytes_max: 0,
+                cpu_max: None,
+            },
+            libraries: settings.libraries.clone(),
+        };
+        Self {
+            program: settings.program.clone(),
+            setup,
+            workers_max: settings.workers_max.get(),
+            seats: Seats::new(settings.workers_max.get()),
+            began: Instant::now(),
+            spare: Mutex::default(),
+            starts_none: AtomicBool::new(false),
+            groups: Mutex::default(),
+            strikes: Arc::default(),
+            allowances: Arc::clone(&settings.allowances),
+        }
+    }
+
+    /// The processes that compute.
+    pub(super) fn processes(&self) -> Vec<u32> {
+        let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let workers = groups.values().filter_map(Weak::upgrade).filter_map(|group| group.current());
+        workers.map(|worker| worker.process()).collect()
+    }
+
+    /// A place for one more worker of this publisher: a free one within its share, or that of the worker which has been idle for longest,
+    /// of its own and of publishers who have more.
+    fn seat(&self, publisher: &AccountName) -> Result<Seat, ComputeError> {
+        if let Some(seat) = self.seats.take(publisher) {
+            return Ok(seat);
+        }
+        let mut groups = self.givers(publisher);
+        groups.sort_by_key(|group| group.latest.load(Ordering::Relaxed));
+        let seat = groups.iter().find_map(|group| group.give_way());
+        let seat = seat.map(|seat| seat.pass_to(publisher));
+        seat.ok_or(ComputeError::Workers { max: self.workers_max })
+    }
+
+    /// Whether there would be one now.
+    fn has_seat(&self, publisher: &AccountName) -> bool {
+        self.seats.has_for(publisher) || self.givers(publisher).iter().any(|group| group.gives())
+    }
+
+    /// The groups whose places may go to this publisher.
+    fn givers(&self, publisher: &AccountName) -> Vec<Arc<Group>> {
+        let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut groups: Vec<Arc<Group>> = groups.values().filter_map(Weak::upgrade).collect();
+        groups.retain(|group| self.seats.gives(&group.publisher, publisher));
+        groups
+    }
+
+    /// The group of these models.
+    pub(super) fn group(self: &Arc<Self>, together: Together) -> Arc<Group> {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        groups.retain(|_, group| group.strong_count() > 0);
+        if let Some(group) = groups.get(&together).and_then(Weak::upgrade) {
+            return group;
+        }
+        let (Together::Publisher(publisher) | Together::Model(publisher, _)) = &together;
+        let group = Arc::new(Group {
+            pool: Arc::clone(self),
+            publisher: publisher.clone(),
+            worker: ArcSwapOption::empty(),
+            state: Mutex::default(),
+            latest: AtomicU64::new(0),
+            wanted: Mutex::default(),
+        });
+        groups.insert(together, Arc::downgrade(&group));
+        group
+    }
+}
+
+/// Models that share a worker.
+pub(super) struct Group {
+    pool: Arc<Pool>,
+    publisher: AccountName,
+    worker: ArcSwapOption<Worker>,
+    state: Mutex<State>,
+    /// When somebody last wanted the worker, in milliseconds since the pool began.
+    latest: AtomicU64,
+    /// How often each model is wanted. One that nobody wants any more is unloaded.
+    wanted: Mutex<HashMap<ModelKey, usize>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The place of its worker among those that there may be.
+    seat: Option<Seat>,
+    starting: Option<Starting>,
+}
+
+/// A worker that is being started, also when nobody waits for it any more: all who need it wait for the same.
+type Starting = Shared<BoxFuture<'static, Result<Arc<Worker>, ComputeError>>>;
+
+impl Group {
+    /// The worker, if it is there and alive.
+    fn current(&self) -> Option<Arc<Worker>> {
+        self.worker.load_full().filter(|worker| worker.is_alive())
+    }
+
+    /// The worker, to do something with it: while that lasts it does not make way for another.
+    async fn lease(self: &Arc<Self>) -> Result<Lease, ComputeError> {
+        self.note_use();
+        for _ in 0..TRIES {
+            if let Some(lease) = self.current().and_then(|worker| worker.lease()) {
+                return Ok(lease);
+            }
+            // One that has just been started may have made way again.
+            if let Some(lease) = self.starting()?.await?.lease() {
+                return Ok(lease);
+            }
+        }
+        Err(ComputeError::Workers { max: self.pool.workers_max })
+    }
+
+    /// Has a worker started, unless there is one or one is being started.
+    fn starting(self: &Arc<Self>) -> Result<Starting, ComputeError> {
+        let mut state = self.state();
+        if let Some(starting) = &state.starting {
+            return Ok(starting.clone());
+        }
+        if let Some(worker) = self.current() {
+            return Ok(std::future::ready(Ok(worker)).boxed().shared());
+        }
+        self.worker.store(None);
+        // Nobody has it until there is a worker: if none comes, it is free again.
+        let seat = match state.seat.take() {
+            Some(seat) => seat,
+            None => self.pool.seat(&self.publisher)?,
+        };
+        let group = Arc::clone(self);
+        let started = tokio::spawn(async move {
+            let started = group.pool.take().await;
+            let mut state = group.state();
+            state.starting = None;
+            match started {
+                Ok(worker) => {
+                    worker.belongs_to(group.pool.allowances.of(&group.publisher));
+                    group.worker.store(Some(Arc::clone(&worker)));
+                    state.seat = Some(seat);
+                    Ok(worker)
+                }
+                Err(error) => {
+                    tracing::error!(%error, "no worker could be started");
+                    Err(ComputeError::Lost { how: "not starting".into() })
+                }
+            }
+        });
+        let started = async move {
+            let lost =
+                |panic: tokio::task::JoinError| ComputeError::Lost { how: panic.to_string() };
+            started.await.unwrap_or_else(|panic| Err(lost(panic)))
+        };
+        let starting = started.boxed().shared();
+        state.starting = Some(starting.clone());
+        Ok(starting)
+    }
+
+    /// Whether it has a worker, or would get one now. It takes nothing: of a deployment's models only one may be computed.
+    fn check_seat(&self) -> Result<(), ComputeError> {
+        // First: it is not the one that makes way meanwhile.
+        self.note_use();
+        if self.worker.load().as_ref().is_some_and(|worker| worker.is_alive()) {
+            return Ok(());
+        }
+        let is_starting = self.state().starting.is_some();
+        if is_starting || self.pool.has_seat(&self.publisher) {
+            return Ok(());
+        }
+        Err(ComputeError::Workers { max: self.pool.workers_max })
+    }
+
+    /// Whether it would give its place away. Who has a place has a worker, if only a dead one.
+    fn gives(&self) -> bool {
+        self.worker.load().as_ref().is_some_and(|worker| worker.is_idle() || !worker.is_alive())
+    }
+
+    fn note_use(&self) {
+        let now = u64::try_from(self.pool.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.latest.store(now, Ordering::Relaxed);
+    }
+
+    /// Ends an idle worker and gives its place away.
+    fn give_way(&self) -> Option<Seat> {
+        // Whoever has it may be here for the same: two that wait for each other would wait for ever.
+        let mut state = self.state.try_lock().ok()?;
+        state.seat.as_ref()?;
+        if self.current().is_some_and(|worker| !worker.retire()) {
+            return None;
+        }
+        if let Some(worker) = self.worker.swap(None) {
+            let process = worker.process();
+            tracing::debug!(
+                process,
+                "an idle worker makes way for another (`inference.workers_max`)"
+            );
+        }
+        state.seat.take()
+    }
+
+    /// Nothing panics while this is held.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing panics while this is held.
+    fn wanted(&self) -> MutexGuard<'_, HashMap<ModelKey, usize>> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Somebody wants a model of a group.
+struct Wanted {
+    group: Arc<Group>,
+    key: ModelKey,
+}
+
+impl Wanted {
+    fn new(group: Arc<Group>, key: ModelKey) -> Self {
+        *group.wanted().entry(key).or_default() += 1;
+        Self { group, key }
+    }
+}
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        let mut wanted = self.group.wanted();
+        let Some(times) = wanted.get_mut(&self.key) else { return };
+        *times -= 1;
+        if *times > 0 {
+            return;
+        }
+        wanted.remove(&self.key);
+        if let Some(worker) = self.group.current() {
+            worker.unload(&self.key);
+        }
+    }
+}
+
+/// A model that is computed by its group's worker, whichever that is at the moment.
+pub(super) struct RemoteModel {
+    wanted: Wanted,
+    source: ModelSource,
+    pub(super) signature: ModelSignature,
+}
+
+impl RemoteModel {
+    /// Whether there is a process that computes it, or one can be started, as far as it was tried.
+    pub(super) fn has_worker(&self) -> bool {
+        self.wanted.group.current().is_some() || !self.wanted.group.pool.starts_none()
+    }
+
+    /// Loads a model into its group's worker.
+    pub(super) async fn load(
+        group: Arc<Group>,
+        source: ModelSource,
+        kind: BackendKind,
+    ) -> Result<Self, LoadError> {
+        let failed = |loss| match loss {
+            LoadLoss::Backend(source) => LoadError::Backend { kind, source },
+            LoadLoss::Timeout => LoadError::Timeout { kind },
+            LoadLoss::Lost(how) => LoadError::Lost { kind, how },
+            LoadLoss::Bystander => {
+                LoadError::Lost { kind, how: "being ended again and again for others".into() }
+            }
+        };
+        let culprit = Culprit::loading(owned(&source));
+        if let Some(wait) = group.pool.strikes.standing(&culprit).wait {
+            return Err(LoadError::BackedOff { wait });
+        }
+        let wanted = Wanted::new(group, (source.digest, kind));
+        let mut loaded = Err(LoadLoss::Bystander);
+        for _ in 0..TRIES {
+            let worker = match wanted.group.lease().await {
+                Ok(worker) => worker,
+                Err(ComputeError::Workers { max }) => return Err(LoadError::Workers { max }),
+                Err(ComputeError::Lost { how }) => return Err(failed(LoadLoss::Lost(how))),
+                Err(error) => return Err(failed(LoadLoss::Lost(error.to_string()))),
+            };
+            loaded = loading(&wanted, &worker, &source, Some(source.bytes.clone())).await;
+            if !matches!(loaded, Err(LoadLoss::Bystander)) {
+                break;
+            }
+        }
+        let signature = loaded.map_err(failed)?;
+        Ok(Self { wanted, source: source.without_bytes(), signature })
+    }
+
+    /// Whether there is a worker for it, or would be one now.
+    pub(super) fn check_seat(&self) -> Result<(), ComputeError> {
+        self.wanted.group.check_seat()
+    }
+
+    /// Computes the outputs. Dropping the future cancels the computation.
+    pub(super) async fn compute(
+        &self,
+        inputs: &[Option<Tensor>],
+        caller: u64,
+    ) -> Result<Vec<Tensor>, ComputeError> {
+        let culprit = Culprit::computing(owned(&self.source), caller);
+        let Wanted { group, key } = &self.wanted;
+        for _ in 0..TRIES {
+            // Each time: it may be what ended the worker of the last try.
+            let standing = group.pool.strikes.standing(&culprit);
+            if let Some(wait) = standing.wait {
+                return Err(ComputeError::BackedOff { wait });
+            }
+            let worker = group.lease().await?;
+            let model = match worker.model(key) {
+                Some(model) => model,
+                None => match self.load_again(&worker).await? {
+                    Some(model) => model,
+                    None => continue,
+                },
+            };
+            let task = Task { model, culprit: &culprit, alone: standing.alone };
+            match worker.compute(task, inputs).await {
+                Err(RemoteError::NotBegun) => {}
+                Err(RemoteError::Compute(error)) => return Err(error),
+                Ok(outputs) => return Ok(outputs),
+            }
+        }
+        Err(ComputeError::Lost {
+            how: "ending again and again before the computation began".into(),
+        })
+    }
+
+    /// Loads the model into a new worker; none if that has ended, too.
+    async fn load_again(&self, worker: &Lease) -> Result<Option<u32>, ComputeError> {
+        match loading(&self.wanted, worker, &self.source, None).await {
+            Ok(signature) if signature == self.signature => Ok(worker.model(&self.wanted.key)),
+            Ok(_other) => {
+                let how = "loading the model as another one";
+                worker.end_for(&Culprit::loading(owned(&self.source)), how);
+                Err(ComputeError::Lost { how: how.into() })
+            }
+            Err(LoadLoss::Backend(error)) => Err(ComputeError::Backend(error)),
+            Err(LoadLoss::Timeout) => {
+                Err(ComputeError::Lost { how: "not loading the model in time".into() })
+            }
+            Err(LoadLoss::Lost(_) | LoadLoss::Bystander) => Ok(None),
+        }
+    }
+}
+
+fn owned(source: &ModelSource) -> Owned {
+    Owned { publisher: source.publisher.clone(), model: source.digest }
+}
+
+/// Has a worker load a model, unless it has it or is at it. That goes on when whoever wants it leaves, so that a caller without
+/// patience loses its own call and nothing else.
+fn loading(
+    wanted: &Wanted,
+    worker: &Lease,
+    source: &ModelSource,
+    bytes: Option<bytes::Bytes>,
+) -> Loading {
+    let key = wanted.key;
+    let mut loadings = worker.loadings();
+    if let Some(loading) = loadings.get(&key) {
+        return loading.clone();
+    }
+    if let Some(signature) = worker.signature(&key) {
+        return std::future::ready(Ok(signature)).boxed().shared();
+    }
+    let (group, worker) = (Arc::clone(&wanted.group), worker.clone());
+    let source = source.clone();
+    let loaded = tokio::spawn(async move {
+        let loaded = load(&group, &worker, source, (key.1, bytes)).await;
+        worker.loadings().remove(&key);
+        // Those who wanted it have left meanwhile.
+        let wanted = group.wanted();
+        if !wanted.contains_key(&key) {
+            worker.unload(&key);
+        }
+        drop(wanted);
+        loaded
+    });
+    let loaded =
+        async move { loaded.await.unwrap_or_else(|panic| Err(LoadLoss::Lost(panic.to_string()))) };
+    let loading = loaded.boxed().shared();
+    loadings.insert(key, loading.clone());
+    loading
+}
+
+/// Has a worker load a model.
+async fn load(
+    group: &Group,
+    worker: &Worker,
+    source: ModelSource,
+    (kind, bytes): (BackendKind, Option<bytes::Bytes>),
+) -> Result<ModelSignature, LoadLoss> {
+    let culprit = Culprit::loading(owned(&source));
+    let _loading = worker.loading.lock().await;
+    let alone = group.pool.strikes.standing(&culprit).alone;
+    // Others compute while a model is loaded, unless it is a suspect: it may take long.
+    let _company = if alone { Some(worker.company(true).await) } else { None };
+    let lost = |why: &dyn std::fmt::Display| LoadLoss::Lost(why.to_string());
+    let reopen = Arc::clone(&source.reopen);
+    let opened = tokio::task::spawn_blocking(move || match bytes {
+        Some(bytes) => in_memory(&bytes),
+        None => reopen(),
+    });
+    let opened = opened.await.unwrap_or_else(|panic| Err(io::Error::other(panic)));
+    let file = opened.map_err(|error| lost(&error))?;
+    let size = rustix::fs::fstat(&file).map_err(|error| lost(&error))?.st_size;
+    let size = u64::try_from(size).unwrap_or_default();
+    let loading = worker.load((source.digest, kind), &culprit, (file, size));
+    match tokio::time::timeout(super::LOAD_TIMEOUT, loading).await {
+        Ok(Ok(signature)) => Ok(signature),
+        Ok(Err(Loss::Job(super::protocol::JobError::Backend(error)))) => {
+            Err(LoadLoss::Backend(error))
+        }
+        Ok(Err(Loss::Job(_))) => Err(LoadLoss::Lost("an answer that is none".into())),
+        Ok(Err(Loss::Ended(how))) => Err(LoadLoss::Lost(how.to_string())),
+        Ok(Err(Loss::Bystander)) => Err(LoadLoss::Bystander),
+        Err(_elapsed) => {
+            worker.end_for(&culprit, "not loading the model in time");
+            Err(LoadLoss::Timeout)
+        }
+    }
+}
+
+/// A file that is nowhere but in memory: what a worker reads a model from that is not kept yet.
+///
+/// # Errors
+/// If the system has none.
+pub fn in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let mut file = File::from(rustix::fs::memfd_create("model", rustix::fs::MemfdFlags::CLOEXEC)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::*;
+    use hospes_config::{BackendChoice, Isolation};
+
+    /// One worker, which never gets ready.
+    fn settings() -> Settings {
+        Settings {
+            threads: NonZeroUsize::MIN,
+            queue_length_max: 1,
+            tensor_bytes_max: NonZeroUsize::MIN,
+            backend: BackendChoice::Auto,
+            libraries: Vec::new(),
+            library_required: false,
+            isolation: Isolation::Publisher,
+            trusted: Vec::new(),
+            workers_max: NonZeroUsize::MIN,
+            worker_memory_bytes_max: 1 << 30,
+            program: Program::File("/bin/sleep".into()),
+            allowances: Arc::new(Allowances::new(1 << 20)),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_leaves_while_a_worker_starts_takes_no_place_along() {
+        let pool = Arc::new(Pool::new(&settings()));
+        let groups = ["acme", "umbrella"]
+            .map(|name| pool.group(Together::Publisher(name.parse().expect("a name"))));
+        for group in &groups {
+            assert!(group.lease().now_or_never().is_none(), "it waits for the worker, and leaves");
+            assert_eq!(pool.seats.free(), 0, "it is started for whoever comes next");
+            let began = Instant::now();
+            while pool.seats.free() == 0 {
+                assert!(began.elapsed().as_secs() < 30, "the place is lost");
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        }
+        for group in &groups {
+            group.check_seat().expect("nobody has it");
+        }
+        assert_eq!(pool.seats.free(), 1, "nothing was taken");
+        let seat = groups[0].pool.seat(&groups[0].publisher).expect("nobody has it");
+        assert!(groups[1].check_seat().is_err());
+        drop(seat);
+    }
+
+    #[tokio::test]
+    async fn a_model_that_nobody_wants_any_more_is_not_counted() {
+        let pool = Arc::new(Pool::new(&settings()));
+        let group = pool.group(Together::Publisher("acme".parse().expect("a name")));
+        let key = (Digest::of(b"model"), BackendKind::Tract);
+        let two = [Wanted::new(Arc::clone(&group), key), Wanted::new(Arc::clone(&group), key)];
+        assert_eq!(group.wanted().get(&key), Some(&2));
+        drop(two);
+        assert!(group.wanted().is_empty());
+    }
+}

@@ -1,0 +1,172 @@
+//! A computation that a worker has: its part of the memory that both share, and how it ends when its caller leaves.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::{Answer, Company, Inner, RemoteError, Running};
+use crate::graph::ComputeError;
+use crate::protocol::{Head, Order};
+use crate::strikes::Culprit;
+use hospes_core::tensor::Tensor;
+
+/// Time that a worker has to let go of a computation that was cancelled.
+pub(super) const CANCEL_GRACE: Duration = Duration::from_millis(250);
+
+/// A computation that its caller has waited for less is the caller's doing, not the model's, if its worker has to be ended for it: a deadline of
+/// some milliseconds is one that many an honest model outlives.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Bytes that are copied from or to shared memory before others get their turn.
+const COPY_BYTES: usize = 1 << 20;
+
+/// Bytes of a window's part that stay resident between computations.
+const RESIDENT_BYTES: usize = 4 << 20;
+
+/// A window of the shared memory, given back when it is dropped, unless the worker still has it.
+pub(super) struct Window<'w> {
+    inner: &'w Arc<Inner>,
+    number: u32,
+    /// The worker has a job in it whose caller has left.
+    is_busy: bool,
+    written: usize,
+    /// Bytes that were copied since others had their turn.
+    copied: usize,
+    /// Time that was computed in it, if the worker has said so.
+    pub(super) nanos: Option<u64>,
+}
+
+impl<'w> Window<'w> {
+    pub(super) fn new(inner: &'w Arc<Inner>, number: u32) -> Self {
+        Self { inner, number, is_busy: false, written: 0, copied: 0, nanos: None }
+    }
+
+    /// Lets others have their turn before more is copied, if much has been.
+    async fn give_turns(&mut self, bytes: usize) {
+        if self.copied >= COPY_BYTES {
+            self.copied = 0;
+            tokio::task::yield_now().await;
+        }
+        self.copied += bytes;
+    }
+
+    pub(super) async fn write_inputs(
+        &mut self,
+        inputs: &[Option<Tensor>],
+        heads: &[Option<Head>],
+    ) -> Result<(), ComputeError> {
+        let layout = self.inner.layout;
+        let lost = || ComputeError::TooLarge {
+            what: "inputs",
+            bytes: heads.iter().flatten().map(|head| head.bytes).fold(0, usize::saturating_add),
+            max: layout.part_bytes,
+        };
+        let places = layout.places(heads.iter().flatten()).ok_or_else(lost)?;
+        for (input, place) in inputs.iter().flatten().zip(places) {
+            let mut at = layout.inputs(self.number) + place;
+            for piece in input.data().chunks(COPY_BYTES) {
+                self.give_turns(piece.len()).await;
+                self.inner.memory.write(at, piece).map_err(|_| lost())?;
+                at += piece.len();
+                self.written += piece.len();
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies the outputs before anything looks at them: the worker can still write there.
+    pub(super) async fn read_outputs(
+        &mut self,
+        heads: &[Head],
+    ) -> Result<Vec<Tensor>, ComputeError> {
+        let layout = self.inner.layout;
+        let untrue = |what: &str| ComputeError::Lost { how: format!("an answer of {what}") };
+        let places = layout.places(heads).ok_or_else(|| untrue("more than there is room for"))?;
+        let mut outputs = Vec::with_capacity(heads.len());
+        for (head, place) in heads.iter().zip(places) {
+            let mut data = Vec::with_capacity(head.bytes);
+            while data.len() < head.bytes {
+                let at = layout.outputs(self.number) + place + data.len();
+                let piece = (head.bytes - data.len()).min(COPY_BYTES);
+                self.give_turns(piece).await;
+                let read = self.inner.memory.read(at, piece, &mut data);
+                read.map_err(|_| untrue("more than there is room for"))?;
+            }
+            self.written = self.written.max(place + head.bytes);
+            let tensor = Tensor::new(head.data_type, head.shape.clone(), data.into());
+            outputs.push(tensor.map_err(|_| untrue("something that is no tensor"))?);
+        }
+        Ok(outputs)
+    }
+}
+
+impl Drop for Window<'_> {
+    fn drop(&mut self) {
+        if !self.is_busy {
+            self.inner.free(self.number, self.written > RESIDENT_BYTES, self.nanos);
+        }
+    }
+}
+
+/// A job that the worker has, in its window. Dropped before it is over, it is cancelled, and the window is free when the worker has
+/// let go of it.
+pub(super) struct UnderWay<'w> {
+    pub(super) window: Window<'w>,
+    pub(super) job: u64,
+    /// Before that the worker has not heard of it.
+    pub(super) is_sent: bool,
+    pub(super) is_over: bool,
+}
+
+impl<'w> UnderWay<'w> {
+    pub(super) fn begin(
+        window: Window<'w>,
+        culprit: &Culprit,
+        company: Company,
+        answer: oneshot::Sender<Answer>,
+    ) -> Result<Self, RemoteError> {
+        let inner = window.inner;
+        let job = inner.next_job.fetch_add(1, Ordering::Relaxed);
+        let mut state = inner.lock();
+        if state.ended.is_some() {
+            return Err(RemoteError::NotBegun);
+        }
+        let culprit = culprit.clone();
+        let (number, began) = (window.number, Instant::now());
+        let running =
+            Running { window: number, culprit, began, answer, left: false, _company: company };
+        state.running.insert(job, running);
+        drop(state);
+        Ok(Self { window, job, is_sent: false, is_over: false })
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let inner = self.window.inner;
+        let mut state = inner.lock();
+        if !self.is_sent {
+            // The worker would wait for a job that it was told to skip.
+            let unsent = state.running.remove(&self.job);
+            drop(state);
+            drop(unsent);
+            return;
+        }
+        // It may have ended already: then the window is free with this.
+        let Some(running) = state.running.get_mut(&self.job) else { return };
+        running.left = true;
+        self.window.is_busy = true;
+        state.overdue.insert((Instant::now() + CANCEL_GRACE, self.job));
+        drop(state);
+        let order = Order::Cancel { job: self.job, window: self.window.number };
+        if inner.control.send(&order, None).is_err() {
+            inner.give_up();
+        }
+        inner.changed.notify_one();
+    }
+}

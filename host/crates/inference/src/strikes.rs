@@ -1,0 +1,428 @@
+//! Who ends worker processes, and how long it waits before its next try.
+//!
+//! A model that ends its process is backed off exponentially: for the party that called it, so that one consumer cannot take an honest
+//! model from others; for everybody when several parties have had it happen, or when it happened while the model was loaded.
+//! Where several computed in the process, nobody knows which of them ended it: they are suspects, who wait for nothing, but from the
+//! second time on compute alone. What ends a process then has ended it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use hospes_core::id::{AccountName, Digest};
+
+/// Wait after the first time; each further time doubles it.
+const BACKOFF_FIRST: Duration = Duration::from_millis(250);
+
+/// Longest wait.
+const BACKOFF_MAX: Duration = Duration::from_secs(300);
+
+/// Time without another one after its wait, for which one is forgiven. A computation that goes well in between forgives nothing: it
+/// may have been sent for that.
+const FORGIVEN_EACH: Duration = Duration::from_secs(60);
+
+/// Parties that a model must fail for before it is backed off for everybody.
+const PARTIES_MIN: usize = 3;
+
+/// Ends of workers at which somebody was one of several, from which on it computes alone.
+const SUSPECTED_MIN: u32 = 2;
+
+/// Most that are remembered of one model, and of all; those whose wait ends first are forgotten first.
+const ACTS_MAX: usize = 64;
+const STRIKES_MAX: usize = 1024;
+
+/// What a worker does with a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Act {
+    /// Whoever asked for it.
+    Load,
+    /// For a caller, as a number that only tells callers apart.
+    Compute { caller: u64 },
+}
+
+/// A publisher's model. The same weights of another publisher are another model: what is done to a copy of them harms nobody else.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Owned {
+    pub publisher: AccountName,
+    /// The digest of its weights.
+    pub model: Digest,
+}
+
+/// What may have ended a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Culprit {
+    pub owned: Owned,
+    pub act: Act,
+}
+
+impl Culprit {
+    /// Loading a model.
+    pub(super) fn loading(owned: Owned) -> Self {
+        Self { owned, act: Act::Load }
+    }
+
+    /// Computing a model for a caller.
+    pub(super) fn computing(owned: Owned, caller: u64) -> Self {
+        Self { owned, act: Act::Compute { caller } }
+    }
+
+    /// Whose turn it takes.
+    pub(super) fn caller(&self) -> u64 {
+        match self.act {
+            Act::Load => 0,
+            Act::Compute { caller } => caller,
+        }
+    }
+}
+
+/// Who is to blame for the end of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Blame {
+    /// Whoever was to end by then and did not.
+    Overdue(Instant),
+    /// Whoever computed or was loaded.
+    Running,
+    /// It was killed from outside.
+    Nobody,
+}
+
+/// What is asked of somebody who wants to compute.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// How long it has to wait, if it has to.
+    pub(super) wait: Option<Duration>,
+    /// Nobody else may compute in the worker meanwhile.
+    pub(super) alone: bool,
+}
+
+/// A worker that ended because of a computation, as operators and publishers are told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Incident {
+    pub publisher: AccountName,
+    /// The digest of the model's weights.
+    pub model: Digest,
+    /// How the process ended.
+    pub how: String,
+    /// How often it has happened, less one for each minute without.
+    pub times: u32,
+    /// Milliseconds until the model can be computed again by the same caller; zero if it can be now.
+    pub wait_ms: u64,
+}
+
+#[derive(Debug)]
+struct Strike {
+    /// Workers that it ended.
+    times: u32,
+    /// Workers that ended while it was one of several there, or alone.
+    suspected: u32,
+    /// Whether one of them took so long that it says something of the model, not only of its caller.
+    says_of_model: bool,
+    /// It waits until then, and is forgiven from then on.
+    until: Instant,
+    how: String,
+}
+
+impl Strike {
+    fn new(now: Instant) -> Self {
+        Self { times: 0, suspected: 0, says_of_model: false, until: now, how: String::new() }
+    }
+
+    /// Forgives what has to be forgiven by now.
+    fn forgive(&mut self, now: Instant) {
+        let minutes = forgiven(now.saturating_duration_since(self.until));
+        self.times = self.times.saturating_sub(minutes);
+        self.suspected = self.suspected.saturating_sub(minutes);
+        self.until += FORGIVEN_EACH.saturating_mul(minutes);
+    }
+
+    fn is_forgotten(&self) -> bool {
+        self.times == 0 && self.suspected == 0
+    }
+
+    fn is_waiting(&self, now: Instant) -> bool {
+        self.times > 0 && self.until > now
+    }
+}
+
+/// All of them, by model. What is forgiven is forgotten when somebody looks there.
+#[derive(Debug, Default)]
+pub struct Strikes(Mutex<HashMap<Owned, Acts>>);
+
+/// What is remembered of one model.
+type Acts = HashMap<Act, Strike>;
+
+impl Strikes {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Owned, Acts>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it has to wait, or to compute alone.
+    pub(super) fn standing(&self, culprit: &Culprit) -> Standing {
+        self.standing_at(culprit, Instant::now())
+    }
+
+    fn standing_at(&self, culprit: &Culprit, now: Instant) -> Standing {
+        let mut models = self.lock();
+        let Some(acts) = models.get_mut(&culprit.owned) else { return Standing::default() };
+        forget(acts, now);
+        if acts.is_empty() {
+            models.remove(&culprit.owned);
+            return Standing::default();
+        }
+        let own = acts.get(&culprit.act);
+        let waiting = |act: Act| acts.get(&act).filter(|strike| strike.is_waiting(now));
+        let callers = || {
+            let waiting = acts.iter().filter(|(_, strike)| strike.is_waiting(now));
+            let of_model = waiting.filter(|(_, strike)| strike.says_of_model);
+            of_model.filter(|(act, _)| **act != Act::Load).map(|(_, strike)| strike.until)
+        };
+        let shared = if callers().count() >= PARTIES_MIN { callers().min() } else { None };
+        let loading = waiting(Act::Load).map(|strike| strike.until);
+        let until = waiting(culprit.act).map(|strike| strike.until).max(loading).max(shared);
+        Standing {
+            wait: until.and_then(|until| until.checked_duration_since(now)),
+            alone: own.is_some_and(|strike| strike.suspected >= SUSPECTED_MIN),
+        }
+    }
+
+    /// A worker ended while it did all this: whoever was alone there has ended it, and several are suspects.
+    pub(super) fn blame(&self, culprits: &HashSet<Culprit>, how: &str) {
+        let now = Instant::now();
+        let mut culprits = culprits.iter();
+        match (culprits.next(), culprits.next()) {
+            (Some(alone), None) => {
+                self.note(alone, now, |strike| strike.suspected = SUSPECTED_MIN);
+                self.strike_at(alone, how, (true, now));
+            }
+            (one, other) => {
+                for suspect in one.into_iter().chain(other).chain(culprits) {
+                    self.note(suspect, now, |strike| {
+                        strike.suspected = strike.suspected.saturating_add(1).min(SUSPECTED_MIN);
+                        strike.until = strike.until.max(now);
+                    });
+                }
+            }
+        }
+    }
+
+    /// It ended a worker, or had it ended.
+    pub(super) fn strike(&self, culprit: &Culprit, how: &str) {
+        self.strike_at(culprit, how, (true, Instant::now()));
+    }
+
+    /// It had a worker ended because it had to end and did not. If its caller was not patient, only that caller waits for it.
+    pub(super) fn strike_overdue(&self, culprit: &Culprit, how: &str, patient: bool) {
+        self.strike_at(culprit, how, (patient, Instant::now()));
+    }
+
+    fn strike_at(&self, culprit: &Culprit, how: &str, (says_of_model, now): (bool, Instant)) {
+        let (mut times, mut wait) = (0, Duration::ZERO);
+        self.note(culprit, now, |strike| {
+            wait = BACKOFF_FIRST
+                .saturating_mul(1_u32.checked_shl(strike.times).unwrap_or(u32::MAX))
+                .min(BACKOFF_MAX);
+            strike.times = strike.times.saturating_add(1).min(31);
+            strike.says_of_model |= says_of_model;
+            strike.until = now + wait;
+            how.clone_into(&mut strike.how);
+            times = strike.times;
+        });
+        let Culprit { owned: Owned { publisher, model }, act } = culprit;
+        tracing::warn!(%publisher, %model, ?act, times, ?wait, %how, "a worker was ended: the model is backed off");
+    }
+
+    /// Changes what is remembered of one.
+    fn note(&self, culprit: &Culprit, now: Instant, change: impl FnOnce(&mut Strike)) {
+        let mut models = self.lock();
+        if models.values().map(HashMap::len).sum::<usize>() >= STRIKES_MAX {
+            make_room(&mut models, now);
+        }
+        let acts = models.entry(culprit.owned.clone()).or_default();
+        if acts.len() >= ACTS_MAX && !acts.contains_key(&culprit.act) {
+            let first = acts.iter().min_by_key(|(_, strike)| strike.until).map(|(act, _)| *act);
+            first.and_then(|first| acts.remove(&first));
+        }
+        let strike = acts.entry(culprit.act).or_insert_with(|| Strike::new(now));
+        strike.forgive(now);
+        change(strike);
+    }
+
+    /// What is remembered, the longest wait first.
+    pub(super) fn incidents(&self) -> Vec<Incident> {
+        self.incidents_at(Instant::now(), |_| true)
+    }
+
+    /// What is remembered of one publisher's models, the longest wait first. It does not say who the callers were.
+    pub(super) fn incidents_of(&self, publisher: &AccountName) -> Vec<Incident> {
+        self.incidents_at(Instant::now(), |owned| owned.publisher == *publisher)
+    }
+
+    fn incidents_at(&self, now: Instant, is_wanted: impl Fn(&Owned) -> bool) -> Vec<Incident> {
+        let mut models = self.lock();
+        models.retain(|_, acts| {
+            forget(acts, now);
+            !acts.is_empty()
+        });
+        let wanted = models.iter().filter(|(owned, _)| is_wanted(owned));
+        let strikes = wanted.flat_map(|(owned, acts)| acts.values().map(move |one| (owned, one)));
+        let struck = strikes.filter(|(_, strike)| strike.times > 0);
+        let incident = |(owned, strike): (&Owned, &Strike)| Incident {
+            publisher: owned.publisher.clone(),
+            model: owned.model,
+            how: strike.how.clone(),
+            times: strike.times,
+            wait_ms: u64::try_from(strike.until.saturating_duration_since(now).as_millis())
+                .unwrap_or(u64::MAX),
+        };
+        let mut incidents: Vec<Incident> = struck.map(incident).collect();
+        drop(models);
+        incidents.sort_by_key(|incident| std::cmp::Reverse(incident.wait_ms));
+        incidents
+    }
+}
+
+fn forget(acts: &mut Acts, now: Instant) {
+    acts.retain(|_, strike| {
+        strike.forgive(now);
+        !strike.is_forgotten()
+    });
+}
+
+/// Forgets what is forgiven, and where that is nothing, the model whose waits end first.
+fn make_room(models: &mut HashMap<Owned, Acts>, now: Instant) {
+    models.retain(|_, acts| {
+        forget(acts, now);
+        !acts.is_empty()
+    });
+    if models.values().map(HashMap::len).sum::<usize>() >= STRIKES_MAX {
+        let last = |acts: &Acts| acts.values().map(|strike| strike.until).max();
+        let first =
+            models.iter().min_by_key(|(_, acts)| last(acts)).map(|(owned, _)| owned.clone());
+        first.and_then(|first| models.remove(&first));
+    }
+}
+
+fn forgiven(since: Duration) -> u32 {
+    u32::try_from(since.as_secs() / FORGIVEN_EACH.as_secs()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owned(publisher: &str, model: &[u8]) -> Owned {
+        let publisher = publisher.parse().expect("a name");
+        Owned { publisher, model: Digest::of(model) }
+    }
+
+    fn of(caller: u64) -> Culprit {
+        Culprit::computing(owned("acme", b"model"), caller)
+    }
+
+    fn wait(strikes: &Strikes, culprit: &Culprit) -> Option<Duration> {
+        strikes.standing(culprit).wait
+    }
+
+    #[test]
+    fn one_caller_waits_longer_each_time_and_others_do_not() {
+        let strikes = Strikes::default();
+        assert_eq!(strikes.standing(&of(1)), Standing::default());
+        strikes.strike(&of(1), "SIGFPE");
+        let first = wait(&strikes, &of(1)).expect("it waits");
+        assert!(first <= BACKOFF_FIRST && first > BACKOFF_FIRST / 2, "{first:?}");
+        for _ in 0..40 {
+            strikes.strike(&of(1), "SIGFPE");
+        }
+        let last = wait(&strikes, &of(1)).expect("it waits");
+        assert!(last <= BACKOFF_MAX && last > BACKOFF_MAX / 2, "{last:?}");
+        assert_eq!(wait(&strikes, &of(2)), None, "the model is honest, for all that is known");
+        strikes.strike(&of(2), "SIGFPE");
+        strikes.strike(&of(3), "SIGFPE");
+        assert!(wait(&strikes, &of(4)).is_some(), "three parties had it happen");
+        let copy = Culprit::computing(owned("umbrella", b"model"), 4);
+        assert_eq!(wait(&strikes, &copy), None, "of the same weights another's copy");
+        assert_eq!(strikes.incidents().len(), 3);
+        assert_eq!(strikes.incidents_of(&of(1).owned.publisher).len(), 3);
+        assert_eq!(strikes.incidents_of(&copy.owned.publisher), []);
+        assert_eq!(forgiven(Duration::from_secs(59)), 0);
+        assert_eq!(forgiven(Duration::from_secs(125)), 2);
+    }
+
+    /// Three consumers with deadlines of 20 ms once took an honest model from all others.
+    #[test]
+    fn impatient_callers_take_a_model_from_nobody_else() {
+        let strikes = Strikes::default();
+        (1..=5).for_each(|caller| strikes.strike_overdue(&of(caller), "being killed", false));
+        assert!(wait(&strikes, &of(1)).is_some());
+        assert_eq!(wait(&strikes, &of(6)), None);
+    }
+
+    #[test]
+    fn whoever_was_one_of_several_waits_for_nothing_and_then_computes_alone() {
+        let strikes = Strikes::default();
+        let several = HashSet::from([of(1), of(2), Culprit::loading(owned("acme", b"other"))]);
+        strikes.blame(&several, "SIGFPE");
+        for suspect in &several {
+            assert_eq!(strikes.standing(suspect), Standing::default(), "{suspect:?}");
+        }
+        strikes.blame(&several, "SIGFPE");
+        for suspect in &several {
+            assert_eq!(strikes.standing(suspect), Standing { wait: None, alone: true });
+        }
+        assert!(strikes.incidents().is_empty(), "nothing is known of anybody");
+        strikes.blame(&HashSet::from([of(1)]), "SIGFPE");
+        assert!(wait(&strikes, &of(1)).is_some(), "it was alone");
+        assert_eq!(wait(&strikes, &of(2)), None);
+        assert_eq!(strikes.incidents().len(), 1);
+    }
+
+    #[test]
+    fn what_ends_workers_while_it_is_loaded_waits_whoever_calls() {
+        let strikes = Strikes::default();
+        strikes.blame(&HashSet::from([Culprit::loading(owned("acme", b"model"))]), "SIGSEGV");
+        assert!(wait(&strikes, &of(7)).is_some());
+        assert_eq!(wait(&strikes, &Culprit::computing(owned("acme", b"other"), 7)), None);
+    }
+
+    #[test]
+    fn what_is_long_past_is_forgotten_when_somebody_looks() {
+        let strikes = Strikes::default();
+        for caller in 0..2 {
+            strikes.strike(&of(caller), "SIGFPE");
+            strikes.strike(&of(caller), "SIGFPE");
+        }
+        let shown = |after: u64| {
+            let now = Instant::now() + Duration::from_secs(after);
+            strikes
+                .incidents_at(now, |_| true)
+                .iter()
+                .map(|incident| incident.times)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(shown(0), [2, 2]);
+        assert_eq!(shown(62), [1, 1], "one is forgiven a minute, for who only looks, too");
+        assert_eq!(shown(63), [1, 1], "and is not forgiven twice");
+        let later = Instant::now() + Duration::from_secs(122);
+        assert_eq!(strikes.standing_at(&of(0), later), Standing::default());
+        assert!(strikes.lock().is_empty(), "nothing is kept");
+    }
+
+    #[test]
+    fn it_remembers_no_more_than_it_may() {
+        let strikes = Strikes::default();
+        for caller in 0..1000 {
+            strikes.strike(&of(caller), "SIGFPE");
+        }
+        assert_eq!(strikes.incidents().len(), ACTS_MAX);
+        let more = STRIKES_MAX as u64 + 200;
+        let loading = |model: u64| Culprit::loading(owned("acme", &model.to_le_bytes()));
+        for model in 0..=more {
+            strikes.strike(&loading(model), "SIGFPE");
+        }
+        let kept = strikes.incidents().len();
+        assert!(kept <= STRIKES_MAX && kept > STRIKES_MAX / 2, "{kept}");
+        assert!(wait(&strikes, &loading(more)).is_some(), "the newest");
+    }
+}

@@ -1,0 +1,258 @@
+//! Trying a model out before it goes live: what fails whatever it is given would fail every call.
+//!
+//! The values are invented, and an honest model may refuse them: a number of rows, a rate, a shape. So some are tried that have little in
+//! common, and a failure counts only if it does not change with them, or if it is a defect of the backend.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::backend::BackendError;
+use super::graph::{ComputeError, ErrorClass, Graph};
+use super::signature::TensorSpec;
+use hospes_core::tensor::{self, DataType, RANK_MAX, Tensor, TensorError, pack_strings};
+
+/// What is tried, in order: the size of open dimensions, and what the elements are.
+const ATTEMPTS: [(usize, Fill); 6] = [
+    (1, Fill::Ones),
+    (1, Fill::Zeros),
+    (2, Fill::Places),
+    (3, Fill::Ones),
+    (16, Fill::Places),
+    (512, Fill::Ones),
+];
+
+/// Most bytes of the inputs of an attempt with more than the fewest elements.
+const LARGE_BYTES_MAX: usize = 16 << 20;
+
+/// Who computes when a model is tried out: no caller has this number.
+const CALLER: u64 = u64::MAX;
+
+/// All models of a bundle may take so many times as long as one.
+const MODELS_FACTOR: u32 = 2;
+
+/// The time in which the models of a bundle are tried out.
+#[derive(Debug, Clone, Copy)]
+pub struct TrialTime {
+    each: Duration,
+    until: Instant,
+}
+
+/// The part of it that is one model's.
+struct Part {
+    until: Instant,
+    /// Whether it is as long as one model's may be.
+    is_whole: bool,
+}
+
+impl TrialTime {
+    /// It begins now: `each` is the most that one model may take, and twice that the most that all may.
+    pub fn begin(each: Duration) -> Self {
+        Self { each, until: Instant::now() + each * MODELS_FACTOR }
+    }
+
+    /// When all of it is over.
+    pub fn until(&self) -> Instant {
+        self.until
+    }
+
+    fn of_one(&self) -> Part {
+        let whole = Instant::now() + self.each;
+        Part { until: whole.min(self.until), is_whole: whole <= self.until }
+    }
+}
+
+/// What elements are.
+#[derive(Debug, Clone, Copy)]
+enum Fill {
+    Zeros,
+    Ones,
+    /// The number of the input: the end of a range is behind its beginning.
+    Places,
+}
+
+/// A model that was tried out.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Trial {
+    /// It was computed, and how long that took the second time.
+    Computed(Duration),
+    /// It refused what was invented, or was not computed for another reason: these words. Callers may know better.
+    Inconclusive(String),
+}
+
+/// Why a model would fail every call.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum TrialError {
+    #[error("it fails whatever it is given: {0}")]
+    Fails(ComputeError),
+    #[error("nobody could call it: {0}")]
+    Input(#[from] TensorError),
+    #[error(
+        "its computations are lost, whatever it is given: the process that computes them ended by {how}"
+    )]
+    Ends { how: String },
+    #[error(
+        "it has ended the process that computes it, and is not computed for another {} ms: publish it again then",
+        wait.as_millis()
+    )]
+    BackedOff { wait: Duration },
+    #[error("it is not computed within {} s, with the smallest inputs that it takes", .0.as_secs())]
+    Slow(Duration),
+}
+
+impl Graph {
+    /// Computes the model with inputs of the smallest shapes that it takes, or shows that it cannot be computed. `lost_max`: when it has
+    /// ended its worker so often, it is of no use.
+    ///
+    /// # Errors
+    /// [`TrialError`] if it would fail every call.
+    pub(super) async fn try_out(
+        &self,
+        time: TrialTime,
+        lost_max: usize,
+    ) -> Result<Trial, TrialError> {
+        let one = time.of_one();
+        let (mut errors, mut lost) = (Vec::<ComputeError>::new(), 0);
+        for (attempt, (size, fill)) in ATTEMPTS.into_iter().enumerate() {
+            if attempt > lost && self.has_no_inputs() {
+                break;
+            }
+            let Some(inputs) = self.invent(size, fill, attempt == 0)? else { continue };
+            match self.attempt(&inputs, one.until).await {
+                Some(Ok(())) => return Ok(self.time(&inputs, one.until).await),
+                Some(Err(ComputeError::BackedOff { wait })) => {
+                    return Err(TrialError::BackedOff { wait });
+                }
+                Some(Err(ComputeError::Lost { how })) => {
+                    lost += 1;
+                    if lost >= lost_max {
+                        return Err(TrialError::Ends { how });
+                    }
+                }
+                // Others compute: that is not this model's fault.
+                Some(Err(error))
+                    if matches!(error.class(), ErrorClass::Busy | ErrorClass::Lost) =>
+                {
+                    return Ok(Trial::Inconclusive(error.to_string()));
+                }
+                Some(Err(error)) => errors.push(error),
+                // The first has the fewest elements.
+                None if attempt == 0 && one.is_whole => return Err(TrialError::Slow(time.each)),
+                None => break,
+            }
+        }
+        let Some(first) = errors.first() else {
+            return Ok(Trial::Inconclusive("there was no time left for it".into()));
+        };
+        let is_defect =
+            |error: &&ComputeError| matches!(error, ComputeError::Backend(BackendError::Defect(_)));
+        if let Some(defect) = errors.iter().find(is_defect) {
+            return Err(TrialError::Fails(defect.clone()));
+        }
+        let is_always_the_same = errors.iter().all(|error| error == first);
+        if is_always_the_same && errors.len() > 1 || self.has_no_inputs() {
+            return Err(TrialError::Fails(first.clone()));
+        }
+        Ok(Trial::Inconclusive(first.to_string()))
+    }
+
+    /// Whether every call looks the same: what is optional is left out.
+    fn has_no_inputs(&self) -> bool {
+        self.signature().required().next().is_none()
+    }
+
+    /// Computes it once, after the time for which it is backed off. None if that is not over by then.
+    async fn attempt(
+        &self,
+        inputs: &[(String, Tensor)],
+        until: Instant,
+    ) -> Option<Result<(), ComputeError>> {
+        let attempt = async {
+            loop {
+                match self.compute(inputs.to_vec(), CALLER).await {
+                    Err(ComputeError::BackedOff { wait }) if Instant::now() + wait < until => {
+                        tokio::time::sleep(wait).await;
+                    }
+                    computed => return computed.map(drop),
+                }
+            }
+        };
+        tokio::time::timeout_at(until.into(), attempt).await.ok()
+    }
+
+    /// How long it takes once it is warm. That it ended once does not mean that it does again.
+    async fn time(&self, inputs: &[(String, Tensor)], until: Instant) -> Trial {
+        let began = Instant::now();
+        match self.attempt(inputs, until).await {
+            Some(Ok(())) => Trial::Computed(began.elapsed()),
+            Some(Err(error)) => {
+                Trial::Inconclusive(format!("it was computed once, and not again: {error}"))
+            }
+            None => Trial::Inconclusive("it was computed once, and not again in time".into()),
+        }
+    }
+
+    /// Inputs of this kind; none if they would be large and need not be tried.
+    fn invent(
+        &self,
+        open: usize,
+        fill: Fill,
+        is_first: bool,
+    ) -> Result<Option<Vec<(String, Tensor)>>, TrialError> {
+        let mut bytes = 0_usize;
+        let mut inputs = Vec::new();
+        for (place, spec) in self.signature().required().enumerate() {
+            let shape = smallest(spec, open);
+            if shape.len() > RANK_MAX {
+                return Err(TensorError::Rank { rank: shape.len() }.into());
+            }
+            let elements =
+                tensor::count(&shape).ok_or_else(|| TensorError::Shape { shape: shape.clone() })?;
+            bytes =
+                bytes.saturating_add(elements.saturating_mul(spec.data_type.size().unwrap_or(5)));
+            if bytes > self.tensor_bytes_max() {
+                let (what, max) = ("inputs", self.tensor_bytes_max());
+                let error = ComputeError::TooLarge { what, bytes, max };
+                return if is_first { Err(TrialError::Fails(error)) } else { Ok(None) };
+            }
+            if bytes > LARGE_BYTES_MAX && !is_first {
+                return Ok(None);
+            }
+            let number = match fill {
+                Fill::Zeros => 0,
+                Fill::Ones => 1,
+                Fill::Places => u8::try_from(place).unwrap_or(u8::MAX),
+            };
+            let data = elements_of(spec.data_type, number, elements);
+            inputs.push((spec.name.clone(), Tensor::new(spec.data_type, shape, data)?));
+        }
+        Ok(Some(inputs))
+    }
+}
+
+fn smallest(spec: &TensorSpec, open: usize) -> Vec<usize> {
+    match &spec.shape {
+        Some(sizes) => sizes.iter().map(|size| size.unwrap_or(open)).collect(),
+        None => vec![open],
+    }
+}
+
+/// So many elements that are this number.
+fn elements_of(ty: DataType, number: u8, count: usize) -> Bytes {
+    let number_bytes: Vec<u8> = match ty {
+        DataType::Bool => vec![number.min(1)],
+        DataType::U8 | DataType::I8 => vec![number.min(i8::MAX as u8)],
+        DataType::U16 | DataType::I16 => u16::from(number).to_le_bytes().into(),
+        DataType::U32 | DataType::I32 => u32::from(number).to_le_bytes().into(),
+        DataType::U64 | DataType::I64 => u64::from(number).to_le_bytes().into(),
+        DataType::F16 => half::f16::from_f32(number.into()).to_le_bytes().into(),
+        DataType::Bf16 => half::bf16::from_f32(number.into()).to_le_bytes().into(),
+        DataType::F32 => f32::from(number).to_le_bytes().into(),
+        DataType::F64 => f64::from(number).to_le_bytes().into(),
+        DataType::Bytes => {
+            let text = number.to_string();
+            return pack_strings(std::iter::repeat_n(text.as_bytes(), count)).unwrap_or_default();
+        }
+    };
+    number_bytes.repeat(count).into()
+}

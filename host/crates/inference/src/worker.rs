@@ -1,0 +1,408 @@
+//! An inference worker: the process in which backends load and compute models.
+//!
+//! One thread steers, one loads, the others compute. It believes its host, for it can do nothing to it; what it must not do is
+//! reach anything else, which [`hospes_worker::confine`] sees to before the first model comes.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
+use std::io::Read as _;
+use std::num::NonZeroUsize;
+use std::os::fd::AsFd as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Instant;
+
+use super::backend::onnxruntime::OnnxRuntime;
+use super::backend::tract::Tract;
+use super::backend::{Backend, BackendError, BackendKind, Model, Stop};
+use super::protocol::{Done, Head, Job, JobError, Offered, Order, Report, Setup, VERSION};
+use hospes_core::tensor::Tensor;
+use hospes_worker::channel::{Buffer, Received};
+use hospes_worker::confine::{confine_around, start_no_more_threads};
+use hospes_worker::{ChannelError, End, MemoryError, SharedMemory};
+
+/// Why a worker ends before its host wants it to.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    #[error("the connection to the host failed")]
+    Channel(#[from] ChannelError),
+    #[error("the shared memory cannot be used")]
+    Memory(#[from] MemoryError),
+    #[error("the host sent something else than was expected")]
+    Unexpected,
+    #[error("the host is of another version")]
+    Version,
+    #[error("a thread could not be started")]
+    Thread(#[source] std::io::Error),
+}
+
+/// A model to load, as the thread that loads gets it.
+struct Load {
+    model: u32,
+    backend: BackendKind,
+    file: File,
+    bytes: u64,
+}
+
+/// What the worker's threads share.
+struct Shared {
+    setup: Setup,
+    work: End,
+    control: End,
+    memory: Arc<SharedMemory>,
+    onnxruntime: Result<OnnxRuntime, BackendError>,
+    models: Mutex<HashMap<u32, Arc<dyn Model>>>,
+    jobs: Mutex<Jobs>,
+}
+
+struct Jobs {
+    running: HashMap<u64, Arc<Stop>>,
+    /// Cancelled before a thread took them: to be skipped, for their windows are others' by then. No more than the connection holds,
+    /// as a job is cancelled once and after it was sent.
+    cancelled: BTreeSet<u64>,
+    /// The newest job that was taken of each window. A window's jobs come in the order of their numbers, so an earlier one that does not
+    /// run has ended.
+    taken: Vec<u64>,
+}
+
+/// What has to be done about a job that is cancelled.
+enum Cancelled {
+    Stop(Arc<Stop>),
+    /// It is skipped when a thread takes it, and is over now.
+    Skip,
+    /// It ended before.
+    Nothing,
+}
+
+impl Jobs {
+    fn new(windows: u32) -> Self {
+        let taken = vec![0; windows as usize];
+        Self { running: HashMap::new(), cancelled: BTreeSet::new(), taken }
+    }
+
+    /// A thread has a job: what stops it, or nothing if it was cancelled.
+    fn take(&mut self, job: u64, window: u32) -> Option<Arc<Stop>> {
+        if let Some(taken) = self.taken.get_mut(window as usize) {
+            *taken = job.max(*taken);
+        }
+        if self.cancelled.remove(&job) {
+            return None;
+        }
+        let stop = Arc::new(Stop::default());
+        self.running.insert(job, Arc::clone(&stop));
+        Some(stop)
+    }
+
+    fn cancel(&mut self, job: u64, window: u32) -> Result<Cancelled, WorkerError> {
+        if let Some(stop) = self.running.get(&job) {
+            return Ok(Cancelled::Stop(Arc::clone(stop)));
+        }
+        let taken = self.taken.get(window as usize).ok_or(WorkerError::Unexpected)?;
+        if job <= *taken {
+            return Ok(Cancelled::Nothing);
+        }
+        self.cancelled.insert(job);
+        Ok(Cancelled::Skip)
+    }
+}
+
+/// Works until the host closes the connection.
+///
+/// # Errors
+/// [`WorkerError`].
+pub fn run(work: End, control: End) -> Result<(), WorkerError> {
+    let mut buffer = Buffer::default();
+    let Some(Received { message: Order::Setup(setup), file: Some(file) }) =
+        control.receive(&mut buffer)?
+    else {
+        return Err(WorkerError::Unexpected);
+    };
+    if setup.version != VERSION {
+        return Err(WorkerError::Version);
+    }
+    let bytes = setup.layout.bytes().ok_or(WorkerError::Unexpected)?;
+    let memory = Arc::new(SharedMemory::open(file, bytes)?);
+    let threads = NonZeroUsize::new(setup.threads as usize).ok_or(WorkerError::Unexpected)?;
+    // The library is the operator's and is opened while there are files. It starts a thread when it begins: then they are given up.
+    let library = OnnxRuntime::map(&setup.libraries);
+    let keep = [work.as_fd(), control.as_fd(), memory.file()];
+    let (confinement, onnxruntime) =
+        confine_around(setup.limits, &keep, || library.and_then(|library| library.begin(threads)));
+    let jobs = Mutex::new(Jobs::new(setup.layout.windows));
+    let shared = Arc::new(Shared {
+        setup,
+        work,
+        control,
+        memory,
+        onnxruntime,
+        models: Mutex::default(),
+        jobs,
+    });
+    let loader = start_threads(&shared, threads)?;
+    start_no_more_threads();
+    let backends = shared.offered();
+    shared.control.send(&Report::Ready { version: VERSION, backends, confinement }, None)?;
+    while let Some(order) = shared.control.receive(&mut buffer)? {
+        shared.obey(order, &loader)?;
+    }
+    Ok(())
+}
+
+fn start_threads(
+    shared: &Arc<Shared>,
+    threads: NonZeroUsize,
+) -> Result<mpsc::Sender<Load>, WorkerError> {
+    for number in 0..threads.get() {
+        let shared = Arc::clone(shared);
+        let thread = std::thread::Builder::new().name(format!("compute-{number}"));
+        thread.spawn(move || shared.compute()).map_err(WorkerError::Thread)?;
+    }
+    let (loader, loads) = mpsc::channel();
+    let shared = Arc::clone(shared);
+    let thread = std::thread::Builder::new().name("load".into());
+    thread
+        .spawn(move || loads.iter().for_each(|load| shared.load(load)))
+        .map_err(WorkerError::Thread)?;
+    Ok(loader)
+}
+
+/// Nothing that is kept in these locks is left half-way by a panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    fn offered(&self) -> Vec<Offered> {
+        let found = self.onnxruntime.as_ref().map(OnnxRuntime::describe).map_err(Clone::clone);
+        vec![
+            Offered { kind: BackendKind::Onnxruntime, usable: found },
+            Offered { kind: BackendKind::Tract, usable: Ok(Tract::describe()) },
+        ]
+    }
+
+    fn obey(&self, order: Received<Order>, loader: &mpsc::Sender<Load>) -> Result<(), WorkerError> {
+        match (order.message, order.file) {
+            (Order::Load { model, backend, bytes }, Some(file)) => {
+                let load = Load { model, backend, file: file.into(), bytes };
+                loader.send(load).map_err(|_| WorkerError::Unexpected)
+            }
+            (Order::Unload { model }, None) => {
+                let unloaded = lock(&self.models).remove(&model);
+                drop(unloaded);
+                Ok(())
+            }
+            (Order::Cancel { job, window }, None) => self.cancel(job, window),
+            (Order::Setup(_), _)
+            | (Order::Load { .. }, None)
+            | (Order::Unload { .. } | Order::Cancel { .. }, Some(_)) => {
+                Err(WorkerError::Unexpected)
+            }
+        }
+    }
+
+    fn cancel(&self, job: u64, window: u32) -> Result<(), WorkerError> {
+        let cancelled = lock(&self.jobs).cancel(job, window)?;
+        match cancelled {
+            Cancelled::Stop(stop) => stop.stop(),
+            Cancelled::Skip => {
+                self.answer(&Done { job, nanos: 0, result: Err(JobError::Cancelled) });
+            }
+            Cancelled::Nothing => {}
+        }
+        Ok(())
+    }
+
+    fn load(&self, load: Load) {
+        let model = load.model;
+        let loaded = catch_unwind(AssertUnwindSafe(|| self.try_load(load)));
+        let report = match loaded.unwrap_or(Err(BackendError::Panicked)) {
+            Ok(loaded) => {
+                let signature = loaded.signature().clone();
+                lock(&self.models).insert(model, loaded);
+                Report::Loaded { model, signature }
+            }
+            Err(error) => Report::NotLoaded { model, error },
+        };
+        if let Err(ChannelError::TooLong { bytes }) = self.control.send(&report, None) {
+            let text = format!("its inputs and outputs take {bytes} bytes to describe");
+            let error = BackendError::Unsupported(text);
+            // If that fails too, the host has gone, and the thread that steers ends the process.
+            let _ = self.control.send(&Report::NotLoaded { model, error }, None);
+        }
+    }
+
+    fn try_load(&self, load: Load) -> Result<Arc<dyn Model>, BackendError> {
+        let mut bytes = Vec::new();
+        let read = load.file.take(load.bytes).read_to_end(&mut bytes);
+        read.map_err(|error| BackendError::Failed(format!("it cannot be read: {error}")))?;
+        let model = match load.backend {
+            BackendKind::Tract => Tract.load(&bytes)?,
+            BackendKind::Onnxruntime => match &self.onnxruntime {
+                Ok(backend) => backend.load(&bytes)?,
+                Err(reason) => return Err(reason.clone()),
+            },
+        };
+        Ok(model.into())
+    }
+
+    /// What a thread that computes does, until the host closes the connection.
+    fn compute(&self) {
+        let mut buffer = Buffer::default();
+        while let Ok(Some(Received { message: job, file: None })) = self.work.receive(&mut buffer) {
+            if let Some(done) = self.done(job) {
+                self.answer(&done);
+            }
+        }
+    }
+
+    fn done(&self, job: Job) -> Option<Done> {
+        let (number, window) = (job.job, job.window);
+        let stop = lock(&self.jobs).take(number, window)?;
+        let mark = |begun: bool| self.memory.write(self.setup.layout.mark(window), &[begun.into()]);
+        let marked = mark(true);
+        let began = Instant::now();
+        let result = catch_unwind(AssertUnwindSafe(|| self.outputs(job, &stop)))
+            .unwrap_or(Err(JobError::Backend(BackendError::Panicked)));
+        let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let marked = marked.and_then(|()| mark(false));
+        lock(&self.jobs).running.remove(&number);
+        let result = if marked.is_ok() { result } else { Err(JobError::Unknown) };
+        Some(Done { job: number, nanos, result })
+    }
+
+    fn outputs(&self, job: Job, stop: &Stop) -> Result<Vec<Head>, JobError> {
+        let layout = &self.setup.layout;
+        let model = lock(&self.models).get(&job.model).cloned().ok_or(JobError::Unknown)?;
+        let heads = job.inputs.iter().flatten();
+        let mut places = layout.places(heads).ok_or(JobError::Unknown)?.into_iter();
+        let inputs = job.inputs.into_iter().map(|head| {
+            let Some((head, place)) = head.and_then(|head| Some((head, places.next()?))) else {
+                return Ok(None);
+            };
+            let data = self.memory.view(layout.inputs(job.window) + place, head.bytes);
+            let data = data.map_err(|_| JobError::Unknown)?;
+            let tensor = Tensor::new(head.data_type, head.shape, data);
+            tensor.map(Some).map_err(|_| JobError::Unknown)
+        });
+        let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+        let outputs = model.run(&inputs, stop).map_err(JobError::Backend)?;
+        let heads: Vec<Head> = outputs.iter().map(Head::of).collect();
+        let bytes = || heads.iter().map(|head| head.bytes as u64).fold(0, u64::saturating_add);
+        let places = layout.places(&heads).ok_or_else(|| JobError::TooLarge { bytes: bytes() })?;
+        for (output, place) in outputs.iter().zip(places) {
+            let written = self.memory.write(layout.outputs(job.window) + place, output.data());
+            written.map_err(|_| JobError::Unknown)?;
+        }
+        Ok(heads)
+    }
+
+    fn answer(&self, done: &Done) {
+        if let Err(ChannelError::TooLong { bytes }) = self.work.send(done, None) {
+            let error = BackendError::Failed(format!("its outputs take {bytes} bytes to describe"));
+            let done = Done { result: Err(JobError::Backend(error)), ..*done };
+            // If that fails too, the host has gone, and the thread that steers ends the process.
+            let _ = self.work.send(&done, None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::protocol::Layout;
+    use crate::signature::ModelSignature;
+    use hospes_worker::Limits;
+
+    const WINDOWS: u32 = 2;
+
+    /// Gives nothing, and counts how often it was asked.
+    struct Counting {
+        signature: ModelSignature,
+        runs: Arc<AtomicUsize>,
+    }
+
+    impl Model for Counting {
+        fn signature(&self) -> &ModelSignature {
+            &self.signature
+        }
+
+        fn run(&self, _: &[Option<Tensor>], _: &Stop) -> Result<Vec<Tensor>, BackendError> {
+            self.runs.fetch_add(1, Ordering::Relaxed);
+            Ok(Vec::new())
+        }
+    }
+
+    /// A worker with model 1, the host's end of its work, and how often it has computed.
+    fn worker() -> (Shared, End, Arc<AtomicUsize>) {
+        let layout = Layout::new(WINDOWS, 1);
+        let limits = Limits { memory_bytes_max: 0, file_bytes_max: 0, cpu_max: None };
+        let setup = Setup { version: VERSION, threads: 1, layout, limits, libraries: Vec::new() };
+        let (work, host) = End::pair().expect("a pair");
+        let (control, _) = End::pair().expect("a pair");
+        let memory = SharedMemory::create(layout.bytes().expect("countable")).expect("memory");
+        let runs = Arc::new(AtomicUsize::new(0));
+        let signature = ModelSignature { inputs: Vec::new(), outputs: Vec::new() };
+        let model: Arc<dyn Model> = Arc::new(Counting { signature, runs: Arc::clone(&runs) });
+        let worker = Shared {
+            setup,
+            work,
+            control,
+            memory: Arc::new(memory),
+            onnxruntime: Err(BackendError::NoLibrary),
+            models: Mutex::new(HashMap::from([(1, model)])),
+            jobs: Mutex::new(Jobs::new(WINDOWS)),
+        };
+        (worker, host, runs)
+    }
+
+    fn job(job: u64, window: u32) -> Job {
+        Job { job, model: 1, window, inputs: Vec::new() }
+    }
+
+    /// Once the oldest of many was forgotten, and computed in a window that somebody else had by then.
+    #[test]
+    fn a_job_that_was_cancelled_is_never_computed_however_many_were_cancelled_after_it() {
+        let (worker, host, runs) = worker();
+        let window = |number: u64| u32::try_from(number).expect("small") % WINDOWS;
+        let mut buffer = Buffer::default();
+        for number in 1..=100 {
+            worker.cancel(number, window(number)).expect("known");
+            let done = host.receive::<Done>(&mut buffer).expect("read").expect("there").message;
+            assert_eq!(done.job, number, "its caller's window is free at once");
+            assert!(matches!(done.result, Err(JobError::Cancelled)));
+        }
+        for number in 1..=100 {
+            assert!(worker.done(job(number, window(number))).is_none(), "{number}");
+        }
+        assert_eq!(runs.load(Ordering::Relaxed), 0);
+        assert!(worker.done(job(101, 0)).is_some_and(|done| done.result.is_ok()));
+        assert_eq!(runs.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn of_jobs_that_ended_before_they_were_cancelled_nothing_is_kept_and_nobody_hears_twice() {
+        let (worker, host, runs) = worker();
+        host.set_nonblocking().expect("a socket");
+        // Threads may take what they have in another order than it came.
+        for number in [2, 1, 3, 4] {
+            assert!(worker.done(job(number, 0)).is_some());
+        }
+        (1..=4).for_each(|number| worker.cancel(number, 0).expect("known"));
+        let heard = host.receive::<Done>(&mut Buffer::default());
+        assert!(heard.is_err_and(|error| error.would_block()));
+        let jobs = lock(&worker.jobs);
+        assert!(jobs.cancelled.is_empty() && jobs.running.is_empty());
+        assert_eq!((jobs.taken.as_slice(), runs.load(Ordering::Relaxed)), (&[4, 0][..], 4));
+    }
+
+    #[test]
+    fn a_job_that_runs_is_stopped_and_one_of_no_window_ends_the_worker() {
+        let (worker, ..) = worker();
+        let stop = lock(&worker.jobs).take(7, 1).expect("it was not cancelled");
+        let cancelled = lock(&worker.jobs).cancel(7, 1);
+        assert!(matches!(cancelled, Ok(Cancelled::Stop(same)) if Arc::ptr_eq(&same, &stop)));
+        assert!(matches!(worker.cancel(8, WINDOWS), Err(WorkerError::Unexpected)));
+    }
+}

@@ -1,0 +1,178 @@
+//! A worker as its host has it: a process with two sockets, ended when this is dropped.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use rustix::process::{Pid, PidfdFlags};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
+use tokio::net::unix::pipe;
+
+use super::channel::{ChannelError, End};
+use super::{Program, Role};
+use hospes_telemetry::{FOREIGN_LINE_BYTES_MAX, Source};
+
+/// Most bytes of a worker's output that are taken for one line.
+const LINE_BYTES_MAX: u64 = 2 * FOREIGN_LINE_BYTES_MAX as u64;
+
+/// Why a worker did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    #[error("a worker process could not be started")]
+    Process(#[source] io::Error),
+    #[error("a worker's sockets could not be made")]
+    Channel(#[from] ChannelError),
+}
+
+/// A worker process.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    /// Readable when it has ended (`pidfd_open(2)`).
+    ended: AsyncFd<OwnedFd>,
+    lines: Source,
+    /// Processes that the kernel had ended for lack of memory when this one began.
+    ended_for_memory: Option<u64>,
+}
+
+/// A new worker and the host's ends of its two sockets: one for work, one to steer it.
+#[derive(Debug)]
+pub struct Spawned {
+    pub process: Process,
+    pub work: End,
+    pub control: End,
+}
+
+impl Process {
+    /// Starts a worker. It finds its sockets as standard input and output.
+    ///
+    /// # Errors
+    /// [`SpawnError`].
+    pub fn spawn(program: &Program, role: Role) -> Result<Spawned, SpawnError> {
+        let (work, its_work) = End::pair()?;
+        let (control, its_control) = End::pair()?;
+        let file = match program {
+            Program::Own => OsString::from("/proc/self/exe"),
+            Program::File(path) => path.clone().into_os_string(),
+        };
+        let mut child = Command::new(file)
+            .arg("worker")
+            .arg(role.to_string())
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(OwnedFd::from(its_work)))
+            .stdout(Stdio::from(OwnedFd::from(its_control)))
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(SpawnError::Process)?;
+        let lines = child.stderr.take().map(OwnedFd::from);
+        // From here on dropping it ends the process.
+        let source = Source::new(&format!("worker for {role}"));
+        let ended_for_memory = ended_for_memory();
+        let process =
+            Self { ended: watch(&child)?, child, lines: source.clone(), ended_for_memory };
+        if let Some(lines) = lines {
+            let lines = pipe::Receiver::from_owned_fd(lines).map_err(SpawnError::Process)?;
+            tokio::spawn(pass_on(source, lines));
+        }
+        Ok(Spawned { process, work, control })
+    }
+
+    /// The process's number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// As what it writes lines.
+    pub fn lines(&self) -> &Source {
+        &self.lines
+    }
+
+    /// Whether somebody else than its host and the kernel killed it, as an operator does: then nothing that it did is to blame.
+    pub fn was_killed_from_outside(&self, status: &ExitStatus) -> bool {
+        use std::os::unix::process::ExitStatusExt as _;
+        status.signal() == Some(libc::SIGKILL)
+            && self.ended_for_memory.is_some()
+            && self.ended_for_memory == ended_for_memory()
+    }
+
+    /// Ends it now.
+    pub fn kill(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+    }
+
+    /// Waits for its end. Dropping the future changes nothing.
+    ///
+    /// # Errors
+    /// As of `waitpid`.
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        loop {
+            let mut ended = self.ended.readable().await?;
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            ended.clear_ready();
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        // SIGKILL cannot be put off: this waits for the kernel only, so that no dead process is left behind.
+        let _ = self.child.wait();
+    }
+}
+
+fn watch(child: &Child) -> Result<AsyncFd<OwnedFd>, SpawnError> {
+    let number = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let number = number.ok_or_else(|| SpawnError::Process(io::ErrorKind::InvalidData.into()))?;
+    let file = rustix::process::pidfd_open(number, PidfdFlags::NONBLOCK);
+    let file = file.map_err(|error| SpawnError::Process(error.into()))?;
+    // SAFETY: an `OwnedFd` is open as long as it is, and nothing takes it out of the `AsyncFd`.
+    #[expect(unsafe_code, reason = "that the file stays open is for the caller to know")]
+    let watched = unsafe { AsyncFd::register(file) };
+    watched.map_err(|_| SpawnError::Process(io::ErrorKind::OutOfMemory.into()))
+}
+
+/// How a process ended, in words.
+pub fn ending(status: &ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt as _;
+    match (status.signal(), status.code()) {
+        (Some(libc::SIGFPE), _) => "arithmetic that the processor refuses (SIGFPE)".into(),
+        (Some(libc::SIGSEGV), _) => "an access to memory that is not there (SIGSEGV)".into(),
+        (Some(libc::SIGBUS), _) => "an access to memory that is not there (SIGBUS)".into(),
+        (Some(libc::SIGILL), _) => {
+            "an instruction that the processor does not have (SIGILL)".into()
+        }
+        (Some(libc::SIGABRT), _) => "its own abort, as when memory runs out (SIGABRT)".into(),
+        (Some(libc::SIGXFSZ), _) => "a file that is larger than it may be (SIGXFSZ)".into(),
+        (Some(libc::SIGKILL), _) => "being killed (SIGKILL)".into(),
+        (Some(signal), _) => format!("signal {signal}"),
+        (None, Some(code)) => format!("exit code {code}"),
+        (None, None) => "an unknown cause".into(),
+    }
+}
+
+/// Processes that the kernel has ended for lack of memory since it began (`oom_kill` in `/proc/vmstat`); none if it does not say.
+fn ended_for_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/vmstat").ok()?;
+    let mut counts = text.lines().filter_map(|line| line.strip_prefix("oom_kill "));
+    counts.next()?.parse().ok()
+}
+
+/// Native libraries write where they like: here it becomes lines of the host's own log.
+async fn pass_on(source: Source, lines: impl AsyncRead + Unpin) {
+    let mut lines = BufReader::new(lines);
+    loop {
+        let mut line = Vec::new();
+        match (&mut lines).take(LINE_BYTES_MAX).read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            // What is too much is dropped there, and read all the same: the worker would stand still when the pipe is full.
+            Ok(_) => source.line(&String::from_utf8_lossy(&line)),
+        }
+    }
+}
