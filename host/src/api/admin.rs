@@ -99,6 +99,7 @@ pub(super) fn status(host: &Host, request: &Request<Incoming>) -> Result<Answer,
         StatusCode::OK,
         &json!({
             "party": host.party(),
+            "version": env!("CARGO_PKG_VERSION"),
             "models": host.deployments.count_live(),
             "sandboxes_free": host.slots.free(),
             "memory_free_bytes": host.sandbox.memory().free(),
