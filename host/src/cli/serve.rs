@@ -40,6 +40,16 @@ const LET_GO_TIMEOUT: Duration = Duration::from_secs(1);
 #[command(after_long_help = "Example:\n  hospes serve --data ./data --listen 127.0.0.1:8080\n  \
     hospes serve --print-config > hospes.toml && hospes serve --config hospes.toml")]
 pub struct Serve {
+    #[command(flatten)]
+    settings: Settings,
+    /// Print the settings that would be used, as TOML, and stop.
+    #[arg(long)]
+    print_config: bool,
+}
+
+/// What a host runs with.
+#[derive(Debug, Args)]
+pub struct Settings {
     /// Settings, as TOML.
     #[arg(long, value_name = "FILE", env = "HOSPES_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
@@ -52,13 +62,14 @@ pub struct Serve {
     /// The operator's listener; over the setting `api.operator_listen`. Keep it off the network.
     #[arg(long, value_name = "ADDR")]
     operator_listen: Option<ListenAddress>,
-    /// Print the settings that would be used, as TOML, and stop.
-    #[arg(long)]
-    print_config: bool,
 }
 
-impl Serve {
-    pub fn run(self, context: &Context) -> Result<Answer, Failure> {
+impl Settings {
+    /// The settings, those of the command line over those of the file.
+    ///
+    /// # Errors
+    /// As [`config`].
+    pub fn read(self) -> Result<Config, Failure> {
         let mut config = config(self.config.as_deref(), self.data)?;
         if let Some(address) = self.listen {
             config.api.listen = address;
@@ -66,6 +77,13 @@ impl Serve {
         if let Some(address) = self.operator_listen {
             config.api.operator_listen = address;
         }
+        Ok(config)
+    }
+}
+
+impl Serve {
+    pub fn run(self, context: &Context) -> Result<Answer, Failure> {
+        let config = self.settings.read()?;
         if self.print_config {
             return Ok(Answer::new(toml::to_string(&config)?, serde_json::to_value(&config)?));
         }
