@@ -48,7 +48,7 @@ fn part(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
         // So many bytes of length follow; more than four are of no certificate.
         long @ 0x81..=0x84 => {
             let (bytes, rest) = rest.split_at_checked(usize::from(long - 0x80))?;
-            let length = bytes.iter().fold(0, |sum: usize, byte| sum << 8 | usize::from(*byte));
+            let length = bytes.iter().fold(0, |sum: usize, byte| (sum << 8) | usize::from(*byte));
             (length, rest)
         }
         _ => return None,

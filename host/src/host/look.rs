@@ -49,3 +49,37 @@ pub fn records(config: &Config, clock: &Clock) -> Result<Option<Vec<Aside>>, Hos
     deploy::look(&store)?;
     Ok(Some(store.all_aside()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{StoreError, Table};
+
+    #[test]
+    fn what_a_host_would_set_aside_is_named_and_a_newer_store_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut config = Config::default();
+        config.data.dir = folder.path().to_owned();
+        let look = || records(&config, &Clock::System);
+        assert_eq!(look().expect("nothing is there"), None);
+        let path = folder.path().join(RECORDS);
+        let write = |table, key, record: &[u8]| {
+            Store::open(&path).expect("opens").put(table, key, record).expect("writes");
+        };
+        write(Table::Offers, "torn", b"{}");
+        write(Table::Publications, "acme/iris@1.0.0", b"{}");
+        let before = std::fs::read(&path).expect("reads");
+        let mut aside = look().expect("opens").expect("there").into_iter();
+        let next = aside.next().map(|aside| (aside.table, aside.key));
+        assert_eq!(next, Some((Table::Publications, "acme/iris@1.0.0".into())));
+        let next = aside.next().map(|aside| (aside.table, aside.key));
+        assert_eq!((next, aside.next()), (Some((Table::Offers, "torn".into())), None));
+        assert!(std::fs::read(&path).expect("reads") == before, "nothing was changed");
+        write(Table::Host, "format", b"2");
+        assert!(matches!(look(), Err(HostError::Store(StoreError::Newer { seen: Some(2), .. }))));
+        assert!(
+            std::fs::read_dir(folder.path()).expect("readable").count() == 1,
+            "nothing was made"
+        );
+    }
+}
