@@ -17,7 +17,7 @@ use serde_json::json;
 use super::Context;
 use super::failure::{During as _, Failure};
 use super::screen::{Answer, printable};
-use super::serve::Settings;
+use super::serve::{Settings, outlive_file_size};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::host::{HostError, look};
@@ -128,7 +128,11 @@ impl Doctor {
         config::machine::raise_files_max();
         let clock = context.clock.clone();
         let runtime = (context.make_runtime)().during(|| "cannot start threads".into())?;
-        let workers = runtime.block_on(Workers::look(&config));
+        let workers = runtime.block_on(async {
+            // As a host does: workers share memory that such a limit holds for, too.
+            let _limited = outlive_file_size().during(|| "cannot wait for signals".into())?;
+            Ok::<_, Failure>(Workers::look(&config).await)
+        })?;
         runtime.shutdown_background();
         let records = look::records(&config, &clock);
         let running = Running::look(&config, &records);

@@ -233,11 +233,19 @@ struct Signals {
 /// `SIGXFSZ`.
 const FILE_SIZE: i32 = 25;
 
+/// From here on a file that may not grow further is an error of the write, and does not end this process.
+///
+/// # Errors
+/// If the system does not hand over the signal.
+pub fn outlive_file_size() -> std::io::Result<unix::Signal> {
+    unix::signal(unix::SignalKind::from_raw(FILE_SIZE))
+}
+
 impl Signals {
     fn wait() -> std::io::Result<Self> {
         let terminate = unix::signal(unix::SignalKind::terminate())?;
         let interrupt = unix::signal(unix::SignalKind::interrupt())?;
-        let file_size = unix::signal(unix::SignalKind::from_raw(FILE_SIZE))?;
+        let file_size = outlive_file_size()?;
         Ok(Self { terminate, interrupt, _file_size: file_size })
     }
 

@@ -194,23 +194,23 @@ pub(super) fn keys(subject: &Subject) -> Vec<Finding> {
             Finding::ok("the host's key is read once it is its owner's only")
         }
         Ok(None) => Finding::ok("a host makes its key when it first starts"),
-        Err(error @ SecretsError::Damaged(_)) => {
-            let SecretsError::Damaged(path) = &error else { return Vec::new() };
-            let fix = format!("`rm {}`; a host that starts makes a new one", sh(path));
-            Finding::problem(error.to_string(), fix)
-        }
-        Err(error @ SecretsError::Key(_)) => Finding::problem(
-            chain(error),
-            format!(
-                "put `{}` back from a backup: receipts are verified with it",
-                subject.data().join(look::SECRETS[0]).display()
-            ),
-        ),
-        Err(error @ (SecretsError::File { .. } | SecretsError::Randomness)) => Finding::problem(
-            chain(error),
-            "run this as the host's user; if the file is damaged, put it back from a backup",
-        ),
+        Err(error) => Finding::problem(chain(&error), keys_fix(&error, subject.data())),
     }]
+}
+
+fn keys_fix(error: &SecretsError, data: &Path) -> String {
+    match error {
+        SecretsError::Damaged(path) => {
+            format!("`rm {}`; a host that starts makes a new one", sh(path))
+        }
+        SecretsError::Key(_) => format!(
+            "put `{}` back from a backup: receipts are verified with it",
+            data.join(look::SECRETS[0]).display()
+        ),
+        SecretsError::File { .. } | SecretsError::Randomness => {
+            "run this as the host's user; if the file is damaged, put it back from a backup".into()
+        }
+    }
 }
 
 /// Whether the records can be read, all of them.

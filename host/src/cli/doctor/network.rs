@@ -9,7 +9,7 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::running::{state, url};
+use super::running::{Running, is_host, state, url};
 use super::{Finding, Subject, chain, sh};
 use crate::api;
 use crate::cli::client::Client;
@@ -90,20 +90,28 @@ fn taken(subject: &Subject, listener: &Listener<'_>) -> Finding {
     if *is_operator && subject.running.is_at(address) {
         return ours();
     }
+    if let Running::Silent(_) = subject.running {
+        let detail = format!("{address} for {whose} is taken, most likely by the host that hangs");
+        return Finding::warning(detail, format!("see `host`; if it is another program, {stop}"));
+    }
     let is_tls = !is_operator && subject.config.api.tls_certificate.is_some();
     let Some(url) = url(address, is_tls) else {
         return Finding::problem(format!("{address} for {whose} is taken"), stop);
     };
     match Client::looking(url, None).document::<Value>("/api/host") {
         Ok((who, _)) if subject.is_own(&who) => ours(),
-        Ok((who, _)) if who["party"].is_string() => Finding::problem(
-            format!("{address} for {whose} is taken by another host, {}", who["party"]),
-            stop,
-        ),
+        Ok((who, _)) if who["party"].is_string() => {
+            let party = who["party"].as_str().unwrap_or_default();
+            let detail = format!("{address} for {whose} is taken by another host, {party}");
+            Finding::problem(detail, stop)
+        }
         Err(failure) if state(&failure) == Some("loading") => Finding::warning(
             format!("{address} for {whose}: a host that is being started answers there"),
             format!("ask again shortly; if it is not this one, {another}"),
         ),
+        Err(failure) if is_host(&failure) => {
+            Finding::problem(format!("{address} for {whose} is taken by another host"), stop)
+        }
         Ok(_) | Err(_) => {
             Finding::problem(format!("{address} for {whose} is taken by another program"), stop)
         }

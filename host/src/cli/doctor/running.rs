@@ -77,11 +77,20 @@ impl Running {
     }
 }
 
+/// Whether what answered is a host, whatever it answered.
+pub(super) fn is_host(failure: &Failure) -> bool {
+    let kind = failure.problem().and_then(|problem| problem["type"].as_str());
+    kind.is_some_and(|kind| kind.starts_with("urn:hospes:"))
+}
+
 /// Where the operator's listener may be: where the host wrote that it is, and where the settings say.
 fn addresses(config: &Config, data: &Path) -> Vec<HostUrl> {
     let kept = read_line(&data.join(OPERATOR_ADDRESS_FILE)).ok();
     let kept = kept.and_then(|url| url.parse().ok());
-    kept.into_iter().chain(url(&config.api.operator_listen, false)).collect()
+    let mut addresses: Vec<HostUrl> =
+        kept.into_iter().chain(url(&config.api.operator_listen, false)).collect();
+    addresses.dedup();
+    addresses
 }
 
 /// The URL of what listens on an address; none if the port is picked when it does.
