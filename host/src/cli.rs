@@ -12,6 +12,7 @@ mod call;
 mod client;
 mod completions;
 mod consistency;
+mod doctor;
 mod document;
 mod event;
 mod failure;
@@ -112,6 +113,7 @@ struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Doctor(doctor::Doctor),
     Keys(keys::Keys),
     Account(account::Account),
     Admin(admin::Admin),
@@ -198,6 +200,7 @@ fn run(cli: Cli, screen: Screen, make_runtime: MakeRuntime) -> Result<ExitCode, 
 fn dispatch(command: Command, context: &Context) -> Result<Answer, Failure> {
     match command {
         Command::Serve(command) => command.run(context),
+        Command::Doctor(command) => command.run(context),
         Command::Keys(command) => command.run(context),
         Command::Account(command) => command.run(context),
         Command::Admin(command) => command.run(context),

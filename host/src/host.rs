@@ -4,6 +4,7 @@
 
 mod known;
 mod lines;
+pub mod look;
 mod private;
 mod readiness;
 mod secrets;

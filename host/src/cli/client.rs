@@ -30,6 +30,8 @@ pub const RECEIPT: &str = "hospes-receipt";
 const OPERATOR: &str = "--operator";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For whoever only looks whether there is a host.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
 /// A host may compile a bundle before it answers, and a call may run for minutes.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(10);
 /// Sending a large bundle over a slow line.
@@ -90,6 +92,22 @@ impl Client {
     /// The same, of the operator's listener.
     pub fn operator(host: HostUrl, token: String) -> Self {
         Self { option: OPERATOR, ..Self::new(host, Some(token)) }
+    }
+
+    /// A client that only looks who is there, soon. Without a secret it takes any certificate: what is said is not relied upon, and
+    /// whether others trust the certificate is not for this machine to say.
+    pub fn looking(host: HostUrl, bearer: Option<String>) -> Self {
+        let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier);
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(None)
+            .tls_config(tls.disable_verification(bearer.is_none()).build())
+            .timeout_global(Some(LOOK_TIMEOUT))
+            .user_agent(concat!("hospes/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Self { agent: config.into(), host, bearer, option: "--host" }
     }
 
     /// Gets a JSON document, as it is and as what it stands for. Members that are not known are passed over, so that a

@@ -18,6 +18,7 @@ mod conformance;
 mod connections;
 mod crash;
 mod disk_full;
+mod doctor;
 mod fair;
 mod fitting_models;
 mod fixture;
