@@ -6,6 +6,7 @@
 
 mod aside;
 mod format;
+mod snapshot;
 
 use std::error::Error;
 use std::fs::OpenOptions;
@@ -22,6 +23,8 @@ use redb::{
 
 pub use aside::Aside;
 use aside::SetAside;
+pub use format::FORMAT;
+pub use snapshot::Snapshot;
 
 /// A kind of record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::{Host, HostError, RECORDS};
+use super::{Host, HostError, RECEIPTS, RECORDS};
 use crate::receipt::LOG_FILE;
 use crate::receipts::Receipts;
 use crate::store::{Store, Table};
@@ -20,7 +20,7 @@ const EMPTY_LOG_BYTES_MAX: u64 = 64;
 /// [`HostError::NoRecords`].
 pub(super) fn check_records(data: &Path) -> Result<(), HostError> {
     let length = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
-    let (records, log) = (data.join(RECORDS), data.join("receipts").join(LOG_FILE));
+    let (records, log) = (data.join(RECORDS), data.join(RECEIPTS).join(LOG_FILE));
     if length(&records) == 0 && length(&log) > EMPTY_LOG_BYTES_MAX {
         return Err(HostError::NoRecords { records, log });
     }

@@ -43,7 +43,7 @@ impl Secrets {
     /// Reads the secrets in `data`, or makes them.
     pub(super) fn open(data: &Path) -> Result<Self, SecretsError> {
         Ok(Self {
-            key: host_key(&data.join("host.pem"))?,
+            key: host_key(&data.join(super::KEY_FILE))?,
             operator_token: ArcSwap::from_pointee(hex(&random_file(&data.join(TOKEN_FILE))?)),
             token_file: data.join(TOKEN_FILE),
             cache_secret: random_file(&data.join("cache.secret"))?,

@@ -8,7 +8,7 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 
 /// The file in the data directory.
-const FILE: &str = "clock";
+pub const FILE: &str = "clock";
 
 /// A clock that is this far behind what was known is one that somebody should look at.
 const BEHIND_MAX: SignedDuration = SignedDuration::from_hours(1);

@@ -80,6 +80,12 @@ pub enum Deed {
     WithdrawOffer,
     ReinstateOffer,
     StopAgreement,
+    /// It may have been used more than the host knows, for receipts were lost.
+    FreezeAgreement,
+    ReleaseAgreement,
+    /// All that have limits over their calls and were made before.
+    FreezeAgreements,
+    ReleaseAgreements,
     RotateToken,
     /// The party and the key are in the reason.
     OpenAccount,
@@ -89,11 +95,13 @@ pub enum Deed {
     RetryVersion,
     /// A version that is out of service is taken away. Its publisher may put it back.
     TakeOutVersion,
+    /// The data directory was restored from a backup: what the log had behind this place is lost.
+    Restore,
 }
 
 impl Deed {
     /// Every deed.
-    pub const ALL: [Deed; 18] = [
+    pub const ALL: [Deed; 23] = [
         Deed::SuspendAccount,
         Deed::ResumeAccount,
         Deed::CloseAccount,
@@ -107,11 +115,16 @@ impl Deed {
         Deed::WithdrawOffer,
         Deed::ReinstateOffer,
         Deed::StopAgreement,
+        Deed::FreezeAgreement,
+        Deed::ReleaseAgreement,
+        Deed::FreezeAgreements,
+        Deed::ReleaseAgreements,
         Deed::RotateToken,
         Deed::OpenAccount,
         Deed::MakeKey,
         Deed::RetryVersion,
         Deed::TakeOutVersion,
+        Deed::Restore,
     ];
 
     /// The deed as it is written.
@@ -130,11 +143,16 @@ impl Deed {
             Deed::WithdrawOffer => "withdraw-offer",
             Deed::ReinstateOffer => "reinstate-offer",
             Deed::StopAgreement => "stop-agreement",
+            Deed::FreezeAgreement => "freeze-agreement",
+            Deed::ReleaseAgreement => "release-agreement",
+            Deed::FreezeAgreements => "freeze-agreements",
+            Deed::ReleaseAgreements => "release-agreements",
             Deed::RotateToken => "rotate-token",
             Deed::OpenAccount => "open-account",
             Deed::MakeKey => "make-key",
             Deed::RetryVersion => "retry-version",
             Deed::TakeOutVersion => "take-out-version",
+            Deed::Restore => "restore",
         }
     }
 
@@ -146,11 +164,14 @@ impl Deed {
             | Deed::ReinstateModel
             | Deed::ReinstateDigest
             | Deed::ReinstateOffer
+            | Deed::ReleaseAgreement
+            | Deed::ReleaseAgreements
             | Deed::RotateToken
             | Deed::OpenAccount
             | Deed::MakeKey
             | Deed::RetryVersion
-            | Deed::TakeOutVersion => true,
+            | Deed::TakeOutVersion
+            | Deed::Restore => true,
             Deed::SuspendAccount
             | Deed::CloseAccount
             | Deed::RevokeKey
@@ -158,7 +179,9 @@ impl Deed {
             | Deed::WithdrawModel
             | Deed::WithdrawDigest
             | Deed::WithdrawOffer
-            | Deed::StopAgreement => false,
+            | Deed::StopAgreement
+            | Deed::FreezeAgreement
+            | Deed::FreezeAgreements => false,
         }
     }
 
@@ -166,7 +189,11 @@ impl Deed {
     pub const fn is_noted(self) -> bool {
         matches!(
             self,
-            Deed::OpenAccount | Deed::MakeKey | Deed::RetryVersion | Deed::TakeOutVersion
+            Deed::OpenAccount
+                | Deed::MakeKey
+                | Deed::RetryVersion
+                | Deed::TakeOutVersion
+                | Deed::Restore
         )
     }
 }
