@@ -8,6 +8,8 @@
 
 mod archive;
 mod restore;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -21,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::bundle::{Registry, RegistryError};
 use crate::clock::Clock;
 use crate::dsse::DsseError;
-use crate::host::{BUNDLES, Host, KEY_FILE, RECEIPTS, RECORDS, TIME_FILE};
+use crate::host::{BUNDLES, Host, KEY_FILE, RECEIPTS, RECORDS, TIME_FILE, time_known};
 use crate::id::{Digest, Party};
 use crate::key::{KeyError, PartyKey};
 use crate::receipt::{CHECKPOINT_FILE, LOG_FILE, Log, Prefix, ReceiptError};
@@ -134,6 +136,9 @@ impl Cut {
         }
         let store = Store::open(&data.join(RECORDS))?;
         let key = PartyKey::load(&data.join(KEY_FILE))?;
+        // As a host would: its clock is never set back.
+        let clock = clock.steady();
+        time_known(data, clock.now()).into_iter().for_each(|known| clock.has_been(known));
         let at = clock.now();
         let origin = receipts::origin(&key.party());
         let folder = data.join(RECEIPTS);

@@ -53,7 +53,7 @@ use secrets::Secrets;
 pub use secrets::SecretsError;
 pub use settings::inference_settings;
 use settings::{body_limits, line, sandbox, uploads};
-pub use time::FILE as TIME_FILE;
+pub use time::{FILE as TIME_FILE, read as time_known};
 
 /// How often an account may load and unload its models: so many times at once, and then every so often.
 const LOADS_MAX: u32 = 20;

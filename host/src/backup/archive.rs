@@ -187,7 +187,8 @@ pub(super) fn read(archive: impl Read, folder: Option<&Path>) -> Result<Contents
         if entry.header().entry_type() != EntryType::Regular || !is_place(&name) {
             return Err(Fault::Place { name: name.chars().take(120).collect() });
         }
-        reading.take(name, entry)?;
+        let size = entry.size();
+        reading.take(name, (entry, size))?;
     }
     reading.end()
 }
@@ -204,7 +205,7 @@ struct Reading<'f> {
 }
 
 impl Reading<'_> {
-    fn take(&mut self, name: String, entry: impl Read) -> Result<(), Fault> {
+    fn take(&mut self, name: String, (entry, size): (impl Read, u64)) -> Result<(), Fault> {
         if !self.has_heading && ![HEADING, KEY_FILE].contains(&name.as_str()) {
             return Err(Fault::NoBackup);
         }
@@ -230,6 +231,9 @@ impl Reading<'_> {
             SIGNATURE => self.signature = Some(whole(entry, SIGNATURE, ENVELOPE_BYTES_MAX)?),
             _ => {
                 let listed = keep(&name, entry, self.folder)?;
+                if listed.bytes < size {
+                    return Err(Fault::NoEnd);
+                }
                 self.files.insert(name, listed);
             }
         }

@@ -14,7 +14,7 @@ pub const FILE: &str = "clock";
 const BEHIND_MAX: SignedDuration = SignedDuration::from_hours(1);
 
 /// The time that is kept, if one is.
-pub(super) fn read(data: &Path, now: Timestamp) -> Option<Timestamp> {
+pub fn read(data: &Path, now: Timestamp) -> Option<Timestamp> {
     let path = data.join(FILE);
     let text = std::fs::read_to_string(&path).ok()?;
     let known = text.trim().parse::<Timestamp>();

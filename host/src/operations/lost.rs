@@ -77,15 +77,15 @@ pub fn take_over(host: &Host) -> Result<(), StoreError> {
             Err(OperationError::NoReason)
         }
     };
-    match taken {
+    let Err(error) = taken else { return host.store.remove(Table::Host, KEY) };
+    // Whatever it was: what could be overshot is stopped.
+    tracing::error!(%error, "what a restore has left cannot be taken over: agreements with limits are frozen");
+    let why = "this host was restored from a backup, and what it has lost could not be seen";
+    match act(host, Actor::Operator, Deed::FreezeAgreements, "all", why) {
         Ok(()) => host.store.remove(Table::Host, KEY),
         Err(error) => {
-            // Whatever it was: what could be overshot is stopped, and the note is there at the next start.
-            tracing::error!(%error, "a restore cannot be written down: agreements with limits are frozen");
-            let why = "this host was restored from a backup, and that could not be written down";
-            if let Err(error) = act(host, Actor::Operator, Deed::FreezeAgreements, "all", why) {
-                tracing::error!(%error, "nor that they are frozen, which they are until the next start");
-            }
+            // They are until the next start, which finds the note again.
+            tracing::error!(%error, "that agreements are frozen cannot be written down");
             Ok(())
         }
     }

@@ -106,7 +106,7 @@ impl Lost {
         for Undone { action, target } in &found.undone {
             plain += &format!("\nno longer done: {action} {target}; do it again if it is to be");
         }
-        plain += "\nnext: hospes admin release, once it is known what was used";
+        plain += "\nnext: `hospes admin release`, once it is known what was used";
         Ok(Answer::Refused { plain: printable(&plain), json })
     }
 }
