@@ -12,6 +12,7 @@ pub mod limits;
 pub mod memory;
 pub mod pace;
 pub mod quota;
+mod share;
 pub mod slots;
 pub mod spools;
 pub mod turns;
@@ -30,7 +31,8 @@ pub use heavy::{PerAccount, Rate, TurnError, UnderWay};
 pub use memory::{Allotment, Memory, MemoryExhausted};
 pub use pace::{Pace, TooSlow, Watch};
 pub use quota::{Charge, Charged, Ledger, Reservation, Spent, TokenTab, Usage, Want};
-pub use slots::{Line, Slot, Slots, may_take_more};
+pub use share::may_take_more;
+pub use slots::{Line, Slot, Slots};
 pub use spools::{Spooling, Spools};
 pub use turns::{Ticket, Turn, Turns};
 

@@ -66,7 +66,7 @@ pub use problem::ProblemKind;
 /// Where in the data directory it says which address the operator's listener has, for commands on the same machine.
 pub const OPERATOR_ADDRESS_FILE: &str = "operator.address";
 
-/// Connections of the operator's listener. Their files are among those that everybody's connections leave free.
+/// Connections of the operator's listener, and no more than half of the files that everybody's connections leave free.
 const OPERATOR_CONNECTIONS_MAX: usize = 64;
 
 /// Why the host does not listen.
@@ -240,7 +240,7 @@ async fn listen(
     let is_proxy = move |peer| proxies.iter().any(|network| network.contains(peer));
     let most = match audience {
         Audience::Everybody => config::machine::connections_max(),
-        Audience::Operator => OPERATOR_CONNECTIONS_MAX,
+        Audience::Operator => (config::machine::files_reserved() / 2).min(OPERATOR_CONNECTIONS_MAX),
     };
     let wanted = host.config().api.connections_max.get();
     if audience == Audience::Everybody && most < wanted {

@@ -189,6 +189,10 @@ pub enum AuthError {
         "the record of account `{0}` cannot be read and was set aside; restore it from a backup"
     )]
     Aside(AccountName),
+    #[error(
+        "`{0}` may be the party of an account whose record cannot be read and was set aside (`hospes admin out-of-service list`), and has no other one meanwhile: restore that record from a backup"
+    )]
+    MayBeAside(Party),
     #[error("the party `{party}` has the account `{name}` already")]
     PartyTaken { party: Party, name: AccountName },
     #[error("`{0}` is not the present key of your account")]

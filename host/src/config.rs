@@ -151,8 +151,8 @@ pub struct Api {
     pub publish_read_timeout: Duration,
     /// Bundles that one account may send or have checked at once. Default 2; one more is answered with 429.
     pub uploads_per_account_max: NonZeroUsize,
-    /// Bytes on the disk of bundles that are on their way in, of all accounts. Default 8 GiB; what goes over it is answered with 503.
-    /// One account gets at most three times what is then left.
+    /// Bytes on the disk of bundles that are on their way in, of all accounts. Default 8 GiB, and at least two of the largest bundles; what
+    /// goes over it is answered with 503. One account gets at most three times what is then left.
     #[serde(with = "units::size")]
     pub uploads_in_flight_bytes_max: u64,
     /// Bytes of an answer. Default 16 MiB; a larger one is not released.
@@ -375,7 +375,7 @@ pub struct Sandbox {
     pub log_bytes_max: usize,
     /// Components that are compiled at once, each of another publisher: they take turns. Default 2.
     pub compile_concurrency: NonZeroUsize,
-    /// Time to compile a component. Default 60 s; then the bundle is refused.
+    /// Time to compile a component. Default 60 s; then the bundle is refused. For its turn it waits half as long at most.
     #[serde(with = "units::duration")]
     pub compile_timeout: Duration,
     /// Memory that compiling a component may take. Default 2 GiB; then the bundle is refused.

@@ -377,11 +377,22 @@ fn keys_of(model: &ModelName) -> String {
     format!("{model}@")
 }
 
-/// What computed a publication's models when they were tried out, as its record has it.
-fn tried_with(host: &Host, model: &ModelName, version: &Version) -> Result<Backends, StoreError> {
+/// The record of a published bundle; what is known without it where it cannot be read.
+fn kept(
+    host: &Host,
+    (model, version): (&ModelName, &Version),
+    bundle: Digest,
+) -> Result<Publication, StoreError> {
     let record = host.store.get(Table::Publications, &key(model, version))?;
     let kept = record.and_then(|record| Publication::read(&record).ok());
-    Ok(kept.map(|publication| publication.backends).unwrap_or_default())
+    Ok(kept.filter(|kept| kept.bundle == bundle).unwrap_or_else(|| Publication {
+        model: model.clone(),
+        version: version.clone(),
+        bundle,
+        bytes: None,
+        backends: Backends::new(),
+        withdrawn: false,
+    }))
 }
 
 /// What the record of a publication is kept under.

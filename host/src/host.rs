@@ -188,7 +188,7 @@ impl Host {
         let remembered = known::check(&store, &receipts)?;
         let inference = inference_settings(&config);
         let log_allowances = Arc::clone(&inference.allowances);
-        let (uploads, spools) = uploads(&config.api);
+        let (uploads, spools) = uploads(&config);
         let host = Arc::new(Self {
             auth,
             registry: Registry::open(&data.join(BUNDLES))?,

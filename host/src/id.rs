@@ -126,6 +126,13 @@ pub struct ModelName {
     pub label: ModelLabel,
 }
 
+impl ModelName {
+    /// The first name, in their order, that a model of a publisher can have.
+    pub fn first_of(publisher: &AccountName) -> Self {
+        Self { publisher: publisher.clone(), label: ModelLabel(SmolStr::new_static("a")) }
+    }
+}
+
 impl FromStr for ModelName {
     type Err = IdError;
 

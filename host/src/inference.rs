@@ -327,7 +327,13 @@ impl Inference {
         let loading = RemoteModel::load(group, source, kind);
         match tokio::time::timeout_at(time.until().into(), loading).await {
             Ok(Ok(model)) => Graph::remote(model, known).try_out(time, LOST_MAX).await,
-            Ok(Err(_)) | Err(_) => Err(TrialError::Ends { how }),
+            // It has no part in these.
+            Ok(Err(error @ LoadError::Workers { .. })) => {
+                Ok(Trial::Inconclusive(error.to_string()))
+            }
+            Err(_elapsed) => Ok(Trial::Inconclusive("there was no time left for it".into())),
+            Ok(Err(LoadError::BackedOff { wait })) => Err(TrialError::BackedOff { wait }),
+            Ok(Err(_)) => Err(TrialError::Ends { how }),
         }
     }
 

@@ -160,7 +160,7 @@ pub enum InvokeError {
 /// still metered ([`Call::left`]).
 ///
 /// # Errors
-/// [`InvokeError`] names the stage that refused; nothing was charged. Refusals of a known party have a receipt of their own.
+/// [`InvokeError`] names the stage that refused; nothing was charged. Refusals by agreement and admission have a receipt of their own.
 pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> {
     let began = Instant::now();
     tokio::task::yield_now().await; // what else is ready is read first: calls in a row find their code in the caches
@@ -176,7 +176,7 @@ pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> 
     let admission = Admission::admit(&host.slots, grant.account(), grant.allowances()).await;
     let admission =
         admission.map_err(|error| host.deny(Denied::admission(&grant, &function, &call, error)))?;
-    function.graphs().values().try_for_each(|graph| graph.reserve())?;
+    function.graphs().values().try_for_each(|graph| graph.check_seat())?;
     host.receipts.take_calls()?; // what runs has room in the log
     let admitted = Instant::now();
     let instance = host.instantiate(&function, &grant, &admission, &call, admitted).await?;

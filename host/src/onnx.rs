@@ -21,8 +21,8 @@ pub use cure::{CureError, Cured, cure};
 pub use facts::{ModelFacts, OperatorCount};
 pub use field::NAME_BYTES_MAX;
 pub use limits::{
-    DENSE_BYTES_MAX, DEPTH_MAX, ELEMENTS_MAX, FUNCTION_DEPTH_MAX, Limit, MODEL_BYTES_MAX,
-    NODES_MAX, RANK_MAX,
+    DENSE_BYTES_MAX, DEPTH_MAX, ELEMENTS_MAX, FUNCTION_DEPTH_MAX, INITIALISED_INPUTS_MAX, Limit,
+    MODEL_BYTES_MAX, NODES_MAX, RANK_MAX,
 };
 pub use refused::{ModelRefused, Problem};
 pub use wire::WireError;

@@ -22,6 +22,7 @@ use crate::host::{Host, SecretsError};
 use crate::id::{AccountName, ById, CallId, Digest, ModelName, Party};
 use crate::market::MarketError;
 use crate::receipt::{Action, Actor, Deed, NewAction, ProofError, ReceiptError};
+use crate::store::{Aside, Table};
 
 pub use target::Target;
 
@@ -224,6 +225,39 @@ pub fn restore(host: &Host) {
     }
 }
 
+/// Refuses a party that may be that of an account whose record was set aside: another account would give back to it what the operator
+/// has taken from that one. What tells is what is left of the record, what the log says of its opening, and agreements of nobody else.
+///
+/// # Errors
+/// [`AuthError::MayBeAside`]; [`AuthError::Store`].
+pub fn check_not_aside(host: &Host, party: &Party) -> Result<(), AuthError> {
+    if !host.auth.lacks_accounts() || host.auth.knows(party) {
+        return Ok(());
+    }
+    let refused = || Err(AuthError::MayBeAside(*party));
+    let said = party.to_string();
+    for Aside { key, .. } in
+        host.store.all_aside().iter().filter(|one| one.table == Table::Accounts)
+    {
+        let left = host.store.get(Table::Accounts, key)?.unwrap_or_default();
+        if left.windows(said.len()).any(|part| part == said.as_bytes()) {
+            return refused();
+        }
+    }
+    let opening = opened_for(party, "");
+    let was_opened = host.receipts.log().actions().iter().any(|(_, action)| {
+        action.deed == Deed::OpenAccount
+            && action.reason.starts_with(&opening)
+            && host.store.why_aside(Table::Accounts, &action.target).is_some()
+    });
+    if was_opened || host.agreements.has_any_of(party) { refused() } else { Ok(()) }
+}
+
+/// What the log says of the opening of an account.
+fn opened_for(party: &Party, key: &str) -> String {
+    format!("for {party}, key {key}")
+}
+
 /// Opens an account, or makes another key for it, which is written into the log first.
 ///
 /// Waits for the disk.
@@ -238,12 +272,11 @@ pub fn open_account(
 ) -> Result<ApiKey, OperationError> {
     let _one_at_a_time =
         host.operations.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    check_not_aside(host, &party)?;
     host.auth.open_account_noted(name, party, key_name, |opening| {
         let key = opening.key.to_string();
         match opening.is_new {
-            true => {
-                note(host, Deed::OpenAccount, name.as_str(), &format!("for {party}, key {key}"))
-            }
+            true => note(host, Deed::OpenAccount, name.as_str(), &opened_for(&party, &key)),
             false => note(host, Deed::MakeKey, &key, &format!("for the account `{name}`")),
         }
     })
@@ -272,16 +305,53 @@ pub fn note_version(
     }
 }
 
+/// Notes that a publisher takes its model out of service, or puts it back: agreements may promise a notice, and whether it was given
+/// can be told afterwards. Where there is nothing to take or to put back it leaves no trace.
+///
+/// Waits for the disk.
+///
+/// # Errors
+/// [`OperationError::NotWritten`].
+pub fn note_model(
+    host: &Host,
+    by: &AccountName,
+    deed: Deed,
+    model: &ModelName,
+) -> Result<(), OperationError> {
+    let is_there = match deed {
+        // What the operator has withdrawn stays so.
+        Deed::LoadModel => {
+            let gone = host.deployments.withdrawn_of(model);
+            gone.iter().any(|(version, _)| host.operations.why_out(model, version).is_none())
+        }
+        _ => host.deployments.published(model, &Reference::Latest).is_ok(),
+    };
+    if !is_there {
+        return Ok(());
+    }
+    note_by(host, &Actor::Account(by.clone()), deed, (&model.to_string(), "by its publisher"))
+}
+
 /// Most characters of the reason why a version is out of service, where that is noted.
 const NOTE_CHARS_MAX: usize = 200;
 
 /// Writes down what the operator is about to do.
 fn note(host: &Host, deed: Deed, target: &str, reason: &str) -> Result<(), OperationError> {
+    note_by(host, &Actor::Operator, deed, (target, reason))
+}
+
+/// Writes down what somebody is about to do.
+fn note_by(
+    host: &Host,
+    by: &Actor,
+    deed: Deed,
+    (target, reason): (&str, &str),
+) -> Result<(), OperationError> {
     let at = host.clock().now();
-    let (id, by) = (CallId::new(at), Actor::Operator);
-    let new = NewAction { id, at, by, deed, target: target.into(), reason: reason.into() };
+    let (id, actor) = (CallId::new(at), by.clone());
+    let new = NewAction { id, at, by: actor, deed, target: target.into(), reason: reason.into() };
     host.receipts.log().act(new).map_err(OperationError::NotWritten)?;
-    tracing::info!(%deed, target, reason, "an action is taken");
+    tracing::info!(%by, %deed, target, reason, "an action is taken");
     Ok(())
 }
 

@@ -34,6 +34,9 @@ pub use known::{Known, Shown};
 pub use log::{CHECKPOINT_FILE, LOG_FILE, Log, Place, Prefix};
 pub use proof::{PROOF_BYTES_MAX, ProofError, ReceiptProof, Verified};
 
+/// Bytes of a log without any receipt.
+pub const EMPTY_LOG_BYTES: u64 = record::MAGIC.len() as u64;
+
 /// Longest receipt, in bytes of its CBOR. One is some 400 bytes.
 pub const RECEIPT_BYTES_MAX: usize = 4096;
 

@@ -247,7 +247,7 @@ impl Sandbox {
             turns: limits.compile_concurrency.get(),
             each_max: 1,
             waiting_max: COMPILE_WAITING_MAX,
-            wait_max: limits.compile_timeout,
+            wait_max: limits.compile_timeout / 2,
             expected: Duration::from_secs(1),
             weights,
         }));

@@ -141,6 +141,11 @@ pub fn is_disk_failure(error: &(dyn Error + 'static)) -> bool {
         .any(|cause| cause.downcast_ref::<StoreError>().is_some_and(StoreError::is_of_the_disk))
 }
 
+/// Whether a record stands in the way that was set aside, somewhere below an error.
+pub fn is_aside(error: &(dyn Error + 'static)) -> bool {
+    causes(error).any(|cause| matches!(cause.downcast_ref(), Some(StoreError::Aside { .. })))
+}
+
 /// Whether the disk is full, somewhere below an error.
 pub fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
     any_cause(error, is_full)

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 
+use super::share::may_hold;
 use crate::id::AccountName;
 
 /// How much may be held, in bytes, by the names of the settings that say so.
@@ -27,6 +28,7 @@ pub struct BodyLimits {
 /// Whose bytes they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holder<'a> {
+    /// Without a share: whose connection is not known as a stranger's.
     Stranger,
     /// One connection of a stranger, which has a share of what strangers may hold.
     Connection(&'a Own),
@@ -50,10 +52,7 @@ pub struct BodiesError {
     share: &'static str,
 }
 
-/// Of what is there for all, one gets more as long as it then has at most so many times what is left.
-const SHARE: u64 = 3;
-
-/// The same in words, for whoever got no more.
+/// How shares are limited ([`may_hold`]), for whoever got no more.
 const SHARE_SAID: &str = ", of which nobody gets more than three times what is left";
 
 /// The budgets of this host.
@@ -84,20 +83,33 @@ impl Budget {
 
     /// Takes so many more, for one who then has `own` of it. What is there for one alone has no shares: then that is nothing.
     fn take(&self, wanted: u64, own: u64) -> Result<(), BodiesError> {
-        let grown = |used: u64| {
-            let all = used.checked_add(wanted)?;
-            let left = self.max.checked_sub(all)?;
-            (own <= left.saturating_mul(SHARE)).then_some(all)
-        };
+        let grown = |used| self.grown(used, wanted, own);
         let taken = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, grown);
-        taken.map(drop).map_err(|_| BodiesError {
+        taken.map(drop).map_err(|_| self.refused(wanted, own))
+    }
+
+    /// Whether [`Self::take`] would get them now.
+    fn fits(&self, wanted: u64, own: u64) -> Result<(), BodiesError> {
+        let grown = self.grown(self.used(), wanted, own);
+        grown.map(drop).ok_or_else(|| self.refused(wanted, own))
+    }
+
+    /// What is used with so many more; none if that cannot be.
+    fn grown(&self, used: u64, wanted: u64, own: u64) -> Option<u64> {
+        let all = used.checked_add(wanted)?;
+        let left = self.max.checked_sub(all)?;
+        may_hold(own, left).then_some(all)
+    }
+
+    fn refused(&self, wanted: u64, own: u64) -> BodiesError {
+        BodiesError {
             setting: self.setting,
             max: self.max,
             wanted,
             own: self.setting == ACCOUNT_SETTING,
             holder: self.holder,
             share: if own > 0 { SHARE_SAID } else { "" },
-        })
+        }
     }
 
     fn give_back(&self, bytes: u64) {
@@ -226,11 +238,14 @@ impl Held {
     ///
     /// # Errors
     /// [`BodiesError`], as [`Self::grow`] would.
-    pub fn fits(&mut self, bytes: u64) -> Result<(), BodiesError> {
-        let before = self.bytes;
-        self.grow(bytes)?;
-        self.shrink(before);
-        Ok(())
+    pub fn fits(&self, bytes: u64) -> Result<(), BodiesError> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        let [first, second] = &self.budgets;
+        first.as_ref().map_or(Ok(()), |first| first.fits(bytes, 0))?;
+        let own = first.as_ref().map_or(0, |first| first.used().saturating_add(bytes));
+        second.as_ref().map_or(Ok(()), |second| second.fits(bytes, own))
     }
 
     /// Gives back what is more than this.
@@ -330,7 +345,7 @@ mod tests {
     fn what_is_announced_is_not_held() {
         let bodies = bodies();
         let zoe = "zoe".parse().expect("a name");
-        let mut held = bodies.take(Holder::Account(&zoe), 5).expect("free");
+        let held = bodies.take(Holder::Account(&zoe), 5).expect("free");
         held.fits(55).expect("60 of 60");
         held.fits(56).expect_err("61 of 60");
         assert_eq!((held.bytes(), bodies.used()), (5, (5, 0)));

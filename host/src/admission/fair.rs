@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::heavy::TurnError;
-use super::slots::may_take_more;
+use super::share::may_take_more;
 use super::turns::{Ticket, Turn, Turns};
 use crate::id::{AccountName, ById};
 
@@ -27,7 +27,7 @@ pub enum Asker {
 pub struct FairLine {
     /// At once.
     pub turns: usize,
-    /// Of one account at once. It never has more than three times what is free, so that others find some.
+    /// Of one account at once. Of four or more it leaves some to others in any case: see [`may_take_more`].
     pub each_max: usize,
     /// Who may wait.
     pub waiting_max: usize,

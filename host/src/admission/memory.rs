@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::slots::may_take_more;
+use super::share::may_take_more;
 use crate::id::{AccountName, ById};
 
 /// Bytes that each call has for itself, set aside from the beginning: small calls ask nobody.

@@ -12,6 +12,13 @@ use jiff::Timestamp;
 use super::exhausted::{Exhausted, Limit};
 use super::limits::{Amounts, Limits, Metered, PerInterval};
 
+mod reservation;
+mod tokens;
+
+use reservation::Hold;
+pub use reservation::{Charged, Reservation};
+pub use tokens::TokenTab;
+
 /// What one rule of one agreement has used.
 #[derive(Debug)]
 pub struct Ledger {
@@ -170,17 +177,15 @@ impl Ledger {
     /// # Errors
     /// The first limit that has not enough left.
     pub fn reserve(self: &Arc<Self>, want: &Want) -> Result<Reservation, Exhausted> {
-        let own = self.hold(want)?;
-        let mut reservation = Reservation { own, above: Vec::new(), tokens: None };
+        let mut reservation = Reservation::new(self.hold(want)?);
         let mut next = self.above.as_ref();
         while let Some(ledger) = next {
             let held = ledger.hold(&reservation.narrow(want));
             let held = held.map_err(|exhausted| Exhausted { above: true, ..exhausted })?;
-            reservation.above.push(held);
+            reservation.add(held);
             next = ledger.above.as_ref();
         }
-        reservation.open_tab();
-        Ok(reservation)
+        Ok(reservation.opened())
     }
 
     fn hold(self: &Arc<Self>, want: &Want) -> Result<Hold, Exhausted> {
@@ -196,7 +201,7 @@ impl Ledger {
         let after = account.marks();
         drop(account);
         let Held { units, time } = hold;
-        Ok(Hold { ledger: Arc::clone(self), units, time, before, after, charged: false })
+        Ok(Hold::new(Arc::clone(self), (units, time), (before, after)))
     }
 
     /// Nothing panics while this is held, and every change is a single step: a poisoned lock is as good as any.
@@ -386,229 +391,6 @@ fn later(at: Timestamp, span: Duration) -> Timestamp {
 
 fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// What a call holds of one ledger. Dropping it gives that back.
-#[derive(Debug)]
-struct Hold {
-    ledger: Arc<Ledger>,
-    units: Amounts,
-    time: Duration,
-    before: Marks,
-    after: Marks,
-    charged: bool,
-}
-
-impl Hold {
-    /// The units that are charged: never more than was reserved.
-    fn to_charge(&self, spent: &Spent) -> (Amounts, Duration) {
-        let mut units = self.units;
-        units[Metered::Bytes as usize] = units[Metered::Bytes as usize].min(spent.bytes);
-        let time = if self.ledger.limits.metered_time.is_some() {
-            spent.wall.min(self.time)
-        } else {
-            spent.wall
-        };
-        (units, time)
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        let mut account = self.ledger.lock();
-        account.release(&self.units, self.time);
-        if self.charged {
-            return;
-        }
-        account.forget(&self.before, &self.after);
-    }
-}
-
-/// What a call was charged, for as long as its receipt could still be lost.
-#[must_use]
-#[derive(Debug)]
-pub struct Charged {
-    own: Taken,
-    above: Vec<Taken>,
-}
-
-/// What a call was charged of one ledger.
-#[derive(Debug)]
-struct Taken {
-    ledger: Arc<Ledger>,
-    units: Amounts,
-    time: Duration,
-    before: Marks,
-    after: Marks,
-}
-
-impl Charged {
-    /// The receipt does not exist: nothing was used.
-    pub fn take_back(self) {
-        for taken in std::iter::once(&self.own).chain(&self.above) {
-            let mut account = taken.ledger.lock();
-            for (used, units) in account.used.iter_mut().zip(&taken.units) {
-                *used = used.saturating_sub(*units);
-            }
-            account.used_time = account.used_time.saturating_sub(taken.time);
-            account.forget(&taken.before, &taken.after);
-        }
-    }
-}
-
-/// The tokens of one call, reserved one computation at a time.
-#[derive(Debug)]
-pub struct TokenTab {
-    ledgers: Vec<Arc<Ledger>>,
-    tab: Mutex<Tab>,
-}
-
-#[derive(Debug, Default)]
-struct Tab {
-    taken: u64,
-    /// Once the call has ended nothing more is taken.
-    closed: bool,
-}
-
-impl TokenTab {
-    /// Reserves tokens for one computation, of every ledger or of none.
-    pub fn take(&self, tokens: u64) -> bool {
-        let mut tab = self.tab.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if tab.closed {
-            return false;
-        }
-        let amounts = [0, 0, 0, tokens];
-        for (index, ledger) in self.ledgers.iter().enumerate() {
-            let mut account = ledger.lock();
-            let left = ledger.limits.left(&account, Metered::Tokens);
-            if left.is_none_or(|(left, _, _)| tokens <= left) {
-                account.reserve(&amounts, Duration::ZERO);
-                continue;
-            }
-            drop(account);
-            for before in &self.ledgers[..index] {
-                before.lock().give_back(&amounts);
-            }
-            return false;
-        }
-        tab.taken = tab.taken.saturating_add(tokens);
-        true
-    }
-
-    fn close(&self) -> u64 {
-        let mut tab = self.tab.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        tab.closed = true;
-        std::mem::take(&mut tab.taken)
-    }
-}
-
-/// What a call may use at most. Dropping it gives all of it back.
-#[must_use]
-#[derive(Debug)]
-pub struct Reservation {
-    own: Hold,
-    above: Vec<Hold>,
-    tokens: Option<Arc<TokenTab>>,
-}
-
-impl Reservation {
-    /// The wish, held to what is reserved so far: a ledger above need not have more.
-    fn narrow(&self, want: &Want) -> Want {
-        Want {
-            output_bytes_max: self.output_bytes_max(want.input_bytes),
-            wall_max: self.wall_max(),
-            ..*want
-        }
-    }
-
-    /// Most bytes that the answer may have.
-    pub fn output_bytes_max(&self, input_bytes: u64) -> u64 {
-        let bytes = self.holds().map(|hold| hold.units[Metered::Bytes as usize]).min();
-        bytes.unwrap_or(0).saturating_sub(input_bytes)
-    }
-
-    /// Most time that the call may run.
-    pub fn wall_max(&self) -> Duration {
-        self.holds().map(|hold| hold.time).min().unwrap_or_default()
-    }
-
-    /// Where the call's tokens are reserved; none if nobody counts them.
-    pub fn tokens(&self) -> Option<&Arc<TokenTab>> {
-        self.tokens.as_ref()
-    }
-
-    fn open_tab(&mut self) {
-        let counts = |hold: &Hold| {
-            let limits = &hold.ledger.limits;
-            limits.most[Metered::Tokens as usize].is_some()
-                || limits.price.is_some_and(|price| price.unit == Metered::Tokens)
-        };
-        if self.holds().any(counts) {
-            let ledgers = self.holds().map(|hold| Arc::clone(&hold.ledger)).collect();
-            self.tokens = Some(Arc::new(TokenTab { ledgers, tab: Mutex::default() }));
-        }
-    }
-
-    /// From here on the holds hold the tokens, and nothing more is taken.
-    fn close_tab(&mut self) {
-        let Some(tab) = self.tokens.take() else { return };
-        let taken = tab.close();
-        self.own.units[Metered::Tokens as usize] = taken;
-        for hold in &mut self.above {
-            hold.units[Metered::Tokens as usize] = taken;
-        }
-    }
-
-    /// Counts the call, if `charge` succeeds. `charge` is told what is charged; calls of one ledger are charged one after the
-    /// other, so that these numbers and the order of the charges agree. What was counted can be taken back.
-    ///
-    /// # Errors
-    /// Those of `charge`; everything is given back then.
-    pub fn commit<T, E>(
-        mut self,
-        spent: &Spent,
-        charge: impl FnOnce(Charge) -> Result<T, E>,
-    ) -> Result<(T, Charged), E> {
-        self.close_tab();
-        let (units, time) = self.own.to_charge(spent);
-        let ledger = Arc::clone(&self.own.ledger);
-        let mut account = ledger.lock();
-        let calls = account.used[Metered::Calls as usize].saturating_add(1);
-        let price = ledger.limits.price.map(|price| {
-            let before = account.used[price.unit as usize];
-            price.of(before.saturating_add(units[price.unit as usize])) - price.of(before)
-        });
-        let [_, rows, _, tokens] = units;
-        let done = charge(Charge { calls, rows, tokens, price })?;
-        account.use_up(&units, time);
-        self.own.charged = true;
-        drop(account);
-        let (before, after) = (self.own.before, self.own.after);
-        let own = Taken { ledger, units, time, before, after };
-        let above = self.above.iter_mut().map(|hold| {
-            let (units, time) = hold.to_charge(spent);
-            hold.ledger.lock().use_up(&units, time);
-            hold.charged = true;
-            let (before, after) = (hold.before, hold.after);
-            Taken { ledger: Arc::clone(&hold.ledger), units, time, before, after }
-        });
-        Ok((done, Charged { own, above: above.collect() }))
-    }
-
-    /// Most calls that the rule allows, if it limits them.
-    pub fn calls_max(&self) -> Option<u64> {
-        self.own.ledger.limits.most[Metered::Calls as usize]
-    }
-
-    fn holds(&self) -> impl Iterator<Item = &Hold> {
-        std::iter::once(&self.own).chain(&self.above)
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        self.close_tab();
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Sandboxes: how many calls run at once, who waits for one, and whose turn it is.
 //!
 //! Accounts have fair turns ([`super::fair`]), by the time that their calls hold sandboxes. No account takes all of what there is: see
-//! [`may_take_more`].
+//! [`super::may_take_more`].
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
@@ -10,18 +10,8 @@ use super::AdmissionError;
 use super::fair::{FairLine, FairTurn, FairTurns, NoTurn};
 use crate::id::{AccountName, ById};
 
-/// How many times what is free one account may hold.
-const SHARE: usize = 3;
-
 /// How long a sandbox is expected to be held. It is corrected when the sandbox is given back.
 const HOLD_EXPECTED: Duration = Duration::from_millis(1);
-
-/// Whether an account that holds so much of something may take more of it: while it has less than three times what is free. So one
-/// account alone gets three quarters, two get three sevenths each, and from four on there is always one left for somebody else.
-/// (Switches share buffers among ports by this rule of dynamic thresholds, for it needs no plan of who will come.)
-pub fn may_take_more(held: usize, free: usize) -> bool {
-    held < free.saturating_mul(SHARE)
-}
 
 /// The sandboxes of this host.
 #[derive(Debug)]

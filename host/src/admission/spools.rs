@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::heavy::TurnError;
+use super::share::may_hold;
 use crate::id::{AccountName, ById};
 
 /// What all bundles on their way in may take.
@@ -62,7 +63,7 @@ impl Spooling {
         let Shared { max, setting, .. } = *self.spools.0;
         let mut state = self.spools.lock();
         let held = state.held.get(&self.account).copied().unwrap_or(0).saturating_add(more);
-        let left = state.free.checked_sub(more).filter(|left| held <= left.saturating_mul(3));
+        let left = state.free.checked_sub(more).filter(|left| may_hold(held, *left));
         let Some(left) = left else {
             return Err(TurnError::NoRoom { wanted: more, max, setting });
         };

@@ -152,6 +152,13 @@ impl Agreements {
         Some(counted)
     }
 
+    /// Whether there is an agreement of this party, in force or proposed.
+    pub fn has_any_of(&self, party: &Party) -> bool {
+        let directory = self.directory.load();
+        let mut outlines = directory.values().map(Standing::outline);
+        outlines.any(|outline| [&outline.publisher, &outline.consumer].contains(&party))
+    }
+
     /// Whether there is such an agreement, in force or proposed.
     ///
     /// # Errors

@@ -1,7 +1,6 @@
 //! What an account sees of itself, also while the operator has stopped it: where it stands, its keys, what was done to it, and which of its
 //! models are backed off.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use http::{Request, StatusCode};
@@ -29,6 +28,9 @@ const REVOKE_BYTES_MAX: u64 = 4096;
 /// Most actions that are listed, the latest.
 const ACTIONS_MAX: usize = 100;
 
+/// Actions that are copied at once to be looked at.
+const LOOKED_AT: usize = 256;
+
 /// Most models that are listed as backed off, those with the longest wait.
 const INCIDENTS_MAX: usize = 100;
 
@@ -38,14 +40,26 @@ pub(super) async fn show(host: &Arc<Host>, request: &Request<Incoming>) -> Resul
     aside(host, asker(&caller), move |host| {
         let mut shown = with_keys(host, caller.account());
         shown["key"] = json!(caller.key().id.to_string());
-        let actions = host.receipts.log().actions();
-        let own = actions.iter().rev().filter(|(_, action)| concerns(host, &caller, action));
-        let own: Vec<_> = own.take(ACTIONS_MAX).map(|(_, action)| entry(action)).collect();
-        shown["actions"] = json!(own);
+        shown["actions"] = json!(actions(host, &caller));
         shown["incidents"] = json!(incidents(host, &caller));
         Ok(json_answer(StatusCode::OK, &shown))
     })
     .await
+}
+
+/// The latest actions that concern the caller, the last one first.
+fn actions(host: &Host, caller: &Caller) -> Vec<Value> {
+    let log = host.receipts.log();
+    let mut own = Vec::new();
+    let mut end = usize::try_from(log.action_count()).unwrap_or(usize::MAX);
+    while end > 0 && own.len() < ACTIONS_MAX {
+        let begin = end.saturating_sub(LOOKED_AT);
+        let looked_at = log.actions_in(begin..end);
+        let concerning = looked_at.iter().rev().filter(|(_, one)| concerns(host, caller, one));
+        own.extend(concerning.take(ACTIONS_MAX - own.len()).map(|(_, action)| entry(action)));
+        end = begin;
+    }
+    own
 }
 
 /// Computations of the caller's own models that ended the process which computed them, and in which versions those are. Who called is
@@ -57,11 +71,7 @@ fn incidents(host: &Host, caller: &Caller) -> Vec<Value> {
     if incidents.is_empty() {
         return Vec::new();
     }
-    let mut own = Vec::new();
-    host.deployments.visit(None, |one| {
-        own.extend(one.deployment().filter(|live| live.model().publisher == *publisher));
-        ControlFlow::Continue(())
-    });
+    let own = host.deployments.of_publisher(publisher);
     let shown = incidents.iter().map(|Incident { model, how, times, wait_ms, .. }| {
         let has = |live: &Deployment| live.manifest().models.iter().any(|one| one.sha256 == *model);
         let with = own.iter().filter(|live| has(live));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Request, StatusCode};
 use hyper::body::Incoming;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::agreements::history;
 use super::answer::Answer;
@@ -86,37 +86,43 @@ pub(super) async fn operate(
 }
 
 /// `GET /status`: what runs here.
-pub(super) fn status(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
+pub(super) async fn status(
+    host: &Arc<Host>,
+    request: &Request<Incoming>,
+) -> Result<Answer, Problem> {
     check_operator(host, request.headers())?;
-    let actions = host.receipts.log().actions().len() as u64;
+    // Aside: the log may be busy writing, and there may be many versions.
+    aside(host, Asker::Operator, |host| Ok(json_answer(StatusCode::OK, &state(host)))).await
+}
+
+fn state(host: &Host) -> Value {
+    let log = host.receipts.log();
+    let actions = log.action_count();
     let backends: Vec<_> = host
         .inference
         .backends()
         .iter()
         .map(|backend| json!({"backend": backend.kind.to_string(), "usable": backend.usable.is_ok()}))
         .collect();
-    Ok(json_answer(
-        StatusCode::OK,
-        &json!({
-            "party": host.party(),
-            "models": host.deployments.count_live(),
-            "sandboxes_free": host.slots.free(),
-            "memory_free_bytes": host.sandbox.memory().free(),
-            "receipts": host.receipts.log().size().saturating_sub(actions),
-            "actions": actions,
-            "backends": backends,
-            "workers": {
-                "processes": host.inference.workers(),
-                // What the kernel did not let them give up.
-                "confinement_missing": host.inference.confinement().missing,
-                "incidents": host.inference.incidents(),
-            },
-            "draining": host.is_draining(),
-            "loading": host.deployments.loading().left(),
-            "out_of_service": out_of_service::list(host),
-            "records_set_aside": out_of_service::records(host),
-        }),
-    ))
+    json!({
+        "party": host.party(),
+        "models": host.deployments.count_live(),
+        "sandboxes_free": host.slots.free(),
+        "memory_free_bytes": host.sandbox.memory().free(),
+        "receipts": log.size().saturating_sub(actions),
+        "actions": actions,
+        "backends": backends,
+        "workers": {
+            "processes": host.inference.workers(),
+            // What the kernel did not let them give up.
+            "confinement_missing": host.inference.confinement().missing,
+            "incidents": host.inference.incidents(),
+        },
+        "draining": host.is_draining(),
+        "loading": host.deployments.loading().left(),
+        "out_of_service": out_of_service::list(host),
+        "records_set_aside": out_of_service::records(host),
+    })
 }
 
 pub(super) fn check_operator(host: &Host, headers: &HeaderMap) -> Result<(), Problem> {

@@ -30,25 +30,22 @@ pub(super) enum AnswerBody {
 /// A body, and what goes when it does.
 pub(super) struct Guarded {
     body: AnswerBody,
-    _held: Option<Held>,
-    _room: Option<Room>,
-    _stream: Option<Stream>,
+    _guard: Guard,
+}
+
+/// What is held until a body has been taken.
+#[expect(dead_code, reason = "held for its drop")]
+pub(super) enum Guard {
+    Held(Held),
+    /// What a stranger's answer takes.
+    Room(Room),
+    Stream(Stream),
 }
 
 impl AnswerBody {
     /// The same, with what is held until it has been taken.
-    pub(super) fn guarded(self, held: Option<Held>, stream: Option<Stream>) -> Self {
-        if held.is_none() && stream.is_none() {
-            return self;
-        }
-        let guarded = Guarded { body: self, _held: held, _room: None, _stream: stream };
-        AnswerBody::Guarded(Box::new(guarded))
-    }
-
-    /// The same, with the room that a stranger's answer takes.
-    pub(super) fn in_room(self, room: Room) -> Self {
-        let guarded = Guarded { body: self, _held: None, _room: Some(room), _stream: None };
-        AnswerBody::Guarded(Box::new(guarded))
+    pub(super) fn guarded(self, guard: Guard) -> Self {
+        AnswerBody::Guarded(Box::new(Guarded { body: self, _guard: guard }))
     }
 }
 

@@ -14,6 +14,7 @@ use http_body_util::BodyExt as _;
 use super::answer::{Answer, AnswerBody};
 use super::body;
 use super::problem::{Problem, ProblemKind};
+use crate::admission::FairTurn;
 
 /// Answers shorter than this are not worth compressing.
 const COMPRESS_BYTES_MIN: usize = 1024;
@@ -86,15 +87,16 @@ pub(in crate::api) fn accepts_gzip(headers: &HeaderMap) -> bool {
 }
 
 /// The body as it was before it was compressed, at most `max` bytes, so that what begins at `offset` lies where it can be read
-/// without a copy.
+/// without a copy. The turn, if this has one of its own, is the work's: whoever asked for it may have left.
 pub(super) async fn inflate(
     body: Bytes,
     coding: Option<Coding>,
-    max: u64,
-    offset: usize,
+    (max, offset): (u64, usize),
+    turn: Option<FairTurn>,
 ) -> Result<Bytes, Problem> {
     let Some(coding) = coding else { return Ok(body) };
     let work = move || {
+        let _turn = turn;
         let padding = body::padding(offset.min(body.len()));
         let mut out = vec![0; padding];
         let compressed = body.as_ref();
@@ -184,11 +186,12 @@ mod tests {
     async fn a_bomb_is_refused_before_it_has_grown() {
         let zeros = compress(&vec![0; 10 << 20], Coding::Gzip).expect("compressed");
         assert!(zeros.len() < 100 << 10);
-        let refused = inflate(zeros.clone(), Some(Coding::Gzip), 1 << 20, 0).await;
+        let refused = inflate(zeros.clone(), Some(Coding::Gzip), (1 << 20, 0), None).await;
         assert_eq!(refused.map_err(|p| p.kind()).err(), Some(ProblemKind::BodyTooLarge));
-        let whole = inflate(zeros, Some(Coding::Gzip), 10 << 20, 0).await;
+        let whole = inflate(zeros, Some(Coding::Gzip), (10 << 20, 0), None).await;
         assert_eq!(whole.map(|bytes| bytes.len()).ok(), Some(10 << 20));
-        let garbage = inflate(Bytes::from_static(b"no gzip"), Some(Coding::Gzip), 10, 0).await;
+        let garbage =
+            inflate(Bytes::from_static(b"no gzip"), Some(Coding::Gzip), (10, 0), None).await;
         assert_eq!(garbage.map_err(|p| p.kind()).err(), Some(ProblemKind::InvalidRequest));
     }
 }

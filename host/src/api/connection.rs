@@ -24,7 +24,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
 
 use self::drive::{Idle, drive};
-use super::answer::{Answer, AnswerBody, BoxError};
+use super::answer::{Answer, AnswerBody, BoxError, Guard};
 use super::connections::{Room, Seat, Stream};
 use super::linger::{Lingering, Refusals};
 use super::problem::Problem;
@@ -300,8 +300,12 @@ async fn routed(
     host: &Arc<Host>,
     audience: Audience,
     room: Option<Room>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
+    if let Some(room) = &room {
+        // What the request takes beside it is its connection's too.
+        request.extensions_mut().insert(room.own().clone());
+    }
     let answer = router::route(host, audience, request).await;
     match room {
         Some(room) => charge(answer, room),
@@ -325,7 +329,7 @@ async fn finish(answer: Result<Answer, Problem>, stream: Stream) -> Answer {
     }
     answer.map(|body| match body {
         AnswerBody::Whole(_) => body,
-        pieces => pieces.guarded(None, Some(stream)),
+        pieces => pieces.guarded(Guard::Stream(stream)),
     })
 }
 
@@ -407,7 +411,7 @@ fn charge(answer: Answer, mut room: Room) -> Result<Answer, Problem> {
         }
         pieces => {
             room.grow(STREAM_BYTES).map_err(intake::no_room)?;
-            pieces.in_room(room)
+            pieces.guarded(Guard::Room(room))
         }
     };
     Ok(Answer::from_parts(parts, body))

@@ -229,8 +229,7 @@ impl State {
         }
         if let Some(name) = account {
             let own = self.accounts.get(name).map_or(0, BTreeMap::len);
-            let is_its_share = may_take_more(own, all.saturating_sub(self.kept));
-            if !is_its_share && !self.give_up(own + 1) {
+            if !self.is_its_share(name, all) && !self.give_up(own + 1) {
                 return;
             }
             self.accounts.entry(name.clone()).or_default().insert(number, Arc::clone(&signal));
@@ -238,6 +237,12 @@ impl State {
         signal.is_kept.store(true, Ordering::Release);
         self.kept += 1;
         self.strangers.remove(&signal.order.load(Ordering::Acquire));
+    }
+
+    /// Whether an account may keep one more of `all` places without anybody's giving one up.
+    fn is_its_share(&self, account: &AccountName, all: usize) -> bool {
+        let own = self.accounts.get(account).map_or(0, BTreeMap::len);
+        may_take_more(own, all.saturating_sub(self.kept))
     }
 }
 
@@ -299,11 +304,12 @@ impl Seat {
     pub(super) fn know(&self, account: Option<&AccountName>) {
         let table = &self.entered.table;
         let mut state = table.state();
-        *self.account() = account.cloned();
-        self.known.store(true, Ordering::Release);
-        if !self.signal.is_kept() {
-            state.keep(account, self.number, table.all);
+        // Two requests of HTTP/2 may find out at once, with keys of two accounts: it is the first one's.
+        if self.known.swap(true, Ordering::AcqRel) {
+            return;
         }
+        *self.account() = account.cloned();
+        state.keep(account, self.number, table.all);
     }
 
     /// A request has come. Dropping what this gives says that it is over.
@@ -316,9 +322,10 @@ impl Seat {
             if let Some(signal) = state.strangers.remove(&order) {
                 state.admit(signal);
             }
-            if account.is_some() {
-                // There may be room by now.
-                state.keep(account.as_ref(), self.number, self.entered.table.all);
+            // There may be room by now. With every request nobody is made to give one up: that looks through all accounts.
+            let all = self.entered.table.all;
+            if account.as_ref().is_some_and(|name| state.is_its_share(name, all)) {
+                state.keep(account.as_ref(), self.number, all);
             }
         }
         Stream(Arc::clone(self))
@@ -494,6 +501,15 @@ mod tests {
             assert!(!stranger.is_leaving());
         }
         assert!(!first.is_leaving() && !second.is_leaving());
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_shows_two_keys_is_the_first_ones() {
+        let table = table(4, 100);
+        let seat = kept_by(&table, "zoe").await;
+        seat.know(Some(&"ann".parse().expect("a name")));
+        drop(seat);
+        assert!(table.state().accounts.is_empty(), "nothing is left of it");
     }
 
     #[tokio::test]

@@ -150,7 +150,7 @@ async fn whole(
     let key = body::bearer(&parts.headers);
     let (max, bytes) = match door {
         Door::Open => {
-            let intake = Intake::anybody(host, ASK_BYTES_MAX + FRAME_BYTES);
+            let intake = Intake::anybody(host, &parts.extensions, ASK_BYTES_MAX + FRAME_BYTES);
             (ASK_BYTES_MAX, intake.read(&parts.headers, body).await?)
         }
         Door::Key | Door::Call => {

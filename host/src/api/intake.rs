@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{Extensions, HeaderMap};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 
@@ -13,7 +13,7 @@ use super::body::{self, check_declared, padding};
 use super::compression::{self, Coding};
 use super::pace::{Broken, Paced};
 use super::problem::{Problem, ProblemKind};
-use crate::admission::{BodiesError, Held, Holder, Pace};
+use crate::admission::{Asker, BodiesError, Held, Holder, Pace};
 use crate::auth::Caller;
 use crate::host::Host;
 use crate::outcome::GuestFailure;
@@ -51,13 +51,21 @@ impl<'h> Intake<'h> {
     }
 
     /// What anybody may send: little.
-    pub fn anybody(host: &'h Host, bytes_max: u64) -> Self {
-        Self::new(host, Holder::Stranger, bytes_max)
+    pub fn anybody(host: &'h Host, from: &'h Extensions, bytes_max: u64) -> Self {
+        Self::new(host, anybody(from), bytes_max)
     }
 
     /// What the operator sends.
     pub fn operator(host: &'h Host, bytes_max: u64) -> Self {
         Self::new(host, Holder::Operator, bytes_max)
+    }
+
+    fn asker(&self) -> Asker {
+        match self.from {
+            Holder::Stranger | Holder::Connection(_) => Asker::Stranger,
+            Holder::Account(name) => Asker::Account(name.clone()),
+            Holder::Operator => Asker::Operator,
+        }
     }
 
     /// How slowly it may come.
@@ -110,9 +118,11 @@ impl<'h> Intake<'h> {
         let coding = Coding::of_request(headers)?;
         let Some(coding) = coding else { return self.as_sent(body, offset).await };
         let bytes = self.as_sent(body, 0).await?;
+        let turn = self.host.lines.reading.take(&self.asker()).await?;
         // What it grows to is not known before: there has to be room for all that it may come to, once all of it is there.
         let mut held = self.host.bodies.take(self.from, self.bytes_max).map_err(no_room)?;
-        let whole = compression::inflate(bytes, Some(coding), self.bytes_max, offset).await?;
+        let whole =
+            compression::inflate(bytes, Some(coding), (self.bytes_max, offset), Some(turn)).await?;
         held.shrink(whole.len() as u64);
         Ok(held.keep(whole))
     }
@@ -125,7 +135,10 @@ impl<'h> Intake<'h> {
         // Without tensors or a length there is nothing to be won.
         let aligned = offset > 0 && declared > offset;
         let padding = if aligned { padding(offset) } else { 0 };
-        let uncounted = if self.from == Holder::Stranger { 0 } else { UNCOUNTED_BYTES_MAX };
+        let uncounted = match self.from {
+            Holder::Stranger | Holder::Connection(_) => 0,
+            Holder::Account(_) | Holder::Operator => UNCOUNTED_BYTES_MAX,
+        };
         let mut buffer = Buffer {
             only: Bytes::new(),
             joined: Vec::new(),
@@ -224,7 +237,10 @@ impl Buffer {
             let come = self.padding + self.only.len() + piece.len();
             self.hold(come)?;
             // For all that is announced, so that nothing is copied again. Only as much as has come is memory.
-            self.joined.reserve_exact(come.max(self.padding + self.declared));
+            if self.joined.try_reserve_exact(come.max(self.padding + self.declared)).is_err() {
+                // The machine has not that much to promise. What comes may be less.
+                self.joined.reserve_exact(come);
+            }
             self.joined.resize(self.padding, 0);
             self.joined.extend_from_slice(&std::mem::take(&mut self.only));
         }
@@ -260,6 +276,12 @@ impl Buffer {
         let whole = std::mem::take(&mut self.joined);
         self.held.keep(whole).slice(padding..)
     }
+}
+
+/// In whose name a request takes what anybody may: its connection's, which has a share of that. One that has shown a key before has
+/// none: its account is known.
+pub(super) fn anybody(of_request: &Extensions) -> Holder<'_> {
+    of_request.get().map_or(Holder::Stranger, Holder::Connection)
 }
 
 /// There is no room for a body now.

@@ -34,9 +34,12 @@ pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Resul
     let viewer = viewer(host, request.headers())?;
     let Page { after, limit, .. } = Page::read(request.uri().query(), None, LIST_MAX)?;
     let after = after.map(digest).transpose()?;
-    if viewer.is_some() {
-        let page = page(host, after.as_ref(), limit, viewer.as_ref())?;
-        return Ok(json_answer(StatusCode::OK, &page));
+    if let Some(viewer) = viewer {
+        return aside(host, asker(&viewer), move |host| {
+            let page = page(host, after.as_ref(), limit, Some(&viewer))?;
+            Ok(json_answer(StatusCode::OK, &page))
+        })
+        .await;
     }
     let stamp = host.market.stamp(&host.deployments);
     let kept = match host.market.pages().find(&(after, limit), stamp) {

@@ -107,10 +107,9 @@ pub(super) async fn log(host: &Arc<Host>, request: &Request<Incoming>) -> Result
     };
     aside(host, Asker::Operator, move |host| {
         let log = host.receipts.log();
-        let actions = log.actions();
-        let total = actions.len();
+        let total = log.action_count();
         let mut shown = Vec::new();
-        for (index, action) in actions.into_iter().skip(from).take(ACTIONS_MAX) {
+        for (index, action) in log.actions_in(from..from.saturating_add(ACTIONS_MAX)) {
             let proof = log.prove_action(index).map_err(|error| Problem::internal(&error))?;
             let mut entry = entry(&action);
             entry["proof"] = serde_json::from_slice(&proof.to_bytes()).unwrap_or_default();
@@ -220,15 +219,19 @@ pub(super) fn withdrawals(host: &Host, request: &Request<Incoming>) -> Result<An
     Ok(json_answer(StatusCode::OK, &json!({"models": models, "offers": offers, "frozen": frozen})))
 }
 
-/// Says which versions are out of service because something was withdrawn, for a party of an agreement.
+/// Says which versions are out of service because something was withdrawn, or their publisher unloaded them, for a party of an agreement.
 pub(super) fn withdrawn_from(
     host: &Host,
     model: &ModelName,
     covers: impl Fn(&crate::id::Digest, &semver::Version) -> bool,
 ) -> Vec<String> {
     let gone = host.deployments.withdrawn_of(model).into_iter();
-    gone.filter(|(version, digest)| covers(digest, version))
-        .filter_map(|(version, _)| host.operations.why_out(model, &version))
-        .map(|withdrawal| ResolveError::from(withdrawal).to_string())
-        .collect()
+    let covered = gone.filter(|(version, digest)| covers(digest, version));
+    let said = covered.map(|(version, _)| match host.operations.why_out(model, &version) {
+        Some(withdrawal) => ResolveError::from(withdrawal).to_string(),
+        None => format!(
+            "`{model}@{version}` was taken out of service, and its publisher can put it back"
+        ),
+    });
+    said.collect()
 }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, AnswerBody};
 use crate::receipt::ReceiptError;
-use crate::store::is_disk_failure;
+use crate::store::{is_aside, is_disk_failure};
 
 /// What kind of problem it is: clients decide by this, not by the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -206,6 +206,10 @@ impl Problem {
 
     /// A failure of the host itself. `cause` goes to the log; the client learns only that it happened.
     pub fn internal(cause: &(dyn std::error::Error + 'static)) -> Self {
+        if is_aside(cause) {
+            let detail = "what this host keeps under the same name cannot be read, and is not written over; ask its operator, who sees why with `hospes admin out-of-service list`";
+            return Self::new(ProblemKind::OutOfService, detail);
+        }
         let mut text = cause.to_string();
         let mut source = cause.source();
         while let Some(error) = source {

@@ -19,6 +19,7 @@ use crate::deploy::{self, Published, Tried};
 use crate::dsse::ENVELOPE_BYTES_MAX;
 use crate::host::Host;
 use crate::inference::Trial;
+use crate::operations;
 
 /// `POST /api/successions`: lets a new key follow the account's.
 pub(super) async fn succeed(
@@ -33,6 +34,7 @@ pub(super) async fn succeed(
     let succession = SignedSuccession::parse(&bytes)
         .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
     aside(host, asker(&caller), move |host| {
+        operations::check_not_aside(host, &succession.content().to)?;
         host.auth.succeed(&caller, succession.content())?;
         Ok(json_answer(StatusCode::OK, &json!(succession.content())))
     })

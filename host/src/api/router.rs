@@ -23,10 +23,15 @@ pub(super) async fn route(
     request: Request<Incoming>,
 ) -> Answer {
     let page = cors::Page::of(host, audience, &request);
-    if let Some(answer) = page.as_ref().and_then(|page| page.preflight(&request)) {
-        return cors::readable(answer, page);
-    }
-    let answered = asked(host, audience, request).await;
+    // Before a browser's first question is answered too: whoever is in front reads that like any other.
+    let sound =
+        conformance::check_host(&request).and_then(|()| conformance::check_coding(&request));
+    let preflight = || page.as_ref().and_then(|page| page.preflight(&request));
+    let answered = match sound.map(|()| preflight()) {
+        Ok(Some(answer)) => Ok(answer),
+        Ok(None) => asked(host, audience, request).await,
+        Err(problem) => Err(problem),
+    };
     cors::readable(answered.unwrap_or_else(Problem::into_response), page)
 }
 
@@ -36,8 +41,6 @@ async fn asked(
     audience: Audience,
     mut request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
-    conformance::check_host(&request)?;
-    conformance::check_coding(&request)?;
     // A share of what hyper has read, not a copy of it.
     let target = request.uri().path_and_query().cloned();
     let path = target.as_ref().map_or("", PathAndQuery::path);
@@ -179,7 +182,7 @@ async fn operator(
         }
         (&Method::GET, ["backup"]) => backup::make(host, &request).await,
         (&Method::POST, ["lost"]) => backup::show_lost(host, request).await,
-        (&Method::GET, ["status"]) => admin::status(host, &request),
+        (&Method::GET, ["status"]) => admin::status(host, &request).await,
         (&Method::GET, ["healthz"]) => Ok(health::live()),
         (&Method::GET, ["readyz"]) => health::ready(host),
         (method, segments) => Err(nothing_here(Audience::Operator, method, segments)),

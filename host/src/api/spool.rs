@@ -98,7 +98,8 @@ impl Spooled {
         });
         let read = read.await.map_err(|panic| Problem::internal(&panic))?;
         let bytes = read.map_err(|error| not_kept(&error))?;
-        compression::inflate(bytes, coding, bytes_max, 0).await
+        // In the publisher's turn.
+        compression::inflate(bytes, coding, (bytes_max, 0), None).await
     }
 }
 

@@ -26,8 +26,18 @@ pub fn connections_max() -> usize {
     unreserved(usize::try_from(files).unwrap_or(usize::MAX))
 }
 
+/// Files that those connections leave to everything else.
+pub fn files_reserved() -> usize {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    reserved(usize::try_from(files).unwrap_or(usize::MAX))
+}
+
 fn unreserved(files: usize) -> usize {
-    (files - (files / 2).min(FILES_RESERVED_MAX)).max(1)
+    (files - reserved(files)).max(1)
+}
+
+fn reserved(files: usize) -> usize {
+    (files / 2).min(FILES_RESERVED_MAX)
 }
 
 /// Bytes of memory that this process may have: the machine's, or less where a control group says so.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use semver::Version;
 use tokio::task::block_in_place;
 
-use super::{DeployError, Publication, keep, key, load_kept, tried_with};
+use super::{DeployError, Publication, keep, kept, key, load_kept};
 use crate::deployments::{Deployment, LOADING_MAX, Published, ResolveError};
 use crate::host::Host;
 use crate::id::ModelName;
@@ -184,20 +184,21 @@ async fn try_again(host: Weak<Host>, model: ModelName, version: Version) {
 
 /// A published version from its bundle on disk.
 async fn bring_back(host: &Host, published: &Published) -> Result<Arc<Deployment>, DeployError> {
-    let (model, version) = (published.model().clone(), published.version().clone());
+    let (model, version) = (published.model(), published.version());
     match published.digest() {
         Some(bundle) => {
-            let backends = block_in_place(|| tried_with(host, &model, &version))?;
-            let (bundle, bytes, withdrawn) = (*bundle, None, false);
-            let publication = Publication { model, version, bundle, bytes, backends, withdrawn };
+            let publication = block_in_place(|| kept(host, (model, version), *bundle))?;
             let loaded = load_kept(host, &publication).await;
             if let Err(DeployError::Version(error @ ResolveError::Withdrawn { .. })) = &loaded {
-                host.operations.note(published.model(), published.version(), error);
+                host.operations.note(model, version, error);
                 block_in_place(|| operations::take_out(host));
             }
             loaded
         }
-        None => Err(ResolveError::OutOfService { model, version }.into()),
+        None => {
+            let (model, version) = (model.clone(), version.clone());
+            Err(ResolveError::OutOfService { model, version }.into())
+        }
     }
 }
 
@@ -223,10 +224,8 @@ pub async fn retry(
 pub fn take_out(host: &Host, model: &ModelName, version: &Version) -> Result<(), DeployError> {
     host.deployments.take_out(model, version, |bundle| match bundle {
         Some(bundle) => {
-            let backends = tried_with(host, model, version)?;
-            let (model, version, bundle) = (model.clone(), version.clone(), *bundle);
-            let (bytes, withdrawn) = (None, true);
-            keep(host, &[&Publication { model, version, bundle, bytes, backends, withdrawn }])
+            let publication = kept(host, (model, version), *bundle)?;
+            keep(host, &[&Publication { withdrawn: true, ..publication }])
         }
         None => Ok(host.store.remove(Table::Publications, &key(model, version))?),
     })

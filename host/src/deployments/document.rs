@@ -72,6 +72,11 @@ impl Document {
         file.into()
     }
 
+    /// Bytes that it takes as it is kept.
+    pub fn kept_bytes(&self) -> usize {
+        self.members.len()
+    }
+
     /// Bytes of the text.
     pub fn length(&self) -> usize {
         PLAIN.len() + self.length

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use semver::Version;
 
-use super::{Deployments, Published, Reference, ResolveError};
-use crate::id::{ById, ModelName};
+use super::{Deployment, Deployments, Published, Reference, ResolveError};
+use crate::id::{AccountName, ById, ModelName};
 
 /// The versions of one model.
 pub(super) type Versions = BTreeMap<Version, Arc<Published>>;
@@ -93,6 +93,13 @@ impl Models {
         })
     }
 
+    /// Every version of a publisher, in the order of names and versions.
+    fn of_publisher(&self, publisher: &AccountName) -> impl Iterator<Item = &Arc<Published>> {
+        let begin = self.names.partition_point(|name| name.publisher < *publisher);
+        let own = self.names[begin..].iter().take_while(move |name| name.publisher == *publisher);
+        own.filter_map(|name| self.by_name.get(name)).flat_map(|versions| versions.values())
+    }
+
     /// Every version, in the order of names and versions.
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Published>> {
         self.from(None)
@@ -157,6 +164,12 @@ impl Deployments {
         let _ = self.published.load().from(after).try_for_each(visit);
     }
 
+    /// The live versions of a publisher, in the order of names and versions.
+    pub fn of_publisher(&self, publisher: &AccountName) -> Vec<Arc<Deployment>> {
+        let published = self.published.load();
+        published.of_publisher(publisher).filter_map(|one| one.deployment()).collect()
+    }
+
     /// How many versions were published and not withdrawn.
     pub fn count(&self) -> usize {
         self.published.load().by_name.values().map(|versions| versions.len()).sum()
@@ -213,6 +226,8 @@ mod tests {
         assert_eq!(listed(&models, Some(&after("a/x", None))), all[2..]);
         assert_eq!(listed(&models, Some(&after("a/y", None))), all[2..], "it need not be there");
         assert_eq!(listed(&models, Some(&after("b/y", None))), all[5..]);
+        let of = |publisher: &str| models.of_publisher(&publisher.parse().expect("a name")).count();
+        assert_eq!(["a", "a-b", "b", "c"].map(of), [3, 0, 2, 0]);
         models.change(&name("a/z"), Versions::clear);
         assert!(models.get(&name("a/z")).is_none());
         assert_eq!(listed(&models, Some(&after("a/x", None))), all[3..]);

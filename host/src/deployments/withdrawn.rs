@@ -107,7 +107,8 @@ impl Deployments {
     /// Published versions of a publisher that were withdrawn, in the order of names and versions.
     pub fn withdrawn_by(&self, publisher: &AccountName) -> Vec<(ModelName, Version)> {
         let withdrawn = self.lock();
-        let own = withdrawn.iter().filter(|(model, _)| model.publisher == *publisher);
+        let from = withdrawn.range(ModelName::first_of(publisher)..);
+        let own = from.take_while(|(model, _)| model.publisher == *publisher);
         own.flat_map(|(model, versions)| {
             versions.keys().map(|version| (model.clone(), version.clone()))
         })
@@ -154,6 +155,21 @@ mod tests {
         let (version, digest) = (Version::new(1, 0, 0), Digest::of(b"bundle"));
         deployments.remember_withdrawn(model.clone(), version.clone(), digest);
         (deployments, model, version, digest)
+    }
+
+    #[test]
+    fn what_was_withdrawn_is_listed_by_publisher() {
+        let (deployments, _, version, digest) = withdrawn();
+        for model in ["ab/a", "acme/a", "acme-b/a", "b/a"] {
+            let model = model.parse().expect("a name");
+            deployments.remember_withdrawn(model, version.clone(), digest);
+        }
+        let of = |publisher: &str| {
+            let own = deployments.withdrawn_by(&publisher.parse().expect("a name")).into_iter();
+            own.map(|(model, _)| model.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(of("acme"), ["acme/a", "acme/m"]);
+        assert_eq!((of("b"), of("c")), (vec!["b/a".to_owned()], Vec::new()));
     }
 
     #[test]

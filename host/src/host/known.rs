@@ -4,15 +4,12 @@
 use std::path::Path;
 
 use super::{Host, HostError, RECEIPTS, RECORDS};
-use crate::receipt::LOG_FILE;
+use crate::receipt::{EMPTY_LOG_BYTES, LOG_FILE};
 use crate::receipts::Receipts;
 use crate::store::{Store, Table};
 
 /// What the latest remembered checkpoint is kept under.
 const CHECKPOINT: &str = "checkpoint";
-
-/// A log that is longer has receipts: a new one has its first line only.
-const EMPTY_LOG_BYTES_MAX: u64 = 64;
 
 /// Checks that accounts and agreements are there if receipts are: an empty host would take all its parties for strangers.
 ///
@@ -21,7 +18,7 @@ const EMPTY_LOG_BYTES_MAX: u64 = 64;
 pub(super) fn check_records(data: &Path) -> Result<(), HostError> {
     let length = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
     let (records, log) = (data.join(RECORDS), data.join(RECEIPTS).join(LOG_FILE));
-    if length(&records) == 0 && length(&log) > EMPTY_LOG_BYTES_MAX {
+    if length(&records) == 0 && length(&log) > EMPTY_LOG_BYTES {
         return Err(HostError::NoRecords { records, log });
     }
     Ok(())

@@ -41,6 +41,25 @@ impl Host {
     /// # Errors
     /// [`NotReady`] says why not.
     pub fn readiness(&self) -> Result<(), NotReady> {
+        self.takes_calls()?;
+        match self.not_computed() {
+            Some((concerned, of)) if concerned == of => Err(NotReady::Workers { concerned, of }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the host takes calls and each of its models can be computed.
+    ///
+    /// # Errors
+    /// [`NotReady`] says why not.
+    pub fn inference_readiness(&self) -> Result<(), NotReady> {
+        self.takes_calls()?;
+        self.not_computed()
+            .map_or(Ok(()), |(concerned, of)| Err(NotReady::Workers { concerned, of }))
+    }
+
+    /// The same but for what the versions need.
+    fn takes_calls(&self) -> Result<(), NotReady> {
         if self.is_draining() {
             return Err(NotReady::Draining);
         }
@@ -55,20 +74,7 @@ impl Host {
         if self.store.is_failing() {
             return Err(NotReady::Records);
         }
-        match self.not_computed() {
-            Some((concerned, of)) if concerned == of => Err(NotReady::Workers { concerned, of }),
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether the host takes calls and each of its models can be computed.
-    ///
-    /// # Errors
-    /// [`NotReady`] says why not.
-    pub fn inference_readiness(&self) -> Result<(), NotReady> {
-        self.readiness()?;
-        self.not_computed()
-            .map_or(Ok(()), |(concerned, of)| Err(NotReady::Workers { concerned, of }))
+        Ok(())
     }
 
     /// How many versions cannot be computed, of how many; none if each can.

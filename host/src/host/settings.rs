@@ -45,11 +45,14 @@ pub(super) fn sandbox(
 }
 
 /// Who may send bundles, and how much of them there may be at once.
-pub(super) fn uploads(api: &config::Api) -> (PerAccount, Spools) {
+pub(super) fn uploads(config: &Config) -> (PerAccount, Spools) {
+    let (api, bundle) = (&config.api, &config.bundle);
     let per_account = api.uploads_per_account_max.get();
+    // One account gets at most three quarters of it, and the largest bundle has to fit in there.
+    let bytes = api.uploads_in_flight_bytes_max.max(bundle.bundle_bytes_max.saturating_mul(2));
     (
         PerAccount::new(per_account, "api.uploads_per_account_max"),
-        Spools::new(api.uploads_in_flight_bytes_max, "api.uploads_in_flight_bytes_max"),
+        Spools::new(bytes, "api.uploads_in_flight_bytes_max"),
     )
 }
 

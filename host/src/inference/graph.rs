@@ -152,13 +152,13 @@ impl Graph {
         &self.known.facts
     }
 
-    /// Whether there is a worker process for it, or a place for one: what a call should know before it begins.
+    /// Whether there is a worker process for it, or would be one now: what a call should know before it begins.
     ///
     /// # Errors
     /// [`ComputeError::Workers`].
-    pub fn reserve(&self) -> Result<(), ComputeError> {
+    pub fn check_seat(&self) -> Result<(), ComputeError> {
         match &self.place {
-            Place::Remote(model) => model.reserve(),
+            Place::Remote(model) => model.check_seat(),
             Place::Here { .. } => Ok(()),
         }
     }

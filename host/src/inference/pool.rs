@@ -35,7 +35,7 @@ use spare::Spare;
 /// Jobs that a worker has for each of its threads: one that runs, and one so that the thread need not wait for the next.
 const JOBS_PER_THREAD: u32 = 2;
 
-/// Tries of a computation whose worker had ended before it began there.
+/// Tries of a computation whose worker had ended before it began there, and of having a worker.
 const TRIES: usize = 3;
 
 /// Whose models share a worker.
@@ -103,15 +103,24 @@ impl Pool {
         if let Some(seat) = self.seats.take(publisher) {
             return Ok(seat);
         }
-        let mut groups: Vec<Arc<Group>> = {
-            let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
-            groups.values().filter_map(Weak::upgrade).collect()
-        };
-        groups.retain(|group| self.seats.gives(&group.publisher, publisher));
+        let mut groups = self.givers(publisher);
         groups.sort_by_key(|group| group.latest.load(Ordering::Relaxed));
         let seat = groups.iter().find_map(|group| group.give_way());
         let seat = seat.map(|seat| seat.pass_to(publisher));
         seat.ok_or(ComputeError::Workers { max: self.workers_max })
+    }
+
+    /// Whether there would be one now.
+    fn has_seat(&self, publisher: &AccountName) -> bool {
+        self.seats.has_for(publisher) || self.givers(publisher).iter().any(|group| group.gives())
+    }
+
+    /// The groups whose places may go to this publisher.
+    fn givers(&self, publisher: &AccountName) -> Vec<Arc<Group>> {
+        let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut groups: Vec<Arc<Group>> = groups.values().filter_map(Weak::upgrade).collect();
+        groups.retain(|group| self.seats.gives(&group.publisher, publisher));
+        groups
     }
 
     /// The group of these models.
@@ -166,10 +175,16 @@ impl Group {
     /// The worker, to do something with it: while that lasts it does not make way for another.
     async fn lease(self: &Arc<Self>) -> Result<Lease, ComputeError> {
         self.note_use();
-        match self.current() {
-            Some(worker) => Ok(Lease::of(worker)),
-            None => Ok(Lease::of(self.starting()?.await?)),
+        for _ in 0..TRIES {
+            if let Some(lease) = self.current().and_then(|worker| worker.lease()) {
+                return Ok(lease);
+            }
+            // One that has just been started may have made way again.
+            if let Some(lease) = self.starting()?.await?.lease() {
+                return Ok(lease);
+            }
         }
+        Err(ComputeError::Workers { max: self.pool.workers_max })
     }
 
     /// Has a worker started, unless there is one or one is being started.
@@ -215,17 +230,23 @@ impl Group {
         Ok(starting)
     }
 
-    /// Sees to it that there is a place for a worker.
-    fn reserve(&self) -> Result<(), ComputeError> {
+    /// Whether it has a worker, or would get one now. It takes nothing: of a deployment's models only one may be computed.
+    fn check_seat(&self) -> Result<(), ComputeError> {
+        // First: it is not the one that makes way meanwhile.
+        self.note_use();
         if self.worker.load().as_ref().is_some_and(|worker| worker.is_alive()) {
             return Ok(());
         }
-        let mut state = self.state();
-        if state.seat.is_none() && state.starting.is_none() {
-            state.seat = Some(self.pool.seat(&self.publisher)?);
-            self.note_use();
+        let is_starting = self.state().starting.is_some();
+        if is_starting || self.pool.has_seat(&self.publisher) {
+            return Ok(());
         }
-        Ok(())
+        Err(ComputeError::Workers { max: self.pool.workers_max })
+    }
+
+    /// Whether it would give its place away. Who has a place has a worker, if only a dead one.
+    fn gives(&self) -> bool {
+        self.worker.load().as_ref().is_some_and(|worker| worker.is_idle() || !worker.is_alive())
     }
 
     fn note_use(&self) {
@@ -238,7 +259,7 @@ impl Group {
         // Whoever has it may be here for the same: two that wait for each other would wait for ever.
         let mut state = self.state.try_lock().ok()?;
         state.seat.as_ref()?;
-        if self.current().is_some_and(|worker| !worker.is_idle()) {
+        if self.current().is_some_and(|worker| !worker.retire()) {
             return None;
         }
         if let Some(worker) = self.worker.swap(None) {
@@ -327,6 +348,7 @@ impl RemoteModel {
             let worker = match wanted.group.lease().await {
                 Ok(worker) => worker,
                 Err(ComputeError::Workers { max }) => return Err(LoadError::Workers { max }),
+                Err(ComputeError::Lost { how }) => return Err(failed(LoadLoss::Lost(how))),
                 Err(error) => return Err(failed(LoadLoss::Lost(error.to_string()))),
             };
             loaded = loading(&wanted, &worker, &source, Some(source.bytes.clone())).await;
@@ -338,9 +360,9 @@ impl RemoteModel {
         Ok(Self { wanted, source: source.without_bytes(), signature })
     }
 
-    /// Whether there is a worker for it, or a place for one.
-    pub(super) fn reserve(&self) -> Result<(), ComputeError> {
-        self.wanted.group.reserve()
+    /// Whether there is a worker for it, or would be one now.
+    pub(super) fn check_seat(&self) -> Result<(), ComputeError> {
+        self.wanted.group.check_seat()
     }
 
     /// Computes the outputs. Dropping the future cancels the computation.
@@ -415,7 +437,7 @@ fn loading(
     if let Some(signature) = worker.signature(&key) {
         return std::future::ready(Ok(signature)).boxed().shared();
     }
-    let (group, worker) = (Arc::clone(&wanted.group), Lease::of(Arc::clone(worker)));
+    let (group, worker) = (Arc::clone(&wanted.group), worker.clone());
     let source = source.clone();
     let loaded = tokio::spawn(async move {
         let loaded = load(&group, &worker, source, (key.1, bytes)).await;
@@ -524,9 +546,12 @@ mod tests {
             }
         }
         for group in &groups {
-            group.reserve().expect("the place of whoever does nothing with it");
+            group.check_seat().expect("nobody has it");
         }
-        assert_eq!(pool.seats.free(), 0);
+        assert_eq!(pool.seats.free(), 1, "nothing was taken");
+        let seat = groups[0].pool.seat(&groups[0].publisher).expect("nobody has it");
+        assert!(groups[1].check_seat().is_err());
+        drop(seat);
     }
 
     #[tokio::test]

@@ -2,11 +2,11 @@
 //!
 //! Two connections, each of packets in [postcard](https://postcard.jamesmunns.com/wire-format)'s encoding. On the one that steers, the host sends [`Order`]s
 //! and the worker [`Report`]s; on the one of work, the host sends [`Job`]s, which the worker's threads take as they are free, and the
-//! worker answers each with one [`Done`]. Tensors are not in the messages: they lie in the windows of the shared memory
+//! worker answers each with one [`Done`], also what it skips. Tensors are not in the messages: they lie in the windows of the shared memory
 //! ([`Layout`]), one after the other, as their [`Head`]s say.
 //!
-//! The worker answers with `Ready` to `Setup`, with `Loaded` or `NotLoaded` to `Load`, and to `Cancel` with nothing: the job
-//! ends earlier, if it can. Whoever gets a message that does not belong here ends the connection, and the worker its process.
+//! The worker answers with `Ready` to `Setup`, with `Loaded` or `NotLoaded` to `Load`, and has no answer of its own to
+//! `Cancel`: a job that runs ends earlier, if it can, and the `Done` of one that has not begun comes at once. Whoever gets a message that does not belong here ends the connection, and the worker its process.
 
 use std::path::PathBuf;
 

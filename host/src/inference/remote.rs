@@ -1,20 +1,21 @@
 //! A worker process as the host sees it: what is under way there, and how it ends.
 //!
 //! The worker is foreign to the host: it may answer anything, late or never. A computation whose caller has left is cancelled, and if
-//! the worker has not let go of it after [`job::CANCEL_GRACE`], the process is killed. What else was under way there is lost with it.
+//! the worker has not let go of it after [`job::CANCEL_GRACE`], the process is killed. What else was under way there is computed in another one.
 //! A suspect ([`super::strikes`]) computes alone: then it is known what ended the process.
 
 mod end;
 mod job;
+mod lease;
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, Shared};
-use tokio::sync::{Notify, RwLockReadGuard, RwLockWriteGuard, oneshot};
+use tokio::sync::{Notify, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, oneshot};
 
 use super::backend::{BackendError, BackendKind};
 use super::graph::ComputeError;
@@ -31,6 +32,8 @@ use crate::worker::{
     Spawned, ending,
 };
 use job::{UnderWay, Window};
+pub(super) use lease::Lease;
+use lease::Users;
 
 /// Time that a worker has to be ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -71,8 +74,7 @@ pub struct Worker {
     pub(super) loading: tokio::sync::Mutex<()>,
     /// What is being loaded, or waits for its turn: whoever wants the same waits for the same.
     loadings: Mutex<HashMap<ModelKey, Loading>>,
-    /// How many do something with it: then it is not idle.
-    users: AtomicUsize,
+    users: Users,
     lines: Source,
 }
 
@@ -100,7 +102,7 @@ struct Inner {
     strikes: Arc<Strikes>,
     windows: Windows,
     /// Suspects compute alone, and others in company.
-    company: tokio::sync::RwLock<()>,
+    company: Arc<tokio::sync::RwLock<()>>,
     state: Mutex<State>,
     /// Something for the task that looks after the process: a computation was cancelled, or this is to end.
     changed: Notify,
@@ -130,6 +132,8 @@ struct Running {
     answer: oneshot::Sender<Answer>,
     /// Its caller has left: whoever hears that it is over gives the window back.
     left: bool,
+    /// Until it is over, whether or not its caller waits for it.
+    _company: Company,
 }
 
 /// What became of a job, and for how long it was computed, in nanoseconds, if the worker has said so.
@@ -146,7 +150,7 @@ pub(super) enum Loss {
 
 /// Why a computation has no result.
 pub(super) enum RemoteError {
-    /// The process had ended before it got the job: another one can have it.
+    /// The process ended before it began with the job, or because of another one: this can be computed elsewhere.
     NotBegun,
     Compute(ComputeError),
 }
@@ -166,29 +170,8 @@ impl Worker {
         let Spawned { process, work, control } = Process::spawn(program, Role::Inference)?;
         control.send(&Order::Setup(setup), Some(memory.file()))?;
         let (ready, is_ready) = oneshot::channel();
-        let inner = Arc::new(Inner {
-            work: Watched::new(work)?,
-            control: Watched::new(control)?,
-            memory,
-            layout,
-            strikes,
-            windows: Windows::new(layout.windows),
-            company: tokio::sync::RwLock::new(()),
-            state: Mutex::new(State {
-                running: HashMap::new(),
-                overdue: BTreeSet::new(),
-                loads: HashMap::new(),
-                ready: Some(ready),
-                ended: None,
-            }),
-            changed: Notify::new(),
-            closing: AtomicBool::new(false),
-            spares_loads: AtomicBool::new(false),
-            alive: AtomicBool::new(true),
-            next_job: AtomicU64::new(1),
-            next_model: AtomicU32::new(1),
-            process: process.id(),
-        });
+        let ends = (Watched::new(work)?, Watched::new(control)?);
+        let inner = Arc::new(Inner::new(ends, (memory, layout), (strikes, ready), process.id()));
         let lines = process.lines().clone();
         tokio::spawn(hear(Arc::clone(&inner)));
         tokio::spawn(look_after(Arc::clone(&inner), process));
@@ -199,7 +182,7 @@ impl Worker {
             models: RwLock::default(),
             loading: tokio::sync::Mutex::default(),
             loadings: Mutex::default(),
-            users: AtomicUsize::new(0),
+            users: Users::default(),
             lines: lines.clone(),
         };
         match tokio::time::timeout(READY_TIMEOUT, is_ready).await {
@@ -230,11 +213,6 @@ impl Worker {
     /// What is being loaded. Nothing panics while this is held.
     pub(super) fn loadings(&self) -> MutexGuard<'_, HashMap<ModelKey, Loading>> {
         self.loadings.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether nobody does anything with it.
-    pub(super) fn is_idle(&self) -> bool {
-        self.users.load(Ordering::Acquire) == 0
     }
 
     /// The number of its process.
@@ -268,8 +246,9 @@ impl Worker {
         let (answer, answered) = oneshot::channel();
         {
             let mut state = self.inner.lock();
-            if let Some(how) = &state.ended {
-                return Err(Loss::Ended(Arc::clone(how)));
+            if state.ended.is_some() {
+                // It has not begun there.
+                return Err(Loss::Bystander);
             }
             state.loads.insert(model, (culprit.clone(), answer));
         }
@@ -299,20 +278,22 @@ impl Worker {
         }
     }
 
-    /// Ends the process now, for what a model does there; what is under way there is lost.
+    /// Ends the process now, for what a model does there; what else is under way there is computed elsewhere.
     pub(super) fn end_for(&self, culprit: &Culprit, how: &str) {
-        if self.is_alive() {
+        // Once: several may find it of no use at the same time.
+        if self.inner.alive.swap(false, Ordering::AcqRel) {
             self.inner.strikes.strike(culprit, how);
         }
         self.inner.close();
     }
 
     /// Waits until everybody else has ended, if it has to be alone. Who is not stays among others.
-    pub(super) async fn company(&self, alone: bool) -> Company<'_> {
+    pub(super) async fn company(&self, alone: bool) -> Company {
+        let company = Arc::clone(&self.inner.company);
         if alone {
-            Company::Alone(self.inner.company.write().await)
+            Company::Alone(company.write_owned().await)
         } else {
-            Company::Others(self.inner.company.read().await)
+            Company::Others(company.read_owned().await)
         }
     }
 
@@ -327,12 +308,12 @@ impl Worker {
         let number = inner.windows.take(culprit.caller()).await.ok_or(RemoteError::NotBegun)?;
         let mut window = Window::new(inner, number);
         // Behind the window: so nobody who waits for one holds up whoever has to be alone.
-        let _company = self.company(alone).await;
+        let company = self.company(alone).await;
         let heads: Vec<Option<Head>> =
             inputs.iter().map(|input| input.as_ref().map(Head::of)).collect();
         window.write_inputs(inputs, &heads).await.map_err(RemoteError::Compute)?;
         let (answer, answered) = oneshot::channel();
-        let mut under_way = UnderWay::begin(window, culprit, answer)?;
+        let mut under_way = UnderWay::begin(window, culprit, company, answer)?;
         let job = Job { job: under_way.job, model, window: number, inputs: heads };
         match inner.work.send_ready(&job).await {
             Ok(()) => under_way.is_sent = true,
@@ -355,7 +336,10 @@ impl Worker {
         match result {
             Ok(heads) => under_way.window.read_outputs(&heads).await.map_err(RemoteError::Compute),
             Err(Loss::Bystander) => Err(RemoteError::NotBegun),
-            Err(loss) => Err(RemoteError::Compute(inner.error(loss))),
+            Err(Loss::Ended(how)) => {
+                Err(RemoteError::Compute(ComputeError::Lost { how: how.to_string() }))
+            }
+            Err(Loss::Job(error)) => Err(RemoteError::Compute(inner.error(error))),
         }
     }
 }
@@ -369,33 +353,9 @@ pub(super) struct Task<'c> {
 
 /// What a computation has of a worker until it is dropped.
 #[expect(dead_code, reason = "they are held, not read")]
-pub(super) enum Company<'w> {
-    Others(RwLockReadGuard<'w, ()>),
-    Alone(RwLockWriteGuard<'w, ()>),
-}
-
-/// A worker that is in use.
-pub(super) struct Lease(Arc<Worker>);
-
-impl Lease {
-    pub(super) fn of(worker: Arc<Worker>) -> Self {
-        worker.users.fetch_add(1, Ordering::AcqRel);
-        Self(worker)
-    }
-}
-
-impl std::ops::Deref for Lease {
-    type Target = Arc<Worker>;
-
-    fn deref(&self) -> &Arc<Worker> {
-        &self.0
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.0.users.fetch_sub(1, Ordering::AcqRel);
-    }
+pub(super) enum Company {
+    Others(OwnedRwLockReadGuard<()>),
+    Alone(OwnedRwLockWriteGuard<()>),
 }
 
 impl Drop for Worker {
@@ -405,6 +365,37 @@ impl Drop for Worker {
 }
 
 impl Inner {
+    fn new(
+        (work, control): (Watched, Watched),
+        (memory, layout): (SharedMemory, Layout),
+        (strikes, ready): (Arc<Strikes>, oneshot::Sender<Ready>),
+        process: u32,
+    ) -> Self {
+        Self {
+            work,
+            control,
+            memory,
+            layout,
+            strikes,
+            windows: Windows::new(layout.windows),
+            company: Arc::default(),
+            state: Mutex::new(State {
+                running: HashMap::new(),
+                overdue: BTreeSet::new(),
+                loads: HashMap::new(),
+                ready: Some(ready),
+                ended: None,
+            }),
+            changed: Notify::new(),
+            closing: AtomicBool::new(false),
+            spares_loads: AtomicBool::new(false),
+            alive: AtomicBool::new(true),
+            next_job: AtomicU64::new(1),
+            next_model: AtomicU32::new(1),
+            process,
+        }
+    }
+
     /// Nothing panics while this is held.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -436,17 +427,15 @@ impl Inner {
         self.lock().ended.clone().unwrap_or_else(|| "being closed".into())
     }
 
-    fn error(&self, loss: Loss) -> ComputeError {
-        match loss {
-            Loss::Ended(how) => ComputeError::Lost { how: how.to_string() },
-            Loss::Bystander => ComputeError::Lost { how: self.how_it_ended().to_string() },
-            Loss::Job(JobError::Backend(error)) => ComputeError::Backend(error),
-            Loss::Job(JobError::TooLarge { bytes }) => ComputeError::TooLarge {
+    fn error(&self, error: JobError) -> ComputeError {
+        match error {
+            JobError::Backend(error) => ComputeError::Backend(error),
+            JobError::TooLarge { bytes } => ComputeError::TooLarge {
                 what: "outputs",
                 bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
                 max: self.layout.part_bytes,
             },
-            Loss::Job(JobError::Cancelled | JobError::Unknown) => {
+            JobError::Cancelled | JobError::Unknown => {
                 ComputeError::Lost { how: "an answer that does not belong to the question".into() }
             }
         }
@@ -504,7 +493,7 @@ async fn hear(inner: Arc<Inner>) {
 /// Looks after the process until it ends.
 async fn look_after(inner: Arc<Inner>, mut process: Process) {
     let mut buffer = Buffer::default();
-    let (mut overdue, mut refused) = (false, false);
+    let (mut overdue, mut refused) = (None, false);
     let status = loop {
         if !inner.alive.load(Ordering::Acquire) {
             // What broke off may have ended by itself: then its own end says more than ours.
@@ -527,9 +516,13 @@ async fn look_after(inner: Arc<Inner>, mut process: Process) {
             status = process.wait() => break status,
             () = inner.changed.notified() => {}
             () = due => {
-                overdue = true;
-                process.kill();
-                break process.wait().await;
+                // It may have let go of that one by now.
+                let now = Instant::now();
+                if inner.next_overdue().is_some_and(|at| at <= now) {
+                    overdue = Some(now);
+                    process.kill();
+                    break process.wait().await;
+                }
             }
             heard = inner.control.receive::<Report>(&mut buffer) => {
                 let understood = match heard {
@@ -543,10 +536,10 @@ async fn look_after(inner: Arc<Inner>, mut process: Process) {
         }
     };
     let how = match (&status, overdue) {
-        (Ok(_), true) => {
+        (Ok(_), Some(_)) => {
             "being killed, for it did not let go of a computation that had to end".into()
         }
-        (Ok(status), false) => ending(status),
+        (Ok(status), None) => ending(status),
         (Err(error), _) => format!("an end that is not known ({error})"),
     };
     if !inner.closing.load(Ordering::Acquire) {
@@ -555,9 +548,9 @@ async fn look_after(inner: Arc<Inner>, mut process: Process) {
     }
     let from_outside = status.as_ref().is_ok_and(|status| process.was_killed_from_outside(status));
     let blame = match (overdue, from_outside) {
-        (true, _) => Blame::Overdue,
-        (false, true) if !refused => Blame::Nobody,
-        (false, _) => Blame::Running,
+        (Some(at), _) => Blame::Overdue(at),
+        (None, true) if !refused => Blame::Nobody,
+        (None, _) => Blame::Running,
     };
     inner.end(&how, blame);
 }

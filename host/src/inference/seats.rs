@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::admission::slots::may_take_more;
+use crate::admission::may_take_more;
 use crate::id::AccountName;
 
 /// The places.
@@ -33,13 +33,17 @@ impl Seats {
     /// A free place, if the publisher has less than three times as many as are free.
     pub(super) fn take(self: &Arc<Self>, publisher: &AccountName) -> Option<Seat> {
         let mut state = self.state();
-        let own = state.taken.get(publisher).copied().unwrap_or(0);
-        if !may_take_more(own, state.free) {
+        if !state.has_for(publisher) {
             return None;
         }
         state.free -= 1;
         state.enter(publisher);
         Some(Seat { seats: Arc::clone(self), publisher: publisher.clone() })
+    }
+
+    /// Whether there is a free one that the publisher may take.
+    pub(super) fn has_for(&self, publisher: &AccountName) -> bool {
+        self.state().has_for(publisher)
     }
 
     /// Whether one of `other`'s places may go to `publisher`: its own, or one of a publisher who has more.
@@ -61,6 +65,11 @@ impl Seats {
 }
 
 impl State {
+    fn has_for(&self, publisher: &AccountName) -> bool {
+        let own = self.taken.get(publisher).copied().unwrap_or(0);
+        may_take_more(own, self.free)
+    }
+
     fn enter(&mut self, publisher: &AccountName) {
         *self.taken.entry(publisher.clone()).or_default() += 1;
     }

@@ -7,10 +7,6 @@ use serde::{Deserialize, Serialize};
 use super::backend::BackendKind;
 use crate::tensor::{DataType, Tensor};
 
-/// Most inputs with a value in the model that callers may give. Some exporters list every weight as an input: of a model with more, all
-/// such values are constants.
-pub const OPTIONAL_INPUTS_MAX: usize = 64;
-
 /// A model's inputs and outputs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelSignature {

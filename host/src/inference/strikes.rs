@@ -80,8 +80,8 @@ impl Culprit {
 /// Who is to blame for the end of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Blame {
-    /// Whoever was to end and did not.
-    Overdue,
+    /// Whoever was to end by then and did not.
+    Overdue(Instant),
     /// Whoever computed or was loaded.
     Running,
     /// It was killed from outside.

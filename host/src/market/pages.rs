@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
-use crate::deployments::{Document, PLAIN};
+use crate::deployments::Document;
 use crate::id::Digest;
 
 /// Bytes of compressed pages that are kept.
@@ -36,10 +36,15 @@ impl Pages {
         kept.pages.get(which).filter(|_| kept.stamp == stamp).cloned()
     }
 
-    /// Keeps a page, and forgets those that were made from something else, or all when there is no room.
+    /// Keeps a page, and forgets those that were made from something older, or all when there is no room. What was made from something
+    /// older than those is not kept.
     pub fn keep(&self, which: Which, stamp: Stamp, page: &Document) {
-        let bytes = page.gzip(PLAIN).len();
+        let bytes = page.kept_bytes();
         let mut kept = self.lock();
+        // Each part only grows: one that is smaller is from before.
+        if kept.stamp.iter().zip(&stamp).any(|(kept, made)| kept > made) {
+            return;
+        }
         let is_full = kept.pages.len() >= KEPT_MAX || kept.bytes + bytes > KEPT_BYTES_MAX;
         if kept.stamp != stamp || is_full {
             *kept = Kept { stamp, ..Kept::default() };
@@ -68,6 +73,9 @@ mod tests {
         assert!(pages.find(&(None, 1), [2, 0, 0]).is_none(), "something has changed");
         pages.keep((None, 2), [2, 0, 0], &page);
         assert!(pages.find(&(None, 1), [2, 0, 0]).is_none());
+        pages.keep((None, 3), [1, 0, 9], &page);
+        assert!(pages.find(&(None, 3), [1, 0, 9]).is_none(), "it comes too late");
+        assert!(pages.find(&(None, 2), [2, 0, 0]).is_some());
         for limit in 0..3 * KEPT_MAX {
             pages.keep((None, limit), [2, 0, 0], &page);
             assert!(pages.lock().pages.len() <= KEPT_MAX);

@@ -5,7 +5,10 @@ use std::collections::{HashMap, HashSet};
 use super::facts::{ModelFacts, OperatorCount};
 use super::field::{Field, Fields, Value, peek};
 use super::functions::{self, Body};
-use super::limits::{DENSE_BYTES_MAX, DEPTH_MAX, ELEMENTS_MAX, Limit, MODEL_BYTES_MAX, RANK_MAX};
+use super::limits::{
+    DENSE_BYTES_MAX, DEPTH_MAX, ELEMENTS_MAX, INITIALISED_INPUTS_MAX, Limit, MODEL_BYTES_MAX,
+    RANK_MAX,
+};
 use super::operators::{Operator, domain};
 use super::refused::{ModelRefused, Problem, quoted};
 use super::schema::{Kind, STRING, element_bits};
@@ -18,9 +21,6 @@ const SETTINGS: [&str; 1] = ["ort_config"];
 
 /// Attributes that name a file, whatever the operator is.
 const PATHS: [&str; 2] = ["ep_cache_context", "onnx_model_filename"];
-
-/// Most inputs with a value in the model that are remembered: some exporters list every weight as an input.
-const INITIALISED_INPUTS_MAX: usize = 64;
 
 /// Messages around the model's own graph, itself included.
 const MAIN_GRAPH_DEPTH: usize = 2;
@@ -51,10 +51,11 @@ pub fn check(model: &[u8]) -> Result<ModelFacts, ModelRefused> {
             *operators.entry(Operator { overload: "", ..*operator }).or_default() += count;
         }
     }
+    let defines_constant = functions.keys().any(|function| function.is_constant());
     let sized: HashSet<Operator<'_>> = walk
         .bodies
         .iter()
-        .flat_map(|body| body.sized_by_value(&functions))
+        .flat_map(|body| body.sized_by_value(defines_constant))
         .map(|operator| Operator { overload: "", ..operator })
         .collect();
     let operators = operators.into_iter().map(|(operator, count)| OperatorCount {

@@ -54,14 +54,13 @@ impl<'m> Body<'m> {
     }
 
     /// Operators here whose results are as large as a value says that is not always the same.
+    /// `defines_constant`: whether the model has a `Constant` of its own.
     pub(super) fn sized_by_value(
         &self,
-        functions: &HashMap<Operator<'m>, &Body<'m>>,
+        defines_constant: bool,
     ) -> impl Iterator<Item = Operator<'m>> {
-        // A model may define a `Constant` of its own.
-        let is_sound = !functions.keys().any(|function| function.is_constant());
         let is_constant = move |name: &str| {
-            is_sound && self.constants.contains(name) && !self.computed.contains(name)
+            !defines_constant && self.constants.contains(name) && !self.computed.contains(name)
         };
         let operands = self.operands.iter().filter(move |(name, _)| !is_constant(name));
         operands.map(|(_, operator)| *operator).chain(self.nested.iter().copied())

@@ -21,6 +21,10 @@ pub const ELEMENTS_MAX: u64 = i64::MAX as u64 / 16;
 /// Bytes of all sparse tensors together where they are spread out, as backends do when they load a model.
 pub const DENSE_BYTES_MAX: u64 = 256 << 20;
 
+/// Most inputs with a value in the model that callers may give. Some exporters list every weight as an input: of a model with more, all
+/// such values are constants.
+pub const INITIALISED_INPUTS_MAX: usize = 64;
+
 /// What is counted over the whole model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {

@@ -54,7 +54,7 @@ impl Target {
                 });
                 (version, "a version, such as `acme/iris@1.0.0`")
             }
-            Deed::WithdrawModel | Deed::ReinstateModel => {
+            Deed::WithdrawModel | Deed::ReinstateModel | Deed::UnloadModel | Deed::LoadModel => {
                 (text.parse().ok().map(Target::Model), "a model, such as `acme/iris`")
             }
             Deed::WithdrawDigest | Deed::ReinstateDigest => {

@@ -95,13 +95,17 @@ pub enum Deed {
     RetryVersion,
     /// A version that is out of service is taken away. Its publisher may put it back.
     TakeOutVersion,
+    /// A publisher takes its own model out of service.
+    UnloadModel,
+    /// And puts it back.
+    LoadModel,
     /// The data directory was restored from a backup: what the log had behind this place is lost.
     Restore,
 }
 
 impl Deed {
     /// Every deed.
-    pub const ALL: [Deed; 23] = [
+    pub const ALL: [Deed; 25] = [
         Deed::SuspendAccount,
         Deed::ResumeAccount,
         Deed::CloseAccount,
@@ -124,6 +128,8 @@ impl Deed {
         Deed::MakeKey,
         Deed::RetryVersion,
         Deed::TakeOutVersion,
+        Deed::UnloadModel,
+        Deed::LoadModel,
         Deed::Restore,
     ];
 
@@ -152,6 +158,8 @@ impl Deed {
             Deed::MakeKey => "make-key",
             Deed::RetryVersion => "retry-version",
             Deed::TakeOutVersion => "take-out-version",
+            Deed::UnloadModel => "unload-model",
+            Deed::LoadModel => "load-model",
             Deed::Restore => "restore",
         }
     }
@@ -171,6 +179,7 @@ impl Deed {
             | Deed::MakeKey
             | Deed::RetryVersion
             | Deed::TakeOutVersion
+            | Deed::LoadModel
             | Deed::Restore => true,
             Deed::SuspendAccount
             | Deed::CloseAccount
@@ -180,6 +189,7 @@ impl Deed {
             | Deed::WithdrawDigest
             | Deed::WithdrawOffer
             | Deed::StopAgreement
+            | Deed::UnloadModel
             | Deed::FreezeAgreement
             | Deed::FreezeAgreements => false,
         }
@@ -193,6 +203,8 @@ impl Deed {
                 | Deed::MakeKey
                 | Deed::RetryVersion
                 | Deed::TakeOutVersion
+                | Deed::UnloadModel
+                | Deed::LoadModel
                 | Deed::Restore
         )
     }

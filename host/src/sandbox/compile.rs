@@ -11,7 +11,7 @@ use wasmtime::component::Component;
 use super::cache::Cache;
 use super::compiling::{self, Task};
 use super::{SandboxError, Setup};
-use crate::admission::{Asker, FairTurns, TurnError};
+use crate::admission::{Asker, FairTurns};
 use crate::id::{AccountName, Digest};
 use crate::sandbox::engine::Kind;
 use crate::worker::Program;
@@ -41,7 +41,8 @@ impl Compiler {
 
     /// Compiles `code`, or loads what an earlier compilation left in the cache, for which nobody waits.
     ///
-    /// Waits for a turn of `account` and for the compilation, together up to the timeout; then the compilation is ended.
+    /// Waits for a turn of `account`, and then for the compilation up to the timeout; then it is ended. Waiting says nothing of the
+    /// component, and takes none of its time.
     pub(super) async fn compile(
         &self,
         account: &AccountName,
@@ -51,12 +52,9 @@ impl Compiler {
         if let Some(component) = self.cached(digest).await? {
             return Ok(component);
         }
+        let turn = self.turns.take(&Asker::Account(account.clone())).await;
+        let _turn = turn.map_err(SandboxError::CompileTurn)?;
         let work = async {
-            let turn = self.turns.take(&Asker::Account(account.clone())).await;
-            let _turn = turn.map_err(|error| match error {
-                TurnError::Timeout { waited, .. } => SandboxError::CompileTimeout { waited },
-                error => SandboxError::CompileTurn(error),
-            })?;
             // Somebody else may have compiled it meanwhile.
             if let Some(component) = self.cached(digest).await? {
                 return Ok(component);

@@ -51,7 +51,7 @@ const READ_AT_BEGINNING: [&str; 4] =
 /// thread; threads that start later are confined, too. If a library has started one already, it says so: Landlock binds one
 /// thread, the filter of system calls all.
 pub fn confine(limits: Limits, keep: &[BorrowedFd<'_>]) -> Confinement {
-    confine_around(limits, keep, || ()).0
+    confine_with(limits, keep, (&[], || ())).0
 }
 
 /// The same, where something begins that starts threads of its own: they come when files, the network and signals are given up
@@ -60,6 +60,15 @@ pub fn confine_around<T>(
     limits: Limits,
     keep: &[BorrowedFd<'_>],
     begin: impl FnOnce() -> T,
+) -> (Confinement, T) {
+    confine_with(limits, keep, (&READ_AT_BEGINNING, begin))
+}
+
+/// The same, with what can be read meanwhile. Where that is nothing, no layer is needed for it.
+fn confine_with<T>(
+    limits: Limits,
+    keep: &[BorrowedFd<'_>],
+    (readable, begin): (&[&str], impl FnOnce() -> T),
 ) -> (Confinement, T) {
     let mut missing = Vec::new();
     let mut step = |what: &str, done: Result<(), String>| {
@@ -72,7 +81,7 @@ pub fn confine_around<T>(
     // As the threads of guests are: who serves comes first.
     step("nice", rustix::process::nice(NICE).map(drop).map_err(text));
     step("oom_score_adj", std::fs::write("/proc/self/oom_score_adj", "1000").map_err(text));
-    let early = landlock(&READ_AT_BEGINNING);
+    let early = if readable.is_empty() { Ok(()) } else { landlock(readable) };
     let begun = begin();
     step("files", leave_files(keep));
     step("rlimits", rlimits(limits));

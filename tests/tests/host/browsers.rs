@@ -1,5 +1,8 @@
 //! Pages of the web that call from a browser (CORS), and the page that the host has itself.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
 use hospes::config::Config;
 use system_tests::{Party, Reply, Request, TestHost, plugin, terms};
 
@@ -95,6 +98,21 @@ fn pages_of_the_origins_that_are_set_may_call_and_no_others() {
     let page =
         scene.ask("GET", "/acme/herald/-/").bearer(&scene.zoe.api_key).header("origin", APP).send();
     assert_eq!(page.ok().header(ALLOWED), Some(APP));
+}
+
+#[test]
+fn what_is_no_sound_request_is_refused_though_it_looks_like_a_preflight() {
+    let scene = scene(&["*"]);
+    for unsound in ["host: x\r\nhost: y\r\n", "host: x\r\ntransfer-encoding: gzip, chunked\r\n"] {
+        let mut stream = TcpStream::connect(scene.host.address()).expect("connects");
+        let head = format!(
+            "OPTIONS /v1/models HTTP/1.1\r\n{unsound}origin: {APP}\r\naccess-control-request-method: GET\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).expect("sent");
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).expect("an answer");
+        assert_eq!(&status, b"HTTP/1.1 400", "{unsound}");
+    }
 }
 
 #[test]

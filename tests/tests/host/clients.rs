@@ -30,8 +30,10 @@ fn kserve_over_rest_and_grpc() {
 #[test]
 fn perf_analyzer_sees_no_stall() {
     for protocol in ["http", "grpc"] {
-        let median = Tensors::start().perf_analyzer(protocol);
-        assert!(median < Duration::from_millis(20), "{protocol}: {median:?}");
+        // A stall is in each of them, a busy machine is not: the peer's delayed acknowledgement is 40 ms.
+        let medians = [(); 3].map(|()| Tensors::start().perf_analyzer(protocol));
+        let stalls = medians.iter().all(|median| *median >= Duration::from_millis(35));
+        assert!(!stalls, "{protocol}: {medians:?}");
     }
 }
 

@@ -481,7 +481,14 @@ fn opening_accounts_and_making_keys_is_written_down() {
     let party = Party::key_of("somebody else").party().to_string();
     let taken = json!({"name": "zoe", "party": party}).to_string();
     host.operator("POST", "/accounts").json(&taken).send().problem(409, "conflict");
-    for action in ["open-account", "make-key", "retry-version", "take-out-version"] {
+    for action in [
+        "open-account",
+        "make-key",
+        "retry-version",
+        "take-out-version",
+        "unload-model",
+        "load-model",
+    ] {
         act(&host, action, "zoe", "x").problem(400, "invalid-request");
     }
     assert_eq!(actions(&host).len(), 2);
@@ -491,6 +498,32 @@ fn opening_accounts_and_making_keys_is_written_down() {
     assert_eq!(account(&host, &zoe)["standing"], "open");
     let status = host.operator("GET", "/status").send().ok().json();
     assert_eq!((&status["actions"], &status["receipts"]), (&json!(2), &json!(0)));
+}
+
+/// It once left no trace, and the other parties were told that there was no such model.
+#[test]
+fn a_publisher_that_takes_its_model_away_is_in_the_log_and_its_parties_are_told() {
+    let scene = scene();
+    let Scene { host, acme, zoe, echo: (model, _), .. } = &scene;
+    let ask = |what: &str| {
+        host.post(&format!("/v2/repository/models/acme%2Fecho/{what}")).bearer(&acme.api_key).send()
+    };
+    let told = || {
+        let listed = host.get("/api/agreements").bearer(&zoe.api_key).send().ok().json();
+        let mut listed = listed["agreements"].as_array().expect("a list").iter();
+        let echo = listed.find(|one| one["model"] == "acme/echo").expect("it is there");
+        echo["withdrawn"].clone()
+    };
+    assert_eq!(told(), json!([]));
+    ask("load").ok();
+    ask("unload").ok();
+    ask("unload").ok();
+    assert!(told()[0].as_str().expect("text").contains("taken out of service"), "{}", told());
+    ask("load").ok();
+    assert_eq!(told(), json!([]));
+    let done = done_to(host, &model.to_string());
+    let by = "by its publisher".to_owned();
+    assert_eq!(done, [("unload-model".to_owned(), by.clone()), ("load-model".to_owned(), by)]);
 }
 
 #[test]

@@ -52,11 +52,12 @@ fn a_record_that_cannot_be_read_takes_nothing_else_down() {
     let data = host.stop();
     let path = data.path().join("data/state.redb");
     let event = format!("{frozen}/0000000001");
-    let broken = {
+    let (broken, sound_offer) = {
         let store = Store::open(&path).expect("opens");
         let kept = store.get(Table::Agreements, &unknown.to_string()).expect("reads");
         let future = of_the_future(&kept.expect("it is there"), &zoe.key);
         let offers = store.keys(Table::Offers).expect("reads");
+        let sound_offer = store.get(Table::Offers, &offers[0]).expect("reads");
         let broken = [
             (Table::Agreements, unknown.to_string(), future),
             (Table::Events, event, b"torn".to_vec()),
@@ -72,7 +73,7 @@ fn a_record_that_cannot_be_read_takes_nothing_else_down() {
         for (table, key, record) in &broken {
             store.put(*table, key, record).expect("writes");
         }
-        broken
+        (broken, sound_offer.expect("it is there"))
     };
     let clock = hospes::clock::Clock::Manual(clock);
     let host = TestHost::builder().clock(clock).data(data.clone()).start();
@@ -104,6 +105,16 @@ fn a_record_that_cannot_be_read_takes_nothing_else_down() {
     let again = host.operator("POST", "/accounts").json(&again).send();
     assert_eq!(again.status, 409);
     shown(&again, "set aside");
+    // Nor does its party get another one, under which it would have back what it may have lost.
+    let other = json!({"name": "yann-2", "party": yann.key.party()}).to_string();
+    let other = host.operator("POST", "/accounts").json(&other).send();
+    other.problem(409, "conflict");
+    shown(&other, "from a backup");
+
+    // An offer that is handed in again does not take its record's place, and the host is not to blame.
+    let again = host.post("/api/offers").bearer(&acme.api_key).body(sound_offer).send();
+    let problem = again.problem(503, "out-of-service");
+    assert!(problem["detail"].as_str().expect("text").contains("ask its operator"), "{problem}");
 
     are_listed(&host, &broken);
     let (model, digest) = &published;
@@ -127,7 +138,7 @@ fn who_was_stopped_stays_so_when_its_account_cannot_be_read() {
     let act = json!({"action": "suspend-account", "target": "acme", "reason": "it may be stolen"});
     scene.host.operator("POST", "/actions").json(&act.to_string()).send().ok();
     scene.call(&scene.zoe).problem(403, "not-permitted");
-    let Scene { host, clock, zoe, .. } = scene;
+    let Scene { host, clock, acme, zoe, .. } = scene;
     let data = host.stop();
     {
         let store = Store::open(&data.path().join("data/state.redb")).expect("opens");
@@ -138,6 +149,9 @@ fn who_was_stopped_stays_so_when_its_account_cannot_be_read() {
     let refused = host.call(&zoe, "acme/echo/echo-u8").json(r#"{"v":1}"#).send();
     refused.problem(403, "not-permitted");
     shown(&refused, "cannot be read");
+    // With another account for the same key it would begin anew.
+    let again = json!({"name": "acme-2", "party": acme.key.party()}).to_string();
+    host.operator("POST", "/accounts").json(&again).send().problem(409, "conflict");
     host.get("/api/account").bearer(&sound.api_key).send().ok();
 }
 

@@ -295,7 +295,12 @@ fn a_bundle_that_its_publisher_has_no_room_for_is_refused_before_it_comes() {
 #[test]
 fn bundles_on_their_way_in_have_a_budget_that_nobody_takes_all_of() {
     let host = TestHost::builder()
-        .config(|config| config.api.uploads_in_flight_bytes_max = 1_000_000)
+        .config(|config| {
+            config.api.uploads_in_flight_bytes_max = 1_000_000;
+            config.api.uploads_per_account_max = 8.try_into().expect("not zero");
+            // There is room for two of the largest in any case.
+            config.bundle.bundle_bytes_max = 500_000;
+        })
         .start();
     let (mallory, acme) = (host.party("mallory"), host.party("acme"));
     let upload = |party: &Party, bytes: u64| {
@@ -304,7 +309,7 @@ fn bundles_on_their_way_in_have_a_budget_that_nobody_takes_all_of() {
     };
     let since = Instant::now();
     let held = loop {
-        let held = upload(&mallory, 700_000);
+        let held = [350_000, 350_000].map(|bytes| upload(&mallory, bytes));
         std::thread::sleep(Duration::from_millis(50));
         if host.try_publish(&acme, &[b'x'; 300_000]).status == 503 {
             break held;

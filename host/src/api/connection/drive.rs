@@ -57,7 +57,8 @@ where
         }
         let now = seat.told(context);
         let silent = silence.as_mut().is_some_and(|silence| silence.is_too_long(seat, context));
-        if now == Told::Leave && seat.is_quiet() {
+        // Whole answers that wait to be sent are not counted as asked for any more: who has shown a key gets them still.
+        if now == Told::Leave && seat.is_quiet() && !seat.is_known() {
             return Poll::Ready(Ok(()));
         }
         if now > told || (silent && end.is_none()) {

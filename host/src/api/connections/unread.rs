@@ -50,6 +50,11 @@ enum Takes {
 }
 
 impl Room {
+    /// In whose name it is taken.
+    pub(in crate::api) fn own(&self) -> &Own {
+        &self.signal.unread.own
+    }
+
     /// Takes so many more bytes.
     pub(in crate::api) fn grow(&mut self, bytes: u64) -> Result<(), BodiesError> {
         match &mut self.takes {

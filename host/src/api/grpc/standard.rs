@@ -18,8 +18,9 @@ use tonic_reflection::server::Builder;
 
 use super::messages::DESCRIPTOR;
 use super::{ASK_BYTES_MAX, Answer, Door, HEALTH, INFERENCE, answer, refused, status, whole};
-use crate::admission::{Held, Holder, Pace};
-use crate::api::intake::no_room;
+use crate::admission::{Held, Pace};
+use crate::api::answer::Guard;
+use crate::api::intake::{anybody, no_room};
 use crate::api::pace::Paced;
 use crate::api::problem::Problem;
 use crate::host::Host;
@@ -41,12 +42,12 @@ struct HostHealth(Arc<Host>);
 
 impl HostHealth {
     fn check(&self, service: &str) -> Result<ServingStatus, Status> {
-        match service {
-            INFERENCE if self.0.inference_readiness().is_err() => Ok(ServingStatus::NotServing),
-            "" | INFERENCE | HEALTH if self.0.readiness().is_err() => Ok(ServingStatus::NotServing),
-            "" | INFERENCE | HEALTH => Ok(ServingStatus::Serving),
-            _ => Err(Status::not_found("there is no such service here")),
-        }
+        let ready = match service {
+            INFERENCE => self.0.inference_readiness(),
+            "" | HEALTH => self.0.readiness(),
+            _ => return Err(Status::not_found("there is no such service here")),
+        };
+        Ok(ready.map_or(ServingStatus::NotServing, |()| ServingStatus::Serving))
     }
 }
 
@@ -102,7 +103,8 @@ type Bounded = Request<Limited<Paced<Incoming>>>;
 
 /// Lets anybody talk for a while: within what strangers may hold, a little in all, and not too slowly.
 fn talk(host: &Host, request: Request<Incoming>) -> Result<(Held, Bounded), Problem> {
-    let held = host.bodies.take(Holder::Stranger, UNREAD_BYTES_MAX).map_err(no_room)?;
+    let from = anybody(request.extensions());
+    let held = host.bodies.take(from, UNREAD_BYTES_MAX).map_err(no_room)?;
     let api = &host.config().api;
     let max = usize::try_from(ASK_BYTES_MAX).unwrap_or(usize::MAX);
     let pace = Pace::of(api, api.body_read_timeout);
@@ -123,7 +125,7 @@ pub(in crate::api) async fn reflection(host: &Host, request: Request<Incoming>) 
         }
         Err(error) => broken(&error),
     };
-    answered.map(|body| body.guarded(Some(held), None))
+    answered.map(|body| body.guarded(Guard::Held(held)))
 }
 
 /// Answers a call of the same by its older name, which is the one that many tools ask first.
@@ -140,7 +142,7 @@ pub(in crate::api) async fn reflection_alpha(host: &Host, request: Request<Incom
         }
         Err(error) => broken(&error),
     };
-    answered.map(|body| body.guarded(Some(held), None))
+    answered.map(|body| body.guarded(Guard::Held(held)))
 }
 
 fn broken(error: &tonic_reflection::server::Error) -> Answer {

@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use semver::Version;
 use serde::Deserialize;
 use serde_json::json;
+use tokio::task::block_in_place;
 
 use super::metadata::known;
 use super::model::Asked;
@@ -23,6 +24,8 @@ use crate::deploy;
 use crate::deployments::After;
 use crate::host::Host;
 use crate::id::ModelName;
+use crate::operations;
+use crate::receipt::Deed;
 
 /// Most bytes of a request here.
 const BODY_BYTES_MAX: u64 = 64 << 10;
@@ -39,7 +42,7 @@ pub(super) async fn index(host: &Arc<Host>, request: Request<Incoming>) -> Resul
     let caller = caller(host, &parts.headers)?;
     let intake = match &caller {
         Some(caller) => Intake::document(host, caller, BODY_BYTES_MAX),
-        None => Intake::anybody(host, BODY_BYTES_MAX),
+        None => Intake::anybody(host, &parts.extensions, BODY_BYTES_MAX),
     };
     let bytes = intake.read_json(&parts.headers, body).await?;
     let wanted: Index = match bytes.is_empty() {
@@ -138,6 +141,7 @@ pub(in crate::api) async fn load_in_turn(
         let host = Arc::clone(host);
         async move {
             let _turn = host.lines.publishing.take(&Asker::Account(account)).await?;
+            block_in_place(|| note(&host, &model, Deed::LoadModel))?;
             Ok::<_, Problem>(deploy::load(&host, &model).await?)
         }
     });
@@ -151,7 +155,17 @@ pub(in crate::api) async fn unload_now(
     model: ModelName,
 ) -> Result<(), Problem> {
     host.loads.count(&publisher.account().name)?;
-    aside(host, asker(publisher), move |host| Ok(deploy::unload(host, &model)?)).await
+    aside(host, asker(publisher), move |host| {
+        note(host, &model, Deed::UnloadModel)?;
+        Ok(deploy::unload(host, &model)?)
+    })
+    .await
+}
+
+/// Writes down what its publisher is about to do with a model: consumers may have been promised another notice.
+fn note(host: &Host, model: &ModelName, deed: Deed) -> Result<(), Problem> {
+    let noted = operations::note_model(host, &model.publisher, deed, model);
+    noted.map_err(|error| Problem::internal(&error))
 }
 
 /// The words that clients look for.

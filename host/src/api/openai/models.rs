@@ -19,7 +19,7 @@ use crate::host::Host;
 /// The interfaces that OpenAI's endpoints call.
 const INTERFACES: [&str; 2] = [super::embeddings::INTERFACE, super::chat::INTERFACE];
 
-/// The models that the caller may know of and that an endpoint can call, the latest version of each.
+/// The models that the caller may know of and that an endpoint can call, each once, whatever versions of it there are.
 pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let caller = caller(host, request)?;
     let page = ModelPage::read(request.uri().query())?;

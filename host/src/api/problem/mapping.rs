@@ -78,6 +78,7 @@ impl From<AuthError> for Problem {
             | AuthError::NotYourKey(_)
             | AuthError::KeyKnown(_)
             | AuthError::Aside(_)
+            | AuthError::MayBeAside(_)
             | AuthError::TooManyKeys => Self::new(ProblemKind::Conflict, error.to_string()),
             AuthError::Randomness | AuthError::Store(_) | AuthError::Damaged { .. } => {
                 Self::internal(&error)
@@ -159,10 +160,12 @@ impl From<TurnError> for Problem {
     fn from(error: TurnError) -> Self {
         let detail = error.to_string();
         match error {
-            TurnError::Timeout { .. }
-            | TurnError::Full { .. }
-            | TurnError::ShareFull { .. }
-            | TurnError::NoRoom { .. } => Self::new(ProblemKind::Busy, detail),
+            TurnError::Timeout { .. } | TurnError::Full { .. } | TurnError::ShareFull { .. } => {
+                Self::new(ProblemKind::Busy, detail)
+            }
+            TurnError::NoRoom { max, setting, .. } => {
+                Self::new(ProblemKind::Busy, detail).with("setting", setting).with("limit", max)
+            }
             TurnError::TooMany { max, setting } => Self::new(ProblemKind::AccountLimit, detail)
                 .with("setting", setting)
                 .with("limit", max)

@@ -25,9 +25,7 @@ use ort::value::{
 use tracing::Level;
 
 use super::{Backend, BackendError, BackendKind, Model, Stop, one_line};
-use crate::inference::signature::{
-    ModelSignature, OPTIONAL_INPUTS_MAX, OutputSpec, Sizes, TensorSpec,
-};
+use crate::inference::signature::{ModelSignature, OutputSpec, Sizes, TensorSpec};
 use crate::onnx::{self, ModelFacts};
 use crate::telemetry;
 use crate::tensor::{self, DataType, Tensor};
@@ -248,7 +246,7 @@ fn spec(name: &str, ty: &ValueType, facts: &ModelFacts) -> Result<TensorSpec, Ba
 /// The inputs that have a value in the model. One that cannot be passed on stays what the model says.
 fn optional(session: &Session, facts: &ModelFacts) -> Vec<TensorSpec> {
     let initialisers = session.overridable_initializers();
-    if initialisers.len() > OPTIONAL_INPUTS_MAX {
+    if initialisers.len() > onnx::INITIALISED_INPUTS_MAX {
         return Vec::new();
     }
     let specs =

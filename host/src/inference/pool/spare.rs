@@ -34,7 +34,8 @@ impl Pool {
 
     /// Whether no worker can be started, as far as it was tried.
     pub(in crate::inference) fn starts_none(&self) -> bool {
-        self.starts_none.load(Ordering::Acquire)
+        // Several are started at a time: of two, the one that failed may have been the last.
+        self.starts_none.load(Ordering::Acquire) && self.spare().ready.is_none()
     }
 
     fn spare(&self) -> MutexGuard<'_, Spare> {

@@ -1,6 +1,6 @@
 //! What becomes of a worker's jobs when its process has ended, and who is to blame for that.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -14,42 +14,149 @@ impl Inner {
         self.memory.read(self.layout.mark(running.window), 1, &mut mark).is_ok() && mark == [1]
     }
 
-    /// The process has ended: everybody who waits for it hears so.
+    /// The process has ended: everybody who waits for it hears so. Who has no part in that can be computed elsewhere.
     pub(super) fn end(&self, how: &str, blame: Blame) {
         self.alive.store(false, Ordering::Release);
         let mut state = self.lock();
         let how: Arc<str> = how.into();
         state.ended = Some(Arc::clone(&how));
         let running = std::mem::take(&mut state.running);
-        let overdue: BTreeSet<u64> = state.overdue.iter().map(|(_, job)| *job).collect();
+        let overdue = std::mem::take(&mut state.overdue);
         let loads = std::mem::take(&mut state.loads);
         state.ready = None;
         drop(state);
         self.windows.close();
+        // What it was ended for is known then, and has been struck.
+        let blame = match blame {
+            Blame::Running if self.closing.load(Ordering::Acquire) => Blame::Nobody,
+            blame => blame,
+        };
         self.spares_loads.store(blame != Blame::Running, Ordering::Release);
+        let blamed: BTreeSet<u64> = match blame {
+            Blame::Overdue(at) => {
+                let due = overdue.iter().take_while(|(due, _)| *due <= at);
+                due.map(|(_, job)| *job).collect()
+            }
+            Blame::Running => self.suspects(&running, !loads.is_empty()),
+            Blame::Nobody => BTreeSet::new(),
+        };
+        let culprits = running.iter().filter(|(job, _)| blamed.contains(job));
+        let culprits = culprits.map(|(_, running)| running);
         match blame {
-            Blame::Overdue => {
-                for (_, running) in running.iter().filter(|(job, _)| overdue.contains(job)) {
+            Blame::Overdue(_) => {
+                for running in culprits {
                     let patient = running.began.elapsed() >= PATIENCE;
                     self.strikes.strike_overdue(&running.culprit, &how, patient);
                 }
             }
-            Blame::Running if !self.closing.load(Ordering::Acquire) => {
+            Blame::Running => {
                 let loading = loads.values().map(|(culprit, _)| culprit.clone());
-                let begun = running.values().filter(|running| self.has_begun(running));
-                let begun = begun.map(|running| running.culprit.clone());
-                self.strikes.blame(&begun.chain(loading).collect(), &how);
+                let computing = culprits.map(|running| running.culprit.clone());
+                self.strikes.blame(&computing.chain(loading).collect(), &how);
             }
-            Blame::Running | Blame::Nobody => {}
+            Blame::Nobody => {}
         }
         for (job, running) in running {
-            let is_spared = match blame {
-                Blame::Overdue => !overdue.contains(&job),
-                Blame::Running => false,
-                Blame::Nobody => true,
-            };
+            let is_spared = !blamed.contains(&job);
             let loss = if is_spared { Loss::Bystander } else { Loss::Ended(Arc::clone(&how)) };
             let _ = running.answer.send((Err(loss), None));
         }
+    }
+
+    /// The jobs that may have ended the process. The marks lie where it writes: if they say that nothing was under way, they are untrue.
+    fn suspects(&self, running: &HashMap<u64, Running>, was_loading: bool) -> BTreeSet<u64> {
+        let begun = running.iter().filter(|(_, running)| self.has_begun(running));
+        let begun: BTreeSet<u64> = begun.map(|(job, _)| *job).collect();
+        if begun.is_empty() && !was_loading { running.keys().copied().collect() } else { begun }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use tokio::sync::oneshot;
+
+    use super::super::{Answer, Company, Layout, SharedMemory, Watched};
+    use super::*;
+    use crate::id::Digest;
+    use crate::inference::strikes::{Culprit, Owned};
+    use crate::worker::End;
+
+    /// What the host has of a worker with so many windows, of which nobody hears anything.
+    fn inner(windows: u32) -> Inner {
+        let layout = Layout::new(windows, 1);
+        let end = || Watched::new(End::pair().expect("a pair").0).expect("a socket");
+        let memory = SharedMemory::create(layout.bytes().expect("countable")).expect("memory");
+        let ready = oneshot::channel().0;
+        Inner::new((end(), end()), (memory, layout), (Arc::default(), ready), 0)
+    }
+
+    fn of(caller: u64) -> Culprit {
+        let publisher = "acme".parse().expect("a name");
+        Culprit::computing(Owned { publisher, model: Digest::of(b"model") }, caller)
+    }
+
+    /// A job for each window, of callers with the same numbers; it has begun if its mark says so.
+    fn jobs(inner: &Inner, marks: &[bool]) -> Vec<oneshot::Receiver<Answer>> {
+        let mut answers = Vec::new();
+        for (job, begun) in (0_u32..).zip(marks) {
+            let (answer, answered) = oneshot::channel();
+            let company = Arc::clone(&inner.company).try_read_owned().expect("nobody is alone");
+            let running = Running {
+                window: job,
+                culprit: of(job.into()),
+                began: Instant::now(),
+                answer,
+                left: false,
+                _company: Company::Others(company),
+            };
+            inner.lock().running.insert(job.into(), running);
+            inner.memory.write(inner.layout.mark(job), &[(*begun).into()]).expect("a mark");
+            answers.push(answered);
+        }
+        answers
+    }
+
+    /// Whether each of them can be computed elsewhere, and which of their callers wait.
+    fn spared(inner: &Inner, answers: Vec<oneshot::Receiver<Answer>>) -> (Vec<bool>, Vec<u64>) {
+        let callers = 0..answers.len() as u64;
+        let is_spared = |mut answer: oneshot::Receiver<Answer>| {
+            matches!(answer.try_recv(), Ok((Err(Loss::Bystander), None)))
+        };
+        let waits = |caller: &u64| inner.strikes.standing(&of(*caller)).wait.is_some();
+        (answers.into_iter().map(is_spared).collect(), callers.filter(waits).collect())
+    }
+
+    #[tokio::test]
+    async fn only_what_was_overdue_when_the_process_was_killed_is_struck() {
+        let inner = inner(3);
+        let answers = jobs(&inner, &[true, true, true]);
+        let at = Instant::now();
+        inner.lock().overdue.extend([(at, 0), (at + Duration::from_millis(1), 1)]);
+        inner.end("being killed", Blame::Overdue(at));
+        assert_eq!(spared(&inner, answers), (vec![false, true, true], vec![0]));
+        assert!(inner.company.try_write().is_ok(), "none of them is there any more");
+    }
+
+    #[tokio::test]
+    async fn what_had_not_begun_is_spared_and_so_is_all_where_the_culprit_is_known() {
+        let marked = inner(2);
+        let answers = jobs(&marked, &[false, true]);
+        marked.end("SIGFPE", Blame::Running);
+        assert_eq!(spared(&marked, answers), (vec![true, false], vec![1]));
+        let closed = inner(2);
+        let answers = jobs(&closed, &[false, true]);
+        closed.close();
+        closed.end("being closed", Blame::Running);
+        assert_eq!(spared(&closed, answers), (vec![true, true], vec![]));
+    }
+
+    #[tokio::test]
+    async fn marks_that_say_that_nothing_was_under_way_are_not_believed() {
+        let inner = inner(1);
+        let answers = jobs(&inner, &[false]);
+        inner.end("SIGFPE", Blame::Running);
+        assert_eq!(spared(&inner, answers), (vec![false], vec![0]));
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::{Answer, Inner, RemoteError, Running};
+use super::{Answer, Company, Inner, RemoteError, Running};
 use crate::inference::graph::ComputeError;
 use crate::inference::protocol::{Head, Order};
 use crate::inference::strikes::Culprit;
@@ -32,13 +32,24 @@ pub(super) struct Window<'w> {
     /// The worker has a job in it whose caller has left.
     is_busy: bool,
     written: usize,
+    /// Bytes that were copied since others had their turn.
+    copied: usize,
     /// Time that was computed in it, if the worker has said so.
     pub(super) nanos: Option<u64>,
 }
 
 impl<'w> Window<'w> {
     pub(super) fn new(inner: &'w Arc<Inner>, number: u32) -> Self {
-        Self { inner, number, is_busy: false, written: 0, nanos: None }
+        Self { inner, number, is_busy: false, written: 0, copied: 0, nanos: None }
+    }
+
+    /// Lets others have their turn before more is copied, if much has been.
+    async fn give_turns(&mut self, bytes: usize) {
+        if self.copied >= COPY_BYTES {
+            self.copied = 0;
+            tokio::task::yield_now().await;
+        }
+        self.copied += bytes;
     }
 
     pub(super) async fn write_inputs(
@@ -46,7 +57,7 @@ impl<'w> Window<'w> {
         inputs: &[Option<Tensor>],
         heads: &[Option<Head>],
     ) -> Result<(), ComputeError> {
-        let layout = &self.inner.layout;
+        let layout = self.inner.layout;
         let lost = || ComputeError::TooLarge {
             what: "inputs",
             bytes: heads.iter().flatten().map(|head| head.bytes).fold(0, usize::saturating_add),
@@ -56,9 +67,7 @@ impl<'w> Window<'w> {
         for (input, place) in inputs.iter().flatten().zip(places) {
             let mut at = layout.inputs(self.number) + place;
             for piece in input.data().chunks(COPY_BYTES) {
-                if self.written >= COPY_BYTES {
-                    tokio::task::yield_now().await;
-                }
+                self.give_turns(piece.len()).await;
                 self.inner.memory.write(at, piece).map_err(|_| lost())?;
                 at += piece.len();
                 self.written += piece.len();
@@ -72,18 +81,16 @@ impl<'w> Window<'w> {
         &mut self,
         heads: &[Head],
     ) -> Result<Vec<Tensor>, ComputeError> {
-        let layout = &self.inner.layout;
+        let layout = self.inner.layout;
         let untrue = |what: &str| ComputeError::Lost { how: format!("an answer of {what}") };
         let places = layout.places(heads).ok_or_else(|| untrue("more than there is room for"))?;
         let mut outputs = Vec::with_capacity(heads.len());
         for (head, place) in heads.iter().zip(places) {
             let mut data = Vec::with_capacity(head.bytes);
             while data.len() < head.bytes {
-                if data.len() >= COPY_BYTES {
-                    tokio::task::yield_now().await;
-                }
                 let at = layout.outputs(self.number) + place + data.len();
                 let piece = (head.bytes - data.len()).min(COPY_BYTES);
+                self.give_turns(piece).await;
                 let read = self.inner.memory.read(at, piece, &mut data);
                 read.map_err(|_| untrue("more than there is room for"))?;
             }
@@ -117,6 +124,7 @@ impl<'w> UnderWay<'w> {
     pub(super) fn begin(
         window: Window<'w>,
         culprit: &Culprit,
+        company: Company,
         answer: oneshot::Sender<Answer>,
     ) -> Result<Self, RemoteError> {
         let inner = window.inner;
@@ -127,7 +135,8 @@ impl<'w> UnderWay<'w> {
         }
         let culprit = culprit.clone();
         let (number, began) = (window.number, Instant::now());
-        let running = Running { window: number, culprit, began, answer, left: false };
+        let running =
+            Running { window: number, culprit, began, answer, left: false, _company: company };
         state.running.insert(job, running);
         drop(state);
         Ok(Self { window, job, is_sent: false, is_over: false })
@@ -143,7 +152,9 @@ impl Drop for UnderWay<'_> {
         let mut state = inner.lock();
         if !self.is_sent {
             // The worker would wait for a job that it was told to skip.
-            state.running.remove(&self.job);
+            let unsent = state.running.remove(&self.job);
+            drop(state);
+            drop(unsent);
             return;
         }
         // It may have ended already: then the window is free with this.

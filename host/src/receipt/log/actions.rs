@@ -1,5 +1,7 @@
 //! Actions in the log, between the receipts.
 
+use std::ops::Range;
+
 use super::queue::Pending;
 use super::{Log, Shared, Signed};
 use crate::receipt::{Action, NewAction, ReceiptError, ReceiptProof};
@@ -22,8 +24,20 @@ impl Log {
 
     /// Every action, in order, with its place in the log.
     pub fn actions(&self) -> Vec<(u64, Action)> {
+        self.actions_in(0..usize::MAX)
+    }
+
+    /// The actions with these numbers, as far as they are there, with their places in the log.
+    pub fn actions_in(&self, numbers: Range<usize>) -> Vec<(u64, Action)> {
         drop(self.shared.write_pending());
-        self.shared.state().actions.clone()
+        let state = self.shared.state();
+        let end = numbers.end.min(state.actions.len());
+        state.actions[numbers.start.min(end)..end].to_vec()
+    }
+
+    /// How many actions there are. Waits while the log is written to.
+    pub fn action_count(&self) -> u64 {
+        self.shared.state().actions.len() as u64
     }
 
     /// An action, by its place in the log, with the proof that it is there.

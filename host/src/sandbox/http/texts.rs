@@ -4,7 +4,7 @@
 //! its functions that keep a text are linked a second time, over the first, with a limit.
 
 use wasmtime::component::{ComponentType, Lift, Linker, LinkerInstance, Resource};
-use wasmtime::{Result, StoreContextMut};
+use wasmtime::{Result, StoreContextMut, bail};
 use wasmtime_wasi_http::p2::bindings::http::types as types2;
 use wasmtime_wasi_http::p2::bindings::http::types::{Method as Method2, Scheme as Scheme2};
 use wasmtime_wasi_http::p2::types::HostOutgoingRequest;
@@ -74,14 +74,36 @@ where
     )
 }
 
+/// The functions that keep a text.
+const SETTERS: [&str; 4] = ["method", "scheme", "authority", "path-with-query"];
+
+fn name_of(resource: &str, setter: &str) -> String {
+    format!("[method]{resource}.set-{setter}")
+}
+
+/// Makes sure that these are linked already. Where the library links another version of the interface, what is linked over it would be
+/// called by nobody, and nothing would be bounded.
+fn expect_linked(linker: &mut Linker<CallState>, interface: &str, resource: &str) -> Result<()> {
+    let mut types = linker.instance(interface)?;
+    for setter in SETTERS {
+        let name = name_of(resource, setter);
+        let own = |_: StoreContextMut<'_, CallState>, (): ()| Ok(());
+        if types.func_wrap(&name, own).is_ok() {
+            bail!("the library does not link `{name}` of `{interface}`, so it cannot be bounded");
+        }
+    }
+    Ok(())
+}
+
 /// Links the setters of one version of WASI again, with the limit.
 macro_rules! setters {
     ($name:ident, $interface:expr, $resource:literal, $of:path, $request:ty, $method:ty, $scheme:ty) => {
         pub(super) fn $name(linker: &mut Linker<CallState>) -> Result<()> {
             use $of as Of;
+            expect_linked(linker, $interface, $resource)?;
             linker.allow_shadowing(true);
             let t = &mut linker.instance($interface)?;
-            let name = |of: &str| format!("[method]{}.set-{of}", $resource);
+            let name = |setter: &str| name_of($resource, setter);
             bound::<$request, $method>(t, &name("method"), |to, request, text| {
                 Of::set_method(to, request, text)
             })?;
@@ -117,3 +139,18 @@ setters!(
     Method3,
     Scheme3
 );
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::Engine;
+
+    use super::*;
+
+    #[test]
+    fn what_the_library_does_not_link_cannot_be_bounded() {
+        for bound in [bound_preview2, bound_preview3] {
+            let error = bound(&mut Linker::new(&Engine::default())).expect_err("nothing is linked");
+            assert!(error.to_string().contains("set-method` of `wasi:http/types@"), "{error}");
+        }
+    }
+}

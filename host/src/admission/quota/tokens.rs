@@ -1,0 +1,57 @@
+//! Tokens: how many a call takes shows only while it computes.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::{Ledger, Metered};
+
+/// The tokens of one call, reserved one computation at a time.
+#[derive(Debug)]
+pub struct TokenTab {
+    ledgers: Vec<Arc<Ledger>>,
+    tab: Mutex<Tab>,
+}
+
+#[derive(Debug, Default)]
+struct Tab {
+    taken: u64,
+    /// Once the call has ended nothing more is taken.
+    closed: bool,
+}
+
+impl TokenTab {
+    pub(super) fn new(ledgers: Vec<Arc<Ledger>>) -> Self {
+        Self { ledgers, tab: Mutex::default() }
+    }
+
+    /// Reserves tokens for one computation, of every ledger or of none.
+    pub fn take(&self, tokens: u64) -> bool {
+        let mut tab = self.tab.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if tab.closed {
+            return false;
+        }
+        let amounts = [0, 0, 0, tokens];
+        for (index, ledger) in self.ledgers.iter().enumerate() {
+            let mut account = ledger.lock();
+            let left = ledger.limits.left(&account, Metered::Tokens);
+            if left.is_none_or(|(left, _, _)| tokens <= left) {
+                account.reserve(&amounts, Duration::ZERO);
+                continue;
+            }
+            drop(account);
+            for before in &self.ledgers[..index] {
+                before.lock().give_back(&amounts);
+            }
+            return false;
+        }
+        tab.taken = tab.taken.saturating_add(tokens);
+        true
+    }
+
+    /// How many were taken. Nothing more is.
+    pub(super) fn close(&self) -> u64 {
+        let mut tab = self.tab.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        tab.closed = true;
+        std::mem::take(&mut tab.taken)
+    }
+}
