@@ -69,7 +69,10 @@ pub fn take_over(host: &Host) -> Result<(), StoreError> {
             let reason = format!("from a backup of {made}; later receipts and actions are lost");
             note(host, Deed::Restore, &format!("a log of {size}"), &reason).and_then(|()| {
                 let shown: Vec<_> = shown.iter().map(String::as_bytes).collect();
-                show(host, &shown).map(drop)
+                for (deed, target) in show(host, &shown)?.undone {
+                    tracing::warn!(%deed, %target, "an action is lost: do it again if it is to be");
+                }
+                Ok(())
             })
         }
         Err(error) => {

@@ -94,9 +94,11 @@ impl Lost {
                 "the host's log holds what was shown: nothing is lost, and nothing was frozen";
             return Ok(Answer::new(plain, json));
         }
-        let from = found.lost_from.map_or_else(|| "some".into(), |from| format!("{from} and on"));
         let up_to = found.lost_up_to.unwrap_or(0);
-        let mut plain = format!("the log has lost entries of the {up_to} it had: {from}");
+        let mut plain = match found.lost_from {
+            Some(from) => format!("the log had {up_to} entries, and those from {from} on are lost"),
+            None => format!("the log had {up_to} entries, and not all of them are there"),
+        };
         match found.all {
             true => {
                 plain += "\nfrozen: every agreement that has limits and was made before";
