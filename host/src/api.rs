@@ -8,6 +8,7 @@ mod admin;
 mod agreements;
 mod answer;
 mod aside;
+mod backup;
 mod body;
 mod calls;
 mod certificate;

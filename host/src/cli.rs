@@ -7,6 +7,7 @@ mod account;
 mod admin;
 mod agree;
 mod agreement;
+mod backup;
 mod build;
 mod call;
 mod client;
@@ -29,6 +30,7 @@ mod profile;
 mod publish;
 mod quantities;
 mod receipt;
+mod restore;
 mod runtime;
 mod screen;
 mod serve;
@@ -117,6 +119,8 @@ enum Command {
     Keys(keys::Keys),
     Account(account::Account),
     Admin(admin::Admin),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
     Pack(pack::Pack),
     Build(build::Build),
     Inspect(inspect::Inspect),
@@ -204,6 +208,8 @@ fn dispatch(command: Command, context: &Context) -> Result<Answer, Failure> {
         Command::Keys(command) => command.run(context),
         Command::Account(command) => command.run(context),
         Command::Admin(command) => command.run(context),
+        Command::Backup(command) => command.run(context),
+        Command::Restore(command) => command.run(context),
         Command::Pack(command) => command.run(context),
         Command::Build(command) => command.run(context),
         Command::Inspect(command) => command.run(),

@@ -8,6 +8,7 @@ pub mod agreements;
 pub mod api;
 pub mod arguments;
 pub mod auth;
+pub mod backup;
 pub mod bundle;
 pub mod capability;
 pub mod cli;

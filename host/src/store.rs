@@ -7,6 +7,7 @@
 mod aside;
 mod format;
 mod look;
+mod snapshot;
 
 use std::error::Error;
 use std::fs::{File, OpenOptions};
@@ -23,6 +24,8 @@ use redb::{
 
 pub use aside::Aside;
 use aside::SetAside;
+pub use format::FORMAT;
+pub use snapshot::Snapshot;
 
 /// A kind of record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -166,6 +166,11 @@ impl Terms {
         self.versions.cover(bundle, version)
     }
 
+    /// Whether what earlier calls used can forbid a later one.
+    pub fn remember_calls(&self) -> bool {
+        self.rules().iter().any(|rule| rule.limits().remember_calls())
+    }
+
     /// The permissions, in the order of the agreement.
     pub fn rules(&self) -> &[Rule] {
         &self.rules

@@ -174,6 +174,7 @@ fn state(host: &Host, standing: &Standing) -> &'static str {
     let now = host.clock().now();
     match standing.state_at(now) {
         None => "proposed",
+        Some(State::Started) if host.agreements.waits_for_release(standing) => "frozen",
         Some(State::Started) if host.agreements.held_because(standing).is_some() => "stopped",
         Some(State::Started) if standing.has_ended(now) => "ended",
         Some(State::Started) => "active",

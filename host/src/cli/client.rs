@@ -2,7 +2,7 @@
 //!
 //! Proxies of the environment are not used: an API key goes to the host that was named and nowhere else.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -36,6 +36,8 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(10);
 /// Sending a large bundle over a slow line.
 const SEND_TIMEOUT: Duration = Duration::from_hours(1);
+/// A whole data directory.
+const DOWNLOAD_TIMEOUT: Duration = Duration::from_hours(24);
 
 /// Where a host is reached, behind a prefix of a proxy or without.
 pub type HostUrl = BaseUrl;
@@ -164,6 +166,24 @@ impl Client {
         self.answered(request.call(), DOCUMENT_BYTES_MAX)
     }
 
+    /// Gets bytes as they come, however many, into `out`.
+    ///
+    /// # Errors
+    /// If the host cannot be reached, refuses or breaks off, or `out` cannot be written.
+    pub fn download(&self, path: &str, out: &mut impl Write) -> Result<(), Failure> {
+        let request = self.agent.get(format!("{}{path}", self.host)).config();
+        let mut request = request.timeout_recv_body(Some(DOWNLOAD_TIMEOUT)).build();
+        if let Some(bearer) = &self.bearer {
+            request = request.header("authorization", format!("Bearer {bearer}"));
+        }
+        let mut response = request.call().map_err(|error| self.unreachable(error))?;
+        if !response.status().is_success() {
+            return self.answered(Ok(response), DOCUMENT_BYTES_MAX).map(drop);
+        }
+        let copied = std::io::copy(&mut response.body_mut().as_reader(), out);
+        copied.map(drop).during(|| format!("the answer of {} broke off", self.host))
+    }
+
     /// Sends a request.
     ///
     /// # Errors
@@ -246,7 +266,6 @@ impl Reply {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
     use std::net::TcpListener;
     use std::thread::{self, JoinHandle};
 

@@ -77,6 +77,11 @@ impl Operator {
         Ok(client)
     }
 
+    /// The host's data directory, if it was named.
+    pub fn data(&self) -> Option<&Path> {
+        self.token.data.as_deref()
+    }
+
     fn url(&self, context: &Context) -> Result<HostUrl, Failure> {
         if let Some(url) = &self.operator {
             return Ok(url.clone());

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use super::KEY_FILE;
 use crate::id::{hex, unhex};
 use crate::key::{KeyError, PartyKey};
 
@@ -30,9 +31,6 @@ pub enum SecretsError {
 
 /// Where the operator's token is kept.
 const TOKEN_FILE: &str = "operator.token";
-
-/// Where the host's key is kept.
-const KEY_FILE: &str = "host.pem";
 
 /// Where the secret is kept that authenticates compiled code.
 const CACHE_FILE: &str = "cache.secret";

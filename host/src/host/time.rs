@@ -25,7 +25,7 @@ pub fn is_behind(now: Timestamp, known: Timestamp) -> bool {
 }
 
 /// The time that is kept, if one is.
-pub(super) fn read(data: &Path, now: Timestamp) -> Option<Timestamp> {
+pub fn read(data: &Path, now: Timestamp) -> Option<Timestamp> {
     let path = data.join(FILE);
     let known = kept(data)?;
     match &known {

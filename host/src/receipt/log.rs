@@ -10,6 +10,7 @@
 
 mod actions;
 mod file;
+mod prefix;
 mod queue;
 mod reading;
 mod recovery;
@@ -41,8 +42,10 @@ use queue::{Cure, Pending, Queue, Stopped};
 use reserve::Reserve;
 use state::State;
 
+pub use prefix::Prefix;
+
 pub const LOG_FILE: &str = "receipts.log";
-const CHECKPOINT_FILE: &str = "checkpoint";
+pub const CHECKPOINT_FILE: &str = "checkpoint";
 
 /// Why nothing is written any more when what is in memory may be half done.
 fn after_a_panic() -> Stopped {

@@ -8,6 +8,7 @@ use fuzz_targets::fuzz_target;
 mod admin;
 mod agreements;
 mod back_offs;
+mod backup;
 mod bodies;
 mod browsers;
 mod calls;

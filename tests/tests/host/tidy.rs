@@ -32,6 +32,7 @@ const LAYERS: [&[&str]; 5] = [
         "arguments",
         "exchange",
         "outputs",
+        "backup",
         "invoke",
         "deploy",
         "host",
