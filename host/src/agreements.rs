@@ -383,6 +383,12 @@ impl Agreements {
         mine
     }
 
+    /// Does something while no agreement comes into force.
+    pub fn while_none_comes<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _nothing_changes = self.room();
+        work()
+    }
+
     /// Whether both parties have signed the agreement.
     pub fn is_in_force(&self, id: &Digest) -> bool {
         self.directory.load().active(id).is_some()

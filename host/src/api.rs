@@ -8,8 +8,10 @@ mod admin;
 mod agreements;
 mod answer;
 mod aside;
+mod backup;
 mod body;
 mod calls;
+mod certificate;
 mod compression;
 mod conformance;
 mod connection;
@@ -59,6 +61,7 @@ use crate::config::{self, Config, ListenAddress};
 use crate::host::Host;
 use connections::Connections;
 
+pub use certificate::Validity;
 pub use connection::TlsError;
 pub use problem::ProblemKind;
 
@@ -203,6 +206,16 @@ impl Api {
             tracing::warn!(%error, "when keys were last used could not be written down");
         }
     }
+}
+
+/// When the certificate of everybody's listener is valid, if the settings name one. It and its key are read as by a host that starts.
+///
+/// # Errors
+/// [`TlsError`]; none is said of a certificate that does not say when it is valid.
+pub fn certificate(api: &config::Api) -> Result<Option<Option<Validity>>, TlsError> {
+    let (certificate, key) = (api.tls_certificate.as_deref(), api.tls_key.as_deref());
+    let read = connection::tls_with_leaf(certificate, key)?;
+    Ok(read.map(|(_, leaf)| certificate::validity(&leaf)))
 }
 
 async fn bind(address: &ListenAddress, key: &'static str) -> Result<TcpListener, ApiError> {

@@ -7,11 +7,13 @@ mod account;
 mod admin;
 mod agree;
 mod agreement;
+mod backup;
 mod build;
 mod call;
 mod client;
 mod completions;
 mod consistency;
+mod doctor;
 mod document;
 mod event;
 mod failure;
@@ -28,6 +30,7 @@ mod profile;
 mod publish;
 mod quantities;
 mod receipt;
+mod restore;
 mod runtime;
 mod screen;
 mod serve;
@@ -112,9 +115,12 @@ struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Doctor(doctor::Doctor),
     Keys(keys::Keys),
     Account(account::Account),
     Admin(admin::Admin),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
     Pack(pack::Pack),
     Build(build::Build),
     Inspect(inspect::Inspect),
@@ -198,9 +204,12 @@ fn run(cli: Cli, screen: Screen, make_runtime: MakeRuntime) -> Result<ExitCode, 
 fn dispatch(command: Command, context: &Context) -> Result<Answer, Failure> {
     match command {
         Command::Serve(command) => command.run(context),
+        Command::Doctor(command) => command.run(context),
         Command::Keys(command) => command.run(context),
         Command::Account(command) => command.run(context),
         Command::Admin(command) => command.run(context),
+        Command::Backup(command) => command.run(context),
+        Command::Restore(command) => command.run(context),
         Command::Pack(command) => command.run(context),
         Command::Build(command) => command.run(context),
         Command::Inspect(command) => command.run(),

@@ -26,7 +26,7 @@ use crate::sandbox::{Declared, Graphs, Guest, SandboxError};
 use crate::store::{StoreError, Table};
 
 use models::{Backends, Models, backends};
-pub use restore::{reinstate, restore, retry, take_out};
+pub use restore::{look, reinstate, restore, retry, take_out};
 pub use room::{Announced, RoomError, check_announced};
 
 /// Why a bundle did not go live. Nothing was changed.

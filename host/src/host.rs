@@ -4,6 +4,7 @@
 
 mod known;
 mod lines;
+pub mod look;
 mod private;
 mod readiness;
 mod secrets;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use subtle::ConstantTimeEq as _;
 use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
 
 use crate::admission::{Admission, Bodies, PerAccount, Rate, Slots, Spools};
 use crate::agreements::{Agreements, AgreementsError, Grant};
@@ -33,13 +35,14 @@ use crate::exchange::Bounds;
 use crate::id::{AccountName, CallId, Digest, ModelName, Party};
 use crate::inference::{Inference, InferenceError};
 use crate::invoke::{Call, InvokeError};
+use crate::key::PartyKey;
 use crate::market::{Market, MarketError};
 use crate::negotiations::{Negotiations, NegotiationsError};
 use crate::operations::{self, Operations};
 use crate::outcome::GuestFailure;
 use crate::outputs::Form;
 use crate::receipt::ReceiptError;
-use crate::receipts::{Denied, Receipts};
+use crate::receipts::{self, Denied, Receipts};
 use crate::sandbox::{CallContext, Instance, Sandbox, SandboxError};
 use crate::stop::Stops;
 use crate::store::{Store, StoreError};
@@ -51,16 +54,19 @@ use secrets::Secrets;
 pub use secrets::SecretsError;
 pub use settings::inference_settings;
 use settings::{body_limits, line, sandbox, uploads};
+pub use time::{FILE as TIME_FILE, read as time_known};
 
 /// How often an account may load and unload its models: so many times at once, and then every so often.
 const LOADS_MAX: u32 = 20;
 const LOADS_EVERY: Duration = Duration::from_secs(2);
 
 /// The file of accounts, offers, agreements and other small records, in the data directory.
-const RECORDS: &str = "state.redb";
+pub const RECORDS: &str = "state.redb";
 
-/// The folder of the log, there too.
-const RECEIPTS: &str = "receipts";
+/// The file of the host's key, and the folders of receipts and bundles.
+pub const KEY_FILE: &str = "host.pem";
+pub const RECEIPTS: &str = "receipts";
+pub const BUNDLES: &str = "bundles";
 
 /// Why a host does not start.
 #[derive(Debug, thiserror::Error)]
@@ -138,6 +144,8 @@ pub struct Host {
     pub(crate) lines: Lines,
     /// How often models are loaded and unloaded.
     pub(crate) loads: Rate,
+    /// Whoever makes a backup holds it: one at a time, for each takes as much disk as the records.
+    pub(crate) backups: Arc<Semaphore>,
     draining: AtomicBool,
     started: Instant,
     /// The checkpoint that is remembered apart from the log.
@@ -170,7 +178,7 @@ impl Host {
         let receipts = Receipts::open(
             &data.join(RECEIPTS),
             secrets.key(),
-            format!("hospes/{}", secrets.key().party()),
+            receipts::origin(&secrets.key().party()),
             config.receipt.flush_interval,
             clock.clone(),
             |receipt| {
@@ -184,7 +192,7 @@ impl Host {
         let (uploads, spools) = uploads(&config);
         let host = Arc::new(Self {
             auth,
-            registry: Registry::open(&data.join("bundles"))?,
+            registry: Registry::open(&data.join(BUNDLES))?,
             deployments: Deployments::default(),
             market: Market::open(Arc::clone(&store), config.market.clone())?,
             agreements,
@@ -200,6 +208,7 @@ impl Host {
             spools,
             lines: Lines::new(&config.admission),
             loads: Rate::new(LOADS_MAX, LOADS_EVERY),
+            backups: Arc::new(Semaphore::new(1)),
             draining: AtomicBool::new(false),
             started: Instant::now(),
             remembered: Mutex::new(remembered),
@@ -209,6 +218,7 @@ impl Host {
             store,
         });
         operations::restore(&host);
+        operations::lost::take_over(&host)?;
         deploy::restore(&host)?;
         confirm_agreements(&host);
         keep_key_uses(&host);
@@ -243,6 +253,11 @@ impl Host {
     /// Whose signatures are on this host's checkpoints.
     pub fn party(&self) -> Party {
         self.secrets.key().party()
+    }
+
+    /// What the host signs with.
+    pub(crate) fn key(&self) -> &PartyKey {
+        self.secrets.key()
     }
 
     /// Whether `token` is the operator's.

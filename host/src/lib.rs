@@ -2,22 +2,23 @@
 //!
 //! Read [`invoke`] and [`deploy`] first: they tell the whole story in order. `ARCHITECTURE.md` has the map.
 
-pub use hospes_onnx as onnx;
-pub use hospes_receipt as receipt;
-pub use hospes_bundle as bundle;
+pub use hospes_admission as admission;
 pub use hospes_agreement as agreement;
 pub use hospes_agreement::{controls, ledger};
+pub use hospes_bundle as bundle;
 pub use hospes_config as config;
-pub use hospes_telemetry as telemetry;
-pub use hospes_admission as admission;
-pub use hospes_worker as worker;
-pub use hospes_inference as inference;
 pub use hospes_core::{capability, clock, dsse, id, key, outcome, tensor, value};
+pub use hospes_inference as inference;
+pub use hospes_onnx as onnx;
+pub use hospes_receipt as receipt;
+pub use hospes_telemetry as telemetry;
+pub use hospes_worker as worker;
 
 pub mod agreements;
 pub mod api;
 pub mod arguments;
 pub mod auth;
+pub mod backup;
 pub mod cli;
 pub mod deploy;
 pub mod deployments;

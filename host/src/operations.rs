@@ -4,6 +4,7 @@
 //! host starts. So nothing is in force without an entry, and no entry is without force. The surprise: what *stops* is in force even
 //! if the log cannot be written (a full disk must not keep an abuser running), and the answer says so; what *gives back* is not.
 
+pub mod lost;
 mod target;
 
 use std::sync::{Arc, Mutex};
@@ -20,7 +21,7 @@ use crate::deployments::{Published, Reference, ResolveError};
 use crate::host::{Host, SecretsError};
 use crate::id::{AccountName, ById, CallId, Digest, ModelName, Party};
 use crate::market::MarketError;
-use crate::receipt::{Action, Actor, Deed, NewAction, ReceiptError};
+use crate::receipt::{Action, Actor, Deed, NewAction, ProofError, ReceiptError};
 use crate::store::{Aside, Table};
 
 pub use target::Target;
@@ -34,6 +35,14 @@ pub enum OperationError {
     NoReason,
     #[error("`{0}` is not withdrawn")]
     NotWithdrawn(String),
+    #[error("`{0}` is not frozen")]
+    NotFrozen(String),
+    #[error("what was shown is not of this host's log")]
+    Shown(#[from] ProofError),
+    #[error("what was shown is not of this host's log")]
+    OtherLog(#[source] ReceiptError),
+    #[error("{count} receipts and checkpoints were shown, and no more than {max} are read at once")]
+    TooManyShown { count: usize, max: usize },
     #[error(
         "`{0}` is the code that this host puts in front of every model without code: withdraw the model's digest"
     )]
@@ -418,7 +427,14 @@ fn check(host: &Host, deed: Deed, target: &Target) -> Result<(), OperationError>
         Target::Offer(id) => {
             Ok(host.market.is_known(id).then_some(()).ok_or(MarketError::NotFound(*id))?)
         }
+        Target::Agreement(id) if deed == Deed::ReleaseAgreement => {
+            let is_frozen = host.agreements.is_frozen(id);
+            is_frozen.then_some(()).ok_or_else(|| OperationError::NotFrozen(id.to_string()))
+        }
+        // One may be frozen before it is handed in again.
+        Target::Agreement(_) if deed == Deed::FreezeAgreement => Ok(()),
         Target::Agreement(id) => Ok(host.agreements.exists(id).map_err(LifeError::from)?),
+        Target::Agreements => Ok(()),
         Target::Version(..) | Target::Model(_) | Target::Digest(_) if deed.lifts() => {
             let what = target.to_string();
             let is_withdrawn =
@@ -462,7 +478,13 @@ fn apply(host: &Host, deed: Deed, target: &Target, cause: Cause) -> Result<(), O
         Target::Key(id) => host.auth.revoke(*id, cause)?,
         Target::Offer(id) if deed.lifts() => host.market.reinstate(id)?,
         Target::Offer(id) => host.market.withdraw(id, cause)?,
-        Target::Agreement(id) => host.agreements.stop(id, cause).map_err(LifeError::from)?,
+        Target::Agreement(id) => match deed {
+            Deed::FreezeAgreement => host.agreements.freeze(id, cause),
+            Deed::ReleaseAgreement => host.agreements.release(id),
+            _ => host.agreements.stop(id, cause).map_err(LifeError::from)?,
+        },
+        Target::Agreements if deed.lifts() => host.agreements.release_all(),
+        Target::Agreements => host.agreements.freeze_all(cause),
         // Its file has it.
         Target::Token => {}
         Target::Version(..) | Target::Model(_) | Target::Digest(_) if deed.lifts() => {

@@ -19,6 +19,11 @@ use crate::receipt::{CallResult, ChainId, Commitment, Draft, Issued, Log, Receip
 
 pub use crate::receipt::Salt;
 
+/// The name of the log of the host with this key.
+pub fn origin(host: &Party) -> String {
+    format!("hospes/{host}")
+}
+
 /// The receipts of this host.
 pub struct Receipts {
     log: Log,

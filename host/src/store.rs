@@ -6,9 +6,11 @@
 
 mod aside;
 mod format;
+mod look;
+mod snapshot;
 
 use std::error::Error;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -22,6 +24,8 @@ use redb::{
 
 pub use aside::Aside;
 use aside::SetAside;
+pub use format::FORMAT;
+pub use snapshot::Snapshot;
 
 /// A kind of record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -188,7 +192,26 @@ impl Store {
     /// # Errors
     /// [`StoreError::InUse`] while another process has them open, [`StoreError::Newer`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let database = RwLock::new(Some(open(path)?));
+        Self::begin(path, open(path)?)
+    }
+
+    /// Opens the records in `path` to look at them: what is written stays in memory, and the file as it is. None if there are none.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn look_at(path: &Path) -> Result<Option<Self>, StoreError> {
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(|error| failed(path, error))?,
+        };
+        let overlay = look::Overlay::over(file).map_err(|error| failed(path, error))?;
+        let mut builder = Database::builder();
+        let database = builder.set_cache_size(CACHE_BYTES_MAX).create_with_backend(overlay);
+        Self::begin(path, database.map_err(|error| refused(path, error))?).map(Some)
+    }
+
+    fn begin(path: &Path, database: Database) -> Result<Self, StoreError> {
+        let database = RwLock::new(Some(database));
         let (is_failing, aside) = (AtomicBool::new(false), SetAside::default());
         let store = Self { database, is_failing, aside, path: path.into() };
         let seen = format::check(&store)?;
@@ -410,10 +433,15 @@ fn open(path: &Path) -> Result<Database, StoreError> {
     // Made here, so that it is for its owner only from the beginning.
     let made = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
     drop(made.map_err(|error| failed(path, error))?);
-    Database::builder().set_cache_size(CACHE_BYTES_MAX).create(path).map_err(|error| match error {
+    let opened = Database::builder().set_cache_size(CACHE_BYTES_MAX).create(path);
+    opened.map_err(|error| refused(path, error))
+}
+
+fn refused(path: &Path, error: redb::DatabaseError) -> StoreError {
+    match error {
         redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.into() },
         other => failed(path, other),
-    })
+    }
 }
 
 fn failed(path: &Path, error: impl Into<redb::Error>) -> StoreError {

@@ -22,6 +22,8 @@ pub struct Outline {
     pub publisher: Party,
     pub consumer: Party,
     pub model: ModelName,
+    /// When its document says that it was made.
+    pub issued: Timestamp,
     /// The offer that it accepts, or the request that it grants.
     pub offer: Digest,
     pub versions: Versions,
@@ -41,6 +43,7 @@ impl Outline {
             publisher: *agreement.assigner(),
             consumer: *agreement.assignee(),
             model: agreement.model().clone(),
+            issued: agreement.issued(),
             offer: *agreement.offer_id(),
             versions: agreement.clauses().target.versions.clone(),
             parent: agreement.clauses().parent,

@@ -101,7 +101,10 @@ impl Agreements {
             (Standing::Active(_), Some(earlier)) => {
                 let earlier =
                     directory.active(&earlier).ok_or(AgreementsError::NotSuperseding(earlier))?;
-                if earlier.in_force(self.now(), self.as_of()).is_err() {
+                // One that is frozen would hand on its counts, which may be too low.
+                if earlier.in_force(self.now(), self.as_of()).is_err()
+                    || self.held(earlier).is_some()
+                {
                     return Err(AgreementsError::NotSuperseding(*earlier.id()));
                 }
                 self.supersede(earlier, &standing, &bytes)?;

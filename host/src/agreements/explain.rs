@@ -5,7 +5,6 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{Agreements, AgreementsError, Standing};
-use crate::ledger::Usage;
 use crate::agreement::{
     Agreement, AgreementError, CallFacts, Facts, InputFacts, Report, SignedOffer, Terms, Versions,
 };
@@ -13,6 +12,7 @@ use crate::auth::Caller;
 use crate::capability::Capabilities;
 use crate::deployments::{Deployment, Deployments};
 use crate::id::{Digest, FunctionName};
+use crate::ledger::Usage;
 
 /// A call that is not made.
 #[derive(Debug, Clone, PartialEq, Eq)]

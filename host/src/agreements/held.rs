@@ -1,5 +1,5 @@
-//! Agreements that the operator has stopped, and those of parties whose accounts it has: they permit nothing, and the calls under
-//! them end. No event does that, so there is none that a party could refuse, wait for or run out of.
+//! Agreements that the operator has stopped or frozen, and those of parties whose accounts it has stopped: they permit nothing, and the
+//! calls under them end. No event does that, so there is none that a party could refuse, wait for or run out of.
 
 use std::sync::Arc;
 
@@ -13,6 +13,44 @@ use crate::id::{ById, Digest, Party};
 pub(super) struct Held {
     parties: ById<Party, ()>,
     agreements: ById<Digest, Cause>,
+    frozen: Frozen,
+}
+
+/// What may have been used more than the host knows, because receipts were lost. It is told by its document, not by whether the host
+/// has it now: an agreement that was lost with its receipts may be handed in again.
+#[derive(Debug, Default, Clone)]
+struct Frozen {
+    agreements: ById<Digest, Cause>,
+    /// All that have limits and were made before this.
+    all: Option<Cause>,
+    /// What was released of all.
+    released: ById<Digest, ()>,
+}
+
+impl Frozen {
+    fn is_empty(&self) -> bool {
+        self.agreements.is_empty() && self.all.is_none()
+    }
+
+    /// Why an agreement permits nothing: it is frozen itself, or one above it.
+    fn why_any(&self, active: &Active) -> Option<String> {
+        if self.is_empty() {
+            return None;
+        }
+        with_those_above(active).find_map(|active| self.why(active))
+    }
+
+    fn why(&self, active: &Active) -> Option<String> {
+        let Outline { id, issued, .. } = active.outline();
+        let of_all = || {
+            let all = self.all.as_ref().filter(|all| *issued < all.at);
+            all.filter(|_| !self.released.contains_key(id) && active.terms().remember_calls())
+        };
+        let Cause { at, reason } = self.agreements.get(id).or_else(of_all)?;
+        Some(format!(
+            "it was frozen at {at}, because it may have been used more than this host knows: {reason}; the host's operator can release it"
+        ))
+    }
 }
 
 impl Held {
@@ -54,6 +92,66 @@ impl Agreements {
         Ok(())
     }
 
+    /// Lets an agreement, which the host may not have, permit nothing until it is released. Calls that run under it end.
+    pub fn freeze(&self, id: &Digest, cause: Cause) {
+        self.change_held(|held| drop(held.frozen.agreements.insert(*id, cause)));
+    }
+
+    /// The same for all agreements that have limits and were made before.
+    pub fn freeze_all(&self, cause: Cause) {
+        self.change_held(|held| {
+            held.frozen.all = Some(cause);
+            held.frozen.released.clear();
+        });
+    }
+
+    /// Lets a frozen agreement go on, with what the host knows of its use.
+    pub fn release(&self, id: &Digest) {
+        self.change_held(|held| {
+            held.frozen.agreements.remove(id);
+            held.frozen.released.insert(*id, ());
+        });
+    }
+
+    /// The same for all of them.
+    pub fn release_all(&self) {
+        self.change_held(|held| held.frozen = Frozen::default());
+    }
+
+    /// What is frozen: agreements by their numbers, and whether all that have limits and were made before are.
+    pub fn frozen(&self) -> (Vec<(Digest, Cause)>, Option<Cause>) {
+        let frozen = &self.held.load().frozen;
+        let named = frozen.agreements.iter().map(|(id, cause)| (*id, cause.clone()));
+        let mut named: Vec<_> = named.collect();
+        named.sort_by_key(|(id, _)| *id);
+        (named, frozen.all.clone())
+    }
+
+    /// Whether an agreement can be released.
+    pub fn is_frozen(&self, id: &Digest) -> bool {
+        let held = self.held.load();
+        let directory = self.directory.load();
+        let is_of_all =
+            || directory.active(id).is_some_and(|active| held.frozen.why(active).is_some());
+        held.frozen.agreements.contains_key(id) || is_of_all()
+    }
+
+    /// The agreements that a call under this one counted against and that have limits: itself, and those above it. None if that is not
+    /// known, because the host has no such agreement, or because another has taken its place and goes on with its counts.
+    pub fn counted_by(&self, id: &Digest) -> Option<Vec<Digest>> {
+        let directory = self.directory.load();
+        let mut above = Some(directory.active(id)?);
+        above.filter(|active| active.in_force(self.now(), self.as_of()).is_ok())?;
+        let mut counted = Vec::new();
+        while let Some(active) = above {
+            if active.terms().remember_calls() {
+                counted.push(*active.id());
+            }
+            above = active.parent();
+        }
+        Some(counted)
+    }
+
     /// Whether there is an agreement of this party, in force or proposed.
     pub fn has_any_of(&self, party: &Party) -> bool {
         let directory = self.directory.load();
@@ -87,19 +185,25 @@ impl Agreements {
     /// Why an agreement permits nothing, if it or one above it is held.
     pub(super) fn held(&self, active: &Active) -> Option<String> {
         let held = self.held.load();
+        self.stopped(&held, active).or_else(|| held.frozen.why_any(active))
+    }
+
+    fn stopped(&self, held: &Held, active: &Active) -> Option<String> {
         if held.parties.is_empty() && held.agreements.is_empty() && !self.auth.lacks_accounts() {
             return None;
         }
-        let mut above = Some(active);
-        while let Some(active) = above {
+        with_those_above(active).find_map(|active| {
             let Outline { id, publisher, consumer, .. } = active.outline();
             let why = held.why(id, [publisher, consumer]);
-            if let Some(why) = why.or_else(|| self.unknown([publisher, consumer])) {
-                return Some(why);
-            }
-            above = active.parent().map(Arc::as_ref);
-        }
-        None
+            why.or_else(|| self.unknown([publisher, consumer]))
+        })
+    }
+
+    /// Whether an agreement permits nothing, and would if it were released.
+    pub fn waits_for_release(&self, standing: &Standing) -> bool {
+        let Standing::Active(active) = standing else { return false };
+        let held = self.held.load();
+        self.stopped(&held, active).is_none() && held.frozen.why_any(active).is_some()
     }
 
     /// While the record of an account cannot be read, it is not known whose keys were stopped or followed by others: a party of no account
@@ -133,4 +237,9 @@ impl Agreements {
             None => Ok(()),
         }
     }
+}
+
+/// An agreement and all that it is a part of.
+fn with_those_above(active: &Active) -> impl Iterator<Item = &Active> {
+    std::iter::successors(Some(active), |active| active.parent().map(Arc::as_ref))
 }

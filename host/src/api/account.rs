@@ -91,7 +91,7 @@ fn concerns(host: &Host, caller: &Caller, action: &Action) -> bool {
         Ok(Target::Version(model, _) | Target::Model(model)) => model.publisher == *name,
         Ok(Target::Offer(id)) => host.market.is_by(&id, caller),
         Ok(Target::Agreement(id)) => host.agreements.find(caller, &id).is_ok(),
-        Ok(Target::Digest(_) | Target::Token) | Err(_) => false,
+        Ok(Target::Agreements | Target::Digest(_) | Target::Token) | Err(_) => false,
     }
 }
 

@@ -106,6 +106,7 @@ fn state(host: &Host) -> Value {
         .collect();
     json!({
         "party": host.party(),
+        "version": env!("CARGO_PKG_VERSION"),
         "models": host.deployments.count_live(),
         "sandboxes_free": host.slots.free(),
         "memory_free_bytes": host.sandbox.memory().free(),

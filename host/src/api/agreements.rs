@@ -17,13 +17,13 @@ use super::market::{digest, envelope};
 use super::operations::withdrawn_from;
 use super::paging::Page;
 use super::problem::{Problem, ProblemKind};
-use crate::ledger::limits::Metered;
 use crate::agreement::events::{Applied, SignedEvent, State};
 use crate::agreements::{RuleUse, Simulated, Standing};
 use crate::auth::Caller;
 use crate::dsse::ENVELOPE_BYTES_MAX;
 use crate::host::Host;
 use crate::id::FunctionName;
+use crate::ledger::limits::Metered;
 
 /// `POST /api/agreements`: an agreement with one signature or both. Signatures of several submissions add up.
 pub(super) async fn submit(
@@ -174,6 +174,7 @@ fn state(host: &Host, standing: &Standing) -> &'static str {
     let now = host.clock().now();
     match standing.state_at(now) {
         None => "proposed",
+        Some(State::Started) if host.agreements.waits_for_release(standing) => "frozen",
         Some(State::Started) if host.agreements.held_because(standing).is_some() => "stopped",
         Some(State::Started) if standing.has_ended(now) => "ended",
         Some(State::Started) => "active",

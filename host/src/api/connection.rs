@@ -93,6 +93,14 @@ pub(super) fn tls(
     certificate: Option<&Path>,
     key: Option<&Path>,
 ) -> Result<Option<TlsAcceptor>, TlsError> {
+    Ok(tls_with_leaf(certificate, key)?.map(|(acceptor, _)| acceptor))
+}
+
+/// The same, and the certificate itself without those above it.
+pub(super) fn tls_with_leaf(
+    certificate: Option<&Path>,
+    key: Option<&Path>,
+) -> Result<Option<(TlsAcceptor, CertificateDer<'static>)>, TlsError> {
     let (certificate, key) = match (certificate, key) {
         (None, None) => return Ok(None),
         (Some(certificate), Some(key)) => (certificate, key),
@@ -106,6 +114,9 @@ pub(super) fn tls(
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(wrong(certificate, "api.tls_certificate"))?;
     let secret = PrivateKeyDer::from_pem_file(key).map_err(wrong(key, "api.tls_key"))?;
+    let none = rustls::pki_types::pem::Error::NoItemsFound;
+    let leaf = chain.first().cloned();
+    let leaf = leaf.ok_or(none).map_err(wrong(certificate, "api.tls_certificate"))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -114,7 +125,7 @@ pub(super) fn tls(
         .with_single_cert(chain, secret)
         .map_err(TlsError::Pair)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Some(TlsAcceptor::from(Arc::new(config))))
+    Ok(Some((TlsAcceptor::from(Arc::new(config)), leaf)))
 }
 
 /// Serves a connection until it ends, or until it is asked to and has answered what it was asked.

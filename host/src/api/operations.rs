@@ -200,7 +200,7 @@ fn cause(Cause { at, reason }: &Cause) -> Value {
     json!({"at": at.to_string(), "reason": reason.as_ref()})
 }
 
-/// `GET /withdrawals`: what is withdrawn now.
+/// `GET /withdrawals`: what is withdrawn or frozen now.
 pub(super) fn withdrawals(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
     check_operator(host, request.headers())?;
     let shown = |what: &str, why: &Cause| {
@@ -213,7 +213,10 @@ pub(super) fn withdrawals(host: &Host, request: &Request<Incoming>) -> Result<An
         models.iter().map(|Withdrawal { what, cause }| shown(what, cause)).collect();
     let offers = host.market.withdrawn();
     let offers: Vec<_> = offers.iter().map(|(id, why)| shown(&id.to_string(), why)).collect();
-    Ok(json_answer(StatusCode::OK, &json!({"models": models, "offers": offers})))
+    let (agreements, all) = host.agreements.frozen();
+    let frozen = agreements.iter().map(|(id, why)| shown(&id.to_string(), why));
+    let frozen: Vec<_> = frozen.chain(all.map(|why| shown("all", &why))).collect();
+    Ok(json_answer(StatusCode::OK, &json!({"models": models, "offers": offers, "frozen": frozen})))
 }
 
 /// Says which versions are out of service because something was withdrawn, or their publisher unloaded them, for a party of an agreement.

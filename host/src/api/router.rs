@@ -10,9 +10,9 @@ use super::answer::Answer;
 use super::path::{self, SEGMENTS_MAX};
 use super::problem::{Problem, ProblemKind};
 use super::{
-    Audience, account, admin, agreements, conformance, cors, functions, grpc, health, market,
-    methods, negotiations, oip, openai, openapi, operations, out_of_service, publish, receipts,
-    wasi_http,
+    Audience, account, admin, agreements, backup, conformance, cors, functions, grpc, health,
+    market, methods, negotiations, oip, openai, openapi, operations, out_of_service, publish,
+    receipts, wasi_http,
 };
 use crate::host::Host;
 
@@ -180,6 +180,8 @@ async fn operator(
         (&Method::POST, ["out-of-service", "withdraw"]) => {
             out_of_service::withdraw(host, request).await
         }
+        (&Method::GET, ["backup"]) => backup::make(host, &request).await,
+        (&Method::POST, ["lost"]) => backup::show_lost(host, request).await,
         (&Method::GET, ["status"]) => admin::status(host, &request).await,
         (&Method::GET, ["healthz"]) => Ok(health::live()),
         (&Method::GET, ["readyz"]) => health::ready(host),

@@ -42,7 +42,7 @@ const fn operator(route: Route) -> Route {
 }
 
 /// All of them but the fronts of other protocols, which have their own specifications.
-pub(super) const ROUTES: [Route; 51] = [
+pub(super) const ROUTES: [Route; 53] = [
     get("/api/market", JSON, "Every offer that the caller may see, with what it is for"),
     get("/api/offers/{id}", ENVELOPE, "A signed offer, byte for byte"),
     post("/api/offers", ENVELOPE, 201, "List a signed offer"),
@@ -132,11 +132,17 @@ pub(super) const ROUTES: [Route; 51] = [
         "Suspend, close, withdraw, revoke or stop, with a reason; or give back",
     )),
     operator(get("/actions", JSON, "Every action, each with its proof in the log")),
-    operator(get("/withdrawals", JSON, "What is withdrawn now")),
+    operator(get("/withdrawals", JSON, "What is withdrawn or frozen now")),
     operator(post("/agreements/{id}/events", JSON, 200, "Suspend or resume an agreement")),
     operator(get("/out-of-service", JSON, "Versions that could not be brought back, and why")),
     operator(post("/out-of-service/retry", JSON, 200, "Load such a version again")),
     operator(post("/out-of-service/withdraw", JSON, 200, "Take such a version away")),
+    operator(get(
+        "/backup",
+        "application/x-tar",
+        "The data directory as it is now, without the host's key",
+    )),
+    operator(post("/lost", JSON, 200, "Show the host receipts of its own that its log may lack")),
     operator(get("/status", JSON, "What runs here")),
     operator(get("/healthz", JSON, "The process answers")),
     operator(get("/readyz", JSON, "The host takes calls")),

@@ -1,6 +1,7 @@
 //! `hospes admin`: what the operator of a host can do about accounts, models and agreements.
 
 mod log;
+mod lost;
 mod out_of_service;
 
 use clap::{Args, Subcommand};
@@ -46,6 +47,8 @@ enum Action {
     Reinstate(Reinstate),
     Withdrawn(Withdrawn),
     Stop(Stop),
+    Lost(lost::Lost),
+    Release(lost::Release),
     Log(log::Log),
     OutOfService(out_of_service::OutOfService),
     Token(Token),
@@ -151,7 +154,7 @@ struct Reinstate {
     operator: Operator,
 }
 
-/// List what is withdrawn, and why.
+/// List what is withdrawn, and which agreements are frozen, and why.
 #[derive(Debug, Args)]
 struct Withdrawn {
     #[command(flatten)]
@@ -267,6 +270,8 @@ impl Admin {
                 let id = id.to_string();
                 act(&operator.client(context)?, Deed::StopAgreement, &id, &why.reason)
             }
+            Action::Lost(command) => command.run(context),
+            Action::Release(command) => command.run(context),
             Action::Log(command) => command.run(context),
             Action::OutOfService(command) => command.run(context),
             Action::Token(Token { action: TokenAction::Rotate(Rotate { operator }) }) => {
@@ -428,6 +433,8 @@ fn accounts(client: &Client) -> Result<Answer, Failure> {
 struct Withdrawals {
     models: Vec<Withdrawal>,
     offers: Vec<Withdrawal>,
+    #[serde(default)]
+    frozen: Vec<Withdrawal>,
 }
 
 #[derive(Deserialize)]
@@ -438,7 +445,7 @@ struct Withdrawal {
 }
 
 fn withdrawn(client: &Client) -> Result<Answer, Failure> {
-    let (json, Withdrawals { models, offers }): (_, Withdrawals) =
+    let (json, Withdrawals { models, offers, frozen }): (_, Withdrawals) =
         client.document("/withdrawals")?;
     let row = |kind: &str, Withdrawal { what, at, reason }: &Withdrawal| {
         vec![kind.to_owned(), what.clone(), at.clone(), reason.clone()]
@@ -447,9 +454,10 @@ fn withdrawn(client: &Client) -> Result<Answer, Failure> {
         .iter()
         .map(|model| row("model", model))
         .chain(offers.iter().map(|offer| row("offer", offer)))
+        .chain(frozen.iter().map(|frozen| row("frozen agreement", frozen)))
         .collect();
     let plain = match rows.is_empty() {
-        true => "nothing is withdrawn".to_owned(),
+        true => "nothing is withdrawn, and no agreement is frozen".to_owned(),
         false => table(&["KIND", "WITHDRAWN", "AT", "REASON"], &rows),
     };
     Ok(Answer::new(printable(&plain), json))

@@ -2,7 +2,7 @@
 //!
 //! Proxies of the environment are not used: an API key goes to the host that was named and nowhere else.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -30,10 +30,14 @@ pub const RECEIPT: &str = "hospes-receipt";
 const OPERATOR: &str = "--operator";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For whoever only looks whether there is a host.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
 /// A host may compile a bundle before it answers, and a call may run for minutes.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(10);
 /// Sending a large bundle over a slow line.
 const SEND_TIMEOUT: Duration = Duration::from_hours(1);
+/// A whole data directory.
+const DOWNLOAD_TIMEOUT: Duration = Duration::from_hours(24);
 
 /// Where a host is reached, behind a prefix of a proxy or without.
 pub type HostUrl = BaseUrl;
@@ -92,6 +96,22 @@ impl Client {
         Self { option: OPERATOR, ..Self::new(host, Some(token)) }
     }
 
+    /// A client that only looks who is there, soon. Without a secret it takes any certificate: what is said is not relied upon, and
+    /// whether others trust the certificate is not for this machine to say.
+    pub fn looking(host: HostUrl, bearer: Option<String>) -> Self {
+        let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier);
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(None)
+            .tls_config(tls.disable_verification(bearer.is_none()).build())
+            .timeout_global(Some(LOOK_TIMEOUT))
+            .user_agent(concat!("hospes/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Self { agent: config.into(), host, bearer, option: "--host" }
+    }
+
     /// Gets a JSON document, as it is and as what it stands for. Members that are not known are passed over, so that a
     /// command works with a newer host.
     ///
@@ -144,6 +164,24 @@ impl Client {
             request = request.header("authorization", format!("Bearer {bearer}"));
         }
         self.answered(request.call(), DOCUMENT_BYTES_MAX)
+    }
+
+    /// Gets bytes as they come, however many, into `out`.
+    ///
+    /// # Errors
+    /// If the host cannot be reached, refuses or breaks off, or `out` cannot be written.
+    pub fn download(&self, path: &str, out: &mut impl Write) -> Result<(), Failure> {
+        let request = self.agent.get(format!("{}{path}", self.host)).config();
+        let mut request = request.timeout_recv_body(Some(DOWNLOAD_TIMEOUT)).build();
+        if let Some(bearer) = &self.bearer {
+            request = request.header("authorization", format!("Bearer {bearer}"));
+        }
+        let mut response = request.call().map_err(|error| self.unreachable(error))?;
+        if !response.status().is_success() {
+            return self.answered(Ok(response), DOCUMENT_BYTES_MAX).map(drop);
+        }
+        let copied = std::io::copy(&mut response.body_mut().as_reader(), out);
+        copied.map(drop).during(|| format!("the answer of {} broke off", self.host))
     }
 
     /// Sends a request.
@@ -228,7 +266,6 @@ impl Reply {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
     use std::net::TcpListener;
     use std::thread::{self, JoinHandle};
 

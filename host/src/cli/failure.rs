@@ -77,6 +77,11 @@ impl Failure {
         causes.iter().fold(message.clone(), |text, cause| format!("{text}: {cause}"))
     }
 
+    /// The problem that a host answered with, if it was one.
+    pub fn problem(&self) -> Option<&Value> {
+        self.0.details.as_ref()
+    }
+
     /// The failure for programs.
     pub fn to_json(&self) -> Value {
         let Parts { message, causes, fix, details, receipt } = &*self.0;

@@ -77,6 +77,11 @@ impl Operator {
         Ok(client)
     }
 
+    /// The host's data directory, if it was named.
+    pub fn data(&self) -> Option<&Path> {
+        self.token.data.as_deref()
+    }
+
     fn url(&self, context: &Context) -> Result<HostUrl, Failure> {
         if let Some(url) = &self.operator {
             return Ok(url.clone());
@@ -112,13 +117,21 @@ impl Token {
     }
 }
 
-fn read_line(path: &Path) -> std::io::Result<String> {
+/// The only line of a short file.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn read_line(path: &Path) -> std::io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
     Ok(text.trim().to_owned())
 }
 
-fn read_token(path: &Path) -> Result<String, Failure> {
+/// The operator's token in a file.
+///
+/// # Errors
+/// If there is none.
+pub fn read_token(path: &Path) -> Result<String, Failure> {
     let token = read_line(path).map_err(|error| {
         Failure::file("read the operator's token from", path, &error)
             .fix("name the data directory that `hospes serve` uses; the token is there once it has started")

@@ -40,6 +40,16 @@ const LET_GO_TIMEOUT: Duration = Duration::from_secs(1);
 #[command(after_long_help = "Example:\n  hospes serve --data ./data --listen 127.0.0.1:8080\n  \
     hospes serve --print-config > hospes.toml && hospes serve --config hospes.toml")]
 pub struct Serve {
+    #[command(flatten)]
+    settings: Settings,
+    /// Print the settings that would be used, as TOML, and stop.
+    #[arg(long)]
+    print_config: bool,
+}
+
+/// What a host runs with.
+#[derive(Debug, Args)]
+pub struct Settings {
     /// Settings, as TOML.
     #[arg(long, value_name = "FILE", env = "HOSPES_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
@@ -52,13 +62,14 @@ pub struct Serve {
     /// The operator's listener; over the setting `api.operator_listen`. Keep it off the network.
     #[arg(long, value_name = "ADDR")]
     operator_listen: Option<ListenAddress>,
-    /// Print the settings that would be used, as TOML, and stop.
-    #[arg(long)]
-    print_config: bool,
 }
 
-impl Serve {
-    pub fn run(self, context: &Context) -> Result<Answer, Failure> {
+impl Settings {
+    /// The settings, those of the command line over those of the file.
+    ///
+    /// # Errors
+    /// As [`config`].
+    pub fn read(self) -> Result<Config, Failure> {
         let mut config = config(self.config.as_deref(), self.data)?;
         if let Some(address) = self.listen {
             config.api.listen = address;
@@ -66,6 +77,13 @@ impl Serve {
         if let Some(address) = self.operator_listen {
             config.api.operator_listen = address;
         }
+        Ok(config)
+    }
+}
+
+impl Serve {
+    pub fn run(self, context: &Context) -> Result<Answer, Failure> {
+        let config = self.settings.read()?;
         if self.print_config {
             return Ok(Answer::new(toml::to_string(&config)?, serde_json::to_value(&config)?));
         }
@@ -215,11 +233,19 @@ struct Signals {
 /// `SIGXFSZ`.
 const FILE_SIZE: i32 = 25;
 
+/// From here on a file that may not grow further is an error of the write, and does not end this process.
+///
+/// # Errors
+/// If the system does not hand over the signal.
+pub fn outlive_file_size() -> std::io::Result<unix::Signal> {
+    unix::signal(unix::SignalKind::from_raw(FILE_SIZE))
+}
+
 impl Signals {
     fn wait() -> std::io::Result<Self> {
         let terminate = unix::signal(unix::SignalKind::terminate())?;
         let interrupt = unix::signal(unix::SignalKind::interrupt())?;
-        let file_size = unix::signal(unix::SignalKind::from_raw(FILE_SIZE))?;
+        let file_size = outlive_file_size()?;
         Ok(Self { terminate, interrupt, _file_size: file_size })
     }
 

@@ -14,7 +14,7 @@ use crate::id::ModelName;
 use crate::inference::{LoadError, TrialError};
 use crate::operations;
 use crate::sandbox::SandboxError;
-use crate::store::{StoreError, Table, is_disk_failure};
+use crate::store::{Store, StoreError, Table, is_disk_failure};
 
 /// Longest reason that is kept of why a version is out of service.
 const REASON_CHARS_MAX: usize = 1000;
@@ -64,6 +64,19 @@ pub fn restore(host: &Arc<Host>) -> Result<(), StoreError> {
     }
     host.deployments.remember(published);
     load_waiting(host);
+    Ok(())
+}
+
+/// Sets aside what was published and cannot be read, as far as its record says, for whoever only looks at the records.
+///
+/// # Errors
+/// [`StoreError`] if the records cannot be had.
+pub fn look(store: &Store) -> Result<(), StoreError> {
+    for (key, record) in store.all(Table::Publications)? {
+        if let Err(error) = Publication::read(&record) {
+            store.set_aside(Table::Publications, &key, &error);
+        }
+    }
     Ok(())
 }
 

@@ -19,12 +19,19 @@ const DEPTH_MAX: usize = 8;
 /// If the directory cannot be made or read, with the path. A file whose mode cannot be changed is not one of this host's own: the
 /// log says so.
 pub(super) fn open(data: &Path) -> Result<(), (PathBuf, io::Error)> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |error| (path, error)
-    };
     DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(failed(data))?;
-    tighten(data, &fs::metadata(data).map_err(failed(data))?);
+    each(data, tighten)
+}
+
+/// Shows the data directory and all that is in it, with their properties, but no links.
+///
+/// # Errors
+/// If the directory or a folder in it cannot be read, with the path.
+pub fn each(
+    data: &Path,
+    mut visit: impl FnMut(&Path, &fs::Metadata),
+) -> Result<(), (PathBuf, io::Error)> {
+    visit(data, &fs::metadata(data).map_err(failed(data))?);
     let mut folders = vec![(data.to_owned(), 0)];
     while let Some((folder, depth)) = folders.pop() {
         for entry in fs::read_dir(&folder).map_err(failed(&folder))? {
@@ -33,7 +40,7 @@ pub(super) fn open(data: &Path) -> Result<(), (PathBuf, io::Error)> {
             if meta.is_symlink() {
                 continue;
             }
-            tighten(&path, &meta);
+            visit(&path, &meta);
             if meta.is_dir() && depth < DEPTH_MAX {
                 folders.push((path, depth + 1));
             }
@@ -42,10 +49,20 @@ pub(super) fn open(data: &Path) -> Result<(), (PathBuf, io::Error)> {
     Ok(())
 }
 
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> (PathBuf, io::Error) + use<> {
+    let path = path.to_owned();
+    move |error| (path, error)
+}
+
+/// Whether a file or folder lets others than its owner in.
+pub fn lets_others_in(meta: &fs::Metadata) -> bool {
+    meta.permissions().mode() & OTHERS != 0
+}
+
 /// Takes the rights of others from one file or folder.
 fn tighten(path: &Path, meta: &fs::Metadata) {
     let mode = meta.permissions().mode();
-    if mode & OTHERS == 0 {
+    if !lets_others_in(meta) {
         return;
     }
     if let Err(error) = fs::set_permissions(path, Permissions::from_mode(mode & !OTHERS)) {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use super::KEY_FILE;
 use crate::id::{hex, unhex};
 use crate::key::{KeyError, PartyKey};
 
@@ -31,6 +32,12 @@ pub enum SecretsError {
 /// Where the operator's token is kept.
 const TOKEN_FILE: &str = "operator.token";
 
+/// Where the secret is kept that authenticates compiled code.
+const CACHE_FILE: &str = "cache.secret";
+
+/// The files of secrets in the data directory.
+pub const FILES: [&str; 3] = [KEY_FILE, TOKEN_FILE, CACHE_FILE];
+
 /// The host's secrets, made when the host first starts.
 pub(super) struct Secrets {
     key: PartyKey,
@@ -43,10 +50,10 @@ impl Secrets {
     /// Reads the secrets in `data`, or makes them.
     pub(super) fn open(data: &Path) -> Result<Self, SecretsError> {
         Ok(Self {
-            key: host_key(&data.join("host.pem"))?,
+            key: host_key(&data.join(KEY_FILE))?,
             operator_token: ArcSwap::from_pointee(hex(&random_file(&data.join(TOKEN_FILE))?)),
             token_file: data.join(TOKEN_FILE),
-            cache_secret: random_file(&data.join("cache.secret"))?,
+            cache_secret: random_file(&data.join(CACHE_FILE))?,
         })
     }
 
@@ -82,6 +89,24 @@ impl Secrets {
     }
 }
 
+/// The secrets in `data` as they are: the host's key, if it was made already.
+///
+/// # Errors
+/// [`SecretsError`] of the first that cannot be used. One that others can read can: a host that starts makes it private.
+pub fn look(data: &Path) -> Result<Option<PartyKey>, SecretsError> {
+    for name in [TOKEN_FILE, CACHE_FILE] {
+        let path = data.join(name);
+        if path.exists() {
+            read_random(&path)?;
+        }
+    }
+    let path = data.join(KEY_FILE);
+    match path.exists().then(|| PartyKey::load(&path)) {
+        None | Some(Err(KeyError::Exposed { .. })) => Ok(None),
+        Some(key) => Ok(Some(key?)),
+    }
+}
+
 fn host_key(path: &Path) -> Result<PartyKey, SecretsError> {
     if path.exists() {
         return Ok(PartyKey::load(path)?);
@@ -101,15 +126,18 @@ fn random_file(path: &Path) -> Result<[u8; 32], SecretsError> {
             writeln!(file, "{}", hex(&secret)).and_then(|()| file.sync_all()).map_err(failed)?;
             Ok(secret)
         }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            let mut text = String::new();
-            let file = OpenOptions::new().read(true).open(path).map_err(failed)?;
-            // A secret is 65 bytes: whatever else is there is not read.
-            file.take(128).read_to_string(&mut text).map_err(failed)?;
-            unhex(text.trim_end()).ok_or_else(|| SecretsError::Damaged(path.to_owned()))
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => read_random(path),
         Err(error) => Err(failed(error)),
     }
+}
+
+fn read_random(path: &Path) -> Result<[u8; 32], SecretsError> {
+    let failed = |source| SecretsError::File { path: path.to_owned(), source };
+    let mut text = String::new();
+    let file = OpenOptions::new().read(true).open(path).map_err(failed)?;
+    // A secret is 65 bytes: whatever else is there is not read.
+    file.take(128).read_to_string(&mut text).map_err(failed)?;
+    unhex(text.trim_end()).ok_or_else(|| SecretsError::Damaged(path.to_owned()))
 }
 
 #[cfg(test)]

@@ -8,21 +8,31 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 
 /// The file in the data directory.
-const FILE: &str = "clock";
+pub const FILE: &str = "clock";
 
 /// A clock that is this far behind what was known is one that somebody should look at.
 const BEHIND_MAX: SignedDuration = SignedDuration::from_hours(1);
 
+/// The time that is kept, if the file is there and holds one.
+pub fn kept(data: &Path) -> Option<Result<Timestamp, jiff::Error>> {
+    let text = std::fs::read_to_string(data.join(FILE)).ok()?;
+    Some(text.trim().parse())
+}
+
+/// Whether a clock that says `now` is so far behind a time that was known that somebody should look at it.
+pub fn is_behind(now: Timestamp, known: Timestamp) -> bool {
+    known.duration_since(now) > BEHIND_MAX
+}
+
 /// The time that is kept, if one is.
-pub(super) fn read(data: &Path, now: Timestamp) -> Option<Timestamp> {
+pub fn read(data: &Path, now: Timestamp) -> Option<Timestamp> {
     let path = data.join(FILE);
-    let text = std::fs::read_to_string(&path).ok()?;
-    let known = text.trim().parse::<Timestamp>();
+    let known = kept(data)?;
     match &known {
         Err(_) => tracing::warn!(
             "the file `{FILE}` in the data directory holds no time, so it is passed over"
         ),
-        Ok(known) if known.duration_since(now) > BEHIND_MAX => tracing::error!(
+        Ok(known) if is_behind(now, *known) => tracing::error!(
             %known, %now, path = %path.display(),
             "the clock is behind the time that this host knew last, so agreements are held to the later one: set the clock right; if the \
              later one was wrong, stop the host and delete this file"

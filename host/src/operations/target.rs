@@ -12,6 +12,9 @@ use crate::receipt::Deed;
 /// How the operator's token is named where it is what an action is done to.
 const TOKEN: &str = "operator.token";
 
+/// How all agreements are named.
+const AGREEMENTS: &str = "all";
+
 /// What an action is done to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
@@ -23,6 +26,8 @@ pub enum Target {
     Digest(Digest),
     Offer(Digest),
     Agreement(Digest),
+    /// Every agreement that has limits over its calls.
+    Agreements,
     /// The operator's token.
     Token,
 }
@@ -58,10 +63,14 @@ impl Target {
             Deed::WithdrawOffer | Deed::ReinstateOffer => {
                 (text.parse().ok().map(Target::Offer), "an offer's number, such as `sha256:…`")
             }
-            Deed::StopAgreement => (
+            Deed::StopAgreement | Deed::FreezeAgreement | Deed::ReleaseAgreement => (
                 text.parse().ok().map(Target::Agreement),
                 "an agreement's number, such as `sha256:…`",
             ),
+            Deed::FreezeAgreements | Deed::ReleaseAgreements => {
+                ((text == AGREEMENTS).then_some(Target::Agreements), "`all`")
+            }
+            Deed::Restore => (None, "nothing: `hospes restore` does it"),
             Deed::RotateToken => ((text == TOKEN).then_some(Target::Token), "`operator.token`"),
         };
         target.ok_or_else(|| OperationError::Target {
@@ -82,6 +91,7 @@ impl fmt::Display for Target {
             Target::Digest(digest) | Target::Offer(digest) | Target::Agreement(digest) => {
                 digest.fmt(f)
             }
+            Target::Agreements => f.write_str(AGREEMENTS),
             Target::Token => f.write_str(TOKEN),
         }
     }
@@ -102,6 +112,8 @@ mod tests {
             (Deed::WithdrawDigest, digest.as_str()),
             (Deed::WithdrawOffer, digest.as_str()),
             (Deed::StopAgreement, digest.as_str()),
+            (Deed::FreezeAgreement, digest.as_str()),
+            (Deed::FreezeAgreements, AGREEMENTS),
             (Deed::RotateToken, TOKEN),
         ];
         for (deed, text) in cases {

@@ -9,7 +9,7 @@ use redb::ReadableDatabase as _;
 use super::{Store, StoreError, Table};
 
 /// What this host reads and writes.
-pub(super) const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 1;
 
 /// Of [`Table::Host`]. Records without it have format 1.
 const KEY: &str = "format";

@@ -18,10 +18,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use hospes_core::id::AccountName;
 pub use hospes_agreement::ledger::{
     Charge, Charged, Exhausted, Ledger, Limit, Reservation, Spent, TokenTab, Usage, Want,
 };
+use hospes_core::id::AccountName;
 
 pub use apart::{ApartError, READ_HERE_BYTES_MAX, Reader};
 pub use bodies::{Bodies, BodiesError, BodyLimits, Held, Holder};

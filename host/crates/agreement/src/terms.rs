@@ -10,9 +10,9 @@ use super::codec::SignedAgreement;
 use super::document::{Agreement, OnSuspend, Versions};
 use super::registry::{Operand, Operator};
 use super::value::{DailyWindow, Span, Value};
+use crate::controls::Controls;
 use crate::ledger::limits::{Limits, Metered, PerInterval, Price, Rate};
 use hospes_core::capability::{Capabilities, Capability};
-use crate::controls::Controls;
 use hospes_core::id::{Digest, FunctionName, ModelName, Party};
 use hospes_core::tensor::{DataType, Tensor};
 
@@ -164,6 +164,11 @@ impl Terms {
     /// Whether a version may be called.
     pub fn covers(&self, bundle: &Digest, version: &Version) -> bool {
         self.versions.cover(bundle, version)
+    }
+
+    /// Whether what earlier calls used can forbid a later one.
+    pub fn remember_calls(&self) -> bool {
+        self.rules().iter().any(|rule| rule.limits().remember_calls())
     }
 
     /// The permissions, in the order of the agreement.

@@ -15,7 +15,8 @@ use wit_parser::{PackageId, Resolve};
 use hospes_core::id::Digest;
 
 const PLUGIN_WIT: &str = include_str!("../../../../wit/plugin.wit");
-const WASI_NN_WIT: &str = include_str!("../../../../wit/deps/wasi-nn-0.2.0-rc-2024-10-28/wasi-nn.wit");
+const WASI_NN_WIT: &str =
+    include_str!("../../../../wit/deps/wasi-nn-0.2.0-rc-2024-10-28/wasi-nn.wit");
 const PREVIEW1: &str = include_str!("preview1.wat");
 const PASSTHROUGH: &str = include_str!("passthrough.wat");
 

@@ -153,13 +153,35 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::File`], [`RegistryError::Damaged`].
     pub fn length(&self, digest: &Digest) -> Result<u64, RegistryError> {
+        let (index, rest) = match self.index(digest) {
+            Err(RegistryError::Missing { .. }) => return Ok(0),
+            read => read?,
+        };
+        let weights = index.models.iter().map(|place| place.bytes as u64);
+        Ok(weights.fold(rest, u64::saturating_add))
+    }
+
+    /// The files of the bundle with this digest, by their paths in the registry's folder: its own, and those of its weights.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub fn files_of(&self, digest: &Digest) -> Result<Vec<String>, RegistryError> {
+        let (index, _) = self.index(digest)?;
+        let models = index.models.iter().map(|place| format!("models/{}", place.sha256.hex()));
+        Ok([format!("bundles/{}", digest.hex())].into_iter().chain(models).collect())
+    }
+
+    /// What is noted about a bundle, and the bytes of the rest of its file.
+    fn index(&self, digest: &Digest) -> Result<(Index, u64), RegistryError> {
         /// A line that lists 64 models is shorter.
         const LINE_BYTES_MAX: u64 = 64 << 10;
         let path = self.bundles.join(digest.hex());
         let failed = |source| failed(&path, source);
         let file = match File::open(&path) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(RegistryError::Missing { path });
+            }
             Err(error) => return Err(failed(error)),
         };
         let whole = file.metadata().map_err(failed)?.len();
@@ -168,8 +190,7 @@ impl Registry {
         read.map_err(failed)?;
         let index: Index = serde_json::from_slice(&line)
             .map_err(|_| RegistryError::Damaged { path: path.clone() })?;
-        let weights = index.models.iter().map(|place| place.bytes as u64);
-        Ok(weights.fold(whole - line.len() as u64, u64::saturating_add))
+        Ok((index, whole - line.len() as u64))
     }
 
     /// The weights that are not what they are kept as; none if all are.

@@ -32,6 +32,34 @@ pub fn files_reserved() -> usize {
     reserved(usize::try_from(files).unwrap_or(usize::MAX))
 }
 
+/// Files that this process may have open; none if as many as it likes.
+pub fn files_max() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
+}
+
+/// Files that it needs so that it can have so many connections.
+pub fn files_for(connections: usize) -> usize {
+    connections.saturating_add(FILES_RESERVED_MAX)
+}
+
+/// Bytes that each of its files may have; none if as many as it likes.
+pub fn file_bytes_max() -> Option<u64> {
+    getrlimit(Resource::Fsize).current
+}
+
+/// Bytes of address space that it may have; none if as many as it likes.
+pub fn address_bytes_max() -> Option<u64> {
+    getrlimit(Resource::As).current
+}
+
+/// Processes and threads that its user or its control group may have, whichever is less; none if as many as it likes.
+pub fn tasks_max() -> Option<u64> {
+    let is_root = rustix::process::geteuid().is_root();
+    // The kernel does not hold root to it. See getrlimit(2).
+    let of_user = getrlimit(Resource::Nproc).current.filter(|_| !is_root);
+    group_limits("pids.max").into_iter().chain(of_user).min()
+}
+
 fn unreserved(files: usize) -> usize {
     (files - reserved(files)).max(1)
 }
@@ -41,13 +69,17 @@ fn reserved(files: usize) -> usize {
 }
 
 /// Bytes of memory that this process may have: the machine's, or less where a control group says so.
-pub(super) fn memory_bytes() -> u64 {
+pub fn memory_bytes() -> u64 {
     let machine = std::fs::read_to_string("/proc/meminfo").ok();
     let machine = machine.as_deref().and_then(total).unwrap_or(UNKNOWN_BYTES);
-    let group = std::fs::read_to_string("/proc/self/cgroup").ok();
-    let group = group.as_deref().and_then(own_group);
-    let limits = group.iter().flat_map(|own| limits(Path::new("/sys/fs/cgroup"), own));
-    limits.fold(machine, u64::min)
+    group_limits("memory.max").into_iter().fold(machine, u64::min)
+}
+
+/// The limits of this name of the process's control group and of those above it.
+fn group_limits(name: &str) -> Vec<u64> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok();
+    let own = groups.as_deref().and_then(own_group);
+    own.map(|own| limits(Path::new("/sys/fs/cgroup"), &own, name)).unwrap_or_default()
 }
 
 /// The machine's, as `/proc/meminfo` says it.
@@ -64,9 +96,9 @@ fn own_group(groups: &str) -> Option<PathBuf> {
 }
 
 /// The limits of the group and of those above it.
-fn limits(root: &Path, own: &Path) -> Vec<u64> {
+fn limits(root: &Path, own: &Path, name: &str) -> Vec<u64> {
     let limit = |group: &Path| {
-        let text = std::fs::read_to_string(root.join(group).join("memory.max")).ok()?;
+        let text = std::fs::read_to_string(root.join(group).join(name)).ok()?;
         text.trim().parse().ok() // or `max`
     };
     own.ancestors().filter_map(limit).collect()
@@ -84,7 +116,7 @@ mod tests {
         std::fs::write(inner.join("memory.max"), "max\n").expect("written");
         std::fs::write(folder.path().join("outer/memory.max"), "536870912\n").expect("written");
         let own = own_group("1:name=systemd:/x\n0::/outer/inner\n").expect("version 2");
-        assert_eq!(limits(folder.path(), &own), [536_870_912]);
+        assert_eq!(limits(folder.path(), &own, "memory.max"), [536_870_912]);
         assert_eq!(own_group("12:memory:/x\n"), None);
     }
 

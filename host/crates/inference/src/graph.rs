@@ -12,8 +12,8 @@ use super::backend::{BackendError, BackendKind, Model, Stop};
 use super::executor::{Executor, QueueFull};
 use super::pool::RemoteModel;
 use super::signature::{InputError, ModelSignature};
-use hospes_onnx::ModelFacts;
 use hospes_core::tensor::Tensor;
+use hospes_onnx::ModelFacts;
 
 /// A computation that is expected to take no longer is done on the thread that asks for it: handing it over and waking up again
 /// costs two changes of threads, and nobody else on this thread waits longer than this for it.

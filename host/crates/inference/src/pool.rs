@@ -27,8 +27,8 @@ use super::signature::ModelSignature;
 use super::strikes::{Culprit, Owned, Strikes};
 use super::{ComputeError, LoadError, ModelSource, Settings};
 use hospes_core::id::{AccountName, Digest};
-use hospes_telemetry::Allowances;
 use hospes_core::tensor::Tensor;
+use hospes_telemetry::Allowances;
 use hospes_worker::{Limits, Program};
 use spare::Spare;
 

@@ -24,8 +24,8 @@ use super::signature::ModelSignature;
 use super::strikes::{Blame, Culprit, Strikes};
 use super::windows::Windows;
 use hospes_core::id::Digest;
-use hospes_telemetry::{Allowance, Source};
 use hospes_core::tensor::Tensor;
+use hospes_telemetry::{Allowance, Source};
 use hospes_worker::channel::{Buffer, MESSAGE_BYTES_MAX, Received, Watched};
 use hospes_worker::{
     ChannelError, Confinement, MemoryError, Process, Program, Role, SharedMemory, SpawnError,

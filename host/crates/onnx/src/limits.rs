@@ -12,7 +12,7 @@ pub const NODES_MAX: u64 = 250_000;
 /// Most functions that call each other in a row.
 pub const FUNCTION_DEPTH_MAX: usize = 32;
 
-/// Most dimensions of a shape. What callers send has fewer ([`hospes_core::tensor::RANK_MAX`]).
+/// Most dimensions of a shape. What callers send has fewer (`RANK_MAX` of tensors).
 pub const RANK_MAX: usize = 32;
 
 /// Most elements of a shape: such a tensor's bytes can be counted, whatever its type is.

@@ -80,6 +80,12 @@ pub enum Deed {
     WithdrawOffer,
     ReinstateOffer,
     StopAgreement,
+    /// It may have been used more than the host knows, for receipts were lost.
+    FreezeAgreement,
+    ReleaseAgreement,
+    /// All that have limits over their calls and were made before.
+    FreezeAgreements,
+    ReleaseAgreements,
     RotateToken,
     /// The party and the key are in the reason.
     OpenAccount,
@@ -93,11 +99,13 @@ pub enum Deed {
     UnloadModel,
     /// And puts it back.
     LoadModel,
+    /// The data directory was restored from a backup: what the log had behind this place is lost.
+    Restore,
 }
 
 impl Deed {
     /// Every deed.
-    pub const ALL: [Deed; 20] = [
+    pub const ALL: [Deed; 25] = [
         Deed::SuspendAccount,
         Deed::ResumeAccount,
         Deed::CloseAccount,
@@ -111,6 +119,10 @@ impl Deed {
         Deed::WithdrawOffer,
         Deed::ReinstateOffer,
         Deed::StopAgreement,
+        Deed::FreezeAgreement,
+        Deed::ReleaseAgreement,
+        Deed::FreezeAgreements,
+        Deed::ReleaseAgreements,
         Deed::RotateToken,
         Deed::OpenAccount,
         Deed::MakeKey,
@@ -118,6 +130,7 @@ impl Deed {
         Deed::TakeOutVersion,
         Deed::UnloadModel,
         Deed::LoadModel,
+        Deed::Restore,
     ];
 
     /// The deed as it is written.
@@ -136,6 +149,10 @@ impl Deed {
             Deed::WithdrawOffer => "withdraw-offer",
             Deed::ReinstateOffer => "reinstate-offer",
             Deed::StopAgreement => "stop-agreement",
+            Deed::FreezeAgreement => "freeze-agreement",
+            Deed::ReleaseAgreement => "release-agreement",
+            Deed::FreezeAgreements => "freeze-agreements",
+            Deed::ReleaseAgreements => "release-agreements",
             Deed::RotateToken => "rotate-token",
             Deed::OpenAccount => "open-account",
             Deed::MakeKey => "make-key",
@@ -143,6 +160,7 @@ impl Deed {
             Deed::TakeOutVersion => "take-out-version",
             Deed::UnloadModel => "unload-model",
             Deed::LoadModel => "load-model",
+            Deed::Restore => "restore",
         }
     }
 
@@ -154,12 +172,15 @@ impl Deed {
             | Deed::ReinstateModel
             | Deed::ReinstateDigest
             | Deed::ReinstateOffer
+            | Deed::ReleaseAgreement
+            | Deed::ReleaseAgreements
             | Deed::RotateToken
             | Deed::OpenAccount
             | Deed::MakeKey
             | Deed::RetryVersion
             | Deed::TakeOutVersion
-            | Deed::LoadModel => true,
+            | Deed::LoadModel
+            | Deed::Restore => true,
             Deed::SuspendAccount
             | Deed::CloseAccount
             | Deed::RevokeKey
@@ -168,7 +189,9 @@ impl Deed {
             | Deed::WithdrawDigest
             | Deed::WithdrawOffer
             | Deed::StopAgreement
-            | Deed::UnloadModel => false,
+            | Deed::UnloadModel
+            | Deed::FreezeAgreement
+            | Deed::FreezeAgreements => false,
         }
     }
 
@@ -182,6 +205,7 @@ impl Deed {
                 | Deed::TakeOutVersion
                 | Deed::UnloadModel
                 | Deed::LoadModel
+                | Deed::Restore
         )
     }
 }

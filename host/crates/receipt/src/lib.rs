@@ -11,6 +11,7 @@ mod checkpoint;
 mod commitment;
 mod consistency;
 mod encode;
+mod known;
 mod log;
 mod proof;
 mod record;
@@ -29,7 +30,8 @@ pub use action::{Action, Actor, Deed, NewAction, REASON_BYTES_MAX, TARGET_BYTES_
 pub use commitment::{Commitment, Salt};
 pub use consistency::{Consistency, checkpoint_size};
 pub use encode::FormError;
-pub use log::{LOG_FILE, Log, Place};
+pub use known::{Known, Shown};
+pub use log::{CHECKPOINT_FILE, LOG_FILE, Log, Place, Prefix};
 pub use proof::{PROOF_BYTES_MAX, ProofError, ReceiptProof, Verified};
 
 /// Bytes of a log without any receipt.

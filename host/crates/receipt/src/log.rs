@@ -10,6 +10,7 @@
 
 mod actions;
 mod file;
+mod prefix;
 mod queue;
 mod reading;
 mod recovery;
@@ -33,16 +34,18 @@ use jiff::Timestamp;
 use super::checkpoint::{self, CHECKPOINT_BYTES_MAX, Checkpoint};
 use super::record::{self, HEADER_BYTES};
 use super::{ChainId, Consistency, Draft, Issued, Receipt, ReceiptError, ReceiptProof};
+use file::{begin, open_file, read, read_error, replace, write_error, write_whole};
 use hospes_core::clock::Clock;
 use hospes_core::id::{CallId, Digest, Party};
 use hospes_core::key::PartyKey;
-use file::{begin, open_file, read, read_error, replace, write_error, write_whole};
 use queue::{Cure, Pending, Queue, Stopped};
 use reserve::Reserve;
 use state::State;
 
+pub use prefix::Prefix;
+
 pub const LOG_FILE: &str = "receipts.log";
-const CHECKPOINT_FILE: &str = "checkpoint";
+pub const CHECKPOINT_FILE: &str = "checkpoint";
 
 /// Why nothing is written any more when what is in memory may be half done.
 fn after_a_panic() -> Stopped {

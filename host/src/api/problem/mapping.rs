@@ -11,6 +11,7 @@ use crate::agreement::negotiation::NegotiationError;
 use crate::agreements::{AgreementsError, LifeError, PermitError, SimulationError};
 use crate::arguments::ArgumentsError;
 use crate::auth::AuthError;
+use crate::backup::BackupError;
 use crate::deploy::DeployError;
 use crate::deployments::ResolveError;
 use crate::inference::{LoadError, WORKERS_WAIT};
@@ -361,22 +362,34 @@ impl From<OperationError> for Problem {
             OperationError::Target { .. }
             | OperationError::NoReason
             | OperationError::OwnCode(_)
-            | OperationError::Unsound(_) => {
-                Self::new(ProblemKind::InvalidRequest, error.to_string())
+            | OperationError::TooManyShown { .. }
+            | OperationError::Shown(_)
+            | OperationError::OtherLog(_)
+            | OperationError::Unsound(_) => Self::new(ProblemKind::InvalidRequest, chain(&error)),
+            OperationError::NotWithdrawn(_) | OperationError::NotFrozen(_) => {
+                Self::new(ProblemKind::Conflict, error.to_string())
             }
-            OperationError::NotWithdrawn(_) => Self::new(ProblemKind::Conflict, error.to_string()),
             // The operator is told why: nobody else gets to see this.
             OperationError::NotWritten(_)
             | OperationError::NotKept(_)
             | OperationError::NotLogged(_)
-            | OperationError::Token(_) => {
-                let is_full = is_disk_failure(&error);
-                let kind = if is_full { ProblemKind::Unavailable } else { ProblemKind::Busy };
-                Self::new(kind, chain(&error))
-            }
+            | OperationError::Token(_) => for_the_operator(&error),
             OperationError::Publications(_) => Self::internal(&error),
         }
     }
+}
+
+impl From<BackupError> for Problem {
+    fn from(error: BackupError) -> Self {
+        for_the_operator(&error)
+    }
+}
+
+/// What the disk or the log did not do, with all causes.
+fn for_the_operator(error: &(dyn std::error::Error + 'static)) -> Problem {
+    let is_full = is_disk_failure(error);
+    let kind = if is_full { ProblemKind::Unavailable } else { ProblemKind::Busy };
+    Problem::new(kind, chain(error))
 }
 
 impl From<SimulationError> for Problem {

@@ -50,6 +50,21 @@ pub struct Limits {
     pub concurrency: Option<u64>,
 }
 
+impl Limits {
+    /// Whether what earlier calls used can forbid a later one: who forgets some of them can let too many happen.
+    pub fn remember_calls(&self) -> bool {
+        let Self { most, price, metered_time, elapsed_time, interval, per_interval, rate, .. } =
+            self;
+        most.iter().any(Option::is_some)
+            || price.as_ref().is_some_and(|price| price.credit.is_some())
+            || metered_time.is_some()
+            || elapsed_time.is_some()
+            || interval.is_some()
+            || per_interval.is_some()
+            || rate.is_some()
+    }
+}
+
 /// So many calls in each period from a moment on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PerInterval {

@@ -4,9 +4,7 @@ use super::wire::{
     ActionWire, ConstraintWire, DutyWire, IriWire, Literal, ObligationWire, PermissionWire,
     ProhibitionWire,
 };
-use crate::clause::{
-    Asset, Ban, Constraint, Obligation, Permission, Price, Prohibition, Unit,
-};
+use crate::clause::{Asset, Ban, Constraint, Obligation, Permission, Price, Prohibition, Unit};
 use crate::document::Clauses;
 use crate::registry::{ACTIONS, Operand, Operator, RuleKind, Verb};
 use crate::value::{Value, role_iri};

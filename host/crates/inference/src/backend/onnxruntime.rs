@@ -26,9 +26,9 @@ use tracing::Level;
 
 use super::{Backend, BackendError, BackendKind, Model, Stop, one_line};
 use crate::signature::{ModelSignature, OutputSpec, Sizes, TensorSpec};
+use hospes_core::tensor::{self, DataType, Tensor};
 use hospes_onnx::{self as onnx, ModelFacts};
 use hospes_telemetry as telemetry;
-use hospes_core::tensor::{self, DataType, Tensor};
 
 /// The library that this process has loaded: there can be only one, and it is never unloaded.
 static LIBRARY: Mutex<Option<Library>> = Mutex::new(None);

@@ -79,8 +79,8 @@ mod tests {
 
     use super::super::{Answer, Company, Layout, SharedMemory, Watched};
     use super::*;
-    use hospes_core::id::Digest;
     use crate::strikes::{Culprit, Owned};
+    use hospes_core::id::Digest;
     use hospes_worker::End;
 
     /// What the host has of a worker with so many windows, of which nobody hears anything.

@@ -1,0 +1,66 @@
+//! The log as it is now, for a copy of it: a beginning of the file, which no later receipt changes.
+
+use std::fs::File;
+
+use super::{Log, Signed, read_error};
+use crate::ReceiptError;
+
+/// A beginning of the log's file, and the checkpoint that signs it.
+pub struct Prefix {
+    file: File,
+    bytes: u64,
+    size: u64,
+    checkpoint: String,
+}
+
+impl Log {
+    /// Signs what the log holds, and opens it as far as that.
+    ///
+    /// # Errors
+    /// [`ReceiptError::Write`], [`ReceiptError::Stopped`], [`ReceiptError::Read`].
+    pub fn prefix(&self) -> Result<Prefix, ReceiptError> {
+        self.shared.flush()?;
+        let Signed { note: checkpoint, size, .. } = self.shared.signed();
+        let path = &self.shared.path;
+        let file = File::open(path).map_err(|source| read_error(path, source))?;
+        let bytes = {
+            let state = self.shared.state();
+            let behind = usize::try_from(size).ok().and_then(|size| state.offsets.get(size));
+            behind.copied().unwrap_or(state.end)
+        };
+        Ok(Prefix { file, bytes, size, checkpoint })
+    }
+
+    /// Whether the log has lost something of what a checkpoint of it signs.
+    ///
+    /// # Errors
+    /// [`ReceiptError::OtherLog`].
+    pub fn has_lost(&self, checkpoint: &str) -> Result<bool, ReceiptError> {
+        match self.check_holds(checkpoint) {
+            Ok(()) => Ok(false),
+            Err(ReceiptError::RolledBack { .. }) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Prefix {
+    /// The file, from its beginning. It may be longer than [`Prefix::bytes`].
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The number of receipts and actions.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The checkpoint, a signed note.
+    pub fn checkpoint(&self) -> &str {
+        &self.checkpoint
+    }
+}

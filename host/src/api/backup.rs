@@ -1,0 +1,130 @@
+//! Backups and what they have lost, on the operator's listener. The host's key leaves by neither.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::{Frame, Incoming};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::admin::check_operator;
+use super::answer::{Answer, AnswerBody, BoxError};
+use super::aside::aside;
+use super::health::json as json_answer;
+use super::intake::Intake;
+use super::problem::{Problem, ProblemKind};
+use crate::admission::Asker;
+use crate::backup::Cut;
+use crate::host::Host;
+use crate::operations::lost::{self, SHOWN_MAX};
+use crate::receipt::PROOF_BYTES_MAX;
+
+/// Bytes that are sent at once.
+const PIECE_BYTES: usize = 128 << 10;
+
+/// Pieces that may wait for the one who reads them.
+const PIECES_MAX: usize = 4;
+
+/// Most bytes of what is shown: proofs, in which JSON escapes every line's end.
+const SHOWN_BYTES_MAX: u64 = (SHOWN_MAX * PROOF_BYTES_MAX * 2) as u64;
+
+type Piece = Result<Bytes, BoxError>;
+
+/// `GET /backup`: the data directory as it is now, as a tar, without the host's key and the operator's token.
+pub(super) async fn make(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
+    check_operator(host, request.headers())?;
+    let Ok(turn) = Arc::clone(&host.backups).try_acquire_owned() else {
+        let detail = "another backup is being made: wait for its end";
+        return Err(Problem::new(ProblemKind::Busy, detail));
+    };
+    let cut = aside(host, Asker::Operator, |host| Ok(Cut::of_host(host)?)).await?;
+    let (sender, mut pieces) = mpsc::channel::<Piece>(PIECES_MAX);
+    tokio::task::spawn_blocking(move || {
+        let mut out = Pieces { buffer: Vec::with_capacity(PIECE_BYTES), sender };
+        match cut.write_to(&mut out) {
+            Ok(()) => tracing::info!("a backup was made"),
+            Err(error) => {
+                tracing::warn!(error = %Problem::from(error).detail(), "a backup broke off");
+                // Whoever reads it still sees that this is not its end.
+                let broken = io::Error::other("the backup broke off; the host's log says why");
+                drop(out.sender.blocking_send(Err(broken.into())));
+            }
+        }
+        drop(turn);
+    });
+    let pieces = stream::poll_fn(move |context| pieces.poll_recv(context));
+    let frames = futures_util::StreamExt::map(pieces, |piece| piece.map(Frame::data));
+    let mut answer = Response::new(AnswerBody::Pieces(StreamBody::new(frames).boxed_unsync()));
+    let media = HeaderValue::from_static("application/x-tar");
+    answer.headers_mut().insert(header::CONTENT_TYPE, media);
+    Ok(answer)
+}
+
+/// Sends on what is written, in pieces. Waits for the reader, and ends with it.
+struct Pieces {
+    buffer: Vec<u8>,
+    sender: mpsc::Sender<Piece>,
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = bytes.len().min(PIECE_BYTES - self.buffer.len());
+        self.buffer.extend_from_slice(&bytes[..count]);
+        if self.buffer.len() == PIECE_BYTES {
+            self.flush()?;
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let piece = std::mem::replace(&mut self.buffer, Vec::with_capacity(PIECE_BYTES));
+        let sent = self.sender.blocking_send(Ok(piece.into()));
+        sent.map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "nobody reads the backup"))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShownWire {
+    /// Files: receipts with their proofs, and checkpoints.
+    shown: Vec<String>,
+}
+
+/// `POST /lost`: shows the host receipts and checkpoints of its own. What may have been used in what it has lost is frozen when the
+/// answer comes.
+pub(super) async fn show_lost(
+    host: &Arc<Host>,
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let (parts, body) = request.into_parts();
+    check_operator(host, &parts.headers)?;
+    let bytes = Intake::operator(host, SHOWN_BYTES_MAX).read_json(&parts.headers, body).await?;
+    let ShownWire { shown } = serde_json::from_slice(&bytes)
+        .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
+    aside(host, Asker::Operator, move |host| {
+        let shown: Vec<_> = shown.iter().map(String::as_bytes).collect();
+        let found = lost::show(host, &shown)?;
+        let undone = found
+            .undone
+            .iter()
+            .map(|(deed, target)| json!({"action": deed.name(), "target": target}));
+        let answer = json!({
+            "lost": found.lost_up_to.is_some(),
+            "lost_from": found.lost_from,
+            "lost_up_to": found.lost_up_to,
+            "frozen": found.frozen,
+            "all": found.all,
+            "undone": undone.collect::<Vec<_>>(),
+        });
+        Ok(json_answer(StatusCode::OK, &answer))
+    })
+    .await
+}

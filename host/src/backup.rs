@@ -1,0 +1,256 @@
+//! A copy of a data directory in one file, made while the host serves; and a data directory made of such a file.
+//!
+//! The file is a plain tar: what it is, the records, the log of receipts up to a checkpoint, the bundles that the records name, and last
+//! a manifest with the digest of each file, signed by the host. The host's key is in it only if the operator has put it there, and
+//! what the operator opens the host with never is. Nothing is copied while anybody waits: the records are read in a transaction of
+//! their own, the log and the bundles only grow. The surprise: the moment of the copy is one in which no agreement comes into force, so that
+//! the records have each agreement that the log has a call of, and the log is as new as the records.
+
+mod archive;
+mod restore;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Read, Seek as _, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::bundle::{Registry, RegistryError};
+use crate::clock::Clock;
+use crate::dsse::DsseError;
+use crate::host::{BUNDLES, Host, KEY_FILE, RECEIPTS, RECORDS, TIME_FILE, time_known};
+use crate::id::{Digest, Party};
+use crate::key::{KeyError, PartyKey};
+use crate::receipt::{CHECKPOINT_FILE, LOG_FILE, Log, Prefix, ReceiptError};
+use crate::receipts;
+use crate::store::{self, Snapshot, Store, StoreError, Table};
+
+use archive::Writer;
+pub use archive::{Contents, Fault, check, put_key};
+pub use restore::{Outcome, RestoreError, Wanted, restore};
+
+/// The format of the file. A host reads those up to its own.
+const FORMAT: u32 = 1;
+
+/// The kind of the signed statement at the file's end: the digest of its manifest.
+const PAYLOAD_TYPE: &str = "application/vnd.hospes.backup-manifest";
+
+/// How often the log of a directory that no host serves is synced, while it is copied.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Why no backup was made.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    #[error("`{}` is not a host's data directory: it has no `{RECORDS}`", .0.display())]
+    NoDirectory(PathBuf),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the log of receipts cannot be copied")]
+    Receipts(#[from] ReceiptError),
+    #[error("the host's key cannot be read")]
+    Key(#[from] KeyError),
+    #[error("the bundles cannot be read")]
+    Bundles(#[from] RegistryError),
+    #[error("the backup cannot be signed")]
+    Sign(#[from] DsseError),
+    #[error(
+        "`{name}` became shorter while it was copied: something else writes into the data directory"
+    )]
+    Shorter { name: String },
+    #[error("the backup cannot be written, or a file of the data directory not be read")]
+    Io(#[from] io::Error),
+}
+
+/// What the file begins with, so that a host which cannot read it says so at once. Further members are not looked at.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Heading {
+    format: u32,
+    /// The format of the records.
+    records: u32,
+    /// The version of the program that made it.
+    program: String,
+}
+
+/// What the file ends with, but for its signature.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The host whose backup it is.
+    pub host: Party,
+    pub made: Timestamp,
+    /// Receipts and actions in the log.
+    pub size: u64,
+    /// The checkpoint that signs them.
+    pub checkpoint: String,
+    /// Each file but the key and this one, by its path in the data directory.
+    pub files: BTreeMap<String, Listed>,
+    /// Files that the records name and that were not there.
+    pub missing: Vec<String>,
+}
+
+/// A file of a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listed {
+    pub bytes: u64,
+    pub sha256: Digest,
+}
+
+/// The state of a data directory at one moment, which can be copied while others go on.
+pub struct Cut {
+    data: PathBuf,
+    records: Snapshot,
+    log: Prefix,
+    bundles: Registry,
+    key: PartyKey,
+    at: Timestamp,
+    /// Keeps hosts from the directory, if none serves it.
+    _held: Option<(Store, Log)>,
+}
+
+impl Cut {
+    /// The present state of a host that serves. No call waits for it.
+    ///
+    /// # Errors
+    /// [`BackupError`].
+    pub fn of_host(host: &Host) -> Result<Self, BackupError> {
+        let (records, log) = host.agreements.while_none_comes(|| {
+            Ok::<_, BackupError>((host.store.snapshot()?, host.receipts.log().prefix()?))
+        })?;
+        let (data, bundles) = (host.config().data.dir.clone(), host.registry.clone());
+        let (key, at) = (host.key().clone(), host.clock().now());
+        Ok(Self { data, records, log, bundles, key, at, _held: None })
+    }
+
+    /// The state of a data directory that no host serves; none can be started on it meanwhile.
+    ///
+    /// # Errors
+    /// [`BackupError`]; [`StoreError::InUse`] if a host serves it.
+    pub fn of_directory(data: &Path, clock: Clock) -> Result<Self, BackupError> {
+        if !data.join(RECORDS).is_file() {
+            return Err(BackupError::NoDirectory(data.to_owned()));
+        }
+        let store = Store::open(&data.join(RECORDS))?;
+        let key = PartyKey::load(&data.join(KEY_FILE))?;
+        // As a host would: its clock is never set back.
+        let clock = clock.steady();
+        time_known(data, clock.now()).into_iter().for_each(|known| clock.has_been(known));
+        let at = clock.now();
+        let origin = receipts::origin(&key.party());
+        let folder = data.join(RECEIPTS);
+        let log = Log::open(&folder, &key, origin, FLUSH_INTERVAL, clock, |_| ())?;
+        Ok(Self {
+            data: data.to_owned(),
+            records: store.snapshot()?,
+            log: log.prefix()?,
+            bundles: Registry::open(&data.join(BUNDLES))?,
+            key,
+            at,
+            _held: Some((store, log)),
+        })
+    }
+
+    /// When it was made.
+    pub fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// Writes the backup, without the host's key.
+    ///
+    /// # Errors
+    /// [`BackupError`]; what was written is no backup then, and can be told from one.
+    pub fn write_to(&self, out: impl Write) -> Result<(), BackupError> {
+        let mut archive = Writer::new(out, self.at);
+        let program = env!("CARGO_PKG_VERSION").to_owned();
+        archive.heading(&Heading { format: FORMAT, records: store::FORMAT, program })?;
+        // Without a name: it goes with this process, whatever becomes of it.
+        let mut copy = tempfile::tempfile_in(&self.data)?;
+        self.records.copy_to(copy.try_clone()?)?;
+        copy.rewind()?;
+        let bytes = copy.metadata()?.len();
+        archive.file(RECORDS, &mut copy, bytes)?;
+        drop(copy);
+        let of_log = |name: &str| format!("{RECEIPTS}/{name}");
+        archive.file(&of_log(LOG_FILE), self.log.file(), self.log.bytes())?;
+        archive.text(&of_log(CHECKPOINT_FILE), self.log.checkpoint())?;
+        archive.text(TIME_FILE, &format!("{}\n", self.at))?;
+        let mut missing = Vec::new();
+        for name in self.bundle_files(&mut missing)? {
+            let path = self.data.join(&name);
+            match File::open(&path) {
+                Ok(mut file) => {
+                    let bytes = file.metadata()?.len();
+                    archive.file(&name, &mut file, bytes)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => missing.push(name),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        archive.end(&self.key, |files| Manifest {
+            host: self.key.party(),
+            made: self.at,
+            size: self.log.size(),
+            checkpoint: self.log.checkpoint().to_owned(),
+            files,
+            missing,
+        })
+    }
+
+    /// The files of all bundles that were published, also of those that are out of service.
+    fn bundle_files(&self, missing: &mut Vec<String>) -> Result<BTreeSet<String>, BackupError> {
+        #[derive(Deserialize)]
+        struct Publication {
+            bundle: Digest,
+        }
+        let mut published = BTreeSet::new();
+        self.records.each(Table::Publications, |record| {
+            // One that cannot be read is set aside by a host, and names nothing.
+            let publication = serde_json::from_slice::<Publication>(record);
+            published.extend(publication.ok().map(|publication| publication.bundle));
+        })?;
+        let mut names = BTreeSet::new();
+        for bundle in published {
+            match self.bundles.files_of(&bundle) {
+                Ok(files) => {
+                    names.extend(files.into_iter().map(|file| format!("{BUNDLES}/{file}")))
+                }
+                Err(RegistryError::Missing { .. } | RegistryError::Damaged { .. }) => {
+                    missing.push(format!("bundle {bundle}"));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(names)
+    }
+}
+
+/// Reads so many bytes at most, and hashes them.
+struct Hashed<R> {
+    inner: io::Take<R>,
+    hasher: crate::id::Hasher,
+    bytes: u64,
+}
+
+impl<R: Read> Hashed<R> {
+    fn new(inner: R, bytes_max: u64) -> Self {
+        Self { inner: inner.take(bytes_max), hasher: crate::id::Hasher::default(), bytes: 0 }
+    }
+
+    /// What was read.
+    fn listed(self) -> Listed {
+        Listed { bytes: self.bytes, sha256: self.hasher.finish() }
+    }
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        self.bytes += count as u64;
+        Ok(count)
+    }
+}

@@ -1,0 +1,200 @@
+//! A data directory made of a backup: beside its place first, checked there as a host would when it starts, and then moved in one step.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, BufReader, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::archive::{self, Contents, Fault};
+use super::{FLUSH_INTERVAL, Manifest};
+use crate::clock::Clock;
+use crate::host::{KEY_FILE, RECEIPTS, RECORDS};
+use crate::id::Party;
+use crate::key::{KeyError, PartyKey};
+use crate::operations::lost::{Restored, SHOWN_MAX};
+use crate::receipt::{Known, Log, ProofError, ReceiptError};
+use crate::receipts;
+use crate::store::{Store, StoreError};
+
+/// Why nothing was restored.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    #[error("`{}` is there and is not an empty directory; restore to another, or move it away", .0.display())]
+    NotEmpty(PathBuf),
+    #[error("`{}` cannot be made", path.display())]
+    Directory {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the backup `{}` cannot be opened", path.display())]
+    Open {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the backup is not restored")]
+    Archive(#[from] Fault),
+    #[error("the backup does not hold the host's key: name the file of it with `--key host.pem`")]
+    NoKey,
+    #[error("the host's key cannot be used")]
+    Key(#[from] KeyError),
+    #[error("the key is of `{key}`, and the backup of host `{host}`")]
+    OtherKey { key: Party, host: Party },
+    #[error("the records of the backup cannot be used")]
+    Records(#[source] StoreError),
+    #[error("the log of the backup cannot be used")]
+    Log(#[source] ReceiptError),
+    #[error("the log of the backup has {seen} entries, and its manifest says {wanted}")]
+    LogSize { seen: u64, wanted: u64 },
+    #[error("`{}` is not a receipt or checkpoint of the host whose backup it is", path.display())]
+    Shown {
+        path: PathBuf,
+        #[source]
+        source: ProofError,
+    },
+    #[error(
+        "{count} receipts and checkpoints were named, and no more than {SHOWN_MAX} are read at once"
+    )]
+    TooManyShown { count: usize },
+}
+
+/// What is to be restored.
+pub struct Wanted<'w> {
+    pub archive: &'w Path,
+    /// Where to. Not there yet, or an empty directory.
+    pub data: &'w Path,
+    /// The host's key, if the backup does not hold it.
+    pub key: Option<&'w Path>,
+    /// Receipts and checkpoints that may be newer than the backup, and their files.
+    pub shown: Vec<(PathBuf, Vec<u8>)>,
+    pub clock: Clock,
+}
+
+/// What was restored.
+pub struct Outcome {
+    pub host: Party,
+    pub made: Timestamp,
+    /// Receipts and actions in the log.
+    pub size: u64,
+    /// How many there were at least, if what was shown is newer.
+    pub lost_up_to: Option<u64>,
+    /// Files that were not there when the backup was made.
+    pub missing: Vec<String>,
+}
+
+/// Makes a data directory of a backup. It is in its place whole and durable when this returns.
+///
+/// # Errors
+/// [`RestoreError`]; nothing was changed then.
+pub fn restore(wanted: &Wanted<'_>) -> Result<Outcome, RestoreError> {
+    let data = wanted.data;
+    if wanted.shown.len() > SHOWN_MAX {
+        return Err(RestoreError::TooManyShown { count: wanted.shown.len() });
+    }
+    check_empty(data)?;
+    let failed = |source| RestoreError::Directory { path: data.to_owned(), source };
+    let parent = match data.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    };
+    let opened = File::open(wanted.archive);
+    let opened =
+        opened.map_err(|source| RestoreError::Open { path: wanted.archive.to_owned(), source })?;
+    fs::create_dir_all(parent).map_err(failed)?;
+    let beside = tempfile::Builder::new()
+        .prefix(".restoring-")
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir_in(parent)
+        .map_err(failed)?;
+    let Contents { manifest, key } = archive::read(BufReader::new(opened), Some(beside.path()))?;
+    let key = place_key(beside.path(), key.as_deref().map(Vec::as_slice), wanted.key)?;
+    if key.party() != manifest.host {
+        return Err(RestoreError::OtherKey { key: key.party(), host: manifest.host });
+    }
+    let lost_up_to = check(beside.path(), &key, &manifest, wanted)?;
+    sync_folders(beside.path()).map_err(failed)?;
+    fs::rename(beside.path(), data).map_err(failed)?;
+    // What is moved is no longer there to be removed.
+    drop(beside.keep());
+    File::open(parent).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    let Manifest { host, made, size, missing, .. } = manifest;
+    Ok(Outcome { host, made, size, lost_up_to, missing })
+}
+
+fn check_empty(data: &Path) -> Result<(), RestoreError> {
+    let entries = match fs::read_dir(data) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries,
+    };
+    let is_empty = entries.is_ok_and(|mut entries| entries.next().is_none());
+    is_empty.then_some(()).ok_or_else(|| RestoreError::NotEmpty(data.to_owned()))
+}
+
+/// Puts the host's key into the directory, from the backup or from a file.
+fn place_key(
+    folder: &Path,
+    in_backup: Option<&[u8]>,
+    file: Option<&Path>,
+) -> Result<PartyKey, RestoreError> {
+    let path = folder.join(KEY_FILE);
+    match (file, in_backup) {
+        (Some(file), _) => PartyKey::load(file)?.save(&path)?,
+        (None, Some(key)) => {
+            let mut options = File::options();
+            let file = options.write(true).create_new(true).mode(0o600).open(&path);
+            let written = file.and_then(|mut file| {
+                file.write_all(key)?;
+                file.sync_all()
+            });
+            written.map_err(|source| RestoreError::Directory { path: path.clone(), source })?;
+        }
+        (None, None) => return Err(RestoreError::NoKey),
+    }
+    Ok(PartyKey::load(&path)?)
+}
+
+/// Opens records and log as a host does, and leaves the note for its first start. Gives back how far the log had come, if what was
+/// shown is newer.
+fn check(
+    folder: &Path,
+    key: &PartyKey,
+    manifest: &Manifest,
+    wanted: &Wanted<'_>,
+) -> Result<Option<u64>, RestoreError> {
+    let store = Store::open(&folder.join(RECORDS)).map_err(RestoreError::Records)?;
+    let (party, clock) = (key.party(), wanted.clock.clone());
+    let (receipts, origin) = (folder.join(RECEIPTS), receipts::origin(&party));
+    let log = Log::open(&receipts, key, origin, FLUSH_INTERVAL, clock, |_| ())
+        .map_err(RestoreError::Log)?;
+    log.check_holds(&manifest.checkpoint).map_err(RestoreError::Log)?;
+    if log.size() != manifest.size {
+        return Err(RestoreError::LogSize { seen: log.size(), wanted: manifest.size });
+    }
+    let (mut lost_up_to, mut shown) = (None, Vec::new());
+    for (path, text) in &wanted.shown {
+        let known = Known::parse(text, &party)
+            .map_err(|source| RestoreError::Shown { path: path.clone(), source })?;
+        if log.has_lost(known.checkpoint()).map_err(RestoreError::Log)? {
+            lost_up_to = lost_up_to.max(Some(known.size()));
+            shown.push(String::from_utf8_lossy(text).into_owned());
+        }
+    }
+    let note = Restored { size: manifest.size, made: manifest.made, shown };
+    note.keep(&store).map_err(RestoreError::Records)?;
+    store.close();
+    Ok(lost_up_to)
+}
+
+/// Makes the names of all files durable.
+fn sync_folders(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_folders(&entry.path())?;
+        }
+    }
+    File::open(folder)?.sync_all()
+}

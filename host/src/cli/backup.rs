@@ -1,0 +1,138 @@
+//! `hospes backup`: a copy of a host's data directory in one file, while the host serves or not.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read as _, Seek as _, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::Context;
+use super::failure::{During as _, Failure};
+use super::operator::Operator;
+use super::screen::{Answer, printable};
+use crate::backup::{self, BackupError, Contents, Cut};
+use crate::host::KEY_FILE;
+use crate::key::KEY_FILE_BYTES_MAX;
+use crate::store::StoreError;
+
+/// Back up a host's data directory, while it serves.
+///
+/// The records, the receipts with their signed checkpoint and the bundles come into one tar file, as they were at one moment; calls go
+/// on meanwhile. The file is read again and checked before it gets its name. It holds everybody's models and agreements, so it is
+/// readable by its owner only. If no host runs on the directory, it is copied directly.
+///
+/// The operator's token is not in it; a restored host makes a new one. The host's key is not in it either, unless you say `--with-key`:
+/// keep `host.pem` somewhere else then, for without it nothing can be restored.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:\n  hospes backup -o monday.tar --data ./data\n  \
+    hospes backup -o monday.tar --with-key --data ./data\n  \
+    hospes backup -o monday.tar --operator http://10.0.0.5:8081 --token-file operator.token")]
+pub struct Backup {
+    /// Where the backup goes. An existing file is never overwritten.
+    #[arg(long, short, value_name = "FILE", visible_alias = "to")]
+    output: PathBuf,
+    /// Put the host's key into the file: whoever has the file can then sign receipts as this host.
+    #[arg(long, requires = "data")]
+    with_key: bool,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+impl Backup {
+    pub fn run(self, context: &Context) -> Result<Answer, Failure> {
+        let path = &self.output;
+        if path.exists() {
+            return Err(exists(path));
+        }
+        let failed = |error| Failure::file("write", path, &error);
+        // For its owner only from the beginning.
+        let mut file = tempfile::NamedTempFile::new_in(folder(path)).map_err(failed)?;
+        let mut out = BufWriter::new(file.as_file_mut());
+        if self.with_key {
+            let data = self.operator.data().ok_or_else(|| Failure::new("say `--data DIR`"))?;
+            let key = read_key(&data.join(KEY_FILE))?;
+            backup::put_key(&mut out, &key, context.clock.now()).map_err(failed)?;
+        }
+        let progress = context.screen.spinner(&format!("backing up to {}", path.display()));
+        self.write(context, &mut out)?;
+        out.flush().map_err(failed)?;
+        drop(out);
+        progress.step("checking what was written");
+        file.rewind().map_err(failed)?;
+        let Contents { manifest, key } = backup::check(BufReader::new(file.as_file()))
+            .during(|| "what was written is no good backup, so it is thrown away".into())?;
+        let bytes = file.as_file().metadata().map_err(failed)?.len();
+        file.as_file().sync_all().map_err(failed)?;
+        file.persist_noclobber(path).map_err(|error| match error.error.kind() {
+            std::io::ErrorKind::AlreadyExists => exists(path),
+            _ => failed(error.error),
+        })?;
+        File::open(folder(path)).and_then(|folder| folder.sync_all()).map_err(failed)?;
+        drop(progress);
+        let files = manifest.files.len();
+        let mut plain = format!(
+            "wrote {}, and read it again: all of it is as the host signed it\n  host     {}\n  made     {}\n  entries  {} in its log\n  files    {files}, {bytes} bytes",
+            path.display(),
+            manifest.host,
+            manifest.made,
+            manifest.size,
+        );
+        for missing in &manifest.missing {
+            plain += &format!("\n  missing  {missing}: it was not in the data directory");
+        }
+        plain += match key {
+            Some(_) => {
+                "\nit holds the host's key: whoever has the file can sign receipts as this host"
+            }
+            None => {
+                "\nthe host's key is not in it: keep a copy of `host.pem` somewhere else, for a restore needs it"
+            }
+        };
+        let json = json!({
+            "file": path,
+            "bytes": bytes,
+            "files": files,
+            "party": manifest.host,
+            "made": manifest.made,
+            "entries": manifest.size,
+            "checkpoint": manifest.checkpoint,
+            "missing": manifest.missing,
+            "has_key": key.is_some(),
+        });
+        Ok(Answer::new(printable(&plain), json))
+    }
+
+    /// From the directory if no host has it open, and else from that host.
+    fn write(&self, context: &Context, out: &mut impl Write) -> Result<(), Failure> {
+        if let Some(data) = self.operator.data() {
+            match Cut::of_directory(data, context.clock.clone()) {
+                Ok(cut) => return Ok(cut.write_to(out)?),
+                Err(BackupError::Store(StoreError::InUse { .. })) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.operator.client(context)?.download("/backup", out)
+    }
+}
+
+fn exists(path: &Path) -> Failure {
+    let message = format!("`{}` exists already; backups are never overwritten", path.display());
+    Failure::new(message).fix("name another file with `-o FILE`")
+}
+
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        Some(_) | None => Path::new("."),
+    }
+}
+
+fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let mut key = Zeroizing::new(Vec::with_capacity(KEY_FILE_BYTES_MAX + 1));
+    let read = File::open(path)
+        .and_then(|file| file.take(KEY_FILE_BYTES_MAX as u64 + 1).read_to_end(&mut key));
+    read.map_err(|error| Failure::file("read the host's key from", path, &error))?;
+    Ok(key)
+}

@@ -1,0 +1,233 @@
+//! `hospes doctor`: looks at everything that a host needs, and says what is wrong and what mends it.
+//!
+//! Changes nothing, with or without a running host. A check is one function of [`CHECKS`]; what several of them need is found out once
+//! and is in [`Subject`]. What the host itself reads is read by the host's own code, so that both say the same.
+
+mod data;
+mod machine;
+mod network;
+mod running;
+
+use std::path::Path;
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::json;
+
+use super::Context;
+use super::failure::{During as _, Failure};
+use super::screen::{Answer, printable};
+use super::serve::{Settings, outlive_file_size};
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::host::{HostError, look};
+use crate::id::Party;
+use crate::store::Aside;
+use machine::Workers;
+use running::Running;
+
+/// Find out what is wrong with a host, and what mends it.
+///
+/// Looks at the data directory, its space, records, keys and permissions, the clock, the library and kernel features for inference, the
+/// limits of the process, the addresses to listen on, the certificate, and the host if one runs. Takes the settings as `hospes serve`
+/// does, so that it judges what would be started: run it as the same user. Nothing is changed.
+///
+/// `problem`: a host does not start, refuses what it should not, or shows its secrets. `warning`: it runs, and could run better or more
+/// safely. The exit code is 1 if there is a problem.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:\n  hospes doctor --data ./data\n  \
+    hospes doctor --config hospes.toml --json")]
+pub struct Doctor {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// What is looked at.
+struct Subject {
+    config: Config,
+    clock: Clock,
+    /// Whose the data directory is, as its key says.
+    party: Option<Party>,
+    /// What a host would set aside.
+    records: Result<Option<Vec<Aside>>, HostError>,
+    running: Running,
+    workers: Workers,
+}
+
+impl Subject {
+    fn data(&self) -> &Path {
+        &self.config.data.dir
+    }
+}
+
+/// How bad something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Severity {
+    Ok,
+    Warning,
+    Problem,
+}
+
+impl Severity {
+    fn name(self) -> &'static str {
+        match self {
+            Severity::Ok => "ok",
+            Severity::Warning => "warning",
+            Severity::Problem => "problem",
+        }
+    }
+}
+
+/// What a check has found. What is not well has a fix.
+#[derive(Debug, Serialize)]
+struct Finding {
+    severity: Severity,
+    detail: String,
+    fix: Option<String>,
+}
+
+impl Finding {
+    fn ok(detail: impl Into<String>) -> Self {
+        Self { severity: Severity::Ok, detail: detail.into(), fix: None }
+    }
+
+    fn warning(detail: impl Into<String>, fix: impl Into<String>) -> Self {
+        let fix = Some(fix.into());
+        Self { severity: Severity::Warning, detail: detail.into(), fix }
+    }
+
+    fn problem(detail: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { severity: Severity::Problem, ..Self::warning(detail, fix) }
+    }
+}
+
+type Check = fn(&Subject) -> Vec<Finding>;
+
+/// What is looked at, in the order in which it is shown.
+const CHECKS: [(&str, Check); 13] = [
+    ("data", data::directory),
+    ("space", data::space),
+    ("permissions", data::permissions),
+    ("keys", data::keys),
+    ("records", data::records),
+    ("clock", data::clock),
+    ("runtime", machine::runtime),
+    ("kernel", machine::kernel),
+    ("limits", machine::limits),
+    ("memory", machine::memory),
+    ("ports", network::ports),
+    ("tls", network::tls),
+    ("host", running::host),
+];
+
+impl Doctor {
+    pub fn run(self, context: &Context) -> Result<Answer, Failure> {
+        let config = self.settings.read()?;
+        // As a host does when it starts, and of this process only.
+        config::machine::raise_files_max();
+        let clock = context.clock.clone();
+        let runtime = (context.make_runtime)().during(|| "cannot start threads".into())?;
+        let workers = runtime.block_on(async {
+            // As a host does: workers share memory that such a limit holds for, too.
+            let _limited = outlive_file_size().during(|| "cannot wait for signals".into())?;
+            Ok::<_, Failure>(Workers::look(&config).await)
+        })?;
+        runtime.shutdown_background();
+        let records = look::records(&config, &clock);
+        let running = Running::look(&config, &records);
+        let party = look::secrets(&config.data.dir).ok().flatten();
+        Ok(answer(&Subject { config, clock, party, records, running, workers }))
+    }
+}
+
+fn answer(subject: &Subject) -> Answer {
+    let found: Vec<(&str, Finding)> = CHECKS
+        .iter()
+        .flat_map(|(name, check)| check(subject).into_iter().map(move |finding| (*name, finding)))
+        .collect();
+    let count = |severity| found.iter().filter(|(_, found)| found.severity == severity).count();
+    let (problems, warnings) = (count(Severity::Problem), count(Severity::Warning));
+    let mut plain = String::new();
+    for (name, Finding { severity, detail, fix }) in &found {
+        // Each on a line of its own, whatever is in names of files or said by others.
+        let line = |text: &str| printable(&text.replace('\n', " "));
+        plain += &format!("{:<7}  {name:<11}  {}\n", severity.name(), line(detail));
+        if let Some(fix) = fix {
+            plain += &format!("{:22}fix: {}\n", "", line(fix));
+        }
+    }
+    plain += &match (problems, warnings) {
+        (0, 0) => "all is well".to_owned(),
+        (problems, warnings) => {
+            format!("{}, {}", counted(problems, "problem"), counted(warnings, "warning"))
+        }
+    };
+    let findings: Vec<_> = found
+        .iter()
+        .map(|(name, Finding { severity, detail, fix })| {
+            json!({"check": name, "severity": severity, "detail": detail, "fix": fix})
+        })
+        .collect();
+    let json = json!({
+        "problems": problems,
+        "warnings": warnings,
+        "findings": findings,
+        "data": subject.data(),
+        "version": env!("CARGO_PKG_VERSION"),
+    });
+    if problems > 0 { Answer::Refused { plain, json } } else { Answer::new(plain, json) }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// A path as a shell takes it.
+fn sh(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,:@%=".contains(&byte);
+    if !text.is_empty() && text.bytes().all(is_plain) && !text.starts_with('-') {
+        return text.into_owned();
+    }
+    let start = if text.starts_with('-') { "./" } else { "" };
+    format!("'{start}{}'", text.replace('\'', r"'\''"))
+}
+
+/// An error and what caused it, in a line.
+fn chain(error: impl std::error::Error) -> String {
+    Failure::from(error).in_a_line()
+}
+
+/// A number of bytes as people read it: rounded down.
+fn size(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let unit = UNITS.iter().find(|(unit, _)| bytes >= *unit);
+    unit.map_or_else(|| format!("{bytes} B"), |(unit, name)| format!("{} {name}", bytes / unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_written_as_a_shell_takes_them() {
+        for (path, wanted) in [
+            ("/var/lib/hospes", "/var/lib/hospes"),
+            ("my data", "'my data'"),
+            ("it's", r"'it'\''s'"),
+            ("-rf", "'./-rf'"),
+            ("", "''"),
+        ] {
+            assert_eq!(sh(Path::new(path)), wanted);
+        }
+    }
+
+    #[test]
+    fn sizes_are_rounded_down() {
+        assert_eq!(
+            [0, 1023, 1 << 20, (2 << 30) - 1].map(size),
+            ["0 B", "1023 B", "1 MiB", "1 GiB"]
+        );
+    }
+}

@@ -1,0 +1,163 @@
+//! The host that runs on the data directory, if one does: it has the records open, and is asked for what is in them.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{Finding, Subject, sh};
+use crate::api::OPERATOR_ADDRESS_FILE;
+use crate::cli::client::{Client, HostUrl};
+use crate::cli::failure::Failure;
+use crate::cli::operator::{read_line, read_token};
+use crate::config::{Config, ListenAddress};
+use crate::host::{HostError, look};
+use crate::store::{Aside, StoreError};
+
+/// Whether a host runs.
+pub(super) enum Running {
+    No,
+    /// It has the records open, and does not answer.
+    Silent(Failure),
+    /// It answers that it is being started.
+    Starting,
+    Yes(Box<Told>),
+}
+
+/// What a host says of itself.
+pub(super) struct Told {
+    url: HostUrl,
+    /// `GET /status`.
+    status: Value,
+    /// `GET /readyz`.
+    ready: Result<(), Failure>,
+}
+
+impl Running {
+    /// Looks whether somebody has the records open, and asks it.
+    pub(super) fn look(config: &Config, records: &Result<Option<Vec<Aside>>, HostError>) -> Self {
+        if !matches!(records, Err(HostError::Store(StoreError::InUse { .. }))) {
+            return Running::No;
+        }
+        let data = &config.data.dir;
+        let token = match read_token(&data.join(look::SECRETS[1])) {
+            Ok(token) => token,
+            Err(failure) => return Running::Silent(failure),
+        };
+        let mut silent = Failure::new("it is not known where its operator's listener is");
+        for url in addresses(config, data) {
+            let client = Client::looking(url.clone(), Some(token.clone()));
+            match client.document::<Value>("/status") {
+                Ok((status, _)) => {
+                    let ready = client.get("/readyz").map(drop);
+                    return Running::Yes(Box::new(Told { url, status, ready }));
+                }
+                Err(failure) if state(&failure) == Some("loading") => return Running::Starting,
+                Err(failure) => silent = failure,
+            }
+        }
+        Running::Silent(silent)
+    }
+
+    /// What the host says of itself, if it does.
+    pub(super) fn status(&self) -> Option<&Value> {
+        match self {
+            Running::Yes(told) => Some(&told.status),
+            Running::No | Running::Silent(_) | Running::Starting => None,
+        }
+    }
+
+    /// Whether the operator's listener of the running host is there.
+    pub(super) fn is_at(&self, address: &ListenAddress) -> bool {
+        match self {
+            Running::Yes(told) => told.url.authority().ends_with(&format!(":{}", address.port())),
+            Running::Starting => true,
+            Running::No | Running::Silent(_) => false,
+        }
+    }
+}
+
+/// Whether what answered is a host, whatever it answered.
+pub(super) fn is_host(failure: &Failure) -> bool {
+    let kind = failure.problem().and_then(|problem| problem["type"].as_str());
+    kind.is_some_and(|kind| kind.starts_with("urn:hospes:"))
+}
+
+/// Where the operator's listener may be: where the host wrote that it is, and where the settings say.
+fn addresses(config: &Config, data: &Path) -> Vec<HostUrl> {
+    let kept = read_line(&data.join(OPERATOR_ADDRESS_FILE)).ok();
+    let kept = kept.and_then(|url| url.parse().ok());
+    let mut addresses: Vec<HostUrl> =
+        kept.into_iter().chain(url(&config.api.operator_listen, false)).collect();
+    addresses.dedup();
+    addresses
+}
+
+/// The URL of what listens on an address; none if the port is picked when it does.
+pub(super) fn url(address: &ListenAddress, is_tls: bool) -> Option<HostUrl> {
+    let host = match address.host().parse::<IpAddr>() {
+        Ok(IpAddr::V4(ip)) if ip.is_unspecified() => "127.0.0.1".to_owned(),
+        Ok(IpAddr::V6(ip)) if ip.is_unspecified() => "[::1]".to_owned(),
+        Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
+        Ok(IpAddr::V4(_)) | Err(_) => address.host().to_owned(),
+    };
+    let authority = format!("{host}:{}", address.port());
+    (address.port() != 0).then(|| HostUrl::new(is_tls, &authority, "")).flatten()
+}
+
+/// In what state a host is that takes no calls.
+pub(super) fn state(failure: &Failure) -> Option<&str> {
+    failure.problem()?["state"].as_str()
+}
+
+/// Whether a host runs, takes calls, and is of this version.
+pub(super) fn host(subject: &Subject) -> Vec<Finding> {
+    let told = match &subject.running {
+        Running::No => return vec![Finding::ok("none runs on this data directory")],
+        Running::Starting => {
+            return vec![Finding::warning(
+                "it is being started and takes no calls yet",
+                "ask again shortly; its log says what takes long",
+            )];
+        }
+        Running::Silent(failure) => {
+            let why = failure.in_a_line();
+            let records = subject.data().join("state.redb");
+            return vec![Finding::problem(
+                format!("something has the records open and does not answer: {why}"),
+                format!(
+                    "`fuser -v {}` shows what it is; if it is a host that hangs, end it and start it again",
+                    sh(&records)
+                ),
+            )];
+        }
+        Running::Yes(told) => told,
+    };
+    let own = env!("CARGO_PKG_VERSION");
+    let version = told.status["version"].as_str().unwrap_or("of another version");
+    let mut found = vec![match &told.ready {
+        Ok(()) => Finding::ok(format!("hospes {version} runs at {}, and is ready", told.url)),
+        Err(failure) => not_ready(failure),
+    }];
+    if version != own {
+        found.push(Finding::warning(
+            format!("the running host is {version}, and this program {own}"),
+            "start the host again to run this version, or ask with the host's own program",
+        ));
+    }
+    found
+}
+
+fn not_ready(failure: &Failure) -> Finding {
+    let detail = format!("it takes no calls: {}", failure.in_a_line());
+    match state(failure) {
+        Some("draining") => Finding::warning(detail, "it stops; start it again if it should run"),
+        Some("loading") => Finding::warning(detail, "ask again shortly"),
+        Some("no-receipts" | "no-records") => Finding::problem(
+            detail,
+            "see `space`, and that the disk works; it goes on by itself then",
+        ),
+        Some("no-workers") => Finding::problem(detail, "see `kernel`, `limits` and `memory`"),
+        _ => Finding::problem(detail, "see the host's log"),
+    }
+}

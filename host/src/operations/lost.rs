@@ -1,0 +1,178 @@
+//! What a log that was put back from a backup has lost. Calls of after the backup are counted nowhere any more, so agreements could be
+//! used beyond their limits. Nobody can tell that from the data directory; a receipt or a checkpoint of after the backup shows it.
+//! What may have been used in what is lost is frozen then, until the operator releases it.
+//!
+//! `hospes restore` leaves a note in the records, and what it was shown; the first start writes both into the log.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{OperationError, act, note};
+use crate::host::Host;
+use crate::id::Digest;
+use crate::receipt::{Actor, Deed, Known, Shown};
+use crate::store::{Store, StoreError, Table};
+
+/// Most receipts and checkpoints that are read at once.
+pub const SHOWN_MAX: usize = 256;
+
+/// What the note of a restore is kept under in [`Table::Host`] until the log has it.
+const KEY: &str = "restored";
+
+/// The note that `hospes restore` leaves.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Restored {
+    /// Receipts and actions that the log of the backup has.
+    pub size: u64,
+    /// When the backup was made.
+    pub made: Timestamp,
+    /// What was shown: proofs and checkpoints, verified.
+    pub shown: Vec<String>,
+}
+
+/// What was found of what was shown.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// How far the log had come, by what it has lost. None: nothing of what was shown is lost.
+    pub lost_up_to: Option<u64>,
+    /// From where on it was lost, if the log itself says that it was restored.
+    pub lost_from: Option<u64>,
+    /// Agreements that were frozen.
+    pub frozen: Vec<Digest>,
+    /// Whether all agreements were that have limits and were made before.
+    pub all: bool,
+    /// What the operator had done and the log has lost: what, and to whom.
+    pub undone: Vec<(Deed, Box<str>)>,
+}
+
+impl Restored {
+    /// Leaves the note for the next start of the host.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn keep(&self, store: &Store) -> Result<(), StoreError> {
+        let record = serde_json::to_vec(self).expect("invariant: texts and numbers serialise");
+        store.put(Table::Host, KEY, &record)
+    }
+}
+
+/// Takes over what `hospes restore` has left, before the host serves.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn take_over(host: &Host) -> Result<(), StoreError> {
+    let Some(record) = host.store.get(Table::Host, KEY)? else { return Ok(()) };
+    let taken = match serde_json::from_slice::<Restored>(&record) {
+        Ok(Restored { size, made, shown }) => {
+            let reason = format!("from a backup of {made}; later receipts and actions are lost");
+            note(host, Deed::Restore, &format!("a log of {size}"), &reason).and_then(|()| {
+                let shown: Vec<_> = shown.iter().map(String::as_bytes).collect();
+                for (deed, target) in show(host, &shown)?.undone {
+                    tracing::warn!(%deed, %target, "an action is lost: do it again if it is to be");
+                }
+                Ok(())
+            })
+        }
+        Err(error) => {
+            tracing::error!(%error, "the note of a restore is damaged");
+            Err(OperationError::NoReason)
+        }
+    };
+    let Err(error) = taken else { return host.store.remove(Table::Host, KEY) };
+    // Whatever it was: what could be overshot is stopped.
+    tracing::error!(%error, "what a restore has left cannot be taken over: agreements with limits are frozen");
+    let why = "this host was restored from a backup, and what it has lost could not be seen";
+    match act(host, Actor::Operator, Deed::FreezeAgreements, "all", why) {
+        Ok(()) => host.store.remove(Table::Host, KEY),
+        Err(error) => {
+            // They are until the next start, which finds the note again.
+            tracing::error!(%error, "that agreements are frozen cannot be written down");
+            Ok(())
+        }
+    }
+}
+
+/// Looks at receipts and checkpoints of this host. If the log lacks any of them, what may have been used in what is lost is frozen.
+///
+/// # Errors
+/// [`OperationError`]: nothing was done, unless it is [`OperationError::NotKept`].
+pub fn show(host: &Host, shown: &[&[u8]]) -> Result<Findings, OperationError> {
+    let (count, max) = (shown.len(), SHOWN_MAX);
+    if count > max {
+        return Err(OperationError::TooManyShown { count, max });
+    }
+    let (log, party) = (host.receipts.log(), host.party());
+    let mut lost = Vec::new();
+    for text in shown {
+        let known = Known::parse(text, &party)?;
+        if log.has_lost(known.checkpoint()).map_err(OperationError::OtherLog)? {
+            lost.push(known);
+        }
+    }
+    let Some(lost_up_to) = lost.iter().map(Known::size).max() else {
+        return Ok(Findings::default());
+    };
+    // Behind the first restore the log is another one than it was.
+    let actions = log.actions();
+    let restored = actions.iter().find(|(_, action)| action.deed == Deed::Restore);
+    let lost_from = restored.map(|(index, _)| *index).filter(|index| *index < lost_up_to);
+    let (frozen, undone) = named(host, &lost, lost_from.unwrap_or(0)..lost_up_to);
+    let undone = undone.into_values().collect();
+    let (frozen, all) = match frozen {
+        Some(frozen) if lost_from.is_some() => (frozen, false),
+        Some(_) | None => (BTreeSet::new(), true),
+    };
+    let reason = match lost_from {
+        Some(from) => format!(
+            "entries {from} to {} of its log are lost since it was restored from a backup",
+            lost_up_to - 1
+        ),
+        None => format!("its log had {lost_up_to} entries, and not all of them are there"),
+    };
+    let freeze = |deed, target: &str| act(host, Actor::Operator, deed, target, &reason);
+    if all {
+        freeze(Deed::FreezeAgreements, "all")?;
+    }
+    for id in &frozen {
+        freeze(Deed::FreezeAgreement, &id.to_string())?;
+    }
+    let frozen = frozen.into_iter().collect();
+    Ok(Findings { lost_up_to: Some(lost_up_to), lost_from, frozen, all, undone })
+}
+
+type Undone = BTreeMap<u64, (Deed, Box<str>)>;
+
+/// The agreements that lost calls counted against, if all that is lost was shown and says it; and the actions among it.
+fn named(
+    host: &Host,
+    lost: &[Known],
+    range: std::ops::Range<u64>,
+) -> (Option<BTreeSet<Digest>>, Undone) {
+    let (mut seen, mut undone) = (BTreeSet::new(), Undone::new());
+    let mut frozen = Some(BTreeSet::new());
+    for known in lost {
+        let index = match known.shown() {
+            Shown::Receipt(receipt, index) if range.contains(index) => {
+                // Others were refused and counted nothing.
+                if let (Some(agreement), Some(_)) = (receipt.agreement, receipt.used) {
+                    let counted = host.agreements.counted_by(&agreement);
+                    frozen = frozen.zip(counted).map(|(mut frozen, counted)| {
+                        frozen.extend(counted);
+                        frozen
+                    });
+                }
+                index
+            }
+            Shown::Action(action, index) if range.contains(index) => {
+                undone.insert(*index, (action.deed, action.target.clone()));
+                index
+            }
+            Shown::Receipt(..) | Shown::Action(..) | Shown::Checkpoint => continue,
+        };
+        seen.insert(*index);
+    }
+    let is_all_shown = seen.len() as u64 == range.end - range.start;
+    (frozen.filter(|_| is_all_shown), undone)
+}
