@@ -215,8 +215,9 @@ fn crates_of_documents_need_no_sandbox_and_no_server() {
         let arguments =
             ["tree", "--offline", "--edges", "normal", "--prefix", "none", "--package", name];
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let tree = std::process::Command::new(cargo).args(arguments).current_dir(workspace());
-        let tree = { tree }.output().expect("cargo runs");
+        let mut command = std::process::Command::new(cargo);
+        command.args(arguments).current_dir(workspace());
+        let tree = command.output().expect("cargo runs");
         let tree = String::from_utf8(tree.stdout).expect("text");
         let crates: Vec<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
         assert!(crates.contains(&name), "{tree}");
