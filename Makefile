@@ -15,16 +15,16 @@ PICTURES := target/samples/pictures
 SPEECH := target/samples/speech
 RUNTIME := target/runtime
 
-.PHONY: help demo test cases lint bench fuzz pgo plugins
+.PHONY: help demo test cases lint bench dist fuzz plugins
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo    the whole path, from keys to a verified receipt'
 	@echo 'make test    every check and test'
 	@echo 'make cases   the small inputs in tests/cases that once went wrong'
-	@echo 'make bench   figures, side by side; writes target/bench/results.json'
+	@echo 'make bench   figures of what is shipped, side by side; writes target/bench/results.json (FIGURES=noop_http: one of them)'
 	@echo 'make fuzz    every fuzz target for a minute'
-	@echo 'make pgo     measures calls anew for the compiler, after dependencies or the compiler have changed'
+	@echo 'make dist    what is shipped: a stripped binary compiled for its calls, checksum, list of contents'
 
 demo: $(HOSPES) plugins $(RUNTIME)/.installed $(PICTURES)/.fetched
 	@tests/demo
@@ -52,12 +52,12 @@ lint:
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" \
 		$(NICE) $(CARGO) doc --release --workspace --no-deps --document-private-items --quiet
 
-bench: what-benches-need
-	@$(CARGO) bench --quiet --profile release --package system-tests --bench figures
+# What is shipped, compiled with a profile of calls that is measured first (host/dist/build). Both take a while.
+dist: what-benches-need
+	@host/dist/build
 
-# The profile that the host is compiled with (host/pgo).
-pgo: what-benches-need
-	@host/pgo/measure
+bench: what-benches-need
+	@host/dist/build --bench $(FIGURES)
 
 .PHONY: what-benches-need
 what-benches-need: $(HOSPES) plugins $(RUNTIME)/.installed

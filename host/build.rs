@@ -1,5 +1,4 @@
-//! Compiles the protocol buffers of the gRPC front, without `protoc`: nothing has to be installed. Watches the profile that the host is
-//! compiled with (`pgo/rustc`), for Cargo does not know of it.
+//! Compiles the protocol buffers of the gRPC front, without `protoc`: nothing has to be installed.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -8,9 +7,6 @@ const PROTO: &str = "proto/inference.proto";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed={PROTO}");
-    println!("cargo:rerun-if-changed=pgo/hospes.profdata");
-    println!("cargo:rerun-if-changed=pgo/rustc");
-    println!("cargo:rerun-if-env-changed=HOSPES_PGO");
     let files = protox::compile([PROTO], ["proto"])?;
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo says where")?);
     // For reflection.

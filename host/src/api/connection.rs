@@ -131,7 +131,7 @@ pub(super) fn tls_with_leaf(
 /// Serves a connection until it ends, or until it is asked to and has answered what it was asked.
 ///
 /// In a box, and not an `async fn`: such a function is compiled where it is awaited, in the crate that starts a host, and every call
-/// with it. Behind a pointer it is compiled here, in one unit and with the profile of calls (`pgo/rustc`).
+/// with it. Behind a pointer it is compiled here, once.
 pub(super) fn serve(
     host: Arc<Host>,
     audience: Audience,
