@@ -26,7 +26,7 @@ fn kserve_over_rest_and_grpc() {
     runs("kserve_both.py");
 }
 
-/// A header and a body that are sent apart wait for each other for 40 ms. The figure itself is in ARCHITECTURE.md.
+/// A header and a body that are sent apart wait for each other for 40 ms. The figure itself is in host/docs/performance.md.
 #[test]
 fn perf_analyzer_sees_no_stall() {
     for protocol in ["http", "grpc"] {

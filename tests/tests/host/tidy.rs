@@ -82,6 +82,8 @@ const HOMES: [(&str, &[&str]); 14] = [
 
 const LINES_MAX: usize = 600;
 
+const README_LINES_MAX: usize = 200;
+
 struct Source {
     /// Below `host/src`, or where it would be there if its crate were a module.
     path: PathBuf,
@@ -92,16 +94,23 @@ struct Source {
 }
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    files(folder, "rs")
+}
+
+/// Every file with this extension, except in folders that are built, fetched or hidden.
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).expect("readable") {
             let path = entry.expect("readable").path();
             if path.is_dir() {
-                if !path.ends_with("target") {
+                let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+                let is_other = ["target", "node_modules"].contains(&name.as_str());
+                if !is_other && !name.starts_with('.') {
                     folders.push(path);
                 }
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path.extension().is_some_and(|end| end == extension) {
                 files.push(path);
             }
         }
@@ -276,11 +285,36 @@ fn files_are_short() {
 }
 
 #[test]
-fn the_readme_lists_every_problem() {
-    let readme = std::fs::read_to_string(workspace().join("README.md")).expect("readable");
+fn the_reference_lists_every_problem() {
+    let page = std::fs::read_to_string(workspace().join("host/docs/calling.md")).expect("readable");
     for kind in hospes::api::ProblemKind::ALL {
         let (code, status, title) = kind.parts();
         let row = format!("| `{code}` | {} | {title} |", status.as_u16());
-        assert!(readme.contains(&row), "README.md lacks: {row}");
+        assert!(page.contains(&row), "host/docs/calling.md lacks: {row}");
     }
+}
+
+#[test]
+fn the_readme_is_short() {
+    let readme = std::fs::read_to_string(workspace().join("README.md")).expect("readable");
+    let lines = readme.lines().count();
+    assert!(lines <= README_LINES_MAX, "README.md: {lines} lines; reference is in host/docs");
+}
+
+#[test]
+fn links_between_documents_resolve() {
+    let mut seen = 0;
+    for path in files(&workspace(), "md") {
+        let text = std::fs::read_to_string(&path).expect("text");
+        let folder = path.parent().expect("a folder");
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = link.split('#').next().unwrap_or_default();
+            if file.is_empty() || link.contains("://") {
+                continue;
+            }
+            assert!(folder.join(file).exists(), "{}: `{link}` leads nowhere", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 100, "only {seen} links were found: does this test still read them?");
 }

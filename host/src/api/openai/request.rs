@@ -1,6 +1,6 @@
 //! What clients send for a conversation, and what a model gets of it.
 //!
-//! The tables below name every member that OpenAI's API has. README.md says the same to users.
+//! The tables below name every member that OpenAI's API has. `host/docs/calling.md` says the same to users.
 
 use serde_json::value::RawValue;
 

@@ -1,4 +1,4 @@
-//! Every command that a fix, an example or the README names is one that the command line takes.
+//! Every command that a fix, an example, the README or the reference names is one that the command line takes.
 
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,7 @@ const PLACEHOLDERS: [(&str, &str); 17] = [
 /// Every file whose text may name a command.
 fn texts() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut found = vec![root.join("src"), root.join("../README.md")];
+    let mut found = vec![root.join("src"), root.join("../README.md"), root.join("docs")];
     let mut texts = Vec::new();
     while let Some(path) = found.pop() {
         if path.is_dir() {
