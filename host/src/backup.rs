@@ -27,7 +27,7 @@ use crate::host::{BUNDLES, Host, KEY_FILE, RECEIPTS, RECORDS, TIME_FILE, time_kn
 use crate::id::{Digest, Party};
 use crate::key::{KeyError, PartyKey};
 use crate::receipt::{CHECKPOINT_FILE, LOG_FILE, Log, Prefix, ReceiptError};
-use crate::receipts;
+use crate::state::receipts;
 use crate::store::{self, Snapshot, Store, StoreError, Table};
 
 use archive::Writer;

@@ -16,13 +16,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 use tokio::task::block_in_place;
 
-use crate::auth::Caller;
 use crate::bundle::{self, BundleError, RegistryError, VerifiedBundle};
-use crate::deployments::{Deployment, Describe, ResolveError, Statistics};
 use crate::host::Host;
 use crate::id::{AccountName, Digest, ModelName, Party};
 use crate::inference::{BackendKind, LoadError, Trial, TrialError};
 use crate::sandbox::{Declared, Graphs, Guest, SandboxError};
+use crate::state::accounts::Caller;
+use crate::state::deployments::{Deployment, Describe, ResolveError, Statistics};
 use crate::store::{StoreError, Table};
 
 use models::{Backends, Models, backends};

@@ -22,28 +22,29 @@ use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
 use crate::admission::{Admission, Bodies, PerAccount, Rate, Slots, Spools};
-use crate::agreements::{Agreements, AgreementsError, Grant};
-use crate::auth::{Auth, AuthError, Caller};
 use crate::bundle::{BundleLimits, Registry, RegistryError};
+use crate::call::Call;
+use crate::call::Form;
+use crate::call::exchange::Bounds;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::deploy;
-use crate::deployments::{
-    Deployment, Deployments, Function, Published, Reference, Release, ResolveError, Target,
-};
-use crate::exchange::Bounds;
 use crate::id::{AccountName, CallId, Digest, ModelName, Party};
 use crate::inference::{Inference, InferenceError};
-use crate::invoke::{Call, InvokeError};
+use crate::invoke::InvokeError;
 use crate::key::PartyKey;
-use crate::market::{Market, MarketError};
-use crate::negotiations::{Negotiations, NegotiationsError};
 use crate::operations::{self, Operations};
 use crate::outcome::GuestFailure;
-use crate::outputs::Form;
 use crate::receipt::ReceiptError;
-use crate::receipts::{self, Denied, Receipts};
 use crate::sandbox::{CallContext, Instance, Sandbox, SandboxError};
+use crate::state::accounts::{Auth, AuthError, Caller};
+use crate::state::agreements::{Agreements, AgreementsError, Grant};
+use crate::state::deployments::{
+    Deployment, Deployments, Function, Published, Reference, Release, ResolveError, Target,
+};
+use crate::state::market::{Market, MarketError};
+use crate::state::negotiations::{Negotiations, NegotiationsError};
+use crate::state::receipts::{self, Denied, Receipts};
 use crate::stop::Stops;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Allowance, Allowances};

@@ -5,107 +5,21 @@
 //! **An [`InvokeError`] charges nothing. An [`Invocation`] has exactly one receipt, whether the guest succeeded or not. If
 //! the receipt cannot be written the caller gets an error and pays nothing.**
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use bytes::Bytes;
+use std::time::Instant;
 
 use crate::admission::{Admission, AdmissionError};
 use crate::agreement::Report;
-use crate::agreements::PermitError;
-use crate::auth::{AuthError, Credential};
-use crate::deployments::{ResolveError, Target};
-use crate::exchange::Exchange;
+use crate::call::Call;
+use crate::call::outputs;
 use crate::host::Host;
-use crate::id::{CallId, Digest};
 use crate::inference::ComputeError;
 use crate::outcome::{Outcome, Reply};
-use crate::outputs::{self, Form};
 use crate::receipt::{Issued, ReceiptError};
-use crate::receipts::{Denied, Salt};
 use crate::sandbox::SandboxError;
-use crate::stop::Stop;
-use crate::tensor::Tensor;
-use crate::value::Value;
-
-/// One request to call a function, as every front hands it over.
-#[derive(Debug)]
-pub struct Call {
-    /// Identifies the call in its receipt and in the log.
-    pub id: CallId,
-    /// What the caller has shown.
-    pub credential: Credential,
-    pub target: Target,
-    /// Which of the caller's own agreements to use, if the caller chose one.
-    pub agreement: Option<Digest>,
-    /// The purpose that the caller declares, as an IRI.
-    pub purpose: Option<Arc<str>>,
-    pub payload: Payload,
-    /// How the caller wants the answer.
-    pub form: Form,
-    /// Most time that the caller is willing to wait, from the start of the call.
-    pub patience: Option<Duration>,
-    /// Set some time after the caller has left: then nobody can read the answer, and what still runs ends. None if callers of this
-    /// front do not leave.
-    pub left: Option<Arc<Stop>>,
-}
-
-/// The arguments of a call, as they came.
-#[derive(Debug, Clone)]
-pub enum Payload {
-    /// An object of the parameters, or named tensors, to be read by the function's types.
-    Json(Bytes),
-    /// The bytes of the only parameter or input.
-    Octets(Bytes),
-    /// Arguments by their names; a body of plain bytes beside them, if there is one.
-    Parts { wire: Bytes, parts: Vec<Part>, body: Option<Bytes> },
-    /// Named tensors that the front has read from `wire`.
-    Tensors { wire: Bytes, tensors: Vec<(String, Tensor)> },
-    /// Values that the front has read from `wire`, one a parameter.
-    Values { wire: Bytes, values: Vec<Value> },
-    /// A request for a handler of HTTP, whose body comes while the handler runs.
-    Request(Arc<Exchange>),
-}
-
-/// One argument of a form or a query, as it came.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
-    pub name: String,
-    pub bytes: Bytes,
-}
-
-impl Payload {
-    /// Bytes that are text, to be read by the function's types.
-    pub fn text_bytes(&self) -> usize {
-        match self {
-            Payload::Json(bytes) => bytes.len(),
-            Payload::Parts { wire, .. } => wire.len(),
-            Payload::Octets(_)
-            | Payload::Tensors { .. }
-            | Payload::Values { .. }
-            | Payload::Request(_) => 0,
-        }
-    }
-
-    /// The bytes that the receipt commits to and that agreements limit; of a request, those that are here before the call.
-    pub fn bytes(&self) -> &Bytes {
-        match self {
-            Payload::Json(bytes) | Payload::Octets(bytes) => bytes,
-            Payload::Parts { wire, .. }
-            | Payload::Tensors { wire, .. }
-            | Payload::Values { wire, .. } => wire,
-            Payload::Request(exchange) => exchange.head(),
-        }
-    }
-
-    /// How many bytes there are; none if that is not known before they have come.
-    pub fn length(&self) -> Option<u64> {
-        match self {
-            Payload::Request(exchange) => exchange.length(),
-            payload => Some(payload.bytes().len() as u64),
-        }
-    }
-}
+use crate::state::accounts::AuthError;
+use crate::state::agreements::PermitError;
+use crate::state::deployments::ResolveError;
+use crate::state::receipts::{Denied, Salt};
 
 /// A call that took place.
 #[derive(Debug)]
@@ -138,7 +52,7 @@ pub enum InvokeError {
     #[error(transparent)]
     Permit(PermitError),
     #[error(transparent)]
-    Arguments(#[from] crate::arguments::ArgumentsError),
+    Arguments(#[from] crate::call::arguments::ArgumentsError),
     #[error("{error}")]
     Admission {
         error: AdmissionError,

@@ -13,15 +13,15 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use semver::Version;
 
-use crate::agreements::LifeError;
-use crate::auth::{ApiKey, AuthError, Cause, Standing};
 use crate::bundle;
 use crate::deploy::{self, DeployError};
-use crate::deployments::{Published, Reference, ResolveError};
 use crate::host::{Host, SecretsError};
 use crate::id::{AccountName, ById, CallId, Digest, ModelName, Party};
-use crate::market::MarketError;
 use crate::receipt::{Action, Actor, Deed, NewAction, ProofError, ReceiptError};
+use crate::state::accounts::{ApiKey, AuthError, Cause, Standing};
+use crate::state::agreements::LifeError;
+use crate::state::deployments::{Published, Reference, ResolveError};
+use crate::state::market::MarketError;
 use crate::store::{Aside, Table};
 
 pub use target::Target;

@@ -15,12 +15,12 @@ use super::health::json as json_answer;
 use super::intake::Intake;
 use super::operations::{done, entry, with_keys};
 use super::problem::{Problem, ProblemKind};
-use crate::auth::{AuthError, Caller, KeyId};
-use crate::deployments::Deployment;
 use crate::host::Host;
 use crate::inference::Incident;
 use crate::operations::Target;
 use crate::receipt::{Action, Actor, Deed};
+use crate::state::accounts::{AuthError, Caller, KeyId};
+use crate::state::deployments::Deployment;
 
 /// Most bytes of a request to revoke a key.
 const REVOKE_BYTES_MAX: u64 = 4096;

@@ -18,12 +18,12 @@ use super::operations::withdrawn_from;
 use super::paging::Page;
 use super::problem::{Problem, ProblemKind};
 use crate::agreement::events::{Applied, SignedEvent, State};
-use crate::agreements::{RuleUse, Simulated, Standing};
-use crate::auth::Caller;
 use crate::dsse::ENVELOPE_BYTES_MAX;
 use crate::host::Host;
 use crate::id::FunctionName;
 use crate::ledger::limits::Metered;
+use crate::state::accounts::Caller;
+use crate::state::agreements::{RuleUse, Simulated, Standing};
 
 /// `POST /api/agreements`: an agreement with one signature or both. Signatures of several submissions add up.
 pub(super) async fn submit(

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::problem::Problem;
 use crate::admission::Asker;
-use crate::auth::Caller;
 use crate::host::Host;
+use crate::state::accounts::Caller;
 
 /// In whose name something is done: the caller's, or a stranger's.
 pub(super) fn asker<'c>(caller: impl Into<Option<&'c Caller>>) -> Asker {

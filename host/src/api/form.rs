@@ -9,7 +9,7 @@ use multer::Multipart;
 use percent_encoding::percent_decode_str;
 
 use super::problem::{Problem, ProblemKind};
-use crate::invoke::Part;
+use crate::call::Part;
 
 /// Most parts of a form or a query.
 const PARTS_MAX: usize = 64;

@@ -18,13 +18,13 @@ use super::health::json as json_answer;
 use super::pieces::{Begun, Typed};
 use super::problem::{Problem, ProblemKind};
 use crate::admission::READ_HERE_BYTES_MAX;
-use crate::deployments::{Deployment, Reference, Target};
+use crate::call::Form;
+use crate::call::Payload;
 use crate::host::Host;
 use crate::id::{IdError, ModelName};
-use crate::invoke::Payload;
 use crate::outcome::Reply;
-use crate::outputs::Form;
 use crate::sandbox::{GuestFunction, Signature};
+use crate::state::deployments::{Deployment, Reference, Target};
 use crate::value::{Field, Type};
 
 /// `POST /{publisher}/{model}[@ref]/{function}`.

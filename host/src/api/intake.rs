@@ -14,10 +14,10 @@ use super::compression::{self, Coding};
 use super::pace::{Broken, Paced};
 use super::problem::{Problem, ProblemKind};
 use crate::admission::{Asker, BodiesError, Held, Holder, Pace};
-use crate::auth::Caller;
 use crate::host::Host;
 use crate::outcome::GuestFailure;
 use crate::sandbox::{Body, BodyError};
+use crate::state::accounts::Caller;
 use crate::value::parse::without_bom;
 
 /// A body that came in one piece with its head, and is no larger, is a part of what the connection has read: it is counted there.

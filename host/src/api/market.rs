@@ -16,11 +16,11 @@ use super::paging::Page;
 use super::problem::{Problem, ProblemKind};
 use super::{agreements, body, openapi};
 use crate::agreement::{SignedOffer, offer_lines};
-use crate::auth::Caller;
-use crate::deployments::{Document, PLAIN};
 use crate::dsse::ENVELOPE_BYTES_MAX;
 use crate::host::Host;
 use crate::id::Digest;
+use crate::state::accounts::Caller;
+use crate::state::deployments::{Document, PLAIN};
 
 /// Most offers in one list.
 const LIST_MAX: usize = 100;

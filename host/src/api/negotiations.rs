@@ -17,7 +17,7 @@ use crate::agreement::lines;
 use crate::agreement::negotiation::{Negotiation, Taken};
 use crate::dsse::ENVELOPE_BYTES_MAX;
 use crate::host::Host;
-use crate::negotiations::{Outline, Surroundings};
+use crate::state::negotiations::{Outline, Surroundings};
 
 /// `POST /api/negotiations`: a request about an offer, or an offer to one party.
 pub(super) async fn begin(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer, Problem> {

@@ -22,10 +22,10 @@ use super::calls::{Done, Front, NoAnswer};
 use super::health::json as json_answer;
 use super::problem::{Problem, ProblemKind, SAYING_MORE};
 use crate::admission::READ_HERE_BYTES_MAX;
-use crate::deployments::{Reference, ResolveError, Target};
 use crate::host::Host;
 use crate::id::ModelName;
 use crate::invoke::InvokeError;
+use crate::state::deployments::{Reference, ResolveError, Target};
 use crate::value::parse::without_bom;
 
 /// Answers `/v1/…`; `segments` are what stands behind `/v1`.

@@ -16,8 +16,8 @@ use super::answer::{Answer, answer_of};
 use super::aside::{aside, asker};
 use super::problem::{Problem, ProblemKind};
 use super::{body, compression, functions, public};
-use crate::deployments::{Deployment, Document, PLAIN};
 use crate::host::Host;
+use crate::state::deployments::{Deployment, Document, PLAIN};
 
 pub(super) use page::{asset, page};
 

@@ -14,13 +14,13 @@ use super::health::json as json_answer;
 use super::intake::Intake;
 use super::problem::{Problem, ProblemKind};
 use crate::admission::Asker;
-use crate::auth::{Account, Cause, KeyInfo, ListedKey};
 use crate::deploy;
-use crate::deployments::ResolveError;
 use crate::host::Host;
 use crate::id::{AccountName, ModelName};
 use crate::operations::{self, Withdrawal};
 use crate::receipt::{Action, Actor, Deed};
+use crate::state::accounts::{Account, Cause, KeyInfo, ListedKey};
+use crate::state::deployments::ResolveError;
 
 /// Most bytes of an action.
 const ACTION_BYTES_MAX: u64 = 8192;
@@ -164,7 +164,7 @@ pub(super) fn account(
         Problem::new(ProblemKind::NotFound, error.to_string())
     })?;
     let account = host.auth.account(&name);
-    let account = account.ok_or(crate::auth::AuthError::NoAccount(name))?;
+    let account = account.ok_or(crate::state::accounts::AuthError::NoAccount(name))?;
     Ok(json_answer(StatusCode::OK, &with_keys(host, &account)))
 }
 

@@ -16,11 +16,11 @@ use super::intake::Intake;
 use super::problem::{Problem, ProblemKind};
 use crate::admission::Asker;
 use crate::deploy;
-use crate::deployments::Reference;
 use crate::host::Host;
 use crate::id::ModelName;
 use crate::operations;
 use crate::receipt::Deed;
+use crate::state::deployments::Reference;
 use crate::store::Aside;
 
 /// Most bytes of a request here.

@@ -5,7 +5,7 @@ use http::{HeaderValue, header};
 use super::answer::Answer;
 use super::form;
 use super::problem::{Problem, ProblemKind};
-use crate::deployments::After;
+use crate::state::deployments::After;
 
 /// Which part of a list is wanted.
 #[derive(Debug, PartialEq, Eq)]

@@ -14,8 +14,8 @@ use tokio::task::JoinHandle;
 use super::answer::{Answer, AnswerBody, BoxError};
 use super::calls::{Done, NoAnswer, Papers};
 use super::problem::Problem;
+use crate::call::outputs::PieceEncoder;
 use crate::id::CallId;
-use crate::outputs::PieceEncoder;
 use crate::value::{Type, Value, write};
 
 /// Media type of server-sent events.
@@ -228,7 +228,7 @@ impl Typed {
 }
 
 impl PieceEncoder for Typed {
-    fn suits(&self, _: &crate::deployments::Function) -> Result<(), String> {
+    fn suits(&self, _: &crate::state::deployments::Function) -> Result<(), String> {
         Ok(())
     }
 

@@ -15,10 +15,10 @@ use super::health::json as json_answer;
 use super::market::digest;
 use super::paging::Page;
 use super::problem::{Problem, ProblemKind};
-use crate::auth::Caller;
 use crate::host::Host;
 use crate::id::CallId;
 use crate::receipt::{Log, Receipt, ReceiptError};
+use crate::state::accounts::Caller;
 
 /// Most receipts in one list.
 const LIST_MAX: usize = 100;

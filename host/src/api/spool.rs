@@ -18,9 +18,9 @@ use super::compression::{self, Coding};
 use super::pace::Paced;
 use super::problem::{Problem, ProblemKind};
 use crate::admission::{Pace, Spooling};
-use crate::auth::Caller;
 use crate::deploy::{self, Announced};
 use crate::host::Host;
+use crate::state::accounts::Caller;
 
 /// A bundle that has come.
 pub(super) struct Spooled {

@@ -19,11 +19,11 @@ use super::functions::model_name;
 use super::pieces::Begun;
 use super::problem::{Problem, ProblemKind};
 use super::public;
+use crate::call::exchange::Exchange;
 use crate::config::BaseUrl;
-use crate::deployments::Target;
-use crate::exchange::Exchange;
 use crate::host::Host;
 use crate::id::FunctionName;
+use crate::state::deployments::Target;
 
 const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 

@@ -15,7 +15,7 @@ use crate::id::Party;
 use crate::key::{KeyError, PartyKey};
 use crate::operations::lost::{Restored, SHOWN_MAX};
 use crate::receipt::{Known, Log, ProofError, ReceiptError};
-use crate::receipts;
+use crate::state::receipts;
 use crate::store::{Store, StoreError};
 
 /// Why nothing was restored.

@@ -11,8 +11,8 @@ use super::failure::{During as _, Failure};
 use super::home;
 use super::operator::Operator;
 use super::screen::{Answer, printable};
-use crate::auth::KeyId;
 use crate::id::{AccountName, Party};
+use crate::state::accounts::KeyId;
 
 /// Open an account on a host, and see to its API keys.
 ///

@@ -8,12 +8,12 @@ use semver::Version;
 use tokio::task::block_in_place;
 
 use super::{DeployError, Publication, keep, kept, key, load_kept};
-use crate::deployments::{Deployment, LOADING_MAX, Published, ResolveError};
 use crate::host::Host;
 use crate::id::ModelName;
 use crate::inference::{LoadError, TrialError};
 use crate::operations;
 use crate::sandbox::SandboxError;
+use crate::state::deployments::{Deployment, LOADING_MAX, Published, ResolveError};
 use crate::store::{Store, StoreError, Table, is_disk_failure};
 
 /// Longest reason that is kept of why a version is out of service.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{Host, HostError, RECEIPTS, RECORDS};
 use crate::receipt::{EMPTY_LOG_BYTES, LOG_FILE};
-use crate::receipts::Receipts;
+use crate::state::receipts::Receipts;
 use crate::store::{Store, Table};
 
 /// What the latest remembered checkpoint is kept under.

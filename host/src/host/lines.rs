@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::Host;
 use crate::admission::{FairLine, FairTurns, Reader};
-use crate::auth::Caller;
 use crate::config;
 use crate::id::{AccountName, ById};
+use crate::state::accounts::Caller;
 
 /// Requests that read or write the disk at once, each on a thread of its own. The store has one writer anyway.
 const STORING_MAX: usize = 4;

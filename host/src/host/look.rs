@@ -4,15 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{HostError, RECORDS, SecretsError, known, secrets};
-use crate::agreements::Agreements;
-use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::deploy;
 use crate::id::Party;
 use crate::key::PartyKey;
-use crate::market::Market;
-use crate::negotiations::Negotiations;
+use crate::state::accounts::Auth;
+use crate::state::agreements::Agreements;
+use crate::state::market::Market;
+use crate::state::negotiations::Negotiations;
 use crate::store::{Aside, Store};
 
 pub use super::private::{each as each_file, lets_others_in};

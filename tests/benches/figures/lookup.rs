@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use hospes::auth::Credential;
-use hospes::deployments::{Reference, Target};
+use hospes::call::Form;
+use hospes::call::{Call, Payload};
 use hospes::id::{CallId, Digest};
-use hospes::invoke::{Call, Payload};
 use hospes::key::PartyKey;
-use hospes::outputs::Form;
+use hospes::state::accounts::Credential;
+use hospes::state::deployments::{Reference, Target};
 use hospes::store::{Store, Table};
 use jiff::Timestamp;
 use system_tests::{Limited as _, Party, TestHost, terms, wat_guest};

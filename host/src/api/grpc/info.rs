@@ -16,9 +16,9 @@ use crate::api::oip::repository::{
 };
 use crate::api::paging::{MODELS_MAX, ModelPage};
 use crate::api::problem::Problem;
-use crate::auth::Caller;
-use crate::deployments::{After, Deployment, Span, Totals};
 use crate::host::Host;
+use crate::state::accounts::Caller;
+use crate::state::deployments::{After, Deployment, Span, Totals};
 use crate::tensor::DataType;
 
 pub(super) fn server_live(

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 
 use super::classification::classify;
-use crate::deployments::Function;
+use crate::call::Encoder;
 use crate::outcome::Reply;
-use crate::outputs::Encoder;
+use crate::state::deployments::Function;
 use crate::tensor::{DataType, Tensor, json};
 use crate::value::{Type, Value};
 

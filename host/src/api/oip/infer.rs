@@ -12,10 +12,10 @@ use super::{Answer, Problem, error, invalid};
 use crate::api::answer::answer_of;
 use crate::api::calls::{Done, Front};
 use crate::api::compression;
+use crate::call::Form;
+use crate::call::Payload;
 use crate::host::Host;
-use crate::invoke::Payload;
 use crate::outcome::Reply;
-use crate::outputs::Form;
 
 /// Bytes of the JSON at the start of a body that goes on with tensors.
 pub(super) const HEADER_LENGTH: HeaderName =

@@ -13,11 +13,11 @@ use crate::api::aside::{aside, asker};
 use crate::api::body;
 use crate::api::health::json as json_answer;
 use crate::api::paging::ModelPage;
-use crate::auth::Caller;
-use crate::deployments::{After, BATCH_ROWS_MAX, Deployment, Published, Span, Totals};
 use crate::host::Host;
 use crate::id::ModelName;
 use crate::inference::{BackendKind, Sizes};
+use crate::state::accounts::Caller;
+use crate::state::deployments::{After, BATCH_ROWS_MAX, Deployment, Published, Span, Totals};
 use crate::tensor::DataType;
 
 /// Extensions of the protocol that there are here, by the names that clients look for.

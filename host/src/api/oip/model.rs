@@ -7,11 +7,11 @@ use http::HeaderMap;
 use super::{Problem, ProblemKind};
 use crate::api::body;
 use crate::api::calls::NoAnswer;
-use crate::auth::Caller;
-use crate::deployments::{Deployment, Reference, ResolveError, Target};
 use crate::host::Host;
 use crate::id::{FunctionName, ModelName};
 use crate::invoke::InvokeError;
+use crate::state::accounts::Caller;
+use crate::state::deployments::{Deployment, Reference, ResolveError, Target};
 
 /// The function that serves named tensors (`hospes:plugin/inference`).
 const FUNCTION: &str = "infer";

@@ -19,13 +19,13 @@ use crate::api::body;
 use crate::api::health::json as json_answer;
 use crate::api::intake::Intake;
 use crate::api::paging::ModelPage;
-use crate::auth::Caller;
 use crate::deploy;
-use crate::deployments::After;
 use crate::host::Host;
 use crate::id::ModelName;
 use crate::operations;
 use crate::receipt::Deed;
+use crate::state::accounts::Caller;
+use crate::state::deployments::After;
 
 /// Most bytes of a request here.
 const BODY_BYTES_MAX: u64 = 64 << 10;

@@ -11,12 +11,12 @@ use super::request::{self, Conversation};
 use super::{Answer, Problem, answer, error_json, permits, refused, target};
 use crate::api::calls::Front;
 use crate::api::pieces::{Begun, EVENTS, event};
-use crate::deployments::Function;
+use crate::call::Payload;
+use crate::call::outputs::PieceEncoder;
 use crate::host::Host;
 use crate::id::CallId;
-use crate::invoke::Payload;
-use crate::outputs::PieceEncoder;
 use crate::sandbox::Signature;
+use crate::state::deployments::Function;
 use crate::value::{Case, Field, Type, Value};
 
 /// What a model exports that can converse (`wit/plugin.wit`).

@@ -12,9 +12,9 @@ use crate::api::aside::{aside, asker};
 use crate::api::body;
 use crate::api::health::json as json_answer;
 use crate::api::paging::ModelPage;
-use crate::auth::Caller;
-use crate::deployments::{After, Deployment};
 use crate::host::Host;
+use crate::state::accounts::Caller;
+use crate::state::deployments::{After, Deployment};
 
 /// The interfaces that OpenAI's endpoints call.
 const INTERFACES: [&str; 2] = [super::embeddings::INTERFACE, super::chat::INTERFACE];

@@ -6,9 +6,9 @@ use super::schema::Schemas;
 use super::{components, problems};
 use crate::api::pieces::Typed;
 use crate::api::problem::ProblemKind;
-use crate::deployments::Deployment;
 use crate::inference::TensorSpec;
 use crate::sandbox::{GuestFunction, Signature};
+use crate::state::deployments::Deployment;
 use crate::tensor::{self, DataType};
 use crate::value::{Field, Type};
 

@@ -8,19 +8,19 @@ use super::{Problem, ProblemKind};
 use crate::admission::{AdmissionError, ApartError, TurnError};
 use crate::agreement::events::EventError;
 use crate::agreement::negotiation::NegotiationError;
-use crate::agreements::{AgreementsError, LifeError, PermitError, SimulationError};
-use crate::arguments::ArgumentsError;
-use crate::auth::AuthError;
 use crate::backup::BackupError;
+use crate::call::arguments::ArgumentsError;
 use crate::deploy::DeployError;
-use crate::deployments::ResolveError;
 use crate::inference::{LoadError, WORKERS_WAIT};
 use crate::invoke::InvokeError;
-use crate::market::MarketError;
-use crate::negotiations::NegotiationsError;
 use crate::operations::OperationError;
 use crate::outcome::{GuestFailure, RefusalJson};
 use crate::sandbox::SandboxError;
+use crate::state::accounts::AuthError;
+use crate::state::agreements::{AgreementsError, LifeError, PermitError, SimulationError};
+use crate::state::deployments::ResolveError;
+use crate::state::market::MarketError;
+use crate::state::negotiations::NegotiationsError;
 use crate::store::is_disk_failure;
 
 /// The message of an error with the messages of its causes.

@@ -25,14 +25,14 @@ use crate::agreement::events::EventError;
 use crate::agreement::{
     AgreementError, CallFacts, Proposal, Report, SignedMandate, StatementError, Wider,
 };
-use crate::auth::{Auth, Caller};
+use crate::call::Call;
 use crate::clock::Clock;
-use crate::deployments::{Function, Release};
 use crate::id::{ById, Digest, ModelName, Party};
-use crate::invoke::Call;
 use crate::key::PartyKey;
-use crate::market::Market;
 use crate::receipt::Receipt;
+use crate::state::accounts::{Auth, Caller};
+use crate::state::deployments::{Function, Release};
+use crate::state::market::Market;
 use crate::store::{Store, StoreError, Table};
 
 pub use active::{Active, Outline, Proposed, RuleUse, Standing};

@@ -7,12 +7,12 @@ mod parts;
 use bytes::Bytes;
 
 use crate::admission::{ApartError, READ_HERE_BYTES_MAX, Reader};
-use crate::deployments::{BATCH_ROWS_MAX, Function};
+use crate::call::Form;
+use crate::call::{Call, Payload};
 use crate::id::ModelName;
 use crate::inference::{BackendKind, TensorSpec};
-use crate::invoke::{Call, Payload};
-use crate::outputs::Form;
 use crate::sandbox::{Input, Signature};
+use crate::state::deployments::{BATCH_ROWS_MAX, Function};
 use crate::tensor::json::TensorJsonError;
 use crate::tensor::npy::NpyError;
 use crate::tensor::{DataType, Tensor, TensorError, json, npy};

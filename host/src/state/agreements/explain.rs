@@ -8,11 +8,11 @@ use super::{Agreements, AgreementsError, Standing};
 use crate::agreement::{
     Agreement, AgreementError, CallFacts, Facts, InputFacts, Report, SignedOffer, Terms, Versions,
 };
-use crate::auth::Caller;
 use crate::capability::Capabilities;
-use crate::deployments::{Deployment, Deployments};
 use crate::id::{Digest, FunctionName};
 use crate::ledger::Usage;
+use crate::state::accounts::Caller;
+use crate::state::deployments::{Deployment, Deployments};
 
 /// A call that is not made.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use crate::agreement::events::{
     Actor, Applied, Change, Event, EventError, Happened, Lifecycle, Reason, SignedEvent, State,
 };
 use crate::agreement::{SignedAgreement, StatementError};
-use crate::auth::Caller;
 use crate::id::{Digest, Party};
+use crate::state::accounts::Caller;
 use crate::stop::Stop;
 use crate::store::Table;
 

@@ -15,12 +15,12 @@ use arc_swap::ArcSwap;
 pub use pages::{Pages, Stamp};
 
 use crate::agreement::{AgreementError, Clauses, Permission, SignedOffer, Wider, parent_rules};
-use crate::agreements::{Agreements, AgreementsError};
-use crate::auth::{Caller, Cause};
 use crate::controls::ControlError;
-use crate::deployments::{Deployment, Deployments, Release};
 use crate::id::{AccountName, ById, Digest, FunctionName, ModelName, Party};
 use crate::sandbox::Signature;
+use crate::state::accounts::{Caller, Cause};
+use crate::state::agreements::{Agreements, AgreementsError};
+use crate::state::deployments::{Deployment, Deployments, Release};
 use crate::store::{Store, StoreError, Table};
 
 /// Why an offer was not listed.

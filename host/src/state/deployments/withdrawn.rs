@@ -122,7 +122,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::deployments::Reference;
+    use crate::state::deployments::Reference;
 
     #[test]
     fn who_asks_does_not_wait_until_a_change_is_durable() {

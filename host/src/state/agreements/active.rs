@@ -11,8 +11,8 @@ use crate::admission::{Ledger, Usage};
 use crate::agreement::{
     Agreement, CallFacts, Facts, InputFacts, Proposal, Report, Role, Terms, Versions,
 };
-use crate::deployments::Statistics;
 use crate::id::{Digest, FunctionName, ModelName, Party};
+use crate::state::deployments::Statistics;
 
 /// What is known of an agreement without its document, which is on the disk.
 #[derive(Debug, Clone)]

@@ -23,8 +23,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use crate::admission::{Pace, Watch};
+use crate::call::outputs::PIECES_MAX;
 use crate::outcome::{GuestFailure, OutputLimit, Reply};
-use crate::outputs::PIECES_MAX;
 use crate::sandbox::{Body, BodyError, Responder};
 
 /// How long the beginning of a response waits for its rest: a short one leaves with its receipt, in one piece.

@@ -9,8 +9,8 @@ use super::life::Life;
 use super::{Active, Agreements, AgreementsError, Directory, Outline, Proposed, Standing};
 use crate::admission::Ledger;
 use crate::agreement::{Agreement, Proposal, SignedAgreement, Terms, parent_rules};
-use crate::auth::Auth;
 use crate::id::{ById, Digest};
+use crate::state::accounts::Auth;
 use crate::store::Table;
 
 impl Agreements {

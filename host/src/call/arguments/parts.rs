@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::ArgumentsError;
-use crate::invoke::Part;
+use crate::call::Part;
 use crate::tensor::npy;
 use crate::value::{Field, Type, Value, parse};
 

@@ -11,12 +11,12 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::agreement::negotiation::{Message, Negotiation, NegotiationError, State};
-use crate::agreements::{Agreements, AgreementsError};
-use crate::auth::Caller;
 use crate::clock::Clock;
-use crate::deployments::Deployments;
 use crate::id::{Digest, ModelName, Party};
-use crate::market::{Market, MarketError};
+use crate::state::accounts::Caller;
+use crate::state::agreements::{Agreements, AgreementsError};
+use crate::state::deployments::Deployments;
+use crate::state::market::{Market, MarketError};
 use crate::store::{Store, StoreError, Table};
 
 /// Why a negotiation did not move.

@@ -7,15 +7,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::admission::{Admission, AdmissionError, Spent};
-use crate::agreements::{Grant, PermitError, Refusals};
-use crate::auth::Caller;
+use crate::call::{Call, Payload};
 use crate::clock::Clock;
-use crate::deployments::Function;
 use crate::id::{Digest, Party};
-use crate::invoke::{Call, InvokeError, Payload};
+use crate::invoke::InvokeError;
 use crate::key::PartyKey;
 use crate::outcome::{GuestFailure, Outcome, Reply};
 use crate::receipt::{CallResult, ChainId, Commitment, Draft, Issued, Log, Receipt, ReceiptError};
+use crate::state::accounts::Caller;
+use crate::state::agreements::{Grant, PermitError, Refusals};
+use crate::state::deployments::Function;
 
 pub use crate::receipt::Salt;
 

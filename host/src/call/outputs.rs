@@ -2,58 +2,18 @@
 
 mod pieces;
 
-use std::fmt;
-use std::sync::Arc;
-
 use bytes::Bytes;
 
 pub use pieces::{PIECES_MAX, PieceEncoder, Streaming};
 
 use crate::admission::Admission;
-use crate::agreements::Grant;
+use crate::call::Form;
 use crate::controls::{ControlError, Controls};
-use crate::deployments::Function;
-use crate::exchange::Exchange;
 use crate::outcome::{Answer, GuestFailure, Outcome, OutputLimit, Reply};
+use crate::state::agreements::Grant;
+use crate::state::deployments::Function;
 use crate::tensor::{Tensor, json, npy};
 use crate::value::{Type, Value, write};
-
-/// How the caller wants the answer.
-#[derive(Debug, Clone)]
-pub enum Form {
-    Json,
-    /// Plain bytes: of a `list<u8>`, or of the only output tensor.
-    Octets,
-    /// As the caller's protocol has it.
-    Protocol(Arc<dyn Encoder>),
-    /// In pieces, as they come.
-    Stream(Arc<Streaming>),
-    /// As the response of HTTP that it is.
-    Response(Arc<Exchange>),
-}
-
-/// Writes answers as one protocol has them. It is asked with what may leave the host, and what it writes is held to the
-/// limits like any other answer.
-pub trait Encoder: fmt::Debug + Send + Sync {
-    /// Whether answers of `function` can be what the caller wants. Asked before it runs.
-    ///
-    /// # Errors
-    /// What the caller wants and the function does not have.
-    fn suits(&self, function: &Function) -> Result<(), String>;
-
-    /// The reply to a caller of `function`. The plugin's own refusals are not asked about.
-    ///
-    /// # Errors
-    /// Why the answer cannot be sent as the caller wants it.
-    fn tensors(&self, function: &Function, outputs: Vec<(String, Tensor)>)
-    -> Result<Reply, String>;
-
-    /// The same of a value, with its type.
-    ///
-    /// # Errors
-    /// Why the answer cannot be sent as the caller wants it.
-    fn value(&self, function: &Function, value: Option<(Value, &Type)>) -> Result<Reply, String>;
-}
 
 /// Encodes what of the answer in `outcome` may leave the host, or turns it into a failure if it may not be released.
 pub fn check(

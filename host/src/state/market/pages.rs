@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
-use crate::deployments::Document;
 use crate::id::Digest;
+use crate::state::deployments::Document;
 
 /// Bytes of compressed pages that are kept.
 const KEPT_BYTES_MAX: usize = 4 << 20;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::{Active, Agreements, AgreementsError, Outline, Standing};
 use crate::agreement::Agreement;
-use crate::auth::Cause;
 use crate::id::{ById, Digest, Party};
+use crate::state::accounts::Cause;
 
 /// What is held.
 #[derive(Debug, Default, Clone)]

@@ -9,13 +9,14 @@ use super::life::Ends;
 use super::{Active, Agreements, PermitError, Refusals};
 use crate::admission::{Admission, Allowance, TokenTab, Want};
 use crate::agreement::{CallFacts, InputFacts, OnSuspend, Report, Rule, RuleSet, TensorLimits};
-use crate::auth::Caller;
+use crate::call::Call;
 use crate::controls::Controls;
-use crate::deployments::{Function, Stages};
 use crate::id::{AccountName, Digest, Party};
-use crate::invoke::{Call, Timings};
+use crate::invoke::Timings;
 use crate::outcome::OutputLimit;
 use crate::sandbox::{CallLimits, ComputeGate, Input};
+use crate::state::accounts::Caller;
+use crate::state::deployments::{Function, Stages};
 use crate::stop::Stops;
 use crate::tensor::{self, DataType, Tensor};
 

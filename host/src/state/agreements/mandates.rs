@@ -3,9 +3,9 @@
 use super::directory::Room;
 use super::{Agreements, AgreementsError};
 use crate::agreement::{Proposal, Role, SignedMandate};
-use crate::auth::Caller;
 use crate::id::{ById, Digest};
-use crate::market::Market;
+use crate::state::accounts::Caller;
+use crate::state::market::Market;
 use crate::store::Table;
 
 impl Agreements {

@@ -10,9 +10,9 @@ use tokio_util::sync::PollSender;
 
 use crate::admission::{Pace, Watch};
 use crate::controls::Controls;
-use crate::deployments::Function;
 use crate::outcome::{GuestFailure, OutputLimit, Reply};
 use crate::sandbox::{Signature, Sink};
+use crate::state::deployments::Function;
 use crate::value::{Type, Value};
 
 /// Pieces that may wait for a caller who reads slowly. When there are so many, the guest waits.

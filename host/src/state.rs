@@ -1,0 +1,8 @@
+//! What a host keeps, one module a question: who is who, what is deployed, what is offered, agreed on, negotiated, and what was called.
+
+pub mod accounts;
+pub mod agreements;
+pub mod deployments;
+pub mod market;
+pub mod negotiations;
+pub mod receipts;
