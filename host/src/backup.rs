@@ -216,7 +216,7 @@ impl Cut {
         for bundle in published {
             match self.bundles.files_of(&bundle) {
                 Ok(files) => {
-                    names.extend(files.into_iter().map(|file| format!("{BUNDLES}/{file}")))
+                    names.extend(files.into_iter().map(|file| format!("{BUNDLES}/{file}")));
                 }
                 Err(RegistryError::Missing { .. } | RegistryError::Damaged { .. }) => {
                     missing.push(format!("bundle {bundle}"));

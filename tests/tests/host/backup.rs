@@ -235,6 +235,8 @@ fn replace(archive: &mut [u8], from: &str, to: &str) {
     archive[at..at + to.len()].copy_from_slice(to.as_bytes());
 }
 
+type Harm<'h> = &'h dyn Fn(&mut Vec<u8>);
+
 #[test]
 fn what_is_damaged_or_newer_or_leads_elsewhere_is_refused_and_leaves_nothing() {
     let backed = Backed::start();
@@ -243,18 +245,18 @@ fn what_is_damaged_or_newer_or_leads_elsewhere_is_refused_and_leaves_nothing() {
     backed.backup("good.tar");
     let good = std::fs::read(backed.path("good.tar")).expect("readable");
     let outside = backed.path("outside");
-    let harm: [(&dyn Fn(&mut Vec<u8>), &str); 9] = [
+    let harm: [(Harm<'_>, &str); 9] = [
         (
             &|bad| {
                 let at = find(bad, "receipts/receipts.log") + 600;
-                bad[at] ^= 1
+                bad[at] ^= 1;
             },
             "damaged",
         ),
         (
             &|bad| {
                 let at = find(bad, "state.redb") + 5000;
-                bad[at] ^= 1
+                bad[at] ^= 1;
             },
             "damaged",
         ),

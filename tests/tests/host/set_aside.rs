@@ -38,6 +38,20 @@ fn are_listed(host: &TestHost, broken: &[(Table, String, Vec<u8>)]) {
     assert_eq!(records.len(), broken.len(), "{records:?}");
 }
 
+/// An account whose record cannot be read opens nothing, and nobody takes its name.
+fn no_account_is_opened_in_its_place(host: &TestHost, yann: &system_tests::Party) {
+    assert_eq!(host.get("/api/agreements").bearer(&yann.api_key).send().status, 401);
+    let again = json!({"name": "yann", "party": yann.key.party()}).to_string();
+    let again = host.operator("POST", "/accounts").json(&again).send();
+    assert_eq!(again.status, 409);
+    shown(&again, "set aside");
+    // Nor does its party get another one, under which it would have back what it may have lost.
+    let other = json!({"name": "yann-2", "party": yann.key.party()}).to_string();
+    let other = host.operator("POST", "/accounts").json(&other).send();
+    other.problem(409, "conflict");
+    shown(&other, "from a backup");
+}
+
 /// Any one of these once kept the whole host from starting.
 #[test]
 fn a_record_that_cannot_be_read_takes_nothing_else_down() {
@@ -99,17 +113,7 @@ fn a_record_that_cannot_be_read_takes_nothing_else_down() {
     shown(&told, "update the host");
     let mallory = host.party("mallory");
     assert_eq!(find(&mallory).status, 404);
-    // An account whose record cannot be read opens nothing, and nobody takes its name.
-    assert_eq!(host.get("/api/agreements").bearer(&yann.api_key).send().status, 401);
-    let again = json!({"name": "yann", "party": yann.key.party()}).to_string();
-    let again = host.operator("POST", "/accounts").json(&again).send();
-    assert_eq!(again.status, 409);
-    shown(&again, "set aside");
-    // Nor does its party get another one, under which it would have back what it may have lost.
-    let other = json!({"name": "yann-2", "party": yann.key.party()}).to_string();
-    let other = host.operator("POST", "/accounts").json(&other).send();
-    other.problem(409, "conflict");
-    shown(&other, "from a backup");
+    no_account_is_opened_in_its_place(&host, &yann);
 
     // An offer that is handed in again does not take its record's place, and the host is not to blame.
     let again = host.post("/api/offers").bearer(&acme.api_key).body(sound_offer).send();
