@@ -23,6 +23,7 @@ mod inspect;
 mod keys;
 mod market;
 mod negotiation;
+mod new;
 mod offer;
 mod operator;
 mod pack;
@@ -119,6 +120,7 @@ struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     Dev(dev::Dev),
+    New(new::New),
     Serve(serve::Serve),
     Doctor(doctor::Doctor),
     Keys(keys::Keys),
@@ -209,6 +211,7 @@ fn run(cli: Cli, screen: Screen, make_runtime: MakeRuntime) -> Result<ExitCode, 
 fn dispatch(command: Command, context: &Context) -> Result<Answer, Failure> {
     match command {
         Command::Dev(command) => command.run(context),
+        Command::New(command) => command.run(),
         Command::Serve(command) => command.run(context),
         Command::Doctor(command) => command.run(context),
         Command::Keys(command) => command.run(context),

@@ -108,8 +108,12 @@ impl Desk {
                 tracing::warn!(target, %failure, "an older version stays in memory");
             }
         }
-        let caller =
-            Caller { host: &self.host, api_key: &self.consumer.api_key, folder: &self.folder };
+        let caller = Caller {
+            client: &self.consumer.client,
+            host: &self.host,
+            api_key: &self.consumer.api_key,
+            folder: &self.folder,
+        };
         caller.calls(published)
     }
 
