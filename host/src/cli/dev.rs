@@ -96,8 +96,8 @@ impl Dev {
         let config = config(folder.path(), self.listen, self.data)?;
         telemetry::start(&config.telemetry)?;
         let served = run(config, context, &source, &folder);
-        folder.close().during(|| "the temporary directory could not be removed".into())?;
-        served.map(|()| Answer::Nothing)
+        let removed = folder.close().during(|| "cannot remove the temporary directory".into());
+        served.and(removed).map(|()| Answer::Nothing)
     }
 }
 
@@ -122,8 +122,8 @@ fn config(
     config.api.operator_listen = "127.0.0.1:0".parse()?;
     config.api.drain_delay = Duration::ZERO;
     config.api.drain_timeout = DRAIN_TIMEOUT;
-    // The terminal is for events, what goes wrong, and what plugins say.
-    config.telemetry.filter = "warn,hospes::guest=info".into();
+    // The terminal is for events, what goes wrong, and what plugins say. Which backends are usable is in the first event.
+    config.telemetry.filter = "warn,hospes_inference=error,hospes::guest=info".into();
     Ok(config)
 }
 

@@ -14,6 +14,9 @@ const INLINE_BYTES_MAX: usize = 2000;
 /// Most elements of a tensor that is made up.
 const ELEMENTS_MAX: usize = 1 << 20;
 
+/// Most bytes of an answer that are kept to be shown.
+const ANSWER_BYTES_MAX: usize = 4096;
+
 /// Most functions whose made-up inputs are tried.
 const TRIED_MAX: usize = 4;
 
@@ -32,7 +35,7 @@ pub struct Call {
     pub function: String,
     /// A command line.
     pub command: String,
-    /// The answer to it, or why there was none.
+    /// The answer to it, or how that begins, or why there was none.
     pub tried: Option<Result<String, String>>,
 }
 
@@ -116,7 +119,10 @@ fn attempt(client: &Client, path: &str, input: &str) -> Result<String, String> {
         body: Payload::Bytes(input.as_bytes().to_vec()),
     };
     match client.post(path, post) {
-        Ok(reply) => Ok(String::from_utf8_lossy(&reply.body).into_owned()),
+        Ok(mut reply) => {
+            reply.body.truncate(ANSWER_BYTES_MAX);
+            Ok(String::from_utf8_lossy(&reply.body).into_owned())
+        }
         Err(failure) => Err(failure.in_a_line()),
     }
 }
