@@ -13,6 +13,7 @@ mod call;
 mod client;
 mod completions;
 mod consistency;
+mod dev;
 mod doctor;
 mod document;
 mod event;
@@ -22,6 +23,7 @@ mod inspect;
 mod keys;
 mod market;
 mod negotiation;
+mod new;
 mod offer;
 mod operator;
 mod pack;
@@ -69,7 +71,10 @@ struct Cli {
 }
 
 const OVERVIEW: &str = "\
-The shortest way through, one terminal for the host and one for you:
+The shortest way to a first call:
+  hospes dev iris.onnx
+
+The whole way, one terminal for the host and one for you:
   hospes serve --data ./data
   hospes keys new acme && hospes account new acme --data ./data
   hospes pack iris.onnx --name iris -o iris.wasm && hospes sign iris.wasm --as acme
@@ -114,6 +119,8 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Dev(dev::Dev),
+    New(new::New),
     Serve(serve::Serve),
     Doctor(doctor::Doctor),
     Keys(keys::Keys),
@@ -203,6 +210,8 @@ fn run(cli: Cli, screen: Screen, make_runtime: MakeRuntime) -> Result<ExitCode, 
 
 fn dispatch(command: Command, context: &Context) -> Result<Answer, Failure> {
     match command {
+        Command::Dev(command) => command.run(context),
+        Command::New(command) => command.run(),
         Command::Serve(command) => command.run(context),
         Command::Doctor(command) => command.run(context),
         Command::Keys(command) => command.run(context),

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::Context;
 use super::admin::{Cause, ListedAccount};
-use super::client::{Payload, Post};
+use super::client::{Client, Payload, Post};
 use super::failure::{During as _, Failure};
 use super::home;
 use super::operator::Operator;
@@ -173,30 +173,11 @@ impl Account {
 
 impl New {
     fn run(self, context: &Context) -> Result<Answer, Failure> {
-        let key_name = self.key.unwrap_or_else(|| self.name.clone());
-        let party = context.home.key(&key_name)?.party();
+        let key = self.key.unwrap_or_else(|| self.name.clone());
+        let party = context.home.key(&key)?.party();
         let client = self.operator.client_of_host(context)?;
-        let mut wanted = json!({"name": self.name, "party": party});
-        if let Some(key_name) = self.key_name {
-            wanted["key_name"] = json!(key_name);
-        }
-        let body = wanted.to_string().into_bytes();
-        let post = Post {
-            content_type: "application/json",
-            headers: Vec::new(),
-            body: Payload::Bytes(body),
-        };
-        let (_, opened): (_, Opened) = client.post("/accounts", post)?.document()?;
-        if opened.name != self.name || opened.party != party {
-            return Err(Failure::new("the host opened another account than the one asked for"));
-        }
-        let account = home::Account {
-            name: opened.name,
-            key: key_name,
-            party,
-            former: Vec::new(),
-            api_key: opened.key,
-        };
+        let wanted = Wanted { name: &self.name, key: &key, party, key_name: self.key_name };
+        let account = open(&client, wanted)?;
         let path = context.home.keep_account(&account)?;
         let plain = format!(
             "opened account `{}`\n  party    {party}\n  API key  {}\n  kept in  {}\nthe API key is shown this once",
@@ -209,4 +190,40 @@ impl New {
         });
         Ok(Answer::new(plain, json))
     }
+}
+
+/// An account to be opened: for whose key, and what its API key is to be called.
+pub struct Wanted<'a> {
+    pub name: &'a AccountName,
+    pub key: &'a AccountName,
+    pub party: Party,
+    pub key_name: Option<String>,
+}
+
+/// Opens an account. `client` is of the operator's listener.
+///
+/// # Errors
+/// If the host refuses, or opened another.
+pub fn open(client: &Client, wanted: Wanted<'_>) -> Result<home::Account, Failure> {
+    let Wanted { name, key, party, key_name } = wanted;
+    let mut wanted = json!({"name": name, "party": party});
+    if let Some(key_name) = key_name {
+        wanted["key_name"] = json!(key_name);
+    }
+    let post = Post {
+        content_type: "application/json",
+        headers: Vec::new(),
+        body: Payload::Bytes(wanted.to_string().into_bytes()),
+    };
+    let (_, opened): (_, Opened) = client.post("/accounts", post)?.document()?;
+    if opened.name != *name || opened.party != party {
+        return Err(Failure::new("the host opened another account than the one asked for"));
+    }
+    Ok(home::Account {
+        name: opened.name,
+        key: key.clone(),
+        party,
+        former: Vec::new(),
+        api_key: opened.key,
+    })
 }

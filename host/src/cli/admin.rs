@@ -299,7 +299,11 @@ struct NotBack {
     why: String,
 }
 
-fn act(client: &Client, deed: Deed, target: &str, reason: &str) -> Result<Answer, Failure> {
+/// Does something as the operator.
+///
+/// # Errors
+/// If the host refuses.
+pub fn act(client: &Client, deed: Deed, target: &str, reason: &str) -> Result<Answer, Failure> {
     let wanted = json!({"action": deed.name(), "target": target, "reason": reason});
     let post = Post {
         content_type: "application/json",

@@ -125,9 +125,9 @@ struct Show {
 
 /// The host's answer to `POST /api/offers`.
 #[derive(Deserialize)]
-struct Published {
-    id: Digest,
-    model: ModelName,
+pub struct Published {
+    pub id: Digest,
+    pub model: ModelName,
 }
 
 impl Offer {
@@ -156,17 +156,7 @@ impl Publish {
     fn run(self, context: &Context) -> Result<Answer, Failure> {
         let bytes = document::read(&self.file)?;
         let offer = parse(&bytes, || format!("`{}` is not a valid offer", self.file.display()))?;
-        let post = Post {
-            content_type: document::ENVELOPE_TYPE,
-            headers: Vec::new(),
-            body: Payload::Bytes(bytes),
-        };
-        let (json, published): (_, Published) =
-            context.client()?.post("/api/offers", post)?.document()?;
-        if published.id != *offer.id() {
-            return Err(Failure::new("the host published another offer than the one sent"));
-        }
-        let Published { id, model } = published;
+        let (json, Published { id, model }) = list(&context.client()?, &offer, bytes)?;
         let plain = format!(
             "offered {model} on {}\n  offer {id}\nconsumers: hospes agree {id}",
             context.host
@@ -272,6 +262,28 @@ fn templates() -> Answer {
 /// The host as the caller sees it, with an account where there is one: private offers are shown to their parties only.
 fn viewer(context: &Context) -> Client {
     context.client().unwrap_or_else(|_| context.visitor())
+}
+
+/// Has an offer, which is sent as these bytes, listed in the host's market.
+///
+/// # Errors
+/// If the host refuses it, or listed another.
+pub fn list(
+    client: &Client,
+    offer: &SignedOffer,
+    bytes: Vec<u8>,
+) -> Result<(serde_json::Value, Published), Failure> {
+    let post = Post {
+        content_type: document::ENVELOPE_TYPE,
+        headers: Vec::new(),
+        body: Payload::Bytes(bytes),
+    };
+    let (json, published): (_, Published) = client.post("/api/offers", post)?.document()?;
+    if published.id == *offer.id() {
+        Ok((json, published))
+    } else {
+        Err(Failure::new("the host published another offer than the one sent"))
+    }
 }
 
 /// Reads an offer from the market or a file, and checks its signature.

@@ -1,6 +1,6 @@
 //! `hospes pack`: a model without code becomes a bundle.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
@@ -54,6 +54,42 @@ pub struct Pack {
 impl Pack {
     pub fn run(self, context: &Context) -> Result<Answer, Failure> {
         let path = self.output.unwrap_or_else(|| format!("{}.wasm", self.name).into());
+        let progress = context.screen.spinner(&format!("packing {}", self.model.display()));
+        let codeless = Codeless {
+            model: self.model,
+            name: self.name,
+            version: self.version,
+            licence: self.licence,
+            summary: self.summary,
+        };
+        let Packed { manifest, cures } = codeless.pack_to_file(&path)?;
+        drop(progress);
+        let plain = format!(
+            "{}\n{}wrote {}\nnext: hospes sign {}",
+            inspect::page(&manifest),
+            cured(&cures),
+            path.display(),
+            path.display()
+        );
+        Ok(Answer::new(plain, json!({"file": path, "manifest": manifest, "cures": cures})))
+    }
+}
+
+/// A model without code, and what is said about it.
+pub struct Codeless {
+    pub model: PathBuf,
+    pub name: ModelLabel,
+    pub version: semver::Version,
+    pub licence: Licence,
+    pub summary: Option<String>,
+}
+
+impl Codeless {
+    /// Packs it into an unsigned bundle, which appears whole or not at all.
+    ///
+    /// # Errors
+    /// If the model cannot be read, or every host would refuse it.
+    pub fn pack_to_file(self, path: &Path) -> Result<Packed, Failure> {
         let summary =
             self.summary.unwrap_or_else(|| format!("The model `{}`, without code.", self.name));
         let function =
@@ -77,20 +113,9 @@ impl Pack {
             pin: None,
             source: Source::File(self.model.clone()),
         };
-        let progress = context.screen.spinner(&format!("packing {}", self.model.display()));
         let component = bundle::passthrough()?;
-        let Packed { manifest, cures } =
-            bundle::pack_to_file(&component, description, &[model], &path)
-                .during(|| format!("cannot pack `{}`", self.model.display()))?;
-        drop(progress);
-        let plain = format!(
-            "{}\n{}wrote {}\nnext: hospes sign {}",
-            inspect::page(&manifest),
-            cured(&cures),
-            path.display(),
-            path.display()
-        );
-        Ok(Answer::new(plain, json!({"file": path, "manifest": manifest, "cures": cures})))
+        bundle::pack_to_file(&component, description, &[model], path)
+            .during(|| format!("cannot pack `{}`", self.model.display()))
     }
 }
 

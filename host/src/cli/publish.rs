@@ -1,16 +1,18 @@
 //! `hospes publish`: a signed bundle goes live on a host.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::Context;
-use super::client::{Payload, Post};
+use super::client::{Client, Payload, Post};
 use super::failure::Failure;
 use super::inspect;
-use super::screen::{Answer, printable};
+use super::screen::{Answer, Screen, printable};
 use crate::id::Digest;
 
 /// Publish a signed bundle on a host.
@@ -29,23 +31,23 @@ pub struct Publish {
 
 /// The host's answer to `POST /api/bundles`.
 #[derive(Deserialize)]
-struct Published {
-    model: String,
-    version: String,
-    digest: Digest,
-    functions: Vec<String>,
+pub struct Published {
+    pub model: String,
+    pub version: String,
+    pub digest: Digest,
+    pub functions: Vec<String>,
     #[serde(default)]
-    models: Vec<Tried>,
+    pub models: Vec<Tried>,
 }
 
 /// How the host computed one of its models.
 #[derive(Deserialize)]
-struct Tried {
-    name: String,
-    backend: String,
+pub struct Tried {
+    pub name: String,
+    pub backend: String,
     /// Absent if the model refused what the host had invented.
-    computed_ms: Option<f64>,
-    not_computed: Option<String>,
+    pub computed_ms: Option<f64>,
+    pub not_computed: Option<String>,
 }
 
 impl Tried {
@@ -68,28 +70,8 @@ impl Tried {
 impl Publish {
     pub fn run(self, context: &Context) -> Result<Answer, Failure> {
         let client = context.client()?;
-        let digest = *inspect::read_signed(&self.file)?.digest();
-        let failed = |error| Failure::file("read", &self.file, &error);
-        let file = File::open(&self.file).map_err(failed)?;
-        let length = file.metadata().map_err(failed)?.len();
-        let what = format!("publishing {}", self.file.display());
-        let progress = context.screen.bytes_bar(&what, length);
-        let mut reader = progress.reader(file);
-        let post = Post {
-            content_type: "application/wasm",
-            headers: Vec::new(),
-            body: Payload::Reader(&mut reader, length),
-        };
-        let reply = client.post("/api/bundles", post)?;
-        drop(progress);
-        let (json, published): (_, Published) = reply.document()?;
-        if published.digest != digest {
-            return Err(Failure::new(format!(
-                "the host published bundle `{}`, but `{digest}` was sent",
-                published.digest
-            )));
-        }
-        let Published { model, version, functions, models, .. } = published;
+        let (json, published) = send(&client, &self.file, Some(context.screen))?;
+        let Published { model, version, digest, functions, models } = published;
         let models: String = models.iter().map(Tried::line).collect();
         let plain = format!(
             "live: {model} {version}\n  functions {}\n  bundle    {digest}\n{models}next: hospes offer new {model} --bundle {} --function {}",
@@ -99,4 +81,40 @@ impl Publish {
         );
         Ok(Answer::new(printable(&plain), json))
     }
+}
+
+/// Sends a signed bundle, and shows on the screen, if there is one, how far it is.
+///
+/// # Errors
+/// If it is not a signed bundle, or the host refuses it or published another.
+pub fn send(
+    client: &Client,
+    file: &Path,
+    screen: Option<Screen>,
+) -> Result<(Value, Published), Failure> {
+    let digest = *inspect::read_signed(file)?.digest();
+    let failed = |error| Failure::file("read", file, &error);
+    let opened = File::open(file).map_err(failed)?;
+    let length = opened.metadata().map_err(failed)?.len();
+    let what = format!("publishing {}", file.display());
+    let progress = screen.map(|screen| screen.bytes_bar(&what, length));
+    let mut reader: Box<dyn Read> = match &progress {
+        Some(progress) => Box::new(progress.reader(opened)),
+        None => Box::new(opened),
+    };
+    let post = Post {
+        content_type: "application/wasm",
+        headers: Vec::new(),
+        body: Payload::Reader(&mut *reader, length),
+    };
+    let reply = client.post("/api/bundles", post)?;
+    drop(progress);
+    let (json, published): (_, Published) = reply.document()?;
+    if published.digest != digest {
+        return Err(Failure::new(format!(
+            "the host published bundle `{}`, but `{digest}` was sent",
+            published.digest
+        )));
+    }
+    Ok((json, published))
 }

@@ -89,7 +89,11 @@ impl Serve {
         }
         telemetry::start(&config.telemetry)?;
         let runtime = (context.make_runtime)().during(|| "cannot start threads".into())?;
-        let served = runtime.block_on(serve(config, context));
+        let screen = context.screen;
+        let listens = move |host, addresses| {
+            tokio::spawn(announce(host, addresses, screen));
+        };
+        let served = runtime.block_on(serve(config, context, listens, std::future::pending()));
         // What still runs after the drain is not waited for: neither a computation that does not end, nor a read that hangs.
         runtime.shutdown_background();
         served.map(|()| Answer::Nothing)
@@ -111,7 +115,16 @@ pub fn config(file: Option<&Path>, data: Option<PathBuf>) -> Result<Config, Fail
     Ok(config)
 }
 
-async fn serve(config: Config, context: &Context) -> Result<(), Failure> {
+/// Runs a host until a signal comes or `ended` resolves. `listens` is told where everybody's listener is, and the operator's.
+///
+/// # Errors
+/// If the host does not start.
+pub async fn serve(
+    config: Config,
+    context: &Context,
+    listens: impl FnOnce(Arc<Host>, [String; 2]),
+    ended: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Failure> {
     config::machine::raise_files_max();
     // Before anything listens, so that a signal that comes early is not lost.
     let mut signals = Signals::wait().during(|| "cannot wait for signals".into())?;
@@ -123,12 +136,15 @@ async fn serve(config: Config, context: &Context) -> Result<(), Failure> {
         _ = signals.next() => return Ok(()),
     };
     let api = listeners.of(Arc::clone(&host));
-    tokio::spawn(announce(Arc::clone(&host), addresses(&host, &api), context.screen));
+    listens(Arc::clone(&host), addresses(&host, &api));
     let (stop, stopping) = oneshot::channel();
     let (hurry, hurrying) = oneshot::channel();
     tokio::spawn(async move {
         // Ctrl-C is for people, who do not wait.
-        let is_patient = signals.next().await == Signal::Terminate;
+        let is_patient = tokio::select! {
+            signal = signals.next() => signal == Signal::Terminate,
+            () = ended => false,
+        };
         let _ = stop.send(());
         if is_patient {
             signals.next().await;

@@ -18,6 +18,7 @@ mod clients;
 mod conformance;
 mod connections;
 mod crash;
+mod dev;
 mod disk_full;
 mod doctor;
 mod fair;

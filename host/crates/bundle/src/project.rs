@@ -144,6 +144,26 @@ impl Project {
         &self.file.package.name
     }
 
+    /// The model's version.
+    pub fn version(&self) -> &semver::Version {
+        &self.file.package.version
+    }
+
+    /// Puts another version in the place of the file's.
+    pub fn set_version(&mut self, version: semver::Version) {
+        self.file.package.version = version;
+    }
+
+    /// The file itself, and the files and folders that it names: what the bundle is made from.
+    pub fn places(&self) -> Vec<PathBuf> {
+        let build = self.file.build.iter();
+        let named = build
+            .flat_map(|build| std::iter::once(&build.module).chain(&build.wit))
+            .chain(self.file.models.iter().map(|model| &model.path));
+        let named = named.map(|path| self.directory.join(path));
+        std::iter::once(self.directory.join(PROJECT_FILE)).chain(named).collect()
+    }
+
     /// Packs the plugin into an unsigned bundle, which appears whole or not at all. The same inputs give the same bytes.
     ///
     /// # Errors

@@ -1,0 +1,358 @@
+//! `hospes dev`: a model or a plugin, served here and now, and again whenever its files change.
+//!
+//! One process: the host serves on the runtime, and a thread beside it does over HTTP what its publisher and its consumer would do. All of
+//! it is in a temporary directory, which goes when the command ends.
+
+mod desk;
+mod example;
+mod source;
+mod watch;
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+use super::Context;
+use super::failure::{During as _, Failure};
+use super::home::Home;
+use super::screen::{Answer, Screen, printable};
+use super::serve;
+use crate::config::{Config, ListenAddress};
+use crate::host::Host;
+use crate::id::ModelLabel;
+use crate::telemetry;
+use desk::Desk;
+use example::{Call, Live};
+use source::Source;
+use watch::{FILES_MAX, Look};
+
+/// How often the files are looked at. What has changed is published once it looks the same twice.
+const POLL: Duration = Duration::from_millis(300);
+
+/// Time that calls have to end when the command is told to stop.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Most characters of an answer that are shown.
+const ANSWER_CHARS_MAX: usize = 160;
+
+/// Where `hospes runtime install` puts libraries, in a data directory.
+const RUNTIME: &str = "runtime";
+
+/// Try a model or a plugin on a temporary host, anew whenever its files change.
+///
+/// Starts a host on a free port of the loopback and keeps everything in a temporary directory. Makes keys and accounts for a publisher and a
+/// consumer, packs the model or the plugin's directory, signs and publishes it, and signs an agreement for both sides. Prints a `curl` command
+/// to paste and the page to try the model in a browser. Then it watches the files and publishes a new version when they change. What cannot be
+/// published is reported, and the version before it keeps serving. A plugin's source is not compiled here: run its own toolchain, as for
+/// `hospes build`, and what that writes is published. Ctrl-C ends the host and removes the directory. With `--json` each event is one JSON
+/// document on a line of its own.
+#[derive(Debug, Args)]
+#[command(
+    after_long_help = "Example:\n  hospes dev iris.onnx\n  hospes dev plugins/filetype --listen 127.0.0.1:8080"
+)]
+pub struct Dev {
+    /// An ONNX model, or a plugin's directory, with a `hospes.toml`.
+    path: PathBuf,
+    /// The model's name [default: the file's; a plugin's is in its `hospes.toml`].
+    #[arg(long)]
+    name: Option<ModelLabel>,
+    /// Where the host listens [default: a free port of 127.0.0.1].
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<ListenAddress>,
+    /// The data directory whose ONNX Runtime is used, if it is not installed elsewhere [default: hospes-data].
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+/// What the thread beside the host is told.
+enum Told {
+    Ready(Ready),
+    Stop,
+}
+
+/// A host that takes calls.
+struct Ready {
+    public: String,
+    operator: String,
+    /// The backends, each with what it is or why it is not usable.
+    backends: Vec<(String, Result<String, String>)>,
+}
+
+impl Dev {
+    pub fn run(self, context: &Context) -> Result<Answer, Failure> {
+        let source = Source::new(&self.path, self.name)?;
+        let folder = tempfile::Builder::new()
+            .prefix("hospes-dev-")
+            .tempdir()
+            .during(|| "cannot make a temporary directory".into())?;
+        let config = config(folder.path(), self.listen, self.data)?;
+        telemetry::start(&config.telemetry)?;
+        let served = run(config, context, &source, &folder);
+        let removed = folder.close().during(|| "cannot remove the temporary directory".into());
+        served.and(removed).map(|()| Answer::Nothing)
+    }
+}
+
+/// The settings of a host that lives in a folder for a while.
+fn config(
+    folder: &Path,
+    listen: Option<ListenAddress>,
+    data: Option<PathBuf>,
+) -> Result<Config, Failure> {
+    let mut config = serve::config(None, data)?;
+    let installed = std::path::absolute(config.data.dir.join(RUNTIME))?;
+    config.data.dir = folder.join("data");
+    std::fs::create_dir(&config.data.dir)?;
+    if installed.is_dir() {
+        // So that it is looked for in the same places, in the same order, as by a host on that directory.
+        symlink(installed, config.data.dir.join(RUNTIME))?;
+    }
+    config.api.listen = match listen {
+        Some(address) => address,
+        None => "127.0.0.1:0".parse()?,
+    };
+    config.api.operator_listen = "127.0.0.1:0".parse()?;
+    config.api.drain_delay = Duration::ZERO;
+    config.api.drain_timeout = DRAIN_TIMEOUT;
+    // The terminal is for events, what goes wrong, and what plugins say. Which backends are usable is in the first event.
+    config.telemetry.filter = "warn,hospes_inference=error,hospes::guest=info".into();
+    Ok(config)
+}
+
+/// Serves, with a thread beside that publishes, until either ends.
+fn run(
+    config: Config,
+    context: &Context,
+    source: &Source,
+    folder: &TempDir,
+) -> Result<(), Failure> {
+    let runtime = (context.make_runtime)().during(|| "cannot start threads".into())?;
+    let (tell, told) = mpsc::channel();
+    let (end, ended) = oneshot::channel::<()>();
+    thread::scope(|scope| {
+        let session = scope.spawn(move || {
+            let session = session(context, source, folder.path(), &told);
+            drop(end);
+            session
+        });
+        let ready = tell.clone();
+        let listens = move |host: Arc<Host>, addresses| {
+            tokio::spawn(async move {
+                host.ready().await;
+                let _ = ready.send(Told::Ready(Ready::of(&host, addresses)));
+            });
+        };
+        let ended = async {
+            let _ = ended.await;
+        };
+        let served = runtime.block_on(serve::serve(config, context, listens, ended));
+        let _ = tell.send(Told::Stop);
+        // Whatever the thread waits for breaks off now.
+        runtime.shutdown_background();
+        match session.join() {
+            Ok(session) => served.and(session),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+impl Ready {
+    fn of(host: &Host, [public, operator]: [String; 2]) -> Self {
+        let backends = host.inference().backends().iter().map(|status| {
+            let usable = status.usable.as_ref().map(ToString::to_string);
+            (status.kind.to_string(), usable.map_err(ToString::to_string))
+        });
+        Self { public, operator, backends: backends.collect() }
+    }
+
+    /// What computes tensors, in a line.
+    fn computes(&self) -> String {
+        let usable =
+            self.backends.iter().find_map(|(name, usable)| Some((name, usable.as_ref().ok()?)));
+        let computes = match usable {
+            Some((name, detail)) => format!("models are computed by {name} ({detail})"),
+            None => "nothing computes models".to_owned(),
+        };
+        let unusable = self.backends.iter().filter_map(|(name, usable)| {
+            Some(format!("; not by {name}: {}", usable.as_ref().err()?))
+        });
+        unusable.fold(computes, |text, more| text + &more)
+    }
+}
+
+/// Publishes what there is, and again after each change, until told to stop.
+fn session(
+    context: &Context,
+    source: &Source,
+    folder: &Path,
+    told: &Receiver<Told>,
+) -> Result<(), Failure> {
+    let Ok(Told::Ready(ready)) = told.recv() else { return Ok(()) };
+    let say = Say { screen: context.screen };
+    let home = Home::at(Some(folder.join("home")));
+    let mut desk = Desk::open(&ready, &home, folder, &context.clock)?;
+    say.ready(&ready, folder);
+    let mut shown = None;
+    let mut published = source.look();
+    say.watching(&published);
+    publish(&mut desk, source, say, &mut shown);
+    let mut moving = None;
+    loop {
+        match told.recv_timeout(POLL) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(_) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        }
+        let now = source.look();
+        if now == published {
+            moving = None;
+        } else if moving.as_ref() == Some(&now) {
+            say.changed(&now.changes(&published));
+            published = now;
+            moving = None;
+            publish(&mut desk, source, say, &mut shown);
+        } else {
+            // Somebody may still be writing.
+            moving = Some(now);
+        }
+    }
+}
+
+/// Publishes what there is now. If that cannot be done, says why: the next change may mend it.
+fn publish(desk: &mut Desk, source: &Source, say: Say, shown: &mut Option<Vec<String>>) {
+    let started = Instant::now();
+    match desk.publish(source) {
+        Ok(live) => {
+            let commands: Vec<String> =
+                live.calls.iter().map(|call| call.command.clone()).collect();
+            let is_new = shown.as_ref() != Some(&commands);
+            say.published(&live, started.elapsed(), is_new);
+            *shown = Some(commands);
+        }
+        Err(failure) => say.not_published(&failure),
+    }
+}
+
+/// Says what happens.
+#[derive(Clone, Copy)]
+struct Say {
+    screen: Screen,
+}
+
+impl Say {
+    fn event(self, plain: &str, json: Value) {
+        // Nobody may read it any more, and then there is nobody to be told that either.
+        let _ = self.screen.answer(&Answer::new(printable(plain), json));
+    }
+
+    fn ready(self, ready: &Ready, folder: &Path) {
+        let backends = ready.backends.iter().map(|(name, usable)| match usable {
+            Ok(detail) => json!({"name": name, "usable": true, "detail": detail}),
+            Err(reason) => json!({"name": name, "usable": false, "reason": reason}),
+        });
+        let json = json!({
+            "event": "ready",
+            "address": ready.public,
+            "operator_address": ready.operator,
+            "directory": folder,
+            "backends": backends.collect::<Vec<_>>(),
+        });
+        let plain =
+            format!("host at {}, in {}\n{}", ready.public, folder.display(), ready.computes());
+        self.event(&plain, json);
+    }
+
+    fn watching(self, look: &Look) {
+        let cut = if look.is_cut {
+            format!(", and no more: there are more than the {FILES_MAX} that are watched")
+        } else {
+            String::new()
+        };
+        let files = match look.files() {
+            1 => "1 file".to_owned(),
+            many => format!("{many} files"),
+        };
+        let plain = format!("watching {files}{cut}; Ctrl-C ends it and removes the directory");
+        self.event(
+            &plain,
+            json!({"event": "watching", "files": look.files(), "more": look.is_cut}),
+        );
+    }
+
+    fn changed(self, files: &[PathBuf]) {
+        let first: Vec<_> = files.iter().take(3).map(|file| file.display().to_string()).collect();
+        let more = match files.len().saturating_sub(first.len()) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let plain = format!("changed: {}{more}", first.join(", "));
+        self.event(&plain, json!({"event": "changed", "files": files}));
+    }
+
+    fn published(self, live: &Live, took: Duration, is_new: bool) {
+        let Live { model, version, page, calls, models } = live;
+        let mut plain = format!("live: {model} {version} in {:.2} s", took.as_secs_f64());
+        for model in models {
+            plain += &format!("; model `{}` by {}", model.name, model.backend);
+        }
+        if is_new {
+            plain += &shown(live);
+        }
+        let calls: Vec<_> = calls.iter().map(Call::json).collect();
+        let models =
+            models.iter().map(|model| json!({"name": model.name, "backend": model.backend}));
+        let json = json!({
+            "event": "published",
+            "model": model,
+            "version": version,
+            "page": page,
+            "calls": calls,
+            "models": models.collect::<Vec<_>>(),
+            "seconds": took.as_secs_f64(),
+        });
+        self.event(&plain, json);
+    }
+
+    fn not_published(self, failure: &Failure) {
+        let mut json = failure.to_json();
+        json["event"] = json!("not-published");
+        let plain = format!("not published: {}; waiting for a change", failure.in_a_line());
+        self.event(&plain.replace('\n', " "), json);
+    }
+}
+
+/// How to call what is live: the first function whose made-up input was answered, or else the first of all.
+fn shown(live: &Live) -> String {
+    let answered = live.calls.iter().find(|call| matches!(call.tried, Some(Ok(_))));
+    let Some(call) = answered.or(live.calls.first()) else {
+        return format!("\ntry it: {}", live.page);
+    };
+    let mut text = format!("\ncall it from another terminal:\n\n{}\n\n", call.command);
+    let cut = |text: &str| text.chars().take(ANSWER_CHARS_MAX).collect::<String>();
+    text += &match &call.tried {
+        Some(Ok(answer)) => format!("it answers: {}\n", cut(answer).replace('\n', " ")),
+        Some(Err(refused)) => format!(
+            "the input is made up, and was refused ({}): put in one of your own\n",
+            cut(refused).replace('\n', " ")
+        ),
+        None => String::new(),
+    };
+    let others: Vec<&str> = live
+        .calls
+        .iter()
+        .map(|other| other.function.as_str())
+        .filter(|function| *function != call.function)
+        .take(10)
+        .collect();
+    if !others.is_empty() {
+        text += &format!("other functions: {}\n", others.join(", "));
+    }
+    text + &format!("try it: {}", live.page)
+}

@@ -1,0 +1,140 @@
+//! What a publisher and a consumer do until the second can call what the first has made: both are whoever runs the command.
+
+use std::path::{Path, PathBuf};
+
+use semver::Version;
+
+use super::super::account::{self, Wanted};
+use super::super::admin;
+use super::super::agreement;
+use super::super::client::{Client, HostUrl};
+use super::super::failure::{During as _, Failure};
+use super::super::home::Home;
+use super::super::offer;
+use super::super::operator;
+use super::super::publish;
+use super::Ready;
+use super::example::{Caller, Live};
+use super::source::Source;
+use crate::agreement::{
+    Agreement, Clauses, Offer, Permission, Proposal, SignedOffer, Target, Versions,
+};
+use crate::bundle;
+use crate::clock::Clock;
+use crate::id::{AccountName, FunctionName, ModelName};
+use crate::key::PartyKey;
+use crate::receipt::Deed;
+
+/// The accounts. Nobody can agree with himself, so there are two.
+const PUBLISHER: &str = "dev";
+const CONSUMER: &str = "you";
+
+/// Two parties on a host of their own, and what they have done so far.
+pub struct Desk {
+    folder: PathBuf,
+    clock: Clock,
+    host: HostUrl,
+    operator: Client,
+    publisher: Side,
+    consumer: Side,
+    /// The last version that the host was given, and the one that is live.
+    last: Option<Version>,
+    live: Option<(ModelName, Version)>,
+    /// What the agreement in force is about.
+    agreed: Option<(ModelName, Vec<FunctionName>)>,
+}
+
+/// One party.
+struct Side {
+    key: PartyKey,
+    client: Client,
+    api_key: String,
+}
+
+impl Desk {
+    /// Makes keys, which `home` keeps, and opens the accounts.
+    ///
+    /// # Errors
+    /// If the host does not open them.
+    pub fn open(ready: &Ready, home: &Home, folder: &Path, clock: &Clock) -> Result<Self, Failure> {
+        let host: HostUrl = ready.public.parse()?;
+        let token = operator::read_token(&folder.join("data").join("operator.token"))?;
+        let operator = Client::operator(ready.operator.parse()?, token);
+        let side = |name: &str| -> Result<Side, Failure> {
+            let name: AccountName = name.parse()?;
+            let key = home.new_key(&name)?;
+            let wanted = Wanted { name: &name, key: &name, party: key.party(), key_name: None };
+            let account = account::open(&operator, wanted)?;
+            home.keep_account(&account)?;
+            let client = Client::new(host.clone(), Some(account.api_key.clone()));
+            Ok(Side { key, client, api_key: account.api_key })
+        };
+        let (publisher, consumer) = (side(PUBLISHER)?, side(CONSUMER)?);
+        Ok(Self {
+            folder: folder.to_owned(),
+            clock: clock.clone(),
+            host,
+            operator,
+            publisher,
+            consumer,
+            last: None,
+            live: None,
+            agreed: None,
+        })
+    }
+
+    /// Packs, signs and publishes what there is, and agrees on it. Returns how it is called.
+    ///
+    /// # Errors
+    /// If any of that fails; the version before is live then.
+    pub fn publish(&mut self, source: &Source) -> Result<Live, Failure> {
+        let path = self.folder.join("bundle.wasm");
+        let packed = source.pack(self.last.as_ref(), &path)?;
+        bundle::sign_to_file(&path, &self.publisher.key, &path)
+            .during(|| "cannot sign the bundle".into())?;
+        // Whatever becomes of it: a version is published once.
+        let version = packed.manifest.version;
+        self.last = Some(version.clone());
+        let (_, published) = publish::send(&self.publisher.client, &path, None)?;
+        let model: ModelName = published.model.parse()?;
+        let functions =
+            published.functions.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
+        self.agree(&model, functions)?;
+        if let Some((model, version)) = self.live.replace((model, version)) {
+            // It would hold memory for nothing; a failure does no harm to the version that is live.
+            let target = format!("{model}@{version}");
+            let gone = admin::act(&self.operator, Deed::WithdrawVersion, &target, "replaced");
+            if let Err(failure) = gone {
+                tracing::warn!(target, %failure, "an older version stays in memory");
+            }
+        }
+        let caller = Caller {
+            client: &self.consumer.client,
+            host: &self.host,
+            api_key: &self.consumer.api_key,
+            folder: &self.folder,
+        };
+        caller.calls(published)
+    }
+
+    /// Sees to an agreement on all functions of all versions, without limits.
+    fn agree(&mut self, model: &ModelName, functions: Vec<FunctionName>) -> Result<(), Failure> {
+        let wanted = Some((model.clone(), functions));
+        if self.agreed == wanted {
+            return Ok(());
+        }
+        let functions = wanted.iter().flat_map(|(_, functions)| functions.iter().cloned());
+        let versions = Versions::Range { from: Some(Version::new(0, 0, 0)), before: None };
+        let target = Target { model: model.clone(), versions };
+        let clauses = Clauses::new(target, functions.map(Permission::new).collect());
+        let Side { key, client, .. } = &self.publisher;
+        let offer = SignedOffer::sign(Offer::new(key.party(), clauses, Vec::new())?, key)?;
+        offer::list(client, &offer, offer.to_bytes())?;
+        let document = Agreement::accept(&offer, self.consumer.key.party(), self.clock.now())?;
+        let mut proposal = Proposal::sign(document, &self.consumer.key)?;
+        proposal.add_signature(key)?;
+        agreement::submit(&self.consumer.client, &proposal)?;
+        self.agreed = wanted;
+        Ok(())
+    }
+}

@@ -1,0 +1,190 @@
+//! How what is live is called: a command to paste for each function, with an input made from its types.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::super::client::{Client, HostUrl, Payload, Post};
+use super::super::failure::Failure;
+use super::super::publish::{Published, Tried};
+
+/// Longest input that stands in a command; a longer one is put into a file.
+const INLINE_BYTES_MAX: usize = 2000;
+
+/// Most elements of a tensor that is made up.
+const ELEMENTS_MAX: usize = 1 << 20;
+
+/// Most bytes of an answer that are kept to be shown.
+const ANSWER_BYTES_MAX: usize = 4096;
+
+/// Most functions whose made-up inputs are tried.
+const TRIED_MAX: usize = 4;
+
+/// A version that is live.
+pub struct Live {
+    pub model: String,
+    pub version: String,
+    /// The page to try it.
+    pub page: String,
+    pub calls: Vec<Call>,
+    pub models: Vec<Tried>,
+}
+
+/// How a function is called.
+pub struct Call {
+    pub function: String,
+    /// A command line.
+    pub command: String,
+    /// The answer to it, or how that begins, or why there was none.
+    pub tried: Option<Result<String, String>>,
+}
+
+impl Call {
+    pub fn json(&self) -> Value {
+        let (answer, refused) = match &self.tried {
+            Some(Ok(answer)) => (Some(answer), None),
+            Some(Err(refused)) => (None, Some(refused)),
+            None => (None, None),
+        };
+        json!({"function": self.function, "command": self.command, "answer": answer, "refused": refused})
+    }
+}
+
+/// Who calls, and where.
+pub struct Caller<'a> {
+    pub client: &'a Client,
+    pub host: &'a HostUrl,
+    pub api_key: &'a str,
+    /// Where long inputs are put.
+    pub folder: &'a Path,
+}
+
+impl Caller<'_> {
+    /// How to call what was published.
+    ///
+    /// # Errors
+    /// If the host does not say what its functions take.
+    pub fn calls(&self, published: Published) -> Result<Live, Failure> {
+        let Published { model, version, functions, models, .. } = published;
+        let (document, _): (Value, Value) =
+            self.client.document(&format!("/{model}@{version}/openapi.json"))?;
+        // Nobody waits long for an answer to what is made up.
+        let client = Client::looking(self.host.clone(), Some(self.api_key.to_owned()));
+        let mut calls = Vec::new();
+        for function in functions {
+            let operation = &document["paths"][format!("/{model}@{version}/{function}")]["post"];
+            let input = &operation["requestBody"]["content"]["application/json"]["example"];
+            let path = format!("/{model}/{function}");
+            calls.push(if input.is_null() {
+                // It answers HTTP itself.
+                Call { command: self.command(&format!("/{model}/-/"), None), function, tried: None }
+            } else {
+                let input = filled(input.clone()).to_string();
+                let tried = (calls.len() < TRIED_MAX).then(|| attempt(&client, &path, &input));
+                let data = self.data(&function, &input)?;
+                Call { command: self.command(&path, Some(&data)), function, tried }
+            });
+        }
+        let page = format!("{}/{model}/docs", self.host);
+        Ok(Live { model, version, page, calls, models })
+    }
+
+    fn command(&self, path: &str, data: Option<&str>) -> String {
+        let url = quoted(&format!("{}{path}", self.host));
+        let key = quoted(&format!("Authorization: Bearer {}", self.api_key));
+        match data {
+            Some(data) => {
+                format!("curl -sS {url} -H {key} -H 'Content-Type: application/json' {data}")
+            }
+            None => format!("curl -sS {url} -H {key}"),
+        }
+    }
+
+    /// The option that sends an input.
+    fn data(&self, function: &str, input: &str) -> Result<String, Failure> {
+        if input.len() <= INLINE_BYTES_MAX {
+            return Ok(format!("-d {}", quoted(input)));
+        }
+        // The function's name was read by the host: it has letters, digits and hyphens.
+        let path = self.folder.join(format!("{function}.json"));
+        std::fs::write(&path, input).map_err(|error| Failure::file("write", &path, &error))?;
+        Ok(format!("--data-binary {}", quoted(&format!("@{}", path.display()))))
+    }
+}
+
+fn attempt(client: &Client, path: &str, input: &str) -> Result<String, String> {
+    let post = Post {
+        content_type: "application/json",
+        headers: Vec::new(),
+        body: Payload::Bytes(input.as_bytes().to_vec()),
+    };
+    match client.post(path, post) {
+        Ok(mut reply) => {
+            reply.body.truncate(ANSWER_BYTES_MAX);
+            Ok(String::from_utf8_lossy(&reply.body).into_owned())
+        }
+        Err(failure) => Err(failure.in_a_line()),
+    }
+}
+
+/// An example with as many elements in its tensors as their shapes say; documents show only the first.
+fn filled(mut example: Value) -> Value {
+    match &mut example {
+        Value::Object(members) => {
+            let count = members.get("shape").and_then(elements);
+            match (count, members.get_mut("data")) {
+                (Some(count), Some(Value::Array(data))) if count <= ELEMENTS_MAX => {
+                    let fill = data.first().cloned().unwrap_or(json!(1));
+                    data.resize(count, fill);
+                }
+                _ => members.values_mut().for_each(|member| *member = filled(member.take())),
+            }
+        }
+        Value::Array(elements) => {
+            elements.iter_mut().for_each(|element| *element = filled(element.take()));
+        }
+        _ => {}
+    }
+    example
+}
+
+fn elements(shape: &Value) -> Option<usize> {
+    let sizes = shape.as_array()?.iter().map(|size| usize::try_from(size.as_u64()?).ok());
+    sizes.into_iter().try_fold(1_usize, |count, size| count.checked_mul(size?))
+}
+
+/// Text as one word of a shell.
+fn quoted(text: &str) -> String {
+    let is_plain =
+        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b':' | b'.' | b'-' | b'_' | b'@');
+    if !text.is_empty() && text.bytes().all(is_plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tensors_are_as_large_as_their_shapes_say() {
+        let example =
+            json!({"inputs": [{"name": "X", "datatype": "FP32", "shape": [2, 3], "data": [1]}]});
+        assert_eq!(filled(example)["inputs"][0]["data"], json!([1, 1, 1, 1, 1, 1]));
+        let scalar = json!({"datatype": "FP32", "shape": [], "data": [0.5]});
+        assert_eq!(filled(scalar.clone()), scalar);
+        let huge = json!({"shape": [1 << 20, 2], "data": [1]});
+        assert_eq!(filled(huge.clone()), huge);
+        let other = json!({"shape": "round", "data": [1]});
+        assert_eq!(filled(other.clone()), other);
+    }
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        assert_eq!(quoted("http://127.0.0.1:80/a/b"), "http://127.0.0.1:80/a/b");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted(""), "''");
+    }
+}

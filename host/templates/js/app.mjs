@@ -1,0 +1,5 @@
+// What `wit/plugin.wit` exports.
+
+export function greet(name) {
+  return `Hello, ${name}!`;
+}

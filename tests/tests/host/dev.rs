@@ -1,0 +1,208 @@
+//! `hospes dev`: one command from a model or a plugin to a right answer, and a new version whenever its files change.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use system_tests::{HostProcess, Request, workspace};
+
+/// For an event, on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// From the command to the first right answer. Some 3 s are meant; a machine that runs all tests at once is slower.
+const FIRST_ANSWER_MAX: Duration = Duration::from_secs(20);
+
+/// A flower, as numbers in JSON, and what it is.
+const SETOSA: &str = "[5.1,3.5,1.4,0.2]";
+
+/// The command, running. Killed when dropped.
+struct Dev {
+    child: Child,
+    events: Receiver<Value>,
+}
+
+impl Dev {
+    fn start(path: &Path) -> Self {
+        let mut command = HostProcess::command();
+        command.args(["--json", "dev"]).arg(path).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("it starts");
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let (said, events) = mpsc::channel();
+        thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let event = serde_json::from_str(&line).expect("each line is a document");
+                if said.send(event).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { child, events }
+    }
+
+    /// The next event of this kind.
+    fn event(&self, kind: &str) -> Value {
+        let mut before = Vec::new();
+        loop {
+            let event = self.events.recv_timeout(PATIENCE);
+            let event = event.unwrap_or_else(|_| panic!("no `{kind}` after {before:?}"));
+            if event["event"] == kind {
+                return event;
+            }
+            before.push(event);
+        }
+    }
+
+    /// Ends it as Ctrl-C does.
+    fn interrupt(mut self) -> Option<i32> {
+        let mut kill = Command::new("kill");
+        let sent = kill.args(["-INT", &self.child.id().to_string()]).status().expect("it runs");
+        assert!(sent.success());
+        self.child.wait().expect("a child of this process").code()
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn iris() -> PathBuf {
+    workspace().join("plugins/target/models/iris/model.onnx")
+}
+
+/// How a function is called, as it was printed.
+fn command(published: &Value, function: &str) -> String {
+    let calls = published["calls"].as_array().expect("a list");
+    let call = calls.iter().find(|call| call["function"] == function);
+    call.expect("the function")["command"].as_str().expect("text").to_owned()
+}
+
+/// Runs a command as if it had been pasted.
+fn pasted(command: &str) -> Value {
+    let output = Command::new("bash").args(["-c", command]).output().expect("it runs");
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+fn kind_of(answer: &Value) -> &Value {
+    let outputs = answer["outputs"].as_array().unwrap_or_else(|| panic!("{answer}"));
+    &outputs.iter().find(|output| output["name"] == "label").expect("a label")["data"][0]
+}
+
+#[test]
+fn a_model_answers_right_soon_by_the_command_that_is_printed_and_nothing_is_left() {
+    let started = Instant::now();
+    let dev = Dev::start(&iris());
+    let ready = dev.event("ready");
+    let published = dev.event("published");
+    assert_eq!((&published["model"], &published["version"]), (&"dev/iris".into(), &"1.0.0".into()));
+    let command = command(&published, "infer");
+    let flower = command.replace("[1,1,1,1]", SETOSA);
+    assert_ne!(flower, command, "the input has the model's shape");
+    assert_eq!(*kind_of(&pasted(&flower)), 0);
+    let took = started.elapsed();
+    assert!(took < FIRST_ANSWER_MAX, "{took:?}");
+    assert!(kind_of(&pasted(&command)).is_i64(), "what is printed is answered as it stands");
+
+    let page = published["page"].as_str().expect("an address");
+    assert!(page.ends_with("/dev/iris/docs"), "{page}");
+    assert_eq!(Request::new("GET", page).send().status, 200);
+    assert_eq!(Request::new("GET", page.replace("docs", "openapi.json")).send().status, 200);
+
+    let folder = PathBuf::from(ready["directory"].as_str().expect("a path"));
+    assert!(folder.join("data/state.redb").is_file());
+    assert_eq!(dev.interrupt(), Some(0));
+    assert!(!folder.exists(), "{}", folder.display());
+}
+
+#[test]
+fn a_changed_model_is_published_anew_and_a_broken_one_is_waited_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("flower.onnx");
+    let model = std::fs::read(iris()).expect("readable");
+    std::fs::write(&path, "no model").expect("written");
+    let dev = Dev::start(&path);
+    let refused = dev.event("not-published");
+    let error = refused["error"].as_str().expect("text");
+    assert!(error.contains("cannot pack") && refused["causes"][0].is_string(), "{refused}");
+
+    std::fs::write(&path, &model).expect("written");
+    let published = dev.event("published");
+    assert_eq!(published["model"], "dev/flower");
+    let first = command(&published, "infer");
+    assert!(kind_of(&pasted(&first)).is_i64());
+
+    std::fs::write(&path, &model[..model.len() / 2]).expect("written");
+    dev.event("not-published");
+    assert!(kind_of(&pasted(&first)).is_i64(), "the version before goes on serving");
+
+    std::fs::write(&path, &model).expect("written");
+    let again = dev.event("published");
+    assert_ne!(again["version"], published["version"]);
+    assert_eq!(command(&again, "infer"), first, "under the same names");
+    assert!(kind_of(&pasted(&first)).is_i64());
+}
+
+#[test]
+fn a_plugin_s_directory_is_called_by_its_types() {
+    if !workspace().join("plugins/target/flower-c/flower-c.wasm").is_file() {
+        return; // its toolchain is not here
+    }
+    let dev = Dev::start(&workspace().join("plugins/flower-c"));
+    let published = dev.event("published");
+    assert_eq!(published["model"], "dev/flower-c");
+    let command = command(&published, "classify");
+    let labels = pasted(&command.replace("[0.5]", SETOSA));
+    assert_eq!(labels[0]["name"], "setosa", "{labels}");
+}
+
+#[test]
+fn what_is_not_there_is_said_at_once() {
+    let output = HostProcess::run(&["dev", "does-not-exist.onnx"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("does-not-exist.onnx") && said.contains("fix: "), "{said}");
+}
+
+/// `hospes new`, the commands that it prints, and `hospes dev`: what its author does from nothing to a changed answer.
+#[test]
+fn a_new_plugin_builds_tests_runs_and_is_published_when_it_is_built_again() {
+    let tools = workspace().join("plugins/target/tools/bin");
+    let compiler = Path::new("/usr/bin/clang-19");
+    if !tools.join("wit-bindgen").is_file() || !compiler.is_file() {
+        return; // the toolchain is not here
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let made = HostProcess::command()
+        .args(["--json", "new", "greeter", "--lang", "c"])
+        .current_dir(folder.path())
+        .output()
+        .expect("it runs");
+    let made: Value = serde_json::from_slice(&made.stdout).expect("JSON");
+    let plugin = folder.path().join("greeter");
+    let path = format!("{}:{}", tools.display(), std::env::var("PATH").expect("set"));
+    let run = |command: &str| {
+        let mut shell = Command::new("bash");
+        let shell = shell.args(["-c", command]).current_dir(&plugin).env("PATH", &path);
+        let output = shell.output().expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    run(made["build"].as_str().expect("a command"));
+    run(made["test"].as_str().expect("a command"));
+
+    let dev = Dev::start(&plugin);
+    let greet = command(&dev.event("published"), "greet");
+    assert_eq!(pasted(&greet), "Hello, text!");
+    let source = plugin.join("greeting.c");
+    let text = std::fs::read_to_string(&source).expect("readable");
+    std::fs::write(&source, text.replace("Hello, ", "Good day, ")).expect("written");
+    run(made["build"].as_str().expect("a command"));
+    assert_ne!(dev.event("published")["version"], "0.1.0");
+    assert_eq!(pasted(&greet), "Good day, text!");
+}
