@@ -68,7 +68,7 @@ impl Settings {
     /// The settings, those of the command line over those of the file.
     ///
     /// # Errors
-    /// As [`config`].
+    /// As [`config()`].
     pub fn read(self) -> Result<Config, Failure> {
         let mut config = config(self.config.as_deref(), self.data)?;
         if let Some(address) = self.listen {
