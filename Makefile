@@ -1,7 +1,7 @@
 # The two commands are `make demo` and `make test`. Everything they need is installed or built here.
 #
 # A fresh machine needs a Rust toolchain, Python 3 with venv, and root's apt-get (for the guests' toolchain where rustup cannot add
-# one, for npm and Chromium in `make test`, and for wrk in `make bench`).
+# one, for npm, Chromium and systemd-analyze in `make test`, and for wrk in `make bench`).
 
 PYTHON ?= python3
 NICE ?= nice -n 5
@@ -34,6 +34,9 @@ test: lint
 	$(NICE) $(CARGO) build --release --workspace --all-targets
 	@$(MAKE) --no-print-directory HOSPES_IS_BUILT=1 plugins $(RUNTIME)/.installed $(PICTURES)/.fetched $(SPEECH)/.fetched $(ORACLE)
 	@tests/clients/fetch $(PYTHON)
+	@command -v systemd-analyze >/dev/null || apt-get install -y -q --no-install-recommends systemd >/dev/null 2>&1 \
+		|| { apt-get update -q && apt-get install -y -q --no-install-recommends systemd; } >/dev/null 2>&1 \
+		|| echo 'systemd-analyze is missing, so the test of the unit passes without it'
 	cd guest-sdk && CARGO_TARGET_DIR=../target/plugins-native $(CARGO) test --quiet
 	cd plugins && CARGO_TARGET_DIR=../target/plugins-native $(CARGO) test --quiet
 	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-nextest

@@ -63,6 +63,7 @@ mod reserve;
 mod room;
 mod set_aside;
 mod shares;
+mod shipping;
 mod shutdown;
 mod siege;
 mod signers_room;

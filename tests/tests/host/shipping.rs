@@ -1,0 +1,124 @@
+//! The unit for systemd and the image, as `host/dist` has them: systemd accepts the unit, both start a host with settings that exist,
+//! and the image's health check asks whether the host is ready.
+
+use std::io::ErrorKind;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use hospes::config::Config;
+use system_tests::{HostProcess, workspace};
+
+/// What systemd may think of the unit at most, in tenths: 0 is locked down, 100 open. A host has to have sockets.
+const EXPOSURE_MAX: &str = "15";
+
+fn shipped(name: &str) -> String {
+    std::fs::read_to_string(workspace().join("host/dist").join(name)).expect("readable")
+}
+
+/// What follows `before`, to the end of its line.
+fn after<'a>(text: &'a str, before: &str) -> &'a str {
+    let line = text.lines().find_map(|line| line.trim_start().strip_prefix(before));
+    line.unwrap_or_else(|| panic!("there is no `{before}`"))
+}
+
+/// The words of the Containerfile's instruction that begins so, in JSON as it has them.
+fn words(instruction: &str, first: &str) -> Vec<String> {
+    let start = format!("{instruction} [\"{first}\"");
+    let containerfile = shipped("Containerfile");
+    let words = format!("[\"{first}\"{}", after(&containerfile, &start));
+    serde_json::from_str(&words).unwrap_or_else(|error| panic!("{words}: {error}"))
+}
+
+/// The settings with which `hospes` would run so.
+fn settings<'a>(arguments: impl IntoIterator<Item = &'a str>, data: Option<&str>) -> String {
+    let mut command = HostProcess::command();
+    command.args(arguments).arg("--print-config").env_remove("HOSPES_CONFIG");
+    match data {
+        Some(data) => command.env("HOSPES_DATA", data),
+        None => command.env_remove("HOSPES_DATA"),
+    };
+    let output = command.output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn systemd_accepts_the_unit_and_finds_it_locked_down() {
+    let program = HostProcess::program();
+    let unit =
+        shipped("hospes.service").replace("/usr/local/bin/hospes", program.to_str().expect("text"));
+    // And what it offers in comments: `#Name=value`.
+    let offered: String = unit
+        .lines()
+        .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    assert_ne!(unit, offered, "nothing is offered");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("hospes.service");
+    for unit in [unit, offered] {
+        std::fs::write(&path, unit).expect("written");
+        let threshold = format!("--threshold={EXPOSURE_MAX}");
+        for arguments in [&["verify", "--man=no"][..], &["security", "--offline=true", &threshold]]
+        {
+            let analyzed = Command::new("systemd-analyze").args(arguments).arg(&path).output();
+            let output = match analyzed {
+                // `make test` installs it where it can, and says so where it cannot.
+                Err(error) if error.kind() == ErrorKind::NotFound => return,
+                output => output.expect("it runs"),
+            };
+            let (said, errors) =
+                (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            assert!(output.status.success(), "{arguments:?}: {said}{errors}");
+            // Settings that it does not know are no failure for it.
+            assert!(!errors.contains("hospes.service"), "{arguments:?}: {errors}");
+        }
+    }
+}
+
+#[test]
+fn the_unit_starts_a_host_and_waits_for_its_calls() {
+    let unit = shipped("hospes.service");
+    let command = after(&unit, "ExecStart=").replace("%S", "/var/lib");
+    let shown = settings(command.split(' ').skip(1), None);
+    assert!(shown.contains("dir = \"/var/lib/hospes\""), "{shown}");
+
+    let wait: u64 = after(&unit, "TimeoutStopSec=").parse().expect("seconds");
+    let api = Config::default().api;
+    // And for the last writes to the disk.
+    let needed = api.drain_delay + api.drain_timeout + Duration::from_secs(10);
+    assert!(Duration::from_secs(wait) >= needed, "{wait} s, and a host may take {needed:?}");
+}
+
+#[test]
+fn the_image_starts_a_host_that_everybody_reaches() {
+    let command = [words("ENTRYPOINT", "hospes"), words("CMD", "--listen")].concat();
+    let data = after(&shipped("Containerfile"), "ENV HOSPES_DATA=").to_owned();
+    assert_eq!(after(&shipped("Containerfile"), "VOLUME "), data);
+    let shown = settings(command.iter().skip(1).map(String::as_str), Some(&data));
+    assert!(shown.contains(&format!("dir = \"{data}\"")), "{shown}");
+    assert!(shown.contains("\nlisten = \"0.0.0.0:8080\""), "{shown}");
+    assert!(shown.contains("operator_listen = \"127.0.0.1:8081\""), "{shown}");
+}
+
+#[test]
+fn the_image_s_health_check_asks_whether_the_host_is_ready() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let host = HostProcess::start_with(&data, "[api]\ndrain_delay = \"60s\"\n");
+    let port = host.operator.rsplit_once(':').expect("a port").1;
+    let check: Vec<String> =
+        words("CMD", "bash").iter().map(|word| word.replace("8081", port)).collect();
+    let is_healthy = || {
+        let output = Command::new(&check[0]).args(&check[1..]).output().expect("it runs");
+        output.status.success()
+    };
+    assert!(is_healthy(), "{check:?}");
+    // It still takes calls, and wants no new ones.
+    host.signal("TERM");
+    let began = Instant::now();
+    while is_healthy() {
+        assert!(began.elapsed() < Duration::from_secs(10), "a host that stops is healthy");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
