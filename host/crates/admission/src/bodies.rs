@@ -28,7 +28,7 @@ pub struct BodyLimits {
 /// Whose bytes they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holder<'a> {
-    /// Without a share: whose connection is not known as a stranger's.
+    /// Who asks without a key on a connection that has shown one. All of them have one share of what strangers may hold.
     Stranger,
     /// One connection of a stranger, which has a share of what strangers may hold.
     Connection(&'a Own),
@@ -60,6 +60,8 @@ const SHARE_SAID: &str = ", of which nobody gets more than three times what is l
 pub struct Bodies {
     all: Arc<Budget>,
     strangers: Arc<Budget>,
+    /// What is held without a connection of a stranger to tell whose it is.
+    nameless: Own,
     account_max: u64,
     /// Of the accounts that hold something, or held something lately.
     accounts: Mutex<HashMap<AccountName, Arc<Budget>>>,
@@ -150,6 +152,7 @@ impl Bodies {
         Self {
             all: Budget::new("api.bodies_in_flight_bytes_max", "all bodies together", all),
             strangers: Budget::new(STRANGERS_SETTING, "callers without a key", strangers),
+            nameless: Own::default(),
             account_max: account,
             accounts: Mutex::default(),
         }
@@ -164,10 +167,8 @@ impl Bodies {
     pub fn open(&self, holder: Holder<'_>) -> Held {
         let budgets = match holder {
             Holder::Operator => [None, None],
-            Holder::Stranger => [Some(Arc::clone(&self.strangers)), None],
-            Holder::Connection(own) => {
-                [Some(Arc::clone(&own.0)), Some(Arc::clone(&self.strangers))]
-            }
+            Holder::Stranger => self.of_connection(&self.nameless),
+            Holder::Connection(own) => self.of_connection(own),
             Holder::Account(name) => [Some(self.account(name)), Some(Arc::clone(&self.all))],
         };
         Held { budgets, bytes: 0 }
@@ -181,6 +182,10 @@ impl Bodies {
         let mut held = self.open(holder);
         held.grow(bytes)?;
         Ok(held)
+    }
+
+    fn of_connection(&self, own: &Own) -> [Option<Arc<Budget>>; 2] {
+        [Some(Arc::clone(&own.0)), Some(Arc::clone(&self.strangers))]
     }
 
     fn account(&self, name: &AccountName) -> Arc<Budget> {
@@ -354,14 +359,14 @@ mod tests {
     #[test]
     fn strangers_have_one_budget_and_take_nothing_of_others() {
         let bodies = bodies();
-        let held = bodies.take(Holder::Stranger, 10).expect("free");
-        let more = bodies.take(Holder::Stranger, 1).map(drop).expect_err("11 of 10");
+        let held = bodies.take(Holder::Stranger, 7).expect("free");
+        let more = bodies.take(Holder::Stranger, 1).map(drop).expect_err("8, with 2 left");
         assert_eq!((more.setting, more.own), ("api.strangers_bytes_max", false));
-        assert_eq!(bodies.used(), (0, 10));
-        let bytes = held.keep(vec![7; 10]);
+        assert_eq!(bodies.used(), (0, 7));
+        let bytes = held.keep(vec![7; 7]);
         let share = bytes.slice(3..);
         drop(bytes);
-        assert_eq!(bodies.used(), (0, 10), "a share is left");
+        assert_eq!(bodies.used(), (0, 7), "a share is left");
         drop(share);
         assert_eq!(bodies.used(), (0, 0));
     }
