@@ -8,7 +8,8 @@ mod example;
 mod source;
 mod watch;
 
-use std::os::unix::fs::symlink;
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -91,6 +92,7 @@ impl Dev {
         let source = Source::new(&self.path, self.name)?;
         let folder = tempfile::Builder::new()
             .prefix("hospes-dev-")
+            .permissions(Permissions::from_mode(0o700))
             .tempdir()
             .during(|| "cannot make a temporary directory".into())?;
         let config = config(folder.path(), self.listen, self.data)?;
