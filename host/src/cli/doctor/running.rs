@@ -83,14 +83,12 @@ pub(super) fn is_host(failure: &Failure) -> bool {
     kind.is_some_and(|kind| kind.starts_with("urn:hospes:"))
 }
 
-/// Where the operator's listener may be: where the host wrote that it is, and where the settings say.
+/// Where the operator's listener may be: where the host wrote that it is, or else where the settings say. Never both: the operator's token
+/// goes there, and at the other address somebody else may listen.
 fn addresses(config: &Config, data: &Path) -> Vec<HostUrl> {
     let kept = read_line(&data.join(OPERATOR_ADDRESS_FILE)).ok();
     let kept = kept.and_then(|url| url.parse().ok());
-    let mut addresses: Vec<HostUrl> =
-        kept.into_iter().chain(url(&config.api.operator_listen, false)).collect();
-    addresses.dedup();
-    addresses
+    kept.or_else(|| url(&config.api.operator_listen, false)).into_iter().collect()
 }
 
 /// The URL of what listens on an address; none if the port is picked when it does.
