@@ -12,12 +12,14 @@ mod restore;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Seek as _, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::{Registry, RegistryError};
@@ -48,6 +50,11 @@ const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 pub enum BackupError {
     #[error("`{}` is not a host's data directory: it has no `{RECORDS}`", .0.display())]
     NoDirectory(PathBuf),
+    #[error(
+        "`{}` belongs to user {owner}, and you are user {user}: files that are written there would be yours, and its host could not read \
+         them; run it as that user (`runuser -u {owner}` or `sudo -u '#{owner}'`)", .data.display()
+    )]
+    Owner { data: PathBuf, owner: u32, user: u32 },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("the log of receipts cannot be copied")]
@@ -133,6 +140,10 @@ impl Cut {
     pub fn of_directory(data: &Path, clock: Clock) -> Result<Self, BackupError> {
         if !data.join(RECORDS).is_file() {
             return Err(BackupError::NoDirectory(data.to_owned()));
+        }
+        let (owner, user) = (fs::metadata(data)?.uid(), geteuid().as_raw());
+        if owner != user {
+            return Err(BackupError::Owner { data: data.to_owned(), owner, user });
         }
         let store = Store::open(&data.join(RECORDS))?;
         let key = PartyKey::load(&data.join(KEY_FILE))?;
