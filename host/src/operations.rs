@@ -481,7 +481,7 @@ fn apply(host: &Host, deed: Deed, target: &Target, cause: Cause) -> Result<(), O
         Target::Agreement(id) => match deed {
             Deed::FreezeAgreement => host.agreements.freeze(id, cause),
             Deed::ReleaseAgreement => host.agreements.release(id),
-            _ => host.agreements.stop(id, cause).map_err(LifeError::from)?,
+            _ => host.agreements.stop(id, cause),
         },
         Target::Agreements if deed.lifts() => host.agreements.release_all(),
         Target::Agreements => host.agreements.freeze_all(cause),

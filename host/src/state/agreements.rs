@@ -19,9 +19,10 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 
 use crate::admission::{Charge, Spent};
-use crate::agreement::events::EventError;
+use crate::agreement::events::{EVENT_SKEW_SECONDS, EventError};
 use crate::agreement::{
     AgreementError, CallFacts, Proposal, Report, SignedMandate, StatementError, Wider,
 };
@@ -100,6 +101,10 @@ pub enum AgreementsError {
     Retired(Party),
     #[error("it cannot be agreed to: {0}")]
     Held(String),
+    #[error(
+        "it was issued at {issued}, and the host's clock says {now}: more than {EVENT_SKEW_SECONDS} s ahead"
+    )]
+    Ahead { issued: Timestamp, now: Timestamp },
     #[error("there is no agreement `{0}` of yours")]
     NotFound(Digest),
     #[error("it rests on agreement `{0}`, which this host does not have in force")]
@@ -428,13 +433,13 @@ impl Agreements {
         Ok(())
     }
 
-    fn as_of(&self) -> jiff::Timestamp {
+    fn as_of(&self) -> Timestamp {
         let micros = self.as_of.load(Ordering::Relaxed);
-        jiff::Timestamp::from_microsecond(micros).unwrap_or(jiff::Timestamp::MIN)
+        Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MIN)
     }
 
     /// The present time, by the host's clock.
-    fn now(&self) -> jiff::Timestamp {
+    fn now(&self) -> Timestamp {
         self.clock.now()
     }
 }

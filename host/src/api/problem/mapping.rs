@@ -337,6 +337,7 @@ impl From<AgreementsError> for Problem {
             | AgreementsError::MandateElsewhere { .. }
             | AgreementsError::Retired(_)
             | AgreementsError::Held(_)
+            | AgreementsError::Ahead { .. }
             | AgreementsError::TooMany { .. }
             | AgreementsError::TooManyProposed { .. } => ProblemKind::AgreementRefused,
             AgreementsError::NotFound(_) => ProblemKind::NotFound,

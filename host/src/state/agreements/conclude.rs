@@ -90,6 +90,7 @@ impl Agreements {
             return Err(AgreementsError::Retired(*retired));
         }
         self.check_held(proposal.id(), agreement)?;
+        self.check_not_ahead(agreement)?;
         self.agree_for_publisher(&room, &mut proposal)?;
         let outline = Outline::of(&proposal);
         self.check_room(&room, &outline, known.as_ref().map(|(outline, _)| outline))?;

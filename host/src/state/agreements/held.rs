@@ -3,8 +3,11 @@
 
 use std::sync::Arc;
 
+use jiff::SignedDuration;
+
 use super::{Active, Agreements, AgreementsError, Outline, Standing};
 use crate::agreement::Agreement;
+use crate::agreement::events::EVENT_SKEW_SECONDS;
 use crate::id::{ById, Digest, Party};
 use crate::state::accounts::Cause;
 
@@ -80,16 +83,12 @@ impl Agreements {
         });
     }
 
-    /// Stops an agreement for good. Calls that run under it, or under a part of it, end.
-    ///
-    /// # Errors
-    /// [`AgreementsError::NotFound`].
-    pub fn stop(&self, id: &Digest, cause: Cause) -> Result<(), AgreementsError> {
-        self.exists(id)?;
+    /// Stops an agreement for good, also one that the host has no more: it may be handed in again. Calls that run under it, or under a
+    /// part of it, end.
+    pub fn stop(&self, id: &Digest, cause: Cause) {
         self.change_held(|held| {
             held.agreements.entry(*id).or_insert(cause);
         });
-        Ok(())
     }
 
     /// Lets an agreement, which the host may not have, permit nothing until it is released. Calls that run under it end.
@@ -125,6 +124,11 @@ impl Agreements {
         let mut named: Vec<_> = named.collect();
         named.sort_by_key(|(id, _)| *id);
         (named, frozen.all.clone())
+    }
+
+    /// Whether agreements may have been made that this host has lost, with their receipts.
+    pub(super) fn has_lost_agreements(&self) -> bool {
+        self.held.load().frozen.all.is_some()
     }
 
     /// Whether an agreement can be released.
@@ -224,6 +228,15 @@ impl Agreements {
                 self.held.load().why(id, [publisher, consumer])
             }
         }
+    }
+
+    /// Refuses an agreement of the future: what is frozen because it was made before a loss is told by when it was issued.
+    pub(super) fn check_not_ahead(&self, agreement: &Agreement) -> Result<(), AgreementsError> {
+        let (issued, now) = (agreement.issued(), self.now());
+        if issued.duration_since(now) > SignedDuration::from_secs(EVENT_SKEW_SECONDS) {
+            return Err(AgreementsError::Ahead { issued, now });
+        }
+        Ok(())
     }
 
     /// Refuses an agreement that is stopped, or one with a party that is held.

@@ -45,7 +45,7 @@ impl Agreements {
     }
 
     /// Signs for the publisher, if its mandate reaches this far. A mandate that has expired or is used up, by all or by this consumer,
-    /// leaves the agreement to the publisher itself.
+    /// leaves the agreement to the publisher itself. So does a restore that may have lost what was made by it.
     pub(super) fn agree_for_publisher(
         &self,
         room: &Room,
@@ -64,6 +64,7 @@ impl Agreements {
             || made >= mandate.max
             || with_consumer >= mandate.max_per_consumer()
             || self.is_full(room, agreement.assigner())
+            || self.has_lost_agreements()
         {
             return Ok(());
         }
