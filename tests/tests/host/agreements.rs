@@ -3,13 +3,15 @@
 use std::time::{Duration, Instant};
 
 use hospes::agreement::events::{Actor, Change, Event, Reason, SignedEvent};
-use hospes::agreement::{Cause, Mandate, Proposal, SignedMandate, SignedSuccession, Succession};
+use hospes::agreement::{
+    Agreement, Cause, Mandate, Proposal, SignedMandate, SignedSuccession, Succession,
+};
 use hospes::clock::{Clock, ManualClock};
 use hospes::id::Digest;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use system_tests::scene::{Scene, noon, remaining};
-use system_tests::{Party, TestHost, plugin, wat_guest};
+use system_tests::{Party, TestHost, plugin, terms, wat_guest};
 
 #[test]
 fn an_agreement_is_suspended_resumed_and_ended_by_those_who_may() {
@@ -476,4 +478,20 @@ fn a_new_key_follows_the_old_and_what_the_old_one_signed_stays() {
         .json();
     assert_eq!(before, after);
     host.call(&zoe, "acme/echo/echo-u8").json(r#"{"v":1}"#).send().problem(429, "limit-reached");
+}
+
+/// It would escape what is frozen because it was made before a loss.
+#[test]
+fn an_agreement_that_is_dated_ahead_is_refused() {
+    let host = TestHost::start();
+    let (acme, zoe) = (host.party("acme"), host.party("zoe"));
+    let (model, digest) = host.publish(&acme, &plugin("echo"));
+    let offer = acme.offer(&model, digest, vec![terms("echo-u8")]);
+    host.post("/api/offers").bearer(&acme.api_key).body(offer.to_bytes()).send().ok();
+    let ahead = Timestamp::now() + SignedDuration::from_hours(1);
+    let agreement = Agreement::accept(&offer, zoe.key.party(), ahead).expect("accepted");
+    let proposal = Proposal::sign(agreement, &zoe.key).expect("signed");
+    let sent = host.post("/api/agreements").bearer(&zoe.api_key).body(proposal.to_bytes()).send();
+    let problem = sent.problem(422, "agreement-refused");
+    assert!(problem["detail"].as_str().expect("text").contains("ahead"), "{problem}");
 }
