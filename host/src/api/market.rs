@@ -157,8 +157,11 @@ pub(super) fn mandate_of(
 ) -> Result<Answer, Problem> {
     let id = digest(id)?;
     let viewer = viewer(host, request.headers())?;
-    let visible = host.market.offer_for(&id, viewer.as_ref());
-    let mandate = visible.and_then(|_| host.agreements.mandate_of(&id));
+    // Agreements that rest on it outlive the offer.
+    let mandate = host.agreements.mandate_of(&id).filter(|_| {
+        host.market.was_visible(&id, viewer.as_ref())
+            || viewer.is_some_and(|viewer| host.agreements.accepted(&viewer, &id))
+    });
     let mandate = mandate.ok_or_else(|| {
         Problem::new(ProblemKind::NotFound, format!("there is no mandate for offer `{id}`"))
     })?;

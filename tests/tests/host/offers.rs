@@ -1,0 +1,176 @@
+//! Offers as publishers and consumers handle them from the command line, on a host in a process of its own.
+
+use std::path::PathBuf;
+use std::process::Output;
+
+use serde_json::Value;
+use system_tests::{HostProcess, plugin};
+use tempfile::TempDir;
+
+/// A host with accounts of a publisher, `acme`, and a consumer, `zoe`, whose keys are in one home.
+struct Scene {
+    folder: TempDir,
+    host: HostProcess,
+}
+
+impl Scene {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a directory");
+        let host = HostProcess::start(&folder.path().join("data"));
+        let scene = Self { folder, host };
+        for name in ["acme", "zoe"] {
+            scene.done(&["keys", "new", name]);
+            let operator = ["--operator", &*scene.host.operator, "--data", "data"];
+            scene.done(&[&["account", "new", name][..], &operator].concat());
+        }
+        scene
+    }
+
+    /// One whose publisher has published `echo`.
+    fn with_echo() -> Self {
+        let scene = Self::start();
+        std::fs::write(scene.path("echo.wasm"), plugin("echo")).expect("written");
+        scene.done(&["sign", "echo.wasm", "--as", "acme"]);
+        scene.done(&["publish", "echo.wasm", "--as", "acme"]);
+        scene
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = HostProcess::command();
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env("HOSPES_HOME", self.path("home"))
+            .env("HOSPES_HOST", &self.host.address);
+        command.output().expect("it runs")
+    }
+
+    /// What a command prints that does what it is asked.
+    #[track_caller]
+    fn done(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    #[track_caller]
+    fn json(&self, arguments: &[&str]) -> Value {
+        let text = self.done(&[&["--json"], arguments].concat());
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    /// What a command says that is refused.
+    #[track_caller]
+    fn refused(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", text(&output.stdout));
+        text(&output.stderr)
+    }
+
+    /// A signed offer of so many calls, in a file. Returns its number.
+    fn new_offer(&self, file: &str, calls: &str) -> String {
+        let what = ["offer", "new", "acme/echo", "--bundle", "echo.wasm", "--function", "echo-u8"];
+        let terms = ["--calls", calls, "--until", "30d", "--as", "acme", "-o", file];
+        id(&self.json(&[&what[..], &terms].concat()))
+    }
+
+    /// The states of the publisher's offers, by their numbers.
+    fn state(&self, offer: &str) -> String {
+        let listed = self.json(&["offer", "list", "--as", "acme"]);
+        let offers = listed["offers"].as_array().expect("a list");
+        let found = offers.iter().find(|one| one["id"] == offer).expect("it is listed");
+        found["state"].as_str().expect("text").to_owned()
+    }
+
+    fn kill_and_start(&mut self) {
+        self.host.kill();
+        self.host = HostProcess::start(&self.path("data"));
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn id(document: &Value) -> String {
+    document["id"].as_str().expect("an id").to_owned()
+}
+
+#[test]
+fn a_withdrawn_offer_accepts_nobody_new_and_ends_nothing() {
+    let mut scene = Scene::with_echo();
+    let offer = scene.new_offer("echo.offer", "3");
+    scene.done(&["offer", "publish", "echo.offer", "--as", "acme"]);
+    assert_eq!(scene.state(&offer), "listed");
+    let agreement = id(&scene.json(&["agree", &offer, "--yes", "--as", "zoe"]));
+    scene.done(&["agreement", "sign", &agreement, "--yes", "--as", "acme"]);
+
+    let strange = scene.refused(&["offer", "withdraw", &offer, "--as", "zoe"]);
+    assert!(strange.contains("you have no offer"), "{strange}");
+    scene.done(&["offer", "withdraw", &offer, "--as", "acme"]);
+    scene.done(&["offer", "withdraw", &offer, "--as", "acme"]);
+    for killed in [false, true] {
+        if killed {
+            scene.kill_and_start();
+        }
+        assert_eq!(scene.state(&offer), "withdrawn", "killed: {killed}");
+        assert!(scene.done(&["market"]).contains("nothing is offered"), "killed: {killed}");
+        let refused = scene.refused(&["agree", "echo.offer", "--yes", "--as", "zoe"]);
+        assert!(refused.contains("not in this host's market"), "{refused}");
+        let gone = scene.refused(&["agree", &offer, "--yes", "--as", "zoe"]);
+        assert!(gone.contains("withdrawn by its publisher"), "{gone}");
+        scene.done(&["call", "acme/echo/echo-u8", "--arg", "v=7", "--as", "zoe"]);
+    }
+
+    // Its publisher sees it, and may list it again.
+    scene.done(&["offer", "show", &offer, "--as", "acme"]);
+    scene.done(&["offer", "publish", "echo.offer", "--as", "acme"]);
+    assert_eq!(scene.state(&offer), "listed");
+    scene.kill_and_start();
+    assert_eq!(scene.state(&offer), "listed");
+}
+
+#[test]
+fn a_replacement_takes_the_place_of_an_offer_or_changes_nothing() {
+    let mut scene = Scene::with_echo();
+    let old = scene.new_offer("old.offer", "3");
+    scene.done(&["offer", "publish", "old.offer", "--as", "acme"]);
+    let new = scene.new_offer("new.offer", "5");
+    let same = scene.refused(&["offer", "replace", &old, "old.offer", "--as", "acme"]);
+    assert!(same.contains("cannot take its own place"), "{same}");
+    let other = scene.new_offer("other.offer", "7");
+    let strange = scene.refused(&["offer", "replace", &other, "new.offer", "--as", "acme"]);
+    assert!(strange.contains("you have no offer"), "{strange}");
+    assert_eq!(scene.state(&old), "listed");
+
+    let said = scene.done(&["offer", "replace", &old, "new.offer", "--as", "acme"]);
+    assert!(said.contains(&new) && said.contains(&old), "{said}");
+    scene.kill_and_start();
+    assert_eq!([scene.state(&old), scene.state(&new)], ["withdrawn", "listed"]);
+    let market = scene.done(&["market"]);
+    assert!(market.contains(&new) && !market.contains(&old), "{market}");
+}
+
+/// What is withdrawn gives way: a publisher can go on replacing its offers.
+#[test]
+fn withdrawn_offers_are_forgotten_where_there_is_no_room() {
+    let mut scene = Scene::with_echo();
+    scene.host.kill();
+    let settings = "[market]\noffers_per_publisher_max = 2\n";
+    scene.host = HostProcess::start_with(&scene.path("data"), settings);
+    let mut old = scene.new_offer("0.offer", "1");
+    scene.done(&["offer", "publish", "0.offer", "--as", "acme"]);
+    for number in 1..4 {
+        let file = format!("{number}.offer");
+        let new = scene.new_offer(&file, &(number + 1).to_string());
+        scene.done(&["offer", "replace", &old, &file, "--as", "acme"]);
+        assert_eq!([scene.state(&old), scene.state(&new)], ["withdrawn", "listed"]);
+        old = new;
+    }
+    let listed = scene.json(&["offer", "list", "--as", "acme"]);
+    assert_eq!(listed["offers"].as_array().map(Vec::len), Some(2), "{listed}");
+}
