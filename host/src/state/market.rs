@@ -369,7 +369,8 @@ impl Market {
         })
     }
 
-    /// The offers that `viewer` may see, in the order of models and identifiers, behind offer `after` if one is named.
+    /// The offers that `viewer` may see, of one model or of all, in the order of models and identifiers, behind offer `after` if one
+    /// is named.
     ///
     /// # Errors
     /// [`MarketError::NotFound`] if the viewer may not see `after`.
@@ -377,11 +378,13 @@ impl Market {
         &self,
         after: Option<&Digest>,
         viewer: Option<&Caller>,
+        model: Option<&ModelName>,
     ) -> Result<impl Iterator<Item = Arc<SignedOffer>>, MarketError> {
         let listing = self.listing.load_full();
-        let mut place = match after {
-            None => Bound::Unbounded,
-            Some(id) => {
+        let mut place = match (after, model) {
+            (None, None) => Bound::Unbounded,
+            (None, Some(model)) => Bound::Included((model.clone(), Digest::FIRST)),
+            (Some(id), _) => {
                 let offer = self.offer_for(id, viewer).ok_or(MarketError::NotFound(*id))?;
                 Bound::Excluded((offer.offer().model().clone(), *id))
             }
@@ -389,6 +392,9 @@ impl Market {
         Ok(std::iter::from_fn(move || {
             loop {
                 let next = listing.ordered.range((place.clone(), Bound::Unbounded)).next()?;
+                if model.is_some_and(|model| next.0 != *model) {
+                    return None;
+                }
                 place = Bound::Excluded(next.clone());
                 match listing.offers.get(&next.1) {
                     Some(offer) if is_visible(offer, viewer) => return Some(Arc::clone(offer)),

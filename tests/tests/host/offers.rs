@@ -174,3 +174,23 @@ fn withdrawn_offers_are_forgotten_where_there_is_no_room() {
     let listed = scene.json(&["offer", "list", "--as", "acme"]);
     assert_eq!(listed["offers"].as_array().map(Vec::len), Some(2), "{listed}");
 }
+
+#[test]
+fn a_model_is_agreed_to_by_its_name_where_it_has_one_offer() {
+    let scene = Scene::with_echo();
+    let none = scene.refused(&["agree", "acme/echo", "--yes", "--as", "zoe"]);
+    assert!(none.contains("no offer for `acme/echo`"), "{none}");
+    let one = scene.new_offer("one.offer", "3");
+    scene.done(&["offer", "publish", "one.offer", "--as", "acme"]);
+    let agreed = scene.json(&["agree", "acme/echo", "--yes", "--as", "zoe"]);
+    assert_eq!((&agreed["offer"], &agreed["model"]), (&one.clone().into(), &"acme/echo".into()));
+
+    let two = scene.new_offer("two.offer", "5");
+    scene.done(&["offer", "publish", "two.offer", "--as", "acme"]);
+    let several = scene.refused(&["agree", "acme/echo", "--yes", "--as", "zoe"]);
+    assert!(several.contains(&one) && several.contains(&two), "{several}");
+    assert!(several.contains("At most 5 calls") && several.contains("hospes agree sha256:"));
+    scene.done(&["offer", "withdraw", &one, "--as", "acme"]);
+    let agreed = scene.json(&["agree", "acme/echo", "--yes", "--as", "zoe"]);
+    assert_eq!(agreed["offer"], two.as_str());
+}
