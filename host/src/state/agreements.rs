@@ -35,7 +35,7 @@ use crate::state::deployments::{Function, Release};
 use crate::state::market::Market;
 use crate::store::{Store, StoreError, Table};
 
-pub use active::{Active, Outline, Proposed, RuleUse, Standing};
+pub use active::{Active, LimitUse, Outline, Proposed, RuleUse, Standing};
 pub use explain::{Simulated, SimulationError};
 pub use grant::Grant;
 pub use life::LifeError;

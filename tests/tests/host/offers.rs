@@ -194,3 +194,25 @@ fn a_model_is_agreed_to_by_its_name_where_it_has_one_offer() {
     let agreed = scene.json(&["agree", "acme/echo", "--yes", "--as", "zoe"]);
     assert_eq!(agreed["offer"], two.as_str());
 }
+
+#[test]
+fn the_list_of_agreements_says_what_is_used_and_left_of_each_limit() {
+    let scene = Scene::with_echo();
+    let what = ["offer", "new", "acme/echo", "--bundle", "echo.wasm", "--function", "echo-u8"];
+    let limits = ["--calls", "3", "--clause", "meteredTime lteq PT60S", "--as", "acme"];
+    scene.done(&[&what[..], &limits].concat());
+    scene.done(&["offer", "publish", "echo.offer", "--as", "acme"]);
+    let agreement = id(&scene.json(&["agree", "acme/echo", "--yes", "--as", "zoe"]));
+    scene.done(&["agreement", "sign", &agreement, "--yes", "--as", "acme"]);
+    scene.done(&["call", "acme/echo/echo-u8", "--arg", "v=7", "--as", "zoe"]);
+    let listed = scene.done(&["agreement", "list", "--as", "zoe"]);
+    assert!(listed.contains("1 of 3 calls") && listed.contains("2 calls, 59."), "{listed}");
+    let listed = scene.json(&["agreement", "list", "--as", "zoe"]);
+    let limits = listed["agreements"][0]["rules"][0]["limits"].as_array().expect("a list");
+    for limit in limits {
+        let number = |member: &str| limit[member].as_u64().expect("a number");
+        assert_eq!(number("used") + number("left"), number("max"), "{limit}");
+    }
+    let names: Vec<_> = limits.iter().map(|limit| &limit["limit"]).collect();
+    assert_eq!(names, ["calls", "timeMicros"]);
+}
