@@ -13,7 +13,7 @@ use super::document::Reference;
 use super::failure::Failure;
 use super::offer;
 use super::screen::{Answer, printable};
-use crate::agreement::{Agreement, Proposal, SignedOffer, render};
+use crate::agreement::{Agreement, Proposal, Role, SignedOffer};
 use crate::id::{Digest, IdError, ModelName};
 
 /// Agree to an offer.
@@ -30,7 +30,7 @@ pub struct Agree {
     /// A model, an offer's number in the market, or a file (`./acme/iris` is a file, whatever its name).
     #[arg(value_name = "OFFER")]
     offer: Wanted,
-    /// Sign without asking.
+    /// Sign without asking, and print one line instead of the whole text.
     #[arg(long, short)]
     yes: bool,
 }
@@ -110,10 +110,7 @@ impl Agree {
             Wanted::Offer(reference) => offer::read(&client, reference)?,
         };
         let document = Agreement::accept(&offer, key.party(), context.clock.now())?;
-        context.screen.note(&render(&document));
-        if !self.yes {
-            context.screen.confirm(&format!("sign this as consumer `{}`?", me.name()))?;
-        }
+        agreement::ask(context, &document, (Role::Consumer, me.name()), self.yes)?;
         let proposal = Proposal::sign(document, &key)?;
         let submitted = agreement::submit(&client, &proposal)?;
         let (id, state) = (submitted.id, &submitted.state);

@@ -16,8 +16,8 @@ use super::quantities;
 use super::screen::{Answer, printable, table};
 use super::simulate::SimulatedCall;
 use crate::agreement::events::Change;
-use crate::agreement::{AgreementError, Proposal, Role, SignedMandate, lines, render};
-use crate::id::Digest;
+use crate::agreement::{self, AgreementError, Proposal, Role, SignedMandate, lines, render};
+use crate::id::{AccountName, Digest};
 
 /// Countersign, list and read agreements.
 #[derive(Debug, Args)]
@@ -70,7 +70,7 @@ enum Action {
 struct Sign {
     /// The agreement's number.
     id: Digest,
-    /// Sign without asking.
+    /// Sign without asking, and print one line instead of the whole text.
     #[arg(long, short)]
     yes: bool,
 }
@@ -257,10 +257,7 @@ impl Sign {
         agreement
             .matches(&offer)
             .during(|| "the agreement is not what was offered; do not sign it".into())?;
-        context.screen.note(&render(agreement));
-        if !self.yes {
-            context.screen.confirm(&format!("sign this as {role} `{}`?", me.name()))?;
-        }
+        ask(context, agreement, (role, me.name()), self.yes)?;
         proposal.add_signature(&key)?;
         let submitted = submit(&client, &proposal)?;
         let plain = format!(
@@ -318,6 +315,38 @@ impl Show {
         });
         Ok(Answer::new(plain, json))
     }
+}
+
+/// Shows what somebody is about to sign and asks; where `--yes` has answered, one line says what it is.
+///
+/// # Errors
+/// If the answer is not yes.
+pub fn ask(
+    context: &Context,
+    agreement: &agreement::Agreement,
+    (role, name): (Role, &AccountName),
+    yes: bool,
+) -> Result<(), Failure> {
+    if yes {
+        context.screen.note(&line(agreement, role, name));
+        return Ok(());
+    }
+    context.screen.note(&render(agreement));
+    context.screen.confirm(&format!("sign this as {role} `{name}`?"))
+}
+
+/// An agreement in a line.
+fn line(agreement: &agreement::Agreement, role: Role, name: &AccountName) -> String {
+    let clauses = agreement.clauses();
+    let functions: Vec<_> =
+        clauses.permissions.iter().map(|permission| permission.function.as_str()).collect();
+    format!(
+        "signing as {role} `{name}`: {} ({}), {} clauses, from {}",
+        agreement.model(),
+        functions.join(", "),
+        lines(clauses).len(),
+        agreement.offer_id()
+    )
 }
 
 /// Hands a proposal in.

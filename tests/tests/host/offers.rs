@@ -216,3 +216,25 @@ fn the_list_of_agreements_says_what_is_used_and_left_of_each_limit() {
     let names: Vec<_> = limits.iter().map(|limit| &limit["limit"]).collect();
     assert_eq!(names, ["calls", "timeMicros"]);
 }
+
+#[test]
+fn yes_prints_a_line_and_a_question_comes_after_the_whole_text() {
+    let scene = Scene::with_echo();
+    scene.new_offer("echo.offer", "3");
+    scene.done(&["offer", "publish", "echo.offer", "--as", "acme"]);
+    // Nobody is at the terminal, so nothing is signed.
+    let shown = scene.refused(&["agree", "acme/echo", "--as", "zoe"]);
+    assert!(shown.contains("At most 3 calls") && shown.contains("`--yes`"), "{shown}");
+    let said = |arguments: &[&str]| {
+        let output = scene.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        (text(&output.stdout), text(&output.stderr))
+    };
+    let (agreed, line) = said(&["--json", "agree", "acme/echo", "--yes", "--as", "zoe"]);
+    let agreement = id(&serde_json::from_str(&agreed).expect("JSON"));
+    let (_, other) = said(&["agreement", "sign", &agreement, "--yes", "--as", "acme"]);
+    for (line, role) in [(line, "consumer `zoe`"), (other, "publisher `acme`")] {
+        assert_eq!(line.lines().count(), 1, "{line}");
+        assert!(line.contains("acme/echo (echo-u8)") && line.contains(role), "{line}");
+    }
+}
