@@ -9,6 +9,7 @@ mod agree;
 mod agreement;
 mod backup;
 mod build;
+mod bulk;
 mod call;
 mod client;
 mod completions;

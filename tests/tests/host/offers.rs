@@ -238,3 +238,31 @@ fn yes_prints_a_line_and_a_question_comes_after_the_whole_text() {
         assert!(line.contains("acme/echo (echo-u8)") && line.contains(role), "{line}");
     }
 }
+
+#[test]
+fn several_bundles_are_signed_and_published_and_those_that_fail_stop_no_others() {
+    let scene = Scene::start();
+    for name in ["echo", "parrot"] {
+        std::fs::write(scene.path(&format!("{name}.wasm")), plugin(name)).expect("written");
+    }
+    std::fs::write(scene.path("broken.wasm"), b"no bundle").expect("written");
+    let files = ["broken.wasm", "echo.wasm", "parrot.wasm"];
+    for command in ["sign", "publish"] {
+        let output = scene.run(&[&[command], &files[..], &["--as", "acme"]].concat());
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+        let said = text(&output.stdout);
+        let lines: Vec<_> = said.lines().collect();
+        assert_eq!(lines.len(), 3, "{said}");
+        assert!(lines[0].starts_with("broken.wasm: FAILED: "), "{said}");
+        for (line, file) in lines.iter().zip(files).skip(1) {
+            let begin = format!("{file}: {}", if command == "sign" { "signed" } else { "live: " });
+            assert!(line.starts_with(&begin), "{said}");
+        }
+    }
+    // Published once more, as it is.
+    let again = scene.json(&["publish", "echo.wasm", "parrot.wasm", "--as", "acme"]);
+    assert_eq!(again["failed"], 0, "{again}");
+    assert_eq!(again["files"][1]["model"], "acme/parrot");
+    let both = scene.refused(&["sign", "echo.wasm", "parrot.wasm", "-o", "x", "--as", "acme"]);
+    assert!(both.contains("several bundles"), "{both}");
+}
