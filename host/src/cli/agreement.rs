@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::client::{Client, Payload, Post};
-use super::document::{self, Reference};
+use super::document::{self, Force, Reference};
 use super::event::{self, Happen};
 use super::failure::{During as _, Failure};
 use super::offer::{self, New};
@@ -91,9 +91,11 @@ struct List {}
 struct Show {
     /// An agreement's number on the host, or a file.
     agreement: Reference,
-    /// Save the signed document in a new file.
+    /// Save the signed document in a file.
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    force: Force,
 }
 
 /// Ask the host whether a call would be allowed under an agreement, and why not.
@@ -278,7 +280,7 @@ impl Show {
                 .during(|| format!("`{}` is not a valid agreement", path.display()))?,
         };
         if let Some(path) = &self.output {
-            document::write_new(path, &proposal.to_bytes())?;
+            self.force.write(path, &proposal.to_bytes())?;
         }
         let signed = |role| if proposal.signed_by(role) { "signed" } else { "has yet to sign" };
         let agreement = proposal.agreement();

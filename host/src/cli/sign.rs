@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::Context;
 use super::bulk;
+use super::document::Force;
 use super::failure::{During as _, Failure};
 use super::screen::Answer;
 use crate::bundle;
@@ -28,6 +29,8 @@ pub struct Sign {
     /// Where the signed bundle goes, if it is one [default: in place].
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    force: Force,
 }
 
 impl Sign {
@@ -45,6 +48,10 @@ impl Sign {
             }));
         };
         let output = self.output.as_deref().unwrap_or(file);
+        // In place it is what was asked for.
+        if output != file {
+            self.force.check_whole(output)?;
+        }
         let digest = sign(context, file, &key, output)?;
         let plain = format!(
             "signed by {}\n  bundle {digest}\n  file   {}\nnext: hospes publish {}",

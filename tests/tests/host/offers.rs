@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Output;
 
 use serde_json::Value;
-use system_tests::{HostProcess, plugin};
+use system_tests::{HostProcess, plugin, workspace};
 use tempfile::TempDir;
 
 /// A host with accounts of a publisher, `acme`, and a consumer, `zoe`, whose keys are in one home.
@@ -265,4 +265,37 @@ fn several_bundles_are_signed_and_published_and_those_that_fail_stop_no_others()
     assert_eq!(again["files"][1]["model"], "acme/parrot");
     let both = scene.refused(&["sign", "echo.wasm", "parrot.wasm", "-o", "x", "--as", "acme"]);
     assert!(both.contains("several bundles"), "{both}");
+}
+
+#[test]
+fn no_command_overwrites_a_file_unless_it_is_told_to() {
+    let scene = Scene::with_echo();
+    scene.new_offer("echo.offer", "3");
+    scene.done(&["offer", "publish", "echo.offer", "--as", "acme"]);
+    let agreement = id(&scene.json(&["agree", "acme/echo", "--yes", "--as", "zoe"]));
+    scene.done(&["agreement", "sign", &agreement, "--yes", "--as", "acme"]);
+    let model = workspace().join("plugins/target/models/iris/model.onnx");
+    let plugin = workspace().join("plugins/echo");
+    let offer = ["offer", "new", "acme/echo", "--bundle", "echo.wasm", "--function", "echo-u8"];
+    let call = ["call", "acme/echo/echo-u8", "--arg", "v=7", "--as", "zoe"];
+    let commands: [&[&str]; 8] = [
+        &["pack", model.to_str().expect("text"), "--name", "iris", "-o"],
+        &["build", plugin.to_str().expect("text"), "-o"],
+        &["sign", "echo.wasm", "--as", "acme", "-o"],
+        &[&offer[..], &["--as", "acme", "-o"]].concat(),
+        &["agreement", "show", &agreement, "--as", "zoe", "-o"],
+        &[&call[..], &["-o"]].concat(),
+        &[&call[..], &["--receipt"]].concat(),
+        &["backup", "--data", "data", "--operator", &scene.host.operator, "-o"],
+    ];
+    for command in commands {
+        std::fs::write(scene.path("out"), b"mine").expect("written");
+        let refused = scene.refused(&[command, &["out"]].concat());
+        assert!(refused.contains("exists already") && refused.contains("`--force`"), "{refused}");
+        assert_eq!(std::fs::read(scene.path("out")).expect("there"), b"mine", "{command:?}");
+        scene.done(&[command, &["out", "--force"]].concat());
+        assert_ne!(std::fs::read(scene.path("out")).expect("there"), b"mine", "{command:?}");
+    }
+    let used = scene.json(&["agreement", "list", "--as", "zoe"]);
+    assert_eq!(used["agreements"][0]["rules"][0]["used"], 2, "refused before the call was made");
 }
