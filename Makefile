@@ -85,7 +85,7 @@ $(HOSPES):
 plugins: $(HOSPES)
 	@plugins/build
 	@mkdir -p target/plugins
-	@for plugin in $(PLUGINS); do $(HOSPES) build plugins/$$plugin -o target/plugins/$$plugin.wasm >/dev/null || exit 1; done
+	@for plugin in $(PLUGINS); do $(HOSPES) build plugins/$$plugin --force -o target/plugins/$$plugin.wasm >/dev/null || exit 1; done
 
 $(RUNTIME)/.installed: | $(HOSPES)
 	@mkdir -p $(RUNTIME)

@@ -28,6 +28,7 @@ mod lobby;
 mod market;
 mod methods;
 mod negotiations;
+mod offers;
 mod oip;
 mod openai;
 mod openapi;

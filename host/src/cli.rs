@@ -9,6 +9,7 @@ mod agree;
 mod agreement;
 mod backup;
 mod build;
+mod bulk;
 mod call;
 mod client;
 mod completions;
@@ -84,6 +85,7 @@ The whole way, one terminal for the host and one for you:
   hospes market
 
 Each command explains itself: `hospes help COMMAND`.
+A file that exists is overwritten only with `--force`; keys are never overwritten.
 Exit codes: 0 done, 1 refused or failed, 2 wrong command line.";
 
 /// What every command understands.

@@ -45,10 +45,12 @@ pub enum Table {
     Host,
     /// When agreements that only one party has signed were handed in.
     Proposals,
+    /// Offers that their publishers have withdrawn, and when.
+    WithdrawnOffers,
 }
 
 impl Table {
-    const ALL: [Table; 10] = [
+    const ALL: [Table; 11] = [
         Table::Accounts,
         Table::ApiKeys,
         Table::Publications,
@@ -59,6 +61,7 @@ impl Table {
         Table::Mandates,
         Table::Host,
         Table::Proposals,
+        Table::WithdrawnOffers,
     ];
 
     /// Its name in the file.
@@ -74,6 +77,7 @@ impl Table {
             Table::Mandates => "mandates",
             Table::Host => "host",
             Table::Proposals => "proposals",
+            Table::WithdrawnOffers => "withdrawn-offers",
         }
     }
 
@@ -286,10 +290,25 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`], [`StoreError::Aside`]; nothing was changed then.
     pub fn put_all(&self, records: &[(Table, &str, &[u8])]) -> Result<(), StoreError> {
+        self.change(&[], records)
+    }
+
+    /// Takes records out and writes others, all or none. Durable when it returns; what is not there to be taken out is no error.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`], [`StoreError::Aside`]; nothing was changed then.
+    pub fn change(
+        &self,
+        out: &[(Table, &str)],
+        records: &[(Table, &str, &[u8])],
+    ) -> Result<(), StoreError> {
         for (table, key, _) in records {
             self.check_aside(*table, key)?;
         }
         self.write(|transaction| {
+            for (table, key) in out {
+                transaction.open_table(table.definition())?.remove(*key)?;
+            }
             for (table, key, record) in records {
                 transaction.open_table(table.definition())?.insert(*key, *record)?;
             }
@@ -313,12 +332,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`]; nothing was changed then.
     pub fn remove_all(&self, records: &[(Table, &str)]) -> Result<(), StoreError> {
-        self.write(|transaction| {
-            for (table, key) in records {
-                transaction.open_table(table.definition())?.remove(*key)?;
-            }
-            Ok(())
-        })
+        self.change(records, &[])
     }
 
     /// One record, if it is there.

@@ -23,7 +23,7 @@ use crate::host::Host;
 use crate::id::FunctionName;
 use crate::ledger::limits::Metered;
 use crate::state::accounts::Caller;
-use crate::state::agreements::{RuleUse, Simulated, Standing};
+use crate::state::agreements::{LimitUse, RuleUse, Simulated, Standing};
 
 /// `POST /api/agreements`: an agreement with one signature or both. Signatures of several submissions add up.
 pub(super) async fn submit(
@@ -167,7 +167,12 @@ fn rule(rule: &RuleUse) -> Value {
         "max": rule.max,
         "remaining": rule.max.map(|max| max.saturating_sub(used(Metered::Calls))),
         "ends": rule.ends.map(|ends| ends.to_string()),
+        "limits": rule.limits.iter().map(limit).collect::<Vec<_>>(),
     })
+}
+
+fn limit(LimitUse { limit, used, max }: &LimitUse) -> Value {
+    json!({"limit": limit, "used": used, "max": max, "left": max.saturating_sub(*used)})
 }
 
 fn state(host: &Host, standing: &Standing) -> &'static str {

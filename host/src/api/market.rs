@@ -18,7 +18,7 @@ use super::{agreements, body, openapi};
 use crate::agreement::{SignedOffer, offer_lines};
 use crate::dsse::ENVELOPE_BYTES_MAX;
 use crate::host::Host;
-use crate::id::Digest;
+use crate::id::{Digest, ModelName};
 use crate::state::accounts::Caller;
 use crate::state::deployments::{Document, PLAIN};
 
@@ -29,14 +29,15 @@ const LIST_MAX: usize = 100;
 const LIST_BYTES_MAX: usize = 512 * 1024;
 
 /// `GET /api/market`: the offers that the caller may see, with what they are for, page by page in the order of models and numbers.
-/// Without a key, those to everybody, whose pages are kept until something changes.
+/// Without a key, those to everybody, whose pages are kept until something changes; `?model=…` asks for those of one model.
 pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let viewer = viewer(host, request.headers())?;
-    let Page { after, limit, .. } = Page::read(request.uri().query(), None, LIST_MAX)?;
-    let after = after.map(digest).transpose()?;
-    if let Some(viewer) = viewer {
-        return aside(host, asker(&viewer), move |host| {
-            let page = page(host, after.as_ref(), limit, Some(&viewer))?;
+    let Page { of, after, limit } = Page::read(request.uri().query(), Some("model"), LIST_MAX)?;
+    let (model, after) = (of.map(named).transpose()?, after.map(digest).transpose()?);
+    if viewer.is_some() || model.is_some() {
+        return aside(host, asker(viewer.as_ref()), move |host| {
+            let (after, viewer) = (after.as_ref(), viewer.as_ref());
+            let page = page(host, host.market.after(after, viewer, model.as_ref())?, limit);
             Ok(json_answer(StatusCode::OK, &page))
         })
         .await;
@@ -49,26 +50,29 @@ pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Resul
     openapi::kept(host, request.headers(), kept, PLAIN.to_owned()).await
 }
 
+/// A model's name in a query, where `/` may be escaped.
+fn named(model: &str) -> Result<ModelName, Problem> {
+    let model = model.replace("%2F", "/").replace("%2f", "/");
+    model.parse().map_err(|error: crate::id::IdError| {
+        Problem::new(ProblemKind::InvalidRequest, error.to_string())
+    })
+}
+
 /// A page as everybody sees it, unless somebody else has made it meanwhile.
 fn made(host: &Host, (after, limit): (Option<Digest>, usize)) -> Result<Document, Problem> {
     let stamp = host.market.stamp(&host.deployments);
     if let Some(kept) = host.market.pages().find(&(after, limit), stamp) {
         return Ok(kept);
     }
-    let text = page(host, after.as_ref(), limit, None)?.to_string();
+    let text = page(host, host.market.after(after.as_ref(), None, None)?, limit).to_string();
     let made = Document::new(text.as_bytes());
     host.market.pages().keep((after, limit), stamp, &made);
     Ok(made)
 }
 
-fn page(
-    host: &Host,
-    after: Option<&Digest>,
-    limit: usize,
-    viewer: Option<&Caller>,
-) -> Result<Value, Problem> {
+fn page(host: &Host, some: impl Iterator<Item = Arc<SignedOffer>>, limit: usize) -> Value {
     let (mut offers, mut bytes, mut last, mut next) = (Vec::new(), 0, None, None);
-    for offer in host.market.after(after, viewer)? {
+    for offer in some {
         if offers.len() == limit || bytes >= LIST_BYTES_MAX {
             next = last;
             break;
@@ -79,7 +83,7 @@ fn page(
             offers.push(entry);
         }
     }
-    Ok(json!({"offers": offers, "next": next}))
+    json!({"offers": offers, "next": next})
 }
 
 /// Who looks, if they say so.
@@ -157,8 +161,11 @@ pub(super) fn mandate_of(
 ) -> Result<Answer, Problem> {
     let id = digest(id)?;
     let viewer = viewer(host, request.headers())?;
-    let visible = host.market.offer_for(&id, viewer.as_ref());
-    let mandate = visible.and_then(|_| host.agreements.mandate_of(&id));
+    // Agreements that rest on it outlive the offer.
+    let mandate = host.agreements.mandate_of(&id).filter(|_| {
+        host.market.was_visible(&id, viewer.as_ref())
+            || viewer.is_some_and(|viewer| host.agreements.accepted(&viewer, &id))
+    });
     let mandate = mandate.ok_or_else(|| {
         Problem::new(ProblemKind::NotFound, format!("there is no mandate for offer `{id}`"))
     })?;

@@ -95,7 +95,7 @@ impl ProblemKind {
                 "The account is suspended or closed by the operator",
             ),
             ProblemKind::NotFound => ("not-found", StatusCode::NOT_FOUND, "Not found"),
-            ProblemKind::Withdrawn => ("withdrawn", StatusCode::GONE, "Withdrawn by the operator"),
+            ProblemKind::Withdrawn => ("withdrawn", StatusCode::GONE, "Withdrawn"),
             ProblemKind::MethodNotAllowed => {
                 ("method-not-allowed", StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
             }

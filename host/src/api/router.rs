@@ -11,8 +11,8 @@ use super::path::{self, SEGMENTS_MAX};
 use super::problem::{Problem, ProblemKind};
 use super::{
     Audience, account, admin, agreements, backup, conformance, cors, functions, grpc, health,
-    market, methods, negotiations, oip, openai, openapi, operations, out_of_service, publish,
-    receipts, wasi_http,
+    market, methods, negotiations, offers, oip, openai, openapi, operations, out_of_service,
+    publish, receipts, wasi_http,
 };
 use crate::host::Host;
 
@@ -128,6 +128,9 @@ async fn tenants(
         // Publishers.
         (POST, ["bundles"]) => publish::publish(host, request).await,
         (POST, ["offers"]) => market::publish(host, request).await,
+        (GET, ["offers"]) => offers::list(host, &request).await,
+        (POST, ["offers", id, "withdrawal"]) => offers::withdraw(host, id, request).await,
+        (POST, ["offers", id, "replacement"]) => offers::replace(host, id, request).await,
 
         // Parties: negotiations, agreements and receipts.
         (POST, ["negotiations"]) => negotiations::begin(host, request).await,

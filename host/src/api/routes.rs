@@ -42,10 +42,23 @@ const fn operator(route: Route) -> Route {
 }
 
 /// All of them but the fronts of other protocols, which have their own specifications.
-pub(super) const ROUTES: [Route; 53] = [
+pub(super) const ROUTES: [Route; 56] = [
     get("/api/market", JSON, "Every offer that the caller may see, with what it is for"),
     get("/api/offers/{id}", ENVELOPE, "A signed offer, byte for byte"),
     post("/api/offers", ENVELOPE, 201, "List a signed offer"),
+    get("/api/offers", JSON, "The caller's own offers, and where each stands"),
+    post(
+        "/api/offers/{id}/withdrawal",
+        JSON,
+        200,
+        "Take one of the caller's offers out of the market; agreements stay",
+    ),
+    post(
+        "/api/offers/{id}/replacement",
+        ENVELOPE,
+        201,
+        "List a signed offer and withdraw the caller's earlier one, in one step",
+    ),
     post(
         "/api/offers/{id}/simulate",
         JSON,

@@ -8,15 +8,16 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::client::{Client, Payload, Post};
-use super::document::{self, Reference};
+use super::document::{self, Force, Reference};
 use super::event::{self, Happen};
 use super::failure::{During as _, Failure};
 use super::offer::{self, New};
+use super::quantities;
 use super::screen::{Answer, printable, table};
 use super::simulate::SimulatedCall;
 use crate::agreement::events::Change;
-use crate::agreement::{AgreementError, Proposal, Role, SignedMandate, lines, render};
-use crate::id::Digest;
+use crate::agreement::{self, AgreementError, Proposal, Role, SignedMandate, lines, render};
+use crate::id::{AccountName, Digest};
 
 /// Countersign, list and read agreements.
 #[derive(Debug, Args)]
@@ -69,12 +70,12 @@ enum Action {
 struct Sign {
     /// The agreement's number.
     id: Digest,
-    /// Sign without asking.
+    /// Sign without asking, and print one line instead of the whole text.
     #[arg(long, short)]
     yes: bool,
 }
 
-/// List your agreements, what they allow and what is left.
+/// List your agreements: of each limit what is used, and what is left.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes agreement list --as me")]
 struct List {}
@@ -90,9 +91,11 @@ struct List {}
 struct Show {
     /// An agreement's number on the host, or a file.
     agreement: Reference,
-    /// Save the signed document in a new file.
+    /// Save the signed document in a file.
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    force: Force,
 }
 
 /// Ask the host whether a call would be allowed under an agreement, and why not.
@@ -153,6 +156,63 @@ struct Rule {
     used: u64,
     max: Option<u64>,
     ends: Option<String>,
+    /// Hosts before say what calls there are and nothing else.
+    #[serde(default)]
+    limits: Vec<Limit>,
+}
+
+/// One limit over all calls of a rule.
+#[derive(Deserialize)]
+struct Limit {
+    limit: String,
+    used: u64,
+    max: u64,
+    left: u64,
+}
+
+impl Limit {
+    /// What is used, and what is left.
+    fn shown(&self) -> (String, String) {
+        let (amount, unit): (fn(u64) -> String, &str) = match self.limit.as_str() {
+            "bytes" => (quantities::show_bytes, ""),
+            "callsInPeriod" => (|calls| calls.to_string(), " calls of the period"),
+            "timeMicros" => (millionths, " s"),
+            // The agreement says in which currency.
+            "priceMicros" => (millionths, " of the credit"),
+            unit => (|count| count.to_string(), unit),
+        };
+        let space = if self.limit == unit { " " } else { "" };
+        let used = format!("{} of {}{space}{unit}", amount(self.used), amount(self.max));
+        let one = unit.strip_suffix('s').filter(|_| self.left == 1 && !space.is_empty());
+        let unit = one.unwrap_or(unit);
+        (used, format!("{}{space}{unit}", amount(self.left)))
+    }
+}
+
+/// A number that is counted in millionths.
+fn millionths(micros: u64) -> String {
+    let text = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+impl Rule {
+    /// What is used of each limit, and what is left of it.
+    fn shown(&self) -> (String, String) {
+        let calls = match self.max {
+            Some(max) => {
+                let left = max.saturating_sub(self.used);
+                Limit { limit: "calls".to_owned(), used: self.used, max, left }.shown()
+            }
+            None => (format!("{} calls", self.used), "no limit".to_owned()),
+        };
+        let others = self.limits.iter().filter(|limit| limit.limit != "calls").map(Limit::shown);
+        let mut all: Vec<_> = others.collect();
+        if self.max.is_some() || all.is_empty() {
+            all.insert(0, calls);
+        }
+        let (used, left): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+        (used.join(", "), left.join(", "))
+    }
 }
 
 impl Agreement {
@@ -199,10 +259,7 @@ impl Sign {
         agreement
             .matches(&offer)
             .during(|| "the agreement is not what was offered; do not sign it".into())?;
-        context.screen.note(&render(agreement));
-        if !self.yes {
-            context.screen.confirm(&format!("sign this as {role} `{}`?", me.name()))?;
-        }
+        ask(context, agreement, (role, me.name()), self.yes)?;
         proposal.add_signature(&key)?;
         let submitted = submit(&client, &proposal)?;
         let plain = format!(
@@ -223,7 +280,7 @@ impl Show {
                 .during(|| format!("`{}` is not a valid agreement", path.display()))?,
         };
         if let Some(path) = &self.output {
-            document::write_new(path, &proposal.to_bytes())?;
+            self.force.write(path, &proposal.to_bytes())?;
         }
         let signed = |role| if proposal.signed_by(role) { "signed" } else { "has yet to sign" };
         let agreement = proposal.agreement();
@@ -260,6 +317,38 @@ impl Show {
         });
         Ok(Answer::new(plain, json))
     }
+}
+
+/// Shows what somebody is about to sign and asks; where `--yes` has answered, one line says what it is.
+///
+/// # Errors
+/// If the answer is not yes.
+pub fn ask(
+    context: &Context,
+    agreement: &agreement::Agreement,
+    (role, name): (Role, &AccountName),
+    yes: bool,
+) -> Result<(), Failure> {
+    if yes {
+        context.screen.note(&line(agreement, role, name));
+        return Ok(());
+    }
+    context.screen.note(&render(agreement));
+    context.screen.confirm(&format!("sign this as {role} `{name}`?"))
+}
+
+/// An agreement in a line.
+fn line(agreement: &agreement::Agreement, role: Role, name: &AccountName) -> String {
+    let clauses = agreement.clauses();
+    let functions: Vec<_> =
+        clauses.permissions.iter().map(|permission| permission.function.as_str()).collect();
+    format!(
+        "signing as {role} `{name}`: {} ({}), {} clauses, from {}",
+        agreement.model(),
+        functions.join(", "),
+        lines(clauses).len(),
+        agreement.offer_id()
+    )
 }
 
 /// Hands a proposal in.
@@ -311,28 +400,25 @@ fn overview(listing: &Listing) -> String {
             [] => entry.state.clone(),
             missing => format!("{}, {} to sign", entry.state, missing.join(" and ")),
         };
-        let head = |function: &str, calls: String, ends: &str| {
+        let head = |function: &str, (used, left): (String, String), ends: &str| {
             vec![
                 entry.model.clone(),
                 function.to_owned(),
-                calls,
+                used,
+                left,
                 ends.to_owned(),
                 state.clone(),
                 entry.id.clone(),
             ]
         };
         if entry.rules.is_empty() {
-            rows.push(head("-", "-".into(), "-"));
+            rows.push(head("-", ("-".into(), "-".into()), "-"));
         }
         for rule in &entry.rules {
-            let calls = match rule.max {
-                Some(max) => format!("{} of {max}", rule.used),
-                None => rule.used.to_string(),
-            };
-            rows.push(head(&rule.function, calls, rule.ends.as_deref().unwrap_or("-")));
+            rows.push(head(&rule.function, rule.shown(), rule.ends.as_deref().unwrap_or("-")));
         }
     }
-    table(&["MODEL", "FUNCTION", "CALLS", "ENDS", "STATE", "AGREEMENT"], &rows)
+    table(&["MODEL", "FUNCTION", "USED", "LEFT", "ENDS", "STATE", "AGREEMENT"], &rows)
 }
 
 #[cfg(test)]
@@ -340,17 +426,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_overview_says_what_is_used_and_who_has_to_sign() {
+    fn the_overview_says_what_is_used_and_left_and_who_has_to_sign() {
         let document = r#"{"agreements":[
             {"id":"sha256:1","model":"a/m","publisher":"p","consumer":"c","state":"active","missing":[],
-             "rules":[{"rule":0,"function":"f","used":2,"max":3,"remaining":1,"ends":"2027-01-01T00:00:00Z"},
+             "rules":[{"rule":0,"function":"f","used":2,"max":3,"remaining":1,"ends":"2027-01-01T00:00:00Z",
+              "limits":[{"limit":"calls","used":2,"max":3,"left":1},{"limit":"bytes","used":1024,"max":4096,"left":3072},
+                        {"limit":"timeMicros","used":250000,"max":10000000,"left":9750000}]},
                       {"rule":1,"function":"g","used":7,"max":null,"remaining":null,"ends":null}]},
             {"id":"sha256:2","model":"a/m","publisher":"p","consumer":"c","state":"proposed","missing":["publisher"],"rules":[]}]}"#;
         let text = overview(&serde_json::from_str(document).expect("a listing"));
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 4, "{text}");
-        assert!(lines[1].contains("2 of 3  2027-01-01T00:00:00Z  active"), "{text}");
-        assert!(lines[2].starts_with("a/m    g         7"), "{text}");
+        let used = "2 of 3 calls, 1.00 KiB of 4.00 KiB, 0.25 of 10 s";
+        assert!(lines[1].contains(used), "{text}");
+        let left = "1 call, 3.00 KiB, 9.75 s  2027-01-01T00:00:00Z  active";
+        assert!(lines[1].contains(left), "{text}");
+        assert!(lines[2].starts_with("a/m    g         7 calls"), "{text}");
+        assert!(lines[2].contains("no limit"), "{text}");
         assert!(lines[3].contains("proposed, publisher to sign"), "{text}");
     }
 }

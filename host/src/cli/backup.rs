@@ -9,6 +9,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::Context;
+use super::document::{self, Force};
 use super::failure::{During as _, Failure};
 use super::operator::Operator;
 use super::screen::{Answer, printable};
@@ -30,9 +31,11 @@ use crate::store::StoreError;
     hospes backup -o monday.tar --with-key --data ./data\n  \
     hospes backup -o monday.tar --operator http://10.0.0.5:8081 --token-file operator.token")]
 pub struct Backup {
-    /// Where the backup goes. An existing file is never overwritten.
+    /// Where the backup goes.
     #[arg(long, short, value_name = "FILE", visible_alias = "to")]
     output: PathBuf,
+    #[command(flatten)]
+    force: Force,
     /// Put the host's key into the file: whoever has the file can then sign receipts as this host.
     #[arg(long, requires = "data")]
     with_key: bool,
@@ -43,9 +46,7 @@ pub struct Backup {
 impl Backup {
     pub fn run(self, context: &Context) -> Result<Answer, Failure> {
         let path = &self.output;
-        if path.exists() {
-            return Err(exists(path));
-        }
+        self.force.check_whole(path)?;
         let failed = |error| Failure::file("write", path, &error);
         // For its owner only from the beginning.
         let mut file = tempfile::NamedTempFile::new_in(folder(path)).map_err(failed)?;
@@ -65,8 +66,12 @@ impl Backup {
             .during(|| "what was written is no good backup, so it is thrown away".into())?;
         let bytes = file.as_file().metadata().map_err(failed)?.len();
         file.as_file().sync_all().map_err(failed)?;
-        file.persist_noclobber(path).map_err(|error| match error.error.kind() {
-            std::io::ErrorKind::AlreadyExists => exists(path),
+        let kept = match self.force.is_set() {
+            true => file.persist(path),
+            false => file.persist_noclobber(path),
+        };
+        kept.map_err(|error| match error.error.kind() {
+            std::io::ErrorKind::AlreadyExists => document::exists(path),
             _ => failed(error.error),
         })?;
         File::open(folder(path)).and_then(|folder| folder.sync_all()).map_err(failed)?;
@@ -115,11 +120,6 @@ impl Backup {
         }
         self.operator.client(context)?.download("/backup", out)
     }
-}
-
-fn exists(path: &Path) -> Failure {
-    let message = format!("`{}` exists already; backups are never overwritten", path.display());
-    Failure::new(message).fix("name another file with `-o FILE`")
 }
 
 fn folder(path: &Path) -> &Path {

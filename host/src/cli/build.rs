@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Context;
+use super::document::Force;
 use super::failure::{During as _, Failure};
 use super::inspect;
 use super::pack::cured;
@@ -28,6 +29,8 @@ pub struct Build {
     /// Where the bundle goes [default: NAME.wasm].
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    force: Force,
 }
 
 impl Build {
@@ -35,6 +38,7 @@ impl Build {
         let wrong = || format!("cannot build `{}`", self.directory.display());
         let project = Project::read(&self.directory).during(wrong)?;
         let path = self.output.unwrap_or_else(|| format!("{}.wasm", project.name()).into());
+        self.force.check_whole(&path)?;
         let progress = context.screen.spinner(&format!("packing {}", self.directory.display()));
         let Packed { manifest, cures } = project.pack_to_file(&path).during(wrong)?;
         drop(progress);

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::Context;
 use super::client::{self, Payload, Post, Reply};
+use super::document::Force;
 use super::failure::{During as _, Failure};
 use super::receipt;
 use super::screen::{Answer, printable};
@@ -43,7 +44,7 @@ pub struct Call {
     /// What the call is for, as an IRI; the plugin may ask for it.
     #[arg(long, value_name = "IRI")]
     purpose: Option<String>,
-    /// Save the receipt and its salt in a new file.
+    /// Save the receipt and its salt in a file.
     #[arg(long, value_name = "FILE")]
     receipt: Option<PathBuf>,
     /// Ask for the result as plain bytes, for a function that returns bytes.
@@ -52,6 +53,8 @@ pub struct Call {
     /// Write the result to a file instead of stdout.
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    force: Force,
 }
 
 #[derive(Debug, Args)]
@@ -133,11 +136,9 @@ impl Input {
 impl Call {
     pub fn run(self, context: &Context) -> Result<Answer, Failure> {
         let client = context.client()?;
-        if let Some(path) = self.receipt.as_ref().filter(|path| path.exists()) {
-            return Err(Failure::new(format!(
-                "`{}` exists already; receipts are never overwritten",
-                path.display()
-            )));
+        // Before the call is made and counted.
+        for path in self.receipt.iter().chain(&self.output) {
+            self.force.check(path)?;
         }
         let (body, content_type) = self.input.read()?;
         let mut headers = Vec::new();
@@ -157,13 +158,13 @@ impl Call {
         let call = reply.header(client::RECEIPT).map(printable);
         note(context, &reply, call.as_deref());
         if let Some(path) = &self.output {
-            fs::write(path, &reply.body).map_err(|error| Failure::file("write", path, &error))?;
+            self.force.write(path, &reply.body)?;
         }
         // After the result is safe: a receipt that cannot be fetched now can be fetched later.
         if let Some(path) = &self.receipt {
             let call = call.as_deref().ok_or_else(|| Failure::new("the host named no receipt"))?;
             let salt = reply.header("hospes-salt");
-            let party = receipt::save(&client, call, salt, path).or_fix(|| {
+            let party = receipt::save(&client, call, salt, (path, self.force)).or_fix(|| {
                 let later = format!("hospes receipt fetch {call} -o FILE");
                 format!("the call was made and counted; fetch its receipt later with `{later}`")
             })?;

@@ -130,7 +130,8 @@ impl Client {
         path: &str,
         member: &str,
     ) -> Result<(Value, T), Failure> {
-        let mut path = path.to_owned();
+        let first = path;
+        let mut path = first.to_owned();
         let (mut all, mut entries) = (Value::Null, Vec::new());
         for _ in 0..PAGES_MAX {
             let (mut page, _): (Value, Value) = self.document(&path)?;
@@ -146,8 +147,8 @@ impl Client {
                     .during(|| "the host's answer is not what this command expects".to_owned())?;
                 return Ok((all, document));
             };
-            let base = path.split('?').next().unwrap_or_default().to_owned();
-            path = format!("{base}?after={next}");
+            let separator = if first.contains('?') { '&' } else { '?' };
+            path = format!("{first}{separator}after={next}");
         }
         Err(Failure::new(format!(
             "the host's list has more than {PAGES_MAX} pages, as last seen: {all}"

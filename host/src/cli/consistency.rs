@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Context;
-use super::document;
+use super::document::{self, Force};
 use super::failure::{During as _, Failure};
 use super::screen::Answer;
 use crate::id::Party;
@@ -35,6 +35,8 @@ pub struct Consistency {
     /// Where the host's proof is kept.
     #[arg(long, short, value_name = "FILE", conflicts_with = "proof")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    force: Force,
 }
 
 impl Consistency {
@@ -51,7 +53,7 @@ impl Consistency {
         };
         let proof = Proof::parse(&bytes).during(|| "the proof cannot be read".into())?;
         if let Some(path) = &self.output {
-            document::write_new(path, &proof.to_bytes())?;
+            self.force.write(path, &proof.to_bytes())?;
         }
         let checked = proof.verify(&old, &new, host);
         let wrong = checked.as_ref().err().map(ToString::to_string);

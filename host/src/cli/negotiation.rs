@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Context;
+use super::agreement;
 use super::client::{Client, Payload, Post};
 use super::document::{self, Reference};
 use super::failure::{During as _, Failure};
@@ -15,8 +16,8 @@ use super::offer;
 use super::screen::{Answer, printable, table};
 use crate::agreement::negotiation::{Message, Move, MoveKind, Negotiation, SignedMove, State};
 use crate::agreement::{
-    Agreement, Clauses, Proposal, Request, Role, SignedOffer, SignedRequest, lines, render,
-    render_offer, render_request,
+    Agreement, Clauses, Proposal, Request, Role, SignedOffer, SignedRequest, lines, render_offer,
+    render_request,
 };
 use crate::id::{Digest, ModelName};
 
@@ -74,7 +75,7 @@ struct Ask {
     /// A clause that you want, such as `count lteq 500 call`; say it once for each.
     #[arg(long = "clause", value_name = "LINE")]
     clauses: Vec<String>,
-    /// Sign without asking.
+    /// Sign without asking, and print only what is different.
     #[arg(long, short)]
     yes: bool,
 }
@@ -95,7 +96,7 @@ struct Counter {
     /// A clause that you offer; say it once for each.
     #[arg(long = "clause", value_name = "LINE")]
     clauses: Vec<String>,
-    /// Sign without asking.
+    /// Sign without asking, and print only what is different.
     #[arg(long, short)]
     yes: bool,
 }
@@ -106,7 +107,7 @@ struct Counter {
 struct Accept {
     /// The negotiation.
     id: String,
-    /// Sign without asking.
+    /// Sign without asking, and print one line instead of the whole text.
     #[arg(long, short)]
     yes: bool,
 }
@@ -117,7 +118,7 @@ struct Accept {
 struct Agree {
     /// The negotiation.
     id: String,
-    /// Sign without asking.
+    /// Sign without asking, and print one line instead of the whole text.
     #[arg(long, short)]
     yes: bool,
 }
@@ -128,7 +129,7 @@ struct Agree {
 struct Verify {
     /// The negotiation.
     id: String,
-    /// Sign without asking.
+    /// Sign without asking, and print one line instead of the whole text.
     #[arg(long, short)]
     yes: bool,
 }
@@ -239,7 +240,9 @@ impl Ask {
         let now = context.clock.now();
         let request = Request::new(&offer, clauses, key.party(), now)?;
         context.screen.note(&difference(offer.offer().clauses(), request.clauses()));
-        context.screen.note(&render_request(&request));
+        if !self.yes {
+            context.screen.note(&render_request(&request));
+        }
         ask(context, &me, Role::Consumer, self.yes)?;
         let request = SignedRequest::sign(request, &key)?;
         send(&client, &path, request.to_bytes())
@@ -262,7 +265,9 @@ impl Counter {
             }
         };
         context.screen.note(&difference(negotiation.clauses(), signed.offer().clauses()));
-        context.screen.note(&render_offer(signed.offer()));
+        if !self.yes {
+            context.screen.note(&render_offer(signed.offer()));
+        }
         ask(context, &me, Role::Publisher, self.yes)?;
         send(&client, &format!("/api/negotiations/{}/offers", negotiation.urn()), signed.to_bytes())
     }
@@ -277,7 +282,12 @@ fn moved(context: &Context, id: &str, kind: MoveKind, yes: bool) -> Result<Answe
     let previous = last.ok_or_else(|| Failure::new("the negotiation has no messages"))?;
     let part = match kind {
         MoveKind::Accept => {
-            context.screen.note(&render_offer(offered(&negotiation)?.offer()));
+            let offered = offered(&negotiation)?;
+            context.screen.note(&if yes {
+                format!("accepting offer {} for {}", offered.id(), offered.offer().model())
+            } else {
+                render_offer(offered.offer())
+            });
             "events"
         }
         MoveKind::Terminate => "termination",
@@ -315,8 +325,7 @@ fn agree(context: &Context, id: &str, yes: bool) -> Result<Answer, Failure> {
             )));
         }
     };
-    context.screen.note(&render(&agreement));
-    ask(context, &me, Role::Publisher, yes)?;
+    agreement::ask(context, &agreement, (Role::Publisher, me.name()), yes)?;
     let proposal = Proposal::sign(agreement, &key)?;
     send(
         &client,
@@ -333,8 +342,7 @@ fn verify(context: &Context, id: &str, yes: bool) -> Result<Answer, Failure> {
     let agreed = negotiation.agreement().cloned();
     let mut proposal =
         agreed.ok_or_else(|| Failure::new("the publisher has not signed an agreement yet"))?;
-    context.screen.note(&render(proposal.agreement()));
-    ask(context, &me, Role::Consumer, yes)?;
+    agreement::ask(context, proposal.agreement(), (Role::Consumer, me.name()), yes)?;
     proposal.add_signature(&key)?;
     let path = format!("/api/negotiations/{}/agreement/verification", negotiation.urn());
     send(&client, &path, proposal.to_bytes())

@@ -1,8 +1,10 @@
 //! `hospes offer`: the terms on which a model may be used, made, published and read.
 
 mod new;
+mod own;
 
 pub use new::New;
+use own::{List, Replace, Withdraw};
 
 use std::path::PathBuf;
 
@@ -25,7 +27,7 @@ use crate::agreement::{
 };
 use crate::id::{Digest, ModelName, Party};
 
-/// Make, publish and read offers.
+/// Make, publish, read and withdraw offers.
 ///
 /// An offer names one bundle, its functions and the terms of their use, and is signed by the publisher. It grants nothing by
 /// itself: a consumer accepts it with `hospes agree`, and the publisher countersigns.
@@ -40,6 +42,9 @@ enum Action {
     New(Box<New>),
     Check(Check),
     Publish(Publish),
+    List(List),
+    Withdraw(Withdraw),
+    Replace(Replace),
     Show(Show),
     Simulate(Simulate),
     Templates(Templates),
@@ -141,6 +146,9 @@ impl Offer {
             Action::Templates(Templates {}) => Ok(templates()),
             Action::Open(open) => open.run(context),
             Action::Publish(publish) => publish.run(context),
+            Action::List(list) => list.run(context),
+            Action::Withdraw(withdraw) => withdraw.run(context),
+            Action::Replace(replace) => replace.run(context),
             Action::Show(show) => {
                 let offer = read(&viewer(context), &show.offer)?;
                 Ok(Answer::new(
@@ -273,12 +281,21 @@ pub fn list(
     offer: &SignedOffer,
     bytes: Vec<u8>,
 ) -> Result<(serde_json::Value, Published), Failure> {
+    sent(client, "/api/offers", offer, bytes)
+}
+
+fn sent(
+    client: &Client,
+    path: &str,
+    offer: &SignedOffer,
+    bytes: Vec<u8>,
+) -> Result<(serde_json::Value, Published), Failure> {
     let post = Post {
         content_type: document::ENVELOPE_TYPE,
         headers: Vec::new(),
         body: Payload::Bytes(bytes),
     };
-    let (json, published): (_, Published) = client.post("/api/offers", post)?.document()?;
+    let (json, published): (_, Published) = client.post(path, post)?.document()?;
     if published.id == *offer.id() {
         Ok((json, published))
     } else {

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Context;
+use super::document::Force;
 use super::failure::{During as _, Failure};
 use super::inspect;
 use super::screen::Answer;
@@ -49,11 +50,14 @@ pub struct Pack {
     /// Where the bundle goes [default: NAME.wasm].
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    force: Force,
 }
 
 impl Pack {
     pub fn run(self, context: &Context) -> Result<Answer, Failure> {
         let path = self.output.unwrap_or_else(|| format!("{}.wasm", self.name).into());
+        self.force.check_whole(&path)?;
         let progress = context.screen.spinner(&format!("packing {}", self.model.display()));
         let codeless = Codeless {
             model: self.model,

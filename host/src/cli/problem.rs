@@ -48,7 +48,7 @@ fn fix(code: &str) -> Option<&'static str> {
         "account-stopped" => {
             "`hospes account show` says since when and why; ask the host's operator"
         }
-        "withdrawn" => "`hospes market` lists what there is; ask the host's operator",
+        "withdrawn" => "`hospes market` lists what there is; ask whoever withdrew it",
         "invalid-arguments" => "`hospes market` shows what each function takes",
         "bundle-refused" => "`hospes inspect FILE` shows what the bundle says of itself",
         "out-of-service" => {

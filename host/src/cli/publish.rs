@@ -9,24 +9,29 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Context;
+use super::bulk;
 use super::client::{Client, Payload, Post};
 use super::failure::Failure;
 use super::inspect;
 use super::screen::{Answer, Screen, printable};
 use crate::id::Digest;
 
-/// Publish a signed bundle on a host.
+/// Publish signed bundles on a host.
 ///
 /// The host verifies the signature and every digest, compiles the code, loads the models and runs the guest once; only then is
 /// the version live. A published version never changes: publish a new one instead. Nobody but you can call it before there is
 /// an agreement.
+///
+/// Of several bundles, all are tried and each has a line. Exit code 1 if one of them was refused.
 #[derive(Debug, Args)]
 #[command(
-    after_long_help = "Example:\n  hospes sign iris.wasm --as acme && hospes publish iris.wasm --as acme"
+    after_long_help = "Example:\n  hospes sign iris.wasm --as acme && hospes publish iris.wasm --as acme\n  \
+    hospes publish *.wasm --as acme"
 )]
 pub struct Publish {
-    /// The signed bundle.
-    file: PathBuf,
+    /// The signed bundles.
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
 }
 
 /// The host's answer to `POST /api/bundles`.
@@ -70,13 +75,20 @@ impl Tried {
 impl Publish {
     pub fn run(self, context: &Context) -> Result<Answer, Failure> {
         let client = context.client()?;
-        let (json, published) = send(&client, &self.file, Some(context.screen))?;
+        let [file] = self.files.as_slice() else {
+            return Ok(bulk::each(&self.files, |file| {
+                let (json, published) = send(&client, file, Some(context.screen))?;
+                let Published { model, version, digest, .. } = published;
+                Ok((format!("live: {model} {version}, bundle {digest}"), json))
+            }));
+        };
+        let (json, published) = send(&client, file, Some(context.screen))?;
         let Published { model, version, digest, functions, models } = published;
         let models: String = models.iter().map(Tried::line).collect();
         let plain = format!(
             "live: {model} {version}\n  functions {}\n  bundle    {digest}\n{models}next: hospes offer new {model} --bundle {} --function {}",
             functions.join(", "),
-            self.file.display(),
+            file.display(),
             functions.first().map_or("FUNCTION", String::as_str)
         );
         Ok(Answer::new(printable(&plain), json))

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::Context;
 use super::client::Client;
 use super::consistency::Consistency;
-use super::document;
+use super::document::{self, Force};
 use super::failure::{During as _, Failure};
 use super::screen::{Answer, printable, table};
 use super::verify::Verify;
@@ -85,6 +85,8 @@ struct Fetch {
     /// Where the receipt goes.
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
+    #[command(flatten)]
+    force: Force,
 }
 
 /// A call's number, as its receipt has it.
@@ -163,9 +165,9 @@ impl Receipt {
                 Ok(Answer::new(printable(&plain), json))
             }
             Action::Show(show) => show.run(context),
-            Action::Fetch(Fetch { call, output }) => {
+            Action::Fetch(Fetch { call, output, force }) => {
                 let proof = fetch(&context.client()?, &call)?;
-                document::write_new(&output, &proof.to_bytes())?;
+                force.write(&output, &proof.to_bytes())?;
                 let plain = format!(
                     "wrote {}\nnext: hospes receipt verify {} --host-party did:key:…",
                     output.display(),
@@ -213,7 +215,7 @@ pub fn save(
     client: &Client,
     call: &str,
     salt: Option<&str>,
-    path: &Path,
+    (path, force): (&Path, Force),
 ) -> Result<Party, Failure> {
     let call: Call = call.parse()?;
     let mut proof = fetch(client, &call)?;
@@ -224,7 +226,7 @@ pub fn save(
     if proof.verify(&party)?.call != call.0 {
         return Err(Failure::new("the host gave the receipt of another call"));
     }
-    document::write_new(path, &proof.to_bytes())?;
+    force.write(path, &proof.to_bytes())?;
     Ok(party)
 }
 

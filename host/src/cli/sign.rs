@@ -1,37 +1,58 @@
 //! `hospes sign`: a publisher's signature under a bundle.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
 
 use super::Context;
+use super::bulk;
+use super::document::Force;
 use super::failure::{During as _, Failure};
 use super::screen::Answer;
 use crate::bundle;
+use crate::id::Digest;
+use crate::key::PartyKey;
 
-/// Sign a bundle with your key.
+/// Sign bundles with your key.
 ///
 /// The signature covers every byte before it, and your party is written into the manifest. Without `-o` the file is replaced,
-/// whole or not at all.
+/// whole or not at all. Of several bundles, all are tried and each has a line. Exit code 1 if one of them could not be signed.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  hospes sign iris.wasm --as acme")]
+#[command(
+    after_long_help = "Example:\n  hospes sign iris.wasm --as acme\n  hospes sign *.wasm --as acme"
+)]
 pub struct Sign {
-    /// The bundle.
-    file: PathBuf,
-    /// Where the signed bundle goes [default: in place].
+    /// The bundles.
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// Where the signed bundle goes, if it is one [default: in place].
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    force: Force,
 }
 
 impl Sign {
     pub fn run(self, context: &Context) -> Result<Answer, Failure> {
         let key = context.me()?.key()?;
-        let output = self.output.as_deref().unwrap_or(&self.file);
-        let progress = context.screen.spinner(&format!("signing {}", self.file.display()));
-        let digest = bundle::sign_to_file(&self.file, &key, output)
-            .during(|| format!("cannot sign `{}`", self.file.display()))?;
-        drop(progress);
+        let [file] = self.files.as_slice() else {
+            if self.output.is_some() {
+                return Err(Failure::new("several bundles cannot go into one file")
+                    .fix("leave out `-o`: each is signed in place"));
+            }
+            return Ok(bulk::each(&self.files, |file| {
+                let digest = sign(context, file, &key, file)?;
+                let json = json!({"digest": digest, "signer": key.party()});
+                Ok((format!("signed, bundle {digest}"), json))
+            }));
+        };
+        let output = self.output.as_deref().unwrap_or(file);
+        // In place it is what was asked for.
+        if output != file {
+            self.force.check_whole(output)?;
+        }
+        let digest = sign(context, file, &key, output)?;
         let plain = format!(
             "signed by {}\n  bundle {digest}\n  file   {}\nnext: hospes publish {}",
             key.party(),
@@ -40,4 +61,9 @@ impl Sign {
         );
         Ok(Answer::new(plain, json!({"file": output, "digest": digest, "signer": key.party()})))
     }
+}
+
+fn sign(context: &Context, file: &Path, key: &PartyKey, output: &Path) -> Result<Digest, Failure> {
+    let _progress = context.screen.spinner(&format!("signing {}", file.display()));
+    bundle::sign_to_file(file, key, output).during(|| format!("cannot sign `{}`", file.display()))
 }

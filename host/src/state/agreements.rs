@@ -36,7 +36,7 @@ use crate::state::deployments::{Function, Release};
 use crate::state::market::Market;
 use crate::store::{Store, StoreError, Table};
 
-pub use active::{Active, Outline, Proposed, RuleUse, Standing};
+pub use active::{Active, LimitUse, Outline, Proposed, RuleUse, Standing};
 pub use explain::{Simulated, SimulationError};
 pub use grant::Grant;
 pub use life::LifeError;
@@ -386,6 +386,13 @@ impl Agreements {
         let mut mine: Vec<_> = mine.cloned().collect();
         mine.sort_by_key(|standing| *standing.id());
         mine
+    }
+
+    /// Whether the caller is a party of an agreement that accepts this offer.
+    pub fn accepted(&self, caller: &Caller, offer: &Digest) -> bool {
+        let directory = self.directory.load();
+        let mut outlines = directory.values().map(Standing::outline);
+        outlines.any(|outline| outline.offer == *offer && is_of(caller, outline))
     }
 
     /// Does something while no agreement comes into force.

@@ -3,6 +3,7 @@
 //! An offer is listed only if its publisher signed it and every function it speaks of is live, so that nobody signs for
 //! something that is not there.
 
+mod own;
 mod pages;
 
 use std::collections::BTreeSet;
@@ -11,7 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 
+pub use own::{Own, Replacement, Stand};
 pub use pages::{Pages, Stamp};
 
 use crate::agreement::{AgreementError, Clauses, Permission, SignedOffer, Wider, parent_rules};
@@ -59,6 +62,16 @@ pub enum MarketError {
     TooLarge { bytes: u64, max: u64 },
     #[error("there is no offer `{0}`")]
     NotFound(Digest),
+    #[error("you have no offer `{0}`")]
+    NotYourOffer(Digest),
+    #[error("offer `{id}` was withdrawn by its publisher at {at}")]
+    TakenBack { id: Digest, at: Timestamp },
+    #[error(
+        "offer `{id}` is for `{old}` and the new one for `{new}`: publish that one and withdraw this one"
+    )]
+    OtherModel { id: Digest, old: ModelName, new: ModelName },
+    #[error("offer `{0}` cannot take its own place: sign a new one")]
+    Itself(Digest),
     #[error("offer `{id}` was withdrawn by this host's operator at {} ({})", .cause.at, .cause.reason)]
     Withdrawn { id: Digest, cause: Cause },
     #[error("the agreement that it is to be a part of could not be read")]
@@ -73,24 +86,41 @@ struct Listing {
     by_model: ById<ModelName, Vec<Digest>>,
     /// What the operator has withdrawn.
     withdrawn: ById<Digest, (Arc<SignedOffer>, Cause)>,
+    /// What its publisher has withdrawn, and when. The operator may have withdrawn it as well.
+    taken_back: ById<Digest, (Arc<SignedOffer>, Timestamp)>,
     /// In the order in which they are shown.
     ordered: BTreeSet<(ModelName, Digest)>,
-    /// Offers of a publisher, and bytes of their envelopes.
+    /// Offers of a publisher, withdrawn ones too, and bytes of their envelopes.
     room: ById<Party, (usize, u64)>,
 }
 
 impl Listing {
     fn insert(&mut self, offer: Arc<SignedOffer>) {
         let model = offer.offer().model().clone();
-        // One that was withdrawn has its room already.
-        if !self.withdrawn.contains_key(offer.id()) {
+        self.take_room(&offer);
+        self.ordered.insert((model.clone(), *offer.id()));
+        self.by_model.entry(model).or_default().push(*offer.id());
+        self.offers.insert(*offer.id(), offer);
+    }
+
+    /// Counts an offer that is not known yet: one that was withdrawn has its room already.
+    fn take_room(&mut self, offer: &SignedOffer) {
+        if !self.is_known(offer.id()) {
             let (count, bytes) = self.room.entry(*offer.offer().assigner()).or_default();
             *count += 1;
             *bytes = bytes.saturating_add(offer.to_bytes().len() as u64);
         }
-        self.ordered.insert((model.clone(), *offer.id()));
-        self.by_model.entry(model).or_default().push(*offer.id());
-        self.offers.insert(*offer.id(), offer);
+    }
+
+    /// An offer, withdrawn or not.
+    fn find(&self, id: &Digest) -> Option<&Arc<SignedOffer>> {
+        let offer = self.offers.get(id);
+        let offer = offer.or_else(|| self.withdrawn.get(id).map(|(offer, _)| offer));
+        offer.or_else(|| self.taken_back.get(id).map(|(offer, _)| offer))
+    }
+
+    fn is_known(&self, id: &Digest) -> bool {
+        self.find(id).is_some()
     }
 
     fn remove(&mut self, id: &Digest) -> Option<Arc<SignedOffer>> {
@@ -139,12 +169,19 @@ impl Market {
                 Err(error) => store.set_aside(Table::Offers, &key, &error),
             }
         }
+        for (key, record) in store.all(Table::WithdrawnOffers)? {
+            match own::parse(&record) {
+                Ok((offer, at)) => listing.keep_taken_back(Arc::new(offer), at),
+                Err(error) => store.set_aside_as(Table::WithdrawnOffers, &key, &error),
+            }
+        }
         let (listing, changing) = (ArcSwap::from_pointee(listing), Mutex::new(()));
         let (changes, pages) = (AtomicU64::new(0), Pages::default());
         Ok(Self { store, limits, listing, changes, pages, changing })
     }
 
-    /// Lists an offer of one of the caller's live models. The same offer twice is one offer.
+    /// Lists an offer of one of the caller's live models. The same offer twice is one offer; one that the caller has withdrawn is
+    /// listed again. Where there is no room, what the caller has withdrawn is forgotten, the oldest first.
     ///
     /// # Errors
     /// [`MarketError`]; nothing was changed then.
@@ -162,22 +199,9 @@ impl Market {
         if let Some(known) = listing.offers.get(offer.id()) {
             return Ok(Arc::clone(known));
         }
-        if let Some((_, cause)) = listing.withdrawn.get(offer.id()) {
-            return Err(MarketError::Withdrawn { id: *offer.id(), cause: cause.clone() });
-        }
-        let (count, bytes) = listing.room.get(publisher.party()).copied().unwrap_or_default();
-        let max = self.limits.offers_per_publisher_max;
-        if count >= max {
-            return Err(MarketError::TooMany { max });
-        }
-        let (max, bytes) =
-            (self.limits.offer_bytes_per_publisher_max, bytes + envelope.len() as u64);
-        if bytes > max {
-            return Err(MarketError::TooLarge { bytes, max });
-        }
-        self.store.put(Table::Offers, &offer.id().to_string(), envelope)?;
         let offer = Arc::new(offer);
-        listing.insert(Arc::clone(&offer));
+        let forgotten = listing.enter(&offer, &self.limits)?;
+        self.keep(&offer, envelope, (&forgotten, &[]))?;
         self.put(listing);
         Ok(offer)
     }
@@ -216,7 +240,7 @@ impl Market {
     /// The same, or why there is none.
     ///
     /// # Errors
-    /// [`MarketError::NotFound`]; [`MarketError::Withdrawn`] to those who could see it.
+    /// [`MarketError::NotFound`]; [`MarketError::Withdrawn`] and [`MarketError::TakenBack`] to those who could see it.
     pub fn show(
         &self,
         id: &Digest,
@@ -226,24 +250,39 @@ impl Market {
             return Ok(offer);
         }
         let listing = self.listing.load();
-        match listing.withdrawn.get(id).filter(|(offer, _)| is_visible(offer, viewer)) {
-            Some((_, cause)) => Err(MarketError::Withdrawn { id: *id, cause: cause.clone() }),
-            None => Err(MarketError::NotFound(*id)),
+        if let Some((_, cause)) =
+            listing.withdrawn.get(id).filter(|(offer, _)| is_visible(offer, viewer))
+        {
+            return Err(MarketError::Withdrawn { id: *id, cause: cause.clone() });
+        }
+        match listing.taken_back.get(id) {
+            // Its publisher may list it again.
+            Some((offer, _))
+                if viewer.is_some_and(|viewer| viewer.is(offer.offer().assigner())) =>
+            {
+                Ok(Arc::clone(offer))
+            }
+            Some((offer, at)) if is_visible(offer, viewer) => {
+                Err(MarketError::TakenBack { id: *id, at: *at })
+            }
+            Some(_) | None => Err(MarketError::NotFound(*id)),
         }
     }
 
     /// Whether there is an offer with this identifier, withdrawn or not.
     pub fn is_known(&self, id: &Digest) -> bool {
-        let listing = self.listing.load();
-        listing.offers.contains_key(id) || listing.withdrawn.contains_key(id)
+        self.listing.load().is_known(id)
+    }
+
+    /// Whether there is an offer that `viewer` may see, or could see before it was withdrawn.
+    pub fn was_visible(&self, id: &Digest, viewer: Option<&Caller>) -> bool {
+        self.listing.load().find(id).is_some_and(|offer| is_visible(offer, viewer))
     }
 
     /// Whether an offer is the caller's own, withdrawn or not.
     pub fn is_by(&self, id: &Digest, caller: &Caller) -> bool {
         let listing = self.listing.load();
-        let offer = listing.offers.get(id);
-        let offer = offer.or_else(|| listing.withdrawn.get(id).map(|(offer, _)| offer));
-        offer.is_some_and(|offer| caller.is(offer.offer().assigner()))
+        listing.find(id).is_some_and(|offer| caller.is(offer.offer().assigner()))
     }
 
     /// The offers that the operator has withdrawn, and why, in the order of their identifiers.
@@ -261,22 +300,23 @@ impl Market {
     /// [`MarketError::NotFound`].
     pub fn withdraw(&self, id: &Digest, cause: Cause) -> Result<(), MarketError> {
         self.change(|listing| {
-            let offer = listing.remove(id);
-            let again = listing.withdrawn.get(id).map(|(offer, _)| Arc::clone(offer));
-            let offer = offer.or(again).ok_or(MarketError::NotFound(*id))?;
+            let offer = listing.find(id).map(Arc::clone).ok_or(MarketError::NotFound(*id))?;
+            listing.remove(id);
             listing.withdrawn.insert(*id, (offer, cause));
             Ok(())
         })
     }
 
-    /// Puts an offer back into the market.
+    /// Puts an offer back into the market, unless its publisher has withdrawn it too.
     ///
     /// # Errors
     /// [`MarketError::NotFound`] if it is not withdrawn.
     pub fn reinstate(&self, id: &Digest) -> Result<(), MarketError> {
         self.change(|listing| {
             let (offer, _) = listing.withdrawn.get(id).ok_or(MarketError::NotFound(*id))?;
-            listing.insert(Arc::clone(offer));
+            if !listing.taken_back.contains_key(id) {
+                listing.insert(Arc::clone(offer));
+            }
             listing.withdrawn.remove(id);
             Ok(())
         })
@@ -329,7 +369,8 @@ impl Market {
         })
     }
 
-    /// The offers that `viewer` may see, in the order of models and identifiers, behind offer `after` if one is named.
+    /// The offers that `viewer` may see, of one model or of all, in the order of models and identifiers, behind offer `after` if one
+    /// is named.
     ///
     /// # Errors
     /// [`MarketError::NotFound`] if the viewer may not see `after`.
@@ -337,11 +378,13 @@ impl Market {
         &self,
         after: Option<&Digest>,
         viewer: Option<&Caller>,
+        model: Option<&ModelName>,
     ) -> Result<impl Iterator<Item = Arc<SignedOffer>>, MarketError> {
         let listing = self.listing.load_full();
-        let mut place = match after {
-            None => Bound::Unbounded,
-            Some(id) => {
+        let mut place = match (after, model) {
+            (None, None) => Bound::Unbounded,
+            (None, Some(model)) => Bound::Included((model.clone(), Digest::FIRST)),
+            (Some(id), _) => {
                 let offer = self.offer_for(id, viewer).ok_or(MarketError::NotFound(*id))?;
                 Bound::Excluded((offer.offer().model().clone(), *id))
             }
@@ -349,6 +392,9 @@ impl Market {
         Ok(std::iter::from_fn(move || {
             loop {
                 let next = listing.ordered.range((place.clone(), Bound::Unbounded)).next()?;
+                if model.is_some_and(|model| next.0 != *model) {
+                    return None;
+                }
                 place = Bound::Excluded(next.clone());
                 match listing.offers.get(&next.1) {
                     Some(offer) if is_visible(offer, viewer) => return Some(Arc::clone(offer)),

@@ -280,7 +280,16 @@ fn pack(folder: &std::path::Path, model: &[u8]) -> std::process::Output {
     std::fs::write(folder.join("m.onnx"), model).expect("written");
     let (model, out) = (folder.join("m.onnx"), folder.join("m.wasm"));
     let path = |path: &std::path::Path| path.to_str().expect("text").to_owned();
-    HostProcess::run(&["--json", "pack", &path(&model), "--name", "m", "-o", &path(&out)])
+    HostProcess::run(&[
+        "--json",
+        "pack",
+        &path(&model),
+        "--name",
+        "m",
+        "--force",
+        "-o",
+        &path(&out),
+    ])
 }
 
 fn outside(location: &str) -> Vec<u8> {

@@ -45,6 +45,7 @@ mod market;
 mod metered;
 mod models;
 mod negotiation;
+mod offers;
 mod oip;
 mod openai;
 mod openai_members;

@@ -166,6 +166,9 @@ impl<'de> Deserialize<'de> for ModelName {
 pub struct Digest([u8; 32]);
 
 impl Digest {
+    /// Where an order of digests begins.
+    pub const FIRST: Digest = Digest([0; 32]);
+
     /// The digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self::from_ring(&ring::digest::digest(&SHA256, bytes))

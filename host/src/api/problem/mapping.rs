@@ -312,9 +312,11 @@ impl From<MarketError> for Problem {
             | MarketError::NoResale { .. }
             | MarketError::Wider(_)
             | MarketError::TooMany { .. }
-            | MarketError::TooLarge { .. } => ProblemKind::OfferRefused,
-            MarketError::NotFound(_) => ProblemKind::NotFound,
-            MarketError::Withdrawn { .. } => ProblemKind::Withdrawn,
+            | MarketError::TooLarge { .. }
+            | MarketError::OtherModel { .. }
+            | MarketError::Itself(_) => ProblemKind::OfferRefused,
+            MarketError::NotFound(_) | MarketError::NotYourOffer(_) => ProblemKind::NotFound,
+            MarketError::Withdrawn { .. } | MarketError::TakenBack { .. } => ProblemKind::Withdrawn,
             MarketError::Parent(_) | MarketError::Store(_) => {
                 return Self::internal(&error);
             }

@@ -7,7 +7,7 @@ use semver::Version;
 use serde_json::json;
 
 use super::super::Context;
-use super::super::document;
+use super::super::document::Force;
 use super::super::failure::Failure;
 use super::super::inspect;
 use super::super::quantities::{self, Moment};
@@ -72,6 +72,8 @@ pub struct New {
     /// Where the offer goes [default: MODEL.offer].
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    force: Force,
 }
 
 #[derive(Debug, Args)]
@@ -142,7 +144,7 @@ impl New {
         let offer = Offer::new(key.party(), clauses, self.audience.clone())?;
         let offer = SignedOffer::sign(offer, &key)?;
         let path = self.output.unwrap_or_else(|| format!("{}.offer", self.model.label).into());
-        document::write_new(&path, &offer.to_bytes())?;
+        self.force.write(&path, &offer.to_bytes())?;
         let plain = format!(
             "{}\nsigned offer {}\nwrote {}\nnext: hospes offer publish {}",
             render_offer(offer.offer()),

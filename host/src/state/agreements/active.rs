@@ -1,6 +1,7 @@
 //! One agreement in force: its compiled terms, what is used of them, and whether it is running.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -12,6 +13,7 @@ use crate::agreement::{
     Agreement, CallFacts, Facts, InputFacts, Proposal, Report, Role, Terms, Versions,
 };
 use crate::id::{Digest, FunctionName, ModelName, Party};
+use crate::ledger::limits::{Limits, Metered};
 use crate::state::deployments::Statistics;
 
 /// What is known of an agreement without its document, which is on the disk.
@@ -124,6 +126,15 @@ impl Proposed {
     }
 }
 
+/// One limit over the calls of a rule, and how much of it is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitUse {
+    /// What is counted: calls, rows, bytes or tokens; calls of the present period; microseconds; millionths of the currency.
+    pub limit: &'static str,
+    pub used: u64,
+    pub max: u64,
+}
+
 /// How far one rule of an agreement is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleUse {
@@ -135,6 +146,8 @@ pub struct RuleUse {
     pub ends: Option<Timestamp>,
     /// What was charged so far, in millionths of the currency.
     pub price: Option<u64>,
+    /// Every limit that calls use up.
+    pub limits: Vec<LimitUse>,
 }
 
 impl Active {
@@ -231,6 +244,7 @@ impl Active {
             .map(|((number, rule), ledger)| {
                 let usage = ledger.usage(now);
                 let limits = rule.limits();
+                let used_up = limits_of(limits, &usage);
                 RuleUse {
                     rule: number,
                     function: rule.function().clone(),
@@ -238,10 +252,29 @@ impl Active {
                     max: limits.most[0],
                     ends: rule.ends(),
                     price: limits.price.map(|price| price.of(usage.used[price.unit as usize])),
+                    limits: used_up,
                 }
             })
             .collect()
     }
+}
+
+/// The limits of a rule that calls use up.
+fn limits_of(limits: &Limits, usage: &Usage) -> Vec<LimitUse> {
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    let units = Metered::ALL.into_iter().filter_map(|unit| {
+        let (used, max) = (usage.used[unit as usize], limits.most[unit as usize]?);
+        Some(LimitUse { limit: unit.name(), used, max })
+    });
+    let period = limits.per_interval.map(|per| (usage.in_period, per.most));
+    let period = period.map(|(used, max)| LimitUse { limit: "callsInPeriod", used, max });
+    let time = limits.metered_time.map(|max| (micros(usage.time), micros(max)));
+    let time = time.map(|(used, max)| LimitUse { limit: "timeMicros", used, max });
+    let credit = limits.price.and_then(|price| {
+        let used = price.of(usage.used[price.unit as usize]);
+        Some(LimitUse { limit: "priceMicros", used, max: price.credit? })
+    });
+    units.chain(period).chain(time).chain(credit).collect()
 }
 
 impl Standing {

@@ -1,0 +1,123 @@
+//! A publisher's own offers over HTTP: which there are, taking one back, and putting another in its place.
+
+use std::sync::Arc;
+
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::answer::Answer;
+use super::aside::{aside, asker};
+use super::body;
+use super::health::json as json_answer;
+use super::intake::Intake;
+use super::market::digest;
+use super::paging::Page;
+use super::problem::{Problem, ProblemKind};
+use crate::agreement::offer_lines;
+use crate::dsse::ENVELOPE_BYTES_MAX;
+use crate::host::Host;
+use crate::state::market::{Own, Replacement, Stand};
+
+/// Most offers in one list.
+const LIST_MAX: usize = 100;
+
+/// Most bytes of a request to withdraw an offer.
+const WITHDRAW_BYTES_MAX: u64 = 4096;
+
+/// `GET /api/offers`: the caller's own, in the order of their numbers.
+pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
+    let caller = host.auth.reader(body::bearer(request.headers()))?;
+    let Page { after, limit, .. } = Page::read(request.uri().query(), None, LIST_MAX)?;
+    let after = after.map(digest).transpose()?;
+    aside(host, asker(&caller), move |host| {
+        let own = host.market.of(&caller);
+        let begin = after.map_or(0, |after| own.partition_point(|one| *one.offer.id() <= after));
+        let shown = &own[begin..own.len().min(begin + limit)];
+        let next = shown.last().filter(|_| begin + shown.len() < own.len());
+        let next = next.map(|own| own.offer.id());
+        let offers: Vec<_> = shown.iter().map(|own| entry(host, own)).collect();
+        Ok(json_answer(StatusCode::OK, &json!({"offers": offers, "next": next})))
+    })
+    .await
+}
+
+fn entry(host: &Host, Own { offer, stand }: &Own) -> Value {
+    let document = offer.offer();
+    let versions = &document.clauses().target.versions;
+    let (state, since, reason) = match stand {
+        Stand::TakenBack(at) => ("withdrawn", Some(*at), None),
+        Stand::Withdrawn(cause) => ("withdrawn-by-operator", Some(cause.at), Some(&*cause.reason)),
+        Stand::Listed => {
+            let live = host.deployments.of(document.model());
+            let is_live = live.iter().any(|one| versions.cover(one.digest(), one.version()));
+            (if is_live { "listed" } else { "not-live" }, None, None)
+        }
+    };
+    json!({
+        "id": offer.id(),
+        "model": document.model(),
+        "versions": versions.to_string(),
+        "private": !document.audience().is_empty(),
+        "state": state,
+        "since": since.map(|since| since.to_string()),
+        "reason": reason,
+        "terms": offer_lines(document),
+    })
+}
+
+/// Nothing: a body of it may be empty.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Withdraw {}
+
+/// `POST /api/offers/{id}/withdrawal`: takes one of the caller's offers out of the market. The body may be empty.
+pub(super) async fn withdraw(
+    host: &Arc<Host>,
+    id: &str,
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let id = digest(id)?;
+    let (parts, body) = request.into_parts();
+    let publisher = host.auth.authenticate(body::bearer(&parts.headers))?;
+    let intake = Intake::document(host, &publisher, WITHDRAW_BYTES_MAX);
+    let bytes = intake.read_json(&parts.headers, body).await?;
+    if !bytes.is_empty() {
+        let read: Result<Withdraw, _> = serde_json::from_slice(&bytes);
+        read.map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
+    }
+    aside(host, asker(&publisher), move |host| {
+        let (offer, since) = host.market.take_back(&publisher, &id, host.clock().now())?;
+        let withdrawn = json!({
+            "id": id,
+            "model": offer.offer().model(),
+            "state": "withdrawn",
+            "since": since.to_string(),
+        });
+        Ok(json_answer(StatusCode::OK, &withdrawn))
+    })
+    .await
+}
+
+/// `POST /api/offers/{id}/replacement`: lists a signed offer and withdraws the caller's earlier one.
+pub(super) async fn replace(
+    host: &Arc<Host>,
+    id: &str,
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let old = digest(id)?;
+    let (parts, body) = request.into_parts();
+    let publisher = host.auth.authenticate(body::bearer(&parts.headers))?;
+    let bytes = Intake::document(host, &publisher, ENVELOPE_BYTES_MAX as u64)
+        .read_json(&parts.headers, body)
+        .await?;
+    aside(host, asker(&publisher), move |host| {
+        let replacement = Replacement { old, envelope: &bytes, at: host.clock().now() };
+        let offer =
+            host.market.replace(&publisher, replacement, &host.deployments, &host.agreements)?;
+        let listed = json!({"id": offer.id(), "model": offer.offer().model(), "replaced": old});
+        Ok(json_answer(StatusCode::CREATED, &listed))
+    })
+    .await
+}

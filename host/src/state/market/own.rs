@@ -1,0 +1,254 @@
+//! A publisher's own offers: which there are, and taking them back.
+//!
+//! An offer that its publisher has withdrawn is listed no more and accepts no new agreement; agreements that were made stay. It is kept,
+//! so that its publisher can list it again and the parties can see what became of it, and gives way when its room is needed.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{Listing, Market, MarketError, check};
+use crate::agreement::SignedOffer;
+use crate::id::Digest;
+use crate::state::accounts::{Caller, Cause};
+use crate::state::agreements::Agreements;
+use crate::state::deployments::Deployments;
+use crate::store::Table;
+
+/// Where an offer stands.
+#[derive(Debug, Clone)]
+pub enum Stand {
+    Listed,
+    /// By its publisher.
+    TakenBack(Timestamp),
+    /// By the operator.
+    Withdrawn(Cause),
+}
+
+/// An offer of one's own.
+#[derive(Clone)]
+pub struct Own {
+    pub offer: Arc<SignedOffer>,
+    pub stand: Stand,
+}
+
+/// A new offer in the place of an old one.
+#[derive(Debug, Clone, Copy)]
+pub struct Replacement<'a> {
+    pub old: Digest,
+    /// The new one, signed.
+    pub envelope: &'a [u8],
+    pub at: Timestamp,
+}
+
+impl Market {
+    /// The caller's own offers, in the order of their identifiers, and where each stands.
+    pub fn of(&self, publisher: &Caller) -> Vec<Own> {
+        let listing = self.listing.load();
+        let listed = listing.offers.values().map(|offer| (offer, Stand::Listed));
+        // What both have withdrawn is the operator's to give back first.
+        let taken_back = listing.taken_back.iter();
+        let taken_back = taken_back
+            .filter(|(id, _)| !listing.withdrawn.contains_key(*id))
+            .map(|(_, (offer, at))| (offer, Stand::TakenBack(*at)));
+        let withdrawn = listing.withdrawn.values();
+        let withdrawn = withdrawn.map(|(offer, cause)| (offer, Stand::Withdrawn(cause.clone())));
+        let all = listed.chain(taken_back).chain(withdrawn);
+        let own = all.filter(|(offer, _)| publisher.is(offer.offer().assigner()));
+        let mut own: Vec<_> =
+            own.map(|(offer, stand)| Own { offer: Arc::clone(offer), stand }).collect();
+        own.sort_by_key(|own| *own.offer.id());
+        own
+    }
+
+    /// Takes one of the caller's own offers out of the market. Once more changes nothing. Returns when it was.
+    ///
+    /// # Errors
+    /// [`MarketError::NotYourOffer`], also for offers of others; [`MarketError::Store`].
+    pub fn take_back(
+        &self,
+        publisher: &Caller,
+        id: &Digest,
+        at: Timestamp,
+    ) -> Result<(Arc<SignedOffer>, Timestamp), MarketError> {
+        let _changing = self.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut listing = Listing::clone(&self.listing.load());
+        if let Some((offer, since)) = listing.own(publisher, id)? {
+            return Ok((offer, since));
+        }
+        let offer = listing.take_back(id, at).ok_or(MarketError::NotYourOffer(*id))?;
+        let (key, record) = (id.to_string(), record(&offer, at));
+        self.store.change(&[(Table::Offers, &key)], &[(Table::WithdrawnOffers, &key, &record)])?;
+        self.put(listing);
+        Ok((offer, at))
+    }
+
+    /// Lists an offer and takes an earlier one of the same model out of the market, both or neither.
+    ///
+    /// # Errors
+    /// As [`Market::list`] and [`Market::take_back`]; nothing was changed then.
+    pub fn replace(
+        &self,
+        publisher: &Caller,
+        replacement: Replacement<'_>,
+        deployments: &Deployments,
+        agreements: &Agreements,
+    ) -> Result<Arc<SignedOffer>, MarketError> {
+        let Replacement { old, envelope, at } = replacement;
+        let offer = Arc::new(SignedOffer::parse(envelope)?);
+        if *offer.id() == old {
+            return Err(MarketError::Itself(old));
+        }
+        check(publisher, &offer, deployments, agreements)?;
+        let _changing = self.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut listing = Listing::clone(&self.listing.load());
+        let before = listing.own(publisher, &old)?;
+        let earlier = listing.find(&old).map(Arc::clone);
+        let earlier = earlier.ok_or(MarketError::NotYourOffer(old))?;
+        let (was, is) = (earlier.offer().model(), offer.offer().model());
+        if was != is {
+            return Err(MarketError::OtherModel { id: old, old: was.clone(), new: is.clone() });
+        }
+        if before.is_none() {
+            listing.take_back(&old, at);
+        }
+        let forgotten = match listing.offers.contains_key(offer.id()) {
+            true => Vec::new(),
+            false => listing.enter(&offer, &self.limits)?,
+        };
+        let gone = before.is_none() && !forgotten.contains(&old);
+        let records = gone.then(|| (old, record(&earlier, at)));
+        self.keep(&offer, envelope, (&forgotten, records.as_slice()))?;
+        self.put(listing);
+        Ok(offer)
+    }
+
+    /// Writes down that an offer is listed, and which others are not any more: forgotten, or taken back as these records say.
+    pub(super) fn keep(
+        &self,
+        offer: &SignedOffer,
+        envelope: &[u8],
+        (forgotten, taken_back): (&[Digest], &[(Digest, Vec<u8>)]),
+    ) -> Result<(), MarketError> {
+        let listed = offer.id().to_string();
+        let forgotten: Vec<String> = forgotten.iter().map(Digest::to_string).collect();
+        let taken_back: Vec<_> =
+            taken_back.iter().map(|(id, record)| (id.to_string(), record)).collect();
+        let mut out = vec![(Table::WithdrawnOffers, &*listed)];
+        for key in forgotten.iter().chain(taken_back.iter().map(|(key, _)| key)) {
+            out.push((Table::Offers, key));
+            out.push((Table::WithdrawnOffers, key));
+        }
+        let mut records = vec![(Table::Offers, &*listed, envelope)];
+        let taken_back = taken_back.iter();
+        records
+            .extend(taken_back.map(|(key, record)| (Table::WithdrawnOffers, &**key, &record[..])));
+        Ok(self.store.change(&out, &records)?)
+    }
+}
+
+impl Listing {
+    /// One of the publisher's own offers: what it was, and since when, if the publisher has withdrawn it already.
+    fn own(
+        &self,
+        publisher: &Caller,
+        id: &Digest,
+    ) -> Result<Option<(Arc<SignedOffer>, Timestamp)>, MarketError> {
+        let offer = self.find(id).filter(|offer| publisher.is(offer.offer().assigner()));
+        offer.ok_or(MarketError::NotYourOffer(*id))?;
+        Ok(self.taken_back.get(id).cloned())
+    }
+
+    fn take_back(&mut self, id: &Digest, at: Timestamp) -> Option<Arc<SignedOffer>> {
+        let offer = self.find(id).map(Arc::clone)?;
+        self.remove(id);
+        self.taken_back.insert(*id, (Arc::clone(&offer), at));
+        Some(offer)
+    }
+
+    /// Enters an offer that was withdrawn before the host was started. One that is listed as well was listed again.
+    pub(super) fn keep_taken_back(&mut self, offer: Arc<SignedOffer>, at: Timestamp) {
+        if !self.offers.contains_key(offer.id()) {
+            self.take_room(&offer);
+            self.taken_back.insert(*offer.id(), (offer, at));
+        }
+    }
+
+    /// Enters an offer that is not listed. Returns what had to be forgotten for it.
+    pub(super) fn enter(
+        &mut self,
+        offer: &Arc<SignedOffer>,
+        limits: &crate::config::Market,
+    ) -> Result<Vec<Digest>, MarketError> {
+        let id = offer.id();
+        if let Some((_, cause)) = self.withdrawn.get(id) {
+            return Err(MarketError::Withdrawn { id: *id, cause: cause.clone() });
+        }
+        let mut forgotten = Vec::new();
+        if !self.is_known(id) {
+            let mut oldest = self.oldest_of(offer);
+            while let Err(full) = self.has_room(offer, limits) {
+                let (_, id) = oldest.pop().ok_or(full)?;
+                self.forget(&id);
+                forgotten.push(id);
+            }
+        }
+        self.insert(Arc::clone(offer));
+        self.taken_back.remove(id);
+        Ok(forgotten)
+    }
+
+    fn has_room(
+        &self,
+        offer: &SignedOffer,
+        limits: &crate::config::Market,
+    ) -> Result<(), MarketError> {
+        let room = self.room.get(offer.offer().assigner());
+        let (count, bytes) = room.copied().unwrap_or_default();
+        let max = limits.offers_per_publisher_max;
+        if count >= max {
+            return Err(MarketError::TooMany { max });
+        }
+        let bytes = bytes.saturating_add(offer.to_bytes().len() as u64);
+        let max = limits.offer_bytes_per_publisher_max;
+        if bytes > max { Err(MarketError::TooLarge { bytes, max }) } else { Ok(()) }
+    }
+
+    /// What the publisher of an offer has withdrawn, the oldest last. What the operator has withdrawn, too, is not forgotten: it could
+    /// come back.
+    fn oldest_of(&self, offer: &SignedOffer) -> Vec<(Timestamp, Digest)> {
+        let publisher = offer.offer().assigner();
+        let taken_back = self.taken_back.iter();
+        let own = taken_back.filter(|(id, (offer, _))| {
+            offer.offer().assigner() == publisher && !self.withdrawn.contains_key(*id)
+        });
+        let mut own: Vec<_> = own.map(|(id, (_, at))| (*at, *id)).collect();
+        own.sort_unstable();
+        own.reverse();
+        own
+    }
+
+    fn forget(&mut self, id: &Digest) {
+        let Some((offer, _)) = self.taken_back.remove(id) else { return };
+        if let Some((count, bytes)) = self.room.get_mut(offer.offer().assigner()) {
+            *count = count.saturating_sub(1);
+            *bytes = bytes.saturating_sub(offer.to_bytes().len() as u64);
+        }
+    }
+}
+
+/// An offer with the time at which it was withdrawn in a line before it.
+fn record(offer: &SignedOffer, at: Timestamp) -> Vec<u8> {
+    [format!("{at}\n").into_bytes(), offer.to_bytes()].concat()
+}
+
+/// Reads such a record.
+pub(super) fn parse(record: &[u8]) -> Result<(SignedOffer, Timestamp), String> {
+    let line = record.iter().position(|byte| *byte == b'\n');
+    let (at, envelope) = record.split_at(line.ok_or("it does not say when it was withdrawn")?);
+    let at = std::str::from_utf8(at).ok().and_then(|at| at.parse().ok());
+    let at = at.ok_or("it does not say when it was withdrawn")?;
+    let offer =
+        SignedOffer::parse(envelope.trim_ascii_start()).map_err(|error| error.to_string())?;
+    Ok((offer, at))
+}
