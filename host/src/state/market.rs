@@ -67,9 +67,9 @@ pub enum MarketError {
     #[error("offer `{id}` was withdrawn by its publisher at {at}")]
     TakenBack { id: Digest, at: Timestamp },
     #[error(
-        "offer `{id}` is for `{old}` and the new one for `{new}`: publish that one and withdraw this one"
+        "offer `{id}` is for `{}` and the new one for `{}`: publish that one and withdraw this one", models[0], models[1]
     )]
-    OtherModel { id: Digest, old: ModelName, new: ModelName },
+    OtherModel { id: Digest, models: Box<[ModelName; 2]> },
     #[error("offer `{0}` cannot take its own place: sign a new one")]
     Itself(Digest),
     #[error("offer `{id}` was withdrawn by this host's operator at {} ({})", .cause.at, .cause.reason)]

@@ -107,7 +107,8 @@ impl Market {
         let earlier = earlier.ok_or(MarketError::NotYourOffer(old))?;
         let (was, is) = (earlier.offer().model(), offer.offer().model());
         if was != is {
-            return Err(MarketError::OtherModel { id: old, old: was.clone(), new: is.clone() });
+            let models = Box::new([was.clone(), is.clone()]);
+            return Err(MarketError::OtherModel { id: old, models });
         }
         if before.is_none() {
             listing.take_back(&old, at);
