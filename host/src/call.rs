@@ -1,5 +1,7 @@
-//! A call as every front hands it over: who calls what, with which bytes, and how the answer is wanted. Its parts read the arguments, carry
-//! requests and responses of HTTP, and release what of an answer may leave.
+//! A call as every front hands it over: who calls what, with which bytes, and how the answer is wanted.
+//!
+//! [`arguments`] reads what came, [`exchange`] carries the requests and responses of components that serve HTTP, and [`outputs`]
+//! releases what of an answer may leave. None of them knows a front, nor whether the call may be made.
 
 pub mod arguments;
 pub mod exchange;

@@ -1,4 +1,6 @@
 //! What a host keeps, one module a question: who is who, what is deployed, what is offered, agreed on, negotiated, and what was called.
+//!
+//! Calls are answered from memory. None of these knows HTTP, and none runs a guest.
 
 pub mod accounts;
 pub mod agreements;

@@ -1,7 +1,8 @@
-//! Decides whether a permitted call may start now.
+//! Decides whether a permitted call may start now, and shares out what else accounts and strangers compete for: turns, memory, room
+//! for what they send.
 //!
 //! Refuses at once: what the agreement limits over all calls, which no waiting in a queue brings back. Waits, a bounded time in a
-//! bounded queue: a free sandbox. Does not know why the caller may call (`agreement`) nor what the call runs (`sandbox`).
+//! bounded queue: a free sandbox. Knows neither why the caller may call, nor what the call runs, nor HTTP.
 
 pub mod apart;
 pub mod bodies;

@@ -1,9 +1,9 @@
-//! Agreements: what a publisher offers, what a consumer accepts, and whether one call is within it.
+//! Agreements: what a publisher offers, what a consumer accepts, whether one call is within it, and what of its answer may leave.
 //!
 //! A document is an ODRL 2.2 policy in plain JSON ([`document`], [`odrl`]), signed by both its roles ([`codec`]) and compiled
-//! before the first call ([`Terms`]); calls run the compiled form only. This module must not know HTTP, sandboxes or where
-//! agreements are kept, and it counts nothing: a [`RuleSet`] says what holds apart from what was used. The surprise: nothing that
-//! is not understood is ever skipped. An unknown term makes the whole document unreadable here.
+//! before the first call ([`Terms`]); calls run the compiled form only. A [`RuleSet`] says what holds apart from what was used;
+//! only [`ledger`] counts, in memory. This crate must not know HTTP, sandboxes or where agreements are kept. The surprise:
+//! nothing that is not understood is ever skipped. An unknown term makes the whole document unreadable here.
 
 mod clause;
 mod codec;

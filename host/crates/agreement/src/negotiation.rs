@@ -2,7 +2,7 @@
 //!
 //! States and transitions by the names of the Dataspace Protocol 2025-1, which signs nothing; here each message is a signed
 //! document, so that both sides can prove afterwards who proposed and accepted what. A negotiation is the list of its messages and
-//! nothing else. This module knows no HTTP and no store, and it cannot tell whether an offer may be made: the host looks at that.
+//! nothing else. It knows no HTTP and no store, and cannot tell whether an offer may be made: the host looks at that.
 
 mod moves;
 

@@ -2,7 +2,7 @@
 //! publisher's signature. Making them, reading them, keeping them.
 //!
 //! A bundle comes from outside and is believed in nothing until [`verify()`] has seen all of it; a [`VerifiedBundle`] is the
-//! proof. This module runs no code and knows no engine: what a component imports is shown here, and permitted elsewhere.
+//! proof. This crate runs no code and knows no engine: what a component imports is shown here, and permitted elsewhere.
 
 use std::fs::{File, Permissions};
 use std::io::{self, BufWriter};

@@ -2,7 +2,7 @@
 //!
 //! [`verify`] alone makes a [`VerifiedBundle`]. Cheap checks come first: nothing is hashed before a signature holds, no
 //! component is read before its bytes are those that were signed. The surprise: whether the signer is the account that
-//! publishes is not asked here, because a bundle does not know of accounts; `deploy` asks.
+//! publishes is not asked here, because a bundle does not know of accounts; the host asks.
 
 use bytes::Bytes;
 

@@ -1,7 +1,7 @@
 //! The host's settings: one TOML file, every setting with a unit, a safe default and a sentence on what happens at the limit.
 //!
 //! What is read here cannot be wrong later: counts are non-zero where zero makes no sense, and a setting that does not exist is
-//! an error, not a typing mistake that goes unnoticed.
+//! an error, not a typing mistake that goes unnoticed. Settings are read and shown here; what they do is up to those they are for.
 
 mod address;
 mod listen;

@@ -1,6 +1,6 @@
 //! Values of the component model and their types: what callers send as JSON, and what guests take and give.
 //!
-//! It knows no WebAssembly runtime: `sandbox` fills in the types and carries the values across.
+//! It knows no WebAssembly runtime: the host's `sandbox` fills in the types and carries the values across.
 //!
 //! In JSON:
 //!

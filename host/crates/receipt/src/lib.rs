@@ -3,7 +3,7 @@
 //! A receipt stands in two structures. Its *chain* links the receipts of one agreement (or of one caller, for calls that no
 //! agreement covers) by number and hash, so that a party that keeps its own sees a missing one. The *log* holds all receipts
 //! of the host in one Merkle tree (RFC 6962) with signed checkpoints, so that a [`ReceiptProof`] verifies without the host.
-//! This module knows no agreements and counts nothing: what is charged, the caller of [`Log::append`] says. The surprise:
+//! This crate knows no agreements and counts nothing: what is charged, the caller of [`Log::append`] says. The surprise:
 //! inputs and outputs are not in a receipt, only salted commitments to them, and the salt goes to the caller alone.
 
 mod action;

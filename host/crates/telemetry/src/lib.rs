@@ -1,4 +1,4 @@
-//! The log: lines on standard error, for people or for machines. Bodies, tensors and keys never go there.
+//! The log: lines on standard error, for people or for machines. Bodies, tensors and keys must never go there.
 //!
 //! Much of what is logged is other people's text. No event is more than one line, whatever is in its fields, and what guests and
 //! native libraries write is capped and rated: [`Allowance`], [`Source`], [`foreign_line`].
