@@ -23,9 +23,8 @@ use tokio::sync::Semaphore;
 
 use crate::admission::{Admission, Bodies, PerAccount, Rate, Slots, Spools};
 use crate::bundle::{BundleLimits, Registry, RegistryError};
-use crate::call::Call;
-use crate::call::Form;
 use crate::call::exchange::Bounds;
+use crate::call::{Call, Form};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::deploy;

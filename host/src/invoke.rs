@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use crate::admission::{Admission, AdmissionError};
 use crate::agreement::Report;
-use crate::call::Call;
-use crate::call::outputs;
+use crate::call::arguments::ArgumentsError;
+use crate::call::{Call, outputs};
 use crate::host::Host;
 use crate::inference::ComputeError;
 use crate::outcome::{Outcome, Reply};
@@ -52,7 +52,7 @@ pub enum InvokeError {
     #[error(transparent)]
     Permit(PermitError),
     #[error(transparent)]
-    Arguments(#[from] crate::call::arguments::ArgumentsError),
+    Arguments(#[from] ArgumentsError),
     #[error("{error}")]
     Admission {
         error: AdmissionError,

@@ -7,8 +7,7 @@ mod parts;
 use bytes::Bytes;
 
 use crate::admission::{ApartError, READ_HERE_BYTES_MAX, Reader};
-use crate::call::Form;
-use crate::call::{Call, Payload};
+use crate::call::{Call, Form, Payload};
 use crate::id::ModelName;
 use crate::inference::{BackendKind, TensorSpec};
 use crate::sandbox::{Input, Signature};

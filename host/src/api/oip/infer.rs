@@ -12,8 +12,7 @@ use super::{Answer, Problem, error, invalid};
 use crate::api::answer::answer_of;
 use crate::api::calls::{Done, Front};
 use crate::api::compression;
-use crate::call::Form;
-use crate::call::Payload;
+use crate::call::{Form, Payload};
 use crate::host::Host;
 use crate::outcome::Reply;
 
