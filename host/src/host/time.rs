@@ -15,8 +15,8 @@ const BEHIND_MAX: SignedDuration = SignedDuration::from_hours(1);
 
 /// The time that is kept, if the file is there and holds one.
 pub fn kept(data: &Path) -> Option<Result<Timestamp, jiff::Error>> {
-    let text = std::fs::read_to_string(data.join(FILE)).ok()?;
-    Some(text.trim().parse())
+    let bytes = std::fs::read(data.join(FILE)).ok()?;
+    Some(String::from_utf8_lossy(&bytes).trim().parse())
 }
 
 /// Whether a clock that says `now` is so far behind a time that was known that somebody should look at it.
@@ -51,5 +51,23 @@ pub(super) fn keep(data: &Path, now: Timestamp) {
     };
     if let Err(error) = write() {
         tracing::warn!(%error, "the time could not be kept");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_time_is_said_to_be_none() {
+        let data = tempfile::tempdir().expect("a folder");
+        assert!(kept(data.path()).is_none(), "nothing is kept yet");
+        for text in [&b""[..], b"soon", b"\xff\xfe"] {
+            std::fs::write(data.path().join(FILE), text).expect("writes");
+            assert!(matches!(kept(data.path()), Some(Err(_))), "{text:?}");
+        }
+        keep(data.path(), Timestamp::UNIX_EPOCH);
+        let known = kept(data.path()).and_then(Result::ok);
+        assert_eq!(known, Some(Timestamp::UNIX_EPOCH));
     }
 }
