@@ -17,7 +17,7 @@ use crate::store::{Aside, Store};
 
 pub use super::private::{each as each_file, lets_others_in};
 pub use super::secrets::FILES as SECRETS;
-pub use super::time::{FILE as TIME_FILE, is_behind, kept as time_kept};
+pub use super::time::{is_behind, kept as time_kept};
 
 /// Whose the directory is, if a host has started there; the secrets can be used.
 ///

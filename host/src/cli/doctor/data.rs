@@ -10,7 +10,7 @@ use rustix::fs::{Access, AtFlags, CWD};
 use serde_json::Value;
 
 use super::{Finding, Subject, chain, sh, size};
-use crate::host::{HostError, SecretsError, look};
+use crate::host::{HostError, SecretsError, TIME_FILE, look};
 use crate::store::StoreError;
 
 /// With less a host soon cannot write receipts, and so takes no calls.
@@ -296,7 +296,7 @@ pub(super) fn clock(subject: &Subject) -> Vec<Finding> {
     if RELEASED.parse::<Timestamp>().is_ok_and(|released| now < released) {
         return vec![Finding::problem(format!("it is said to be {now}"), set)];
     }
-    let file = subject.data().join(look::TIME_FILE);
+    let file = subject.data().join(TIME_FILE);
     vec![match look::time_kept(subject.data()) {
         Some(Ok(known)) if look::is_behind(now, known) => Finding::problem(
             format!(
