@@ -24,6 +24,8 @@ help:
 	@echo 'make cases   the small inputs in tests/cases that once went wrong'
 	@echo 'make bench   figures of what is shipped, side by side; writes target/bench/results.json (FIGURES=noop_http: one of them)'
 	@echo 'make fuzz    every fuzz target for a minute'
+	@echo 'make plugins the plugins that tests of whole hosts need'
+	@echo 'make profile the files in host/profile, from the table in the code'
 	@echo 'make dist    what is shipped: a stripped binary compiled for its calls, checksum, list of contents'
 
 demo: $(HOSPES) plugins $(RUNTIME)/.installed $(PICTURES)/.fetched
