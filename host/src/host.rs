@@ -1,6 +1,7 @@
 //! The composition root: everything a running host consists of, put together in the order in which it depends on itself.
 //!
-//! Holds no rules of its own: it starts the parts and lends them to `invoke` and `deploy`.
+//! It starts the parts and lends them to `invoke` and `deploy`. Of rules it has only those that need several parts: who may know of a
+//! model, and within what a call's sandbox is made.
 
 mod known;
 mod lines;

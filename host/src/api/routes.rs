@@ -1,5 +1,5 @@
 //! The host's own routes as data: for the OpenAPI document, and for saying which method would do. The router's `match` is
-//! what is served; a test compares the two.
+//! what is served; a test asks it for each of these.
 
 use super::Audience;
 
