@@ -165,33 +165,31 @@ impl Cut {
         })
     }
 
-    /// When it was made.
-    pub fn at(&self) -> Timestamp {
-        self.at
-    }
-
-    /// Writes the backup, without the host's key.
+    /// Writes the backup, without the host's key. Whoever reads slowly keeps the records from nobody: they are copied first.
     ///
     /// # Errors
     /// [`BackupError`]; what was written is no backup then, and can be told from one.
-    pub fn write_to(&self, out: impl Write) -> Result<(), BackupError> {
-        let mut archive = Writer::new(out, self.at);
+    pub fn write_to(self, out: impl Write) -> Result<(), BackupError> {
+        let Self { data, records, log, bundles, key, at, _held } = self;
+        // Without a name: it goes with this process, whatever becomes of it.
+        let mut copy = tempfile::tempfile_in(&data)?;
+        records.copy_to(copy.try_clone()?)?;
+        let published = published(&records)?;
+        drop(records);
+        let mut archive = Writer::new(out, at);
         let program = env!("CARGO_PKG_VERSION").to_owned();
         archive.heading(&Heading { format: FORMAT, records: store::FORMAT, program })?;
-        // Without a name: it goes with this process, whatever becomes of it.
-        let mut copy = tempfile::tempfile_in(&self.data)?;
-        self.records.copy_to(copy.try_clone()?)?;
         copy.rewind()?;
         let bytes = copy.metadata()?.len();
         archive.file(RECORDS, &mut copy, bytes)?;
         drop(copy);
         let of_log = |name: &str| format!("{RECEIPTS}/{name}");
-        archive.file(&of_log(LOG_FILE), self.log.file(), self.log.bytes())?;
-        archive.text(&of_log(CHECKPOINT_FILE), self.log.checkpoint())?;
-        archive.text(TIME_FILE, &format!("{}\n", self.at))?;
+        archive.file(&of_log(LOG_FILE), log.file(), log.bytes())?;
+        archive.text(&of_log(CHECKPOINT_FILE), log.checkpoint())?;
+        archive.text(TIME_FILE, &format!("{at}\n"))?;
         let mut missing = Vec::new();
-        for name in self.bundle_files(&mut missing)? {
-            let path = self.data.join(&name);
+        for name in bundle_files(&bundles, published, &mut missing)? {
+            let path = data.join(&name);
             match File::open(&path) {
                 Ok(mut file) => {
                     let bytes = file.metadata()?.len();
@@ -201,42 +199,51 @@ impl Cut {
                 Err(error) => return Err(error.into()),
             }
         }
-        archive.end(&self.key, |files| Manifest {
-            host: self.key.party(),
-            made: self.at,
-            size: self.log.size(),
-            checkpoint: self.log.checkpoint().to_owned(),
+        archive.end(&key, |files| Manifest {
+            host: key.party(),
+            made: at,
+            size: log.size(),
+            checkpoint: log.checkpoint().to_owned(),
             files,
             missing,
         })
     }
+}
 
-    /// The files of all bundles that were published, also of those that are out of service.
-    fn bundle_files(&self, missing: &mut Vec<String>) -> Result<BTreeSet<String>, BackupError> {
-        #[derive(Deserialize)]
-        struct Publication {
-            bundle: Digest,
-        }
-        let mut published = BTreeSet::new();
-        self.records.each(Table::Publications, |record| {
-            // One that cannot be read is set aside by a host, and names nothing.
-            let publication = serde_json::from_slice::<Publication>(record);
-            published.extend(publication.ok().map(|publication| publication.bundle));
-        })?;
-        let mut names = BTreeSet::new();
-        for bundle in published {
-            match self.bundles.files_of(&bundle) {
-                Ok(files) => {
-                    names.extend(files.into_iter().map(|file| format!("{BUNDLES}/{file}")));
-                }
-                Err(RegistryError::Missing { .. } | RegistryError::Damaged { .. }) => {
-                    missing.push(format!("bundle {bundle}"));
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(names)
+/// The bundles that were published, also those that are out of service.
+fn published(records: &Snapshot) -> Result<BTreeSet<Digest>, StoreError> {
+    #[derive(Deserialize)]
+    struct Publication {
+        bundle: Digest,
     }
+    let mut published = BTreeSet::new();
+    records.each(Table::Publications, |record| {
+        // One that cannot be read is set aside by a host, and names nothing.
+        let publication = serde_json::from_slice::<Publication>(record);
+        published.extend(publication.ok().map(|publication| publication.bundle));
+    })?;
+    Ok(published)
+}
+
+/// The files of bundles.
+fn bundle_files(
+    bundles: &Registry,
+    published: BTreeSet<Digest>,
+    missing: &mut Vec<String>,
+) -> Result<BTreeSet<String>, BackupError> {
+    let mut names = BTreeSet::new();
+    for bundle in published {
+        match bundles.files_of(&bundle) {
+            Ok(files) => {
+                names.extend(files.into_iter().map(|file| format!("{BUNDLES}/{file}")));
+            }
+            Err(RegistryError::Missing { .. } | RegistryError::Damaged { .. }) => {
+                missing.push(format!("bundle {bundle}"));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(names)
 }
 
 /// Reads so many bytes at most, and hashes them.

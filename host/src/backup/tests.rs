@@ -44,7 +44,6 @@ fn what_is_restored_is_what_there_was_and_knows_what_it_lacks() {
         Err(BackupError::Store(StoreError::InUse { .. }))
     ));
     cut.write_to(File::create(&archive).expect("made")).expect("written");
-    drop(cut);
     let Contents { manifest, key: kept } =
         check(File::open(&archive).expect("opens")).expect("good");
     assert!(kept.is_none() && manifest.size == 1 && manifest.missing.is_empty());
