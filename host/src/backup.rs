@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::bundle::{Registry, RegistryError};
 use crate::clock::Clock;
 use crate::dsse::DsseError;
-use crate::host::{BUNDLES, Host, KEY_FILE, RECEIPTS, RECORDS, TIME_FILE, time_known};
+use crate::host::{BUNDLES, Host, KEY_FILE, RECEIPTS, RECORDS, TIME_FILE, check_log, time_known};
 use crate::id::{Digest, Party};
 use crate::key::{KeyError, PartyKey};
 use crate::receipt::{CHECKPOINT_FILE, LOG_FILE, Log, Prefix, ReceiptError};
@@ -48,7 +48,7 @@ const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// Why no backup was made.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    #[error("`{}` is not a host's data directory: it has no `{RECORDS}`", .0.display())]
+    #[error("`{}` is not a host's data directory: it has no records in `{RECORDS}`", .0.display())]
     NoDirectory(PathBuf),
     #[error(
         "`{}` belongs to user {owner}, and you are user {user}: files that are written there would be yours, and its host could not read \
@@ -116,7 +116,7 @@ pub struct Cut {
     key: PartyKey,
     at: Timestamp,
     /// Keeps hosts from the directory, if none serves it.
-    _held: Option<(Store, Log)>,
+    held: Option<(Store, Log)>,
 }
 
 impl Cut {
@@ -130,7 +130,7 @@ impl Cut {
         })?;
         let (data, bundles) = (host.config().data.dir.clone(), host.registry.clone());
         let (key, at) = (host.key().clone(), host.clock().now());
-        Ok(Self { data, records, log, bundles, key, at, _held: None })
+        Ok(Self { data, records, log, bundles, key, at, held: None })
     }
 
     /// The state of a data directory that no host serves; none can be started on it meanwhile.
@@ -138,7 +138,8 @@ impl Cut {
     /// # Errors
     /// [`BackupError`]; [`StoreError::InUse`] if a host serves it.
     pub fn of_directory(data: &Path, clock: Clock) -> Result<Self, BackupError> {
-        if !data.join(RECORDS).is_file() {
+        // Opening them would begin new ones, which a host with a log refuses.
+        if fs::metadata(data.join(RECORDS)).map_or(0, |records| records.len()) == 0 {
             return Err(BackupError::NoDirectory(data.to_owned()));
         }
         let (owner, user) = (fs::metadata(data)?.uid(), geteuid().as_raw());
@@ -154,6 +155,7 @@ impl Cut {
         let origin = receipts::origin(&key.party());
         let folder = data.join(RECEIPTS);
         let log = Log::open(&folder, &key, origin, FLUSH_INTERVAL, clock, |_| ())?;
+        check_log::<BackupError>(&store, &log)?;
         Ok(Self {
             data: data.to_owned(),
             records: store.snapshot()?,
@@ -161,7 +163,7 @@ impl Cut {
             bundles: Registry::open(&data.join(BUNDLES))?,
             key,
             at,
-            _held: Some((store, log)),
+            held: Some((store, log)),
         })
     }
 
@@ -170,7 +172,7 @@ impl Cut {
     /// # Errors
     /// [`BackupError`]; what was written is no backup then, and can be told from one.
     pub fn write_to(self, out: impl Write) -> Result<(), BackupError> {
-        let Self { data, records, log, bundles, key, at, _held } = self;
+        let Self { data, records, log, bundles, key, at, held: _held } = self;
         // Without a name: it goes with this process, whatever becomes of it.
         let mut copy = tempfile::tempfile_in(&data)?;
         records.copy_to(copy.try_clone()?)?;
