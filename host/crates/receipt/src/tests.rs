@@ -1,5 +1,6 @@
 //! Tests of receipts: the bytes, the log across crashes and damage, the proofs.
 
+mod lost;
 mod together;
 
 use std::fs;
