@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::bundle::{Registry, RegistryError};
 use crate::clock::Clock;
 use crate::dsse::DsseError;
-use crate::host::{BUNDLES, Host, KEY_FILE, RECEIPTS, RECORDS, TIME_FILE, time_known};
+use crate::host::{BUNDLES, Host, KEY_FILE, RECEIPTS, RECORDS, TIME_FILE, check_log, time_known};
 use crate::id::{Digest, Party};
 use crate::key::{KeyError, PartyKey};
 use crate::receipt::{CHECKPOINT_FILE, LOG_FILE, Log, Prefix, ReceiptError};
@@ -48,7 +48,7 @@ const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// Why no backup was made.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    #[error("`{}` is not a host's data directory: it has no `{RECORDS}`", .0.display())]
+    #[error("`{}` is not a host's data directory: it has no records in `{RECORDS}`", .0.display())]
     NoDirectory(PathBuf),
     #[error(
         "`{}` belongs to user {owner}, and you are user {user}: files that are written there would be yours, and its host could not read \
@@ -116,7 +116,7 @@ pub struct Cut {
     key: PartyKey,
     at: Timestamp,
     /// Keeps hosts from the directory, if none serves it.
-    _held: Option<(Store, Log)>,
+    held: Option<(Store, Log)>,
 }
 
 impl Cut {
@@ -130,7 +130,7 @@ impl Cut {
         })?;
         let (data, bundles) = (host.config().data.dir.clone(), host.registry.clone());
         let (key, at) = (host.key().clone(), host.clock().now());
-        Ok(Self { data, records, log, bundles, key, at, _held: None })
+        Ok(Self { data, records, log, bundles, key, at, held: None })
     }
 
     /// The state of a data directory that no host serves; none can be started on it meanwhile.
@@ -138,7 +138,8 @@ impl Cut {
     /// # Errors
     /// [`BackupError`]; [`StoreError::InUse`] if a host serves it.
     pub fn of_directory(data: &Path, clock: Clock) -> Result<Self, BackupError> {
-        if !data.join(RECORDS).is_file() {
+        // Opening them would begin new ones, which a host with a log refuses.
+        if fs::metadata(data.join(RECORDS)).map_or(0, |records| records.len()) == 0 {
             return Err(BackupError::NoDirectory(data.to_owned()));
         }
         let (owner, user) = (fs::metadata(data)?.uid(), geteuid().as_raw());
@@ -154,6 +155,7 @@ impl Cut {
         let origin = receipts::origin(&key.party());
         let folder = data.join(RECEIPTS);
         let log = Log::open(&folder, &key, origin, FLUSH_INTERVAL, clock, |_| ())?;
+        check_log::<BackupError>(&store, &log)?;
         Ok(Self {
             data: data.to_owned(),
             records: store.snapshot()?,
@@ -161,37 +163,35 @@ impl Cut {
             bundles: Registry::open(&data.join(BUNDLES))?,
             key,
             at,
-            _held: Some((store, log)),
+            held: Some((store, log)),
         })
     }
 
-    /// When it was made.
-    pub fn at(&self) -> Timestamp {
-        self.at
-    }
-
-    /// Writes the backup, without the host's key.
+    /// Writes the backup, without the host's key. Whoever reads slowly keeps the records from nobody: they are copied first.
     ///
     /// # Errors
     /// [`BackupError`]; what was written is no backup then, and can be told from one.
-    pub fn write_to(&self, out: impl Write) -> Result<(), BackupError> {
-        let mut archive = Writer::new(out, self.at);
+    pub fn write_to(self, out: impl Write) -> Result<(), BackupError> {
+        let Self { data, records, log, bundles, key, at, held: _held } = self;
+        // Without a name: it goes with this process, whatever becomes of it.
+        let mut copy = tempfile::tempfile_in(&data)?;
+        records.copy_to(copy.try_clone()?)?;
+        let published = published(&records)?;
+        drop(records);
+        let mut archive = Writer::new(out, at);
         let program = env!("CARGO_PKG_VERSION").to_owned();
         archive.heading(&Heading { format: FORMAT, records: store::FORMAT, program })?;
-        // Without a name: it goes with this process, whatever becomes of it.
-        let mut copy = tempfile::tempfile_in(&self.data)?;
-        self.records.copy_to(copy.try_clone()?)?;
         copy.rewind()?;
         let bytes = copy.metadata()?.len();
         archive.file(RECORDS, &mut copy, bytes)?;
         drop(copy);
         let of_log = |name: &str| format!("{RECEIPTS}/{name}");
-        archive.file(&of_log(LOG_FILE), self.log.file(), self.log.bytes())?;
-        archive.text(&of_log(CHECKPOINT_FILE), self.log.checkpoint())?;
-        archive.text(TIME_FILE, &format!("{}\n", self.at))?;
+        archive.file(&of_log(LOG_FILE), log.file(), log.bytes())?;
+        archive.text(&of_log(CHECKPOINT_FILE), log.checkpoint())?;
+        archive.text(TIME_FILE, &format!("{at}\n"))?;
         let mut missing = Vec::new();
-        for name in self.bundle_files(&mut missing)? {
-            let path = self.data.join(&name);
+        for name in bundle_files(&bundles, published, &mut missing)? {
+            let path = data.join(&name);
             match File::open(&path) {
                 Ok(mut file) => {
                     let bytes = file.metadata()?.len();
@@ -201,42 +201,51 @@ impl Cut {
                 Err(error) => return Err(error.into()),
             }
         }
-        archive.end(&self.key, |files| Manifest {
-            host: self.key.party(),
-            made: self.at,
-            size: self.log.size(),
-            checkpoint: self.log.checkpoint().to_owned(),
+        archive.end(&key, |files| Manifest {
+            host: key.party(),
+            made: at,
+            size: log.size(),
+            checkpoint: log.checkpoint().to_owned(),
             files,
             missing,
         })
     }
+}
 
-    /// The files of all bundles that were published, also of those that are out of service.
-    fn bundle_files(&self, missing: &mut Vec<String>) -> Result<BTreeSet<String>, BackupError> {
-        #[derive(Deserialize)]
-        struct Publication {
-            bundle: Digest,
-        }
-        let mut published = BTreeSet::new();
-        self.records.each(Table::Publications, |record| {
-            // One that cannot be read is set aside by a host, and names nothing.
-            let publication = serde_json::from_slice::<Publication>(record);
-            published.extend(publication.ok().map(|publication| publication.bundle));
-        })?;
-        let mut names = BTreeSet::new();
-        for bundle in published {
-            match self.bundles.files_of(&bundle) {
-                Ok(files) => {
-                    names.extend(files.into_iter().map(|file| format!("{BUNDLES}/{file}")));
-                }
-                Err(RegistryError::Missing { .. } | RegistryError::Damaged { .. }) => {
-                    missing.push(format!("bundle {bundle}"));
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(names)
+/// The bundles that were published, also those that are out of service.
+fn published(records: &Snapshot) -> Result<BTreeSet<Digest>, StoreError> {
+    #[derive(Deserialize)]
+    struct Publication {
+        bundle: Digest,
     }
+    let mut published = BTreeSet::new();
+    records.each(Table::Publications, |record| {
+        // One that cannot be read is set aside by a host, and names nothing.
+        let publication = serde_json::from_slice::<Publication>(record);
+        published.extend(publication.ok().map(|publication| publication.bundle));
+    })?;
+    Ok(published)
+}
+
+/// The files of bundles.
+fn bundle_files(
+    bundles: &Registry,
+    published: BTreeSet<Digest>,
+    missing: &mut Vec<String>,
+) -> Result<BTreeSet<String>, BackupError> {
+    let mut names = BTreeSet::new();
+    for bundle in published {
+        match bundles.files_of(&bundle) {
+            Ok(files) => {
+                names.extend(files.into_iter().map(|file| format!("{BUNDLES}/{file}")));
+            }
+            Err(RegistryError::Missing { .. } | RegistryError::Damaged { .. }) => {
+                missing.push(format!("bundle {bundle}"));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(names)
 }
 
 /// Reads so many bytes at most, and hashes them.

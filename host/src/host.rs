@@ -49,6 +49,7 @@ use crate::stop::Stops;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Allowance, Allowances};
 
+pub use known::check as check_log;
 use lines::Lines;
 pub use readiness::NotReady;
 use secrets::Secrets;
@@ -187,7 +188,7 @@ impl Host {
                 agreements.replay(receipt);
             },
         )?;
-        let remembered = known::check(&store, &receipts)?;
+        let remembered = known::check::<HostError>(&store, receipts.log())?;
         let inference = inference_settings(&config);
         let log_allowances = Arc::clone(&inference.allowances);
         let (uploads, spools) = uploads(&config);

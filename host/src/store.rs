@@ -10,7 +10,7 @@ mod look;
 mod snapshot;
 
 use std::error::Error;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -97,7 +97,11 @@ pub struct Store {
     is_failing: AtomicBool,
     aside: SetAside,
     path: PathBuf,
+    /// How the file is opened, also after an error of the disk.
+    opener: Opener,
 }
+
+type Opener = fn(&Path) -> Result<Database, StoreError>;
 
 /// Why records could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -196,7 +200,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::InUse`] while another process has them open, [`StoreError::Newer`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        Self::begin(path, open(path)?)
+        Self::begin(path, open)
     }
 
     /// Opens the records in `path` to look at them: what is written stays in memory, and the file as it is. None if there are none.
@@ -204,20 +208,16 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub fn look_at(path: &Path) -> Result<Option<Self>, StoreError> {
-        let file = match File::open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            opened => opened.map_err(|error| failed(path, error))?,
-        };
-        let overlay = look::Overlay::over(file).map_err(|error| failed(path, error))?;
-        let mut builder = Database::builder();
-        let database = builder.set_cache_size(CACHE_BYTES_MAX).create_with_backend(overlay);
-        Self::begin(path, database.map_err(|error| refused(path, error))?).map(Some)
+        match fs::metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            _ => Self::begin(path, open_to_look).map(Some),
+        }
     }
 
-    fn begin(path: &Path, database: Database) -> Result<Self, StoreError> {
-        let database = RwLock::new(Some(database));
+    fn begin(path: &Path, opener: Opener) -> Result<Self, StoreError> {
+        let database = RwLock::new(Some(opener(path)?));
         let (is_failing, aside) = (AtomicBool::new(false), SetAside::default());
-        let store = Self { database, is_failing, aside, path: path.into() };
+        let store = Self { database, is_failing, aside, path: path.into(), opener };
         let seen = format::check(&store)?;
         // A file that has them all is not written: the disk may be full.
         let lacks = |table: &Table| store.count(*table).is_err();
@@ -270,7 +270,7 @@ impl Store {
         if self.is_failing() {
             // The file's lock goes with the old one.
             *database = None;
-            *database = Some(open(&self.path)?);
+            *database = Some((self.opener)(&self.path)?);
             self.is_failing.store(false, Ordering::Release);
             tracing::info!(path = %self.path.display(), "the records are open again");
         }
@@ -448,6 +448,14 @@ fn open(path: &Path) -> Result<Database, StoreError> {
     let made = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
     drop(made.map_err(|error| failed(path, error))?);
     let opened = Database::builder().set_cache_size(CACHE_BYTES_MAX).create(path);
+    opened.map_err(|error| refused(path, error))
+}
+
+fn open_to_look(path: &Path) -> Result<Database, StoreError> {
+    let file = File::open(path).map_err(|error| failed(path, error))?;
+    let overlay = look::Overlay::over(file).map_err(|error| failed(path, error))?;
+    let mut builder = Database::builder();
+    let opened = builder.set_cache_size(CACHE_BYTES_MAX).create_with_backend(overlay);
     opened.map_err(|error| refused(path, error))
 }
 

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::archive::{self, Contents, Fault};
 use super::{FLUSH_INTERVAL, Manifest};
 use crate::clock::Clock;
-use crate::host::{KEY_FILE, RECEIPTS, RECORDS};
+use crate::host::{KEY_FILE, RECEIPTS, RECORDS, check_log};
 use crate::id::Party;
 use crate::key::{KeyError, PartyKey};
 use crate::operations::lost::{Restored, SHOWN_MAX};
@@ -44,9 +44,9 @@ pub enum RestoreError {
     #[error("the key is of `{key}`, and the backup of host `{host}`")]
     OtherKey { key: Party, host: Party },
     #[error("the records of the backup cannot be used")]
-    Records(#[source] StoreError),
+    Records(#[from] StoreError),
     #[error("the log of the backup cannot be used")]
-    Log(#[source] ReceiptError),
+    Log(#[from] ReceiptError),
     #[error("the log of the backup has {seen} entries, and its manifest says {wanted}")]
     LogSize { seen: u64, wanted: u64 },
     #[error("`{}` is not a receipt or checkpoint of the host whose backup it is", path.display())]
@@ -164,12 +164,12 @@ fn check(
     manifest: &Manifest,
     wanted: &Wanted<'_>,
 ) -> Result<Option<u64>, RestoreError> {
-    let store = Store::open(&folder.join(RECORDS)).map_err(RestoreError::Records)?;
+    let store = Store::open(&folder.join(RECORDS))?;
     let (party, clock) = (key.party(), wanted.clock.clone());
     let (receipts, origin) = (folder.join(RECEIPTS), receipts::origin(&party));
-    let log = Log::open(&receipts, key, origin, FLUSH_INTERVAL, clock, |_| ())
-        .map_err(RestoreError::Log)?;
-    log.check_holds(&manifest.checkpoint).map_err(RestoreError::Log)?;
+    let log = Log::open(&receipts, key, origin, FLUSH_INTERVAL, clock, |_| ())?;
+    check_log::<RestoreError>(&store, &log)?;
+    log.check_holds(&manifest.checkpoint)?;
     if log.size() != manifest.size {
         return Err(RestoreError::LogSize { seen: log.size(), wanted: manifest.size });
     }
@@ -177,13 +177,13 @@ fn check(
     for (path, text) in &wanted.shown {
         let known = Known::parse(text, &party)
             .map_err(|source| RestoreError::Shown { path: path.clone(), source })?;
-        if log.has_lost(known.checkpoint()).map_err(RestoreError::Log)? {
+        if log.has_lost(known.checkpoint())? {
             lost_up_to = lost_up_to.max(Some(known.size()));
             shown.push(String::from_utf8_lossy(text).into_owned());
         }
     }
     let note = Restored { size: manifest.size, made: manifest.made, shown };
-    note.keep(&store).map_err(RestoreError::Records)?;
+    note.keep(&store)?;
     store.close();
     Ok(lost_up_to)
 }

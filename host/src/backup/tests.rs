@@ -44,7 +44,6 @@ fn what_is_restored_is_what_there_was_and_knows_what_it_lacks() {
         Err(BackupError::Store(StoreError::InUse { .. }))
     ));
     cut.write_to(File::create(&archive).expect("made")).expect("written");
-    drop(cut);
     let Contents { manifest, key: kept } =
         check(File::open(&archive).expect("opens")).expect("good");
     assert!(kept.is_none() && manifest.size == 1 && manifest.missing.is_empty());
@@ -66,6 +65,46 @@ fn what_is_restored_is_what_there_was_and_knows_what_it_lacks() {
     assert!(matches!(restore(&wanted), Err(RestoreError::NotEmpty(_))));
     let left = std::fs::read_dir(folder.path().join("deep/er")).expect("readable").count();
     assert_eq!(left, 1, "only the directory itself");
+}
+
+/// A host would not start on it.
+#[test]
+fn a_log_that_is_older_than_the_records_remember_is_neither_backed_up_nor_restored() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (data, archive) = (folder.path().join("data"), folder.path().join("a.tar"));
+    let key = directory(&data);
+    let receipts = [LOG_FILE, CHECKPOINT_FILE].map(|name| data.join(RECEIPTS).join(name));
+    let older = receipts.each_ref().map(|path| fs::read(path).expect("readable"));
+    let log = open_log(&data, &key);
+    act(&log, 2);
+    let later = log.checkpoint();
+    drop(log);
+    receipts.iter().zip(older).for_each(|(path, bytes)| fs::write(path, bytes).expect("written"));
+    let good = Cut::of_directory(&data, Clock::System).expect("nothing is remembered yet");
+    let Some((store, log)) = &good.held else { panic!("it is held") };
+    store.put(Table::Host, "checkpoint", later.as_bytes()).expect("written");
+    let records = store.snapshot().expect("taken");
+    let log = log.prefix().expect("signed");
+    let bad = Cut { records, log, ..good };
+    bad.write_to(File::create(&archive).expect("made")).expect("written");
+    let backed_up = Cut::of_directory(&data, Clock::System).map(drop);
+    let rolled_back: Result<(), _> =
+        Err(BackupError::Receipts(ReceiptError::RolledBack { size: 1, signed: 2 }));
+    assert_eq!(format!("{backed_up:?}"), format!("{rolled_back:?}"));
+    let (to, pem) = (folder.path().join("to"), data.join(KEY_FILE));
+    let restored = restore(&wanted(&archive, &to, &pem)).map(drop);
+    assert!(matches!(restored, Err(RestoreError::Log(ReceiptError::RolledBack { .. }))));
+    assert!(!to.exists());
+}
+
+#[test]
+fn records_without_a_byte_are_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    directory(&data);
+    File::create(data.join(RECORDS)).expect("emptied");
+    let refused = Cut::of_directory(&data, Clock::System).map(drop);
+    assert!(matches!(refused, Err(BackupError::NoDirectory(_))), "{refused:?}");
 }
 
 #[test]

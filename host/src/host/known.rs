@@ -4,9 +4,8 @@
 use std::path::Path;
 
 use super::{Host, HostError, RECEIPTS, RECORDS};
-use crate::receipt::{EMPTY_LOG_BYTES, LOG_FILE};
-use crate::state::receipts::Receipts;
-use crate::store::{Store, Table};
+use crate::receipt::{EMPTY_LOG_BYTES, LOG_FILE, Log, ReceiptError};
+use crate::store::{Store, StoreError, Table};
 
 /// What the latest remembered checkpoint is kept under.
 const CHECKPOINT: &str = "checkpoint";
@@ -24,17 +23,18 @@ pub(super) fn check_records(data: &Path) -> Result<(), HostError> {
     Ok(())
 }
 
-/// Checks that the log still holds what is remembered of it, and gives that back. Of hosts that ran before this was remembered,
+/// Checks that the log still holds what the records remember of it, and gives that back. Of hosts that ran before this was remembered,
 /// nothing is.
 ///
 /// # Errors
-/// [`HostError::Receipts`] if it does not.
-pub(super) fn check(store: &Store, receipts: &Receipts) -> Result<String, HostError> {
-    let records = store.all(Table::Host)?;
-    let known = records.into_iter().find(|(key, _)| key == CHECKPOINT);
-    let Some((_, note)) = known else { return Ok(String::new()) };
+/// [`ReceiptError::RolledBack`] if it does not; [`StoreError`].
+pub fn check<E>(store: &Store, log: &Log) -> Result<String, E>
+where
+    E: From<StoreError> + From<ReceiptError>,
+{
+    let Some(note) = store.get(Table::Host, CHECKPOINT)? else { return Ok(String::new()) };
     let note = String::from_utf8_lossy(&note).into_owned();
-    receipts.log().check_holds(&note)?;
+    log.check_holds(&note)?;
     Ok(note)
 }
 

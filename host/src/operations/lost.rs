@@ -37,7 +37,7 @@ pub struct Restored {
 pub struct Findings {
     /// How far the log had come, by what it has lost. None: nothing of what was shown is lost.
     pub lost_up_to: Option<u64>,
-    /// From where on it was lost, if the log itself says that it was restored.
+    /// From where on it was lost, if the log itself says that it was restored, and from which of several places on.
     pub lost_from: Option<u64>,
     /// Agreements that were frozen.
     pub frozen: Vec<Digest>,
@@ -114,16 +114,20 @@ pub fn show(host: &Host, shown: &[&[u8]]) -> Result<Findings, OperationError> {
     let Some(lost_up_to) = lost.iter().map(Known::size).max() else {
         return Ok(Findings::default());
     };
-    // Behind the first restore the log is another one than it was.
-    let actions = log.actions();
-    let restored = actions.iter().find(|(_, action)| action.deed == Deed::Restore);
-    let lost_from = restored.map(|(index, _)| *index).filter(|index| *index < lost_up_to);
-    let (frozen, undone) = named(host, &lost, lost_from.unwrap_or(0)..lost_up_to);
-    let undone = undone.into_values().collect();
-    let (frozen, all) = match frozen {
-        Some(frozen) if lost_from.is_some() => (frozen, false),
-        Some(_) | None => (BTreeSet::new(), true),
+    let actions = log.actions().into_iter().filter(|(_, action)| action.deed == Deed::Restore);
+    let restored: Vec<_> = actions.map(|(index, _)| index).filter(|at| *at < lost_up_to).collect();
+    let all_from = log.all_lost_from(&lost, &restored);
+    let lost_from = match restored[..] {
+        _ if all_from.is_some() => all_from,
+        [only] => Some(only),
+        // Which of them lost it is not known.
+        _ => None,
     };
+    lost.retain(|known| !log.has(known));
+    let frozen = all_from.and_then(|_| counted(host, &lost));
+    let all = frozen.is_none();
+    let frozen = frozen.unwrap_or_default();
+    let undone = undone(&lost);
     let reason = match lost_from {
         Some(from) => format!(
             "entries {from} to {} of its log are lost since it was restored from a backup",
@@ -142,37 +146,28 @@ pub fn show(host: &Host, shown: &[&[u8]]) -> Result<Findings, OperationError> {
     Ok(Findings { lost_up_to: Some(lost_up_to), lost_from, frozen, all, undone })
 }
 
-type Undone = BTreeMap<u64, (Deed, Box<str>)>;
-
-/// The agreements that lost calls counted against, if all that is lost was shown and says it; and the actions among it.
-fn named(
-    host: &Host,
-    lost: &[Known],
-    range: std::ops::Range<u64>,
-) -> (Option<BTreeSet<Digest>>, Undone) {
-    let (mut seen, mut undone) = (BTreeSet::new(), Undone::new());
-    let mut frozen = Some(BTreeSet::new());
+/// The agreements that lost calls counted against, if that is known.
+fn counted(host: &Host, lost: &[Known]) -> Option<BTreeSet<Digest>> {
+    let mut counted = BTreeSet::new();
     for known in lost {
-        let index = match known.shown() {
-            Shown::Receipt(receipt, index) if range.contains(index) => {
-                // Others were refused and counted nothing.
-                if let (Some(agreement), Some(_)) = (receipt.agreement, receipt.used) {
-                    let counted = host.agreements.counted_by(&agreement);
-                    frozen = frozen.zip(counted).map(|(mut frozen, counted)| {
-                        frozen.extend(counted);
-                        frozen
-                    });
-                }
-                index
-            }
-            Shown::Action(action, index) if range.contains(index) => {
-                undone.insert(*index, (action.deed, action.target.clone()));
-                index
-            }
-            Shown::Receipt(..) | Shown::Action(..) | Shown::Checkpoint => continue,
-        };
-        seen.insert(*index);
+        let Shown::Receipt(receipt) = known.shown() else { continue };
+        // Others were refused and counted nothing.
+        if let (Some(agreement), Some(_)) = (receipt.agreement, receipt.used) {
+            counted.extend(host.agreements.counted_by(&agreement)?);
+        }
     }
-    let is_all_shown = seen.len() as u64 == range.end - range.start;
-    (frozen.filter(|_| is_all_shown), undone)
+    Some(counted)
+}
+
+/// What was done, in order, but for the restores of logs that were lost themselves.
+fn undone(lost: &[Known]) -> Vec<(Deed, Box<str>)> {
+    let mut undone = BTreeMap::new();
+    for known in lost {
+        if let (Shown::Action(action), Some(place)) = (known.shown(), known.place())
+            && action.deed != Deed::Restore
+        {
+            undone.insert(place, (action.deed, action.target.clone()));
+        }
+    }
+    undone.into_values().collect()
 }

@@ -161,6 +161,8 @@ impl StorageBackend for Overlay {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::super::{Store, StoreError, Table};
     use super::*;
 
@@ -205,6 +207,11 @@ mod tests {
         }
         assert!(matches!(Store::open(&path), Err(StoreError::InUse { .. })));
         drop(looks);
+        // After an error of the disk it is opened anew, and still only looked at.
+        let look = Store::look_at(&path).expect("opens").expect("there");
+        look.is_failing.store(true, Ordering::Release);
+        look.put(Table::Offers, "a", b"3").expect("writes into memory");
+        drop(look);
         assert!(std::fs::read(&path).expect("reads") == before, "nothing was changed");
         let store = Store::open(&path).expect("opens");
         assert_eq!(store.get(Table::Offers, "a").expect("reads"), Some(b"1".to_vec()));

@@ -8,7 +8,7 @@ use minicbor::data::Type;
 use minicbor::decode::{Decoder, Error as CborError};
 use minicbor::encode::{Encoder, Error as EncodeError};
 
-use super::{CallResult, ChainId, Commitment, RECEIPT_BYTES_MAX, Receipt};
+use super::{CallResult, ChainId, Commitment, Draft, RECEIPT_BYTES_MAX, Receipt};
 use hospes_core::id::{CallId, Digest, IdError, ModelName, Party};
 
 const VERSION: u8 = 1;
@@ -258,7 +258,7 @@ impl<'a> Members<'a> {
         }
         let at = self.at.ok_or(FormError::Missing(member::AT))?;
         let rule = self.integer(member::RULE).map(u16::try_from).transpose();
-        Ok(Receipt {
+        let draft = Draft {
             call: CallId::from_bytes(self.array(member::CALL)?),
             at: Timestamp::from_microsecond(at).map_err(|_| FormError::Value(member::AT))?,
             caller: Party::from_public_key(self.array(member::CALLER)?),
@@ -282,9 +282,9 @@ impl<'a> Members<'a> {
             wall_micros: self.required(member::WALL_MICROS)?,
             memory_bytes: self.required(member::MEMORY_BYTES)?,
             result: self.result()?,
-            sequence: self.required(member::SEQUENCE)?,
-            previous: Digest::from_bytes(self.array(member::PREVIOUS)?),
-        })
+        };
+        let previous = Digest::from_bytes(self.array(member::PREVIOUS)?);
+        Ok(Receipt { draft, sequence: self.required(member::SEQUENCE)?, previous })
     }
 
     fn chain(&self) -> Result<ChainId, FormError> {

@@ -20,6 +20,7 @@ mod tests;
 mod tree;
 
 use std::fmt;
+use std::ops::Deref;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -40,9 +41,27 @@ pub const EMPTY_LOG_BYTES: u64 = record::MAGIC.len() as u64;
 /// Longest receipt, in bytes of its CBOR. One is some 400 bytes.
 pub const RECEIPT_BYTES_MAX: usize = 4096;
 
-/// What happened in one call.
+/// What happened in one call. It has the members of its [`Draft`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
+    draft: Draft,
+    /// The receipt's place in its chain, from 0.
+    pub sequence: u64,
+    /// The hash in the log (RFC 6962 section 2.1, of a leaf) of the receipt before it in its chain; 32 zero bytes for the first.
+    pub previous: Digest,
+}
+
+impl Deref for Receipt {
+    type Target = Draft;
+
+    fn deref(&self) -> &Draft {
+        &self.draft
+    }
+}
+
+/// A receipt that has no place yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
     pub call: CallId,
     /// When the receipt was written, to the microsecond.
     pub at: Timestamp,
@@ -76,41 +95,6 @@ pub struct Receipt {
     /// Time that the plugin ran.
     pub wall_micros: u64,
     /// Most memory that the plugin held.
-    pub memory_bytes: u64,
-    pub result: CallResult,
-    /// The receipt's place in its chain, from 0.
-    pub sequence: u64,
-    /// The hash in the log (RFC 6962 section 2.1, of a leaf) of the receipt before it in its chain; 32 zero bytes for the first.
-    pub previous: Digest,
-}
-
-/// A receipt that has no place yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Draft {
-    pub call: CallId,
-    pub at: Timestamp,
-    pub caller: Party,
-    pub publisher: Party,
-    pub chain: ChainId,
-    pub agreement: Option<Digest>,
-    pub model: ModelName,
-    pub bundle: Digest,
-    pub function: FunctionName,
-    pub rule: Option<u16>,
-    pub used: Option<u64>,
-    pub max: Option<u64>,
-    /// Rows of the call's batch, and tokens of its computations, if it was counted.
-    pub rows: Option<u64>,
-    pub tokens: Option<u64>,
-    /// What the call costs, in millionths of the agreement's currency.
-    pub price: Option<u64>,
-    /// The purpose that the caller declared.
-    pub purpose: Option<Box<str>>,
-    pub input: Commitment,
-    pub output: Option<Commitment>,
-    pub input_bytes: u64,
-    pub output_bytes: u64,
-    pub wall_micros: u64,
     pub memory_bytes: u64,
     pub result: CallResult,
 }
@@ -251,33 +235,7 @@ impl Draft {
     fn at(self, sequence: u64, previous: Digest) -> Receipt {
         // To the microsecond, as it is written: the receipt in memory is the one that is read back.
         let at = Timestamp::from_microsecond(self.at.as_microsecond()).unwrap_or(self.at);
-        Receipt {
-            call: self.call,
-            at,
-            caller: self.caller,
-            publisher: self.publisher,
-            chain: self.chain,
-            agreement: self.agreement,
-            model: self.model,
-            bundle: self.bundle,
-            function: self.function,
-            rule: self.rule,
-            used: self.used,
-            max: self.max,
-            rows: self.rows,
-            tokens: self.tokens,
-            price: self.price,
-            purpose: self.purpose,
-            input: self.input,
-            output: self.output,
-            input_bytes: self.input_bytes,
-            output_bytes: self.output_bytes,
-            wall_micros: self.wall_micros,
-            memory_bytes: self.memory_bytes,
-            result: self.result,
-            sequence,
-            previous,
-        }
+        Receipt { draft: Draft { at, ..self }, sequence, previous }
     }
 }
 

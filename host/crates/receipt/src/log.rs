@@ -10,6 +10,7 @@
 
 mod actions;
 mod file;
+mod lost;
 mod prefix;
 mod queue;
 mod reading;

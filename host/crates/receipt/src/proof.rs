@@ -36,6 +36,7 @@ pub struct Verified<T> {
     index: u64,
     origin: String,
     size: u64,
+    root: Hash,
 }
 
 /// Which bytes of a call are compared.
@@ -172,6 +173,7 @@ impl ReceiptProof {
             index: self.index,
             origin: checkpoint.origin,
             size: checkpoint.size,
+            root: checkpoint.root,
         })
     }
 }
@@ -204,6 +206,11 @@ impl<T> Verified<T> {
     /// The receipts in the log when the checkpoint was signed.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// The root over them.
+    pub(super) fn root(&self) -> Hash {
+        self.root
     }
 }
 

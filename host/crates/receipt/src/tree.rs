@@ -105,20 +105,52 @@ impl Tree {
         Some(path)
     }
 
-    /// The hash over the leaves from `begin` to before `end`, which are a subtree of some root: complete ones, the largest first.
+    /// The tree of the first `size` leaves, to which others can be added; none if there are not so many.
+    pub fn beginning(&self, size: u64) -> Option<Beginning> {
+        Some(Beginning { size, parts: self.parts(0, size)? })
+    }
+
+    /// The hash over the leaves from `begin` to before `end`, which are a subtree of some root.
     fn subtree(&self, begin: u64, end: u64) -> Option<Hash> {
+        joined(&self.parts(begin, end)?)
+    }
+
+    /// The complete subtrees that such leaves are made of, the largest first.
+    fn parts(&self, begin: u64, end: u64) -> Option<Vec<Hash>> {
         let mut parts = Vec::with_capacity(PROOF_HASHES_MAX);
         let mut begin = begin;
         while begin < end {
             let height = (end - begin).ilog2();
             let level = self.levels.get(height as usize)?;
-            parts.push(level.get(usize::try_from(begin >> height).ok()?)?);
+            parts.push(*level.get(usize::try_from(begin >> height).ok()?)?);
             begin += 1 << height;
         }
-        let mut parts = parts.into_iter().rev();
-        let last = *parts.next()?;
-        Some(parts.fold(last, |right, left| node(left, &right)))
+        Some(parts)
     }
+}
+
+/// The beginning of a tree that goes on with other leaves.
+pub(super) struct Beginning {
+    size: u64,
+    /// Its complete subtrees, the largest first.
+    parts: Vec<Hash>,
+}
+
+impl Beginning {
+    /// Adds a leaf, and gives back the size and the root of what there is then.
+    pub fn push(&mut self, leaf: Hash) -> (u64, Hash) {
+        let complete = self.size.trailing_ones() as usize;
+        let lefts = self.parts.split_off(self.parts.len().saturating_sub(complete));
+        self.parts.push(lefts.iter().rev().fold(leaf, |right, left| node(left, &right)));
+        self.size += 1;
+        (self.size, joined(&self.parts).unwrap_or(leaf))
+    }
+}
+
+/// The hash over subtrees, the largest first.
+fn joined(parts: &[Hash]) -> Option<Hash> {
+    let (last, before) = parts.split_last()?;
+    Some(before.iter().rev().fold(*last, |right, left| node(left, &right)))
 }
 
 /// What stands before the bytes of a leaf when they are hashed.
@@ -350,6 +382,21 @@ mod tests {
         assert_eq!(tree.inclusion(70, 70), None);
         assert_eq!(tree.inclusion(0, 71), None);
         assert_eq!(root_of(0, 0, leaves[0], &[]), None);
+    }
+
+    #[test]
+    fn a_beginning_goes_on_as_the_tree_did() {
+        let mut tree = Tree::default();
+        (0..70_u8).for_each(|number| tree.push(leaf(&[number])));
+        for size in 0..70 {
+            let mut beginning = tree.beginning(size).expect("there");
+            for index in size..70 {
+                let root = tree.root(index + 1).expect("there");
+                let leaf = tree.leaf(index).expect("there");
+                assert_eq!(beginning.push(leaf), (index + 1, root), "{size} {index}");
+            }
+        }
+        assert!(tree.beginning(71).is_none());
     }
 
     #[test]

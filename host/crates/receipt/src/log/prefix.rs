@@ -30,18 +30,6 @@ impl Log {
         };
         Ok(Prefix { file, bytes, size, checkpoint })
     }
-
-    /// Whether the log has lost something of what a checkpoint of it signs.
-    ///
-    /// # Errors
-    /// [`ReceiptError::OtherLog`].
-    pub fn has_lost(&self, checkpoint: &str) -> Result<bool, ReceiptError> {
-        match self.check_holds(checkpoint) {
-            Ok(()) => Ok(false),
-            Err(ReceiptError::RolledBack { .. }) => Ok(true),
-            Err(error) => Err(error),
-        }
-    }
 }
 
 impl Prefix {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::super::tree::{Hash, Tree};
-use super::super::{Action, ChainId, Receipt, record};
+use super::super::{Action, ChainId, Draft, Receipt, record};
 use super::queue::Pending;
 use hospes_core::id::{ById, CallId, Digest, Party};
 
@@ -79,7 +79,7 @@ impl State {
                     let head = self.head(&draft.chain);
                     let receipt = draft.at(head.sequence, head.previous);
                     let leaf = record::append(&mut self.records, |out| receipt.write_to(out));
-                    let Receipt { call, caller, publisher, chain, .. } = receipt;
+                    let Draft { call, caller, publisher, chain, .. } = *receipt;
                     let before = self.follow(&receipt, leaf);
                     (What::Receipt { call, caller, publisher, chain }, leaf, before)
                 }

@@ -1,0 +1,52 @@
+//! What a log that was put back from a backup has lost, as far as somebody shows it.
+//!
+//! The surprise: a host that was restored more than once has lost more than one log, each from another place on or from the same. What
+//! is shown of one says nothing of the others, so the entries have to lead to the very roots that were signed.
+
+use std::collections::BTreeMap;
+
+use super::Log;
+use crate::{Known, ReceiptError};
+
+impl Log {
+    /// Whether the log has lost something of what a checkpoint of it signs.
+    ///
+    /// # Errors
+    /// [`ReceiptError::OtherLog`].
+    pub fn has_lost(&self, checkpoint: &str) -> Result<bool, ReceiptError> {
+        match self.check_holds(checkpoint) {
+            Ok(()) => Ok(false),
+            Err(ReceiptError::RolledBack { .. }) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the log has an entry that is shown.
+    pub fn has(&self, known: &Known) -> bool {
+        let state = self.shared.state();
+        known.place().is_some_and(|(index, hash)| state.tree.leaf(index) == Some(*hash.as_bytes()))
+    }
+
+    /// From where on what was shown was lost, if that is all of it: each checkpoint is that of the log up to one of these places, and of
+    /// nothing but shown entries from there on. None if anything is missing, or if entries of several lost logs have the same place.
+    pub fn all_lost_from(&self, lost: &[Known], restored: &[u64]) -> Option<u64> {
+        let mut entries = BTreeMap::new();
+        for (index, hash) in lost.iter().filter(|known| !self.has(known)).filter_map(Known::place) {
+            if entries.insert(index, hash).is_some_and(|other| other != hash) {
+                return None;
+            }
+        }
+        let beginnings: Vec<_> = {
+            let state = self.shared.state();
+            let places = restored.iter().filter(|place| entries.contains_key(place));
+            places.filter_map(|place| Some((*place, state.tree.beginning(*place)?))).collect()
+        };
+        let mut roots = BTreeMap::new();
+        for (place, mut tree) in beginnings {
+            let shown = (place..).map_while(|index| entries.get(&index));
+            roots.extend(shown.map(|hash| (tree.push(*hash.as_bytes()), place)));
+        }
+        let from = lost.iter().map(|known| roots.get(&(known.size(), known.root())).copied());
+        from.collect::<Option<Vec<_>>>()?.into_iter().min()
+    }
+}
