@@ -154,22 +154,27 @@ pub(super) async fn mandate(
 }
 
 /// `GET /api/offers/{id}/mandate`: the signed mandate, byte for byte, for whoever checks what the host signed.
-pub(super) fn mandate_of(
-    host: &Host,
+pub(super) async fn mandate_of(
+    host: &Arc<Host>,
     id: &str,
     request: &Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let id = digest(id)?;
     let viewer = viewer(host, request.headers())?;
-    // Agreements that rest on it outlive the offer.
-    let mandate = host.agreements.mandate_of(&id).filter(|_| {
-        host.market.was_visible(&id, viewer.as_ref())
-            || viewer.is_some_and(|viewer| host.agreements.accepted(&viewer, &id))
-    });
-    let mandate = mandate.ok_or_else(|| {
-        Problem::new(ProblemKind::NotFound, format!("there is no mandate for offer `{id}`"))
-    })?;
-    Ok(envelope(mandate.to_bytes()))
+    aside(host, asker(viewer.as_ref()), move |host| {
+        let viewer = viewer.as_ref();
+        // Agreements that rest on it outlive the offer.
+        let mandate = host.agreements.mandate_of(&id).filter(|mandate| {
+            host.market.was_visible(&id, viewer)
+                || viewer
+                    .is_some_and(|viewer| host.agreements.knows_mandate(viewer, mandate.content()))
+        });
+        let mandate = mandate.ok_or_else(|| {
+            Problem::new(ProblemKind::NotFound, format!("there is no mandate for offer `{id}`"))
+        })?;
+        Ok(envelope(mandate.to_bytes()))
+    })
+    .await
 }
 
 pub(super) fn digest(id: &str) -> Result<Digest, Problem> {

@@ -2,8 +2,8 @@
 
 use super::directory::Room;
 use super::{Agreements, AgreementsError};
-use crate::agreement::{Proposal, Role, SignedMandate};
-use crate::id::{ById, Digest};
+use crate::agreement::{Mandate, Proposal, Role, SignedMandate};
+use crate::id::{ById, Digest, Party};
 use crate::state::accounts::Caller;
 use crate::state::market::Market;
 use crate::store::Table;
@@ -42,6 +42,12 @@ impl Agreements {
     /// The mandate for an offer.
     pub fn mandate_of(&self, offer: &Digest) -> Option<SignedMandate> {
         self.mandates.load().get(offer).cloned()
+    }
+
+    /// Whether a mandate is the caller's own, or the host has agreed with the caller by it. Waits for whoever writes an agreement.
+    pub fn knows_mandate(&self, caller: &Caller, mandate: &Mandate) -> bool {
+        let own: Vec<Party> = caller.parties().copied().collect();
+        own.contains(&mandate.publisher) || self.room().by_agent(&mandate.offer, &own).1 > 0
     }
 
     /// Signs for the publisher, if its mandate reaches this far. A mandate that has expired or is used up, by all or by this consumer,
