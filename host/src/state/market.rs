@@ -370,7 +370,7 @@ impl Market {
     }
 
     /// The offers that `viewer` may see, of one model or of all, in the order of models and identifiers, behind offer `after` if one
-    /// is named.
+    /// is named. That one may have been withdrawn since: who reads page by page reads on.
     ///
     /// # Errors
     /// [`MarketError::NotFound`] if the viewer may not see `after`.
@@ -385,7 +385,8 @@ impl Market {
             (None, None) => Bound::Unbounded,
             (None, Some(model)) => Bound::Included((model.clone(), Digest::FIRST)),
             (Some(id), _) => {
-                let offer = self.offer_for(id, viewer).ok_or(MarketError::NotFound(*id))?;
+                let offer = listing.find(id).filter(|offer| is_visible(offer, viewer));
+                let offer = offer.ok_or(MarketError::NotFound(*id))?;
                 Bound::Excluded((offer.offer().model().clone(), *id))
             }
         };
