@@ -195,10 +195,11 @@ impl Market {
         let offer = SignedOffer::parse(envelope)?;
         check(publisher, &offer, deployments, agreements)?;
         let _changing = self.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let mut listing = Listing::clone(&self.listing.load());
-        if let Some(known) = listing.offers.get(offer.id()) {
+        let now = self.listing.load();
+        if let Some(known) = now.offers.get(offer.id()) {
             return Ok(Arc::clone(known));
         }
+        let mut listing = Listing::clone(&now);
         let offer = Arc::new(offer);
         let forgotten = listing.enter(&offer, &self.limits)?;
         self.keep(&offer, envelope, (&forgotten, &[]))?;

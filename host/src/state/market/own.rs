@@ -72,10 +72,11 @@ impl Market {
         at: Timestamp,
     ) -> Result<(Arc<SignedOffer>, Timestamp), MarketError> {
         let _changing = self.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let mut listing = Listing::clone(&self.listing.load());
-        if let Some((offer, since)) = listing.own(publisher, id)? {
+        let now = self.listing.load();
+        if let Some((offer, since)) = now.own(publisher, id)? {
             return Ok((offer, since));
         }
+        let mut listing = Listing::clone(&now);
         let offer = listing.take_back(id, at).ok_or(MarketError::NotYourOffer(*id))?;
         let (key, record) = (id.to_string(), record(&offer, at));
         self.store.change(&[(Table::Offers, &key)], &[(Table::WithdrawnOffers, &key, &record)])?;
@@ -101,15 +102,16 @@ impl Market {
         }
         check(publisher, &offer, deployments, agreements)?;
         let _changing = self.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let mut listing = Listing::clone(&self.listing.load());
-        let before = listing.own(publisher, &old)?;
-        let earlier = listing.find(&old).map(Arc::clone);
+        let now = self.listing.load();
+        let before = now.own(publisher, &old)?;
+        let earlier = now.find(&old).map(Arc::clone);
         let earlier = earlier.ok_or(MarketError::NotYourOffer(old))?;
         let (was, is) = (earlier.offer().model(), offer.offer().model());
         if was != is {
             let models = Box::new([was.clone(), is.clone()]);
             return Err(MarketError::OtherModel { id: old, models });
         }
+        let mut listing = Listing::clone(&now);
         if before.is_none() {
             listing.take_back(&old, at);
         }
