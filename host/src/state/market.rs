@@ -90,8 +90,15 @@ struct Listing {
     taken_back: ById<Digest, (Arc<SignedOffer>, Timestamp)>,
     /// In the order in which they are shown.
     ordered: BTreeSet<(ModelName, Digest)>,
-    /// Offers of a publisher, withdrawn ones too, and bytes of their envelopes.
-    room: ById<Party, (usize, u64)>,
+    /// What each publisher has here. Shared between listings until it changes.
+    by_publisher: ById<Party, Arc<OfPublisher>>,
+}
+
+/// The offers of one publisher, withdrawn ones too, and bytes of their envelopes.
+#[derive(Default, Clone)]
+struct OfPublisher {
+    offers: BTreeSet<Digest>,
+    bytes: u64,
 }
 
 impl Listing {
@@ -105,10 +112,11 @@ impl Listing {
 
     /// Counts an offer that is not known yet: one that was withdrawn has its room already.
     fn take_room(&mut self, offer: &SignedOffer) {
-        if !self.is_known(offer.id()) {
-            let (count, bytes) = self.room.entry(*offer.offer().assigner()).or_default();
-            *count += 1;
-            *bytes = bytes.saturating_add(offer.to_bytes().len() as u64);
+        let own = self.by_publisher.entry(*offer.offer().assigner()).or_default();
+        if !own.offers.contains(offer.id()) {
+            let own = Arc::make_mut(own);
+            own.offers.insert(*offer.id());
+            own.bytes = own.bytes.saturating_add(offer.to_bytes().len() as u64);
         }
     }
 
