@@ -127,6 +127,13 @@ impl Listing {
         offer.or_else(|| self.taken_back.get(id).map(|(offer, _)| offer))
     }
 
+    /// Refuses what the operator has withdrawn.
+    fn check_not_withdrawn(&self, id: &Digest) -> Result<(), MarketError> {
+        self.withdrawn.get(id).map_or(Ok(()), |(_, cause)| {
+            Err(MarketError::Withdrawn { id: *id, cause: cause.clone() })
+        })
+    }
+
     fn is_known(&self, id: &Digest) -> bool {
         self.find(id).is_some()
     }
@@ -215,17 +222,19 @@ impl Market {
         Ok(offer)
     }
 
-    /// Checks that a publisher may make an offer, without listing it.
+    /// Checks that a publisher may make an offer, without listing it. One that the operator has withdrawn nobody may.
     ///
     /// # Errors
     /// [`MarketError`].
     pub fn check(
+        &self,
         publisher: &Caller,
         offer: &SignedOffer,
         deployments: &Deployments,
         agreements: &Agreements,
     ) -> Result<(), MarketError> {
-        check(publisher, offer, deployments, agreements)
+        check(publisher, offer, deployments, agreements)?;
+        self.listing.load().check_not_withdrawn(offer.id())
     }
 
     /// Checks that a publisher may agree to these clauses.

@@ -192,9 +192,7 @@ impl Listing {
         limits: &crate::config::Market,
     ) -> Result<Vec<Digest>, MarketError> {
         let id = offer.id();
-        if let Some((_, cause)) = self.withdrawn.get(id) {
-            return Err(MarketError::Withdrawn { id: *id, cause: cause.clone() });
-        }
+        self.check_not_withdrawn(id)?;
         let mut forgotten = Vec::new();
         if !self.is_known(id) {
             let mut oldest = self.oldest_of(offer);
