@@ -11,12 +11,11 @@ use super::answer::{Answer, AnswerBody};
 use super::aside::{aside, asker};
 use super::functions::description;
 use super::health::json as json_answer;
-use super::intake::Intake;
+use super::intake;
 use super::paging::Page;
 use super::problem::{Problem, ProblemKind};
 use super::{agreements, body, openapi};
 use crate::agreement::{SignedOffer, offer_lines};
-use crate::dsse::ENVELOPE_BYTES_MAX;
 use crate::host::Host;
 use crate::id::{Digest, ModelName};
 use crate::state::accounts::Caller;
@@ -141,11 +140,7 @@ pub(super) async fn mandate(
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let id = digest(id)?;
-    let (parts, body) = request.into_parts();
-    let publisher = host.auth.authenticate(body::bearer(&parts.headers))?;
-    let bytes = Intake::document(host, &publisher, ENVELOPE_BYTES_MAX as u64)
-        .read_json(&parts.headers, body)
-        .await?;
+    let (publisher, bytes) = intake::signed(host, request).await?;
     aside(host, asker(&publisher), move |host| {
         let signed = host.agreements.mandate(&publisher, &id, &bytes, &host.market)?;
         Ok(json_answer(StatusCode::OK, &json!(signed.content())))
@@ -187,11 +182,7 @@ pub(super) async fn publish(
     host: &Arc<Host>,
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
-    let (parts, body) = request.into_parts();
-    let publisher = host.auth.authenticate(body::bearer(&parts.headers))?;
-    let bytes = Intake::document(host, &publisher, ENVELOPE_BYTES_MAX as u64)
-        .read_json(&parts.headers, body)
-        .await?;
+    let (publisher, bytes) = intake::signed(host, request).await?;
     aside(host, asker(&publisher), move |host| {
         let offer = host.market.list(&publisher, &bytes, &host.deployments, &host.agreements)?;
         let listed = json!({"id": offer.id(), "model": offer.offer().model()});
