@@ -12,7 +12,7 @@ use super::aside::{aside, asker};
 use super::functions::description;
 use super::health::json as json_answer;
 use super::intake;
-use super::paging::Page;
+use super::paging::{Page, fill};
 use super::problem::{Problem, ProblemKind};
 use super::{agreements, body, openapi};
 use crate::agreement::{SignedOffer, offer_lines};
@@ -23,9 +23,6 @@ use crate::state::deployments::{Document, PLAIN};
 
 /// Most offers in one list.
 const LIST_MAX: usize = 100;
-
-/// Bytes of a list after which nothing more is put into it; one offer goes beyond at most.
-const LIST_BYTES_MAX: usize = 512 * 1024;
 
 /// `GET /api/market`: the offers that the caller may see, with what they are for, page by page in the order of models and numbers.
 /// Without a key, those to everybody, whose pages are kept until something changes; `?model=…` asks for those of one model.
@@ -70,18 +67,7 @@ fn made(host: &Host, (after, limit): (Option<Digest>, usize)) -> Result<Document
 }
 
 fn page(host: &Host, some: impl Iterator<Item = Arc<SignedOffer>>, limit: usize) -> Value {
-    let (mut offers, mut bytes, mut last, mut next) = (Vec::new(), 0, None, None);
-    for offer in some {
-        if offers.len() == limit || bytes >= LIST_BYTES_MAX {
-            next = last;
-            break;
-        }
-        last = Some(*offer.id());
-        if let Some(entry) = entry(host, &offer) {
-            bytes += entry.to_string().len();
-            offers.push(entry);
-        }
-    }
+    let (offers, next) = fill(some, limit, |offer| *offer.id(), |offer| entry(host, offer));
     json!({"offers": offers, "next": next})
 }
 

@@ -13,7 +13,7 @@ use super::body;
 use super::health::json as json_answer;
 use super::intake;
 use super::market::digest;
-use super::paging::Page;
+use super::paging::{Page, fill};
 use super::problem::{Problem, ProblemKind};
 use crate::agreement::offer_lines;
 use crate::host::Host;
@@ -33,10 +33,8 @@ pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Resul
     aside(host, asker(&caller), move |host| {
         let own = host.market.of(&caller);
         let begin = after.map_or(0, |after| own.partition_point(|one| *one.offer.id() <= after));
-        let shown = &own[begin..own.len().min(begin + limit)];
-        let next = shown.last().filter(|_| begin + shown.len() < own.len());
-        let next = next.map(|own| own.offer.id());
-        let offers: Vec<_> = shown.iter().map(|own| entry(host, own)).collect();
+        let rest = own.into_iter().skip(begin);
+        let (offers, next) = fill(rest, limit, |own| *own.offer.id(), |own| Some(entry(host, own)));
         Ok(json_answer(StatusCode::OK, &json!({"offers": offers, "next": next})))
     })
     .await
