@@ -12,7 +12,7 @@ use super::answer::Answer;
 use super::aside::{aside, asker};
 use super::body;
 use super::health::json as json_answer;
-use super::intake::Intake;
+use super::intake;
 use super::operations::{done, entry, with_keys};
 use super::problem::{Problem, ProblemKind};
 use crate::host::Host;
@@ -108,10 +108,7 @@ pub(super) async fn revoke(
     id: &str,
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
-    let (parts, body) = request.into_parts();
-    let caller = host.auth.authenticate(body::bearer(&parts.headers))?;
-    let intake = Intake::document(host, &caller, REVOKE_BYTES_MAX);
-    let bytes = intake.read_json(&parts.headers, body).await?;
+    let (caller, bytes) = intake::document(host, request, REVOKE_BYTES_MAX).await?;
     let wanted: Revoke = match bytes.is_empty() {
         true => Revoke::default(),
         false => serde_json::from_slice(&bytes)

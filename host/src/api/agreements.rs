@@ -12,13 +12,12 @@ use super::answer::Answer;
 use super::aside::{aside, asker};
 use super::body;
 use super::health::json as json_answer;
-use super::intake::Intake;
+use super::intake;
 use super::market::{digest, envelope};
 use super::operations::withdrawn_from;
 use super::paging::Page;
 use super::problem::{Problem, ProblemKind};
 use crate::agreement::events::{Applied, SignedEvent, State};
-use crate::dsse::ENVELOPE_BYTES_MAX;
 use crate::host::Host;
 use crate::id::FunctionName;
 use crate::ledger::limits::Metered;
@@ -30,11 +29,7 @@ pub(super) async fn submit(
     host: &Arc<Host>,
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
-    let (parts, body) = request.into_parts();
-    let caller = host.auth.authenticate(body::bearer(&parts.headers))?;
-    let bytes = Intake::document(host, &caller, ENVELOPE_BYTES_MAX as u64)
-        .read_json(&parts.headers, body)
-        .await?;
+    let (caller, bytes) = intake::signed(host, request).await?;
     aside(host, asker(&caller), move |host| {
         let standing = host.agreements.submit(&caller, &bytes, &host.market)?;
         Ok(json_answer(
@@ -124,11 +119,7 @@ pub(super) async fn simulated(
     host: &Arc<Host>,
     request: Request<Incoming>,
 ) -> Result<(Caller, Simulated), Problem> {
-    let (parts, body) = request.into_parts();
-    let caller = host.auth.authenticate(body::bearer(&parts.headers))?;
-    let bytes = Intake::document(host, &caller, SIMULATED_BYTES_MAX)
-        .read_json(&parts.headers, body)
-        .await?;
+    let (caller, bytes) = intake::document(host, request, SIMULATED_BYTES_MAX).await?;
     let wire: SimulatedWire = serde_json::from_slice(&bytes)
         .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
     let SimulatedWire { function, input_bytes, rows, purpose, at } = wire;
@@ -212,11 +203,7 @@ pub(super) async fn event(
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let id = digest(id)?;
-    let (parts, body) = request.into_parts();
-    let caller = host.auth.authenticate(body::bearer(&parts.headers))?;
-    let bytes = Intake::document(host, &caller, ENVELOPE_BYTES_MAX as u64)
-        .read_json(&parts.headers, body)
-        .await?;
+    let (caller, bytes) = intake::signed(host, request).await?;
     aside(host, asker(&caller), move |host| {
         let (applied, standing) = host.agreements.event(&caller, &id, &bytes)?;
         let mut answer = history(host, &standing)?;

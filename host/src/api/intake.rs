@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Extensions, HeaderMap};
+use http::{Extensions, HeaderMap, Request};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 
@@ -14,6 +14,7 @@ use super::compression::{self, Coding};
 use super::pace::{Broken, Paced};
 use super::problem::{Problem, ProblemKind};
 use crate::admission::{Asker, BodiesError, Held, Holder, Pace};
+use crate::dsse::ENVELOPE_BYTES_MAX;
 use crate::host::Host;
 use crate::outcome::GuestFailure;
 use crate::sandbox::{Body, BodyError};
@@ -161,6 +162,33 @@ impl<'h> Intake<'h> {
         }
         Ok(buffer.end())
     }
+}
+
+/// A document in JSON that an account sends, and who that is. The key is checked before anything is read.
+///
+/// # Errors
+/// As of [`Intake::read`]; 401 and 403 for the key.
+pub(super) async fn document(
+    host: &Host,
+    request: Request<Incoming>,
+    bytes_max: u64,
+) -> Result<(Caller, Bytes), Problem> {
+    let (parts, body) = request.into_parts();
+    let caller = host.auth.authenticate(body::bearer(&parts.headers))?;
+    let intake = Intake::document(host, &caller, bytes_max);
+    let bytes = intake.read_json(&parts.headers, body).await?;
+    Ok((caller, bytes))
+}
+
+/// The same for what somebody has signed.
+///
+/// # Errors
+/// As of [`document`].
+pub(super) async fn signed(
+    host: &Host,
+    request: Request<Incoming>,
+) -> Result<(Caller, Bytes), Problem> {
+    document(host, request, ENVELOPE_BYTES_MAX as u64).await
 }
 
 /// A body that goes on as it comes. What has come of it is held until the last of it is dropped.

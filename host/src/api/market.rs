@@ -11,12 +11,11 @@ use super::answer::{Answer, AnswerBody};
 use super::aside::{aside, asker};
 use super::functions::description;
 use super::health::json as json_answer;
-use super::intake::Intake;
-use super::paging::Page;
+use super::intake;
+use super::paging::{Page, fill};
 use super::problem::{Problem, ProblemKind};
 use super::{agreements, body, openapi};
 use crate::agreement::{SignedOffer, offer_lines};
-use crate::dsse::ENVELOPE_BYTES_MAX;
 use crate::host::Host;
 use crate::id::{Digest, ModelName};
 use crate::state::accounts::Caller;
@@ -24,9 +23,6 @@ use crate::state::deployments::{Document, PLAIN};
 
 /// Most offers in one list.
 const LIST_MAX: usize = 100;
-
-/// Bytes of a list after which nothing more is put into it; one offer goes beyond at most.
-const LIST_BYTES_MAX: usize = 512 * 1024;
 
 /// `GET /api/market`: the offers that the caller may see, with what they are for, page by page in the order of models and numbers.
 /// Without a key, those to everybody, whose pages are kept until something changes; `?model=…` asks for those of one model.
@@ -71,18 +67,7 @@ fn made(host: &Host, (after, limit): (Option<Digest>, usize)) -> Result<Document
 }
 
 fn page(host: &Host, some: impl Iterator<Item = Arc<SignedOffer>>, limit: usize) -> Value {
-    let (mut offers, mut bytes, mut last, mut next) = (Vec::new(), 0, None, None);
-    for offer in some {
-        if offers.len() == limit || bytes >= LIST_BYTES_MAX {
-            next = last;
-            break;
-        }
-        last = Some(*offer.id());
-        if let Some(entry) = entry(host, &offer) {
-            bytes += entry.to_string().len();
-            offers.push(entry);
-        }
-    }
+    let (offers, next) = fill(some, limit, |offer| *offer.id(), |offer| entry(host, offer));
     json!({"offers": offers, "next": next})
 }
 
@@ -141,11 +126,7 @@ pub(super) async fn mandate(
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let id = digest(id)?;
-    let (parts, body) = request.into_parts();
-    let publisher = host.auth.authenticate(body::bearer(&parts.headers))?;
-    let bytes = Intake::document(host, &publisher, ENVELOPE_BYTES_MAX as u64)
-        .read_json(&parts.headers, body)
-        .await?;
+    let (publisher, bytes) = intake::signed(host, request).await?;
     aside(host, asker(&publisher), move |host| {
         let signed = host.agreements.mandate(&publisher, &id, &bytes, &host.market)?;
         Ok(json_answer(StatusCode::OK, &json!(signed.content())))
@@ -154,22 +135,27 @@ pub(super) async fn mandate(
 }
 
 /// `GET /api/offers/{id}/mandate`: the signed mandate, byte for byte, for whoever checks what the host signed.
-pub(super) fn mandate_of(
-    host: &Host,
+pub(super) async fn mandate_of(
+    host: &Arc<Host>,
     id: &str,
     request: &Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let id = digest(id)?;
     let viewer = viewer(host, request.headers())?;
-    // Agreements that rest on it outlive the offer.
-    let mandate = host.agreements.mandate_of(&id).filter(|_| {
-        host.market.was_visible(&id, viewer.as_ref())
-            || viewer.is_some_and(|viewer| host.agreements.accepted(&viewer, &id))
-    });
-    let mandate = mandate.ok_or_else(|| {
-        Problem::new(ProblemKind::NotFound, format!("there is no mandate for offer `{id}`"))
-    })?;
-    Ok(envelope(mandate.to_bytes()))
+    aside(host, asker(viewer.as_ref()), move |host| {
+        let viewer = viewer.as_ref();
+        // Agreements that rest on it outlive the offer.
+        let mandate = host.agreements.mandate_of(&id).filter(|mandate| {
+            host.market.was_visible(&id, viewer)
+                || viewer
+                    .is_some_and(|viewer| host.agreements.knows_mandate(viewer, mandate.content()))
+        });
+        let mandate = mandate.ok_or_else(|| {
+            Problem::new(ProblemKind::NotFound, format!("there is no mandate for offer `{id}`"))
+        })?;
+        Ok(envelope(mandate.to_bytes()))
+    })
+    .await
 }
 
 pub(super) fn digest(id: &str) -> Result<Digest, Problem> {
@@ -182,11 +168,7 @@ pub(super) async fn publish(
     host: &Arc<Host>,
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
-    let (parts, body) = request.into_parts();
-    let publisher = host.auth.authenticate(body::bearer(&parts.headers))?;
-    let bytes = Intake::document(host, &publisher, ENVELOPE_BYTES_MAX as u64)
-        .read_json(&parts.headers, body)
-        .await?;
+    let (publisher, bytes) = intake::signed(host, request).await?;
     aside(host, asker(&publisher), move |host| {
         let offer = host.market.list(&publisher, &bytes, &host.deployments, &host.agreements)?;
         let listed = json!({"id": offer.id(), "model": offer.offer().model()});

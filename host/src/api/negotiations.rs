@@ -10,22 +10,17 @@ use super::answer::Answer;
 use super::aside::{aside, asker};
 use super::body;
 use super::health::json as json_answer;
-use super::intake::Intake;
+use super::intake;
 use super::paging::Page;
 use super::problem::{Problem, ProblemKind};
 use crate::agreement::lines;
 use crate::agreement::negotiation::{Negotiation, Taken};
-use crate::dsse::ENVELOPE_BYTES_MAX;
 use crate::host::Host;
 use crate::state::negotiations::{Outline, Surroundings};
 
 /// `POST /api/negotiations`: a request about an offer, or an offer to one party.
 pub(super) async fn begin(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer, Problem> {
-    let (parts, body) = request.into_parts();
-    let caller = host.auth.authenticate(body::bearer(&parts.headers))?;
-    let bytes = Intake::document(host, &caller, ENVELOPE_BYTES_MAX as u64)
-        .read_json(&parts.headers, body)
-        .await?;
+    let (caller, bytes) = intake::signed(host, request).await?;
     aside(host, asker(&caller), move |host| {
         let negotiation = host.negotiations.begin(&caller, &bytes, &surroundings(host))?;
         Ok(json_answer(StatusCode::CREATED, &shown(&negotiation)))
@@ -39,11 +34,7 @@ pub(super) async fn step(
     id: &str,
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
-    let (parts, body) = request.into_parts();
-    let caller = host.auth.authenticate(body::bearer(&parts.headers))?;
-    let bytes = Intake::document(host, &caller, ENVELOPE_BYTES_MAX as u64)
-        .read_json(&parts.headers, body)
-        .await?;
+    let (caller, bytes) = intake::signed(host, request).await?;
     let id = id.to_owned();
     aside(host, asker(&caller), move |host| {
         let negotiation = host.negotiations.step(&caller, &id, &bytes, &surroundings(host))?;

@@ -11,12 +11,11 @@ use super::answer::Answer;
 use super::aside::{aside, asker};
 use super::body;
 use super::health::json as json_answer;
-use super::intake::Intake;
+use super::intake;
 use super::market::digest;
-use super::paging::Page;
+use super::paging::{Page, fill};
 use super::problem::{Problem, ProblemKind};
 use crate::agreement::offer_lines;
-use crate::dsse::ENVELOPE_BYTES_MAX;
 use crate::host::Host;
 use crate::state::market::{Own, Replacement, Stand};
 
@@ -34,10 +33,8 @@ pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Resul
     aside(host, asker(&caller), move |host| {
         let own = host.market.of(&caller);
         let begin = after.map_or(0, |after| own.partition_point(|one| *one.offer.id() <= after));
-        let shown = &own[begin..own.len().min(begin + limit)];
-        let next = shown.last().filter(|_| begin + shown.len() < own.len());
-        let next = next.map(|own| own.offer.id());
-        let offers: Vec<_> = shown.iter().map(|own| entry(host, own)).collect();
+        let rest = own.into_iter().skip(begin);
+        let (offers, next) = fill(rest, limit, |own| *own.offer.id(), |own| Some(entry(host, own)));
         Ok(json_answer(StatusCode::OK, &json!({"offers": offers, "next": next})))
     })
     .await
@@ -79,10 +76,7 @@ pub(super) async fn withdraw(
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let id = digest(id)?;
-    let (parts, body) = request.into_parts();
-    let publisher = host.auth.authenticate(body::bearer(&parts.headers))?;
-    let intake = Intake::document(host, &publisher, WITHDRAW_BYTES_MAX);
-    let bytes = intake.read_json(&parts.headers, body).await?;
+    let (publisher, bytes) = intake::document(host, request, WITHDRAW_BYTES_MAX).await?;
     if !bytes.is_empty() {
         let read: Result<Withdraw, _> = serde_json::from_slice(&bytes);
         read.map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
@@ -107,11 +101,7 @@ pub(super) async fn replace(
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let old = digest(id)?;
-    let (parts, body) = request.into_parts();
-    let publisher = host.auth.authenticate(body::bearer(&parts.headers))?;
-    let bytes = Intake::document(host, &publisher, ENVELOPE_BYTES_MAX as u64)
-        .read_json(&parts.headers, body)
-        .await?;
+    let (publisher, bytes) = intake::signed(host, request).await?;
     aside(host, asker(&publisher), move |host| {
         let replacement = Replacement { old, envelope: &bytes, at: host.clock().now() };
         let offer =

@@ -1,10 +1,12 @@
 //! Lists in pages: `?after=…&limit=…`, with `next` in the answer while there is more; in protocols that have no such member, in `Link`.
 
 use http::{HeaderValue, header};
+use serde_json::Value;
 
 use super::answer::Answer;
 use super::form;
 use super::problem::{Problem, ProblemKind};
+use crate::id::Digest;
 use crate::state::deployments::After;
 
 /// Which part of a list is wanted.
@@ -46,6 +48,30 @@ impl<'q> Page<'q> {
         }
         Ok(page)
     }
+}
+
+/// Bytes of a list after which nothing more is put into it; one entry goes beyond at most.
+const LIST_BYTES_MAX: usize = 512 * 1024;
+
+/// The first few of `some`, as they are shown, and the number of the last one if there are more. What is not shown takes no place.
+pub(super) fn fill<T>(
+    some: impl Iterator<Item = T>,
+    limit: usize,
+    number: impl Fn(&T) -> Digest,
+    entry: impl Fn(&T) -> Option<Value>,
+) -> (Vec<Value>, Option<Digest>) {
+    let (mut entries, mut bytes, mut last) = (Vec::new(), 0, None);
+    for one in some {
+        if entries.len() == limit || bytes >= LIST_BYTES_MAX {
+            return (entries, last);
+        }
+        last = Some(number(&one));
+        if let Some(entry) = entry(&one) {
+            bytes += entry.to_string().len();
+            entries.push(entry);
+        }
+    }
+    (entries, None)
 }
 
 /// Most models or versions in one list of another protocol.
@@ -127,6 +153,22 @@ mod tests {
         }
         assert!(Page::read(Some("agreement=a"), None, 10).is_err());
     }
+
+    #[test]
+    fn a_page_is_filled_to_its_limits_and_says_where_the_next_begins() {
+        let number = |one: &usize| Digest::of(&one.to_le_bytes());
+        let page = |count, limit, text: &str| {
+            let (entries, next) =
+                fill(0..count, limit, number, |one| (*one != 1).then(|| Value::from(text)));
+            (entries.len(), next)
+        };
+        assert_eq!(page(0, 2, ""), (0, None));
+        assert_eq!(page(3, 2, ""), (2, None), "one is not shown");
+        assert_eq!(page(4, 2, ""), (2, Some(number(&2))));
+        let large = "x".repeat(LIST_BYTES_MAX / 2);
+        assert_eq!(page(9, 9, &large), (2, Some(number(&2))));
+    }
+
     #[test]
     fn a_page_of_models_is_read_whatever_else_is_asked() {
         let read = |query| ModelPage::read(Some(query));

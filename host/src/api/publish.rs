@@ -10,13 +10,12 @@ use super::answer::Answer;
 use super::aside::{aside, asker};
 use super::body;
 use super::health::json as json_answer;
-use super::intake::Intake;
+use super::intake;
 use super::openapi;
 use super::problem::{Problem, ProblemKind};
 use super::spool;
 use crate::agreement::SignedSuccession;
 use crate::deploy::{self, Published, Tried};
-use crate::dsse::ENVELOPE_BYTES_MAX;
 use crate::host::Host;
 use crate::inference::Trial;
 use crate::operations;
@@ -26,11 +25,7 @@ pub(super) async fn succeed(
     host: &Arc<Host>,
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
-    let (parts, body) = request.into_parts();
-    let caller = host.auth.authenticate(body::bearer(&parts.headers))?;
-    let bytes = Intake::document(host, &caller, ENVELOPE_BYTES_MAX as u64)
-        .read_json(&parts.headers, body)
-        .await?;
+    let (caller, bytes) = intake::signed(host, request).await?;
     let succession = SignedSuccession::parse(&bytes)
         .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
     aside(host, asker(&caller), move |host| {

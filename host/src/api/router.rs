@@ -116,7 +116,7 @@ async fn tenants(
         // Everybody: the market.
         (GET, ["market"]) => market::list(host, &request).await,
         (GET, ["offers", id]) => market::show(host, id, &request),
-        (GET, ["offers", id, "mandate"]) => market::mandate_of(host, id, &request),
+        (GET, ["offers", id, "mandate"]) => market::mandate_of(host, id, &request).await,
         (POST, ["offers", id, "mandate"]) => market::mandate(host, id, request).await,
         (POST, ["offers", id, "simulate"]) => market::simulate(host, id, request).await,
 

@@ -388,13 +388,6 @@ impl Agreements {
         mine
     }
 
-    /// Whether the caller is a party of an agreement that accepts this offer.
-    pub fn accepted(&self, caller: &Caller, offer: &Digest) -> bool {
-        let directory = self.directory.load();
-        let mut outlines = directory.values().map(Standing::outline);
-        outlines.any(|outline| outline.offer == *offer && is_of(caller, outline))
-    }
-
     /// Does something while no agreement comes into force.
     pub fn while_none_comes<T>(&self, work: impl FnOnce() -> T) -> T {
         let _nothing_changes = self.room();

@@ -90,8 +90,15 @@ struct Listing {
     taken_back: ById<Digest, (Arc<SignedOffer>, Timestamp)>,
     /// In the order in which they are shown.
     ordered: BTreeSet<(ModelName, Digest)>,
-    /// Offers of a publisher, withdrawn ones too, and bytes of their envelopes.
-    room: ById<Party, (usize, u64)>,
+    /// What each publisher has here. Shared between listings until it changes.
+    by_publisher: ById<Party, Arc<OfPublisher>>,
+}
+
+/// The offers of one publisher, withdrawn ones too, and bytes of their envelopes.
+#[derive(Default, Clone)]
+struct OfPublisher {
+    offers: BTreeSet<Digest>,
+    bytes: u64,
 }
 
 impl Listing {
@@ -105,10 +112,11 @@ impl Listing {
 
     /// Counts an offer that is not known yet: one that was withdrawn has its room already.
     fn take_room(&mut self, offer: &SignedOffer) {
-        if !self.is_known(offer.id()) {
-            let (count, bytes) = self.room.entry(*offer.offer().assigner()).or_default();
-            *count += 1;
-            *bytes = bytes.saturating_add(offer.to_bytes().len() as u64);
+        let own = self.by_publisher.entry(*offer.offer().assigner()).or_default();
+        if !own.offers.contains(offer.id()) {
+            let own = Arc::make_mut(own);
+            own.offers.insert(*offer.id());
+            own.bytes = own.bytes.saturating_add(offer.to_bytes().len() as u64);
         }
     }
 
@@ -117,6 +125,13 @@ impl Listing {
         let offer = self.offers.get(id);
         let offer = offer.or_else(|| self.withdrawn.get(id).map(|(offer, _)| offer));
         offer.or_else(|| self.taken_back.get(id).map(|(offer, _)| offer))
+    }
+
+    /// Refuses what the operator has withdrawn.
+    fn check_not_withdrawn(&self, id: &Digest) -> Result<(), MarketError> {
+        self.withdrawn.get(id).map_or(Ok(()), |(_, cause)| {
+            Err(MarketError::Withdrawn { id: *id, cause: cause.clone() })
+        })
     }
 
     fn is_known(&self, id: &Digest) -> bool {
@@ -195,10 +210,11 @@ impl Market {
         let offer = SignedOffer::parse(envelope)?;
         check(publisher, &offer, deployments, agreements)?;
         let _changing = self.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let mut listing = Listing::clone(&self.listing.load());
-        if let Some(known) = listing.offers.get(offer.id()) {
+        let now = self.listing.load();
+        if let Some(known) = now.offers.get(offer.id()) {
             return Ok(Arc::clone(known));
         }
+        let mut listing = Listing::clone(&now);
         let offer = Arc::new(offer);
         let forgotten = listing.enter(&offer, &self.limits)?;
         self.keep(&offer, envelope, (&forgotten, &[]))?;
@@ -206,17 +222,19 @@ impl Market {
         Ok(offer)
     }
 
-    /// Checks that a publisher may make an offer, without listing it.
+    /// Checks that a publisher may make an offer, without listing it. One that the operator has withdrawn nobody may.
     ///
     /// # Errors
     /// [`MarketError`].
     pub fn check(
+        &self,
         publisher: &Caller,
         offer: &SignedOffer,
         deployments: &Deployments,
         agreements: &Agreements,
     ) -> Result<(), MarketError> {
-        check(publisher, offer, deployments, agreements)
+        check(publisher, offer, deployments, agreements)?;
+        self.listing.load().check_not_withdrawn(offer.id())
     }
 
     /// Checks that a publisher may agree to these clauses.
@@ -370,7 +388,7 @@ impl Market {
     }
 
     /// The offers that `viewer` may see, of one model or of all, in the order of models and identifiers, behind offer `after` if one
-    /// is named.
+    /// is named. That one may have been withdrawn since: who reads page by page reads on.
     ///
     /// # Errors
     /// [`MarketError::NotFound`] if the viewer may not see `after`.
@@ -385,7 +403,8 @@ impl Market {
             (None, None) => Bound::Unbounded,
             (None, Some(model)) => Bound::Included((model.clone(), Digest::FIRST)),
             (Some(id), _) => {
-                let offer = self.offer_for(id, viewer).ok_or(MarketError::NotFound(*id))?;
+                let offer = listing.find(id).filter(|offer| is_visible(offer, viewer));
+                let offer = offer.ok_or(MarketError::NotFound(*id))?;
                 Bound::Excluded((offer.offer().model().clone(), *id))
             }
         };

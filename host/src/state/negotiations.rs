@@ -394,12 +394,12 @@ fn check(
     around: &Surroundings<'_>,
 ) -> Result<(), NegotiationsError> {
     let party = caller.party();
-    let Surroundings { market: _, deployments, agreements } = around;
+    let Surroundings { market, deployments, agreements } = around;
     let is_caller = match message {
         Message::Request(signed) => signed.request().assignee() == party,
         Message::Move(signed) => signed.content().by == *party,
         Message::Offer(signed) => {
-            Market::check(caller, signed, deployments, agreements)?;
+            market.check(caller, signed, deployments, agreements)?;
             signed.offer().assigner() == party
         }
         Message::Agreement(proposal) => {

@@ -209,6 +209,13 @@ fn a_withdrawn_offer_cannot_be_agreed_to_and_agreements_stay() {
     host.submit(&bob, &bob.accept(&offer).to_bytes()).problem(422, "agreement-refused");
     let again = host.post("/api/offers").bearer(&acme.api_key).body(offer.to_bytes()).send();
     again.problem(410, "withdrawn");
+    // Nor can its publisher offer it to somebody by themselves.
+    let clauses = offer.offer().clauses().clone();
+    let private = acme.offer_of(clauses, vec![bob.key.party()]).to_bytes();
+    let post = |path: &str| host.post(path).bearer(&acme.api_key).body(private.clone()).send();
+    let id = post("/api/offers").ok().json()["id"].as_str().expect("text").to_owned();
+    act(&host, "withdraw-offer", id, "misleading").ok();
+    post("/api/negotiations").problem(410, "withdrawn");
     echo(&host, &zoe).ok();
     let host = TestHost::builder().data(host.stop()).start();
     assert_eq!(host.get("/api/market").send().ok().json()["offers"], json!([]));

@@ -205,6 +205,57 @@ fn what_the_other_side_never_signs_and_what_nobody_moves_is_forgotten() {
     assert_eq!(ids(&scene).len(), 2);
 }
 
+/// A publisher that replaces its offers for ever keeps those mandates only that are good for something.
+#[test]
+fn mandates_of_forgotten_offers_go_unless_an_agreement_rests_on_them() {
+    let few = |market: &mut Market| market.offers_per_publisher_max = 2;
+    let scene = scene(few);
+    let agent = scene.host.host().party();
+    let mut offers = Vec::new();
+    for calls in 1..6 {
+        let clauses = scene.clauses("echo-u8", &[&format!("count lteq {calls} call")]);
+        let offer = scene.acme.offer_of(clauses, Vec::new());
+        scene.list(&scene.acme, &offer).ok();
+        let mandate = Mandate {
+            publisher: scene.acme.key.party(),
+            agent,
+            offer: *offer.id(),
+            max: 50,
+            expires: noon() + Duration::from_secs(3600),
+            issued: noon(),
+            max_per_consumer: None,
+        };
+        let signed = SignedMandate::sign(mandate, &[&scene.acme.key]).expect("signed").to_bytes();
+        let path = format!("/api/offers/{}", offer.id());
+        let post = |what: &str, body: Vec<u8>| {
+            let request = scene.host.post(&format!("{path}/{what}"));
+            request.bearer(&scene.acme.api_key).body(body).send().ok()
+        };
+        post("mandate", signed);
+        if offers.is_empty() {
+            let (agreed, _) = propose(&scene, &offer, &scene.zoe, &scene.zoe);
+            assert_eq!(agreed.ok().json()["state"], "active");
+        }
+        post("withdrawal", b"{}".to_vec());
+        scene.clock.advance(Duration::from_secs(1));
+        offers.push(*offer.id());
+    }
+    let seen = |scene: &Scene, by: &Party, offer: &Digest| {
+        let path = format!("/api/offers/{offer}/mandate");
+        scene.host.get(&path).bearer(&by.api_key).send().status
+    };
+    let bob = scene.host.party("bob");
+    let mut scene = scene;
+    for _ in 0..2 {
+        let kept: Vec<_> = offers.iter().map(|offer| seen(&scene, &scene.acme, offer)).collect();
+        assert_eq!(kept, [200, 404, 404, 200, 200]);
+        // Of a forgotten offer its publisher sees it, and whose agreement rests on it.
+        assert_eq!([&scene.zoe, &bob].map(|by| seen(&scene, by, &offers[0])), [200, 404]);
+        assert_eq!(listed_of(&scene, &scene.zoe).len(), 1);
+        scene = again(scene, few);
+    }
+}
+
 #[test]
 fn one_consumer_does_not_use_up_a_mandate() {
     let scene = scene(|_| ());

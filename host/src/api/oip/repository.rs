@@ -17,7 +17,7 @@ use crate::admission::Asker;
 use crate::api::aside::{aside, asker};
 use crate::api::body;
 use crate::api::health::json as json_answer;
-use crate::api::intake::Intake;
+use crate::api::intake::{self, Intake};
 use crate::api::paging::ModelPage;
 use crate::deploy;
 use crate::host::Host;
@@ -193,10 +193,7 @@ async fn asked(
     model: &[&str],
     request: Request<Incoming>,
 ) -> Result<(Asked, Caller), Problem> {
-    let (parts, body) = request.into_parts();
-    let publisher = host.auth.authenticate(body::bearer(&parts.headers))?;
-    let bytes =
-        Intake::document(host, &publisher, BODY_BYTES_MAX).read_json(&parts.headers, body).await?;
+    let (publisher, bytes) = intake::document(host, request, BODY_BYTES_MAX).await?;
     check_parameters(&bytes)?;
     match Asked::read(host, model) {
         Some((asked, action)) if action.is_empty() => Ok((asked, publisher)),

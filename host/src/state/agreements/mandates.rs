@@ -1,15 +1,18 @@
 //! Mandates: where a publisher has let the host agree for it, an agreement that the consumer has signed is in force at once.
 
+use std::sync::Arc;
+
 use super::directory::Room;
 use super::{Agreements, AgreementsError};
-use crate::agreement::{Proposal, Role, SignedMandate};
-use crate::id::{ById, Digest};
+use crate::agreement::{Mandate, Proposal, Role, SignedMandate};
+use crate::id::{ById, Digest, Party};
 use crate::state::accounts::Caller;
 use crate::state::market::Market;
 use crate::store::Table;
 
 impl Agreements {
-    /// Keeps a publisher's mandate for one of its offers. A later one takes the place of an earlier.
+    /// Keeps a publisher's mandate for one of its offers. A later one takes the place of an earlier. Those of its offers that the market
+    /// has forgotten go, unless agreements rest on them: new offers in the place of old ones leave nothing behind that adds up.
     ///
     /// # Errors
     /// [`AgreementsError`]; nothing was changed then.
@@ -30,18 +33,46 @@ impl Agreements {
         if !fits {
             return Err(AgreementsError::MandateElsewhere { agent: self.key.party() });
         }
-        self.store.put(Table::Mandates, &offer.to_string(), envelope)?;
-        self.mandates.rcu(|mandates| {
-            let mut mandates = ById::clone(mandates);
-            mandates.insert(*offer, signed.clone());
-            mandates
-        });
+        // While it is held, no agreement begins to rest on one that goes.
+        let room = self.room();
+        let mut mandates = ById::clone(&self.mandates.load());
+        let gone = self.useless(&room, mandates.values(), (caller, market));
+        gone.iter().for_each(|gone| drop(mandates.remove(gone)));
+        mandates.insert(*offer, signed.clone());
+        let gone: Vec<String> = gone.iter().map(Digest::to_string).collect();
+        let out: Vec<_> = gone.iter().map(|gone| (Table::Mandates, &**gone)).collect();
+        self.store.change(&out, &[(Table::Mandates, &offer.to_string(), envelope)])?;
+        self.mandates.store(Arc::new(mandates));
         Ok(signed)
+    }
+
+    /// Of which offers a publisher's mandates are good for nothing: no agreement rests on them, and none can be made. What the host may
+    /// have lost, or cannot read now, could rest on any.
+    fn useless<'m>(
+        &self,
+        room: &Room,
+        mandates: impl Iterator<Item = &'m SignedMandate>,
+        (publisher, market): (&Caller, &Market),
+    ) -> Vec<Digest> {
+        let aside = self.store.all_aside();
+        if self.has_lost_agreements() || aside.iter().any(|one| one.table == Table::Agreements) {
+            return Vec::new();
+        }
+        let own = mandates.map(SignedMandate::content).filter(|one| publisher.is(&one.publisher));
+        let useless = own
+            .filter(|one| !market.is_known(&one.offer) && room.by_agent(&one.offer, &[]) == (0, 0));
+        useless.map(|one| one.offer).collect()
     }
 
     /// The mandate for an offer.
     pub fn mandate_of(&self, offer: &Digest) -> Option<SignedMandate> {
         self.mandates.load().get(offer).cloned()
+    }
+
+    /// Whether a mandate is the caller's own, or the host has agreed with the caller by it. Waits for whoever writes an agreement.
+    pub fn knows_mandate(&self, caller: &Caller, mandate: &Mandate) -> bool {
+        let own: Vec<Party> = caller.parties().copied().collect();
+        own.contains(&mandate.publisher) || self.room().by_agent(&mandate.offer, &own).1 > 0
     }
 
     /// Signs for the publisher, if its mandate reaches this far. A mandate that has expired or is used up, by all or by this consumer,
@@ -79,7 +110,7 @@ impl Agreements {
                 Err(error) => self.store.set_aside(Table::Mandates, &key, &error),
             }
         }
-        self.mandates.store(std::sync::Arc::new(mandates));
+        self.mandates.store(Arc::new(mandates));
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::{Listing, Market, MarketError, check};
 use crate::agreement::SignedOffer;
-use crate::id::Digest;
+use crate::id::{Digest, Party};
 use crate::state::accounts::{Caller, Cause};
 use crate::state::agreements::Agreements;
 use crate::state::deployments::Deployments;
@@ -45,18 +45,8 @@ impl Market {
     /// The caller's own offers, in the order of their identifiers, and where each stands.
     pub fn of(&self, publisher: &Caller) -> Vec<Own> {
         let listing = self.listing.load();
-        let listed = listing.offers.values().map(|offer| (offer, Stand::Listed));
-        // What both have withdrawn is the operator's to give back first.
-        let taken_back = listing.taken_back.iter();
-        let taken_back = taken_back
-            .filter(|(id, _)| !listing.withdrawn.contains_key(*id))
-            .map(|(_, (offer, at))| (offer, Stand::TakenBack(*at)));
-        let withdrawn = listing.withdrawn.values();
-        let withdrawn = withdrawn.map(|(offer, cause)| (offer, Stand::Withdrawn(cause.clone())));
-        let all = listed.chain(taken_back).chain(withdrawn);
-        let own = all.filter(|(offer, _)| publisher.is(offer.offer().assigner()));
-        let mut own: Vec<_> =
-            own.map(|(offer, stand)| Own { offer: Arc::clone(offer), stand }).collect();
+        let ids = publisher.parties().flat_map(|party| listing.ids_of(party));
+        let mut own: Vec<_> = ids.filter_map(|id| listing.stand(id)).collect();
         own.sort_by_key(|own| *own.offer.id());
         own
     }
@@ -72,10 +62,11 @@ impl Market {
         at: Timestamp,
     ) -> Result<(Arc<SignedOffer>, Timestamp), MarketError> {
         let _changing = self.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let mut listing = Listing::clone(&self.listing.load());
-        if let Some((offer, since)) = listing.own(publisher, id)? {
+        let now = self.listing.load();
+        if let Some((offer, since)) = now.own(publisher, id)? {
             return Ok((offer, since));
         }
+        let mut listing = Listing::clone(&now);
         let offer = listing.take_back(id, at).ok_or(MarketError::NotYourOffer(*id))?;
         let (key, record) = (id.to_string(), record(&offer, at));
         self.store.change(&[(Table::Offers, &key)], &[(Table::WithdrawnOffers, &key, &record)])?;
@@ -101,15 +92,16 @@ impl Market {
         }
         check(publisher, &offer, deployments, agreements)?;
         let _changing = self.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let mut listing = Listing::clone(&self.listing.load());
-        let before = listing.own(publisher, &old)?;
-        let earlier = listing.find(&old).map(Arc::clone);
+        let now = self.listing.load();
+        let before = now.own(publisher, &old)?;
+        let earlier = now.find(&old).map(Arc::clone);
         let earlier = earlier.ok_or(MarketError::NotYourOffer(old))?;
         let (was, is) = (earlier.offer().model(), offer.offer().model());
         if was != is {
             let models = Box::new([was.clone(), is.clone()]);
             return Err(MarketError::OtherModel { id: old, models });
         }
+        let mut listing = Listing::clone(&now);
         if before.is_none() {
             listing.take_back(&old, at);
         }
@@ -149,6 +141,24 @@ impl Market {
 }
 
 impl Listing {
+    /// The offers of a publisher, withdrawn or not, in the order of their identifiers.
+    fn ids_of(&self, publisher: &Party) -> impl Iterator<Item = &Digest> {
+        self.by_publisher.get(publisher).into_iter().flat_map(|own| &own.offers)
+    }
+
+    /// Where an offer stands. What both have withdrawn is the operator's to give back first.
+    fn stand(&self, id: &Digest) -> Option<Own> {
+        let offer = Arc::clone(self.find(id)?);
+        let stand = if let Some((_, cause)) = self.withdrawn.get(id) {
+            Stand::Withdrawn(cause.clone())
+        } else if let Some((_, at)) = self.taken_back.get(id) {
+            Stand::TakenBack(*at)
+        } else {
+            Stand::Listed
+        };
+        Some(Own { offer, stand })
+    }
+
     /// One of the publisher's own offers: what it was, and since when, if the publisher has withdrawn it already.
     fn own(
         &self,
@@ -182,9 +192,7 @@ impl Listing {
         limits: &crate::config::Market,
     ) -> Result<Vec<Digest>, MarketError> {
         let id = offer.id();
-        if let Some((_, cause)) = self.withdrawn.get(id) {
-            return Err(MarketError::Withdrawn { id: *id, cause: cause.clone() });
-        }
+        self.check_not_withdrawn(id)?;
         let mut forgotten = Vec::new();
         if !self.is_known(id) {
             let mut oldest = self.oldest_of(offer);
@@ -204,8 +212,8 @@ impl Listing {
         offer: &SignedOffer,
         limits: &crate::config::Market,
     ) -> Result<(), MarketError> {
-        let room = self.room.get(offer.offer().assigner());
-        let (count, bytes) = room.copied().unwrap_or_default();
+        let own = self.by_publisher.get(offer.offer().assigner());
+        let (count, bytes) = own.map_or((0, 0), |own| (own.offers.len(), own.bytes));
         let max = limits.offers_per_publisher_max;
         if count >= max {
             return Err(MarketError::TooMany { max });
@@ -218,12 +226,10 @@ impl Listing {
     /// What the publisher of an offer has withdrawn, the oldest last. What the operator has withdrawn, too, is not forgotten: it could
     /// come back.
     fn oldest_of(&self, offer: &SignedOffer) -> Vec<(Timestamp, Digest)> {
-        let publisher = offer.offer().assigner();
-        let taken_back = self.taken_back.iter();
-        let own = taken_back.filter(|(id, (offer, _))| {
-            offer.offer().assigner() == publisher && !self.withdrawn.contains_key(*id)
-        });
-        let mut own: Vec<_> = own.map(|(id, (_, at))| (*at, *id)).collect();
+        let ids = self.ids_of(offer.offer().assigner());
+        let free = ids.filter(|id| !self.withdrawn.contains_key(*id));
+        let mut own: Vec<_> =
+            free.filter_map(|id| Some((self.taken_back.get(id)?.1, *id))).collect();
         own.sort_unstable();
         own.reverse();
         own
@@ -231,9 +237,10 @@ impl Listing {
 
     fn forget(&mut self, id: &Digest) {
         let Some((offer, _)) = self.taken_back.remove(id) else { return };
-        if let Some((count, bytes)) = self.room.get_mut(offer.offer().assigner()) {
-            *count = count.saturating_sub(1);
-            *bytes = bytes.saturating_sub(offer.to_bytes().len() as u64);
+        if let Some(own) = self.by_publisher.get_mut(offer.offer().assigner()) {
+            let own = Arc::make_mut(own);
+            own.offers.remove(id);
+            own.bytes = own.bytes.saturating_sub(offer.to_bytes().len() as u64);
         }
     }
 }
