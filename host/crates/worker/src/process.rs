@@ -61,6 +61,8 @@ impl Process {
             Program::Own => OsString::from("/proc/self/exe"),
             Program::File(path) => path.clone().into_os_string(),
         };
+        // First of all: where groups can be made is found out while this process is alone.
+        let group = Group::of_host(share);
         let mut child = Command::new(file)
             .arg("worker")
             .arg(role.to_string())
@@ -82,7 +84,7 @@ impl Process {
             ended_for_memory,
             group: None,
         };
-        match grouped(process.id(), share) {
+        match group.and_then(|group| with(group, process.id())) {
             Ok(group) => process.group = group,
             // Its own limits hold all the same.
             Err(why) => {
@@ -171,9 +173,8 @@ fn watch(child: &Child) -> Result<AsyncFd<OwnedFd>, SpawnError> {
     watched.map_err(|_| SpawnError::Process(io::ErrorKind::OutOfMemory.into()))
 }
 
-/// A group with the process in it.
-fn grouped(process: u32, share: Share) -> Result<Option<Group>, String> {
-    let group = Group::of_host(share)?;
+/// The group, with the process in it.
+fn with(group: Option<Group>, process: u32) -> Result<Option<Group>, String> {
     group.as_ref().map_or(Ok(()), |group| group.add(process))?;
     Ok(group)
 }
