@@ -36,8 +36,8 @@ const LISTED_MAX: usize = 100_000;
 const REMOVE_TRIES: u32 = 10;
 const REMOVE_PAUSE: Duration = Duration::from_millis(1);
 
-/// What a worker may map before it is confined and use afterwards: this program, libraries, what they begin with.
-const PROGRAM_BYTES: u64 = 512 << 20;
+/// What a worker may map before it is confined and use afterwards: this program, libraries, and the GiB that mimalloc reserves at once.
+const PROGRAM_BYTES: u64 = 1536 << 20;
 /// The same for each of its threads: a stack, and what the C library reserves for what it allocates.
 const THREAD_BYTES: u64 = 128 << 20;
 
