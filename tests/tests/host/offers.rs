@@ -199,7 +199,7 @@ fn a_model_is_agreed_to_by_its_name_where_it_has_one_offer() {
 fn the_list_of_agreements_says_what_is_used_and_left_of_each_limit() {
     let scene = Scene::with_echo();
     let what = ["offer", "new", "acme/echo", "--bundle", "echo.wasm", "--function", "echo-u8"];
-    let limits = ["--calls", "3", "--clause", "meteredTime lteq PT60S", "--as", "acme"];
+    let limits = ["--calls", "3", "--clause", "meteredTime lteq PT1M", "--as", "acme"];
     scene.done(&[&what[..], &limits].concat());
     scene.done(&["offer", "publish", "echo.offer", "--as", "acme"]);
     let agreement = id(&scene.json(&["agree", "acme/echo", "--yes", "--as", "zoe"]));
