@@ -2,7 +2,8 @@
 //! count, and a count of when it ended the worker for it.
 //!
 //! Groups are made only where somebody gave the host a part of the tree: in a group that systemd marks as delegated (`Delegate=yes`), or
-//! in the root of what this process sees. That root may write everywhere is no permission: what is above belongs to whoever made it.
+//! in the first that a container sees. That root may write everywhere is no permission: the machine's first group is the system's, and
+//! every other belongs to whoever made it.
 //! Where there is none, workers run without, and [`missing`] says why.
 
 use std::fs::OpenOptions;
@@ -122,10 +123,7 @@ impl Tree {
             let lacking = || format!("this machine has no controller `{controller}` for groups");
             let own = own(groups, controller).ok_or_else(lacking)?;
             let folder = Mount::of(mounts, controller).ok_or_else(lacking)?.folder(&own)?;
-            if own == Path::new("/") || belongs_to_user(&folder) {
-                return Ok(folder);
-            }
-            Err(not_delegated(&own))
+            if is_given(&own, &folder) { Ok(folder) } else { Err(not_delegated(&own)) }
         });
         Ok(Self::Legacy { memory: memory?, pids: pids? })
     }
@@ -145,14 +143,13 @@ fn not_delegated(own: &Path) -> String {
 
 /// The group in which others can be made, with their controllers on: the host's own or the one above, whichever was given to it.
 fn divisible(own: &Path, folder: &Path) -> Result<PathBuf, String> {
-    let is_root = own == Path::new("/");
-    let above = match (own.parent(), folder.parent()) {
-        // A host that was started by one that has gone down already, as by `podman exec`, is there, too.
-        (Some(_), Some(above)) if own == Path::new("/").join(OWN_LEAF) || is_delegated(above) => {
-            Some(above)
-        }
-        _ => None,
-    };
+    // Of all groups only the machine's first has no type.
+    let is_typed = |folder: &Path| folder.join("cgroup.type").exists();
+    let is_root = own == Path::new("/") && is_typed(folder);
+    // A host that was started by one that has gone down already, as by `podman exec`, is there, too.
+    let is_leaf = own == Path::new("/").join(OWN_LEAF);
+    let is_above = |above: &Path| (is_leaf && is_typed(above)) || is_delegated(above);
+    let above = own.parent().and(folder.parent()).filter(|above| is_above(above));
     let folder = match above {
         _ if is_root || is_delegated(folder) => folder,
         Some(above) => above,
@@ -164,8 +161,8 @@ fn divisible(own: &Path, folder: &Path) -> Result<PathBuf, String> {
     }
     let control = folder.join("cgroup.subtree_control");
     if !has(&control, &CONTROLLERS)? {
-        // Of all groups only the machine's first has no type, and may have both.
-        if above != Some(folder) && folder.join("cgroup.type").exists() {
+        // The machine's first may have both.
+        if above != Some(folder) && is_typed(folder) {
             go_down(own, folder)?;
         }
         write(&control, "+memory +pids")?;
@@ -193,6 +190,13 @@ fn is_delegated(folder: &Path) -> bool {
         let length = rustix::fs::getxattr(folder, *name, value.as_mut_slice());
         length.is_ok_and(|length| value.get(..length) == Some(b"1"))
     })
+}
+
+/// Whether this group, of version 1, was given to the host. Of all groups only the machine's first has an agent.
+fn is_given(own: &Path, folder: &Path) -> bool {
+    let is_first = own == Path::new("/");
+    let is_agent_s = || folder.join("release_agent").exists();
+    is_delegated(folder) || if is_first { !is_agent_s() } else { belongs_to_user(folder) }
 }
 
 /// Whether somebody gave this group, of version 1, to the host's user: root has them all by itself.
@@ -510,6 +514,28 @@ mod tests {
         assert_eq!(moved.expect("readable"), std::process::id().to_string());
         file("cgroup.controllers", "cpu memory\n");
         assert!(divisible(own, folder).expect_err("one is lacking").contains("`pids`"));
+    }
+
+    #[test]
+    fn the_machine_s_first_group_is_nobody_s_even_if_root_can_write_there() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let at = folder.path().display();
+        let mounts = format!("1 0 0:1 / {at} rw - cgroup cgroup rw,memory,pids\n");
+        let found = || Tree::find("1:memory,pids:/\n", &mounts);
+        let given = || folder.path().to_owned();
+        assert_eq!(found(), Ok(Tree::Legacy { memory: given(), pids: given() }), "a container's");
+        std::fs::write(folder.path().join("release_agent"), "").expect("written");
+        assert!(found().expect_err("the machine's").contains("is not delegated"));
+        for name in ["cgroup.controllers", "cgroup.subtree_control"] {
+            std::fs::write(folder.path().join(name), "memory pids\n").expect("written");
+        }
+        let first = || divisible(Path::new("/"), folder.path());
+        assert!(first().expect_err("the machine's").contains("is not delegated"));
+        let leaf = folder.path().join(OWN_LEAF);
+        assert!(divisible(&Path::new("/").join(OWN_LEAF), &leaf).is_err());
+        std::fs::write(folder.path().join("cgroup.type"), "domain").expect("written");
+        assert_eq!(first(), Ok(given()), "a container's");
+        assert_eq!(divisible(&Path::new("/").join(OWN_LEAF), &leaf), Ok(given()));
     }
 
     /// Where groups can be made: elsewhere it says why not, and workers go without.
