@@ -94,7 +94,8 @@ pub(super) async fn in_worker(
     component: Bytes,
 ) -> Result<Bytes, SandboxError> {
     let share = Share::new(&task.confinement, 0, cores().into());
-    let Spawned { mut process, work, control } = Process::spawn(program, Role::Compile, share)?;
+    let spawned = Process::spawn(program, Role::Compile, share).await?;
+    let Spawned { mut process, work, control } = spawned;
     let file = tokio::task::spawn_blocking(move || in_memory(&component)).await;
     let file = file.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
     let file = file.map_err(SpawnError::Process)?;

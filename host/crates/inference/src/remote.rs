@@ -169,7 +169,8 @@ impl Worker {
         let bytes = layout.bytes().ok_or(WorkerStartError::Layout)?;
         let memory = SharedMemory::create(bytes)?;
         let share = Share::new(&setup.limits, bytes as u64, setup.threads.into());
-        let Spawned { process, work, control } = Process::spawn(program, Role::Inference, share)?;
+        let spawned = Process::spawn(program, Role::Inference, share).await?;
+        let Spawned { process, work, control } = spawned;
         control.send(&Order::Setup(setup), Some(memory.file()))?;
         let (ready, is_ready) = oneshot::channel();
         let ends = (Watched::new(work)?, Watched::new(control)?);

@@ -52,9 +52,18 @@ impl Process {
     /// Starts a worker, in a control group with this share where the host makes groups. It finds its sockets as standard input and
     /// output, and waits there for its setup: so it is in its group before anything foreign comes.
     ///
+    /// On a thread that serves nobody: the kernel may take tens of milliseconds to put a process into a group. Dropping the future ends
+    /// the worker.
+    ///
     /// # Errors
     /// [`SpawnError`].
-    pub fn spawn(program: &Program, role: Role, share: Share) -> Result<Spawned, SpawnError> {
+    pub async fn spawn(program: &Program, role: Role, share: Share) -> Result<Spawned, SpawnError> {
+        let program = program.clone();
+        let started = tokio::task::spawn_blocking(move || Self::start(&program, role, share)).await;
+        started.unwrap_or_else(|panic| Err(SpawnError::Process(io::Error::other(panic))))
+    }
+
+    fn start(program: &Program, role: Role, share: Share) -> Result<Spawned, SpawnError> {
         let (work, its_work) = End::pair()?;
         let (control, its_control) = End::pair()?;
         let file = match program {
