@@ -263,7 +263,7 @@ fn sweep(folder: &Path) {
     for entry in listed.take(LISTED_MAX).flatten() {
         if entry.file_name().to_str().and_then(maker).is_some_and(is_gone) {
             // The worker may be ending still; the next host finds it.
-            let _ = remove(&entry.path());
+            let _ = std::fs::remove_dir(entry.path());
         }
     }
 }
@@ -348,10 +348,15 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        for folder in &self.folders {
-            if let Err(error) = remove(folder) {
-                tracing::warn!(group = %folder.display(), %error, "a worker's control group stays until the next start");
-            }
+        let mut left = std::mem::take(&mut self.folders);
+        left.retain(|folder| std::fs::remove_dir(folder).is_err());
+        if left.is_empty() {
+            return;
+        }
+        // A thread that serves does not wait.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(move || remove_all(&left))),
+            Err(_none) => remove_all(&left),
         }
     }
 }
@@ -359,6 +364,14 @@ impl Drop for Group {
 /// The count in the lines of `memory.events`, or of `memory.oom_control`.
 fn count(events: &str) -> Option<u64> {
     events.lines().find_map(|line| line.strip_prefix("oom_kill "))?.parse().ok()
+}
+
+fn remove_all(folders: &[PathBuf]) {
+    for folder in folders {
+        if let Err(error) = remove(folder) {
+            tracing::warn!(group = %folder.display(), %error, "a worker's control group stays until the next start");
+        }
+    }
 }
 
 fn remove(folder: &Path) -> io::Result<()> {
