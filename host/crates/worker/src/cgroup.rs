@@ -393,12 +393,11 @@ fn failed(path: &Path, error: &io::Error) -> String {
 }
 
 fn text(path: &Path) -> Result<String, String> {
-    let mut text = String::new();
+    let mut text = Vec::new();
     let file = std::fs::File::open(path).map_err(|error| failed(path, &error))?;
-    file.take(FILE_BYTES_MAX)
-        .read_to_string(&mut text)
-        .map_err(|error| failed(path, &error))
-        .map(|_| text)
+    file.take(FILE_BYTES_MAX).read_to_end(&mut text).map_err(|error| failed(path, &error))?;
+    // Any user of the machine may mount something at a path that is no text.
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Whether a list in a file names all of these.
@@ -462,6 +461,11 @@ mod tests {
         }
         assert_eq!(folder("pids", "/"), None);
         assert_eq!(Mount::of("1 2 3\n - cgroup2\n1 2 3 / - cgroup2 x y", ""), None);
+        let strange = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(strange.path(), b"9 1 0:9 / /home/\xff - fuse x y\n0::/a\n")
+            .expect("written");
+        let read = text(strange.path()).expect("what others are called is no matter");
+        assert_eq!(own(&read, ""), Some("/a".into()));
     }
 
     #[test]
