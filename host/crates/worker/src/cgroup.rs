@@ -148,7 +148,10 @@ fn divisible(own: &Path, folder: &Path) -> Result<PathBuf, String> {
     let is_root = own == Path::new("/") && is_typed(folder);
     // A host that was started by one that has gone down already, as by `podman exec`, is there, too.
     let is_leaf = own == Path::new("/").join(OWN_LEAF);
-    let is_above = |above: &Path| (is_leaf && is_typed(above)) || is_delegated(above);
+    // A manager of services was given its group for them, as each user's is: they were not.
+    let is_managed = |folder: &Path| folder.join("init.scope").exists();
+    let is_above =
+        |above: &Path| !is_managed(above) && ((is_leaf && is_typed(above)) || is_delegated(above));
     let above = own.parent().and(folder.parent()).filter(|above| is_above(above));
     let folder = match above {
         _ if is_root || is_delegated(folder) => folder,
@@ -529,6 +532,9 @@ mod tests {
         assert_eq!(divisible(own, folder).as_deref(), Ok(folder));
         let moved = std::fs::read_to_string(folder.join("hospes-host/cgroup.procs"));
         assert_eq!(moved.expect("readable"), std::process::id().to_string());
+        file("init.scope/cgroup.procs", "");
+        assert!(below("host").expect_err("systemd's").contains("is not delegated"));
+        std::fs::remove_dir_all(folder.join("init.scope")).expect("removed");
         file("cgroup.controllers", "cpu memory\n");
         assert!(divisible(own, folder).expect_err("one is lacking").contains("`pids`"));
     }
