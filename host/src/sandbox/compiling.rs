@@ -18,7 +18,7 @@ use crate::config;
 use crate::worker::channel::{Buffer, Received, Watched};
 use crate::worker::confine::{confine, exit_now};
 use crate::worker::{
-    ChannelError, End, Limits, Process, Program, Role, SpawnError, Spawned, ending,
+    ChannelError, End, Limits, Process, Program, Role, Share, SpawnError, Spawned,
 };
 
 /// Both sides must have the same.
@@ -59,8 +59,6 @@ pub enum CompileWorkerError {
 
 impl Task {
     pub(super) fn new(kind: Kind, limits: &config::Sandbox, slots: NonZeroUsize) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let cores = u32::try_from(cores).unwrap_or(u32::MAX);
         Self {
             version: VERSION,
             streams: kind == Kind::Streams,
@@ -72,11 +70,17 @@ impl Task {
                 memory_bytes_max: limits.compile_memory_bytes_max,
                 file_bytes_max: MACHINE_CODE_BYTES_MAX,
                 cpu_max: Some(
-                    limits.compile_timeout.saturating_mul(cores) + Duration::from_secs(1),
+                    limits.compile_timeout.saturating_mul(cores()) + Duration::from_secs(1),
                 ),
             },
         }
     }
+}
+
+/// As many threads compile.
+fn cores() -> u32 {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    u32::try_from(cores).unwrap_or(u32::MAX)
 }
 
 /// Compiles a component in a process of its own. Dropping the future ends it.
@@ -89,7 +93,9 @@ pub(super) async fn in_worker(
     task: Task,
     component: Bytes,
 ) -> Result<Bytes, SandboxError> {
-    let Spawned { mut process, work, control } = Process::spawn(program, Role::Compile)?;
+    let share = Share::new(&task.confinement, 0, cores().into());
+    let spawned = Process::spawn(program, Role::Compile, share).await?;
+    let Spawned { mut process, work, control } = spawned;
     let file = tokio::task::spawn_blocking(move || in_memory(&component)).await;
     let file = file.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
     let file = file.map_err(SpawnError::Process)?;
@@ -106,7 +112,7 @@ pub(super) async fn in_worker(
             // It has closed its socket, or does not know what it says; in the second case it is ended here.
             let status = tokio::time::timeout(Duration::from_millis(100), process.wait()).await;
             let how = match status {
-                Ok(Ok(status)) => ending(&status),
+                Ok(Ok(status)) => process.ending(&status),
                 Ok(Err(_)) | Err(_) => "an answer that is none".into(),
             };
             Err(SandboxError::CompilerEnded { how })

@@ -368,6 +368,20 @@ fn a_worker_has_no_environment_no_file_and_no_socket_of_the_host() {
     assert!(sockets < 20, "{sockets} open files");
 }
 
+#[test]
+fn a_worker_is_in_a_control_group_of_its_own_where_the_host_makes_them_and_it_says_so_where_not() {
+    let scene = Tenants::new(|_| {});
+    scene.model(&scene.acme, "echo", byte_identity());
+    scene.call(&scene.zoe, "acme/echo", &echo()).ok();
+    let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", scene.workers()[0]));
+    let groups = groups.expect("readable");
+    let is_in_one = groups.contains(&format!("/hospes-worker-{}-", std::process::id()));
+    let status = scene.host.operator("GET", "/status").send().ok().json();
+    let missing = status["workers"]["confinement_missing"].as_array().expect("a list");
+    let why = missing.iter().find(|what| what.as_str().is_some_and(|w| w.starts_with("cgroup: ")));
+    assert_eq!(is_in_one, why.is_none(), "{groups} {missing:?}");
+}
+
 /// A worker that is an attacker's reports what it could reach, as the reason why it does not load a model.
 #[test]
 fn a_worker_that_is_an_attacker_s_reaches_nothing() {

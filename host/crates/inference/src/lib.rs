@@ -217,7 +217,10 @@ impl Inference {
                 Ok(_) => {}
             }
         }
-        for missing in &ready.confinement.missing {
+        let mut confinement = ready.confinement;
+        // The host's part in it.
+        confinement.missing.extend(hospes_worker::cgroup::missing());
+        for missing in &confinement.missing {
             tracing::warn!(%missing, "workers are confined less than they could be");
         }
         Ok(Self {
@@ -226,7 +229,7 @@ impl Inference {
             executor: OnceLock::new(),
             here: OnceLock::new(),
             status,
-            confinement: ready.confinement,
+            confinement,
             loaded: Mutex::default(),
         })
     }
@@ -236,7 +239,7 @@ impl Inference {
         &self.status
     }
 
-    /// What workers could not give up on this machine.
+    /// What workers could not give up on this machine, and what the host could not bound for them.
     pub fn confinement(&self) -> &Confinement {
         &self.confinement
     }

@@ -28,8 +28,8 @@ use hospes_core::tensor::Tensor;
 use hospes_telemetry::{Allowance, Source};
 use hospes_worker::channel::{Buffer, MESSAGE_BYTES_MAX, Received, Watched};
 use hospes_worker::{
-    ChannelError, Confinement, MemoryError, Process, Program, Role, SharedMemory, SpawnError,
-    Spawned, ending,
+    ChannelError, Confinement, MemoryError, Process, Program, Role, Share, SharedMemory,
+    SpawnError, Spawned,
 };
 use job::{UnderWay, Window};
 pub(super) use lease::Lease;
@@ -166,8 +166,11 @@ impl Worker {
         strikes: Arc<Strikes>,
     ) -> Result<Arc<Self>, WorkerStartError> {
         let layout = setup.layout;
-        let memory = SharedMemory::create(layout.bytes().ok_or(WorkerStartError::Layout)?)?;
-        let Spawned { process, work, control } = Process::spawn(program, Role::Inference)?;
+        let bytes = layout.bytes().ok_or(WorkerStartError::Layout)?;
+        let memory = SharedMemory::create(bytes)?;
+        let share = Share::new(&setup.limits, bytes as u64, setup.threads.into());
+        let spawned = Process::spawn(program, Role::Inference, share).await?;
+        let Spawned { process, work, control } = spawned;
         control.send(&Order::Setup(setup), Some(memory.file()))?;
         let (ready, is_ready) = oneshot::channel();
         let ends = (Watched::new(work)?, Watched::new(control)?);
@@ -539,7 +542,7 @@ async fn look_after(inner: Arc<Inner>, mut process: Process) {
         (Ok(_), Some(_)) => {
             "being killed, for it did not let go of a computation that had to end".into()
         }
-        (Ok(status), None) => ending(status),
+        (Ok(status), None) => process.ending(status),
         (Err(error), _) => format!("an end that is not known ({error})"),
     };
     if !inner.closing.load(Ordering::Acquire) {

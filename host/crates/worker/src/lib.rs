@@ -4,15 +4,17 @@
 //! anything foreign ([`confine`]), answers messages ([`channel`]), passes bulk data through shared memory ([`memory`]), and is
 //! killed when it does not end by itself. What is in the messages is for whoever starts it; nothing here knows of models or code.
 
+pub mod cgroup;
 pub mod channel;
 pub mod confine;
 pub mod memory;
 mod process;
 
+pub use cgroup::Share;
 pub use channel::{ChannelError, End};
 pub use confine::{Confinement, Limits};
 pub use memory::{MemoryError, SharedMemory};
-pub use process::{Process, SpawnError, Spawned, ending};
+pub use process::{Process, SpawnError, Spawned};
 
 use std::fmt;
 use std::path::PathBuf;

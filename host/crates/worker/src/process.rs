@@ -10,6 +10,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::net::unix::pipe;
 
+use super::cgroup::{Group, Share};
 use super::channel::{ChannelError, End};
 use super::{Program, Role};
 use hospes_telemetry::{FOREIGN_LINE_BYTES_MAX, Source};
@@ -35,6 +36,8 @@ pub struct Process {
     lines: Source,
     /// Processes that the kernel had ended for lack of memory when this one began.
     ended_for_memory: Option<u64>,
+    /// The group that it alone is in, where the host makes groups. It goes after the process.
+    group: Option<Group>,
 }
 
 /// A new worker and the host's ends of its two sockets: one for work, one to steer it.
@@ -46,17 +49,29 @@ pub struct Spawned {
 }
 
 impl Process {
-    /// Starts a worker. It finds its sockets as standard input and output.
+    /// Starts a worker, in a control group with this share where the host makes groups. It finds its sockets as standard input and
+    /// output, and waits there for its setup: so it is in its group before anything foreign comes.
+    ///
+    /// On a thread that serves nobody: the kernel may take tens of milliseconds to put a process into a group. Dropping the future ends
+    /// the worker.
     ///
     /// # Errors
     /// [`SpawnError`].
-    pub fn spawn(program: &Program, role: Role) -> Result<Spawned, SpawnError> {
+    pub async fn spawn(program: &Program, role: Role, share: Share) -> Result<Spawned, SpawnError> {
+        let program = program.clone();
+        let started = tokio::task::spawn_blocking(move || Self::start(&program, role, share)).await;
+        started.unwrap_or_else(|panic| Err(SpawnError::Process(io::Error::other(panic))))
+    }
+
+    fn start(program: &Program, role: Role, share: Share) -> Result<Spawned, SpawnError> {
         let (work, its_work) = End::pair()?;
         let (control, its_control) = End::pair()?;
         let file = match program {
             Program::Own => OsString::from("/proc/self/exe"),
             Program::File(path) => path.clone().into_os_string(),
         };
+        // First of all: where groups can be made is found out while this process is alone.
+        let group = Group::of_host(share);
         let mut child = Command::new(file)
             .arg("worker")
             .arg(role.to_string())
@@ -71,8 +86,20 @@ impl Process {
         // From here on dropping it ends the process.
         let source = Source::new(&format!("worker for {role}"));
         let ended_for_memory = ended_for_memory();
-        let process =
-            Self { ended: watch(&child)?, child, lines: source.clone(), ended_for_memory };
+        let mut process = Self {
+            ended: watch(&child)?,
+            child,
+            lines: source.clone(),
+            ended_for_memory,
+            group: None,
+        };
+        match group.and_then(|group| with(group, process.id())) {
+            Ok(group) => process.group = group,
+            // Its own limits hold all the same.
+            Err(why) => {
+                tracing::warn!(%role, process = process.id(), %why, "a worker has no control group");
+            }
+        }
         if let Some(lines) = lines {
             let lines = pipe::Receiver::from_owned_fd(lines).map_err(SpawnError::Process)?;
             tokio::spawn(pass_on(source, lines));
@@ -93,9 +120,26 @@ impl Process {
     /// Whether somebody else than its host and the kernel killed it, as an operator does: then nothing that it did is to blame.
     pub fn was_killed_from_outside(&self, status: &ExitStatus) -> bool {
         use std::os::unix::process::ExitStatusExt as _;
-        status.signal() == Some(libc::SIGKILL)
-            && self.ended_for_memory.is_some()
-            && self.ended_for_memory == ended_for_memory()
+        status.signal() == Some(libc::SIGKILL) && self.was_ended_for_memory() == Some(false)
+    }
+
+    /// Whether the kernel has ended it for lack of memory, if it was killed: its group says, or else the machine, where that may have been
+    /// another process. None if neither does.
+    fn was_ended_for_memory(&self) -> Option<bool> {
+        if let Some(ended) = self.group.as_ref().and_then(Group::ended_for_memory) {
+            return Some(ended > 0);
+        }
+        self.ended_for_memory.map(|before| ended_for_memory() != Some(before))
+    }
+
+    /// How it ended, in words.
+    pub fn ending(&self, status: &ExitStatus) -> String {
+        use std::os::unix::process::ExitStatusExt as _;
+        let ended = self.group.as_ref().and_then(Group::ended_for_memory);
+        if status.signal() == Some(libc::SIGKILL) && ended.is_some_and(|ended| ended > 0) {
+            return "being killed by the kernel, for memory had run out (SIGKILL)".into();
+        }
+        ending(status)
     }
 
     /// Ends it now.
@@ -138,8 +182,14 @@ fn watch(child: &Child) -> Result<AsyncFd<OwnedFd>, SpawnError> {
     watched.map_err(|_| SpawnError::Process(io::ErrorKind::OutOfMemory.into()))
 }
 
+/// The group, with the process in it.
+fn with(group: Option<Group>, process: u32) -> Result<Option<Group>, String> {
+    group.as_ref().map_or(Ok(()), |group| group.add(process))?;
+    Ok(group)
+}
+
 /// How a process ended, in words.
-pub fn ending(status: &ExitStatus) -> String {
+fn ending(status: &ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt as _;
     match (status.signal(), status.code()) {
         (Some(libc::SIGFPE), _) => "arithmetic that the processor refuses (SIGFPE)".into(),

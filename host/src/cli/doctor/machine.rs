@@ -130,6 +130,9 @@ fn confinement_fix(step: &str) -> &'static str {
         "rlimits" => "raise the host's hard limits: `ulimit -H -a` shows them",
         "oom_score_adj" => "mount `/proc` so that a process can write its own `oom_score_adj`",
         "threads" => "take libraries that start threads out of `LD_PRELOAD`",
+        "cgroup" => {
+            "`Delegate=yes` and `ReadWritePaths=` in its unit, as `host/dist/hospes.service` has them; this is said of the group that `hospes doctor` runs in, and `/status` says it of the host's"
+        }
         _ => "see that `/proc` is mounted, and that the container lets the system call through",
     }
 }
