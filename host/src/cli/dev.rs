@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::oneshot;
 
 use super::Context;
@@ -53,7 +54,7 @@ const RUNTIME: &str = "runtime";
 /// consumer, packs the model or the plugin's directory, signs and publishes it, and signs an agreement for both sides. Prints a `curl` command
 /// to paste and the page to try the model in a browser. Then it watches the files and publishes a new version when they change. What cannot be
 /// published is reported, and the version before it keeps serving. A plugin's source is not compiled here: run its own toolchain, as for
-/// `hospes build`, and what that writes is published. Ctrl-C ends the host and removes the directory. With `--json` each event is one JSON
+/// `hospes build`, and what that writes is published. Ctrl-C, or closing the terminal, ends the host and removes the directory. With `--json` each event is one JSON
 /// document on a line of its own.
 #[derive(Debug, Args)]
 #[command(
@@ -137,6 +138,11 @@ fn run(
     folder: &TempDir,
 ) -> Result<(), Failure> {
     let runtime = (context.make_runtime)().during(|| "cannot start threads".into())?;
+    let mut hangup = {
+        let _runtime = runtime.enter();
+        // The terminal may be closed, and the directory goes then, too.
+        unix::signal(SignalKind::hangup()).during(|| "cannot wait for signals".into())?
+    };
     let (tell, told) = mpsc::channel();
     let (end, ended) = oneshot::channel::<()>();
     thread::scope(|scope| {
@@ -152,8 +158,11 @@ fn run(
                 let _ = ready.send(Told::Ready(Ready::of(&host, addresses)));
             });
         };
-        let ended = async {
-            let _ = ended.await;
+        let ended = async move {
+            tokio::select! {
+                _ = ended => {}
+                _ = hangup.recv() => {}
+            }
         };
         let served = runtime.block_on(serve::serve(config, context, listens, ended));
         let _ = tell.send(Told::Stop);
