@@ -27,6 +27,7 @@ use super::failure::{During as _, Failure};
 use super::home::Home;
 use super::screen::{Answer, Screen, printable};
 use super::serve;
+use crate::bundle::Registry;
 use crate::config::{Config, ListenAddress};
 use crate::host::Host;
 use crate::id::ModelLabel;
@@ -86,6 +87,8 @@ struct Ready {
     operator: String,
     /// The backends, each with what it is or why it is not usable.
     backends: Vec<(String, Result<String, String>)>,
+    /// The bundles that it keeps.
+    registry: Registry,
 }
 
 impl Dev {
@@ -125,6 +128,8 @@ fn config(
     config.api.operator_listen = "127.0.0.1:0".parse()?;
     config.api.drain_delay = Duration::ZERO;
     config.api.drain_timeout = DRAIN_TIMEOUT;
+    // A version that was replaced counts, and takes no room any more.
+    config.bundle.bytes_per_publisher_max = u64::MAX;
     // The terminal is for events, what goes wrong, and what plugins say. Which backends are usable is in the first event.
     config.telemetry.filter = "warn,hospes_inference=error,hospes::guest=info".into();
     Ok(config)
@@ -181,7 +186,7 @@ impl Ready {
             let usable = status.usable.as_ref().map(ToString::to_string);
             (status.kind.to_string(), usable.map_err(ToString::to_string))
         });
-        Self { public, operator, backends: backends.collect() }
+        Self { public, operator, backends: backends.collect(), registry: host.registry.clone() }
     }
 
     /// What computes tensors, in a line.

@@ -152,6 +152,10 @@ fn a_changed_model_is_published_anew_and_a_broken_one_is_waited_out() {
     let again = dev.event("published");
     assert_ne!(again["version"], published["version"]);
     assert_eq!(command(&again, "infer"), first, "under the same names");
+    for folder in ["bundles/bundles", "bundles/models", "compiled"] {
+        let files = std::fs::read_dir(kept.join("data").join(folder)).expect("readable");
+        assert_eq!(files.count(), 1, "of the version before nothing is kept in `{folder}`");
+    }
     assert!(kind_of(&pasted(&first)).is_i64());
     assert_eq!(dev.end("-HUP"), Some(0));
     assert!(!kept.exists(), "{}", kept.display());
