@@ -18,6 +18,7 @@ use super::Context;
 use super::failure::{During as _, Failure};
 use super::screen::{Answer, printable};
 use super::serve::{Settings, outlive_file_size};
+use super::shell::path as sh;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::host::{HostError, look};
@@ -183,17 +184,6 @@ fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// A path as a shell takes it.
-fn sh(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,:@%=".contains(&byte);
-    if !text.is_empty() && text.bytes().all(is_plain) && !text.starts_with('-') {
-        return text.into_owned();
-    }
-    let start = if text.starts_with('-') { "./" } else { "" };
-    format!("'{start}{}'", text.replace('\'', r"'\''"))
-}
-
 /// An error and what caused it, in a line.
 fn chain(error: impl std::error::Error) -> String {
     Failure::from(error).in_a_line()
@@ -209,19 +199,6 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn paths_are_written_as_a_shell_takes_them() {
-        for (path, wanted) in [
-            ("/var/lib/hospes", "/var/lib/hospes"),
-            ("my data", "'my data'"),
-            ("it's", r"'it'\''s'"),
-            ("-rf", "'./-rf'"),
-            ("", "''"),
-        ] {
-            assert_eq!(sh(Path::new(path)), wanted);
-        }
-    }
 
     #[test]
     fn sizes_are_rounded_down() {

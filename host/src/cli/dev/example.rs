@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::super::client::{Client, HostUrl, Payload, Post};
 use super::super::failure::Failure;
 use super::super::publish::{Published, Tried};
+use super::super::shell::word;
 
 /// Longest input that stands in a command; a longer one is put into a file.
 const INLINE_BYTES_MAX: usize = 2000;
@@ -90,8 +91,8 @@ impl Caller<'_> {
     }
 
     fn command(&self, path: &str, data: Option<&str>) -> String {
-        let url = quoted(&format!("{}{path}", self.host));
-        let key = quoted(&format!("Authorization: Bearer {}", self.api_key));
+        let url = word(&format!("{}{path}", self.host));
+        let key = word(&format!("Authorization: Bearer {}", self.api_key));
         match data {
             Some(data) => {
                 format!("curl -sS {url} -H {key} -H 'Content-Type: application/json' {data}")
@@ -103,12 +104,12 @@ impl Caller<'_> {
     /// The option that sends an input.
     fn data(&self, function: &str, input: &str) -> Result<String, Failure> {
         if input.len() <= INLINE_BYTES_MAX {
-            return Ok(format!("-d {}", quoted(input)));
+            return Ok(format!("-d {}", word(input)));
         }
         // The function's name was read by the host: it has letters, digits and hyphens.
         let path = self.folder.join(format!("{function}.json"));
         std::fs::write(&path, input).map_err(|error| Failure::file("write", &path, &error))?;
-        Ok(format!("--data-binary {}", quoted(&format!("@{}", path.display()))))
+        Ok(format!("--data-binary {}", word(&format!("@{}", path.display()))))
     }
 }
 
@@ -153,17 +154,6 @@ fn elements(shape: &Value) -> Option<usize> {
     sizes.into_iter().try_fold(1_usize, |count, size| count.checked_mul(size?))
 }
 
-/// Text as one word of a shell.
-fn quoted(text: &str) -> String {
-    let is_plain =
-        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b':' | b'.' | b'-' | b'_' | b'@');
-    if !text.is_empty() && text.bytes().all(is_plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,12 +169,5 @@ mod tests {
         assert_eq!(filled(huge.clone()), huge);
         let other = json!({"shape": "round", "data": [1]});
         assert_eq!(filled(other.clone()), other);
-    }
-
-    #[test]
-    fn words_are_quoted_for_a_shell() {
-        assert_eq!(quoted("http://127.0.0.1:80/a/b"), "http://127.0.0.1:80/a/b");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-        assert_eq!(quoted(""), "''");
     }
 }
