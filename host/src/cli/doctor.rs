@@ -21,7 +21,7 @@ use super::serve::{Settings, outlive_file_size};
 use super::shell::path as sh;
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::host::{HostError, look};
+use crate::host::{HostError, SecretsError, look};
 use crate::id::Party;
 use crate::store::Aside;
 use machine::Workers;
@@ -47,8 +47,8 @@ pub struct Doctor {
 struct Subject {
     config: Config,
     clock: Clock,
-    /// Whose the data directory is, as its key says.
-    party: Option<Party>,
+    /// Whose the data directory is, as its key says, or why its secrets cannot be used.
+    secrets: Result<Option<Party>, SecretsError>,
     /// What a host would set aside.
     records: Result<Option<Vec<Aside>>, HostError>,
     running: Running,
@@ -137,8 +137,8 @@ impl Doctor {
         runtime.shutdown_background();
         let records = look::records(&config, &clock);
         let running = Running::look(&config, &records);
-        let party = look::secrets(&config.data.dir).ok().flatten();
-        Ok(answer(&Subject { config, clock, party, records, running, workers }))
+        let secrets = look::secrets(&config.data.dir);
+        Ok(answer(&Subject { config, clock, secrets, records, running, workers }))
     }
 }
 
