@@ -12,7 +12,7 @@ use super::super::shell::word;
 /// Longest input that stands in a command; a longer one is put into a file.
 const INLINE_BYTES_MAX: usize = 2000;
 
-/// Most elements of a tensor that is made up.
+/// Most elements of all tensors that are made up for a call.
 const ELEMENTS_MAX: usize = 1 << 20;
 
 /// Most bytes of an answer that are kept to be shown.
@@ -130,23 +130,28 @@ fn attempt(client: &Client, path: &str, input: &str) -> Result<String, String> {
 
 /// An example with as many elements in its tensors as their shapes say; documents show only the first.
 fn filled(mut example: Value) -> Value {
-    match &mut example {
+    let mut left = ELEMENTS_MAX;
+    fill(&mut example, &mut left);
+    example
+}
+
+/// Fills the tensors in a value with so many elements at most.
+fn fill(value: &mut Value, left: &mut usize) {
+    match value {
         Value::Object(members) => {
             let count = members.get("shape").and_then(elements);
             match (count, members.get_mut("data")) {
-                (Some(count), Some(Value::Array(data))) if count <= ELEMENTS_MAX => {
-                    let fill = data.first().cloned().unwrap_or(json!(1));
-                    data.resize(count, fill);
+                (Some(count), Some(Value::Array(data))) if count <= *left => {
+                    *left -= count;
+                    let first = data.first().cloned().unwrap_or(json!(1));
+                    data.resize(count, first);
                 }
-                _ => members.values_mut().for_each(|member| *member = filled(member.take())),
+                _ => members.values_mut().for_each(|member| fill(member, left)),
             }
         }
-        Value::Array(elements) => {
-            elements.iter_mut().for_each(|element| *element = filled(element.take()));
-        }
+        Value::Array(elements) => elements.iter_mut().for_each(|element| fill(element, left)),
         _ => {}
     }
-    example
 }
 
 fn elements(shape: &Value) -> Option<usize> {
@@ -167,6 +172,10 @@ mod tests {
         assert_eq!(filled(scalar.clone()), scalar);
         let huge = json!({"shape": [1 << 20, 2], "data": [1]});
         assert_eq!(filled(huge.clone()), huge);
+        let half = json!({"shape": [1 << 19], "data": [1]});
+        let three = filled(json!([half, half, half]));
+        let lengths = [0, 1, 2].map(|at| three[at]["data"].as_array().expect("a list").len());
+        assert_eq!(lengths, [1 << 19, 1 << 19, 1]);
         let other = json!({"shape": "round", "data": [1]});
         assert_eq!(filled(other.clone()), other);
     }
