@@ -37,6 +37,7 @@ mod restore;
 mod runtime;
 mod screen;
 mod serve;
+mod shell;
 mod sign;
 mod simulate;
 mod verify;

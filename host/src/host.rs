@@ -65,10 +65,11 @@ const LOADS_EVERY: Duration = Duration::from_secs(2);
 /// The file of accounts, offers, agreements and other small records, in the data directory.
 pub const RECORDS: &str = "state.redb";
 
-/// The file of the host's key, and the folders of receipts and bundles.
+/// The file of the host's key, and the folders of receipts, bundles and compiled code.
 pub const KEY_FILE: &str = "host.pem";
 pub const RECEIPTS: &str = "receipts";
 pub const BUNDLES: &str = "bundles";
+pub const COMPILED: &str = "compiled";
 
 /// Why a host does not start.
 #[derive(Debug, thiserror::Error)]

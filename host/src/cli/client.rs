@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use ureq::config::ConfigBuilder;
 use ureq::http::{HeaderMap, Response};
 use ureq::tls::{RootCerts, TlsConfig};
+use ureq::typestate::AgentScope;
 use ureq::{Agent, Body, SendBody};
 
 use super::failure::{During as _, Failure};
@@ -72,21 +74,27 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
+/// Settings of a client that asks the host that was named, and nobody else.
+fn direct(is_verified: bool) -> ConfigBuilder<AgentScope> {
+    // Those that the machine trusts; a private one is named by `SSL_CERT_FILE`.
+    let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier);
+    Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .proxy(None)
+        .tls_config(tls.disable_verification(!is_verified).build())
+        .user_agent(concat!("hospes/", env!("CARGO_PKG_VERSION")))
+}
+
 impl Client {
     /// A client of `host` that shows `bearer`, if there is one.
     pub fn new(host: HostUrl, bearer: Option<String>) -> Self {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .proxy(None)
-            // Those that the machine trusts; a private one is named by `SSL_CERT_FILE`.
-            .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
+        let config = direct(true)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_send_body(Some(SEND_TIMEOUT))
             .timeout_recv_response(Some(ANSWER_TIMEOUT))
             .timeout_recv_body(Some(ANSWER_TIMEOUT))
-            .user_agent(concat!("hospes/", env!("CARGO_PKG_VERSION")))
             .build();
         Self { agent: config.into(), host, bearer, option: "--host" }
     }
@@ -99,16 +107,7 @@ impl Client {
     /// A client that only looks who is there, soon. Without a secret it takes any certificate: what is said is not relied upon, and
     /// whether others trust the certificate is not for this machine to say.
     pub fn looking(host: HostUrl, bearer: Option<String>) -> Self {
-        let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier);
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .proxy(None)
-            .tls_config(tls.disable_verification(bearer.is_none()).build())
-            .timeout_global(Some(LOOK_TIMEOUT))
-            .user_agent(concat!("hospes/", env!("CARGO_PKG_VERSION")))
-            .build();
+        let config = direct(bearer.is_some()).timeout_global(Some(LOOK_TIMEOUT)).build();
         Self { agent: config.into(), host, bearer, option: "--host" }
     }
 

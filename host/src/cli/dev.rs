@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::oneshot;
 
 use super::Context;
@@ -26,6 +27,7 @@ use super::failure::{During as _, Failure};
 use super::home::Home;
 use super::screen::{Answer, Screen, printable};
 use super::serve;
+use crate::bundle::Registry;
 use crate::config::{Config, ListenAddress};
 use crate::host::Host;
 use crate::id::ModelLabel;
@@ -53,7 +55,7 @@ const RUNTIME: &str = "runtime";
 /// consumer, packs the model or the plugin's directory, signs and publishes it, and signs an agreement for both sides. Prints a `curl` command
 /// to paste and the page to try the model in a browser. Then it watches the files and publishes a new version when they change. What cannot be
 /// published is reported, and the version before it keeps serving. A plugin's source is not compiled here: run its own toolchain, as for
-/// `hospes build`, and what that writes is published. Ctrl-C ends the host and removes the directory. With `--json` each event is one JSON
+/// `hospes build`, and what that writes is published. Ctrl-C, or closing the terminal, ends the host and removes the directory. With `--json` each event is one JSON
 /// document on a line of its own.
 #[derive(Debug, Args)]
 #[command(
@@ -85,6 +87,8 @@ struct Ready {
     operator: String,
     /// The backends, each with what it is or why it is not usable.
     backends: Vec<(String, Result<String, String>)>,
+    /// The bundles that it keeps.
+    registry: Registry,
 }
 
 impl Dev {
@@ -124,6 +128,8 @@ fn config(
     config.api.operator_listen = "127.0.0.1:0".parse()?;
     config.api.drain_delay = Duration::ZERO;
     config.api.drain_timeout = DRAIN_TIMEOUT;
+    // A version that was replaced counts, and takes no room any more.
+    config.bundle.bytes_per_publisher_max = u64::MAX;
     // The terminal is for events, what goes wrong, and what plugins say. Which backends are usable is in the first event.
     config.telemetry.filter = "warn,hospes_inference=error,hospes::guest=info".into();
     Ok(config)
@@ -137,6 +143,11 @@ fn run(
     folder: &TempDir,
 ) -> Result<(), Failure> {
     let runtime = (context.make_runtime)().during(|| "cannot start threads".into())?;
+    let mut hangup = {
+        let _runtime = runtime.enter();
+        // The terminal may be closed, and the directory goes then, too.
+        unix::signal(SignalKind::hangup()).during(|| "cannot wait for signals".into())?
+    };
     let (tell, told) = mpsc::channel();
     let (end, ended) = oneshot::channel::<()>();
     thread::scope(|scope| {
@@ -152,8 +163,11 @@ fn run(
                 let _ = ready.send(Told::Ready(Ready::of(&host, addresses)));
             });
         };
-        let ended = async {
-            let _ = ended.await;
+        let ended = async move {
+            tokio::select! {
+                _ = ended => {}
+                _ = hangup.recv() => {}
+            }
         };
         let served = runtime.block_on(serve::serve(config, context, listens, ended));
         let _ = tell.send(Told::Stop);
@@ -172,7 +186,7 @@ impl Ready {
             let usable = status.usable.as_ref().map(ToString::to_string);
             (status.kind.to_string(), usable.map_err(ToString::to_string))
         });
-        Self { public, operator, backends: backends.collect() }
+        Self { public, operator, backends: backends.collect(), registry: host.registry.clone() }
     }
 
     /// What computes tensors, in a line.

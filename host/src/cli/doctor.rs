@@ -18,9 +18,10 @@ use super::Context;
 use super::failure::{During as _, Failure};
 use super::screen::{Answer, printable};
 use super::serve::{Settings, outlive_file_size};
+use super::shell::path as sh;
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::host::{HostError, look};
+use crate::host::{HostError, SecretsError, look};
 use crate::id::Party;
 use crate::store::Aside;
 use machine::Workers;
@@ -46,8 +47,8 @@ pub struct Doctor {
 struct Subject {
     config: Config,
     clock: Clock,
-    /// Whose the data directory is, as its key says.
-    party: Option<Party>,
+    /// Whose the data directory is, as its key says, or why its secrets cannot be used.
+    secrets: Result<Option<Party>, SecretsError>,
     /// What a host would set aside.
     records: Result<Option<Vec<Aside>>, HostError>,
     running: Running,
@@ -136,8 +137,8 @@ impl Doctor {
         runtime.shutdown_background();
         let records = look::records(&config, &clock);
         let running = Running::look(&config, &records);
-        let party = look::secrets(&config.data.dir).ok().flatten();
-        Ok(answer(&Subject { config, clock, party, records, running, workers }))
+        let secrets = look::secrets(&config.data.dir);
+        Ok(answer(&Subject { config, clock, secrets, records, running, workers }))
     }
 }
 
@@ -183,17 +184,6 @@ fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// A path as a shell takes it.
-fn sh(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,:@%=".contains(&byte);
-    if !text.is_empty() && text.bytes().all(is_plain) && !text.starts_with('-') {
-        return text.into_owned();
-    }
-    let start = if text.starts_with('-') { "./" } else { "" };
-    format!("'{start}{}'", text.replace('\'', r"'\''"))
-}
-
 /// An error and what caused it, in a line.
 fn chain(error: impl std::error::Error) -> String {
     Failure::from(error).in_a_line()
@@ -209,19 +199,6 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn paths_are_written_as_a_shell_takes_them() {
-        for (path, wanted) in [
-            ("/var/lib/hospes", "/var/lib/hospes"),
-            ("my data", "'my data'"),
-            ("it's", r"'it'\''s'"),
-            ("-rf", "'./-rf'"),
-            ("", "''"),
-        ] {
-            assert_eq!(sh(Path::new(path)), wanted);
-        }
-    }
 
     #[test]
     fn sizes_are_rounded_down() {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::COMPILED;
 use super::secrets::Secrets;
 use crate::admission::{BodyLimits, Line, PerAccount, Spools};
 use crate::config::{self, Config};
@@ -38,7 +39,7 @@ pub(super) fn sandbox(
     Sandbox::new(
         config.sandbox.clone(),
         &config.admission,
-        data.join("compiled"),
+        data.join(COMPILED),
         secrets.cache_secret(),
         config.inference.worker_program.clone().into(),
     )

@@ -56,10 +56,10 @@ impl Dev {
         }
     }
 
-    /// Ends it as Ctrl-C does.
-    fn interrupt(mut self) -> Option<i32> {
+    /// Ends it by a signal: `-INT` as Ctrl-C does, `-HUP` as a terminal that is closed.
+    fn end(mut self, signal: &str) -> Option<i32> {
         let mut kill = Command::new("kill");
-        let sent = kill.args(["-INT", &self.child.id().to_string()]).status().expect("it runs");
+        let sent = kill.args([signal, &self.child.id().to_string()]).status().expect("it runs");
         assert!(sent.success());
         self.child.wait().expect("a child of this process").code()
     }
@@ -90,6 +90,11 @@ fn pasted(command: &str) -> Value {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
+/// Where all of it is.
+fn directory(ready: &Value) -> PathBuf {
+    PathBuf::from(ready["directory"].as_str().expect("a path"))
+}
+
 fn kind_of(answer: &Value) -> &Value {
     let outputs = answer["outputs"].as_array().unwrap_or_else(|| panic!("{answer}"));
     &outputs.iter().find(|output| output["name"] == "label").expect("a label")["data"][0]
@@ -115,9 +120,9 @@ fn a_model_answers_right_soon_by_the_command_that_is_printed_and_nothing_is_left
     assert_eq!(Request::new("GET", page).send().status, 200);
     assert_eq!(Request::new("GET", page.replace("docs", "openapi.json")).send().status, 200);
 
-    let folder = PathBuf::from(ready["directory"].as_str().expect("a path"));
+    let folder = directory(&ready);
     assert!(folder.join("data/state.redb").is_file());
-    assert_eq!(dev.interrupt(), Some(0));
+    assert_eq!(dev.end("-INT"), Some(0));
     assert!(!folder.exists(), "{}", folder.display());
 }
 
@@ -128,6 +133,7 @@ fn a_changed_model_is_published_anew_and_a_broken_one_is_waited_out() {
     let model = std::fs::read(iris()).expect("readable");
     std::fs::write(&path, "no model").expect("written");
     let dev = Dev::start(&path);
+    let kept = directory(&dev.event("ready"));
     let refused = dev.event("not-published");
     let error = refused["error"].as_str().expect("text");
     assert!(error.contains("cannot pack") && refused["causes"][0].is_string(), "{refused}");
@@ -146,7 +152,13 @@ fn a_changed_model_is_published_anew_and_a_broken_one_is_waited_out() {
     let again = dev.event("published");
     assert_ne!(again["version"], published["version"]);
     assert_eq!(command(&again, "infer"), first, "under the same names");
+    for folder in ["bundles/bundles", "bundles/models", "compiled"] {
+        let files = std::fs::read_dir(kept.join("data").join(folder)).expect("readable");
+        assert_eq!(files.count(), 1, "of the version before nothing is kept in `{folder}`");
+    }
     assert!(kind_of(&pasted(&first)).is_i64());
+    assert_eq!(dev.end("-HUP"), Some(0));
+    assert!(!kept.exists(), "{}", kept.display());
 }
 
 #[test]

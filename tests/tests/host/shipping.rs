@@ -1,7 +1,9 @@
-//! The unit for systemd and the image, as `host/dist` has them: systemd accepts the unit, both start a host with settings that exist,
-//! and the image's health check asks whether the host is ready.
+//! The unit for systemd, the image and the build, as `host/dist` has them: systemd accepts the unit, both start a host with settings that
+//! exist, the image's health check asks whether the host is ready, and the build asks cargo for what is shipped.
 
+use std::fs::{self, Permissions};
 use std::io::ErrorKind;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -121,4 +123,62 @@ fn the_image_s_health_check_asks_whether_the_host_is_ready() {
         assert!(began.elapsed() < Duration::from_secs(10), "a host that stops is healthy");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Stands in for the tools of the build: notes how it is called, and leaves what they would leave.
+const TOOL: &str = r#"#!/bin/bash
+call="${0##*/} $*"
+echo "$call" >>"$TOOLS/calls"
+case $call in
+"rustc -vV") echo "host: here" ;;
+"rustc --print sysroot") echo "$TOOLS" ;;
+"cargo build "*) install -D /dev/null "$CARGO_TARGET_DIR/here/dist/hospes" ;;
+"cargo cyclonedx --quiet "*) touch host/hospes.cdx.json host/crates/core/hospes.cdx.json tests/hospes.cdx.json ;;
+llvm-profdata*) touch target/dist-counting/calls.profdata ;;
+esac
+"#;
+
+#[test]
+fn what_is_built_and_measured_is_what_is_shipped() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |path: &str| folder.path().join(path);
+    for path in ["host/dist", "host/crates/core", "tests", "tools/lib/rustlib/here/bin"] {
+        fs::create_dir_all(at(path)).expect("made");
+    }
+    for path in ["Cargo.lock", "LICENSE", "host/dist/build"] {
+        fs::copy(workspace().join(path), at(path)).expect("copied");
+    }
+    fs::write(at("tools/tool"), TOOL).expect("written");
+    fs::set_permissions(at("tools/tool"), Permissions::from_mode(0o755)).expect("a mode");
+    for tool in ["cargo", "git", "rustc", "lib/rustlib/here/bin/llvm-profdata"] {
+        symlink(at("tools/tool"), at("tools").join(tool)).expect("linked");
+    }
+    let tools = at("tools").display().to_string();
+    let path = format!("{tools}:{}", std::env::var("PATH").expect("set"));
+    let build = |arguments: &[&str]| {
+        let mut command = Command::new("bash");
+        command.arg(at("host/dist/build")).args(arguments).env("TOOLS", &tools).env("PATH", &path);
+        let output = command.env("CARGO", "cargo").output().expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    build(&[]);
+    for file in ["hospes", "hospes.cdx.json", "LICENSE", "SHA256SUMS"] {
+        assert!(at("target/dist-release").join(file).is_file(), "{file}");
+    }
+    for list in
+        ["host/hospes.cdx.json", "host/crates/core/hospes.cdx.json", "tests/hospes.cdx.json"]
+    {
+        assert!(!at(list).exists(), "`{list}` is left behind");
+    }
+    build(&["--bench", "noop_http"]);
+    let calls = fs::read_to_string(at("tools/calls")).expect("readable");
+    let is_of = |command: &str| calls.lines().filter(|call| call.starts_with(command)).count();
+    // What is measured is built as what is shipped, and the calls are counted once.
+    assert_eq!((is_of("cargo build "), is_of("cargo bench ")), (3, 2), "{calls}");
+    for call in calls.lines().filter(|call| !call.starts_with("cargo cyclonedx")) {
+        let (cargo_s, _) = call.split_once(" -- ").unwrap_or((call, ""));
+        let is_so = cargo_s.contains(" --profile dist --target here ");
+        assert_eq!(is_so, call.starts_with("cargo "), "{call}");
+    }
+    assert!(calls.trim_end().ends_with(" -- noop_http"), "{calls}");
 }

@@ -171,6 +171,24 @@ impl Registry {
         Ok([format!("bundles/{}", digest.hex())].into_iter().chain(models).collect())
     }
 
+    /// Removes all bundles but the one with this digest, and the weights that only others had. Nothing may be kept meanwhile.
+    ///
+    /// # Errors
+    /// [`RegistryError`]; some may be removed then.
+    pub fn keep_only(&self, digest: &Digest) -> Result<(), RegistryError> {
+        let kept = self.files_of(digest)?;
+        for folder in [&self.bundles, &self.models] {
+            let failed = |source| failed(folder, source);
+            for entry in fs::read_dir(folder).map_err(failed)? {
+                let path = entry.map_err(failed)?.path();
+                if !kept.iter().any(|kept| path.ends_with(kept)) {
+                    fs::remove_file(&path).map_err(failed)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// What is noted about a bundle, and the bytes of the rest of its file.
     fn index(&self, digest: &Digest) -> Result<(Index, u64), RegistryError> {
         /// A line that lists 64 models is shorter.

@@ -22,14 +22,12 @@ pub fn raise_files_max() {
 /// Connections that may be open at once without taking the files that everything else needs: half of what this process may have open,
 /// or all but 512.
 pub fn connections_max() -> usize {
-    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    unreserved(usize::try_from(files).unwrap_or(usize::MAX))
+    unreserved(files())
 }
 
 /// Files that those connections leave to everything else.
 pub fn files_reserved() -> usize {
-    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    reserved(usize::try_from(files).unwrap_or(usize::MAX))
+    reserved(files())
 }
 
 /// Files that this process may have open; none if as many as it likes.
@@ -58,6 +56,10 @@ pub fn tasks_max() -> Option<u64> {
     // The kernel does not hold root to it. See getrlimit(2).
     let of_user = getrlimit(Resource::Nproc).current.filter(|_| !is_root);
     group_limits("pids.max").into_iter().chain(of_user).min()
+}
+
+fn files() -> usize {
+    files_max().and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX)
 }
 
 fn unreserved(files: usize) -> usize {

@@ -1,5 +1,6 @@
 //! What a publisher and a consumer do until the second can call what the first has made: both are whoever runs the command.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use semver::Version;
@@ -19,9 +20,10 @@ use super::source::Source;
 use crate::agreement::{
     Agreement, Clauses, Offer, Permission, Proposal, SignedOffer, Target, Versions,
 };
-use crate::bundle;
+use crate::bundle::{self, Registry};
 use crate::clock::Clock;
-use crate::id::{AccountName, FunctionName, ModelName};
+use crate::host::COMPILED;
+use crate::id::{AccountName, Digest, FunctionName, ModelName};
 use crate::key::PartyKey;
 use crate::receipt::Deed;
 
@@ -35,6 +37,7 @@ pub struct Desk {
     clock: Clock,
     host: HostUrl,
     operator: Client,
+    registry: Registry,
     publisher: Side,
     consumer: Side,
     /// The last version that the host was given, and the one that is live.
@@ -75,6 +78,7 @@ impl Desk {
             clock: clock.clone(),
             host,
             operator,
+            registry: ready.registry.clone(),
             publisher,
             consumer,
             last: None,
@@ -101,11 +105,12 @@ impl Desk {
             published.functions.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
         self.agree(&model, functions)?;
         if let Some((model, version)) = self.live.replace((model, version)) {
-            // It would hold memory for nothing; a failure does no harm to the version that is live.
+            // It would hold memory and disk for nothing; a failure does no harm to the version that is live.
             let target = format!("{model}@{version}");
-            let gone = admin::act(&self.operator, Deed::WithdrawVersion, &target, "replaced");
+            let gone = admin::act(&self.operator, Deed::WithdrawVersion, &target, "replaced")
+                .and_then(|_| self.forget_others(&published.digest));
             if let Err(failure) = gone {
-                tracing::warn!(target, %failure, "an older version stays in memory");
+                tracing::warn!(target, %failure, "an older version is not removed");
             }
         }
         let caller = Caller {
@@ -115,6 +120,13 @@ impl Desk {
             folder: &self.folder,
         };
         caller.calls(published)
+    }
+
+    /// Removes from the disk what belongs to other versions than the one that is live. A host keeps it, for it could be reinstated.
+    fn forget_others(&self, live: &Digest) -> Result<(), Failure> {
+        self.registry.keep_only(live)?;
+        let compiled = self.folder.join("data").join(COMPILED);
+        keep_newest(&compiled).map_err(|error| Failure::file("tidy", &compiled, &error))
     }
 
     /// Sees to an agreement on all functions of all versions, without limits.
@@ -137,4 +149,15 @@ impl Desk {
         self.agreed = wanted;
         Ok(())
     }
+}
+
+/// Removes the files of a folder but the one that was written last: code that is compiled again if it is live after all.
+fn keep_newest(folder: &Path) -> io::Result<()> {
+    let entries = std::fs::read_dir(folder)?;
+    let mut files = entries
+        .map(|entry| entry.and_then(|entry| Ok((entry.metadata()?.modified()?, entry.path()))))
+        .collect::<io::Result<Vec<_>>>()?;
+    files.sort();
+    files.pop();
+    files.iter().try_for_each(|(_, path)| std::fs::remove_file(path))
 }

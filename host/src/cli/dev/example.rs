@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use super::super::client::{Client, HostUrl, Payload, Post};
 use super::super::failure::Failure;
 use super::super::publish::{Published, Tried};
+use super::super::shell::word;
 
 /// Longest input that stands in a command; a longer one is put into a file.
 const INLINE_BYTES_MAX: usize = 2000;
 
-/// Most elements of a tensor that is made up.
+/// Most elements of all tensors that are made up for a call.
 const ELEMENTS_MAX: usize = 1 << 20;
 
 /// Most bytes of an answer that are kept to be shown.
@@ -90,8 +91,8 @@ impl Caller<'_> {
     }
 
     fn command(&self, path: &str, data: Option<&str>) -> String {
-        let url = quoted(&format!("{}{path}", self.host));
-        let key = quoted(&format!("Authorization: Bearer {}", self.api_key));
+        let url = word(&format!("{}{path}", self.host));
+        let key = word(&format!("Authorization: Bearer {}", self.api_key));
         match data {
             Some(data) => {
                 format!("curl -sS {url} -H {key} -H 'Content-Type: application/json' {data}")
@@ -103,12 +104,12 @@ impl Caller<'_> {
     /// The option that sends an input.
     fn data(&self, function: &str, input: &str) -> Result<String, Failure> {
         if input.len() <= INLINE_BYTES_MAX {
-            return Ok(format!("-d {}", quoted(input)));
+            return Ok(format!("-d {}", word(input)));
         }
         // The function's name was read by the host: it has letters, digits and hyphens.
         let path = self.folder.join(format!("{function}.json"));
         std::fs::write(&path, input).map_err(|error| Failure::file("write", &path, &error))?;
-        Ok(format!("--data-binary {}", quoted(&format!("@{}", path.display()))))
+        Ok(format!("--data-binary {}", word(&format!("@{}", path.display()))))
     }
 }
 
@@ -129,39 +130,33 @@ fn attempt(client: &Client, path: &str, input: &str) -> Result<String, String> {
 
 /// An example with as many elements in its tensors as their shapes say; documents show only the first.
 fn filled(mut example: Value) -> Value {
-    match &mut example {
+    let mut left = ELEMENTS_MAX;
+    fill(&mut example, &mut left);
+    example
+}
+
+/// Fills the tensors in a value with so many elements at most.
+fn fill(value: &mut Value, left: &mut usize) {
+    match value {
         Value::Object(members) => {
             let count = members.get("shape").and_then(elements);
             match (count, members.get_mut("data")) {
-                (Some(count), Some(Value::Array(data))) if count <= ELEMENTS_MAX => {
-                    let fill = data.first().cloned().unwrap_or(json!(1));
-                    data.resize(count, fill);
+                (Some(count), Some(Value::Array(data))) if count <= *left => {
+                    *left -= count;
+                    let first = data.first().cloned().unwrap_or(json!(1));
+                    data.resize(count, first);
                 }
-                _ => members.values_mut().for_each(|member| *member = filled(member.take())),
+                _ => members.values_mut().for_each(|member| fill(member, left)),
             }
         }
-        Value::Array(elements) => {
-            elements.iter_mut().for_each(|element| *element = filled(element.take()));
-        }
+        Value::Array(elements) => elements.iter_mut().for_each(|element| fill(element, left)),
         _ => {}
     }
-    example
 }
 
 fn elements(shape: &Value) -> Option<usize> {
     let sizes = shape.as_array()?.iter().map(|size| usize::try_from(size.as_u64()?).ok());
     sizes.into_iter().try_fold(1_usize, |count, size| count.checked_mul(size?))
-}
-
-/// Text as one word of a shell.
-fn quoted(text: &str) -> String {
-    let is_plain =
-        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b':' | b'.' | b'-' | b'_' | b'@');
-    if !text.is_empty() && text.bytes().all(is_plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
 }
 
 #[cfg(test)]
@@ -177,14 +172,11 @@ mod tests {
         assert_eq!(filled(scalar.clone()), scalar);
         let huge = json!({"shape": [1 << 20, 2], "data": [1]});
         assert_eq!(filled(huge.clone()), huge);
+        let half = json!({"shape": [1 << 19], "data": [1]});
+        let three = filled(json!([half, half, half]));
+        let lengths = [0, 1, 2].map(|at| three[at]["data"].as_array().expect("a list").len());
+        assert_eq!(lengths, [1 << 19, 1 << 19, 1]);
         let other = json!({"shape": "round", "data": [1]});
         assert_eq!(filled(other.clone()), other);
-    }
-
-    #[test]
-    fn words_are_quoted_for_a_shell() {
-        assert_eq!(quoted("http://127.0.0.1:80/a/b"), "http://127.0.0.1:80/a/b");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-        assert_eq!(quoted(""), "''");
     }
 }

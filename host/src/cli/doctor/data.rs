@@ -188,13 +188,13 @@ fn some(paths: &[PathBuf]) -> String {
 
 /// Whether the host's own secrets can be used.
 pub(super) fn keys(subject: &Subject) -> Vec<Finding> {
-    vec![match look::secrets(subject.data()) {
+    vec![match &subject.secrets {
         Ok(Some(party)) => Finding::ok(format!("the host is {party}")),
         Ok(None) if subject.data().join(look::SECRETS[0]).exists() => {
             Finding::ok("the host's key is read once it is its owner's only")
         }
         Ok(None) => Finding::ok("a host makes its key when it first starts"),
-        Err(error) => Finding::problem(chain(&error), keys_fix(&error, subject.data())),
+        Err(error) => Finding::problem(chain(error), keys_fix(error, subject.data())),
     }]
 }
 

@@ -122,7 +122,7 @@ impl Subject {
     /// Whether the host that says this of itself is the one of the data directory.
     fn is_own(&self, host: &Value) -> bool {
         let party = host["party"].as_str();
-        let own = self.party.as_ref().map(ToString::to_string);
+        let own = self.secrets.as_ref().ok().and_then(Option::as_ref).map(ToString::to_string);
         party.is_some()
             && (party == own.as_deref()
                 || self.running.status().is_some_and(|own| own["party"].as_str() == party))

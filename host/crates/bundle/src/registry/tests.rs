@@ -101,6 +101,21 @@ fn a_damaged_file_is_named_and_mended_by_keeping_the_bundle_again() {
 }
 
 #[test]
+fn the_only_bundle_that_is_kept_has_all_its_weights() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let registry = Registry::open(folder.path()).expect("opened");
+    let (one, two) = (verified(&[("a", b"shared"), ("b", b"own")]), verified(&[("c", b"shared")]));
+    registry.store(&one).expect("kept");
+    registry.store(&two).expect("kept");
+    registry.keep_only(two.digest()).expect("removed");
+    assert_eq!(registry.load(two.digest()).expect("read"), *two.bytes());
+    assert!(matches!(registry.load(one.digest()), Err(RegistryError::Missing { .. })));
+    assert_eq!(files(&folder.path().join("models")).len(), 1);
+    assert!(registry.keep_only(one.digest()).is_err(), "it is not there");
+    registry.load(two.digest()).expect("nothing was removed for it");
+}
+
+#[test]
 fn what_is_missing_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let registry = Registry::open(folder.path()).expect("opened");
