@@ -58,9 +58,10 @@ pub use settings::inference_settings;
 use settings::{body_limits, line, sandbox, uploads};
 pub use time::{FILE as TIME_FILE, read as time_known};
 
-/// How often an account may load and unload its models: so many times at once, and then every so often.
+/// How often an account may load and unload its models: so many times at once, and then every so often. Each leaves a leaf in the log,
+/// which is kept in memory.
 const LOADS_MAX: u32 = 20;
-const LOADS_EVERY: Duration = Duration::from_secs(2);
+const LOADS_EVERY: Duration = Duration::from_secs(30);
 
 /// The file of accounts, offers, agreements and other small records, in the data directory.
 pub const RECORDS: &str = "state.redb";
