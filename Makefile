@@ -7,7 +7,7 @@ PYTHON ?= python3
 NICE ?= nice -n 5
 CARGO ?= cargo
 
-HOSPES := target/release/hospes
+HOSPES := target/debug/hospes
 PLUGINS := filetype classify iris lenet foreign echo semantic-search parrot herald herald-next vad flower-python flower-js flower-c
 BUNDLES := $(PLUGINS:%=target/plugins/%.wasm)
 ORACLE := target/oracle/bin/python
@@ -31,31 +31,42 @@ help:
 demo: $(HOSPES) plugins $(RUNTIME)/.installed $(PICTURES)/.fetched
 	@tests/demo
 
-# Everything is built once, in one profile: the binary, the tests and the benches share it.
+# Everything is built once, in one profile: the checks, the binary and the tests share it.
 test: lint
-	$(NICE) $(CARGO) build --release --workspace --all-targets
+	$(NICE) $(CARGO) build --workspace --all-targets
 	@$(MAKE) --no-print-directory HOSPES_IS_BUILT=1 plugins $(RUNTIME)/.installed $(PICTURES)/.fetched $(SPEECH)/.fetched $(ORACLE)
 	@tests/clients/fetch $(PYTHON)
 	@command -v systemd-analyze >/dev/null || apt-get install -y -q --no-install-recommends systemd >/dev/null 2>&1 \
 		|| { apt-get update -q && apt-get install -y -q --no-install-recommends systemd; } >/dev/null 2>&1 \
 		|| echo 'systemd-analyze is missing, so the test of the unit passes without it'
+	@tests/image $(HOSPES) || [ $$? = 77 ]
 	cd guest-sdk && CARGO_TARGET_DIR=../target/plugins-native $(CARGO) test --quiet
 	cd plugins && CARGO_TARGET_DIR=../target/plugins-native $(CARGO) test --quiet
 	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-nextest
-	$(CARGO) nextest run --release --workspace
+	$(CARGO) nextest run --workspace
 
 # What `make test` runs of tests/cases, alone.
 cases:
-	$(NICE) $(CARGO) build --release --workspace --bins
+	$(NICE) $(CARGO) build --workspace --bins
 	@$(MAKE) --no-print-directory HOSPES_IS_BUILT=1 plugins $(RUNTIME)/.installed
-	$(NICE) $(CARGO) test --release --workspace --test host cases::
+	$(NICE) $(CARGO) test --workspace --test host cases::
 
-lint:
+# The fuzz targets are compiled here, too, so that they do not rot. They and the guests' crates are workspaces of their own.
+lint: licences
 	$(CARGO) fmt --all --check
 	cd plugins && $(CARGO) fmt --all --check
-	$(NICE) $(CARGO) clippy --release --workspace --all-targets --quiet -- -D warnings
+	$(NICE) $(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	cd guest-sdk && CARGO_TARGET_DIR=../target/plugins-native $(NICE) $(CARGO) clippy --all-targets --quiet -- -D warnings
+	cd plugins && CARGO_TARGET_DIR=../target/plugins-native $(NICE) $(CARGO) clippy --all-targets --quiet -- -D warnings
+	cd tests/fuzz && CARGO_TARGET_DIR=../../target $(NICE) $(CARGO) clippy --locked --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" \
-		$(NICE) $(CARGO) doc --release --workspace --no-deps --document-private-items --quiet
+		$(NICE) $(CARGO) doc --workspace --no-deps --document-private-items --quiet
+
+# Licences, sources and banned crates, as deny.toml has them. Installed without optimisation: it compiles for longer than it runs.
+.PHONY: licences
+licences:
+	@$(CARGO) deny --version >/dev/null 2>&1 || $(NICE) $(CARGO) install --debug --locked --quiet cargo-deny
+	$(CARGO) deny --log-level error check licenses bans sources
 
 # What is shipped, compiled with a profile of calls that is measured first (host/dist/build). Both take a while.
 dist: what-benches-need
@@ -81,7 +92,7 @@ fuzz:
 # Cargo knows best whether there is anything to do.
 .PHONY: $(HOSPES)
 $(HOSPES):
-	@[ -n "$(HOSPES_IS_BUILT)" ] || $(NICE) $(CARGO) build --release --package hospes --bin hospes
+	@[ -n "$(HOSPES_IS_BUILT)" ] || $(NICE) $(CARGO) build --package hospes --bin hospes
 
 # As do the plugins' own scripts.
 plugins: $(HOSPES)
@@ -111,4 +122,4 @@ $(ORACLE): tests/oracle/requirements.txt
 # The registry, the schema and the tables of the profile's specification, from the table in the code.
 .PHONY: profile
 profile:
-	HOSPES_WRITE_PROFILE=1 $(CARGO) nextest run --release --workspace the_profile_s_files || HOSPES_WRITE_PROFILE=1 $(CARGO) test --release --workspace the_profile_s_files
+	HOSPES_WRITE_PROFILE=1 $(CARGO) nextest run --workspace the_profile_s_files || HOSPES_WRITE_PROFILE=1 $(CARGO) test --workspace the_profile_s_files

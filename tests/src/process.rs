@@ -57,7 +57,7 @@ impl HostProcess {
     /// If it is not there.
     pub fn program() -> PathBuf {
         let test = std::env::current_exe().expect("a path");
-        let folder = test.parent().and_then(Path::parent).expect("target/release/deps");
+        let folder = test.parent().and_then(Path::parent).expect("target/debug/deps");
         let program = folder.join("hospes");
         assert!(program.is_file(), "`{}` is missing: build the binary first", program.display());
         program
