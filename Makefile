@@ -9,7 +9,6 @@ CARGO ?= cargo
 
 HOSPES := target/debug/hospes
 PLUGINS := filetype classify iris lenet foreign echo semantic-search parrot herald herald-next vad flower-python flower-js flower-c
-BUNDLES := $(PLUGINS:%=target/plugins/%.wasm)
 ORACLE := target/oracle/bin/python
 PICTURES := target/samples/pictures
 SPEECH := target/samples/speech
