@@ -9,7 +9,7 @@ pub mod outputs;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -115,6 +115,16 @@ pub enum Form {
     Stream(Arc<Streaming>),
     /// As the response of HTTP that it is.
     Response(Arc<Exchange>),
+}
+
+/// When the stages of a call were over.
+#[derive(Debug, Clone, Copy)]
+pub struct Timings {
+    pub began: Instant,
+    pub admitted: Instant,
+    pub instantiated: Instant,
+    pub ran: Instant,
+    pub ended: Instant,
 }
 
 /// Writes answers as one protocol has them. It is asked with what may leave the host, and what it writes is held to the

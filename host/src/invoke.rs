@@ -10,7 +10,7 @@ use std::time::Instant;
 use crate::admission::{Admission, AdmissionError};
 use crate::agreement::Report;
 use crate::call::arguments::ArgumentsError;
-use crate::call::{Call, outputs};
+use crate::call::{Call, Timings, outputs};
 use crate::host::Host;
 use crate::inference::ComputeError;
 use crate::outcome::{Outcome, Reply};
@@ -30,16 +30,6 @@ pub struct Invocation {
     /// Opens the receipt's commitments to the input and the output. Only the caller gets it.
     pub salt: Salt,
     pub timings: Timings,
-}
-
-/// How long the stages of a call took.
-#[derive(Debug, Clone, Copy)]
-pub struct Timings {
-    pub began: Instant,
-    pub admitted: Instant,
-    pub instantiated: Instant,
-    pub ran: Instant,
-    pub ended: Instant,
 }
 
 /// Why a call did not take place. Nothing was charged.
