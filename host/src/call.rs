@@ -1,11 +1,11 @@
 //! A call as every front hands it over: who calls what, with which bytes, and how the answer is wanted.
 //!
-//! [`arguments`] reads what came, [`exchange`] carries the requests and responses of components that serve HTTP, and [`outputs`]
-//! releases what of an answer may leave. None of them knows a front, nor whether the call may be made.
+//! [`arguments`] reads what came, [`exchange`] carries the requests and responses of components that serve HTTP, and [`pieces`]
+//! hands streams on. None of them knows a front, nor whether the call may be made.
 
 pub mod arguments;
 pub mod exchange;
-pub mod outputs;
+pub mod pieces;
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::tensor::Tensor;
 use crate::value::{Type, Value};
 
 use exchange::Exchange;
-use outputs::Streaming;
+use pieces::Streaming;
 
 /// One request to call a function, as every front hands it over.
 #[derive(Debug)]

@@ -5,12 +5,14 @@
 //! **An [`InvokeError`] charges nothing. An [`Invocation`] has exactly one receipt, whether the guest succeeded or not. If
 //! the receipt cannot be written the caller gets an error and pays nothing.**
 
+mod release;
+
 use std::time::Instant;
 
 use crate::admission::{Admission, AdmissionError};
 use crate::agreement::Report;
 use crate::call::arguments::ArgumentsError;
-use crate::call::{Call, Timings, outputs};
+use crate::call::{Call, Timings};
 use crate::host::Host;
 use crate::inference::ComputeError;
 use crate::outcome::{Outcome, Reply};
@@ -86,7 +88,7 @@ pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> 
     let instantiated = Instant::now();
     let outcome = instance.run(function.entry(), input).await; // no `?`: a guest failure is usage too
     let ran = admitted + outcome.used.wall;
-    let outcome = outputs::check(&grant, &admission, &function, &call.form, outcome);
+    let outcome = release::check(&grant, &admission, &function, &call.form, outcome);
     let issued = host.receipts.issue(&grant, &function, &call, admission, &outcome);
     let (receipt, salt) = issued.await?;
     let timings = Timings { began, admitted, instantiated, ran, ended: Instant::now() };

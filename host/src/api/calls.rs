@@ -17,7 +17,7 @@ use super::problem::{Problem, ProblemKind};
 use crate::admission::{Pace, READ_HERE_BYTES_MAX};
 use crate::call::Form;
 use crate::call::exchange::Exchange;
-use crate::call::outputs::{PieceEncoder, Streaming};
+use crate::call::pieces::{PieceEncoder, Streaming};
 use crate::call::{Call, Payload, Timings};
 use crate::config::Config;
 use crate::host::Host;

@@ -1,10 +1,6 @@
 //! What may leave the host: encodes a guest's answer and holds it to the agreement's limits. The guest has no say in it.
 
-mod pieces;
-
 use bytes::Bytes;
-
-pub use pieces::{PIECES_MAX, PieceEncoder, Streaming};
 
 use crate::admission::Admission;
 use crate::call::Form;
@@ -16,7 +12,7 @@ use crate::tensor::{Tensor, json, npy};
 use crate::value::{Type, Value, write};
 
 /// Encodes what of the answer in `outcome` may leave the host, or turns it into a failure if it may not be released.
-pub fn check(
+pub(super) fn check(
     grant: &Grant,
     admission: &Admission,
     function: &Function,
