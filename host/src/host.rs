@@ -44,7 +44,7 @@ use crate::state::deployments::{
 };
 use crate::state::market::{Market, MarketError};
 use crate::state::negotiations::{Negotiations, NegotiationsError};
-use crate::state::receipts::{self, Denied, Receipts};
+use crate::state::receipts::{self, Receipts};
 use crate::stop::Stops;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Allowance, Allowances};
@@ -463,14 +463,6 @@ impl Host {
     /// Most bytes of the document that describes a version.
     pub fn openapi_bytes_max(&self) -> usize {
         self.config.bundle.openapi_bytes_max.get()
-    }
-
-    /// Writes the receipt of a refused call and gives back the error for the caller.
-    pub fn deny(&self, denied: Denied<'_>) -> InvokeError {
-        match self.receipts.deny(&denied, self.agreements.refusals()) {
-            Ok(()) => denied.into_error(),
-            Err(error) => InvokeError::Receipt(error),
-        }
     }
 
     /// Instantiates a new version once, within the limits of a call and with what a call sees: a bundle that cannot start does not

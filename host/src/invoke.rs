@@ -5,6 +5,7 @@
 //! **An [`InvokeError`] charges nothing. An [`Invocation`] has exactly one receipt, whether the guest succeeded or not. If
 //! the receipt cannot be written the caller gets an error and pays nothing.**
 
+mod denied;
 mod release;
 
 use std::time::Instant;
@@ -21,7 +22,7 @@ use crate::sandbox::SandboxError;
 use crate::state::accounts::AuthError;
 use crate::state::agreements::PermitError;
 use crate::state::deployments::ResolveError;
-use crate::state::receipts::{Denied, Salt};
+use crate::state::receipts::Salt;
 
 /// A call that took place.
 #[derive(Debug)]
@@ -72,15 +73,12 @@ pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> 
     let caller = host.auth.recognise(&call.credential)?;
     let function = host.reach(&caller, &call.target).await?;
     let grant = host.agreements.permit(&caller, &function, &call);
-    let grant =
-        grant.map_err(|error| host.deny(Denied::permit(&caller, &function, &call, error)))?;
+    let grant = grant.map_err(denied::permit(host, &caller, &function, &call))?;
     let input = function.read(&call, host.reader(&caller)).await?;
     let grant = grant.narrow(&function, &call, &input);
-    let grant = grant
-        .map_err(|(grant, error)| host.deny(Denied::input(&grant, &function, &call, error)))?;
+    let grant = grant.map_err(denied::input(host, &function, &call))?;
     let admission = Admission::admit(&host.slots, grant.account(), grant.allowances()).await;
-    let admission =
-        admission.map_err(|error| host.deny(Denied::admission(&grant, &function, &call, error)))?;
+    let admission = admission.map_err(denied::admission(host, &grant, &function, &call))?;
     function.graphs().values().try_for_each(|graph| graph.check_seat())?;
     host.receipts.take_calls()?; // what runs has room in the log
     let admitted = Instant::now();
