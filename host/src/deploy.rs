@@ -6,6 +6,7 @@
 mod models;
 mod restore;
 mod room;
+mod warm;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::store::{StoreError, Table};
 use models::{Backends, Models, backends};
 pub use restore::{look, reinstate, restore, retry, take_out};
 pub use room::{Announced, RoomError, check_announced};
+use warm::warm;
 
 /// Why a bundle did not go live. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +90,7 @@ pub async fn deploy(
     let publication = Publication { backends: backends(&trials), ..publication };
     let deployment = stage(host, &publication, &bundle, guest, graphs);
     document(host, &deployment, describe).await?;
-    host.warm(&deployment).await?;
+    warm(host, &deployment).await?;
     block_in_place(|| host.registry.store(&bundle))?;
     let go_live = || {
         // Again: compiling takes a while.

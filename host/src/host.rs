@@ -22,30 +22,25 @@ use subtle::ConstantTimeEq as _;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
-use crate::admission::{Admission, Bodies, PerAccount, Rate, Slots, Spools};
+use crate::admission::{Bodies, PerAccount, Rate, Slots, Spools};
 use crate::bundle::{BundleLimits, Registry, RegistryError};
-use crate::call::exchange::Bounds;
-use crate::call::{Call, Form};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::deploy;
-use crate::id::{AccountName, CallId, Digest, ModelName, Party};
+use crate::id::{AccountName, ModelName, Party};
 use crate::inference::{Inference, InferenceError};
-use crate::invoke::InvokeError;
 use crate::key::PartyKey;
 use crate::operations::{self, Operations};
-use crate::outcome::GuestFailure;
 use crate::receipt::ReceiptError;
-use crate::sandbox::{CallContext, Instance, Sandbox, SandboxError};
+use crate::sandbox::{Sandbox, SandboxError};
 use crate::state::accounts::{Auth, AuthError, Caller};
-use crate::state::agreements::{Agreements, AgreementsError, Grant};
+use crate::state::agreements::{Agreements, AgreementsError};
 use crate::state::deployments::{
     Deployment, Deployments, Function, Published, Reference, Release, ResolveError, Target,
 };
 use crate::state::market::{Market, MarketError};
 use crate::state::negotiations::{Negotiations, NegotiationsError};
 use crate::state::receipts::{self, Receipts};
-use crate::stop::Stops;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Allowance, Allowances};
 
@@ -370,16 +365,6 @@ impl Host {
         }
     }
 
-    /// The permission that a call would have now, without making it: what `invoke` begins with.
-    ///
-    /// # Errors
-    /// [`InvokeError`], as of a call; nothing is written down.
-    pub fn permit(&self, call: &Call) -> Result<Grant, InvokeError> {
-        let caller = self.auth.recognise(&call.credential)?;
-        let function = self.resolve(&caller, &call.target)?;
-        self.agreements.permit(&caller, &function, call).map_err(InvokeError::Permit)
-    }
-
     /// Whether somebody may know that a version of a model exists.
     pub fn may_know(&self, caller: Option<&Caller>, release: Release<'_>) -> bool {
         let is_party = |caller: &Caller| {
@@ -414,88 +399,9 @@ impl Host {
         withdrawal.map_or(error, ResolveError::from)
     }
 
-    /// Makes the sandbox for a call that was admitted at `began`, with the limits of host, bundle and agreement.
-    ///
-    /// # Errors
-    /// [`SandboxError`].
-    pub async fn instantiate(
-        &self,
-        function: &Function,
-        grant: &Grant,
-        admission: &Admission,
-        call: &Call,
-        began: Instant,
-    ) -> Result<Instance, SandboxError> {
-        let limits = self.sandbox.call_limits(began, self.config.inference.tensor_bytes_max.get());
-        let context = CallContext {
-            call: call.id,
-            agreement: *grant.agreement(),
-            caller: grant.caller().number(),
-            account: grant.account().clone(),
-            input_bytes: call.payload.bytes().len(),
-            purpose: call.purpose.clone(),
-            output_bytes_max: grant.output_limit(admission).0,
-            gate: grant.gate(admission),
-            stop: grant.stops(function).or_left(call.left.clone()),
-            log: Arc::clone(function.deployment().log()),
-            sink: match &call.form {
-                Form::Stream(streaming) => {
-                    let limit = grant.output_limit(admission);
-                    streaming.open(function, grant.controls(admission), limit)
-                }
-                Form::Json | Form::Octets | Form::Protocol(_) | Form::Response(_) => None,
-            },
-            responder: match &call.form {
-                Form::Response(exchange) => Some(exchange.open(Bounds {
-                    input: grant.input_limit(admission),
-                    output: grant.output_limit(admission),
-                    controlled: !grant.controls(admission).is_open(),
-                })),
-                Form::Json | Form::Octets | Form::Protocol(_) | Form::Stream(_) => None,
-            },
-        };
-        let mut limits = grant.narrow_limits(function.narrow(limits), admission);
-        let patience = call.patience.and_then(|patience| limits.began.checked_add(patience));
-        limits.deadline = patience.map_or(limits.deadline, |until| until.min(limits.deadline));
-        self.sandbox.instantiate(function.guest(), function.graphs(), limits, context).await
-    }
-
     /// Most bytes of the document that describes a version.
     pub fn openapi_bytes_max(&self) -> usize {
         self.config.bundle.openapi_bytes_max.get()
-    }
-
-    /// Instantiates a new version once, within the limits of a call and with what a call sees: a bundle that cannot start does not
-    /// go live.
-    ///
-    /// # Errors
-    /// [`SandboxError`].
-    pub async fn warm(&self, deployment: &Deployment) -> Result<(), SandboxError> {
-        let tensor_bytes_max = self.config.inference.tensor_bytes_max.get();
-        let limits = self.sandbox.call_limits(Instant::now(), tensor_bytes_max);
-        let limits = deployment.narrow(limits);
-        let context = CallContext {
-            call: CallId::new(self.clock.now()),
-            agreement: Digest::of(&[]),
-            caller: 0,
-            account: deployment.model().publisher.clone(),
-            input_bytes: 0,
-            purpose: None,
-            output_bytes_max: self.config.api.response_bytes_max,
-            gate: None,
-            stop: Stops::default(),
-            log: Arc::clone(deployment.log()),
-            sink: None,
-            responder: None,
-        };
-        let (guest, graphs) = (deployment.guest(), deployment.graphs());
-        let instance = self.sandbox.instantiate(guest, graphs, limits, context).await?;
-        match instance.start_failure() {
-            None => Ok(()),
-            // The host has none left; the guest cannot help it.
-            Some(GuestFailure::HostMemory { .. }) => Err(SandboxError::PoolExhausted),
-            Some(failure) => Err(SandboxError::Start { failure }),
-        }
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod denied;
 mod release;
+mod sandbox;
 
 use std::time::Instant;
 
@@ -20,7 +21,7 @@ use crate::outcome::{Outcome, Reply};
 use crate::receipt::{Issued, ReceiptError};
 use crate::sandbox::SandboxError;
 use crate::state::accounts::AuthError;
-use crate::state::agreements::PermitError;
+use crate::state::agreements::{Grant, PermitError};
 use crate::state::deployments::ResolveError;
 use crate::state::receipts::Salt;
 
@@ -82,7 +83,8 @@ pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> 
     function.graphs().values().try_for_each(|graph| graph.check_seat())?;
     host.receipts.take_calls()?; // what runs has room in the log
     let admitted = Instant::now();
-    let instance = host.instantiate(&function, &grant, &admission, &call, admitted).await?;
+    let instance =
+        sandbox::instantiate(host, &function, &grant, &call, (&admission, admitted)).await?;
     let instantiated = Instant::now();
     let outcome = instance.run(function.entry(), input).await; // no `?`: a guest failure is usage too
     let ran = admitted + outcome.used.wall;
@@ -92,4 +94,14 @@ pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> 
     let timings = Timings { began, admitted, instantiated, ran, ended: Instant::now() };
     grant.count(&function, &timings, outcome.result.is_ok(), receipt.at);
     Ok(Invocation { outcome, receipt, salt, timings })
+}
+
+/// The permission that a call would have now, without making it: what [`invoke`] begins with.
+///
+/// # Errors
+/// [`InvokeError`], as of a call; nothing is written down.
+pub fn permit(host: &Host, call: &Call) -> Result<Grant, InvokeError> {
+    let caller = host.auth.recognise(&call.credential)?;
+    let function = host.resolve(&caller, &call.target)?;
+    host.agreements.permit(&caller, &function, call).map_err(InvokeError::Permit)
 }

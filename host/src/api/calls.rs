@@ -22,7 +22,7 @@ use crate::call::{Call, Payload, Timings};
 use crate::config::Config;
 use crate::host::Host;
 use crate::id::{CallId, Digest, IdError, ModelName};
-use crate::invoke::{Invocation, InvokeError, invoke};
+use crate::invoke::{Invocation, InvokeError, invoke, permit};
 use crate::outcome::{GuestFailure, Reply};
 use crate::receipt::Issued;
 use crate::state::accounts::{Caller, Credential};
@@ -126,7 +126,7 @@ impl<'h> Front<'h> {
             patience: None,
             left: None,
         };
-        self.host.permit(&call).map(drop).map_err(NoAnswer::Refused)
+        permit(self.host, &call).map(drop).map_err(NoAnswer::Refused)
     }
 
     /// The same, asked before the body is taken in if that may be a large one; `invoke` asks in any case.
