@@ -1,7 +1,6 @@
 //! The composition root: everything a running host consists of, put together in the order in which it depends on itself.
 //!
-//! It starts the parts and lends them to `invoke` and `deploy`. Of rules it has only those that need several parts: who may know of a
-//! model, and within what a call's sandbox is made.
+//! It starts the parts and lends them to `invoke` and `deploy`. It holds no rules of its own.
 
 mod known;
 mod lines;
@@ -27,17 +26,15 @@ use crate::bundle::{BundleLimits, Registry, RegistryError};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::deploy;
-use crate::id::{AccountName, ModelName, Party};
+use crate::id::{AccountName, Party};
 use crate::inference::{Inference, InferenceError};
 use crate::key::PartyKey;
 use crate::operations::{self, Operations};
 use crate::receipt::ReceiptError;
 use crate::sandbox::{Sandbox, SandboxError};
-use crate::state::accounts::{Auth, AuthError, Caller};
+use crate::state::accounts::{Auth, AuthError};
 use crate::state::agreements::{Agreements, AgreementsError};
-use crate::state::deployments::{
-    Deployment, Deployments, Function, Published, Reference, Release, ResolveError, Target,
-};
+use crate::state::deployments::Deployments;
 use crate::state::market::{Market, MarketError};
 use crate::state::negotiations::{Negotiations, NegotiationsError};
 use crate::state::receipts::{self, Receipts};
@@ -314,89 +311,6 @@ impl Host {
     /// Whether the host is stopping.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
-    }
-
-    /// The function that a call is addressed to, if the caller may know of its version: versions that are not in the market
-    /// exist only for their publisher and for those who have an agreement.
-    ///
-    /// # Errors
-    /// [`ResolveError`]; of a hidden version, that there is none.
-    pub fn resolve(&self, caller: &Caller, target: &Target) -> Result<Function, ResolveError> {
-        let Target { model, reference, .. } = target;
-        let known = |published: &Published| self.may_know(Some(caller), published.release());
-        let found = self.deployments.resolve(target, known);
-        found.map_err(|error| self.unless_withdrawn(Some(caller), (model, reference), error))
-    }
-
-    /// The version of a model that a reference means, among those that somebody may know of.
-    ///
-    /// # Errors
-    /// As [`Host::resolve`].
-    pub fn version(
-        &self,
-        caller: Option<&Caller>,
-        model: &ModelName,
-        reference: &Reference,
-    ) -> Result<Arc<Deployment>, ResolveError> {
-        let known = |published: &Published| self.may_know(caller, published.release());
-        let found = self.deployments.version_among(model, reference, known);
-        found.map_err(|error| self.unless_withdrawn(caller, (model, reference), error))
-    }
-
-    /// The same for a version that may not be loaded yet: it is loaded then.
-    ///
-    /// # Errors
-    /// As [`Host::resolve`].
-    pub async fn reach(&self, caller: &Caller, target: &Target) -> Result<Function, ResolveError> {
-        match self.resolve(caller, target) {
-            Err(ResolveError::Loading { .. }) => {
-                self.awaken(caller, &target.model, &target.reference).await;
-                self.resolve(caller, target)
-            }
-            resolved => resolved,
-        }
-    }
-
-    /// Waits until a version is loaded, if the caller may know of it, and a bounded time at most.
-    pub async fn awaken(&self, caller: &Caller, model: &ModelName, reference: &Reference) {
-        let known = |published: &Published| self.may_know(Some(caller), published.release());
-        if let Ok(wanted) = self.deployments.published_among(model, reference, known) {
-            self.deployments.loading().wait_for(&wanted).await;
-        }
-    }
-
-    /// Whether somebody may know that a version of a model exists.
-    pub fn may_know(&self, caller: Option<&Caller>, release: Release<'_>) -> bool {
-        let is_party = |caller: &Caller| {
-            caller.account().name == release.model.publisher
-                || self.agreements.knows(caller, release)
-        };
-        caller.is_some_and(is_party) || self.market.lists(release, caller)
-    }
-
-    /// Says that what was not found has been withdrawn, to those who may know that it was there.
-    fn unless_withdrawn(
-        &self,
-        caller: Option<&Caller>,
-        (model, reference): (&ModelName, &Reference),
-        error: ResolveError,
-    ) -> ResolveError {
-        let is_missing = matches!(error, ResolveError::NoModel(_) | ResolveError::NoVersion { .. });
-        if !is_missing || self.operations.is_idle() {
-            return error;
-        }
-        let gone = self.deployments.withdrawn_of(model);
-        let withdrawal = gone.iter().rev().find_map(|(version, digest)| {
-            let is_meant = match reference {
-                Reference::Latest => true,
-                Reference::Version(wanted) => wanted == version,
-                Reference::Digest(wanted) => wanted == digest,
-            };
-            let withdrawal = is_meant.then(|| self.operations.why_out(model, version))?;
-            let release = Release { model, version, digest: Some(digest) };
-            withdrawal.filter(|_| self.may_know(caller, release))
-        });
-        withdrawal.map_or(error, ResolveError::from)
     }
 
     /// Most bytes of the document that describes a version.

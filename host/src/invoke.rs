@@ -24,6 +24,7 @@ use crate::state::accounts::AuthError;
 use crate::state::agreements::{Grant, PermitError};
 use crate::state::deployments::ResolveError;
 use crate::state::receipts::Salt;
+use crate::visibility;
 
 /// A call that took place.
 #[derive(Debug)]
@@ -72,7 +73,7 @@ pub enum InvokeError {
 pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> {
     let began = Instant::now();
     let caller = host.auth.recognise(&call.credential)?;
-    let function = host.reach(&caller, &call.target).await?;
+    let function = visibility::reach(host, &caller, &call.target).await?;
     let grant = host.agreements.permit(&caller, &function, &call);
     let grant = grant.map_err(denied::permit(host, &caller, &function, &call))?;
     let input = function.read(&call, host.reader(&caller)).await?;
@@ -102,6 +103,6 @@ pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> 
 /// [`InvokeError`], as of a call; nothing is written down.
 pub fn permit(host: &Host, call: &Call) -> Result<Grant, InvokeError> {
     let caller = host.auth.recognise(&call.credential)?;
-    let function = host.resolve(&caller, &call.target)?;
+    let function = visibility::resolve(host, &caller, &call.target)?;
     host.agreements.permit(&caller, &function, call).map_err(InvokeError::Permit)
 }

@@ -27,3 +27,4 @@ pub mod sandbox;
 pub mod state;
 pub mod stop;
 pub mod store;
+pub mod visibility;

@@ -29,6 +29,7 @@ use crate::state::accounts::{Caller, Credential};
 use crate::state::deployments::{Deployment, Reference, Target};
 use crate::state::receipts::Salt;
 use crate::stop::Stop;
+use crate::visibility;
 
 const AGREEMENT: HeaderName = HeaderName::from_static("hospes-agreement");
 const PURPOSE: HeaderName = HeaderName::from_static("hospes-purpose");
@@ -98,7 +99,7 @@ impl<'h> Front<'h> {
     /// Waits until the version that is called is loaded, where a front has to know it before the call.
     pub(super) async fn awaken(&self, model: &ModelName, reference: &Reference) {
         if let Ok(caller) = self.host.auth.recognise(&self.credential) {
-            self.host.awaken(&caller, model, reference).await;
+            visibility::awaken(self.host, &caller, model, reference).await;
         }
     }
 
@@ -109,7 +110,7 @@ impl<'h> Front<'h> {
         reference: &Reference,
     ) -> Option<Arc<Deployment>> {
         let caller = self.host.auth.recognise(&self.credential).ok()?;
-        self.host.version(Some(&caller), model, reference).ok()
+        visibility::version(self.host, Some(&caller), model, reference).ok()
     }
 
     /// Whether the call would be permitted now, as far as that can be told without its arguments. Nothing is written down.

@@ -25,6 +25,7 @@ use crate::outcome::Reply;
 use crate::sandbox::{GuestFunction, Signature};
 use crate::state::deployments::{Deployment, Reference, Target};
 use crate::value::{Field, Type};
+use crate::visibility;
 
 /// `POST /{publisher}/{model}[@ref]/{function}`.
 pub(super) async fn call(
@@ -124,7 +125,7 @@ pub(super) fn known(
         None => None,
     };
     let (model, reference) = model_name(publisher, model)?;
-    Ok(host.version(caller.as_ref(), &model, &reference)?)
+    Ok(visibility::version(host, caller.as_ref(), &model, &reference)?)
 }
 
 /// What the market and a model's page say about a version.
