@@ -29,7 +29,7 @@ use crate::deploy;
 use crate::id::{AccountName, Party};
 use crate::inference::{Inference, InferenceError};
 use crate::key::PartyKey;
-use crate::operations::{self, Operations};
+use crate::operations;
 use crate::receipt::ReceiptError;
 use crate::sandbox::{Sandbox, SandboxError};
 use crate::state::accounts::{Auth, AuthError};
@@ -38,6 +38,7 @@ use crate::state::deployments::Deployments;
 use crate::state::market::{Market, MarketError};
 use crate::state::negotiations::{Negotiations, NegotiationsError};
 use crate::state::receipts::{self, Receipts};
+use crate::state::withdrawals::Withdrawals;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Allowance, Allowances};
 
@@ -125,7 +126,7 @@ pub struct Host {
     pub(crate) market: Market,
     pub(crate) agreements: Agreements,
     pub(crate) negotiations: Negotiations,
-    pub(crate) operations: Operations,
+    pub(crate) withdrawals: Withdrawals,
     pub(crate) receipts: Receipts,
     pub(crate) sandbox: Sandbox,
     pub(crate) inference: Inference,
@@ -140,6 +141,8 @@ pub struct Host {
     pub(crate) lines: Lines,
     /// How often models are loaded and unloaded.
     pub(crate) loads: Rate,
+    /// Held while the operator acts: one action at a time.
+    pub(crate) operating: Mutex<()>,
     /// Whoever makes a backup holds it: one at a time, for each takes as much disk as the records.
     pub(crate) backups: Arc<Semaphore>,
     draining: AtomicBool,
@@ -193,7 +196,7 @@ impl Host {
             market: Market::open(Arc::clone(&store), config.market.clone())?,
             agreements,
             negotiations,
-            operations: Operations::default(),
+            withdrawals: Withdrawals::default(),
             receipts,
             sandbox: sandbox(&config, &data, &secrets)?,
             inference: Inference::start(inference).await?,
@@ -204,6 +207,7 @@ impl Host {
             spools,
             lines: Lines::new(&config.admission),
             loads: Rate::new(LOADS_MAX, LOADS_EVERY),
+            operating: Mutex::new(()),
             backups: Arc::new(Semaphore::new(1)),
             draining: AtomicBool::new(false),
             started: Instant::now(),

@@ -78,7 +78,7 @@ fn unless_withdrawn(
     error: ResolveError,
 ) -> ResolveError {
     let is_missing = matches!(error, ResolveError::NoModel(_) | ResolveError::NoVersion { .. });
-    if !is_missing || host.operations.is_idle() {
+    if !is_missing || host.withdrawals.is_idle() {
         return error;
     }
     let gone = host.deployments.withdrawn_of(model);
@@ -88,7 +88,7 @@ fn unless_withdrawn(
             Reference::Version(wanted) => wanted == version,
             Reference::Digest(wanted) => wanted == digest,
         };
-        let withdrawal = is_meant.then(|| host.operations.why_out(model, version))?;
+        let withdrawal = is_meant.then(|| host.withdrawals.why_out(model, version))?;
         let release = Release { model, version, digest: Some(digest) };
         withdrawal.filter(|_| may_know(host, caller, release))
     });
