@@ -1,35 +1,30 @@
-//! The composition root: everything a running host consists of, put together in the order in which it depends on itself.
+//! The parts of a host, put together in the order in which they depend on each other, and lent to `invoke` and `deploy`.
 //!
-//! It starts the parts and lends them to `invoke` and `deploy`. It holds no rules of its own.
+//! It holds no rules of its own, and knows nobody who uses the parts. `start` opens it and brings it to life.
 
-mod known;
+pub(crate) mod known;
 mod lines;
-pub mod look;
-mod private;
+pub(crate) mod private;
 mod readiness;
-mod secrets;
+pub(crate) mod secrets;
 mod settings;
-mod time;
+pub(crate) mod time;
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use subtle::ConstantTimeEq as _;
-use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
 use crate::admission::{Bodies, PerAccount, Rate, Slots, Spools};
 use crate::bundle::{BundleLimits, Registry, RegistryError};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::deploy;
 use crate::id::{AccountName, Party};
 use crate::inference::{Inference, InferenceError};
 use crate::key::PartyKey;
-use crate::operations;
 use crate::receipt::ReceiptError;
 use crate::sandbox::{Sandbox, SandboxError};
 use crate::state::accounts::{Auth, AuthError};
@@ -102,18 +97,6 @@ pub enum HostError {
     Inference(#[from] InferenceError),
 }
 
-/// The runtime that a host serves on, with so many threads or one a core. Guests and inference have threads of their own.
-///
-/// # Errors
-/// If the system starts no threads.
-pub fn runtime(threads: Option<NonZeroUsize>) -> std::io::Result<Runtime> {
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    if let Some(threads) = threads {
-        runtime.worker_threads(threads.get());
-    }
-    runtime.thread_name("hospes").enable_all().build()
-}
-
 /// A running host.
 pub struct Host {
     config: Config,
@@ -152,12 +135,8 @@ pub struct Host {
 }
 
 impl Host {
-    /// Starts a host on its data directory. Every version that was live before is known when this returns, and is loaded when it is
-    /// first asked for, or in the background.
-    ///
-    /// # Errors
-    /// [`HostError`]: what the host itself needs. A version that cannot be brought back is out of service, and the rest serves.
-    pub async fn start(config: Config, clock: Clock) -> Result<Arc<Self>, HostError> {
+    /// Opens the parts on a data directory. Nothing is in service yet: that is `start`'s.
+    pub(crate) async fn open(config: Config, clock: Clock) -> Result<Self, HostError> {
         let data = config.data.dir.clone();
         private::open(&data).map_err(|(path, source)| HostError::DataDirectory { path, source })?;
         let secrets = Secrets::open(&data)?;
@@ -189,7 +168,7 @@ impl Host {
         let inference = inference_settings(&config);
         let log_allowances = Arc::clone(&inference.allowances);
         let (uploads, spools) = uploads(&config);
-        let host = Arc::new(Self {
+        Ok(Self {
             auth,
             registry: Registry::open(&data.join(BUNDLES))?,
             deployments: Deployments::default(),
@@ -216,13 +195,7 @@ impl Host {
             clock,
             secrets,
             store,
-        });
-        operations::restore(&host);
-        operations::lost::take_over(&host)?;
-        deploy::restore(&host)?;
-        confirm_agreements(&host);
-        keep_key_uses(&host);
-        Ok(host)
+        })
     }
 
     /// Bytes of bodies that are held now, in the names of accounts.
@@ -308,7 +281,7 @@ impl Host {
     }
 
     /// Keeps the present time for the next start.
-    fn keep_time(&self) {
+    pub(crate) fn keep_time(&self) {
         time::keep(&self.config.data.dir, self.clock.now());
     }
 
@@ -321,59 +294,4 @@ impl Host {
     pub fn openapi_bytes_max(&self) -> usize {
         self.config.bundle.openapi_bytes_max.get()
     }
-}
-
-/// How often it is written down when keys were last used: what a crash can forget of it.
-const KEEP_USES_INTERVAL: Duration = Duration::from_secs(60);
-
-/// Keeps when keys were last used, for as long as the host lives. Calls note it in memory only.
-fn keep_key_uses(host: &Arc<Host>) {
-    let host = Arc::downgrade(host);
-    tokio::spawn(async move {
-        let mut ticks = tokio::time::interval(KEEP_USES_INTERVAL);
-        loop {
-            ticks.tick().await;
-            let Some(host) = host.upgrade() else { return };
-            let kept = tokio::task::spawn_blocking(move || host.auth.keep_uses()).await;
-            if let Ok(Err(error)) = kept {
-                tracing::warn!(%error, "when keys were last used could not be written down");
-            }
-        }
-    });
-}
-
-/// How often the host asks its store whether it still holds what is in memory.
-const CONFIRM_INTERVAL: Duration = Duration::from_secs(1);
-
-/// After how many of these intervals the state of the log is remembered apart from the log.
-const REMEMBER_TICKS: u64 = 60;
-
-/// How many of these intervals pass between two times that are kept.
-const KEEP_TIME_TICKS: u64 = 60;
-
-/// Keeps the age of what the host knows of its agreements, for as long as the host lives.
-fn confirm_agreements(host: &Arc<Host>) {
-    let host = Arc::downgrade(host);
-    tokio::spawn(async move {
-        let mut ticks = tokio::time::interval(CONFIRM_INTERVAL);
-        for tick in 0_u64.. {
-            ticks.tick().await;
-            let Some(host) = host.upgrade() else { return };
-            host.auth.tick();
-            let confirmed = tokio::task::spawn_blocking(move || {
-                if tick.is_multiple_of(REMEMBER_TICKS) {
-                    host.remember_log();
-                }
-                if tick.is_multiple_of(KEEP_TIME_TICKS) {
-                    host.keep_time();
-                }
-                host.negotiations.drop_expired()?;
-                host.agreements.confirm()
-            });
-            let confirmed = confirmed.await;
-            if let Ok(Err(error)) = confirmed {
-                tracing::error!(%error, "the store does not answer: agreements that want a fresh state permit nothing");
-            }
-        }
-    });
 }

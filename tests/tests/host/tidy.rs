@@ -31,7 +31,7 @@ const LAYERS: [&[&str]; 5] = [
     ],
     &["stop", "store"],
     &["sandbox"],
-    &["call", "state", "backup", "invoke", "deploy", "host", "operations", "visibility"],
+    &["call", "state", "backup", "invoke", "deploy", "host", "operations", "visibility", "start"],
     &["api", "cli", "main", "lib"],
 ];
 
