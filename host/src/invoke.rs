@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use crate::admission::{Admission, AdmissionError};
 use crate::agreement::Report;
-use crate::call::arguments::ArgumentsError;
+use crate::call::arguments::{self, ArgumentsError};
 use crate::call::{Call, Timings};
 use crate::host::Host;
 use crate::inference::ComputeError;
@@ -76,7 +76,7 @@ pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> 
     let function = visibility::reach(host, &caller, &call.target).await?;
     let grant = host.agreements.permit(&caller, &function, &call);
     let grant = grant.map_err(denied::permit(host, &caller, &function, &call))?;
-    let input = function.read(&call, host.reader(&caller)).await?;
+    let input = arguments::read(&function, &call, host.reader(&caller)).await?;
     let grant = grant.narrow(&function, &call, &input);
     let grant = grant.map_err(denied::input(host, &function, &call))?;
     let admission = Admission::admit(&host.slots, grant.account(), grant.allowances()).await;
