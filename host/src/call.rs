@@ -1,10 +1,10 @@
 //! A call as every front hands it over: who calls what, with which bytes, and how the answer is wanted.
 //!
-//! [`arguments`] reads what came, [`exchange`] carries the requests and responses of components that serve HTTP, and [`pieces`]
+//! [`arguments`] reads what came, [`http`] carries the requests and responses of components that serve HTTP, and [`pieces`]
 //! hands streams on. None of them knows a front, nor whether the call may be made.
 
 pub mod arguments;
-pub mod exchange;
+pub mod http;
 pub mod pieces;
 
 use std::fmt;
@@ -21,7 +21,7 @@ use crate::stop::Stop;
 use crate::tensor::Tensor;
 use crate::value::{Type, Value};
 
-use exchange::Exchange;
+use self::http::Exchange;
 use pieces::Streaming;
 
 /// One request to call a function, as every front hands it over.

@@ -16,7 +16,7 @@ use super::pieces::Running;
 use super::problem::{Problem, ProblemKind};
 use crate::admission::{Pace, READ_HERE_BYTES_MAX};
 use crate::call::Form;
-use crate::call::exchange::Exchange;
+use crate::call::http::Exchange;
 use crate::call::pieces::{PieceEncoder, Streaming};
 use crate::call::{Call, Payload, Timings};
 use crate::config::Config;

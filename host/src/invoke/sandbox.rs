@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::admission::Admission;
-use crate::call::exchange::Bounds;
+use crate::call::http::Bounds;
 use crate::call::{Call, Form};
 use crate::host::Host;
 use crate::sandbox::{CallContext, CallLimits, Instance, SandboxError};
