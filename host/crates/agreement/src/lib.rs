@@ -7,6 +7,7 @@
 
 mod clause;
 mod codec;
+mod compiled;
 pub mod controls;
 mod document;
 mod evaluate;
@@ -24,7 +25,6 @@ mod report;
 mod statement;
 mod succession;
 pub mod templates;
-mod terms;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -35,6 +35,7 @@ use hospes_core::key::SignatureError;
 
 pub use clause::{Asset, Ban, Constraint, Obligation, Permission, Price, Prohibition, Unit};
 pub use codec::{Proposal, SignedAgreement, SignedOffer, SignedRequest};
+pub use compiled::{Bounds, Rule, TensorLimits, Terms};
 pub use document::{Agreement, Clauses, Offer, OnSuspend, Request, Role, Target, Versions};
 pub use evaluate::{CallFacts, InputFacts, RuleSet};
 pub use mandate::{Mandate, SignedMandate};
@@ -45,7 +46,6 @@ pub use render::{Line, lines, offer_lines, render, render_offer, render_request,
 pub use report::{Activation, ConstraintReport, Decision, Facts, Report, RuleReport, Satisfaction};
 pub use statement::{Signed, Statement, StatementError};
 pub use succession::{Cause, SignedSuccession, Succession};
-pub use terms::{Bounds, Rule, TensorLimits, Terms};
 pub use value::{DailyWindow, Micros, Span, Value, is_iri};
 
 /// The profile of ODRL that this host understands, and the only one it accepts.

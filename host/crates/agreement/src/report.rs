@@ -10,10 +10,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::clause::{Ban, Constraint, Permission, Unit};
+use super::compiled::{Rule, Terms, metered};
 use super::document::Clauses;
 use super::evaluate::{CallFacts, In, InputFacts};
 use super::registry::{Class, Operand, Operator};
-use super::terms::{Rule, Terms, metered};
 use super::value::{DailyWindow, Span, Value};
 use crate::ledger::Usage;
 use hospes_core::id::Digest;
