@@ -38,7 +38,7 @@ pub struct Call {
     pub purpose: Option<Arc<str>>,
     pub payload: Payload,
     /// How the caller wants the answer.
-    pub form: Form,
+    pub form: AnswerForm,
     /// Most time that the caller is willing to wait, from the start of the call.
     pub patience: Option<Duration>,
     /// Set some time after the caller has left: then nobody can read the answer, and what still runs ends. None if callers of this
@@ -105,7 +105,7 @@ impl Payload {
 
 /// How the caller wants the answer.
 #[derive(Debug, Clone)]
-pub enum Form {
+pub enum AnswerForm {
     Json,
     /// Plain bytes: of a `list<u8>`, or of the only output tensor.
     Octets,

@@ -15,10 +15,9 @@ use super::intake::Intake;
 use super::pieces::Running;
 use super::problem::{Problem, ProblemKind};
 use crate::admission::{Pace, READ_HERE_BYTES_MAX};
-use crate::call::Form;
 use crate::call::http::Exchange;
 use crate::call::pieces::{PieceEncoder, Streaming};
-use crate::call::{Call, Payload, Timings};
+use crate::call::{AnswerForm, Call, Payload, Timings};
 use crate::config::Config;
 use crate::host::Host;
 use crate::id::{CallId, Digest, IdError, ModelName};
@@ -123,7 +122,7 @@ impl<'h> Front<'h> {
             agreement: self.agreement,
             purpose: self.purpose.clone(),
             payload: Payload::Json(Bytes::new()),
-            form: Form::Json,
+            form: AnswerForm::Json,
             patience: None,
             left: None,
         };
@@ -171,7 +170,7 @@ impl<'h> Front<'h> {
         self,
         target: Target,
         payload: Payload,
-        form: Form,
+        form: AnswerForm,
     ) -> Result<Done, NoAnswer> {
         let (_, call) = self.make(target, payload, form);
         call.await
@@ -186,7 +185,7 @@ impl<'h> Front<'h> {
     ) -> Running {
         let (streaming, taken) = Streaming::new(encoder, reading(self.host.config()));
         let keep_alive = self.host.config().api.event_keep_alive;
-        let (id, call) = self.make(target, payload, Form::Stream(streaming));
+        let (id, call) = self.make(target, payload, AnswerForm::Stream(streaming));
         Running { id, call: Box::pin(call), taken, keep_alive }
     }
 
@@ -196,7 +195,7 @@ impl<'h> Front<'h> {
         target: Target,
         (exchange, taken): (Arc<Exchange>, mpsc::Receiver<Bytes>),
     ) -> Running {
-        let form = Form::Response(Arc::clone(&exchange));
+        let form = AnswerForm::Response(Arc::clone(&exchange));
         let keep_alive = self.host.config().api.event_keep_alive;
         let (id, call) = self.make(target, Payload::Request(exchange), form);
         Running { id, call: Box::pin(call), taken, keep_alive }
@@ -206,7 +205,7 @@ impl<'h> Front<'h> {
         self,
         target: Target,
         payload: Payload,
-        form: Form,
+        form: AnswerForm,
     ) -> (CallId, impl Future<Output = Result<Done, NoAnswer>> + Send + use<>) {
         let Self { host, id, credential, caller: _, agreement, purpose, patience } = self;
         let left = Arc::new(Stop::default());

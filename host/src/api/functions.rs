@@ -18,7 +18,7 @@ use super::health::json as json_answer;
 use super::pieces::{Begun, Typed};
 use super::problem::{Problem, ProblemKind};
 use crate::admission::READ_HERE_BYTES_MAX;
-use crate::call::{Form, Payload};
+use crate::call::{AnswerForm, Payload};
 use crate::host::Host;
 use crate::id::{IdError, ModelName};
 use crate::outcome::Reply;
@@ -56,7 +56,8 @@ pub(super) async fn call(
             Begun::Done(done) => answer(done, Typed::media(&element)),
         });
     }
-    let form = if body::wants_octets(&parts.headers) { Form::Octets } else { Form::Json };
+    let form =
+        if body::wants_octets(&parts.headers) { AnswerForm::Octets } else { AnswerForm::Json };
     Ok(answer(front.call(target, payload, form).await?, "application/octet-stream"))
 }
 

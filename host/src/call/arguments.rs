@@ -7,7 +7,7 @@ mod parts;
 use bytes::Bytes;
 
 use crate::admission::{ApartError, READ_HERE_BYTES_MAX, Reader};
-use crate::call::{Call, Form, Payload};
+use crate::call::{AnswerForm, Call, Payload};
 use crate::id::ModelName;
 use crate::inference::{BackendKind, TensorSpec};
 use crate::sandbox::{Input, Signature};
@@ -50,7 +50,7 @@ pub enum ArgumentsError {
     PartNotNpy { name: String, error: NpyError },
     /// The answer cannot be what the caller wants.
     #[error("{0}")]
-    Form(String),
+    Answer(String),
     #[error("the function answers requests of HTTP: send yours to /{{publisher}}/{{model}}/-/…")]
     Handler,
     #[error(
@@ -96,12 +96,12 @@ pub async fn read(
     reader: Reader<'_>,
 ) -> Result<Input, ArgumentsError> {
     let suits = match &call.form {
-        Form::Json | Form::Octets => Ok(()),
-        Form::Protocol(encoder) => encoder.suits(function),
-        Form::Stream(streaming) => streaming.suits(function),
-        Form::Response(_) => Ok(()),
+        AnswerForm::Json | AnswerForm::Octets => Ok(()),
+        AnswerForm::Protocol(encoder) => encoder.suits(function),
+        AnswerForm::Stream(streaming) => streaming.suits(function),
+        AnswerForm::Response(_) => Ok(()),
     };
-    suits.map_err(ArgumentsError::Form)?;
+    suits.map_err(ArgumentsError::Answer)?;
     let input = match call.payload.text_bytes() {
         0..=READ_HERE_BYTES_MAX => function.input(&call.payload)?,
         bytes => {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::admission::Admission;
 use crate::call::http::Bounds;
-use crate::call::{Call, Form};
+use crate::call::{AnswerForm, Call};
 use crate::host::Host;
 use crate::sandbox::{CallContext, CallLimits, Instance, SandboxError};
 use crate::state::agreements::Grant;
@@ -49,19 +49,25 @@ fn context(function: &Function, grant: &Grant, admission: &Admission, call: &Cal
         stop: grant.stops(function).or_left(call.left.clone()),
         log: Arc::clone(function.deployment().log()),
         sink: match &call.form {
-            Form::Stream(streaming) => {
+            AnswerForm::Stream(streaming) => {
                 let limit = grant.output_limit(admission);
                 streaming.open(function, grant.controls(admission), limit)
             }
-            Form::Json | Form::Octets | Form::Protocol(_) | Form::Response(_) => None,
+            AnswerForm::Json
+            | AnswerForm::Octets
+            | AnswerForm::Protocol(_)
+            | AnswerForm::Response(_) => None,
         },
         responder: match &call.form {
-            Form::Response(exchange) => Some(exchange.open(Bounds {
+            AnswerForm::Response(exchange) => Some(exchange.open(Bounds {
                 input: grant.input_limit(admission),
                 output: grant.output_limit(admission),
                 controlled: !grant.controls(admission).is_open(),
             })),
-            Form::Json | Form::Octets | Form::Protocol(_) | Form::Stream(_) => None,
+            AnswerForm::Json
+            | AnswerForm::Octets
+            | AnswerForm::Protocol(_)
+            | AnswerForm::Stream(_) => None,
         },
     }
 }

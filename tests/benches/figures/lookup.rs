@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use hospes::call::Form;
-use hospes::call::{Call, Payload};
+use hospes::call::{AnswerForm, Call, Payload};
 use hospes::id::{CallId, Digest};
 use hospes::invoke::permit;
 use hospes::key::PartyKey;
@@ -82,7 +81,7 @@ impl Scene {
             agreement: None,
             purpose: None,
             payload: Payload::Json(Bytes::from_static(b"{}")),
-            form: Form::Json,
+            form: AnswerForm::Json,
             patience: None,
             left: None,
         };

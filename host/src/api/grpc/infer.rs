@@ -26,7 +26,7 @@ use crate::api::oip::model::Asked;
 use crate::api::oip::request::{InferRequest, patience};
 use crate::api::problem::{Problem, ProblemKind};
 use crate::call::Payload;
-use crate::call::{Encoder, Form};
+use crate::call::{AnswerForm, Encoder};
 use crate::host::Host;
 use crate::outcome::Reply;
 use crate::state::deployments::Function;
@@ -85,7 +85,7 @@ async fn run(host: &Arc<Host>, headers: &HeaderMap, wire: Bytes) -> Result<Answe
     let target = asked.target()?;
     let InferRequest { tensors, encode, patience } = request;
     let patience = shorter(patience, timeout(headers));
-    let form = Form::Protocol(Arc::new(GrpcEncode(encode, says_final)));
+    let form = AnswerForm::Protocol(Arc::new(GrpcEncode(encode, says_final)));
     let done = front.patient_for(patience).call(target, Payload::Tensors { wire, tensors }, form);
     let Done { result, papers } = done.await.map_err(|error| asked.refused(error))?;
     let result = match result {
