@@ -16,7 +16,7 @@ use super::incoming::{Messages, STREAM_BYTES};
 use super::messages::infer_parameter::ParameterChoice;
 use super::messages::{self as pb, InferParameter};
 use super::raw::RawCodec;
-use super::{Answer, Asked as Call, Given, answer, contents, fields, grpc, refused, status};
+use super::{Answer, Given, GrpcRequest, answer, contents, fields, grpc, refused, status};
 use crate::admission::{Holder, Pace, READ_HERE_BYTES_MAX};
 use crate::api::body;
 use crate::api::calls::{Done, Front};
@@ -38,7 +38,7 @@ use crate::value::{Type, Value};
 const SAYS_FINAL: &str = "triton_enable_empty_final_response";
 
 /// One request, one answer.
-pub(super) async fn infer(call: Call<Bytes>) -> Given<Bytes> {
+pub(super) async fn infer(call: GrpcRequest<Bytes>) -> Given<Bytes> {
     let done = run(&call.host, &call.headers, call.message).await.map_err(status)?;
     let mut headers = HeaderMap::new();
     done.papers.accompany(&mut headers);
