@@ -136,6 +136,9 @@ pub struct Host {
 
 impl Host {
     /// Opens the parts on a data directory. Nothing is in service yet: that is `start`'s.
+    ///
+    /// # Errors
+    /// [`HostError`].
     pub(crate) async fn open(config: Config, clock: Clock) -> Result<Self, HostError> {
         let data = config.data.dir.clone();
         private::open(&data).map_err(|(path, source)| HostError::DataDirectory { path, source })?;
