@@ -25,6 +25,7 @@ help:
 	@echo 'make fuzz    every fuzz target for a minute'
 	@echo 'make plugins the plugins that tests of whole hosts need'
 	@echo 'make profile the files in host/profile, from the table in the code'
+	@echo 'make crates  the picture of the crates in ARCHITECTURE.md, from cargo metadata'
 	@echo 'make dist    what is shipped: a stripped binary compiled for its calls, checksum, list of contents'
 
 # It builds what it calls and what the README's tour packs; the others take more compilers.
@@ -119,6 +120,11 @@ $(ORACLE): tests/oracle/requirements.txt
 	@$(PYTHON) -m venv target/oracle
 	@$@ -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
+
+# The picture of the crates in ARCHITECTURE.md.
+.PHONY: crates
+crates:
+	HOSPES_WRITE_CRATES=1 $(CARGO) test --release --workspace --test host the_picture_of_the_crates
 
 # The registry, the schema and the tables of the profile's specification, from the table in the code.
 .PHONY: profile

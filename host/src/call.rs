@@ -1,15 +1,15 @@
 //! A call as every front hands it over: who calls what, with which bytes, and how the answer is wanted.
 //!
-//! [`arguments`] reads what came, [`exchange`] carries the requests and responses of components that serve HTTP, and [`outputs`]
-//! releases what of an answer may leave. None of them knows a front, nor whether the call may be made.
+//! [`arguments`] reads what came, [`http`] carries the requests and responses of components that serve HTTP, and [`pieces`]
+//! hands streams on. None of them knows a front, nor whether the call may be made.
 
 pub mod arguments;
-pub mod exchange;
-pub mod outputs;
+pub mod http;
+pub mod pieces;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -21,8 +21,8 @@ use crate::stop::Stop;
 use crate::tensor::Tensor;
 use crate::value::{Type, Value};
 
-use exchange::Exchange;
-use outputs::Streaming;
+use self::http::Exchange;
+use pieces::Streaming;
 
 /// One request to call a function, as every front hands it over.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub struct Call {
     pub purpose: Option<Arc<str>>,
     pub payload: Payload,
     /// How the caller wants the answer.
-    pub form: Form,
+    pub form: AnswerForm,
     /// Most time that the caller is willing to wait, from the start of the call.
     pub patience: Option<Duration>,
     /// Set some time after the caller has left: then nobody can read the answer, and what still runs ends. None if callers of this
@@ -105,7 +105,7 @@ impl Payload {
 
 /// How the caller wants the answer.
 #[derive(Debug, Clone)]
-pub enum Form {
+pub enum AnswerForm {
     Json,
     /// Plain bytes: of a `list<u8>`, or of the only output tensor.
     Octets,
@@ -115,6 +115,16 @@ pub enum Form {
     Stream(Arc<Streaming>),
     /// As the response of HTTP that it is.
     Response(Arc<Exchange>),
+}
+
+/// When the stages of a call were over.
+#[derive(Debug, Clone, Copy)]
+pub struct Timings {
+    pub began: Instant,
+    pub admitted: Instant,
+    pub instantiated: Instant,
+    pub ran: Instant,
+    pub ended: Instant,
 }
 
 /// Writes answers as one protocol has them. It is asked with what may leave the host, and what it writes is held to the

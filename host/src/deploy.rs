@@ -6,6 +6,7 @@
 mod models;
 mod restore;
 mod room;
+mod warm;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::store::{StoreError, Table};
 use models::{Backends, Models, backends};
 pub use restore::{look, reinstate, restore, retry, take_out};
 pub use room::{Announced, RoomError, check_announced};
+use warm::warm;
 
 /// Why a bundle did not go live. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +90,7 @@ pub async fn deploy(
     let publication = Publication { backends: backends(&trials), ..publication };
     let deployment = stage(host, &publication, &bundle, guest, graphs);
     document(host, &deployment, describe).await?;
-    host.warm(&deployment).await?;
+    warm(host, &deployment).await?;
     block_in_place(|| host.registry.store(&bundle))?;
     let go_live = || {
         // Again: compiling takes a while.
@@ -118,7 +120,7 @@ pub struct Tried {
 /// Loads a published version from its bundle on disk, which is verified again.
 async fn load_kept(host: &Host, publication: &Publication) -> Result<Arc<Deployment>, DeployError> {
     let Publication { model, version, bundle, .. } = publication;
-    host.operations.check(model, version, [bundle])?;
+    host.withdrawals.check(model, version, [bundle])?;
     let bytes = block_in_place(|| host.registry.load(&publication.bundle))?;
     let bundle = verify(host, bytes)?;
     check_withdrawn(host, publication, &bundle)?;
@@ -153,7 +155,7 @@ fn check_withdrawn(
 ) -> Result<(), DeployError> {
     let models = bundle.manifest().models.iter().map(|model| &model.sha256);
     let digests = [bundle.digest(), bundle.component_digest()].into_iter().chain(models);
-    Ok(host.operations.check(&publication.model, &publication.version, digests)?)
+    Ok(host.withdrawals.check(&publication.model, &publication.version, digests)?)
 }
 
 /// Puts every published version of a model back into service: all at once, when they are loaded.
@@ -188,7 +190,7 @@ pub async fn load(host: &Host, model: &ModelName) -> Result<(), DeployError> {
         let keep_all = || {
             for live in &all_live {
                 // Again: loading takes a while.
-                host.operations.check(live.model(), live.version(), live.digests())?;
+                host.withdrawals.check(live.model(), live.version(), live.digests())?;
             }
             keep(host, &back.iter().collect::<Vec<_>>())
         };
@@ -202,7 +204,7 @@ async fn load_back(
     host: &Host,
     publication: Publication,
 ) -> Result<Option<(Publication, Arc<Deployment>)>, DeployError> {
-    let out = host.operations.why_out(&publication.model, &publication.version);
+    let out = host.withdrawals.why_out(&publication.model, &publication.version);
     if let Some(withdrawal) = out {
         return Err(ResolveError::from(withdrawal).into());
     }

@@ -5,21 +5,26 @@
 //! **An [`InvokeError`] charges nothing. An [`Invocation`] has exactly one receipt, whether the guest succeeded or not. If
 //! the receipt cannot be written the caller gets an error and pays nothing.**
 
+mod denied;
+mod release;
+mod sandbox;
+
 use std::time::Instant;
 
 use crate::admission::{Admission, AdmissionError};
 use crate::agreement::Report;
-use crate::call::arguments::ArgumentsError;
-use crate::call::{Call, outputs};
+use crate::call::arguments::{self, ArgumentsError};
+use crate::call::{Call, Timings};
 use crate::host::Host;
 use crate::inference::ComputeError;
 use crate::outcome::{Outcome, Reply};
 use crate::receipt::{Issued, ReceiptError};
 use crate::sandbox::SandboxError;
 use crate::state::accounts::AuthError;
-use crate::state::agreements::PermitError;
+use crate::state::agreements::{Grant, PermitError};
 use crate::state::deployments::ResolveError;
-use crate::state::receipts::{Denied, Salt};
+use crate::state::receipts::Salt;
+use crate::visibility;
 
 /// A call that took place.
 #[derive(Debug)]
@@ -30,16 +35,6 @@ pub struct Invocation {
     /// Opens the receipt's commitments to the input and the output. Only the caller gets it.
     pub salt: Salt,
     pub timings: Timings,
-}
-
-/// How long the stages of a call took.
-#[derive(Debug, Clone, Copy)]
-pub struct Timings {
-    pub began: Instant,
-    pub admitted: Instant,
-    pub instantiated: Instant,
-    pub ran: Instant,
-    pub ended: Instant,
 }
 
 /// Why a call did not take place. Nothing was charged.
@@ -77,30 +72,37 @@ pub enum InvokeError {
 /// [`InvokeError`] names the stage that refused; nothing was charged. Refusals by agreement and admission have a receipt of their own.
 pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> {
     let began = Instant::now();
-    tokio::task::yield_now().await; // what else is ready is read first: calls in a row find their code in the caches
     let caller = host.auth.recognise(&call.credential)?;
-    let function = host.reach(&caller, &call.target).await?;
+    let function = visibility::reach(host, &caller, &call.target).await?;
     let grant = host.agreements.permit(&caller, &function, &call);
-    let grant =
-        grant.map_err(|error| host.deny(Denied::permit(&caller, &function, &call, error)))?;
-    let input = function.read(&call, host.reader(&caller)).await?;
+    let grant = grant.map_err(denied::permit(host, &caller, &function, &call))?;
+    let input = arguments::read(&function, &call, host.reader(&caller)).await?;
     let grant = grant.narrow(&function, &call, &input);
-    let grant = grant
-        .map_err(|(grant, error)| host.deny(Denied::input(&grant, &function, &call, error)))?;
+    let grant = grant.map_err(denied::input(host, &function, &call))?;
     let admission = Admission::admit(&host.slots, grant.account(), grant.allowances()).await;
-    let admission =
-        admission.map_err(|error| host.deny(Denied::admission(&grant, &function, &call, error)))?;
+    let admission = admission.map_err(denied::admission(host, &grant, &function, &call))?;
     function.graphs().values().try_for_each(|graph| graph.check_seat())?;
     host.receipts.take_calls()?; // what runs has room in the log
     let admitted = Instant::now();
-    let instance = host.instantiate(&function, &grant, &admission, &call, admitted).await?;
+    let instance =
+        sandbox::instantiate(host, &function, &grant, &call, (&admission, admitted)).await?;
     let instantiated = Instant::now();
     let outcome = instance.run(function.entry(), input).await; // no `?`: a guest failure is usage too
     let ran = admitted + outcome.used.wall;
-    let outcome = outputs::check(&grant, &admission, &function, &call.form, outcome);
+    let outcome = release::check(&grant, &admission, &function, &call.form, outcome);
     let issued = host.receipts.issue(&grant, &function, &call, admission, &outcome);
     let (receipt, salt) = issued.await?;
     let timings = Timings { began, admitted, instantiated, ran, ended: Instant::now() };
     grant.count(&function, &timings, outcome.result.is_ok(), receipt.at);
     Ok(Invocation { outcome, receipt, salt, timings })
+}
+
+/// The permission that a call would have now, without making it: what [`invoke`] begins with.
+///
+/// # Errors
+/// [`InvokeError`], as of a call; nothing is written down.
+pub fn permit(host: &Host, call: &Call) -> Result<Grant, InvokeError> {
+    let caller = host.auth.recognise(&call.credential)?;
+    let function = visibility::resolve(host, &caller, &call.target)?;
+    host.agreements.permit(&caller, &function, call).map_err(InvokeError::Permit)
 }

@@ -24,6 +24,8 @@ pub mod host;
 pub mod invoke;
 pub mod operations;
 pub mod sandbox;
+pub mod start;
 pub mod state;
 pub mod stop;
 pub mod store;
+pub mod visibility;

@@ -7,5 +7,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    hospes::cli::main(|| hospes::host::runtime(None))
+    hospes::cli::main(|| hospes::start::runtime(None))
 }

@@ -7,21 +7,19 @@
 pub mod lost;
 mod target;
 
-use std::sync::{Arc, Mutex};
-
-use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use semver::Version;
 
 use crate::bundle;
 use crate::deploy::{self, DeployError};
 use crate::host::{Host, SecretsError};
-use crate::id::{AccountName, ById, CallId, Digest, ModelName, Party};
+use crate::id::{AccountName, CallId, Digest, ModelName, Party};
 use crate::receipt::{Action, Actor, Deed, NewAction, ProofError, ReceiptError};
 use crate::state::accounts::{ApiKey, AuthError, Cause, Standing};
 use crate::state::agreements::LifeError;
-use crate::state::deployments::{Published, Reference, ResolveError};
+use crate::state::deployments::{Reference, ResolveError};
 use crate::state::market::MarketError;
+use crate::state::withdrawals::Withdrawable;
 use crate::store::{Aside, Table};
 
 pub use target::Target;
@@ -73,140 +71,6 @@ pub enum OperationError {
     Token(#[source] SecretsError),
     #[error("the publications cannot be read")]
     Publications(#[source] Box<DeployError>),
-}
-
-/// Why a version is out of service.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Withdrawal {
-    /// What was withdrawn: the version, its model, or a digest of it.
-    pub what: String,
-    pub cause: Cause,
-}
-
-#[derive(Debug, Default, Clone)]
-struct Withdrawn {
-    models: ById<ModelName, Cause>,
-    versions: ById<(ModelName, Version), Cause>,
-    digests: ById<Digest, Cause>,
-    /// Published versions that are out of service because of the above.
-    out: ById<(ModelName, Version), Withdrawal>,
-}
-
-impl Withdrawn {
-    fn of<'d>(
-        &self,
-        model: &ModelName,
-        version: &Version,
-        digests: impl IntoIterator<Item = &'d Digest>,
-    ) -> Option<Withdrawal> {
-        let found = |what: String, cause: &Cause| Withdrawal { what, cause: cause.clone() };
-        if self.is_empty() {
-            return None;
-        }
-        if let Some(cause) = self.models.get(model) {
-            return Some(found(model.to_string(), cause));
-        }
-        if let Some(cause) = self.versions.get(&(model.clone(), version.clone())) {
-            return Some(found(format!("{model}@{version}"), cause));
-        }
-        let mut digests = digests.into_iter();
-        digests.find_map(|digest| {
-            self.digests.get(digest).map(|cause| found(digest.to_string(), cause))
-        })
-    }
-
-    /// Why a published version is withdrawn; of one that is not loaded yet, as far as its name and its digest say.
-    fn of_published(&self, published: &Published) -> Option<Withdrawal> {
-        let (model, version) = (published.model(), published.version());
-        let noted = self.out.get(&(model.clone(), version.clone())).cloned();
-        noted.or_else(|| match published.deployment() {
-            Some(live) => self.of(model, version, live.digests()),
-            None => self.of(model, version, published.digest()),
-        })
-    }
-
-    fn is_empty(&self) -> bool {
-        self.models.is_empty() && self.versions.is_empty() && self.digests.is_empty()
-    }
-}
-
-/// What is withdrawn on this host.
-#[derive(Default)]
-pub struct Operations {
-    withdrawn: ArcSwap<Withdrawn>,
-    /// Held while anything changes.
-    changing: Mutex<()>,
-}
-
-impl Operations {
-    /// Refuses a version that is withdrawn, by its name or by a digest of it, and remembers that it is out of service.
-    ///
-    /// # Errors
-    /// [`ResolveError::Withdrawn`].
-    pub fn check<'d>(
-        &self,
-        model: &ModelName,
-        version: &Version,
-        digests: impl IntoIterator<Item = &'d Digest>,
-    ) -> Result<(), ResolveError> {
-        match self.withdrawn.load().of(model, version, digests) {
-            None => Ok(()),
-            Some(withdrawal) => Err(withdrawal.into()),
-        }
-    }
-
-    /// Remembers that a published version is out of service for this, if it is because something was withdrawn.
-    pub fn note(&self, model: &ModelName, version: &Version, error: &ResolveError) {
-        let ResolveError::Withdrawn { what, at, reason } = error else { return };
-        let cause = Cause { at: *at, reason: Arc::clone(reason) };
-        let withdrawal = Withdrawal { what: what.clone(), cause };
-        self.withdrawn.rcu(|withdrawn| {
-            let mut withdrawn = Withdrawn::clone(withdrawn);
-            withdrawn.out.insert((model.clone(), version.clone()), withdrawal.clone());
-            withdrawn
-        });
-    }
-
-    /// Whether nothing is out of service because it was withdrawn.
-    pub fn is_idle(&self) -> bool {
-        self.withdrawn.load().out.is_empty()
-    }
-
-    /// Why a published version is out of service, if it is because something was withdrawn.
-    pub fn why_out(&self, model: &ModelName, version: &Version) -> Option<Withdrawal> {
-        let withdrawn = self.withdrawn.load();
-        if withdrawn.out.is_empty() {
-            return None;
-        }
-        withdrawn.out.get(&(model.clone(), version.clone())).cloned()
-    }
-
-    /// All that is withdrawn, as it was named, in order.
-    pub fn list(&self) -> Vec<Withdrawal> {
-        let withdrawn = self.withdrawn.load();
-        let named = |what: String, cause: &Cause| Withdrawal { what, cause: cause.clone() };
-        let models = withdrawn.models.iter().map(|(model, cause)| named(model.to_string(), cause));
-        let versions = withdrawn.versions.iter();
-        let versions =
-            versions.map(|((model, version), cause)| named(format!("{model}@{version}"), cause));
-        let digests = withdrawn.digests.iter();
-        let digests = digests.map(|(digest, cause)| named(digest.to_string(), cause));
-        let mut all: Vec<_> = models.chain(versions).chain(digests).collect();
-        all.sort_by(|one, other| one.what.cmp(&other.what));
-        all
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Withdrawn)) {
-        let mut withdrawn = Withdrawn::clone(&self.withdrawn.load());
-        change(&mut withdrawn);
-        self.withdrawn.store(Arc::new(withdrawn));
-    }
-}
-
-impl From<Withdrawal> for ResolveError {
-    fn from(Withdrawal { what, cause: Cause { at, reason } }: Withdrawal) -> Self {
-        ResolveError::Withdrawn { what, at, reason }
-    }
 }
 
 /// Brings into force what the log says was done before the host started.
@@ -270,8 +134,7 @@ pub fn open_account(
     party: Party,
     key_name: Option<&str>,
 ) -> Result<ApiKey, OperationError> {
-    let _one_at_a_time =
-        host.operations.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let _one_at_a_time = host.operating.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     check_not_aside(host, &party)?;
     host.auth.open_account_noted(name, party, key_name, |opening| {
         let key = opening.key.to_string();
@@ -322,7 +185,7 @@ pub fn note_model(
         // What the operator has withdrawn stays so.
         Deed::LoadModel => {
             let gone = host.deployments.withdrawn_of(model);
-            gone.iter().any(|(version, _)| host.operations.why_out(model, version).is_none())
+            gone.iter().any(|(version, _)| host.withdrawals.why_out(model, version).is_none())
         }
         _ => host.deployments.published(model, &Reference::Latest).is_ok(),
     };
@@ -374,8 +237,7 @@ pub fn act(
     if reason.is_empty() && !deed.lifts() {
         return Err(OperationError::NoReason);
     }
-    let _one_at_a_time =
-        host.operations.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let _one_at_a_time = host.operating.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     check(host, deed, &target)?;
     let at = host.clock().now();
     let new = NewAction {
@@ -438,7 +300,7 @@ fn check(host: &Host, deed: Deed, target: &Target) -> Result<(), OperationError>
         Target::Version(..) | Target::Model(_) | Target::Digest(_) if deed.lifts() => {
             let what = target.to_string();
             let is_withdrawn =
-                host.operations.list().iter().any(|withdrawn| withdrawn.what == what);
+                host.withdrawals.list().iter().any(|withdrawn| withdrawn.what == what);
             if is_withdrawn { Ok(()) } else { Err(OperationError::NotWithdrawn(what)) }
         }
         // A digest may be withdrawn before anybody publishes it.
@@ -464,7 +326,6 @@ fn check(host: &Host, deed: Deed, target: &Target) -> Result<(), OperationError>
 
 /// Brings an action into force.
 fn apply(host: &Host, deed: Deed, target: &Target, cause: Cause) -> Result<(), OperationError> {
-    let operations = &host.operations;
     match target {
         Target::Account(name) => {
             let standing = match deed {
@@ -487,47 +348,20 @@ fn apply(host: &Host, deed: Deed, target: &Target, cause: Cause) -> Result<(), O
         Target::Agreements => host.agreements.freeze_all(cause),
         // Its file has it.
         Target::Token => {}
-        Target::Version(..) | Target::Model(_) | Target::Digest(_) if deed.lifts() => {
-            let what = target.to_string();
-            operations.change(|withdrawn| {
-                match target {
-                    Target::Version(model, version) => {
-                        withdrawn.versions.remove(&(model.clone(), version.clone()));
-                    }
-                    Target::Model(model) => drop(withdrawn.models.remove(model)),
-                    Target::Digest(digest) => drop(withdrawn.digests.remove(digest)),
-                    _ => {}
-                }
-                withdrawn.out.retain(|_, withdrawal| withdrawal.what != what);
-            });
-        }
+        Target::Model(model) => change(host, deed, Withdrawable::Model(model), &cause),
         Target::Version(model, version) => {
-            let version = (model.clone(), version.clone());
-            operations.change(|withdrawn| drop(withdrawn.versions.insert(version, cause)));
-            take_out(host);
+            change(host, deed, Withdrawable::Version(model, version), &cause);
         }
-        Target::Model(model) => {
-            operations.change(|withdrawn| drop(withdrawn.models.insert(model.clone(), cause)));
-            take_out(host);
-        }
-        Target::Digest(digest) => {
-            operations.change(|withdrawn| drop(withdrawn.digests.insert(*digest, cause)));
-            take_out(host);
-        }
+        Target::Digest(digest) => change(host, deed, Withdrawable::Digest(digest), &cause),
     }
     Ok(())
 }
 
-/// Takes what is withdrawn out of service.
-pub fn take_out(host: &Host) {
-    let withdrawn = host.operations.withdrawn.load_full();
-    if withdrawn.is_empty() {
-        return;
+/// Withdraws something, or does so no longer.
+fn change(host: &Host, deed: Deed, what: Withdrawable<'_>, cause: &Cause) {
+    if deed.lifts() {
+        return host.withdrawals.lift(what);
     }
-    let is_withdrawn = |published: &Published| withdrawn.of_published(published).is_some();
-    for published in host.deployments.stop_where(is_withdrawn) {
-        if let Some(withdrawal) = withdrawn.of_published(&published) {
-            host.operations.note(published.model(), published.version(), &withdrawal.into());
-        }
-    }
+    host.withdrawals.withdraw(what, cause);
+    host.withdrawals.take_out_of(&host.deployments);
 }

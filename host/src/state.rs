@@ -1,4 +1,5 @@
-//! What a host keeps, one module a question: who is who, what is deployed, what is offered, agreed on, negotiated, and what was called.
+//! What a host keeps, one module a question: who is who, what is deployed, what is offered, agreed on, negotiated, what was called,
+//! and what the operator has withdrawn.
 //!
 //! Calls are answered from memory. None of these knows HTTP, and none runs a guest.
 
@@ -8,3 +9,4 @@ pub mod deployments;
 pub mod market;
 pub mod negotiations;
 pub mod receipts;
+pub mod withdrawals;

@@ -11,6 +11,7 @@ use hospes::clock::Clock;
 use hospes::config::Config;
 use hospes::host::Host;
 use hospes::id::{Digest, ModelName};
+use hospes::start::start;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -75,10 +76,10 @@ impl Builder {
     pub fn try_start(mut self) -> Result<TestHost, String> {
         let data = self.data.unwrap_or_else(|| Arc::new(TempDir::new().expect("a directory")));
         self.config.data.dir = data.path().join("data");
-        let runtime = hospes::host::runtime(self.threads.try_into().ok()).expect("threads");
+        let runtime = hospes::start::runtime(self.threads.try_into().ok()).expect("threads");
         let clock = self.clock;
         let (host, api) = runtime.block_on(async {
-            let host = Host::start(self.config, clock).await.map_err(|error| chain(&error))?;
+            let host = start(self.config, clock).await.map_err(|error| chain(&error))?;
             let api = Api::bind(Arc::clone(&host)).await.map_err(|error| chain(&error))?;
             Ok::<_, String>((host, api))
         })?;

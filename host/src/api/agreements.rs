@@ -31,7 +31,7 @@ pub(super) async fn submit(
 ) -> Result<Answer, Problem> {
     let (caller, bytes) = intake::signed(host, request).await?;
     aside(host, asker(&caller), move |host| {
-        let standing = host.agreements.submit(&caller, &bytes, &host.market)?;
+        let standing = host.agreements.submit(&caller, &bytes, |offer| host.market.offer(offer))?;
         Ok(json_answer(
             StatusCode::OK,
             &json!({

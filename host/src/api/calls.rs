@@ -15,20 +15,20 @@ use super::intake::Intake;
 use super::pieces::Running;
 use super::problem::{Problem, ProblemKind};
 use crate::admission::{Pace, READ_HERE_BYTES_MAX};
-use crate::call::Form;
-use crate::call::exchange::Exchange;
-use crate::call::outputs::{PieceEncoder, Streaming};
-use crate::call::{Call, Payload};
+use crate::call::http::Exchange;
+use crate::call::pieces::{PieceEncoder, Streaming};
+use crate::call::{AnswerForm, Call, Payload, Timings};
 use crate::config::Config;
 use crate::host::Host;
 use crate::id::{CallId, Digest, IdError, ModelName};
-use crate::invoke::{Invocation, InvokeError, Timings, invoke};
+use crate::invoke::{Invocation, InvokeError, invoke, permit};
 use crate::outcome::{GuestFailure, Reply};
 use crate::receipt::Issued;
 use crate::state::accounts::{Caller, Credential};
 use crate::state::deployments::{Deployment, Reference, Target};
 use crate::state::receipts::Salt;
 use crate::stop::Stop;
+use crate::visibility;
 
 const AGREEMENT: HeaderName = HeaderName::from_static("hospes-agreement");
 const PURPOSE: HeaderName = HeaderName::from_static("hospes-purpose");
@@ -98,7 +98,7 @@ impl<'h> Front<'h> {
     /// Waits until the version that is called is loaded, where a front has to know it before the call.
     pub(super) async fn awaken(&self, model: &ModelName, reference: &Reference) {
         if let Ok(caller) = self.host.auth.recognise(&self.credential) {
-            self.host.awaken(&caller, model, reference).await;
+            visibility::awaken(self.host, &caller, model, reference).await;
         }
     }
 
@@ -109,7 +109,7 @@ impl<'h> Front<'h> {
         reference: &Reference,
     ) -> Option<Arc<Deployment>> {
         let caller = self.host.auth.recognise(&self.credential).ok()?;
-        self.host.version(Some(&caller), model, reference).ok()
+        visibility::version(self.host, Some(&caller), model, reference).ok()
     }
 
     /// Whether the call would be permitted now, as far as that can be told without its arguments. Nothing is written down.
@@ -122,11 +122,11 @@ impl<'h> Front<'h> {
             agreement: self.agreement,
             purpose: self.purpose.clone(),
             payload: Payload::Json(Bytes::new()),
-            form: Form::Json,
+            form: AnswerForm::Json,
             patience: None,
             left: None,
         };
-        self.host.permit(&call).map(drop).map_err(NoAnswer::Refused)
+        permit(self.host, &call).map(drop).map_err(NoAnswer::Refused)
     }
 
     /// The same, asked before the body is taken in if that may be a large one; `invoke` asks in any case.
@@ -170,7 +170,7 @@ impl<'h> Front<'h> {
         self,
         target: Target,
         payload: Payload,
-        form: Form,
+        form: AnswerForm,
     ) -> Result<Done, NoAnswer> {
         let (_, call) = self.make(target, payload, form);
         call.await
@@ -185,7 +185,7 @@ impl<'h> Front<'h> {
     ) -> Running {
         let (streaming, taken) = Streaming::new(encoder, reading(self.host.config()));
         let keep_alive = self.host.config().api.event_keep_alive;
-        let (id, call) = self.make(target, payload, Form::Stream(streaming));
+        let (id, call) = self.make(target, payload, AnswerForm::Stream(streaming));
         Running { id, call: Box::pin(call), taken, keep_alive }
     }
 
@@ -195,7 +195,7 @@ impl<'h> Front<'h> {
         target: Target,
         (exchange, taken): (Arc<Exchange>, mpsc::Receiver<Bytes>),
     ) -> Running {
-        let form = Form::Response(Arc::clone(&exchange));
+        let form = AnswerForm::Response(Arc::clone(&exchange));
         let keep_alive = self.host.config().api.event_keep_alive;
         let (id, call) = self.make(target, Payload::Request(exchange), form);
         Running { id, call: Box::pin(call), taken, keep_alive }
@@ -205,7 +205,7 @@ impl<'h> Front<'h> {
         self,
         target: Target,
         payload: Payload,
-        form: Form,
+        form: AnswerForm,
     ) -> (CallId, impl Future<Output = Result<Done, NoAnswer>> + Send + use<>) {
         let Self { host, id, credential, caller: _, agreement, purpose, patience } = self;
         let left = Arc::new(Stop::default());
@@ -221,7 +221,12 @@ impl<'h> Front<'h> {
             left: Some(Arc::clone(&left)),
         };
         let host = Arc::clone(host);
-        let invocation = Detached::new(async move { invoke(&host, call).await }, left);
+        let call = async move {
+            // What else is ready on this thread is read first: calls in a row find their code in the caches (D34).
+            tokio::task::yield_now().await;
+            invoke(&host, call).await
+        };
+        let invocation = Detached::new(call, left);
         let made = async move {
             let invocation = invocation
                 .await

@@ -18,13 +18,14 @@ use super::health::json as json_answer;
 use super::pieces::{Begun, Typed};
 use super::problem::{Problem, ProblemKind};
 use crate::admission::READ_HERE_BYTES_MAX;
-use crate::call::{Form, Payload};
+use crate::call::{AnswerForm, Payload};
 use crate::host::Host;
 use crate::id::{IdError, ModelName};
 use crate::outcome::Reply;
 use crate::sandbox::{GuestFunction, Signature};
 use crate::state::deployments::{Deployment, Reference, Target};
 use crate::value::{Field, Type};
+use crate::visibility;
 
 /// `POST /{publisher}/{model}[@ref]/{function}`.
 pub(super) async fn call(
@@ -55,7 +56,8 @@ pub(super) async fn call(
             Begun::Done(done) => answer(done, Typed::media(&element)),
         });
     }
-    let form = if body::wants_octets(&parts.headers) { Form::Octets } else { Form::Json };
+    let form =
+        if body::wants_octets(&parts.headers) { AnswerForm::Octets } else { AnswerForm::Json };
     Ok(answer(front.call(target, payload, form).await?, "application/octet-stream"))
 }
 
@@ -124,7 +126,7 @@ pub(super) fn known(
         None => None,
     };
     let (model, reference) = model_name(publisher, model)?;
-    Ok(host.version(caller.as_ref(), &model, &reference)?)
+    Ok(visibility::version(host, caller.as_ref(), &model, &reference)?)
 }
 
 /// What the market and a model's page say about a version.

@@ -91,7 +91,7 @@ pub(super) async fn inference(
 pub(super) use standard::{health, reflection, reflection_alpha};
 
 /// What a method gets: who asks, in the headers, and the message.
-pub(super) struct Asked<M> {
+pub(super) struct GrpcRequest<M> {
     host: Arc<Host>,
     headers: HeaderMap,
     message: M,
@@ -111,7 +111,7 @@ where
     Q: prost::Message + Default + Send + 'static,
     A: prost::Message + Send + Sync + 'static,
 {
-    let look = move |asked: Asked<Q>| {
+    let look = move |asked: GrpcRequest<Q>| {
         let given = method(&asked.host, &asked.headers, &asked.message);
         std::future::ready(given.map(|message| (message, HeaderMap::new())).map_err(status))
     };
@@ -128,7 +128,7 @@ async fn unary<C, F, Fut>(
 ) -> Answer
 where
     C: Codec,
-    F: Fn(Asked<C::Decode>) -> Fut + Send,
+    F: Fn(GrpcRequest<C::Decode>) -> Fut + Send,
     Fut: Future<Output = Given<C::Encode>> + Send + 'static,
 {
     let (max, request) = match whole(host, request, door).await {
@@ -183,7 +183,7 @@ struct Method<F> {
 
 impl<F, Fut, Q, A> UnaryService<Q> for Method<F>
 where
-    F: Fn(Asked<Q>) -> Fut,
+    F: Fn(GrpcRequest<Q>) -> Fut,
     Fut: Future<Output = Given<A>> + Send + 'static,
 {
     type Response = A;
@@ -192,7 +192,7 @@ where
     fn call(&mut self, request: tonic::Request<Q>) -> Self::Future {
         let (host, headers) = (Arc::clone(&self.host), std::mem::take(&mut self.headers));
         let message = request.into_inner();
-        let given = (self.method)(Asked { host, headers, message });
+        let given = (self.method)(GrpcRequest { host, headers, message });
         Box::pin(
             async move { given.await.map(|(message, headers)| with_headers(message, headers)) },
         )

@@ -19,6 +19,7 @@ use crate::agreement::{SignedOffer, offer_lines};
 use crate::host::Host;
 use crate::id::{Digest, ModelName};
 use crate::state::accounts::Caller;
+use crate::state::agreements::AgreementsError;
 use crate::state::deployments::{Document, PLAIN};
 
 /// Most offers in one list.
@@ -128,7 +129,9 @@ pub(super) async fn mandate(
     let id = digest(id)?;
     let (publisher, bytes) = intake::signed(host, request).await?;
     aside(host, asker(&publisher), move |host| {
-        let signed = host.agreements.mandate(&publisher, &id, &bytes, &host.market)?;
+        let offer = host.market.offer(&id).ok_or(AgreementsError::UnknownOffer(id))?;
+        let is_known = |offer: &Digest| host.market.is_known(offer);
+        let signed = host.agreements.mandate(&publisher, &offer, &bytes, is_known)?;
         Ok(json_answer(StatusCode::OK, &json!(signed.content())))
     })
     .await

@@ -17,10 +17,11 @@ use crate::admission::Asker;
 use crate::deploy;
 use crate::host::Host;
 use crate::id::{AccountName, ModelName};
-use crate::operations::{self, Withdrawal};
+use crate::operations;
 use crate::receipt::{Action, Actor, Deed};
 use crate::state::accounts::{Account, Cause, KeyInfo, ListedKey};
 use crate::state::deployments::ResolveError;
+use crate::state::withdrawals::Withdrawal;
 
 /// Most bytes of an action.
 const ACTION_BYTES_MAX: u64 = 8192;
@@ -208,7 +209,7 @@ pub(super) fn withdrawals(host: &Host, request: &Request<Incoming>) -> Result<An
         shown["what"] = json!(what);
         shown
     };
-    let models = host.operations.list();
+    let models = host.withdrawals.list();
     let models: Vec<_> =
         models.iter().map(|Withdrawal { what, cause }| shown(what, cause)).collect();
     let offers = host.market.withdrawn();
@@ -227,7 +228,7 @@ pub(super) fn withdrawn_from(
 ) -> Vec<String> {
     let gone = host.deployments.withdrawn_of(model).into_iter();
     let covered = gone.filter(|(version, digest)| covers(digest, version));
-    let said = covered.map(|(version, _)| match host.operations.why_out(model, &version) {
+    let said = covered.map(|(version, _)| match host.withdrawals.why_out(model, &version) {
         Some(withdrawal) => ResolveError::from(withdrawal).to_string(),
         None => format!(
             "`{model}@{version}` was taken out of service, and its publisher can put it back"

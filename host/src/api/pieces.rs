@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use super::answer::{Answer, AnswerBody, BoxError};
 use super::calls::{Done, NoAnswer, Papers};
 use super::problem::Problem;
-use crate::call::outputs::PieceEncoder;
+use crate::call::pieces::PieceEncoder;
 use crate::id::CallId;
 use crate::value::{Type, Value, write};
 

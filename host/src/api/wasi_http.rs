@@ -19,7 +19,7 @@ use super::functions::model_name;
 use super::pieces::Begun;
 use super::problem::{Problem, ProblemKind};
 use super::public;
-use crate::call::exchange::Exchange;
+use crate::call::http::Exchange;
 use crate::config::BaseUrl;
 use crate::host::Host;
 use crate::id::FunctionName;

@@ -7,7 +7,7 @@ mod parts;
 use bytes::Bytes;
 
 use crate::admission::{ApartError, READ_HERE_BYTES_MAX, Reader};
-use crate::call::{Call, Form, Payload};
+use crate::call::{AnswerForm, Call, Payload};
 use crate::id::ModelName;
 use crate::inference::{BackendKind, TensorSpec};
 use crate::sandbox::{Input, Signature};
@@ -50,7 +50,7 @@ pub enum ArgumentsError {
     PartNotNpy { name: String, error: NpyError },
     /// The answer cannot be what the caller wants.
     #[error("{0}")]
-    Form(String),
+    Answer(String),
     #[error("the function answers requests of HTTP: send yours to /{{publisher}}/{{model}}/-/…")]
     Handler,
     #[error(
@@ -86,38 +86,42 @@ pub enum ArgumentsError {
     OctetsForShape { bytes: usize, input: String, shape: String },
 }
 
-impl Function {
-    /// Reads the arguments of a call: a large text apart from the threads that serve.
-    ///
-    /// # Errors
-    /// [`ArgumentsError`] points at the member that does not fit.
-    pub async fn read(&self, call: &Call, reader: Reader<'_>) -> Result<Input, ArgumentsError> {
-        let suits = match &call.form {
-            Form::Json | Form::Octets => Ok(()),
-            Form::Protocol(encoder) => encoder.suits(self),
-            Form::Stream(streaming) => streaming.suits(self),
-            Form::Response(_) => Ok(()),
-        };
-        suits.map_err(ArgumentsError::Form)?;
-        let input = match call.payload.text_bytes() {
-            0..=READ_HERE_BYTES_MAX => self.input(&call.payload)?,
-            bytes => {
-                let (function, payload) = (self.clone(), call.payload.clone());
-                reader.apart(bytes, move || function.input(&payload)).await??
-            }
-        };
-        Ok(match (input, self.signature().signature()) {
-            (
-                Input::Values(values),
-                Signature::Values { params, .. } | Signature::Stream { params, .. },
-            ) if self.signature().hands_tensors() => {
-                let tensors = named_tensors(params, &values);
-                Input::Handed(values, tensors)
-            }
-            (input, _) => input,
-        })
-    }
+/// Reads the arguments of a call: a large text apart from the threads that serve.
+///
+/// # Errors
+/// [`ArgumentsError`] points at the member that does not fit.
+pub async fn read(
+    function: &Function,
+    call: &Call,
+    reader: Reader<'_>,
+) -> Result<Input, ArgumentsError> {
+    let suits = match &call.form {
+        AnswerForm::Json | AnswerForm::Octets => Ok(()),
+        AnswerForm::Protocol(encoder) => encoder.suits(function),
+        AnswerForm::Stream(streaming) => streaming.suits(function),
+        AnswerForm::Response(_) => Ok(()),
+    };
+    suits.map_err(ArgumentsError::Answer)?;
+    let input = match call.payload.text_bytes() {
+        0..=READ_HERE_BYTES_MAX => function.input(&call.payload)?,
+        bytes => {
+            let (function, payload) = (function.clone(), call.payload.clone());
+            reader.apart(bytes, move || function.input(&payload)).await??
+        }
+    };
+    Ok(match (input, function.signature().signature()) {
+        (
+            Input::Values(values),
+            Signature::Values { params, .. } | Signature::Stream { params, .. },
+        ) if function.signature().hands_tensors() => {
+            let tensors = named_tensors(params, &values);
+            Input::Handed(values, tensors)
+        }
+        (input, _) => input,
+    })
+}
 
+impl Function {
     fn input(&self, payload: &Payload) -> Result<Input, ArgumentsError> {
         match (self.signature().signature(), payload) {
             (

@@ -19,6 +19,7 @@ use crate::api::{Api, Listeners};
 use crate::clock::Clock;
 use crate::config::{self, Config, ListenAddress};
 use crate::host::Host;
+use crate::start;
 use crate::store::is_disk_full;
 use crate::telemetry;
 
@@ -163,7 +164,7 @@ async fn start(config: &Config, clock: &Clock) -> Result<Arc<Host>, Failure> {
         let (config, clock) = (config.clone(), clock.clone());
         // On a thread of its own: the files are read without a pause, and whoever asks meanwhile gets an answer.
         let started =
-            tokio::task::spawn_blocking(|| Handle::current().block_on(Host::start(config, clock)));
+            tokio::task::spawn_blocking(|| Handle::current().block_on(start::start(config, clock)));
         match started.await.during(|| "the host ended while it started".into())? {
             Err(error) if is_disk_full(&error) => {
                 let error = Failure::from(error).in_a_line();

@@ -11,7 +11,6 @@ use super::{DeployError, Publication, keep, kept, key, load_kept};
 use crate::host::Host;
 use crate::id::ModelName;
 use crate::inference::{LoadError, TrialError};
-use crate::operations;
 use crate::sandbox::SandboxError;
 use crate::state::deployments::{Deployment, LOADING_MAX, Published, ResolveError};
 use crate::store::{Store, StoreError, Table, is_disk_failure};
@@ -41,8 +40,8 @@ pub fn restore(host: &Arc<Host>) -> Result<(), StoreError> {
                 host.deployments.remember_withdrawn(model, version, bundle);
             }
             Ok(Publication { model, version, bundle, withdrawn: false, .. }) => {
-                if let Err(error) = host.operations.check(&model, &version, [&bundle]) {
-                    host.operations.note(&model, &version, &error);
+                if let Err(error) = host.withdrawals.check(&model, &version, [&bundle]) {
+                    host.withdrawals.note(&model, &version, &error);
                     host.deployments.remember_withdrawn(model, version, bundle);
                     continue;
                 }
@@ -106,7 +105,7 @@ async fn load_one(host: &Arc<Host>, published: &Arc<Published>) {
         Err(panic) => Err((chain(&panic), false)),
     };
     let (model, version) = (published.model(), published.version());
-    if host.operations.why_out(model, version).is_some() {
+    if host.withdrawals.why_out(model, version).is_some() {
         // Withdrawn by a digest that nobody knew of before it was loaded, and taken away by now.
         host.deployments.loading().done(published, Err(Arc::from("withdrawn by the operator")));
         return;
@@ -120,7 +119,7 @@ async fn load_one(host: &Arc<Host>, published: &Arc<Published>) {
     });
     host.deployments.loading().done(published, loaded);
     // What was withdrawn while it was loaded goes at once.
-    block_in_place(|| operations::take_out(host));
+    block_in_place(|| host.withdrawals.take_out_of(&host.deployments));
 }
 
 /// Puts back what is published, was withdrawn by the operator, and is not any more. Waits until it is loaded, and returns what is
@@ -141,8 +140,8 @@ pub async fn reinstate(
         let is_gone =
             host.deployments.withdrawn_of(&model).iter().any(|(gone, _)| *gone == version);
         if is_gone
-            && host.operations.why_out(&model, &version).is_none()
-            && host.operations.check(&model, &version, [&bundle]).is_ok()
+            && host.withdrawals.why_out(&model, &version).is_none()
+            && host.withdrawals.check(&model, &version, [&bundle]).is_ok()
         {
             back.push(Published::waiting(model, version, bundle));
         }
@@ -153,7 +152,7 @@ pub async fn reinstate(
     for published in back {
         published.settled().await;
         let (model, version) = (published.model().clone(), published.version().clone());
-        let is_withdrawn = host.operations.why_out(&model, &version).is_some();
+        let is_withdrawn = host.withdrawals.why_out(&model, &version).is_some();
         if let (Err(error), false) = (published.get(), is_withdrawn) {
             failed.push((model, version, error));
         }
@@ -203,8 +202,8 @@ async fn bring_back(host: &Host, published: &Published) -> Result<Arc<Deployment
             let publication = block_in_place(|| kept(host, (model, version), *bundle))?;
             let loaded = load_kept(host, &publication).await;
             if let Err(DeployError::Version(error @ ResolveError::Withdrawn { .. })) = &loaded {
-                host.operations.note(model, version, error);
-                block_in_place(|| operations::take_out(host));
+                host.withdrawals.note(model, version, error);
+                block_in_place(|| host.withdrawals.take_out_of(&host.deployments));
             }
             loaded
         }

@@ -14,7 +14,7 @@ const CHECKPOINT: &str = "checkpoint";
 ///
 /// # Errors
 /// [`HostError::NoRecords`].
-pub(super) fn check_records(data: &Path) -> Result<(), HostError> {
+pub(crate) fn check_records(data: &Path) -> Result<(), HostError> {
     let length = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
     let (records, log) = (data.join(RECORDS), data.join(RECEIPTS).join(LOG_FILE));
     if length(&records) == 0 && length(&log) > EMPTY_LOG_BYTES {
@@ -40,7 +40,7 @@ where
 
 impl Host {
     /// Remembers the log's latest checkpoint, if there is a new one. A failure costs nothing but that an older one is remembered.
-    pub(super) fn remember_log(&self) {
+    pub(crate) fn remember_log(&self) {
         let note = self.receipts.log().checkpoint();
         let mut remembered =
             self.remembered.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -24,7 +24,7 @@ use jiff::Timestamp;
 use crate::admission::{Charge, Spent};
 use crate::agreement::events::{EVENT_SKEW_SECONDS, EventError};
 use crate::agreement::{
-    AgreementError, CallFacts, Proposal, Report, SignedMandate, StatementError, Wider,
+    AgreementError, CallFacts, Proposal, Report, SignedMandate, SignedOffer, StatementError, Wider,
 };
 use crate::call::Call;
 use crate::clock::Clock;
@@ -33,7 +33,6 @@ use crate::key::PartyKey;
 use crate::receipt::Receipt;
 use crate::state::accounts::{Auth, Caller};
 use crate::state::deployments::{Function, Release};
-use crate::state::market::Market;
 use crate::store::{Store, StoreError, Table};
 
 pub use active::{Active, LimitUse, Outline, Proposed, RuleUse, Standing};
@@ -318,7 +317,7 @@ impl Agreements {
     }
 
     /// Takes an agreement with the signatures it carries. Signatures of several submissions add up; when both parties have
-    /// signed, the agreement is in force. Submitting the same again changes nothing.
+    /// signed, the agreement is in force. Submitting the same again changes nothing. `listed` finds the offer that it accepts.
     ///
     /// # Errors
     /// [`AgreementsError`]; nothing was changed then.
@@ -326,7 +325,7 @@ impl Agreements {
         &self,
         caller: &Caller,
         envelope: &[u8],
-        market: &Market,
+        listed: impl FnOnce(&Digest) -> Option<Arc<SignedOffer>>,
     ) -> Result<Standing, AgreementsError> {
         let proposal =
             Proposal::parse(envelope).or_else(|error| self.parse_mandated(envelope, error))?;
@@ -335,7 +334,7 @@ impl Agreements {
             return Err(AgreementsError::NotParty);
         }
         let offer_id = *proposal.agreement().offer_id();
-        let offer = market.offer(&offer_id).ok_or(AgreementsError::UnknownOffer(offer_id))?;
+        let offer = listed(&offer_id).ok_or(AgreementsError::UnknownOffer(offer_id))?;
         proposal.agreement().matches(&offer)?;
         self.take(proposal)
     }

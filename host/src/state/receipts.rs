@@ -6,16 +6,15 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::admission::{Admission, AdmissionError, Spent};
+use crate::admission::{Admission, Spent};
 use crate::call::{Call, Payload};
 use crate::clock::Clock;
 use crate::id::{Digest, Party};
-use crate::invoke::InvokeError;
 use crate::key::PartyKey;
 use crate::outcome::{GuestFailure, Outcome, Reply};
 use crate::receipt::{CallResult, ChainId, Commitment, Draft, Issued, Log, Receipt, ReceiptError};
 use crate::state::accounts::Caller;
-use crate::state::agreements::{Grant, PermitError, Refusals};
+use crate::state::agreements::{Grant, Refusals};
 use crate::state::deployments::Function;
 
 pub use crate::receipt::Salt;
@@ -117,24 +116,23 @@ impl Receipts {
         self.log.takes_calls()
     }
 
-    /// Writes the receipt of a call that was refused, if there is to be one. It counts nothing.
+    /// Writes the receipt of a call that was refused, unless its caller had too many. It counts nothing.
     ///
     /// # Errors
     /// [`ReceiptError`].
-    pub fn deny(&self, denied: &Denied<'_>, refusals: &Refusals) -> Result<(), ReceiptError> {
-        let Some(code) = denied.code else { return Ok(()) };
+    pub fn deny(&self, refused: &Refused<'_>, refusals: &Refusals) -> Result<(), ReceiptError> {
         // What room there is belongs to calls that run.
         self.log.takes_calls()?;
-        if !refusals.has_receipt(denied.caller.party(), denied.agreement.is_some()) {
+        if !refusals.has_receipt(refused.caller.party(), refused.agreement.is_some()) {
             return Ok(());
         }
-        let Denied { caller, publisher, function, call, .. } = denied;
+        let Refused { caller, publisher, function, call, agreement, code } = refused;
         let mut draft = self.draft(caller, *publisher, function, call, &Salt::generate());
-        if let Some(agreement) = denied.agreement {
-            draft.chain = ChainId::Agreement(agreement);
-            draft.agreement = Some(agreement);
+        if let Some(agreement) = agreement {
+            draft.chain = ChainId::Agreement(*agreement);
+            draft.agreement = Some(*agreement);
         }
-        draft.result = CallResult::Denied { code: code.into() };
+        draft.result = CallResult::Denied { code: (*code).into() };
         self.log.append(draft).map(drop)
     }
 
@@ -186,84 +184,13 @@ fn result(result: &Result<Reply, GuestFailure>) -> CallResult {
 }
 
 /// A call that was refused to a known party.
-pub struct Denied<'a> {
-    caller: &'a Caller,
-    publisher: Party,
-    function: &'a Function,
-    call: &'a Call,
-    agreement: Option<Digest>,
-    /// A stable name for why; none if the call was not refused for good.
-    code: Option<&'static str>,
-    error: InvokeError,
-}
-
-impl<'a> Denied<'a> {
-    /// No agreement permits the call.
-    pub fn permit(
-        caller: &'a Caller,
-        function: &'a Function,
-        call: &'a Call,
-        error: PermitError,
-    ) -> Self {
-        let (agreement, code) = match &error {
-            PermitError::NoAgreement { .. } => (None, Some("no-agreement")),
-            PermitError::NotYours(_) => (None, Some("not-your-agreement")),
-            PermitError::OtherVersion { .. } => (None, Some("other-version")),
-            PermitError::Denied { report } => (Some(*report.agreement()), Some("terms")),
-            PermitError::NotInForce { agreement, .. } => (Some(*agreement), Some("not-in-force")),
-            PermitError::TooManyRefused => (None, None),
-        };
-        let publisher = function.deployment().publisher();
-        let error = InvokeError::Permit(error);
-        Self { caller, publisher, function, call, agreement, code, error }
-    }
-
-    /// The call may not start now. A host that is merely busy refuses nobody: that leaves no receipt.
-    pub fn admission(
-        grant: &'a Grant,
-        function: &'a Function,
-        call: &'a Call,
-        error: AdmissionError,
-    ) -> Self {
-        let code = match &error {
-            AdmissionError::Exhausted { exhausted, .. } => Some(exhausted.limit.code()),
-            AdmissionError::QueueFull { .. }
-            | AdmissionError::QueueShareFull { .. }
-            | AdmissionError::QueueTimeout { .. } => None,
-        };
-        let report = code.and_then(|_| grant.report(function, call)).map(Box::new);
-        Self {
-            caller: grant.caller(),
-            publisher: grant.publisher(),
-            function,
-            call,
-            agreement: Some(*grant.agreement()),
-            code,
-            error: InvokeError::Admission { error, report },
-        }
-    }
-
-    /// The agreement does not permit these arguments.
-    pub fn input(
-        grant: &'a Grant,
-        function: &'a Function,
-        call: &'a Call,
-        error: PermitError,
-    ) -> Self {
-        let explained = !matches!(error, PermitError::TooManyRefused);
-        Self {
-            caller: grant.caller(),
-            publisher: grant.publisher(),
-            function,
-            call,
-            agreement: Some(*grant.agreement()),
-            code: explained.then_some("terms"),
-            error: InvokeError::Permit(error),
-        }
-    }
-
-    /// The error that the caller gets.
-    pub fn into_error(self) -> InvokeError {
-        self.error
-    }
+pub struct Refused<'a> {
+    pub caller: &'a Caller,
+    pub publisher: Party,
+    pub function: &'a Function,
+    pub call: &'a Call,
+    /// The agreement that refused it, if one covers the call.
+    pub agreement: Option<Digest>,
+    /// A stable name for why.
+    pub code: &'static str,
 }

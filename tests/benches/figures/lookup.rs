@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use hospes::call::Form;
-use hospes::call::{Call, Payload};
+use hospes::call::{AnswerForm, Call, Payload};
 use hospes::id::{CallId, Digest};
+use hospes::invoke::permit;
 use hospes::key::PartyKey;
 use hospes::state::accounts::Credential;
 use hospes::state::deployments::{Reference, Target};
@@ -81,7 +81,7 @@ impl Scene {
             agreement: None,
             purpose: None,
             payload: Payload::Json(Bytes::from_static(b"{}")),
-            form: Form::Json,
+            form: AnswerForm::Json,
             patience: None,
             left: None,
         };
@@ -96,7 +96,7 @@ impl Scene {
         while began.elapsed() < ROUND / 4 {
             let batch = Instant::now();
             for turn in 0..BATCH {
-                let grant = host.permit(black_box(&self.calls[turn % self.calls.len()]));
+                let grant = permit(host, black_box(&self.calls[turn % self.calls.len()]));
                 assert!(black_box(grant).is_ok());
             }
             batches.push(batch.elapsed().as_secs_f64() * 1e9 / BATCH as f64);

@@ -1,39 +1,11 @@
 //! The tree as the architecture has it: who may use whom, what has one home, how large files are.
 
-use std::collections::BTreeMap;
+mod crates;
+mod layers;
+
 use std::path::{Path, PathBuf};
 
 use system_tests::workspace;
-
-/// Imports go down only. A new module is a new name here; an edge that goes up is a mistake, or a sentence in ARCHITECTURE.md. The first
-/// are crates and modules of crates below `host/crates`, which Cargo keeps in order.
-const LAYERS: [&[&str]; 5] = [
-    &[
-        "id",
-        "clock",
-        "key",
-        "dsse",
-        "capability",
-        "outcome",
-        "value",
-        "tensor",
-        "onnx",
-        "bundle",
-        "receipt",
-        "agreement",
-        "controls",
-        "ledger",
-        "config",
-        "telemetry",
-        "admission",
-        "worker",
-        "inference",
-    ],
-    &["stop", "store"],
-    &["sandbox"],
-    &["call", "state", "backup", "invoke", "deploy", "host", "operations"],
-    &["api", "cli", "main", "lib"],
-];
 
 /// What may be named only where it is at home: the text, and the files or folders below `host/src`, or those of a crate.
 const HOMES: [(&str, &[&str]); 14] = [
@@ -165,63 +137,6 @@ fn module(path: &Path) -> String {
     first.trim_end_matches(".rs").to_owned()
 }
 
-/// The modules that a file names: `crate::name`, and each of `crate::{name, …}`.
-fn named(code: &str) -> Vec<String> {
-    let mut names = Vec::new();
-    for part in code.split("crate::").skip(1) {
-        let list = part.strip_prefix('{').and_then(|list| list.split('}').next());
-        for name in list.unwrap_or(part).split(',') {
-            let name = name.trim().split(|c: char| !(c.is_alphanumeric() || c == '_')).next();
-            names.extend(name.filter(|name| !name.is_empty()).map(str::to_owned));
-            if list.is_none() {
-                break;
-            }
-        }
-    }
-    names
-}
-
-#[test]
-fn imports_go_down_only() {
-    let layer: BTreeMap<&str, usize> = LAYERS
-        .iter()
-        .enumerate()
-        .flat_map(|(layer, modules)| modules.iter().map(move |module| (*module, layer)))
-        .collect();
-    let mut seen = 0;
-    for source in sources().into_iter().filter(|source| !source.is_of_crate) {
-        let module = module(&source.path);
-        let own = *layer.get(module.as_str()).unwrap_or_else(|| panic!("`{module}` has no layer"));
-        for name in named(&source.code) {
-            let Some(other) = layer.get(name.as_str()) else {
-                panic!("{}: `crate::{name}` has no layer", source.path.display())
-            };
-            assert!(*other <= own, "{}: `{module}` must not use `{name}`", source.path.display());
-            seen += 1;
-        }
-    }
-    assert!(seen > 200, "only {seen} imports were found: does this test still read them?");
-}
-
-/// What reads and judges documents is built in seconds and runs anywhere: an auditor needs no sandbox and no server.
-#[test]
-fn crates_of_documents_need_no_sandbox_and_no_server() {
-    for name in ["hospes-core", "hospes-receipt", "hospes-bundle", "hospes-agreement"] {
-        let arguments =
-            ["tree", "--offline", "--edges", "normal", "--prefix", "none", "--package", name];
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut command = std::process::Command::new(cargo);
-        command.args(arguments).current_dir(workspace());
-        let tree = command.output().expect("cargo runs");
-        let tree = String::from_utf8(tree.stdout).expect("text");
-        let crates: Vec<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
-        assert!(crates.contains(&name), "{tree}");
-        for heavy in ["wasmtime", "hyper", "tract-onnx", "ort", "mio", "clap"] {
-            assert!(!crates.contains(&heavy), "{name} needs {heavy}");
-        }
-    }
-}
-
 #[test]
 fn what_has_a_home_stays_there() {
     let sources = sources();
@@ -247,8 +162,9 @@ fn only_the_one_path_runs_a_guest() {
         let path = source.path.to_string_lossy().into_owned();
         let runs =
             source.code.contains(".instantiate(") || source.code.contains("Admission::admit(");
-        let may = ["invoke.rs", "host.rs", "sandbox.rs"].contains(&path.as_str());
-        assert!(may || !runs, "{path}: only `invoke` runs guests, and `host` warms them");
+        let may = ["invoke.rs", "invoke/sandbox.rs", "deploy/warm.rs", "sandbox.rs"];
+        let may = may.contains(&path.as_str());
+        assert!(may || !runs, "{path}: only `invoke` runs guests, and `deploy` warms them");
         let calls = source.code.contains("invoke(&host");
         assert!(
             !calls || path == "api/calls.rs",

@@ -1,19 +1,24 @@
 //! What an offer, a request and an agreement say, as checked values. No reading, no signatures.
 
+pub(crate) mod clause;
+pub(crate) mod codec;
+pub(crate) mod odrl;
+pub(crate) mod value;
+
 use std::fmt;
 
 use jiff::Timestamp;
 use semver::Version;
 
-use super::clause::{Constraint, Obligation, Permission, Prohibition};
-use super::codec::{SignedOffer, SignedRequest};
-use super::registry::Registry;
-use super::value::{Span, ascending};
-use super::{
+use crate::registry::Registry;
+use crate::{
     AUDIENCE_MAX, AgreementError, DEPTH_MAX, OBLIGATIONS_MAX, PERMISSIONS_MAX, PROHIBITIONS_MAX,
 };
+use clause::{Constraint, Obligation, Permission, Prohibition};
+use codec::{SignedOffer, SignedRequest};
 use hospes_core::id::{Digest, ModelName, Party};
 use hospes_core::key;
+use value::{Span, ascending};
 
 /// A side of an agreement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
@@ -37,32 +42,32 @@ impl fmt::Display for Role {
 /// The terms on which a publisher lets those who accept them use a model. Grants nothing by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
-    pub(super) policy: Policy,
-    pub(super) audience: Vec<Party>,
+    pub(crate) policy: Policy,
+    pub(crate) audience: Vec<Party>,
 }
 
 /// The terms on which a consumer would use a model: an offer as it is, or a counter-offer. ODRL's Request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    pub(super) policy: Policy,
-    pub(super) offer: Digest,
-    pub(super) assignee: Party,
-    pub(super) issued: Timestamp,
+    pub(crate) policy: Policy,
+    pub(crate) offer: Digest,
+    pub(crate) assignee: Party,
+    pub(crate) issued: Timestamp,
 }
 
 /// The terms of an offer or a request, accepted by one consumer. Binds nobody before both have signed: see
-/// [`super::SignedAgreement`].
+/// [`crate::SignedAgreement`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agreement {
-    pub(super) policy: Policy,
-    pub(super) offer: Digest,
-    pub(super) assignee: Party,
-    pub(super) issued: Timestamp,
+    pub(crate) policy: Policy,
+    pub(crate) offer: Digest,
+    pub(crate) assignee: Party,
+    pub(crate) issued: Timestamp,
 }
 
 /// What all kinds of document hold (ODRL Information Model 2.2, section 2.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Policy {
+pub(crate) struct Policy {
     pub uid: uuid::Uuid,
     pub assigner: Party,
     /// By which the clauses are read.
@@ -118,7 +123,7 @@ pub enum OnSuspend {
 }
 
 impl OnSuspend {
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             OnSuspend::Finish => "finish",
             OnSuspend::Abort => "abort",
@@ -222,7 +227,7 @@ impl Offer {
         self.audience.is_empty() || self.audience.contains(party)
     }
 
-    pub(super) fn check(&self) -> Result<(), AgreementError> {
+    pub(crate) fn check(&self) -> Result<(), AgreementError> {
         self.policy.check()?;
         if self.audience.len() > AUDIENCE_MAX || !ascending(&self.audience) {
             return Err(AgreementError::Audience { count: self.audience.len() });
@@ -278,7 +283,7 @@ impl Request {
         self.issued
     }
 
-    pub(super) fn check(&self) -> Result<(), AgreementError> {
+    pub(crate) fn check(&self) -> Result<(), AgreementError> {
         check_sides(&self.policy, &self.assignee)
     }
 }
@@ -397,7 +402,7 @@ impl Agreement {
         self.issued
     }
 
-    pub(super) fn check(&self) -> Result<(), AgreementError> {
+    pub(crate) fn check(&self) -> Result<(), AgreementError> {
         check_sides(&self.policy, &self.assignee)
     }
 }
@@ -413,7 +418,7 @@ fn check_sides(policy: &Policy, assignee: &Party) -> Result<(), AgreementError> 
 }
 
 impl Policy {
-    pub(super) fn check(&self) -> Result<(), AgreementError> {
+    pub(crate) fn check(&self) -> Result<(), AgreementError> {
         key::check_party(&self.assigner)
             .map_err(|source| AgreementError::WeakParty { pointer: "/assigner", source })?;
         self.clauses.check()

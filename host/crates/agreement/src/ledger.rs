@@ -25,13 +25,14 @@ pub use tokens::TokenTab;
 pub struct Ledger {
     limits: Limits,
     /// Shared by the rules that count as one: an agreement's and those of the agreement it supersedes.
-    account: Arc<Mutex<Account>>,
+    tally: Arc<Mutex<Tally>>,
     /// The ledger that this one draws on, for a sub-agreement.
     above: Option<Arc<Ledger>>,
 }
 
+/// What was had, whatever is allowed.
 #[derive(Debug, Default, Clone)]
-struct Account {
+struct Tally {
     /// Of calls that have a receipt.
     used: Amounts,
     used_time: Duration,
@@ -121,12 +122,12 @@ pub struct Charge {
 impl Ledger {
     /// A ledger on which nothing was used.
     pub fn new(limits: Limits, above: Option<Arc<Ledger>>) -> Arc<Self> {
-        Arc::new(Self { limits, account: Arc::default(), above })
+        Arc::new(Self { limits, tally: Arc::default(), above })
     }
 
     /// A ledger under new limits that goes on where `earlier` stands, and counts for both.
     pub fn continuing(limits: Limits, earlier: &Ledger, above: Option<Arc<Ledger>>) -> Arc<Self> {
-        Arc::new(Self { limits, account: Arc::clone(&earlier.account), above })
+        Arc::new(Self { limits, tally: Arc::clone(&earlier.tally), above })
     }
 
     pub fn limits(&self) -> &Limits {
@@ -135,14 +136,14 @@ impl Ledger {
 
     /// Enters a call that was charged before the host was started.
     pub fn replay(&self, began: Timestamp, ended: Timestamp, charge: &Charge, spent: Spent) {
-        let mut account = self.lock();
+        let mut tally = self.lock();
         let units = [1, charge.rows, spent.bytes, charge.tokens];
-        account.use_up(&units, spent.wall);
-        account.first = Some(account.first.map_or(began, |first| first.min(began)));
-        account.last = Some(account.last.map_or(ended, |last| last.max(ended)));
-        self.limits.enter_period(&mut account, began);
-        self.limits.fill_rate(&mut account, ended);
-        drop(account);
+        tally.use_up(&units, spent.wall);
+        tally.first = Some(tally.first.map_or(began, |first| first.min(began)));
+        tally.last = Some(tally.last.map_or(ended, |last| last.max(ended)));
+        self.limits.enter_period(&mut tally, began);
+        self.limits.fill_rate(&mut tally, ended);
+        drop(tally);
         if let Some(above) = &self.above {
             above.replay(began, ended, charge, spent);
         }
@@ -150,25 +151,25 @@ impl Ledger {
 
     /// What has been used.
     pub fn usage(&self, now: Timestamp) -> Usage {
-        let account = self.lock();
-        let in_period = self.limits.per_interval.map_or(0, |per| account.period.calls(&per, now));
+        let tally = self.lock();
+        let in_period = self.limits.per_interval.map_or(0, |per| tally.period.calls(&per, now));
         Usage {
-            used: account.used,
-            reserved: account.reserved,
-            time: account.used_time + account.reserved_time,
-            running: account.running,
-            first: account.first,
-            last: account.last,
+            used: tally.used,
+            reserved: tally.reserved,
+            time: tally.used_time + tally.reserved_time,
+            running: tally.running,
+            first: tally.first,
+            last: tally.last,
             in_period,
-            rate_ready: self.limits.rate_ready(&account),
+            rate_ready: self.limits.rate_ready(&tally),
         }
     }
 
     /// Calls that could be reserved now, as far as their count goes; none if it is not limited.
     pub fn calls_left(&self) -> Option<u64> {
-        let account = self.lock();
-        let left = self.limits.left(&account, Metered::Calls).map(|(left, _, _)| left);
-        drop(account);
+        let tally = self.lock();
+        let left = self.limits.left(&tally, Metered::Calls).map(|(left, _, _)| left);
+        drop(tally);
         let above = self.above.as_ref().and_then(|above| above.calls_left());
         left.into_iter().chain(above).min()
     }
@@ -190,24 +191,24 @@ impl Ledger {
     }
 
     fn hold(self: &Arc<Self>, want: &Want) -> Result<Hold, Exhausted> {
-        let mut account = self.lock();
-        let before = account.marks();
-        let hold = self.limits.check(&account, want)?;
-        account.running += 1;
-        account.reserve(&hold.units, hold.time);
-        account.first.get_or_insert(want.now);
-        account.last = Some(want.now);
-        self.limits.enter_period(&mut account, want.now);
-        self.limits.fill_rate(&mut account, want.now);
-        let after = account.marks();
-        drop(account);
+        let mut tally = self.lock();
+        let before = tally.marks();
+        let hold = self.limits.check(&tally, want)?;
+        tally.running += 1;
+        tally.reserve(&hold.units, hold.time);
+        tally.first.get_or_insert(want.now);
+        tally.last = Some(want.now);
+        self.limits.enter_period(&mut tally, want.now);
+        self.limits.fill_rate(&mut tally, want.now);
+        let after = tally.marks();
+        drop(tally);
         let Held { units, time } = hold;
         Ok(Hold::new(Arc::clone(self), (units, time), (before, after)))
     }
 
     /// Nothing panics while this is held, and every change is a single step: a poisoned lock is as good as any.
-    fn lock(&self) -> MutexGuard<'_, Account> {
-        self.account.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn lock(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -227,7 +228,7 @@ impl Period {
     }
 }
 
-impl Account {
+impl Tally {
     fn marks(&self) -> Marks {
         Marks { first: self.first, last: self.last, period: self.period, full_at: self.full_at }
     }
@@ -281,100 +282,100 @@ struct Held {
 }
 impl Limits {
     /// What is left of a unit, with the limit that leaves least and what that limit is; none if it is not limited.
-    fn left(&self, account: &Account, metered: Metered) -> Option<(u64, Limit, u64)> {
+    fn left(&self, tally: &Tally, metered: Metered) -> Option<(u64, Limit, u64)> {
         let count = self.most[metered as usize].map(|most| (most, Limit::Count(metered)));
         let price = self.price.filter(|price| price.unit == metered);
         let credit = price.and_then(|p| p.units_max()).map(|most| (most, Limit::Credit(metered)));
         let (most, limit) = count.into_iter().chain(credit).min_by_key(|(most, _)| *most)?;
-        Some((most.saturating_sub(account.taken(metered)), limit, most))
+        Some((most.saturating_sub(tally.taken(metered)), limit, most))
     }
 
-    fn check(&self, account: &Account, want: &Want) -> Result<Held, Exhausted> {
+    fn check(&self, tally: &Tally, want: &Want) -> Result<Held, Exhausted> {
         let refuse = |limit, max| Err(Exhausted { limit, max, retry_after: None, above: false });
         let mut units = [1, want.rows, want.input_bytes, 0];
         for metered in [Metered::Calls, Metered::Rows, Metered::Bytes] {
             // Where bytes are counted there has to be one left, also for a call that brings none: its answer has some.
-            if let Some((left, limit, max)) = self.left(account, metered)
+            if let Some((left, limit, max)) = self.left(tally, metered)
                 && units[metered as usize].max(1) > left
             {
                 return refuse(limit, max);
             }
         }
         // Tokens are reserved one computation at a time; there has to be one left to begin at all.
-        if let Some((0, limit, max)) = self.left(account, Metered::Tokens) {
+        if let Some((0, limit, max)) = self.left(tally, Metered::Tokens) {
             return refuse(limit, max);
         }
         let bytes = &mut units[Metered::Bytes as usize];
         *bytes = bytes.saturating_add(want.output_bytes_max);
-        if let Some((left, _, _)) = self.left(account, Metered::Bytes) {
+        if let Some((left, _, _)) = self.left(tally, Metered::Bytes) {
             *bytes = (*bytes).min(left);
         }
         let mut time = want.wall_max;
         if let Some(most) = self.metered_time {
-            let taken = account.used_time.saturating_add(account.reserved_time);
+            let taken = tally.used_time.saturating_add(tally.reserved_time);
             time = time.min(most.saturating_sub(taken));
             if time.is_zero() {
                 return refuse(Limit::MeteredTime, micros(most));
             }
         }
-        self.check_clock(account, want.now)?;
+        self.check_clock(tally, want.now)?;
         Ok(Held { units, time })
     }
 
-    fn check_clock(&self, account: &Account, now: Timestamp) -> Result<(), Exhausted> {
+    fn check_clock(&self, tally: &Tally, now: Timestamp) -> Result<(), Exhausted> {
         let refuse = |limit, max, at: Option<Timestamp>| {
             let retry_after =
                 at.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
             Err(Exhausted { limit, max, retry_after, above: false })
         };
-        if let (Some(most), Some(first)) = (self.elapsed_time, account.first)
+        if let (Some(most), Some(first)) = (self.elapsed_time, tally.first)
             && now > later(first, most)
         {
             return refuse(Limit::ElapsedTime, micros(most), None);
         }
-        if let (Some(least), Some(last)) = (self.interval, account.last)
+        if let (Some(least), Some(last)) = (self.interval, tally.last)
             && now < later(last, least)
         {
             return refuse(Limit::Interval, micros(least), Some(later(last, least)));
         }
         if let Some(per) = self.per_interval
-            && account.period.calls(&per, now) >= per.most
+            && tally.period.calls(&per, now) >= per.most
         {
             return refuse(Limit::PerInterval, per.most, Some(per.next(now)));
         }
-        if let (Some(rate), Some(ready)) = (self.rate, self.rate_ready(account))
+        if let (Some(rate), Some(ready)) = (self.rate, self.rate_ready(tally))
             && now < ready
         {
             return refuse(Limit::Rate, rate.burst, Some(ready));
         }
         if let Some(most) = self.concurrency
-            && account.running >= most
+            && tally.running >= most
         {
             return refuse(Limit::Concurrency, most, Some(now));
         }
         Ok(())
     }
 
-    fn enter_period(&self, account: &mut Account, began: Timestamp) {
+    fn enter_period(&self, tally: &mut Tally, began: Timestamp) {
         if let Some(per) = self.per_interval {
-            let calls = account.period.calls(&per, began).saturating_add(1);
+            let calls = tally.period.calls(&per, began).saturating_add(1);
             let from = Some(per.from);
-            let known = if account.period.from == from { account.period.index } else { i64::MIN };
-            account.period = Period { from, index: per.index(began).max(known), calls };
+            let known = if tally.period.from == from { tally.period.index } else { i64::MIN };
+            tally.period = Period { from, index: per.index(began).max(known), calls };
         }
     }
 
-    fn fill_rate(&self, account: &mut Account, now: Timestamp) {
+    fn fill_rate(&self, tally: &mut Tally, now: Timestamp) {
         if let Some(rate) = self.rate {
-            account.full_at = account.full_at.max(now.as_microsecond()).saturating_add(rate.each());
+            tally.full_at = tally.full_at.max(now.as_microsecond()).saturating_add(rate.each());
         }
     }
 
     /// When the bucket holds a call again.
-    fn rate_ready(&self, account: &Account) -> Option<Timestamp> {
+    fn rate_ready(&self, tally: &Tally) -> Option<Timestamp> {
         let rate = self.rate?;
         let saved = rate.each().saturating_mul(i64::try_from(rate.burst).unwrap_or(i64::MAX) - 1);
-        Timestamp::from_microsecond(account.full_at.saturating_sub(saved)).ok()
+        Timestamp::from_microsecond(tally.full_at.saturating_sub(saved)).ok()
     }
 }
 

@@ -1,52 +1,46 @@
 //! Agreements: what a publisher offers, what a consumer accepts, whether one call is within it, and what of its answer may leave.
 //!
-//! A document is an ODRL 2.2 policy in plain JSON ([`document`], [`odrl`]), signed by both its roles ([`codec`]) and compiled
+//! A document is an ODRL 2.2 policy in plain JSON ([`document`]), signed by both its roles and compiled
 //! before the first call ([`Terms`]); calls run the compiled form only. A [`RuleSet`] says what holds apart from what was used;
 //! only [`ledger`] counts, in memory. This crate must not know HTTP, sandboxes or where agreements are kept. The surprise:
 //! nothing that is not understood is ever skipped. An unknown term makes the whole document unreadable here.
 
-mod clause;
-mod codec;
 pub mod controls;
+mod decide;
 mod document;
-mod evaluate;
-pub mod events;
 pub mod ledger;
-mod mandate;
-mod narrow;
-pub mod negotiation;
-mod odrl;
-mod phrase;
-pub mod profile;
+mod process;
 pub mod registry;
-mod render;
-mod report;
-mod statement;
-mod succession;
-pub mod templates;
-mod terms;
 #[cfg(test)]
 mod tests;
-mod value;
+mod words;
 
 use hospes_core::dsse::DsseError;
 use hospes_core::id::{Digest, Party};
 use hospes_core::key::SignatureError;
 
-pub use clause::{Asset, Ban, Constraint, Obligation, Permission, Price, Prohibition, Unit};
-pub use codec::{Proposal, SignedAgreement, SignedOffer, SignedRequest};
+pub use decide::compiled::{Bounds, Rule, TensorLimits, Terms};
+pub use decide::evaluate::{CallFacts, InputFacts, RuleSet};
+pub use decide::narrow::{Wider, parent_rules};
+pub use decide::report::{
+    Activation, ConstraintReport, Decision, Facts, Report, RuleReport, Satisfaction,
+};
+pub use document::clause::{
+    Asset, Ban, Constraint, Obligation, Permission, Price, Prohibition, Unit,
+};
+pub use document::codec::{Proposal, SignedAgreement, SignedOffer, SignedRequest};
+pub use document::value::{DailyWindow, Micros, Span, Value, is_iri};
 pub use document::{Agreement, Clauses, Offer, OnSuspend, Request, Role, Target, Versions};
-pub use evaluate::{CallFacts, InputFacts, RuleSet};
-pub use mandate::{Mandate, SignedMandate};
-pub use narrow::{Wider, parent_rules};
-pub use phrase::PhraseError;
-pub use registry::{Operand, Registry};
-pub use render::{Line, lines, offer_lines, render, render_offer, render_request, sentence, span};
-pub use report::{Activation, ConstraintReport, Decision, Facts, Report, RuleReport, Satisfaction};
-pub use statement::{Signed, Statement, StatementError};
-pub use succession::{Cause, SignedSuccession, Succession};
-pub use terms::{Bounds, Rule, TensorLimits, Terms};
-pub use value::{DailyWindow, Micros, Span, Value, is_iri};
+pub use process::mandate::{Mandate, SignedMandate};
+pub use process::statement::{Signed, Statement, StatementError};
+pub use process::succession::{Cause, SignedSuccession, Succession};
+pub use process::{events, negotiation};
+pub use registry::{Operand, Registry, profile};
+pub use words::phrase::PhraseError;
+pub use words::render::{
+    Line, lines, offer_lines, render, render_offer, render_request, sentence, span,
+};
+pub use words::templates;
 
 /// The profile of ODRL that this host understands, and the only one it accepts.
 pub const PROFILE: &str = "urn:hospes:profile:1";

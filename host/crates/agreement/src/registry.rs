@@ -7,6 +7,7 @@
 //! Parties sign what the terms mean, not how that is worded: see [`versions`].
 
 mod actions;
+pub mod profile;
 mod symbols;
 mod terms;
 mod versions;

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
+use super::document::odrl;
 use super::*;
 use hospes_core::dsse::Envelope;
 use hospes_core::id::{FunctionName, ModelName};

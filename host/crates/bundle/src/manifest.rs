@@ -90,7 +90,7 @@ pub struct Manifest {
     pub models: Vec<ModelSpec>,
     /// What the guest asks to be allowed beyond computing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub capabilities: Vec<Capability>,
+    pub capabilities: Vec<Privilege>,
     /// Limits that the guest asks for. The host may grant less.
     #[serde(default, skip_serializing_if = "RequestedLimits::is_empty")]
     pub limits: RequestedLimits,
@@ -193,7 +193,7 @@ pub enum Backend {
 
 /// What a guest can ask to be allowed. This version grants nothing, so that a manifest that asks is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Capability {}
+pub enum Privilege {}
 
 /// Limits that a guest asks for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

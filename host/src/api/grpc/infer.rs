@@ -16,7 +16,7 @@ use super::incoming::{Messages, STREAM_BYTES};
 use super::messages::infer_parameter::ParameterChoice;
 use super::messages::{self as pb, InferParameter};
 use super::raw::RawCodec;
-use super::{Answer, Asked as Call, Given, answer, contents, fields, grpc, refused, status};
+use super::{Answer, Given, GrpcRequest, answer, contents, fields, grpc, refused, status};
 use crate::admission::{Holder, Pace, READ_HERE_BYTES_MAX};
 use crate::api::body;
 use crate::api::calls::{Done, Front};
@@ -26,7 +26,7 @@ use crate::api::oip::model::Asked;
 use crate::api::oip::request::{InferRequest, patience};
 use crate::api::problem::{Problem, ProblemKind};
 use crate::call::Payload;
-use crate::call::{Encoder, Form};
+use crate::call::{AnswerForm, Encoder};
 use crate::host::Host;
 use crate::outcome::Reply;
 use crate::state::deployments::Function;
@@ -38,7 +38,7 @@ use crate::value::{Type, Value};
 const SAYS_FINAL: &str = "triton_enable_empty_final_response";
 
 /// One request, one answer.
-pub(super) async fn infer(call: Call<Bytes>) -> Given<Bytes> {
+pub(super) async fn infer(call: GrpcRequest<Bytes>) -> Given<Bytes> {
     let done = run(&call.host, &call.headers, call.message).await.map_err(status)?;
     let mut headers = HeaderMap::new();
     done.papers.accompany(&mut headers);
@@ -85,7 +85,7 @@ async fn run(host: &Arc<Host>, headers: &HeaderMap, wire: Bytes) -> Result<Answe
     let target = asked.target()?;
     let InferRequest { tensors, encode, patience } = request;
     let patience = shorter(patience, timeout(headers));
-    let form = Form::Protocol(Arc::new(GrpcEncode(encode, says_final)));
+    let form = AnswerForm::Protocol(Arc::new(GrpcEncode(encode, says_final)));
     let done = front.patient_for(patience).call(target, Payload::Tensors { wire, tensors }, form);
     let Done { result, papers } = done.await.map_err(|error| asked.refused(error))?;
     let result = match result {

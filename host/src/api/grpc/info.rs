@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::messages as pb;
-use super::{Asked as Call, Given, status};
+use super::{Given, GrpcRequest, status};
 use crate::api::aside::{aside, asker};
 use crate::api::body;
 use crate::api::oip::metadata::{
@@ -151,9 +151,9 @@ fn paged<M>(message: M, next: Option<&After>) -> (M, HeaderMap) {
 
 /// Statistics of one version, or of all that the caller may know of.
 pub(super) async fn model_statistics(
-    call: Call<pb::ModelStatisticsRequest>,
+    call: GrpcRequest<pb::ModelStatisticsRequest>,
 ) -> Given<pb::ModelStatisticsResponse> {
-    let Call { host, headers, message } = call;
+    let GrpcRequest { host, headers, message } = call;
     let look = async {
         let caller = caller(&host, &headers)?;
         let one = |host: &Host, caller: Option<&Caller>, name: String, live: &Deployment| {
@@ -208,9 +208,9 @@ fn statistics(name: String, live: &Deployment, totals: &Totals) -> pb::ModelStat
 
 /// What is here.
 pub(super) async fn index(
-    call: Call<pb::RepositoryIndexRequest>,
+    call: GrpcRequest<pb::RepositoryIndexRequest>,
 ) -> Given<pb::RepositoryIndexResponse> {
-    let Call { host, headers, message } = call;
+    let GrpcRequest { host, headers, message } = call;
     let look = async {
         let caller = caller(&host, &headers)?;
         let page = page(&headers)?;
@@ -233,9 +233,9 @@ pub(super) async fn index(
 
 /// Puts a model back into service.
 pub(super) async fn load(
-    call: Call<pb::RepositoryModelLoadRequest>,
+    call: GrpcRequest<pb::RepositoryModelLoadRequest>,
 ) -> Given<pb::RepositoryModelLoadResponse> {
-    let Call { host, headers, message } = call;
+    let GrpcRequest { host, headers, message } = call;
     let publisher = host.auth.authenticate(body::bearer(&headers)).map_err(|e| status(e.into()))?;
     for parameter in message.parameters.keys() {
         check_parameter(parameter).map_err(status)?;
@@ -249,9 +249,9 @@ pub(super) async fn load(
 
 /// Takes a model out of service.
 pub(super) async fn unload(
-    call: Call<pb::RepositoryModelUnloadRequest>,
+    call: GrpcRequest<pb::RepositoryModelUnloadRequest>,
 ) -> Given<pb::RepositoryModelUnloadResponse> {
-    let Call { host, headers, message } = call;
+    let GrpcRequest { host, headers, message } = call;
     let publisher = host.auth.authenticate(body::bearer(&headers)).map_err(|e| status(e.into()))?;
     for parameter in message.parameters.keys() {
         check_parameter(parameter).map_err(status)?;

@@ -19,7 +19,7 @@ use crate::api::answer::{AnswerBody, answer_of};
 use crate::api::calls::{Done, Front, Papers};
 use crate::api::pieces::{ACCEL_BUFFERING, UNBUFFERED};
 use crate::call::Payload;
-use crate::call::{Encoder, Form};
+use crate::call::{AnswerForm, Encoder};
 use crate::host::Host;
 use crate::inference::TensorSpec;
 use crate::outcome::Reply;
@@ -82,7 +82,7 @@ async fn run(
     let (id, tensors) = read?.map_err(invalid)?;
     let encode = Generate(Encode::new(&asked.name, id, None, false));
     let payload = Payload::Tensors { wire, tensors };
-    let done = front.call(target, payload, Form::Protocol(Arc::new(encode))).await;
+    let done = front.call(target, payload, AnswerForm::Protocol(Arc::new(encode))).await;
     let Done { result, papers } = done.map_err(|error| asked.refused(error))?;
     let result = match result {
         Ok(reply) => reply.into_answer().map_err(|refusal| Problem::plugin_refused(&refusal)),

@@ -12,7 +12,7 @@ use super::{Answer, Problem, error, invalid};
 use crate::api::answer::answer_of;
 use crate::api::calls::{Done, Front};
 use crate::api::compression;
-use crate::call::{Form, Payload};
+use crate::call::{AnswerForm, Payload};
 use crate::host::Host;
 use crate::outcome::Reply;
 
@@ -37,14 +37,14 @@ pub(super) async fn infer(
     let wire = front.intake().read_aligned(&parts.headers, body, aligned).await?;
     let (payload, form, patience) = if head == Some(0) {
         let encode = Encode::all_binary(&asked.name);
-        (Payload::Octets(wire), Form::Protocol(Arc::new(encode)), None)
+        (Payload::Octets(wire), AnswerForm::Protocol(Arc::new(encode)), None)
     } else {
         let text = head.unwrap_or(wire.len());
         let (name, whole) = (asked.name.clone(), wire.clone());
         let read = front.apart(text, move || request::read(&name, &whole, head)).await;
         let read = read?.map_err(|error| invalid(error.to_string()))?;
         let InferRequest { tensors, encode, patience } = read;
-        (Payload::Tensors { wire, tensors }, Form::Protocol(Arc::new(encode)), patience)
+        (Payload::Tensors { wire, tensors }, AnswerForm::Protocol(Arc::new(encode)), patience)
     };
     let done = front.patient_for(patience).call(target, payload, form).await;
     let done = done.map_err(|error| asked.refused(error))?;

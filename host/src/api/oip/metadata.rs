@@ -19,6 +19,7 @@ use crate::inference::{BackendKind, Sizes};
 use crate::state::accounts::Caller;
 use crate::state::deployments::{After, BATCH_ROWS_MAX, Deployment, Published, Span, Totals};
 use crate::tensor::DataType;
+use crate::visibility;
 
 /// Extensions of the protocol that there are here, by the names that clients look for.
 pub(in crate::api) const EXTENSIONS: [&str; 7] = [
@@ -88,7 +89,8 @@ pub(super) async fn names(
 /// A published version, if it is live, takes tensors, and the caller may know of it.
 fn shown(host: &Host, caller: Option<&Caller>, published: &Published) -> Option<Arc<Deployment>> {
     let live = published.deployment()?;
-    let is_shown = live.tensor_function().is_some() && host.may_know(caller, live.release());
+    let is_shown =
+        live.tensor_function().is_some() && visibility::may_know(host, caller, live.release());
     is_shown.then_some(live)
 }
 
@@ -177,7 +179,7 @@ pub(in crate::api) fn versions(
     live: &Deployment,
 ) -> Vec<String> {
     let versions = host.deployments.of(live.model()).into_iter();
-    let versions = versions.filter(|live| host.may_know(caller, live.release()));
+    let versions = versions.filter(|live| visibility::may_know(host, caller, live.release()));
     versions.map(|live| live.version().to_string()).collect()
 }
 

@@ -12,6 +12,7 @@ use crate::id::{FunctionName, ModelName};
 use crate::invoke::InvokeError;
 use crate::state::accounts::Caller;
 use crate::state::deployments::{Deployment, Reference, ResolveError, Target};
+use crate::visibility;
 
 /// The function that serves named tensors (`hospes:plugin/inference`).
 const FUNCTION: &str = "infer";
@@ -92,7 +93,7 @@ impl Asked {
             None => None,
         };
         let model = self.model.as_ref().ok_or_else(|| self.unknown())?;
-        let found = host.version(caller.as_ref(), model, &self.reference()?);
+        let found = visibility::version(host, caller.as_ref(), model, &self.reference()?);
         found.map_err(|error| self.refused(NoAnswer::Refused(InvokeError::Resolve(error))))
     }
 

@@ -12,7 +12,7 @@ use super::{Answer, Problem, answer, error_json, permits, refused, target};
 use crate::api::calls::Front;
 use crate::api::pieces::{Begun, EVENTS, event};
 use crate::call::Payload;
-use crate::call::outputs::PieceEncoder;
+use crate::call::pieces::PieceEncoder;
 use crate::host::Host;
 use crate::id::CallId;
 use crate::sandbox::Signature;

@@ -14,7 +14,7 @@ use super::request::text;
 use super::{Answer, Problem, answer, permits, refused, target};
 use crate::api::calls::Front;
 use crate::call::Payload;
-use crate::call::{Encoder, Form};
+use crate::call::{AnswerForm, Encoder};
 use crate::host::Host;
 use crate::outcome::Reply;
 use crate::sandbox::Signature;
@@ -61,7 +61,7 @@ pub(super) async fn embed(host: &Arc<Host>, request: Request<Incoming>) -> Resul
     let target = target(host, &asked.model, FUNCTION)?;
     let encode = Encode { model: asked.model.clone(), encoding: asked.encoding };
     let payload = Payload::Values { wire, values: vec![Value::List(asked.texts)] };
-    let done = front.call(target, payload, Form::Protocol(Arc::new(encode))).await;
+    let done = front.call(target, payload, AnswerForm::Protocol(Arc::new(encode))).await;
     let done = done.map_err(|error| refused(&asked.model, INTERFACE, error))?;
     Ok(answer(done, "application/json"))
 }

@@ -15,6 +15,7 @@ use crate::api::paging::ModelPage;
 use crate::host::Host;
 use crate::state::accounts::Caller;
 use crate::state::deployments::{After, Deployment};
+use crate::visibility;
 
 /// The interfaces that OpenAI's endpoints call.
 const INTERFACES: [&str; 2] = [super::embeddings::INTERFACE, super::chat::INTERFACE];
@@ -29,7 +30,7 @@ pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Resul
             let live = published.deployment().filter(|live| {
                 last.as_ref() != Some(live.model())
                     && serves(live)
-                    && host.may_know(caller.as_ref(), live.release())
+                    && visibility::may_know(host, caller.as_ref(), live.release())
             });
             let Some(live) = live else { return ControlFlow::Continue(()) };
             if models.len() == page.limit {
@@ -55,7 +56,7 @@ pub(super) fn show(
     let name = segments.join("/");
     let caller = caller(host, request)?;
     let (known, reference) = named(host, &name)?;
-    let found = host.version(caller.as_ref(), &known, &reference).ok();
+    let found = visibility::version(host, caller.as_ref(), &known, &reference).ok();
     let found = found.filter(|live| serves(live));
     let live = found.ok_or_else(|| unknown(&name))?;
     Ok(json_answer(StatusCode::OK, &model(&live)))

@@ -10,7 +10,8 @@ use rustix::fs::{Access, AtFlags, CWD};
 use serde_json::Value;
 
 use super::{Finding, Subject, chain, sh, size};
-use crate::host::{HostError, SecretsError, TIME_FILE, look};
+use crate::host::{HostError, SecretsError, TIME_FILE};
+use crate::start::look;
 use crate::store::StoreError;
 
 /// With less a host soon cannot write receipts, and so takes no calls.

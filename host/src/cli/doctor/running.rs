@@ -11,7 +11,8 @@ use crate::cli::client::{Client, HostUrl};
 use crate::cli::failure::Failure;
 use crate::cli::operator::{read_line, read_token};
 use crate::config::{Config, ListenAddress};
-use crate::host::{HostError, look};
+use crate::host::HostError;
+use crate::start::look;
 use crate::store::{Aside, StoreError};
 
 /// Whether a host runs.

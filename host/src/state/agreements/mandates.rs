@@ -4,31 +4,30 @@ use std::sync::Arc;
 
 use super::directory::Room;
 use super::{Agreements, AgreementsError};
-use crate::agreement::{Mandate, Proposal, Role, SignedMandate};
+use crate::agreement::{Mandate, Proposal, Role, SignedMandate, SignedOffer};
 use crate::id::{ById, Digest, Party};
 use crate::state::accounts::Caller;
-use crate::state::market::Market;
 use crate::store::Table;
 
 impl Agreements {
     /// Keeps a publisher's mandate for one of its offers. A later one takes the place of an earlier. Those of its offers that the market
-    /// has forgotten go, unless agreements rest on them: new offers in the place of old ones leave nothing behind that adds up.
+    /// has forgotten (`is_known`) go, unless agreements rest on them: new offers in the place of old ones leave nothing behind that adds
+    /// up.
     ///
     /// # Errors
     /// [`AgreementsError`]; nothing was changed then.
     pub fn mandate(
         &self,
         caller: &Caller,
-        offer: &Digest,
+        offer: &SignedOffer,
         envelope: &[u8],
-        market: &Market,
+        is_known: impl Fn(&Digest) -> bool,
     ) -> Result<SignedMandate, AgreementsError> {
         let signed = SignedMandate::parse(envelope)?;
         let mandate = signed.content();
-        let listed = market.offer(offer).ok_or(AgreementsError::UnknownOffer(*offer))?;
         let fits = mandate.publisher == *caller.party()
-            && mandate.publisher == *listed.offer().assigner()
-            && mandate.offer == *offer
+            && mandate.publisher == *offer.offer().assigner()
+            && mandate.offer == *offer.id()
             && mandate.agent == self.key.party();
         if !fits {
             return Err(AgreementsError::MandateElsewhere { agent: self.key.party() });
@@ -36,12 +35,12 @@ impl Agreements {
         // While it is held, no agreement begins to rest on one that goes.
         let room = self.room();
         let mut mandates = ById::clone(&self.mandates.load());
-        let gone = self.useless(&room, mandates.values(), (caller, market));
+        let gone = self.useless(&room, mandates.values(), (caller, is_known));
         gone.iter().for_each(|gone| drop(mandates.remove(gone)));
-        mandates.insert(*offer, signed.clone());
+        mandates.insert(*offer.id(), signed.clone());
         let gone: Vec<String> = gone.iter().map(Digest::to_string).collect();
         let out: Vec<_> = gone.iter().map(|gone| (Table::Mandates, &**gone)).collect();
-        self.store.change(&out, &[(Table::Mandates, &offer.to_string(), envelope)])?;
+        self.store.change(&out, &[(Table::Mandates, &offer.id().to_string(), envelope)])?;
         self.mandates.store(Arc::new(mandates));
         Ok(signed)
     }
@@ -52,15 +51,15 @@ impl Agreements {
         &self,
         room: &Room,
         mandates: impl Iterator<Item = &'m SignedMandate>,
-        (publisher, market): (&Caller, &Market),
+        (publisher, is_known): (&Caller, impl Fn(&Digest) -> bool),
     ) -> Vec<Digest> {
         let aside = self.store.all_aside();
         if self.has_lost_agreements() || aside.iter().any(|one| one.table == Table::Agreements) {
             return Vec::new();
         }
         let own = mandates.map(SignedMandate::content).filter(|one| publisher.is(&one.publisher));
-        let useless = own
-            .filter(|one| !market.is_known(&one.offer) && room.by_agent(&one.offer, &[]) == (0, 0));
+        let useless =
+            own.filter(|one| !is_known(&one.offer) && room.by_agent(&one.offer, &[]) == (0, 0));
         useless.map(|one| one.offer).collect()
     }
 

@@ -40,12 +40,12 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let mut account = self.ledger.lock();
-        account.release(&self.units, self.time);
+        let mut tally = self.ledger.lock();
+        tally.release(&self.units, self.time);
         if self.charged {
             return;
         }
-        account.forget(&self.before, &self.after);
+        tally.forget(&self.before, &self.after);
     }
 }
 
@@ -71,12 +71,12 @@ impl Charged {
     /// The receipt does not exist: nothing was used.
     pub fn take_back(self) {
         for taken in std::iter::once(&self.own).chain(&self.above) {
-            let mut account = taken.ledger.lock();
-            for (used, units) in account.used.iter_mut().zip(&taken.units) {
+            let mut tally = taken.ledger.lock();
+            for (used, units) in tally.used.iter_mut().zip(&taken.units) {
                 *used = used.saturating_sub(*units);
             }
-            account.used_time = account.used_time.saturating_sub(taken.time);
-            account.forget(&taken.before, &taken.after);
+            tally.used_time = tally.used_time.saturating_sub(taken.time);
+            tally.forget(&taken.before, &taken.after);
         }
     }
 }
@@ -162,17 +162,17 @@ impl Reservation {
         self.close_tab();
         let (units, time) = self.own.to_charge(spent);
         let ledger = Arc::clone(&self.own.ledger);
-        let mut account = ledger.lock();
-        let calls = account.used[Metered::Calls as usize].saturating_add(1);
+        let mut tally = ledger.lock();
+        let calls = tally.used[Metered::Calls as usize].saturating_add(1);
         let price = ledger.limits.price.map(|price| {
-            let before = account.used[price.unit as usize];
+            let before = tally.used[price.unit as usize];
             price.of(before.saturating_add(units[price.unit as usize])) - price.of(before)
         });
         let [_, rows, _, tokens] = units;
         let done = charge(Charge { calls, rows, tokens, price })?;
-        account.use_up(&units, time);
+        tally.use_up(&units, time);
         self.own.charged = true;
-        drop(account);
+        drop(tally);
         let (before, after) = (self.own.before, self.own.after);
         let own = Taken { ledger, units, time, before, after };
         let above = self.above.iter_mut().map(|hold| {

@@ -32,13 +32,13 @@ impl TokenTab {
         }
         let amounts = [0, 0, 0, tokens];
         for (index, ledger) in self.ledgers.iter().enumerate() {
-            let mut account = ledger.lock();
-            let left = ledger.limits.left(&account, Metered::Tokens);
+            let mut tally = ledger.lock();
+            let left = ledger.limits.left(&tally, Metered::Tokens);
             if left.is_none_or(|(left, _, _)| tokens <= left) {
-                account.reserve(&amounts, Duration::ZERO);
+                tally.reserve(&amounts, Duration::ZERO);
                 continue;
             }
-            drop(account);
+            drop(tally);
             for before in &self.ledgers[..index] {
                 before.lock().give_back(&amounts);
             }

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{HostError, RECORDS, SecretsError, known, secrets};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::deploy;
+use crate::host::{HostError, RECORDS, SecretsError, known, secrets};
 use crate::id::Party;
 use crate::key::PartyKey;
 use crate::state::accounts::Auth;
@@ -15,9 +15,9 @@ use crate::state::market::Market;
 use crate::state::negotiations::Negotiations;
 use crate::store::{Aside, Store};
 
-pub use super::private::{each as each_file, lets_others_in};
-pub use super::secrets::FILES as SECRETS;
-pub use super::time::{is_behind, kept as time_kept};
+pub use crate::host::private::{each as each_file, lets_others_in};
+pub use crate::host::secrets::FILES as SECRETS;
+pub use crate::host::time::{is_behind, kept as time_kept};
 
 /// Whose the directory is, if a host has started there; the secrets can be used.
 ///

@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::registry::{Operand, Operator, Place, RuleKind, UNITS, Units, Verb};
 use super::value::{Micros, Span, Value};
-use super::{AgreementError, CONSTRAINTS_MAX, INTEGER_MAX, Role};
+use crate::registry::{Operand, Operator, Place, RuleKind, UNITS, Units, Verb};
+use crate::{AgreementError, CONSTRAINTS_MAX, INTEGER_MAX, Role};
 use hospes_core::id::FunctionName;
 
 /// Leave to execute one function while every constraint holds, in the way that the refinements say.
@@ -145,7 +145,7 @@ impl Permission {
     }
 
     /// Leaves out constraints that a later one takes the place of.
-    pub(super) fn keep_last(&mut self) {
+    pub(crate) fn keep_last(&mut self) {
         for constraints in [&mut self.refinements, &mut self.constraints] {
             let all = std::mem::take(constraints);
             let replaced = |index: usize| {
@@ -164,7 +164,7 @@ impl Permission {
         all.find(|constraint| constraint.operand == operand)
     }
 
-    pub(super) fn check(&self, pointer: &str) -> Result<(), AgreementError> {
+    pub(crate) fn check(&self, pointer: &str) -> Result<(), AgreementError> {
         let refinements = format!("{pointer}/action/0/refinement");
         check_all(&self.refinements, &refinements, 1, |place| place == Place::Action)?;
         if let Some(index) = self.refinements.iter().position(|c| c.operand == Operand::Function) {
@@ -209,7 +209,7 @@ impl Permission {
 }
 
 impl Prohibition {
-    pub(super) fn check(&self, pointer: &str) -> Result<(), AgreementError> {
+    pub(crate) fn check(&self, pointer: &str) -> Result<(), AgreementError> {
         let wanted = match &self.ban {
             Ban::Execute(_) => Role::Consumer,
             Ban::Data { asset, .. } => asset.bound(),
@@ -234,7 +234,7 @@ impl Prohibition {
 }
 
 impl Obligation {
-    pub(super) fn check(&self, pointer: &str) -> Result<(), AgreementError> {
+    pub(crate) fn check(&self, pointer: &str) -> Result<(), AgreementError> {
         if self.verb.entry().rule == RuleKind::Obligation {
             Ok(())
         } else {
@@ -313,25 +313,25 @@ impl Constraint {
     }
 
     /// The period that is its unit.
-    pub(super) fn period(&self) -> Option<Span> {
+    pub(crate) fn period(&self) -> Option<Span> {
         self.unit.as_deref()?.parse().ok()
     }
 
-    pub(super) fn integer(&self) -> Option<u64> {
+    pub(crate) fn integer(&self) -> Option<u64> {
         match &self.value {
             Value::Integer(value) => Some(*value),
             _ => None,
         }
     }
 
-    pub(super) fn span(&self) -> Option<Span> {
+    pub(crate) fn span(&self) -> Option<Span> {
         match &self.value {
             Value::Duration(span) => Some(*span),
             _ => None,
         }
     }
 
-    pub(super) fn texts(&self) -> &[Box<str>] {
+    pub(crate) fn texts(&self) -> &[Box<str>] {
         match &self.value {
             Value::Texts(texts) => texts,
             _ => &[],
@@ -356,7 +356,7 @@ impl Constraint {
 const CURRENCY: &str = "`http://publications.europa.eu/resource/authority/currency/EUR`";
 
 fn is_currency(iri: &str) -> bool {
-    iri.strip_prefix(super::registry::CURRENCY_PREFIX)
+    iri.strip_prefix(crate::registry::CURRENCY_PREFIX)
         .is_some_and(|code| code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_uppercase()))
 }
 

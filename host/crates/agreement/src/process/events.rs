@@ -13,8 +13,8 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Role;
 use super::statement::{Signed, Statement, StatementError};
+use crate::Role;
 use hospes_core::id::{Digest, Party};
 
 pub use lifecycle::{Applied, Happened, Lifecycle, State};

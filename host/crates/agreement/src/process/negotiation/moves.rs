@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::statement::{Signed, Statement};
+use crate::process::statement::{Signed, Statement};
 use hospes_core::id::{Digest, Party};
 
 /// What a move does.

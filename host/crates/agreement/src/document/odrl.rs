@@ -9,10 +9,10 @@ mod wire;
 use jiff::Timestamp;
 
 use super::clause::Ban;
-use super::document::{Agreement, Clauses, Offer, OnSuspend, Policy, Request, Target, Versions};
-use super::registry::{Operand, Operator, Registry};
 use super::value::Span;
-use super::{AgreementError, PAYLOAD_BYTES_MAX, PROFILE};
+use super::{Agreement, Clauses, Offer, OnSuspend, Policy, Request, Target, Versions};
+use crate::registry::{Operand, Operator, Registry};
+use crate::{AgreementError, PAYLOAD_BYTES_MAX, PROFILE};
 use hospes_core::dsse::first_difference;
 use hospes_core::id::{Digest, ModelName};
 
@@ -26,22 +26,22 @@ const UID_PREFIX: &str = "urn:uuid:";
 const ASSET_COLLECTION: &str = "AssetCollection";
 
 /// The canonical JSON of an offer.
-pub(super) fn write_offer(offer: &Offer) -> Result<Vec<u8>, AgreementError> {
+pub(crate) fn write_offer(offer: &Offer) -> Result<Vec<u8>, AgreementError> {
     write(&offer_wire(offer))
 }
 
 /// The canonical JSON of a request.
-pub(super) fn write_request(request: &Request) -> Result<Vec<u8>, AgreementError> {
+pub(crate) fn write_request(request: &Request) -> Result<Vec<u8>, AgreementError> {
     write(&request_wire(request))
 }
 
 /// The canonical JSON of an agreement.
-pub(super) fn write_agreement(agreement: &Agreement) -> Result<Vec<u8>, AgreementError> {
+pub(crate) fn write_agreement(agreement: &Agreement) -> Result<Vec<u8>, AgreementError> {
     write(&agreement_wire(agreement))
 }
 
 /// Reads an offer.
-pub(super) fn read_offer(json: &[u8]) -> Result<Offer, AgreementError> {
+pub(crate) fn read_offer(json: &[u8]) -> Result<Offer, AgreementError> {
     let wire = read(json)?;
     known("/@type", &wire.kind, "Offer", "`Offer` here")?;
     for (pointer, present) in [
@@ -60,7 +60,7 @@ pub(super) fn read_offer(json: &[u8]) -> Result<Offer, AgreementError> {
 }
 
 /// Reads a request.
-pub(super) fn read_request(json: &[u8]) -> Result<Request, AgreementError> {
+pub(crate) fn read_request(json: &[u8]) -> Result<Request, AgreementError> {
     let wire = read(json)?;
     known("/@type", &wire.kind, "Request", "`Request` here")?;
     let (offer, assignee, issued) = sides(&wire, "a request")?;
@@ -71,7 +71,7 @@ pub(super) fn read_request(json: &[u8]) -> Result<Request, AgreementError> {
 }
 
 /// Reads an agreement.
-pub(super) fn read_agreement(json: &[u8]) -> Result<Agreement, AgreementError> {
+pub(crate) fn read_agreement(json: &[u8]) -> Result<Agreement, AgreementError> {
     let wire = read(json)?;
     known("/@type", &wire.kind, "Agreement", "`Agreement` here")?;
     let (offer, assignee, issued) = sides(&wire, "an agreement")?;

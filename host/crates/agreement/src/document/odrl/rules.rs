@@ -4,10 +4,12 @@ use super::wire::{
     ActionWire, ConstraintWire, DutyWire, IriWire, Literal, ObligationWire, PermissionWire,
     ProhibitionWire,
 };
-use crate::clause::{Asset, Ban, Constraint, Obligation, Permission, Price, Prohibition, Unit};
 use crate::document::Clauses;
+use crate::document::clause::{
+    Asset, Ban, Constraint, Obligation, Permission, Price, Prohibition, Unit,
+};
+use crate::document::value::{Value, role_iri};
 use crate::registry::{ACTIONS, Operand, Operator, RuleKind, Verb};
-use crate::value::{Value, role_iri};
 use crate::{AgreementError, Role};
 use hospes_core::id::FunctionName;
 

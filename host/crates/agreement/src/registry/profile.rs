@@ -1,17 +1,15 @@
 //! The profile as files: the registry that documents name, its wording, the JSON Schema, and the tables of the specification.
 //!
-//! Written from the one table in [`registry`](super::registry) into `host/profile/`; a test compares what is there.
+//! Written from the one table in [`registry`](super) into `host/profile/`; a test compares what is there.
 
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::registry::{
-    ACTIONS, Class, Datatype, Operator, RuleKind, TERMS, Term, Text, UNITS, Units,
-};
-use super::{INTEGER_MAX, PROFILE};
+use super::{ACTIONS, Class, Datatype, Operator, RuleKind, TERMS, Term, Text, UNITS, Units};
+use crate::{INTEGER_MAX, PROFILE};
 
-/// `wording.json`: every term and action in sentences, with what the host does about it. It binds nobody: see [`Registry`](super::Registry).
+/// `wording.json`: every term and action in sentences, with what the host does about it. It binds nobody: see [`Registry`](crate::Registry).
 pub fn wording() -> String {
     let terms: Vec<_> = TERMS.iter().map(term).collect();
     let actions = ACTIONS.iter().map(|action| {
@@ -122,15 +120,15 @@ pub fn schema() -> String {
         "assigner": party,
         "assignee": party,
         "target": target,
-        "permission": list("permission", super::PERMISSIONS_MAX + 1),
-        "prohibition": list("prohibition", super::PROHIBITIONS_MAX),
-        "obligation": list("obligation", super::OBLIGATIONS_MAX),
+        "permission": list("permission", crate::PERMISSIONS_MAX + 1),
+        "prohibition": list("prohibition", crate::PROHIBITIONS_MAX),
+        "obligation": list("obligation", crate::OBLIGATIONS_MAX),
         "hospes:noticePeriod": duration,
         "hospes:maxStale": duration,
         "hospes:onSuspend": {"enum": ["finish", "abort"]},
         "inheritFrom": digest,
         "hospes:supersedes": digest,
-        "hospes:audience": list("party", super::AUDIENCE_MAX),
+        "hospes:audience": list("party", crate::AUDIENCE_MAX),
         "hospes:offer": digest,
         "hospes:issued": date_time(),
     });
@@ -149,7 +147,7 @@ fn definitions() -> Value {
         &json!({
             "leftOperand": {"const": "hospes:depth"},
             "operator": {"const": "lteq"},
-            "rightOperand": {"type": "integer", "minimum": 1, "maximum": super::DEPTH_MAX},
+            "rightOperand": {"type": "integer", "minimum": 1, "maximum": crate::DEPTH_MAX},
         }),
     );
     let grant_use = object(
@@ -164,7 +162,7 @@ fn definitions() -> Value {
         &["action"],
         &json!({
             "action": one(&verbs(RuleKind::Model)),
-            "constraint": list("constraint", super::CONSTRAINTS_MAX),
+            "constraint": list("constraint", crate::CONSTRAINTS_MAX),
             "duty": one(&object(&["action"], &json!({"action": one(&verbs(RuleKind::Duty))}))),
         }),
     );
@@ -176,7 +174,7 @@ fn definitions() -> Value {
             "assignee": role,
             "action": one(&model_or_data),
             "target": {"enum": ["urn:hospes:inputs", "urn:hospes:outputs"]},
-            "constraint": list("constraint", super::CONSTRAINTS_MAX),
+            "constraint": list("constraint", crate::CONSTRAINTS_MAX),
         })),
         "obligation": object(&["assignee", "action"], &json!({
             "assignee": role,
@@ -205,7 +203,7 @@ fn verbs(rule: RuleKind) -> Value {
         &["rdf:value"],
         &json!({
             "rdf:value": object(&["@id"], &json!({"@id": {"enum": names.collect::<Vec<_>>()}})),
-            "refinement": list("constraint", super::CONSTRAINTS_MAX + 1),
+            "refinement": list("constraint", crate::CONSTRAINTS_MAX + 1),
         }),
     )
 }
@@ -223,7 +221,7 @@ fn constraint(term: &Term) -> Value {
         Units::OneOf(units) => Some(json!({"enum": units})),
         Units::Period => Some(json!({"type": "string", "pattern": "^P"})),
         Units::Currency => Some(
-            json!({"type": "string", "pattern": format!("^{}[A-Z]{{3}}$", super::registry::CURRENCY_PREFIX)}),
+            json!({"type": "string", "pattern": format!("^{}[A-Z]{{3}}$", super::CURRENCY_PREFIX)}),
         ),
     };
     if let Some(unit) = unit {
@@ -241,7 +239,7 @@ fn right(datatype: Datatype) -> Value {
         Datatype::Duration => typed("xsd:duration", "^P"),
         Datatype::Text(kind) => word(kind),
         Datatype::Texts(kind) => {
-            json!({"type": "array", "minItems": 1, "maxItems": super::value::TEXTS_MAX, "uniqueItems": true, "items": word(kind)})
+            json!({"type": "array", "minItems": 1, "maxItems": crate::document::value::TEXTS_MAX, "uniqueItems": true, "items": word(kind)})
         }
         Datatype::Integers => {
             json!({"type": "array", "minItems": 1, "maxItems": hospes_core::tensor::RANK_MAX, "items": {"type": "integer", "minimum": 0, "maximum": u32::MAX}})
@@ -251,7 +249,7 @@ fn right(datatype: Datatype) -> Value {
 }
 
 fn word(kind: Text) -> Value {
-    let max = super::value::TEXT_BYTES_MAX;
+    let max = crate::document::value::TEXT_BYTES_MAX;
     match kind {
         Text::Unit => json!({"enum": UNITS}),
         Text::Capability => {
@@ -261,7 +259,7 @@ fn word(kind: Text) -> Value {
             json!({"enum": hospes_core::tensor::DataType::ALL.map(hospes_core::tensor::DataType::name)})
         }
         Text::Country => {
-            json!({"type": "string", "pattern": format!("^{}[A-Z]{{3}}$", super::registry::COUNTRY_PREFIX)})
+            json!({"type": "string", "pattern": format!("^{}[A-Z]{{3}}$", super::COUNTRY_PREFIX)})
         }
         Text::DailyWindow => {
             json!({"type": "string", "pattern": "^[0-2][0-9]:[0-5][0-9]-[0-2][0-9]:[0-5][0-9] [A-Za-z0-9_+/-]+$"})

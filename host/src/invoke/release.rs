@@ -1,13 +1,9 @@
 //! What may leave the host: encodes a guest's answer and holds it to the agreement's limits. The guest has no say in it.
 
-mod pieces;
-
 use bytes::Bytes;
 
-pub use pieces::{PIECES_MAX, PieceEncoder, Streaming};
-
 use crate::admission::Admission;
-use crate::call::Form;
+use crate::call::AnswerForm;
 use crate::controls::{ControlError, Controls};
 use crate::outcome::{Answer, GuestFailure, Outcome, OutputLimit, Reply};
 use crate::state::agreements::Grant;
@@ -16,22 +12,24 @@ use crate::tensor::{Tensor, json, npy};
 use crate::value::{Type, Value, write};
 
 /// Encodes what of the answer in `outcome` may leave the host, or turns it into a failure if it may not be released.
-pub fn check(
+pub(super) fn check(
     grant: &Grant,
     admission: &Admission,
     function: &Function,
-    form: &Form,
+    form: &AnswerForm,
     outcome: Outcome<Answer>,
 ) -> Outcome<Reply> {
     let Outcome { result, used, .. } = outcome;
     // The last look: what was suspended while the call ran is not released.
     let result = if grant.is_stopped(function) { Err(GuestFailure::Stopped) } else { result };
     let result = match form {
-        Form::Response(exchange) => match exchange.refusal() {
+        AnswerForm::Response(exchange) => match exchange.refusal() {
             Some(refused) => Err(refused.clone()),
             None => result,
         },
-        Form::Json | Form::Octets | Form::Protocol(_) | Form::Stream(_) => result,
+        AnswerForm::Json | AnswerForm::Octets | AnswerForm::Protocol(_) | AnswerForm::Stream(_) => {
+            result
+        }
     };
     let controls = grant.controls(admission);
     let limit = grant.output_limit(admission);
@@ -46,8 +44,8 @@ pub fn check(
     let result =
         if controls.is_open() { result } else { result.map_err(GuestFailure::without_details) };
     let released = match (form, &result) {
-        (Form::Stream(streaming), Err(_)) => streaming.released(),
-        (Form::Response(exchange), Err(_)) => exchange.released(),
+        (AnswerForm::Stream(streaming), Err(_)) => streaming.released(),
+        (AnswerForm::Response(exchange), Err(_)) => exchange.released(),
         _ => Bytes::new(),
     };
     Outcome { result, used, released }
@@ -57,7 +55,7 @@ pub fn check(
 fn controlled(
     controls: &Controls,
     function: &Function,
-    form: &Form,
+    form: &AnswerForm,
     answer: Answer,
 ) -> Result<Reply, GuestFailure> {
     let refused =
@@ -66,7 +64,7 @@ fn controlled(
         Answer::Tensors(outputs) => {
             encode(function, form, Answer::Tensors(controls.tensors(outputs).map_err(refused)?))
         }
-        Answer::Value(_) if matches!(form, Form::Octets) => Err(unsendable(
+        Answer::Value(_) if matches!(form, AnswerForm::Octets) => Err(unsendable(
             "the agreement controls what is released, so it is sent as `application/json` only",
         )),
         Answer::Value(value) => match value.zip(function.signature().signature().answer()) {
@@ -86,12 +84,12 @@ fn controlled(
 /// Refuses what cannot be within the limit before it is written: writing tens of megabytes for nothing takes its time, too.
 fn can_fit(
     function: &Function,
-    form: &Form,
+    form: &AnswerForm,
     answer: Answer,
     (max, limit): (u64, OutputLimit),
 ) -> Result<Answer, GuestFailure> {
     let ty = function.signature().signature().answer();
-    if let (Answer::Value(Some(value)), Form::Json, Some(ty)) = (&answer, form, ty) {
+    if let (Answer::Value(Some(value)), AnswerForm::Json, Some(ty)) = (&answer, form, ty) {
         let bytes = write::json_bytes_min(value, ty);
         if bytes > max {
             return Err(GuestFailure::OutputTooLarge { bytes, max, limit });
@@ -109,15 +107,17 @@ fn release(reply: Reply, (max, limit): (u64, OutputLimit)) -> Result<Reply, Gues
     Ok(reply)
 }
 
-fn encode(function: &Function, form: &Form, answer: Answer) -> Result<Reply, GuestFailure> {
+fn encode(function: &Function, form: &AnswerForm, answer: Answer) -> Result<Reply, GuestFailure> {
     let signature = function.signature().signature();
     match (answer, form) {
-        (Answer::Tensors(outputs), Form::Json) => tensors_json(&outputs),
-        (Answer::Tensors(outputs), Form::Octets) => tensor_octets(outputs),
-        (Answer::Tensors(outputs), Form::Protocol(encoder)) => {
+        (Answer::Tensors(outputs), AnswerForm::Json) => tensors_json(&outputs),
+        (Answer::Tensors(outputs), AnswerForm::Octets) => tensor_octets(outputs),
+        (Answer::Tensors(outputs), AnswerForm::Protocol(encoder)) => {
             encoder.tensors(function, outputs).map_err(|reason| unsendable(&reason))
         }
-        (Answer::Tensors(_), Form::Stream(_) | Form::Response(_)) => Err(not_a_stream()),
+        (Answer::Tensors(_), AnswerForm::Stream(_) | AnswerForm::Response(_)) => {
+            Err(not_a_stream())
+        }
         (Answer::Streamed, form) => streamed(form),
         (Answer::Value(value), form) => typed(function, form, value.zip(signature.answer())),
         (Answer::Refusal(value), _) => {
@@ -128,38 +128,38 @@ fn encode(function: &Function, form: &Form, answer: Answer) -> Result<Reply, Gue
 
 fn typed(
     function: &Function,
-    form: &Form,
+    form: &AnswerForm,
     value: Option<(Value, &Type)>,
 ) -> Result<Reply, GuestFailure> {
     match (form, value) {
-        (Form::Json, None) => Ok(Reply::Json(value_json(None, None))),
-        (Form::Json, Some((value, ty))) => {
+        (AnswerForm::Json, None) => Ok(Reply::Json(value_json(None, None))),
+        (AnswerForm::Json, Some((value, ty))) => {
             if function.signature().hands_tensors() {
                 check_text(&value)?;
             }
             Ok(Reply::Json(value_json(Some(&value), Some(ty))))
         }
-        (Form::Octets, Some((Value::Tensor(tensor), Type::Tensor))) => npy::write(&tensor)
+        (AnswerForm::Octets, Some((Value::Tensor(tensor), Type::Tensor))) => npy::write(&tensor)
             .map(|npy| Reply::Octets(npy.into()))
             .map_err(|error| unsendable(&error.to_string())),
-        (Form::Octets, Some((Value::Packed(bytes), ty))) if ty.is_bytes() => {
+        (AnswerForm::Octets, Some((Value::Packed(bytes), ty))) if ty.is_bytes() => {
             Ok(Reply::Octets(bytes))
         }
-        (Form::Octets, _) => Err(unsendable(
+        (AnswerForm::Octets, _) => Err(unsendable(
             "plain bytes were asked for, but the function does not return `list<u8>`: ask for `application/json`",
         )),
-        (Form::Protocol(encoder), value) => {
+        (AnswerForm::Protocol(encoder), value) => {
             encoder.value(function, value).map_err(|reason| unsendable(&reason))
         }
-        (Form::Stream(_) | Form::Response(_), _) => Err(not_a_stream()),
+        (AnswerForm::Stream(_) | AnswerForm::Response(_), _) => Err(not_a_stream()),
     }
 }
 
-fn streamed(form: &Form) -> Result<Reply, GuestFailure> {
+fn streamed(form: &AnswerForm) -> Result<Reply, GuestFailure> {
     match form {
-        Form::Stream(streaming) => streaming.finish(),
-        Form::Response(exchange) => Ok(exchange.finish()),
-        Form::Json | Form::Octets | Form::Protocol(_) => {
+        AnswerForm::Stream(streaming) => streaming.finish(),
+        AnswerForm::Response(exchange) => Ok(exchange.finish()),
+        AnswerForm::Json | AnswerForm::Octets | AnswerForm::Protocol(_) => {
             Err(unsendable("the function answers with a stream"))
         }
     }

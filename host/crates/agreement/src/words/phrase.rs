@@ -13,14 +13,16 @@
 
 use jiff::Timestamp;
 
-use super::Role;
-use super::clause::{Asset, Ban, Constraint, Obligation, Permission, Price, Prohibition, Unit};
-use super::document::{Clauses, OnSuspend};
-use super::registry::{
+use crate::Role;
+use crate::document::clause::{
+    Asset, Ban, Constraint, Obligation, Permission, Price, Prohibition, Unit,
+};
+use crate::document::value::{Micros, Span, Value};
+use crate::document::{Clauses, OnSuspend};
+use crate::registry::{
     ACTIONS, COUNTRY_PREFIX, CURRENCY_PREFIX, Datatype, Operand, Operator, Place, RuleKind, TERMS,
     Term, Text, Units, Verb,
 };
-use super::value::{Micros, Span, Value};
 
 /// Why a line is no clause.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

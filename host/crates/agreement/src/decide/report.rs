@@ -9,13 +9,13 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::clause::{Ban, Constraint, Permission, Unit};
-use super::document::Clauses;
+use super::compiled::{Rule, Terms, metered};
 use super::evaluate::{CallFacts, In, InputFacts};
-use super::registry::{Class, Operand, Operator};
-use super::terms::{Rule, Terms, metered};
-use super::value::{DailyWindow, Span, Value};
+use crate::document::Clauses;
+use crate::document::clause::{Ban, Constraint, Permission, Unit};
+use crate::document::value::{DailyWindow, Span, Value};
 use crate::ledger::Usage;
+use crate::registry::{Class, Operand, Operator};
 use hospes_core::id::Digest;
 
 /// Whether a call is allowed under one agreement, and why.
@@ -412,7 +412,7 @@ fn state(satisfied: bool) -> Satisfaction {
 
 /// What satisfies a constraint, in words.
 fn wanted(constraint: &Constraint) -> String {
-    let value = super::render::amount(constraint);
+    let value = crate::words::render::amount(constraint);
     match constraint.operator {
         Operator::Eq => value,
         Operator::Lt => format!("before {value}"),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::rules::{malformed, shown};
 use crate::AgreementError;
-use crate::value::{Micros, Span, TEXTS_MAX};
+use crate::document::value::{Micros, Span, TEXTS_MAX};
 use hospes_core::id::{Digest, Party};
 
 const DATE_TIME: &str = "xsd:dateTime";

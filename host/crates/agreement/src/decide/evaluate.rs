@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::terms::{Gates, Rule, Terms};
+use super::compiled::{Gates, Rule, Terms};
 use hospes_core::capability::Capabilities;
 use hospes_core::id::FunctionName;
 use hospes_core::tensor::Tensor;

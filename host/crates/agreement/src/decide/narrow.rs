@@ -3,10 +3,10 @@
 //! By syntax, rule by rule: what cannot be seen to be narrower is not. Every constraint of the permission above has to stand in
 //! the permission below too, the same or tighter; prohibitions and obligations above have to stand below.
 
-use super::clause::{Constraint, Permission, Unit};
-use super::document::{Clauses, OnSuspend, Versions};
-use super::registry::{Operand, Operator};
-use super::value::Value;
+use crate::document::clause::{Constraint, Permission, Unit};
+use crate::document::value::Value;
+use crate::document::{Clauses, OnSuspend, Versions};
+use crate::registry::{Operand, Operator};
 
 /// Where a document is wider than the one above it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -10,10 +10,10 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::codec::{Proposal, SignedOffer, SignedRequest};
-use super::document::{Clauses, Role};
 use super::statement::{Statement as _, StatementError};
-use super::{AgreementError, codec};
+use crate::AgreementError;
+use crate::document::codec::{self, Proposal, SignedOffer, SignedRequest};
+use crate::document::{Clauses, Role};
 use hospes_core::dsse::{DsseError, Envelope};
 use hospes_core::id::{Digest, ModelName, Party};
 

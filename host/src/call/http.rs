@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use crate::admission::{Pace, Watch};
-use crate::call::outputs::PIECES_MAX;
+use crate::call::pieces::PIECES_MAX;
 use crate::outcome::{GuestFailure, OutputLimit, Reply};
 use crate::sandbox::{Body, BodyError, Responder};
 

@@ -4,8 +4,8 @@
 
 use jiff::Timestamp;
 
-use super::document::Clauses;
 use super::phrase::{PhraseError, operand_of};
+use crate::document::Clauses;
 
 /// A list of clauses with holes.
 #[derive(Debug)]

@@ -90,7 +90,7 @@ impl Streaming {
     }
 
     /// Ends the stream: the whole of it, as the caller gets it.
-    pub(super) fn finish(&self) -> Result<Reply, GuestFailure> {
+    pub(crate) fn finish(&self) -> Result<Reply, GuestFailure> {
         let Some(pieces) = self.opened.get() else {
             return Err(unsendable("the stream was never opened".to_owned()));
         };
@@ -101,7 +101,7 @@ impl Streaming {
     }
 
     /// What has left the host so far.
-    pub(super) fn released(&self) -> Bytes {
+    pub(crate) fn released(&self) -> Bytes {
         self.opened.get().map_or_else(Bytes::new, |pieces| pieces.sent().clone().into())
     }
 }

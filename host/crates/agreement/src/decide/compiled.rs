@@ -5,13 +5,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use semver::Version;
 
-use super::clause::{Ban, Constraint, Permission, Prohibition, Unit};
-use super::codec::SignedAgreement;
-use super::document::{Agreement, OnSuspend, Versions};
-use super::registry::{Operand, Operator};
-use super::value::{DailyWindow, Span, Value};
 use crate::controls::Controls;
+use crate::document::clause::{Ban, Constraint, Permission, Prohibition, Unit};
+use crate::document::codec::SignedAgreement;
+use crate::document::value::{DailyWindow, Span, Value};
+use crate::document::{Agreement, OnSuspend, Versions};
 use crate::ledger::limits::{Limits, Metered, PerInterval, Price, Rate};
+use crate::registry::{Operand, Operator};
 use hospes_core::capability::{Capabilities, Capability};
 use hospes_core::id::{Digest, FunctionName, ModelName, Party};
 use hospes_core::tensor::{DataType, Tensor};

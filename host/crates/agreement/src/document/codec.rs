@@ -5,16 +5,17 @@
 
 use std::sync::Arc;
 
-use super::document::{Agreement, Offer, Request, Role};
-use super::mandate::SignedMandate;
-use super::{AgreementError, odrl};
+use super::odrl;
+use super::{Agreement, Offer, Request, Role};
+use crate::AgreementError;
+use crate::process::mandate::SignedMandate;
 use hospes_core::dsse::{DsseError, Envelope};
 use hospes_core::id::{Digest, Party};
 use hospes_core::key::PartyKey;
 
-pub(super) const OFFER_TYPE: &str = "application/vnd.hospes.offer.v1+json";
-pub(super) const REQUEST_TYPE: &str = "application/vnd.hospes.request.v1+json";
-pub(super) const AGREEMENT_TYPE: &str = "application/vnd.hospes.agreement.v1+json";
+pub(crate) const OFFER_TYPE: &str = "application/vnd.hospes.offer.v1+json";
+pub(crate) const REQUEST_TYPE: &str = "application/vnd.hospes.request.v1+json";
+pub(crate) const AGREEMENT_TYPE: &str = "application/vnd.hospes.agreement.v1+json";
 const ROLES: [Role; 2] = [Role::Publisher, Role::Consumer];
 
 /// An offer, signed by its assigner and nobody else.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::registry::{self, Datatype, Text};
+use crate::registry::{self, Datatype, Text};
 use hospes_core::capability::Capability;
 use hospes_core::id::{FunctionName, Party};
 use hospes_core::tensor::{DataType, RANK_MAX};
@@ -33,7 +33,7 @@ pub enum Value {
 }
 
 /// Why a value was refused: what is wanted instead.
-pub(super) type Wanted = &'static str;
+pub(crate) type Wanted = &'static str;
 
 /// A length of time, to the microsecond. Days have 24 hours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -101,7 +101,7 @@ impl FromStr for Span {
         let length = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours());
         let micros = length.map_err(|_| WANTED)?.as_micros();
         let span = u64::try_from(micros).map(Span).map_err(|_| WANTED)?;
-        let one_spelling = span.to_string() == text && span.0 <= super::INTEGER_MAX;
+        let one_spelling = span.to_string() == text && span.0 <= crate::INTEGER_MAX;
         if one_spelling { Ok(span) } else { Err(WANTED) }
     }
 }
@@ -132,7 +132,7 @@ impl FromStr for Micros {
         if whole.is_empty() || part.len() > 6 || !digits(whole) || !digits(part) {
             return Err(WANTED);
         }
-        let micros = format!("{whole}{part:0<6}").parse().ok().filter(|m| *m <= super::INTEGER_MAX);
+        let micros = format!("{whole}{part:0<6}").parse().ok().filter(|m| *m <= crate::INTEGER_MAX);
         let amount = Micros(micros.ok_or(WANTED)?);
         if amount.to_string() == text { Ok(amount) } else { Err(WANTED) }
     }
@@ -187,7 +187,7 @@ impl FromStr for DailyWindow {
 
 impl Text {
     /// Whether a text is one of these; if not, what is wanted.
-    pub(super) fn check(self, text: &str) -> Result<(), Wanted> {
+    pub(crate) fn check(self, text: &str) -> Result<(), Wanted> {
         if text.len() > TEXT_BYTES_MAX || text.chars().any(char::is_control) {
             return Err("a text of at most 256 bytes without control characters is wanted");
         }
@@ -241,7 +241,7 @@ pub fn is_iri(text: &str) -> bool {
 
 impl Value {
     /// Checks that the value is of `datatype`, and within its bounds.
-    pub(super) fn check(&self, datatype: Datatype) -> Result<(), Wanted> {
+    pub(crate) fn check(&self, datatype: Datatype) -> Result<(), Wanted> {
         match (datatype, self) {
             (Datatype::Integer(min, max), Value::Integer(value)) => {
                 if (min..=max).contains(value) {
@@ -313,15 +313,15 @@ impl fmt::Display for Value {
 }
 
 /// A side of the agreement as documents name it, where the party itself is not known yet.
-pub(super) fn role_iri(role: super::Role) -> &'static str {
+pub(crate) fn role_iri(role: crate::Role) -> &'static str {
     match role {
-        super::Role::Publisher => "hospes:publisher",
-        super::Role::Consumer => "hospes:consumer",
+        crate::Role::Publisher => "hospes:publisher",
+        crate::Role::Consumer => "hospes:consumer",
     }
 }
 
 /// A list of parties in ascending order of their names, each once.
-pub(super) fn ascending(parties: &[Party]) -> bool {
+pub(crate) fn ascending(parties: &[Party]) -> bool {
     parties.is_sorted_by(|a, b| a.to_string() < b.to_string())
 }
 

@@ -6,10 +6,12 @@
 
 use std::fmt::Write as _;
 
-use super::clause::{Asset, Ban, Constraint, Obligation, Permission, Price, Prohibition, Unit};
-use super::document::{Agreement, Clauses, Offer, OnSuspend, Request, Versions};
-use super::registry::{COUNTRY_PREFIX, CURRENCY_PREFIX, Class, Datatype, Operand, Text, Units};
-use super::value::{Span, Value};
+use crate::document::clause::{
+    Asset, Ban, Constraint, Obligation, Permission, Price, Prohibition, Unit,
+};
+use crate::document::value::{Span, Value};
+use crate::document::{Agreement, Clauses, Offer, OnSuspend, Request, Versions};
+use crate::registry::{COUNTRY_PREFIX, CURRENCY_PREFIX, Class, Datatype, Operand, Text, Units};
 
 /// One sentence of a document, and what the host does about it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -85,7 +87,7 @@ pub fn lines(clauses: &Clauses) -> Vec<Line> {
     if let Some(depth) = clauses.depth {
         let rule = format!("/permission/{}", clauses.permissions.len());
         let levels = if depth == 1 { "one level".to_owned() } else { format!("{depth} levels") };
-        let phrase = super::registry::Verb::GrantUse.entry().phrase;
+        let phrase = crate::registry::Verb::GrantUse.entry().phrase;
         line(&rule, Class::Prevent, format!("The consumer may {phrase}, {levels} deep."));
     }
     for (index, prohibition) in clauses.prohibitions.iter().enumerate() {
@@ -188,7 +190,7 @@ pub fn sentence(constraint: &Constraint) -> String {
 }
 
 /// The value of a constraint, for people.
-pub(super) fn amount(constraint: &Constraint) -> String {
+pub(crate) fn amount(constraint: &Constraint) -> String {
     let unit = constraint.unit.as_deref();
     let term = constraint.operand.term();
     match (&constraint.value, term.units, unit) {

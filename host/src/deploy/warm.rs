@@ -1,0 +1,43 @@
+//! A bundle that cannot start does not go live.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::host::Host;
+use crate::id::{CallId, Digest};
+use crate::outcome::GuestFailure;
+use crate::sandbox::{CallContext, SandboxError};
+use crate::state::deployments::Deployment;
+use crate::stop::Stops;
+
+/// Instantiates a new version once, within the limits of a call and with what a call sees.
+///
+/// # Errors
+/// [`SandboxError`].
+pub(super) async fn warm(host: &Host, deployment: &Deployment) -> Result<(), SandboxError> {
+    let tensor_bytes_max = host.config().inference.tensor_bytes_max.get();
+    let limits = host.sandbox.call_limits(Instant::now(), tensor_bytes_max);
+    let limits = deployment.narrow(limits);
+    let context = CallContext {
+        call: CallId::new(host.clock().now()),
+        agreement: Digest::of(&[]),
+        caller: 0,
+        account: deployment.model().publisher.clone(),
+        input_bytes: 0,
+        purpose: None,
+        output_bytes_max: host.config().api.response_bytes_max,
+        gate: None,
+        stop: Stops::default(),
+        log: Arc::clone(deployment.log()),
+        sink: None,
+        responder: None,
+    };
+    let (guest, graphs) = (deployment.guest(), deployment.graphs());
+    let instance = host.sandbox.instantiate(guest, graphs, limits, context).await?;
+    match instance.start_failure() {
+        None => Ok(()),
+        // The host has none left; the guest cannot help it.
+        Some(GuestFailure::HostMemory { .. }) => Err(SandboxError::PoolExhausted),
+        Some(failure) => Err(SandboxError::Start { failure }),
+    }
+}

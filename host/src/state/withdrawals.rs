@@ -1,0 +1,205 @@
+//! What the operator has withdrawn: models, versions and whatever has one of these digests. None of it is in service.
+//!
+//! It follows from the log of receipts alone, which `operations` reads back when the host starts.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use semver::Version;
+
+use crate::id::{ById, Digest, ModelName};
+use crate::state::accounts::Cause;
+use crate::state::deployments::{Deployments, Published, ResolveError};
+
+/// What can be withdrawn.
+#[derive(Debug, Clone, Copy)]
+pub enum Withdrawable<'a> {
+    Model(&'a ModelName),
+    Version(&'a ModelName, &'a Version),
+    /// Of a bundle, of a component, or of a model's weights.
+    Digest(&'a Digest),
+}
+
+/// Why a version is out of service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Withdrawal {
+    /// What was withdrawn: the version, its model, or a digest of it.
+    pub what: String,
+    pub cause: Cause,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Withdrawn {
+    models: ById<ModelName, Cause>,
+    versions: ById<(ModelName, Version), Cause>,
+    digests: ById<Digest, Cause>,
+    /// Published versions that are out of service because of the above.
+    out: ById<(ModelName, Version), Withdrawal>,
+}
+
+impl Withdrawn {
+    fn of<'d>(
+        &self,
+        model: &ModelName,
+        version: &Version,
+        digests: impl IntoIterator<Item = &'d Digest>,
+    ) -> Option<Withdrawal> {
+        let found = |what: String, cause: &Cause| Withdrawal { what, cause: cause.clone() };
+        if self.is_empty() {
+            return None;
+        }
+        if let Some(cause) = self.models.get(model) {
+            return Some(found(model.to_string(), cause));
+        }
+        if let Some(cause) = self.versions.get(&(model.clone(), version.clone())) {
+            return Some(found(format!("{model}@{version}"), cause));
+        }
+        let mut digests = digests.into_iter();
+        digests.find_map(|digest| {
+            self.digests.get(digest).map(|cause| found(digest.to_string(), cause))
+        })
+    }
+
+    /// Why a published version is withdrawn; of one that is not loaded yet, as far as its name and its digest say.
+    fn of_published(&self, published: &Published) -> Option<Withdrawal> {
+        let (model, version) = (published.model(), published.version());
+        let noted = self.out.get(&(model.clone(), version.clone())).cloned();
+        noted.or_else(|| match published.deployment() {
+            Some(live) => self.of(model, version, live.digests()),
+            None => self.of(model, version, published.digest()),
+        })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.models.is_empty() && self.versions.is_empty() && self.digests.is_empty()
+    }
+}
+
+/// What is withdrawn on this host.
+#[derive(Default)]
+pub struct Withdrawals(ArcSwap<Withdrawn>);
+
+impl Withdrawals {
+    /// Withdraws something. What is in service already stays until [`Withdrawals::take_out_of`].
+    pub fn withdraw(&self, what: Withdrawable<'_>, cause: &Cause) {
+        self.change(|withdrawn| {
+            let cause = cause.clone();
+            match what {
+                Withdrawable::Model(model) => drop(withdrawn.models.insert(model.clone(), cause)),
+                Withdrawable::Version(model, version) => {
+                    drop(withdrawn.versions.insert((model.clone(), version.clone()), cause));
+                }
+                Withdrawable::Digest(digest) => drop(withdrawn.digests.insert(*digest, cause)),
+            }
+        });
+    }
+
+    /// Withdraws something no longer. What went out of service because of it stays there until it is loaded again.
+    pub fn lift(&self, what: Withdrawable<'_>) {
+        let name = what.to_string();
+        self.change(|withdrawn| {
+            match what {
+                Withdrawable::Model(model) => drop(withdrawn.models.remove(model)),
+                Withdrawable::Version(model, version) => {
+                    drop(withdrawn.versions.remove(&(model.clone(), version.clone())));
+                }
+                Withdrawable::Digest(digest) => drop(withdrawn.digests.remove(digest)),
+            }
+            withdrawn.out.retain(|_, withdrawal| withdrawal.what != name);
+        });
+    }
+
+    /// Takes what is withdrawn out of service, and ends the calls that run on it.
+    pub fn take_out_of(&self, deployments: &Deployments) {
+        let withdrawn = self.0.load_full();
+        if withdrawn.is_empty() {
+            return;
+        }
+        let is_withdrawn = |published: &Published| withdrawn.of_published(published).is_some();
+        for published in deployments.stop_where(is_withdrawn) {
+            if let Some(withdrawal) = withdrawn.of_published(&published) {
+                self.note(published.model(), published.version(), &withdrawal.into());
+            }
+        }
+    }
+
+    /// Refuses a version that is withdrawn, by its name or by a digest of it.
+    ///
+    /// # Errors
+    /// [`ResolveError::Withdrawn`].
+    pub fn check<'d>(
+        &self,
+        model: &ModelName,
+        version: &Version,
+        digests: impl IntoIterator<Item = &'d Digest>,
+    ) -> Result<(), ResolveError> {
+        match self.0.load().of(model, version, digests) {
+            None => Ok(()),
+            Some(withdrawal) => Err(withdrawal.into()),
+        }
+    }
+
+    /// Remembers that a published version is out of service for this, if it is because something was withdrawn.
+    pub fn note(&self, model: &ModelName, version: &Version, error: &ResolveError) {
+        let ResolveError::Withdrawn { what, at, reason } = error else { return };
+        let cause = Cause { at: *at, reason: Arc::clone(reason) };
+        let withdrawal = Withdrawal { what: what.clone(), cause };
+        self.change(|withdrawn| {
+            drop(withdrawn.out.insert((model.clone(), version.clone()), withdrawal.clone()));
+        });
+    }
+
+    /// Whether nothing is out of service because it was withdrawn.
+    pub fn is_idle(&self) -> bool {
+        self.0.load().out.is_empty()
+    }
+
+    /// Why a published version is out of service, if it is because something was withdrawn.
+    pub fn why_out(&self, model: &ModelName, version: &Version) -> Option<Withdrawal> {
+        let withdrawn = self.0.load();
+        if withdrawn.out.is_empty() {
+            return None;
+        }
+        withdrawn.out.get(&(model.clone(), version.clone())).cloned()
+    }
+
+    /// All that is withdrawn, as it was named, in order.
+    pub fn list(&self) -> Vec<Withdrawal> {
+        let withdrawn = self.0.load();
+        let named = |what: String, cause: &Cause| Withdrawal { what, cause: cause.clone() };
+        let models = withdrawn.models.iter().map(|(model, cause)| named(model.to_string(), cause));
+        let versions = withdrawn.versions.iter();
+        let versions =
+            versions.map(|((model, version), cause)| named(format!("{model}@{version}"), cause));
+        let digests = withdrawn.digests.iter();
+        let digests = digests.map(|(digest, cause)| named(digest.to_string(), cause));
+        let mut all: Vec<_> = models.chain(versions).chain(digests).collect();
+        all.sort_by(|one, other| one.what.cmp(&other.what));
+        all
+    }
+
+    fn change(&self, change: impl Fn(&mut Withdrawn)) {
+        self.0.rcu(|withdrawn| {
+            let mut withdrawn = Withdrawn::clone(withdrawn);
+            change(&mut withdrawn);
+            withdrawn
+        });
+    }
+}
+
+impl fmt::Display for Withdrawable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Withdrawable::Model(model) => write!(f, "{model}"),
+            Withdrawable::Version(model, version) => write!(f, "{model}@{version}"),
+            Withdrawable::Digest(digest) => write!(f, "{digest}"),
+        }
+    }
+}
+
+impl From<Withdrawal> for ResolveError {
+    fn from(Withdrawal { what, cause: Cause { at, reason } }: Withdrawal) -> Self {
+        ResolveError::Withdrawn { what, at, reason }
+    }
+}

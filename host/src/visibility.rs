@@ -1,0 +1,96 @@
+//! What a caller may know of (invariant 8): a version that is not in the market exists only for its publisher and for those who have
+//! an agreement. For everybody else it is not found, like a name that nobody has.
+
+use std::sync::Arc;
+
+use crate::host::Host;
+use crate::id::ModelName;
+use crate::state::accounts::Caller;
+use crate::state::deployments::{
+    Deployment, Function, Published, Reference, Release, ResolveError, Target,
+};
+
+/// Whether somebody may know that a version of a model exists.
+pub fn may_know(host: &Host, caller: Option<&Caller>, release: Release<'_>) -> bool {
+    let is_party = |caller: &Caller| {
+        caller.account().name == release.model.publisher || host.agreements.knows(caller, release)
+    };
+    caller.is_some_and(is_party) || host.market.lists(release, caller)
+}
+
+/// The function that a call is addressed to, if the caller may know of its version.
+///
+/// # Errors
+/// [`ResolveError`]; of a hidden version, that there is none.
+pub fn resolve(host: &Host, caller: &Caller, target: &Target) -> Result<Function, ResolveError> {
+    let Target { model, reference, .. } = target;
+    let known = |published: &Published| may_know(host, Some(caller), published.release());
+    let found = host.deployments.resolve(target, known);
+    found.map_err(|error| unless_withdrawn(host, Some(caller), (model, reference), error))
+}
+
+/// The same for a version that may not be loaded yet: it is loaded then.
+///
+/// # Errors
+/// As [`resolve`].
+pub async fn reach(
+    host: &Host,
+    caller: &Caller,
+    target: &Target,
+) -> Result<Function, ResolveError> {
+    match resolve(host, caller, target) {
+        Err(ResolveError::Loading { .. }) => {
+            awaken(host, caller, &target.model, &target.reference).await;
+            resolve(host, caller, target)
+        }
+        resolved => resolved,
+    }
+}
+
+/// The version of a model that a reference means, among those that somebody may know of.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn version(
+    host: &Host,
+    caller: Option<&Caller>,
+    model: &ModelName,
+    reference: &Reference,
+) -> Result<Arc<Deployment>, ResolveError> {
+    let known = |published: &Published| may_know(host, caller, published.release());
+    let found = host.deployments.version_among(model, reference, known);
+    found.map_err(|error| unless_withdrawn(host, caller, (model, reference), error))
+}
+
+/// Waits until a version is loaded, if the caller may know of it, and a bounded time at most.
+pub async fn awaken(host: &Host, caller: &Caller, model: &ModelName, reference: &Reference) {
+    let known = |published: &Published| may_know(host, Some(caller), published.release());
+    if let Ok(wanted) = host.deployments.published_among(model, reference, known) {
+        host.deployments.loading().wait_for(&wanted).await;
+    }
+}
+
+/// Says that what was not found has been withdrawn, to those who may know that it was there.
+fn unless_withdrawn(
+    host: &Host,
+    caller: Option<&Caller>,
+    (model, reference): (&ModelName, &Reference),
+    error: ResolveError,
+) -> ResolveError {
+    let is_missing = matches!(error, ResolveError::NoModel(_) | ResolveError::NoVersion { .. });
+    if !is_missing || host.withdrawals.is_idle() {
+        return error;
+    }
+    let gone = host.deployments.withdrawn_of(model);
+    let withdrawal = gone.iter().rev().find_map(|(version, digest)| {
+        let is_meant = match reference {
+            Reference::Latest => true,
+            Reference::Version(wanted) => wanted == version,
+            Reference::Digest(wanted) => wanted == digest,
+        };
+        let withdrawal = is_meant.then(|| host.withdrawals.why_out(model, version))?;
+        let release = Release { model, version, digest: Some(digest) };
+        withdrawal.filter(|_| may_know(host, caller, release))
+    });
+    withdrawal.map_or(error, ResolveError::from)
+}
