@@ -83,6 +83,14 @@ pub(super) fn command(published: &Value, function: &str) -> String {
     call.expect("the function")["command"].as_str().expect("text").to_owned()
 }
 
+/// The first right answer has come: says how soon.
+#[expect(clippy::print_stdout, reason = "the performance log wants the figure")]
+fn soon(what: &str, started: Instant) {
+    let took = started.elapsed();
+    println!("`hospes dev`, {what}: the first right answer after {:.2} s", took.as_secs_f64());
+    assert!(took < FIRST_ANSWER_MAX, "{what}: {took:?}");
+}
+
 /// Runs a command as if it had been pasted.
 pub(super) fn pasted(command: &str) -> Value {
     let output = Command::new("bash").args(["-c", command]).output().expect("it runs");
@@ -111,8 +119,7 @@ fn a_model_answers_right_soon_by_the_command_that_is_printed_and_nothing_is_left
     let flower = command.replace("[1,1,1,1]", SETOSA);
     assert_ne!(flower, command, "the input has the model's shape");
     assert_eq!(*kind_of(&pasted(&flower)), 0);
-    let took = started.elapsed();
-    assert!(took < FIRST_ANSWER_MAX, "{took:?}");
+    soon("a model of a few numbers", started);
     assert!(kind_of(&pasted(&command)).is_i64(), "what is printed is answered as it stands");
 
     let page = published["page"].as_str().expect("an address");
@@ -163,15 +170,57 @@ fn a_changed_model_is_published_anew_and_a_broken_one_is_waited_out() {
 
 #[test]
 fn a_plugin_s_directory_is_called_by_its_types() {
-    if !workspace().join("plugins/target/flower-c/flower-c.wasm").is_file() {
-        return; // its toolchain is not here
-    }
+    let module = workspace().join("plugins/target/flower-c/flower-c.wasm");
+    assert!(module.is_file(), "`{}` is not there: run `plugins/build flower-c`", module.display());
+    let started = Instant::now();
     let dev = Dev::start(&workspace().join("plugins/flower-c"));
     let published = dev.event("published");
     assert_eq!(published["model"], "dev/flower-c");
     let command = command(&published, "classify");
     let labels = pasted(&command.replace("[0.5]", SETOSA));
     assert_eq!(labels[0]["name"], "setosa", "{labels}");
+    soon("a plugin in C", started);
+}
+
+/// What a user of this library has exported (`tests/oracle/exports.py`) is served as it is, and answers as the library does.
+fn answers_as(library: &str) {
+    let folder = workspace().join("tests/fixtures/exports");
+    let said = std::fs::read(folder.join(format!("{library}.json"))).expect("readable");
+    let said: Value = serde_json::from_slice(&said).expect("JSON");
+    let started = Instant::now();
+    let dev = Dev::start(&folder.join(format!("{library}.onnx")));
+    let command = command(&dev.event("published"), "infer");
+    assert!(command.contains("[1,1,1,1]"), "{command}");
+    let ask = |flower: &Value| pasted(&command.replace("[1,1,1,1]", &flower.to_string()));
+    let first = ask(&said["flowers"][0]);
+    soon(library, started);
+    let rest = said["flowers"].as_array().expect("a list")[1..].iter().map(ask);
+    let scores = said["scores"].as_array().expect("a list");
+    for (answer, expected) in std::iter::once(first).chain(rest).zip(scores) {
+        let outputs = answer["outputs"].as_array().unwrap_or_else(|| panic!("{answer}"));
+        let ours = outputs.iter().filter_map(|output| numbers(&output["data"]));
+        let expected = numbers(expected).expect("three numbers");
+        let close = |ours: [f64; 3]| {
+            ours.iter().zip(expected).all(|(one, other)| (one - other).abs() < 1e-4)
+        };
+        assert!(ours.map(close).any(|close| close), "{answer}, and {library}: {expected:?}");
+    }
+}
+
+/// Three numbers, if that is what is there.
+fn numbers(data: &Value) -> Option<[f64; 3]> {
+    let numbers: Option<Vec<f64>> = data.as_array()?.iter().map(Value::as_f64).collect();
+    numbers?.try_into().ok()
+}
+
+#[test]
+fn a_model_of_scikit_learn_answers_as_its_library_does() {
+    answers_as("sklearn");
+}
+
+#[test]
+fn a_model_of_pytorch_answers_as_its_library_does() {
+    answers_as("torch");
 }
 
 #[test]
