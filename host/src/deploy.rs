@@ -17,10 +17,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 use tokio::task::block_in_place;
 
+use crate::backend::BackendKind;
 use crate::bundle::{self, BundleError, RegistryError, VerifiedBundle};
 use crate::host::Host;
 use crate::id::{AccountName, Digest, ModelName, Party};
-use crate::inference::{BackendKind, LoadError, Trial, TrialError};
+use crate::inference::{LoadError, Trial, TrialError};
 use crate::sandbox::{Declared, Graphs, Guest, SandboxError};
 use crate::state::accounts::Caller;
 use crate::state::deployments::{Deployment, Describe, ResolveError, Statistics};

@@ -8,7 +8,7 @@ pub use hospes_agreement as agreement;
 pub use hospes_agreement::{controls, ledger};
 pub use hospes_bundle as bundle;
 pub use hospes_config as config;
-pub use hospes_core::{capability, clock, dsse, id, key, outcome, tensor, value};
+pub use hospes_core::{backend, capability, clock, dsse, id, key, outcome, tensor, value};
 pub use hospes_inference as inference;
 pub use hospes_onnx as onnx;
 pub use hospes_receipt as receipt;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use hospes::backend::{BackendKind, Device};
 use hospes::bundle::{
     self, Card, Description, FunctionSpec, ModelInput, RequestedLimits, componentize, plugin_wit,
 };
@@ -68,7 +69,7 @@ pub fn wat_guest_as(guest: &str, name: &str, models: &[ModelInput]) -> Vec<u8> {
 }
 
 /// An unsigned bundle of a model without code.
-pub fn model_bundle(name: &str, model: Vec<u8>, backend: Option<bundle::Backend>) -> Vec<u8> {
+pub fn model_bundle(name: &str, model: Vec<u8>, backend: Option<BackendKind>) -> Vec<u8> {
     codeless((name, "1.0.0"), model, backend, None)
 }
 
@@ -85,7 +86,7 @@ pub fn batched_bundle(name: &str, model: Vec<u8>) -> Vec<u8> {
 fn codeless(
     (name, version): (&str, &str),
     model: Vec<u8>,
-    backend: Option<bundle::Backend>,
+    backend: Option<BackendKind>,
     batch_axis: Option<u32>,
 ) -> Vec<u8> {
     let description = Description {
@@ -115,7 +116,7 @@ pub fn model_input(name: &str, model: Vec<u8>) -> ModelInput {
         name: name.parse().expect("a name"),
         encoding: bundle::Encoding::Onnx,
         batch_axis: None,
-        device: bundle::Device::Any,
+        device: Device::Any,
         backend: None,
         pin: None,
         source: bundle::Source::Bytes(model.into()),

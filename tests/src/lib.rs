@@ -29,7 +29,7 @@ pub use client::{Reply, Request};
 pub use fronts::Tensors;
 pub use host::{Builder, TestHost};
 pub use http2::{Fate, Http2};
-pub use onnx::{documented, gather, identity, simple};
+pub use onnx::{computed, documented, gather, identity, simple};
 pub use party::{Limited, Party, terms};
 pub use process::{HostProcess, Usage, hostile_worker};
 pub use python::{client, oracle, oracle_json};

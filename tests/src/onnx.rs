@@ -1,6 +1,10 @@
-//! The smallest ONNX models: one `Identity` of any type, written by hand, so that tests need no model file for each type.
+//! The smallest ONNX models: one `Identity` of any type, written by hand, so that tests need no model file for each type. And what a model
+//! gives without a host.
 
-use hospes::tensor::DataType;
+use std::time::{Duration, Instant};
+
+use hospes::inference::backend::{Call, Context, Model, Stop};
+use hospes::tensor::{DataType, Tensor};
 
 use crate::model::{message, number, text};
 
@@ -84,4 +88,10 @@ fn value(name: &str, ty: DataType, rank: usize) -> Vec<u8> {
         (0..rank).flat_map(|index| message(1, &text(2, &format!("d{index}")))).collect();
     let tensor = [number(1, element(ty)), message(2, &dimensions)].concat();
     [text(1, name), message(2, &message(1, &tensor))].concat()
+}
+
+/// What a backend computes of a model without a host.
+pub fn computed(model: &dyn Model, inputs: &[Option<Tensor>]) -> Vec<Tensor> {
+    let call = Call::of_nobody(Instant::now() + Duration::from_secs(60));
+    model.run(inputs, &Context { call, stop: &Stop::default() }).expect("it computes")
 }

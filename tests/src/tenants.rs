@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hospes::bundle::Backend;
+use hospes::backend::BackendKind;
 use hospes::config::Config;
 use hospes::tensor::DataType;
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ impl Tenants {
 
     /// Publishes a model without code and lets both consumers call it.
     pub fn model(&self, publisher: &Party, name: &str, model: Vec<u8>) {
-        let bundle = model_bundle(name, model, Some(Backend::Onnxruntime));
+        let bundle = model_bundle(name, model, Some(BackendKind::Onnxruntime));
         let published = self.host.publish(publisher, &bundle);
         for consumer in [&self.zoe, &self.yan] {
             self.host.agree(publisher, consumer, &published, vec![terms("infer")]);

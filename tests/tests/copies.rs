@@ -7,10 +7,10 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hospes::config::Isolation;
+use hospes::inference::backend::Backend as _;
 use hospes::inference::backend::onnxruntime::OnnxRuntime;
-use hospes::inference::backend::{Backend as _, Stop};
 use hospes::tensor::{DataType, Tensor};
-use system_tests::{Tensors, TestHost, identity};
+use system_tests::{Tensors, TestHost, computed, identity};
 
 /// Bytes that were copied in this process, by the host, by ONNX Runtime, by whomever.
 static COPIED: AtomicU64 = AtomicU64::new(0);
@@ -86,7 +86,7 @@ fn a_tensor_is_copied_once_each_way_and_once_more_into_and_out_of_a_worker() {
     let tensor = Tensor::new(DataType::F32, vec![TENSOR_BYTES / 4], data.clone().into());
     let input = [Some(tensor.expect("it fits"))];
     let library = copied_by(|| {
-        let outputs = bare.run(&input, &Stop::default()).expect("it computes");
+        let outputs = computed(&*bare, &input);
         assert_eq!(outputs[0].data().len(), TENSOR_BYTES);
     });
     assert!(library > tensor_bytes, "the count counts");

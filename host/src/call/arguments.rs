@@ -7,9 +7,10 @@ mod parts;
 use bytes::Bytes;
 
 use crate::admission::{ApartError, READ_HERE_BYTES_MAX, Reader};
+use crate::backend::BackendKind;
 use crate::call::{AnswerForm, Call, Payload};
 use crate::id::ModelName;
-use crate::inference::{BackendKind, TensorSpec};
+use crate::inference::TensorSpec;
 use crate::sandbox::{Input, Signature};
 use crate::state::deployments::{BATCH_ROWS_MAX, Function};
 use crate::tensor::json::TensorJsonError;

@@ -10,9 +10,10 @@ use super::document::Force;
 use super::failure::{During as _, Failure};
 use super::inspect;
 use super::screen::Answer;
+use crate::backend::Device;
 use crate::bundle::{
-    self, Card, Description, Device, Encoding, FunctionSpec, Licence, ModelInput, Packed,
-    RequestedLimits, Source,
+    self, Card, Description, Encoding, FunctionSpec, Licence, ModelInput, Packed, RequestedLimits,
+    Source,
 };
 use crate::id::ModelLabel;
 

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 
 use super::{DeployError, Publication, Tried};
-use crate::bundle::{self, Backend, ModelSpec, VerifiedBundle};
+use crate::bundle::{ModelSpec, VerifiedBundle};
 use crate::host::Host;
 use crate::id::{AccountName, Digest};
-use crate::inference::{BackendKind, Device, ModelSource, Placement, TrialTime, file_in_memory};
+use crate::inference::{ModelSource, Placement, TrialTime, file_in_memory};
 use crate::sandbox::Graphs;
 
 /// The models of a bundle that is being deployed.
@@ -106,16 +106,7 @@ pub(super) fn backends(tried: &[Tried]) -> Backends {
     tried.iter().map(|tried| (tried.model.clone(), tried.backend.to_string())).collect()
 }
 
-/// What the publisher asks of a model's backend, in inference's words.
+/// What the publisher asks of a model's backend.
 fn placement(model: &ModelSpec) -> Placement {
-    let backend = model.backend.map(|backend| match backend {
-        Backend::Onnxruntime => BackendKind::Onnxruntime,
-        Backend::Tract => BackendKind::Tract,
-    });
-    let device = match model.device {
-        bundle::Device::Cpu => Device::Cpu,
-        bundle::Device::Gpu => Device::Gpu,
-        bundle::Device::Any => Device::Any,
-    };
-    Placement { backend, device }
+    Placement { backend: model.backend, device: model.device }
 }

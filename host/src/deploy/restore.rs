@@ -176,7 +176,9 @@ fn is_for_now(error: &DeployError) -> bool {
                     | LoadError::Workers { .. },
                 ..
             } | DeployError::Trial {
-                source: TrialError::Slow(_) | TrialError::BackedOff { .. },
+                source: TrialError::Slow(_)
+                    | TrialError::BackedOff { .. }
+                    | TrialError::Unclear { .. },
                 ..
             }
         )

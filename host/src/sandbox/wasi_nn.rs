@@ -16,7 +16,7 @@ use super::bindings::wasi::nn::tensor::{self, TensorType};
 use super::context::CallState;
 use super::limits::LimitReached;
 use super::slice;
-use crate::inference::{ComputeError, ErrorClass, Graph, WORKERS_WAIT};
+use crate::inference::{Call, ComputeError, ErrorClass, Graph, WORKERS_WAIT};
 use crate::outcome::GuestFailure;
 use crate::tensor::{DataType, Tensor, TensorError};
 use crate::value::Value;
@@ -237,8 +237,12 @@ impl inference::HostGraphExecutionContext for CallState {
         }
         // The epoch does not tick inside a host call: this deadline is ours to keep, and so is the stop.
         let deadline = tokio::time::Instant::from_std(self.limits.deadline);
-        let computed =
-            tokio::time::timeout_at(deadline, graph.compute(inputs, self.context.caller));
+        let call = Call {
+            id: Some(self.context.call),
+            account: self.context.caller,
+            deadline: self.limits.deadline,
+        };
+        let computed = tokio::time::timeout_at(deadline, graph.compute(inputs, call));
         let stop = self.context.stop.clone();
         let computed = tokio::select! {
             biased;

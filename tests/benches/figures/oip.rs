@@ -5,10 +5,10 @@ use std::net::TcpStream;
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
+use hospes::inference::backend::Backend as _;
 use hospes::inference::backend::onnxruntime::OnnxRuntime;
-use hospes::inference::backend::{Backend as _, Stop};
 use hospes::tensor::{DataType, Tensor};
-use system_tests::{Tensors, TestHost, batched_bundle, terms, workspace};
+use system_tests::{Tensors, TestHost, batched_bundle, computed, terms, workspace};
 
 use crate::report::{Figure, median};
 use crate::{ROUND, ROUNDS, SERVER_THREADS, cores};
@@ -44,12 +44,12 @@ pub fn efficientnet() -> Figure {
     let input = [Some(tensor)];
     let mut front = Front::new(&host, &zoe.api_key, &data);
 
-    let expected = bare.run(&input, &Stop::default()).expect("it computes");
+    let expected = computed(&*bare, &input);
     assert_eq!(front.infer(), expected[0].data().as_ref(), "both compute the same");
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         ours.push(cores::as_client(|| millis(|| drop(front.infer()))));
-        theirs.push(millis(|| drop(bare.run(&input, &Stop::default()))));
+        theirs.push(millis(|| drop(computed(&*bare, &input))));
     }
     Figure::time("ms", ours, theirs)
 }

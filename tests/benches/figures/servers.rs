@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hospes::inference::backend::{Model, Stop};
+use hospes::inference::backend::Model;
 use hospes::tensor::{DataType, Tensor};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -13,6 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use system_tests::computed;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -34,7 +35,7 @@ impl Work {
             Work::Compute { model, shape } => {
                 let body = request.into_body().collect().await.expect("a body").to_bytes();
                 let input = Tensor::new(DataType::F32, shape, body).expect("an input");
-                let outputs = model.run(&[Some(input)], &Stop::default()).expect("it computes");
+                let outputs = computed(&*model, &[Some(input)]);
                 outputs.first().expect("an output").data().clone()
             }
         }

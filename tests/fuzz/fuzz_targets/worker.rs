@@ -10,6 +10,7 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = decode::<Order>(bytes);
     let _ = decode::<Report>(bytes);
     if let Ok(job) = decode::<Job>(bytes) {
+        let _ = job.call.received();
         let layout = hospes::inference::protocol::Layout::new(4, 1 << 20);
         if let Some(places) = layout.places(job.inputs.iter().flatten()) {
             for (head, place) in job.inputs.iter().flatten().zip(places) {

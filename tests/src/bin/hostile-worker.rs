@@ -16,7 +16,8 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hospes::inference::backend::{BackendError, BackendKind};
+use hospes::backend::BackendKind;
+use hospes::inference::backend::BackendError;
 use hospes::inference::protocol::{Done, Head, Job, JobError, Offered, Order, Report, VERSION};
 use hospes::inference::{ModelSignature, OutputSpec, TensorSpec};
 use hospes::tensor::DataType;
@@ -43,8 +44,8 @@ fn main() {
     let garbage = Arc::clone(&models);
     std::thread::spawn(move || answer(&work, &garbage));
     start_no_more_threads();
-    let backends = [BackendKind::Onnxruntime, BackendKind::Tract]
-        .map(|kind| Offered { kind, usable: Ok("an attacker's".into()) });
+    let backends =
+        BackendKind::ALL.map(|kind| Offered { kind, usable: Ok("an attacker's".into()) });
     let ready = Report::Ready { version: VERSION, backends: backends.into(), confinement };
     control.send(&ready, None).expect("sent");
     while let Ok(Some(order)) = control.receive::<Order>(&mut buffer) {

@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use hospes::bundle::Backend;
+use hospes::backend::BackendKind;
 use serde_json::json;
 use system_tests::model::{Graph, element, tensor};
 use system_tests::{
@@ -241,7 +241,7 @@ fn a_caller_with_64_computations_in_a_worker_delays_another_s_by_few_of_them() {
     let (mallory, zoe) = (host.party("mallory"), host.party("zoe"));
     let model = std::fs::read(workspace().join("tests/cases/loop.onnx")).expect("readable");
     let published =
-        host.publish(&workshop, &model_bundle("loop", model, Some(Backend::Onnxruntime)));
+        host.publish(&workshop, &model_bundle("loop", model, Some(BackendKind::Onnxruntime)));
     for party in [&mallory, &zoe] {
         host.agree(&workshop, party, &published, vec![terms("infer")]);
     }

@@ -1,6 +1,6 @@
 //! Other people's models and tensors: what was refused, or computed wrongly, though nothing was wrong with it.
 
-use hospes::config::BackendChoice;
+use hospes::backend::BackendKind;
 use hospes::id::ModelName;
 use serde_json::{Value, json};
 use system_tests::model::{Graph, element, int, message, numbers, typed};
@@ -143,7 +143,8 @@ fn an_initialiser_that_is_an_input_may_be_given_or_left_out() {
 
 #[test]
 fn tract_takes_initialisers_as_constants_and_says_so() {
-    let host = TestHost::builder().config(|config| config.inference.backend = BackendChoice::Tract);
+    let host =
+        TestHost::builder().config(|config| config.inference.backend = BackendKind::Tract.into());
     let scene = Scene::of(host.start());
     scene.model("scaled", scaled());
     let x = || tensor("x", "FP32", &[2], json!([1, 2]));
@@ -232,7 +233,8 @@ fn a_model_that_fails_every_call_does_not_go_live() {
 fn a_model_that_tract_fails_every_call_of_does_not_go_live() {
     let model = std::fs::read(workspace().join("tests/cases/test_slice_default_axes/model.onnx"));
     let bundle = model_bundle("slice", model.expect("readable"), None);
-    let host = TestHost::builder().config(|config| config.inference.backend = BackendChoice::Tract);
+    let host =
+        TestHost::builder().config(|config| config.inference.backend = BackendKind::Tract.into());
     let scene = Scene::of(host.start());
     let refused = scene.host.try_publish(&scene.acme, &scene.acme.sign(&bundle));
     let refused = refused.problem(422, "bundle-refused");

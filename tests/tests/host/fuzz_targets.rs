@@ -4,8 +4,11 @@
 
 use std::os::fd::AsFd as _;
 
-use hospes::inference::backend::{BackendError, BackendKind};
-use hospes::inference::protocol::{Done, Head, Job, JobError, Layout, Order, Report, Setup};
+use hospes::backend::BackendKind;
+use hospes::inference::backend::BackendError;
+use hospes::inference::protocol::{
+    Done, Head, Job, JobCall, JobError, Layout, Order, Report, Setup,
+};
 use hospes::tensor::DataType;
 use hospes::worker::{ChannelError, Confinement, End, Limits};
 use system_tests::{Chance, simple, storms, workspace};
@@ -75,6 +78,7 @@ fn messages_of_workers_are_read_or_refused() {
                     job: 1,
                     model: 2,
                     window: 3,
+                    call: JobCall { id: Some([7; 16]), account: 5, left_nanos: u64::MAX },
                     inputs: vec![Some(head(5)), None, Some(head(1 << 19))],
                 },
                 None,

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use hospes::bundle::Backend;
+use hospes::backend::BackendKind;
 use serde_json::{Value, json};
 use system_tests::{
     Http2, Limited as _, Party, TestHost, model_bundle, terms, wat_guest, workspace,
@@ -37,7 +37,8 @@ impl Scene {
         let acme = host.party("acme");
         let (zoe, yan) = (host.party("zoe"), host.party("yan"));
         let model = std::fs::read(workspace().join("tests/cases/loop.onnx")).expect("readable");
-        let turns = host.publish(&acme, &model_bundle("loop", model, Some(Backend::Onnxruntime)));
+        let turns =
+            host.publish(&acme, &model_bundle("loop", model, Some(BackendKind::Onnxruntime)));
         let spin = host.publish(&acme, &wat_guest("spin", &[]));
         for consumer in [&zoe, &yan] {
             let limited = |function| terms(function).limit("count lteq 1000 call");

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use hospes::bundle::Backend;
+use hospes::backend::BackendKind;
 use hospes::id::Digest;
 use hospes::receipt::ReceiptProof;
 use hospes::tensor::DataType;
@@ -49,7 +49,8 @@ impl Scene {
         let mut agreements = Vec::new();
         for number in 0..MODELS {
             let different = documented(&model, &number.to_string());
-            let bundle = model_bundle(&format!("m{number}"), different, Some(Backend::Onnxruntime));
+            let bundle =
+                model_bundle(&format!("m{number}"), different, Some(BackendKind::Onnxruntime));
             let published = host.publish(&acme, &bundle);
             for (at, caller) in callers.iter().enumerate() {
                 let limited = terms("infer").limit(&format!("count lteq {CALLS_MAX} call"));
@@ -57,7 +58,7 @@ impl Scene {
             }
         }
         let others = host.host().inference().workers();
-        let bundle = model_bundle("echo", model, Some(Backend::Onnxruntime));
+        let bundle = model_bundle("echo", model, Some(BackendKind::Onnxruntime));
         let published = host.publish(&umbrella, &bundle);
         host.agree(&umbrella, &yan, &published, vec![terms("infer")]);
         let own = host.host().inference().workers();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hospes::bundle::Backend;
+use hospes::backend::BackendKind;
 use hospes::config::{BackendChoice, Config};
 use hospes::tensor::DataType;
 use serde_json::Value;
@@ -67,7 +67,7 @@ fn versions_that_never_load_keep_no_other_publisher_s_out_of_reach() {
     // What tract is to load now never loads: acme's come first by name, and are more than are loaded at once.
     let host = TestHost::builder().data(data).at_once().config(|config| {
         config.inference.worker_program = Some(hostile_worker());
-        config.inference.backend = BackendChoice::Tract;
+        config.inference.backend = BackendKind::Tract.into();
     });
     let host = host.start();
     host.call(&yan, "zoe/quick/infer").json(BYTES).send().ok();
@@ -112,7 +112,7 @@ fn a_model_that_ends_its_worker_whatever_it_is_given_does_not_go_live() {
     let (acme, zoe) = (host.party("acme"), host.party("zoe"));
     let honest = host.publish(&acme, &model_bundle("honest", identity(DataType::U8, 1), None));
     host.agree(&acme, &zoe, &honest, vec![terms("infer")]);
-    let bundle = acme.sign(&model_bundle("fatal", fatal(), Some(Backend::Onnxruntime)));
+    let bundle = acme.sign(&model_bundle("fatal", fatal(), Some(BackendKind::Onnxruntime)));
     let refused = |reply: Reply| {
         reply.problem(422, "bundle-refused")["detail"].as_str().expect("text").to_owned()
     };
@@ -156,7 +156,7 @@ fn a_model_is_tried_out_again_when_another_backend_computes_it() {
     let call = |host: &TestHost, name: &str| {
         host.call(&zoe, &format!("acme/{name}/infer")).json(BYTES).send()
     };
-    let host = with(first.stop(), BackendChoice::Tract);
+    let host = with(first.stop(), BackendKind::Tract.into());
     call(&host, "good").ok();
     call(&host, "picky").problem(503, "out-of-service");
     let out = out_of_service(&host);

@@ -45,6 +45,7 @@ mod market;
 mod metered;
 mod models;
 mod negotiation;
+mod new;
 mod offers;
 mod oip;
 mod openai;

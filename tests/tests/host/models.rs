@@ -2,11 +2,13 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use hospes::backend::BackendKind;
 use hospes::config::{BackendChoice, Config};
 use hospes::host::inference_settings;
-use hospes::inference::{BackendKind, Inference, ModelSource, Placement};
+use hospes::inference::{Call, Inference, ModelSource, Placement};
 use hospes::tensor::{DataType, Tensor, pack_strings};
 use serde_json::{Value, json};
 use system_tests::{
@@ -169,10 +171,10 @@ fn tensors_that_the_model_does_not_take_are_named() {
     );
 }
 
-async fn inference(backend: BackendChoice) -> Inference {
+async fn inference(backend: impl Into<BackendChoice>) -> Inference {
     let mut config = Config::default();
     config.inference.onnxruntime_library = Some(TestHost::onnxruntime());
-    config.inference.backend = backend;
+    config.inference.backend = backend.into();
     config.inference.threads = NonZeroUsize::MIN;
     config.inference.worker_program = Some(HostProcess::program());
     Inference::start(inference_settings(&config)).await.expect("starts")
@@ -187,7 +189,8 @@ async fn compute(
     let source = ModelSource::in_memory(publisher, Bytes::copy_from_slice(model));
     let graph =
         inference.load(source, Placement::default()).await.map_err(|error| error.to_string())?;
-    graph.compute(inputs, 0).await.map_err(|error| error.to_string())
+    let call = Call::of_nobody(Instant::now() + Duration::from_secs(60));
+    graph.compute(inputs, call).await.map_err(|error| error.to_string())
 }
 
 /// Numbers that look random and are always the same.
@@ -216,7 +219,7 @@ fn tokens() -> Tensor {
 #[tokio::test]
 async fn both_backends_agree_within_a_thousandth() {
     let (onnxruntime, tract) =
-        (inference(BackendChoice::Onnxruntime).await, inference(BackendChoice::Tract).await);
+        (inference(BackendKind::Onnxruntime).await, inference(BackendKind::Tract).await);
     for (model, input, tensor) in [
         ("magika", "bytes", tokens()),
         ("efficientnet-lite0", "image", floats(&[1, 3, 224, 224])),
@@ -268,7 +271,7 @@ fn sample(ty: DataType, elements: usize) -> Tensor {
 
 #[tokio::test]
 async fn every_type_of_tensor_passes_through_a_model_unchanged() {
-    let onnxruntime = inference(BackendChoice::Onnxruntime).await;
+    let onnxruntime = inference(BackendKind::Onnxruntime).await;
     for ty in DataType::ALL {
         let model = identity(ty, 1);
         for elements in [2, 1, 0] {
@@ -287,7 +290,7 @@ async fn every_type_of_tensor_passes_through_a_model_unchanged() {
 
 #[tokio::test]
 async fn bytes_that_are_no_model_are_refused_by_both_backends() {
-    for choice in [BackendChoice::Onnxruntime, BackendChoice::Tract] {
+    for choice in [BackendKind::Onnxruntime, BackendKind::Tract] {
         let inference = inference(choice).await;
         let good = identity(DataType::F32, 1);
         for length in 0..good.len() {
@@ -305,15 +308,15 @@ async fn bytes_that_are_no_model_are_refused_by_both_backends() {
 #[test]
 fn a_backend_or_device_that_is_not_there_is_an_error_not_another_one() {
     let host = TestHost::builder()
-        .config(|config| config.inference.backend = BackendChoice::Tract)
+        .config(|config| config.inference.backend = BackendKind::Tract.into())
         .start();
     let acme = host.party("acme");
     let model = identity(DataType::F32, 1);
     let wants = |backend| acme.sign(&model_bundle("picky", model.clone(), Some(backend)));
-    let refused = host.try_publish(&acme, &wants(hospes::bundle::Backend::Onnxruntime));
+    let refused = host.try_publish(&acme, &wants(BackendKind::Onnxruntime));
     let problem = refused.problem(422, "bundle-refused");
     assert!(problem["detail"].as_str().expect("text").contains("allows `tract` only"), "{problem}");
-    host.try_publish(&acme, &wants(hospes::bundle::Backend::Tract)).ok();
+    host.try_publish(&acme, &wants(BackendKind::Tract)).ok();
     let text = model_bundle("text", identity(DataType::Bytes, 1), None);
     let refused = host.try_publish(&acme, &acme.sign(&text)).problem(422, "bundle-refused");
     assert!(

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hospes::api::Listeners;
-use hospes::bundle::Backend;
-use hospes::config::{BackendChoice, Config};
+use hospes::backend::BackendKind;
+use hospes::config::Config;
 use hospes::id::{Digest, ModelName};
 use hospes::store::{Store, Table};
 use hospes::tensor::DataType;
@@ -177,12 +177,12 @@ fn models_that_are_hidden_stay_hidden_when_they_are_out_of_service() {
 fn a_setting_takes_models_out_of_service_and_not_the_host() {
     let host = TestHost::start();
     let (acme, zoe) = (host.party("acme"), host.party("zoe"));
-    for (name, backend) in [("pinned", Some(Backend::Onnxruntime)), ("free", None)] {
+    for (name, backend) in [("pinned", Some(BackendKind::Onnxruntime)), ("free", None)] {
         let bundle = model_bundle(name, identity(DataType::F32, 1), backend);
         let published = host.publish(&acme, &bundle);
         host.agree(&acme, &zoe, &published, vec![terms("infer")]);
     }
-    let tract = |config: &mut Config| config.inference.backend = BackendChoice::Tract;
+    let tract = |config: &mut Config| config.inference.backend = BackendKind::Tract.into();
     let host = TestHost::builder().data(host.stop()).config(tract).start();
     let call = |name: &str| host.call(&zoe, &format!("acme/{name}/infer")).json(TENSOR).send();
     call("free").ok();

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use hospes::backend::BackendKind;
 use hospes::tensor::DataType;
 use serde_json::json;
 use system_tests::{
@@ -175,9 +176,7 @@ fn no_error_for_publishers_shows_a_path_of_the_host() {
         publish(&acme.sign(&wat_guest(guest, &[])));
     }
     for model in [b"nonsense".to_vec(), identity(DataType::F32, 1)[..20].to_vec()] {
-        for backend in
-            [None, Some(hospes::bundle::Backend::Tract), Some(hospes::bundle::Backend::Onnxruntime)]
-        {
+        for backend in [None, Some(BackendKind::Tract), Some(BackendKind::Onnxruntime)] {
             publish(&acme.sign(&model_bundle("broken", model.clone(), backend)));
         }
     }
@@ -219,11 +218,7 @@ fn no_error_of_a_host_without_a_library_shows_where_it_looked() {
     let host =
         TestHost::builder().config(|config| config.inference.onnxruntime_library = None).start();
     let acme = host.party("acme");
-    let bundle = model_bundle(
-        "same",
-        identity(DataType::F32, 1),
-        Some(hospes::bundle::Backend::Onnxruntime),
-    );
+    let bundle = model_bundle("same", identity(DataType::F32, 1), Some(BackendKind::Onnxruntime));
     let answer = host.try_publish(&acme, &acme.sign(&bundle)).text();
     no_paths(
         &[answer, json!(host.get("/v2").send().json()).to_string()],

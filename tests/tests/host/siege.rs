@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use hospes::bundle::Backend;
+use hospes::backend::BackendKind;
 use hospes::receipt::ReceiptProof;
 use hospes::tensor::DataType;
 use serde_json::json;
@@ -147,7 +147,7 @@ impl Siege {
         let (acme, umbrella, mallory) = (party("acme"), party("umbrella"), party("mallory"));
         let (zoe, yan) = (party("zoe"), party("yan"));
         let model = |publisher: &Party, consumer: &Party, name: &str, model| {
-            let bundle = model_bundle(name, model, Some(Backend::Onnxruntime));
+            let bundle = model_bundle(name, model, Some(BackendKind::Onnxruntime));
             host.agree((publisher, consumer), &bundle, "infer");
         };
         model(&acme, &zoe, "div", case("intdiv.onnx"));

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use hospes::bundle::Backend;
+use hospes::backend::BackendKind;
 use hospes::config::{Config, Isolation};
 use serde_json::{Value, json};
 use system_tests::tenants::{Tenants, byte_identity, case, echo, int64};
@@ -386,7 +386,7 @@ fn a_worker_is_in_a_control_group_of_its_own_where_the_host_makes_them_and_it_sa
 #[test]
 fn a_worker_that_is_an_attacker_s_reaches_nothing() {
     let scene = Tenants::new(|config| config.inference.worker_program = Some(hostile_worker()));
-    let bundle = model_bundle("spy", byte_identity(), Some(Backend::Onnxruntime));
+    let bundle = model_bundle("spy", byte_identity(), Some(BackendKind::Onnxruntime));
     let refused = scene.host.try_publish(&scene.acme, &scene.acme.sign(&bundle));
     let problem = refused.problem(422, "bundle-refused");
     let detail = problem["detail"].as_str().expect("text");
@@ -406,7 +406,7 @@ fn garbage_of_a_worker_is_an_error_of_the_call_and_never_of_the_host() {
         // The hostile worker looks at the model's bytes for what it is to do.
         let model = |word: &str| documented(&byte_identity(), &format!("hostile:{word};"));
         // It is tried out before it goes live: a model that is never computed does not.
-        let bundle = model_bundle("liar", model(garbage), Some(Backend::Onnxruntime));
+        let bundle = model_bundle("liar", model(garbage), Some(BackendKind::Onnxruntime));
         let tried = scene.host.try_publish(&scene.umbrella, &scene.umbrella.sign(&bundle));
         let said = tried.problem(422, "bundle-refused")["detail"].to_string();
         let wanted = match garbage {
@@ -437,7 +437,7 @@ fn garbage_of_a_worker_is_an_error_of_the_call_and_never_of_the_host() {
 fn a_model_that_loads_as_gigabytes_is_refused_by_its_memory_s_limit() {
     let scene = Tenants::new(|config| config.inference.worker_memory_bytes_max = 512 << 20);
     scene.model(&scene.umbrella, "echo", byte_identity());
-    let bundle = model_bundle("bomb", case("const-bomb.onnx"), Some(Backend::Onnxruntime));
+    let bundle = model_bundle("bomb", case("const-bomb.onnx"), Some(BackendKind::Onnxruntime));
     let refused = scene.host.try_publish(&scene.acme, &scene.acme.sign(&bundle));
     refused.problem(422, "bundle-refused");
     scene.call(&scene.zoe, "umbrella/echo", &echo()).ok();

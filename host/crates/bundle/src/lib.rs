@@ -37,10 +37,9 @@ pub use contents::ContentsError;
 pub use inspect::{InspectError, Inspection, inspect};
 pub use layout::{LayoutError, SIGNATURE_BYTES_MAX};
 pub use manifest::{
-    BATCH_AXIS_MAX, Backend, Card, Device, Encoding, FUNCTIONS_MAX, FunctionSpec,
-    MANIFEST_BYTES_MAX, MANIFEST_FORMAT, MODELS_MAX, Manifest, ManifestError, MemberSpec,
-    ModelSpec, Privilege, RequestedLimits, SUMMARY_BYTES_MAX, TEXT_BYTES_MAX, TypeSpec,
-    VERSION_BYTES_MAX,
+    BATCH_AXIS_MAX, Card, Encoding, FUNCTIONS_MAX, FunctionSpec, MANIFEST_BYTES_MAX,
+    MANIFEST_FORMAT, MODELS_MAX, Manifest, ManifestError, MemberSpec, ModelSpec, Privilege,
+    RequestedLimits, SUMMARY_BYTES_MAX, TEXT_BYTES_MAX, TypeSpec, VERSION_BYTES_MAX,
 };
 pub use names::{
     EXPORT_BYTES_MAX, Export, GRAPH_NAME_BYTES_MAX, GraphName, LICENCE_BYTES_MAX, Licence,

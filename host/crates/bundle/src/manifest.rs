@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::names::{Export, GraphName, Licence};
+use hospes_core::backend::{BackendKind, Device};
 use hospes_core::id::{Digest, FunctionName, ModelLabel, Party};
 
 /// The format that this version writes, and the only one that it reads.
@@ -162,7 +163,7 @@ pub struct ModelSpec {
     pub device: Device,
     /// The backend that the publisher measured it with, if that matters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backend: Option<Backend>,
+    pub backend: Option<BackendKind>,
 }
 
 /// How weights are encoded.
@@ -170,25 +171,6 @@ pub struct ModelSpec {
 #[serde(rename_all = "lowercase")]
 pub enum Encoding {
     Onnx,
-}
-
-/// Where a model must run. A device that a host lacks is an error there, never a silent fallback.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Device {
-    Cpu,
-    Gpu,
-    /// The publisher does not mind: the host's operator chooses.
-    #[default]
-    Any,
-}
-
-/// An inference backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Backend {
-    Onnxruntime,
-    Tract,
 }
 
 /// What a guest can ask to be allowed. This version grants nothing, so that a manifest that asks is refused.

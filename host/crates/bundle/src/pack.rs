@@ -12,12 +12,13 @@ use bytes::Bytes;
 use super::contents::{self, ContentsError};
 use super::layout::{self, LayoutError, MANIFEST_SECTION, MODEL_SECTION_PREFIX};
 use super::manifest::{
-    Backend, Card, Device, Encoding, FunctionSpec, MANIFEST_FORMAT, Manifest, ManifestError,
-    ModelSpec, RequestedLimits, TypeSpec,
+    Card, Encoding, FunctionSpec, MANIFEST_FORMAT, Manifest, ManifestError, ModelSpec,
+    RequestedLimits, TypeSpec,
 };
 use super::names::{GraphName, Licence};
 use super::shape::{Shape, ShapeError};
 use super::weights;
+use hospes_core::backend::{BackendKind, Device};
 use hospes_core::id::{Digest, Hasher, ModelLabel};
 use hospes_onnx::{CureError, ModelRefused};
 
@@ -82,7 +83,7 @@ pub struct ModelInput {
     pub encoding: Encoding,
     pub batch_axis: Option<u32>,
     pub device: Device,
-    pub backend: Option<Backend>,
+    pub backend: Option<BackendKind>,
     /// The digest that the weights must have.
     pub pin: Option<Digest>,
     pub source: Source,

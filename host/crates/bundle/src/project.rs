@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::componentize::{ComponentizeError, componentize, passthrough};
-use super::manifest::{Backend, Card, Device, Encoding, RequestedLimits};
+use super::manifest::{Card, Encoding, RequestedLimits};
 use super::names::{GraphName, Licence};
 use super::pack::{Description, ModelInput, PackError, Packed, Source, pack_to_file};
 use super::wit::{self, Exports, WitError};
+use hospes_core::backend::{BackendKind, Device};
 use hospes_core::id::{Digest, ModelLabel};
 
 /// The file that makes a directory a plugin's.
@@ -116,7 +117,7 @@ struct Model {
     batch_axis: Option<u32>,
     #[serde(default)]
     device: Device,
-    backend: Option<Backend>,
+    backend: Option<BackendKind>,
 }
 
 impl Project {

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
-use super::manifest::{Card, Device, Encoding, FunctionSpec, RequestedLimits};
+use super::manifest::{Card, Encoding, FunctionSpec, RequestedLimits};
 use super::pack::{Description, ModelInput, Source, pack};
+use hospes_core::backend::Device;
 use hospes_core::key::PartyKey;
 
 /// Without names of its own, so that its last section holds its last export. Type 0 is that of the import.

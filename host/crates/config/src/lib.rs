@@ -4,6 +4,7 @@
 //! an error, not a typing mistake that goes unnoticed. Settings are read and shown here; what they do is up to those they are for.
 
 mod address;
+mod backend;
 mod listen;
 pub mod machine;
 mod units;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use hospes_core::id::AccountName;
 
 pub use address::{AddressError, BaseUrl, Network, Origin, is_host};
+pub use backend::BackendChoice;
 pub use listen::{ListenAddress, ListenAddressError};
 pub use units::{parse_bytes, show_bytes};
 
@@ -453,17 +455,6 @@ pub enum Isolation {
     Publisher,
     /// Those of trusted publishers have none: they are computed in the host's process.
     None,
-}
-
-/// Which backend computes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum BackendChoice {
-    #[default]
-    Auto,
-    Onnxruntime,
-    /// The memory-safe choice: no native parser sees a model.
-    Tract,
 }
 
 impl Default for Inference {

@@ -2,6 +2,7 @@
 //!
 //! It knows no host: no files but keys, no network, no sandbox.
 
+pub mod backend;
 pub mod capability;
 pub mod clock;
 pub mod dsse;

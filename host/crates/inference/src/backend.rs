@@ -3,39 +3,81 @@
 pub mod onnxruntime;
 pub mod tract;
 
-use std::fmt;
-use std::sync::{Mutex, PoisonError};
+mod context;
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use context::{Call, Context, Stop};
+
 use super::signature::ModelSignature;
+use hospes_core::backend::{BackendKind, Device};
 use hospes_core::tensor::Tensor;
 
-/// A backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum BackendKind {
-    Onnxruntime,
-    Tract,
+/// What the host and its workers know of a backend. A new one is a kind in `hospes-core`, a row here and a module below.
+pub(crate) struct Row {
+    pub(crate) kind: BackendKind,
+    /// What the Open Inference Protocol calls a model that it computes (`platform` of a model's metadata).
+    pub(crate) platform: &'static str,
+    /// What it computes on: the processor or a GPU.
+    pub(crate) device: Device,
+    /// Whether it may compute trusted publishers' models in the host's own process.
+    pub(crate) in_host: bool,
+    /// Whether it is a native library, which the operator brings.
+    pub(crate) is_library: bool,
+    /// Opens it, in any process. A second time finds it open.
+    pub(crate) open: fn(&Needs<'_>) -> Result<Arc<dyn Backend>, BackendError>,
+    /// The first half of opening it, in a worker that has its files still.
+    pub(crate) map: fn(&Needs<'_>) -> Result<Begin, BackendError>,
 }
 
-impl fmt::Display for BackendKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            BackendKind::Onnxruntime => "onnxruntime",
-            BackendKind::Tract => "tract",
-        })
+/// The backends, the one first that is taken where nobody says which.
+pub(crate) static TABLE: [Row; BackendKind::ALL.len()] = [
+    Row {
+        kind: BackendKind::Onnxruntime,
+        platform: "onnxruntime_onnx",
+        device: Device::Cpu,
+        in_host: true,
+        is_library: true,
+        open: onnxruntime::open,
+        map: onnxruntime::map,
+    },
+    Row {
+        kind: BackendKind::Tract,
+        platform: "tract_onnx",
+        device: Device::Cpu,
+        in_host: true,
+        is_library: false,
+        open: tract::open,
+        map: tract::map,
+    },
+];
+
+/// A backend's row.
+pub(crate) fn row(kind: BackendKind) -> &'static Row {
+    &TABLE[kind as usize]
+}
+
+impl Row {
+    /// Whether a model that must run there can be computed by it.
+    pub(crate) fn runs_on(&self, device: Device) -> bool {
+        device == Device::Any || device == self.device
     }
 }
 
-/// Where a model must run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Device {
-    Cpu,
-    Gpu,
-    /// The publisher does not mind.
-    #[default]
-    Any,
+/// What a backend needs to be opened.
+pub(crate) struct Needs<'n> {
+    /// Where ONNX Runtime's library may be, in order.
+    pub(crate) libraries: &'n [PathBuf],
+    /// Threads that compute one model at once.
+    pub(crate) threads: NonZeroUsize,
 }
+
+/// The second half of opening a backend, which may start threads and opens no file.
+pub(crate) type Begin = Box<dyn FnOnce() -> Result<Arc<dyn Backend>, BackendError>>;
 
 /// What a publisher asks for. A device or backend that is not here is an error, never a silent replacement.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -84,8 +126,8 @@ fn one_line(message: &str) -> String {
 
 /// Loads models.
 pub trait Backend: Send + Sync {
-    /// Which one it is.
-    fn kind(&self) -> BackendKind;
+    /// What it is, for operators: the library's path, or that it is built in.
+    fn describe(&self) -> String;
 
     /// Loads an ONNX model. Blocks.
     ///
@@ -103,48 +145,25 @@ pub trait Model: Send + Sync {
     /// one was left out.
     ///
     /// # Errors
-    /// [`BackendError`]; any, soon after `stop` was told to stop, if the backend can be.
-    fn run(&self, inputs: &[Option<Tensor>], stop: &Stop) -> Result<Vec<Tensor>, BackendError>;
-}
-
-/// Ends a computation from another thread, by the backend's own means.
-#[derive(Default)]
-pub struct Stop(Mutex<Stopping>);
-
-#[derive(Default)]
-enum Stopping {
-    /// The backend has not said how.
-    #[default]
-    Unarmed,
-    Armed(Box<dyn Fn() + Send>),
-    Stopped,
-}
-
-impl Stop {
-    /// How the computation can be ended. Called at once if it was to stop already.
-    pub fn on_stop(&self, end: impl Fn() + Send + 'static) {
-        let mut stopping = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*stopping, Stopping::Stopped) {
-            drop(stopping);
-            end();
-        } else {
-            *stopping = Stopping::Armed(Box::new(end));
-        }
-    }
-
-    /// Ends the computation, now or when it has said how.
-    pub fn stop(&self) {
-        let mut stopping = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Stopping::Armed(end) = std::mem::replace(&mut *stopping, Stopping::Stopped) {
-            drop(stopping);
-            end();
-        }
-    }
+    /// [`BackendError`]; any, soon after the context's [`Stop`] was told to stop, if the backend can be.
+    fn run(
+        &self,
+        inputs: &[Option<Tensor>],
+        context: &Context<'_>,
+    ) -> Result<Vec<Tensor>, BackendError>;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_backend_has_its_row() {
+        for kind in BackendKind::ALL {
+            assert_eq!(row(kind).kind, kind);
+            assert_ne!(row(kind).device, Device::Any, "a backend knows where it computes");
+        }
+    }
 
     #[test]
     fn a_library_s_message_is_one_short_line() {

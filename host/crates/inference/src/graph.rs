@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::backend::{BackendError, BackendKind, Model, Stop};
+use super::backend::{BackendError, Call, Context, Model, Stop};
 use super::executor::{Executor, QueueFull};
 use super::pool::RemoteModel;
 use super::signature::{InputError, ModelSignature};
+use hospes_core::backend::BackendKind;
 use hospes_core::tensor::Tensor;
 use hospes_onnx::ModelFacts;
 
@@ -163,24 +164,24 @@ impl Graph {
         }
     }
 
-    /// Computes the model's outputs for a caller, who is a number that only tells callers apart. Dropping the future ends the
-    /// computation soon, if it has begun, and takes it out of the queue, if it has not.
+    /// Computes the model's outputs, as part of a call. Dropping the future ends the computation soon, if it has begun, and takes it out of
+    /// the queue, if it has not: whoever asks does so at the call's deadline.
     ///
     /// # Errors
     /// [`ComputeError`].
     pub async fn compute(
         &self,
         inputs: Vec<(String, Tensor)>,
-        caller: u64,
+        call: Call,
     ) -> Result<Vec<(String, Tensor)>, ComputeError> {
         let inputs = self.signature().bind(inputs).map_err(|error| self.explain(error))?;
         self.check_size("inputs", inputs.iter().flatten())?;
         let outputs = match &self.place {
-            Place::Remote(model) => model.compute(&inputs, caller).await?,
+            Place::Remote(model) => model.compute(&inputs, call).await?,
             Place::Here { work, bounded: true, .. } if work.pace.is_quick(&inputs) => {
-                work.run(&inputs, &Stop::default())?
+                work.run(&inputs, &Context { call, stop: &Stop::default() })?
             }
-            Place::Here { work, executor, .. } => hand_over(work, executor, inputs).await?,
+            Place::Here { work, executor, .. } => hand_over(work, executor, inputs, call).await?,
         };
         self.check_size("outputs", &outputs)?;
         let specs = &self.signature().outputs;
@@ -218,6 +219,7 @@ async fn hand_over(
     work: &Arc<Work>,
     executor: &Executor,
     inputs: Vec<Option<Tensor>>,
+    call: Call,
 ) -> Result<Vec<Tensor>, ComputeError> {
     let (answer, answered) = oneshot::channel();
     let work = Arc::clone(work);
@@ -225,7 +227,7 @@ async fn hand_over(
     let stop = leaves.0.clone().unwrap_or_default();
     let job = Box::new(move || {
         if !answer.is_closed() {
-            let _ = answer.send(work.run(&inputs, &stop));
+            let _ = answer.send(work.run(&inputs, &Context { call, stop: &stop }));
         }
     });
     let queued = executor.submit(job);
@@ -248,10 +250,14 @@ impl Drop for StopOnDrop {
 }
 
 impl Work {
-    fn run(&self, inputs: &[Option<Tensor>], stop: &Stop) -> Result<Vec<Tensor>, ComputeError> {
+    fn run(
+        &self,
+        inputs: &[Option<Tensor>],
+        context: &Context<'_>,
+    ) -> Result<Vec<Tensor>, ComputeError> {
         let began = Instant::now();
         // A backend that panics fails this computation, not the thread that others wait for.
-        let outputs = catch_unwind(AssertUnwindSafe(|| self.model.run(inputs, stop)))
+        let outputs = catch_unwind(AssertUnwindSafe(|| self.model.run(inputs, context)))
             .unwrap_or(Err(BackendError::Panicked))?;
         self.pace.learn(began.elapsed(), inputs);
         Ok(outputs)

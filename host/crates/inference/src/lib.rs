@@ -27,23 +27,23 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use backend::onnxruntime::OnnxRuntime;
-use backend::tract::Tract;
-use backend::{Backend, BackendError, Model};
+use backend::{Backend, BackendError, Model, Needs, Row, TABLE, row};
 use bytes::Bytes;
 use executor::Executor;
 use graph::Known;
 use pool::{Pool, RemoteModel, Together};
 
-pub use backend::{BackendKind, BackendStatus, Device, Placement};
+pub use backend::{BackendStatus, Call, Placement};
 pub use graph::{ComputeError, ErrorClass, Graph, WORKERS_WAIT};
 pub use pool::in_memory as file_in_memory;
 pub use remote::WorkerStartError;
 pub use signature::{InputError, ModelSignature, OutputSpec, Sizes, TensorSpec};
 pub use strikes::Incident;
+use trial::NO_TIME;
 pub use trial::{Trial, TrialError, TrialTime};
 
 use hospes_config::{BackendChoice, Isolation};
+use hospes_core::backend::{BackendKind, Device};
 use hospes_core::id::{AccountName, Digest};
 use hospes_onnx::{self as onnx, ModelFacts, ModelRefused};
 use hospes_telemetry::Allowances;
@@ -82,6 +82,12 @@ pub struct Settings {
     pub allowances: Arc<Allowances>,
 }
 
+impl Settings {
+    fn needs(&self) -> Needs<'_> {
+        Needs { libraries: &self.libraries, threads: self.threads }
+    }
+}
+
 /// Why inference could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum InferenceError {
@@ -100,8 +106,8 @@ pub enum LoadError {
     Unusable { kind: BackendKind, reason: String },
     #[error("it needs backend `{wanted}`, but this host's operator allows `{allowed}` only")]
     NotAllowed { wanted: BackendKind, allowed: BackendKind },
-    #[error("it must run on a GPU, and this host has none for it")]
-    NoGpu,
+    #[error("it must run on a {device}, and this host has none for it")]
+    NoDevice { device: Device },
     #[error("no backend is given it: {0}")]
     Refused(#[from] ModelRefused),
     #[error("`{kind}` cannot load it: {source}")]
@@ -178,8 +184,8 @@ pub struct Inference {
     settings: Settings,
     pool: Arc<Pool>,
     executor: OnceLock<Arc<Executor>>,
-    /// In the host's own process; opened when the first trusted model is loaded.
-    here: OnceLock<Result<Arc<dyn Backend>, BackendError>>,
+    /// In the host's own process, in the order of the table; each is opened when the first trusted model is loaded into it.
+    here: [OnceLock<Result<Arc<dyn Backend>, BackendError>>; TABLE.len()],
     status: Vec<BackendStatus>,
     confinement: Confinement,
     loaded: Mutex<HashMap<Key, Slot>>,
@@ -191,11 +197,15 @@ impl Inference {
     /// # Errors
     /// [`InferenceError::Unusable`] if a backend or library was named that is not usable; [`InferenceError::Worker`].
     pub async fn start(mut settings: Settings) -> Result<Self, InferenceError> {
-        let required = settings.library_required || settings.backend == BackendChoice::Onnxruntime;
+        let required = |row: &Row, settings: &Settings| {
+            settings.backend.only() == Some(row.kind)
+                || (row.is_library && settings.library_required)
+        };
+        let needs_library = TABLE.iter().any(|row| row.is_library && required(row, &settings));
         let mut pool = Arc::new(Pool::new(&settings));
         let ready = match pool.first().await {
             // A damaged library ends whoever loads it.
-            Err(error) if !required && !settings.libraries.is_empty() => {
+            Err(error) if !needs_library && !settings.libraries.is_empty() => {
                 tracing::error!(%error, "workers do not start with ONNX Runtime, so the host does without it");
                 settings.libraries.clear();
                 pool = Arc::new(Pool::new(&settings));
@@ -210,7 +220,7 @@ impl Inference {
             .collect();
         for BackendStatus { kind, usable } in &status {
             match usable {
-                Err(reason) if required && *kind == BackendKind::Onnxruntime => {
+                Err(reason) if required(row(*kind), &settings) => {
                     return Err(InferenceError::Unusable { kind: *kind, reason: reason.clone() });
                 }
                 Err(reason) => tracing::warn!(backend = %kind, %reason, "a backend is not usable"),
@@ -227,7 +237,7 @@ impl Inference {
             settings,
             pool,
             executor: OnceLock::new(),
-            here: OnceLock::new(),
+            here: Default::default(),
             status,
             confinement,
             loaded: Mutex::default(),
@@ -274,7 +284,7 @@ impl Inference {
         placement: Placement,
     ) -> Result<Arc<Graph>, LoadError> {
         let kind = self.choose(placement)?;
-        let key = (self.place(&source), source.digest, kind);
+        let key = (self.place(&source, kind), source.digest, kind);
         let slot = self.slot(&key);
         let mut loaded = slot.lock().await;
         if let Some(graph) = loaded.upgrade() {
@@ -307,7 +317,7 @@ impl Inference {
     }
 
     /// Tries out a model that is loaded, before it goes live. One that ends its worker gets another one for itself: other models
-    /// of its publisher are computed in the first, and it may have been one of them.
+    /// of its publisher are computed in the first, and it may have been one of them. If it is not computed there, it does not go live.
     ///
     /// # Errors
     /// [`TrialError`] if it would fail every call.
@@ -317,7 +327,8 @@ impl Inference {
         source: ModelSource,
         time: TrialTime,
     ) -> Result<Trial, TrialError> {
-        let Place::Worker(Together::Publisher(publisher)) = self.place(&source) else {
+        let place = self.place(&source, graph.backend());
+        let Place::Worker(Together::Publisher(publisher)) = place else {
             return graph.try_out(time, LOST_MAX).await;
         };
         let how = match graph.try_out(time, 1).await {
@@ -329,21 +340,24 @@ impl Inference {
         let group = self.pool.group(Together::Model(publisher, source.digest));
         let loading = RemoteModel::load(group, source, kind);
         match tokio::time::timeout_at(time.until().into(), loading).await {
-            Ok(Ok(model)) => Graph::remote(model, known).try_out(time, LOST_MAX).await,
-            // It has no part in these.
+            Ok(Ok(model)) => match Graph::remote(model, known).try_out(time, LOST_MAX).await {
+                Ok(Trial::Inconclusive(why)) => Err(TrialError::Unclear { how, why }),
+                tried => tried,
+            },
             Ok(Err(error @ LoadError::Workers { .. })) => {
-                Ok(Trial::Inconclusive(error.to_string()))
+                Err(TrialError::Unclear { how, why: error.to_string() })
             }
-            Err(_elapsed) => Ok(Trial::Inconclusive("there was no time left for it".into())),
+            Err(_elapsed) => Err(TrialError::Unclear { how, why: NO_TIME.into() }),
             Ok(Err(LoadError::BackedOff { wait })) => Err(TrialError::BackedOff { wait }),
             Ok(Err(_)) => Err(TrialError::Ends { how }),
         }
     }
 
-    fn place(&self, source: &ModelSource) -> Place {
+    fn place(&self, source: &ModelSource, kind: BackendKind) -> Place {
         let publisher = source.publisher.clone();
+        let is_trusted = || row(kind).in_host && self.settings.trusted.contains(&publisher);
         match self.settings.isolation {
-            Isolation::None if self.settings.trusted.contains(&publisher) => Place::Here,
+            Isolation::None if is_trusted() => Place::Here,
             Isolation::None | Isolation::Publisher => Place::Worker(Together::Publisher(publisher)),
             Isolation::Model => Place::Worker(Together::Model(publisher, source.digest)),
         }
@@ -354,10 +368,8 @@ impl Inference {
         source: ModelSource,
         kind: BackendKind,
     ) -> Result<Box<dyn Model>, LoadError> {
-        let backend = match kind {
-            BackendKind::Tract => Ok(Arc::new(Tract) as Arc<dyn Backend>),
-            BackendKind::Onnxruntime => self.onnxruntime_here(),
-        };
+        let open = || (row(kind).open)(&self.settings.needs());
+        let backend = self.here[kind as usize].get_or_init(open).clone();
         let backend = backend.map_err(|source| LoadError::Backend { kind, source })?;
         let loading = tokio::task::spawn_blocking(move || backend.load(&source.bytes));
         match tokio::time::timeout(LOAD_TIMEOUT, loading).await {
@@ -365,14 +377,6 @@ impl Inference {
             Ok(Err(_panic)) => Err(LoadError::Panicked { kind }),
             Err(_elapsed) => Err(LoadError::Timeout { kind }),
         }
-    }
-
-    fn onnxruntime_here(&self) -> Result<Arc<dyn Backend>, BackendError> {
-        let open = || {
-            let found = OnnxRuntime::find(&self.settings.libraries, self.settings.threads)?;
-            Ok(Arc::new(found) as Arc<dyn Backend>)
-        };
-        self.here.get_or_init(open).clone()
     }
 
     fn executor(&self) -> Result<&Arc<Executor>, LoadError> {
@@ -387,23 +391,27 @@ impl Inference {
         }))
     }
 
-    /// What the operator allows, then what the publisher wants, then the fastest that is here.
+    /// What the operator allows, then what the publisher wants, then the first of the table that is usable; of those that compute where
+    /// the model must run.
     fn choose(&self, placement: Placement) -> Result<BackendKind, LoadError> {
-        if placement.device == Device::Gpu {
-            return Err(LoadError::NoGpu);
+        let mut rows = TABLE.iter().filter(|row| row.runs_on(placement.device)).peekable();
+        if rows.peek().is_none() {
+            return Err(LoadError::NoDevice { device: placement.device });
         }
-        let allowed = match self.settings.backend {
-            BackendChoice::Auto => None,
-            BackendChoice::Onnxruntime => Some(BackendKind::Onnxruntime),
-            BackendChoice::Tract => Some(BackendKind::Tract),
-        };
-        match (allowed, placement.backend) {
+        let named = match (self.settings.backend.only(), placement.backend) {
             (Some(allowed), Some(wanted)) if wanted != allowed => {
-                Err(LoadError::NotAllowed { wanted, allowed })
+                return Err(LoadError::NotAllowed { wanted, allowed });
             }
-            (Some(kind), _) | (None, Some(kind)) => self.usable(kind),
-            (None, None) => Ok(self.usable(BackendKind::Onnxruntime).unwrap_or(BackendKind::Tract)),
+            (allowed, wanted) => allowed.or(wanted),
+        };
+        let mut refused = LoadError::NoDevice { device: placement.device };
+        for row in rows.filter(|row| named.is_none_or(|kind| row.kind == kind)) {
+            match self.usable(row.kind) {
+                Ok(kind) => return Ok(kind),
+                Err(error) => refused = error,
+            }
         }
+        Err(refused)
     }
 
     fn usable(&self, kind: BackendKind) -> Result<BackendKind, LoadError> {
@@ -431,16 +439,14 @@ async fn walk(bytes: Bytes, kind: BackendKind) -> Result<ModelFacts, LoadError> 
 
 /// The backends that a host with these settings would have, and why one is not usable.
 pub fn backends(settings: &Settings) -> Vec<BackendStatus> {
-    status(&OnnxRuntime::find(&settings.libraries, settings.threads))
+    let status = |row: &Row| {
+        let usable = (row.open)(&settings.needs()).map(|backend| backend.describe());
+        BackendStatus { kind: row.kind, usable }
+    };
+    TABLE.iter().map(status).collect()
 }
 
-fn status(onnxruntime: &Result<OnnxRuntime, BackendError>) -> Vec<BackendStatus> {
-    let usable = match onnxruntime {
-        Ok(found) => Ok(found.describe()),
-        Err(reason) => Err(reason.clone()),
-    };
-    vec![
-        BackendStatus { kind: BackendKind::Onnxruntime, usable },
-        BackendStatus { kind: BackendKind::Tract, usable: Ok(Tract::describe()) },
-    ]
+/// What the Open Inference Protocol calls a model that this backend computes (`platform` of a model's metadata).
+pub fn platform(kind: BackendKind) -> &'static str {
+    row(kind).platform
 }

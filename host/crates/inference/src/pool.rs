@@ -19,13 +19,14 @@ use arc_swap::ArcSwapOption;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 
-use super::backend::BackendKind;
+use super::backend::Call;
 use super::protocol::{Layout, Setup, VERSION};
 use super::remote::{Lease, LoadLoss, Loading, Loss, ModelKey, RemoteError, Task, Worker};
 use super::seats::{Seat, Seats};
 use super::signature::ModelSignature;
 use super::strikes::{Culprit, Owned, Strikes};
 use super::{ComputeError, LoadError, ModelSource, Settings};
+use hospes_core::backend::BackendKind;
 use hospes_core::id::{AccountName, Digest};
 use hospes_core::tensor::Tensor;
 use hospes_telemetry::Allowances;
@@ -369,9 +370,9 @@ impl RemoteModel {
     pub(super) async fn compute(
         &self,
         inputs: &[Option<Tensor>],
-        caller: u64,
+        call: Call,
     ) -> Result<Vec<Tensor>, ComputeError> {
-        let culprit = Culprit::computing(owned(&self.source), caller);
+        let culprit = Culprit::computing(owned(&self.source), call.account);
         let Wanted { group, key } = &self.wanted;
         for _ in 0..TRIES {
             // Each time: it may be what ended the worker of the last try.
@@ -387,7 +388,7 @@ impl RemoteModel {
                     None => continue,
                 },
             };
-            let task = Task { model, culprit: &culprit, alone: standing.alone };
+            let task = Task { model, call, culprit: &culprit, alone: standing.alone };
             match worker.compute(task, inputs).await {
                 Err(RemoteError::NotBegun) => {}
                 Err(RemoteError::Compute(error)) => return Err(error),

@@ -1,4 +1,4 @@
-//! What a host and an inference worker say to each other. Version 3.
+//! What a host and an inference worker say to each other. Version 4.
 //!
 //! Two connections, each of packets in [postcard](https://postcard.jamesmunns.com/wire-format)'s encoding. On the one that steers, the host sends [`Order`]s
 //! and the worker [`Report`]s; on the one of work, the host sends [`Job`]s, which the worker's threads take as they are free, and the
@@ -9,22 +9,28 @@
 //! `Cancel`: a job that runs ends earlier, if it can, and the `Done` of one that has not begun comes at once. Whoever gets a message that does not belong here ends the connection, and the worker its process.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::backend::{BackendError, BackendKind};
+use super::backend::{BackendError, Call};
 use super::signature::ModelSignature;
+use hospes_core::backend::BackendKind;
+use hospes_core::id::CallId;
 use hospes_core::tensor::{DataType, Tensor};
 use hospes_worker::{Confinement, Limits};
 
 /// Both sides must have the same.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Bytes at whose multiples tensors begin, so that every type of element is aligned.
 const ALIGNMENT: usize = 64;
 
 /// Room in a window for what alignment wastes.
 const SLACK_BYTES: usize = 64 << 10;
+
+/// Longest time until a call's deadline that is read: any longer one is none.
+const LEFT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// From the host, to steer.
 #[derive(Debug, Serialize, Deserialize)]
@@ -71,8 +77,38 @@ pub struct Job {
     pub job: u64,
     pub model: u32,
     pub window: u32,
+    pub call: JobCall,
     /// Those of the model's signature; none where an optional one was left out.
     pub inputs: Vec<Option<Head>>,
+}
+
+/// The call that a job is part of, as its backend is told ([`Call`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobCall {
+    pub id: Option<[u8; 16]>,
+    /// A number that only tells accounts apart.
+    pub account: u64,
+    /// Nanoseconds until nobody waits for it any more, when the job was sent: the two processes share no instants.
+    pub left_nanos: u64,
+}
+
+impl JobCall {
+    /// A call as it is sent now.
+    pub fn of(call: &Call) -> Self {
+        let left = call.deadline.saturating_duration_since(Instant::now());
+        Self {
+            id: call.id.map(|id| *id.as_bytes()),
+            account: call.account,
+            left_nanos: u64::try_from(left.as_nanos()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// The call, where it has just been received.
+    pub fn received(self) -> Call {
+        let left = Duration::from_nanos(self.left_nanos).min(LEFT_MAX);
+        let id = self.id.map(CallId::from_bytes);
+        Call { id, account: self.account, deadline: Instant::now() + left }
+    }
 }
 
 /// What became of a job.
@@ -172,6 +208,21 @@ mod tests {
 
     fn head(bytes: usize) -> Head {
         Head { data_type: DataType::U8, shape: vec![bytes], bytes }
+    }
+
+    #[test]
+    fn a_call_s_deadline_is_as_far_away_where_it_is_received() {
+        let left = Duration::from_secs(5);
+        let id = Some(CallId::from_bytes([7; 16]));
+        let call = Call { id, account: 3, deadline: Instant::now() + left };
+        let received = JobCall::of(&call).received();
+        assert_eq!((received.id, received.account), (call.id, call.account));
+        assert!(received.deadline >= call.deadline);
+        assert!(received.deadline < call.deadline + left, "the message took no seconds");
+        let late = JobCall::of(&Call::of_nobody(Instant::now()));
+        assert_eq!((late.id, late.left_nanos), (None, 0));
+        let far = JobCall { left_nanos: u64::MAX, ..late }.received();
+        assert!(far.deadline <= Instant::now() + LEFT_MAX, "nothing overflows");
     }
 
     #[test]

@@ -17,12 +17,15 @@ use std::time::{Duration, Instant};
 use futures_util::future::{BoxFuture, Shared};
 use tokio::sync::{Notify, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, oneshot};
 
-use super::backend::{BackendError, BackendKind};
+use super::backend::{BackendError, Call};
 use super::graph::ComputeError;
-use super::protocol::{Done, Head, Job, JobError, Layout, Offered, Order, Report, Setup, VERSION};
+use super::protocol::{
+    Done, Head, Job, JobCall, JobError, Layout, Offered, Order, Report, Setup, VERSION,
+};
 use super::signature::ModelSignature;
 use super::strikes::{Blame, Culprit, Strikes};
 use super::windows::Windows;
+use hospes_core::backend::BackendKind;
 use hospes_core::id::Digest;
 use hospes_core::tensor::Tensor;
 use hospes_telemetry::{Allowance, Source};
@@ -307,7 +310,7 @@ impl Worker {
         inputs: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>, RemoteError> {
         let inner = &self.inner;
-        let Task { model, culprit, alone } = task;
+        let Task { model, call, culprit, alone } = task;
         let number = inner.windows.take(culprit.caller()).await.ok_or(RemoteError::NotBegun)?;
         let mut window = Window::new(inner, number);
         // Behind the window: so nobody who waits for one holds up whoever has to be alone.
@@ -317,7 +320,8 @@ impl Worker {
         window.write_inputs(inputs, &heads).await.map_err(RemoteError::Compute)?;
         let (answer, answered) = oneshot::channel();
         let mut under_way = UnderWay::begin(window, culprit, company, answer)?;
-        let job = Job { job: under_way.job, model, window: number, inputs: heads };
+        let (job, call) = (under_way.job, JobCall::of(&call));
+        let job = Job { job, model, window: number, call, inputs: heads };
         match inner.work.send_ready(&job).await {
             Ok(()) => under_way.is_sent = true,
             Err(ChannelError::TooLong { bytes }) => {
@@ -350,6 +354,7 @@ impl Worker {
 /// What a worker is asked to compute, for whom, and whether nothing else may be computed there meanwhile.
 pub(super) struct Task<'c> {
     pub(super) model: u32,
+    pub(super) call: Call,
     pub(super) culprit: &'c Culprit,
     pub(super) alone: bool,
 }

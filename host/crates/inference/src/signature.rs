@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::backend::BackendKind;
+use hospes_core::backend::BackendKind;
 use hospes_core::tensor::{DataType, Tensor};
 
 /// A model's inputs and outputs.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::backend::BackendError;
+use super::backend::{BackendError, Call};
 use super::graph::{ComputeError, ErrorClass, Graph};
 use super::signature::TensorSpec;
 use hospes_core::tensor::{self, DataType, RANK_MAX, Tensor, TensorError, pack_strings};
@@ -22,11 +22,11 @@ const ATTEMPTS: [(usize, Fill); 6] = [
     (512, Fill::Ones),
 ];
 
+/// Why a model was not computed that could have been.
+pub(super) const NO_TIME: &str = "there was no time left for it";
+
 /// Most bytes of the inputs of an attempt with more than the fewest elements.
 const LARGE_BYTES_MAX: usize = 16 << 20;
-
-/// Who computes when a model is tried out: no caller has this number.
-const CALLER: u64 = u64::MAX;
 
 /// All models of a bundle may take so many times as long as one.
 const MODELS_FACTOR: u32 = 2;
@@ -96,13 +96,43 @@ pub enum TrialError {
         wait.as_millis()
     )]
     BackedOff { wait: Duration },
+    #[error(
+        "the process that computes it ended by {how} when it was tried out, and it was not computed after that: {why}; publish it again"
+    )]
+    Unclear { how: String, why: String },
     #[error("it is not computed within {} s, with the smallest inputs that it takes", .0.as_secs())]
     Slow(Duration),
 }
 
+/// How often a model has ended its worker while it was tried out, and how it did last.
+#[derive(Default)]
+struct Lost {
+    times: usize,
+    how: String,
+}
+
+impl Lost {
+    fn again(&mut self, how: String, max: usize) -> Result<(), TrialError> {
+        self.times += 1;
+        if self.times >= max {
+            return Err(TrialError::Ends { how });
+        }
+        self.how = how;
+        Ok(())
+    }
+
+    /// Of a model that was not computed: one that has ended its worker does not go live untried.
+    fn or_inconclusive(self, why: String) -> Result<Trial, TrialError> {
+        if self.times > 0 {
+            return Err(TrialError::Unclear { how: self.how, why });
+        }
+        Ok(Trial::Inconclusive(why))
+    }
+}
+
 impl Graph {
     /// Computes the model with inputs of the smallest shapes that it takes, or shows that it cannot be computed. `lost_max`: when it has
-    /// ended its worker so often, it is of no use.
+    /// ended its worker so often, it is of no use. One that has ended it at all has to be computed after that.
     ///
     /// # Errors
     /// [`TrialError`] if it would fail every call.
@@ -112,37 +142,38 @@ impl Graph {
         lost_max: usize,
     ) -> Result<Trial, TrialError> {
         let one = time.of_one();
-        let (mut errors, mut lost) = (Vec::<ComputeError>::new(), 0);
+        let (mut errors, mut lost) = (Vec::<ComputeError>::new(), Lost::default());
         for (attempt, (size, fill)) in ATTEMPTS.into_iter().enumerate() {
-            if attempt > lost && self.has_no_inputs() {
+            if attempt > lost.times && self.has_no_inputs() {
                 break;
             }
             let Some(inputs) = self.invent(size, fill, attempt == 0)? else { continue };
-            match self.attempt(&inputs, one.until).await {
-                Some(Ok(())) => return Ok(self.time(&inputs, one.until).await),
-                Some(Err(ComputeError::BackedOff { wait })) => {
+            let tried = match self.attempt(&inputs, one.until).await {
+                // That it ended once does not mean that it does again.
+                Some(Ok(())) => match self.time(&inputs, one.until).await {
+                    Ok(trial) => return Ok(trial),
+                    Err(error) => Some(error),
+                },
+                Some(Err(error)) => Some(error),
+                None => None,
+            };
+            match tried {
+                Some(ComputeError::BackedOff { wait }) => {
                     return Err(TrialError::BackedOff { wait });
                 }
-                Some(Err(ComputeError::Lost { how })) => {
-                    lost += 1;
-                    if lost >= lost_max {
-                        return Err(TrialError::Ends { how });
-                    }
-                }
+                Some(ComputeError::Lost { how }) => lost.again(how, lost_max)?,
                 // Others compute: that is not this model's fault.
-                Some(Err(error))
-                    if matches!(error.class(), ErrorClass::Busy | ErrorClass::Lost) =>
-                {
-                    return Ok(Trial::Inconclusive(error.to_string()));
+                Some(error) if matches!(error.class(), ErrorClass::Busy | ErrorClass::Lost) => {
+                    return lost.or_inconclusive(error.to_string());
                 }
-                Some(Err(error)) => errors.push(error),
+                Some(error) => errors.push(error),
                 // The first has the fewest elements.
                 None if attempt == 0 && one.is_whole => return Err(TrialError::Slow(time.each)),
                 None => break,
             }
         }
         let Some(first) = errors.first() else {
-            return Ok(Trial::Inconclusive("there was no time left for it".into()));
+            return lost.or_inconclusive(NO_TIME.into());
         };
         let is_defect =
             |error: &&ComputeError| matches!(error, ComputeError::Backend(BackendError::Defect(_)));
@@ -153,7 +184,7 @@ impl Graph {
         if is_always_the_same && errors.len() > 1 || self.has_no_inputs() {
             return Err(TrialError::Fails(first.clone()));
         }
-        Ok(Trial::Inconclusive(first.to_string()))
+        lost.or_inconclusive(first.to_string())
     }
 
     /// Whether every call looks the same: what is optional is left out.
@@ -169,7 +200,7 @@ impl Graph {
     ) -> Option<Result<(), ComputeError>> {
         let attempt = async {
             loop {
-                match self.compute(inputs.to_vec(), CALLER).await {
+                match self.compute(inputs.to_vec(), Call::of_nobody(until)).await {
                     Err(ComputeError::BackedOff { wait }) if Instant::now() + wait < until => {
                         tokio::time::sleep(wait).await;
                     }
@@ -180,16 +211,23 @@ impl Graph {
         tokio::time::timeout_at(until.into(), attempt).await.ok()
     }
 
-    /// How long it takes once it is warm. That it ended once does not mean that it does again.
-    async fn time(&self, inputs: &[(String, Tensor)], until: Instant) -> Trial {
+    /// How long it takes once it is warm; an error if it has ended its worker.
+    async fn time(
+        &self,
+        inputs: &[(String, Tensor)],
+        until: Instant,
+    ) -> Result<Trial, ComputeError> {
         let began = Instant::now();
-        match self.attempt(inputs, until).await {
+        let not_again =
+            |why: &str| Trial::Inconclusive(format!("it was computed once, and not again{why}"));
+        Ok(match self.attempt(inputs, until).await {
             Some(Ok(())) => Trial::Computed(began.elapsed()),
-            Some(Err(error)) => {
-                Trial::Inconclusive(format!("it was computed once, and not again: {error}"))
+            Some(Err(error @ (ComputeError::Lost { .. } | ComputeError::BackedOff { .. }))) => {
+                return Err(error);
             }
-            None => Trial::Inconclusive("it was computed once, and not again in time".into()),
-        }
+            Some(Err(error)) => not_again(&format!(": {error}")),
+            None => not_again(" in time"),
+        })
     }
 
     /// Inputs of this kind; none if they would be large and need not be tried.

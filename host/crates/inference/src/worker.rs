@@ -12,10 +12,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Instant;
 
-use super::backend::onnxruntime::OnnxRuntime;
-use super::backend::tract::Tract;
-use super::backend::{Backend, BackendError, BackendKind, Model, Stop};
+use super::backend::{Backend, BackendError, Context, Model, Needs, Stop, TABLE};
 use super::protocol::{Done, Head, Job, JobError, Offered, Order, Report, Setup, VERSION};
+use hospes_core::backend::BackendKind;
 use hospes_core::tensor::Tensor;
 use hospes_worker::channel::{Buffer, Received};
 use hospes_worker::confine::{confine_around, start_no_more_threads};
@@ -50,10 +49,13 @@ struct Shared {
     work: End,
     control: End,
     memory: Arc<SharedMemory>,
-    onnxruntime: Result<OnnxRuntime, BackendError>,
+    /// In the order of the table.
+    backends: Backends,
     models: Mutex<HashMap<u32, Arc<dyn Model>>>,
     jobs: Mutex<Jobs>,
 }
+
+type Backends = Vec<(BackendKind, Result<Arc<dyn Backend>, BackendError>)>;
 
 struct Jobs {
     running: HashMap<u64, Arc<Stop>>,
@@ -123,21 +125,18 @@ pub fn run(work: End, control: End) -> Result<(), WorkerError> {
     let bytes = setup.layout.bytes().ok_or(WorkerError::Unexpected)?;
     let memory = Arc::new(SharedMemory::open(file, bytes)?);
     let threads = NonZeroUsize::new(setup.threads as usize).ok_or(WorkerError::Unexpected)?;
-    // The library is the operator's and is opened while there are files. It starts a thread when it begins: then they are given up.
-    let library = OnnxRuntime::map(&setup.libraries);
+    // Libraries are the operator's and are opened while there are files. They start threads when they begin: then the files are given up.
+    let needs = Needs { libraries: &setup.libraries, threads };
+    let mapped: Vec<_> = TABLE.iter().map(|row| (row.kind, (row.map)(&needs))).collect();
     let keep = [work.as_fd(), control.as_fd(), memory.file()];
-    let (confinement, onnxruntime) =
-        confine_around(setup.limits, &keep, || library.and_then(|library| library.begin(threads)));
-    let jobs = Mutex::new(Jobs::new(setup.layout.windows));
-    let shared = Arc::new(Shared {
-        setup,
-        work,
-        control,
-        memory,
-        onnxruntime,
-        models: Mutex::default(),
-        jobs,
+    let (confinement, backends) = confine_around(setup.limits, &keep, || {
+        let begun =
+            mapped.into_iter().map(|(kind, mapped)| (kind, mapped.and_then(|begin| begin())));
+        begun.collect::<Backends>()
     });
+    let jobs = Mutex::new(Jobs::new(setup.layout.windows));
+    let shared =
+        Arc::new(Shared { setup, work, control, memory, backends, models: Mutex::default(), jobs });
     let loader = start_threads(&shared, threads)?;
     start_no_more_threads();
     let backends = shared.offered();
@@ -173,11 +172,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Shared {
     fn offered(&self) -> Vec<Offered> {
-        let found = self.onnxruntime.as_ref().map(OnnxRuntime::describe).map_err(Clone::clone);
-        vec![
-            Offered { kind: BackendKind::Onnxruntime, usable: found },
-            Offered { kind: BackendKind::Tract, usable: Ok(Tract::describe()) },
-        ]
+        let backends = self.backends.iter().map(|(kind, backend)| {
+            let usable = backend.as_ref().map(|backend| backend.describe()).map_err(Clone::clone);
+            Offered { kind: *kind, usable }
+        });
+        backends.collect()
     }
 
     fn obey(&self, order: Received<Order>, loader: &mpsc::Sender<Load>) -> Result<(), WorkerError> {
@@ -235,14 +234,14 @@ impl Shared {
         let mut bytes = Vec::new();
         let read = load.file.take(load.bytes).read_to_end(&mut bytes);
         read.map_err(|error| BackendError::Failed(format!("it cannot be read: {error}")))?;
-        let model = match load.backend {
-            BackendKind::Tract => Tract.load(&bytes)?,
-            BackendKind::Onnxruntime => match &self.onnxruntime {
-                Ok(backend) => backend.load(&bytes)?,
-                Err(reason) => return Err(reason.clone()),
-            },
-        };
-        Ok(model.into())
+        let mut backends = self.backends.iter();
+        let backend =
+            backends.find_map(|(kind, backend)| (*kind == load.backend).then_some(backend));
+        let lacking = || BackendError::Unsupported("this worker does not have the backend".into());
+        match backend.ok_or_else(lacking)? {
+            Ok(backend) => backend.load(&bytes).map(Into::into),
+            Err(reason) => Err(reason.clone()),
+        }
     }
 
     /// What a thread that computes does, until the host closes the connection.
@@ -273,6 +272,7 @@ impl Shared {
     fn outputs(&self, job: Job, stop: &Stop) -> Result<Vec<Head>, JobError> {
         let layout = &self.setup.layout;
         let model = lock(&self.models).get(&job.model).cloned().ok_or(JobError::Unknown)?;
+        let context = Context { call: job.call.received(), stop };
         let heads = job.inputs.iter().flatten();
         let mut places = layout.places(heads).ok_or(JobError::Unknown)?.into_iter();
         let inputs = job.inputs.into_iter().map(|head| {
@@ -285,7 +285,7 @@ impl Shared {
             tensor.map(Some).map_err(|_| JobError::Unknown)
         });
         let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
-        let outputs = model.run(&inputs, stop).map_err(JobError::Backend)?;
+        let outputs = model.run(&inputs, &context).map_err(JobError::Backend)?;
         let heads: Vec<Head> = outputs.iter().map(Head::of).collect();
         let bytes = || heads.iter().map(|head| head.bytes as u64).fold(0, u64::saturating_add);
         let places = layout.places(&heads).ok_or_else(|| JobError::TooLarge { bytes: bytes() })?;
@@ -311,7 +311,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::protocol::Layout;
+    use crate::protocol::{JobCall, Layout};
     use crate::signature::ModelSignature;
     use hospes_worker::Limits;
 
@@ -328,7 +328,7 @@ mod tests {
             &self.signature
         }
 
-        fn run(&self, _: &[Option<Tensor>], _: &Stop) -> Result<Vec<Tensor>, BackendError> {
+        fn run(&self, _: &[Option<Tensor>], _: &Context<'_>) -> Result<Vec<Tensor>, BackendError> {
             self.runs.fetch_add(1, Ordering::Relaxed);
             Ok(Vec::new())
         }
@@ -350,7 +350,7 @@ mod tests {
             work,
             control,
             memory: Arc::new(memory),
-            onnxruntime: Err(BackendError::NoLibrary),
+            backends: Vec::new(),
             models: Mutex::new(HashMap::from([(1, model)])),
             jobs: Mutex::new(Jobs::new(WINDOWS)),
         };
@@ -358,7 +358,8 @@ mod tests {
     }
 
     fn job(job: u64, window: u32) -> Job {
-        Job { job, model: 1, window, inputs: Vec::new() }
+        let call = JobCall { id: None, account: 0, left_nanos: u64::MAX };
+        Job { job, model: 1, window, call, inputs: Vec::new() }
     }
 
     /// Once the oldest of many was forgotten, and computed in a window that somebody else had by then.

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use rustix::process::{Pid, PidfdFlags};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, waitpid};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::net::unix::pipe;
@@ -165,16 +165,44 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
         self.kill();
-        // SIGKILL cannot be put off: this waits for the kernel only, so that no dead process is left behind.
-        let _ = self.child.wait();
+        let Ok(number) = number(&self.child) else { return };
+        let remains = Remains { number, _group: self.group.take() };
+        // A large one takes the kernel a while: a thread that serves does not wait for that. As a runtime ends, it takes nothing any more
+        // and drops what it is given.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(move || drop(remains))),
+            Err(_none) => drop(remains),
+        }
     }
 }
 
-fn watch(child: &Child) -> Result<AsyncFd<OwnedFd>, SpawnError> {
+/// A process that was killed and that nobody has waited for yet.
+struct Remains {
+    number: Pid,
+    /// It goes after the process.
+    _group: Option<Group>,
+}
+
+impl Drop for Remains {
+    fn drop(&mut self) {
+        // SIGKILL cannot be put off: this waits for the kernel only, so that no dead process is left behind. It is a child still, for
+        // nobody else waits for it: the number is no other's.
+        let wait = || waitpid(Some(self.number), WaitOptions::empty());
+        let _ = rustix::io::retry_on_intr(wait);
+    }
+}
+
+fn number(child: &Child) -> Result<Pid, SpawnError> {
     let number = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let number = number.ok_or_else(|| SpawnError::Process(io::ErrorKind::InvalidData.into()))?;
-    let file = rustix::process::pidfd_open(number, PidfdFlags::NONBLOCK);
+    number.ok_or_else(|| SpawnError::Process(io::ErrorKind::InvalidData.into()))
+}
+
+fn watch(child: &Child) -> Result<AsyncFd<OwnedFd>, SpawnError> {
+    let file = rustix::process::pidfd_open(number(child)?, PidfdFlags::NONBLOCK);
     let file = file.map_err(|error| SpawnError::Process(error.into()))?;
     // SAFETY: an `OwnedFd` is open as long as it is, and nothing takes it out of the `AsyncFd`.
     #[expect(unsafe_code, reason = "that the file stays open is for the caller to know")]
@@ -224,5 +252,65 @@ async fn pass_on(source: Source, lines: impl AsyncRead + Unpin) {
             // What is too much is dropped there, and read all the same: the worker would stand still when the pipe is full.
             Ok(_) => source.line(&String::from_utf8_lossy(&line)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::Limits;
+
+    /// Writes into its standard output until that is full, and waits then.
+    fn program() -> Program {
+        Program::File(PathBuf::from("/usr/bin/yes"))
+    }
+
+    async fn spawned() -> Spawned {
+        let limits = Limits { memory_bytes_max: 1 << 30, file_bytes_max: 0, cpu_max: None };
+        let share = Share::new(&limits, 0, 1);
+        Process::spawn(&program(), Role::Compile, share).await.expect("it starts")
+    }
+
+    fn is_there(process: u32) -> bool {
+        Path::new(&format!("/proc/{process}")).exists()
+    }
+
+    #[tokio::test]
+    async fn a_process_that_is_dropped_is_ended_and_leaves_nothing() {
+        let Spawned { process, work: _work, control: _control } = spawned().await;
+        let number = process.id();
+        assert!(is_there(number));
+        drop(process);
+        let began = Instant::now();
+        // As a dead one it would be there still.
+        while is_there(number) {
+            assert!(began.elapsed() < Duration::from_secs(30), "nobody has waited for it");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[test]
+    fn the_same_where_nothing_runs_any_more() {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let Spawned { process, work: _work, control: _control } = runtime.block_on(spawned());
+        let number = process.id();
+        runtime.shutdown_background();
+        drop(process);
+        assert!(!is_there(number), "it was waited for");
+    }
+
+    #[tokio::test]
+    async fn one_that_has_ended_is_waited_for_once() {
+        let Spawned { mut process, work, control } = spawned().await;
+        drop((work, control));
+        let number = process.id();
+        process.kill();
+        process.wait().await.expect("a child");
+        assert!(!is_there(number));
+        drop(process);
     }
 }

@@ -15,7 +15,7 @@ use crate::api::health::json as json_answer;
 use crate::api::paging::ModelPage;
 use crate::host::Host;
 use crate::id::ModelName;
-use crate::inference::{BackendKind, Sizes};
+use crate::inference::{self, Sizes};
 use crate::state::accounts::Caller;
 use crate::state::deployments::{After, BATCH_ROWS_MAX, Deployment, Published, Span, Totals};
 use crate::tensor::DataType;
@@ -187,10 +187,7 @@ pub(in crate::api) fn versions(
 pub(in crate::api) fn platform(live: &Deployment) -> &'static str {
     let mut graphs = live.graphs().values();
     match (graphs.next(), graphs.next()) {
-        (Some(graph), None) => match graph.backend() {
-            BackendKind::Onnxruntime => "onnxruntime_onnx",
-            BackendKind::Tract => "tract_onnx",
-        },
+        (Some(graph), None) => inference::platform(graph.backend()),
         _ => "wasm",
     }
 }

@@ -3,10 +3,11 @@
 //! Workers are started as by a host that starts, so that what they say is what its log and `/status` would say.
 
 use super::{Finding, Subject, chain, sh, size};
-use crate::config::{BackendChoice, Config, machine};
+use crate::backend::BackendKind;
+use crate::config::{Config, machine};
 use crate::host::inference_settings;
 use crate::inference::backend::BackendError;
-use crate::inference::{BackendKind, Inference, InferenceError, Settings};
+use crate::inference::{Inference, InferenceError, Settings};
 use crate::worker::Confinement;
 
 /// Threads of a worker beside those that compute: it steers, loads, and waits for its host.
@@ -47,7 +48,7 @@ impl Workers {
                 let without = Inference::start(Settings {
                     library_required: false,
                     libraries: Vec::new(),
-                    backend: BackendChoice::Tract,
+                    backend: BackendKind::Tract.into(),
                     ..settings
                 });
                 let confinement = without.await.map(|inference| inference.confinement().clone());
@@ -62,8 +63,8 @@ pub(super) fn runtime(subject: &Subject) -> Vec<Finding> {
     let inference = &subject.config.inference;
     let named = inference.onnxruntime_library.as_deref();
     // A host does not start without what somebody named.
-    let is_required = named.is_some() || inference.backend == BackendChoice::Onnxruntime;
-    if inference.backend == BackendChoice::Tract && !is_required {
+    let is_required = named.is_some() || inference.backend.only() == Some(BackendKind::Onnxruntime);
+    if inference.backend.only() == Some(BackendKind::Tract) && !is_required {
         return vec![Finding::ok("`tract` computes, as `inference.backend` says")];
     }
     let error = match &subject.workers.onnxruntime {

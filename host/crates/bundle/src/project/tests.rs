@@ -77,7 +77,7 @@ fn a_directory_becomes_the_same_bundle_every_time() {
     let docs: Vec<_> = manifest.functions.iter().filter_map(|f| f.docs.as_deref()).collect();
     assert_eq!(docs.len(), 2, "{docs:?}");
     let model = &manifest.models[0];
-    assert_eq!((model.device, model.backend), (Device::Cpu, Some(Backend::Tract)));
+    assert_eq!((model.device, model.backend), (Device::Cpu, Some(BackendKind::Tract)));
     assert_eq!(model.sha256, Digest::of(sample::ONNX));
 }
 

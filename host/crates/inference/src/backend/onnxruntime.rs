@@ -24,7 +24,7 @@ use ort::value::{
 };
 use tracing::Level;
 
-use super::{Backend, BackendError, BackendKind, Model, Stop, one_line};
+use super::{Backend, BackendError, Begin, Context, Model, Needs, one_line};
 use crate::signature::{ModelSignature, OutputSpec, Sizes, TensorSpec};
 use hospes_core::tensor::{self, DataType, Tensor};
 use hospes_onnx::{self as onnx, ModelFacts};
@@ -48,7 +48,7 @@ const EXTERNAL_DATA: (&str, &str) =
     ("session.model_external_initializers_file_folder_path", "/dev/null/none");
 
 /// The library in this process's memory, where it has not begun anything yet: no thread, no file.
-pub struct Mapped {
+struct Mapped {
     path: PathBuf,
     builder: EnvironmentBuilder,
 }
@@ -79,34 +79,25 @@ impl OnnxRuntime {
         };
         Ok(Self { library, threads })
     }
+}
 
-    /// Maps the first of `libraries` that is there, for a process that has loaded none.
-    ///
-    /// # Errors
-    /// As of [`OnnxRuntime::find`].
-    pub fn map(libraries: &[PathBuf]) -> Result<Mapped, BackendError> {
-        let path = libraries.iter().find(|path| path.is_file()).ok_or(BackendError::NoLibrary)?;
-        Mapped::open(path)
-    }
+/// Opens the library, or finds it open.
+pub(super) fn open(needs: &Needs<'_>) -> Result<Arc<dyn Backend>, BackendError> {
+    Ok(Arc::new(OnnxRuntime::find(needs.libraries, needs.threads)?))
+}
 
-    /// Which library it is.
-    pub fn describe(&self) -> String {
-        self.library.path.display().to_string()
-    }
+/// Maps the library, for a process that has loaded none.
+pub(super) fn map(needs: &Needs<'_>) -> Result<Begin, BackendError> {
+    let path = needs.libraries.iter().find(|path| path.is_file());
+    let mapped = Mapped::open(path.ok_or(BackendError::NoLibrary)?)?;
+    let threads = needs.threads;
+    Ok(Box::new(move || Ok(Arc::new(OnnxRuntime { library: mapped.library()?, threads }))))
 }
 
 impl Mapped {
     fn open(path: &Path) -> Result<Self, BackendError> {
         let builder = ort::init_from(path).map_err(|error| does_not_load(path, &error))?;
         Ok(Self { path: path.into(), builder })
-    }
-
-    /// Has the library begin. A model can be computed by `threads` threads at once.
-    ///
-    /// # Errors
-    /// [`BackendError::Library`].
-    pub fn begin(self, threads: NonZeroUsize) -> Result<OnnxRuntime, BackendError> {
-        Ok(OnnxRuntime { library: self.library()?, threads })
     }
 
     fn library(self) -> Result<Library, BackendError> {
@@ -134,8 +125,8 @@ fn log(level: LogLevel, _category: &str, _id: &str, _place: &str, message: &str)
 }
 
 impl Backend for OnnxRuntime {
-    fn kind(&self) -> BackendKind {
-        BackendKind::Onnxruntime
+    fn describe(&self) -> String {
+        self.library.path.display().to_string()
     }
 
     fn load(&self, model: &[u8]) -> Result<Box<dyn Model>, BackendError> {
@@ -205,11 +196,15 @@ impl Model for Loaded {
         &self.signature
     }
 
-    fn run(&self, inputs: &[Option<Tensor>], stop: &Stop) -> Result<Vec<Tensor>, BackendError> {
+    fn run(
+        &self,
+        inputs: &[Option<Tensor>],
+        context: &Context<'_>,
+    ) -> Result<Vec<Tensor>, BackendError> {
         let options = Arc::new(RunOptions::new().map_err(failed)?);
         let terminate = Arc::clone(&options);
         // If the flag cannot be set, the process is killed a little later.
-        stop.on_stop(move || drop(terminate.terminate()));
+        context.stop.on_stop(move || drop(terminate.terminate()));
         let named = self.signature.inputs.iter().zip(inputs);
         let named = named.filter_map(|(spec, tensor)| Some((&*spec.name, tensor.as_ref()?)));
         let values = named.map(|(name, tensor)| Ok((Cow::Borrowed(name), input(tensor)?)));

@@ -13,7 +13,7 @@ use tract_onnx::prelude::{
 };
 use tract_onnx::tract_hir::infer::Factoid as _;
 
-use super::{Backend, BackendError, BackendKind, Model, Stop, one_line};
+use super::{Backend, BackendError, Begin, Context, Model, Needs, one_line};
 use crate::signature::{ModelSignature, OutputSpec, TensorSpec};
 use hospes_core::tensor::{DataType, Tensor};
 
@@ -23,16 +23,19 @@ const PLANS_MAX: usize = 8;
 /// The backend.
 pub struct Tract;
 
-impl Tract {
-    /// What it is.
-    pub fn describe() -> String {
-        "built in".into()
-    }
+/// It has nothing to open.
+pub(super) fn open(_needs: &Needs<'_>) -> Result<Arc<dyn Backend>, BackendError> {
+    Ok(Arc::new(Tract))
+}
+
+/// As [`open`].
+pub(super) fn map(_needs: &Needs<'_>) -> Result<Begin, BackendError> {
+    Ok(Box::new(|| Ok(Arc::new(Tract))))
 }
 
 impl Backend for Tract {
-    fn kind(&self) -> BackendKind {
-        BackendKind::Tract
+    fn describe(&self) -> String {
+        "built in".into()
     }
 
     fn load(&self, model: &[u8]) -> Result<Box<dyn Model>, BackendError> {
@@ -109,9 +112,17 @@ impl Model for Loaded {
     }
 
     /// tract has no way to be told to stop.
-    fn run(&self, inputs: &[Option<Tensor>], _stop: &Stop) -> Result<Vec<Tensor>, BackendError> {
+    fn run(
+        &self,
+        inputs: &[Option<Tensor>],
+        context: &Context<'_>,
+    ) -> Result<Vec<Tensor>, BackendError> {
         let shapes = inputs.iter().flatten().map(|tensor| tensor.shape().to_vec()).collect();
         let plan = self.plan(&shapes)?;
+        // It cannot be ended while it computes, and a plan may have taken long.
+        if context.stop.is_stopped() {
+            return Err(BackendError::Failed("the computation was to end".into()));
+        }
         let values = inputs.iter().flatten().map(|tensor| input(tensor).map(Into::into));
         let values = values.collect::<Result<TVec<_>, _>>()?;
         let outputs = plan.run(values).map_err(|error| failed(&error))?;
