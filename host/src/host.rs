@@ -12,7 +12,7 @@ mod secrets;
 mod settings;
 mod time;
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -30,7 +30,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::deploy;
 use crate::id::{AccountName, CallId, Digest, ModelName, Party};
-use crate::inference::{Inference, InferenceError};
+use crate::inference::{self, Inference, InferenceError};
 use crate::invoke::InvokeError;
 use crate::key::PartyKey;
 use crate::operations::{self, Operations};
@@ -430,7 +430,7 @@ impl Host {
         let context = CallContext {
             call: call.id,
             agreement: *grant.agreement(),
-            caller: grant.caller().number(),
+            caller: self.computes_for(grant),
             account: grant.account().clone(),
             input_bytes: call.payload.bytes().len(),
             purpose: call.purpose.clone(),
@@ -460,6 +460,12 @@ impl Host {
         self.sandbox.instantiate(function.guest(), function.graphs(), limits, context).await
     }
 
+    fn computes_for(&self, grant: &Grant) -> inference::Caller {
+        let weight = self.config.admission.weights.get(grant.account()).copied();
+        let weight = weight.unwrap_or(NonZeroU32::MIN);
+        inference::Caller { number: grant.caller().number(), weight }
+    }
+
     /// Most bytes of the document that describes a version.
     pub fn openapi_bytes_max(&self) -> usize {
         self.config.bundle.openapi_bytes_max.get()
@@ -485,7 +491,7 @@ impl Host {
         let context = CallContext {
             call: CallId::new(self.clock.now()),
             agreement: Digest::of(&[]),
-            caller: 0,
+            caller: inference::Caller::new(0),
             account: deployment.model().publisher.clone(),
             input_bytes: 0,
             purpose: None,

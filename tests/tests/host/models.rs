@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use hospes::config::{BackendChoice, Config};
 use hospes::host::inference_settings;
-use hospes::inference::{BackendKind, Inference, ModelSource, Placement};
+use hospes::inference::{BackendKind, Caller, Inference, ModelSource, Placement};
 use hospes::tensor::{DataType, Tensor, pack_strings};
 use serde_json::{Value, json};
 use system_tests::{
@@ -187,7 +187,7 @@ async fn compute(
     let source = ModelSource::in_memory(publisher, Bytes::copy_from_slice(model));
     let graph =
         inference.load(source, Placement::default()).await.map_err(|error| error.to_string())?;
-    graph.compute(inputs, 0).await.map_err(|error| error.to_string())
+    graph.compute(inputs, Caller::new(0)).await.map_err(|error| error.to_string())
 }
 
 /// Numbers that look random and are always the same.

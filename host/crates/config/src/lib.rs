@@ -314,8 +314,8 @@ pub struct Admission {
     /// three times what is then left.
     #[serde(with = "units::size_usize")]
     pub memory_bytes_max: NonZeroUsize,
-    /// Shares of accounts in sandboxes, computing time, and turns at the disk, at publishing and at compiling, where several wait:
-    /// `{ acme = 2 }`. Default none: everybody has 1.
+    /// Shares of accounts in sandboxes, plugins' and models' computing time, and turns at the disk, at publishing, at compiling and at
+    /// having long documents read, where several wait: `{ acme = 2 }`. Default none: everybody has 1.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub weights: BTreeMap<AccountName, NonZeroU32>,
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::Caller;
 use super::backend::{BackendError, BackendKind, Model, Stop};
 use super::executor::{Executor, QueueFull};
 use super::pool::RemoteModel;
@@ -163,15 +164,15 @@ impl Graph {
         }
     }
 
-    /// Computes the model's outputs for a caller, who is a number that only tells callers apart. Dropping the future ends the
-    /// computation soon, if it has begun, and takes it out of the queue, if it has not.
+    /// Computes the model's outputs for a caller. Dropping the future ends the computation soon, if it has begun, and takes it out of the
+    /// queue, if it has not.
     ///
     /// # Errors
     /// [`ComputeError`].
     pub async fn compute(
         &self,
         inputs: Vec<(String, Tensor)>,
-        caller: u64,
+        caller: Caller,
     ) -> Result<Vec<(String, Tensor)>, ComputeError> {
         let inputs = self.signature().bind(inputs).map_err(|error| self.explain(error))?;
         self.check_size("inputs", inputs.iter().flatten())?;
@@ -180,7 +181,9 @@ impl Graph {
             Place::Here { work, bounded: true, .. } if work.pace.is_quick(&inputs) => {
                 work.run(&inputs, &Stop::default())?
             }
-            Place::Here { work, executor, .. } => hand_over(work, executor, inputs).await?,
+            Place::Here { work, executor, .. } => {
+                hand_over(work, executor, (caller, inputs)).await?
+            }
         };
         self.check_size("outputs", &outputs)?;
         let specs = &self.signature().outputs;
@@ -217,7 +220,7 @@ impl Graph {
 async fn hand_over(
     work: &Arc<Work>,
     executor: &Executor,
-    inputs: Vec<Option<Tensor>>,
+    (caller, inputs): (Caller, Vec<Option<Tensor>>),
 ) -> Result<Vec<Tensor>, ComputeError> {
     let (answer, answered) = oneshot::channel();
     let work = Arc::clone(work);
@@ -228,7 +231,7 @@ async fn hand_over(
             let _ = answer.send(work.run(&inputs, &stop));
         }
     });
-    let queued = executor.submit(job);
+    let queued = executor.submit(caller, job);
     queued.map_err(|QueueFull { length_max }| ComputeError::Busy { length_max })?;
     let lost = |_| Err(ComputeError::Backend(BackendError::Panicked));
     let answer = answered.await;

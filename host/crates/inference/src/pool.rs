@@ -25,7 +25,7 @@ use super::remote::{Lease, LoadLoss, Loading, Loss, ModelKey, RemoteError, Task,
 use super::seats::{Seat, Seats};
 use super::signature::ModelSignature;
 use super::strikes::{Culprit, Owned, Strikes};
-use super::{ComputeError, LoadError, ModelSource, Settings};
+use super::{Caller, ComputeError, LoadError, ModelSource, Settings};
 use hospes_core::id::{AccountName, Digest};
 use hospes_core::tensor::Tensor;
 use hospes_telemetry::Allowances;
@@ -369,9 +369,9 @@ impl RemoteModel {
     pub(super) async fn compute(
         &self,
         inputs: &[Option<Tensor>],
-        caller: u64,
+        caller: Caller,
     ) -> Result<Vec<Tensor>, ComputeError> {
-        let culprit = Culprit::computing(owned(&self.source), caller);
+        let culprit = Culprit::computing(owned(&self.source), caller.number);
         let Wanted { group, key } = &self.wanted;
         for _ in 0..TRIES {
             // Each time: it may be what ended the worker of the last try.
@@ -387,7 +387,7 @@ impl RemoteModel {
                     None => continue,
                 },
             };
-            let task = Task { model, culprit: &culprit, alone: standing.alone };
+            let task = Task { model, caller, culprit: &culprit, alone: standing.alone };
             match worker.compute(task, inputs).await {
                 Err(RemoteError::NotBegun) => {}
                 Err(RemoteError::Compute(error)) => return Err(error),

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::{BoxFuture, Shared};
 use tokio::sync::{Notify, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, oneshot};
 
+use super::Caller;
 use super::backend::{BackendError, BackendKind};
 use super::graph::ComputeError;
 use super::protocol::{Done, Head, Job, JobError, Layout, Offered, Order, Report, Setup, VERSION};
@@ -307,8 +308,8 @@ impl Worker {
         inputs: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>, RemoteError> {
         let inner = &self.inner;
-        let Task { model, culprit, alone } = task;
-        let number = inner.windows.take(culprit.caller()).await.ok_or(RemoteError::NotBegun)?;
+        let Task { model, caller, culprit, alone } = task;
+        let number = inner.windows.take(caller).await.ok_or(RemoteError::NotBegun)?;
         let mut window = Window::new(inner, number);
         // Behind the window: so nobody who waits for one holds up whoever has to be alone.
         let company = self.company(alone).await;
@@ -350,6 +351,7 @@ impl Worker {
 /// What a worker is asked to compute, for whom, and whether nothing else may be computed there meanwhile.
 pub(super) struct Task<'c> {
     pub(super) model: u32,
+    pub(super) caller: Caller,
     pub(super) culprit: &'c Culprit,
     pub(super) alone: bool,
 }

@@ -3,10 +3,12 @@
 //! The values are invented, and an honest model may refuse them: a number of rows, a rate, a shape. So some are tried that have little in
 //! common, and a failure counts only if it does not change with them, or if it is a defect of the backend.
 
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::Caller;
 use super::backend::BackendError;
 use super::graph::{ComputeError, ErrorClass, Graph};
 use super::signature::TensorSpec;
@@ -26,7 +28,7 @@ const ATTEMPTS: [(usize, Fill); 6] = [
 const LARGE_BYTES_MAX: usize = 16 << 20;
 
 /// Who computes when a model is tried out: no caller has this number.
-const CALLER: u64 = u64::MAX;
+const CALLER: Caller = Caller { number: u64::MAX, weight: NonZeroU32::MIN };
 
 /// All models of a bundle may take so many times as long as one.
 const MODELS_FACTOR: u32 = 2;
