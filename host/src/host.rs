@@ -373,11 +373,12 @@ impl Host {
     /// The permission that a call would have now, without making it: what `invoke` begins with.
     ///
     /// # Errors
-    /// [`InvokeError`], as of a call; nothing is written down.
+    /// [`InvokeError`], as of a call, and with the same receipt.
     pub fn permit(&self, call: &Call) -> Result<Grant, InvokeError> {
         let caller = self.auth.recognise(&call.credential)?;
         let function = self.resolve(&caller, &call.target)?;
-        self.agreements.permit(&caller, &function, call).map_err(InvokeError::Permit)
+        let grant = self.agreements.permit(&caller, &function, call);
+        grant.map_err(|error| self.deny(Denied::permit(&caller, &function, call, error)))
     }
 
     /// Whether somebody may know that a version of a model exists.

@@ -54,6 +54,7 @@ mod operator;
 mod orphans;
 mod out_of_service;
 mod pages;
+mod permission;
 mod places;
 mod private;
 mod proxies;
