@@ -21,8 +21,8 @@ pub mod tenants;
 mod vectors;
 
 pub use bundles::{
-    batched_bundle, built, model_bundle, model_input, plugin, release, wat_guest, wat_guest_as,
-    workspace,
+    batched_bundle, built, model_bundle, model_input, plugin, release, text_guest, wat_guest,
+    wat_guest_as, workspace,
 };
 pub use chance::{Chance, resident, storms};
 pub use client::{Reply, Request};
