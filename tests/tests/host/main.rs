@@ -23,6 +23,7 @@ mod disk_full;
 mod doctor;
 mod fair;
 mod fitting_models;
+mod fixes;
 mod fixture;
 mod frames;
 mod fronts;
