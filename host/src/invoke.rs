@@ -100,9 +100,10 @@ pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> 
 /// The permission that a call would have now, without making it: what [`invoke`] begins with.
 ///
 /// # Errors
-/// [`InvokeError`], as of a call; nothing is written down.
+/// [`InvokeError`], as of a call, and with the same receipt.
 pub fn permit(host: &Host, call: &Call) -> Result<Grant, InvokeError> {
     let caller = host.auth.recognise(&call.credential)?;
     let function = visibility::resolve(host, &caller, &call.target)?;
-    host.agreements.permit(&caller, &function, call).map_err(InvokeError::Permit)
+    let grant = host.agreements.permit(&caller, &function, call);
+    grant.map_err(denied::permit(host, &caller, &function, call))
 }

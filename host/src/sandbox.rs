@@ -51,7 +51,7 @@ pub use interface::{Declared, GuestFunction, Signature, TypesExceed};
 pub use limits::CallLimits;
 pub use stream::Sink;
 
-use crate::admission::{FairLine, FairTurns, Memory, TurnError};
+use crate::admission::{Asker, FairLine, FairTurns, Memory, TurnError};
 use crate::capability::{Capabilities, Capability};
 use crate::config;
 use crate::id::{AccountName, ById, Digest, FunctionName};
@@ -249,7 +249,7 @@ impl Sandbox {
             waiting_max: COMPILE_WAITING_MAX,
             wait_max: limits.compile_timeout / 2,
             expected: Duration::from_secs(1),
-            weights,
+            weights: Asker::weights(&admission.weights),
         }));
         let setup = Setup { limits, slots, memory, cache_folder, host_secret, program, turns };
         let calls = Arc::new(Machine::new(&setup, Kind::Calls)?);

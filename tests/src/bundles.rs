@@ -39,9 +39,14 @@ pub fn wat_guest(name: &str, models: &[ModelInput]) -> Vec<u8> {
 pub fn wat_guest_as(guest: &str, name: &str, models: &[ModelInput]) -> Vec<u8> {
     let path = workspace().join("tests/guests").join(format!("{guest}.wat"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    text_guest(&text, name, models)
+}
+
+/// The same of a text that is in no file.
+pub fn text_guest(text: &str, name: &str, models: &[ModelInput]) -> Vec<u8> {
     let first = text.lines().next().unwrap_or_default();
     let world = first.strip_prefix(";; world:").expect("the first line says the world");
-    let component = component(&text, world);
+    let component = component(text, world);
     let named = text.lines().nth(1).and_then(|line| line.strip_prefix(";; functions: "));
     let plain = world.split("export ").skip(1).filter_map(|item| item.split(':').next());
     let functions: Vec<(&str, &str)> = match named {

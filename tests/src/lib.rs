@@ -21,8 +21,8 @@ pub mod tenants;
 mod vectors;
 
 pub use bundles::{
-    batched_bundle, built, model_bundle, model_input, plugin, release, wat_guest, wat_guest_as,
-    workspace,
+    batched_bundle, built, model_bundle, model_input, plugin, release, text_guest, wat_guest,
+    wat_guest_as, workspace,
 };
 pub use chance::{Chance, resident, storms};
 pub use client::{Reply, Request};
@@ -31,7 +31,7 @@ pub use host::{Builder, TestHost};
 pub use http2::{Fate, Http2};
 pub use onnx::{computed, documented, gather, identity, simple};
 pub use party::{Limited, Party, terms};
-pub use process::{HostProcess, Usage, hostile_worker};
+pub use process::{HostProcess, Usage, hostile_worker, without_landlock};
 pub use python::{client, oracle, oracle_json};
 pub use reference::{Asked, Reference, Verdict};
 pub use vectors::{Vector, vectors};

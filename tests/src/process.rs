@@ -296,9 +296,21 @@ impl Drop for HostProcess {
 /// # Panics
 /// If it is not there, with what to do.
 pub fn hostile_worker() -> PathBuf {
+    beside("hostile-worker")
+}
+
+/// What runs a program as on a kernel without Landlock.
+///
+/// # Panics
+/// If it is not there, with what to do.
+pub fn without_landlock() -> PathBuf {
+    beside("without-landlock")
+}
+
+fn beside(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a path");
     let folder = test.parent().and_then(Path::parent).expect("a folder");
-    let program = folder.join("hostile-worker");
+    let program = folder.join(name);
     assert!(program.is_file(), "`{}` is missing: build the binaries first", program.display());
     program
 }

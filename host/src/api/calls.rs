@@ -112,7 +112,8 @@ impl<'h> Front<'h> {
         visibility::version(self.host, Some(&caller), model, reference).ok()
     }
 
-    /// Whether the call would be permitted now, as far as that can be told without its arguments. Nothing is written down.
+    /// Whether the call would be permitted now, as far as that can be told without its arguments. A refusal is one of a call, with its
+    /// receipt; it commits to no input, for none was taken in.
     pub(super) async fn permits(&self, target: &Target) -> Result<(), NoAnswer> {
         self.awaken(&target.model, &target.reference).await;
         let call = Call {
@@ -138,6 +139,13 @@ impl<'h> Front<'h> {
         let is_small =
             body.size_hint().upper().is_some_and(|upper| upper <= READ_HERE_BYTES_MAX as u64);
         if is_small { Ok(()) } else { self.permits(target).await }
+    }
+
+    /// Why a body that is not what it should be is refused. What is wrong with it is said to those who may call; others hear that they may
+    /// not, whatever they have sent.
+    pub(super) async fn fault(&self, target: &Target, problem: impl Into<Problem>) -> NoAnswer {
+        let refused = self.permits(target).await.err();
+        refused.unwrap_or_else(|| NoAnswer::Failed(problem.into()))
     }
 
     /// What comes of reading so many bytes that came with the call: apart from the threads that serve, if they are many.

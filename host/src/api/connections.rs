@@ -116,8 +116,7 @@ impl Connections {
     pub(super) fn new(api: &config::Api, most: usize, trusted: Trusted) -> Arc<Self> {
         let all = api.connections_max.get().min(most).clamp(1, Semaphore::MAX_PERMITS);
         let (some, of) = STRANGERS_SHARE;
-        // Half of what strangers may hold is for their connections, half for what they send and are sent.
-        let memory = usize::try_from(api.strangers_bytes_max / 2 / CONNECTION_BYTES);
+        let memory = usize::try_from(api.strangers_part_bytes() / CONNECTION_BYTES);
         let strangers_max = (all * some / of).min(memory.unwrap_or(usize::MAX)).max(1);
         Arc::new(Self {
             places: Arc::new(Semaphore::new(all)),

@@ -37,16 +37,23 @@ pub(super) async fn call(
     let target = target(path)?;
     let front = Front::open(host, &parts.headers)?;
     front.awaken(&target.model, &target.reference).await;
-    let media = body::media(&parts.headers)?;
+    let media = match body::media(&parts.headers) {
+        Ok(media) => media,
+        Err(problem) => return Err(front.fault(&target, problem).await.into()),
+    };
     front.permits_body(&target, &body).await?;
     let bytes = front.intake().read(&parts.headers, body).await?;
     let payload = match media {
         // A form is taken apart here; everything else is read by the function's types.
         Media::Form if bytes.len() > READ_HERE_BYTES_MAX => {
             let parts = parts.clone();
-            front.apart(bytes.len(), move || payload(&parts, media, bytes)).await??
+            front.apart(bytes.len(), move || payload(&parts, media, bytes)).await?
         }
-        Media::Form | Media::Json | Media::Octets => payload(&parts, media, bytes)?,
+        Media::Form | Media::Json | Media::Octets => payload(&parts, media, bytes),
+    };
+    let payload = match payload {
+        Ok(payload) => payload,
+        Err(problem) => return Err(front.fault(&target, problem).await.into()),
     };
     if let Some(element) = streamed(&front, &target) {
         let running = front.stream(target, payload, Arc::new(Typed));

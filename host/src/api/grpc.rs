@@ -42,15 +42,18 @@ pub(super) const SERVICES: [&str; 4] = [INFERENCE, HEALTH, REFLECTION, REFLECTIO
 /// Bytes of a message's frame that are not the message.
 const FRAME_BYTES: u64 = 5;
 
-/// Bytes of a message that says which server or model is meant, and of any message that takes no key.
-const ASK_BYTES_MAX: u64 = 64 << 10;
+/// Bytes of a message that takes no key. It says which server or model is meant.
+const ASK_BYTES_MAX: u64 = 16 << 10;
+
+/// Bytes of a message that takes a key and is no call.
+const ORDER_BYTES_MAX: u64 = 64 << 10;
 
 /// Who may send a message, asked before its first byte is read: nobody without a key makes the host hold a large one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Door {
     /// Anybody, for a message of at most [`ASK_BYTES_MAX`]. Methods that tell more to those with a key ask for it themselves.
     Open,
-    /// Whoever has a key, for a message of at most [`ASK_BYTES_MAX`].
+    /// Whoever has a key, for a message of at most [`ORDER_BYTES_MAX`].
     Key,
     /// Whoever has a key, for a message as large as the body of a call.
     Call,
@@ -156,7 +159,7 @@ async fn whole(
         Door::Key | Door::Call => {
             let caller = host.auth.authenticate(key)?;
             let max =
-                if door == Door::Key { ASK_BYTES_MAX } else { host.config().api.body_bytes_max };
+                if door == Door::Key { ORDER_BYTES_MAX } else { host.config().api.body_bytes_max };
             let intake = Intake::document(host, &caller, max.saturating_add(FRAME_BYTES));
             (max, intake.read(&parts.headers, body).await?)
         }

@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::json;
 
+use self::members::Refusal;
 use super::answer::{Answer, answer_of};
 use super::calls::{Done, Front, NoAnswer};
 use super::health::json as json_answer;
@@ -114,27 +115,50 @@ fn named(host: &Host, model: &str) -> Result<(ModelName, Reference), Problem> {
     Ok((name.ok_or_else(|| unknown(model))?, reference))
 }
 
-/// Refuses a large body of somebody who may not call the model that it names, before more is made of it than that name.
+/// Refuses the body of somebody who may not call the model that it names, before more is made of it than that name. A small one is
+/// read first and asked about if something is wrong with it: see [`fault`].
 async fn permits(
     front: &Front<'_>,
     host: &Host,
     wire: &Bytes,
     (interface, function): (&str, &str),
 ) -> Result<(), Problem> {
+    if wire.len() <= READ_HERE_BYTES_MAX {
+        return Ok(());
+    }
+    // What is wrong with it otherwise is said when it is read.
+    let Some(model) = model_of(front, wire).await? else { return Ok(()) };
+    let target = target(host, &model, function)?;
+    front.permits(&target).await.map_err(|error| refused(&model, interface, error))
+}
+
+/// What is said of a body with something wrong: to whoever may not call the model that it names, that.
+async fn fault(
+    front: &Front<'_>,
+    host: &Host,
+    (wire, wrong): (&Bytes, Refusal),
+    (interface, function): (&str, &str),
+) -> Problem {
+    let model = match model_of(front, wire).await {
+        Ok(Some(model)) => model,
+        Ok(None) => return wrong.into(),
+        Err(problem) => return problem,
+    };
+    match target(host, &model, function) {
+        Ok(target) => refused(&model, interface, front.fault(&target, wrong).await),
+        Err(problem) => problem,
+    }
+}
+
+/// The model that a body names; none if it does not.
+async fn model_of(front: &Front<'_>, wire: &Bytes) -> Result<Option<String>, Problem> {
     #[derive(Deserialize)]
     struct Named {
         model: String,
     }
-    if wire.len() <= READ_HERE_BYTES_MAX {
-        return Ok(());
-    }
     let whole = wire.clone();
     let read = move || serde_json::from_slice::<Named>(without_bom(&whole)).ok();
-    let named = front.apart(wire.len(), read).await?;
-    // What is wrong with it otherwise is said when it is read.
-    let Some(Named { model }) = named else { return Ok(()) };
-    let target = target(host, &model, function)?;
-    front.permits(&target).await.map_err(|error| refused(&model, interface, error))
+    Ok(front.apart(wire.len(), read).await?.map(|named| named.model))
 }
 
 fn unknown(model: &str) -> Problem {

@@ -47,14 +47,16 @@ pub(super) async fn call(
     let live = front.version(&model, &reference);
     let named = live.and_then(|live| live.handler().map(|handler| handler.name().clone()));
     let function = named.unwrap_or_else(default_name);
-    body::check_declared(&body, host.config().api.body_bytes_max)?;
+    let target = Target { model, reference, function };
+    if let Err(problem) = body::check_declared(&body, host.config().api.body_bytes_max) {
+        return Err(front.fault(&target, problem).await.into());
+    }
     let prefix = format!("/{publisher}/{label}/-");
     inward(host, &mut parts, &prefix, below)?;
     let length = body.size_hint().exact();
     let body = front.intake().flow(body)?;
     let (exchange, taken) = Exchange::new(parts, body, length, reading(host.config()));
-    let running =
-        front.exchange(Target { model, reference, function }, (Arc::clone(&exchange), taken));
+    let running = front.exchange(target, (Arc::clone(&exchange), taken));
     let trailers = {
         let exchange = Arc::clone(&exchange);
         move || exchange.take_trailers()

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::host::Host;
 use crate::id::{CallId, Digest};
+use crate::inference::Caller;
 use crate::outcome::GuestFailure;
 use crate::sandbox::{CallContext, SandboxError};
 use crate::state::deployments::Deployment;
@@ -21,7 +22,7 @@ pub(super) async fn warm(host: &Host, deployment: &Deployment) -> Result<(), San
     let context = CallContext {
         call: CallId::new(host.clock().now()),
         agreement: Digest::of(&[]),
-        caller: 0,
+        caller: Caller::new(0),
         account: deployment.model().publisher.clone(),
         input_bytes: 0,
         purpose: None,

@@ -1,12 +1,10 @@
 //! What accounts wait for in fair turns, beside sandboxes and computing: the disk, publishing, and having long documents read.
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::Host;
-use crate::admission::{FairLine, FairTurns, Reader};
+use crate::admission::{Asker, FairLine, FairTurns, Reader};
 use crate::config;
-use crate::id::{AccountName, ById};
 use crate::state::accounts::Caller;
 
 /// Requests that read or write the disk at once, each on a thread of its own. The store has one writer anyway.
@@ -35,8 +33,7 @@ pub(crate) struct Lines {
 
 impl Lines {
     pub(super) fn new(admission: &config::Admission) -> Self {
-        let weights: ById<AccountName, NonZeroU32> =
-            admission.weights.iter().map(|(name, weight)| (name.clone(), *weight)).collect();
+        let weights = Asker::weights(&admission.weights);
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         let storing = FairLine {
             turns: STORING_MAX,

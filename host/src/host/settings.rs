@@ -11,13 +11,13 @@ use crate::inference::Settings;
 use crate::sandbox::{Sandbox, SandboxError};
 use crate::telemetry::Allowances;
 
-/// How many bytes of bodies may be held, by whom. Half of what strangers may hold is for their connections.
+/// How many bytes of bodies may be held, by whom. As much as strangers may hold in requests is for their connections.
 pub(super) fn body_limits(api: &config::Api) -> BodyLimits {
     BodyLimits {
         // One account gets at most three quarters of it, and a compressed body is there twice while it is unpacked.
         all: api.bodies_in_flight_bytes_max.max(api.body_bytes_max.saturating_mul(3)),
         account: api.account_bodies_bytes_max.max(api.body_bytes_max.saturating_mul(2)),
-        strangers: api.strangers_bytes_max / 2,
+        strangers: api.strangers_part_bytes(),
     }
 }
 

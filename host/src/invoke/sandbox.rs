@@ -1,5 +1,6 @@
 //! The sandbox of one call: what it may use, and what it reaches of the host.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,6 +8,7 @@ use crate::admission::Admission;
 use crate::call::http::Bounds;
 use crate::call::{AnswerForm, Call};
 use crate::host::Host;
+use crate::inference;
 use crate::sandbox::{CallContext, CallLimits, Instance, SandboxError};
 use crate::state::agreements::Grant;
 use crate::state::deployments::Function;
@@ -25,7 +27,7 @@ pub(super) async fn instantiate(
     let tensor_bytes_max = host.config().inference.tensor_bytes_max.get();
     let limits = function.narrow(host.sandbox.call_limits(began, tensor_bytes_max));
     let limits = within(call, grant.narrow_limits(limits, admission));
-    let context = context(function, grant, admission, call);
+    let context = context((host, function), grant, admission, call);
     host.sandbox.instantiate(function.guest(), function.graphs(), limits, context).await
 }
 
@@ -36,11 +38,16 @@ fn within(call: &Call, limits: CallLimits) -> CallLimits {
     CallLimits { deadline, ..limits }
 }
 
-fn context(function: &Function, grant: &Grant, admission: &Admission, call: &Call) -> CallContext {
+fn context(
+    (host, function): (&Host, &Function),
+    grant: &Grant,
+    admission: &Admission,
+    call: &Call,
+) -> CallContext {
     CallContext {
         call: call.id,
         agreement: *grant.agreement(),
-        caller: grant.caller().number(),
+        caller: computes_for(host, grant),
         account: grant.account().clone(),
         input_bytes: call.payload.bytes().len(),
         purpose: call.purpose.clone(),
@@ -70,4 +77,11 @@ fn context(function: &Function, grant: &Grant, admission: &Admission, call: &Cal
             | AnswerForm::Stream(_) => None,
         },
     }
+}
+
+/// For whom models are computed, with the account's share of the turns.
+fn computes_for(host: &Host, grant: &Grant) -> inference::Caller {
+    let weight = host.config().admission.weights.get(grant.account()).copied();
+    let weight = weight.unwrap_or(NonZeroU32::MIN);
+    inference::Caller { number: grant.caller().number(), weight }
 }

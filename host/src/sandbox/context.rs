@@ -14,7 +14,7 @@ use super::http::{NoEgress, Responder};
 use super::limits::{CallLimits, Growth, LimitReached};
 use crate::admission::Allotment;
 use crate::id::{AccountName, CallId, Digest};
-use crate::inference::Graph;
+use crate::inference::{Caller, Graph};
 use crate::stop::Stops;
 use crate::telemetry::Allowance;
 use crate::tensor::Tensor;
@@ -41,8 +41,8 @@ pub struct CallContext {
     pub call: CallId,
     /// The agreement that permits the call.
     pub agreement: Digest,
-    /// Tells callers apart where calls of many come together; says nothing else of them.
-    pub caller: u64,
+    /// For whom models are computed.
+    pub caller: Caller,
     /// In whose turn the guest computes.
     pub account: AccountName,
     /// Bytes of the arguments that came with the call.

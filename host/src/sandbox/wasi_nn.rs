@@ -239,7 +239,7 @@ impl inference::HostGraphExecutionContext for CallState {
         let deadline = tokio::time::Instant::from_std(self.limits.deadline);
         let call = Call {
             id: Some(self.context.call),
-            account: self.context.caller,
+            caller: self.context.caller,
             deadline: self.limits.deadline,
         };
         let computed = tokio::time::timeout_at(deadline, graph.compute(inputs, call));

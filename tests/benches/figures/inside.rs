@@ -11,6 +11,7 @@ use hospes::capability::Capabilities;
 use hospes::clock::Clock;
 use hospes::config;
 use hospes::id::{CallId, Digest, FunctionName};
+use hospes::inference::Caller;
 use hospes::receipt::{CallResult, ChainId, Commitment, Draft, Log, Salt};
 use hospes::sandbox::{CallContext, Declared, Graphs, Guest, Input, Sandbox};
 use hospes::stop::Stops;
@@ -111,7 +112,7 @@ impl Ours {
         let context = CallContext {
             call: CallId::from_bytes([7; 16]),
             agreement: Digest::of(b"agreement"),
-            caller: 0,
+            caller: Caller::new(0),
             account: "acme".parse().expect("a name"),
             input_bytes: 0,
             purpose: None,

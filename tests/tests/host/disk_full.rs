@@ -1,7 +1,8 @@
-//! A disk that is full: calls are refused with 503 and counted nowhere, the host says that it is not ready, and goes on by itself
-//! as soon as there is room.
+//! A disk that is full or broken: calls are refused with 503 and counted nowhere, the host says that it is not ready, and goes on by
+//! itself as soon as there is room, or the disk writes again.
 //!
-//! On a small file system of its own where mounting one is permitted, and else under a limit of the process's files.
+//! A full one is a small file system of its own where mounting one is permitted, and else a limit of the process's files. A broken one
+//! is a library in front of the host's own (`tests/shims`).
 
 use std::fs::File;
 use std::io::Write as _;
@@ -11,7 +12,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use system_tests::{HostProcess, Limited as _, Party, Request, TestHost, terms, wat_guest};
+use system_tests::{
+    HostProcess, Limited as _, Party, Reply, Request, TestHost, terms, wat_guest, workspace,
+};
 use tempfile::TempDir;
 
 const CALLS_MAX: u64 = 10_000_000;
@@ -102,6 +105,14 @@ fn status(host: &HostProcess, data: &Path) -> Value {
     request.bearer(token.trim()).send().ok().json()
 }
 
+/// Opens an account, which is a record that has to be written.
+fn open(host: &HostProcess, data: &Path, name: &str) -> Reply {
+    let token = std::fs::read_to_string(data.join("operator.token")).expect("written");
+    let wanted = json!({"name": name, "party": Party::key_of(name).party()}).to_string();
+    let request = Request::new("POST", format!("{}/accounts", host.operator));
+    request.bearer(token.trim()).json(&wanted).send()
+}
+
 fn used(host: &HostProcess, zoe: &Party) -> u64 {
     let listed = Request::new("GET", format!("{}/api/agreements", host.address));
     let listed = listed.bearer(&zoe.api_key).send().ok().json();
@@ -188,17 +199,10 @@ fn a_host_starts_on_a_full_disk_and_takes_calls_when_there_is_room() {
     until("its records are read", || get(&host, "/api/host") == 200);
     assert_eq!(get(&host, "/readyz"), 503);
     call().problem(503, "unavailable");
-    // An account cannot be opened before there is room, and can then.
-    let eve = json!({"name": "eve", "party": Party::key_of("eve").party()}).to_string();
-    let token = std::fs::read_to_string(data.join("operator.token")).expect("written");
-    let open = || {
-        let request = Request::new("POST", format!("{}/accounts", host.operator));
-        request.bearer(token.trim()).json(&eve).send()
-    };
     disk.free(Some(&host));
     until("it is ready", || get(&host, "/readyz") == 200);
     call().ok();
-    open().ok();
+    open(&host, &data, "eve").ok();
 }
 
 #[test]
@@ -207,12 +211,7 @@ fn records_that_could_not_be_written_can_be_written_when_there_is_room() {
     let data = disk.data();
     let _ = prepare(&data);
     let host = HostProcess::start(&data);
-    let token = std::fs::read_to_string(data.join("operator.token")).expect("written");
-    let open = |name: &str| {
-        let wanted = json!({"name": name, "party": Party::key_of(name).party()}).to_string();
-        let request = Request::new("POST", format!("{}/accounts", host.operator));
-        request.bearer(token.trim()).json(&wanted).send()
-    };
+    let open = |name: &str| open(&host, &data, name);
     disk.fill(Some(&host));
     // What room the file has is used up first.
     let refused = (0..200_000).map(|number| open(&format!("party{number}")));
@@ -222,4 +221,122 @@ fn records_that_could_not_be_written_can_be_written_when_there_is_room() {
     disk.free(Some(&host));
     until("accounts are opened again", || open("eve").status == 201);
     until("it is ready", || get(&host, "/readyz") == 200);
+}
+
+/// A disk whose writes can be made to fail.
+struct BrokenDisk {
+    folder: TempDir,
+}
+
+impl BrokenDisk {
+    fn new() -> Self {
+        Self { folder: TempDir::new().expect("a directory") }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        // As the kernel has it.
+        self.folder.path().canonicalize().expect("there").join(name)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    /// A host whose writes to its data directory fail while this says so.
+    fn serve(&self) -> HostProcess {
+        let library = self.path("broken-disk.so");
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library);
+        compiler.arg(workspace().join("tests/shims/broken_disk.c")).arg("-ldl");
+        let compiled = compiler.output().expect("there is a C compiler where there is Rust");
+        assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+        let settings = self.path("hospes.toml");
+        std::fs::write(&settings, "[api]\ndrain_delay = \"0s\"\n").expect("written");
+        let mut serving = HostProcess::serving(&self.data());
+        serving.arg("--config").arg(settings).env("LD_PRELOAD", library);
+        serving.env("BROKEN_DISK_FOLDER", self.data());
+        serving.env("BROKEN_DISK_FLAG", self.path("flag"));
+        HostProcess::ready(serving)
+    }
+
+    fn fail(&self) {
+        std::fs::write(self.path("flag"), "").expect("written");
+    }
+
+    fn mend(&self) {
+        std::fs::remove_file(self.path("flag")).expect("removed");
+    }
+}
+
+/// Opens one account after the other until told to stop. Returns those that were opened; all others were refused because of the disk.
+fn open_accounts(host: &HostProcess, data: &Path, stop: &AtomicBool) -> Vec<String> {
+    let mut opened = Vec::new();
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let name = format!("party{number}");
+        let reply = open(host, data, &name);
+        if reply.status == 201 {
+            opened.push(name);
+            continue;
+        }
+        reply.problem(503, "unavailable");
+        assert!(reply.header("retry-after").is_some());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    opened
+}
+
+#[test]
+fn a_disk_that_fails_and_works_again_loses_nothing_that_was_answered() {
+    let disk = BrokenDisk::new();
+    let data = disk.data();
+    let zoe = prepare(&data);
+    let mut host = disk.serve();
+    let url = format!("{}/acme/noop/nothing", host.address);
+    let (stop, answered, refused) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let why = |path: &str| {
+        let reply = Request::new("GET", format!("{}{path}", host.address)).send();
+        (reply.status == 503).then(|| reply.text())
+    };
+    let opened = std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| call(&url, &zoe, &stop, [&answered, &refused]));
+        }
+        let opening = scope.spawn(|| open_accounts(&host, &data, &stop));
+        for _ in 0..3 {
+            let before = count(&answered);
+            until("calls are answered", || count(&answered) > before + 50);
+            disk.fail();
+            let before = count(&refused);
+            until("calls are refused", || count(&refused) > before + 50);
+            for path in ["/readyz", "/v2/health/ready"] {
+                until("the host says why it is not ready", || {
+                    why(path).is_some_and(|why| path != "/readyz" || why.contains("cannot"))
+                });
+            }
+            until("no account is opened", || open(&host, &data, "late").status == 503);
+            assert_eq!(get(&host, "/healthz"), 200);
+            disk.mend();
+            until("the host is ready again", || get(&host, "/readyz") == 200);
+            assert_eq!(get(&host, "/v2/health/ready"), 200);
+        }
+        let before = count(&answered);
+        until("calls are answered", || count(&answered) > before + 50);
+        stop.store(true, Ordering::Relaxed);
+        opening.join().expect("no panic")
+    });
+    assert!(open(&host, &data, "eve").status == 201, "it opens accounts again");
+    let answered = count(&answered);
+    assert_eq!(used(&host, &zoe), answered, "as counted in memory");
+    // It may end at any time, also while the disk fails.
+    disk.fail();
+    host.kill();
+    let host = HostProcess::start(&data);
+    assert_eq!(used(&host, &zoe), answered, "as read back from the receipts");
+    assert!(!opened.is_empty(), "none was opened");
+    let lost = opened.iter().filter(|name| open(&host, &data, name).status == 201);
+    assert_eq!(lost.collect::<Vec<_>>(), [""; 0], "they were opened, and are gone");
 }

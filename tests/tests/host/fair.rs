@@ -2,6 +2,7 @@
 //!
 //! Bounds of time are wide, for machines that are busy with other things: without fair turns these figures are seconds, or refusals.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,8 @@ use hospes::backend::BackendKind;
 use serde_json::json;
 use system_tests::model::{Graph, element, tensor};
 use system_tests::{
-    Party, Reply, Request, TestHost, model_bundle, plugin, terms, wat_guest, workspace,
+    Limited as _, Party, Reply, Request, TestHost, model_bundle, plugin, terms, text_guest,
+    wat_guest, workspace,
 };
 
 /// A host with a tenant who does harm with what `workshop` has published, `mallory`, and a neighbour, `zoe`, who calls a plugin of
@@ -218,6 +220,130 @@ fn a_queue_full_of_one_account_s_calls_has_room_for_another() {
     });
     let status = street.host.operator("GET", "/status").send().ok().json();
     assert_eq!(status["sandboxes_free"], 1, "{status}");
+}
+
+/// One sandbox, and calls of both wait for it all the time.
+#[test]
+fn an_account_of_weight_four_has_four_calls_for_one_of_another() {
+    const CALLS: usize = 56;
+    const COUNTED: usize = 25;
+    let street = Street::with(&["spin"], |config| {
+        config.admission.slots_max = 1.try_into().expect("not zero");
+        config.admission.queue_wait_max = Duration::from_secs(300);
+        config.admission.weights =
+            [("zoe".parse().expect("a name"), 4.try_into().expect("not zero"))].into();
+        // What a call takes: it ends with its deadline.
+        config.sandbox.deadline = Duration::from_millis(150);
+    });
+    let order = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for number in 0..CALLS {
+            // Of each there are more than it can have of those that are counted.
+            let party = if number % 14 < 9 { &street.zoe } else { &street.mallory };
+            let (street, order) = (&street, &order);
+            scope.spawn(move || {
+                street.run(party, "spin", "").problem(504, "plugin-deadline");
+                order.lock().expect("no panic").push(party.name.as_str());
+            });
+        }
+    });
+    // The first come before all wait.
+    let order = order.into_inner().expect("no panic");
+    let counted = &order[8..8 + COUNTED];
+    let of_zoe = counted.iter().filter(|name| **name == "zoe").count();
+    assert!((15..=23).contains(&of_zoe), "20 of {COUNTED} are her share: {order:?}");
+}
+
+/// A guest that no other has, so that it has to be compiled.
+fn unlike_others(number: usize) -> Vec<u8> {
+    let text = format!(
+        ";; world: export nothing: func();\n\
+         (module (memory (export \"memory\") 1) (func (export \"nothing\") (drop (i32.const {number}))))"
+    );
+    text_guest(&text, &format!("guest-{number}"), &[])
+}
+
+/// One publishes without end, many bundles at a time, each of them to be compiled.
+#[test]
+fn who_publishes_without_end_delays_another_by_few_of_its_bundles() {
+    const CROWD: usize = 24;
+    let street = Street::with(&[], |config| {
+        config.api.uploads_per_account_max = (2 * CROWD).try_into().expect("not zero");
+        config.sandbox.compile_timeout = Duration::from_secs(240);
+    });
+    let (host, mallory, zoe) = (&street.host, &street.mallory, &street.zoe);
+    let done = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for number in 0..CROWD {
+            let signed = mallory.sign(&unlike_others(number));
+            let done = &done;
+            scope.spawn(move || {
+                let reply = host.try_publish(mallory, &signed);
+                // Whoever has waited for a turn too long is told to come again.
+                assert!(matches!(reply.status, 201 | 503), "{}", reply.text());
+                done.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        let signed = zoe.sign(&unlike_others(CROWD));
+        // They are on their way, and one of them has been through.
+        let until = Instant::now() + Duration::from_secs(120);
+        while done.load(Ordering::Relaxed) == 0 {
+            assert!(Instant::now() < until, "none of {CROWD} is published");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let before = done.load(Ordering::Relaxed);
+        host.try_publish(zoe, &signed).ok();
+        let delayed = done.load(Ordering::Relaxed) - before;
+        assert!(delayed <= 8, "it waited for {delayed} of {CROWD} of another publisher");
+    });
+}
+
+/// Each is a record that goes to the disk before it is answered.
+#[test]
+fn who_writes_records_without_end_leaves_a_neighbour_s_calls_and_records_served() {
+    const CROWD: usize = 64;
+    const WRITES: usize = 20;
+    let street = Street::with(&[], |config| {
+        config.market.offers_per_publisher_max = 1_000_000;
+        config.market.offer_bytes_per_publisher_max = 1 << 30;
+    });
+    let (host, mallory, zoe) = (&street.host, &street.mallory, &street.zoe);
+    let [of_mallory, of_zoe] =
+        [mallory, zoe].map(|party| host.publish(party, &wat_guest("noop", &[])));
+    let number = AtomicUsize::new(1);
+    // An offer that is unlike all others.
+    let write = |party: &Party, (model, digest): &_| {
+        let count = number.fetch_add(1, Ordering::Relaxed);
+        let terms = terms("nothing").limit(&format!("count lteq {count} call"));
+        let offer = party.offer(model, *digest, vec![terms]);
+        host.post("/api/offers").bearer(&party.api_key).body(offer.to_bytes()).send().ok();
+    };
+    let (over, done) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..CROWD {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    write(mallory, &of_mallory);
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let mut delays = Vec::new();
+        while done.load(Ordering::Relaxed) < CROWD {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        for _ in 0..WRITES {
+            let call = host.call(zoe, "acme/echo/echo-u8").json(r#"{"v":7}"#);
+            assert_eq!(call.send().ok().text(), "7");
+            let before = done.load(Ordering::Relaxed);
+            write(zoe, &of_zoe);
+            delays.push(done.load(Ordering::Relaxed) - before);
+        }
+        over.store(true, Ordering::Relaxed);
+        delays.sort_unstable();
+        // By turns it is four or so; behind everybody who was there first it is all of the crowd.
+        assert!(delays[WRITES / 2] <= CROWD / 2, "it waited for so many of another: {delays:?}");
+    });
 }
 
 /// A call of the loop among the cases, which takes as long as its turns.

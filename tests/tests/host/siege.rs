@@ -1,7 +1,8 @@
 //! One host under siege: everything in `system_tests::siege`, plugins that do harm, and workers that are killed, round after round, while
 //! a neighbour calls and both listeners are watched. `HOSPES_SIEGE_ROUNDS` says how many rounds.
 //!
-//! Bounds of time are wide, for machines that are busy with other things; figures are printed.
+//! What is promised is that a call ends a second after its deadline and that no listener is silent for more than a tenth of a second. Asserted
+//! is somewhat more, for machines that are busy with other things; the figures are printed.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -21,10 +22,12 @@ use system_tests::{
 };
 
 const DEADLINE: Duration = Duration::from_secs(1);
-/// What a call may take beyond its deadline, in a program without optimisations on a busy machine.
-const GRACE: Duration = Duration::from_secs(5);
-/// Longest that a listener may be silent there.
-const SILENCE: Duration = Duration::from_secs(5);
+/// What a call may take beyond its deadline.
+const GRACE: Duration = Duration::from_secs(1);
+/// Longest that a listener may be silent.
+const SILENCE: Duration = Duration::from_millis(100);
+/// What a busy machine may add to either.
+const SLACK: Duration = Duration::from_secs(1);
 /// Rounds before anything is measured: caches and pools are filled then.
 const WARM_UP: usize = 1;
 const ROUNDS: usize = 2;
@@ -332,10 +335,13 @@ fn a_host_under_siege_stays_up_answers_its_neighbours_and_does_not_grow() {
     std::thread::sleep(Duration::from_secs(1));
     let after = siege.host.usage();
     let [mut under, everybody, operator] = times;
-    let silence = [everybody, operator].map(|times| times.into_iter().max().expect("asked"));
+    let listeners = [everybody, operator];
+    let silence = listeners.each_ref().map(|times| *times.iter().max().expect("asked"));
+    let long = |times: &Vec<Duration>| times.iter().filter(|time| **time > SILENCE).count();
+    let long = listeners.each_ref().map(long);
     let late = *siege.late.lock().expect("no panic");
     println!(
-        "{} inputs, {rounds} rounds in {took:?}; longest silences {silence:?}; late by {late:?}",
+        "{} inputs, {rounds} rounds in {took:?}; longest silences {silence:?}, {long:?} above {SILENCE:?}; late by {late:?}",
         siege.inputs.len()
     );
     println!(
@@ -352,8 +358,8 @@ fn a_host_under_siege_stays_up_answers_its_neighbours_and_does_not_grow() {
     let wrong: Vec<String> = wrong.iter().map(|(name, what)| format!("{name}: {what}")).collect();
     assert!(wrong.is_empty(), "{} inputs:\n{}", wrong.len(), wrong.join("\n"));
     assert_eq!(siege.used(), siege.receipts.load(Ordering::Relaxed), "a receipt for what counts");
-    assert!(silence.iter().all(|silence| *silence < SILENCE), "{silence:?}");
-    assert!(late < GRACE, "a call ended {late:?} after its deadline");
+    assert!(silence.iter().all(|silence| *silence < SILENCE + SLACK), "{silence:?}");
+    assert!(late < GRACE + SLACK, "a call ended {late:?} after its deadline");
     assert!(after.resident < before.resident + GROWTH_BYTES_MAX, "{before:?}, {after:?}");
     assert!(
         after.descriptors <= before.descriptors + GROWTH_DESCRIPTORS_MAX,

@@ -1,5 +1,6 @@
 //! Native inference in processes of its own: what ends there ends nothing else.
 
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,8 @@ use hospes::config::{Config, Isolation};
 use serde_json::{Value, json};
 use system_tests::tenants::{Tenants, byte_identity, case, echo, int64};
 use system_tests::{
-    HostProcess, Party, TestHost, documented, hostile_worker, identity, model_bundle, terms,
+    HostProcess, Party, Request, TestHost, documented, hostile_worker, identity, model_bundle,
+    terms, without_landlock,
 };
 
 fn quotient(a: i64, b: i64) -> Value {
@@ -458,4 +460,33 @@ fn compiling_ends_at_its_memory_and_at_its_time() {
     assert!(detail.contains("`sandbox.compile_memory_bytes_max`"), "{detail}");
     let detail = publish(|config| config.sandbox.compile_timeout = Duration::from_millis(1));
     assert!(detail.contains("did not compile within"), "{detail}");
+}
+
+#[test]
+fn what_the_kernel_does_not_keep_from_workers_is_in_the_status_and_in_the_log() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let (data, log) = (folder.path().join("data"), folder.path().join("log"));
+    let serving = HostProcess::serving(&data);
+    let mut command = Command::new(without_landlock());
+    command.arg(serving.get_program()).args(serving.get_args());
+    command.env_remove("RUST_LOG").stderr(std::fs::File::create(&log).expect("made"));
+    let host = HostProcess::ready(command);
+    let token = std::fs::read_to_string(data.join("operator.token")).expect("written");
+    let status = Request::new("GET", format!("{}/status", host.operator));
+    let status = status.bearer(token.trim()).send().ok().json();
+    let missing = status["workers"]["confinement_missing"].as_array().expect("a list");
+    let is_landlock =
+        |line: &Value| line.as_str().is_some_and(|line| line.starts_with("landlock: "));
+    assert!(missing.iter().any(is_landlock), "{missing:?}");
+    // All else is given up as ever.
+    let others = ["seccomp:", "rlimits:", "files:", "user:", "nice:"];
+    let lacks = |line: &Value| others.iter().any(|what| line.to_string().contains(what));
+    assert!(!missing.iter().any(lacks), "{missing:?}");
+    let text = std::fs::read_to_string(&log).expect("there");
+    let warned = text.lines().filter(|line| line.contains("workers are confined less"));
+    for line in missing {
+        let line = line.as_str().expect("text");
+        assert!(warned.clone().any(|warned| warned.contains(line)), "no {line:?} in:\n{text}");
+    }
+    drop(host);
 }

@@ -22,9 +22,19 @@ pub enum Asker {
     Operator,
 }
 
+impl Asker {
+    /// The shares of accounts, as shares of those who ask.
+    pub fn weights<'a>(
+        accounts: impl IntoIterator<Item = (&'a AccountName, &'a NonZeroU32)>,
+    ) -> ById<Self, NonZeroU32> {
+        let accounts = accounts.into_iter();
+        accounts.map(|(name, weight)| (Self::Account(name.clone()), *weight)).collect()
+    }
+}
+
 /// How many turns there are, and how they are waited for.
 #[derive(Debug, Clone)]
-pub struct FairLine {
+pub struct FairLine<K: Key = Asker> {
     /// At once.
     pub turns: usize,
     /// Of one account at once. Of four or more it leaves some to others in any case: see [`may_take_more`].
@@ -35,8 +45,8 @@ pub struct FairLine {
     pub wait_max: Duration,
     /// What a turn is expected to take. It is corrected when the turn is over.
     pub expected: Duration,
-    /// Shares of accounts, where they are not 1.
-    pub weights: ById<AccountName, NonZeroU32>,
+    /// Shares, where they are not 1.
+    pub weights: ById<K, NonZeroU32>,
 }
 
 /// What turns are told apart by.
@@ -101,14 +111,6 @@ struct Held<K: Key> {
 }
 
 impl FairTurns {
-    /// All turns, free.
-    pub fn new(line: FairLine) -> Self {
-        let weights = line.weights.iter();
-        let weights = weights.map(|(name, weight)| (Asker::Account(name.clone()), *weight));
-        let weights = weights.collect();
-        Self::among(line, weights)
-    }
-
     /// Waits for a turn.
     ///
     /// # Errors
@@ -122,10 +124,9 @@ impl FairTurns {
 }
 
 impl<K: Key> FairTurns<K> {
-    /// The same among others than askers, with their weights.
-    #[expect(clippy::needless_pass_by_value, reason = "what is made of it is all that is kept")]
-    pub(super) fn among(line: FairLine, weights: ById<K, NonZeroU32>) -> Self {
-        let FairLine { turns, each_max, waiting_max, wait_max, expected, .. } = line;
+    /// All turns, free.
+    pub fn new(line: FairLine<K>) -> Self {
+        let FairLine { turns, each_max, waiting_max, wait_max, expected, weights } = line;
         let line = Turns::new(weights);
         let state = Mutex::new(State { free: turns, held: ById::default(), line });
         let expected_nanos = nanos(expected);
@@ -326,6 +327,36 @@ mod tests {
             task.await.expect("ends");
         }
         assert_eq!(*order.lock().expect("whole"), ["zoe", "bob", "acme", "acme", "acme"]);
+    }
+
+    #[tokio::test]
+    async fn an_account_of_weight_four_has_four_turns_for_one_of_others() {
+        let weights = [("acme".parse().expect("a name"), NonZeroU32::new(4).expect("not zero"))];
+        let weights = Asker::weights(weights.iter().map(|(name, weight)| (name, weight)));
+        let all =
+            FairLine { waiting_max: 200, wait_max: Duration::from_secs(30), weights, ..line(1, 1) };
+        let turns = Arc::new(FairTurns::new(all));
+        let first = turns.take(&account("bob")).await.expect("free");
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let mut tasks = Vec::new();
+        for name in ["acme", "zoe"].into_iter().cycle().take(80) {
+            let (turns, order) = (Arc::clone(&turns), Arc::clone(&order));
+            tasks.push(tokio::spawn(async move {
+                let turn = turns.take(&account(name)).await.expect("a turn");
+                std::thread::sleep(Duration::from_millis(2));
+                order.lock().expect("whole").push(name);
+                drop(turn);
+            }));
+            tokio::task::yield_now().await;
+        }
+        drop(first);
+        for task in tasks {
+            task.await.expect("ends");
+        }
+        let order = order.lock().expect("whole");
+        let of_zoe = order[..50].iter().filter(|name| **name == "zoe").count();
+        // Ten, if all turns took the same time.
+        assert!((5..=15).contains(&of_zoe), "{order:?}");
     }
 
     #[tokio::test]

@@ -47,9 +47,9 @@ impl Slots {
             waiting_max: queue_length_max,
             wait_max: queue_wait_max,
             expected: HOLD_EXPECTED,
-            weights: ById::default(),
+            weights,
         };
-        Self { slots, turns: FairTurns::among(line, weights) }
+        Self { slots, turns: FairTurns::new(line) }
     }
 
     /// Sandboxes that no call has.

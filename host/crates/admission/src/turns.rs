@@ -109,6 +109,11 @@ impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
         ticket
     }
 
+    /// Says what weight an account has that no table names, from its next turn on.
+    pub fn weigh(&mut self, key: &K, weight: NonZeroU32) {
+        Self::account(&mut self.accounts, &self.weights, self.now, key).weight = weight;
+    }
+
     /// Whose turn it is.
     pub fn next_turn(&mut self) -> Option<Turn<K, W>> {
         self.next_turn_of(|_| true)

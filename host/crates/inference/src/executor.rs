@@ -1,12 +1,18 @@
-//! Threads that compute, and the bounded queue before them.
+//! Threads that compute, and the bounded queue before them, in which callers have fair turns.
 //!
 //! A queue and dedicated threads serve 1.3 to 1.9 times the computations of a pool of blocking threads behind a semaphore. What a
 //! computation holds, it holds on its thread: a caller that goes away frees nothing whose work still runs.
 
-use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
+use std::time::Instant;
+
+use super::Caller;
+use hospes_admission::{Turn, Turns};
+
+/// What a computation is expected to cost, in nanoseconds. It is corrected when it is over.
+const COMPUTE_NANOS: u64 = 1_000_000;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -30,7 +36,7 @@ struct Queue {
 
 #[derive(Default)]
 struct State {
-    jobs: VecDeque<Job>,
+    jobs: Turns<u64, (Caller, Job)>,
     idle: usize,
     closed: bool,
 }
@@ -48,14 +54,15 @@ impl Executor {
         Ok(executor)
     }
 
-    /// Queues a job. It must not unwind.
-    pub(super) fn submit(&self, job: Job) -> Result<(), QueueFull> {
+    /// Queues a job of a caller. It must not unwind.
+    pub(super) fn submit(&self, caller: Caller, job: Job) -> Result<(), QueueFull> {
         let mut state = self.queue.lock();
         // A job that an idle thread will take at once does not wait.
         if state.jobs.len() >= self.queue.length_max.saturating_add(state.idle) {
             return Err(QueueFull { length_max: self.queue.length_max });
         }
-        state.jobs.push_back(job);
+        state.jobs.weigh(&caller.number, caller.weight);
+        state.jobs.push(caller.number, COMPUTE_NANOS, (caller, job));
         drop(state);
         self.queue.wake.notify_one();
         Ok(())
@@ -66,10 +73,15 @@ impl Queue {
     fn work(&self) {
         let mut state = self.lock();
         loop {
-            if let Some(job) = state.jobs.pop_front() {
+            if let Some(Turn { estimate, waiter: (caller, job), .. }) = state.jobs.next_turn() {
                 drop(state);
+                let began = Instant::now();
                 job();
+                let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
                 state = self.lock();
+                // It may have been forgotten meanwhile.
+                state.jobs.weigh(&caller.number, caller.weight);
+                state.jobs.settle(&caller.number, estimate, nanos);
             } else if state.closed {
                 return;
             } else {
@@ -102,26 +114,54 @@ mod tests {
 
     use super::*;
 
+    const ONE: Caller = Caller { number: 1, weight: std::num::NonZeroU32::MIN };
+
+    #[test]
+    fn who_comes_later_does_not_wait_for_all_that_another_has_queued() {
+        let executor = Executor::start(NonZeroUsize::MIN, 16).expect("starts");
+        let (release, held) = mpsc::channel::<()>();
+        let (began, begins) = mpsc::channel();
+        let first = Box::new(move || {
+            began.send(()).expect("the test waits");
+            let _ = held.recv();
+        });
+        executor.submit(ONE, first).expect("room");
+        begins.recv().expect("it began");
+        let (done, ends) = mpsc::channel();
+        for caller in [1, 1, 1, 1, 2] {
+            let done = done.clone();
+            let job = Box::new(move || done.send(caller).expect("the test waits"));
+            executor.submit(Caller::new(caller), job).expect("room");
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        release.send(()).expect("it waits");
+        drop((executor, done));
+        assert_eq!(ends.iter().collect::<Vec<_>>(), [2, 1, 1, 1, 1]);
+    }
+
     #[test]
     fn the_queue_is_bounded_and_everything_in_it_is_done() {
         let executor = Executor::start(NonZeroUsize::MIN, 2).expect("starts");
         let (release, held) = mpsc::channel::<()>();
         let (began, begins) = mpsc::channel();
         executor
-            .submit(Box::new(move || {
-                began.send(()).expect("the test waits");
-                let _ = held.recv();
-            }))
+            .submit(
+                ONE,
+                Box::new(move || {
+                    began.send(()).expect("the test waits");
+                    let _ = held.recv();
+                }),
+            )
             .expect("room");
         begins.recv().expect("it began");
         let (done, ends) = mpsc::channel();
         for number in 0..2 {
             let done = done.clone();
             executor
-                .submit(Box::new(move || done.send(number).expect("the test waits")))
+                .submit(ONE, Box::new(move || done.send(number).expect("the test waits")))
                 .expect("room");
         }
-        assert_eq!(executor.submit(Box::new(|| {})), Err(QueueFull { length_max: 2 }));
+        assert_eq!(executor.submit(ONE, Box::new(|| {})), Err(QueueFull { length_max: 2 }));
         release.send(()).expect("it waits");
         drop(executor);
         drop(done);

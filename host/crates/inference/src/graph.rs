@@ -230,7 +230,7 @@ async fn hand_over(
             let _ = answer.send(work.run(&inputs, &Context { call, stop: &stop }));
         }
     });
-    let queued = executor.submit(job);
+    let queued = executor.submit(call.caller, job);
     queued.map_err(|QueueFull { length_max }| ComputeError::Busy { length_max })?;
     let lost = |_| Err(ComputeError::Backend(BackendError::Panicked));
     let answer = answered.await;

@@ -21,7 +21,7 @@ pub mod worker;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -130,6 +130,22 @@ pub enum LoadError {
     BackedOff { wait: Duration },
     #[error("{}", ComputeError::Workers { max: *max })]
     Workers { max: usize },
+}
+
+/// For whom a model is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    /// Tells callers apart, and says nothing else of them.
+    pub number: u64,
+    /// Its share of the turns at computing.
+    pub weight: NonZeroU32,
+}
+
+impl Caller {
+    /// One with a share like most.
+    pub fn new(number: u64) -> Self {
+        Self { number, weight: NonZeroU32::MIN }
+    }
 }
 
 /// A model to load.

@@ -372,7 +372,7 @@ impl RemoteModel {
         inputs: &[Option<Tensor>],
         call: Call,
     ) -> Result<Vec<Tensor>, ComputeError> {
-        let culprit = Culprit::computing(owned(&self.source), call.account);
+        let culprit = Culprit::computing(owned(&self.source), call.caller.number);
         let Wanted { group, key } = &self.wanted;
         for _ in 0..TRIES {
             // Each time: it may be what ended the worker of the last try.

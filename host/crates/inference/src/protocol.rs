@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::Caller;
 use super::backend::{BackendError, Call};
 use super::signature::ModelSignature;
 use hospes_core::backend::BackendKind;
@@ -98,7 +99,7 @@ impl JobCall {
         let left = call.deadline.saturating_duration_since(Instant::now());
         Self {
             id: call.id.map(|id| *id.as_bytes()),
-            account: call.account,
+            account: call.caller.number,
             left_nanos: u64::try_from(left.as_nanos()).unwrap_or(u64::MAX),
         }
     }
@@ -107,7 +108,7 @@ impl JobCall {
     pub fn received(self) -> Call {
         let left = Duration::from_nanos(self.left_nanos).min(LEFT_MAX);
         let id = self.id.map(CallId::from_bytes);
-        Call { id, account: self.account, deadline: Instant::now() + left }
+        Call { id, caller: Caller::new(self.account), deadline: Instant::now() + left }
     }
 }
 
@@ -214,9 +215,9 @@ mod tests {
     fn a_call_s_deadline_is_as_far_away_where_it_is_received() {
         let left = Duration::from_secs(5);
         let id = Some(CallId::from_bytes([7; 16]));
-        let call = Call { id, account: 3, deadline: Instant::now() + left };
+        let call = Call { id, caller: Caller::new(3), deadline: Instant::now() + left };
         let received = JobCall::of(&call).received();
-        assert_eq!((received.id, received.account), (call.id, call.account));
+        assert_eq!((received.id, received.caller), (call.id, call.caller));
         assert!(received.deadline >= call.deadline);
         assert!(received.deadline < call.deadline + left, "the message took no seconds");
         let late = JobCall::of(&Call::of_nobody(Instant::now()));

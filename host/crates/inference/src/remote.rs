@@ -311,7 +311,7 @@ impl Worker {
     ) -> Result<Vec<Tensor>, RemoteError> {
         let inner = &self.inner;
         let Task { model, call, culprit, alone } = task;
-        let number = inner.windows.take(culprit.caller()).await.ok_or(RemoteError::NotBegun)?;
+        let number = inner.windows.take(call.caller).await.ok_or(RemoteError::NotBegun)?;
         let mut window = Window::new(inner, number);
         // Behind the window: so nobody who waits for one holds up whoever has to be alone.
         let company = self.company(alone).await;

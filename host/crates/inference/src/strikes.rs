@@ -67,14 +67,6 @@ impl Culprit {
     pub(super) fn computing(owned: Owned, caller: u64) -> Self {
         Self { owned, act: Act::Compute { caller } }
     }
-
-    /// Whose turn it takes.
-    pub(super) fn caller(&self) -> u64 {
-        match self.act {
-            Act::Load => 0,
-            Act::Compute { caller } => caller,
-        }
-    }
 }
 
 /// Who is to blame for the end of a worker.

@@ -7,22 +7,26 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use super::Caller;
 use hospes_admission::{Ticket, Turn, Turns};
 
 /// What a computation is expected to cost, in nanoseconds. It is corrected when its window is given back.
 const COMPUTE_NANOS: u64 = 1_000_000;
 
-/// The windows of one worker. Callers are numbers that only tell them apart.
+/// The windows of one worker.
 pub(super) struct Windows(Mutex<State>);
 
 struct State {
     /// As long as there are any, nobody waits.
     free: Vec<u32>,
     /// Who has which, and since when.
-    taken: Vec<Option<(u64, Instant)>>,
-    turns: Turns<u64, oneshot::Sender<u32>>,
+    taken: Vec<Option<(Caller, Instant)>>,
+    turns: Turns<u64, Waiting>,
     closed: bool,
 }
+
+/// Who waits, and where its window is sent.
+type Waiting = (Caller, oneshot::Sender<u32>);
 
 impl Windows {
     /// So many, all free.
@@ -36,20 +40,21 @@ impl Windows {
     }
 
     /// Takes a window, which has to be given back; waits for one if none is free. None if there will be none: the worker has ended.
-    pub(super) async fn take(&self, caller: u64) -> Option<u32> {
+    pub(super) async fn take(&self, caller: Caller) -> Option<u32> {
         let mut place = {
             let mut state = self.lock();
             if state.closed {
                 return None;
             }
+            state.turns.weigh(&caller.number, caller.weight);
             if let Some(window) = state.free.pop() {
-                state.turns.pass(&caller, COMPUTE_NANOS);
+                state.turns.pass(&caller.number, COMPUTE_NANOS);
                 state.hand(window, caller);
                 return Some(window);
             }
             let (sender, turn) = oneshot::channel();
-            let ticket = state.turns.push(caller, COMPUTE_NANOS, sender);
-            Place { windows: self, caller, ticket, turn }
+            let ticket = state.turns.push(caller.number, COMPUTE_NANOS, (caller, sender));
+            Place { windows: self, caller: caller.number, ticket, turn }
         };
         (&mut place.turn).await.ok()
     }
@@ -63,12 +68,15 @@ impl Windows {
             let taken = state.taken.get_mut(window as usize).and_then(Option::take);
             let Some((caller, since)) = taken else { return };
             let held = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            state.turns.settle(&caller, COMPUTE_NANOS, nanos.map_or(held, |nanos| nanos.min(held)));
-            let Some(Turn { key, waiter, .. }) = state.turns.next_turn() else {
+            let cost = nanos.map_or(held, |nanos| nanos.min(held));
+            // It may have been forgotten meanwhile.
+            state.turns.weigh(&caller.number, caller.weight);
+            state.turns.settle(&caller.number, COMPUTE_NANOS, cost);
+            let Some(Turn { waiter: (next, waiter), .. }) = state.turns.next_turn() else {
                 state.free.push(window);
                 return;
             };
-            state.hand(window, key);
+            state.hand(window, next);
             // To wake somebody may end somebody else, who gives back in turn: not while the lock is held.
             drop(state);
             if waiter.send(window).is_ok() {
@@ -95,7 +103,7 @@ impl Windows {
 }
 
 impl State {
-    fn hand(&mut self, window: u32, caller: u64) {
+    fn hand(&mut self, window: u32, caller: Caller) {
         if let Some(taken) = self.taken.get_mut(window as usize) {
             *taken = Some((caller, Instant::now()));
         }
@@ -124,6 +132,7 @@ impl Drop for Place<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
     use std::pin::Pin;
     use std::task::{Context, Poll, Waker};
     use std::time::Duration;
@@ -143,7 +152,8 @@ mod tests {
     fn who_has_many_calls_under_way_lets_others_go_first() {
         const MILLIS: u64 = 1_000_000;
         let windows = Windows::new(2);
-        let mut crowd: Vec<Taking<'_>> = (0..64).map(|_| Box::pin(windows.take(1)) as _).collect();
+        let mut crowd: Vec<Taking<'_>> =
+            (0..64).map(|_| Box::pin(windows.take(Caller::new(1))) as _).collect();
         let first = crowd.iter_mut().filter_map(|taking| match poll(taking) {
             Poll::Ready(window) => window,
             Poll::Pending => None,
@@ -151,9 +161,9 @@ mod tests {
         let first: Vec<u32> = first.collect();
         assert_eq!(first.len(), 2, "there are two");
         let mut others: Vec<Taking<'_>> =
-            [2, 3].map(|caller| Box::pin(windows.take(caller)) as _).into();
+            [2, 3].map(|caller| Box::pin(windows.take(Caller::new(caller))) as _).into();
         assert!(others.iter_mut().all(|taking| poll(taking).is_pending()));
-        let mut more: Taking<'_> = Box::pin(windows.take(2));
+        let mut more: Taking<'_> = Box::pin(windows.take(Caller::new(2)));
         assert!(poll(&mut more).is_pending());
         // Each window that comes back goes to somebody else, as long as they have had less computed. More than the time that it was
         // taken does not count.
@@ -171,16 +181,51 @@ mod tests {
     }
 
     #[test]
+    fn a_caller_of_weight_four_has_four_windows_for_one_of_another() {
+        let windows = Windows::new(1);
+        let callers =
+            [Caller { number: 1, weight: NonZeroU32::new(4).expect("not zero") }, Caller::new(2)];
+        let mut held = poll(&mut (Box::pin(windows.take(Caller::new(3))) as Taking<'_>));
+        let mut waiting: Vec<(u64, Taking<'_>)> = Vec::new();
+        for caller in callers.into_iter().cycle().take(80) {
+            let mut taking: Taking<'_> = Box::pin(windows.take(caller));
+            assert!(poll(&mut taking).is_pending());
+            waiting.push((caller.number, taking));
+        }
+        let mut served = Vec::new();
+        while let Poll::Ready(Some(window)) = held {
+            // Longer than what it is said to have taken.
+            std::thread::sleep(std::time::Duration::from_micros(200));
+            windows.give_back(window, Some(100_000));
+            held = Poll::Pending;
+            waiting.retain_mut(|(caller, taking)| {
+                let polled = poll(taking);
+                if polled.is_ready() {
+                    served.push(*caller);
+                    held = polled;
+                }
+                polled.is_pending()
+            });
+        }
+        let of_other = served[..50].iter().filter(|caller| **caller == 2).count();
+        assert!((9..=11).contains(&of_other), "{served:?}");
+    }
+
+    #[test]
     fn a_worker_that_has_ended_has_no_windows() {
         let windows = Windows::new(1);
-        let mut taking: Vec<Taking<'_>> = (0..3).map(|_| Box::pin(windows.take(1)) as _).collect();
+        let mut taking: Vec<Taking<'_>> =
+            (0..3).map(|_| Box::pin(windows.take(Caller::new(1))) as _).collect();
         assert_eq!(poll(&mut taking[0]), Poll::Ready(Some(0)));
         assert!(poll(&mut taking[1]).is_pending() && poll(&mut taking[2]).is_pending());
         windows.close();
         assert_eq!(poll(&mut taking[1]), Poll::Ready(None));
         windows.give_back(0, None);
         assert_eq!(poll(&mut taking[2]), Poll::Ready(None));
-        assert_eq!(poll(&mut (Box::pin(windows.take(2)) as Taking<'_>)), Poll::Ready(None));
+        assert_eq!(
+            poll(&mut (Box::pin(windows.take(Caller::new(2))) as Taking<'_>)),
+            Poll::Ready(None)
+        );
     }
 
     #[derive(Debug, Clone)]
@@ -211,7 +256,7 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Take(caller) => {
-                        let mut taking: Taking<'_> = Box::pin(windows.take(caller));
+                        let mut taking: Taking<'_> = Box::pin(windows.take(Caller::new(caller)));
                         match poll(&mut taking) {
                             Poll::Ready(window) => taken.extend(window),
                             Poll::Pending => waiting.push(taking),

@@ -66,20 +66,20 @@ async fn run(host: &Arc<Host>, headers: &HeaderMap, wire: Bytes) -> Result<Answe
     let invalid = |detail: String| Problem::new(ProblemKind::InvalidRequest, detail);
     if wire.len() > READ_HERE_BYTES_MAX {
         // Before anything is made of a large message: may the caller call at all?
-        let message = wire.clone();
-        let asked = front.apart(wire.len(), {
-            let host = Arc::clone(host);
-            move || {
-                fields::model(&message)
-                    .map(|(name, version)| Asked::named(&host, name, Some(version)))
-            }
-        });
-        let asked = asked.await?.map_err(invalid)?;
+        let asked = named(&front, host, &wire).await?.map_err(invalid)?;
         front.permits(&asked.target()?).await.map_err(|error| asked.refused(error))?;
     }
     let message = wire.clone();
-    let parsed = front.apart(wire.len(), move || parse(message)).await;
-    let parsed = parsed?.map_err(invalid)?;
+    let parsed = front.apart(wire.len(), move || parse(message)).await?;
+    let parsed = match parsed {
+        Ok(parsed) => parsed,
+        Err(detail) => {
+            // Of a small one, too: what is wrong with it is said to those who may call.
+            let Ok(asked) = named(&front, host, &wire).await? else { return Err(invalid(detail)) };
+            let fault = front.fault(&asked.target()?, invalid(detail)).await;
+            return Err(asked.refused(fault));
+        }
+    };
     let Parsed { name, version, says_final, request } = parsed;
     let asked = Asked::named(host, &name, Some(&version));
     let target = asked.target()?;
@@ -93,6 +93,19 @@ async fn run(host: &Arc<Host>, headers: &HeaderMap, wire: Bytes) -> Result<Answe
         Err(failure) => Err(failure.into()),
     };
     Ok(Answered { result, papers })
+}
+
+/// The model that a message names: nothing else is made of it.
+async fn named(
+    front: &Front<'_>,
+    host: &Arc<Host>,
+    wire: &Bytes,
+) -> Result<Result<Asked, String>, Problem> {
+    let (host, message) = (Arc::clone(host), wire.clone());
+    let read = move || {
+        fields::model(&message).map(|(name, version)| Asked::named(&host, name, Some(version)))
+    };
+    front.apart(wire.len(), read).await
 }
 
 /// What a message says.

@@ -79,7 +79,10 @@ async fn run(
     let wire = front.intake().read(&parts.headers, body).await?;
     let (name, whole) = (asked.name.clone(), wire.clone());
     let read = front.apart(wire.len(), move || read(&live, &name, &whole)).await;
-    let (id, tensors) = read?.map_err(invalid)?;
+    let (id, tensors) = match read? {
+        Ok(read) => read,
+        Err(detail) => return Err(asked.refused(front.fault(&target, invalid(detail)).await)),
+    };
     let encode = Generate(Encode::new(&asked.name, id, None, false));
     let payload = Payload::Tensors { wire, tensors };
     let done = front.call(target, payload, AnswerForm::Protocol(Arc::new(encode))).await;

@@ -42,7 +42,13 @@ pub(super) async fn infer(
         let text = head.unwrap_or(wire.len());
         let (name, whole) = (asked.name.clone(), wire.clone());
         let read = front.apart(text, move || request::read(&name, &whole, head)).await;
-        let read = read?.map_err(|error| invalid(error.to_string()))?;
+        let read = match read? {
+            Ok(read) => read,
+            Err(error) => {
+                let fault = front.fault(&target, invalid(error.to_string())).await;
+                return Err(asked.refused(fault));
+            }
+        };
         let InferRequest { tensors, encode, patience } = read;
         (Payload::Tensors { wire, tensors }, AnswerForm::Protocol(Arc::new(encode)), patience)
     };

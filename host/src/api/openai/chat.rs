@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use serde_json::{Value as Json, json};
 
 use super::request::{self, Conversation};
-use super::{Answer, Problem, answer, error_json, permits, refused, target};
+use super::{Answer, Problem, answer, error_json, fault, permits, refused, target};
 use crate::api::calls::Front;
 use crate::api::pieces::{Begun, EVENTS, event};
 use crate::call::Payload;
@@ -57,7 +57,13 @@ async fn converse(
         Shape::Chat => request::chat(&whole),
         Shape::Completion => request::completion(&whole),
     });
-    let Conversation { model, stream, include_usage, values } = asked.await??;
+    let asked = match asked.await? {
+        Ok(asked) => asked,
+        Err(wrong) => {
+            return Err(fault(&front, host, (&wire, wrong), (INTERFACE, FUNCTION)).await);
+        }
+    };
+    let Conversation { model, stream, include_usage, values } = asked;
     let target = target(host, &model, FUNCTION)?;
     let encode = Arc::new(Encode {
         shape,

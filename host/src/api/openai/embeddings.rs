@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::members::{Members, Refusal, Rule, Table, each, is_list, missing};
 use super::request::text;
-use super::{Answer, Problem, answer, permits, refused, target};
+use super::{Answer, Problem, answer, fault, permits, refused, target};
 use crate::api::calls::Front;
 use crate::call::Payload;
 use crate::call::{AnswerForm, Encoder};
@@ -57,7 +57,13 @@ pub(super) async fn embed(host: &Arc<Host>, request: Request<Incoming>) -> Resul
     let wire = front.intake().read(&parts.headers, body).await?;
     permits(&front, host, &wire, (INTERFACE, FUNCTION)).await?;
     let whole = wire.clone();
-    let asked = front.apart(wire.len(), move || Asked::read(&whole)).await??;
+    let asked = front.apart(wire.len(), move || Asked::read(&whole)).await?;
+    let asked = match asked {
+        Ok(asked) => asked,
+        Err(wrong) => {
+            return Err(fault(&front, host, (&wire, wrong), (INTERFACE, FUNCTION)).await);
+        }
+    };
     let target = target(host, &asked.model, FUNCTION)?;
     let encode = Encode { model: asked.model.clone(), encoding: asked.encoding };
     let payload = Payload::Values { wire, values: vec![Value::List(asked.texts)] };

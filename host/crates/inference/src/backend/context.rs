@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use crate::Caller;
 use hospes_core::id::CallId;
 
 /// The call that a computation is part of.
@@ -10,8 +11,8 @@ use hospes_core::id::CallId;
 pub struct Call {
     /// None while a model is tried out.
     pub id: Option<CallId>,
-    /// Who calls, as a number that only tells accounts apart.
-    pub account: u64,
+    /// Who calls.
+    pub caller: Caller,
     /// Nobody waits for the outputs from then on. Whoever asked ends the computation then ([`Stop`]); a backend need not look.
     pub deadline: Instant,
 }
@@ -22,7 +23,7 @@ const NOBODY: u64 = u64::MAX;
 impl Call {
     /// What no account has asked for, as when a model is tried out or measured.
     pub fn of_nobody(deadline: Instant) -> Self {
-        Self { id: None, account: NOBODY, deadline }
+        Self { id: None, caller: Caller::new(NOBODY), deadline }
     }
 }
 

@@ -1,0 +1,23 @@
+//! Runs a program as on a kernel without Landlock: `without-landlock PROGRAM ARGUMENT…`. To it and to all that it starts, there is no
+//! system call that begins with Landlock.
+
+use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+
+fn main() {
+    let mut arguments = std::env::args_os().skip(1);
+    let program = arguments.next().expect("a program to run");
+    let filter = SeccompFilter::new(
+        BTreeMap::from([(libc::SYS_landlock_create_ruleset, Vec::new())]),
+        SeccompAction::Allow,
+        SeccompAction::Errno(libc::ENOSYS.cast_unsigned()),
+        std::env::consts::ARCH.try_into().expect("an architecture with such filters"),
+    );
+    let filter: BpfProgram = filter.and_then(TryInto::try_into).expect("a sound filter");
+    seccompiler::apply_filter(&filter).expect("the kernel takes filters");
+    let error = Command::new(&program).args(arguments).exec();
+    panic!("{}: {error}", program.display());
+}
