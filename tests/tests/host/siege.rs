@@ -1,8 +1,8 @@
 //! One host under siege: everything in `system_tests::siege`, plugins that do harm, and workers that are killed, round after round, while
 //! a neighbour calls and both listeners are watched. `HOSPES_SIEGE_ROUNDS` says how many rounds.
 //!
-//! What is promised is that a call ends a second after its deadline and that no listener is silent for more than a tenth of a second. Asserted
-//! is somewhat more, for machines that are busy with other things; the figures are printed.
+//! What is promised is that a call ends a second after its deadline and that no listener is silent for more than a tenth of a second.
+//! Asserted is a second more of either, for machines that are busy with other things; the figures are printed.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};

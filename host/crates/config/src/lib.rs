@@ -100,10 +100,10 @@ pub struct Api {
     pub tls_key: Option<PathBuf>,
     /// The operator's listener. Default `127.0.0.1:8081`; keep it off the network.
     pub operator_listen: ListenAddress,
-    /// Connections of one listener. Default 4096. Three of four can be those of strangers, who have shown no key, and no more than three
-    /// eighths of `strangers_bytes_max` hold at 64 KiB each (384 by default); when there are more, the one that has asked nothing for longest is
-    /// closed. An account keeps connections while it has less than three times the places that nobody keeps; those above make room like a
-    /// stranger's, and where there are none, who keeps most gives one up.
+    /// Connections of one listener. Default 4096. Three of four can be those of strangers, who have shown no key, and no more than
+    /// three eighths of `strangers_bytes_max` hold at 64 KiB each (384 by default); when there are more, the one that has asked
+    /// nothing for longest is closed. An account keeps connections while it has less than three times the places that nobody keeps;
+    /// those above make room like a stranger's, and where there are none, who keeps most gives one up.
     pub connections_max: NonZeroUsize,
     /// Connections of one address, or one /64 of IPv6. Default 1024; one more is closed at once.
     pub connections_per_address_max: NonZeroUsize,
@@ -130,11 +130,12 @@ pub struct Api {
     /// The same of one account. Default 128 MiB, and at least two bodies of calls; one more is answered with 429.
     #[serde(with = "units::size")]
     pub account_bodies_bytes_max: u64,
-    /// Bytes that all who have shown no key can make the host hold. Default 64 MiB; what is more is answered with 503. Three
-    /// eighths are for connections, 64 KiB each; three eighths for requests, until their answers have been read: 12 KiB, their heads,
-    /// bodies and long answers; a quarter for what has come and is not read yet, and what the allocator keeps for later. A connection gets more while it then has at most three times what is left; whoever leaves most answers unread is closed first,
-    /// and an HTTP/2 connection on which eight requests are refused, unless it is a trusted proxy's. `/healthz` and `/readyz` are
-    /// answered in any case.
+    /// Bytes that all who have shown no key can make the host hold. Default 64 MiB; what is more is answered with 503. Three eighths
+    /// are for connections, 64 KiB each; three eighths for requests, until their answers have been read: 12 KiB, their heads, bodies
+    /// and long answers; a quarter for what has come and is not read yet, and what the allocator keeps for later. A connection gets
+    /// more while it then has at most three times what is left; whoever leaves most answers unread is closed first, and an HTTP/2
+    /// connection on which eight requests are refused, unless it is a trusted proxy's. `/healthz` and `/readyz` are answered in any
+    /// case.
     #[serde(with = "units::size")]
     pub strangers_bytes_max: u64,
     /// Time that a caller may keep the host waiting for a body, or for an answer to be read. Default 4 s; after that only with
