@@ -28,9 +28,10 @@ use crate::agreement::{
 };
 use crate::call::Call;
 use crate::clock::Clock;
-use crate::id::{ById, Digest, ModelName, Party};
+use crate::id::{Digest, ModelName, Party};
 use crate::key::PartyKey;
 use crate::receipt::Receipt;
+use crate::state::Shared;
 use crate::state::accounts::{Auth, Caller};
 use crate::state::deployments::{Function, Release};
 use crate::state::market::Market;
@@ -149,7 +150,7 @@ pub struct Agreements {
     country: Option<Arc<str>>,
     directory: ArcSwap<Directory>,
     /// By offer.
-    mandates: ArcSwap<ById<Digest, SignedMandate>>,
+    mandates: ArcSwap<Shared<Digest, SignedMandate>>,
     /// When the store last confirmed that what is in memory is what it holds, in microseconds.
     as_of: AtomicI64,
     /// Events that the store holds.

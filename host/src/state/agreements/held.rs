@@ -213,7 +213,6 @@ impl Agreements {
     /// While the record of an account cannot be read, it is not known whose keys were stopped or followed by others: a party of no account
     /// that can be read is taken for one of them.
     fn unknown(&self, parties: [&Party; 2]) -> Option<String> {
-        // First: calls come here, and looking for a party goes through all accounts.
         if !self.auth.lacks_accounts() {
             return None;
         }
