@@ -89,8 +89,7 @@ impl Scene {
         let offer = acme.offer(&model, Digest::of(b"a bundle"), vec![limited]);
         let scene = Self { store: Arc::new(store), acme, offer, _folder: folder };
         let proposals = (0..AGREEMENTS).map(|number| scene.proposal(number));
-        let records: Vec<_> =
-            proposals.map(|one| (one.id().to_string(), one.to_bytes())).collect();
+        let records: Vec<_> = proposals.map(|one| (one.id().to_string(), one.to_bytes())).collect();
         let records: Vec<_> = records
             .iter()
             .map(|(id, bytes)| (Table::Agreements, id.as_str(), bytes.as_slice()))
