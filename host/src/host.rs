@@ -29,7 +29,7 @@ use crate::call::{Call, Form};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::deploy;
-use crate::id::{AccountName, CallId, Digest, ModelName, Party};
+use crate::id::{AccountName, CallId, ModelName, Party};
 use crate::inference::{Inference, InferenceError};
 use crate::invoke::InvokeError;
 use crate::key::PartyKey;
@@ -429,7 +429,7 @@ impl Host {
         let limits = self.sandbox.call_limits(began, self.config.inference.tensor_bytes_max.get());
         let context = CallContext {
             call: call.id,
-            agreement: *grant.agreement(),
+            agreement: grant.agreement().copied(),
             caller: grant.caller().number(),
             account: grant.account().clone(),
             input_bytes: call.payload.bytes().len(),
@@ -484,7 +484,7 @@ impl Host {
         let limits = deployment.narrow(limits);
         let context = CallContext {
             call: CallId::new(self.clock.now()),
-            agreement: Digest::of(&[]),
+            agreement: None,
             caller: 0,
             account: deployment.model().publisher.clone(),
             input_bytes: 0,

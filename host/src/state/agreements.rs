@@ -12,6 +12,7 @@ mod grant;
 mod held;
 mod life;
 mod mandates;
+mod own;
 mod proposals;
 mod refusals;
 
@@ -157,6 +158,7 @@ pub struct Agreements {
     events_kept: AtomicUsize,
     /// What permits nothing, because the operator has stopped it.
     held: ArcSwap<held::Held>,
+    own: own::OwnCalls,
     /// Held while the directory changes, so that two changes cannot lose one another.
     changing: Mutex<Room>,
 }
@@ -192,6 +194,7 @@ impl Agreements {
             as_of: AtomicI64::new(i64::MIN),
             events_kept: AtomicUsize::new(0),
             held: ArcSwap::default(),
+            own: own::OwnCalls::default(),
             changing: Mutex::default(),
             store,
         };
@@ -226,7 +229,8 @@ impl Agreements {
 
     /// The permission that one of the caller's agreements gives this call. Neither waits nor does any I/O, unless it explains a denial.
     ///
-    /// Of several agreements that permit it, one with calls left is chosen.
+    /// Of several agreements that permit it, one with calls left is chosen. A publisher needs none for its own models, and has to name
+    /// the one that it wants to be held to.
     ///
     /// # Errors
     /// [`PermitError`] says what would have to be different.
@@ -244,6 +248,11 @@ impl Agreements {
             .payload
             .length()
             .unwrap_or_else(|| facts.input_bytes.saturating_add(self.body_bytes_max));
+        if call.agreement.is_none()
+            && let Some(own) = self.own_call(caller, function)
+        {
+            return Ok(Grant::own(self, caller, own, &facts, input_bytes_most));
+        }
         let missing = || match call.agreement {
             Some(id) => match self.why_not_here(caller, &id) {
                 AgreementsError::Aside { id, reason } => {
