@@ -53,6 +53,7 @@ mod openapi;
 mod operator;
 mod orphans;
 mod out_of_service;
+mod own_models;
 mod pages;
 mod places;
 mod private;
