@@ -17,7 +17,7 @@ mod proposals;
 mod refusals;
 
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -161,6 +161,8 @@ pub struct Agreements {
     own: own::OwnCalls,
     /// Held while the directory changes, so that two changes cannot lose one another.
     changing: Mutex<Room>,
+    /// Whenever an agreement that was on its way to the disk has arrived there, or has not.
+    arrived: Condvar,
 }
 
 impl Agreements {
@@ -196,6 +198,7 @@ impl Agreements {
             held: ArcSwap::default(),
             own: own::OwnCalls::default(),
             changing: Mutex::default(),
+            arrived: Condvar::new(),
             store,
         };
         agreements.restore_mandates()?;

@@ -41,6 +41,7 @@ mod loading;
 mod log_loss;
 mod logs;
 mod malformed;
+mod many_agreements;
 mod market;
 mod metered;
 mod models;

@@ -79,6 +79,8 @@ pub(super) struct Room {
     proposed_at: BTreeSet<(Timestamp, Digest)>,
     /// Agreements that the host has signed for a publisher, by offer.
     by_agent: ById<Digest, Made>,
+    /// Agreements that are being written, whose room is taken already.
+    pub on_its_way: BTreeSet<Digest>,
 }
 
 /// What the host has signed under one offer: in all, and with each consumer.
