@@ -256,15 +256,6 @@ impl Agreements {
         {
             return Ok(Grant::own(self, caller, own, &facts, input_bytes_most));
         }
-        let missing = || match call.agreement {
-            Some(id) => match self.why_not_here(caller, &id) {
-                AgreementsError::Aside { id, reason } => {
-                    PermitError::NotInForce { agreement: id, reason }
-                }
-                _ => PermitError::NotYours(id),
-            },
-            None => PermitError::NoAgreement { model: deployment.model().clone() },
-        };
         let mut refused = None;
         let mut used_up = None;
         let explains = std::cell::LazyCell::new(|| self.refusals.explains(caller.party()));
@@ -309,8 +300,21 @@ impl Agreements {
         used_up.ok_or_else(|| match refused {
             _ if !*explains => PermitError::TooManyRefused,
             Some(refused) => refused,
-            None => missing(),
+            None => self.none_for(caller, call, deployment.model()),
         })
+    }
+
+    /// The caller has no agreement for the model, or not the one that it names.
+    fn none_for(&self, caller: &Caller, call: &Call, model: &ModelName) -> PermitError {
+        let Some(id) = call.agreement else {
+            return PermitError::NoAgreement { model: model.clone() };
+        };
+        match self.why_not_here(caller, &id) {
+            AgreementsError::Aside { id, reason } => {
+                PermitError::NotInForce { agreement: id, reason }
+            }
+            _ => PermitError::NotYours(id),
+        }
     }
 
     /// What each account had of refusals.
