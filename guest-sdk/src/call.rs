@@ -12,7 +12,7 @@ use crate::bindings::hospes::plugin::call;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// The agreement that permits this call: `sha256:` and 64 hexadecimal digits.
+    /// The agreement that permits this call: `sha256:` and 64 hexadecimal digits. Empty where the model's publisher calls it.
     pub agreement: String,
     /// Most bytes that the call may return, after the host has encoded them.
     pub output_bytes_max: u64,

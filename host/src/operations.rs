@@ -334,7 +334,7 @@ fn apply(host: &Host, deed: Deed, target: &Target, cause: Cause) -> Result<(), O
                 _ => Standing::Open,
             };
             host.auth.set_standing(name, standing)?;
-            host.agreements.hold(host.auth.stopped_parties());
+            host.agreements.hold(&host.auth.stopped_parties());
         }
         Target::Key(id) => host.auth.revoke(*id, cause)?,
         Target::Offer(id) if deed.lifts() => host.market.reinstate(id)?,

@@ -1,31 +1,32 @@
 //! Small records that must survive: accounts, API keys, publications, offers and agreements.
 //!
-//! It keeps bytes under keys and knows nothing of what they mean. Each write is one durable transaction. Nothing here is
-//! on the path of a call: everything a call needs is in memory. Bundles are files (`bundle::registry`), receipts a log
-//! (`receipt::log`). After an error of the disk the file is opened anew, by whoever comes next: redb refuses everything until then.
+//! It keeps bytes under keys and knows nothing of what they mean. Nothing here is on the path of a call: everything a call needs is in
+//! memory. Bundles are files (`bundle::registry`), receipts a log (`receipt::log`).
+//!
+//! Whatever is written goes through [`Store::write`]: several records at once, all or none, if what the writer has seen is still there.
+//! Each write has a number, and [`Store::changes_since`] says what the latest have changed. What keeps the records has to do no more
+//! than `redb` does for it, the only module that knows the database; who writes at the same time shares a commit (`together`).
 
 mod aside;
 mod format;
-mod look;
-mod snapshot;
+mod redb;
+mod together;
+mod write;
 
+use std::collections::BTreeSet;
 use std::error::Error;
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 
-use redb::{
-    Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
-    TableDefinition,
-};
-
+use self::redb as file;
 pub use aside::Aside;
 use aside::SetAside;
+use file::Records;
+pub use file::{Failure, Snapshot};
 pub use format::FORMAT;
-pub use snapshot::Snapshot;
+use together::Together;
+pub use write::Write;
 
 /// A kind of record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,10 +48,12 @@ pub enum Table {
     Proposals,
     /// Offers that their publishers have withdrawn, and when.
     WithdrawnOffers,
+    /// What the latest writes have changed, by their numbers. The store writes it itself.
+    Journal,
 }
 
 impl Table {
-    const ALL: [Table; 11] = [
+    const ALL: [Table; 12] = [
         Table::Accounts,
         Table::ApiKeys,
         Table::Publications,
@@ -62,6 +65,7 @@ impl Table {
         Table::Host,
         Table::Proposals,
         Table::WithdrawnOffers,
+        Table::Journal,
     ];
 
     /// Its name in the file.
@@ -78,33 +82,33 @@ impl Table {
             Table::Host => "host",
             Table::Proposals => "proposals",
             Table::WithdrawnOffers => "withdrawn-offers",
+            Table::Journal => "journal",
         }
     }
 
-    const fn definition(self) -> TableDefinition<'static, &'static str, &'static [u8]> {
-        TableDefinition::new(self.name())
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|table| table.name() == name)
     }
 }
 
-/// Bytes of the file that are kept in memory.
-const CACHE_BYTES_MAX: usize = 4 << 20;
-
 /// The records of one host, in one file that only one process may have open.
 pub struct Store {
-    /// None while the file cannot be opened again.
-    database: RwLock<Option<Database>>,
-    /// Whether the disk failed since the file was opened.
-    is_failing: AtomicBool,
+    records: Records,
+    together: Together,
     aside: SetAside,
-    path: PathBuf,
-    /// How the file is opened, also after an error of the disk.
-    opener: Opener,
 }
 
-type Opener = fn(&Path) -> Result<Database, StoreError>;
+/// What writes have changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changes {
+    /// The number of the last of them.
+    pub sequence: u64,
+    /// The records that they have written or taken out.
+    pub records: BTreeSet<(Table, String)>,
+}
 
 /// Why records could not be read or written.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     #[error("`{}` is in use by another host; stop that one or choose another `--data` directory", path.display())]
     InUse { path: PathBuf },
@@ -112,7 +116,7 @@ pub enum StoreError {
     Database {
         path: PathBuf,
         #[source]
-        source: Box<redb::Error>,
+        source: Failure,
     },
     #[error("`{}` is closed: the host stops, or the disk failed and it could not be opened again yet", path.display())]
     Closed { path: PathBuf },
@@ -126,15 +130,22 @@ pub enum StoreError {
         "record `{key}` of {table} was set aside and is not written over: {reason}; the operator sees it with `hospes admin out-of-service list`"
     )]
     Aside { table: &'static str, key: String, reason: String },
+    #[error(
+        "record `{key}` of {table} is another one than was expected: somebody has written it meanwhile"
+    )]
+    Changed { table: &'static str, key: String },
 }
 
 impl StoreError {
     /// Whether it is the disk that failed, not the request or the file.
     pub fn is_of_the_disk(&self) -> bool {
         match self {
-            StoreError::Database { source, .. } => is_of_the_disk(source),
+            StoreError::Database { source, .. } => source.is_of_the_disk(),
             StoreError::Closed { .. } => true,
-            StoreError::InUse { .. } | StoreError::Newer { .. } | StoreError::Aside { .. } => false,
+            StoreError::InUse { .. }
+            | StoreError::Newer { .. }
+            | StoreError::Aside { .. }
+            | StoreError::Changed { .. } => false,
         }
     }
 }
@@ -173,25 +184,16 @@ fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn
 
 fn any_cause(error: &(dyn Error + 'static), is_it: impl Fn(&io::Error) -> bool) -> bool {
     causes(error).any(|cause| {
-        let redb = match cause.downcast_ref() {
-            Some(StoreError::Database { source, .. }) => match &**source {
-                redb::Error::Io(error) => Some(error),
-                _ => None,
-            },
-            Some(
-                StoreError::Closed { .. }
-                | StoreError::InUse { .. }
-                | StoreError::Newer { .. }
-                | StoreError::Aside { .. },
-            )
-            | None => None,
-        };
-        cause.downcast_ref::<io::Error>().or(redb).is_some_and(&is_it)
+        let of_store = cause.downcast_ref().and_then(|error| match error {
+            StoreError::Database { source, .. } => source.io(),
+            StoreError::Closed { .. }
+            | StoreError::InUse { .. }
+            | StoreError::Newer { .. }
+            | StoreError::Aside { .. }
+            | StoreError::Changed { .. } => None,
+        });
+        cause.downcast_ref::<io::Error>().or(of_store).is_some_and(&is_it)
     })
-}
-
-fn is_of_the_disk(error: &redb::Error) -> bool {
-    matches!(error, redb::Error::Io(_) | redb::Error::PreviousIo)
 }
 
 impl Store {
@@ -200,7 +202,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::InUse`] while another process has them open, [`StoreError::Newer`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        Self::begin(path, open)
+        Self::begin(Records::open(path)?)
     }
 
     /// Opens the records in `path` to look at them: what is written stays in memory, and the file as it is. None if there are none.
@@ -210,71 +212,85 @@ impl Store {
     pub fn look_at(path: &Path) -> Result<Option<Self>, StoreError> {
         match fs::metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            _ => Self::begin(path, open_to_look).map(Some),
+            _ => Self::begin(Records::look_at(path)?).map(Some),
         }
     }
 
-    fn begin(path: &Path, opener: Opener) -> Result<Self, StoreError> {
-        let database = RwLock::new(Some(opener(path)?));
-        let (is_failing, aside) = (AtomicBool::new(false), SetAside::default());
-        let store = Self { database, is_failing, aside, path: path.into(), opener };
-        let seen = format::check(&store)?;
+    fn begin(records: Records) -> Result<Self, StoreError> {
+        let seen = format::check(&records)?;
+        let missing = records.missing()?;
         // A file that has them all is not written: the disk may be full.
-        let lacks = |table: &Table| store.count(*table).is_err();
-        if Table::ALL.iter().any(lacks) {
-            let is_new = Table::ALL.iter().all(lacks);
-            store.write(|transaction| {
-                for table in Table::ALL {
-                    transaction.open_table(table.definition())?;
-                }
-                if is_new && seen.is_none() {
-                    format::begin(&mut transaction.open_table(Table::Host.definition())?)?;
-                }
-                Ok(())
-            })?;
+        if !missing.is_empty() {
+            let is_new = missing.len() == Table::ALL.len() && seen.is_none();
+            let format = is_new.then(format::record);
+            records.create(&missing, format.as_ref())?;
         }
-        Ok(store)
+        let together = Together::new(records.path());
+        Ok(Self { records, together, aside: SetAside::default() })
     }
 
     /// Whether the disk failed, and the file could not be opened again yet.
     pub fn is_failing(&self) -> bool {
-        self.is_failing.load(Ordering::Acquire)
+        self.records.is_failing()
     }
 
     /// Closes the file, in order, whoever still shares the records. Nothing is read or written after that.
     pub fn close(&self) {
-        *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
+        self.records.close();
     }
 
-    fn run<T>(
-        &self,
-        work: impl FnOnce(&Database) -> Result<T, redb::Error>,
-    ) -> Result<T, StoreError> {
-        if self.is_failing() {
-            self.open_again()?;
-        }
-        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let closed = || StoreError::Closed { path: self.path.clone() };
-        work(database.as_ref().ok_or_else(closed)?).map_err(|error| {
-            if is_of_the_disk(&error) {
-                self.is_failing.store(true, Ordering::Release);
-            }
-            failed(&self.path, error)
-        })
+    /// The records as they are now.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        self.records.snapshot()
     }
 
-    fn open_again(&self) -> Result<(), StoreError> {
-        let mut database: RwLockWriteGuard<'_, _> =
-            self.database.write().unwrap_or_else(PoisonError::into_inner);
-        // Others may have been quicker.
-        if self.is_failing() {
-            // The file's lock goes with the old one.
-            *database = None;
-            *database = Some((self.opener)(&self.path)?);
-            self.is_failing.store(false, Ordering::Release);
-            tracing::info!(path = %self.path.display(), "the records are open again");
+    /// Writes and takes out what `write` says, all or nothing, if everything is there that it expects. Durable when it returns. Others
+    /// that write at the same time share the commit, and none fails for what another expects. Returns the number of the write: each has
+    /// the next.
+    ///
+    /// # Errors
+    /// [`StoreError::Changed`], [`StoreError::Aside`], [`StoreError::Database`]; nothing was changed then.
+    pub fn write(&self, write: Write) -> Result<u64, StoreError> {
+        for (table, key, _) in write.puts() {
+            self.check_aside(*table, key)?;
         }
-        Ok(())
+        self.together.write(write, |writes| self.records.commit(writes))
+    }
+
+    /// The number of the last write; 0 before the first.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub fn sequence(&self) -> Result<u64, StoreError> {
+        let last = self.records.last(Table::Journal)?;
+        Ok(last.map_or(0, |(key, _)| write::number_of(&key)))
+    }
+
+    /// What was changed by the writes after number `sequence`. None where that is not known any more: who asks reads all records then.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub fn changes_since(&self, sequence: u64) -> Result<Option<Changes>, StoreError> {
+        let now = self.sequence()?;
+        if sequence >= now {
+            let nothing = || Changes { sequence, records: BTreeSet::new() };
+            // Records that were put back from a backup have had fewer writes.
+            return Ok((sequence == now).then(nothing));
+        }
+        let mut changes = Changes { sequence, records: BTreeSet::new() };
+        for (key, entry) in self.records.from(Table::Journal, &write::key_of(sequence + 1))? {
+            let number = write::number_of(&key);
+            let Some(changed) = write::changed(&entry).filter(|_| number == changes.sequence + 1)
+            else {
+                return Ok(None);
+            };
+            changes.records.extend(changed);
+            changes.sequence = number;
+        }
+        Ok(Some(changes))
     }
 
     /// Writes one record over whatever was under `key`. Durable when it returns.
@@ -302,18 +318,14 @@ impl Store {
         out: &[(Table, &str)],
         records: &[(Table, &str, &[u8])],
     ) -> Result<(), StoreError> {
-        for (table, key, _) in records {
-            self.check_aside(*table, key)?;
+        let mut write = Write::default();
+        for (table, key) in out {
+            write = write.take_out(*table, key);
         }
-        self.write(|transaction| {
-            for (table, key) in out {
-                transaction.open_table(table.definition())?.remove(*key)?;
-            }
-            for (table, key, record) in records {
-                transaction.open_table(table.definition())?.insert(*key, *record)?;
-            }
-            Ok(())
-        })
+        for (table, key, record) in records {
+            write = write.put(*table, key, record);
+        }
+        self.write(write).map(drop)
     }
 
     /// Removes a record, if it is there. Durable when it returns.
@@ -321,10 +333,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`]; nothing was changed then.
     pub fn remove(&self, table: Table, key: &str) -> Result<(), StoreError> {
-        self.write(|transaction| {
-            transaction.open_table(table.definition())?.remove(key)?;
-            Ok(())
-        })
+        self.remove_all(&[(table, key)])
     }
 
     /// Takes records out, all or none. Durable when it returns; what is not there is no error.
@@ -340,10 +349,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub fn get(&self, table: Table, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.run(|database| {
-            let table = database.begin_read()?.open_table(table.definition())?;
-            Ok(table.get(key)?.map(|record| record.value().to_vec()))
-        })
+        self.records.get(table, key)
     }
 
     /// The keys of a table, in order.
@@ -351,10 +357,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub fn keys(&self, table: Table) -> Result<Vec<String>, StoreError> {
-        self.run(|database| {
-            let table = database.begin_read()?.open_table(table.definition())?;
-            table.iter()?.map(|entry| Ok(entry?.0.value().to_owned())).collect()
-        })
+        self.records.keys(table)
     }
 
     /// Looks at every record of a table, in the order of the keys, one at a time.
@@ -379,16 +382,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub fn all(&self, table: Table) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.run(|database| {
-            let transaction = database.begin_read()?;
-            let table = transaction.open_table(table.definition())?;
-            let mut records = Vec::new();
-            for entry in table.iter()? {
-                let (key, record) = entry?;
-                records.push((key.value().to_owned(), record.value().to_vec()));
-            }
-            Ok(records)
-        })
+        self.records.below(table, "")
     }
 
     /// Every record of a table whose key begins with `prefix`, in the order of the keys.
@@ -396,19 +390,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub fn below(&self, table: Table, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.run(|database| {
-            let transaction = database.begin_read()?;
-            let table = transaction.open_table(table.definition())?;
-            let mut records = Vec::new();
-            for entry in table.range(prefix..)? {
-                let (key, record) = entry?;
-                if !key.value().starts_with(prefix) {
-                    break;
-                }
-                records.push((key.value().to_owned(), record.value().to_vec()));
-            }
-            Ok(records)
-        })
+        self.records.below(table, prefix)
     }
 
     /// How many records a table has.
@@ -416,9 +398,13 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub fn count(&self, table: Table) -> Result<usize, StoreError> {
-        let count = self
-            .run(|database| Ok(database.begin_read()?.open_table(table.definition())?.len()?))?;
-        Ok(usize::try_from(count).unwrap_or(usize::MAX))
+        self.records.count(table)
+    }
+
+    /// As after an error of the disk.
+    #[cfg(test)]
+    fn fail_as_if(&self) {
+        self.records.fail_as_if();
     }
 
     fn check_aside(&self, table: Table, key: &str) -> Result<(), StoreError> {
@@ -429,45 +415,6 @@ impl Store {
             }
         }
     }
-
-    fn write(
-        &self,
-        change: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
-    ) -> Result<(), StoreError> {
-        self.run(|database| {
-            let transaction = database.begin_write()?;
-            change(&transaction)?;
-            transaction.commit()?;
-            Ok(())
-        })
-    }
-}
-
-fn open(path: &Path) -> Result<Database, StoreError> {
-    // Made here, so that it is for its owner only from the beginning.
-    let made = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-    drop(made.map_err(|error| failed(path, error))?);
-    let opened = Database::builder().set_cache_size(CACHE_BYTES_MAX).create(path);
-    opened.map_err(|error| refused(path, error))
-}
-
-fn open_to_look(path: &Path) -> Result<Database, StoreError> {
-    let file = File::open(path).map_err(|error| failed(path, error))?;
-    let overlay = look::Overlay::over(file).map_err(|error| failed(path, error))?;
-    let mut builder = Database::builder();
-    let opened = builder.set_cache_size(CACHE_BYTES_MAX).create_with_backend(overlay);
-    opened.map_err(|error| refused(path, error))
-}
-
-fn refused(path: &Path, error: redb::DatabaseError) -> StoreError {
-    match error {
-        redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.into() },
-        other => failed(path, other),
-    }
-}
-
-fn failed(path: &Path, error: impl Into<redb::Error>) -> StoreError {
-    StoreError::Database { path: path.into(), source: Box::new(error.into()) }
 }
 
 #[cfg(test)]
@@ -504,5 +451,50 @@ mod tests {
         };
         assert_eq!(keys("a/"), ["a/1", "a/2"]);
         assert_eq!(keys("c"), [""; 0]);
+    }
+
+    #[test]
+    fn a_write_changes_nothing_unless_all_is_as_it_expects() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&folder.path().join("state.redb")).expect("opens");
+        let first = Write::default().expect(Table::Offers, "a", None);
+        store.write(first.put(Table::Offers, "a", b"1")).expect("nothing is there");
+        for expected in [None, Some(&b"2"[..])] {
+            let write = Write::default().expect(Table::Offers, "a", expected);
+            let write = write.put(Table::Offers, "b", b"2").take_out(Table::Offers, "a");
+            let refused = store.write(write).expect_err("another one is there");
+            assert!(matches!(refused, StoreError::Changed { table: "offers", .. }), "{refused}");
+        }
+        assert_eq!(store.all(Table::Offers).expect("reads"), [("a".into(), b"1".to_vec())]);
+        let write = Write::default().expect(Table::Offers, "a", Some(b"1"));
+        store.write(write.put(Table::Offers, "a", b"2")).expect("as it expects");
+        assert_eq!(store.get(Table::Offers, "a").expect("reads"), Some(b"2".to_vec()));
+    }
+
+    #[test]
+    fn writes_are_numbered_and_say_what_they_changed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("state.redb");
+        let store = Store::open(&path).expect("opens");
+        assert_eq!(store.sequence().expect("reads"), 0);
+        store.put(Table::Offers, "a", b"1").expect("writes");
+        let many: Vec<_> = (0..200).map(|number| format!("{number}")).collect();
+        let many: Vec<_> = many.iter().map(|key| (Table::Accounts, &**key, &b""[..])).collect();
+        store.put_all(&many).expect("writes");
+        store.change(&[(Table::Offers, "a")], &[(Table::Events, "b", b"2")]).expect("writes");
+        store.put(Table::Offers, "a", b"3").expect("writes");
+        drop(store);
+        let store = Store::open(&path).expect("opens again");
+        assert_eq!(store.sequence().expect("reads"), 4);
+        let since = |sequence| store.changes_since(sequence).expect("reads");
+        let records = [(Table::Offers, "a".to_owned()), (Table::Events, "b".to_owned())].into();
+        assert_eq!(since(2), Some(Changes { sequence: 4, records }));
+        assert_eq!(since(4), Some(Changes { sequence: 4, records: BTreeSet::new() }));
+        assert_eq!((since(0), since(1), since(5)), (None, None, None), "too many, and none yet");
+        for _ in 0..write::JOURNAL_WRITES_MAX {
+            store.put(Table::Offers, "c", b"").expect("writes");
+        }
+        assert_eq!(since(3), None, "forgotten");
+        assert!(since(4).is_some_and(|changes| changes.records.len() == 1));
     }
 }

@@ -31,7 +31,7 @@ pub use host::{Builder, TestHost};
 pub use http2::{Fate, Http2};
 pub use onnx::{computed, documented, gather, identity, simple};
 pub use party::{Limited, Party, terms};
-pub use process::{HostProcess, Usage, hostile_worker, without_landlock};
+pub use process::{HostProcess, Usage, hostile_worker, later_host, without_landlock};
 pub use python::{client, oracle, oracle_json};
 pub use reference::{Asked, Reference, Verdict};
 pub use vectors::{Vector, vectors};

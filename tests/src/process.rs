@@ -51,16 +51,12 @@ pub struct HostProcess {
 }
 
 impl HostProcess {
-    /// The binary: beside this test's own.
+    /// The binary, beside those of the tests.
     ///
     /// # Panics
     /// If it is not there.
     pub fn program() -> PathBuf {
-        let test = std::env::current_exe().expect("a path");
-        let folder = test.parent().and_then(Path::parent).expect("target/debug/deps");
-        let program = folder.join("hospes");
-        assert!(program.is_file(), "`{}` is missing: build the binary first", program.display());
-        program
+        program("hospes")
     }
 
     /// A command line of it.
@@ -296,7 +292,7 @@ impl Drop for HostProcess {
 /// # Panics
 /// If it is not there, with what to do.
 pub fn hostile_worker() -> PathBuf {
-    beside("hostile-worker")
+    program("hostile-worker")
 }
 
 /// What runs a program as on a kernel without Landlock.
@@ -304,12 +300,22 @@ pub fn hostile_worker() -> PathBuf {
 /// # Panics
 /// If it is not there, with what to do.
 pub fn without_landlock() -> PathBuf {
-    beside("without-landlock")
+    program("without-landlock")
 }
 
-fn beside(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a path");
-    let folder = test.parent().and_then(Path::parent).expect("a folder");
+/// A host of a later version.
+///
+/// # Panics
+/// If it is not there, with what to do.
+pub fn later_host() -> PathBuf {
+    program("later-host")
+}
+
+/// A program of this workspace: this one is beside it, or a test below.
+fn program(name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("a path");
+    let folder = own.parent().expect("a folder");
+    let folder = if folder.ends_with("deps") { folder.parent().expect("above") } else { folder };
     let program = folder.join(name);
     assert!(program.is_file(), "`{}` is missing: build the binaries first", program.display());
     program

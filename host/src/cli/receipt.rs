@@ -252,7 +252,11 @@ fn fetch(client: &Client, call: &Call) -> Result<ReceiptProof, Failure> {
 
 /// A receipt for people.
 pub fn page(receipt: &Entry) -> String {
-    let agreement = receipt.agreement.map_or_else(|| "none".to_owned(), |id| id.to_string());
+    let agreement = match receipt.agreement {
+        Some(id) => id.to_string(),
+        None if receipt.is_own_call() => "none: the publisher's own call".to_owned(),
+        None => "none".to_owned(),
+    };
     let counted = match (receipt.used, receipt.max) {
         (Some(used), Some(max)) => format!("call {used} of {max}"),
         (Some(used), None) => format!("call {used}, without a limit"),
@@ -299,6 +303,7 @@ pub fn entry(receipt: &Entry) -> Value {
         "publisher": receipt.publisher,
         "caller": receipt.caller,
         "agreement": receipt.agreement,
+        "own": receipt.is_own_call(),
         "rule": receipt.rule,
         "used": receipt.used,
         "max": receipt.max,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::host::Host;
-use crate::id::{CallId, Digest};
+use crate::id::CallId;
 use crate::inference::Caller;
 use crate::outcome::GuestFailure;
 use crate::sandbox::{CallContext, SandboxError};
@@ -21,7 +21,7 @@ pub(super) async fn warm(host: &Host, deployment: &Deployment) -> Result<(), San
     let limits = deployment.narrow(limits);
     let context = CallContext {
         call: CallId::new(host.clock().now()),
-        agreement: Digest::of(&[]),
+        agreement: None,
         caller: Caller::new(0),
         account: deployment.model().publisher.clone(),
         input_bytes: 0,

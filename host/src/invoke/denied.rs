@@ -77,7 +77,7 @@ fn under<'a>(
         publisher: grant.publisher(),
         function,
         call,
-        agreement: Some(*grant.agreement()),
+        agreement: grant.agreement().copied(),
         code,
     }
 }

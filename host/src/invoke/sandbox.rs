@@ -46,7 +46,7 @@ fn context(
 ) -> CallContext {
     CallContext {
         call: call.id,
-        agreement: *grant.agreement(),
+        agreement: grant.agreement().copied(),
         caller: computes_for(host, grant),
         account: grant.account().clone(),
         input_bytes: call.payload.bytes().len(),

@@ -151,7 +151,7 @@ fn counted(host: &Host, lost: &[Known]) -> Option<BTreeSet<Digest>> {
     let mut counted = BTreeSet::new();
     for known in lost {
         let Shown::Receipt(receipt) = known.shown() else { continue };
-        // Others were refused and counted nothing.
+        // Others were refused, or were a publisher's own, and counted nothing.
         if let (Some(agreement), Some(_)) = (receipt.agreement, receipt.used) {
             counted.extend(host.agreements.counted_by(&agreement)?);
         }

@@ -39,8 +39,8 @@ pub trait ComputeGate: Send + Sync {
 pub struct CallContext {
     /// The call, for the operator's log. Guests cannot ask for it.
     pub call: CallId,
-    /// The agreement that permits the call.
-    pub agreement: Digest,
+    /// The agreement that permits the call; none of a publisher's call of its own model.
+    pub agreement: Option<Digest>,
     /// For whom models are computed.
     pub caller: Caller,
     /// In whose turn the guest computes.

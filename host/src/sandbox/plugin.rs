@@ -21,7 +21,7 @@ impl call::Host for CallState {
     fn terms(&mut self) -> wasmtime::Result<CallTerms> {
         self.check_started()?;
         Ok(CallTerms {
-            agreement: self.context.agreement.to_string(),
+            agreement: self.context.agreement.map_or_else(String::new, |id| id.to_string()),
             output_bytes_max: self.context.output_bytes_max,
         })
     }

@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::agreement::Succession;
 use crate::clock::Clock;
-use crate::id::{AccountName, ById, Party, hex, unhex};
+use crate::id::{AccountName, Party, hex, unhex};
 use crate::key::{self, SignatureError};
+use crate::state::Shared;
 use crate::stop::Stop;
 use crate::store::{Store, StoreError, Table};
 
@@ -215,8 +216,10 @@ pub enum AuthError {
 
 #[derive(Debug, Default, Clone)]
 struct Directory {
-    accounts: ById<AccountName, Arc<Account>>,
-    keys: ById<KeyHash, Key>,
+    accounts: Shared<AccountName, Arc<Account>>,
+    /// Whose each party is, or was.
+    names: Shared<Party, AccountName>,
+    keys: Shared<KeyHash, Key>,
 }
 
 #[derive(Debug, Clone)]
@@ -226,12 +229,29 @@ struct Key {
 }
 
 impl Directory {
-    /// Puts an account in the place of the one of the same name.
-    fn replace(&mut self, account: Arc<Account>) {
-        for key in self.keys.values_mut().filter(|key| key.caller.account.name == account.name) {
-            key.caller.account = Arc::clone(&account);
+    /// Enters an account, in the place of the one of the same name.
+    fn insert(&mut self, account: Arc<Account>) {
+        for party in account.former.iter().chain([&account.party]) {
+            self.names.insert_mut(*party, account.name.clone());
         }
-        self.accounts.insert(account.name.clone(), account);
+        self.accounts.insert_mut(account.name.clone(), account);
+    }
+
+    /// The same where it has keys, which then are of the new one.
+    fn replace(&mut self, account: Arc<Account>) {
+        let keys = self.keys.iter().filter(|(_, key)| key.caller.account.name == account.name);
+        let hashes: Vec<KeyHash> = keys.map(|(hash, _)| *hash).collect();
+        for hash in hashes {
+            if let Some(key) = self.keys.get_mut(&hash) {
+                key.caller.account = Arc::clone(&account);
+            }
+        }
+        self.insert(account);
+    }
+
+    /// The account that a party is, or was.
+    fn that_has_been(&self, party: &Party) -> Option<&Arc<Account>> {
+        self.accounts.get(self.names.get(party)?)
     }
 }
 
@@ -256,9 +276,7 @@ impl Auth {
         let (mut directory, mut lacks_accounts) = (Directory::default(), false);
         for (key, record) in store.all(Table::Accounts)? {
             match parse::<Account>(&key, &record) {
-                Ok(account) => {
-                    directory.accounts.insert(account.name.clone(), Arc::new(account));
-                }
+                Ok(account) => directory.insert(Arc::new(account)),
                 Err(error) => {
                     lacks_accounts = true;
                     store.set_aside(Table::Accounts, &key, &error);
@@ -280,7 +298,7 @@ impl Auth {
                 let KeyRecord { made, name, used, .. } = entry;
                 let key = Arc::new(KeyInfo::new(KeyId::of(&hash), name, made, used));
                 let caller = Caller { account: Arc::clone(account), key };
-                directory.keys.insert(hash, Key { caller, revoked: None });
+                directory.keys.insert_mut(hash, Key { caller, revoked: None });
             }
         }
         Ok(Self {
@@ -378,7 +396,7 @@ impl Auth {
                 return Err(failed(AuthError::Aside(name.clone())));
             }
             None => {
-                if let Some(account) = directory.accounts.values().find(|a| a.has_been(&party)) {
+                if let Some(account) = directory.that_has_been(&party) {
                     let name = account.name.clone();
                     return Err(failed(AuthError::PartyTaken { party, name }));
                 }
@@ -395,10 +413,10 @@ impl Auth {
             (Table::ApiKeys, &*hex(&hash), &*serialise(&entry)),
         ];
         self.store.put_all(&records).map_err(AuthError::from)?;
-        directory.accounts.insert(name.clone(), Arc::clone(&account));
+        directory.insert(Arc::clone(&account));
         let info = Arc::new(KeyInfo::new(KeyId::of(&hash), key_name, made, None));
         let caller = Caller { account, key: info };
-        directory.keys.insert(hash, Key { caller, revoked: None });
+        directory.keys.insert_mut(hash, Key { caller, revoked: None });
         self.directory.store(Arc::new(directory));
         Ok(key)
     }
@@ -420,7 +438,7 @@ impl Auth {
         if current.party != succession.from {
             return Err(AuthError::NotYourKey(succession.from));
         }
-        if directory.accounts.values().any(|account| account.has_been(&succession.to)) {
+        if directory.that_has_been(&succession.to).is_some() {
             return Err(AuthError::KeyKnown(succession.to));
         }
         if current.former.len() >= FORMER_KEYS_MAX {
@@ -441,20 +459,20 @@ impl Auth {
 
     /// Whether a key has been followed by another.
     pub fn is_retired(&self, party: &Party) -> bool {
-        self.directory.load().accounts.values().any(|account| account.former.contains(party))
+        let directory = self.directory.load();
+        directory.that_has_been(party).is_some_and(|account| account.party != *party)
     }
 
     /// Whether two parties are, or were, one account's.
     pub fn are_one(&self, one: &Party, other: &Party) -> bool {
         let directory = self.directory.load();
-        one == other || directory.accounts.values().any(|a| a.has_been(one) && a.has_been(other))
+        one == other || directory.that_has_been(one).is_some_and(|account| account.has_been(other))
     }
 
     /// The party and all that were before or after it in its account.
     pub fn parties_of(&self, party: &Party) -> Vec<Party> {
         let directory = self.directory.load();
-        let account = directory.accounts.values().find(|account| account.has_been(party));
-        account.map_or_else(
+        directory.that_has_been(party).map_or_else(
             || vec![*party],
             |account| account.former.iter().copied().chain([account.party]).collect(),
         )
@@ -467,7 +485,7 @@ impl Auth {
 
     /// Whether a party is, or was, that of an account that could be read.
     pub fn knows(&self, party: &Party) -> bool {
-        self.directory.load().accounts.values().any(|account| account.has_been(party))
+        self.directory.load().that_has_been(party).is_some()
     }
 
     /// The account with this name.
@@ -477,7 +495,8 @@ impl Auth {
 
     /// The account of this party.
     pub fn account_of(&self, party: &Party) -> Option<Arc<Account>> {
-        self.directory.load().accounts.values().find(|account| account.party == *party).cloned()
+        let directory = self.directory.load();
+        directory.that_has_been(party).filter(|account| account.party == *party).cloned()
     }
 }
 

@@ -12,11 +12,12 @@ mod grant;
 mod held;
 mod life;
 mod mandates;
+mod own;
 mod proposals;
 mod refusals;
 
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -28,9 +29,10 @@ use crate::agreement::{
 };
 use crate::call::Call;
 use crate::clock::Clock;
-use crate::id::{ById, Digest, ModelName, Party};
+use crate::id::{Digest, ModelName, Party};
 use crate::key::PartyKey;
 use crate::receipt::Receipt;
+use crate::state::Shared;
 use crate::state::accounts::{Auth, Caller};
 use crate::state::deployments::{Function, Release};
 use crate::store::{Store, StoreError, Table};
@@ -148,15 +150,18 @@ pub struct Agreements {
     country: Option<Arc<str>>,
     directory: ArcSwap<Directory>,
     /// By offer.
-    mandates: ArcSwap<ById<Digest, SignedMandate>>,
+    mandates: ArcSwap<Shared<Digest, SignedMandate>>,
     /// When the store last confirmed that what is in memory is what it holds, in microseconds.
     as_of: AtomicI64,
     /// Events that the store holds.
     events_kept: AtomicUsize,
     /// What permits nothing, because the operator has stopped it.
     held: ArcSwap<held::Held>,
+    own: own::OwnCalls,
     /// Held while the directory changes, so that two changes cannot lose one another.
     changing: Mutex<Room>,
+    /// Whenever an agreement that was on its way to the disk has arrived there, or has not.
+    arrived: Condvar,
 }
 
 impl Agreements {
@@ -190,7 +195,9 @@ impl Agreements {
             as_of: AtomicI64::new(i64::MIN),
             events_kept: AtomicUsize::new(0),
             held: ArcSwap::default(),
+            own: own::OwnCalls::default(),
             changing: Mutex::default(),
+            arrived: Condvar::new(),
             store,
         };
         agreements.restore_mandates()?;
@@ -224,7 +231,8 @@ impl Agreements {
 
     /// The permission that one of the caller's agreements gives this call. Neither waits nor does any I/O, unless it explains a denial.
     ///
-    /// Of several agreements that permit it, one with calls left is chosen.
+    /// Of several agreements that permit it, one with calls left is chosen. A publisher needs none for its own models, and has to name
+    /// the one that it wants to be held to.
     ///
     /// # Errors
     /// [`PermitError`] says what would have to be different.
@@ -242,15 +250,11 @@ impl Agreements {
             .payload
             .length()
             .unwrap_or_else(|| facts.input_bytes.saturating_add(self.body_bytes_max));
-        let missing = || match call.agreement {
-            Some(id) => match self.why_not_here(caller, &id) {
-                AgreementsError::Aside { id, reason } => {
-                    PermitError::NotInForce { agreement: id, reason }
-                }
-                _ => PermitError::NotYours(id),
-            },
-            None => PermitError::NoAgreement { model: deployment.model().clone() },
-        };
+        if call.agreement.is_none()
+            && let Some(own) = self.own_call(caller, function)
+        {
+            return Ok(Grant::own(self, caller, own, &facts, input_bytes_most));
+        }
         let mut refused = None;
         let mut used_up = None;
         let explains = std::cell::LazyCell::new(|| self.refusals.explains(caller.party()));
@@ -295,8 +299,21 @@ impl Agreements {
         used_up.ok_or_else(|| match refused {
             _ if !*explains => PermitError::TooManyRefused,
             Some(refused) => refused,
-            None => missing(),
+            None => self.none_for(caller, call, deployment.model()),
         })
+    }
+
+    /// The caller has no agreement for the model, or not the one that it names.
+    fn none_for(&self, caller: &Caller, call: &Call, model: &ModelName) -> PermitError {
+        let Some(id) = call.agreement else {
+            return PermitError::NoAgreement { model: model.clone() };
+        };
+        match self.why_not_here(caller, &id) {
+            AgreementsError::Aside { id, reason } => {
+                PermitError::NotInForce { agreement: id, reason }
+            }
+            _ => PermitError::NotYours(id),
+        }
     }
 
     /// What each account had of refusals.

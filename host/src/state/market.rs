@@ -6,21 +6,22 @@
 mod own;
 mod pages;
 
-use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use rpds::RedBlackTreeSetSync;
 
 pub use own::{Own, Replacement, Stand};
 pub use pages::{Pages, Stamp};
 
 use crate::agreement::{AgreementError, Clauses, Permission, SignedOffer, Wider, parent_rules};
 use crate::controls::ControlError;
-use crate::id::{AccountName, ById, Digest, FunctionName, ModelName, Party};
+use crate::id::{AccountName, Digest, FunctionName, ModelName, Party};
 use crate::sandbox::Signature;
+use crate::state::Shared;
 use crate::state::accounts::{Caller, Cause};
 use crate::state::agreements::{Agreements, AgreementsError};
 use crate::state::deployments::{Deployment, Deployments, Release};
@@ -82,22 +83,22 @@ pub enum MarketError {
 
 #[derive(Default, Clone)]
 struct Listing {
-    offers: ById<Digest, Arc<SignedOffer>>,
-    by_model: ById<ModelName, Vec<Digest>>,
+    offers: Shared<Digest, Arc<SignedOffer>>,
+    by_model: Shared<ModelName, RedBlackTreeSetSync<Digest>>,
     /// What the operator has withdrawn.
-    withdrawn: ById<Digest, (Arc<SignedOffer>, Cause)>,
+    withdrawn: Shared<Digest, (Arc<SignedOffer>, Cause)>,
     /// What its publisher has withdrawn, and when. The operator may have withdrawn it as well.
-    taken_back: ById<Digest, (Arc<SignedOffer>, Timestamp)>,
+    taken_back: Shared<Digest, (Arc<SignedOffer>, Timestamp)>,
     /// In the order in which they are shown.
-    ordered: BTreeSet<(ModelName, Digest)>,
-    /// What each publisher has here. Shared between listings until it changes.
-    by_publisher: ById<Party, Arc<OfPublisher>>,
+    ordered: RedBlackTreeSetSync<(ModelName, Digest)>,
+    /// What each publisher has here.
+    by_publisher: Shared<Party, OfPublisher>,
 }
 
 /// The offers of one publisher, withdrawn ones too, and bytes of their envelopes.
 #[derive(Default, Clone)]
 struct OfPublisher {
-    offers: BTreeSet<Digest>,
+    offers: RedBlackTreeSetSync<Digest>,
     bytes: u64,
 }
 
@@ -105,18 +106,21 @@ impl Listing {
     fn insert(&mut self, offer: Arc<SignedOffer>) {
         let model = offer.offer().model().clone();
         self.take_room(&offer);
-        self.ordered.insert((model.clone(), *offer.id()));
-        self.by_model.entry(model).or_default().push(*offer.id());
-        self.offers.insert(*offer.id(), offer);
+        self.ordered.insert_mut((model.clone(), *offer.id()));
+        let mut of_model = self.by_model.get(&model).cloned().unwrap_or_default();
+        of_model.insert_mut(*offer.id());
+        self.by_model.insert_mut(model, of_model);
+        self.offers.insert_mut(*offer.id(), offer);
     }
 
     /// Counts an offer that is not known yet: one that was withdrawn has its room already.
     fn take_room(&mut self, offer: &SignedOffer) {
-        let own = self.by_publisher.entry(*offer.offer().assigner()).or_default();
+        let publisher = offer.offer().assigner();
+        let mut own = self.by_publisher.get(publisher).cloned().unwrap_or_default();
         if !own.offers.contains(offer.id()) {
-            let own = Arc::make_mut(own);
-            own.offers.insert(*offer.id());
+            own.offers.insert_mut(*offer.id());
             own.bytes = own.bytes.saturating_add(offer.to_bytes().len() as u64);
+            self.by_publisher.insert_mut(*publisher, own);
         }
     }
 
@@ -139,10 +143,15 @@ impl Listing {
     }
 
     fn remove(&mut self, id: &Digest) -> Option<Arc<SignedOffer>> {
-        let offer = self.offers.remove(id)?;
-        self.ordered.remove(&(offer.offer().model().clone(), *id));
-        if let Some(offers) = self.by_model.get_mut(offer.offer().model()) {
-            offers.retain(|other| other != id);
+        let offer = self.offers.get(id).map(Arc::clone)?;
+        self.offers.remove_mut(id);
+        let model = offer.offer().model();
+        self.ordered.remove_mut(&(model.clone(), *id));
+        if let Some(of_model) = self.by_model.get_mut(model) {
+            of_model.remove_mut(id);
+            if of_model.is_empty() {
+                self.by_model.remove_mut(model);
+            }
         }
         Some(offer)
     }
@@ -320,7 +329,7 @@ impl Market {
         self.change(|listing| {
             let offer = listing.find(id).map(Arc::clone).ok_or(MarketError::NotFound(*id))?;
             listing.remove(id);
-            listing.withdrawn.insert(*id, (offer, cause));
+            listing.withdrawn.insert_mut(*id, (offer, cause));
             Ok(())
         })
     }
@@ -332,10 +341,11 @@ impl Market {
     pub fn reinstate(&self, id: &Digest) -> Result<(), MarketError> {
         self.change(|listing| {
             let (offer, _) = listing.withdrawn.get(id).ok_or(MarketError::NotFound(*id))?;
+            let offer = Arc::clone(offer);
             if !listing.taken_back.contains_key(id) {
-                listing.insert(Arc::clone(offer));
+                listing.insert(offer);
             }
-            listing.withdrawn.remove(id);
+            listing.withdrawn.remove_mut(id);
             Ok(())
         })
     }

@@ -17,7 +17,7 @@ use crate::state::accounts::Caller;
 use crate::state::agreements::{Agreements, AgreementsError};
 use crate::state::deployments::Deployments;
 use crate::state::market::{Market, MarketError};
-use crate::store::{Store, StoreError, Table};
+use crate::store::{Store, StoreError, Table, Write};
 
 /// Why a negotiation did not move.
 #[derive(Debug, thiserror::Error)]
@@ -358,7 +358,9 @@ impl Negotiations {
         let key = format!("{}/{:04}", negotiation.id().hyphenated(), negotiation.messages().len());
         let mut record = now.as_microsecond().to_le_bytes().to_vec();
         record.extend_from_slice(envelope);
-        self.store.put(Table::Negotiations, &key, &record)
+        // Each message has the next number, so nothing is there: two writers cannot both have it.
+        let write = Write::default().expect(Table::Negotiations, &key, None);
+        self.store.write(write.put(Table::Negotiations, &key, &record)).map(drop)
     }
 
     /// To the microsecond, as it is kept.

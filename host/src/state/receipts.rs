@@ -68,9 +68,11 @@ impl Receipts {
         let salt = Salt::generate();
         let mut draft = self.draft(grant.caller(), grant.publisher(), function, call, &salt);
         let (rule, reservation) = admission.end();
-        draft.chain = ChainId::Agreement(*grant.agreement());
-        draft.agreement = Some(*grant.agreement());
-        draft.rule = Some(rule);
+        let agreement = grant.agreement().copied();
+        if let Some(agreement) = agreement {
+            draft.chain = ChainId::Agreement(agreement);
+            (draft.agreement, draft.rule) = (Some(agreement), Some(rule));
+        }
         draft.max = reservation.calls_max();
         draft.wall_micros = u64::try_from(outcome.used.wall.as_micros()).unwrap_or(u64::MAX);
         draft.memory_bytes = outcome.used.memory_bytes;
@@ -92,10 +94,13 @@ impl Receipts {
         let bytes = draft.input_bytes.saturating_add(draft.output_bytes);
         let spent = Spent { bytes, wall: outcome.used.wall };
         let (place, charged) = reservation.commit(&spent, |charge| {
-            draft.used = Some(charge.calls);
-            draft.rows = Some(charge.rows);
-            draft.tokens = Some(charge.tokens).filter(|tokens| *tokens > 0);
-            draft.price = charge.price;
+            // A publisher's own call is counted nowhere.
+            if agreement.is_some() {
+                draft.used = Some(charge.calls);
+                draft.rows = Some(charge.rows);
+                draft.tokens = Some(charge.tokens).filter(|tokens| *tokens > 0);
+                draft.price = charge.price;
+            }
             self.log.enqueue(draft)
         })?;
         match self.log.written(&place).await {

@@ -111,7 +111,7 @@ impl Ours {
         let limits = self.sandbox.call_limits(Instant::now(), self.tensor_bytes_max);
         let context = CallContext {
             call: CallId::from_bytes([7; 16]),
-            agreement: Digest::of(b"agreement"),
+            agreement: Some(Digest::of(b"agreement")),
             caller: Caller::new(0),
             account: "acme".parse().expect("a name"),
             input_bytes: 0,

@@ -4,6 +4,7 @@
 //! the median of its rounds. Ratios are ours over the baseline's requests, or the baseline's time over ours: higher is better.
 
 mod cores;
+mod entry;
 mod http;
 mod inside;
 mod lookup;
@@ -36,7 +37,7 @@ const CONNECTIONS: usize = 32;
 type Measure = fn() -> Figure;
 
 /// Every figure, by its name. Names are stable: results of different days are compared by them.
-const FIGURES: [(&str, Measure); 14] = [
+const FIGURES: [(&str, Measure); 16] = [
     ("instantiate", inside::instantiate),
     ("bytes_1mib", inside::bytes_1mib),
     ("noop_http", http::noop),
@@ -50,6 +51,8 @@ const FIGURES: [(&str, Measure); 14] = [
     ("agreement_check", || inside::agreement_check(1)),
     ("agreement_check_64", || inside::agreement_check(64)),
     ("agreement_lookup_100k", lookup::of_100_000),
+    ("agreement_entry_100k", entry::among_100_000),
+    ("agreement_memory_100k", entry::memory_of_100_000),
     ("receipt_append", inside::receipt_append),
 ];
 

@@ -13,7 +13,7 @@ use hospes::receipt::ReceiptProof;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use system_tests::scene::Scene;
-use system_tests::{Party, Reply, TestHost, workspace};
+use system_tests::{Party, Reply, TestHost, later_host, workspace};
 use tempfile::TempDir;
 
 const TENSOR: &str =
@@ -94,6 +94,53 @@ fn the_models_serve_and_the_agreements_stand_where_they_stood() {
     let scene = Scene { host, clock, acme, zoe, published };
     assert_eq!(standing(&scene, &facts["active"])["rules"][0]["remaining"], 0);
     assert_eq!(standing(&scene, &facts["waiting"])["state"], "frozen");
+}
+
+/// Agreements of zoe: their numbers, states and what is used of them.
+fn standings(listed: &Value) -> Vec<Value> {
+    let all = listed["agreements"].as_array().expect("a list").iter();
+    all.map(|one| json!([one["id"], one["state"], one["rules"]])).collect()
+}
+
+/// The used calls of one of them.
+fn used(standings: &[Value], agreement: &Value) -> u64 {
+    let found = standings.iter().find(|one| one[0] == *agreement).expect("it is there");
+    found[2][0]["used"].as_u64().expect("a number")
+}
+
+#[test]
+fn corrected_sentences_and_a_35th_term_leave_every_agreement_in_force_and_so_does_going_back() {
+    let (scene, facts) = open();
+    let list = |scene: &Scene| {
+        let list = scene.host.get("/api/agreements").bearer(&scene.zoe.api_key).send();
+        standings(&list.ok().json())
+    };
+    let before = list(&scene);
+    assert_eq!(used(&before, &facts["active"]), 4);
+    let Scene { host, clock, acme, zoe, published } = scene;
+    let now = host.host().clock().now().to_string();
+    let data = host.stop();
+    let agreement = facts["active"].as_str().expect("text");
+    let later = Command::new(later_host())
+        .arg(data.path())
+        .args([now.as_str(), zoe.api_key.as_str(), agreement])
+        .output()
+        .expect("it runs");
+    assert!(later.status.success(), "{}", String::from_utf8_lossy(&later.stderr));
+    let after = standings(&serde_json::from_slice(&later.stdout).expect("JSON"));
+    // Only what the later host has answered was counted.
+    assert_eq!(used(&after, &facts["active"]), 5);
+    let others = |all: &[Value]| -> Vec<Value> {
+        all.iter().filter(|one| one[0] != facts["active"]).cloned().collect()
+    };
+    assert_eq!((others(&after), after.len()), (others(&before), before.len()));
+    let host = TestHost::builder().clock(Clock::Manual(clock.clone())).data(data).start();
+    let scene = Scene { host, clock, acme, zoe, published };
+    assert_eq!(list(&scene), after);
+    let aside = scene.host.operator("GET", "/out-of-service").send().ok().json();
+    assert_eq!(aside["records"], json!([]), "{aside}");
+    let answer = call(&scene, "acme/identity/infer", TENSOR, &facts["active"]).ok();
+    assert_eq!(answer.header("hospes-remaining"), Some("4"));
 }
 
 #[test]

@@ -151,6 +151,17 @@ fn without_an_agreement_every_route_refuses_and_writes_it_down() {
 }
 
 #[test]
+fn a_publisher_calls_its_own_models_on_every_route_without_an_agreement() {
+    let scene = scene();
+    let routes: Vec<_> = FRONTS.iter().flat_map(|(_, routes)| routes.iter()).collect();
+    for route in &routes {
+        let good = route.answer(&scene.host, &scene.acme);
+        assert!(!good.contains("no agreement") && !good.contains("error"), "{good}");
+    }
+    assert_eq!(receipts(&scene.host, &scene.acme), vec!["answered"; routes.len()]);
+}
+
+#[test]
 fn one_count_is_used_up_through_all_of_them() {
     let scene = scene();
     let yan = scene.host.party("yan");

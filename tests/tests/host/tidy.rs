@@ -17,7 +17,7 @@ const HOMES: [(&str, &[&str]); 14] = [
     ("StatusCode", &["api"]),
     ("clap::", &["cli"]),
     ("ureq::", &["cli"]),
-    ("redb::", &["store"]),
+    ("redb::", &["store/redb"]),
     ("std::env::", &["config.rs", "cli", "inference/runtime.rs", "worker/confine.rs"]),
     ("SystemTime::now", &["clock.rs"]),
     ("Timestamp::now", &["clock.rs"]),

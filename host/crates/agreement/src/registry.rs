@@ -13,6 +13,7 @@ mod terms;
 mod versions;
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use serde::Serialize;
 
@@ -20,6 +21,23 @@ pub use actions::ACTIONS;
 pub use symbols::SYMBOLS;
 pub use terms::TERMS;
 pub use versions::Registry;
+
+static OTHER_TERMS: OnceLock<&'static [Term]> = OnceLock::new();
+
+/// The terms that this process reads documents by: [`TERMS`], unless a test has put others in their place.
+fn terms() -> &'static [Term] {
+    OTHER_TERMS.get().copied().unwrap_or(&TERMS)
+}
+
+/// Reads documents by other terms from now on, as a host of another version would. For tests that put such a host on the data of this
+/// one; no host calls it. To be called before any document is read.
+///
+/// # Errors
+/// The terms, if there are others already.
+#[doc(hidden)]
+pub fn read_by(terms: &'static [Term]) -> Result<(), &'static [Term]> {
+    OTHER_TERMS.set(terms)
+}
 
 /// What the host does about a clause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -223,7 +241,7 @@ pub struct Term {
 impl Operand {
     /// Its entry.
     pub fn term(self) -> &'static Term {
-        &TERMS[self as usize]
+        &terms()[self as usize]
     }
 
     /// The name in documents.
@@ -233,7 +251,7 @@ impl Operand {
 
     /// The operand of this name.
     pub fn named(name: &str) -> Option<Self> {
-        TERMS.iter().find(|term| term.name == name).map(|term| term.operand)
+        terms().iter().find(|term| term.name == name).map(|term| term.operand)
     }
 }
 

@@ -69,7 +69,7 @@ pub struct Draft {
     /// Whose model was called.
     pub publisher: Party,
     pub chain: ChainId,
-    /// The agreement that allowed the call, or that refused it.
+    /// The agreement that allowed the call, or that refused it. A call that was not refused has none if it is a publisher's own.
     pub agreement: Option<Digest>,
     pub model: ModelName,
     /// The bundle that ran.
@@ -104,7 +104,7 @@ pub struct Draft {
 pub enum ChainId {
     /// The receipts under an agreement.
     Agreement(Digest),
-    /// The refused calls of a party that no agreement covers.
+    /// The calls of a party that no agreement covers: those that were refused, and those of its own models.
     Caller(Party),
 }
 
@@ -214,6 +214,14 @@ impl ReceiptError {
 }
 
 impl Draft {
+    /// Whether a publisher has called its own model, which no agreement permits or limits. Before there were such calls, all receipts
+    /// without an agreement were of calls that were refused.
+    pub fn is_own_call(&self) -> bool {
+        self.agreement.is_none()
+            && self.caller == self.publisher
+            && !matches!(self.result, CallResult::Denied { .. })
+    }
+
     /// Whether it can be spelled within the limits, wherever its place will be.
     fn check(&self) -> Result<(), ReceiptError> {
         let code = match &self.result {

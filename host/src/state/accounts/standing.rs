@@ -81,7 +81,9 @@ impl Auth {
     pub fn revoke(&self, id: KeyId, cause: Cause) -> Result<(), AuthError> {
         let _changing = self.lock();
         let mut directory = Directory::clone(&self.directory.load());
-        let key = directory.keys.values_mut().find(|key| key.caller.key.id == id);
+        let found = directory.keys.iter().find(|(_, key)| key.caller.key.id == id);
+        let hash = found.map(|(hash, _)| *hash);
+        let key = hash.and_then(|hash| directory.keys.get_mut(&hash));
         let key = key.ok_or(AuthError::NoKey(id))?;
         key.revoked.get_or_insert(cause);
         let info = Arc::clone(&key.caller.key);
@@ -103,7 +105,7 @@ impl Auth {
         let _changing = self.lock();
         let directory = self.directory.load();
         let mut records = Vec::new();
-        for (hash, key) in &directory.keys {
+        for (hash, key) in directory.keys.iter() {
             let info = &key.caller.key;
             let Some(used) = info.used().filter(|_| info.is_unkept()) else { continue };
             let account = key.caller.account.name.clone();

@@ -1,10 +1,11 @@
 //! How an agreement comes into force: what it may take the place of, and what it may be a part of.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
+use super::directory::Room;
 use super::life::Life;
 use super::{Active, Agreements, AgreementsError, Directory, Outline, Proposed, Standing};
 use crate::admission::Ledger;
@@ -71,8 +72,8 @@ impl Agreements {
         if let Some(reason) = self.store.why_aside(Table::Agreements, &proposal.id().to_string()) {
             return Err(AgreementsError::Aside { id: *proposal.id(), reason });
         }
-        let mut room = self.room();
-        let mut directory = Directory::clone(&self.directory.load());
+        let mut room = self.room_for(proposal.id());
+        let directory = self.directory.load_full();
         let known = match directory.get(proposal.id()) {
             Some(Standing::Active(active)) => return Ok(Standing::Active(Arc::clone(active))),
             Some(Standing::Proposed(known)) => {
@@ -98,6 +99,7 @@ impl Agreements {
         let bytes = proposal.to_bytes();
         let superseded = proposal.agreement().clauses().supersedes;
         let standing = self.standing(&directory, proposal, since)?;
+        let entry = Entry { outline, known: known.map(|(outline, _)| outline), since };
         match (&standing, superseded) {
             (Standing::Active(_), Some(earlier)) => {
                 let earlier =
@@ -109,19 +111,54 @@ impl Agreements {
                     return Err(AgreementsError::NotSuperseding(*earlier.id()));
                 }
                 self.supersede(earlier, &standing, &bytes)?;
+                entry.take_room(&mut room);
             }
-            (Standing::Active(_), None) => {
-                self.store.put(Table::Agreements, &outline.id.to_string(), &bytes)?;
+            (Standing::Active(_), None) | (Standing::Proposed(_), _) => {
+                room = self.keep(room, &entry, &bytes)?;
             }
-            (Standing::Proposed(_), _) => self.keep_proposal(&outline.id, &bytes, since)?,
         }
-        if let Some((known, since)) = known {
-            room.leave(&known, since);
-        }
-        room.enter(&outline, since);
+        let mut directory = Directory::clone(&self.directory.load());
         directory.insert(standing.clone());
         self.directory.store(Arc::new(directory));
+        drop(room);
         Ok(standing)
+    }
+
+    /// The room, once this agreement is not on its way to the disk.
+    fn room_for(&self, id: &Digest) -> MutexGuard<'_, Room> {
+        let mut room = self.room();
+        while room.on_its_way.contains(id) {
+            room = self.arrived.wait(room).unwrap_or_else(PoisonError::into_inner);
+        }
+        room
+    }
+
+    /// Writes an agreement while others go on, so that several share a commit. Its room is taken before, and given back if it could not
+    /// be written. Whoever hands in the same one meanwhile waits.
+    fn keep<'a>(
+        &'a self,
+        mut room: MutexGuard<'a, Room>,
+        entry: &Entry,
+        bytes: &[u8],
+    ) -> Result<MutexGuard<'a, Room>, AgreementsError> {
+        let Entry { outline, since, .. } = entry;
+        entry.take_room(&mut room);
+        room.on_its_way.insert(outline.id);
+        drop(room);
+        let mut way = OnItsWay { agreements: self, id: outline.id, has_arrived: false };
+        let kept = if outline.missing().is_empty() {
+            self.store.put(Table::Agreements, &outline.id.to_string(), bytes)
+        } else {
+            self.keep_proposal(&outline.id, bytes, *since)
+        };
+        let mut room = way.arrive();
+        match kept {
+            Ok(()) => Ok(room),
+            Err(error) => {
+                entry.give_back(&mut room);
+                Err(error.into())
+            }
+        }
     }
 
     fn standing(
@@ -194,6 +231,55 @@ impl Agreements {
         }
         let rules = parent_rules(agreement.clauses(), parent.document()?.clauses())?;
         Ok(Some(Above { parent: Arc::clone(parent), rules }))
+    }
+}
+
+/// An agreement that is entered, and the same one before, with fewer signatures.
+struct Entry {
+    outline: Outline,
+    known: Option<Outline>,
+    /// When it was first handed in.
+    since: Timestamp,
+}
+
+impl Entry {
+    fn take_room(&self, room: &mut Room) {
+        if let Some(known) = &self.known {
+            room.leave(known, self.since);
+        }
+        room.enter(&self.outline, self.since);
+    }
+
+    fn give_back(&self, room: &mut Room) {
+        room.leave(&self.outline, self.since);
+        if let Some(known) = &self.known {
+            room.enter(known, self.since);
+        }
+    }
+}
+
+/// An agreement that is being written. Nobody waits for it any more once it has arrived, or failed in whatever way.
+struct OnItsWay<'a> {
+    agreements: &'a Agreements,
+    id: Digest,
+    has_arrived: bool,
+}
+
+impl<'a> OnItsWay<'a> {
+    fn arrive(&mut self) -> MutexGuard<'a, Room> {
+        let mut room = self.agreements.room();
+        room.on_its_way.remove(&self.id);
+        self.agreements.arrived.notify_all();
+        self.has_arrived = true;
+        room
+    }
+}
+
+impl Drop for OnItsWay<'_> {
+    fn drop(&mut self) {
+        if !self.has_arrived {
+            drop(self.arrive());
+        }
     }
 }
 

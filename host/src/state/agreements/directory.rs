@@ -9,58 +9,25 @@ use jiff::Timestamp;
 
 use super::{Active, Outline, Standing};
 use crate::id::{ById, Digest, ModelName, Party};
-
-/// Parts that are copied one at a time. A power of two.
-const SHARDS: usize = 256;
-
-/// A map that shares with its copies what was not changed since.
-struct Shards<K, V>(Vec<Arc<ById<K, V>>>);
-
-impl<K, V> Clone for Shards<K, V> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<K, V> Default for Shards<K, V> {
-    fn default() -> Self {
-        Self((0..SHARDS).map(|_| Arc::default()).collect())
-    }
-}
-
-impl<K: Eq + std::hash::Hash + Clone, V: Clone> Shards<K, V> {
-    fn get(&self, shard: u8, key: &K) -> Option<&V> {
-        self.0[usize::from(shard)].get(key)
-    }
-
-    fn of(&mut self, shard: u8) -> &mut ById<K, V> {
-        Arc::make_mut(&mut self.0[usize::from(shard)])
-    }
-
-    fn values(&self) -> impl Iterator<Item = &V> {
-        self.0.iter().flat_map(|shard| shard.values())
-    }
-}
-
-type OfParty = Arc<ById<ModelName, Vec<Arc<Active>>>>;
+use crate::state::Shared;
 
 /// The agreements of the host.
 #[derive(Default, Clone)]
 pub(super) struct Directory {
-    all: Shards<Digest, Standing>,
-    in_force: Shards<Party, OfParty>,
-    len: usize,
+    all: Shared<Digest, Standing>,
+    /// By consumer, and of each by model: a party with many models copies none of the others.
+    in_force: Shared<Party, Shared<ModelName, Arc<Vec<Arc<Active>>>>>,
 }
 
 impl Directory {
     /// The agreements in force under which a party may use a model.
     pub fn of(&self, party: &Party, model: &ModelName) -> &[Arc<Active>] {
-        let of_party = self.in_force.get(shard_of(party), party);
-        of_party.and_then(|of_party| of_party.get(model)).map_or(&[], Vec::as_slice)
+        let of_party = self.in_force.get(party);
+        of_party.and_then(|of_party| of_party.get(model)).map_or(&[], |all| all.as_slice())
     }
 
     pub fn get(&self, id: &Digest) -> Option<&Standing> {
-        self.all.get(id.as_bytes()[0], id)
+        self.all.get(id)
     }
 
     pub fn active(&self, id: &Digest) -> Option<&Arc<Active>> {
@@ -71,7 +38,7 @@ impl Directory {
     }
 
     pub fn len(&self) -> usize {
-        self.len
+        self.all.size()
     }
 
     pub fn values(&self) -> impl Iterator<Item = &Standing> {
@@ -81,28 +48,25 @@ impl Directory {
     /// Enters an agreement in place of what was known of it.
     pub fn insert(&mut self, standing: Standing) {
         if let Standing::Active(active) = &standing {
-            let Outline { consumer, model, .. } = active.outline();
-            let of_party = self.in_force.of(shard_of(consumer)).entry(*consumer).or_default();
-            let of_model = Arc::make_mut(of_party).entry(model.clone()).or_default();
-            of_model.push(Arc::clone(active));
+            self.enter(active);
         }
-        let id = *standing.id();
-        if self.all.of(id.as_bytes()[0]).insert(id, standing).is_none() {
-            self.len += 1;
+        self.all.insert_mut(*standing.id(), standing);
+    }
+
+    fn enter(&mut self, active: &Arc<Active>) {
+        let Outline { consumer, model, .. } = active.outline();
+        let mut of_party = self.in_force.get(consumer).cloned().unwrap_or_default();
+        match of_party.get_mut(model) {
+            Some(of_model) => Arc::make_mut(of_model).push(Arc::clone(active)),
+            None => of_party.insert_mut(model.clone(), Arc::new(vec![Arc::clone(active)])),
         }
+        self.in_force.insert_mut(*consumer, of_party);
     }
 
     /// Takes out an agreement that was never in force.
     pub fn remove(&mut self, id: &Digest) {
-        if self.all.of(id.as_bytes()[0]).remove(id).is_some() {
-            self.len -= 1;
-        }
+        self.all.remove_mut(id);
     }
-}
-
-/// Bytes of a key are as good as random, but for those that its owner chose; then some shards are larger.
-fn shard_of(party: &Party) -> u8 {
-    party.public_key()[0]
 }
 
 /// Whose room the agreements fill: only that of those who have signed.
@@ -113,8 +77,17 @@ pub(super) struct Room {
     proposed: ById<(Party, Party), usize>,
     /// When those that only one has signed were first handed in.
     proposed_at: BTreeSet<(Timestamp, Digest)>,
-    /// Agreements that the host has signed for a publisher: by offer, and of those each consumer's.
-    by_agent: ById<Digest, ById<Party, u32>>,
+    /// Agreements that the host has signed for a publisher, by offer.
+    by_agent: ById<Digest, Made>,
+    /// Agreements that are being written, whose room is taken already.
+    pub on_its_way: BTreeSet<Digest>,
+}
+
+/// What the host has signed under one offer: in all, and with each consumer.
+#[derive(Default)]
+struct Made {
+    all: u32,
+    with: ById<Party, u32>,
 }
 
 impl Room {
@@ -145,8 +118,10 @@ impl Room {
         }
         if outline.is_by_agent {
             let of_offer = self.by_agent.entry(outline.offer).or_default();
-            let made = of_offer.entry(outline.consumer).or_default();
-            *made = if enters { made.saturating_add(1) } else { made.saturating_sub(1) };
+            let with = of_offer.with.entry(outline.consumer).or_default();
+            for made in [&mut of_offer.all, with] {
+                *made = if enters { made.saturating_add(1) } else { made.saturating_sub(1) };
+            }
         }
     }
 
@@ -164,9 +139,8 @@ impl Room {
     /// Agreements that the host has signed under an offer, and how many of them with any of these keys.
     pub fn by_agent(&self, offer: &Digest, consumer: &[Party]) -> (u32, u32) {
         let Some(of_offer) = self.by_agent.get(offer) else { return (0, 0) };
-        let all = of_offer.values().fold(0_u32, |sum, made| sum.saturating_add(*made));
-        let theirs = consumer.iter().filter_map(|party| of_offer.get(party));
-        (all, theirs.fold(0, |sum, made| sum.saturating_add(*made)))
+        let theirs = consumer.iter().filter_map(|party| of_offer.with.get(party));
+        (of_offer.all, theirs.fold(0, |sum, made| sum.saturating_add(*made)))
     }
 
     /// Those that only one has signed and that were handed in before `at`.

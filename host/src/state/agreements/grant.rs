@@ -1,4 +1,5 @@
-//! The permission for one call, before its turn: made of an agreement, a call's facts and, later, its arguments.
+//! The permission for one call, before its turn: made of an agreement, a call's facts and, later, its arguments. Of a publisher's call of
+//! its own model: of the facts alone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,12 +7,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::life::Ends;
+use super::own::Own;
 use super::{Active, Agreements, PermitError, Refusals};
 use crate::admission::{Admission, Allowance, TokenTab, Want};
 use crate::agreement::{CallFacts, InputFacts, OnSuspend, Report, Rule, RuleSet, TensorLimits};
 use crate::call::{Call, Timings};
 use crate::controls::Controls;
 use crate::id::{AccountName, Digest, Party};
+use crate::ledger::Ledger;
 use crate::outcome::OutputLimit;
 use crate::sandbox::{CallLimits, ComputeGate, Input};
 use crate::state::accounts::Caller;
@@ -22,10 +25,8 @@ use crate::tensor::{self, DataType, Tensor};
 /// Permission to make one call, before its limits over all calls and its turn. Only [`Agreements::permit`] makes one.
 pub struct Grant {
     caller: Caller,
-    agreement: Arc<Active>,
+    by: By,
     rules: RuleSet,
-    /// Taken before the agreement was found to be in force.
-    ends: Ends,
     now: Timestamp,
     /// What is known of the input's size before the call, and the most that it can come to; in bytes.
     input_bytes: u64,
@@ -37,6 +38,17 @@ pub struct Grant {
     refusals: Arc<Refusals>,
 }
 
+/// What permits a call.
+enum By {
+    Agreement {
+        agreement: Arc<Active>,
+        /// Taken before the agreement was found to be in force.
+        ends: Ends,
+    },
+    /// The caller has published the model.
+    Own(Box<Own>),
+}
+
 impl Grant {
     pub(super) fn new(
         host: &Agreements,
@@ -46,11 +58,33 @@ impl Grant {
         (facts, ends): (&CallFacts<'_>, Ends),
         input_bytes_most: u64,
     ) -> Self {
+        let by = By::Agreement { agreement: Arc::clone(agreement), ends };
+        Self::by(by, host, caller, rules, (facts, input_bytes_most))
+    }
+
+    /// The permission of a publisher for its own model.
+    pub(super) fn own(
+        host: &Agreements,
+        caller: &Caller,
+        own: Own,
+        facts: &CallFacts<'_>,
+        input_bytes_most: u64,
+    ) -> Self {
+        let by = By::Own(Box::new(own));
+        Self::by(by, host, caller, RuleSet::FIRST, (facts, input_bytes_most))
+    }
+
+    fn by(
+        by: By,
+        host: &Agreements,
+        caller: &Caller,
+        rules: RuleSet,
+        (facts, input_bytes_most): (&CallFacts<'_>, u64),
+    ) -> Self {
         Self {
             caller: caller.clone(),
-            agreement: Arc::clone(agreement),
+            by,
             rules,
-            ends,
             now: facts.now,
             input_bytes: facts.input_bytes,
             input_bytes_most,
@@ -72,14 +106,21 @@ impl Grant {
         &self.caller.account().name
     }
 
-    /// The agreement that permits the call.
-    pub fn agreement(&self) -> &Digest {
-        self.agreement.id()
+    /// The agreement that permits the call; none of a publisher's own.
+    pub fn agreement(&self) -> Option<&Digest> {
+        self.active().map(|active| active.id())
     }
 
-    /// Who published what is called, under the agreement.
+    /// Who published what is called: under the agreement, or the caller by its present key.
     pub fn publisher(&self) -> Party {
-        self.agreement.outline().publisher
+        self.active().map_or(*self.caller.party(), |active| active.outline().publisher)
+    }
+
+    fn active(&self) -> Option<&Arc<Active>> {
+        match &self.by {
+            By::Agreement { agreement, .. } => Some(agreement),
+            By::Own(_) => None,
+        }
     }
 
     /// The permission of the agreement's rules that also allow the arguments.
@@ -93,12 +134,16 @@ impl Grant {
         input: &Input,
     ) -> Result<Self, (Box<Self>, PermitError)> {
         let facts = InputFacts { rows: input.rows(), tensors: input.tensors() };
-        let rules = self.agreement.terms().narrow(self.rules, &facts);
+        let Some(active) = self.active() else {
+            self.rows = facts.rows;
+            return Ok(self);
+        };
+        let rules = active.terms().narrow(self.rules, &facts);
         if rules.is_empty() {
             if !self.refusals.explains(self.caller.party()) {
                 return Err((Box::new(self), PermitError::TooManyRefused));
             }
-            let report = Box::new(self.agreement.report(&self.facts(function, call), Some(facts)));
+            let report = Box::new(active.report(&self.facts(function, call), Some(facts)));
             return Err((Box::new(self), PermitError::Denied { report }));
         }
         (self.rules, self.rows) = (rules, facts.rows);
@@ -107,9 +152,10 @@ impl Grant {
 
     /// Why the call is allowed or not, as things stand now: for one that finds nothing left of a limit. None where too many were refused.
     pub fn report(&self, function: &Function, call: &Call) -> Option<Report> {
+        let active = self.active()?;
         let input = InputFacts { rows: self.rows, tensors: &[] };
         let explains = self.refusals.explains(self.caller.party());
-        explains.then(|| self.agreement.report(&self.facts(function, call), Some(input)))
+        explains.then(|| active.report(&self.facts(function, call), Some(input)))
     }
 
     /// Counts the call, for its agreement and for the version that it called.
@@ -120,7 +166,8 @@ impl Grant {
             run: timings.ran - timings.instantiated,
             settle: timings.ended - timings.ran,
         };
-        for statistics in [self.agreement.statistics(), function.deployment().statistics()] {
+        let of_agreement = self.active().map(|active| active.statistics());
+        for statistics in of_agreement.into_iter().chain([function.deployment().statistics()]) {
             statistics.record(&stages, succeeded, self.rows, now);
         }
     }
@@ -141,7 +188,7 @@ impl Grant {
     pub fn allowances(&self) -> impl Iterator<Item = Allowance> + '_ {
         self.rules.iter().map(|rule| Allowance {
             rule,
-            ledger: Arc::clone(&self.agreement.ledgers()[usize::from(rule)]),
+            ledger: Arc::clone(self.ledger(rule)),
             want: self.want(self.rule(rule)),
             ends: self.rule(rule).ends(),
         })
@@ -204,16 +251,24 @@ impl Grant {
         if tokens.is_none() && self.rule(rule).tensors().is_open() {
             return None;
         }
-        Some(Arc::new(Gate { agreement: Arc::clone(&self.agreement), rule, tokens }))
+        // What is not open is an agreement's.
+        let agreement = Arc::clone(self.active()?);
+        Some(Arc::new(Gate { agreement, rule, tokens }))
     }
 
     /// What ends a call of this function: the agreement when it is suspended or ended, unless running calls may end then; and
     /// whatever the operator stops or withdraws.
     pub fn stops(&self, function: &Function) -> Stops {
-        let aborts = self.agreement.terms().on_suspend() == OnSuspend::Abort;
+        let (event, operator) = match &self.by {
+            By::Agreement { agreement, ends } => {
+                let aborts = agreement.terms().on_suspend() == OnSuspend::Abort;
+                (aborts.then(|| Arc::clone(&ends.event)), &ends.operator)
+            }
+            By::Own(own) => (None, &own.stop),
+        };
         Stops::new([
-            aborts.then(|| Arc::clone(&self.ends.event)),
-            Some(Arc::clone(&self.ends.operator)),
+            event,
+            Some(Arc::clone(operator)),
             Some(Arc::clone(self.caller.stop())),
             Some(Arc::clone(function.deployment().stop())),
         ])
@@ -225,12 +280,21 @@ impl Grant {
     }
 
     pub(super) fn has_calls_left(&self) -> bool {
-        let ledgers = self.agreement.ledgers();
-        self.rules.iter().any(|rule| ledgers[usize::from(rule)].calls_left() != Some(0))
+        self.rules.iter().any(|rule| self.ledger(rule).calls_left() != Some(0))
     }
 
     fn rule(&self, rule: u16) -> &Rule {
-        &self.agreement.terms().rules()[usize::from(rule)]
+        match &self.by {
+            By::Agreement { agreement, .. } => &agreement.terms().rules()[usize::from(rule)],
+            By::Own(own) => &own.rule,
+        }
+    }
+
+    fn ledger(&self, rule: u16) -> &Arc<Ledger> {
+        match &self.by {
+            By::Agreement { agreement, .. } => &agreement.ledgers()[usize::from(rule)],
+            By::Own(own) => &own.ledger,
+        }
     }
 }
 

@@ -76,11 +76,17 @@ impl Held {
 }
 
 impl Agreements {
-    /// Lets agreements of these parties, and of no others, permit nothing. Calls that run under them end.
-    pub fn hold(&self, parties: Vec<Party>) {
+    /// Lets agreements of these parties, and of no others, permit nothing. Calls that run under them end, and what these parties call of
+    /// their own.
+    pub fn hold(&self, parties: &[Party]) {
         self.change_held(|held| {
-            held.parties = parties.into_iter().map(|party| (party, ())).collect();
+            held.parties = parties.iter().map(|party| (*party, ())).collect();
         });
+        self.own.halt(parties.iter());
+    }
+
+    pub(super) fn is_party_held(&self, party: &Party) -> bool {
+        self.held.load().parties.contains_key(party)
     }
 
     /// Stops an agreement for good, also one that the host has no more: it may be handed in again. Calls that run under it, or under a
@@ -213,7 +219,6 @@ impl Agreements {
     /// While the record of an account cannot be read, it is not known whose keys were stopped or followed by others: a party of no account
     /// that can be read is taken for one of them.
     fn unknown(&self, parties: [&Party; 2]) -> Option<String> {
-        // First: calls come here, and looking for a party goes through all accounts.
         if !self.auth.lacks_accounts() {
             return None;
         }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::directory::Room;
 use super::{Agreements, AgreementsError};
 use crate::agreement::{Mandate, Proposal, Role, SignedMandate, SignedOffer};
-use crate::id::{ById, Digest, Party};
+use crate::id::{Digest, Party};
+use crate::state::Shared;
 use crate::state::accounts::Caller;
 use crate::store::Table;
 
@@ -34,10 +35,12 @@ impl Agreements {
         }
         // While it is held, no agreement begins to rest on one that goes.
         let room = self.room();
-        let mut mandates = ById::clone(&self.mandates.load());
+        let mut mandates = Shared::clone(&self.mandates.load());
         let gone = self.useless(&room, mandates.values(), (caller, is_known));
-        gone.iter().for_each(|gone| drop(mandates.remove(gone)));
-        mandates.insert(*offer.id(), signed.clone());
+        for gone in &gone {
+            mandates.remove_mut(gone);
+        }
+        mandates.insert_mut(*offer.id(), signed.clone());
         let gone: Vec<String> = gone.iter().map(Digest::to_string).collect();
         let out: Vec<_> = gone.iter().map(|gone| (Table::Mandates, &**gone)).collect();
         self.store.change(&out, &[(Table::Mandates, &offer.id().to_string(), envelope)])?;
@@ -102,10 +105,10 @@ impl Agreements {
     }
 
     pub(super) fn restore_mandates(&self) -> Result<(), AgreementsError> {
-        let mut mandates = ById::default();
+        let mut mandates = Shared::default();
         for (key, record) in self.store.all(Table::Mandates)? {
             match SignedMandate::parse(&record) {
-                Ok(signed) => drop(mandates.insert(signed.content().offer, signed)),
+                Ok(signed) => mandates.insert_mut(signed.content().offer, signed),
                 Err(error) => self.store.set_aside(Table::Mandates, &key, &error),
             }
         }

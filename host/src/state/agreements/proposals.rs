@@ -97,7 +97,9 @@ impl Agreements {
         let lifetime = self.limits.proposal_lifetime;
         let before = self.now().checked_sub(lifetime).unwrap_or(Timestamp::MIN);
         let mut room = self.room();
-        let expired = room.proposed_before(before);
+        let mut expired = room.proposed_before(before);
+        // The other side has signed it just now.
+        expired.retain(|(_, id)| !room.on_its_way.contains(id));
         if expired.is_empty() {
             return Ok(());
         }

@@ -143,7 +143,7 @@ impl Market {
 impl Listing {
     /// The offers of a publisher, withdrawn or not, in the order of their identifiers.
     fn ids_of(&self, publisher: &Party) -> impl Iterator<Item = &Digest> {
-        self.by_publisher.get(publisher).into_iter().flat_map(|own| &own.offers)
+        self.by_publisher.get(publisher).into_iter().flat_map(|own| own.offers.iter())
     }
 
     /// Where an offer stands. What both have withdrawn is the operator's to give back first.
@@ -173,7 +173,7 @@ impl Listing {
     fn take_back(&mut self, id: &Digest, at: Timestamp) -> Option<Arc<SignedOffer>> {
         let offer = self.find(id).map(Arc::clone)?;
         self.remove(id);
-        self.taken_back.insert(*id, (Arc::clone(&offer), at));
+        self.taken_back.insert_mut(*id, (Arc::clone(&offer), at));
         Some(offer)
     }
 
@@ -181,7 +181,7 @@ impl Listing {
     pub(super) fn keep_taken_back(&mut self, offer: Arc<SignedOffer>, at: Timestamp) {
         if !self.offers.contains_key(offer.id()) {
             self.take_room(&offer);
-            self.taken_back.insert(*offer.id(), (offer, at));
+            self.taken_back.insert_mut(*offer.id(), (offer, at));
         }
     }
 
@@ -203,7 +203,7 @@ impl Listing {
             }
         }
         self.insert(Arc::clone(offer));
-        self.taken_back.remove(id);
+        self.taken_back.remove_mut(id);
         Ok(forgotten)
     }
 
@@ -213,7 +213,7 @@ impl Listing {
         limits: &crate::config::Market,
     ) -> Result<(), MarketError> {
         let own = self.by_publisher.get(offer.offer().assigner());
-        let (count, bytes) = own.map_or((0, 0), |own| (own.offers.len(), own.bytes));
+        let (count, bytes) = own.map_or((0, 0), |own| (own.offers.size(), own.bytes));
         let max = limits.offers_per_publisher_max;
         if count >= max {
             return Err(MarketError::TooMany { max });
@@ -236,10 +236,10 @@ impl Listing {
     }
 
     fn forget(&mut self, id: &Digest) {
-        let Some((offer, _)) = self.taken_back.remove(id) else { return };
+        let Some((offer, _)) = self.taken_back.get(id).cloned() else { return };
+        self.taken_back.remove_mut(id);
         if let Some(own) = self.by_publisher.get_mut(offer.offer().assigner()) {
-            let own = Arc::make_mut(own);
-            own.offers.remove(id);
+            own.offers.remove_mut(id);
             own.bytes = own.bytes.saturating_sub(offer.to_bytes().len() as u64);
         }
     }

@@ -211,6 +211,22 @@ impl BanRule {
 }
 
 impl Rule {
+    /// A rule that limits a function in nothing, and costs nothing.
+    pub fn unlimited(function: FunctionName) -> Self {
+        Self {
+            function,
+            gates: Gates::default(),
+            input_bytes_max: None,
+            output_bytes_max: None,
+            rows_max: None,
+            tensors: TensorLimits::default(),
+            withheld: Capabilities::default(),
+            bounds: Bounds::default(),
+            controls: Controls::default(),
+            limits: Limits::default(),
+        }
+    }
+
     pub fn function(&self) -> &FunctionName {
         &self.function
     }
@@ -262,18 +278,8 @@ impl Rule {
             free: price.free.unwrap_or(0),
             credit: None,
         });
-        let mut rule = Self {
-            function: permission.function.clone(),
-            gates: Gates::default(),
-            input_bytes_max: None,
-            output_bytes_max: None,
-            rows_max: None,
-            tensors: TensorLimits::default(),
-            withheld: Capabilities::default(),
-            bounds: Bounds::default(),
-            controls: Controls::default(),
-            limits: Limits { price, ..Limits::default() },
-        };
+        let mut rule = Self::unlimited(permission.function.clone());
+        rule.limits.price = price;
         let all = permission.refinements.iter().chain(&permission.constraints);
         all.for_each(|constraint| rule.add(constraint, issued));
         rule

@@ -35,6 +35,9 @@ pub struct InputFacts<'a> {
 pub struct RuleSet(u64);
 
 impl RuleSet {
+    /// The first one alone.
+    pub const FIRST: RuleSet = RuleSet(1);
+
     /// Whether no permission allows the call.
     pub fn is_empty(self) -> bool {
         self.0 == 0

@@ -9,7 +9,8 @@ use redb::{
     TableHandle as _,
 };
 
-use super::{CACHE_BYTES_MAX, Store, StoreError, Table, failed};
+use super::{CACHE_BYTES_MAX, Records, definition, failed};
+use crate::store::{StoreError, Table};
 
 /// What the records were when it was made. As long as it lives, the file keeps the room of what is written over.
 pub struct Snapshot {
@@ -17,12 +18,9 @@ pub struct Snapshot {
     path: PathBuf,
 }
 
-impl Store {
+impl Records {
     /// The records as they are now.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
+    pub(in crate::store) fn snapshot(&self) -> Result<Snapshot, StoreError> {
         let transaction = self.run(|database| Ok(database.begin_read()?))?;
         Ok(Snapshot { transaction, path: self.path.clone() })
     }
@@ -35,7 +33,7 @@ impl Snapshot {
     /// [`StoreError::Database`].
     pub fn each(&self, table: Table, mut visit: impl FnMut(&[u8])) -> Result<(), StoreError> {
         let mut read = || {
-            for entry in self.transaction.open_table(table.definition())?.iter()? {
+            for entry in self.transaction.open_table(definition(table))?.iter()? {
                 visit(entry?.1.value());
             }
             Ok::<_, redb::Error>(())
@@ -73,6 +71,7 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Store;
 
     #[test]
     fn a_copy_has_what_there_was_when_it_was_begun() {

@@ -1,0 +1,117 @@
+//! A new agreement on a host that has 100,000: how long it takes, beside the store's commit alone, and what each takes in memory.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hospes::agreement::{Proposal, SignedOffer};
+use hospes::clock::Clock;
+use hospes::config::Config;
+use hospes::id::Digest;
+use hospes::key::PartyKey;
+use hospes::state::accounts::Auth;
+use hospes::state::agreements::Agreements;
+use hospes::store::{Store, Table};
+use system_tests::{Limited as _, Party, terms};
+use tempfile::TempDir;
+
+use crate::ROUNDS;
+use crate::report::{Figure, median};
+
+const AGREEMENTS: usize = 100_000;
+
+/// New agreements in each round.
+const ENTERED: usize = 20;
+
+/// From a proposal that both have signed and that was read to an agreement in force, durably. The baseline is the commit of the same
+/// record and nothing else: the difference is what the host does in memory.
+pub fn among_100_000() -> Figure {
+    let scene = Scene::new();
+    let agreements = scene.open();
+    let (mut ours, mut baseline) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        let first = AGREEMENTS + round * ENTERED;
+        let proposals: Vec<_> = (first..first + ENTERED).map(|n| scene.proposal(n)).collect();
+        let records: Vec<_> =
+            proposals.iter().map(|one| (one.id().to_string(), one.to_bytes())).collect();
+        ours.push(median(proposals.into_iter().map(|one| entered(&agreements, one)).collect()));
+        let alone = records.iter().map(|(key, bytes)| {
+            let began = Instant::now();
+            scene.store.put(Table::Mandates, key, bytes).expect("written");
+            began.elapsed().as_secs_f64() * 1e6
+        });
+        baseline.push(median(alone.collect()));
+    }
+    Figure::time("µs", ours, baseline)
+}
+
+fn entered(agreements: &Agreements, proposal: Proposal) -> f64 {
+    let began = Instant::now();
+    drop(black_box(agreements.take(proposal)).expect("in force"));
+    began.elapsed().as_secs_f64() * 1e6
+}
+
+/// Resident memory of the process for each of them, in bytes.
+pub fn memory_of_100_000() -> Figure {
+    let scene = Scene::new();
+    let before = resident();
+    let agreements = scene.open();
+    let bytes = resident().saturating_sub(before) as f64 / AGREEMENTS as f64;
+    drop(agreements);
+    Figure::time_alone("bytes", vec![bytes])
+}
+
+/// Bytes of this process that are in memory.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("readable");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it is there");
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kib * 1024
+}
+
+/// Records of a host with all these agreements, each with another consumer.
+struct Scene {
+    store: Arc<Store>,
+    acme: Party,
+    offer: SignedOffer,
+    _folder: TempDir,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let store = Store::open(&folder.path().join("state.redb")).expect("opens");
+        let key = Party::key_of("acme");
+        let acme = Party { name: "acme".into(), key, api_key: String::new() };
+        let limited =
+            terms("nothing").limit("count lteq 1000000000 call").limit("inputBytes lteq 65536");
+        let model = "acme/noop".parse().expect("a model");
+        let offer = acme.offer(&model, Digest::of(b"a bundle"), vec![limited]);
+        let scene = Self { store: Arc::new(store), acme, offer, _folder: folder };
+        let proposals = (0..AGREEMENTS).map(|number| scene.proposal(number));
+        let records: Vec<_> = proposals.map(|one| (one.id().to_string(), one.to_bytes())).collect();
+        let records: Vec<_> = records
+            .iter()
+            .map(|(id, bytes)| (Table::Agreements, id.as_str(), bytes.as_slice()))
+            .collect();
+        scene.store.put_all(&records).expect("written");
+        scene
+    }
+
+    /// One more agreement, signed by both.
+    fn proposal(&self, number: usize) -> Proposal {
+        let key = PartyKey::from_secret(Digest::of(&number.to_le_bytes()).as_bytes());
+        let consumer = Party { name: String::new(), key, api_key: String::new() };
+        let mut proposal = consumer.accept(&self.offer);
+        proposal.add_signature(&self.acme.key).expect("signed");
+        proposal
+    }
+
+    fn open(&self) -> Agreements {
+        let mut config = Config::default();
+        config.market.agreements_per_party_max = 2 * AGREEMENTS;
+        let auth = Arc::new(Auth::open(Arc::clone(&self.store), Clock::System).expect("opens"));
+        let (store, key) = (Arc::clone(&self.store), Party::key_of("a host"));
+        Agreements::open(store, Clock::System, &config, &key, &auth).expect("opens")
+    }
+}
