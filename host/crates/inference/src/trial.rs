@@ -3,7 +3,6 @@
 //! The values are invented, and an honest model may refuse them: a number of rows, a rate, a shape. So some are tried that have little in
 //! common, and a failure counts only if it does not change with them, or if it is a defect of the backend.
 
-use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
