@@ -11,8 +11,7 @@ use super::failure::{During as _, Failure};
 use super::home;
 use super::operator::Operator;
 use super::screen::{Answer, printable};
-use crate::id::{AccountName, Party};
-use crate::state::accounts::KeyId;
+use crate::id::{AccountName, KeyId, Party};
 
 /// Open an account on a host, and see to its API keys.
 ///

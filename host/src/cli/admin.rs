@@ -13,9 +13,8 @@ use super::client::{Client, Payload, Post};
 use super::failure::{During as _, Failure};
 use super::operator::Operator;
 use super::screen::{Answer, printable, table};
-use crate::id::{AccountName, Digest};
+use crate::id::{AccountName, Digest, KeyId};
 use crate::receipt::Deed;
-use crate::state::accounts::KeyId;
 
 /// Operate a host: see what is there, stop it, withdraw it.
 ///

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::Context;
 use super::client::{Client, HostUrl};
 use super::failure::Failure;
+use crate::config::{OPERATOR_ADDRESS_FILE, OPERATOR_TOKEN_FILE};
 use crate::id::Party;
 
 /// Longest operator's token, or address of its listener, in bytes.
@@ -86,8 +87,7 @@ impl Operator {
         if let Some(url) = &self.operator {
             return Ok(url.clone());
         }
-        let kept =
-            self.token.data.as_ref().map(|data| data.join(crate::api::OPERATOR_ADDRESS_FILE));
+        let kept = self.token.data.as_ref().map(|data| data.join(OPERATOR_ADDRESS_FILE));
         let kept = kept.and_then(|path| read_line(&path).ok());
         match kept.and_then(|url| url.parse().ok()) {
             Some(url) => Ok(url),
@@ -110,7 +110,7 @@ impl Token {
     fn read(&self) -> Result<String, Failure> {
         match (&self.token_file, &self.data) {
             (Some(file), _) => read_token(file),
-            (None, Some(data)) => read_token(&data.join("operator.token")),
+            (None, Some(data)) => read_token(&data.join(OPERATOR_TOKEN_FILE)),
             (None, None) => Err(Failure::new("no operator's token was named")
                 .fix("say `--data DIR`, the host's data directory, or `--token-file FILE`")),
         }

@@ -22,6 +22,7 @@ use crate::agreement::{
 };
 use crate::bundle::{self, Registry};
 use crate::clock::Clock;
+use crate::config::OPERATOR_TOKEN_FILE;
 use crate::host::COMPILED;
 use crate::id::{AccountName, Digest, FunctionName, ModelName};
 use crate::key::PartyKey;
@@ -61,7 +62,7 @@ impl Desk {
     /// If the host does not open them.
     pub fn open(ready: &Ready, home: &Home, folder: &Path, clock: &Clock) -> Result<Self, Failure> {
         let host: HostUrl = ready.public.parse()?;
-        let token = operator::read_token(&folder.join("data").join("operator.token"))?;
+        let token = operator::read_token(&folder.join("data").join(OPERATOR_TOKEN_FILE))?;
         let operator = Client::operator(ready.operator.parse()?, token);
         let side = |name: &str| -> Result<Side, Failure> {
             let name: AccountName = name.parse()?;

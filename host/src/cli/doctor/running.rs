@@ -6,11 +6,10 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{Finding, Subject, sh};
-use crate::api::OPERATOR_ADDRESS_FILE;
 use crate::cli::client::{Client, HostUrl};
 use crate::cli::failure::Failure;
 use crate::cli::operator::{read_line, read_token};
-use crate::config::{Config, ListenAddress};
+use crate::config::{Config, ListenAddress, OPERATOR_ADDRESS_FILE};
 use crate::host::{HostError, look};
 use crate::store::{Aside, StoreError};
 
