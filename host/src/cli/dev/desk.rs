@@ -5,15 +5,6 @@ use std::path::{Path, PathBuf};
 
 use semver::Version;
 
-use super::super::account::{self, Wanted};
-use super::super::admin;
-use super::super::agreement;
-use super::super::client::{Client, HostUrl};
-use super::super::failure::{During as _, Failure};
-use super::super::home::Home;
-use super::super::offer;
-use super::super::operator;
-use super::super::publish;
 use super::Ready;
 use super::example::{Caller, Live};
 use super::source::Source;
@@ -27,6 +18,15 @@ use crate::host::COMPILED;
 use crate::id::{AccountName, Digest, FunctionName, ModelName};
 use crate::key::PartyKey;
 use crate::receipt::Deed;
+use hospes_cli::account::{self, Wanted};
+use hospes_cli::admin;
+use hospes_cli::agreement;
+use hospes_cli::client::{Client, HostUrl};
+use hospes_cli::failure::{During as _, Failure};
+use hospes_cli::home::Home;
+use hospes_cli::offer;
+use hospes_cli::operator;
+use hospes_cli::publish;
 
 /// The accounts. Nobody can agree with himself, so there are two.
 const PUBLISHER: &str = "dev";
