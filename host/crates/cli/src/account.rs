@@ -143,7 +143,7 @@ impl Own {
 }
 
 impl Account {
-    pub fn run(self, context: &Context) -> Result<Answer, Failure> {
+    pub(crate) fn run(self, context: &Context) -> Result<Answer, Failure> {
         match self.action {
             Action::New(new) => new.run(context),
             Action::Show(Show {}) => {

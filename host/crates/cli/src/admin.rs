@@ -222,7 +222,7 @@ impl Target {
 }
 
 impl Admin {
-    pub fn run(self, context: &Context) -> Result<Answer, Failure> {
+    pub(crate) fn run(self, context: &Context) -> Result<Answer, Failure> {
         match self.action {
             Action::Status(Status { operator }) => status(&operator.client(context)?),
             Action::Accounts(Accounts { operator }) => accounts(&operator.client(context)?),

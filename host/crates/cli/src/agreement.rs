@@ -218,7 +218,7 @@ impl Rule {
 }
 
 impl Agreement {
-    pub fn run(self, context: &Context) -> Result<Answer, Failure> {
+    pub(crate) fn run(self, context: &Context) -> Result<Answer, Failure> {
         match self.action {
             Action::Sign(sign) => sign.run(context),
             Action::List(List {}) => {

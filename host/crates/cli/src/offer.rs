@@ -136,7 +136,7 @@ pub struct Published {
 }
 
 impl Offer {
-    pub fn run(self, context: &Context) -> Result<Answer, Failure> {
+    pub(crate) fn run(self, context: &Context) -> Result<Answer, Failure> {
         match self.action {
             Action::New(new) => new.run(context),
             Action::Check(check) => check.run(context),

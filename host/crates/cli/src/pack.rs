@@ -55,7 +55,7 @@ pub struct Pack {
 }
 
 impl Pack {
-    pub fn run(self, context: &Context) -> Result<Answer, Failure> {
+    pub(crate) fn run(self, context: &Context) -> Result<Answer, Failure> {
         let path = self.output.unwrap_or_else(|| format!("{}.wasm", self.name).into());
         self.force.check_whole(&path)?;
         let progress = context.screen.spinner(&format!("packing {}", self.model.display()));

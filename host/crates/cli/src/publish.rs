@@ -73,7 +73,7 @@ impl Tried {
 }
 
 impl Publish {
-    pub fn run(self, context: &Context) -> Result<Answer, Failure> {
+    pub(crate) fn run(self, context: &Context) -> Result<Answer, Failure> {
         let client = context.client()?;
         let [file] = self.files.as_slice() else {
             return Ok(bulk::each(&self.files, |file| {
