@@ -58,16 +58,13 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::{self, Config, ListenAddress};
+use crate::config::{self, Config, ListenAddress, OPERATOR_ADDRESS_FILE};
 use crate::host::Host;
 use connections::Connections;
 
 pub use certificate::Validity;
 pub use connection::TlsError;
 pub use problem::ProblemKind;
-
-/// Where in the data directory it says which address the operator's listener has, for commands on the same machine.
-pub const OPERATOR_ADDRESS_FILE: &str = "operator.address";
 
 /// Connections of the operator's listener, and no more than half of the files that everybody's connections leave free.
 const OPERATOR_CONNECTIONS_MAX: usize = 64;

@@ -16,10 +16,11 @@ use super::intake;
 use super::operations::{done, entry, with_keys};
 use super::problem::{Problem, ProblemKind};
 use crate::host::Host;
+use crate::id::KeyId;
 use crate::inference::Incident;
 use crate::operations::Target;
 use crate::receipt::{Action, Actor, Deed};
-use crate::state::accounts::{AuthError, Caller, KeyId};
+use crate::state::accounts::{AuthError, Caller};
 use crate::state::deployments::Deployment;
 
 /// Most bytes of a request to revoke a key.
@@ -114,7 +115,7 @@ pub(super) async fn revoke(
         false => serde_json::from_slice(&bytes)
             .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?,
     };
-    let id: KeyId = id.parse()?;
+    let id: KeyId = id.parse().map_err(AuthError::NotAKeyId)?;
     // Of the keys of others nobody learns whether they exist.
     let own = host.auth.keys_of(&caller.account().name);
     let key = own.iter().find(|key| key.info.id == id).ok_or(AuthError::NoKey(id))?;

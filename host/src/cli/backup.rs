@@ -8,15 +8,15 @@ use clap::Args;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::Context;
-use super::document::{self, Force};
-use super::failure::{During as _, Failure};
-use super::operator::Operator;
-use super::screen::{Answer, printable};
 use crate::backup::{self, BackupError, Contents, Cut};
 use crate::host::KEY_FILE;
 use crate::key::KEY_FILE_BYTES_MAX;
 use crate::store::StoreError;
+use hospes_cli::Context;
+use hospes_cli::document::{self, Force};
+use hospes_cli::failure::{During as _, Failure};
+use hospes_cli::operator::Operator;
+use hospes_cli::screen::{Answer, printable};
 
 /// Back up a host's data directory, while it serves.
 ///
@@ -96,7 +96,7 @@ impl Backup {
             }
         };
         let json = json!({
-            "file": path,
+            "file": path.display().to_string(),
             "bytes": bytes,
             "files": files,
             "party": manifest.host,

@@ -19,13 +19,11 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::oneshot;
 
-use super::Context;
-use super::failure::{During as _, Failure};
-use super::home::Home;
-use super::screen::{Answer, Screen, printable};
+use super::MakeRuntime;
 use super::serve;
 use crate::bundle::Registry;
 use crate::config::{Config, ListenAddress};
@@ -34,6 +32,10 @@ use crate::id::ModelLabel;
 use crate::telemetry;
 use desk::Desk;
 use example::{Call, Live};
+use hospes_cli::Context;
+use hospes_cli::failure::{During as _, Failure};
+use hospes_cli::home::Home;
+use hospes_cli::screen::{Answer, Screen, printable};
 use source::Source;
 use watch::{FILES_MAX, Look};
 
@@ -92,7 +94,7 @@ struct Ready {
 }
 
 impl Dev {
-    pub fn run(self, context: &Context) -> Result<Answer, Failure> {
+    pub fn run(self, context: &Context, make_runtime: MakeRuntime) -> Result<Answer, Failure> {
         let source = Source::new(&self.path, self.name)?;
         let folder = tempfile::Builder::new()
             .prefix("hospes-dev-")
@@ -101,7 +103,8 @@ impl Dev {
             .during(|| "cannot make a temporary directory".into())?;
         let config = config(folder.path(), self.listen, self.data)?;
         telemetry::start(&config.telemetry)?;
-        let served = run(config, context, &source, &folder);
+        let runtime = make_runtime().during(|| "cannot start threads".into())?;
+        let served = run(config, context, &source, &folder, runtime);
         let removed = folder.close().during(|| "cannot remove the temporary directory".into());
         served.and(removed).map(|()| Answer::Nothing)
     }
@@ -141,8 +144,8 @@ fn run(
     context: &Context,
     source: &Source,
     folder: &TempDir,
+    runtime: Runtime,
 ) -> Result<(), Failure> {
-    let runtime = (context.make_runtime)().during(|| "cannot start threads".into())?;
     let mut hangup = {
         let _runtime = runtime.enter();
         // The terminal may be closed, and the directory goes then, too.
@@ -277,7 +280,7 @@ impl Say {
             "event": "ready",
             "address": ready.public,
             "operator_address": ready.operator,
-            "directory": folder,
+            "directory": folder.display().to_string(),
             "backends": backends.collect::<Vec<_>>(),
         });
         let plain =
@@ -303,8 +306,9 @@ impl Say {
     }
 
     fn changed(self, files: &[PathBuf]) {
-        let first: Vec<_> = files.iter().take(3).map(|file| file.display().to_string()).collect();
-        let more = match files.len().saturating_sub(first.len()) {
+        let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+        let first = &files[..files.len().min(3)];
+        let more = match files.len() - first.len() {
             0 => String::new(),
             more => format!(" and {more} more"),
         };

@@ -14,17 +14,18 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 
-use super::Context;
-use super::failure::{During as _, Failure};
-use super::screen::{Answer, printable};
+use super::MakeRuntime;
 use super::serve::{Settings, outlive_file_size};
-use super::shell::path as sh;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::host::{HostError, SecretsError};
 use crate::id::Party;
 use crate::start::look;
 use crate::store::Aside;
+use hospes_cli::Context;
+use hospes_cli::failure::{During as _, Failure};
+use hospes_cli::screen::{Answer, printable};
+use hospes_cli::shell::path as sh;
 use machine::Workers;
 use running::Running;
 
@@ -124,12 +125,12 @@ const CHECKS: [(&str, Check); 13] = [
 ];
 
 impl Doctor {
-    pub fn run(self, context: &Context) -> Result<Answer, Failure> {
+    pub fn run(self, context: &Context, make_runtime: MakeRuntime) -> Result<Answer, Failure> {
         let config = self.settings.read()?;
         // As a host does when it starts, and of this process only.
         config::machine::raise_files_max();
         let clock = context.clock.clone();
-        let runtime = (context.make_runtime)().during(|| "cannot start threads".into())?;
+        let runtime = make_runtime().during(|| "cannot start threads".into())?;
         let workers = runtime.block_on(async {
             // As a host does: workers share memory that such a limit holds for, too.
             let _limited = outlive_file_size().during(|| "cannot wait for signals".into())?;
@@ -175,7 +176,7 @@ fn answer(subject: &Subject) -> Answer {
         "problems": problems,
         "warnings": warnings,
         "findings": findings,
-        "data": subject.data(),
+        "data": subject.data().display().to_string(),
         "version": env!("CARGO_PKG_VERSION"),
     });
     if problems > 0 { Answer::Refused { plain, json } } else { Answer::new(plain, json) }

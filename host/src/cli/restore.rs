@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::Context;
-use super::document;
-use super::failure::Failure;
-use super::screen::{Answer, printable};
 use crate::backup::{self, Outcome, Wanted};
+use hospes_cli::Context;
+use hospes_cli::document;
+use hospes_cli::failure::Failure;
+use hospes_cli::screen::{Answer, printable};
 
 /// Make a data directory of a backup.
 ///
@@ -78,7 +78,7 @@ impl Restore {
         };
         plain += &format!("\nnext: hospes serve --data {data}");
         let json = json!({
-            "data": self.data,
+            "data": data.to_string(),
             "party": host,
             "made": made,
             "entries": size,

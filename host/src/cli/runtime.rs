@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::Context;
-use super::failure::{During as _, Failure};
-use super::screen::{Answer, table};
 use super::serve;
 use crate::host::inference_settings;
 use crate::inference::{self, BackendStatus};
+use hospes_cli::Context;
+use hospes_cli::failure::{During as _, Failure};
+use hospes_cli::screen::{Answer, table};
 
 /// List and install what computes tensors.
 ///
@@ -90,7 +90,10 @@ impl Install {
                 .during(|| "cannot install onnxruntime".into())?;
         drop(progress);
         let plain = format!("installed {}\nhosts that start from now on use it", library.display());
-        Ok(Answer::new(plain, json!({"backend": "onnxruntime", "library": library})))
+        Ok(Answer::new(
+            plain,
+            json!({"backend": "onnxruntime", "library": library.display().to_string()}),
+        ))
     }
 }
 

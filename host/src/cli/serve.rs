@@ -12,9 +12,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix;
 use tokio::sync::oneshot;
 
-use super::Context;
-use super::failure::{During as _, Failure};
-use super::screen::{Answer, Screen};
+use super::MakeRuntime;
 use crate::api::{Api, Listeners};
 use crate::clock::Clock;
 use crate::config::{self, Config, ListenAddress};
@@ -22,6 +20,9 @@ use crate::host::Host;
 use crate::start;
 use crate::store::is_disk_full;
 use crate::telemetry;
+use hospes_cli::Context;
+use hospes_cli::failure::{During as _, Failure};
+use hospes_cli::screen::{Answer, Screen};
 
 /// After which time a start on a full disk is tried again.
 const START_RETRY: Duration = Duration::from_secs(1);
@@ -83,13 +84,13 @@ impl Settings {
 }
 
 impl Serve {
-    pub fn run(self, context: &Context) -> Result<Answer, Failure> {
+    pub fn run(self, context: &Context, make_runtime: MakeRuntime) -> Result<Answer, Failure> {
         let config = self.settings.read()?;
         if self.print_config {
             return Ok(Answer::new(toml::to_string(&config)?, serde_json::to_value(&config)?));
         }
         telemetry::start(&config.telemetry)?;
-        let runtime = (context.make_runtime)().during(|| "cannot start threads".into())?;
+        let runtime = make_runtime().during(|| "cannot start threads".into())?;
         let screen = context.screen;
         let listens = move |host, addresses| {
             tokio::spawn(announce(host, addresses, screen));
@@ -225,7 +226,7 @@ fn ready(host: &Host, [public, operator]: [String; 2], screen: Screen) -> Result
     let json: Value = json!({
         "address": public,
         "operator_address": operator,
-        "data": data,
+        "data": data.display().to_string(),
         "backends": usable,
         "party": host.party(),
         "version": env!("CARGO_PKG_VERSION"),

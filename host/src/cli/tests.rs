@@ -1,11 +1,8 @@
 //! Tests of the command line as a whole.
 
-use clap::error::ErrorKind;
-
 use super::*;
 
 mod fixes;
-mod signing;
 
 /// Width at which help is written in these tests, whatever the terminal.
 const WIDTH: usize = 100;
@@ -43,28 +40,4 @@ fn every_command_explains_itself_with_an_example() {
         let taught = with_example(sub) || sub.get_subcommands().any(with_example);
         assert!(taught, "`{}` has no example", sub.get_name());
     }
-}
-
-#[test]
-fn wrong_usage_is_refused_before_anything_is_done() {
-    let kind =
-        |line: &str| Cli::try_parse_from(line.split(' ')).map(drop).map_err(|error| error.kind());
-    assert_eq!(kind("hospes market --json --as acme"), Ok(()));
-    assert_eq!(kind("hospes bogus"), Err(ErrorKind::InvalidSubcommand));
-    assert_eq!(kind("hospes market --as Not_A_Name"), Err(ErrorKind::ValueValidation));
-    assert_eq!(kind("hospes market --host ftp://x"), Err(ErrorKind::ValueValidation));
-    assert_eq!(kind("hospes account new acme"), Err(ErrorKind::MissingRequiredArgument));
-    assert_eq!(
-        kind("hospes account new a --data d --token-file t"),
-        Err(ErrorKind::ArgumentConflict)
-    );
-    assert_eq!(
-        kind("hospes call a/b/c --arg x=1 --json-args {}"),
-        Err(ErrorKind::ArgumentConflict)
-    );
-    assert_eq!(kind("hospes call a/b"), Err(ErrorKind::ValueValidation));
-    let offer = "hospes offer new a/b --function f";
-    assert_eq!(kind(offer), Err(ErrorKind::MissingRequiredArgument));
-    assert_eq!(kind(&format!("{offer} --bundle x --until soon")), Err(ErrorKind::ValueValidation));
-    assert_eq!(kind(&format!("{offer} --bundle x --until 30d --input-bytes 64KiB")), Ok(()));
 }

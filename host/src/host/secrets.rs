@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::KEY_FILE;
+use crate::config::OPERATOR_TOKEN_FILE;
 use crate::id::{hex, unhex};
 use crate::key::{KeyError, PartyKey};
 
@@ -29,14 +30,11 @@ pub enum SecretsError {
     Randomness,
 }
 
-/// Where the operator's token is kept.
-const TOKEN_FILE: &str = "operator.token";
-
 /// Where the secret is kept that authenticates compiled code.
 const CACHE_FILE: &str = "cache.secret";
 
 /// The files of secrets in the data directory.
-pub const FILES: [&str; 3] = [KEY_FILE, TOKEN_FILE, CACHE_FILE];
+pub const FILES: [&str; 3] = [KEY_FILE, OPERATOR_TOKEN_FILE, CACHE_FILE];
 
 /// The host's secrets, made when the host first starts.
 pub(super) struct Secrets {
@@ -51,8 +49,10 @@ impl Secrets {
     pub(super) fn open(data: &Path) -> Result<Self, SecretsError> {
         Ok(Self {
             key: host_key(&data.join(KEY_FILE))?,
-            operator_token: ArcSwap::from_pointee(hex(&random_file(&data.join(TOKEN_FILE))?)),
-            token_file: data.join(TOKEN_FILE),
+            operator_token: ArcSwap::from_pointee(hex(&random_file(
+                &data.join(OPERATOR_TOKEN_FILE),
+            )?)),
+            token_file: data.join(OPERATOR_TOKEN_FILE),
             cache_secret: random_file(&data.join(CACHE_FILE))?,
         })
     }
@@ -94,7 +94,7 @@ impl Secrets {
 /// # Errors
 /// [`SecretsError`] of the first that cannot be used. One that others can read can: a host that starts makes it private.
 pub fn look(data: &Path) -> Result<Option<PartyKey>, SecretsError> {
-    for name in [TOKEN_FILE, CACHE_FILE] {
+    for name in [OPERATOR_TOKEN_FILE, CACHE_FILE] {
         let path = data.join(name);
         if path.exists() {
             read_random(&path)?;

@@ -5,9 +5,8 @@ use std::fmt;
 use semver::Version;
 
 use super::OperationError;
-use crate::id::{AccountName, Digest, ModelName};
+use crate::id::{AccountName, Digest, KeyId, ModelName};
 use crate::receipt::Deed;
-use crate::state::accounts::KeyId;
 
 /// How the operator's token is named where it is what an action is done to.
 const TOKEN: &str = "operator.token";

@@ -15,14 +15,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::agreement::Succession;
 use crate::clock::Clock;
-use crate::id::{AccountName, Party, hex, unhex};
+use crate::id::{AccountName, IdError, KeyId, Party, hex, unhex};
 use crate::key::{self, SignatureError};
 use crate::state::Shared;
 use crate::stop::Stop;
 use crate::store::{Store, StoreError, Table};
 
 use api_key::KeyHash;
-pub use api_key::{ApiKey, Credential, KeyId, KeyInfo};
+pub use api_key::{ApiKey, Credential, KeyInfo};
 pub use standing::ListedKey;
 
 /// How often the key of an account may be changed.
@@ -176,10 +176,8 @@ pub enum AuthError {
     Closed(AccountName),
     #[error("there is no API key `{0}`")]
     NoKey(KeyId),
-    #[error(
-        "`{0}` is not the identifier of an API key: that is 16 hexadecimal digits, as they are listed"
-    )]
-    NotAKeyId(String),
+    #[error(transparent)]
+    NotAKeyId(IdError),
     #[error("the name of a key is 1 to {bytes_max} bytes without control characters")]
     KeyName { bytes_max: usize },
     #[error("an account cannot have this key")]

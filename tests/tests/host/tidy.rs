@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use system_tests::workspace;
 
 /// What may be named only where it is at home: the text, and the files or folders below `host/src`, or those of a crate.
-const HOMES: [(&str, &[&str]); 14] = [
+const HOMES: [(&str, &[&str]); 15] = [
     ("wasmtime::", &["sandbox"]),
     ("wasmtime_wasi", &["sandbox"]),
     ("ort::", &["inference/backend/onnxruntime"]),
@@ -17,6 +17,7 @@ const HOMES: [(&str, &[&str]); 14] = [
     ("StatusCode", &["api"]),
     ("clap::", &["cli"]),
     ("ureq::", &["cli"]),
+    ("hospes_cli::", &["cli"]),
     ("redb::", &["store/redb"]),
     ("std::env::", &["config.rs", "cli", "inference/runtime.rs", "worker/confine.rs"]),
     ("SystemTime::now", &["clock.rs"]),

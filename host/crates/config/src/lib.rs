@@ -26,6 +26,12 @@ pub use units::{parse_bytes, show_bytes};
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
+/// The file of a data directory that says which address the operator's listener has, for commands on the same machine.
+pub const OPERATOR_ADDRESS_FILE: &str = "operator.address";
+
+/// The file of a data directory that holds the operator's token.
+pub const OPERATOR_TOKEN_FILE: &str = "operator.token";
+
 /// Why settings could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {

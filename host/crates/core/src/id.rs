@@ -31,6 +31,10 @@ pub enum IdError {
     Digest(String),
     #[error("`{0}` is not a party: write it as `did:key:z6Mk…`, an Ed25519 public key")]
     Party(String),
+    #[error(
+        "`{0}` is not the identifier of an API key: that is 16 hexadecimal digits, as they are listed"
+    )]
+    Key(String),
 }
 
 /// Cuts foreign text for an error message, so that the message stays short whatever was sent.
@@ -378,6 +382,33 @@ impl FromStr for CallId {
     }
 }
 
+/// What an API key is called where it may be seen: the first bytes of its stored hash, which tell nothing of the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId([u8; 8]);
+
+impl KeyId {
+    /// The identifier of the key that is stored as `hash`.
+    pub fn of(hash: &[u8; 32]) -> Self {
+        let mut id = [0; 8];
+        id.copy_from_slice(&hash[..8]);
+        Self(id)
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        unhex(text).map(Self).ok_or_else(|| IdError::Key(shown(text)))
+    }
+}
+
 /// Lower-case hexadecimal digits of `bytes`.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| hex_digits(*byte)).map(char::from).collect()
@@ -453,5 +484,14 @@ mod tests {
         assert_eq!(text.parse(), Ok(digest));
         assert!(text.to_uppercase().parse::<Digest>().is_err());
         assert!(text[..70].parse::<Digest>().is_err());
+    }
+    #[test]
+    fn a_key_s_identifier_is_the_beginning_of_its_hash() {
+        let id = KeyId::of(&[0xab; 32]);
+        assert_eq!(id.to_string(), "abababababababab");
+        assert_eq!("abababababababab".parse(), Ok(id));
+        for bad in ["", "ABABABABABABABAB", "abababababababab00", "hsp_abababababab"] {
+            assert_eq!(bad.parse::<KeyId>(), Err(IdError::Key(bad.into())), "{bad}");
+        }
     }
 }

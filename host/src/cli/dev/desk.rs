@@ -5,15 +5,6 @@ use std::path::{Path, PathBuf};
 
 use semver::Version;
 
-use super::super::account::{self, Wanted};
-use super::super::admin;
-use super::super::agreement;
-use super::super::client::{Client, HostUrl};
-use super::super::failure::{During as _, Failure};
-use super::super::home::Home;
-use super::super::offer;
-use super::super::operator;
-use super::super::publish;
 use super::Ready;
 use super::example::{Caller, Live};
 use super::source::Source;
@@ -22,10 +13,20 @@ use crate::agreement::{
 };
 use crate::bundle::{self, Registry};
 use crate::clock::Clock;
+use crate::config::OPERATOR_TOKEN_FILE;
 use crate::host::COMPILED;
 use crate::id::{AccountName, Digest, FunctionName, ModelName};
 use crate::key::PartyKey;
 use crate::receipt::Deed;
+use hospes_cli::account::{self, Wanted};
+use hospes_cli::admin;
+use hospes_cli::agreement;
+use hospes_cli::client::{Client, HostUrl};
+use hospes_cli::failure::{During as _, Failure};
+use hospes_cli::home::Home;
+use hospes_cli::offer;
+use hospes_cli::operator;
+use hospes_cli::publish;
 
 /// The accounts. Nobody can agree with himself, so there are two.
 const PUBLISHER: &str = "dev";
@@ -61,7 +62,7 @@ impl Desk {
     /// If the host does not open them.
     pub fn open(ready: &Ready, home: &Home, folder: &Path, clock: &Clock) -> Result<Self, Failure> {
         let host: HostUrl = ready.public.parse()?;
-        let token = operator::read_token(&folder.join("data").join("operator.token"))?;
+        let token = operator::read_token(&folder.join("data").join(OPERATOR_TOKEN_FILE))?;
         let operator = Client::operator(ready.operator.parse()?, token);
         let side = |name: &str| -> Result<Side, Failure> {
             let name: AccountName = name.parse()?;

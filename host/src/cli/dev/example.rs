@@ -4,10 +4,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::super::client::{Client, HostUrl, Payload, Post};
-use super::super::failure::Failure;
-use super::super::publish::{Published, Tried};
-use super::super::shell::word;
+use hospes_cli::client::{Client, HostUrl, Payload, Post};
+use hospes_cli::failure::Failure;
+use hospes_cli::publish::{Published, Tried};
+use hospes_cli::shell::word;
 
 /// Longest input that stands in a command; a longer one is put into a file.
 const INLINE_BYTES_MAX: usize = 2000;

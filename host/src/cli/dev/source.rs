@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use semver::Version;
 
-use super::super::failure::{During as _, Failure};
-use super::super::pack::Codeless;
 use super::watch::Look;
 use crate::bundle::{PROJECT_FILE, Packed, Project};
 use crate::id::ModelLabel;
+use hospes_cli::failure::{During as _, Failure};
+use hospes_cli::pack::Codeless;
 
 /// Most entries of a model's folder among which files that belong to it are looked for.
 const ENTRIES_MAX: usize = 4096;

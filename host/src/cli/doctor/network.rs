@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::running::{Running, is_host, state, url};
 use super::{Finding, Subject, chain, sh};
 use crate::api;
-use crate::cli::client::Client;
 use crate::config::ListenAddress;
+use hospes_cli::client::Client;
 
 /// A certificate that ends sooner should be renewed now.
 const RENEW_BEFORE: SignedDuration = SignedDuration::from_hours(14 * 24);

@@ -6,14 +6,13 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{Finding, Subject, sh};
-use crate::api::OPERATOR_ADDRESS_FILE;
-use crate::cli::client::{Client, HostUrl};
-use crate::cli::failure::Failure;
-use crate::cli::operator::{read_line, read_token};
-use crate::config::{Config, ListenAddress};
+use crate::config::{Config, ListenAddress, OPERATOR_ADDRESS_FILE};
 use crate::host::HostError;
 use crate::start::look;
 use crate::store::{Aside, StoreError};
+use hospes_cli::client::{Client, HostUrl};
+use hospes_cli::failure::Failure;
+use hospes_cli::operator::{read_line, read_token};
 
 /// Whether a host runs.
 pub(super) enum Running {

@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::error::ErrorKind;
+use hospes_cli::problem;
+
 use super::*;
 
 /// What stands for something else in a command that is shown, and a value of that kind.
@@ -28,7 +31,8 @@ const PLACEHOLDERS: [(&str, &str); 17] = [
 /// Every file whose text may name a command.
 fn texts() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut found = vec![root.join("src"), root.join("../README.md"), root.join("docs")];
+    let places = ["src", "crates/cli/src", "docs", "../README.md"];
+    let mut found: Vec<PathBuf> = places.iter().map(|place| root.join(place)).collect();
     let mut texts = Vec::new();
     while let Some(path) = found.pop() {
         if path.is_dir() {

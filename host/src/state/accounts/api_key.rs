@@ -1,7 +1,6 @@
 //! API keys: what their owner keeps, what the host keeps of them, and when they were last used.
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, LazyLock};
 
@@ -9,7 +8,7 @@ use blake3::hazmat::{ContextKey, HasherExt as _, hash_derive_key_context};
 use jiff::Timestamp;
 
 use super::AuthError;
-use crate::id::{hex, unhex};
+use crate::id::{KeyId, hex, unhex};
 use crate::stop::Stop;
 
 /// What every key begins with, so that scanners for leaked secrets can know it.
@@ -93,32 +92,6 @@ impl Credential {
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Credential(…)")
-    }
-}
-
-/// What a key is called where it may be seen: the first bytes of its stored hash, which tell nothing of the key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyId([u8; 8]);
-
-impl KeyId {
-    pub(super) fn of(hash: &KeyHash) -> Self {
-        let mut id = [0; 8];
-        id.copy_from_slice(&hash[..8]);
-        Self(id)
-    }
-}
-
-impl fmt::Display for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
-    }
-}
-
-impl FromStr for KeyId {
-    type Err = AuthError;
-
-    fn from_str(text: &str) -> Result<Self, AuthError> {
-        unhex(text).map(Self).ok_or_else(|| AuthError::NotAKeyId(text.chars().take(80).collect()))
     }
 }
 

@@ -1,0 +1,231 @@
+//! `hospes account`: an account on a host, opened through the operator's listener, and its API keys.
+
+use clap::{Args, Subcommand};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Context;
+use super::admin::{Cause, ListedAccount};
+use super::client::{Client, Payload, Post};
+use super::failure::{During as _, Failure};
+use super::home;
+use super::operator::Operator;
+use super::screen::{Answer, printable};
+use hospes_core::id::{AccountName, KeyId, Party};
+
+/// Open an account on a host, and see to its API keys.
+///
+/// An account ties a name on the host to your key, and gives you an API key for its routes. Only the host's operator can open
+/// one: the request goes to the operator's listener (loopback by default) and shows the operator's token, which the host keeps
+/// as `operator.token` in its data directory. The API key is printed once and kept in `<home>/accounts`, for you only.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:\n  hospes account new acme --data ./data\n\n  \
+    Opening it again makes another API key for the same account and key pair.")]
+pub struct Account {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Open an account, or make another API key for it.
+    New(New),
+    Show(Show),
+    Keys(Keys),
+    Revoke(Revoke),
+}
+
+#[derive(Debug, Args)]
+struct New {
+    /// The account's name on the host; your models will be `NAME/model`.
+    name: AccountName,
+    /// The key that signs for the account [default: the key of the same name].
+    #[arg(long, value_name = "KEY")]
+    key: Option<AccountName>,
+    /// What the API key is to be called, where keys are listed.
+    #[arg(long, value_name = "TEXT")]
+    key_name: Option<String>,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+/// Show your account: where it stands with the host's operator, what was done to it, and which of your models are not computed for a while.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:\n  hospes account show --as acme")]
+struct Show {}
+
+/// List your API keys: when each was made and last used.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:\n  hospes account keys --as acme")]
+struct Keys {}
+
+/// Revoke one of your API keys. Calls that were made with it end.
+#[derive(Debug, Args)]
+#[command(
+    after_long_help = "Example:\n  hospes account keys --as acme\n  hospes account revoke 0123456789abcdef --as acme"
+)]
+struct Revoke {
+    /// The key's identifier, as `hospes account keys` lists it.
+    id: String,
+    /// Why, for the log.
+    #[arg(long, default_value = "")]
+    reason: String,
+}
+
+/// The host's answer to `POST /accounts`.
+#[derive(Deserialize)]
+struct Opened {
+    name: AccountName,
+    party: Party,
+    key: String,
+}
+
+/// The host's answer to `GET /api/account`.
+#[derive(Deserialize)]
+struct Own {
+    #[serde(flatten)]
+    account: ListedAccount,
+    /// The key that was shown.
+    #[serde(default)]
+    key: Option<String>,
+    #[serde(default)]
+    actions: Vec<Happened>,
+    #[serde(default)]
+    incidents: Vec<Incident>,
+}
+
+/// A model of the account that ended the process which computed it.
+#[derive(Deserialize)]
+struct Incident {
+    versions: Vec<String>,
+    model: String,
+    how: String,
+    times: u32,
+    wait_ms: u64,
+}
+
+/// Something that was done to the account.
+#[derive(Deserialize)]
+struct Happened {
+    at: String,
+    by: String,
+    action: String,
+    target: String,
+    reason: String,
+}
+
+impl Own {
+    fn page(&self) -> String {
+        let ListedAccount { name, party, standing, cause, .. } = &self.account;
+        let mut page = format!("account `{name}`\n  party     {party}\n  standing  {standing}");
+        if let Some(Cause { at, reason }) = cause {
+            page += &format!(" since {at}: {reason}");
+        }
+        for Happened { at, by, action, target, reason } in &self.actions {
+            page += &format!("\n  {at}  {action} {target} by {by}: {reason}");
+        }
+        for Incident { versions, model, how, times, wait_ms } in &self.incidents {
+            let what = if versions.is_empty() { model.clone() } else { versions.join(", ") };
+            page += &format!(
+                "\n  backed off  {what} ended the process that computed it by {how}, {times} times: whoever called waits {wait_ms} ms"
+            );
+        }
+        page
+    }
+
+    fn keys_page(&self) -> String {
+        let table = self.account.key_table();
+        match &self.key {
+            Some(key) => format!("{table}this home uses {key}"),
+            None => table,
+        }
+    }
+}
+
+impl Account {
+    pub(crate) fn run(self, context: &Context) -> Result<Answer, Failure> {
+        match self.action {
+            Action::New(new) => new.run(context),
+            Action::Show(Show {}) => {
+                let (json, own): (_, Own) = context.client()?.document("/api/account")?;
+                Ok(Answer::new(printable(&own.page()), json))
+            }
+            Action::Keys(Keys {}) => {
+                let (json, own): (_, Own) = context.client()?.document("/api/account")?;
+                Ok(Answer::new(printable(&own.keys_page()), json))
+            }
+            Action::Revoke(Revoke { id, reason }) => {
+                let id: KeyId =
+                    id.parse().or_fix(|| "list them with `hospes account keys`".into())?;
+                let post = Post {
+                    content_type: "application/json",
+                    headers: Vec::new(),
+                    body: Payload::Bytes(json!({"reason": reason}).to_string().into_bytes()),
+                };
+                let path = format!("/api/account/keys/{id}/revocation");
+                let (json, own): (_, Own) = context.client()?.post(&path, post)?.document()?;
+                Ok(Answer::new(printable(&own.account.key_table()), json))
+            }
+        }
+    }
+}
+
+impl New {
+    fn run(self, context: &Context) -> Result<Answer, Failure> {
+        let key = self.key.unwrap_or_else(|| self.name.clone());
+        let party = context.home.key(&key)?.party();
+        let client = self.operator.client_of_host(context)?;
+        let wanted = Wanted { name: &self.name, key: &key, party, key_name: self.key_name };
+        let account = open(&client, wanted)?;
+        let path = context.home.keep_account(&account)?;
+        let plain = format!(
+            "opened account `{}`\n  party    {party}\n  API key  {}\n  kept in  {}\nthe API key is shown this once",
+            account.name,
+            printable(&account.api_key),
+            path.display()
+        );
+        let json = json!({
+            "name": account.name,
+            "party": party,
+            "key": account.api_key,
+            "file": path.display().to_string(),
+        });
+        Ok(Answer::new(plain, json))
+    }
+}
+
+/// An account to be opened: for whose key, and what its API key is to be called.
+pub struct Wanted<'a> {
+    pub name: &'a AccountName,
+    pub key: &'a AccountName,
+    pub party: Party,
+    pub key_name: Option<String>,
+}
+
+/// Opens an account. `client` is of the operator's listener.
+///
+/// # Errors
+/// If the host refuses, or opened another.
+pub fn open(client: &Client, wanted: Wanted<'_>) -> Result<home::Account, Failure> {
+    let Wanted { name, key, party, key_name } = wanted;
+    let mut wanted = json!({"name": name, "party": party});
+    if let Some(key_name) = key_name {
+        wanted["key_name"] = json!(key_name);
+    }
+    let post = Post {
+        content_type: "application/json",
+        headers: Vec::new(),
+        body: Payload::Bytes(wanted.to_string().into_bytes()),
+    };
+    let (_, opened): (_, Opened) = client.post("/accounts", post)?.document()?;
+    if opened.name != *name || opened.party != party {
+        return Err(Failure::new("the host opened another account than the one asked for"));
+    }
+    Ok(home::Account {
+        name: opened.name,
+        key: key.clone(),
+        party,
+        former: Vec::new(),
+        api_key: opened.key,
+    })
+}

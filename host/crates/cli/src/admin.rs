@@ -1,0 +1,467 @@
+//! `hospes admin`: what the operator of a host can do about accounts, models and agreements.
+
+mod log;
+mod lost;
+mod out_of_service;
+
+use clap::{Args, Subcommand};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Context;
+use super::client::{Client, Payload, Post};
+use super::failure::{During as _, Failure};
+use super::operator::Operator;
+use super::screen::{Answer, printable, table};
+use hospes_core::id::{AccountName, Digest, KeyId};
+use hospes_receipt::Deed;
+
+/// Operate a host: see what is there, stop it, withdraw it.
+///
+/// What stops something is in force before the command returns, for calls that run too, outlasts a restart, and needs a reason,
+/// which the parties are told. Each action is an entry of the log of receipts, signed with it: `hospes admin log` shows and verifies
+/// them.
+///
+/// All of them go to the operator's listener (loopback by default) with the operator's token, which is in the data directory.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:\n  hospes admin accounts --data ./data\n  \
+    hospes admin suspend mallory --reason 'floods the host' --data ./data\n  \
+    hospes admin withdraw mallory/miner@1.0.0 --reason 'mines coins' --data ./data\n  \
+    hospes admin log --data ./data")]
+pub struct Admin {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    Status(Status),
+    Accounts(Accounts),
+    Keys(Keys),
+    Suspend(Suspend),
+    Resume(Resume),
+    Close(Close),
+    Revoke(Revoke),
+    Withdraw(Withdraw),
+    Reinstate(Reinstate),
+    Withdrawn(Withdrawn),
+    Stop(Stop),
+    Lost(lost::Lost),
+    Release(lost::Release),
+    Log(log::Log),
+    OutOfService(out_of_service::OutOfService),
+    Token(Token),
+}
+
+/// Show what runs on the host.
+#[derive(Debug, Args)]
+struct Status {
+    #[command(flatten)]
+    operator: Operator,
+}
+
+/// List the accounts, and where each stands.
+#[derive(Debug, Args)]
+struct Accounts {
+    #[command(flatten)]
+    operator: Operator,
+}
+
+/// List the API keys of an account: when each was made and last used.
+#[derive(Debug, Args)]
+struct Keys {
+    /// The account.
+    name: AccountName,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+/// Suspend an account.
+///
+/// It calls nothing, publishes nothing and agrees to nothing until it is resumed; calls that run under its agreements, as consumer
+/// or as publisher, end. It can still read its agreements and receipts, and is told the reason.
+#[derive(Debug, Args)]
+struct Suspend {
+    /// The account.
+    name: AccountName,
+    #[command(flatten)]
+    why: Why,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+/// Let a suspended account act again.
+#[derive(Debug, Args)]
+struct Resume {
+    /// The account.
+    name: AccountName,
+    /// Why, for the log.
+    #[arg(long, default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+/// Close an account for good.
+///
+/// As suspending it, but it can never be resumed, and neither its name nor its keys get another account.
+#[derive(Debug, Args)]
+struct Close {
+    /// The account.
+    name: AccountName,
+    #[command(flatten)]
+    why: Why,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+/// Revoke an API key: it opens nothing any more, and the calls that were made with it end.
+#[derive(Debug, Args)]
+struct Revoke {
+    /// The key's identifier, as `hospes admin keys` lists it.
+    id: String,
+    #[command(flatten)]
+    why: Why,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+/// Withdraw a version, a model, a digest or an offer.
+///
+/// A version or a model goes out of service and calls that run on it end; nothing new can be published in its place. A digest, of a
+/// bundle, of a component or of a model's weights, takes every version that has it out of service, and nobody can publish it again.
+/// A withdrawn offer cannot be agreed to; agreements that were made stay, and are stopped with `hospes admin stop`.
+#[derive(Debug, Args)]
+struct Withdraw {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    why: Why,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+/// Give back what was withdrawn.
+#[derive(Debug, Args)]
+struct Reinstate {
+    #[command(flatten)]
+    target: Target,
+    /// Why, for the log.
+    #[arg(long, default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+/// List what is withdrawn, and which agreements are frozen, and why.
+#[derive(Debug, Args)]
+struct Withdrawn {
+    #[command(flatten)]
+    operator: Operator,
+}
+
+/// Stop an agreement for good, whatever its parties have done to it.
+///
+/// It permits nothing from then on, and calls that run under it or a part of it end. No event of a party can prevent or undo that. To
+/// suspend an agreement so that it can be resumed, the operator's listener takes `POST /agreements/{id}/events`.
+#[derive(Debug, Args)]
+struct Stop {
+    /// The agreement's number.
+    id: Digest,
+    #[command(flatten)]
+    why: Why,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+/// The operator's token.
+#[derive(Debug, Args)]
+struct Token {
+    #[command(subcommand)]
+    action: TokenAction,
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenAction {
+    /// Put a new token in the place of the operator's, without a restart. The old one opens nothing any more.
+    Rotate(Rotate),
+}
+
+#[derive(Debug, Args)]
+struct Rotate {
+    #[command(flatten)]
+    operator: Operator,
+}
+
+#[derive(Debug, Args)]
+struct Why {
+    /// Why: the parties are told, and it is in the log.
+    #[arg(long)]
+    reason: String,
+}
+
+#[derive(Debug, Args)]
+struct Target {
+    /// `publisher/model@version`, `publisher/model`, or the digest of a bundle, component or model (`sha256:…`).
+    target: String,
+    /// The target is the number of an offer.
+    #[arg(long)]
+    offer: bool,
+}
+
+impl Target {
+    /// The deed that is meant: the one for versions, for models, for digests, or for offers.
+    fn deed(&self, [version, model, digest, offer]: [Deed; 4]) -> Deed {
+        match self.target.as_str() {
+            _ if self.offer => offer,
+            target if target.starts_with("sha256:") => digest,
+            target if target.contains('@') => version,
+            _ => model,
+        }
+    }
+}
+
+impl Admin {
+    pub(crate) fn run(self, context: &Context) -> Result<Answer, Failure> {
+        match self.action {
+            Action::Status(Status { operator }) => status(&operator.client(context)?),
+            Action::Accounts(Accounts { operator }) => accounts(&operator.client(context)?),
+            Action::Keys(Keys { name, operator }) => {
+                let path = format!("/accounts/{name}");
+                let (json, account): (_, ListedAccount) =
+                    operator.client(context)?.document(&path)?;
+                Ok(Answer::new(printable(&account.key_table()), json))
+            }
+            Action::Suspend(Suspend { name, why, operator }) => {
+                act(&operator.client(context)?, Deed::SuspendAccount, name.as_str(), &why.reason)
+            }
+            Action::Resume(Resume { name, reason, operator }) => {
+                act(&operator.client(context)?, Deed::ResumeAccount, name.as_str(), &reason)
+            }
+            Action::Close(Close { name, why, operator }) => {
+                act(&operator.client(context)?, Deed::CloseAccount, name.as_str(), &why.reason)
+            }
+            Action::Revoke(Revoke { id, why, operator }) => {
+                id.parse::<KeyId>()
+                    .or_fix(|| "list the keys with `hospes admin keys NAME --data DIR`".into())?;
+                act(&operator.client(context)?, Deed::RevokeKey, &id, &why.reason)
+            }
+            Action::Withdraw(Withdraw { target, why, operator }) => {
+                let deed = target.deed([
+                    Deed::WithdrawVersion,
+                    Deed::WithdrawModel,
+                    Deed::WithdrawDigest,
+                    Deed::WithdrawOffer,
+                ]);
+                act(&operator.client(context)?, deed, &target.target, &why.reason)
+            }
+            Action::Reinstate(Reinstate { target, reason, operator }) => {
+                let deed = target.deed([
+                    Deed::ReinstateVersion,
+                    Deed::ReinstateModel,
+                    Deed::ReinstateDigest,
+                    Deed::ReinstateOffer,
+                ]);
+                act(&operator.client(context)?, deed, &target.target, &reason)
+            }
+            Action::Withdrawn(Withdrawn { operator }) => withdrawn(&operator.client(context)?),
+            Action::Stop(Stop { id, why, operator }) => {
+                let id = id.to_string();
+                act(&operator.client(context)?, Deed::StopAgreement, &id, &why.reason)
+            }
+            Action::Lost(command) => command.run(context),
+            Action::Release(command) => command.run(context),
+            Action::Log(command) => command.run(context),
+            Action::OutOfService(command) => command.run(context),
+            Action::Token(Token { action: TokenAction::Rotate(Rotate { operator }) }) => {
+                act(&operator.client(context)?, Deed::RotateToken, "operator.token", "")
+            }
+        }
+    }
+}
+
+/// The host's answer to `POST /actions`.
+#[derive(Deserialize)]
+struct Done {
+    action: String,
+    target: String,
+    #[serde(default)]
+    token: Option<String>,
+    #[serde(default)]
+    failed: Vec<NotBack>,
+}
+
+#[derive(Deserialize)]
+struct NotBack {
+    model: String,
+    version: String,
+    why: String,
+}
+
+/// Does something as the operator.
+///
+/// # Errors
+/// If the host refuses.
+pub fn act(client: &Client, deed: Deed, target: &str, reason: &str) -> Result<Answer, Failure> {
+    let wanted = json!({"action": deed.name(), "target": target, "reason": reason});
+    let post = Post {
+        content_type: "application/json",
+        headers: Vec::new(),
+        body: Payload::Bytes(wanted.to_string().into_bytes()),
+    };
+    let (json, done): (_, Done) = client.post("/actions", post)?.document()?;
+    let mut plain = format!("done: {} {}", done.action, done.target);
+    if let Some(token) = &done.token {
+        plain += &format!("\n  token  {token}\nit is in the host's data directory too");
+    }
+    for NotBack { model, version, why } in &done.failed {
+        plain += &format!("\nstill out of service: {model} {version}: {why}");
+    }
+    let plain = printable(&plain);
+    Ok(if done.failed.is_empty() {
+        Answer::new(plain, json)
+    } else {
+        Answer::Refused { plain, json }
+    })
+}
+
+fn status(client: &Client) -> Result<Answer, Failure> {
+    let (json, shown): (_, serde_json::Map<String, Value>) = client.document("/status")?;
+    let lines = shown.iter().map(|(name, value)| match value {
+        Value::String(text) => format!("{name}  {text}"),
+        other => format!("{name}  {other}"),
+    });
+    Ok(Answer::new(printable(&lines.collect::<Vec<_>>().join("\n")), json))
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    accounts: Vec<ListedAccount>,
+}
+
+/// An account as the host lists it.
+#[derive(Deserialize)]
+pub struct ListedAccount {
+    pub name: String,
+    pub party: String,
+    pub standing: String,
+    #[serde(default)]
+    pub cause: Option<Cause>,
+    #[serde(default)]
+    pub keys: KeysOf,
+}
+
+/// When and why something was stopped.
+#[derive(Deserialize)]
+pub struct Cause {
+    pub at: String,
+    pub reason: String,
+}
+
+/// The keys of an account, or how many there are.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub enum KeysOf {
+    Count(usize),
+    Listed(Vec<ListedKey>),
+}
+
+impl Default for KeysOf {
+    fn default() -> Self {
+        KeysOf::Count(0)
+    }
+}
+
+#[derive(Deserialize)]
+pub struct ListedKey {
+    id: String,
+    #[serde(default)]
+    name: Option<String>,
+    made: String,
+    #[serde(default)]
+    used: Option<String>,
+    #[serde(default)]
+    revoked: Option<Cause>,
+}
+
+impl ListedAccount {
+    /// Its keys, a line each.
+    pub fn key_table(&self) -> String {
+        let KeysOf::Listed(keys) = &self.keys else { return String::new() };
+        let rows: Vec<_> = keys
+            .iter()
+            .map(|key| {
+                let revoked = key.revoked.as_ref();
+                vec![
+                    key.id.clone(),
+                    key.name.clone().unwrap_or_else(|| "-".into()),
+                    key.made.clone(),
+                    key.used.clone().unwrap_or_else(|| "never".into()),
+                    revoked.map_or_else(
+                        || "-".into(),
+                        |cause| format!("{}: {}", cause.at, cause.reason),
+                    ),
+                ]
+            })
+            .collect();
+        table(&["KEY", "NAME", "MADE", "LAST USED", "REVOKED"], &rows)
+    }
+}
+
+fn accounts(client: &Client) -> Result<Answer, Failure> {
+    let (json, listed): (_, Listed) = client.document("/accounts")?;
+    let rows: Vec<_> = listed
+        .accounts
+        .iter()
+        .map(|account| {
+            let keys = match &account.keys {
+                KeysOf::Count(count) => *count,
+                KeysOf::Listed(keys) => keys.len(),
+            };
+            let why = account.cause.as_ref();
+            vec![
+                account.name.clone(),
+                account.standing.clone(),
+                keys.to_string(),
+                account.party.clone(),
+                why.map_or_else(|| "-".into(), |cause| format!("{}: {}", cause.at, cause.reason)),
+            ]
+        })
+        .collect();
+    let plain = table(&["ACCOUNT", "STANDING", "KEYS", "PARTY", "WHY"], &rows);
+    Ok(Answer::new(printable(&plain), json))
+}
+
+#[derive(Deserialize)]
+struct Withdrawals {
+    models: Vec<Withdrawal>,
+    offers: Vec<Withdrawal>,
+    #[serde(default)]
+    frozen: Vec<Withdrawal>,
+}
+
+#[derive(Deserialize)]
+struct Withdrawal {
+    what: String,
+    at: String,
+    reason: String,
+}
+
+fn withdrawn(client: &Client) -> Result<Answer, Failure> {
+    let (json, Withdrawals { models, offers, frozen }): (_, Withdrawals) =
+        client.document("/withdrawals")?;
+    let row = |kind: &str, Withdrawal { what, at, reason }: &Withdrawal| {
+        vec![kind.to_owned(), what.clone(), at.clone(), reason.clone()]
+    };
+    let rows: Vec<_> = models
+        .iter()
+        .map(|model| row("model", model))
+        .chain(offers.iter().map(|offer| row("offer", offer)))
+        .chain(frozen.iter().map(|frozen| row("frozen agreement", frozen)))
+        .collect();
+    let plain = match rows.is_empty() {
+        true => "nothing is withdrawn, and no agreement is frozen".to_owned(),
+        false => table(&["KIND", "WITHDRAWN", "AT", "REASON"], &rows),
+    };
+    Ok(Answer::new(printable(&plain), json))
+}

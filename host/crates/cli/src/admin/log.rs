@@ -1,0 +1,119 @@
+//! `hospes admin log`: the actions of the operator, verified against the host's signed log.
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::Context;
+use crate::client::Client;
+use crate::failure::{During as _, Failure};
+use crate::operator::Operator;
+use crate::screen::{Answer, printable, table};
+use hospes_core::id::{Digest, Party};
+use hospes_receipt::{Action, ReceiptProof, Verified};
+
+/// Show every action so far, and verify it.
+///
+/// Each entry is checked to be in the log that the host has signed, and to follow the one before it: none is missing, changed or
+/// out of order.
+#[derive(Debug, Args)]
+pub struct Log {
+    /// The host's party, if you know it from elsewhere [default: as the host says].
+    #[arg(long, value_name = "PARTY")]
+    host_party: Option<Party>,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    party: Party,
+    total: usize,
+    actions: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    proof: Value,
+}
+
+impl Log {
+    pub fn run(self, context: &Context) -> Result<Answer, Failure> {
+        let client = self.operator.client(context)?;
+        let actions = verified(&client, self.host_party)?;
+        let rows: Vec<_> = actions.iter().map(|action| row(action)).collect();
+        let plain = match rows.is_empty() {
+            true => "there are no actions yet".to_owned(),
+            false => {
+                let header = ["NUMBER", "AT", "BY", "ACTION", "TARGET", "REASON"];
+                let count = rows.len();
+                format!(
+                    "{}verified: {count} in the host's log, none is missing",
+                    table(&header, &rows)
+                )
+            }
+        };
+        let json: Vec<_> = actions.iter().map(shown).collect();
+        Ok(Answer::new(printable(&plain), json!({"verified": true, "actions": json})))
+    }
+}
+
+/// Every action, each shown to be in the host's log, and to follow the one before it.
+fn verified(client: &Client, host: Option<Party>) -> Result<Vec<Verified<Action>>, Failure> {
+    let mut actions: Vec<Verified<Action>> = Vec::new();
+    loop {
+        let path = format!("/actions?from={}", actions.len());
+        let (_, page): (Value, Page) = client.document(&path)?;
+        let host = host.unwrap_or(page.party);
+        for entry in &page.actions {
+            let number = actions.len() as u64;
+            let proof = ReceiptProof::parse(entry.proof.to_string().as_bytes())?;
+            let action = proof
+                .verify_action(&host)
+                .during(|| format!("action {number} is not proven to be in the host's log"))?;
+            let previous = actions.last().map_or(Digest::from_bytes([0; 32]), |last| *last.hash());
+            let follows = actions.last().is_none_or(|last| last.index() < action.index());
+            if (action.sequence, action.previous) != (number, previous) || !follows {
+                return Err(Failure::new(format!(
+                    "action {number} does not follow the one before it: one is missing, or was put there later"
+                )));
+            }
+            actions.push(action);
+        }
+        if page.actions.is_empty() && actions.len() < page.total {
+            return Err(Failure::new(format!(
+                "the host shows {} of {} actions",
+                actions.len(),
+                page.total
+            )));
+        }
+        if actions.len() >= page.total {
+            return Ok(actions);
+        }
+    }
+}
+
+fn row(action: &Action) -> Vec<String> {
+    vec![
+        action.sequence.to_string(),
+        action.at.to_string(),
+        action.by.to_string(),
+        action.deed.to_string(),
+        action.target.to_string(),
+        action.reason.to_string(),
+    ]
+}
+
+fn shown(verified: &Verified<Action>) -> Value {
+    let action = verified.get();
+    json!({
+        "sequence": action.sequence,
+        "index": verified.index(),
+        "id": action.id.to_string(),
+        "at": action.at.to_string(),
+        "by": action.by.to_string(),
+        "action": action.deed.name(),
+        "target": action.target,
+        "reason": action.reason,
+    })
+}

@@ -1,0 +1,131 @@
+//! `hospes admin out-of-service`: what was published and could not be brought back.
+
+use clap::{Args, Subcommand};
+use semver::Version;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::Context;
+use crate::client::{Client, Payload, Post};
+use crate::failure::Failure;
+use crate::operator::Operator;
+use crate::screen::{Answer, printable};
+use hospes_core::id::ModelName;
+
+/// Versions that were published and cannot be brought back, and records that cannot be read.
+///
+/// A file is missing or damaged, a backend is gone, a setting forbids the version, or a newer host wrote the record. The host starts without
+/// them and serves all others; calls of such a version are answered with 503. Records stay as they are, and an agreement whose record or
+/// event cannot be read is not in force.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:\n  hospes admin out-of-service list --data ./data\n  \
+    hospes admin out-of-service retry acme/iris@1.0.0 --data ./data")]
+pub struct OutOfService {
+    #[command(subcommand)]
+    action: OnBroken,
+}
+
+#[derive(Debug, Subcommand)]
+enum OnBroken {
+    /// Which versions are out of service, and why.
+    List(List),
+    /// Load such a version again, once what was wrong is mended.
+    Retry(Which),
+    /// Take such a version away. Its publisher may put it back.
+    Withdraw(Which),
+}
+
+#[derive(Debug, Args)]
+struct List {
+    #[command(flatten)]
+    operator: Operator,
+}
+
+#[derive(Debug, Args)]
+struct Which {
+    /// The version, such as `acme/iris@1.0.0`.
+    #[arg(value_name = "MODEL@VERSION", value_parser = version)]
+    version: (ModelName, Version),
+    #[command(flatten)]
+    operator: Operator,
+}
+
+/// The host's answer to `GET /out-of-service`.
+#[derive(Deserialize)]
+struct Listed {
+    out_of_service: Vec<Broken>,
+    /// Records that could not be read when the host started.
+    #[serde(default)]
+    records: Vec<Aside>,
+}
+
+#[derive(Deserialize)]
+struct Aside {
+    kind: String,
+    key: String,
+    reason: String,
+}
+
+#[derive(Deserialize)]
+struct Broken {
+    model: String,
+    version: String,
+    digest: Option<String>,
+    reason: String,
+}
+
+impl OutOfService {
+    pub fn run(self, context: &Context) -> Result<Answer, Failure> {
+        match self.action {
+            OnBroken::List(list) => list.run(context),
+            OnBroken::Retry(which) => which.run(context, "retry", "is in service again"),
+            OnBroken::Withdraw(which) => which.run(context, "withdraw", "is withdrawn"),
+        }
+    }
+}
+
+impl List {
+    fn run(self, context: &Context) -> Result<Answer, Failure> {
+        let client = self.operator.client(context)?;
+        let (json, listed): (_, Listed) = client.document("/out-of-service")?;
+        let lines = listed.out_of_service.iter().map(|broken| {
+            let digest = broken.digest.as_deref().unwrap_or("digest not known");
+            let [model, version, digest, reason] =
+                [&broken.model, &broken.version, digest, &broken.reason].map(printable);
+            format!("{model}@{version}  {digest}\n  {reason}")
+        });
+        let records = listed.records.iter().map(|Aside { kind, key, reason }| {
+            let [kind, key, reason] = [kind, key, reason].map(|text| printable(text));
+            format!("record {key} of {kind}\n  {reason}")
+        });
+        let lines: Vec<_> = lines.chain(records).collect();
+        let plain = match lines.is_empty() {
+            true => "every published version is in service, and every record was read".to_owned(),
+            false => lines.join("\n"),
+        };
+        Ok(Answer::new(plain, json))
+    }
+}
+
+impl Which {
+    fn run(self, context: &Context, what: &str, said: &str) -> Result<Answer, Failure> {
+        let (model, version) = self.version;
+        let client = self.operator.client(context)?;
+        let json = post(&client, what, &json!({"model": model, "version": version}))?;
+        Ok(Answer::new(format!("`{model}@{version}` {said}"), json))
+    }
+}
+
+fn post(client: &Client, what: &str, body: &Value) -> Result<Value, Failure> {
+    let body = Payload::Bytes(body.to_string().into_bytes());
+    let post = Post { content_type: "application/json", headers: Vec::new(), body };
+    let (json, _): (_, Value) =
+        client.post(&format!("/out-of-service/{what}"), post)?.document()?;
+    Ok(json)
+}
+
+fn version(text: &str) -> Result<(ModelName, Version), String> {
+    let wrong = || format!("`{text}` is not a version of a model: write `publisher/model@1.0.0`");
+    let (model, version) = text.rsplit_once('@').ok_or_else(wrong)?;
+    Ok((model.parse().map_err(|_| wrong())?, version.parse().map_err(|_| wrong())?))
+}

@@ -1,0 +1,450 @@
+//! `hospes agreement`: countersign, list and read agreements.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Context;
+use super::client::{Client, Payload, Post};
+use super::document::{self, Force, Reference};
+use super::event::{self, Happen};
+use super::failure::{During as _, Failure};
+use super::offer::{self, New};
+use super::quantities;
+use super::screen::{Answer, printable, table};
+use super::simulate::SimulatedCall;
+use hospes_agreement::events::Change;
+use hospes_agreement::{
+    self as agreement, AgreementError, Proposal, Role, SignedMandate, lines, render,
+};
+use hospes_core::id::{AccountName, Digest};
+
+/// Countersign, list and read agreements.
+#[derive(Debug, Args)]
+pub struct Agreement {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    Sign(Sign),
+    List(List),
+    Show(Show),
+    Simulate(Simulate),
+    /// Suspend an agreement: no calls until it is resumed.
+    ///
+    /// A publisher's suspension takes effect after the notice period that was agreed on, unless the reason is urgent: abuse,
+    /// non-payment, legal-order, security, key-compromise.
+    #[command(
+        after_long_help = "Example:\n  hospes agreement suspend sha256:… --reason abuse --as acme"
+    )]
+    Suspend(Happen),
+    /// Resume an agreement that you have suspended.
+    #[command(after_long_help = "Example:\n  hospes agreement resume sha256:… --as acme")]
+    Resume(Happen),
+    /// End an agreement before its time, for good.
+    #[command(after_long_help = "Example:\n  hospes agreement terminate sha256:… --as me")]
+    Terminate(Happen),
+    /// Say that an agreement has been fulfilled: it ends for good.
+    #[command(after_long_help = "Example:\n  hospes agreement complete sha256:… --as me")]
+    Complete(Happen),
+    /// Give a part of an agreement on: make an offer under it.
+    ///
+    /// The agreement has to grant it (`odrl:grantUse`). The offer may be no wider, and what its takers use counts in the
+    /// agreement above too. Takes what `hospes offer new` takes.
+    #[command(
+        after_long_help = "Example:\n  hospes agreement delegate sha256:… acme/iris --digest sha256:… --function infer \\\n      --calls 10 --to did:key:… --as reseller"
+    )]
+    Delegate(Delegate),
+}
+
+/// Sign an agreement that the other party has signed.
+///
+/// Fetches it, checks that it accepts one of your own offers and changes nothing in it, shows it in plain words, asks, signs
+/// and hands it in. It is in force from then on.
+#[derive(Debug, Args)]
+#[command(
+    after_long_help = "Example:\n  hospes agreement list --as acme\n  hospes agreement sign sha256:… --as acme"
+)]
+struct Sign {
+    /// The agreement's number.
+    id: Digest,
+    /// Sign without asking, and print one line instead of the whole text.
+    #[arg(long, short)]
+    yes: bool,
+}
+
+/// List your agreements: of each limit what is used, and what is left.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:\n  hospes agreement list --as me")]
+struct List {}
+
+/// Show an agreement in plain words, and who has signed it.
+///
+/// The signatures are checked first.
+#[derive(Debug, Args)]
+#[command(
+    after_long_help = "Example:\n  hospes agreement show sha256:… --as me -o iris.agreement\n  \
+    hospes agreement show iris.agreement"
+)]
+struct Show {
+    /// An agreement's number on the host, or a file.
+    agreement: Reference,
+    /// Save the signed document in a file.
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    force: Force,
+}
+
+/// Ask the host whether a call would be allowed under an agreement, and why not.
+///
+/// Every rule, every constraint, what was seen and what is wanted. Nothing is called and nothing is charged.
+#[derive(Debug, Args)]
+#[command(
+    after_long_help = "Example:\n  hospes agreement simulate sha256:… --function infer --input-bytes 4096 --as me"
+)]
+struct Simulate {
+    /// The agreement's number.
+    id: Digest,
+    #[command(flatten)]
+    call: SimulatedCall,
+}
+
+/// Under which agreement, and what.
+#[derive(Debug, Args)]
+struct Delegate {
+    /// The agreement above.
+    id: Digest,
+    #[command(flatten)]
+    offer: Box<New>,
+}
+
+/// The host's answer to `POST /api/agreements`.
+#[derive(Deserialize)]
+pub struct Submitted {
+    pub id: Digest,
+    pub state: String,
+    pub missing: Vec<String>,
+}
+
+impl Submitted {
+    /// Whether somebody has yet to sign.
+    pub fn is_proposed(&self) -> bool {
+        !self.missing.is_empty()
+    }
+}
+
+#[derive(Deserialize)]
+struct Listing {
+    agreements: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    id: String,
+    model: String,
+    state: String,
+    missing: Vec<String>,
+    rules: Vec<Rule>,
+}
+
+#[derive(Deserialize)]
+struct Rule {
+    function: String,
+    used: u64,
+    max: Option<u64>,
+    ends: Option<String>,
+    /// Hosts before say what calls there are and nothing else.
+    #[serde(default)]
+    limits: Vec<Limit>,
+}
+
+/// One limit over all calls of a rule.
+#[derive(Deserialize)]
+struct Limit {
+    limit: String,
+    used: u64,
+    max: u64,
+    left: u64,
+}
+
+impl Limit {
+    /// What is used, and what is left.
+    fn shown(&self) -> (String, String) {
+        let (amount, unit): (fn(u64) -> String, &str) = match self.limit.as_str() {
+            "bytes" => (quantities::show_bytes, ""),
+            "callsInPeriod" => (|calls| calls.to_string(), " calls of the period"),
+            "timeMicros" => (millionths, " s"),
+            // The agreement says in which currency.
+            "priceMicros" => (millionths, " of the credit"),
+            unit => (|count| count.to_string(), unit),
+        };
+        let space = if self.limit == unit { " " } else { "" };
+        let used = format!("{} of {}{space}{unit}", amount(self.used), amount(self.max));
+        let one = unit.strip_suffix('s').filter(|_| self.left == 1 && !space.is_empty());
+        let unit = one.unwrap_or(unit);
+        (used, format!("{}{space}{unit}", amount(self.left)))
+    }
+}
+
+/// A number that is counted in millionths.
+fn millionths(micros: u64) -> String {
+    let text = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+impl Rule {
+    /// What is used of each limit, and what is left of it.
+    fn shown(&self) -> (String, String) {
+        let calls = match self.max {
+            Some(max) => {
+                let left = max.saturating_sub(self.used);
+                Limit { limit: "calls".to_owned(), used: self.used, max, left }.shown()
+            }
+            None => (format!("{} calls", self.used), "no limit".to_owned()),
+        };
+        let others = self.limits.iter().filter(|limit| limit.limit != "calls").map(Limit::shown);
+        let mut all: Vec<_> = others.collect();
+        if self.max.is_some() || all.is_empty() {
+            all.insert(0, calls);
+        }
+        let (used, left): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+        (used.join(", "), left.join(", "))
+    }
+}
+
+impl Agreement {
+    pub(crate) fn run(self, context: &Context) -> Result<Answer, Failure> {
+        match self.action {
+            Action::Sign(sign) => sign.run(context),
+            Action::List(List {}) => {
+                let (json, listing): (_, Listing) =
+                    context.client()?.pages("/api/agreements", "agreements")?;
+                Ok(Answer::new(printable(&overview(&listing)), json))
+            }
+            Action::Show(show) => show.run(context),
+            Action::Suspend(happen) => happen.run(context, Change::Suspend),
+            Action::Resume(happen) => happen.run(context, Change::Resume),
+            Action::Terminate(happen) => happen.run(context, Change::Terminate),
+            Action::Complete(happen) => happen.run(context, Change::Complete),
+            Action::Delegate(Delegate { id, offer }) => offer.under(id).run(context),
+            Action::Simulate(Simulate { id, call }) => {
+                call.run(context, &format!("/api/agreements/{id}/simulate"))
+            }
+        }
+    }
+}
+
+impl Sign {
+    fn run(self, context: &Context) -> Result<Answer, Failure> {
+        let me = context.me()?;
+        let key = me.key()?;
+        let client = context.client()?;
+        let mut proposal = fetch(&client, &self.id)?;
+        let agreement = proposal.agreement();
+        let role = [Role::Publisher, Role::Consumer]
+            .into_iter()
+            .find(|role| *agreement.party(*role) == key.party())
+            .ok_or_else(|| {
+                Failure::new(format!("`{}` is neither of the agreement's parties", me.name()))
+            })?;
+        if proposal.signed_by(role) {
+            return Err(Failure::new(format!("`{}` has signed this agreement already", me.name()))
+                .fix(format!("`hospes agreement show {}` says who has yet to sign", self.id)));
+        }
+        // A signed offer proves that the publisher wrote these terms; the host's word alone would not.
+        let offer = offer::read(&client, &Reference::Id(*agreement.offer_id()))?;
+        agreement
+            .matches(&offer)
+            .during(|| "the agreement is not what was offered; do not sign it".into())?;
+        ask(context, agreement, (role, me.name()), self.yes)?;
+        proposal.add_signature(&key)?;
+        let submitted = submit(&client, &proposal)?;
+        let plain = format!(
+            "signed as {role}\n  agreement {}\n  state     {}",
+            submitted.id, submitted.state
+        );
+        let json =
+            json!({"id": submitted.id, "state": submitted.state, "missing": submitted.missing});
+        Ok(Answer::new(printable(&plain), json))
+    }
+}
+
+impl Show {
+    fn run(self, context: &Context) -> Result<Answer, Failure> {
+        let proposal = match &self.agreement {
+            Reference::Id(id) => fetch(&context.client()?, id)?,
+            Reference::File(path) => parse(&context.visitor(), &document::read(path)?)
+                .during(|| format!("`{}` is not a valid agreement", path.display()))?,
+        };
+        if let Some(path) = &self.output {
+            self.force.write(path, &proposal.to_bytes())?;
+        }
+        let signed = |role| if proposal.signed_by(role) { "signed" } else { "has yet to sign" };
+        let agreement = proposal.agreement();
+        let mut plain = format!(
+            "{}\nagreement {}\n  publisher {}\n  consumer  {}",
+            render(agreement),
+            proposal.id(),
+            signed(Role::Publisher),
+            signed(Role::Consumer)
+        );
+        let history = match &self.agreement {
+            Reference::Id(id) => event::summary(&context.client()?, id),
+            Reference::File(_) => None,
+        };
+        if let Some((state, _)) = &history {
+            plain += &printable(&format!("\n  state     {state}"));
+        }
+        if let Some(path) = &self.output {
+            plain += &format!("\nwrote {}", path.display());
+        }
+        let json = json!({
+            "id": proposal.id(),
+            "offer": agreement.offer_id(),
+            "model": agreement.model(),
+            "versions": agreement.clauses().target.versions.to_string(),
+            "clauses": lines(agreement.clauses()),
+            "publisher": agreement.assigner(),
+            "consumer": agreement.assignee(),
+            "missing": proposal.missing(),
+            "text": render(agreement),
+            "file": self.output.as_ref().map(|path| path.display().to_string()),
+            "state": history.as_ref().map(|(state, _)| state),
+            "events": history.as_ref().map(|(_, events)| events),
+        });
+        Ok(Answer::new(plain, json))
+    }
+}
+
+/// Shows what somebody is about to sign and asks; where `--yes` has answered, one line says what it is.
+///
+/// # Errors
+/// If the answer is not yes.
+pub fn ask(
+    context: &Context,
+    agreement: &agreement::Agreement,
+    (role, name): (Role, &AccountName),
+    yes: bool,
+) -> Result<(), Failure> {
+    if yes {
+        context.screen.note(&line(agreement, role, name));
+        return Ok(());
+    }
+    context.screen.note(&render(agreement));
+    context.screen.confirm(&format!("sign this as {role} `{name}`?"))
+}
+
+/// An agreement in a line.
+fn line(agreement: &agreement::Agreement, role: Role, name: &AccountName) -> String {
+    let clauses = agreement.clauses();
+    let functions: Vec<_> =
+        clauses.permissions.iter().map(|permission| permission.function.as_str()).collect();
+    format!(
+        "signing as {role} `{name}`: {} ({}), {} clauses, from {}",
+        agreement.model(),
+        functions.join(", "),
+        lines(clauses).len(),
+        agreement.offer_id()
+    )
+}
+
+/// Hands a proposal in.
+///
+/// # Errors
+/// If the host refuses it, or took another.
+pub fn submit(client: &Client, proposal: &Proposal) -> Result<Submitted, Failure> {
+    let post = Post {
+        content_type: document::ENVELOPE_TYPE,
+        headers: Vec::new(),
+        body: Payload::Bytes(proposal.to_bytes()),
+    };
+    let (_, submitted): (Value, Submitted) = client.post("/api/agreements", post)?.document()?;
+    if submitted.id == *proposal.id() {
+        Ok(submitted)
+    } else {
+        Err(Failure::new("the host took another agreement than the one sent"))
+    }
+}
+
+pub fn fetch(client: &Client, id: &Digest) -> Result<Proposal, Failure> {
+    let bytes = client.get(&format!("/api/agreements/{id}"))?.body;
+    let proposal = parse(client, &bytes).during(|| "the host's agreement is not valid".into())?;
+    if proposal.id() == id {
+        Ok(proposal)
+    } else {
+        Err(Failure::new(format!("the host sent agreement `{}` instead of `{id}`", proposal.id())))
+    }
+}
+
+/// Reads an agreement; one that the host signed for the publisher, with the publisher's mandate beside it.
+fn parse(client: &Client, bytes: &[u8]) -> Result<Proposal, AgreementError> {
+    Proposal::parse(bytes).or_else(|error| {
+        let offer = Proposal::offer_of(bytes)?;
+        let Ok(reply) = client.get(&format!("/api/offers/{offer}/mandate")) else {
+            return Err(error);
+        };
+        Proposal::parse_with(bytes, Some(&SignedMandate::parse(&reply.body)?))
+    })
+}
+
+fn overview(listing: &Listing) -> String {
+    if listing.agreements.is_empty() {
+        return "no agreements yet; find an offer with `hospes market`".to_owned();
+    }
+    let mut rows = Vec::new();
+    for entry in &listing.agreements {
+        let state = match entry.missing.as_slice() {
+            [] => entry.state.clone(),
+            missing => format!("{}, {} to sign", entry.state, missing.join(" and ")),
+        };
+        let head = |function: &str, (used, left): (String, String), ends: &str| {
+            vec![
+                entry.model.clone(),
+                function.to_owned(),
+                used,
+                left,
+                ends.to_owned(),
+                state.clone(),
+                entry.id.clone(),
+            ]
+        };
+        if entry.rules.is_empty() {
+            rows.push(head("-", ("-".into(), "-".into()), "-"));
+        }
+        for rule in &entry.rules {
+            rows.push(head(&rule.function, rule.shown(), rule.ends.as_deref().unwrap_or("-")));
+        }
+    }
+    table(&["MODEL", "FUNCTION", "USED", "LEFT", "ENDS", "STATE", "AGREEMENT"], &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_overview_says_what_is_used_and_left_and_who_has_to_sign() {
+        let document = r#"{"agreements":[
+            {"id":"sha256:1","model":"a/m","publisher":"p","consumer":"c","state":"active","missing":[],
+             "rules":[{"rule":0,"function":"f","used":2,"max":3,"remaining":1,"ends":"2027-01-01T00:00:00Z",
+              "limits":[{"limit":"calls","used":2,"max":3,"left":1},{"limit":"bytes","used":1024,"max":4096,"left":3072},
+                        {"limit":"timeMicros","used":250000,"max":10000000,"left":9750000}]},
+                      {"rule":1,"function":"g","used":7,"max":null,"remaining":null,"ends":null}]},
+            {"id":"sha256:2","model":"a/m","publisher":"p","consumer":"c","state":"proposed","missing":["publisher"],"rules":[]}]}"#;
+        let text = overview(&serde_json::from_str(document).expect("a listing"));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 4, "{text}");
+        let used = "2 of 3 calls, 1.00 KiB of 4.00 KiB, 0.25 of 10 s";
+        assert!(lines[1].contains(used), "{text}");
+        let left = "1 call, 3.00 KiB, 9.75 s  2027-01-01T00:00:00Z  active";
+        assert!(lines[1].contains(left), "{text}");
+        assert!(lines[2].starts_with("a/m    g         7 calls"), "{text}");
+        assert!(lines[2].contains("no limit"), "{text}");
+        assert!(lines[3].contains("proposed, publisher to sign"), "{text}");
+    }
+}

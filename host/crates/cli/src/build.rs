@@ -1,0 +1,57 @@
+//! `hospes build`: a plugin's directory becomes a bundle.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::Context;
+use super::document::Force;
+use super::failure::{During as _, Failure};
+use super::inspect;
+use super::pack::cured;
+use super::screen::Answer;
+use hospes_bundle::{Packed, Project};
+
+/// Pack a plugin's directory into a bundle.
+///
+/// The directory holds a `hospes.toml`, which names the compiled guest, the models with their digests, and what is said about
+/// them. The guest's source is compiled before, with its own toolchain. The same inputs give the same bytes. The bundle still
+/// has to be signed.
+#[derive(Debug, Args)]
+#[command(
+    after_long_help = "Example:\n  hospes build plugins/filetype -o filetype.wasm\n  hospes sign filetype.wasm --as acme"
+)]
+pub struct Build {
+    /// The plugin's directory.
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    /// Where the bundle goes [default: NAME.wasm].
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    force: Force,
+}
+
+impl Build {
+    pub fn run(self, context: &Context) -> Result<Answer, Failure> {
+        let wrong = || format!("cannot build `{}`", self.directory.display());
+        let project = Project::read(&self.directory).during(wrong)?;
+        let path = self.output.unwrap_or_else(|| format!("{}.wasm", project.name()).into());
+        self.force.check_whole(&path)?;
+        let progress = context.screen.spinner(&format!("packing {}", self.directory.display()));
+        let Packed { manifest, cures } = project.pack_to_file(&path).during(wrong)?;
+        drop(progress);
+        let plain = format!(
+            "{}\n{}wrote {}\nnext: hospes sign {}",
+            inspect::page(&manifest),
+            cured(&cures),
+            path.display(),
+            path.display()
+        );
+        Ok(Answer::new(
+            plain,
+            json!({"file": path.display().to_string(), "manifest": manifest, "cures": cures}),
+        ))
+    }
+}

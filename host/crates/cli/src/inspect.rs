@@ -1,0 +1,89 @@
+//! `hospes inspect`: what a bundle says of itself, and whether that holds.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::failure::{During as _, Failure};
+use super::quantities::show_bytes;
+use super::screen::{Answer, printable};
+use hospes_bundle::{self as bundle, Inspection, Manifest};
+
+/// Show what is in a bundle.
+///
+/// Every digest is checked, and the signature if there is one; nothing is run. The first thing that does not hold is named:
+/// manifest, code, model or signature.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:\n  hospes inspect iris.wasm")]
+pub struct Inspect {
+    /// The bundle.
+    file: PathBuf,
+}
+
+impl Inspect {
+    pub fn run(self) -> Result<Answer, Failure> {
+        let inspection = read(&self.file)?;
+        let signed = match inspection.signer() {
+            Some(party) => format!("signed by {party}"),
+            None => "not signed".to_owned(),
+        };
+        let plain = format!(
+            "{}  bundle    {}\n  {signed}",
+            page(inspection.manifest()),
+            inspection.digest()
+        );
+        let json = json!({
+            "digest": inspection.digest(),
+            "signer": inspection.signer(),
+            "manifest": inspection.manifest(),
+            "imports": inspection.imports(),
+        });
+        Ok(Answer::new(plain, json))
+    }
+}
+
+/// Reads and checks a bundle.
+///
+/// # Errors
+/// If it cannot be read or does not hold together.
+pub fn read(path: &Path) -> Result<Inspection, Failure> {
+    bundle::inspect(path).during(|| format!("`{}` is not a sound bundle", path.display()))
+}
+
+/// Reads and checks a bundle that is signed.
+///
+/// # Errors
+/// As [`read`], and if it is not signed.
+pub fn read_signed(path: &Path) -> Result<Inspection, Failure> {
+    let inspection = read(path)?;
+    match inspection.signer() {
+        Some(_) => Ok(inspection),
+        None => Err(Failure::new(format!("`{}` is not signed", path.display()))
+            .fix(format!("hospes sign {}", path.display()))),
+    }
+}
+
+/// A manifest for people.
+pub fn page(manifest: &Manifest) -> String {
+    let Manifest { name, version, licence, summary, card, functions, models, .. } = manifest;
+    let mut page = format!("{name} {version}  ({licence})\n  {summary}\n");
+    let texts = [
+        ("intended for", &card.intended_use),
+        ("limits", &card.limitations),
+        ("trained on", &card.training_data),
+    ];
+    for (label, text) in texts {
+        if let Some(text) = text {
+            page += &format!("  {label}: {text}\n");
+        }
+    }
+    for function in functions {
+        page += &format!("  function  {}  ({})\n", function.name, function.export);
+    }
+    for model in models {
+        page +=
+            &format!("  model     {}  {}  {}\n", model.name, show_bytes(model.bytes), model.sha256);
+    }
+    printable(&page)
+}

@@ -1,0 +1,342 @@
+//! `hospes offer`: the terms on which a model may be used, made, published and read.
+
+mod new;
+mod own;
+
+pub use new::New;
+use own::{List, Replace, Withdraw};
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Context;
+use super::client::{Client, Payload, Post};
+use super::document::{self, Reference};
+use super::failure::{During as _, Failure};
+use super::quantities::{self, Moment};
+use super::screen::Answer;
+use super::simulate::SimulatedCall;
+use hospes_agreement::registry::Class;
+use hospes_agreement::templates::TEMPLATES;
+use hospes_agreement::{
+    Clauses, Mandate, Operand, SignedMandate, SignedOffer, Versions, lines, render_offer,
+};
+use hospes_core::id::{Digest, ModelName, Party};
+
+/// Make, publish, read and withdraw offers.
+///
+/// An offer names one bundle, its functions and the terms of their use, and is signed by the publisher. It grants nothing by
+/// itself: a consumer accepts it with `hospes agree`, and the publisher countersigns.
+#[derive(Debug, Args)]
+pub struct Offer {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    New(Box<New>),
+    Check(Check),
+    Publish(Publish),
+    List(List),
+    Withdraw(Withdraw),
+    Replace(Replace),
+    Show(Show),
+    Simulate(Simulate),
+    Templates(Templates),
+    Open(Open),
+}
+
+/// Check an offer before anybody signs it: what each clause does, and what to look at again.
+///
+/// Its signature is checked too. Exit code 1 if it cannot be read here: then no host of this version could enforce it.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:\n  hospes offer check iris.offer")]
+struct Check {
+    /// An offer's number in the market, or a file.
+    offer: Reference,
+}
+
+/// Ask the host whether a call would be allowed under an offer, and why not.
+///
+/// As if the offer had been accepted and signed just now.
+#[derive(Debug, Args)]
+#[command(
+    after_long_help = "Example:\n  hospes offer simulate sha256:… --function infer --input-bytes 4096 --as zoe"
+)]
+struct Simulate {
+    /// An offer's number in the market.
+    offer: Digest,
+    #[command(flatten)]
+    call: SimulatedCall,
+}
+
+/// List the templates, with their clauses and the holes in them.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:\n  hospes offer templates")]
+struct Templates {}
+
+/// Let the host agree for you: whoever accepts the offer has an agreement at once.
+///
+/// You sign a mandate for this one offer and this one host, so often and until then. A new one takes the place of the old.
+#[derive(Debug, Args)]
+#[command(
+    after_long_help = "Example:\n  hospes offer open sha256:… --max 1000 --until 30d --as acme"
+)]
+struct Open {
+    /// The offer's number in the market.
+    offer: Digest,
+    /// Most agreements that the host may sign.
+    #[arg(long, value_name = "N")]
+    max: u32,
+    /// Most agreements with one consumer.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
+    max_per_consumer: u32,
+    /// Until when.
+    #[arg(long, value_name = "TIME", value_parser = quantities::moment)]
+    until: Moment,
+}
+
+/// The host's answer to `GET /api/host`.
+#[derive(Deserialize)]
+struct HostIs {
+    party: Party,
+}
+
+/// Publish an offer on a host.
+///
+/// The bundle must be live there already, under your account.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:\n  hospes offer publish iris.offer --as acme")]
+struct Publish {
+    file: PathBuf,
+}
+
+/// Show an offer in plain words.
+///
+/// Its signature is checked first. Each clause says what a host does about it: prevent, detect or record.
+#[derive(Debug, Args)]
+#[command(
+    after_long_help = "Example:\n  hospes offer show iris.offer\n  hospes offer show sha256:…"
+)]
+struct Show {
+    /// An offer's number in the market, or a file.
+    offer: Reference,
+}
+
+/// The host's answer to `POST /api/offers`.
+#[derive(Deserialize)]
+pub struct Published {
+    pub id: Digest,
+    pub model: ModelName,
+}
+
+impl Offer {
+    pub(crate) fn run(self, context: &Context) -> Result<Answer, Failure> {
+        match self.action {
+            Action::New(new) => new.run(context),
+            Action::Check(check) => check.run(context),
+            Action::Simulate(Simulate { offer, call }) => {
+                call.run(context, &format!("/api/offers/{offer}/simulate"))
+            }
+            Action::Templates(Templates {}) => Ok(templates()),
+            Action::Open(open) => open.run(context),
+            Action::Publish(publish) => publish.run(context),
+            Action::List(list) => list.run(context),
+            Action::Withdraw(withdraw) => withdraw.run(context),
+            Action::Replace(replace) => replace.run(context),
+            Action::Show(show) => {
+                let offer = read(&viewer(context), &show.offer)?;
+                Ok(Answer::new(
+                    format!("{}\noffer {}", render_offer(offer.offer()), offer.id()),
+                    summary(&offer),
+                ))
+            }
+        }
+    }
+}
+
+impl Publish {
+    fn run(self, context: &Context) -> Result<Answer, Failure> {
+        let bytes = document::read(&self.file)?;
+        let offer = parse(&bytes, || format!("`{}` is not a valid offer", self.file.display()))?;
+        let (json, Published { id, model }) = list(&context.client()?, &offer, bytes)?;
+        let plain = format!(
+            "offered {model} on {}\n  offer {id}\nconsumers: hospes agree {id}",
+            context.host
+        );
+        Ok(Answer::new(plain, json))
+    }
+}
+
+impl Open {
+    fn run(self, context: &Context) -> Result<Answer, Failure> {
+        let me = context.me()?;
+        let key = me.key()?;
+        let client = context.client()?;
+        let (_, host): (_, HostIs) = client.document("/api/host")?;
+        let now = context.clock.now();
+        let seconds = |at: Timestamp| Timestamp::from_second(at.as_second()).unwrap_or(at);
+        let mandate = Mandate {
+            publisher: key.party(),
+            agent: host.party,
+            offer: self.offer,
+            max: self.max,
+            expires: seconds(self.until.resolve(now)),
+            issued: seconds(now),
+            max_per_consumer: Some(self.max_per_consumer),
+        };
+        let plain = format!(
+            "the host {} may sign {} agreements under offer {} until {}, with each consumer {}",
+            mandate.agent, mandate.max, mandate.offer, mandate.expires, self.max_per_consumer
+        );
+        let signed = SignedMandate::sign(mandate, &[&key])?;
+        let post = Post {
+            content_type: document::ENVELOPE_TYPE,
+            headers: Vec::new(),
+            body: Payload::Bytes(signed.to_bytes()),
+        };
+        client.post(&format!("/api/offers/{}/mandate", self.offer), post)?;
+        Ok(Answer::new(plain, json!(signed.content())))
+    }
+}
+
+impl Check {
+    fn run(self, context: &Context) -> Result<Answer, Failure> {
+        let offer = read(&viewer(context), &self.offer)?;
+        let warnings = warnings(offer.offer().clauses());
+        let mut plain = render_offer(offer.offer());
+        for warning in &warnings {
+            plain += &format!("\nlook again: {warning}");
+        }
+        plain +=
+            &format!("\nthe offer {} is well signed, and this host enforces all of it", offer.id());
+        let mut json = summary(&offer);
+        json["warnings"] = json!(warnings);
+        Ok(Answer::new(plain, json))
+    }
+}
+
+/// What may not be what its author meant.
+fn warnings(clauses: &Clauses) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (index, permission) in clauses.permissions.iter().enumerate() {
+        if permission.constraints.is_empty() && permission.refinements.is_empty() {
+            warnings.push(format!("permission {index} has no limits at all"));
+        }
+        if permission.price.is_some() && permission.constraint(Operand::Credit).is_none() {
+            warnings.push(format!("permission {index} has a price and no credit: it is owed afterwards, and unlimited by what was paid"));
+        }
+    }
+    if lines(clauses).iter().any(|line| line.class == Class::Record && line.rule != "/") {
+        warnings.push(
+            "clauses marked [record] are promises: no host can hold anybody to them".to_owned(),
+        );
+    }
+    if matches!(clauses.target.versions, Versions::Range { before: None, .. }) {
+        warnings.push("versions that do not exist yet are offered too".to_owned());
+    }
+    warnings
+}
+
+fn templates() -> Answer {
+    let mut plain = String::new();
+    for template in &TEMPLATES {
+        plain += &format!("{}: {}\n", template.name, template.summary);
+        for line in template.lines {
+            plain += &format!("    {line}\n");
+        }
+    }
+    let json = TEMPLATES.iter().map(|template| {
+        let holes = template
+            .holes()
+            .into_iter()
+            .map(|(name, default)| json!({"name": name, "default": default}));
+        json!({
+            "name": template.name,
+            "summary": template.summary,
+            "clauses": template.lines,
+            "holes": holes.collect::<Vec<_>>(),
+        })
+    });
+    let json = json!({"templates": json.collect::<Vec<_>>()});
+    Answer::new(plain, json)
+}
+
+/// The host as the caller sees it, with an account where there is one: private offers are shown to their parties only.
+fn viewer(context: &Context) -> Client {
+    context.client().unwrap_or_else(|_| context.visitor())
+}
+
+/// Has an offer, which is sent as these bytes, listed in the host's market.
+///
+/// # Errors
+/// If the host refuses it, or listed another.
+pub fn list(
+    client: &Client,
+    offer: &SignedOffer,
+    bytes: Vec<u8>,
+) -> Result<(serde_json::Value, Published), Failure> {
+    sent(client, "/api/offers", offer, bytes)
+}
+
+fn sent(
+    client: &Client,
+    path: &str,
+    offer: &SignedOffer,
+    bytes: Vec<u8>,
+) -> Result<(serde_json::Value, Published), Failure> {
+    let post = Post {
+        content_type: document::ENVELOPE_TYPE,
+        headers: Vec::new(),
+        body: Payload::Bytes(bytes),
+    };
+    let (json, published): (_, Published) = client.post(path, post)?.document()?;
+    if published.id == *offer.id() {
+        Ok((json, published))
+    } else {
+        Err(Failure::new("the host published another offer than the one sent"))
+    }
+}
+
+/// Reads an offer from the market or a file, and checks its signature.
+///
+/// # Errors
+/// If there is none, or it is not validly signed, or the host gave another than the one asked for.
+pub fn read(client: &Client, reference: &Reference) -> Result<SignedOffer, Failure> {
+    match reference {
+        Reference::File(path) => {
+            parse(&document::read(path)?, || format!("`{}` is not a valid offer", path.display()))
+        }
+        Reference::Id(id) => {
+            let bytes = client.get(&format!("/api/offers/{id}"))?.body;
+            let offer = parse(&bytes, || "the host's offer is not valid".into())?;
+            if offer.id() == id {
+                Ok(offer)
+            } else {
+                Err(Failure::new(format!("the host sent offer `{}` instead of `{id}`", offer.id())))
+            }
+        }
+    }
+}
+
+fn parse(bytes: &[u8], wrong: impl FnOnce() -> String) -> Result<SignedOffer, Failure> {
+    SignedOffer::parse(bytes).during(wrong)
+}
+
+fn summary(offer: &SignedOffer) -> serde_json::Value {
+    let document = offer.offer();
+    json!({
+        "id": offer.id(),
+        "publisher": document.assigner(),
+        "model": document.model(),
+        "versions": document.clauses().target.versions.to_string(),
+        "audience": document.audience(),
+        "clauses": lines(document.clauses()),
+        "text": render_offer(document),
+    })
+}

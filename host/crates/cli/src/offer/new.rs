@@ -1,0 +1,221 @@
+//! `hospes offer new`: an offer made of a template, of options and of clauses in short lines.
+
+use std::path::{Path, PathBuf};
+
+use clap::{ArgGroup, Args};
+use semver::Version;
+use serde_json::json;
+
+use super::super::Context;
+use super::super::document::Force;
+use super::super::failure::Failure;
+use super::super::inspect;
+use super::super::quantities::{self, Moment};
+use super::super::screen::Answer;
+use super::summary;
+use hospes_agreement::templates::{TEMPLATES, Template};
+use hospes_agreement::{Clauses, Offer, Permission, SignedOffer, Target, Versions, render_offer};
+use hospes_core::id::{Digest, FunctionName, ModelName, Party};
+
+/// Make and sign an offer.
+///
+/// All functions named share the terms; what is not limited is unlimited. Terms come from options, from `--clause` lines, and
+/// from a template, whose own terms give way to what you say yourself. Times are UTC.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("offered").required(true).args(["bundle", "digest", "from_version"]))]
+#[command(
+    after_long_help = "Example:\n  hospes offer new acme/iris --bundle iris.wasm --function infer \\\n      \
+    --calls 100 --until 30d --input-bytes 64KiB --as acme -o iris.offer\n  \
+    hospes offer new acme/iris --bundle iris.wasm --function infer --template trial --set calls=50 --as acme\n  \
+    hospes offer new acme/iris --bundle iris.wasm --function infer \\\n      \
+    --clause \"topK lteq 1\" --clause \"purpose isAnyOf https://w3id.org/dpv#ResearchAndDevelopment\" --as acme\n\n\
+    `hospes offer templates` lists the templates, `hospes profile terms` everything that a clause can say."
+)]
+pub struct New {
+    /// The model, `publisher/model`.
+    model: ModelName,
+    /// The signed bundle that is offered.
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
+    /// The digest of the bundle, where the file is not at hand.
+    #[arg(long, value_name = "sha256:…")]
+    digest: Option<Digest>,
+    /// Offer a range of versions instead: from this one on.
+    #[arg(long, value_name = "VERSION")]
+    from_version: Option<Version>,
+    /// End of the range: before this version.
+    #[arg(long, value_name = "VERSION", requires = "from_version")]
+    before_version: Option<Version>,
+    /// A function that may be called; say it once for each.
+    #[arg(long = "function", value_name = "FUNCTION", required = true)]
+    functions: Vec<FunctionName>,
+    #[command(flatten)]
+    terms: Terms,
+    /// Begin with a template, such as `trial`.
+    #[arg(long, value_name = "NAME", value_parser = template)]
+    template: Option<&'static Template>,
+    /// Fill a hole of the template; say it once for each.
+    #[arg(long = "set", value_name = "HOLE=VALUE", requires = "template", value_parser = assignment)]
+    holes: Vec<(String, String)>,
+    /// A clause, such as `callRate lteq 5 PT1S`; say it once for each.
+    #[arg(long = "clause", value_name = "LINE")]
+    clauses: Vec<String>,
+    /// Make it a private offer to this party; say it once for each.
+    #[arg(long = "to", value_name = "did:key:…")]
+    audience: Vec<Party>,
+    /// Make it an amendment: it takes the place of this agreement.
+    #[arg(long, value_name = "sha256:…")]
+    supersedes: Option<Digest>,
+    /// Resell: a part of this agreement of yours.
+    #[arg(long, value_name = "sha256:…")]
+    under: Option<Digest>,
+    /// Where the offer goes [default: MODEL.offer].
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    force: Force,
+}
+
+#[derive(Debug, Args)]
+struct Terms {
+    /// Most calls of each function.
+    #[arg(long, value_name = "N")]
+    calls: Option<u64>,
+    /// When calls may begin: a date, a moment, or a span from now.
+    #[arg(long, value_name = "TIME", value_parser = quantities::moment)]
+    from: Option<Moment>,
+    /// When no call may begin any more: a date such as 2027-01-31 (its first moment), or a span such as 30d.
+    #[arg(long, value_name = "TIME", value_parser = quantities::moment)]
+    until: Option<Moment>,
+    /// Largest arguments of a call, such as 64KiB.
+    #[arg(long, value_name = "SIZE", value_parser = quantities::bytes)]
+    input_bytes: Option<u64>,
+    /// Largest answer that is released.
+    #[arg(long, value_name = "SIZE", value_parser = quantities::bytes)]
+    output_bytes: Option<u64>,
+    /// A purpose that calls may declare, as an IRI; say it once for each.
+    #[arg(long = "purpose", value_name = "IRI")]
+    purposes: Vec<String>,
+    /// Release only so many of ranked results.
+    #[arg(long, value_name = "K")]
+    top_k: Option<u32>,
+    /// Round the numbers of answers to so many decimals.
+    #[arg(long, value_name = "N")]
+    decimals: Option<u8>,
+    /// Release only these fields of answers, separated by commas.
+    #[arg(long, value_name = "NAMES")]
+    fields: Option<String>,
+    /// Release labels only, no scores.
+    #[arg(long)]
+    label_only: bool,
+}
+
+impl Terms {
+    /// The options as clauses.
+    fn lines(&self, context: &Context) -> Vec<String> {
+        let now = context.clock.now();
+        let some = |text: Option<String>| text.into_iter();
+        let purposes = (!self.purposes.is_empty()).then(|| self.purposes.join(","));
+        some(self.calls.map(|calls| format!("count lteq {calls} call")))
+            .chain(self.from.map(|from| format!("dateTime gteq {}", from.resolve(now))))
+            .chain(self.until.map(|until| format!("dateTime lt {}", until.resolve(now))))
+            .chain(self.input_bytes.map(|bytes| format!("inputBytes lteq {bytes} byte")))
+            .chain(self.output_bytes.map(|bytes| format!("outputBytes lteq {bytes} byte")))
+            .chain(purposes.map(|purposes| format!("purpose isAnyOf {purposes}")))
+            .chain(self.top_k.map(|k| format!("topK lteq {k}")))
+            .chain(self.decimals.map(|digits| format!("outputDecimals lteq {digits}")))
+            .chain(self.fields.as_ref().map(|fields| format!("outputFields isAnyOf {fields}")))
+            .chain(self.label_only.then(|| "labelOnly eq true".to_owned()))
+            .collect()
+    }
+}
+
+impl New {
+    /// The same as a part of an agreement.
+    #[must_use]
+    pub fn under(mut self, agreement: Digest) -> Self {
+        self.under = Some(agreement);
+        self
+    }
+
+    pub fn run(self, context: &Context) -> Result<Answer, Failure> {
+        let key = context.me()?.key()?;
+        let clauses = self.clauses(context)?;
+        let offer = Offer::new(key.party(), clauses, self.audience.clone())?;
+        let offer = SignedOffer::sign(offer, &key)?;
+        let path = self.output.unwrap_or_else(|| format!("{}.offer", self.model.label).into());
+        self.force.write(&path, &offer.to_bytes())?;
+        let plain = format!(
+            "{}\nsigned offer {}\nwrote {}\nnext: hospes offer publish {}",
+            render_offer(offer.offer()),
+            offer.id(),
+            path.display(),
+            path.display()
+        );
+        let mut json = summary(&offer);
+        json["file"] = json!(path.display().to_string());
+        Ok(Answer::new(plain, json))
+    }
+
+    fn clauses(&self, context: &Context) -> Result<Clauses, Failure> {
+        let target = Target { model: self.model.clone(), versions: self.versions()? };
+        let permissions = self.functions.iter().cloned().map(Permission::new).collect();
+        let mut clauses = Clauses::new(target, permissions);
+        let now = context.clock.now();
+        for line in self.terms.lines(context).iter().chain(&self.clauses) {
+            clauses.add_line(line, now)?;
+        }
+        if let Some(template) = self.template {
+            template.apply(&mut clauses, &self.holes, now)?;
+        }
+        clauses.supersedes = self.supersedes;
+        clauses.parent = self.under;
+        Ok(clauses)
+    }
+
+    /// The versions offered; of a file, after a look that the offer fits it.
+    fn versions(&self) -> Result<Versions, Failure> {
+        match (&self.bundle, self.digest) {
+            (Some(path), _) => Ok(Versions::Bundle(self.check_bundle(path)?)),
+            (None, Some(digest)) => Ok(Versions::Bundle(digest)),
+            (None, None) => {
+                let (from, before) = (self.from_version.clone(), self.before_version.clone());
+                Ok(Versions::Range { from, before })
+            }
+        }
+    }
+
+    fn check_bundle(&self, path: &Path) -> Result<Digest, Failure> {
+        let inspection = inspect::read_signed(path)?;
+        let manifest = inspection.manifest();
+        if manifest.name != self.model.label {
+            return Err(Failure::new(format!(
+                "the bundle is of model `{}`, not of `{}`",
+                manifest.name, self.model.label
+            ))
+            .fix(format!("offer it as `{}/{}`", self.model.publisher, manifest.name)));
+        }
+        let missing =
+            |wanted: &&FunctionName| !manifest.functions.iter().any(|f| f.name == **wanted);
+        match self.functions.iter().find(missing) {
+            None => Ok(*inspection.digest()),
+            Some(function) => {
+                let names: Vec<&str> = manifest.functions.iter().map(|f| f.name.as_str()).collect();
+                Err(Failure::new(format!("the bundle has no function `{function}`"))
+                    .fix(format!("name one of: {}", names.join(", "))))
+            }
+        }
+    }
+}
+
+fn template(name: &str) -> Result<&'static Template, String> {
+    Template::named(name).ok_or_else(|| {
+        let names: Vec<_> = TEMPLATES.iter().map(|template| template.name).collect();
+        format!("there is no such template; there are {}", names.join(", "))
+    })
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write `HOLE=VALUE`")?;
+    Ok((name.to_owned(), value.to_owned()))
+}

@@ -1,0 +1,161 @@
+//! `hospes offer list`, `withdraw` and `replace`: what becomes of one's own offers on a host.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::super::Context;
+use super::super::client::{Payload, Post};
+use super::super::document;
+use super::super::failure::Failure;
+use super::super::screen::{Answer, printable, table};
+use super::{Published, parse, sent};
+use hospes_core::id::{Digest, ModelName};
+
+/// List your offers on a host, and where each stands.
+///
+/// `listed` offers can be agreed to. `not live` ones speak of versions that the host does not serve. Withdrawn ones are in the
+/// market no more.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:\n  hospes offer list --as acme")]
+pub struct List {}
+
+/// Withdraw one of your offers: nobody can agree to it any more.
+///
+/// Agreements that were made stay in force. To offer it again, publish its file again.
+#[derive(Debug, Args)]
+#[command(
+    after_long_help = "Example:\n  hospes offer list --as acme\n  hospes offer withdraw sha256:… --as acme"
+)]
+pub struct Withdraw {
+    /// The offer's number.
+    offer: Digest,
+}
+
+/// Publish an offer and withdraw an earlier one of the same model, in one step.
+///
+/// If the host refuses the new one, the earlier one stays. Agreements that were made stay in force.
+#[derive(Debug, Args)]
+#[command(
+    after_long_help = "Example:\n  hospes offer new acme/iris --bundle iris.wasm --function infer \\\n      \
+    --calls 200 --until 60d --as acme -o better.offer\n  \
+    hospes offer replace sha256:… better.offer --as acme"
+)]
+pub struct Replace {
+    /// The number of the earlier offer.
+    old: Digest,
+    /// The new offer.
+    file: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Listing {
+    offers: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    id: String,
+    model: String,
+    versions: String,
+    private: bool,
+    state: String,
+    since: Option<String>,
+    reason: Option<String>,
+}
+
+/// The host's answer to `POST /api/offers/{id}/withdrawal`.
+#[derive(Deserialize)]
+struct Withdrawn {
+    id: Digest,
+    model: ModelName,
+}
+
+impl List {
+    pub fn run(self, context: &Context) -> Result<Answer, Failure> {
+        let Self {} = self;
+        let (json, listing): (_, Listing) = context.client()?.pages("/api/offers", "offers")?;
+        let plain = if listing.offers.is_empty() {
+            "no offers yet; make one with `hospes offer new`".to_owned()
+        } else {
+            let rows: Vec<_> = listing.offers.iter().map(Entry::row).collect();
+            table(&["MODEL", "VERSIONS", "TO", "STATE", "OFFER"], &rows)
+        };
+        Ok(Answer::new(printable(&plain), json))
+    }
+}
+
+impl Entry {
+    fn row(&self) -> Vec<String> {
+        let to = if self.private { "named parties" } else { "everybody" };
+        vec![
+            self.model.clone(),
+            self.versions.clone(),
+            to.to_owned(),
+            self.stands(),
+            self.id.clone(),
+        ]
+    }
+
+    fn stands(&self) -> String {
+        let mut text = self.state.replace('-', " ");
+        if let Some(since) = &self.since {
+            text += &format!(" at {since}");
+        }
+        if let Some(reason) = &self.reason {
+            text += &format!(" ({reason})");
+        }
+        text
+    }
+}
+
+impl Withdraw {
+    pub fn run(self, context: &Context) -> Result<Answer, Failure> {
+        let post = Post {
+            content_type: "application/json",
+            headers: Vec::new(),
+            body: Payload::Bytes(b"{}".to_vec()),
+        };
+        let path = format!("/api/offers/{}/withdrawal", self.offer);
+        let (json, Withdrawn { id, model }): (Value, _) =
+            context.client()?.post(&path, post)?.document()?;
+        let plain =
+            format!("withdrew the offer of {model}\n  offer {id}\nagreements stay in force");
+        Ok(Answer::new(plain, json))
+    }
+}
+
+impl Replace {
+    pub fn run(self, context: &Context) -> Result<Answer, Failure> {
+        let Self { old, file } = self;
+        let bytes = document::read(&file)?;
+        let offer = parse(&bytes, || format!("`{}` is not a valid offer", file.display()))?;
+        let path = format!("/api/offers/{old}/replacement");
+        let (json, Published { id, model }) = sent(&context.client()?, &path, &offer, bytes)?;
+        let plain = format!(
+            "offered {model} on {}\n  offer    {id}\n  withdrew {old}\nconsumers: hospes agree {id}",
+            context.host
+        );
+        Ok(Answer::new(plain, json))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_says_where_an_offer_stands_and_why() {
+        let document = r#"{"id":"sha256:1","model":"a/m","versions":"sha256:2","private":false,
+            "state":"withdrawn-by-operator","since":"2027-01-01T00:00:00Z","reason":"a court said so","terms":[]}"#;
+        let entry: Entry = serde_json::from_str(document).expect("an entry");
+        let stands = "withdrawn by operator at 2027-01-01T00:00:00Z (a court said so)";
+        assert_eq!(entry.row()[3], stands);
+        let document =
+            r#"{"id":"sha256:1","model":"a/m","versions":"1","private":true,"state":"not-live"}"#;
+        let entry: Entry = serde_json::from_str(document).expect("an entry");
+        assert_eq!(entry.row()[2..4], ["named parties".to_owned(), "not live".to_owned()]);
+    }
+}

@@ -1,0 +1,133 @@
+//! `hospes pack`: a model without code becomes a bundle.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::Context;
+use super::document::Force;
+use super::failure::{During as _, Failure};
+use super::inspect;
+use super::screen::Answer;
+use hospes_bundle::{
+    self as bundle, Card, Description, Encoding, FunctionSpec, Licence, ModelInput, Packed,
+    RequestedLimits, Source,
+};
+use hospes_core::backend::Device;
+use hospes_core::id::ModelLabel;
+
+/// What the built-in guest exports, and the name that callers use for it.
+const FUNCTION: (&str, &str) = ("infer", "hospes:plugin/inference@0.1.0#infer");
+
+/// The name under which the built-in guest loads the model.
+const GRAPH: &str = "model";
+
+/// Pack an ONNX model into a bundle.
+///
+/// For a model that needs no code around it: a built-in guest passes tensors through, as the function `infer`. Weights in a file
+/// beside the model are put into it, and maps of chances (`ZipMap`) become tensors. The same model and options give the same bytes. The bundle still has to be signed.
+#[derive(Debug, Args)]
+#[command(
+    after_long_help = "Example:\n  hospes pack iris.onnx --name iris --licence MIT --summary 'Sorts irises by four lengths.' -o iris.wasm\n  \
+    hospes sign iris.wasm --as acme"
+)]
+pub struct Pack {
+    /// The weights.
+    #[arg(value_name = "MODEL.onnx")]
+    model: PathBuf,
+    /// The model's name, unique among yours.
+    #[arg(long)]
+    name: ModelLabel,
+    /// The version, which can be published once.
+    #[arg(long, default_value = "1.0.0")]
+    version: semver::Version,
+    /// Under what licence the model may be used, as an SPDX expression.
+    #[arg(long, value_name = "SPDX", default_value = "NOASSERTION", alias = "license")]
+    licence: Licence,
+    /// One line on what the model does.
+    #[arg(long, value_name = "TEXT")]
+    summary: Option<String>,
+    /// Where the bundle goes [default: NAME.wasm].
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    force: Force,
+}
+
+impl Pack {
+    pub(crate) fn run(self, context: &Context) -> Result<Answer, Failure> {
+        let path = self.output.unwrap_or_else(|| format!("{}.wasm", self.name).into());
+        self.force.check_whole(&path)?;
+        let progress = context.screen.spinner(&format!("packing {}", self.model.display()));
+        let codeless = Codeless {
+            model: self.model,
+            name: self.name,
+            version: self.version,
+            licence: self.licence,
+            summary: self.summary,
+        };
+        let Packed { manifest, cures } = codeless.pack_to_file(&path)?;
+        drop(progress);
+        let plain = format!(
+            "{}\n{}wrote {}\nnext: hospes sign {}",
+            inspect::page(&manifest),
+            cured(&cures),
+            path.display(),
+            path.display()
+        );
+        Ok(Answer::new(
+            plain,
+            json!({"file": path.display().to_string(), "manifest": manifest, "cures": cures}),
+        ))
+    }
+}
+
+/// A model without code, and what is said about it.
+pub struct Codeless {
+    pub model: PathBuf,
+    pub name: ModelLabel,
+    pub version: semver::Version,
+    pub licence: Licence,
+    pub summary: Option<String>,
+}
+
+impl Codeless {
+    /// Packs it into an unsigned bundle, which appears whole or not at all.
+    ///
+    /// # Errors
+    /// If the model cannot be read, or every host would refuse it.
+    pub fn pack_to_file(self, path: &Path) -> Result<Packed, Failure> {
+        let summary =
+            self.summary.unwrap_or_else(|| format!("The model `{}`, without code.", self.name));
+        let function =
+            FunctionSpec { name: FUNCTION.0.parse()?, export: FUNCTION.1.parse()?, docs: None };
+        let description = Description {
+            name: self.name,
+            version: self.version,
+            licence: self.licence,
+            summary,
+            card: Card::default(),
+            functions: vec![function],
+            types: Vec::new(),
+            limits: RequestedLimits::default(),
+        };
+        let model = ModelInput {
+            name: GRAPH.parse()?,
+            encoding: Encoding::Onnx,
+            batch_axis: None,
+            device: Device::default(),
+            backend: None,
+            pin: None,
+            source: Source::File(self.model.clone()),
+        };
+        let component = bundle::passthrough()?;
+        bundle::pack_to_file(&component, description, &[model], path)
+            .during(|| format!("cannot pack `{}`", self.model.display()))
+    }
+}
+
+/// What was done to the models, a line each.
+pub fn cured(cures: &[String]) -> String {
+    cures.iter().map(|cure| format!("cured: {cure}\n")).collect()
+}

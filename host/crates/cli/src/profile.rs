@@ -1,0 +1,80 @@
+//! `hospes profile`: what offers and agreements can say, for people and for machines.
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::failure::Failure;
+use super::screen::{Answer, table};
+use hospes_agreement::registry::TERMS;
+use hospes_agreement::{PROFILE, Registry, profile};
+
+/// Show what offers and agreements can say.
+///
+/// The profile of ODRL that this host understands: every term, what the host does about it, and how.
+#[derive(Debug, Args)]
+pub struct Profile {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List the terms, each with what the host does about it.
+    #[command(after_long_help = "Example:\n  hospes profile terms")]
+    Terms,
+    /// Print the registry of terms: what binds, whose SHA-256 documents name.
+    #[command(after_long_help = "Example:\n  hospes profile registry")]
+    Registry,
+    /// Print the terms in sentences, for machines.
+    #[command(after_long_help = "Example:\n  hospes profile wording")]
+    Wording,
+    /// Print the JSON Schema of offers, requests and agreements.
+    #[command(after_long_help = "Example:\n  hospes profile schema")]
+    Schema,
+    /// Print the tables of the specification.
+    #[command(after_long_help = "Example:\n  hospes profile tables")]
+    Tables,
+}
+
+impl Profile {
+    pub fn run(self) -> Result<Answer, Failure> {
+        Ok(match self.action {
+            Action::Terms => terms(),
+            Action::Registry => Answer::Bytes(Registry::newest().text().into_bytes()),
+            Action::Wording => Answer::Bytes(profile::wording().into_bytes()),
+            Action::Schema => Answer::Bytes(profile::schema().into_bytes()),
+            Action::Tables => Answer::Bytes(profile::tables().into_bytes()),
+        })
+    }
+}
+
+fn terms() -> Answer {
+    let registry = Registry::newest();
+    let rows: Vec<_> = TERMS
+        .iter()
+        .map(|term| {
+            let operators: Vec<_> =
+                term.forms.iter().map(|(operator, _)| operator.name()).collect();
+            let phrase = term.forms.first().map_or("", |(_, phrase)| phrase);
+            vec![
+                term.name.to_owned(),
+                operators.join(" "),
+                term.class.name().to_owned(),
+                phrase.replace("{}", "…"),
+            ]
+        })
+        .collect();
+    let json = json!({
+        "profile": PROFILE,
+        "registry": registry.number(),
+        "digest": registry.digest(),
+        "terms": TERMS.iter().map(|term| term.name).collect::<Vec<_>>(),
+    });
+    let plain = format!(
+        "{}\nregistry {} {}",
+        table(&["TERM", "OPERATORS", "CLASS", "SAYS"], &rows),
+        registry.number(),
+        registry.digest()
+    );
+    Answer::new(plain, json)
+}

@@ -1,0 +1,132 @@
+//! `hospes publish`: a signed bundle goes live on a host.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Context;
+use super::bulk;
+use super::client::{Client, Payload, Post};
+use super::failure::Failure;
+use super::inspect;
+use super::screen::{Answer, Screen, printable};
+use hospes_core::id::Digest;
+
+/// Publish signed bundles on a host.
+///
+/// The host verifies the signature and every digest, compiles the code, loads the models and runs the guest once; only then is
+/// the version live. A published version never changes: publish a new one instead. Nobody but you can call it before there is
+/// an agreement.
+///
+/// Of several bundles, all are tried and each has a line. Exit code 1 if one of them was refused.
+#[derive(Debug, Args)]
+#[command(
+    after_long_help = "Example:\n  hospes sign iris.wasm --as acme && hospes publish iris.wasm --as acme\n  \
+    hospes publish *.wasm --as acme"
+)]
+pub struct Publish {
+    /// The signed bundles.
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+}
+
+/// The host's answer to `POST /api/bundles`.
+#[derive(Deserialize)]
+pub struct Published {
+    pub model: String,
+    pub version: String,
+    pub digest: Digest,
+    pub functions: Vec<String>,
+    #[serde(default)]
+    pub models: Vec<Tried>,
+}
+
+/// How the host computed one of its models.
+#[derive(Deserialize)]
+pub struct Tried {
+    pub name: String,
+    pub backend: String,
+    /// Absent if the model refused what the host had invented.
+    pub computed_ms: Option<f64>,
+    pub not_computed: Option<String>,
+}
+
+impl Tried {
+    fn line(&self) -> String {
+        let Self { name, backend, .. } = self;
+        match (self.computed_ms, &self.not_computed) {
+            (Some(millis), _) => {
+                format!("  model     {name}: {millis} ms by {backend}, with its smallest inputs\n")
+            }
+            (None, reason) => {
+                let reason = reason.as_deref().unwrap_or("no reason was given");
+                format!(
+                    "  model     {name}: not tried, for {backend} refused invented inputs ({reason}): call it once yourself\n"
+                )
+            }
+        }
+    }
+}
+
+impl Publish {
+    pub(crate) fn run(self, context: &Context) -> Result<Answer, Failure> {
+        let client = context.client()?;
+        let [file] = self.files.as_slice() else {
+            return Ok(bulk::each(&self.files, |file| {
+                let (json, published) = send(&client, file, Some(context.screen))?;
+                let Published { model, version, digest, .. } = published;
+                Ok((format!("live: {model} {version}, bundle {digest}"), json))
+            }));
+        };
+        let (json, published) = send(&client, file, Some(context.screen))?;
+        let Published { model, version, digest, functions, models } = published;
+        let models: String = models.iter().map(Tried::line).collect();
+        let plain = format!(
+            "live: {model} {version}\n  functions {}\n  bundle    {digest}\n{models}next: hospes offer new {model} --bundle {} --function {}",
+            functions.join(", "),
+            file.display(),
+            functions.first().map_or("FUNCTION", String::as_str)
+        );
+        Ok(Answer::new(printable(&plain), json))
+    }
+}
+
+/// Sends a signed bundle, and shows on the screen, if there is one, how far it is.
+///
+/// # Errors
+/// If it is not a signed bundle, or the host refuses it or published another.
+pub fn send(
+    client: &Client,
+    file: &Path,
+    screen: Option<Screen>,
+) -> Result<(Value, Published), Failure> {
+    let digest = *inspect::read_signed(file)?.digest();
+    let failed = |error| Failure::file("read", file, &error);
+    let opened = File::open(file).map_err(failed)?;
+    let length = opened.metadata().map_err(failed)?.len();
+    let what = format!("publishing {}", file.display());
+    let progress = screen.map(|screen| screen.bytes_bar(&what, length));
+    let mut reader: Box<dyn Read> = match &progress {
+        Some(progress) => Box::new(progress.reader(opened)),
+        None => Box::new(opened),
+    };
+    let post = Post {
+        content_type: "application/wasm",
+        headers: Vec::new(),
+        body: Payload::Reader(&mut *reader, length),
+    };
+    let reply = client.post("/api/bundles", post)?;
+    drop(progress);
+    let (json, published): (_, Published) = reply.document()?;
+    if published.digest != digest {
+        return Err(Failure::new(format!(
+            "the host published bundle `{}`, but `{digest}` was sent",
+            published.digest
+        )));
+    }
+    Ok((json, published))
+}

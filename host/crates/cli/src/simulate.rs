@@ -1,0 +1,106 @@
+//! A call that is not made: what `offer simulate` and `agreement simulate` share.
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Context;
+use super::client::{Payload, Post};
+use super::failure::Failure;
+use super::quantities::{self, Moment};
+use super::screen::{Answer, printable};
+use hospes_core::id::FunctionName;
+
+/// The call.
+#[derive(Debug, Args)]
+pub struct SimulatedCall {
+    /// The function that would be called.
+    #[arg(long, value_name = "FUNCTION")]
+    function: FunctionName,
+    /// Bytes of its arguments.
+    #[arg(long, value_name = "SIZE", value_parser = quantities::bytes, default_value = "0")]
+    input_bytes: u64,
+    /// Rows of its batch.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    rows: u64,
+    /// The purpose that it would declare, as an IRI.
+    #[arg(long, value_name = "IRI")]
+    purpose: Option<String>,
+    /// When it would begin [default: now].
+    #[arg(long, value_name = "TIME", value_parser = quantities::moment)]
+    at: Option<Moment>,
+}
+
+/// The host's report, as far as people are shown it.
+#[derive(Deserialize)]
+struct Report {
+    decision: String,
+    obstacle: Option<String>,
+    #[serde(rename = "ruleReport")]
+    rules: Vec<Rule>,
+}
+
+#[derive(Deserialize)]
+struct Rule {
+    rule: String,
+    #[serde(rename = "activationState")]
+    activation: String,
+    #[serde(rename = "premiseReport")]
+    constraints: Vec<Constraint>,
+}
+
+#[derive(Deserialize)]
+struct Constraint {
+    clause: String,
+    #[serde(rename = "leftOperand")]
+    operand: String,
+    #[serde(rename = "satisfactionState")]
+    satisfaction: String,
+    enforcement: String,
+    seen: String,
+    wanted: String,
+}
+
+impl SimulatedCall {
+    /// Asks the host. A call that would be denied is exit code 1.
+    pub fn run(self, context: &Context, path: &str) -> Result<Answer, Failure> {
+        let now = context.clock.now();
+        let call = json!({
+            "function": self.function,
+            "inputBytes": self.input_bytes,
+            "rows": self.rows,
+            "purpose": self.purpose,
+            "at": self.at.map(|at| at.resolve(now).to_string()),
+        });
+        let post = Post {
+            content_type: "application/json",
+            headers: Vec::new(),
+            body: Payload::Bytes(call.to_string().into_bytes()),
+        };
+        let (json, report): (Value, Report) = context.client()?.post(path, post)?.document()?;
+        let plain = printable(&page(&report));
+        Ok(if report.decision == "permitted" {
+            Answer::new(plain, json)
+        } else {
+            Answer::Refused { plain, json }
+        })
+    }
+}
+
+fn page(report: &Report) -> String {
+    let mut page = format!("this call would be {}", report.decision);
+    if let Some(obstacle) = &report.obstacle {
+        page += &format!("\n  {obstacle}");
+    }
+    for rule in &report.rules {
+        page += &format!("\n{} is {}", rule.rule, rule.activation.to_lowercase());
+        for one in &rule.constraints {
+            let mark = if one.satisfaction == "Satisfied" { "ok" } else { "no" };
+            page += &format!(
+                "\n  {mark}  [{}] {} {} (wanted: {}; seen: {})",
+                one.enforcement, one.clause, one.operand, one.wanted, one.seen
+            );
+        }
+    }
+    page
+}
