@@ -28,6 +28,7 @@ const LAYERS: [&[&str]; 5] = [
         "admission",
         "worker",
         "inference",
+        "wire",
     ],
     &["stop", "store"],
     &["sandbox"],
@@ -206,7 +207,9 @@ fn imports_go_down_only() {
 /// What reads and judges documents is built in seconds and runs anywhere: an auditor needs no sandbox and no server.
 #[test]
 fn crates_of_documents_need_no_sandbox_and_no_server() {
-    for name in ["hospes-core", "hospes-receipt", "hospes-bundle", "hospes-agreement"] {
+    for name in
+        ["hospes-core", "hospes-receipt", "hospes-bundle", "hospes-agreement", "hospes-wire"]
+    {
         let arguments =
             ["tree", "--offline", "--edges", "normal", "--prefix", "none", "--package", name];
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
