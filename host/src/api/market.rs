@@ -5,12 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use serde_json::{Value, json};
 
-use super::answer::{Answer, AnswerBody};
+use super::answer::{Answer, AnswerBody, done, json, text_of};
 use super::aside::{aside, asker};
 use super::functions::description;
-use super::health::json as json_answer;
 use super::intake;
 use super::paging::{Page, fill};
 use super::problem::{Problem, ProblemKind};
@@ -20,6 +18,7 @@ use crate::host::Host;
 use crate::id::{Digest, ModelName};
 use crate::state::accounts::Caller;
 use crate::state::deployments::{Document, PLAIN};
+use crate::wire::{market, offers};
 
 /// Most offers in one list.
 const LIST_MAX: usize = 100;
@@ -34,7 +33,7 @@ pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Resul
         return aside(host, asker(viewer.as_ref()), move |host| {
             let (after, viewer) = (after.as_ref(), viewer.as_ref());
             let page = page(host, host.market.after(after, viewer, model.as_ref())?, limit);
-            Ok(json_answer(StatusCode::OK, &page))
+            Ok(done(&page))
         })
         .await;
     }
@@ -60,15 +59,15 @@ fn made(host: &Host, (after, limit): (Option<Digest>, usize)) -> Result<Document
     if let Some(kept) = host.market.pages().find(&(after, limit), stamp) {
         return Ok(kept);
     }
-    let text = page(host, host.market.after(after.as_ref(), None, None)?, limit).to_string();
-    let made = Document::new(text.as_bytes());
+    let page = page(host, host.market.after(after.as_ref(), None, None)?, limit);
+    let made = Document::new(&text_of(&page));
     host.market.pages().keep((after, limit), stamp, &made);
     Ok(made)
 }
 
-fn page(host: &Host, some: impl Iterator<Item = Arc<SignedOffer>>, limit: usize) -> Value {
+fn page(host: &Host, some: impl Iterator<Item = Arc<SignedOffer>>, limit: usize) -> market::Page {
     let (offers, next) = fill(some, limit, |offer| *offer.id(), |offer| entry(host, offer));
-    json!({"offers": offers, "next": next})
+    market::Page { offers, next }
 }
 
 /// Who looks, if they say so.
@@ -79,7 +78,7 @@ fn viewer(host: &Host, headers: &HeaderMap) -> Result<Option<Caller>, Problem> {
     }
 }
 
-fn entry(host: &Host, offer: &SignedOffer) -> Option<Value> {
+fn entry(host: &Host, offer: &SignedOffer) -> Option<market::Offer> {
     let id = offer.id();
     let offer = offer.offer();
     let versions = &offer.clauses().target.versions;
@@ -87,12 +86,13 @@ fn entry(host: &Host, offer: &SignedOffer) -> Option<Value> {
     let deployment = live.iter().rfind(|live| versions.cover(live.digest(), live.version()))?;
     // Only for what is live: an offer can have many.
     let terms = offer_lines(offer);
-    let mut entry = description(deployment);
-    entry["versions"] = json!(versions.to_string());
-    entry["private"] = json!(!offer.audience().is_empty());
-    entry["id"] = json!(id);
-    entry["terms"] = json!(terms);
-    Some(entry)
+    Some(market::Offer {
+        id: *id,
+        description: description(deployment),
+        versions: versions.to_string(),
+        private: !offer.audience().is_empty(),
+        terms,
+    })
 }
 
 /// `GET /api/offers/{id}`: the signed offer, byte for byte.
@@ -114,7 +114,7 @@ pub(super) async fn simulate(
     let offer = host.market.show(&id, Some(&caller))?;
     aside(host, asker(&caller), move |host| {
         let report = host.agreements.simulate_offer(&caller, &offer, &call, &host.deployments)?;
-        Ok(json_answer(StatusCode::OK, &json!(report)))
+        Ok(done(&report))
     })
     .await
 }
@@ -129,7 +129,7 @@ pub(super) async fn mandate(
     let (publisher, bytes) = intake::signed(host, request).await?;
     aside(host, asker(&publisher), move |host| {
         let signed = host.agreements.mandate(&publisher, &id, &bytes, &host.market)?;
-        Ok(json_answer(StatusCode::OK, &json!(signed.content())))
+        Ok(done(signed.content()))
     })
     .await
 }
@@ -171,8 +171,9 @@ pub(super) async fn publish(
     let (publisher, bytes) = intake::signed(host, request).await?;
     aside(host, asker(&publisher), move |host| {
         let offer = host.market.list(&publisher, &bytes, &host.deployments, &host.agreements)?;
-        let listed = json!({"id": offer.id(), "model": offer.offer().model()});
-        Ok(json_answer(StatusCode::CREATED, &listed))
+        let model = offer.offer().model().clone();
+        let listed = offers::Listed { id: *offer.id(), model, replaced: None };
+        Ok(json(StatusCode::CREATED, &listed))
     })
     .await
 }

@@ -1,7 +1,7 @@
 //! Lists in pages: `?after=…&limit=…`, with `next` in the answer while there is more; in protocols that have no such member, in `Link`.
 
 use http::{HeaderValue, header};
-use serde_json::Value;
+use serde::Serialize;
 
 use super::answer::Answer;
 use super::form;
@@ -54,12 +54,12 @@ impl<'q> Page<'q> {
 const LIST_BYTES_MAX: usize = 512 * 1024;
 
 /// The first few of `some`, as they are shown, and the number of the last one if there are more. What is not shown takes no place.
-pub(super) fn fill<T>(
+pub(super) fn fill<T, E: Serialize>(
     some: impl Iterator<Item = T>,
     limit: usize,
     number: impl Fn(&T) -> Digest,
-    entry: impl Fn(&T) -> Option<Value>,
-) -> (Vec<Value>, Option<Digest>) {
+    entry: impl Fn(&T) -> Option<E>,
+) -> (Vec<E>, Option<Digest>) {
     let (mut entries, mut bytes, mut last) = (Vec::new(), 0, None);
     for one in some {
         if entries.len() == limit || bytes >= LIST_BYTES_MAX {
@@ -67,7 +67,7 @@ pub(super) fn fill<T>(
         }
         last = Some(number(&one));
         if let Some(entry) = entry(&one) {
-            bytes += entry.to_string().len();
+            bytes += serde_json::to_vec(&entry).map_or(0, |text| text.len());
             entries.push(entry);
         }
     }
@@ -159,7 +159,7 @@ mod tests {
         let number = |one: &usize| Digest::of(&one.to_le_bytes());
         let page = |count, limit, text: &str| {
             let (entries, next) =
-                fill(0..count, limit, number, |one| (*one != 1).then(|| Value::from(text)));
+                fill(0..count, limit, number, |one| (*one != 1).then(|| text.to_owned()));
             (entries.len(), next)
         };
         assert_eq!(page(0, 2, ""), (0, None));

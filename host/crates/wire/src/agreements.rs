@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::envelope::Envelope;
 use super::text;
 use super::word::words;
 
@@ -196,7 +197,7 @@ pub struct Event {
     #[schemars(with = "text::Object")]
     pub event: Value,
     /// The same with its signature.
-    #[schemars(with = "text::Envelope")]
+    #[schemars(with = "Envelope")]
     pub envelope: Value,
 }
 

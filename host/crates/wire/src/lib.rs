@@ -11,6 +11,7 @@
 
 pub mod account;
 pub mod agreements;
+pub mod envelope;
 pub mod market;
 pub mod models;
 pub mod negotiations;
@@ -30,13 +31,15 @@ mod tests {
 
     use super::*;
 
+    const PARTY: &str = "did:key:z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp";
+
     fn offer() -> Value {
         json!({
             "id": format!("sha256:{}", "0d".repeat(32)),
             "model": "acme/iris",
             "version": "1.0.0",
             "digest": format!("sha256:{}", "1e".repeat(32)),
-            "publisher": "acme",
+            "publisher": PARTY,
             "summary": "Says which iris it is",
             "licence": "Apache-2.0",
             "functions": [{"name": "classify", "signature": "(x: f32) -> string"}],

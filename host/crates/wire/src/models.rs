@@ -1,6 +1,6 @@
 //! Models: what a version says of itself, and publishing one.
 
-use hospes_core::id::{AccountName, Digest, FunctionName, ModelName};
+use hospes_core::id::{Digest, FunctionName, ModelName, Party};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -17,9 +17,9 @@ pub struct Description {
     /// SHA-256 of the bundle.
     #[schemars(with = "text::Digest")]
     pub digest: Digest,
-    /// The account that publishes the model.
-    #[schemars(with = "text::AccountName")]
-    pub publisher: AccountName,
+    /// The key of the account that publishes the model.
+    #[schemars(with = "text::Party")]
+    pub publisher: Party,
     /// What it does, in a line.
     pub summary: String,
     /// The licence, as an SPDX expression.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::agreements::{Class, Role};
+use super::envelope::Envelope;
 use super::text;
 use super::word::words;
 
@@ -108,6 +109,6 @@ pub struct Message {
     /// Where the negotiation stood after it.
     pub state: State,
     /// The document with its signatures.
-    #[schemars(with = "text::Envelope")]
+    #[schemars(with = "Envelope")]
     pub envelope: Value,
 }

@@ -101,7 +101,7 @@ pub struct ActionLog {
     #[schemars(with = "text::Party")]
     pub party: Party,
     /// How many actions there are in all.
-    pub total: usize,
+    pub total: u64,
     /// Those from the number asked for, as many as one answer has.
     pub actions: Vec<LoggedAction>,
 }

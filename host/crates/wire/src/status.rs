@@ -90,8 +90,8 @@ pub struct Backend {
 /// The processes that compute models.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Workers {
-    /// Those that are in use or wait.
-    pub processes: usize,
+    /// Their numbers, as the kernel has them.
+    pub processes: Vec<u32>,
     /// What the kernel did not let them give up.
     pub confinement_missing: Vec<String>,
     /// Models that ended such a process.

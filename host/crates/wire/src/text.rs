@@ -41,23 +41,6 @@ text! {
     Time = {"type": "string", "format": "date-time"};
     /// A call, by its UUID.
     CallId = {"type": "string", "format": "uuid"};
-    /// A document with its signatures (DSSE).
-    Envelope = {
-        "type": "object",
-        "required": ["payload", "payloadType", "signatures"],
-        "properties": {
-            "payload": {"type": "string", "contentEncoding": "base64"},
-            "payloadType": {"type": "string"},
-            "signatures": {"type": "array", "items": {
-                "type": "object",
-                "required": ["keyid", "sig"],
-                "properties": {
-                    "keyid": {"type": "string"},
-                    "sig": {"type": "string", "contentEncoding": "base64"},
-                },
-            }},
-        },
-    };
     /// Something that another document specifies.
     Object = {"type": "object"};
 }
