@@ -45,7 +45,7 @@ const LIST_MAX: usize = 1000;
 pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let caller = host.auth.reader(body::bearer(request.headers()))?;
     let Page { after, limit, .. } = Page::read(request.uri().query(), None, LIST_MAX)?;
-    let after = after.map(digest).transpose()?;
+    let after = after.as_deref().map(digest).transpose()?;
     aside(host, asker(&caller), move |host| {
         let mine = host.agreements.of(&caller);
         let begin = after.map_or(0, |after| mine.partition_point(|one| *one.id() <= after));

@@ -28,7 +28,8 @@ const LIST_MAX: usize = 100;
 pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let viewer = viewer(host, request.headers())?;
     let Page { of, after, limit } = Page::read(request.uri().query(), Some("model"), LIST_MAX)?;
-    let (model, after) = (of.map(named).transpose()?, after.map(digest).transpose()?);
+    let (model, after) =
+        (of.as_deref().map(named).transpose()?, after.as_deref().map(digest).transpose()?);
     if viewer.is_some() || model.is_some() {
         return aside(host, asker(viewer.as_ref()), move |host| {
             let (after, viewer) = (after.as_ref(), viewer.as_ref());
@@ -45,9 +46,8 @@ pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Resul
     openapi::kept(host, request.headers(), kept, PLAIN.to_owned()).await
 }
 
-/// A model's name in a query, where `/` may be escaped.
+/// A model's name in a query.
 fn named(model: &str) -> Result<ModelName, Problem> {
-    let model = model.replace("%2F", "/").replace("%2f", "/");
     model.parse().map_err(|error: crate::id::IdError| {
         Problem::new(ProblemKind::InvalidRequest, error.to_string())
     })

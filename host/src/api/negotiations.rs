@@ -50,6 +50,7 @@ const LIST_MAX: usize = 1000;
 pub(super) fn list(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let caller = host.auth.reader(body::bearer(request.headers()))?;
     let Page { after, limit, .. } = Page::read(request.uri().query(), None, LIST_MAX)?;
+    let after = after.as_deref();
     let after = after.map(|after| after.strip_prefix("urn:uuid:").unwrap_or(after).parse());
     let after = after.transpose().map_err(|_| {
         let reason = "`after` is the number of a negotiation, `urn:uuid:…`";

@@ -27,7 +27,7 @@ const WITHDRAW_BYTES_MAX: u64 = 4096;
 pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let caller = host.auth.reader(body::bearer(request.headers()))?;
     let Page { after, limit, .. } = Page::read(request.uri().query(), None, LIST_MAX)?;
-    let after = after.map(digest).transpose()?;
+    let after = after.as_deref().map(digest).transpose()?;
     aside(host, asker(&caller), move |host| {
         let own = host.market.of(&caller);
         let begin = after.map_or(0, |after| own.partition_point(|one| *one.offer.id() <= after));

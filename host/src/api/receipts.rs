@@ -31,11 +31,11 @@ pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Resul
         let detail = format!("there is no receipt of yours for call `{call}` in this list");
         Problem::new(ProblemKind::NotFound, detail)
     };
-    let agreement = of.map(digest).transpose()?;
+    let agreement = of.as_deref().map(digest).transpose()?;
     if let Some(agreement) = &agreement {
         host.agreements.find(&caller, agreement)?;
     }
-    let after = match after {
+    let after = match after.as_deref() {
         Some(call) => Some(call.parse::<CallId>().map_err(|_| not_yours(call))?),
         None => None,
     };
