@@ -25,9 +25,10 @@ pub(super) async fn succeed(
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let (caller, bytes) = intake::signed(host, request).await?;
-    let succession = SignedSuccession::parse(&bytes)
-        .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
+    // Two signatures are checked as well.
     aside(host, asker(&caller), move |host| {
+        let succession = SignedSuccession::parse(&bytes)
+            .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
         operations::check_not_aside(host, &succession.content().to)?;
         host.auth.succeed(&caller, succession.content())?;
         Ok(done(succession.content()))
