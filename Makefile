@@ -26,6 +26,7 @@ help:
 	@echo 'make fuzz    every fuzz target for a minute'
 	@echo 'make plugins the plugins that tests of whole hosts need'
 	@echo 'make profile the files in host/profile, from the table in the code'
+	@echo 'make routes  the tables of host/docs/api.md, from the table in the code'
 	@echo 'make dist    what is shipped: a stripped binary compiled for its calls, checksum, list of contents'
 
 demo: $(HOSPES) plugins $(RUNTIME)/.installed $(PICTURES)/.fetched
@@ -112,3 +113,8 @@ $(ORACLE): tests/oracle/requirements.txt
 .PHONY: profile
 profile:
 	HOSPES_WRITE_PROFILE=1 $(CARGO) nextest run --release --workspace the_profile_s_files || HOSPES_WRITE_PROFILE=1 $(CARGO) test --release --workspace the_profile_s_files
+
+# The tables of the reference of the HTTP API, from the table that the host answers from.
+.PHONY: routes
+routes:
+	HOSPES_WRITE_ROUTES=1 $(CARGO) nextest run --release --package hospes --lib the_reference_has_the_tables || HOSPES_WRITE_ROUTES=1 $(CARGO) test --release --package hospes --lib the_reference_has_the_tables

@@ -108,14 +108,19 @@ pub struct RuleUse {
     /// Calls so far.
     pub used: u64,
     /// Rows of all calls so far.
+    #[serde(default)]
     pub rows: u64,
     /// Bytes of all inputs so far.
+    #[serde(default)]
     pub bytes: u64,
     /// Tokens of all calls so far.
+    #[serde(default)]
     pub tokens: u64,
     /// Time of all calls so far, in microseconds.
+    #[serde(default)]
     pub time_micros: u64,
     /// Calls that run now.
+    #[serde(default)]
     pub running: u64,
     /// What was charged so far, in millionths of the currency; none without a price.
     pub price_micros: Option<u64>,
@@ -227,7 +232,7 @@ const fn one() -> u64 {
     1
 }
 
-/// Whether a call would be allowed, and why: the answer to a [`SimulatedCall`], and a member of a refused call's problem. The names are
+/// Whether a call would be allowed, and why: the answer about a simulated call, and a member of a refused call's problem. The names are
 /// those of the Compliance Report Model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Report")]

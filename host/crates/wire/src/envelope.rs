@@ -16,7 +16,7 @@ pub struct Envelope {
     pub signatures: Vec<Signature>,
 }
 
-/// A signature of an [`Envelope`].
+/// A signature of a document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Signature {
     /// Whose it is.
