@@ -67,14 +67,19 @@ pub struct Status {
     /// What computes models.
     pub backends: Vec<Backend>,
     /// The processes that do.
+    #[serde(default)]
     pub workers: Workers,
     /// Whether it is about to stop and takes no more calls.
+    #[serde(default)]
     pub draining: bool,
     /// Versions that have yet to be loaded since it started.
+    #[serde(default)]
     pub loading: usize,
     /// Versions that could not be brought back.
+    #[serde(default)]
     pub out_of_service: Vec<BrokenVersion>,
     /// Records that could not be read.
+    #[serde(default)]
     pub records_set_aside: Vec<RecordAside>,
 }
 
@@ -88,7 +93,8 @@ pub struct Backend {
 }
 
 /// The processes that compute models.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct Workers {
     /// Their numbers, as the kernel has them.
     pub processes: Vec<u32>,

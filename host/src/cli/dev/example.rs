@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use super::super::client::{Client, HostUrl, Payload, Post};
 use super::super::failure::Failure;
-use super::super::publish::{Published, Tried};
 use super::super::shell::word;
+use crate::id::ModelName;
+use crate::wire::models::{Published, Tried};
 
 /// Longest input that stands in a command; a longer one is put into a file.
 const INLINE_BYTES_MAX: usize = 2000;
@@ -23,7 +24,7 @@ const TRIED_MAX: usize = 4;
 
 /// A version that is live.
 pub struct Live {
-    pub model: String,
+    pub model: ModelName,
     pub version: String,
     /// The page to try it.
     pub page: String,
@@ -72,7 +73,7 @@ impl Caller<'_> {
         // Nobody waits long for an answer to what is made up.
         let client = Client::looking(self.host.clone(), Some(self.api_key.to_owned()));
         let mut calls = Vec::new();
-        for function in functions {
+        for function in functions.iter().map(ToString::to_string) {
             let operation = &document["paths"][format!("/{model}@{version}/{function}")]["post"];
             let input = &operation["requestBody"]["content"]["application/json"]["example"];
             let path = format!("/{model}/{function}");

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::Context;
@@ -11,8 +10,9 @@ use super::super::client::{Payload, Post};
 use super::super::document;
 use super::super::failure::Failure;
 use super::super::screen::{Answer, printable, table};
-use super::{Published, parse, sent};
-use crate::id::{Digest, ModelName};
+use super::{parse, sent};
+use crate::id::Digest;
+use crate::wire::offers::{Listed, Own, Page, Withdrawn};
 
 /// List your offers on a host, and where each stands.
 ///
@@ -50,65 +50,40 @@ pub struct Replace {
     file: PathBuf,
 }
 
-#[derive(Deserialize)]
-struct Listing {
-    offers: Vec<Entry>,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    id: String,
-    model: String,
-    versions: String,
-    private: bool,
-    state: String,
-    since: Option<String>,
-    reason: Option<String>,
-}
-
-/// The host's answer to `POST /api/offers/{id}/withdrawal`.
-#[derive(Deserialize)]
-struct Withdrawn {
-    id: Digest,
-    model: ModelName,
-}
-
 impl List {
     pub fn run(self, context: &Context) -> Result<Answer, Failure> {
         let Self {} = self;
-        let (json, listing): (_, Listing) = context.client()?.pages("/api/offers", "offers")?;
+        let (json, listing): (_, Page) = context.client()?.pages("/api/offers", "offers")?;
         let plain = if listing.offers.is_empty() {
             "no offers yet; make one with `hospes offer new`".to_owned()
         } else {
-            let rows: Vec<_> = listing.offers.iter().map(Entry::row).collect();
+            let rows: Vec<_> = listing.offers.iter().map(row).collect();
             table(&["MODEL", "VERSIONS", "TO", "STATE", "OFFER"], &rows)
         };
         Ok(Answer::new(printable(&plain), json))
     }
 }
 
-impl Entry {
-    fn row(&self) -> Vec<String> {
-        let to = if self.private { "named parties" } else { "everybody" };
-        vec![
-            self.model.clone(),
-            self.versions.clone(),
-            to.to_owned(),
-            self.stands(),
-            self.id.clone(),
-        ]
-    }
+fn row(own: &Own) -> Vec<String> {
+    let to = if own.private { "named parties" } else { "everybody" };
+    vec![
+        own.model.to_string(),
+        own.versions.clone(),
+        to.to_owned(),
+        stands(own),
+        own.id.to_string(),
+    ]
+}
 
-    fn stands(&self) -> String {
-        let mut text = self.state.replace('-', " ");
-        if let Some(since) = &self.since {
-            text += &format!(" at {since}");
-        }
-        if let Some(reason) = &self.reason {
-            text += &format!(" ({reason})");
-        }
-        text
+fn stands(own: &Own) -> String {
+    let mut text = own.state.as_str().replace('-', " ");
+    if let Some(since) = &own.since {
+        text += &format!(" at {since}");
     }
+    if let Some(reason) = &own.reason {
+        text += &format!(" ({reason})");
+    }
+    text
 }
 
 impl Withdraw {
@@ -119,7 +94,7 @@ impl Withdraw {
             body: Payload::Bytes(b"{}".to_vec()),
         };
         let path = format!("/api/offers/{}/withdrawal", self.offer);
-        let (json, Withdrawn { id, model }): (Value, _) =
+        let (json, Withdrawn { id, model, .. }): (Value, _) =
             context.client()?.post(&path, post)?.document()?;
         let plain =
             format!("withdrew the offer of {model}\n  offer {id}\nagreements stay in force");
@@ -133,7 +108,7 @@ impl Replace {
         let bytes = document::read(&file)?;
         let offer = parse(&bytes, || format!("`{}` is not a valid offer", file.display()))?;
         let path = format!("/api/offers/{old}/replacement");
-        let (json, Published { id, model }) = sent(&context.client()?, &path, &offer, bytes)?;
+        let (json, Listed { id, model, .. }) = sent(&context.client()?, &path, &offer, bytes)?;
         let plain = format!(
             "offered {model} on {}\n  offer    {id}\n  withdrew {old}\nconsumers: hospes agree {id}",
             context.host
