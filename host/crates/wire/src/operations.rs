@@ -110,10 +110,8 @@ pub struct ActionLog {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Action {
     /// Its number among the actions.
-    #[serde(default)]
     pub sequence: u64,
     /// Its UUID.
-    #[serde(default)]
     #[schemars(with = "text::CallId")]
     pub id: String,
     /// When it was done.

@@ -80,7 +80,8 @@ pub(super) static MODELS: [Route; 5] = [
         text(&[HTML]),
         "The functions of a model, to try in the browser",
         Handler::Now(|_, _, request| Ok(openapi::page(request.uri().path()))),
-    ),
+    )
+    .fails(&[NotFound]),
     post(
         "/api/bundles",
         Account,
