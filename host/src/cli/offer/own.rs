@@ -123,14 +123,17 @@ mod tests {
 
     #[test]
     fn a_row_says_where_an_offer_stands_and_why() {
-        let document = r#"{"id":"sha256:1","model":"a/m","versions":"sha256:2","private":false,
-            "state":"withdrawn-by-operator","since":"2027-01-01T00:00:00Z","reason":"a court said so","terms":[]}"#;
-        let entry: Entry = serde_json::from_str(document).expect("an entry");
+        let entry = |rest: &str| -> Own {
+            let id = Digest::of(b"an offer");
+            let document = format!(r#"{{"id":"{id}","model":"a/m","versions":"1",{rest}}}"#);
+            serde_json::from_str(&document).expect("an entry")
+        };
+        let stopped = entry(
+            r#""private":false,"state":"withdrawn-by-operator","since":"2027-01-01T00:00:00Z","reason":"a court said so""#,
+        );
         let stands = "withdrawn by operator at 2027-01-01T00:00:00Z (a court said so)";
-        assert_eq!(entry.row()[3], stands);
-        let document =
-            r#"{"id":"sha256:1","model":"a/m","versions":"1","private":true,"state":"not-live"}"#;
-        let entry: Entry = serde_json::from_str(document).expect("an entry");
-        assert_eq!(entry.row()[2..4], ["named parties".to_owned(), "not live".to_owned()]);
+        assert_eq!(row(&stopped)[3], stands);
+        let waits = entry(r#""private":true,"state":"not-live""#);
+        assert_eq!(row(&waits)[2..4], ["named parties".to_owned(), "not live".to_owned()]);
     }
 }
