@@ -26,6 +26,7 @@ help:
 	@echo 'make plugins the plugins that tests of whole hosts need'
 	@echo 'make profile the files in host/profile, from the table in the code'
 	@echo 'make crates  the picture of the crates in ARCHITECTURE.md, from cargo metadata'
+	@echo 'make routes  the tables of host/docs/api.md, from the table in the code'
 	@echo 'make dist    what is shipped: a stripped binary compiled for its calls, checksum, list of contents'
 
 # It builds what it calls and what the README's tour packs; the others take more compilers.
@@ -130,3 +131,8 @@ crates:
 .PHONY: profile
 profile:
 	HOSPES_WRITE_PROFILE=1 $(CARGO) nextest run --workspace the_profile_s_files || HOSPES_WRITE_PROFILE=1 $(CARGO) test --workspace the_profile_s_files
+
+# The tables of the reference of the HTTP API, from the table that the host answers from.
+.PHONY: routes
+routes:
+	HOSPES_WRITE_ROUTES=1 $(CARGO) nextest run --package hospes --lib the_reference_has_the_tables || HOSPES_WRITE_ROUTES=1 $(CARGO) test --package hospes --lib the_reference_has_the_tables

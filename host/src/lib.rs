@@ -13,6 +13,7 @@ pub use hospes_inference as inference;
 pub use hospes_onnx as onnx;
 pub use hospes_receipt as receipt;
 pub use hospes_telemetry as telemetry;
+pub use hospes_wire as wire;
 pub use hospes_worker as worker;
 
 pub mod api;

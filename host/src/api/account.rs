@@ -3,15 +3,12 @@
 
 use std::sync::Arc;
 
-use http::{Request, StatusCode};
+use http::Request;
 use hyper::body::Incoming;
-use serde::Deserialize;
-use serde_json::{Value, json};
 
-use super::answer::Answer;
+use super::answer::{self, Answer};
 use super::aside::{aside, asker};
 use super::body;
-use super::health::json as json_answer;
 use super::intake;
 use super::operations::{done, entry, with_keys};
 use super::problem::{Problem, ProblemKind};
@@ -22,6 +19,8 @@ use crate::operations::Target;
 use crate::receipt::{Action, Actor, Deed};
 use crate::state::accounts::{AuthError, Caller};
 use crate::state::deployments::Deployment;
+use crate::wire::account::{ModelIncident, OwnAccount, RevokeKey};
+use crate::wire::operations as wire;
 
 /// Most bytes of a request to revoke a key.
 const REVOKE_BYTES_MAX: u64 = 4096;
@@ -39,17 +38,18 @@ const INCIDENTS_MAX: usize = 100;
 pub(super) async fn show(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let caller = host.auth.reader(body::bearer(request.headers()))?;
     aside(host, asker(&caller), move |host| {
-        let mut shown = with_keys(host, caller.account());
-        shown["key"] = json!(caller.key().id.to_string());
-        shown["actions"] = json!(actions(host, &caller));
-        shown["incidents"] = json!(incidents(host, &caller));
-        Ok(json_answer(StatusCode::OK, &shown))
+        Ok(answer::done(&OwnAccount {
+            account: with_keys(host, caller.account()),
+            key: Some(caller.key().id.to_string()),
+            actions: actions(host, &caller),
+            incidents: incidents(host, &caller),
+        }))
     })
     .await
 }
 
 /// The latest actions that concern the caller, the last one first.
-fn actions(host: &Host, caller: &Caller) -> Vec<Value> {
+fn actions(host: &Host, caller: &Caller) -> Vec<wire::Action> {
     let log = host.receipts.log();
     let mut own = Vec::new();
     let mut end = usize::try_from(log.action_count()).unwrap_or(usize::MAX);
@@ -65,7 +65,7 @@ fn actions(host: &Host, caller: &Caller) -> Vec<Value> {
 
 /// Computations of the caller's own models that ended the process which computed them, and in which versions those are. Who called is
 /// not said: that is between the operator and them.
-fn incidents(host: &Host, caller: &Caller) -> Vec<Value> {
+fn incidents(host: &Host, caller: &Caller) -> Vec<ModelIncident> {
     let publisher = &caller.account().name;
     let mut incidents = host.inference.incidents_of(publisher);
     incidents.truncate(INCIDENTS_MAX);
@@ -73,12 +73,11 @@ fn incidents(host: &Host, caller: &Caller) -> Vec<Value> {
         return Vec::new();
     }
     let own = host.deployments.of_publisher(publisher);
-    let shown = incidents.iter().map(|Incident { model, how, times, wait_ms, .. }| {
-        let has = |live: &Deployment| live.manifest().models.iter().any(|one| one.sha256 == *model);
+    let shown = incidents.into_iter().map(|Incident { model, how, times, wait_ms, .. }| {
+        let has = |live: &Deployment| live.manifest().models.iter().any(|one| one.sha256 == model);
         let with = own.iter().filter(|live| has(live));
         let versions = with.map(|live| format!("{}@{}", live.model(), live.version()));
-        let versions: Vec<String> = versions.collect();
-        json!({"versions": versions, "model": model, "how": how, "times": times, "wait_ms": wait_ms})
+        ModelIncident { versions: versions.collect(), model, how, times, wait_ms }
     });
     shown.collect()
 }
@@ -96,13 +95,6 @@ fn concerns(host: &Host, caller: &Caller, action: &Action) -> bool {
     }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Revoke {
-    #[serde(default)]
-    reason: String,
-}
-
 /// `POST /api/account/keys/{id}/revocation`: revokes one of the caller's own keys. The body may be empty.
 pub(super) async fn revoke(
     host: &Arc<Host>,
@@ -110,8 +102,8 @@ pub(super) async fn revoke(
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let (caller, bytes) = intake::document(host, request, REVOKE_BYTES_MAX).await?;
-    let wanted: Revoke = match bytes.is_empty() {
-        true => Revoke::default(),
+    let wanted: RevokeKey = match bytes.is_empty() {
+        true => RevokeKey::default(),
         false => serde_json::from_slice(&bytes)
             .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?,
     };
@@ -127,5 +119,5 @@ pub(super) async fn revoke(
         let by = Actor::Account(caller.account().name.clone());
         done(host, by, Deed::RevokeKey, (id.to_string(), reason)).await?;
     }
-    Ok(json_answer(StatusCode::OK, &with_keys(host, caller.account())))
+    Ok(answer::done(&with_keys(host, caller.account())))
 }

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Request, StatusCode};
 use hyper::body::Incoming;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::de::value::Error as WordError;
+use serde::de::{DeserializeOwned, IntoDeserializer as _};
 
 use super::agreements::history;
-use super::answer::Answer;
+use super::answer::{Answer, done, json};
 use super::aside::aside;
 use super::body;
-use super::health::json as json_answer;
 use super::intake::Intake;
 use super::market::digest;
 use super::out_of_service;
@@ -19,21 +18,13 @@ use super::problem::{Problem, ProblemKind};
 use crate::admission::Asker;
 use crate::agreement::events::{Change, Reason};
 use crate::host::Host;
-use crate::id::{AccountName, Party};
+use crate::inference;
 use crate::operations;
+use crate::wire::operations::{OpenAccount, OpenedAccount, Operate};
+use crate::wire::status::{Backend, Incident, Status, Workers};
 
 /// Most bytes of a request to open an account.
 const ACCOUNT_BYTES_MAX: u64 = 4096;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OpenAccount {
-    name: AccountName,
-    party: Party,
-    /// What the key is to be called.
-    #[serde(default)]
-    key_name: Option<String>,
-}
 
 /// `POST /accounts`: opens an account, or makes another key for it. The key is in this answer and nowhere else.
 pub(super) async fn open_account(
@@ -48,23 +39,14 @@ pub(super) async fn open_account(
     let OpenAccount { name, party, key_name } = wanted;
     aside(host, Asker::Operator, move |host| {
         let key = operations::open_account(host, &name, party, key_name.as_deref())?;
-        let account = json!({"name": name, "party": party, "key": key.reveal()});
-        Ok(json_answer(StatusCode::CREATED, &account))
+        let account = OpenedAccount { name, party, key: key.reveal() };
+        Ok(json(StatusCode::CREATED, &account))
     })
     .await
 }
 
 /// Most bytes of an operator's event.
 const OPERATE_BYTES_MAX: u64 = 8192;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Operate {
-    change: Change,
-    reason: Reason,
-    #[serde(default)]
-    note: Option<Box<str>>,
-}
 
 /// `POST /agreements/{id}/events`: suspends or resumes an agreement; the host signs for its operator.
 pub(super) async fn operate(
@@ -77,12 +59,21 @@ pub(super) async fn operate(
     let bytes = Intake::operator(host, OPERATE_BYTES_MAX).read_json(&parts.headers, body).await?;
     let Operate { change, reason, note } = serde_json::from_slice(&bytes)
         .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
+    let (change, reason) = (word::<Change>("change", &change)?, word::<Reason>("reason", &reason)?);
+    let note = note.map(String::into_boxed_str);
     let id = digest(id)?;
     aside(host, Asker::Operator, move |host| {
         let standing = host.agreements.operate(&id, change, reason, note)?;
-        Ok(json_answer(StatusCode::OK, &history(host, &standing)?))
+        Ok(done(&history(host, &standing)?))
     })
     .await
+}
+
+/// A word of an event.
+fn word<T: DeserializeOwned>(member: &str, word: &str) -> Result<T, Problem> {
+    T::deserialize(word.into_deserializer()).map_err(|error: WordError| {
+        Problem::new(ProblemKind::InvalidRequest, format!("`{member}`: {error}"))
+    })
 }
 
 /// `GET /status`: what runs here.
@@ -92,38 +83,39 @@ pub(super) async fn status(
 ) -> Result<Answer, Problem> {
     check_operator(host, request.headers())?;
     // Aside: the log may be busy writing, and there may be many versions.
-    aside(host, Asker::Operator, |host| Ok(json_answer(StatusCode::OK, &state(host)))).await
+    aside(host, Asker::Operator, |host| Ok(done(&state(host)))).await
 }
 
-fn state(host: &Host) -> Value {
+fn state(host: &Host) -> Status {
     let log = host.receipts.log();
     let actions = log.action_count();
-    let backends: Vec<_> = host
-        .inference
-        .backends()
-        .iter()
-        .map(|backend| json!({"backend": backend.kind.to_string(), "usable": backend.usable.is_ok()}))
-        .collect();
-    json!({
-        "party": host.party(),
-        "version": env!("CARGO_PKG_VERSION"),
-        "models": host.deployments.count_live(),
-        "sandboxes_free": host.slots.free(),
-        "memory_free_bytes": host.sandbox.memory().free(),
-        "receipts": log.size().saturating_sub(actions),
-        "actions": actions,
-        "backends": backends,
-        "workers": {
-            "processes": host.inference.workers(),
-            // What the kernel did not let them give up.
-            "confinement_missing": host.inference.confinement().missing,
-            "incidents": host.inference.incidents(),
+    let backends = host.inference.backends().iter().map(|backend| Backend {
+        backend: backend.kind.to_string(),
+        usable: backend.usable.is_ok(),
+    });
+    let incidents = host.inference.incidents().into_iter().map(|one| {
+        let inference::Incident { publisher, model, how, times, wait_ms } = one;
+        Incident { publisher, model, how, times, wait_ms }
+    });
+    Status {
+        party: host.party(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        models: host.deployments.count_live(),
+        sandboxes_free: host.slots.free(),
+        memory_free_bytes: host.sandbox.memory().free() as u64,
+        receipts: log.size().saturating_sub(actions),
+        actions,
+        backends: backends.collect(),
+        workers: Workers {
+            processes: host.inference.workers(),
+            confinement_missing: host.inference.confinement().missing.clone(),
+            incidents: incidents.collect(),
         },
-        "draining": host.is_draining(),
-        "loading": host.deployments.loading().left(),
-        "out_of_service": out_of_service::list(host),
-        "records_set_aside": out_of_service::records(host),
-    })
+        draining: host.is_draining(),
+        loading: host.deployments.loading().left(),
+        out_of_service: out_of_service::list(host),
+        records_set_aside: out_of_service::records(host),
+    }
 }
 
 pub(super) fn check_operator(host: &Host, headers: &HeaderMap) -> Result<(), Problem> {

@@ -2,27 +2,27 @@
 
 use std::sync::Arc;
 
-use http::{Request, StatusCode};
+use http::Request;
 use hyper::body::Incoming;
-use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::answer::Answer;
+use super::answer::{Answer, done};
 use super::aside::{aside, asker};
 use super::body;
-use super::health::json as json_answer;
 use super::intake;
 use super::market::{digest, envelope};
+use super::negotiations::role;
 use super::operations::withdrawn_from;
 use super::paging::Page;
 use super::problem::{Problem, ProblemKind};
 use crate::agreement::events::{Applied, SignedEvent, State};
 use crate::host::Host;
-use crate::id::FunctionName;
 use crate::ledger::limits::Metered;
 use crate::state::accounts::Caller;
-use crate::state::agreements::{LimitUse, RuleUse, Simulated, Standing};
+use crate::state::agreements::{self as kept, Simulated, Standing};
+use crate::wire::agreements::{
+    self, Entry, History, LimitUse, NextEvent, Role, RuleUse, SimulatedCall, Submitted,
+};
 
 /// `POST /api/agreements`: an agreement with one signature or both. Signatures of several submissions add up.
 pub(super) async fn submit(
@@ -32,14 +32,8 @@ pub(super) async fn submit(
     let (caller, bytes) = intake::signed(host, request).await?;
     aside(host, asker(&caller), move |host| {
         let standing = host.agreements.submit(&caller, &bytes, |offer| host.market.offer(offer))?;
-        Ok(json_answer(
-            StatusCode::OK,
-            &json!({
-                "id": standing.id(),
-                "state": state(host, &standing),
-                "missing": missing(&standing),
-            }),
-        ))
+        let (id, state) = (*standing.id(), state(host, &standing));
+        Ok(done(&Submitted { id, state, missing: missing(&standing) }))
     })
     .await
 }
@@ -51,15 +45,15 @@ const LIST_MAX: usize = 1000;
 pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let caller = host.auth.reader(body::bearer(request.headers()))?;
     let Page { after, limit, .. } = Page::read(request.uri().query(), None, LIST_MAX)?;
-    let after = after.map(digest).transpose()?;
+    let after = after.as_deref().map(digest).transpose()?;
     aside(host, asker(&caller), move |host| {
         let mine = host.agreements.of(&caller);
         let begin = after.map_or(0, |after| mine.partition_point(|one| *one.id() <= after));
         let shown = &mine[begin..mine.len().min(begin + limit)];
         let next = shown.last().filter(|_| begin + shown.len() < mine.len());
-        let next = next.map(Standing::id);
+        let next = next.map(|last| *last.id());
         let agreements: Vec<_> = shown.iter().map(|standing| entry(host, standing)).collect();
-        Ok(json_answer(StatusCode::OK, &json!({"agreements": agreements, "next": next})))
+        Ok(done(&agreements::Page { agreements, next }))
     })
     .await
 }
@@ -81,24 +75,6 @@ pub(super) async fn show(
 /// Most bytes of a call to be simulated.
 const SIMULATED_BYTES_MAX: u64 = 4096;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct SimulatedWire {
-    function: FunctionName,
-    #[serde(default)]
-    input_bytes: u64,
-    #[serde(default = "one")]
-    rows: u64,
-    #[serde(default)]
-    purpose: Option<String>,
-    #[serde(default)]
-    at: Option<Timestamp>,
-}
-
-const fn one() -> u64 {
-    1
-}
-
 /// `POST /api/agreements/{id}/simulate`: would this call be allowed, and why not.
 pub(super) async fn simulate(
     host: &Arc<Host>,
@@ -109,7 +85,7 @@ pub(super) async fn simulate(
     let (caller, call) = simulated(host, request).await?;
     aside(host, asker(&caller), move |host| {
         let report = host.agreements.simulate(&caller, &id, &call, &host.deployments)?;
-        Ok(json_answer(StatusCode::OK, &json!(report)))
+        Ok(done(&report))
     })
     .await
 }
@@ -120,64 +96,69 @@ pub(super) async fn simulated(
     request: Request<Incoming>,
 ) -> Result<(Caller, Simulated), Problem> {
     let (caller, bytes) = intake::document(host, request, SIMULATED_BYTES_MAX).await?;
-    let wire: SimulatedWire = serde_json::from_slice(&bytes)
-        .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
-    let SimulatedWire { function, input_bytes, rows, purpose, at } = wire;
+    let invalid = |reason: String| Problem::new(ProblemKind::InvalidRequest, reason);
+    let call: SimulatedCall =
+        serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))?;
+    let SimulatedCall { function, input_bytes, rows, purpose, at } = call;
+    let at = at.map(|at| at.parse()).transpose();
+    let at = at.map_err(|error: jiff::Error| invalid(format!("`at`: {error}")))?;
     Ok((caller, Simulated { function, input_bytes, rows: rows.max(1), purpose, at }))
 }
 
-fn entry(host: &Host, standing: &Standing) -> Value {
+fn entry(host: &Host, standing: &Standing) -> Entry {
     let outline = standing.outline();
-    json!({
-        "id": outline.id,
-        "model": outline.model,
-        "publisher": outline.publisher,
-        "consumer": outline.consumer,
-        "state": state(host, standing),
-        "missing": missing(standing),
-        "held": host.agreements.held_because(standing),
-        "withdrawn": withdrawn_from(host, &outline.model, |digest, version| {
+    Entry {
+        id: outline.id,
+        model: outline.model.clone(),
+        publisher: outline.publisher,
+        consumer: outline.consumer,
+        state: state(host, standing),
+        missing: missing(standing),
+        held: host.agreements.held_because(standing),
+        withdrawn: withdrawn_from(host, &outline.model, |digest, version| {
             outline.versions.cover(digest, version)
         }),
-        "rules": standing.rules(host.clock().now()).iter().map(rule).collect::<Vec<_>>(),
-    })
+        rules: standing.rules(host.clock().now()).into_iter().map(rule).collect(),
+    }
 }
 
-fn rule(rule: &RuleUse) -> Value {
+fn rule(rule: kept::RuleUse) -> RuleUse {
     let used = |metered: Metered| rule.usage.used[metered as usize];
-    json!({
-        "rule": rule.rule,
-        "function": rule.function,
-        "used": used(Metered::Calls),
-        "rows": used(Metered::Rows),
-        "bytes": used(Metered::Bytes),
-        "tokens": used(Metered::Tokens),
-        "timeMicros": u64::try_from(rule.usage.time.as_micros()).unwrap_or(u64::MAX),
-        "running": rule.usage.running,
-        "priceMicros": rule.price,
-        "max": rule.max,
-        "remaining": rule.max.map(|max| max.saturating_sub(used(Metered::Calls))),
-        "ends": rule.ends.map(|ends| ends.to_string()),
-        "limits": rule.limits.iter().map(limit).collect::<Vec<_>>(),
-    })
+    RuleUse {
+        rule: rule.rule,
+        used: used(Metered::Calls),
+        rows: used(Metered::Rows),
+        bytes: used(Metered::Bytes),
+        tokens: used(Metered::Tokens),
+        time_micros: u64::try_from(rule.usage.time.as_micros()).unwrap_or(u64::MAX),
+        running: rule.usage.running,
+        price_micros: rule.price,
+        max: rule.max,
+        remaining: rule.max.map(|max| max.saturating_sub(used(Metered::Calls))),
+        ends: rule.ends.map(|ends| ends.to_string()),
+        limits: rule.limits.iter().map(limit).collect(),
+        function: rule.function,
+    }
 }
 
-fn limit(LimitUse { limit, used, max }: &LimitUse) -> Value {
-    json!({"limit": limit, "used": used, "max": max, "left": max.saturating_sub(*used)})
+fn limit(kept::LimitUse { limit, used, max }: &kept::LimitUse) -> LimitUse {
+    let left = max.saturating_sub(*used);
+    LimitUse { limit: (*limit).to_owned(), used: *used, max: *max, left }
 }
 
-fn state(host: &Host, standing: &Standing) -> &'static str {
+fn state(host: &Host, standing: &Standing) -> agreements::State {
+    use agreements::State as Shown;
     let now = host.clock().now();
     match standing.state_at(now) {
-        None => "proposed",
-        Some(State::Started) if host.agreements.waits_for_release(standing) => "frozen",
-        Some(State::Started) if host.agreements.held_because(standing).is_some() => "stopped",
-        Some(State::Started) if standing.has_ended(now) => "ended",
-        Some(State::Started) => "active",
-        Some(State::Suspended) => "suspended",
-        Some(State::Frozen) => "frozen",
-        Some(State::Completed) => "completed",
-        Some(State::Terminated) => "terminated",
+        None => Shown::Proposed,
+        Some(State::Started) if host.agreements.waits_for_release(standing) => Shown::Frozen,
+        Some(State::Started) if host.agreements.held_because(standing).is_some() => Shown::Stopped,
+        Some(State::Started) if standing.has_ended(now) => Shown::Ended,
+        Some(State::Started) => Shown::Active,
+        Some(State::Suspended) => Shown::Suspended,
+        Some(State::Frozen) => Shown::Frozen,
+        Some(State::Completed) => Shown::Completed,
+        Some(State::Terminated) => Shown::Terminated,
     }
 }
 
@@ -191,7 +172,7 @@ pub(super) async fn events(
     let id = digest(id)?;
     aside(host, asker(&caller), move |host| {
         let standing = host.agreements.find(&caller, &id)?;
-        Ok(json_answer(StatusCode::OK, &history(host, &standing)?))
+        Ok(done(&history(host, &standing)?))
     })
     .await
 }
@@ -207,32 +188,36 @@ pub(super) async fn event(
     aside(host, asker(&caller), move |host| {
         let (applied, standing) = host.agreements.event(&caller, &id, &bytes)?;
         let mut answer = history(host, &standing)?;
-        answer["applied"] = json!(match applied {
-            Applied::Now => "now",
-            Applied::Known => "known",
+        answer.applied = Some(match applied {
+            Applied::Now => agreements::Applied::Now,
+            Applied::Known => agreements::Applied::Known,
         });
-        Ok(json_answer(StatusCode::OK, &answer))
+        Ok(done(&answer))
     })
     .await
 }
 
-pub(super) fn history(host: &Host, standing: &Standing) -> Result<Value, Problem> {
-    let Some(lifecycle) = standing.history() else {
-        return Ok(json!({"id": standing.id(), "state": state(host, standing), "events": []}));
-    };
+pub(super) fn history(host: &Host, standing: &Standing) -> Result<History, Problem> {
+    let (id, state) = (*standing.id(), state(host, standing));
+    let history =
+        History { id, state, next: None, events: Vec::new(), waiting: None, applied: None };
+    let Some(lifecycle) = standing.history() else { return Ok(history) };
     let (sequence, previous) = lifecycle.next();
-    let envelope = |bytes: Vec<u8>| serde_json::from_slice::<Value>(&bytes).unwrap_or(Value::Null);
-    let shown = |signed: &SignedEvent| json!({"id": signed.id(), "event": signed.content(), "envelope": envelope(signed.to_bytes())});
     let events = host.agreements.events_of(standing.id())?;
-    Ok(json!({
-        "id": standing.id(),
-        "state": state(host, standing),
-        "next": {"sequence": sequence, "previous": previous},
-        "events": events.iter().map(shown).collect::<Vec<_>>(),
-        "waiting": lifecycle.waiting().map(shown).collect::<Vec<_>>(),
-    }))
+    Ok(History {
+        next: Some(NextEvent { sequence, previous }),
+        events: events.iter().map(event_of).collect(),
+        waiting: Some(lifecycle.waiting().map(event_of).collect()),
+        ..history
+    })
 }
 
-fn missing(standing: &Standing) -> Vec<String> {
-    standing.missing().iter().map(ToString::to_string).collect()
+fn event_of(signed: &SignedEvent) -> agreements::Event {
+    let envelope: Value = serde_json::from_slice(&signed.to_bytes()).unwrap_or_default();
+    let event = serde_json::to_value(signed.content()).unwrap_or_default();
+    agreements::Event { id: *signed.id(), event, envelope }
+}
+
+fn missing(standing: &Standing) -> Vec<Role> {
+    standing.missing().into_iter().map(role).collect()
 }

@@ -4,10 +4,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Body, Frame, SizeHint};
+use serde::Serialize;
 
 use super::connections::{Room, Stream};
 use crate::admission::Held;
@@ -60,6 +61,25 @@ pub(super) fn answer_of(bytes: Bytes, media: &'static str) -> Answer {
     let mut response = Response::new(bytes.into());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
     response
+}
+
+/// An answer of the host's own API. Its members are in the order of their names, so that the bytes do not depend on how a type is
+/// written down.
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Answer {
+    let mut answer = answer_of(text_of(body).into(), "application/json");
+    *answer.status_mut() = status;
+    answer
+}
+
+/// The body of such an answer.
+pub(super) fn text_of(body: &impl Serialize) -> Vec<u8> {
+    let body = serde_json::to_value(body).expect("invariant: the API's types are objects");
+    body.to_string().into_bytes()
+}
+
+/// The usual one: 200.
+pub(super) fn done(body: &impl Serialize) -> Answer {
+    json(StatusCode::OK, body)
 }
 
 impl Body for AnswerBody {

@@ -5,17 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Frame, Incoming};
-use serde::Deserialize;
-use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::admin::check_operator;
-use super::answer::{Answer, AnswerBody, BoxError};
+use super::answer::{Answer, AnswerBody, BoxError, done};
 use super::aside::aside;
-use super::health::json as json_answer;
 use super::intake::Intake;
 use super::problem::{Problem, ProblemKind};
 use crate::admission::Asker;
@@ -23,6 +20,7 @@ use crate::backup::Cut;
 use crate::host::Host;
 use crate::operations::lost::{self, SHOWN_MAX};
 use crate::receipt::PROOF_BYTES_MAX;
+use crate::wire::operations::{Lost, Shown, Undone};
 
 /// Bytes that are sent at once.
 const PIECE_BYTES: usize = 128 << 10;
@@ -91,13 +89,6 @@ impl Write for Pieces {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ShownWire {
-    /// Files: receipts with their proofs, and checkpoints.
-    shown: Vec<String>,
-}
-
 /// `POST /lost`: shows the host receipts and checkpoints of its own. What may have been used in what it has lost is frozen when the
 /// answer comes.
 pub(super) async fn show_lost(
@@ -107,24 +98,23 @@ pub(super) async fn show_lost(
     let (parts, body) = request.into_parts();
     check_operator(host, &parts.headers)?;
     let bytes = Intake::operator(host, SHOWN_BYTES_MAX).read_json(&parts.headers, body).await?;
-    let ShownWire { shown } = serde_json::from_slice(&bytes)
+    let Shown { shown } = serde_json::from_slice(&bytes)
         .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
     aside(host, Asker::Operator, move |host| {
         let shown: Vec<_> = shown.iter().map(String::as_bytes).collect();
         let found = lost::show(host, &shown)?;
-        let undone = found
-            .undone
-            .iter()
-            .map(|(deed, target)| json!({"action": deed.name(), "target": target}));
-        let answer = json!({
-            "lost": found.lost_up_to.is_some(),
-            "lost_from": found.lost_from,
-            "lost_up_to": found.lost_up_to,
-            "frozen": found.frozen,
-            "all": found.all,
-            "undone": undone.collect::<Vec<_>>(),
+        let undone = found.undone.into_iter().map(|(deed, target)| Undone {
+            action: deed.name().to_owned(),
+            target: target.into_string(),
         });
-        Ok(json_answer(StatusCode::OK, &answer))
+        Ok(done(&Lost {
+            lost: found.lost_up_to.is_some(),
+            lost_from: found.lost_from,
+            lost_up_to: found.lost_up_to,
+            frozen: found.frozen,
+            all: found.all,
+            undone: undone.collect(),
+        }))
     })
     .await
 }

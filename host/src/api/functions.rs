@@ -6,15 +6,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Request, StatusCode, header};
+use http::{HeaderMap, Request, header};
 use hyper::body::Incoming;
-use serde_json::{Value, json};
 
-use super::answer::{Answer, answer_of};
+use super::answer::{Answer, answer_of, done};
 use super::body::{self, Media};
 use super::calls::{Done, Front};
 use super::form;
-use super::health::json as json_answer;
 use super::pieces::{Begun, Typed};
 use super::problem::{Problem, ProblemKind};
 use crate::admission::READ_HERE_BYTES_MAX;
@@ -26,6 +24,7 @@ use crate::sandbox::{GuestFunction, Signature};
 use crate::state::deployments::{Deployment, Reference, Target};
 use crate::value::{Field, Type};
 use crate::visibility;
+use crate::wire::models::{self, Description};
 
 /// `POST /{publisher}/{model}[@ref]/{function}`.
 pub(super) async fn call(
@@ -118,7 +117,7 @@ pub(super) fn describe(
     request: &Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let deployment = known(host, publisher, model, request.headers())?;
-    Ok(json_answer(StatusCode::OK, &description(&deployment)))
+    Ok(done(&description(&deployment)))
 }
 
 /// The version of a model, if it is listed or the caller may know of it.
@@ -137,20 +136,20 @@ pub(super) fn known(
 }
 
 /// What the market and a model's page say about a version.
-pub(super) fn description(deployment: &Deployment) -> Value {
+pub(super) fn description(deployment: &Deployment) -> Description {
     let manifest = deployment.manifest();
-    json!({
-        "model": deployment.model(),
-        "version": deployment.version(),
-        "digest": deployment.digest(),
-        "publisher": deployment.publisher(),
-        "summary": &manifest.summary,
-        "licence": &manifest.licence,
-        "functions": deployment.functions().iter().map(function).collect::<Vec<_>>(),
-    })
+    Description {
+        model: deployment.model().clone(),
+        version: deployment.version().to_string(),
+        digest: *deployment.digest(),
+        publisher: deployment.publisher(),
+        summary: manifest.summary.clone(),
+        licence: manifest.licence.to_string(),
+        functions: deployment.functions().iter().map(function).collect(),
+    }
 }
 
-fn function(function: &GuestFunction) -> Value {
+fn function(function: &GuestFunction) -> models::Function {
     let signature = match function.signature() {
         Signature::Tensors => "(inputs: named tensors) -> named tensors".to_owned(),
         Signature::Values { params, result } => {
@@ -168,7 +167,7 @@ fn function(function: &GuestFunction) -> Value {
             "(request of HTTP) -> response, at /{publisher}/{model}/-/…".to_owned()
         }
     };
-    json!({"name": function.name(), "signature": signature})
+    models::Function { name: function.name().clone(), signature }
 }
 
 /// Parameters as text; those beyond the longest are not shown.

@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::answer::{Answer, AnswerBody};
+use super::answer::{Answer, AnswerBody, done};
 use super::problem::{Problem, ProblemKind};
 use crate::host::{Host, NotReady};
+use crate::wire::status::{self, Health, Healthy};
 
-/// A JSON answer.
+/// A JSON answer in another protocol.
 pub(super) fn json(status: StatusCode, body: &Value) -> Answer {
     let mut response = Response::new(AnswerBody::from(Bytes::from(body.to_string())));
     *response.status_mut() = status;
@@ -24,13 +25,13 @@ pub(super) fn is_health(path: &str) -> bool {
 
 /// `GET /healthz`: the process answers.
 pub(super) fn live() -> Answer {
-    json(StatusCode::OK, &json!({"status": "ok"}))
+    done(&Health { status: Healthy::Ok })
 }
 
 /// `GET /readyz`: the host takes calls.
 pub(super) fn ready(host: &Host) -> Result<Answer, Problem> {
     match host.readiness() {
-        Ok(()) => Ok(json(StatusCode::OK, &json!({"status": "ready"}))),
+        Ok(()) => Ok(done(&Health { status: Healthy::Ready })),
         Err(why) => Err(not_ready(&why)),
     }
 }
@@ -54,12 +55,9 @@ pub(super) fn not_ready(why: &NotReady) -> Problem {
 /// `GET /api/host`: the key that this host's receipts verify with.
 pub(super) fn identity(host: &Host) -> Result<Answer, Problem> {
     let log = host.receipts.log();
-    Ok(json(
-        StatusCode::OK,
-        &json!({
-            "party": host.party(),
-            "log": {"origin": log.origin(), "verifier": log.verifier_key()},
-            "version": env!("CARGO_PKG_VERSION"),
-        }),
-    ))
+    Ok(done(&status::Host {
+        party: host.party(),
+        log: status::Log { origin: log.origin().to_owned(), verifier: log.verifier_key() },
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }))
 }

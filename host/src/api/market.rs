@@ -5,12 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use serde_json::{Value, json};
 
-use super::answer::{Answer, AnswerBody};
+use super::answer::{Answer, AnswerBody, done, json, text_of};
 use super::aside::{aside, asker};
 use super::functions::description;
-use super::health::json as json_answer;
 use super::intake;
 use super::paging::{Page, fill};
 use super::problem::{Problem, ProblemKind};
@@ -21,6 +19,7 @@ use crate::id::{Digest, ModelName};
 use crate::state::accounts::Caller;
 use crate::state::agreements::AgreementsError;
 use crate::state::deployments::{Document, PLAIN};
+use crate::wire::{market, offers};
 
 /// Most offers in one list.
 const LIST_MAX: usize = 100;
@@ -30,12 +29,13 @@ const LIST_MAX: usize = 100;
 pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let viewer = viewer(host, request.headers())?;
     let Page { of, after, limit } = Page::read(request.uri().query(), Some("model"), LIST_MAX)?;
-    let (model, after) = (of.map(named).transpose()?, after.map(digest).transpose()?);
+    let (model, after) =
+        (of.as_deref().map(named).transpose()?, after.as_deref().map(digest).transpose()?);
     if viewer.is_some() || model.is_some() {
         return aside(host, asker(viewer.as_ref()), move |host| {
             let (after, viewer) = (after.as_ref(), viewer.as_ref());
             let page = page(host, host.market.after(after, viewer, model.as_ref())?, limit);
-            Ok(json_answer(StatusCode::OK, &page))
+            Ok(done(&page))
         })
         .await;
     }
@@ -47,9 +47,8 @@ pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Resul
     openapi::kept(host, request.headers(), kept, PLAIN.to_owned()).await
 }
 
-/// A model's name in a query, where `/` may be escaped.
+/// A model's name in a query.
 fn named(model: &str) -> Result<ModelName, Problem> {
-    let model = model.replace("%2F", "/").replace("%2f", "/");
     model.parse().map_err(|error: crate::id::IdError| {
         Problem::new(ProblemKind::InvalidRequest, error.to_string())
     })
@@ -61,15 +60,15 @@ fn made(host: &Host, (after, limit): (Option<Digest>, usize)) -> Result<Document
     if let Some(kept) = host.market.pages().find(&(after, limit), stamp) {
         return Ok(kept);
     }
-    let text = page(host, host.market.after(after.as_ref(), None, None)?, limit).to_string();
-    let made = Document::new(text.as_bytes());
+    let page = page(host, host.market.after(after.as_ref(), None, None)?, limit);
+    let made = Document::new(&text_of(&page));
     host.market.pages().keep((after, limit), stamp, &made);
     Ok(made)
 }
 
-fn page(host: &Host, some: impl Iterator<Item = Arc<SignedOffer>>, limit: usize) -> Value {
+fn page(host: &Host, some: impl Iterator<Item = Arc<SignedOffer>>, limit: usize) -> market::Page {
     let (offers, next) = fill(some, limit, |offer| *offer.id(), |offer| entry(host, offer));
-    json!({"offers": offers, "next": next})
+    market::Page { offers, next }
 }
 
 /// Who looks, if they say so.
@@ -80,7 +79,7 @@ fn viewer(host: &Host, headers: &HeaderMap) -> Result<Option<Caller>, Problem> {
     }
 }
 
-fn entry(host: &Host, offer: &SignedOffer) -> Option<Value> {
+fn entry(host: &Host, offer: &SignedOffer) -> Option<market::Offer> {
     let id = offer.id();
     let offer = offer.offer();
     let versions = &offer.clauses().target.versions;
@@ -88,12 +87,13 @@ fn entry(host: &Host, offer: &SignedOffer) -> Option<Value> {
     let deployment = live.iter().rfind(|live| versions.cover(live.digest(), live.version()))?;
     // Only for what is live: an offer can have many.
     let terms = offer_lines(offer);
-    let mut entry = description(deployment);
-    entry["versions"] = json!(versions.to_string());
-    entry["private"] = json!(!offer.audience().is_empty());
-    entry["id"] = json!(id);
-    entry["terms"] = json!(terms);
-    Some(entry)
+    Some(market::Offer {
+        id: *id,
+        description: description(deployment),
+        versions: versions.to_string(),
+        private: !offer.audience().is_empty(),
+        terms,
+    })
 }
 
 /// `GET /api/offers/{id}`: the signed offer, byte for byte.
@@ -115,7 +115,7 @@ pub(super) async fn simulate(
     let offer = host.market.show(&id, Some(&caller))?;
     aside(host, asker(&caller), move |host| {
         let report = host.agreements.simulate_offer(&caller, &offer, &call, &host.deployments)?;
-        Ok(json_answer(StatusCode::OK, &json!(report)))
+        Ok(done(&report))
     })
     .await
 }
@@ -132,7 +132,7 @@ pub(super) async fn mandate(
         let offer = host.market.offer(&id).ok_or(AgreementsError::UnknownOffer(id))?;
         let is_known = |offer: &Digest| host.market.is_known(offer);
         let signed = host.agreements.mandate(&publisher, &offer, &bytes, is_known)?;
-        Ok(json_answer(StatusCode::OK, &json!(signed.content())))
+        Ok(done(signed.content()))
     })
     .await
 }
@@ -174,8 +174,9 @@ pub(super) async fn publish(
     let (publisher, bytes) = intake::signed(host, request).await?;
     aside(host, asker(&publisher), move |host| {
         let offer = host.market.list(&publisher, &bytes, &host.deployments, &host.agreements)?;
-        let listed = json!({"id": offer.id(), "model": offer.offer().model()});
-        Ok(json_answer(StatusCode::CREATED, &listed))
+        let model = offer.offer().model().clone();
+        let listed = offers::Listed { id: *offer.id(), model, replaced: None };
+        Ok(json(StatusCode::CREATED, &listed))
     })
     .await
 }

@@ -4,26 +4,26 @@ use std::sync::Arc;
 
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::answer::Answer;
+use super::answer::{Answer, done, json};
 use super::aside::{aside, asker};
 use super::body;
-use super::health::json as json_answer;
 use super::intake;
 use super::paging::Page;
 use super::problem::{Problem, ProblemKind};
-use crate::agreement::lines;
 use crate::agreement::negotiation::{Negotiation, Taken};
+use crate::agreement::{Line, Role, lines};
 use crate::host::Host;
 use crate::state::negotiations::{Outline, Surroundings};
+use crate::wire::{agreements, negotiations};
 
 /// `POST /api/negotiations`: a request about an offer, or an offer to one party.
 pub(super) async fn begin(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer, Problem> {
     let (caller, bytes) = intake::signed(host, request).await?;
     aside(host, asker(&caller), move |host| {
         let negotiation = host.negotiations.begin(&caller, &bytes, &surroundings(host))?;
-        Ok(json_answer(StatusCode::CREATED, &shown(&negotiation)))
+        Ok(json(StatusCode::CREATED, &shown(&negotiation)))
     })
     .await
 }
@@ -38,7 +38,7 @@ pub(super) async fn step(
     let id = id.to_owned();
     aside(host, asker(&caller), move |host| {
         let negotiation = host.negotiations.step(&caller, &id, &bytes, &surroundings(host))?;
-        Ok(json_answer(StatusCode::OK, &shown(&negotiation)))
+        Ok(done(&shown(&negotiation)))
     })
     .await
 }
@@ -50,6 +50,7 @@ const LIST_MAX: usize = 1000;
 pub(super) fn list(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let caller = host.auth.reader(body::bearer(request.headers()))?;
     let Page { after, limit, .. } = Page::read(request.uri().query(), None, LIST_MAX)?;
+    let after = after.as_deref();
     let after = after.map(|after| after.strip_prefix("urn:uuid:").unwrap_or(after).parse());
     let after = after.transpose().map_err(|_| {
         let reason = "`after` is the number of a negotiation, `urn:uuid:…`";
@@ -60,8 +61,8 @@ pub(super) fn list(host: &Host, request: &Request<Incoming>) -> Result<Answer, P
     let is_more = mine.len() > limit;
     mine.truncate(limit);
     let next = mine.last().filter(|_| is_more).map(|last| last.urn());
-    let negotiations: Vec<_> = mine.iter().map(|one| summary(one)).collect();
-    Ok(json_answer(StatusCode::OK, &json!({"negotiations": negotiations, "next": next})))
+    let negotiations: Vec<_> = mine.iter().map(|one| outline(one)).collect();
+    Ok(done(&negotiations::Page { negotiations, next }))
 }
 
 /// `GET /api/negotiations/{id}`: one, with all its messages.
@@ -74,7 +75,7 @@ pub(super) async fn show(
     let id = id.to_owned();
     aside(host, asker(&caller), move |host| {
         let negotiation = host.negotiations.find(&caller, &id, &host.agreements)?;
-        Ok(json_answer(StatusCode::OK, &shown(&negotiation)))
+        Ok(done(&shown(&negotiation)))
     })
     .await
 }
@@ -87,33 +88,47 @@ fn surroundings(host: &Host) -> Surroundings<'_> {
     }
 }
 
-fn summary(negotiation: &Outline) -> Value {
-    json!({
-        "id": negotiation.urn(),
-        "state": negotiation.state.name(),
-        "turn": negotiation.state.turn(),
-        "model": negotiation.model,
-        "publisher": negotiation.publisher,
-        "consumer": negotiation.consumer,
-        "agreement": negotiation.agreement,
-    })
+fn outline(negotiation: &Outline) -> negotiations::Outline {
+    negotiations::Outline {
+        id: negotiation.urn(),
+        state: negotiation.state.name().into(),
+        turn: negotiation.state.turn().map(role),
+        model: negotiation.model.clone(),
+        publisher: negotiation.publisher,
+        consumer: negotiation.consumer,
+        agreement: negotiation.agreement,
+    }
 }
 
-fn shown(negotiation: &Negotiation) -> Value {
-    let mut shown = Outline::of(negotiation).map_or(Value::Null, |outline| summary(&outline));
-    shown["clauses"] = json!(lines(negotiation.clauses()));
-    shown["messages"] = negotiation.messages().iter().map(message).collect();
-    shown
+/// A side, as the API writes it.
+pub(super) fn role(role: Role) -> agreements::Role {
+    match role {
+        Role::Publisher => agreements::Role::Publisher,
+        Role::Consumer => agreements::Role::Consumer,
+    }
 }
 
-fn message(taken: &Taken) -> Value {
+fn shown(negotiation: &Negotiation) -> negotiations::Shown {
+    let begun = Outline::of(negotiation).expect("invariant: a negotiation begins with a message");
+    negotiations::Shown {
+        outline: outline(&begun),
+        clauses: lines(negotiation.clauses()).into_iter().map(clause).collect(),
+        messages: negotiation.messages().iter().map(message).collect(),
+    }
+}
+
+fn clause(Line { rule, class, text }: Line) -> negotiations::Clause {
+    negotiations::Clause { rule, class: class.name().into(), text }
+}
+
+fn message(taken: &Taken) -> negotiations::Message {
     let envelope: Value = serde_json::from_slice(&taken.message.to_bytes()).unwrap_or_default();
-    json!({
-        "kind": taken.message.kind(),
-        "id": taken.message.id(),
-        "by": taken.by,
-        "at": taken.at.to_string(),
-        "state": taken.state.name(),
-        "envelope": envelope,
-    })
+    negotiations::Message {
+        kind: taken.message.kind().to_owned(),
+        id: *taken.message.id(),
+        by: taken.by,
+        at: taken.at.to_string(),
+        state: taken.state.name().into(),
+        envelope,
+    }
 }

@@ -4,13 +4,10 @@ use std::sync::Arc;
 
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
-use serde::Deserialize;
-use serde_json::{Value, json};
 
-use super::answer::Answer;
+use super::answer::{Answer, done, json};
 use super::aside::{aside, asker};
 use super::body;
-use super::health::json as json_answer;
 use super::intake;
 use super::market::digest;
 use super::paging::{Page, fill};
@@ -18,6 +15,7 @@ use super::problem::{Problem, ProblemKind};
 use crate::agreement::offer_lines;
 use crate::host::Host;
 use crate::state::market::{Own, Replacement, Stand};
+use crate::wire::offers::{self, Listed, State, Withdraw, Withdrawn};
 
 /// Most offers in one list.
 const LIST_MAX: usize = 100;
@@ -29,45 +27,42 @@ const WITHDRAW_BYTES_MAX: u64 = 4096;
 pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let caller = host.auth.reader(body::bearer(request.headers()))?;
     let Page { after, limit, .. } = Page::read(request.uri().query(), None, LIST_MAX)?;
-    let after = after.map(digest).transpose()?;
+    let after = after.as_deref().map(digest).transpose()?;
     aside(host, asker(&caller), move |host| {
         let own = host.market.of(&caller);
         let begin = after.map_or(0, |after| own.partition_point(|one| *one.offer.id() <= after));
         let rest = own.into_iter().skip(begin);
         let (offers, next) = fill(rest, limit, |own| *own.offer.id(), |own| Some(entry(host, own)));
-        Ok(json_answer(StatusCode::OK, &json!({"offers": offers, "next": next})))
+        Ok(done(&offers::Page { offers, next }))
     })
     .await
 }
 
-fn entry(host: &Host, Own { offer, stand }: &Own) -> Value {
+fn entry(host: &Host, Own { offer, stand }: &Own) -> offers::Own {
     let document = offer.offer();
     let versions = &document.clauses().target.versions;
     let (state, since, reason) = match stand {
-        Stand::TakenBack(at) => ("withdrawn", Some(*at), None),
-        Stand::Withdrawn(cause) => ("withdrawn-by-operator", Some(cause.at), Some(&*cause.reason)),
+        Stand::TakenBack(at) => (State::Withdrawn, Some(*at), None),
+        Stand::Withdrawn(cause) => {
+            (State::WithdrawnByOperator, Some(cause.at), Some(cause.reason.to_string()))
+        }
         Stand::Listed => {
             let live = host.deployments.of(document.model());
             let is_live = live.iter().any(|one| versions.cover(one.digest(), one.version()));
-            (if is_live { "listed" } else { "not-live" }, None, None)
+            (if is_live { State::Listed } else { State::NotLive }, None, None)
         }
     };
-    json!({
-        "id": offer.id(),
-        "model": document.model(),
-        "versions": versions.to_string(),
-        "private": !document.audience().is_empty(),
-        "state": state,
-        "since": since.map(|since| since.to_string()),
-        "reason": reason,
-        "terms": offer_lines(document),
-    })
+    offers::Own {
+        id: *offer.id(),
+        model: document.model().clone(),
+        versions: versions.to_string(),
+        private: !document.audience().is_empty(),
+        state,
+        since: since.map(|since| since.to_string()),
+        reason,
+        terms: offer_lines(document),
+    }
 }
-
-/// Nothing: a body of it may be empty.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Withdraw {}
 
 /// `POST /api/offers/{id}/withdrawal`: takes one of the caller's offers out of the market. The body may be empty.
 pub(super) async fn withdraw(
@@ -83,13 +78,9 @@ pub(super) async fn withdraw(
     }
     aside(host, asker(&publisher), move |host| {
         let (offer, since) = host.market.take_back(&publisher, &id, host.clock().now())?;
-        let withdrawn = json!({
-            "id": id,
-            "model": offer.offer().model(),
-            "state": "withdrawn",
-            "since": since.to_string(),
-        });
-        Ok(json_answer(StatusCode::OK, &withdrawn))
+        let model = offer.offer().model().clone();
+        let (state, since) = (State::Withdrawn, since.to_string());
+        Ok(done(&Withdrawn { id, model, state, since }))
     })
     .await
 }
@@ -106,8 +97,9 @@ pub(super) async fn replace(
         let replacement = Replacement { old, envelope: &bytes, at: host.clock().now() };
         let offer =
             host.market.replace(&publisher, replacement, &host.deployments, &host.agreements)?;
-        let listed = json!({"id": offer.id(), "model": offer.offer().model(), "replaced": old});
-        Ok(json_answer(StatusCode::CREATED, &listed))
+        let model = offer.offer().model().clone();
+        let listed = Listed { id: *offer.id(), model, replaced: Some(old) };
+        Ok(json(StatusCode::CREATED, &listed))
     })
     .await
 }

@@ -2,15 +2,12 @@
 
 use std::sync::Arc;
 
-use http::{Request, StatusCode};
+use http::Request;
 use hyper::body::Incoming;
-use serde::Deserialize;
-use serde_json::{Value, json};
 
 use super::admin::check_operator;
-use super::answer::Answer;
+use super::answer::{self, Answer};
 use super::aside::aside;
-use super::health::json as json_answer;
 use super::intake::Intake;
 use super::problem::{Problem, ProblemKind};
 use crate::admission::Asker;
@@ -19,9 +16,13 @@ use crate::host::Host;
 use crate::id::{AccountName, ModelName};
 use crate::operations;
 use crate::receipt::{Action, Actor, Deed};
-use crate::state::accounts::{Account, Cause, KeyInfo, ListedKey};
+use crate::state::accounts::{self, KeyInfo, ListedKey, Standing};
 use crate::state::deployments::ResolveError;
-use crate::state::withdrawals::Withdrawal;
+use crate::wire::account::{self, Account, AccountWithKeys, Cause, Key};
+use crate::wire::operations as wire;
+use crate::wire::operations::{
+    Accounts, Act, Acted, ActionLog, ListedAccount, LoggedAction, NotBack, Withdrawal, Withdrawals,
+};
 
 /// Most bytes of an action.
 const ACTION_BYTES_MAX: u64 = 8192;
@@ -29,34 +30,24 @@ const ACTION_BYTES_MAX: u64 = 8192;
 /// Most actions in one answer.
 const ACTIONS_MAX: usize = 500;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Wanted {
-    action: String,
-    target: String,
-    #[serde(default)]
-    reason: String,
-}
-
 /// `POST /actions`: suspends, withdraws, revokes, stops, or gives back. In force when the answer comes.
 pub(super) async fn act(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer, Problem> {
     let (parts, body) = request.into_parts();
     check_operator(host, &parts.headers)?;
     let bytes = Intake::operator(host, ACTION_BYTES_MAX).read_json(&parts.headers, body).await?;
-    let Wanted { action, target, reason } = serde_json::from_slice(&bytes)
+    let Act { action, target, reason } = serde_json::from_slice(&bytes)
         .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
     let deed: Option<Deed> = action.parse().ok();
     let deed = deed.filter(|deed| !deed.is_noted()).ok_or_else(|| unknown(&action))?;
     done(host, Actor::Operator, deed, (target.clone(), reason)).await?;
-    let mut answer = json!({"action": deed.name(), "target": target});
-    match deed {
+    let failed = match deed {
         Deed::ReinstateVersion | Deed::ReinstateModel | Deed::ReinstateDigest => {
-            answer["failed"] = json!(put_back(host).await?);
+            Some(put_back(host).await?)
         }
-        Deed::RotateToken => answer["token"] = json!(*host.operator_token()),
-        _ => {}
-    }
-    Ok(json_answer(StatusCode::OK, &answer))
+        _ => None,
+    };
+    let token = matches!(deed, Deed::RotateToken).then(|| host.operator_token().to_string());
+    Ok(answer::done(&Acted { action: deed.name().to_owned(), target, failed, token }))
 }
 
 fn unknown(action: &str) -> Problem {
@@ -82,7 +73,7 @@ pub(super) async fn done(
 }
 
 /// Puts back what is withdrawn no more. Returns what does not come back, and why.
-async fn put_back(host: &Arc<Host>) -> Result<Vec<Value>, Problem> {
+async fn put_back(host: &Arc<Host>) -> Result<Vec<NotBack>, Problem> {
     let putting = tokio::spawn({
         let host = Arc::clone(host);
         async move { deploy::reinstate(&host).await }
@@ -91,7 +82,7 @@ async fn put_back(host: &Arc<Host>) -> Result<Vec<Value>, Problem> {
     let failed = failed.map_err(|error| Problem::internal(&error))?;
     let shown = |(model, version, error): (ModelName, semver::Version, ResolveError)| {
         let why = Problem::from(error).detail().to_owned();
-        json!({"model": model, "version": version, "why": why})
+        NotBack { model, version: version.to_string(), why }
     };
     Ok(failed.into_iter().map(shown).collect())
 }
@@ -112,28 +103,26 @@ pub(super) async fn log(host: &Arc<Host>, request: &Request<Incoming>) -> Result
         let mut shown = Vec::new();
         for (index, action) in log.actions_in(from..from.saturating_add(ACTIONS_MAX)) {
             let proof = log.prove_action(index).map_err(|error| Problem::internal(&error))?;
-            let mut entry = entry(&action);
-            entry["proof"] = serde_json::from_slice(&proof.to_bytes()).unwrap_or_default();
-            shown.push(entry);
+            let proof = serde_json::from_slice(&proof.to_bytes()).unwrap_or_default();
+            shown.push(LoggedAction { action: entry(&action), proof });
         }
-        let answer = json!({"party": host.party(), "total": total, "actions": shown});
-        Ok(json_answer(StatusCode::OK, &answer))
+        Ok(answer::done(&ActionLog { party: host.party(), total, actions: shown }))
     })
     .await
 }
 
 /// An action as it is listed.
-pub(super) fn entry(action: &Action) -> Value {
+pub(super) fn entry(action: &Action) -> wire::Action {
     let Action { id, at, by, deed, target, reason, sequence, .. } = action;
-    json!({
-        "sequence": sequence,
-        "id": id.to_string(),
-        "at": at.to_string(),
-        "by": by.to_string(),
-        "action": deed.name(),
-        "target": target,
-        "reason": reason,
-    })
+    wire::Action {
+        sequence: *sequence,
+        id: id.to_string(),
+        at: at.to_string(),
+        by: by.to_string(),
+        action: deed.name().to_owned(),
+        target: target.to_string(),
+        reason: reason.to_string(),
+    }
 }
 
 /// `GET /accounts`: every account, and where it stands.
@@ -144,12 +133,11 @@ pub(super) async fn accounts(
     check_operator(host, request.headers())?;
     aside(host, Asker::Operator, |host| {
         let accounts = host.auth.accounts();
-        let accounts = accounts.iter().map(|account| {
-            let mut shown = shown(account);
-            shown["keys"] = json!(host.auth.keys_of(&account.name).len());
-            shown
+        let accounts = accounts.iter().map(|account| ListedAccount {
+            account: shown(account),
+            keys: host.auth.keys_of(&account.name).len(),
         });
-        Ok(json_answer(StatusCode::OK, &json!({"accounts": accounts.collect::<Vec<_>>()})))
+        Ok(answer::done(&Accounts { accounts: accounts.collect() }))
     })
     .await
 }
@@ -166,58 +154,62 @@ pub(super) fn account(
     })?;
     let account = host.auth.account(&name);
     let account = account.ok_or(crate::state::accounts::AuthError::NoAccount(name))?;
-    Ok(json_answer(StatusCode::OK, &with_keys(host, &account)))
+    Ok(answer::done(&with_keys(host, &account)))
 }
 
 /// An account with its keys, as the operator and the account itself see it.
-pub(super) fn with_keys(host: &Host, account: &Account) -> Value {
-    let mut shown = shown(account);
-    shown["former"] = json!(account.former);
-    shown["keys"] = json!(host.auth.keys_of(&account.name).iter().map(key).collect::<Vec<_>>());
-    shown
+pub(super) fn with_keys(host: &Host, account: &accounts::Account) -> AccountWithKeys {
+    AccountWithKeys {
+        account: shown(account),
+        former: account.former.clone(),
+        keys: host.auth.keys_of(&account.name).iter().map(key).collect(),
+    }
 }
 
-fn shown(account: &Account) -> Value {
-    json!({
-        "name": account.name,
-        "party": account.party,
-        "standing": account.standing.name(),
-        "cause": account.standing.cause().map(cause),
-    })
+fn shown(account: &accounts::Account) -> Account {
+    Account {
+        name: account.name.clone(),
+        party: account.party,
+        standing: match account.standing {
+            Standing::Open => account::Standing::Open,
+            Standing::Suspended(_) => account::Standing::Suspended,
+            Standing::Closed(_) => account::Standing::Closed,
+        },
+        cause: account.standing.cause().map(cause),
+    }
 }
 
-fn key(key: &ListedKey) -> Value {
+fn key(key: &ListedKey) -> Key {
     let KeyInfo { id, name, made, .. } = key.info.as_ref();
-    json!({
-        "id": id.to_string(),
-        "name": name,
-        "made": made.to_string(),
-        "used": key.info.used().map(|used| used.to_string()),
-        "revoked": key.revoked.as_ref().map(cause),
-    })
+    Key {
+        id: id.to_string(),
+        name: name.as_ref().map(ToString::to_string),
+        made: made.to_string(),
+        used: key.info.used().map(|used| used.to_string()),
+        revoked: key.revoked.as_ref().map(cause),
+    }
 }
 
-fn cause(Cause { at, reason }: &Cause) -> Value {
-    json!({"at": at.to_string(), "reason": reason.as_ref()})
+fn cause(accounts::Cause { at, reason }: &accounts::Cause) -> Cause {
+    Cause { at: at.to_string(), reason: reason.to_string() }
 }
 
 /// `GET /withdrawals`: what is withdrawn or frozen now.
 pub(super) fn withdrawals(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
     check_operator(host, request.headers())?;
-    let shown = |what: &str, why: &Cause| {
-        let mut shown = cause(why);
-        shown["what"] = json!(what);
-        shown
-    };
+    let shown = |what: String, why: &accounts::Cause| Withdrawal { what, cause: cause(why) };
     let models = host.withdrawals.list();
-    let models: Vec<_> =
-        models.iter().map(|Withdrawal { what, cause }| shown(what, cause)).collect();
+    let models = models.iter().map(|one| shown(one.what.to_string(), &one.cause));
     let offers = host.market.withdrawn();
-    let offers: Vec<_> = offers.iter().map(|(id, why)| shown(&id.to_string(), why)).collect();
+    let offers = offers.iter().map(|(id, why)| shown(id.to_string(), why));
     let (agreements, all) = host.agreements.frozen();
-    let frozen = agreements.iter().map(|(id, why)| shown(&id.to_string(), why));
-    let frozen: Vec<_> = frozen.chain(all.map(|why| shown("all", &why))).collect();
-    Ok(json_answer(StatusCode::OK, &json!({"models": models, "offers": offers, "frozen": frozen})))
+    let frozen = agreements.iter().map(|(id, why)| shown(id.to_string(), why));
+    let frozen = frozen.chain(all.map(|why| shown("all".to_owned(), &why)));
+    Ok(answer::done(&Withdrawals {
+        models: models.collect(),
+        offers: offers.collect(),
+        frozen: frozen.collect(),
+    }))
 }
 
 /// Says which versions are out of service because something was withdrawn, or their publisher unloaded them, for a party of an agreement.

@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use http::{Request, StatusCode};
+use http::Request;
 use hyper::body::Incoming;
 use semver::Version;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::admin::check_operator;
-use super::answer::Answer;
+use super::answer::{Answer, done};
 use super::aside::aside;
-use super::health::json as json_answer;
 use super::intake::Intake;
 use super::problem::{Problem, ProblemKind};
 use crate::admission::Asker;
@@ -22,51 +20,43 @@ use crate::operations;
 use crate::receipt::Deed;
 use crate::state::deployments::Reference;
 use crate::store::Aside;
+use crate::wire::operations::{
+    BrokenVersion, OutOfService, RecordAside, Retried, TakenAway, WhichVersion,
+};
 
 /// Most bytes of a request here.
 const BODY_BYTES_MAX: u64 = 4096;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Which {
-    model: ModelName,
-    version: Version,
-}
-
 /// The versions that are out of service, with the reason.
-pub(super) fn list(host: &Host) -> Value {
-    let broken = host.deployments.out_of_service().into_iter().map(|(published, reason)| {
-        json!({
-            "publisher": published.model().publisher,
-            "model": published.model(),
-            "version": published.version(),
-            "digest": published.digest(),
-            "reason": &*reason,
-        })
-    });
+pub(super) fn list(host: &Host) -> Vec<BrokenVersion> {
+    let broken =
+        host.deployments.out_of_service().into_iter().map(|(published, reason)| BrokenVersion {
+            publisher: published.model().publisher.clone(),
+            model: published.model().clone(),
+            version: published.version().to_string(),
+            digest: published.digest().copied(),
+            reason: reason.to_string(),
+        });
     broken.collect()
 }
 
 /// Records that could not be read when the host started.
-pub(super) fn records(host: &Host) -> Value {
-    let aside = host.store.all_aside();
-    aside.iter().map(|Aside { table, key, reason }| {
-        json!({"kind": table.name(), "key": key, "reason": reason})
-    }).collect()
+pub(super) fn records(host: &Host) -> Vec<RecordAside> {
+    let aside = host.store.all_aside().into_iter();
+    let shown =
+        |Aside { table, key, reason }| RecordAside { kind: table.name().to_owned(), key, reason };
+    aside.map(shown).collect()
 }
 
 /// `GET /out-of-service`.
 pub(super) fn show(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
     check_operator(host, request.headers())?;
-    Ok(json_answer(
-        StatusCode::OK,
-        &json!({"out_of_service": list(host), "records": records(host)}),
-    ))
+    Ok(done(&OutOfService { out_of_service: list(host), records: records(host) }))
 }
 
 /// `POST /out-of-service/retry`: loads such a version again, and says whether that went well.
 pub(super) async fn retry(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer, Problem> {
-    let Which { model, version } = which(host, request).await?;
+    let (model, version) = which(host, request).await?;
     let (model, version) = aside(host, Asker::Operator, move |host| {
         operations::note_version(host, Deed::RetryVersion, &model, &version)?;
         Ok((model, version))
@@ -77,7 +67,7 @@ pub(super) async fn retry(host: &Arc<Host>, request: Request<Incoming>) -> Resul
         let reason = reason.ok().and_then(|published| published.out_of_service());
         Problem::from(error).with("reason", json!(reason.as_deref()))
     })?;
-    Ok(json_answer(StatusCode::OK, &json!({"model": model, "version": version, "live": true})))
+    Ok(done(&Retried { model, version: version.to_string(), live: true }))
 }
 
 /// `POST /out-of-service/withdraw`: takes such a version away, also over a restart. Its publisher may put it back.
@@ -85,20 +75,23 @@ pub(super) async fn withdraw(
     host: &Arc<Host>,
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
-    let Which { model, version } = which(host, request).await?;
+    let (model, version) = which(host, request).await?;
     aside(host, Asker::Operator, move |host| {
         operations::note_version(host, Deed::TakeOutVersion, &model, &version)?;
         deploy::take_out(host, &model, &version)?;
-        let taken = json!({"model": model, "version": version, "withdrawn": true});
-        Ok(json_answer(StatusCode::OK, &taken))
+        Ok(done(&TakenAway { model, version: version.to_string(), withdrawn: true }))
     })
     .await
 }
 
-async fn which(host: &Host, request: Request<Incoming>) -> Result<Which, Problem> {
+async fn which(host: &Host, request: Request<Incoming>) -> Result<(ModelName, Version), Problem> {
     let (parts, body) = request.into_parts();
     check_operator(host, &parts.headers)?;
     let bytes = Intake::operator(host, BODY_BYTES_MAX).read_json(&parts.headers, body).await?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))
+    let invalid = |reason: String| Problem::new(ProblemKind::InvalidRequest, reason);
+    let WhichVersion { model, version } =
+        serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))?;
+    let version = version.parse();
+    let version = version.map_err(|error: semver::Error| invalid(format!("`version`: {error}")))?;
+    Ok((model, version))
 }

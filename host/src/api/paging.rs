@@ -1,36 +1,38 @@
 //! Lists in pages: `?after=…&limit=…`, with `next` in the answer while there is more; in protocols that have no such member, in `Link`.
 
 use http::{HeaderValue, header};
-use serde_json::Value;
+use serde::Serialize;
 
 use super::answer::Answer;
 use super::form;
 use super::problem::{Problem, ProblemKind};
+use crate::call::Part;
 use crate::id::Digest;
 use crate::state::deployments::After;
 
 /// Which part of a list is wanted.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Page<'q> {
+pub(super) struct Page {
     /// Only what belongs to this, where a list knows such a parameter.
-    pub(super) of: Option<&'q str>,
+    pub(super) of: Option<String>,
     /// What the page before ended with.
-    pub(super) after: Option<&'q str>,
+    pub(super) after: Option<String>,
     pub(super) limit: usize,
 }
 
-impl<'q> Page<'q> {
+impl Page {
     /// Reads a query. `of` is a parameter that this list knows besides; a page has `limit_max` entries at most, and as many by default.
     pub(super) fn read(
-        query: Option<&'q str>,
+        query: Option<&str>,
         of: Option<&str>,
         limit_max: usize,
     ) -> Result<Self, Problem> {
         let mut page = Self { of: None, after: None, limit: limit_max };
-        for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let wrong = |reason: String| Problem::new(ProblemKind::InvalidRequest, reason);
-            match name {
+        let wrong = |reason: String| Problem::new(ProblemKind::InvalidRequest, reason);
+        for Part { name, bytes } in form::query(query.unwrap_or_default())? {
+            let value = String::from_utf8(bytes.into());
+            let value = value.map_err(|_| wrong(format!("`{name}` is not UTF-8")))?;
+            match name.as_str() {
                 "after" => page.after = Some(value),
                 "limit" => {
                     let limit = value.parse().ok().filter(|limit| (1..=limit_max).contains(limit));
@@ -54,12 +56,12 @@ impl<'q> Page<'q> {
 const LIST_BYTES_MAX: usize = 512 * 1024;
 
 /// The first few of `some`, as they are shown, and the number of the last one if there are more. What is not shown takes no place.
-pub(super) fn fill<T>(
+pub(super) fn fill<T, E: Serialize>(
     some: impl Iterator<Item = T>,
     limit: usize,
     number: impl Fn(&T) -> Digest,
-    entry: impl Fn(&T) -> Option<Value>,
-) -> (Vec<Value>, Option<Digest>) {
+    entry: impl Fn(&T) -> Option<E>,
+) -> (Vec<E>, Option<Digest>) {
     let (mut entries, mut bytes, mut last) = (Vec::new(), 0, None);
     for one in some {
         if entries.len() == limit || bytes >= LIST_BYTES_MAX {
@@ -67,7 +69,7 @@ pub(super) fn fill<T>(
         }
         last = Some(number(&one));
         if let Some(entry) = entry(&one) {
-            bytes += entry.to_string().len();
+            bytes += serde_json::to_vec(&entry).map_or(0, |text| text.len());
             entries.push(entry);
         }
     }
@@ -147,8 +149,10 @@ mod tests {
         assert_eq!(read(None).expect("a page"), all);
         assert_eq!(read(Some("")).expect("a page"), all);
         let page = read(Some("agreement=a&limit=7&after=b")).expect("a page");
-        assert_eq!(page, Page { of: Some("a"), after: Some("b"), limit: 7 });
-        for wrong in ["limit=0", "limit=101", "limit=x", "limit", "page=2", "%61fter=b"] {
+        let named = Page { of: Some("a".to_owned()), after: Some("b".to_owned()), limit: 7 };
+        assert_eq!(page, named);
+        assert_eq!(read(Some("%61greement=%61&limit=%37&after=b")).expect("a page"), named);
+        for wrong in ["limit=0", "limit=101", "limit=x", "limit", "page=2", "after=%ff"] {
             assert!(read(Some(wrong)).is_err(), "{wrong}");
         }
         assert!(Page::read(Some("agreement=a"), None, 10).is_err());
@@ -159,7 +163,7 @@ mod tests {
         let number = |one: &usize| Digest::of(&one.to_le_bytes());
         let page = |count, limit, text: &str| {
             let (entries, next) =
-                fill(0..count, limit, number, |one| (*one != 1).then(|| Value::from(text)));
+                fill(0..count, limit, number, |one| (*one != 1).then(|| text.to_owned()));
             (entries.len(), next)
         };
         assert_eq!(page(0, 2, ""), (0, None));

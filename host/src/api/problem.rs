@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::answer::{Answer, AnswerBody};
 use crate::receipt::ReceiptError;
 use crate::store::{is_aside, is_disk_failure};
+use crate::wire::problem as wire;
 
 /// What kind of problem it is: clients decide by this, not by the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -282,12 +283,14 @@ impl Problem {
     /// The problem as JSON (RFC 9457 section 3).
     pub fn to_json(&self) -> Value {
         let (code, status, title) = self.kind.parts();
-        let mut members = self.extensions.clone();
-        members.insert("type".into(), json!(format!("urn:hospes:problem:{code}")));
-        members.insert("title".into(), json!(title));
-        members.insert("status".into(), json!(status.as_u16()));
-        members.insert("detail".into(), json!(self.detail));
-        Value::Object(members)
+        let problem = wire::Problem {
+            kind: format!("{}{code}", wire::TYPE_PREFIX),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail: self.detail.clone(),
+            more: self.extensions.clone().into_iter().collect(),
+        };
+        serde_json::to_value(problem).expect("invariant: a problem is an object")
     }
 
     /// The response.

@@ -4,12 +4,10 @@ use std::sync::Arc;
 
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
-use serde_json::{Value, json};
 
-use super::answer::Answer;
+use super::answer::{Answer, done, json};
 use super::aside::{aside, asker};
 use super::body;
-use super::health::json as json_answer;
 use super::intake;
 use super::openapi;
 use super::problem::{Problem, ProblemKind};
@@ -19,6 +17,7 @@ use crate::deploy::{self, Published, Tried};
 use crate::host::Host;
 use crate::inference::Trial;
 use crate::operations;
+use crate::wire::models;
 
 /// `POST /api/successions`: lets a new key follow the account's.
 pub(super) async fn succeed(
@@ -26,12 +25,13 @@ pub(super) async fn succeed(
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let (caller, bytes) = intake::signed(host, request).await?;
-    let succession = SignedSuccession::parse(&bytes)
-        .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
+    // Two signatures are checked as well.
     aside(host, asker(&caller), move |host| {
+        let succession = SignedSuccession::parse(&bytes)
+            .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
         operations::check_not_aside(host, &succession.content().to)?;
         host.auth.succeed(&caller, succession.content())?;
-        Ok(json_answer(StatusCode::OK, &json!(succession.content())))
+        Ok(done(succession.content()))
     })
     .await
 }
@@ -60,27 +60,23 @@ pub(super) async fn publish(
     });
     let deployed = deploying.await.map_err(|panic| Problem::internal(&panic))??;
     let Published { deployment, trials } = deployed;
-    Ok(json_answer(
-        StatusCode::CREATED,
-        &json!({
-            "model": deployment.model(),
-            "version": deployment.version(),
-            "digest": deployment.digest(),
-            "functions": deployment.functions().iter().map(|f| f.name()).collect::<Vec<_>>(),
-            "models": trials.iter().map(tried).collect::<Vec<_>>(),
-        }),
-    ))
+    let published = models::Published {
+        model: deployment.model().clone(),
+        version: deployment.version().to_string(),
+        digest: *deployment.digest(),
+        functions: deployment.functions().iter().map(|one| one.name().clone()).collect(),
+        models: trials.into_iter().map(tried).collect(),
+    };
+    Ok(json(StatusCode::CREATED, &published))
 }
 
 /// How a model did when it was tried out.
-fn tried(tried: &Tried) -> Value {
-    let Tried { model, backend, trial } = tried;
-    let mut shown = json!({"name": model, "backend": backend.to_string()});
-    match trial {
-        Trial::Computed(took) => shown["computed_ms"] = json!(round(took.as_secs_f64() * 1e3)),
-        Trial::Inconclusive(reason) => shown["not_computed"] = json!(reason),
-    }
-    shown
+fn tried(Tried { model, backend, trial }: Tried) -> models::Tried {
+    let (computed_ms, not_computed) = match trial {
+        Trial::Computed(took) => (Some(round(took.as_secs_f64() * 1e3)), None),
+        Trial::Inconclusive(reason) => (None, Some(reason)),
+    };
+    models::Tried { name: model, backend: backend.to_string(), computed_ms, not_computed }
 }
 
 /// Milliseconds with three decimals.

@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
-use serde_json::{Value, json};
 
-use super::answer::{Answer, AnswerBody};
+use super::answer::{Answer, AnswerBody, done};
 use super::aside::{aside, asker};
 use super::body;
 use super::form;
-use super::health::json as json_answer;
 use super::market::digest;
 use super::paging::Page;
 use super::problem::{Problem, ProblemKind};
@@ -19,6 +17,7 @@ use crate::host::Host;
 use crate::id::CallId;
 use crate::receipt::{Log, Receipt, ReceiptError};
 use crate::state::accounts::Caller;
+use crate::wire::receipts;
 
 /// Most receipts in one list.
 const LIST_MAX: usize = 100;
@@ -32,11 +31,11 @@ pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Resul
         let detail = format!("there is no receipt of yours for call `{call}` in this list");
         Problem::new(ProblemKind::NotFound, detail)
     };
-    let agreement = of.map(digest).transpose()?;
+    let agreement = of.as_deref().map(digest).transpose()?;
     if let Some(agreement) = &agreement {
         host.agreements.find(&caller, agreement)?;
     }
-    let after = match after {
+    let after = match after.as_deref() {
         Some(call) => Some(call.parse::<CallId>().map_err(|_| not_yours(call))?),
         None => None,
     };
@@ -56,7 +55,7 @@ pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Resul
         receipts.truncate(limit);
         let next = receipts.last().filter(|_| more).map(|receipt| receipt.call.to_string());
         let receipts: Vec<_> = receipts.iter().map(entry).collect();
-        Ok(json_answer(StatusCode::OK, &json!({"receipts": receipts, "next": next})))
+        Ok(done(&receipts::Page { receipts, next }))
     })
     .await
 }
@@ -150,15 +149,15 @@ fn is_party(caller: &Caller, receipt: &Receipt) -> bool {
     caller.is(&receipt.caller) || caller.is(&receipt.publisher)
 }
 
-fn entry(receipt: &Receipt) -> Value {
-    json!({
-        "call": receipt.call.to_string(),
-        "at": receipt.at.to_string(),
-        "model": receipt.model,
-        "function": receipt.function,
-        "result": receipt.result.to_string(),
-        "agreement": receipt.agreement,
-        "used": receipt.used,
-        "max": receipt.max,
-    })
+fn entry(receipt: &Receipt) -> receipts::Receipt {
+    receipts::Receipt {
+        call: receipt.call.to_string(),
+        at: receipt.at.to_string(),
+        model: receipt.model.clone(),
+        function: receipt.function.clone(),
+        result: receipt.result.to_string(),
+        agreement: receipt.agreement,
+        used: receipt.used,
+        max: receipt.max,
+    }
 }

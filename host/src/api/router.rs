@@ -1,4 +1,4 @@
-//! Every route on one screen, grouped by who calls it.
+//! Requests to where they are answered: the fronts of other protocols, handlers of HTTP, and the table of the host's own routes.
 
 use std::sync::Arc;
 
@@ -9,11 +9,7 @@ use hyper::body::Incoming;
 use super::answer::Answer;
 use super::path::{self, SEGMENTS_MAX};
 use super::problem::{Problem, ProblemKind};
-use super::{
-    Audience, account, admin, agreements, backup, conformance, cors, functions, grpc, health,
-    market, methods, negotiations, offers, oip, openai, openapi, operations, out_of_service,
-    publish, receipts, wasi_http,
-};
+use super::{Audience, conformance, cors, grpc, methods, oip, openai, routes, wasi_http};
 use crate::host::Host;
 
 /// Answers one request.
@@ -59,7 +55,7 @@ async fn asked(
     }
     let answered = match audience {
         Audience::Everybody => everybody(host, segments, request).await,
-        Audience::Operator => operator(host, segments, request).await,
+        Audience::Operator => own(host, Audience::Operator, segments, request).await,
     };
     let answer = answered.unwrap_or_else(Problem::into_response);
     Ok(methods::finish(answer, &method, audience, segments))
@@ -70,10 +66,8 @@ async fn everybody(
     segments: &[&str],
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
-    const GET: &Method = &Method::GET;
     const POST: &Method = &Method::POST;
-    let method = request.method().clone();
-    match (&method, segments) {
+    match (request.method(), segments) {
         // Consumers: calls by other protocols.
         (POST, [grpc::INFERENCE, method]) => Ok(grpc::inference(host, method, request).await),
         (POST, [grpc::HEALTH, _]) => Ok(grpc::health(host, request).await),
@@ -81,114 +75,20 @@ async fn everybody(
         (POST, [grpc::REFLECTION_ALPHA, _]) => Ok(grpc::reflection_alpha(host, request).await),
         (_, ["v1", rest @ ..]) => Ok(openai::route(host, rest, request).await),
         (_, ["v2", rest @ ..]) => Ok(oip::route(host, rest, request).await),
-
-        // Tenants: everything but calls.
-        (_, ["api", rest @ ..]) => tenants(host, rest, &method, request).await,
-
-        // Consumers: calls.
-        (POST, [publisher, model, function]) => {
-            functions::call(host, [publisher, model, function], request).await
-        }
-        (GET, [publisher, model]) => functions::describe(host, publisher, model, &request),
-        (GET, [publisher, model, "openapi.json"]) => {
-            openapi::of_model(host, publisher, model, &request).await
-        }
-        (GET, [_, _, "docs"]) => Ok(openapi::page(request.uri().path())),
-
-        // Load balancers.
-        (GET, ["healthz"]) => Ok(health::live()),
-        (GET, ["readyz"]) => health::ready(host),
-
-        (_, segments) => Err(nothing_here(Audience::Everybody, &method, segments)),
+        (_, segments) => own(host, Audience::Everybody, segments, request).await,
     }
 }
 
-/// What is below `/api`.
-async fn tenants(
+/// The host's own routes.
+async fn own(
     host: &Arc<Host>,
-    segments: &[&str],
-    method: &Method,
-    request: Request<Incoming>,
-) -> Result<Answer, Problem> {
-    const GET: &Method = &Method::GET;
-    const POST: &Method = &Method::POST;
-    match (method, segments) {
-        // Everybody: the market.
-        (GET, ["market"]) => market::list(host, &request).await,
-        (GET, ["offers", id]) => market::show(host, id, &request),
-        (GET, ["offers", id, "mandate"]) => market::mandate_of(host, id, &request).await,
-        (POST, ["offers", id, "mandate"]) => market::mandate(host, id, request).await,
-        (POST, ["offers", id, "simulate"]) => market::simulate(host, id, request).await,
-
-        // Parties: their account, and a new key.
-        (GET, ["account"]) => account::show(host, &request).await,
-        (POST, ["account", "keys", id, "revocation"]) => account::revoke(host, id, request).await,
-        (POST, ["successions"]) => publish::succeed(host, request).await,
-
-        // Publishers.
-        (POST, ["bundles"]) => publish::publish(host, request).await,
-        (POST, ["offers"]) => market::publish(host, request).await,
-        (GET, ["offers"]) => offers::list(host, &request).await,
-        (POST, ["offers", id, "withdrawal"]) => offers::withdraw(host, id, request).await,
-        (POST, ["offers", id, "replacement"]) => offers::replace(host, id, request).await,
-
-        // Parties: negotiations, agreements and receipts.
-        (POST, ["negotiations"]) => negotiations::begin(host, request).await,
-        (GET, ["negotiations"]) => negotiations::list(host, &request),
-        (GET, ["negotiations", id]) => negotiations::show(host, id, &request).await,
-        (
-            POST,
-            ["negotiations", id, "request" | "offers" | "events" | "agreement" | "termination"],
-        )
-        | (POST, ["negotiations", id, "agreement", "verification"]) => {
-            negotiations::step(host, id, request).await
-        }
-        (POST, ["agreements"]) => agreements::submit(host, request).await,
-        (GET, ["agreements"]) => agreements::list(host, &request).await,
-        (GET, ["agreements", id]) => agreements::show(host, id, &request).await,
-        (GET, ["agreements", id, "events"]) => agreements::events(host, id, &request).await,
-        (POST, ["agreements", id, "events"]) => agreements::event(host, id, request).await,
-        (POST, ["agreements", id, "simulate"]) => agreements::simulate(host, id, request).await,
-        (GET, ["receipts", call]) => receipts::prove(host, call, &request).await,
-        (GET, ["receipts"]) => receipts::list(host, &request).await,
-        (GET, ["openapi.json"]) => openapi::of_host(host, &request).await,
-        (GET, ["docs"]) => Ok(openapi::page(request.uri().path())),
-        (GET, ["docs", part]) => openapi::asset(part, request.headers()),
-        (GET, ["host"]) => health::identity(host),
-        (GET, ["checkpoint"]) => receipts::checkpoint(host),
-        (GET, ["log", "consistency"]) => receipts::consistency(host, &request),
-
-        (_, segments) => {
-            let segments = [&["api"], segments].concat();
-            Err(nothing_here(Audience::Everybody, method, &segments))
-        }
-    }
-}
-
-async fn operator(
-    host: &Arc<Host>,
+    audience: Audience,
     segments: &[&str],
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
-    match (request.method(), segments) {
-        (&Method::POST, ["accounts"]) => admin::open_account(host, request).await,
-        (&Method::GET, ["accounts"]) => operations::accounts(host, &request).await,
-        (&Method::GET, ["accounts", name]) => operations::account(host, name, &request),
-        (&Method::POST, ["actions"]) => operations::act(host, request).await,
-        (&Method::GET, ["actions"]) => operations::log(host, &request).await,
-        (&Method::GET, ["withdrawals"]) => operations::withdrawals(host, &request),
-        (&Method::POST, ["agreements", id, "events"]) => admin::operate(host, id, request).await,
-        (&Method::GET, ["out-of-service"]) => out_of_service::show(host, &request),
-        (&Method::POST, ["out-of-service", "retry"]) => out_of_service::retry(host, request).await,
-        (&Method::POST, ["out-of-service", "withdraw"]) => {
-            out_of_service::withdraw(host, request).await
-        }
-        (&Method::GET, ["backup"]) => backup::make(host, &request).await,
-        (&Method::POST, ["lost"]) => backup::show_lost(host, request).await,
-        (&Method::GET, ["status"]) => admin::status(host, &request).await,
-        (&Method::GET, ["healthz"]) => Ok(health::live()),
-        (&Method::GET, ["readyz"]) => health::ready(host),
-        (method, segments) => Err(nothing_here(Audience::Operator, method, segments)),
+    match routes::find(audience, request.method(), segments) {
+        Some((route, filled)) => route.answer(host, filled, request).await,
+        None => Err(nothing_here(audience, request.method(), segments)),
     }
 }
 

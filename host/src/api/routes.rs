@@ -1,181 +1,330 @@
-//! The host's own routes as data: for the OpenAPI document, and for saying which method would do. The router's `match` is
-//! what is served; a test asks it for each of these.
+//! The host's own routes: each with what serves it, what it takes and gives, and whom it is for. Requests are dispatched from this table;
+//! the OpenAPI document, `Allow`, and the tables of `host/docs/api.md` are made of it.
+//!
+//! The fronts of other protocols have their own specifications and are dispatched by the router.
+
+mod everybody;
+mod operator;
+#[cfg(test)]
+mod tests;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::{Method, Request};
+use hyper::body::Incoming;
 
 use super::Audience;
+use super::answer::Answer;
+use super::functions;
+use super::problem::{Problem, ProblemKind};
+use crate::host::Host;
+use crate::wire::schemars::{self, JsonSchema, SchemaGenerator};
 
 const JSON: &str = "application/json";
 const ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
-const OCTETS: &str = "application/octet-stream";
-const TEXT: &str = "text/plain; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
+
+/// Most parts of a pattern.
+const PARTS_MAX: usize = 5;
+
+/// Most parts of a pattern that a caller fills in.
+const FILLED_MAX: usize = 3;
+
+/// What a caller filled in, in the order of the path. The rest are empty.
+pub(super) type Filled<'r> = [&'r str; FILLED_MAX];
+
+/// An answer that is being made.
+type Answering<'r> = Pin<Box<dyn Future<Output = Result<Answer, Problem>> + Send + 'r>>;
+
+/// What serves a route.
+#[derive(Clone, Copy)]
+enum Handler {
+    /// At once, from what is in memory.
+    Now(fn(&Host, Filled<'_>, &Request<Incoming>) -> Result<Answer, Problem>),
+    /// After waiting: for the body, or for the disk.
+    Later(for<'r> fn(&'r Arc<Host>, Filled<'r>, Request<Incoming>) -> Answering<'r>),
+    /// A call of a function. Apart from the others, for the sake of an allocation.
+    Call,
+}
+
+/// Boxes the future of a handler.
+macro_rules! later {
+    (|$host:pat_param, $filled:pat_param, $request:pat_param| $answer:expr) => {
+        Handler::Later(|$host, $filled, $request| Box::pin(async move { $answer.await }))
+    };
+}
+pub(super) use later;
+
+/// Who may ask. What comes of it can depend on who it is all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Anybody, without a key.
+    Anybody,
+    /// Anybody; with a key there may be more to see.
+    Visitor,
+    /// An account, with its key.
+    Account,
+    /// The operator, with their token.
+    Operator,
+}
+
+/// What a body consists of.
+#[derive(Clone, Copy)]
+pub(super) enum Content {
+    /// JSON of a type.
+    Type(fn(&mut SchemaGenerator) -> schemars::Schema),
+    /// JSON that has a document of its own.
+    Json,
+    /// Text, or bytes.
+    Text,
+}
+
+/// A body: of a request, or of a good answer.
+#[derive(Clone, Copy)]
+pub(super) struct Body {
+    /// The media types that it may have.
+    pub(super) media: &'static [&'static str],
+    pub(super) content: Content,
+}
+
+/// A parameter of a query.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Parameter {
+    pub(super) name: &'static str,
+    pub(super) about: &'static str,
+    /// Whether it is a number.
+    pub(super) is_number: bool,
+    pub(super) is_required: bool,
+}
 
 /// One route.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct Route {
     pub(super) audience: Audience,
     pub(super) method: &'static str,
     /// With `{name}` for what a caller fills in.
     pub(super) path: &'static str,
+    /// The same in parts; those behind the last are empty.
+    parts: [&'static str; PARTS_MAX],
+    pub(super) access: Access,
+    /// What it is for, for people.
     pub(super) summary: &'static str,
-    /// The media type of the body that it takes.
-    pub(super) takes: Option<&'static str>,
-    /// The status and the media type of a good answer.
-    pub(super) gives: (u16, &'static str),
+    pub(super) query: &'static [Parameter],
+    pub(super) takes: Option<Body>,
+    /// The status of a good answer, and what it has.
+    pub(super) gives: (u16, Body),
+    /// Whether a caller who has the answer already is told so.
+    pub(super) is_cached: bool,
+    /// Problems besides those that every route of its kind may have.
+    fails: &'static [ProblemKind],
+    handler: Handler,
 }
 
-const fn get(path: &'static str, gives: &'static str, summary: &'static str) -> Route {
-    let audience = Audience::Everybody;
-    Route { audience, method: "GET", path, summary, takes: None, gives: (200, gives) }
+/// The routes of one subject, as the reference has them in one table.
+pub(super) struct Section {
+    /// The name of its place in the reference.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the test of the reference reads it"))]
+    pub(super) name: &'static str,
+    pub(super) routes: &'static [Route],
+}
+
+/// Every route. Calls of functions come first, for most requests are such.
+pub(super) static SECTIONS: [Section; 4] = [
+    Section { name: "models", routes: &everybody::MODELS },
+    Section { name: "agreements", routes: &everybody::AGREEMENTS },
+    Section { name: "accounts", routes: &everybody::ACCOUNTS },
+    Section { name: "operator", routes: &operator::ROUTES },
+];
+
+/// JSON of a type of the API.
+const fn typed<T: JsonSchema>() -> Body {
+    Body { media: &[JSON], content: Content::Type(SchemaGenerator::subschema_for::<T>) }
+}
+
+/// A signed document.
+const fn envelope() -> Body {
+    let content = Content::Type(SchemaGenerator::subschema_for::<crate::wire::envelope::Envelope>);
+    Body { media: &[ENVELOPE], content }
+}
+
+const fn json() -> Body {
+    Body { media: &[JSON], content: Content::Json }
+}
+
+const fn text(media: &'static [&'static str]) -> Body {
+    Body { media, content: Content::Text }
+}
+
+const fn get(
+    path: &'static str,
+    access: Access,
+    gives: Body,
+    summary: &'static str,
+    handler: Handler,
+) -> Route {
+    let audience = match access {
+        Access::Operator => Audience::Operator,
+        Access::Anybody | Access::Visitor | Access::Account => Audience::Everybody,
+    };
+    Route {
+        audience,
+        method: "GET",
+        path,
+        parts: parts(path),
+        access,
+        summary,
+        query: &[],
+        takes: None,
+        gives: (200, gives),
+        is_cached: false,
+        fails: &[],
+        handler,
+    }
 }
 
 const fn post(
     path: &'static str,
-    takes: &'static str,
-    status: u16,
+    access: Access,
+    (takes, gives): (Body, Body),
     summary: &'static str,
+    handler: Handler,
 ) -> Route {
-    let (audience, takes, gives) = (Audience::Everybody, Some(takes), (status, JSON));
-    Route { audience, method: "POST", path, summary, takes, gives }
+    Route { method: "POST", takes: Some(takes), ..get(path, access, gives, summary, handler) }
 }
-
-const fn operator(route: Route) -> Route {
-    Route { audience: Audience::Operator, ..route }
-}
-
-/// All of them but the fronts of other protocols, which have their own specifications.
-pub(super) const ROUTES: [Route; 56] = [
-    get("/api/market", JSON, "Every offer that the caller may see, with what it is for"),
-    get("/api/offers/{id}", ENVELOPE, "A signed offer, byte for byte"),
-    post("/api/offers", ENVELOPE, 201, "List a signed offer"),
-    get("/api/offers", JSON, "The caller's own offers, and where each stands"),
-    post(
-        "/api/offers/{id}/withdrawal",
-        JSON,
-        200,
-        "Take one of the caller's offers out of the market; agreements stay",
-    ),
-    post(
-        "/api/offers/{id}/replacement",
-        ENVELOPE,
-        201,
-        "List a signed offer and withdraw the caller's earlier one, in one step",
-    ),
-    post(
-        "/api/offers/{id}/simulate",
-        JSON,
-        200,
-        "Would this call be allowed under the offer, and why not",
-    ),
-    get(
-        "/api/offers/{id}/mandate",
-        ENVELOPE,
-        "The mandate that lets the host agree for the publisher",
-    ),
-    post("/api/offers/{id}/mandate", ENVELOPE, 200, "Let the host agree for the publisher"),
-    get(
-        "/api/account",
-        JSON,
-        "The caller's account: where it stands, its keys, what was done to it, which models are backed off",
-    ),
-    post("/api/account/keys/{id}/revocation", JSON, 200, "Revoke one of the caller's keys"),
-    post("/api/successions", ENVELOPE, 200, "Let a new key follow the account's"),
-    post(
-        "/api/bundles",
-        OCTETS,
-        201,
-        "Publish a signed bundle as a version of one of the caller's models",
-    ),
-    get("/api/negotiations", JSON, "The caller's negotiations"),
-    post("/api/negotiations", ENVELOPE, 201, "Begin a negotiation by a request or an offer"),
-    get("/api/negotiations/{id}", JSON, "A negotiation: its state, and the messages so far"),
-    post("/api/negotiations/{id}/request", ENVELOPE, 200, "The consumer's counter-request"),
-    post("/api/negotiations/{id}/offers", ENVELOPE, 200, "The publisher's counter-offer"),
-    post("/api/negotiations/{id}/events", ENVELOPE, 200, "Accept, or finalise"),
-    post(
-        "/api/negotiations/{id}/agreement",
-        ENVELOPE,
-        200,
-        "The agreement, signed by the publisher",
-    ),
-    post(
-        "/api/negotiations/{id}/agreement/verification",
-        ENVELOPE,
-        200,
-        "The agreement, signed by the consumer",
-    ),
-    post("/api/negotiations/{id}/termination", ENVELOPE, 200, "End the negotiation"),
-    get("/api/agreements", JSON, "The caller's agreements, with what is used of them"),
-    post("/api/agreements", ENVELOPE, 201, "Hand in an agreement with one signature or both"),
-    get("/api/agreements/{id}", ENVELOPE, "A signed agreement, byte for byte"),
-    get("/api/agreements/{id}/events", JSON, "What happened to an agreement"),
-    post("/api/agreements/{id}/events", ENVELOPE, 200, "Suspend, resume or end an agreement"),
-    post("/api/agreements/{id}/simulate", JSON, 200, "Would this call be allowed, and why not"),
-    get("/api/receipts", JSON, "The caller's receipts"),
-    get("/api/receipts/{call}", JSON, "The proof of a call's receipt"),
-    get("/api/checkpoint", TEXT, "The signed size and root of the log of receipts"),
-    get(
-        "/api/log/consistency",
-        JSON,
-        "The proof that the log has only grown: `?from=SIZE&to=SIZE`",
-    ),
-    get("/api/host", JSON, "The key that this host's receipts verify with"),
-    get("/api/openapi.json", JSON, "This document"),
-    get("/api/docs", "text/html; charset=utf-8", "This document, to try in the browser"),
-    get("/{publisher}/{model}", JSON, "A model's version and its functions"),
-    get(
-        "/{publisher}/{model}/openapi.json",
-        JSON,
-        "The functions of a model as an OpenAPI document",
-    ),
-    get("/{publisher}/{model}/docs", "text/html; charset=utf-8", "The same, to try in the browser"),
-    post(
-        "/{publisher}/{model}/{function}",
-        JSON,
-        200,
-        "Call a function; see the model's own document",
-    ),
-    get("/healthz", JSON, "The process answers"),
-    get("/readyz", JSON, "The host takes calls"),
-    operator(post("/accounts", JSON, 201, "Open an account, or make another key for it")),
-    operator(get("/accounts", JSON, "Every account, and where it stands")),
-    operator(get("/accounts/{name}", JSON, "An account with its keys")),
-    operator(post(
-        "/actions",
-        JSON,
-        200,
-        "Suspend, close, withdraw, revoke or stop, with a reason; or give back",
-    )),
-    operator(get("/actions", JSON, "Every action, each with its proof in the log")),
-    operator(get("/withdrawals", JSON, "What is withdrawn or frozen now")),
-    operator(post("/agreements/{id}/events", JSON, 200, "Suspend or resume an agreement")),
-    operator(get("/out-of-service", JSON, "Versions that could not be brought back, and why")),
-    operator(post("/out-of-service/retry", JSON, 200, "Load such a version again")),
-    operator(post("/out-of-service/withdraw", JSON, 200, "Take such a version away")),
-    operator(get(
-        "/backup",
-        "application/x-tar",
-        "The data directory as it is now, without the host's key",
-    )),
-    operator(post("/lost", JSON, 200, "Show the host receipts of its own that its log may lack")),
-    operator(get("/status", JSON, "What runs here")),
-    operator(get("/healthz", JSON, "The process answers")),
-    operator(get("/readyz", JSON, "The host takes calls")),
-];
 
 impl Route {
-    fn matches(&self, segments: &[&str]) -> bool {
-        let parts = self.path.strip_prefix('/').unwrap_or_default().split('/');
-        let fits = |(part, segment): (&str, &&str)| {
-            if part.starts_with('{') { !segment.is_empty() } else { part == *segment }
-        };
-        parts.clone().count() == segments.len()
-            && parts.clone().zip(segments).all(fits)
-            // No account is called like the first part of another route.
-            && !(segments.first() == Some(&"api") && self.path.starts_with("/{"))
+    /// The same on the operator's listener.
+    const fn for_the_operator(self) -> Self {
+        Self { audience: Audience::Operator, ..self }
     }
+
+    /// Something new is there afterwards.
+    const fn creates(self) -> Self {
+        Self { gives: (201, self.gives.1), ..self }
+    }
+
+    const fn asks(self, query: &'static [Parameter]) -> Self {
+        Self { query, ..self }
+    }
+
+    const fn cached(self) -> Self {
+        Self { is_cached: true, ..self }
+    }
+
+    const fn fails(self, fails: &'static [ProblemKind]) -> Self {
+        Self { fails, ..self }
+    }
+
+    /// The problems that it may answer with.
+    pub(super) fn problems(&self) -> Vec<ProblemKind> {
+        let of_keys: &[ProblemKind] = match self.access {
+            Access::Anybody => &[],
+            Access::Operator => &[ProblemKind::Unauthenticated],
+            Access::Visitor | Access::Account => {
+                &[ProblemKind::Unauthenticated, ProblemKind::AccountStopped]
+            }
+        };
+        let of_bodies: &[ProblemKind] = match self.takes {
+            None => &[],
+            Some(_) => &[
+                ProblemKind::RequestTimeout,
+                ProblemKind::BodyTooLarge,
+                ProblemKind::UnsupportedMediaType,
+            ],
+        };
+        // In the order of the reference, each once.
+        let all = [&USUAL, of_keys, of_bodies, self.fails].concat();
+        ProblemKind::ALL.into_iter().filter(|kind| all.contains(kind)).collect()
+    }
+
+    /// What a caller filled in, if the path is this route's.
+    fn matched<'r>(&self, segments: &[&'r str]) -> Option<Filled<'r>> {
+        if self.parts.get(segments.len()).is_some_and(|part| !part.is_empty()) {
+            return None;
+        }
+        let is_of_a_model = self.parts[0].starts_with('{');
+        // No account is called like the first part of another route.
+        if is_of_a_model && segments.first() == Some(&"api") {
+            return None;
+        }
+        let mut filled = [""; FILLED_MAX];
+        let mut places = filled.iter_mut();
+        for (index, segment) in segments.iter().enumerate() {
+            let part = *self.parts.get(index)?;
+            if part.starts_with('{') {
+                *places.next()? = segment;
+            } else if part != *segment {
+                return None;
+            }
+        }
+        Some(filled)
+    }
+
+    /// Answers a request.
+    pub(super) async fn answer<'r>(
+        &self,
+        host: &'r Arc<Host>,
+        filled: Filled<'r>,
+        request: Request<Incoming>,
+    ) -> Result<Answer, Problem> {
+        match self.handler {
+            Handler::Call => functions::call(host, filled, request).await,
+            Handler::Now(now) => now(host, filled, &request),
+            Handler::Later(later) => later(host, filled, request).await,
+        }
+    }
+}
+
+/// Whatever is asked may be malformed, come too often or at the wrong moment, or meet a host that fails.
+const USUAL: [ProblemKind; 6] = [
+    ProblemKind::InvalidRequest,
+    ProblemKind::AccountLimit,
+    ProblemKind::Busy,
+    ProblemKind::OutOfService,
+    ProblemKind::Unavailable,
+    ProblemKind::Internal,
+];
+
+/// The parts of a pattern.
+const fn parts(path: &'static str) -> [&'static str; PARTS_MAX] {
+    let mut parts = [""; PARTS_MAX];
+    let (_, mut rest) = path.split_at(1);
+    let (mut count, mut end) = (0, 0);
+    while end < rest.len() {
+        if rest.as_bytes()[end] == b'/' {
+            let (part, behind) = rest.split_at(end);
+            parts[count] = part;
+            count += 1;
+            (_, rest) = behind.split_at(1);
+            end = 0;
+        } else {
+            end += 1;
+        }
+    }
+    parts[count] = rest;
+    parts
+}
+
+/// Every route of a listener.
+pub(super) fn of(audience: Audience) -> impl Iterator<Item = &'static Route> {
+    let all = SECTIONS.iter().flat_map(|section| section.routes);
+    all.filter(move |route| route.audience == audience)
+}
+
+/// The route of a request, and what its caller filled in.
+pub(super) fn find<'r>(
+    audience: Audience,
+    method: &Method,
+    segments: &[&'r str],
+) -> Option<(&'static Route, Filled<'r>)> {
+    of(audience)
+        .filter(|route| route.method == method.as_str())
+        .find_map(|route| Some((route, route.matched(segments)?)))
 }
 
 /// The methods that have a route at a path.
 pub(super) fn methods(audience: Audience, segments: &[&str]) -> Vec<&'static str> {
-    let routes = ROUTES.iter().filter(|route| route.audience == audience);
-    routes.filter(|route| route.matches(segments)).map(|route| route.method).collect()
+    let here = of(audience).filter(|route| route.matched(segments).is_some());
+    here.map(|route| route.method).collect()
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
-use system_tests::{Party, TestHost, built, plugin, terms, workspace};
+use system_tests::{Party, Request, TestHost, built, plugin, terms, workspace};
 use tempfile::TempDir;
 
 struct Scene {
@@ -228,10 +228,72 @@ fn every_route_of_the_host_s_document_is_there() {
             assert!(!answer.contains("there is nothing here"), "{method} {path}: {answer}");
             assert!(!answer.contains("does nothing here"), "{method} {path}: {answer}");
         }
-        let wrong =
-            system_tests::Request::new("DELETE", format!("http://{}{path}", scene.host.address()));
+        let wrong = Request::new("DELETE", format!("http://{}{path}", scene.host.address()));
         wrong.send().problem(405, "method-not-allowed");
     }
+}
+
+/// The reference is written from the table that the host answers from; here it is read as a client would.
+#[test]
+fn every_route_of_the_reference_is_there_and_no_other_method_is() {
+    let scene = scene(&["echo"]);
+    let page = std::fs::read_to_string(workspace().join("host/docs/api.md")).expect("readable");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let routes: Vec<_> =
+        rows.filter_map(|(route, rest)| Some((route.split_once(' ')?, rest))).collect();
+    assert!(routes.len() > 50, "{}", routes.len());
+    let operators = page.split_once("<!-- routes: operator -->").expect("a table").1;
+    for ((method, path), rest) in routes {
+        let is_operators = operators.contains(&format!("| `{method} {path}` | {rest}"));
+        let path = path
+            .replace("{publisher}/{model}", "acme/echo")
+            .replace("{function}", "nothing")
+            .replace(['{', '}'], "");
+        let ask = |method: &'static str| match is_operators {
+            true => scene.host.operator(method, &path),
+            false => Request::new(method, format!("http://{}{path}", scene.host.address()))
+                .bearer(&scene.zoe.api_key),
+        };
+        let answer = match method {
+            "GET" => ask("GET").send(),
+            "POST" => ask("POST").json("{}").send(),
+            method => panic!("`{method}` is not a method of this API"),
+        };
+        let text = String::from_utf8_lossy(&answer.body);
+        assert!(!text.contains("there is nothing here"), "{method} {path}: {text}");
+        assert!(!text.contains("does nothing here"), "{method} {path}: {text}");
+        ask("DELETE").send().problem(405, "method-not-allowed");
+    }
+}
+
+/// What is answered to a stranger is what the document says of it, member by member.
+#[test]
+fn the_document_has_a_schema_of_every_answer_in_json() {
+    let scene = scene(&["echo"]);
+    let document = scene.document("/api/openapi.json");
+    let schemas = &document["components"]["schemas"];
+    for (path, name) in [
+        ("/api/host", "Host"),
+        ("/api/market", "Market"),
+        ("/api/account", "OwnAccount"),
+        ("/api/agreements", "Agreements"),
+        ("/api/negotiations", "Negotiations"),
+        ("/api/receipts", "Receipts"),
+        ("/acme/echo", "Description"),
+    ] {
+        let answer = scene.document(path);
+        let required = schemas[name]["required"].as_array().expect(name);
+        for member in required {
+            let member = member.as_str().expect("a name");
+            assert!(answer.get(member).is_some(), "{path} has no `{member}`: {answer}");
+        }
+        for member in answer.as_object().expect("an object").keys() {
+            assert!(schemas[name]["properties"].get(member).is_some(), "{path}: `{member}`");
+        }
+    }
+    let operation = &document["paths"]["/api/agreements"]["get"];
+    let names = operation["parameters"].as_array().expect("parameters").iter();
+    assert_eq!(names.map(|one| &one["name"]).collect::<Vec<_>>(), ["after", "limit"]);
 }
 
 #[test]

@@ -1,17 +1,18 @@
 //! `hospes account`: an account on a host, opened through the operator's listener, and its API keys.
 
 use clap::{Args, Subcommand};
-use serde::Deserialize;
 use serde_json::json;
 
 use super::Context;
-use super::admin::{Cause, ListedAccount};
+use super::admin::key_table;
 use super::client::{Client, Payload, Post};
 use super::failure::{During as _, Failure};
 use super::home;
 use super::operator::Operator;
 use super::screen::{Answer, printable};
 use hospes_core::id::{AccountName, KeyId, Party};
+use hospes_wire::account::{self as wire, AccountWithKeys, Cause, ModelIncident, OwnAccount};
+use hospes_wire::operations::{self, OpenedAccount};
 
 /// Open an account on a host, and see to its API keys.
 ///
@@ -72,73 +73,29 @@ struct Revoke {
     reason: String,
 }
 
-/// The host's answer to `POST /accounts`.
-#[derive(Deserialize)]
-struct Opened {
-    name: AccountName,
-    party: Party,
-    key: String,
-}
-
-/// The host's answer to `GET /api/account`.
-#[derive(Deserialize)]
-struct Own {
-    #[serde(flatten)]
-    account: ListedAccount,
-    /// The key that was shown.
-    #[serde(default)]
-    key: Option<String>,
-    #[serde(default)]
-    actions: Vec<Happened>,
-    #[serde(default)]
-    incidents: Vec<Incident>,
-}
-
-/// A model of the account that ended the process which computed it.
-#[derive(Deserialize)]
-struct Incident {
-    versions: Vec<String>,
-    model: String,
-    how: String,
-    times: u32,
-    wait_ms: u64,
-}
-
-/// Something that was done to the account.
-#[derive(Deserialize)]
-struct Happened {
-    at: String,
-    by: String,
-    action: String,
-    target: String,
-    reason: String,
-}
-
-impl Own {
-    fn page(&self) -> String {
-        let ListedAccount { name, party, standing, cause, .. } = &self.account;
-        let mut page = format!("account `{name}`\n  party     {party}\n  standing  {standing}");
-        if let Some(Cause { at, reason }) = cause {
-            page += &format!(" since {at}: {reason}");
-        }
-        for Happened { at, by, action, target, reason } in &self.actions {
-            page += &format!("\n  {at}  {action} {target} by {by}: {reason}");
-        }
-        for Incident { versions, model, how, times, wait_ms } in &self.incidents {
-            let what = if versions.is_empty() { model.clone() } else { versions.join(", ") };
-            page += &format!(
-                "\n  backed off  {what} ended the process that computed it by {how}, {times} times: whoever called waits {wait_ms} ms"
-            );
-        }
-        page
+fn page(own: &OwnAccount) -> String {
+    let wire::Account { name, party, standing, cause } = &own.account.account;
+    let mut page = format!("account `{name}`\n  party     {party}\n  standing  {standing}");
+    if let Some(Cause { at, reason }) = cause {
+        page += &format!(" since {at}: {reason}");
     }
+    for operations::Action { at, by, action, target, reason, .. } in &own.actions {
+        page += &format!("\n  {at}  {action} {target} by {by}: {reason}");
+    }
+    for ModelIncident { versions, model, how, times, wait_ms } in &own.incidents {
+        let what = if versions.is_empty() { model.to_string() } else { versions.join(", ") };
+        page += &format!(
+            "\n  backed off  {what} ended the process that computed it by {how}, {times} times: whoever called waits {wait_ms} ms"
+        );
+    }
+    page
+}
 
-    fn keys_page(&self) -> String {
-        let table = self.account.key_table();
-        match &self.key {
-            Some(key) => format!("{table}this home uses {key}"),
-            None => table,
-        }
+fn keys_page(own: &OwnAccount) -> String {
+    let table = key_table(&own.account);
+    match &own.key {
+        Some(key) => format!("{table}this home uses {key}"),
+        None => table,
     }
 }
 
@@ -147,12 +104,12 @@ impl Account {
         match self.action {
             Action::New(new) => new.run(context),
             Action::Show(Show {}) => {
-                let (json, own): (_, Own) = context.client()?.document("/api/account")?;
-                Ok(Answer::new(printable(&own.page()), json))
+                let (json, own): (_, OwnAccount) = context.client()?.document("/api/account")?;
+                Ok(Answer::new(printable(&page(&own)), json))
             }
             Action::Keys(Keys {}) => {
-                let (json, own): (_, Own) = context.client()?.document("/api/account")?;
-                Ok(Answer::new(printable(&own.keys_page()), json))
+                let (json, own): (_, OwnAccount) = context.client()?.document("/api/account")?;
+                Ok(Answer::new(printable(&keys_page(&own)), json))
             }
             Action::Revoke(Revoke { id, reason }) => {
                 let id: KeyId =
@@ -163,8 +120,9 @@ impl Account {
                     body: Payload::Bytes(json!({"reason": reason}).to_string().into_bytes()),
                 };
                 let path = format!("/api/account/keys/{id}/revocation");
-                let (json, own): (_, Own) = context.client()?.post(&path, post)?.document()?;
-                Ok(Answer::new(printable(&own.account.key_table()), json))
+                let (json, own): (_, AccountWithKeys) =
+                    context.client()?.post(&path, post)?.document()?;
+                Ok(Answer::new(printable(&key_table(&own)), json))
             }
         }
     }
@@ -217,7 +175,7 @@ pub fn open(client: &Client, wanted: Wanted<'_>) -> Result<home::Account, Failur
         headers: Vec::new(),
         body: Payload::Bytes(wanted.to_string().into_bytes()),
     };
-    let (_, opened): (_, Opened) = client.post("/accounts", post)?.document()?;
+    let (_, opened): (_, OpenedAccount) = client.post("/accounts", post)?.document()?;
     if opened.name != *name || opened.party != party {
         return Err(Failure::new("the host opened another account than the one asked for"));
     }

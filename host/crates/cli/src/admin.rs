@@ -5,7 +5,6 @@ mod lost;
 mod out_of_service;
 
 use clap::{Args, Subcommand};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Context;
@@ -15,6 +14,8 @@ use super::operator::Operator;
 use super::screen::{Answer, printable, table};
 use hospes_core::id::{AccountName, Digest, KeyId};
 use hospes_receipt::Deed;
+use hospes_wire::account::{AccountWithKeys, Cause};
+use hospes_wire::operations::{self as wire, Acted, ListedAccount, NotBack, Withdrawal};
 
 /// Operate a host: see what is there, stop it, withdraw it.
 ///
@@ -228,9 +229,9 @@ impl Admin {
             Action::Accounts(Accounts { operator }) => accounts(&operator.client(context)?),
             Action::Keys(Keys { name, operator }) => {
                 let path = format!("/accounts/{name}");
-                let (json, account): (_, ListedAccount) =
+                let (json, account): (_, AccountWithKeys) =
                     operator.client(context)?.document(&path)?;
-                Ok(Answer::new(printable(&account.key_table()), json))
+                Ok(Answer::new(printable(&key_table(&account)), json))
             }
             Action::Suspend(Suspend { name, why, operator }) => {
                 act(&operator.client(context)?, Deed::SuspendAccount, name.as_str(), &why.reason)
@@ -281,23 +282,6 @@ impl Admin {
 }
 
 /// The host's answer to `POST /actions`.
-#[derive(Deserialize)]
-struct Done {
-    action: String,
-    target: String,
-    #[serde(default)]
-    token: Option<String>,
-    #[serde(default)]
-    failed: Vec<NotBack>,
-}
-
-#[derive(Deserialize)]
-struct NotBack {
-    model: String,
-    version: String,
-    why: String,
-}
-
 /// Does something as the operator.
 ///
 /// # Errors
@@ -309,20 +293,17 @@ pub fn act(client: &Client, deed: Deed, target: &str, reason: &str) -> Result<An
         headers: Vec::new(),
         body: Payload::Bytes(wanted.to_string().into_bytes()),
     };
-    let (json, done): (_, Done) = client.post("/actions", post)?.document()?;
+    let (json, done): (_, Acted) = client.post("/actions", post)?.document()?;
     let mut plain = format!("done: {} {}", done.action, done.target);
     if let Some(token) = &done.token {
         plain += &format!("\n  token  {token}\nit is in the host's data directory too");
     }
-    for NotBack { model, version, why } in &done.failed {
+    let failed = done.failed.unwrap_or_default();
+    for NotBack { model, version, why } in &failed {
         plain += &format!("\nstill out of service: {model} {version}: {why}");
     }
     let plain = printable(&plain);
-    Ok(if done.failed.is_empty() {
-        Answer::new(plain, json)
-    } else {
-        Answer::Refused { plain, json }
-    })
+    Ok(if failed.is_empty() { Answer::new(plain, json) } else { Answer::Refused { plain, json } })
 }
 
 fn status(client: &Client) -> Result<Answer, Failure> {
@@ -334,96 +315,38 @@ fn status(client: &Client) -> Result<Answer, Failure> {
     Ok(Answer::new(printable(&lines.collect::<Vec<_>>().join("\n")), json))
 }
 
-#[derive(Deserialize)]
-struct Listed {
-    accounts: Vec<ListedAccount>,
-}
-
-/// An account as the host lists it.
-#[derive(Deserialize)]
-pub struct ListedAccount {
-    pub name: String,
-    pub party: String,
-    pub standing: String,
-    #[serde(default)]
-    pub cause: Option<Cause>,
-    #[serde(default)]
-    pub keys: KeysOf,
-}
-
-/// When and why something was stopped.
-#[derive(Deserialize)]
-pub struct Cause {
-    pub at: String,
-    pub reason: String,
-}
-
-/// The keys of an account, or how many there are.
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub enum KeysOf {
-    Count(usize),
-    Listed(Vec<ListedKey>),
-}
-
-impl Default for KeysOf {
-    fn default() -> Self {
-        KeysOf::Count(0)
-    }
-}
-
-#[derive(Deserialize)]
-pub struct ListedKey {
-    id: String,
-    #[serde(default)]
-    name: Option<String>,
-    made: String,
-    #[serde(default)]
-    used: Option<String>,
-    #[serde(default)]
-    revoked: Option<Cause>,
-}
-
-impl ListedAccount {
-    /// Its keys, a line each.
-    pub fn key_table(&self) -> String {
-        let KeysOf::Listed(keys) = &self.keys else { return String::new() };
-        let rows: Vec<_> = keys
-            .iter()
-            .map(|key| {
-                let revoked = key.revoked.as_ref();
-                vec![
-                    key.id.clone(),
-                    key.name.clone().unwrap_or_else(|| "-".into()),
-                    key.made.clone(),
-                    key.used.clone().unwrap_or_else(|| "never".into()),
-                    revoked.map_or_else(
-                        || "-".into(),
-                        |cause| format!("{}: {}", cause.at, cause.reason),
-                    ),
-                ]
-            })
-            .collect();
-        table(&["KEY", "NAME", "MADE", "LAST USED", "REVOKED"], &rows)
-    }
+/// The keys of an account, a line each.
+pub fn key_table(account: &AccountWithKeys) -> String {
+    let rows: Vec<_> = account
+        .keys
+        .iter()
+        .map(|key| {
+            let revoked = key.revoked.as_ref();
+            vec![
+                key.id.clone(),
+                key.name.clone().unwrap_or_else(|| "-".into()),
+                key.made.clone(),
+                key.used.clone().unwrap_or_else(|| "never".into()),
+                revoked
+                    .map_or_else(|| "-".into(), |cause| format!("{}: {}", cause.at, cause.reason)),
+            ]
+        })
+        .collect();
+    table(&["KEY", "NAME", "MADE", "LAST USED", "REVOKED"], &rows)
 }
 
 fn accounts(client: &Client) -> Result<Answer, Failure> {
-    let (json, listed): (_, Listed) = client.document("/accounts")?;
+    let (json, listed): (_, wire::Accounts) = client.document("/accounts")?;
     let rows: Vec<_> = listed
         .accounts
         .iter()
-        .map(|account| {
-            let keys = match &account.keys {
-                KeysOf::Count(count) => *count,
-                KeysOf::Listed(keys) => keys.len(),
-            };
+        .map(|ListedAccount { account, keys }| {
             let why = account.cause.as_ref();
             vec![
-                account.name.clone(),
-                account.standing.clone(),
+                account.name.to_string(),
+                account.standing.to_string(),
                 keys.to_string(),
-                account.party.clone(),
+                account.party.to_string(),
                 why.map_or_else(|| "-".into(), |cause| format!("{}: {}", cause.at, cause.reason)),
             ]
         })
@@ -432,25 +355,10 @@ fn accounts(client: &Client) -> Result<Answer, Failure> {
     Ok(Answer::new(printable(&plain), json))
 }
 
-#[derive(Deserialize)]
-struct Withdrawals {
-    models: Vec<Withdrawal>,
-    offers: Vec<Withdrawal>,
-    #[serde(default)]
-    frozen: Vec<Withdrawal>,
-}
-
-#[derive(Deserialize)]
-struct Withdrawal {
-    what: String,
-    at: String,
-    reason: String,
-}
-
 fn withdrawn(client: &Client) -> Result<Answer, Failure> {
-    let (json, Withdrawals { models, offers, frozen }): (_, Withdrawals) =
+    let (json, wire::Withdrawals { models, offers, frozen }): (_, wire::Withdrawals) =
         client.document("/withdrawals")?;
-    let row = |kind: &str, Withdrawal { what, at, reason }: &Withdrawal| {
+    let row = |kind: &str, Withdrawal { what, cause: Cause { at, reason } }: &Withdrawal| {
         vec![kind.to_owned(), what.clone(), at.clone(), reason.clone()]
     };
     let rows: Vec<_> = models

@@ -3,7 +3,6 @@
 use std::str::FromStr;
 
 use clap::Args;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Context;
@@ -14,7 +13,8 @@ use super::failure::Failure;
 use super::offer;
 use super::screen::{Answer, printable};
 use hospes_agreement::{Agreement, Proposal, Role, SignedOffer};
-use hospes_core::id::{Digest, IdError, ModelName};
+use hospes_core::id::{IdError, ModelName};
+use hospes_wire::market;
 
 /// Agree to an offer.
 ///
@@ -50,30 +50,26 @@ impl FromStr for Wanted {
     }
 }
 
-#[derive(Deserialize)]
-struct Listing {
-    offers: Vec<Listed>,
+fn line(offer: &market::Offer) -> String {
+    let private = if offer.private { ", for you" } else { "" };
+    let (version, terms) = (&offer.description.version, offer.terms.join(" "));
+    format!("{}  (version {version}{private}; {terms})", offer.id)
 }
 
-#[derive(Deserialize, Serialize)]
-struct Listed {
-    id: Digest,
-    version: String,
-    private: bool,
-    terms: Vec<String>,
-}
-
-impl Listed {
-    fn line(&self) -> String {
-        let private = if self.private { ", for you" } else { "" };
-        format!("{}  (version {}{private}; {})", self.id, self.version, self.terms.join(" "))
-    }
+/// What machines are told of it.
+fn told(offer: &market::Offer) -> Value {
+    json!({
+        "id": offer.id,
+        "version": offer.description.version,
+        "private": offer.private,
+        "terms": offer.terms,
+    })
 }
 
 /// The one offer for a model that the market has for whoever asks.
 fn only(client: &Client, model: &ModelName) -> Result<SignedOffer, Failure> {
     let path = format!("/api/market?model={model}");
-    let (_, listing): (Value, Listing) = client.pages(&path, "offers")?;
+    let (_, listing): (Value, market::Page) = client.pages(&path, "offers")?;
     match listing.offers.as_slice() {
         [] => Err(Failure::new(format!("the market has no offer for `{model}`"))
             .fix("`hospes market` lists what there is")),
@@ -87,7 +83,7 @@ fn only(client: &Client, model: &ModelName) -> Result<SignedOffer, Failure> {
             }
         }
         several => {
-            let lines: Vec<_> = several.iter().map(Listed::line).collect();
+            let lines: Vec<_> = several.iter().map(line).collect();
             let message = format!(
                 "the market has {} offers for `{model}`:\n{}",
                 several.len(),
@@ -95,7 +91,7 @@ fn only(client: &Client, model: &ModelName) -> Result<SignedOffer, Failure> {
             );
             Err(Failure::new(message)
                 .fix("say which one: `hospes agree sha256:…`")
-                .details(json!({"offers": several})))
+                .details(json!({"offers": several.iter().map(told).collect::<Vec<_>>()})))
         }
     }
 }
@@ -115,7 +111,7 @@ impl Agree {
         let submitted = agreement::submit(&client, &proposal)?;
         let (id, state) = (submitted.id, &submitted.state);
         let mut plain = format!("signed and handed in\n  agreement {id}\n  state     {state}");
-        if submitted.is_proposed() {
+        if agreement::is_proposed(&submitted) {
             plain +=
                 &format!("\nthe publisher signs next: hospes agreement sign {id} --as PUBLISHER");
         }
@@ -133,6 +129,7 @@ impl Agree {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hospes_core::id::Digest;
 
     #[test]
     fn a_name_is_a_model_and_anything_else_an_offer() {

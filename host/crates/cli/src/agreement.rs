@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Context;
@@ -20,6 +19,7 @@ use hospes_agreement::{
     self as agreement, AgreementError, Proposal, Role, SignedMandate, lines, render,
 };
 use hospes_core::id::{AccountName, Digest};
+use hospes_wire::agreements::{LimitUse, Page, RuleUse, Submitted};
 
 /// Countersign, list and read agreements.
 #[derive(Debug, Args)]
@@ -123,72 +123,26 @@ struct Delegate {
     offer: Box<New>,
 }
 
-/// The host's answer to `POST /api/agreements`.
-#[derive(Deserialize)]
-pub struct Submitted {
-    pub id: Digest,
-    pub state: String,
-    pub missing: Vec<String>,
+/// Whether somebody has yet to sign.
+pub fn is_proposed(submitted: &Submitted) -> bool {
+    !submitted.missing.is_empty()
 }
 
-impl Submitted {
-    /// Whether somebody has yet to sign.
-    pub fn is_proposed(&self) -> bool {
-        !self.missing.is_empty()
-    }
-}
-
-#[derive(Deserialize)]
-struct Listing {
-    agreements: Vec<Entry>,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    id: String,
-    model: String,
-    state: String,
-    missing: Vec<String>,
-    rules: Vec<Rule>,
-}
-
-#[derive(Deserialize)]
-struct Rule {
-    function: String,
-    used: u64,
-    max: Option<u64>,
-    ends: Option<String>,
-    /// Hosts before say what calls there are and nothing else.
-    #[serde(default)]
-    limits: Vec<Limit>,
-}
-
-/// One limit over all calls of a rule.
-#[derive(Deserialize)]
-struct Limit {
-    limit: String,
-    used: u64,
-    max: u64,
-    left: u64,
-}
-
-impl Limit {
-    /// What is used, and what is left.
-    fn shown(&self) -> (String, String) {
-        let (amount, unit): (fn(u64) -> String, &str) = match self.limit.as_str() {
-            "bytes" => (quantities::show_bytes, ""),
-            "callsInPeriod" => (|calls| calls.to_string(), " calls of the period"),
-            "timeMicros" => (millionths, " s"),
-            // The agreement says in which currency.
-            "priceMicros" => (millionths, " of the credit"),
-            unit => (|count| count.to_string(), unit),
-        };
-        let space = if self.limit == unit { " " } else { "" };
-        let used = format!("{} of {}{space}{unit}", amount(self.used), amount(self.max));
-        let one = unit.strip_suffix('s').filter(|_| self.left == 1 && !space.is_empty());
-        let unit = one.unwrap_or(unit);
-        (used, format!("{}{space}{unit}", amount(self.left)))
-    }
+/// What is used, and what is left.
+fn limit_shown(limit: &LimitUse) -> (String, String) {
+    let (amount, unit): (fn(u64) -> String, &str) = match limit.limit.as_str() {
+        "bytes" => (quantities::show_bytes, ""),
+        "callsInPeriod" => (|calls| calls.to_string(), " calls of the period"),
+        "timeMicros" => (millionths, " s"),
+        // The agreement says in which currency.
+        "priceMicros" => (millionths, " of the credit"),
+        unit => (|count| count.to_string(), unit),
+    };
+    let space = if limit.limit == unit { " " } else { "" };
+    let used = format!("{} of {}{space}{unit}", amount(limit.used), amount(limit.max));
+    let one = unit.strip_suffix('s').filter(|_| limit.left == 1 && !space.is_empty());
+    let unit = one.unwrap_or(unit);
+    (used, format!("{}{space}{unit}", amount(limit.left)))
 }
 
 /// A number that is counted in millionths.
@@ -197,24 +151,22 @@ fn millionths(micros: u64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-impl Rule {
-    /// What is used of each limit, and what is left of it.
-    fn shown(&self) -> (String, String) {
-        let calls = match self.max {
-            Some(max) => {
-                let left = max.saturating_sub(self.used);
-                Limit { limit: "calls".to_owned(), used: self.used, max, left }.shown()
-            }
-            None => (format!("{} calls", self.used), "no limit".to_owned()),
-        };
-        let others = self.limits.iter().filter(|limit| limit.limit != "calls").map(Limit::shown);
-        let mut all: Vec<_> = others.collect();
-        if self.max.is_some() || all.is_empty() {
-            all.insert(0, calls);
+/// What is used of each limit, and what is left of it.
+fn shown(rule: &RuleUse) -> (String, String) {
+    let calls = match rule.max {
+        Some(max) => {
+            let left = max.saturating_sub(rule.used);
+            limit_shown(&LimitUse { limit: "calls".to_owned(), used: rule.used, max, left })
         }
-        let (used, left): (Vec<_>, Vec<_>) = all.into_iter().unzip();
-        (used.join(", "), left.join(", "))
+        None => (format!("{} calls", rule.used), "no limit".to_owned()),
+    };
+    let others = rule.limits.iter().filter(|limit| limit.limit != "calls").map(limit_shown);
+    let mut all: Vec<_> = others.collect();
+    if rule.max.is_some() || all.is_empty() {
+        all.insert(0, calls);
     }
+    let (used, left): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+    (used.join(", "), left.join(", "))
 }
 
 impl Agreement {
@@ -222,7 +174,7 @@ impl Agreement {
         match self.action {
             Action::Sign(sign) => sign.run(context),
             Action::List(List {}) => {
-                let (json, listing): (_, Listing) =
+                let (json, listing): (_, Page) =
                     context.client()?.pages("/api/agreements", "agreements")?;
                 Ok(Answer::new(printable(&overview(&listing)), json))
             }
@@ -392,32 +344,36 @@ fn parse(client: &Client, bytes: &[u8]) -> Result<Proposal, AgreementError> {
     })
 }
 
-fn overview(listing: &Listing) -> String {
+fn overview(listing: &Page) -> String {
     if listing.agreements.is_empty() {
         return "no agreements yet; find an offer with `hospes market`".to_owned();
     }
     let mut rows = Vec::new();
     for entry in &listing.agreements {
         let state = match entry.missing.as_slice() {
-            [] => entry.state.clone(),
-            missing => format!("{}, {} to sign", entry.state, missing.join(" and ")),
+            [] => entry.state.to_string(),
+            missing => {
+                let missing: Vec<_> = missing.iter().map(ToString::to_string).collect();
+                format!("{}, {} to sign", entry.state, missing.join(" and "))
+            }
         };
         let head = |function: &str, (used, left): (String, String), ends: &str| {
             vec![
-                entry.model.clone(),
+                entry.model.to_string(),
                 function.to_owned(),
                 used,
                 left,
                 ends.to_owned(),
                 state.clone(),
-                entry.id.clone(),
+                entry.id.to_string(),
             ]
         };
         if entry.rules.is_empty() {
             rows.push(head("-", ("-".into(), "-".into()), "-"));
         }
         for rule in &entry.rules {
-            rows.push(head(&rule.function, rule.shown(), rule.ends.as_deref().unwrap_or("-")));
+            let ends = rule.ends.as_deref().unwrap_or("-");
+            rows.push(head(rule.function.as_str(), shown(rule), ends));
         }
     }
     table(&["MODEL", "FUNCTION", "USED", "LEFT", "ENDS", "STATE", "AGREEMENT"], &rows)
@@ -430,13 +386,16 @@ mod tests {
     #[test]
     fn the_overview_says_what_is_used_and_left_and_who_has_to_sign() {
         let document = r#"{"agreements":[
-            {"id":"sha256:1","model":"a/m","publisher":"p","consumer":"c","state":"active","missing":[],
+            {"id":"ID","model":"a/m","publisher":"PARTY","consumer":"PARTY","state":"active","missing":[],
              "rules":[{"rule":0,"function":"f","used":2,"max":3,"remaining":1,"ends":"2027-01-01T00:00:00Z",
               "limits":[{"limit":"calls","used":2,"max":3,"left":1},{"limit":"bytes","used":1024,"max":4096,"left":3072},
                         {"limit":"timeMicros","used":250000,"max":10000000,"left":9750000}]},
                       {"rule":1,"function":"g","used":7,"max":null,"remaining":null,"ends":null}]},
-            {"id":"sha256:2","model":"a/m","publisher":"p","consumer":"c","state":"proposed","missing":["publisher"],"rules":[]}]}"#;
-        let text = overview(&serde_json::from_str(document).expect("a listing"));
+            {"id":"ID","model":"a/m","publisher":"PARTY","consumer":"PARTY","state":"proposed","missing":["publisher"],"rules":[]}]}"#;
+        let party = "did:key:z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp";
+        let id = Digest::of(b"an agreement").to_string();
+        let document = document.replace("ID", &id).replace("PARTY", party);
+        let text = overview(&serde_json::from_str(&document).expect("a listing"));
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 4, "{text}");
         let used = "2 of 3 calls, 1.00 KiB of 4.00 KiB, 0.25 of 10 s";

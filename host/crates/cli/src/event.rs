@@ -2,7 +2,6 @@
 
 use clap::Args;
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Context;
@@ -15,6 +14,7 @@ use super::screen::{Answer, printable};
 use hospes_agreement::Role;
 use hospes_agreement::events::{Actor, Change, Event, Reason, SignedEvent};
 use hospes_core::id::Digest;
+use hospes_wire::agreements::History;
 
 /// Which agreement, and why.
 #[derive(Debug, Args)]
@@ -33,26 +33,6 @@ pub struct Happen {
     /// Sign without asking.
     #[arg(long, short)]
     yes: bool,
-}
-
-/// The host's answer to `GET /api/agreements/{id}/events`.
-#[derive(Deserialize)]
-struct History {
-    state: String,
-    next: Option<Next>,
-    events: Vec<Past>,
-}
-
-#[derive(Deserialize)]
-struct Next {
-    sequence: u32,
-    previous: Digest,
-}
-
-#[derive(Deserialize)]
-struct Past {
-    id: Digest,
-    envelope: Value,
 }
 
 impl Happen {
@@ -150,7 +130,7 @@ fn next(client: &Client, path: &str, agreement: &Digest) -> Result<(u32, Digest)
 pub fn summary(client: &Client, id: &Digest) -> Option<(String, Value)> {
     let (json, history): (Value, History) =
         client.document(&format!("/api/agreements/{id}/events")).ok()?;
-    Some((history.state, json!(json["events"])))
+    Some((history.state.to_string(), json!(json["events"])))
 }
 
 fn reason(name: &str) -> Result<Reason, String> {

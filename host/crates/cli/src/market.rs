@@ -1,11 +1,12 @@
 //! `hospes market`: what can be had on a host.
 
 use clap::Args;
-use serde::Deserialize;
 
 use super::Context;
 use super::failure::Failure;
 use super::screen::{Answer, printable, table};
+use hospes_wire::market::{Offer, Page};
+use hospes_wire::models::{Description, Function};
 
 /// List the offers on a host.
 ///
@@ -19,32 +20,9 @@ pub struct Market {
     long: bool,
 }
 
-#[derive(Deserialize)]
-struct Listing {
-    offers: Vec<Offer>,
-}
-
-#[derive(Deserialize)]
-struct Offer {
-    id: String,
-    model: String,
-    version: String,
-    summary: String,
-    licence: String,
-    publisher: String,
-    functions: Vec<Function>,
-    terms: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Function {
-    name: String,
-    signature: String,
-}
-
 impl Market {
     pub fn run(self, context: &Context) -> Result<Answer, Failure> {
-        let (json, listing): (_, Listing) = context.visitor().pages("/api/market", "offers")?;
+        let (json, listing): (_, Page) = context.visitor().pages("/api/market", "offers")?;
         let plain = if listing.offers.is_empty() {
             "nothing is offered on this host yet".to_owned()
         } else if self.long {
@@ -58,18 +36,20 @@ impl Market {
 }
 
 fn row(offer: &Offer) -> Vec<String> {
-    let functions: Vec<&str> = offer.functions.iter().map(|f| f.name.as_str()).collect();
+    let Description { model, version, licence, functions, .. } = &offer.description;
+    let functions: Vec<&str> = functions.iter().map(|f| f.name.as_str()).collect();
     vec![
-        offer.model.clone(),
-        offer.version.clone(),
-        offer.licence.clone(),
+        model.to_string(),
+        version.clone(),
+        licence.clone(),
         functions.join(", "),
-        offer.id.clone(),
+        offer.id.to_string(),
     ]
 }
 
 fn page(offer: &Offer) -> String {
-    let Offer { id, model, version, summary, licence, publisher, functions, terms } = offer;
+    let Offer { id, description, terms, .. } = offer;
+    let Description { model, version, summary, licence, publisher, functions, .. } = description;
     let mut page = format!("{model} {version}  ({licence})\n  {summary}\n");
     for Function { name, signature } in functions {
         // A signature may or may not begin with the function's name.
@@ -92,16 +72,22 @@ mod tests {
 
     #[test]
     fn an_offer_is_a_readable_page() {
-        let document = r#"{"offers":[{"id":"sha256:00","model":"acme/iris","version":"1.0.0","bundle":"sha256:11",
-            "summary":"Sorts flowers.","licence":"MIT","publisher":"did:key:z6Mk",
-            "functions":[{"name":"infer","signature":"infer(x: list<f32>) -> list<f32>"}],"terms":["100 calls"],"later":1}]}"#;
-        let listing: Listing =
-            serde_json::from_str(document).expect("unknown members are passed over");
+        let id = format!("sha256:{}", "0d".repeat(32));
+        let publisher = "did:key:z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp";
+        let document = serde_json::json!({"offers": [{
+            "id": id, "model": "acme/iris", "version": "1.0.0", "digest": id, "summary": "Sorts flowers.",
+            "licence": "MIT", "publisher": publisher, "private": false, "terms": ["100 calls"], "later": 1,
+            "functions": [{"name": "infer", "signature": "infer(x: list<f32>) -> list<f32>"}],
+        }]});
+        let listing: Page =
+            serde_json::from_value(document).expect("unknown members are passed over");
         let page = page(&listing.offers[0]);
         assert_eq!(
             page,
-            "acme/iris 1.0.0  (MIT)\n  Sorts flowers.\n  infer(x: list<f32>) -> list<f32>\n  \
-             offered by did:key:z6Mk\n    100 calls\n  offer sha256:00\n"
+            format!(
+                "acme/iris 1.0.0  (MIT)\n  Sorts flowers.\n  infer(x: list<f32>) -> list<f32>\n  \
+                 offered by {publisher}\n    100 calls\n  offer {id}\n"
+            )
         );
     }
 }

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Context;
@@ -19,7 +18,7 @@ use hospes_agreement::{
     Agreement, Clauses, Proposal, Request, Role, SignedOffer, SignedRequest, lines, render_offer,
     render_request,
 };
-use hospes_core::id::{Digest, ModelName};
+use hospes_wire::negotiations::{Outline, Page, Shown};
 
 /// Negotiate the terms of an agreement.
 ///
@@ -142,33 +141,6 @@ struct Terminate {
     id: String,
 }
 
-#[derive(Deserialize)]
-struct Listing {
-    negotiations: Vec<Entry>,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    id: String,
-    state: String,
-    turn: Option<String>,
-    model: ModelName,
-}
-
-#[derive(Deserialize)]
-struct Shown {
-    id: String,
-    state: String,
-    messages: Vec<Said>,
-}
-
-#[derive(Deserialize)]
-struct Said {
-    id: Digest,
-    envelope: Value,
-    at: jiff::Timestamp,
-}
-
 impl Negotiations {
     pub fn run(self, context: &Context) -> Result<Answer, Failure> {
         match self.action {
@@ -185,7 +157,7 @@ impl Negotiations {
 }
 
 fn list(context: &Context) -> Result<Answer, Failure> {
-    let (json, listing): (Value, Listing) =
+    let (json, listing): (Value, Page) =
         context.client()?.pages("/api/negotiations", "negotiations")?;
     if listing.negotiations.is_empty() {
         return Ok(Answer::new(
@@ -196,8 +168,9 @@ fn list(context: &Context) -> Result<Answer, Failure> {
     let rows: Vec<_> = listing
         .negotiations
         .into_iter()
-        .map(|Entry { id, state, turn, model }| {
-            vec![model.to_string(), state, turn.unwrap_or_else(|| "-".into()), id]
+        .map(|Outline { id, state, turn, model, .. }| {
+            let turn = turn.map_or_else(|| "-".into(), |turn| turn.to_string());
+            vec![model.to_string(), state.to_string(), turn, id]
         })
         .collect();
     Ok(Answer::new(printable(&table(&["MODEL", "STATE", "TURN", "NEGOTIATION"], &rows)), json))
@@ -360,16 +333,18 @@ fn fetch(client: &Client, id: &str) -> Result<(Negotiation, Value), Failure> {
             .map_err(|error| Failure::new(error.to_string()))?;
         let message = Message::parse(&envelope)
             .during(|| format!("message {} of the host is not valid", said.id))?;
+        let at = said.at.parse();
+        let at = at.during(|| format!("`{}` of the host is not a time", said.at))?;
         match &mut negotiation {
-            None => negotiation = Some(Negotiation::begin(uuid, message, said.at)?),
+            None => negotiation = Some(Negotiation::begin(uuid, message, at)?),
             Some(negotiation) => {
-                negotiation.apply(message, said.at)?;
+                negotiation.apply(message, at)?;
             }
         }
     }
     let mut negotiation =
         negotiation.ok_or_else(|| Failure::new("the host's negotiation has no messages"))?;
-    if shown.state == State::Finalized.name() {
+    if shown.outline.state.as_str() == State::Finalized.name() {
         negotiation.finalize();
     }
     Ok((negotiation, json))
@@ -428,6 +403,7 @@ fn send(client: &Client, path: &str, bytes: Vec<u8>) -> Result<Answer, Failure> 
         body: Payload::Bytes(bytes),
     };
     let (json, shown): (Value, Shown) = client.post(path, post)?.document()?;
+    let shown = shown.outline;
     let agreement = json["agreement"].as_str().map(|id| format!("\n  agreement {id}"));
     let plain =
         format!("{}\n  state     {}{}", shown.id, shown.state, agreement.unwrap_or_default());

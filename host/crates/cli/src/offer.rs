@@ -10,7 +10,6 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde_json::json;
 
 use super::Context;
@@ -25,7 +24,9 @@ use hospes_agreement::templates::TEMPLATES;
 use hospes_agreement::{
     Clauses, Mandate, Operand, SignedMandate, SignedOffer, Versions, lines, render_offer,
 };
-use hospes_core::id::{Digest, ModelName, Party};
+use hospes_core::id::Digest;
+use hospes_wire::offers::Listed;
+use hospes_wire::status::Host;
 
 /// Make, publish, read and withdraw offers.
 ///
@@ -101,12 +102,6 @@ struct Open {
     until: Moment,
 }
 
-/// The host's answer to `GET /api/host`.
-#[derive(Deserialize)]
-struct HostIs {
-    party: Party,
-}
-
 /// Publish an offer on a host.
 ///
 /// The bundle must be live there already, under your account.
@@ -126,13 +121,6 @@ struct Publish {
 struct Show {
     /// An offer's number in the market, or a file.
     offer: Reference,
-}
-
-/// The host's answer to `POST /api/offers`.
-#[derive(Deserialize)]
-pub struct Published {
-    pub id: Digest,
-    pub model: ModelName,
 }
 
 impl Offer {
@@ -164,7 +152,7 @@ impl Publish {
     fn run(self, context: &Context) -> Result<Answer, Failure> {
         let bytes = document::read(&self.file)?;
         let offer = parse(&bytes, || format!("`{}` is not a valid offer", self.file.display()))?;
-        let (json, Published { id, model }) = list(&context.client()?, &offer, bytes)?;
+        let (json, Listed { id, model, .. }) = list(&context.client()?, &offer, bytes)?;
         let plain = format!(
             "offered {model} on {}\n  offer {id}\nconsumers: hospes agree {id}",
             context.host
@@ -178,7 +166,7 @@ impl Open {
         let me = context.me()?;
         let key = me.key()?;
         let client = context.client()?;
-        let (_, host): (_, HostIs) = client.document("/api/host")?;
+        let (_, host): (_, Host) = client.document("/api/host")?;
         let now = context.clock.now();
         let seconds = |at: Timestamp| Timestamp::from_second(at.as_second()).unwrap_or(at);
         let mandate = Mandate {
@@ -280,7 +268,7 @@ pub fn list(
     client: &Client,
     offer: &SignedOffer,
     bytes: Vec<u8>,
-) -> Result<(serde_json::Value, Published), Failure> {
+) -> Result<(serde_json::Value, Listed), Failure> {
     sent(client, "/api/offers", offer, bytes)
 }
 
@@ -289,13 +277,13 @@ fn sent(
     path: &str,
     offer: &SignedOffer,
     bytes: Vec<u8>,
-) -> Result<(serde_json::Value, Published), Failure> {
+) -> Result<(serde_json::Value, Listed), Failure> {
     let post = Post {
         content_type: document::ENVELOPE_TYPE,
         headers: Vec::new(),
         body: Payload::Bytes(bytes),
     };
-    let (json, published): (_, Published) = client.post(path, post)?.document()?;
+    let (json, published): (_, Listed) = client.post(path, post)?.document()?;
     if published.id == *offer.id() {
         Ok((json, published))
     } else {

@@ -5,14 +5,13 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::Context;
 use super::client::{Client, HostUrl};
 use super::failure::Failure;
 use hospes_config::{OPERATOR_ADDRESS_FILE, OPERATOR_TOKEN_FILE};
-use hospes_core::id::Party;
+use hospes_wire::status::{Host, Status};
 
 /// Longest operator's token, or address of its listener, in bytes.
 const FILE_BYTES_MAX: u64 = 4096;
@@ -42,12 +41,6 @@ struct Token {
     data: Option<PathBuf>,
 }
 
-/// What both listeners of a host say of it.
-#[derive(Deserialize)]
-struct Named {
-    party: Party,
-}
-
 impl Operator {
     /// The host's operator's side.
     ///
@@ -65,8 +58,8 @@ impl Operator {
     pub fn client_of_host(&self, context: &Context) -> Result<Client, Failure> {
         let client = self.client(context)?;
         // A host whose other listener cannot be reached from here is taken on trust.
-        if let Ok((_, public)) = context.visitor().document::<Named>("/api/host") {
-            let (_, own): (Value, Named) = client.document("/status")?;
+        if let Ok((_, public)) = context.visitor().document::<Host>("/api/host") {
+            let (_, own): (Value, Status) = client.document("/status")?;
             if own.party != public.party {
                 let (host, operator) = (&context.host, self.url(context)?);
                 return Err(Failure::new(format!(

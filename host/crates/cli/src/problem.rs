@@ -4,12 +4,10 @@ use serde_json::Value;
 
 use super::failure::Failure;
 use super::screen::printable;
+use hospes_wire::problem::TYPE_PREFIX;
 
 /// Longest text of a host that is shown, in characters.
 const SHOWN_CHARS_MAX: usize = 2000;
-
-/// What stands before the code in a problem's type.
-const TYPE_PREFIX: &str = "urn:hospes:problem:";
 
 /// The failure that an answer with an error status stands for.
 pub fn failure(status: u16, body: &[u8]) -> Failure {

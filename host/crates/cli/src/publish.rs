@@ -5,7 +5,6 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::Context;
@@ -14,7 +13,8 @@ use super::client::{Client, Payload, Post};
 use super::failure::Failure;
 use super::inspect;
 use super::screen::{Answer, Screen, printable};
-use hospes_core::id::Digest;
+use hospes_core::id::FunctionName;
+use hospes_wire::models::{Published, Tried};
 
 /// Publish signed bundles on a host.
 ///
@@ -34,40 +34,18 @@ pub struct Publish {
     files: Vec<PathBuf>,
 }
 
-/// The host's answer to `POST /api/bundles`.
-#[derive(Deserialize)]
-pub struct Published {
-    pub model: String,
-    pub version: String,
-    pub digest: Digest,
-    pub functions: Vec<String>,
-    #[serde(default)]
-    pub models: Vec<Tried>,
-}
-
 /// How the host computed one of its models.
-#[derive(Deserialize)]
-pub struct Tried {
-    pub name: String,
-    pub backend: String,
-    /// Absent if the model refused what the host had invented.
-    pub computed_ms: Option<f64>,
-    pub not_computed: Option<String>,
-}
-
-impl Tried {
-    fn line(&self) -> String {
-        let Self { name, backend, .. } = self;
-        match (self.computed_ms, &self.not_computed) {
-            (Some(millis), _) => {
-                format!("  model     {name}: {millis} ms by {backend}, with its smallest inputs\n")
-            }
-            (None, reason) => {
-                let reason = reason.as_deref().unwrap_or("no reason was given");
-                format!(
-                    "  model     {name}: not tried, for {backend} refused invented inputs ({reason}): call it once yourself\n"
-                )
-            }
+fn line(tried: &Tried) -> String {
+    let Tried { name, backend, .. } = tried;
+    match (tried.computed_ms, &tried.not_computed) {
+        (Some(millis), _) => {
+            format!("  model     {name}: {millis} ms by {backend}, with its smallest inputs\n")
+        }
+        (None, reason) => {
+            let reason = reason.as_deref().unwrap_or("no reason was given");
+            format!(
+                "  model     {name}: not tried, for {backend} refused invented inputs ({reason}): call it once yourself\n"
+            )
         }
     }
 }
@@ -84,12 +62,12 @@ impl Publish {
         };
         let (json, published) = send(&client, file, Some(context.screen))?;
         let Published { model, version, digest, functions, models } = published;
-        let models: String = models.iter().map(Tried::line).collect();
+        let models: String = models.iter().map(line).collect();
         let plain = format!(
             "live: {model} {version}\n  functions {}\n  bundle    {digest}\n{models}next: hospes offer new {model} --bundle {} --function {}",
-            functions.join(", "),
+            functions.iter().map(FunctionName::as_str).collect::<Vec<_>>().join(", "),
             file.display(),
-            functions.first().map_or("FUNCTION", String::as_str)
+            functions.first().map_or("FUNCTION", FunctionName::as_str)
         );
         Ok(Answer::new(printable(&plain), json))
     }

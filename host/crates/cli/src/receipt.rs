@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Context;
@@ -18,6 +17,8 @@ use super::verify::Verify;
 use hospes_agreement::Micros;
 use hospes_core::id::{CallId, Digest, Party};
 use hospes_receipt::{Receipt as Entry, ReceiptProof, Salt};
+use hospes_wire::receipts::{self, Page};
+use hospes_wire::status::Host;
 
 /// List, fetch, read and verify receipts.
 ///
@@ -129,35 +130,11 @@ impl FromStr for Reference {
     }
 }
 
-/// The host's answer to `GET /api/host`.
-#[derive(Deserialize)]
-struct Identity {
-    party: Party,
-}
-
-#[derive(Deserialize)]
-struct Listing {
-    receipts: Vec<Line>,
-    #[serde(default)]
-    next: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Line {
-    call: String,
-    at: String,
-    model: String,
-    function: String,
-    result: String,
-    used: Option<u64>,
-    max: Option<u64>,
-}
-
 impl Receipt {
     pub fn run(self, context: &Context) -> Result<Answer, Failure> {
         match self.action {
             Action::List(list) => {
-                let (json, listing): (_, Listing) = context.client()?.document(&list.path())?;
+                let (json, listing): (_, Page) = context.client()?.document(&list.path())?;
                 let mut plain = overview(&listing);
                 if let Some(next) = &listing.next {
                     plain += &format!("\nthere are more: `--after {next}`");
@@ -235,7 +212,7 @@ pub fn save(
 
 /// Who the host says it is.
 fn host_party(client: &Client) -> Result<Party, Failure> {
-    let (_, identity): (_, Identity) = client.document("/api/host")?;
+    let (_, identity): (_, Host) = client.document("/api/host")?;
     Ok(identity.party)
 }
 
@@ -321,11 +298,11 @@ pub fn entry(receipt: &Entry) -> Value {
     })
 }
 
-fn overview(listing: &Listing) -> String {
+fn overview(listing: &Page) -> String {
     if listing.receipts.is_empty() {
         return "no receipts yet: they come with calls".to_owned();
     }
-    let row = |line: &Line| {
+    let row = |line: &receipts::Receipt| {
         let counted = match (line.used, line.max) {
             (Some(used), Some(max)) => format!("{used} of {max}"),
             (Some(used), None) => used.to_string(),

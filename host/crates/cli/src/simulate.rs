@@ -1,7 +1,6 @@
 //! A call that is not made: what `offer simulate` and `agreement simulate` share.
 
 use clap::Args;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Context;
@@ -10,6 +9,7 @@ use super::failure::Failure;
 use super::quantities::{self, Moment};
 use super::screen::{Answer, printable};
 use hospes_core::id::FunctionName;
+use hospes_wire::agreements::{Decision, Report};
 
 /// The call.
 #[derive(Debug, Args)]
@@ -31,36 +31,6 @@ pub struct SimulatedCall {
     at: Option<Moment>,
 }
 
-/// The host's report, as far as people are shown it.
-#[derive(Deserialize)]
-struct Report {
-    decision: String,
-    obstacle: Option<String>,
-    #[serde(rename = "ruleReport")]
-    rules: Vec<Rule>,
-}
-
-#[derive(Deserialize)]
-struct Rule {
-    rule: String,
-    #[serde(rename = "activationState")]
-    activation: String,
-    #[serde(rename = "premiseReport")]
-    constraints: Vec<Constraint>,
-}
-
-#[derive(Deserialize)]
-struct Constraint {
-    clause: String,
-    #[serde(rename = "leftOperand")]
-    operand: String,
-    #[serde(rename = "satisfactionState")]
-    satisfaction: String,
-    enforcement: String,
-    seen: String,
-    wanted: String,
-}
-
 impl SimulatedCall {
     /// Asks the host. A call that would be denied is exit code 1.
     pub fn run(self, context: &Context, path: &str) -> Result<Answer, Failure> {
@@ -79,7 +49,7 @@ impl SimulatedCall {
         };
         let (json, report): (Value, Report) = context.client()?.post(path, post)?.document()?;
         let plain = printable(&page(&report));
-        Ok(if report.decision == "permitted" {
+        Ok(if report.decision == Decision::Permitted {
             Answer::new(plain, json)
         } else {
             Answer::Refused { plain, json }

@@ -4,15 +4,48 @@ use serde_json::{Map, Value, json};
 
 use super::{components, problems};
 use crate::api::Audience;
-use crate::api::problem::ProblemKind;
-use crate::api::routes::{ROUTES, Route};
+use crate::api::routes::{self, Access, Body, Content, Parameter, Route};
+use crate::wire::schemars::SchemaGenerator;
+use crate::wire::schemars::generate::SchemaSettings;
+
+/// Makes schemas, and keeps those that several places refer to: of what is sent to a host a member with a default may be missing, of
+/// what it answers it is always there.
+struct Schemas {
+    requests: SchemaGenerator,
+    answers: SchemaGenerator,
+}
+
+impl Schemas {
+    fn new() -> Self {
+        let settings = || {
+            SchemaSettings::draft2020_12()
+                .with(|settings| settings.definitions_path = "/components/schemas".into())
+        };
+        Self {
+            requests: settings().for_deserialize().into_generator(),
+            answers: settings().for_serialize().into_generator(),
+        }
+    }
+
+    /// All that is referred to, by its name.
+    fn into_named(mut self) -> Map<String, Value> {
+        let mut named = self.requests.take_definitions(true);
+        named.extend(self.answers.take_definitions(true));
+        named
+    }
+}
 
 /// The document. Routes of the operator are on a listener of their own and not in it.
 pub(super) fn document() -> Value {
+    let mut schemas = Schemas::new();
     let mut paths: Map<String, Value> = Map::new();
-    for route in ROUTES.iter().filter(|route| route.audience == Audience::Everybody) {
+    for route in routes::of(Audience::Everybody) {
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
-        path[route.method.to_lowercase()] = operation(route);
+        path[route.method.to_lowercase()] = operation(route, &mut schemas);
+    }
+    let mut components = components();
+    if let Some(own) = components["schemas"].as_object_mut() {
+        own.extend(schemas.into_named());
     }
     json!({
         "openapi": "3.1.0",
@@ -25,36 +58,38 @@ pub(super) fn document() -> Value {
         },
         "security": [{"key": []}, {}],
         "paths": paths,
-        "components": components(),
+        "components": components,
     })
 }
 
-fn operation(route: &Route) -> Value {
-    let (status, media) = route.gives;
-    let media = media.split(';').next().unwrap_or_default();
-    let mut responses = problems(&ProblemKind::ALL);
-    responses.insert(
-        status.to_string(),
-        json!({"description": "Done.", "content": {media: {"schema": schema(media)}}}),
-    );
+fn operation(route: &Route, schemas: &mut Schemas) -> Value {
+    let mut responses = problems(&route.problems());
+    let (status, gives) = route.gives;
+    let content = content(gives, &mut schemas.answers);
+    responses.insert(status.to_string(), json!({"description": "Done.", "content": content}));
+    if route.is_cached {
+        let unchanged = json!({"description": "The caller has it already (`If-None-Match`)."});
+        responses.insert("304".into(), unchanged);
+    }
     let mut operation = json!({
         "operationId": operation_id(route),
         "summary": route.summary,
         "responses": responses,
+        "security": security(route.access),
     });
     let names = route
         .path
         .split('/')
         .filter_map(|part| part.strip_prefix('{').and_then(|part| part.strip_suffix('}')));
-    let parameters: Vec<_> = names
-        .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string", "minLength": 1}}))
-        .collect();
+    let filled = names
+        .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string", "minLength": 1}}));
+    let parameters: Vec<_> = filled.chain(route.query.iter().map(parameter)).collect();
     if !parameters.is_empty() {
         operation["parameters"] = json!(parameters);
     }
-    if let Some(media) = route.takes {
-        operation["requestBody"] =
-            json!({"required": true, "content": {media: {"schema": schema(media)}}});
+    if let Some(takes) = route.takes {
+        let content = self::content(takes, &mut schemas.requests);
+        operation["requestBody"] = json!({"required": true, "content": content});
     }
     operation
 }
@@ -66,26 +101,104 @@ fn operation_id(route: &Route) -> String {
     std::iter::once(route.method.to_lowercase().as_str()).chain(words).collect::<Vec<_>>().join("-")
 }
 
-fn schema(media: &str) -> Value {
-    match media {
-        "application/json" => json!({}),
-        media if media.ends_with("+json") => json!({
-            "title": "DSSE envelope",
-            "type": "object",
-            "required": ["payload", "payloadType", "signatures"],
-            "properties": {
-                "payload": {"type": "string", "contentEncoding": "base64"},
-                "payloadType": {"type": "string"},
-                "signatures": {"type": "array", "items": {
-                    "type": "object",
-                    "required": ["keyid", "sig"],
-                    "properties": {
-                        "keyid": {"type": "string"},
-                        "sig": {"type": "string", "contentEncoding": "base64"},
-                    },
-                }},
-            },
-        }),
-        _ => json!({"type": "string"}),
+/// How callers may say who they are.
+fn security(access: Access) -> Value {
+    match access {
+        Access::Anybody => json!([]),
+        Access::Visitor => json!([{"key": []}, {}]),
+        Access::Account | Access::Operator => json!([{"key": []}]),
+    }
+}
+
+fn parameter(parameter: &Parameter) -> Value {
+    let schema = match parameter.is_number {
+        true => json!({"type": "integer", "minimum": 0}),
+        false => json!({"type": "string"}),
+    };
+    json!({
+        "name": parameter.name,
+        "in": "query",
+        "description": parameter.about,
+        "required": parameter.is_required,
+        "schema": schema,
+    })
+}
+
+fn content(body: Body, schemas: &mut SchemaGenerator) -> Map<String, Value> {
+    let mut content = Map::new();
+    for media in body.media {
+        let schema = match body.content {
+            Content::Type(schema) => schema(schemas).to_value(),
+            Content::Json => json!({}),
+            Content::Text => json!({"type": "string"}),
+        };
+        let media = media.split(';').next().unwrap_or_default();
+        content.insert(media.to_owned(), json!({"schema": schema}));
+    }
+    content
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The names of all schemas that something refers to.
+    fn referred(value: &Value, names: &mut Vec<String>) {
+        match value {
+            Value::Object(members) => {
+                let name = members.get("$ref").and_then(Value::as_str);
+                names.extend(name.and_then(|name| name.rsplit('/').next()).map(str::to_owned));
+                members.values().for_each(|member| referred(member, names));
+            }
+            Value::Array(items) => items.iter().for_each(|item| referred(item, names)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_schema_that_is_referred_to_is_there() {
+        let document = document();
+        let mut names = Vec::new();
+        referred(&document, &mut names);
+        assert!(names.len() > 100, "{}", names.len());
+        for name in names {
+            assert!(document["components"]["schemas"][&name].is_object(), "{name}");
+        }
+    }
+
+    #[test]
+    fn no_type_is_both_taken_and_given_in_two_forms() {
+        let mut schemas = Schemas::new();
+        for route in routes::of(Audience::Everybody) {
+            operation(route, &mut schemas);
+        }
+        let requests = schemas.requests.take_definitions(true);
+        for (name, given) in schemas.answers.take_definitions(true) {
+            assert!(!name.ends_with('2'), "`{name}`: two types have one name");
+            assert!(requests.get(&name).is_none_or(|taken| *taken == given), "`{name}`");
+        }
+    }
+
+    #[test]
+    fn a_route_says_what_it_takes_and_gives_and_how_it_fails() {
+        let document = document();
+        let simulate = &document["paths"]["/api/offers/{id}/simulate"]["post"];
+        let body = &simulate["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+        assert_eq!(*body, "#/components/schemas/SimulatedCall");
+        let call = &document["components"]["schemas"]["SimulatedCall"];
+        assert_eq!(call["required"], json!(["function"]));
+        assert_eq!(call["additionalProperties"], false);
+        let answer = &simulate["responses"]["200"]["content"]["application/json"]["schema"];
+        assert_eq!(answer["$ref"], "#/components/schemas/Report");
+        let statuses = |path: &str, method: &str| -> Vec<String> {
+            let responses = document["paths"][path][method]["responses"].as_object();
+            responses.expect("responses").keys().cloned().collect()
+        };
+        let usual = ["200", "400", "429", "500", "503"];
+        assert_eq!(statuses("/api/host", "get"), usual);
+        let listed = statuses("/api/offers", "post");
+        for status in ["201", "401", "404", "408", "413", "415", "422"] {
+            assert!(listed.iter().any(|one| one == status), "{status}: {listed:?}");
+        }
     }
 }

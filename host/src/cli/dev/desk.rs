@@ -101,10 +101,8 @@ impl Desk {
         let version = packed.manifest.version;
         self.last = Some(version.clone());
         let (_, published) = publish::send(&self.publisher.client, &path, None)?;
-        let model: ModelName = published.model.parse()?;
-        let functions =
-            published.functions.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
-        self.agree(&model, functions)?;
+        let model = published.model.clone();
+        self.agree(&model, published.functions.clone())?;
         if let Some((model, version)) = self.live.replace((model, version)) {
             // It would hold memory and disk for nothing; a failure does no harm to the version that is live.
             let target = format!("{model}@{version}");

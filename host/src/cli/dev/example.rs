@@ -4,9 +4,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::id::ModelName;
+use crate::wire::models::{Published, Tried};
 use hospes_cli::client::{Client, HostUrl, Payload, Post};
 use hospes_cli::failure::Failure;
-use hospes_cli::publish::{Published, Tried};
 use hospes_cli::shell::word;
 
 /// Longest input that stands in a command; a longer one is put into a file.
@@ -23,7 +24,7 @@ const TRIED_MAX: usize = 4;
 
 /// A version that is live.
 pub struct Live {
-    pub model: String,
+    pub model: ModelName,
     pub version: String,
     /// The page to try it.
     pub page: String,
@@ -72,7 +73,7 @@ impl Caller<'_> {
         // Nobody waits long for an answer to what is made up.
         let client = Client::looking(self.host.clone(), Some(self.api_key.to_owned()));
         let mut calls = Vec::new();
-        for function in functions {
+        for function in functions.iter().map(ToString::to_string) {
             let operation = &document["paths"][format!("/{model}@{version}/{function}")]["post"];
             let input = &operation["requestBody"]["content"]["application/json"]["example"];
             let path = format!("/{model}/{function}");

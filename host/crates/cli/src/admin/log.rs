@@ -1,7 +1,6 @@
 //! `hospes admin log`: the actions of the operator, verified against the host's signed log.
 
 use clap::Args;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::Context;
@@ -11,6 +10,7 @@ use crate::operator::Operator;
 use crate::screen::{Answer, printable, table};
 use hospes_core::id::{Digest, Party};
 use hospes_receipt::{Action, ReceiptProof, Verified};
+use hospes_wire::operations::ActionLog;
 
 /// Show every action so far, and verify it.
 ///
@@ -23,18 +23,6 @@ pub struct Log {
     host_party: Option<Party>,
     #[command(flatten)]
     operator: Operator,
-}
-
-#[derive(Deserialize)]
-struct Page {
-    party: Party,
-    total: usize,
-    actions: Vec<Entry>,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    proof: Value,
 }
 
 impl Log {
@@ -63,7 +51,7 @@ fn verified(client: &Client, host: Option<Party>) -> Result<Vec<Verified<Action>
     let mut actions: Vec<Verified<Action>> = Vec::new();
     loop {
         let path = format!("/actions?from={}", actions.len());
-        let (_, page): (Value, Page) = client.document(&path)?;
+        let (_, page): (Value, ActionLog) = client.document(&path)?;
         let host = host.unwrap_or(page.party);
         for entry in &page.actions {
             let number = actions.len() as u64;
@@ -80,14 +68,15 @@ fn verified(client: &Client, host: Option<Party>) -> Result<Vec<Verified<Action>
             }
             actions.push(action);
         }
-        if page.actions.is_empty() && actions.len() < page.total {
+        let total = usize::try_from(page.total).unwrap_or(usize::MAX);
+        if page.actions.is_empty() && actions.len() < total {
             return Err(Failure::new(format!(
                 "the host shows {} of {} actions",
                 actions.len(),
                 page.total
             )));
         }
-        if actions.len() >= page.total {
+        if actions.len() >= total {
             return Ok(actions);
         }
     }

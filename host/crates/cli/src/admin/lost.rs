@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde::Deserialize;
 use serde_json::json;
 
 use super::act;
@@ -15,6 +14,7 @@ use crate::operator::Operator;
 use crate::screen::{Answer, printable};
 use hospes_core::id::Digest;
 use hospes_receipt::Deed;
+use hospes_wire::operations as wire;
 
 /// Show the host receipts or checkpoints of its own that its log may have lost.
 ///
@@ -55,27 +55,6 @@ pub struct Release {
     operator: Operator,
 }
 
-#[derive(Deserialize)]
-struct Found {
-    lost: bool,
-    #[serde(default)]
-    lost_from: Option<u64>,
-    #[serde(default)]
-    lost_up_to: Option<u64>,
-    #[serde(default)]
-    frozen: Vec<String>,
-    #[serde(default)]
-    all: bool,
-    #[serde(default)]
-    undone: Vec<Undone>,
-}
-
-#[derive(Deserialize)]
-struct Undone {
-    action: String,
-    target: String,
-}
-
 impl Lost {
     pub fn run(self, context: &Context) -> Result<Answer, Failure> {
         let mut shown = Vec::with_capacity(self.files.len());
@@ -88,7 +67,7 @@ impl Lost {
         let body = Payload::Bytes(json!({"shown": shown}).to_string().into_bytes());
         let post = Post { content_type: "application/json", headers: Vec::new(), body };
         let client = self.operator.client(context)?;
-        let (json, found): (_, Found) = client.post("/lost", post)?.document()?;
+        let (json, found): (_, wire::Lost) = client.post("/lost", post)?.document()?;
         if !found.lost {
             let plain =
                 "the host's log holds what was shown: nothing is lost, and nothing was frozen";
@@ -105,7 +84,7 @@ impl Lost {
             }
             false => found.frozen.iter().for_each(|id| plain += &format!("\nfrozen: {id}")),
         }
-        for Undone { action, target } in &found.undone {
+        for wire::Undone { action, target } in &found.undone {
             plain += &format!("\nno longer done: {action} {target}; do it again if it is to be");
         }
         plain += "\nnext: `hospes admin release`, once it is known what was used";

@@ -2,7 +2,6 @@
 
 use clap::{Args, Subcommand};
 use semver::Version;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::Context;
@@ -11,6 +10,7 @@ use crate::failure::Failure;
 use crate::operator::Operator;
 use crate::screen::{Answer, printable};
 use hospes_core::id::ModelName;
+use hospes_wire::operations::{self as wire, RecordAside};
 
 /// Versions that were published and cannot be brought back, and records that cannot be read.
 ///
@@ -50,30 +50,6 @@ struct Which {
     operator: Operator,
 }
 
-/// The host's answer to `GET /out-of-service`.
-#[derive(Deserialize)]
-struct Listed {
-    out_of_service: Vec<Broken>,
-    /// Records that could not be read when the host started.
-    #[serde(default)]
-    records: Vec<Aside>,
-}
-
-#[derive(Deserialize)]
-struct Aside {
-    kind: String,
-    key: String,
-    reason: String,
-}
-
-#[derive(Deserialize)]
-struct Broken {
-    model: String,
-    version: String,
-    digest: Option<String>,
-    reason: String,
-}
-
 impl OutOfService {
     pub fn run(self, context: &Context) -> Result<Answer, Failure> {
         match self.action {
@@ -87,14 +63,15 @@ impl OutOfService {
 impl List {
     fn run(self, context: &Context) -> Result<Answer, Failure> {
         let client = self.operator.client(context)?;
-        let (json, listed): (_, Listed) = client.document("/out-of-service")?;
+        let (json, listed): (_, wire::OutOfService) = client.document("/out-of-service")?;
         let lines = listed.out_of_service.iter().map(|broken| {
-            let digest = broken.digest.as_deref().unwrap_or("digest not known");
+            let digest = broken.digest.map(|digest| digest.to_string());
+            let digest = digest.as_deref().unwrap_or("digest not known");
             let [model, version, digest, reason] =
-                [&broken.model, &broken.version, digest, &broken.reason].map(printable);
+                [&broken.model.to_string(), &broken.version, digest, &broken.reason].map(printable);
             format!("{model}@{version}  {digest}\n  {reason}")
         });
-        let records = listed.records.iter().map(|Aside { kind, key, reason }| {
+        let records = listed.records.iter().map(|RecordAside { kind, key, reason }| {
             let [kind, key, reason] = [kind, key, reason].map(|text| printable(text));
             format!("record {key} of {kind}\n  {reason}")
         });

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::Context;
@@ -11,8 +10,9 @@ use super::super::client::{Payload, Post};
 use super::super::document;
 use super::super::failure::Failure;
 use super::super::screen::{Answer, printable, table};
-use super::{Published, parse, sent};
-use hospes_core::id::{Digest, ModelName};
+use super::{parse, sent};
+use hospes_core::id::Digest;
+use hospes_wire::offers::{Listed, Own, Page, Withdrawn};
 
 /// List your offers on a host, and where each stands.
 ///
@@ -50,65 +50,40 @@ pub struct Replace {
     file: PathBuf,
 }
 
-#[derive(Deserialize)]
-struct Listing {
-    offers: Vec<Entry>,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    id: String,
-    model: String,
-    versions: String,
-    private: bool,
-    state: String,
-    since: Option<String>,
-    reason: Option<String>,
-}
-
-/// The host's answer to `POST /api/offers/{id}/withdrawal`.
-#[derive(Deserialize)]
-struct Withdrawn {
-    id: Digest,
-    model: ModelName,
-}
-
 impl List {
     pub fn run(self, context: &Context) -> Result<Answer, Failure> {
         let Self {} = self;
-        let (json, listing): (_, Listing) = context.client()?.pages("/api/offers", "offers")?;
+        let (json, listing): (_, Page) = context.client()?.pages("/api/offers", "offers")?;
         let plain = if listing.offers.is_empty() {
             "no offers yet; make one with `hospes offer new`".to_owned()
         } else {
-            let rows: Vec<_> = listing.offers.iter().map(Entry::row).collect();
+            let rows: Vec<_> = listing.offers.iter().map(row).collect();
             table(&["MODEL", "VERSIONS", "TO", "STATE", "OFFER"], &rows)
         };
         Ok(Answer::new(printable(&plain), json))
     }
 }
 
-impl Entry {
-    fn row(&self) -> Vec<String> {
-        let to = if self.private { "named parties" } else { "everybody" };
-        vec![
-            self.model.clone(),
-            self.versions.clone(),
-            to.to_owned(),
-            self.stands(),
-            self.id.clone(),
-        ]
-    }
+fn row(own: &Own) -> Vec<String> {
+    let to = if own.private { "named parties" } else { "everybody" };
+    vec![
+        own.model.to_string(),
+        own.versions.clone(),
+        to.to_owned(),
+        stands(own),
+        own.id.to_string(),
+    ]
+}
 
-    fn stands(&self) -> String {
-        let mut text = self.state.replace('-', " ");
-        if let Some(since) = &self.since {
-            text += &format!(" at {since}");
-        }
-        if let Some(reason) = &self.reason {
-            text += &format!(" ({reason})");
-        }
-        text
+fn stands(own: &Own) -> String {
+    let mut text = own.state.as_str().replace('-', " ");
+    if let Some(since) = &own.since {
+        text += &format!(" at {since}");
     }
+    if let Some(reason) = &own.reason {
+        text += &format!(" ({reason})");
+    }
+    text
 }
 
 impl Withdraw {
@@ -119,7 +94,7 @@ impl Withdraw {
             body: Payload::Bytes(b"{}".to_vec()),
         };
         let path = format!("/api/offers/{}/withdrawal", self.offer);
-        let (json, Withdrawn { id, model }): (Value, _) =
+        let (json, Withdrawn { id, model, .. }): (Value, _) =
             context.client()?.post(&path, post)?.document()?;
         let plain =
             format!("withdrew the offer of {model}\n  offer {id}\nagreements stay in force");
@@ -133,7 +108,7 @@ impl Replace {
         let bytes = document::read(&file)?;
         let offer = parse(&bytes, || format!("`{}` is not a valid offer", file.display()))?;
         let path = format!("/api/offers/{old}/replacement");
-        let (json, Published { id, model }) = sent(&context.client()?, &path, &offer, bytes)?;
+        let (json, Listed { id, model, .. }) = sent(&context.client()?, &path, &offer, bytes)?;
         let plain = format!(
             "offered {model} on {}\n  offer    {id}\n  withdrew {old}\nconsumers: hospes agree {id}",
             context.host
@@ -148,14 +123,17 @@ mod tests {
 
     #[test]
     fn a_row_says_where_an_offer_stands_and_why() {
-        let document = r#"{"id":"sha256:1","model":"a/m","versions":"sha256:2","private":false,
-            "state":"withdrawn-by-operator","since":"2027-01-01T00:00:00Z","reason":"a court said so","terms":[]}"#;
-        let entry: Entry = serde_json::from_str(document).expect("an entry");
+        let entry = |rest: &str| -> Own {
+            let id = Digest::of(b"an offer");
+            let document = format!(r#"{{"id":"{id}","model":"a/m","versions":"1",{rest}}}"#);
+            serde_json::from_str(&document).expect("an entry")
+        };
+        let stopped = entry(
+            r#""private":false,"state":"withdrawn-by-operator","since":"2027-01-01T00:00:00Z","reason":"a court said so""#,
+        );
         let stands = "withdrawn by operator at 2027-01-01T00:00:00Z (a court said so)";
-        assert_eq!(entry.row()[3], stands);
-        let document =
-            r#"{"id":"sha256:1","model":"a/m","versions":"1","private":true,"state":"not-live"}"#;
-        let entry: Entry = serde_json::from_str(document).expect("an entry");
-        assert_eq!(entry.row()[2..4], ["named parties".to_owned(), "not live".to_owned()]);
+        assert_eq!(row(&stopped)[3], stands);
+        let waits = entry(r#""private":true,"state":"not-live""#);
+        assert_eq!(row(&waits)[2..4], ["named parties".to_owned(), "not live".to_owned()]);
     }
 }

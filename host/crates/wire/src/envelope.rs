@@ -1,0 +1,27 @@
+//! Signed documents, as they travel.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A document with its signatures: a DSSE envelope. `hospes-core` checks it; here is how it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Envelope {
+    /// What is signed, in base64.
+    #[schemars(extend("contentEncoding" = "base64"))]
+    pub payload: String,
+    /// Its media type.
+    pub payload_type: String,
+    /// The signatures.
+    pub signatures: Vec<Signature>,
+}
+
+/// A signature of a document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Signature {
+    /// Whose it is.
+    pub keyid: String,
+    /// The signature, in base64.
+    #[schemars(extend("contentEncoding" = "base64"))]
+    pub sig: String,
+}

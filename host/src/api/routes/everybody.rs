@@ -1,0 +1,382 @@
+//! What is on everybody's listener.
+
+use super::super::problem::ProblemKind::{
+    self, AgreementRefused, BundleRefused, Conflict, EventRefused, InvalidArguments, LimitReached,
+    NegotiationRefused, NotFound, NotPermitted, OfferRefused, OutputRefused, PluginDeadline,
+    PluginFailed, PluginRefused, Withdrawn,
+};
+use super::super::{
+    account, agreements, functions, health, market, negotiations, offers, openapi, publish,
+    receipts,
+};
+use super::Access::{Account, Anybody, Visitor};
+use super::{HTML, Handler, Parameter, Route, envelope, get, json, later, post, text, typed};
+use crate::wire::{self, agreements::Report, agreements::SimulatedCall, negotiations as talks};
+
+const fn parameter(name: &'static str, about: &'static str) -> Parameter {
+    Parameter { name, about, is_number: false, is_required: false }
+}
+
+const AFTER: Parameter = parameter("after", "The `next` of the page before");
+
+const LIMIT: Parameter =
+    Parameter { is_number: true, ..parameter("limit", "Most entries of the page") };
+
+const PAGE: &[Parameter] = &[AFTER, LIMIT];
+
+/// What a call can be refused with, besides the usual.
+const CALL_FAILS: &[ProblemKind] = &[
+    InvalidArguments,
+    NotPermitted,
+    NotFound,
+    Withdrawn,
+    PluginRefused,
+    LimitReached,
+    PluginFailed,
+    OutputRefused,
+    PluginDeadline,
+];
+
+/// What a listing can be refused with.
+const LISTING_FAILS: &[ProblemKind] = &[OfferRefused, NotFound, Withdrawn];
+
+/// What a step of a negotiation can be refused with.
+const STEP_FAILS: &[ProblemKind] =
+    &[NegotiationRefused, Conflict, NotFound, OfferRefused, AgreementRefused, Withdrawn];
+
+pub(super) static MODELS: [Route; 5] = [
+    post(
+        "/{publisher}/{model}/{function}",
+        Account,
+        (json(), json()),
+        "Call a function",
+        Handler::Call,
+    )
+    .fails(CALL_FAILS),
+    get(
+        "/{publisher}/{model}",
+        Visitor,
+        typed::<wire::models::Description>(),
+        "A model's version and its functions",
+        Handler::Now(|host, [publisher, model, ..], request| {
+            functions::describe(host, publisher, model, request)
+        }),
+    )
+    .fails(&[NotFound, Withdrawn]),
+    get(
+        "/{publisher}/{model}/openapi.json",
+        Visitor,
+        json(),
+        "The functions of a model as an OpenAPI document",
+        later!(|host, [publisher, model, ..], request| {
+            openapi::of_model(host, publisher, model, &request)
+        }),
+    )
+    .cached()
+    .fails(&[NotFound, Withdrawn]),
+    get(
+        "/{publisher}/{model}/docs",
+        Anybody,
+        text(&[HTML]),
+        "The functions of a model, to try in the browser",
+        Handler::Now(|_, _, request| Ok(openapi::page(request.uri().path()))),
+    )
+    .fails(&[NotFound]),
+    post(
+        "/api/bundles",
+        Account,
+        (text(&["application/octet-stream"]), typed::<wire::models::Published>()),
+        "Publish a signed bundle as a version of one of your models",
+        later!(|host, _, request| publish::publish(host, request)),
+    )
+    .creates()
+    .fails(&[BundleRefused, Conflict, NotFound, Withdrawn]),
+];
+
+pub(super) static AGREEMENTS: [Route; 24] = [
+    get(
+        "/api/market",
+        Visitor,
+        typed::<wire::market::Page>(),
+        "What is offered to you, with what it is for",
+        later!(|host, _, request| market::list(host, &request)),
+    )
+    .asks(&[parameter("model", "Only offers of this model"), AFTER, LIMIT])
+    .cached()
+    .fails(&[NotFound]),
+    get(
+        "/api/offers/{id}",
+        Visitor,
+        envelope(),
+        "A signed offer, byte for byte; private ones for their parties only",
+        Handler::Now(|host, [id, ..], request| market::show(host, id, request)),
+    )
+    .fails(&[NotFound, Withdrawn]),
+    post(
+        "/api/offers",
+        Account,
+        (envelope(), typed::<wire::offers::Listed>()),
+        "List a signed offer",
+        later!(|host, _, request| market::publish(host, request)),
+    )
+    .creates()
+    .fails(LISTING_FAILS),
+    get(
+        "/api/offers",
+        Account,
+        typed::<wire::offers::Page>(),
+        "Your own offers, and where each stands",
+        later!(|host, _, request| offers::list(host, &request)),
+    )
+    .asks(PAGE)
+    .fails(&[NotFound]),
+    post(
+        "/api/offers/{id}/withdrawal",
+        Account,
+        (typed::<wire::offers::Withdraw>(), typed::<wire::offers::Withdrawn>()),
+        "Withdraw your offer: it accepts no new agreements, and those that were made stay",
+        later!(|host, [id, ..], request| offers::withdraw(host, id, request)),
+    )
+    .fails(LISTING_FAILS),
+    post(
+        "/api/offers/{id}/replacement",
+        Account,
+        (envelope(), typed::<wire::offers::Listed>()),
+        "List a signed offer and withdraw your earlier one of the same model, both or neither",
+        later!(|host, [id, ..], request| offers::replace(host, id, request)),
+    )
+    .creates()
+    .fails(LISTING_FAILS),
+    post(
+        "/api/offers/{id}/simulate",
+        Account,
+        (typed::<SimulatedCall>(), typed::<Report>()),
+        "Whether a call would be allowed under the offer, and why not",
+        later!(|host, [id, ..], request| market::simulate(host, id, request)),
+    )
+    .fails(&[NotFound, Withdrawn, OfferRefused, AgreementRefused]),
+    get(
+        "/api/offers/{id}/mandate",
+        Visitor,
+        envelope(),
+        "The signed mandate that lets the host agree for the publisher",
+        later!(|host, [id, ..], request| market::mandate_of(host, id, &request)),
+    )
+    .fails(&[NotFound]),
+    post(
+        "/api/offers/{id}/mandate",
+        Account,
+        (envelope(), typed::<wire::offers::Mandate>()),
+        "Let the host agree for you as the publisher",
+        later!(|host, [id, ..], request| market::mandate(host, id, request)),
+    )
+    .fails(&[NotFound, Withdrawn, AgreementRefused]),
+    get(
+        "/api/agreements",
+        Account,
+        typed::<wire::agreements::Page>(),
+        "Your agreements, with what is used and left of each limit",
+        later!(|host, _, request| agreements::list(host, &request)),
+    )
+    .asks(PAGE)
+    .fails(&[NotFound]),
+    post(
+        "/api/agreements",
+        Account,
+        (envelope(), typed::<wire::agreements::Submitted>()),
+        "Hand in an agreement with one signature or both; signatures add up",
+        later!(|host, _, request| agreements::submit(host, request)),
+    )
+    .fails(&[AgreementRefused, NotFound]),
+    get(
+        "/api/agreements/{id}",
+        Account,
+        envelope(),
+        "A signed agreement, byte for byte",
+        later!(|host, [id, ..], request| agreements::show(host, id, &request)),
+    )
+    .fails(&[NotFound]),
+    get(
+        "/api/agreements/{id}/events",
+        Account,
+        typed::<wire::agreements::History>(),
+        "What happened to an agreement, signed",
+        later!(|host, [id, ..], request| agreements::events(host, id, &request)),
+    )
+    .fails(&[NotFound]),
+    post(
+        "/api/agreements/{id}/events",
+        Account,
+        (envelope(), typed::<wire::agreements::History>()),
+        "Suspend, resume or end an agreement",
+        later!(|host, [id, ..], request| agreements::event(host, id, request)),
+    )
+    .fails(&[EventRefused, AgreementRefused, Conflict, NotFound]),
+    post(
+        "/api/agreements/{id}/simulate",
+        Account,
+        (typed::<SimulatedCall>(), typed::<Report>()),
+        "Whether a call would be allowed, and why not",
+        later!(|host, [id, ..], request| agreements::simulate(host, id, request)),
+    )
+    .fails(&[NotFound, OfferRefused, AgreementRefused]),
+    get(
+        "/api/negotiations",
+        Account,
+        typed::<talks::Page>(),
+        "Your negotiations",
+        Handler::Now(|host, _, request| negotiations::list(host, request)),
+    )
+    .asks(PAGE),
+    post(
+        "/api/negotiations",
+        Account,
+        (envelope(), typed::<talks::Shown>()),
+        "Begin a negotiation, by a request or an offer",
+        later!(|host, _, request| negotiations::begin(host, request)),
+    )
+    .creates()
+    .fails(STEP_FAILS),
+    get(
+        "/api/negotiations/{id}",
+        Account,
+        typed::<talks::Shown>(),
+        "A negotiation: where it stands, and the messages so far",
+        later!(|host, [id, ..], request| negotiations::show(host, id, &request)),
+    )
+    .fails(&[NotFound, AgreementRefused]),
+    step("/api/negotiations/{id}/request", "The consumer's counter-request"),
+    step("/api/negotiations/{id}/offers", "The publisher's counter-offer"),
+    step("/api/negotiations/{id}/events", "Accept, or finalise"),
+    step("/api/negotiations/{id}/agreement", "The agreement, signed by the publisher"),
+    step("/api/negotiations/{id}/agreement/verification", "The agreement, signed by the consumer"),
+    step("/api/negotiations/{id}/termination", "End the negotiation"),
+];
+
+/// The next message of a negotiation. The last part of the path says what it is to be; the document decides.
+const fn step(path: &'static str, summary: &'static str) -> Route {
+    post(
+        path,
+        Account,
+        (envelope(), typed::<talks::Shown>()),
+        summary,
+        later!(|host, [id, ..], request| negotiations::step(host, id, request)),
+    )
+    .fails(STEP_FAILS)
+}
+
+pub(super) static ACCOUNTS: [Route; 13] = [
+    get(
+        "/api/account",
+        Account,
+        typed::<wire::account::OwnAccount>(),
+        "Your account: where it stands, its keys, what was done to it, which models are backed off",
+        later!(|host, _, request| account::show(host, &request)),
+    ),
+    post(
+        "/api/account/keys/{id}/revocation",
+        Account,
+        (typed::<wire::account::RevokeKey>(), typed::<wire::account::AccountWithKeys>()),
+        "Revoke one of your API keys",
+        later!(|host, [id, ..], request| account::revoke(host, id, request)),
+    )
+    .fails(&[Conflict, NotFound]),
+    post(
+        "/api/successions",
+        Account,
+        (envelope(), typed::<wire::account::Succession>()),
+        "Let a new key follow the one that signs for you",
+        later!(|host, _, request| publish::succeed(host, request)),
+    )
+    .fails(&[Conflict, NotFound]),
+    get(
+        "/api/receipts",
+        Account,
+        typed::<wire::receipts::Page>(),
+        "Your latest receipts, or all of one agreement",
+        later!(|host, _, request| receipts::list(host, &request)),
+    )
+    .asks(&[parameter("agreement", "All receipts of this agreement"), AFTER, LIMIT])
+    .fails(&[NotFound]),
+    get(
+        "/api/receipts/{call}",
+        Account,
+        typed::<wire::receipts::Proof>(),
+        "The proof of a call's receipt",
+        later!(|host, [call, ..], request| receipts::prove(host, call, &request)),
+    )
+    .fails(&[NotFound]),
+    get(
+        "/api/checkpoint",
+        Anybody,
+        text(&["text/plain; charset=utf-8"]),
+        "The signed size and root of the log of receipts",
+        Handler::Now(|host, _, _| receipts::checkpoint(host)),
+    ),
+    get(
+        "/api/log/consistency",
+        Anybody,
+        typed::<wire::receipts::Consistency>(),
+        "The proof that the log has only grown",
+        Handler::Now(|host, _, request| receipts::consistency(host, request)),
+    )
+    .asks(&[
+        Parameter {
+            is_number: true,
+            is_required: true,
+            ..parameter("from", "How many leaves the earlier log had")
+        },
+        Parameter { is_number: true, ..parameter("to", "How many the later one; without it, now") },
+    ])
+    .fails(&[NotFound]),
+    get(
+        "/api/host",
+        Anybody,
+        typed::<wire::status::Host>(),
+        "The keys that verify this host's receipts and its log",
+        Handler::Now(|host, _, _| health::identity(host)),
+    ),
+    get(
+        "/api/openapi.json",
+        Anybody,
+        json(),
+        "These routes as an OpenAPI document",
+        later!(|host, _, request| openapi::of_host(host, &request)),
+    )
+    .cached(),
+    get(
+        "/api/docs",
+        Anybody,
+        text(&[HTML]),
+        "These routes, to try in the browser",
+        Handler::Now(|_, _, request| Ok(openapi::page(request.uri().path()))),
+    ),
+    get(
+        "/api/docs/{part}",
+        Anybody,
+        text(&["text/css", "text/javascript", "image/png"]),
+        "What that page consists of",
+        Handler::Now(|_, [part, ..], request| openapi::asset(part, request.headers())),
+    )
+    .fails(&[NotFound]),
+    LIVE,
+    READY,
+];
+
+/// The process answers; on both listeners.
+pub(super) const LIVE: Route = get(
+    "/healthz",
+    Anybody,
+    typed::<wire::status::Health>(),
+    "Whether the process answers",
+    Handler::Now(|_, _, _| Ok(health::live())),
+);
+
+/// The same of calls.
+pub(super) const READY: Route = get(
+    "/readyz",
+    Anybody,
+    typed::<wire::status::Health>(),
+    "Whether the host takes calls",
+    Handler::Now(|host, _, _| health::ready(host)),
+);

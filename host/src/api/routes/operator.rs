@@ -1,0 +1,120 @@
+//! What is on the operator's listener.
+
+use super::super::problem::ProblemKind::{
+    AgreementRefused, Conflict, EventRefused, NotFound, Withdrawn,
+};
+use super::super::{admin, backup, operations, out_of_service};
+use super::Access::Operator;
+use super::everybody::{LIVE, READY};
+use super::{Handler, Parameter, Route, get, later, post, text, typed};
+use crate::wire::operations as wire;
+use crate::wire::{account::AccountWithKeys, agreements::History, status::Status};
+
+pub(super) static ROUTES: [Route; 15] = [
+    post(
+        "/accounts",
+        Operator,
+        (typed::<wire::OpenAccount>(), typed::<wire::OpenedAccount>()),
+        "Open an account, or make another API key for it",
+        later!(|host, _, request| admin::open_account(host, request)),
+    )
+    .creates()
+    .fails(&[Conflict]),
+    get(
+        "/accounts",
+        Operator,
+        typed::<wire::Accounts>(),
+        "Every account, and where it stands",
+        later!(|host, _, request| operations::accounts(host, &request)),
+    ),
+    get(
+        "/accounts/{name}",
+        Operator,
+        typed::<AccountWithKeys>(),
+        "An account with its API keys",
+        Handler::Now(|host, [name, ..], request| operations::account(host, name, request)),
+    )
+    .fails(&[NotFound]),
+    post(
+        "/actions",
+        Operator,
+        (typed::<wire::Act>(), typed::<wire::Acted>()),
+        "Suspend, close, withdraw, revoke or stop, with a reason; or undo it",
+        later!(|host, _, request| operations::act(host, request)),
+    )
+    .fails(&[Conflict, NotFound, Withdrawn, AgreementRefused]),
+    get(
+        "/actions",
+        Operator,
+        typed::<wire::ActionLog>(),
+        "Every action, each with its proof in the log",
+        later!(|host, _, request| operations::log(host, &request)),
+    )
+    .asks(&[Parameter {
+        name: "from",
+        about: "The number of the first one",
+        is_number: true,
+        is_required: false,
+    }]),
+    get(
+        "/withdrawals",
+        Operator,
+        typed::<wire::Withdrawals>(),
+        "What is withdrawn or frozen now",
+        Handler::Now(|host, _, request| operations::withdrawals(host, request)),
+    ),
+    post(
+        "/agreements/{id}/events",
+        Operator,
+        (typed::<wire::Operate>(), typed::<History>()),
+        "Suspend or resume an agreement",
+        later!(|host, [id, ..], request| admin::operate(host, id, request)),
+    )
+    .fails(&[EventRefused, AgreementRefused, Conflict, NotFound]),
+    get(
+        "/out-of-service",
+        Operator,
+        typed::<wire::OutOfService>(),
+        "Versions that could not be loaded, and why",
+        Handler::Now(|host, _, request| out_of_service::show(host, request)),
+    ),
+    post(
+        "/out-of-service/retry",
+        Operator,
+        (typed::<wire::WhichVersion>(), typed::<wire::Retried>()),
+        "Load such a version again",
+        later!(|host, _, request| out_of_service::retry(host, request)),
+    )
+    .fails(&[Conflict, NotFound, Withdrawn]),
+    post(
+        "/out-of-service/withdraw",
+        Operator,
+        (typed::<wire::WhichVersion>(), typed::<wire::TakenAway>()),
+        "Take such a version away",
+        later!(|host, _, request| out_of_service::withdraw(host, request)),
+    )
+    .fails(&[Conflict, NotFound, Withdrawn]),
+    get(
+        "/backup",
+        Operator,
+        text(&["application/x-tar"]),
+        "The data directory as it is now, without the host's key",
+        later!(|host, _, request| backup::make(host, &request)),
+    ),
+    post(
+        "/lost",
+        Operator,
+        (typed::<wire::Shown>(), typed::<wire::Lost>()),
+        "Show the host receipts that its log may lack",
+        later!(|host, _, request| backup::show_lost(host, request)),
+    ),
+    get(
+        "/status",
+        Operator,
+        typed::<Status>(),
+        "What runs on this host",
+        later!(|host, _, request| admin::status(host, &request)),
+    ),
+    LIVE.for_the_operator(),
+    READY.for_the_operator(),
+];
