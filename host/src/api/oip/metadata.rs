@@ -52,11 +52,15 @@ pub(super) fn live() -> Answer {
     json_answer(StatusCode::OK, &json!({"live": true, "ready": true}))
 }
 
-/// `GET /v2/health/ready`.
+/// `GET /v2/health/ready`. Why not is in the member that says so in the protocol's errors.
 pub(super) fn ready(host: &Host) -> Answer {
-    let ready = host.inference_readiness().is_ok();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    json_answer(status, &json!({"live": true, "ready": ready}))
+    match host.inference_readiness() {
+        Ok(()) => json_answer(StatusCode::OK, &json!({"live": true, "ready": true})),
+        Err(why) => {
+            let not_ready = json!({"live": true, "ready": false, "error": why.to_string()});
+            json_answer(StatusCode::SERVICE_UNAVAILABLE, &not_ready)
+        }
+    }
 }
 
 /// `GET /v2/models`: the names of those that the caller may know of, as KServe has it.
