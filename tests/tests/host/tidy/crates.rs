@@ -102,7 +102,6 @@ fn no_crate_needs_itself() {
 
 #[test]
 fn crates_of_documents_need_no_sandbox_and_no_server() {
-    let crates = crates();
     for name in OF_DOCUMENTS {
         let tree = ["tree", "--edges", "normal,features", "--prefix", "none", "--package", name];
         let tree = cargo(&tree);
