@@ -83,11 +83,17 @@ pub(super) fn command(published: &Value, function: &str) -> String {
     call.expect("the function")["command"].as_str().expect("text").to_owned()
 }
 
-/// The first right answer has come: says how soon.
+/// The first right answer has come: says after how long that was.
 #[expect(clippy::print_stdout, reason = "the performance log wants the figure")]
-fn soon(what: &str, started: Instant) {
+pub(super) fn says_how_soon(what: &str, started: Instant) -> Duration {
     let took = started.elapsed();
     println!("`hospes dev`, {what}: the first right answer after {:.2} s", took.as_secs_f64());
+    took
+}
+
+/// The same of what has to come soon.
+fn soon(what: &str, started: Instant) {
+    let took = says_how_soon(what, started);
     assert!(took < FIRST_ANSWER_MAX, "{what}: {took:?}");
 }
 

@@ -5,11 +5,12 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Instant;
 
 use serde_json::Value;
 use system_tests::{HostProcess, workspace};
 
-use super::dev::{Dev, command, pasted};
+use super::dev::{Dev, command, pasted, says_how_soon};
 
 /// A plugin's directory, just made, and the commands that its author was told.
 struct Plugin {
@@ -18,8 +19,9 @@ struct Plugin {
     told: Value,
     /// Where its author has programs, before those that everybody has.
     tools: Option<PathBuf>,
-    /// What its author builds it with, as a shell reads it: what stands before the command.
-    with: String,
+    /// What its author builds it with, and tests it with, as a shell reads it: what stands before the command.
+    builds_with: String,
+    tests_with: String,
 }
 
 impl Plugin {
@@ -32,7 +34,8 @@ impl Plugin {
             .expect("it runs");
         let said = String::from_utf8_lossy(&made.stderr);
         let told = serde_json::from_slice(&made.stdout).unwrap_or_else(|_| panic!("{said}"));
-        Self { folder, told, tools: None, with: String::new() }
+        let (builds_with, tests_with) = (String::new(), String::new());
+        Self { folder, told, tools: None, builds_with, tests_with }
     }
 
     fn path(&self) -> PathBuf {
@@ -62,18 +65,20 @@ impl Plugin {
     }
 
     fn build(&self) {
-        self.run(&format!("{} {}", self.with, self.told("build")));
+        self.run(&format!("{} {}", self.builds_with, self.told("build")));
     }
 
     /// Builds it, runs its tests, and gets a right answer of it.
     fn greets(&self) -> (Dev, String) {
         self.build();
-        self.run(self.told("test"));
+        self.run(&format!("{} {}", self.tests_with, self.told("test")));
+        let started = Instant::now();
         let dev = Dev::start(&self.path());
         let greet = command(&dev.event("published"), "greet");
         let to_zoe = greet.replace("\"text\"", "\"Zoe\"");
         assert_ne!(to_zoe, greet, "the example has a name to replace");
         assert_eq!(pasted(&to_zoe), "Hello, Zoe!");
+        says_how_soon(self.told("build"), started);
         (dev, greet)
     }
 }
@@ -89,14 +94,15 @@ fn brought(folder: &str, program: &str, plugin: &str) -> PathBuf {
 #[test]
 fn a_plugin_in_rust_builds_tests_and_answers() {
     let mut plugin = Plugin::new("rust");
-    // What it depends on is compiled once, for the tests of the plugins here, and at their versions, which are fetched already.
-    let built = workspace().join("target/plugins-native");
-    fs::create_dir_all(&built).expect("a folder");
-    symlink(&built, plugin.path().join("target")).expect("linked");
+    // What it depends on has been compiled for the plugins here and for their tests, at versions that are fetched already: compiled anew,
+    // that takes a minute.
+    symlink(workspace().join("plugins/target"), plugin.path().join("target")).expect("linked");
     let versions = workspace().join("plugins/Cargo.lock");
     fs::copy(versions, plugin.path().join("Cargo.lock")).expect("copied");
     let build = workspace().join("plugins/build");
-    plugin.with = format!("'{}' --with wasm32-unknown-unknown", build.display());
+    plugin.builds_with = format!("'{}' --with wasm32-unknown-unknown", build.display());
+    let native = workspace().join("target/plugins-native");
+    plugin.tests_with = format!("CARGO_TARGET_DIR='{}'", native.display());
     plugin.greets();
 }
 
