@@ -22,7 +22,7 @@ fn begin(
     (announced, body): (u64, &[u8]),
 ) -> String {
     let mut stream = TcpStream::connect(host.address()).expect("it listens");
-    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("set");
     let head = format!(
         "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: {media}\r\nauthorization: Bearer {}\r\ncontent-length: {announced}\r\nconnection: close\r\n\r\n",
         party.api_key

@@ -390,8 +390,13 @@ impl From<BackupError> for Problem {
 
 /// What the disk or the log did not do, with all causes.
 fn for_the_operator(error: &(dyn std::error::Error + 'static)) -> Problem {
-    let is_full = is_disk_failure(error);
-    let kind = if is_full { ProblemKind::Unavailable } else { ProblemKind::Busy };
+    let mut causes =
+        std::iter::successors(Some(error), |error| <dyn std::error::Error>::source(*error));
+    let receipts = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<crate::receipt::ReceiptError>().is_some_and(|error| error.is_for_now())
+    };
+    let is_for_now = is_disk_failure(error) || causes.any(receipts);
+    let kind = if is_for_now { ProblemKind::Unavailable } else { ProblemKind::Busy };
     Problem::new(kind, chain(error))
 }
 
