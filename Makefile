@@ -65,10 +65,11 @@ lint: licences
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" \
 		$(NICE) $(CARGO) doc --workspace --no-deps --document-private-items --quiet
 
+CARGO_DENY := 0.20.2
 # Licences, sources and banned crates, as deny.toml has them. Installed without optimisation: it compiles for longer than it runs.
 .PHONY: licences
 licences:
-	@$(CARGO) deny --version >/dev/null 2>&1 || $(NICE) $(CARGO) install --debug --locked --quiet cargo-deny
+	@$(CARGO) deny --version >/dev/null 2>&1 || $(NICE) $(CARGO) install --debug --locked --quiet cargo-deny@$(CARGO_DENY)
 	$(CARGO) deny --log-level error check licenses bans sources
 
 # What is shipped, compiled with a profile of calls that is measured first (host/dist/build). Both take a while.
@@ -125,7 +126,7 @@ $(ORACLE): tests/oracle/requirements.txt
 # The picture of the crates in ARCHITECTURE.md.
 .PHONY: crates
 crates:
-	HOSPES_WRITE_CRATES=1 $(CARGO) test --release --workspace --test host the_picture_of_the_crates
+	HOSPES_WRITE_CRATES=1 $(CARGO) test --workspace --test host the_picture_of_the_crates
 
 # The registry, the schema and the tables of the profile's specification, from the table in the code.
 .PHONY: profile
