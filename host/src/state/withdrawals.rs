@@ -74,6 +74,15 @@ impl Withdrawn {
     fn is_empty(&self) -> bool {
         self.models.is_empty() && self.versions.is_empty() && self.digests.is_empty()
     }
+
+    /// Whether what is named so is withdrawn.
+    fn has(&self, what: &str) -> bool {
+        let is_version =
+            |(model, version): &(ModelName, Version)| format!("{model}@{version}") == what;
+        self.models.keys().any(|model| model.to_string() == what)
+            || self.versions.keys().any(is_version)
+            || self.digests.keys().any(|digest| digest.to_string() == what)
+    }
 }
 
 /// What is withdrawn on this host.
@@ -146,7 +155,10 @@ impl Withdrawals {
         let cause = Cause { at: *at, reason: Arc::clone(reason) };
         let withdrawal = Withdrawal { what: what.clone(), cause };
         self.change(|withdrawn| {
-            drop(withdrawn.out.insert((model.clone(), version.clone()), withdrawal.clone()));
+            // It may have been lifted since somebody looked: nobody would lift it again.
+            if withdrawn.has(&withdrawal.what) {
+                drop(withdrawn.out.insert((model.clone(), version.clone()), withdrawal.clone()));
+            }
         });
     }
 
@@ -201,5 +213,33 @@ impl fmt::Display for Withdrawable<'_> {
 impl From<Withdrawal> for ResolveError {
     fn from(Withdrawal { what, cause: Cause { at, reason } }: Withdrawal) -> Self {
         ResolveError::Withdrawn { what, at, reason }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn what_was_lifted_since_somebody_looked_is_not_noted() {
+        let (withdrawals, version) = (Withdrawals::default(), Version::new(1, 0, 0));
+        let model: ModelName = "acme/m".parse().expect("a name");
+        let digest = Digest::of(b"bundle");
+        let cause = Cause { at: Timestamp::UNIX_EPOCH, reason: "a test".into() };
+        for what in [
+            Withdrawable::Model(&model),
+            Withdrawable::Version(&model, &version),
+            Withdrawable::Digest(&digest),
+        ] {
+            withdrawals.withdraw(what, &cause);
+            let error = withdrawals.check(&model, &version, [&digest]).expect_err("withdrawn");
+            withdrawals.note(&model, &version, &error);
+            assert!(withdrawals.why_out(&model, &version).is_some());
+            withdrawals.lift(what);
+            withdrawals.note(&model, &version, &error);
+            assert!(withdrawals.is_idle(), "{what}");
+        }
     }
 }

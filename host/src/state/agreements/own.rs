@@ -32,8 +32,16 @@ impl OwnCalls {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    fn stop_of(&self, party: &Party) -> Arc<Stop> {
-        Arc::clone(self.lock().entry(*party).or_default())
+    /// What ends a call of this party's that begins now: at once, if the party is held.
+    fn stop_of(&self, party: &Party, is_held: impl FnOnce() -> bool) -> Arc<Stop> {
+        let stop = Arc::clone(self.lock().entry(*party).or_default());
+        // Asked afterwards: whoever is held meanwhile has its calls ended before, and this one at once.
+        if is_held() {
+            // It does not stay: it would end what the party calls when it is held no more.
+            self.lock().retain(|_, kept| !Arc::ptr_eq(kept, &stop));
+            stop.set();
+        }
+        stop
     }
 
     /// Ends those of these parties that run now.
@@ -55,11 +63,27 @@ impl Agreements {
         }
         let rule = Rule::unlimited(function.name().clone());
         let ledger = Ledger::new(rule.limits().clone(), None);
-        let stop = self.own.stop_of(caller.party());
-        // Asked afterwards: whoever is held meanwhile has its calls ended before, and this one at once.
-        if self.is_party_held(caller.party()) {
-            stop.set();
-        }
+        let party = caller.party();
+        let stop = self.own.stop_of(party, || self.is_party_held(party));
         Some(Own { rule, ledger, stop })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::PartyKey;
+
+    #[test]
+    fn a_call_that_begins_while_its_party_is_held_ends_and_later_ones_do_not() {
+        let (calls, party) = (OwnCalls::default(), PartyKey::from_secret(&[7; 32]).party());
+        let before = calls.stop_of(&party, || false);
+        let meanwhile = calls.stop_of(&party, || true);
+        assert!(before.is_set() && meanwhile.is_set());
+        let after = calls.stop_of(&party, || false);
+        assert!(!after.is_set(), "it is held no more");
+        calls.halt(std::iter::once(&party));
+        assert!(after.is_set());
+        assert!(!calls.stop_of(&party, || false).is_set());
     }
 }
