@@ -125,7 +125,7 @@ $(ORACLE): tests/oracle/requirements.txt
 # The picture of the crates in ARCHITECTURE.md.
 .PHONY: crates
 crates:
-	HOSPES_WRITE_CRATES=1 $(CARGO) test --release --workspace --test host the_picture_of_the_crates
+	HOSPES_WRITE_CRATES=1 $(CARGO) test --workspace --test host the_picture_of_the_crates
 
 # The registry, the schema and the tables of the profile's specification, from the table in the code.
 .PHONY: profile
