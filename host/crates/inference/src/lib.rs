@@ -142,6 +142,9 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Who computes what no account has asked for: no account has this number.
+    pub const NOBODY: Self = Self { number: u64::MAX, weight: NonZeroU32::MIN };
+
     /// One with a share like most.
     pub fn new(number: u64) -> Self {
         Self { number, weight: NonZeroU32::MIN }
