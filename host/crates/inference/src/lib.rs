@@ -132,6 +132,9 @@ pub enum LoadError {
     Workers { max: usize },
 }
 
+/// What a computation is expected to cost its caller's turns, in nanoseconds. It is corrected when it is over.
+const COMPUTE_NANOS: u64 = 1_000_000;
+
 /// For whom a model is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caller {
