@@ -19,6 +19,7 @@ pub use hospes_worker as worker;
 pub mod api;
 pub mod backup;
 pub mod call;
+pub mod causes;
 pub mod cli;
 pub mod deploy;
 pub mod host;

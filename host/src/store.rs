@@ -20,6 +20,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use self::redb as file;
+use crate::causes;
 pub use aside::Aside;
 use aside::SetAside;
 use file::Records;
@@ -157,13 +158,13 @@ pub fn is_disk_failure(error: &(dyn Error + 'static)) -> bool {
         is_full(error)
             || error.kind() == io::ErrorKind::ReadOnlyFilesystem
             || error.raw_os_error() == Some(EIO)
-    }) || causes(error)
+    }) || causes::of(error)
         .any(|cause| cause.downcast_ref::<StoreError>().is_some_and(StoreError::is_of_the_disk))
 }
 
 /// Whether a record stands in the way that was set aside, somewhere below an error.
 pub fn is_aside(error: &(dyn Error + 'static)) -> bool {
-    causes(error).any(|cause| matches!(cause.downcast_ref(), Some(StoreError::Aside { .. })))
+    causes::of(error).any(|cause| matches!(cause.downcast_ref(), Some(StoreError::Aside { .. })))
 }
 
 /// Whether the disk is full, somewhere below an error.
@@ -178,12 +179,8 @@ fn is_full(error: &io::Error) -> bool {
     )
 }
 
-fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| <dyn Error>::source(*error))
-}
-
 fn any_cause(error: &(dyn Error + 'static), is_it: impl Fn(&io::Error) -> bool) -> bool {
-    causes(error).any(|cause| {
+    causes::of(error).any(|cause| {
         let of_store = cause.downcast_ref().and_then(|error| match error {
             StoreError::Database { source, .. } => source.io(),
             StoreError::Closed { .. }

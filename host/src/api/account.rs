@@ -11,7 +11,7 @@ use super::aside::{aside, asker};
 use super::body;
 use super::intake;
 use super::operations::{done, entry, with_keys};
-use super::problem::{Problem, ProblemKind};
+use super::problem::Problem;
 use crate::host::Host;
 use crate::id::KeyId;
 use crate::inference::Incident;
@@ -104,8 +104,7 @@ pub(super) async fn revoke(
     let (caller, bytes) = intake::document(host, request, REVOKE_BYTES_MAX).await?;
     let wanted: RevokeKey = match bytes.is_empty() {
         true => RevokeKey::default(),
-        false => serde_json::from_slice(&bytes)
-            .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?,
+        false => intake::read(&bytes)?,
     };
     let id: KeyId = id.parse().map_err(AuthError::NotAKeyId)?;
     // Of the keys of others nobody learns whether they exist.

@@ -11,7 +11,7 @@ use super::agreements::history;
 use super::answer::{Answer, done, json};
 use super::aside::aside;
 use super::body;
-use super::intake::Intake;
+use super::intake;
 use super::market::digest;
 use super::out_of_service;
 use super::problem::{Problem, ProblemKind};
@@ -31,12 +31,8 @@ pub(super) async fn open_account(
     host: &Arc<Host>,
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
-    let (parts, body) = request.into_parts();
-    check_operator(host, &parts.headers)?;
-    let bytes = Intake::operator(host, ACCOUNT_BYTES_MAX).read_json(&parts.headers, body).await?;
-    let wanted: OpenAccount = serde_json::from_slice(&bytes)
-        .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
-    let OpenAccount { name, party, key_name } = wanted;
+    let OpenAccount { name, party, key_name } =
+        intake::from_operator(host, request, ACCOUNT_BYTES_MAX).await?;
     aside(host, Asker::Operator, move |host| {
         let key = operations::open_account(host, &name, party, key_name.as_deref())?;
         let account = OpenedAccount { name, party, key: key.reveal() };
@@ -54,11 +50,8 @@ pub(super) async fn operate(
     id: &str,
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
-    let (parts, body) = request.into_parts();
-    check_operator(host, &parts.headers)?;
-    let bytes = Intake::operator(host, OPERATE_BYTES_MAX).read_json(&parts.headers, body).await?;
-    let Operate { change, reason, note } = serde_json::from_slice(&bytes)
-        .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
+    let Operate { change, reason, note } =
+        intake::from_operator(host, request, OPERATE_BYTES_MAX).await?;
     let (change, reason) = (word::<Change>("change", &change)?, word::<Reason>("reason", &reason)?);
     let note = note.map(String::into_boxed_str);
     let id = digest(id)?;

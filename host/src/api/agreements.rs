@@ -96,12 +96,10 @@ pub(super) async fn simulated(
     request: Request<Incoming>,
 ) -> Result<(Caller, Simulated), Problem> {
     let (caller, bytes) = intake::document(host, request, SIMULATED_BYTES_MAX).await?;
-    let invalid = |reason: String| Problem::new(ProblemKind::InvalidRequest, reason);
-    let call: SimulatedCall =
-        serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))?;
-    let SimulatedCall { function, input_bytes, rows, purpose, at } = call;
-    let at = at.map(|at| at.parse()).transpose();
-    let at = at.map_err(|error: jiff::Error| invalid(format!("`at`: {error}")))?;
+    let SimulatedCall { function, input_bytes, rows, purpose, at } = intake::read(&bytes)?;
+    let at = at.map(|at| at.parse()).transpose().map_err(|error: jiff::Error| {
+        Problem::new(ProblemKind::InvalidRequest, format!("`at`: {error}"))
+    })?;
     Ok((caller, Simulated { function, input_bytes, rows: rows.max(1), purpose, at }))
 }
 

@@ -9,6 +9,7 @@ use http_body_util::Full;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Body, Frame, SizeHint};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::connections::{Room, Stream};
 use crate::admission::Held;
@@ -66,15 +67,23 @@ pub(super) fn answer_of(bytes: Bytes, media: &'static str) -> Answer {
 /// An answer of the host's own API. Its members are in the order of their names, so that the bytes do not depend on how a type is
 /// written down.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Answer {
-    let mut answer = answer_of(text_of(body).into(), "application/json");
-    *answer.status_mut() = status;
-    answer
+    json_answer(status, &value_of(body))
 }
 
 /// The body of such an answer.
 pub(super) fn text_of(body: &impl Serialize) -> Vec<u8> {
-    let body = serde_json::to_value(body).expect("invariant: the API's types are objects");
-    body.to_string().into_bytes()
+    value_of(body).to_string().into_bytes()
+}
+
+fn value_of(body: &impl Serialize) -> Value {
+    serde_json::to_value(body).expect("invariant: the API's types are objects")
+}
+
+/// An answer of another protocol, in JSON.
+pub(super) fn json_answer(status: StatusCode, body: &Value) -> Answer {
+    let mut answer = answer_of(body.to_string().into(), "application/json");
+    *answer.status_mut() = status;
+    answer
 }
 
 /// The usual one: 200.

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::admin::check_operator;
 use super::answer::{Answer, AnswerBody, BoxError, done};
 use super::aside::aside;
-use super::intake::Intake;
+use super::intake;
 use super::problem::{Problem, ProblemKind};
 use crate::admission::Asker;
 use crate::backup::Cut;
@@ -95,11 +95,7 @@ pub(super) async fn show_lost(
     host: &Arc<Host>,
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
-    let (parts, body) = request.into_parts();
-    check_operator(host, &parts.headers)?;
-    let bytes = Intake::operator(host, SHOWN_BYTES_MAX).read_json(&parts.headers, body).await?;
-    let Shown { shown } = serde_json::from_slice(&bytes)
-        .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
+    let Shown { shown } = intake::from_operator(host, request, SHOWN_BYTES_MAX).await?;
     aside(host, Asker::Operator, move |host| {
         let shown: Vec<_> = shown.iter().map(String::as_bytes).collect();
         let found = lost::show(host, &shown)?;

@@ -1,22 +1,9 @@
 //! Whether the host lives, whether it takes calls, and who it is.
 
-use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
-use serde_json::Value;
-
-use super::answer::{Answer, AnswerBody, done};
+use super::answer::{Answer, done};
 use super::problem::{Problem, ProblemKind};
 use crate::host::{Host, NotReady};
 use crate::wire::status::{self, Health, Healthy};
-
-/// A JSON answer in another protocol.
-pub(super) fn json(status: StatusCode, body: &Value) -> Answer {
-    let mut response = Response::new(AnswerBody::from(Bytes::from(body.to_string())));
-    *response.status_mut() = status;
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
-}
 
 /// Whether this is where load balancers ask for the host's health. What they get is small.
 pub(super) fn is_health(path: &str) -> bool {

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use http::{Extensions, HeaderMap, Request};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use serde::de::DeserializeOwned;
 
+use super::admin::check_operator;
 use super::body::{self, check_declared, padding};
 use super::compression::{self, Coding};
 use super::pace::{Broken, Paced};
@@ -189,6 +191,29 @@ pub(super) async fn signed(
     request: Request<Incoming>,
 ) -> Result<(Caller, Bytes), Problem> {
     document(host, request, ENVELOPE_BYTES_MAX as u64).await
+}
+
+/// What the operator sends, as a type of the API. The token is checked before anything is read.
+///
+/// # Errors
+/// As of [`Intake::read`]; 401 for the token, 400 for what is not of the type.
+pub(super) async fn from_operator<T: DeserializeOwned>(
+    host: &Host,
+    request: Request<Incoming>,
+    bytes_max: u64,
+) -> Result<T, Problem> {
+    let (parts, body) = request.into_parts();
+    check_operator(host, &parts.headers)?;
+    read(&Intake::operator(host, bytes_max).read_json(&parts.headers, body).await?)
+}
+
+/// A type of the API, from a document in JSON.
+///
+/// # Errors
+/// 400 if it is not of the type.
+pub(super) fn read<T: DeserializeOwned>(document: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(document)
+        .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))
 }
 
 /// A body that goes on as it comes. What has come of it is held until the last of it is dropped.

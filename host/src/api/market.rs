@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, Request, StatusCode};
 use hyper::body::Incoming;
 
-use super::answer::{Answer, AnswerBody, done, json, text_of};
+use super::answer::{Answer, answer_of, done, json, text_of};
 use super::aside::{aside, asker};
 use super::functions::description;
 use super::intake;
@@ -19,6 +18,7 @@ use crate::id::{Digest, ModelName};
 use crate::state::accounts::Caller;
 use crate::state::agreements::AgreementsError;
 use crate::state::deployments::{Document, PLAIN};
+use crate::wire::envelope::MEDIA_TYPE;
 use crate::wire::{market, offers};
 
 /// Most offers in one list.
@@ -183,8 +183,5 @@ pub(super) async fn publish(
 
 /// A signed document as an answer.
 pub(super) fn envelope(bytes: Vec<u8>) -> Answer {
-    let mut response = Response::new(AnswerBody::from(Bytes::from(bytes)));
-    let media = HeaderValue::from_static("application/vnd.dsse.envelope.v1+json");
-    response.headers_mut().insert(header::CONTENT_TYPE, media);
-    response
+    answer_of(bytes.into(), MEDIA_TYPE)
 }

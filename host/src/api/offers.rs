@@ -11,7 +11,7 @@ use super::body;
 use super::intake;
 use super::market::digest;
 use super::paging::{Page, fill};
-use super::problem::{Problem, ProblemKind};
+use super::problem::Problem;
 use crate::agreement::offer_lines;
 use crate::host::Host;
 use crate::state::market::{Own, Replacement, Stand};
@@ -73,8 +73,7 @@ pub(super) async fn withdraw(
     let id = digest(id)?;
     let (publisher, bytes) = intake::document(host, request, WITHDRAW_BYTES_MAX).await?;
     if !bytes.is_empty() {
-        let read: Result<Withdraw, _> = serde_json::from_slice(&bytes);
-        read.map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
+        let Withdraw {} = intake::read(&bytes)?;
     }
     aside(host, asker(&publisher), move |host| {
         let (offer, since) = host.market.take_back(&publisher, &id, host.clock().now())?;

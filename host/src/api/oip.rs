@@ -18,8 +18,7 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
 
-use super::answer::{Answer, answer_of};
-use super::health::json as json_answer;
+use super::answer::{Answer, answer_of, json_answer};
 use super::problem::{Problem, ProblemKind, SAYING_MORE};
 use crate::host::Host;
 use model::Asked;

@@ -18,9 +18,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use self::members::Refusal;
-use super::answer::{Answer, answer_of};
+use super::answer::{Answer, answer_of, json_answer};
 use super::calls::{Done, Front, NoAnswer};
-use super::health::json as json_answer;
 use super::problem::{Problem, ProblemKind, SAYING_MORE};
 use crate::admission::READ_HERE_BYTES_MAX;
 use crate::host::Host;

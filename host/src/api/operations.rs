@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use super::admin::check_operator;
 use super::answer::{self, Answer};
 use super::aside::aside;
-use super::intake::Intake;
+use super::intake;
 use super::problem::{Problem, ProblemKind};
 use crate::admission::Asker;
 use crate::deploy;
@@ -32,11 +32,8 @@ const ACTIONS_MAX: usize = 500;
 
 /// `POST /actions`: suspends, withdraws, revokes, stops, or gives back. In force when the answer comes.
 pub(super) async fn act(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer, Problem> {
-    let (parts, body) = request.into_parts();
-    check_operator(host, &parts.headers)?;
-    let bytes = Intake::operator(host, ACTION_BYTES_MAX).read_json(&parts.headers, body).await?;
-    let Act { action, target, reason } = serde_json::from_slice(&bytes)
-        .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
+    let Act { action, target, reason } =
+        intake::from_operator(host, request, ACTION_BYTES_MAX).await?;
     let deed: Option<Deed> = action.parse().ok();
     let deed = deed.filter(|deed| !deed.is_noted()).ok_or_else(|| unknown(&action))?;
     done(host, Actor::Operator, deed, (target.clone(), reason)).await?;

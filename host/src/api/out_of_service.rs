@@ -10,7 +10,7 @@ use serde_json::json;
 use super::admin::check_operator;
 use super::answer::{Answer, done};
 use super::aside::aside;
-use super::intake::Intake;
+use super::intake;
 use super::problem::{Problem, ProblemKind};
 use crate::admission::Asker;
 use crate::deploy;
@@ -85,13 +85,10 @@ pub(super) async fn withdraw(
 }
 
 async fn which(host: &Host, request: Request<Incoming>) -> Result<(ModelName, Version), Problem> {
-    let (parts, body) = request.into_parts();
-    check_operator(host, &parts.headers)?;
-    let bytes = Intake::operator(host, BODY_BYTES_MAX).read_json(&parts.headers, body).await?;
-    let invalid = |reason: String| Problem::new(ProblemKind::InvalidRequest, reason);
     let WhichVersion { model, version } =
-        serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))?;
-    let version = version.parse();
-    let version = version.map_err(|error: semver::Error| invalid(format!("`version`: {error}")))?;
+        intake::from_operator(host, request, BODY_BYTES_MAX).await?;
+    let version = version.parse().map_err(|error: semver::Error| {
+        Problem::new(ProblemKind::InvalidRequest, format!("`version`: {error}"))
+    })?;
     Ok((model, version))
 }

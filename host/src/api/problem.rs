@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value};
 
 use super::answer::{Answer, AnswerBody};
+use crate::causes;
 use crate::receipt::ReceiptError;
 use crate::store::{is_aside, is_disk_failure};
 use crate::wire::problem as wire;
@@ -211,15 +212,9 @@ impl Problem {
             let detail = "what this host keeps under the same name cannot be read, and is not written over; ask its operator, who sees why with `hospes admin out-of-service list`";
             return Self::new(ProblemKind::OutOfService, detail);
         }
-        let mut text = cause.to_string();
-        let mut source = cause.source();
-        while let Some(error) = source {
-            text = format!("{text}: {error}");
-            source = error.source();
-        }
+        let text = causes::in_a_line(cause);
         tracing::error!(error = text, "the host failed");
-        let is_for_now = |error: &ReceiptError| error.is_for_now();
-        if is_disk_failure(cause) || cause.downcast_ref().is_some_and(is_for_now) {
+        if is_for_now(cause) {
             let detail = "the host's disk takes no writes now, so nothing was changed or charged; try again later";
             return Self::new(ProblemKind::Unavailable, detail);
         }
@@ -317,4 +312,12 @@ impl Problem {
         }
         response
     }
+}
+
+/// Whether the disk or the log takes nothing now, somewhere below an error: the same may be done later.
+fn is_for_now(error: &(dyn std::error::Error + 'static)) -> bool {
+    let is_of_the_log = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<ReceiptError>().is_some_and(ReceiptError::is_for_now)
+    };
+    is_disk_failure(error) || causes::of(error).any(is_of_the_log)
 }

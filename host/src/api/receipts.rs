@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header};
+use http::Request;
 use hyper::body::Incoming;
 
-use super::answer::{Answer, AnswerBody, done};
+use super::answer::{Answer, answer_of, done};
 use super::aside::{aside, asker};
 use super::body;
 use super::form;
@@ -102,10 +101,7 @@ pub(super) async fn prove(
         let receipt = log.find(&call).map_err(|error| Problem::internal(&error))?;
         let receipt = receipt.filter(|receipt| is_party(&caller, receipt)).ok_or_else(missing)?;
         let proof = log.proof(&receipt.call).map_err(|error| Problem::internal(&error))?;
-        let mut response = Response::new(AnswerBody::from(Bytes::from(proof.to_bytes())));
-        let media = HeaderValue::from_static("application/json");
-        response.headers_mut().insert(header::CONTENT_TYPE, media);
-        Ok(response)
+        Ok(answer_of(proof.to_bytes().into(), "application/json"))
     })
     .await
 }
@@ -113,10 +109,7 @@ pub(super) async fn prove(
 /// `GET /api/checkpoint`: the latest signed state of the log.
 pub(super) fn checkpoint(host: &Host) -> Result<Answer, Problem> {
     let note = host.receipts.log().checkpoint();
-    let mut response = Response::new(AnswerBody::from(Bytes::from(note)));
-    let media = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, media);
-    Ok(response)
+    Ok(answer_of(note.into(), "text/plain; charset=utf-8"))
 }
 
 /// `GET /api/log/consistency?from=SIZE&to=SIZE`: that the log of so many receipts is the beginning of the later one, by default the
@@ -139,10 +132,7 @@ pub(super) fn consistency(host: &Host, request: &Request<Incoming>) -> Result<An
     let from = from.ok_or_else(|| invalid("`from` is missing: `?from=SIZE&to=SIZE`".into()))?;
     let proof = log.consistency(from, to.unwrap_or_else(|| log.signed_size()));
     let proof = proof.map_err(|error| Problem::new(ProblemKind::NotFound, error.to_string()))?;
-    let mut response = Response::new(AnswerBody::from(Bytes::from(proof.to_bytes())));
-    let media = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, media);
-    Ok(response)
+    Ok(answer_of(proof.to_bytes().into(), "application/json"))
 }
 
 fn is_party(caller: &Caller, receipt: &Receipt) -> bool {

@@ -22,7 +22,7 @@ use crate::host::Host;
 use crate::wire::schemars::{self, JsonSchema, SchemaGenerator};
 
 const JSON: &str = "application/json";
-const ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
+const ENVELOPE: &str = crate::wire::envelope::MEDIA_TYPE;
 const HTML: &str = "text/html; charset=utf-8";
 
 /// Most parts of a pattern.

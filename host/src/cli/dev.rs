@@ -57,8 +57,8 @@ const RUNTIME: &str = "runtime";
 /// consumer, packs the model or the plugin's directory, signs and publishes it, and signs an agreement for both sides. Prints a `curl` command
 /// to paste and the page to try the model in a browser. Then it watches the files and publishes a new version when they change. What cannot be
 /// published is reported, and the version before it keeps serving. A plugin's source is not compiled here: run its own toolchain, as for
-/// `hospes build`, and what that writes is published. Ctrl-C, or closing the terminal, ends the host and removes the directory. With `--json` each event is one JSON
-/// document on a line of its own.
+/// `hospes build`, and what that writes is published. Ctrl-C, or closing the terminal, ends the host and removes the directory. With
+/// `--json` each event is one JSON document on a line of its own.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  hospes dev iris.onnx\n  hospes dev plugins/filetype --listen 127.0.0.1:8080"

@@ -8,6 +8,7 @@ use semver::Version;
 use tokio::task::block_in_place;
 
 use super::{DeployError, Publication, keep, kept, key, load_kept};
+use crate::causes;
 use crate::host::Host;
 use crate::id::ModelName;
 use crate::inference::{LoadError, TrialError};
@@ -48,7 +49,7 @@ pub fn restore(host: &Arc<Host>) -> Result<(), StoreError> {
                 published.push(Published::waiting(model, version, bundle));
             }
             Err(error) => {
-                let reason = chain(&error);
+                let reason = causes::in_a_line(&error);
                 let named = key.rsplit_once('@');
                 let named = named.and_then(|(m, v)| Some((m.parse().ok()?, v.parse().ok()?)));
                 match named {
@@ -101,8 +102,8 @@ async fn load_one(host: &Arc<Host>, published: &Arc<Published>) {
     });
     let loaded = match loading.await {
         Ok(Ok(deployment)) => Ok(deployment),
-        Ok(Err(error)) => Err((chain(&error), is_for_now(&error))),
-        Err(panic) => Err((chain(&panic), false)),
+        Ok(Err(error)) => Err((causes::in_a_line(&error), is_for_now(&error))),
+        Err(panic) => Err((causes::in_a_line(&panic), false)),
     };
     let (model, version) = (published.model(), published.version());
     if host.withdrawals.why_out(model, version).is_some() {
@@ -243,20 +244,6 @@ pub fn take_out(host: &Host, model: &ModelName, version: &Version) -> Result<(),
         }
         None => Ok(host.store.remove(Table::Publications, &key(model, version))?),
     })
-}
-
-/// The message of an error with those of its causes, once each.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 /// As much of a reason as is kept.

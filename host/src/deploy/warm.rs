@@ -22,7 +22,7 @@ pub(super) async fn warm(host: &Host, deployment: &Deployment) -> Result<(), San
     let context = CallContext {
         call: CallId::new(host.clock().now()),
         agreement: None,
-        caller: Caller::new(0),
+        caller: Caller::NOBODY,
         account: deployment.model().publisher.clone(),
         input_bytes: 0,
         purpose: None,

@@ -490,12 +490,6 @@ impl Auth {
     pub fn account(&self, name: &AccountName) -> Option<Arc<Account>> {
         self.directory.load().accounts.get(name).cloned()
     }
-
-    /// The account of this party.
-    pub fn account_of(&self, party: &Party) -> Option<Arc<Account>> {
-        let directory = self.directory.load();
-        directory.that_has_been(party).filter(|account| account.party == *party).cloned()
-    }
 }
 
 fn parse<'de, T: Deserialize<'de>>(key: &str, record: &'de [u8]) -> Result<T, AuthError> {

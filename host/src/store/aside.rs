@@ -8,6 +8,7 @@ use std::error::Error;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Store, Table};
+use crate::causes;
 
 /// Most records whose reasons are kept apart. There may be more of them: the others share one reason.
 const REASONS_MAX: usize = 10_000;
@@ -44,8 +45,7 @@ impl SetAside {
 impl Store {
     /// Sets a record aside, which cannot be read for this reason.
     pub fn set_aside(&self, table: Table, key: &str, reason: &(dyn Error + 'static)) {
-        let causes: Vec<_> = super::causes(reason).map(ToString::to_string).collect();
-        self.set_aside_as(table, key, &causes.join(": "));
+        self.set_aside_as(table, key, &causes::in_a_line(reason));
     }
 
     /// The same in words.

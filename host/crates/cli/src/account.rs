@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Context;
 use super::admin::key_table;
-use super::client::{Client, Payload, Post};
+use super::client::{Client, Post};
 use super::failure::{During as _, Failure};
 use super::home;
 use super::operator::Operator;
@@ -114,11 +114,7 @@ impl Account {
             Action::Revoke(Revoke { id, reason }) => {
                 let id: KeyId =
                     id.parse().or_fix(|| "list them with `hospes account keys`".into())?;
-                let post = Post {
-                    content_type: "application/json",
-                    headers: Vec::new(),
-                    body: Payload::Bytes(json!({"reason": reason}).to_string().into_bytes()),
-                };
+                let post = Post::json(&wire::RevokeKey { reason });
                 let path = format!("/api/account/keys/{id}/revocation");
                 let (json, own): (_, AccountWithKeys) =
                     context.client()?.post(&path, post)?.document()?;
@@ -166,15 +162,7 @@ pub struct Wanted<'a> {
 /// If the host refuses, or opened another.
 pub fn open(client: &Client, wanted: Wanted<'_>) -> Result<home::Account, Failure> {
     let Wanted { name, key, party, key_name } = wanted;
-    let mut wanted = json!({"name": name, "party": party});
-    if let Some(key_name) = key_name {
-        wanted["key_name"] = json!(key_name);
-    }
-    let post = Post {
-        content_type: "application/json",
-        headers: Vec::new(),
-        body: Payload::Bytes(wanted.to_string().into_bytes()),
-    };
+    let post = Post::json(&operations::OpenAccount { name: name.clone(), party, key_name });
     let (_, opened): (_, OpenedAccount) = client.post("/accounts", post)?.document()?;
     if opened.name != *name || opened.party != party {
         return Err(Failure::new("the host opened another account than the one asked for"));

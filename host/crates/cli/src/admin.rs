@@ -5,10 +5,10 @@ mod lost;
 mod out_of_service;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Context;
-use super::client::{Client, Payload, Post};
+use super::client::{Client, Post};
 use super::failure::{During as _, Failure};
 use super::operator::Operator;
 use super::screen::{Answer, printable, table};
@@ -281,19 +281,17 @@ impl Admin {
     }
 }
 
-/// The host's answer to `POST /actions`.
 /// Does something as the operator.
 ///
 /// # Errors
 /// If the host refuses.
 pub fn act(client: &Client, deed: Deed, target: &str, reason: &str) -> Result<Answer, Failure> {
-    let wanted = json!({"action": deed.name(), "target": target, "reason": reason});
-    let post = Post {
-        content_type: "application/json",
-        headers: Vec::new(),
-        body: Payload::Bytes(wanted.to_string().into_bytes()),
+    let wanted = wire::Act {
+        action: deed.name().to_owned(),
+        target: target.to_owned(),
+        reason: reason.to_owned(),
     };
-    let (json, done): (_, Acted) = client.post("/actions", post)?.document()?;
+    let (json, done): (_, Acted) = client.post("/actions", Post::json(&wanted))?.document()?;
     let mut plain = format!("done: {} {}", done.action, done.target);
     if let Some(token) = &done.token {
         plain += &format!("\n  token  {token}\nit is in the host's data directory too");

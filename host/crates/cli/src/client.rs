@@ -5,6 +5,7 @@
 use std::io::{Read, Write};
 use std::time::Duration;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use ureq::config::ConfigBuilder;
@@ -72,6 +73,14 @@ pub enum Payload<'a> {
 pub struct Reply {
     pub headers: HeaderMap,
     pub body: Vec<u8>,
+}
+
+impl Post<'static> {
+    /// What a route of the host's own takes, as a type of its API.
+    pub fn json(body: &impl Serialize) -> Self {
+        let body = serde_json::to_vec(body).expect("invariant: the API's types always serialise");
+        Self { content_type: "application/json", headers: Vec::new(), body: Payload::Bytes(body) }
+    }
 }
 
 /// Settings of a client that asks the host that was named, and nobody else.

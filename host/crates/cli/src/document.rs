@@ -16,7 +16,7 @@ use hospes_core::id::{Digest, IdError};
 pub const DOCUMENT_BYTES_MAX: u64 = 4 << 20;
 
 /// The media type of a DSSE envelope in JSON.
-pub const ENVELOPE_TYPE: &str = "application/vnd.dsse.envelope.v1+json";
+pub const ENVELOPE_TYPE: &str = hospes_wire::envelope::MEDIA_TYPE;
 
 /// A document on the host, by its digest, or in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]

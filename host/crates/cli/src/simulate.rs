@@ -1,15 +1,15 @@
 //! A call that is not made: what `offer simulate` and `agreement simulate` share.
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Context;
-use super::client::{Payload, Post};
+use super::client::Post;
 use super::failure::Failure;
 use super::quantities::{self, Moment};
 use super::screen::{Answer, printable};
 use hospes_core::id::FunctionName;
-use hospes_wire::agreements::{Decision, Report};
+use hospes_wire::agreements::{self as wire, Decision, Report};
 
 /// The call.
 #[derive(Debug, Args)]
@@ -35,18 +35,13 @@ impl SimulatedCall {
     /// Asks the host. A call that would be denied is exit code 1.
     pub fn run(self, context: &Context, path: &str) -> Result<Answer, Failure> {
         let now = context.clock.now();
-        let call = json!({
-            "function": self.function,
-            "inputBytes": self.input_bytes,
-            "rows": self.rows,
-            "purpose": self.purpose,
-            "at": self.at.map(|at| at.resolve(now).to_string()),
+        let post = Post::json(&wire::SimulatedCall {
+            function: self.function,
+            input_bytes: self.input_bytes,
+            rows: self.rows,
+            purpose: self.purpose,
+            at: self.at.map(|at| at.resolve(now).to_string()),
         });
-        let post = Post {
-            content_type: "application/json",
-            headers: Vec::new(),
-            body: Payload::Bytes(call.to_string().into_bytes()),
-        };
         let (json, report): (Value, Report) = context.client()?.post(path, post)?.document()?;
         let plain = printable(&page(&report));
         Ok(if report.decision == Decision::Permitted {

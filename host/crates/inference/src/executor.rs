@@ -8,11 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use super::Caller;
+use super::{COMPUTE_NANOS, Caller};
 use hospes_admission::{Turn, Turns};
-
-/// What a computation is expected to cost, in nanoseconds. It is corrected when it is over.
-const COMPUTE_NANOS: u64 = 1_000_000;
 
 type Job = Box<dyn FnOnce() + Send>;
 

@@ -132,6 +132,9 @@ pub enum LoadError {
     Workers { max: usize },
 }
 
+/// What a computation is expected to cost its caller's turns, in nanoseconds. It is corrected when it is over.
+const COMPUTE_NANOS: u64 = 1_000_000;
+
 /// For whom a model is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caller {
@@ -142,6 +145,9 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Who computes what no account has asked for: no account has this number.
+    pub const NOBODY: Self = Self { number: u64::MAX, weight: NonZeroU32::MIN };
+
     /// One with a share like most.
     pub fn new(number: u64) -> Self {
         Self { number, weight: NonZeroU32::MIN }

@@ -7,11 +7,8 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::Caller;
+use super::{COMPUTE_NANOS, Caller};
 use hospes_admission::{Ticket, Turn, Turns};
-
-/// What a computation is expected to cost, in nanoseconds. It is corrected when its window is given back.
-const COMPUTE_NANOS: u64 = 1_000_000;
 
 /// The windows of one worker.
 pub(super) struct Windows(Mutex<State>);

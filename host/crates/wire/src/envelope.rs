@@ -3,6 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The media type of such a document.
+pub const MEDIA_TYPE: &str = "application/vnd.dsse.envelope.v1+json";
+
 /// A document with its signatures: a DSSE envelope. `hospes-core` checks it; here is how it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

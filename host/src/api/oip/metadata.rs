@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::model::Asked;
 use super::{Answer, Problem, ProblemKind};
+use crate::api::answer::json_answer;
 use crate::api::aside::{aside, asker};
 use crate::api::body;
-use crate::api::health::json as json_answer;
 use crate::api::paging::ModelPage;
 use crate::host::Host;
 use crate::id::ModelName;

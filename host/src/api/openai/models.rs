@@ -8,9 +8,9 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::{Answer, Problem, named, unknown};
+use crate::api::answer::json_answer;
 use crate::api::aside::{aside, asker};
 use crate::api::body;
-use crate::api::health::json as json_answer;
 use crate::api::paging::ModelPage;
 use crate::host::Host;
 use crate::state::accounts::Caller;

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Problem, ProblemKind};
+use super::{Problem, ProblemKind, is_for_now};
 use crate::admission::{AdmissionError, ApartError, TurnError};
 use crate::agreement::events::EventError;
 use crate::agreement::negotiation::NegotiationError;
 use crate::backup::BackupError;
 use crate::call::arguments::ArgumentsError;
+use crate::causes::in_a_line;
 use crate::deploy::DeployError;
 use crate::inference::{LoadError, WORKERS_WAIT};
 use crate::invoke::InvokeError;
@@ -21,22 +22,6 @@ use crate::state::agreements::{AgreementsError, LifeError, PermitError, Simulati
 use crate::state::deployments::ResolveError;
 use crate::state::market::MarketError;
 use crate::state::negotiations::NegotiationsError;
-use crate::store::is_disk_failure;
-
-/// The message of an error with the messages of its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // A transparent error says what its cause says.
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
-}
 
 impl Problem {
     /// The plugin's own error, as JSON.
@@ -71,7 +56,7 @@ impl From<AuthError> for Problem {
             AuthError::NotAKeyId(_) | AuthError::KeyName { .. } => {
                 Self::new(ProblemKind::InvalidRequest, error.to_string())
             }
-            AuthError::UnusableKey(_) => Self::new(ProblemKind::InvalidRequest, chain(&error)),
+            AuthError::UnusableKey(_) => Self::new(ProblemKind::InvalidRequest, in_a_line(&error)),
             AuthError::Closed(_)
             | AuthError::NameTaken(_)
             | AuthError::PartyTaken { .. }
@@ -260,17 +245,17 @@ impl From<DeployError> for Problem {
     fn from(error: DeployError) -> Self {
         match error {
             DeployError::Model { source: LoadError::BackedOff { wait }, .. } => {
-                Self::new(ProblemKind::Busy, chain(&error)).retry_after(wait)
+                Self::new(ProblemKind::Busy, in_a_line(&error)).retry_after(wait)
             }
             DeployError::Model { source: LoadError::Workers { .. }, .. } => {
-                Self::new(ProblemKind::Busy, chain(&error)).retry_after(WORKERS_WAIT)
+                Self::new(ProblemKind::Busy, in_a_line(&error)).retry_after(WORKERS_WAIT)
             }
             DeployError::Bundle(_)
             | DeployError::NotYours { .. }
             | DeployError::Model { .. }
             | DeployError::Trial { .. }
             | DeployError::Document { .. }
-            | DeployError::Room(_) => Self::new(ProblemKind::BundleRefused, chain(&error)),
+            | DeployError::Room(_) => Self::new(ProblemKind::BundleRefused, in_a_line(&error)),
             DeployError::Version(error) => error.into(),
             DeployError::Sandbox(
                 SandboxError::Extent(_)
@@ -282,9 +267,9 @@ impl From<DeployError> for Problem {
                 | SandboxError::UnsupportedType { .. }
                 | SandboxError::Types(_)
                 | SandboxError::Start { .. },
-            ) => Self::new(ProblemKind::BundleRefused, chain(&error)),
+            ) => Self::new(ProblemKind::BundleRefused, in_a_line(&error)),
             DeployError::Sandbox(SandboxError::PoolExhausted | SandboxError::CompileTurn(_)) => {
-                Self::new(ProblemKind::Busy, chain(&error))
+                Self::new(ProblemKind::Busy, in_a_line(&error))
             }
             DeployError::Sandbox(
                 SandboxError::Engine(_)
@@ -321,7 +306,7 @@ impl From<MarketError> for Problem {
                 return Self::internal(&error);
             }
         };
-        Self::new(kind, chain(&error))
+        Self::new(kind, in_a_line(&error))
     }
 }
 
@@ -351,7 +336,7 @@ impl From<AgreementsError> for Problem {
                 return Self::internal(&error);
             }
         };
-        Self::new(kind, chain(&error))
+        Self::new(kind, in_a_line(&error))
     }
 }
 
@@ -368,7 +353,9 @@ impl From<OperationError> for Problem {
             | OperationError::TooManyShown { .. }
             | OperationError::Shown(_)
             | OperationError::OtherLog(_)
-            | OperationError::Unsound(_) => Self::new(ProblemKind::InvalidRequest, chain(&error)),
+            | OperationError::Unsound(_) => {
+                Self::new(ProblemKind::InvalidRequest, in_a_line(&error))
+            }
             OperationError::NotWithdrawn(_) | OperationError::NotFrozen(_) => {
                 Self::new(ProblemKind::Conflict, error.to_string())
             }
@@ -390,21 +377,15 @@ impl From<BackupError> for Problem {
 
 /// What the disk or the log did not do, with all causes.
 fn for_the_operator(error: &(dyn std::error::Error + 'static)) -> Problem {
-    let mut causes =
-        std::iter::successors(Some(error), |error| <dyn std::error::Error>::source(*error));
-    let receipts = |cause: &(dyn std::error::Error + 'static)| {
-        cause.downcast_ref::<crate::receipt::ReceiptError>().is_some_and(|error| error.is_for_now())
-    };
-    let is_for_now = is_disk_failure(error) || causes.any(receipts);
-    let kind = if is_for_now { ProblemKind::Unavailable } else { ProblemKind::Busy };
-    Problem::new(kind, chain(error))
+    let kind = if is_for_now(error) { ProblemKind::Unavailable } else { ProblemKind::Busy };
+    Problem::new(kind, in_a_line(error))
 }
 
 impl From<SimulationError> for Problem {
     fn from(error: SimulationError) -> Self {
         match error {
             SimulationError::Agreements(error) => error.into(),
-            SimulationError::Offer(_) => Self::new(ProblemKind::OfferRefused, chain(&error)),
+            SimulationError::Offer(_) => Self::new(ProblemKind::OfferRefused, in_a_line(&error)),
         }
     }
 }
@@ -415,10 +396,10 @@ impl From<LifeError> for Problem {
             LifeError::Agreements(error) => error.into(),
             LifeError::Event(
                 EventError::Fork { .. } | EventError::Over { .. } | EventError::OutOfOrder { .. },
-            ) => Self::new(ProblemKind::Conflict, chain(&error)),
+            ) => Self::new(ProblemKind::Conflict, in_a_line(&error)),
             LifeError::Frozen { .. } => Self::new(ProblemKind::OutOfService, error.to_string()),
             LifeError::Event(_) | LifeError::NotSigned(_) => {
-                Self::new(ProblemKind::EventRefused, chain(&error))
+                Self::new(ProblemKind::EventRefused, in_a_line(&error))
             }
         }
     }
@@ -436,7 +417,7 @@ impl From<NegotiationsError> for Problem {
             | NegotiationsError::NotYou
             | NegotiationsError::UnknownOffer(_)
             | NegotiationsError::TooMany { .. } => {
-                Self::new(ProblemKind::NegotiationRefused, chain(&error))
+                Self::new(ProblemKind::NegotiationRefused, in_a_line(&error))
             }
             NegotiationsError::NotFound(_) => Self::new(ProblemKind::NotFound, error.to_string()),
             NegotiationsError::Market(error) => error.into(),

@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::json;
 
 use super::act;
 use crate::Context;
-use crate::client::{Payload, Post};
+use crate::client::Post;
 use crate::document;
 use crate::failure::Failure;
 use crate::operator::Operator;
@@ -64,8 +63,7 @@ impl Lost {
             })?;
             shown.push(text);
         }
-        let body = Payload::Bytes(json!({"shown": shown}).to_string().into_bytes());
-        let post = Post { content_type: "application/json", headers: Vec::new(), body };
+        let post = Post::json(&wire::Shown { shown });
         let client = self.operator.client(context)?;
         let (json, found): (_, wire::Lost) = client.post("/lost", post)?.document()?;
         if !found.lost {

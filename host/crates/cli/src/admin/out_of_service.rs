@@ -2,10 +2,10 @@
 
 use clap::{Args, Subcommand};
 use semver::Version;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::Context;
-use crate::client::{Client, Payload, Post};
+use crate::client::{Client, Post};
 use crate::failure::Failure;
 use crate::operator::Operator;
 use crate::screen::{Answer, printable};
@@ -88,16 +88,15 @@ impl Which {
     fn run(self, context: &Context, what: &str, said: &str) -> Result<Answer, Failure> {
         let (model, version) = self.version;
         let client = self.operator.client(context)?;
-        let json = post(&client, what, &json!({"model": model, "version": version}))?;
+        let which = wire::WhichVersion { model: model.clone(), version: version.to_string() };
+        let json = post(&client, what, &which)?;
         Ok(Answer::new(format!("`{model}@{version}` {said}"), json))
     }
 }
 
-fn post(client: &Client, what: &str, body: &Value) -> Result<Value, Failure> {
-    let body = Payload::Bytes(body.to_string().into_bytes());
-    let post = Post { content_type: "application/json", headers: Vec::new(), body };
-    let (json, _): (_, Value) =
-        client.post(&format!("/out-of-service/{what}"), post)?.document()?;
+fn post(client: &Client, what: &str, which: &wire::WhichVersion) -> Result<Value, Failure> {
+    let path = format!("/out-of-service/{what}");
+    let (json, _): (_, Value) = client.post(&path, Post::json(which))?.document()?;
     Ok(json)
 }
 

@@ -6,13 +6,13 @@ use clap::Args;
 use serde_json::Value;
 
 use super::super::Context;
-use super::super::client::{Payload, Post};
+use super::super::client::Post;
 use super::super::document;
 use super::super::failure::Failure;
 use super::super::screen::{Answer, printable, table};
 use super::{parse, sent};
 use hospes_core::id::Digest;
-use hospes_wire::offers::{Listed, Own, Page, Withdrawn};
+use hospes_wire::offers::{self as wire, Listed, Own, Page, Withdrawn};
 
 /// List your offers on a host, and where each stands.
 ///
@@ -88,11 +88,7 @@ fn stands(own: &Own) -> String {
 
 impl Withdraw {
     pub fn run(self, context: &Context) -> Result<Answer, Failure> {
-        let post = Post {
-            content_type: "application/json",
-            headers: Vec::new(),
-            body: Payload::Bytes(b"{}".to_vec()),
-        };
+        let post = Post::json(&wire::Withdraw {});
         let path = format!("/api/offers/{}/withdrawal", self.offer);
         let (json, Withdrawn { id, model, .. }): (Value, _) =
             context.client()?.post(&path, post)?.document()?;

@@ -17,13 +17,10 @@ pub struct Call {
     pub deadline: Instant,
 }
 
-/// Who computes what no account has asked for: no account has this number.
-const NOBODY: u64 = u64::MAX;
-
 impl Call {
     /// What no account has asked for, as when a model is tried out or measured.
     pub fn of_nobody(deadline: Instant) -> Self {
-        Self { id: None, caller: Caller::new(NOBODY), deadline }
+        Self { id: None, caller: Caller::NOBODY, deadline }
     }
 }
 
