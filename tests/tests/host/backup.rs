@@ -200,7 +200,7 @@ fn a_directory_without_a_host_is_backed_up_with_its_key_and_restored_once() {
     let made = backup(&served, &path, &["--with-key"]);
     assert_eq!(made["has_key"], true);
     let again = HostProcess::run(&["backup", "--data", as_text(&served), "-o", as_text(&path)]);
-    assert!(text(&again.stderr).contains("exists already"), "{}", text(&again.stderr));
+    assert!(text(&again.stderr).contains("already exists"), "{}", text(&again.stderr));
     let place = Arc::new(tempfile::tempdir().expect("a directory"));
     let to = place.path().join("data");
     std::fs::create_dir(&to).expect("made");
@@ -369,7 +369,7 @@ fn a_host_that_is_shown_later_what_it_has_lost_freezes_all_that_has_limits() {
     let held = backed.keep("held", host.get("/api/checkpoint").send());
     assert!(admin(&host, &["lost", &held]).0, "that one it has");
     let (is_whole, said) = admin(&host, &["lost", &known]);
-    assert!(!is_whole && said.contains("every agreement that has limits"), "{said}");
+    assert!(!is_whole && said.contains("every earlier agreement with limits"), "{said}");
     call(&host, &zoe).problem(403, "not-permitted");
     call(&host, &carol).ok();
     // One that was lost and is handed in again would begin at nothing.

@@ -291,7 +291,7 @@ fn no_command_overwrites_a_file_unless_it_is_told_to() {
     for command in commands {
         std::fs::write(scene.path("out"), b"mine").expect("written");
         let refused = scene.refused(&[command, &["out"]].concat());
-        assert!(refused.contains("exists already") && refused.contains("`--force`"), "{refused}");
+        assert!(refused.contains("already exists") && refused.contains("`--force`"), "{refused}");
         assert_eq!(std::fs::read(scene.path("out")).expect("there"), b"mine", "{command:?}");
         scene.done(&[command, &["out", "--force"]].concat());
         assert_ne!(std::fs::read(scene.path("out")).expect("there"), b"mine", "{command:?}");
