@@ -77,7 +77,7 @@ struct Show {
 /// Fetch a receipt from a host and save it.
 ///
 /// It proves the call, but not what was sent and returned: that needs the salt, which only the call itself returned. To keep
-/// both, use `hospes call --receipt FILE`.
+/// both, give `hospes call` the option `--receipt FILE`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes receipt fetch 01936f6e-… --as me -o call.receipt")]
 struct Fetch {
