@@ -49,7 +49,7 @@ pub enum Compiled {
 pub enum CompileWorkerError {
     #[error("the connection to the host failed")]
     Channel(#[from] ChannelError),
-    #[error("the host sent something else than was expected")]
+    #[error("the host sent an unexpected message")]
     Unexpected,
     #[error("the engine could not be set up")]
     Engine(#[from] SandboxError),

@@ -294,7 +294,7 @@ fn what_is_damaged_or_newer_or_leads_elsewhere_is_refused_and_leaves_nothing() {
     let other = TestHost::start();
     let key = other.data().join("host.pem");
     let refused = restore(&backed.path("good.tar"), &data, &["--key", as_text(&key)]);
-    assert!(text(&refused.stderr).contains("and the backup of host"), "{}", text(&refused.stderr));
+    assert!(text(&refused.stderr).contains("but the backup to host"), "{}", text(&refused.stderr));
     assert!(!data.exists());
 }
 
@@ -391,5 +391,5 @@ fn a_host_that_is_shown_later_what_it_has_lost_freezes_all_that_has_limits() {
     // Only what this host has signed counts.
     let other = TestHost::start();
     let stranger = backed.keep("stranger", other.get("/api/checkpoint").send());
-    assert!(admin(&host, &["lost", &stranger]).1.contains("not of this host's log"));
+    assert!(admin(&host, &["lost", &stranger]).1.contains("not from this host's log"));
 }

@@ -275,7 +275,7 @@ fn what_wants_more_than_a_plugin_may_have_is_not_published() {
         let reply = scene.host.try_publish(&scene.acme, &scene.acme.sign(&packed));
         let problem = reply.problem(422, "bundle-refused");
         let detail = problem["detail"].as_str().expect("text");
-        assert!(detail.contains("no plugin may have") && detail.contains(import), "{detail}");
+        assert!(detail.contains("plugins may not have") && detail.contains(import), "{detail}");
     }
     scene.still_serves();
 }

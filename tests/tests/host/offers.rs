@@ -141,7 +141,7 @@ fn a_replacement_takes_the_place_of_an_offer_or_changes_nothing() {
     scene.done(&["offer", "publish", "old.offer", "--as", "acme"]);
     let new = scene.new_offer("new.offer", "5");
     let same = scene.refused(&["offer", "replace", &old, "old.offer", "--as", "acme"]);
-    assert!(same.contains("cannot take its own place"), "{same}");
+    assert!(same.contains("cannot replace itself"), "{same}");
     let other = scene.new_offer("other.offer", "7");
     let strange = scene.refused(&["offer", "replace", &other, "new.offer", "--as", "acme"]);
     assert!(strange.contains("you have no offer"), "{strange}");

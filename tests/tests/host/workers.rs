@@ -413,7 +413,7 @@ fn garbage_of_a_worker_is_an_error_of_the_call_and_never_of_the_host() {
         let said = tried.problem(422, "bundle-refused")["detail"].to_string();
         let wanted = match garbage {
             "silence" | "unknown" => "it is not computed within 2 s",
-            _ => "its computations are lost, whatever it is given",
+            _ => "its computations are lost for every input",
         };
         assert!(said.contains(wanted), "{garbage}: {said}");
 

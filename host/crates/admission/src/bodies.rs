@@ -40,7 +40,7 @@ pub enum Holder<'a> {
 /// Nothing more can be held now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{wanted} bytes are not free of the {max} bytes that {holder} may have under way (`{setting}`){share}: try again when others have ended"
+    "{wanted} of the {max} bytes that {holder} may have in flight (`{setting}`) are not free{share}: try again when others have ended"
 )]
 pub struct BodiesError {
     pub setting: &'static str,

@@ -54,7 +54,7 @@ pub enum WorkerStartError {
     Late,
     #[error("a worker ended before it was ready: {0}")]
     Ended(Arc<str>),
-    #[error("the worker is of another version of this program")]
+    #[error("the worker is a different version of this program")]
     Version,
     #[error("`inference.tensor_bytes_max` and `inference.threads` are too large together")]
     Layout,

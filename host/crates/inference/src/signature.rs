@@ -59,7 +59,7 @@ pub enum InputError {
         "input `{name}` has a value in the model, which backend `{backend}` takes as a constant: leave it out"
     )]
     Constant { name: String, backend: BackendKind },
-    #[error("input `{name}` is there twice")]
+    #[error("input `{name}` appears twice")]
     Duplicate { name: String },
     #[error("input `{name}` is missing: it is {spec}")]
     Missing { name: String, spec: String },

@@ -22,7 +22,7 @@ pub enum MemoryError {
         source: rustix::io::Errno,
     },
     #[error(
-        "the memory that was handed over is not of the size that was said, or can still be cut"
+        "the shared memory does not have its stated size, or can still shrink"
     )]
     Unsound,
     #[error("{bytes} bytes from {at} on are not within the shared memory")]

@@ -31,7 +31,7 @@ pub struct Simulated {
 pub enum SimulationError {
     #[error(transparent)]
     Agreements(#[from] AgreementsError),
-    #[error("the offer could not be taken as an agreement")]
+    #[error("the offer could not be read as an agreement")]
     Offer(#[from] AgreementError),
 }
 

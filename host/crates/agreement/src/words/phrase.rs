@@ -26,7 +26,7 @@ use crate::registry::{
 
 /// Why a line is no clause.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{line}` is no clause: {reason}")]
+#[error("`{line}` is not a clause: {reason}")]
 pub struct PhraseError {
     pub line: String,
     pub reason: String,

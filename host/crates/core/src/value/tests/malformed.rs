@@ -82,7 +82,7 @@ fn lists() {
         (&floats, "[[0]]", "/a/0", "not an array"),
         (&strings, "[\"x\", 1]", "/a/1", "not a number"),
         (&strings, "null", "/a", "not null"),
-        (&pair, "[1]", "/a", "has 1 elements, it has to have 2"),
+        (&pair, "[1]", "/a", "has 1 elements, but needs 2"),
         (&pair, "[]", "/a", "has 0 elements"),
         (&pair, "[1, true, 2]", "/a", "more than 2 elements"),
         (&pair, "[1, 2]", "/a/1", "`bool`, not a number"),
