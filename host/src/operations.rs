@@ -84,7 +84,7 @@ pub fn restore(host: &Host) {
             Target::parse(deed, &target).and_then(|target| apply(host, deed, &target, cause));
         if let Err(error) = done {
             // Such as an account of a store that was put back from an older copy than the log.
-            tracing::warn!(index, %deed, %target, %error, "an action of before has nothing to act on");
+            tracing::warn!(index, %deed, %target, %error, "an earlier action has nothing to act on");
         }
     }
 }
@@ -214,7 +214,7 @@ fn note_by(
     let (id, actor) = (CallId::new(at), by.clone());
     let new = NewAction { id, at, by: actor, deed, target: target.into(), reason: reason.into() };
     host.receipts.log().act(new).map_err(OperationError::NotWritten)?;
-    tracing::info!(%by, %deed, target, reason, "an action is taken");
+    tracing::info!(%by, %deed, target, reason, "an action begins");
     Ok(())
 }
 

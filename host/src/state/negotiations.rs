@@ -187,7 +187,7 @@ impl Negotiations {
             };
             if let Err(error) = conclude(&mut negotiation, agreements) {
                 let negotiation = negotiation.urn();
-                tracing::warn!(negotiation, %error, "what both have signed cannot come into force");
+                tracing::warn!(negotiation, %error, "an agreement that both have signed cannot come into force");
             }
             negotiations.lock().enter(&negotiation);
         }

@@ -53,7 +53,7 @@ pub struct BodiesError {
 }
 
 /// How shares are limited ([`may_hold`]), for whoever got no more.
-const SHARE_SAID: &str = ", of which nobody gets more than three times what is left";
+const SHARE_SAID: &str = "; nobody gets more than three times what is left";
 
 /// The budgets of this host.
 #[derive(Debug)]

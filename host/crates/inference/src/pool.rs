@@ -267,7 +267,7 @@ impl Group {
             let process = worker.process();
             tracing::debug!(
                 process,
-                "an idle worker makes way for another (`inference.workers_max`)"
+                "an idle worker is replaced by another (`inference.workers_max`)"
             );
         }
         state.seat.take()

@@ -166,7 +166,7 @@ impl Log {
         match (shared.flush(), last) {
             // It is tried again: until then the last checkpoint is the one there was.
             (Err(error), Some(last)) => {
-                tracing::error!(%error, "no checkpoint is written now");
+                tracing::error!(%error, "the checkpoint could not be written");
                 *unpoisoned(shared.signed.lock()) = last;
             }
             (flushed, _) => flushed?,

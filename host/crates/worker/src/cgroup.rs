@@ -372,7 +372,7 @@ fn count(events: &str) -> Option<u64> {
 fn remove_all(folders: &[PathBuf]) {
     for folder in folders {
         if let Err(error) = remove(folder) {
-            tracing::warn!(group = %folder.display(), %error, "a worker's control group stays until the next start");
+            tracing::warn!(group = %folder.display(), %error, "a worker's control group could not be removed; the next start removes it");
         }
     }
 }

@@ -346,7 +346,7 @@ impl Agreements {
         let restored =
             active.life().lock().restore(&event, at, |one, other| self.auth.are_one(one, other));
         if let Err(error) = restored {
-            tracing::warn!(key, %error, "an event that did not fit is passed over");
+            tracing::warn!(key, %error, "an event that does not fit is ignored");
         }
         Ok(())
     }

@@ -118,7 +118,7 @@ impl Agreements {
         self.store.remove_all(&records.collect::<Vec<_>>())?;
         tracing::info!(
             count = expired.len(),
-            "agreements that one party never signed are forgotten"
+            "deleted agreements that one party never signed"
         );
         Ok(())
     }
