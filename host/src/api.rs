@@ -184,7 +184,10 @@ impl Api {
         stop.await;
         host.begin_drain();
         if !drain_delay.is_zero() {
-            tracing::info!(seconds = drain_delay.as_secs(), "stopping: `/readyz` says 503 from now on");
+            tracing::info!(
+                seconds = drain_delay.as_secs(),
+                "stopping: `/readyz` says 503 from now on"
+            );
             let _ = tokio::time::timeout(drain_delay, at_once).await;
         }
         tracing::info!("draining: no new connections, running calls may finish");

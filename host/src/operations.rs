@@ -39,7 +39,9 @@ pub enum OperationError {
     Shown(#[from] ProofError),
     #[error("the receipt or checkpoint is not from this host's log")]
     OtherLog(#[source] ReceiptError),
-    #[error("there are {count} receipts and checkpoints, more than the {max} that are read at once")]
+    #[error(
+        "there are {count} receipts and checkpoints, more than the {max} that are read at once"
+    )]
     TooManyShown { count: usize, max: usize },
     #[error(
         "`{0}` is the code that this host puts in front of every model without code: withdraw the model's digest"

@@ -130,9 +130,7 @@ pub enum StoreError {
         "record `{key}` of {table} was set aside and is not overwritten: {reason}; the operator sees it with `hospes admin out-of-service list`"
     )]
     Aside { table: &'static str, key: String, reason: String },
-    #[error(
-        "record `{key}` of {table} was changed concurrently"
-    )]
+    #[error("record `{key}` of {table} was changed concurrently")]
     Changed { table: &'static str, key: String },
 }
 

@@ -135,11 +135,9 @@ impl ProblemKind {
             ProblemKind::EventRefused => {
                 ("event-refused", StatusCode::UNPROCESSABLE_ENTITY, "The event was refused")
             }
-            ProblemKind::PluginRefused => (
-                "plugin-refused",
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "The plugin returned an error",
-            ),
+            ProblemKind::PluginRefused => {
+                ("plugin-refused", StatusCode::UNPROCESSABLE_ENTITY, "The plugin returned an error")
+            }
             ProblemKind::LimitReached => (
                 "limit-reached",
                 StatusCode::TOO_MANY_REQUESTS,

@@ -52,7 +52,9 @@ pub enum ArgumentsError {
     /// The answer cannot be what the caller wants.
     #[error("{0}")]
     Answer(String),
-    #[error("the function handles HTTP requests itself: send yours to /{{publisher}}/{{model}}/-/…")]
+    #[error(
+        "the function handles HTTP requests itself: send yours to /{{publisher}}/{{model}}/-/…"
+    )]
     Handler,
     #[error(
         "the function does not handle HTTP requests: call it at /{{publisher}}/{{model}}/{{function}}"

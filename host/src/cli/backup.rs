@@ -52,7 +52,10 @@ impl Backup {
         let mut file = tempfile::NamedTempFile::new_in(folder(path)).map_err(failed)?;
         let mut out = BufWriter::new(file.as_file_mut());
         if self.with_key {
-            let data = self.operator.data().ok_or_else(|| Failure::new("no data directory was given: add `--data DIR`"))?;
+            let data = self
+                .operator
+                .data()
+                .ok_or_else(|| Failure::new("no data directory was given: add `--data DIR`"))?;
             let key = read_key(&data.join(KEY_FILE))?;
             backup::put_key(&mut out, &key, context.clock.now()).map_err(failed)?;
         }

@@ -21,9 +21,7 @@ const READY_POLL: Duration = Duration::from_millis(100);
 pub enum NotReady {
     #[error("the host is stopping; use another one")]
     Draining,
-    #[error(
-        "the host has just started and is loading published versions: {left} of {of} are left"
-    )]
+    #[error("the host has just started and is loading published versions: {left} of {of} are left")]
     Loading { left: usize, of: usize },
     #[error("the host cannot write receipts now; see its log")]
     Receipts,

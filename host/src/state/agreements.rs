@@ -59,7 +59,9 @@ pub enum PermitError {
     NotInForce { agreement: Digest, reason: String },
     #[error("agreement `{}` does not permit this call: {report}", report.agreement())]
     Denied { report: Box<Report> },
-    #[error("too many of your account's calls were refused: this one is refused too, without a reason")]
+    #[error(
+        "too many of your account's calls were refused: this one is refused too, without a reason"
+    )]
     TooManyRefused,
 }
 
@@ -92,9 +94,7 @@ pub enum AgreementsError {
     NoParent(Digest),
     #[error(transparent)]
     Wider(#[from] Wider),
-    #[error(
-        "the mandate is for another offer or publisher, or not for this host, `{agent}`"
-    )]
+    #[error("the mandate is for another offer or publisher, or not for this host, `{agent}`")]
     MandateElsewhere { agent: Party },
     #[error(
         "key `{0}` has been replaced, so it can sign nothing new: use the new key, and make the offer again"

@@ -32,9 +32,7 @@ use crate::store::{Store, StoreError, Table};
 pub enum MarketError {
     #[error(transparent)]
     Offer(#[from] AgreementError),
-    #[error(
-        "the offer is not signed by your account's party: sign it with the account's key"
-    )]
+    #[error("the offer is not signed by your account's party: sign it with the account's key")]
     NotYours,
     #[error("`{model}` is not a model of account `{account}`")]
     NotYourModel { model: ModelName, account: AccountName },

@@ -26,9 +26,7 @@ pub enum NegotiationsError {
     Negotiation(#[from] NegotiationError),
     #[error("the message is not signed by your account's party")]
     NotYou,
-    #[error(
-        "it requests offer `{0}`, which is not in this host's market, or is for another model"
-    )]
+    #[error("it requests offer `{0}`, which is not in this host's market, or is for another model")]
     UnknownOffer(Digest),
     #[error(
         "you have begun {max} negotiations, as many as `market.negotiations_per_party_max` allows"

@@ -19,9 +19,7 @@ pub enum TurnError {
         "{own} of your requests are already waiting, your share of the {waiting_max} places; try again when they have ended"
     )]
     ShareFull { own: usize, waiting_max: usize },
-    #[error(
-        "your account has {max} of these in progress, the most allowed at once (`{setting}`)"
-    )]
+    #[error("your account has {max} of these in progress, the most allowed at once (`{setting}`)")]
     TooMany { max: usize, setting: &'static str },
     #[error(
         "your account cannot have {wanted} more of the {max} bytes for incoming bundles (`{setting}`); try again when other uploads have ended"

@@ -100,9 +100,7 @@ pub enum AgreementError {
     NotCanonical { offset: usize },
     #[error("the document has {count} {what}; {min} to {max} are allowed")]
     RuleCount { what: &'static str, count: usize, min: usize, max: usize },
-    #[error(
-        "the sub-agreements are {depth} levels deep; 1 to {DEPTH_MAX} are allowed"
-    )]
+    #[error("the sub-agreements are {depth} levels deep; 1 to {DEPTH_MAX} are allowed")]
     Depth { depth: u8 },
     #[error(
         "`/hospes:audience` names {count} parties; at most {AUDIENCE_MAX} are allowed, each once and in ascending order"

@@ -22,9 +22,7 @@ pub const PAYLOAD_TYPE: &str = "application/vnd.hospes.bundle+json";
 pub enum SignatureError {
     #[error("the envelope is refused")]
     Envelope(#[from] DsseError),
-    #[error(
-        "the payload has type `{found}`, not `{PAYLOAD_TYPE}`: it is not a bundle's signature"
-    )]
+    #[error("the payload has type `{found}`, not `{PAYLOAD_TYPE}`: it is not a bundle's signature")]
     PayloadType { found: String },
     #[error("the bundle has {count} signatures; it must have only its publisher's")]
     Signers { count: usize },

@@ -161,7 +161,9 @@ impl Call {
         }
         // Fetch it after the result is safe: a receipt can be fetched later too.
         if let Some(path) = &self.receipt {
-            let call = call.as_deref().ok_or_else(|| Failure::new("the host's response names no receipt"))?;
+            let call = call
+                .as_deref()
+                .ok_or_else(|| Failure::new("the host's response names no receipt"))?;
             let salt = reply.header("hospes-salt");
             let party = receipt::save(&client, call, salt, (path, self.force)).or_fix(|| {
                 let later = format!("hospes receipt fetch {call} -o FILE");

@@ -217,9 +217,9 @@ impl Client {
         let status = response.status();
         let body = response.body_mut().with_config().limit(bytes_max).read_to_vec();
         let body = body.map_err(|error| match error {
-            ureq::Error::BodyExceedsLimit(_) => Failure::new(format!(
-                "the response exceeds the limit of {bytes_max} bytes"
-            )),
+            ureq::Error::BodyExceedsLimit(_) => {
+                Failure::new(format!("the response exceeds the limit of {bytes_max} bytes"))
+            }
             other => self.unreachable(other),
         })?;
         if status.is_success() {

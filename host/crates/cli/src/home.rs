@@ -80,14 +80,13 @@ impl Home {
         names.dedup();
         match names.as_slice() {
             [name] => Ok(Identity { home: self.clone(), name: name.clone() }),
-            [] => Err(Failure::new(format!("`{}` holds no key yet", self.root()?.display()))
-                .fix("make one with `hospes keys new NAME`, or name another directory with `--home`")),
+            [] => Err(Failure::new(format!("`{}` holds no key yet", self.root()?.display())).fix(
+                "make one with `hospes keys new NAME`, or name another directory with `--home`",
+            )),
             [_, ..] => {
                 let names: Vec<&str> = names.iter().map(AccountName::as_str).collect();
-                Err(Failure::new("there are several keys and accounts").fix(format!(
-                    "choose one with `--as NAME` or HOSPES_AS: {}",
-                    names.join(", ")
-                )))
+                Err(Failure::new("there are several keys and accounts")
+                    .fix(format!("choose one with `--as NAME` or HOSPES_AS: {}", names.join(", "))))
             }
         }
     }

@@ -323,8 +323,9 @@ fn verify(context: &Context, id: &str, yes: bool) -> Result<Answer, Failure> {
 /// A negotiation, rebuilt from its signed messages.
 fn fetch(client: &Client, id: &str) -> Result<(Negotiation, Value), Failure> {
     let id = id.strip_prefix("urn:uuid:").unwrap_or(id);
-    let uuid = uuid::Uuid::try_parse(id)
-        .map_err(|_| Failure::new(format!("`{id}` is not a negotiation: write it as `urn:uuid:…`")))?;
+    let uuid = uuid::Uuid::try_parse(id).map_err(|_| {
+        Failure::new(format!("`{id}` is not a negotiation: write it as `urn:uuid:…`"))
+    })?;
     let (json, shown): (Value, Shown) = client.document(&format!("/api/negotiations/{id}"))?;
     let mut negotiation: Option<Negotiation> = None;
     for said in &shown.messages {

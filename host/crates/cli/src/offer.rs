@@ -201,8 +201,10 @@ impl Check {
         for warning in &warnings {
             plain += &format!("\nwarning: {warning}");
         }
-        plain +=
-            &format!("\nthe signature of offer {} is valid, and hosts of this version enforce all of it", offer.id());
+        plain += &format!(
+            "\nthe signature of offer {} is valid, and hosts of this version enforce all of it",
+            offer.id()
+        );
         let mut json = summary(&offer);
         json["warnings"] = json!(warnings);
         Ok(Answer::new(plain, json))
@@ -221,9 +223,7 @@ fn warnings(clauses: &Clauses) -> Vec<String> {
         }
     }
     if lines(clauses).iter().any(|line| line.class == Class::Record && line.rule != "/") {
-        warnings.push(
-            "clauses marked [record] are promises that no host can enforce".to_owned(),
-        );
+        warnings.push("clauses marked [record] are promises that no host can enforce".to_owned());
     }
     if matches!(clauses.target.versions, Versions::Range { before: None, .. }) {
         warnings.push("the offer includes versions that do not exist yet".to_owned());

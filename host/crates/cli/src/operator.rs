@@ -94,8 +94,7 @@ fn beside(host: &HostUrl) -> Result<HostUrl, Failure> {
     let authority: Option<http::uri::Authority> = host.authority().parse().ok();
     let beside = authority.map(|authority| format!("{}:{PORT}", authority.host()));
     beside.and_then(|authority| HostUrl::new(false, &authority, "")).ok_or_else(|| {
-        Failure::new("the operator's listener is unknown")
-            .fix("name it with `--operator URL`")
+        Failure::new("the operator's listener is unknown").fix("name it with `--operator URL`")
     })
 }
 

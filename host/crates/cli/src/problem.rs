@@ -39,7 +39,9 @@ fn fix(code: &str) -> Option<&'static str> {
         "not-permitted" => {
             "find an offer with `hospes market`, agree to it with `hospes agree OFFER`, and wait for the publisher's signature"
         }
-        "not-found" => "`hospes market` lists the offers; `hospes agreement list` lists your agreements",
+        "not-found" => {
+            "`hospes market` lists the offers; `hospes agreement list` lists your agreements"
+        }
         "limit-reached" => {
             "agree to another offer with `hospes agree OFFER`; `hospes agreement list` shows what is left of each limit"
         }

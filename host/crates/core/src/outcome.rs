@@ -131,7 +131,9 @@ pub enum GuestFailure {
     /// What still runs then has a second to end in order.
     #[error("the caller disconnected before the response ended")]
     Disconnected,
-    #[error("the caller did not read the response, or read it too slowly (`api.body_bytes_per_second_min`)")]
+    #[error(
+        "the caller did not read the response, or read it too slowly (`api.body_bytes_per_second_min`)"
+    )]
     Unread,
     #[error("the agreement was suspended or ended while the call ran")]
     Stopped,

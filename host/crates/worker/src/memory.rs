@@ -21,9 +21,7 @@ pub enum MemoryError {
         #[source]
         source: rustix::io::Errno,
     },
-    #[error(
-        "the shared memory does not have its stated size, or can still shrink"
-    )]
+    #[error("the shared memory does not have its stated size, or can still shrink")]
     Unsound,
     #[error("{bytes} bytes from {at} on are not within the shared memory")]
     Outside { at: usize, bytes: usize },

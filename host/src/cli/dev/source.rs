@@ -45,8 +45,11 @@ impl Source {
         let name = match name.or_else(|| named(path)) {
             Some(name) => name,
             None => {
-                return Err(Failure::new(format!("no model name follows from `{}`", path.display()))
-                    .fix("name the model with `--name NAME`"));
+                return Err(Failure::new(format!(
+                    "no model name follows from `{}`",
+                    path.display()
+                ))
+                .fix("name the model with `--name NAME`"));
             }
         };
         Ok(Self::Model { path: path.into(), name })

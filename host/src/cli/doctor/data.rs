@@ -168,7 +168,11 @@ pub(super) fn permissions(subject: &Subject) -> Vec<Finding> {
     }
     if !foreign.is_empty() {
         found.push(Finding::warning(
-            format!("these do not belong to the directory's user ({}): {}", folder.uid(), some(&foreign)),
+            format!(
+                "these do not belong to the directory's user ({}): {}",
+                folder.uid(),
+                some(&foreign)
+            ),
             format!("as root: `chown -R {} {at}`", folder.uid()),
         ));
     }

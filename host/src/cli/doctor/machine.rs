@@ -75,7 +75,10 @@ pub(super) fn runtime(subject: &Subject) -> Vec<Finding> {
     let install = format!("`hospes runtime install onnxruntime --data {}`", sh(subject.data()));
     let finding = match (named, is_required) {
         (Some(path), _) if !path.is_file() => Finding::problem(
-            format!("`inference.onnxruntime_library` is `{}`, which does not exist", path.display()),
+            format!(
+                "`inference.onnxruntime_library` is `{}`, which does not exist",
+                path.display()
+            ),
             format!("remove the setting, and {install}"),
         ),
         (Some(path), _) => Finding::problem(
@@ -216,8 +219,11 @@ pub(super) fn memory(subject: &Subject) -> Vec<Finding> {
         ));
     }
     if found.is_empty() {
-        let detail =
-            format!("{} are available to this process; calls may take {}", size(there), size(calls));
+        let detail = format!(
+            "{} are available to this process; calls may take {}",
+            size(there),
+            size(calls)
+        );
         found.push(Finding::ok(detail));
     }
     found

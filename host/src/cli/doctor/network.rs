@@ -72,7 +72,9 @@ fn port(subject: &Subject, listener: &Listener<'_>) -> Vec<Finding> {
     }];
     if *is_operator && !is_loopback(address) {
         found.push(Finding::warning(
-            format!("{address} for {whose} can be reached from other machines, and is not encrypted"),
+            format!(
+                "{address} for {whose} can be reached from other machines, and is not encrypted"
+            ),
             "keep it off the network: `--operator-listen 127.0.0.1:8081`",
         ));
     }
@@ -91,7 +93,8 @@ fn taken(subject: &Subject, listener: &Listener<'_>) -> Finding {
         return ours();
     }
     if let Running::Silent(_) = subject.running {
-        let detail = format!("{address} for {whose} is taken, most likely by the host that does not answer");
+        let detail =
+            format!("{address} for {whose} is taken, most likely by the host that does not answer");
         return Finding::warning(detail, format!("see `host`; if it is another program, {stop}"));
     }
     let is_tls = !is_operator && subject.config.api.tls_certificate.is_some();
@@ -139,7 +142,9 @@ pub(super) fn tls(subject: &Subject) -> Vec<Finding> {
     let api = &subject.config.api;
     let certificate = match api::certificate(api) {
         Ok(None) if is_loopback(&api.listen) => {
-            return vec![Finding::ok("connections are not encrypted, but come only from this machine")];
+            return vec![Finding::ok(
+                "connections are not encrypted, but come only from this machine",
+            )];
         }
         Ok(None) => {
             return vec![Finding::warning(
@@ -166,9 +171,10 @@ pub(super) fn tls(subject: &Subject) -> Vec<Finding> {
         Some(valid) if valid.until.duration_since(now) < RENEW_BEFORE => {
             Finding::warning(format!("`{name}` expires on {}", date(valid.until)), renew)
         }
-        Some(valid) => {
-            Finding::ok(format!("`{name}` matches its key, and is valid until {}", date(valid.until)))
-        }
+        Some(valid) => Finding::ok(format!(
+            "`{name}` matches its key, and is valid until {}",
+            date(valid.until)
+        )),
     }];
     found.extend(api.tls_key.as_deref().and_then(exposed));
     found

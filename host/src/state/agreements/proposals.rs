@@ -116,10 +116,7 @@ impl Agreements {
         let records =
             keys.iter().flat_map(|key| [(Table::Agreements, &**key), (Table::Proposals, &**key)]);
         self.store.remove_all(&records.collect::<Vec<_>>())?;
-        tracing::info!(
-            count = expired.len(),
-            "deleted agreements that one party never signed"
-        );
+        tracing::info!(count = expired.len(), "deleted agreements that one party never signed");
         Ok(())
     }
 }

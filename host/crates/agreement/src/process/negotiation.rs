@@ -178,9 +178,7 @@ pub enum NegotiationError {
     Expired { expires: Timestamp },
     #[error("it is about model `{seen}`; this negotiation is about `{wanted}`")]
     OtherModel { seen: ModelName, wanted: ModelName },
-    #[error(
-        "the negotiation has {MESSAGES_MAX} messages, the most allowed: begin a new one"
-    )]
+    #[error("the negotiation has {MESSAGES_MAX} messages, the most allowed: begin a new one")]
     TooMany,
 }
 
