@@ -44,7 +44,7 @@ pub enum OperationError {
     )]
     TooManyShown { count: usize, max: usize },
     #[error(
-        "`{0}` is the code that this host puts in front of every model without code: withdraw the model's digest"
+        "`{0}` is the code that this host uses for every model without code: withdraw the model's digest instead"
     )]
     OwnCode(Digest),
     #[error(transparent)]

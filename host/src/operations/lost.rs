@@ -130,10 +130,10 @@ pub fn show(host: &Host, shown: &[&[u8]]) -> Result<Findings, OperationError> {
     let undone = undone(&lost);
     let reason = match lost_from {
         Some(from) => format!(
-            "entries {from} to {} of its log are lost since it was restored from a backup",
+            "it was restored from a backup, and entries {from} to {} of its log are lost",
             lost_up_to - 1
         ),
-        None => format!("its log had {lost_up_to} entries, and not all of them are there"),
+        None => format!("its log had {lost_up_to} entries, and some are missing"),
     };
     let freeze = |deed, target: &str| act(host, Actor::Operator, deed, target, &reason);
     if all {

@@ -487,7 +487,7 @@ fn check_function(live: &Deployment, permission: &Permission) -> Result<(), Mark
     let answer = match found.signature() {
         Signature::Stream { element, .. } => Some(element),
         Signature::Http(_) if !controls.is_open() => {
-            let place = "the response of a handler of HTTP".to_owned();
+            let place = "the response of an HTTP handler".to_owned();
             let source = ControlError::CarriesAnything { place };
             return Err(MarketError::Uncontrolled { model, function, source });
         }

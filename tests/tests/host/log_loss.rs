@@ -67,7 +67,7 @@ fn receipts_without_the_records_of_accounts_are_refused() {
     for harm in harms {
         let error = started_after(|receipts| harm(&receipts.with_file_name("state.redb")));
         let error = error.map(drop).expect_err("it does not start");
-        assert!(error.contains("put it back from a backup"), "{error}");
+        assert!(error.contains("restore it from a backup"), "{error}");
     }
 }
 

@@ -100,7 +100,7 @@ impl ReceiptProof {
             .iter()
             .map(|hash| STANDARD.decode(hash).ok()?.try_into().ok())
             .collect::<Option<_>>()
-            .ok_or_else(|| malformed("`/path` holds something that is no hash in base64"))?;
+            .ok_or_else(|| malformed("`/path` holds something that is not a base64 hash"))?;
         let salt = wire.salt.as_deref().map(str::parse).transpose();
         Ok(Self {
             receipt: STANDARD

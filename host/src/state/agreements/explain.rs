@@ -116,8 +116,9 @@ fn preview(
 fn missing(report: Report, live: Option<&Deployment>) -> Report {
     match live {
         Some(_) => report,
-        None => report
-            .obstructed("no version that the agreement is for is live on this host".to_owned()),
+        None => {
+            report.obstructed("none of the agreement's versions is live on this host".to_owned())
+        }
     }
 }
 

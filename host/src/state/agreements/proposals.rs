@@ -66,7 +66,7 @@ impl Agreements {
             };
             let read = time(record);
             if read.is_none() {
-                self.store.set_aside_as(Table::Proposals, &key, "it is no agreement's time");
+                self.store.set_aside_as(Table::Proposals, &key, "it is not an agreement's time");
             }
             read
         };

@@ -85,9 +85,9 @@ fn a_denial_names_the_clause_what_was_seen_and_what_is_wanted() {
     assert_eq!(denied.decision, Decision::Denied);
     assert_eq!(
         denied.to_string(),
-        "no permission of the agreement allows this call: `/permission/0/constraint/2` wants `dateTime` before \
-         2027-12-01T00:00:00Z, and it is 2028-01-01T00:00:00Z; `/permission/0/constraint/3` wants `hospes:inputBytes` at \
-         most 2097152 bytes, and it is 3000000"
+        "no permission of the agreement allows this call: `/permission/0/constraint/2` requires `dateTime` before \
+         2027-12-01T00:00:00Z, but it is 2028-01-01T00:00:00Z; `/permission/0/constraint/3` requires `hospes:inputBytes` at \
+         most 2097152 bytes, but it is 3000000"
     );
     assert_eq!(
         serde_json::to_value(denied.unmet()[1]).expect("plain data"),
@@ -319,13 +319,13 @@ fn lines_that_are_no_clauses_say_why() {
         ("", "OPERAND OPERATOR VALUE"),
         ("colour eq red", "no operand `colour`"),
         ("count eq 5 call", "`lteq` with `count`"),
-        ("count lteq five call", "no whole number"),
+        ("count lteq five call", "not a whole number"),
         ("count lteq 5", "a value and a unit"),
-        ("count lteq 5 parsec", "no unit"),
+        ("count lteq 5 parsec", "not a unit"),
         ("version gteq 1.0.0", "only"),
         ("purpose isAnyOf spam", "an IRI is wanted"),
-        ("dateTime lt tomorrow", "no date"),
-        ("prohibit sing inputs", "no such action"),
+        ("dateTime lt tomorrow", "not a date"),
+        ("prohibit sing inputs", "not an action"),
         ("prohibit derive weights", "neither `inputs` nor `outputs`"),
         ("oblige auditor attribute", "neither `publisher` nor `consumer`"),
         ("price 0.1 EUR per call paid", "free N"),

@@ -31,7 +31,7 @@ enum OnBroken {
     List(List),
     /// Load a version again, after you have fixed the cause.
     Retry(Which),
-    /// Withdraw a version. Its publisher may publish it again.
+    /// Withdraw a version. Its publisher can put it back.
     Withdraw(Which),
 }
 

@@ -62,7 +62,7 @@ pub enum TensorJsonError {
 
 /// Why tensors cannot be written as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("output `{name}` holds bytes that are not UTF-8 text: ask for `application/octet-stream`")]
+#[error("output `{name}` holds bytes that are not UTF-8 text: request `application/octet-stream`")]
 pub struct NotText {
     name: String,
 }

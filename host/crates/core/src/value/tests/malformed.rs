@@ -87,7 +87,7 @@ fn lists() {
         (&pair, "[1, true, 2]", "/a", "more than 2 elements"),
         (&pair, "[1, 2]", "/a/1", "`bool`, not a number"),
         (&pair, "{\"0\": 1}", "/a", "`tuple<u8, bool>`, not an object"),
-        (&flags, "[\"x\", \"x\"]", "/a/1", "`x` is there twice"),
+        (&flags, "[\"x\", \"x\"]", "/a/1", "`x` appears twice"),
         (&flags, "[\"z\"]", "/a/0", "has no `z`"),
         (&flags, "[1]", "/a/0", "not a number"),
         (&flags, "\"x\"", "/a", "not a string"),
@@ -111,8 +111,8 @@ fn records_and_cases() {
             "`/a/z` is not a member of `record { x: u8, y: o",
         ),
         (&record, "{\"x\": 1, \"m/n~\": 2}", "/a/m~1n~0", "not a member"),
-        (&record, "{\"x\": 1, \"x\": 1}", "/a/x", "there twice"),
-        (&record, "{\"x\": 1, \"y\": null, \"y\": 1}", "/a/y", "there twice"),
+        (&record, "{\"x\": 1, \"x\": 1}", "/a/x", "appears twice"),
+        (&record, "{\"x\": 1, \"y\": null, \"y\": 1}", "/a/y", "appears twice"),
         (&record, "{\"x\": null}", "/a/x", "not null"),
         (&record, "{\"x\": 1, \"y\": \"\"}", "/a/y", "`u8`, not a string"),
         (&record, "[1]", "/a", "not an array"),
@@ -165,7 +165,7 @@ fn bodies() {
         ("true", "", "not a boolean"),
         ("{}", "/a", "`/a` is missing"),
         ("{\"A\": 1}", "/A", "`/A` is not a member"),
-        ("{\"a\": 1, \"a\": 2}", "/a", "there twice"),
+        ("{\"a\": 1, \"a\": 2}", "/a", "appears twice"),
         ("{\"a\": 1, \"\\u0000\": 2}", "/\u{fffd}", "not a member"),
     ] {
         check_body(&params, body, pointer, part);
