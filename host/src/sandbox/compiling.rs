@@ -113,7 +113,7 @@ pub(super) async fn in_worker(
             let status = tokio::time::timeout(Duration::from_millis(100), process.wait()).await;
             let how = match status {
                 Ok(Ok(status)) => process.ending(&status),
-                Ok(Err(_)) | Err(_) => "an answer that is none".into(),
+                Ok(Err(_)) | Err(_) => "a malformed answer".into(),
             };
             Err(SandboxError::CompilerEnded { how })
         }

@@ -181,7 +181,7 @@ fn an_endless_constructor_ends_at_its_deadline() {
 #[test]
 fn a_resource_that_callers_cannot_make_or_keep_is_not_published() {
     let scene = Scene::new();
-    for (function, said) in [("give", "gone with the call"), ("take", "no constructor")] {
+    for (function, said) in [("give", "would not outlive the call"), ("take", "no constructor")] {
         let text = format!(
             r#"(component
                 (type $r (resource (rep i32)))

@@ -222,7 +222,7 @@ impl Inference {
         let ready = match pool.first().await {
             // A damaged library ends whoever loads it.
             Err(error) if !needs_library && !settings.libraries.is_empty() => {
-                tracing::error!(%error, "workers do not start with ONNX Runtime, so the host does without it");
+                tracing::error!(%error, "workers do not start with ONNX Runtime, so the host does not use it");
                 settings.libraries.clear();
                 pool = Arc::new(Pool::new(&settings));
                 pool.first().await?

@@ -219,7 +219,7 @@ impl Graph {
     ) -> Result<Trial, ComputeError> {
         let began = Instant::now();
         let not_again =
-            |why: &str| Trial::Inconclusive(format!("it was computed once, and not again{why}"));
+            |why: &str| Trial::Inconclusive(format!("it was computed once, but not again{why}"));
         Ok(match self.attempt(inputs, until).await {
             Some(Ok(())) => Trial::Computed(began.elapsed()),
             Some(Err(error @ (ComputeError::Lost { .. } | ComputeError::BackedOff { .. }))) => {

@@ -120,7 +120,7 @@ impl Tree {
             }
         }
         let [memory, pids] = CONTROLLERS.map(|controller| {
-            let lacking = || format!("this machine has no controller `{controller}` for groups");
+            let lacking = || format!("this machine has no cgroup controller `{controller}`");
             let own = own(groups, controller).ok_or_else(lacking)?;
             let folder = Mount::of(mounts, controller).ok_or_else(lacking)?.folder(&own)?;
             if is_given(&own, &folder) { Ok(folder) } else { Err(not_delegated(&own)) }
@@ -138,7 +138,7 @@ impl Tree {
 }
 
 fn not_delegated(own: &Path) -> String {
-    format!("the group `{}`, in which this host runs, is not delegated to it", own.display())
+    format!("this host's group `{}` is not delegated to it", own.display())
 }
 
 /// The group in which others can be made, with their controllers on: the host's own or the one above, whichever was given to it.
@@ -177,7 +177,7 @@ fn divisible(own: &Path, folder: &Path) -> Result<PathBuf, String> {
 fn go_down(own: &Path, folder: &Path) -> Result<(), String> {
     let process = std::process::id().to_string();
     if text(&folder.join("cgroup.procs"))?.lines().any(|other| other != process) {
-        return Err(format!("other processes are in the group `{}`, too", own.display()));
+        return Err(format!("the group `{}` has other processes too", own.display()));
     }
     let leaf = folder.join(OWN_LEAF);
     match std::fs::create_dir(&leaf) {

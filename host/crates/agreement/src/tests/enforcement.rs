@@ -175,12 +175,12 @@ fn the_page_says_what_is_enforced() {
          \x20 [prevent] An answer of more than 4096 bytes is not released.\n\n\
          Permission 1\n\
          \x20 [prevent] The consumer may execute the function `embed`.\n\n\
-         For all of it\n\
-         \x20 [prevent] Whatever no permission allows is refused; a prohibition that applies wins over every permission.\n\
+         For the whole agreement\n\
+         \x20 [prevent] A call that no permission allows is refused. A prohibition that applies overrides every permission.\n\
          \x20 [prevent] No other version of the model runs under these terms.\n\
-         \x20 [prevent] When the agreement is suspended or ended, running calls may end.\n\
+         \x20 [prevent] When the agreement is suspended or ended, running calls may finish.\n\
          \x20 [record]  Every call, and every refused call of the consumer, leaves a receipt.\n\
-         \x20 [detect]  A receipt that was dropped or changed shows when receipts are verified.\n\n\
+         \x20 [detect]  Verifying the receipts shows if one was dropped or changed.\n\n\
          [prevent] the host makes it impossible; [detect] it rests on a statement, or shows afterwards; [record] it is a promise.\n",
         publisher().party(),
         consumer().party(),
@@ -188,7 +188,7 @@ fn the_page_says_what_is_enforced() {
         Digest::of(b"bundle"),
     );
     assert_eq!(page, expected);
-    assert!(render_offer(offer().offer()).contains("whoever accepts this offer"));
+    assert!(render_offer(offer().offer()).contains("any party that accepts this offer"));
     let lines = offer_lines(offer().offer());
     assert!(
         lines[0].starts_with("classify: At most 1000 calls in all. Calls begin at"),
