@@ -267,11 +267,11 @@ fn what_is_damaged_or_newer_or_leads_elsewhere_is_refused_and_leaves_nothing() {
         (&|bad| rename(bad, "clock", "operator.token"), "not a file of a data directory"),
         (
             &|bad| replace(bad, "\"format\":1", "\"format\":2"),
-            "a backup of format 2, of a newer host",
+            "a backup of format 2, from a newer host",
         ),
         (
             &|bad| replace(bad, "\"records\":1", "\"records\":9"),
-            "records of format 9, of a newer host",
+            "records of format 9, from a newer host",
         ),
     ];
     let key = backed.host.data().join("host.pem");

@@ -223,7 +223,7 @@ fn a_model_that_fails_every_call_does_not_go_live() {
     let bundle = scene.acme.sign(&model_bundle("eighth", model.model(), None));
     let refused = scene.host.try_publish(&scene.acme, &bundle).problem(422, "bundle-refused");
     let said = refused["detail"].as_str().expect("text");
-    assert!(said.contains("model `model`, computed by `onnxruntime`, is of no use"), "{said}");
+    assert!(said.contains("model `model`, computed by `onnxruntime`, is unusable"), "{said}");
     assert!(said.contains("it fails for every input"), "{said}");
     let path = "/acme/eighth";
     assert_eq!(scene.host.get(path).bearer(&scene.acme.api_key).send().status, 404);
@@ -239,7 +239,7 @@ fn a_model_that_tract_fails_every_call_of_does_not_go_live() {
     let refused = scene.host.try_publish(&scene.acme, &scene.acme.sign(&bundle));
     let refused = refused.problem(422, "bundle-refused");
     let said = refused["detail"].as_str().expect("text");
-    assert!(said.contains("computed by `tract`, is of no use"), "{said}");
+    assert!(said.contains("computed by `tract`, is unusable"), "{said}");
     assert!(said.contains("cannot follow a shape that depends on values"), "{said}");
     // ONNX Runtime computes it.
     let scene = Scene::new();

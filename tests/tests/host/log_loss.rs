@@ -119,7 +119,7 @@ fn parties_see_by_two_receipts_that_the_log_has_only_grown() {
     };
     let kept = path("proof");
     let (holds, said) = check("first", "last", &["-o", &kept, "--host", &url]);
-    assert!(holds && said.contains("begins with the 5 signed before"), "{said}");
+    assert!(holds && said.contains("begins with the 5 signed earlier"), "{said}");
     let proof = Consistency::parse(&std::fs::read(&kept).expect("kept")).expect("a proof");
     assert!(proof.to_bytes().len() > 60);
     // Without the host, and against a checkpoint as it is.

@@ -524,7 +524,7 @@ mod tests {
             return; // Folders have none here; the kernel's groups do.
         }
         let refused = divisible(own, folder).expect_err("not alone");
-        assert!(refused.contains("other processes are in the group `/unit`"), "{refused}");
+        assert!(refused.contains("the group `/unit` has other processes"), "{refused}");
         // Who is below finds it as it is. (The file keeps what is written, as the kernel does in its way.)
         assert_eq!(below("host").as_deref(), Ok(folder));
         file("cgroup.subtree_control", "");

@@ -323,7 +323,7 @@ fn lines_that_are_no_clauses_say_why() {
         ("count lteq 5", "a value and a unit"),
         ("count lteq 5 parsec", "not a unit"),
         ("version gteq 1.0.0", "only"),
-        ("purpose isAnyOf spam", "an IRI is wanted"),
+        ("purpose isAnyOf spam", "expected an IRI"),
         ("dateTime lt tomorrow", "not a date"),
         ("prohibit sing inputs", "not an action"),
         ("prohibit derive weights", "neither `inputs` nor `outputs`"),
