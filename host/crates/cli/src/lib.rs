@@ -85,7 +85,7 @@ pub struct Global {
         value_name = "NAME"
     )]
     identity: Option<AccountName>,
-    /// The directory of keys and accounts [default: ~/.config/hospes].
+    /// Directory of keys and accounts [default: ~/.config/hospes].
     #[arg(long, global = true, env = "HOSPES_HOME", hide_env_values = true, value_name = "DIR")]
     home: Option<PathBuf>,
     /// The host to talk to.
