@@ -184,10 +184,13 @@ impl Api {
         stop.await;
         host.begin_drain();
         if !drain_delay.is_zero() {
-            tracing::info!(seconds = drain_delay.as_secs(), "stopping: not ready from now on");
+            tracing::info!(
+                seconds = drain_delay.as_secs(),
+                "stopping: `/readyz` says 503 from now on"
+            );
             let _ = tokio::time::timeout(drain_delay, at_once).await;
         }
-        tracing::info!("draining: no new connections, running calls may end");
+        tracing::info!("draining: no new connections, running calls may finish");
         let _ = stopping.send(true);
         let drained = async {
             let _ = public.await;
@@ -196,12 +199,12 @@ impl Api {
         if tokio::time::timeout(drain_timeout, drained).await.is_err() {
             tracing::warn!(
                 seconds = drain_timeout.as_secs(),
-                "calls still ran when the drain ended"
+                "calls were still running when the drain ended"
             );
         }
         let kept = tokio::task::spawn_blocking(move || host.auth.keep_uses()).await;
         if let Ok(Err(error)) = kept {
-            tracing::warn!(%error, "when keys were last used could not be written down");
+            tracing::warn!(%error, "the keys' last uses could not be stored");
         }
     }
 }
@@ -235,7 +238,7 @@ fn say_where(path: &std::path::Path, mut address: SocketAddr) {
         file.persist(path).map_err(|error| error.error)
     });
     if let Err(error) = written {
-        tracing::warn!(%error, "where the operator's listener is could not be written down");
+        tracing::warn!(%error, "the operator's listener's address could not be stored");
     }
 }
 
@@ -257,7 +260,7 @@ async fn listen(
         tracing::warn!(
             most,
             wanted,
-            "fewer connections than `api.connections_max`: the process may not have as many files open (`ulimit -n`)"
+            "fewer connections than `api.connections_max`: the limit on open files is too low (`ulimit -n`)"
         );
     }
     let connections = Connections::new(&host.config().api, most, Box::new(is_proxy));
@@ -284,7 +287,7 @@ async fn listen(
             seat = connections.seat(peer.ip()) => seat,
         };
         let Some(seat) = seat else {
-            tracing::debug!(%peer, "an address has as many connections as it may have");
+            tracing::debug!(%peer, "an address has reached its limit of connections");
             continue;
         };
         let connection = connection::serve(Arc::clone(&host), audience, tls.clone(), stream, seat);

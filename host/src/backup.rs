@@ -51,8 +51,8 @@ pub enum BackupError {
     #[error("`{}` is not a host's data directory: it has no records in `{RECORDS}`", .0.display())]
     NoDirectory(PathBuf),
     #[error(
-        "`{}` belongs to user {owner}, and you are user {user}: files that are written there would be yours, and its host could not read \
-         them; run it as that user (`runuser -u {owner}` or `sudo -u '#{owner}'`)", .data.display()
+        "`{}` belongs to user {owner}, and you are user {user}: your files there would be unreadable for its host; run this as that user \
+         (`runuser -u {owner}` or `sudo -u '#{owner}'`)", .data.display()
     )]
     Owner { data: PathBuf, owner: u32, user: u32 },
     #[error(transparent)]
@@ -66,10 +66,10 @@ pub enum BackupError {
     #[error("the backup cannot be signed")]
     Sign(#[from] DsseError),
     #[error(
-        "`{name}` became shorter while it was copied: something else writes into the data directory"
+        "`{name}` became shorter while it was copied: another program writes into the data directory"
     )]
     Shorter { name: String },
-    #[error("the backup cannot be written, or a file of the data directory not be read")]
+    #[error("the backup cannot be written, or a file in the data directory cannot be read")]
     Io(#[from] io::Error),
 }
 

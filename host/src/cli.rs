@@ -1,4 +1,4 @@
-//! The host's own commands: those that run a host, or work on its data directory.
+//! The commands that run a host or open its data directory.
 //!
 //! Decides nothing: each file below is one subcommand, which reads its arguments, calls the library or a host, and returns an
 //! answer. The other commands are in the crate `hospes_cli`; together they are one command line.
@@ -18,7 +18,7 @@ use hospes_cli::failure::Failure;
 use hospes_cli::screen::Answer;
 use hospes_cli::{Context, Global};
 
-/// Makes the asynchronous runtime that the host runs on.
+/// Makes the host's asynchronous runtime.
 pub type MakeRuntime = fn() -> std::io::Result<tokio::runtime::Runtime>;
 
 /// A serverless host for WebAssembly model plugins, with signed agreements enforced on every call.
@@ -48,11 +48,11 @@ The whole way, one terminal for the host and one for you:
   hospes offer publish iris.offer --as acme
   hospes market
 
-Each command explains itself: `hospes help COMMAND`.
-A file that exists is overwritten only with `--force`; keys are never overwritten.
-Exit codes: 0 done, 1 refused or failed, 2 wrong command line.";
+`hospes help COMMAND` explains each command.
+Files are overwritten only with `--force`; keys are never overwritten.
+Exit codes: 0 success, 1 refused or failed, 2 wrong command line.";
 
-/// Those of the host, in their places between those of the crate, which are in steps of ten.
+/// The host's commands. Their order numbers fit between those of the crate, which go in steps of ten.
 #[derive(Debug, Subcommand)]
 enum Command {
     #[command(display_order = 10)]
@@ -73,7 +73,7 @@ enum Command {
     Other(hospes_cli::Command),
 }
 
-/// Runs the command line of this process.
+/// Runs this process's command line.
 pub fn main(make_runtime: MakeRuntime) -> ExitCode {
     // clap prints help and wrong usage by itself, and exits with 0 or 2.
     let Cli { global, command } = Cli::parse();

@@ -47,7 +47,7 @@ pub enum DeployError {
         #[source]
         source: LoadError,
     },
-    #[error("model `{model}`, computed by `{backend}`, is of no use: {source}")]
+    #[error("model `{model}`, computed by `{backend}`, is unusable: {source}")]
     Trial {
         model: String,
         backend: BackendKind,
@@ -64,9 +64,9 @@ pub enum DeployError {
     Version(#[from] ResolveError),
     #[error(transparent)]
     Room(#[from] RoomError),
-    #[error("the bundle could not be kept")]
+    #[error("the bundle could not be stored")]
     Registry(#[from] RegistryError),
-    #[error("the publication could not be kept")]
+    #[error("the publication could not be stored")]
     Store(#[from] StoreError),
 }
 

@@ -70,7 +70,7 @@ pub enum HostError {
         source: std::io::Error,
     },
     #[error(
-        "`{}` has receipts, but `{}` with the accounts and agreements is missing or empty; put it back from a backup, or choose another `--data` directory",
+        "`{}` has receipts, but `{}` with the accounts and agreements is missing or empty; restore it from a backup, or choose another `--data` directory",
         log.display(),
         records.display()
     )]

@@ -27,22 +27,24 @@ pub use target::Target;
 /// Why an action was not done, or only in part.
 #[derive(Debug, thiserror::Error)]
 pub enum OperationError {
-    #[error("`{target}` is not what `{deed}` is done to: that is {wanted}")]
+    #[error("`{deed}` does not take target `{target}`: it takes {wanted}")]
     Target { deed: Deed, target: String, wanted: &'static str },
-    #[error("say why: an action has a reason")]
+    #[error("the reason is missing: every action needs one")]
     NoReason,
     #[error("`{0}` is not withdrawn")]
     NotWithdrawn(String),
     #[error("`{0}` is not frozen")]
     NotFrozen(String),
-    #[error("what was shown is not of this host's log")]
+    #[error("the receipt or checkpoint is not from this host's log")]
     Shown(#[from] ProofError),
-    #[error("what was shown is not of this host's log")]
+    #[error("the receipt or checkpoint is not from this host's log")]
     OtherLog(#[source] ReceiptError),
-    #[error("{count} receipts and checkpoints were shown, and no more than {max} are read at once")]
+    #[error(
+        "there are {count} receipts and checkpoints, more than the {max} that are read at once"
+    )]
     TooManyShown { count: usize, max: usize },
     #[error(
-        "`{0}` is the code that this host puts in front of every model without code: withdraw the model's digest"
+        "`{0}` is the code that this host uses for every model without code: withdraw the model's digest instead"
     )]
     OwnCode(Digest),
     #[error(transparent)]
@@ -55,18 +57,18 @@ pub enum OperationError {
     Agreement(#[from] LifeError),
     #[error(transparent)]
     Unsound(ReceiptError),
-    #[error("nothing was done: it could not be written down")]
+    #[error("nothing was done: the action could not be logged")]
     NotWritten(#[source] ReceiptError),
     #[error(
-        "it is in force, but could not be written down and ends with the next restart: repeat it once the log can be written"
+        "the action is in force until the next restart, but could not be logged: repeat it when the log can be written"
     )]
     NotKept(#[source] ReceiptError),
     #[error(
-        "the operator's token is replaced, and `operator.token` has the new one, but the log does not say so: rotate it once more when the log can be written"
+        "the operator's token is replaced, and `operator.token` holds the new one, but that could not be logged: rotate it again when the log can be written"
     )]
     NotLogged(#[source] ReceiptError),
     #[error(
-        "nothing was done: the operator's token could not be replaced; see that `operator.token` in the data directory can be written"
+        "nothing was done: the operator's token could not be replaced; make `operator.token` in the data directory writable"
     )]
     Token(#[source] SecretsError),
     #[error("the publications cannot be read")]
@@ -84,7 +86,7 @@ pub fn restore(host: &Host) {
             Target::parse(deed, &target).and_then(|target| apply(host, deed, &target, cause));
         if let Err(error) = done {
             // Such as an account of a store that was put back from an older copy than the log.
-            tracing::warn!(index, %deed, %target, %error, "an action of before has nothing to act on");
+            tracing::warn!(index, %deed, %target, %error, "an earlier action has nothing to act on");
         }
     }
 }
@@ -214,7 +216,7 @@ fn note_by(
     let (id, actor) = (CallId::new(at), by.clone());
     let new = NewAction { id, at, by: actor, deed, target: target.into(), reason: reason.into() };
     host.receipts.log().act(new).map_err(OperationError::NotWritten)?;
-    tracing::info!(%by, %deed, target, reason, "an action is taken");
+    tracing::info!(%by, %deed, target, reason, "an action begins");
     Ok(())
 }
 

@@ -71,23 +71,23 @@ pub enum SandboxError {
     },
     #[error("the threads for guests could not be started")]
     Thread(#[source] std::io::Error),
-    #[error("the component is refused before it is compiled")]
+    #[error("the component is refused before compilation")]
     Extent(#[source] ExtentError),
     #[error("the component does not compile: {0:#}")]
     Compile(#[source] wasmtime::Error),
     #[error("the component did not compile within {} s (`sandbox.compile_timeout`)", waited.as_secs())]
     CompileTimeout { waited: Duration },
-    #[error("the component waits to be compiled")]
+    #[error("the component waits for compilation")]
     CompileTurn(#[source] TurnError),
     #[error("the compiler failed: {0}")]
     CompilerPanicked(String),
     #[error(
-        "the compiler was ended by {how}; it may take as much memory as `sandbox.compile_memory_bytes_max` says"
+        "the compiler was ended by {how}; `sandbox.compile_memory_bytes_max` limits its memory"
     )]
     CompilerEnded { how: String },
     #[error("the compiler could not be started")]
     CompileWorker(#[from] SpawnError),
-    #[error("the component needs something that no plugin may have: {0:#}")]
+    #[error("the component needs something that plugins may not have: {0:#}")]
     Capability(#[source] wasmtime::Error),
     #[error(
         "the component does not export `{export}` as a function, though the manifest declares it"

@@ -54,7 +54,7 @@ fn keep_key_uses(host: &Arc<Host>) {
             let Some(host) = host.upgrade() else { return };
             let kept = tokio::task::spawn_blocking(move || host.auth.keep_uses()).await;
             if let Ok(Err(error)) = kept {
-                tracing::warn!(%error, "when keys were last used could not be written down");
+                tracing::warn!(%error, "the keys' last uses could not be stored");
             }
         }
     });
@@ -90,7 +90,7 @@ fn confirm_agreements(host: &Arc<Host>) {
             });
             let confirmed = confirmed.await;
             if let Ok(Err(error)) = confirmed {
-                tracing::error!(%error, "the store does not answer: agreements that want a fresh state permit nothing");
+                tracing::error!(%error, "the store does not respond: agreements that need a fresh state permit nothing");
             }
         }
     });

@@ -119,21 +119,19 @@ pub enum StoreError {
         #[source]
         source: Failure,
     },
-    #[error("`{}` is closed: the host stops, or the disk failed and it could not be opened again yet", path.display())]
+    #[error("`{}` is closed: the host is stopping, or the disk failed and the file is not open again yet", path.display())]
     Closed { path: PathBuf },
     #[error(
-        "`{}` has records of format {}, of a newer host; this one reads format {known}. Nothing was changed: start the newer host, or restore a backup",
+        "`{}` has records of format {}, from a newer host; this one reads format {known}. Nothing was changed: start the newer host, or restore a backup",
         path.display(),
         seen.map_or_else(|| "unknown".to_owned(), |seen| seen.to_string())
     )]
     Newer { path: PathBuf, seen: Option<u32>, known: u32 },
     #[error(
-        "record `{key}` of {table} was set aside and is not written over: {reason}; the operator sees it with `hospes admin out-of-service list`"
+        "record `{key}` of {table} was set aside and is not overwritten: {reason}; the operator sees it with `hospes admin out-of-service list`"
     )]
     Aside { table: &'static str, key: String, reason: String },
-    #[error(
-        "record `{key}` of {table} is another one than was expected: somebody has written it meanwhile"
-    )]
+    #[error("record `{key}` of {table} was changed concurrently")]
     Changed { table: &'static str, key: String },
 }
 

@@ -115,6 +115,7 @@ pub(super) fn check_operator(host: &Host, headers: &HeaderMap) -> Result<(), Pro
     if body::bearer(headers).is_some_and(|token| host.is_operator(token)) {
         return Ok(());
     }
-    let detail = "this needs the operator's token: it is in `operator.token` in the data directory";
+    let detail =
+        "this needs the operator's token, which is in `operator.token` in the data directory";
     Err(Problem::new(ProblemKind::Unauthenticated, detail))
 }

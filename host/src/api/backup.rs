@@ -37,7 +37,7 @@ type Piece = Result<Bytes, BoxError>;
 pub(super) async fn make(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
     check_operator(host, request.headers())?;
     let Ok(turn) = Arc::clone(&host.backups).try_acquire_owned() else {
-        let detail = "another backup is being made: wait for its end";
+        let detail = "another backup is in progress: wait until it ends";
         return Err(Problem::new(ProblemKind::Busy, detail));
     };
     let cut = aside(host, Asker::Operator, |host| Ok(Cut::of_host(host)?)).await?;

@@ -74,13 +74,13 @@ pub fn media(headers: &HeaderMap) -> Result<Media, Problem> {
     } else if is(CURL_DEFAULT) {
         Err(Problem::new(
             ProblemKind::UnsupportedMediaType,
-            "say what the body is: `Content-Type: application/json`, or `application/octet-stream` for bytes",
+            "name the body's type: `Content-Type: application/json`, or `application/octet-stream` for bytes",
         ))
     } else {
         Err(Problem::new(
             ProblemKind::UnsupportedMediaType,
             format!(
-                "`{essence}` is not understood here: send `application/json`, `application/octet-stream` or `multipart/form-data`"
+                "`{essence}` is not supported here: send `application/json`, `application/octet-stream` or `multipart/form-data`"
             ),
         ))
     }

@@ -259,7 +259,7 @@ fn purpose(iri: &str) -> Result<Arc<str>, Problem> {
     if is_iri {
         return Ok(iri.into());
     }
-    Err(invalid(format!("`Hospes-Purpose` is an IRI of at most {PURPOSE_BYTES_MAX} bytes")))
+    Err(invalid(format!("`Hospes-Purpose` must be an IRI of at most {PURPOSE_BYTES_MAX} bytes")))
 }
 
 /// A header that may be there once.
@@ -271,7 +271,7 @@ fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>
             let value = value.to_str();
             value.map(Some).map_err(|_| invalid(format!("header `{name}` is not plain text")))
         }
-        (Some(_), Some(_)) => Err(invalid(format!("header `{name}` is there twice"))),
+        (Some(_), Some(_)) => Err(invalid(format!("header `{name}` appears twice"))),
     }
 }
 

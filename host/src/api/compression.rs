@@ -55,9 +55,8 @@ impl Coding {
             Some(coding) => Ok(Some(coding)),
             None => {
                 let seen: String = text.chars().take(40).collect();
-                let detail = format!(
-                    "`Content-Encoding: {seen}` is not understood here: it can be gzip or deflate"
-                );
+                let detail =
+                    format!("`Content-Encoding: {seen}` is not supported: use gzip or deflate");
                 Err(Problem::new(ProblemKind::UnsupportedMediaType, detail)
                     .header(header::ACCEPT_ENCODING, ACCEPTED))
             }
@@ -111,7 +110,7 @@ pub(super) async fn inflate(
             Problem::new(ProblemKind::InvalidRequest, detail)
         })?;
         if read as u64 > max {
-            let detail = format!("the body grows beyond the {max} bytes allowed here");
+            let detail = format!("the decompressed body exceeds the {max} bytes allowed here");
             return Err(Problem::new(ProblemKind::BodyTooLarge, detail).with("limit", max));
         }
         Ok(Bytes::from(out).slice(padding..))

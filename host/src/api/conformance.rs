@@ -14,7 +14,7 @@ pub(super) fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let authority = request.uri().authority();
     let host = match (hosts.next(), hosts.next()) {
-        (Some(_), Some(_)) => return Err(invalid("the header `Host` is there twice")),
+        (Some(_), Some(_)) => return Err(invalid("the header `Host` appears twice")),
         (Some(host), None) => host.as_bytes(),
         // HTTP/1.0 has none, and HTTP/2 has the authority in its place.
         (None, _) if authority.is_some() || request.version() != Version::HTTP_11 => return Ok(()),
@@ -28,7 +28,7 @@ pub(super) fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
         Some(authority)
             if is_http2 && !authority.as_str().as_bytes().eq_ignore_ascii_case(host) =>
         {
-            Err(invalid("`:authority` and the header `Host` name two hosts"))
+            Err(invalid("`:authority` and the header `Host` name different hosts"))
         }
         _ => Ok(()),
     }
@@ -45,7 +45,7 @@ pub(super) fn check_coding<B>(request: &Request<B>) -> Result<(), Problem> {
     match (codings.next(), codings.next()) {
         (None, _) => Ok(()),
         (Some(coding), None) if is_chunked(coding) => Ok(()),
-        _ => Err(invalid("`Transfer-Encoding` has to be `chunked`, once and alone")
+        _ => Err(invalid("`Transfer-Encoding` must be a single `chunked`")
             .header(header::CONNECTION, HeaderValue::from_static("close"))),
     }
 }

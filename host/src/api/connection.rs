@@ -75,14 +75,14 @@ const PREFACE_WAIT: Duration = Duration::from_millis(1);
 /// Why the host cannot encrypt.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    #[error("`{}` holds no PEM that can be read (`{key}`)", path.display())]
+    #[error("`{}` holds no readable PEM (`{key}`)", path.display())]
     Pem {
         path: PathBuf,
         key: &'static str,
         #[source]
         source: rustls::pki_types::pem::Error,
     },
-    #[error("certificate and key do not go together (`api.tls_certificate`, `api.tls_key`)")]
+    #[error("the certificate and the key do not match (`api.tls_certificate`, `api.tls_key`)")]
     Pair(#[source] rustls::Error),
     #[error("`api.tls_certificate` and `api.tls_key` go together: set both or none")]
     Half,

@@ -83,7 +83,7 @@ where
                 if let Err(panic) = ended {
                     tracing::error!(
                         error = message(panic.as_ref()),
-                        "a call that was left panicked"
+                        "a call whose caller had left panicked"
                     );
                 }
             });

@@ -53,11 +53,11 @@ pub(super) fn query(query: &str) -> Result<Vec<Part>, Problem> {
 
 fn add(parts: &mut Vec<Part>, part: Part) -> Result<(), Problem> {
     if parts.len() == PARTS_MAX {
-        let detail = format!("more than the {PARTS_MAX} parts that a form or a query may have");
+        let detail = format!("the form or query has more than the {PARTS_MAX} parts allowed");
         return Err(Problem::new(ProblemKind::InvalidRequest, detail));
     }
     if part.name.is_empty() || part.name.len() > NAME_BYTES_MAX {
-        let detail = format!("the name of a part has 1 to {NAME_BYTES_MAX} bytes");
+        let detail = format!("a part's name must have 1 to {NAME_BYTES_MAX} bytes");
         return Err(Problem::new(ProblemKind::InvalidRequest, detail));
     }
     parts.push(part);

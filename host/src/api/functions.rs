@@ -84,7 +84,7 @@ fn payload(parts: &Parts, media: Media, body: Bytes) -> Result<Payload, Problem>
             Ok(Payload::Parts { wire, parts: query, body: None })
         }
         Media::Json => {
-            let detail = "arguments are in the query or in a body of JSON, not in both";
+            let detail = "send the arguments in the query or in a JSON body, not in both";
             Err(Problem::new(ProblemKind::InvalidRequest, detail))
         }
         Media::Octets if query.is_empty() => Ok(Payload::Octets(body)),

@@ -70,7 +70,7 @@ fn answer(request: &Request<Incoming>) -> Answer {
     let mut answer = match request.uri().path() {
         "/healthz" if reads => health::live(),
         _ => {
-            let detail = "the host is being started and takes no calls yet; try again shortly";
+            let detail = "the host is starting and takes no calls yet; try again shortly";
             let problem = Problem::new(ProblemKind::Unavailable, detail).with("state", "loading");
             problem.retry_after(Duration::from_secs(1)).into_response()
         }

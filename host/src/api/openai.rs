@@ -42,7 +42,7 @@ pub(super) async fn route(
         (&Method::POST, ["chat", "completions"]) => chat::chat(host, request).await,
         (&Method::POST, ["completions"]) => chat::complete(host, request).await,
         (_, ["models", ..] | ["embeddings"] | ["chat", "completions"] | ["completions"]) => {
-            Err(Problem::new(ProblemKind::MethodNotAllowed, "this method does nothing here"))
+            Err(Problem::new(ProblemKind::MethodNotAllowed, "this method is not allowed here"))
         }
         _ => Err(Problem::new(ProblemKind::NotFound, "there is no such endpoint here")),
     };

@@ -131,7 +131,7 @@ fn components() -> Value {
         "schemas": {
             "problem": {
                 "title": "Problem",
-                "description": "An error, as RFC 9457 has it. Members beside these are for machines.",
+                "description": "An error, as in RFC 9457. Other members are for machines.",
                 "type": "object",
                 "required": ["type", "title", "status", "detail"],
                 "properties": {
@@ -143,7 +143,7 @@ fn components() -> Value {
             },
         },
         "securitySchemes": {
-            "key": {"type": "http", "scheme": "bearer", "description": "The API key of an account."},
+            "key": {"type": "http", "scheme": "bearer", "description": "An account's API key."},
         },
     })
 }

@@ -51,7 +51,7 @@ fn unknown(action: &str) -> Problem {
     let known = Deed::ALL.iter().filter(|deed| !deed.is_noted());
     let known: Vec<_> = known.map(|deed| format!("`{deed}`")).collect();
     let action: String = action.chars().filter(|c| !c.is_control()).take(80).collect();
-    let detail = format!("`{action}` is not an action; there are {}", known.join(", "));
+    let detail = format!("`{action}` is not an action; the actions are {}", known.join(", "));
     Problem::new(ProblemKind::InvalidRequest, detail)
 }
 
@@ -90,7 +90,7 @@ pub(super) async fn log(host: &Arc<Host>, request: &Request<Incoming>) -> Result
     let query = request.uri().query().unwrap_or_default();
     let from = match query.strip_prefix("from=") {
         Some(from) => from.parse::<usize>().map_err(|_| {
-            Problem::new(ProblemKind::InvalidRequest, "`from` is the number of an action")
+            Problem::new(ProblemKind::InvalidRequest, "`from` must be an action's number")
         })?,
         None => 0,
     };
@@ -219,9 +219,9 @@ pub(super) fn withdrawn_from(
     let covered = gone.filter(|(version, digest)| covers(digest, version));
     let said = covered.map(|(version, _)| match host.withdrawals.why_out(model, &version) {
         Some(withdrawal) => ResolveError::from(withdrawal).to_string(),
-        None => format!(
-            "`{model}@{version}` was taken out of service, and its publisher can put it back"
-        ),
+        None => {
+            format!("`{model}@{version}` was taken out of service; its publisher can put it back")
+        }
     });
     said.collect()
 }

@@ -37,14 +37,14 @@ impl Page {
                 "limit" => {
                     let limit = value.parse().ok().filter(|limit| (1..=limit_max).contains(limit));
                     page.limit = limit.ok_or_else(|| {
-                        wrong(format!("`limit` is a number from 1 to {limit_max}"))
+                        wrong(format!("`limit` must be a number from 1 to {limit_max}"))
                     })?;
                 }
                 name if Some(name) == of => page.of = Some(value),
                 _ => {
                     let known = of.map_or(String::new(), |of| format!("`{of}`, "));
                     let known = format!("{known}`after` and `limit`");
-                    return Err(wrong(format!("this list knows the parameters {known} only")));
+                    return Err(wrong(format!("this list has only the parameters {known}")));
                 }
             }
         }

@@ -72,7 +72,7 @@ pub(super) fn segments<'p, 's>(
     }
     let segments = &all[..count];
     match segments.iter().find(|part| matches!(**part, "." | "..")) {
-        Some(dots) => return Err(invalid(format!("a path has no `{dots}` here"))),
+        Some(dots) => return Err(invalid(format!("a path may not hold `{dots}` here"))),
         None if segments.iter().any(|part| part.contains(char::is_control)) => {
             return Err(invalid("the path holds a control character"));
         }

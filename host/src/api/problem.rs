@@ -111,7 +111,7 @@ impl ProblemKind {
             ProblemKind::UnsupportedMediaType => (
                 "unsupported-media-type",
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "The body is of a kind that is not understood here",
+                "The body has an unsupported media type",
             ),
             ProblemKind::InvalidRequest => {
                 ("invalid-request", StatusCode::BAD_REQUEST, "The request is malformed")
@@ -136,11 +136,9 @@ impl ProblemKind {
             ProblemKind::EventRefused => {
                 ("event-refused", StatusCode::UNPROCESSABLE_ENTITY, "The event was refused")
             }
-            ProblemKind::PluginRefused => (
-                "plugin-refused",
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "The plugin answered with an error of its own",
-            ),
+            ProblemKind::PluginRefused => {
+                ("plugin-refused", StatusCode::UNPROCESSABLE_ENTITY, "The plugin returned an error")
+            }
             ProblemKind::LimitReached => (
                 "limit-reached",
                 StatusCode::TOO_MANY_REQUESTS,
@@ -149,7 +147,7 @@ impl ProblemKind {
             ProblemKind::AccountLimit => (
                 "account-limit",
                 StatusCode::TOO_MANY_REQUESTS,
-                "Too much at once, or too often, for one account",
+                "One account has too many requests",
             ),
             ProblemKind::PluginFailed => {
                 ("plugin-failed", StatusCode::BAD_GATEWAY, "The plugin failed")
@@ -158,11 +156,11 @@ impl ProblemKind {
                 ("plugin-deadline", StatusCode::GATEWAY_TIMEOUT, "The plugin took too long")
             }
             ProblemKind::OutputRefused => {
-                ("output-refused", StatusCode::BAD_GATEWAY, "The answer may not be released")
+                ("output-refused", StatusCode::BAD_GATEWAY, "The response may not be released")
             }
             ProblemKind::Busy => ("busy", StatusCode::SERVICE_UNAVAILABLE, "The host is busy"),
             ProblemKind::OutOfService => {
-                ("out-of-service", StatusCode::SERVICE_UNAVAILABLE, "It is out of service")
+                ("out-of-service", StatusCode::SERVICE_UNAVAILABLE, "The version is out of service")
             }
             ProblemKind::Unavailable => {
                 ("unavailable", StatusCode::SERVICE_UNAVAILABLE, "The host takes no calls now")
@@ -174,17 +172,17 @@ impl ProblemKind {
     }
 }
 
-/// After which time a busy host may be asked again.
+/// When to retry a busy host.
 const BUSY_RETRY: Duration = Duration::from_secs(1);
 
-/// Headers of a problem that say more than its kind: for protocols that have a shape of their own for the rest.
+/// Headers that add to a problem's kind, for protocols with their own error shape.
 pub const SAYING_MORE: [HeaderName; 3] =
     [header::RETRY_AFTER, header::WWW_AUTHENTICATE, header::ACCEPT_ENCODING];
 
-/// After which time a host that takes no calls may be asked again.
+/// When to retry a host that takes no calls.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(5);
 
-/// One problem, ready to be sent.
+/// One problem, ready to send.
 #[derive(Debug)]
 pub struct Problem {
     kind: ProblemKind,
@@ -195,7 +193,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem of `kind`; `detail` is what the client is told.
+    /// A problem of `kind`; the client sees `detail`.
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
         Self {
             kind,
@@ -209,13 +207,13 @@ impl Problem {
     /// A failure of the host itself. `cause` goes to the log; the client learns only that it happened.
     pub fn internal(cause: &(dyn std::error::Error + 'static)) -> Self {
         if is_aside(cause) {
-            let detail = "what this host keeps under the same name cannot be read, and is not written over; ask its operator, who sees why with `hospes admin out-of-service list`";
+            let detail = "this host has a record of that name that it cannot read, and does not overwrite it; ask its operator, who sees why with `hospes admin out-of-service list`";
             return Self::new(ProblemKind::OutOfService, detail);
         }
         let text = causes::in_a_line(cause);
         tracing::error!(error = text, "the host failed");
         if is_for_now(cause) {
-            let detail = "the host's disk takes no writes now, so nothing was changed or charged; try again later";
+            let detail = "the host cannot write to its disk now, so nothing was changed or charged; try again later";
             return Self::new(ProblemKind::Unavailable, detail);
         }
         Self::new(ProblemKind::Internal, "nothing was charged; the operator's log says why")
@@ -228,7 +226,7 @@ impl Problem {
         self
     }
 
-    /// Says after which time the same may be asked again.
+    /// Sets `Retry-After`.
     #[must_use]
     pub fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
@@ -242,7 +240,7 @@ impl Problem {
         self
     }
 
-    /// Status and headers of the response, and what the client is told: for protocols with a shape of their own.
+    /// The response's status and headers, and the detail, for protocols with their own error shape.
     pub fn into_parts(self) -> (http::response::Parts, String) {
         let detail = self.detail.clone();
         (self.into_response().into_parts().0, detail)
@@ -253,24 +251,24 @@ impl Problem {
         self.extensions.get(name)
     }
 
-    /// The same in other words.
+    /// Replaces the detail.
     #[must_use]
     pub fn saying(mut self, detail: impl Into<String>) -> Self {
         self.detail = detail.into();
         self
     }
 
-    /// What the client is told.
+    /// The detail for the client.
     pub fn detail(&self) -> &str {
         &self.detail
     }
 
-    /// Whether it is about a limit of the host, and says which.
+    /// Whether it names one of the host's limits.
     pub fn names_a_limit(&self) -> bool {
         self.extensions.contains_key("setting")
     }
 
-    /// What kind of problem it is.
+    /// The kind of problem.
     pub fn kind(&self) -> ProblemKind {
         self.kind
     }
@@ -303,7 +301,7 @@ impl Problem {
             _ => None,
         };
         if let Some(after) = self.retry_after.or(usual) {
-            // In whole seconds (RFC 9110 section 10.2.3), and not a moment too early.
+            // In whole seconds (RFC 9110 section 10.2.3), rounded up.
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             headers.insert(header::RETRY_AFTER, seconds.max(1).into());
         }

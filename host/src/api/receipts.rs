@@ -27,7 +27,7 @@ pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Resul
     let caller = host.auth.reader(body::bearer(request.headers()))?;
     let Page { of, after, limit } = Page::read(request.uri().query(), Some("agreement"), LIST_MAX)?;
     let not_yours = |call: &str| {
-        let detail = format!("there is no receipt of yours for call `{call}` in this list");
+        let detail = format!("you have no receipt for call `{call}` in this list");
         Problem::new(ProblemKind::NotFound, detail)
     };
     let agreement = of.as_deref().map(digest).transpose()?;
@@ -91,10 +91,7 @@ pub(super) async fn prove(
     let call = call.to_owned();
     aside(host, asker(&caller), move |host| {
         let missing = || {
-            Problem::new(
-                ProblemKind::NotFound,
-                format!("there is no receipt of yours for call `{call}`"),
-            )
+            Problem::new(ProblemKind::NotFound, format!("you have no receipt for call `{call}`"))
         };
         let call: CallId = call.parse().map_err(|_| missing())?;
         let log = host.receipts.log();

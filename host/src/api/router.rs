@@ -101,7 +101,7 @@ fn nothing_here(audience: Audience, method: &Method, segments: &[&str]) -> Probl
         ),
         allowed => Problem::new(
             ProblemKind::MethodNotAllowed,
-            format!("{method} does nothing here; use {}", allowed.join(" and ")),
+            format!("{method} is not allowed here; use {}", allowed.join(" and ")),
         ),
     }
 }

@@ -109,7 +109,7 @@ fn open(data: &Path) -> std::io::Result<File> {
 }
 
 fn not_kept(error: &std::io::Error) -> Problem {
-    tracing::warn!(%error, "a bundle could not be kept while it came");
-    let detail = "the bundle could not be kept while it came; the operator's log says why";
+    tracing::warn!(%error, "an incoming bundle could not be stored");
+    let detail = "the incoming bundle could not be stored; the operator's log says why";
     Problem::new(ProblemKind::Busy, detail)
 }

@@ -36,7 +36,7 @@ impl<I> Steady<I> {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => {
                 ready!(self.watch.poll_wait(context));
-                let slow = "the peer reads nothing of its answers, or too slowly";
+                let slow = "the peer does not read its responses, or reads them too slowly";
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, slow)))
             }
         }

@@ -76,7 +76,7 @@ fn inward(host: &Host, parts: &mut Parts, prefix: &str, below: &str) -> Result<(
     let invalid = |what: &str| Problem::new(ProblemKind::InvalidRequest, what.to_owned());
     let query = parts.uri.query().map_or_else(String::new, |query| format!("?{query}"));
     let path: PathAndQuery =
-        format!("/{below}{query}").parse().map_err(|_| invalid("the path is not one of HTTP"))?;
+        format!("/{below}{query}").parse().map_err(|_| invalid("the path is not valid in HTTP"))?;
     let outside = public::url(host, &parts.headers, &parts.extensions);
     let authority = match (&outside, parts.uri.authority()) {
         (Some(url), _) => url.authority().parse::<Authority>(),
@@ -86,16 +86,16 @@ fn inward(host: &Host, parts: &mut Parts, prefix: &str, below: &str) -> Result<(
             host.unwrap_or("localhost").parse()
         }
     };
-    let authority = authority.map_err(|_| invalid("the header `Host` is not one of HTTP"))?;
+    let authority = authority.map_err(|_| invalid("the header `Host` is not valid in HTTP"))?;
     let is_tls = outside
         .as_ref()
         .map_or_else(|| host.config().api.tls_certificate.is_some(), BaseUrl::is_tls);
     let scheme = if is_tls { Scheme::HTTPS } else { Scheme::HTTP };
     let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build();
-    parts.uri = uri.map_err(|_| invalid("the path is not one of HTTP"))?;
+    parts.uri = uri.map_err(|_| invalid("the path is not valid in HTTP"))?;
     let prefix = format!("{}{prefix}", outside.as_ref().map_or("", BaseUrl::prefix));
     let prefix =
-        HeaderValue::from_str(&prefix).map_err(|_| invalid("the path is not one of HTTP"))?;
+        HeaderValue::from_str(&prefix).map_err(|_| invalid("the path is not valid in HTTP"))?;
     // What else is said of the way here is for the host, or made up.
     let said = |name: &HeaderName| {
         let name = name.as_str();

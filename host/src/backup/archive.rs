@@ -34,19 +34,19 @@ const BLOCK: usize = 512;
 /// What is wrong with the file of a backup.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    #[error("the archive cannot be read: it is damaged, or is no tar archive")]
+    #[error("the archive cannot be read: it is damaged, or is not a tar archive")]
     Read(#[source] io::Error),
-    #[error("it does not begin as a backup by `hospes backup` does")]
+    #[error("it is not a backup from `hospes backup`")]
     NoBackup,
     #[error(
-        "it has {what} of format {seen}, of a newer host; this one reads format {known}: restore it with the newer `hospes`"
+        "it has {what} of format {seen}, from a newer host; this one reads format {known}: restore it with the newer `hospes`"
     )]
     Newer { what: &'static str, seen: u32, known: u32 },
     #[error("it holds `{name}`, which is not a file of a data directory")]
     Place { name: String },
-    #[error("it holds `{name}` twice, or not where it belongs")]
+    #[error("it holds `{name}` twice, or in the wrong place")]
     Order { name: String },
-    #[error("`{name}` is larger than the {max} bytes that it may have")]
+    #[error("`{name}` is larger than the {max} bytes allowed")]
     TooLarge { name: &'static str, max: usize },
     #[error("it has no end: the backup broke off")]
     NoEnd,
@@ -56,7 +56,7 @@ pub enum Fault {
     Envelope(#[source] DsseError),
     #[error("its manifest was changed, or is not signed by the host that it names")]
     Signature,
-    #[error("`{name}` is damaged: it is not what the manifest says")]
+    #[error("`{name}` is damaged: it does not match the manifest")]
     Damaged { name: String },
     #[error("it lacks `{name}`")]
     Lacks { name: String },

@@ -21,7 +21,7 @@ use crate::store::{Store, StoreError};
 /// Why nothing was restored.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    #[error("`{}` is there and is not an empty directory; restore to another, or move it away", .0.display())]
+    #[error("`{}` exists and is not an empty directory; restore to another, or move it away", .0.display())]
     NotEmpty(PathBuf),
     #[error("`{}` cannot be made", path.display())]
     Directory {
@@ -37,26 +37,26 @@ pub enum RestoreError {
     },
     #[error("the backup is not restored")]
     Archive(#[from] Fault),
-    #[error("the backup does not hold the host's key: name the file of it with `--key host.pem`")]
+    #[error("the backup does not hold the host's key: name its file with `--key host.pem`")]
     NoKey,
     #[error("the host's key cannot be used")]
     Key(#[from] KeyError),
-    #[error("the key is of `{key}`, and the backup of host `{host}`")]
+    #[error("the key belongs to `{key}`, but the backup to host `{host}`")]
     OtherKey { key: Party, host: Party },
-    #[error("the records of the backup cannot be used")]
+    #[error("the backup's records cannot be used")]
     Records(#[from] StoreError),
-    #[error("the log of the backup cannot be used")]
+    #[error("the backup's log cannot be used")]
     Log(#[from] ReceiptError),
-    #[error("the log of the backup has {seen} entries, and its manifest says {wanted}")]
+    #[error("the backup's log has {seen} entries, but its manifest says {wanted}")]
     LogSize { seen: u64, wanted: u64 },
-    #[error("`{}` is not a receipt or checkpoint of the host whose backup it is", path.display())]
+    #[error("`{}` is not a receipt or checkpoint from the backup's host", path.display())]
     Shown {
         path: PathBuf,
         #[source]
         source: ProofError,
     },
     #[error(
-        "{count} receipts and checkpoints were named, and no more than {SHOWN_MAX} are read at once"
+        "there are {count} receipts and checkpoints, more than the {SHOWN_MAX} that are read at once"
     )]
     TooManyShown { count: usize },
 }

@@ -32,30 +32,32 @@ pub enum ArgumentsError {
     )]
     OctetsForValues,
     #[error(
-        "a body of plain bytes is for a model with one input, this one has {inputs}: send JSON"
+        "a body of plain bytes is for a model with one input, but this one has {inputs}: send JSON"
     )]
     OctetsForInputs { inputs: usize },
-    #[error("there is no parameter `{name}`; there are {}", quoted(known))]
+    #[error("there is no parameter `{name}`; the parameters are {}", quoted(known))]
     UnknownPart { name: String, known: Vec<String> },
-    #[error("part `{name}` is there twice")]
+    #[error("part `{name}` appears twice")]
     DuplicatePart { name: String },
     #[error("part `{name}` is missing")]
     MissingPart { name: String },
     #[error("part `{name}` is not UTF-8 text")]
     PartNotText { name: String },
-    #[error("part `{name}` is no JSON of `{expected}`: {error}")]
+    #[error("part `{name}` is not JSON for `{expected}`: {error}")]
     PartNotJson { name: String, expected: String, error: String },
-    #[error("the body is no tensor in NumPy's format: {0}")]
+    #[error("the body is not a tensor in NumPy's format: {0}")]
     Npy(NpyError),
-    #[error("part `{name}` is no tensor in NumPy's format: {error}")]
+    #[error("part `{name}` is not a tensor in NumPy's format: {error}")]
     PartNotNpy { name: String, error: NpyError },
     /// The answer cannot be what the caller wants.
     #[error("{0}")]
     Answer(String),
-    #[error("the function answers requests of HTTP: send yours to /{{publisher}}/{{model}}/-/…")]
+    #[error(
+        "the function handles HTTP requests itself: send yours to /{{publisher}}/{{model}}/-/…"
+    )]
     Handler,
     #[error(
-        "the function does not answer requests of HTTP: call it at /{{publisher}}/{{model}}/{{function}}"
+        "the function does not handle HTTP requests: call it at /{{publisher}}/{{model}}/{{function}}"
     )]
     NoHandler,
     #[error("the function does not take arguments of this kind")]

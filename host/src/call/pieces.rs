@@ -60,7 +60,7 @@ impl Streaming {
         match function.signature().signature() {
             Signature::Stream { .. } => self.encoder.suits(function),
             Signature::Tensors | Signature::Values { .. } | Signature::Http(_) => {
-                Err("the function does not answer with a stream".to_owned())
+                Err("the function does not return a stream".to_owned())
             }
         }
     }

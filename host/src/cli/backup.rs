@@ -1,4 +1,4 @@
-//! `hospes backup`: a copy of a host's data directory in one file, while the host serves or not.
+//! `hospes backup`: copies a host's data directory into one file, whether or not the host serves.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read as _, Seek as _, Write};
@@ -18,25 +18,25 @@ use hospes_cli::failure::{During as _, Failure};
 use hospes_cli::operator::Operator;
 use hospes_cli::screen::{Answer, printable};
 
-/// Back up a host's data directory, while it serves.
+/// Back up a host's data directory while the host serves.
 ///
-/// The records, the receipts with their signed checkpoint and the bundles come into one tar file, as they were at one moment; calls go
-/// on meanwhile. The file is read again and checked before it gets its name. It holds everybody's models and agreements, so it is
-/// readable by its owner only. If no host runs on the directory, it is copied directly.
+/// Writes a consistent snapshot of the records, the receipts with their signed checkpoint, and the bundles into one tar file. Calls
+/// continue meanwhile. The file is read back and verified before it gets its name. It holds everybody's models and agreements, so
+/// only its owner can read it. If no host runs on the directory, it is copied directly.
 ///
-/// The operator's token is not in it; a restored host makes a new one. The host's key is not in it either, unless you say `--with-key`:
-/// keep `host.pem` somewhere else then, for without it nothing can be restored.
+/// The backup does not hold the operator's token; a restored host makes a new one. Nor does it hold the host's key, unless you give
+/// `--with-key`. Without that option, keep a copy of `host.pem` elsewhere, because a restore needs it.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes backup -o monday.tar --data ./data\n  \
     hospes backup -o monday.tar --with-key --data ./data\n  \
     hospes backup -o monday.tar --operator http://10.0.0.5:8081 --token-file operator.token")]
 pub struct Backup {
-    /// Where the backup goes.
+    /// The backup's file.
     #[arg(long, short, value_name = "FILE", visible_alias = "to")]
     output: PathBuf,
     #[command(flatten)]
     force: Force,
-    /// Put the host's key into the file: whoever has the file can then sign receipts as this host.
+    /// Put the host's key into the file. Anyone who has the file can then sign receipts as this host.
     #[arg(long, requires = "data")]
     with_key: bool,
     #[command(flatten)]
@@ -48,11 +48,14 @@ impl Backup {
         let path = &self.output;
         self.force.check_whole(path)?;
         let failed = |error| Failure::file("write", path, &error);
-        // For its owner only from the beginning.
+        // Readable only by its owner from the beginning.
         let mut file = tempfile::NamedTempFile::new_in(folder(path)).map_err(failed)?;
         let mut out = BufWriter::new(file.as_file_mut());
         if self.with_key {
-            let data = self.operator.data().ok_or_else(|| Failure::new("say `--data DIR`"))?;
+            let data = self
+                .operator
+                .data()
+                .ok_or_else(|| Failure::new("no data directory was given: add `--data DIR`"))?;
             let key = read_key(&data.join(KEY_FILE))?;
             backup::put_key(&mut out, &key, context.clock.now()).map_err(failed)?;
         }
@@ -60,10 +63,10 @@ impl Backup {
         self.write(context, &mut out)?;
         out.flush().map_err(failed)?;
         drop(out);
-        progress.step("checking what was written");
+        progress.step("verifying the backup");
         file.rewind().map_err(failed)?;
         let Contents { manifest, key } = backup::check(BufReader::new(file.as_file()))
-            .during(|| "what was written is no good backup, so it is thrown away".into())?;
+            .during(|| "the backup is damaged and was deleted".into())?;
         let bytes = file.as_file().metadata().map_err(failed)?.len();
         file.as_file().sync_all().map_err(failed)?;
         let kept = match self.force.is_set() {
@@ -78,7 +81,7 @@ impl Backup {
         drop(progress);
         let files = manifest.files.len();
         let mut plain = format!(
-            "wrote {}, and read it again: all of it is as the host signed it\n  host     {}\n  made     {}\n  entries  {} in its log\n  files    {files}, {bytes} bytes",
+            "wrote and verified {}\n  host     {}\n  made     {}\n  entries  {} in its log\n  files    {files}, {bytes} bytes",
             path.display(),
             manifest.host,
             manifest.made,
@@ -89,10 +92,10 @@ impl Backup {
         }
         plain += match key {
             Some(_) => {
-                "\nit holds the host's key: whoever has the file can sign receipts as this host"
+                "\nit holds the host's key: anyone who has the file can sign receipts as this host"
             }
             None => {
-                "\nthe host's key is not in it: keep a copy of `host.pem` somewhere else, for a restore needs it"
+                "\nit does not hold the host's key: keep a copy of `host.pem` elsewhere, because a restore needs it"
             }
         };
         let json = json!({
@@ -109,7 +112,7 @@ impl Backup {
         Ok(Answer::new(printable(&plain), json))
     }
 
-    /// From the directory if no host has it open, and else from that host.
+    /// Reads the directory if no host has it open, or else asks that host.
     fn write(&self, context: &Context, out: &mut impl Write) -> Result<(), Failure> {
         if let Some(data) = self.operator.data() {
             match Cut::of_directory(data, context.clock.clone()) {

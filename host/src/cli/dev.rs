@@ -1,7 +1,7 @@
-//! `hospes dev`: a model or a plugin, served here and now, and again whenever its files change.
+//! `hospes dev`: serves a model or a plugin, and republishes it when its files change.
 //!
-//! One process: the host serves on the runtime, and a thread beside it does over HTTP what its publisher and its consumer would do. All of
-//! it is in a temporary directory, which goes when the command ends.
+//! One process: the host serves on the runtime, and another thread acts over HTTP as publisher and consumer. Everything is in a
+//! temporary directory, which is removed when the command ends.
 
 mod desk;
 mod example;
@@ -39,26 +39,26 @@ use hospes_cli::screen::{Answer, Screen, printable};
 use source::Source;
 use watch::{FILES_MAX, Look};
 
-/// How often the files are looked at. What has changed is published once it looks the same twice.
+/// How often the files are checked. A change is published when two checks in a row agree.
 const POLL: Duration = Duration::from_millis(300);
 
-/// Time that calls have to end when the command is told to stop.
+/// How long calls may run on when the command stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Most characters of an answer that are shown.
+/// Most characters of a response to show.
 const ANSWER_CHARS_MAX: usize = 160;
 
-/// Where `hospes runtime install` puts libraries, in a data directory.
+/// The folder in a data directory where `hospes runtime install` puts libraries.
 const RUNTIME: &str = "runtime";
 
-/// Try a model or a plugin on a temporary host, anew whenever its files change.
+/// Try a model or a plugin on a temporary host, republished when its files change.
 ///
-/// Starts a host on a free port of the loopback and keeps everything in a temporary directory. Makes keys and accounts for a publisher and a
-/// consumer, packs the model or the plugin's directory, signs and publishes it, and signs an agreement for both sides. Prints a `curl` command
-/// to paste and the page to try the model in a browser. Then it watches the files and publishes a new version when they change. What cannot be
-/// published is reported, and the version before it keeps serving. A plugin's source is not compiled here: run its own toolchain, as for
-/// `hospes build`, and what that writes is published. Ctrl-C, or closing the terminal, ends the host and removes the directory. With
-/// `--json` each event is one JSON document on a line of its own.
+/// Starts a host on a free loopback port, with everything in a temporary directory. Makes keys and accounts for a publisher and a
+/// consumer. Packs, signs and publishes the model or the plugin's directory, and signs an agreement for both sides. Prints a `curl`
+/// command to paste and the address of a page to try the model. Then it watches the files and publishes a new version when they
+/// change. If that fails, it says why, and the earlier version keeps serving. It does not compile a plugin's source: run the
+/// plugin's toolchain, as for `hospes build`, and the result is published. Ctrl-C, or closing the terminal, stops the host and
+/// removes the directory. With `--json` each event is one line of JSON.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  hospes dev iris.onnx\n  hospes dev plugins/filetype --listen 127.0.0.1:8080"
@@ -69,15 +69,15 @@ pub struct Dev {
     /// The model's name [default: the file's; a plugin's is in its `hospes.toml`].
     #[arg(long)]
     name: Option<ModelLabel>,
-    /// Where the host listens [default: a free port of 127.0.0.1].
+    /// The host's address [default: a free port of 127.0.0.1].
     #[arg(long, value_name = "ADDR")]
     listen: Option<ListenAddress>,
-    /// The data directory whose ONNX Runtime is used, if it is not installed elsewhere [default: hospes-data].
+    /// The data directory whose ONNX Runtime to use, if it is not installed elsewhere [default: hospes-data].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 }
 
-/// What the thread beside the host is told.
+/// A message to the publishing thread.
 enum Told {
     Ready(Ready),
     Stop,
@@ -87,9 +87,9 @@ enum Told {
 struct Ready {
     public: String,
     operator: String,
-    /// The backends, each with what it is or why it is not usable.
+    /// The backends, each with a description or the reason why it is not usable.
     backends: Vec<(String, Result<String, String>)>,
-    /// The bundles that it keeps.
+    /// The host's bundles.
     registry: Registry,
 }
 
@@ -110,7 +110,7 @@ impl Dev {
     }
 }
 
-/// The settings of a host that lives in a folder for a while.
+/// The settings of a temporary host in a folder.
 fn config(
     folder: &Path,
     listen: Option<ListenAddress>,
@@ -121,7 +121,7 @@ fn config(
     config.data.dir = folder.join("data");
     std::fs::create_dir(&config.data.dir)?;
     if installed.is_dir() {
-        // So that it is looked for in the same places, in the same order, as by a host on that directory.
+        // Search the same places in the same order as a host on that directory.
         symlink(installed, config.data.dir.join(RUNTIME))?;
     }
     config.api.listen = match listen {
@@ -131,14 +131,14 @@ fn config(
     config.api.operator_listen = "127.0.0.1:0".parse()?;
     config.api.drain_delay = Duration::ZERO;
     config.api.drain_timeout = DRAIN_TIMEOUT;
-    // A version that was replaced counts, and takes no room any more.
+    // A replaced version still counts, but takes no room.
     config.bundle.bytes_per_publisher_max = u64::MAX;
-    // The terminal is for events, what goes wrong, and what plugins say. Which backends are usable is in the first event.
+    // The terminal is for events, failures and plugins' output. The first event lists the usable backends.
     config.telemetry.filter = "warn,hospes_inference=error,hospes::guest=info".into();
     Ok(config)
 }
 
-/// Serves, with a thread beside that publishes, until either ends.
+/// Serves, with a thread that publishes, until either ends.
 fn run(
     config: Config,
     context: &Context,
@@ -148,7 +148,7 @@ fn run(
 ) -> Result<(), Failure> {
     let mut hangup = {
         let _runtime = runtime.enter();
-        // The terminal may be closed, and the directory goes then, too.
+        // Closing the terminal must remove the directory too.
         unix::signal(SignalKind::hangup()).during(|| "cannot wait for signals".into())?
     };
     let (tell, told) = mpsc::channel();
@@ -174,7 +174,7 @@ fn run(
         };
         let served = runtime.block_on(serve::serve(config, context, listens, ended));
         let _ = tell.send(Told::Stop);
-        // Whatever the thread waits for breaks off now.
+        // This aborts whatever the thread waits for.
         runtime.shutdown_background();
         match session.join() {
             Ok(session) => served.and(session),
@@ -192,7 +192,7 @@ impl Ready {
         Self { public, operator, backends: backends.collect(), registry: host.registry.clone() }
     }
 
-    /// What computes tensors, in a line.
+    /// The usable backends, in one line.
     fn computes(&self) -> String {
         let usable =
             self.backends.iter().find_map(|(name, usable)| Some((name, usable.as_ref().ok()?)));
@@ -207,7 +207,7 @@ impl Ready {
     }
 }
 
-/// Publishes what there is, and again after each change, until told to stop.
+/// Publishes the files, and again after each change, until told to stop.
 fn session(
     context: &Context,
     source: &Source,
@@ -238,13 +238,13 @@ fn session(
             moving = None;
             publish(&mut desk, source, say, &mut shown);
         } else {
-            // Somebody may still be writing.
+            // The files may still be changing.
             moving = Some(now);
         }
     }
 }
 
-/// Publishes what there is now. If that cannot be done, says why: the next change may mend it.
+/// Publishes the files as they are. If that fails, says why; the next change may fix it.
 fn publish(desk: &mut Desk, source: &Source, say: Say, shown: &mut Option<Vec<String>>) {
     let started = Instant::now();
     match desk.publish(source) {
@@ -259,7 +259,7 @@ fn publish(desk: &mut Desk, source: &Source, say: Say, shown: &mut Option<Vec<St
     }
 }
 
-/// Says what happens.
+/// Prints events.
 #[derive(Clone, Copy)]
 struct Say {
     screen: Screen,
@@ -267,7 +267,7 @@ struct Say {
 
 impl Say {
     fn event(self, plain: &str, json: Value) {
-        // Nobody may read it any more, and then there is nobody to be told that either.
+        // If stdout is closed, there is nobody to tell.
         let _ = self.screen.answer(&Answer::new(printable(plain), json));
     }
 
@@ -290,7 +290,7 @@ impl Say {
 
     fn watching(self, look: &Look) {
         let cut = if look.is_cut {
-            format!(", and no more: there are more than the {FILES_MAX} that are watched")
+            format!(", and no more: {FILES_MAX} is the limit")
         } else {
             String::new()
         };
@@ -348,7 +348,7 @@ impl Say {
     }
 }
 
-/// How to call what is live: the first function whose made-up input was answered, or else the first of all.
+/// How to call the live version: the first function that accepted its made-up input, or else the first.
 fn shown(live: &Live) -> String {
     let answered = live.calls.iter().find(|call| matches!(call.tried, Some(Ok(_))));
     let Some(call) = answered.or(live.calls.first()) else {
@@ -359,7 +359,7 @@ fn shown(live: &Live) -> String {
     text += &match &call.tried {
         Some(Ok(answer)) => format!("it answers: {}\n", cut(answer).replace('\n', " ")),
         Some(Err(refused)) => format!(
-            "the input is made up, and was refused ({}): put in one of your own\n",
+            "the made-up input was refused ({}): replace it with your own\n",
             cut(refused).replace('\n', " ")
         ),
         None => String::new(),

@@ -1,7 +1,7 @@
-//! `hospes doctor`: looks at everything that a host needs, and says what is wrong and what mends it.
+//! `hospes doctor`: checks everything that a host needs, and reports problems with fixes.
 //!
-//! Changes nothing, with or without a running host. A check is one function of [`CHECKS`]; what several of them need is found out once
-//! and is in [`Subject`]. What the host itself reads is read by the host's own code, so that both say the same.
+//! Changes nothing, with or without a running host. A check is one function of [`CHECKS`]; [`Subject`] holds what several of them
+//! need. It reads the host's files with the host's own code, so that both agree.
 
 mod data;
 mod machine;
@@ -29,14 +29,14 @@ use hospes_cli::shell::path as sh;
 use machine::Workers;
 use running::Running;
 
-/// Find out what is wrong with a host, and what mends it.
+/// Diagnose a host and suggest fixes.
 ///
-/// Looks at the data directory, its space, records, keys and permissions, the clock, the library and kernel features for inference, the
-/// limits of the process, the addresses to listen on, the certificate, and the host if one runs. Takes the settings as `hospes serve`
-/// does, so that it judges what would be started: run it as the same user. Nothing is changed.
+/// Checks the data directory, its space, records, keys and permissions, the clock, the library and kernel features for inference, the
+/// process's limits, the addresses to listen on, the certificate, and the host if one runs. Takes the same settings as `hospes serve`;
+/// run it as the same user. Changes nothing.
 ///
-/// `problem`: a host does not start, refuses what it should not, or shows its secrets. `warning`: it runs, and could run better or more
-/// safely. The exit code is 1 if there is a problem.
+/// `problem`: the host does not start, wrongly refuses requests, or exposes its secrets. `warning`: it runs, but could run better or
+/// more safely. The exit code is 1 if there is a problem.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes doctor --data ./data\n  \
     hospes doctor --config hospes.toml --json")]
@@ -45,13 +45,13 @@ pub struct Doctor {
     settings: Settings,
 }
 
-/// What is looked at.
+/// What the checks examine.
 struct Subject {
     config: Config,
     clock: Clock,
-    /// Whose the data directory is, as its key says, or why its secrets cannot be used.
+    /// The data directory's party, from its key, or why its secrets cannot be used.
     secrets: Result<Option<Party>, SecretsError>,
-    /// What a host would set aside.
+    /// The records that a host would set aside.
     records: Result<Option<Vec<Aside>>, HostError>,
     running: Running,
     workers: Workers,
@@ -63,7 +63,7 @@ impl Subject {
     }
 }
 
-/// How bad something is.
+/// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Severity {
@@ -82,7 +82,7 @@ impl Severity {
     }
 }
 
-/// What a check has found. What is not well has a fix.
+/// A check's finding. Problems and warnings have a fix.
 #[derive(Debug, Serialize)]
 struct Finding {
     severity: Severity,
@@ -107,7 +107,7 @@ impl Finding {
 
 type Check = fn(&Subject) -> Vec<Finding>;
 
-/// What is looked at, in the order in which it is shown.
+/// The checks, in display order.
 const CHECKS: [(&str, Check); 13] = [
     ("data", data::directory),
     ("space", data::space),
@@ -127,12 +127,12 @@ const CHECKS: [(&str, Check); 13] = [
 impl Doctor {
     pub fn run(self, context: &Context, make_runtime: MakeRuntime) -> Result<Answer, Failure> {
         let config = self.settings.read()?;
-        // As a host does when it starts, and of this process only.
+        // As a host does when it starts, and for this process only.
         config::machine::raise_files_max();
         let clock = context.clock.clone();
         let runtime = make_runtime().during(|| "cannot start threads".into())?;
         let workers = runtime.block_on(async {
-            // As a host does: workers share memory that such a limit holds for, too.
+            // As a host does: the limit also applies to the workers' shared memory.
             let _limited = outlive_file_size().during(|| "cannot wait for signals".into())?;
             Ok::<_, Failure>(Workers::look(&config).await)
         })?;
@@ -153,7 +153,7 @@ fn answer(subject: &Subject) -> Answer {
     let (problems, warnings) = (count(Severity::Problem), count(Severity::Warning));
     let mut plain = String::new();
     for (name, Finding { severity, detail, fix }) in &found {
-        // Each on a line of its own, whatever is in names of files or said by others.
+        // One line each, whatever file names or others' text contain.
         let line = |text: &str| printable(&text.replace('\n', " "));
         plain += &format!("{:<7}  {name:<11}  {}\n", severity.name(), line(detail));
         if let Some(fix) = fix {
@@ -186,12 +186,12 @@ fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// An error and what caused it, in a line.
+/// An error and its causes, in one line.
 fn chain(error: impl std::error::Error) -> String {
     Failure::from(error).in_a_line()
 }
 
-/// A number of bytes as people read it: rounded down.
+/// A number of bytes as text, rounded down.
 fn size(bytes: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     let unit = UNITS.iter().find(|(unit, _)| bytes >= *unit);

@@ -1,4 +1,4 @@
-//! `hospes restore`: a data directory made of a backup.
+//! `hospes restore`: restores a data directory from a backup.
 
 use std::path::PathBuf;
 
@@ -11,15 +11,14 @@ use hospes_cli::document;
 use hospes_cli::failure::Failure;
 use hospes_cli::screen::{Answer, printable};
 
-/// Make a data directory of a backup.
+/// Restore a data directory from a backup.
 ///
-/// Every file is compared with the signed manifest, and records and receipts are read as a host reads them, before anything is put in
-/// its place. The directory must not be there yet, or be empty. No host is started.
+/// Before it writes anything in place, it compares every file with the signed manifest and reads all records and receipts. The
+/// directory must be empty or not exist. No host is started.
 ///
-/// Calls of after the backup are not in it, so agreements could be used beyond their limits. A receipt or a checkpoint of after the
-/// backup shows what is lost: when the host starts, it freezes the agreements that may have been used in it, until
-/// `hospes admin release` lets them go on. Without one, nothing is frozen: ask the parties for their latest receipts, and show
-/// them here, or to the host with `hospes admin lost`.
+/// Calls after the backup are not in it, so agreements could be used beyond their limits. A later receipt or checkpoint shows what is
+/// lost: when the host starts, it freezes the agreements that may have been used since, until `hospes admin release`. Without one,
+/// nothing is frozen. Ask the parties for their latest receipts, and show them here, or later with `hospes admin lost`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes restore monday.tar --data ./data\n  \
     hospes restore monday.tar --data ./data --key host.pem --receipt zoe.receipt --receipt bob.receipt\n  \
@@ -28,16 +27,16 @@ pub struct Restore {
     /// The backup.
     #[arg(value_name = "FILE")]
     archive: PathBuf,
-    /// The data directory that is made.
+    /// The data directory to make.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// The host's key, if the backup does not hold it.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// A receipt with its proof that may be newer than the backup. Can be given many times.
+    /// A receipt with its proof that may be newer than the backup; can be repeated.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     receipt: Vec<PathBuf>,
-    /// A checkpoint of the host's log that may be newer, as `GET /api/checkpoint` gives it. Can be given many times.
+    /// A checkpoint of the host's log, from `GET /api/checkpoint`, that may be newer; can be repeated.
     #[arg(long, value_name = "FILE")]
     known_checkpoint: Vec<PathBuf>,
 }
@@ -62,18 +61,18 @@ impl Restore {
             "restored {data}\n  host     {host}\n  made     {made}\n  entries  {size} in its log"
         );
         for missing in &missing {
-            plain += &format!("\n  missing  {missing}: it was not there when the backup was made");
+            plain += &format!("\n  missing  {missing}: it was missing when the backup was made");
         }
         plain += &match lost_up_to {
             Some(known) => format!(
-                "\nthis backup is older than what was shown: entries {size} to {} of the log are lost. When the host starts, it freezes \
-                 the agreements that may have been used in them; see `hospes admin withdrawn` and `hospes admin release`",
+                "\nthis backup is older than the receipts or checkpoints shown: log entries {size} to {} are lost. When the host starts, \
+                 it freezes the agreements that may have been used in them; see `hospes admin withdrawn` and `hospes admin release`",
                 known - 1
             ),
             None => format!(
-                "\nwhat the host did after {made} is not in it, and cannot be known from it: calls of that time are counted nowhere, so \
-                 agreements may be used beyond their limits by as much, and what the operator stopped then is not stopped. If a party has \
-                 a newer receipt, show it to the host: `hospes admin lost FILE --data {data}`"
+                "\nthe backup knows nothing after {made}: later calls are not counted, so agreements may be used beyond their limits by \
+                 that much, and the operator's later stops are undone. If a party has a newer receipt, show it to the host: \
+                 `hospes admin lost FILE --data {data}`"
             ),
         };
         plain += &format!("\nnext: hospes serve --data {data}");

@@ -1,4 +1,4 @@
-//! `hospes runtime`: the native libraries that compute tensors.
+//! `hospes runtime`: the inference backends and their native libraries.
 
 use std::path::PathBuf;
 
@@ -12,11 +12,10 @@ use hospes_cli::Context;
 use hospes_cli::failure::{During as _, Failure};
 use hospes_cli::screen::{Answer, table};
 
-/// List and install what computes tensors.
+/// List and install inference backends.
 ///
-/// `tract` is always built in: pure Rust, memory-safe, slower. `onnxruntime` is faster and knows more models, and is a native
-/// library that is looked for in the configuration, the environment, beside the binary, in the data directory and in the
-/// system.
+/// `tract` is built in: pure Rust, memory-safe, slower. `onnxruntime` is a native library, faster, and supports more models. The host
+/// searches for it in the configuration, the environment, beside the binary, in the data directory and in the system.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  hospes runtime install onnxruntime --data ./data\n  hospes runtime list --data ./data"
@@ -39,8 +38,8 @@ enum Action {
 
 /// Install a backend's library into the data directory.
 ///
-/// Fetches the official package with pip, pinned by version and checksum, and keeps only the library. Hosts that start
-/// afterwards use it.
+/// Fetches the official package with pip, pinned by version and checksum, and keeps only the library. Hosts use it from their
+/// next start.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  hospes runtime install onnxruntime --data ./data --python python3"
@@ -89,7 +88,7 @@ impl Install {
             inference::runtime::install(&config.data.dir, &self.python, |step| progress.step(step))
                 .during(|| "cannot install onnxruntime".into())?;
         drop(progress);
-        let plain = format!("installed {}\nhosts that start from now on use it", library.display());
+        let plain = format!("installed {}\nhosts use it from their next start", library.display());
         Ok(Answer::new(
             plain,
             json!({"backend": "onnxruntime", "library": library.display().to_string()}),

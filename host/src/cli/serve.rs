@@ -24,10 +24,10 @@ use hospes_cli::Context;
 use hospes_cli::failure::{During as _, Failure};
 use hospes_cli::screen::{Answer, Screen};
 
-/// After which time a start on a full disk is tried again.
+/// Time until a start on a full disk is tried again.
 const START_RETRY: Duration = Duration::from_secs(1);
 
-/// Time for the last receipts to get to the disk when the host stops.
+/// Time to write the last receipts when the host stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Time for the host's threads to end when it stops.
@@ -35,39 +35,39 @@ const LET_GO_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Run a host.
 ///
-/// Starts on defaults: state in `./hospes-data`, everybody's listener on 127.0.0.1:8080, the operator's on 127.0.0.1:8081. All of
-/// it can be set in a TOML file; `--print-config` shows every setting with its value. SIGTERM or Ctrl-C stops it: no new
-/// connections, running calls may end. After SIGTERM `/readyz` says 503 for `api.drain_delay` first.
+/// The defaults: state in `./hospes-data`, the public listener on 127.0.0.1:8080, the operator's on 127.0.0.1:8081. A TOML file can
+/// override them; `--print-config` shows every setting with its value. SIGTERM or Ctrl-C stops the host: it takes no new connections
+/// and lets running calls finish. After SIGTERM, `/readyz` first answers 503 for `api.drain_delay`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes serve --data ./data --listen 127.0.0.1:8080\n  \
     hospes serve --print-config > hospes.toml && hospes serve --config hospes.toml")]
 pub struct Serve {
     #[command(flatten)]
     settings: Settings,
-    /// Print the settings that would be used, as TOML, and stop.
+    /// Print the effective settings as TOML, and stop.
     #[arg(long)]
     print_config: bool,
 }
 
-/// What a host runs with.
+/// A host's settings.
 #[derive(Debug, Args)]
 pub struct Settings {
-    /// Settings, as TOML.
+    /// A TOML file of settings.
     #[arg(long, value_name = "FILE", env = "HOSPES_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
-    /// Where the host keeps everything; over the setting `data.dir`.
+    /// The data directory; overrides the setting `data.dir`.
     #[arg(long, value_name = "DIR", env = "HOSPES_DATA", hide_env_values = true)]
     data: Option<PathBuf>,
-    /// Everybody's listener, an address or a name with a port; over the setting `api.listen`. Port 0 picks a free one.
+    /// The public listener, an address or a name with a port; overrides the setting `api.listen`. Port 0 picks a free one.
     #[arg(long, value_name = "ADDR")]
     listen: Option<ListenAddress>,
-    /// The operator's listener; over the setting `api.operator_listen`. Keep it off the network.
+    /// The operator's listener; overrides the setting `api.operator_listen`. Keep it off the network.
     #[arg(long, value_name = "ADDR")]
     operator_listen: Option<ListenAddress>,
 }
 
 impl Settings {
-    /// The settings, those of the command line over those of the file.
+    /// The settings. The command line overrides the file.
     ///
     /// # Errors
     /// As [`config()`].
@@ -96,16 +96,16 @@ impl Serve {
             tokio::spawn(announce(host, addresses, screen));
         };
         let served = runtime.block_on(serve(config, context, listens, std::future::pending()));
-        // What still runs after the drain is not waited for: neither a computation that does not end, nor a read that hangs.
+        // Do not wait for work after the drain: a computation or a read may never end.
         runtime.shutdown_background();
         served.map(|()| Answer::Nothing)
     }
 }
 
-/// The settings of a file, or the defaults, with another data directory if one is named.
+/// The settings of a file, or the defaults, with the named data directory if there is one.
 ///
 /// # Errors
-/// If the file cannot be read or holds settings that do not exist.
+/// If the file cannot be read or holds unknown settings.
 pub fn config(file: Option<&Path>, data: Option<PathBuf>) -> Result<Config, Failure> {
     let mut config = match file {
         Some(file) => Config::read(file)?,
@@ -117,7 +117,7 @@ pub fn config(file: Option<&Path>, data: Option<PathBuf>) -> Result<Config, Fail
     Ok(config)
 }
 
-/// Runs a host until a signal comes or `ended` resolves. `listens` is told where everybody's listener is, and the operator's.
+/// Runs a host until a signal or until `ended` resolves. `listens` gets the addresses of the public and the operator's listener.
 ///
 /// # Errors
 /// If the host does not start.
@@ -128,10 +128,10 @@ pub async fn serve(
     ended: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Failure> {
     config::machine::raise_files_max();
-    // Before anything listens, so that a signal that comes early is not lost.
+    // Before anything listens, so that an early signal is not lost.
     let mut signals = Signals::wait().during(|| "cannot wait for signals".into())?;
     let listeners = Listeners::bind(&config).await.or_fix(|| {
-        "stop what listens there, or choose another with `--listen` or `--operator-listen`".into()
+        "stop the program that listens there, or choose another address with `--listen` or `--operator-listen`".into()
     })?;
     let host = tokio::select! {
         host = listeners.while_starting(start(&config, &context.clock)) => host?,
@@ -142,7 +142,7 @@ pub async fn serve(
     let (stop, stopping) = oneshot::channel();
     let (hurry, hurrying) = oneshot::channel();
     tokio::spawn(async move {
-        // Ctrl-C is for people, who do not wait.
+        // No drain delay after Ctrl-C: people do not wait.
         let is_patient = tokio::select! {
             signal = signals.next() => signal == Signal::Terminate,
             () = ended => false,
@@ -159,37 +159,36 @@ pub async fn serve(
     Ok(())
 }
 
-/// Starts the host. On a full disk it is tried again until there is room.
+/// Starts the host. On a full disk, tries again until there is room.
 async fn start(config: &Config, clock: &Clock) -> Result<Arc<Host>, Failure> {
     loop {
         let (config, clock) = (config.clone(), clock.clone());
-        // On a thread of its own: the files are read without a pause, and whoever asks meanwhile gets an answer.
+        // On its own thread: it reads files without yielding, and requests must get an answer meanwhile.
         let started =
             tokio::task::spawn_blocking(|| Handle::current().block_on(start::start(config, clock)));
         match started.await.during(|| "the host ended while it started".into())? {
             Err(error) if is_disk_full(&error) => {
                 let error = Failure::from(error).in_a_line();
-                tracing::error!(error, "the host does not start on a full disk; it is tried again");
+                tracing::error!(error, "the host cannot start on a full disk; it tries again");
                 tokio::time::sleep(START_RETRY).await;
             }
-            started => return started.during(|| "the host does not start".into()),
+            started => return started.during(|| "the host cannot start".into()),
         }
     }
 }
 
-/// Writes what is to be kept, and lets go of the host. What does not end in time, such as a thread that still computes, ends with
-/// the process.
+/// Writes the remaining state, and drops the host. A thread that does not end in time ends with the process.
 async fn close(host: Arc<Host>) {
     let closing = Arc::clone(&host);
     let closed = tokio::task::spawn_blocking(move || closing.close());
     if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
-        tracing::warn!("the disk did not take the last receipts in time");
+        tracing::warn!("the last receipts were not written in time");
     }
     let let_go = tokio::task::spawn_blocking(move || drop(host));
     let _ = tokio::time::timeout(LET_GO_TIMEOUT, let_go).await;
 }
 
-/// Where everybody's listener is, and the operator's.
+/// The addresses of the public and the operator's listener.
 fn addresses(host: &Host, api: &Api) -> [String; 2] {
     let address = |scheme: &str, address: Option<SocketAddr>| {
         address.map_or_else(|| "unknown".to_owned(), |address| format!("{scheme}://{address}"))
@@ -198,11 +197,11 @@ fn addresses(host: &Host, api: &Api) -> [String; 2] {
     [address(public, api.address()), address("http", api.operator_address())]
 }
 
-/// Says what runs where, in one block, once it is ready.
+/// Prints the addresses, in one block, when the host is ready.
 async fn announce(host: Arc<Host>, [public, operator]: [String; 2], screen: Screen) {
     host.ready().await;
     if let Err(failure) = ready(&host, [public, operator], screen) {
-        tracing::warn!(%failure, "nobody was told that the host is ready");
+        tracing::warn!(%failure, "cannot print that the host is ready");
     }
 }
 
@@ -234,7 +233,7 @@ fn ready(host: &Host, [public, operator]: [String; 2], screen: Screen) -> Result
     screen.answer(&Answer::new(plain, json))
 }
 
-/// What tells the host to stop.
+/// The signals that stop the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Signal {
     Terminate,
@@ -244,17 +243,17 @@ enum Signal {
 struct Signals {
     terminate: unix::Signal,
     interrupt: unix::Signal,
-    /// That a file may not grow further (a limit of the process): taken, it is an error of the write and not the end.
+    /// A file has reached the process's size limit. Handled, it is a write error and does not end the process.
     _file_size: unix::Signal,
 }
 
 /// `SIGXFSZ`.
 const FILE_SIZE: i32 = 25;
 
-/// From here on a file that may not grow further is an error of the write, and does not end this process.
+/// From here on, reaching the file size limit is a write error and does not end this process.
 ///
 /// # Errors
-/// If the system does not hand over the signal.
+/// If the signal cannot be handled.
 pub fn outlive_file_size() -> std::io::Result<unix::Signal> {
     unix::signal(unix::SignalKind::from_raw(FILE_SIZE))
 }

@@ -1,4 +1,4 @@
-//! `hospes worker`: what a host runs for itself. Not for people.
+//! `hospes worker`: the host's worker process. Not for people.
 
 use std::io::{stderr, stdin, stdout};
 use std::os::fd::AsFd as _;
@@ -10,7 +10,7 @@ use crate::inference;
 use crate::sandbox;
 use crate::worker::{End, confine};
 
-/// Do what foreign bytes choose the cost of, for the host that started this process.
+/// Do the work whose cost foreign bytes decide, for the host that started this process.
 #[derive(Debug, Args)]
 pub struct Worker {
     role: Role,

@@ -22,7 +22,7 @@ pub enum RoomError {
     )]
     Versions { publisher: AccountName, max: usize },
     #[error(
-        "`{publisher}` has bundles of {} here, and {} more would be over the {} that one publisher may have (`bundle.bytes_per_publisher_max`)",
+        "`{publisher}` has bundles of {} here, and {} more would exceed the {} that one publisher may have (`bundle.bytes_per_publisher_max`)",
         show_bytes(*has),
         show_bytes(*adds),
         show_bytes(*max)

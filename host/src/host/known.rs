@@ -49,7 +49,7 @@ impl Host {
         }
         match self.store.put(Table::Host, CHECKPOINT, note.as_bytes()) {
             Ok(()) => *remembered = note,
-            Err(error) => tracing::debug!(%error, "the log's checkpoint is not remembered"),
+            Err(error) => tracing::debug!(%error, "the log's checkpoint could not be stored"),
         }
     }
 }

@@ -66,7 +66,7 @@ fn tighten(path: &Path, meta: &fs::Metadata) {
         return;
     }
     if let Err(error) = fs::set_permissions(path, Permissions::from_mode(mode & !OTHERS)) {
-        tracing::warn!(?path, %error, "others can read this, and its mode cannot be changed");
+        tracing::warn!(?path, %error, "others can read this file, and its mode cannot be changed");
     }
 }
 

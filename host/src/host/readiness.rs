@@ -19,18 +19,16 @@ const READY_POLL: Duration = Duration::from_millis(100);
 /// Why the host takes no calls now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotReady {
-    #[error("the host is stopping; ask another one")]
+    #[error("the host is stopping; use another one")]
     Draining,
-    #[error(
-        "the host has just started and loads what was published: {left} of {of} versions are left"
-    )]
+    #[error("the host has just started and is loading published versions: {left} of {of} are left")]
     Loading { left: usize, of: usize },
     #[error("the host cannot write receipts now; see its log")]
     Receipts,
     #[error("the host cannot read or write its records now; see its log")]
     Records,
     #[error(
-        "the host can start no process for inference, and of {of} versions {concerned} need one; see its log"
+        "the host cannot start a process for inference, which {concerned} of {of} versions need; see its log"
     )]
     Workers { concerned: usize, of: usize },
 }

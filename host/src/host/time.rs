@@ -30,7 +30,7 @@ pub fn read(data: &Path, now: Timestamp) -> Option<Timestamp> {
     let known = kept(data)?;
     match &known {
         Err(_) => tracing::warn!(
-            "the file `{FILE}` in the data directory holds no time, so it is passed over"
+            "the file `{FILE}` in the data directory holds no time, so it is ignored"
         ),
         Ok(known) if is_behind(now, *known) => tracing::error!(
             %known, %now, path = %path.display(),
@@ -50,7 +50,7 @@ pub(super) fn keep(data: &Path, now: Timestamp) {
         file.persist(data.join(FILE)).map_err(|error| error.error)
     };
     if let Err(error) = write() {
-        tracing::warn!(%error, "the time could not be kept");
+        tracing::warn!(%error, "the time could not be stored");
     }
 }
 

@@ -146,7 +146,7 @@ fn typed(
             Ok(Reply::Octets(bytes))
         }
         (AnswerForm::Octets, _) => Err(unsendable(
-            "plain bytes were asked for, but the function does not return `list<u8>`: ask for `application/json`",
+            "plain bytes were requested, but the function does not return `list<u8>`: request `application/json`",
         )),
         (AnswerForm::Protocol(encoder), value) => {
             encoder.value(function, value).map_err(|reason| unsendable(&reason))
@@ -160,13 +160,13 @@ fn streamed(form: &AnswerForm) -> Result<Reply, GuestFailure> {
         AnswerForm::Stream(streaming) => streaming.finish(),
         AnswerForm::Response(exchange) => Ok(exchange.finish()),
         AnswerForm::Json | AnswerForm::Octets | AnswerForm::Protocol(_) => {
-            Err(unsendable("the function answers with a stream"))
+            Err(unsendable("the function returns a stream"))
         }
     }
 }
 
 fn not_a_stream() -> GuestFailure {
-    unsendable("the function does not answer with a stream")
+    unsendable("the function does not return a stream")
 }
 
 fn value_json(value: Option<&Value>, ty: Option<&Type>) -> Vec<u8> {
@@ -184,7 +184,7 @@ fn check_text(value: &Value) -> Result<(), GuestFailure> {
     value.tensors(&mut tensors);
     match tensors.iter().all(json::is_text) {
         true => Ok(()),
-        false => Err(unsendable("a tensor of BYTES holds some that are not UTF-8 text")),
+        false => Err(unsendable("a BYTES tensor holds elements that are not UTF-8 text")),
     }
 }
 
@@ -200,7 +200,7 @@ fn tensor_octets(outputs: Vec<(String, Tensor)>) -> Result<Reply, GuestFailure> 
     match (outputs.next(), outputs.next()) {
         (Some((_, tensor)), None) => Ok(Reply::Octets(Bytes::clone(tensor.data()))),
         _ => Err(unsendable(&format!(
-            "plain bytes were asked for, but there are {count} outputs: ask for `application/json`"
+            "plain bytes were requested, but there are {count} outputs: request `application/json`"
         ))),
     }
 }

@@ -70,25 +70,25 @@ pub fn take_over(host: &Host) -> Result<(), StoreError> {
             note(host, Deed::Restore, &format!("a log of {size}"), &reason).and_then(|()| {
                 let shown: Vec<_> = shown.iter().map(String::as_bytes).collect();
                 for (deed, target) in show(host, &shown)?.undone {
-                    tracing::warn!(%deed, %target, "an action is lost: do it again if it is to be");
+                    tracing::warn!(%deed, %target, "an action is lost: repeat it if it is still wanted");
                 }
                 Ok(())
             })
         }
         Err(error) => {
-            tracing::error!(%error, "the note of a restore is damaged");
+            tracing::error!(%error, "the restore's note is damaged");
             Err(OperationError::NoReason)
         }
     };
     let Err(error) = taken else { return host.store.remove(Table::Host, KEY) };
     // Whatever it was: what could be overshot is stopped.
-    tracing::error!(%error, "what a restore has left cannot be taken over: agreements with limits are frozen");
-    let why = "this host was restored from a backup, and what it has lost could not be seen";
+    tracing::error!(%error, "the restore's notes cannot be read: agreements with limits are frozen");
+    let why = "this host was restored from a backup, and what it lost is unknown";
     match act(host, Actor::Operator, Deed::FreezeAgreements, "all", why) {
         Ok(()) => host.store.remove(Table::Host, KEY),
         Err(error) => {
             // They are until the next start, which finds the note again.
-            tracing::error!(%error, "that agreements are frozen cannot be written down");
+            tracing::error!(%error, "the freeze of agreements cannot be logged");
             Ok(())
         }
     }
@@ -130,10 +130,10 @@ pub fn show(host: &Host, shown: &[&[u8]]) -> Result<Findings, OperationError> {
     let undone = undone(&lost);
     let reason = match lost_from {
         Some(from) => format!(
-            "entries {from} to {} of its log are lost since it was restored from a backup",
+            "it was restored from a backup, and entries {from} to {} of its log are lost",
             lost_up_to - 1
         ),
-        None => format!("its log had {lost_up_to} entries, and not all of them are there"),
+        None => format!("its log had {lost_up_to} entries, and some are missing"),
     };
     let freeze = |deed, target: &str| act(host, Actor::Operator, deed, target, &reason);
     if all {

@@ -39,10 +39,10 @@ impl Target {
     pub fn parse(deed: Deed, text: &str) -> Result<Self, OperationError> {
         let (target, wanted) = match deed {
             Deed::SuspendAccount | Deed::ResumeAccount | Deed::CloseAccount | Deed::OpenAccount => {
-                (text.parse().ok().map(Target::Account), "the name of an account")
+                (text.parse().ok().map(Target::Account), "an account's name")
             }
             Deed::RevokeKey | Deed::MakeKey => {
-                (text.parse().ok().map(Target::Key), "the identifier of a key, 16 digits")
+                (text.parse().ok().map(Target::Key), "a key's identifier, 16 digits")
             }
             Deed::WithdrawVersion
             | Deed::ReinstateVersion
@@ -60,16 +60,16 @@ impl Target {
                 (text.parse().ok().map(Target::Digest), "a digest, such as `sha256:…`")
             }
             Deed::WithdrawOffer | Deed::ReinstateOffer => {
-                (text.parse().ok().map(Target::Offer), "an offer's number, such as `sha256:…`")
+                (text.parse().ok().map(Target::Offer), "an offer's identifier, such as `sha256:…`")
             }
             Deed::StopAgreement | Deed::FreezeAgreement | Deed::ReleaseAgreement => (
                 text.parse().ok().map(Target::Agreement),
-                "an agreement's number, such as `sha256:…`",
+                "an agreement's identifier, such as `sha256:…`",
             ),
             Deed::FreezeAgreements | Deed::ReleaseAgreements => {
                 ((text == AGREEMENTS).then_some(Target::Agreements), "`all`")
             }
-            Deed::Restore => (None, "nothing: `hospes restore` does it"),
+            Deed::Restore => (None, "nothing: use `hospes restore`"),
             Deed::RotateToken => ((text == TOKEN).then_some(Target::Token), "`operator.token`"),
         };
         target.ok_or_else(|| OperationError::Target {

@@ -54,7 +54,7 @@ impl Cache {
         let tag: [u8; TAG_BYTES] = tag.try_into().ok()?;
         // `blake3::Hash` compares in constant time.
         if self.tag(component, code) != blake3::Hash::from_bytes(tag) {
-            tracing::warn!(%component, "compiled code in the cache is not ours, compiling again");
+            tracing::warn!(%component, "compiled code in the cache has no valid seal; compiling again");
             return None;
         }
         #[expect(unsafe_code, reason = "the one way to load compiled code")]
@@ -81,7 +81,7 @@ impl Cache {
         let loaded = unsafe { Component::deserialize(engine, code) };
         let loaded = loaded.map_err(SandboxError::Compile)?;
         if let Err(error) = self.write(component, code) {
-            tracing::warn!(%component, %error, "compiled code was not kept");
+            tracing::warn!(%component, %error, "compiled code could not be cached");
         }
         Ok(loaded)
     }

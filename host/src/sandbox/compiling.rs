@@ -49,7 +49,7 @@ pub enum Compiled {
 pub enum CompileWorkerError {
     #[error("the connection to the host failed")]
     Channel(#[from] ChannelError),
-    #[error("the host sent something else than was expected")]
+    #[error("the host sent an unexpected message")]
     Unexpected,
     #[error("the engine could not be set up")]
     Engine(#[from] SandboxError),
@@ -113,7 +113,7 @@ pub(super) async fn in_worker(
             let status = tokio::time::timeout(Duration::from_millis(100), process.wait()).await;
             let how = match status {
                 Ok(Ok(status)) => process.ending(&status),
-                Ok(Err(_)) | Err(_) => "an answer that is none".into(),
+                Ok(Err(_)) | Err(_) => "a malformed answer".into(),
             };
             Err(SandboxError::CompilerEnded { how })
         }

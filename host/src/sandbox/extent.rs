@@ -25,7 +25,7 @@ pub enum ExtentError {
     #[error("it is not valid WebAssembly")]
     Invalid(#[source] BinaryReaderError),
     #[error(
-        "it takes more than {max} {what} ({limit}), counted through all that it instantiates: instantiate less"
+        "it takes more than {max} {what} ({limit}), counting all that it instantiates: instantiate less"
     )]
     TooMany { what: &'static str, max: usize, limit: &'static str },
 }

@@ -137,7 +137,7 @@ pub(super) async fn preview2(
     let mut answered = pin!(async {
         match response.await {
             Ok(Ok(response)) => forward(response, responder).await,
-            Ok(Err(code)) => bail!("its handler answered with an error: {code:?}"),
+            Ok(Err(code)) => bail!("its handler returned an error: {code:?}"),
             Err(_dropped) => bail!("its handler gave no response"),
         }
     });
@@ -175,7 +175,7 @@ pub(super) async fn preview3(
         let (answered,) = handle.call_concurrent(accessor, (request,)).await?;
         let response = match answered {
             Ok(response) => response,
-            Err(code) => bail!("its handler answered with an error: {code:?}"),
+            Err(code) => bail!("its handler returned an error: {code:?}"),
         };
         let response = accessor.with(|mut wasm_store| {
             let response = wasm_store.data_mut().table.delete(response)?;

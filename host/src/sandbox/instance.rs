@@ -246,7 +246,7 @@ impl Instance {
         let func = self.func(&function.index)?;
         let Some(sink) = self.wasm_store.data().context.sink.clone() else {
             return Err(LimitReached::Sink(GuestFailure::OutputUnsendable {
-                reason: "the function answers with a stream, which this protocol has no place for"
+                reason: "the function returns a stream, which this protocol does not support"
                     .into(),
             })
             .into());

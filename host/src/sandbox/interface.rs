@@ -169,7 +169,7 @@ pub(super) fn function(
 
 /// The export's name promises a type; a component made by hand could break the promise.
 fn check_inference(_engine: &Engine, ty: &ComponentFunc) -> Result<(), &'static str> {
-    const WRONG: &str = "an `infer` that is not the one of `hospes:plugin/inference`";
+    const WRONG: &str = "an `infer` that is not `hospes:plugin/inference`'s";
     fn is_named_tensors(ty: &types::Type) -> bool {
         let types::Type::List(list) = ty else { return false };
         let types::Type::Tuple(tuple) = list.ty() else { return false };
@@ -195,7 +195,7 @@ fn check_handler(ty: &ComponentFunc, preview: Preview) -> Result<(), &'static st
         (Preview::Three, [types::Type::Own(_)], [types::Type::Result(_)]) => ty.async_(),
         _ => false,
     };
-    if fits { Ok(()) } else { Err("a `handle` that is not the one of `wasi:http`") }
+    if fits { Ok(()) } else { Err("a `handle` that is not `wasi:http`'s") }
 }
 
 fn values(
@@ -219,7 +219,7 @@ fn stream(
     pool: &mut Pool,
 ) -> Result<(Signature, Handles), Refused> {
     const ANSWER: &str =
-        "an `async` function that answers with neither `stream<T>` nor `result<stream<T>, string>`";
+        "an `async` function that returns neither `stream<T>` nor `result<stream<T>, string>`";
     let mut reader = TypeReader::of_params(resources, pool);
     let params = reader.params(ty.params())?;
     let results: Vec<_> = ty.results().collect();

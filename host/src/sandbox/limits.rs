@@ -48,7 +48,7 @@ pub(super) enum LimitReached {
     #[error("the call was ended from outside")]
     Ended(Cause),
     #[error(
-        "a start function called the host: what a plugin asks about its call, logs or computes belongs into a function that is called"
+        "a start function called the host: only functions that are called may ask about the call, log or compute"
     )]
     Starting,
     #[error("{0}")]

@@ -159,26 +159,26 @@ struct KeyRecord {
 pub enum AuthError {
     #[error("this needs an API key: send `Authorization: Bearer hsp_…`")]
     Missing,
-    #[error("the API key is malformed: it is `hsp_` and 72 hexadecimal digits")]
+    #[error("the API key is malformed: it must be `hsp_` and 72 hexadecimal digits")]
     Malformed,
-    #[error("the API key is not known here")]
+    #[error("the API key is unknown here")]
     Unknown,
     #[error("the API key `{id}` was revoked at {} ({})", .cause.at, .cause.reason)]
     Revoked { id: KeyId, cause: Cause },
     #[error(
-        "the account `{name}` was {} by this host's operator at {} ({}); it can still read what it has: `GET /api/account` says more",
+        "the account `{name}` was {} by this host's operator at {} ({}); it can still read its own data: `GET /api/account` says more",
         .standing.name(), .cause.at, .cause.reason
     )]
     Stopped { name: AccountName, standing: Standing, cause: Cause },
     #[error("there is no account `{0}`")]
     NoAccount(AccountName),
-    #[error("account `{0}` has been closed, which is for good")]
+    #[error("account `{0}` is closed for good")]
     Closed(AccountName),
     #[error("there is no API key `{0}`")]
     NoKey(KeyId),
     #[error(transparent)]
     NotAKeyId(IdError),
-    #[error("the name of a key is 1 to {bytes_max} bytes without control characters")]
+    #[error("a key's name must have 1 to {bytes_max} bytes without control characters")]
     KeyName { bytes_max: usize },
     #[error("an account cannot have this key")]
     UnusableKey(#[from] SignatureError),
@@ -189,20 +189,20 @@ pub enum AuthError {
     )]
     Aside(AccountName),
     #[error(
-        "`{0}` may be the party of an account whose record cannot be read and was set aside (`hospes admin out-of-service list`), and has no other one meanwhile: restore that record from a backup"
+        "`{0}` may be the party of an account whose record cannot be read and was set aside (`hospes admin out-of-service list`): restore that record from a backup first"
     )]
     MayBeAside(Party),
-    #[error("the party `{party}` has the account `{name}` already")]
+    #[error("the party `{party}` already has the account `{name}`")]
     PartyTaken { party: Party, name: AccountName },
-    #[error("`{0}` is not the present key of your account")]
+    #[error("`{0}` is not your account's current key")]
     NotYourKey(Party),
-    #[error("`{0}` is known here already: a key is used once, make a new one")]
+    #[error("`{0}` is already known here: make a new key")]
     KeyKnown(Party),
-    #[error("your key was changed {FORMER_KEYS_MAX} times, as often as an account's may be")]
+    #[error("your key was changed {FORMER_KEYS_MAX} times, as often as an account may")]
     TooManyKeys,
     #[error("the operating system gave no random numbers")]
     Randomness,
-    #[error("the account could not be kept")]
+    #[error("the account could not be stored")]
     Store(#[from] StoreError),
     #[error("the stored record `{key}` is damaged")]
     Damaged {

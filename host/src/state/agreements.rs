@@ -59,7 +59,9 @@ pub enum PermitError {
     NotInForce { agreement: Digest, reason: String },
     #[error("agreement `{}` does not permit this call: {report}", report.agreement())]
     Denied { report: Box<Report> },
-    #[error("too many calls of your account were refused: this one is too, and why is not said")]
+    #[error(
+        "too many of your account's calls were refused: this one is refused too, without a reason"
+    )]
     TooManyRefused,
 }
 
@@ -79,39 +81,37 @@ pub enum AgreementsError {
     )]
     TooMany { party: Party, max: usize },
     #[error(
-        "`{by}` has signed {max} agreements that `{with}` has yet to sign, as many as `market.proposals_per_pair_max` allows"
+        "`{by}` has signed {max} agreements that `{with}` has not signed yet, as many as `market.proposals_per_pair_max` allows"
     )]
     TooManyProposed { by: Party, with: Party, max: usize },
     #[error(
-        "it is to take the place of agreement `{0}`, which is not in force between the same parties for the same model"
+        "it would replace agreement `{0}`, which is not in force between the same parties for the same model"
     )]
     NotSuperseding(Digest),
     #[error(
-        "it is to be a part of agreement `{0}`, under which its publisher is not the consumer, or which is not in force"
+        "it would be a part of agreement `{0}`, which is not in force, or whose consumer is not its publisher"
     )]
     NoParent(Digest),
     #[error(transparent)]
     Wider(#[from] Wider),
-    #[error(
-        "the mandate is for another offer or publisher, or for another agent than this host, `{agent}`"
-    )]
+    #[error("the mandate is for another offer or publisher, or not for this host, `{agent}`")]
     MandateElsewhere { agent: Party },
     #[error(
-        "`{0}` has been followed by another key, so it signs nothing new: use that one, and make the offer anew"
+        "key `{0}` has been replaced, so it can sign nothing new: use the new key, and make the offer again"
     )]
     Retired(Party),
-    #[error("it cannot be agreed to: {0}")]
+    #[error("nobody can agree to it: {0}")]
     Held(String),
     #[error(
         "it was issued at {issued}, and the host's clock says {now}: more than {EVENT_SKEW_SECONDS} s ahead"
     )]
     Ahead { issued: Timestamp, now: Timestamp },
-    #[error("there is no agreement `{0}` of yours")]
+    #[error("you have no agreement `{0}`")]
     NotFound(Digest),
-    #[error("it rests on agreement `{0}`, which this host does not have in force")]
+    #[error("it depends on agreement `{0}`, which is not in force on this host")]
     NotHere(Digest),
     #[error(
-        "agreement `{id}` is kept, but it was set aside and is not in force: {reason}; ask the host's operator"
+        "agreement `{id}` was set aside and is not in force: {reason}; ask the host's operator"
     )]
     Aside { id: Digest, reason: String },
     #[error(transparent)]
@@ -122,7 +122,7 @@ pub enum AgreementsError {
         #[source]
         source: EventError,
     },
-    #[error("the agreement could not be kept")]
+    #[error("the agreement could not be stored")]
     Store(#[from] StoreError),
     #[error("the stored agreement `{key}` is damaged")]
     Damaged {

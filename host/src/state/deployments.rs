@@ -256,13 +256,13 @@ pub enum ResolveError {
     #[error("`{what}` was withdrawn by this host's operator at {at}: {reason}")]
     Withdrawn { what: String, at: Timestamp, reason: Arc<str> },
     #[error(
-        "`{model}` {version} is published already, with other bytes; versions never change: publish a new one"
+        "`{model}` {version} is already published with other bytes; versions never change: publish a new one"
     )]
     VersionTaken { model: ModelName, version: Version },
     #[error("`{model}` {version} is being loaded; try again shortly")]
     Loading { model: ModelName, version: Version },
     #[error(
-        "`{model}` {version} is out of service on this host, whose operator is told why; another version may be named with `@`"
+        "`{model}` {version} is out of service on this host; its operator can see why. Name another version with `@`"
     )]
     OutOfService { model: ModelName, version: Version },
     #[error("`{model}` {version} is not out of service here")]

@@ -32,9 +32,7 @@ use crate::store::{Store, StoreError, Table};
 pub enum MarketError {
     #[error(transparent)]
     Offer(#[from] AgreementError),
-    #[error(
-        "the offer is signed by another party than your account's: sign it with the account's key"
-    )]
+    #[error("the offer is not signed by your account's party: sign it with the account's key")]
     NotYours,
     #[error("`{model}` is not a model of account `{account}`")]
     NotYourModel { model: ModelName, account: AccountName },
@@ -50,7 +48,7 @@ pub enum MarketError {
         source: ControlError,
     },
     #[error(
-        "`{model}` is not yours to offer: you have no agreement `{parent}` in force that lets you (`odrl:grantUse`)"
+        "you cannot offer `{model}`: you have no agreement `{parent}` in force that allows it (`odrl:grantUse`)"
     )]
     NoResale { model: ModelName, parent: Digest },
     #[error(transparent)]
@@ -71,13 +69,13 @@ pub enum MarketError {
         "offer `{id}` is for `{}` and the new one for `{}`: publish that one and withdraw this one", models[0], models[1]
     )]
     OtherModel { id: Digest, models: Box<[ModelName; 2]> },
-    #[error("offer `{0}` cannot take its own place: sign a new one")]
+    #[error("offer `{0}` cannot replace itself: sign a new one")]
     Itself(Digest),
     #[error("offer `{id}` was withdrawn by this host's operator at {} ({})", .cause.at, .cause.reason)]
     Withdrawn { id: Digest, cause: Cause },
-    #[error("the agreement that it is to be a part of could not be read")]
+    #[error("the agreement that it would be a part of could not be read")]
     Parent(#[from] AgreementsError),
-    #[error("the offer could not be kept")]
+    #[error("the offer could not be stored")]
     Store(#[from] StoreError),
 }
 
@@ -489,7 +487,7 @@ fn check_function(live: &Deployment, permission: &Permission) -> Result<(), Mark
     let answer = match found.signature() {
         Signature::Stream { element, .. } => Some(element),
         Signature::Http(_) if !controls.is_open() => {
-            let place = "the response of a handler of HTTP".to_owned();
+            let place = "the response of an HTTP handler".to_owned();
             let source = ControlError::CarriesAnything { place };
             return Err(MarketError::Uncontrolled { model, function, source });
         }

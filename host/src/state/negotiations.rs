@@ -24,23 +24,21 @@ use crate::store::{Store, StoreError, Table, Write};
 pub enum NegotiationsError {
     #[error(transparent)]
     Negotiation(#[from] NegotiationError),
-    #[error("the message is signed by another party than your account's")]
+    #[error("the message is not signed by your account's party")]
     NotYou,
-    #[error(
-        "it asks about offer `{0}`, which is not in this host's market, or is for another model"
-    )]
+    #[error("it requests offer `{0}`, which is not in this host's market, or is for another model")]
     UnknownOffer(Digest),
     #[error(
         "you have begun {max} negotiations, as many as `market.negotiations_per_party_max` allows"
     )]
     TooMany { max: usize },
-    #[error("there is no negotiation `{0}` of yours")]
+    #[error("you have no negotiation `{0}`")]
     NotFound(String),
     #[error("the publisher may not offer this")]
     Market(#[from] MarketError),
     #[error("the agreement cannot come into force")]
     Agreement(#[from] AgreementsError),
-    #[error("the message could not be kept")]
+    #[error("the message could not be stored")]
     Store(#[from] StoreError),
     #[error("the stored message `{key}` is damaged: {reason}")]
     Damaged { key: String, reason: String },
@@ -187,7 +185,7 @@ impl Negotiations {
             };
             if let Err(error) = conclude(&mut negotiation, agreements) {
                 let negotiation = negotiation.urn();
-                tracing::warn!(negotiation, %error, "what both have signed cannot come into force");
+                tracing::warn!(negotiation, %error, "an agreement that both have signed cannot come into force");
             }
             negotiations.lock().enter(&negotiation);
         }

@@ -1,4 +1,4 @@
-/* What `wit/plugin.wit` exports. */
+/* The exports of `wit/plugin.wit`. */
 
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-"""What needs no host, and so can be tested by itself."""
+"""Needs no host, so it can be tested alone."""
 
 
 def greeting(name: str) -> str:

@@ -200,7 +200,7 @@ fn a_directory_without_a_host_is_backed_up_with_its_key_and_restored_once() {
     let made = backup(&served, &path, &["--with-key"]);
     assert_eq!(made["has_key"], true);
     let again = HostProcess::run(&["backup", "--data", as_text(&served), "-o", as_text(&path)]);
-    assert!(text(&again.stderr).contains("exists already"), "{}", text(&again.stderr));
+    assert!(text(&again.stderr).contains("already exists"), "{}", text(&again.stderr));
     let place = Arc::new(tempfile::tempdir().expect("a directory"));
     let to = place.path().join("data");
     std::fs::create_dir(&to).expect("made");
@@ -267,11 +267,11 @@ fn what_is_damaged_or_newer_or_leads_elsewhere_is_refused_and_leaves_nothing() {
         (&|bad| rename(bad, "clock", "operator.token"), "not a file of a data directory"),
         (
             &|bad| replace(bad, "\"format\":1", "\"format\":2"),
-            "a backup of format 2, of a newer host",
+            "a backup of format 2, from a newer host",
         ),
         (
             &|bad| replace(bad, "\"records\":1", "\"records\":9"),
-            "records of format 9, of a newer host",
+            "records of format 9, from a newer host",
         ),
     ];
     let key = backed.host.data().join("host.pem");
@@ -294,7 +294,7 @@ fn what_is_damaged_or_newer_or_leads_elsewhere_is_refused_and_leaves_nothing() {
     let other = TestHost::start();
     let key = other.data().join("host.pem");
     let refused = restore(&backed.path("good.tar"), &data, &["--key", as_text(&key)]);
-    assert!(text(&refused.stderr).contains("and the backup of host"), "{}", text(&refused.stderr));
+    assert!(text(&refused.stderr).contains("but the backup to host"), "{}", text(&refused.stderr));
     assert!(!data.exists());
 }
 
@@ -369,7 +369,7 @@ fn a_host_that_is_shown_later_what_it_has_lost_freezes_all_that_has_limits() {
     let held = backed.keep("held", host.get("/api/checkpoint").send());
     assert!(admin(&host, &["lost", &held]).0, "that one it has");
     let (is_whole, said) = admin(&host, &["lost", &known]);
-    assert!(!is_whole && said.contains("every agreement that has limits"), "{said}");
+    assert!(!is_whole && said.contains("every earlier agreement with limits"), "{said}");
     call(&host, &zoe).problem(403, "not-permitted");
     call(&host, &carol).ok();
     // One that was lost and is handed in again would begin at nothing.
@@ -391,5 +391,5 @@ fn a_host_that_is_shown_later_what_it_has_lost_freezes_all_that_has_limits() {
     // Only what this host has signed counts.
     let other = TestHost::start();
     let stranger = backed.keep("stranger", other.get("/api/checkpoint").send());
-    assert!(admin(&host, &["lost", &stranger]).1.contains("not of this host's log"));
+    assert!(admin(&host, &["lost", &stranger]).1.contains("not from this host's log"));
 }

@@ -173,7 +173,7 @@ fn a_certificate_that_cannot_be_used_is_a_problem() {
     sound.has_no_problem();
     sound.one("ok", "tls", "valid until 2999-01-01");
     report("expired.pem", "key.pem").problem("tls", "expired on 2020-01-01");
-    let fix = report("sound.pem", "other.pem").problem("tls", "do not go together").to_owned();
+    let fix = report("sound.pem", "other.pem").problem("tls", "do not match").to_owned();
     assert!(fix.contains("openssl pkey -pubout -in"), "{fix}");
     report("nowhere.pem", "key.pem").problem("tls", "nowhere.pem");
     fs::set_permissions(path("key.pem"), Permissions::from_mode(0o644)).expect("a mode");

@@ -212,7 +212,7 @@ fn a_queue_full_of_one_account_s_calls_has_room_for_another() {
             } else {
                 let problem = reply.problem(503, "busy");
                 let detail = problem["detail"].as_str().expect("text");
-                assert!(detail.contains("your part of the 16"), "{detail}");
+                assert!(detail.contains("your share of the 16"), "{detail}");
                 refused += 1;
             }
         }

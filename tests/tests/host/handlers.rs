@@ -304,7 +304,7 @@ fn requests_and_responses_are_held_to_their_limits() {
     let offer = scene.acme.offer(model, *digest, vec![controlled]);
     let refused = scene.host.post("/api/offers").bearer(&scene.acme.api_key);
     let refused = refused.body(offer.to_bytes()).send().problem(422, "offer-refused");
-    assert!(refused["detail"].as_str().is_some_and(|d| d.contains("handler of HTTP")), "{refused}");
+    assert!(refused["detail"].as_str().is_some_and(|d| d.contains("HTTP handler")), "{refused}");
 }
 
 #[test]

@@ -181,7 +181,7 @@ fn an_endless_constructor_ends_at_its_deadline() {
 #[test]
 fn a_resource_that_callers_cannot_make_or_keep_is_not_published() {
     let scene = Scene::new();
-    for (function, said) in [("give", "gone with the call"), ("take", "no constructor")] {
+    for (function, said) in [("give", "would not outlive the call"), ("take", "no constructor")] {
         let text = format!(
             r#"(component
                 (type $r (resource (rep i32)))
@@ -275,7 +275,7 @@ fn what_wants_more_than_a_plugin_may_have_is_not_published() {
         let reply = scene.host.try_publish(&scene.acme, &scene.acme.sign(&packed));
         let problem = reply.problem(422, "bundle-refused");
         let detail = problem["detail"].as_str().expect("text");
-        assert!(detail.contains("no plugin may have") && detail.contains(import), "{detail}");
+        assert!(detail.contains("plugins may not have") && detail.contains(import), "{detail}");
     }
     scene.still_serves();
 }

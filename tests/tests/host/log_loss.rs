@@ -67,7 +67,7 @@ fn receipts_without_the_records_of_accounts_are_refused() {
     for harm in harms {
         let error = started_after(|receipts| harm(&receipts.with_file_name("state.redb")));
         let error = error.map(drop).expect_err("it does not start");
-        assert!(error.contains("put it back from a backup"), "{error}");
+        assert!(error.contains("restore it from a backup"), "{error}");
     }
 }
 
@@ -119,7 +119,7 @@ fn parties_see_by_two_receipts_that_the_log_has_only_grown() {
     };
     let kept = path("proof");
     let (holds, said) = check("first", "last", &["-o", &kept, "--host", &url]);
-    assert!(holds && said.contains("begins with the 5 signed before"), "{said}");
+    assert!(holds && said.contains("begins with the 5 signed earlier"), "{said}");
     let proof = Consistency::parse(&std::fs::read(&kept).expect("kept")).expect("a proof");
     assert!(proof.to_bytes().len() > 60);
     // Without the host, and against a checkpoint as it is.

@@ -328,7 +328,7 @@ fn a_backend_or_device_that_is_not_there_is_an_error_not_another_one() {
         config.inference.onnxruntime_library = Some("/does/not/exist.so".into());
     });
     let error = missing.try_start().err().expect("not usable");
-    assert!(error.contains("`onnxruntime` is asked for and not usable"), "{error}");
+    assert!(error.contains("`onnxruntime` is configured, but not usable"), "{error}");
 }
 
 #[test]

@@ -141,7 +141,7 @@ fn a_replacement_takes_the_place_of_an_offer_or_changes_nothing() {
     scene.done(&["offer", "publish", "old.offer", "--as", "acme"]);
     let new = scene.new_offer("new.offer", "5");
     let same = scene.refused(&["offer", "replace", &old, "old.offer", "--as", "acme"]);
-    assert!(same.contains("cannot take its own place"), "{same}");
+    assert!(same.contains("cannot replace itself"), "{same}");
     let other = scene.new_offer("other.offer", "7");
     let strange = scene.refused(&["offer", "replace", &other, "new.offer", "--as", "acme"]);
     assert!(strange.contains("you have no offer"), "{strange}");
@@ -291,7 +291,7 @@ fn no_command_overwrites_a_file_unless_it_is_told_to() {
     for command in commands {
         std::fs::write(scene.path("out"), b"mine").expect("written");
         let refused = scene.refused(&[command, &["out"]].concat());
-        assert!(refused.contains("exists already") && refused.contains("`--force`"), "{refused}");
+        assert!(refused.contains("already exists") && refused.contains("`--force`"), "{refused}");
         assert_eq!(std::fs::read(scene.path("out")).expect("there"), b"mine", "{command:?}");
         scene.done(&[command, &["out", "--force"]].concat());
         assert_ne!(std::fs::read(scene.path("out")).expect("there"), b"mine", "{command:?}");

@@ -154,7 +154,10 @@ fn account_new_follows_the_host_that_is_named() {
     // A data directory of another host than the one named: nothing is opened there.
     let wrong = run(&["account", "new", "acme", "--host", &two.address, "--data", &data("one")]);
     let said = text(&wrong.stderr);
-    assert!(wrong.status.code() == Some(1) && said.contains("is not of the host at"), "{said}");
+    assert!(
+        wrong.status.code() == Some(1) && said.contains("belongs to a different host"),
+        "{said}"
+    );
     assert!(!accounts("one").contains("\"acme\""));
     let right = ["--operator", &one.operator, "--data", &data("one")];
     let right = run(&[&["account", "new", "acme", "--host", &one.address][..], &right].concat());

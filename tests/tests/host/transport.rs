@@ -165,7 +165,7 @@ fn a_host_does_not_start_with_half_of_a_certificate() {
     std::fs::create_dir(folder.path().join("other")).expect("made");
     certificate(&folder.path().join("other"));
     let other = start(Some("certificate.pem"), Some("other/key.pem"));
-    assert!(other.contains("do not go together"), "{other}");
+    assert!(other.contains("do not match"), "{other}");
 }
 
 #[test]

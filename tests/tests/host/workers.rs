@@ -96,7 +96,7 @@ fn a_publisher_is_told_of_its_own_models_that_are_backed_off_and_not_who_called(
     assert_eq!(status["workers"]["incidents"][0]["publisher"], "acme", "{status}");
 
     let shown = account_show(&scene, &scene.acme);
-    let line = "backed off  acme/div@1.0.0 ended the process that computed it by";
+    let line = "backed off  acme/div@1.0.0 ended its worker process by";
     assert_eq!(shown.matches(line).count(), 2, "{shown}");
     assert!(!account_show(&scene, &scene.umbrella).contains("backed off"));
 }
@@ -413,7 +413,7 @@ fn garbage_of_a_worker_is_an_error_of_the_call_and_never_of_the_host() {
         let said = tried.problem(422, "bundle-refused")["detail"].to_string();
         let wanted = match garbage {
             "silence" | "unknown" => "it is not computed within 2 s",
-            _ => "its computations are lost, whatever it is given",
+            _ => "its computations are lost for every input",
         };
         assert!(said.contains(wanted), "{garbage}: {said}");
 

@@ -40,7 +40,7 @@ pub enum Holder<'a> {
 /// Nothing more can be held now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{wanted} bytes are not free of the {max} bytes that {holder} may have under way (`{setting}`){share}: try again when others have ended"
+    "{wanted} of the {max} bytes that {holder} may have in flight (`{setting}`) are not free{share}: try again when others have ended"
 )]
 pub struct BodiesError {
     pub setting: &'static str,
@@ -53,7 +53,7 @@ pub struct BodiesError {
 }
 
 /// How shares are limited ([`may_hold`]), for whoever got no more.
-const SHARE_SAID: &str = ", of which nobody gets more than three times what is left";
+const SHARE_SAID: &str = "; nobody gets more than three times what is left";
 
 /// The budgets of this host.
 #[derive(Debug)]

@@ -13,18 +13,16 @@ use hospes_core::id::AccountName;
 pub enum TurnError {
     #[error("no turn came within {} s: {turns} others are at work; try again shortly", waited.as_secs())]
     Timeout { waited: Duration, turns: usize },
-    #[error("{waiting_max} others wait already, as many as may; try again shortly")]
+    #[error("{waiting_max} others are already waiting, the most allowed; try again shortly")]
     Full { waiting_max: usize },
     #[error(
-        "{own} of your requests wait already, which is your part of the {waiting_max} that may; try again when they have ended"
+        "{own} of your requests are already waiting, your share of the {waiting_max} places; try again when they have ended"
     )]
     ShareFull { own: usize, waiting_max: usize },
-    #[error(
-        "your account has {max} of these under way, as many as it may have at once (`{setting}`)"
-    )]
+    #[error("your account has {max} of these in progress, the most allowed at once (`{setting}`)")]
     TooMany { max: usize, setting: &'static str },
     #[error(
-        "{wanted} bytes more are not free for your account of the {max} that bundles on their way in may have (`{setting}`); try again when others have come"
+        "your account cannot have {wanted} more of the {max} bytes for incoming bundles (`{setting}`); try again when other uploads have ended"
     )]
     NoRoom { wanted: u64, max: u64, setting: &'static str },
     #[error("your account may do this {burst} times at once and then every {} ms", every.as_millis())]

@@ -41,11 +41,11 @@ pub enum AdmissionError {
     #[error("{}{}", exhausted, until(*.ends))]
     Exhausted { exhausted: Exhausted, ends: Option<Timestamp> },
     #[error(
-        "all {slots} sandboxes are busy and {queue_length_max} calls wait already; try again shortly"
+        "all {slots} sandboxes are busy and {queue_length_max} calls are already waiting; try again shortly"
     )]
     QueueFull { slots: usize, queue_length_max: usize },
     #[error(
-        "{own} of your calls wait already, which is your part of the {queue_length_max} that may wait (`admission.queue_length_max`); try again shortly"
+        "{own} of your calls are already waiting, your share of the {queue_length_max} places (`admission.queue_length_max`); try again shortly"
     )]
     QueueShareFull { own: usize, queue_length_max: usize },
     #[error("no sandbox became free within {} ms; try again shortly", waited.as_millis())]

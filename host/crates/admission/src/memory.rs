@@ -14,7 +14,7 @@ const OWN_PART: usize = 4;
 /// There is not as much memory left for this call as it wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "all calls together may have {max} bytes of memory (`admission.memory_bytes_max`), and what is left for this account is less than {wanted} more; try again shortly"
+    "all calls together have {max} bytes of memory (`admission.memory_bytes_max`), and less than {wanted} are left for this account; try again shortly"
 )]
 pub struct MemoryExhausted {
     pub wanted: usize,

@@ -63,7 +63,7 @@ impl std::fmt::Display for TooSlow {
         }
         write!(
             f,
-            "the body came too slowly: {bytes} bytes in {:.1} s, but after {} s (`api.body_grace`) it has to come at {} bytes a second on average (`api.body_bytes_per_second_min`)",
+            "the body came too slowly: {bytes} bytes in {:.1} s, but after {} s (`api.body_grace`) the average must be {} bytes a second (`api.body_bytes_per_second_min`)",
             waited.as_secs_f64(),
             pace.grace.as_secs_f64(),
             pace.bytes_per_second_min

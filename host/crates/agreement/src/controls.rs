@@ -48,11 +48,11 @@ pub enum ControlError {
         "{place} can carry anything, so under these terms it is released only as a field that `hospes:outputFields` names: name it there, or offer the function without output controls"
     )]
     CarriesAnything { place: String },
-    #[error("nothing of the answer would be released: name fields in `hospes:outputFields`")]
+    #[error("no part of the response would be released: name fields in `hospes:outputFields`")]
     Nothing,
-    #[error("the answer is not of its own type")]
+    #[error("the response does not match its type")]
     Mismatch,
-    #[error("the released part is no tensor")]
+    #[error("the released part is not a tensor")]
     Tensor(#[from] TensorError),
 }
 

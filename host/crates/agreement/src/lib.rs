@@ -74,7 +74,7 @@ pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 pub enum AgreementError {
     #[error(transparent)]
     Envelope(#[from] DsseError),
-    #[error("the payload is of type `{seen}`; `{wanted}` is wanted here")]
+    #[error("the payload is of type `{seen}`; it must be `{wanted}`")]
     PayloadType { seen: String, wanted: &'static str },
     #[error(
         "the document is {bytes} bytes, more than the {PAYLOAD_BYTES_MAX} allowed; name fewer permissions"
@@ -90,7 +90,7 @@ pub enum AgreementError {
         "`/hospes:registry` names `{seen}`, which this host does not know, so it cannot tell what the terms mean; update the host"
     )]
     UnknownRegistry { seen: Digest },
-    #[error("`{pointer}` limits the same thing a second time; keep one of the two constraints")]
+    #[error("`{pointer}` repeats a limit; keep one of the two constraints")]
     Repeated { pointer: String },
     #[error("`{pointer}` never allows a call: {reason}")]
     NeverAllows { pointer: String, reason: &'static str },
@@ -100,15 +100,13 @@ pub enum AgreementError {
     NotCanonical { offset: usize },
     #[error("the document has {count} {what}; {min} to {max} are allowed")]
     RuleCount { what: &'static str, count: usize, min: usize, max: usize },
-    #[error(
-        "sub-agreements {depth} levels deep are too many or none; 1 to {DEPTH_MAX} are allowed"
-    )]
+    #[error("the sub-agreements are {depth} levels deep; 1 to {DEPTH_MAX} are allowed")]
     Depth { depth: u8 },
     #[error(
         "`/hospes:audience` names {count} parties; at most {AUDIENCE_MAX} are allowed, each once and in ascending order"
     )]
     Audience { count: usize },
-    #[error("the offer is made to other parties than `{party}`")]
+    #[error("the offer is not made to `{party}`")]
     NotForYou { party: Party },
     #[error("`{party}` stands on both sides; an agreement needs two parties")]
     SameParty { party: Party },
@@ -118,7 +116,7 @@ pub enum AgreementError {
         #[source]
         source: SignatureError,
     },
-    #[error("`{signer}` has no part in this document, so its signature is not wanted")]
+    #[error("`{signer}` signed this document, but is not a party to it")]
     NotAParty { signer: Party },
     #[error("the {role} `{party}` has not signed")]
     Unsigned { role: Role, party: Party },
@@ -126,11 +124,11 @@ pub enum AgreementError {
     OtherAgreement,
     #[error("the agreement accepts offer `{seen}`, not `{wanted}`")]
     OtherOffer { seen: Digest, wanted: Digest },
-    #[error("`{pointer}` is not as the offer has it; an agreement accepts an offer whole")]
+    #[error("`{pointer}` differs from the offer; an agreement must accept the whole offer")]
     NotAsOffered { pointer: &'static str },
     #[error(transparent)]
     Statement(#[from] StatementError),
-    #[error("the mandate is for offer `{offer}`, or of another publisher")]
+    #[error("the mandate is for offer `{offer}`, or from another publisher")]
     NotMandated { offer: Digest },
     #[error("the operating system gave no random bytes")]
     Random(#[source] getrandom::Error),

@@ -23,10 +23,10 @@ const PASSTHROUGH: &str = include_str!("passthrough.wat");
 /// Why no component could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ComponentizeError {
-    #[error("this is not WebAssembly: build the plugin and name the `.wasm` file that comes out")]
+    #[error("this is not WebAssembly: build the plugin and name the resulting `.wasm` file")]
     NotWasm,
     #[error(
-        "the module does not fit the world that it declares, or imports something that a plugin does not have: build it \
+        "the module does not match its declared world, or imports something that plugins do not get: build it \
          for `wasm32-wasip1` or `wasm32-unknown-unknown` with hospes-sdk or wit-bindgen"
     )]
     Encode(#[source] Box<dyn StdError + Send + Sync>),

@@ -13,13 +13,13 @@ use hospes_core::id::{Digest, FunctionName};
 pub enum ContentsError {
     #[error("function `{name}` needs export `{export}`, which the component does not have")]
     FunctionMissing { name: FunctionName, export: Export },
-    #[error("model `{name}` of the manifest is not in the bundle at its place")]
+    #[error("model `{name}` of the manifest is not at its place in the bundle")]
     ModelMissing { name: GraphName },
-    #[error("model `{name}` is in the bundle, but not in the manifest at its place")]
+    #[error("model `{name}` is in the bundle, but not at its place in the manifest")]
     ModelExtra { name: GraphName },
-    #[error("model `{name}` has {found} bytes, the manifest says {listed}")]
+    #[error("model `{name}` has {found} bytes, but the manifest says {listed}")]
     ModelSize { name: GraphName, listed: u64, found: u64 },
-    #[error("model `{name}` has digest {found}, the manifest says {listed}")]
+    #[error("model `{name}` has digest {found}, but the manifest says {listed}")]
     ModelDigest { name: GraphName, listed: Digest, found: Digest },
 }
 

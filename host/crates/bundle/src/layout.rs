@@ -39,7 +39,7 @@ pub enum LayoutError {
     #[error("the file is a core WebAssembly module, not a component: build it with `hospes build`")]
     CoreModule,
     #[error(
-        "the file is WebAssembly of an unknown version: only components of version 13 are read"
+        "the file has an unknown WebAssembly version: only components of version 13 are supported"
     )]
     UnknownVersion,
     #[error("the section at offset {offset} says it has {bytes} bytes, but {left} are left")]
@@ -48,9 +48,9 @@ pub enum LayoutError {
     HeaderTruncated { offset: usize },
     #[error("the length at offset {offset} is not an unsigned LEB128 number of 32 bits")]
     Length { offset: usize },
-    #[error("the length at offset {offset} is not written the shortest way")]
+    #[error("the length at offset {offset} is not in its shortest form")]
     LengthPadded { offset: usize },
-    #[error("the name of the custom section at offset {offset} is not within it, or not UTF-8")]
+    #[error("the name of the custom section at offset {offset} is outside it, or not UTF-8")]
     SectionName { offset: usize },
     #[error("the component has more than the {bytes_max} bytes of `code_bytes_max`")]
     CodeTooLarge { bytes_max: u64 },
@@ -62,7 +62,7 @@ pub enum LayoutError {
     BeforeManifest { offset: usize },
     #[error("the section at offset {offset} is a second `{name}`")]
     Duplicate { offset: usize, name: String },
-    #[error("the section at offset {offset} is `{name}`, which no bundle has")]
+    #[error("the section at offset {offset} is `{name}`, which a bundle cannot have")]
     Unknown { offset: usize, name: String },
     #[error(
         "the section at offset {offset} belongs to the component, but stands after the manifest"

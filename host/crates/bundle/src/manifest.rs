@@ -42,7 +42,7 @@ pub enum ManifestError {
     TooLarge { bytes: usize },
     #[error("the manifest is not the JSON that format {MANIFEST_FORMAT} describes")]
     Json(#[source] serde_json::Error),
-    #[error("the manifest has format {found}, this host reads format {MANIFEST_FORMAT}")]
+    #[error("the manifest has format {found}, but this host reads format {MANIFEST_FORMAT}")]
     Format { found: u32 },
     #[error("the manifest lists {count} {what}, more than the {count_max} allowed")]
     TooMany { what: &'static str, count: usize, count_max: usize },
@@ -52,13 +52,13 @@ pub enum ManifestError {
     TextTooLong { member: &'static str, bytes: usize, bytes_max: usize },
     #[error("`{member}` holds a control character: write it as plain text")]
     ControlCharacter { member: &'static str },
-    #[error("`summary` is empty: say in a line what the model does")]
+    #[error("`summary` is empty: say in one line what the model does")]
     SummaryEmpty,
     #[error("version `{0}` carries build metadata, which does not order versions: drop the `+…`")]
     BuildMetadata(semver::Version),
     #[error("`{member}` is 0: leave it out for the host's own limit")]
     ZeroLimit { member: &'static str },
-    #[error("model `{model}` has batch axis {axis}, the highest is {BATCH_AXIS_MAX}")]
+    #[error("model `{model}` has batch axis {axis}, more than the highest, {BATCH_AXIS_MAX}")]
     BatchAxis { model: GraphName, axis: u32 },
 }
 

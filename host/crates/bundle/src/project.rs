@@ -37,7 +37,7 @@ pub enum ProjectError {
     },
     #[error("`{}` has more than the {PROJECT_BYTES_MAX} bytes allowed", path.display())]
     TooLarge { path: PathBuf },
-    #[error("`{}` is not what a plugin's file can say", path.display())]
+    #[error("`{}` is not a valid plugin file", path.display())]
     Toml {
         path: PathBuf,
         #[source]
@@ -52,12 +52,12 @@ pub enum ProjectError {
         source: io::Error,
     },
     #[error(
-        "without `[build]`, a built-in guest computes the one model called `{PASSTHROUGH_MODEL}`: list just that one"
+        "without `[build]`, a built-in guest computes the model `{PASSTHROUGH_MODEL}`: list only that one"
     )]
     NoCode,
     #[error("`build.wit` is the folder and `build.world` the world in it: write both, or neither")]
     HalfWorld,
-    #[error("the functions cannot be told from the WIT")]
+    #[error("the WIT does not show the functions")]
     Wit(#[from] WitError),
     #[error("the guest cannot become a component")]
     Componentize(#[from] ComponentizeError),

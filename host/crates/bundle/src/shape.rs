@@ -17,9 +17,9 @@ pub const NESTING_MAX: usize = 64;
 pub enum ShapeError {
     #[error("the component is not valid WebAssembly")]
     Invalid(#[source] wasmparser::BinaryReaderError),
-    #[error("the component does not end where its bytes do")]
+    #[error("the component has bytes after its end, or is cut off")]
     NoEnd,
-    #[error("more than {NESTING_MAX} components lie inside each other")]
+    #[error("components are nested more than {NESTING_MAX} deep")]
     Nesting,
 }
 

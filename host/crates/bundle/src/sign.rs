@@ -25,9 +25,9 @@ pub enum SignError {
         #[source]
         source: io::Error,
     },
-    #[error("only a sound bundle is signed: build it again")]
+    #[error("the bundle is not valid, so it cannot be signed: build it again")]
     Bundle(#[from] BundleError),
-    #[error("the manifest cannot take the publisher")]
+    #[error("the publisher cannot be written into the manifest")]
     Manifest(#[from] ManifestError),
     #[error("the signature cannot be made")]
     Signature(#[from] DsseError),

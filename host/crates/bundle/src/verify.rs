@@ -17,7 +17,7 @@ use hospes_core::id::{Digest, Party};
 /// Why a bundle was refused, by the stage that refused it.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
-    #[error("the bundle's sections are not those of a bundle")]
+    #[error("the bundle's sections are malformed")]
     Layout(#[from] LayoutError),
     #[error("the bundle is not signed: sign it with `hospes sign`")]
     Unsigned,
@@ -39,7 +39,7 @@ pub enum BundleError {
     OtherPublisher { signer: Party, publisher: Party },
     #[error("the bundle's component is refused")]
     Shape(#[from] ShapeError),
-    #[error("the bundle does not hold what its manifest says")]
+    #[error("the bundle does not match its manifest")]
     Contents(#[from] ContentsError),
     #[error(
         "the record of a published bundle cannot be read ({reason}): restore the data directory from a backup"

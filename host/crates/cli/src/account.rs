@@ -1,4 +1,4 @@
-//! `hospes account`: an account on a host, opened through the operator's listener, and its API keys.
+//! `hospes account`: opens an account through the operator's listener, and manages its API keys.
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -14,11 +14,11 @@ use hospes_core::id::{AccountName, KeyId, Party};
 use hospes_wire::account::{self as wire, AccountWithKeys, Cause, ModelIncident, OwnAccount};
 use hospes_wire::operations::{self, OpenedAccount};
 
-/// Open an account on a host, and see to its API keys.
+/// Open an account on a host, and manage its API keys.
 ///
 /// An account ties a name on the host to your key, and gives you an API key for its routes. Only the host's operator can open
-/// one: the request goes to the operator's listener (loopback by default) and shows the operator's token, which the host keeps
-/// as `operator.token` in its data directory. The API key is printed once and kept in `<home>/accounts`, for you only.
+/// one. The request goes to the operator's listener (loopback by default) with the operator's token, which the host keeps
+/// as `operator.token` in its data directory. The API key is printed once and saved in `<home>/accounts`, which only you can read.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes account new acme --data ./data\n\n  \
     Opening it again makes another API key for the same account and key pair.")]
@@ -43,14 +43,14 @@ struct New {
     /// The key that signs for the account [default: the key of the same name].
     #[arg(long, value_name = "KEY")]
     key: Option<AccountName>,
-    /// What the API key is to be called, where keys are listed.
+    /// The API key's name in lists.
     #[arg(long, value_name = "TEXT")]
     key_name: Option<String>,
     #[command(flatten)]
     operator: Operator,
 }
 
-/// Show your account: where it stands with the host's operator, what was done to it, and which of your models are not computed for a while.
+/// Show your account: its standing, what the operator did to it, and which of your models are backed off.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes account show --as acme")]
 struct Show {}
@@ -60,7 +60,7 @@ struct Show {}
 #[command(after_long_help = "Example:\n  hospes account keys --as acme")]
 struct Keys {}
 
-/// Revoke one of your API keys. Calls that were made with it end.
+/// Revoke one of your API keys, and end the calls made with it.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  hospes account keys --as acme\n  hospes account revoke 0123456789abcdef --as acme"
@@ -85,7 +85,7 @@ fn page(own: &OwnAccount) -> String {
     for ModelIncident { versions, model, how, times, wait_ms } in &own.incidents {
         let what = if versions.is_empty() { model.to_string() } else { versions.join(", ") };
         page += &format!(
-            "\n  backed off  {what} ended the process that computed it by {how}, {times} times: whoever called waits {wait_ms} ms"
+            "\n  backed off  {what} ended its worker process by {how}, {times} times: its callers wait {wait_ms} ms"
         );
     }
     page
@@ -133,7 +133,7 @@ impl New {
         let account = open(&client, wanted)?;
         let path = context.home.keep_account(&account)?;
         let plain = format!(
-            "opened account `{}`\n  party    {party}\n  API key  {}\n  kept in  {}\nthe API key is shown this once",
+            "opened account `{}`\n  party    {party}\n  API key  {}\n  kept in  {}\nthe API key is not shown again",
             account.name,
             printable(&account.api_key),
             path.display()
@@ -148,7 +148,7 @@ impl New {
     }
 }
 
-/// An account to be opened: for whose key, and what its API key is to be called.
+/// An account to open: its key, and its API key's name.
 pub struct Wanted<'a> {
     pub name: &'a AccountName,
     pub key: &'a AccountName,
@@ -156,7 +156,7 @@ pub struct Wanted<'a> {
     pub key_name: Option<String>,
 }
 
-/// Opens an account. `client` is of the operator's listener.
+/// Opens an account. `client` talks to the operator's listener.
 ///
 /// # Errors
 /// If the host refuses, or opened another.
@@ -165,7 +165,7 @@ pub fn open(client: &Client, wanted: Wanted<'_>) -> Result<home::Account, Failur
     let post = Post::json(&operations::OpenAccount { name: name.clone(), party, key_name });
     let (_, opened): (_, OpenedAccount) = client.post("/accounts", post)?.document()?;
     if opened.name != *name || opened.party != party {
-        return Err(Failure::new("the host opened another account than the one asked for"));
+        return Err(Failure::new("the host opened a different account from the one requested"));
     }
     Ok(home::Account {
         name: opened.name,

@@ -1,4 +1,4 @@
-//! `hospes admin`: what the operator of a host can do about accounts, models and agreements.
+//! `hospes admin`: the operator's commands for accounts, models and agreements.
 
 mod log;
 mod lost;
@@ -17,13 +17,12 @@ use hospes_receipt::Deed;
 use hospes_wire::account::{AccountWithKeys, Cause};
 use hospes_wire::operations::{self as wire, Acted, ListedAccount, NotBack, Withdrawal};
 
-/// Operate a host: see what is there, stop it, withdraw it.
+/// Operate a host: list, stop and withdraw what is on it.
 ///
-/// What stops something is in force before the command returns, for calls that run too, outlasts a restart, and needs a reason,
-/// which the parties are told. Each action is an entry of the log of receipts, signed with it: `hospes admin log` shows and verifies
-/// them.
+/// A stop takes effect before the command returns, ends running calls too, and survives a restart. It needs a reason, which the
+/// parties see. Each action is an entry in the signed log of receipts; `hospes admin log` shows and verifies them.
 ///
-/// All of them go to the operator's listener (loopback by default) with the operator's token, which is in the data directory.
+/// All these commands use the operator's listener (loopback by default) and the operator's token, which is in the data directory.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes admin accounts --data ./data\n  \
     hospes admin suspend mallory --reason 'floods the host' --data ./data\n  \
@@ -61,7 +60,7 @@ struct Status {
     operator: Operator,
 }
 
-/// List the accounts, and where each stands.
+/// List the accounts, and each one's standing.
 #[derive(Debug, Args)]
 struct Accounts {
     #[command(flatten)]
@@ -79,8 +78,8 @@ struct Keys {
 
 /// Suspend an account.
 ///
-/// It calls nothing, publishes nothing and agrees to nothing until it is resumed; calls that run under its agreements, as consumer
-/// or as publisher, end. It can still read its agreements and receipts, and is told the reason.
+/// It cannot call, publish or agree until it is resumed. Running calls under its agreements end, whether it is consumer or
+/// publisher. It can still read its agreements and receipts, and sees the reason.
 #[derive(Debug, Args)]
 struct Suspend {
     /// The account.
@@ -96,7 +95,7 @@ struct Suspend {
 struct Resume {
     /// The account.
     name: AccountName,
-    /// Why, for the log.
+    /// The reason, for the log.
     #[arg(long, default_value = "")]
     reason: String,
     #[command(flatten)]
@@ -105,7 +104,7 @@ struct Resume {
 
 /// Close an account for good.
 ///
-/// As suspending it, but it can never be resumed, and neither its name nor its keys get another account.
+/// Like suspending it, but for ever. Neither its name nor its keys can be used for another account.
 #[derive(Debug, Args)]
 struct Close {
     /// The account.
@@ -116,7 +115,7 @@ struct Close {
     operator: Operator,
 }
 
-/// Revoke an API key: it opens nothing any more, and the calls that were made with it end.
+/// Revoke an API key, and end the calls made with it.
 #[derive(Debug, Args)]
 struct Revoke {
     /// The key's identifier, as `hospes admin keys` lists it.
@@ -129,9 +128,9 @@ struct Revoke {
 
 /// Withdraw a version, a model, a digest or an offer.
 ///
-/// A version or a model goes out of service and calls that run on it end; nothing new can be published in its place. A digest, of a
-/// bundle, of a component or of a model's weights, takes every version that has it out of service, and nobody can publish it again.
-/// A withdrawn offer cannot be agreed to; agreements that were made stay, and are stopped with `hospes admin stop`.
+/// A withdrawn version or model goes out of service, its running calls end, and nothing can be published in its place. The digest of
+/// a bundle, a component or a model's weights takes every version that contains it out of service, and nobody can publish it again.
+/// Nobody can agree to a withdrawn offer. Existing agreements stay; stop them with `hospes admin stop`.
 #[derive(Debug, Args)]
 struct Withdraw {
     #[command(flatten)]
@@ -142,32 +141,32 @@ struct Withdraw {
     operator: Operator,
 }
 
-/// Give back what was withdrawn.
+/// Reinstate something that was withdrawn.
 #[derive(Debug, Args)]
 struct Reinstate {
     #[command(flatten)]
     target: Target,
-    /// Why, for the log.
+    /// The reason, for the log.
     #[arg(long, default_value = "")]
     reason: String,
     #[command(flatten)]
     operator: Operator,
 }
 
-/// List what is withdrawn, and which agreements are frozen, and why.
+/// List what is withdrawn and which agreements are frozen, with the reasons.
 #[derive(Debug, Args)]
 struct Withdrawn {
     #[command(flatten)]
     operator: Operator,
 }
 
-/// Stop an agreement for good, whatever its parties have done to it.
+/// Stop an agreement for good, whatever its state.
 ///
-/// It permits nothing from then on, and calls that run under it or a part of it end. No event of a party can prevent or undo that. To
-/// suspend an agreement so that it can be resumed, the operator's listener takes `POST /agreements/{id}/events`.
+/// It permits nothing from then on. Running calls under it and its parts end. No event from a party can prevent or undo that.
+/// To suspend an agreement instead, send `POST /agreements/{id}/events` to the operator's listener.
 #[derive(Debug, Args)]
 struct Stop {
-    /// The agreement's number.
+    /// The agreement's identifier.
     id: Digest,
     #[command(flatten)]
     why: Why,
@@ -184,7 +183,7 @@ struct Token {
 
 #[derive(Debug, Subcommand)]
 enum TokenAction {
-    /// Put a new token in the place of the operator's, without a restart. The old one opens nothing any more.
+    /// Replace the operator's token without a restart. The old one stops working.
     Rotate(Rotate),
 }
 
@@ -196,7 +195,7 @@ struct Rotate {
 
 #[derive(Debug, Args)]
 struct Why {
-    /// Why: the parties are told, and it is in the log.
+    /// The reason, for the parties and the log.
     #[arg(long)]
     reason: String,
 }
@@ -205,13 +204,13 @@ struct Why {
 struct Target {
     /// `publisher/model@version`, `publisher/model`, or the digest of a bundle, component or model (`sha256:…`).
     target: String,
-    /// The target is the number of an offer.
+    /// The target is an offer's identifier.
     #[arg(long)]
     offer: bool,
 }
 
 impl Target {
-    /// The deed that is meant: the one for versions, for models, for digests, or for offers.
+    /// Picks the action for versions, models, digests or offers.
     fn deed(&self, [version, model, digest, offer]: [Deed; 4]) -> Deed {
         match self.target.as_str() {
             _ if self.offer => offer,
@@ -281,7 +280,7 @@ impl Admin {
     }
 }
 
-/// Does something as the operator.
+/// Sends `POST /actions` as the operator.
 ///
 /// # Errors
 /// If the host refuses.
@@ -294,7 +293,7 @@ pub fn act(client: &Client, deed: Deed, target: &str, reason: &str) -> Result<An
     let (json, done): (_, Acted) = client.post("/actions", Post::json(&wanted))?.document()?;
     let mut plain = format!("done: {} {}", done.action, done.target);
     if let Some(token) = &done.token {
-        plain += &format!("\n  token  {token}\nit is in the host's data directory too");
+        plain += &format!("\n  token  {token}\nit is also in the host's data directory");
     }
     let failed = done.failed.unwrap_or_default();
     for NotBack { model, version, why } in &failed {
@@ -313,7 +312,7 @@ fn status(client: &Client) -> Result<Answer, Failure> {
     Ok(Answer::new(printable(&lines.collect::<Vec<_>>().join("\n")), json))
 }
 
-/// The keys of an account, a line each.
+/// An account's keys, one per line.
 pub fn key_table(account: &AccountWithKeys) -> String {
     let rows: Vec<_> = account
         .keys

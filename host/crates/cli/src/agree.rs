@@ -1,4 +1,4 @@
-//! `hospes agree`: a consumer reads an offer, signs it, and hands it in.
+//! `hospes agree`: a consumer reads an offer, signs it, and submits it.
 
 use std::str::FromStr;
 
@@ -18,16 +18,16 @@ use hospes_wire::market;
 
 /// Agree to an offer.
 ///
-/// Shows the whole agreement in plain words, asks, signs it with your key and hands it to the host. It comes into force when
+/// Shows the whole agreement in plain words, asks, signs it with your key and submits it to the host. It comes into force when
 /// the publisher has signed it too. Agreeing to the same offer twice makes two agreements.
 ///
-/// A model's name stands for its offer, if the market has one for you and no more.
+/// A model's name stands for its offer if the market shows you exactly one.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  hospes market\n  hospes agree acme/iris --as me\n  hospes agree sha256:… --as me"
 )]
 pub struct Agree {
-    /// A model, an offer's number in the market, or a file (`./acme/iris` is a file, whatever its name).
+    /// A model, an offer's identifier in the market, or a file (anything that starts with `./` is a file).
     #[arg(value_name = "OFFER")]
     offer: Wanted,
     /// Sign without asking, and print one line instead of the whole text.
@@ -56,7 +56,7 @@ fn line(offer: &market::Offer) -> String {
     format!("{}  (version {version}{private}; {terms})", offer.id)
 }
 
-/// What machines are told of it.
+/// The same as JSON.
 fn told(offer: &market::Offer) -> Value {
     json!({
         "id": offer.id,
@@ -66,13 +66,13 @@ fn told(offer: &market::Offer) -> Value {
     })
 }
 
-/// The one offer for a model that the market has for whoever asks.
+/// The only offer for a model that the caller can see.
 fn only(client: &Client, model: &ModelName) -> Result<SignedOffer, Failure> {
     let path = format!("/api/market?model={model}");
     let (_, listing): (Value, market::Page) = client.pages(&path, "offers")?;
     match listing.offers.as_slice() {
         [] => Err(Failure::new(format!("the market has no offer for `{model}`"))
-            .fix("`hospes market` lists what there is")),
+            .fix("`hospes market` lists the offers")),
         [one] => {
             let offer = offer::read(client, &Reference::Id(one.id))?;
             if offer.offer().model() == model {
@@ -110,7 +110,7 @@ impl Agree {
         let proposal = Proposal::sign(document, &key)?;
         let submitted = agreement::submit(&client, &proposal)?;
         let (id, state) = (submitted.id, &submitted.state);
-        let mut plain = format!("signed and handed in\n  agreement {id}\n  state     {state}");
+        let mut plain = format!("signed and submitted\n  agreement {id}\n  state     {state}");
         if agreement::is_proposed(&submitted) {
             plain +=
                 &format!("\nthe publisher signs next: hospes agreement sign {id} --as PUBLISHER");

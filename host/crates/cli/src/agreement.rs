@@ -36,25 +36,25 @@ enum Action {
     Simulate(Simulate),
     /// Suspend an agreement: no calls until it is resumed.
     ///
-    /// A publisher's suspension takes effect after the notice period that was agreed on, unless the reason is urgent: abuse,
+    /// A publisher's suspension takes effect after the agreed notice period, unless the reason is urgent: abuse,
     /// non-payment, legal-order, security, key-compromise.
     #[command(
         after_long_help = "Example:\n  hospes agreement suspend sha256:… --reason abuse --as acme"
     )]
     Suspend(Happen),
-    /// Resume an agreement that you have suspended.
+    /// Resume an agreement that you suspended.
     #[command(after_long_help = "Example:\n  hospes agreement resume sha256:… --as acme")]
     Resume(Happen),
-    /// End an agreement before its time, for good.
+    /// End an agreement early, for good.
     #[command(after_long_help = "Example:\n  hospes agreement terminate sha256:… --as me")]
     Terminate(Happen),
-    /// Say that an agreement has been fulfilled: it ends for good.
+    /// Declare an agreement fulfilled: it ends for good.
     #[command(after_long_help = "Example:\n  hospes agreement complete sha256:… --as me")]
     Complete(Happen),
-    /// Give a part of an agreement on: make an offer under it.
+    /// Resell part of an agreement: make an offer under it.
     ///
-    /// The agreement has to grant it (`odrl:grantUse`). The offer may be no wider, and what its takers use counts in the
-    /// agreement above too. Takes what `hospes offer new` takes.
+    /// The agreement must allow that (`odrl:grantUse`). The offer cannot be wider, and its consumers' use also counts against
+    /// your agreement. Takes the same arguments as `hospes offer new`.
     #[command(
         after_long_help = "Example:\n  hospes agreement delegate sha256:… acme/iris --digest sha256:… --function infer \\\n      --calls 10 --to did:key:… --as reseller"
     )]
@@ -63,21 +63,21 @@ enum Action {
 
 /// Sign an agreement that the other party has signed.
 ///
-/// Fetches it, checks that it accepts one of your own offers and changes nothing in it, shows it in plain words, asks, signs
-/// and hands it in. It is in force from then on.
+/// Fetches it, checks that it accepts one of your offers unchanged, shows it in plain words, asks, signs and submits it. It is
+/// in force from then on.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  hospes agreement list --as acme\n  hospes agreement sign sha256:… --as acme"
 )]
 struct Sign {
-    /// The agreement's number.
+    /// The agreement's identifier.
     id: Digest,
     /// Sign without asking, and print one line instead of the whole text.
     #[arg(long, short)]
     yes: bool,
 }
 
-/// List your agreements: of each limit what is used, and what is left.
+/// List your agreements, and what is used and left of each limit.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes agreement list --as me")]
 struct List {}
@@ -91,39 +91,39 @@ struct List {}
     hospes agreement show iris.agreement"
 )]
 struct Show {
-    /// An agreement's number on the host, or a file.
+    /// An agreement's identifier on the host, or a file.
     agreement: Reference,
-    /// Save the signed document in a file.
+    /// Save the signed document to a file.
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
     force: Force,
 }
 
-/// Ask the host whether a call would be allowed under an agreement, and why not.
+/// Ask the host whether an agreement would allow a call, and why not.
 ///
-/// Every rule, every constraint, what was seen and what is wanted. Nothing is called and nothing is charged.
+/// Shows every rule and every constraint, with the value seen and the value wanted. Nothing is called or charged.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  hospes agreement simulate sha256:… --function infer --input-bytes 4096 --as me"
 )]
 struct Simulate {
-    /// The agreement's number.
+    /// The agreement's identifier.
     id: Digest,
     #[command(flatten)]
     call: SimulatedCall,
 }
 
-/// Under which agreement, and what.
+/// The agreement above, and the offer under it.
 #[derive(Debug, Args)]
 struct Delegate {
-    /// The agreement above.
+    /// The identifier of your agreement.
     id: Digest,
     #[command(flatten)]
     offer: Box<New>,
 }
 
-/// Whether somebody has yet to sign.
+/// Whether a signature is missing.
 pub fn is_proposed(submitted: &Submitted) -> bool {
     !submitted.missing.is_empty()
 }
@@ -212,7 +212,7 @@ impl Sign {
         let offer = offer::read(&client, &Reference::Id(*agreement.offer_id()))?;
         agreement
             .matches(&offer)
-            .during(|| "the agreement is not what was offered; do not sign it".into())?;
+            .during(|| "the agreement differs from the offer; do not sign it".into())?;
         ask(context, agreement, (role, me.name()), self.yes)?;
         proposal.add_signature(&key)?;
         let submitted = submit(&client, &proposal)?;
@@ -273,7 +273,7 @@ impl Show {
     }
 }
 
-/// Shows what somebody is about to sign and asks; where `--yes` has answered, one line says what it is.
+/// Shows the document to sign and asks. With `--yes` it prints one line instead.
 ///
 /// # Errors
 /// If the answer is not yes.
@@ -291,7 +291,7 @@ pub fn ask(
     context.screen.confirm(&format!("sign this as {role} `{name}`?"))
 }
 
-/// An agreement in a line.
+/// An agreement in one line.
 fn line(agreement: &agreement::Agreement, role: Role, name: &AccountName) -> String {
     let clauses = agreement.clauses();
     let functions: Vec<_> =
@@ -305,10 +305,10 @@ fn line(agreement: &agreement::Agreement, role: Role, name: &AccountName) -> Str
     )
 }
 
-/// Hands a proposal in.
+/// Submits a proposal.
 ///
 /// # Errors
-/// If the host refuses it, or took another.
+/// If the host refuses it, or took a different one.
 pub fn submit(client: &Client, proposal: &Proposal) -> Result<Submitted, Failure> {
     let post = Post {
         content_type: document::ENVELOPE_TYPE,
@@ -319,7 +319,7 @@ pub fn submit(client: &Client, proposal: &Proposal) -> Result<Submitted, Failure
     if submitted.id == *proposal.id() {
         Ok(submitted)
     } else {
-        Err(Failure::new("the host took another agreement than the one sent"))
+        Err(Failure::new("the host took a different agreement from the one sent"))
     }
 }
 
@@ -333,7 +333,7 @@ pub fn fetch(client: &Client, id: &Digest) -> Result<Proposal, Failure> {
     }
 }
 
-/// Reads an agreement; one that the host signed for the publisher, with the publisher's mandate beside it.
+/// Reads an agreement. If the host signed it for the publisher, the publisher's mandate comes with it.
 fn parse(client: &Client, bytes: &[u8]) -> Result<Proposal, AgreementError> {
     Proposal::parse(bytes).or_else(|error| {
         let offer = Proposal::offer_of(bytes)?;

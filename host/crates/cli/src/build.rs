@@ -15,9 +15,8 @@ use hospes_bundle::{Packed, Project};
 
 /// Pack a plugin's directory into a bundle.
 ///
-/// The directory holds a `hospes.toml`, which names the compiled guest, the models with their digests, and what is said about
-/// them. The guest's source is compiled before, with its own toolchain. The same inputs give the same bytes. The bundle still
-/// has to be signed.
+/// The directory holds a `hospes.toml`, which names and describes the compiled guest and the models with their digests. Compile
+/// the guest first, with its own toolchain. The same inputs give the same bytes. Sign the bundle afterwards.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  hospes build plugins/filetype -o filetype.wasm\n  hospes sign filetype.wasm --as acme"
@@ -26,7 +25,7 @@ pub struct Build {
     /// The plugin's directory.
     #[arg(value_name = "DIR")]
     directory: PathBuf,
-    /// Where the bundle goes [default: NAME.wasm].
+    /// The bundle's file [default: NAME.wasm].
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]

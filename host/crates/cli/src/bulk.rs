@@ -1,4 +1,4 @@
-//! The same thing done to several files: all are tried, each has a line, and one that failed makes the command fail.
+//! One action on several files. All are tried, each prints a line, and one failure makes the command fail.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::failure::Failure;
 use super::screen::{Answer, printable};
 
-/// Does something to each of the files, which says what it did in a line and as JSON.
+/// Runs `work` on each file. It returns a line and JSON.
 pub fn each(
     files: &[PathBuf],
     mut work: impl FnMut(&Path) -> Result<(String, Value), Failure>,
@@ -19,7 +19,7 @@ pub fn each(
             (format!("FAILED: {}", failure.in_a_line()), failure.to_json())
         });
         document["file"] = json!(file.display().to_string());
-        // What others have written into a message stays in its line.
+        // Text from others must not break out of its line.
         let line = format!("{}: {line}", file.display());
         lines.push(printable(&line).replace('\n', " "));
         documents.push(document);

@@ -19,15 +19,14 @@ use super::receipt;
 use super::screen::{Answer, printable};
 use hospes_core::id::{Digest, FunctionName, ModelName};
 
-/// Largest input that is read from a file or from stdin, in bytes.
+/// Largest input read from a file or stdin, in bytes.
 const INPUT_BYTES_MAX: u64 = 256 << 20;
 
 /// Call a function.
 ///
-/// The arguments are given in one of three ways: one `--arg name=value` a parameter, all of them as one JSON object, or, for a
-/// function that takes bytes, a file. The result goes to stdout, the receipt's number and the calls that are left to stderr.
-/// With `--receipt FILE` the receipt is saved together with its salt, which only you get: with it you can later prove what was
-/// sent and what came back.
+/// Give the arguments as one `--arg name=value` per parameter, as one JSON object, or, for a function that takes bytes, as a
+/// file. The result goes to stdout, the receipt's identifier and the number of calls left to stderr. `--receipt FILE` saves the
+/// receipt with its salt, which only you get. With the salt you can later prove what was sent and what came back.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  hospes call acme/hello/greet --arg name=Zoe\n  hospes call acme/filetype/identify --file picture.png --receipt call.receipt\n  \
@@ -41,13 +40,13 @@ pub struct Call {
     /// The agreement to call under [default: the host picks one of yours].
     #[arg(long, value_name = "ID")]
     agreement: Option<Digest>,
-    /// What the call is for, as an IRI; the plugin may ask for it.
+    /// The purpose of the call, as an IRI; the plugin can read it.
     #[arg(long, value_name = "IRI")]
     purpose: Option<String>,
-    /// Save the receipt and its salt in a file.
+    /// Save the receipt and its salt to a file.
     #[arg(long, value_name = "FILE")]
     receipt: Option<PathBuf>,
-    /// Ask for the result as plain bytes, for a function that returns bytes.
+    /// Request the result as plain bytes, for a function that returns bytes.
     #[arg(long)]
     bytes: bool,
     /// Write the result to a file instead of stdout.
@@ -66,7 +65,7 @@ struct Input {
     /// Send a file's bytes; `-` is stdin.
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// One argument; the value is JSON, or else text as it stands.
+    /// One argument; a value that is not JSON is taken as text.
     #[arg(long = "arg", value_name = "NAME=VALUE")]
     args: Vec<String>,
 }
@@ -136,7 +135,7 @@ impl Input {
 impl Call {
     pub fn run(self, context: &Context) -> Result<Answer, Failure> {
         let client = context.client()?;
-        // Before the call is made and counted.
+        // Check this before the call is made and counted.
         for path in self.receipt.iter().chain(&self.output) {
             self.force.check(path)?;
         }
@@ -160,9 +159,11 @@ impl Call {
         if let Some(path) = &self.output {
             self.force.write(path, &reply.body)?;
         }
-        // After the result is safe: a receipt that cannot be fetched now can be fetched later.
+        // Fetch it after the result is safe: a receipt can be fetched later too.
         if let Some(path) = &self.receipt {
-            let call = call.as_deref().ok_or_else(|| Failure::new("the host named no receipt"))?;
+            let call = call
+                .as_deref()
+                .ok_or_else(|| Failure::new("the host's response names no receipt"))?;
             let salt = reply.header("hospes-salt");
             let party = receipt::save(&client, call, salt, (path, self.force)).or_fix(|| {
                 let later = format!("hospes receipt fetch {call} -o FILE");
@@ -177,7 +178,7 @@ impl Call {
     }
 }
 
-/// Says which receipt the call left and what remains.
+/// Notes the call's receipt and the calls left.
 fn note(context: &Context, reply: &Reply, call: Option<&str>) {
     if let Some(call) = call {
         context.screen.note(&format!("receipt {call}"));

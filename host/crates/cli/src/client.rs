@@ -1,6 +1,6 @@
-//! Requests to a host: bounded in time and size, straight to the address named, and never redirected.
+//! Requests to a host. Time and size are limited, and redirects are not followed.
 //!
-//! Proxies of the environment are not used: an API key goes to the host that was named and nowhere else.
+//! Ignores the environment's proxies, so that an API key goes only to the named host.
 
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -18,12 +18,12 @@ use super::failure::{During as _, Failure};
 use super::problem;
 use hospes_config::BaseUrl;
 
-/// Most pages of a list that are fetched.
+/// Most pages of a list to fetch.
 const PAGES_MAX: usize = 1000;
 
-/// Largest document that is read from a host, in bytes.
+/// Largest document to read from a host, in bytes.
 pub const DOCUMENT_BYTES_MAX: u64 = 16 << 20;
-/// Largest result of a call that is read, in bytes.
+/// Largest result of a call to read, in bytes.
 pub const RESULT_BYTES_MAX: u64 = 256 << 20;
 
 /// The header that names a call's receipt.
@@ -33,19 +33,19 @@ pub const RECEIPT: &str = "hospes-receipt";
 const OPERATOR: &str = "--operator";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// For whoever only looks whether there is a host.
+/// For a quick check whether a host is there.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
 /// A host may compile a bundle before it answers, and a call may run for minutes.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(10);
-/// Sending a large bundle over a slow line.
+/// For a large bundle over a slow line.
 const SEND_TIMEOUT: Duration = Duration::from_hours(1);
-/// A whole data directory.
+/// For a whole data directory.
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_hours(24);
 
-/// Where a host is reached, behind a prefix of a proxy or without.
+/// The host's address, with a proxy's prefix if there is one.
 pub type HostUrl = BaseUrl;
 
-/// One host, and the secret that opens it.
+/// One host, and the API key or token for it.
 pub struct Client {
     agent: Agent,
     host: HostUrl,
@@ -54,7 +54,7 @@ pub struct Client {
     option: &'static str,
 }
 
-/// Something to send.
+/// A request.
 pub struct Post<'a> {
     pub content_type: &'static str,
     /// Further headers.
@@ -65,7 +65,7 @@ pub struct Post<'a> {
 /// The bytes of a request.
 pub enum Payload<'a> {
     Bytes(Vec<u8>),
-    /// So many bytes from a reader. The host is asked whether it wants them before they are sent.
+    /// This number of bytes from a reader, sent after the host's `100 Continue`.
     Reader(&'a mut dyn Read, u64),
 }
 
@@ -83,9 +83,9 @@ impl Post<'static> {
     }
 }
 
-/// Settings of a client that asks the host that was named, and nobody else.
+/// Settings for a client that talks only to the named host.
 fn direct(is_verified: bool) -> ConfigBuilder<AgentScope> {
-    // Those that the machine trusts; a private one is named by `SSL_CERT_FILE`.
+    // The machine's trusted certificates; `SSL_CERT_FILE` adds a private one.
     let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier);
     Agent::config_builder()
         .http_status_as_error(false)
@@ -97,7 +97,7 @@ fn direct(is_verified: bool) -> ConfigBuilder<AgentScope> {
 }
 
 impl Client {
-    /// A client of `host` that shows `bearer`, if there is one.
+    /// A client for `host` that sends `bearer`, if there is one.
     pub fn new(host: HostUrl, bearer: Option<String>) -> Self {
         let config = direct(true)
             .timeout_connect(Some(CONNECT_TIMEOUT))
@@ -108,20 +108,19 @@ impl Client {
         Self { agent: config.into(), host, bearer, option: "--host" }
     }
 
-    /// The same, of the operator's listener.
+    /// The same, for the operator's listener.
     pub fn operator(host: HostUrl, token: String) -> Self {
         Self { option: OPERATOR, ..Self::new(host, Some(token)) }
     }
 
-    /// A client that only looks who is there, soon. Without a secret it takes any certificate: what is said is not relied upon, and
-    /// whether others trust the certificate is not for this machine to say.
+    /// A client with a short timeout, to see who answers. Without a secret it accepts any certificate, because nothing relies on the
+    /// answer and this machine's trust says nothing about other clients'.
     pub fn looking(host: HostUrl, bearer: Option<String>) -> Self {
         let config = direct(bearer.is_some()).timeout_global(Some(LOOK_TIMEOUT)).build();
         Self { agent: config.into(), host, bearer, option: "--host" }
     }
 
-    /// Gets a JSON document, as it is and as what it stands for. Members that are not known are passed over, so that a
-    /// command works with a newer host.
+    /// Gets a JSON document, raw and parsed. Unknown members are ignored, so that a command works with a newer host.
     ///
     /// # Errors
     /// If the host cannot be reached, refuses, or answers with something else.
@@ -129,10 +128,10 @@ impl Client {
         self.get(path)?.document()
     }
 
-    /// Gets a list that comes in pages, whole: the entries under `member` of all of them in one document.
+    /// Gets all pages of a list, and joins the entries under `member` into one document.
     ///
     /// # Errors
-    /// As [`Client::document`]; if there are more than [`PAGES_MAX`] pages.
+    /// As [`Client::document`], and if there are more than [`PAGES_MAX`] pages.
     pub fn pages<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -152,14 +151,14 @@ impl Client {
             let Some(next) = next else {
                 all[member] = Value::Array(entries);
                 let document = serde_json::from_value(all.clone())
-                    .during(|| "the host's answer is not what this command expects".to_owned())?;
+                    .during(|| "the host's response has an unexpected form".to_owned())?;
                 return Ok((all, document));
             };
             let separator = if first.contains('?') { '&' } else { '?' };
             path = format!("{first}{separator}after={next}");
         }
         Err(Failure::new(format!(
-            "the host's list has more than {PAGES_MAX} pages, as last seen: {all}"
+            "the host's list has more than {PAGES_MAX} pages, the last seen at {all}"
         )))
     }
 
@@ -175,7 +174,7 @@ impl Client {
         self.answered(request.call(), DOCUMENT_BYTES_MAX)
     }
 
-    /// Gets bytes as they come, however many, into `out`.
+    /// Streams a response of any size into `out`.
     ///
     /// # Errors
     /// If the host cannot be reached, refuses or breaks off, or `out` cannot be written.
@@ -190,7 +189,7 @@ impl Client {
             return self.answered(Ok(response), DOCUMENT_BYTES_MAX).map(drop);
         }
         let copied = std::io::copy(&mut response.body_mut().as_reader(), out);
-        copied.map(drop).during(|| format!("the answer of {} broke off", self.host))
+        copied.map(drop).during(|| format!("the response from {} broke off", self.host))
     }
 
     /// Sends a request.
@@ -227,9 +226,9 @@ impl Client {
         let status = response.status();
         let body = response.body_mut().with_config().limit(bytes_max).read_to_vec();
         let body = body.map_err(|error| match error {
-            ureq::Error::BodyExceedsLimit(_) => Failure::new(format!(
-                "the answer is larger than {bytes_max} bytes, which is more than is read"
-            )),
+            ureq::Error::BodyExceedsLimit(_) => {
+                Failure::new(format!("the response exceeds the limit of {bytes_max} bytes"))
+            }
             other => self.unreachable(other),
         })?;
         if status.is_success() {
@@ -239,7 +238,7 @@ impl Client {
             let failure = problem::failure(status.as_u16(), &body).receipt(receipt);
             if self.option == OPERATOR && status.as_u16() == 401 {
                 return Err(failure.fix(
-                    "name the data directory of this very host with `--data DIR`, or its token with `--token-file FILE`",
+                    "name this host's data directory with `--data DIR`, or its token with `--token-file FILE`",
                 ));
             }
             Err(failure)
@@ -259,9 +258,9 @@ impl Reply {
     /// The body as a JSON document.
     ///
     /// # Errors
-    /// If it is not the document expected.
+    /// If it does not parse.
     pub fn document<T: DeserializeOwned>(&self) -> Result<(Value, T), Failure> {
-        let unexpected = || "the host's answer is not what this command expects".to_owned();
+        let unexpected = || "the host's response has an unexpected form".to_owned();
         let value: Value = serde_json::from_slice(&self.body).during(unexpected)?;
         let document = serde_json::from_value(value.clone()).during(unexpected)?;
         Ok((value, document))

@@ -1,4 +1,4 @@
-//! `hospes receipt consistency`: whether a host's log has only grown between two of its checkpoints.
+//! `hospes receipt consistency`: whether a host's log has only grown between two checkpoints.
 
 use std::path::{Path, PathBuf};
 
@@ -14,9 +14,9 @@ use hospes_receipt::{Consistency as Proof, ReceiptProof, checkpoint_size};
 
 /// Check that a host's log has only grown.
 ///
-/// OLD and NEW are receipts, whose checkpoints are compared, or checkpoints themselves, as `GET /api/checkpoint` gives them. The
-/// proof is asked of the host, or read from a file; it is checked without the host. Exit code 1 if the later log does not begin
-/// with the earlier one: then the host has dropped or changed receipts.
+/// OLD and NEW are receipts, or checkpoints from `GET /api/checkpoint`. A receipt stands for its checkpoint. The proof comes from
+/// the host or a file, and is checked locally. Exit code 1 if the later log does not begin with the earlier one: then the host
+/// has dropped or changed receipts.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  hospes receipt consistency first.receipt last.receipt --host-party did:key:z6Mk…"
@@ -26,13 +26,13 @@ pub struct Consistency {
     old: PathBuf,
     /// The later one.
     new: PathBuf,
-    /// Whose signature must be on both.
+    /// The party whose signature must be on both.
     #[arg(long, value_name = "did:key:…")]
     host_party: Party,
-    /// The proof [default: the host is asked for it].
+    /// The proof [default: fetch it from the host].
     #[arg(long, value_name = "FILE")]
     proof: Option<PathBuf>,
-    /// Where the host's proof is kept.
+    /// Save the host's proof to this file.
     #[arg(long, short, value_name = "FILE", conflicts_with = "proof")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -61,7 +61,7 @@ impl Consistency {
         Ok(match wrong {
             None => {
                 let plain =
-                    format!("ok: the log of {to} receipts begins with the {from} signed before");
+                    format!("ok: the log of {to} receipts begins with the {from} signed earlier");
                 Answer::Text { plain, json }
             }
             Some(reason) => Answer::Refused { plain: format!("FAILED: {reason}"), json },

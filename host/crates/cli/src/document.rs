@@ -1,6 +1,6 @@
-//! Files that commands read and write: signed documents, which are small, and whatever else goes where `-o` says.
+//! Files that commands read and write: signed documents, which are small, and outputs named by `-o`.
 //!
-//! One rule for all that write: a file that exists is not overwritten without `--force`.
+//! No command overwrites a file without `--force`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
@@ -12,13 +12,13 @@ use clap::Args;
 use super::failure::Failure;
 use hospes_core::id::{Digest, IdError};
 
-/// Largest document that is read, in bytes.
+/// Largest document to read, in bytes.
 pub const DOCUMENT_BYTES_MAX: u64 = 4 << 20;
 
 /// The media type of a DSSE envelope in JSON.
 pub const ENVELOPE_TYPE: &str = hospes_wire::envelope::MEDIA_TYPE;
 
-/// A document on the host, by its digest, or in a file.
+/// A document on the host, named by its digest, or in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reference {
     Id(Digest),
@@ -28,7 +28,7 @@ pub enum Reference {
 impl FromStr for Reference {
     type Err = IdError;
 
-    /// What begins as a digest is one: a slip of the pen in it is not taken for a file's name.
+    /// Text that begins like a digest is parsed as one, so that a mistyped digest is not taken for a file name.
     fn from_str(text: &str) -> Result<Self, IdError> {
         if text.starts_with("sha256:") {
             text.parse().map(Reference::Id)
@@ -50,7 +50,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
         .map_err(failed)?;
     if bytes.len() as u64 > DOCUMENT_BYTES_MAX {
         return Err(Failure::new(format!(
-            "`{}` is larger than {DOCUMENT_BYTES_MAX} bytes, so it is no such document",
+            "`{}` is larger than {DOCUMENT_BYTES_MAX} bytes, the most for a document",
             path.display()
         )));
     }
@@ -60,13 +60,13 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 /// Whether a command may write over a file.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct Force {
-    /// Overwrite a file that exists.
+    /// Overwrite an existing file.
     #[arg(long)]
     force: bool,
 }
 
 impl Force {
-    /// Refuses a file that is in the way, before there is work that would be lost.
+    /// Refuses an existing file, before there is work to lose.
     ///
     /// # Errors
     /// If the file exists and may not be overwritten.
@@ -78,7 +78,7 @@ impl Force {
         }
     }
 
-    /// The same for what takes the file's place as a whole, which a device or a pipe cannot have.
+    /// The same for an output that replaces the whole file. A device or a pipe cannot be replaced.
     ///
     /// # Errors
     /// As [`Force::check`]; if it is not a file.
@@ -101,26 +101,26 @@ impl Force {
         if self.is_set() || is_stream(path) {
             return fs::write(path, bytes).map_err(failed);
         }
-        // It may have come since it was checked.
+        // It may have appeared since the check.
         let mut file =
             OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
         file.write_all(bytes).map_err(failed)
     }
 
-    /// Whether it may.
+    /// Whether overwriting is allowed.
     pub fn is_set(self) -> bool {
         self.force
     }
 }
 
-/// Whether nothing is lost by writing there: a device such as `/dev/null`, or a pipe.
+/// Whether writing there overwrites nothing: a device such as `/dev/null`, or a pipe.
 fn is_stream(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
-/// Says that a file is in the way.
+/// The failure for an existing file.
 pub fn exists(path: &Path) -> Failure {
-    Failure::new(format!("`{}` exists already", path.display()))
+    Failure::new(format!("`{}` already exists", path.display()))
         .fix("name another file, or overwrite it with `--force`")
 }
 
@@ -145,7 +145,7 @@ mod tests {
         careful.write(&path, b"one").expect("written");
         for again in [careful.check(&path), careful.write(&path, b"two")] {
             let again = again.expect_err("exists").to_string();
-            assert!(again.contains("exists already") && again.contains("`--force`"), "{again}");
+            assert!(again.contains("already exists") && again.contains("`--force`"), "{again}");
         }
         assert_eq!(read(&path).expect("read"), b"one");
         force.check(&path).and_then(|()| force.write(&path, b"2")).expect("overwritten");

@@ -1,4 +1,4 @@
-//! `hospes agreement suspend`, `resume`, `terminate` and `complete`: signed events in the life of an agreement.
+//! `hospes agreement suspend`, `resume`, `terminate` and `complete`: signed events that change an agreement's state.
 
 use clap::Args;
 use jiff::Timestamp;
@@ -16,18 +16,18 @@ use hospes_agreement::events::{Actor, Change, Event, Reason, SignedEvent};
 use hospes_core::id::Digest;
 use hospes_wire::agreements::History;
 
-/// Which agreement, and why.
+/// The agreement and the reason.
 #[derive(Debug, Args)]
 pub struct Happen {
-    /// The agreement's number.
+    /// The agreement's identifier.
     id: Digest,
-    /// Why: routine, maintenance, withdrawn, expired, exhausted, abuse, non-payment, legal-order, security, key-compromise.
+    /// The reason: routine, maintenance, withdrawn, expired, exhausted, abuse, non-payment, legal-order, security, key-compromise.
     #[arg(long, value_name = "REASON", default_value = "routine", value_parser = reason)]
     reason: Reason,
     /// When it takes effect [default: now, or the end of the notice period].
     #[arg(long, value_name = "TIME", value_parser = quantities::moment)]
     at: Option<Moment>,
-    /// A sentence for the other side, kept with the event.
+    /// A sentence for the other party, kept with the event.
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
     /// Sign without asking.
@@ -36,7 +36,7 @@ pub struct Happen {
 }
 
 impl Happen {
-    /// Signs the event and hands it in.
+    /// Signs the event and submits it.
     pub fn run(self, context: &Context, change: Change) -> Result<Answer, Failure> {
         let me = context.me()?;
         let key = me.key()?;
@@ -98,7 +98,7 @@ impl Happen {
     }
 }
 
-/// What the next event follows: the history is read and checked here, the host's word for it is not enough.
+/// The event that the next one follows. The history is verified here, because the host is not trusted.
 fn next(client: &Client, path: &str, agreement: &Digest) -> Result<(u32, Digest), Failure> {
     let (_, history): (_, History) = client.document(path)?;
     let mut previous = *agreement;
@@ -112,16 +112,16 @@ fn next(client: &Client, path: &str, agreement: &Digest) -> Result<(u32, Digest)
             event.agreement == *agreement && event.sequence == number && event.previous == previous;
         if !fits || *signed.id() != past.id {
             return Err(Failure::new(format!(
-                "the host's history does not hold at event {number}"
+                "the host's history is inconsistent at event {number}"
             )));
         }
         previous = *signed.id();
     }
     let next = history.next.ok_or_else(|| {
-        Failure::new(format!("the agreement is {}, so nothing can happen to it", history.state))
+        Failure::new(format!("the agreement is {}, so no event can change it", history.state))
     })?;
     if next.previous != previous {
-        return Err(Failure::new("the host's history does not hold at its end"));
+        return Err(Failure::new("the host's history is inconsistent at its end"));
     }
     Ok((next.sequence, previous))
 }
@@ -136,6 +136,6 @@ pub fn summary(client: &Client, id: &Digest) -> Option<(String, Value)> {
 fn reason(name: &str) -> Result<Reason, String> {
     Reason::named(name).ok_or_else(|| {
         let names: Vec<_> = Reason::ALL.iter().map(|reason| reason.name()).collect();
-        format!("there is no such reason; there are {}", names.join(", "))
+        format!("no such reason; the reasons are {}", names.join(", "))
     })
 }

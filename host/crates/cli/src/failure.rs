@@ -1,7 +1,7 @@
-//! What a command says when it cannot do what was asked: the error, its causes, and what to do about it.
+//! A command's failure: the error, its causes, and a fix.
 //!
-//! Shown as `error: …`, one `because: …` a cause, and `fix: …` where a fix is known. Exit codes: 1 here, 2 for a wrong
-//! command line, which clap reports by itself.
+//! Shown as `error: …`, one `because: …` per cause, and `fix: …` where a fix is known. Exit code 1; clap itself exits with 2
+//! for a wrong command line.
 
 use std::error::Error;
 use std::fmt;
@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 
 use super::screen::printable;
 
-/// Most causes that are shown.
+/// Most causes shown.
 const CAUSES_MAX: usize = 8;
 
 /// A command that was refused or failed. Every error of the library converts into one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failure(Box<Parts>);
 
-/// Behind a pointer, so that what succeeds does not carry the size of what fails.
+/// Boxed, to keep `Result` small.
 #[derive(Debug, Clone, PartialEq, Default)]
 struct Parts {
     message: String,
@@ -29,7 +29,7 @@ struct Parts {
 }
 
 impl Failure {
-    /// A failure with nothing behind it.
+    /// A failure without a cause.
     pub fn new(message: impl Into<String>) -> Self {
         Self(Box::new(Parts { message: message.into(), ..Parts::default() }))
     }
@@ -41,14 +41,14 @@ impl Failure {
         failure
     }
 
-    /// Says what to do about it.
+    /// Adds a fix.
     #[must_use]
     pub fn fix(mut self, fix: impl Into<String>) -> Self {
         self.0.fix = Some(fix.into());
         self
     }
 
-    /// Puts the failure behind another, which says what was being done.
+    /// Wraps the failure in a message that says what was being done.
     #[must_use]
     pub fn during(mut self, message: impl Into<String>) -> Self {
         let cause = std::mem::replace(&mut self.0.message, message.into());
@@ -57,14 +57,14 @@ impl Failure {
         self
     }
 
-    /// Adds what programs may want to know, shown with `--json` only.
+    /// Adds details for programs, shown only with `--json`.
     #[must_use]
     pub fn details(mut self, details: Value) -> Self {
         self.0.details = Some(details);
         self
     }
 
-    /// Names the receipt that the refusal left behind.
+    /// Names the refusal's receipt.
     #[must_use]
     pub fn receipt(mut self, call: Option<&str>) -> Self {
         self.0.receipt = call.map(str::to_owned);
@@ -77,12 +77,12 @@ impl Failure {
         causes.iter().fold(message.clone(), |text, cause| format!("{text}: {cause}"))
     }
 
-    /// The problem that a host answered with, if it was one.
+    /// The problem that the host returned, if any.
     pub fn problem(&self) -> Option<&Value> {
         self.0.details.as_ref()
     }
 
-    /// The failure for programs.
+    /// The failure as JSON.
     pub fn to_json(&self) -> Value {
         let Parts { message, causes, fix, details, receipt } = &*self.0;
         json!({
@@ -111,7 +111,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Text that may be somebody else's: it steers no terminal, and no line of it stands where one of ours does.
+/// Text that may come from others: control characters are removed, and its lines are indented so that none looks like ours.
 struct Indented<'t>(&'t str);
 
 impl fmt::Display for Indented<'_> {
@@ -120,7 +120,7 @@ impl fmt::Display for Indented<'_> {
     }
 }
 
-// `Failure` is not an `Error` itself, which is what lets every error convert into it.
+// `Failure` is not an `Error` itself, so that every error can convert into it.
 impl<E: Error> From<E> for Failure {
     fn from(error: E) -> Self {
         let mut failure = Self::new(error.to_string());
@@ -133,7 +133,7 @@ impl<E: Error> From<E> for Failure {
     }
 }
 
-/// Adds what was being done to whatever went wrong.
+/// Adds what was being done, or a fix, to an error.
 pub trait During<T> {
     /// Puts `message` in front of the failure.
     ///
@@ -141,7 +141,7 @@ pub trait During<T> {
     /// The failure itself.
     fn during(self, message: impl FnOnce() -> String) -> Result<T, Failure>;
 
-    /// Says what to do about the failure.
+    /// Adds a fix.
     ///
     /// # Errors
     /// The failure itself.

@@ -1,7 +1,7 @@
-//! Where a person's keys and accounts are kept, and which of them a command acts as.
+//! The directory of a person's keys and accounts, and the choice of which to act as.
 //!
-//! `<home>/keys/NAME.pem` are secret keys, `<home>/accounts/NAME.json` hold the API key of an account. Both are for their
-//! owner only. The host never sees a secret key: everything is signed here.
+//! `<home>/keys/NAME.pem` are secret keys, `<home>/accounts/NAME.json` hold an account's API key. Only their owner can read
+//! them. The host never sees a secret key: everything is signed here.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{Read as _, Write as _};
@@ -15,17 +15,17 @@ use super::failure::{During as _, Failure};
 use hospes_core::id::{AccountName, Party};
 use hospes_core::key::PartyKey;
 
-/// Largest account file that is read, in bytes.
+/// Largest account file to read, in bytes.
 const ACCOUNT_BYTES_MAX: u64 = 4096;
 
-/// Most keys or accounts that are listed.
+/// Most keys or accounts listed.
 const NAMES_MAX: usize = 10_000;
 
 /// A directory of keys and accounts.
 #[derive(Debug, Clone)]
 pub struct Home(Option<PathBuf>);
 
-/// An account on a host, as its file keeps it.
+/// An account on a host, as stored in its file.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Account {
@@ -33,14 +33,14 @@ pub struct Account {
     /// The key in this home that signs for the account.
     pub key: AccountName,
     pub party: Party,
-    /// The keys before it, the latest last.
+    /// Earlier keys, the latest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub former: Vec<Party>,
-    /// The secret that opens the host's routes.
+    /// The API key for the host's routes.
     pub api_key: String,
 }
 
-/// Whom a command acts as.
+/// The name, key and account that a command acts as.
 #[derive(Debug, Clone)]
 pub struct Identity {
     home: Home,
@@ -54,19 +54,19 @@ impl Home {
         Self(Some(path))
     }
 
-    /// The home at `path`, which need not exist; without one, whatever needs a key or an account fails.
+    /// The home at `path`, which need not exist. Without a path, commands that need a key or an account fail.
     pub fn at(path: Option<PathBuf>) -> Self {
         Self(path)
     }
 
     fn root(&self) -> Result<&Path, Failure> {
         self.0.as_deref().ok_or_else(|| {
-            Failure::new("there is no home directory to keep keys and accounts in")
+            Failure::new("there is no home directory for keys and accounts")
                 .fix("name one with `--home DIR`, or set HOSPES_HOME")
         })
     }
 
-    /// Whom to act as: `wanted`, or the only one there is.
+    /// The identity to act as: `wanted`, or the only one.
     ///
     /// # Errors
     /// If none was named and there is not exactly one.
@@ -80,14 +80,13 @@ impl Home {
         names.dedup();
         match names.as_slice() {
             [name] => Ok(Identity { home: self.clone(), name: name.clone() }),
-            [] => Err(Failure::new(format!("`{}` holds no key yet", self.root()?.display()))
-                .fix("make one with `hospes keys new NAME`, or name another place with `--home`")),
+            [] => Err(Failure::new(format!("`{}` holds no key yet", self.root()?.display())).fix(
+                "make one with `hospes keys new NAME`, or name another directory with `--home`",
+            )),
             [_, ..] => {
                 let names: Vec<&str> = names.iter().map(AccountName::as_str).collect();
-                Err(Failure::new("it is not clear whom to act as").fix(format!(
-                    "say `--as NAME`, or set HOSPES_AS, to one of: {}",
-                    names.join(", ")
-                )))
+                Err(Failure::new("there are several keys and accounts")
+                    .fix(format!("choose one with `--as NAME` or HOSPES_AS: {}", names.join(", "))))
             }
         }
     }
@@ -111,7 +110,7 @@ impl Home {
     /// Makes a key and keeps it.
     ///
     /// # Errors
-    /// If there is one of that name, or it cannot be written.
+    /// If that name exists, or the file cannot be written.
     pub fn new_key(&self, name: &AccountName) -> Result<PartyKey, Failure> {
         let path = self.key_path(name)?;
         private_directory(&self.root()?.join("keys"))?;
@@ -123,7 +122,7 @@ impl Home {
     /// Reads a key.
     ///
     /// # Errors
-    /// If there is none of that name, or its file is not one.
+    /// If there is no key of that name, or its file is not a key.
     pub fn key(&self, name: &AccountName) -> Result<PartyKey, Failure> {
         let path = self.key_path(name)?;
         if !path.exists() {
@@ -144,7 +143,7 @@ impl Home {
         names(&self.root()?.join("accounts"), "json")
     }
 
-    /// Reads an account; none if there is no such file.
+    /// Reads an account; `None` if there is no such file.
     ///
     /// # Errors
     /// If the file cannot be read, others may read it, or it is not an account.
@@ -172,7 +171,7 @@ impl Home {
             .or_fix(|| format!("open the account again with `hospes account new {name}`"))
     }
 
-    /// Keeps an account, in place of the one of the same name.
+    /// Stores an account; replaces one of the same name.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -181,7 +180,7 @@ impl Home {
         private_directory(&directory)?;
         let path = self.account_path(&account.name)?;
         let failed = |error| Failure::file("write", &path, &error);
-        // Made readable for its owner only, and moved into place whole.
+        // Readable only by its owner, and renamed into place.
         let mut file = NamedTempFile::new_in(&directory).map_err(failed)?;
         file.write_all(&serde_json::to_vec_pretty(account)?).map_err(failed)?;
         file.as_file().sync_all().map_err(failed)?;
@@ -195,7 +194,7 @@ impl Home {
 }
 
 impl Identity {
-    /// The name given, or found.
+    /// The name, given or found.
     pub fn name(&self) -> &AccountName {
         &self.name
     }
@@ -211,7 +210,7 @@ impl Identity {
         }
     }
 
-    /// Whether a party is, or was, the one acted as.
+    /// Whether `party` is this identity's current or an earlier key.
     ///
     /// # Errors
     /// As [`Identity::key`].
@@ -224,7 +223,7 @@ impl Identity {
     /// The account to call the host with.
     ///
     /// # Errors
-    /// If it was never opened from this home.
+    /// If it was not opened from this home.
     pub fn account(&self) -> Result<Account, Failure> {
         self.home.account(&self.name)?.ok_or_else(|| {
             Failure::new(format!("`{}` has no account on the host", self.name))
@@ -242,7 +241,7 @@ fn private_directory(path: &Path) -> Result<(), Failure> {
         .map_err(|error| Failure::file("make directory", path, &error))
 }
 
-/// The names before `.extension` of the files in a directory; none if it does not exist.
+/// The names before `.extension` of a directory's files; empty if it does not exist.
 fn names(directory: &Path, extension: &str) -> Result<Vec<AccountName>, Failure> {
     let failed = |error| Failure::file("list", directory, &error);
     let entries = match fs::read_dir(directory) {

@@ -1,4 +1,4 @@
-//! `hospes inspect`: what a bundle says of itself, and whether that holds.
+//! `hospes inspect`: shows and verifies a bundle.
 
 use std::path::{Path, PathBuf};
 
@@ -12,8 +12,8 @@ use hospes_bundle::{self as bundle, Inspection, Manifest};
 
 /// Show what is in a bundle.
 ///
-/// Every digest is checked, and the signature if there is one; nothing is run. The first thing that does not hold is named:
-/// manifest, code, model or signature.
+/// Verifies every digest, and the signature if there is one, and runs nothing. Names the first part that fails: manifest, code,
+/// model or signature.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes inspect iris.wasm")]
 pub struct Inspect {
@@ -46,12 +46,12 @@ impl Inspect {
 /// Reads and checks a bundle.
 ///
 /// # Errors
-/// If it cannot be read or does not hold together.
+/// If it cannot be read or verified.
 pub fn read(path: &Path) -> Result<Inspection, Failure> {
-    bundle::inspect(path).during(|| format!("`{}` is not a sound bundle", path.display()))
+    bundle::inspect(path).during(|| format!("`{}` is not a valid bundle", path.display()))
 }
 
-/// Reads and checks a bundle that is signed.
+/// Reads and checks a signed bundle.
 ///
 /// # Errors
 /// As [`read`], and if it is not signed.
@@ -64,7 +64,7 @@ pub fn read_signed(path: &Path) -> Result<Inspection, Failure> {
     }
 }
 
-/// A manifest for people.
+/// A manifest as text.
 pub fn page(manifest: &Manifest) -> String {
     let Manifest { name, version, licence, summary, card, functions, models, .. } = manifest;
     let mut page = format!("{name} {version}  ({licence})\n  {summary}\n");

@@ -13,9 +13,9 @@ use hospes_core::id::AccountName;
 
 /// Make and list the keys you sign with.
 ///
-/// A key is who you are: its public half, written `did:key:z6Mk…`, is the party that bundles, offers and agreements name. The
-/// secret half never leaves this machine. It is a PKCS#8 PEM file in `<home>/keys`, the same that
-/// `openssl genpkey -algorithm ed25519` writes. Keep a copy somewhere safe: a lost key cannot be made again.
+/// A key is your identity. Its public half, written `did:key:z6Mk…`, is the party that bundles, offers and agreements name. The
+/// secret half never leaves this machine. It is a PKCS#8 PEM file in `<home>/keys`, as
+/// `openssl genpkey -algorithm ed25519` writes it. Keep a safe copy: a lost key cannot be recovered.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes keys new acme\n  hospes keys show acme")]
 pub struct Keys {
@@ -29,16 +29,16 @@ enum Action {
     New { name: AccountName },
     /// List the keys and their parties.
     List,
-    /// Show the party and the file of a key, never the secret.
+    /// Show a key's party and file, never the secret.
     Show { name: AccountName },
-    /// Let another key follow your account's.
+    /// Replace your account's key with a new one.
     ///
-    /// Both keys sign that the new one follows. What the old one has signed stays valid; from now on it signs nothing new, and
-    /// the new one signs in its place. Make the new key first, with `hospes keys new`. Offers are then to be made anew.
+    /// Both keys sign the succession. The old key's signatures stay valid, but only the new key can sign from now on. Make the new
+    /// key first, with `hospes keys new`. Make your offers again afterwards.
     Succeed {
-        /// The key that follows.
+        /// The new key.
         with: AccountName,
-        /// Somebody else may have the old key.
+        /// The old key may be compromised.
         #[arg(long)]
         compromised: bool,
     },
@@ -93,7 +93,7 @@ fn succeed(context: &Context, with: &AccountName, compromised: bool) -> Result<A
     account.key = with.clone();
     context.home.keep_account(&account)?;
     let plain =
-        format!("`{}` signs with key `{with}` now\n  party  {}", account.name, account.party);
+        format!("`{}` now signs with key `{with}`\n  party  {}", account.name, account.party);
     Ok(Answer::new(plain, json!(signed.content())))
 }
 

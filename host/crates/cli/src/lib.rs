@@ -1,8 +1,8 @@
-//! The command line: what people type, and what they read back.
+//! The command line.
 //!
-//! Decides nothing: each file below is one subcommand, which reads its arguments, calls a library or a host, and returns an answer. It
-//! needs no sandbox and no server, so that who only signs, calls or verifies has a small program. The host's own commands (`serve`, `dev`,
-//! what works on a data directory) are in the package `hospes`, whose program has both.
+//! Decides nothing: each file below is one subcommand, which reads its arguments, calls a library or a host, and returns an answer.
+//! Needs no sandbox and no server, so that people who only sign, call or verify get a small program. The commands that run a host or
+//! open a data directory (`serve`, `dev`, …) are in the package `hospes`, whose program has both.
 
 pub mod account;
 pub mod admin;
@@ -49,10 +49,10 @@ use hospes_core::clock::Clock;
 use hospes_core::id::AccountName;
 use screen::{Answer, Screen};
 
-/// The commands of `hospes` that need no host of their own.
+/// The `hospes` commands that do not run a host.
 ///
-/// Signs bundles and agreements, calls functions on a host, and verifies receipts without one. To run a host, or to work on its data
-/// directory, there is `hospes`, which has these commands too.
+/// Signs bundles and agreements, calls functions on a host, and verifies receipts without one. To run a host or open its data
+/// directory, use `hospes`, which has these commands too.
 #[derive(Debug, Parser)]
 #[command(name = "hospes-cli", version, after_help = OVERVIEW)]
 struct Cli {
@@ -63,20 +63,20 @@ struct Cli {
 }
 
 const OVERVIEW: &str = "\
-Whether a receipt is genuine, without asking anybody:
+Verify a receipt offline:
   hospes-cli receipt verify call.receipt --host-party did:key:z6Mk… --input picture.png
 
-Each command explains itself: `hospes-cli help COMMAND`. Examples are written for `hospes`.
-Exit codes: 0 done, 1 refused or failed, 2 wrong command line.";
+`hospes-cli help COMMAND` explains each command. Its examples say `hospes`.
+Exit codes: 0 success, 1 refused or failed, 2 wrong command line.";
 
-/// What every command understands.
+/// Options of every command.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub struct Global {
     /// Print one JSON document to stdout instead of text.
     #[arg(long, global = true)]
     json: bool,
-    /// Act as this key and account. Not needed where there is only one.
+    /// Act as this key and account. Not needed if there is only one.
     #[arg(
         long = "as",
         global = true,
@@ -85,7 +85,7 @@ pub struct Global {
         value_name = "NAME"
     )]
     identity: Option<AccountName>,
-    /// Where keys and accounts are kept [default: ~/.config/hospes].
+    /// Directory of keys and accounts [default: ~/.config/hospes].
     #[arg(long, global = true, env = "HOSPES_HOME", hide_env_values = true, value_name = "DIR")]
     home: Option<PathBuf>,
     /// The host to talk to.
@@ -100,7 +100,7 @@ pub struct Global {
     host: HostUrl,
 }
 
-/// A command that needs no host of its own. In steps of ten, so that those of the host come between them in the help.
+/// A command that does not run a host. Ordered in steps of ten, so that the host's commands fit between them in the help.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     #[command(display_order = 20)]
@@ -142,10 +142,10 @@ pub enum Command {
 }
 
 impl Command {
-    /// Does what the command says. `tree` makes the command line that it was read from, which shells complete.
+    /// Runs the command. `tree` makes the command line that it was parsed from, for shell completion.
     ///
     /// # Errors
-    /// What the command could not do.
+    /// If the command fails.
     pub fn run(
         self,
         context: &Context,
@@ -174,38 +174,38 @@ impl Command {
     }
 }
 
-/// What a command works with.
+/// A command's surroundings.
 pub struct Context {
-    /// Where its answer goes.
+    /// The output.
     pub screen: Screen,
     /// The time.
     pub clock: Clock,
-    /// Where keys and accounts are kept.
+    /// Keys and accounts.
     pub home: Home,
-    /// Whom it was told to act as.
+    /// The identity from `--as`.
     pub identity: Option<AccountName>,
-    /// The host that it talks to.
+    /// The host to talk to.
     pub host: HostUrl,
 }
 
 impl Context {
-    /// Whom the command acts as.
+    /// The identity that the command acts as.
     fn me(&self) -> Result<Identity, Failure> {
         self.home.identity(self.identity.as_ref())
     }
 
-    /// The host, with the API key of whom the command acts as.
+    /// The host, with the identity's API key.
     fn client(&self) -> Result<Client, Failure> {
         Ok(Client::new(self.host.clone(), Some(self.me()?.account()?.api_key)))
     }
 
-    /// The host as anybody sees it.
+    /// The host, without an API key.
     fn visitor(&self) -> Client {
         Client::new(self.host.clone(), None)
     }
 }
 
-/// Runs the command line of this process, as far as it needs no host of its own.
+/// Runs this process's command line, for commands that do not run a host.
 pub fn main() -> ExitCode {
     // clap prints help and wrong usage by itself, and exits with 0 or 2.
     let Cli { global, command } = Cli::parse();
@@ -233,7 +233,7 @@ pub fn run(global: Global, command: impl FnOnce(&Context) -> Result<Answer, Fail
     }
 }
 
-/// Where keys are kept; none if nothing says so. Only commands that need a key ask for it: a host runs without.
+/// The directory of keys, or `None`. A host runs without one; only commands that need a key ask for it.
 fn home_path(wanted: Option<PathBuf>) -> Option<PathBuf> {
     let default = || {
         let user = PathBuf::from(std::env::var_os("HOME").filter(|home| !home.is_empty())?);

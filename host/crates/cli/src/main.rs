@@ -1,4 +1,4 @@
-//! The `hospes-cli` binary: the commands of `hospes` that need no host of their own.
+//! The `hospes-cli` binary: the `hospes` commands that do not run a host.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `hospes market`: what can be had on a host.
+//! `hospes market`: the offers on a host.
 
 use clap::Args;
 
@@ -10,8 +10,8 @@ use hospes_wire::models::{Description, Function};
 
 /// List the offers on a host.
 ///
-/// One line an offer; with `--long`, what each model does, its functions and the terms in plain words. Anybody may look; to use
-/// a model, agree to its offer with `hospes agree`.
+/// Prints one line per offer. With `--long`, also what each model does, its functions and the terms in plain words. Needs no
+/// account. To use a model, agree to its offer with `hospes agree`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes market --long\n  hospes agree sha256:… --as me")]
 pub struct Market {
@@ -52,7 +52,7 @@ fn page(offer: &Offer) -> String {
     let Description { model, version, summary, licence, publisher, functions, .. } = description;
     let mut page = format!("{model} {version}  ({licence})\n  {summary}\n");
     for Function { name, signature } in functions {
-        // A signature may or may not begin with the function's name.
+        // Not every signature begins with the function's name.
         page += &if signature.starts_with(name.as_str()) {
             format!("  {signature}\n")
         } else {

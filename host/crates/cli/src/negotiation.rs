@@ -1,4 +1,4 @@
-//! `hospes negotiation`: asking for other terms, offering them, accepting and signing.
+//! `hospes negotiation`: request other terms, make counter-offers, accept and sign.
 
 use std::path::PathBuf;
 
@@ -22,9 +22,8 @@ use hospes_wire::negotiations::{Outline, Page, Shown};
 
 /// Negotiate the terms of an agreement.
 ///
-/// A consumer asks about an offer, as it is or with other terms; the publisher agrees or makes a counter-offer; and so on until
-/// both have signed. Each step is signed, and checked here before yours is: the host's word is not enough. `show` says whose turn
-/// it is.
+/// A consumer requests an offer, unchanged or with other terms. The publisher agrees or makes a counter-offer, and so on until
+/// both have signed. Each step is signed, and each is verified here before you sign the next. `show` says whose turn it is.
 #[derive(Debug, Args)]
 pub struct Negotiations {
     #[command(subcommand)]
@@ -48,7 +47,7 @@ enum Action {
 #[command(after_long_help = "Example:\n  hospes negotiation list --as zoe")]
 struct List {}
 
-/// Show a negotiation: what was said, what is on the table, whose turn it is.
+/// Show a negotiation: its messages, the terms on the table, and whose turn it is.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes negotiation show urn:uuid:… --as zoe")]
 struct Show {
@@ -56,32 +55,32 @@ struct Show {
     id: String,
 }
 
-/// Ask for an offer's model, on its terms or on others.
+/// Request an agreement on an offer's terms, or on others.
 ///
-/// `--clause` lines take the place of the offer's clauses of the same kind, or are added. Within a negotiation, name it with
-/// `--in`: then the offer on the table is answered.
+/// `--clause` lines replace the offer's clauses of the same kind, or are added. To answer the offer on the table of a
+/// negotiation, name that with `--in`.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  hospes negotiation request sha256:… --clause \"count lteq 500 call\" --as zoe"
 )]
 struct Ask {
-    /// The offer, by its number or in a file.
+    /// The offer's identifier, or its file.
     #[arg(required_unless_present = "negotiation")]
     offer: Option<Reference>,
-    /// The negotiation in which to answer.
+    /// The negotiation to answer in.
     #[arg(long = "in", value_name = "ID", conflicts_with = "offer")]
     negotiation: Option<String>,
-    /// A clause that you want, such as `count lteq 500 call`; say it once for each.
+    /// A clause that you want, such as `count lteq 500 call`; can be repeated.
     #[arg(long = "clause", value_name = "LINE")]
     clauses: Vec<String>,
-    /// Sign without asking, and print only what is different.
+    /// Sign without asking, and print only the differences.
     #[arg(long, short)]
     yes: bool,
 }
 
 /// Answer a request with an offer of your own.
 ///
-/// With `--clause` lines the terms on the table are offered with those changes; with a file, that offer is.
+/// `--clause` lines offer the terms on the table with those changes; a file offers its own terms.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  hospes negotiation counter urn:uuid:… --clause \"count lteq 200 call\" --as acme"
@@ -89,13 +88,13 @@ struct Ask {
 struct Counter {
     /// The negotiation.
     id: String,
-    /// An offer that you have made with `hospes offer new` and `--to`.
+    /// An offer made with `hospes offer new` and `--to`.
     #[arg(long, value_name = "FILE", conflicts_with = "clauses")]
     offer: Option<PathBuf>,
-    /// A clause that you offer; say it once for each.
+    /// A clause that you offer; can be repeated.
     #[arg(long = "clause", value_name = "LINE")]
     clauses: Vec<String>,
-    /// Sign without asking, and print only what is different.
+    /// Sign without asking, and print only the differences.
     #[arg(long, short)]
     yes: bool,
 }
@@ -111,7 +110,7 @@ struct Accept {
     yes: bool,
 }
 
-/// Sign the agreement as publisher: to the offer that was accepted, or to the request as it was made.
+/// Sign the agreement as publisher, on the accepted offer's or the request's terms.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes negotiation agree urn:uuid:… --as acme")]
 struct Agree {
@@ -187,7 +186,7 @@ fn show(context: &Context, id: &str) -> Result<Answer, Failure> {
         plain += &format!("\n  [{}] {}", line.class.name(), line.text);
     }
     plain += &match negotiation.state().turn() {
-        Some(role) => format!("\nthe {role} is to move"),
+        Some(role) => format!("\nnext: the {role}"),
         None => String::new(),
     };
     Ok(Answer::new(printable(&plain), json))
@@ -324,17 +323,18 @@ fn verify(context: &Context, id: &str, yes: bool) -> Result<Answer, Failure> {
 /// A negotiation, rebuilt from its signed messages.
 fn fetch(client: &Client, id: &str) -> Result<(Negotiation, Value), Failure> {
     let id = id.strip_prefix("urn:uuid:").unwrap_or(id);
-    let uuid = uuid::Uuid::try_parse(id)
-        .map_err(|_| Failure::new(format!("`{id}` is no negotiation: write it as `urn:uuid:…`")))?;
+    let uuid = uuid::Uuid::try_parse(id).map_err(|_| {
+        Failure::new(format!("`{id}` is not a negotiation: write it as `urn:uuid:…`"))
+    })?;
     let (json, shown): (Value, Shown) = client.document(&format!("/api/negotiations/{id}"))?;
     let mut negotiation: Option<Negotiation> = None;
     for said in &shown.messages {
         let envelope = serde_json_canonicalizer::to_vec(&said.envelope)
             .map_err(|error| Failure::new(error.to_string()))?;
         let message = Message::parse(&envelope)
-            .during(|| format!("message {} of the host is not valid", said.id))?;
+            .during(|| format!("the host's message {} is not valid", said.id))?;
         let at = said.at.parse();
-        let at = at.during(|| format!("`{}` of the host is not a time", said.at))?;
+        let at = at.during(|| format!("the host's `{}` is not a time", said.at))?;
         match &mut negotiation {
             None => negotiation = Some(Negotiation::begin(uuid, message, at)?),
             Some(negotiation) => {
@@ -368,7 +368,7 @@ fn requested(negotiation: &Negotiation) -> Result<SignedRequest, Failure> {
     found.into_iter().next().ok_or_else(|| Failure::new("there is no request on the table"))
 }
 
-/// The same clauses, with those of the same kind replaced by `lines`.
+/// The same clauses, with `lines` in place of those of the same kind.
 fn changed(clauses: &Clauses, lines: &[String], context: &Context) -> Result<Clauses, Failure> {
     let mut changed = clauses.clone();
     for line in lines {
@@ -377,7 +377,7 @@ fn changed(clauses: &Clauses, lines: &[String], context: &Context) -> Result<Cla
     Ok(changed)
 }
 
-/// What is different, sentence by sentence.
+/// The differences, one clause per line.
 fn difference(before: &Clauses, after: &Clauses) -> String {
     let (before, after) = (lines(before), lines(after));
     let gone = before.iter().filter(|line| !after.contains(line));

@@ -1,6 +1,6 @@
-//! `hospes new`: a plugin's directory to begin with, in one of the languages that plugins are written in.
+//! `hospes new`: a plugin's starting directory, in one of the supported languages.
 //!
-//! The files are in `host/templates`, and built, tested and called as they are written there.
+//! The files are in `host/templates`; tests build, test and call them as written.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -13,16 +13,16 @@ use super::failure::Failure;
 use super::screen::Answer;
 use hospes_core::id::ModelLabel;
 
-/// Make a plugin's directory to begin with.
+/// Make a plugin's directory from a template.
 ///
-/// It builds, has a test and runs as it is: a function that greets, its interface in WIT, and a `README.md` with the commands. Nothing is
-/// compiled or fetched here.
+/// It holds a function that greets, a test, its interface in WIT, and a `README.md` with the commands. It builds and runs
+/// unchanged. This command compiles and fetches nothing.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes new greeter --lang rust")]
 pub struct New {
     /// The model's name, and the directory's.
     name: ModelLabel,
-    /// What the plugin is written in.
+    /// The plugin's language.
     #[arg(long, value_name = "LANGUAGE")]
     lang: Language,
 }
@@ -35,23 +35,23 @@ enum Language {
     C,
 }
 
-/// A file of a template: where it goes, and its text.
+/// A template's file: its path and its text.
 type File = (&'static str, &'static str);
 
-/// A template, with what its holes are filled with.
+/// A template and the values for its holes.
 struct Template {
     files: &'static [File],
-    /// The file that the function is in.
+    /// The function's file.
     source: &'static str,
-    /// The guest, once it is built.
+    /// The compiled guest.
     module: &'static str,
-    /// Brings the toolchain.
+    /// Installs the toolchain.
     once: &'static str,
     build: &'static str,
     test: &'static str,
 }
 
-/// The files of one language, by their places in `host/templates`.
+/// One language's files, by their paths in `host/templates`.
 macro_rules! files {
     ($folder:literal: $($to:literal $(from $from:literal)?),+ $(,)?) => {
         &[$(($to, files!(@text $folder, $to $(, $from)?))),+]
@@ -64,7 +64,7 @@ macro_rules! files {
     };
 }
 
-/// What all languages share. What the plugin may include lies where the toolchains look for it.
+/// The files that all languages share, where the toolchains look for them.
 const SHARED: [File; 5] = [
     ("hospes.toml", include_str!("../../../templates/hospes.toml")),
     ("README.md", include_str!("../../../templates/README.md")),
@@ -148,11 +148,11 @@ impl New {
 }
 
 impl Template {
-    /// Writes the files into a directory that is not there yet. Returns where they are in it.
+    /// Writes the files into a new directory. Returns their paths in it.
     fn write(&self, name: &ModelLabel, directory: &Path) -> Result<Vec<PathBuf>, Failure> {
         fs::create_dir(directory).map_err(|error| {
             let failure = Failure::file("make directory", directory, &error);
-            failure.fix("choose another name, or move what is there away")
+            failure.fix("choose another name, or move the existing directory away")
         })?;
         let mut written = Vec::new();
         for (path, text) in SHARED.iter().chain(self.files) {

@@ -1,4 +1,4 @@
-//! `hospes offer`: the terms on which a model may be used, made, published and read.
+//! `hospes offer`: makes, publishes and shows offers, the terms for using a model.
 
 mod new;
 mod own;
@@ -30,7 +30,7 @@ use hospes_wire::status::Host;
 
 /// Make, publish, read and withdraw offers.
 ///
-/// An offer names one bundle, its functions and the terms of their use, and is signed by the publisher. It grants nothing by
+/// An offer names a bundle, its functions and the terms for using them, and is signed by the publisher. It grants nothing by
 /// itself: a consumer accepts it with `hospes agree`, and the publisher countersigns.
 #[derive(Debug, Args)]
 pub struct Offer {
@@ -52,44 +52,44 @@ enum Action {
     Open(Open),
 }
 
-/// Check an offer before anybody signs it: what each clause does, and what to look at again.
+/// Check an offer before anybody agrees to it: what each clause does, and what looks wrong.
 ///
-/// Its signature is checked too. Exit code 1 if it cannot be read here: then no host of this version could enforce it.
+/// Checks its signature too. Exit code 1 if it cannot be parsed: then no host of this version can enforce it.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes offer check iris.offer")]
 struct Check {
-    /// An offer's number in the market, or a file.
+    /// An offer's identifier in the market, or a file.
     offer: Reference,
 }
 
-/// Ask the host whether a call would be allowed under an offer, and why not.
+/// Ask the host whether an offer would allow a call, and why not.
 ///
-/// As if the offer had been accepted and signed just now.
+/// The host answers as if both parties had just signed the offer.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  hospes offer simulate sha256:… --function infer --input-bytes 4096 --as zoe"
 )]
 struct Simulate {
-    /// An offer's number in the market.
+    /// An offer's identifier in the market.
     offer: Digest,
     #[command(flatten)]
     call: SimulatedCall,
 }
 
-/// List the templates, with their clauses and the holes in them.
+/// List the templates, with their clauses and holes.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes offer templates")]
 struct Templates {}
 
-/// Let the host agree for you: whoever accepts the offer has an agreement at once.
+/// Let the host sign for you: a consumer who accepts the offer has an agreement at once.
 ///
-/// You sign a mandate for this one offer and this one host, so often and until then. A new one takes the place of the old.
+/// You sign a mandate for this offer and this host, with the limits `--max` and `--until`. A new mandate replaces the old one.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  hospes offer open sha256:… --max 1000 --until 30d --as acme"
 )]
 struct Open {
-    /// The offer's number in the market.
+    /// The offer's identifier in the market.
     offer: Digest,
     /// Most agreements that the host may sign.
     #[arg(long, value_name = "N")]
@@ -97,14 +97,14 @@ struct Open {
     /// Most agreements with one consumer.
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
     max_per_consumer: u32,
-    /// Until when.
+    /// When the mandate ends.
     #[arg(long, value_name = "TIME", value_parser = quantities::moment)]
     until: Moment,
 }
 
 /// Publish an offer on a host.
 ///
-/// The bundle must be live there already, under your account.
+/// The bundle must already be live there, under your account.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes offer publish iris.offer --as acme")]
 struct Publish {
@@ -113,13 +113,13 @@ struct Publish {
 
 /// Show an offer in plain words.
 ///
-/// Its signature is checked first. Each clause says what a host does about it: prevent, detect or record.
+/// Checks its signature first. Each clause shows what a host does about it: prevent, detect or record.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  hospes offer show iris.offer\n  hospes offer show sha256:…"
 )]
 struct Show {
-    /// An offer's number in the market, or a file.
+    /// An offer's identifier in the market, or a file.
     offer: Reference,
 }
 
@@ -179,7 +179,7 @@ impl Open {
             max_per_consumer: Some(self.max_per_consumer),
         };
         let plain = format!(
-            "the host {} may sign {} agreements under offer {} until {}, with each consumer {}",
+            "the host {} may sign {} agreements under offer {} until {}, per consumer {}",
             mandate.agent, mandate.max, mandate.offer, mandate.expires, self.max_per_consumer
         );
         let signed = SignedMandate::sign(mandate, &[&key])?;
@@ -199,34 +199,34 @@ impl Check {
         let warnings = warnings(offer.offer().clauses());
         let mut plain = render_offer(offer.offer());
         for warning in &warnings {
-            plain += &format!("\nlook again: {warning}");
+            plain += &format!("\nwarning: {warning}");
         }
-        plain +=
-            &format!("\nthe offer {} is well signed, and this host enforces all of it", offer.id());
+        plain += &format!(
+            "\nthe signature of offer {} is valid, and hosts of this version enforce all of it",
+            offer.id()
+        );
         let mut json = summary(&offer);
         json["warnings"] = json!(warnings);
         Ok(Answer::new(plain, json))
     }
 }
 
-/// What may not be what its author meant.
+/// Terms that the author may not have meant.
 fn warnings(clauses: &Clauses) -> Vec<String> {
     let mut warnings = Vec::new();
     for (index, permission) in clauses.permissions.iter().enumerate() {
         if permission.constraints.is_empty() && permission.refinements.is_empty() {
-            warnings.push(format!("permission {index} has no limits at all"));
+            warnings.push(format!("permission {index} has no limits"));
         }
         if permission.price.is_some() && permission.constraint(Operand::Credit).is_none() {
-            warnings.push(format!("permission {index} has a price and no credit: it is owed afterwards, and unlimited by what was paid"));
+            warnings.push(format!("permission {index} has a price but no credit: calls are owed afterwards, without a limit on the sum"));
         }
     }
     if lines(clauses).iter().any(|line| line.class == Class::Record && line.rule != "/") {
-        warnings.push(
-            "clauses marked [record] are promises: no host can hold anybody to them".to_owned(),
-        );
+        warnings.push("clauses marked [record] are promises that no host can enforce".to_owned());
     }
     if matches!(clauses.target.versions, Versions::Range { before: None, .. }) {
-        warnings.push("versions that do not exist yet are offered too".to_owned());
+        warnings.push("the offer includes versions that do not exist yet".to_owned());
     }
     warnings
 }
@@ -255,15 +255,15 @@ fn templates() -> Answer {
     Answer::new(plain, json)
 }
 
-/// The host as the caller sees it, with an account where there is one: private offers are shown to their parties only.
+/// The host, with the caller's account if there is one: only their parties see private offers.
 fn viewer(context: &Context) -> Client {
     context.client().unwrap_or_else(|_| context.visitor())
 }
 
-/// Has an offer, which is sent as these bytes, listed in the host's market.
+/// Lists an offer, given as its bytes, in the host's market.
 ///
 /// # Errors
-/// If the host refuses it, or listed another.
+/// If the host refuses it, or listed a different one.
 pub fn list(
     client: &Client,
     offer: &SignedOffer,
@@ -287,14 +287,14 @@ fn sent(
     if published.id == *offer.id() {
         Ok((json, published))
     } else {
-        Err(Failure::new("the host published another offer than the one sent"))
+        Err(Failure::new("the host published a different offer from the one sent"))
     }
 }
 
 /// Reads an offer from the market or a file, and checks its signature.
 ///
 /// # Errors
-/// If there is none, or it is not validly signed, or the host gave another than the one asked for.
+/// If there is none, its signature is not valid, or the host sent a different one.
 pub fn read(client: &Client, reference: &Reference) -> Result<SignedOffer, Failure> {
     match reference {
         Reference::File(path) => {

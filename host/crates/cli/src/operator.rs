@@ -1,4 +1,4 @@
-//! How commands of the operator reach the host: its second listener, and the token that opens it.
+//! How the operator's commands reach the host: its second listener, and the operator's token.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -16,14 +16,14 @@ use hospes_wire::status::{Host, Status};
 /// Longest operator's token, or address of its listener, in bytes.
 const FILE_BYTES_MAX: u64 = 4096;
 
-/// Where the operator's listener is unless something else says so.
+/// The default port of the operator's listener.
 const PORT: u16 = 8081;
 
 /// The operator's listener and token.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "The operator's listener")]
 pub struct Operator {
-    /// The operator's listener [default: as the data directory says, else port 8081 of `--host`].
+    /// The operator's listener [default: from the data directory, else port 8081 of `--host`].
     #[arg(long, env = "HOSPES_OPERATOR", hide_env_values = true, value_name = "URL")]
     operator: Option<HostUrl>,
     #[command(flatten)]
@@ -42,7 +42,7 @@ struct Token {
 }
 
 impl Operator {
-    /// The host's operator's side.
+    /// A client for the operator's listener.
     ///
     /// # Errors
     /// If no token can be read.
@@ -51,21 +51,21 @@ impl Operator {
         Ok(Client::operator(self.url(context)?, token))
     }
 
-    /// The same, of the host that `--host` names and of no other.
+    /// The same, and checks that it belongs to the host that `--host` names.
     ///
     /// # Errors
-    /// If the two listeners are of different hosts.
+    /// If the two listeners belong to different hosts.
     pub fn client_of_host(&self, context: &Context) -> Result<Client, Failure> {
         let client = self.client(context)?;
-        // A host whose other listener cannot be reached from here is taken on trust.
+        // If the host's other listener cannot be reached from here, this check is skipped.
         if let Ok((_, public)) = context.visitor().document::<Host>("/api/host") {
             let (_, own): (Value, Status) = client.document("/status")?;
             if own.party != public.party {
                 let (host, operator) = (&context.host, self.url(context)?);
                 return Err(Failure::new(format!(
-                    "the operator's listener at {operator} is not of the host at {host}"
+                    "the operator's listener at {operator} belongs to a different host from {host}"
                 ))
-                .fix("name both of one host: `--host URL` and `--operator URL`"));
+                .fix("name both listeners of one host: `--host URL` and `--operator URL`"));
             }
         }
         Ok(client)
@@ -89,13 +89,12 @@ impl Operator {
     }
 }
 
-/// The operator's listener of a host, where it is unless something else says so.
+/// The default address of a host's operator's listener.
 fn beside(host: &HostUrl) -> Result<HostUrl, Failure> {
     let authority: Option<http::uri::Authority> = host.authority().parse().ok();
     let beside = authority.map(|authority| format!("{}:{PORT}", authority.host()));
     beside.and_then(|authority| HostUrl::new(false, &authority, "")).ok_or_else(|| {
-        Failure::new("it is not clear where the operator's listener is")
-            .fix("name it with `--operator URL`")
+        Failure::new("the operator's listener is unknown").fix("name it with `--operator URL`")
     })
 }
 
@@ -104,8 +103,8 @@ impl Token {
         match (&self.token_file, &self.data) {
             (Some(file), _) => read_token(file),
             (None, Some(data)) => read_token(&data.join(OPERATOR_TOKEN_FILE)),
-            (None, None) => Err(Failure::new("no operator's token was named")
-                .fix("say `--data DIR`, the host's data directory, or `--token-file FILE`")),
+            (None, None) => Err(Failure::new("no operator's token was given")
+                .fix("name the host's data directory with `--data DIR`, or the token with `--token-file FILE`")),
         }
     }
 }
@@ -127,7 +126,7 @@ pub fn read_line(path: &Path) -> std::io::Result<String> {
 pub fn read_token(path: &Path) -> Result<String, Failure> {
     let token = read_line(path).map_err(|error| {
         Failure::file("read the operator's token from", path, &error)
-            .fix("name the data directory that `hospes serve` uses; the token is there once it has started")
+            .fix("name the data directory that `hospes serve` uses; the host writes the token there when it starts")
     })?;
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(Failure::new(format!(

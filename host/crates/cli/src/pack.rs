@@ -1,4 +1,4 @@
-//! `hospes pack`: a model without code becomes a bundle.
+//! `hospes pack`: packs a model without code into a bundle.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ use hospes_bundle::{
 use hospes_core::backend::Device;
 use hospes_core::id::ModelLabel;
 
-/// What the built-in guest exports, and the name that callers use for it.
+/// The built-in guest's function: the name for callers, and the export.
 const FUNCTION: (&str, &str) = ("infer", "hospes:plugin/inference@0.1.0#infer");
 
 /// The name under which the built-in guest loads the model.
@@ -25,8 +25,9 @@ const GRAPH: &str = "model";
 
 /// Pack an ONNX model into a bundle.
 ///
-/// For a model that needs no code around it: a built-in guest passes tensors through, as the function `infer`. Weights in a file
-/// beside the model are put into it, and maps of chances (`ZipMap`) become tensors. The same model and options give the same bytes. The bundle still has to be signed.
+/// For a model that needs no code: a built-in guest passes tensors through, as the function `infer`. Weights in separate files
+/// are put into the model, and maps of probabilities (`ZipMap`) become tensors. The same model and options give the same bytes. Sign
+/// the bundle afterwards.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  hospes pack iris.onnx --name iris --licence MIT --summary 'Sorts irises by four lengths.' -o iris.wasm\n  \
@@ -39,16 +40,16 @@ pub struct Pack {
     /// The model's name, unique among yours.
     #[arg(long)]
     name: ModelLabel,
-    /// The version, which can be published once.
+    /// The version, which can be published only once.
     #[arg(long, default_value = "1.0.0")]
     version: semver::Version,
-    /// Under what licence the model may be used, as an SPDX expression.
+    /// The model's licence, as an SPDX expression.
     #[arg(long, value_name = "SPDX", default_value = "NOASSERTION", alias = "license")]
     licence: Licence,
-    /// One line on what the model does.
+    /// One line that says what the model does.
     #[arg(long, value_name = "TEXT")]
     summary: Option<String>,
-    /// Where the bundle goes [default: NAME.wasm].
+    /// The bundle's file [default: NAME.wasm].
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -83,7 +84,7 @@ impl Pack {
     }
 }
 
-/// A model without code, and what is said about it.
+/// A model without code, and its description.
 pub struct Codeless {
     pub model: PathBuf,
     pub name: ModelLabel,
@@ -127,7 +128,7 @@ impl Codeless {
     }
 }
 
-/// What was done to the models, a line each.
+/// What was changed in the models, one line each.
 pub fn cured(cures: &[String]) -> String {
     cures.iter().map(|cure| format!("cured: {cure}\n")).collect()
 }

@@ -1,4 +1,4 @@
-//! A host's refusal, as RFC 9457 sends it, turned into a failure with something to do about it.
+//! Turns a host's RFC 9457 problem into a failure with a fix.
 
 use serde_json::Value;
 
@@ -6,15 +6,15 @@ use super::failure::Failure;
 use super::screen::printable;
 use hospes_wire::problem::TYPE_PREFIX;
 
-/// Longest text of a host that is shown, in characters.
+/// Longest text from a host to show, in characters.
 const SHOWN_CHARS_MAX: usize = 2000;
 
-/// The failure that an answer with an error status stands for.
+/// The failure for a response with an error status.
 pub fn failure(status: u16, body: &[u8]) -> Failure {
     let Some(problem) = serde_json::from_slice::<Value>(body).ok().filter(Value::is_object) else {
         let text = shown(&String::from_utf8_lossy(body));
         let failure = Failure::new(format!("the host answered {status}: {}", text.trim()));
-        return failure.fix("see that `--host` names a Hospes host and not something else");
+        return failure.fix("check that `--host` names a Hospes host");
     };
     let member = |name: &str| problem.get(name).and_then(Value::as_str).map(shown);
     let title = member("title").unwrap_or_else(|| format!("the host answered {status}"));
@@ -39,21 +39,23 @@ fn fix(code: &str) -> Option<&'static str> {
         "not-permitted" => {
             "find an offer with `hospes market`, agree to it with `hospes agree OFFER`, and wait for the publisher's signature"
         }
-        "not-found" => "`hospes market` lists what there is; `hospes agreement list` what is yours",
+        "not-found" => {
+            "`hospes market` lists the offers; `hospes agreement list` lists your agreements"
+        }
         "limit-reached" => {
-            "agree to another offer with `hospes agree OFFER`; `hospes agreement list` shows what is left of each"
+            "agree to another offer with `hospes agree OFFER`; `hospes agreement list` shows what is left of each limit"
         }
         "account-stopped" => {
             "`hospes account show` says since when and why; ask the host's operator"
         }
-        "withdrawn" => "`hospes market` lists what there is; ask whoever withdrew it",
+        "withdrawn" => "`hospes market` lists the offers; ask the publisher or the host's operator",
         "invalid-arguments" => "`hospes market` shows what each function takes",
-        "bundle-refused" => "`hospes inspect FILE` shows what the bundle says of itself",
+        "bundle-refused" => "`hospes inspect FILE` shows the bundle's manifest",
         "out-of-service" => {
             "call another version; the operator sees the reason with `hospes admin out-of-service`"
         }
         "busy" | "unavailable" => "try again shortly",
-        "internal" => "ask the operator to look into the host's log",
+        "internal" => "ask the operator to look in the host's log",
         _ => return None,
     })
 }

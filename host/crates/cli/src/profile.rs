@@ -1,4 +1,4 @@
-//! `hospes profile`: what offers and agreements can say, for people and for machines.
+//! `hospes profile`: the terms of offers and agreements, for people and for machines.
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -8,9 +8,9 @@ use super::screen::{Answer, table};
 use hospes_agreement::registry::TERMS;
 use hospes_agreement::{PROFILE, Registry, profile};
 
-/// Show what offers and agreements can say.
+/// Show the terms that offers and agreements can use.
 ///
-/// The profile of ODRL that this host understands: every term, what the host does about it, and how.
+/// Prints the host's ODRL profile: every term, what the host does about it, and how.
 #[derive(Debug, Args)]
 pub struct Profile {
     #[command(subcommand)]
@@ -19,19 +19,19 @@ pub struct Profile {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// List the terms, each with what the host does about it.
+    /// List the terms, and what the host does about each.
     #[command(after_long_help = "Example:\n  hospes profile terms")]
     Terms,
-    /// Print the registry of terms: what binds, whose SHA-256 documents name.
+    /// Print the registry of terms. Documents name its SHA-256.
     #[command(after_long_help = "Example:\n  hospes profile registry")]
     Registry,
-    /// Print the terms in sentences, for machines.
+    /// Print the terms in sentences, as JSON.
     #[command(after_long_help = "Example:\n  hospes profile wording")]
     Wording,
     /// Print the JSON Schema of offers, requests and agreements.
     #[command(after_long_help = "Example:\n  hospes profile schema")]
     Schema,
-    /// Print the tables of the specification.
+    /// Print the specification's tables.
     #[command(after_long_help = "Example:\n  hospes profile tables")]
     Tables,
 }

@@ -1,4 +1,4 @@
-//! `hospes publish`: a signed bundle goes live on a host.
+//! `hospes publish`: publishes a signed bundle on a host.
 
 use std::fs::File;
 use std::io::Read;
@@ -18,11 +18,10 @@ use hospes_wire::models::{Published, Tried};
 
 /// Publish signed bundles on a host.
 ///
-/// The host verifies the signature and every digest, compiles the code, loads the models and runs the guest once; only then is
-/// the version live. A published version never changes: publish a new one instead. Nobody but you can call it before there is
-/// an agreement.
+/// The host verifies the signature and every digest, compiles the code, loads the models and runs the guest once. Then the version
+/// is live. A published version never changes: publish a new one instead. Until there is an agreement, only you can call it.
 ///
-/// Of several bundles, all are tried and each has a line. Exit code 1 if one of them was refused.
+/// All bundles are tried, and each prints a line. Exit code 1 if one was refused.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  hospes sign iris.wasm --as acme && hospes publish iris.wasm --as acme\n  \
@@ -34,7 +33,7 @@ pub struct Publish {
     files: Vec<PathBuf>,
 }
 
-/// How the host computed one of its models.
+/// How the host computed one of the bundle's models.
 fn line(tried: &Tried) -> String {
     let Tried { name, backend, .. } = tried;
     match (tried.computed_ms, &tried.not_computed) {
@@ -44,7 +43,7 @@ fn line(tried: &Tried) -> String {
         (None, reason) => {
             let reason = reason.as_deref().unwrap_or("no reason was given");
             format!(
-                "  model     {name}: not tried, for {backend} refused invented inputs ({reason}): call it once yourself\n"
+                "  model     {name}: not tested, because {backend} refused made-up inputs ({reason}): call it once yourself\n"
             )
         }
     }
@@ -73,10 +72,10 @@ impl Publish {
     }
 }
 
-/// Sends a signed bundle, and shows on the screen, if there is one, how far it is.
+/// Sends a signed bundle, and shows progress if there is a screen.
 ///
 /// # Errors
-/// If it is not a signed bundle, or the host refuses it or published another.
+/// If it is not a signed bundle, or the host refuses it or published a different one.
 pub fn send(
     client: &Client,
     file: &Path,

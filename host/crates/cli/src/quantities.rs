@@ -1,22 +1,22 @@
 //! Times, spans and sizes as people write them on a command line.
 //!
-//! Everything is UTC, and a day is 24 hours: what is signed must mean the same on every machine.
+//! Everything is UTC, and a day is 24 hours, so that signed documents mean the same on every machine.
 
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-/// Longest span that can be written: a hundred years, in days.
+/// Longest span, a hundred years, in days.
 pub const SPAN_DAYS_MAX: i64 = 36_500;
 
-/// A moment: fixed, or so long after the time of the command.
+/// A moment: fixed, or relative to the command's time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
     At(Timestamp),
     After(SignedDuration),
 }
 
-/// Why a quantity was not understood.
+/// Why a quantity did not parse.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QuantityError {
     #[error(
@@ -30,7 +30,7 @@ pub enum QuantityError {
 }
 
 impl Moment {
-    /// The moment, if the command runs at `now`. To whole seconds, so that it reads well in what is signed.
+    /// The moment, if the command runs at `now`. In whole seconds, to read well in signed documents.
     pub fn resolve(self, now: Timestamp) -> Timestamp {
         match self {
             Moment::At(moment) => moment,
@@ -42,7 +42,7 @@ impl Moment {
     }
 }
 
-/// Reads a moment: a date (its first moment), a date and time (UTC unless it names an offset), or a span from now.
+/// Parses a moment: a date (its first moment), a date and time (UTC unless it names an offset), or a span from now.
 ///
 /// # Errors
 /// [`QuantityError::Moment`], [`QuantityError::SpanTooLong`].
@@ -72,7 +72,7 @@ pub fn moment(text: &str) -> Result<Moment, QuantityError> {
     read.map(Moment::At).ok_or_else(|| QuantityError::Moment(text.into()))
 }
 
-/// Reads a size in bytes: `4096`, `64KiB` (1024 a step) or `10MB` (1000 a step).
+/// Parses a size in bytes: `4096`, `64KiB` (steps of 1024) or `10MB` (steps of 1000).
 ///
 /// # Errors
 /// [`QuantityError::Bytes`].
@@ -80,12 +80,12 @@ pub fn bytes(text: &str) -> Result<u64, QuantityError> {
     hospes_config::parse_bytes(text).ok_or_else(|| QuantityError::Bytes(text.into()))
 }
 
-/// A size as people read it.
+/// A size as text.
 pub fn show_bytes(bytes: u64) -> String {
     indicatif::BinaryBytes(bytes).to_string()
 }
 
-/// `12` and `d`, of `12d`; nothing if either is missing.
+/// `12` and `d` for `12d`; `None` if either is missing.
 fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at_checked(end)?;

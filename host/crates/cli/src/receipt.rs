@@ -22,9 +22,9 @@ use hospes_wire::status::Host;
 
 /// List, fetch, read and verify receipts.
 ///
-/// Every call by a known party leaves a receipt, refused ones too. It says who called what under which agreement, what was
-/// counted and how it ended; of the input and the output it holds salted digests only. It is chained to the receipts before it
-/// and proven to be in the host's signed log, so it can be verified without the host.
+/// Every call by a known party, even a refused one, leaves a receipt. It says who called what under which agreement, what was
+/// counted and how the call ended. It holds only salted digests of the input and output. It is chained to the earlier receipts and
+/// comes with a proof that it is in the host's signed log, so it can be verified without the host.
 #[derive(Debug, Args)]
 pub struct Receipt {
     #[command(subcommand)]
@@ -42,16 +42,16 @@ enum Action {
 
 /// List your receipts on a host, the newest first.
 ///
-/// The latest of all, or with `--agreement` those of one agreement; `--after` goes on where a page ended.
+/// Lists the latest of all, or of one agreement with `--agreement`. `--after` continues where a page ended.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  hospes receipt list --as me\n  hospes receipt list --agreement sha256:… --limit 20 --as me"
 )]
 struct List {
-    /// Only those of this agreement.
+    /// Only this agreement's receipts.
     #[arg(long, value_name = "sha256:…")]
     agreement: Option<Digest>,
-    /// Only those before this call.
+    /// Only receipts before this call.
     #[arg(long, value_name = "CALL")]
     after: Option<Call>,
     /// Most receipts [default: 100].
@@ -61,36 +61,36 @@ struct List {
 
 /// Show a receipt.
 ///
-/// It is verified first, against the party named, or else against the one that the host says it is.
+/// Verifies it first, against the named party or else the party that the host claims to be.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  hospes receipt show call.receipt --host-party did:key:z6Mk…"
 )]
 struct Show {
-    /// A call's number on the host, or a file.
+    /// A call's identifier on the host, or a file.
     receipt: Reference,
-    /// Whose signature must be on the log [default: what the host says].
+    /// The party whose signature must be on the log [default: what the host says].
     #[arg(long, value_name = "did:key:…")]
     host_party: Option<Party>,
 }
 
-/// Fetch a receipt from a host and keep it.
+/// Fetch a receipt from a host and save it.
 ///
-/// Without its salt, which only the call itself returned, it proves the call but not what was sent and returned. Save the
-/// receipt with the call (`--receipt FILE` of `hospes call`) to keep both.
+/// It proves the call, but not what was sent and returned: that needs the salt, which only the call itself returned. To keep
+/// both, give `hospes call` the option `--receipt FILE`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes receipt fetch 01936f6e-… --as me -o call.receipt")]
 struct Fetch {
-    /// The call's number.
+    /// The call's identifier.
     call: Call,
-    /// Where the receipt goes.
+    /// The receipt's file.
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
     #[command(flatten)]
     force: Force,
 }
 
-/// A call's number, as its receipt has it.
+/// A call's identifier, as in its receipt.
 #[derive(Debug, Clone, Copy)]
 struct Call(CallId);
 
@@ -102,7 +102,7 @@ enum Reference {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is not the number of a call: it is a UUID, as `hospes receipt list` shows them")]
+#[error("`{0}` is not a call's identifier: it is a UUID, as `hospes receipt list` shows")]
 struct CallError(String);
 
 impl FromStr for Call {
@@ -187,10 +187,10 @@ impl Show {
     }
 }
 
-/// Fetches the receipt of a call just made, checks it, and keeps it with its salt. Returns whose log it is in.
+/// Fetches the receipt of a call just made, verifies it, and saves it with its salt. Returns the log's party.
 ///
 /// # Errors
-/// If the host does not give it, it is not what it should be, or the file exists already.
+/// If the host does not send it, it is not valid, or the file already exists.
 pub fn save(
     client: &Client,
     call: &str,
@@ -204,13 +204,13 @@ pub fn save(
     }
     let party = host_party(client)?;
     if proof.verify(&party)?.call != call.0 {
-        return Err(Failure::new("the host gave the receipt of another call"));
+        return Err(Failure::new("the host sent another call's receipt"));
     }
     force.write(path, &proof.to_bytes())?;
     Ok(party)
 }
 
-/// Who the host says it is.
+/// The party that the host claims to be.
 fn host_party(client: &Client) -> Result<Party, Failure> {
     let (_, identity): (_, Host) = client.document("/api/host")?;
     Ok(identity.party)
@@ -230,7 +230,7 @@ fn fetch(client: &Client, call: &Call) -> Result<ReceiptProof, Failure> {
     ReceiptProof::parse(&bytes).during(|| "the host's receipt cannot be read".into())
 }
 
-/// A receipt for people.
+/// A receipt as text.
 pub fn page(receipt: &Entry) -> String {
     let agreement = match receipt.agreement {
         Some(id) => id.to_string(),
@@ -271,7 +271,7 @@ pub fn page(receipt: &Entry) -> String {
     ))
 }
 
-/// A receipt for programs.
+/// A receipt as JSON.
 pub fn entry(receipt: &Entry) -> Value {
     json!({
         "call": receipt.call.to_string(),

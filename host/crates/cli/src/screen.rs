@@ -1,7 +1,7 @@
-//! What a person or a program sees: answers on stdout, everything else on stderr.
+//! Output: answers on stdout, everything else on stderr.
 //!
-//! With `--json`, stdout holds exactly one JSON document and stderr stays for people. A progress bar appears only where
-//! stderr is a terminal; elsewhere each step is one plain line.
+//! With `--json`, stdout holds exactly one JSON document. A progress bar appears only if stderr is a terminal; otherwise each
+//! step is one plain line.
 
 use std::io::{self, IsTerminal as _, Read, Write as _};
 use std::time::Duration;
@@ -11,24 +11,24 @@ use serde_json::Value;
 
 use super::failure::Failure;
 
-/// How often a bar moves while nothing is reported.
+/// How often a bar moves without reports.
 const TICK: Duration = Duration::from_millis(120);
 
-/// What a command found out.
+/// A command's result.
 #[derive(Debug)]
 pub enum Answer {
     /// Text for people, the same as JSON for programs.
     Text { plain: String, json: Value },
-    /// As `Text`, of a check that did not pass: exit code 1.
+    /// As `Text`, for a check that failed: exit code 1.
     Refused { plain: String, json: Value },
-    /// Bytes for stdout as they are.
+    /// Bytes for stdout, unchanged.
     Bytes(Vec<u8>),
-    /// All was said already.
+    /// Everything is already printed.
     Nothing,
 }
 
 impl Answer {
-    /// Text for people, and the same for programs.
+    /// Text for people, and the same as JSON.
     pub fn new(plain: impl Into<String>, json: Value) -> Self {
         Answer::Text { plain: plain.into(), json }
     }
@@ -54,7 +54,7 @@ impl Screen {
     /// Prints an answer.
     ///
     /// # Errors
-    /// If stdout cannot be written; a reader that went away, as `head` does, is no error.
+    /// If stdout cannot be written. A reader that closes early, such as `head`, is not an error.
     pub fn answer(self, answer: &Answer) -> Result<(), Failure> {
         let bytes = match answer {
             Answer::Text { plain, json } | Answer::Refused { plain, json } => {
@@ -80,7 +80,7 @@ impl Screen {
     pub fn failure(self, failure: &Failure) {
         self.note(&failure.to_string());
         if self.json {
-            // The exit code says the same, so nothing is lost when stdout is gone.
+            // The exit code says the same, so a closed stdout does not matter.
             let json = failure.to_json();
             let _ = self.answer(&Answer::Text { plain: String::new(), json });
         }
@@ -97,8 +97,8 @@ impl Screen {
     /// If nobody can answer, or the answer is not yes.
     pub fn confirm(self, question: &str) -> Result<(), Failure> {
         if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-            return Err(Failure::new("nobody is at the terminal to say yes")
-                .fix("read what is to be signed above, then run the command again with `--yes`"));
+            return Err(Failure::new("no terminal to confirm at")
+                .fix("read the text above, then run the command again with `--yes`"));
         }
         let _ = write!(io::stderr().lock(), "{question} [y/N] ");
         let mut line = String::new();
@@ -109,12 +109,12 @@ impl Screen {
         }
     }
 
-    /// Shows that something of unknown length is under way.
+    /// Shows work of unknown length.
     pub fn spinner(self, what: &str) -> Progress {
         self.progress(what, ProgressBar::new_spinner(), "{spinner} {msg} ({elapsed})")
     }
 
-    /// Shows how many of `total` bytes are done.
+    /// Shows progress over `total` bytes.
     pub fn bytes_bar(self, what: &str, total: u64) -> Progress {
         let template = "{msg} [{bar:30}] {bytes} of {total_bytes}, {bytes_per_sec}";
         self.progress(what, ProgressBar::new(total), template)
@@ -134,14 +134,14 @@ impl Screen {
     }
 }
 
-/// Work under way. The bar goes when this is dropped.
+/// Work in progress. Dropping it removes the bar.
 pub struct Progress {
     bar: Option<ProgressBar>,
     screen: Screen,
 }
 
 impl Progress {
-    /// Says what is being done now.
+    /// Sets the text.
     pub fn step(&self, what: &str) {
         match &self.bar {
             Some(bar) => bar.set_message(what.to_owned()),
@@ -164,7 +164,7 @@ impl Drop for Progress {
     }
 }
 
-/// Lays out rows under a heading in columns.
+/// Lays out rows in columns under a heading.
 pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = heading.iter().map(|cell| cell.chars().count()).collect();
     for row in rows {
@@ -184,7 +184,7 @@ pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// Makes text from a host fit for a terminal: no control characters, so it cannot move the cursor or change colours.
+/// Makes text from a host safe for a terminal: without control characters it cannot move the cursor or change colours.
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }

@@ -1,4 +1,4 @@
-//! Words of commands that people paste into a shell.
+//! Quotes words for commands that people paste into a shell.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ pub fn word(text: &str) -> String {
     }
 }
 
-/// A path as one word that is no option.
+/// A path as one word that is not taken for an option.
 pub fn path(path: &Path) -> String {
     let text = path.to_string_lossy();
     let start = if text.starts_with('-') { "./" } else { "" };

@@ -1,4 +1,4 @@
-//! `hospes sign`: a publisher's signature under a bundle.
+//! `hospes sign`: signs bundles.
 
 use std::path::{Path, PathBuf};
 
@@ -16,8 +16,8 @@ use hospes_core::key::PartyKey;
 
 /// Sign bundles with your key.
 ///
-/// The signature covers every byte before it, and your party is written into the manifest. Without `-o` the file is replaced,
-/// whole or not at all. Of several bundles, all are tried and each has a line. Exit code 1 if one of them could not be signed.
+/// The signature covers every byte before it, and your party is written into the manifest. Without `-o` the file is replaced
+/// atomically. All bundles are tried, and each prints a line. Exit code 1 if one could not be signed.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  hospes sign iris.wasm --as acme\n  hospes sign *.wasm --as acme"
@@ -26,7 +26,7 @@ pub struct Sign {
     /// The bundles.
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// Where the signed bundle goes, if it is one [default: in place].
+    /// The signed bundle's file, for a single bundle [default: in place].
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -39,7 +39,7 @@ impl Sign {
         let [file] = self.files.as_slice() else {
             if self.output.is_some() {
                 return Err(Failure::new("several bundles cannot go into one file")
-                    .fix("leave out `-o`: each is signed in place"));
+                    .fix("leave out `-o` to sign each in place"));
             }
             return Ok(bulk::each(&self.files, |file| {
                 let digest = sign(context, file, &key, file)?;
@@ -48,7 +48,7 @@ impl Sign {
             }));
         };
         let output = self.output.as_deref().unwrap_or(file);
-        // In place it is what was asked for.
+        // Signing in place replaces the file without `--force`.
         if output != file {
             self.force.check_whole(output)?;
         }

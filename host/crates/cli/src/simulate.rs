@@ -1,4 +1,4 @@
-//! A call that is not made: what `offer simulate` and `agreement simulate` share.
+//! A simulated call, for `offer simulate` and `agreement simulate`.
 
 use clap::Args;
 use serde_json::Value;
@@ -14,25 +14,25 @@ use hospes_wire::agreements::{self as wire, Decision, Report};
 /// The call.
 #[derive(Debug, Args)]
 pub struct SimulatedCall {
-    /// The function that would be called.
+    /// The function to call.
     #[arg(long, value_name = "FUNCTION")]
     function: FunctionName,
-    /// Bytes of its arguments.
+    /// The size of its arguments.
     #[arg(long, value_name = "SIZE", value_parser = quantities::bytes, default_value = "0")]
     input_bytes: u64,
-    /// Rows of its batch.
+    /// The rows of its batch.
     #[arg(long, value_name = "N", default_value_t = 1)]
     rows: u64,
-    /// The purpose that it would declare, as an IRI.
+    /// The purpose to declare, as an IRI.
     #[arg(long, value_name = "IRI")]
     purpose: Option<String>,
-    /// When it would begin [default: now].
+    /// When the call begins [default: now].
     #[arg(long, value_name = "TIME", value_parser = quantities::moment)]
     at: Option<Moment>,
 }
 
 impl SimulatedCall {
-    /// Asks the host. A call that would be denied is exit code 1.
+    /// Asks the host. Exit code 1 if the call would be denied.
     pub fn run(self, context: &Context, path: &str) -> Result<Answer, Failure> {
         let now = context.clock.now();
         let post = Post::json(&wire::SimulatedCall {

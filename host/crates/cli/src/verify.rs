@@ -1,4 +1,4 @@
-//! `hospes receipt verify`: whether a receipt is genuine, without asking anybody.
+//! `hospes receipt verify`: verifies a receipt offline.
 
 use std::path::PathBuf;
 
@@ -14,9 +14,9 @@ use hospes_receipt::{ProofError, Receipt};
 
 /// Verify a receipt offline.
 ///
-/// Checks that the receipt is in the log that the host signed and, if you name the files, that they are what was sent and what
-/// came back; for that the receipt must hold its salt. Prints every check; exit code 1 if one fails. The host's party is the
-/// one that you learned from the host (`hospes serve` prints it) before there was anything to dispute.
+/// Checks that the receipt is in the host's signed log. If you name the input and output files, also checks that they are what was
+/// sent and what came back; for that the receipt must hold its salt. Prints every check; exit code 1 if one fails. Get the host's
+/// party from the host (`hospes serve` prints it) before there is anything to dispute.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  hospes receipt verify call.receipt --host-party did:key:z6Mk… --input picture.png"
@@ -24,7 +24,7 @@ use hospes_receipt::{ProofError, Receipt};
 pub struct Verify {
     /// The receipt.
     file: PathBuf,
-    /// Whose signature must be on the log.
+    /// The party whose signature must be on the log.
     #[arg(long, value_name = "did:key:…")]
     host_party: Party,
     /// The bytes that were sent.
@@ -35,7 +35,7 @@ pub struct Verify {
     output: Option<PathBuf>,
 }
 
-/// One thing that was looked at.
+/// One check.
 struct Check {
     what: &'static str,
     /// What was found, or what is wrong.
@@ -50,7 +50,7 @@ impl Verify {
         let verified = match proof.verify(&self.host_party) {
             Ok(verified) => verified,
             Err(error) => {
-                // What is not in the log says nothing, so nothing of it is shown or compared.
+                // A receipt that is not in the log proves nothing, so nothing in it is shown or compared.
                 let result = Err(Failure::from(error).in_a_line());
                 return Ok(answer(&[Check { what: "log", result }], None));
             }

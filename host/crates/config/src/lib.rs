@@ -26,10 +26,10 @@ pub use units::{parse_bytes, show_bytes};
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-/// The file of a data directory that says which address the operator's listener has, for commands on the same machine.
+/// The file in a data directory with the operator's listener's address, for commands on the same machine.
 pub const OPERATOR_ADDRESS_FILE: &str = "operator.address";
 
-/// The file of a data directory that holds the operator's token.
+/// The file in a data directory with the operator's token.
 pub const OPERATOR_TOKEN_FILE: &str = "operator.token";
 
 /// Why settings could not be read.
@@ -49,7 +49,7 @@ pub enum ConfigError {
     },
 }
 
-/// Everything that can be set.
+/// All settings.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -65,7 +65,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads a TOML file. What it does not set has its default.
+    /// Reads a TOML file. Missing settings have their defaults.
     ///
     /// # Errors
     /// [`ConfigError`] points at the line.
@@ -77,7 +77,7 @@ impl Config {
     }
 }
 
-/// Where the host keeps everything.
+/// The data directory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Data {
@@ -95,10 +95,10 @@ impl Default for Data {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Api {
-    /// Everybody's listener: an address or a name, and a port. Default `127.0.0.1:8080`.
+    /// The public listener: an address or a name, and a port. Default `127.0.0.1:8080`.
     pub listen: ListenAddress,
-    /// A file with the certificate of everybody's listener and those above it, in PEM. Default none: connections are not encrypted,
-    /// which is for the loopback and for hosts behind a proxy that encrypts.
+    /// A PEM file with the public listener's certificate chain. Default none: connections are not encrypted, which is for the loopback
+    /// and for hosts behind a TLS proxy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_certificate: Option<PathBuf>,
     /// A file with the certificate's private key, in PEM.
@@ -106,15 +106,15 @@ pub struct Api {
     pub tls_key: Option<PathBuf>,
     /// The operator's listener. Default `127.0.0.1:8081`; keep it off the network.
     pub operator_listen: ListenAddress,
-    /// Connections of one listener. Default 4096. Three of four can be those of strangers, who have shown no key, and no more than
-    /// three eighths of `strangers_bytes_max` hold at 64 KiB each (384 by default); when there are more, the one that has asked
-    /// nothing for longest is closed. An account keeps connections while it has less than three times the places that nobody keeps;
-    /// those above make room like a stranger's, and where there are none, who keeps most gives one up.
+    /// Connections of one listener. Default 4096. Strangers, who have shown no key, get at most three quarters of them, and at most what
+    /// three eighths of `strangers_bytes_max` hold at 64 KiB each (384 by default). Beyond that, the connection that has been idle for
+    /// longest is closed. An account keeps its connections while it has less than three times the free places. Connections beyond that
+    /// make room like a stranger's; if there are none, the account with most gives one up.
     pub connections_max: NonZeroUsize,
-    /// Connections of one address, or one /64 of IPv6. Default 1024; one more is closed at once.
+    /// Connections of one address, or one IPv6 /64. Default 1024; one more is closed at once.
     pub connections_per_address_max: NonZeroUsize,
-    /// Time that an HTTP/2 connection of a caller with a key may go without requests. Default 2 min; then it is closed, with GOAWAY.
-    /// One of a stranger goes after `header_read_timeout`, as all of HTTP/1.1 do.
+    /// Time that an HTTP/2 connection of a caller with a key may be idle. Default 2 min; then it is closed, with GOAWAY. A stranger's
+    /// is closed after `header_read_timeout`, as are all HTTP/1.1 connections.
     #[serde(with = "units::duration")]
     pub idle_timeout: Duration,
     /// Headers of one request. Default 64; more are answered with 431.
@@ -128,28 +128,27 @@ pub struct Api {
     /// Bytes of the body of a call. Default 16 MiB; more are answered with 413.
     #[serde(with = "units::size")]
     pub body_bytes_max: u64,
-    /// Bytes of bodies that the host holds at once, for calls of all accounts. Default 512 MiB, and at least three bodies of calls. They
-    /// count as they come, not as they are announced. An account gets more while it then has at most three times what is left; one
-    /// more body is answered with 503.
+    /// Bytes of call bodies that the host holds at once, for all accounts. Default 512 MiB, and at least three bodies. Bytes count when
+    /// they arrive, not when they are announced. An account gets at most three times what is then left; one more body is answered with
+    /// 503.
     #[serde(with = "units::size")]
     pub bodies_in_flight_bytes_max: u64,
-    /// The same of one account. Default 128 MiB, and at least two bodies of calls; one more is answered with 429.
+    /// The same for one account. Default 128 MiB, and at least two bodies; one more is answered with 429.
     #[serde(with = "units::size")]
     pub account_bodies_bytes_max: u64,
-    /// Bytes that all who have shown no key can make the host hold. Default 64 MiB; what is more is answered with 503. Three eighths
-    /// are for connections, 64 KiB each; three eighths for requests, until their answers have been read: 12 KiB, their heads, bodies
-    /// and long answers; a quarter for what has come and is not read yet, and what the allocator keeps for later. A connection gets
-    /// more while it then has at most three times what is left; whoever leaves most answers unread is closed first, and an HTTP/2
-    /// connection on which eight requests are refused, unless it is a trusted proxy's. `/healthz` and `/readyz` are answered in any
-    /// case.
+    /// Bytes that all strangers together can make the host hold. Default 64 MiB; more is answered with 503. Three eighths are for
+    /// connections, 64 KiB each. Three eighths are for requests until their responses have been read: 12 KiB each, their heads, bodies
+    /// and long responses. A quarter is for bytes that have arrived and are not read yet, and for the allocator's reserve. A connection
+    /// gets at most three times what is then left. The connection with most unread responses is closed first, and an HTTP/2 connection
+    /// after eight refused requests, unless it is a trusted proxy's. `/healthz` and `/readyz` are always answered.
     #[serde(with = "units::size")]
     pub strangers_bytes_max: u64,
-    /// Time that a caller may keep the host waiting for a body, or for an answer to be read. Default 4 s; after that only with
-    /// `body_bytes_per_second_min`.
+    /// Time that a caller may keep the host waiting for a body, or for a response to be read. Default 4 s; after that
+    /// `body_bytes_per_second_min` applies.
     #[serde(with = "units::duration")]
     pub body_grace: Duration,
-    /// Bytes a second at which bodies come and answers are read, on average, once `body_grace` is over. Default 1 KiB; slower bodies
-    /// are answered with 408, and whoever reads more slowly is cut off.
+    /// The lowest average rate, in bytes per second, of bodies and of reading responses, after `body_grace`. Default 1 KiB; slower bodies
+    /// are answered with 408, and slower readers are disconnected.
     #[serde(with = "units::size_usize")]
     pub body_bytes_per_second_min: NonZeroUsize,
     /// Time for the body of a call to arrive. Default 30 s; then 408.
@@ -158,48 +157,45 @@ pub struct Api {
     /// Time for a bundle to arrive. Default 10 min; then 408.
     #[serde(with = "units::duration")]
     pub publish_read_timeout: Duration,
-    /// Bundles that one account may send or have checked at once. Default 2; one more is answered with 429.
+    /// Bundles of one account that may be in upload or verification at once. Default 2; one more is answered with 429.
     pub uploads_per_account_max: NonZeroUsize,
-    /// Bytes on the disk of bundles that are on their way in, of all accounts. Default 8 GiB, and at least two of the largest bundles; what
-    /// goes over it is answered with 503. One account gets at most three times what is then left.
+    /// Bytes on the disk of incoming bundles, for all accounts. Default 8 GiB, and at least two of the largest bundles; more is answered
+    /// with 503. One account gets at most three times what is then left.
     #[serde(with = "units::size")]
     pub uploads_in_flight_bytes_max: u64,
-    /// Bytes of an answer. Default 16 MiB; a larger one is not released.
+    /// Bytes of a response. Default 16 MiB; a larger one is not released.
     #[serde(with = "units::size")]
     pub response_bytes_max: u64,
-    /// Where the host runs, for agreements that speak of it (`spatial`): a country by ISO 3166-1 alpha-3, such as `DEU`. Default
-    /// empty, not stated: such agreements then permit nothing.
+    /// The host's country, for agreements that constrain it (`spatial`), by ISO 3166-1 alpha-3, such as `DEU`. Default empty: such
+    /// agreements then permit nothing.
     #[serde(deserialize_with = "units::country")]
     pub country: String,
-    /// Whose models may be called by their bare names on the fronts of other protocols: `simple` for `publisher/simple`.
-    /// Default none.
+    /// The publisher whose models other protocols' fronts may call by their bare names: `simple` for `publisher/simple`. Default none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_publisher: Option<AccountName>,
-    /// Where clients reach this host, if a proxy is in front of it: `https://models.example/prefix`. The documents of OpenAPI and
-    /// handlers of HTTP go by it. Default none: what a trusted proxy says, or how the request came.
+    /// The public URL of a host behind a proxy: `https://models.example/prefix`. OpenAPI documents and HTTP handlers use it. Default
+    /// none: derived from a trusted proxy's headers, or from the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_url: Option<BaseUrl>,
-    /// Proxies whose `Forwarded`, `X-Forwarded-Host`, `-Proto` and `-Prefix` are believed, as addresses or networks. Default none:
-    /// nobody's.
+    /// Proxies whose `Forwarded`, `X-Forwarded-Host`, `-Proto` and `-Prefix` are trusted, as addresses or networks. Default none.
     pub trusted_proxies: Vec<Network>,
-    /// Pages that may call from a browser (CORS), by their origins; `*` for all. Default none: the browser lets none.
+    /// Origins of pages that may call from a browser (CORS); `*` for all. Default none.
     pub cors_origins: Vec<Origin>,
-    /// After how long a silence a stream of events gets a comment, so that nobody in between closes it. Default 15 s.
+    /// Silence after which an event stream gets a comment, so that no proxy closes it. Default 15 s.
     #[serde(with = "units::duration")]
     pub event_keep_alive: Duration,
-    /// Time between SIGTERM and the end of the listeners, in which `/readyz` says 503 and calls are still taken, so that load
-    /// balancers can turn away first. Default 5 s; a second signal, or Ctrl-C, ends it at once.
+    /// Time between SIGTERM and the closing of the listeners. Meanwhile `/readyz` says 503 and calls are still taken, so that load
+    /// balancers can switch first. Default 5 s; a second signal, or Ctrl-C, ends it at once.
     #[serde(with = "units::pause")]
     pub drain_delay: Duration,
-    /// Time that running calls have to end when the host stops, after the delay. Default 30 s; then the process ends whatever still
-    /// runs.
+    /// Time for running calls to finish when the host stops, after the delay. Default 30 s; then the process ends.
     #[serde(with = "units::duration")]
     pub drain_timeout: Duration,
 }
 
 impl Api {
-    /// Bytes that the connections of strangers may hold, and their requests as many. The rest of `strangers_bytes_max` is for what nobody
-    /// can count: what has come and is not read yet, and pages of the allocator's that are used in part.
+    /// Bytes that strangers' connections may hold; their requests may hold as much again. The rest of `strangers_bytes_max` is for what
+    /// cannot be counted: bytes that have arrived and are not read yet, and the allocator's partly used pages.
     pub fn strangers_part_bytes(&self) -> u64 {
         self.strangers_bytes_max / 8 * 3
     }
@@ -241,14 +237,14 @@ impl Default for Api {
     }
 }
 
-/// What may be published.
+/// Limits of publishing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Bundle {
     /// Bytes of a bundle, weights included. Default 1 GiB; a larger one is refused.
     #[serde(with = "units::size")]
     pub bundle_bytes_max: u64,
-    /// Bytes of a bundle's code. Default 32 MiB: compiling is the dearest thing that a publisher can ask for.
+    /// Bytes of a bundle's code. Default 32 MiB: compiling is the most expensive thing that a publisher can request.
     #[serde(with = "units::size")]
     pub code_bytes_max: u64,
     /// Bytes of the OpenAPI document that describes a bundle's functions. Default 4 MiB; a bundle that needs more is refused.
@@ -258,7 +254,7 @@ pub struct Bundle {
     pub models_per_publisher_max: usize,
     /// Versions of all models of one publisher, those out of service included. Default 2000; one more is refused.
     pub versions_per_publisher_max: usize,
-    /// Bytes of all bundles of one publisher. Default 20 GiB; a bundle that would go over it is refused.
+    /// Bytes of all bundles of one publisher. Default 20 GiB; a bundle that would exceed it is refused.
     #[serde(with = "units::size")]
     pub bytes_per_publisher_max: u64,
 }
@@ -276,25 +272,25 @@ impl Default for Bundle {
     }
 }
 
-/// How much one party may leave on this host.
+/// Limits of one party's documents.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Market {
     /// Offers of one publisher. Default 1000; one more is refused.
     pub offers_per_publisher_max: usize,
-    /// Bytes of the offers of one publisher. Default 4 MiB; an offer beyond is refused.
+    /// Bytes of one publisher's offers. Default 4 MiB; an offer that would exceed it is refused.
     #[serde(with = "units::size")]
     pub offer_bytes_per_publisher_max: u64,
     /// Agreements that one party has signed. Default 10000; one more is refused.
     pub agreements_per_party_max: usize,
-    /// Agreements that one party has signed and the same other party has not. Default 32; one more is refused.
+    /// Agreements that one party has signed and one other party has not. Default 32; one more is refused.
     pub proposals_per_pair_max: usize,
-    /// How long an agreement that one party has signed waits for the other. Default 30 days; then it is forgotten.
+    /// How long an agreement waits for the second signature. Default 30 days; then it is deleted.
     #[serde(with = "units::duration")]
     pub proposal_lifetime: Duration,
-    /// Negotiations that one party has begun, ended ones too. Default 10000; one more is refused.
+    /// Negotiations that one party has begun, including ended ones. Default 10000; one more is refused.
     pub negotiations_per_party_max: usize,
-    /// How long a negotiation is kept after its last message. Default 30 days; then it is forgotten, and the agreement stays.
+    /// How long a negotiation is kept after its last message. Default 30 days; then it is deleted, and the agreement stays.
     #[serde(with = "units::duration")]
     pub negotiation_lifetime: Duration,
 }
@@ -313,26 +309,25 @@ impl Default for Market {
     }
 }
 
-/// How many calls run and wait.
+/// Limits of running and waiting calls.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Admission {
-    /// Calls that run at once, each in a sandbox of its own. Default 64. One account gets at most three times what is then free: alone
-    /// three quarters.
+    /// Calls that run at once, each in its own sandbox. Default 64. One account gets at most three times what is then free: three
+    /// quarters if it is alone.
     pub slots_max: NonZeroUsize,
-    /// Calls that wait for a sandbox. Default 1024; one more is answered with 503. One account gets at most three times the places
-    /// that are then free.
+    /// Calls that wait for a sandbox. Default 1024; one more is answered with 503. One account gets at most three times what is then
+    /// free.
     pub queue_length_max: usize,
     /// Time that a call waits for a sandbox. Default 5 s; then 503.
     #[serde(with = "units::duration")]
     pub queue_wait_max: Duration,
-    /// Bytes that all calls together may have, of memory of plugins and of tensors that the host holds for them. Default: half of the
-    /// machine's memory, or of the control group's. A plugin that wants more than is left is refused it; one account gets at most
-    /// three times what is then left.
+    /// Bytes of all calls together: plugins' memory and the tensors that the host holds for them. Default: half of the machine's memory,
+    /// or of the control group's. A plugin cannot allocate more than is left. One account gets at most three times what is then left.
     #[serde(with = "units::size_usize")]
     pub memory_bytes_max: NonZeroUsize,
-    /// Shares of accounts in sandboxes, plugins' and models' computing time, and turns at the disk, at publishing, at compiling and at
-    /// having long documents read, where several wait: `{ acme = 2 }`. Default none: everybody has 1.
+    /// Accounts' weights when several wait for sandboxes, computing time of plugins and models, the disk, publishing, compiling, or the
+    /// parsing of long documents: `{ acme = 2 }`. Default none: everybody has 1.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub weights: BTreeMap<AccountName, NonZeroU32>,
 }
@@ -356,9 +351,9 @@ pub struct Sandbox {
     /// Time from the start of a call to its end, inference included. Default 30 s.
     #[serde(with = "units::duration")]
     pub deadline: Duration,
-    /// Threads that run plugins and do nothing else, with a lower priority than those that serve. Default: one a core.
+    /// Threads that only run plugins, with a lower priority than those that serve. Default: one per core.
     pub threads: NonZeroUsize,
-    /// How often a running plugin looks at the clock and lets others go first. Default 1 ms.
+    /// How often a running plugin checks its deadline and yields to others. Default 1 ms.
     #[serde(with = "units::duration")]
     pub epoch_tick: Duration,
     /// Linear memory of one call. Default 256 MiB.
@@ -369,30 +364,30 @@ pub struct Sandbox {
     pub stack_bytes_max: NonZeroUsize,
     /// Elements of one table. Default 20000.
     pub table_elements_max: NonZeroUsize,
-    /// Core instances that one component is made of, counted through all components that it instantiates. Default 32; a bundle with more
-    /// is refused before it is compiled.
+    /// Core instances of one component, including those of all components that it instantiates. Default 32; a bundle with more is
+    /// refused before compilation.
     pub instances_max: NonZeroUsize,
-    /// Components that one component instantiates, counted in the same way. Default 256; a bundle with more is refused.
+    /// Components that one component instantiates, counted the same way. Default 256; a bundle with more is refused.
     pub components_max: NonZeroUsize,
     /// Definitions (functions, types, aliases, imports, exports, instances) that instantiating a component evaluates, counted in the same
     /// way. Default 100000; a bundle with more is refused.
     pub definitions_max: NonZeroUsize,
-    /// Different parts that the types of a bundle's functions may have together. Default 20000; a bundle with more is refused.
+    /// Different parts of the types of all functions of a bundle. Default 20000; a bundle with more is refused.
     pub type_nodes_max: NonZeroUsize,
     /// Bytes of the different names in those types. Default 1 MiB; a bundle with more is refused.
     #[serde(with = "units::size_usize")]
     pub type_name_bytes_max: NonZeroUsize,
     /// Handles to the host's resources that are alive at once. Default 1024.
     pub resources_max: NonZeroUsize,
-    /// Bytes that a plugin may hand to the host in one go. Default 64 MiB.
+    /// Bytes that a plugin may pass to the host at once. Default 64 MiB.
     #[serde(with = "units::size_usize")]
     pub hostcall_bytes_max: NonZeroUsize,
-    /// Bytes of a call's log lines that are kept; the rest is dropped. Default 16 KiB.
+    /// Bytes of a call's log lines to keep; the rest is dropped. Default 16 KiB.
     #[serde(with = "units::size_plain")]
     pub log_bytes_max: usize,
-    /// Components that are compiled at once, each of another publisher: they take turns. Default 2.
+    /// Components compiled at once, each from a different publisher. Default 2.
     pub compile_concurrency: NonZeroUsize,
-    /// Time to compile a component. Default 60 s; then the bundle is refused. For its turn it waits half as long at most.
+    /// Time to compile a component. Default 60 s; then the bundle is refused. It waits at most half as long for its turn.
     #[serde(with = "units::duration")]
     pub compile_timeout: Duration,
     /// Memory that compiling a component may take. Default 2 GiB; then the bundle is refused.
@@ -428,47 +423,47 @@ impl Default for Sandbox {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Inference {
-    /// What computes. Default `auto`: what the bundle asks for, else onnxruntime where it is found, else tract.
+    /// The backend. Default `auto`: the one that the bundle names, else onnxruntime if it is found, else tract.
     pub backend: BackendChoice,
-    /// ONNX Runtime's library. Default: looked for beside the binary, in the data directory and in the system.
+    /// ONNX Runtime's library. Default: searched for beside the binary, in the data directory and in the system.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub onnxruntime_library: Option<PathBuf>,
-    /// Threads that compute. Default: one a core.
+    /// Threads that compute. Default: one per core.
     pub threads: NonZeroUsize,
     /// Computations that wait for a thread of the host's own process (`isolation = "none"`). Default 1024; one more is an error for
-    /// the plugin. For workers wait as many as calls run, which `admission.slots_max` bounds.
+    /// the plugin. For workers, `admission.slots_max` is the limit.
     pub queue_length_max: usize,
     /// Bytes of the tensors that the host holds for one call. Default 256 MiB.
     #[serde(with = "units::size_usize")]
     pub tensor_bytes_max: NonZeroUsize,
-    /// Whose models share a worker process, so that one that crashes or must be ended takes no others along. Default `publisher`.
+    /// Which models share a worker process. A crash or a kill ends only that process's computations. Default `publisher`.
     pub isolation: Isolation,
-    /// Publishers whose models are computed in the host's own process when `isolation` is `none`. Default none: everybody else's are
-    /// kept apart by publisher whatever `isolation` says.
+    /// Publishers whose models are computed in the host's own process if `isolation` is `none`. Default none. Other publishers' models
+    /// are always isolated by publisher.
     pub trusted_publishers: Vec<AccountName>,
-    /// Worker processes that compute. Default 64. A publisher gets more as long as it has less than three times as many as are free, which
-    /// matters where each model has one (`isolation = "model"`). One more publisher's takes the place of the one that has been idle for longest of those who have more, whose
-    /// models are loaded again when they are called; while all compute, its calls are answered with 503 and not charged.
+    /// Worker processes that compute. Default 64. A publisher gets more while it has less than three times the free ones, which matters if
+    /// each model has its own (`isolation = "model"`). Another publisher's worker replaces the longest idle one among publishers with more;
+    /// the replaced models are loaded again when they are called. While all compute, its calls are answered with 503 and not charged.
     pub workers_max: NonZeroUsize,
-    /// Memory that a worker may have beyond what it starts with: weights, and what computations allocate. Default 4 GiB; a
-    /// computation that wants more fails, or ends its worker.
+    /// Memory that a worker may allocate after its start: weights, and what computations allocate. Default 4 GiB; a computation that
+    /// needs more fails, or ends its worker.
     #[serde(with = "units::size")]
     pub worker_memory_bytes_max: u64,
-    /// The program that workers run: `hospes` of the same version. Default: the running one.
+    /// The workers' program: `hospes` of the same version. Default: the running one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker_program: Option<PathBuf>,
 }
 
-/// Whose models share a worker process.
+/// Which models share a worker process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Isolation {
-    /// Nobody's: each model has its own.
+    /// None: each model has its own.
     Model,
     /// Those of one publisher.
     #[default]
     Publisher,
-    /// Those of trusted publishers have none: they are computed in the host's process.
+    /// Trusted publishers' models have no worker: they are computed in the host's process.
     None,
 }
 
@@ -493,8 +488,8 @@ impl Default for Inference {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Receipt {
-    /// How often receipts are synced to the disk and a checkpoint is signed. Default 200 ms: what a loss of power, not of
-    /// the process, can lose.
+    /// How often receipts are synced to the disk and a checkpoint is signed. Default 200 ms. A power failure can lose that much; a crash
+    /// of the process loses nothing.
     #[serde(with = "units::duration")]
     pub flush_interval: Duration,
 }
@@ -509,17 +504,17 @@ impl Default for Receipt {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Telemetry {
-    /// What is logged, as `tracing` directives. Default `info`; the variable `RUST_LOG` goes over it.
+    /// What is logged, as `tracing` directives. Default `info`; the variable `RUST_LOG` overrides it.
     pub filter: String,
-    /// How lines look. Default `text`.
+    /// The format of lines. Default `text`.
     pub format: LogFormat,
-    /// What the plugins of one publisher and the workers that compute its models may write, in bytes a second, and four times that at once.
-    /// Default 16 KiB; lines beyond it are dropped, and the log says how many.
+    /// Bytes per second that one publisher's plugins and its models' workers may log, and four times that in a burst. Default 16 KiB;
+    /// lines beyond it are dropped, and the log says how many.
     #[serde(with = "units::size")]
     pub tenant_bytes_per_second: u64,
 }
 
-/// How lines of the log look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -534,18 +529,18 @@ impl Default for Telemetry {
     }
 }
 
-/// ONNX Runtime's library as the environment names it: `HOSPES_ONNXRUNTIME`, or `ORT_DYLIB_PATH` as other programs read it.
+/// ONNX Runtime's library from the environment: `HOSPES_ONNXRUNTIME`, or `ORT_DYLIB_PATH` as in other programs.
 pub fn library_from_environment() -> Option<PathBuf> {
     let named = ["HOSPES_ONNXRUNTIME", "ORT_DYLIB_PATH"].into_iter().find_map(std::env::var_os);
     named.filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
-/// The folder of the running binary.
+/// The running binary's folder.
 pub fn binary_directory() -> Option<PathBuf> {
     std::env::current_exe().ok()?.parent().map(Path::to_owned)
 }
 
-/// Half of what this process may have, in whole MiB.
+/// Half of this process's memory limit, in whole MiB.
 fn memory_bytes_default() -> NonZeroUsize {
     let mib = (machine::memory_bytes() / 2 / MIB).max(1);
     usize::try_from(mib * MIB).ok().and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MAX)

@@ -65,9 +65,9 @@ pub enum DsseError {
     SignatureCount { count: usize },
     #[error("`{signer}` signed the envelope twice")]
     SignedTwice { signer: Party },
-    #[error("`{signer}` signed the envelope but has no part in it")]
+    #[error("`{signer}` signed the envelope, but is not a party to it")]
     Stranger { signer: Party },
-    #[error("the signature of `{signer}` does not fit the payload")]
+    #[error("the signature of `{signer}` does not match the payload")]
     Forged {
         signer: Party,
         #[source]

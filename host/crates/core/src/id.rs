@@ -23,7 +23,7 @@ pub enum IdError {
         "`{value}` is not a {kind}: use 1 to {NAME_BYTES_MAX} lower-case letters, digits and single hyphens, starting with a letter"
     )]
     Name { kind: &'static str, value: String },
-    #[error("`{value}` cannot be an {kind}: paths begin with it; choose another one")]
+    #[error("`{value}` is reserved and cannot be an {kind}; choose another one")]
     Reserved { kind: &'static str, value: String },
     #[error("`{0}` is not a model name: write it as `publisher/model`")]
     ModelName(String),
@@ -32,7 +32,7 @@ pub enum IdError {
     #[error("`{0}` is not a party: write it as `did:key:z6Mk…`, an Ed25519 public key")]
     Party(String),
     #[error(
-        "`{0}` is not the identifier of an API key: that is 16 hexadecimal digits, as they are listed"
+        "`{0}` is not an API key's identifier: write 16 hexadecimal digits, as in the list of keys"
     )]
     Key(String),
 }

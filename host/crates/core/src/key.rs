@@ -55,7 +55,7 @@ pub enum KeyError {
         #[source]
         source: std::io::Error,
     },
-    #[error("key file `{}` exists already; keys are never overwritten, so name another file", path.display())]
+    #[error("key file `{}` already exists; keys are never overwritten, so name another file", path.display())]
     Exists { path: PathBuf },
     #[error(
         "key file `{}` has mode {mode:03o}, so others could read or change it; run `chmod 600` on it", path.display()
@@ -71,9 +71,9 @@ pub enum KeyError {
 /// Why a signature does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    #[error("`{0}` is not a usable public key: it is no point of the curve, or one of small order")]
+    #[error("`{0}` is not a usable public key: it is not a point of the curve, or has small order")]
     WeakKey(Party),
-    #[error("the signature is not one of `{0}` over these bytes")]
+    #[error("the signature is not by `{0}` over these bytes")]
     Mismatch(Party),
 }
 

@@ -104,13 +104,13 @@ pub enum GuestFailure {
     Trap { reason: String },
     #[error("the plugin did not end within {} ms", allowed.as_millis())]
     Deadline { allowed: Duration },
-    #[error("the plugin wanted more than the {max} bytes of memory that it may have")]
+    #[error("the plugin needed more than the {max} bytes of memory allowed")]
     MemoryLimit { max: usize },
     #[error(
-        "the plugin wanted memory that is not left: all calls together may have {max} bytes, and one account a part of them (`admission.memory_bytes_max`); try again shortly"
+        "the plugin needed memory that is not free: all calls together have {max} bytes, and one account a part of them (`admission.memory_bytes_max`); try again shortly"
     )]
     HostMemory { max: usize },
-    #[error("the plugin wanted a table of more than {max} elements")]
+    #[error("the plugin needed a table of more than {max} elements")]
     TableLimit { max: usize },
     #[error("the plugin used up its stack: it recurses too deeply")]
     StackOverflow,
@@ -122,26 +122,28 @@ pub enum GuestFailure {
     HostcallLimit { max: usize },
     #[error("the plugin computed for longer than the {} ms that the agreement allows", allowed.as_millis())]
     CpuTime { allowed: Duration },
-    #[error("the request is larger than the {max} bytes that it may have, headers included")]
+    #[error("the request is larger than the {max} bytes allowed, headers included")]
     InputTooLarge { max: u64 },
     #[error("{reason}")]
     InputTooSlow { reason: String },
-    #[error("the request could not be kept: {reason}")]
+    #[error("the request could not be stored: {reason}")]
     InputUnkept { reason: String },
     /// What still runs then has a second to end in order.
-    #[error("the caller went away before the answer had ended")]
+    #[error("the caller disconnected before the response ended")]
     Disconnected,
-    #[error("the caller did not read the answer, or too slowly (`api.body_bytes_per_second_min`)")]
+    #[error(
+        "the caller did not read the response, or read it too slowly (`api.body_bytes_per_second_min`)"
+    )]
     Unread,
     #[error("the agreement was suspended or ended while the call ran")]
     Stopped,
     #[error("the agreement does not allow what the plugin did: {reason}")]
     Terms { reason: String },
-    #[error("the answer cannot be held to what the agreement lets out: {reason}")]
+    #[error("the agreement's output controls cannot be applied to the response: {reason}")]
     OutputUncontrolled { reason: String },
-    #[error("the answer is {bytes} bytes, more than the {max} that {limit} allows")]
+    #[error("the response is {bytes} bytes, more than the {max} that {limit} allows")]
     OutputTooLarge { bytes: u64, max: u64, limit: OutputLimit },
-    #[error("the answer cannot be sent as asked: {reason}")]
+    #[error("the response cannot be sent in the requested form: {reason}")]
     OutputUnsendable { reason: String },
     #[error("{reason}")]
     ComputationLost { reason: String },

@@ -111,13 +111,13 @@ pub enum TensorError {
         "`{0}` is not a data type: write one such as `FP32`, `INT64`, `UINT8`, `BOOL` or `BYTES`"
     )]
     DataType(String),
-    #[error("a shape of {rank} dimensions, more than the {RANK_MAX} that a tensor may have")]
+    #[error("the shape has {rank} dimensions, more than the {RANK_MAX} allowed")]
     Rank { rank: usize },
     #[error("shape {shape:?} has more elements than can be counted")]
     Shape { shape: Vec<usize> },
     #[error("{elements} elements of {data_type} are {expected} bytes, not {seen}")]
     Size { data_type: DataType, elements: usize, expected: usize, seen: usize },
-    #[error("byte {value} is not a BOOL: it is 0 or 1")]
+    #[error("byte {value} is not a BOOL: it must be 0 or 1")]
     Bool { value: u8 },
     #[error("the BYTES element at byte {offset} does not end within the data")]
     BytesCut { offset: usize },

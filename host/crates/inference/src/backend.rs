@@ -96,7 +96,7 @@ pub struct BackendStatus {
 /// Why a backend could not do something. The text of native libraries is passed on, in one line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum BackendError {
-    #[error("no library was found; `hospes runtime install onnxruntime` brings one")]
+    #[error("no library was found; `hospes runtime install onnxruntime` installs one")]
     NoLibrary,
     #[error("{0}")]
     Library(String),

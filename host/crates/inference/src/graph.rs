@@ -31,7 +31,7 @@ pub enum ComputeError {
     #[error("the {what} are {bytes} bytes, more than the {max} of `inference.tensor_bytes_max`")]
     TooLarge { what: &'static str, bytes: usize, max: usize },
     #[error(
-        "{length_max} computations wait already (`inference.queue_length_max`); try again shortly"
+        "{length_max} computations are already waiting (`inference.queue_length_max`); try again shortly"
     )]
     Busy { length_max: usize },
     #[error("the model failed: {0}")]
@@ -41,11 +41,11 @@ pub enum ComputeError {
     )]
     Lost { how: String },
     #[error(
-        "the model is not computed for another {} ms, for it has ended the process that computes it", wait.as_millis()
+        "the model is backed off for another {} ms, because it ended the process that computes it", wait.as_millis()
     )]
     BackedOff { wait: Duration },
     #[error(
-        "no worker process can be started: the {max} of this host compute at the moment, or as many as one publisher may have of them (`inference.workers_max`); try again shortly"
+        "no worker process is free: all {max} of this host are computing, or this publisher has its share of them (`inference.workers_max`); try again shortly"
     )]
     Workers { max: usize },
 }

@@ -95,7 +95,7 @@ pub enum InferenceError {
     Thread(#[source] io::Error),
     #[error("no worker process for inference could be started")]
     Worker(#[from] WorkerStartError),
-    #[error("backend `{kind}` is asked for and not usable: {reason}")]
+    #[error("backend `{kind}` is configured, but not usable: {reason}")]
     Unusable { kind: BackendKind, reason: BackendError },
 }
 
@@ -106,9 +106,9 @@ pub enum LoadError {
     Unusable { kind: BackendKind, reason: String },
     #[error("it needs backend `{wanted}`, but this host's operator allows `{allowed}` only")]
     NotAllowed { wanted: BackendKind, allowed: BackendKind },
-    #[error("it must run on a {device}, and this host has none for it")]
+    #[error("it must run on a {device}, but this host has none for it")]
     NoDevice { device: Device },
-    #[error("no backend is given it: {0}")]
+    #[error("no backend gets it: {0}")]
     Refused(#[from] ModelRefused),
     #[error("`{kind}` cannot load it: {source}")]
     Backend {
@@ -125,7 +125,7 @@ pub enum LoadError {
     #[error("the process in which `{kind}` loaded it ended: {how}")]
     Lost { kind: BackendKind, how: String },
     #[error(
-        "it is not loaded for another {} ms, for it has ended the process that loaded it", wait.as_millis()
+        "it is backed off for another {} ms, because it ended the process that loaded it", wait.as_millis()
     )]
     BackedOff { wait: Duration },
     #[error("{}", ComputeError::Workers { max: *max })]
@@ -228,7 +228,7 @@ impl Inference {
         let ready = match pool.first().await {
             // A damaged library ends whoever loads it.
             Err(error) if !needs_library && !settings.libraries.is_empty() => {
-                tracing::error!(%error, "workers do not start with ONNX Runtime, so the host does without it");
+                tracing::error!(%error, "workers do not start with ONNX Runtime, so the host does not use it");
                 settings.libraries.clear();
                 pool = Arc::new(Pool::new(&settings));
                 pool.first().await?

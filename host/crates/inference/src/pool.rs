@@ -267,7 +267,7 @@ impl Group {
             let process = worker.process();
             tracing::debug!(
                 process,
-                "an idle worker makes way for another (`inference.workers_max`)"
+                "an idle worker is replaced by another (`inference.workers_max`)"
             );
         }
         state.seat.take()
@@ -336,7 +336,7 @@ impl RemoteModel {
             LoadLoss::Timeout => LoadError::Timeout { kind },
             LoadLoss::Lost(how) => LoadError::Lost { kind, how },
             LoadLoss::Bystander => {
-                LoadError::Lost { kind, how: "being ended again and again for others".into() }
+                LoadError::Lost { kind, how: "being replaced repeatedly for others".into() }
             }
         };
         let culprit = Culprit::loading(owned(&source));
@@ -395,9 +395,7 @@ impl RemoteModel {
                 Ok(outputs) => return Ok(outputs),
             }
         }
-        Err(ComputeError::Lost {
-            how: "ending again and again before the computation began".into(),
-        })
+        Err(ComputeError::Lost { how: "ending repeatedly before the computation began".into() })
     }
 
     /// Loads the model into a new worker; none if that has ended, too.
@@ -486,7 +484,7 @@ async fn load(
         Ok(Err(Loss::Job(super::protocol::JobError::Backend(error)))) => {
             Err(LoadLoss::Backend(error))
         }
-        Ok(Err(Loss::Job(_))) => Err(LoadLoss::Lost("an answer that is none".into())),
+        Ok(Err(Loss::Job(_))) => Err(LoadLoss::Lost("a malformed answer".into())),
         Ok(Err(Loss::Ended(how))) => Err(LoadLoss::Lost(how.to_string())),
         Ok(Err(Loss::Bystander)) => Err(LoadLoss::Bystander),
         Err(_elapsed) => {

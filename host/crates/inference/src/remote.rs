@@ -54,7 +54,7 @@ pub enum WorkerStartError {
     Late,
     #[error("a worker ended before it was ready: {0}")]
     Ended(Arc<str>),
-    #[error("the worker is of another version of this program")]
+    #[error("the worker is a different version of this program")]
     Version,
     #[error("`inference.tensor_bytes_max` and `inference.threads` are too large together")]
     Layout,
@@ -444,7 +444,7 @@ impl Inner {
                 max: self.layout.part_bytes,
             },
             JobError::Cancelled | JobError::Unknown => {
-                ComputeError::Lost { how: "an answer that does not belong to the question".into() }
+                ComputeError::Lost { how: "an answer to a different request".into() }
             }
         }
     }
@@ -544,11 +544,9 @@ async fn look_after(inner: Arc<Inner>, mut process: Process) {
         }
     };
     let how = match (&status, overdue) {
-        (Ok(_), Some(_)) => {
-            "being killed, for it did not let go of a computation that had to end".into()
-        }
+        (Ok(_), Some(_)) => "being killed, because it did not stop a cancelled computation".into(),
         (Ok(status), None) => process.ending(status),
-        (Err(error), _) => format!("an end that is not known ({error})"),
+        (Err(error), _) => format!("an unknown end ({error})"),
     };
     if !inner.closing.load(Ordering::Acquire) {
         let publisher = process.lines().owner();

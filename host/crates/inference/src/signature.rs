@@ -59,7 +59,7 @@ pub enum InputError {
         "input `{name}` has a value in the model, which backend `{backend}` takes as a constant: leave it out"
     )]
     Constant { name: String, backend: BackendKind },
-    #[error("input `{name}` is there twice")]
+    #[error("input `{name}` appears twice")]
     Duplicate { name: String },
     #[error("input `{name}` is missing: it is {spec}")]
     Missing { name: String, spec: String },
@@ -209,7 +209,7 @@ mod tests {
         let not_truth = Tensor::new(DataType::U8, vec![1], vec![2].into()).expect("fits");
         for (inputs, said) in [
             (vec![x()], "input `mask` is missing: it is BOOL[?]"),
-            (vec![x(), x(), mask()], "input `x` is there twice"),
+            (vec![x(), x(), mask()], "input `x` appears twice"),
             (vec![x(), mask(), ("z".into(), x().1)], "no input `z`; it has `x`, `mask`"),
             (vec![x_of(DataType::F64, &[1, 2], 16), mask()], "`x` is FP32[?, 2], not FP64[1, 2]"),
             (vec![x_of(DataType::F32, &[1, 3], 12), mask()], "not FP32[1, 3]"),

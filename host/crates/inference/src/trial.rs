@@ -83,24 +83,24 @@ pub enum Trial {
 /// Why a model would fail every call.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum TrialError {
-    #[error("it fails whatever it is given: {0}")]
+    #[error("it fails for every input: {0}")]
     Fails(ComputeError),
     #[error("nobody could call it: {0}")]
     Input(#[from] TensorError),
     #[error(
-        "its computations are lost, whatever it is given: the process that computes them ended by {how}"
+        "its computations are lost for every input: the process that computes them ended by {how}"
     )]
     Ends { how: String },
     #[error(
-        "it has ended the process that computes it, and is not computed for another {} ms: publish it again then",
+        "it ended the process that computes it, and is backed off for another {} ms: publish it again then",
         wait.as_millis()
     )]
     BackedOff { wait: Duration },
     #[error(
-        "the process that computes it ended by {how} when it was tried out, and it was not computed after that: {why}; publish it again"
+        "the process that computes it ended by {how} during the trial, and the model was not computed after that: {why}; publish it again"
     )]
     Unclear { how: String, why: String },
-    #[error("it is not computed within {} s, with the smallest inputs that it takes", .0.as_secs())]
+    #[error("it is not computed within {} s, even with its smallest inputs", .0.as_secs())]
     Slow(Duration),
 }
 
@@ -219,7 +219,7 @@ impl Graph {
     ) -> Result<Trial, ComputeError> {
         let began = Instant::now();
         let not_again =
-            |why: &str| Trial::Inconclusive(format!("it was computed once, and not again{why}"));
+            |why: &str| Trial::Inconclusive(format!("it was computed once, but not again{why}"));
         Ok(match self.attempt(inputs, until).await {
             Some(Ok(())) => Trial::Computed(began.elapsed()),
             Some(Err(error @ (ComputeError::Lost { .. } | ComputeError::BackedOff { .. }))) => {

@@ -27,9 +27,9 @@ pub enum WorkerError {
     Channel(#[from] ChannelError),
     #[error("the shared memory cannot be used")]
     Memory(#[from] MemoryError),
-    #[error("the host sent something else than was expected")]
+    #[error("the host sent an unexpected message")]
     Unexpected,
-    #[error("the host is of another version")]
+    #[error("the host is a different version")]
     Version,
     #[error("a thread could not be started")]
     Thread(#[source] std::io::Error),

@@ -29,9 +29,9 @@ pub struct ModelRefused {
 pub enum Problem {
     #[error("it has {bytes} bytes, more than the {MODEL_BYTES_MAX} that an ONNX file may have")]
     TooLarge { bytes: usize },
-    #[error("it is no ONNX model: {0}")]
+    #[error("it is not an ONNX model: {0}")]
     Wire(#[from] WireError),
-    #[error("it is no ONNX model: it has no graph")]
+    #[error("it is not an ONNX model: it has no graph")]
     NoGraph,
     #[error(
         "it is in ONNX Runtime's own format, which cannot be checked: publish the `.onnx` file that it was made from"
@@ -42,10 +42,10 @@ pub enum Problem {
     )]
     UnknownField { message: Kind, number: u32 },
     #[error(
-        "`{message:?}` has its field {number} twice, which parsers read each in its own way: export the model again"
+        "`{message:?}` has its field {number} twice, which parsers read differently: export the model again"
     )]
     Doubled { message: Kind, number: u32 },
-    #[error("field {number} of `{message:?}` does not hold what it should")]
+    #[error("field {number} of `{message:?}` has the wrong content")]
     WrongKind { message: Kind, number: u32 },
     #[error("a name or text is not UTF-8, or a name holds a zero")]
     NotText,
@@ -66,14 +66,14 @@ pub enum Problem {
     )]
     Outside { operator: String },
     #[error(
-        "operator `{operator}` comes in a library of its own, which no host loads: do that step in a plugin's code"
+        "operator `{operator}` needs a custom library, which hosts do not load: do that step in a plugin's code"
     )]
     Library { operator: String },
     #[error(
         "attribute `{name}` is the name `{value}` of a file outside the model: export the model without it"
     )]
     Path { name: &'static str, value: String },
-    #[error("metadata `{key}` sets up the program that computes the model: remove it")]
+    #[error("metadata `{key}` configures the program that computes the model: remove it")]
     Setting { key: String },
     #[error(
         "shape {dims:?} has more elements than can be counted, or a size below zero: give it sizes that fit"
@@ -86,7 +86,7 @@ pub enum Problem {
     #[error("a tensor has elements of type {0}, which ONNX 1.23 does not have")]
     ElementType(u64),
     #[error(
-        "its sparse tensors fill more than {DENSE_BYTES_MAX} bytes where they are spread out: make them smaller"
+        "its sparse tensors have more than {DENSE_BYTES_MAX} bytes when they are made dense: make them smaller"
     )]
     Dense,
     #[error("function `{function}` is defined twice")]
@@ -96,7 +96,7 @@ pub enum Problem {
     #[error("functions call each other more than {FUNCTION_DEPTH_MAX} deep")]
     FunctionDepth,
     #[error(
-        "with its functions written out it has more than the {NODES_MAX} nodes allowed: call them less often"
+        "with its functions inlined it has more than the {NODES_MAX} nodes allowed: call them less often"
     )]
     Expanded,
 }

@@ -51,7 +51,7 @@ impl Consistency {
         let hashes = wire.path.iter().map(|hash| STANDARD.decode(hash).ok()?.try_into().ok());
         let path = hashes
             .collect::<Option<_>>()
-            .ok_or_else(|| malformed("`/path` holds something that is no hash in base64"))?;
+            .ok_or_else(|| malformed("`/path` holds something that is not a base64 hash"))?;
         Ok(Self { from: wire.from, to: wire.to, path })
     }
 

@@ -159,20 +159,20 @@ pub enum ReceiptError {
     #[error("`{}` is damaged at byte {offset}: {reason}; restore it from a copy", path.display())]
     Damaged { path: PathBuf, offset: u64, reason: String },
     #[error(
-        "the checkpoint in `{}` is not of this host's key and the log `{origin}`; start the host with the key and name that wrote it",
+        "the checkpoint in `{}` does not belong to this host's key and the log `{origin}`; start the host with the key and name that wrote it",
         path.display()
     )]
     OtherLog { path: PathBuf, origin: String },
     #[error(
-        "the log holds {size} receipts, which are not those that its checkpoint of {signed} signs; restore it from a copy"
+        "the log holds {size} receipts, which differ from the {signed} that its checkpoint signs; restore it from a copy"
     )]
     RolledBack { size: u64, signed: u64 },
     #[error("the receipt could come to {bytes} bytes, more than the {RECEIPT_BYTES_MAX} allowed")]
     TooLarge { bytes: usize },
-    #[error("call `{0}` has a receipt already")]
+    #[error("call `{0}` already has a receipt")]
     Repeated(CallId),
     #[error(
-        "the log's latest checkpoint signs {signed} receipts: nothing can be said of {from} to {to}"
+        "the log's latest checkpoint signs {signed} receipts: there is no proof from {from} to {to}"
     )]
     NoSuchState { from: u64, to: u64, signed: u64 },
     #[error("call `{0}` has no receipt")]
@@ -180,7 +180,7 @@ pub enum ReceiptError {
     #[error("there is no action `{0}`")]
     NoAction(u64),
     #[error(
-        "an action has a target of at most {TARGET_BYTES_MAX} and a reason of at most {REASON_BYTES_MAX} bytes, each of one line"
+        "an action has a target of at most {TARGET_BYTES_MAX} bytes and a reason of at most {REASON_BYTES_MAX} bytes, each on one line"
     )]
     UnsoundAction,
     #[error(
@@ -193,10 +193,10 @@ pub enum ReceiptError {
         path.display()
     )]
     NoCheckpoint { path: PathBuf, size: u64 },
-    #[error("there is no room for more receipts in `{}`, so no further calls are taken until there is", path.display())]
+    #[error("there is no room for more receipts in `{}`, so the host takes no calls until there is", path.display())]
     Full { path: PathBuf },
     #[error(
-        "an earlier write of receipts failed (`{cause}`), so none is written until that is mended"
+        "an earlier write of receipts failed (`{cause}`), so none is written until that is fixed"
     )]
     Stopped { cause: String },
     #[error("the thread that writes checkpoints could not be started")]

@@ -50,7 +50,7 @@ pub const CHECKPOINT_FILE: &str = "checkpoint";
 
 /// Why nothing is written any more when what is in memory may be half done.
 fn after_a_panic() -> Stopped {
-    Stopped { cause: "a thread ended while it wrote".to_owned(), cure: Cure::Restart }
+    Stopped { cause: "a thread ended while writing".to_owned(), cure: Cure::Restart }
 }
 
 /// The receipts of a host. Open once a folder; share by reference.
@@ -166,7 +166,7 @@ impl Log {
         match (shared.flush(), last) {
             // It is tried again: until then the last checkpoint is the one there was.
             (Err(error), Some(last)) => {
-                tracing::error!(%error, "no checkpoint is written now");
+                tracing::error!(%error, "the checkpoint could not be written");
                 *unpoisoned(shared.signed.lock()) = last;
             }
             (flushed, _) => flushed?,
@@ -550,7 +550,7 @@ impl Shared {
         };
         let (header, mut bytes) = self.read_record(offset).map_err(|source| {
             if source.kind() == io::ErrorKind::InvalidData {
-                return damaged("the length of a record is not whole");
+                return damaged("a record's length is cut off");
             }
             read_error(&self.path, source)
         })?;

@@ -59,17 +59,17 @@ pub enum ProofError {
     Checkpoint { host: Party },
     #[error("the receipt is not in the log that the checkpoint signs, or was changed")]
     NotIncluded,
-    #[error("the two checkpoints are not of one log")]
+    #[error("the two checkpoints are from different logs")]
     OtherLog,
     #[error(
-        "the proof is for logs of {from} and {to} receipts, the checkpoints are of {old} and {new}"
+        "the proof is for logs of {from} and {to} receipts, but the checkpoints are for {old} and {new}"
     )]
     OtherSizes { from: u64, to: u64, old: u64, new: u64 },
     #[error(
-        "the log of {new} receipts does not begin with the {old} that were signed before: receipts were dropped or changed"
+        "the log of {new} receipts does not begin with the {old} signed earlier: receipts were dropped or changed"
     )]
     Inconsistent { old: u64, new: u64 },
-    #[error("the salt is missing, so the bytes cannot be compared; only the caller was given it")]
+    #[error("the salt is missing, so the bytes cannot be compared; only the caller got it")]
     NoSalt,
     #[error("the receipt names no {0}: the call gave none")]
     Absent(&'static str),
@@ -100,7 +100,7 @@ impl ReceiptProof {
             .iter()
             .map(|hash| STANDARD.decode(hash).ok()?.try_into().ok())
             .collect::<Option<_>>()
-            .ok_or_else(|| malformed("`/path` holds something that is no hash in base64"))?;
+            .ok_or_else(|| malformed("`/path` holds something that is not a base64 hash"))?;
         let salt = wire.salt.as_deref().map(str::parse).transpose();
         Ok(Self {
             receipt: STANDARD

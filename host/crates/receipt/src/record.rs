@@ -93,7 +93,7 @@ impl<'a> Records<'a> {
         self.file.read_exact(&mut header).map_err(Broken::Read)?;
         let Some(length) = length_in(&header) else {
             let torn = header[4..].iter().all(|byte| *byte == 0);
-            return Err(self.broken(torn, "the length of a record is not whole"));
+            return Err(self.broken(torn, "a record's length is cut off"));
         };
         let whole = HEADER_BYTES + length + 1;
         if left < whole as u64 {
@@ -103,7 +103,7 @@ impl<'a> Records<'a> {
         self.file.read_exact(&mut bytes).map_err(Broken::Read)?;
         let Some(leaf) = check(&header, &bytes) else {
             let torn = bytes.last() == Some(&0);
-            return Err(self.broken(torn, "a record does not fit its checksum"));
+            return Err(self.broken(torn, "a record does not match its checksum"));
         };
         bytes.pop();
         self.offset += whole as u64;

@@ -64,7 +64,7 @@ impl Allowance {
                 who,
                 lines = dropped,
                 limit,
-                "log lines were dropped: there were more bytes a second than the limit"
+                "log lines were dropped: they exceeded the limit of bytes per second"
             );
         }
         admitted

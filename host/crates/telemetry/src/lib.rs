@@ -30,14 +30,14 @@ static FOREIGN: LazyLock<Allowance> =
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     #[error(
-        "`{filter}` says nothing about what to log: write `info`, or directives such as `warn,hospes=debug`"
+        "`{filter}` is not a log filter: write `info`, or directives such as `warn,hospes=debug`"
     )]
     Filter {
         filter: String,
         #[source]
         source: tracing_subscriber::filter::ParseError,
     },
-    #[error("the log was started before")]
+    #[error("the log is already started")]
     Started,
 }
 

@@ -120,7 +120,7 @@ impl Tree {
             }
         }
         let [memory, pids] = CONTROLLERS.map(|controller| {
-            let lacking = || format!("this machine has no controller `{controller}` for groups");
+            let lacking = || format!("this machine has no cgroup controller `{controller}`");
             let own = own(groups, controller).ok_or_else(lacking)?;
             let folder = Mount::of(mounts, controller).ok_or_else(lacking)?.folder(&own)?;
             if is_given(&own, &folder) { Ok(folder) } else { Err(not_delegated(&own)) }
@@ -138,7 +138,7 @@ impl Tree {
 }
 
 fn not_delegated(own: &Path) -> String {
-    format!("the group `{}`, in which this host runs, is not delegated to it", own.display())
+    format!("this host's group `{}` is not delegated to it", own.display())
 }
 
 /// The group in which others can be made, with their controllers on: the host's own or the one above, whichever was given to it.
@@ -177,7 +177,7 @@ fn divisible(own: &Path, folder: &Path) -> Result<PathBuf, String> {
 fn go_down(own: &Path, folder: &Path) -> Result<(), String> {
     let process = std::process::id().to_string();
     if text(&folder.join("cgroup.procs"))?.lines().any(|other| other != process) {
-        return Err(format!("other processes are in the group `{}`, too", own.display()));
+        return Err(format!("the group `{}` has other processes too", own.display()));
     }
     let leaf = folder.join(OWN_LEAF);
     match std::fs::create_dir(&leaf) {
@@ -372,7 +372,7 @@ fn count(events: &str) -> Option<u64> {
 fn remove_all(folders: &[PathBuf]) {
     for folder in folders {
         if let Err(error) = remove(folder) {
-            tracing::warn!(group = %folder.display(), %error, "a worker's control group stays until the next start");
+            tracing::warn!(group = %folder.display(), %error, "a worker's control group could not be removed; the next start removes it");
         }
     }
 }
@@ -524,7 +524,7 @@ mod tests {
             return; // Folders have none here; the kernel's groups do.
         }
         let refused = divisible(own, folder).expect_err("not alone");
-        assert!(refused.contains("other processes are in the group `/unit`"), "{refused}");
+        assert!(refused.contains("the group `/unit` has other processes"), "{refused}");
         // Who is below finds it as it is. (The file keeps what is written, as the kernel does in its way.)
         assert_eq!(below("host").as_deref(), Ok(folder));
         file("cgroup.subtree_control", "");

@@ -25,7 +25,7 @@ const FILES_MAX: usize = 1;
 pub enum ChannelError {
     #[error("the socket failed")]
     Socket(#[from] rustix::io::Errno),
-    #[error("a message of {bytes} bytes is longer than the {MESSAGE_BYTES_MAX} that one may have")]
+    #[error("a message of {bytes} bytes is longer than the {MESSAGE_BYTES_MAX} allowed")]
     TooLong { bytes: usize },
     #[error("a message does not decode")]
     Malformed(#[source] postcard::Error),

@@ -130,7 +130,7 @@ fn rlimits(limits: Limits) -> Result<(), String> {
 fn be_alone() -> Result<(), String> {
     match std::fs::read_dir("/proc/self/task").map_err(text)?.count() {
         1 => Ok(()),
-        threads => Err(format!("{threads} run already, and Landlock binds one of them only")),
+        threads => Err(format!("{threads} already run, but Landlock confines only one of them")),
     }
 }
 
@@ -163,7 +163,7 @@ fn replace(file: RawFd, by: &std::fs::File) -> libc::c_int {
 fn mapped_bytes() -> Result<u64, String> {
     let statm = std::fs::read_to_string("/proc/self/statm").map_err(text)?;
     let pages = statm.split(' ').next().and_then(|pages| pages.parse::<u64>().ok());
-    let pages = pages.ok_or("`/proc/self/statm` does not say how much is mapped")?;
+    let pages = pages.ok_or("`/proc/self/statm` does not say how much memory is mapped")?;
     Ok(pages.saturating_mul(rustix::param::page_size() as u64))
 }
 
@@ -181,13 +181,15 @@ fn landlock(readable: &[&str]) -> Result<(), String> {
         .and_then(landlock::RulesetCreated::restrict_self)
         .map_err(text)?;
     if !status.no_new_privs {
-        return Err("the kernel does not take privileges away".into());
+        return Err("the kernel did not drop the privileges".into());
     }
     match (status.ruleset, status.landlock) {
         (RulesetStatus::NotEnforced, _) => Err("the kernel does not have it enabled".into()),
         (_, LandlockStatus::Available { effective_abi, .. }) => complete(effective_abi),
         (RulesetStatus::FullyEnforced, _) => Ok(()),
-        (RulesetStatus::PartiallyEnforced, _) => Err("the kernel has a part of it only".into()),
+        (RulesetStatus::PartiallyEnforced, _) => {
+            Err("the kernel supports only a part of it".into())
+        }
     }
 }
 
@@ -213,7 +215,7 @@ fn complete(known: ABI) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "the kernel has {known:?} of {LANDLOCK:?}, which keeps no {} away",
+        "the kernel has {known:?} of {LANDLOCK:?}, which does not block {}",
         lacking.join(", ")
     ))
 }

@@ -21,9 +21,7 @@ pub enum MemoryError {
         #[source]
         source: rustix::io::Errno,
     },
-    #[error(
-        "the memory that was handed over is not of the size that was said, or can still be cut"
-    )]
+    #[error("the shared memory does not have its stated size, or can still shrink")]
     Unsound,
     #[error("{bytes} bytes from {at} on are not within the shared memory")]
     Outside { at: usize, bytes: usize },

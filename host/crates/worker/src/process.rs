@@ -137,7 +137,7 @@ impl Process {
         use std::os::unix::process::ExitStatusExt as _;
         let ended = self.group.as_ref().and_then(Group::ended_for_memory);
         if status.signal() == Some(libc::SIGKILL) && ended.is_some_and(|ended| ended > 0) {
-            return "being killed by the kernel, for memory had run out (SIGKILL)".into();
+            return "being killed by the kernel for lack of memory (SIGKILL)".into();
         }
         ending(status)
     }
@@ -220,14 +220,12 @@ fn with(group: Option<Group>, process: u32) -> Result<Option<Group>, String> {
 fn ending(status: &ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt as _;
     match (status.signal(), status.code()) {
-        (Some(libc::SIGFPE), _) => "arithmetic that the processor refuses (SIGFPE)".into(),
-        (Some(libc::SIGSEGV), _) => "an access to memory that is not there (SIGSEGV)".into(),
-        (Some(libc::SIGBUS), _) => "an access to memory that is not there (SIGBUS)".into(),
-        (Some(libc::SIGILL), _) => {
-            "an instruction that the processor does not have (SIGILL)".into()
-        }
+        (Some(libc::SIGFPE), _) => "invalid arithmetic (SIGFPE)".into(),
+        (Some(libc::SIGSEGV), _) => "an invalid memory access (SIGSEGV)".into(),
+        (Some(libc::SIGBUS), _) => "an invalid memory access (SIGBUS)".into(),
+        (Some(libc::SIGILL), _) => "an unknown instruction (SIGILL)".into(),
         (Some(libc::SIGABRT), _) => "its own abort, as when memory runs out (SIGABRT)".into(),
-        (Some(libc::SIGXFSZ), _) => "a file that is larger than it may be (SIGXFSZ)".into(),
+        (Some(libc::SIGXFSZ), _) => "a file beyond its size limit (SIGXFSZ)".into(),
         (Some(libc::SIGKILL), _) => "being killed (SIGKILL)".into(),
         (Some(signal), _) => format!("signal {signal}"),
         (None, Some(code)) => format!("exit code {code}"),

@@ -68,7 +68,7 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
     let content = content(gives, &mut schemas.answers);
     responses.insert(status.to_string(), json!({"description": "Done.", "content": content}));
     if route.is_cached {
-        let unchanged = json!({"description": "The caller has it already (`If-None-Match`)."});
+        let unchanged = json!({"description": "The caller already has it (`If-None-Match`)."});
         responses.insert("304".into(), unchanged);
     }
     let mut operation = json!({

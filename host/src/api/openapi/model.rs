@@ -98,7 +98,7 @@ fn operation(
             arguments(schemas, params),
             json!({Typed::media(element).split(';').next().unwrap_or_default(): {
                 "schema": {
-                    "description": format!("A stream of `{element}`. Events hold one element each, as JSON."),
+                    "description": format!("A stream of `{element}`. Each event holds one element, as JSON."),
                     "type": "string",
                 },
             }}),
@@ -130,12 +130,12 @@ fn parameters() -> Value {
     json!([
         {
             "name": "Hospes-Agreement", "in": "header",
-            "description": "Which of the caller's agreements to use. Without it, one that permits the call.",
+            "description": "Which of the caller's agreements to use. Without it, the host picks one that permits the call.",
             "schema": {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"},
         },
         {
             "name": "Hospes-Purpose", "in": "header",
-            "description": "What the call is for, as an IRI, for agreements that limit the purpose.",
+            "description": "The call's purpose, as an IRI, for agreements that limit it.",
             "schema": {"type": "string", "pattern": "^[a-z][a-z0-9+.-]*:[!-~]{1,200}$"},
         },
     ])
@@ -184,7 +184,7 @@ fn answered(content: &Value) -> Value {
         "headers": {
             "Hospes-Receipt": header("The call, for `GET /api/receipts/{call}`."),
             "Hospes-Salt": header("Opens the receipt's commitments to input and output."),
-            "Hospes-Remaining": header("Calls that the agreement still permits, if it limits them."),
+            "Hospes-Remaining": header("Calls left under the agreement, if it limits them."),
             "Server-Timing": header("Where the time went, in milliseconds."),
         },
         "content": content,
@@ -205,7 +205,7 @@ fn tensors(deployment: &Deployment) -> (Value, Value) {
     let optional = inputs.iter().filter(|input| input.optional);
     let optional: Vec<_> = optional.map(|input| format!("`{}` ({input})", input.name)).collect();
     if !optional.is_empty() {
-        let text = format!("May be left out, for the model has a value: {}.", optional.join(", "));
+        let text = format!("Optional, because the model has a value: {}.", optional.join(", "));
         tensor["properties"]["name"]["description"] = text.into();
     }
     let request = json!({

@@ -198,7 +198,7 @@ impl From<InvokeError> for Problem {
                 Self::new(ProblemKind::Busy, error.to_string()).retry_after(WORKERS_WAIT)
             }
             InvokeError::Receipt(error) if error.is_for_now() => {
-                // The log says it once, not with every call.
+                // Logged once, not per call.
                 let detail = "the host cannot write receipts now, so nothing ran or was charged; try again later";
                 Self::new(ProblemKind::Unavailable, detail)
             }
@@ -359,7 +359,7 @@ impl From<OperationError> for Problem {
             OperationError::NotWithdrawn(_) | OperationError::NotFrozen(_) => {
                 Self::new(ProblemKind::Conflict, error.to_string())
             }
-            // The operator is told why: nobody else gets to see this.
+            // Only the operator sees this, so it says why.
             OperationError::NotWritten(_)
             | OperationError::NotKept(_)
             | OperationError::NotLogged(_)
@@ -375,7 +375,7 @@ impl From<BackupError> for Problem {
     }
 }
 
-/// What the disk or the log did not do, with all causes.
+/// A failure of the disk or the log, with all causes.
 fn for_the_operator(error: &(dyn std::error::Error + 'static)) -> Problem {
     let kind = if is_for_now(error) { ProblemKind::Unavailable } else { ProblemKind::Busy };
     Problem::new(kind, in_a_line(error))

@@ -17,10 +17,10 @@ const fn parameter(name: &'static str, about: &'static str) -> Parameter {
     Parameter { name, about, is_number: false, is_required: false }
 }
 
-const AFTER: Parameter = parameter("after", "The `next` of the page before");
+const AFTER: Parameter = parameter("after", "The `next` of the previous page");
 
 const LIMIT: Parameter =
-    Parameter { is_number: true, ..parameter("limit", "Most entries of the page") };
+    Parameter { is_number: true, ..parameter("limit", "The most entries per page") };
 
 const PAGE: &[Parameter] = &[AFTER, LIMIT];
 
@@ -98,7 +98,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "/api/market",
         Visitor,
         typed::<wire::market::Page>(),
-        "What is offered to you, with what it is for",
+        "The offers that you can see, with their models",
         later!(|host, _, request| market::list(host, &request)),
     )
     .asks(&[parameter("model", "Only offers of this model"), AFTER, LIMIT])
@@ -125,7 +125,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "/api/offers",
         Account,
         typed::<wire::offers::Page>(),
-        "Your own offers, and where each stands",
+        "Your own offers, with their states",
         later!(|host, _, request| offers::list(host, &request)),
     )
     .asks(PAGE)
@@ -134,7 +134,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "/api/offers/{id}/withdrawal",
         Account,
         (typed::<wire::offers::Withdraw>(), typed::<wire::offers::Withdrawn>()),
-        "Withdraw your offer: it accepts no new agreements, and those that were made stay",
+        "Withdraw your offer: no new agreements, and existing ones stay",
         later!(|host, [id, ..], request| offers::withdraw(host, id, request)),
     )
     .fails(LISTING_FAILS),
@@ -151,7 +151,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "/api/offers/{id}/simulate",
         Account,
         (typed::<SimulatedCall>(), typed::<Report>()),
-        "Whether a call would be allowed under the offer, and why not",
+        "Whether the offer would allow a call, and why not",
         later!(|host, [id, ..], request| market::simulate(host, id, request)),
     )
     .fails(&[NotFound, Withdrawn, OfferRefused, AgreementRefused]),
@@ -159,7 +159,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "/api/offers/{id}/mandate",
         Visitor,
         envelope(),
-        "The signed mandate that lets the host agree for the publisher",
+        "The signed mandate that lets the host sign for the publisher",
         later!(|host, [id, ..], request| market::mandate_of(host, id, &request)),
     )
     .fails(&[NotFound]),
@@ -167,7 +167,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "/api/offers/{id}/mandate",
         Account,
         (envelope(), typed::<wire::offers::Mandate>()),
-        "Let the host agree for you as the publisher",
+        "Let the host sign for you as the publisher",
         later!(|host, [id, ..], request| market::mandate(host, id, request)),
     )
     .fails(&[NotFound, Withdrawn, AgreementRefused]),
@@ -184,7 +184,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "/api/agreements",
         Account,
         (envelope(), typed::<wire::agreements::Submitted>()),
-        "Hand in an agreement with one signature or both; signatures add up",
+        "Submit an agreement with one signature or both; the host joins signatures",
         later!(|host, _, request| agreements::submit(host, request)),
     )
     .fails(&[AgreementRefused, NotFound]),
@@ -200,7 +200,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "/api/agreements/{id}/events",
         Account,
         typed::<wire::agreements::History>(),
-        "What happened to an agreement, signed",
+        "An agreement's signed events",
         later!(|host, [id, ..], request| agreements::events(host, id, &request)),
     )
     .fails(&[NotFound]),
@@ -241,7 +241,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "/api/negotiations/{id}",
         Account,
         typed::<talks::Shown>(),
-        "A negotiation: where it stands, and the messages so far",
+        "A negotiation: its state, and the messages so far",
         later!(|host, [id, ..], request| negotiations::show(host, id, &request)),
     )
     .fails(&[NotFound, AgreementRefused]),
@@ -270,7 +270,7 @@ pub(super) static ACCOUNTS: [Route; 13] = [
         "/api/account",
         Account,
         typed::<wire::account::OwnAccount>(),
-        "Your account: where it stands, its keys, what was done to it, which models are backed off",
+        "Your account: its standing, its keys, the operator's actions, and the models that are backed off",
         later!(|host, _, request| account::show(host, &request)),
     ),
     post(
@@ -285,7 +285,7 @@ pub(super) static ACCOUNTS: [Route; 13] = [
         "/api/successions",
         Account,
         (envelope(), typed::<wire::account::Succession>()),
-        "Let a new key follow the one that signs for you",
+        "Replace the key that signs for you with a new one",
         later!(|host, _, request| publish::succeed(host, request)),
     )
     .fails(&[Conflict, NotFound]),
@@ -355,7 +355,7 @@ pub(super) static ACCOUNTS: [Route; 13] = [
         "/api/docs/{part}",
         Anybody,
         text(&["text/css", "text/javascript", "image/png"]),
-        "What that page consists of",
+        "The parts of that page",
         Handler::Now(|_, [part, ..], request| openapi::asset(part, request.headers())),
     )
     .fails(&[NotFound]),

@@ -24,7 +24,7 @@ pub(super) static ROUTES: [Route; 15] = [
         "/accounts",
         Operator,
         typed::<wire::Accounts>(),
-        "Every account, and where it stands",
+        "Every account, and its standing",
         later!(|host, _, request| operations::accounts(host, &request)),
     ),
     get(
@@ -90,7 +90,7 @@ pub(super) static ROUTES: [Route; 15] = [
         "/out-of-service/withdraw",
         Operator,
         (typed::<wire::WhichVersion>(), typed::<wire::TakenAway>()),
-        "Take such a version away",
+        "Withdraw such a version",
         later!(|host, _, request| out_of_service::withdraw(host, request)),
     )
     .fails(&[Conflict, NotFound, Withdrawn]),

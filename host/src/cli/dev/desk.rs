@@ -1,4 +1,4 @@
-//! What a publisher and a consumer do until the second can call what the first has made: both are whoever runs the command.
+//! Acts as both parties: publishes, offers and agrees, until the consumer can call the publisher's model.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,11 +28,11 @@ use hospes_cli::offer;
 use hospes_cli::operator;
 use hospes_cli::publish;
 
-/// The accounts. Nobody can agree with himself, so there are two.
+/// The accounts. A party cannot agree with itself, so there are two.
 const PUBLISHER: &str = "dev";
 const CONSUMER: &str = "you";
 
-/// Two parties on a host of their own, and what they have done so far.
+/// Two parties on a temporary host, and their state.
 pub struct Desk {
     folder: PathBuf,
     clock: Clock,
@@ -41,10 +41,10 @@ pub struct Desk {
     registry: Registry,
     publisher: Side,
     consumer: Side,
-    /// The last version that the host was given, and the one that is live.
+    /// The last version published, and the live one.
     last: Option<Version>,
     live: Option<(ModelName, Version)>,
-    /// What the agreement in force is about.
+    /// The subject of the agreement in force.
     agreed: Option<(ModelName, Vec<FunctionName>)>,
 }
 
@@ -56,10 +56,10 @@ struct Side {
 }
 
 impl Desk {
-    /// Makes keys, which `home` keeps, and opens the accounts.
+    /// Makes keys in `home`, and opens the accounts.
     ///
     /// # Errors
-    /// If the host does not open them.
+    /// If the host refuses an account.
     pub fn open(ready: &Ready, home: &Home, folder: &Path, clock: &Clock) -> Result<Self, Failure> {
         let host: HostUrl = ready.public.parse()?;
         let token = operator::read_token(&folder.join("data").join(OPERATOR_TOKEN_FILE))?;
@@ -88,28 +88,28 @@ impl Desk {
         })
     }
 
-    /// Packs, signs and publishes what there is, and agrees on it. Returns how it is called.
+    /// Packs, signs and publishes the source, and makes the agreement. Returns how to call it.
     ///
     /// # Errors
-    /// If any of that fails; the version before is live then.
+    /// If any of that fails; the earlier version stays live.
     pub fn publish(&mut self, source: &Source) -> Result<Live, Failure> {
         let path = self.folder.join("bundle.wasm");
         let packed = source.pack(self.last.as_ref(), &path)?;
         bundle::sign_to_file(&path, &self.publisher.key, &path)
             .during(|| "cannot sign the bundle".into())?;
-        // Whatever becomes of it: a version is published once.
+        // Even if this fails: a version can be published only once.
         let version = packed.manifest.version;
         self.last = Some(version.clone());
         let (_, published) = publish::send(&self.publisher.client, &path, None)?;
         let model = published.model.clone();
         self.agree(&model, published.functions.clone())?;
         if let Some((model, version)) = self.live.replace((model, version)) {
-            // It would hold memory and disk for nothing; a failure does no harm to the version that is live.
+            // Frees its memory and disk; a failure does not harm the live version.
             let target = format!("{model}@{version}");
             let gone = admin::act(&self.operator, Deed::WithdrawVersion, &target, "replaced")
                 .and_then(|_| self.forget_others(&published.digest));
             if let Err(failure) = gone {
-                tracing::warn!(target, %failure, "an older version is not removed");
+                tracing::warn!(target, %failure, "cannot remove an older version");
             }
         }
         let caller = Caller {
@@ -121,14 +121,14 @@ impl Desk {
         caller.calls(published)
     }
 
-    /// Removes from the disk what belongs to other versions than the one that is live. A host keeps it, for it could be reinstated.
+    /// Removes the files of all versions but the live one. A host keeps them, because a version can be reinstated.
     fn forget_others(&self, live: &Digest) -> Result<(), Failure> {
         self.registry.keep_only(live)?;
         let compiled = self.folder.join("data").join(COMPILED);
         keep_newest(&compiled).map_err(|error| Failure::file("tidy", &compiled, &error))
     }
 
-    /// Sees to an agreement on all functions of all versions, without limits.
+    /// Makes an agreement on all functions of all versions, without limits, if needed.
     fn agree(&mut self, model: &ModelName, functions: Vec<FunctionName>) -> Result<(), Failure> {
         let wanted = Some((model.clone(), functions));
         if self.agreed == wanted {
@@ -150,7 +150,7 @@ impl Desk {
     }
 }
 
-/// Removes the files of a folder but the one that was written last: code that is compiled again if it is live after all.
+/// Removes all files of a folder but the latest: compiled code, which is compiled again if needed.
 fn keep_newest(folder: &Path) -> io::Result<()> {
     let entries = std::fs::read_dir(folder)?;
     let mut files = entries

@@ -1,4 +1,4 @@
-//! How what is live is called: a command to paste for each function, with an input made from its types.
+//! Example calls: a command to paste for each function, with an input made from its types.
 
 use std::path::Path;
 
@@ -10,34 +10,34 @@ use hospes_cli::client::{Client, HostUrl, Payload, Post};
 use hospes_cli::failure::Failure;
 use hospes_cli::shell::word;
 
-/// Longest input that stands in a command; a longer one is put into a file.
+/// Longest input in a command; a longer one goes into a file.
 const INLINE_BYTES_MAX: usize = 2000;
 
-/// Most elements of all tensors that are made up for a call.
+/// Most elements of a call's made-up tensors together.
 const ELEMENTS_MAX: usize = 1 << 20;
 
-/// Most bytes of an answer that are kept to be shown.
+/// Most bytes of a response to keep for display.
 const ANSWER_BYTES_MAX: usize = 4096;
 
-/// Most functions whose made-up inputs are tried.
+/// Most functions to try with made-up inputs.
 const TRIED_MAX: usize = 4;
 
-/// A version that is live.
+/// A live version.
 pub struct Live {
     pub model: ModelName,
     pub version: String,
-    /// The page to try it.
+    /// The address of a page to try it.
     pub page: String,
     pub calls: Vec<Call>,
     pub models: Vec<Tried>,
 }
 
-/// How a function is called.
+/// A function's example call.
 pub struct Call {
     pub function: String,
     /// A command line.
     pub command: String,
-    /// The answer to it, or how that begins, or why there was none.
+    /// The response, perhaps cut short, or why there was none.
     pub tried: Option<Result<String, String>>,
 }
 
@@ -52,25 +52,25 @@ impl Call {
     }
 }
 
-/// Who calls, and where.
+/// The caller and the host.
 pub struct Caller<'a> {
     pub client: &'a Client,
     pub host: &'a HostUrl,
     pub api_key: &'a str,
-    /// Where long inputs are put.
+    /// The folder for long inputs.
     pub folder: &'a Path,
 }
 
 impl Caller<'_> {
-    /// How to call what was published.
+    /// How to call a published version.
     ///
     /// # Errors
-    /// If the host does not say what its functions take.
+    /// If the host does not describe the functions.
     pub fn calls(&self, published: Published) -> Result<Live, Failure> {
         let Published { model, version, functions, models, .. } = published;
         let (document, _): (Value, Value) =
             self.client.document(&format!("/{model}@{version}/openapi.json"))?;
-        // Nobody waits long for an answer to what is made up.
+        // Do not wait long for a made-up call.
         let client = Client::looking(self.host.clone(), Some(self.api_key.to_owned()));
         let mut calls = Vec::new();
         for function in functions.iter().map(ToString::to_string) {
@@ -78,7 +78,7 @@ impl Caller<'_> {
             let input = &operation["requestBody"]["content"]["application/json"]["example"];
             let path = format!("/{model}/{function}");
             calls.push(if input.is_null() {
-                // It answers HTTP itself.
+                // An HTTP handler.
                 Call { command: self.command(&format!("/{model}/-/"), None), function, tried: None }
             } else {
                 let input = filled(input.clone()).to_string();
@@ -107,7 +107,7 @@ impl Caller<'_> {
         if input.len() <= INLINE_BYTES_MAX {
             return Ok(format!("-d {}", word(input)));
         }
-        // The function's name was read by the host: it has letters, digits and hyphens.
+        // The host has checked the function's name: letters, digits and hyphens.
         let path = self.folder.join(format!("{function}.json"));
         std::fs::write(&path, input).map_err(|error| Failure::file("write", &path, &error))?;
         Ok(format!("--data-binary {}", word(&format!("@{}", path.display()))))
@@ -129,14 +129,14 @@ fn attempt(client: &Client, path: &str, input: &str) -> Result<String, String> {
     }
 }
 
-/// An example with as many elements in its tensors as their shapes say; documents show only the first.
+/// Fills an example's tensors up to their shapes; documents show only the first element.
 fn filled(mut example: Value) -> Value {
     let mut left = ELEMENTS_MAX;
     fill(&mut example, &mut left);
     example
 }
 
-/// Fills the tensors in a value with so many elements at most.
+/// Fills the tensors in a value with at most this many elements.
 fn fill(value: &mut Value, left: &mut usize) {
     match value {
         Value::Object(members) => {

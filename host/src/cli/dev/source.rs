@@ -1,4 +1,4 @@
-//! What is tried: a model's file, or a plugin's directory.
+//! The source: a model's file, or a plugin's directory.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::id::ModelLabel;
 use hospes_cli::failure::{During as _, Failure};
 use hospes_cli::pack::Codeless;
 
-/// Most entries of a model's folder among which files that belong to it are looked for.
+/// Most entries of a model's folder to search for files that belong to it.
 const ENTRIES_MAX: usize = 4096;
 
 /// Where the bundle comes from.
@@ -24,7 +24,7 @@ impl Source {
     /// What is at `path`: a plugin's directory (or its `hospes.toml`), or else a model.
     ///
     /// # Errors
-    /// If there is nothing, or no name for it.
+    /// If there is nothing, or it has no name.
     pub fn new(path: &Path, name: Option<ModelLabel>) -> Result<Self, Failure> {
         let meta = std::fs::metadata(path)
             .map_err(|error| Failure::file("read", path, &error))
@@ -37,7 +37,7 @@ impl Source {
         if let Some(folder) = folder {
             return match name {
                 None => Ok(Self::Folder(folder.into())),
-                Some(_) => Err(Failure::new("a plugin's directory names the model itself").fix(
+                Some(_) => Err(Failure::new("a plugin's `hospes.toml` names the model").fix(
                     format!("leave `--name` out, or change `package.name` in `{PROJECT_FILE}`"),
                 )),
             };
@@ -45,14 +45,17 @@ impl Source {
         let name = match name.or_else(|| named(path)) {
             Some(name) => name,
             None => {
-                return Err(Failure::new(format!("`{}` gives the model no name", path.display()))
-                    .fix("say one with `--name NAME`"));
+                return Err(Failure::new(format!(
+                    "no model name follows from `{}`",
+                    path.display()
+                ))
+                .fix("name the model with `--name NAME`"));
             }
         };
         Ok(Self::Model { path: path.into(), name })
     }
 
-    /// Packs it into an unsigned bundle: as the version that it says, or, where that is not after `last`, as the next one.
+    /// Packs it into an unsigned bundle: as its own version, or as the one after `last` if that is not lower.
     ///
     /// # Errors
     /// As `hospes pack` and `hospes build`.
@@ -77,7 +80,7 @@ impl Source {
         }
     }
 
-    /// The files that the bundle is made from, as they are now. Of a directory whose `hospes.toml` cannot be read, that file.
+    /// The bundle's current source files; only `hospes.toml` if that cannot be read.
     pub fn look(&self) -> Look {
         Look::at(&match self {
             Self::Model { path, .. } => with_weights(path),
@@ -89,7 +92,7 @@ impl Source {
     }
 }
 
-/// A version of numbers only, so that it is what callers get who name none.
+/// A version without a pre-release part, so that it is the default for callers.
 fn next(wanted: &Version, last: Option<&Version>) -> Version {
     let wanted = Version::new(wanted.major, wanted.minor, wanted.patch);
     match last {
@@ -100,7 +103,7 @@ fn next(wanted: &Version, last: Option<&Version>) -> Version {
     }
 }
 
-/// The name that a path gives: of the file, or of its folder where the file is just called `model`.
+/// The model's name from a path: the file's, or its folder's if the file is called `model`.
 fn named(path: &Path) -> Option<ModelLabel> {
     let path = std::path::absolute(path).ok()?;
     let name = label(path.file_stem()?.to_str()?);
@@ -111,7 +114,7 @@ fn named(path: &Path) -> Option<ModelLabel> {
     }
 }
 
-/// Text as a name: lower case, with a hyphen for whatever a name cannot have.
+/// Text as a name: lower case, with hyphens for forbidden characters.
 fn label(text: &str) -> Option<ModelLabel> {
     let kept = text.chars().map(|c| c.to_ascii_lowercase());
     let kept: String = kept.map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
@@ -120,7 +123,7 @@ fn label(text: &str) -> Option<ModelLabel> {
     parts.join("-").parse().ok()
 }
 
-/// A model, and the files beside it whose names begin with its own: weights that exporters put there.
+/// A model, and the files beside it whose names begin with the model's: exporters put weights there.
 fn with_weights(path: &Path) -> Vec<PathBuf> {
     let mut places = vec![path.to_owned()];
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return places };

@@ -1,33 +1,33 @@
-//! Whether files have changed: their times, sizes and numbers, looked at from time to time.
+//! Detects changed files by polling their times, sizes and inode numbers.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// Most files that are watched.
+/// Most files to watch.
 pub const FILES_MAX: usize = 4096;
 
-/// Deepest folder that is looked into.
+/// Deepest folder to search.
 const DEPTH_MAX: usize = 16;
 
-/// What changes when a file does: its last change in seconds and nanoseconds, its bytes, and which file it is.
+/// A file's state: its last change in seconds and nanoseconds, its size in bytes, and its inode.
 type Stamp = (i64, i64, u64, u64);
 
-/// How files were when they were looked at.
+/// The files' state at one check.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Look {
     files: BTreeMap<PathBuf, Stamp>,
-    /// There are more than [`FILES_MAX`]; the others were not looked at.
+    /// There are more than [`FILES_MAX`]; the rest were not checked.
     pub is_cut: bool,
 }
 
 impl Look {
-    /// Looks at files, and at all files in folders. What is not there is not in it.
+    /// Checks files, and all files in folders. Missing ones are left out.
     pub fn at(places: &[PathBuf]) -> Self {
         let mut look = Self::default();
         for place in places {
-            // A place may be a link; within folders, links to folders are not followed, for they may lead in a circle.
+            // A given path may be a link. Within folders, links to folders are not followed: they may form a loop.
             if let Ok(meta) = fs::metadata(place) {
                 look.add(place, &meta, 0);
             }
@@ -52,12 +52,12 @@ impl Look {
         }
     }
 
-    /// How many files were looked at.
+    /// How many files were checked.
     pub fn files(&self) -> usize {
         self.files.len()
     }
 
-    /// The files that are not as they were: changed, new or gone.
+    /// The files that have changed, are new or are gone.
     pub fn changes(&self, before: &Self) -> Vec<PathBuf> {
         let other =
             self.files.iter().filter(|(path, stamp)| before.files.get(*path) != Some(stamp));

@@ -1,4 +1,4 @@
-//! The data directory: whether a host can use it, and what it would find there.
+//! Checks the data directory: whether a host can use it, and what it would find there.
 
 use std::fs;
 use std::io;
@@ -14,19 +14,19 @@ use crate::host::{HostError, SecretsError, TIME_FILE};
 use crate::start::look;
 use crate::store::StoreError;
 
-/// With less a host soon cannot write receipts, and so takes no calls.
+/// With less, a host soon cannot write receipts and so takes no calls.
 const SPACE_BYTES_MIN: u64 = 64 << 20;
 
-/// With fewer it soon makes no files.
+/// With fewer, a host soon cannot make files.
 const FILES_MIN: u64 = 1000;
 
-/// Most records that are shown one by one.
+/// Most records to show one by one.
 const RECORDS_SHOWN_MAX: usize = 10;
 
-/// A clock that says an earlier time was never set.
+/// A clock with an earlier time was never set.
 const RELEASED: &str = "2025-01-01T00:00:00Z";
 
-/// Whether the directory is there and can be read and written, or can be made.
+/// Whether the directory can be read and written, or can be made.
 pub(super) fn directory(subject: &Subject) -> Vec<Finding> {
     let data = subject.data();
     let (path, at) = (data.display(), sh(data));
@@ -35,7 +35,7 @@ pub(super) fn directory(subject: &Subject) -> Vec<Finding> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let above = existing(data);
             match may_write(&above) {
-                Ok(()) => Finding::ok(format!("`{path}` is not there yet; a host makes it")),
+                Ok(()) => Finding::ok(format!("`{path}` does not exist yet; a host makes it")),
                 Err(error) => Finding::problem(
                     format!("`{path}` cannot be made in `{}`: {error}", above.display()),
                     format!(
@@ -46,11 +46,11 @@ pub(super) fn directory(subject: &Subject) -> Vec<Finding> {
             }
         }
         Err(error) => Finding::problem(
-            format!("`{path}` cannot be looked at: {error}"),
+            format!("`{path}` cannot be examined: {error}"),
             format!("run this as the host's user, {another}"),
         ),
         Ok(meta) if !meta.is_dir() => Finding::problem(
-            format!("`{path}` is no directory"),
+            format!("`{path}` is not a directory"),
             "choose another directory with `--data`",
         ),
         Ok(meta) => usable(data, meta.uid()),
@@ -70,7 +70,7 @@ fn usable(data: &Path, owner: u32) -> Finding {
             format!("run the host as user {owner}, or as root: `chown -R {own} {}`", sh(data)),
         ),
         Ok(()) if owner != own => Finding::warning(
-            format!("`{path}` belongs to user {owner}, and this is run by user {own}"),
+            format!("`{path}` belongs to user {owner}, but the doctor runs as user {own}"),
             format!(
                 "run host and doctor as user {owner}, or give it away: `chown -R {own} {}`",
                 sh(data)
@@ -80,7 +80,7 @@ fn usable(data: &Path, owner: u32) -> Finding {
     }
 }
 
-/// The path, or the nearest folder above it that is there.
+/// The path, or the nearest existing folder above it.
 fn existing(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let above = path.ancestors().find(|above| above.exists());
@@ -99,7 +99,7 @@ pub(super) fn space(subject: &Subject) -> Vec<Finding> {
         Ok(disk) => (disk, sh(&folder)),
         Err(error) => {
             return vec![Finding::warning(
-                format!("the space of `{}` cannot be read: {error}", folder.display()),
+                format!("cannot read the free space of `{}`: {error}", folder.display()),
                 format!("see what `df {}` says", sh(&folder)),
             )];
         }
@@ -110,26 +110,26 @@ pub(super) fn space(subject: &Subject) -> Vec<Finding> {
     let space = if free < SPACE_BYTES_MIN {
         Finding::problem(
             format!("{left}: a host that cannot write receipts takes no calls"),
-            format!("make room; `du -xh {at} | sort -h | tail` shows what takes it"),
+            format!("make room; `du -xh {at} | sort -h | tail` shows the largest folders"),
         )
     } else if free < bundle {
         Finding::warning(
-            format!("{left}, less than one bundle may have ({})", size(bundle)),
+            format!("{left}, less than one bundle's limit ({})", size(bundle)),
             "make room, or lower `bundle.bundle_bytes_max` in the settings",
         )
     } else {
         Finding::ok(left)
     };
-    // Some file systems have no limit and say 0 of 0.
+    // Some file systems have no limit and report 0 of 0.
     if disk.f_files > 0 && disk.f_favail < FILES_MIN {
-        let detail = format!("the file system has room for {} files only", disk.f_favail);
+        let detail = format!("the file system has room for only {} files", disk.f_favail);
         let fix = format!("delete files there; `df -i {at}` shows how many it takes");
         return vec![space, Finding::problem(detail, fix)];
     }
     vec![space]
 }
 
-/// Whether others can read what is the owner's only.
+/// Whether others can read the owner's secrets.
 pub(super) fn permissions(subject: &Subject) -> Vec<Finding> {
     let data = subject.data();
     let Ok(folder) = fs::metadata(data) else { return Vec::new() };
@@ -151,7 +151,7 @@ pub(super) fn permissions(subject: &Subject) -> Vec<Finding> {
         ));
     }
     let is_secret = |path: &PathBuf| look::SECRETS.iter().any(|name| *path == data.join(name));
-    // Nobody gets to a secret through a folder that lets nobody in.
+    // A secret is safe in a folder that others cannot enter.
     if look::lets_others_in(&folder) && open.iter().any(is_secret) {
         let secrets: Vec<PathBuf> = open.iter().filter(|path| is_secret(path)).cloned().collect();
         found.push(Finding::problem(
@@ -162,23 +162,27 @@ pub(super) fn permissions(subject: &Subject) -> Vec<Finding> {
         ));
     } else if !open.is_empty() {
         found.push(Finding::warning(
-            format!("others are let in: {}; a host that starts here changes it", some(&open)),
+            format!("others have access to {}; a host changes that when it starts", some(&open)),
             format!("`chmod -R go= {at}`"),
         ));
     }
     if !foreign.is_empty() {
         found.push(Finding::warning(
-            format!("of another user than the directory's ({}): {}", folder.uid(), some(&foreign)),
+            format!(
+                "these do not belong to the directory's user ({}): {}",
+                folder.uid(),
+                some(&foreign)
+            ),
             format!("as root: `chown -R {} {at}`", folder.uid()),
         ));
     }
     if found.is_empty() {
-        found.push(Finding::ok("the directory is its owner's only"));
+        found.push(Finding::ok("only its owner has access to the directory"));
     }
     found
 }
 
-/// The first of these paths, and how many more there are.
+/// The first of these paths, and the number of others.
 fn some(paths: &[PathBuf]) -> String {
     match paths {
         [] => String::new(),
@@ -192,7 +196,7 @@ pub(super) fn keys(subject: &Subject) -> Vec<Finding> {
     vec![match &subject.secrets {
         Ok(Some(party)) => Finding::ok(format!("the host is {party}")),
         Ok(None) if subject.data().join(look::SECRETS[0]).exists() => {
-            Finding::ok("the host's key is read once it is its owner's only")
+            Finding::ok("the host's key is read when only its owner has access")
         }
         Ok(None) => Finding::ok("a host makes its key when it first starts"),
         Err(error) => Finding::problem(chain(error), keys_fix(error, subject.data())),
@@ -202,21 +206,21 @@ pub(super) fn keys(subject: &Subject) -> Vec<Finding> {
 fn keys_fix(error: &SecretsError, data: &Path) -> String {
     match error {
         SecretsError::Damaged(path) => {
-            format!("`rm {}`; a host that starts makes a new one", sh(path))
+            format!("`rm {}`; a host makes a new one when it starts", sh(path))
         }
         SecretsError::Key(_) => format!(
-            "put `{}` back from a backup: receipts are verified with it",
+            "restore `{}` from a backup: receipts are verified with it",
             data.join(look::SECRETS[0]).display()
         ),
         SecretsError::File { .. } | SecretsError::Randomness => {
-            "run this as the host's user; if the file is damaged, put it back from a backup".into()
+            "run this as the host's user; if the file is damaged, restore it from a backup".into()
         }
     }
 }
 
-/// Whether the records can be read, all of them.
+/// Whether all records can be read.
 pub(super) fn records(subject: &Subject) -> Vec<Finding> {
-    let restore = "stop the host if one runs, and put `state.redb` back from a backup";
+    let restore = "stop the host if one runs, and restore `state.redb` from a backup";
     match &subject.records {
         Ok(None) => vec![Finding::ok("there are none yet")],
         Ok(Some(aside)) if aside.is_empty() => vec![Finding::ok("all can be read")],
@@ -227,7 +231,7 @@ pub(super) fn records(subject: &Subject) -> Vec<Finding> {
         Err(HostError::Store(StoreError::InUse { .. })) => of_running(subject),
         Err(HostError::Store(error @ StoreError::Newer { .. })) => vec![Finding::problem(
             error.to_string(),
-            "start the newer host, or put `state.redb` back from a backup",
+            "start the newer host, or restore `state.redb` from a backup",
         )],
         // `keys` says it.
         Err(HostError::Secrets(_)) => Vec::new(),
@@ -236,7 +240,7 @@ pub(super) fn records(subject: &Subject) -> Vec<Finding> {
 }
 
 fn set_aside(records: &[(&str, &str, &str)]) -> Vec<Finding> {
-    let fix = "start the newer host that wrote it, or put `state.redb` back from a backup; all else serves";
+    let fix = "start the newer host that wrote it, or restore `state.redb` from a backup; everything else serves";
     let shown = records.iter().take(RECORDS_SHOWN_MAX);
     let mut found: Vec<Finding> = shown
         .map(|(table, key, reason)| {
@@ -252,11 +256,11 @@ fn set_aside(records: &[(&str, &str, &str)]) -> Vec<Finding> {
     found
 }
 
-/// The same as the running host says it.
+/// The same, according to the running host.
 fn of_running(subject: &Subject) -> Vec<Finding> {
     let Some(status) = subject.running.status() else {
         return vec![Finding::warning(
-            "a host has them open, and does not say what is in them",
+            "a host has them open, and does not report on them",
             "ask again when the host is ready, or stop it",
         )];
     };
@@ -279,7 +283,7 @@ fn of_running(subject: &Subject) -> Vec<Finding> {
                 member(first, "reason")
             ),
             format!(
-                "mend what it says, then `hospes admin out-of-service retry {model}@{version} --data {}`",
+                "fix the cause, then `hospes admin out-of-service retry {model}@{version} --data {}`",
                 sh(subject.data())
             ),
         ));
@@ -290,23 +294,23 @@ fn of_running(subject: &Subject) -> Vec<Finding> {
     found
 }
 
-/// Whether the clock says a time that can be right.
+/// Whether the clock's time is plausible.
 pub(super) fn clock(subject: &Subject) -> Vec<Finding> {
     let now = subject.clock.now();
-    let set = "set the clock, and keep it right: `timedatectl set-ntp true`";
+    let set = "set the clock, and synchronise it: `timedatectl set-ntp true`";
     if RELEASED.parse::<Timestamp>().is_ok_and(|released| now < released) {
-        return vec![Finding::problem(format!("it is said to be {now}"), set)];
+        return vec![Finding::problem(format!("the clock says {now}"), set)];
     }
     let file = subject.data().join(TIME_FILE);
     vec![match look::time_kept(subject.data()) {
         Some(Ok(known)) if look::is_behind(now, known) => Finding::problem(
             format!(
-                "it is {now}, behind the time that the host knew last ({known}): agreements are held to the later one"
+                "it is {now}, earlier than the last time that the host saw ({known}): agreements are checked against the later one"
             ),
             format!("{set}; if the later one was wrong, stop the host and `rm {}`", sh(&file)),
         ),
         Some(Err(_)) => Finding::warning(
-            format!("`{}` holds no time, and a host passes over it", file.display()),
+            format!("`{}` holds no time, so a host ignores it", file.display()),
             format!("`rm {}`; a host writes a new one", sh(&file)),
         ),
         Some(Ok(_)) | None => Finding::ok(format!("it is {}", now.strftime("%F %T UTC"))),

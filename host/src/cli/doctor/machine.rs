@@ -1,6 +1,6 @@
-//! What the machine has for a host: the library that computes, the kernel's features, and how much of everything.
+//! Checks the machine: the inference library, the kernel's features, and the limits.
 //!
-//! Workers are started as by a host that starts, so that what they say is what its log and `/status` would say.
+//! It starts workers as a host does, so that the findings match the host's log and `/status`.
 
 use super::{Finding, Subject, chain, sh, size};
 use crate::backend::BackendKind;
@@ -10,13 +10,13 @@ use crate::inference::backend::BackendError;
 use crate::inference::{Inference, InferenceError, Settings};
 use crate::worker::Confinement;
 
-/// Threads of a worker beside those that compute: it steers, loads, and waits for its host.
+/// Threads of a worker besides those that compute: one steers, one loads, one waits for its host.
 const WORKER_THREADS: usize = 4;
 
-/// Threads of a host beside its sandboxes', its cores' and those that wait for the disk.
+/// Threads of a host besides its sandboxes', its cores' and those that wait for the disk.
 const HOST_THREADS: usize = 64;
 
-/// What a worker has said, as of a host that starts.
+/// A worker's report, as for a starting host.
 pub(super) struct Workers {
     /// ONNX Runtime's library, or why it cannot be used.
     onnxruntime: Result<String, InferenceError>,
@@ -28,7 +28,7 @@ impl Workers {
     pub(super) async fn look(config: &Config) -> Self {
         let settings = inference_settings(config);
         let with_library = if settings.libraries.iter().any(|path| path.is_file()) {
-            // Required: what is there is not replaced by something else then, and its failure has a reason.
+            // Required, so that there is no fallback and a failure has a reason.
             let settings = Settings { library_required: true, ..settings.clone() };
             Inference::start(settings).await
         } else {
@@ -58,11 +58,11 @@ impl Workers {
     }
 }
 
-/// Whether what the settings ask for computes.
+/// Whether the configured backend computes.
 pub(super) fn runtime(subject: &Subject) -> Vec<Finding> {
     let inference = &subject.config.inference;
     let named = inference.onnxruntime_library.as_deref();
-    // A host does not start without what somebody named.
+    // A host does not start without a backend that the settings name.
     let is_required = named.is_some() || inference.backend.only() == Some(BackendKind::Onnxruntime);
     if inference.backend.only() == Some(BackendKind::Tract) && !is_required {
         return vec![Finding::ok("`tract` computes, as `inference.backend` says")];
@@ -75,37 +75,40 @@ pub(super) fn runtime(subject: &Subject) -> Vec<Finding> {
     let install = format!("`hospes runtime install onnxruntime --data {}`", sh(subject.data()));
     let finding = match (named, is_required) {
         (Some(path), _) if !path.is_file() => Finding::problem(
-            format!("`inference.onnxruntime_library` is `{}`, which is not there", path.display()),
-            format!("take the setting out of the settings, and {install}"),
+            format!(
+                "`inference.onnxruntime_library` is `{}`, which does not exist",
+                path.display()
+            ),
+            format!("remove the setting, and {install}"),
         ),
         (Some(path), _) => Finding::problem(
             format!(
                 "`{}` (`inference.onnxruntime_library`) is not usable: {error}",
                 path.display()
             ),
-            format!("take the setting out of the settings, and {install}"),
+            format!("remove the setting, and {install}"),
         ),
         (None, true) => {
             Finding::problem(format!("`inference.backend` is `onnxruntime`: {error}"), install)
         }
         (None, false) => Finding::warning(
-            format!("`tract` computes, more slowly and fewer models: {error}"),
+            format!("`tract` computes: it is slower and supports fewer models: {error}"),
             format!("{install}, or set `inference.backend = \"tract\"`"),
         ),
     };
     vec![finding]
 }
 
-/// What workers need of the kernel, and what they can give up here.
+/// What workers need from the kernel, and which privileges they can drop here.
 pub(super) fn kernel(subject: &Subject) -> Vec<Finding> {
     match &subject.workers.confinement {
         Err(error) => vec![Finding::problem(
-            format!("no worker process starts, so nothing is computed: {}", chain(error)),
-            "use a kernel of 5.10 or later, and a container that lets `memfd_create`, `pidfd_open` and `seccomp` through; \
+            format!("no worker process starts, so no model can be computed: {}", chain(error)),
+            "use kernel 5.10 or later, and a container that allows `memfd_create`, `pidfd_open` and `seccomp`; \
              if it lacks memory or processes, see `limits` and `memory`",
         )],
         Ok(Confinement { missing }) if missing.is_empty() => vec![Finding::ok(
-            "workers give up files, network, other processes and privileges (seccomp, Landlock, user limits)",
+            "workers have no files, network, other processes or privileges (seccomp, Landlock, user limits)",
         )],
         Ok(Confinement { missing }) => missing
             .iter()
@@ -118,27 +121,27 @@ pub(super) fn kernel(subject: &Subject) -> Vec<Finding> {
     }
 }
 
-/// What lets workers give up what they could not, by the step's name in `worker::confine`.
+/// The fix for a missing confinement, by the step's name in `worker::confine`.
 fn confinement_fix(step: &str) -> &'static str {
     match step {
         "landlock" => {
-            "use a kernel of 6.12 or later with Landlock (`landlock` is in `/sys/kernel/security/lsm`; `lsm=landlock,…` on its command line adds it)"
+            "use kernel 6.12 or later with Landlock (`landlock` is in `/sys/kernel/security/lsm`; `lsm=landlock,…` on its command line adds it)"
         }
         "seccomp" => {
-            "use a kernel with CONFIG_SECCOMP_FILTER, and a container that lets `seccomp` through"
+            "use a kernel with CONFIG_SECCOMP_FILTER, and a container that allows `seccomp`"
         }
-        "user" => "run the host as a user of its own and not as root: `User=hospes` in its unit",
+        "user" => "run the host as its own user and not as root: `User=hospes` in its unit",
         "rlimits" => "raise the host's hard limits: `ulimit -H -a` shows them",
         "oom_score_adj" => "mount `/proc` so that a process can write its own `oom_score_adj`",
-        "threads" => "take libraries that start threads out of `LD_PRELOAD`",
+        "threads" => "remove libraries that start threads from `LD_PRELOAD`",
         "cgroup" => {
-            "`Delegate=yes` and `ReadWritePaths=` in its unit, as `host/dist/hospes.service` has them; this is said of the group that `hospes doctor` runs in, and `/status` says it of the host's"
+            "`Delegate=yes` and `ReadWritePaths=` in its unit, as `host/dist/hospes.service` has them; this applies to the group of `hospes doctor`; see `/status` for the host's"
         }
-        _ => "see that `/proc` is mounted, and that the container lets the system call through",
+        _ => "mount `/proc`, and allow the system call in the container",
     }
 }
 
-/// How many files, processes and bytes this process may have, against the settings.
+/// The process's limits of files, processes and bytes, against the settings.
 pub(super) fn limits(subject: &Subject) -> Vec<Finding> {
     let config = &subject.config;
     let mut found = Vec::new();
@@ -156,7 +159,7 @@ pub(super) fn limits(subject: &Subject) -> Vec<Finding> {
     let needed = tasks(config);
     match machine::tasks_max() {
         Some(most) if most < needed as u64 => found.push(Finding::warning(
-            format!("{most} processes and threads may run; with all workers a host has some {needed}"),
+            format!("{most} processes and threads may run; a host with all its workers needs some {needed}"),
             format!("`ulimit -u {needed}`, `LimitNPROC={needed}` and `TasksMax={needed}` in its unit, or lower `inference.workers_max`"),
         )),
         most => {
@@ -166,7 +169,7 @@ pub(super) fn limits(subject: &Subject) -> Vec<Finding> {
     }
     if let Some(most) = machine::file_bytes_max() {
         found.push(Finding::warning(
-            format!("files may have {} only, and the log of receipts grows", size(most)),
+            format!("files are limited to {}, but the log of receipts grows", size(most)),
             "`ulimit -f unlimited`, or `LimitFSIZE=infinity` in its unit",
         ));
     }
@@ -182,10 +185,10 @@ pub(super) fn limits(subject: &Subject) -> Vec<Finding> {
     found
 }
 
-/// Processes and threads that a host may come to.
+/// The most processes and threads of a host.
 fn tasks(config: &Config) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    // One worker waits for others to be lost.
+    // One more: the spare worker.
     let workers = config.inference.workers_max.get().saturating_add(1);
     let worker = config.inference.threads.get().saturating_add(WORKER_THREADS);
     let compilers = config.sandbox.compile_concurrency.get().saturating_mul(cores + WORKER_THREADS);
@@ -193,7 +196,7 @@ fn tasks(config: &Config) -> usize {
     workers.saturating_mul(worker).saturating_add(compilers).saturating_add(host)
 }
 
-/// How much memory there is, against the settings.
+/// The available memory, against the settings.
 pub(super) fn memory(subject: &Subject) -> Vec<Finding> {
     let config = &subject.config;
     let there = machine::memory_bytes();
@@ -204,20 +207,23 @@ pub(super) fn memory(subject: &Subject) -> Vec<Finding> {
     let mut found = Vec::new();
     if wanted > there {
         found.push(Finding::warning(
-            format!("there are {}, and calls ({}), bodies ({}) and strangers ({}) may take {}", size(there), size(calls), size(bodies), size(strangers), size(wanted)),
+            format!("{} are available, but calls ({}), bodies ({}) and strangers ({}) may take {}", size(there), size(calls), size(bodies), size(strangers), size(wanted)),
             "lower `admission.memory_bytes_max` or `api.bodies_in_flight_bytes_max`, or give the control group more (`MemoryMax=`)",
         ));
     }
     let one = config.sandbox.memory_bytes_max.get() as u64;
     if one > calls {
         found.push(Finding::warning(
-            format!("a call may take {} (`sandbox.memory_bytes_max`), and all together {} (`admission.memory_bytes_max`)", size(one), size(calls)),
+            format!("one call may take {} (`sandbox.memory_bytes_max`), but all calls together only {} (`admission.memory_bytes_max`)", size(one), size(calls)),
             "raise `admission.memory_bytes_max`, or lower `sandbox.memory_bytes_max`",
         ));
     }
     if found.is_empty() {
-        let detail =
-            format!("{} are there for this process; calls may take {}", size(there), size(calls));
+        let detail = format!(
+            "{} are available to this process; calls may take {}",
+            size(there),
+            size(calls)
+        );
         found.push(Finding::ok(detail));
     }
     found

@@ -1,4 +1,4 @@
-//! Where a host would listen, and its certificate.
+//! Checks the addresses to listen on, and the certificate.
 
 use std::fs;
 use std::io;
@@ -15,7 +15,7 @@ use crate::api;
 use crate::config::ListenAddress;
 use hospes_cli::client::Client;
 
-/// A certificate that ends sooner should be renewed now.
+/// A certificate that expires sooner should be renewed now.
 const RENEW_BEFORE: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// One of the two listeners.
@@ -26,7 +26,7 @@ struct Listener<'c> {
     is_operator: bool,
 }
 
-/// Whether the addresses can be listened on, or the running host does.
+/// Whether the addresses are free, or the running host listens on them.
 pub(super) fn ports(subject: &Subject) -> Vec<Finding> {
     let api = &subject.config.api;
     let (everybody, operator) = (&api.listen, &api.operator_listen);
@@ -54,17 +54,17 @@ fn port(subject: &Subject, listener: &Listener<'_>) -> Vec<Finding> {
     let bound = TcpListener::bind((address.host(), address.port())).map(drop);
     let mut found = vec![match bound {
         Ok(()) if address.port() == 0 => {
-            Finding::ok(format!("{address} for {whose}: a free port is picked"))
+            Finding::ok(format!("{address} for {whose}: the host picks a free port"))
         }
         Ok(()) => Finding::ok(format!("{address} for {whose} is free")),
         Err(error) => match error.kind() {
             io::ErrorKind::AddrInUse => taken(subject, listener),
             io::ErrorKind::PermissionDenied => Finding::problem(
-                format!("{address} for {whose}: ports below 1024 are root's"),
+                format!("{address} for {whose}: only root may use ports below 1024"),
                 format!("`AmbientCapabilities=CAP_NET_BIND_SERVICE` in its unit, or {another}"),
             ),
             io::ErrorKind::AddrNotAvailable => Finding::problem(
-                format!("{address} for {whose} is no address of this machine"),
+                format!("{address} for {whose} is not an address of this machine"),
                 format!("`ip -brief address` lists them; {another}"),
             ),
             _ => Finding::problem(format!("{address} for {whose}: {error}"), another),
@@ -72,14 +72,16 @@ fn port(subject: &Subject, listener: &Listener<'_>) -> Vec<Finding> {
     }];
     if *is_operator && !is_loopback(address) {
         found.push(Finding::warning(
-            format!("{address} for {whose} can be reached from elsewhere, and is not encrypted"),
+            format!(
+                "{address} for {whose} can be reached from other machines, and is not encrypted"
+            ),
             "keep it off the network: `--operator-listen 127.0.0.1:8081`",
         ));
     }
     found
 }
 
-/// Who has an address that a host would listen on.
+/// Who listens on an address that a host would use.
 fn taken(subject: &Subject, listener: &Listener<'_>) -> Finding {
     let Listener { whose, address, option, is_operator } = listener;
     let another = format!("choose another with `{option}`");
@@ -91,7 +93,8 @@ fn taken(subject: &Subject, listener: &Listener<'_>) -> Finding {
         return ours();
     }
     if let Running::Silent(_) = subject.running {
-        let detail = format!("{address} for {whose} is taken, most likely by the host that hangs");
+        let detail =
+            format!("{address} for {whose} is taken, most likely by the host that does not answer");
         return Finding::warning(detail, format!("see `host`; if it is another program, {stop}"));
     }
     let is_tls = !is_operator && subject.config.api.tls_certificate.is_some();
@@ -106,8 +109,8 @@ fn taken(subject: &Subject, listener: &Listener<'_>) -> Finding {
             Finding::problem(detail, stop)
         }
         Err(failure) if state(&failure) == Some("loading") => Finding::warning(
-            format!("{address} for {whose}: a host that is being started answers there"),
-            format!("ask again shortly; if it is not this one, {another}"),
+            format!("{address} for {whose}: a starting host answers there"),
+            format!("try again shortly; if it is not this host, {another}"),
         ),
         Err(failure) if is_host(&failure) => {
             Finding::problem(format!("{address} for {whose} is taken by another host"), stop)
@@ -119,7 +122,7 @@ fn taken(subject: &Subject, listener: &Listener<'_>) -> Finding {
 }
 
 impl Subject {
-    /// Whether the host that says this of itself is the one of the data directory.
+    /// Whether the host that answers is the data directory's.
     fn is_own(&self, host: &Value) -> bool {
         let party = host["party"].as_str();
         let own = self.secrets.as_ref().ok().and_then(Option::as_ref).map(ToString::to_string);
@@ -131,45 +134,47 @@ impl Subject {
 
 fn is_loopback(address: &ListenAddress) -> bool {
     let found = (address.host(), address.port()).to_socket_addrs();
-    // What has no address is no one else's either.
     found.is_ok_and(|mut found| found.all(|found: SocketAddr| found.ip().is_loopback()))
 }
 
-/// Whether the certificate can be used, and for how long.
+/// Whether the certificate is valid, and for how long.
 pub(super) fn tls(subject: &Subject) -> Vec<Finding> {
     let api = &subject.config.api;
     let certificate = match api::certificate(api) {
         Ok(None) if is_loopback(&api.listen) => {
-            return vec![Finding::ok("connections are not encrypted, and come from this machine")];
+            return vec![Finding::ok(
+                "connections are not encrypted, but come only from this machine",
+            )];
         }
         Ok(None) => {
             return vec![Finding::warning(
                 format!("connections to {} are not encrypted", api.listen),
-                "set `api.tls_certificate` and `api.tls_key`, or put a proxy in front that encrypts",
+                "set `api.tls_certificate` and `api.tls_key`, or put a TLS proxy in front",
             )];
         }
         Err(error) => return vec![unusable(error, subject)],
         Ok(Some(validity)) => validity,
     };
     let name = api.tls_certificate.as_deref().unwrap_or(Path::new("")).display();
-    let renew = "put a new certificate in its place, and start the host again";
+    let renew = "replace the certificate, and restart the host";
     let now = subject.clock.now();
     let date = |at: Timestamp| at.strftime("%F").to_string();
     let mut found = vec![match certificate {
-        None => Finding::warning(format!("`{name}` does not say until when it is valid"), renew),
+        None => Finding::warning(format!("`{name}` has no readable expiry date"), renew),
         Some(valid) if valid.until < now => {
             Finding::problem(format!("`{name}` expired on {}", date(valid.until)), renew)
         }
         Some(valid) if valid.from > now => Finding::problem(
             format!("`{name}` is valid only from {} on", date(valid.from)),
-            format!("see whether the clock is right; else {renew}"),
+            format!("check the clock; if it is right, {renew}"),
         ),
         Some(valid) if valid.until.duration_since(now) < RENEW_BEFORE => {
             Finding::warning(format!("`{name}` expires on {}", date(valid.until)), renew)
         }
-        Some(valid) => {
-            Finding::ok(format!("`{name}` fits its key, and is valid until {}", date(valid.until)))
-        }
+        Some(valid) => Finding::ok(format!(
+            "`{name}` matches its key, and is valid until {}",
+            date(valid.until)
+        )),
     }];
     found.extend(api.tls_key.as_deref().and_then(exposed));
     found
@@ -180,9 +185,9 @@ fn unusable(error: api::TlsError, subject: &Subject) -> Finding {
     let at = |path: &Option<std::path::PathBuf>| path.as_deref().map(sh).unwrap_or_default();
     let (certificate, key) = (at(&api.tls_certificate), at(&api.tls_key));
     let fix = match &error {
-        api::TlsError::Half => "set both, or take the other out of the settings".to_owned(),
+        api::TlsError::Half => "set both or none".to_owned(),
         api::TlsError::Pem { path, .. } => {
-            format!("name a file in PEM that the host's user can read; see `ls -l {}`", sh(path))
+            format!("name a PEM file that the host's user can read; see `ls -l {}`", sh(path))
         }
         api::TlsError::Pair(_) => format!(
             "name the key that the certificate was made for: of a pair, `openssl x509 -noout -pubkey -in {certificate}` and \
@@ -192,14 +197,14 @@ fn unusable(error: api::TlsError, subject: &Subject) -> Finding {
     Finding::problem(chain(error), fix)
 }
 
-/// Whether everybody can read the certificate's key. A group may: that is how some systems hand keys to programs.
+/// Whether everybody can read the certificate's key. A group may: some systems give programs access that way.
 fn exposed(key: &Path) -> Option<Finding> {
     const EVERYBODY: u32 = 0o007;
     let mode = fs::metadata(key).ok()?.permissions().mode();
     (mode & EVERYBODY != 0).then(|| {
         Finding::problem(
             format!("everybody on this machine can read the key `{}`", key.display()),
-            format!("`chmod o= {}`, and have a new one made if somebody may have read it", sh(key)),
+            format!("`chmod o= {}`, and replace the key if somebody may have read it", sh(key)),
         )
     })
 }

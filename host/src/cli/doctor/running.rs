@@ -1,4 +1,4 @@
-//! The host that runs on the data directory, if one does: it has the records open, and is asked for what is in them.
+//! Checks the host that runs on the data directory, if any. It has the records open, so it is asked about them.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -17,14 +17,14 @@ use hospes_cli::operator::{read_line, read_token};
 /// Whether a host runs.
 pub(super) enum Running {
     No,
-    /// It has the records open, and does not answer.
+    /// It has the records open, but does not answer.
     Silent(Failure),
-    /// It answers that it is being started.
+    /// It is starting.
     Starting,
     Yes(Box<Told>),
 }
 
-/// What a host says of itself.
+/// A host's report on itself.
 pub(super) struct Told {
     url: HostUrl,
     /// `GET /status`.
@@ -34,7 +34,7 @@ pub(super) struct Told {
 }
 
 impl Running {
-    /// Looks whether somebody has the records open, and asks it.
+    /// Checks whether a process has the records open, and asks it.
     pub(super) fn look(config: &Config, records: &Result<Option<Vec<Aside>>, HostError>) -> Self {
         if !matches!(records, Err(HostError::Store(StoreError::InUse { .. }))) {
             return Running::No;
@@ -44,7 +44,7 @@ impl Running {
             Ok(token) => token,
             Err(failure) => return Running::Silent(failure),
         };
-        let mut silent = Failure::new("it is not known where its operator's listener is");
+        let mut silent = Failure::new("the address of its operator's listener is unknown");
         for url in addresses(config, data) {
             let client = Client::looking(url.clone(), Some(token.clone()));
             match client.document::<Value>("/status") {
@@ -59,7 +59,7 @@ impl Running {
         Running::Silent(silent)
     }
 
-    /// What the host says of itself, if it does.
+    /// The host's report, if there is one.
     pub(super) fn status(&self) -> Option<&Value> {
         match self {
             Running::Yes(told) => Some(&told.status),
@@ -67,7 +67,7 @@ impl Running {
         }
     }
 
-    /// Whether the operator's listener of the running host is there.
+    /// Whether the running host's operator's listener is at this address.
     pub(super) fn is_at(&self, address: &ListenAddress) -> bool {
         match self {
             Running::Yes(told) => told.url.authority().ends_with(&format!(":{}", address.port())),
@@ -77,21 +77,21 @@ impl Running {
     }
 }
 
-/// Whether what answered is a host, whatever it answered.
+/// Whether the response is from a host.
 pub(super) fn is_host(failure: &Failure) -> bool {
     let kind = failure.problem().and_then(|problem| problem["type"].as_str());
     kind.is_some_and(|kind| kind.starts_with("urn:hospes:"))
 }
 
-/// Where the operator's listener may be: where the host wrote that it is, or else where the settings say. Never both: the operator's token
-/// goes there, and at the other address somebody else may listen.
+/// The operator's listener's address: the one that the host wrote down, or else the settings'. Never both, because the operator's token
+/// is sent there, and another program may listen at the other address.
 fn addresses(config: &Config, data: &Path) -> Vec<HostUrl> {
     let kept = read_line(&data.join(OPERATOR_ADDRESS_FILE)).ok();
     let kept = kept.and_then(|url| url.parse().ok());
     kept.or_else(|| url(&config.api.operator_listen, false)).into_iter().collect()
 }
 
-/// The URL of what listens on an address; none if the port is picked when it does.
+/// The URL of a listener; `None` if its port is picked at start.
 pub(super) fn url(address: &ListenAddress, is_tls: bool) -> Option<HostUrl> {
     let host = match address.host().parse::<IpAddr>() {
         Ok(IpAddr::V4(ip)) if ip.is_unspecified() => "127.0.0.1".to_owned(),
@@ -103,7 +103,7 @@ pub(super) fn url(address: &ListenAddress, is_tls: bool) -> Option<HostUrl> {
     (address.port() != 0).then(|| HostUrl::new(is_tls, &authority, "")).flatten()
 }
 
-/// In what state a host is that takes no calls.
+/// The state of a host that takes no calls.
 pub(super) fn state(failure: &Failure) -> Option<&str> {
     failure.problem()?["state"].as_str()
 }
@@ -114,17 +114,17 @@ pub(super) fn host(subject: &Subject) -> Vec<Finding> {
         Running::No => return vec![Finding::ok("none runs on this data directory")],
         Running::Starting => {
             return vec![Finding::warning(
-                "it is being started and takes no calls yet",
-                "ask again shortly; its log says what takes long",
+                "it is starting and takes no calls yet",
+                "try again shortly; its log shows the progress",
             )];
         }
         Running::Silent(failure) => {
             let why = failure.in_a_line();
             let records = subject.data().join("state.redb");
             return vec![Finding::problem(
-                format!("something has the records open and does not answer: {why}"),
+                format!("a process has the records open and does not answer: {why}"),
                 format!(
-                    "`fuser -v {}` shows what it is; if it is a host that hangs, end it and start it again",
+                    "`fuser -v {}` shows the process; if it is a host that hangs, kill and restart it",
                     sh(&records)
                 ),
             )];
@@ -139,8 +139,8 @@ pub(super) fn host(subject: &Subject) -> Vec<Finding> {
     }];
     if version != own {
         found.push(Finding::warning(
-            format!("the running host is {version}, and this program {own}"),
-            "start the host again to run this version, or ask with the host's own program",
+            format!("the running host is version {version}, but this program is {own}"),
+            "restart the host to run this version, or use the host's own program",
         ));
     }
     found
@@ -149,11 +149,11 @@ pub(super) fn host(subject: &Subject) -> Vec<Finding> {
 fn not_ready(failure: &Failure) -> Finding {
     let detail = format!("it takes no calls: {}", failure.in_a_line());
     match state(failure) {
-        Some("draining") => Finding::warning(detail, "it stops; start it again if it should run"),
-        Some("loading") => Finding::warning(detail, "ask again shortly"),
+        Some("draining") => Finding::warning(detail, "it is stopping; restart it if it should run"),
+        Some("loading") => Finding::warning(detail, "try again shortly"),
         Some("no-receipts" | "no-records") => Finding::problem(
             detail,
-            "see `space`, and that the disk works; it goes on by itself then",
+            "see `space`, and check the disk; the host then continues by itself",
         ),
         Some("no-workers") => Finding::problem(detail, "see `kernel`, `limits` and `memory`"),
         _ => Finding::problem(detail, "see the host's log"),

@@ -183,7 +183,7 @@ impl<'a> Reading<'a> {
     fn begin(&mut self, encoding: Encoding) -> Result<(), ExtentError> {
         if self.open.len() >= NESTING_MAX {
             let (max, limit) = (NESTING_MAX, "no host takes more");
-            return Err(ExtentError::TooMany { what: "components inside each other", max, limit });
+            return Err(ExtentError::TooMany { what: "nested components", max, limit });
         }
         match encoding {
             Encoding::Component => {

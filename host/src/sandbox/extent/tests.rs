@@ -108,7 +108,7 @@ fn components_lie_only_so_deep_inside_each_other() {
     let deep = |levels| "(component".repeat(levels) + &")".repeat(levels);
     measure(&deep(NESTING_MAX)).expect("allowed");
     let error = measure(&deep(NESTING_MAX + 1)).expect_err("too deep").to_string();
-    assert!(error.contains("64 components inside each other"), "{error}");
+    assert!(error.contains("64 nested components"), "{error}");
 }
 
 #[test]

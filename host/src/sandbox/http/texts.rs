@@ -89,7 +89,7 @@ fn expect_linked(linker: &mut Linker<CallState>, interface: &str, resource: &str
         let name = name_of(resource, setter);
         let own = |_: StoreContextMut<'_, CallState>, (): ()| Ok(());
         if types.func_wrap(&name, own).is_ok() {
-            bail!("the library does not link `{name}` of `{interface}`, so it cannot be bounded");
+            bail!("the library does not link `{name}` of `{interface}`, so it cannot be limited");
         }
     }
     Ok(())

@@ -89,7 +89,7 @@ impl<'r> TypeReader<'r> {
             }
             (Place::Params, false) => {}
             (Place::Result | Place::Elements, _) => {
-                return Err("a resource in its answer, where it would be gone with the call".into());
+                return Err("a resource in its result, which would not outlive the call".into());
             }
         }
         let made = self.resources.made(resource);
@@ -111,7 +111,7 @@ impl<'r> TypeReader<'r> {
             return Err("a type nested more than 32 deep".into());
         }
         if self.nodes > TYPE_NODES_MAX {
-            return Err("types of more than 10000 parts".into());
+            return Err("types with more than 10000 parts".into());
         }
         let next = depth + 1;
         Ok(match ty {

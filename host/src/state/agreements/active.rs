@@ -213,7 +213,7 @@ impl Active {
         {
             let max = max.as_secs_f64();
             return Err(format!(
-                "its state was last known at {as_of}, more than the {max} s that it allows ago"
+                "its state was last known at {as_of}, longer ago than the {max} s that it allows"
             ));
         }
         self.life.in_force(now)?;

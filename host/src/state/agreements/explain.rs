@@ -31,7 +31,7 @@ pub struct Simulated {
 pub enum SimulationError {
     #[error(transparent)]
     Agreements(#[from] AgreementsError),
-    #[error("the offer could not be taken as an agreement")]
+    #[error("the offer could not be read as an agreement")]
     Offer(#[from] AgreementError),
 }
 
@@ -116,8 +116,9 @@ fn preview(
 fn missing(report: Report, live: Option<&Deployment>) -> Report {
     match live {
         Some(_) => report,
-        None => report
-            .obstructed("no version that the agreement is for is live on this host".to_owned()),
+        None => {
+            report.obstructed("none of the agreement's versions is live on this host".to_owned())
+        }
     }
 }
 

@@ -340,13 +340,13 @@ impl Agreements {
     ) -> Result<(), AgreementsError> {
         let (at, event) = read_record(key, record, SignedEvent::parse)?;
         if event.content().agreement != *active.id() {
-            return Err(unreadable(key, "it is of another agreement"));
+            return Err(unreadable(key, "it belongs to another agreement"));
         }
         // One that waited and then did not fit was never part of the history, and is not now.
         let restored =
             active.life().lock().restore(&event, at, |one, other| self.auth.are_one(one, other));
         if let Err(error) = restored {
-            tracing::warn!(key, %error, "an event that did not fit is passed over");
+            tracing::warn!(key, %error, "an event that does not fit is ignored");
         }
         Ok(())
     }
@@ -390,7 +390,7 @@ fn read_record(
     let (at, envelope) =
         record.split_first_chunk::<8>().ok_or_else(|| unreadable(key, "its time is missing"))?;
     let at = Timestamp::from_microsecond(i64::from_le_bytes(*at));
-    let at = at.map_err(|_| unreadable(key, "its time is none"))?;
+    let at = at.map_err(|_| unreadable(key, "its time is not valid"))?;
     let event = read(envelope).map_err(|error| AgreementsError::DamagedEvent {
         key: key.to_owned(),
         source: error.into(),

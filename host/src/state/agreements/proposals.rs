@@ -66,7 +66,7 @@ impl Agreements {
             };
             let read = time(record);
             if read.is_none() {
-                self.store.set_aside_as(Table::Proposals, &key, "it is no agreement's time");
+                self.store.set_aside_as(Table::Proposals, &key, "it is not an agreement's time");
             }
             read
         };
@@ -116,10 +116,7 @@ impl Agreements {
         let records =
             keys.iter().flat_map(|key| [(Table::Agreements, &**key), (Table::Proposals, &**key)]);
         self.store.remove_all(&records.collect::<Vec<_>>())?;
-        tracing::info!(
-            count = expired.len(),
-            "agreements that one party never signed are forgotten"
-        );
+        tracing::info!(count = expired.len(), "deleted agreements that one party never signed");
         Ok(())
     }
 }

@@ -119,7 +119,7 @@ impl StorageBackend for Overlay {
         for (page, within, range) in parts(offset, data.len()) {
             if !written.pages.contains_key(&page) {
                 if written.pages.len() as u64 * PAGE_BYTES >= WRITTEN_BYTES_MAX {
-                    let why = "looking at the records takes more memory than it may";
+                    let why = "reading the records exceeds the memory limit";
                     return Err(io::Error::other(why));
                 }
                 let mut bytes = Box::new([0; PAGE_BYTES as usize]);

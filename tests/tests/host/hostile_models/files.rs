@@ -140,7 +140,7 @@ fn encodings() -> Vec<Case> {
         Case::refused(
             "a place in another encoding",
             model(message(14, &[1])),
-            "does not hold what it should",
+            "has the wrong content",
         ),
         Case::refused("a graph that is merged into another", with(message(7, &outside)), "twice"),
         Case::refused(
@@ -192,7 +192,7 @@ fn operators() -> Vec<Case> {
         Case::refused(
             "an operator of a library that is not loaded",
             with("ai.onnx.contrib", "SentencepieceTokenizer", string("model", "m")),
-            "a library of its own",
+            "needs a custom library",
         ),
         Case::refused(
             "an operator that nobody has",

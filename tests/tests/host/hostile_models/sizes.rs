@@ -61,7 +61,7 @@ fn shapes() -> Vec<Case> {
         Case::refused(
             "a sparse initialiser of 2^40 elements",
             sparse(1 << 40),
-            "sparse tensors fill more",
+            "sparse tensors have more",
         ),
         Case::refused(
             "weights of a type that is none",
@@ -107,7 +107,7 @@ fn written_out() -> Vec<Case> {
         Case::refused(
             "functions that are 2^30 nodes when they are written out",
             chain(30, 2),
-            "with its functions written out",
+            "with its functions inlined",
         ),
         Case::refused("functions that call each other 40 deep", chain(40, 1), "more than 32 deep"),
         Case::contained("functions that call each other 30 deep", chain(30, 1), two()),

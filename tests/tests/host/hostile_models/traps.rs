@@ -247,9 +247,9 @@ fn refused() -> Vec<Case> {
         Case::refused(
             "a model that is cut off",
             whole[..whole.len() / 2].to_vec(),
-            "no ONNX model",
+            "not an ONNX model",
         ),
-        Case::refused("bytes that are no model", vec![0xff; 1000], "no ONNX model"),
+        Case::refused("bytes that are no model", vec![0xff; 1000], "not an ONNX model"),
         Case::refused(
             "operators of another time",
             floats().node("Abs", &["x"], &["y"], &[]).model_of(9999),

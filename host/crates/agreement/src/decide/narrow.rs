@@ -45,10 +45,7 @@ fn check_whole(below: &Clauses, above: &Clauses) -> Result<(), Wider> {
         Err(Wider { pointer: pointer.to_owned(), reason: reason.to_owned() })
     };
     let Some(depth) = above.depth else {
-        return wider(
-            "/inheritFrom",
-            "it does not grant the making of sub-agreements (`odrl:grantUse`)",
-        );
+        return wider("/inheritFrom", "it does not allow sub-agreements (`odrl:grantUse`)");
     };
     if below.depth.is_some_and(|below| below >= depth) {
         return wider("/permission", "it allows fewer levels of sub-agreements below");
@@ -59,10 +56,10 @@ fn check_whole(below: &Clauses, above: &Clauses) -> Result<(), Wider> {
         return wider("/target", "it is for another model or fewer versions");
     }
     if let Some(missing) = above.prohibitions.iter().find(|ban| !below.prohibitions.contains(ban)) {
-        return wider("/prohibition", &format!("it has a prohibition more: {missing:?}"));
+        return wider("/prohibition", &format!("it has an additional prohibition: {missing:?}"));
     }
     if above.obligations.iter().any(|duty| !below.obligations.contains(duty)) {
-        return wider("/obligation", "it has an obligation more");
+        return wider("/obligation", "it has an additional obligation");
     }
     if above.on_suspend == OnSuspend::Abort && below.on_suspend == OnSuspend::Finish {
         return wider("/hospes:onSuspend", "it ends running calls when it is suspended");
@@ -70,7 +67,7 @@ fn check_whole(below: &Clauses, above: &Clauses) -> Result<(), Wider> {
     if below.max_stale.is_none_or(|below| above.max_stale.is_some_and(|above| below > above))
         && above.max_stale.is_some()
     {
-        return wider("/hospes:maxStale", "it wants the state to be known more freshly");
+        return wider("/hospes:maxStale", "it requires a fresher state");
     }
     Ok(())
 }
@@ -108,10 +105,10 @@ fn narrower(below: &Permission, above: &Permission) -> Result<(), String> {
         let mut children = below.refinements.iter().chain(&below.constraints);
         let child = children.find(same);
         let name = parent.operand.name();
-        let child = child.ok_or_else(|| format!("it limits `{name}`, and this does not"))?;
+        let child = child.ok_or_else(|| format!("it limits `{name}`, but this does not"))?;
         if !tighter(child, parent) {
             return Err(format!(
-                "it wants `{name}` {} {}, and this has {} {}",
+                "it requires `{name}` {} {}, but this has {} {}",
                 parent.operator, parent.value, child.operator, child.value
             ));
         }

@@ -270,7 +270,7 @@ impl Look<'_> {
             }
             Operand::Spatial => {
                 let unknown = self.within == In::Prohibition;
-                self.among(constraint, call.country, unknown, "no country stated by the operator")
+                self.among(constraint, call.country, unknown, "the operator has stated no country")
             }
             Operand::InputBytes => (call.input_bytes <= most, call.input_bytes.to_string()),
             Operand::HostCapability => {
@@ -295,7 +295,7 @@ impl Look<'_> {
             Operand::TopK
             | Operand::OutputDecimals
             | Operand::OutputFields
-            | Operand::LabelOnly => (true, "the host rewrites the answer".to_owned()),
+            | Operand::LabelOnly => (true, "the host rewrites the response".to_owned()),
             Operand::OutputBytes | Operand::CpuTime | Operand::WallTime | Operand::MemoryBytes => {
                 (true, "held while the call runs".to_owned())
             }
@@ -446,9 +446,9 @@ impl fmt::Display for Report {
             let before = if index == 0 { ": " } else { "; " };
             let ConstraintReport { clause, operand, seen, wanted, .. } = one;
             if prohibited {
-                write!(f, "{before}`{clause}` speaks of `{operand}` {wanted}, and it is {seen}")?;
+                write!(f, "{before}`{clause}` concerns `{operand}` {wanted}, and it is {seen}")?;
             } else {
-                write!(f, "{before}`{clause}` wants `{operand}` {wanted}, and it is {seen}")?;
+                write!(f, "{before}`{clause}` requires `{operand}` {wanted}, but it is {seen}")?;
             }
         }
         match unmet.len().saturating_sub(SHOWN_MAX) {

@@ -93,7 +93,7 @@ fn sides(
     let offer = wire.offer.ok_or_else(|| missing("/hospes:offer"))?;
     let issued = wire.issued.as_ref().ok_or_else(|| missing("/hospes:issued"))?;
     let Literal::DateTime(issued) = issued.read("/hospes:issued")? else {
-        return Err(malformed("/hospes:issued", "a typed date is wanted"));
+        return Err(malformed("/hospes:issued", "expected a typed date"));
     };
     if issued.as_nanosecond() % 1000 != 0 {
         return Err(malformed("/hospes:issued", "six digits of a second at most"));
@@ -248,7 +248,7 @@ fn span(wire: Option<&TypedWire>, pointer: &str) -> Result<Option<Span>, Agreeme
     match wire.map(|wire| wire.read(pointer)).transpose()? {
         None => Ok(None),
         Some(Literal::Duration(span)) => Ok(Some(span)),
-        Some(_) => Err(malformed(pointer, "a duration is wanted, typed `xsd:duration`")),
+        Some(_) => Err(malformed(pointer, "expected a duration, typed `xsd:duration`")),
     }
 }
 

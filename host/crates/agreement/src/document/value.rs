@@ -189,15 +189,15 @@ impl Text {
     /// Whether a text is one of these; if not, what is wanted.
     pub(crate) fn check(self, text: &str) -> Result<(), Wanted> {
         if text.len() > TEXT_BYTES_MAX || text.chars().any(char::is_control) {
-            return Err("a text of at most 256 bytes without control characters is wanted");
+            return Err("expected a text of at most 256 bytes without control characters");
         }
         let upper = |text: &str| text.len() == 3 && text.bytes().all(|b| b.is_ascii_uppercase());
         let (fits, wanted) = match self {
-            Text::Function => (text.parse::<FunctionName>().is_ok(), "a function's name is wanted"),
-            Text::Field => (is_field(text), "a field's name is wanted"),
+            Text::Function => (text.parse::<FunctionName>().is_ok(), "expected a function's name"),
+            Text::Field => (is_field(text), "expected a field's name"),
             Text::Iri => (
                 is_iri(text),
-                "an IRI is wanted, such as `https://w3id.org/dpv#ResearchAndDevelopment`",
+                "expected an IRI, such as `https://w3id.org/dpv#ResearchAndDevelopment`",
             ),
             Text::Country => (
                 text.strip_prefix(registry::COUNTRY_PREFIX).is_some_and(upper),
@@ -209,15 +209,15 @@ impl Text {
             ),
             Text::DailyWindow => return text.parse::<DailyWindow>().map(drop),
             Text::DataType => {
-                (text.parse::<DataType>().is_ok(), "a data type is wanted, such as `FP32`")
+                (text.parse::<DataType>().is_ok(), "expected a data type, such as `FP32`")
             }
             Text::Capability => (
                 Capability::named(text).is_some(),
-                "one of `network`, `storage`, `clock`, `random`, `env` and `stdout` is wanted",
+                "expected one of `network`, `storage`, `clock`, `random`, `env` and `stdout`",
             ),
             Text::Unit => (
                 registry::UNITS.contains(&text),
-                "one of `hospes:call`, `hospes:row`, `hospes:byte` and `hospes:token` is wanted",
+                "expected one of `hospes:call`, `hospes:row`, `hospes:byte` and `hospes:token`",
             ),
         };
         if fits { Ok(()) } else { Err(wanted) }
@@ -250,43 +250,43 @@ impl Value {
                     Err(out_of_range(min, max))
                 }
             }
-            (Datatype::Integer(..), _) => Err("a whole number is wanted"),
+            (Datatype::Integer(..), _) => Err("expected a whole number"),
             (Datatype::Decimal, Value::Decimal(_))
             | (Datatype::DateTime, Value::DateTime(_))
             | (Datatype::Duration, Value::Duration(_))
             | (Datatype::True, Value::True) => Ok(()),
-            (Datatype::Decimal, _) => Err("an amount is wanted, typed `xsd:decimal`"),
-            (Datatype::DateTime, _) => Err("a typed date is wanted"),
-            (Datatype::Duration, _) => Err("a duration is wanted, typed `xsd:duration`"),
-            (Datatype::True, _) => Err("`true` is wanted"),
+            (Datatype::Decimal, _) => Err("expected an amount, typed `xsd:decimal`"),
+            (Datatype::DateTime, _) => Err("expected a typed date"),
+            (Datatype::Duration, _) => Err("expected a duration, typed `xsd:duration`"),
+            (Datatype::True, _) => Err("expected `true`"),
             (Datatype::Text(kind), Value::Text(text)) => kind.check(text),
-            (Datatype::Text(_), _) => Err("a text is wanted"),
+            (Datatype::Text(_), _) => Err("expected a text"),
             (Datatype::Texts(kind), Value::Texts(texts)) => check_texts(kind, texts),
-            (Datatype::Texts(_), _) => Err("a list of texts is wanted"),
+            (Datatype::Texts(_), _) => Err("expected a list of texts"),
             (Datatype::Integers, Value::Integers(sizes)) => {
                 let fits = (1..=RANK_MAX).contains(&sizes.len())
                     && sizes.iter().all(|size| *size <= u64::from(u32::MAX));
-                if fits { Ok(()) } else { Err("1 to 8 sizes of at most 4294967295 are wanted") }
+                if fits { Ok(()) } else { Err("expected 1 to 8 sizes of at most 4294967295") }
             }
-            (Datatype::Integers, _) => Err("a list of whole numbers is wanted"),
+            (Datatype::Integers, _) => Err("expected a list of whole numbers"),
         }
     }
 }
 
 fn out_of_range(min: u64, max: u64) -> Wanted {
     match (min, max) {
-        (0, 9) => "a whole number of 0 to 9 is wanted",
-        (0, _) => "a whole number of 0 to 9007199254740991 is wanted",
-        (1, 1000) => "a whole number of 1 to 1000 is wanted",
-        (1, 1_000_000) => "a whole number of 1 to 1000000 is wanted",
-        (1, _) => "a whole number of 1 to 9007199254740991 is wanted",
-        (_, _) => "a whole number of 65536 (one page) to 9007199254740991 is wanted",
+        (0, 9) => "expected a whole number of 0 to 9",
+        (0, _) => "expected a whole number of 0 to 9007199254740991",
+        (1, 1000) => "expected a whole number of 1 to 1000",
+        (1, 1_000_000) => "expected a whole number of 1 to 1000000",
+        (1, _) => "expected a whole number of 1 to 9007199254740991",
+        (_, _) => "expected a whole number of 65536 (one page) to 9007199254740991",
     }
 }
 
 fn check_texts(kind: Text, texts: &[Box<str>]) -> Result<(), Wanted> {
     if texts.is_empty() || texts.len() > TEXTS_MAX {
-        return Err("1 to 64 texts are wanted");
+        return Err("expected 1 to 64 texts");
     }
     if !texts.is_sorted_by(|a, b| a < b) {
         return Err("the texts are to be in ascending order, each once");

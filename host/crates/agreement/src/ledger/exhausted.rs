@@ -69,7 +69,7 @@ impl std::fmt::Display for Exhausted {
             Limit::Credit(unit) => {
                 write!(f, "the credit is used up: it pays for {max} {}", unit.name())
             }
-            Limit::MeteredTime => write!(f, "all {seconds} s that calls may run are used"),
+            Limit::MeteredTime => write!(f, "all {seconds} s of running time are used"),
             Limit::ElapsedTime => write!(f, "{seconds} s have passed since the first call"),
             Limit::Interval => write!(f, "calls begin {seconds} s apart"),
             Limit::PerInterval => write!(f, "all {max} calls of this period are used"),
@@ -77,7 +77,7 @@ impl std::fmt::Display for Exhausted {
                 write!(f, "calls come faster than the agreement allows (bursts of {max})")
             }
             Limit::Concurrency => {
-                write!(f, "{max} calls run already, as many as the agreement allows")
+                write!(f, "{max} calls are already running, the most that the agreement allows")
             }
         }?;
         if self.above {

@@ -223,25 +223,25 @@ pub enum EventError {
     OtherAgreement { seen: Digest },
     #[error("`{party}` is not the {role} of this agreement")]
     NotThatRole { party: Party, role: Actor },
-    #[error("event {sequence} is there already, and it is another one: the history would fork")]
+    #[error("a different event {sequence} already exists: the history would fork")]
     Fork { sequence: u32 },
-    #[error("event {sequence} does not follow the one that is there")]
+    #[error("event {sequence} does not follow the last event")]
     Unlinked { sequence: u32 },
     #[error(
-        "event {sequence} is ahead of its turn: the next is event {next}, which follows `{previous}`; sign it anew"
+        "event {sequence} is out of turn: the next is event {next}, which follows `{previous}`; sign it again"
     )]
     OutOfOrder { sequence: u32, next: u32, previous: Digest },
-    #[error("the agreement is {state}, and that is for good")]
+    #[error("the agreement is {state} for good")]
     Over { state: State },
     #[error("the {role} may not {change} an agreement for reason `{reason}`")]
     NotAllowed { role: Actor, change: Change, reason: Reason },
-    #[error("the {role} has not suspended the agreement, so it is not for it to resume it")]
+    #[error("the {role} has not suspended the agreement, so it cannot resume it")]
     NotSuspended { role: Actor },
     #[error(
-        "the agreement is not over: its dates are not, and not every rule is used up; end it with `terminate`, which keeps its notice"
+        "the agreement is not over: its dates have not passed, and not every rule is used up; end it with `terminate`, which keeps the notice period"
     )]
     NotOver,
-    #[error("the agreement wants notice: it can take effect at {earliest} at the earliest")]
+    #[error("the agreement has a notice period: it can take effect at {earliest} at the earliest")]
     Notice { earliest: Timestamp },
     #[error(
         "it was issued at {issued}, and the host's clock says {now}: more than {EVENT_SKEW_SECONDS} s apart"
@@ -252,7 +252,7 @@ pub enum EventError {
     )]
     Effective { effective: Timestamp },
     #[error(
-        "the {role} has made {max} events, as many as it may; it may still end the agreement at once"
+        "the {role} has made {max} events, the most allowed; it may still end the agreement at once"
     )]
     TooMany { role: Actor, max: usize },
 }

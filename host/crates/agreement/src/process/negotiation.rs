@@ -155,32 +155,30 @@ pub enum NegotiationError {
     Agreement(#[from] AgreementError),
     #[error(transparent)]
     Envelope(#[from] DsseError),
-    #[error("the payload is of type `{seen}`, which is no message of a negotiation")]
+    #[error("the payload is of type `{seen}`, which is not a negotiation message")]
     Kind { seen: String },
     #[error(transparent)]
     Statement(#[from] StatementError),
     #[error("a negotiation begins with a request, or with an offer to one party by name")]
     Beginning,
-    #[error("`{party}` has no part in this negotiation, or this is for the other party to do")]
+    #[error("`{party}` is not a party to this negotiation, or it is the other party's turn")]
     NotYours { party: Party },
     #[error(
-        "the negotiation is {state}, so {} a `{seen}` does not follow",
-        turn.map_or_else(|| "nobody is to move and".to_owned(), |turn| format!("the {turn} is to move and"))
+        "the negotiation is {state}: {} a `{seen}` is not allowed",
+        turn.map_or_else(|| "it is nobody's turn, and".to_owned(), |turn| format!("it is the {turn}'s turn, and"))
     )]
     State { state: State, turn: Option<Role>, seen: &'static str },
     #[error("the message is about `{seen}`; `{wanted}` is on the table")]
     OtherSubject { seen: Digest, wanted: Digest },
     #[error("the move follows message `{seen}`; the last of this negotiation is `{wanted}`")]
     OtherHistory { seen: Digest, wanted: Digest },
-    #[error("the move is of negotiation `{seen}`")]
+    #[error("the move belongs to negotiation `{seen}`")]
     OtherNegotiation { seen: String },
     #[error("the acceptance expired at {expires}")]
     Expired { expires: Timestamp },
     #[error("it is about model `{seen}`; this negotiation is about `{wanted}`")]
     OtherModel { seen: ModelName, wanted: ModelName },
-    #[error(
-        "the negotiation has {MESSAGES_MAX} messages, as many as one may have: begin a new one"
-    )]
+    #[error("the negotiation has {MESSAGES_MAX} messages, the most allowed: begin a new one")]
     TooMany,
 }
 

@@ -39,7 +39,7 @@ pub struct Signed<T> {
 pub enum StatementError {
     #[error(transparent)]
     Envelope(#[from] DsseError),
-    #[error("the payload is of type `{seen}`; `{wanted}` is wanted here")]
+    #[error("the payload is of type `{seen}`; it must be `{wanted}`")]
     PayloadType { seen: String, wanted: &'static str },
     #[error("the payload is {bytes} bytes, more than the {max} allowed")]
     TooLarge { bytes: usize, max: usize },
@@ -49,9 +49,9 @@ pub enum StatementError {
         "the payload is not in its canonical form (RFC 8785): it differs from byte {offset} on"
     )]
     NotCanonical { offset: usize },
-    #[error("it is for `{party}` to sign, and that has not happened")]
+    #[error("`{party}` has to sign it, but has not")]
     Unsigned { party: Party },
-    #[error("`{signer}` has no part in it, so its signature is not wanted")]
+    #[error("`{signer}` signed it, but is not a party to it")]
     NotAParty { signer: Party },
 }
 

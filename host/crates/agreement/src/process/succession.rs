@@ -42,6 +42,6 @@ impl Statement for Succession {
     }
 
     fn check(&self) -> Result<(), String> {
-        if self.from == self.to { Err("a key does not follow itself".to_owned()) } else { Ok(()) }
+        if self.from == self.to { Err("a key cannot replace itself".to_owned()) } else { Ok(()) }
     }
 }

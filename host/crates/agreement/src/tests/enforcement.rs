@@ -85,9 +85,9 @@ fn a_denial_names_the_clause_what_was_seen_and_what_is_wanted() {
     assert_eq!(denied.decision, Decision::Denied);
     assert_eq!(
         denied.to_string(),
-        "no permission of the agreement allows this call: `/permission/0/constraint/2` wants `dateTime` before \
-         2027-12-01T00:00:00Z, and it is 2028-01-01T00:00:00Z; `/permission/0/constraint/3` wants `hospes:inputBytes` at \
-         most 2097152 bytes, and it is 3000000"
+        "no permission of the agreement allows this call: `/permission/0/constraint/2` requires `dateTime` before \
+         2027-12-01T00:00:00Z, but it is 2028-01-01T00:00:00Z; `/permission/0/constraint/3` requires `hospes:inputBytes` at \
+         most 2097152 bytes, but it is 3000000"
     );
     assert_eq!(
         serde_json::to_value(denied.unmet()[1]).expect("plain data"),
@@ -175,12 +175,12 @@ fn the_page_says_what_is_enforced() {
          \x20 [prevent] An answer of more than 4096 bytes is not released.\n\n\
          Permission 1\n\
          \x20 [prevent] The consumer may execute the function `embed`.\n\n\
-         For all of it\n\
-         \x20 [prevent] Whatever no permission allows is refused; a prohibition that applies wins over every permission.\n\
+         For the whole agreement\n\
+         \x20 [prevent] A call that no permission allows is refused. A prohibition that applies overrides every permission.\n\
          \x20 [prevent] No other version of the model runs under these terms.\n\
-         \x20 [prevent] When the agreement is suspended or ended, running calls may end.\n\
+         \x20 [prevent] When the agreement is suspended or ended, running calls may finish.\n\
          \x20 [record]  Every call, and every refused call of the consumer, leaves a receipt.\n\
-         \x20 [detect]  A receipt that was dropped or changed shows when receipts are verified.\n\n\
+         \x20 [detect]  Verifying the receipts shows if one was dropped or changed.\n\n\
          [prevent] the host makes it impossible; [detect] it rests on a statement, or shows afterwards; [record] it is a promise.\n",
         publisher().party(),
         consumer().party(),
@@ -188,7 +188,7 @@ fn the_page_says_what_is_enforced() {
         Digest::of(b"bundle"),
     );
     assert_eq!(page, expected);
-    assert!(render_offer(offer().offer()).contains("whoever accepts this offer"));
+    assert!(render_offer(offer().offer()).contains("any party that accepts this offer"));
     let lines = offer_lines(offer().offer());
     assert!(
         lines[0].starts_with("classify: At most 1000 calls in all. Calls begin at"),
@@ -319,13 +319,13 @@ fn lines_that_are_no_clauses_say_why() {
         ("", "OPERAND OPERATOR VALUE"),
         ("colour eq red", "no operand `colour`"),
         ("count eq 5 call", "`lteq` with `count`"),
-        ("count lteq five call", "no whole number"),
+        ("count lteq five call", "not a whole number"),
         ("count lteq 5", "a value and a unit"),
-        ("count lteq 5 parsec", "no unit"),
+        ("count lteq 5 parsec", "not a unit"),
         ("version gteq 1.0.0", "only"),
-        ("purpose isAnyOf spam", "an IRI is wanted"),
-        ("dateTime lt tomorrow", "no date"),
-        ("prohibit sing inputs", "no such action"),
+        ("purpose isAnyOf spam", "expected an IRI"),
+        ("dateTime lt tomorrow", "not a date"),
+        ("prohibit sing inputs", "not an action"),
         ("prohibit derive weights", "neither `inputs` nor `outputs`"),
         ("oblige auditor attribute", "neither `publisher` nor `consumer`"),
         ("price 0.1 EUR per call paid", "free N"),

@@ -26,7 +26,7 @@ use crate::registry::{
 
 /// Why a line is no clause.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{line}` is no clause: {reason}")]
+#[error("`{line}` is not a clause: {reason}")]
 pub struct PhraseError {
     pub line: String,
     pub reason: String,
@@ -82,7 +82,7 @@ impl Clauses {
                 let constraint = constraint(words, now)?;
                 let place = constraint.operand.term().place;
                 if !matches!(place, Place::Action | Place::Permission | Place::Rule) {
-                    return Err(format!("it stands as a {} only", place.name()));
+                    return Err(format!("it can only be a {}", place.name()));
                 }
                 for permission in &mut self.permissions {
                     *permission = permission.clone().with(constraint.clone());
@@ -111,9 +111,9 @@ fn price(amount: &str, code: &str, unit: &str, rest: &[&str]) -> Result<Price, S
     let free = match rest {
         [] => None,
         ["free", units] => {
-            Some(units.parse().map_err(|_| "`free` wants a whole number".to_owned())?)
+            Some(units.parse().map_err(|_| "`free` needs a whole number".to_owned())?)
         }
-        _ => return Err("behind the unit only `free N` can stand".to_owned()),
+        _ => return Err("after the unit only `free N` is allowed".to_owned()),
     };
     Ok(Price {
         amount: amount.parse::<Micros>()?,
@@ -137,7 +137,7 @@ fn prohibition(words: &[&str], now: Timestamp) -> Result<Prohibition, String> {
         ["execute"] => (Role::Consumer, Ban::Execute(None)),
         ["execute", function] => {
             let function =
-                function.parse().map_err(|_| format!("`{function}` is no function's name"))?;
+                function.parse().map_err(|_| format!("`{function}` is not a function's name"))?;
             (Role::Consumer, Ban::Execute(Some(function)))
         }
         [verb, asset] => {
@@ -161,14 +161,14 @@ fn constraint(words: &[&str], now: Timestamp) -> Result<Constraint, String> {
     let term = term(left)?;
     let operator = Operator::named(operator).ok_or_else(|| {
         let known: Vec<_> = term.forms.iter().map(|(operator, _)| operator.name()).collect();
-        format!("`{operator}` is no operator; `{}` takes {}", term.name, known.join(", "))
+        format!("`{operator}` is not an operator; `{}` takes {}", term.name, known.join(", "))
     })?;
     let (value, unit) = match (term.units, rest) {
         // A window is written in two words.
         (Units::None, words) => (words.join(" "), None),
         (_, [value, unit]) => ((*value).to_owned(), Some(unit_text(term.units, unit)?)),
         (Units::OneOf([only]), [value]) => ((*value).to_owned(), Some(Box::from(*only))),
-        (_, _) => return Err(format!("`{}` wants a value and a unit", term.name)),
+        (_, _) => return Err(format!("`{}` needs a value and a unit", term.name)),
     };
     let value = value_of(term, &value, now)?;
     Constraint::new(term.operand, operator, value, unit, "").map_err(|error| error.to_string())
@@ -183,7 +183,7 @@ fn term(name: &str) -> Result<&'static Term, String> {
 
 fn value_of(term: &Term, text: &str, now: Timestamp) -> Result<Value, String> {
     let integer =
-        |text: &str| text.parse::<u64>().map_err(|_| format!("`{text}` is no whole number"));
+        |text: &str| text.parse::<u64>().map_err(|_| format!("`{text}` is not a whole number"));
     let full = |kind: Text, word: &str| match kind {
         Text::Country if !word.contains(':') => format!("{COUNTRY_PREFIX}{word}").into(),
         _ => Box::from(word),
@@ -210,13 +210,14 @@ fn value_of(term: &Term, text: &str, now: Timestamp) -> Result<Value, String> {
             Value::Integers(sizes?.into())
         }
         Datatype::True if text == "true" => Value::True,
-        Datatype::True => return Err("only `true` can stand here".to_owned()),
+        Datatype::True => return Err("only `true` is allowed here".to_owned()),
     })
 }
 
 fn moment(text: &str, now: Timestamp) -> Result<Timestamp, String> {
-    let wrong =
-        || format!("`{text}` is no date; write `2027-01-31T00:00:00Z` or a span from now, `+P30D`");
+    let wrong = || {
+        format!("`{text}` is not a date; write `2027-01-31T00:00:00Z` or a span from now, `+P30D`")
+    };
     match text.strip_prefix('+') {
         None => text.parse().map_err(|_| wrong()),
         Some(span) => {
@@ -240,7 +241,7 @@ fn unit_named(text: &str) -> Result<Unit, String> {
     let found = Unit::ALL
         .into_iter()
         .find(|unit| unit.iri() == text || unit.word() == text.trim_end_matches('s'));
-    found.ok_or_else(|| format!("`{text}` is no unit; the units are call, row, byte and token"))
+    found.ok_or_else(|| format!("`{text}` is not a unit; the units are call, row, byte and token"))
 }
 
 fn currency(code: &str) -> Box<str> {
@@ -252,7 +253,7 @@ fn action(name: &str, rule: RuleKind) -> Result<Verb, String> {
     Verb::named(&full, rule).or_else(|| Verb::named(name, rule)).ok_or_else(|| {
         let known = ACTIONS.iter().filter(|action| action.rule == rule);
         let known: Vec<_> = known.map(|action| action.name.trim_start_matches("odrl:")).collect();
-        format!("`{name}` is no such action; it is one of {}", known.join(", "))
+        format!("`{name}` is not an action; the actions are {}", known.join(", "))
     })
 }
 

@@ -37,7 +37,7 @@ pub fn render(agreement: &Agreement) -> String {
 /// The page of an offer.
 pub fn render_offer(offer: &Offer) -> String {
     let to = match offer.audience() {
-        [] => "whoever accepts this offer".to_owned(),
+        [] => "any party that accepts this offer".to_owned(),
         parties => parties.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
     };
     let parties = format!("Publisher: {}\nConsumer:  {to}\n", offer.assigner());
@@ -104,7 +104,7 @@ pub fn lines(clauses: &Clauses) -> Vec<Line> {
 
 fn whole(clauses: &Clauses, line: &mut impl FnMut(&str, Class, String)) {
     let mut prevent = |text: String| line("/", Class::Prevent, text);
-    prevent("Whatever no permission allows is refused; a prohibition that applies wins over every permission.".to_owned());
+    prevent("A call that no permission allows is refused. A prohibition that applies overrides every permission.".to_owned());
     prevent(match &clauses.target.versions {
         Versions::Bundle(_) => "No other version of the model runs under these terms.".to_owned(),
         versions => format!(
@@ -113,20 +113,20 @@ fn whole(clauses: &Clauses, line: &mut impl FnMut(&str, Class, String)) {
     });
     if clauses.notice > Span::ZERO {
         prevent(format!(
-            "The publisher announces {} before that it suspends or ends the agreement, unless for abuse, non-payment, security or a legal order.",
+            "The publisher gives {} notice before it suspends or ends the agreement, except for abuse, non-payment, security or a legal order.",
             span(clauses.notice)
         ));
     }
     prevent(match clauses.on_suspend {
-        OnSuspend::Finish => "When the agreement is suspended or ended, running calls may end.".to_owned(),
+        OnSuspend::Finish => "When the agreement is suspended or ended, running calls may finish.".to_owned(),
         OnSuspend::Abort => {
-            "When the agreement is suspended or ended, running calls are ended and nothing of them is released.".to_owned()
+            "When the agreement is suspended or ended, running calls are stopped and release nothing.".to_owned()
         }
     });
     if let Some(max_stale) = clauses.max_stale {
         let age = span(max_stale);
         prevent(format!(
-            "Calls are refused if what the host knows of the agreement's state is older than {age}."
+            "Calls are refused if the host's information on the agreement's state is older than {age}."
         ));
     }
     if let Some(parent) = clauses.parent {
@@ -135,9 +135,7 @@ fn whole(clauses: &Clauses, line: &mut impl FnMut(&str, Class, String)) {
         ));
     }
     if let Some(earlier) = clauses.supersedes {
-        prevent(format!(
-            "This takes the place of agreement {earlier}; what was used there counts here."
-        ));
+        prevent(format!("This replaces agreement {earlier}; its use counts here."));
     }
     line(
         "/",
@@ -147,7 +145,7 @@ fn whole(clauses: &Clauses, line: &mut impl FnMut(&str, Class, String)) {
     line(
         "/",
         Class::Detect,
-        "A receipt that was dropped or changed shows when receipts are verified.".to_owned(),
+        "Verifying the receipts shows if one was dropped or changed.".to_owned(),
     );
 }
 
@@ -179,7 +177,7 @@ fn heading(rule: &str, clauses: &Clauses) -> String {
         "permission" => format!("Permission {number}"),
         "prohibition" => format!("Prohibition {number}"),
         "obligation" => format!("Obligation {number}"),
-        _ => "For all of it".to_owned(),
+        _ => "For the whole agreement".to_owned(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `hospes admin log`: the actions of the operator, verified against the host's signed log.
+//! `hospes admin log`: the operator's actions, verified against the host's signed log.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -14,11 +14,10 @@ use hospes_wire::operations::ActionLog;
 
 /// Show every action so far, and verify it.
 ///
-/// Each entry is checked to be in the log that the host has signed, and to follow the one before it: none is missing, changed or
-/// out of order.
+/// Checks that each entry is in the host's signed log and follows the one before it. So none is missing, changed or out of order.
 #[derive(Debug, Args)]
 pub struct Log {
-    /// The host's party, if you know it from elsewhere [default: as the host says].
+    /// The host's party, if you know it from elsewhere [default: what the host says].
     #[arg(long, value_name = "PARTY")]
     host_party: Option<Party>,
     #[command(flatten)]
@@ -36,7 +35,7 @@ impl Log {
                 let header = ["NUMBER", "AT", "BY", "ACTION", "TARGET", "REASON"];
                 let count = rows.len();
                 format!(
-                    "{}verified: {count} in the host's log, none is missing",
+                    "{}verified: {count} in the host's log, none missing",
                     table(&header, &rows)
                 )
             }
@@ -46,7 +45,7 @@ impl Log {
     }
 }
 
-/// Every action, each shown to be in the host's log, and to follow the one before it.
+/// Every action. Verifies that each is in the host's log and follows the one before it.
 fn verified(client: &Client, host: Option<Party>) -> Result<Vec<Verified<Action>>, Failure> {
     let mut actions: Vec<Verified<Action>> = Vec::new();
     loop {
@@ -63,7 +62,7 @@ fn verified(client: &Client, host: Option<Party>) -> Result<Vec<Verified<Action>
             let follows = actions.last().is_none_or(|last| last.index() < action.index());
             if (action.sequence, action.previous) != (number, previous) || !follows {
                 return Err(Failure::new(format!(
-                    "action {number} does not follow the one before it: one is missing, or was put there later"
+                    "action {number} does not follow the one before it: an action is missing, or was inserted later"
                 )));
             }
             actions.push(action);

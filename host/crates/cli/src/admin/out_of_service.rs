@@ -1,4 +1,4 @@
-//! `hospes admin out-of-service`: what was published and could not be brought back.
+//! `hospes admin out-of-service`: published versions that could not be loaded.
 
 use clap::{Args, Subcommand};
 use semver::Version;
@@ -12,11 +12,11 @@ use crate::screen::{Answer, printable};
 use hospes_core::id::ModelName;
 use hospes_wire::operations::{self as wire, RecordAside};
 
-/// Versions that were published and cannot be brought back, and records that cannot be read.
+/// List, reload or withdraw published versions that cannot be loaded.
 ///
-/// A file is missing or damaged, a backend is gone, a setting forbids the version, or a newer host wrote the record. The host starts without
-/// them and serves all others; calls of such a version are answered with 503. Records stay as they are, and an agreement whose record or
-/// event cannot be read is not in force.
+/// A file is missing or damaged, a backend is gone, a setting forbids the version, or a newer host wrote the record. The host starts
+/// without such versions and answers calls of them with 503. Unreadable records stay as they are. An agreement with an unreadable
+/// record or event is not in force.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes admin out-of-service list --data ./data\n  \
     hospes admin out-of-service retry acme/iris@1.0.0 --data ./data")]
@@ -27,11 +27,11 @@ pub struct OutOfService {
 
 #[derive(Debug, Subcommand)]
 enum OnBroken {
-    /// Which versions are out of service, and why.
+    /// List the versions that are out of service and the unreadable records, with the reasons.
     List(List),
-    /// Load such a version again, once what was wrong is mended.
+    /// Load a version again, after you have fixed the cause.
     Retry(Which),
-    /// Take such a version away. Its publisher may put it back.
+    /// Withdraw a version. Its publisher can put it back.
     Withdraw(Which),
 }
 
@@ -101,7 +101,7 @@ fn post(client: &Client, what: &str, which: &wire::WhichVersion) -> Result<Value
 }
 
 fn version(text: &str) -> Result<(ModelName, Version), String> {
-    let wrong = || format!("`{text}` is not a version of a model: write `publisher/model@1.0.0`");
+    let wrong = || format!("`{text}` is not a model's version: write `publisher/model@1.0.0`");
     let (model, version) = text.rsplit_once('@').ok_or_else(wrong)?;
     Ok((model.parse().map_err(|_| wrong())?, version.parse().map_err(|_| wrong())?))
 }

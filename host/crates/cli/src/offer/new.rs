@@ -1,4 +1,4 @@
-//! `hospes offer new`: an offer made of a template, of options and of clauses in short lines.
+//! `hospes offer new`: makes an offer from a template, options and clauses in short lines.
 
 use std::path::{Path, PathBuf};
 
@@ -19,8 +19,8 @@ use hospes_core::id::{Digest, FunctionName, ModelName, Party};
 
 /// Make and sign an offer.
 ///
-/// All functions named share the terms; what is not limited is unlimited. Terms come from options, from `--clause` lines, and
-/// from a template, whose own terms give way to what you say yourself. Times are UTC.
+/// All named functions share the terms. What you do not limit is unlimited. Terms come from options, `--clause` lines and a
+/// template; options and lines override the template. Times are UTC.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("offered").required(true).args(["bundle", "digest", "from_version"]))]
 #[command(
@@ -34,19 +34,19 @@ use hospes_core::id::{Digest, FunctionName, ModelName, Party};
 pub struct New {
     /// The model, `publisher/model`.
     model: ModelName,
-    /// The signed bundle that is offered.
+    /// The signed bundle to offer.
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
-    /// The digest of the bundle, where the file is not at hand.
+    /// The bundle's digest, if you do not have the file.
     #[arg(long, value_name = "sha256:…")]
     digest: Option<Digest>,
     /// Offer a range of versions instead: from this one on.
     #[arg(long, value_name = "VERSION")]
     from_version: Option<Version>,
-    /// End of the range: before this version.
+    /// The end of the range: before this version.
     #[arg(long, value_name = "VERSION", requires = "from_version")]
     before_version: Option<Version>,
-    /// A function that may be called; say it once for each.
+    /// A function that may be called; can be repeated.
     #[arg(long = "function", value_name = "FUNCTION", required = true)]
     functions: Vec<FunctionName>,
     #[command(flatten)]
@@ -54,22 +54,22 @@ pub struct New {
     /// Begin with a template, such as `trial`.
     #[arg(long, value_name = "NAME", value_parser = template)]
     template: Option<&'static Template>,
-    /// Fill a hole of the template; say it once for each.
+    /// Fill one of the template's holes; can be repeated.
     #[arg(long = "set", value_name = "HOLE=VALUE", requires = "template", value_parser = assignment)]
     holes: Vec<(String, String)>,
-    /// A clause, such as `callRate lteq 5 PT1S`; say it once for each.
+    /// A clause, such as `callRate lteq 5 PT1S`; can be repeated.
     #[arg(long = "clause", value_name = "LINE")]
     clauses: Vec<String>,
-    /// Make it a private offer to this party; say it once for each.
+    /// Make it a private offer to this party; can be repeated.
     #[arg(long = "to", value_name = "did:key:…")]
     audience: Vec<Party>,
-    /// Make it an amendment: it takes the place of this agreement.
+    /// Make it an amendment that replaces this agreement.
     #[arg(long, value_name = "sha256:…")]
     supersedes: Option<Digest>,
-    /// Resell: a part of this agreement of yours.
+    /// Resell part of this agreement of yours.
     #[arg(long, value_name = "sha256:…")]
     under: Option<Digest>,
-    /// Where the offer goes [default: MODEL.offer].
+    /// The offer's file [default: MODEL.offer].
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -84,28 +84,28 @@ struct Terms {
     /// When calls may begin: a date, a moment, or a span from now.
     #[arg(long, value_name = "TIME", value_parser = quantities::moment)]
     from: Option<Moment>,
-    /// When no call may begin any more: a date such as 2027-01-31 (its first moment), or a span such as 30d.
+    /// When calls may no longer begin: a date such as 2027-01-31 (its first moment), or a span such as 30d.
     #[arg(long, value_name = "TIME", value_parser = quantities::moment)]
     until: Option<Moment>,
     /// Largest arguments of a call, such as 64KiB.
     #[arg(long, value_name = "SIZE", value_parser = quantities::bytes)]
     input_bytes: Option<u64>,
-    /// Largest answer that is released.
+    /// Largest response to release.
     #[arg(long, value_name = "SIZE", value_parser = quantities::bytes)]
     output_bytes: Option<u64>,
-    /// A purpose that calls may declare, as an IRI; say it once for each.
+    /// A purpose that calls may declare, as an IRI; can be repeated.
     #[arg(long = "purpose", value_name = "IRI")]
     purposes: Vec<String>,
-    /// Release only so many of ranked results.
+    /// Release only this many of the ranked results.
     #[arg(long, value_name = "K")]
     top_k: Option<u32>,
-    /// Round the numbers of answers to so many decimals.
+    /// Round numbers in responses to this many decimals.
     #[arg(long, value_name = "N")]
     decimals: Option<u8>,
-    /// Release only these fields of answers, separated by commas.
+    /// Release only these fields of responses, separated by commas.
     #[arg(long, value_name = "NAMES")]
     fields: Option<String>,
-    /// Release labels only, no scores.
+    /// Release only labels, no scores.
     #[arg(long)]
     label_only: bool,
 }
@@ -131,7 +131,7 @@ impl Terms {
 }
 
 impl New {
-    /// The same as a part of an agreement.
+    /// The same, as a part of an agreement.
     #[must_use]
     pub fn under(mut self, agreement: Digest) -> Self {
         self.under = Some(agreement);
@@ -173,7 +173,7 @@ impl New {
         Ok(clauses)
     }
 
-    /// The versions offered; of a file, after a look that the offer fits it.
+    /// The offered versions. A bundle's file is checked against the offer first.
     fn versions(&self) -> Result<Versions, Failure> {
         match (&self.bundle, self.digest) {
             (Some(path), _) => Ok(Versions::Bundle(self.check_bundle(path)?)),
@@ -190,7 +190,7 @@ impl New {
         let manifest = inspection.manifest();
         if manifest.name != self.model.label {
             return Err(Failure::new(format!(
-                "the bundle is of model `{}`, not of `{}`",
+                "the bundle holds model `{}`, not `{}`",
                 manifest.name, self.model.label
             ))
             .fix(format!("offer it as `{}/{}`", self.model.publisher, manifest.name)));
@@ -211,7 +211,7 @@ impl New {
 fn template(name: &str) -> Result<&'static Template, String> {
     Template::named(name).ok_or_else(|| {
         let names: Vec<_> = TEMPLATES.iter().map(|template| template.name).collect();
-        format!("there is no such template; there are {}", names.join(", "))
+        format!("no such template; the templates are {}", names.join(", "))
     })
 }
 

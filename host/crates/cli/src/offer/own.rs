@@ -1,4 +1,4 @@
-//! `hospes offer list`, `withdraw` and `replace`: what becomes of one's own offers on a host.
+//! `hospes offer list`, `withdraw` and `replace`: manages a publisher's own offers on a host.
 
 use std::path::PathBuf;
 
@@ -14,29 +14,29 @@ use super::{parse, sent};
 use hospes_core::id::Digest;
 use hospes_wire::offers::{self as wire, Listed, Own, Page, Withdrawn};
 
-/// List your offers on a host, and where each stands.
+/// List your offers on a host, with their states.
 ///
-/// `listed` offers can be agreed to. `not live` ones speak of versions that the host does not serve. Withdrawn ones are in the
-/// market no more.
+/// Consumers can agree to `listed` offers. `not live` offers name versions that the host does not serve. Withdrawn offers are no
+/// longer in the market.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes offer list --as acme")]
 pub struct List {}
 
-/// Withdraw one of your offers: nobody can agree to it any more.
+/// Withdraw one of your offers, so that nobody can agree to it.
 ///
-/// Agreements that were made stay in force. To offer it again, publish its file again.
+/// Existing agreements stay in force. To offer it again, publish its file again.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  hospes offer list --as acme\n  hospes offer withdraw sha256:… --as acme"
 )]
 pub struct Withdraw {
-    /// The offer's number.
+    /// The offer's identifier.
     offer: Digest,
 }
 
 /// Publish an offer and withdraw an earlier one of the same model, in one step.
 ///
-/// If the host refuses the new one, the earlier one stays. Agreements that were made stay in force.
+/// If the host refuses the new one, the earlier one stays. Existing agreements stay in force.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  hospes offer new acme/iris --bundle iris.wasm --function infer \\\n      \
@@ -44,7 +44,7 @@ pub struct Withdraw {
     hospes offer replace sha256:… better.offer --as acme"
 )]
 pub struct Replace {
-    /// The number of the earlier offer.
+    /// The earlier offer's identifier.
     old: Digest,
     /// The new offer.
     file: PathBuf,

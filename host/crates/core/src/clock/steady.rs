@@ -64,7 +64,7 @@ impl SteadyClock {
             let micros = known.saturating_sub(beneath);
             tracing::warn!(
                 micros,
-                "the clock is behind a time that was present once: it goes on from there, at half the pace"
+                "the clock was set back: time continues from the latest known time at half speed"
             );
             *behind = Behind { from: known, since: Instant::now(), told: known };
         }

@@ -34,7 +34,7 @@ pub enum TensorJsonError {
         "the body is not `{{\"inputs\": [{{\"name\", \"datatype\", \"shape\", \"data\"}}, …]}}`: {0}"
     )]
     Json(serde_json::Error),
-    #[error("{tensors} inputs, more than the {TENSORS_MAX} that a call may have")]
+    #[error("there are {tensors} inputs, more than the {TENSORS_MAX} allowed")]
     TooMany { tensors: usize },
     #[error(
         "the name of `/inputs/{index}` has {bytes} bytes, more than the {TENSOR_NAME_BYTES_MAX} allowed"
@@ -44,7 +44,7 @@ pub enum TensorJsonError {
         "`/inputs/{index}/shape` has {count} dimensions, more than the {DIMENSIONS_MAX} allowed"
     )]
     TooManyDimensions { index: usize, count: usize },
-    #[error("input `{name}` is there twice")]
+    #[error("input `{name}` appears twice")]
     Duplicate { name: String },
     #[error("`/inputs/{index}/data`: {source}")]
     Data {
@@ -62,7 +62,7 @@ pub enum TensorJsonError {
 
 /// Why tensors cannot be written as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("output `{name}` holds bytes that are not UTF-8 text: ask for `application/octet-stream`")]
+#[error("output `{name}` holds bytes that are not UTF-8 text: request `application/octet-stream`")]
 pub struct NotText {
     name: String,
 }

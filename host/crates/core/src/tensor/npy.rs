@@ -18,15 +18,15 @@ const ALIGN: usize = 64;
 /// Why bytes are no tensor in NumPy's format, or a tensor has no such form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NpyError {
-    #[error("it does not begin as a file of `numpy.save`")]
+    #[error("it does not begin like a file from `numpy.save`")]
     Magic,
     #[error("its header is cut off, or longer than {HEADER_BYTES_MAX} bytes")]
     Header,
     #[error("its header is not `{{'descr': '…', 'fortran_order': …, 'shape': (…)}}`")]
     Words,
-    #[error("elements of `{0}` are no tensor's: use numbers or booleans")]
+    #[error("tensors cannot hold elements of `{0}`: use numbers or booleans")]
     Elements(String),
-    #[error("{0} has no form in NumPy's format: ask for `application/json`")]
+    #[error("NumPy's format has no form for {0}: request `application/json`")]
     NoForm(DataType),
     #[error(transparent)]
     Tensor(#[from] TensorError),

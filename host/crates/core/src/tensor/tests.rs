@@ -86,7 +86,7 @@ fn what_does_not_fit_is_refused_and_named() {
     let input = r#"{"name":"x","datatype":"BOOL","shape":[0],"data":[]}"#;
     let twice = format!(r#"{{"inputs":[{input},{input}]}}"#);
     let error = parse_inputs(twice.as_bytes()).expect_err("twice").to_string();
-    assert!(error.contains("`x` is there twice"), "{error}");
+    assert!(error.contains("`x` appears twice"), "{error}");
     let many = format!(r#"{{"inputs":[{}]}}"#, vec![input; 257].join(","));
     assert!(parse_inputs(many.as_bytes()).expect_err("many").to_string().contains("257 inputs"));
 }

@@ -26,13 +26,13 @@ pub enum ValueError {
     UnknownMember { at: Place },
     #[error("`{}` is missing: add it, as `{}`", at.pointer, at.expected)]
     MissingMember { at: Place },
-    #[error("`{}` is there twice: keep one", at.pointer)]
+    #[error("`{}` appears twice: keep one", at.pointer)]
     DuplicateMember { at: Place },
     #[error("{at}: it has no `{seen}`")]
     UnknownName { at: Place, seen: String },
-    #[error("{at}: `{seen}` is there twice: keep one")]
+    #[error("{at}: `{seen}` appears twice: keep one")]
     DuplicateFlag { at: Place, seen: String },
-    #[error("{at}: the object has to have exactly one member, the case")]
+    #[error("{at}: the object must have exactly one member, the case")]
     NotOneMember { at: Place },
     #[error("{at}: case `{case}` has a payload: write an object with the member `{case}`")]
     NoPayload { at: Place, case: String },
@@ -40,12 +40,12 @@ pub enum ValueError {
     Payload { at: Place, case: String },
     #[error("{at}: {reason}")]
     Tensor { at: Place, reason: String },
-    #[error("{at}: the array has {seen} elements, it has to have {wanted}")]
+    #[error("{at}: the array has {seen} elements, but needs {wanted}")]
     TooShort { at: Place, seen: usize, wanted: usize },
     #[error("{at}: the array has more than {wanted} elements")]
     TooLong { at: Place, wanted: usize },
     #[error(
-        "{at}: the body has more than {max} values: send less at once, numbers in lists of their own"
+        "{at}: the body has more than {max} values: send less at once, and numbers in separate lists"
     )]
     TooMany { at: Place, max: usize },
 }

@@ -72,7 +72,7 @@ impl OnnxRuntime {
             Some(library) => {
                 let (path, has) = (path.display(), library.path.display());
                 return Err(BackendError::Library(format!(
-                    "`{path}` cannot be loaded: this process has loaded `{has}` already"
+                    "`{path}` cannot be loaded: this process has already loaded `{has}`"
                 )));
             }
             None => loaded.insert(Mapped::open(path)?.library()?).clone(),

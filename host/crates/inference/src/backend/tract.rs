@@ -121,7 +121,7 @@ impl Model for Loaded {
         let plan = self.plan(&shapes)?;
         // It cannot be ended while it computes, and a plan may have taken long.
         if context.stop.is_stopped() {
-            return Err(BackendError::Failed("the computation was to end".into()));
+            return Err(BackendError::Failed("the computation was cancelled".into()));
         }
         let values = inputs.iter().flatten().map(|tensor| input(tensor).map(Into::into));
         let values = values.collect::<Result<TVec<_>, _>>()?;

@@ -83,7 +83,8 @@ impl<'w> Window<'w> {
     ) -> Result<Vec<Tensor>, ComputeError> {
         let layout = self.inner.layout;
         let untrue = |what: &str| ComputeError::Lost { how: format!("an answer of {what}") };
-        let places = layout.places(heads).ok_or_else(|| untrue("more than there is room for"))?;
+        let places =
+            layout.places(heads).ok_or_else(|| untrue("more bytes than there is room for"))?;
         let mut outputs = Vec::with_capacity(heads.len());
         for (head, place) in heads.iter().zip(places) {
             let mut data = Vec::with_capacity(head.bytes);
@@ -92,11 +93,11 @@ impl<'w> Window<'w> {
                 let piece = (head.bytes - data.len()).min(COPY_BYTES);
                 self.give_turns(piece).await;
                 let read = self.inner.memory.read(at, piece, &mut data);
-                read.map_err(|_| untrue("more than there is room for"))?;
+                read.map_err(|_| untrue("more bytes than there is room for"))?;
             }
             self.written = self.written.max(place + head.bytes);
             let tensor = Tensor::new(head.data_type, head.shape.clone(), data.into());
-            outputs.push(tensor.map_err(|_| untrue("something that is no tensor"))?);
+            outputs.push(tensor.map_err(|_| untrue("something that is not a tensor"))?);
         }
         Ok(outputs)
     }

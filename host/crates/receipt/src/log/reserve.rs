@@ -52,7 +52,7 @@ impl Reserve {
             Err(error) => {
                 if !self.is_low() {
                     let error = io::Error::from(error);
-                    tracing::error!(%error, "no room for more receipts: no further calls are taken until there is");
+                    tracing::error!(%error, "no room for more receipts: the host takes no calls until there is");
                 }
                 (self.until.load(Ordering::Relaxed), true)
             }

@@ -141,13 +141,13 @@ fn grant_use(wire: &PermissionWire, pointer: &str) -> Result<u8, AgreementError>
     else {
         return Err(malformed(
             &pointer,
-            "one refinement is wanted, `hospes:depth` `lteq` a whole number",
+            "expected one refinement, `hospes:depth` `lteq` a whole number",
         ));
     };
     known(&format!("{pointer}/0/leftOperand"), left, DEPTH, "`hospes:depth` here")?;
     known(&format!("{pointer}/0/operator"), operator, Operator::Lteq.name(), "`lteq` here")?;
     u8::try_from(*depth)
-        .map_err(|_| malformed(&format!("{pointer}/0/rightOperand"), "1 to 8 is wanted"))
+        .map_err(|_| malformed(&format!("{pointer}/0/rightOperand"), "expected 1 to 8"))
 }
 
 fn permission(wire: &PermissionWire, pointer: &str) -> Result<Permission, AgreementError> {
@@ -184,7 +184,7 @@ fn price(action: &ActionWire, pointer: &str) -> Result<Price, AgreementError> {
         _ => {
             return Err(malformed(
                 &pointer,
-                "`payAmount`, `unitOfCount` and perhaps `hospes:freeUnits` are wanted",
+                "expected `payAmount`, `unitOfCount` and perhaps `hospes:freeUnits`",
             ));
         }
     };
@@ -193,16 +193,16 @@ fn price(action: &ActionWire, pointer: &str) -> Result<Price, AgreementError> {
     else {
         return Err(malformed(
             &pointer,
-            "`payAmount`, `unitOfCount` and perhaps `hospes:freeUnits` are wanted, in this order",
+            "expected `payAmount`, `unitOfCount` and perhaps `hospes:freeUnits`, in this order",
         ));
     };
     let (Value::Decimal(amount_value), Value::Text(unit)) = (&amount.value, &unit.value) else {
-        return Err(malformed(&pointer, "an amount and a unit are wanted"));
+        return Err(malformed(&pointer, "expected an amount and a unit"));
     };
     Ok(Price {
         amount: *amount_value,
         currency: amount.unit.clone().unwrap_or_default(),
-        unit: Unit::named(unit).ok_or_else(|| malformed(&pointer, "a unit is wanted"))?,
+        unit: Unit::named(unit).ok_or_else(|| malformed(&pointer, "expected a unit"))?,
         free: free.and_then(Constraint::integer),
     })
 }
@@ -223,7 +223,7 @@ pub(super) fn prohibition(
                 [_, _, ..] => {
                     return Err(malformed(
                         &format!("{at}/refinement"),
-                        "one function at most is wanted",
+                        "expected one function at most",
                     ));
                 }
             }

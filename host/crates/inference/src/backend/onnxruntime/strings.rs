@@ -52,9 +52,8 @@ pub(super) fn output(value: &DynValue, count: usize) -> Result<Bytes, BackendErr
     offsets.push(bytes);
     let strings: Option<Vec<&[u8]>> =
         offsets.windows(2).map(|pair| content.get(*pair.first()?..*pair.get(1)?)).collect();
-    let strings = strings.ok_or_else(|| {
-        BackendError::Failed("the library's strings do not lie one after the other".into())
-    })?;
+    let strings = strings
+        .ok_or_else(|| BackendError::Failed("the library's strings are not contiguous".into()))?;
     pack_strings(strings)
         .ok_or_else(|| BackendError::Failed("a string of an output is longer than 4 GiB".into()))
 }
