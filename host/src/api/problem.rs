@@ -1,7 +1,7 @@
 //! Errors as clients see them: RFC 9457 problems of a closed set of kinds.
 //!
-//! The only place that chooses an HTTP status. No match here has a catch-all arm, so a new error does not compile until
-//! somebody has decided what clients get for it. The text of a 5xx never carries the host's own detail: that goes to the log.
+//! The only place that chooses an HTTP status. No match here has a catch-all arm, so every new error needs a decision. The text of a 5xx
+//! never contains internal detail: that goes to the log.
 
 mod mapping;
 
@@ -16,7 +16,7 @@ use crate::receipt::ReceiptError;
 use crate::store::{is_aside, is_disk_failure};
 use crate::wire::problem as wire;
 
-/// What kind of problem it is: clients decide by this, not by the text.
+/// The kind of a problem. Clients decide by it, not by the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ProblemKind {
     Unauthenticated,
@@ -173,14 +173,14 @@ impl ProblemKind {
     }
 }
 
-/// After which time a busy host may be asked again.
+/// `Retry-After` of a busy host.
 const BUSY_RETRY: Duration = Duration::from_secs(1);
 
-/// Headers of a problem that say more than its kind: for protocols that have a shape of their own for the rest.
+/// Headers of a problem that add to its kind, for protocols with their own error format.
 pub const SAYING_MORE: [HeaderName; 3] =
     [header::RETRY_AFTER, header::WWW_AUTHENTICATE, header::ACCEPT_ENCODING];
 
-/// After which time a host that takes no calls may be asked again.
+/// `Retry-After` of a host that takes no calls.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(5);
 
 /// One problem, ready to be sent.
@@ -194,7 +194,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem of `kind`; `detail` is what the client is told.
+    /// A problem of `kind`; the client sees `detail`.
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
         Self {
             kind,
@@ -205,7 +205,7 @@ impl Problem {
         }
     }
 
-    /// A failure of the host itself. `cause` goes to the log; the client learns only that it happened.
+    /// An internal failure. `cause` goes to the log; the client learns only that it happened.
     pub fn internal(cause: &(dyn std::error::Error + 'static)) -> Self {
         if is_aside(cause) {
             let detail = "what this host keeps under the same name cannot be read, and is not written over; ask its operator, who sees why with `hospes admin out-of-service list`";
@@ -226,14 +226,14 @@ impl Problem {
         Self::new(ProblemKind::Internal, "nothing was charged; the operator's log says why")
     }
 
-    /// Adds a member for machines.
+    /// Adds a machine-readable member.
     #[must_use]
     pub fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
         self.extensions.insert(member.to_owned(), value.into());
         self
     }
 
-    /// Says after which time the same may be asked again.
+    /// Sets `Retry-After`.
     #[must_use]
     pub fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
@@ -247,30 +247,30 @@ impl Problem {
         self
     }
 
-    /// Status and headers of the response, and what the client is told: for protocols with a shape of their own.
+    /// Status, headers and detail, for protocols with their own error format.
     pub fn into_parts(self) -> (http::response::Parts, String) {
         let detail = self.detail.clone();
         (self.into_response().into_parts().0, detail)
     }
 
-    /// A member for machines.
+    /// A machine-readable member.
     pub fn member(&self, name: &str) -> Option<&Value> {
         self.extensions.get(name)
     }
 
-    /// The same in other words.
+    /// The same with another detail.
     #[must_use]
     pub fn saying(mut self, detail: impl Into<String>) -> Self {
         self.detail = detail.into();
         self
     }
 
-    /// What the client is told.
+    /// The detail, for the client.
     pub fn detail(&self) -> &str {
         &self.detail
     }
 
-    /// Whether it is about a limit of the host, and says which.
+    /// Whether the problem names a limit of the host.
     pub fn names_a_limit(&self) -> bool {
         self.extensions.contains_key("setting")
     }
@@ -308,7 +308,7 @@ impl Problem {
             _ => None,
         };
         if let Some(after) = self.retry_after.or(usual) {
-            // In whole seconds (RFC 9110 section 10.2.3), and not a moment too early.
+            // In whole seconds (RFC 9110 section 10.2.3), rounded up.
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             headers.insert(header::RETRY_AFTER, seconds.max(1).into());
         }
