@@ -33,8 +33,8 @@ pub(super) fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
     }
 }
 
-/// Refuses a body that is coded in another way than `chunked`, once (RFC 9112 section 6.1): hyper looks only at the last coding, and whoever
-/// is in front may have taken what follows for a part of this body.
+/// Rejects a body with any coding other than a single `chunked` (RFC 9112 section 6.1). Hyper looks only at the last coding, and a proxy
+/// may have taken what follows for part of this body.
 ///
 /// # Errors
 /// 400, after which the connection is closed.

@@ -1,4 +1,4 @@
-//! Whether the host lives, whether it takes calls, and who it is.
+//! Liveness, readiness and the host's identity.
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -9,7 +9,7 @@ use super::problem::{Problem, ProblemKind};
 use crate::host::{Host, NotReady};
 use crate::wire::status::{self, Health, Healthy};
 
-/// A JSON answer in another protocol.
+/// A JSON response in another protocol.
 pub(super) fn json(status: StatusCode, body: &Value) -> Answer {
     let mut response = Response::new(AnswerBody::from(Bytes::from(body.to_string())));
     *response.status_mut() = status;
@@ -18,17 +18,17 @@ pub(super) fn json(status: StatusCode, body: &Value) -> Answer {
     response
 }
 
-/// Whether this is where load balancers ask for the host's health. What they get is small.
+/// Whether this is a load balancer's health check. Its response is small.
 pub(super) fn is_health(path: &str) -> bool {
     matches!(path, "/healthz" | "/readyz" | "/v2/health/live" | "/v2/health/ready")
 }
 
-/// `GET /healthz`: the process answers.
+/// `GET /healthz`: the process is live.
 pub(super) fn live() -> Answer {
     done(&Health { status: Healthy::Ok })
 }
 
-/// `GET /readyz`: the host takes calls.
+/// `GET /readyz`: the host is ready for calls.
 pub(super) fn ready(host: &Host) -> Result<Answer, Problem> {
     match host.readiness() {
         Ok(()) => Ok(done(&Health { status: Healthy::Ready })),
@@ -36,7 +36,7 @@ pub(super) fn ready(host: &Host) -> Result<Answer, Problem> {
     }
 }
 
-/// Why the host takes no calls now.
+/// Why the host is not ready.
 pub(super) fn not_ready(why: &NotReady) -> Problem {
     let problem = Problem::new(ProblemKind::Unavailable, why.to_string());
     match why {
@@ -52,7 +52,7 @@ pub(super) fn not_ready(why: &NotReady) -> Problem {
     }
 }
 
-/// `GET /api/host`: the key that this host's receipts verify with.
+/// `GET /api/host`: the key that verifies this host's receipts.
 pub(super) fn identity(host: &Host) -> Result<Answer, Problem> {
     let log = host.receipts.log();
     Ok(done(&status::Host {
