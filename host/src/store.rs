@@ -1,11 +1,11 @@
 //! Small records that must survive: accounts, API keys, publications, offers and agreements.
 //!
-//! It keeps bytes under keys and knows nothing of what they mean. Nothing here is on the path of a call: everything a call needs is in
-//! memory. Bundles are files (`bundle::registry`), receipts a log (`receipt::log`).
+//! It stores bytes under keys and does not know their meaning. No call touches it: everything a call needs is in memory. Bundles are files
+//! (`bundle::registry`), receipts a log (`receipt::log`).
 //!
-//! Whatever is written goes through [`Store::write`]: several records at once, all or none, if what the writer has seen is still there.
-//! Each write has a number, and [`Store::changes_since`] says what the latest have changed. What keeps the records has to do no more
-//! than `redb` does for it, the only module that knows the database; who writes at the same time shares a commit (`together`).
+//! All writes go through [`Store::write`]: several records at once, all or none, if what the writer has read is unchanged. Writes are
+//! numbered, and [`Store::changes_since`] lists recent changes. `redb` is the only module that knows the database, and shows what another
+//! one would need. Concurrent writers share a commit (`together`).
 
 mod aside;
 mod format;
@@ -36,19 +36,19 @@ pub enum Table {
     Publications,
     Offers,
     Agreements,
-    /// Events in the life of agreements, in order.
+    /// Agreements' events, in order.
     Events,
-    /// Messages of negotiations, in order.
+    /// Negotiations' messages, in order.
     Negotiations,
-    /// By which publishers let the host agree for them, by offer.
+    /// Publishers' mandates, by offer.
     Mandates,
-    /// What the host remembers of itself.
+    /// The host's own data.
     Host,
-    /// When agreements that only one party has signed were handed in.
+    /// When agreements with one signature were submitted.
     Proposals,
-    /// Offers that their publishers have withdrawn, and when.
+    /// Offers withdrawn by their publishers, with the time.
     WithdrawnOffers,
-    /// What the latest writes have changed, by their numbers. The store writes it itself.
+    /// Recent changes, by number of the write. Written by the store itself.
     Journal,
 }
 
@@ -91,19 +91,19 @@ impl Table {
     }
 }
 
-/// The records of one host, in one file that only one process may have open.
+/// One host's records, in a file that only one process may open.
 pub struct Store {
     records: Records,
     together: Together,
     aside: SetAside,
 }
 
-/// What writes have changed.
+/// Changes by writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changes {
     /// The number of the last of them.
     pub sequence: u64,
-    /// The records that they have written or taken out.
+    /// The records written or removed.
     pub records: BTreeSet<(Table, String)>,
 }
 
@@ -137,7 +137,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether it is the disk that failed, not the request or the file.
+    /// Whether the disk failed, as opposed to the request or the file.
     pub fn is_of_the_disk(&self) -> bool {
         match self {
             StoreError::Database { source, .. } => source.is_of_the_disk(),
@@ -150,7 +150,7 @@ impl StoreError {
     }
 }
 
-/// Whether it is the disk that failed, somewhere below an error: it is full or broken, and may be mended while the host runs.
+/// Whether an error was caused by the disk. It may be full or broken, and repaired while the host runs.
 pub fn is_disk_failure(error: &(dyn Error + 'static)) -> bool {
     const EIO: i32 = 5;
     any_cause(error, |error| {
@@ -161,12 +161,12 @@ pub fn is_disk_failure(error: &(dyn Error + 'static)) -> bool {
         .any(|cause| cause.downcast_ref::<StoreError>().is_some_and(StoreError::is_of_the_disk))
 }
 
-/// Whether a record stands in the way that was set aside, somewhere below an error.
+/// Whether an error was caused by a record that was set aside.
 pub fn is_aside(error: &(dyn Error + 'static)) -> bool {
     causes(error).any(|cause| matches!(cause.downcast_ref(), Some(StoreError::Aside { .. })))
 }
 
-/// Whether the disk is full, somewhere below an error.
+/// Whether an error was caused by a full disk.
 pub fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
     any_cause(error, is_full)
 }
@@ -197,7 +197,7 @@ fn any_cause(error: &(dyn Error + 'static), is_it: impl Fn(&io::Error) -> bool) 
 }
 
 impl Store {
-    /// Opens the records in `path`, or begins them.
+    /// Opens or creates the records at `path`.
     ///
     /// # Errors
     /// [`StoreError::InUse`] while another process has them open, [`StoreError::Newer`].
