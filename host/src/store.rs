@@ -205,7 +205,7 @@ impl Store {
         Self::begin(Records::open(path)?)
     }
 
-    /// Opens the records in `path` to look at them: what is written stays in memory, and the file as it is. None if there are none.
+    /// Opens the records at `path` read-only: writes stay in memory, and the file is not changed. `None` if there are none.
     ///
     /// # Errors
     /// As [`Store::open`].
@@ -219,7 +219,7 @@ impl Store {
     fn begin(records: Records) -> Result<Self, StoreError> {
         let seen = format::check(&records)?;
         let missing = records.missing()?;
-        // A file that has them all is not written: the disk may be full.
+        // A complete file is not written to: the disk may be full.
         if !missing.is_empty() {
             let is_new = missing.len() == Table::ALL.len() && seen.is_none();
             let format = is_new.then(format::record);
@@ -229,17 +229,17 @@ impl Store {
         Ok(Self { records, together, aside: SetAside::default() })
     }
 
-    /// Whether the disk failed, and the file could not be opened again yet.
+    /// Whether the disk failed and the file could not be opened again yet.
     pub fn is_failing(&self) -> bool {
         self.records.is_failing()
     }
 
-    /// Closes the file, in order, whoever still shares the records. Nothing is read or written after that.
+    /// Closes the file properly, even while others share the records. Nothing is read or written afterwards.
     pub fn close(&self) {
         self.records.close();
     }
 
-    /// The records as they are now.
+    /// A snapshot of the records.
     ///
     /// # Errors
     /// [`StoreError::Database`].
@@ -247,12 +247,11 @@ impl Store {
         self.records.snapshot()
     }
 
-    /// Writes and takes out what `write` says, all or nothing, if everything is there that it expects. Durable when it returns. Others
-    /// that write at the same time share the commit, and none fails for what another expects. Returns the number of the write: each has
-    /// the next.
+    /// Performs `write`, all or nothing, if its conditions hold. Durable when it returns. Concurrent writers share the commit, but a failed
+    /// condition affects only its own write. Returns the write's number; numbers are consecutive.
     ///
     /// # Errors
-    /// [`StoreError::Changed`], [`StoreError::Aside`], [`StoreError::Database`]; nothing was changed then.
+    /// [`StoreError::Changed`], [`StoreError::Aside`], [`StoreError::Database`]; nothing was changed.
     pub fn write(&self, write: Write) -> Result<u64, StoreError> {
         for (table, key, _) in write.puts() {
             self.check_aside(*table, key)?;
@@ -269,7 +268,7 @@ impl Store {
         Ok(last.map_or(0, |(key, _)| write::number_of(&key)))
     }
 
-    /// What was changed by the writes after number `sequence`. None where that is not known any more: who asks reads all records then.
+    /// The changes after write number `sequence`. `None` if they are no longer known: read all records instead.
     ///
     /// # Errors
     /// [`StoreError::Database`].
@@ -277,7 +276,7 @@ impl Store {
         let now = self.sequence()?;
         if sequence >= now {
             let nothing = || Changes { sequence, records: BTreeSet::new() };
-            // Records that were put back from a backup have had fewer writes.
+            // Records restored from a backup have had fewer writes.
             return Ok((sequence == now).then(nothing));
         }
         let mut changes = Changes { sequence, records: BTreeSet::new() };
@@ -293,10 +292,10 @@ impl Store {
         Ok(Some(changes))
     }
 
-    /// Writes one record over whatever was under `key`. Durable when it returns.
+    /// Writes one record, replacing any under `key`. Durable when it returns.
     ///
     /// # Errors
-    /// [`StoreError::Database`]; nothing was changed then.
+    /// [`StoreError::Database`]; nothing was changed.
     pub fn put(&self, table: Table, key: &str, record: &[u8]) -> Result<(), StoreError> {
         self.put_all(&[(table, key, record)])
     }
@@ -304,15 +303,15 @@ impl Store {
     /// Writes several records, all or none. Durable when it returns.
     ///
     /// # Errors
-    /// [`StoreError::Database`], [`StoreError::Aside`]; nothing was changed then.
+    /// [`StoreError::Database`], [`StoreError::Aside`]; nothing was changed.
     pub fn put_all(&self, records: &[(Table, &str, &[u8])]) -> Result<(), StoreError> {
         self.change(&[], records)
     }
 
-    /// Takes records out and writes others, all or none. Durable when it returns; what is not there to be taken out is no error.
+    /// Removes records and writes others, all or none. Durable when it returns. Removing a missing record is no error.
     ///
     /// # Errors
-    /// [`StoreError::Database`], [`StoreError::Aside`]; nothing was changed then.
+    /// [`StoreError::Database`], [`StoreError::Aside`]; nothing was changed.
     pub fn change(
         &self,
         out: &[(Table, &str)],
@@ -328,18 +327,18 @@ impl Store {
         self.write(write).map(drop)
     }
 
-    /// Removes a record, if it is there. Durable when it returns.
+    /// Removes a record if it exists. Durable when it returns.
     ///
     /// # Errors
-    /// [`StoreError::Database`]; nothing was changed then.
+    /// [`StoreError::Database`]; nothing was changed.
     pub fn remove(&self, table: Table, key: &str) -> Result<(), StoreError> {
         self.remove_all(&[(table, key)])
     }
 
-    /// Takes records out, all or none. Durable when it returns; what is not there is no error.
+    /// Removes records, all or none. Durable when it returns. Removing a missing record is no error.
     ///
     /// # Errors
-    /// [`StoreError::Database`]; nothing was changed then.
+    /// [`StoreError::Database`]; nothing was changed.
     pub fn remove_all(&self, records: &[(Table, &str)]) -> Result<(), StoreError> {
         self.change(records, &[])
     }
@@ -360,10 +359,10 @@ impl Store {
         self.records.keys(table)
     }
 
-    /// Looks at every record of a table, in the order of the keys, one at a time.
+    /// Visits every record of a table in key order, one at a time.
     ///
     /// # Errors
-    /// [`StoreError::Database`]; what `visit` says.
+    /// [`StoreError::Database`], and the errors of `visit`.
     pub fn each<E: From<StoreError>>(
         &self,
         table: Table,
@@ -377,7 +376,7 @@ impl Store {
         Ok(())
     }
 
-    /// Every record of a table, in the order of the keys.
+    /// Every record of a table, in key order.
     ///
     /// # Errors
     /// [`StoreError::Database`].
@@ -385,7 +384,7 @@ impl Store {
         self.records.below(table, "")
     }
 
-    /// Every record of a table whose key begins with `prefix`, in the order of the keys.
+    /// Every record of a table whose key begins with `prefix`, in key order.
     ///
     /// # Errors
     /// [`StoreError::Database`].
@@ -393,7 +392,7 @@ impl Store {
         self.records.below(table, prefix)
     }
 
-    /// How many records a table has.
+    /// The number of records in a table.
     ///
     /// # Errors
     /// [`StoreError::Database`].
@@ -401,7 +400,7 @@ impl Store {
         self.records.count(table)
     }
 
-    /// As after an error of the disk.
+    /// Simulates a disk error.
     #[cfg(test)]
     fn fail_as_if(&self) {
         self.records.fail_as_if();
