@@ -37,7 +37,7 @@ const LISTED_MAX: usize = 100_000;
 const REMOVE_TRIES: u32 = 10;
 const REMOVE_PAUSE: Duration = Duration::from_millis(1);
 
-/// What a worker may map before it is confined and use afterwards: this program, libraries, and the GiB that malloc reserves at once.
+/// What a worker may map before it is confined and use afterwards: this program, libraries, and the GiB that mimalloc reserves at once.
 const PROGRAM_BYTES: u64 = 1536 << 20;
 /// The same per thread: a stack, and what the C library reserves for its allocator.
 const THREAD_BYTES: u64 = 128 << 20;
