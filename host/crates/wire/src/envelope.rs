@@ -1,13 +1,13 @@
-//! Signed documents, as they travel.
+//! Signed documents as transmitted.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A document with its signatures: a DSSE envelope. `hospes-core` checks it; here is how it is written.
+/// A document with its signatures: a DSSE envelope. `hospes-core` verifies it; this is its form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Envelope {
-    /// What is signed, in base64.
+    /// The payload, in base64.
     #[schemars(extend("contentEncoding" = "base64"))]
     pub payload: String,
     /// Its media type.
@@ -19,7 +19,7 @@ pub struct Envelope {
 /// A signature of a document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Signature {
-    /// Whose it is.
+    /// The signer.
     pub keyid: String,
     /// The signature, in base64.
     #[schemars(extend("contentEncoding" = "base64"))]
