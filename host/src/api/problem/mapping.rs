@@ -23,13 +23,13 @@ use crate::state::market::MarketError;
 use crate::state::negotiations::NegotiationsError;
 use crate::store::is_disk_failure;
 
-/// The message of an error with the messages of its causes.
+/// An error's message with those of its causes.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
         let cause_text = cause.to_string();
-        // A transparent error says what its cause says.
+        // A transparent error repeats its cause's message.
         if !text.ends_with(&cause_text) {
             text = format!("{text}: {cause_text}");
         }
@@ -213,7 +213,7 @@ impl From<InvokeError> for Problem {
                 Self::new(ProblemKind::Busy, error.to_string()).retry_after(WORKERS_WAIT)
             }
             InvokeError::Receipt(error) if error.is_for_now() => {
-                // The log says it once, not with every call.
+                // Logged once elsewhere, not on every call.
                 let detail = "the host cannot write receipts now, so nothing ran or was charged; try again later";
                 Self::new(ProblemKind::Unavailable, detail)
             }
@@ -372,7 +372,7 @@ impl From<OperationError> for Problem {
             OperationError::NotWithdrawn(_) | OperationError::NotFrozen(_) => {
                 Self::new(ProblemKind::Conflict, error.to_string())
             }
-            // The operator is told why: nobody else gets to see this.
+            // The operator gets the reason: nobody else sees this.
             OperationError::NotWritten(_)
             | OperationError::NotKept(_)
             | OperationError::NotLogged(_)
@@ -388,7 +388,7 @@ impl From<BackupError> for Problem {
     }
 }
 
-/// What the disk or the log did not do, with all causes.
+/// The failure of disk or log, with all causes.
 fn for_the_operator(error: &(dyn std::error::Error + 'static)) -> Problem {
     let is_full = is_disk_failure(error);
     let kind = if is_full { ProblemKind::Unavailable } else { ProblemKind::Busy };
