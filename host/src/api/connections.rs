@@ -206,7 +206,7 @@ impl State {
         self.next
     }
 
-    /// Lets the oldest idle connection of the largest account make room, if it has more than `more_than`. Returns whether there is such an account.
+    /// Lets the oldest idle connection of the largest account make room, if it has more than `more_than`. Returns whether it does.
     fn give_up(&mut self, more_than: usize) -> bool {
         let most = self.accounts.values_mut().max_by_key(|own| own.len());
         let Some(own) = most.filter(|own| own.len() > more_than) else { return false };
