@@ -1,7 +1,7 @@
 # The two commands are `make demo` and `make test`. Everything they need is installed or built here.
 #
-# A fresh machine needs a Rust toolchain, Python 3 with venv, and root's apt-get (for the guests' toolchain where rustup cannot add
-# one, for npm, Chromium and systemd-analyze in `make test`, and for wrk in `make bench`).
+# A fresh machine needs a Rust toolchain, Python 3 with venv, and apt-get as root. apt-get installs the guests' toolchain if rustup
+# cannot, npm, Chromium and systemd-analyze for `make test`, and wrk for `make bench`.
 
 PYTHON ?= python3
 NICE ?= nice -n 5
@@ -29,12 +29,12 @@ help:
 	@echo 'make routes  the tables of host/docs/api.md, from the table in the code'
 	@echo 'make dist    what is shipped: a stripped binary compiled for its calls, checksum, list of contents'
 
-# It builds what it calls and what the README's tour packs; the others take more compilers.
+# Builds only what the demo and the README's tour use; the other plugins need more compilers.
 demo: PLUGINS := filetype classify iris
 demo: $(HOSPES) plugins $(RUNTIME)/.installed $(PICTURES)/.fetched
 	@tests/demo
 
-# Everything is built once, in one profile: the checks, the binary and the tests share it.
+# Everything is built once: the checks, the binary and the tests share one profile.
 test: lint
 	$(NICE) $(CARGO) build --workspace --all-targets
 	@$(MAKE) --no-print-directory HOSPES_IS_BUILT=1 plugins $(RUNTIME)/.installed $(PICTURES)/.fetched $(SPEECH)/.fetched $(ORACLE)
@@ -48,13 +48,13 @@ test: lint
 	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-nextest
 	$(CARGO) nextest run --workspace
 
-# What `make test` runs of tests/cases, alone.
+# The part of `make test` in tests/cases.
 cases:
 	$(NICE) $(CARGO) build --workspace --bins
 	@$(MAKE) --no-print-directory HOSPES_IS_BUILT=1 plugins $(RUNTIME)/.installed
 	$(NICE) $(CARGO) test --workspace --test host cases::
 
-# The fuzz targets are compiled here, too, so that they do not rot. They and the guests' crates are workspaces of their own.
+# The fuzz targets are compiled here too, so that they keep compiling. They and the guests' crates are separate workspaces.
 lint: licences
 	$(CARGO) fmt --all --check
 	cd plugins && $(CARGO) fmt --all --check
@@ -72,7 +72,7 @@ licences:
 	@$(CARGO) deny --version >/dev/null 2>&1 || $(NICE) $(CARGO) install --debug --locked --quiet cargo-deny@$(CARGO_DENY)
 	$(CARGO) deny --log-level error check licenses bans sources
 
-# What is shipped, compiled with a profile of calls that is measured first (host/dist/build). Both take a while.
+# The release, compiled with a profile of calls that is measured first (host/dist/build). Both take a while.
 dist: what-benches-need
 	@host/dist/build
 
@@ -85,7 +85,7 @@ what-benches-need: $(HOSPES) plugins $(RUNTIME)/.installed
 		|| { apt-get update -q >/dev/null && apt-get install -y -q wrk >/dev/null; }
 	@tests/clients/fetch $(PYTHON)
 
-# On a stable toolchain, without a sanitizer: our own code is safe Rust, and what is looked for are panics and hangs.
+# On a stable toolchain, without a sanitizer: our own code is safe Rust, so we look for panics and hangs.
 FUZZ_SECONDS ?= 60
 fuzz: export RUSTC_BOOTSTRAP = 1
 fuzz:
@@ -93,12 +93,12 @@ fuzz:
 	@cd tests/fuzz && for target in $$($(CARGO) fuzz list); do \
 		$(CARGO) fuzz run --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 || exit 1; done
 
-# Cargo knows best whether there is anything to do.
+# Cargo decides whether there is anything to do.
 .PHONY: $(HOSPES)
 $(HOSPES):
 	@[ -n "$(HOSPES_IS_BUILT)" ] || $(NICE) $(CARGO) build --package hospes --bin hospes
 
-# As do the plugins' own scripts.
+# So do the plugins' own scripts.
 plugins: $(HOSPES)
 	@plugins/build $(PLUGINS)
 	@mkdir -p target/plugins
@@ -128,12 +128,12 @@ $(ORACLE): tests/oracle/requirements.txt
 crates:
 	HOSPES_WRITE_CRATES=1 $(CARGO) test --workspace --test host the_picture_of_the_crates
 
-# The registry, the schema and the tables of the profile's specification, from the table in the code.
+# Generates the registry, the schema and the specification's tables from the table in the code.
 .PHONY: profile
 profile:
 	HOSPES_WRITE_PROFILE=1 $(CARGO) nextest run --workspace the_profile_s_files || HOSPES_WRITE_PROFILE=1 $(CARGO) test --workspace the_profile_s_files
 
-# The tables of the reference of the HTTP API, from the table that the host answers from.
+# Generates the HTTP reference's tables from the host's route table.
 .PHONY: routes
 routes:
 	HOSPES_WRITE_ROUTES=1 $(CARGO) nextest run --package hospes --lib the_reference_has_the_tables || HOSPES_WRITE_ROUTES=1 $(CARGO) test --package hospes --lib the_reference_has_the_tables

@@ -1,7 +1,6 @@
-//! The HTTP rim: listens, reads requests, hands them to the one function that decides, renders what comes back, and stops
-//! without losing a call.
+//! The HTTP layer: listens, reads requests, passes them to `invoke`, renders responses, and stops without losing a call.
 //!
-//! Decides nothing. Two listeners: one for everybody, one for the operator (loopback unless configured otherwise).
+//! Decides nothing. Two listeners: one public, one for the operator (loopback unless configured otherwise).
 
 mod account;
 mod admin;
@@ -66,7 +65,7 @@ pub use certificate::Validity;
 pub use connection::TlsError;
 pub use problem::ProblemKind;
 
-/// Connections of the operator's listener, and no more than half of the files that everybody's connections leave free.
+/// Connections of the operator's listener; at most half of the file descriptors that public connections leave free.
 const OPERATOR_CONNECTIONS_MAX: usize = 64;
 
 /// Why the host does not listen.
@@ -83,18 +82,18 @@ pub enum ApiError {
     Tls(#[from] TlsError),
 }
 
-/// Who a listener is for, and so which routes it has.
+/// A listener's audience, which decides its routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Audience {
     Everybody,
     Operator,
 }
 
-/// Both listeners, bound, before there is a host: they say so (see [`Listeners::while_starting`]).
+/// Both listeners, bound before the host has started. Meanwhile they answer that it is starting ([`Listeners::while_starting`]).
 pub struct Listeners {
     public: TcpListener,
     operator: TcpListener,
-    /// Encrypts everybody's listener. The operator's is on the loopback.
+    /// TLS for the public listener. The operator's is on loopback.
     tls: Option<TlsAcceptor>,
 }
 
@@ -102,7 +101,7 @@ impl Listeners {
     /// Binds both listeners.
     ///
     /// # Errors
-    /// [`ApiError::Bind`] names the address and the setting; [`ApiError::Tls`] what is wrong with certificate or key.
+    /// [`ApiError::Bind`] names the address and the setting; [`ApiError::Tls`] says what is wrong with the certificate or key.
     pub async fn bind(config: &Config) -> Result<Self, ApiError> {
         let (certificate, key) = (&config.api.tls_certificate, &config.api.tls_key);
         let tls = connection::tls(certificate.as_deref(), key.as_deref())?;
@@ -111,12 +110,12 @@ impl Listeners {
         Ok(Self { public, operator, tls })
     }
 
-    /// Where everybody's listener is bound.
+    /// The public listener's address.
     pub fn address(&self) -> Option<SocketAddr> {
         self.public.local_addr().ok()
     }
 
-    /// Answers whoever comes, until `start` resolves: the process lives, and takes no calls yet.
+    /// Answers requests until `start` resolves: the process is live but not ready.
     pub async fn while_starting<T>(&self, start: impl Future<Output = T>) -> T {
         let lobby = async {
             tokio::join!(
@@ -139,7 +138,7 @@ impl Listeners {
     }
 }
 
-/// The listeners of a host, bound and not yet served.
+/// A host's listeners, bound and not yet serving.
 pub struct Api {
     host: Arc<Host>,
     listeners: Listeners,
@@ -154,18 +153,18 @@ impl Api {
         Ok(Listeners::bind(host.config()).await?.of(host))
     }
 
-    /// Where everybody's listener is bound.
+    /// The public listener's address.
     pub fn address(&self) -> Option<SocketAddr> {
         self.listeners.public.local_addr().ok()
     }
 
-    /// Where the operator's listener is bound.
+    /// The operator's listener's address.
     pub fn operator_address(&self) -> Option<SocketAddr> {
         self.listeners.operator.local_addr().ok()
     }
 
-    /// Serves until `stop` resolves. Then the host says that it is not ready, and goes on for `api.drain_delay` or until `at_once`
-    /// resolves; then no connections are taken and running calls may end, at most `api.drain_timeout`.
+    /// Serves until `stop` resolves. Then the host reports not ready and serves for `api.drain_delay` or until `at_once` resolves. Finally
+    /// it accepts no connections and waits up to `api.drain_timeout` for running calls.
     pub async fn serve(self, stop: impl Future<Output = ()>, at_once: impl Future<Output = ()>) {
         let (stopping, stopped) = watch::channel(false);
         let host = self.host;
@@ -209,10 +208,10 @@ impl Api {
     }
 }
 
-/// When the certificate of everybody's listener is valid, if the settings name one. It and its key are read as by a host that starts.
+/// The validity of the public listener's certificate, if the settings name one. Certificate and key are read as at a host's start.
 ///
 /// # Errors
-/// [`TlsError`]; none is said of a certificate that does not say when it is valid.
+/// [`TlsError`]. `None` if the certificate does not state its validity.
 pub fn certificate(api: &config::Api) -> Result<Option<Option<Validity>>, TlsError> {
     let (certificate, key) = (api.tls_certificate.as_deref(), api.tls_key.as_deref());
     let read = connection::tls_with_leaf(certificate, key)?;
@@ -224,7 +223,7 @@ async fn bind(address: &ListenAddress, key: &'static str) -> Result<TcpListener,
     bound.map_err(|source| ApiError::Bind { address: address.clone(), key, source })
 }
 
-/// Writes down where the operator's listener is. Commands can be told by `--operator` as well, so a failure is none of the host's.
+/// Writes the address of the operator's listener to a file. A failure is not fatal: commands also accept `--operator`.
 fn say_where(path: &std::path::Path, mut address: SocketAddr) {
     if address.ip().is_unspecified() {
         address.set_ip(match address {
@@ -242,7 +241,7 @@ fn say_where(path: &std::path::Path, mut address: SocketAddr) {
     }
 }
 
-/// Accepts connections until told to stop, then waits for those it has.
+/// Accepts connections until told to stop, then waits for the open ones.
 async fn listen(
     host: Arc<Host>,
     (listener, tls): (TcpListener, Option<TlsAcceptor>),
@@ -275,13 +274,13 @@ async fn listen(
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Out of file descriptors, most likely: waiting is all that helps.
+                // Most likely out of file descriptors: only waiting helps.
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
         };
-        // Past the limit, one waits here and the others in the kernel's queue.
+        // At the limit, one connection waits here and the others in the kernel's queue.
         let seat = tokio::select! {
             () = &mut stop => break,
             seat = connections.seat(peer.ip()) => seat,

@@ -1,10 +1,10 @@
-//! A copy of a data directory in one file, made while the host serves; and a data directory made of such a file.
+//! Backs up a data directory into one file while the host serves, and restores one from such a file.
 //!
-//! The file is a plain tar: what it is, the records, the log of receipts up to a checkpoint, the bundles that the records name, and last
-//! a manifest with the digest of each file, signed by the host. The host's key is in it only if the operator has put it there, and
-//! what the operator opens the host with never is. Nothing is copied while anybody waits: the records are read in a transaction of
-//! their own, the log and the bundles only grow. The surprise: the moment of the copy is one in which no agreement comes into force, so that
-//! the records have each agreement that the log has a call of, and the log is as new as the records.
+//! The file is a plain tar: a heading, the records, the receipt log up to a checkpoint, the bundles that the records name, and last a
+//! manifest with each file's digest, signed by the host. It contains the host's key only if the operator added it, and never the operator's
+//! token. Nobody waits for the copy: the records are read in a transaction of their own, and log and bundles only grow. The surprise: no
+//! agreement comes into force at the moment of the copy, so the records have every agreement that the log has a call of, and the log is as
+//! new as the records.
 
 mod archive;
 mod restore;
@@ -36,16 +36,16 @@ use archive::Writer;
 pub use archive::{Contents, Fault, check, put_key};
 pub use restore::{Outcome, RestoreError, Wanted, restore};
 
-/// The format of the file. A host reads those up to its own.
+/// The file's format. A host reads formats up to its own.
 const FORMAT: u32 = 1;
 
-/// The kind of the signed statement at the file's end: the digest of its manifest.
+/// The kind of the signed statement at the file's end, over the manifest's digest.
 const PAYLOAD_TYPE: &str = "application/vnd.hospes.backup-manifest";
 
-/// How often the log of a directory that no host serves is synced, while it is copied.
+/// How often the log of a stopped host is synced while it is copied.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Why no backup was made.
+/// Why a backup failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     #[error("`{}` is not a host's data directory: it has no records in `{RECORDS}`", .0.display())]
@@ -73,7 +73,7 @@ pub enum BackupError {
     Io(#[from] io::Error),
 }
 
-/// What the file begins with, so that a host which cannot read it says so at once. Further members are not looked at.
+/// The file's first entry, so that an older host can reject it at once. Unknown members are ignored.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Heading {
     format: u32,
@@ -83,19 +83,19 @@ struct Heading {
     program: String,
 }
 
-/// What the file ends with, but for its signature.
+/// The file's last entry before the signature.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The host whose backup it is.
+    /// The host that made the backup.
     pub host: Party,
     pub made: Timestamp,
     /// Receipts and actions in the log.
     pub size: u64,
     /// The checkpoint that signs them.
     pub checkpoint: String,
-    /// Each file but the key and this one, by its path in the data directory.
+    /// Each other file except the key, by its path in the data directory.
     pub files: BTreeMap<String, Listed>,
-    /// Files that the records name and that were not there.
+    /// Missing files that the records name.
     pub missing: Vec<String>,
 }
 
@@ -107,7 +107,7 @@ pub struct Listed {
     pub sha256: Digest,
 }
 
-/// The state of a data directory at one moment, which can be copied while others go on.
+/// A snapshot of a data directory, which can be copied while others write.
 pub struct Cut {
     data: PathBuf,
     records: Snapshot,
@@ -115,12 +115,12 @@ pub struct Cut {
     bundles: Registry,
     key: PartyKey,
     at: Timestamp,
-    /// Keeps hosts from the directory, if none serves it.
+    /// Locks the directory, if no host serves it.
     held: Option<(Store, Log)>,
 }
 
 impl Cut {
-    /// The present state of a host that serves. No call waits for it.
+    /// The state of a running host. No call waits for it.
     ///
     /// # Errors
     /// [`BackupError`].
@@ -133,12 +133,12 @@ impl Cut {
         Ok(Self { data, records, log, bundles, key, at, held: None })
     }
 
-    /// The state of a data directory that no host serves; none can be started on it meanwhile.
+    /// The state of a stopped host's data directory. No host can start on it meanwhile.
     ///
     /// # Errors
     /// [`BackupError`]; [`StoreError::InUse`] if a host serves it.
     pub fn of_directory(data: &Path, clock: Clock) -> Result<Self, BackupError> {
-        // Opening them would begin new ones, which a host with a log refuses.
+        // Opening missing records would create new ones, which a host with a log rejects.
         if fs::metadata(data.join(RECORDS)).map_or(0, |records| records.len()) == 0 {
             return Err(BackupError::NoDirectory(data.to_owned()));
         }
@@ -148,7 +148,7 @@ impl Cut {
         }
         let store = Store::open(&data.join(RECORDS))?;
         let key = PartyKey::load(&data.join(KEY_FILE))?;
-        // As a host would: its clock is never set back.
+        // As in a host: the clock never goes back.
         let clock = clock.steady();
         time_known(data, clock.now()).into_iter().for_each(|known| clock.has_been(known));
         let at = clock.now();
@@ -167,13 +167,13 @@ impl Cut {
         })
     }
 
-    /// Writes the backup, without the host's key. Whoever reads slowly keeps the records from nobody: they are copied first.
+    /// Writes the backup, without the host's key. A slow reader does not block the records: they are copied first.
     ///
     /// # Errors
-    /// [`BackupError`]; what was written is no backup then, and can be told from one.
+    /// [`BackupError`]; the incomplete file can be recognised as such.
     pub fn write_to(self, out: impl Write) -> Result<(), BackupError> {
         let Self { data, records, log, bundles, key, at, held: _held } = self;
-        // Without a name: it goes with this process, whatever becomes of it.
+        // Unnamed: it disappears with this process in any case.
         let mut copy = tempfile::tempfile_in(&data)?;
         records.copy_to(copy.try_clone()?)?;
         let published = published(&records)?;
@@ -212,7 +212,7 @@ impl Cut {
     }
 }
 
-/// The bundles that were published, also those that are out of service.
+/// The published bundles, including those out of service.
 fn published(records: &Snapshot) -> Result<BTreeSet<Digest>, StoreError> {
     #[derive(Deserialize)]
     struct Publication {
@@ -220,14 +220,14 @@ fn published(records: &Snapshot) -> Result<BTreeSet<Digest>, StoreError> {
     }
     let mut published = BTreeSet::new();
     records.each(Table::Publications, |record| {
-        // One that cannot be read is set aside by a host, and names nothing.
+        // A host sets an unreadable record aside; it names no bundle.
         let publication = serde_json::from_slice::<Publication>(record);
         published.extend(publication.ok().map(|publication| publication.bundle));
     })?;
     Ok(published)
 }
 
-/// The files of bundles.
+/// The bundles' files.
 fn bundle_files(
     bundles: &Registry,
     published: BTreeSet<Digest>,
@@ -248,7 +248,7 @@ fn bundle_files(
     Ok(names)
 }
 
-/// Reads so many bytes at most, and hashes them.
+/// Reads up to a number of bytes and hashes them.
 struct Hashed<R> {
     inner: io::Take<R>,
     hasher: crate::id::Hasher,

@@ -1,7 +1,7 @@
-//! A call as every front hands it over: who calls what, with which bytes, and how the answer is wanted.
+//! A call as every front hands it over: caller, target, arguments, and the wanted form of the response.
 //!
-//! [`arguments`] reads what came, [`http`] carries the requests and responses of components that serve HTTP, and [`pieces`]
-//! hands streams on. None of them knows a front, nor whether the call may be made.
+//! [`arguments`] reads the arguments, [`http`] carries requests and responses of components that serve HTTP, and [`pieces`] passes streams
+//! on. None of them depends on a front or decides whether the call is permitted.
 
 pub mod arguments;
 pub mod http;
@@ -24,46 +24,46 @@ use crate::value::{Type, Value};
 use self::http::Exchange;
 use pieces::Streaming;
 
-/// One request to call a function, as every front hands it over.
+/// One request to call a function.
 #[derive(Debug)]
 pub struct Call {
     /// Identifies the call in its receipt and in the log.
     pub id: CallId,
-    /// What the caller has shown.
+    /// The caller's credential.
     pub credential: Credential,
     pub target: Target,
-    /// Which of the caller's own agreements to use, if the caller chose one.
+    /// The agreement that the caller chose, if any.
     pub agreement: Option<Digest>,
     /// The purpose that the caller declares, as an IRI.
     pub purpose: Option<Arc<str>>,
     pub payload: Payload,
-    /// How the caller wants the answer.
+    /// The form of the response that the caller wants.
     pub form: AnswerForm,
-    /// Most time that the caller is willing to wait, from the start of the call.
+    /// How long the caller is willing to wait, from the start of the call.
     pub patience: Option<Duration>,
-    /// Set some time after the caller has left: then nobody can read the answer, and what still runs ends. None if callers of this
-    /// front do not leave.
+    /// Set some time after the caller has left: then nobody can read the response, and a running call ends. `None` if this front's callers
+    /// cannot leave.
     pub left: Option<Arc<Stop>>,
 }
 
-/// The arguments of a call, as they came.
+/// The arguments of a call, as received.
 #[derive(Debug, Clone)]
 pub enum Payload {
-    /// An object of the parameters, or named tensors, to be read by the function's types.
+    /// A JSON object of parameters or named tensors, to be read by the function's types.
     Json(Bytes),
     /// The bytes of the only parameter or input.
     Octets(Bytes),
-    /// Arguments by their names; a body of plain bytes beside them, if there is one.
+    /// Arguments by name, with an optional body of plain bytes.
     Parts { wire: Bytes, parts: Vec<Part>, body: Option<Bytes> },
-    /// Named tensors that the front has read from `wire`.
+    /// Named tensors that the front has parsed from `wire`.
     Tensors { wire: Bytes, tensors: Vec<(String, Tensor)> },
-    /// Values that the front has read from `wire`, one a parameter.
+    /// Values that the front has parsed from `wire`, one per parameter.
     Values { wire: Bytes, values: Vec<Value> },
-    /// A request for a handler of HTTP, whose body comes while the handler runs.
+    /// A request for an HTTP handler. Its body arrives while the handler runs.
     Request(Arc<Exchange>),
 }
 
-/// One argument of a form or a query, as it came.
+/// One argument of a form or a query, as received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     pub name: String,
@@ -71,7 +71,7 @@ pub struct Part {
 }
 
 impl Payload {
-    /// Bytes that are text, to be read by the function's types.
+    /// Text, to be read by the function's types.
     pub fn text_bytes(&self) -> usize {
         match self {
             Payload::Json(bytes) => bytes.len(),
@@ -83,7 +83,7 @@ impl Payload {
         }
     }
 
-    /// The bytes that the receipt commits to and that agreements limit; of a request, those that are here before the call.
+    /// The bytes that the receipt commits to and that agreements limit. For an HTTP request, those received before the call.
     pub fn bytes(&self) -> &Bytes {
         match self {
             Payload::Json(bytes) | Payload::Octets(bytes) => bytes,
@@ -94,7 +94,7 @@ impl Payload {
         }
     }
 
-    /// How many bytes there are; none if that is not known before they have come.
+    /// The number of bytes; `None` if unknown before they have arrived.
     pub fn length(&self) -> Option<u64> {
         match self {
             Payload::Request(exchange) => exchange.length(),
@@ -103,21 +103,21 @@ impl Payload {
     }
 }
 
-/// How the caller wants the answer.
+/// The form of the response that the caller wants.
 #[derive(Debug, Clone)]
 pub enum AnswerForm {
     Json,
-    /// Plain bytes: of a `list<u8>`, or of the only output tensor.
+    /// Plain bytes of a `list<u8>` or of the only output tensor.
     Octets,
-    /// As the caller's protocol has it.
+    /// In the format of the caller's protocol.
     Protocol(Arc<dyn Encoder>),
-    /// In pieces, as they come.
+    /// As a stream.
     Stream(Arc<Streaming>),
-    /// As the response of HTTP that it is.
+    /// As an HTTP response.
     Response(Arc<Exchange>),
 }
 
-/// When the stages of a call were over.
+/// When each stage of a call ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Timings {
     pub began: Instant,
@@ -127,25 +127,25 @@ pub struct Timings {
     pub ended: Instant,
 }
 
-/// Writes answers as one protocol has them. It is asked with what may leave the host, and what it writes is held to the
-/// limits like any other answer.
+/// Writes responses in one protocol's format. It gets only what may leave the host, and its output is subject to the same limits as any
+/// response.
 pub trait Encoder: fmt::Debug + Send + Sync {
-    /// Whether answers of `function` can be what the caller wants. Asked before it runs.
+    /// Whether `function` can produce what the caller wants. Asked before it runs.
     ///
     /// # Errors
-    /// What the caller wants and the function does not have.
+    /// What the caller wants and `function` lacks.
     fn suits(&self, function: &Function) -> Result<(), String>;
 
-    /// The reply to a caller of `function`. The plugin's own refusals are not asked about.
+    /// The response to a caller of `function`. Not used for the plugin's own errors.
     ///
     /// # Errors
-    /// Why the answer cannot be sent as the caller wants it.
+    /// Why the response cannot be sent in the wanted form.
     fn tensors(&self, function: &Function, outputs: Vec<(String, Tensor)>)
     -> Result<Reply, String>;
 
-    /// The same of a value, with its type.
+    /// The same for a value with its type.
     ///
     /// # Errors
-    /// Why the answer cannot be sent as the caller wants it.
+    /// Why the response cannot be sent in the wanted form.
     fn value(&self, function: &Function, value: Option<(Value, &Type)>) -> Result<Reply, String>;
 }

@@ -1,7 +1,7 @@
 //! THE DEPLOY PATH: the life of a bundle, from bytes to a live version.
 //!
-//! [`deploy`] tells it in order. Each line's output is the next line's required input: nothing is compiled that is not
-//! verified, nothing is live that has not run once.
+//! [`deploy`] tells it in order. The output of each line is the input of the next: only verified bundles are compiled, and only bundles
+//! that have run once go live.
 
 mod models;
 mod restore;
@@ -70,12 +70,12 @@ pub enum DeployError {
     Store(#[from] StoreError),
 }
 
-/// Takes a signed bundle from its bytes to a live version of one of `publisher`'s models.
+/// Takes a signed bundle from `publisher`'s bytes to a live model version.
 ///
-/// Publishing the same bytes again changes nothing and succeeds. `describe` writes what programs read about the version.
+/// Publishing the same bytes again succeeds and changes nothing. `describe` writes the version's machine-readable description.
 ///
 /// # Errors
-/// [`DeployError`] names the stage that refused; nothing was changed then.
+/// [`DeployError`] names the stage that refused; nothing was changed.
 pub async fn deploy(
     host: &Host,
     publisher: &Caller,
@@ -94,7 +94,7 @@ pub async fn deploy(
     warm(host, &deployment).await?;
     block_in_place(|| host.registry.store(&bundle))?;
     let go_live = || {
-        // Again: compiling takes a while.
+        // Checked again: compiling takes a while.
         check_withdrawn(host, &publication, &bundle)?;
         check_room(host, &publication)?;
         keep(host, &[&publication])
@@ -105,20 +105,20 @@ pub async fn deploy(
     Ok(Published { deployment, trials })
 }
 
-/// A version that has gone live, and how each of its models did when it was tried out.
+/// A live version, and how each of its models did in the trial run.
 pub struct Published {
     pub deployment: Arc<Deployment>,
     pub trials: Vec<Tried>,
 }
 
-/// A model that was tried out.
+/// A model's trial run.
 pub struct Tried {
     pub model: String,
     pub backend: BackendKind,
     pub trial: Trial,
 }
 
-/// Loads a published version from its bundle on disk, which is verified again.
+/// Loads a published version from its bundle on disk. The bundle is verified again.
 async fn load_kept(host: &Host, publication: &Publication) -> Result<Arc<Deployment>, DeployError> {
     let Publication { model, version, bundle, .. } = publication;
     host.withdrawals.check(model, version, [bundle])?;
@@ -128,27 +128,27 @@ async fn load_kept(host: &Host, publication: &Publication) -> Result<Arc<Deploym
     let guest = compile(host, publication, &bundle).await?;
     let models = Models::of(publication, &bundle);
     let graphs = models.load(host).await?;
-    // Of records of hosts that did not write the backends down, nothing is known.
+    // Hosts before this one did not record the backends.
     if !publication.backends.is_empty() {
         models.try_out(host, &graphs, &publication.backends).await?;
     }
     Ok(stage(host, publication, &bundle, guest, graphs))
 }
 
-/// Every version of a model that was published, in service or not, in ascending order.
+/// Every published version of a model, in service or not, in ascending order.
 ///
 /// # Errors
-/// [`DeployError`] if the records cannot be had.
+/// [`DeployError`] if the records cannot be read.
 pub fn published(host: &Host, model: &ModelName) -> Result<Vec<Version>, DeployError> {
     let records = host.store.below(Table::Publications, &keys_of(model))?;
-    // Also what cannot be read is known by its key.
+    // An unreadable record is still known by its key.
     let versions = records.iter().filter_map(|(key, _)| key.rsplit_once('@')?.1.parse().ok());
     let mut versions: Vec<_> = versions.collect();
     versions.sort();
     Ok(versions)
 }
 
-/// Refuses what the operator has withdrawn: the version, its model, or a digest of the bundle or its parts.
+/// Rejects what the operator has withdrawn: the version, its model, or a digest of the bundle or its parts.
 fn check_withdrawn(
     host: &Host,
     publication: &Publication,
@@ -159,13 +159,13 @@ fn check_withdrawn(
     Ok(host.withdrawals.check(&publication.model, &publication.version, digests)?)
 }
 
-/// Puts every published version of a model back into service: all at once, when they are loaded.
+/// Puts every published version of a model back into service, all at once, when all are loaded.
 ///
 /// # Errors
-/// [`DeployError`] of the first that fails; those before it are in service, unless one was withdrawn meanwhile.
+/// The first [`DeployError`]. Versions loaded before it are in service, unless one was withdrawn meanwhile.
 pub async fn load(host: &Host, model: &ModelName) -> Result<(), DeployError> {
     let records = block_in_place(|| host.store.below(Table::Publications, &keys_of(model)))?;
-    // A record that cannot be read is out of service.
+    // A version whose record cannot be read stays out of service.
     let kept = records.iter().filter_map(|(_, record)| Publication::read(record).ok());
     let kept: Vec<_> = kept.collect();
     if kept.is_empty() {
@@ -190,7 +190,7 @@ pub async fn load(host: &Host, model: &ModelName) -> Result<(), DeployError> {
         let all_live = live.clone();
         let keep_all = || {
             for live in &all_live {
-                // Again: loading takes a while.
+                // Checked again: loading takes a while.
                 host.withdrawals.check(live.model(), live.version(), live.digests())?;
             }
             keep(host, &back.iter().collect::<Vec<_>>())
@@ -200,7 +200,7 @@ pub async fn load(host: &Host, model: &ModelName) -> Result<(), DeployError> {
     all
 }
 
-/// Loads a version that its publisher took out of service; none if it is in service.
+/// Loads a version that its publisher took out of service. Returns `None` if it is in service.
 async fn load_back(
     host: &Host,
     publication: Publication,
@@ -217,10 +217,10 @@ async fn load_back(
     Ok(Some((publication, deployment)))
 }
 
-/// Takes every version of a model out of service, until [`load`] puts them back. It lasts over a restart. Waits for the disk.
+/// Takes every version of a model out of service until [`load`] puts them back, also across restarts. Waits for the disk.
 ///
 /// # Errors
-/// [`DeployError`]; nothing was changed then.
+/// [`DeployError`]; nothing was changed.
 pub fn unload(host: &Host, model: &ModelName) -> Result<(), DeployError> {
     host.deployments.withdraw(model, |versions| {
         let records = host.store.below(Table::Publications, &keys_of(model))?;
@@ -238,7 +238,7 @@ pub fn unload(host: &Host, model: &ModelName) -> Result<(), DeployError> {
             let (version, backends) = (version.clone(), Backends::new());
             gone.push(match kept {
                 Some(kept) => Publication { bytes, withdrawn: true, ..kept },
-                // It cannot be read any more.
+                // Its record has become unreadable.
                 None => Publication { model, version, bundle, bytes, backends, withdrawn: true },
             });
         }
@@ -246,22 +246,22 @@ pub fn unload(host: &Host, model: &ModelName) -> Result<(), DeployError> {
     })
 }
 
-/// Hashing a gigabyte takes a second: other tasks of this thread go elsewhere meanwhile.
+/// Hashing a gigabyte takes a second, so other tasks leave this thread meanwhile.
 fn verify(host: &Host, bytes: Bytes) -> Result<VerifiedBundle, BundleError> {
     block_in_place(|| bundle::verify(bytes, &host.bundle_limits()))
 }
 
-/// A version that its publisher may publish here. Only [`authorise`] makes one, or the store that kept it.
+/// A version that its publisher may publish here. Only [`authorise`] and the store make one.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Publication {
     model: ModelName,
     version: Version,
     bundle: Digest,
-    /// Bytes of the bundle. Absent from records of hosts that did not count them.
+    /// Size of the bundle in bytes. Absent from older records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bytes: Option<u64>,
-    /// What computed its models when they were tried out. Empty in records of hosts that did not write it down.
+    /// The backends that computed its models in the trial run. Empty in older records.
     #[serde(default, skip_serializing_if = "Backends::is_empty")]
     backends: Backends,
     /// Whether it is out of service.
@@ -276,7 +276,7 @@ impl Publication {
     }
 }
 
-/// The signer must be the account's own party, and the version's number must be free.
+/// The signer must be the account's own party, and the version number must be free.
 fn authorise(
     host: &Host,
     publisher: &Caller,
@@ -350,7 +350,7 @@ fn stage(
     })
 }
 
-/// Makes what describes the version, once: a stranger who asks for it costs nothing then.
+/// Builds the version's description once, so that unauthenticated requests for it cost nothing.
 async fn document(
     host: &Host,
     deployment: &Arc<Deployment>,
@@ -363,7 +363,7 @@ async fn document(
     }
 }
 
-/// Keeps publications, all or none. Waits for the disk, once.
+/// Stores publications, all or none. Waits for the disk once.
 fn keep(host: &Host, publications: &[&Publication]) -> Result<(), DeployError> {
     let record = |publication: &&Publication| {
         let record = serde_json::to_vec(publication);
@@ -375,12 +375,12 @@ fn keep(host: &Host, publications: &[&Publication]) -> Result<(), DeployError> {
     Ok(host.store.put_all(&records.collect::<Vec<_>>())?)
 }
 
-/// What the keys of a model's publications begin with.
+/// The key prefix of a model's publications.
 fn keys_of(model: &ModelName) -> String {
     format!("{model}@")
 }
 
-/// The record of a published bundle; what is known without it where it cannot be read.
+/// The record of a published bundle, or what is known without it if it cannot be read.
 fn kept(
     host: &Host,
     (model, version): (&ModelName, &Version),
@@ -398,7 +398,7 @@ fn kept(
     }))
 }
 
-/// What the record of a publication is kept under.
+/// The key of a publication's record.
 fn key(model: &ModelName, version: &Version) -> String {
     format!("{model}@{version}")
 }

@@ -1,6 +1,6 @@
-//! The parts of a host, put together in the order in which they depend on each other, and lent to `invoke` and `deploy`.
+//! The parts of a host, built in the order of their dependencies and lent to `invoke` and `deploy`.
 //!
-//! It holds no rules of its own, and knows nobody who uses the parts. `start` opens it and brings it to life.
+//! It holds no rules and does not depend on its users. `start` opens it and starts it.
 
 pub(crate) mod known;
 mod lines;
@@ -46,21 +46,21 @@ pub use settings::inference_settings;
 use settings::{body_limits, line, sandbox, uploads};
 pub use time::{FILE as TIME_FILE, read as time_known};
 
-/// How often an account may load and unload its models: so many times at once, and then every so often. Each leaves a leaf in the log,
-/// which is kept in memory.
+/// How often an account may load and unload its models: a burst, then one per interval. Each adds a leaf to the log, which is kept in
+/// memory.
 const LOADS_MAX: u32 = 20;
 const LOADS_EVERY: Duration = Duration::from_secs(30);
 
 /// The file of accounts, offers, agreements and other small records, in the data directory.
 pub const RECORDS: &str = "state.redb";
 
-/// The file of the host's key, and the folders of receipts, bundles and compiled code.
+/// The host's key file, and the folders of receipts, bundles and compiled code.
 pub const KEY_FILE: &str = "host.pem";
 pub const RECEIPTS: &str = "receipts";
 pub const BUNDLES: &str = "bundles";
 pub const COMPILED: &str = "compiled";
 
-/// Why a host does not start.
+/// Why a host failed to start.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     #[error("the data directory `{}` cannot be used", path.display())]
@@ -116,26 +116,26 @@ pub struct Host {
     pub(crate) slots: Slots,
     log_allowances: Arc<Allowances>,
     pub(crate) bodies: Bodies,
-    /// Bundles that accounts send.
+    /// Uploads of bundles by accounts.
     pub(crate) uploads: PerAccount,
-    /// What they take on the disk while they come.
+    /// Disk space that running uploads take.
     pub(crate) spools: Spools,
-    /// Turns at the disk, at publishing, and at reading documents.
+    /// Limits on concurrent disk use, publishing and document parsing.
     pub(crate) lines: Lines,
-    /// How often models are loaded and unloaded.
+    /// Rate of loading and unloading models.
     pub(crate) loads: Rate,
-    /// Held while the operator acts: one action at a time.
+    /// Held during an operator action: one at a time.
     pub(crate) operating: Mutex<()>,
-    /// Whoever makes a backup holds it: one at a time, for each takes as much disk as the records.
+    /// Held during a backup: one at a time, since each needs as much disk as the records.
     pub(crate) backups: Arc<Semaphore>,
     draining: AtomicBool,
     started: Instant,
-    /// The checkpoint that is remembered apart from the log.
+    /// The checkpoint that is stored apart from the log.
     remembered: Mutex<String>,
 }
 
 impl Host {
-    /// Opens the parts on a data directory. Nothing is in service yet: that is `start`'s.
+    /// Opens the parts on a data directory. Nothing is in service until `start` has run.
     ///
     /// # Errors
     /// [`HostError`].
@@ -201,17 +201,17 @@ impl Host {
         })
     }
 
-    /// Bytes of bodies that are held now, in the names of accounts.
+    /// Body bytes that are currently held, per account.
     pub fn bodies_held(&self) -> u64 {
         self.bodies.used().0
     }
 
-    /// Bytes that strangers make the host hold now, beside their connections.
+    /// Bytes that unauthenticated clients make the host hold now, beside their connections.
     pub fn strangers_hold(&self) -> u64 {
         self.bodies.used().1
     }
 
-    /// The settings that the host runs with.
+    /// The settings of this host.
     pub fn config(&self) -> &Config {
         &self.config
     }
@@ -226,12 +226,12 @@ impl Host {
         &self.clock
     }
 
-    /// Whose signatures are on this host's checkpoints.
+    /// The party whose signatures are on this host's checkpoints.
     pub fn party(&self) -> Party {
         self.secrets.key().party()
     }
 
-    /// What the host signs with.
+    /// The host's signing key.
     pub(crate) fn key(&self) -> &PartyKey {
         self.secrets.key()
     }
@@ -246,20 +246,20 @@ impl Host {
         self.secrets.operator_token()
     }
 
-    /// Puts a new token in the place of the operator's.
+    /// Replaces the operator's token.
     ///
     /// # Errors
-    /// [`SecretsError`]; the old one is valid then.
+    /// [`SecretsError`]; the old token stays valid.
     pub(crate) fn rotate_operator_token(&self) -> Result<(), SecretsError> {
         self.secrets.rotate_operator_token().map(drop)
     }
 
-    /// What a publisher may write into the log: one allowance for all its plugins and workers.
+    /// How much a publisher may log: one allowance for all its plugins and workers.
     pub fn log_allowance(&self, publisher: &AccountName) -> Arc<Allowance> {
         self.log_allowances.of(publisher)
     }
 
-    /// Limits of a bundle.
+    /// Size limits of a bundle.
     pub fn bundle_limits(&self) -> BundleLimits {
         let bundle = &self.config.bundle;
         BundleLimits {
@@ -268,7 +268,7 @@ impl Host {
         }
     }
 
-    /// Writes what is to be kept, when nothing is called any more.
+    /// Flushes what must be kept, after the last call has ended.
     pub fn close(&self) {
         if let Err(error) = self.receipts.log().flush() {
             tracing::error!(%error, "the last receipts may not be on the disk");
@@ -277,13 +277,13 @@ impl Host {
         self.store.close();
     }
 
-    /// Stops saying that the host takes calls.
+    /// Stops reporting ready.
     pub fn begin_drain(&self) {
         self.draining.store(true, Ordering::Release);
         self.keep_time();
     }
 
-    /// Keeps the present time for the next start.
+    /// Stores the present time for the next start.
     pub(crate) fn keep_time(&self) {
         time::keep(&self.config.data.dir, self.clock.now());
     }
@@ -293,7 +293,7 @@ impl Host {
         self.draining.load(Ordering::Acquire)
     }
 
-    /// Most bytes of the document that describes a version.
+    /// Maximum size in bytes of a version's description.
     pub fn openapi_bytes_max(&self) -> usize {
         self.config.bundle.openapi_bytes_max.get()
     }

@@ -1,9 +1,9 @@
-//! THE REQUEST PATH: the life of one call, from a credential and some bytes to an answer and a receipt.
+//! THE REQUEST PATH: the life of one call, from a credential and some bytes to a response and a receipt.
 //!
-//! [`invoke`] tells it in order. Each line's output is the next line's required input.
+//! [`invoke`] tells it in order. The output of each line is the input of the next.
 //!
-//! **An [`InvokeError`] charges nothing. An [`Invocation`] has exactly one receipt, whether the guest succeeded or not. If
-//! the receipt cannot be written the caller gets an error and pays nothing.**
+//! **An [`InvokeError`] charges nothing. An [`Invocation`] has exactly one receipt, whether the guest succeeded or not. If the receipt
+//! cannot be written, the caller gets an error and pays nothing.**
 
 mod denied;
 mod release;
@@ -26,18 +26,18 @@ use crate::state::deployments::ResolveError;
 use crate::state::receipts::Salt;
 use crate::visibility;
 
-/// A call that took place.
+/// A call that ran.
 #[derive(Debug)]
 pub struct Invocation {
     pub outcome: Outcome<Reply>,
-    /// The receipt, written already.
+    /// The receipt, already written.
     pub receipt: Issued,
     /// Opens the receipt's commitments to the input and the output. Only the caller gets it.
     pub salt: Salt,
     pub timings: Timings,
 }
 
-/// Why a call did not take place. Nothing was charged.
+/// Why a call did not run. Nothing was charged.
 #[derive(Debug, thiserror::Error)]
 pub enum InvokeError {
     #[error(transparent)]
@@ -51,7 +51,7 @@ pub enum InvokeError {
     #[error("{error}")]
     Admission {
         error: AdmissionError,
-        /// Which rules had what left, if the agreement refused.
+        /// What is left under each rule, if the agreement refused.
         report: Option<Box<Report>>,
     },
     #[error(transparent)]
@@ -65,11 +65,11 @@ pub enum InvokeError {
 
 /// Calls a function.
 ///
-/// Waits for a sandbox, the guest and its inference; who calls this should poll it to its end, so that a client that hangs up is
-/// still metered ([`Call::left`]).
+/// Waits for a sandbox, the guest and its inference. Callers should poll the future to its end, so that a call is metered even if the
+/// client hangs up ([`Call::left`]).
 ///
 /// # Errors
-/// [`InvokeError`] names the stage that refused; nothing was charged. Refusals by agreement and admission have a receipt of their own.
+/// [`InvokeError`] names the stage that refused; nothing was charged. Refusals by agreement and admission have their own receipt.
 pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> {
     let began = Instant::now();
     let caller = host.auth.recognise(&call.credential)?;
@@ -82,12 +82,12 @@ pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> 
     let admission = Admission::admit(&host.slots, grant.account(), grant.allowances()).await;
     let admission = admission.map_err(denied::admission(host, &grant, &function, &call))?;
     function.graphs().values().try_for_each(|graph| graph.check_seat())?;
-    host.receipts.take_calls()?; // what runs has room in the log
+    host.receipts.take_calls()?; // reserves room in the log for this call
     let admitted = Instant::now();
     let instance =
         sandbox::instantiate(host, &function, &grant, &call, (&admission, admitted)).await?;
     let instantiated = Instant::now();
-    let outcome = instance.run(function.entry(), input).await; // no `?`: a guest failure is usage too
+    let outcome = instance.run(function.entry(), input).await; // no `?`: a guest failure is charged too
     let ran = admitted + outcome.used.wall;
     let outcome = release::check(&grant, &admission, &function, &call.form, outcome);
     let issued = host.receipts.issue(&grant, &function, &call, admission, &outcome);
@@ -97,10 +97,10 @@ pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> 
     Ok(Invocation { outcome, receipt, salt, timings })
 }
 
-/// The permission that a call would have now, without making it: what [`invoke`] begins with.
+/// The permission that a call would get now, without making the call. [`invoke`] starts with the same check.
 ///
 /// # Errors
-/// [`InvokeError`], as of a call, and with the same receipt.
+/// [`InvokeError`], with the same receipt as for a call.
 pub fn permit(host: &Host, call: &Call) -> Result<Grant, InvokeError> {
     let caller = host.auth.recognise(&call.credential)?;
     let function = visibility::resolve(host, &caller, &call.target)?;

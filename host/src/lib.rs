@@ -2,7 +2,7 @@
 //!
 //! Read [`invoke`] and [`deploy`] first: they tell the whole story in order. `ARCHITECTURE.md` has the map.
 
-// The crates of the host, by the names that they have in it, in the order of the alphabet: which knows which is in `ARCHITECTURE.md`.
+// The host's crates, under the names used here, in alphabetical order. `ARCHITECTURE.md` shows their dependencies.
 pub use hospes_admission as admission;
 pub use hospes_agreement as agreement;
 pub use hospes_agreement::{controls, ledger};

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-// Calls allocate and free small things on many threads at once, which the system allocator serves worse.
+// Calls make many small allocations on many threads, which the system allocator handles more slowly.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,8 +1,8 @@
-//! What the operator has stopped or withdrawn, and doing it: at once, for calls that run too, written into the log and for good.
+//! The operator's stops and withdrawals: immediate, also for running calls, written to the log, and permanent.
 //!
-//! An action is a leaf of the log of receipts, and what is in force follows from those leaves alone: they are read back when the
-//! host starts. So nothing is in force without an entry, and no entry is without force. The surprise: what *stops* is in force even
-//! if the log cannot be written (a full disk must not keep an abuser running), and the answer says so; what *gives back* is not.
+//! An action is a leaf of the receipt log. The actions in force are derived from those leaves alone, which are read at start. The surprise:
+//! an action that *stops* takes effect even if the log cannot be written (a full disk must not keep an abuser running), and the response
+//! says so. An action that *restores* does not.
 
 pub mod lost;
 mod target;
@@ -24,7 +24,7 @@ use crate::store::{Aside, Table};
 
 pub use target::Target;
 
-/// Why an action was not done, or only in part.
+/// Why an action failed, or only partly succeeded.
 #[derive(Debug, thiserror::Error)]
 pub enum OperationError {
     #[error("`{deed}` does not take target `{target}`: it takes {wanted}")]
@@ -75,7 +75,7 @@ pub enum OperationError {
     Publications(#[source] Box<DeployError>),
 }
 
-/// Brings into force what the log says was done before the host started.
+/// Applies the actions that the log has from earlier runs.
 pub fn restore(host: &Host) {
     for (index, Action { deed, target, reason, at, .. }) in host.receipts.log().actions() {
         if deed.is_noted() {
@@ -91,8 +91,8 @@ pub fn restore(host: &Host) {
     }
 }
 
-/// Refuses a party that may be that of an account whose record was set aside: another account would give back to it what the operator
-/// has taken from that one. What tells is what is left of the record, what the log says of its opening, and agreements of nobody else.
+/// Rejects a party that may belong to an account set aside, because a new account would undo the operator's actions. The evidence is the
+/// rest of the record, the log entry of its opening, and agreements without an account.
 ///
 /// # Errors
 /// [`AuthError::MayBeAside`]; [`AuthError::Store`].
@@ -119,17 +119,17 @@ pub fn check_not_aside(host: &Host, party: &Party) -> Result<(), AuthError> {
     if was_opened || host.agreements.has_any_of(party) { refused() } else { Ok(()) }
 }
 
-/// What the log says of the opening of an account.
+/// The log entry of an account's opening.
 fn opened_for(party: &Party, key: &str) -> String {
     format!("for {party}, key {key}")
 }
 
-/// Opens an account, or makes another key for it, which is written into the log first.
+/// Opens an account, or makes another key for it. The log entry is written first.
 ///
 /// Waits for the disk.
 ///
 /// # Errors
-/// [`OperationError`]; nothing was done then.
+/// [`OperationError`]; nothing was done.
 pub fn open_account(
     host: &Host,
     name: &AccountName,
@@ -147,7 +147,7 @@ pub fn open_account(
     })
 }
 
-/// Notes that a version is loaded again or taken away that is out of service; any other is left alone.
+/// Logs that an out-of-service version is loaded or withdrawn. Does nothing for other versions.
 ///
 /// Waits for the disk.
 ///
@@ -170,8 +170,8 @@ pub fn note_version(
     }
 }
 
-/// Notes that a publisher takes its model out of service, or puts it back: agreements may promise a notice, and whether it was given
-/// can be told afterwards. Where there is nothing to take or to put back it leaves no trace.
+/// Logs that a publisher takes its model out of service or puts it back, because agreements may promise notice. Without an effect, nothing
+/// is logged.
 ///
 /// Waits for the disk.
 ///
@@ -197,15 +197,15 @@ pub fn note_model(
     note_by(host, &Actor::Account(by.clone()), deed, (&model.to_string(), "by its publisher"))
 }
 
-/// Most characters of the reason why a version is out of service, where that is noted.
+/// Maximum length of a logged reason, in characters.
 const NOTE_CHARS_MAX: usize = 200;
 
-/// Writes down what the operator is about to do.
+/// Logs the operator's action beforehand.
 fn note(host: &Host, deed: Deed, target: &str, reason: &str) -> Result<(), OperationError> {
     note_by(host, &Actor::Operator, deed, (target, reason))
 }
 
-/// Writes down what somebody is about to do.
+/// Logs an action beforehand.
 fn note_by(
     host: &Host,
     by: &Actor,
@@ -220,12 +220,12 @@ fn note_by(
     Ok(())
 }
 
-/// Takes an action: in force when it returns.
+/// Takes an action, which is in force when this returns.
 ///
 /// Waits for the disk.
 ///
 /// # Errors
-/// [`OperationError`]; nothing was done then, unless it is [`OperationError::NotKept`] or [`OperationError::NotLogged`].
+/// [`OperationError`]; nothing was done, except after [`OperationError::NotKept`] or [`OperationError::NotLogged`].
 #[expect(clippy::needless_pass_by_value, reason = "who acts is said once, in place")]
 pub fn act(
     host: &Host,
@@ -254,7 +254,7 @@ pub fn act(
         return Err(OperationError::Unsound(ReceiptError::UnsoundAction));
     }
     if deed == Deed::RotateToken {
-        // First, as it may fail: the log does not say what was not done.
+        // First, because it may fail: the log must not contain actions that were not taken.
         host.rotate_operator_token().map_err(OperationError::Token)?;
     }
     let written = host.receipts.log().act(new);
@@ -276,7 +276,7 @@ fn cause(at: Timestamp, reason: &str) -> Cause {
     Cause { at, reason: reason.into() }
 }
 
-/// Whether there is something to be done it to.
+/// Whether the target exists.
 fn check(host: &Host, deed: Deed, target: &Target) -> Result<(), OperationError> {
     match target {
         Target::Account(name) => {
@@ -295,7 +295,7 @@ fn check(host: &Host, deed: Deed, target: &Target) -> Result<(), OperationError>
             let is_frozen = host.agreements.is_frozen(id);
             is_frozen.then_some(()).ok_or_else(|| OperationError::NotFrozen(id.to_string()))
         }
-        // One may be frozen before it is handed in again.
+        // An agreement may be frozen before it is submitted again.
         Target::Agreement(_) if deed == Deed::FreezeAgreement => Ok(()),
         Target::Agreement(id) => Ok(host.agreements.exists(id).map_err(LifeError::from)?),
         Target::Agreements => Ok(()),
@@ -326,7 +326,7 @@ fn check(host: &Host, deed: Deed, target: &Target) -> Result<(), OperationError>
     }
 }
 
-/// Brings an action into force.
+/// Applies an action.
 fn apply(host: &Host, deed: Deed, target: &Target, cause: Cause) -> Result<(), OperationError> {
     match target {
         Target::Account(name) => {
@@ -348,7 +348,7 @@ fn apply(host: &Host, deed: Deed, target: &Target, cause: Cause) -> Result<(), O
         },
         Target::Agreements if deed.lifts() => host.agreements.release_all(),
         Target::Agreements => host.agreements.freeze_all(cause),
-        // Its file has it.
+        // The token's file is already written.
         Target::Token => {}
         Target::Model(model) => change(host, deed, Withdrawable::Model(model), &cause),
         Target::Version(model, version) => {
@@ -359,7 +359,7 @@ fn apply(host: &Host, deed: Deed, target: &Target, cause: Cause) -> Result<(), O
     Ok(())
 }
 
-/// Withdraws something, or does so no longer.
+/// Withdraws something, or ends a withdrawal.
 fn change(host: &Host, deed: Deed, what: Withdrawable<'_>, cause: &Cause) {
     if deed.lifts() {
         return host.withdrawals.lift(what);

@@ -1,5 +1,4 @@
-//! Bringing a host to life: what was in force when it stopped is in force again, what was published comes back, and what it does by
-//! itself begins.
+//! Starts a host: restores agreements and published versions, and starts the background tasks.
 
 pub mod look;
 
@@ -14,10 +13,10 @@ use crate::config::Config;
 use crate::host::{Host, HostError};
 use crate::{deploy, operations};
 
-/// The runtime that a host serves on, with so many threads or one a core. Guests and inference have threads of their own.
+/// The runtime that serves requests, with `threads` threads or one per core. Guests and inference have threads of their own.
 ///
 /// # Errors
-/// If the system starts no threads.
+/// If the system cannot start threads.
 pub fn runtime(threads: Option<NonZeroUsize>) -> std::io::Result<Runtime> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if let Some(threads) = threads {
@@ -26,11 +25,11 @@ pub fn runtime(threads: Option<NonZeroUsize>) -> std::io::Result<Runtime> {
     runtime.thread_name("hospes").enable_all().build()
 }
 
-/// Starts a host on its data directory. Every version that was live before is known when this returns, and is loaded when it is first
-/// asked for, or in the background.
+/// Starts a host on its data directory. Every version that was live before is known when this returns. It is loaded on first use, or in the
+/// background.
 ///
 /// # Errors
-/// [`HostError`]: what the host itself needs. A version that cannot be brought back is out of service, and the rest serves.
+/// [`HostError`] for what the host itself needs. A version that fails to load is out of service; the rest serves.
 pub async fn start(config: Config, clock: Clock) -> Result<Arc<Host>, HostError> {
     let host = Arc::new(Host::open(config, clock).await?);
     operations::restore(&host);
@@ -41,10 +40,10 @@ pub async fn start(config: Config, clock: Clock) -> Result<Arc<Host>, HostError>
     Ok(host)
 }
 
-/// How often it is written down when keys were last used: what a crash can forget of it.
+/// How often the last use of keys is stored: a crash loses at most this much of it.
 const KEEP_USES_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Keeps when keys were last used, for as long as the host lives. Calls note it in memory only.
+/// Stores the last use of keys for as long as the host lives. Calls note it in memory only.
 fn keep_key_uses(host: &Arc<Host>) {
     let host = Arc::downgrade(host);
     tokio::spawn(async move {
@@ -60,16 +59,16 @@ fn keep_key_uses(host: &Arc<Host>) {
     });
 }
 
-/// How often the host asks its store whether it still holds what is in memory.
+/// How often the host checks that the store still holds what is in memory.
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(1);
 
-/// After how many of these intervals the state of the log is remembered apart from the log.
+/// The log's state is stored apart from the log after this many intervals.
 const REMEMBER_TICKS: u64 = 60;
 
-/// How many of these intervals pass between two times that are kept.
+/// The present time is stored after this many intervals.
 const KEEP_TIME_TICKS: u64 = 60;
 
-/// Keeps the age of what the host knows of its agreements, for as long as the host lives.
+/// Refreshes the age of the agreements in memory for as long as the host lives.
 fn confirm_agreements(host: &Arc<Host>) {
     let host = Arc::downgrade(host);
     tokio::spawn(async move {

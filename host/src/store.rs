@@ -1,11 +1,11 @@
 //! Small records that must survive: accounts, API keys, publications, offers and agreements.
 //!
-//! It keeps bytes under keys and knows nothing of what they mean. Nothing here is on the path of a call: everything a call needs is in
-//! memory. Bundles are files (`bundle::registry`), receipts a log (`receipt::log`).
+//! It stores bytes under keys and does not know their meaning. No call touches it: everything a call needs is in memory. Bundles are files
+//! (`bundle::registry`), receipts a log (`receipt::log`).
 //!
-//! Whatever is written goes through [`Store::write`]: several records at once, all or none, if what the writer has seen is still there.
-//! Each write has a number, and [`Store::changes_since`] says what the latest have changed. What keeps the records has to do no more
-//! than `redb` does for it, the only module that knows the database; who writes at the same time shares a commit (`together`).
+//! All writes go through [`Store::write`]: several records at once, all or none, if what the writer has read is unchanged. Writes are
+//! numbered, and [`Store::changes_since`] lists recent changes. `redb` is the only module that knows the database, and shows what another
+//! one would need. Concurrent writers share a commit (`together`).
 
 mod aside;
 mod format;
@@ -37,19 +37,19 @@ pub enum Table {
     Publications,
     Offers,
     Agreements,
-    /// Events in the life of agreements, in order.
+    /// Agreements' events, in order.
     Events,
-    /// Messages of negotiations, in order.
+    /// Negotiations' messages, in order.
     Negotiations,
-    /// By which publishers let the host agree for them, by offer.
+    /// Publishers' mandates, by offer.
     Mandates,
-    /// What the host remembers of itself.
+    /// The host's own data.
     Host,
-    /// When agreements that only one party has signed were handed in.
+    /// When agreements with one signature were submitted.
     Proposals,
-    /// Offers that their publishers have withdrawn, and when.
+    /// Offers withdrawn by their publishers, with the time.
     WithdrawnOffers,
-    /// What the latest writes have changed, by their numbers. The store writes it itself.
+    /// Recent changes, by number of the write. Written by the store itself.
     Journal,
 }
 
@@ -92,19 +92,19 @@ impl Table {
     }
 }
 
-/// The records of one host, in one file that only one process may have open.
+/// One host's records, in a file that only one process may open.
 pub struct Store {
     records: Records,
     together: Together,
     aside: SetAside,
 }
 
-/// What writes have changed.
+/// Changes by writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changes {
     /// The number of the last of them.
     pub sequence: u64,
-    /// The records that they have written or taken out.
+    /// The records written or removed.
     pub records: BTreeSet<(Table, String)>,
 }
 
@@ -136,7 +136,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether it is the disk that failed, not the request or the file.
+    /// Whether the disk failed, as opposed to the request or the file.
     pub fn is_of_the_disk(&self) -> bool {
         match self {
             StoreError::Database { source, .. } => source.is_of_the_disk(),
@@ -149,7 +149,7 @@ impl StoreError {
     }
 }
 
-/// Whether it is the disk that failed, somewhere below an error: it is full or broken, and may be mended while the host runs.
+/// Whether an error was caused by the disk. It may be full or broken, and repaired while the host runs.
 pub fn is_disk_failure(error: &(dyn Error + 'static)) -> bool {
     const EIO: i32 = 5;
     any_cause(error, |error| {
@@ -160,12 +160,12 @@ pub fn is_disk_failure(error: &(dyn Error + 'static)) -> bool {
         .any(|cause| cause.downcast_ref::<StoreError>().is_some_and(StoreError::is_of_the_disk))
 }
 
-/// Whether a record stands in the way that was set aside, somewhere below an error.
+/// Whether an error was caused by a record that was set aside.
 pub fn is_aside(error: &(dyn Error + 'static)) -> bool {
     causes::of(error).any(|cause| matches!(cause.downcast_ref(), Some(StoreError::Aside { .. })))
 }
 
-/// Whether the disk is full, somewhere below an error.
+/// Whether an error was caused by a full disk.
 pub fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
     any_cause(error, is_full)
 }
@@ -192,7 +192,7 @@ fn any_cause(error: &(dyn Error + 'static), is_it: impl Fn(&io::Error) -> bool) 
 }
 
 impl Store {
-    /// Opens the records in `path`, or begins them.
+    /// Opens or creates the records at `path`.
     ///
     /// # Errors
     /// [`StoreError::InUse`] while another process has them open, [`StoreError::Newer`].
@@ -200,7 +200,7 @@ impl Store {
         Self::begin(Records::open(path)?)
     }
 
-    /// Opens the records in `path` to look at them: what is written stays in memory, and the file as it is. None if there are none.
+    /// Opens the records at `path` read-only: writes stay in memory, and the file is not changed. `None` if there are none.
     ///
     /// # Errors
     /// As [`Store::open`].
@@ -214,7 +214,7 @@ impl Store {
     fn begin(records: Records) -> Result<Self, StoreError> {
         let seen = format::check(&records)?;
         let missing = records.missing()?;
-        // A file that has them all is not written: the disk may be full.
+        // A complete file is not written to: the disk may be full.
         if !missing.is_empty() {
             let is_new = missing.len() == Table::ALL.len() && seen.is_none();
             let format = is_new.then(format::record);
@@ -224,17 +224,17 @@ impl Store {
         Ok(Self { records, together, aside: SetAside::default() })
     }
 
-    /// Whether the disk failed, and the file could not be opened again yet.
+    /// Whether the disk failed and the file could not be opened again yet.
     pub fn is_failing(&self) -> bool {
         self.records.is_failing()
     }
 
-    /// Closes the file, in order, whoever still shares the records. Nothing is read or written after that.
+    /// Closes the file properly, even while others share the records. Nothing is read or written afterwards.
     pub fn close(&self) {
         self.records.close();
     }
 
-    /// The records as they are now.
+    /// A snapshot of the records.
     ///
     /// # Errors
     /// [`StoreError::Database`].
@@ -242,12 +242,11 @@ impl Store {
         self.records.snapshot()
     }
 
-    /// Writes and takes out what `write` says, all or nothing, if everything is there that it expects. Durable when it returns. Others
-    /// that write at the same time share the commit, and none fails for what another expects. Returns the number of the write: each has
-    /// the next.
+    /// Performs `write`, all or nothing, if its conditions hold. Durable when it returns. Concurrent writers share the commit, but a failed
+    /// condition affects only its own write. Returns the write's number; numbers are consecutive.
     ///
     /// # Errors
-    /// [`StoreError::Changed`], [`StoreError::Aside`], [`StoreError::Database`]; nothing was changed then.
+    /// [`StoreError::Changed`], [`StoreError::Aside`], [`StoreError::Database`]; nothing was changed.
     pub fn write(&self, write: Write) -> Result<u64, StoreError> {
         for (table, key, _) in write.puts() {
             self.check_aside(*table, key)?;
@@ -264,7 +263,7 @@ impl Store {
         Ok(last.map_or(0, |(key, _)| write::number_of(&key)))
     }
 
-    /// What was changed by the writes after number `sequence`. None where that is not known any more: who asks reads all records then.
+    /// The changes after write number `sequence`. `None` if they are no longer known: read all records instead.
     ///
     /// # Errors
     /// [`StoreError::Database`].
@@ -272,7 +271,7 @@ impl Store {
         let now = self.sequence()?;
         if sequence >= now {
             let nothing = || Changes { sequence, records: BTreeSet::new() };
-            // Records that were put back from a backup have had fewer writes.
+            // Records restored from a backup have had fewer writes.
             return Ok((sequence == now).then(nothing));
         }
         let mut changes = Changes { sequence, records: BTreeSet::new() };
@@ -288,10 +287,10 @@ impl Store {
         Ok(Some(changes))
     }
 
-    /// Writes one record over whatever was under `key`. Durable when it returns.
+    /// Writes one record, replacing any under `key`. Durable when it returns.
     ///
     /// # Errors
-    /// [`StoreError::Database`]; nothing was changed then.
+    /// [`StoreError::Database`]; nothing was changed.
     pub fn put(&self, table: Table, key: &str, record: &[u8]) -> Result<(), StoreError> {
         self.put_all(&[(table, key, record)])
     }
@@ -299,15 +298,15 @@ impl Store {
     /// Writes several records, all or none. Durable when it returns.
     ///
     /// # Errors
-    /// [`StoreError::Database`], [`StoreError::Aside`]; nothing was changed then.
+    /// [`StoreError::Database`], [`StoreError::Aside`]; nothing was changed.
     pub fn put_all(&self, records: &[(Table, &str, &[u8])]) -> Result<(), StoreError> {
         self.change(&[], records)
     }
 
-    /// Takes records out and writes others, all or none. Durable when it returns; what is not there to be taken out is no error.
+    /// Removes records and writes others, all or none. Durable when it returns. Removing a missing record is no error.
     ///
     /// # Errors
-    /// [`StoreError::Database`], [`StoreError::Aside`]; nothing was changed then.
+    /// [`StoreError::Database`], [`StoreError::Aside`]; nothing was changed.
     pub fn change(
         &self,
         out: &[(Table, &str)],
@@ -323,18 +322,18 @@ impl Store {
         self.write(write).map(drop)
     }
 
-    /// Removes a record, if it is there. Durable when it returns.
+    /// Removes a record if it exists. Durable when it returns.
     ///
     /// # Errors
-    /// [`StoreError::Database`]; nothing was changed then.
+    /// [`StoreError::Database`]; nothing was changed.
     pub fn remove(&self, table: Table, key: &str) -> Result<(), StoreError> {
         self.remove_all(&[(table, key)])
     }
 
-    /// Takes records out, all or none. Durable when it returns; what is not there is no error.
+    /// Removes records, all or none. Durable when it returns. Removing a missing record is no error.
     ///
     /// # Errors
-    /// [`StoreError::Database`]; nothing was changed then.
+    /// [`StoreError::Database`]; nothing was changed.
     pub fn remove_all(&self, records: &[(Table, &str)]) -> Result<(), StoreError> {
         self.change(records, &[])
     }
@@ -355,10 +354,10 @@ impl Store {
         self.records.keys(table)
     }
 
-    /// Looks at every record of a table, in the order of the keys, one at a time.
+    /// Visits every record of a table in key order, one at a time.
     ///
     /// # Errors
-    /// [`StoreError::Database`]; what `visit` says.
+    /// [`StoreError::Database`], and the errors of `visit`.
     pub fn each<E: From<StoreError>>(
         &self,
         table: Table,
@@ -372,7 +371,7 @@ impl Store {
         Ok(())
     }
 
-    /// Every record of a table, in the order of the keys.
+    /// Every record of a table, in key order.
     ///
     /// # Errors
     /// [`StoreError::Database`].
@@ -380,7 +379,7 @@ impl Store {
         self.records.below(table, "")
     }
 
-    /// Every record of a table whose key begins with `prefix`, in the order of the keys.
+    /// Every record of a table whose key begins with `prefix`, in key order.
     ///
     /// # Errors
     /// [`StoreError::Database`].
@@ -388,7 +387,7 @@ impl Store {
         self.records.below(table, prefix)
     }
 
-    /// How many records a table has.
+    /// The number of records in a table.
     ///
     /// # Errors
     /// [`StoreError::Database`].
@@ -396,7 +395,7 @@ impl Store {
         self.records.count(table)
     }
 
-    /// As after an error of the disk.
+    /// Simulates a disk error.
     #[cfg(test)]
     fn fail_as_if(&self) {
         self.records.fail_as_if();

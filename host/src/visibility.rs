@@ -1,5 +1,5 @@
-//! What a caller may know of (invariant 8): a version that is not in the market exists only for its publisher and for those who have
-//! an agreement. For everybody else it is not found, like a name that nobody has.
+//! What a caller may know of (invariant 8): a version without a listed offer exists only for its publisher and for parties with an
+//! agreement. Everybody else gets "not found", as for a name that does not exist.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::state::deployments::{
     Deployment, Function, Published, Reference, Release, ResolveError, Target,
 };
 
-/// Whether somebody may know that a version of a model exists.
+/// Whether a caller may know that a version of a model exists.
 pub fn may_know(host: &Host, caller: Option<&Caller>, release: Release<'_>) -> bool {
     let is_party = |caller: &Caller| {
         caller.account().name == release.model.publisher || host.agreements.knows(caller, release)
@@ -18,10 +18,10 @@ pub fn may_know(host: &Host, caller: Option<&Caller>, release: Release<'_>) -> b
     caller.is_some_and(is_party) || host.market.lists(release, caller)
 }
 
-/// The function that a call is addressed to, if the caller may know of its version.
+/// The function that a call addresses, if the caller may know of its version.
 ///
 /// # Errors
-/// [`ResolveError`]; of a hidden version, that there is none.
+/// [`ResolveError`]; a hidden version is reported as not found.
 pub fn resolve(host: &Host, caller: &Caller, target: &Target) -> Result<Function, ResolveError> {
     let Target { model, reference, .. } = target;
     let known = |published: &Published| may_know(host, Some(caller), published.release());
@@ -29,7 +29,7 @@ pub fn resolve(host: &Host, caller: &Caller, target: &Target) -> Result<Function
     found.map_err(|error| unless_withdrawn(host, Some(caller), (model, reference), error))
 }
 
-/// The same for a version that may not be loaded yet: it is loaded then.
+/// As [`resolve`], but loads the version first if necessary.
 ///
 /// # Errors
 /// As [`resolve`].
@@ -47,7 +47,7 @@ pub async fn reach(
     }
 }
 
-/// The version of a model that a reference means, among those that somebody may know of.
+/// The version that a reference means, among those the caller may know of.
 ///
 /// # Errors
 /// As [`resolve`].
@@ -62,7 +62,7 @@ pub fn version(
     found.map_err(|error| unless_withdrawn(host, caller, (model, reference), error))
 }
 
-/// Waits until a version is loaded, if the caller may know of it, and a bounded time at most.
+/// Waits until a version is loaded, if the caller may know of it, up to a time limit.
 pub async fn awaken(host: &Host, caller: &Caller, model: &ModelName, reference: &Reference) {
     let known = |published: &Published| may_know(host, Some(caller), published.release());
     if let Ok(wanted) = host.deployments.published_among(model, reference, known) {
@@ -70,7 +70,7 @@ pub async fn awaken(host: &Host, caller: &Caller, model: &ModelName, reference: 
     }
 }
 
-/// Says that what was not found has been withdrawn, to those who may know that it was there.
+/// Turns "not found" into "withdrawn" for callers who may know that the version existed.
 fn unless_withdrawn(
     host: &Host,
     caller: Option<&Caller>,

@@ -1,4 +1,4 @@
-//! What storms of broken requests are made of: chance that is the same every day, and ways to break bytes.
+//! Reproducible random input for storms of malformed requests, and ways to corrupt bytes.
 
 /// Numbers and signs that parsers trip over.
 const SPLINTERS: [&[u8]; 16] = [
@@ -20,7 +20,7 @@ const SPLINTERS: [&[u8]; 16] = [
     b",,",
 ];
 
-/// xorshift64: no more chance is needed, and none that differs from day to day.
+/// xorshift64: good enough, and the same every day.
 pub struct Chance(pub u64);
 
 impl Chance {

@@ -1,4 +1,4 @@
-//! Components that do harm, or try to: those of `tests/guests/hostile`, and those that are too regular to be written by hand.
+//! Components that do or try harm: those of `tests/guests/hostile`, and those too regular to be written by hand.
 
 #![expect(clippy::needless_pass_by_value, reason = "a row of a table is made and given away")]
 
@@ -6,14 +6,14 @@ use hospes::bundle::{self, Card, Description, FunctionSpec, RequestedLimits};
 
 use crate::bundles::{component, workspace};
 
-/// What has to come of a component.
+/// The expected result of a component.
 #[derive(Debug, Clone)]
 pub enum Expect {
-    /// It is not published, and the refusal says this.
+    /// It is rejected at publishing, with this text.
     Refused(String),
     /// It is published, and its call fails: status, kind of problem, and failure in the receipt.
     Fails(u16, String, String),
-    /// It is published and answers: it only tried.
+    /// It is published and answers: the attempt had no effect.
     Answers,
 }
 
@@ -36,7 +36,7 @@ impl Hostile {
     /// Its unsigned bundle, with one function `run`.
     ///
     /// # Errors
-    /// If it is refused before it comes to a host.
+    /// If it is rejected before it reaches a host.
     pub fn bundle(&self) -> Result<Vec<u8>, bundle::PackError> {
         pack(&self.name, 1, &self.component, &[("run", &self.export)])
     }
@@ -44,7 +44,7 @@ impl Hostile {
     /// An unsigned bundle of any component that exports these functions.
     ///
     /// # Errors
-    /// If it is refused before it comes to a host.
+    /// If it is rejected before it reaches a host.
     pub fn packed(
         name: &str,
         version: u64,

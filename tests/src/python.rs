@@ -1,4 +1,4 @@
-//! Runs the oracles: what other people's own packages say of the same files.
+//! Runs the oracles: third-party packages' results for the same files.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,7 +1,7 @@
-//! The reference model of evaluation and quota: plain, slow, and meant to be seen to be right.
+//! The reference model of evaluation and quota: plain, slow, and obviously correct.
 //!
-//! It reads the JSON of an agreement, keeps every call that was charged or runs in a list, and answers each question by going
-//! through all of it. It shares no code with the host but the parser of time zones, whose windows it asks for the hour.
+//! It parses an agreement's JSON, keeps every charged or running call in a list, and answers each question by scanning the list. It shares
+//! no code with the host except the time zone parser.
 
 use std::time::Duration;
 

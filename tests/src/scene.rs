@@ -1,4 +1,4 @@
-//! Two parties, a model and a clock: what most tests of agreements begin with.
+//! Two parties, a model and a clock: the setup of most tests of agreements.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Requests that do harm, or try to, to a host whose models are honest: what is sent, and what is right to come of it.
+//! Requests that do or try harm to a host with honest models: the inputs, and their expected results.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -18,7 +18,7 @@ pub enum Way {
     Gone,
 }
 
-/// What is right to come of an input.
+/// The expected result of an input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Right {
     /// An answer with this status and no receipt, for no call began.
@@ -211,7 +211,7 @@ impl Sender<'_> {
     fn to_models(&self) -> Vec<Input> {
         let int64 = |name: &str, value: i64| json!({"name": name, "datatype": "INT64", "shape": [1], "data": [value]});
         let divided = |a, b| self.infer("div", &json!([int64("A", a), int64("B", b)]));
-        // Whoever loses a worker waits, a suspect also until the others have ended, and a worker may be killed at any time.
+        // A call that loses its worker waits, a suspect also for the others to finish, and a worker may be killed at any time.
         let or_lost = |input: Input| {
             input
                 .or(Right::Call(502, "failed: computation-lost"))

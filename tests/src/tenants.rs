@@ -1,4 +1,4 @@
-//! Two publishers of models without code, and two consumers who may call them all: what tests of workers begin with.
+//! Two publishers of models without code, and two consumers who may call all of them: the setup of tests of workers.
 
 use std::time::Duration;
 

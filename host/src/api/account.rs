@@ -1,5 +1,5 @@
-//! What an account sees of itself, also while the operator has stopped it: where it stands, its keys, what was done to it, and which of its
-//! models are backed off.
+//! What an account sees of itself, even while suspended: its standing, keys, the actions taken on it, and which of its models are backed
+//! off.
 
 use std::sync::Arc;
 
@@ -22,16 +22,16 @@ use crate::state::deployments::Deployment;
 use crate::wire::account::{ModelIncident, OwnAccount, RevokeKey};
 use crate::wire::operations as wire;
 
-/// Most bytes of a request to revoke a key.
+/// Maximum size of a request to revoke a key, in bytes.
 const REVOKE_BYTES_MAX: u64 = 4096;
 
-/// Most actions that are listed, the latest.
+/// Maximum actions listed, latest first.
 const ACTIONS_MAX: usize = 100;
 
-/// Actions that are copied at once to be looked at.
+/// Actions copied at once for filtering.
 const LOOKED_AT: usize = 256;
 
-/// Most models that are listed as backed off, those with the longest wait.
+/// Maximum models listed as backed off, longest wait first.
 const INCIDENTS_MAX: usize = 100;
 
 /// `GET /api/account`: the caller's own account.
@@ -48,7 +48,7 @@ pub(super) async fn show(host: &Arc<Host>, request: &Request<Incoming>) -> Resul
     .await
 }
 
-/// The latest actions that concern the caller, the last one first.
+/// The latest actions that concern the caller, newest first.
 fn actions(host: &Host, caller: &Caller) -> Vec<wire::Action> {
     let log = host.receipts.log();
     let mut own = Vec::new();
@@ -63,8 +63,7 @@ fn actions(host: &Host, caller: &Caller) -> Vec<wire::Action> {
     own
 }
 
-/// Computations of the caller's own models that ended the process which computed them, and in which versions those are. Who called is
-/// not said: that is between the operator and them.
+/// Computations of the caller's models that crashed a worker, with the versions. The consumers are not named.
 fn incidents(host: &Host, caller: &Caller) -> Vec<ModelIncident> {
     let publisher = &caller.account().name;
     let mut incidents = host.inference.incidents_of(publisher);
@@ -82,7 +81,7 @@ fn incidents(host: &Host, caller: &Caller) -> Vec<ModelIncident> {
     shown.collect()
 }
 
-/// Whether an action was done to the caller's account, or to something of it.
+/// Whether an action concerned the caller's account or something it owns.
 fn concerns(host: &Host, caller: &Caller, action: &Action) -> bool {
     let name = &caller.account().name;
     match Target::parse(action.deed, &action.target) {
@@ -107,7 +106,7 @@ pub(super) async fn revoke(
         false => intake::read(&bytes)?,
     };
     let id: KeyId = id.parse().map_err(AuthError::NotAKeyId)?;
-    // Of the keys of others nobody learns whether they exist.
+    // Does not reveal whether other accounts' keys exist.
     let own = host.auth.keys_of(&caller.account().name);
     let key = own.iter().find(|key| key.info.id == id).ok_or(AuthError::NoKey(id))?;
     if key.revoked.is_none() {

@@ -1,4 +1,4 @@
-//! The operator's routes: accounts and status. On the operator's listener only, and with the operator's token.
+//! The operator's routes for accounts and status, on the operator's listener with the operator's token.
 
 use std::sync::Arc;
 
@@ -23,10 +23,10 @@ use crate::operations;
 use crate::wire::operations::{OpenAccount, OpenedAccount, Operate};
 use crate::wire::status::{Backend, Incident, Status, Workers};
 
-/// Most bytes of a request to open an account.
+/// Maximum size of a request to open an account, in bytes.
 const ACCOUNT_BYTES_MAX: u64 = 4096;
 
-/// `POST /accounts`: opens an account, or makes another key for it. The key is in this answer and nowhere else.
+/// `POST /accounts`: opens an account, or makes another key for it. Only this response contains the key.
 pub(super) async fn open_account(
     host: &Arc<Host>,
     request: Request<Incoming>,
@@ -41,10 +41,10 @@ pub(super) async fn open_account(
     .await
 }
 
-/// Most bytes of an operator's event.
+/// Maximum size of an operator's event, in bytes.
 const OPERATE_BYTES_MAX: u64 = 8192;
 
-/// `POST /agreements/{id}/events`: suspends or resumes an agreement; the host signs for its operator.
+/// `POST /agreements/{id}/events`: suspends or resumes an agreement. The host signs for its operator.
 pub(super) async fn operate(
     host: &Arc<Host>,
     id: &str,
@@ -62,20 +62,20 @@ pub(super) async fn operate(
     .await
 }
 
-/// A word of an event.
+/// The name of an event.
 fn word<T: DeserializeOwned>(member: &str, word: &str) -> Result<T, Problem> {
     T::deserialize(word.into_deserializer()).map_err(|error: WordError| {
         Problem::new(ProblemKind::InvalidRequest, format!("`{member}`: {error}"))
     })
 }
 
-/// `GET /status`: what runs here.
+/// `GET /status`: the host's status.
 pub(super) async fn status(
     host: &Arc<Host>,
     request: &Request<Incoming>,
 ) -> Result<Answer, Problem> {
     check_operator(host, request.headers())?;
-    // Aside: the log may be busy writing, and there may be many versions.
+    // Off the serving threads: the log may be busy, and there may be many versions.
     aside(host, Asker::Operator, |host| Ok(done(&state(host)))).await
 }
 

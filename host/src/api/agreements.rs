@@ -24,7 +24,7 @@ use crate::wire::agreements::{
     self, Entry, History, LimitUse, NextEvent, Role, RuleUse, SimulatedCall, Submitted,
 };
 
-/// `POST /api/agreements`: an agreement with one signature or both. Signatures of several submissions add up.
+/// `POST /api/agreements`: an agreement with one or both signatures. Signatures of several submissions add up.
 pub(super) async fn submit(
     host: &Arc<Host>,
     request: Request<Incoming>,
@@ -38,10 +38,10 @@ pub(super) async fn submit(
     .await
 }
 
-/// Most agreements in one list.
+/// Maximum agreements in a list.
 const LIST_MAX: usize = 1000;
 
-/// `GET /api/agreements`: the caller's own, with what is used of each, in the order of their numbers.
+/// `GET /api/agreements`: the caller's agreements with their usage, ordered by number.
 pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let caller = host.auth.reader(body::bearer(request.headers()))?;
     let Page { after, limit, .. } = Page::read(request.uri().query(), None, LIST_MAX)?;
@@ -72,10 +72,10 @@ pub(super) async fn show(
     .await
 }
 
-/// Most bytes of a call to be simulated.
+/// Maximum size of a simulated call, in bytes.
 const SIMULATED_BYTES_MAX: u64 = 4096;
 
-/// `POST /api/agreements/{id}/simulate`: would this call be allowed, and why not.
+/// `POST /api/agreements/{id}/simulate`: whether this call would be permitted, and if not, why.
 pub(super) async fn simulate(
     host: &Arc<Host>,
     id: &str,
@@ -90,7 +90,7 @@ pub(super) async fn simulate(
     .await
 }
 
-/// Who asks, and about which call.
+/// The caller, and the call it asks about.
 pub(super) async fn simulated(
     host: &Arc<Host>,
     request: Request<Incoming>,
@@ -160,7 +160,7 @@ fn state(host: &Host, standing: &Standing) -> agreements::State {
     }
 }
 
-/// `GET /api/agreements/{id}/events`: what became of it, and what the next event has to build on.
+/// `GET /api/agreements/{id}/events`: its history, and the digest that the next event must refer to.
 pub(super) async fn events(
     host: &Arc<Host>,
     id: &str,
@@ -175,7 +175,7 @@ pub(super) async fn events(
     .await
 }
 
-/// `POST /api/agreements/{id}/events`: an event, signed by a party.
+/// `POST /api/agreements/{id}/events`: an event signed by a party.
 pub(super) async fn event(
     host: &Arc<Host>,
     id: &str,

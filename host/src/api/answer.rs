@@ -1,4 +1,4 @@
-//! Answers: of one piece, or of pieces as they come.
+//! Responses: whole, or streamed.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,38 +14,38 @@ use serde_json::Value;
 use super::connections::{Room, Stream};
 use crate::admission::Held;
 
-/// Why a body ended before its end.
+/// Why a body ended early.
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What every route gives.
+/// What every route returns.
 pub(super) type Answer = Response<AnswerBody>;
 
-/// The body of an answer.
+/// A response body.
 pub(super) enum AnswerBody {
     Whole(Full<Bytes>),
-    /// Its length is not known when it begins.
+    /// A stream of unknown length.
     Pieces(UnsyncBoxBody<Bytes, BoxError>),
-    /// Something is held until it has been taken.
+    /// Holds something until the body has been sent.
     Guarded(Box<Guarded>),
 }
 
-/// A body, and what goes when it does.
+/// A body, and what is released with it.
 pub(super) struct Guarded {
     body: AnswerBody,
     _guard: Guard,
 }
 
-/// What is held until a body has been taken.
+/// Held until the body has been sent.
 #[expect(dead_code, reason = "held for its drop")]
 pub(super) enum Guard {
     Held(Held),
-    /// What a stranger's answer takes.
+    /// Room reserved for an unauthenticated client's response.
     Room(Room),
     Stream(Stream),
 }
 
 impl AnswerBody {
-    /// The same, with what is held until it has been taken.
+    /// The same, holding something until the body has been sent.
     pub(super) fn guarded(self, guard: Guard) -> Self {
         AnswerBody::Guarded(Box::new(Guarded { body: self, _guard: guard }))
     }
@@ -57,20 +57,19 @@ impl From<Bytes> for AnswerBody {
     }
 }
 
-/// An answer of these bytes.
+/// A response with these bytes.
 pub(super) fn answer_of(bytes: Bytes, media: &'static str) -> Answer {
     let mut response = Response::new(bytes.into());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
     response
 }
 
-/// An answer of the host's own API. Its members are in the order of their names, so that the bytes do not depend on how a type is
-/// written down.
+/// A response of the host's own API. Members are sorted by name, so that the bytes do not depend on the order of a type's fields.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Answer {
     json_answer(status, &value_of(body))
 }
 
-/// The body of such an answer.
+/// The body of such a response.
 pub(super) fn text_of(body: &impl Serialize) -> Vec<u8> {
     value_of(body).to_string().into_bytes()
 }
@@ -86,7 +85,7 @@ pub(super) fn json_answer(status: StatusCode, body: &Value) -> Answer {
     answer
 }
 
-/// The usual one: 200.
+/// The usual response: 200.
 pub(super) fn done(body: &impl Serialize) -> Answer {
     json(StatusCode::OK, body)
 }

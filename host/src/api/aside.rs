@@ -1,4 +1,4 @@
-//! What waits for the disk, or looks through much, is done aside: not on the threads that serve, by few at a time, in fair turns.
+//! Runs work that waits for the disk or scans a lot outside the serving threads: few at a time, in fair turns.
 
 use std::sync::Arc;
 
@@ -7,14 +7,13 @@ use crate::admission::Asker;
 use crate::host::Host;
 use crate::state::accounts::Caller;
 
-/// In whose name something is done: the caller's, or a stranger's.
+/// Whose turn the work takes: the caller's or an unauthenticated client's.
 pub(super) fn asker<'c>(caller: impl Into<Option<&'c Caller>>) -> Asker {
     let caller: Option<&Caller> = caller.into();
     caller.map_or(Asker::Stranger, |caller| Asker::Account(caller.account().name.clone()))
 }
 
-/// Does something that reads or writes the disk, on a thread for such things. Once begun, it is done to its end, also when nobody waits
-/// for it any more.
+/// Runs disk work on a blocking thread. Once begun, it runs to its end even if nobody waits for it.
 pub(super) async fn aside<T: Send + 'static>(
     host: &Arc<Host>,
     asker: Asker,

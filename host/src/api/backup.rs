@@ -1,4 +1,4 @@
-//! Backups and what they have lost, on the operator's listener. The host's key leaves by neither.
+//! Backups, and reports of what a restored log has lost, on the operator's listener. Neither contains the host's key.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -22,18 +22,18 @@ use crate::operations::lost::{self, SHOWN_MAX};
 use crate::receipt::PROOF_BYTES_MAX;
 use crate::wire::operations::{Lost, Shown, Undone};
 
-/// Bytes that are sent at once.
+/// Bytes per piece.
 const PIECE_BYTES: usize = 128 << 10;
 
-/// Pieces that may wait for the one who reads them.
+/// Pieces that may wait for the reader.
 const PIECES_MAX: usize = 4;
 
-/// Most bytes of what is shown: proofs, in which JSON escapes every line's end.
+/// Maximum size of a report in bytes. Proofs are in JSON, which escapes each newline.
 const SHOWN_BYTES_MAX: u64 = (SHOWN_MAX * PROOF_BYTES_MAX * 2) as u64;
 
 type Piece = Result<Bytes, BoxError>;
 
-/// `GET /backup`: the data directory as it is now, as a tar, without the host's key and the operator's token.
+/// `GET /backup`: the data directory as a tar file, without the host's key and the operator's token.
 pub(super) async fn make(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
     check_operator(host, request.headers())?;
     let Ok(turn) = Arc::clone(&host.backups).try_acquire_owned() else {
@@ -48,7 +48,7 @@ pub(super) async fn make(host: &Arc<Host>, request: &Request<Incoming>) -> Resul
             Ok(()) => tracing::info!("a backup was made"),
             Err(error) => {
                 tracing::warn!(error = %Problem::from(error).detail(), "a backup broke off");
-                // Whoever reads it still sees that this is not its end.
+                // The reader can tell that the file is incomplete.
                 let broken = io::Error::other("the backup broke off; the host's log says why");
                 drop(out.sender.blocking_send(Err(broken.into())));
             }
@@ -63,7 +63,7 @@ pub(super) async fn make(host: &Arc<Host>, request: &Request<Incoming>) -> Resul
     Ok(answer)
 }
 
-/// Sends on what is written, in pieces. Waits for the reader, and ends with it.
+/// Sends what is written, in pieces. Waits for the reader, and ends with it.
 struct Pieces {
     buffer: Vec<u8>,
     sender: mpsc::Sender<Piece>,
@@ -89,8 +89,7 @@ impl Write for Pieces {
     }
 }
 
-/// `POST /lost`: shows the host receipts and checkpoints of its own. What may have been used in what it has lost is frozen when the
-/// answer comes.
+/// `POST /lost`: submits this host's own receipts and checkpoints. Usage that may be lost is frozen when the response arrives.
 pub(super) async fn show_lost(
     host: &Arc<Host>,
     request: Request<Incoming>,

@@ -1,4 +1,4 @@
-//! What the head of a request says of its body, and what is said of one that is refused.
+//! What a request's head says about its body, and the errors for rejected bodies.
 
 use http::{HeaderMap, header};
 use hyper::body::{Body as _, Incoming};
@@ -6,7 +6,7 @@ use hyper::body::{Body as _, Incoming};
 use super::pace::Broken;
 use super::problem::{Problem, ProblemKind};
 
-/// Refuses a body that says that it is larger than `bytes_max`.
+/// Rejects a body whose declared size exceeds `bytes_max`.
 ///
 /// # Errors
 /// 413 naming the limit.
@@ -21,7 +21,7 @@ pub(super) fn too_large(seen: Option<u64>, bytes_max: u64) -> Problem {
     Problem::new(ProblemKind::BodyTooLarge, detail).with("limit", bytes_max)
 }
 
-/// Why a body did not come to its end.
+/// Why a body did not arrive completely.
 #[expect(clippy::needless_pass_by_value, reason = "it is handed to `map_err`")]
 pub(super) fn broken(error: Broken<hyper::Error>) -> Problem {
     let kind = match error {
@@ -31,16 +31,16 @@ pub(super) fn broken(error: Broken<hyper::Error>) -> Problem {
     Problem::new(kind, error.to_string())
 }
 
-/// Where the data of a tensor has to begin so that any backend can read it where it lies, in bytes: the alignment of every
-/// allocation of this size, and a multiple of that of every element.
+/// Alignment of tensor data in bytes, so that any backend can read it in place. Every allocation of this size has it, and it is a multiple
+/// of every element's alignment.
 const TENSOR_ALIGN: usize = 16;
 
-/// Bytes to leave free at the start of a buffer, so that what comes `offset` bytes after them is aligned as tensors are.
+/// Bytes to leave free at the start of a buffer, so that data after the next `offset` bytes is aligned like a tensor.
 pub fn padding(offset: usize) -> usize {
     offset.next_multiple_of(TENSOR_ALIGN) - offset
 }
 
-/// What a body holds, by its `Content-Type`.
+/// A body's format, by its `Content-Type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Media {
     Json,
@@ -49,16 +49,16 @@ pub enum Media {
     Form,
 }
 
-/// What `curl --data` sends unless told otherwise: never meant.
+/// The default of `curl --data`: never intended.
 const CURL_DEFAULT: &str = "application/x-www-form-urlencoded";
 
-/// The media type of a body. Without a header it is JSON.
+/// The media type of a body. The default is JSON.
 ///
 /// # Errors
 /// 415 for anything that is neither JSON nor bytes.
 pub fn media(headers: &HeaderMap) -> Result<Media, Problem> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(Media::Json) };
-    // Types and parameters are the same in capitals (RFC 9110 section 8.3.1).
+    // Types and parameters are case-insensitive (RFC 9110 section 8.3.1).
     let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
     let essence = essence.trim();
     let is = |name: &str| essence.eq_ignore_ascii_case(name);
@@ -86,7 +86,7 @@ pub fn media(headers: &HeaderMap) -> Result<Media, Problem> {
     }
 }
 
-/// Whether `text` begins so, in capitals or not.
+/// Whether `text` begins with `beginning`, ignoring case.
 fn begins_with(text: &str, beginning: &str) -> bool {
     let start = text.as_bytes().get(..beginning.len());
     start.is_some_and(|start| start.eq_ignore_ascii_case(beginning.as_bytes()))
@@ -100,11 +100,11 @@ pub fn wants_octets(headers: &HeaderMap) -> bool {
         .is_some_and(|value| begins_with(value.trim_start(), "application/octet-stream"))
 }
 
-/// The token of `Authorization: Bearer`. Two such headers are none: whoever is in front may have looked at the other one.
+/// The token of `Authorization: Bearer`. Two such headers are rejected: a proxy may have checked the other one.
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
-    // HTTP/2 does not strip the space that some clients put in front.
+    // HTTP/2 does not strip the space that some clients send first.
     let value = value.to_str().ok()?.trim_start();
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())

@@ -1,5 +1,5 @@
-//! What every front does with a call, whatever its protocol: who asks and under which agreement, the one function that decides,
-//! and what is said of the receipt. The only place that calls [`invoke`].
+//! What every front does with a call: authentication, choice of agreement, the call of [`invoke`], and receipt headers. The only place that
+//! calls [`invoke`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,14 +37,14 @@ const SALT: HeaderName = HeaderName::from_static("hospes-salt");
 const REMAINING: HeaderName = HeaderName::from_static("hospes-remaining");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
-/// Room for the values of an answer's own headers.
+/// Buffer size for the values of a response's own headers.
 const HEADER_VALUES_BYTES: usize = 256;
 
-/// Longest purpose that a caller may declare, in bytes.
+/// Maximum length of a declared purpose, in bytes.
 const PURPOSE_BYTES_MAX: usize = 256;
 
-/// A caller with a key that is known here, and what the headers of the call say. Made before the body is read: strangers
-/// cannot make the host hold one. `invoke` asks again and decides.
+/// A caller with a valid key, and the call's headers. Built before the body is read, so that unauthenticated clients cannot make the host
+/// hold one. `invoke` checks again and decides.
 pub(super) struct Front<'h> {
     host: &'h Arc<Host>,
     id: CallId,
@@ -55,13 +55,13 @@ pub(super) struct Front<'h> {
     patience: Option<Duration>,
 }
 
-/// A call that took place: its answer, and what comes with it.
+/// A call that ran: its response and receipt data.
 pub(super) struct Done {
     pub(super) result: Result<Reply, GuestFailure>,
     pub(super) papers: Papers,
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug)]
 pub(super) enum NoAnswer {
     Refused(InvokeError),
@@ -95,14 +95,14 @@ impl<'h> Front<'h> {
         })
     }
 
-    /// Waits until the version that is called is loaded, where a front has to know it before the call.
+    /// Waits until the called version is loaded, for fronts that need it before the call.
     pub(super) async fn awaken(&self, model: &ModelName, reference: &Reference) {
         if let Ok(caller) = self.host.auth.recognise(&self.credential) {
             visibility::awaken(self.host, &caller, model, reference).await;
         }
     }
 
-    /// The version that is called, if the caller may know of it. Without one the call is made all the same: `invoke` says why not.
+    /// The called version, if the caller may know of it. Without one the call goes on: `invoke` reports why.
     pub(super) fn version(
         &self,
         model: &ModelName,
@@ -112,8 +112,8 @@ impl<'h> Front<'h> {
         visibility::version(self.host, Some(&caller), model, reference).ok()
     }
 
-    /// Whether the call would be permitted now, as far as that can be told without its arguments. A refusal is one of a call, with its
-    /// receipt; it commits to no input, for none was taken in.
+    /// Whether the call would be permitted now, as far as can be told without its arguments. A refusal gets a receipt like any refused
+    /// call, without a commitment to the input.
     pub(super) async fn permits(&self, target: &Target) -> Result<(), NoAnswer> {
         self.awaken(&target.model, &target.reference).await;
         let call = Call {
@@ -130,7 +130,7 @@ impl<'h> Front<'h> {
         permit(self.host, &call).map(drop).map_err(NoAnswer::Refused)
     }
 
-    /// The same, asked before the body is taken in if that may be a large one; `invoke` asks in any case.
+    /// The same check, made before reading a body that may be large. `invoke` checks in any case.
     pub(super) async fn permits_body(
         &self,
         target: &Target,
@@ -141,14 +141,13 @@ impl<'h> Front<'h> {
         if is_small { Ok(()) } else { self.permits(target).await }
     }
 
-    /// Why a body that is not what it should be is refused. What is wrong with it is said to those who may call; others hear that they may
-    /// not, whatever they have sent.
+    /// The error for a malformed body. Only callers who may call learn what is wrong with it; others get the refusal.
     pub(super) async fn fault(&self, target: &Target, problem: impl Into<Problem>) -> NoAnswer {
         let refused = self.permits(target).await.err();
         refused.unwrap_or_else(|| NoAnswer::Failed(problem.into()))
     }
 
-    /// What comes of reading so many bytes that came with the call: apart from the threads that serve, if they are many.
+    /// Runs the parsing of `bytes` bytes, off the serving threads if they are many.
     pub(super) async fn apart<T: Send + 'static>(
         &self,
         bytes: usize,
@@ -157,17 +156,17 @@ impl<'h> Front<'h> {
         Ok(self.host.reader(&self.caller).apart(bytes, work).await?)
     }
 
-    /// How the call's body is taken in.
+    /// Limits for reading the call's body.
     pub(super) fn intake(&self) -> Intake<'_> {
         Intake::call(self.host, &self.caller)
     }
 
-    /// What the call will be known by.
+    /// The call's identifier.
     pub(super) fn id(&self) -> CallId {
         self.id
     }
 
-    /// The same for a caller who waits only so long.
+    /// The same with the caller's deadline.
     pub(super) fn patient_for(mut self, patience: Option<Duration>) -> Self {
         self.patience = patience;
         self
@@ -184,7 +183,7 @@ impl<'h> Front<'h> {
         call.await
     }
 
-    /// Makes a call whose answer is a stream.
+    /// Makes a call with a streamed response.
     pub(super) fn stream(
         self,
         target: Target,
@@ -197,7 +196,7 @@ impl<'h> Front<'h> {
         Running { id, call: Box::pin(call), taken, keep_alive }
     }
 
-    /// Makes a call that is a request of HTTP.
+    /// Makes a call to an HTTP handler.
     pub(super) fn exchange(
         self,
         target: Target,
@@ -230,7 +229,7 @@ impl<'h> Front<'h> {
         };
         let host = Arc::clone(host);
         let call = async move {
-            // What else is ready on this thread is read first: calls in a row find their code in the caches (D34).
+            // Yield, so that other ready requests are read first: consecutive calls find their code in the caches (D34).
             tokio::task::yield_now().await;
             invoke(&host, call).await
         };
@@ -247,7 +246,7 @@ impl<'h> Front<'h> {
     }
 }
 
-/// How slowly a caller may read an answer that comes in pieces.
+/// How slowly a caller may read a streamed response.
 pub(super) fn reading(config: &Config) -> Pace {
     Pace::of(&config.api, config.sandbox.deadline).before_others()
 }
@@ -262,7 +261,7 @@ fn purpose(iri: &str) -> Result<Arc<str>, Problem> {
     Err(invalid(format!("`Hospes-Purpose` must be an IRI of at most {PURPOSE_BYTES_MAX} bytes")))
 }
 
-/// A header that may be there once.
+/// A header that may occur once.
 fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Problem> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -279,7 +278,7 @@ fn invalid(detail: String) -> Problem {
     Problem::new(ProblemKind::InvalidRequest, detail)
 }
 
-/// What comes with every answer of a call: its receipt, how to open it, and where the time went.
+/// Headers of every call's response: its receipt, the salt that opens it, and its timings.
 pub(super) struct Papers {
     receipt: Issued,
     salt: Salt,
@@ -287,7 +286,7 @@ pub(super) struct Papers {
 }
 
 impl Papers {
-    /// Says at the beginning of a stream which call it is: the rest comes behind it.
+    /// Identifies the call at the beginning of a stream; the rest follows in the trailers.
     pub(super) fn announce(call: CallId, headers: &mut HeaderMap) {
         let mut text = [0; CallId::TEXT_BYTES];
         if let Ok(value) = HeaderValue::from_str(call.encode(&mut text)) {
@@ -295,10 +294,10 @@ impl Papers {
         }
     }
 
-    /// Adds the headers that say so.
+    /// Adds these headers.
     pub(super) fn accompany(&self, headers: &mut HeaderMap) {
         let Self { receipt, salt, timings } = self;
-        // Written on every call: one allocation holds all the values.
+        // On every call, so one allocation holds all the values.
         let mut text = BytesMut::with_capacity(HEADER_VALUES_BYTES);
         let mut insert = |name: HeaderName, text: &mut BytesMut| {
             if let Ok(value) = HeaderValue::from_maybe_shared(text.split().freeze()) {
@@ -326,8 +325,7 @@ impl Papers {
     }
 }
 
-/// The spans in milliseconds, to the microsecond (W3C Server Timing). By integers and without `format!`: on every call it took as
-/// long as checking the agreement.
+/// The spans in milliseconds, to the microsecond (W3C Server Timing). Without `format!`, which took as long as checking the agreement.
 fn server_timing(spans: [(&str, Duration); 4], text: &mut BytesMut) {
     for (index, (name, span)) in spans.into_iter().enumerate() {
         if index > 0 {

@@ -1,12 +1,12 @@
-//! From when and until when a certificate is valid: the one thing that rustls does not say of its own.
+//! When a certificate is valid, which rustls does not report.
 //!
-//! Reads as much of X.509 (RFC 5280 section 4.1, in DER) as comes before it, and checks nothing else.
+//! Reads X.509 (RFC 5280 section 4.1, in DER) up to the validity, and checks nothing else.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-/// When a certificate is valid.
+/// A certificate's validity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Validity {
     pub from: Timestamp,
@@ -19,7 +19,7 @@ const GENERALIZED_TIME: u8 = 0x18;
 const SEQUENCE: u8 = 0x30;
 const VERSION: u8 = 0xa0;
 
-/// When the certificate is valid; none if it does not say so where it should.
+/// The certificate's validity; `None` if it is not where it belongs.
 pub(super) fn validity(der: &[u8]) -> Option<Validity> {
     let (certificate, _) = part(der, SEQUENCE)?;
     let (mut rest, _) = part(certificate, SEQUENCE)?;
@@ -36,7 +36,7 @@ pub(super) fn validity(der: &[u8]) -> Option<Validity> {
     Some(Validity { from, until })
 }
 
-/// What is in the first part, if it has this tag, and what comes after it.
+/// The content of the first element, if it has this tag, and the rest.
 fn part(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (&first, rest) = der.split_first()?;
     let (&length, rest) = rest.split_first()?;
@@ -45,7 +45,7 @@ fn part(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     }
     let (length, rest) = match length {
         short @ ..=0x7f => (usize::from(short), rest),
-        // So many bytes of length follow; more than four are of no certificate.
+        // Number of length bytes; no certificate needs more than four.
         long @ 0x81..=0x84 => {
             let (bytes, rest) = rest.split_at_checked(usize::from(long - 0x80))?;
             let length = bytes.iter().fold(0, |sum: usize, byte| (sum << 8) | usize::from(*byte));
@@ -56,7 +56,7 @@ fn part(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(length)
 }
 
-/// A time, and what comes after it.
+/// A time, and the rest.
 fn time(der: &[u8]) -> Option<(Timestamp, &[u8])> {
     let (digits, years) = match part(der, UTC_TIME) {
         Some(_) => (UTC_TIME, 2),
@@ -77,7 +77,7 @@ fn time(der: &[u8]) -> Option<(Timestamp, &[u8])> {
     };
     let two = |at: usize| others[at..at + 2].parse::<i8>().ok();
     let time = DateTime::new(year, two(0)?, two(2)?, two(4)?, two(6)?, two(8)?, 0).ok()?;
-    // The last day of the year 9999 means that it has no end.
+    // The last day of the year 9999 means no end.
     let at = TimeZone::UTC.to_timestamp(time).unwrap_or(Timestamp::MAX);
     Some((at, rest))
 }

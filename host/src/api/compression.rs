@@ -1,6 +1,6 @@
-//! Compressed requests and answers: gzip, and deflate, which means zlib's format (RFC 9110 section 8.4.1.2).
+//! Compressed requests and responses: gzip and deflate, the latter in zlib's format (RFC 9110 section 8.4.1.2).
 //!
-//! Both sizes of a body are bounded; a body that would grow beyond the bound is refused before it has.
+//! Both sizes of a body are limited. Decompression stops at the limit.
 
 use std::io::{Read as _, Write as _};
 
@@ -16,16 +16,16 @@ use super::body;
 use super::problem::{Problem, ProblemKind};
 use crate::admission::FairTurn;
 
-/// Answers shorter than this are not worth compressing.
+/// Shorter responses are not worth compressing.
 const COMPRESS_BYTES_MIN: usize = 1024;
 
-/// From this size on compressing has a thread of its own: others must not wait for it.
+/// From this size on, compression runs on its own thread so that others need not wait.
 const AWAY_BYTES_MIN: usize = 64 << 10;
 
-/// What a request that is compressed otherwise is told (RFC 9110 section 12.5.3).
+/// `Accept-Encoding` in the response to an unsupported coding (RFC 9110 section 12.5.3).
 const ACCEPTED: HeaderValue = HeaderValue::from_static("gzip, deflate");
 
-/// How a body is compressed.
+/// A body's coding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Coding {
     Gzip,
@@ -43,7 +43,7 @@ impl Coding {
         }
     }
 
-    /// How the body of a request is compressed; none if it is not.
+    /// The coding of a request's body, if any.
     pub(super) fn of_request(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
         let mut values = headers.get_all(header::CONTENT_ENCODING).iter();
         let Some(value) = values.next() else { return Ok(None) };
@@ -63,7 +63,7 @@ impl Coding {
         }
     }
 
-    /// How the caller wants the answer compressed; none if not at all. The highest weight wins, of equals the first.
+    /// The coding that the caller accepts, if any. The highest weight wins; among equals the first.
     pub(super) fn accepted(headers: &HeaderMap) -> Option<Self> {
         let text = headers.get(header::ACCEPT_ENCODING)?.to_str().ok()?;
         let mut best: Option<(f32, Self)> = None;
@@ -80,13 +80,13 @@ impl Coding {
     }
 }
 
-/// Whether the caller takes an answer that is compressed as gzip has it.
+/// Whether the caller accepts gzip.
 pub(in crate::api) fn accepts_gzip(headers: &HeaderMap) -> bool {
     Coding::accepted(headers) == Some(Coding::Gzip)
 }
 
-/// The body as it was before it was compressed, at most `max` bytes, so that what begins at `offset` lies where it can be read
-/// without a copy. The turn, if this has one of its own, is the work's: whoever asked for it may have left.
+/// The decompressed body, at most `max` bytes, with data at `offset` aligned for reading in place. The work owns its turn, because the
+/// caller may leave.
 pub(super) async fn inflate(
     body: Bytes,
     coding: Option<Coding>,
@@ -99,7 +99,7 @@ pub(super) async fn inflate(
         let padding = body::padding(offset.min(body.len()));
         let mut out = vec![0; padding];
         let compressed = body.as_ref();
-        // One byte more than allowed is enough to know.
+        // One byte over the limit is enough to know.
         let wanted = max.saturating_add(1);
         let read = match coding {
             Coding::Gzip => GzDecoder::new(compressed).take(wanted).read_to_end(&mut out),
@@ -119,7 +119,7 @@ pub(super) async fn inflate(
     away.unwrap_or_else(|panic| Err(Problem::internal(&panic)))
 }
 
-/// The answer, compressed as the caller accepts it, if that is worth it.
+/// The response, compressed as the caller accepts if that is worth it.
 pub(super) async fn deflate(answer: Answer, coding: Option<Coding>) -> Answer {
     let Some(coding) = coding else { return answer };
     let (mut parts, body) = answer.into_parts();

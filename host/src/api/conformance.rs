@@ -1,12 +1,11 @@
-//! What a message of HTTP has to have so that everybody on its way reads the same, where hyper leaves it to us.
+//! Checks of HTTP messages that hyper leaves to us, so that every intermediary reads the same message.
 
 use http::{HeaderValue, Request, Version, header};
 
 use super::problem::{Problem, ProblemKind};
 use crate::config::is_host;
 
-/// Refuses a request that names no host, two, or what is none (RFC 9112 section 3.2, RFC 9113 section 8.3.1): whoever is in
-/// front may have looked at another one.
+/// Rejects a request with no `Host`, two, or an invalid one (RFC 9112 section 3.2, RFC 9113 section 8.3.1): a proxy may have used another.
 ///
 /// # Errors
 /// 400 that says what is wrong with `Host`.
@@ -16,7 +15,7 @@ pub(super) fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
     let host = match (hosts.next(), hosts.next()) {
         (Some(_), Some(_)) => return Err(invalid("the header `Host` appears twice")),
         (Some(host), None) => host.as_bytes(),
-        // HTTP/1.0 has none, and HTTP/2 has the authority in its place.
+        // HTTP/1.0 needs no `Host`, and HTTP/2 has the authority instead.
         (None, _) if authority.is_some() || request.version() != Version::HTTP_11 => return Ok(()),
         (None, _) => return Err(invalid("the header `Host` is missing")),
     };
@@ -34,8 +33,8 @@ pub(super) fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
     }
 }
 
-/// Refuses a body that is coded in another way than `chunked`, once (RFC 9112 section 6.1): hyper looks only at the last coding, and whoever
-/// is in front may have taken what follows for a part of this body.
+/// Rejects a body with any coding other than a single `chunked` (RFC 9112 section 6.1). Hyper looks only at the last coding, and a proxy
+/// may have taken what follows for part of this body.
 ///
 /// # Errors
 /// 400, after which the connection is closed.

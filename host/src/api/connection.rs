@@ -1,4 +1,4 @@
-//! One connection: encrypted or not, HTTP/1.1 or HTTP/2, served until it ends.
+//! One connection, with or without TLS, HTTP/1.1 or HTTP/2, served until it ends.
 
 mod drive;
 
@@ -34,45 +34,45 @@ use super::{Audience, body, health, intake, router};
 use crate::admission::{Holder, Pace};
 use crate::host::Host;
 
-/// What HTTP/2 begins with when the client knows that the server speaks it (RFC 9113 section 3.4). Three bytes tell it from every
-/// method of HTTP/1.1.
+/// The HTTP/2 preface (RFC 9113 section 3.4). Three bytes tell it from every HTTP/1.1 method.
 const HTTP2_PREFACE: &[u8; 3] = b"PRI";
 
-/// Requests that one HTTP/2 connection may have open.
+/// Maximum open requests per HTTP/2 connection.
 const STREAMS_MAX: u32 = 128;
 
-/// Bytes of a body that are read from an HTTP/1.1 connection at once. The buffer grows to this only while bodies fill it.
+/// Read buffer for an HTTP/1.1 body, in bytes. It grows to this size only while bodies fill it.
 const READ_BYTES_MAX: usize = 128 << 10;
 
-/// Bytes of one request, and of all on a connection, that may be under way before they are read.
+/// HTTP/2 flow-control windows in bytes: per request and per connection.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 
-/// How often a silent HTTP/2 connection is asked whether it lives, and how long it may take to say so.
+/// Interval of pings on a silent HTTP/2 connection, and the timeout for the answer.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What a stranger's request holds beside its head while it is answered, in bytes: its task, its place in the connection.
+/// Memory of an unauthenticated request while it is answered, in bytes, besides its head: its task and its place in the connection.
 const REQUEST_BYTES: u64 = 12 << 10;
 
-/// What a field of a head holds beside its text, in bytes.
+/// Memory of a header field besides its text, in bytes.
 const FIELD_BYTES: usize = 128;
 
-/// Bytes of a head with which a request without a body may wait for room: nobody counts those that wait. A browser's head has fewer.
+/// Maximum head in bytes with which a request without a body may wait for room, because waiting requests are not counted. Browsers send
+/// less.
 const WAITING_HEAD_BYTES_MAX: u64 = 8 << 10;
 
-/// What an answer holds beside it that comes in pieces, in bytes.
+/// Memory of a streamed response, in bytes, besides its data.
 const STREAM_BYTES: u64 = 36 << 10;
 
-/// How often, and after what time each, a stranger's request looks again for the room that another connection makes for it: longer
-/// than that one has to leave.
+/// How often, and after which delays, an unauthenticated request looks again for the room that another connection is freeing. Longer than
+/// that connection has to leave.
 const ROOM_LOOKS: u32 = 15;
 const ROOM_WAIT: Duration = Duration::from_millis(20);
 
-/// How long to wait before looking again at a connection that has sent one byte or two.
+/// Delay before looking again at a connection that has sent one or two bytes.
 const PREFACE_WAIT: Duration = Duration::from_millis(1);
 
-/// Why the host cannot encrypt.
+/// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("`{}` holds no readable PEM (`{key}`)", path.display())]
@@ -88,7 +88,7 @@ pub enum TlsError {
     Half,
 }
 
-/// What encrypts connections, if the settings name a certificate.
+/// The TLS configuration, if the settings name a certificate.
 pub(super) fn tls(
     certificate: Option<&Path>,
     key: Option<&Path>,
@@ -96,7 +96,7 @@ pub(super) fn tls(
     Ok(tls_with_leaf(certificate, key)?.map(|(acceptor, _)| acceptor))
 }
 
-/// The same, and the certificate itself without those above it.
+/// The same, with the leaf certificate.
 pub(super) fn tls_with_leaf(
     certificate: Option<&Path>,
     key: Option<&Path>,
@@ -128,10 +128,10 @@ pub(super) fn tls_with_leaf(
     Ok(Some((TlsAcceptor::from(Arc::new(config)), leaf)))
 }
 
-/// Serves a connection until it ends, or until it is asked to and has answered what it was asked.
+/// Serves a connection until it ends, or until it is told to stop and has answered its requests.
 ///
-/// In a box, and not an `async fn`: such a function is compiled where it is awaited, in the crate that starts a host, and every call
-/// with it. Behind a pointer it is compiled here, once.
+/// Boxed instead of an `async fn`, which would be compiled where it is awaited: in the crate that starts a host, with every call. Behind a
+/// pointer it is compiled here, once.
 pub(super) fn serve(
     host: Arc<Host>,
     audience: Audience,
@@ -140,7 +140,7 @@ pub(super) fn serve(
     seat: Arc<Seat>,
 ) -> BoxFuture<'static, Result<(), BoxError>> {
     Box::pin(async move {
-        // Small answers must not wait for the peer's acknowledgement of the one before.
+        // Small responses must not wait for the peer's acknowledgement of the previous one.
         stream.set_nodelay(true)?;
         let api = &host.config().api;
         let patience = api.header_read_timeout;
@@ -169,7 +169,7 @@ pub(super) fn serve(
     })
 }
 
-/// Whether the client begins with HTTP/2. Waits for its first bytes and leaves them where they are.
+/// Whether the client begins with HTTP/2. Peeks at its first bytes.
 async fn knows_http2(stream: &TcpStream) -> std::io::Result<bool> {
     let mut seen = [0; HTTP2_PREFACE.len()];
     loop {
@@ -187,7 +187,7 @@ async fn knows_http2(stream: &TcpStream) -> std::io::Result<bool> {
 struct Server {
     host: Arc<Host>,
     audience: Audience,
-    /// Whether what it says of others is believed.
+    /// Whether its forwarding headers are trusted.
     is_proxy: bool,
     seat: Arc<Seat>,
 }
@@ -199,7 +199,7 @@ impl Server {
     {
         let Self { host, audience, is_proxy, seat } = self;
         let api = host.config().api.clone();
-        // Nobody waits longer for a reader than for a writer.
+        // Read and write timeouts are the same.
         let io = Steady::new(io, Pace::of(&api, api.body_read_timeout), Arc::clone(&seat));
         let refusals = Refusals::new();
         let noted = refusals.clone();
@@ -249,10 +249,10 @@ impl Server {
     }
 }
 
-/// Answers one request, within what its sender may hold.
+/// Answers one request, within its sender's memory budget.
 ///
-/// Whether there is room is found out at once, where the connection is read, and the large future of an answer is made only where
-/// there is: a hundred requests can come in one packet, and those that are refused or wait hold next to nothing.
+/// Room is checked synchronously on the connection's task, and the large response future is made only if there is room. One packet can
+/// carry a hundred requests; refused and waiting ones must hold next to nothing.
 fn serve_one(
     host: &Arc<Host>,
     audience: Audience,
@@ -263,17 +263,17 @@ fn serve_one(
         return Box::pin(ready(bare(StatusCode::SERVICE_UNAVAILABLE)));
     }
     if request.headers().len() > host.config().api.headers_max.get() {
-        // Those of HTTP/1.1 are counted as they come.
+        // HTTP/1.1 bodies are counted as they arrive.
         seat.refuse();
         return Box::pin(ready(bare(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)));
     }
     let entered = enter(host, audience, seat, &request).or_else(|refused| {
-        // Who asks for the host's health takes hosts out of service that do not answer.
+        // Health checks must be answered: a host that does not answer them is taken out of service.
         let is_health = health::is_health(request.uri().path());
         let room = is_health.then(|| seat.room_for_health()).flatten();
         room.map(Some).ok_or(refused)
     });
-    // A connection on which something is asked is not the first that has to make room.
+    // A connection with a request in progress is not the first to make room.
     let stream = seat.begin();
     let host = Arc::clone(host);
     let refused = match entered {
@@ -285,7 +285,7 @@ fn serve_one(
         Err(refused) => refused,
     };
     let seat = Arc::clone(seat);
-    // Whoever has left most answers unread has to go. A body would come while its request waits, and be held.
+    // The connection with the most unread responses is closed. A body would arrive and be held while its request waits.
     let makes_room = seat.oust();
     let is_small = request.body().is_end_stream() && head_bytes(&request) <= WAITING_HEAD_BYTES_MAX;
     match (makes_room && is_small).then(|| seat.wait()).flatten() {
@@ -314,7 +314,7 @@ async fn routed(
     mut request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
     if let Some(room) = &room {
-        // What the request takes beside it is its connection's too.
+        // The request's memory counts for its connection too.
         request.extensions_mut().insert(room.own().clone());
     }
     let answer = router::route(host, audience, request).await;
@@ -334,8 +334,8 @@ fn refuse(seat: &Seat, version: http::Version, refused: Problem) -> Result<Answe
 async fn finish(answer: Result<Answer, Problem>, stream: Stream) -> Answer {
     let answer = answer.unwrap_or_else(Problem::into_response);
     if !answer.status().is_success() {
-        // Who is refused may not have sent the body yet. hyper looks for it once and closes the connection if it is not
-        // there. If it looks before it sends the answer, it says so there, with `connection: close`.
+        // A refused client may not have sent its body yet. Hyper looks for it once and closes the connection if it is missing. If it looks
+        // before it sends the response, it adds `connection: close`.
         tokio::task::yield_now().await;
     }
     answer.map(|body| match body {
@@ -344,14 +344,14 @@ async fn finish(answer: Result<Answer, Problem>, stream: Stream) -> Answer {
     })
 }
 
-/// An answer that says nothing but its status.
+/// A response with a status only.
 fn bare(status: StatusCode) -> Answer {
     let mut answer = Answer::new(Bytes::new().into());
     *answer.status_mut() = status;
     answer
 }
 
-/// Room for a stranger's request that found none, when somebody has been told to make it.
+/// Waits for the room that another connection was told to free for an unauthenticated request.
 async fn find_room(
     host: &Host,
     audience: Audience,
@@ -370,7 +370,7 @@ async fn find_room(
     None
 }
 
-/// Looks whether a connection has shown a key by now. As long as it has not, a request on it takes of what strangers may hold.
+/// Checks whether a connection has authenticated by now. Until then its requests count against the unauthenticated budget.
 fn enter(
     host: &Host,
     audience: Audience,
@@ -391,7 +391,7 @@ fn enter(
             seat.know(None);
             return Ok(None);
         }
-        // Its health has to be seen when strangers fill everything else.
+        // Health checks must succeed when unauthenticated clients fill everything else.
         (Audience::Operator, _) => return Ok(None),
     }
     let bytes = REQUEST_BYTES + head_bytes(request);
@@ -399,7 +399,7 @@ fn enter(
     held.map(|held| Some(seat.room(held))).map_err(intake::no_room)
 }
 
-/// What a request's head holds.
+/// Memory of a request's head.
 fn head_bytes(request: &Request<Incoming>) -> u64 {
     let field = |(name, value): (&HeaderName, &HeaderValue)| {
         name.as_str().len() + value.as_bytes().len() + FIELD_BYTES
@@ -408,7 +408,7 @@ fn head_bytes(request: &Request<Incoming>) -> u64 {
     (target + request.headers().iter().map(field).sum::<usize>()) as u64
 }
 
-/// Lets a stranger's answer take of what strangers may hold, until it has been sent.
+/// Charges an unauthenticated response to the unauthenticated budget until it has been sent.
 fn charge(answer: Answer, mut room: Room) -> Result<Answer, Problem> {
     let (parts, body) = answer.into_parts();
     let body = match body {

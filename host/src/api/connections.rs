@@ -1,9 +1,9 @@
-//! Who is connected to a listener: how many, from where, and who has to go when there is no room.
+//! The connections of a listener: how many, from where, and which one is closed when there is no room.
 //!
-//! A connection is a stranger's until it has shown a key that is known here. Strangers have a share of the places; when it is full,
-//! the one that has asked nothing for longest makes room for the newest. So nobody without a key can keep others out by holding
-//! connections open. An account keeps connections as long as it has less than three times the places that nobody keeps; those above are
-//! like a stranger's. Where no such place is left, who has most gives one up: so those with a key always find a place.
+//! A connection is unauthenticated until it has sent a valid key. Unauthenticated connections have a share of the places; when it is full,
+//! the longest idle one makes room for the newest. So nobody without a key can block others by holding connections open. An account keeps
+//! its connections while it has less than three times the unreserved places; any more count like unauthenticated ones. If no such place is
+//! left, the account with the most gives one up, so authenticated clients always find a place.
 
 mod unread;
 
@@ -25,13 +25,13 @@ use crate::admission::may_take_more;
 use crate::config;
 use crate::id::AccountName;
 
-/// What a connection of a stranger holds that asks nothing, in bytes: buffers, tables of headers, tasks.
+/// Memory of an idle unauthenticated connection, in bytes: buffers, header tables, tasks.
 pub(super) const CONNECTION_BYTES: u64 = 64 << 10;
 
-/// Requests on one HTTP/2 connection of a stranger that are refused before it is closed: refusals that nobody reads are held as well.
+/// Refused requests on one unauthenticated HTTP/2 connection before it is closed: unread refusals take memory too.
 const REFUSED_MAX: usize = 8;
 
-/// Of four places, strangers may have three.
+/// Unauthenticated clients may have three of four places.
 const STRANGERS_SHARE: (usize, usize) = (3, 4);
 
 /// The places of one listener.
@@ -44,46 +44,46 @@ pub(super) struct Connections {
     state: Mutex<State>,
 }
 
-/// Whether an address is that of a proxy, whose connections are other people's.
+/// Whether an address is a trusted proxy's, whose connections carry other clients.
 type Trusted = Box<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
 #[derive(Default)]
 struct State {
     addresses: HashMap<IpAddr, usize>,
-    /// What accounts keep, by when it came.
+    /// Places that accounts keep, by arrival.
     accounts: HashMap<AccountName, BTreeMap<u64, Arc<Signal>>>,
-    /// How many are kept, those of operators too.
+    /// Number of kept places, including operators'.
     kept: usize,
-    /// All, by when they came.
+    /// All, by arrival.
     seats: HashMap<u64, Arc<Signal>>,
-    /// Those who have shown no key, and what accounts have above their share, by when they asked last.
+    /// Unauthenticated connections and those above an account's share, by last request.
     strangers: BTreeMap<u64, Arc<Signal>>,
     next: u64,
 }
 
-/// What a connection is told.
+/// The state that a connection is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Told {
     Stay,
-    /// Answer what is asked already, and close.
+    /// Finish the open requests, then close.
     Finish,
     /// Make room.
     Leave,
-    /// Close as soon as the answers that are there have had a moment to go out.
+    /// Close as soon as the finished responses have had a moment to be sent.
     Go,
 }
 
-/// Tells it. Looked at whenever the connection is polled, so it costs no more than two loads then.
+/// Sets the state. The connection reads it on every poll, which costs no more than two loads.
 #[derive(Default)]
 struct Signal {
     is_proxy: bool,
     unread: Unread,
     told: AtomicU8,
     waker: AtomicWaker,
-    /// When it asked last, among strangers. Changed, as the next one, under the lock of the table.
+    /// Last request, among unauthenticated connections. This and the next field change under the table's lock.
     order: AtomicU64,
     is_kept: AtomicBool,
-    /// Requests that are being answered.
+    /// Requests in progress.
     streams: AtomicUsize,
 }
 
@@ -128,14 +128,14 @@ impl Connections {
         })
     }
 
-    /// A place for a new connection. Without a free one, that of the stranger who has asked nothing for longest, or one of whoever has
-    /// most; if everybody has one, waits. None if its address has as many as it may have.
+    /// A place for a new connection. If none is free, the longest idle unauthenticated connection or one of the largest account closes. If
+    /// neither exists, waits. `None` if the address has reached its limit.
     pub(super) async fn seat(self: &Arc<Self>, peer: IpAddr) -> Option<Arc<Seat>> {
         let origin = origin(peer);
         if !self.enter(peer, origin) {
             return None;
         }
-        // From here on it is counted, and given back if this is dropped while it waits.
+        // Counted from here on; dropping it while it waits gives the place back.
         let entered = Entered { table: Arc::clone(self), origin };
         let place = match Arc::clone(&self.places).try_acquire_owned() {
             Ok(place) => place,
@@ -168,7 +168,7 @@ impl Connections {
         Some(Arc::new(seat))
     }
 
-    /// Tells all to finish, and resolves when every place is free again.
+    /// Tells all connections to finish, and resolves when every place is free.
     pub(super) async fn finish(&self) {
         self.state().seats.values().for_each(|signal| signal.tell(Told::Finish));
         let all = u32::try_from(self.all).unwrap_or(u32::MAX);
@@ -206,8 +206,7 @@ impl State {
         self.next
     }
 
-    /// Puts a connection of whoever keeps most, and more than so many, among those that make room: the oldest that is asked nothing.
-    /// Whether there is such an account.
+    /// Lets the oldest idle connection of the largest account make room, if it has more than `more_than`. Returns whether it does.
     fn give_up(&mut self, more_than: usize) -> bool {
         let most = self.accounts.values_mut().max_by_key(|own| own.len());
         let Some(own) = most.filter(|own| own.len() > more_than) else { return false };
@@ -220,7 +219,7 @@ impl State {
         true
     }
 
-    /// Lets an account keep a connection, of `all` places, if its share allows that; the operator any.
+    /// Lets an account keep a connection, out of `all` places, if its share allows. The operator always may.
     fn keep(&mut self, account: Option<&AccountName>, number: u64, all: usize) {
         let Some(signal) = self.seats.get(&number).cloned() else { return };
         if signal.told() >= Told::Leave {
@@ -238,7 +237,7 @@ impl State {
         self.strangers.remove(&signal.order.load(Ordering::Acquire));
     }
 
-    /// Whether an account may keep one more of `all` places without anybody's giving one up.
+    /// Whether an account may keep one more of `all` places without another giving one up.
     fn is_its_share(&self, account: &AccountName, all: usize) -> bool {
         let own = self.accounts.get(account).map_or(0, BTreeMap::len);
         may_take_more(own, all.saturating_sub(self.kept))
@@ -254,7 +253,7 @@ fn release<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
     }
 }
 
-/// Where a connection comes from, as far as it can be told apart: whoever has one address of version 6 has 2^64 of them.
+/// The client's address as far as it identifies one: the owner of an IPv6 address usually has 2^64 of them.
 fn origin(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
@@ -265,7 +264,7 @@ fn origin(peer: IpAddr) -> IpAddr {
     }
 }
 
-/// Counted for its address. Dropping it gives that back.
+/// Counts one connection of an address. Dropping it releases the count.
 struct Entered {
     table: Arc<Connections>,
     origin: IpAddr,
@@ -285,25 +284,25 @@ pub(super) struct Seat {
     known: AtomicBool,
     account: Mutex<Option<AccountName>>,
     signal: Arc<Signal>,
-    /// Requests that were refused for lack of room.
+    /// Requests refused for lack of room.
     refused: AtomicUsize,
     last: Mutex<Instant>,
-    /// Bytes that have been sent on it.
+    /// Bytes sent on it.
     sent: AtomicU64,
 }
 
 impl Seat {
-    /// Whether it has shown a key that is known here.
+    /// Whether it has authenticated.
     pub(super) fn is_known(&self) -> bool {
         self.known.load(Ordering::Acquire)
     }
 
-    /// It has shown the key of this account, or the operator's token. An account that has many connections already keeps those above
-    /// its share only as long as there is room.
+    /// Records that it sent this account's key, or the operator's token. An account keeps connections above its share only while there is
+    /// room.
     pub(super) fn know(&self, account: Option<&AccountName>) {
         let table = &self.entered.table;
         let mut state = table.state();
-        // Two requests of HTTP/2 may find out at once, with keys of two accounts: it is the first one's.
+        // Two HTTP/2 requests may authenticate at once with different accounts: the first one wins.
         if self.known.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -311,7 +310,7 @@ impl Seat {
         state.keep(account, self.number, table.all);
     }
 
-    /// A request has come. Dropping what this gives says that it is over.
+    /// Records a request. Dropping the returned value ends it.
     pub(super) fn begin(self: &Arc<Self>) -> Stream {
         self.signal.streams.fetch_add(1, Ordering::AcqRel);
         if !self.signal.is_kept() {
@@ -321,7 +320,7 @@ impl Seat {
             if let Some(signal) = state.strangers.remove(&order) {
                 state.admit(signal);
             }
-            // There may be room by now. With every request nobody is made to give one up: that looks through all accounts.
+            // There may be room by now. Do not evict on every request: that scans all accounts.
             let all = self.entered.table.all;
             if account.as_ref().is_some_and(|name| state.is_its_share(name, all)) {
                 state.keep(account.as_ref(), self.number, all);
@@ -330,7 +329,8 @@ impl Seat {
         Stream(Arc::clone(self))
     }
 
-    /// A request was refused that would hold too much. A stranger who goes on asking has to go; a proxy asks for others.
+    /// Counts a request refused for its memory. An unauthenticated client that goes on is closed; a proxy is not, because it asks for
+    /// others.
     pub(super) fn refuse(&self) {
         let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
         if refused >= REFUSED_MAX && !self.signal.is_proxy && !self.is_known() {
@@ -338,7 +338,7 @@ impl Seat {
         }
     }
 
-    /// Whether it closes as soon as its answers have had a moment to go out.
+    /// Whether it closes as soon as its responses have had a moment to be sent.
     pub(super) fn is_going(&self) -> bool {
         self.signal.told() == Told::Go
     }
@@ -348,27 +348,27 @@ impl Seat {
         self.signal.told() >= Told::Leave
     }
 
-    /// Whether nothing is being answered here.
+    /// Whether no request is in progress.
     pub(super) fn is_quiet(&self) -> bool {
         self.signal.is_quiet()
     }
 
-    /// How long nothing has been asked or answered here.
+    /// How long it has been idle.
     pub(super) fn idle(&self) -> Duration {
         if self.is_quiet() { self.last().elapsed() } else { Duration::ZERO }
     }
 
-    /// Bytes have been sent on it.
+    /// Records bytes sent.
     pub(super) fn count_sent(&self, bytes: usize) {
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Bytes that have been sent on it so far.
+    /// Bytes sent so far.
     pub(super) fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Resolves when it has to make room.
+    /// Resolves when it must make room.
     pub(super) async fn leaving(&self) {
         poll_fn(|context| match self.told(context) {
             Told::Leave | Told::Go => Poll::Ready(()),
@@ -377,7 +377,7 @@ impl Seat {
         .await;
     }
 
-    /// What it is told. The task is woken when that changes.
+    /// Its state. The task is woken when it changes.
     pub(super) fn told(&self, context: &Context<'_>) -> Told {
         self.signal.waker.register(context.waker());
         self.signal.told()
@@ -412,7 +412,7 @@ impl Drop for Seat {
     }
 }
 
-/// A request that is being answered. A whole answer that waits to be sent is none any more: then the peer has the next turn.
+/// A request in progress. A complete response waiting to be sent no longer counts: it is the peer's turn.
 pub(super) struct Stream(Arc<Seat>);
 
 impl Drop for Stream {

@@ -1,9 +1,8 @@
-//! Work that goes on when nobody waits for it any more.
+//! Work that continues when its caller has gone.
 //!
-//! A caller that hangs up drops the future that serves it. A call that has begun must end all the same: it is metered, and its
-//! sandbox is given back in order. Running every call in a task of its own would do that, at the price of two changes of task for
-//! each; so a call is polled where its caller stands, and becomes a task only if it is left. Nobody can read its answer any more:
-//! what is over within [`LEFT_GRACE`] ends in order, and the rest is told to end.
+//! When a caller hangs up, the future that serves it is dropped. A running call must still end properly: it is metered, and its sandbox is
+//! returned. A task per call would do that at the price of two task switches. Instead a call is polled in place, and becomes a task only if
+//! it is dropped. Nobody can read its response then: it may end within [`LEFT_GRACE`], after which it is told to stop.
 
 use std::any::Any;
 use std::fmt;
@@ -18,10 +17,10 @@ use tokio::runtime::Handle;
 
 use crate::stop::Stop;
 
-/// Time that a call has to end by itself after its caller has left.
+/// How long a call may still run after its caller has left.
 const LEFT_GRACE: Duration = Duration::from_secs(1);
 
-/// A future that is polled in place and outlives being dropped. A panic in it is its result.
+/// A future that is polled in place and survives being dropped. A panic in it becomes its result.
 pub(super) struct Detached<F: Future + Send + 'static>
 where
     F::Output: Send,
@@ -40,9 +39,9 @@ where
     F: Future + Send + 'static,
     F::Output: Send,
 {
-    /// `left` is set when nobody has waited for the work for [`LEFT_GRACE`]: the work is to end then.
+    /// `left` is set when nobody has awaited the work for [`LEFT_GRACE`]: the work should then stop.
     pub(super) fn new(work: F, left: Arc<Stop>) -> Self {
-        // What the work shares with others is behind locks that survive a panic.
+        // Shared state is behind locks that survive a panic.
         Self { work: Some(Box::pin(AssertUnwindSafe(work).catch_unwind())), left }
     }
 }
@@ -68,7 +67,7 @@ where
     F::Output: Send,
 {
     fn drop(&mut self) {
-        // Without a runtime the process is ending, and there is nobody left to answer or to meter.
+        // Without a runtime the process is ending: there is nobody to answer or meter.
         if let (Some(mut work), Ok(runtime)) = (self.work.take(), Handle::try_current()) {
             let left = Arc::clone(&self.left);
             runtime.spawn(async move {

@@ -1,4 +1,4 @@
-//! Forms and queries: arguments by their names, without JSON around them.
+//! Forms and query strings: arguments by name, without JSON.
 
 use std::convert::Infallible;
 
@@ -11,19 +11,19 @@ use percent_encoding::percent_decode_str;
 use super::problem::{Problem, ProblemKind};
 use crate::call::Part;
 
-/// Most parts of a form or a query.
+/// Maximum parts of a form or query.
 const PARTS_MAX: usize = 64;
 
-/// Longest name of a part, in bytes.
+/// Maximum length of a part's name, in bytes.
 const NAME_BYTES_MAX: usize = 256;
 
-/// Reads the fields of `multipart/form-data`. The body is there already, and within its limit.
+/// Parses `multipart/form-data`. The body has been read, within its limit.
 pub(super) fn multipart(content_type: &str, body: &Bytes) -> Result<Vec<Part>, Problem> {
     let boundary = multer::parse_boundary(content_type).map_err(|error| broken(&error))?;
     let whole = stream::iter([Ok::<_, Infallible>(body.clone())]);
     let mut form = Multipart::new(whole, boundary);
     let mut parts = Vec::new();
-    // All of the body is there, so nothing waits.
+    // The whole body is in memory, so this never waits.
     let never = || Problem::new(ProblemKind::InvalidRequest, "the form is incomplete");
     while let Some(field) =
         form.next_field().now_or_never().ok_or_else(never)?.map_err(|error| broken(&error))?
@@ -39,7 +39,7 @@ fn broken(error: &multer::Error) -> Problem {
     Problem::new(ProblemKind::InvalidRequest, format!("the form cannot be read: {error}"))
 }
 
-/// Reads a query, `name=value&…`, with what it writes as `%20` or `+`.
+/// Parses a query string, `name=value&…`, and decodes `%20` and `+`.
 pub(super) fn query(query: &str) -> Result<Vec<Part>, Problem> {
     let mut parts = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {

@@ -1,6 +1,6 @@
-//! Typed invocation: `POST /{publisher}/{model}[@ref]/{function}`, and what a model's page says.
+//! Typed calls, `POST /{publisher}/{model}[@ref]/{function}`, and the description of a model.
 //!
-//! A thin codec around `invoke`: it reads the request into a call and renders what it came to. It decides nothing.
+//! A thin codec around `invoke`: it parses the request into a call and renders the result. It decides nothing.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ pub(super) async fn call(
     front.permits_body(&target, &body).await?;
     let bytes = front.intake().read(&parts.headers, body).await?;
     let payload = match media {
-        // A form is taken apart here; everything else is read by the function's types.
+        // A form is split here; the function's types parse everything else.
         Media::Form if bytes.len() > READ_HERE_BYTES_MAX => {
             let parts = parts.clone();
             front.apart(bytes.len(), move || payload(&parts, media, bytes)).await?
@@ -67,8 +67,8 @@ pub(super) async fn call(
     Ok(answer(front.call(target, payload, form).await?, "application/octet-stream"))
 }
 
-/// The arguments, from the body and the query. Where there is a query, what was sent is the query, a line feed, and the body: that
-/// is what is counted, and what the receipt commits to.
+/// The arguments, from the body and the query. With a query, the input is the query, a line feed and the body. That is what is counted and
+/// what the receipt commits to.
 fn payload(parts: &Parts, media: Media, body: Bytes) -> Result<Payload, Problem> {
     let text = parts.uri.query().unwrap_or_default();
     let query = form::query(text)?;
@@ -79,7 +79,7 @@ fn payload(parts: &Parts, media: Media, body: Bytes) -> Result<Payload, Problem>
     };
     match media {
         Media::Json if query.is_empty() => Ok(Payload::Json(body)),
-        // Nothing but a query: `curl -X POST '…?text=hello'`.
+        // Only a query: `curl -X POST '…?text=hello'`.
         Media::Json if body.is_empty() && !is_typed => {
             Ok(Payload::Parts { wire, parts: query, body: None })
         }
@@ -99,7 +99,7 @@ fn payload(parts: &Parts, media: Media, body: Bytes) -> Result<Payload, Problem>
     }
 }
 
-/// The elements of the function's stream, if it answers with one.
+/// The type of the function's stream elements, if it returns a stream.
 fn streamed(front: &Front<'_>, target: &Target) -> Option<Type> {
     let live = front.version(&target.model, &target.reference)?;
     let function = live.functions().iter().find(|function| *function.name() == target.function)?;
@@ -109,7 +109,7 @@ fn streamed(front: &Front<'_>, target: &Target) -> Option<Type> {
     }
 }
 
-/// `GET /{publisher}/{model}`: a model that is listed, or that the caller may know of.
+/// `GET /{publisher}/{model}`: a model that is listed or that the caller may know of.
 pub(super) fn describe(
     host: &Host,
     publisher: &str,
@@ -120,7 +120,7 @@ pub(super) fn describe(
     Ok(done(&description(&deployment)))
 }
 
-/// The version of a model, if it is listed or the caller may know of it.
+/// A model's version, if it is listed or the caller may know of it.
 pub(super) fn known(
     host: &Host,
     publisher: &str,
@@ -135,7 +135,7 @@ pub(super) fn known(
     Ok(visibility::version(host, caller.as_ref(), &model, &reference)?)
 }
 
-/// What the market and a model's page say about a version.
+/// A version's description, for the market and the model's page.
 pub(super) fn description(deployment: &Deployment) -> Description {
     let manifest = deployment.manifest();
     Description {
@@ -170,9 +170,9 @@ fn function(function: &GuestFunction) -> models::Function {
     models::Function { name: function.name().clone(), signature }
 }
 
-/// Parameters as text; those beyond the longest are not shown.
+/// Parameters as text. Those that do not fit are not shown.
 fn list(params: &[Field]) -> String {
-    /// Longest text of the parameters of one function, in bytes.
+    /// Maximum length of one function's parameters as text, in bytes.
     const PARAMS_BYTES_MAX: usize = 4000;
     let mut text = String::new();
     for (index, field) in params.iter().enumerate() {
@@ -202,7 +202,7 @@ pub(super) fn model_name(publisher: &str, model: &str) -> Result<(ModelName, Ref
     Ok((ModelName { publisher, label }, reference))
 }
 
-/// What cannot be a name cannot be there.
+/// An invalid name cannot exist.
 fn not_a_name(error: &IdError) -> Problem {
     Problem::new(ProblemKind::NotFound, error.to_string())
 }

@@ -1,7 +1,7 @@
-//! gRPC: the Open Inference Protocol as Triton has it, the standard health service and reflection.
+//! gRPC: the Open Inference Protocol as in Triton, the standard health service, and reflection.
 //!
-//! The framework frames messages and writes status trailers; which method does what is said here. Calls go the same way as
-//! those of every other front.
+//! The framework frames messages and writes status trailers; the methods are dispatched here. Calls take the same path as in every other
+//! front.
 
 mod contents;
 mod fields;
@@ -32,30 +32,30 @@ use super::intake::Intake;
 use super::problem::{Problem, ProblemKind};
 use crate::host::Host;
 
-/// The services, as paths name them.
+/// The services, as named in paths.
 pub(super) const INFERENCE: &str = "inference.GRPCInferenceService";
 pub(super) const HEALTH: &str = "grpc.health.v1.Health";
 pub(super) const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
 pub(super) const REFLECTION_ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
 pub(super) const SERVICES: [&str; 4] = [INFERENCE, HEALTH, REFLECTION, REFLECTION_ALPHA];
 
-/// Bytes of a message's frame that are not the message.
+/// Bytes of a message's frame header.
 const FRAME_BYTES: u64 = 5;
 
-/// Bytes of a message that takes no key. It says which server or model is meant.
+/// Maximum size of a message that needs no key, in bytes: it names a server or model.
 const ASK_BYTES_MAX: u64 = 16 << 10;
 
-/// Bytes of a message that takes a key and is no call.
+/// Maximum size of a message that needs a key and is no call, in bytes.
 const ORDER_BYTES_MAX: u64 = 64 << 10;
 
-/// Who may send a message, asked before its first byte is read: nobody without a key makes the host hold a large one.
+/// Who may send a message. Checked before its first byte is read, so that unauthenticated clients cannot make the host hold a large one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Door {
-    /// Anybody, for a message of at most [`ASK_BYTES_MAX`]. Methods that tell more to those with a key ask for it themselves.
+    /// Anybody, for a message of at most [`ASK_BYTES_MAX`]. Methods that show more with a key check it themselves.
     Open,
-    /// Whoever has a key, for a message of at most [`ORDER_BYTES_MAX`].
+    /// Authenticated callers, for a message of at most [`ORDER_BYTES_MAX`].
     Key,
-    /// Whoever has a key, for a message as large as the body of a call.
+    /// Authenticated callers, for a message as large as a call's body.
     Call,
 }
 
@@ -65,7 +65,7 @@ pub(super) async fn inference(
     method: &str,
     request: Request<Incoming>,
 ) -> Answer {
-    // What a call is refused with has to wait until the method is known: the framework answers.
+    // The refusal waits until the method is known, because the framework answers.
     match method {
         "ModelInfer" => unary(host, request, Door::Call, raw::RawCodec, infer::infer).await,
         "ModelStreamInfer" => infer::stream(host, request).await,
@@ -93,17 +93,17 @@ pub(super) async fn inference(
 
 pub(super) use standard::{health, reflection, reflection_alpha};
 
-/// What a method gets: who asks, in the headers, and the message.
+/// A method's input: the headers, which identify the caller, and the message.
 pub(super) struct GrpcRequest<M> {
     host: Arc<Host>,
     headers: HeaderMap,
     message: M,
 }
 
-/// What a method gives: the message, and headers for the answer.
+/// A method's output: the message, and response headers.
 type Given<M> = Result<(M, HeaderMap), Status>;
 
-/// A method that only looks something up.
+/// A look-up method.
 async fn typed<Q, A>(
     host: &Arc<Host>,
     request: Request<Incoming>,
@@ -121,7 +121,7 @@ where
     unary(host, request, door, ProstCodec::default(), look).await
 }
 
-/// A method with one message each way. Who asks is looked at first; then the whole request is read, bounded in size and time.
+/// A unary method. Authenticates first, then reads the whole request within limits of size and time.
 async fn unary<C, F, Fut>(
     host: &Arc<Host>,
     request: Request<Incoming>,
@@ -143,7 +143,7 @@ where
     answer(grpc(max, codec).unary(service, request).await)
 }
 
-/// The request with all of its message, and how large a message may be. Who sends it is asked before its first byte is read.
+/// The request with its whole message, and the message's maximum size. The sender is checked before the first byte is read.
 async fn whole(
     host: &Host,
     request: Request<Incoming>,
@@ -167,7 +167,7 @@ async fn whole(
     Ok((max, Request::from_parts(parts, Full::new(bytes))))
 }
 
-/// The framework, for messages of at most `bytes_max` bytes, and with this host's compression.
+/// The framework, for messages of at most `bytes_max` bytes, with this host's compression.
 fn grpc<C: Codec>(bytes_max: u64, codec: C) -> Grpc<C> {
     let mut accepted = EnabledCompressionEncodings::default();
     accepted.enable(CompressionEncoding::Gzip);
@@ -202,7 +202,7 @@ where
     }
 }
 
-/// The framework's answer as ours.
+/// Converts the framework's response.
 fn answer(response: Response<tonic::body::Body>) -> Answer {
     response.map(|body| AnswerBody::Pieces(body.map_err(Into::into).boxed_unsync()))
 }
@@ -211,14 +211,14 @@ fn refused(status: Status) -> Answer {
     answer(status.into_http())
 }
 
-/// A message with headers of its own.
+/// A message with its own headers.
 fn with_headers<A>(message: A, headers: HeaderMap) -> tonic::Response<A> {
     let mut response = tonic::Response::new(message);
     *response.metadata_mut() = MetadataMap::from_headers(headers);
     response
 }
 
-/// A problem as a status: the same decision, in the protocol's words. No match has a catch-all arm.
+/// A problem as a gRPC status: the same decision in the protocol's terms. No match has a catch-all arm.
 fn status(problem: Problem) -> Status {
     let code = match problem.kind() {
         ProblemKind::Unauthenticated => Code::Unauthenticated,
@@ -241,7 +241,7 @@ fn status(problem: Problem) -> Status {
         | ProblemKind::EventRefused
         | ProblemKind::OutputRefused => Code::FailedPrecondition,
         ProblemKind::PluginFailed => Code::Unknown,
-        // A budget is used up, not a server gone: another one of the same would say the same.
+        // Not `UNAVAILABLE`: the budget is used up, so retrying another replica would not help.
         ProblemKind::Busy if problem.names_a_limit() => Code::ResourceExhausted,
         ProblemKind::Busy | ProblemKind::OutOfService | ProblemKind::Unavailable => {
             Code::Unavailable

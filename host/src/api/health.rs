@@ -1,4 +1,4 @@
-//! Whether the host lives, whether it takes calls, and who it is.
+//! Liveness, readiness and the host's identity.
 
 use super::answer::{Answer, done};
 use super::problem::{Problem, ProblemKind};
@@ -10,12 +10,12 @@ pub(super) fn is_health(path: &str) -> bool {
     matches!(path, "/healthz" | "/readyz" | "/v2/health/live" | "/v2/health/ready")
 }
 
-/// `GET /healthz`: the process answers.
+/// `GET /healthz`: the process is live.
 pub(super) fn live() -> Answer {
     done(&Health { status: Healthy::Ok })
 }
 
-/// `GET /readyz`: the host takes calls.
+/// `GET /readyz`: the host is ready for calls.
 pub(super) fn ready(host: &Host) -> Result<Answer, Problem> {
     match host.readiness() {
         Ok(()) => Ok(done(&Health { status: Healthy::Ready })),
@@ -23,7 +23,7 @@ pub(super) fn ready(host: &Host) -> Result<Answer, Problem> {
     }
 }
 
-/// Why the host takes no calls now.
+/// Why the host is not ready.
 pub(super) fn not_ready(why: &NotReady) -> Problem {
     let problem = Problem::new(ProblemKind::Unavailable, why.to_string());
     match why {
@@ -39,7 +39,7 @@ pub(super) fn not_ready(why: &NotReady) -> Problem {
     }
 }
 
-/// `GET /api/host`: the key that this host's receipts verify with.
+/// `GET /api/host`: the key that verifies this host's receipts.
 pub(super) fn identity(host: &Host) -> Result<Answer, Problem> {
     let log = host.receipts.log();
     Ok(done(&status::Host {

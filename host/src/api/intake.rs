@@ -1,4 +1,4 @@
-//! Takes request bodies in: from those who may send one, bounded in size and in time, and within the budget of what the host holds.
+//! Reads request bodies: only from permitted senders, limited in size and time, and within the host's memory budget.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -23,13 +23,13 @@ use crate::sandbox::{Body, BodyError};
 use crate::state::accounts::Caller;
 use crate::value::parse::without_bom;
 
-/// A body that came in one piece with its head, and is no larger, is a part of what the connection has read: it is counted there.
+/// A body up to this size that arrived with its head is part of the connection's buffer, and counted there.
 const UNCOUNTED_BYTES_MAX: usize = 16 << 10;
 
-/// Bytes of a body without a length that may have come before anybody reads them: the window of a stream of HTTP/2.
+/// Bytes of a body without a length that may arrive before it is read: an HTTP/2 stream's window.
 const UNREAD_BYTES_MAX: u64 = 1 << 20;
 
-/// Who sends a body, and how much of one, and for how long.
+/// Who sends a body, its maximum size, and its time limit.
 #[derive(Clone, Copy)]
 pub struct Intake<'h> {
     host: &'h Host,
@@ -43,22 +43,22 @@ impl<'h> Intake<'h> {
         Self { host, from, bytes_max, time_max: host.config().api.body_read_timeout }
     }
 
-    /// The body of a call.
+    /// A call's body.
     pub fn call(host: &'h Host, caller: &'h Caller) -> Self {
         Self::document(host, caller, host.config().api.body_bytes_max)
     }
 
-    /// A document of an account, of at most `bytes_max` bytes.
+    /// An account's document of at most `bytes_max` bytes.
     pub fn document(host: &'h Host, caller: &'h Caller, bytes_max: u64) -> Self {
         Self::new(host, Holder::Account(&caller.account().name), bytes_max)
     }
 
-    /// What anybody may send: little.
+    /// A small body from anybody.
     pub fn anybody(host: &'h Host, from: &'h Extensions, bytes_max: u64) -> Self {
         Self::new(host, anybody(from), bytes_max)
     }
 
-    /// What the operator sends.
+    /// A body from the operator.
     pub fn operator(host: &'h Host, bytes_max: u64) -> Self {
         Self::new(host, Holder::Operator, bytes_max)
     }
@@ -71,33 +71,33 @@ impl<'h> Intake<'h> {
         }
     }
 
-    /// How slowly it may come.
+    /// The minimum speed.
     fn pace(&self) -> Pace {
         Pace::of(&self.host.config().api, self.time_max)
     }
 
-    /// Reads a whole body, as it was before it was compressed.
+    /// Reads and decompresses a whole body.
     ///
     /// # Errors
-    /// 415 for a coding that is not known, 413 naming the limit, 408 if it comes too slowly, 429 or 503 if there is no room for it
-    /// now, or 400 if the connection broke off or what came is not what it says.
+    /// 415 for an unknown coding, 413 naming the limit, 408 if it is too slow, 429 or 503 if there is no room for it now. 400 if the
+    /// connection broke off or the content does not match its headers.
     pub async fn read(self, headers: &HeaderMap, body: Incoming) -> Result<Bytes, Problem> {
         self.read_aligned(headers, body, 0).await
     }
 
-    /// Like [`Self::read`], of a document in JSON.
+    /// Like [`Self::read`], for a JSON document.
     ///
     /// # Errors
-    /// As of [`Self::read`].
+    /// As [`Self::read`].
     pub async fn read_json(self, headers: &HeaderMap, body: Incoming) -> Result<Bytes, Problem> {
         let bytes = self.read(headers, body).await?;
         Ok(bytes.slice_ref(without_bom(&bytes)))
     }
 
-    /// Lets the body through as it comes, for somebody who keeps it: what may have come before it is read is held from the start.
+    /// Streams the body to a consumer that stores it. The amount that may arrive before it is read is reserved from the start.
     ///
     /// # Errors
-    /// 429 or 503 if there is no room for it now.
+    /// 429 or 503 if there is no room now.
     pub fn flow(self, body: Incoming) -> Result<Body, Problem> {
         let declared = body.size_hint().exact().unwrap_or(UNREAD_BYTES_MAX);
         let mut held = self.host.bodies.open(self.from);
@@ -108,10 +108,10 @@ impl<'h> Intake<'h> {
         Ok(Flow { body, held, come: 0 }.boxed_unsync())
     }
 
-    /// Like [`Self::read`]; the byte at `offset` is put where a tensor can begin. Costs one copy, as joining the pieces of a body does.
+    /// Like [`Self::read`], with the byte at `offset` aligned like a tensor. Costs one copy, as joining a body's pieces does.
     ///
     /// # Errors
-    /// As of [`Self::read`].
+    /// As [`Self::read`].
     pub async fn read_aligned(
         self,
         headers: &HeaderMap,
@@ -122,7 +122,7 @@ impl<'h> Intake<'h> {
         let Some(coding) = coding else { return self.as_sent(body, offset).await };
         let bytes = self.as_sent(body, 0).await?;
         let turn = self.host.lines.reading.take(&self.asker()).await?;
-        // What it grows to is not known before: there has to be room for all that it may come to, once all of it is there.
+        // The final size is unknown, so there must be room for the maximum once the whole body is here.
         let mut held = self.host.bodies.take(self.from, self.bytes_max).map_err(no_room)?;
         let whole =
             compression::inflate(bytes, Some(coding), (self.bytes_max, offset), Some(turn)).await?;
@@ -130,12 +130,12 @@ impl<'h> Intake<'h> {
         Ok(held.keep(whole))
     }
 
-    /// The whole body, as it came.
+    /// The whole body, unchanged.
     async fn as_sent(self, body: Incoming, offset: usize) -> Result<Bytes, Problem> {
         check_declared(&body, self.bytes_max)?;
         let declared = body.size_hint().exact().and_then(|length| usize::try_from(length).ok());
         let declared = declared.unwrap_or(0);
-        // Without tensors or a length there is nothing to be won.
+        // Without tensors or a length there is nothing to gain.
         let aligned = offset > 0 && declared > offset;
         let padding = if aligned { padding(offset) } else { 0 };
         let uncounted = match self.from {
@@ -151,7 +151,7 @@ impl<'h> Intake<'h> {
             held: self.host.bodies.open(self.from),
         };
         if declared > uncounted {
-            // Before the first byte: who could not be kept to the end is told so at once. It is held as it comes.
+            // Check before the first byte, to reject early what could not be held to the end. Memory is charged as it arrives.
             buffer.held.fits((padding + declared) as u64).map_err(no_room)?;
         }
         let mut body = Paced::new(body, self.pace());
@@ -166,10 +166,10 @@ impl<'h> Intake<'h> {
     }
 }
 
-/// A document in JSON that an account sends, and who that is. The key is checked before anything is read.
+/// A JSON document from an account, and the account. The key is checked before anything is read.
 ///
 /// # Errors
-/// As of [`Intake::read`]; 401 and 403 for the key.
+/// As [`Intake::read`]; 401 and 403 for the key.
 pub(super) async fn document(
     host: &Host,
     request: Request<Incoming>,
@@ -182,10 +182,10 @@ pub(super) async fn document(
     Ok((caller, bytes))
 }
 
-/// The same for what somebody has signed.
+/// The same for a signed document.
 ///
 /// # Errors
-/// As of [`document`].
+/// As [`document`].
 pub(super) async fn signed(
     host: &Host,
     request: Request<Incoming>,
@@ -261,14 +261,14 @@ impl http_body::Body for Flow {
     }
 }
 
-/// A body that is coming.
+/// A body in transit.
 struct Buffer {
-    /// The first piece, as long as it is the only one: it is not copied.
+    /// The first piece, while it is the only one: it is not copied.
     only: Bytes,
     joined: Vec<u8>,
     padding: usize,
     declared: usize,
-    /// Bytes that a body of one piece may have without being counted.
+    /// Bytes of a one-piece body that are not charged.
     uncounted: usize,
     held: Held,
 }
@@ -289,9 +289,9 @@ impl Buffer {
         if self.joined.is_empty() {
             let come = self.padding + self.only.len() + piece.len();
             self.hold(come)?;
-            // For all that is announced, so that nothing is copied again. Only as much as has come is memory.
+            // Reserves the declared size, so that nothing is copied again. Only received bytes are touched.
             if self.joined.try_reserve_exact(come.max(self.padding + self.declared)).is_err() {
-                // The machine has not that much to promise. What comes may be less.
+                // The machine cannot reserve that much. Less may arrive.
                 self.joined.reserve_exact(come);
             }
             self.joined.resize(self.padding, 0);
@@ -306,14 +306,14 @@ impl Buffer {
         Ok(())
     }
 
-    /// Makes room for `all` bytes. The room is only touched as bytes come.
+    /// Makes room for `all` bytes. Pages are touched only as bytes arrive.
     fn reserve(&mut self, all: usize) -> Result<(), BodiesError> {
         self.hold(all)?;
         self.joined.reserve_exact(all - self.joined.len());
         Ok(())
     }
 
-    /// Takes what is missing to `all` bytes.
+    /// Charges what is missing to `all` bytes.
     fn hold(&mut self, all: usize) -> Result<(), BodiesError> {
         self.held.grow((all as u64).saturating_sub(self.held.bytes()))
     }
@@ -331,8 +331,8 @@ impl Buffer {
     }
 }
 
-/// In whose name a request takes what anybody may: its connection's, which has a share of that. One that has shown a key before has
-/// none: its account is known.
+/// Who an anonymous request's memory is charged to: its connection's share. A connection that has authenticated has none, because its
+/// account is known.
 pub(super) fn anybody(of_request: &Extensions) -> Holder<'_> {
     of_request.get().map_or(Holder::Stranger, Holder::Connection)
 }
@@ -348,5 +348,5 @@ pub(super) fn no_room(error: BodiesError) -> Problem {
         .retry_after(NO_ROOM_RETRY)
 }
 
-/// After which time there may be room again.
+/// `Retry-After` for lack of room.
 const NO_ROOM_RETRY: Duration = Duration::from_secs(1);

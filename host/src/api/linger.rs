@@ -1,8 +1,8 @@
-//! Closes a connection so that a client that is still sending reads why.
+//! Closes a connection so that a client that is still sending can read the error.
 //!
-//! Who is refused before the body has come, sends on. If the connection were closed then, the system would answer with a reset, and
-//! most clients would report a broken pipe in place of the answer. So the answer is sent, the sending side closed, and what still
-//! comes is thrown away, within bounds of its own: no request waits for that, and nothing of it is kept.
+//! A client that is refused before its body has arrived keeps sending. If the connection were closed at once, the system would reset it,
+//! and most clients would report a broken pipe instead of the response. So the response is sent, the sending side is closed, and further
+//! input is discarded within limits of its own. No request waits for that.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -15,24 +15,24 @@ use std::time::Duration;
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Most bytes that are read and thrown away behind a refusal.
+/// Maximum bytes discarded after a refusal.
 const LINGER_BYTES_MAX: usize = 128 << 20;
 
-/// Most time that is spent on it, and most time without any of them.
+/// Maximum duration of that, and maximum pause between bytes.
 const LINGER_TIME_MAX: Duration = Duration::from_secs(10);
 const LINGER_SILENCE_MAX: Duration = Duration::from_secs(1);
 
-/// How soon after a refusal a connection closes because of it. One that closes later was idle.
+/// How soon after a refusal a connection must close to linger. A later close is an idle one.
 const REFUSED_WITHIN: Duration = Duration::from_millis(200);
 
-/// Bytes that are thrown away at once.
+/// Bytes discarded at once.
 const PIECE_BYTES: usize = 16 << 10;
 
-/// When the last request of a connection was refused: what serves it says so to what closes it.
+/// When the last request of a connection was refused, shared by the code that serves and the code that closes it.
 #[derive(Debug, Clone)]
 pub(super) struct Refusals {
     began: Instant,
-    /// In milliseconds since then; the largest number for never.
+    /// In milliseconds since then; `MAX` for never.
     last: Arc<AtomicU64>,
 }
 
@@ -41,7 +41,7 @@ impl Refusals {
         Self { began: Instant::now(), last: Arc::new(AtomicU64::new(u64::MAX)) }
     }
 
-    /// A request was answered with an error, perhaps before its body had come.
+    /// Records an error response, perhaps sent before the body arrived.
     pub(super) fn note(&self) {
         self.last.store(self.millis(), Ordering::Relaxed);
     }
@@ -87,7 +87,7 @@ impl Closing {
         }
     }
 
-    /// Throws away what comes, until nothing more does or the bounds are reached.
+    /// Discards input until it ends or a limit is reached.
     fn poll<I: Read + Unpin>(&mut self, io: &mut I, context: &mut Context<'_>) -> Poll<()> {
         let mut space = [MaybeUninit::uninit(); PIECE_BYTES];
         loop {

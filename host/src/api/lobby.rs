@@ -1,6 +1,6 @@
-//! What both listeners say while the host is being started: that the process lives, and that it takes no calls yet.
+//! Responses of both listeners while the host is starting: live, but not ready.
 //!
-//! There is no host behind it, so it knows no keys and reads no bodies. One request a connection, over HTTP/1.1.
+//! There is no host yet, so no keys are known and no bodies are read. One request per connection, over HTTP/1.1.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,16 +20,16 @@ use super::answer::Answer;
 use super::health;
 use super::problem::{Problem, ProblemKind};
 
-/// Connections of one listener; more wait in the kernel's queue.
+/// Maximum connections per listener; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 64;
 
-/// Time for a connection, from its first byte to its last.
+/// Time limit for a connection, from first byte to last.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// After a connection that could not be accepted.
+/// Pause after a failed accept.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Answers on a listener for as long as it is polled.
+/// Answers on a listener while it is polled.
 pub(super) async fn receive(listener: &TcpListener, tls: Option<&TlsAcceptor>) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
@@ -41,7 +41,7 @@ pub(super) async fn receive(listener: &TcpListener, tls: Option<&TlsAcceptor>) {
         let tls = tls.cloned();
         tokio::spawn(async move {
             let _permit = permit;
-            // Who is cut off asks again.
+            // A client that is cut off retries.
             let _ = tokio::time::timeout(CONNECTION_TIMEOUT, serve(stream, tls)).await;
         });
     }

@@ -1,4 +1,4 @@
-//! The market over HTTP: what is offered, and listing an offer.
+//! The market over HTTP: listing offers and showing them.
 
 use std::sync::Arc;
 
@@ -21,11 +21,11 @@ use crate::state::deployments::{Document, PLAIN};
 use crate::wire::envelope::MEDIA_TYPE;
 use crate::wire::{market, offers};
 
-/// Most offers in one list.
+/// Maximum offers in a list.
 const LIST_MAX: usize = 100;
 
-/// `GET /api/market`: the offers that the caller may see, with what they are for, page by page in the order of models and numbers.
-/// Without a key, those to everybody, whose pages are kept until something changes; `?model=…` asks for those of one model.
+/// `GET /api/market`: the offers that the caller may see, with their terms, paged, ordered by model and number. Pages of public offers are
+/// cached until something changes; `?model=…` selects one model.
 pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let viewer = viewer(host, request.headers())?;
     let Page { of, after, limit } = Page::read(request.uri().query(), Some("model"), LIST_MAX)?;
@@ -54,7 +54,7 @@ fn named(model: &str) -> Result<ModelName, Problem> {
     })
 }
 
-/// A page as everybody sees it, unless somebody else has made it meanwhile.
+/// A public page, cached unless the market has changed meanwhile.
 fn made(host: &Host, (after, limit): (Option<Digest>, usize)) -> Result<Document, Problem> {
     let stamp = host.market.stamp(&host.deployments);
     if let Some(kept) = host.market.pages().find(&(after, limit), stamp) {
@@ -71,7 +71,7 @@ fn page(host: &Host, some: impl Iterator<Item = Arc<SignedOffer>>, limit: usize)
     market::Page { offers, next }
 }
 
-/// Who looks, if they say so.
+/// The viewer, if authenticated.
 fn viewer(host: &Host, headers: &HeaderMap) -> Result<Option<Caller>, Problem> {
     match body::bearer(headers) {
         Some(key) => Ok(Some(host.auth.reader(Some(key))?)),
@@ -85,7 +85,7 @@ fn entry(host: &Host, offer: &SignedOffer) -> Option<market::Offer> {
     let versions = &offer.clauses().target.versions;
     let live = host.deployments.of(offer.model());
     let deployment = live.iter().rfind(|live| versions.cover(live.digest(), live.version()))?;
-    // Only for what is live: an offer can have many.
+    // Only for live versions: an offer can have many.
     let terms = offer_lines(offer);
     Some(market::Offer {
         id: *id,
@@ -104,7 +104,7 @@ pub(super) fn show(host: &Host, id: &str, request: &Request<Incoming>) -> Result
     Ok(envelope(offer.to_bytes()))
 }
 
-/// `POST /api/offers/{id}/simulate`: would this call be allowed under the offer, and why not.
+/// `POST /api/offers/{id}/simulate`: whether this call would be permitted under the offer, and if not, why.
 pub(super) async fn simulate(
     host: &Arc<Host>,
     id: &str,
@@ -120,7 +120,7 @@ pub(super) async fn simulate(
     .await
 }
 
-/// `POST /api/offers/{id}/mandate`: lets this host agree for the publisher.
+/// `POST /api/offers/{id}/mandate`: lets this host sign agreements for the publisher.
 pub(super) async fn mandate(
     host: &Arc<Host>,
     id: &str,
@@ -137,7 +137,7 @@ pub(super) async fn mandate(
     .await
 }
 
-/// `GET /api/offers/{id}/mandate`: the signed mandate, byte for byte, for whoever checks what the host signed.
+/// `GET /api/offers/{id}/mandate`: the signed mandate, byte for byte, for checking what the host signed.
 pub(super) async fn mandate_of(
     host: &Arc<Host>,
     id: &str,
@@ -147,7 +147,7 @@ pub(super) async fn mandate_of(
     let viewer = viewer(host, request.headers())?;
     aside(host, asker(viewer.as_ref()), move |host| {
         let viewer = viewer.as_ref();
-        // Agreements that rest on it outlive the offer.
+        // Agreements based on it outlive the offer.
         let mandate = host.agreements.mandate_of(&id).filter(|mandate| {
             host.market.was_visible(&id, viewer)
                 || viewer
@@ -181,7 +181,7 @@ pub(super) async fn publish(
     .await
 }
 
-/// A signed document as an answer.
+/// A signed document as a response.
 pub(super) fn envelope(bytes: Vec<u8>) -> Answer {
     answer_of(bytes.into(), MEDIA_TYPE)
 }

@@ -1,5 +1,5 @@
-//! What every path does with methods that are the same everywhere: `HEAD` wherever there is `GET`, `OPTIONS`, and `Allow` (RFC 9110
-//! sections 9.3 and 10.2.1). Handlers of HTTP are asked themselves.
+//! Methods that work the same everywhere: `HEAD` wherever there is `GET`, `OPTIONS`, and `Allow` (RFC 9110 sections 9.3 and 10.2.1). HTTP
+//! handlers answer these themselves.
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
@@ -9,7 +9,7 @@ use super::answer::{Answer, AnswerBody};
 use super::problem::{Problem, ProblemKind};
 use super::{Audience, grpc, oip, openai, routes};
 
-/// The methods that do something at a path, each once; none where there is nothing.
+/// The methods of a path, without duplicates; empty if the path does not exist.
 pub(super) fn of(audience: Audience, segments: &[&str]) -> Vec<&'static str> {
     let mut methods = match (audience, segments) {
         (Audience::Everybody, ["v1", rest @ ..]) => openai::methods(rest).to_vec(),
@@ -29,7 +29,7 @@ fn allowed(methods: &[&'static str]) -> HeaderValue {
     HeaderValue::from_str(&all.join(", ")).unwrap_or(HeaderValue::from_static("OPTIONS"))
 }
 
-/// The answer to `OPTIONS`; of `*`, what there is anywhere.
+/// The response to `OPTIONS`; for `*`, all methods of the host.
 pub(super) fn options(audience: Audience, segments: &[&str]) -> Result<Answer, Problem> {
     let methods = match segments {
         [] => vec!["GET", "POST"],
@@ -44,7 +44,7 @@ pub(super) fn options(audience: Audience, segments: &[&str]) -> Result<Answer, P
     Ok(answer)
 }
 
-/// What leaves: without its body if only the head was asked for, and with `Allow` where another method would do.
+/// Finishes a response: drops the body for `HEAD`, and adds `Allow` to a 405.
 pub(super) fn finish(
     mut answer: Answer,
     method: &Method,

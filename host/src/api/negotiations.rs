@@ -1,4 +1,4 @@
-//! Negotiations over HTTP. Every arrow is a signed document; who waits for the other side asks again (GET), no callback is made.
+//! Negotiations over HTTP. Every step is a signed document. A party polls for the other side's step (GET); there are no callbacks.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub(super) async fn begin(host: &Arc<Host>, request: Request<Incoming>) -> Resul
     .await
 }
 
-/// `POST /api/negotiations/{id}/…`: the next message. The last part of the path says what it is to be; the document decides.
+/// `POST /api/negotiations/{id}/…`: the next message. The last segment names its intended kind; the document decides.
 pub(super) async fn step(
     host: &Arc<Host>,
     id: &str,
@@ -43,10 +43,10 @@ pub(super) async fn step(
     .await
 }
 
-/// Most negotiations in one list.
+/// Maximum negotiations in a list.
 const LIST_MAX: usize = 1000;
 
-/// `GET /api/negotiations`: the caller's own, the oldest first, page by page.
+/// `GET /api/negotiations`: the caller's negotiations, oldest first, paged.
 pub(super) fn list(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let caller = host.auth.reader(body::bearer(request.headers()))?;
     let Page { after, limit, .. } = Page::read(request.uri().query(), None, LIST_MAX)?;
@@ -56,7 +56,7 @@ pub(super) fn list(host: &Host, request: &Request<Incoming>) -> Result<Answer, P
         let reason = "`after` is the number of a negotiation, `urn:uuid:…`";
         Problem::new(ProblemKind::InvalidRequest, reason)
     })?;
-    // One more than is shown, to know whether there is more.
+    // One more than shown, to know whether there is more.
     let mut mine = host.negotiations.of(&caller, after, limit + 1);
     let is_more = mine.len() > limit;
     mine.truncate(limit);
@@ -65,7 +65,7 @@ pub(super) fn list(host: &Host, request: &Request<Incoming>) -> Result<Answer, P
     Ok(done(&negotiations::Page { negotiations, next }))
 }
 
-/// `GET /api/negotiations/{id}`: one, with all its messages.
+/// `GET /api/negotiations/{id}`: one negotiation with all its messages.
 pub(super) async fn show(
     host: &Arc<Host>,
     id: &str,

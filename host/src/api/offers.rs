@@ -1,4 +1,4 @@
-//! A publisher's own offers over HTTP: which there are, taking one back, and putting another in its place.
+//! A publisher's own offers over HTTP: listing, withdrawing and replacing them.
 
 use std::sync::Arc;
 
@@ -17,13 +17,13 @@ use crate::host::Host;
 use crate::state::market::{Own, Replacement, Stand};
 use crate::wire::offers::{self, Listed, State, Withdraw, Withdrawn};
 
-/// Most offers in one list.
+/// Maximum offers in a list.
 const LIST_MAX: usize = 100;
 
-/// Most bytes of a request to withdraw an offer.
+/// Maximum size of a request to withdraw an offer, in bytes.
 const WITHDRAW_BYTES_MAX: u64 = 4096;
 
-/// `GET /api/offers`: the caller's own, in the order of their numbers.
+/// `GET /api/offers`: the caller's offers, ordered by number.
 pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let caller = host.auth.reader(body::bearer(request.headers()))?;
     let Page { after, limit, .. } = Page::read(request.uri().query(), None, LIST_MAX)?;
@@ -64,7 +64,7 @@ fn entry(host: &Host, Own { offer, stand }: &Own) -> offers::Own {
     }
 }
 
-/// `POST /api/offers/{id}/withdrawal`: takes one of the caller's offers out of the market. The body may be empty.
+/// `POST /api/offers/{id}/withdrawal`: withdraws one of the caller's offers. The body may be empty.
 pub(super) async fn withdraw(
     host: &Arc<Host>,
     id: &str,

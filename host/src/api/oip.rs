@@ -1,7 +1,7 @@
 //! The Open Inference Protocol over HTTP: `/v2/…`, as KServe specifies it and Triton extends it.
 //!
-//! A thin codec around the same call as every other front. Errors are `{"error": "…"}`, answers have a length and no chunks,
-//! data is flat, and `Content-Type` is not looked at: that is what existing clients send and expect.
+//! A thin codec around `invoke`. Errors are `{"error": "…"}`, responses have a length and no chunks, data is flat, and `Content-Type` is
+//! ignored: existing clients send and expect this.
 
 mod classification;
 pub(super) mod encode;
@@ -23,7 +23,7 @@ use super::problem::{Problem, ProblemKind, SAYING_MORE};
 use crate::host::Host;
 use model::Asked;
 
-/// Answers `/v2/…`; `segments` are what stands behind `/v2`.
+/// Answers `/v2/…`; `segments` follow `/v2`.
 pub(super) async fn route(
     host: &Arc<Host>,
     segments: &[&str],
@@ -54,7 +54,7 @@ pub(super) async fn route(
     answered.unwrap_or_else(error)
 }
 
-/// The methods that do something at `/v2/…`.
+/// The methods of a path under `/v2`.
 pub(super) fn methods(segments: &[&str]) -> &'static [&'static str] {
     match segments {
         ["repository", "index"] | ["repository", "models", .., "load" | "unload"] => &["POST"],
@@ -93,7 +93,7 @@ fn elsewhere(segments: &[&str]) -> Problem {
     }
 }
 
-/// The words that clients have seen so far.
+/// The texts that clients have seen so far.
 fn not_found() -> Problem {
     Problem::new(ProblemKind::NotFound, "Not Found")
 }
@@ -106,7 +106,7 @@ fn invalid(detail: impl Into<String>) -> Problem {
     Problem::new(ProblemKind::InvalidRequest, detail)
 }
 
-/// A problem in the protocol's shape: the same status and headers, and one member.
+/// A problem in the protocol's format: the same status and headers, and one member.
 fn error(problem: Problem) -> Answer {
     let (parts, detail) = problem.into_parts();
     let (mut error, body) = json_answer(parts.status, &json!({ "error": detail })).into_parts();
@@ -118,7 +118,7 @@ fn error(problem: Problem) -> Answer {
     Response::from_parts(error, body)
 }
 
-/// An empty answer that says that something was done.
+/// An empty response of success.
 fn done() -> Answer {
     let mut answer = answer_of(bytes::Bytes::new(), "application/json");
     *answer.status_mut() = StatusCode::OK;

@@ -1,7 +1,7 @@
-//! OpenAI's API: `/v1/…`, for models that export the matching interfaces of `hospes:plugin`. A model is `publisher/model`, or
+//! OpenAI's API, `/v1/…`, for models that export the matching interfaces of `hospes:plugin`. A model is `publisher/model` or
 //! `publisher/model@version`.
 //!
-//! What a client may send, and what becomes of it, is in tables (`request`, `embeddings`): no member is dropped in silence.
+//! Tables in `request` and `embeddings` list every member and its meaning: none is silently ignored.
 
 mod chat;
 mod embeddings;
@@ -28,7 +28,7 @@ use crate::invoke::InvokeError;
 use crate::state::deployments::{Reference, ResolveError, Target};
 use crate::value::parse::without_bom;
 
-/// Answers `/v1/…`; `segments` are what stands behind `/v1`.
+/// Answers `/v1/…`; `segments` follow `/v1`.
 pub(super) async fn route(
     host: &Arc<Host>,
     segments: &[&str],
@@ -49,7 +49,7 @@ pub(super) async fn route(
     answered.unwrap_or_else(error)
 }
 
-/// The methods that do something at `/v1/…`.
+/// The methods of a path under `/v1`.
 pub(super) fn methods(segments: &[&str]) -> &'static [&'static str] {
     match segments {
         ["models", ..] => &["GET"],
@@ -58,7 +58,7 @@ pub(super) fn methods(segments: &[&str]) -> &'static [&'static str] {
     }
 }
 
-/// A problem in the shape that OpenAI's clients read, with the same status and headers.
+/// A problem in OpenAI's error format, with the same status and headers.
 fn error(problem: Problem) -> Answer {
     let status = problem.kind().parts().1;
     let body = error_json(&problem);
@@ -89,14 +89,14 @@ fn invalid(detail: impl Into<String>) -> Problem {
     Problem::new(ProblemKind::InvalidRequest, detail)
 }
 
-/// What a call of `function` of the model with this name is addressed to.
+/// The address of `function` of the model with this name.
 fn target(host: &Host, model: &str, function: &str) -> Result<Target, Problem> {
     let (name, reference) = named(host, model)?;
     let function = function.parse().map_err(|_| unknown(model))?;
     Ok(Target { model: name, reference, function })
 }
 
-/// The model, and the version of it. A bare name means a model of the publisher that the operator has named, if any.
+/// The model and its version. A bare name means a model of the operator's default publisher, if there is one.
 fn named(host: &Host, model: &str) -> Result<(ModelName, Reference), Problem> {
     let (name, reference) = match model.split_once('@') {
         None => (model, Reference::Latest),
@@ -114,8 +114,8 @@ fn named(host: &Host, model: &str) -> Result<(ModelName, Reference), Problem> {
     Ok((name.ok_or_else(|| unknown(model))?, reference))
 }
 
-/// Refuses the body of somebody who may not call the model that it names, before more is made of it than that name. A small one is
-/// read first and asked about if something is wrong with it: see [`fault`].
+/// Rejects a body if its sender may not call the named model, after parsing only that name. A small body is parsed first and checked only
+/// if something is wrong with it: see [`fault`].
 async fn permits(
     front: &Front<'_>,
     host: &Host,
@@ -125,13 +125,13 @@ async fn permits(
     if wire.len() <= READ_HERE_BYTES_MAX {
         return Ok(());
     }
-    // What is wrong with it otherwise is said when it is read.
+    // Other errors are reported when the body is parsed.
     let Some(model) = model_of(front, wire).await? else { return Ok(()) };
     let target = target(host, &model, function)?;
     front.permits(&target).await.map_err(|error| refused(&model, interface, error))
 }
 
-/// What is said of a body with something wrong: to whoever may not call the model that it names, that.
+/// The error for a malformed body. Callers who may not call its model get the refusal instead.
 async fn fault(
     front: &Front<'_>,
     host: &Host,
@@ -149,7 +149,7 @@ async fn fault(
     }
 }
 
-/// The model that a body names; none if it does not.
+/// The model that a body names, if any.
 async fn model_of(front: &Front<'_>, wire: &Bytes) -> Result<Option<String>, Problem> {
     #[derive(Deserialize)]
     struct Named {
@@ -166,7 +166,7 @@ fn unknown(model: &str) -> Problem {
     Problem::new(ProblemKind::NotFound, detail)
 }
 
-/// Why there was no answer; `interface` is what the endpoint needs a model to export.
+/// The error for a failed call; `interface` is what the endpoint requires of a model.
 fn refused(model: &str, interface: &str, error: NoAnswer) -> Problem {
     match error {
         NoAnswer::Refused(InvokeError::Resolve(
@@ -181,7 +181,7 @@ fn refused(model: &str, interface: &str, error: NoAnswer) -> Problem {
     }
 }
 
-/// The answer of a call that took place.
+/// The response of a call that ran.
 fn answer(done: Done, media: &'static str) -> Answer {
     let mut answer = match done.result {
         Ok(reply) => match reply.into_answer() {

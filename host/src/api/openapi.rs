@@ -1,4 +1,4 @@
-//! OpenAPI 3.1 documents, of each model and of the host's own routes, and a page to try them in the browser.
+//! OpenAPI 3.1 documents for each model and for the host's own routes, and a page to try them in the browser.
 
 mod host;
 mod model;
@@ -21,15 +21,15 @@ use crate::state::deployments::{Deployment, Document, PLAIN};
 
 pub(super) use page::{asset, page};
 
-/// Documents longer than this are inflated away from the threads that serve.
+/// Longer documents are decompressed off the serving threads.
 const AWAY_BYTES_MIN: usize = 256 << 10;
 
-/// Writes the document of a version, to be kept with it.
+/// Writes a version's document, which is stored with the version.
 pub(super) fn describe(deployment: &Deployment, bytes_max: usize) -> Option<Document> {
     model::document(deployment, bytes_max).map(|text| Document::new(&text))
 }
 
-/// `GET /{publisher}/{model}[@ref]/openapi.json`: the document was made when the version was published, or when somebody asked first.
+/// `GET /{publisher}/{model}[@ref]/openapi.json`: made when the version was published, or on the first request.
 pub(super) async fn of_model(
     host: &Arc<Host>,
     publisher: &str,
@@ -55,8 +55,8 @@ pub(super) async fn of_host(
     answer(host, request, DOCUMENT.clone()).await
 }
 
-/// A document for those who ask for it here. A kept one is an object without `servers`, which means that paths begin where it comes from;
-/// for callers who reach this host by another address they are put in front.
+/// A document for this caller. A stored document has no `servers`: paths are relative to its origin. For callers who reach this host by
+/// another address, `servers` is added.
 async fn answer(
     host: &Arc<Host>,
     request: &Request<Incoming>,
@@ -70,8 +70,8 @@ async fn answer(
     kept(host, headers, document, head).await
 }
 
-/// A kept document with `head` for its opening brace, as the caller accepts it: compressed as it is kept, as text, or not at all if the
-/// caller has it.
+/// A stored document with `head` in place of its opening brace, encoded as the caller accepts: compressed, plain, or 304 if the caller has
+/// it.
 pub(super) async fn kept(
     host: &Arc<Host>,
     headers: &HeaderMap,
@@ -105,7 +105,7 @@ pub(super) async fn kept(
     Ok(answer)
 }
 
-/// The problems that a route may answer with, as OpenAPI responses.
+/// The problems of a route as OpenAPI responses.
 fn problems(kinds: &[ProblemKind]) -> Map<String, Value> {
     let mut responses: Map<String, Value> = Map::new();
     for kind in kinds {
@@ -123,7 +123,7 @@ fn problems(kinds: &[ProblemKind]) -> Map<String, Value> {
     responses
 }
 
-/// What every document has: the problem's schema, and how callers say who they are.
+/// Common to every document: the problem schema, and the security schemes.
 fn components() -> Value {
     let codes: Vec<_> = ProblemKind::ALL.iter().map(|kind| kind.parts().0).collect();
     let types: Vec<_> = codes.iter().map(|code| format!("urn:hospes:problem:{code}")).collect();

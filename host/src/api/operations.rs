@@ -1,4 +1,4 @@
-//! The operator's actions over HTTP, on the operator's listener: doing them, and the log of them with its proofs.
+//! The operator's actions over HTTP, on the operator's listener: taking them, and their log with proofs.
 
 use std::sync::Arc;
 
@@ -24,13 +24,13 @@ use crate::wire::operations::{
     Accounts, Act, Acted, ActionLog, ListedAccount, LoggedAction, NotBack, Withdrawal, Withdrawals,
 };
 
-/// Most bytes of an action.
+/// Maximum size of an action, in bytes.
 const ACTION_BYTES_MAX: u64 = 8192;
 
-/// Most actions in one answer.
+/// Maximum actions in a response.
 const ACTIONS_MAX: usize = 500;
 
-/// `POST /actions`: suspends, withdraws, revokes, stops, or gives back. In force when the answer comes.
+/// `POST /actions`: suspends, withdraws, revokes, stops or restores. In force when the response arrives.
 pub(super) async fn act(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer, Problem> {
     let Act { action, target, reason } =
         intake::from_operator(host, request, ACTION_BYTES_MAX).await?;
@@ -55,7 +55,7 @@ fn unknown(action: &str) -> Problem {
     Problem::new(ProblemKind::InvalidRequest, detail)
 }
 
-/// Does it where waiting for the disk holds up nobody.
+/// Runs it where waiting for the disk blocks nobody.
 pub(super) async fn done(
     host: &Arc<Host>,
     by: Actor,
@@ -69,7 +69,7 @@ pub(super) async fn done(
     aside(host, asker, move |host| Ok(operations::act(host, by, deed, &target, &reason)?)).await
 }
 
-/// Puts back what is withdrawn no more. Returns what does not come back, and why.
+/// Restores what is no longer withdrawn. Returns what failed to come back, and why.
 async fn put_back(host: &Arc<Host>) -> Result<Vec<NotBack>, Problem> {
     let putting = tokio::spawn({
         let host = Arc::clone(host);
@@ -84,7 +84,7 @@ async fn put_back(host: &Arc<Host>) -> Result<Vec<NotBack>, Problem> {
     Ok(failed.into_iter().map(shown).collect())
 }
 
-/// `GET /actions?from=N`: the actions, from number N on, each with the proof that it is in the log.
+/// `GET /actions?from=N`: the actions from number N on, each with its inclusion proof.
 pub(super) async fn log(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
     check_operator(host, request.headers())?;
     let query = request.uri().query().unwrap_or_default();
@@ -108,7 +108,7 @@ pub(super) async fn log(host: &Arc<Host>, request: &Request<Incoming>) -> Result
     .await
 }
 
-/// An action as it is listed.
+/// An action in a list.
 pub(super) fn entry(action: &Action) -> wire::Action {
     let Action { id, at, by, deed, target, reason, sequence, .. } = action;
     wire::Action {
@@ -122,7 +122,7 @@ pub(super) fn entry(action: &Action) -> wire::Action {
     }
 }
 
-/// `GET /accounts`: every account, and where it stands.
+/// `GET /accounts`: every account and its standing.
 pub(super) async fn accounts(
     host: &Arc<Host>,
     request: &Request<Incoming>,
@@ -154,7 +154,7 @@ pub(super) fn account(
     Ok(answer::done(&with_keys(host, &account)))
 }
 
-/// An account with its keys, as the operator and the account itself see it.
+/// An account with its keys, for the operator and the account itself.
 pub(super) fn with_keys(host: &Host, account: &accounts::Account) -> AccountWithKeys {
     AccountWithKeys {
         account: shown(account),
@@ -209,7 +209,7 @@ pub(super) fn withdrawals(host: &Host, request: &Request<Incoming>) -> Result<An
     }))
 }
 
-/// Says which versions are out of service because something was withdrawn, or their publisher unloaded them, for a party of an agreement.
+/// Tells an agreement's parties which versions are out of service because they were withdrawn or unloaded.
 pub(super) fn withdrawn_from(
     host: &Host,
     model: &ModelName,

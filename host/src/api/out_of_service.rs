@@ -1,4 +1,4 @@
-//! The operator's routes for versions that were published and cannot be brought back: which and why, try again, take away.
+//! The operator's routes for versions that failed to load: list, retry, withdraw.
 
 use std::sync::Arc;
 
@@ -24,10 +24,10 @@ use crate::wire::operations::{
     BrokenVersion, OutOfService, RecordAside, Retried, TakenAway, WhichVersion,
 };
 
-/// Most bytes of a request here.
+/// Maximum size of a request here, in bytes.
 const BODY_BYTES_MAX: u64 = 4096;
 
-/// The versions that are out of service, with the reason.
+/// The versions out of service, with the reason.
 pub(super) fn list(host: &Host) -> Vec<BrokenVersion> {
     let broken =
         host.deployments.out_of_service().into_iter().map(|(published, reason)| BrokenVersion {
@@ -54,7 +54,7 @@ pub(super) fn show(host: &Host, request: &Request<Incoming>) -> Result<Answer, P
     Ok(done(&OutOfService { out_of_service: list(host), records: records(host) }))
 }
 
-/// `POST /out-of-service/retry`: loads such a version again, and says whether that went well.
+/// `POST /out-of-service/retry`: loads such a version again, and reports whether it succeeded.
 pub(super) async fn retry(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer, Problem> {
     let (model, version) = which(host, request).await?;
     let (model, version) = aside(host, Asker::Operator, move |host| {
@@ -70,7 +70,7 @@ pub(super) async fn retry(host: &Arc<Host>, request: Request<Incoming>) -> Resul
     Ok(done(&Retried { model, version: version.to_string(), live: true }))
 }
 
-/// `POST /out-of-service/withdraw`: takes such a version away, also over a restart. Its publisher may put it back.
+/// `POST /out-of-service/withdraw`: withdraws such a version, also across restarts. Its publisher may load it again.
 pub(super) async fn withdraw(
     host: &Arc<Host>,
     request: Request<Incoming>,

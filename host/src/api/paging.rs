@@ -1,4 +1,4 @@
-//! Lists in pages: `?after=…&limit=…`, with `next` in the answer while there is more; in protocols that have no such member, in `Link`.
+//! Paged lists: `?after=…&limit=…`, with `next` in the response while there is more. Protocols without such a member use `Link`.
 
 use http::{HeaderValue, header};
 use serde::Serialize;
@@ -10,18 +10,18 @@ use crate::call::Part;
 use crate::id::Digest;
 use crate::state::deployments::After;
 
-/// Which part of a list is wanted.
+/// The wanted part of a list.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Page {
-    /// Only what belongs to this, where a list knows such a parameter.
+    /// A filter, for lists that have one.
     pub(super) of: Option<String>,
-    /// What the page before ended with.
+    /// The last entry of the previous page.
     pub(super) after: Option<String>,
     pub(super) limit: usize,
 }
 
 impl Page {
-    /// Reads a query. `of` is a parameter that this list knows besides; a page has `limit_max` entries at most, and as many by default.
+    /// Parses a query. `of` is this list's own parameter, if any. A page has at most `limit_max` entries, which is also the default.
     pub(super) fn read(
         query: Option<&str>,
         of: Option<&str>,
@@ -52,10 +52,10 @@ impl Page {
     }
 }
 
-/// Bytes of a list after which nothing more is put into it; one entry goes beyond at most.
+/// Size of a list in bytes at which no more entries are added; it may be exceeded by one entry.
 const LIST_BYTES_MAX: usize = 512 * 1024;
 
-/// The first few of `some`, as they are shown, and the number of the last one if there are more. What is not shown takes no place.
+/// The first entries of `some`, and the number of the last one if there are more. Hidden ones do not count.
 pub(super) fn fill<T, E: Serialize>(
     some: impl Iterator<Item = T>,
     limit: usize,
@@ -76,10 +76,10 @@ pub(super) fn fill<T, E: Serialize>(
     (entries, None)
 }
 
-/// Most models or versions in one list of another protocol.
+/// Maximum models or versions in a list of another protocol.
 pub(super) const MODELS_MAX: usize = 1000;
 
-/// Which part of a list of models is wanted, in a protocol that knows no pages. Parameters of other servers are not looked at.
+/// The wanted part of a model list in a protocol without pages. Other servers' parameters are ignored.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ModelPage {
     pub(super) after: Option<After>,
@@ -87,7 +87,7 @@ pub(super) struct ModelPage {
 }
 
 impl ModelPage {
-    /// Reads a query.
+    /// Parses a query.
     pub(super) fn read(query: Option<&str>) -> Result<Self, Problem> {
         let mut page = Self { after: None, limit: MODELS_MAX };
         for part in form::query(query.unwrap_or_default())? {
@@ -108,7 +108,7 @@ impl ModelPage {
         Ok(page)
     }
 
-    /// Reads what a page begins after: `publisher/model`, or `publisher/model@version`.
+    /// Parses what a page begins after: `publisher/model`, or `publisher/model@version`.
     pub(super) fn after(text: &str) -> Result<After, Problem> {
         let read = || {
             let (model, version) = match text.split_once('@') {
@@ -124,10 +124,10 @@ impl ModelPage {
         })
     }
 
-    /// Says where the next page is, if there is one.
+    /// Links to the next page, if there is one.
     pub(super) fn link(&self, mut answer: Answer, path: &str, next: Option<&After>) -> Answer {
         let link = next.map(|next| {
-            // Of all that a version may have only this means something else in a query.
+            // `+` is the only character of a version with another meaning in a query.
             let next = next.to_string().replace('+', "%2B");
             format!("<{path}?after={next}&limit={}>; rel=\"next\"", self.limit)
         });

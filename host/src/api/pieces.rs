@@ -1,4 +1,4 @@
-//! Answers in pieces: a body that begins with the first element of a stream and ends when the call has been settled.
+//! Streamed responses: a body that begins with a stream's first element and ends when the call has been charged.
 
 use std::time::Duration;
 
@@ -21,32 +21,32 @@ use crate::value::{Type, Value, write};
 /// Media type of server-sent events.
 pub(super) const EVENTS: &str = "text/event-stream; charset=utf-8";
 
-/// What a silent stream of events says: readers of events pass over it, and what is in between sees that somebody is there. It is no
-/// part of the answer that a receipt commits to.
+/// Keep-alive of a silent event stream: clients ignore it, and proxies see that the connection lives. Not part of the response that the
+/// receipt commits to.
 const COMMENT: Bytes = Bytes::from_static(b": keep-alive\n\n");
 
-/// Tells proxies of nginx's kind to hand on each piece as it comes.
+/// Tells nginx-like proxies not to buffer.
 pub(super) const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 pub(super) const UNBUFFERED: HeaderValue = HeaderValue::from_static("no");
 
-/// What a caller sees of a stream that fails when it has begun: the status has been sent by then.
+/// The error in a stream that fails after its status was sent.
 pub(super) type Failed = fn(&Problem) -> Option<Bytes>;
 
-/// What a call with a stream came to, at first.
+/// The first result of a streaming call.
 pub(super) enum Begun {
     /// It ended before anything was sent.
     Done(Done),
-    /// Its first piece is there; the answer goes on as the rest comes.
+    /// Its first piece is there; the response continues as the rest arrives.
     Streams(Answer),
 }
 
-/// A call that goes on while its answer is sent.
+/// A call that runs while its response is sent.
 pub(super) struct Running {
     pub(super) id: CallId,
-    /// Dropping it leaves the call to itself: it ends, and is metered.
+    /// Dropping it detaches the call, which ends and is metered.
     pub(super) call: BoxFuture<'static, Result<Done, NoAnswer>>,
     pub(super) taken: mpsc::Receiver<Bytes>,
-    /// After how long a silence a stream of events gets a comment.
+    /// Silence after which an event stream gets a comment.
     pub(super) keep_alive: Duration,
 }
 
@@ -71,7 +71,7 @@ impl Running {
         })
     }
 
-    /// The same; `trailers` are asked for when all of it has been sent.
+    /// The same; `trailers` is called when everything has been sent.
     pub(super) async fn begin_with(
         self,
         failed: Failed,
@@ -90,7 +90,7 @@ impl Running {
             biased;
             Some(piece) = self.taken.recv() => piece,
             done = &mut self.call => match self.taken.try_recv() {
-                // So short that it had ended before its first piece was looked at.
+                // It ended before its first piece was looked at.
                 Ok(piece) => {
                     self.call = Box::pin(std::future::ready(done));
                     piece
@@ -98,7 +98,7 @@ impl Running {
                 Err(_) => return done.map(Begun::Done),
             },
         };
-        // From here on the call goes on by itself: it runs, too, while nobody asks for more of the answer.
+        // From here on the call runs by itself, even while nobody reads the response.
         let mut call =
             OwnTask(tokio::spawn(std::mem::replace(&mut self.call, Box::pin(pending()))));
         self.call = Box::pin(async move {
@@ -116,7 +116,7 @@ impl Running {
     }
 }
 
-/// The task of a call. Dropped with the answer, it leaves the call, as the caller has done ([`super::detached`]).
+/// The task of a call. Dropping it with the response detaches the call ([`super::detached`]).
 struct OwnTask<T>(JoinHandle<T>);
 
 impl<T> Drop for OwnTask<T> {
@@ -128,19 +128,19 @@ impl<T> Drop for OwnTask<T> {
 struct State {
     first: Option<Bytes>,
     running: Option<Running>,
-    /// What comes with the answer, when all of it has been sent.
+    /// The trailers, when everything has been sent.
     last: Option<Papers>,
     failed: Failed,
-    /// Those that the answer itself has.
+    /// The response's own trailers.
     trailers: Box<dyn Fn() -> HeaderMap + Send>,
-    /// How long a silence may last before a comment fills it; none where there are no comments.
+    /// Silence after which a comment is sent; `None` without comments.
     silence: Option<Duration>,
 }
 
 type Step = (Result<Frame<Bytes>, BoxError>, State);
 
 impl State {
-    /// The next piece; behind the last one, as trailers, what comes with the answer.
+    /// The next piece; after the last one the trailers.
     async fn next(mut self) -> Option<Step> {
         if let Some(piece) = self.first.take() {
             return Some((Ok(Frame::data(piece)), self));
@@ -171,7 +171,7 @@ impl State {
         }
     }
 
-    /// What the caller gets last.
+    /// The last piece.
     fn end(&mut self, done: Result<Done, NoAnswer>) -> Result<Bytes, BoxError> {
         let problem = match done {
             Ok(Done { result, papers }) => {
@@ -191,7 +191,7 @@ impl State {
     }
 }
 
-/// Waits as long; for ever if there is nothing to wait for.
+/// Waits this long, or forever if there is nothing to wait for.
 async fn silent_for(silence: Option<Duration>) {
     match silence {
         Some(silence) => tokio::time::sleep(silence).await,
@@ -204,17 +204,17 @@ pub(super) fn event(data: &[u8]) -> Vec<u8> {
     [b"data: ", data, b"\n\n"].concat()
 }
 
-/// Elements of a typed function: bytes as they are, everything else as events of JSON.
+/// Elements of a typed function: bytes unchanged, everything else as JSON events.
 #[derive(Debug)]
 pub(super) struct Typed;
 
 impl Typed {
-    /// What the body is.
+    /// The body's media type.
     pub(super) fn media(element: &Type) -> &'static str {
         if *element == Type::U8 { "application/octet-stream" } else { EVENTS }
     }
 
-    /// The problem as an event of its own name. Bytes have no place for it: the connection is cut instead.
+    /// The problem as an event of its own name. A byte stream has no place for it: the connection is cut instead.
     pub(super) fn failed(element: &Type) -> Failed {
         if *element == Type::U8 {
             |_| None
@@ -250,7 +250,7 @@ impl PieceEncoder for Typed {
 mod tests {
     use super::*;
 
-    /// A stream that has sent one piece, and sends what the test does.
+    /// A stream that has sent one piece and then behaves as the test wants.
     async fn begun(media: &'static str) -> (mpsc::Sender<Bytes>, Answer) {
         let (sender, taken) = mpsc::channel(1);
         let running = Running {

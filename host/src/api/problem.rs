@@ -1,7 +1,7 @@
 //! Errors as clients see them: RFC 9457 problems of a closed set of kinds.
 //!
-//! The only place that chooses an HTTP status. No match here has a catch-all arm, so a new error does not compile until
-//! somebody has decided what clients get for it. The text of a 5xx never carries the host's own detail: that goes to the log.
+//! The only place that chooses an HTTP status. No match here has a catch-all arm, so every new error needs a decision. The text of a 5xx
+//! never contains internal detail: that goes to the log.
 
 mod mapping;
 
@@ -17,7 +17,7 @@ use crate::receipt::ReceiptError;
 use crate::store::{is_aside, is_disk_failure};
 use crate::wire::problem as wire;
 
-/// What kind of problem it is: clients decide by this, not by the text.
+/// The kind of a problem. Clients decide by it, not by the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ProblemKind {
     Unauthenticated,
@@ -172,14 +172,14 @@ impl ProblemKind {
     }
 }
 
-/// When to retry a busy host.
+/// `Retry-After` of a busy host.
 const BUSY_RETRY: Duration = Duration::from_secs(1);
 
-/// Headers that add to a problem's kind, for protocols with their own error shape.
+/// Headers of a problem that add to its kind, for protocols with their own error format.
 pub const SAYING_MORE: [HeaderName; 3] =
     [header::RETRY_AFTER, header::WWW_AUTHENTICATE, header::ACCEPT_ENCODING];
 
-/// When to retry a host that takes no calls.
+/// `Retry-After` of a host that takes no calls.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(5);
 
 /// One problem, ready to send.
@@ -204,7 +204,7 @@ impl Problem {
         }
     }
 
-    /// A failure of the host itself. `cause` goes to the log; the client learns only that it happened.
+    /// An internal failure. `cause` goes to the log; the client learns only that it happened.
     pub fn internal(cause: &(dyn std::error::Error + 'static)) -> Self {
         if is_aside(cause) {
             let detail = "this host has a record of that name that it cannot read, and does not overwrite it; ask its operator, who sees why with `hospes admin out-of-service list`";
@@ -219,7 +219,7 @@ impl Problem {
         Self::new(ProblemKind::Internal, "nothing was charged; the operator's log says why")
     }
 
-    /// Adds a member for machines.
+    /// Adds a machine-readable member.
     #[must_use]
     pub fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
         self.extensions.insert(member.to_owned(), value.into());
@@ -240,30 +240,30 @@ impl Problem {
         self
     }
 
-    /// The response's status and headers, and the detail, for protocols with their own error shape.
+    /// Status, headers and detail, for protocols with their own error format.
     pub fn into_parts(self) -> (http::response::Parts, String) {
         let detail = self.detail.clone();
         (self.into_response().into_parts().0, detail)
     }
 
-    /// A member for machines.
+    /// A machine-readable member.
     pub fn member(&self, name: &str) -> Option<&Value> {
         self.extensions.get(name)
     }
 
-    /// Replaces the detail.
+    /// The same with another detail.
     #[must_use]
     pub fn saying(mut self, detail: impl Into<String>) -> Self {
         self.detail = detail.into();
         self
     }
 
-    /// The detail for the client.
+    /// The detail, for the client.
     pub fn detail(&self) -> &str {
         &self.detail
     }
 
-    /// Whether it names one of the host's limits.
+    /// Whether the problem names a limit of the host.
     pub fn names_a_limit(&self) -> bool {
         self.extensions.contains_key("setting")
     }

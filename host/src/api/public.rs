@@ -1,17 +1,17 @@
-//! Where clients reach the host: by the setting `api.public_url`, or by what a trusted proxy says of the request that it hands on.
+//! The host's public URL: from `api.public_url`, or from a trusted proxy's headers.
 //!
-//! What anybody else says (`Forwarded`, `X-Forwarded-*`) is not believed: it would be written into documents that others read.
+//! `Forwarded` and `X-Forwarded-*` from anybody else are ignored, because the URL is written into documents that others read.
 
 use http::{Extensions, HeaderMap, header};
 
 use crate::config::{BaseUrl, is_host};
 use crate::host::Host;
 
-/// Marks a request that a trusted proxy has handed on.
+/// Marks a request forwarded by a trusted proxy.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FromProxy;
 
-/// Where this request came from the outside; none if nobody who is believed has said so.
+/// The public URL of this request, if a trusted source gives one.
 pub(super) fn url(host: &Host, headers: &HeaderMap, extensions: &Extensions) -> Option<BaseUrl> {
     let api = &host.config().api;
     if let Some(url) = &api.public_url {
@@ -21,7 +21,7 @@ pub(super) fn url(host: &Host, headers: &HeaderMap, extensions: &Extensions) -> 
     forwarded(headers, api.tls_certificate.is_some())
 }
 
-/// What a proxy says of a request; none if it says nothing, or what it says is no URL.
+/// The proxy's URL for a request; `None` if it is missing or invalid.
 fn forwarded(headers: &HeaderMap, is_tls: bool) -> Option<BaseUrl> {
     let standard = last(headers, "forwarded");
     let parameter = |name: &str| standard.and_then(|element| parameter(element, name));
@@ -41,7 +41,7 @@ fn forwarded(headers: &HeaderMap, is_tls: bool) -> Option<BaseUrl> {
     BaseUrl::new(is_tls, authority, prefix.unwrap_or_default())
 }
 
-/// The last element of a list: the nearest proxy's own. Those before it may be what a client has made up.
+/// The last element of a list is the nearest proxy's own. A client may have forged the others.
 fn last<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let value = headers.get_all(name).iter().next_back()?.to_str().ok()?;
     let element = value.rsplit(',').next().unwrap_or_default().trim();

@@ -1,4 +1,4 @@
-//! What an account does with its key: publishing a bundle as a version of one of its models, and changing the key.
+//! Publishing a bundle, and changing an account's key.
 
 use std::sync::Arc;
 
@@ -19,13 +19,13 @@ use crate::inference::Trial;
 use crate::operations;
 use crate::wire::models;
 
-/// `POST /api/successions`: lets a new key follow the account's.
+/// `POST /api/successions`: replaces the account's key.
 pub(super) async fn succeed(
     host: &Arc<Host>,
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let (caller, bytes) = intake::signed(host, request).await?;
-    // Two signatures are checked as well.
+    // Verifying two signatures takes a turn too.
     aside(host, asker(&caller), move |host| {
         let succession = SignedSuccession::parse(&bytes)
             .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
@@ -42,16 +42,16 @@ pub(super) async fn publish(
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let (parts, body) = request.into_parts();
-    // Before the body is read: strangers cannot make the host keep a bundle.
+    // Before the body is read, so that unauthenticated clients cannot make the host store a bundle.
     let publisher = host.auth.authenticate(body::bearer(&parts.headers))?;
     let upload = host.uploads.begin(&publisher.account().name)?;
     let spooled = spool::receive(host, &publisher, &parts.headers, body).await?;
-    // In a task of its own: a publisher that hangs up does not leave a bundle half deployed, and what it has sent counts until then.
+    // In a task of its own: if the publisher hangs up, the deployment still completes, and the upload counts until then.
     let deploying = tokio::spawn({
         let host = Arc::clone(host);
         async move {
             let _upload = upload;
-            // The body is here: a turn is not spent on waiting for its sender.
+            // Take the turn only now that the body has arrived.
             let _turn = host.lines.publishing.take(&asker(&publisher)).await?;
             let bytes = spooled.read().await?;
             let deployed = deploy::deploy(&host, &publisher, bytes, openapi::describe).await?;
@@ -70,7 +70,7 @@ pub(super) async fn publish(
     Ok(json(StatusCode::CREATED, &published))
 }
 
-/// How a model did when it was tried out.
+/// How a model did in its trial run.
 fn tried(Tried { model, backend, trial }: Tried) -> models::Tried {
     let (computed_ms, not_computed) = match trial {
         Trial::Computed(took) => (Some(round(took.as_secs_f64() * 1e3)), None),

@@ -1,4 +1,4 @@
-//! Receipts over HTTP: proofs that anybody can check without this host, for the parties of a call.
+//! Receipts over HTTP, with proofs that the parties of a call can check without this host.
 
 use std::sync::Arc;
 
@@ -18,11 +18,11 @@ use crate::receipt::{Log, Receipt, ReceiptError};
 use crate::state::accounts::Caller;
 use crate::wire::receipts;
 
-/// Most receipts in one list.
+/// Maximum receipts in a list.
 const LIST_MAX: usize = 100;
 
-/// `GET /api/receipts`: the caller's, as consumer or as publisher, the newest first; of one agreement all of them, page by page, else
-/// the latest.
+/// `GET /api/receipts`: the caller's receipts, as consumer or publisher, newest first. For one agreement all of them, paged; otherwise the
+/// latest.
 pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let caller = host.auth.reader(body::bearer(request.headers()))?;
     let Page { of, after, limit } = Page::read(request.uri().query(), Some("agreement"), LIST_MAX)?;
@@ -40,7 +40,7 @@ pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Resul
     };
     aside(host, asker(&caller), move |host| {
         let log = host.receipts.log();
-        // One more than is shown, to know whether there is more.
+        // One more than shown, to know whether there is more.
         let listed = match agreement {
             Some(agreement) => log.under(&agreement, after.as_ref(), limit + 1),
             None => recent(log, &caller, after.as_ref(), limit + 1),
@@ -59,7 +59,7 @@ pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Resul
     .await
 }
 
-/// The latest receipts of all the keys that the caller has or had.
+/// The latest receipts of all the caller's current and former keys.
 fn recent(
     log: &Log,
     caller: &Caller,
@@ -81,7 +81,7 @@ fn recent(
     indices.into_iter().take(limit).map(|index| log.at(index)).collect()
 }
 
-/// `GET /api/receipts/{call}`: the receipt, proven to be in the log. For the parties of the call only.
+/// `GET /api/receipts/{call}`: the receipt with its inclusion proof. For the parties of the call only.
 pub(super) async fn prove(
     host: &Arc<Host>,
     call: &str,
@@ -109,8 +109,8 @@ pub(super) fn checkpoint(host: &Host) -> Result<Answer, Problem> {
     Ok(answer_of(note.into(), "text/plain; charset=utf-8"))
 }
 
-/// `GET /api/log/consistency?from=SIZE&to=SIZE`: that the log of so many receipts is the beginning of the later one, by default the
-/// latest that was signed.
+/// `GET /api/log/consistency?from=SIZE&to=SIZE`: a proof that the log of size `from` is a prefix of the later one, by default the latest
+/// signed one.
 pub(super) fn consistency(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let invalid = |detail: String| Problem::new(ProblemKind::InvalidRequest, detail);
     let log = host.receipts.log();

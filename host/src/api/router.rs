@@ -1,4 +1,4 @@
-//! Requests to where they are answered: the fronts of other protocols, handlers of HTTP, and the table of the host's own routes.
+//! Routes requests to other protocols' fronts, HTTP handlers, and the host's own routes.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(super) async fn route(
     request: Request<Incoming>,
 ) -> Answer {
     let page = cors::Page::of(host, audience, &request);
-    // Before a browser's first question is answered too: whoever is in front reads that like any other.
+    // Also before CORS preflights: proxies read those like any other request.
     let sound =
         conformance::check_host(&request).and_then(|()| conformance::check_coding(&request));
     let preflight = || page.as_ref().and_then(|page| page.preflight(&request));
@@ -31,19 +31,19 @@ pub(super) async fn route(
     cors::readable(answered.unwrap_or_else(Problem::into_response), page)
 }
 
-/// Answers a request that is one of HTTP, by its method and its path.
+/// Answers an HTTP request by method and path.
 async fn asked(
     host: &Arc<Host>,
     audience: Audience,
     mut request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
-    // A share of what hyper has read, not a copy of it.
+    // Shares hyper's buffer.
     let target = request.uri().path_and_query().cloned();
     let path = target.as_ref().map_or("", PathAndQuery::path);
     let decoded = path::decode(path)?;
     let mut parts = [""; SEGMENTS_MAX];
     let segments = path::segments(path, &decoded, &mut parts)?;
-    // Consumers: requests for handlers of HTTP, whatever their method.
+    // Consumers: requests to HTTP handlers, with any method.
     if let (Audience::Everybody, Some(model)) = (audience, path::handler(segments)) {
         return wasi_http::call(host, model, path::below_handler(path), request).await;
     }
@@ -68,7 +68,7 @@ async fn everybody(
 ) -> Result<Answer, Problem> {
     const POST: &Method = &Method::POST;
     match (request.method(), segments) {
-        // Consumers: calls by other protocols.
+        // Consumers: calls in other protocols.
         (POST, [grpc::INFERENCE, method]) => Ok(grpc::inference(host, method, request).await),
         (POST, [grpc::HEALTH, _]) => Ok(grpc::health(host, request).await),
         (POST, [grpc::REFLECTION, _]) => Ok(grpc::reflection(host, request).await),
@@ -92,7 +92,7 @@ async fn own(
     }
 }
 
-/// 405 where another method would do, 404 elsewhere.
+/// 405 if the path has a route with another method, otherwise 404.
 fn nothing_here(audience: Audience, method: &Method, segments: &[&str]) -> Problem {
     match methods::of(audience, segments).as_slice() {
         [] => Problem::new(

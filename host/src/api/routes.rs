@@ -1,5 +1,5 @@
-//! The host's own routes: each with what serves it, what it takes and gives, and whom it is for. Requests are dispatched from this table;
-//! the OpenAPI document, `Allow`, and the tables of `host/docs/api.md` are made of it.
+//! The table of the host's own routes: handler, request, response and audience. It drives dispatch, the OpenAPI document, `Allow`, and the
+//! tables of `host/docs/api.md`.
 //!
 //! The fronts of other protocols have their own specifications and are dispatched by the router.
 
@@ -25,30 +25,30 @@ const JSON: &str = "application/json";
 const ENVELOPE: &str = crate::wire::envelope::MEDIA_TYPE;
 const HTML: &str = "text/html; charset=utf-8";
 
-/// Most parts of a pattern.
+/// Maximum segments of a pattern.
 const PARTS_MAX: usize = 5;
 
-/// Most parts of a pattern that a caller fills in.
+/// Maximum parameters of a pattern.
 const FILLED_MAX: usize = 3;
 
-/// What a caller filled in, in the order of the path. The rest are empty.
+/// The path's parameters, in order. The rest are empty.
 pub(super) type Filled<'r> = [&'r str; FILLED_MAX];
 
-/// An answer that is being made.
+/// A future response.
 type Answering<'r> = Pin<Box<dyn Future<Output = Result<Answer, Problem>> + Send + 'r>>;
 
-/// What serves a route.
+/// A route's handler.
 #[derive(Clone, Copy)]
 enum Handler {
-    /// At once, from what is in memory.
+    /// Synchronous, from memory.
     Now(fn(&Host, Filled<'_>, &Request<Incoming>) -> Result<Answer, Problem>),
-    /// After waiting: for the body, or for the disk.
+    /// Asynchronous: waits for the body or the disk.
     Later(for<'r> fn(&'r Arc<Host>, Filled<'r>, Request<Incoming>) -> Answering<'r>),
-    /// A call of a function. Apart from the others, for the sake of an allocation.
+    /// A call of a function. Separate, which saves an allocation.
     Call,
 }
 
-/// Boxes the future of a handler.
+/// Boxes a handler's future.
 macro_rules! later {
     (|$host:pat_param, $filled:pat_param, $request:pat_param| $answer:expr) => {
         Handler::Later(|$host, $filled, $request| Box::pin(async move { $answer.await }))
@@ -56,39 +56,39 @@ macro_rules! later {
 }
 pub(super) use later;
 
-/// Who may ask. What comes of it can depend on who it is all the same.
+/// Who may use a route. The response may still depend on the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     /// Anybody, without a key.
     Anybody,
-    /// Anybody; with a key there may be more to see.
+    /// Anybody; a key may show more.
     Visitor,
-    /// An account, with its key.
+    /// An account, with its API key.
     Account,
     /// The operator, with their token.
     Operator,
 }
 
-/// What a body consists of.
+/// A body's content.
 #[derive(Clone, Copy)]
 pub(super) enum Content {
-    /// JSON of a type.
+    /// JSON of a Rust type.
     Type(fn(&mut SchemaGenerator) -> schemars::Schema),
-    /// JSON that has a document of its own.
+    /// JSON with a document format of its own.
     Json,
-    /// Text, or bytes.
+    /// Text or bytes.
     Text,
 }
 
-/// A body: of a request, or of a good answer.
+/// The body of a request or of a successful response.
 #[derive(Clone, Copy)]
 pub(super) struct Body {
-    /// The media types that it may have.
+    /// Its media types.
     pub(super) media: &'static [&'static str],
     pub(super) content: Content,
 }
 
-/// A parameter of a query.
+/// A query parameter.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parameter {
     pub(super) name: &'static str,
@@ -103,33 +103,33 @@ pub(super) struct Parameter {
 pub(super) struct Route {
     pub(super) audience: Audience,
     pub(super) method: &'static str,
-    /// With `{name}` for what a caller fills in.
+    /// With `{name}` for parameters.
     pub(super) path: &'static str,
-    /// The same in parts; those behind the last are empty.
+    /// The same in segments; unused ones are empty.
     parts: [&'static str; PARTS_MAX],
     pub(super) access: Access,
-    /// What it is for, for people.
+    /// A summary, for people.
     pub(super) summary: &'static str,
     pub(super) query: &'static [Parameter],
     pub(super) takes: Option<Body>,
-    /// The status of a good answer, and what it has.
+    /// Status and body of a successful response.
     pub(super) gives: (u16, Body),
-    /// Whether a caller who has the answer already is told so.
+    /// Whether it supports conditional requests.
     pub(super) is_cached: bool,
-    /// Problems besides those that every route of its kind may have.
+    /// Problems beyond those that every route of its kind may return.
     fails: &'static [ProblemKind],
     handler: Handler,
 }
 
-/// The routes of one subject, as the reference has them in one table.
+/// The routes of one subject, one table in the reference.
 pub(super) struct Section {
-    /// The name of its place in the reference.
+    /// Its anchor in the reference.
     #[cfg_attr(not(test), expect(dead_code, reason = "the test of the reference reads it"))]
     pub(super) name: &'static str,
     pub(super) routes: &'static [Route],
 }
 
-/// Every route. Calls of functions come first, for most requests are such.
+/// Every route. Calls come first, because most requests are calls.
 pub(super) static SECTIONS: [Section; 4] = [
     Section { name: "models", routes: &everybody::MODELS },
     Section { name: "agreements", routes: &everybody::AGREEMENTS },
@@ -137,7 +137,7 @@ pub(super) static SECTIONS: [Section; 4] = [
     Section { name: "operator", routes: &operator::ROUTES },
 ];
 
-/// JSON of a type of the API.
+/// JSON of an API type.
 const fn typed<T: JsonSchema>() -> Body {
     Body { media: &[JSON], content: Content::Type(SchemaGenerator::subschema_for::<T>) }
 }
@@ -199,7 +199,7 @@ impl Route {
         Self { audience: Audience::Operator, ..self }
     }
 
-    /// Something new is there afterwards.
+    /// It creates something.
     const fn creates(self) -> Self {
         Self { gives: (201, self.gives.1), ..self }
     }
@@ -216,7 +216,7 @@ impl Route {
         Self { fails, ..self }
     }
 
-    /// The problems that it may answer with.
+    /// The problems that it may return.
     pub(super) fn problems(&self) -> Vec<ProblemKind> {
         let of_keys: &[ProblemKind] = match self.access {
             Access::Anybody => &[],
@@ -238,13 +238,13 @@ impl Route {
         ProblemKind::ALL.into_iter().filter(|kind| all.contains(kind)).collect()
     }
 
-    /// What a caller filled in, if the path is this route's.
+    /// The path's parameters, if it is this route's.
     fn matched<'r>(&self, segments: &[&'r str]) -> Option<Filled<'r>> {
         if self.parts.get(segments.len()).is_some_and(|part| !part.is_empty()) {
             return None;
         }
         let is_of_a_model = self.parts[0].starts_with('{');
-        // No account is called like the first part of another route.
+        // Account names never equal another route's first segment.
         if is_of_a_model && segments.first() == Some(&"api") {
             return None;
         }
@@ -276,7 +276,7 @@ impl Route {
     }
 }
 
-/// Whatever is asked may be malformed, come too often or at the wrong moment, or meet a host that fails.
+/// Problems of every route: malformed, too many requests, wrong state, host failure.
 const USUAL: [ProblemKind; 6] = [
     ProblemKind::InvalidRequest,
     ProblemKind::AccountLimit,
@@ -286,7 +286,7 @@ const USUAL: [ProblemKind; 6] = [
     ProblemKind::Internal,
 ];
 
-/// The parts of a pattern.
+/// The segments of a pattern.
 const fn parts(path: &'static str) -> [&'static str; PARTS_MAX] {
     let mut parts = [""; PARTS_MAX];
     let (_, mut rest) = path.split_at(1);
@@ -312,7 +312,7 @@ pub(super) fn of(audience: Audience) -> impl Iterator<Item = &'static Route> {
     all.filter(move |route| route.audience == audience)
 }
 
-/// The route of a request, and what its caller filled in.
+/// A request's route and parameters.
 pub(super) fn find<'r>(
     audience: Audience,
     method: &Method,

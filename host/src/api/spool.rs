@@ -1,5 +1,5 @@
-//! Bundles on their way in: kept in a file of the data directory that has no name, so that however slowly one comes, it costs no
-//! memory and no turn, and nothing of it is left behind.
+//! Receives bundles into an unnamed file in the data directory. However slow an upload is, it takes no memory and no turn, and leaves
+//! nothing behind.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
@@ -22,7 +22,7 @@ use crate::deploy::{self, Announced};
 use crate::host::Host;
 use crate::state::accounts::Caller;
 
-/// A bundle that has come.
+/// A received bundle.
 pub(super) struct Spooled {
     file: File,
     length: u64,
@@ -31,10 +31,10 @@ pub(super) struct Spooled {
     _room: Spooling,
 }
 
-/// Takes a bundle of `publisher` in, within its limits of size and time, and within the room that its publisher has left.
+/// Receives a bundle from `publisher`, within its limits of size and time and its remaining room.
 ///
 /// # Errors
-/// 413, 408, 400; 422 if its publisher has no room for it; 503 if it could not be kept.
+/// 413, 408, 400; 422 if the publisher has no room for it; 503 if it could not be stored.
 pub(super) async fn receive(
     host: &Arc<Host>,
     publisher: &Caller,
@@ -48,7 +48,7 @@ pub(super) async fn receive(
     let bytes = body.size_hint().exact();
     let come_max = announced(host, publisher, bytes, coding).await?;
     let mut room = host.spools.open(&publisher.account().name);
-    // Before the first byte: what could not be kept to the end is told so at once.
+    // Before the first byte: a bundle that cannot be stored is rejected at once.
     room.reach(bytes.unwrap_or(0))?;
     let file = open(&config.data.dir).map_err(|error| not_kept(&error))?;
     let mut file = tokio::fs::File::from_std(file);
@@ -68,7 +68,7 @@ pub(super) async fn receive(
     Ok(Spooled { file: file.into_std().await, length, coding, bytes_max, _room: room })
 }
 
-/// How many bytes may come of a bundle that has this length, as far as that is known.
+/// How many bytes may arrive for a bundle of this length, if known.
 async fn announced(
     host: &Arc<Host>,
     publisher: &Caller,
@@ -84,10 +84,10 @@ async fn announced(
 }
 
 impl Spooled {
-    /// The bundle, in memory, as it was before it was compressed.
+    /// The bundle in memory, decompressed.
     ///
     /// # Errors
-    /// 503 if the file cannot be read; 413 or 400 if what came is not what it says.
+    /// 503 if the file cannot be read; 413 or 400 if its content does not match its headers.
     pub(super) async fn read(self) -> Result<Bytes, Problem> {
         let Self { mut file, length, coding, bytes_max, _room } = self;
         let read = tokio::task::spawn_blocking(move || {
@@ -103,7 +103,7 @@ impl Spooled {
     }
 }
 
-/// A file without a name, on the same disk as everything else.
+/// An unnamed file on the data directory's disk.
 fn open(data: &Path) -> std::io::Result<File> {
     tempfile::tempfile_in(data)
 }

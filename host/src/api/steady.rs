@@ -1,4 +1,4 @@
-//! A connection whose peer reads what it is sent: one that takes nothing, or next to nothing, is cut off.
+//! Cuts off a connection whose peer reads nothing, or next to nothing.
 
 use std::io;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use super::connections::Seat;
 use crate::admission::{Pace, Watch};
 
-/// Bytes in, bytes out; an error when they go out too slowly.
+/// A byte stream that fails if writes progress too slowly.
 pub(super) struct Steady<I> {
     io: I,
     watch: Watch,
@@ -65,7 +65,7 @@ impl<I: Write + Unpin> Write for Steady<I> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.io).poll_flush(context))?;
-        // All of it has left: what comes next has a patience of its own.
+        // Everything is sent: the next write gets a fresh timeout.
         self.watch.again();
         Poll::Ready(Ok(()))
     }

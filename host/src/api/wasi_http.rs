@@ -1,6 +1,6 @@
-//! `ANY /{publisher}/{model}[@ref]/-/…`: requests for components that answer HTTP themselves.
+//! `ANY /{publisher}/{model}[@ref]/-/…`: requests to components that answer HTTP themselves.
 //!
-//! The handler sees the path behind the `-`, and in `X-Forwarded-Prefix` what was in front of it. Both bodies go through as they come.
+//! The handler sees the path after the `-`, and the prefix in `X-Forwarded-Prefix`. Both bodies are streamed.
 
 use std::sync::Arc;
 
@@ -27,13 +27,13 @@ use crate::state::deployments::Target;
 
 const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
-/// The handler's function (`wasi:http`), where no version is found that says so.
+/// The handler's function name (`wasi:http`), if no version is found that tells.
 const FUNCTION: &str = "handle";
 
-/// Who wrote a page is not who runs the site: a browser keeps it in an origin of its own.
+/// Pages come from publishers, not the site: browsers keep them in an origin of their own.
 const SANDBOX: HeaderValue = HeaderValue::from_static("sandbox allow-scripts allow-forms");
 
-/// Hands a request to a model's handler; `below` is the path behind `/{publisher}/{model}/-/`.
+/// Passes a request to a model's handler; `below` is the path after `/{publisher}/{model}/-/`.
 pub(super) async fn call(
     host: &Arc<Host>,
     [publisher, label]: [&str; 2],
@@ -71,7 +71,7 @@ fn default_name() -> FunctionName {
     FUNCTION.parse().expect("invariant: the interface's function has a good name")
 }
 
-/// The request as the handler gets it.
+/// The request as the handler sees it.
 fn inward(host: &Host, parts: &mut Parts, prefix: &str, below: &str) -> Result<(), Problem> {
     let invalid = |what: &str| Problem::new(ProblemKind::InvalidRequest, what.to_owned());
     let query = parts.uri.query().map_or_else(String::new, |query| format!("?{query}"));
@@ -109,7 +109,7 @@ fn inward(host: &Host, parts: &mut Parts, prefix: &str, below: &str) -> Result<(
     Ok(())
 }
 
-/// An answer with the response's own status and headers.
+/// A response with the handler's status and headers.
 fn outward(mut answer: Answer, exchange: &Exchange) -> Answer {
     let ours = std::mem::take(answer.headers_mut());
     if let Some(head) = exchange.take_head() {
@@ -121,7 +121,7 @@ fn outward(mut answer: Answer, exchange: &Exchange) -> Answer {
     answer
 }
 
-/// A body that is all there, with its trailers.
+/// A complete body with its trailers.
 fn body_of(bytes: Bytes, trailers: HeaderMap) -> AnswerBody {
     if trailers.is_empty() {
         return bytes.into();
@@ -130,7 +130,7 @@ fn body_of(bytes: Bytes, trailers: HeaderMap) -> AnswerBody {
     AnswerBody::Pieces(StreamBody::new(stream::iter(frames)).boxed_unsync())
 }
 
-/// The answer of a call that had ended before any of it left.
+/// The response of a call that ended before any of it was sent.
 fn whole(done: Done, exchange: &Exchange) -> Answer {
     let mut answer = match done.result {
         Ok(reply) => match reply.into_rest() {

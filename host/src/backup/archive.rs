@@ -1,4 +1,4 @@
-//! The file of a backup: written front to back, and read the same way. What it may hold is listed here, and nothing else is taken.
+//! The backup's file, written and read front to back. Its possible contents are listed here; nothing else is accepted.
 
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -22,16 +22,16 @@ const HEADING: &str = "hospes-backup.json";
 const MANIFEST: &str = "manifest.json";
 const SIGNATURE: &str = "manifest.dsse";
 
-/// Longest heading, in bytes.
+/// Maximum size of the heading, in bytes.
 const HEADING_BYTES_MAX: usize = 64 << 10;
 
-/// Longest manifest, in bytes: of some hundred thousand bundles.
+/// Maximum size of the manifest, in bytes: some hundred thousand bundles.
 const MANIFEST_BYTES_MAX: usize = 64 << 20;
 
-/// What tar counts in.
+/// Tar's block size.
 const BLOCK: usize = 512;
 
-/// What is wrong with the file of a backup.
+/// What is wrong with a backup's file.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     #[error("the archive cannot be read: it is damaged, or is not a tar archive")]
@@ -71,7 +71,7 @@ pub enum Fault {
 /// What a backup holds.
 pub struct Contents {
     pub manifest: Manifest,
-    /// The host's key, if it is in there.
+    /// The host's key, if included.
     pub key: Option<Zeroizing<Vec<u8>>>,
 }
 
@@ -92,7 +92,7 @@ impl<W: Write> Writer<W> {
         Ok(put(&mut self.out, (HEADING, self.at), &text)?)
     }
 
-    /// So many bytes of a file.
+    /// A file of this size.
     pub(super) fn file(
         &mut self,
         name: &str,
@@ -130,7 +130,7 @@ impl<W: Write> Writer<W> {
     }
 }
 
-/// Puts the host's key in front of a backup. Whoever has the file can then sign as the host.
+/// Prepends the host's key to a backup. Anybody with the file can then sign as the host.
 ///
 /// # Errors
 /// If it cannot be written.
@@ -165,7 +165,7 @@ fn header(name: &str, bytes: u64, at: Timestamp) -> io::Result<Header> {
     Ok(header)
 }
 
-/// Reads a backup to its end and checks it, and keeps nothing.
+/// Reads and verifies a whole backup without storing anything.
 ///
 /// # Errors
 /// [`Fault`].
@@ -173,14 +173,14 @@ pub fn check(archive: impl Read) -> Result<Contents, Fault> {
     read(archive, None)
 }
 
-/// Reads a backup to its end and checks it. Its files, but for the key, come into `folder`.
+/// Reads and verifies a whole backup, and writes its files except the key to `folder`.
 ///
 /// # Errors
-/// [`Fault`]; what is in `folder` is not to be used then.
+/// [`Fault`]; the content of `folder` must not be used.
 pub(super) fn read(archive: impl Read, folder: Option<&Path>) -> Result<Contents, Fault> {
     let mut archive = Archive::new(archive);
     let mut reading = Reading { folder, ..Reading::default() };
-    // As they are: what tar has for long names and the like is nothing that a backup has, and it would be read into memory.
+    // Raw entries: a backup never uses tar's extensions such as long names, which would be read into memory.
     for entry in archive.entries().map_err(Fault::Read)?.raw(true) {
         let entry = entry.map_err(Fault::Read)?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
@@ -193,7 +193,7 @@ pub(super) fn read(archive: impl Read, folder: Option<&Path>) -> Result<Contents
     reading.end()
 }
 
-/// A backup that is being read.
+/// A backup being read.
 #[derive(Default)]
 struct Reading<'f> {
     folder: Option<&'f Path>,
@@ -240,7 +240,7 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// Compares what came with what the manifest says.
+    /// Compares the files with the manifest.
     fn end(self) -> Result<Contents, Fault> {
         if !self.has_heading {
             return Err(Fault::NoBackup);
@@ -282,7 +282,7 @@ fn check_heading(text: &[u8]) -> Result<(), Fault> {
     }
 }
 
-/// Whether this is the path of a file that a backup has. No other is ever opened.
+/// Whether this path can occur in a backup. No other is ever opened.
 fn is_place(name: &str) -> bool {
     let below = |folder: &str| name.strip_prefix(folder)?.strip_prefix('/');
     let is_digest = |file: &str| unhex::<32>(file).is_some_and(|bytes| hex(&bytes) == file);
@@ -302,7 +302,7 @@ fn whole(entry: impl Read, name: &'static str, max: usize) -> Result<Vec<u8>, Fa
     if bytes.len() > max { Err(Fault::TooLarge { name, max }) } else { Ok(bytes) }
 }
 
-/// Reads a file, into `folder` if there is one.
+/// Reads a file, into `folder` if given.
 fn keep(name: &str, entry: impl Read, folder: Option<&Path>) -> Result<Listed, Fault> {
     let failed = |source| Fault::Write { name: name.to_owned(), source };
     let mut file = folder.map(|folder| create(&folder.join(name))).transpose().map_err(failed)?;
@@ -324,7 +324,7 @@ fn keep(name: &str, entry: impl Read, folder: Option<&Path>) -> Result<Listed, F
     Ok(entry.listed())
 }
 
-/// Makes a file that is not there, for its owner only, and the folders above it.
+/// Creates a new owner-only file, and its parent folders.
 fn create(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;

@@ -1,4 +1,4 @@
-//! A data directory made of a backup: beside its place first, checked there as a host would when it starts, and then moved in one step.
+//! Restores a data directory from a backup: next to its destination first, checked there like at a start, then moved in one step.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufReader, Write as _};
@@ -18,7 +18,7 @@ use crate::receipt::{Known, Log, ProofError, ReceiptError};
 use crate::state::receipts;
 use crate::store::{Store, StoreError};
 
-/// Why nothing was restored.
+/// Why a restore failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     #[error("`{}` exists and is not an empty directory; restore to another, or move it away", .0.display())]
@@ -64,31 +64,31 @@ pub enum RestoreError {
 /// What is to be restored.
 pub struct Wanted<'w> {
     pub archive: &'w Path,
-    /// Where to. Not there yet, or an empty directory.
+    /// The destination: missing, or an empty directory.
     pub data: &'w Path,
     /// The host's key, if the backup does not hold it.
     pub key: Option<&'w Path>,
-    /// Receipts and checkpoints that may be newer than the backup, and their files.
+    /// Receipts and checkpoints that may be newer than the backup, with their files.
     pub shown: Vec<(PathBuf, Vec<u8>)>,
     pub clock: Clock,
 }
 
-/// What was restored.
+/// The result of a restore.
 pub struct Outcome {
     pub host: Party,
     pub made: Timestamp,
     /// Receipts and actions in the log.
     pub size: u64,
-    /// How many there were at least, if what was shown is newer.
+    /// Minimum number there were, if the evidence is newer.
     pub lost_up_to: Option<u64>,
-    /// Files that were not there when the backup was made.
+    /// Files that were missing when the backup was made.
     pub missing: Vec<String>,
 }
 
-/// Makes a data directory of a backup. It is in its place whole and durable when this returns.
+/// Restores a data directory from a backup. Complete and durable when this returns.
 ///
 /// # Errors
-/// [`RestoreError`]; nothing was changed then.
+/// [`RestoreError`]; nothing was changed.
 pub fn restore(wanted: &Wanted<'_>) -> Result<Outcome, RestoreError> {
     let data = wanted.data;
     if wanted.shown.len() > SHOWN_MAX {
@@ -117,7 +117,7 @@ pub fn restore(wanted: &Wanted<'_>) -> Result<Outcome, RestoreError> {
     let lost_up_to = check(beside.path(), &key, &manifest, wanted)?;
     sync_folders(beside.path()).map_err(failed)?;
     fs::rename(beside.path(), data).map_err(failed)?;
-    // What is moved is no longer there to be removed.
+    // After the move there is nothing left to remove.
     drop(beside.keep());
     File::open(parent).and_then(|folder| folder.sync_all()).map_err(failed)?;
     let Manifest { host, made, size, missing, .. } = manifest;
@@ -133,7 +133,7 @@ fn check_empty(data: &Path) -> Result<(), RestoreError> {
     is_empty.then_some(()).ok_or_else(|| RestoreError::NotEmpty(data.to_owned()))
 }
 
-/// Puts the host's key into the directory, from the backup or from a file.
+/// Writes the host's key into the directory, from the backup or from a file.
 fn place_key(
     folder: &Path,
     in_backup: Option<&[u8]>,
@@ -156,8 +156,7 @@ fn place_key(
     Ok(PartyKey::load(&path)?)
 }
 
-/// Opens records and log as a host does, and leaves the note for its first start. Gives back how far the log had come, if what was
-/// shown is newer.
+/// Opens records and log like a host, and leaves the note for its first start. Returns the lost log's size, if the evidence is newer.
 fn check(
     folder: &Path,
     key: &PartyKey,
@@ -188,7 +187,7 @@ fn check(
     Ok(lost_up_to)
 }
 
-/// Makes the names of all files durable.
+/// Syncs the names of all files.
 fn sync_folders(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;

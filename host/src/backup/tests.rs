@@ -1,4 +1,4 @@
-//! A directory of records and a log, without a host: copied, and made anew.
+//! A directory with records and a log, without a host: backed up and restored.
 
 use super::*;
 use crate::id::CallId;
@@ -18,7 +18,7 @@ fn open_log(data: &Path, key: &PartyKey) -> Log {
         .expect("opens")
 }
 
-/// A directory with a record and an entry of the log, and its key.
+/// A directory with a record, a log entry and its key.
 fn directory(data: &Path) -> PartyKey {
     std::fs::create_dir(data).expect("made");
     let key = PartyKey::from_secret(&[7; 32]);
@@ -47,7 +47,7 @@ fn what_is_restored_is_what_there_was_and_knows_what_it_lacks() {
     let Contents { manifest, key: kept } =
         check(File::open(&archive).expect("opens")).expect("good");
     assert!(kept.is_none() && manifest.size == 1 && manifest.missing.is_empty());
-    // The log goes on after the backup.
+    // The log continues after the backup.
     let log = open_log(&data, &key);
     act(&log, 2);
     let later = log.checkpoint().into_bytes();
@@ -120,7 +120,7 @@ fn every_byte_of_a_backup_counts() {
         assert!(check(&good[..at]).is_err(), "cut at {at}");
         let mut bad = good.clone();
         bad[at] ^= 1;
-        // What fills up a block, and the heading's program, say nothing.
+        // Tar padding and the heading's program name are not covered.
         let says_nothing = good[at] == 0 || at < 1024;
         assert!(says_nothing || check(bad.as_slice()).is_err(), "byte {at}");
     }

@@ -1,6 +1,6 @@
-//! Reads the payload of a call as the arguments of its function, by the function's own types.
+//! Parses a call's payload into its function's arguments, by the function's types.
 //!
-//! Nothing is guessed: a payload that does not fit is refused, and the error says where.
+//! Nothing is guessed: a payload that does not fit is rejected, and the error says where.
 
 mod parts;
 
@@ -49,7 +49,7 @@ pub enum ArgumentsError {
     Npy(NpyError),
     #[error("part `{name}` is not a tensor in NumPy's format: {error}")]
     PartNotNpy { name: String, error: NpyError },
-    /// The answer cannot be what the caller wants.
+    /// The function cannot produce the wanted response.
     #[error("{0}")]
     Answer(String),
     #[error(
@@ -89,7 +89,7 @@ pub enum ArgumentsError {
     OctetsForShape { bytes: usize, input: String, shape: String },
 }
 
-/// Reads the arguments of a call: a large text apart from the threads that serve.
+/// Parses a call's arguments: a large text off the serving threads.
 ///
 /// # Errors
 /// [`ArgumentsError`] points at the member that does not fit.
@@ -175,8 +175,8 @@ impl Function {
         }
     }
 
-    /// Checks tensors against the model that gets them, where it is known: where the bundle has no code of its own. The
-    /// messages are those that clients of the Open Inference Protocol look for.
+    /// Checks tensors against the model if it is known, that is if the bundle has no code. Open Inference Protocol clients expect these
+    /// messages.
     fn check(&self, tensors: &[(String, Tensor)]) -> Result<(), ArgumentsError> {
         let deployment = self.deployment();
         let Some(signature) = deployment.tensors().filter(|_| deployment.is_codeless()) else {
@@ -244,7 +244,7 @@ impl Function {
     }
 }
 
-/// The tensors among the arguments, by the names of their parameters: agreements may limit them.
+/// The tensor arguments by parameter name: agreements may limit them.
 fn named_tensors(params: &[Field], values: &[Value]) -> Vec<(String, Tensor)> {
     let mut named = Vec::new();
     for (param, value) in params.iter().zip(values) {
@@ -255,13 +255,13 @@ fn named_tensors(params: &[Field], values: &[Value]) -> Vec<(String, Tensor)> {
     named
 }
 
-/// Names as Python writes a list of them, which is what clients have seen so far.
+/// Formatted as a Python list, as clients have seen so far.
 fn quoted(names: &[String]) -> String {
     let names: Vec<_> = names.iter().map(|name| format!("'{name}'")).collect();
     format!("[{}]", names.join(","))
 }
 
-/// A shape as the protocol writes it: -1 where it is open.
+/// A shape in the protocol's form: -1 for an open dimension.
 fn dimensions(shape: &[Option<usize>]) -> String {
     let sizes = shape.iter().map(|size| size.map_or_else(|| "-1".into(), |size| size.to_string()));
     format!("[{}]", sizes.collect::<Vec<_>>().join(", "))
@@ -280,7 +280,7 @@ fn octets(params: &[Field], bytes: &Bytes) -> Result<Input, ArgumentsError> {
     }
 }
 
-/// The shape that so many bytes of an input have, if its dimensions leave one possibility.
+/// The shape of an input with this many bytes, if its dimensions allow only one.
 fn shape(input: &TensorSpec, bytes: usize) -> Option<Vec<usize>> {
     let width = input.data_type.size()?;
     let sizes = input.shape.as_ref()?;

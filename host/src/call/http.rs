@@ -1,9 +1,8 @@
-//! A request that a component answers itself, and its response (`wasi:http`): what of both goes through the boundary.
+//! A request to a component's HTTP handler, and its response (`wasi:http`): what of both crosses the boundary.
 //!
-//! Both are counted and kept as they go by, for the receipt commits to them: to the request's line, to each header that the handler gets,
-//! sorted by their names, an empty line and what was read of the body; to the response's status, headers, an empty line, the body and
-//! the trailers. What belongs to the host or to all tenants together is taken out before: the caller's key, cookies, and headers that
-//! would speak for the whole site.
+//! Both are counted and kept on the way, because the receipt commits to them. The request's commitment covers its line, the headers that
+//! the handler gets, sorted by name, an empty line, and the body as far as it was read. The response's covers status, headers, an empty
+//! line, body and trailers. Removed before are the caller's key, cookies, and headers that would affect the whole site.
 
 mod headers;
 
@@ -27,51 +26,51 @@ use crate::call::pieces::PIECES_MAX;
 use crate::outcome::{GuestFailure, OutputLimit, Reply};
 use crate::sandbox::{Body, BodyError, Responder};
 
-/// How long the beginning of a response waits for its rest: a short one leaves with its receipt, in one piece.
+/// How long a response's first bytes wait for the rest: a short response is sent with its receipt, in one piece.
 const WHOLE_WITHIN: Duration = Duration::from_millis(5);
 
-/// Bytes of a response that wait for the rest at most.
+/// Maximum response bytes that wait.
 const HELD_BYTES_MAX: usize = 64 << 10;
 
-/// What may go through, in bytes of all that is counted.
+/// Limits in bytes, over all that is counted.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     /// Of the request.
     pub input: u64,
-    /// Of the response, and who says so.
+    /// Of the response, and who set it.
     pub output: (u64, OutputLimit),
-    /// Whether the agreement controls what leaves the host: a response can carry anything, so then it does not.
+    /// Whether the agreement controls output. A response can carry anything, so it is then blocked.
     pub controlled: bool,
 }
 
-/// One request and its response, on their way.
+/// One request and its response.
 pub struct Exchange {
-    /// The request's line and headers, as they are committed to.
+    /// The request's line and headers, as committed to.
     head: Bytes,
-    /// Bytes of the request's body, if it says so.
+    /// The request body's declared length.
     length: Option<u64>,
-    /// Whether the response has no body whatever its headers say.
+    /// Whether the response has no body, whatever its headers say.
     bodiless: bool,
-    /// Until the handler gets it.
+    /// Until the handler takes it.
     request: Mutex<Option<http::Request<Body>>>,
     bounds: OnceLock<Bounds>,
     input: Mutex<Vec<u8>>,
     output: Mutex<Output>,
-    /// Why the request may not go on.
+    /// Why the request was stopped.
     refused: OnceLock<GuestFailure>,
     pieces: mpsc::Sender<Bytes>,
-    /// How long the handler waits for whoever reads its response.
+    /// How long the handler waits for the reader of its response.
     reader: Mutex<Watch>,
 }
 
 #[derive(Default)]
 struct Output {
-    /// Until it leaves.
+    /// Until it is sent.
     head: Option<response::Parts>,
-    /// All that is counted, and how much of it has left.
+    /// All counted bytes, and how many of them were sent.
     counted: Vec<u8>,
     left: usize,
-    /// What of the body waits to leave.
+    /// Body bytes waiting to be sent.
     held: Vec<u8>,
     trailers: Option<HeaderMap>,
 }
@@ -83,7 +82,7 @@ impl fmt::Debug for Exchange {
 }
 
 impl Exchange {
-    /// The exchange that a request begins, and where the pieces of the response's body come out.
+    /// The exchange for a request, and the receiver of the response body's pieces.
     pub fn new(
         mut parts: request::Parts,
         body: Body,
@@ -111,53 +110,53 @@ impl Exchange {
         (Arc::new(exchange), taken)
     }
 
-    /// The request's line and headers, as they are committed to.
+    /// The request's line and headers, as committed to.
     pub fn head(&self) -> &Bytes {
         &self.head
     }
 
-    /// Bytes of the whole request; none if its body does not say how long it is.
+    /// Size of the whole request; `None` if its body declares no length.
     pub fn length(&self) -> Option<u64> {
         self.length.map(|length| length.saturating_add(self.head.len() as u64))
     }
 
-    /// The request, for the handler. There is one.
+    /// The request, for the handler. Can be taken once.
     pub(crate) fn request(self: &Arc<Self>) -> Option<http::Request<Body>> {
         let request = lock(&self.request).take()?;
         let through = Arc::clone(self);
         Some(request.map(|body| Counted { body, through }.boxed_unsync()))
     }
 
-    /// Lets the request and the response through, within these bounds. Until then they have none of the body's bytes.
+    /// Opens request and response within these limits. Until then no body bytes pass.
     pub(crate) fn open(self: &Arc<Self>, bounds: Bounds) -> Arc<dyn Responder> {
         let _ = self.bounds.set(bounds);
         Arc::<Self>::clone(self)
     }
 
-    /// What the handler got of the request. Taken once, when the call has ended.
+    /// What the handler received of the request. Taken once, after the call has ended.
     pub(crate) fn received(&self) -> Vec<u8> {
         std::mem::take(&mut *lock(&self.input))
     }
 
-    /// Why the request was more than it may be, if it was.
+    /// The limit that the request exceeded, if any.
     pub(crate) fn refusal(&self) -> Option<&GuestFailure> {
         self.refused.get()
     }
 
-    /// Ends the response: the whole of it, as it is committed to.
+    /// Ends the response and returns all of it, as committed to.
     pub(crate) fn finish(&self) -> Reply {
         let mut output = lock(&self.output);
         let rest = std::mem::take(&mut output.held).into();
         Reply::Streamed { bytes: std::mem::take(&mut output.counted).into(), rest }
     }
 
-    /// What has left the host of a response that failed.
+    /// What was sent of a failed response.
     pub(crate) fn released(&self) -> Bytes {
         let output = lock(&self.output);
         Bytes::copy_from_slice(&output.counted[..output.left])
     }
 
-    /// The response's status and headers, once: when its first piece is there, or when the call has ended.
+    /// The response's status and headers, once: with its first piece or when the call has ended.
     pub fn take_head(&self) -> Option<response::Parts> {
         lock(&self.output).head.take()
     }
@@ -167,7 +166,7 @@ impl Exchange {
         lock(&self.output).trailers.take().unwrap_or_default()
     }
 
-    /// Counts what the handler is about to get.
+    /// Counts what the handler is about to receive.
     fn count_in(&self, bytes: &[u8]) -> Result<(), BodyError> {
         let mut input = lock(&self.input);
         let max = self.bounds.get().map_or(0, |bounds| bounds.input);
@@ -182,7 +181,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// Counts what is to leave.
+    /// Counts what is about to be sent.
     fn count_out(&self, bytes: &[u8]) -> Result<(), GuestFailure> {
         if let Some(refused) = self.refusal() {
             return Err(refused.clone());
@@ -197,7 +196,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// Sends what is held, if only the head. Waits for whoever reads, but not for ever: the sandbox is wanted by others.
+    /// Sends what is held, even if only the head. Waits for the reader, but not forever: others need the sandbox.
     async fn release(&self) -> Result<(), GuestFailure> {
         let mut reserve = pin!(self.pieces.reserve());
         let permit = poll_fn(|context| match reserve.as_mut().poll(context) {
@@ -261,7 +260,7 @@ impl Exchange {
                         output.held.len()
                     };
                     sent += bytes.len() as u64;
-                    // The last of what was announced waits for the receipt.
+                    // The last announced bytes wait for the receipt.
                     let last = announced == Some(sent);
                     if !last && (begun || held >= HELD_BYTES_MAX) {
                         self.release().await?;
@@ -296,12 +295,12 @@ impl Responder for Exchange {
     }
 }
 
-/// Nothing panics while one of these is held.
+/// Nothing panics while holding this lock.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// The length that headers announce. Two of them could mean different ends to whoever is in between.
+/// The declared length. Two could mean different ends to intermediaries.
 fn length(headers: &HeaderMap) -> Result<Option<u64>, GuestFailure> {
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     let length = match (lengths.next(), lengths.next()) {
@@ -313,7 +312,7 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, GuestFailure> {
     length.map(Some).ok_or(GuestFailure::OutputUnsendable { reason })
 }
 
-/// A line for each, sorted by their names.
+/// One line each, sorted by name.
 fn write_headers(headers: &HeaderMap, out: &mut Vec<u8>) {
     let mut lines: Vec<(&HeaderName, &HeaderValue)> = headers.iter().collect();
     lines.sort_by_key(|(name, _)| name.as_str());
@@ -325,7 +324,7 @@ fn write_headers(headers: &HeaderMap, out: &mut Vec<u8>) {
     }
 }
 
-/// The body of a request, counted as the handler reads it.
+/// The request's body, counted as the handler reads it.
 struct Counted {
     body: Body,
     through: Arc<Exchange>,
@@ -344,7 +343,7 @@ impl http_body::Body for Counted {
             None => return Poll::Ready(None),
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
-                // Why it did not come is what the caller is told, whatever the handler makes of it.
+                // The caller gets this error, whatever the handler makes of it.
                 if let Some(failure) = error.downcast_ref::<GuestFailure>() {
                     let _ = this.through.refused.set(failure.clone());
                 }

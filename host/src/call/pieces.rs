@@ -1,4 +1,4 @@
-//! Answers that are streams: each element is written, held to the agreement's limits and handed on as it comes.
+//! Streamed responses: each element is serialised, checked against the agreement's limits and sent as it comes.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -15,31 +15,31 @@ use crate::sandbox::{Signature, Sink};
 use crate::state::deployments::Function;
 use crate::value::{Type, Value};
 
-/// Pieces that may wait for a caller who reads slowly. When there are so many, the guest waits.
+/// Pieces that may wait for a slow caller. Beyond that the guest waits.
 pub const PIECES_MAX: usize = 8;
 
-/// Writes the pieces of a stream as one protocol has them.
+/// Serialises a stream in one protocol's format.
 pub trait PieceEncoder: fmt::Debug + Send + Sync {
-    /// Whether streams of `function` can be what the caller wants. Asked before it runs.
+    /// Whether `function` can produce what the caller wants. Asked before it runs.
     ///
     /// # Errors
-    /// What the caller wants and the function does not have.
+    /// What the caller wants and `function` lacks.
     fn suits(&self, function: &Function) -> Result<(), String>;
 
-    /// What the caller gets of one element now; empty if it comes later.
+    /// What to send for an element now; empty if it is sent later.
     ///
     /// # Errors
-    /// Why it cannot be sent as the caller wants it.
+    /// Why it cannot be sent in the wanted form.
     fn piece(&self, value: &Value, element: &Type) -> Result<Vec<u8>, String>;
 
-    /// What the caller gets when the stream has ended well.
+    /// What to send when the stream has ended without an error.
     ///
     /// # Errors
-    /// Why the answer cannot be sent as the caller wants it.
+    /// Why the response cannot be sent in the wanted form.
     fn end(&self) -> Result<Vec<u8>, String>;
 }
 
-/// A caller who takes an answer in pieces.
+/// A caller who takes a streamed response.
 #[derive(Debug)]
 pub struct Streaming {
     encoder: Arc<dyn PieceEncoder>,
@@ -50,7 +50,7 @@ pub struct Streaming {
 }
 
 impl Streaming {
-    /// The caller, and where its pieces come out.
+    /// The caller, and the receiver of its pieces.
     pub fn new(encoder: Arc<dyn PieceEncoder>, pace: Pace) -> (Arc<Self>, mpsc::Receiver<Bytes>) {
         let (pieces, taken) = mpsc::channel(PIECES_MAX);
         (Arc::new(Self { encoder, pieces, pace, opened: OnceLock::new() }), taken)
@@ -65,7 +65,7 @@ impl Streaming {
         }
     }
 
-    /// Where the elements of this function's stream go, under these terms.
+    /// The sink for this function's stream under these terms.
     pub(crate) fn open(
         &self,
         function: &Function,
@@ -89,7 +89,7 @@ impl Streaming {
         Some(pieces)
     }
 
-    /// Ends the stream: the whole of it, as the caller gets it.
+    /// Ends the stream and returns all of it, as the caller gets it.
     pub(crate) fn finish(&self) -> Result<Reply, GuestFailure> {
         let Some(pieces) = self.opened.get() else {
             return Err(unsendable("the stream was never opened".to_owned()));
@@ -100,7 +100,7 @@ impl Streaming {
         Ok(Reply::Streamed { bytes, rest: end.into() })
     }
 
-    /// What has left the host so far.
+    /// What was sent so far.
     pub(crate) fn released(&self) -> Bytes {
         self.opened.get().map_or_else(Bytes::new, |pieces| pieces.sent().clone().into())
     }
@@ -110,17 +110,17 @@ fn unsendable(reason: String) -> GuestFailure {
     GuestFailure::OutputUnsendable { reason }
 }
 
-/// One call's stream on its way out.
+/// One call's outgoing stream.
 #[derive(Debug)]
 struct Pieces {
     encoder: Arc<dyn PieceEncoder>,
     element: Type,
-    /// None if everything may leave.
+    /// `None` if nothing is withheld.
     controls: Option<Controls>,
     sender: Mutex<PollSender<Bytes>>,
     /// What was sent: the receipt commits to it.
     sent: Mutex<Vec<u8>>,
-    /// How long the guest waits for whoever reads.
+    /// How long the guest waits for the reader.
     reader: Mutex<Watch>,
     max: u64,
     limit: OutputLimit,
@@ -139,7 +139,7 @@ impl Pieces {
         self.sent.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Counts bytes that are about to leave.
+    /// Counts bytes that are about to be sent.
     fn count(&self, piece: &[u8]) -> Result<(), GuestFailure> {
         let mut sent = self.sent();
         let bytes = (sent.len() + piece.len()) as u64;

@@ -1,4 +1,4 @@
-//! A bundle's models: loaded into their backends, and tried out before callers can reach them.
+//! A bundle's models: loaded into their backends and tried out before callers can reach them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +19,7 @@ pub(super) struct Models<'b> {
     unkept: Unkept,
 }
 
-/// Weights that may not be on the disk yet: a worker that ends before they are has to load them again. Forgotten with [`Models`].
+/// Weights that may not be on disk yet: a worker that restarts before then must load them again. Dropped with [`Models`].
 #[derive(Clone, Default)]
 struct Unkept(Arc<Mutex<HashMap<Digest, Bytes>>>);
 
@@ -57,7 +57,7 @@ impl<'b> Models<'b> {
         }
     }
 
-    /// Loads them, once for every digest of a publisher.
+    /// Loads them, once per digest and publisher.
     pub(super) async fn load(&self, host: &Host) -> Result<Graphs, DeployError> {
         let mut graphs = HashMap::new();
         for model in &self.bundle.manifest().models {
@@ -69,8 +69,8 @@ impl<'b> Models<'b> {
         Ok(Arc::new(graphs))
     }
 
-    /// Each model is computed before callers can reach it: one that would fail every call does not go live. Those that were tried out
-    /// before, with the backends that are said, are not again.
+    /// Computes each model before callers can reach it: a model that would fail every call does not go live. Models that these backends
+    /// have already computed are skipped.
     pub(super) async fn try_out(
         &self,
         host: &Host,
@@ -98,15 +98,15 @@ impl<'b> Models<'b> {
     }
 }
 
-/// The backends that computed a bundle's models when they were tried out, by the models' names.
+/// The backends that computed the models in the trial run, by model name.
 pub(super) type Backends = BTreeMap<String, String>;
 
-/// Those of models that were tried out.
+/// Results of the trial run.
 pub(super) fn backends(tried: &[Tried]) -> Backends {
     tried.iter().map(|tried| (tried.model.clone(), tried.backend.to_string())).collect()
 }
 
-/// What the publisher asks of a model's backend.
+/// The publisher's choice of backend for a model.
 fn placement(model: &ModelSpec) -> Placement {
     Placement { backend: model.backend, device: model.device }
 }

@@ -1,5 +1,5 @@
-//! What was published before the host started: known at once, loaded when it is asked for or in the background, and out of service
-//! where it cannot be brought back. One version that cannot takes nothing else down.
+//! Published versions at start: known at once, loaded on first use or in the background, and out of service if they fail to load. A failure
+//! affects no other version.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -16,10 +16,10 @@ use crate::sandbox::SandboxError;
 use crate::state::deployments::{Deployment, LOADING_MAX, Published, ResolveError};
 use crate::store::{Store, StoreError, Table, is_disk_failure};
 
-/// Longest reason that is kept of why a version is out of service.
+/// Maximum length of a stored reason.
 const REASON_CHARS_MAX: usize = 1000;
 
-/// Pauses before a version is tried again that did not load in time, or because the disk failed.
+/// Pauses before retrying a version that loaded too slowly or met a disk error.
 const RETRY_PAUSES: [Duration; 5] = [
     Duration::from_secs(2),
     Duration::from_secs(10),
@@ -28,11 +28,11 @@ const RETRY_PAUSES: [Duration; 5] = [
     Duration::from_secs(1800),
 ];
 
-/// Makes every version known that was published before, and has those loaded that were not withdrawn: when they are first asked
-/// for, or in the background. What cannot be read is out of service; the rest does not notice.
+/// Registers every published version, and queues those that are not withdrawn for loading on first use or in the background. Unreadable
+/// records are out of service; the rest is unaffected.
 ///
 /// # Errors
-/// [`StoreError`] if the records cannot be had.
+/// [`StoreError`] if the records cannot be read.
 pub fn restore(host: &Arc<Host>) -> Result<(), StoreError> {
     let mut published = Vec::new();
     for (key, record) in host.store.all(Table::Publications)? {
@@ -67,10 +67,10 @@ pub fn restore(host: &Arc<Host>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Sets aside what was published and cannot be read, as far as its record says, for whoever only looks at the records.
+/// Sets unreadable publications aside, for readers that only inspect the records.
 ///
 /// # Errors
-/// [`StoreError`] if the records cannot be had.
+/// [`StoreError`] if the records cannot be read.
 pub fn look(store: &Store) -> Result<(), StoreError> {
     for (key, record) in store.all(Table::Publications)? {
         if let Err(error) = Publication::read(&record) {
@@ -80,7 +80,7 @@ pub fn look(store: &Store) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Loads the versions that wait for it, some at a time, until none is left whose turn it is: who loads another one has the rest follow.
+/// Loads queued versions, several at a time, until the queue is empty. Queueing another starts it again.
 fn load_waiting(host: &Arc<Host>) {
     for _ in 0..LOADING_MAX.min(host.deployments.loading().left()) {
         let host = Arc::downgrade(host);
@@ -93,9 +93,9 @@ fn load_waiting(host: &Arc<Host>) {
     }
 }
 
-/// Loads a version, and puts it into service or out of it.
+/// Loads a version, and puts it into or out of service.
 async fn load_one(host: &Arc<Host>, published: &Arc<Published>) {
-    // In a task of its own: a version that panics is out of service like any other.
+    // In a task of its own: a version that panics goes out of service like any other failure.
     let loading = tokio::spawn({
         let (host, published) = (Arc::clone(host), Arc::clone(published));
         async move { bring_back(&host, &published).await }
@@ -107,7 +107,7 @@ async fn load_one(host: &Arc<Host>, published: &Arc<Published>) {
     };
     let (model, version) = (published.model(), published.version());
     if host.withdrawals.why_out(model, version).is_some() {
-        // Withdrawn by a digest that nobody knew of before it was loaded, and taken away by now.
+        // Its digest, unknown before loading, is withdrawn, and the version has been removed by now.
         host.deployments.loading().done(published, Err(Arc::from("withdrawn by the operator")));
         return;
     }
@@ -119,15 +119,14 @@ async fn load_one(host: &Arc<Host>, published: &Arc<Published>) {
         Arc::from(excerpt(&reason))
     });
     host.deployments.loading().done(published, loaded);
-    // What was withdrawn while it was loaded goes at once.
+    // If it was withdrawn while loading, take it out at once.
     block_in_place(|| host.withdrawals.take_out_of(&host.deployments));
 }
 
-/// Puts back what is published, was withdrawn by the operator, and is not any more. Waits until it is loaded, and returns what is
-/// not back in service, with why.
+/// Restores published versions whose withdrawal has ended. Waits for loading, and returns those that failed, with the reason.
 ///
 /// # Errors
-/// [`StoreError`] if the records cannot be had.
+/// [`StoreError`] if the records cannot be read.
 pub async fn reinstate(
     host: &Arc<Host>,
 ) -> Result<Vec<(ModelName, Version, ResolveError)>, StoreError> {
@@ -161,7 +160,7 @@ pub async fn reinstate(
     Ok(failed)
 }
 
-/// Whether the machine was too busy or its disk failed, so that the same may succeed later.
+/// Whether the machine was too busy or its disk failed, so that a retry may succeed.
 fn is_for_now(error: &DeployError) -> bool {
     is_disk_failure(error)
         || matches!(
@@ -185,7 +184,7 @@ fn is_for_now(error: &DeployError) -> bool {
         )
 }
 
-/// Loads a version again, after ever longer pauses, until it loads or somebody else has seen to it.
+/// Retries a version after increasing pauses, until it loads or is handled otherwise.
 async fn try_again(host: Weak<Host>, model: ModelName, version: Version) {
     for pause in RETRY_PAUSES {
         tokio::time::sleep(pause).await;
@@ -217,10 +216,10 @@ async fn bring_back(host: &Host, published: &Published) -> Result<Arc<Deployment
     }
 }
 
-/// Loads a version again that is out of service, and waits for what comes of it.
+/// Loads an out-of-service version again, and waits for the result.
 ///
 /// # Errors
-/// [`ResolveError`] if there is no such version, if it is not out of service, or if it still is.
+/// [`ResolveError`] if there is no such version, it is in service, or it failed again.
 pub async fn retry(
     host: &Arc<Host>,
     model: &ModelName,
@@ -232,10 +231,10 @@ pub async fn retry(
     again.get().map(drop)
 }
 
-/// Withdraws a version that is out of service. It lasts over a restart; a publication whose record cannot be read is forgotten.
+/// Withdraws an out-of-service version, also across restarts. A publication with an unreadable record is forgotten.
 ///
 /// # Errors
-/// [`DeployError`]; nothing was changed then.
+/// [`DeployError`]; nothing was changed.
 pub fn take_out(host: &Host, model: &ModelName, version: &Version) -> Result<(), DeployError> {
     host.deployments.take_out(model, version, |bundle| match bundle {
         Some(bundle) => {

@@ -1,6 +1,6 @@
-//! How much one publisher may leave on this host: models, versions, and bytes of bundles on its disk.
+//! How much a publisher may store on this host: models, versions, and bytes of bundles.
 //!
-//! Versions out of service count as well: their bundles are kept. Weights that several versions share are counted for each.
+//! Out-of-service versions count as well, because their bundles are kept. Shared weights count for each version.
 
 use super::{DeployError, Publication};
 use crate::bundle::Registry;
@@ -10,7 +10,7 @@ use crate::host::Host;
 use crate::id::{AccountName, ModelName};
 use crate::store::{Store, Table};
 
-/// Which limit a publisher has come to.
+/// The limit that a publisher has reached.
 #[derive(Debug, thiserror::Error)]
 pub enum RoomError {
     #[error(
@@ -30,18 +30,18 @@ pub enum RoomError {
     Bytes { publisher: AccountName, has: u64, adds: u64, max: u64 },
 }
 
-/// What a publisher has on this host.
+/// A publisher's usage.
 #[derive(Debug, Default)]
 struct Kept {
     models: Vec<ModelName>,
     versions: usize,
     bytes: u64,
-    /// Of its largest bundle.
+    /// Size of its largest bundle.
     largest: u64,
 }
 
 impl Kept {
-    /// Reads it from the records, and shows each of them to `visit`.
+    /// Computes it from the records, and shows each record to `visit`.
     fn read(
         store: &Store,
         registry: &Registry,
@@ -53,14 +53,14 @@ impl Kept {
             let kept = Publication::read(&record)?;
             let bytes = match kept.bytes {
                 Some(bytes) => bytes,
-                // Kept before there was such a limit.
+                // Stored before there was such a limit.
                 None => registry.length(&kept.bundle)?,
             };
             visit(&kept, bytes);
             all.versions += 1;
             all.bytes = all.bytes.saturating_add(bytes);
             all.largest = all.largest.max(bytes);
-            // Versions of a model lie beside each other.
+            // Versions of a model are adjacent.
             if all.models.last() != Some(&kept.model) {
                 all.models.push(kept.model);
             }
@@ -94,19 +94,18 @@ impl Kept {
     }
 }
 
-/// A bundle that is about to be sent.
+/// A bundle about to be uploaded.
 pub struct Announced<'a> {
     pub publisher: &'a AccountName,
-    /// Its bytes, if they are known; at least so many if it is compressed.
+    /// Its size, if known; a minimum if it is compressed.
     pub bytes: Option<u64>,
     pub is_compressed: bool,
 }
 
-/// How many bytes a bundle may have that is about to be sent, before any of it has come. One that may be among those that are kept
-/// already needs no room.
+/// The maximum size of a bundle about to be uploaded. A bundle that may be stored already needs no room.
 ///
 /// # Errors
-/// [`DeployError::Room`] if it cannot be published, whatever is in it; [`DeployError`] if the records cannot be had.
+/// [`DeployError::Room`] if it cannot be published, whatever its content; [`DeployError`] if the records cannot be read.
 pub fn check_announced(host: &Host, announced: &Announced<'_>) -> Result<u64, DeployError> {
     let Announced { publisher, bytes, is_compressed } = announced;
     let limits = &host.config().bundle;

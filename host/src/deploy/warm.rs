@@ -1,4 +1,4 @@
-//! A bundle that cannot start does not go live.
+//! The trial run: a bundle that cannot start does not go live.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use crate::sandbox::{CallContext, SandboxError};
 use crate::state::deployments::Deployment;
 use crate::stop::Stops;
 
-/// Instantiates a new version once, within the limits of a call and with what a call sees.
+/// Instantiates a new version once, within the limits and environment of a call.
 ///
 /// # Errors
 /// [`SandboxError`].
@@ -37,7 +37,7 @@ pub(super) async fn warm(host: &Host, deployment: &Deployment) -> Result<(), San
     let instance = host.sandbox.instantiate(guest, graphs, limits, context).await?;
     match instance.start_failure() {
         None => Ok(()),
-        // The host has none left; the guest cannot help it.
+        // The host has none left, which is not the guest's fault.
         Some(GuestFailure::HostMemory { .. }) => Err(SandboxError::PoolExhausted),
         Some(failure) => Err(SandboxError::Start { failure }),
     }

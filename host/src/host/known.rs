@@ -1,5 +1,4 @@
-//! The state of the receipts' log that the host remembers apart from the log: whoever cuts the log and its checkpoint, or puts
-//! older ones in their place, is noticed at the next start.
+//! A log checkpoint that the host stores outside the log, so that the next start notices a truncated or replaced log.
 
 use std::path::Path;
 
@@ -7,10 +6,10 @@ use super::{Host, HostError, RECEIPTS, RECORDS};
 use crate::receipt::{EMPTY_LOG_BYTES, LOG_FILE, Log, ReceiptError};
 use crate::store::{Store, StoreError, Table};
 
-/// What the latest remembered checkpoint is kept under.
+/// Key of the latest stored checkpoint.
 const CHECKPOINT: &str = "checkpoint";
 
-/// Checks that accounts and agreements are there if receipts are: an empty host would take all its parties for strangers.
+/// Checks that accounts and agreements exist if receipts do: an empty host would not know any of its parties.
 ///
 /// # Errors
 /// [`HostError::NoRecords`].
@@ -23,11 +22,10 @@ pub(crate) fn check_records(data: &Path) -> Result<(), HostError> {
     Ok(())
 }
 
-/// Checks that the log still holds what the records remember of it, and gives that back. Of hosts that ran before this was remembered,
-/// nothing is.
+/// Checks the log against the stored checkpoint, and returns the checkpoint. Older hosts did not store one.
 ///
 /// # Errors
-/// [`ReceiptError::RolledBack`] if it does not; [`StoreError`].
+/// [`ReceiptError::RolledBack`] if they do not match; [`StoreError`].
 pub fn check<E>(store: &Store, log: &Log) -> Result<String, E>
 where
     E: From<StoreError> + From<ReceiptError>,
@@ -39,7 +37,7 @@ where
 }
 
 impl Host {
-    /// Remembers the log's latest checkpoint, if there is a new one. A failure costs nothing but that an older one is remembered.
+    /// Stores the log's latest checkpoint, if it is new. After a failure the older one remains.
     pub(crate) fn remember_log(&self) {
         let note = self.receipts.log().checkpoint();
         let mut remembered =

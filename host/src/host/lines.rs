@@ -1,4 +1,4 @@
-//! What accounts wait for in fair turns, beside sandboxes and computing: the disk, publishing, and having long documents read.
+//! Queues with fair turns, besides sandboxes and inference: disk, publishing, and parsing of long documents.
 
 use std::time::Duration;
 
@@ -7,27 +7,27 @@ use crate::admission::{Asker, FairLine, FairTurns, Reader};
 use crate::config;
 use crate::state::accounts::Caller;
 
-/// Requests that read or write the disk at once, each on a thread of its own. The store has one writer anyway.
+/// Concurrent requests that use the disk, each on its own thread. The store has one writer anyway.
 const STORING_MAX: usize = 4;
 const STORING_WAITING_MAX: usize = 1024;
 const STORING_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// Bundles that may be checked, and models loaded, at once: each is held in memory meanwhile. One of an account.
+/// Bundles checked and models loaded at once: each is held in memory meanwhile. At most one per account.
 const PUBLISHING_MAX: usize = 2;
 const PUBLISHING_WAITING_MAX: usize = 256;
 const PUBLISHING_WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// Long documents that wait to be read, one a core at once.
+/// Long documents waiting to be parsed, one per core at a time.
 const READING_WAITING_MAX: usize = 1024;
 const READING_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// The lines of one host.
+/// One host's queues.
 pub(crate) struct Lines {
-    /// Turns to read or write records and files.
+    /// Turns for reading and writing records and files.
     pub(crate) storing: FairTurns,
-    /// Turns to check a bundle or to load a model.
+    /// Turns for checking a bundle or loading a model.
     pub(crate) publishing: FairTurns,
-    /// Turns to read what callers send.
+    /// Turns for parsing what callers send.
     pub(crate) reading: FairTurns,
 }
 
@@ -68,7 +68,7 @@ impl Lines {
 }
 
 impl Host {
-    /// Reads documents that a caller sends.
+    /// Parses a caller's documents.
     pub(crate) fn reader<'h>(&'h self, caller: &'h Caller) -> Reader<'h> {
         Reader { turns: &self.lines.reading, account: &caller.account().name }
     }

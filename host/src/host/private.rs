@@ -1,29 +1,28 @@
-//! The data directory is for its owner only: keys, records, receipts and other people's weights are in it.
+//! Only the owner may read the data directory: it holds keys, records, receipts and others' weights.
 //!
-//! What this host makes is private from the beginning. What an older one left readable is made private when the host starts.
+//! This host creates everything private. What an older host left readable is made private at start.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-/// Bits of a mode that let others than the owner in.
+/// Mode bits of group and others.
 const OTHERS: u32 = 0o077;
 
-/// Deepest folder below the data directory that is looked into. The host's own are two deep.
+/// Maximum depth below the data directory. The host's own folders are two deep.
 const DEPTH_MAX: usize = 8;
 
-/// Makes the data directory, or takes the rights of others from all that is in it. Links are left alone, and so is what they lead to.
+/// Creates the data directory, or removes others' access to everything in it. Links are not followed.
 ///
 /// # Errors
-/// If the directory cannot be made or read, with the path. A file whose mode cannot be changed is not one of this host's own: the
-/// log says so.
+/// If the directory cannot be created or read, with the path. A file whose mode cannot be changed is not this host's own and is logged.
 pub(super) fn open(data: &Path) -> Result<(), (PathBuf, io::Error)> {
     DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(failed(data))?;
     each(data, tighten)
 }
 
-/// Shows the data directory and all that is in it, with their properties, but no links.
+/// Visits the data directory and everything in it with metadata, except links.
 ///
 /// # Errors
 /// If the directory or a folder in it cannot be read, with the path.
@@ -54,12 +53,12 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> (PathBuf, io::Error) + use<>
     move |error| (path, error)
 }
 
-/// Whether a file or folder lets others than its owner in.
+/// Whether group or others have access to a file or folder.
 pub fn lets_others_in(meta: &fs::Metadata) -> bool {
     meta.permissions().mode() & OTHERS != 0
 }
 
-/// Takes the rights of others from one file or folder.
+/// Removes others' access to one file or folder.
 fn tighten(path: &Path, meta: &fs::Metadata) {
     let mode = meta.permissions().mode();
     if !lets_others_in(meta) {

@@ -1,22 +1,21 @@
-//! Whether the host takes calls: every state in which they fail is one in which it says so.
+//! Readiness: whenever calls would fail, the host reports it.
 //!
-//! While no worker process can be started, models are not computed, and code without models runs as always. What is asked for one version says
-//! so of that version. What is asked for all of inference (the Open Inference Protocol: "all the models are ready") says so if it
-//! concerns any version; what is asked for the host, only if it concerns every one: then it can do nothing, and another host may.
+//! While no worker process can be started, models cannot be computed, but code without models still runs. The readiness of a version
+//! reports its own state. The readiness of inference (the Open Inference Protocol: "all the models are ready") fails if any version is
+//! affected. The host's readiness fails only if all are: then it can do nothing, and another host may.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::Host;
 
-/// How long after its start the host says that it is not ready because versions are still being loaded. A call loads the version
-/// that it needs, before as after.
+/// How long after start the host is not ready because versions are still loading. A call loads its version in any case.
 const LOADING_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How often it is looked whether the host is ready, where somebody waits for it.
+/// How often readiness is checked while somebody waits for it.
 const READY_POLL: Duration = Duration::from_millis(100);
 
-/// Why the host takes no calls now.
+/// Why the host is not ready.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotReady {
     #[error("the host is stopping; use another one")]
@@ -34,10 +33,10 @@ pub enum NotReady {
 }
 
 impl Host {
-    /// Whether the host takes calls.
+    /// Whether the host is ready.
     ///
     /// # Errors
-    /// [`NotReady`] says why not.
+    /// [`NotReady`] with the reason.
     pub fn readiness(&self) -> Result<(), NotReady> {
         self.takes_calls()?;
         match self.not_computed() {
@@ -46,17 +45,17 @@ impl Host {
         }
     }
 
-    /// Whether the host takes calls and each of its models can be computed.
+    /// Whether the host is ready and each of its models can be computed.
     ///
     /// # Errors
-    /// [`NotReady`] says why not.
+    /// [`NotReady`] with the reason.
     pub fn inference_readiness(&self) -> Result<(), NotReady> {
         self.takes_calls()?;
         self.not_computed()
             .map_or(Ok(()), |(concerned, of)| Err(NotReady::Workers { concerned, of }))
     }
 
-    /// The same but for what the versions need.
+    /// The same without the versions' requirements.
     fn takes_calls(&self) -> Result<(), NotReady> {
         if self.is_draining() {
             return Err(NotReady::Draining);
@@ -75,7 +74,7 @@ impl Host {
         Ok(())
     }
 
-    /// How many versions cannot be computed, of how many; none if each can.
+    /// How many versions cannot be computed, and the total; `None` if all can.
     fn not_computed(&self) -> Option<(usize, usize)> {
         if !self.inference.starts_no_workers() {
             return None;
@@ -91,15 +90,15 @@ impl Host {
         (concerned > 0).then_some((concerned, of))
     }
 
-    /// Waits until every version was loaded that could be.
+    /// Waits until every loadable version is loaded.
     pub async fn loaded(&self) {
         self.deployments.loading().finished().await;
     }
 
-    /// Waits until the host takes calls.
+    /// Waits until the host is ready.
     pub async fn ready(&self) {
         let left = LOADING_PATIENCE.saturating_sub(self.started.elapsed());
-        // Later, calls load what they need.
+        // After that, calls load what they need.
         let _ = tokio::time::timeout(left, self.loaded()).await;
         while self.readiness().is_err() {
             tokio::time::sleep(READY_POLL).await;

@@ -30,13 +30,13 @@ pub enum SecretsError {
     Randomness,
 }
 
-/// Where the secret is kept that authenticates compiled code.
+/// File of the secret that authenticates compiled code.
 const CACHE_FILE: &str = "cache.secret";
 
-/// The files of secrets in the data directory.
+/// The secret files in the data directory.
 pub const FILES: [&str; 3] = [KEY_FILE, OPERATOR_TOKEN_FILE, CACHE_FILE];
 
-/// The host's secrets, made when the host first starts.
+/// The host's secrets, created at its first start.
 pub(super) struct Secrets {
     key: PartyKey,
     operator_token: ArcSwap<String>,
@@ -45,7 +45,7 @@ pub(super) struct Secrets {
 }
 
 impl Secrets {
-    /// Reads the secrets in `data`, or makes them.
+    /// Reads or creates the secrets in `data`.
     pub(super) fn open(data: &Path) -> Result<Self, SecretsError> {
         Ok(Self {
             key: host_key(&data.join(KEY_FILE))?,
@@ -62,18 +62,18 @@ impl Secrets {
         &self.key
     }
 
-    /// What the operator's requests carry.
+    /// The operator's token.
     pub(super) fn operator_token(&self) -> Arc<String> {
         self.operator_token.load_full()
     }
 
-    /// Puts a new token in the place of the operator's, which opens nothing from then on.
+    /// Replaces the operator's token. The old one is invalid from then on.
     pub(super) fn rotate_operator_token(&self) -> Result<Arc<String>, SecretsError> {
         let failed = |source| SecretsError::File { path: self.token_file.clone(), source };
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(|_| SecretsError::Randomness)?;
         let token = Arc::new(hex(&secret));
-        // Whole or not at all, and for the owner only: a temporary file is made so.
+        // Atomic and owner-only: a temporary file is created so.
         let folder = self.token_file.parent().unwrap_or(Path::new("."));
         let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
         writeln!(file, "{token}").map_err(failed)?;
@@ -89,10 +89,10 @@ impl Secrets {
     }
 }
 
-/// The secrets in `data` as they are: the host's key, if it was made already.
+/// The secrets in `data`; the host's key only if it exists already.
 ///
 /// # Errors
-/// [`SecretsError`] of the first that cannot be used. One that others can read can: a host that starts makes it private.
+/// [`SecretsError`] of the first unusable one. A secret that others can read is usable: starting makes it private.
 pub fn look(data: &Path) -> Result<Option<PartyKey>, SecretsError> {
     for name in [OPERATOR_TOKEN_FILE, CACHE_FILE] {
         let path = data.join(name);
@@ -135,7 +135,7 @@ fn read_random(path: &Path) -> Result<[u8; 32], SecretsError> {
     let failed = |source| SecretsError::File { path: path.to_owned(), source };
     let mut text = String::new();
     let file = OpenOptions::new().read(true).open(path).map_err(failed)?;
-    // A secret is 65 bytes: whatever else is there is not read.
+    // A secret is 65 bytes long: anything larger is not read.
     file.take(128).read_to_string(&mut text).map_err(failed)?;
     unhex(text.trim_end()).ok_or_else(|| SecretsError::Damaged(path.to_owned()))
 }

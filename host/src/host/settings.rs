@@ -1,4 +1,4 @@
-//! The parts of a host under its settings.
+//! The parts of a host, configured from its settings.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use crate::inference::Settings;
 use crate::sandbox::{Sandbox, SandboxError};
 use crate::telemetry::Allowances;
 
-/// How many bytes of bodies may be held, by whom. As much as strangers may hold in requests is for their connections.
+/// Limits on body bytes in memory, per account and in total. Connections get as much as unauthenticated requests.
 pub(super) fn body_limits(api: &config::Api) -> BodyLimits {
     BodyLimits {
-        // One account gets at most three quarters of it, and a compressed body is there twice while it is unpacked.
+        // One account gets at most three quarters; a compressed body is held twice while it is decompressed.
         all: api.bodies_in_flight_bytes_max.max(api.body_bytes_max.saturating_mul(3)),
         account: api.account_bodies_bytes_max.max(api.body_bytes_max.saturating_mul(2)),
         strangers: api.strangers_part_bytes(),
     }
 }
 
-/// How calls wait for sandboxes under these settings.
+/// How calls wait for sandboxes.
 pub(super) fn line(admission: &config::Admission) -> Line {
     Line {
         slots: admission.slots_max,
@@ -45,11 +45,11 @@ pub(super) fn sandbox(
     )
 }
 
-/// Who may send bundles, and how much of them there may be at once.
+/// Limits on uploads of bundles.
 pub(super) fn uploads(config: &Config) -> (PerAccount, Spools) {
     let (api, bundle) = (&config.api, &config.bundle);
     let per_account = api.uploads_per_account_max.get();
-    // One account gets at most three quarters of it, and the largest bundle has to fit in there.
+    // One account gets at most three quarters, which must fit the largest bundle.
     let bytes = api.uploads_in_flight_bytes_max.max(bundle.bundle_bytes_max.saturating_mul(2));
     (
         PerAccount::new(per_account, "api.uploads_per_account_max"),
@@ -57,15 +57,15 @@ pub(super) fn uploads(config: &Config) -> (PerAccount, Spools) {
     )
 }
 
-/// How inference is set up under these settings.
+/// How inference is set up.
 pub fn inference_settings(config: &Config) -> Settings {
     let inference = &config.inference;
     let libraries = match &inference.onnxruntime_library {
-        // What the operator names is used or nothing is: another version must not take its place unnoticed.
+        // If the operator names a library, only that one is used: never silently another version.
         Some(path) => vec![path.clone()],
         None => crate::inference::runtime::places(&config.data.dir),
     };
-    // Workers begin in another folder than the host.
+    // Workers have another working directory than the host.
     let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
     let libraries = libraries.into_iter().map(absolute).collect();
     Settings {

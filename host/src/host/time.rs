@@ -1,6 +1,6 @@
-//! The time that was present last, kept over a restart: a clock that is set back while the host is down reopens nothing either.
+//! The last known time, kept across restarts: setting the clock back while the host is down reopens nothing.
 //!
-//! Receipts say the same of calls; this file says it of times without calls. It is written now and then, and its loss is no error.
+//! Receipts record the time of calls; this file covers times without calls. It is written now and then, and may be lost.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -10,21 +10,21 @@ use jiff::{SignedDuration, Timestamp};
 /// The file in the data directory.
 pub const FILE: &str = "clock";
 
-/// A clock that is this far behind what was known is one that somebody should look at.
+/// A clock this far behind the last known time needs attention.
 const BEHIND_MAX: SignedDuration = SignedDuration::from_hours(1);
 
-/// The time that is kept, if the file is there and holds one.
+/// The stored time, if the file holds one.
 pub fn kept(data: &Path) -> Option<Result<Timestamp, jiff::Error>> {
     let bytes = std::fs::read(data.join(FILE)).ok()?;
     Some(String::from_utf8_lossy(&bytes).trim().parse())
 }
 
-/// Whether a clock that says `now` is so far behind a time that was known that somebody should look at it.
+/// Whether a clock at `now` is so far behind the last known time that it needs attention.
 pub fn is_behind(now: Timestamp, known: Timestamp) -> bool {
     known.duration_since(now) > BEHIND_MAX
 }
 
-/// The time that is kept, if one is.
+/// The stored time, if any.
 pub fn read(data: &Path, now: Timestamp) -> Option<Timestamp> {
     let path = data.join(FILE);
     let known = kept(data)?;
@@ -42,7 +42,7 @@ pub fn read(data: &Path, now: Timestamp) -> Option<Timestamp> {
     known.ok()
 }
 
-/// Keeps the time.
+/// Stores the time.
 pub(super) fn keep(data: &Path, now: Timestamp) {
     let write = || {
         let mut file = tempfile::NamedTempFile::new_in(data)?;

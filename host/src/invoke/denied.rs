@@ -1,4 +1,4 @@
-//! Calls that are refused to a known party: each is written down, and its caller gets the error.
+//! Refused calls of known parties: each gets a receipt, and its caller the error.
 
 use super::InvokeError;
 use crate::admission::AdmissionError;
@@ -45,7 +45,7 @@ pub(super) fn input(
     }
 }
 
-/// The call may not start now. A host that is merely busy refuses nobody: that leaves no receipt.
+/// The call may not start now. A merely busy host is no refusal and leaves no receipt.
 pub(super) fn admission(
     host: &Host,
     grant: &Grant,
@@ -65,7 +65,7 @@ pub(super) fn admission(
     }
 }
 
-/// A call that is refused although an agreement covers it.
+/// A call refused although an agreement covers it.
 fn under<'a>(
     grant: &'a Grant,
     function: &'a Function,
@@ -82,7 +82,7 @@ fn under<'a>(
     }
 }
 
-/// Writes the receipt of a call, if it was refused for good, and gives back the error for the caller.
+/// Writes a receipt if the call was refused by agreement, and returns the caller's error.
 fn write(host: &Host, refused: Option<Refused<'_>>, error: InvokeError) -> InvokeError {
     match refused.map(|refused| host.receipts.deny(&refused, host.agreements.refusals())) {
         None | Some(Ok(())) => error,

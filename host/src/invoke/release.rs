@@ -1,4 +1,4 @@
-//! What may leave the host: encodes a guest's answer and holds it to the agreement's limits. The guest has no say in it.
+//! What may be released: serialises a guest's result and applies the agreement's limits. The guest has no say in it.
 
 use bytes::Bytes;
 
@@ -11,7 +11,7 @@ use crate::state::deployments::Function;
 use crate::tensor::{Tensor, json, npy};
 use crate::value::{Type, Value, write};
 
-/// Encodes what of the answer in `outcome` may leave the host, or turns it into a failure if it may not be released.
+/// Serialises the part of `outcome` that may be released, or turns it into a failure.
 pub(super) fn check(
     grant: &Grant,
     admission: &Admission,
@@ -20,7 +20,7 @@ pub(super) fn check(
     outcome: Outcome<Answer>,
 ) -> Outcome<Reply> {
     let Outcome { result, used, .. } = outcome;
-    // The last look: what was suspended while the call ran is not released.
+    // The last check: nothing is released under an agreement suspended while the call ran.
     let result = if grant.is_stopped(function) { Err(GuestFailure::Stopped) } else { result };
     let result = match form {
         AnswerForm::Response(exchange) => match exchange.refusal() {
@@ -51,7 +51,7 @@ pub(super) fn check(
     Outcome { result, used, released }
 }
 
-/// Encodes the projection of an answer that the agreement lets out.
+/// Serialises the part of a result that the agreement permits.
 fn controlled(
     controls: &Controls,
     function: &Function,
@@ -74,14 +74,14 @@ fn controlled(
                 typed(function, form, Some((value, &ty)))
             }
         },
-        // Each element was held to the controls before it left; responses of HTTP do not begin under controls.
+        // Each stream element was checked before it was sent; HTTP responses do not run under controls.
         Answer::Streamed => streamed(form),
-        // That the plugin refused is an answer; what it says about it could be anything, and is not released.
+        // A plugin's error is a result. Its text could be anything, and is not released.
         Answer::Refusal(_) => Ok(Reply::RefusalJson(value_json(None, None))),
     }
 }
 
-/// Refuses what cannot be within the limit before it is written: writing tens of megabytes for nothing takes its time, too.
+/// Reject what must exceed the limit before serialising it: tens of megabytes take time too.
 fn can_fit(
     function: &Function,
     form: &AnswerForm,
@@ -98,7 +98,7 @@ fn can_fit(
     Ok(answer)
 }
 
-/// Lets `reply` pass if it is within the limit.
+/// Returns `reply` if it is within the limit.
 fn release(reply: Reply, (max, limit): (u64, OutputLimit)) -> Result<Reply, GuestFailure> {
     let bytes = reply.bytes().len() as u64;
     if bytes > max {

@@ -1,4 +1,4 @@
-//! The sandbox of one call: what it may use, and what it reaches of the host.
+//! The sandbox of one call: its limits, and what it reaches of the host.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::sandbox::{CallContext, CallLimits, Instance, SandboxError};
 use crate::state::agreements::Grant;
 use crate::state::deployments::Function;
 
-/// Makes the sandbox for a call that was admitted at `began`, with the limits of host, bundle, agreement and caller.
+/// Creates the sandbox for a call admitted at `began`, with the limits of host, bundle, agreement and caller.
 ///
 /// # Errors
 /// [`SandboxError`].
@@ -31,7 +31,7 @@ pub(super) async fn instantiate(
     host.sandbox.instantiate(function.guest(), function.graphs(), limits, context).await
 }
 
-/// The limits of a call whose caller waits only so long.
+/// The limits of a call with the caller's deadline.
 fn within(call: &Call, limits: CallLimits) -> CallLimits {
     let patience = call.patience.and_then(|patience| limits.began.checked_add(patience));
     let deadline = patience.map_or(limits.deadline, |until| until.min(limits.deadline));
@@ -79,7 +79,7 @@ fn context(
     }
 }
 
-/// For whom models are computed, with the account's share of the turns.
+/// The account that models are computed for, with its share of the turns.
 fn computes_for(host: &Host, grant: &Grant) -> inference::Caller {
     let weight = host.config().admission.weights.get(grant.account()).copied();
     let weight = weight.unwrap_or(NonZeroU32::MIN);

@@ -1,8 +1,7 @@
-//! What a log that was put back from a backup has lost. Calls of after the backup are counted nowhere any more, so agreements could be
-//! used beyond their limits. Nobody can tell that from the data directory; a receipt or a checkpoint of after the backup shows it.
-//! What may have been used in what is lost is frozen then, until the operator releases it.
+//! Losses of a log restored from a backup. Calls after the backup are no longer counted, so agreements could exceed their limits. The data
+//! directory cannot show that; a later receipt or checkpoint can. What may have been used is then frozen until the operator releases it.
 //!
-//! `hospes restore` leaves a note in the records, and what it was shown; the first start writes both into the log.
+//! `hospes restore` leaves a note in the records, and the evidence given to it; the first start writes both to the log.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,40 +14,40 @@ use crate::id::Digest;
 use crate::receipt::{Actor, Deed, Known, Shown};
 use crate::store::{Store, StoreError, Table};
 
-/// Most receipts and checkpoints that are read at once.
+/// Maximum receipts and checkpoints per request.
 pub const SHOWN_MAX: usize = 256;
 
-/// What the note of a restore is kept under in [`Table::Host`] until the log has it.
+/// Key of the restore note in [`Table::Host`], until the log has it.
 const KEY: &str = "restored";
 
-/// The note that `hospes restore` leaves.
+/// The note left by `hospes restore`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Restored {
-    /// Receipts and actions that the log of the backup has.
+    /// Receipts and actions in the backup's log.
     pub size: u64,
     /// When the backup was made.
     pub made: Timestamp,
-    /// What was shown: proofs and checkpoints, verified.
+    /// The evidence: verified proofs and checkpoints.
     pub shown: Vec<String>,
 }
 
-/// What was found of what was shown.
+/// What the evidence shows.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// How far the log had come, by what it has lost. None: nothing of what was shown is lost.
+    /// The lost log's size. `None`: nothing was lost.
     pub lost_up_to: Option<u64>,
-    /// From where on it was lost, if the log itself says that it was restored, and from which of several places on.
+    /// Where the loss begins, if the log records a restore; after several restores, the first that fits.
     pub lost_from: Option<u64>,
-    /// Agreements that were frozen.
+    /// Frozen agreements.
     pub frozen: Vec<Digest>,
-    /// Whether all agreements were that have limits and were made before.
+    /// Whether all agreements with limits made before were frozen.
     pub all: bool,
-    /// What the operator had done and the log has lost: what, and to whom.
+    /// The operator's lost actions and their targets.
     pub undone: Vec<(Deed, Box<str>)>,
 }
 
 impl Restored {
-    /// Leaves the note for the next start of the host.
+    /// Leaves the note for the host's next start.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -58,7 +57,7 @@ impl Restored {
     }
 }
 
-/// Takes over what `hospes restore` has left, before the host serves.
+/// Processes the note of `hospes restore` before the host serves.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -94,10 +93,10 @@ pub fn take_over(host: &Host) -> Result<(), StoreError> {
     }
 }
 
-/// Looks at receipts and checkpoints of this host. If the log lacks any of them, what may have been used in what is lost is frozen.
+/// Checks receipts and checkpoints of this host. If the log lacks any of them, what may have been used is frozen.
 ///
 /// # Errors
-/// [`OperationError`]: nothing was done, unless it is [`OperationError::NotKept`].
+/// [`OperationError`]: nothing was done, except after [`OperationError::NotKept`].
 pub fn show(host: &Host, shown: &[&[u8]]) -> Result<Findings, OperationError> {
     let (count, max) = (shown.len(), SHOWN_MAX);
     if count > max {
@@ -120,7 +119,7 @@ pub fn show(host: &Host, shown: &[&[u8]]) -> Result<Findings, OperationError> {
     let lost_from = match restored[..] {
         _ if all_from.is_some() => all_from,
         [only] => Some(only),
-        // Which of them lost it is not known.
+        // It is unknown which restore lost it.
         _ => None,
     };
     lost.retain(|known| !log.has(known));
@@ -146,12 +145,12 @@ pub fn show(host: &Host, shown: &[&[u8]]) -> Result<Findings, OperationError> {
     Ok(Findings { lost_up_to: Some(lost_up_to), lost_from, frozen, all, undone })
 }
 
-/// The agreements that lost calls counted against, if that is known.
+/// The agreements that counted the lost calls, if known.
 fn counted(host: &Host, lost: &[Known]) -> Option<BTreeSet<Digest>> {
     let mut counted = BTreeSet::new();
     for known in lost {
         let Shown::Receipt(receipt) = known.shown() else { continue };
-        // Others were refused, or were a publisher's own, and counted nothing.
+        // Other calls were refused, or a publisher's own, and not counted.
         if let (Some(agreement), Some(_)) = (receipt.agreement, receipt.used) {
             counted.extend(host.agreements.counted_by(&agreement)?);
         }
@@ -159,7 +158,7 @@ fn counted(host: &Host, lost: &[Known]) -> Option<BTreeSet<Digest>> {
     Some(counted)
 }
 
-/// What was done, in order, but for the restores of logs that were lost themselves.
+/// The actions in order, without the restores of logs that were lost themselves.
 fn undone(lost: &[Known]) -> Vec<(Deed, Box<str>)> {
     let mut undone = BTreeMap::new();
     for known in lost {

@@ -1,4 +1,4 @@
-//! What an action is done to, as people write it.
+//! An action's target, as people write it.
 
 use std::fmt;
 
@@ -8,31 +8,31 @@ use super::OperationError;
 use crate::id::{AccountName, Digest, KeyId, ModelName};
 use crate::receipt::Deed;
 
-/// How the operator's token is named where it is what an action is done to.
+/// The name of the operator's token as a target.
 const TOKEN: &str = "operator.token";
 
-/// How all agreements are named.
+/// The name of all agreements as a target.
 const AGREEMENTS: &str = "all";
 
-/// What an action is done to.
+/// An action's target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     Account(AccountName),
     Key(KeyId),
     Version(ModelName, Version),
     Model(ModelName),
-    /// Of a bundle, of a component, or of a model's weights.
+    /// The digest of a bundle, a component or a model's weights.
     Digest(Digest),
     Offer(Digest),
     Agreement(Digest),
-    /// Every agreement that has limits over its calls.
+    /// Every agreement with limits over all calls.
     Agreements,
     /// The operator's token.
     Token,
 }
 
 impl Target {
-    /// Reads what a deed is done to.
+    /// Parses a target.
     ///
     /// # Errors
     /// [`OperationError::Target`].

@@ -4,7 +4,7 @@ wasmtime::component::bindgen!({
     path: "../wit",
     world: "hospes:plugin/plugin",
     imports: {
-        // These wait: the one hands tensors to those who compute, the other copies one, perhaps a large one on another thread.
+        // Async: one queues tensors for inference, the other may copy a large tensor on another thread.
         "wasi:nn/inference.[method]graph-execution-context.compute": async | trappable,
         "wasi:nn/tensor.[method]tensor.data": async | trappable,
         default: trappable,

@@ -1,7 +1,7 @@
-//! Compiled components on disk, so that a restart compiles nothing again.
+//! Compiled components on disk, so that a restart need not compile them again.
 //!
-//! Machine code is trusted as much as this program: it is only ever loaded when this host wrote it, which a keyed hash
-//! proves. Compiled code is never accepted from outside.
+//! Machine code is trusted like this program, so it is loaded only if a keyed hash proves that this host wrote it. Compiled code from
+//! outside is never accepted.
 
 use std::fs;
 use std::io::Write as _;
@@ -14,22 +14,22 @@ use wasmtime::component::Component;
 use super::SandboxError;
 use crate::id::{Digest, hex};
 
-/// Context string of the key derivation: the one use of the derived key.
+/// Context string of the key derivation, the key's only use.
 const KEY_CONTEXT: &str = "hospes 2026-11 compiled component cache";
 
-/// Length of the keyed hash in front of the code, in bytes.
+/// Length of the keyed hash before the code, in bytes.
 const TAG_BYTES: usize = 32;
 
 /// A folder of compiled components.
 pub(super) struct Cache {
     folder: PathBuf,
     key: [u8; 32],
-    /// Says which engine made the code: wasmtime's version, its settings and the processor.
+    /// Identifies the engine that made the code: wasmtime's version, its settings and the processor.
     engine: String,
 }
 
 impl Cache {
-    /// Opens the cache in `folder`. `host_secret` is known to this host only.
+    /// Opens the cache in `folder`. Only this host knows `host_secret`.
     pub(super) fn open(
         folder: PathBuf,
         host_secret: &[u8],
@@ -47,7 +47,7 @@ impl Cache {
         })
     }
 
-    /// The compiled form of the component with this digest, if this host compiled it before.
+    /// The compiled form of the component with this digest, if this host has compiled it.
     pub(super) fn load(&self, engine: &Engine, component: &Digest) -> Option<Component> {
         let bytes = fs::read(self.path(component)).ok()?;
         let (tag, code) = bytes.split_at_checked(TAG_BYTES)?;
@@ -58,17 +58,15 @@ impl Cache {
             return None;
         }
         #[expect(unsafe_code, reason = "the one way to load compiled code")]
-        // SAFETY: `deserialize` runs whatever machine code it is given. The keyed hash above shows that these very bytes
-        // (they are in memory: nobody can change them after the check) came from a compile worker of this host,
-        // for this component and this engine.
+        // SAFETY: `deserialize` runs whatever machine code it gets. The keyed hash shows that exactly these bytes came from a compile
+        // worker of this host, for this component and engine. They are in memory, so nobody can change them after the check.
         let loaded = unsafe { Component::deserialize(engine, code) };
         loaded
             .inspect_err(|error| tracing::warn!(%component, %error, "compiled code does not load"))
             .ok()
     }
 
-    /// Loads what a compile worker has just made of the component, and keeps it. If it cannot be kept, that costs a compilation
-    /// after the next start and nothing else.
+    /// Loads a compile worker's output and stores it. If it cannot be stored, the next start compiles it again.
     pub(super) fn keep(
         &self,
         engine: &Engine,
@@ -76,8 +74,8 @@ impl Cache {
         code: &[u8],
     ) -> Result<Component, SandboxError> {
         #[expect(unsafe_code, reason = "the one way to load compiled code")]
-        // SAFETY: `deserialize` runs whatever machine code it is given. These bytes are a copy of what this program's own
-        // compiler gave, in a process that can be reached by nobody but this one.
+        // SAFETY: `deserialize` runs whatever machine code it gets. These bytes are a copy of the output of this program's own compiler,
+        // from a process that nobody else can reach.
         let loaded = unsafe { Component::deserialize(engine, code) };
         let loaded = loaded.map_err(SandboxError::Compile)?;
         if let Err(error) = self.write(component, code) {

@@ -1,11 +1,10 @@
-//! Values across the canonical ABI: [`Value`]s into a guest's memory and out of it, by the component's own types.
+//! Values across the canonical ABI: [`Value`]s into and out of a guest's memory, by the component's types.
 //!
-//! Wasmtime's dynamic values box every element of a list, which costs a hundred times what the bytes are worth. Its typed
-//! calls copy, but want types that are known when this program is built. This module implements the traits of typed calls
-//! for [`Value`]: a list of numbers is one copy, whatever function it is for.
+//! Wasmtime's dynamic values box every list element, which costs a hundred times the copy. Its typed calls copy, but need types known at
+//! compile time. This module implements the typed calls' traits for [`Value`], so a list of numbers is one copy for any function.
 //!
-//! The surprise: the traits are wasmtime's own inner interface. The exact version is pinned for it, and a test calls every
-//! kind of type both ways.
+//! The surprise: these traits are internal to wasmtime. Its exact version is pinned for that reason, and a test passes every kind of type
+//! both ways.
 
 mod lift;
 mod lower;
@@ -21,32 +20,31 @@ use wasmtime::{Result, ValRaw, bail};
 
 use crate::value::Value;
 
-/// Most core values that parameters are passed in; more go through memory (component model, `MAX_FLAT_PARAMS`).
+/// Maximum core values for passing parameters; more go through memory (component model, `MAX_FLAT_PARAMS`).
 const FLAT_PARAMS_MAX: usize = 16;
 
-/// Most core values that results are passed in; more go through memory (`MAX_FLAT_RESULTS`).
+/// Maximum core values for passing results; more go through memory (`MAX_FLAT_RESULTS`).
 const FLAT_RESULTS_MAX: usize = 1;
 
-/// Bytes that a value of `ty` takes in a guest's memory.
+/// Size of a value of `ty` in a guest's memory, in bytes.
 pub(super) fn size(ty: &crate::value::Type) -> usize {
     size::of(ty).0
 }
 
 pub(super) use lift::load;
 
-/// The arguments of one call, in order. They fit the parameters of the function that is called.
+/// The arguments of one call, in order. They match the function's parameters.
 pub(super) struct Arguments(pub(super) Vec<Value>);
 
-/// What a function returned, if it returns anything.
+/// A function's result, if it has one.
 pub(super) struct Lifted(pub(super) Option<Value>);
 
 #[expect(unsafe_code, reason = "implementing wasmtime's traits of typed calls")]
-// SAFETY: `Lower` is an array of `ValRaw`, as the trait asks.
+// SAFETY: `Lower` is an array of `ValRaw`, as the trait requires.
 unsafe impl ComponentType for Arguments {
     type Lower = [ValRaw; FLAT_PARAMS_MAX];
 
-    // Not used: that there are 16 core values makes wasmtime hand over the flat form, and `Arguments` goes through memory
-    // by itself where the real types need it.
+    // Unused: with 16 core values wasmtime passes the flat form, and `Arguments` goes through memory itself where the real types need it.
     const ABI: CanonicalAbiInfo = CanonicalAbiInfo::ZERO;
 
     fn typecheck(_: &InterfaceType, _: &InstanceType<'_>) -> Result<()> {
@@ -55,12 +53,12 @@ unsafe impl ComponentType for Arguments {
 }
 
 #[expect(unsafe_code, reason = "implementing wasmtime's traits of typed calls")]
-// SAFETY: the parameters of a function are a tuple, which is what `Arguments` lowers to.
+// SAFETY: a function's parameters are a tuple, and `Arguments` lowers to a tuple.
 unsafe impl ComponentNamedList for Arguments {}
 
 #[expect(unsafe_code, reason = "implementing wasmtime's traits of typed calls")]
-// SAFETY: every slot of `dst` is written, with the flat form of `ty` if it fits and with a pointer to its form in memory
-// otherwise, as the canonical ABI says.
+// SAFETY: every slot of `dst` is written: with the flat form of `ty` if it fits, otherwise with a pointer to its form in memory, as the
+// canonical ABI requires.
 unsafe impl Lower for Arguments {
     fn linear_lower_to_flat<T>(
         &self,
@@ -83,7 +81,7 @@ unsafe impl Lower for Arguments {
 }
 
 #[expect(unsafe_code, reason = "implementing wasmtime's traits of typed calls")]
-// SAFETY: `Lower` is an array of one `ValRaw`: a function returns at most one core value.
+// SAFETY: `Lower` is an array of one `ValRaw`, because a function returns at most one core value.
 unsafe impl ComponentType for Lifted {
     type Lower = [ValRaw; FLAT_RESULTS_MAX];
 
@@ -99,7 +97,7 @@ unsafe impl ComponentType for Lifted {
 unsafe impl ComponentNamedList for Lifted {}
 
 #[expect(unsafe_code, reason = "implementing wasmtime's traits of typed calls")]
-// SAFETY: nothing is assumed of `src` or of the guest's memory: every pointer, length and tag is checked.
+// SAFETY: `src` and the guest's memory are not trusted: every pointer, length and tag is checked.
 unsafe impl Lift for Lifted {
     fn linear_lift_from_flat(
         cx: &mut LiftContext<'_>,
@@ -118,7 +116,7 @@ unsafe impl Lift for Lifted {
     }
 }
 
-/// Bytes of one element, of a list that is kept as one piece.
+/// Element size in bytes, for a list that is stored contiguously.
 fn packed_width(element: InterfaceType) -> Option<usize> {
     match element {
         InterfaceType::S8 | InterfaceType::U8 => Some(1),

@@ -1,7 +1,7 @@
-//! Compiling a component: in a worker process, bounded in bytes, time, memory and number, never on the request path.
+//! Compiles components in worker processes, limited in size, time, memory and number, never on the request path.
 //!
-//! Wasmtime promises nothing about what a hostile component takes to compile, so its size is bounded before it is looked at,
-//! publishers take turns, and a compilation that takes too long or too much ends with its process.
+//! Wasmtime does not bound the cost of compiling a hostile component. So its size is checked first, publishers take turns, and a
+//! compilation that exceeds its time or memory ends with its process.
 
 use std::sync::Arc;
 
@@ -39,10 +39,9 @@ impl Compiler {
         }
     }
 
-    /// Compiles `code`, or loads what an earlier compilation left in the cache, for which nobody waits.
+    /// Compiles `code`, or loads it from the cache without waiting.
     ///
-    /// Waits for a turn of `account`, and then for the compilation up to the timeout; then it is ended. Waiting says nothing of the
-    /// component, and takes none of its time.
+    /// Waits for `account`'s turn, then for the compilation up to the timeout, when it is killed. Waiting for a turn does not count.
     pub(super) async fn compile(
         &self,
         account: &AccountName,
@@ -55,7 +54,7 @@ impl Compiler {
         let turn = self.turns.take(&Asker::Account(account.clone())).await;
         let _turn = turn.map_err(SandboxError::CompileTurn)?;
         let work = async {
-            // Somebody else may have compiled it meanwhile.
+            // Another task may have compiled it meanwhile.
             if let Some(component) = self.cached(digest).await? {
                 return Ok(component);
             }
@@ -75,7 +74,7 @@ impl Compiler {
     }
 }
 
-/// Reads and writes files on a thread that serves nobody.
+/// Reads and writes files on a blocking thread.
 async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SandboxError> + Send + 'static,
 ) -> Result<T, SandboxError> {

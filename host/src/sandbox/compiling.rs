@@ -1,6 +1,6 @@
-//! A compile worker: the process in which one component is compiled, and how the host asks for it.
+//! A compile worker, the process that compiles one component, and the host's side of it.
 //!
-//! The host sends a [`Task`] with the component's file and gets a [`Compiled`] with the machine code's file. Version 1 of both.
+//! The host sends a [`Task`] with the component's file and receives a [`Compiled`] with the machine code's file. Version 1 of both.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
@@ -24,7 +24,7 @@ use crate::worker::{
 /// Both sides must have the same.
 const VERSION: u32 = 1;
 
-/// Most bytes of machine code that a component may come to.
+/// Maximum machine code of a component, in bytes.
 const MACHINE_CODE_BYTES_MAX: u64 = 512 << 20;
 
 /// What to compile for.
@@ -37,14 +37,14 @@ pub struct Task {
     confinement: Limits,
 }
 
-/// What came of it. Machine code comes as a file.
+/// The result. Machine code comes as a file.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Compiled {
     Code,
     Refused(String),
 }
 
-/// Why a compile worker ends without an answer.
+/// Why a compile worker ended without a result.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileWorkerError {
     #[error("the connection to the host failed")]
@@ -62,7 +62,7 @@ impl Task {
         Self {
             version: VERSION,
             streams: kind == Kind::Streams,
-            // As the settings' file has it: their types write units that only a format with names reads back.
+            // JSON like the settings file: these types serialise units that only a self-describing format can read back.
             sandbox: serde_json::to_string(limits)
                 .expect("invariant: settings have string keys only"),
             slots,
@@ -77,17 +77,17 @@ impl Task {
     }
 }
 
-/// As many threads compile.
+/// Number of compiler threads.
 fn cores() -> u32 {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     u32::try_from(cores).unwrap_or(u32::MAX)
 }
 
-/// Compiles a component in a process of its own. Dropping the future ends it.
+/// Compiles a component in a process of its own. Dropping the future kills it.
 ///
 /// # Errors
-/// [`SandboxError::Compile`] if the compiler refuses it, [`SandboxError::CompilerEnded`] if it ended, as when it took more
-/// memory than it may; [`SandboxError::CompileWorker`].
+/// [`SandboxError::Compile`] if the compiler rejects it, [`SandboxError::CompilerEnded`] if it ended, for example over its memory limit;
+/// [`SandboxError::CompileWorker`].
 pub(super) async fn in_worker(
     program: &Program,
     task: Task,
@@ -109,7 +109,7 @@ pub(super) async fn in_worker(
             Err(SandboxError::Compile(wasmtime::Error::msg(reason)))
         }
         Ok(_) | Err(_) => {
-            // It has closed its socket, or does not know what it says; in the second case it is ended here.
+            // Either it has closed its socket, or it sent nonsense and is killed here.
             let status = tokio::time::timeout(Duration::from_millis(100), process.wait()).await;
             let how = match status {
                 Ok(Ok(status)) => process.ending(&status),
@@ -120,7 +120,7 @@ pub(super) async fn in_worker(
     }
 }
 
-/// The worker's file is copied before anything looks at it: the worker can still write there.
+/// Copy the worker's file before looking at it: the worker can still write to it.
 async fn read_code(file: OwnedFd) -> Result<Bytes, SandboxError> {
     let read = tokio::task::spawn_blocking(move || {
         let mut file = File::from(file);
@@ -145,7 +145,7 @@ fn in_memory(bytes: &[u8]) -> std::io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// Compiles one component: what the worker's process does.
+/// Compiles one component: the worker process's work.
 ///
 /// # Errors
 /// [`CompileWorkerError`].
@@ -162,9 +162,9 @@ pub fn run(work: &End, control: &End) -> Result<(), CompileWorkerError> {
         return Err(CompileWorkerError::Unexpected);
     }
     let kind = if task.streams { Kind::Streams } else { Kind::Calls };
-    // The engine looks at the machine, which is possible before this process is confined only.
+    // The engine inspects the machine, which is possible only before confinement.
     let engine = engine::build(&limits, task.slots, kind)?;
-    // Where the code goes, for no file can be made later: they take memory that no limit counts.
+    // The output files: none can be created later, since they take memory that no limit counts.
     let mut code_file = File::from(in_memory(&[])?);
     let keep = [work.as_fd(), control.as_fd(), file.as_fd(), code_file.as_fd()];
     let confinement = confine(task.confinement, &keep);
@@ -187,13 +187,13 @@ pub fn run(work: &End, control: &End) -> Result<(), CompileWorkerError> {
     Ok(())
 }
 
-/// Ends this process when its host has gone, however that ended. A compilation looks at no socket until it is done.
+/// Ends this process when its host has gone. A compilation does not look at its socket until it is done.
 ///
-/// (`PR_SET_PDEATHSIG` would end it when the *thread* goes that started it, and a host's threads come and go.)
+/// (`PR_SET_PDEATHSIG` follows the *thread* that started this process, and a host's threads come and go.)
 fn end_with_host(control: &End) -> Result<(), CompileWorkerError> {
     let control = control.try_clone()?;
     std::thread::Builder::new().name("host".into()).spawn(move || {
-        // The host has said all that it says.
+        // The host sends nothing more, so end of file means that it has gone.
         control.wait_for_more();
         exit_now()
     })?;

@@ -1,4 +1,4 @@
-//! What a guest's host functions see during one call: its own graphs, its terms, its budget. Nothing of other calls.
+//! What a guest's host functions can reach during one call: its own models, terms and budget.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,41 +25,41 @@ use super::stream::Sink;
 /// The models of one bundle, by the names its code may load.
 pub type Graphs = Arc<HashMap<Box<str>, Arc<Graph>>>;
 
-/// Asked before each computation whether it may take place.
+/// Asked before each computation whether to permit it.
 pub trait ComputeGate: Send + Sync {
-    /// Lets the tensors pass to a model, or says why not: then the call ends.
+    /// Permits the tensors, or returns the reason why not, which ends the call.
     ///
     /// # Errors
     /// The reason, for the caller.
     fn admit(&self, inputs: &[(String, Tensor)]) -> Result<(), String>;
 }
 
-/// What a guest may know about the call it serves, and what may interfere with it.
+/// What a guest may know about its call, and what can end it.
 #[derive(Clone)]
 pub struct CallContext {
-    /// The call, for the operator's log. Guests cannot ask for it.
+    /// The call's identifier in the operator's log. Guests cannot ask for it.
     pub call: CallId,
-    /// The agreement that permits the call; none of a publisher's call of its own model.
+    /// The agreement that permits the call; `None` if a publisher calls its own model.
     pub agreement: Option<Digest>,
-    /// For whom models are computed.
+    /// The account that models are computed for.
     pub caller: Caller,
-    /// In whose turn the guest computes.
+    /// The account whose turn the guest takes.
     pub account: AccountName,
-    /// Bytes of the arguments that came with the call.
+    /// Size of the call's arguments, in bytes.
     pub input_bytes: usize,
     /// The purpose that the caller declared, as an IRI.
     pub purpose: Option<Arc<str>>,
-    /// Most bytes that the encoded answer may have.
+    /// Maximum size of the encoded response, in bytes.
     pub output_bytes_max: u64,
-    /// Asked before each computation; none if everything may pass.
+    /// Asked before each computation; `None` if everything is permitted.
     pub gate: Option<Arc<dyn ComputeGate>>,
-    /// What may end the call from outside.
+    /// Ends the call from outside.
     pub stop: Stops,
-    /// Where the elements of a stream go, if the caller takes a stream.
+    /// The sink for stream elements, if the caller takes a stream.
     pub sink: Option<Arc<dyn Sink>>,
-    /// Where the response of an HTTP handler goes, if that is what is called.
+    /// The sink for the response of an HTTP handler, if one is called.
     pub responder: Option<Arc<dyn Responder>>,
-    /// What the plugins of its publisher may write into the log.
+    /// How much its publisher's plugins may log.
     pub log: Arc<Allowance>,
 }
 
@@ -73,18 +73,18 @@ pub(super) struct CallState {
     pub(super) cpu: Option<Arc<CpuClock>>,
     /// Whether the guest's start functions are running.
     starting: bool,
-    /// Bytes of tensors held for the guest now.
+    /// Bytes of tensors that the host holds for the guest.
     tensor_bytes: usize,
-    /// Bytes of the latest copy of a tensor for the guest.
+    /// Bytes of the latest tensor copy for the guest.
     copied_bytes: usize,
-    /// Bytes of log lines still kept for this call.
+    /// Bytes of log lines that this call may still write.
     log_bytes_left: usize,
     wasi: Option<Wasi>,
     pub(super) http: WasiHttpCtx,
     pub(super) egress: NoEgress,
 }
 
-/// WASI for components that import it: no files, no arguments, no network; output is captured.
+/// WASI for components that import it: no files, arguments or network; output is captured.
 struct Wasi {
     ctx: WasiCtx,
     output: MemoryOutputPipe,
@@ -116,12 +116,12 @@ impl CallState {
         }
     }
 
-    /// Refuses the host's own functions to start functions: what a guest learns and does belongs to a call.
+    /// Denies the host's own functions to start functions: what a guest learns and does belongs to a call.
     pub(super) fn check_started(&self) -> Result<(), LimitReached> {
         if self.starting { Err(LimitReached::Starting) } else { Ok(()) }
     }
 
-    /// The start functions have run. From now on clocks run, and random numbers are random.
+    /// Ends the start phase: from now on clocks run and random numbers are random.
     pub(super) fn end_start(&mut self) {
         self.starting = false;
         if let Some(wasi) = &mut self.wasi {
@@ -129,7 +129,7 @@ impl CallState {
         }
     }
 
-    /// Whether the call has to end now: asked at every tick of the epoch.
+    /// Whether the call must end now. Asked at every epoch tick.
     pub(super) fn check_end(&self) -> Result<(), LimitReached> {
         if std::time::Instant::now() >= self.limits.deadline {
             return Err(LimitReached::Deadline);
@@ -143,7 +143,7 @@ impl CallState {
         }
     }
 
-    /// Counts `bytes` of a tensor that the host begins to hold for the guest.
+    /// Charges `bytes` of a tensor that the host begins to hold for the guest.
     pub(super) fn hold_tensor(&mut self, bytes: usize) -> Result<(), LimitReached> {
         let wanted = self.tensor_bytes.saturating_add(bytes);
         if wanted > self.limits.tensor_bytes_max {
@@ -154,8 +154,7 @@ impl CallState {
         Ok(())
     }
 
-    /// Counts the copy of a tensor on its way into the guest's memory, until the guest asks for the next: nobody tells when it has
-    /// arrived.
+    /// Charges the copy of a tensor into the guest's memory until the guest asks for the next one: its arrival is not reported.
     pub(super) fn hold_copy(&mut self, bytes: usize) -> Result<(), LimitReached> {
         self.growth.allotment.give_back(std::mem::take(&mut self.copied_bytes));
         self.growth.allotment.take(bytes)?;
@@ -163,7 +162,7 @@ impl CallState {
         Ok(())
     }
 
-    /// Counts a text that the library keeps for the guest, until the call ends.
+    /// Charges a text that the library keeps for the guest, until the call ends.
     pub(super) fn keep_text(&mut self, bytes: usize) -> Result<(), LimitReached> {
         if bytes > 0 {
             self.growth.allotment.take(bytes)?;
@@ -171,13 +170,13 @@ impl CallState {
         Ok(())
     }
 
-    /// Counts `bytes` of a tensor that is no longer held.
+    /// Releases `bytes` of a tensor.
     pub(super) fn release_tensor(&mut self, bytes: usize) {
         self.tensor_bytes = self.tensor_bytes.saturating_sub(bytes);
         self.growth.allotment.give_back(bytes);
     }
 
-    /// The part of `line` that still fits what is kept of this call's log, and of its publisher's.
+    /// The part of `line` that still fits the call's and its publisher's log limits.
     pub(super) fn keep_of<'line>(&mut self, line: &'line str) -> &'line str {
         let mut kept = line.len().min(self.log_bytes_left);
         while !line.is_char_boundary(kept) {
@@ -188,7 +187,7 @@ impl CallState {
         &line[..if admitted { kept } else { 0 }]
     }
 
-    /// Writes what the guest printed through WASI to the log. Called when the call has ended.
+    /// Logs what the guest printed through WASI, after the call has ended.
     pub(super) fn flush_output(&mut self) {
         let Some(wasi) = self.wasi.take() else { return };
         let printed = wasi.output.contents();
@@ -211,7 +210,7 @@ impl CallState {
     }
 }
 
-/// Most random bytes of one host call: it cannot be interrupted, and the thread may be one that serves.
+/// Maximum random bytes per host call: it cannot be interrupted, and may run on a serving thread.
 const RANDOM_BYTES_MAX: u64 = 64 << 10;
 
 fn context_of_calls(output: &MemoryOutputPipe) -> WasiCtx {
@@ -222,8 +221,8 @@ fn context_of_calls(output: &MemoryOutputPipe) -> WasiCtx {
         .build()
 }
 
-/// As start functions have it: the same for every call, so that a start is the same too. The libraries of some languages read clocks
-/// and random numbers when they start.
+/// For start functions: the same in every call, so that every start is the same. Some languages' libraries read clocks and random numbers
+/// when they start.
 fn context_of_starts(output: &MemoryOutputPipe) -> WasiCtx {
     let numbers = || Deterministic::new((0..=u8::MAX).collect());
     WasiCtx::builder()
@@ -238,7 +237,7 @@ fn context_of_starts(output: &MemoryOutputPipe) -> WasiCtx {
         .build()
 }
 
-/// A clock that stands still, at its beginning.
+/// A clock that always shows its start.
 struct Still;
 
 impl HostWallClock for Still {

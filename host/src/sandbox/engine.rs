@@ -1,7 +1,6 @@
-//! The wasmtime engine: how guests are compiled, where their memory comes from and how they are interrupted.
+//! The wasmtime engine: compilation, memory pool and interruption of guests.
 //!
-//! One engine serves every synchronous call, another one those with streams. Nothing of one may be mixed with the other
-//! (GHSA-hgjw-h833-99q9).
+//! One engine serves synchronous calls, another those with streams. The two must never be mixed (GHSA-hgjw-h833-99q9).
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -14,26 +13,26 @@ use wasmtime::{Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationCon
 use super::SandboxError;
 use crate::config;
 
-/// Memory of a slot that stays resident between calls, in bytes, where resetting it is known to be cheap: with
-/// `PAGEMAP_SCAN` only the pages that a call touched are cleared. Without it keeping pages costs more than it saves.
+/// Bytes of a slot's memory that stay resident between calls. Only with `PAGEMAP_SCAN`, which clears just the pages that a call touched;
+/// without it, keeping pages costs more than it saves.
 const KEEP_RESIDENT_BYTES: usize = 2 << 20;
 
-/// Host stack of one call, in bytes: the guest's part is `sandbox.stack_bytes_max`, the rest is for host functions.
+/// Host stack of one call in bytes: `sandbox.stack_bytes_max` for the guest, the rest for host functions.
 const HOST_STACK_BYTES: usize = 512 << 10;
 
-/// Sandboxes beyond the admitted calls: one for each bundle being warmed.
+/// Sandboxes beyond the admitted calls: one for each bundle in its trial run.
 pub(super) const SPARE_SLOTS: usize = 4;
 
-/// Memories that one component may have. Interpreters compiled to components have up to two.
+/// Maximum memories of a component. Interpreters compiled to components have up to two.
 pub(super) const MEMORIES_PER_COMPONENT_MAX: u32 = 4;
 
-/// Tables that one component may have. Every core module of a component brings at most one or two.
+/// Maximum tables of a component. Each core module usually brings one or two at most.
 pub(super) const TABLES_PER_COMPONENT_MAX: u32 = 64;
 
-/// What an engine is for.
+/// An engine's purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Functions that answer once. Without support for concurrency a call costs a third less.
+    /// Functions that return once. Without concurrency support a call costs a third less.
     Calls,
     /// Components with `async` functions and streams.
     Streams,
@@ -54,7 +53,7 @@ pub(super) fn build(
         .max_wasm_stack(limits.stack_bytes_max.get())
         .async_stack_size(limits.stack_bytes_max.get() + HOST_STACK_BYTES)
         .wasm_backtrace_max_frames(NonZeroUsize::new(16))
-        // The canonical ABI code here reads 32-bit pointers only.
+        // The canonical ABI code here supports 32-bit pointers only.
         .wasm_memory64(false);
     Engine::new(&config).map_err(SandboxError::Engine)
 }
@@ -75,8 +74,7 @@ fn pool(limits: &config::Sandbox, slots: NonZeroUsize) -> PoolingAllocationConfi
         .max_core_instance_size(4 << 20)
         .table_elements(limits.table_elements_max.get())
         .max_memory_size(limits.memory_bytes_max.get());
-    // Memory protection keys are not compiled in: with copy-on-write images they let a neighbour read and write
-    // (wasmtime#13982).
+    // Memory protection keys are not compiled in: together with copy-on-write images they let a neighbour read and write (wasmtime#13982).
     if nothing_can_be_swapped() {
         pool.pagemap_scan(Enabled::Auto)
             .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
@@ -87,8 +85,8 @@ fn pool(limits: &config::Sandbox, slots: NonZeroUsize) -> PoolingAllocationConfi
 
 /// Whether the machine has no swap at all.
 ///
-/// `PAGEMAP_SCAN` does not see dirty pages that were swapped out (wasmtime#14357): with swap, one call's memory could
-/// reach the next call. Only where there is no swap may dirty pages be found that way.
+/// `PAGEMAP_SCAN` misses dirty pages that were swapped out (wasmtime#14357), so one call's memory could reach the next call. It is used
+/// only without swap.
 fn nothing_can_be_swapped() -> bool {
     // The first line is a heading; every further line is a swap area.
     std::fs::read_to_string("/proc/swaps").is_ok_and(|areas| areas.lines().count() <= 1)

@@ -1,12 +1,10 @@
-//! What instantiating a component would take, counted before any engine sees it.
+//! Counts what instantiating a component would take, before any engine sees it.
 //!
-//! Components instantiate components, which instantiate components: two kilobytes can ask for 2^30 instances, and the compiler
-//! unrolls all of them before the pool looks at its limits. So instantiation is played through here with names and counts
-//! only, and given up at the first limit: the work is bounded by [`ExtentLimits::definitions`], the memory by the component's
-//! own size and the same.
+//! Components nest: two kilobytes can ask for 2^30 instances, and the compiler unrolls all of them before the pool checks its limits. So
+//! instantiation is simulated here with names and counts only, up to the first limit. [`ExtentLimits::definitions`] bounds the work, and
+//! with the component's size also the memory.
 //!
-//! Nothing is validated here: what is not valid is refused by the compiler. An index that leads nowhere counts as something
-//! unknown.
+//! Nothing is validated here: the compiler rejects invalid components. An index out of range counts as unknown.
 
 mod plan;
 
@@ -16,10 +14,10 @@ use wasmparser::{BinaryReaderError, Parser, Validator, WasmFeatures};
 
 use plan::{Capture, Module, Plan, Sort, Step};
 
-/// Core modules that one component may bring, those of components inside it included: each is compiled by itself.
+/// Maximum core modules of a component, including nested ones: each is compiled separately.
 const MODULES_MAX: usize = 256;
 
-/// Why a component is refused before it is compiled.
+/// Why a component is rejected before it is compiled.
 #[derive(Debug, thiserror::Error)]
 pub enum ExtentError {
     #[error("it is not valid WebAssembly")]
@@ -30,7 +28,7 @@ pub enum ExtentError {
     TooMany { what: &'static str, max: usize, limit: &'static str },
 }
 
-/// What one component may take, counted through all that it instantiates.
+/// Limits of one component, over everything that it instantiates.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ExtentLimits {
     /// `sandbox.instances_max`.
@@ -43,24 +41,24 @@ pub(super) struct ExtentLimits {
     pub(super) tables: usize,
 }
 
-/// What a component takes.
+/// A component's counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Extent {
-    /// Core modules that are instantiated.
+    /// Instantiated core modules.
     pub(super) core_instances: usize,
-    /// Components that are instantiated inside it.
+    /// Instantiated inner components.
     pub(super) components: usize,
-    /// Definitions that are evaluated: instances, aliases, imports, exports, functions, types.
+    /// Evaluated definitions: instances, aliases, imports, exports, functions, types.
     pub(super) definitions: usize,
     pub(super) memories: usize,
     pub(super) tables: usize,
 }
 
 impl Extent {
-    /// Counts what `component` takes.
+    /// Counts the cost of `component`.
     ///
     /// # Errors
-    /// [`ExtentError::TooMany`] at the first of `limits` that it goes over.
+    /// [`ExtentError::TooMany`] at the first of `limits` that it exceeds.
     pub(super) fn measure(component: &[u8], limits: &ExtentLimits) -> Result<Self, ExtentError> {
         let plan = Plan::read(component, limits.definitions)?;
         Instantiation::new(&plan, limits).run()
@@ -93,7 +91,7 @@ impl Extent {
     }
 }
 
-/// Whether a component needs an engine that knows streams and `async` functions.
+/// Whether a component needs the engine with streams and `async` functions.
 pub(super) fn needs_streams(component: &[u8]) -> bool {
     let mut without = WasmFeatures::all();
     without.remove(
@@ -111,17 +109,17 @@ pub(super) fn needs_streams(component: &[u8]) -> bool {
         .any(|payload| payload.and_then(|payload| validator.payload(&payload).map(drop)).is_err())
 }
 
-/// What an index stands for while instantiation is played through; none if it is the host's or unknown.
+/// What an index stands for in the simulation; `None` if it is the host's or unknown.
 #[derive(Debug, Clone, Copy)]
 enum Value {
     Module(Option<Module>),
-    /// A component with what it has taken from around it: a place in [`Instantiation::closures`].
+    /// A component with its captures: an index into [`Instantiation::closures`].
     Component(Option<usize>),
-    /// A place in [`Instantiation::instances`].
+    /// An index into [`Instantiation::instances`].
     Instance(Option<usize>),
 }
 
-/// A component with the values that it refers to outside itself.
+/// A component with its captured outer values.
 struct Closure {
     component: usize,
     captured: Vec<Value>,
@@ -165,7 +163,7 @@ impl Sort {
     }
 }
 
-/// Plays an instantiation through. Recursion is a stack here: components are as deep as outsiders make them.
+/// Simulates an instantiation. Recursion uses an explicit stack, because outsiders choose the depth.
 struct Instantiation<'p, 'a> {
     plan: &'p Plan<'a>,
     limits: &'p ExtentLimits,
@@ -208,7 +206,7 @@ impl<'p, 'a> Instantiation<'p, 'a> {
         Ok(self.extent)
     }
 
-    /// Takes one step; if it instantiates a component, that one's frame comes back.
+    /// Takes one step. If it instantiates a component, returns the new frame.
     fn step(
         &mut self,
         frame: &mut Frame<'a>,
@@ -274,7 +272,7 @@ impl<'p, 'a> Instantiation<'p, 'a> {
         Ok(None)
     }
 
-    /// Takes what a component refers to around it, as it is now.
+    /// Captures a component's outer values as they are now.
     fn close(&mut self, frame: &mut Frame<'a>, component: usize) -> Result<usize, ExtentError> {
         let captures = &self.plan.components[component].captures;
         self.spend(captures.len())?;

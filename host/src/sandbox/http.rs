@@ -1,7 +1,7 @@
 //! Components that answer HTTP themselves: `wasi:http/incoming-handler` of WASI 0.2 and `wasi:http/handler` of WASI 0.3.
 //!
-//! The library's own types do the work; what is decided here is what a handler can reach (nothing outside), how much it buffers, and
-//! when its call has ended: when the response has, and with WASI 0.2 also the handler.
+//! The library's types do the work. This module decides what a handler can reach (nothing outside), how much it buffers, and when its call
+//! ends: with the response, and in WASI 0.2 also with the handler.
 
 mod texts;
 
@@ -26,10 +26,10 @@ use super::context::CallState;
 use super::limits::LimitReached;
 use crate::outcome::GuestFailure;
 
-/// Most bytes of a response that a handler writes at once: what a call buffers is a small multiple of it.
+/// Maximum bytes that a handler writes at once. A call buffers a small multiple of it.
 const CHUNK_BYTES_MAX: usize = 64 << 10;
 
-/// Which WASI a handler is written for.
+/// A handler's WASI version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preview {
     /// WASI 0.2: `wasi:http/incoming-handler`.
@@ -39,7 +39,7 @@ pub enum Preview {
 }
 
 impl Preview {
-    /// The one whose handler is exported as `export`, if it is one.
+    /// The version whose handler is exported as `export`, if any.
     pub(super) fn of_export(export: &str) -> Option<Self> {
         let interface = export.strip_suffix("#handle")?;
         if interface.starts_with("wasi:http/incoming-handler@0.2.") {
@@ -52,22 +52,22 @@ impl Preview {
     }
 }
 
-/// Why a body broke off.
+/// Why a body ended early.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The body of a request, as it comes, and of a response, as the handler writes it.
+/// A streamed body, of a request or of a handler's response.
 pub type Body = UnsyncBoxBody<Bytes, BodyError>;
 
-/// Where a response goes.
+/// A response's sink.
 pub trait Responder: Send + Sync {
-    /// Takes the response as it comes. The handler waits where nobody takes it.
+    /// Takes the response as it comes. The handler waits while nobody reads.
     ///
     /// # Errors
-    /// Why it may not leave the host, or that nobody takes it any more: then the call ends.
+    /// Fails if the response may not be released or its reader has gone: the call then ends.
     fn respond(&self, response: http::Response<Body>) -> BoxFuture<'_, Result<(), GuestFailure>>;
 }
 
-/// Lets nothing out.
+/// Releases nothing.
 pub(super) struct NoEgress;
 
 impl WasiHttpHooks for NoEgress {
@@ -102,7 +102,7 @@ impl WasiHttpView for CallState {
     }
 }
 
-/// Links the types of WASI 0.2 for HTTP. Requests to the outside can be made and are denied.
+/// Links WASI 0.2's HTTP types. Outgoing requests can be built and are denied.
 pub(super) fn link_preview2(linker: &mut Linker<CallState>) -> Result<()> {
     let options = p2::types::LinkOptions::default();
     p2::types::add_to_linker::<_, WasiHttp>(linker, &options, CallState::http)?;
@@ -110,14 +110,14 @@ pub(super) fn link_preview2(linker: &mut Linker<CallState>) -> Result<()> {
     texts::bound_preview2(linker)
 }
 
-/// The same of WASI 0.3.
+/// The same for WASI 0.3.
 pub(super) fn link_preview3(linker: &mut Linker<CallState>) -> Result<()> {
     p3::types::add_to_linker::<_, WasiHttp>(linker, CallState::http)?;
     p3::client::add_to_linker::<_, WasiHttp>(linker, CallState::http)?;
     texts::bound_preview3(linker)
 }
 
-/// Calls a handler of WASI 0.2 and hands on its response.
+/// Calls a WASI 0.2 handler and passes its response on.
 pub(super) async fn preview2(
     wasm_store: &mut Store<CallState>,
     func: Func,
@@ -152,12 +152,12 @@ pub(super) async fn preview2(
             }
         }
     }
-    // The handler has returned: what it has not finished by now, it never will.
+    // The handler has returned: what is unfinished now stays unfinished.
     wasm_store.data_mut().table = ResourceTable::new();
     answered.await
 }
 
-/// The same of WASI 0.3, whose handler goes on with the body when it has returned the response.
+/// The same for WASI 0.3, whose handler may continue the body after returning the response.
 pub(super) async fn preview3(
     wasm_store: &mut Store<CallState>,
     func: Func,
@@ -168,7 +168,7 @@ pub(super) async fn preview3(
     type Handle = TypedFunc<(Resource<Request>,), (Answered,)>;
     let handle: Handle = func.typed(&*wasm_store)?;
     let http = wasm_store.data_mut().http();
-    // What becomes of the request's body is the connection's business.
+    // The connection handles the rest of the request's body.
     let (request, _sent) = Request::from_http(http.hooks, request.map(readable));
     let request = http.table.push(request)?;
     let answered = wasm_store.run_concurrent(async |accessor| {

@@ -1,4 +1,4 @@
-//! One fresh instance for one call: it runs once and is gone.
+//! A fresh instance that serves one call.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -29,15 +29,15 @@ use crate::value::{Type, Value};
 pub enum Input {
     Values(Vec<Value>),
     Tensors(Vec<(String, Tensor)>),
-    /// Values of a typed function, and the tensors that are among them, by the names of their parameters.
+    /// Values of a typed function, with its tensors by parameter name.
     Handed(Vec<Value>, Vec<(String, Tensor)>),
-    /// A request for a handler of HTTP.
+    /// A request to an HTTP handler.
     Request(Box<::http::Request<http::Body>>),
 }
 
 impl Input {
-    /// Rows of the call's batch: the first dimension of the largest tensor, or the elements of the longest list among the
-    /// arguments that is not of numbers; at least 1.
+    /// Rows of the call's batch, at least 1: the largest first dimension of a tensor, or the length of the longest non-numeric list among
+    /// the arguments.
     pub fn rows(&self) -> u64 {
         let rows = match self {
             Input::Values(values) => longest(values),
@@ -57,7 +57,7 @@ impl Input {
     }
 }
 
-/// Elements of the longest list that is not of numbers.
+/// Length of the longest non-numeric list.
 fn longest(values: &[Value]) -> Option<usize> {
     let lists = values.iter().filter_map(|value| match value {
         Value::List(items) => Some(items.len()),
@@ -74,9 +74,9 @@ fn first_of_largest(tensors: &[(String, Tensor)]) -> Option<usize> {
 /// A fresh instance, ready for its only call.
 pub struct Instance {
     pub(super) wasm_store: Store<CallState>,
-    /// What was made, or why its start failed: then the call has failed already.
+    /// The instance, or the start's failure, which is then the call's.
     pub(super) started: Started,
-    /// Whether the guest may wait for other things than inference, which only WASI lets it.
+    /// Whether the guest may wait for anything besides inference. Only WASI permits that.
     pub(super) may_wait: bool,
     pub(super) threads: Arc<Shared>,
 }
@@ -86,8 +86,8 @@ type NamedTensors = Vec<(String, Resource<GuestTensor>)>;
 type Infer = TypedFunc<(NamedTensors,), (Result<NamedTensors, String>,)>;
 
 impl Instance {
-    /// Runs `function` and tears the instance down, whatever happens in it: one slice here at most, the rest among the guests'
-    /// own threads. A start that has failed is what the call comes to.
+    /// Runs `function` and tears the instance down, whatever happens. At most one slice runs here, the rest on the guest threads. A failed
+    /// start is the call's outcome.
     pub async fn run(self, function: Entry, input: Input) -> Outcome<Answer> {
         let state = self.wasm_store.data();
         let (account, pace) = (state.context.account.clone(), function.pace.clone());
@@ -109,18 +109,18 @@ impl Instance {
         Outcome { result, used, released: bytes::Bytes::new() }
     }
 
-    /// How the start failed, if it did.
+    /// The failure of the start, if it failed.
     pub fn start_failure(&self) -> Option<GuestFailure> {
         self.started.as_ref().err().map(|error| failure(error, self.wasm_store.data()))
     }
 
-    /// The answer of `function`, by the call's deadline.
+    /// The response of `function`, by the call's deadline.
     async fn answer(&mut self, function: &GuestFunction, input: Input) -> wasmtime::Result<Answer> {
         let deadline = tokio::time::Instant::from_std(self.wasm_store.data().limits.deadline);
         let may_wait = self.may_wait || matches!(function.signature, Signature::Stream { .. });
         let stop = self.wasm_store.data().context.stop.clone();
         let cpu = self.wasm_store.data().cpu.clone();
-        // Pinned here once: what goes on around it moves a pointer, not the call.
+        // Pin once here: moves around it then copy a pointer, not the call.
         let mut call = pin!(self.call(function, input));
         let call = async {
             match cpu {
@@ -141,7 +141,7 @@ impl Instance {
         }
     }
 
-    /// The future of a plain call is small, for it is moved about with every call; those of others are boxed.
+    /// The future of a plain call is small, because it is moved often. Others are boxed.
     async fn call(&mut self, function: &GuestFunction, input: Input) -> wasmtime::Result<Answer> {
         match (input, &function.signature) {
             (Input::Tensors(inputs), Signature::Tensors) => self.infer(function, inputs).await,
@@ -179,7 +179,7 @@ impl Instance {
         })
     }
 
-    /// Hands tensors in and makes the plugin's own resources: what is passed are their handles.
+    /// Passes tensors in and constructs the plugin's own resources; the arguments are their handles.
     async fn with_handles(
         &mut self,
         handles: &Handles,
@@ -195,7 +195,7 @@ impl Instance {
         Ok(values)
     }
 
-    /// Calls the export at `index` with `values`, which fit its parameters.
+    /// Calls the export at `index` with `values`, which match its parameters.
     async fn invoke(
         &mut self,
         index: &ComponentExportIndex,
@@ -206,17 +206,17 @@ impl Instance {
             unsafe_code,
             reason = "the types of a call are only known when a bundle is deployed"
         )]
-        // SAFETY: `Arguments` and `Lifted` read the function's real types from the component at each call, so they fit
-        // every function; `values` were parsed by those same types.
+        // SAFETY: `Arguments` and `Lifted` read the function's real types from the component at each call, so they fit every function.
+        // `values` were parsed by the same types.
         let func = unsafe { TypedFunc::<Arguments, Lifted>::new_unchecked(func) };
         Ok(func.call_async(&mut self.wasm_store, Arguments(values)).await?.0)
     }
 
-    /// Makes the plugin's own resources among `values` and leaves their handles in their places.
+    /// Constructs the plugin's own resources among `values` and replaces them by their handles.
     async fn make_all(&mut self, handles: &Handles, values: &mut [Value]) -> wasmtime::Result<()> {
         for value in values {
             match value {
-                // Those that a constructor takes are made first.
+                // A constructor's arguments come first.
                 Value::Unmade(position, arguments) => {
                     let mut arguments = std::mem::take(arguments);
                     Box::pin(self.make_all(handles, &mut arguments)).await?;
@@ -315,7 +315,7 @@ impl Instance {
     }
 }
 
-/// Finds out why a call ended without an answer.
+/// Determines why a call ended without a response.
 fn failure(error: &wasmtime::Error, state: &CallState) -> GuestFailure {
     let limits = &state.limits;
     if let Some(limit) = error.downcast_ref::<LimitReached>() {
@@ -353,7 +353,7 @@ fn trap(error: &wasmtime::Error, limits: &CallLimits) -> GuestFailure {
         return GuestFailure::Trap { reason: format!("it exited with code {code}") };
     }
     let reason = error.root_cause().to_string();
-    // Wasmtime has no types for these: their texts are what there is. Tests hold the two together.
+    // Wasmtime has no types for these errors, so match their texts. Tests check that they still match.
     if reason.contains("fuel allocated for hostcalls") {
         return GuestFailure::HostcallLimit { max: limits.hostcall_bytes_max };
     }

@@ -1,7 +1,7 @@
-//! Reads a component's exported functions: where they are and what types they take.
+//! Reads a component's exported functions: their location and types.
 //!
-//! Only functions that the bundle's manifest declares are looked at; some toolchains export strays. What cannot be called
-//! with JSON or tensors is refused when the bundle is deployed, not when it is called.
+//! Only functions that the bundle's manifest declares are read; some toolchains export strays. A function that JSON and tensors cannot call
+//! is rejected when the bundle is deployed.
 
 mod pool;
 mod reader;
@@ -30,13 +30,13 @@ const INFERENCE_EXPORT: &str = "hospes:plugin/inference@0.1.0#infer";
 /// A function that a bundle's manifest declares.
 #[derive(Debug, Clone)]
 pub struct Declared {
-    /// What callers name it.
+    /// The name for callers.
     pub name: FunctionName,
-    /// Where the component exports it: `detect`, or `package:name/interface@version#detect`.
+    /// The export: `detect`, or `package:name/interface@version#detect`.
     pub export: String,
 }
 
-/// A function of a compiled component that can be called.
+/// A callable function of a compiled component.
 #[derive(Debug, Clone)]
 pub struct GuestFunction {
     pub(super) name: FunctionName,
@@ -47,47 +47,47 @@ pub struct GuestFunction {
     pub(super) pace: Pace,
 }
 
-/// What of a function's values are handles.
+/// The handles among a function's values.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Handles {
     /// Whether there are tensors.
     pub(super) tensors: bool,
-    /// The constructors of the plugin's own resources that it takes, by [`Constructor::position`](crate::value::Constructor).
+    /// The constructors of the plugin's own resources among its parameters, by [`Constructor::position`](crate::value::Constructor).
     pub(super) constructors: Vec<ComponentExportIndex>,
 }
 
 impl GuestFunction {
-    /// What callers name it.
+    /// The name for callers.
     pub fn name(&self) -> &FunctionName {
         &self.name
     }
 
-    /// What it takes and gives.
+    /// Its signature.
     pub fn signature(&self) -> &Signature {
         &self.signature
     }
 
-    /// Whether there are tensors among the values that it takes or gives.
+    /// Whether its parameters or results contain tensors.
     pub fn hands_tensors(&self) -> bool {
         self.handles.tensors
     }
 }
 
-/// What a function takes and gives.
+/// A function's signature.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Signature {
     /// Named tensors, as handles: `hospes:plugin/inference`.
     Tensors,
     /// WIT values.
     Values { params: Arc<[Field]>, result: Option<Type> },
-    /// An `async` function that answers with a stream of such elements, or, if `fallible`, refuses with a text.
+    /// An `async` function that returns a stream of such elements or, if `fallible`, an error text.
     Stream { params: Arc<[Field]>, element: Type, fallible: bool },
-    /// A request of HTTP and its response: a handler of `wasi:http`.
+    /// An HTTP request and its response: a handler of `wasi:http`.
     Http(Preview),
 }
 
 impl Signature {
-    /// The type of what a call answers with: for a `result`, the payload of its `ok`. None for tensors and for nothing.
+    /// The type of a call's response: for a `result`, its `ok` payload. `None` for tensors and for functions without a result.
     pub fn answer(&self) -> Option<&Type> {
         match self {
             Signature::Tensors
@@ -99,7 +99,7 @@ impl Signature {
         }
     }
 
-    /// The type of what a call refuses with.
+    /// The type of a call's error.
     pub fn refusal(&self) -> Option<&Type> {
         match self {
             Signature::Values { result: Some(Type::Result { err, .. }), .. } => err.as_deref(),
@@ -109,12 +109,12 @@ impl Signature {
     }
 }
 
-/// Why a function's types cannot be called with.
+/// Why a function's types are not supported.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Refused {
-    /// Because of what is among them.
+    /// Because of a type among them.
     Type(&'static str),
-    /// Because the bundle's are too many.
+    /// Because the bundle has too many.
     Exceed(TypesExceed),
 }
 
@@ -130,7 +130,7 @@ impl From<TypesExceed> for Refused {
     }
 }
 
-/// Finds `declared` among the exports of `component`, whose resources are `resources`. Its types go into `pool`.
+/// Finds `declared` among the exports of `component`, which has `resources`. Its types go into `pool`.
 pub(super) fn function(
     engine: &Engine,
     component: &Component,
@@ -167,7 +167,7 @@ pub(super) fn function(
     Ok(GuestFunction { name: declared.name, index, signature, handles, pace: Pace::default() })
 }
 
-/// The export's name promises a type; a component made by hand could break the promise.
+/// The export's name promises a type; a handmade component could break the promise.
 fn check_inference(_engine: &Engine, ty: &ComponentFunc) -> Result<(), &'static str> {
     const WRONG: &str = "an `infer` that is not `hospes:plugin/inference`'s";
     fn is_named_tensors(ty: &types::Type) -> bool {
@@ -186,7 +186,7 @@ fn check_inference(_engine: &Engine, ty: &ComponentFunc) -> Result<(), &'static 
     if is_named_tensors(inputs) && outputs && error { Ok(()) } else { Err(WRONG) }
 }
 
-/// As above, of a handler. What its resources are is checked when it is called.
+/// The same for a handler. Its resources are checked when it is called.
 fn check_handler(ty: &ComponentFunc, preview: Preview) -> Result<(), &'static str> {
     let params: Vec<_> = ty.params().map(|(_, ty)| ty).collect();
     let results: Vec<_> = ty.results().collect();

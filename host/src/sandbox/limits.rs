@@ -1,4 +1,4 @@
-//! What one call may use. Every limit is on for every call; reaching one ends the call, never the host.
+//! The limits of one call. Each applies to every call; exceeding one ends the call, never the host.
 
 use std::time::{Duration, Instant};
 
@@ -12,27 +12,27 @@ use crate::stop::Cause;
 /// The limits of one call, decided before it starts.
 #[derive(Debug, Clone, Copy)]
 pub struct CallLimits {
-    /// When the sandbox was asked for: the time that the call uses counts from here.
+    /// When the sandbox was requested: the call's time counts from here.
     pub began: Instant,
-    /// When the call must have ended.
+    /// The deadline.
     pub deadline: Instant,
-    /// Most time that it may compute, not wait.
+    /// Maximum computing time, without waiting.
     pub cpu_max: Option<Duration>,
-    /// Most bytes of guest memory, over all memories of the instance.
+    /// Maximum guest memory in bytes, over all the instance's memories.
     pub memory_bytes_max: usize,
-    /// Most elements in one guest table.
+    /// Maximum elements of a guest table.
     pub table_elements_max: usize,
-    /// Most handles to host resources alive at once.
+    /// Maximum live handles to host resources.
     pub resources_max: usize,
-    /// Most bytes of tensors that the host holds for the call.
+    /// Maximum bytes of tensors held by the host for the call.
     pub tensor_bytes_max: usize,
-    /// Most bytes that may be copied from the guest in one host call.
+    /// Maximum bytes copied from the guest in one host call.
     pub hostcall_bytes_max: usize,
-    /// Most bytes of log lines that are kept.
+    /// Maximum bytes of log lines.
     pub log_bytes_max: usize,
 }
 
-/// A limit that a guest ran into. Raised inside the guest's call and found again in the error that ends it.
+/// A limit that a guest exceeded. Raised inside the guest's call and recovered from the error that ends it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum LimitReached {
     #[error("the call ran past its deadline")]
@@ -63,17 +63,17 @@ pub(super) struct Growth {
     memory_bytes_max: usize,
     table_elements_max: usize,
     memory_bytes: usize,
-    /// What the call has of the memory that all share.
+    /// The call's part of the shared memory.
     pub(super) allotment: Allotment,
     refused: Option<Refused>,
 }
 
-/// Which growth was refused. The guest sees `-1` from its grow instruction and usually traps soon after.
+/// The growth that was denied. The guest sees `-1` from its grow instruction and usually traps soon after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// More than the call may have.
+    /// Over the call's limit.
     Memory,
-    /// More than there is for all calls.
+    /// Over the limit of all calls.
     Shared(MemoryExhausted),
     Table,
 }
@@ -89,18 +89,18 @@ impl Growth {
         }
     }
 
-    /// Bytes of memory that the instance has.
+    /// The instance's memory in bytes.
     pub(super) fn memory_bytes(&self) -> usize {
         self.memory_bytes
     }
 
-    /// The last growth that was refused, if any.
+    /// The last denied growth, if any.
     pub(super) fn refused(&self) -> Option<Refused> {
         self.refused
     }
 }
 
-// Asynchronous, because a guest that grows large must leave a thread that serves before it has the memory.
+// Asynchronous, because a guest that grows large must leave a serving thread before it gets the memory.
 #[async_trait::async_trait]
 impl ResourceLimiterAsync for Growth {
     async fn memory_growing(

@@ -1,9 +1,9 @@
 //! What a guest can reach: the host's interfaces and nothing else.
 //!
-//! A capability that is not linked cannot be used at all: a component that imports it does not even deploy. There are
-//! two lists: the plugin world, and for components made by other toolchains also the part of WASI that gives nothing
-//! away (clocks, random numbers, captured output, an empty file system, the types of HTTP). Nothing leads outside: requests that a
-//! guest makes are denied, and interpreters that import sockets whether or not they are used get functions that end the call.
+//! A capability that is not linked cannot be used: a component that imports it does not deploy. There are two lists: the plugin world, and
+//! for components of other toolchains also the harmless part of WASI (clocks, random numbers, captured output, an empty file system, HTTP
+//! types). Nothing leads outside: outgoing requests are denied. Interpreters import sockets even if they do not use them; they get
+//! functions that end the call.
 
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, HasSelf, Linker, ResourceType};
@@ -27,7 +27,7 @@ pub(super) fn plugin(engine: &Engine) -> wasmtime::Result<Linker<CallState>> {
     Ok(linker)
 }
 
-/// Links the plugin world and the harmless part of WASI 0.2; where streams are known, also that of WASI 0.3.
+/// Links the plugin world and the harmless part of WASI 0.2; with streams also that of WASI 0.3.
 pub(super) fn plugin_with_wasi(engine: &Engine, kind: Kind) -> wasmtime::Result<Linker<CallState>> {
     type T = CallState;
     let mut linker = plugin(engine)?;
@@ -61,10 +61,10 @@ pub(super) fn plugin_with_wasi(engine: &Engine, kind: Kind) -> wasmtime::Result<
     Ok(linker)
 }
 
-/// How the names of the interfaces for sockets begin.
+/// Prefix of the socket interfaces' names.
 const SOCKETS: &str = "wasi:sockets/";
 
-/// The resources of those interfaces, each where it is defined: others only use them.
+/// The resources of those interfaces, each where it is defined; the others only use them.
 const SOCKET_RESOURCES: [(&str, &str); 6] = [
     ("network", "network"),
     ("tcp", "tcp-socket"),
@@ -74,11 +74,10 @@ const SOCKET_RESOURCES: [(&str, &str); 6] = [
     ("ip-name-lookup", "resolve-address-stream"),
 ];
 
-/// A resource that nobody ever has one of.
+/// A resource that never has an instance.
 struct NoSocket;
 
-/// The same list for a component that imports sockets: each of their functions ends the call that reaches for it. None for a
-/// component that does not.
+/// The linker for a component that imports sockets: each of their functions ends the call. `None` for other components.
 pub(super) fn without_sockets(
     linker: &Linker<CallState>,
     component: &Component,

@@ -1,4 +1,4 @@
-//! `hospes:plugin/call` and `hospes:plugin/logging`: what a guest may ask about its call, and its log.
+//! `hospes:plugin/call` and `hospes:plugin/logging`: a guest's view of its call, and its log.
 
 use std::time::Instant;
 
@@ -35,7 +35,7 @@ impl logging::Host for CallState {
         if line.is_empty() {
             return Ok(());
         }
-        // One message is one line: the log escapes what would end it.
+        // One message is one line: the log escapes line breaks.
         match level {
             Level::Trace => tracing::trace!(target: "hospes::guest", %call, "{line}"),
             Level::Debug => tracing::debug!(target: "hospes::guest", %call, "{line}"),

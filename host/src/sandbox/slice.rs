@@ -1,8 +1,8 @@
-//! Slices: a guest computes for about a millisecond, then others have their turn.
+//! Slices: a guest computes for about a millisecond, then yields.
 //!
-//! A call begins on the thread that serves it, because most are over before a change of threads would pay. Such a thread runs
-//! at most one slice of it: whoever computes longer, or wants much memory at once, goes on in the guests' own threads
-//! ([`super::threads`]). Functions that usually compute longer begin there.
+//! A call begins on the serving thread, because most calls end before a thread switch would pay. It runs at most one slice there. A guest
+//! that computes longer or wants much memory continues on the guest threads ([`super::threads`]). Functions that usually compute longer
+//! begin there.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -16,40 +16,39 @@ use futures_util::future::BoxFuture;
 use super::threads::{Shared, Taken};
 use crate::id::AccountName;
 
-/// How long a guest computes at least before it makes room: the epoch ticks for all at once, and a call that has only begun should
-/// not be moved for it.
+/// How long a guest computes at least before it yields. The epoch ticks for all guests at once, and a call that has just begun should not
+/// be moved.
 const SLICE_MIN: Duration = Duration::from_micros(500);
 
-/// Calls of a function that is expected to compute no longer begin on the thread that serves them.
+/// Calls of functions expected to compute no longer than this begin on the serving thread.
 const QUICK_MAX: Duration = Duration::from_micros(200);
 
-/// Most memory of a guest that is not large, in bytes. An instruction such as `memory.fill` cannot be interrupted, so this bounds how
-/// long one of them holds a thread that serves, or one that runs guests which are not large.
+/// Maximum memory of a small guest, in bytes. An instruction such as `memory.fill` cannot be interrupted, so this bounds how long one holds
+/// a serving thread or a thread for small guests.
 const SMALL_MEMORY_BYTES_MAX: usize = 8 << 20;
 
-/// Most bytes of arguments of a call that begins on a thread that serves, and of a tensor that a guest reads there: they are copied
-/// into the guest in one go.
+/// Maximum bytes of arguments, or of one tensor, copied into a guest on a serving thread: the copy cannot be interrupted.
 const SERVED_INPUT_BYTES_MAX: usize = 1 << 20;
 
-/// What a thread is for.
+/// A thread's purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Thread {
-    /// It serves, and lets a guest begin.
+    /// Serves requests and lets guests begin.
     Serves,
     RunsSmall,
     RunsLarge,
 }
 
-/// Why a guest makes room.
+/// Why a guest yields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// It has computed for long enough.
+    /// It has used up its slice.
     Time,
     /// It has become too large for this thread.
     Size,
 }
 
-/// The slice that runs on this thread now.
+/// The slice running on this thread.
 #[derive(Debug, Clone, Copy)]
 struct Slice {
     began: Instant,
@@ -61,7 +60,7 @@ thread_local! {
     static NOW: Cell<Option<Slice>> = const { Cell::new(None) };
 }
 
-/// Whether the guest on this thread has computed for long enough. Asked at every tick of the epoch.
+/// Whether the guest on this thread has used up its slice. Asked at every epoch tick.
 pub(super) fn is_over() -> bool {
     let Some(mut slice) = NOW.get() else { return true };
     if slice.end.is_none() && slice.began.elapsed() >= SLICE_MIN {
@@ -71,7 +70,7 @@ pub(super) fn is_over() -> bool {
     slice.end.is_some()
 }
 
-/// Whether a guest of this much memory must not go on here; then it should make room.
+/// Whether a guest with this much memory must leave this thread.
 pub(super) fn is_too_large_here(memory_bytes: usize) -> bool {
     let Some(mut slice) = NOW.get() else { return false };
     if slice.thread == Thread::RunsLarge || !is_large(memory_bytes) {
@@ -82,7 +81,7 @@ pub(super) fn is_too_large_here(memory_bytes: usize) -> bool {
     true
 }
 
-/// Whether a copy of so many bytes takes too long on this thread; then the guest should make room first.
+/// Whether a copy of this size takes too long on this thread; the guest should then yield first.
 pub(super) fn is_too_much_here(bytes: usize) -> bool {
     let Some(mut slice) = NOW.get() else { return false };
     let most = match slice.thread {
@@ -98,12 +97,12 @@ pub(super) fn is_too_much_here(bytes: usize) -> bool {
     true
 }
 
-/// Whether a guest of so much memory only runs among its like.
+/// Whether a guest with this much memory needs a thread for large guests.
 pub(super) fn is_large(memory_bytes: usize) -> bool {
     memory_bytes > SMALL_MEMORY_BYTES_MAX
 }
 
-/// Lets whoever polls this go on elsewhere: is pending once.
+/// Lets the poller move on to other work: pending once.
 pub(super) async fn make_room() {
     let mut asked = false;
     std::future::poll_fn(|context| {
@@ -117,7 +116,7 @@ pub(super) async fn make_room() {
     .await;
 }
 
-/// Runs one slice. Also says why it ended, unless the guest itself ended it or waits, and how long it took.
+/// Runs one slice. Returns its duration, and why it ended unless the guest finished or waits.
 pub(super) fn run<T>(thread: Thread, poll: impl FnOnce() -> T) -> (T, Option<End>, Duration) {
     let began = Instant::now();
     let outer = NOW.replace(Some(Slice { began, thread, end: None }));
@@ -126,15 +125,15 @@ pub(super) fn run<T>(thread: Thread, poll: impl FnOnce() -> T) -> (T, Option<End
     (polled, slice.and_then(|slice| slice.end), began.elapsed())
 }
 
-/// How long calls of one function usually compute: a moving average of the last eight or so. Racing updates lose a sample, no more.
+/// How long one function's calls usually compute: a moving average over about eight. Racing updates only lose a sample.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pace(Arc<AtomicU64>);
 
 impl Pace {
-    /// Longest time that is learned: one long call must not be remembered for ever.
+    /// Maximum learned duration, so that one long call is not remembered forever.
     const LEARNED_MAX: Duration = Duration::from_millis(2);
 
-    /// Whether a call of such arguments may begin on a thread that serves. Not, as long as nothing is known.
+    /// Whether a call with arguments of this size may begin on a serving thread. False while nothing is known.
     pub(super) fn is_quick(&self, input_bytes: usize) -> bool {
         let nanos = self.0.load(Ordering::Relaxed);
         nanos > 0
@@ -151,7 +150,7 @@ impl Pace {
     }
 }
 
-/// A guest's work, wherever it is.
+/// A guest's work, wherever it runs.
 #[must_use]
 pub(super) struct Work<T> {
     place: Place<T>,
@@ -166,14 +165,14 @@ enum Place<T> {
         account: AccountName,
         spent: Duration,
     },
-    /// In the guests' own threads.
+    /// On the guest threads.
     There(Taken<T>),
     Gone,
 }
 
 impl<T: Send + 'static> Work<T> {
-    /// `work` of a guest that has so much memory, in the turn of `account`. It begins on the thread that polls it if it is expected to
-    /// be quick, or else among the guests' threads.
+    /// Runs `work` of a guest with this much memory, in `account`'s turn. It begins on the polling thread if expected to be quick,
+    /// otherwise on the guest threads.
     pub(super) fn new(
         threads: Arc<Shared>,
         account: AccountName,
@@ -221,7 +220,7 @@ impl<T: Send + 'static> Future for Work<T> {
                 this.place = Place::Gone;
                 Poll::Ready(done)
             }
-            // The threads have ended, and with them the host: nobody is left to answer.
+            // The guest threads have ended, and the host with them: nobody is left to answer.
             None => Poll::Pending,
         }
     }

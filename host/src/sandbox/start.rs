@@ -1,8 +1,8 @@
-//! The start functions of a guest: they run when an instance is made, before anything is called.
+//! A guest's start functions, which run when an instance is created, before any call.
 //!
-//! A start is the same for every call: it reaches none of the host's own functions, and WASI's clocks stand still and its random
-//! numbers are always the same ([`CallState::ctx`](super::context::CallState)). So it can fail in a call where it did not fail when
-//! the bundle was published only by the limits of that call, and whatever it does is counted like the rest of the call.
+//! A start is the same for every call: it cannot reach the host's own functions, and WASI's clocks stand still and random numbers repeat
+//! ([`CallState::ctx`](super::context::CallState)). If it succeeded when the bundle was published, it can fail in a call only because of
+//! that call's limits. What it uses is charged to the call.
 
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
@@ -12,10 +12,10 @@ use super::context::CallState;
 use super::limits::LimitReached;
 use super::stop::CpuClock;
 
-/// What came of a start: the instance, or what ended it, for the guest's account.
+/// A start's result: the instance, or the guest's failure.
 pub(super) type Started = Result<Instance, wasmtime::Error>;
 
-/// Makes an instance, within the limits of the call. `may_wait`: whether WASI lets its start wait.
+/// Creates an instance within the call's limits. `may_wait`: whether WASI lets its start wait.
 pub(super) async fn start(
     pre: &InstancePre<CallState>,
     wasm_store: &mut Store<CallState>,
@@ -45,13 +45,13 @@ pub(super) async fn start(
         Err(error) if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
             Err(SandboxError::PoolExhausted)
         }
-        // The operating system gave no memory: the guest cannot help it.
+        // The operating system is out of memory, which is not the guest's fault.
         Err(error) if error.is::<std::io::Error>() => Err(SandboxError::Instantiate(error)),
         Err(error) => Ok(Err(error)),
     }
 }
 
-/// What waits on WASI sees no epoch, and what an agreement meters is measured.
+/// Code waiting on WASI sees no epoch, and agreements meter the duration.
 async fn bounded(
     starting: impl Future<Output = wasmtime::Result<Instance>>,
     cpu: Option<std::sync::Arc<CpuClock>>,

@@ -1,4 +1,4 @@
-//! Ending a running call because it has computed long enough.
+//! Ends a running call that has computed for too long.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// Measures the time that a call spends computing, not waiting.
+/// Measures the time that a call computes, without waiting.
 #[derive(Debug)]
 pub(super) struct CpuClock {
     began: Instant,
     max: Duration,
-    /// Microseconds of polls that have ended.
+    /// Microseconds of finished polls.
     spent: AtomicU64,
-    /// Microseconds since `began` at which the present poll began.
+    /// When the present poll began, in microseconds since `began`.
     since: AtomicU64,
 }
 

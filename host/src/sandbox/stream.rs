@@ -1,7 +1,7 @@
-//! Functions that answer with a stream: each element is handed on as it comes, and the guest waits where nobody takes it.
+//! Functions that return a stream: each element is passed on as it comes, and the guest waits while nobody reads.
 //!
-//! Wasmtime's streams want an element whose type is known when this program is built. What has to be known is its size: the
-//! rest is read from the component, as everywhere in [`super::canonical`].
+//! Wasmtime's streams need an element type known at compile time. Only its size must be known: the rest is read from the component, as in
+//! [`super::canonical`].
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,34 +21,34 @@ use super::limits::LimitReached;
 use crate::outcome::GuestFailure;
 use crate::value::{Type, Value};
 
-/// Where the elements of a stream go.
+/// A stream's sink.
 pub trait Sink: Send + Sync {
     /// Waits until there is room for an element.
     ///
     /// # Errors
-    /// [`GuestFailure::Disconnected`] if nobody takes them any more.
+    /// [`GuestFailure::Disconnected`] if the reader has gone.
     fn poll_ready(&self, context: &mut Context<'_>) -> Poll<Result<(), GuestFailure>>;
 
     /// Takes an element, once there is room.
     ///
     /// # Errors
-    /// Why it may not leave the host: then the call ends.
+    /// Why it may not be released, which ends the call.
     fn push(&self, value: Value) -> Result<(), GuestFailure>;
 }
 
-/// Bytes of a `stream<u8>` that are taken at once.
+/// Bytes of a `stream<u8>` taken at once.
 const BYTES_AT_ONCE: usize = 64 << 10;
 
-/// Sizes of elements that can be streamed, in bytes.
+/// Supported element sizes, in bytes.
 pub(super) const SIZES: [usize; 14] = [1, 2, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64];
 
-/// What a function answered before its stream began.
+/// A function's result before its stream begins.
 pub(super) enum Begun {
     Streamed,
     Refused(Value),
 }
 
-/// Calls `func` and hands on its stream until it ends.
+/// Calls `func` and passes its stream on until it ends.
 pub(super) async fn run(
     accessor: &Accessor<CallState>,
     func: Func,
@@ -83,7 +83,7 @@ async fn elements<const SIZE: u32>(
     };
     let (ended, end) = oneshot::channel();
     accessor.with(|store| reader.pipe(store, Elements::<SIZE> { sink, _ended: ended }))?;
-    // The consumer is dropped when the stream has ended, and with it the sender.
+    // The consumer is dropped at the end of the stream, and the sender with it.
     let _ = end.await;
     Ok(Begun::Streamed)
 }
@@ -105,7 +105,7 @@ async fn bytes(
     Ok(Begun::Streamed)
 }
 
-/// Calls the function, up to its answer.
+/// Calls the function and returns its result.
 async fn begin<T: ComponentType + Send + Sync + 'static>(
     accessor: &Accessor<CallState>,
     func: Func,
@@ -118,7 +118,7 @@ async fn begin<T: ComponentType + Send + Sync + 'static>(
             unsafe_code,
             reason = "the types of a call are only known when a bundle is deployed"
         )]
-        // SAFETY: as in `Instance::invoke`; that the function returns `result<stream<_>, string>` was read from the component.
+        // SAFETY: as in `Instance::invoke`. The component declares that the function returns `result<stream<_>, string>`.
         let func = unsafe { TypedFunc::<Arguments, StreamOrRefusal<T>>::new_unchecked(func) };
         Ok(func.call_concurrent(accessor, arguments).await?.0)
     } else {
@@ -136,11 +136,11 @@ async fn begin<T: ComponentType + Send + Sync + 'static>(
 struct Element<const SIZE: u32>(Value);
 
 #[expect(unsafe_code, reason = "implementing wasmtime's traits of typed calls")]
-// SAFETY: elements are only ever lifted from memory; `Lower` is not used.
+// SAFETY: elements are only lifted from memory; `Lower` is not used.
 unsafe impl<const SIZE: u32> ComponentType for Element<SIZE> {
     type Lower = [ValRaw; 1];
 
-    // Bytes are read one by one, so that no alignment is needed.
+    // Bytes are read one by one, so no alignment is needed.
     const ABI: CanonicalAbiInfo =
         CanonicalAbiInfo { size32: SIZE, align32: 1, size64: SIZE, align64: 1, flat_count: None };
 
@@ -150,7 +150,7 @@ unsafe impl<const SIZE: u32> ComponentType for Element<SIZE> {
 }
 
 #[expect(unsafe_code, reason = "implementing wasmtime's traits of typed calls")]
-// SAFETY: nothing is assumed of the guest's memory: every pointer, length and tag is checked.
+// SAFETY: the guest's memory is not trusted: every pointer, length and tag is checked.
 unsafe impl<const SIZE: u32> Lift for Element<SIZE> {
     fn linear_lift_from_flat(
         _: &mut LiftContext<'_>,
@@ -169,10 +169,10 @@ unsafe impl<const SIZE: u32> Lift for Element<SIZE> {
     }
 }
 
-/// The answer of a function that returns `stream<T>`.
+/// The result of a function that returns `stream<T>`.
 struct StreamOnly<T>(StreamReader<T>);
 
-/// The answer of a function that returns `result<stream<T>, string>`.
+/// The result of a function that returns `result<stream<T>, string>`.
 struct StreamOrRefusal<T>(Result<StreamReader<T>, Value>);
 
 #[expect(unsafe_code, reason = "implementing wasmtime's traits of typed calls")]
@@ -188,7 +188,7 @@ unsafe impl<T: ComponentType> ComponentType for StreamOnly<T> {
 }
 
 #[expect(unsafe_code, reason = "implementing wasmtime's traits of typed calls")]
-// SAFETY: which of the two, then a stream in one core value or a text in two.
+// SAFETY: a discriminant, then a stream in one core value or a text in two.
 unsafe impl<T: ComponentType> ComponentType for StreamOrRefusal<T> {
     type Lower = [ValRaw; 3];
 
@@ -200,7 +200,7 @@ unsafe impl<T: ComponentType> ComponentType for StreamOrRefusal<T> {
 }
 
 #[expect(unsafe_code, reason = "implementing wasmtime's traits of typed calls")]
-// SAFETY: results are a tuple, which is what it lifts.
+// SAFETY: results are a tuple, which this lifts.
 unsafe impl<T: ComponentType> ComponentNamedList for StreamOnly<T> {}
 
 #[expect(unsafe_code, reason = "implementing wasmtime's traits of typed calls")]
@@ -208,7 +208,7 @@ unsafe impl<T: ComponentType> ComponentNamedList for StreamOnly<T> {}
 unsafe impl<T: ComponentType> ComponentNamedList for StreamOrRefusal<T> {}
 
 #[expect(unsafe_code, reason = "implementing wasmtime's traits of typed calls")]
-// SAFETY: the handle is checked by wasmtime.
+// SAFETY: wasmtime checks the handle.
 unsafe impl<T: ComponentType> Lift for StreamOnly<T> {
     fn linear_lift_from_flat(
         cx: &mut LiftContext<'_>,
@@ -228,7 +228,7 @@ unsafe impl<T: ComponentType> Lift for StreamOnly<T> {
 }
 
 #[expect(unsafe_code, reason = "implementing wasmtime's traits of typed calls")]
-// SAFETY: the tag, the handle and the text are checked.
+// SAFETY: tag, handle and text are checked.
 unsafe impl<T: ComponentType> Lift for StreamOrRefusal<T> {
     fn linear_lift_from_flat(
         cx: &mut LiftContext<'_>,
@@ -270,7 +270,7 @@ fn only(cx: &LiftContext<'_>, ty: InterfaceType) -> Result<InterfaceType> {
     }
 }
 
-/// Hands on elements, one at a time.
+/// Passes elements on, one at a time.
 struct Elements<const SIZE: u32> {
     sink: Arc<dyn Sink>,
     _ended: oneshot::Sender<()>,
@@ -303,7 +303,7 @@ impl<const SIZE: u32> StreamConsumer<CallState> for Elements<SIZE> {
     }
 }
 
-/// Hands on bytes, as many as come at once.
+/// Passes bytes on, as many as come at once.
 struct Bytes {
     sink: Arc<dyn Sink>,
     _ended: oneshot::Sender<()>,
@@ -336,7 +336,7 @@ impl StreamConsumer<CallState> for Bytes {
     }
 }
 
-/// Whether there is room; otherwise what the guest is told, if it does not want to wait.
+/// Whether there is room. If not, the reply to a guest that does not want to wait.
 fn ready(
     sink: &dyn Sink,
     context: &mut Context<'_>,

@@ -1,7 +1,7 @@
-//! The guests' own threads: they do nothing but run slices of guests, and give accounts fair turns.
+//! The guest threads: they only run slices of guests, and give accounts fair turns.
 //!
-//! They have a lower priority than the threads that serve, so that requests, health and control come first whatever guests do.
-//! Guests with much memory have threads apart: single instructions of theirs take long, and cannot be interrupted.
+//! They have a lower priority than the serving threads, so that requests, health checks and control come first. Guests with much memory
+//! have separate threads: some of their instructions take long and cannot be interrupted.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::pin::Pin;
@@ -19,17 +19,16 @@ use super::slice::{self, End, Thread};
 use crate::admission::{Turn, Turns};
 use crate::id::{AccountName, ById};
 
-/// How much lower than the host's own the priority of guests is, as `nice` counts: they get a ninth of what a thread that serves gets,
-/// where both want a core.
+/// How much lower the guests' priority is, as a `nice` value: where both want a core, they get a ninth of a serving thread's share.
 const NICENESS: i32 = 10;
 
-/// The lowest priority that there is, as `nice` counts.
+/// The lowest priority, as a `nice` value.
 const NICENESS_MAX: i32 = 19;
 
-/// What a slice is expected to take, in nanoseconds. It is corrected by what it took.
+/// Expected duration of a slice in nanoseconds, corrected by the actual one.
 const SLICE_NANOS: u64 = 1_000_000;
 
-/// The threads. Dropping it ends them after the slices that they run; guests that wait are dropped.
+/// The threads. Dropping it ends them after their present slices; waiting guests are dropped.
 pub(super) struct Threads {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
@@ -41,13 +40,13 @@ pub(super) struct Shared {
     large: Line,
 }
 
-/// Those for some of the threads, by whose turn it is.
+/// The ready guests of one group of threads, by turn.
 struct Line {
     state: Mutex<State>,
     ready: Condvar,
 }
 
-/// What is known of a guest while it is among the threads.
+/// A guest's data while it is on the guest threads.
 struct Known {
     account: AccountName,
     is_large: Arc<AtomicBool>,
@@ -60,8 +59,7 @@ struct State {
 }
 
 impl Threads {
-    /// Starts `count` threads for guests that are not large, and as many for those that are. Guests find the `runtime` there that they
-    /// wait with.
+    /// Starts `count` threads for small guests and as many for large ones. Guests wait on `runtime`.
     pub(super) fn start(
         count: NonZeroUsize,
         weights: &ById<AccountName, NonZeroU32>,
@@ -93,7 +91,7 @@ impl Drop for Threads {
         self.shared.small.close();
         self.shared.large.close();
         for thread in self.threads.drain(..) {
-            // The last to hold the host may be a guest itself.
+            // The last owner of the host may be a guest itself.
             if thread.thread().id() != std::thread::current().id() {
                 let _ = thread.join();
             }
@@ -102,7 +100,7 @@ impl Drop for Threads {
 }
 
 impl Shared {
-    /// Takes over the work of a guest, which has computed for `spent` already. A panic in it is handed on to who waits for it.
+    /// Takes over a guest's work, after `spent` of computing. A panic in it is passed on to its awaiter.
     pub(super) fn take<T: Send + 'static>(
         self: &Arc<Self>,
         account: AccountName,
@@ -139,7 +137,7 @@ impl Shared {
     }
 }
 
-/// The work of a guest among the threads, and how long it computed in all. None if the threads ended before.
+/// A guest's work on the threads, and its total computing time. `None` if the threads ended first.
 pub(super) struct Taken<T>(FallibleTask<(T, Duration), Known>);
 
 impl<T> Future for Taken<T> {
@@ -190,7 +188,7 @@ impl Line {
         }
     }
 
-    /// Ends the threads after the slices that they run, and drops who waits.
+    /// Ends the threads after their present slices, and drops the waiting guests.
     fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -200,13 +198,13 @@ impl Line {
         drop(left);
     }
 
-    /// Nothing panics while this is held.
+    /// Nothing panics while holding this lock.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
-/// Lowers the priority of this thread: on Linux every thread has its own.
+/// Lowers this thread's priority: on Linux each thread has its own.
 fn lower_priority() {
     let lowered = rustix::process::getpriority_process(None).and_then(|own| {
         rustix::process::setpriority_process(None, (own + NICENESS).min(NICENESS_MAX))

@@ -1,8 +1,8 @@
 //! The host side of `wasi:nn` (0.2.0-rc-2024-10-28): the only bridge between guests and native inference.
 //!
-//! Ours because the reference host computes synchronously, holds one lock per graph and can be made to panic by a guest.
-//! `load` from guest bytes is denied: it would hand foreign bytes to a native parser. `load-by-name` sees only the models
-//! of the guest's own bundle. A tensor that a guest only passes on is never copied.
+//! Our own, because the reference host computes synchronously, holds one lock per graph, and a guest can make it panic. `load` from guest
+//! bytes is denied: it would pass untrusted bytes to a native parser. `load-by-name` sees only the guest's own bundle. A tensor that a
+//! guest only passes on is never copied.
 
 use std::sync::Arc;
 
@@ -21,18 +21,18 @@ use crate::outcome::GuestFailure;
 use crate::tensor::{DataType, Tensor, TensorError};
 use crate::value::Value;
 
-/// A tensor that a guest holds a handle to.
+/// A tensor with a guest handle.
 pub enum GuestTensor {
-    /// Its parts fit together.
+    /// Its parts are consistent.
     Sound(Tensor),
-    /// Its parts do not. The constructor has no way to say so, so using it does.
+    /// Its parts are inconsistent. The constructor cannot report that, so its use does.
     Defective { dimensions: Vec<u32>, ty: TensorType, data: Vec<u8>, why: TensorError },
 }
 
 /// A model that a guest has loaded by name.
 pub struct GuestGraph(Arc<Graph>);
 
-/// A guest's execution context. It holds nothing between computations.
+/// A guest's execution context. It keeps nothing between computations.
 pub struct GuestContext(Arc<Graph>);
 
 /// An error as a guest sees it.
@@ -41,7 +41,7 @@ pub struct GuestError {
     data: String,
 }
 
-/// Refusals of `wasi:nn` are values for the guest; only its own limits end the call.
+/// `wasi:nn` errors are values for the guest; only its own limits end the call.
 type GuestResult<T> = wasmtime::Result<Result<T, Resource<GuestError>>>;
 
 impl GuestTensor {
@@ -63,7 +63,7 @@ impl CallState {
         Ok(self.table.push(tensor)?)
     }
 
-    /// Takes back a tensor that the guest gives away.
+    /// Takes a tensor back from the guest.
     pub(super) fn take_tensor(
         &mut self,
         handle: Resource<GuestTensor>,
@@ -73,7 +73,7 @@ impl CallState {
         Ok(tensor)
     }
 
-    /// Puts a tensor among the arguments of a call into the call's table.
+    /// Puts a tensor argument into the call's table.
     pub(super) fn hand_in(&mut self, value: &mut Value) -> wasmtime::Result<()> {
         if let Value::Tensor(tensor) = value {
             let handle = self.push_tensor(GuestTensor::Sound(tensor.clone()))?;
@@ -82,7 +82,7 @@ impl CallState {
         Ok(())
     }
 
-    /// Takes the tensor behind a handle in an answer out of the call's table.
+    /// Takes the tensor behind a returned handle out of the call's table.
     pub(super) fn take_out(&mut self, value: &mut Value) -> wasmtime::Result<()> {
         if let Value::Handle(number) = value {
             match self.take_tensor(Resource::new_own(*number))? {
@@ -99,7 +99,7 @@ impl CallState {
         Ok(Err(self.table.push(GuestError { code, data: data.into() })?))
     }
 
-    /// Takes the input tensors of a computation; the handles are spent whatever happens.
+    /// Takes the input tensors of a computation; their handles are consumed in any case.
     fn take_inputs(
         &mut self,
         handles: Vec<(String, Resource<GuestTensor>)>,
@@ -129,7 +129,7 @@ impl tensor::HostTensor for CallState {
     ) -> wasmtime::Result<Resource<GuestTensor>> {
         self.check_started()?;
         let shape = dimensions.iter().map(|size| *size as usize).collect();
-        // `Bytes` shares the allocation, so a defective tensor gets its bytes back without a copy.
+        // `Bytes` shares the allocation, so a defective tensor returns its bytes without a copy.
         let data = Bytes::from(data);
         let tensor = match Tensor::new(data_type(ty), shape, data.clone()) {
             Ok(tensor) => GuestTensor::Sound(tensor),
@@ -235,7 +235,7 @@ impl inference::HostGraphExecutionContext for CallState {
         if let Some(gate) = &self.context.gate {
             gate.admit(&inputs).map_err(LimitReached::Gate)?;
         }
-        // The epoch does not tick inside a host call: this deadline is ours to keep, and so is the stop.
+        // The epoch does not tick inside a host call, so enforce the deadline and the stop here.
         let deadline = tokio::time::Instant::from_std(self.limits.deadline);
         let call = Call {
             id: Some(self.context.call),
@@ -323,7 +323,7 @@ fn error_code(error: &ComputeError) -> ErrorCode {
     }
 }
 
-/// A lost computation ends the call: a guest that tried again would lose the next process, too.
+/// A lost computation ends the call: a retry would crash the next worker too.
 fn lost(error: &ComputeError) -> LimitReached {
     let reason = error.to_string();
     LimitReached::Sink(match error {

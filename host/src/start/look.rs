@@ -1,4 +1,4 @@
-//! What a host would find in a data directory if it started there. Nothing is changed, and nothing is made.
+//! What a host would find in a data directory at start. Changes and creates nothing.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,15 +19,15 @@ pub use crate::host::private::{each as each_file, lets_others_in};
 pub use crate::host::secrets::FILES as SECRETS;
 pub use crate::host::time::{is_behind, kept as time_kept};
 
-/// Whose the directory is, if a host has started there; the secrets can be used.
+/// The directory's host key, if a host has started there. Checks that the secrets are usable.
 ///
 /// # Errors
-/// [`SecretsError`] of the first that cannot.
+/// [`SecretsError`] of the first unusable one.
 pub fn secrets(data: &Path) -> Result<Option<Party>, SecretsError> {
     Ok(secrets::look(data)?.map(|key| key.party()))
 }
 
-/// The records that a host would set aside, as it would find them; none if there are no records yet.
+/// The records that a host would set aside; `None` if there are no records yet.
 ///
 /// # Errors
 /// [`HostError`] if a host would not start on them, or one has them open.
@@ -36,7 +36,7 @@ pub fn records(config: &Config, clock: &Clock) -> Result<Option<Vec<Aside>>, Hos
     known::check_records(data)?;
     let Some(store) = Store::look_at(&data.join(RECORDS))? else { return Ok(None) };
     let store = Arc::new(store);
-    // The host's signature is not asked for here, so another key does where there is none.
+    // The host's signature is not needed here, so a temporary key will do.
     let key = match secrets::look(data)? {
         Some(key) => key,
         None => PartyKey::generate().map_err(SecretsError::from)?,

@@ -1,7 +1,7 @@
-//! Who is asking: accounts, and the API keys that prove one.
+//! Authentication: accounts and their API keys.
 //!
-//! A key is 256 random bits behind a prefix and a checksum, shown once when it is made and stored as a hash only. The
-//! account follows from the key alone; nothing else in a request can name or change it.
+//! A key is 256 random bits with a prefix and a checksum. It is shown once and stored only as a hash. The key alone determines the account;
+//! nothing else in a request can.
 
 mod api_key;
 mod standing;
@@ -25,42 +25,42 @@ use api_key::KeyHash;
 pub use api_key::{ApiKey, Credential, KeyInfo};
 pub use standing::ListedKey;
 
-/// How often the key of an account may be changed.
+/// How often an account's key may be changed.
 const FORMER_KEYS_MAX: usize = 64;
 
 /// A party with an account on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Account {
-    /// Unique on this host; also the publisher's part of the names of its models.
+    /// Unique on this host; also the first part of its models' names.
     pub name: AccountName,
     /// The key that signs this account's bundles and agreements.
     pub party: Party,
-    /// The keys before it, the latest last. What they signed stays; they sign nothing new.
+    /// Earlier keys, the latest last. What they signed stays valid; they sign nothing new.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub former: Vec<Party>,
-    /// What the operator says of it: read back from the log of receipts and actions.
+    /// The operator's decision on this account, restored from the log.
     #[serde(skip)]
     pub standing: Standing,
 }
 
-/// An account that is about to be opened, or to get another key.
+/// An account that is about to be opened or to get another key.
 #[derive(Debug, Clone, Copy)]
 pub struct Opening {
-    /// The key that is made.
+    /// The new key.
     pub key: KeyId,
-    /// Whether there is no such account yet.
+    /// Whether the account is new.
     pub is_new: bool,
 }
 
-/// Where an account stands with the operator.
+/// An account's standing with the operator.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Standing {
     #[default]
     Open,
-    /// It does nothing until it is resumed.
+    /// Suspended: it can do nothing until it is resumed.
     Suspended(Cause),
-    /// It does nothing any more.
+    /// Closed: it can never do anything again.
     Closed(Cause),
 }
 
@@ -72,7 +72,7 @@ pub struct Cause {
 }
 
 impl Standing {
-    /// The standing in a word.
+    /// The standing in one word.
     pub fn name(&self) -> &'static str {
         match self {
             Standing::Open => "open",
@@ -105,34 +105,34 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// The account that the call is made for.
+    /// The account that makes the call.
     pub fn account(&self) -> &Account {
         &self.account
     }
 
-    /// The key that the caller has shown.
+    /// The caller's API key.
     pub fn key(&self) -> &KeyInfo {
         &self.key
     }
 
-    /// What ends the caller's calls when the key is revoked.
+    /// Ends the caller's calls when the key is revoked.
     pub fn stop(&self) -> &Arc<Stop> {
         &self.key.stop
     }
 
-    /// The party that the account belongs to.
+    /// The account's party.
     pub fn party(&self) -> &Party {
         &self.account.party
     }
 
-    /// Tells accounts apart where calls of many come together, whatever key they have now. Says nothing else of them.
+    /// An opaque value that tells accounts apart and survives key changes.
     pub fn number(&self) -> u64 {
         let first = self.account.former.first().unwrap_or(&self.account.party);
         let [a, b, c, d, e, f, g, h, ..] = *first.public_key();
         u64::from_le_bytes([a, b, c, d, e, f, g, h])
     }
 
-    /// The party, and those that it was before its key was changed.
+    /// The party, and the parties before its key changes.
     pub fn parties(&self) -> impl Iterator<Item = &Party> {
         std::iter::once(&self.account.party).chain(&self.account.former)
     }
@@ -154,7 +154,7 @@ struct KeyRecord {
     used: Option<Timestamp>,
 }
 
-/// Why a request was not authenticated, or an account not opened.
+/// Why a request was not authenticated or an account not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
     #[error("this needs an API key: send `Authorization: Bearer hsp_…`")]
@@ -215,7 +215,7 @@ pub enum AuthError {
 #[derive(Debug, Default, Clone)]
 struct Directory {
     accounts: Shared<AccountName, Arc<Account>>,
-    /// Whose each party is, or was.
+    /// The account of each current or former party.
     names: Shared<Party, AccountName>,
     keys: Shared<KeyHash, Key>,
 }
@@ -227,7 +227,7 @@ struct Key {
 }
 
 impl Directory {
-    /// Enters an account, in the place of the one of the same name.
+    /// Inserts an account, replacing any of the same name.
     fn insert(&mut self, account: Arc<Account>) {
         for party in account.former.iter().chain([&account.party]) {
             self.names.insert_mut(*party, account.name.clone());
@@ -235,7 +235,7 @@ impl Directory {
         self.accounts.insert_mut(account.name.clone(), account);
     }
 
-    /// The same where it has keys, which then are of the new one.
+    /// The same for an account with API keys, which then belong to the new record.
     fn replace(&mut self, account: Arc<Account>) {
         let keys = self.keys.iter().filter(|(_, key)| key.caller.account.name == account.name);
         let hashes: Vec<KeyHash> = keys.map(|(hash, _)| *hash).collect();
@@ -247,7 +247,7 @@ impl Directory {
         self.insert(account);
     }
 
-    /// The account that a party is, or was.
+    /// The account of a current or former party.
     fn that_has_been(&self, party: &Party) -> Option<&Arc<Account>> {
         self.accounts.get(self.names.get(party)?)
     }
@@ -258,9 +258,9 @@ pub struct Auth {
     store: Arc<Store>,
     clock: Clock,
     directory: ArcSwap<Directory>,
-    /// The present second, as [`Auth::tick`] was last told: what keys were last used at.
+    /// The present second, as last passed to [`Auth::tick`]: the resolution of "last used".
     second: AtomicI64,
-    /// Held while the directory changes, so that two changes cannot lose one another.
+    /// Held while the directory changes, so that concurrent changes are not lost.
     changing: Mutex<()>,
     lacks_accounts: bool,
 }
@@ -285,7 +285,7 @@ impl Auth {
             let entry = match parse::<KeyRecord>(&key, &record) {
                 Ok(entry) => entry,
                 Err(error) => {
-                    // Its name is a hash of the key, which may be shown.
+                    // Its name is a hash of the key, and safe to show.
                     store.set_aside(Table::ApiKeys, &key, &error);
                     continue;
                 }
@@ -317,7 +317,7 @@ impl Auth {
         self.recognise(&Credential::read(bearer)?)
     }
 
-    /// The same with a key that was read already.
+    /// The same for a key that has already been read.
     ///
     /// # Errors
     /// [`AuthError::Unknown`], [`AuthError::Revoked`], [`AuthError::Stopped`].
@@ -333,12 +333,12 @@ impl Auth {
         }
     }
 
-    /// The account that a key belongs to, also if the operator has stopped it: for reading what it has, and for nothing else.
+    /// The account of a key, even if the operator has stopped it. Only for reading what it has.
     ///
     /// # Errors
     /// [`AuthError::Unknown`], [`AuthError::Revoked`].
     pub fn identify(&self, credential: &Credential) -> Result<Caller, AuthError> {
-        // The map is looked up by a hash of the secret, so the time of the look-up says nothing about the secret.
+        // The look-up is by a hash of the secret, so its timing reveals nothing about the secret.
         let directory = self.directory.load();
         let Key { caller, revoked } =
             directory.keys.get(&credential.0).ok_or(AuthError::Unknown)?;
@@ -349,7 +349,7 @@ impl Auth {
         Ok(caller.clone())
     }
 
-    /// The same with a key as a client sends it.
+    /// The same for a key as the client sends it.
     ///
     /// # Errors
     /// As [`Auth::authenticate`].
@@ -357,16 +357,15 @@ impl Auth {
         self.identify(&Credential::read(bearer)?)
     }
 
-    /// Opens an account for `party`, or finds the one it has under this name, and makes a new API key for it.
+    /// Opens an account for `party`, or finds its account of this name, and makes a new API key for it.
     ///
     /// # Errors
-    /// [`AuthError::UnusableKey`], [`AuthError::NameTaken`], [`AuthError::PartyTaken`], [`AuthError::Closed`]; nothing was changed
-    /// then.
+    /// [`AuthError::UnusableKey`], [`AuthError::NameTaken`], [`AuthError::PartyTaken`], [`AuthError::Closed`]; nothing was changed.
     pub fn open_account(&self, name: &AccountName, party: Party) -> Result<ApiKey, AuthError> {
         self.open_account_noted(name, party, None, |_| Ok(()))
     }
 
-    /// The same with a name for the key. `note` is told before anything is changed, and may refuse.
+    /// The same with a name for the key. `note` runs before anything is changed, and may refuse.
     ///
     /// # Errors
     /// [`AuthError::KeyName`]; as [`Auth::open_account`]; those of `note`.
@@ -419,11 +418,10 @@ impl Auth {
         Ok(key)
     }
 
-    /// Lets a new key follow the caller's. What the old one signed stays valid; it signs nothing new.
+    /// Replaces the caller's key. What the old key signed stays valid; it signs nothing new.
     ///
     /// # Errors
-    /// [`AuthError::UnusableKey`], [`AuthError::NotYourKey`], [`AuthError::KeyKnown`], [`AuthError::TooManyKeys`]; nothing was
-    /// changed then.
+    /// [`AuthError::UnusableKey`], [`AuthError::NotYourKey`], [`AuthError::KeyKnown`], [`AuthError::TooManyKeys`]; nothing was changed.
     pub fn succeed(&self, caller: &Caller, succession: &Succession) -> Result<(), AuthError> {
         key::check_party(&succession.to)?;
         let _changing = self.lock();
@@ -455,19 +453,19 @@ impl Auth {
         self.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Whether a key has been followed by another.
+    /// Whether a key has been replaced.
     pub fn is_retired(&self, party: &Party) -> bool {
         let directory = self.directory.load();
         directory.that_has_been(party).is_some_and(|account| account.party != *party)
     }
 
-    /// Whether two parties are, or were, one account's.
+    /// Whether two parties belong, or belonged, to the same account.
     pub fn are_one(&self, one: &Party, other: &Party) -> bool {
         let directory = self.directory.load();
         one == other || directory.that_has_been(one).is_some_and(|account| account.has_been(other))
     }
 
-    /// The party and all that were before or after it in its account.
+    /// All current and former parties of this party's account.
     pub fn parties_of(&self, party: &Party) -> Vec<Party> {
         let directory = self.directory.load();
         directory.that_has_been(party).map_or_else(
@@ -476,12 +474,12 @@ impl Auth {
         )
     }
 
-    /// Whether the record of some account could not be read.
+    /// Whether any account's record could not be read.
     pub fn lacks_accounts(&self) -> bool {
         self.lacks_accounts
     }
 
-    /// Whether a party is, or was, that of an account that could be read.
+    /// Whether a current or former party belongs to a readable account.
     pub fn knows(&self, party: &Party) -> bool {
         self.directory.load().that_has_been(party).is_some()
     }

@@ -1,7 +1,7 @@
-//! The agreements that this host enforces, and the permission that a call gets from one of them.
+//! The agreements that this host enforces, and the permissions that calls get from them.
 //!
-//! An agreement is in force once both parties have signed it and the host has kept it. Calls are checked against its
-//! compiled form only: no signature, no JSON and no database is on their path.
+//! An agreement is in force once both parties have signed it and the host has stored it. Calls are checked against its compiled form: no
+//! signatures, JSON or database on their path.
 
 mod active;
 mod conclude;
@@ -65,7 +65,7 @@ pub enum PermitError {
     TooManyRefused,
 }
 
-/// Why an agreement was not taken.
+/// Why an agreement was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum AgreementsError {
     #[error(transparent)]
@@ -136,9 +136,9 @@ pub enum AgreementsError {
 pub struct Agreements {
     store: Arc<Store>,
     clock: Clock,
-    /// Signs what the host itself does to agreements.
+    /// Signs the host's own actions on agreements.
     key: PartyKey,
-    /// Knows whose key followed which.
+    /// Knows which key replaced which.
     auth: Arc<Auth>,
     limits: crate::config::Market,
     documents: Arc<Documents>,
@@ -146,26 +146,26 @@ pub struct Agreements {
     response_bytes_max: u64,
     body_bytes_max: u64,
     wall_max: std::time::Duration,
-    /// Where the operator says that the host runs, as an IRI.
+    /// Where the host runs according to the operator, as an IRI.
     country: Option<Arc<str>>,
     directory: ArcSwap<Directory>,
     /// By offer.
     mandates: ArcSwap<Shared<Digest, SignedMandate>>,
-    /// When the store last confirmed that what is in memory is what it holds, in microseconds.
+    /// When the store last confirmed that it holds what is in memory, in microseconds.
     as_of: AtomicI64,
-    /// Events that the store holds.
+    /// Events in the store.
     events_kept: AtomicUsize,
-    /// What permits nothing, because the operator has stopped it.
+    /// Agreements stopped by the operator: they permit nothing.
     held: ArcSwap<held::Held>,
     own: own::OwnCalls,
-    /// Held while the directory changes, so that two changes cannot lose one another.
+    /// Held while the directory changes, so that concurrent changes are not lost.
     changing: Mutex<Room>,
-    /// Whenever an agreement that was on its way to the disk has arrived there, or has not.
+    /// Notified when the write of an agreement has succeeded or failed.
     arrived: Condvar,
 }
 
 impl Agreements {
-    /// Reads the agreements from the store. What they have used, [`Agreements::replay`] is told afterwards.
+    /// Reads the agreements from the store. [`Agreements::replay`] restores their usage afterwards.
     ///
     /// # Errors
     /// [`AgreementsError::Store`]. Records that cannot be read are set aside.
@@ -206,7 +206,7 @@ impl Agreements {
         Ok(agreements)
     }
 
-    /// Enters a call that was charged before the host was started.
+    /// Counts a call that was charged before the host started.
     pub fn replay(&self, receipt: &Receipt) {
         let (Some(agreement), Some(rule), Some(calls)) =
             (receipt.agreement, receipt.rule, receipt.used)
@@ -231,11 +231,10 @@ impl Agreements {
 
     /// The permission that one of the caller's agreements gives this call. Neither waits nor does any I/O, unless it explains a denial.
     ///
-    /// Of several agreements that permit it, one with calls left is chosen. A publisher needs none for its own models, and has to name
-    /// the one that it wants to be held to.
+    /// If several agreements permit it, one with calls left is chosen. A publisher needs none for its own models, unless it names one.
     ///
     /// # Errors
-    /// [`PermitError`] says what would have to be different.
+    /// [`PermitError`] says what must change.
     pub fn permit(
         &self,
         caller: &Caller,
@@ -271,7 +270,7 @@ impl Agreements {
             }
             let ends = active.life().ends();
             if let Err(reason) = active.in_force(facts.now, self.as_of()) {
-                // A reason of the terms of another agreement says more than that an old one has ended.
+                // Prefer a reason from another agreement's terms: it says more than that an old agreement has ended.
                 let agreement = *active.id();
                 refused.get_or_insert(PermitError::NotInForce { agreement, reason });
                 continue;
@@ -303,7 +302,7 @@ impl Agreements {
         })
     }
 
-    /// The caller has no agreement for the model, or not the one that it names.
+    /// The caller has no agreement for the model, or not the one it names.
     fn none_for(&self, caller: &Caller, call: &Call, model: &ModelName) -> PermitError {
         let Some(id) = call.agreement else {
             return PermitError::NoAgreement { model: model.clone() };
@@ -316,12 +315,12 @@ impl Agreements {
         }
     }
 
-    /// What each account had of refusals.
+    /// Counts refusals per account.
     pub fn refusals(&self) -> &Arc<Refusals> {
         &self.refusals
     }
 
-    /// What is known of a call before its arguments are read.
+    /// What is known of a call before its arguments are parsed.
     fn facts<'a>(&'a self, function: &'a Function, call: &'a Call) -> CallFacts<'a> {
         CallFacts {
             function: function.name(),
@@ -333,11 +332,11 @@ impl Agreements {
         }
     }
 
-    /// Takes an agreement with the signatures it carries. Signatures of several submissions add up; when both parties have
-    /// signed, the agreement is in force. Submitting the same again changes nothing. `listed` finds the offer that it accepts.
+    /// Takes an agreement with its signatures. Signatures of several submissions add up; once both parties have signed, the agreement is in
+    /// force. Submitting it again changes nothing. `listed` finds the offer that it accepts.
     ///
     /// # Errors
-    /// [`AgreementsError`]; nothing was changed then.
+    /// [`AgreementsError`]; nothing was changed.
     pub fn submit(
         &self,
         caller: &Caller,
@@ -356,7 +355,7 @@ impl Agreements {
         self.take(proposal)
     }
 
-    /// Reads an agreement that the host itself may have signed for the publisher.
+    /// Reads an agreement that the host may have signed for the publisher.
     fn parse_mandated(
         &self,
         envelope: &[u8],
@@ -372,14 +371,14 @@ impl Agreements {
     /// One of the caller's agreements.
     ///
     /// # Errors
-    /// [`AgreementsError::NotFound`], also for agreements of others; [`AgreementsError::Aside`].
+    /// [`AgreementsError::NotFound`], also for other parties' agreements; [`AgreementsError::Aside`].
     pub fn find(&self, caller: &Caller, id: &Digest) -> Result<Standing, AgreementsError> {
         let directory = self.directory.load();
         let found = directory.get(id).filter(|standing| is_of(caller, standing.outline()));
         found.cloned().ok_or_else(|| self.why_not_here(caller, id))
     }
 
-    /// Why the caller has no such agreement: parties of one that was set aside are told so.
+    /// Why the caller has no such agreement. Its parties are told if it was set aside.
     fn why_not_here(&self, caller: &Caller, id: &Digest) -> AgreementsError {
         let key = id.to_string();
         let not_found = AgreementsError::NotFound(*id);
@@ -395,7 +394,7 @@ impl Agreements {
         }
     }
 
-    /// Every agreement that the caller is a party of, in the order of their identifiers.
+    /// The caller's agreements, ordered by identifier.
     pub fn of(&self, caller: &Caller) -> Vec<Standing> {
         let directory = self.directory.load();
         let mine = directory.values().filter(|standing| is_of(caller, standing.outline()));
@@ -404,7 +403,7 @@ impl Agreements {
         mine
     }
 
-    /// Does something while no agreement comes into force.
+    /// Runs something while no agreement can come into force.
     pub fn while_none_comes<T>(&self, work: impl FnOnce() -> T) -> T {
         let _nothing_changes = self.room();
         work()
@@ -415,7 +414,7 @@ impl Agreements {
         self.directory.load().active(id).is_some()
     }
 
-    /// Whether the caller has an agreement for the version: whether it may know of it.
+    /// Whether the caller has an agreement for the version, and so may know of it.
     pub fn knows(&self, caller: &Caller, release: Release<'_>) -> bool {
         let directory = self.directory.load();
         let mut own = caller.parties().flat_map(|party| directory.of(party, release.model));
@@ -430,11 +429,11 @@ impl Agreements {
         caller.parties().flat_map(|party| directory.of(party, model)).cloned().collect()
     }
 
-    /// Asks the store whether it still holds what is in memory. Until it says so again, agreements that bound the age of what
-    /// the host knows permit nothing once that age is reached.
+    /// Confirms that the store still holds what is in memory. Until the next confirmation, agreements that limit the age of the host's
+    /// knowledge permit nothing once that age is reached.
     ///
     /// # Errors
-    /// [`StoreError`]: nothing is confirmed then.
+    /// [`StoreError`]: nothing is confirmed.
     pub fn confirm(&self) -> Result<(), StoreError> {
         self.interrupt_due();
         self.drop_expired()?;

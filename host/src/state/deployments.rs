@@ -1,8 +1,7 @@
 //! What is live on this host: model versions and their functions, by name.
 //!
-//! Versions are immutable and appear all at once: a reader sees the old set or the new one. A version that was published is
-//! known from the start on, and live once it is loaded; one that does not load is out of service. Nothing here is decided by
-//! agreements; whether a caller may know of a model is asked elsewhere.
+//! Versions are immutable and appear all at once: a reader sees the old set or the new one. Every published version is known from the
+//! start. It is live once it is loaded, and out of service if loading fails. Agreements and visibility are checked elsewhere.
 
 mod document;
 mod loading;
@@ -39,7 +38,7 @@ use crate::sandbox::{CallLimits, Entry, Graphs, Guest, GuestFunction, Signature}
 use crate::stop::Stop;
 use crate::telemetry::Allowance;
 
-/// Most rows of a batch that comes as tensors.
+/// Maximum rows of a tensor batch.
 pub const BATCH_ROWS_MAX: usize = 4096;
 
 /// A version of a model, live on this host.
@@ -54,13 +53,13 @@ pub struct Deployment {
     /// Whether the bundle is a model without code.
     pub(crate) codeless: bool,
     pub(crate) statistics: Statistics,
-    /// Ends the calls that run on it, once the operator withdraws it.
+    /// Ends its running calls when the operator withdraws it.
     pub(crate) stop: Arc<Stop>,
-    /// What its code may write into the log.
+    /// How much its code may log.
     pub(crate) log: Arc<Allowance>,
     /// SHA-256 of its component's code.
     pub(crate) component: Digest,
-    /// What describes it to programs, once somebody has made it; none if that would be too large.
+    /// Its machine-readable description, once built; `None` if too large.
     pub(crate) document: OnceCell<Option<Document>>,
 }
 
@@ -70,22 +69,22 @@ impl Deployment {
         &self.model
     }
 
-    /// The version that this is.
+    /// The version number.
     pub fn version(&self) -> &Version {
         &self.version
     }
 
-    /// The digest of the bundle: what agreements name.
+    /// The bundle's digest, which agreements name.
     pub fn digest(&self) -> &Digest {
         &self.digest
     }
 
-    /// Who signed the bundle.
+    /// The party that signed the bundle.
     pub fn publisher(&self) -> Party {
         self.publisher
     }
 
-    /// What the publisher says about it.
+    /// The publisher's description.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
@@ -100,17 +99,17 @@ impl Deployment {
         &self.graphs
     }
 
-    /// Whether each of its models can be computed now.
+    /// Whether all its models can be computed now.
     pub fn can_compute(&self) -> bool {
         self.graphs.values().all(|graph| graph.is_ready())
     }
 
-    /// Whether the bundle is a model without code: tensors go to the model as they come.
+    /// Whether the bundle is a model without code: tensors go to the model unchanged.
     pub fn is_codeless(&self) -> bool {
         self.codeless
     }
 
-    /// What the tensors of its tensor function are, if there is one model that they can be for.
+    /// The tensors of its tensor function, if that function can serve only one model.
     pub fn tensors(&self) -> Option<&ModelSignature> {
         let mut graphs = self.graphs.values();
         match (graphs.next(), graphs.next()) {
@@ -129,24 +128,24 @@ impl Deployment {
         along_the_first && self.tensors().is_some_and(open)
     }
 
-    /// The function that takes and gives named tensors, if it has one.
+    /// The function from named tensors to named tensors, if it has one.
     pub fn tensor_function(&self) -> Option<&GuestFunction> {
         let mut functions = self.functions().iter();
         functions.find(|function| *function.signature() == Signature::Tensors)
     }
 
-    /// The function that answers requests of HTTP, if it has one.
+    /// The HTTP handler, if it has one.
     pub fn handler(&self) -> Option<&GuestFunction> {
         let mut functions = self.functions().iter();
         functions.find(|function| matches!(function.signature(), Signature::Http(_)))
     }
 
-    /// What ends the calls that run on it.
+    /// Ends its running calls.
     pub fn stop(&self) -> &Arc<Stop> {
         &self.stop
     }
 
-    /// What its code may write into the log.
+    /// How much its code may log.
     pub fn log(&self) -> &Arc<Allowance> {
         &self.log
     }
@@ -157,13 +156,13 @@ impl Deployment {
         [&self.digest, &self.component].into_iter().chain(models)
     }
 
-    /// What its calls came to, since the host started.
+    /// Statistics of its calls since the host started.
     pub fn statistics(&self) -> &Statistics {
         &self.statistics
     }
 
-    /// What describes the version to programs: made by `describe` for the first who asks, unless it was made when the version was published;
-    /// none if it would be longer than `bytes_max`.
+    /// The version's machine-readable description. `describe` builds it for the first request, unless publishing has built it. `None` if it
+    /// would exceed `bytes_max`.
     pub async fn document(
         self: &Arc<Self>,
         describe: Describe,
@@ -177,12 +176,12 @@ impl Deployment {
         made.await.as_ref()
     }
 
-    /// The functions that can be called, with their types.
+    /// The callable functions, with their types.
     pub fn functions(&self) -> &[GuestFunction] {
         self.guest.functions()
     }
 
-    /// `limits` of the host, narrowed to those that the bundle asks for.
+    /// The host's `limits`, narrowed to what the bundle asks for.
     pub fn narrow(&self, limits: CallLimits) -> CallLimits {
         let wanted = &self.manifest.limits;
         let memory = wanted.memory_bytes.and_then(|bytes| usize::try_from(bytes).ok());
@@ -221,7 +220,7 @@ impl Function {
         &self.deployment.guest.functions()[self.index]
     }
 
-    /// The function, to be called.
+    /// The function, ready to call.
     pub fn entry(&self) -> Entry {
         self.deployment.guest.entry(self.index)
     }
@@ -236,13 +235,13 @@ impl Function {
         &self.deployment.graphs
     }
 
-    /// `limits` of the host, narrowed to those that the bundle asks for.
+    /// The host's `limits`, narrowed to what the bundle asks for.
     pub fn narrow(&self, limits: CallLimits) -> CallLimits {
         self.deployment.narrow(limits)
     }
 }
 
-/// Why a call's target was not found, or a version not put live.
+/// Why a call's target was not found or a version did not go live.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
     #[error("`{0}` is neither a version nor a digest: write `@1.2.0` or `@sha256:…`")]
@@ -280,21 +279,21 @@ type Withdrawn = BTreeMap<ModelName, BTreeMap<Version, Digest>>;
 #[derive(Default)]
 pub struct Deployments {
     published: ArcSwap<Models>,
-    /// How often that has changed.
+    /// Number of changes.
     changes: AtomicU64,
-    /// Held for moments.
+    /// Held briefly.
     withdrawn: Mutex<Withdrawn>,
-    /// Held while anything changes, also until that is durable: waited for aside, or where other tasks have left the thread
-    /// (`block_in_place`), never where others are served.
+    /// Held during a change until it is durable. Wait for it on another thread or after other tasks have left this one (`block_in_place`),
+    /// never on a serving thread.
     changing: Mutex<()>,
     loading: Loading,
 }
 
 impl Deployments {
-    /// The version of a model that a reference means. Neither waits nor does any I/O.
+    /// The version that a reference means. Neither waits nor does any I/O.
     ///
     /// # Errors
-    /// [`ResolveError`] says what there is instead, or that the version is not loaded yet or out of service.
+    /// [`ResolveError`] says what exists instead, or that the version is not loaded yet or out of service.
     pub fn version(
         &self,
         model: &ModelName,
@@ -303,7 +302,7 @@ impl Deployments {
         self.version_among(model, reference, |_| true)
     }
 
-    /// The same among the versions that somebody knows of: the others do not exist, not even in the error.
+    /// The same among the versions that the caller knows of. The others do not exist, not even in the error.
     ///
     /// # Errors
     /// As [`Deployments::version`].
@@ -317,10 +316,10 @@ impl Deployments {
         find(&published, model, reference, known)?.get().map(Arc::clone)
     }
 
-    /// The published version that a reference means among those that somebody knows of, live or not.
+    /// The published version that a reference means among those the caller knows of, live or not.
     ///
     /// # Errors
-    /// [`ResolveError`] says what there is instead.
+    /// [`ResolveError`] says what exists instead.
     pub fn published_among(
         &self,
         model: &ModelName,
@@ -333,7 +332,7 @@ impl Deployments {
     /// The published version that a reference means, live or not.
     ///
     /// # Errors
-    /// [`ResolveError`] says what there is instead.
+    /// [`ResolveError`] says what exists instead.
     pub fn published(
         &self,
         model: &ModelName,
@@ -342,10 +341,10 @@ impl Deployments {
         self.published_among(model, reference, |_| true)
     }
 
-    /// The function that a call is addressed to, of a version that the caller knows of. Neither waits nor does any I/O.
+    /// The function that a call addresses, of a version the caller knows of. Neither waits nor does any I/O.
     ///
     /// # Errors
-    /// [`ResolveError`] says what there is instead.
+    /// [`ResolveError`] says what exists instead.
     pub fn resolve(
         &self,
         target: &Target,
@@ -363,7 +362,7 @@ impl Deployments {
         }
     }
 
-    /// Refuses a version whose number belongs to other bytes already.
+    /// Rejects a version number that other bytes already have.
     ///
     /// # Errors
     /// [`ResolveError::VersionTaken`].
@@ -373,12 +372,12 @@ impl Deployments {
         version: &Version,
         digest: &Digest,
     ) -> Result<(), ResolveError> {
-        // Locked first: a version that comes back is published before it is withdrawn no more.
+        // Lock first: a version that comes back is published before its withdrawal ends.
         let withdrawn = self.lock();
         let published = self.published.load();
         let published = published.get(model).and_then(|versions| versions.get(version));
         let withdrawn = withdrawn.get(model).and_then(|versions| versions.get(version));
-        // Of a record that cannot be read nobody knows which bytes it was for.
+        // An unreadable record does not say which bytes it was for.
         let taken = published.map(|published| published.digest()).or(withdrawn.map(Some));
         match taken {
             Some(taken) if taken != Some(digest) => {
@@ -398,21 +397,21 @@ impl Deployments {
 
     fn put(&self, published: Models) {
         self.published.store(Arc::new(published));
-        // Behind it: what is made of the old versions is never taken for that of the new ones.
+        // Count after the change: a page of the old versions is never taken for one of the new versions.
         self.changes.fetch_add(1, Ordering::Release);
     }
 
-    /// How often a version has come or gone, and how often one has been loaded or could not be.
+    /// Number of times that a version has come, gone, loaded or failed to load.
     pub fn changes(&self) -> [u64; 2] {
         [self.changes.load(Ordering::Acquire), self.loading.settled()]
     }
 
-    /// Versions that are to be loaded.
+    /// Versions waiting to be loaded.
     pub fn loading(&self) -> &Loading {
         &self.loading
     }
 
-    /// Makes versions known that were published before the host started, all at once, and has those loaded that wait for it.
+    /// Registers all versions published before the host started, all at once, and queues those waiting to be loaded.
     pub fn remember(&self, versions: Vec<Arc<Published>>) {
         let changing = self.changing();
         self.insert(versions.iter().map(Arc::clone));
@@ -420,7 +419,7 @@ impl Deployments {
         self.load(versions);
     }
 
-    /// Has versions loaded that wait for it.
+    /// Queues versions for loading.
     fn load(&self, versions: Vec<Arc<Published>>) {
         let waiting = versions.into_iter().filter(|version| version.out_of_service().is_none());
         self.loading.add(waiting);
@@ -430,7 +429,7 @@ impl Deployments {
     /// the disk.
     ///
     /// # Errors
-    /// [`ResolveError::VersionTaken`], and those of `keep`; nothing was changed then.
+    /// [`ResolveError::VersionTaken`], and those of `keep`; nothing was changed.
     pub fn publish<E: From<ResolveError>>(
         &self,
         deployments: Vec<Arc<Deployment>>,
@@ -447,7 +446,7 @@ impl Deployments {
         Ok(())
     }
 
-    /// Puts versions in; only while the lock is held.
+    /// Inserts versions. Hold the lock.
     fn insert(&self, versions: impl Iterator<Item = Arc<Published>>) {
         let mut by_model: BTreeMap<ModelName, Vec<Arc<Published>>> = BTreeMap::new();
         for version in versions {
@@ -471,8 +470,8 @@ impl Deployments {
         }
     }
 
-    /// Takes every version of a model out of service, after `keep` has made it durable. Calls that run go on. A version whose
-    /// record cannot be read stays where it is: nobody could put it back. Waits for the disk.
+    /// Takes every version of a model out of service, after `keep` has made it durable. Running calls go on. A version with an unreadable
+    /// record stays, because it could not be put back. Waits for the disk.
     ///
     /// # Errors
     /// Those of `keep`, and [`ResolveError::NoModel`] if none of its versions is published.
@@ -504,11 +503,11 @@ impl Deployments {
         Ok(())
     }
 
-    /// Has a version loaded again that is out of service.
+    /// Queues an out-of-service version for loading.
     ///
     /// # Errors
-    /// [`ResolveError::NoModel`], [`ResolveError::NoVersion`], [`ResolveError::InService`]; [`ResolveError::OutOfService`] if its
-    /// record cannot be read, so that there is nothing to load.
+    /// [`ResolveError::NoModel`], [`ResolveError::NoVersion`], [`ResolveError::InService`]; [`ResolveError::OutOfService`] if its record
+    /// cannot be read.
     pub fn retry(
         &self,
         model: &ModelName,
@@ -537,7 +536,7 @@ impl Deployments {
         }
     }
 
-    /// Puts something else in the place of a version; only while the lock is held.
+    /// Replaces a version. Hold the lock.
     fn replace(&self, model: &ModelName, version: &Version, with: Option<Arc<Published>>) {
         let mut published = Models::clone(&self.published.load());
         published.change(model, |versions| match with {
@@ -561,7 +560,7 @@ impl Deployments {
         versions.filter_map(|version| version.deployment()).collect()
     }
 
-    /// Every version that is out of service, in the order of names and versions, with the reason.
+    /// Every version out of service, ordered by name and version, with the reason.
     pub fn out_of_service(&self) -> Vec<(Arc<Published>, Arc<str>)> {
         let published = self.published.load();
         let broken = published.all().map(|one| Some((Arc::clone(one), one.out_of_service()?)));

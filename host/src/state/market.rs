@@ -1,7 +1,7 @@
 //! The market: the signed offers that consumers can accept on this host.
 //!
-//! An offer is listed only if its publisher signed it and every function it speaks of is live, so that nobody signs for
-//! something that is not there.
+//! An offer is listed only if its publisher signed it and every function it names is live, so that nobody signs for something that does not
+//! exist.
 
 mod own;
 mod pages;
@@ -83,17 +83,17 @@ pub enum MarketError {
 struct Listing {
     offers: Shared<Digest, Arc<SignedOffer>>,
     by_model: Shared<ModelName, RedBlackTreeSetSync<Digest>>,
-    /// What the operator has withdrawn.
+    /// Withdrawn by the operator.
     withdrawn: Shared<Digest, (Arc<SignedOffer>, Cause)>,
-    /// What its publisher has withdrawn, and when. The operator may have withdrawn it as well.
+    /// Withdrawn by its publisher, and when. The operator may have withdrawn it as well.
     taken_back: Shared<Digest, (Arc<SignedOffer>, Timestamp)>,
-    /// In the order in which they are shown.
+    /// In display order.
     ordered: RedBlackTreeSetSync<(ModelName, Digest)>,
-    /// What each publisher has here.
+    /// Usage of each publisher.
     by_publisher: Shared<Party, OfPublisher>,
 }
 
-/// The offers of one publisher, withdrawn ones too, and bytes of their envelopes.
+/// A publisher's offers, including withdrawn ones, and the size of their envelopes in bytes.
 #[derive(Default, Clone)]
 struct OfPublisher {
     offers: RedBlackTreeSetSync<Digest>,
@@ -111,7 +111,7 @@ impl Listing {
         self.offers.insert_mut(*offer.id(), offer);
     }
 
-    /// Counts an offer that is not known yet: one that was withdrawn has its room already.
+    /// Counts a new offer. A withdrawn one is counted already.
     fn take_room(&mut self, offer: &SignedOffer) {
         let publisher = offer.offer().assigner();
         let mut own = self.by_publisher.get(publisher).cloned().unwrap_or_default();
@@ -129,7 +129,7 @@ impl Listing {
         offer.or_else(|| self.taken_back.get(id).map(|(offer, _)| offer))
     }
 
-    /// Refuses what the operator has withdrawn.
+    /// Rejects what the operator has withdrawn.
     fn check_not_withdrawn(&self, id: &Digest) -> Result<(), MarketError> {
         self.withdrawn.get(id).map_or(Ok(()), |(_, cause)| {
             Err(MarketError::Withdrawn { id: *id, cause: cause.clone() })
@@ -155,7 +155,7 @@ impl Listing {
     }
 }
 
-/// Offers to named parties are seen by those and by whoever made them.
+/// Offers to named parties are visible to those parties and to the offer's author.
 fn is_visible(offer: &SignedOffer, viewer: Option<&Caller>) -> bool {
     let offer = offer.offer();
     match viewer {
@@ -171,10 +171,10 @@ pub struct Market {
     store: Arc<Store>,
     limits: crate::config::Market,
     listing: ArcSwap<Listing>,
-    /// How often the listing has changed.
+    /// Number of changes to the listing.
     changes: AtomicU64,
     pages: Pages,
-    /// Held while the listing changes, so that two changes cannot lose one another.
+    /// Held while the listing changes, so that concurrent changes are not lost.
     changing: Mutex<()>,
 }
 
@@ -202,11 +202,11 @@ impl Market {
         Ok(Self { store, limits, listing, changes, pages, changing })
     }
 
-    /// Lists an offer of one of the caller's live models. The same offer twice is one offer; one that the caller has withdrawn is
-    /// listed again. Where there is no room, what the caller has withdrawn is forgotten, the oldest first.
+    /// Lists an offer for one of the caller's live models. Listing it twice changes nothing, and a withdrawn offer is listed again. If
+    /// there is no room, the caller's oldest withdrawn offers are forgotten.
     ///
     /// # Errors
-    /// [`MarketError`]; nothing was changed then.
+    /// [`MarketError`]; nothing was changed.
     pub fn list(
         &self,
         publisher: &Caller,
@@ -229,7 +229,7 @@ impl Market {
         Ok(offer)
     }
 
-    /// Checks that a publisher may make an offer, without listing it. One that the operator has withdrawn nobody may.
+    /// Checks that a publisher may make an offer, without listing it. Rejects offers that the operator has withdrawn.
     ///
     /// # Errors
     /// [`MarketError`].
@@ -262,7 +262,7 @@ impl Market {
         self.offer(id).filter(|offer| is_visible(offer, viewer))
     }
 
-    /// The same, or why there is none.
+    /// The same, or why it is not available.
     ///
     /// # Errors
     /// [`MarketError::NotFound`]; [`MarketError::Withdrawn`] and [`MarketError::TakenBack`] to those who could see it.
@@ -299,7 +299,7 @@ impl Market {
         self.listing.load().is_known(id)
     }
 
-    /// Whether there is an offer that `viewer` may see, or could see before it was withdrawn.
+    /// Whether `viewer` can see this offer, or could before it was withdrawn.
     pub fn was_visible(&self, id: &Digest, viewer: Option<&Caller>) -> bool {
         self.listing.load().find(id).is_some_and(|offer| is_visible(offer, viewer))
     }
@@ -310,7 +310,7 @@ impl Market {
         listing.find(id).is_some_and(|offer| caller.is(offer.offer().assigner()))
     }
 
-    /// The offers that the operator has withdrawn, and why, in the order of their identifiers.
+    /// The offers that the operator has withdrawn, and why, ordered by identifier.
     pub fn withdrawn(&self) -> Vec<(Digest, Cause)> {
         let listing = self.listing.load();
         let withdrawn = listing.withdrawn.iter().map(|(id, (_, cause))| (*id, cause.clone()));
@@ -319,7 +319,7 @@ impl Market {
         withdrawn
     }
 
-    /// Takes an offer out of the market. Agreements that were made stay.
+    /// Withdraws an offer from the market. Agreements made from it stay.
     ///
     /// # Errors
     /// [`MarketError::NotFound`].
@@ -332,7 +332,7 @@ impl Market {
         })
     }
 
-    /// Puts an offer back into the market, unless its publisher has withdrawn it too.
+    /// Lists an offer again, unless its publisher has withdrawn it too.
     ///
     /// # Errors
     /// [`MarketError::NotFound`] if it is not withdrawn.
@@ -361,16 +361,16 @@ impl Market {
 
     fn put(&self, listing: Listing) {
         self.listing.store(Arc::new(listing));
-        // Behind it: what is made of the old listing is never taken for the new one's.
+        // Count after the change: a page of the old listing is never taken for one of the new listing.
         self.changes.fetch_add(1, Ordering::Release);
     }
 
-    /// Pages that were made of the market before.
+    /// Cached pages of the market.
     pub fn pages(&self) -> &Pages {
         &self.pages
     }
 
-    /// What pages are made from: asked for before one is made.
+    /// The state that pages are made from. Read it before making one.
     pub fn stamp(&self, deployments: &Deployments) -> Stamp {
         let [changed, settled] = deployments.changes();
         [self.changes.load(Ordering::Acquire), changed, settled]
@@ -381,7 +381,7 @@ impl Market {
         self.listing.load().offers.get(id).cloned()
     }
 
-    /// Whether the version has an offer that `viewer` may see: whether it may know of it.
+    /// Whether `viewer` may see an offer for the version, and so may know of it.
     pub fn lists(&self, release: Release<'_>, viewer: Option<&Caller>) -> bool {
         let listing = self.listing.load();
         let of_model = listing.by_model.get(release.model);
@@ -395,8 +395,8 @@ impl Market {
         })
     }
 
-    /// The offers that `viewer` may see, of one model or of all, in the order of models and identifiers, behind offer `after` if one
-    /// is named. That one may have been withdrawn since: who reads page by page reads on.
+    /// The offers that `viewer` may see, of one model or of all, ordered by model and identifier, after offer `after` if given. `after` may
+    /// have been withdrawn since, so that paging continues.
     ///
     /// # Errors
     /// [`MarketError::NotFound`] if the viewer may not see `after`.
@@ -444,7 +444,7 @@ fn check(
     check_clauses(publisher, offer.offer().clauses(), deployments, agreements)
 }
 
-/// Whether a party may let others use what these clauses speak of.
+/// Whether a party may license what these clauses name.
 fn check_clauses(
     publisher: &Caller,
     clauses: &Clauses,

@@ -1,7 +1,7 @@
-//! The negotiations of this host: kept message by message before they are answered, and put in force when both have signed.
+//! The negotiations of this host: each message is stored before it is answered. The agreement is in force when both have signed.
 //!
-//! The messages are on the disk and are read when somebody moves or looks; in memory is what lists show. What nobody moves any more
-//! is forgotten after a while: who wants to prove what was said has the signed messages.
+//! Messages are on disk and are read for each move and look; memory holds only what lists show. Idle negotiations are forgotten after a
+//! while: the signed messages remain as proof.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
@@ -19,7 +19,7 @@ use crate::state::deployments::Deployments;
 use crate::state::market::{Market, MarketError};
 use crate::store::{Store, StoreError, Table, Write};
 
-/// Why a negotiation did not move.
+/// Why a message was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum NegotiationsError {
     #[error(transparent)]
@@ -44,17 +44,17 @@ pub enum NegotiationsError {
     Damaged { key: String, reason: String },
 }
 
-/// Negotiations that are forgotten in one go; the rest is in the next.
+/// Maximum negotiations forgotten at once; the rest follows next time.
 const EXPIRED_AT_ONCE_MAX: usize = 100;
 
-/// What a message has to be held against.
+/// What a message is checked against.
 pub struct Surroundings<'a> {
     pub market: &'a Market,
     pub deployments: &'a Deployments,
     pub agreements: &'a Agreements,
 }
 
-/// What is known of a negotiation without its messages.
+/// A negotiation without its messages.
 #[derive(Debug, Clone)]
 pub struct Outline {
     pub id: Uuid,
@@ -62,7 +62,7 @@ pub struct Outline {
     pub consumer: Party,
     pub model: ModelName,
     pub state: State,
-    /// Once the publisher has signed it.
+    /// Set once the publisher has signed it.
     pub agreement: Option<Digest>,
     first: Digest,
     begun_by: Party,
@@ -70,7 +70,7 @@ pub struct Outline {
 }
 
 impl Outline {
-    /// None of a negotiation without messages, which there is not.
+    /// `None` without messages, which does not occur.
     pub fn of(negotiation: &Negotiation) -> Option<Self> {
         let messages = negotiation.messages();
         let (first, last) = (messages.first()?, messages.last()?);
@@ -96,13 +96,13 @@ impl Outline {
 #[derive(Default)]
 struct Open {
     all: HashMap<Uuid, Arc<Outline>>,
-    /// By the first message, so that sending it again begins nothing anew.
+    /// By the first message, so that resending it does not begin a second negotiation.
     begun: HashMap<Digest, Uuid>,
-    /// How many each party has begun.
+    /// Number that each party has begun.
     per_party: HashMap<Party, usize>,
-    /// Those that were moved longest ago first.
+    /// Ordered by last move, oldest first.
     by_age: BTreeSet<(Timestamp, Uuid)>,
-    /// Of each party, as publisher and as consumer, the oldest first.
+    /// By party, as publisher and as consumer, oldest first.
     by_party: HashMap<Party, BTreeSet<Uuid>>,
 }
 
@@ -142,14 +142,14 @@ pub struct Negotiations {
     store: Arc<Store>,
     clock: Clock,
     limits: crate::config::Market,
-    /// Held for moments only.
+    /// Held briefly.
     open: Mutex<Open>,
-    /// Held while a negotiation moves, so that two moves cannot lose one another.
+    /// Held while a negotiation moves, so that concurrent moves are not lost.
     moving: Mutex<()>,
 }
 
 impl Negotiations {
-    /// Reads the negotiations from the store. What both had signed when the host stopped is put in force.
+    /// Reads the negotiations from the store. Agreements that both had signed come into force.
     ///
     /// # Errors
     /// [`NegotiationsError::Store`]. Negotiations that cannot be read are set aside.
@@ -225,10 +225,10 @@ impl Negotiations {
         Ok(negotiation)
     }
 
-    /// Begins a negotiation with a request, or with an offer to one party. The same message again begins nothing anew.
+    /// Begins a negotiation with a request, or with an offer to one party. The same message again does not begin a second one.
     ///
     /// # Errors
-    /// [`NegotiationsError`]; nothing was changed then.
+    /// [`NegotiationsError`]; nothing was changed.
     pub fn begin(
         &self,
         caller: &Caller,
@@ -272,8 +272,8 @@ impl Negotiations {
     /// Takes the next message of a negotiation. When both have signed the agreement, it is in force.
     ///
     /// # Errors
-    /// [`NegotiationsError`]; nothing was changed then, but for [`NegotiationsError::Agreement`]: both have signed, and the
-    /// negotiation stays VERIFIED.
+    /// [`NegotiationsError`]; nothing was changed. After [`NegotiationsError::Agreement`], both have signed and the negotiation stays
+    /// VERIFIED.
     pub fn step(
         &self,
         caller: &Caller,
@@ -300,7 +300,7 @@ impl Negotiations {
     /// One of the caller's negotiations, with all its messages.
     ///
     /// # Errors
-    /// [`NegotiationsError::NotFound`], also for those of others.
+    /// [`NegotiationsError::NotFound`], also for other parties' negotiations.
     pub fn find(
         &self,
         caller: &Caller,
@@ -311,22 +311,22 @@ impl Negotiations {
         self.load(&id, agreements)
     }
 
-    /// Negotiations of the caller, the oldest first, behind `after` if one is named: as many as `limit`.
+    /// The caller's negotiations, oldest first, at most `limit`, after `after` if given.
     pub fn of(&self, caller: &Caller, after: Option<Uuid>, limit: usize) -> Vec<Arc<Outline>> {
         let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
         let open = self.lock();
         let parties = caller.parties().filter_map(|party| open.by_party.get(party));
-        // Each of them has its first few, and the first few of all are among those.
+        // Take the first few of each: the first few of all are among them.
         let mine: BTreeSet<Uuid> = parties
             .flat_map(|own| own.range((begin, Bound::Unbounded)).take(limit).copied())
             .collect();
         mine.iter().take(limit).filter_map(|id| open.all.get(id).cloned()).collect()
     }
 
-    /// Forgets what nobody has moved in `market.negotiation_lifetime`.
+    /// Forgets negotiations that have been idle for `market.negotiation_lifetime`.
     ///
     /// # Errors
-    /// [`StoreError`]: it is tried again later.
+    /// [`StoreError`]; the next run tries again.
     pub fn drop_expired(&self) -> Result<(), StoreError> {
         let lifetime = self.limits.negotiation_lifetime;
         let before = self.now().checked_sub(lifetime).unwrap_or(Timestamp::MIN);
@@ -356,12 +356,12 @@ impl Negotiations {
         let key = format!("{}/{:04}", negotiation.id().hyphenated(), negotiation.messages().len());
         let mut record = now.as_microsecond().to_le_bytes().to_vec();
         record.extend_from_slice(envelope);
-        // Each message has the next number, so nothing is there: two writers cannot both have it.
+        // Each message gets the next number, so the key is free: two writers cannot both have it.
         let write = Write::default().expect(Table::Negotiations, &key, None);
         self.store.write(write.put(Table::Negotiations, &key, &record)).map(drop)
     }
 
-    /// To the microsecond, as it is kept.
+    /// To the microsecond, as stored.
     fn now(&self) -> Timestamp {
         let now = self.clock.now();
         Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
@@ -387,7 +387,7 @@ fn is_of(negotiation: &Outline, caller: &Caller) -> bool {
     caller.is(&negotiation.publisher) || caller.is(&negotiation.consumer)
 }
 
-/// Whether the caller is who signs, and whether a publisher may promise what it promises.
+/// Whether the caller is the signer, and whether a publisher may promise this.
 fn check(
     caller: &Caller,
     message: &Message,
@@ -413,7 +413,7 @@ fn check(
     if is_caller { Ok(()) } else { Err(NegotiationsError::NotYou) }
 }
 
-/// Puts in force what both have signed.
+/// Puts a fully signed agreement in force.
 fn conclude(negotiation: &mut Negotiation, agreements: &Agreements) -> Result<(), AgreementsError> {
     if negotiation.state() == State::Verified
         && let Some(agreed) = negotiation.agreement()

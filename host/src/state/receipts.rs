@@ -1,7 +1,7 @@
-//! What the host writes down about each call: the receipt is the charge.
+//! Receipts: what the host records about each call. The receipt is the charge.
 //!
-//! A call is charged in the same step in which its receipt is written, and nothing is released before. What agreements have
-//! used when the host starts is read back from the receipts.
+//! Charging a call and writing its receipt are one step, and the response is released only afterwards. At start, the usage of agreements is
+//! restored from the receipts.
 
 use std::path::Path;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::state::deployments::Function;
 
 pub use crate::receipt::Salt;
 
-/// The name of the log of the host with this key.
+/// The log name for a host key.
 pub fn origin(host: &Party) -> String {
     format!("hospes/{host}")
 }
@@ -31,7 +31,7 @@ pub struct Receipts {
 }
 
 impl Receipts {
-    /// Opens the log in `folder` and hands every receipt in it to `replay`, in order.
+    /// Opens the log in `folder` and passes every receipt to `replay`, in order.
     ///
     /// # Errors
     /// [`ReceiptError`] if the log cannot be read or is damaged.
@@ -52,11 +52,11 @@ impl Receipts {
         &self.log
     }
 
-    /// Counts a call and gives its receipt a place, in one step, and waits until the receipt is written. The salt opens the receipt's
+    /// Counts a call and numbers its receipt in one step, then waits until the receipt is written. The salt opens the receipt's
     /// commitments.
     ///
     /// # Errors
-    /// [`ReceiptError`]; the call was not counted then.
+    /// [`ReceiptError`]; the call was not counted.
     pub async fn issue(
         &self,
         grant: &Grant,
@@ -86,7 +86,7 @@ impl Receipts {
             draft.output_bytes = output.len() as u64;
         }
         if let Payload::Request(exchange) = &call.payload {
-            // Only now it is known what there was of it.
+            // The response is known only now.
             let input = exchange.received();
             draft.input = Commitment::of(&salt, "input", &input);
             draft.input_bytes = input.len() as u64;
@@ -94,7 +94,7 @@ impl Receipts {
         let bytes = draft.input_bytes.saturating_add(draft.output_bytes);
         let spent = Spent { bytes, wall: outcome.used.wall };
         let (place, charged) = reservation.commit(&spent, |charge| {
-            // A publisher's own call is counted nowhere.
+            // A publisher's own calls are not counted.
             if agreement.is_some() {
                 draft.used = Some(charge.calls);
                 draft.rows = Some(charge.rows);
@@ -106,14 +106,14 @@ impl Receipts {
         match self.log.written(&place).await {
             Ok(()) => Ok((*place, salt)),
             Err(lost) => {
-                // Before the place is given up: until then no other receipt is written.
+                // Runs before the number is given up: until then no other receipt is written.
                 charged.take_back();
                 Err(lost)
             }
         }
     }
 
-    /// Whether another call can be written down. Asked before it runs.
+    /// Whether the log has room for another call. Asked before the call runs.
     ///
     /// # Errors
     /// [`ReceiptError::Full`], [`ReceiptError::Stopped`].
@@ -121,12 +121,12 @@ impl Receipts {
         self.log.takes_calls()
     }
 
-    /// Writes the receipt of a call that was refused, unless its caller had too many. It counts nothing.
+    /// Writes the receipt of a refused call, unless its caller had too many refusals. Counts nothing.
     ///
     /// # Errors
     /// [`ReceiptError`].
     pub fn deny(&self, refused: &Refused<'_>, refusals: &Refusals) -> Result<(), ReceiptError> {
-        // What room there is belongs to calls that run.
+        // The remaining room is reserved for calls that run.
         self.log.takes_calls()?;
         if !refusals.has_receipt(refused.caller.party(), refused.agreement.is_some()) {
             return Ok(());
@@ -188,7 +188,7 @@ fn result(result: &Result<Reply, GuestFailure>) -> CallResult {
     }
 }
 
-/// A call that was refused to a known party.
+/// A refused call of a known party.
 pub struct Refused<'a> {
     pub caller: &'a Caller,
     pub publisher: Party,
@@ -196,6 +196,6 @@ pub struct Refused<'a> {
     pub call: &'a Call,
     /// The agreement that refused it, if one covers the call.
     pub agreement: Option<Digest>,
-    /// A stable name for why.
+    /// A stable name for the reason.
     pub code: &'static str,
 }

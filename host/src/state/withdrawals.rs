@@ -1,6 +1,6 @@
-//! What the operator has withdrawn: models, versions and whatever has one of these digests. None of it is in service.
+//! Models, versions and digests that the operator has withdrawn. None of them is in service.
 //!
-//! It follows from the log of receipts alone, which `operations` reads back when the host starts.
+//! Restored from the log alone, which `operations` reads when the host starts.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::state::deployments::{Deployments, Published, ResolveError};
 pub enum Withdrawable<'a> {
     Model(&'a ModelName),
     Version(&'a ModelName, &'a Version),
-    /// Of a bundle, of a component, or of a model's weights.
+    /// The digest of a bundle, a component or a model's weights.
     Digest(&'a Digest),
 }
 
@@ -34,7 +34,7 @@ struct Withdrawn {
     models: ById<ModelName, Cause>,
     versions: ById<(ModelName, Version), Cause>,
     digests: ById<Digest, Cause>,
-    /// Published versions that are out of service because of the above.
+    /// Published versions that are out of service because of it.
     out: ById<(ModelName, Version), Withdrawal>,
 }
 
@@ -61,7 +61,7 @@ impl Withdrawn {
         })
     }
 
-    /// Why a published version is withdrawn; of one that is not loaded yet, as far as its name and its digest say.
+    /// Why a published version is withdrawn. For a version that is not loaded yet, only its name and digest are checked.
     fn of_published(&self, published: &Published) -> Option<Withdrawal> {
         let (model, version) = (published.model(), published.version());
         let noted = self.out.get(&(model.clone(), version.clone())).cloned();
@@ -90,7 +90,7 @@ impl Withdrawn {
 pub struct Withdrawals(ArcSwap<Withdrawn>);
 
 impl Withdrawals {
-    /// Withdraws something. What is in service already stays until [`Withdrawals::take_out_of`].
+    /// Withdraws something. What is already in service stays until [`Withdrawals::take_out_of`].
     pub fn withdraw(&self, what: Withdrawable<'_>, cause: &Cause) {
         self.change(|withdrawn| {
             let cause = cause.clone();
@@ -104,7 +104,7 @@ impl Withdrawals {
         });
     }
 
-    /// Withdraws something no longer. What went out of service because of it stays there until it is loaded again.
+    /// Ends a withdrawal. Versions that it took out of service stay there until they are loaded again.
     pub fn lift(&self, what: Withdrawable<'_>) {
         let name = what.to_string();
         self.change(|withdrawn| {
@@ -119,7 +119,7 @@ impl Withdrawals {
         });
     }
 
-    /// Takes what is withdrawn out of service, and ends the calls that run on it.
+    /// Takes withdrawn versions out of service and ends their running calls.
     pub fn take_out_of(&self, deployments: &Deployments) {
         let withdrawn = self.0.load_full();
         if withdrawn.is_empty() {
@@ -133,7 +133,7 @@ impl Withdrawals {
         }
     }
 
-    /// Refuses a version that is withdrawn, by its name or by a digest of it.
+    /// Rejects a version that is withdrawn by name or digest.
     ///
     /// # Errors
     /// [`ResolveError::Withdrawn`].
@@ -149,7 +149,7 @@ impl Withdrawals {
         }
     }
 
-    /// Remembers that a published version is out of service for this, if it is because something was withdrawn.
+    /// Records that a published version is out of service because of a withdrawal.
     pub fn note(&self, model: &ModelName, version: &Version, error: &ResolveError) {
         let ResolveError::Withdrawn { what, at, reason } = error else { return };
         let cause = Cause { at: *at, reason: Arc::clone(reason) };
@@ -162,12 +162,12 @@ impl Withdrawals {
         });
     }
 
-    /// Whether nothing is out of service because it was withdrawn.
+    /// Whether no version is out of service because of a withdrawal.
     pub fn is_idle(&self) -> bool {
         self.0.load().out.is_empty()
     }
 
-    /// Why a published version is out of service, if it is because something was withdrawn.
+    /// The withdrawal that keeps a published version out of service, if any.
     pub fn why_out(&self, model: &ModelName, version: &Version) -> Option<Withdrawal> {
         let withdrawn = self.0.load();
         if withdrawn.out.is_empty() {
@@ -176,7 +176,7 @@ impl Withdrawals {
         withdrawn.out.get(&(model.clone(), version.clone())).cloned()
     }
 
-    /// All that is withdrawn, as it was named, in order.
+    /// Every withdrawal, as the operator named it, in order.
     pub fn list(&self) -> Vec<Withdrawal> {
         let withdrawn = self.0.load();
         let named = |what: String, cause: &Cause| Withdrawal { what, cause: cause.clone() };

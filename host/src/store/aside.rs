@@ -1,7 +1,7 @@
-//! Records that could not be read when the host started: damaged, or written for a host that knows more.
+//! Records that could not be read at start: damaged, or written by a newer host.
 //!
-//! They are kept as they are and shown to the operator, and nothing is written over them. What they said does not count: an agreement
-//! permits nothing, an offer is not listed, an account's keys open nothing.
+//! They are kept unchanged, shown to the operator, and never overwritten. They have no effect: an agreement permits nothing, an offer is
+//! not listed, an account's keys are invalid.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -10,10 +10,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::{Store, Table};
 use crate::causes;
 
-/// Most records whose reasons are kept apart. There may be more of them: the others share one reason.
+/// Maximum records with their own reason. Further ones share one reason.
 const REASONS_MAX: usize = 10_000;
 
-/// Longest reason, in characters.
+/// Maximum length of a reason, in characters.
 const REASON_CHARS_MAX: usize = 500;
 
 /// A record that was set aside.
@@ -43,12 +43,12 @@ impl SetAside {
 }
 
 impl Store {
-    /// Sets a record aside, which cannot be read for this reason.
+    /// Sets a record aside for this reason.
     pub fn set_aside(&self, table: Table, key: &str, reason: &(dyn Error + 'static)) {
         self.set_aside_as(table, key, &causes::in_a_line(reason));
     }
 
-    /// The same in words.
+    /// The same with a text.
     pub fn set_aside_as(&self, table: Table, key: &str, reason: &str) {
         let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
         tracing::error!(table = table.name(), key, reason, "a record is set aside");

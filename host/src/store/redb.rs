@@ -1,8 +1,8 @@
-//! The records in a file of redb's. The only module that knows it: what it does, another store would have to do.
+//! The records in a redb file. The only module that depends on redb; its functions are what another store would need.
 //!
-//! Reading: one record, the keys of a table, records from a key on, the last one, their number, and all of them as they are at one moment.
-//! Writing: [`Records::commit`], several writes in one durable step, each of which happens whole or not at all and on its own conditions.
-//! The surprise: after an error of the disk redb refuses everything, so the file is opened anew, by whoever comes next.
+//! Reading: one record, a table's keys, records from a key on, the last one, their number, and a snapshot of all. Writing:
+//! [`Records::commit`], several writes in one durable step, each atomic and with its own conditions. The surprise: after a disk error redb
+//! refuses everything, so the next user opens the file again.
 
 mod look;
 mod snapshot;
@@ -25,28 +25,28 @@ use super::together::Verdicts;
 use super::write::{self, JOURNAL_WRITES_MAX, Write};
 use super::{StoreError, Table};
 
-/// Bytes of the file that are kept in memory.
+/// Cache size in bytes.
 const CACHE_BYTES_MAX: usize = 4 << 20;
 
-/// Records under keys, and the entries of a journal.
+/// Records by key, and the journal's entries.
 type Entries = Vec<(String, Vec<u8>)>;
 
 const fn definition(table: Table) -> TableDefinition<'static, &'static str, &'static [u8]> {
     TableDefinition::new(table.name())
 }
 
-/// Why the database refused. Those who share a commit share it.
+/// Why the database failed. Writers that share a commit share the error.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error(transparent)]
 pub struct Failure(Arc<redb::Error>);
 
 impl Failure {
-    /// Whether it is the disk that failed.
+    /// Whether the disk failed.
     pub fn is_of_the_disk(&self) -> bool {
         is_of_the_disk(&self.0)
     }
 
-    /// What the operating system said.
+    /// The operating system's error.
     pub fn io(&self) -> Option<&io::Error> {
         match &*self.0 {
             redb::Error::Io(error) => Some(error),
@@ -62,22 +62,22 @@ fn is_of_the_disk(error: &redb::Error) -> bool {
 type Opener = fn(&Path) -> Result<Database, StoreError>;
 
 pub(super) struct Records {
-    /// None while the file cannot be opened again.
+    /// `None` while the file cannot be opened again.
     database: RwLock<Option<Database>>,
     /// Whether the disk failed since the file was opened.
     is_failing: AtomicBool,
     path: PathBuf,
-    /// How the file is opened, also after an error of the disk.
+    /// How to open the file, also after a disk error.
     opener: Opener,
 }
 
 impl Records {
-    /// Opens the file in `path`, or begins one.
+    /// Opens or creates the file at `path`.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         Self::begin(path, open)
     }
 
-    /// Opens a file to look at it: what is written stays in memory, and the file as it is.
+    /// Opens a file read-only: writes stay in memory.
     pub(super) fn look_at(path: &Path) -> Result<Self, StoreError> {
         Self::begin(path, open_to_look)
     }
@@ -87,7 +87,7 @@ impl Records {
         Ok(Self { database, is_failing: AtomicBool::new(false), path: path.into(), opener })
     }
 
-    /// The tables that are not there yet.
+    /// The missing tables.
     pub(super) fn missing(&self) -> Result<Vec<Table>, StoreError> {
         self.run(|database| {
             let there: Vec<_> = database.begin_read()?.list_tables()?.collect();
@@ -96,7 +96,7 @@ impl Records {
         })
     }
 
-    /// Makes tables, and a first record.
+    /// Creates tables and a first record.
     pub(super) fn create(
         &self,
         tables: &[Table],
@@ -119,12 +119,12 @@ impl Records {
         &self.path
     }
 
-    /// Whether the disk failed, and the file could not be opened again yet.
+    /// Whether the disk failed and the file could not be opened again yet.
     pub(super) fn is_failing(&self) -> bool {
         self.is_failing.load(Ordering::Acquire)
     }
 
-    /// Closes the file. Nothing is read or written after that.
+    /// Closes the file. Nothing is read or written afterwards.
     pub(super) fn close(&self) {
         *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -154,9 +154,9 @@ impl Records {
     fn open_again(&self) -> Result<(), StoreError> {
         let mut database: RwLockWriteGuard<'_, _> =
             self.database.write().unwrap_or_else(PoisonError::into_inner);
-        // Others may have been quicker.
+        // Another thread may have opened it already.
         if self.is_failing() {
-            // The file's lock goes with the old one.
+            // Release the old file's lock first.
             *database = None;
             *database = Some((self.opener)(&self.path)?);
             self.is_failing.store(false, Ordering::Release);
@@ -165,7 +165,7 @@ impl Records {
         Ok(())
     }
 
-    /// One record, if it is there; none of a table that is not there.
+    /// One record, if it exists; `None` if the table is missing.
     pub(super) fn get(&self, table: Table, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.run(|database| {
             let table = match database.begin_read()?.open_table(definition(table)) {
@@ -185,12 +185,12 @@ impl Records {
         })
     }
 
-    /// The records whose keys begin with `prefix`, in the order of the keys.
+    /// The records whose keys begin with `prefix`, ordered by key.
     pub(super) fn below(&self, table: Table, prefix: &str) -> Result<Entries, StoreError> {
         self.range(table, prefix, |key| key.starts_with(prefix))
     }
 
-    /// The records from `key` on, in the order of the keys.
+    /// The records from `key` on, ordered by key.
     pub(super) fn from(&self, table: Table, key: &str) -> Result<Entries, StoreError> {
         self.range(table, key, |_| true)
     }
@@ -231,8 +231,8 @@ impl Records {
         Ok(usize::try_from(count).unwrap_or(usize::MAX))
     }
 
-    /// Does several writes in one durable step, in their order. One that expects something else changes nothing, and the others happen.
-    /// Each that happens gets the next number, and an entry in the journal.
+    /// Performs several writes in one durable step, in order. A write whose conditions fail changes nothing; the others happen. Each
+    /// successful write gets the next number and a journal entry.
     pub(super) fn commit(&self, writes: &[Write]) -> Verdicts {
         self.run(|database| {
             let transaction = database.begin_write()?;
@@ -248,7 +248,7 @@ impl Records {
     }
 }
 
-/// Does one write and gives it its number, unless it expects something else.
+/// Performs one write and numbers it, unless its conditions fail.
 fn apply(
     transaction: &WriteTransaction,
     write: &Write,
@@ -278,7 +278,7 @@ fn apply(
 }
 
 fn open(path: &Path) -> Result<Database, StoreError> {
-    // Made here, so that it is for its owner only from the beginning.
+    // Created here, so that only its owner can read it from the start.
     let made = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
     drop(made.map_err(|error| failed(path, error))?);
     let opened = Database::builder().set_cache_size(CACHE_BYTES_MAX).create(path);
@@ -318,7 +318,7 @@ mod tests {
         assert_eq!(store.get(Table::Host, KEY).expect("reads"), Some(b"1".to_vec()));
         store.put(Table::Host, KEY, b"2").expect("writes");
         drop(store);
-        // Records of that host, which has another list of tables.
+        // Records of a host with another list of tables.
         let dropped = definition(Table::Mandates);
         let database = Database::open(&path).expect("opens");
         let change = database.begin_write().expect("begins");
@@ -333,7 +333,7 @@ mod tests {
         assert!(read.open_table(dropped).is_err(), "nothing was made");
     }
 
-    /// The table of the journal came later than the others.
+    /// The journal's table was added later than the others.
     #[test]
     fn records_without_a_journal_get_one() {
         let folder = tempfile::tempdir().expect("a folder");

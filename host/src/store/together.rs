@@ -1,7 +1,7 @@
-//! Who writes at the same time shares a commit: each waits for the disk, and one wait is enough for all.
+//! Concurrent writers share a commit: each waits for the disk, and one wait serves all.
 //!
-//! The first who comes commits what is there. Whoever comes while the disk is busy waits, and the first of those commits for all of
-//! them. Nobody waits for others to come.
+//! The first writer commits what is queued. Others wait while the disk is busy, and the first of them then commits for all. Nobody waits
+//! for more writers.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::{StoreError, Write};
 
-/// What came of each write of a commit, in their order; an error if the disk took none of them.
+/// The result of each write of a commit, in order; an error if the commit failed.
 pub(super) type Verdicts = Result<Vec<Result<u64, StoreError>>, StoreError>;
 
 pub(super) struct Together {
@@ -22,12 +22,12 @@ pub(super) struct Together {
 struct Queue {
     next: u64,
     waiting: Vec<(u64, Write)>,
-    /// What came of those that were committed, until their writers fetch it.
+    /// Results of committed writes, until their writers fetch them.
     results: HashMap<u64, Result<u64, StoreError>>,
     has_writer: bool,
 }
 
-/// Whoever commits now. What came of it is told in any case, also if the commit panics.
+/// The committing writer. It reports a result in any case, even after a panic.
 struct Turn<'a> {
     together: &'a Together,
     tickets: Vec<u64>,
@@ -39,7 +39,7 @@ impl Together {
         Self { queue: Mutex::default(), settled: Condvar::new(), path: path.to_owned() }
     }
 
-    /// Has a write committed, alone or with others. Returns when it is durable.
+    /// Commits a write, alone or with others. Durable when it returns.
     pub(super) fn write(
         &self,
         write: Write,
@@ -101,7 +101,7 @@ mod tests {
 
     const WRITERS: usize = 64;
 
-    /// What has 64 writers at once: the first is held up until the others wait.
+    /// Runs 64 writers at once: the first is held up until the others wait.
     fn write_at_once(
         records: &Records,
         write: impl Fn(usize) -> Write + Sync,
@@ -142,7 +142,7 @@ mod tests {
         let mut numbers: Vec<_> = results.into_iter().map(|one| one.expect("written")).collect();
         numbers.sort_unstable();
         assert_eq!(numbers, (1..=WRITERS as u64).collect::<Vec<_>>());
-        // The file as a process that is killed now leaves it.
+        // The file as a process killed now would leave it.
         let left = folder.path().join("left.redb");
         std::fs::copy(&path, &left).expect("copied");
         let left = Store::open(&left).expect("opens");
@@ -154,7 +154,7 @@ mod tests {
     fn what_one_expects_in_vain_fails_nobody_else() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(&folder.path().join("state.redb")).expect("opens");
-        // All odd ones want to be the first who writes `x`.
+        // All odd writers want to be the first to write `x`.
         let (commits, results) = write_at_once(&store.records, |number| match number % 2 {
             0 => put(number),
             _ => put(number).expect(Table::Offers, "x", None).put(Table::Offers, "x", b"2"),
@@ -163,7 +163,7 @@ mod tests {
         let failed: Vec<_> = results.into_iter().filter_map(Result::err).collect();
         assert_eq!(failed.len(), WRITERS / 2 - 1);
         assert!(failed.iter().all(|one| matches!(one, StoreError::Changed { .. })), "{failed:?}");
-        // The even ones, the one that was first, and `x`.
+        // The even ones, the first odd one, and `x`.
         assert_eq!(store.count(Table::Offers).expect("reads"), WRITERS / 2 + 2);
         assert_eq!(store.sequence().expect("reads"), WRITERS as u64 / 2 + 1);
     }

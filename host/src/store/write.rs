@@ -1,16 +1,16 @@
-//! One write: what it expects, what it takes out and what it puts there; and what the journal says of it.
+//! One write: its conditions, removals and insertions, and its journal entry.
 //!
-//! An entry of the journal is a list of tables and keys in JSON, or `null` for a write of very many records.
+//! A journal entry is a JSON list of tables and keys, or `null` for a write of very many records.
 
 use super::Table;
 
-/// Writes that the journal remembers.
+/// Writes kept in the journal.
 pub(super) const JOURNAL_WRITES_MAX: u64 = if cfg!(test) { 8 } else { 1024 };
 
-/// Records that one entry of the journal names.
+/// Maximum records named by a journal entry.
 const NAMED_MAX: usize = 100;
 
-/// Changes of several records, all or none, on conditions.
+/// Conditional changes to several records, all or none.
 #[derive(Debug, Clone, Default)]
 pub struct Write {
     expected: Vec<(Table, String, Option<Vec<u8>>)>,
@@ -19,21 +19,21 @@ pub struct Write {
 }
 
 impl Write {
-    /// The same, on the condition that this very record, or none, is under `key` before.
+    /// Adds the condition that exactly this record, or none, is under `key`.
     #[must_use]
     pub fn expect(mut self, table: Table, key: &str, record: Option<&[u8]>) -> Self {
         self.expected.push((table, key.to_owned(), record.map(<[u8]>::to_vec)));
         self
     }
 
-    /// The same, and takes out what is under `key`, if anything is.
+    /// Removes the record under `key`, if there is one.
     #[must_use]
     pub fn take_out(mut self, table: Table, key: &str) -> Self {
         self.out.push((table, key.to_owned()));
         self
     }
 
-    /// The same, and puts a record under `key`, over whatever was there. What is both taken out and put is there afterwards.
+    /// Puts a record under `key`, replacing any other. If a key is both removed and put, the record is there afterwards.
     #[must_use]
     pub fn put(mut self, table: Table, key: &str, record: &[u8]) -> Self {
         self.puts.push((table, key.to_owned(), record.to_vec()));
@@ -52,7 +52,7 @@ impl Write {
         &self.puts
     }
 
-    /// Its entry in the journal.
+    /// Its journal entry.
     pub(super) fn entry(&self) -> Vec<u8> {
         let puts = self.puts.iter().map(|(table, key, _)| (table.name(), key.as_str()));
         let out = self.out.iter().map(|(table, key)| (table.name(), key.as_str()));
@@ -62,18 +62,18 @@ impl Write {
     }
 }
 
-/// The records that an entry names. None if it does not say all, or speaks of tables that this host does not know.
+/// The records that an entry names. `None` if it is incomplete or names tables unknown to this host.
 pub(super) fn changed(entry: &[u8]) -> Option<Vec<(Table, String)>> {
     let named: Vec<(String, String)> = serde_json::from_slice::<Option<_>>(entry).ok()??;
     named.into_iter().map(|(table, key)| Some((Table::named(&table)?, key))).collect()
 }
 
-/// Where the entry of a write is: the order of the keys is that of the numbers.
+/// The key of a write's entry. Keys are ordered like the numbers.
 pub(super) fn key_of(number: u64) -> String {
     format!("{number:020}")
 }
 
-/// The number of a write, by its entry's key.
+/// The number of a write, from its entry's key.
 pub(super) fn number_of(key: &str) -> u64 {
     key.parse().unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! A worker that is an attacker's: what runs in place of `hospes worker` where a test says so.
+//! A malicious worker, which replaces `hospes worker` where a test says so.
 //!
 //! It is confined as the real one is. Given an ordinary model it tries to reach what is not its own and reports what it reached, as
 //! the reason why it does not load the model. Given a model whose documentation says `hostile:WORD;` it loads it and answers with

@@ -1,4 +1,4 @@
-//! A host of a later version, for a while, on the data of another: its registry has corrected sentences and a 35th term.
+//! Briefly runs a host of a later version on another's data: its registry has corrected sentences and a 35th term.
 //!
 //! `later-host FOLDER TIME KEY AGREEMENT` serves `FOLDER/data` at that time, calls `acme/identity/infer` once under the agreement, and
 //! writes what `GET /api/agreements` says then.

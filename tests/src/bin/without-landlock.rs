@@ -1,5 +1,5 @@
-//! Runs a program as on a kernel without Landlock: `without-landlock PROGRAM ARGUMENT…`. To it and to all that it starts, there is no
-//! system call that begins with Landlock.
+//! Runs a program as on a kernel without Landlock: `without-landlock PROGRAM ARGUMENT…`. For it and all its children, Landlock's system
+//! calls do not exist.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt as _;

@@ -1,4 +1,4 @@
-//! Long work on what callers send, such as reading a large document: apart from the threads that serve, and in fair turns.
+//! Parses callers' long documents off the serving threads, in fair turns.
 
 use tokio::task::{JoinError, spawn_blocking};
 
@@ -6,10 +6,10 @@ use super::fair::{Asker, FairTurns};
 use super::heavy::TurnError;
 use hospes_core::id::AccountName;
 
-/// Up to this many bytes a document is read where it came in: handing it to another thread would cost more.
+/// Documents up to this size are parsed where they arrive: another thread would cost more.
 pub const READ_HERE_BYTES_MAX: usize = 64 << 10;
 
-/// Why a document was not read.
+/// Why a document was not parsed.
 #[derive(Debug, thiserror::Error)]
 pub enum ApartError {
     #[error(transparent)]
@@ -18,7 +18,7 @@ pub enum ApartError {
     Panicked(#[from] JoinError),
 }
 
-/// Reads documents in the name of one caller.
+/// Parses documents for one caller.
 #[derive(Debug, Clone, Copy)]
 pub struct Reader<'t> {
     pub turns: &'t FairTurns,
@@ -26,10 +26,10 @@ pub struct Reader<'t> {
 }
 
 impl Reader<'_> {
-    /// What `work` on a document of so many bytes comes to.
+    /// Runs `work` on a document of this size.
     ///
     /// # Errors
-    /// [`ApartError`] if there was no turn in time, or if it panicked.
+    /// [`ApartError`] if no turn came in time, or if it panicked.
     pub async fn apart<T: Send + 'static>(
         self,
         bytes: usize,
@@ -40,7 +40,7 @@ impl Reader<'_> {
         }
         let turn = self.turns.take(&Asker::Account(self.account.clone())).await?;
         let read = spawn_blocking(move || {
-            // Held by the work: whoever asked for it may have left.
+            // Held by the work, because the caller may leave.
             let _turn = turn;
             work()
         });

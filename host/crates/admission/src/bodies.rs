@@ -1,8 +1,7 @@
-//! Bytes of bodies that the host holds at once: within one budget of the process, one of each account, and one of all strangers
-//! together.
+//! Bytes of request bodies held at once: one budget per process, one per account, and one for all unauthenticated clients together.
 //!
-//! A body takes from them before it is kept, and gives back when the last of its bytes is dropped. Nobody takes the last of what is
-//! there for all: an account, or a stranger's connection, gets more as long as it then has at most three times what is left.
+//! A body is charged before it is stored, and released when its last byte is dropped. Nobody takes the last of a shared budget: an account
+//! or an unauthenticated connection may grow while it then has at most three times what is left.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,30 +13,30 @@ use bytes::Bytes;
 use super::share::may_hold;
 use hospes_core::id::AccountName;
 
-/// How much may be held, in bytes, by the names of the settings that say so.
+/// The limits in bytes, by setting.
 #[derive(Debug, Clone, Copy)]
 pub struct BodyLimits {
-    /// `api.bodies_in_flight_bytes_max`: by all of them.
+    /// `api.bodies_in_flight_bytes_max`: in total.
     pub all: u64,
-    /// `api.account_bodies_bytes_max`: by one account.
+    /// `api.account_bodies_bytes_max`: per account.
     pub account: u64,
-    /// `api.strangers_bytes_max`: by all who have shown no key.
+    /// `api.strangers_bytes_max`: for all unauthenticated clients.
     pub strangers: u64,
 }
 
-/// Whose bytes they are.
+/// Who is charged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holder<'a> {
-    /// Who asks without a key on a connection that has shown one. All of them have one share of what strangers may hold.
+    /// A request without a key on an authenticated connection. All of them have one share of the unauthenticated budget.
     Stranger,
-    /// One connection of a stranger, which has a share of what strangers may hold.
+    /// One unauthenticated connection, with a share of the unauthenticated budget.
     Connection(&'a Own),
     Account(&'a AccountName),
-    /// Is never refused: what the operator's routes take is small, and they have to work when nothing else does.
+    /// Never refused: the operator's requests are small, and must work when nothing else does.
     Operator,
 }
 
-/// Nothing more can be held now.
+/// No more bytes can be held now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{wanted} of the {max} bytes that {holder} may have in flight (`{setting}`) are not free{share}: try again when others have ended"
@@ -46,7 +45,7 @@ pub struct BodiesError {
     pub setting: &'static str,
     pub max: u64,
     pub wanted: u64,
-    /// Whether the account's own bodies are what is in the way.
+    /// Whether the account's own bodies are the reason.
     pub own: bool,
     holder: &'static str,
     share: &'static str,
@@ -60,14 +59,14 @@ const SHARE_SAID: &str = "; nobody gets more than three times what is left";
 pub struct Bodies {
     all: Arc<Budget>,
     strangers: Arc<Budget>,
-    /// What is held without a connection of a stranger to tell whose it is.
+    /// Unauthenticated bytes without a connection.
     nameless: Own,
     account_max: u64,
-    /// Of the accounts that hold something, or held something lately.
+    /// Accounts that hold, or recently held, something.
     accounts: Mutex<HashMap<AccountName, Arc<Budget>>>,
 }
 
-/// Accounts that are remembered beyond those that hold something.
+/// Accounts remembered beyond those that hold something.
 const ACCOUNTS_KEPT: usize = 1024;
 
 #[derive(Debug)]
@@ -83,20 +82,20 @@ impl Budget {
         Arc::new(Self { setting, holder, max, used: AtomicU64::new(0) })
     }
 
-    /// Takes so many more, for one who then has `own` of it. What is there for one alone has no shares: then that is nothing.
+    /// Takes this many more for a holder that then has `own`; `own` is zero if there are no shares.
     fn take(&self, wanted: u64, own: u64) -> Result<(), BodiesError> {
         let grown = |used| self.grown(used, wanted, own);
         let taken = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, grown);
         taken.map(drop).map_err(|_| self.refused(wanted, own))
     }
 
-    /// Whether [`Self::take`] would get them now.
+    /// Whether [`Self::take`] would succeed now.
     fn fits(&self, wanted: u64, own: u64) -> Result<(), BodiesError> {
         let grown = self.grown(self.used(), wanted, own);
         grown.map(drop).ok_or_else(|| self.refused(wanted, own))
     }
 
-    /// What is used with so many more; none if that cannot be.
+    /// Usage after taking this many more; `None` if that is not possible.
     fn grown(&self, used: u64, wanted: u64, own: u64) -> Option<u64> {
         let all = used.checked_add(wanted)?;
         let left = self.max.checked_sub(all)?;
@@ -127,13 +126,13 @@ const ACCOUNT_SETTING: &str = "api.account_bodies_bytes_max";
 
 const STRANGERS_SETTING: &str = "api.strangers_bytes_max";
 
-/// What one connection of a stranger holds of what strangers may.
+/// One unauthenticated connection's usage.
 #[derive(Debug, Clone)]
 pub struct Own(Arc<Budget>);
 
 impl Default for Own {
     fn default() -> Self {
-        // How much that may be is for all of them to say.
+        // All of them together decide the limit.
         Self(Budget::new(STRANGERS_SETTING, "a caller without a key", u64::MAX))
     }
 }
@@ -158,12 +157,12 @@ impl Bodies {
         }
     }
 
-    /// Bytes that are held, by all and by strangers.
+    /// Bytes held in total and by unauthenticated clients.
     pub fn used(&self) -> (u64, u64) {
         (self.all.used(), self.strangers.used())
     }
 
-    /// Nothing yet, to grow in `holder`'s name.
+    /// An empty reservation of `holder`, to be grown.
     pub fn open(&self, holder: Holder<'_>) -> Held {
         let budgets = match holder {
             Holder::Operator => [None, None],
@@ -174,10 +173,10 @@ impl Bodies {
         Held { budgets, bytes: 0 }
     }
 
-    /// `bytes` in `holder`'s name.
+    /// `bytes` for `holder`.
     ///
     /// # Errors
-    /// [`BodiesError`] names the budget that does not have them.
+    /// [`BodiesError`] names the exhausted budget.
     pub fn take(&self, holder: Holder<'_>, bytes: u64) -> Result<Held, BodiesError> {
         let mut held = self.open(holder);
         held.grow(bytes)?;
@@ -206,19 +205,19 @@ impl Bodies {
     }
 }
 
-/// Bytes taken of a budget. Dropping it gives them back.
+/// Bytes of a budget. Dropping them releases them.
 #[must_use]
 pub struct Held {
-    /// What one has, and, where it is a part of that, what all have.
+    /// The holder's usage, with the total that it is part of, if any.
     budgets: [Option<Arc<Budget>>; 2],
     bytes: u64,
 }
 
 impl Held {
-    /// Takes so many more.
+    /// Takes this many more.
     ///
     /// # Errors
-    /// [`BodiesError`]; what was held before is held still.
+    /// [`BodiesError`]; what was held stays held.
     pub fn grow(&mut self, bytes: u64) -> Result<(), BodiesError> {
         if bytes == 0 {
             return Ok(());
@@ -239,7 +238,7 @@ impl Held {
         Ok(())
     }
 
-    /// Whether so many more could be taken now. What is only announced is not held: it may never come.
+    /// Whether this many more could be taken now. Announced bytes are not charged, because they may never come.
     ///
     /// # Errors
     /// [`BodiesError`], as [`Self::grow`] would.
@@ -253,7 +252,7 @@ impl Held {
         second.as_ref().map_or(Ok(()), |second| second.fits(bytes, own))
     }
 
-    /// Gives back what is more than this.
+    /// Releases what exceeds this.
     pub fn shrink(&mut self, bytes: u64) {
         let more = self.bytes.saturating_sub(bytes);
         for budget in self.budgets.iter().flatten() {
@@ -262,7 +261,7 @@ impl Held {
         self.bytes -= more;
     }
 
-    /// Gives all of it back.
+    /// Releases everything.
     pub fn release(&mut self) {
         self.shrink(0);
     }
@@ -272,7 +271,7 @@ impl Held {
         self.bytes
     }
 
-    /// The same bytes; the budget has them back when the last share of them is dropped.
+    /// The same bytes, released when the last share of them is dropped.
     pub fn keep(self, bytes: impl AsRef<[u8]> + Send + 'static) -> Bytes {
         Bytes::from_owner(Kept { bytes, _held: self })
     }
@@ -335,7 +334,7 @@ mod tests {
         let names = ["a1", "a2", "a3", "a4"].map(|name| name.parse().expect("a name"));
         let mut held: Vec<Held> =
             names.iter().map(|name| bodies.open(Holder::Account(name))).collect();
-        // Each takes as much as it can, the others at the same time.
+        // Each takes as much as it can, concurrently.
         for _ in 0..200 {
             held.iter_mut().for_each(|held| drop(held.grow(1)));
         }

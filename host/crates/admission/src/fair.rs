@@ -1,5 +1,5 @@
-//! Fair turns at things of which there are a few, such as threads that write to the disk: shared among those who ask by the time that
-//! their turns take, and among accounts by their weights. Whoever waits does so a bounded time, in a bounded line.
+//! Fair turns for scarce resources, such as threads that write to the disk. Clients share them by the time that their turns take, and
+//! accounts by weight. Waiting is limited in time and in number.
 
 use std::hash::Hash;
 use std::num::NonZeroU32;
@@ -13,17 +13,17 @@ use super::share::may_take_more;
 use super::turns::{Ticket, Turn, Turns};
 use hospes_core::id::{AccountName, ById};
 
-/// Who asks for a turn. All strangers together are one.
+/// Who asks for a turn. All unauthenticated clients together are one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Asker {
     Stranger,
     Account(AccountName),
-    /// Never waits: what an operator does has to work when nothing else does.
+    /// Never waits: the operator must get through when nothing else works.
     Operator,
 }
 
 impl Asker {
-    /// The shares of accounts, as shares of those who ask.
+    /// The accounts' shares.
     pub fn weights<'a>(
         accounts: impl IntoIterator<Item = (&'a AccountName, &'a NonZeroU32)>,
     ) -> ById<Self, NonZeroU32> {
@@ -32,24 +32,24 @@ impl Asker {
     }
 }
 
-/// How many turns there are, and how they are waited for.
+/// The number of turns, and how to wait for them.
 #[derive(Debug, Clone)]
 pub struct FairLine<K: Key = Asker> {
-    /// At once.
+    /// Concurrent turns.
     pub turns: usize,
-    /// Of one account at once. Of four or more it leaves some to others in any case: see [`may_take_more`].
+    /// Concurrent turns of one account. From four on, some are left to others in any case: see [`may_take_more`].
     pub each_max: usize,
-    /// Who may wait.
+    /// Maximum waiters.
     pub waiting_max: usize,
-    /// How long each of them waits.
+    /// Maximum wait.
     pub wait_max: Duration,
-    /// What a turn is expected to take. It is corrected when the turn is over.
+    /// Expected duration of a turn, corrected by the actual one.
     pub expected: Duration,
-    /// Shares, where they are not 1.
+    /// Shares other than 1.
     pub weights: ById<K, NonZeroU32>,
 }
 
-/// What turns are told apart by.
+/// What to tell turns apart by.
 pub trait Key: Clone + Eq + Hash + Ord {}
 
 impl<K: Clone + Eq + Hash + Ord> Key for K {}
@@ -89,13 +89,13 @@ struct Shared<K: Key> {
 #[derive(Debug)]
 struct State<K: Key> {
     free: usize,
-    /// Whoever has had one stays in it, for most come back at once.
+    /// An account stays in it after its turn, because most come back at once.
     held: ById<K, usize>,
-    /// As long as turns are free, nobody waits here who may take one.
+    /// While turns are free, nobody who may take one waits here.
     line: Turns<K, oneshot::Sender<FairTurn<K>>>,
 }
 
-/// A turn. Dropping it gives it to the next.
+/// A turn. Dropping it passes it on.
 #[must_use]
 #[derive(Debug)]
 pub struct FairTurn<K: Key = Asker>(
@@ -133,7 +133,7 @@ impl<K: Key> FairTurns<K> {
         Self(Arc::new(Shared { turns, each_max, waiting_max, wait_max, expected_nanos, state }))
     }
 
-    /// Turns that nobody has.
+    /// Free turns.
     pub(super) fn free(&self) -> usize {
         self.0.lock().free
     }
@@ -211,7 +211,7 @@ impl<K: Key> Shared<K> {
         FairTurn(Some(Held { shared: Arc::clone(self), key, since: Instant::now() }))
     }
 
-    /// Nothing panics while this is held.
+    /// Nothing panics while holding this lock.
     fn lock(&self) -> MutexGuard<'_, State<K>> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -239,14 +239,14 @@ impl<K: Key> Drop for Held<K> {
             let Some(Turn { key, waiter, .. }) = line.next_turn_of(may) else { return };
             state.take(&key);
             drop(state);
-            // Who has left in this moment gives it back by dropping it.
+            // A waiter that has just left gives it back by dropping it.
             let _ = waiter.send(shared.turn(key));
             state = shared.lock();
         }
     }
 }
 
-/// A place in the line, given up when dropped: also when its owner stops waiting.
+/// A place in the queue, given up when dropped, also when its owner stops waiting.
 struct Place<'a, K: Key> {
     shared: &'a Shared<K>,
     key: K,
@@ -355,7 +355,7 @@ mod tests {
         }
         let order = order.lock().expect("whole");
         let of_zoe = order[..50].iter().filter(|name| **name == "zoe").count();
-        // Ten, if all turns took the same time.
+        // It would be ten if all turns took the same time.
         assert!((5..=15).contains(&of_zoe), "{order:?}");
     }
 

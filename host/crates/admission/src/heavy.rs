@@ -1,4 +1,4 @@
-//! How much heavy work, such as sending a bundle or loading a model, an account may have under way, and how often it may begin some.
+//! Limits concurrency and rate of an account's heavy work, such as uploading a bundle or loading a model.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -29,10 +29,10 @@ pub enum TurnError {
     TooOften { burst: u32, every: Duration, after: Duration },
 }
 
-/// Accounts that are remembered beyond those that do something.
+/// Accounts remembered beyond the active ones.
 const ACCOUNTS_KEPT: usize = 1024;
 
-/// What each account has of something: made when it is first asked for, forgotten when nobody has it any more.
+/// State per account: made on first use, forgotten when unused.
 #[derive(Debug)]
 struct ByAccount<T>(Mutex<HashMap<AccountName, Arc<T>>>);
 
@@ -62,7 +62,7 @@ impl<T> ByAccount<T> {
     }
 }
 
-/// How many of something each account may have under way.
+/// Limits concurrent work per account.
 #[derive(Debug)]
 pub struct PerAccount {
     max: usize,
@@ -70,13 +70,13 @@ pub struct PerAccount {
     accounts: ByAccount<Arc<Semaphore>>,
 }
 
-/// One of them. Dropping it ends it.
+/// A running piece of work. Dropping it ends it.
 #[must_use]
 #[derive(Debug)]
 pub struct UnderWay(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
 impl PerAccount {
-    /// `max` at once, as `setting` says.
+    /// At most `max` at once, as in `setting`.
     pub fn new(max: usize, setting: &'static str) -> Self {
         Self { max, setting, accounts: ByAccount::default() }
     }
@@ -97,7 +97,7 @@ impl PerAccount {
     }
 }
 
-/// How often each account may do something: `burst` times at once, and then every so often.
+/// Limits the rate per account: a burst of `burst`, then one per interval.
 #[derive(Debug)]
 pub struct Rate {
     burst: u32,
@@ -113,13 +113,13 @@ impl Rate {
     /// Counts once more.
     ///
     /// # Errors
-    /// [`TurnError::TooOften`] says after which time there may be one more.
+    /// [`TurnError::TooOften`] says when to retry.
     pub fn count(&self, account: &AccountName) -> Result<(), TurnError> {
         let now = Instant::now();
         let idle = |paid: &Mutex<Instant>| *lock(paid) <= now;
         let paid = self.accounts.of(account, || Mutex::new(now), idle);
         let mut paid = lock(&paid);
-        // Up to when what was done is paid for; it may lie ahead by the burst.
+        // When the account is out of debt; at most the burst ahead of now.
         let next = (*paid).max(now) + self.every;
         let ahead = (next - now).saturating_sub(self.every * self.burst);
         if !ahead.is_zero() {

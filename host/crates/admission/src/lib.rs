@@ -1,8 +1,7 @@
-//! Decides whether a permitted call may start now, and shares out what else accounts and strangers compete for: turns, memory, room
-//! for what they send.
+//! Decides whether a permitted call may start now, and shares other contended resources: turns, memory, and room for request bodies.
 //!
-//! Refuses at once: what the agreement limits over all calls, which no waiting in a queue brings back. Waits, a bounded time in a
-//! bounded queue: a free sandbox. Knows neither why the caller may call, nor what the call runs, nor HTTP.
+//! Refuses at once if the agreement's limits over all calls are reached: waiting does not help. Otherwise waits in a bounded queue, for a
+//! bounded time, for a free sandbox. Knows neither agreements nor guests nor HTTP.
 
 pub mod apart;
 pub mod bodies;
@@ -56,20 +55,20 @@ fn until(ends: Option<Timestamp>) -> String {
     ends.map_or_else(String::new, |ends| format!("; it ends at {ends}"))
 }
 
-/// A way in which a call may be counted: one permission that allows it.
+/// One way to count a call: a permission that permits it.
 #[derive(Debug, Clone)]
 pub struct Allowance {
-    /// Which rule of the agreement allows the call.
+    /// The agreement's rule that permits the call.
     pub rule: u16,
-    /// Where what that rule's calls use is entered.
+    /// The ledger of that rule's calls.
     pub ledger: Arc<Ledger>,
-    /// What the call wants under that rule.
+    /// The maximum that the call may use under that rule.
     pub want: Want,
-    /// When the rule ends, for the caller who has used it up.
+    /// When the rule ends, for a caller who has used it up.
     pub ends: Option<Timestamp>,
 }
 
-/// Permission for one call to run. Dropping it frees the sandbox and gives back what was reserved.
+/// Permission for one call to run. Dropping it frees the sandbox and releases the reservation.
 #[must_use]
 #[derive(Debug)]
 pub struct Admission {
@@ -79,10 +78,10 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Reserves what a call of `account` wants under the first of `allowances` that has it left, then waits for a sandbox.
+    /// Reserves the call's maximum under the first of `allowances` that has enough left, then waits for a sandbox.
     ///
     /// # Errors
-    /// [`AdmissionError`] names the limit that refused. Nothing is held then.
+    /// [`AdmissionError`] names the exhausted limit. Nothing is held then.
     pub async fn admit(
         slots: &Slots,
         account: &AccountName,
@@ -93,17 +92,17 @@ impl Admission {
         Ok(Self { rule, reservation, slot })
     }
 
-    /// The rule of the agreement that the call is counted under.
+    /// The agreement's rule that counts the call.
     pub fn rule(&self) -> u16 {
         self.rule
     }
 
-    /// What is reserved for the call.
+    /// The call's reservation.
     pub fn reservation(&self) -> &Reservation {
         &self.reservation
     }
 
-    /// Frees the sandbox and keeps what is reserved, to be charged or given back.
+    /// Frees the sandbox and keeps the reservation, to be charged or released.
     pub fn end(self) -> (u16, Reservation) {
         drop(self.slot);
         (self.rule, self.reservation)

@@ -1,17 +1,17 @@
-//! Memory that guests and their tensors take: so much for all calls together, and no account takes all of it.
+//! Memory of guests and their tensors: limited in total, and no account takes all of it.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::share::may_take_more;
 use hospes_core::id::{AccountName, ById};
 
-/// Bytes that each call has for itself, set aside from the beginning: small calls ask nobody.
+/// Bytes reserved for each call from the start: small calls need no permission.
 const OWN_BYTES_MAX: usize = 1 << 20;
 
-/// Calls get at most this part of all memory for themselves: one over it.
+/// Reserves use at most one part in this many of all memory.
 const OWN_PART: usize = 4;
 
-/// There is not as much memory left for this call as it wants.
+/// There is not enough memory left for this call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "all calls together have {max} bytes of memory (`admission.memory_bytes_max`), and less than {wanted} are left for this account; try again shortly"
@@ -21,7 +21,7 @@ pub struct MemoryExhausted {
     pub max: usize,
 }
 
-/// What all calls together may have.
+/// The limit of all calls together.
 #[derive(Debug, Clone)]
 pub struct Memory(Arc<Shared>);
 
@@ -38,13 +38,13 @@ struct State {
     held: ById<AccountName, usize>,
 }
 
-/// What one call has. Dropping it gives all of it back.
+/// A call's memory. Dropping it releases everything.
 #[derive(Debug)]
 pub struct Allotment {
     memory: Memory,
     account: AccountName,
     bytes: usize,
-    /// Of these, what was taken from what all share.
+    /// The part taken from the shared memory.
     shared: usize,
 }
 
@@ -56,27 +56,27 @@ impl Memory {
         Self(Arc::new(Shared { max, own, state: Mutex::new(state) }))
     }
 
-    /// What a call of `account` has at its beginning: nothing.
+    /// The memory of a new call of `account`: nothing yet.
     pub fn open(&self, account: &AccountName) -> Allotment {
         Allotment { memory: self.clone(), account: account.clone(), bytes: 0, shared: 0 }
     }
 
-    /// Bytes that nobody has, but for what each call has for itself.
+    /// Free bytes, without the calls' reserves.
     pub fn free(&self) -> usize {
         self.lock().free
     }
 
-    /// Nothing panics while this is held.
+    /// Nothing panics while holding this lock.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
 impl Allotment {
-    /// Takes `bytes` more, all or none.
+    /// Takes `bytes` more, all or nothing.
     ///
     /// # Errors
-    /// [`MemoryExhausted`] if there is not so much left, or not for this account.
+    /// [`MemoryExhausted`] if there is not enough left, or not for this account.
     pub fn take(&mut self, bytes: usize) -> Result<(), MemoryExhausted> {
         let Shared { max, own, .. } = *self.memory.0;
         let wanted = self.bytes.saturating_add(bytes);
@@ -85,7 +85,7 @@ impl Allotment {
             let mut state = self.memory.lock();
             let held = state.held.get(&self.account).copied().unwrap_or(0);
             let left = state.free.checked_sub(more);
-            // As for sandboxes, but what is asked for at once may be much: so it counts as taken.
+            // As for sandboxes; but a single request may be large, so it counts as taken.
             let left = left.filter(|left| may_take_more(held.saturating_add(more) - 1, *left));
             state.free = left.ok_or(MemoryExhausted { wanted: bytes, max })?;
             state.held.insert(self.account.clone(), held + more);
@@ -95,7 +95,7 @@ impl Allotment {
         Ok(())
     }
 
-    /// Gives `bytes` back.
+    /// Releases `bytes`.
     pub fn give_back(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_sub(bytes);
         let less = self.shared - self.bytes.saturating_sub(self.memory.0.own).min(self.shared);
@@ -147,7 +147,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is held and what is free is always all that there is, whatever calls of whichever accounts do.
+        /// Used and free bytes always add up, whatever calls of any accounts do.
         #[test]
         fn bytes_are_counted_exactly(
             steps in proptest::collection::vec((0..6_usize, any::<bool>(), 0..300_usize), 1..200),

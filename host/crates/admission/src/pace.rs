@@ -1,6 +1,6 @@
-//! How slowly something may come or go: a peer may keep the host waiting for a grace time, and beyond it only at a least rate.
+//! Minimum speed of a peer: it may keep the host waiting for a grace period, and beyond that only at a minimum rate.
 //!
-//! Only waiting counts. What the host itself takes its time over is not the peer's fault.
+//! Only waiting for the peer counts, not the host's own time.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,30 +13,30 @@ use hospes_config as config;
 /// How long the host may be kept waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
-    /// In any case.
+    /// The grace period.
     grace: Duration,
-    /// Bytes a second, on average, that earn more.
+    /// Bytes per second, on average, that earn more time.
     bytes_per_second_min: u64,
-    /// At most, however much has come.
+    /// Maximum in total.
     most: Duration,
-    /// At a stretch.
+    /// Maximum at a stretch.
     stretch: Duration,
 }
 
 impl Pace {
-    /// The pace of these settings, and `most` altogether.
+    /// The pace of these settings, with `most` in total.
     pub fn of(api: &config::Api, most: Duration) -> Self {
         let bytes_per_second_min = api.body_bytes_per_second_min.get() as u64;
         Self { grace: api.body_grace.min(most), bytes_per_second_min, most, stretch: most }
     }
 
-    /// The same for a peer whom a sandbox waits for: never longer than the grace time at a stretch, however much came before.
+    /// The same for a peer whom a sandbox waits for: never longer than the grace period at a stretch, however much came before.
     #[must_use]
     pub fn before_others(self) -> Self {
         Self { stretch: self.grace, ..self }
     }
 
-    /// How long the host waits altogether for a peer who has moved so many bytes.
+    /// How long the host waits in total for a peer that has moved this many bytes.
     fn allowed(&self, bytes: u64) -> Duration {
         let earned = Duration::from_millis(bytes.saturating_mul(1000) / self.bytes_per_second_min);
         earned.clamp(self.grace, self.most.max(self.grace))
@@ -73,7 +73,7 @@ impl std::fmt::Display for TooSlow {
 
 impl std::error::Error for TooSlow {}
 
-/// Looks at the clock while somebody is waited for. Has a timer only then.
+/// Measures waiting time. Has a timer only while waiting.
 #[derive(Debug)]
 pub struct Watch {
     pace: Pace,
@@ -88,7 +88,7 @@ impl Watch {
         Self { pace, bytes: 0, waited: Duration::ZERO, since: None, timer: None }
     }
 
-    /// Something moved.
+    /// Progress.
     pub fn moved(&mut self, bytes: u64) {
         if let Some(since) = self.since.take() {
             self.waited += since.elapsed();
@@ -96,12 +96,12 @@ impl Watch {
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    /// What follows is new: nothing has moved and nobody has waited.
+    /// Starts afresh: no progress and no waiting so far.
     pub fn again(&mut self) {
         (self.bytes, self.waited, self.since) = (0, Duration::ZERO, None);
     }
 
-    /// Nothing moves now. Ready when that has been so for too long.
+    /// No progress. Ready when that has lasted too long.
     pub fn poll_wait(&mut self, context: &mut Context<'_>) -> Poll<TooSlow> {
         let allowed = self.pace.allowed(self.bytes);
         let begins = self.since.is_none();

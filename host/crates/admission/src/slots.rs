@@ -1,6 +1,6 @@
-//! Sandboxes: how many calls run at once, who waits for one, and whose turn it is.
+//! Sandboxes: the maximum of concurrent calls, and the queue for them.
 //!
-//! Accounts have fair turns ([`super::fair`]), by the time that their calls hold sandboxes. No account takes all of what there is: see
+//! Accounts have fair turns ([`super::fair`]), by the time that their calls hold sandboxes. No account takes all of them: see
 //! [`super::may_take_more`].
 
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -10,7 +10,7 @@ use super::AdmissionError;
 use super::fair::{FairLine, FairTurn, FairTurns, NoTurn};
 use hospes_core::id::{AccountName, ById};
 
-/// How long a sandbox is expected to be held. It is corrected when the sandbox is given back.
+/// Expected duration of holding a sandbox, corrected by the actual one.
 const HOLD_EXPECTED: Duration = Duration::from_millis(1);
 
 /// The sandboxes of this host.
@@ -20,19 +20,19 @@ pub struct Slots {
     turns: FairTurns<AccountName>,
 }
 
-/// A sandbox that one call has. Dropping it lets the next call in.
+/// A call's sandbox. Dropping it lets the next call in.
 #[derive(Debug)]
 pub struct Slot(#[expect(dead_code, reason = "held for its drop")] FairTurn<AccountName>);
 
-/// How many sandboxes there are, and how calls wait for one.
+/// The number of sandboxes, and how calls wait for them.
 #[derive(Debug, Clone)]
 pub struct Line {
     pub slots: NonZeroUsize,
-    /// Calls that wait.
+    /// Maximum waiting calls.
     pub queue_length_max: usize,
-    /// How long each of them waits.
+    /// Maximum wait.
     pub queue_wait_max: Duration,
-    /// Shares of accounts, where they are not 1.
+    /// Shares of accounts other than 1.
     pub weights: ById<AccountName, NonZeroU32>,
 }
 
@@ -52,13 +52,12 @@ impl Slots {
         Self { slots, turns: FairTurns::new(line) }
     }
 
-    /// Sandboxes that no call has.
+    /// Free sandboxes.
     pub fn free(&self) -> usize {
         self.turns.free()
     }
 
-    /// Takes a sandbox for a call of `account`, waiting for one if none is free for it. An account's own calls are served in the order
-    /// they came.
+    /// Takes a sandbox for a call of `account`, waiting if none is free for it. Calls of one account are served in order.
     ///
     /// # Errors
     /// [`AdmissionError::QueueFull`] and [`AdmissionError::QueueShareFull`] at once, [`AdmissionError::QueueTimeout`] after the wait.

@@ -1,4 +1,4 @@
-//! Bytes on the disk of bundles that are on their way in: so many of all accounts together, and no account takes all of them.
+//! Disk space of running bundle uploads: limited in total, and no account takes all of it.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -6,7 +6,7 @@ use super::heavy::TurnError;
 use super::share::may_hold;
 use hospes_core::id::{AccountName, ById};
 
-/// What all bundles on their way in may take.
+/// Limit for all uploads.
 #[derive(Debug, Clone)]
 pub struct Spools(Arc<Shared>);
 
@@ -23,7 +23,7 @@ struct State {
     held: ById<AccountName, u64>,
 }
 
-/// What one bundle takes. Dropping it gives it back.
+/// An upload's space. Dropping it releases the space.
 #[must_use]
 #[derive(Debug)]
 pub struct Spooling {
@@ -33,13 +33,13 @@ pub struct Spooling {
 }
 
 impl Spools {
-    /// `max` bytes, as `setting` says.
+    /// `max` bytes, as in `setting`.
     pub fn new(max: u64, setting: &'static str) -> Self {
         let state = Mutex::new(State { free: max, held: ById::default() });
         Self(Arc::new(Shared { max, setting, state }))
     }
 
-    /// A bundle of `account`, of which nothing has come.
+    /// An upload by `account`, empty so far.
     pub fn open(&self, account: &AccountName) -> Spooling {
         Spooling { spools: self.clone(), account: account.clone(), bytes: 0 }
     }
@@ -51,10 +51,10 @@ impl Spools {
 }
 
 impl Spooling {
-    /// Sees to it that it has so many bytes in all.
+    /// Grows it to this many bytes in total.
     ///
     /// # Errors
-    /// [`TurnError::NoRoom`] if there are not so many left, or not for this account: it gets at most three times what is left then.
+    /// [`TurnError::NoRoom`] if there are not enough left, or not for this account: it gets at most three times what is then left.
     pub fn reach(&mut self, bytes: u64) -> Result<(), TurnError> {
         let more = bytes.saturating_sub(self.bytes);
         if more == 0 {

@@ -1,9 +1,8 @@
-//! Fair turns: who is next, when several wait for the same thing and their costs are known only afterwards.
+//! Fair queueing: who is next when several wait for the same resource and costs are known only afterwards.
 //!
-//! It keeps what deficit round robin promises: nobody idles a resource that somebody waits for, everybody who waits gets a
-//! share in proportion to its weight, and shares differ by no more than one quantum, which is here the dearest single turn.
-//! Rounds are counted as virtual time instead, so that a cost that was estimated wrongly, and accounts that come and go, need
-//! no rounds: each account has a time, which its costs push on; next is who waits and has the earliest.
+//! It guarantees what deficit round robin does: the resource is never idle while somebody waits, shares are proportional to weights, and
+//! differ by at most one quantum, here the most expensive single turn. Virtual time replaces rounds, so that wrong estimates and changing
+//! accounts need no rounds: each account has a time, which its costs advance; the waiting account with the earliest time is next.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::hash::Hash;
@@ -11,25 +10,25 @@ use std::num::NonZeroU32;
 
 use hospes_core::id::ById;
 
-/// By how much a cost of one moves an account of weight one. Costs are divided by weights, and this keeps the fractions.
+/// How far a cost of one moves an account of weight one. Costs are divided by weights, and this keeps the fractions.
 const SCALE: u128 = 1 << 20;
 
-/// Accounts that are remembered before those with nothing to remember are dropped.
+/// Accounts remembered before those with no debt are dropped.
 const REMEMBERED_MIN: usize = 64;
 
-/// The waiting line before one resource. `K` is an account; `W` is who waits: a channel to wake, a job, a task.
+/// The queue of one resource. `K` is an account; `W` is the waiter: a channel to wake, a job, a task.
 ///
-/// Costs are in any unit, such as nanoseconds, as long as it is one for the whole line.
+/// Costs are in any unit, such as nanoseconds, but the same one throughout.
 #[derive(Debug)]
 pub struct Turns<K, W> {
     accounts: ById<K, Account<W>>,
-    /// The accounts that wait: by their time, and of equals who began to wait first.
+    /// The waiting accounts: by time, and among equals by who began to wait first.
     order: BTreeSet<(u128, u64, K)>,
     weights: ById<K, NonZeroU32>,
-    /// The time at which the last turn began. Who begins to wait begins here: nobody saves up turns by staying away.
+    /// The time when the last turn began. Accounts begin to wait here: absence does not save up turns.
     now: u128,
     waiting: usize,
-    /// Counts those who came, so that each has a number.
+    /// Numbers the arrivals.
     came: u64,
     remembered_max: usize,
 }
@@ -38,21 +37,21 @@ pub struct Turns<K, W> {
 struct Account<W> {
     time: u128,
     weight: NonZeroU32,
-    /// When it began to wait, in the order of arrivals.
+    /// When it began to wait, in order of arrival.
     since: u64,
     line: VecDeque<(Ticket, u64, W)>,
 }
 
-/// A place in the line, by which it can be given up.
+/// A place in the queue, by which it can be given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
 
-/// Somebody's turn. What it cost is settled when that is known.
+/// A turn. Its cost is settled when known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Turn<K, W> {
     pub key: K,
-    /// What the account was charged in advance: hand it to [`Turns::settle`].
+    /// What the account was charged in advance: pass it to [`Turns::settle`].
     pub estimate: u64,
     pub waiter: W,
 }
@@ -64,7 +63,7 @@ impl<K: Clone + Eq + Hash + Ord, W> Default for Turns<K, W> {
 }
 
 impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
-    /// A line in which accounts get shares in proportion to their `weights`; who is not named has one.
+    /// A queue with shares in proportion to `weights`; the default weight is one.
     pub fn new(weights: ById<K, NonZeroU32>) -> Self {
         Self {
             accounts: ById::default(),
@@ -77,7 +76,7 @@ impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
         }
     }
 
-    /// How many wait.
+    /// Number of waiters.
     pub fn len(&self) -> usize {
         self.waiting
     }
@@ -87,12 +86,12 @@ impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
         self.waiting == 0
     }
 
-    /// How many of one account wait.
+    /// Number of one account's waiters.
     pub fn len_of(&self, key: &K) -> usize {
         self.accounts.get(key).map_or(0, |account| account.line.len())
     }
 
-    /// Takes a place in the line. `estimate` is what the turn is expected to cost: a bad one costs fairness until it is settled.
+    /// Takes a place in the queue. `estimate` is the expected cost; a wrong one affects fairness until it is settled.
     pub fn push(&mut self, key: K, estimate: u64, waiter: W) -> Ticket {
         let ticket = Ticket(self.came);
         self.came += 1;
@@ -109,17 +108,17 @@ impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
         ticket
     }
 
-    /// Says what weight an account has that no table names, from its next turn on.
+    /// Sets the weight of an account that no table names, from its next turn on.
     pub fn weigh(&mut self, key: &K, weight: NonZeroU32) {
         Self::account(&mut self.accounts, &self.weights, self.now, key).weight = weight;
     }
 
-    /// Whose turn it is.
+    /// The next turn.
     pub fn next_turn(&mut self) -> Option<Turn<K, W>> {
         self.next_turn_of(|_| true)
     }
 
-    /// Whose turn it is among the accounts that `may` have one now. Others keep their places.
+    /// The next turn among the accounts that `may` have one now. Others keep their places.
     pub fn next_turn_of(&mut self, mut may: impl FnMut(&K) -> bool) -> Option<Turn<K, W>> {
         let entry = self.order.iter().find(|(_, _, key)| may(key))?.clone();
         self.order.remove(&entry);
@@ -136,7 +135,7 @@ impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
         Some(Turn { key, estimate, waiter })
     }
 
-    /// Charges for a turn that nobody had to wait for, as [`Turns::push`] and [`Turns::next_turn`] would.
+    /// Charges for a turn that needed no waiting, as [`Turns::push`] and [`Turns::next_turn`] would.
     pub fn pass(&mut self, key: &K, estimate: u64) {
         self.forget();
         let now = self.now;
@@ -150,7 +149,7 @@ impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
         }
     }
 
-    /// Corrects what a turn was charged, once it is known what it cost.
+    /// Corrects the charge of a turn, once its cost is known.
     pub fn settle(&mut self, key: &K, estimate: u64, actual: u64) {
         let now = self.now;
         let account = Self::account(&mut self.accounts, &self.weights, now, key);
@@ -162,7 +161,7 @@ impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
         }
     }
 
-    /// Gives up a place, if it is still there: whoever had it.
+    /// Gives up a place, if it is still there, and returns its waiter.
     pub fn remove(&mut self, key: &K, ticket: Ticket) -> Option<W> {
         let account = self.accounts.get_mut(key)?;
         let place = account.line.binary_search_by_key(&ticket, |(ticket, _, _)| *ticket).ok()?;
@@ -174,7 +173,7 @@ impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
         Some(waiter)
     }
 
-    /// Moves an account in time, and in the order if it waits.
+    /// Moves an account's time, and its position if it waits.
     fn charge(&mut self, key: &K, change: impl FnOnce(u128) -> u128) {
         let account = self.accounts.get_mut(key).expect("invariant: callers have made it");
         let before = account.time;
@@ -199,7 +198,7 @@ impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
         accounts.get_mut(key).expect("invariant: it has just been made")
     }
 
-    /// Drops accounts that nobody waits for and that have nothing left to make up for: they would begin at `now` all the same.
+    /// Drops accounts without waiters or debt: they would begin at `now` anyway.
     fn forget(&mut self) {
         if self.accounts.len() > self.remembered_max {
             let now = self.now;

@@ -1,5 +1,5 @@
-//! Whether a call is within an agreement: compiled before the first call, evaluated on every call, explained when it is not. And whether
-//! one agreement is within another.
+//! Whether an agreement permits a call: compiled before the first call, evaluated on every call, explained on refusal. Also whether one
+//! agreement is within another.
 
 pub(crate) mod compiled;
 pub(crate) mod evaluate;

@@ -1,4 +1,4 @@
-//! What an offer, a request and an agreement say, as checked values. No reading, no signatures.
+//! Offers, requests and agreements as checked values. No parsing, no signatures.
 
 pub(crate) mod clause;
 pub(crate) mod codec;
@@ -24,7 +24,7 @@ use value::{Span, ascending};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// ODRL's assigner: grants the use of its model.
+    /// ODRL's assigner: permits the use of its model.
     Publisher,
     /// ODRL's assignee: may use it.
     Consumer,
@@ -39,14 +39,14 @@ impl fmt::Display for Role {
     }
 }
 
-/// The terms on which a publisher lets those who accept them use a model. Grants nothing by itself.
+/// The terms on which a publisher lets those who accept them use a model. Permits nothing by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
     pub(crate) policy: Policy,
     pub(crate) audience: Vec<Party>,
 }
 
-/// The terms on which a consumer would use a model: an offer as it is, or a counter-offer. ODRL's Request.
+/// The terms on which a consumer would use a model: an existing offer or a counter-offer. ODRL's Request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     pub(crate) policy: Policy,
@@ -55,8 +55,7 @@ pub struct Request {
     pub(crate) issued: Timestamp,
 }
 
-/// The terms of an offer or a request, accepted by one consumer. Binds nobody before both have signed: see
-/// [`crate::SignedAgreement`].
+/// The terms of an offer or request, accepted by one consumer. Binds nobody until both have signed: see [`crate::SignedAgreement`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agreement {
     pub(crate) policy: Policy,
@@ -65,57 +64,57 @@ pub struct Agreement {
     pub(crate) issued: Timestamp,
 }
 
-/// What all kinds of document hold (ODRL Information Model 2.2, section 2.1).
+/// Common to all documents (ODRL Information Model 2.2, section 2.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Policy {
     pub uid: uuid::Uuid,
     pub assigner: Party,
-    /// By which the clauses are read.
+    /// The registry version of its clauses.
     pub registry: Registry,
     pub clauses: Clauses,
 }
 
-/// Everything that is agreed on, apart from who agrees.
+/// Everything that is agreed on, except the parties.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clauses {
     pub target: Target,
-    /// Leave to execute functions; a rule's place in this list is its number.
+    /// Permissions to execute functions. A rule's position in this list is its number.
     pub permissions: Vec<Permission>,
-    /// How many levels of sub-agreements the consumer may make (`odrl:grantUse`); none if it may make no such.
+    /// How many levels of sub-agreements the consumer may make (`odrl:grantUse`); `None` if none.
     pub depth: Option<u8>,
     pub prohibitions: Vec<Prohibition>,
     pub obligations: Vec<Obligation>,
-    /// How long before it takes effect a publisher announces that it suspends or ends the agreement without cause.
+    /// The notice that a publisher must give before it suspends or ends the agreement without cause.
     pub notice: Span,
-    /// How old the host's knowledge of the agreement's state may be; older, and calls are refused.
+    /// Maximum age of the host's knowledge of the agreement; calls are refused beyond it.
     pub max_stale: Option<Span>,
     pub on_suspend: OnSuspend,
-    /// The agreement that this one is a narrower part of.
+    /// The parent agreement, of which this is a narrower part.
     pub parent: Option<Digest>,
-    /// The agreement that this one takes the place of.
+    /// The superseded agreement.
     pub supersedes: Option<Digest>,
 }
 
-/// What may be used.
+/// The licensed model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     pub model: ModelName,
     pub versions: Versions,
 }
 
-/// Which versions of the model.
+/// The licensed versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Versions {
-    /// The one with this digest.
+    /// The version with this digest.
     Bundle(Digest),
-    /// Those from the first on, and before the second.
+    /// Versions from the first on, and before the second.
     Range { from: Option<Version>, before: Option<Version> },
 }
 
-/// What becomes of running calls when the agreement is suspended or ended.
+/// What happens to running calls when the agreement is suspended or ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnSuspend {
-    /// They may end.
+    /// They may finish.
     #[default]
     Finish,
     /// They are ended, and nothing of them is released.
@@ -132,13 +131,12 @@ impl OnSuspend {
 }
 
 impl Versions {
-    /// Whether a bundle is among them.
+    /// Whether a bundle is covered.
     pub fn cover(&self, bundle: &Digest, version: &Version) -> bool {
         match self {
             Versions::Bundle(digest) => digest == bundle,
             Versions::Range { from, before } => {
-                // By precedence, so build metadata makes no difference; and a pre-release of what is excluded is not
-                // slipped in below it.
+                // By precedence: build metadata makes no difference, and a pre-release of an excluded version is excluded too.
                 let at_least = |from: &Version| version.cmp_precedence(from).is_ge();
                 let below = |before: &Version| {
                     version.cmp_precedence(before).is_lt()
@@ -170,7 +168,7 @@ impl fmt::Display for Versions {
 }
 
 impl Clauses {
-    /// Leave to use a model on these permissions, and nothing else said.
+    /// Permission to use a model under these permissions, with nothing else set.
     pub fn new(target: Target, permissions: Vec<Permission>) -> Self {
         Self {
             target,
@@ -188,10 +186,10 @@ impl Clauses {
 }
 
 impl Offer {
-    /// An offer by `assigner`; to `audience`, or to everybody if that is empty.
+    /// An offer by `assigner`, to `audience` or, if that is empty, to everybody.
     ///
     /// # Errors
-    /// [`AgreementError`] names the clause that cannot stand.
+    /// [`AgreementError`] names the invalid clause.
     pub fn new(
         assigner: Party,
         clauses: Clauses,
@@ -217,7 +215,7 @@ impl Offer {
         &self.policy.clauses.target.model
     }
 
-    /// Whom it is made to; everybody if empty.
+    /// The named audience; empty for everybody.
     pub fn audience(&self) -> &[Party] {
         &self.audience
     }
@@ -240,10 +238,10 @@ impl Offer {
 }
 
 impl Request {
-    /// Asks for an offer's model on `clauses`, which may be the offer's own.
+    /// Requests an offer's model under `clauses`, which may be the offer's own.
     ///
     /// # Errors
-    /// [`AgreementError`] names the clause that cannot stand.
+    /// [`AgreementError`] names the invalid clause.
     pub fn new(
         offer: &SignedOffer,
         clauses: Clauses,
@@ -257,7 +255,7 @@ impl Request {
         Ok(request)
     }
 
-    /// The offer that is asked about.
+    /// The requested offer.
     pub fn offer_id(&self) -> &Digest {
         &self.offer
     }
@@ -278,7 +276,7 @@ impl Request {
         &self.policy.clauses.target.model
     }
 
-    /// When it was drawn up, by the clock of who did.
+    /// When it was made, by its author's clock.
     pub fn issued(&self) -> Timestamp {
         self.issued
     }
@@ -289,7 +287,7 @@ impl Request {
 }
 
 impl Agreement {
-    /// Accepts an offer whole, for `assignee`. Nobody has signed the result yet.
+    /// Accepts a whole offer for `assignee`. The result is unsigned.
     ///
     /// # Errors
     /// [`AgreementError::SameParty`], [`AgreementError::WeakParty`], [`AgreementError::NotForYou`], [`AgreementError::Random`].
@@ -304,7 +302,7 @@ impl Agreement {
         Self::new(&offer.offer().policy, *offer.id(), assignee, now)
     }
 
-    /// Grants a request as it was made. Nobody has signed the result yet.
+    /// Grants a request unchanged. The result is unsigned.
     ///
     /// # Errors
     /// [`AgreementError::Random`].
@@ -325,7 +323,7 @@ impl Agreement {
         Ok(agreement)
     }
 
-    /// Checks that this agreement accepts `offer` and changes nothing in it.
+    /// Checks that this agreement accepts `offer` unchanged.
     ///
     /// # Errors
     /// [`AgreementError::OtherOffer`], [`AgreementError::NotAsOffered`], [`AgreementError::NotForYou`].
@@ -336,7 +334,7 @@ impl Agreement {
         self.is_of(offer.id(), &offer.offer().policy)
     }
 
-    /// Checks that this agreement grants `request` and changes nothing in it.
+    /// Checks that this agreement grants `request` unchanged.
     ///
     /// # Errors
     /// [`AgreementError::OtherOffer`], [`AgreementError::NotAsOffered`].
@@ -368,7 +366,7 @@ impl Agreement {
         }
     }
 
-    /// The digest of the offer that is accepted, or of the request that is granted.
+    /// The digest of the accepted offer or granted request.
     pub fn offer_id(&self) -> &Digest {
         &self.offer
     }
@@ -397,7 +395,7 @@ impl Agreement {
         &self.policy.clauses
     }
 
-    /// When it was drawn up, by the clock of who did.
+    /// When it was made, by its author's clock.
     pub fn issued(&self) -> Timestamp {
         self.issued
     }
@@ -464,7 +462,7 @@ impl Clauses {
         Ok(())
     }
 
-    /// Every constraint of every rule, for a look at what is used.
+    /// Every constraint of every rule, to see what is used.
     pub fn constraints(&self) -> impl Iterator<Item = &Constraint> {
         let permissions = self
             .permissions
@@ -474,13 +472,12 @@ impl Clauses {
     }
 }
 
-/// Documents are written to the microsecond, so that times survive every reader.
+/// Documents have microseconds, so that times survive every parser.
 fn micros(at: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
 }
 
-/// A random UUID (RFC 9562, version 4): ODRL wants every policy to have a name of its own, and two agreements on the same
-/// terms are two agreements.
+/// A random UUID (RFC 9562, version 4). ODRL requires a unique name per policy, and two agreements on the same terms are two agreements.
 fn new_uid() -> Result<uuid::Uuid, AgreementError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(AgreementError::Random)?;

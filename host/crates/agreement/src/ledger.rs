@@ -1,8 +1,8 @@
-//! What the rules of agreements have had of what they allow. Never more than that, whatever runs at the same time.
+//! Usage of agreements' rules. It never exceeds the limits, even under concurrency.
 //!
-//! The most that a call may use is reserved before it starts, of everything or of nothing, and what it used is counted when its
-//! receipt is written: the receipt is the charge. After a crash the receipts fill the ledgers again, so a call that ended without
-//! one, and so without an answer, was free. A sub-agreement's ledger draws on those above it.
+//! The maximum that a call may use is reserved before it starts, all or nothing; actual usage is counted when its receipt is written. The
+//! receipt is the charge. After a crash the receipts restore the ledgers, so a call without a receipt, and hence without a response, was
+//! free. A sub-agreement's ledger also draws on its parents'.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -20,81 +20,81 @@ use reservation::Hold;
 pub use reservation::{Charged, Reservation};
 pub use tokens::TokenTab;
 
-/// What one rule of one agreement has used.
+/// The usage of one rule of one agreement.
 #[derive(Debug)]
 pub struct Ledger {
     limits: Limits,
-    /// Shared by the rules that count as one: an agreement's and those of the agreement it supersedes.
+    /// Shared by rules that count together: an agreement's and those of the superseded one.
     tally: Arc<Mutex<Tally>>,
-    /// The ledger that this one draws on, for a sub-agreement.
+    /// The parent's ledger, for a sub-agreement.
     above: Option<Arc<Ledger>>,
 }
 
-/// What was had, whatever is allowed.
+/// Usage, independent of the limits.
 #[derive(Debug, Default, Clone)]
 struct Tally {
-    /// Of calls that have a receipt.
+    /// Of calls with a receipt.
     used: Amounts,
     used_time: Duration,
-    /// By calls that run now.
+    /// Reserved by running calls.
     reserved: Amounts,
     reserved_time: Duration,
     running: u64,
     first: Option<Timestamp>,
     last: Option<Timestamp>,
     period: Period,
-    /// When the bucket of the rate will be full again (the theoretical arrival time, in microseconds).
+    /// When the rate's bucket will be full again (the theoretical arrival time, in microseconds).
     full_at: i64,
 }
 
-/// The period that was counted last, and the calls in it.
+/// The last counted period, and its calls.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Period {
-    /// When the first of the periods began: agreements that count as one need not have the same.
+    /// Start of the first period: agreements that count together may differ.
     from: Option<Timestamp>,
     index: i64,
     calls: u64,
 }
 
-/// What a call wants before it starts.
+/// What a call requests before it starts.
 #[derive(Debug, Clone, Copy)]
 pub struct Want {
     pub now: Timestamp,
     pub rows: u64,
-    /// Bytes of the arguments.
+    /// Size of the arguments in bytes.
     pub input_bytes: u64,
-    /// Most bytes of the answer.
+    /// Maximum size of the response in bytes.
     pub output_bytes_max: u64,
-    /// Most time that the call may run.
+    /// Maximum duration.
     pub wall_max: Duration,
 }
 
-/// What a call used, apart from what was reserved exactly.
+/// What a call used, besides what was reserved exactly.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Spent {
     pub bytes: u64,
     pub wall: Duration,
 }
 
-/// What has been used of a rule, for people and reports.
+/// A rule's usage, for people and reports.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     pub used: Amounts,
-    /// Reserved by calls that run now.
+    /// Reserved by running calls.
     pub reserved: Amounts,
-    /// Time used, and reserved by calls that run now.
+    /// Time used, plus time reserved by running calls.
     pub time: Duration,
     pub running: u64,
     pub first: Option<Timestamp>,
     pub last: Option<Timestamp>,
     /// Calls in the present period.
     pub in_period: u64,
-    /// When the rate allows the next call.
+    /// When the rate permits the next call.
     pub rate_ready: Option<Timestamp>,
 }
 
 impl Usage {
-    /// Whether nothing is left of a limit that never grows again. What calls have reserved counts as left: they may give it back.
+    /// Whether a limit that never grows again is used up. Reservations do not count as used, because calls may return them.
     pub fn is_used_up(&self, limits: &Limits, now: Timestamp) -> bool {
         let mut units = limits.most.iter().zip(self.used);
         let is_late = limits
@@ -108,10 +108,10 @@ impl Usage {
     }
 }
 
-/// What was charged, as the receipt says it.
+/// The charge, as in the receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Charge {
-    /// Calls under the rule, this one included.
+    /// Calls under the rule, including this one.
     pub calls: u64,
     pub rows: u64,
     pub tokens: u64,
@@ -120,12 +120,12 @@ pub struct Charge {
 }
 
 impl Ledger {
-    /// A ledger on which nothing was used.
+    /// An unused ledger.
     pub fn new(limits: Limits, above: Option<Arc<Ledger>>) -> Arc<Self> {
         Arc::new(Self { limits, tally: Arc::default(), above })
     }
 
-    /// A ledger under new limits that goes on where `earlier` stands, and counts for both.
+    /// A ledger with new limits that continues `earlier` and counts for both.
     pub fn continuing(limits: Limits, earlier: &Ledger, above: Option<Arc<Ledger>>) -> Arc<Self> {
         Arc::new(Self { limits, tally: Arc::clone(&earlier.tally), above })
     }
@@ -134,7 +134,7 @@ impl Ledger {
         &self.limits
     }
 
-    /// Enters a call that was charged before the host was started.
+    /// Counts a call that was charged before the host started.
     pub fn replay(&self, began: Timestamp, ended: Timestamp, charge: &Charge, spent: Spent) {
         let mut tally = self.lock();
         let units = [1, charge.rows, spent.bytes, charge.tokens];
@@ -165,7 +165,7 @@ impl Ledger {
         }
     }
 
-    /// Calls that could be reserved now, as far as their count goes; none if it is not limited.
+    /// Calls that could be reserved now under the call limit; `None` if unlimited.
     pub fn calls_left(&self) -> Option<u64> {
         let tally = self.lock();
         let left = self.limits.left(&tally, Metered::Calls).map(|(left, _, _)| left);
@@ -174,10 +174,10 @@ impl Ledger {
         left.into_iter().chain(above).min()
     }
 
-    /// Reserves what a call wants, of this ledger and all above it, or nothing.
+    /// Reserves what a call requests, from this ledger and all its parents, or nothing.
     ///
     /// # Errors
-    /// The first limit that has not enough left.
+    /// The first limit that is exhausted.
     pub fn reserve(self: &Arc<Self>, want: &Want) -> Result<Reservation, Exhausted> {
         let mut reservation = Reservation::new(self.hold(want)?);
         let mut next = self.above.as_ref();
@@ -206,13 +206,13 @@ impl Ledger {
         Ok(Hold::new(Arc::clone(self), (units, time), (before, after)))
     }
 
-    /// Nothing panics while this is held, and every change is a single step: a poisoned lock is as good as any.
+    /// Nothing panics while holding this lock, and every change is one step: a poisoned lock is fine.
     fn lock(&self) -> MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
-/// What the beginning of a call changes besides sums, so that it can be taken back.
+/// What starting a call changes besides sums, so that it can be undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Marks {
     first: Option<Timestamp>,
@@ -222,7 +222,7 @@ struct Marks {
 }
 
 impl Period {
-    /// Calls that were counted in the period of `at`, or in a later one: a clock that went back does not begin a period anew.
+    /// Calls counted in the period of `at` or a later one: a clock that goes back does not start a period again.
     fn calls(&self, per: &PerInterval, at: Timestamp) -> u64 {
         if self.from == Some(per.from) && self.index >= per.index(at) { self.calls } else { 0 }
     }
@@ -252,7 +252,7 @@ impl Tally {
         self.running = self.running.saturating_sub(1);
     }
 
-    /// A call did not take place: its place in a rate or a period is free again, unless another began since.
+    /// A call did not run: its place in a rate or period is free again, unless another call began since.
     fn forget(&mut self, before: &Marks, after: &Marks) {
         if self.marks() == *after {
             let Marks { first, last, period, full_at } = *before;
@@ -281,7 +281,7 @@ struct Held {
     time: Duration,
 }
 impl Limits {
-    /// What is left of a unit, with the limit that leaves least and what that limit is; none if it is not limited.
+    /// The remainder of a unit, with the tightest limit and its value; `None` if unlimited.
     fn left(&self, tally: &Tally, metered: Metered) -> Option<(u64, Limit, u64)> {
         let count = self.most[metered as usize].map(|most| (most, Limit::Count(metered)));
         let price = self.price.filter(|price| price.unit == metered);
@@ -294,14 +294,14 @@ impl Limits {
         let refuse = |limit, max| Err(Exhausted { limit, max, retry_after: None, above: false });
         let mut units = [1, want.rows, want.input_bytes, 0];
         for metered in [Metered::Calls, Metered::Rows, Metered::Bytes] {
-            // Where bytes are counted there has to be one left, also for a call that brings none: its answer has some.
+            // A byte limit needs one byte left even for an empty request, because the response has some.
             if let Some((left, limit, max)) = self.left(tally, metered)
                 && units[metered as usize].max(1) > left
             {
                 return refuse(limit, max);
             }
         }
-        // Tokens are reserved one computation at a time; there has to be one left to begin at all.
+        // Tokens are reserved per computation; one must be left to begin.
         if let Some((0, limit, max)) = self.left(tally, Metered::Tokens) {
             return refuse(limit, max);
         }
@@ -371,7 +371,7 @@ impl Limits {
         }
     }
 
-    /// When the bucket holds a call again.
+    /// When the bucket permits a call again.
     fn rate_ready(&self, tally: &Tally) -> Option<Timestamp> {
         let rate = self.rate?;
         let saved = rate.each().saturating_mul(i64::try_from(rate.burst).unwrap_or(i64::MAX) - 1);
@@ -380,7 +380,7 @@ impl Limits {
 }
 
 impl limits::Rate {
-    /// Microseconds in which one call is refilled, rounded up.
+    /// Microseconds until one call is refilled, rounded up.
     fn each(self) -> i64 {
         let period = u64::try_from(self.period.as_micros()).unwrap_or(u64::MAX);
         i64::try_from(period.div_ceil(self.burst.max(1))).unwrap_or(i64::MAX)

@@ -1,9 +1,9 @@
-//! Agreements: what a publisher offers, what a consumer accepts, whether one call is within it, and what of its answer may leave.
+//! Agreements: what a publisher offers, what a consumer accepts, whether a call is permitted, and what of its response may be released.
 //!
-//! A document is an ODRL 2.2 policy in plain JSON ([`document`]), signed by both its roles and compiled
-//! before the first call ([`Terms`]); calls run the compiled form only. A [`RuleSet`] says what holds apart from what was used;
-//! only [`ledger`] counts, in memory. This crate must not know HTTP, sandboxes or where agreements are kept. The surprise:
-//! nothing that is not understood is ever skipped. An unknown term makes the whole document unreadable here.
+//! A document is an ODRL 2.2 policy in plain JSON ([`document`]), signed by both roles and compiled before the first call ([`Terms`]);
+//! calls use only the compiled form. A [`RuleSet`] holds the rules that apply, apart from usage, which only [`ledger`] counts, in memory.
+//! This crate must not depend on HTTP, sandboxes or storage. The surprise: nothing that is not understood is ever skipped. An unknown term
+//! makes the whole document unreadable here.
 
 pub mod controls;
 mod decide;
@@ -42,34 +42,34 @@ pub use words::render::{
 };
 pub use words::templates;
 
-/// The profile of ODRL that this host understands, and the only one it accepts.
+/// The only ODRL profile that this host accepts.
 pub const PROFILE: &str = "urn:hospes:profile:1";
 
-/// Longest offer or agreement, in bytes of its payload.
+/// Maximum payload of an offer or agreement, in bytes.
 pub const PAYLOAD_BYTES_MAX: usize = 128 * 1024;
 
-/// Most permissions to execute in one document.
+/// Maximum execute permissions in a document.
 pub const PERMISSIONS_MAX: usize = 64;
 
-/// Most prohibitions in one document.
+/// Maximum prohibitions in a document.
 pub const PROHIBITIONS_MAX: usize = 64;
 
-/// Most obligations in one document.
+/// Maximum obligations in a document.
 pub const OBLIGATIONS_MAX: usize = 16;
 
-/// Most constraints, and most refinements, of one rule.
+/// Maximum constraints, and maximum refinements, of a rule.
 pub const CONSTRAINTS_MAX: usize = 32;
 
-/// Most parties that an offer is made to by name.
+/// Maximum parties named by an offer.
 pub const AUDIENCE_MAX: usize = 64;
 
-/// Most levels of sub-agreements.
+/// Maximum levels of sub-agreements.
 pub const DEPTH_MAX: u8 = 8;
 
-/// Largest number in a document: every JSON reader holds it exactly (RFC 8785 section 3.2.2.3).
+/// Largest number in a document, exact in every JSON reader (RFC 8785 section 3.2.2.3).
 pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 
-/// Why an offer or an agreement was refused.
+/// Why an offer or agreement was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum AgreementError {
     #[error(transparent)]

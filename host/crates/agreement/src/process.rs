@@ -1,4 +1,4 @@
-//! How parties come to agree and what happens to an agreement afterwards: signed statements, each of one kind.
+//! How parties reach an agreement and change its state afterwards: one kind of signed statement for each step.
 
 pub mod events;
 pub(crate) mod mandate;

@@ -1,10 +1,10 @@
-//! The registry of terms: every left operand of the profile, what it takes, and what the host does about it.
+//! The registry of terms: every left operand of the profile, its values, and what the host does about it.
 //!
-//! One table. The codec reads documents by it, the page that people sign is phrased by it, and the profile's specification,
-//! its JSON Schema and the registry for machines (`host/profile/`) are written from it, so that none of them can say what
-//! another does not. A term that is not here is unknown, and a document that uses it is unreadable on this host.
+//! One table. The codec parses documents by it; the page that people sign is phrased by it; and the profile's specification, JSON Schema
+//! and machine-readable registry (`host/profile/`) are generated from it, so they cannot disagree. A term that is missing here is unknown
+//! and makes a document unreadable.
 //!
-//! Parties sign what the terms mean, not how that is worded: see [`versions`].
+//! Parties sign the meaning of terms, not their wording: see [`versions`].
 
 mod actions;
 pub mod profile;
@@ -24,16 +24,16 @@ pub use versions::Registry;
 
 static OTHER_TERMS: OnceLock<&'static [Term]> = OnceLock::new();
 
-/// The terms that this process reads documents by: [`TERMS`], unless a test has put others in their place.
+/// This process's terms: [`TERMS`], unless a test replaces them.
 fn terms() -> &'static [Term] {
     OTHER_TERMS.get().copied().unwrap_or(&TERMS)
 }
 
-/// Reads documents by other terms from now on, as a host of another version would. For tests that put such a host on the data of this
-/// one; no host calls it. To be called before any document is read.
+/// Replaces the terms, as in a host of another version. For tests that open this host's data with such a host. Call before any document is
+/// parsed.
 ///
 /// # Errors
-/// The terms, if there are others already.
+/// The terms, if they were replaced before.
 #[doc(hidden)]
 pub fn read_by(terms: &'static [Term]) -> Result<(), &'static [Term]> {
     OTHER_TERMS.set(terms)
@@ -43,11 +43,11 @@ pub fn read_by(terms: &'static [Term]) -> Result<(), &'static [Term]> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {
-    /// It cannot happen.
+    /// It prevents violations.
     Prevent,
-    /// It rests on what the caller or the operator states; a mismatch is refused, or shows afterwards.
+    /// It relies on statements of the caller or operator; a mismatch is refused or becomes visible later.
     Detect,
-    /// It is a promise, written down.
+    /// It records a promise.
     Record,
 }
 
@@ -61,7 +61,7 @@ impl Class {
     }
 }
 
-/// How a left operand is compared (ODRL Vocabulary 2.2, section 4.6; those that this profile adopts).
+/// How a left operand is compared (ODRL Vocabulary 2.2, section 4.6, as far as this profile adopts it).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operator {
     Eq,
@@ -107,10 +107,10 @@ impl fmt::Display for Operator {
     }
 }
 
-/// What stands on the right.
+/// The type of the right operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Datatype {
-    /// A whole number between the two.
+    /// An integer between the two.
     Integer(u64, u64),
     /// `xsd:decimal` with at most six digits after the point.
     Decimal,
@@ -119,7 +119,7 @@ pub enum Datatype {
     /// `xsd:duration` of days, hours, minutes and seconds.
     Duration,
     Text(Text),
-    /// A list without repetition, in ascending order.
+    /// A list without duplicates, in ascending order.
     Texts(Text),
     /// A list of whole numbers.
     Integers,
@@ -127,12 +127,12 @@ pub enum Datatype {
     True,
 }
 
-/// Which texts are allowed.
+/// The permitted texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Text {
     /// The name of an exported function.
     Function,
-    /// A name of a record's member or of an output tensor.
+    /// The name of a record's member or of an output tensor.
     Field,
     /// An IRI.
     Iri,
@@ -146,11 +146,11 @@ pub enum Text {
     DataType,
     /// A host capability.
     Capability,
-    /// What is counted.
+    /// A countable unit.
     Unit,
 }
 
-/// Which unit a constraint names.
+/// The unit that a constraint names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Units {
     None,
@@ -161,12 +161,12 @@ pub enum Units {
     Currency,
 }
 
-/// Where in a document a term may stand.
+/// Where a term may occur in a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// A refinement of the action `odrl:execute`: it narrows what is done, and the host does it in the narrower way.
+    /// A refinement of the action `odrl:execute`: the host narrows the execution.
     Action,
-    /// A constraint of a permission: without it the call does not begin, or ends.
+    /// A constraint of a permission: if it fails, the call does not begin, or ends.
     Permission,
     /// A constraint of a permission or of a prohibition.
     Rule,
@@ -224,17 +224,16 @@ pub struct Term {
     /// The name in documents: plain for ODRL's own, `hospes:` for the profile's.
     pub name: &'static str,
     pub place: Place,
-    /// The operators it takes, each with the sentence that it makes; `{}` is the value.
+    /// The permitted operators with their phrases; `{}` is the value.
     pub forms: &'static [(Operator, &'static str)],
     pub datatype: Datatype,
     pub units: Units,
     pub class: Class,
-    /// The rule that parties sign, in terms of [`SYMBOLS`]. It never changes: a term that
-    /// is to mean something else is another term.
+    /// The rule that parties sign, in terms of [`SYMBOLS`]. It never changes: a different meaning needs another term.
     pub norm: &'static str,
     /// What it means, in words.
     pub meaning: &'static str,
-    /// How the host does it.
+    /// How the host enforces it.
     pub mechanism: &'static str,
 }
 
@@ -256,7 +255,7 @@ impl Operand {
 }
 
 impl Term {
-    /// The sentence for one of its operators.
+    /// The phrase for one of its operators.
     pub fn phrase(&self, operator: Operator) -> Option<&'static str> {
         self.forms.iter().find(|(known, _)| *known == operator).map(|(_, phrase)| *phrase)
     }
@@ -281,7 +280,7 @@ pub const UNIT_ROW: &str = "hospes:row";
 pub const UNIT_BYTE: &str = "hospes:byte";
 pub const UNIT_TOKEN: &str = "hospes:token";
 
-/// What can be counted.
+/// A countable unit.
 pub const UNITS: [&str; 4] = [UNIT_CALL, UNIT_ROW, UNIT_BYTE, UNIT_TOKEN];
 
 /// Countries of execution: `country/DEU` and so on, by ISO 3166-1 alpha-3.
@@ -290,16 +289,16 @@ pub const COUNTRY_PREFIX: &str = "http://publications.europa.eu/resource/authori
 /// Currencies: `currency/EUR` and so on, by ISO 4217.
 pub const CURRENCY_PREFIX: &str = "http://publications.europa.eu/resource/authority/currency/";
 
-/// What an action does in a rule, and in which kind of rule it may stand.
+/// An action's effect in a rule, and the kinds of rules that may have it.
 #[derive(Debug)]
 pub struct Action {
     pub action: Verb,
     /// The name in documents.
     pub name: &'static str,
     pub rule: RuleKind,
-    /// What parties sign, as [`Term::norm`].
+    /// What parties sign, like [`Term::norm`].
     pub norm: &'static str,
-    /// The sentence; `{}` is what it is done to.
+    /// The phrase; `{}` is the object.
     pub phrase: &'static str,
     pub meaning: &'static str,
 }
@@ -319,7 +318,7 @@ pub enum Verb {
     Delete,
 }
 
-/// Where an action may stand.
+/// Where an action may occur.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RuleKind {
     /// Permissions and prohibitions.
@@ -355,7 +354,7 @@ impl Verb {
         self.entry().name
     }
 
-    /// The action of this name, if it may stand in such a rule.
+    /// The action of this name, if such a rule may have it.
     pub fn named(name: &str, rule: RuleKind) -> Option<Self> {
         let found = ACTIONS.iter().find(|action| action.name == name && action.rule == rule);
         found.map(|action| action.action)

@@ -1,4 +1,4 @@
-//! What documents say in plain language, and documents written from it.
+//! Documents in plain language, and documents written from plain text.
 
 pub(crate) mod phrase;
 pub(crate) mod render;

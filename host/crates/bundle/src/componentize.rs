@@ -1,9 +1,8 @@
-//! Makes a component of what a guest toolchain gives out, and of nothing at all: the built-in guest of a bundle that has a
-//! model and no code.
+//! Makes a component from a guest toolchain's output, or from nothing: the built-in guest of a bundle with a model and no code.
 //!
-//! A module for `wasm32-wasip1` gets our own adapter, not the usual one: it turns standard output into log lines and denies
-//! the rest, so that the component imports what its world declares and no more. The surprise: a module that was linked
-//! with a newer interface than the adapter knows is refused here, at build time, not when it runs.
+//! A `wasm32-wasip1` module gets our own adapter instead of the usual one: it turns standard output into log lines and denies the rest, so
+//! that the component imports only what its world declares. The surprise: a module linked with a newer interface than the adapter's is
+//! rejected at build time, not when it runs.
 
 use std::error::Error as StdError;
 use std::sync::LazyLock;
@@ -34,10 +33,10 @@ pub enum ComponentizeError {
     Builtin(#[source] Box<dyn StdError + Send + Sync>),
 }
 
-/// A component: `wasm` itself if it is one, else the component of this core module.
+/// A component: `wasm` itself if it is one, otherwise made from this core module.
 ///
 /// # Errors
-/// If `wasm` is not WebAssembly, carries no component type, or imports what neither its world nor the adapter has.
+/// If `wasm` is not WebAssembly, has no component type, or imports what neither its world nor the adapter has.
 pub fn componentize(wasm: &[u8]) -> Result<Vec<u8>, ComponentizeError> {
     if Parser::is_component(wasm) {
         return Ok(wasm.to_vec());
@@ -49,8 +48,7 @@ pub fn componentize(wasm: &[u8]) -> Result<Vec<u8>, ComponentizeError> {
     encode(wasm, Some(&adapter)).map_err(ComponentizeError::Encode)
 }
 
-/// The guest of a bundle without code: exports `hospes:plugin/inference` and computes the model called `model`. Always the
-/// same bytes.
+/// The guest of a bundle without code: exports `hospes:plugin/inference` and computes the model called `model`. Always the same bytes.
 ///
 /// # Errors
 /// Never, unless this host was built from a tree whose WIT and guest do not fit each other.

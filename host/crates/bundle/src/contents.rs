@@ -1,6 +1,6 @@
-//! Whether a manifest's claims hold for the component and the weights beside it.
+//! Checks a manifest's claims against the component and the weights.
 //!
-//! Used by everyone who makes or accepts a bundle, so that what can be signed can also be verified.
+//! Used both for making and for accepting bundles, so that what can be signed can be verified.
 
 use super::layout::{Layout, Section};
 use super::manifest::Manifest;
@@ -8,7 +8,7 @@ use super::names::{Export, GraphName};
 use super::shape::Shape;
 use hospes_core::id::{Digest, FunctionName};
 
-/// A claim of the manifest that does not hold.
+/// A false claim of the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ContentsError {
     #[error("function `{name}` needs export `{export}`, which the component does not have")]
@@ -23,7 +23,7 @@ pub enum ContentsError {
     ModelDigest { name: GraphName, listed: Digest, found: Digest },
 }
 
-/// Whether each function of the manifest is one that the component exports.
+/// Checks that the component exports each function of the manifest.
 pub(super) fn check_functions(manifest: &Manifest, shape: &Shape) -> Result<(), ContentsError> {
     match manifest.functions.iter().find(|f| !shape.functions.contains(f.export.as_str())) {
         None => Ok(()),
@@ -34,7 +34,7 @@ pub(super) fn check_functions(manifest: &Manifest, shape: &Shape) -> Result<(), 
     }
 }
 
-/// Whether the manifest's models are those in the bundle, in order; `digests` are those of the weights found.
+/// Checks that the manifest's models are those in the bundle, in order; `digests` are those of the weights found.
 pub(super) fn check_models(
     manifest: &Manifest,
     layout: &Layout,

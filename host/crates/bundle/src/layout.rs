@@ -1,9 +1,9 @@
-//! Where the parts of a bundle stand in its bytes: a walk over the top-level sections of a WebAssembly binary.
+//! Finds the parts of a bundle by walking the top-level sections of a WebAssembly binary.
 //!
-//! It looks at section headers only, never into code or weights, allocates for at most [`MODELS_MAX`] models, and is the first
-//! thing to see foreign bytes. After the component's own sections come `hospes:manifest`, `hospes:model/<name>` for each model
-//! and at most one `hospes:signature`, in that order, and then nothing. Their headers must be written the shortest way;
-//! the component's own may be padded, as some toolchains do.
+//! It reads section headers only, never code or weights, allocates for at most [`MODELS_MAX`] models, and is the first to see foreign
+//! bytes. The component's own sections are followed by `hospes:manifest`, one `hospes:model/<name>` per model and at most one
+//! `hospes:signature`, in that order, and nothing else. Their headers must have minimal length; the component's own may be padded, as some
+//! toolchains do.
 
 use std::io::Write;
 use std::ops::Range;
@@ -12,7 +12,7 @@ use super::BundleLimits;
 use super::manifest::{MANIFEST_BYTES_MAX, MODELS_MAX};
 use super::names::{GraphName, NameError};
 
-/// Largest signature section, in bytes of JSON.
+/// Maximum size of the signature section's JSON, in bytes.
 pub const SIGNATURE_BYTES_MAX: usize = 256 << 10;
 
 const HEADER_BYTES: usize = 8;
@@ -23,13 +23,13 @@ const COMPONENT_VERSION: [u8; 4] = [0x0d, 0, 1, 0];
 const MODULE_VERSION: [u8; 4] = [1, 0, 0, 0];
 const CUSTOM_SECTION: u8 = 0;
 
-/// All our sections start so.
+/// Name prefix of our sections.
 const PREFIX: &str = "hospes:";
 pub(super) const MANIFEST_SECTION: &str = "hospes:manifest";
 pub(super) const MODEL_SECTION_PREFIX: &str = "hospes:model/";
 pub(super) const SIGNATURE_SECTION: &str = "hospes:signature";
 
-/// Why bytes do not have the structure of a bundle. Offsets count from the first byte.
+/// Why bytes are not structured as a bundle. Offsets count from the first byte.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
     #[error("the bundle has {bytes} bytes, more than the {bytes_max} of `bundle_bytes_max`")]
@@ -87,11 +87,11 @@ pub enum LayoutError {
 pub(super) struct Section {
     /// From the section's first byte to its last.
     pub whole: Range<usize>,
-    /// What it holds, without its name.
+    /// Its content, without its name.
     pub payload: Range<usize>,
 }
 
-/// The parts of a bundle. All ranges lie within the bytes that were read, and together they cover them.
+/// A bundle's parts. The ranges lie within the bytes and cover them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Layout {
     /// The component: from the first byte to the manifest.
@@ -122,7 +122,7 @@ impl Layout {
         Ok(Self { code: 0..code_end, manifest, models: parts.models, signature: parts.signature })
     }
 
-    /// Where the bytes end that a signature covers: at the signature section, or at the end of the bytes.
+    /// The end of the signed bytes: the signature section, or the end of the bytes.
     pub(super) fn signed_end(&self, bytes: &[u8]) -> usize {
         self.signature.as_ref().map_or(bytes.len(), |section| section.whole.start)
     }
@@ -130,7 +130,7 @@ impl Layout {
 
 /// Appends the header of one of our sections to `out`; its payload of `payload_bytes` must follow.
 ///
-/// Returns none, and writes nothing, if a section cannot be so large.
+/// Returns `None`, and writes nothing, if a section cannot be that large.
 pub(super) fn write_header(
     out: &mut impl Write,
     name: &str,
@@ -146,7 +146,7 @@ pub(super) fn write_header(
     Some(out.write_all(&header))
 }
 
-/// Whether a component has sections with names of ours, at its top level.
+/// Whether a component has top-level sections with our names.
 pub(super) fn has_own_sections(component: &[u8]) -> Result<bool, LayoutError> {
     check_header(component)?;
     let limits = BundleLimits { bundle_bytes_max: u64::MAX, code_bytes_max: u64::MAX };
@@ -159,7 +159,7 @@ struct Parts {
     manifest: Option<Section>,
     models: Vec<(GraphName, Section)>,
     signature: Option<Section>,
-    /// Where the last section found ends.
+    /// The end of the last section found.
     end: usize,
 }
 
@@ -227,7 +227,7 @@ fn check_header(bytes: &[u8]) -> Result<(), LayoutError> {
 
 type NamedSection<'a> = (Section, &'a str);
 
-/// Walks over the component's own sections. Returns where they end, and the section of ours that follows.
+/// Walks over the component's own sections. Returns their end, and our section that follows.
 fn find_code_end<'a>(
     bytes: &'a [u8],
     limits: &BundleLimits,
@@ -246,7 +246,7 @@ fn find_code_end<'a>(
     Ok((offset, None))
 }
 
-/// The section of ours at `offset`; none at the end of the bytes.
+/// Our section at `offset`; `None` at the end of the bytes.
 fn read_own_section(bytes: &[u8], offset: usize) -> Result<Option<NamedSection<'_>>, LayoutError> {
     if offset == bytes.len() {
         return Ok(None);
@@ -307,7 +307,7 @@ impl RawSection {
 struct Leb {
     value: u32,
     end: usize,
-    /// Whether fewer bytes would have done.
+    /// Whether a shorter encoding exists.
     padded: bool,
 }
 

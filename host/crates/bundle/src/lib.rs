@@ -1,8 +1,8 @@
-//! Bundles: one `.wasm` file that holds a component, what its publisher says about it, the weights of its models, and the
-//! publisher's signature. Making them, reading them, keeping them.
+//! Bundles: one `.wasm` file with a component, its manifest, its models' weights, and the publisher's signature. Making, reading and
+//! storing them.
 //!
-//! A bundle comes from outside and is believed in nothing until [`verify()`] has seen all of it; a [`VerifiedBundle`] is the
-//! proof. This crate runs no code and knows no engine: what a component imports is shown here, and permitted elsewhere.
+//! A bundle is untrusted until [`verify()`] has checked all of it; a [`VerifiedBundle`] is the proof. This crate runs no code and knows no
+//! engine: it lists a component's imports, which others permit.
 
 use std::fs::{File, Permissions};
 use std::io::{self, BufWriter};
@@ -54,29 +54,29 @@ pub use signature::{PAYLOAD_TYPE, Part, SignatureError};
 pub use verify::{BundleError, VerifiedBundle, verify};
 pub use wit::WitError;
 
-/// How large a bundle may be.
+/// Maximum sizes of a bundle.
 #[derive(Debug, Clone, Copy)]
 pub struct BundleLimits {
     /// The whole file, in bytes.
     pub bundle_bytes_max: u64,
-    /// The component without manifest, weights and signature, in bytes: what a compiler has to read.
+    /// The component without manifest, weights and signature, in bytes: the compiler's input.
     pub code_bytes_max: u64,
 }
 
 impl BundleLimits {
-    /// For a person's own files, which no host has to hold.
+    /// Unlimited, for a person's own files.
     const NONE: Self = Self { bundle_bytes_max: u64::MAX, code_bytes_max: u64::MAX };
 }
 
-/// The mode of a person's own files, as `open` has it for new ones.
+/// The mode of a person's own files, like `open`'s default.
 const READABLE: u32 = 0o666;
 
-/// The mode of what a host keeps of others.
+/// The mode of files that a host stores for others.
 const PRIVATE: u32 = 0o600;
 
-/// Writes a file through `fill`. It appears under `path` whole and durable, or not at all, and an older one stays until then.
+/// Writes a file through `fill`. It appears at `path` whole and durable, or not at all; an older one stays until then.
 ///
-/// A temporary file in the same folder is what makes that possible. The process's umask takes its bits from `mode`.
+/// Uses a temporary file in the same folder. The process's umask applies to `mode`.
 fn write_file<T, E>(
     path: &Path,
     mode: u32,
@@ -100,7 +100,7 @@ fn write_file<T, E>(
     Ok(filled)
 }
 
-/// Makes the names in a folder durable.
+/// Makes a folder's entries durable.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }

@@ -1,8 +1,7 @@
-//! What a bundle says about itself: the JSON of its `hospes:manifest` section, format 1.
+//! A bundle's manifest: the JSON of its `hospes:manifest` section, format 1.
 //!
-//! Written deterministically: members in the order of the structs below, none that is absent, no spaces. It is read strictly:
-//! an unknown member, a duplicate one or a value out of its range is refused. What it claims about the component and the
-//! weights is compared with them in `verify`, not here.
+//! Serialised deterministically: members in the order of the structs below, absent ones omitted, no spaces. Parsing is strict: unknown or
+//! duplicate members and out-of-range values are rejected. `verify` compares the claims about component and weights.
 
 use std::collections::BTreeSet;
 
@@ -12,19 +11,19 @@ use super::names::{Export, GraphName, Licence};
 use hospes_core::backend::{BackendKind, Device};
 use hospes_core::id::{Digest, FunctionName, ModelLabel, Party};
 
-/// The format that this version writes, and the only one that it reads.
+/// The only format that this version reads and writes.
 pub const MANIFEST_FORMAT: u32 = 1;
 /// Largest manifest, in bytes of JSON.
 pub const MANIFEST_BYTES_MAX: usize = 1 << 20;
-/// Most functions that a bundle exposes.
+/// Maximum functions of a bundle.
 pub const FUNCTIONS_MAX: usize = 256;
-/// Most types that are documented.
+/// Maximum documented types.
 pub const TYPES_MAX: usize = 1024;
-/// Most members of a documented type.
+/// Maximum members of a documented type.
 pub const MEMBERS_MAX: usize = 1024;
 /// Longest name of a type or a member, in bytes.
 pub const NAME_BYTES_MAX: usize = 256;
-/// Most models in a bundle.
+/// Maximum models in a bundle.
 pub const MODELS_MAX: usize = 64;
 /// Longest version, in bytes.
 pub const VERSION_BYTES_MAX: usize = 64;
@@ -72,10 +71,10 @@ pub struct Manifest {
     pub name: ModelLabel,
     /// Semantic version, without build metadata. A published version never changes.
     pub version: semver::Version,
-    /// Whose key signed the bundle. Absent until it is signed.
+    /// The key that signed the bundle. Absent until it is signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publisher: Option<Party>,
-    /// Under what licence the model may be used.
+    /// The model's licence.
     pub licence: Licence,
     /// One line on what the model does.
     pub summary: String,
@@ -89,10 +88,10 @@ pub struct Manifest {
     pub types: Vec<TypeSpec>,
     /// The models that the guest may load, in the order of their sections.
     pub models: Vec<ModelSpec>,
-    /// What the guest asks to be allowed beyond computing.
+    /// Permissions that the guest requests beyond computing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<Privilege>,
-    /// Limits that the guest asks for. The host may grant less.
+    /// Limits that the guest requests. The host may grant less.
     #[serde(default, skip_serializing_if = "RequestedLimits::is_empty")]
     pub limits: RequestedLimits,
 }
@@ -117,12 +116,12 @@ pub struct FunctionSpec {
     pub name: FunctionName,
     /// The component's export that it calls.
     pub export: Export,
-    /// The WIT's documentation comment, which a component does not carry itself.
+    /// The WIT's documentation comment, which a component does not contain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub docs: Option<String>,
 }
 
-/// A type with a name, with its documentation: a component carries neither. It is found again by the names of its members.
+/// A named type with its documentation, neither of which a component contains. It is matched by its members' names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TypeSpec {
@@ -155,7 +154,7 @@ pub struct ModelSpec {
     pub sha256: Digest,
     /// Size of the weights.
     pub bytes: u64,
-    /// The axis along which inputs of several calls may be joined; none if they must not be.
+    /// The axis along which inputs of several calls may be joined; `None` if they must not be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_axis: Option<u32>,
     /// Where the model must run.
@@ -173,11 +172,11 @@ pub enum Encoding {
     Onnx,
 }
 
-/// What a guest can ask to be allowed. This version grants nothing, so that a manifest that asks is refused.
+/// Permissions that a guest can request. This version grants none, so a manifest that requests any is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Privilege {}
 
-/// Limits that a guest asks for.
+/// Limits that a guest requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RequestedLimits {
@@ -211,7 +210,7 @@ impl Manifest {
     /// Reads a manifest section.
     ///
     /// # Errors
-    /// Whatever [`ManifestError`] names. The format is looked at first, so that a newer bundle is told apart from a bad one.
+    /// Whatever [`ManifestError`] names. The format is checked first, to tell a newer bundle from a malformed one.
     pub fn parse(json: &[u8]) -> Result<Self, ManifestError> {
         if json.len() > MANIFEST_BYTES_MAX {
             return Err(ManifestError::TooLarge { bytes: json.len() });
@@ -301,7 +300,7 @@ impl Manifest {
     }
 }
 
-/// Refuses what would disturb a terminal or a log line; line breaks are fine.
+/// Rejects control characters that would disturb a terminal or log line; line breaks are fine.
 fn check_text(member: &'static str, text: &str, bytes_max: usize) -> Result<(), ManifestError> {
     if text.len() > bytes_max {
         return Err(ManifestError::TextTooLong { member, bytes: text.len(), bytes_max });

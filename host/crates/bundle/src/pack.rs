@@ -1,7 +1,7 @@
-//! Packing: a component, what is said about it, and its models become one unsigned bundle.
+//! Packing: a component, its description and its models become an unsigned bundle.
 //!
-//! The same inputs give the same bytes: no time, no path and no chance goes in. [`pack`] takes weights as they are and reads them twice
-//! (once for their digest, which stands before them, once to copy them); [`pack_to_file`], which people use, walks them first.
+//! The same inputs give the same bytes: no times, paths or random numbers. [`pack`] takes weights unchanged and reads them twice: once for
+//! their digest, which precedes them, and once to copy them. [`pack_to_file`], which people use, checks and repairs them first.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -62,7 +62,7 @@ pub enum PackError {
     ModelTooLarge { model: GraphName, bytes: u64 },
 }
 
-/// What a publisher says about a bundle. The rest of the manifest follows from the inputs.
+/// A publisher's description of a bundle. The rest of the manifest follows from the inputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
     pub name: ModelLabel,
@@ -84,12 +84,12 @@ pub struct ModelInput {
     pub batch_axis: Option<u32>,
     pub device: Device,
     pub backend: Option<BackendKind>,
-    /// The digest that the weights must have.
+    /// The expected digest of the weights.
     pub pin: Option<Digest>,
     pub source: Source,
 }
 
-/// Where weights come from.
+/// The source of the weights.
 #[derive(Debug, Clone)]
 pub enum Source {
     Bytes(Bytes),
@@ -99,7 +99,7 @@ pub enum Source {
 /// Writes an unsigned bundle to `out` and returns its manifest.
 ///
 /// # Errors
-/// If the inputs do not make a bundle, or cannot be read, or `out` cannot be written. `out` may then hold part of a bundle.
+/// If the inputs are invalid or cannot be read, or `out` cannot be written. `out` may then contain part of a bundle.
 pub fn pack(
     component: &[u8],
     description: Description,
@@ -133,19 +133,19 @@ pub fn pack(
     Ok(manifest)
 }
 
-/// A bundle that was packed for a person.
+/// The result of packing for a person.
 #[derive(Debug)]
 pub struct Packed {
     pub manifest: Manifest,
-    /// What was done to its models so that hosts take them, a line each.
+    /// Repairs of its models, one line each.
     pub cures: Vec<String>,
 }
 
-/// Packs into a file, which appears whole or not at all. Models that every host would refuse are cured if that is possible: weights in a
-/// file beside a model are put into it, and maps of chances become tensors.
+/// Packs into a file, which appears whole or not at all. Models that every host would reject are repaired if possible: external weights are
+/// embedded, and maps of probabilities become tensors.
 ///
 /// # Errors
-/// As [`pack`], and [`PackError::Model`] or [`PackError::Cure`] if a model cannot be cured.
+/// As [`pack`], and [`PackError::Model`] or [`PackError::Cure`] if a model cannot be repaired.
 pub fn pack_to_file(
     component: &[u8],
     description: Description,
@@ -210,7 +210,7 @@ pub(super) fn write_small_section(
         .map_err(PackError::Write)
 }
 
-/// Copies a model to `out`; returns the digest and the number of the bytes copied.
+/// Copies a model to `out`; returns the digest and the number of bytes.
 fn copy(input: &ModelInput, out: &mut impl Write) -> Result<(Digest, u64), PackError> {
     let path = match &input.source {
         Source::Bytes(bytes) => {
@@ -236,7 +236,7 @@ fn copy(input: &ModelInput, out: &mut impl Write) -> Result<(Digest, u64), PackE
     }
 }
 
-/// How much of a file is in memory at a time.
+/// Size of the copy buffer.
 const COPY_BYTES: usize = 1 << 20;
 
 #[cfg(test)]

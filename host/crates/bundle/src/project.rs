@@ -1,8 +1,8 @@
-//! A plugin's directory: what its `hospes.toml` says becomes a bundle.
+//! A plugin's directory: its `hospes.toml` describes a bundle.
 //!
-//! The file names what other tools have made (the compiled guest, the weights); nothing is compiled or fetched here. It is read
-//! strictly, as a manifest is. Paths are relative to the directory and may lead out of it, because build outputs usually lie
-//! elsewhere in the same tree; absolute ones would be right on one machine only.
+//! The file names the output of other tools (the compiled guest, the weights); nothing is compiled or fetched here. It is parsed strictly,
+//! like a manifest. Paths are relative to the directory and may leave it, because build outputs are usually elsewhere in the same tree;
+//! absolute ones would fit one machine only.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -18,15 +18,15 @@ use super::wit::{self, Exports, WitError};
 use hospes_core::backend::{BackendKind, Device};
 use hospes_core::id::{Digest, ModelLabel};
 
-/// The file that makes a directory a plugin's.
+/// The file that makes a directory a plugin.
 pub const PROJECT_FILE: &str = "hospes.toml";
-/// Longest such file, in bytes.
+/// Maximum size of that file, in bytes.
 pub const PROJECT_BYTES_MAX: u64 = 1 << 20;
 
-/// The name by which the built-in guest of a bundle without code loads its model.
+/// The name under which the built-in guest of a bundle without code loads its model.
 const PASSTHROUGH_MODEL: &str = "model";
 
-/// Why a plugin's directory does not become a bundle.
+/// Why a plugin's directory is not a valid bundle.
 #[derive(Debug, thiserror::Error)]
 pub enum ProjectError {
     #[error("`{}` cannot be read: name a directory with a `{PROJECT_FILE}`", path.display())]
@@ -65,7 +65,7 @@ pub enum ProjectError {
     Pack(#[from] PackError),
 }
 
-/// What a `hospes.toml` says.
+/// The content of `hospes.toml`.
 #[derive(Debug)]
 pub struct Project {
     directory: PathBuf,
@@ -100,10 +100,10 @@ struct Package {
 struct Build {
     /// The compiled guest: a core module or a component.
     module: PathBuf,
-    /// The folder of the package that has the world.
+    /// The folder of the package with the world.
     wit: Option<PathBuf>,
-    /// The world that the guest was built for. Callers may invoke every function that it exports. Without a world it is what the
-    /// guest itself says that it exports, which comes without documentation.
+    /// The world that the guest was built for. Callers may call every function that it exports. Without a world, the guest's own exports
+    /// are used, which have no documentation.
     world: Option<String>,
 }
 
@@ -121,10 +121,10 @@ struct Model {
 }
 
 impl Project {
-    /// Reads the `hospes.toml` in `directory`. The files that it names are not looked at yet.
+    /// Parses the `hospes.toml` in `directory`, without opening the files that it names.
     ///
     /// # Errors
-    /// If it cannot be read or says what it cannot say.
+    /// If it cannot be read or is invalid.
     pub fn read(directory: &Path) -> Result<Self, ProjectError> {
         let path = directory.join(PROJECT_FILE);
         let mut text = String::new();
@@ -150,12 +150,12 @@ impl Project {
         &self.file.package.version
     }
 
-    /// Puts another version in the place of the file's.
+    /// Overrides the file's version.
     pub fn set_version(&mut self, version: semver::Version) {
         self.file.package.version = version;
     }
 
-    /// The file itself, and the files and folders that it names: what the bundle is made from.
+    /// The file itself, and the files and folders that it names: the bundle's inputs.
     pub fn places(&self) -> Vec<PathBuf> {
         let build = self.file.build.iter();
         let named = build
@@ -168,7 +168,7 @@ impl Project {
     /// Packs the plugin into an unsigned bundle, which appears whole or not at all. The same inputs give the same bytes.
     ///
     /// # Errors
-    /// If a file that is named cannot be read, or if they do not make a bundle.
+    /// If a named file cannot be read, or the inputs are invalid.
     pub fn pack_to_file(&self, path: &Path) -> Result<Packed, ProjectError> {
         let component = self.component()?;
         let Exports { functions, types } = self.exports(&component)?;

@@ -1,8 +1,8 @@
-//! The bundles of this host on disk: content-addressed files, whole and durable or not there.
+//! This host's bundles on disk: content-addressed files, whole and durable or absent.
 //!
-//! Weights are kept once, under their own digest, however many versions share them; the rest of a bundle is kept under the
-//! bundle's digest, behind a line that says where the weights belong. Every name of a file is a digest that was computed here.
-//! What is read back must have the digest it is asked for by, and is verified by the caller like any foreign bytes.
+//! Weights are stored once, under their own digest, however many versions share them. The rest of a bundle is stored under the bundle's
+//! digest, after a line that says where the weights belong. Every file name is a digest computed here. Bytes read back must have the
+//! requested digest, and the caller verifies them like any foreign bytes.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -16,12 +16,12 @@ use super::manifest::MODELS_MAX;
 use super::verify::VerifiedBundle;
 use hospes_core::id::Digest;
 
-/// What `tempfile` begins its names with: a write that a crash cut short leaves such a file.
+/// Name prefix of `tempfile`: a write cut short by a crash leaves such a file.
 const UNFINISHED_PREFIX: &str = ".tmp";
 /// How much of a file is compared at a time.
 const COMPARE_BYTES: usize = 1 << 16;
 
-/// Why a bundle could not be kept or read back.
+/// Why a bundle could not be stored or read back.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     #[error("`{}` cannot be read or written", path.display())]
@@ -50,25 +50,25 @@ struct Index {
     models: Vec<Place>,
 }
 
-/// Weights that were taken out of a bundle.
+/// Weights taken out of a bundle.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Place {
-    /// Where in the bundle they begin.
+    /// Their offset in the bundle.
     offset: usize,
     bytes: usize,
     sha256: Digest,
 }
 
 impl Registry {
-    /// Opens the bundles in `folder`, which is made if it is not there. Only one process may have them open.
+    /// Opens the bundles in `folder`, creating it if necessary. Only one process may have them open.
     ///
     /// # Errors
     /// [`RegistryError::File`].
     pub fn open(folder: &Path) -> Result<Self, RegistryError> {
         let registry = Self { bundles: folder.join("bundles"), models: folder.join("models") };
         for folder in [&registry.bundles, &registry.models] {
-            // Weights may be worth something: other users of the machine do not see them.
+            // Weights may be valuable: hide them from the machine's other users.
             let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
             made.and_then(|()| remove_unfinished(folder))
                 .map_err(|source| failed(folder, source))?;
@@ -76,10 +76,10 @@ impl Registry {
         Ok(registry)
     }
 
-    /// Keeps a bundle. It is durable when this returns; keeping it twice is keeping it once.
+    /// Stores a bundle durably. Storing it twice changes nothing.
     ///
     /// # Errors
-    /// [`RegistryError::File`]; the bundle is not there then, though some of its weights may be.
+    /// [`RegistryError::File`]; the bundle is then not stored, though some of its weights may be.
     pub fn store(&self, bundle: &VerifiedBundle) -> Result<(), RegistryError> {
         let bytes = bundle.bytes();
         let mut index = Index { models: Vec::new() };
@@ -106,7 +106,7 @@ impl Registry {
     /// The bytes of the bundle with this digest, to be verified by the caller.
     ///
     /// # Errors
-    /// [`RegistryError`] names the file that is missing, damaged or cannot be read.
+    /// [`RegistryError`] names the missing, damaged or unreadable file.
     pub fn load(&self, digest: &Digest) -> Result<Bytes, RegistryError> {
         let path = self.bundles.join(digest.hex());
         let damaged = || RegistryError::Damaged { path: path.clone() };
@@ -140,7 +140,7 @@ impl Registry {
         Ok(bytes.into())
     }
 
-    /// The file of a model that a kept bundle has, open for reading.
+    /// The file of a stored bundle's model, open for reading.
     ///
     /// # Errors
     /// As of opening it.
@@ -148,7 +148,7 @@ impl Registry {
         File::open(self.models.join(digest.hex()))
     }
 
-    /// Bytes of the bundle with this digest, its weights included, from what is noted about it; 0 if it is not there.
+    /// Size of the bundle with this digest including its weights, from its index; 0 if it is not stored.
     ///
     /// # Errors
     /// [`RegistryError::File`], [`RegistryError::Damaged`].
@@ -161,7 +161,7 @@ impl Registry {
         Ok(weights.fold(rest, u64::saturating_add))
     }
 
-    /// The files of the bundle with this digest, by their paths in the registry's folder: its own, and those of its weights.
+    /// The files of the bundle with this digest, including its weights, by their paths in the registry's folder.
     ///
     /// # Errors
     /// [`RegistryError`].
@@ -171,10 +171,10 @@ impl Registry {
         Ok([format!("bundles/{}", digest.hex())].into_iter().chain(models).collect())
     }
 
-    /// Removes all bundles but the one with this digest, and the weights that only others had. Nothing may be kept meanwhile.
+    /// Removes all bundles except the one with this digest, and weights that only others had. Nothing may be stored meanwhile.
     ///
     /// # Errors
-    /// [`RegistryError`]; some may be removed then.
+    /// [`RegistryError`]; some may have been removed.
     pub fn keep_only(&self, digest: &Digest) -> Result<(), RegistryError> {
         let kept = self.files_of(digest)?;
         for folder in [&self.bundles, &self.models] {
@@ -189,7 +189,7 @@ impl Registry {
         Ok(())
     }
 
-    /// What is noted about a bundle, and the bytes of the rest of its file.
+    /// A bundle's index, and the rest of its file.
     fn index(&self, digest: &Digest) -> Result<(Index, u64), RegistryError> {
         /// A line that lists 64 models is shorter.
         const LINE_BYTES_MAX: u64 = 64 << 10;
@@ -211,7 +211,7 @@ impl Registry {
         Ok((index, whole - line.len() as u64))
     }
 
-    /// The weights that are not what they are kept as; none if all are.
+    /// The damaged weights; none if all match their digests.
     fn culprit(&self, bytes: &[u8], index: &Index) -> Option<PathBuf> {
         let changed = |place: &&Place| {
             let weights = bytes.get(place.offset..).and_then(|rest| rest.get(..place.bytes));
@@ -239,7 +239,7 @@ fn remove_unfinished(folder: &Path) -> io::Result<()> {
 fn keep(path: &Path, pieces: &[&[u8]]) -> Result<(), RegistryError> {
     let failed = |source| failed(path, source);
     if holds(path, pieces).map_err(failed)? {
-        // Whoever wrote it may not have come to this yet.
+        // The earlier writer may have crashed before this.
         return path.parent().map_or(Ok(()), super::sync_folder).map_err(failed);
     }
     let fill = |out: &mut io::BufWriter<_>| {
@@ -248,7 +248,7 @@ fn keep(path: &Path, pieces: &[&[u8]]) -> Result<(), RegistryError> {
     super::write_file(path, super::PRIVATE, fill, failed)
 }
 
-/// Whether `path` has exactly these contents already. A damaged file does not, so that keeping its bundle again mends it.
+/// Whether `path` has exactly these contents. A damaged file does not, so storing its bundle again repairs it.
 fn holds(path: &Path, pieces: &[&[u8]]) -> io::Result<bool> {
     let file = match File::open(path) {
         Ok(file) => file,

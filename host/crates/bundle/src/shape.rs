@@ -1,7 +1,7 @@
-//! What a component imports and which functions it exports, read with `wasmparser`; no engine is involved.
+//! A component's imports and exported functions, read with `wasmparser`; no engine is involved.
 //!
-//! Everything but function bodies is validated here. The engine validates those when it compiles, so a component that passes
-//! may still be refused there.
+//! Validates everything except function bodies, which the engine validates when it compiles. So a component that passes may still be
+//! rejected there.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use wasmparser::component_types::ComponentEntityType;
 use wasmparser::types::Types;
 use wasmparser::{ComponentTypeRef, Parser, Payload, ValidPayload, Validator, WasmFeatures};
 
-/// How many components may lie inside each other: the validator keeps a state for each.
+/// Maximum nesting of components: the validator keeps a state for each.
 pub const NESTING_MAX: usize = 64;
 
 /// Why bytes are not a component.
@@ -23,10 +23,10 @@ pub enum ShapeError {
     Nesting,
 }
 
-/// The outside of a component.
+/// A component's interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {
-    /// Names of what it imports, in its order, apart from mere types.
+    /// Names of its imports, in order, without mere types.
     pub imports: Vec<String>,
     /// Exported functions: `detect`, or `hospes:plugin/inference@0.1.0#infer` for one in an exported interface.
     pub functions: BTreeSet<String>,
@@ -79,7 +79,7 @@ impl Shape {
     }
 }
 
-/// The functions behind one export: itself, or those of the instance that it is.
+/// The functions of one export: itself, or those of an exported instance.
 fn functions_of(types: &Types, export: &str) -> Vec<String> {
     match types.component_item_for_export(export).map(|item| item.ty) {
         Some(ComponentEntityType::Func(_)) => vec![export.to_owned()],
@@ -125,7 +125,7 @@ mod tests {
     fn damage_is_an_error() {
         let component = sample::component();
         for length in 0..component.len() {
-            // A cut between two sections leaves a shorter component, which is for the signature to notice.
+            // A cut between two sections leaves a shorter component; the signature detects that.
             if let Ok(shape) = Shape::read(&component[..length]) {
                 assert!(shape.functions.len() < 2, "{length}");
             }

@@ -1,8 +1,7 @@
-//! What a publisher signs: the digests of a bundle's parts and of all of it, as the payload of a DSSE envelope.
+//! What a publisher signs: the digests of a bundle's parts and of the whole, as the payload of a DSSE envelope.
 //!
-//! The digest of every byte before the signature would be enough to notice a change. Those of the parts say where it is. The
-//! payload is JSON in its one canonical form (RFC 8785), and so is the envelope, so the signature section has no byte that could
-//! be changed either.
+//! The digest of all bytes before the signature would suffice to detect a change; the parts' digests show where it is. Payload and envelope
+//! are canonical JSON (RFC 8785), so no byte of the signature section can be changed either.
 
 use std::fmt;
 
@@ -14,10 +13,10 @@ use hospes_core::dsse::{DsseError, Envelope, first_difference};
 use hospes_core::id::{Digest, Hasher, Party};
 use hospes_core::key::PartyKey;
 
-/// The kind of payload that is signed, so that a signature under anything else cannot be passed off as one under a bundle.
+/// The payload type, so that a signature for another purpose cannot pass as a bundle's.
 pub const PAYLOAD_TYPE: &str = "application/vnd.hospes.bundle+json";
 
-/// Why a signature section was refused.
+/// Why a signature section was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum SignatureError {
     #[error("the envelope is refused")]
@@ -108,7 +107,7 @@ impl Measured {
 }
 
 impl Statement {
-    /// The first part in which a bundle differs from what was signed; none if every byte is the same.
+    /// The first part that differs from what was signed; `None` if every byte is the same.
     pub(super) fn first_change(&self, found: &Self) -> Option<Part> {
         if self.component != found.component {
             return Some(Part::Component);
@@ -137,8 +136,8 @@ pub(super) fn seal(statement: &Statement, key: &PartyKey) -> Result<Vec<u8>, Dss
     Ok(Envelope::sign(PAYLOAD_TYPE, statement.to_bytes(), key)?.to_bytes())
 }
 
-/// Reads the payload of a signature section: who signed, and what. The signature holds then; whether the signer may sign this
-/// bundle, and whether this bundle is what was signed, is still open.
+/// Parses and verifies a signature section: signer and digests. Whether the signer may sign this bundle, and whether it matches the
+/// digests, is checked elsewhere.
 pub(super) fn open(section: &[u8]) -> Result<(Party, Statement), SignatureError> {
     let envelope = Envelope::parse(section)?;
     if envelope.payload_type() != PAYLOAD_TYPE {

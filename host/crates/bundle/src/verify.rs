@@ -1,8 +1,8 @@
-//! Verifying: the bytes of a bundle become one that the rest of the host may believe.
+//! Verification: turns a bundle's bytes into one that the rest of the host may trust.
 //!
-//! [`verify`] alone makes a [`VerifiedBundle`]. Cheap checks come first: nothing is hashed before a signature holds, no
-//! component is read before its bytes are those that were signed. The surprise: whether the signer is the account that
-//! publishes is not asked here, because a bundle does not know of accounts; the host asks.
+//! Only [`verify`] makes a [`VerifiedBundle`]. Cheap checks come first: nothing is hashed before the signature is valid, and no component
+//! is parsed before its bytes match the signature. The surprise: the host, not this crate, checks that the signer is the publishing
+//! account, because a bundle knows no accounts.
 
 use bytes::Bytes;
 
@@ -14,7 +14,7 @@ use super::shape::{Shape, ShapeError};
 use super::signature::{self, Measured, ModelDigest, Part, SignatureError};
 use hospes_core::id::{Digest, Party};
 
-/// Why a bundle was refused, by the stage that refused it.
+/// Why a bundle was rejected, by stage.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     #[error("the bundle's sections are malformed")]
@@ -48,13 +48,13 @@ pub enum BundleError {
 }
 
 impl BundleError {
-    /// For the record of a publication that was kept, and cannot be read.
+    /// For a stored publication whose record cannot be read.
     pub fn damaged_record(reason: String) -> Self {
         Self::DamagedRecord { reason }
     }
 }
 
-/// A bundle whose signature holds, whose publisher signed it, and which is what its manifest says. Only [`verify`] makes one.
+/// A bundle with a valid signature by its publisher and a true manifest. Only [`verify`] makes one.
 #[derive(Debug)]
 pub struct VerifiedBundle {
     bytes: Bytes,
@@ -68,8 +68,8 @@ pub struct VerifiedBundle {
 /// Verifies a bundle.
 ///
 /// # Errors
-/// [`BundleError`] names the stage that refused; a byte that was changed after signing is one of
-/// [`BundleError::Layout`], [`BundleError::Signature`] and [`BundleError::Changed`].
+/// [`BundleError`] names the stage that rejected it. A byte changed after signing gives [`BundleError::Layout`], [`BundleError::Signature`]
+/// or [`BundleError::Changed`].
 pub fn verify(bytes: Bytes, limits: &BundleLimits) -> Result<VerifiedBundle, BundleError> {
     let layout = Layout::read(&bytes, limits)?;
     if layout.signature.is_none() {
@@ -88,32 +88,32 @@ pub fn verify(bytes: Bytes, limits: &BundleLimits) -> Result<VerifiedBundle, Bun
 }
 
 impl VerifiedBundle {
-    /// Who signed it.
+    /// The signer.
     pub fn publisher(&self) -> &Party {
         &self.publisher
     }
 
-    /// What the publisher says about it.
+    /// The publisher's description.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// Digest of the whole file: what agreements name.
+    /// Digest of the whole file, which agreements name.
     pub fn digest(&self) -> &Digest {
         &self.digest
     }
 
-    /// Digest of the component alone, which versions with other weights share.
+    /// Digest of the component alone, shared by versions with other weights.
     pub fn component_digest(&self) -> &Digest {
         &self.component
     }
 
-    /// The component: no manifest, no weights, no signature. Nothing is copied.
+    /// The component without manifest, weights and signature. Not copied.
     pub fn component(&self) -> Bytes {
         self.bytes.slice(self.layout.code.clone())
     }
 
-    /// The weights of one of the manifest's models. Nothing is copied. Empty for the model of another bundle.
+    /// The weights of one of the manifest's models. Not copied. Empty for another bundle's model.
     pub fn model(&self, model: &ModelSpec) -> Bytes {
         let mut sections = self.layout.models.iter();
         match sections.find(|(name, _)| *name == model.name) {
@@ -127,24 +127,24 @@ impl VerifiedBundle {
         &self.bytes
     }
 
-    /// Where the weights lie, for the registry.
+    /// The positions of the weights, for the registry.
     pub(super) fn layout(&self) -> &Layout {
         &self.layout
     }
 }
 
-/// What [`check`] found.
+/// The result of [`check`].
 pub(super) struct Checked {
     pub manifest: Manifest,
     pub shape: Shape,
-    /// None for a bundle without a signature, whose publisher is a claim then.
+    /// `None` for an unsigned bundle, whose publisher is only a claim.
     pub signer: Option<Party>,
     pub digest: Digest,
     pub component: Digest,
     pub models: Vec<ModelDigest>,
 }
 
-/// Checks everything about a bundle, and the signature if there is one.
+/// Checks everything about a bundle, and its signature if it has one.
 pub(super) fn check(bytes: &[u8], layout: &Layout) -> Result<Checked, BundleError> {
     let signature = layout.signature.as_ref();
     let signed =
@@ -166,7 +166,7 @@ pub(super) fn check(bytes: &[u8], layout: &Layout) -> Result<Checked, BundleErro
     Ok(Checked { manifest, shape, signer, digest: file, component, models })
 }
 
-/// The signature says who signed; the manifest, which is signed, must say the same.
+/// The signature's signer must be the publisher in the signed manifest.
 fn check_publisher(manifest: &Manifest, signer: Party) -> Result<(), BundleError> {
     match manifest.publisher {
         Some(publisher) if publisher == signer => Ok(()),

@@ -1,4 +1,4 @@
-//! A model's weights, before they are packed: what every host would refuse is cured, or refused here, where its publisher can cure it.
+//! Checks models before they are packed: what every host would reject is repaired or rejected here, where the publisher can fix it.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -8,13 +8,13 @@ use super::pack::{ModelInput, PackError, Source};
 use hospes_core::id::Digest;
 use hospes_onnx::{self as onnx, Problem};
 
-/// A model as it will be packed, and what was done to it, a line each.
+/// A model as packed, and its repairs, one line each.
 pub(super) struct Ready {
     pub(super) input: ModelInput,
     pub(super) notes: Vec<String>,
 }
 
-/// Reads a model, cures it and walks it, as hosts do before a backend sees it. What was walked is what will be packed.
+/// Reads, repairs and walks a model, as hosts do before a backend sees it. What was walked is what will be packed.
 pub(super) fn ready(input: &ModelInput) -> Result<Ready, PackError> {
     let model = || input.name.clone();
     let (bytes, folder) = match &input.source {
@@ -32,7 +32,7 @@ pub(super) fn ready(input: &ModelInput) -> Result<Ready, PackError> {
     if bytes.is_empty() {
         return Err(PackError::EmptyModel { model: model() });
     }
-    // The pin is of what the publisher has, not of what it is cured to.
+    // The pinned digest is of the publisher's file, not of the repaired model.
     let found = Digest::of(&bytes);
     if let Some(pinned) = input.pin.filter(|pinned| *pinned != found) {
         return Err(PackError::Pin { model: model(), pinned, found });
@@ -68,7 +68,7 @@ fn beside(folder: Option<&Path>, name: &str) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// A whole file, but no more than a model may have and one byte, so that it is seen to be too large.
+/// A whole file, up to one byte over the maximum, which shows that it is too large.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(onnx::MODEL_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;

@@ -1,16 +1,16 @@
-//! Which backends there are to compute models, and what models run on. What a backend does is told by its row in the table of
-//! `hospes-inference`, which alone knows how one is loaded.
+//! The backends that compute models, and the devices that models run on. What each backend does is in the table of `hospes-inference`,
+//! which alone knows how to load one.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A backend. Its name is the same in manifests, settings, records and answers.
+/// A backend. It has the same name in manifests, settings, records and responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BackendKind {
     Onnxruntime,
-    /// The memory-safe one: no native parser sees a model.
+    /// The memory-safe one: models never reach a native parser.
     Tract,
 }
 
@@ -38,13 +38,13 @@ impl fmt::Display for BackendKind {
     }
 }
 
-/// Where a model must run. A device that a host lacks is an error there, never a silent fallback.
+/// Where a model must run. If the host lacks the device, that is an error, never a silent fallback.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Device {
     Cpu,
     Gpu,
-    /// The publisher does not mind: the host's operator chooses.
+    /// No preference: the host's operator chooses.
     #[default]
     Any,
 }

@@ -1,12 +1,12 @@
-//! What a guest may reach outside of its own memory, as agreements name it.
+//! What a guest may reach outside its own memory, as named in agreements.
 
 use std::fmt;
 
-/// One thing that a guest could be given.
+/// One capability.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Capability {
-    /// Sockets and outgoing HTTP. This host gives it to nobody.
+    /// Sockets and outgoing HTTP. This host never grants it.
     Network,
     /// A file system. Guests see an empty one at most.
     Storage,
@@ -48,7 +48,7 @@ impl Capability {
         Self::ALL.into_iter().find(|capability| capability.name() == name)
     }
 
-    /// The capability that an imported interface gives; none if it gives nothing away.
+    /// The capability that an imported interface grants; `None` if it grants nothing.
     pub fn of_import(interface: &str) -> Option<Self> {
         let starts = |prefix| interface.starts_with(prefix);
         if starts("wasi:sockets/")
@@ -90,13 +90,13 @@ impl Capabilities {
         self.0 & (1 << capability as u8) != 0
     }
 
-    /// Those that are in both sets.
+    /// The intersection.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// Whether nothing is in the set.
+    /// Whether the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }

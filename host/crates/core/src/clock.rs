@@ -1,4 +1,4 @@
-//! The host's clock: the only place that asks the system for the time, so that tests can set it.
+//! The host's clock, the only place that asks the system for the time, so that tests can set it.
 
 mod steady;
 
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 pub use steady::SteadyClock;
 
-/// Tells the time of day: the system's, or one that a test moves.
+/// Tells the time of day: the system's, or a test's.
 #[derive(Debug, Clone, Default)]
 pub enum Clock {
     /// The operating system's clock.
@@ -17,7 +17,7 @@ pub enum Clock {
     System,
     /// A clock that stands still until [`ManualClock::advance`] moves it.
     Manual(Arc<ManualClock>),
-    /// One of these, as a host decides by it: it is never set back.
+    /// A clock that never goes back, for the host's decisions.
     Steady(Arc<SteadyClock>),
 }
 
@@ -31,7 +31,7 @@ impl Clock {
         }
     }
 
-    /// The same clock, but one that goes on where it was when it is set back.
+    /// The same clock, made steady: it never goes back.
     #[must_use]
     pub fn steady(self) -> Self {
         match self {
@@ -40,7 +40,7 @@ impl Clock {
         }
     }
 
-    /// Lets a steady clock know that `at` was once the present.
+    /// Tells a steady clock that `at` was once the present.
     pub fn has_been(&self, at: Timestamp) {
         if let Clock::Steady(clock) = self {
             clock.has_been(at);
@@ -67,7 +67,7 @@ impl ManualClock {
         self.micros.fetch_add(micros, Ordering::SeqCst);
     }
 
-    /// Sets the clock, also back.
+    /// Sets the clock, also backwards.
     pub fn set(&self, to: Timestamp) {
         self.micros.store(to.as_microsecond(), Ordering::SeqCst);
     }

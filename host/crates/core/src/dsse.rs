@@ -1,9 +1,9 @@
-//! Signed envelopes: DSSE version 1 (Dead Simple Signing Envelope), for agreements and for bundles.
+//! Signed envelopes for agreements and bundles: DSSE version 1 (Dead Simple Signing Envelope).
 //!
-//! An envelope is bytes, a name for their kind, and signatures over both. It has exactly one spelling: its text must equal the
-//! RFC 8785 form of itself, and its base64 the one canonical form, so no byte of an accepted envelope can be changed. Who was
-//! *meant* to sign is not its business: that stands in the payload, and [`Envelope::signers_are`] compares. The surprise: `keyid`
-//! names the signer but proves nothing; the key that verifies always comes from the caller.
+//! An envelope has a payload, its type, and signatures over both. It has exactly one encoding: its text must equal its RFC 8785 form, and
+//! its base64 must be canonical, so no byte of an accepted envelope can be changed. The payload says who *should* sign;
+//! [`Envelope::signers_are`] compares. The surprise: `keyid` names the signer but proves nothing; the verifying key always comes from the
+//! caller.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,19 +12,19 @@ use serde::{Deserialize, Serialize};
 use crate::id::Party;
 use crate::key::{self, PartyKey, SIGNATURE_BYTES};
 
-/// Longest envelope, in bytes of its text.
+/// Maximum size of an envelope's text, in bytes.
 pub const ENVELOPE_BYTES_MAX: usize = 256 * 1024;
 
-/// Longest payload, in bytes: what fits an envelope in base64 beside the most signatures.
+/// Maximum payload in bytes: what fits an envelope in base64 with the maximum number of signatures.
 pub const PAYLOAD_BYTES_MAX: usize = 180 * 1024;
 
-/// Most signatures on an envelope.
+/// Maximum signatures.
 pub const SIGNATURES_MAX: usize = 8;
 
-/// Longest name of a payload's kind, in bytes.
+/// Maximum length of a payload type, in bytes.
 const PAYLOAD_TYPE_BYTES_MAX: usize = 128;
 
-/// A payload with its signatures. Reading one checks its form only; see [`Envelope::signers_are`].
+/// A payload with its signatures. Parsing checks the form only; see [`Envelope::signers_are`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     payload_type: String,
@@ -38,7 +38,7 @@ struct Signature {
     bytes: [u8; SIGNATURE_BYTES],
 }
 
-/// Why an envelope was refused.
+/// Why an envelope was rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DsseError {
     #[error("the envelope is {bytes} bytes, more than the {ENVELOPE_BYTES_MAX} allowed")]
@@ -78,7 +78,7 @@ pub enum DsseError {
 }
 
 impl Envelope {
-    /// Signs `payload` as being of kind `payload_type`.
+    /// Signs `payload` with type `payload_type`.
     ///
     /// # Errors
     /// [`DsseError::PayloadTooLarge`], [`DsseError::PayloadTypeTooLong`].
@@ -91,12 +91,12 @@ impl Envelope {
     /// Adds another party's signature over the same payload.
     ///
     /// # Errors
-    /// [`DsseError::SignedTwice`], [`DsseError::SignatureCount`]; nothing is changed then.
+    /// [`DsseError::SignedTwice`], [`DsseError::SignatureCount`]; nothing is changed.
     pub fn add_signature(&mut self, key: &PartyKey) -> Result<(), DsseError> {
         self.push(self.signature_by(key))
     }
 
-    /// Takes over the signatures of `other`, over the same payload, by parties that have not signed here.
+    /// Adds the signatures of `other`, over the same payload, by parties that have not signed here.
     ///
     /// # Errors
     /// [`DsseError::DifferentPayloads`], [`DsseError::SignatureCount`].
@@ -114,10 +114,10 @@ impl Envelope {
             .try_for_each(|theirs| self.push(theirs))
     }
 
-    /// Reads an envelope. Its signatures are not checked yet.
+    /// Parses an envelope. Its signatures are not verified yet.
     ///
     /// # Errors
-    /// Every [`DsseError`] that speaks of form.
+    /// Every [`DsseError`] about form.
     pub fn parse(text: &[u8]) -> Result<Self, DsseError> {
         if text.len() > ENVELOPE_BYTES_MAX {
             return Err(DsseError::TooLarge { bytes: text.len() });
@@ -141,7 +141,7 @@ impl Envelope {
         Ok(envelope)
     }
 
-    /// The envelope's one spelling.
+    /// The envelope's only encoding.
     pub fn to_bytes(&self) -> Vec<u8> {
         let wire = EnvelopeWire {
             payload: STANDARD.encode(&self.payload),
@@ -152,22 +152,22 @@ impl Envelope {
             .expect("invariant: strings and lists always serialise")
     }
 
-    /// The kind of the payload.
+    /// The payload's type.
     pub fn payload_type(&self) -> &str {
         &self.payload_type
     }
 
-    /// The bytes that are signed, unverified.
+    /// The signed bytes, unverified.
     pub fn payload(&self) -> &[u8] {
         &self.payload
     }
 
-    /// Who claims to have signed, in the order of the signatures. A claim is not a proof.
+    /// The claimed signers, in the order of the signatures. Unverified.
     pub fn signers(&self) -> impl Iterator<Item = Party> + '_ {
         self.signatures.iter().map(|signature| signature.signer)
     }
 
-    /// Checks that every signature is by one of `allowed` and holds. Says nothing of who is missing.
+    /// Verifies that every signature is valid and by one of `allowed`. Signatures may be missing.
     ///
     /// # Errors
     /// [`DsseError::Stranger`], [`DsseError::Forged`].
@@ -208,7 +208,7 @@ impl Envelope {
         Signature { signer: key.party(), bytes: key.sign(&self.signed_bytes()) }
     }
 
-    /// The pre-authentication encoding (DSSE protocol, "PAE"): kind and payload, each behind its length.
+    /// The pre-authentication encoding (DSSE protocol, "PAE"): type and payload, each after its length.
     fn signed_bytes(&self) -> Vec<u8> {
         let (kind, body) = (&self.payload_type, &self.payload);
         let mut bytes = format!("DSSEv1 {} {kind} {} ", kind.len(), body.len()).into_bytes();
@@ -248,7 +248,7 @@ struct SignatureWire {
     sig: String,
 }
 
-/// Where two texts part, as a byte offset.
+/// The byte offset of the first difference between two texts.
 pub fn first_difference(left: &[u8], right: &[u8]) -> usize {
     left.iter()
         .zip(right)

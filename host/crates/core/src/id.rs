@@ -1,6 +1,6 @@
-//! Names and identities. Each is parsed once, at the rim, and cannot be wrong afterwards.
+//! Names and identifiers. Each is parsed once at the boundary and is valid from then on.
 //!
-//! Nothing a client sends becomes a path, a key of a map or a log field without first being one of these.
+//! No client input becomes a path, a map key or a log field without being parsed into one of these.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,14 +9,14 @@ use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize, Serializer, de};
 use smol_str::SmolStr;
 
-/// A map by names or identities. Calls look up a dozen: what is hashed here is known to this host already, or of the host's own
-/// making, so a hash that is quick will do, seeded anew by each process.
+/// A map by name or identifier. Each call looks up about a dozen. The keys are the host's own or known to it, so a fast hash seeded per
+/// process is enough.
 pub type ById<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
 
-/// Longest name of a publisher, a model or a function, in bytes.
+/// Maximum length of a publisher's, model's or function's name, in bytes.
 pub const NAME_BYTES_MAX: usize = 63;
 
-/// Why a name or an identity was refused.
+/// Why a name or identifier was rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
     #[error(
@@ -37,13 +37,13 @@ pub enum IdError {
     Key(String),
 }
 
-/// Cuts foreign text for an error message, so that the message stays short whatever was sent.
+/// Truncates foreign text for an error message.
 fn shown(text: &str) -> String {
     const SHOWN_CHARS_MAX: usize = 80;
     text.chars().take(SHOWN_CHARS_MAX).collect()
 }
 
-/// Whether `text` is a kebab-case name: what WIT, DNS labels and URLs all accept.
+/// Whether `text` is a kebab-case name, which WIT, DNS labels and URLs all accept.
 fn is_name(text: &str) -> bool {
     let bytes = text.as_bytes();
     !bytes.is_empty()
@@ -54,14 +54,14 @@ fn is_name(text: &str) -> bool {
         && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
 }
 
-/// First parts of paths that are not models: no account may have such a name.
+/// Path prefixes that are not models: no account may have such a name.
 const RESERVED: [&str; 3] = ["api", "v1", "v2"];
 
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $kind:literal, $reserved:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $type(SmolStr); // up to 23 bytes without an allocation: a call reads three
+        pub struct $type(SmolStr); // up to 23 bytes without an allocation: a call parses three
 
         impl Serialize for $type {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -105,13 +105,13 @@ macro_rules! name {
 }
 
 name!(
-    /// The name of an account on this host; also the first part of the names of its models.
+    /// An account's name on this host; also the first part of its models' names.
     AccountName,
     "account name",
     RESERVED
 );
 name!(
-    /// The name of an exported function, as its WIT declares it.
+    /// The name of an exported function, as declared in its WIT.
     FunctionName,
     "function name",
     [""; 0]
@@ -131,7 +131,7 @@ pub struct ModelName {
 }
 
 impl ModelName {
-    /// The first name, in their order, that a model of a publisher can have.
+    /// A publisher's smallest possible model name.
     pub fn first_of(publisher: &AccountName) -> Self {
         Self { publisher: publisher.clone(), label: ModelLabel(SmolStr::new_static("a")) }
     }
@@ -170,7 +170,7 @@ impl<'de> Deserialize<'de> for ModelName {
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// Where an order of digests begins.
+    /// The smallest digest.
     pub const FIRST: Digest = Digest([0; 32]);
 
     /// The digest of `bytes`.
@@ -235,7 +235,7 @@ impl<'de> Deserialize<'de> for Digest {
 
 /// A digest of bytes that come one after another.
 ///
-/// By `ring`, which brings assembler for processors that have no instructions for it: there it takes little more than half as long as in Rust.
+/// Uses `ring`, whose assembler takes little more than half as long as Rust on processors without SHA instructions.
 #[derive(Clone)]
 pub struct Hasher(Context);
 
@@ -246,12 +246,12 @@ impl Default for Hasher {
 }
 
 impl Hasher {
-    /// Goes on with `bytes`.
+    /// Adds `bytes`.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// The same, in one expression.
+    /// The same as an expression.
     #[must_use]
     pub fn with(mut self, bytes: &[u8]) -> Self {
         self.update(bytes);
@@ -307,7 +307,7 @@ impl FromStr for Party {
         let mut bytes = [0; 34];
         let length = bs58::decode(encoded).onto(&mut bytes).map_err(|_| refused())?;
         let party = Self(bytes[2..].try_into().map_err(|_| refused())?);
-        // Base58 has several spellings only with extra leading ones, which this comparison refuses.
+        // Base58 is ambiguous only by extra leading digits, which this comparison rejects.
         if length == bytes.len() && bytes[..2] == ED25519_MULTICODEC && party.to_string() == text {
             Ok(party)
         } else {
@@ -351,7 +351,7 @@ impl CallId {
         &self.0
     }
 
-    /// When the call began, to the millisecond: version 7 says it.
+    /// When the call began, to the millisecond, from its version 7 identifier.
     pub fn began(&self) -> Option<jiff::Timestamp> {
         let (seconds, nanoseconds) = uuid::Uuid::from_bytes(self.0).get_timestamp()?.to_unix();
         let (seconds, nanoseconds) =
@@ -359,10 +359,10 @@ impl CallId {
         jiff::Timestamp::new(seconds, nanoseconds).ok()
     }
 
-    /// Bytes of the written form.
+    /// Length of the written form.
     pub const TEXT_BYTES: usize = uuid::fmt::Hyphenated::LENGTH;
 
-    /// The written form, in a buffer of the caller's.
+    /// The written form, in the caller's buffer.
     pub fn encode<'b>(&self, buffer: &'b mut [u8; Self::TEXT_BYTES]) -> &'b str {
         uuid::Uuid::from_bytes(self.0).as_hyphenated().encode_lower(buffer)
     }
@@ -382,12 +382,12 @@ impl FromStr for CallId {
     }
 }
 
-/// What an API key is called where it may be seen: the first bytes of its stored hash, which tell nothing of the key.
+/// An API key's public identifier: the first bytes of its stored hash, which reveal nothing about the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId([u8; 8]);
 
 impl KeyId {
-    /// The identifier of the key that is stored as `hash`.
+    /// The identifier of the key stored as `hash`.
     pub fn of(hash: &[u8; 32]) -> Self {
         let mut id = [0; 8];
         id.copy_from_slice(&hash[..8]);
@@ -414,13 +414,13 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| hex_digits(*byte)).map(char::from).collect()
 }
 
-/// The two of one byte.
+/// The two digits of one byte.
 pub fn hex_digits(byte: u8) -> [u8; 2] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     [byte >> 4, byte & 15].map(|nibble| DIGITS[usize::from(nibble)])
 }
 
-/// The bytes that `N * 2` lower-case hexadecimal digits stand for.
+/// The bytes of `N * 2` lower-case hexadecimal digits.
 pub fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     fn nibble(digit: u8) -> Option<u8> {
         match digit {

@@ -1,8 +1,8 @@
-//! A party's secret key: making it, keeping it in a file, signing with it; and checking what others signed.
+//! A party's secret key: creating, storing and signing with it, and verifying others' signatures.
 //!
-//! One algorithm only, Ed25519 with the strict rules of verification, so that nothing which is read from a client can choose
-//! another. A key file is the one that `openssl genpkey -algorithm ed25519` writes: PKCS#8 version 1 in PEM (RFC 5958,
-//! RFC 8410 section 7), which for this algorithm is sixteen fixed bytes and the secret.
+//! Only Ed25519 with strict verification, so that a client cannot choose another algorithm. The key file is what `openssl genpkey
+//! -algorithm ed25519` writes: PKCS#8 version 1 in PEM (RFC 5958, RFC 8410 section 7). For this algorithm that is sixteen fixed bytes and
+//! the secret.
 
 use std::fmt;
 use std::fs::OpenOptions;
@@ -17,13 +17,13 @@ use zeroize::Zeroizing;
 
 use crate::id::Party;
 
-/// Longest key file that is read, in bytes. One holds 119.
+/// Maximum size of a key file, in bytes. A valid one has 119.
 pub const KEY_FILE_BYTES_MAX: usize = 4096;
 
-/// Bytes of an Ed25519 signature.
+/// Length of an Ed25519 signature.
 pub const SIGNATURE_BYTES: usize = 64;
 
-/// What stands before the secret in the PKCS#8 of every Ed25519 key: version 0, the algorithm's identifier, two lengths.
+/// The bytes before the secret in the PKCS#8 of every Ed25519 key: version 0, the algorithm's identifier, two lengths.
 const PKCS8_PREFIX: [u8; 16] = [
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
 ];
@@ -31,14 +31,14 @@ const PKCS8_PREFIX: [u8; 16] = [
 const PEM_BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const PEM_END: &str = "-----END PRIVATE KEY-----";
 
-/// Others may not read a key file. Its group may: container platforms hand secrets to a process in that way.
+/// Others may not read a key file. Its group may: container platforms pass secrets that way.
 const MODE_REFUSED: u32 = 0o027;
 
-/// An Ed25519 secret key. It is wiped from memory when dropped and never shown.
+/// An Ed25519 secret key, wiped from memory when dropped and never shown.
 #[derive(Clone)]
 pub struct PartyKey(SigningKey);
 
-/// Why a key could not be made, kept or used.
+/// Why a key could not be created, stored or used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     #[error("the operating system gave no random bytes")]
@@ -68,7 +68,7 @@ pub enum KeyError {
     Malformed { path: PathBuf },
 }
 
-/// Why a signature does not count.
+/// Why a signature is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
     #[error("`{0}` is not a usable public key: it is not a point of the curve, or has small order")]
@@ -78,7 +78,7 @@ pub enum SignatureError {
 }
 
 impl PartyKey {
-    /// A new key from the operating system's random numbers.
+    /// A new key from the operating system's random generator.
     ///
     /// # Errors
     /// [`KeyError::Random`].
@@ -88,7 +88,7 @@ impl PartyKey {
         Ok(Self::from_secret(&secret))
     }
 
-    /// The key with this secret. The caller answers for how the 32 bytes were chosen.
+    /// The key with this secret. The caller must have chosen the 32 bytes well.
     pub fn from_secret(secret: &[u8; 32]) -> Self {
         Self(SigningKey::from_bytes(secret))
     }
@@ -104,7 +104,7 @@ impl PartyKey {
         if mode & MODE_REFUSED != 0 {
             return Err(KeyError::Exposed { path: path.into(), mode });
         }
-        // With room for all of it from the start, so that growing leaves no copy of the secret behind.
+        // Allocated at full size, so that growing leaves no copy of the secret.
         let mut text = Zeroizing::new(Vec::with_capacity(KEY_FILE_BYTES_MAX + 1));
         file.take(KEY_FILE_BYTES_MAX as u64 + 1).read_to_end(&mut text).map_err(failed)?;
         secret_of_pem(&text)
@@ -157,10 +157,10 @@ impl fmt::Debug for PartyKey {
     }
 }
 
-/// Checks that `party` signed `message`.
+/// Verifies that `party` signed `message`.
 ///
-/// Strict: a key or a commitment of small order, and any second spelling of a signature, are refused, so that a signature
-/// belongs to one key and one message.
+/// Strict: keys or commitments of small order and alternative encodings are rejected, so that a signature belongs to one key and one
+/// message.
 ///
 /// # Errors
 /// [`SignatureError`].
@@ -174,7 +174,7 @@ pub fn verify(
         .map_err(|_| SignatureError::Mismatch(*party))
 }
 
-/// Checks that a party's public key can carry signatures at all. To be asked when a party is first accepted.
+/// Checks that a party's public key can be used for signatures at all. Call it when a party is first accepted.
 ///
 /// # Errors
 /// [`SignatureError::WeakKey`].
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_key_of_small_order_signs_nothing() {
-        // The neutral element: with it, one signature would fit every message.
+        // The neutral element: under it, one signature would fit every message.
         let mut neutral = [0; 32];
         neutral[0] = 1;
         let party = Party::from_public_key(neutral);

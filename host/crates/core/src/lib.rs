@@ -1,6 +1,7 @@
-//! What every part of Hospes speaks of: ids and digests, time, keys and signed envelopes, values and tensors, and how a call ended.
+//! Basic types of all parts of Hospes: identifiers and digests, time, keys and signed envelopes, values and tensors, and the outcome of a
+//! call.
 //!
-//! It knows no host: no files but keys, no network, no sandbox.
+//! It depends on no host: no files except keys, no network, no sandbox.
 
 pub mod backend;
 pub mod capability;

@@ -1,45 +1,45 @@
-//! What a call came to: the one word that the sandbox, the output controls, the meter and the fronts share.
+//! The outcome of a call, shared by the sandbox, the output controls, the receipts and the fronts.
 
 use std::time::Duration;
 
 use crate::tensor::Tensor;
 use crate::value::Value;
 
-/// What a guest produced, or how it failed, and what it used either way.
+/// What a guest returned, or how it failed, and what it used either way.
 #[derive(Debug)]
 pub struct Outcome<T> {
     pub result: Result<T, GuestFailure>,
     pub used: Used,
-    /// What had left the host already when the call failed: the beginning of a stream.
+    /// What had already been sent when the call failed: the beginning of a stream.
     pub released: bytes::Bytes,
 }
 
-/// A guest's answer, as it gave it.
+/// A guest's result, unchanged.
 #[derive(Debug)]
 pub enum Answer {
     /// The function's result. For a `result`, the payload of `ok`.
     Value(Option<Value>),
-    /// The payload of `err`, of a function whose result is a `result`: the plugin's own, typed refusal.
+    /// The payload of `err`, if the function returns a `result`: the plugin's own, typed error.
     Refusal(Option<Value>),
     /// Named output tensors of `hospes:plugin/inference`.
     Tensors(Vec<(String, Tensor)>),
-    /// A stream, whose elements have been handed on.
+    /// A stream, whose elements have been sent.
     Streamed,
 }
 
-/// A guest's answer, encoded and fit to be released.
+/// A guest's result, serialised and cleared for release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     Json(Vec<u8>),
     /// The payload of `err`.
     RefusalJson(Vec<u8>),
     Octets(bytes::Bytes),
-    /// As the caller's protocol has it. `head` of the bytes describe the rest, where they are of two kinds.
+    /// In the format of the caller's protocol. The first `head` bytes describe the rest, if there are two parts.
     Encoded {
         bytes: bytes::Bytes,
         head: Option<usize>,
     },
-    /// A stream that has ended: all that it was, and of that what the caller does not have yet.
+    /// A finished stream: all of it, and the part that the caller does not have yet.
     Streamed {
         bytes: bytes::Bytes,
         rest: bytes::Bytes,
@@ -47,7 +47,7 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// The bytes that the caller gets, as the receipt commits to them.
+    /// The bytes for the caller, as the receipt commits to them.
     pub fn bytes(&self) -> &[u8] {
         match self {
             Reply::Json(bytes) | Reply::RefusalJson(bytes) => bytes,
@@ -62,10 +62,10 @@ impl Reply {
 pub struct RefusalJson(pub Vec<u8>);
 
 impl Reply {
-    /// The bytes, unless the plugin refused.
+    /// The bytes, unless the plugin returned an error.
     ///
     /// # Errors
-    /// The plugin's own error.
+    /// The plugin's error.
     pub fn into_answer(self) -> Result<bytes::Bytes, RefusalJson> {
         match self {
             Reply::Json(bytes) => Ok(bytes.into()),
@@ -76,10 +76,10 @@ impl Reply {
         }
     }
 
-    /// The bytes that the caller does not have yet, unless the plugin refused.
+    /// The bytes that the caller does not have yet, unless the plugin returned an error.
     ///
     /// # Errors
-    /// The plugin's own error.
+    /// The plugin's error.
     pub fn into_rest(self) -> Result<bytes::Bytes, RefusalJson> {
         match self {
             Reply::Streamed { rest, .. } => Ok(rest),
@@ -88,16 +88,16 @@ impl Reply {
     }
 }
 
-/// What a call used, measured by the host. Guests are not asked.
+/// What a call used, as measured by the host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Used {
-    /// Time from the start of the guest's code to its end.
+    /// From the start to the end of the guest's code.
     pub wall: Duration,
-    /// Most bytes of memory that the guest had.
+    /// Peak memory of the guest, in bytes.
     pub memory_bytes: u64,
 }
 
-/// How a guest failed. It is data, not an error of the host: the call took place and is metered.
+/// How a guest failed. This is data, not an error of the host: the call ran and is metered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GuestFailure {
     #[error("the plugin trapped: {reason}")]
@@ -152,8 +152,7 @@ pub enum GuestFailure {
 }
 
 impl GuestFailure {
-    /// The same without what the guest could have put into it: for an agreement that controls what leaves the host, numbers
-    /// and texts of a failure are a way out like any other.
+    /// The same without anything from the guest. If an agreement controls output, a failure's numbers and texts are a covert channel too.
     #[must_use]
     pub fn without_details(self) -> Self {
         match self {
@@ -224,7 +223,7 @@ impl GuestFailure {
     }
 }
 
-/// Who bounds the size of an answer.
+/// Which limit bounds the size of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputLimit {
     /// The agreement's `hospes:outputBytes`.

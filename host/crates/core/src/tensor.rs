@@ -1,7 +1,7 @@
-//! Tensors: a type, a shape and bytes that fit together. Whoever holds one need not check it again.
+//! Tensors: type, shape and bytes, checked for consistency once.
 //!
-//! Elements lie in row-major order and little end first, as the Open Inference Protocol's binary extension and `wasi:nn` have them.
-//! An element of [`DataType::Bytes`] is its length in four bytes and then its bytes. Cloning a tensor shares its data.
+//! Elements are little-endian in row-major order, as in the Open Inference Protocol's binary extension and `wasi:nn`. An element of
+//! [`DataType::Bytes`] is a four-byte length and then its bytes. Cloning a tensor shares its data.
 
 pub mod few;
 pub mod json;
@@ -15,10 +15,10 @@ use std::str::FromStr;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// Most dimensions of a tensor.
+/// Maximum dimensions of a tensor.
 pub const RANK_MAX: usize = 8;
 
-/// Types of elements: those that the Open Inference Protocol can name, which include those of `wasi:nn`.
+/// Element types: those of the Open Inference Protocol, which include those of `wasi:nn`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum DataType {
     Bool,
@@ -34,7 +34,7 @@ pub enum DataType {
     Bf16,
     F32,
     F64,
-    /// Byte strings, each of its own length.
+    /// Byte strings with individual lengths.
     Bytes,
 }
 
@@ -57,7 +57,7 @@ impl DataType {
         DataType::Bytes,
     ];
 
-    /// Bytes of one element; none where each has its own length.
+    /// Bytes per element; `None` if elements have individual lengths.
     pub const fn size(self) -> Option<usize> {
         match self {
             DataType::Bool | DataType::U8 | DataType::I8 => Some(1),
@@ -104,7 +104,7 @@ impl FromStr for DataType {
     }
 }
 
-/// Why parts do not make a tensor.
+/// Why the parts are inconsistent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TensorError {
     #[error(
@@ -134,10 +134,10 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// Puts a tensor together. A shape of no dimensions is a single element.
+    /// Builds a tensor. A shape without dimensions is a single element.
     ///
     /// # Errors
-    /// [`TensorError`] if the parts do not fit together.
+    /// [`TensorError`] if the parts are inconsistent.
     pub fn new(data_type: DataType, shape: Vec<usize>, data: Bytes) -> Result<Self, TensorError> {
         if shape.len() > RANK_MAX {
             return Err(TensorError::Rank { rank: shape.len() });
@@ -178,30 +178,30 @@ impl Tensor {
         &self.data
     }
 
-    /// The elements of a [`DataType::Bytes`] tensor; none of any other.
+    /// The elements of a [`DataType::Bytes`] tensor; `None` for other types.
     pub fn strings(&self) -> impl Iterator<Item = &[u8]> {
         let data = if self.data_type == DataType::Bytes { self.data.as_ref() } else { &[] };
         Strings { data, offset: 0 }.map_while(Result::ok)
     }
 }
 
-/// Shows a tensor without its elements: they are the caller's and may be many.
+/// Shows a tensor without its elements: they are the caller's, and may be many.
 impl fmt::Debug for Tensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Tensor({}{:?}, {} bytes)", self.data_type, self.shape, self.data.len())
     }
 }
 
-/// Elements of a shape; none if they cannot be counted.
+/// The number of elements of a shape; `None` on overflow.
 pub fn count(shape: &[usize]) -> Option<usize> {
-    // A dimension of zero makes the whole count zero, whatever stands beside it.
+    // A zero dimension makes the count zero, whatever the others are.
     if shape.contains(&0) {
         return Some(0);
     }
     shape.iter().try_fold(1_usize, |product, size| product.checked_mul(*size))
 }
 
-/// Writes byte strings as the data of a [`DataType::Bytes`] tensor. None if one is longer than 4 GiB.
+/// Serialises byte strings as the data of a [`DataType::Bytes`] tensor. `None` if one exceeds 4 GiB.
 pub fn pack_strings<'s>(strings: impl IntoIterator<Item = &'s [u8]>) -> Option<Bytes> {
     let mut data = Vec::new();
     for string in strings {

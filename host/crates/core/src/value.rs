@@ -1,6 +1,6 @@
-//! Values of the component model and their types: what callers send as JSON, and what guests take and give.
+//! Values of the component model and their types: callers send them as JSON, guests take and return them.
 //!
-//! It knows no WebAssembly runtime: the host's `sandbox` fills in the types and carries the values across.
+//! Independent of any WebAssembly runtime: the host's `sandbox` builds the types and transfers the values.
 //!
 //! In JSON:
 //!
@@ -22,7 +22,7 @@
 //! | a resource of the plugin's | an object of what its constructor takes: it is made for the call, and gone with it |
 //! | `tensor` of `wasi:nn` | `{"datatype": "FP32", "shape": [2], "data": [1, 2]}`, as in [`tensor::json`](crate::tensor::json) |
 //!
-//! The surprise: a list of numbers is no list of values but one piece of bytes, as it lies in a guest's memory.
+//! The surprise: a list of numbers is not a list of values but one buffer of bytes, as in a guest's memory.
 
 mod error;
 pub mod parse;
@@ -39,7 +39,7 @@ pub use error::{Place, ValueError};
 
 use crate::tensor::Tensor;
 
-/// A type of the component model that callers can send and get. Cheap to clone: types share their parts.
+/// A type of the component model that callers can send and receive. Cheap to clone: types share their parts.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Type {
     Bool,
@@ -66,23 +66,23 @@ pub enum Type {
         err: Option<Arc<Type>>,
     },
     Flags(Arc<[Arc<str>]>),
-    /// The host's own resource `tensor` of `wasi:nn`: the function gets or gives a handle, and the caller what is behind it.
+    /// The host's own resource `tensor` of `wasi:nn`: the function uses a handle, the caller the tensor itself.
     Tensor,
-    /// A resource that the plugin defines: the caller says what its constructor takes, and the function gets a handle.
+    /// A resource that the plugin defines: the caller sends its constructor's arguments, and the function gets a handle.
     Resource(Arc<Constructor>),
 }
 
-/// How a resource of a plugin's is made.
+/// How to construct a plugin's resource.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Constructor {
     /// The resource's name.
     pub resource: Arc<str>,
-    /// Which of the constructors it is that the function's values need, from 0.
+    /// The index of its constructor among those that the function's values need.
     pub position: usize,
     pub params: Arc<[Field]>,
 }
 
-/// A member of a record, or a parameter of a function.
+/// A record's member or a function's parameter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Field {
     pub name: Arc<str>,
@@ -96,7 +96,7 @@ pub struct Case {
     pub ty: Option<Type>,
 }
 
-/// A value. What it means depends on its [`Type`]: members, cases and flags are known by position.
+/// A value. Its meaning depends on its [`Type`]: members, cases and flags are identified by position.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     Bool(bool),
@@ -125,23 +125,23 @@ pub enum Value {
     Enum(u32),
     Option(Option<Box<Value>>),
     Result(Result<Option<Box<Value>>, Option<Box<Value>>>),
-    /// One bit a flag, the first in the lowest bit of the first word. Types of up to 32 flags have one word.
+    /// One bit per flag, the first in the lowest bit of the first word. Types of up to 32 flags have one word.
     Flags(Vec<u32>),
     Tensor(Tensor),
-    /// A resource of the plugin's that is still to be made: the position of its constructor, and what that takes.
+    /// A plugin's resource to be constructed: its constructor's position and arguments.
     Unmade(usize, Vec<Value>),
-    /// A resource on its way into a guest or out of it. A tensor's number in the call's table, or what the guest itself knows a
-    /// resource of its own by (component model, "representation").
+    /// A resource passed into or out of a guest: a tensor's index in the call's table, or the guest's own number for its resource
+    /// (component model, "representation").
     Handle(u32),
 }
 
 impl Type {
-    /// Whether it is `list<u8>`: bytes, which have forms of their own wherever values are written.
+    /// Whether it is `list<u8>`: bytes have their own JSON forms.
     pub fn is_bytes(&self) -> bool {
         matches!(self, Type::List(element) if **element == Type::U8)
     }
 
-    /// Bytes of one element in a [`Value::Packed`], if lists of this type are packed.
+    /// Bytes per element in a [`Value::Packed`], if lists of this type are packed.
     pub const fn packed_width(&self) -> Option<usize> {
         match self {
             Type::S8 | Type::U8 => Some(1),
@@ -171,10 +171,10 @@ impl Value {
         }
     }
 
-    /// Does something with each tensor, and each handle of one, in the value.
+    /// Applies `each` to every tensor and tensor handle in the value.
     ///
     /// # Errors
-    /// The first that `each` gives.
+    /// The first error of `each`.
     pub fn each_tensor<E>(
         &mut self,
         each: &mut impl FnMut(&mut Value) -> Result<(), E>,
@@ -247,12 +247,12 @@ impl Value {
     }
 }
 
-/// Whether there is one value for each type, and it is of it.
+/// Whether there is exactly one value per type, of that type.
 fn are_of<'t>(values: &[Value], types: impl ExactSizeIterator<Item = &'t Type>) -> bool {
     values.len() == types.len() && values.iter().zip(types).all(|(value, ty)| value.is_of(ty))
 }
 
-/// Appends a number to a packed list. What is no number is not appended.
+/// Appends a number to a packed list. Anything else is not appended.
 fn pack(number: &Value, out: &mut Vec<u8>) {
     match number {
         Value::S8(v) => out.extend(v.to_le_bytes()),
@@ -269,7 +269,7 @@ fn pack(number: &Value, out: &mut Vec<u8>) {
     }
 }
 
-/// The number of type `ty` at the start of `bytes`, a part of a packed list.
+/// The number of type `ty` at the start of `bytes`, part of a packed list.
 fn unpack(ty: &Type, bytes: &[u8]) -> Option<Value> {
     Some(match ty {
         Type::S8 => Value::S8(i8::from_le_bytes(*bytes.first_chunk()?)),

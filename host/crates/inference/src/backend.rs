@@ -1,4 +1,4 @@
-//! What computes models. One trait, one file a backend; backend crates are used nowhere else.
+//! Backends compute models. One trait, one file per backend; backend crates are used nowhere else.
 
 pub mod onnxruntime;
 pub mod tract;
@@ -17,24 +17,24 @@ use super::signature::ModelSignature;
 use hospes_core::backend::{BackendKind, Device};
 use hospes_core::tensor::Tensor;
 
-/// What the host and its workers know of a backend. A new one is a kind in `hospes-core`, a row here and a module below.
+/// A backend's properties. A new backend is a kind in `hospes-core`, a row here and a module below.
 pub(crate) struct Row {
     pub(crate) kind: BackendKind,
-    /// What the Open Inference Protocol calls a model that it computes (`platform` of a model's metadata).
+    /// The Open Inference Protocol's `platform` in the metadata of its models.
     pub(crate) platform: &'static str,
-    /// What it computes on: the processor or a GPU.
+    /// Its device: the processor or a GPU.
     pub(crate) device: Device,
-    /// Whether it may compute trusted publishers' models in the host's own process.
+    /// Whether it may compute trusted publishers' models in the host's process.
     pub(crate) in_host: bool,
-    /// Whether it is a native library, which the operator brings.
+    /// Whether it is a native library that the operator provides.
     pub(crate) is_library: bool,
-    /// Opens it, in any process. A second time finds it open.
+    /// Opens it, in any process. Repeating it finds it open.
     pub(crate) open: fn(&Needs<'_>) -> Result<Arc<dyn Backend>, BackendError>,
-    /// The first half of opening it, in a worker that has its files still.
+    /// The first half of opening, in a worker that still has files.
     pub(crate) map: fn(&Needs<'_>) -> Result<Begin, BackendError>,
 }
 
-/// The backends, the one first that is taken where nobody says which.
+/// The backends, in order of preference.
 pub(crate) static TABLE: [Row; BackendKind::ALL.len()] = [
     Row {
         kind: BackendKind::Onnxruntime,
@@ -62,38 +62,38 @@ pub(crate) fn row(kind: BackendKind) -> &'static Row {
 }
 
 impl Row {
-    /// Whether a model that must run there can be computed by it.
+    /// Whether it supports this device.
     pub(crate) fn runs_on(&self, device: Device) -> bool {
         device == Device::Any || device == self.device
     }
 }
 
-/// What a backend needs to be opened.
+/// What opening a backend requires.
 pub(crate) struct Needs<'n> {
-    /// Where ONNX Runtime's library may be, in order.
+    /// Possible paths of ONNX Runtime's library, in order.
     pub(crate) libraries: &'n [PathBuf],
-    /// Threads that compute one model at once.
+    /// Threads that compute one model concurrently.
     pub(crate) threads: NonZeroUsize,
 }
 
-/// The second half of opening a backend, which may start threads and opens no file.
+/// The second half of opening: may start threads, opens no file.
 pub(crate) type Begin = Box<dyn FnOnce() -> Result<Arc<dyn Backend>, BackendError>>;
 
-/// What a publisher asks for. A device or backend that is not here is an error, never a silent replacement.
+/// A publisher's choice. An unavailable device or backend is an error, never a silent fallback.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Placement {
     pub backend: Option<BackendKind>,
     pub device: Device,
 }
 
-/// Whether a backend is usable: what it is, or why not.
+/// A backend's description, or why it is not usable.
 #[derive(Debug, Clone)]
 pub struct BackendStatus {
     pub kind: BackendKind,
     pub usable: Result<String, BackendError>,
 }
 
-/// Why a backend could not do something. The text of native libraries is passed on, in one line.
+/// Why a backend failed. Native libraries' messages are passed on, in one line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum BackendError {
     #[error("no library was found; `hospes runtime install onnxruntime` installs one")]
@@ -104,17 +104,17 @@ pub enum BackendError {
     Failed(String),
     #[error("{0}")]
     Unsupported(String),
-    /// The backend has a defect: it fails whatever values the model is given.
+    /// A defect of the backend: it fails whatever the inputs are.
     #[error("{0}")]
     Defect(String),
     #[error("the backend panicked")]
     Panicked,
 }
 
-/// Most characters of a library's message that are passed on.
+/// Maximum length of a library's message, in characters.
 const MESSAGE_CHARS_MAX: usize = 1000;
 
-/// A library's message in one line of bounded length: it may hold whatever names a model has.
+/// A library's message as one line of limited length: it may contain names from the model.
 fn one_line(message: &str) -> String {
     let mut chars = message.chars().map(|c| if c.is_control() { ' ' } else { c });
     let mut line: String = chars.by_ref().take(MESSAGE_CHARS_MAX).collect();
@@ -126,7 +126,7 @@ fn one_line(message: &str) -> String {
 
 /// Loads models.
 pub trait Backend: Send + Sync {
-    /// What it is, for operators: the library's path, or that it is built in.
+    /// Its description for operators: the library's path, or that it is built in.
     fn describe(&self) -> String;
 
     /// Loads an ONNX model. Blocks.
@@ -138,14 +138,14 @@ pub trait Backend: Send + Sync {
 
 /// A loaded model.
 pub trait Model: Send + Sync {
-    /// What it takes and gives.
+    /// The model's signature.
     fn signature(&self) -> &ModelSignature;
 
-    /// Computes the outputs, in the signature's order. Blocks. `inputs` are those of the signature, in its order; none where an optional
-    /// one was left out.
+    /// Computes the outputs, in the signature's order. Blocks. `inputs` are in the signature's order, with `None` for an absent optional
+    /// one.
     ///
     /// # Errors
-    /// [`BackendError`]; any, soon after the context's [`Stop`] was told to stop, if the backend can be.
+    /// [`BackendError`]; any error soon after the context's [`Stop`] was triggered, if the backend can be stopped.
     fn run(
         &self,
         inputs: &[Option<Tensor>],

@@ -1,7 +1,7 @@
-//! Threads that compute, and the bounded queue before them, in which callers have fair turns.
+//! Threads that compute, with a bounded queue in which callers have fair turns.
 //!
-//! A queue and dedicated threads serve 1.3 to 1.9 times the computations of a pool of blocking threads behind a semaphore. What a
-//! computation holds, it holds on its thread: a caller that goes away frees nothing whose work still runs.
+//! A queue with dedicated threads serves 1.3 to 1.9 times the computations of a pool of blocking threads behind a semaphore. A computation
+//! holds its resources on its thread: a caller that leaves frees nothing while its work runs.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -19,7 +19,7 @@ pub(super) struct QueueFull {
     pub(super) length_max: usize,
 }
 
-/// The threads. Dropping it lets what is queued end first.
+/// The threads. Dropping it lets queued jobs finish.
 pub(super) struct Executor {
     queue: Arc<Queue>,
     threads: Vec<JoinHandle<()>>,
@@ -89,7 +89,7 @@ impl Queue {
         }
     }
 
-    /// Nothing panics while this is held.
+    /// Nothing panics while holding this lock.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }

@@ -1,4 +1,4 @@
-//! A loaded model: checks what comes in, has it computed in the right place, checks what goes out.
+//! A loaded model: checks inputs, has them computed in the right process, checks outputs.
 
 use std::hash::{BuildHasher as _, Hash as _, Hasher as _, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,14 +16,14 @@ use hospes_core::backend::BackendKind;
 use hospes_core::tensor::Tensor;
 use hospes_onnx::ModelFacts;
 
-/// A computation that is expected to take no longer is done on the thread that asks for it: handing it over and waking up again
-/// costs two changes of threads, and nobody else on this thread waits longer than this for it.
+/// Computations expected to take no longer run on the calling thread: a hand-over costs two thread switches, and nobody else on this thread
+/// waits longer than this.
 const INLINE_MAX: Duration = Duration::from_micros(200);
 
-/// When it is worth another try where all worker processes computed for others.
+/// `Retry-After` when all workers compute for others.
 pub const WORKERS_WAIT: Duration = Duration::from_secs(1);
 
-/// Why a computation has no result.
+/// Why a computation failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ComputeError {
     #[error(transparent)]
@@ -50,7 +50,7 @@ pub enum ComputeError {
     Workers { max: usize },
 }
 
-/// What kind of error it is, for whoever passes it on.
+/// The kind of error, for callers of this crate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorClass {
     InvalidArgument,
@@ -58,7 +58,7 @@ pub enum ErrorClass {
     Busy,
     Unsupported,
     Runtime,
-    /// It is not the guest's to handle: the process that computed has ended, or may not be started.
+    /// Not for the guest to handle: the worker process ended or cannot be started.
     Lost,
 }
 
@@ -80,13 +80,13 @@ impl ComputeError {
     }
 }
 
-/// A model that is loaded. Shared by all who may call it.
+/// A loaded model, shared by all its callers.
 pub struct Graph {
     place: Place,
     known: Known,
 }
 
-/// What is known of a model before it is loaded.
+/// A model's known properties before it is loaded.
 pub(super) struct Known {
     pub(super) kind: BackendKind,
     pub(super) facts: ModelFacts,
@@ -110,19 +110,19 @@ struct Work {
 }
 
 impl Graph {
-    /// A model that a worker process computes.
+    /// A model computed by a worker process.
     pub(super) fn remote(model: RemoteModel, known: Known) -> Self {
         Self { place: Place::Remote(model), known }
     }
 
-    /// A model that this process computes.
+    /// A model computed by this process.
     pub(super) fn here(model: Box<dyn Model>, executor: Arc<Executor>, known: Known) -> Self {
         let work = Arc::new(Work { model, pace: Pace::default() });
         let bounded = known.facts.is_bounded();
         Self { place: Place::Here { work, executor, bounded }, known }
     }
 
-    /// What the model takes and gives.
+    /// The model's signature.
     pub fn signature(&self) -> &ModelSignature {
         match &self.place {
             Place::Remote(model) => &model.signature,
@@ -130,12 +130,12 @@ impl Graph {
         }
     }
 
-    /// Most bytes of a computation's inputs, and of its outputs.
+    /// Maximum bytes of a computation's inputs, and of its outputs.
     pub(super) fn tensor_bytes_max(&self) -> usize {
         self.known.tensor_bytes_max
     }
 
-    /// Whether it can be computed: not while the process that would do that cannot be started.
+    /// Whether it can be computed: not while its worker process cannot be started.
     pub fn is_ready(&self) -> bool {
         match &self.place {
             Place::Remote(model) => model.has_worker(),
@@ -143,17 +143,17 @@ impl Graph {
         }
     }
 
-    /// Which backend computes it.
+    /// Its backend.
     pub fn backend(&self) -> BackendKind {
         self.known.kind
     }
 
-    /// What it consists of.
+    /// Its operators.
     pub fn facts(&self) -> &ModelFacts {
         &self.known.facts
     }
 
-    /// Whether there is a worker process for it, or would be one now: what a call should know before it begins.
+    /// Whether there is a worker process for it, or would be one now. Check before a call begins.
     ///
     /// # Errors
     /// [`ComputeError::Workers`].
@@ -164,8 +164,8 @@ impl Graph {
         }
     }
 
-    /// Computes the model's outputs, as part of a call. Dropping the future ends the computation soon, if it has begun, and takes it out of
-    /// the queue, if it has not: whoever asks does so at the call's deadline.
+    /// Computes the model's outputs for a call. Dropping the future, as at the call's deadline, removes the computation from the queue or
+    /// stops it soon.
     ///
     /// # Errors
     /// [`ComputeError`].
@@ -192,7 +192,7 @@ impl Graph {
         Ok(specs.iter().map(|spec| spec.name.clone()).zip(outputs).collect())
     }
 
-    /// A model may have an input that its backend does not let callers give.
+    /// A backend may not support an optional input of the model.
     fn explain(&self, error: InputError) -> InputError {
         match error {
             InputError::Unknown { name, .. } if self.facts().is_initialised(&name) => {
@@ -214,7 +214,7 @@ impl Graph {
     }
 }
 
-/// Computes on a thread of this process that serves nobody.
+/// Computes on a blocking thread of this process.
 async fn hand_over(
     work: &Arc<Work>,
     executor: &Executor,
@@ -238,7 +238,7 @@ async fn hand_over(
     answer.unwrap_or_else(lost)
 }
 
-/// Ends a computation when nobody waits for it any more.
+/// Stops a computation when nobody waits for it any more.
 struct StopOnDrop(Option<Arc<Stop>>);
 
 impl Drop for StopOnDrop {
@@ -256,7 +256,7 @@ impl Work {
         context: &Context<'_>,
     ) -> Result<Vec<Tensor>, ComputeError> {
         let began = Instant::now();
-        // A backend that panics fails this computation, not the thread that others wait for.
+        // A backend's panic fails this computation, not the shared thread.
         let outputs = catch_unwind(AssertUnwindSafe(|| self.model.run(inputs, context)))
             .unwrap_or(Err(BackendError::Panicked))?;
         self.pace.learn(began.elapsed(), inputs);
@@ -264,20 +264,20 @@ impl Work {
     }
 }
 
-/// How long the model takes with tensors of the latest shapes: a moving average over the last eight or so computations. What it takes
-/// with others says nothing: a model may square its input's length as often as it likes.
+/// How long the model takes with tensors of the latest shapes: a moving average over about eight computations. Other shapes say nothing: a
+/// model may square its input's length repeatedly.
 #[derive(Default)]
 struct Pace {
-    /// Zero until the model has been computed once; else the shapes' hash, which callers cannot foresee, and below it the
-    /// nanoseconds. In one number, so that a time is never taken for that of other shapes.
+    /// Zero until the first computation; then a keyed hash of the shapes and, in the low bits, the nanoseconds. One number, so that a time
+    /// is never attributed to other shapes.
     latest: AtomicU64,
     hasher: RandomState,
 }
 
-/// Bits of [`Pace::latest`] that are nanoseconds.
+/// Bits of [`Pace::latest`] for nanoseconds.
 const NANOS_BITS: u32 = 21;
 
-/// Most nanoseconds that are remembered. A first computation that sets things up may take a second and must not be remembered for long.
+/// Maximum recorded nanoseconds. A first computation may take a second to set up and must not be remembered for long.
 const NANOS_MAX: u64 = 2_000_000;
 
 impl Pace {
@@ -302,7 +302,7 @@ impl Pace {
     fn shapes(&self, inputs: &[Option<Tensor>]) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         for tensor in inputs {
-            // Texts of the same number may be of any length.
+            // Byte strings of the same shape may have any length.
             let known = tensor.as_ref().map(|tensor| (tensor.shape(), tensor.data().len()));
             known.hash(&mut hasher);
         }

@@ -1,8 +1,8 @@
-//! Native inference: models are loaded once, shared by all who may call them, and computed by worker processes.
+//! Native inference: models are loaded once, shared by all permitted callers, and computed by worker processes.
 //!
-//! Knows no WebAssembly or agreements, and of tenants only whose models may share a process. Models are walked, and shapes, types and
-//! sizes checked, before a backend sees them. The surprise: models of publishers whom the operator trusts may be computed in the host's own
-//! process, where a bounded model that has shown itself to be quick is computed where its caller stands.
+//! Knows no WebAssembly or agreements, and of tenants only which models may share a process. Models are checked, and shapes, types and
+//! sizes too, before a backend sees them. The surprise: models of publishers that the operator trusts may be computed in the host's
+//! process. A bounded and quick model is then computed on the caller's thread.
 
 pub mod backend;
 mod executor;
@@ -49,36 +49,36 @@ use hospes_onnx::{self as onnx, ModelFacts, ModelRefused};
 use hospes_telemetry::Allowances;
 use hospes_worker::{Confinement, Program};
 
-/// Time to load a model. Then its worker is killed and the bundle is refused.
+/// Time limit for loading a model. Then its worker is killed and the bundle rejected.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A model that ends its worker so often when it is tried out, each time with other inputs, is refused.
+/// A model that crashes its worker this often in its trial run, each time with other inputs, is rejected.
 const LOST_MAX: usize = 2;
 
 /// How inference is set up.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub threads: NonZeroUsize,
-    /// Computations that wait for a thread of this process; one more is [`ComputeError::Busy`].
+    /// Maximum computations waiting for a thread of this process; beyond that [`ComputeError::Busy`].
     pub queue_length_max: usize,
-    /// Bytes of one computation's tensors, of the inputs and of the outputs each.
+    /// Maximum bytes of a computation's tensors, for inputs and outputs each.
     pub tensor_bytes_max: NonZeroUsize,
     pub backend: BackendChoice,
-    /// Where ONNX Runtime's library may be, in order.
+    /// Possible paths of ONNX Runtime's library, in order.
     pub libraries: Vec<PathBuf>,
-    /// Whether somebody named the library: then the host does not start without it.
+    /// Whether the library was configured: then the host does not start without it.
     pub library_required: bool,
-    /// Whose models share a worker process.
+    /// Which models share a worker process.
     pub isolation: Isolation,
-    /// Publishers whose models may be computed in the host's own process, if `isolation` says so.
+    /// Publishers whose models may be computed in the host's process, if `isolation` permits.
     pub trusted: Vec<AccountName>,
-    /// Worker processes, the spare one not counted. One more takes the place of an idle one.
+    /// Maximum worker processes without the spare one. Another one replaces an idle one.
     pub workers_max: NonZeroUsize,
-    /// Bytes of address space that a worker may use beyond what it starts with.
+    /// Maximum bytes of address space of a worker, beyond what it starts with.
     pub worker_memory_bytes_max: u64,
-    /// What workers run.
+    /// The program that workers run.
     pub program: Program,
-    /// What the workers that compute a publisher's models may write into the log.
+    /// How much the workers of a publisher may log.
     pub allowances: Arc<Allowances>,
 }
 
@@ -138,9 +138,9 @@ const COMPUTE_NANOS: u64 = 1_000_000;
 /// For whom a model is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caller {
-    /// Tells callers apart, and says nothing else of them.
+    /// An opaque number that tells callers apart.
     pub number: u64,
-    /// Its share of the turns at computing.
+    /// Its share of computing turns.
     pub weight: NonZeroU32,
 }
 
@@ -160,12 +160,12 @@ pub struct ModelSource {
     pub digest: Digest,
     pub publisher: AccountName,
     pub bytes: Bytes,
-    /// Opens what is kept of it, for when it has to be loaded again.
+    /// Opens its file, for loading it again.
     pub reopen: Arc<dyn Fn() -> io::Result<OwnedFd> + Send + Sync>,
 }
 
 impl ModelSource {
-    /// A model that is kept nowhere but in memory.
+    /// A model in memory only.
     pub fn in_memory(publisher: AccountName, bytes: Bytes) -> Self {
         let kept = bytes.clone();
         Self {
@@ -176,7 +176,7 @@ impl ModelSource {
         }
     }
 
-    /// The same, without what is in memory.
+    /// The same without what is in memory.
     fn without_bytes(self) -> Self {
         Self { bytes: Bytes::new(), ..self }
     }
@@ -188,16 +188,16 @@ impl fmt::Debug for ModelSource {
     }
 }
 
-/// A model, and where it is loaded: of two publishers each has its own.
+/// A model and where it is loaded: each publisher has its own.
 type Key = (Place, Digest, BackendKind);
 
-/// A model that is loaded, or to be. Held while it is loaded, so that it is loaded once: who wants this one waits, and nobody else.
+/// A model, loaded or loading. Locked while it loads, so that it is loaded once and only its users wait.
 type Slot = Arc<tokio::sync::Mutex<Weak<Graph>>>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Place {
     Worker(Together),
-    /// In the host's own process.
+    /// In the host's process.
     Here,
 }
 
@@ -206,7 +206,7 @@ pub struct Inference {
     settings: Settings,
     pool: Arc<Pool>,
     executor: OnceLock<Arc<Executor>>,
-    /// In the host's own process, in the order of the table; each is opened when the first trusted model is loaded into it.
+    /// In the host's process, in the table's order; each is opened for the first trusted model that needs it.
     here: [OnceLock<Result<Arc<dyn Backend>, BackendError>>; TABLE.len()],
     status: Vec<BackendStatus>,
     confinement: Confinement,
@@ -214,10 +214,10 @@ pub struct Inference {
 }
 
 impl Inference {
-    /// Starts a worker and finds out which backends it has.
+    /// Starts a worker and determines its backends.
     ///
     /// # Errors
-    /// [`InferenceError::Unusable`] if a backend or library was named that is not usable; [`InferenceError::Worker`].
+    /// [`InferenceError::Unusable`] if a configured backend or library is not usable; [`InferenceError::Worker`].
     pub async fn start(mut settings: Settings) -> Result<Self, InferenceError> {
         let required = |row: &Row, settings: &Settings| {
             settings.backend.only() == Some(row.kind)
@@ -226,7 +226,7 @@ impl Inference {
         let needs_library = TABLE.iter().any(|row| row.is_library && required(row, &settings));
         let mut pool = Arc::new(Pool::new(&settings));
         let ready = match pool.first().await {
-            // A damaged library ends whoever loads it.
+            // Loading a damaged library crashes the process.
             Err(error) if !needs_library && !settings.libraries.is_empty() => {
                 tracing::error!(%error, "workers do not start with ONNX Runtime, so the host does not use it");
                 settings.libraries.clear();
@@ -250,7 +250,7 @@ impl Inference {
             }
         }
         let mut confinement = ready.confinement;
-        // The host's part in it.
+        // The host's side of it.
         confinement.missing.extend(hospes_worker::cgroup::missing());
         for missing in &confinement.missing {
             tracing::warn!(%missing, "workers are confined less than they could be");
@@ -266,37 +266,37 @@ impl Inference {
         })
     }
 
-    /// The backends, and why one is not usable.
+    /// The backends, and why any is not usable.
     pub fn backends(&self) -> &[BackendStatus] {
         &self.status
     }
 
-    /// What workers could not give up on this machine, and what the host could not bound for them.
+    /// Confinement that this machine does not support.
     pub fn confinement(&self) -> &Confinement {
         &self.confinement
     }
 
-    /// Computations that ended their workers lately.
+    /// Computations that recently crashed their workers.
     pub fn incidents(&self) -> Vec<Incident> {
         self.pool.strikes.incidents()
     }
 
-    /// The same of one publisher's models.
+    /// The same for one publisher's models.
     pub fn incidents_of(&self, publisher: &AccountName) -> Vec<Incident> {
         self.pool.strikes.incidents_of(publisher)
     }
 
-    /// Whether no worker process can be started, as far as it was tried. It is tried again every second then.
+    /// Whether no worker process can be started, according to the last try. It is then tried every second.
     pub fn starts_no_workers(&self) -> bool {
         self.pool.starts_none()
     }
 
-    /// The numbers of the worker processes that compute now.
+    /// The process IDs of the workers.
     pub fn workers(&self) -> Vec<u32> {
         self.pool.processes()
     }
 
-    /// Loads a model, or finds it loaded: once for every digest, backend and place.
+    /// Loads a model, or finds it loaded: once per digest, backend and place.
     ///
     /// # Errors
     /// [`LoadError`].
@@ -331,15 +331,15 @@ impl Inference {
 
     fn slot(&self, key: &Key) -> Slot {
         let mut slots = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that nobody else holds is not being loaded.
+        // A model that nobody else holds is not being loaded.
         slots.retain(|_, slot| {
             Arc::get_mut(slot).is_none_or(|free| free.get_mut().strong_count() > 0)
         });
         Arc::clone(slots.entry(key.clone()).or_default())
     }
 
-    /// Tries out a model that is loaded, before it goes live. One that ends its worker gets another one for itself: other models
-    /// of its publisher are computed in the first, and it may have been one of them. If it is not computed there, it does not go live.
+    /// Runs the trial of a loaded model before it goes live. A model that crashes its worker gets a worker of its own, because another
+    /// model in the shared one may be to blame. If it fails there too, it does not go live.
     ///
     /// # Errors
     /// [`TrialError`] if it would fail every call.
@@ -413,8 +413,7 @@ impl Inference {
         }))
     }
 
-    /// What the operator allows, then what the publisher wants, then the first of the table that is usable; of those that compute where
-    /// the model must run.
+    /// The operator's choice, then the publisher's, then the first usable one in the table, among those that support the required device.
     fn choose(&self, placement: Placement) -> Result<BackendKind, LoadError> {
         let mut rows = TABLE.iter().filter(|row| row.runs_on(placement.device)).peekable();
         if rows.peek().is_none() {
@@ -442,7 +441,7 @@ impl Inference {
             Some(Err(BackendError::NoLibrary)) => {
                 Err(LoadError::Unusable { kind, reason: BackendError::NoLibrary.to_string() })
             }
-            // Publishers read this: where the library is and what is wrong with it is for the operator.
+            // Publishers read this: library paths and errors are for the operator.
             Some(Err(error)) => {
                 tracing::error!(%error, "the library is not usable");
                 let reason = "its library does not load; the operator's log says why".into();
@@ -453,13 +452,13 @@ impl Inference {
     }
 }
 
-/// Looks at a model before any backend does.
+/// Checks a model before any backend sees it.
 async fn walk(bytes: Bytes, kind: BackendKind) -> Result<ModelFacts, LoadError> {
     let walked = tokio::task::spawn_blocking(move || onnx::check(&bytes)).await;
     Ok(walked.map_err(|_panic| LoadError::Panicked { kind })??)
 }
 
-/// The backends that a host with these settings would have, and why one is not usable.
+/// The backends of a host with these settings, and why any is not usable.
 pub fn backends(settings: &Settings) -> Vec<BackendStatus> {
     let status = |row: &Row| {
         let usable = (row.open)(&settings.needs()).map(|backend| backend.describe());
@@ -468,7 +467,7 @@ pub fn backends(settings: &Settings) -> Vec<BackendStatus> {
     TABLE.iter().map(status).collect()
 }
 
-/// What the Open Inference Protocol calls a model that this backend computes (`platform` of a model's metadata).
+/// The Open Inference Protocol's `platform` for a model of this backend.
 pub fn platform(kind: BackendKind) -> &'static str {
     row(kind).platform
 }

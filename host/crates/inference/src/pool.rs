@@ -1,9 +1,8 @@
-//! Which worker computes whose models, and a spare one for when one is lost.
+//! Assigns models to workers, and keeps a spare worker.
 //!
-//! A group of models shares a worker: those of one publisher, or one model alone (`inference.isolation`). Its worker is started when
-//! it is first needed and ends with its last model, or when it is idle and another group needs one of the `inference.workers_max`; a
-//! new one takes its place, and the models are loaded there again as they are called, when it was lost or ended. A spare worker
-//! with its libraries loaded waits, so that this takes as long as loading the models.
+//! A group of models shares a worker: one publisher's, or a single model (`inference.isolation`). The worker starts on first use. It ends
+//! with its last model, or when it is idle and another group needs one of the `inference.workers_max`. A lost or ended worker is replaced,
+//! and its models are loaded again as they are called. A spare worker with libraries loaded makes that as fast as loading the models.
 
 mod spare;
 
@@ -33,13 +32,13 @@ use hospes_telemetry::Allowances;
 use hospes_worker::{Limits, Program};
 use spare::Spare;
 
-/// Jobs that a worker has for each of its threads: one that runs, and one so that the thread need not wait for the next.
+/// Jobs per worker thread: one running, and one so that the thread need not wait for the next.
 const JOBS_PER_THREAD: u32 = 2;
 
-/// Tries of a computation whose worker had ended before it began there, and of having a worker.
+/// Tries of a computation whose worker ended before it began, and of getting a worker.
 const TRIES: usize = 3;
 
-/// Whose models share a worker.
+/// Which models share a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Together {
     Publisher(AccountName),
@@ -51,11 +50,11 @@ pub(super) struct Pool {
     program: Program,
     setup: Setup,
     workers_max: usize,
-    /// One for each worker that there may be.
+    /// One per possible worker.
     seats: Arc<Seats>,
     began: Instant,
     spare: Mutex<Spare>,
-    /// Whether the last worker that was to start did not.
+    /// Whether the last attempt to start a worker failed.
     starts_none: AtomicBool,
     groups: Mutex<HashMap<Together, Weak<Group>>>,
     pub(super) strikes: Arc<Strikes>,
@@ -91,15 +90,15 @@ impl Pool {
         }
     }
 
-    /// The processes that compute.
+    /// The worker processes.
     pub(super) fn processes(&self) -> Vec<u32> {
         let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         let workers = groups.values().filter_map(Weak::upgrade).filter_map(|group| group.current());
         workers.map(|worker| worker.process()).collect()
     }
 
-    /// A place for one more worker of this publisher: a free one within its share, or that of the worker which has been idle for longest,
-    /// of its own and of publishers who have more.
+    /// A place for another worker of this publisher: a free one within its share, or that of the longest idle worker, its own or of a
+    /// publisher with more.
     fn seat(&self, publisher: &AccountName) -> Result<Seat, ComputeError> {
         if let Some(seat) = self.seats.take(publisher) {
             return Ok(seat);
@@ -116,7 +115,7 @@ impl Pool {
         self.seats.has_for(publisher) || self.givers(publisher).iter().any(|group| group.gives())
     }
 
-    /// The groups whose places may go to this publisher.
+    /// The groups whose places this publisher may take.
     fn givers(&self, publisher: &AccountName) -> Vec<Arc<Group>> {
         let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         let mut groups: Vec<Arc<Group>> = groups.values().filter_map(Weak::upgrade).collect();
@@ -124,7 +123,7 @@ impl Pool {
         groups
     }
 
-    /// The group of these models.
+    /// These models' group.
     pub(super) fn group(self: &Arc<Self>, together: Together) -> Arc<Group> {
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         groups.retain(|_, group| group.strong_count() > 0);
@@ -151,36 +150,36 @@ pub(super) struct Group {
     publisher: AccountName,
     worker: ArcSwapOption<Worker>,
     state: Mutex<State>,
-    /// When somebody last wanted the worker, in milliseconds since the pool began.
+    /// When its worker was last wanted, in milliseconds since the pool began.
     latest: AtomicU64,
-    /// How often each model is wanted. One that nobody wants any more is unloaded.
+    /// Number of users of each model. Unused ones are unloaded.
     wanted: Mutex<HashMap<ModelKey, usize>>,
 }
 
 #[derive(Default)]
 struct State {
-    /// The place of its worker among those that there may be.
+    /// Its worker's place.
     seat: Option<Seat>,
     starting: Option<Starting>,
 }
 
-/// A worker that is being started, also when nobody waits for it any more: all who need it wait for the same.
+/// A worker being started, even if nobody waits for it any more: all who need it share the start.
 type Starting = Shared<BoxFuture<'static, Result<Arc<Worker>, ComputeError>>>;
 
 impl Group {
-    /// The worker, if it is there and alive.
+    /// The worker, if it is alive.
     fn current(&self) -> Option<Arc<Worker>> {
         self.worker.load_full().filter(|worker| worker.is_alive())
     }
 
-    /// The worker, to do something with it: while that lasts it does not make way for another.
+    /// A lease on the worker: while it lasts, the worker is not replaced.
     async fn lease(self: &Arc<Self>) -> Result<Lease, ComputeError> {
         self.note_use();
         for _ in 0..TRIES {
             if let Some(lease) = self.current().and_then(|worker| worker.lease()) {
                 return Ok(lease);
             }
-            // One that has just been started may have made way again.
+            // A worker that has just started may have been replaced already.
             if let Some(lease) = self.starting()?.await?.lease() {
                 return Ok(lease);
             }
@@ -188,7 +187,7 @@ impl Group {
         Err(ComputeError::Workers { max: self.pool.workers_max })
     }
 
-    /// Has a worker started, unless there is one or one is being started.
+    /// Starts a worker, unless there is one or one is starting.
     fn starting(self: &Arc<Self>) -> Result<Starting, ComputeError> {
         let mut state = self.state();
         if let Some(starting) = &state.starting {
@@ -198,7 +197,7 @@ impl Group {
             return Ok(std::future::ready(Ok(worker)).boxed().shared());
         }
         self.worker.store(None);
-        // Nobody has it until there is a worker: if none comes, it is free again.
+        // Nobody owns the place until the worker has started: if that fails, it is free again.
         let seat = match state.seat.take() {
             Some(seat) => seat,
             None => self.pool.seat(&self.publisher)?,
@@ -231,9 +230,9 @@ impl Group {
         Ok(starting)
     }
 
-    /// Whether it has a worker, or would get one now. It takes nothing: of a deployment's models only one may be computed.
+    /// Whether it has a worker or would get one now. Takes nothing: only one of a deployment's models may be computed.
     fn check_seat(&self) -> Result<(), ComputeError> {
-        // First: it is not the one that makes way meanwhile.
+        // First, so that it is not replaced meanwhile.
         self.note_use();
         if self.worker.load().as_ref().is_some_and(|worker| worker.is_alive()) {
             return Ok(());
@@ -245,7 +244,7 @@ impl Group {
         Err(ComputeError::Workers { max: self.pool.workers_max })
     }
 
-    /// Whether it would give its place away. Who has a place has a worker, if only a dead one.
+    /// Whether it would give its place away. Whoever has a place has a worker, if only a dead one.
     fn gives(&self) -> bool {
         self.worker.load().as_ref().is_some_and(|worker| worker.is_idle() || !worker.is_alive())
     }
@@ -255,9 +254,9 @@ impl Group {
         self.latest.store(now, Ordering::Relaxed);
     }
 
-    /// Ends an idle worker and gives its place away.
+    /// Ends an idle worker and frees its place.
     fn give_way(&self) -> Option<Seat> {
-        // Whoever has it may be here for the same: two that wait for each other would wait for ever.
+        // Its owner may be doing the same: two waiting for each other would deadlock.
         let mut state = self.state.try_lock().ok()?;
         state.seat.as_ref()?;
         if self.current().is_some_and(|worker| !worker.retire()) {
@@ -273,18 +272,18 @@ impl Group {
         state.seat.take()
     }
 
-    /// Nothing panics while this is held.
+    /// Nothing panics while holding this lock.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Nothing panics while this is held.
+    /// Nothing panics while holding this lock.
     fn wanted(&self) -> MutexGuard<'_, HashMap<ModelKey, usize>> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Somebody wants a model of a group.
+/// A group's model is wanted.
 struct Wanted {
     group: Arc<Group>,
     key: ModelKey,
@@ -312,7 +311,7 @@ impl Drop for Wanted {
     }
 }
 
-/// A model that is computed by its group's worker, whichever that is at the moment.
+/// A model computed by its group's worker, whichever that is now.
 pub(super) struct RemoteModel {
     wanted: Wanted,
     source: ModelSource,
@@ -320,7 +319,7 @@ pub(super) struct RemoteModel {
 }
 
 impl RemoteModel {
-    /// Whether there is a process that computes it, or one can be started, as far as it was tried.
+    /// Whether its process exists or can be started, according to the last try.
     pub(super) fn has_worker(&self) -> bool {
         self.wanted.group.current().is_some() || !self.wanted.group.pool.starts_none()
     }
@@ -361,7 +360,7 @@ impl RemoteModel {
         Ok(Self { wanted, source: source.without_bytes(), signature })
     }
 
-    /// Whether there is a worker for it, or would be one now.
+    /// Whether it has a worker or would get one now.
     pub(super) fn check_seat(&self) -> Result<(), ComputeError> {
         self.wanted.group.check_seat()
     }
@@ -375,7 +374,7 @@ impl RemoteModel {
         let culprit = Culprit::computing(owned(&self.source), call.caller.number);
         let Wanted { group, key } = &self.wanted;
         for _ in 0..TRIES {
-            // Each time: it may be what ended the worker of the last try.
+            // On every try: it may be what ended the last worker.
             let standing = group.pool.strikes.standing(&culprit);
             if let Some(wait) = standing.wait {
                 return Err(ComputeError::BackedOff { wait });
@@ -398,7 +397,7 @@ impl RemoteModel {
         Err(ComputeError::Lost { how: "ending repeatedly before the computation began".into() })
     }
 
-    /// Loads the model into a new worker; none if that has ended, too.
+    /// Loads the model into a new worker; `None` if that has ended too.
     async fn load_again(&self, worker: &Lease) -> Result<Option<u32>, ComputeError> {
         match loading(&self.wanted, worker, &self.source, None).await {
             Ok(signature) if signature == self.signature => Ok(worker.model(&self.wanted.key)),
@@ -420,8 +419,8 @@ fn owned(source: &ModelSource) -> Owned {
     Owned { publisher: source.publisher.clone(), model: source.digest }
 }
 
-/// Has a worker load a model, unless it has it or is at it. That goes on when whoever wants it leaves, so that a caller without
-/// patience loses its own call and nothing else.
+/// Loads a model into a worker, unless it is there or loading. Loading continues when its caller leaves, so that an impatient caller loses
+/// only its own call.
 fn loading(
     wanted: &Wanted,
     worker: &Lease,
@@ -441,7 +440,7 @@ fn loading(
     let loaded = tokio::spawn(async move {
         let loaded = load(&group, &worker, source, (key.1, bytes)).await;
         worker.loadings().remove(&key);
-        // Those who wanted it have left meanwhile.
+        // Its callers have left meanwhile.
         let wanted = group.wanted();
         if !wanted.contains_key(&key) {
             worker.unload(&key);
@@ -456,7 +455,7 @@ fn loading(
     loading
 }
 
-/// Has a worker load a model.
+/// Loads a model into a worker.
 async fn load(
     group: &Group,
     worker: &Worker,
@@ -466,7 +465,7 @@ async fn load(
     let culprit = Culprit::loading(owned(&source));
     let _loading = worker.loading.lock().await;
     let alone = group.pool.strikes.standing(&culprit).alone;
-    // Others compute while a model is loaded, unless it is a suspect: it may take long.
+    // Others compute while a model is loaded, unless it is a suspect: loading may take long.
     let _company = if alone { Some(worker.company(true).await) } else { None };
     let lost = |why: &dyn std::fmt::Display| LoadLoss::Lost(why.to_string());
     let reopen = Arc::clone(&source.reopen);
@@ -494,10 +493,10 @@ async fn load(
     }
 }
 
-/// A file that is nowhere but in memory: what a worker reads a model from that is not kept yet.
+/// A memory file from which a worker reads a model that is not stored yet.
 ///
 /// # Errors
-/// If the system has none.
+/// If the system has no memory file.
 pub fn in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
     let mut file = File::from(rustix::fs::memfd_create("model", rustix::fs::MemfdFlags::CLOEXEC)?);
     file.write_all(bytes)?;
@@ -512,7 +511,7 @@ mod tests {
     use super::*;
     use hospes_config::{BackendChoice, Isolation};
 
-    /// One worker, which never gets ready.
+    /// One worker that never becomes ready.
     fn settings() -> Settings {
         Settings {
             threads: NonZeroUsize::MIN,

@@ -1,8 +1,8 @@
-//! A worker process as the host sees it: what is under way there, and how it ends.
+//! The host's view of a worker process: its running jobs, and its end.
 //!
-//! The worker is foreign to the host: it may answer anything, late or never. A computation whose caller has left is cancelled, and if
-//! the worker has not let go of it after [`job::CANCEL_GRACE`], the process is killed. What else was under way there is computed in another one.
-//! A suspect ([`super::strikes`]) computes alone: then it is known what ended the process.
+//! The worker is untrusted: it may answer anything, late or never. A job whose caller has left is cancelled, and if the worker has not
+//! released it after [`job::CANCEL_GRACE`], the process is killed. Its other jobs are computed elsewhere. A suspect ([`super::strikes`])
+//! computes alone, which shows what crashed the process.
 
 mod end;
 mod job;
@@ -38,10 +38,10 @@ use job::{UnderWay, Window};
 pub(super) use lease::Lease;
 use lease::Users;
 
-/// Time that a worker has to be ready.
+/// How long a worker may take to become ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Why a worker is not there.
+/// Why a worker could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerStartError {
     #[error(transparent)]
@@ -60,40 +60,40 @@ pub enum WorkerStartError {
     Layout,
 }
 
-/// What a worker said when it was ready.
+/// The worker's report when it was ready.
 #[derive(Debug, Clone)]
 pub struct Ready {
     pub backends: Vec<Offered>,
     pub confinement: Confinement,
 }
 
-/// A worker. The process ends when this is dropped.
+/// A worker. Dropping this ends the process.
 pub struct Worker {
     inner: Arc<Inner>,
     ready: Ready,
-    /// The models that it has loaded, and their numbers there.
+    /// Its loaded models, with their numbers.
     models: RwLock<HashMap<ModelKey, (u32, ModelSignature)>>,
-    /// Held while a model is loaded: one at a time.
+    /// Locked while a model is loaded: one at a time.
     pub(super) loading: tokio::sync::Mutex<()>,
-    /// What is being loaded, or waits for its turn: whoever wants the same waits for the same.
+    /// Models loading or queued: concurrent users share the load.
     loadings: Mutex<HashMap<ModelKey, Loading>>,
     users: Users,
     lines: Source,
 }
 
-/// Which model, and what loads it.
+/// The model, and its loading task.
 pub(super) type ModelKey = (Digest, BackendKind);
 
-/// A model that is being loaded, also when nobody waits for it any more.
+/// A model being loaded, even if nobody waits for it any more.
 pub(super) type Loading = Shared<BoxFuture<'static, Result<ModelSignature, LoadLoss>>>;
 
-/// Why a model was not loaded.
+/// Why loading failed.
 #[derive(Debug, Clone)]
 pub(super) enum LoadLoss {
     Backend(BackendError),
     Timeout,
     Lost(String),
-    /// The process was ended because of something else: another one can load it.
+    /// The process ended for another reason: another one can load it.
     Bystander,
 }
 
@@ -104,13 +104,13 @@ struct Inner {
     layout: Layout,
     strikes: Arc<Strikes>,
     windows: Windows,
-    /// Suspects compute alone, and others in company.
+    /// Suspects compute alone, others concurrently.
     company: Arc<tokio::sync::RwLock<()>>,
     state: Mutex<State>,
-    /// Something for the task that looks after the process: a computation was cancelled, or this is to end.
+    /// Wakes the supervising task: a computation was cancelled, or the process is to end.
     changed: Notify,
     closing: AtomicBool,
-    /// What it loaded had no part in its end.
+    /// Nothing that it was loading was to blame.
     spares_loads: AtomicBool,
     alive: AtomicBool,
     next_job: AtomicU64,
@@ -120,40 +120,40 @@ struct Inner {
 
 struct State {
     running: HashMap<u64, Running>,
-    /// When which cancelled job has to be over.
+    /// The deadline of each cancelled job.
     overdue: BTreeSet<(Instant, u64)>,
     loads: HashMap<u32, (Culprit, oneshot::Sender<Result<ModelSignature, BackendError>>)>,
     ready: Option<oneshot::Sender<Ready>>,
     ended: Option<Arc<str>>,
 }
 
-/// A job that the worker has.
+/// A job given to the worker.
 struct Running {
     window: u32,
     culprit: Culprit,
     began: Instant,
     answer: oneshot::Sender<Answer>,
-    /// Its caller has left: whoever hears that it is over gives the window back.
+    /// Its caller has left: the window is released when the job's end is reported.
     left: bool,
-    /// Until it is over, whether or not its caller waits for it.
+    /// Held until the job is over, even without a caller.
     _company: Company,
 }
 
-/// What became of a job, and for how long it was computed, in nanoseconds, if the worker has said so.
+/// A job's result, and its computing time in nanoseconds, if reported.
 type Answer = (Result<Vec<Head>, Loss>, Option<u64>);
 
-/// Why a job has no outputs.
+/// Why a job failed.
 pub(super) enum Loss {
     Job(JobError),
     /// The process ended.
     Ended(Arc<str>),
-    /// The process was ended because of another job: this one can be done elsewhere.
+    /// The process ended because of another job: this one can run elsewhere.
     Bystander,
 }
 
-/// Why a computation has no result.
+/// Why a computation failed.
 pub(super) enum RemoteError {
-    /// The process ended before it began with the job, or because of another one: this can be computed elsewhere.
+    /// The process ended before the job began, or because of another one: this can run elsewhere.
     NotBegun,
     Compute(ComputeError),
 }
@@ -201,47 +201,47 @@ impl Worker {
         }
     }
 
-    /// What it has and what it could not give up.
+    /// Its report, and the confinement that is not supported.
     pub(super) fn ready(&self) -> &Ready {
         &self.ready
     }
 
-    /// Whose models it computes, and whose its lines are, from now on.
+    /// Sets the publisher whose models it computes, for its log lines.
     pub(super) fn belongs_to(&self, allowance: Arc<Allowance>) {
         self.lines.belongs_to(allowance);
     }
 
-    /// Whether it can be asked.
+    /// Whether it accepts requests.
     pub(super) fn is_alive(&self) -> bool {
         self.inner.alive.load(Ordering::Acquire)
     }
 
-    /// What is being loaded. Nothing panics while this is held.
+    /// The models being loaded. Nothing panics while holding this lock.
     pub(super) fn loadings(&self) -> MutexGuard<'_, HashMap<ModelKey, Loading>> {
         self.loadings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The number of its process.
+    /// Its process ID.
     pub(super) fn process(&self) -> u32 {
         self.inner.process
     }
 
-    /// The number of a model that it has loaded.
+    /// The number of a loaded model.
     pub(super) fn model(&self, key: &ModelKey) -> Option<u32> {
         let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
         models.get(key).map(|(model, _)| *model)
     }
 
-    /// What a model takes and gives, if it has loaded it.
+    /// A loaded model's signature.
     pub(super) fn signature(&self, key: &ModelKey) -> Option<ModelSignature> {
         let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
         models.get(key).map(|(_, signature)| signature.clone())
     }
 
-    /// Loads a model from a file, of so many bytes. One at a time: see [`Worker::loading`].
+    /// Loads a model from a file of this size. One at a time: see [`Worker::loading`].
     ///
     /// # Errors
-    /// What the backend says, or that the process ended.
+    /// The backend's error, or that the process ended.
     pub(super) async fn load(
         &self,
         key: ModelKey,
@@ -274,7 +274,7 @@ impl Worker {
         }
     }
 
-    /// Forgets a model.
+    /// Unloads a model.
     pub(super) fn unload(&self, key: &ModelKey) {
         let model = self.models.write().unwrap_or_else(PoisonError::into_inner).remove(key);
         if let Some((model, _)) = model
@@ -284,16 +284,16 @@ impl Worker {
         }
     }
 
-    /// Ends the process now, for what a model does there; what else is under way there is computed elsewhere.
+    /// Kills the process because of a model; its other jobs are computed elsewhere.
     pub(super) fn end_for(&self, culprit: &Culprit, how: &str) {
-        // Once: several may find it of no use at the same time.
+        // Once: several may find it useless at the same time.
         if self.inner.alive.swap(false, Ordering::AcqRel) {
             self.inner.strikes.strike(culprit, how);
         }
         self.inner.close();
     }
 
-    /// Waits until everybody else has ended, if it has to be alone. Who is not stays among others.
+    /// Waits until all others have finished, if it must be alone.
     pub(super) async fn company(&self, alone: bool) -> Company {
         let company = Arc::clone(&self.inner.company);
         if alone {
@@ -313,7 +313,7 @@ impl Worker {
         let Task { model, call, culprit, alone } = task;
         let number = inner.windows.take(call.caller).await.ok_or(RemoteError::NotBegun)?;
         let mut window = Window::new(inner, number);
-        // Behind the window: so nobody who waits for one holds up whoever has to be alone.
+        // After taking a window, so that nobody who waits for one blocks a job that must be alone.
         let company = self.company(alone).await;
         let heads: Vec<Option<Head>> =
             inputs.iter().map(|input| input.as_ref().map(Head::of)).collect();
@@ -332,7 +332,7 @@ impl Worker {
                 let error = BackendError::Unsupported(text);
                 return Err(RemoteError::Compute(ComputeError::Backend(error)));
             }
-            // It has gone: how is heard when its process has ended.
+            // It has gone: the reason is known when its process has ended.
             Err(_gone) => inner.give_up(),
         }
         let answer = answered.await;
@@ -351,7 +351,7 @@ impl Worker {
     }
 }
 
-/// What a worker is asked to compute, for whom, and whether nothing else may be computed there meanwhile.
+/// The job, its caller, and whether it must run alone.
 pub(super) struct Task<'c> {
     pub(super) model: u32,
     pub(super) call: Call,
@@ -359,7 +359,7 @@ pub(super) struct Task<'c> {
     pub(super) alone: bool,
 }
 
-/// What a computation has of a worker until it is dropped.
+/// What a computation holds of a worker until dropped.
 #[expect(dead_code, reason = "they are held, not read")]
 pub(super) enum Company {
     Others(OwnedRwLockReadGuard<()>),
@@ -404,25 +404,25 @@ impl Inner {
         }
     }
 
-    /// Nothing panics while this is held.
+    /// Nothing panics while holding this lock.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the process ended by the task that looks after it.
+    /// Has the supervising task end the process.
     fn close(&self) {
         self.alive.store(false, Ordering::Release);
         self.closing.store(true, Ordering::Release);
         self.changed.notify_one();
     }
 
-    /// The same, where the process has ended or is of no use: whoever ended it is to blame.
+    /// The same if the process has ended or is useless: blames whoever ended it.
     fn give_up(&self) {
         self.alive.store(false, Ordering::Release);
         self.changed.notify_one();
     }
 
-    /// A window that nobody has any more: whether its pages go back to the system, and for how long was computed in it.
+    /// An abandoned window: whether its pages go back to the system, and how long was computed in it.
     fn free(&self, window: u32, is_large: bool, nanos: Option<u64>) {
         if is_large {
             let (at, bytes) = (self.layout.inputs(window), self.layout.part_bytes);
@@ -449,15 +449,15 @@ impl Inner {
         }
     }
 
-    /// What the worker says of a job.
+    /// The worker's report on a job.
     fn take_done(&self, done: Done) {
         let mut state = self.lock();
-        // What the host does not know of was never asked, or is over.
+        // An unknown job was never sent, or is over.
         let Some(running) = state.running.remove(&done.job) else { return };
         state.overdue.retain(|(_, job)| *job != done.job);
         drop(state);
         if running.left {
-            // How much the worker has written there nobody has looked at.
+            // The worker may have written any amount there.
             self.free(running.window, true, Some(done.nanos));
             return;
         }
@@ -482,13 +482,13 @@ impl Inner {
         Ok(())
     }
 
-    /// When the process has to be killed, if nothing changes.
+    /// When the process will be killed, if nothing changes.
     fn next_overdue(&self) -> Option<Instant> {
         self.lock().overdue.first().map(|(at, _)| *at)
     }
 }
 
-/// Hears what the worker says of its jobs.
+/// Receives the worker's job reports.
 async fn hear(inner: Arc<Inner>) {
     let mut buffer = Buffer::default();
     while let Ok(Some(Received { message, file: None })) = inner.work.receive(&mut buffer).await {
@@ -498,13 +498,13 @@ async fn hear(inner: Arc<Inner>) {
     inner.changed.notify_one();
 }
 
-/// Looks after the process until it ends.
+/// Supervises the process until it ends.
 async fn look_after(inner: Arc<Inner>, mut process: Process) {
     let mut buffer = Buffer::default();
     let (mut overdue, mut refused) = (None, false);
     let status = loop {
         if !inner.alive.load(Ordering::Acquire) {
-            // What broke off may have ended by itself: then its own end says more than ours.
+            // After a broken connection the process may have ended by itself: its own exit status says more.
             let by_itself = tokio::time::timeout(Duration::from_millis(20), process.wait()).await;
             if let (Ok(status), false) = (by_itself, inner.closing.load(Ordering::Acquire)) {
                 break status;
@@ -524,7 +524,7 @@ async fn look_after(inner: Arc<Inner>, mut process: Process) {
             status = process.wait() => break status,
             () = inner.changed.notified() => {}
             () = due => {
-                // It may have let go of that one by now.
+                // It may have released that one by now.
                 let now = Instant::now();
                 if inner.next_overdue().is_some_and(|at| at <= now) {
                     overdue = Some(now);

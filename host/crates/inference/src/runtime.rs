@@ -1,4 +1,4 @@
-//! Where ONNX Runtime's library is, and how to bring it: from the official Python package, which carries it.
+//! Locates ONNX Runtime's library and installs it from the official Python package.
 
 use std::fs;
 use std::io::Read as _;
@@ -8,7 +8,7 @@ use std::process::Command;
 use hospes_config as config;
 use hospes_core::id::{Digest, IdError};
 
-/// The version that is installed. `ort` needs its interface, version 31.
+/// The installed version. `ort` needs API version 31.
 const VERSION: &str = "1.31.1";
 
 /// Path of the library in the package.
@@ -17,14 +17,14 @@ const MEMBER: &str = "onnxruntime/capi/libonnxruntime.so.1.31.1";
 /// Name of the library where it is installed.
 const LIBRARY: &str = "libonnxruntime.so";
 
-/// Largest library that is taken out of the package, in bytes.
+/// Maximum size of the extracted library, in bytes.
 const LIBRARY_BYTES_MAX: u64 = 256 << 20;
 
-/// Where Linux distributions put it.
+/// Where Linux distributions install it.
 const SYSTEM: [&str; 4] =
     ["/usr/local/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib"];
 
-/// A package that is known, with its checksum as the registry publishes it.
+/// A known package, with the registry's checksum.
 struct Package {
     architecture: &'static str,
     platform: &'static str,
@@ -76,8 +76,7 @@ pub enum RuntimeError {
     },
 }
 
-/// Where the library is looked for when nobody says where it is, in order: the environment, beside the binary, the data
-/// directory, the system.
+/// The default paths of the library, in order: environment variable, beside the binary, data directory, system.
 pub fn places(data: &Path) -> Vec<PathBuf> {
     let mut places: Vec<PathBuf> = config::library_from_environment().into_iter().collect();
     places.extend(config::binary_directory().map(|folder| folder.join(LIBRARY)));
@@ -91,10 +90,10 @@ fn installed(data: &Path) -> PathBuf {
     data.join("runtime").join(format!("onnxruntime-{VERSION}")).join(LIBRARY)
 }
 
-/// Brings the official library into the data directory, through `python`'s pip. `progress` is told each step.
+/// Installs the official library into the data directory, through `python`'s pip. `progress` gets each step.
 ///
 /// # Errors
-/// [`RuntimeError`]; nothing was changed then.
+/// [`RuntimeError`]; nothing was changed.
 pub fn install(
     data: &Path,
     python: &Path,
@@ -129,7 +128,7 @@ pub fn install(
 }
 
 fn fetch(package: &Package, python: &Path, folder: &Path) -> Result<PathBuf, RuntimeError> {
-    // One file for every Python: it is only taken apart, so it need not be the running one's.
+    // The same file for every Python: it is only unpacked.
     let output = Command::new(python)
         .args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"])
         .args(["--only-binary=:all:", "--implementation=cp", "--python-version=311", "--abi=cp311"])

@@ -1,4 +1,4 @@
-//! Places for workers: so many of all publishers together, and no publisher takes all of them.
+//! Places for workers: limited in total, and no publisher takes all of them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,11 +13,11 @@ pub(super) struct Seats(Mutex<State>);
 #[derive(Debug)]
 struct State {
     free: usize,
-    /// What publishers have of them.
+    /// Places per publisher.
     taken: HashMap<AccountName, usize>,
 }
 
-/// A place for one worker. Dropping it gives it back.
+/// A place for one worker. Dropping it frees the place.
 #[must_use]
 #[derive(Debug)]
 pub(super) struct Seat {
@@ -46,14 +46,14 @@ impl Seats {
         self.state().has_for(publisher)
     }
 
-    /// Whether one of `other`'s places may go to `publisher`: its own, or one of a publisher who has more.
+    /// Whether `publisher` may take one of `other`'s places: its own, or one of a publisher with more.
     pub(super) fn gives(&self, other: &AccountName, publisher: &AccountName) -> bool {
         let state = self.state();
         let of = |name| state.taken.get(name).copied().unwrap_or(0);
         other == publisher || of(other) > of(publisher)
     }
 
-    /// Nothing panics while this is held.
+    /// Nothing panics while holding this lock.
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

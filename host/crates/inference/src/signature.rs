@@ -1,4 +1,4 @@
-//! What a model takes, and whether tensors are that. A backend never sees tensors that did not pass here.
+//! A model's inputs and outputs, and checks of tensors against them. A backend gets only checked tensors.
 
 use std::fmt;
 
@@ -10,22 +10,22 @@ use hospes_core::tensor::{DataType, Tensor};
 /// A model's inputs and outputs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelSignature {
-    /// Those that are required first, in the model's order.
+    /// Required ones first, in the model's order.
     pub inputs: Vec<TensorSpec>,
     /// In the model's order.
     pub outputs: Vec<OutputSpec>,
 }
 
-/// The size of each dimension; none where the model leaves it open.
+/// The size of each dimension; `None` for an open one.
 pub type Sizes = Vec<Option<usize>>;
 
 /// One output of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputSpec {
     pub name: String,
-    /// None where it is known only when the model is computed.
+    /// `None` if known only when the model is computed.
     pub data_type: Option<DataType>,
-    /// None where even the number of dimensions is known only then.
+    /// `None` if even the number of dimensions is known only then.
     pub shape: Option<Sizes>,
 }
 
@@ -34,9 +34,9 @@ pub struct OutputSpec {
 pub struct TensorSpec {
     pub name: String,
     pub data_type: DataType,
-    /// None where a tensor may have any number of dimensions.
+    /// `None` if a tensor may have any number of dimensions.
     pub shape: Option<Sizes>,
-    /// Whether callers may leave it out: the model has a value for it (an initialiser that is also an input of the graph, ONNX IR 4).
+    /// Whether it is optional: the model has a default (an initialiser that is also a graph input, ONNX IR 4).
     pub optional: bool,
 }
 
@@ -50,7 +50,7 @@ impl fmt::Display for TensorSpec {
     }
 }
 
-/// Why tensors are not a model's inputs.
+/// Why tensors do not match a model's inputs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InputError {
     #[error("the model has no input `{name}`; it has {}", list(.known))]
@@ -72,15 +72,15 @@ fn list(names: &[String]) -> String {
 }
 
 impl ModelSignature {
-    /// The inputs that callers must give.
+    /// The required inputs.
     pub fn required(&self) -> impl Iterator<Item = &TensorSpec> {
         self.inputs.iter().filter(|spec| !spec.optional)
     }
 
-    /// The tensors in the signature's order, each of the right type and shape; none where an optional input was left out.
+    /// The tensors in the signature's order with checked types and shapes; `None` for absent optional inputs.
     ///
     /// # Errors
-    /// [`InputError`] names the first that is not.
+    /// [`InputError`] names the first mismatch.
     pub fn bind(&self, given: Vec<(String, Tensor)>) -> Result<Vec<Option<Tensor>>, InputError> {
         let mut places: Vec<Option<Tensor>> = self.inputs.iter().map(|_| None).collect();
         for (name, tensor) in given {
@@ -129,7 +129,7 @@ impl TensorSpec {
         if tensor.data_type() == self.data_type {
             return Ok(tensor);
         }
-        // `wasi:nn` has no name for BOOL: a guest's truth values are bytes.
+        // `wasi:nn` has no BOOL: a guest's booleans are bytes.
         if self.data_type == DataType::Bool && tensor.data_type() == DataType::U8 {
             let (shape, data) = (tensor.shape().to_vec(), tensor.data().clone());
             return Tensor::new(DataType::Bool, shape, data).map_err(|_| tensor);

@@ -1,9 +1,8 @@
-//! Who ends worker processes, and how long it waits before its next try.
+//! Which models crash worker processes, and how long each must wait before its next try.
 //!
-//! A model that ends its process is backed off exponentially: for the party that called it, so that one consumer cannot take an honest
-//! model from others; for everybody when several parties have had it happen, or when it happened while the model was loaded.
-//! Where several computed in the process, nobody knows which of them ended it: they are suspects, who wait for nothing, but from the
-//! second time on compute alone. What ends a process then has ended it.
+//! A model that crashes its process is backed off exponentially for the calling party, so that one consumer cannot block an honest model
+//! for others. It is backed off for everybody if it happens to several parties or during loading. If several models were computing in the
+//! process, all are suspects: they need not wait, but from the second time on they compute alone, which shows the culprit.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,36 +12,36 @@ use serde::Serialize;
 
 use hospes_core::id::{AccountName, Digest};
 
-/// Wait after the first time; each further time doubles it.
+/// Wait after the first crash; each further one doubles it.
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 
-/// Longest wait.
+/// Maximum wait.
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
 
-/// Time without another one after its wait, for which one is forgiven. A computation that goes well in between forgives nothing: it
-/// may have been sent for that.
+/// One crash is forgiven after this time without another, counted from the end of its wait. A successful computation in between forgives
+/// nothing, because it may have been sent for that.
 const FORGIVEN_EACH: Duration = Duration::from_secs(60);
 
-/// Parties that a model must fail for before it is backed off for everybody.
+/// Number of parties that a model must crash for before it is backed off for everybody.
 const PARTIES_MIN: usize = 3;
 
-/// Ends of workers at which somebody was one of several, from which on it computes alone.
+/// Number of crashes as a suspect after which it computes alone.
 const SUSPECTED_MIN: u32 = 2;
 
-/// Most that are remembered of one model, and of all; those whose wait ends first are forgotten first.
+/// Maximum entries per model, and in total; those whose wait ends first are dropped first.
 const ACTS_MAX: usize = 64;
 const STRIKES_MAX: usize = 1024;
 
-/// What a worker does with a model.
+/// A worker's activity with a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Act {
-    /// Whoever asked for it.
+    /// Loading, for anybody.
     Load,
-    /// For a caller, as a number that only tells callers apart.
+    /// Computing for a caller, an opaque number.
     Compute { caller: u64 },
 }
 
-/// A publisher's model. The same weights of another publisher are another model: what is done to a copy of them harms nobody else.
+/// A publisher's model. The same weights of another publisher are another model, so a copy cannot harm the original.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Owned {
     pub publisher: AccountName,
@@ -50,7 +49,7 @@ pub struct Owned {
     pub model: Digest,
 }
 
-/// What may have ended a worker.
+/// A possible cause of a crash.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Culprit {
     pub owned: Owned,
@@ -69,27 +68,27 @@ impl Culprit {
     }
 }
 
-/// Who is to blame for the end of a worker.
+/// Who is to blame for a worker's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Blame {
-    /// Whoever was to end by then and did not.
+    /// Whoever had to stop and did not.
     Overdue(Instant),
-    /// Whoever computed or was loaded.
+    /// Whoever was computing or loading.
     Running,
     /// It was killed from outside.
     Nobody,
 }
 
-/// What is asked of somebody who wants to compute.
+/// Conditions for the next computation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Standing {
-    /// How long it has to wait, if it has to.
+    /// How long it must wait, if at all.
     pub(super) wait: Option<Duration>,
-    /// Nobody else may compute in the worker meanwhile.
+    /// It must compute alone in its worker.
     pub(super) alone: bool,
 }
 
-/// A worker that ended because of a computation, as operators and publishers are told.
+/// A worker crash, as shown to operators and publishers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Incident {
     pub publisher: AccountName,
@@ -97,21 +96,21 @@ pub struct Incident {
     pub model: Digest,
     /// How the process ended.
     pub how: String,
-    /// How often it has happened, less one for each minute without.
+    /// The number of crashes, less one for each minute without.
     pub times: u32,
-    /// Milliseconds until the model can be computed again by the same caller; zero if it can be now.
+    /// Milliseconds until the same caller can use the model again; zero if now.
     pub wait_ms: u64,
 }
 
 #[derive(Debug)]
 struct Strike {
-    /// Workers that it ended.
+    /// Workers that it crashed.
     times: u32,
-    /// Workers that ended while it was one of several there, or alone.
+    /// Workers that crashed while it was a suspect or alone.
     suspected: u32,
-    /// Whether one of them took so long that it says something of the model, not only of its caller.
+    /// Whether one of them took so long that it is the model's fault, not only the caller's.
     says_of_model: bool,
-    /// It waits until then, and is forgiven from then on.
+    /// It waits until then, and forgiveness counts from then.
     until: Instant,
     how: String,
 }
@@ -121,7 +120,7 @@ impl Strike {
         Self { times: 0, suspected: 0, says_of_model: false, until: now, how: String::new() }
     }
 
-    /// Forgives what has to be forgiven by now.
+    /// Applies forgiveness up to now.
     fn forgive(&mut self, now: Instant) {
         let minutes = forgiven(now.saturating_duration_since(self.until));
         self.times = self.times.saturating_sub(minutes);
@@ -138,7 +137,7 @@ impl Strike {
     }
 }
 
-/// All of them, by model. What is forgiven is forgotten when somebody looks there.
+/// All entries by model. Forgiven ones are removed on access.
 #[derive(Debug, Default)]
 pub struct Strikes(Mutex<HashMap<Owned, Acts>>);
 
@@ -150,7 +149,7 @@ impl Strikes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether it has to wait, or to compute alone.
+    /// Whether it must wait or compute alone.
     pub(super) fn standing(&self, culprit: &Culprit) -> Standing {
         self.standing_at(culprit, Instant::now())
     }
@@ -179,7 +178,7 @@ impl Strikes {
         }
     }
 
-    /// A worker ended while it did all this: whoever was alone there has ended it, and several are suspects.
+    /// A worker crashed during these activities: one alone is guilty, several are suspects.
     pub(super) fn blame(&self, culprits: &HashSet<Culprit>, how: &str) {
         let now = Instant::now();
         let mut culprits = culprits.iter();
@@ -199,12 +198,12 @@ impl Strikes {
         }
     }
 
-    /// It ended a worker, or had it ended.
+    /// It crashed a worker, or made the host kill one.
     pub(super) fn strike(&self, culprit: &Culprit, how: &str) {
         self.strike_at(culprit, how, (true, Instant::now()));
     }
 
-    /// It had a worker ended because it had to end and did not. If its caller was not patient, only that caller waits for it.
+    /// It did not stop and had its worker killed. If its caller was impatient, only that caller waits.
     pub(super) fn strike_overdue(&self, culprit: &Culprit, how: &str, patient: bool) {
         self.strike_at(culprit, how, (patient, Instant::now()));
     }
@@ -241,12 +240,12 @@ impl Strikes {
         change(strike);
     }
 
-    /// What is remembered, the longest wait first.
+    /// The entries, longest wait first.
     pub(super) fn incidents(&self) -> Vec<Incident> {
         self.incidents_at(Instant::now(), |_| true)
     }
 
-    /// What is remembered of one publisher's models, the longest wait first. It does not say who the callers were.
+    /// One publisher's entries, longest wait first, without the callers.
     pub(super) fn incidents_of(&self, publisher: &AccountName) -> Vec<Incident> {
         self.incidents_at(Instant::now(), |owned| owned.publisher == *publisher)
     }
@@ -282,7 +281,7 @@ fn forget(acts: &mut Acts, now: Instant) {
     });
 }
 
-/// Forgets what is forgiven, and where that is nothing, the model whose waits end first.
+/// Drops forgiven entries, or if there are none, the model whose wait ends first.
 fn make_room(models: &mut HashMap<Owned, Acts>, now: Instant) {
     models.retain(|_, acts| {
         forget(acts, now);
@@ -342,7 +341,7 @@ mod tests {
         assert_eq!(forgiven(Duration::from_secs(125)), 2);
     }
 
-    /// Three consumers with deadlines of 20 ms once took an honest model from all others.
+    /// Once, three consumers with deadlines of 20 ms blocked an honest model for all others.
     #[test]
     fn impatient_callers_take_a_model_from_nobody_else() {
         let strikes = Strikes::default();

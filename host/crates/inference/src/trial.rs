@@ -1,7 +1,7 @@
-//! Trying a model out before it goes live: what fails whatever it is given would fail every call.
+//! The trial run of a model before it goes live: rejects models that would fail every call.
 //!
-//! The values are invented, and an honest model may refuse them: a number of rows, a rate, a shape. So some are tried that have little in
-//! common, and a failure counts only if it does not change with them, or if it is a defect of the backend.
+//! The inputs are generated, and an honest model may reject them: a number of rows, a rate, a shape. So several different ones are tried. A
+//! failure counts only if it is the same for all, or a defect of the backend.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use super::graph::{ComputeError, ErrorClass, Graph};
 use super::signature::TensorSpec;
 use hospes_core::tensor::{self, DataType, RANK_MAX, Tensor, TensorError, pack_strings};
 
-/// What is tried, in order: the size of open dimensions, and what the elements are.
+/// The attempts, in order: size of open dimensions, and content of the elements.
 const ATTEMPTS: [(usize, Fill); 6] = [
     (1, Fill::Ones),
     (1, Fill::Zeros),
@@ -22,23 +22,23 @@ const ATTEMPTS: [(usize, Fill); 6] = [
     (512, Fill::Ones),
 ];
 
-/// Why a model was not computed that could have been.
+/// Why a model was not computed.
 pub(super) const NO_TIME: &str = "there was no time left for it";
 
-/// Most bytes of the inputs of an attempt with more than the fewest elements.
+/// Maximum input bytes of an attempt with more than the fewest elements.
 const LARGE_BYTES_MAX: usize = 16 << 20;
 
-/// All models of a bundle may take so many times as long as one.
+/// All models of a bundle may take this many times as long as one.
 const MODELS_FACTOR: u32 = 2;
 
-/// The time in which the models of a bundle are tried out.
+/// The time limit for a bundle's trial runs.
 #[derive(Debug, Clone, Copy)]
 pub struct TrialTime {
     each: Duration,
     until: Instant,
 }
 
-/// The part of it that is one model's.
+/// One model's part of it.
 struct Part {
     until: Instant,
     /// Whether it is as long as one model's may be.
@@ -46,12 +46,12 @@ struct Part {
 }
 
 impl TrialTime {
-    /// It begins now: `each` is the most that one model may take, and twice that the most that all may.
+    /// Starts now: `each` is the limit per model, and twice that the limit for all.
     pub fn begin(each: Duration) -> Self {
         Self { each, until: Instant::now() + each * MODELS_FACTOR }
     }
 
-    /// When all of it is over.
+    /// The deadline for all.
     pub fn until(&self) -> Instant {
         self.until
     }
@@ -62,21 +62,21 @@ impl TrialTime {
     }
 }
 
-/// What elements are.
+/// The content of elements.
 #[derive(Debug, Clone, Copy)]
 enum Fill {
     Zeros,
     Ones,
-    /// The number of the input: the end of a range is behind its beginning.
+    /// The index of the input: a range's end is after its start.
     Places,
 }
 
 /// A model that was tried out.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Trial {
-    /// It was computed, and how long that took the second time.
+    /// It was computed; the duration of the second run.
     Computed(Duration),
-    /// It refused what was invented, or was not computed for another reason: these words. Callers may know better.
+    /// It rejected the generated inputs, or failed for another reason. Callers may know better inputs.
     Inconclusive(String),
 }
 
@@ -104,7 +104,7 @@ pub enum TrialError {
     Slow(Duration),
 }
 
-/// How often a model has ended its worker while it was tried out, and how it did last.
+/// How often a model crashed its worker in its trial run, and the last outcome.
 #[derive(Default)]
 struct Lost {
     times: usize,
@@ -121,7 +121,7 @@ impl Lost {
         Ok(())
     }
 
-    /// Of a model that was not computed: one that has ended its worker does not go live untried.
+    /// For a model that was not computed: after a crash, a model does not go live untried.
     fn or_inconclusive(self, why: String) -> Result<Trial, TrialError> {
         if self.times > 0 {
             return Err(TrialError::Unclear { how: self.how, why });
@@ -131,8 +131,8 @@ impl Lost {
 }
 
 impl Graph {
-    /// Computes the model with inputs of the smallest shapes that it takes, or shows that it cannot be computed. `lost_max`: when it has
-    /// ended its worker so often, it is of no use. One that has ended it at all has to be computed after that.
+    /// Computes the model with inputs of its smallest shapes, or shows that it cannot be computed. After `lost_max` crashes it is rejected.
+    /// After any crash it must succeed.
     ///
     /// # Errors
     /// [`TrialError`] if it would fail every call.
@@ -149,7 +149,7 @@ impl Graph {
             }
             let Some(inputs) = self.invent(size, fill, attempt == 0)? else { continue };
             let tried = match self.attempt(&inputs, one.until).await {
-                // That it ended once does not mean that it does again.
+                // One crash does not mean that it crashes again.
                 Some(Ok(())) => match self.time(&inputs, one.until).await {
                     Ok(trial) => return Ok(trial),
                     Err(error) => Some(error),
@@ -162,7 +162,7 @@ impl Graph {
                     return Err(TrialError::BackedOff { wait });
                 }
                 Some(ComputeError::Lost { how }) => lost.again(how, lost_max)?,
-                // Others compute: that is not this model's fault.
+                // Other computations are running, which is not this model's fault.
                 Some(error) if matches!(error.class(), ErrorClass::Busy | ErrorClass::Lost) => {
                     return lost.or_inconclusive(error.to_string());
                 }
@@ -187,12 +187,12 @@ impl Graph {
         lost.or_inconclusive(first.to_string())
     }
 
-    /// Whether every call looks the same: what is optional is left out.
+    /// Whether all attempts are equal, because only optional inputs differ.
     fn has_no_inputs(&self) -> bool {
         self.signature().required().next().is_none()
     }
 
-    /// Computes it once, after the time for which it is backed off. None if that is not over by then.
+    /// Computes it once, after its back-off. `None` if that lasts too long.
     async fn attempt(
         &self,
         inputs: &[(String, Tensor)],
@@ -211,7 +211,7 @@ impl Graph {
         tokio::time::timeout_at(until.into(), attempt).await.ok()
     }
 
-    /// How long it takes once it is warm; an error if it has ended its worker.
+    /// Its duration when warm; an error if it crashed its worker.
     async fn time(
         &self,
         inputs: &[(String, Tensor)],
@@ -230,7 +230,7 @@ impl Graph {
         })
     }
 
-    /// Inputs of this kind; none if they would be large and need not be tried.
+    /// Inputs of this kind; `None` if they would be large and are not required.
     fn invent(
         &self,
         open: usize,
@@ -275,7 +275,7 @@ fn smallest(spec: &TensorSpec, open: usize) -> Vec<usize> {
     }
 }
 
-/// So many elements that are this number.
+/// This many elements with this value.
 fn elements_of(ty: DataType, number: u8, count: usize) -> Bytes {
     let number_bytes: Vec<u8> = match ty {
         DataType::Bool => vec![number.min(1)],

@@ -1,6 +1,6 @@
-//! The windows of a worker's shared memory: a computation needs one, and when all are taken, whose turn it is.
+//! The windows of a worker's shared memory. A computation needs one; if all are taken, callers wait in fair turns.
 //!
-//! Callers have fair turns ([`Turns`]) by the time that is computed for them: whoever has many calls under way waits behind itself.
+//! Turns are shared ([`Turns`]) by computing time: a caller with many calls waits behind itself.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -14,19 +14,19 @@ use hospes_admission::{Ticket, Turn, Turns};
 pub(super) struct Windows(Mutex<State>);
 
 struct State {
-    /// As long as there are any, nobody waits.
+    /// While there are any, nobody waits.
     free: Vec<u32>,
-    /// Who has which, and since when.
+    /// The owner of each window, and since when.
     taken: Vec<Option<(Caller, Instant)>>,
     turns: Turns<u64, Waiting>,
     closed: bool,
 }
 
-/// Who waits, and where its window is sent.
+/// The waiters, with the channel for their window.
 type Waiting = (Caller, oneshot::Sender<u32>);
 
 impl Windows {
-    /// So many, all free.
+    /// This many, all free.
     pub(super) fn new(count: u32) -> Self {
         Self(Mutex::new(State {
             free: (0..count).rev().collect(),
@@ -36,7 +36,7 @@ impl Windows {
         }))
     }
 
-    /// Takes a window, which has to be given back; waits for one if none is free. None if there will be none: the worker has ended.
+    /// Takes a window, which must be returned; waits if none is free. `None` if the worker has ended.
     pub(super) async fn take(&self, caller: Caller) -> Option<u32> {
         let mut place = {
             let mut state = self.lock();
@@ -56,8 +56,8 @@ impl Windows {
         (&mut place.turn).await.ok()
     }
 
-    /// Takes a window back from whoever has it; the next caller gets it. `nanos` of it were computed; if that is not known, all the time
-    /// that the window was taken. More than that a worker cannot have computed, whatever it says.
+    /// Returns a window, which goes to the next caller. `nanos` is the computing time; if unknown, the whole time counts. The worker's
+    /// claim is capped at that.
     pub(super) fn give_back(&self, window: u32, nanos: Option<u64>) {
         let mut nanos = nanos;
         loop {
@@ -74,17 +74,17 @@ impl Windows {
                 return;
             };
             state.hand(window, next);
-            // To wake somebody may end somebody else, who gives back in turn: not while the lock is held.
+            // Waking one waiter may drop another, which returns a window in turn: not while holding the lock.
             drop(state);
             if waiter.send(window).is_ok() {
                 return;
             }
-            // Who has left in this moment had nothing of it.
+            // A waiter that has just left got nothing.
             nanos = Some(0);
         }
     }
 
-    /// The worker has ended: nobody waits any more, or ever again.
+    /// The worker has ended: nobody waits from now on.
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -93,7 +93,7 @@ impl Windows {
         drop(left);
     }
 
-    /// Nothing panics while this is held.
+    /// Nothing panics while holding this lock.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -107,7 +107,7 @@ impl State {
     }
 }
 
-/// A place in the line, given up when dropped: also when the caller stops waiting.
+/// A place in the queue, given up when dropped, also when the caller stops waiting.
 struct Place<'a> {
     windows: &'a Windows,
     caller: u64,
@@ -119,7 +119,7 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         let left = self.windows.lock().turns.remove(&self.caller, self.ticket);
         drop(left);
-        // It may have come at the last moment, and nothing comes after this.
+        // It may have come at the last moment, and nothing comes later.
         self.turn.close();
         if let Ok(window) = self.turn.try_recv() {
             self.windows.give_back(window, Some(0));
@@ -162,7 +162,7 @@ mod tests {
         assert!(others.iter_mut().all(|taking| poll(taking).is_pending()));
         let mut more: Taking<'_> = Box::pin(windows.take(Caller::new(2)));
         assert!(poll(&mut more).is_pending());
-        // Each window that comes back goes to somebody else, as long as they have had less computed. More than the time that it was
+        // Each returned window goes to another caller, while they have computed less. More than the elapsed time does not count.
         // taken does not count.
         std::thread::sleep(Duration::from_millis(20));
         for window in first {
@@ -191,7 +191,7 @@ mod tests {
         }
         let mut served = Vec::new();
         while let Poll::Ready(Some(window)) = held {
-            // Longer than what it is said to have taken.
+            // Longer than the reported time.
             std::thread::sleep(std::time::Duration::from_micros(200));
             windows.give_back(window, Some(100_000));
             held = Poll::Pending;
@@ -244,7 +244,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever takes, waits, leaves and gives back: no window is lost, none is given twice, and none is free while somebody waits.
+        /// Whatever callers do, no window is lost or given twice, and none is free while somebody waits.
         #[test]
         fn windows_are_neither_lost_nor_given_twice(steps in vec(step(), 1..120)) {
             const COUNT: u32 = 3;

@@ -1,7 +1,7 @@
 //! An inference worker: the process in which backends load and compute models.
 //!
-//! One thread steers, one loads, the others compute. It believes its host, for it can do nothing to it; what it must not do is
-//! reach anything else, which [`hospes_worker::confine`] sees to before the first model comes.
+//! One thread controls, one loads, the others compute. It trusts its host. It must not reach anything else: [`hospes_worker::confine`]
+//! ensures that before the first model arrives.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
@@ -20,7 +20,7 @@ use hospes_worker::channel::{Buffer, Received};
 use hospes_worker::confine::{confine_around, start_no_more_threads};
 use hospes_worker::{ChannelError, End, MemoryError, SharedMemory};
 
-/// Why a worker ends before its host wants it to.
+/// Why a worker ends early.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
     #[error("the connection to the host failed")]
@@ -35,7 +35,7 @@ pub enum WorkerError {
     Thread(#[source] std::io::Error),
 }
 
-/// A model to load, as the thread that loads gets it.
+/// A model for the loading thread.
 struct Load {
     model: u32,
     backend: BackendKind,
@@ -59,20 +59,19 @@ type Backends = Vec<(BackendKind, Result<Arc<dyn Backend>, BackendError>)>;
 
 struct Jobs {
     running: HashMap<u64, Arc<Stop>>,
-    /// Cancelled before a thread took them: to be skipped, for their windows are others' by then. No more than the connection holds,
-    /// as a job is cancelled once and after it was sent.
+    /// Jobs cancelled before a thread took them: skip them, because their windows may belong to others by then. Bounded by the connection,
+    /// since a job is cancelled once and after it was sent.
     cancelled: BTreeSet<u64>,
-    /// The newest job that was taken of each window. A window's jobs come in the order of their numbers, so an earlier one that does not
-    /// run has ended.
+    /// The newest job taken from each window. A window's jobs are numbered in order, so an earlier one that is not running has ended.
     taken: Vec<u64>,
 }
 
-/// What has to be done about a job that is cancelled.
+/// What to do about a cancelled job.
 enum Cancelled {
     Stop(Arc<Stop>),
-    /// It is skipped when a thread takes it, and is over now.
+    /// A thread will skip it; it is over now.
     Skip,
-    /// It ended before.
+    /// It has already ended.
     Nothing,
 }
 
@@ -82,7 +81,7 @@ impl Jobs {
         Self { running: HashMap::new(), cancelled: BTreeSet::new(), taken }
     }
 
-    /// A thread has a job: what stops it, or nothing if it was cancelled.
+    /// A thread takes a job. Returns its stop handle, or `None` if it was cancelled.
     fn take(&mut self, job: u64, window: u32) -> Option<Arc<Stop>> {
         if let Some(taken) = self.taken.get_mut(window as usize) {
             *taken = job.max(*taken);
@@ -125,7 +124,7 @@ pub fn run(work: End, control: End) -> Result<(), WorkerError> {
     let bytes = setup.layout.bytes().ok_or(WorkerError::Unexpected)?;
     let memory = Arc::new(SharedMemory::open(file, bytes)?);
     let threads = NonZeroUsize::new(setup.threads as usize).ok_or(WorkerError::Unexpected)?;
-    // Libraries are the operator's and are opened while there are files. They start threads when they begin: then the files are given up.
+    // The operator's libraries are opened while there are files, and start threads when initialised: files are given up in between.
     let needs = Needs { libraries: &setup.libraries, threads };
     let mapped: Vec<_> = TABLE.iter().map(|row| (row.kind, (row.map)(&needs))).collect();
     let keep = [work.as_fd(), control.as_fd(), memory.file()];
@@ -165,7 +164,7 @@ fn start_threads(
     Ok(loader)
 }
 
-/// Nothing that is kept in these locks is left half-way by a panic.
+/// No panic leaves these locks' contents half-changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -225,7 +224,7 @@ impl Shared {
         if let Err(ChannelError::TooLong { bytes }) = self.control.send(&report, None) {
             let text = format!("its inputs and outputs take {bytes} bytes to describe");
             let error = BackendError::Unsupported(text);
-            // If that fails too, the host has gone, and the thread that steers ends the process.
+            // If that fails too, the host has gone, and the control thread ends the process.
             let _ = self.control.send(&Report::NotLoaded { model, error }, None);
         }
     }
@@ -244,7 +243,7 @@ impl Shared {
         }
     }
 
-    /// What a thread that computes does, until the host closes the connection.
+    /// A computing thread's loop, until the host closes the connection.
     fn compute(&self) {
         let mut buffer = Buffer::default();
         while let Ok(Some(Received { message: job, file: None })) = self.work.receive(&mut buffer) {
@@ -300,7 +299,7 @@ impl Shared {
         if let Err(ChannelError::TooLong { bytes }) = self.work.send(done, None) {
             let error = BackendError::Failed(format!("its outputs take {bytes} bytes to describe"));
             let done = Done { result: Err(JobError::Backend(error)), ..*done };
-            // If that fails too, the host has gone, and the thread that steers ends the process.
+            // If that fails too, the host has gone, and the control thread ends the process.
             let _ = self.work.send(&done, None);
         }
     }
@@ -317,7 +316,7 @@ mod tests {
 
     const WINDOWS: u32 = 2;
 
-    /// Gives nothing, and counts how often it was asked.
+    /// Returns nothing, and counts its calls.
     struct Counting {
         signature: ModelSignature,
         runs: Arc<AtomicUsize>,
@@ -334,7 +333,7 @@ mod tests {
         }
     }
 
-    /// A worker with model 1, the host's end of its work, and how often it has computed.
+    /// A worker with model 1, the host's end of its work, and the number of its computations.
     fn worker() -> (Shared, End, Arc<AtomicUsize>) {
         let layout = Layout::new(WINDOWS, 1);
         let limits = Limits { memory_bytes_max: 0, file_bytes_max: 0, cpu_max: None };
@@ -362,7 +361,7 @@ mod tests {
         Job { job, model: 1, window, call, inputs: Vec::new() }
     }
 
-    /// Once the oldest of many was forgotten, and computed in a window that somebody else had by then.
+    /// Once, the oldest of many was dropped, and computed in a window that belonged to another job by then.
     #[test]
     fn a_job_that_was_cancelled_is_never_computed_however_many_were_cancelled_after_it() {
         let (worker, host, runs) = worker();
@@ -386,7 +385,7 @@ mod tests {
     fn of_jobs_that_ended_before_they_were_cancelled_nothing_is_kept_and_nobody_hears_twice() {
         let (worker, host, runs) = worker();
         host.set_nonblocking().expect("a socket");
-        // Threads may take what they have in another order than it came.
+        // Threads may take jobs out of order.
         for number in [2, 1, 3, 4] {
             assert!(worker.done(job(number, 0)).is_some());
         }

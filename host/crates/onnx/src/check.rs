@@ -1,4 +1,4 @@
-//! The walk through a model: every message, once, before anybody parses it.
+//! Walks a model: every message once, before any backend parses it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,25 +13,25 @@ use super::operators::{Operator, domain};
 use super::refused::{ModelRefused, Problem, quoted};
 use super::schema::{Kind, STRING, element_bits};
 
-/// Bytes 4 to 8 of a file in ONNX Runtime's own format. The library looks there before it takes a file for ONNX.
+/// Bytes 4 to 8 of a file in ONNX Runtime's own format, which the library checks first.
 const ORT_MARK: &[u8] = b"ORTM";
 
-/// Metadata by which ONNX Runtime can be set up.
+/// Metadata that can configure ONNX Runtime.
 const SETTINGS: [&str; 1] = ["ort_config"];
 
-/// Attributes that name a file, whatever the operator is.
+/// Attributes that name a file in any operator.
 const PATHS: [&str; 2] = ["ep_cache_context", "onnx_model_filename"];
 
-/// Messages around the model's own graph, itself included.
+/// Messages around the model's graph, including the graph.
 const MAIN_GRAPH_DEPTH: usize = 2;
 
-/// Longest name of a locale.
+/// Maximum length of a locale's name.
 const LOCALE_BYTES_MAX: usize = 64;
 
-/// Walks an ONNX model before a backend sees it. Allocates in proportion to the names in it only.
+/// Walks an ONNX model before a backend parses it. Allocates only in proportion to its names.
 ///
 /// # Errors
-/// [`ModelRefused`] if it is no ONNX model, larger or deeper than models may be, or refers to anything outside itself.
+/// [`ModelRefused`] if it is not an ONNX model, exceeds a limit, or refers to anything outside itself.
 pub fn check(model: &[u8]) -> Result<ModelFacts, ModelRefused> {
     if model.len() > MODEL_BYTES_MAX {
         return Err(Problem::TooLarge { bytes: model.len() }.into());
@@ -73,13 +73,13 @@ struct Walk<'m> {
     depth: usize,
     counts: [u64; Limit::COUNT],
     has_graph: bool,
-    /// The model's graphs, then a body for each function.
+    /// The model's graphs, then one body per function.
     bodies: Vec<Body<'m>>,
-    /// Inputs and outputs of the model that say nothing of their shape.
+    /// The model's inputs and outputs without a shape.
     unranked: Vec<&'m str>,
-    /// Inputs of the model that have a value in it, unless there are many.
+    /// The model's inputs with default values, unless there are many.
     initialised: Vec<&'m str>,
-    /// Bytes of the sparse tensors so far, spread out.
+    /// Expanded size of the sparse tensors so far, in bytes.
     dense_bytes: u64,
 }
 
@@ -120,7 +120,7 @@ impl<'m> Walk<'m> {
         walked.map_err(|refused| refused.within(|| place(kind, bytes)))
     }
 
-    /// Walks a message's fields, and those of the messages in it. `look` sees each field first.
+    /// Walks a message's fields and nested messages. `look` sees each field first.
     fn fields(
         &mut self,
         kind: Kind,
@@ -252,7 +252,7 @@ impl<'m> Walk<'m> {
             return Err(Problem::Outside { operator: (*name).to_owned() }.into());
         }
         self.fields(Kind::Attribute, bytes, |field| match field.value {
-            // The system looks for a locale's files by its name.
+            // The system looks up a locale's files by its name.
             Value::Bytes(value) if name == "locale" && !is_locale(value) => {
                 let value = quoted(&String::from_utf8_lossy(value));
                 Err(Problem::Path { name: "locale", value }.into())
@@ -264,7 +264,7 @@ impl<'m> Walk<'m> {
     fn tensor(&mut self, bytes: &'m [u8]) -> Result<(), ModelRefused> {
         self.count(Limit::Tensors, 1)?;
         let (mut dims, mut data_type) = (Vec::new(), 0);
-        // Elements that it holds, by how they are kept. `raw_data` is in bytes.
+        // Its elements, by representation. `raw_data` is in bytes.
         let (mut words, mut halves, mut raw_bytes) = (0_u64, 0_u64, 0_u64);
         self.fields(Kind::Tensor, bytes, |field| {
             match (field.number, field.value) {
@@ -289,12 +289,12 @@ impl<'m> Walk<'m> {
             (_, None) => return Err(Problem::ElementType(data_type).into()),
             (_, Some(bits)) => {
                 let raw = raw_bytes.saturating_mul(8) / bits;
-                // Elements of less than a byte lie together in one number.
+                // Elements smaller than a byte are packed into one number.
                 raw.saturating_add(words)
                     .saturating_add(halves.saturating_mul(8 / bits.clamp(2, 8)))
             }
         };
-        // An attribute may have a tensor of one element that is not written down.
+        // An attribute may have a one-element tensor that is not written out.
         if claimed > held.max(1) { Err(Problem::Claim { claimed, held }.into()) } else { Ok(()) }
     }
 
@@ -303,7 +303,7 @@ impl<'m> Walk<'m> {
         self.fields(Kind::SparseTensor, bytes, |field| {
             if field.number == 3 { extend(&mut dims, field.value) } else { Ok(()) }
         })?;
-        // Whatever the type is: 16 bytes are the widest.
+        // For any type: 16 bytes is the widest.
         let bytes = elements(&dims)?.saturating_mul(16);
         self.dense_bytes = self.dense_bytes.saturating_add(bytes);
         if self.dense_bytes > DENSE_BYTES_MAX { Err(Problem::Dense.into()) } else { Ok(()) }
@@ -324,7 +324,7 @@ impl<'m> Walk<'m> {
     }
 }
 
-/// The size that a dimension has; none if it is open, which some exporters write as a size below zero.
+/// A dimension's size; `None` if it is open, which some exporters write as a negative size.
 fn fixed_size(dimension: &[u8]) -> Option<i64> {
     let mut fields = Fields::new(Kind::Dimension, dimension).map_while(Result::ok);
     let size = fields.find_map(|field| match field.value {
@@ -334,7 +334,7 @@ fn fixed_size(dimension: &[u8]) -> Option<i64> {
     size.filter(|size| *size >= 0)
 }
 
-/// Whether a value is a tensor whose shape is given, if only by a number of open dimensions.
+/// Whether a value is a tensor with a shape, at least a number of open dimensions.
 fn has_shape(value: &[u8]) -> bool {
     let inner = |kind: Kind, message, number| {
         let mut fields = Fields::new(kind, message).map_while(Result::ok);
@@ -358,7 +358,7 @@ fn extend(dims: &mut Vec<i64>, value: Value<'_>) -> Result<(), ModelRefused> {
     Ok(())
 }
 
-/// How many elements a shape has. A size of zero does not hide the others: who multiplies them in another order would overflow.
+/// The number of elements of a shape. A zero does not hide the other sizes: another order of multiplication would overflow.
 fn elements(dims: &[i64]) -> Result<u64, ModelRefused> {
     let mut product = 1_u64;
     for size in dims {
@@ -373,7 +373,7 @@ fn elements(dims: &[i64]) -> Result<u64, ModelRefused> {
 
 fn is_locale(name: &[u8]) -> bool {
     let may = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-@".contains(byte);
-    // A dot stands between a language and its encoding only.
+    // A dot occurs only between language and encoding.
     let dots = name.iter().filter(|byte| **byte == b'.').count();
     name.len() <= LOCALE_BYTES_MAX
         && dots <= 1
@@ -381,7 +381,7 @@ fn is_locale(name: &[u8]) -> bool {
         && name.iter().all(|byte| may(byte) || *byte == b'.')
 }
 
-/// The file that a tensor names.
+/// The file that a tensor refers to.
 fn location_of(tensor: &[u8]) -> String {
     let entries = Fields::new(Kind::Tensor, tensor).map_while(Result::ok);
     let location = entries.filter(|field| field.number == 13).find_map(|field| match field.value {
@@ -398,7 +398,7 @@ fn location_of(tensor: &[u8]) -> String {
     quoted(location.unwrap_or("a file"))
 }
 
-/// How an error says where something is. Names may come after what is in the message, so they are looked for again.
+/// The place in error messages. Names may follow the content, so they are searched again.
 fn place(kind: Kind, bytes: &[u8]) -> Option<String> {
     let name = |number| quoted(peek(kind, bytes, number).unwrap_or_default());
     Some(match kind {

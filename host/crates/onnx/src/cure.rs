@@ -1,5 +1,5 @@
-//! Cures for models that hosts would refuse, done where their publisher packs them: weights in a file beside the model are put into it, and
-//! maps of chances (`ZipMap`) are taken apart into the tensor that they were made of.
+//! Repairs models that hosts would reject, when a publisher packs them: embeds weights from a file beside the model, and replaces maps of
+//! probabilities (`ZipMap`) by the tensors they were made from.
 
 use std::fmt::Write as _;
 
@@ -9,20 +9,20 @@ use super::refused::quoted;
 use super::schema::{Holds, Kind};
 use super::wire::{Raw, Wire, WireError};
 
-/// Classes whose names a note lists.
+/// Maximum classes whose names a note lists.
 const CLASSES_MAX: usize = 20;
 
-/// Where files beside a model are read from: a whole file, by a name without folders. None if there is no such file.
+/// Reads files beside a model: a whole file, by a name without folders. `None` if it does not exist.
 pub type Beside<'f> = dyn Fn(&str) -> std::io::Result<Option<Vec<u8>>> + 'f;
 
-/// A model that was cured, and what was done to it, a line each.
+/// A repaired model, and the changes, one line each.
 #[derive(Debug)]
 pub struct Cured {
     pub model: Vec<u8>,
     pub notes: Vec<String>,
 }
 
-/// Why a model could not be cured.
+/// Why a model could not be repaired.
 #[derive(Debug, thiserror::Error)]
 pub enum CureError {
     #[error(transparent)]
@@ -52,10 +52,10 @@ pub enum CureError {
 const ADVICE: &str =
     "save the weights inside it, with `onnx.save_model(model, path, save_as_external_data=False)`";
 
-/// Cures what can be cured; a model that has nothing of the kind comes back as it is.
+/// Repairs what can be repaired; other models are returned unchanged.
 ///
 /// # Errors
-/// [`CureError`] if weights that are outside the model cannot be found.
+/// [`CureError`] if external weights cannot be found.
 pub fn cure(model: &[u8], beside: &Beside<'_>) -> Result<Cured, CureError> {
     let mut cure = Cure { beside, files: Vec::new(), maps: Vec::new() };
     let whole = cure.message(Kind::Model, model, 0)?;
@@ -75,12 +75,12 @@ pub fn cure(model: &[u8], beside: &Beside<'_>) -> Result<Cured, CureError> {
 
 struct Cure<'f> {
     beside: &'f Beside<'f>,
-    /// Those that were read, by their names.
+    /// The files read, by name.
     files: Vec<(String, Vec<u8>)>,
     maps: Vec<Map>,
 }
 
-/// A node that makes maps out of a tensor.
+/// A node that turns a tensor into maps.
 struct Map {
     output: String,
     classes: Vec<String>,
@@ -122,7 +122,7 @@ impl Map {
 }
 
 impl Cure<'_> {
-    /// The message, with the weights of every tensor in it.
+    /// The message, with all tensors' weights embedded.
     fn message(&mut self, kind: Kind, bytes: &[u8], depth: usize) -> Result<Vec<u8>, CureError> {
         if depth == DEPTH_MAX {
             return Err(CureError::Depth);
@@ -198,7 +198,7 @@ impl Cure<'_> {
     }
 }
 
-/// The kind of a field that may hold tensors.
+/// The kind of a field that may contain tensors.
 fn inner(kind: Kind, number: u32) -> Option<Kind> {
     match kind.field(number)?.0 {
         Holds::Message(
@@ -232,7 +232,7 @@ fn entries(tensor: &[u8]) -> Result<Vec<(String, String)>, WireError> {
     Ok(entries)
 }
 
-/// The model with its maps taken apart: the nodes hand their tensor on as it is, and the outputs are tensors.
+/// The model without maps: the nodes pass their tensor on, and the outputs are tensors.
 fn unzip(model: &[u8], maps: &[Map]) -> Result<Vec<u8>, CureError> {
     let mut out = Vec::with_capacity(model.len());
     let mut has_operators = false;
@@ -249,7 +249,7 @@ fn unzip(model: &[u8], maps: &[Map]) -> Result<Vec<u8>, CureError> {
         }
     }
     if !has_operators {
-        // The first version of `Identity` that every backend still has.
+        // The first version of `Identity` that every backend supports.
         put(&mut out, 8, &[0x10, 13]);
     }
     Ok(out)
@@ -284,7 +284,7 @@ fn unzip_graph(graph: &[u8], maps: &[Map]) -> Result<Vec<u8>, CureError> {
     Ok(out)
 }
 
-/// A value of so many chances for each row.
+/// A value with this many probabilities per row.
 fn chances(map: &Map) -> Vec<u8> {
     let mut shape = Vec::new();
     put(&mut shape, 1, &[]);

@@ -1,6 +1,6 @@
-//! What is known of a model that was walked.
+//! Facts about a walked model.
 
-/// What a model consists of.
+/// A model's contents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelFacts {
     operators: Vec<OperatorCount>,
@@ -8,14 +8,14 @@ pub struct ModelFacts {
     initialised: Vec<String>,
 }
 
-/// An operator, and how many nodes of the model compute it.
+/// An operator, and the number of nodes that compute it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OperatorCount {
     /// Empty for ONNX's own.
     pub domain: String,
     pub name: String,
     pub count: u64,
-    /// Whether what it costs is known from the shapes and types that go in.
+    /// Whether its cost is known from input shapes and types.
     pub bounded: bool,
 }
 
@@ -31,17 +31,17 @@ impl ModelFacts {
         Self { operators, unranked, initialised }
     }
 
-    /// The operators that its nodes compute, in the model's graphs and in the functions that it defines.
+    /// The operators of the model's graphs and of its functions.
     pub fn operators(&self) -> &[OperatorCount] {
         &self.operators
     }
 
-    /// Whether the model leaves it open how many dimensions its input or output of this name has.
+    /// Whether the input or output of this name has an open number of dimensions.
     pub fn is_unranked(&self, name: &str) -> bool {
         self.unranked.iter().any(|unranked| unranked == name)
     }
 
-    /// Whether the model has a value (an initialiser) for its input of this name. Of many such inputs none is remembered.
+    /// Whether the input of this name has a default value (an initialiser). If there are too many, none is recorded.
     pub fn is_initialised(&self, name: &str) -> bool {
         self.initialised.iter().any(|initialised| initialised == name)
     }
@@ -51,8 +51,8 @@ impl ModelFacts {
         self.operators.iter().any(|operator| operator.domain == domain && operator.name == name)
     }
 
-    /// Whether what the model costs is known from the shapes and types that go in: it has no operator that repeats or grows by what a
-    /// value says, and none that nobody looked at. It may still take long, and two shapes may cost very differently.
+    /// Whether the model's cost is known from input shapes and types: no operator repeats or grows depending on a value, and all are known.
+    /// It may still take long, and two shapes may cost very differently.
     pub fn is_bounded(&self) -> bool {
         self.operators.iter().all(|operator| operator.bounded)
     }

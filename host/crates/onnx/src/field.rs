@@ -1,10 +1,10 @@
-//! The fields of one message, as ONNX's schema has them.
+//! The fields of one message, by ONNX's schema.
 
 use super::refused::Problem;
 use super::schema::{Holds, Kind, Times};
 use super::wire::{Raw, Wire, WireError, count_packed, packed};
 
-/// Longest name of anything, in bytes.
+/// Maximum length of any name, in bytes.
 pub const NAME_BYTES_MAX: usize = 4096;
 
 /// A field and what it holds.
@@ -23,16 +23,16 @@ pub(super) enum Value<'m> {
     Number(u64),
     /// Numbers that are packed; one that stands alone is [`Value::Number`].
     Numbers(&'m [u8]),
-    /// So many numbers of fixed width.
+    /// This many numbers of fixed width.
     Fixed(u64),
     Message(Kind, &'m [u8]),
 }
 
-/// The fields of a message of this kind. It ends after the first error.
+/// The fields of a message of this kind. Ends after the first error.
 pub(super) struct Fields<'m> {
     kind: Kind,
     wire: Wire<'m>,
-    /// A bit for each field that may be there once and was.
+    /// A bit for each non-repeated field already seen.
     seen: u32,
     ended: bool,
 }
@@ -93,7 +93,7 @@ impl<'m> Iterator for Fields<'m> {
     }
 }
 
-/// A backend gets names as C has them: they would end at a zero.
+/// Backends read names as C strings: they would end at a zero.
 fn name(bytes: &[u8]) -> Result<&str, Problem> {
     if bytes.len() > NAME_BYTES_MAX {
         return Err(Problem::Name { bytes: bytes.len() });
@@ -131,7 +131,7 @@ impl<'m> Value<'m> {
     }
 }
 
-/// The first name that a message has in this field, however broken the rest of the message is.
+/// The first name in this field of a message, even if the rest is malformed.
 pub(super) fn peek(kind: Kind, message: &[u8], number: u32) -> Option<&str> {
     let mut fields = Fields::new(kind, message).map_while(Result::ok);
     fields.find_map(|field| match field.value {

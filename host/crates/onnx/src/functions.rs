@@ -1,4 +1,4 @@
-//! Functions that a model defines: what a few lines become when every call is written out, as backends do when they load it.
+//! Functions that a model defines, and their size when every call is inlined, as backends do when they load it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,24 +6,24 @@ use super::limits::{FUNCTION_DEPTH_MAX, NODES_MAX};
 use super::operators::Operator;
 use super::refused::{ModelRefused, Problem};
 
-/// The nodes of a function, or of all the model's graphs, with those in graphs within them.
+/// The nodes of a function or of all the model's graphs, with nested graphs.
 #[derive(Debug, Default)]
 pub(super) struct Body<'m> {
-    /// Which function it is; none for the model's graphs.
+    /// The function; `None` for the model's graphs.
     pub(super) function: Option<Operator<'m>>,
     pub(super) uses: HashMap<Operator<'m>, u64>,
-    /// Operands whose values say how large a result is, and whose they are.
+    /// Operands whose values determine a result's size, and the node that has them.
     operands: Vec<(&'m str, Operator<'m>)>,
-    /// What is the same in each computation: initialisers, and the outputs of `Constant`.
+    /// Values that are constant: initialisers, and the outputs of `Constant`.
     constants: HashSet<&'m str>,
-    /// What is not: what callers give, and the outputs of all other nodes. It says more than that something is constant.
+    /// Values that are not: callers' inputs, and the outputs of all other nodes. This overrides a constant.
     computed: HashSet<&'m str>,
-    /// Operators with such operands in graphs within the body: what a name means there nobody has looked at.
+    /// Operators with such operands in nested graphs of the body, where nobody has resolved the names.
     nested: HashSet<Operator<'m>>,
 }
 
 impl<'m> Body<'m> {
-    /// A node: what it computes of what, and whether it is in a graph within this one.
+    /// A node: its operator and operands, and whether it is in a nested graph.
     pub(super) fn add(
         &mut self,
         operator: Operator<'m>,
@@ -34,7 +34,7 @@ impl<'m> Body<'m> {
         *self.uses.entry(operator).or_default() += 1;
         let by_value = operator.operands_by_value();
         let operands = inputs.iter().skip(by_value.start).take(by_value.len());
-        // One that is left out has an empty name.
+        // An omitted operand has an empty name.
         let mut operands = operands.filter(|name| !name.is_empty());
         if is_nested {
             if operands.next().is_some() {
@@ -47,14 +47,14 @@ impl<'m> Body<'m> {
         known.extend(outputs);
     }
 
-    /// What the graph itself names: its initialisers, and what callers give, who may give something else for an initialiser.
+    /// Names of the graph itself: its initialisers and its inputs, which may override initialisers.
     pub(super) fn name(&mut self, initialisers: Vec<&'m str>, inputs: Vec<&'m str>) {
         self.constants.extend(initialisers);
         self.computed.extend(inputs);
     }
 
-    /// Operators here whose results are as large as a value says that is not always the same.
-    /// `defines_constant`: whether the model has a `Constant` of its own.
+    /// Operators here whose result size depends on a value that is not constant.
+    /// `defines_constant`: whether the model defines its own `Constant`.
     pub(super) fn sized_by_value(
         &self,
         defines_constant: bool,
@@ -67,7 +67,7 @@ impl<'m> Body<'m> {
     }
 }
 
-/// Finds the functions' bodies, and refuses those that call themselves or become too large.
+/// Finds the functions' bodies, and rejects recursive or oversized ones.
 pub(super) fn check<'b, 'm>(
     bodies: &'b [Body<'m>],
 ) -> Result<HashMap<Operator<'m>, &'b Body<'m>>, ModelRefused> {
@@ -89,15 +89,15 @@ pub(super) fn check<'b, 'm>(
 
 struct Expand<'f, 'b, 'm> {
     functions: &'f HashMap<Operator<'m>, &'b Body<'m>>,
-    /// None while a function's calls are counted.
+    /// `None` while a function's calls are being counted.
     known: HashMap<Operator<'m>, Option<Size>>,
 }
 
-/// What a body is with its calls written out.
+/// A body with its calls inlined.
 #[derive(Debug, Clone, Copy, Default)]
 struct Size {
     nodes: u64,
-    /// How many functions call each other in a row in it.
+    /// The depth of its function calls.
     calls: usize,
 }
 

@@ -1,7 +1,7 @@
-//! ONNX models, looked at before anybody parses them: a publisher's file is walked by its protobuf, with limits on everything.
+//! Checks ONNX models before any backend parses them: walks the protobuf of a publisher's file, with limits on everything.
 //!
-//! A backend that parses a model reads what the model tells it to, files of the host among it. So nothing in a model may refer to
-//! anything outside it: what was signed is what is computed. Knows no backend and allocates nothing that a model could make large.
+//! A backend reads whatever a model refers to, including files of the host. So a model must not refer to anything outside itself: what was
+//! signed is what is computed. Depends on no backend, and allocates nothing whose size a model controls.
 
 mod check;
 mod cure;

@@ -1,31 +1,31 @@
-//! How large, how deep and how many.
+//! Limits on sizes, depths and counts.
 
-/// Largest model, in bytes: no protobuf message may be larger.
+/// Maximum size of a model in bytes, which is protobuf's maximum for a message.
 pub const MODEL_BYTES_MAX: usize = i32::MAX as usize;
 
-/// Most messages within messages. A graph within a graph is four: graph, node, attribute, graph.
+/// Maximum nesting of messages. A nested graph takes four: graph, node, attribute, graph.
 pub const DEPTH_MAX: usize = 64;
 
-/// Most nodes of all graphs together, with every call of a function written out.
+/// Maximum nodes of all graphs, with function calls inlined.
 pub const NODES_MAX: u64 = 250_000;
 
-/// Most functions that call each other in a row.
+/// Maximum depth of function calls.
 pub const FUNCTION_DEPTH_MAX: usize = 32;
 
-/// Most dimensions of a shape. What callers send has fewer (`RANK_MAX` of tensors).
+/// Maximum dimensions of a shape. Callers may send fewer (`RANK_MAX` of tensors).
 pub const RANK_MAX: usize = 32;
 
-/// Most elements of a shape: such a tensor's bytes can be counted, whatever its type is.
+/// Maximum elements of a shape: the tensor's size in bytes does not overflow, whatever its type.
 pub const ELEMENTS_MAX: u64 = i64::MAX as u64 / 16;
 
-/// Bytes of all sparse tensors together where they are spread out, as backends do when they load a model.
+/// Total size of sparse tensors in bytes when expanded, as backends do when they load a model.
 pub const DENSE_BYTES_MAX: u64 = 256 << 20;
 
-/// Most inputs with a value in the model that callers may give. Some exporters list every weight as an input: of a model with more, all
-/// such values are constants.
+/// Maximum inputs with default values that callers may give. Some exporters list every weight as an input: if a model has more, all such
+/// values are constants.
 pub const INITIALISED_INPUTS_MAX: usize = 64;
 
-/// What is counted over the whole model.
+/// Totals over the whole model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
     Nodes,
@@ -41,7 +41,7 @@ pub enum Limit {
 impl Limit {
     pub(super) const COUNT: usize = 8;
 
-    /// Most of them.
+    /// The limit of each.
     pub const fn max(self) -> u64 {
         match self {
             Limit::Nodes => NODES_MAX,

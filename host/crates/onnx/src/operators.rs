@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-/// An operator: what a node computes. The domain of ONNX's own is empty.
+/// An operator. ONNX's own domain is empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Operator<'m> {
     pub(super) domain: &'m str,
@@ -11,7 +11,7 @@ pub(super) struct Operator<'m> {
 }
 
 impl Operator<'_> {
-    /// As people write it.
+    /// Its written form.
     pub(super) fn title(self) -> String {
         let title = if self.domain.is_empty() {
             self.name.to_owned()
@@ -21,13 +21,13 @@ impl Operator<'_> {
         super::refused::quoted(&title)
     }
 
-    /// Whether what it costs is known from the shapes and types that go in: it neither repeats nor grows by what a value says.
+    /// Whether its cost is known from input shapes and types: it neither repeats nor grows depending on a value.
     ///
-    /// Left off on purpose: control flow (`If`, `Loop`, `Scan`); what grows by values (`Range`, `Tile`, `Expand`, `ConstantOfShape`,
-    /// `Resize`, `Upsample`, `Pad`, `OneHot`, `RoiAlign`, `MaxUnpool`, windows and Fourier transforms); what is as long as values make it
-    /// (`NonZero`, `Compress`, `Unique`, `NonMaxSuppression`, texts, sequences); random numbers; `Einsum`, whose cost has any exponent;
-    /// trees, whose nodes a model may tie into a ring; decoders that repeat (`BeamSearch` and the like). What is here may still have
-    /// operands whose values say how large a result is: [`Operator::operands_by_value`].
+    /// Left out on purpose: control flow (`If`, `Loop`, `Scan`); growth by values (`Range`, `Tile`, `Expand`, `ConstantOfShape`, `Resize`,
+    /// `Upsample`, `Pad`, `OneHot`, `RoiAlign`, `MaxUnpool`, windows and Fourier transforms); lengths from values (`NonZero`, `Compress`,
+    /// `Unique`, `NonMaxSuppression`, texts, sequences); random numbers; `Einsum`, whose cost has any exponent; trees, whose nodes may form
+    /// a cycle; decoders that repeat (`BeamSearch` and the like). Listed operators may still have operands whose values determine the size:
+    /// [`Operator::operands_by_value`].
     pub(super) fn is_bounded(self) -> bool {
         match self.domain {
             "" => ONNX.binary_search(&self.name).is_ok(),
@@ -37,8 +37,8 @@ impl Operator<'_> {
         }
     }
 
-    /// Which of its inputs say by their values how large its result is, or along which dimensions it lies, and so what everything
-    /// behind it costs: two rows of n elements, one of them turned into a column, are a table of n² when they are added.
+    /// Which inputs determine by value the size or the dimensions of its result, and so the cost of everything after it. Adding two rows of
+    /// n elements, one turned into a column, gives a table of n².
     pub(super) fn operands_by_value(self) -> Range<usize> {
         match (self.domain, self.name) {
             ("", "Slice") => 1..5,
@@ -51,32 +51,32 @@ impl Operator<'_> {
         }
     }
 
-    /// Whether its outputs are the same in each computation.
+    /// Whether its outputs are constant.
     pub(super) fn is_constant(self) -> bool {
         self.domain.is_empty() && self.name == "Constant"
     }
 
-    /// Whether it computes by a file or a library that its attributes name.
+    /// Whether its attributes name a file or library that it uses.
     pub(super) fn leads_outside(self) -> bool {
         OUTSIDE.contains(&self.name)
     }
 
-    /// Whether it is of a library that would have to be loaded beside the backend.
+    /// Whether it belongs to an extra library that would have to be loaded.
     pub(super) fn needs_a_library(self) -> bool {
         LIBRARIES.contains(&self.domain)
     }
 }
 
-/// A domain as it is compared: ONNX's own has two spellings.
+/// A domain for comparison: ONNX's own has two spellings.
 pub(super) fn domain(name: &str) -> &str {
     if name == "ai.onnx" { "" } else { name }
 }
 
-/// Operators of ONNX Runtime that hand their work to something outside, in any domain.
+/// ONNX Runtime operators that delegate to something outside, in any domain.
 const OUTSIDE: [&str; 8] =
     ["EPContext", "OpenVINO", "PyOp", "PythonOp", "PythonOpGrad", "SNPE", "Snpe", "TensorRTEngine"];
 
-/// Domains of operators that other libraries bring (onnxruntime-extensions, PyTorch's, TensorRT's plugins).
+/// Domains of other libraries' operators (onnxruntime-extensions, PyTorch's, TensorRT's plugins).
 const LIBRARIES: [&str; 6] = [
     "ai.onnx.contrib",
     "com.microsoft.extensions",
@@ -86,7 +86,7 @@ const LIBRARIES: [&str; 6] = [
     "trt.plugins",
 ];
 
-/// In order, to be searched.
+/// Sorted for binary search.
 #[rustfmt::skip]
 const ONNX: [&str; 143] = [
     "Abs", "Acos", "Acosh", "Add", "And", "ArgMax", "ArgMin", "Asin", "Asinh", "Atan", "Atanh",

@@ -1,4 +1,4 @@
-//! Why a model is not handed to a backend: what is wrong, where, and how to cure it.
+//! Why a model is rejected: what is wrong, where, and how to fix it.
 
 use std::fmt;
 
@@ -9,17 +9,17 @@ use super::limits::{
 use super::schema::Kind;
 use super::wire::WireError;
 
-/// Most characters of a model's own words in an error.
+/// Maximum characters of a model's own text in an error.
 const QUOTED_CHARS_MAX: usize = 80;
 
-/// Most places that an error names: the innermost ones.
+/// Maximum places that an error names: the innermost ones.
 const PLACES_MAX: usize = 6;
 
-/// Why a model is refused, and where in it that is.
+/// Why a model is rejected, and where in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelRefused {
     problem: Box<Problem>,
-    /// The innermost first.
+    /// Innermost first.
     places: Vec<String>,
 }
 
@@ -102,7 +102,7 @@ pub enum Problem {
 }
 
 impl ModelRefused {
-    /// Adds where it is, from the inside to the outside.
+    /// Adds a place, from the inside out.
     pub(super) fn within(mut self, place: impl FnOnce() -> Option<String>) -> Self {
         if self.places.len() < PLACES_MAX {
             self.places.extend(place());
@@ -133,7 +133,7 @@ impl fmt::Display for ModelRefused {
 
 impl std::error::Error for ModelRefused {}
 
-/// A model's own words, escaped and shortened.
+/// A model's own text, escaped and truncated.
 pub(super) fn quoted(text: &str) -> String {
     let mut escaped = text.escape_debug();
     let mut short: String = escaped.by_ref().take(QUOTED_CHARS_MAX).collect();

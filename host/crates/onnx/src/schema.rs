@@ -1,6 +1,6 @@
 //! Which fields ONNX's messages have (`onnx.proto`, release 1.23): their numbers, and what they hold.
 //!
-//! A field that is not here is refused: a backend may know what this program does not, and it may lead out of the model.
+//! Unknown fields are rejected: a backend may know them, and they may refer to something outside the model.
 
 /// A message of ONNX.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,12 +34,12 @@ pub enum Kind {
     SimpleSharding,
 }
 
-/// What a field holds.
+/// A field's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holds {
-    /// What something is called, or the name by which it is referred to.
+    /// A name or a reference.
     Name,
-    /// Text for people, and values of metadata.
+    /// Text for people, and metadata values.
     Text,
     Bytes,
     Number,
@@ -50,7 +50,7 @@ pub(super) enum Holds {
     Message(Kind),
 }
 
-/// Whether a field may be there more than once.
+/// Whether a field may be repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Times {
     Once,
@@ -58,7 +58,7 @@ pub(super) enum Times {
 }
 
 impl Kind {
-    /// What the field of this number holds; none if there is no such field.
+    /// The content of the field with this number; `None` if unknown.
     pub(super) fn field(self, number: u32) -> Option<(Holds, Times)> {
         use Holds::{Bytes, Message, Name, Number, Numbers, Text};
         use Times::{Many, Once};
@@ -181,7 +181,7 @@ impl Kind {
     }
 }
 
-/// Bits of one element of this type (`TensorProto.DataType`); none for text, and for what is no type.
+/// Bits per element of this type (`TensorProto.DataType`); `None` for text and unknown types.
 pub(super) fn element_bits(data_type: u64) -> Option<u64> {
     Some(match data_type {
         25 | 26 => 2,

@@ -105,10 +105,10 @@ fn a_shape_that_callers_give_makes_a_model_s_cost_unbounded() {
         let fields = [node("o", operator, &inputs), initialiser.clone(), input("x"), input("n")];
         assert!(!is_bounded(&fields), "{operator}");
     }
-    // Within another graph a name may mean something else.
+    // In a nested graph a name may mean something else.
     let inner = bytes(6, &[text(2, "inner"), reshape("s")].concat());
     assert!(!is_bounded(&[node("o", "Abs", &attribute("body", &inner)), initialiser.clone()]));
-    // In a function, it is whatever its callers say.
+    // In a function it depends on the caller.
     let body = [text(1, "Shaped"), text(10, "own"), text(4, "x"), text(4, "s")].concat();
     let body =
         [body, bytes(7, &[text(4, "Reshape"), text(1, "x"), text(1, "s")].concat())].concat();
@@ -116,7 +116,7 @@ fn a_shape_that_callers_give_makes_a_model_s_cost_unbounded() {
     let graph = bytes(7, &[call, initialiser].concat());
     let facts = check(&[number(1, 8), graph, bytes(25, &body)].concat()).expect("sound");
     assert!(!facts.is_bounded());
-    // And `Constant` may be a function that is none.
+    // `Constant` itself may be a function that is not constant.
     let own = [text(1, "Constant"), text(4, "x")].concat();
     let graph = bytes(7, &[constant, reshape("s")].concat());
     let facts = check(&[number(1, 8), graph, bytes(25, &own)].concat()).expect("sound");
@@ -161,11 +161,11 @@ fn either_half_of_external_data_is_enough_and_nothing_hides_it() {
     };
     outside(&number(14, 1));
     outside(&number(14, 2));
-    // Cut to 32 bits, as an enumeration is, this is one.
+    // Truncated to 32 bits, as for an enum, this is one.
     outside(&number(14, (1 << 32) + 1));
     outside(&bytes(13, &[]));
     outside(&bytes(13, &text(1, "offset")));
-    // The last one wins, or the first: no parser is asked.
+    // The first wins or the last, depending on the parser.
     outside(&[number(14, 1), number(14, 0)].concat());
     outside(&[number(14, 0), number(14, 1)].concat());
     // In another encoding it is an unknown field to one parser and an error to another.
@@ -186,7 +186,7 @@ fn what_parsers_merge_or_skip_is_refused() {
     let refused = check(&group).expect_err("a group");
     assert_eq!(*refused.problem(), Problem::Wire(WireError::Group));
     assert_eq!(*check(&[]).expect_err("empty").problem(), Problem::NoGraph);
-    // A file that is protobuf and ONNX Runtime's own format at once: `producer_name` reaches over the mark.
+    // A file that is both protobuf and ONNX Runtime's own format: `producer_name` extends over the mark.
     let both = [&[0x12, 6][..], b"xxORTM", &model(&[])].concat();
     assert_eq!(*check(&both).expect_err("both").problem(), Problem::OrtFormat);
 }
@@ -335,7 +335,7 @@ proptest! {
         let _ = check(&bytes);
     }
 
-    /// Whatever is done to a model with external data: if it is let through, another parser finds none in it either.
+    /// Mutates a model with external data: if a mutant passes, no other parser may find external data in it.
     #[test]
     fn no_change_lets_external_data_through(changes in changes()) {
         let inner = node("n", "Add", &attribute("t", &bytes(5, &tensor("v", &external()))));
@@ -352,14 +352,14 @@ proptest! {
     }
 }
 
-/// Bytes that become others. Most become tags of the fields of tensors and graphs.
+/// Bytes that are mutated. Most become tags of tensor and graph fields.
 fn changes() -> impl Strategy<Value = Vec<(usize, u8)>> {
     let to =
         prop_oneof![any::<u8>(), (1_u8..16, 0_u8..8).prop_map(|(field, kind)| field << 3 | kind)];
     proptest::collection::vec((any::<usize>(), to), 1..6)
 }
 
-/// Whether a model has no external data, as tract's parser reads it.
+/// Whether tract's parser finds no external data in a model.
 fn is_whole(model: &ModelProto) -> bool {
     fn tensor(tensor: &TensorProto) -> bool {
         tensor.external_data.is_empty() && tensor.data_location.unwrap_or(0) == 0

@@ -1,12 +1,12 @@
 //! Protobuf's encoding, one field at a time, without copying anything.
 //!
-//! Stricter than the parsers of the backends where they differ from each other: what one of them would skip, cut down or read twice is
-//! refused, so that all of them read what was walked here.
+//! Stricter than the backends' parsers where they differ: what one of them would skip, truncate or read twice is rejected, so that all of
+//! them read what was walked here.
 
-/// Largest number of a field in protobuf.
+/// Largest field number in protobuf.
 const FIELD_MAX: u32 = (1 << 29) - 1;
 
-/// Why bytes are no protobuf message.
+/// Why bytes are not a protobuf message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
     #[error("it ends in the middle of a field")]
@@ -28,7 +28,7 @@ pub(super) enum Raw<'m> {
     Bytes(&'m [u8]),
 }
 
-/// The fields of a message. It ends after the first error.
+/// The fields of a message. Ends after the first error.
 pub(super) struct Wire<'m> {
     rest: &'m [u8],
 }

@@ -1,8 +1,8 @@
-//! Actions: what the operator did to accounts, models and agreements, as a leaf of the same log as the receipts.
+//! Actions: what the operator did to accounts, models and agreements, as leaves of the receipt log.
 //!
-//! An action stands in a chain of its own and in the one Merkle tree, so a checkpoint that a party holds covers it too: what the
-//! operator did cannot be left out, put in another order or dated back afterwards. What is stopped or withdrawn when the host
-//! starts is read back from these leaves; nothing else says it. Other deeds are records of the store as well, and only noted here.
+//! Actions have a chain of their own and share the one Merkle tree, so a checkpoint that a party holds covers them too: none can be
+//! omitted, reordered or backdated later. At start, what is stopped or withdrawn is derived from these leaves alone. Other actions are also
+//! records of the store, and only noted here.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,19 +15,19 @@ use super::encode::FormError;
 use super::{RECEIPT_BYTES_MAX, Receipt};
 use hospes_core::id::{AccountName, CallId, Digest};
 
-/// What every action begins with. A receipt is a map, so the two are told apart by their first byte.
+/// The first byte of every action. A receipt is a map, so the first byte tells them apart.
 const FORM: &str = "hospes-action-1";
 
-/// Members of an action, its form included.
+/// Members of an action, including its format.
 const MEMBERS: u64 = 9;
 
-/// Longest target, in bytes: a model's name and version fit.
+/// Maximum length of a target, in bytes: a model's name and version fit.
 pub const TARGET_BYTES_MAX: usize = 512;
 
-/// Longest reason, in bytes.
+/// Maximum length of a reason, in bytes.
 pub const REASON_BYTES_MAX: usize = 1024;
 
-/// An action, written down.
+/// A written action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Action {
     pub id: CallId,
@@ -35,16 +35,16 @@ pub struct Action {
     pub at: Timestamp,
     pub by: Actor,
     pub deed: Deed,
-    /// What it was done to, as the deed has it.
+    /// The target, as the action requires.
     pub target: Box<str>,
     pub reason: Box<str>,
-    /// The action's place among the actions, from 0.
+    /// The action's index among the actions, from 0.
     pub sequence: u64,
-    /// The hash in the log of the action before it; 32 zero bytes for the first.
+    /// The leaf hash of the previous action; 32 zero bytes for the first.
     pub previous: Digest,
 }
 
-/// An action that has no place yet.
+/// An action without its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewAction {
     pub id: CallId,
@@ -55,16 +55,16 @@ pub struct NewAction {
     pub reason: Box<str>,
 }
 
-/// Who did it.
+/// The actor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Actor {
-    /// Whoever holds the operator's token.
+    /// The holder of the operator's token.
     Operator,
-    /// An account, to what is its own.
+    /// An account, acting on what it owns.
     Account(AccountName),
 }
 
-/// What was done.
+/// The action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Deed {
     SuspendAccount,
@@ -80,31 +80,31 @@ pub enum Deed {
     WithdrawOffer,
     ReinstateOffer,
     StopAgreement,
-    /// It may have been used more than the host knows, for receipts were lost.
+    /// Its usage may exceed what the host knows, because receipts were lost.
     FreezeAgreement,
     ReleaseAgreement,
-    /// All that have limits over their calls and were made before.
+    /// All agreements with limits over all calls made before.
     FreezeAgreements,
     ReleaseAgreements,
     RotateToken,
     /// The party and the key are in the reason.
     OpenAccount,
-    /// An API key for an account that is there.
+    /// An API key for an existing account.
     MakeKey,
-    /// A version that is out of service is loaded again.
+    /// An out-of-service version is loaded again.
     RetryVersion,
-    /// A version that is out of service is taken away. Its publisher may put it back.
+    /// An out-of-service version is withdrawn. Its publisher may load it again.
     TakeOutVersion,
     /// A publisher takes its own model out of service.
     UnloadModel,
-    /// And puts it back.
+    /// The publisher puts it back.
     LoadModel,
-    /// The data directory was restored from a backup: what the log had behind this place is lost.
+    /// The data directory was restored from a backup: entries after this place are lost.
     Restore,
 }
 
 impl Deed {
-    /// Every deed.
+    /// Every action.
     pub const ALL: [Deed; 25] = [
         Deed::SuspendAccount,
         Deed::ResumeAccount,
@@ -133,7 +133,7 @@ impl Deed {
         Deed::Restore,
     ];
 
-    /// The deed as it is written.
+    /// The action's name.
     pub const fn name(self) -> &'static str {
         match self {
             Deed::SuspendAccount => "suspend-account",
@@ -164,7 +164,7 @@ impl Deed {
         }
     }
 
-    /// Whether it stops nothing: it gives back what another deed took, or concerns the operator alone.
+    /// Whether it stops nothing: it undoes another action, or concerns the operator alone.
     pub const fn lifts(self) -> bool {
         match self {
             Deed::ResumeAccount
@@ -195,7 +195,7 @@ impl Deed {
         }
     }
 
-    /// Whether the leaf only notes what a route of its own does: what follows from it is kept elsewhere, if at all.
+    /// Whether the leaf only notes what a route does: the effect is stored elsewhere, if at all.
     pub const fn is_noted(self) -> bool {
         matches!(
             self,
@@ -246,12 +246,12 @@ impl FromStr for Actor {
 }
 
 impl NewAction {
-    /// Whether it can be written: short enough, and of one line.
+    /// Whether it can be written: short enough, and on one line.
     pub fn is_sound(&self) -> bool {
         is_text(&self.target, TARGET_BYTES_MAX) && is_text(&self.reason, REASON_BYTES_MAX)
     }
 
-    /// The action, at its place among the actions.
+    /// The action with its index among the actions.
     pub(super) fn at(self, sequence: u64, previous: Digest) -> Action {
         let Self { id, at, by, deed, target, reason } = self;
         let at = Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at);
@@ -264,14 +264,14 @@ fn is_text(text: &str, bytes_max: usize) -> bool {
 }
 
 impl Action {
-    /// The action's one spelling.
+    /// The action's only encoding.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         self.write_to(&mut bytes);
         bytes
     }
 
-    /// Puts the same at the end of `bytes`.
+    /// Appends the same to `bytes`.
     pub(super) fn write_to(&self, bytes: &mut Vec<u8>) {
         let mut cbor = Encoder::new(bytes);
         let mut write = || {
@@ -285,7 +285,7 @@ impl Action {
         write().expect("invariant: a vector takes every byte");
     }
 
-    /// Reads an action.
+    /// Parses an action.
     ///
     /// # Errors
     /// [`FormError`].
@@ -320,14 +320,14 @@ impl Action {
     }
 }
 
-/// What a record of the log holds.
+/// The content of a log record.
 pub(super) enum Leaf {
     Receipt(Box<Receipt>),
     Action(Action),
 }
 
 impl Leaf {
-    /// Reads either.
+    /// Parses either.
     ///
     /// # Errors
     /// [`FormError`].

@@ -1,7 +1,6 @@
 //! Checkpoints: the signed state of a log, as C2SP `tlog-checkpoint` in a C2SP `signed-note`.
 //!
-//! Read strictly: one signature, by the key that the caller names, over the log that the note names. Witnesses' signatures
-//! are not expected yet.
+//! Strict: one signature, by the key that the caller names, over the log that the note names. Witnesses' signatures are not supported yet.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,10 +9,10 @@ use super::tree::Hash;
 use hospes_core::id::{Hasher, Party, hex};
 use hospes_core::key::{self, PartyKey, SIGNATURE_BYTES};
 
-/// Longest name of a log, in bytes.
+/// Maximum length of a log's name, in bytes.
 const ORIGIN_BYTES_MAX: usize = 200;
 
-/// Longest checkpoint, in bytes of its text.
+/// Maximum size of a checkpoint's text, in bytes.
 pub(super) const CHECKPOINT_BYTES_MAX: usize = 1024;
 
 /// The signature type of Ed25519 in a signed note.
@@ -36,7 +35,7 @@ impl Checkpoint {
         format!("{text}\n\u{2014} {} {}\n", self.origin, STANDARD.encode(signature))
     }
 
-    /// Reads a note that `signer` signed; none if it is anything else.
+    /// Parses a note signed by `signer`; `None` for anything else.
     pub fn verify(note: &str, signer: &Party) -> Option<Self> {
         if note.len() > CHECKPOINT_BYTES_MAX {
             return None;
@@ -52,7 +51,7 @@ impl Checkpoint {
         let signature = signature.strip_prefix(&key_id(&origin, signer))?;
         let signature: &[u8; SIGNATURE_BYTES] = signature.try_into().ok()?;
         let checkpoint = Self { origin, size, root };
-        // Written again it must be the same text: no leading zeros, no signs, no further lines.
+        // Written again it must be the same text: no leading zeros, signs or extra lines.
         let text = checkpoint.text();
         if text.strip_suffix('\n') != Some(body) {
             return None;
@@ -66,7 +65,7 @@ impl Checkpoint {
     }
 }
 
-/// The key of a log as other tools take it: a signed note's *vkey*.
+/// The log's key in the form of other tools: a signed note's *vkey*.
 pub(super) fn verifier_key(origin: &str, signer: &Party) -> String {
     let mut key = vec![ED25519];
     key.extend_from_slice(signer.public_key());
@@ -103,7 +102,7 @@ mod tests {
         let key: [u8; 32] = key.expect("three parts")[1..].try_into().expect("32 bytes");
         let party = Party::from_public_key(key);
         assert_eq!(verifier_key("example.com/foo", &party), vkey);
-        // Its signature over its text, by our rules of verification.
+        // Its signature over its text, verified by our rules.
         let signed = "Uw2QOkn8srV1yJGh2VYRlL1Tnagv1YEq6TfXppzi2ONncAlTgK7Ztg1ERYNZXsYjOBH3mFXmRKuwHjG1Yu72IneyaQM=";
         let signed = STANDARD.decode(signed).expect("base64");
         assert_eq!(signed[..4], key_id("example.com/foo", &party));

@@ -1,4 +1,4 @@
-//! Commitments: what lets a party prove later which bytes went in and came out, and lets nobody else guess them.
+//! Commitments let a party prove later which bytes went in and came out, and let nobody else guess them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,20 +9,20 @@ use blake3::hazmat::{ContextKey, HasherExt as _, hash_derive_key_context};
 use super::ReceiptError;
 use hospes_core::id::{hex, hex_digits, unhex};
 
-/// Separates these keys from every other use of BLAKE3 (its section 6.2, key derivation). Hashed once: each call commits twice.
+/// Domain separation (BLAKE3 section 6.2, key derivation). Hashed once, because each call commits twice.
 static CONTEXT: LazyLock<ContextKey> =
     LazyLock::new(|| hash_derive_key_context("hospes 2026-11-24 receipt commitment"));
 
-/// 32 random bytes that open the commitments of one receipt. Whoever has them can test guesses at the input and the output.
+/// 32 random bytes that open a receipt's commitments. Anybody who has them can test guesses at input and output.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Salt([u8; 32]);
 
-/// A salted hash of an input or an output: keyed BLAKE3, for it is several times faster than SHA-256 on large tensors.
+/// A salted hash of an input or output: keyed BLAKE3, which is several times faster than SHA-256 on large tensors.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Commitment([u8; 32]);
 
 impl Salt {
-    /// A new salt, from a generator that the operating system seeds and seeds again.
+    /// A new salt, from a generator that the operating system reseeds.
     pub fn generate() -> Self {
         Self(rand::random())
     }
@@ -68,7 +68,7 @@ impl fmt::Debug for Salt {
 }
 
 impl Commitment {
-    /// Commits to `bytes` in the part that `label` names, so that an input never passes for an output.
+    /// Commits to `bytes` under `label`, so that an input cannot pass for an output.
     pub fn of(salt: &Salt, label: &str, bytes: &[u8]) -> Self {
         let mut key = blake3::Hasher::new_from_context_key(&CONTEXT);
         key.update(&salt.0).update(label.as_bytes());
@@ -113,7 +113,7 @@ mod tests {
         assert!(!commitment.opens(&other, "input", b"bytes"));
         assert!(!commitment.opens(&salt, "output", b"bytes"));
         assert!(!commitment.opens(&salt, "input", b"byte"));
-        // The label's end and the bytes' beginning do not run into each other.
+        // The end of the label and the beginning of the bytes are unambiguous.
         assert!(!Commitment::of(&salt, "inputb", b"ytes").opens(&salt, "input", b"bytes"));
     }
 

@@ -1,5 +1,5 @@
-//! What shows that a log has only grown: that a state which the host signed earlier is the beginning of a later one (RFC 6962
-//! section 2.1.2). Nobody needs the host to check it.
+//! Proves that a log has only grown: an earlier signed state is a prefix of a later one (RFC 6962 section 2.1.2). Verifies without the
+//! host.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,10 +10,10 @@ use super::tree::{self, Hash, PROOF_HASHES_MAX};
 use super::{PROOF_BYTES_MAX, ProofError};
 use hospes_core::id::Party;
 
-/// Most hashes of a proof that two trees agree.
+/// Maximum hashes of a consistency proof.
 const HASHES_MAX: usize = 2 * PROOF_HASHES_MAX;
 
-/// The proof that the log of `from` receipts is the beginning of the one of `to`. Not checked yet: see [`Consistency::verify`].
+/// The proof that the log of `from` receipts is a prefix of that of `to`, unverified until [`Consistency::verify`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Consistency {
     from: u64,
@@ -34,7 +34,7 @@ impl Consistency {
         Self { from, to, path }
     }
 
-    /// Reads a file. Nothing is proven yet.
+    /// Parses a file without verifying it.
     ///
     /// # Errors
     /// [`ProofError::TooLarge`], [`ProofError::Malformed`].
@@ -65,7 +65,7 @@ impl Consistency {
         text
     }
 
-    /// Checks that what `old` signs is the beginning of what `new` signs, both checkpoints of one log of `host`.
+    /// Verifies that the log in `old` is a prefix of that in `new`, both checkpoints of the same log of `host`.
     ///
     /// # Errors
     /// [`ProofError::Checkpoint`], [`ProofError::OtherLog`], [`ProofError::OtherSizes`], [`ProofError::Inconsistent`].
@@ -89,7 +89,7 @@ impl Consistency {
     }
 }
 
-/// How many receipts a checkpoint signs.
+/// The number of receipts in a checkpoint.
 ///
 /// # Errors
 /// [`ProofError::Checkpoint`] if `host` did not sign it.

@@ -1,7 +1,7 @@
 //! Receipts as bytes: one CBOR map (RFC 8949) with ascending integer keys, in the deterministic form of its section 4.2.
 //!
-//! Reading is strict: what was read is written again, and the two must be the same bytes. So a receipt has one spelling and
-//! one hash. Keys are never given a new meaning; a new member gets a new key, and what was written before it lacks it.
+//! Parsing is strict: the parsed receipt is encoded again, and the bytes must be equal. So a receipt has one encoding and one hash. Keys
+//! never change their meaning; a new member gets a new key, which older receipts lack.
 
 use jiff::Timestamp;
 use minicbor::data::Type;
@@ -13,13 +13,13 @@ use hospes_core::id::{CallId, Digest, IdError, ModelName, Party};
 
 const VERSION: u8 = 1;
 
-/// Members of a receipt that has all of them.
+/// Members of a complete receipt.
 const MEMBERS_MAX: u64 = 26;
 
-/// Longest code of a failure, in bytes.
+/// Maximum length of a failure code, in bytes.
 pub(super) const CODE_BYTES_MAX: usize = 64;
 
-/// Most bytes of a receipt beside its texts: every member with its key, every number and every length at its longest.
+/// Maximum size of a receipt without its texts, in bytes: every member with key, number and length at their longest.
 pub(super) const BYTES_BESIDE_TEXTS_MAX: usize = 435;
 
 /// Why bytes are not a receipt.
@@ -39,7 +39,7 @@ pub enum FormError {
     NotCanonical,
 }
 
-/// The numbers of the members.
+/// The keys of the members.
 mod member {
     pub const VERSION: u8 = 0;
     pub const CALL: u8 = 1;
@@ -70,14 +70,14 @@ mod member {
 }
 
 impl Receipt {
-    /// The receipt's one spelling.
+    /// The receipt's only encoding.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(512);
         self.write_to(&mut bytes);
         bytes
     }
 
-    /// Puts the same at the end of `bytes`.
+    /// Appends the same to `bytes`.
     pub(super) fn write_to(&self, bytes: &mut Vec<u8>) {
         write(self, &mut Encoder::new(bytes)).expect("invariant: a vector takes every byte");
     }
@@ -167,7 +167,7 @@ fn write(receipt: &Receipt, cbor: &mut Encoder<&mut Vec<u8>>) -> Written {
     Ok(())
 }
 
-/// `publisher/model`, put together where it is written.
+/// `publisher/model`, joined while writing.
 fn write_model(model: &ModelName, cbor: &mut Encoder<&mut Vec<u8>>) -> Written {
     let (publisher, label) = (model.publisher.as_str(), model.label.as_str());
     cbor.u8(member::MODEL)?.str_len((publisher.len() + 1 + label.len()) as u64)?;
@@ -188,7 +188,7 @@ fn write_result(result: &CallResult, cbor: &mut Encoder<&mut Vec<u8>>) -> Writte
     Ok(())
 }
 
-/// The members as they were found; which of them must be there is asked afterwards.
+/// The members as found; required ones are checked afterwards.
 #[derive(Default)]
 struct Members<'a> {
     version: Option<u8>,
@@ -241,7 +241,7 @@ impl<'a> Members<'a> {
                     let value = cbor.str().map_err(form)?;
                     *self.texts.get_mut(place).ok_or(FormError::Value(member))? = Some(value);
                 }
-                // Everything else must be a number; a type of another kind fails here.
+                // Everything else must be a number; another type fails here.
                 _ => {
                     let value = cbor.u64().map_err(form)?;
                     *self.integers.get_mut(place).ok_or(FormError::Value(member))? = Some(value);

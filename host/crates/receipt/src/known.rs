@@ -1,5 +1,5 @@
-//! What somebody shows of a host's log: a receipt with its proof, an action with its proof, or a checkpoint alone. Each tells how far
-//! the log had come, so a log that was put back from a backup can be seen to be an older one.
+//! Evidence of a host's log: a receipt or an action with its proof, or a checkpoint alone. Each shows the log's size, and so whether a
+//! restored log is an older one.
 
 use super::checkpoint::Checkpoint;
 use super::proof::Verified;
@@ -7,7 +7,7 @@ use super::tree::Hash;
 use super::{Action, ProofError, Receipt, ReceiptProof};
 use hospes_core::id::{Digest, Party};
 
-/// Something of a log, signed by its host.
+/// A part of a log, signed by its host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
     checkpoint: String,
@@ -17,17 +17,17 @@ pub struct Known {
     shown: Shown,
 }
 
-/// What it shows.
+/// Its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shown {
     Receipt(Box<Receipt>),
     Action(Box<Action>),
-    /// Only that the log has come so far.
+    /// Only the log's size.
     Checkpoint,
 }
 
 impl Known {
-    /// Reads a file, and checks that `host` signed what it shows.
+    /// Parses a file, and verifies `host`'s signature on it.
     ///
     /// # Errors
     /// [`ProofError`].
@@ -64,17 +64,17 @@ impl Known {
         &self.checkpoint
     }
 
-    /// How many receipts and actions the log had at least.
+    /// The log's minimum size.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// The root over them.
+    /// The root hash.
     pub(super) fn root(&self) -> Hash {
         self.root
     }
 
-    /// The place in the log of what is shown, and its hash there; a checkpoint alone has none.
+    /// The leaf's index and hash; `None` for a checkpoint alone.
     pub fn place(&self) -> Option<(u64, Digest)> {
         self.place
     }

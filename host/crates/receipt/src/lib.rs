@@ -1,10 +1,10 @@
-//! Receipts: what happened in one call, written down before its answer is released.
+//! Receipts: a record of one call, written before its response is released.
 //!
-//! A receipt stands in two structures. Its *chain* links the receipts of one agreement (or of one caller, for calls that no
-//! agreement covers) by number and hash, so that a party that keeps its own sees a missing one. The *log* holds all receipts
-//! of the host in one Merkle tree (RFC 6962) with signed checkpoints, so that a [`ReceiptProof`] verifies without the host.
-//! This crate knows no agreements and counts nothing: what is charged, the caller of [`Log::append`] says. The surprise:
-//! inputs and outputs are not in a receipt, only salted commitments to them, and the salt goes to the caller alone.
+//! A receipt is part of two structures. Its *chain* links the receipts of one agreement by number and hash, so that a party that keeps its
+//! own notices a missing one. (Calls without an agreement form one chain per caller.) The *log* holds all the host's receipts in one Merkle
+//! tree (RFC 6962) with signed checkpoints, so that a [`ReceiptProof`] verifies without the host. This crate knows no agreements and counts
+//! nothing: the caller of [`Log::append`] decides what is charged. The surprise: a receipt contains only salted commitments to input and
+//! output, and only the caller gets the salt.
 
 mod action;
 mod checkpoint;
@@ -35,19 +35,19 @@ pub use known::{Known, Shown};
 pub use log::{CHECKPOINT_FILE, LOG_FILE, Log, Place, Prefix};
 pub use proof::{PROOF_BYTES_MAX, ProofError, ReceiptProof, Verified};
 
-/// Bytes of a log without any receipt.
+/// Size of a log without receipts, in bytes.
 pub const EMPTY_LOG_BYTES: u64 = record::MAGIC.len() as u64;
 
-/// Longest receipt, in bytes of its CBOR. One is some 400 bytes.
+/// Maximum size of a receipt's CBOR, in bytes. A usual one has about 400.
 pub const RECEIPT_BYTES_MAX: usize = 4096;
 
-/// What happened in one call. It has the members of its [`Draft`].
+/// A record of one call, with the members of its [`Draft`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
     draft: Draft,
-    /// The receipt's place in its chain, from 0.
+    /// The receipt's index in its chain, from 0.
     pub sequence: u64,
-    /// The hash in the log (RFC 6962 section 2.1, of a leaf) of the receipt before it in its chain; 32 zero bytes for the first.
+    /// The leaf hash (RFC 6962 section 2.1) of the previous receipt in its chain; 32 zero bytes for the first.
     pub previous: Digest,
 }
 
@@ -59,32 +59,32 @@ impl Deref for Receipt {
     }
 }
 
-/// A receipt that has no place yet.
+/// A receipt without its place in chain and log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draft {
     pub call: CallId,
-    /// When the receipt was written, to the microsecond.
+    /// When the receipt was made, to the microsecond.
     pub at: Timestamp,
     pub caller: Party,
-    /// Whose model was called.
+    /// The publisher of the called model.
     pub publisher: Party,
     pub chain: ChainId,
-    /// The agreement that allowed the call, or that refused it. A call that was not refused has none if it is a publisher's own.
+    /// The agreement that permitted or refused the call. A call that ran without one was a publisher's own.
     pub agreement: Option<Digest>,
     pub model: ModelName,
     /// The bundle that ran.
     pub bundle: Digest,
     pub function: FunctionName,
-    /// The permission of the agreement that the call is counted under, from 0.
+    /// The number of the agreement's permission that counted the call, from 0.
     pub rule: Option<u16>,
-    /// Calls counted under that rule, this one included. None: the call was not counted.
+    /// Calls counted under that permission, including this one. `None`: not counted.
     pub used: Option<u64>,
-    /// Calls that the rule allows.
+    /// Maximum calls under the permission.
     pub max: Option<u64>,
-    /// Rows of the call's batch, and tokens of its computations, if it was counted.
+    /// Rows of the call's batch and tokens of its computations, if counted.
     pub rows: Option<u64>,
     pub tokens: Option<u64>,
-    /// What the call costs, in millionths of the agreement's currency.
+    /// The call's price, in millionths of the agreement's currency.
     pub price: Option<u64>,
     /// The purpose that the caller declared.
     pub purpose: Option<Box<str>>,
@@ -92,19 +92,19 @@ pub struct Draft {
     pub output: Option<Commitment>,
     pub input_bytes: u64,
     pub output_bytes: u64,
-    /// Time that the plugin ran.
+    /// How long the plugin ran.
     pub wall_micros: u64,
-    /// Most memory that the plugin held.
+    /// Peak memory of the plugin.
     pub memory_bytes: u64,
     pub result: CallResult,
 }
 
-/// Which chain a receipt belongs to.
+/// A receipt's chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ChainId {
     /// The receipts under an agreement.
     Agreement(Digest),
-    /// The calls of a party that no agreement covers: those that were refused, and those of its own models.
+    /// A party's calls without an agreement: refused ones, and those of its own models.
     Caller(Party),
 }
 
@@ -113,7 +113,7 @@ pub enum ChainId {
 pub enum CallResult {
     /// The plugin answered.
     Answered,
-    /// The plugin answered with an error of its own.
+    /// The plugin returned an error of its own.
     Refused,
     /// The plugin failed.
     Failed { code: Box<str> },
@@ -121,13 +121,13 @@ pub enum CallResult {
     Denied { code: Box<str> },
 }
 
-/// A receipt that was written.
+/// A written receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Issued {
     pub call: CallId,
     /// When the call ended.
     pub at: Timestamp,
-    /// Its place in the log, from 0.
+    /// Its index in the log, from 0.
     pub index: u64,
     pub used: Option<u64>,
     pub max: Option<u64>,
@@ -204,7 +204,7 @@ pub enum ReceiptError {
 }
 
 impl ReceiptError {
-    /// Whether it is the disk that takes no receipts now, and may take them again.
+    /// Whether the disk rejects receipts now, which may pass.
     pub fn is_for_now(&self) -> bool {
         matches!(
             self,
@@ -214,15 +214,15 @@ impl ReceiptError {
 }
 
 impl Draft {
-    /// Whether a publisher has called its own model, which no agreement permits or limits. Before there were such calls, all receipts
-    /// without an agreement were of calls that were refused.
+    /// Whether a publisher called its own model, which needs no agreement. In older logs, every receipt without an agreement is of a
+    /// refused call.
     pub fn is_own_call(&self) -> bool {
         self.agreement.is_none()
             && self.caller == self.publisher
             && !matches!(self.result, CallResult::Denied { .. })
     }
 
-    /// Whether it can be spelled within the limits, wherever its place will be.
+    /// Whether it can be serialised within the limits, wherever it is placed.
     fn check(&self) -> Result<(), ReceiptError> {
         let code = match &self.result {
             CallResult::Answered | CallResult::Refused => 0,
@@ -241,7 +241,7 @@ impl Draft {
 
     /// The receipt, at its place in its chain.
     fn at(self, sequence: u64, previous: Digest) -> Receipt {
-        // To the microsecond, as it is written: the receipt in memory is the one that is read back.
+        // To the microsecond, as written: the receipt in memory equals the one that is read back.
         let at = Timestamp::from_microsecond(self.at.as_microsecond()).unwrap_or(self.at);
         Receipt { draft: Draft { at, ..self }, sequence, previous }
     }

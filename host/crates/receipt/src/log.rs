@@ -1,12 +1,11 @@
 //! The log: an append-only file of receipts with a Merkle tree over it.
 //!
-//! A receipt is in the file, by a `write(2)` that has returned, before [`Log::append`] or [`Log::written`] does, so it survives
-//! the end of the process at any moment. Receipts of calls that end together are written together: the first that waits lets
-//! the others come to the same point, then spells, hashes and writes for all. A receipt survives a loss of power from the next
-//! flush on: a thread syncs the file in groups and signs a checkpoint. Room for the receipts of calls that run is allocated ahead
-//! (`reserve`); without it no further calls are taken. After a write or a sync that failed nothing is appended, for what is on
-//! the disk is unknown then, until the thread has cut the file to what it holds for certain, or written again what was not
-//! synced, and the calls whose receipts were lost have taken back what they counted.
+//! [`Log::append`] and [`Log::written`] return after the receipt's `write(2)` has returned, so it survives the end of the process at any
+//! moment. Receipts of calls that end together are written together: the first that waits lets the others reach the same point, then
+//! serialises, hashes and writes for all. A receipt survives a power failure from the next flush on: a thread syncs the file in groups and
+//! signs a checkpoint. Room for the receipts of running calls is reserved in advance (`reserve`); without it no more calls are accepted.
+//! After a failed write or sync, the disk's content is unknown and nothing is appended. Writing resumes when the thread has cut the file to
+//! its certain content or rewritten what was not synced, and the calls with lost receipts have been uncounted.
 
 mod actions;
 mod file;
@@ -48,12 +47,12 @@ pub use prefix::Prefix;
 pub const LOG_FILE: &str = "receipts.log";
 pub const CHECKPOINT_FILE: &str = "checkpoint";
 
-/// Why nothing is written any more when what is in memory may be half done.
+/// Why nothing is written once the state in memory may be inconsistent.
 fn after_a_panic() -> Stopped {
     Stopped { cause: "a thread ended while writing".to_owned(), cure: Cure::Restart }
 }
 
-/// The receipts of a host. Open once a folder; share by reference.
+/// A host's receipts. Open a folder once and share by reference.
 pub struct Log {
     shared: Arc<Shared>,
     flusher: Option<JoinHandle<()>>,
@@ -67,11 +66,11 @@ struct Shared {
     origin: String,
     clock: Clock,
     reserve: Reserve,
-    /// Held through a write, by whoever writes.
+    /// Held by the writer during a write.
     state: Mutex<State>,
-    /// Held for moments only. Who holds both has taken `state` first.
+    /// Held briefly. To hold both, lock `state` first.
     queue: Mutex<Queue>,
-    /// Held through a flush, so that checkpoints follow each other in order.
+    /// Held during a flush, so that checkpoints are in order.
     flushing: Mutex<()>,
     signed: Mutex<Signed>,
     stop: Mutex<bool>,
@@ -82,8 +81,8 @@ struct Shared {
     syncs_fail: AtomicBool,
 }
 
-/// A place in the log, until its call knows what became of the receipt. As long as calls of lost receipts hold theirs, none is
-/// written: let go of it when what was counted is right.
+/// A place in the log, held until its call knows whether the receipt was written. While calls with lost receipts hold theirs, nothing is
+/// written: release it when the counts are right.
 #[must_use]
 pub struct Place<'l> {
     log: &'l Log,
@@ -116,15 +115,14 @@ struct Signed {
 }
 
 impl Log {
-    /// Opens or begins the log in `folder` and gives every receipt in it to `replay`, the oldest first.
+    /// Opens or creates the log in `folder` and passes every receipt in it to `replay`, oldest first.
     ///
-    /// `key` signs the checkpoints and `origin` names the log in them; neither can change later. A record that a crash left
-    /// torn at the end is cut off.
+    /// `key` signs the checkpoints and `origin` names the log in them; neither can change later. A last record torn by a crash is cut off.
     ///
     /// # Errors
     /// [`ReceiptError::Origin`], [`ReceiptError::InUse`], [`ReceiptError::Damaged`], [`ReceiptError::OtherLog`],
     /// [`ReceiptError::RolledBack`], [`ReceiptError::NoCheckpoint`], [`ReceiptError::Read`], [`ReceiptError::Write`],
-    /// [`ReceiptError::Thread`]. A log that was there before is opened on a full disk too; it takes no calls then.
+    /// [`ReceiptError::Thread`]. An existing log can be opened on a full disk, and then accepts no calls.
     pub fn open(
         folder: &Path,
         key: &PartyKey,
@@ -164,7 +162,7 @@ impl Log {
         let last = shared.check_last_checkpoint()?;
         shared.reserve.keep(&shared.file, shared.state().end);
         match (shared.flush(), last) {
-            // It is tried again: until then the last checkpoint is the one there was.
+            // Retried later; until then the previous checkpoint stays the latest.
             (Err(error), Some(last)) => {
                 tracing::error!(%error, "the checkpoint could not be written");
                 *unpoisoned(shared.signed.lock()) = last;
@@ -180,21 +178,21 @@ impl Log {
         Ok(Self { shared, flusher: Some(flusher) })
     }
 
-    /// Gives the receipt its place in its chain and in the log, and writes it.
+    /// Numbers the receipt in its chain and in the log, and writes it.
     ///
     /// # Errors
-    /// [`ReceiptError::Write`], [`ReceiptError::Stopped`] after an earlier one, [`ReceiptError::Repeated`],
-    /// [`ReceiptError::TooLarge`], [`ReceiptError::CodeTooLong`]. The receipt does not exist then.
+    /// [`ReceiptError::Write`], [`ReceiptError::Stopped`] after an earlier failure, [`ReceiptError::Repeated`], [`ReceiptError::TooLarge`],
+    /// [`ReceiptError::CodeTooLong`]. The receipt then does not exist.
     pub fn append(&self, draft: Draft) -> Result<Issued, ReceiptError> {
         let place = self.enqueue(draft)?;
         drop(self.shared.write_pending()?);
         Ok(*place)
     }
 
-    /// Whether another call can be written down, beside those that run.
+    /// Whether the log has room for another call besides the running ones.
     ///
     /// # Errors
-    /// [`ReceiptError::Full`], [`ReceiptError::Stopped`]: not now, and perhaps soon.
+    /// [`ReceiptError::Full`], [`ReceiptError::Stopped`]: not now, perhaps soon.
     pub fn takes_calls(&self) -> Result<(), ReceiptError> {
         if self.shared.reserve.is_low() {
             return Err(ReceiptError::Full { path: self.shared.path.clone() });
@@ -202,11 +200,11 @@ impl Log {
         self.shared.queue().goes_on()
     }
 
-    /// Gives the receipt its place in the log, behind all that have one. It is not written before [`Log::written`] says so, and must
-    /// not be shown to anybody before.
+    /// Numbers the receipt in the log, after all earlier ones. It is not written until [`Log::written`] returns, and must not be shown
+    /// before.
     ///
     /// # Errors
-    /// As [`Log::append`]; the receipt does not exist then.
+    /// As [`Log::append`]; the receipt then does not exist.
     pub fn enqueue(&self, draft: Draft) -> Result<Place<'_>, ReceiptError> {
         draft.check()?;
         let Draft { call, at, used, max, .. } = draft;
@@ -215,11 +213,11 @@ impl Log {
         Ok(Place { log: self, issued, is_settled: AtomicBool::new(false) })
     }
 
-    /// Waits until every receipt that was enqueued by now is in the file.
+    /// Waits until every receipt enqueued so far is in the file.
     ///
     /// # Errors
-    /// [`ReceiptError::Write`], [`ReceiptError::Stopped`]: no receipt that was still to be written exists then, and the log takes
-    /// no further ones before their places are given up.
+    /// [`ReceiptError::Write`], [`ReceiptError::Stopped`]: the pending receipts do not exist, and the log accepts no more until their
+    /// places are released.
     pub async fn written(&self, place: &Place<'_>) -> Result<(), ReceiptError> {
         let mut turn = Turn { log: self, is_writer: false };
         poll_fn(|context| turn.poll(place.index, context.waker())).await?;
@@ -253,7 +251,7 @@ impl Log {
         self.shared.check_signed(note, &self.shared.folder).map(drop)
     }
 
-    /// How many receipts the latest checkpoint signs.
+    /// The number of receipts in the latest checkpoint.
     pub fn signed_size(&self) -> u64 {
         self.shared.signed().size
     }
@@ -263,7 +261,7 @@ impl Log {
         self.shared.signed().note
     }
 
-    /// When the latest checkpoint was signed or last found to be still the latest.
+    /// When the latest checkpoint was signed or last confirmed.
     pub fn checkpointed_at(&self) -> Timestamp {
         self.shared.signed().at
     }
@@ -276,7 +274,7 @@ impl Log {
         self.shared.flush()
     }
 
-    /// What shows that the log of `from` receipts is the beginning of the one of `to`, of which there is a checkpoint or was.
+    /// The proof that the log of `from` receipts is a prefix of the log of `to`, both of which must have had a checkpoint.
     ///
     /// # Errors
     /// [`ReceiptError::NoSuchState`].
@@ -287,7 +285,7 @@ impl Log {
         Ok(Consistency::new(from, to, path))
     }
 
-    /// The receipt of a call with the proof that it is in the log. Flushes first if no checkpoint covers it yet.
+    /// A call's receipt with its inclusion proof. Flushes first if no checkpoint covers it yet.
     ///
     /// # Errors
     /// [`ReceiptError::NotFound`]; as [`Log::find`] and [`Log::flush`].
@@ -305,7 +303,7 @@ struct Turn<'l> {
 }
 
 impl Turn<'_> {
-    /// Ready when the receipt is written, or when it is this one's turn to write.
+    /// Ready when the receipt is written, or when this waiter must write.
     fn poll(&mut self, index: u64, waker: &Waker) -> Poll<Result<(), ReceiptError>> {
         if self.is_writer {
             return Poll::Ready(Ok(()));
@@ -322,8 +320,8 @@ impl Turn<'_> {
         } else {
             queue.has_writer = true;
             self.is_writer = true;
-            // To the end of the queue: calls that are ready on this thread run first, and what they leave behind goes into the same
-            // write. Tokio's own way to yield would also look for new requests, which would come between these calls and their answers.
+            // Requeues this task: ready calls on this thread run first, and their receipts join the same write. Tokio's own yield would
+            // also poll for new requests, which would come between these calls and their responses.
             waker.wake_by_ref();
         }
         Poll::Pending
@@ -331,7 +329,7 @@ impl Turn<'_> {
 }
 
 impl Drop for Turn<'_> {
-    /// Whatever became of the writer, the next one may write.
+    /// The next waiter may write, whatever happened to the writer.
     fn drop(&mut self) {
         if self.is_writer {
             let mut queue = self.log.shared.queue();
@@ -343,24 +341,24 @@ impl Drop for Turn<'_> {
 
 #[cfg(test)]
 impl Log {
-    /// Lets every further append fail, as on a full disk.
+    /// Makes further appends fail, as on a full disk.
     pub(super) fn fail_writes(&self) {
         self.shared.writes_fail.store(true, Ordering::SeqCst);
     }
 
-    /// Lets every further sync fail, as on a broken disk.
+    /// Makes further syncs fail, as on a broken disk.
     pub(super) fn fail_syncs(&self) {
         self.shared.syncs_fail.store(true, Ordering::SeqCst);
     }
 
-    /// Lets appends succeed again, and waits until the log has noticed.
+    /// Lets appends succeed again, and waits until the log has recovered.
     pub(super) fn mend_writes(&self) {
         self.shared.writes_fail.store(false, Ordering::SeqCst);
         self.shared.syncs_fail.store(false, Ordering::SeqCst);
         self.shared.recover();
     }
 
-    /// Does something in the middle of a write.
+    /// Runs something in the middle of a write.
     pub(super) fn while_writing<T>(&self, something: impl FnOnce() -> T) -> T {
         let _held = self.shared.state();
         something()
@@ -372,7 +370,7 @@ impl Drop for Log {
         *unpoisoned(self.shared.stop.lock()) = true;
         self.shared.wake.notify_all();
         if let Some(flusher) = self.flusher.take() {
-            // A flusher that panicked has left every receipt in the file; there is nothing to add here.
+            // A flusher that panicked has left every receipt in the file, so there is nothing to do.
             drop(flusher.join());
         }
     }
@@ -411,7 +409,7 @@ impl Shared {
         self.file.sync_data()
     }
 
-    /// Puts what waits into the file. If that fails, nothing of it is there.
+    /// Writes the pending receipts to the file, all or none.
     fn write_pending(&self) -> Result<MutexGuard<'_, State>, ReceiptError> {
         let mut state = self.state();
         self.queue().take(&mut state.taken)?;
@@ -421,7 +419,7 @@ impl Shared {
         state.spell_taken();
         if let Err(source) = self.write(&state.records) {
             let lost = state.drop_spelled();
-            // Receipts of the group that did get into the file belong to calls that are told they have none.
+            // Receipts of the group that did reach the file belong to calls that are told otherwise.
             drop(self.file.set_len(state.end));
             let stopped = Stopped { cause: source.to_string(), cure: Cure::Cut };
             self.queue().stop(stopped, lost);
@@ -433,7 +431,7 @@ impl Shared {
         Ok(state)
     }
 
-    /// How many receipts are in the file, once those that wait are. What could not be written is past them.
+    /// The number of receipts in the file, after the pending ones are written. Failed ones are beyond it.
     fn written(&self) -> u64 {
         drop(self.write_pending());
         self.queue().written
@@ -457,7 +455,7 @@ impl Shared {
                 stop = unpoisoned(self.wake.wait_timeout(stop, interval)).0;
             }
             self.recover();
-            // A sync that fails stops the log, and the next append says so; a checkpoint that cannot be written is tried again.
+            // A failed sync stops the log, as the next append reports; a failed checkpoint is retried.
             drop(self.flush());
             if *stop {
                 return;
@@ -493,7 +491,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Checks that the file still holds what the last checkpoint signed; none is there before the first flush only.
+    /// Checks that the file still holds what the last checkpoint signed. A checkpoint is missing only before the first flush.
     fn check_last_checkpoint(&self) -> Result<Option<Signed>, ReceiptError> {
         let path = self.folder.join(CHECKPOINT_FILE);
         let mut note = String::new();
@@ -503,7 +501,7 @@ impl Shared {
                 .read_to_string(&mut note)
                 .map_err(|source| read_error(&path, source))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // The first is written before the first receipt.
+                // The first checkpoint is written before the first receipt.
                 return match self.state().tree.size() {
                     0 => Ok(None),
                     size => Err(ReceiptError::NoCheckpoint { path, size }),
@@ -515,7 +513,7 @@ impl Shared {
         Ok(Some(Signed { note, size, at: self.clock.now() }))
     }
 
-    /// Checks that a note of this log's key signs what the log holds: how many receipts.
+    /// Checks that a note by this log's key signs what the log holds, and returns the number of receipts.
     fn check_signed(&self, note: &str, path: &Path) -> Result<u64, ReceiptError> {
         let signed = Checkpoint::verify(note, &self.key.party())
             .filter(|signed| signed.origin == self.origin)
@@ -531,7 +529,7 @@ impl Shared {
         }
     }
 
-    /// Reads a receipt of the log again, and checks that it is the one that was written.
+    /// Reads a receipt again, and checks that it is the one that was written.
     fn read(&self, index: u64) -> Result<Receipt, ReceiptError> {
         let bytes = self.read_leaf(index)?;
         Receipt::parse(&bytes).map_err(|error| {
@@ -540,7 +538,7 @@ impl Shared {
         })
     }
 
-    /// Reads the bytes of a leaf again, and checks that they are those that were written.
+    /// Reads a leaf's bytes again, and checks that they are those that were written.
     fn read_leaf(&self, index: u64) -> Result<Vec<u8>, ReceiptError> {
         let (offset, wanted) = self.state().at(index);
         let damaged = |reason: &str| ReceiptError::Damaged {
@@ -561,7 +559,7 @@ impl Shared {
         Ok(bytes)
     }
 
-    /// The header of the record at `offset`, and what follows it.
+    /// The header of the record at `offset`, and the rest.
     fn read_record(&self, offset: u64) -> io::Result<([u8; HEADER_BYTES], Vec<u8>)> {
         let mut header = [0; HEADER_BYTES];
         self.file.read_exact_at(&mut header, offset)?;
@@ -572,7 +570,7 @@ impl Shared {
     }
 }
 
-/// For what is replaced in a single step, so that it is whole even if a thread panicked.
+/// For values that are replaced in one step, and so are whole even after a panic.
 fn unpoisoned<T>(locked: Result<T, std::sync::PoisonError<T>>) -> T {
     locked.unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -1,7 +1,7 @@
-//! A receipt that verifies without the host: its bytes, its place in the log, and the signed checkpoint that covers it.
+//! A receipt that verifies without the host: its bytes, its inclusion proof, and the signed checkpoint that covers it.
 //!
-//! What it proves: the holder of the host's key has signed a log that contains this receipt. What it does not: that the host
-//! shows the same log to everybody; for that, parties compare checkpoints.
+//! It proves that the holder of the host's key signed a log that contains this receipt. It does not prove that the host shows everybody the
+//! same log; for that, parties compare checkpoints.
 
 use std::ops::Deref;
 
@@ -15,10 +15,10 @@ use super::tree::{self, Hash, PROOF_HASHES_MAX};
 use super::{Action, Commitment, Receipt, Salt};
 use hospes_core::id::{Digest, Party};
 
-/// Longest proof, in bytes of its file.
+/// Maximum size of a proof's file, in bytes.
 pub const PROOF_BYTES_MAX: usize = 16 * 1024;
 
-/// A receipt with the proof that it is in a log. Not checked yet: see [`ReceiptProof::verify`].
+/// A receipt with its inclusion proof, unverified until [`ReceiptProof::verify`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceiptProof {
     receipt: Vec<u8>,
@@ -28,7 +28,7 @@ pub struct ReceiptProof {
     salt: Option<Salt>,
 }
 
-/// What a proof has shown to be in the log of a host.
+/// A leaf that is proven to be in a host's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified<T> {
     value: T,
@@ -46,7 +46,7 @@ enum Part {
     Output,
 }
 
-/// Why a proof proves nothing.
+/// Why a proof is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProofError {
     #[error("the file is {bytes} bytes, more than the {PROOF_BYTES_MAX} allowed")]
@@ -82,7 +82,7 @@ impl ReceiptProof {
         Self { receipt, index, path, checkpoint, salt: None }
     }
 
-    /// Reads a file. Nothing is proven yet.
+    /// Parses a file without verifying it.
     ///
     /// # Errors
     /// [`ProofError::TooLarge`], [`ProofError::Malformed`].
@@ -128,13 +128,13 @@ impl ReceiptProof {
         text
     }
 
-    /// Adds the salt, which the host gave to the caller alone.
+    /// Adds the salt, which only the caller has.
     #[must_use]
     pub fn with_salt(self, salt: Salt) -> Self {
         Self { salt: Some(salt), ..self }
     }
 
-    /// The checkpoint that covers it, a signed note. Not checked yet.
+    /// The checkpoint that covers it, an unverified signed note.
     pub fn checkpoint(&self) -> &str {
         &self.checkpoint
     }
@@ -179,7 +179,7 @@ impl ReceiptProof {
 }
 
 impl<T> Verified<T> {
-    /// What was proven.
+    /// The proven leaf.
     pub fn get(&self) -> &T {
         &self.value
     }
@@ -188,12 +188,12 @@ impl<T> Verified<T> {
         self.value
     }
 
-    /// The receipt's hash in the log: what the next receipt of its chain names.
+    /// The receipt's leaf hash, which the next receipt of its chain names.
     pub fn hash(&self) -> &Digest {
         &self.hash
     }
 
-    /// The receipt's place in the log, from 0.
+    /// The receipt's index in the log, from 0.
     pub fn index(&self) -> u64 {
         self.index
     }
@@ -203,12 +203,12 @@ impl<T> Verified<T> {
         &self.origin
     }
 
-    /// The receipts in the log when the checkpoint was signed.
+    /// The number of receipts when the checkpoint was signed.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// The root over them.
+    /// The root hash.
     pub(super) fn root(&self) -> Hash {
         self.root
     }
@@ -223,7 +223,7 @@ impl<T> Deref for Verified<T> {
 }
 
 impl Receipt {
-    /// Checks that `bytes` are the arguments of the call.
+    /// Checks that `bytes` are the call's arguments.
     ///
     /// # Errors
     /// [`ProofError::NoSalt`], [`ProofError::OtherBytes`].
@@ -231,7 +231,7 @@ impl Receipt {
         check(Part::Input, Some(&self.input), self.input_bytes, salt, bytes)
     }
 
-    /// Checks that `bytes` are the answer of the call.
+    /// Checks that `bytes` are the call's response.
     ///
     /// # Errors
     /// [`ProofError::NoSalt`], [`ProofError::Absent`], [`ProofError::OtherBytes`].

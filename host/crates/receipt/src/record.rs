@@ -1,8 +1,8 @@
-//! Receipts in a file: each between a header and a last byte, so that a torn end is told from damage.
+//! Receipts in a file, each with a header and a final byte that distinguish a torn end from damage.
 //!
-//! A record is its length and the length's complement (2 bytes each, little-endian), 8 bytes of the leaf's hash, the receipt,
-//! and a line feed. A crash can leave the last record short, or followed by zeros that a file system put there: it was never
-//! released as durable and is cut off. Anything else that does not fit is damage, and is never skipped.
+//! A record is its length and the length's complement (2 bytes each, little-endian), 8 bytes of the leaf's hash, the receipt, and a line
+//! feed. A crash can leave the last record short, or followed by zeros from the file system: it was never released as durable and is cut
+//! off. Any other mismatch is damage, and never skipped.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read as _};
@@ -10,16 +10,16 @@ use std::io::{self, BufReader, Read as _};
 use super::RECEIPT_BYTES_MAX;
 use super::tree::{self, Hash, LEAF_PREFIX};
 
-/// What the file begins with.
+/// The beginning of the file.
 pub(super) const MAGIC: &[u8] = b"hospes-receipts-2\n";
 
 pub(super) const HEADER_BYTES: usize = 12;
 const END: u8 = b'\n';
 
-/// Why no further record can be read.
+/// Why no more records can be read.
 pub(super) enum Broken {
     Read(io::Error),
-    /// The last record was not written to its end. It begins at this offset.
+    /// The last record is incomplete. It begins at this offset.
     Torn(u64),
     Damaged {
         offset: u64,
@@ -27,21 +27,21 @@ pub(super) enum Broken {
     },
 }
 
-/// One record, read and checked.
+/// One checked record.
 pub(super) struct Record {
     pub offset: u64,
     pub leaf: Hash,
     pub bytes: Vec<u8>,
 }
 
-/// Reads a file of records in order.
+/// Reads records in order.
 pub(super) struct Records<'a> {
     file: BufReader<&'a File>,
     offset: u64,
     length: u64,
 }
 
-/// Puts what `write` spells, framed, at the end of `records`, and gives back its leaf.
+/// Appends what `write` encodes to `records`, framed, and returns its leaf.
 pub(super) fn append(records: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> Hash {
     let begin = records.len();
     // Before the header is filled in, its last byte serves as the leaf's prefix.
@@ -58,7 +58,7 @@ pub(super) fn append(records: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) ->
     leaf
 }
 
-/// The length of the receipt behind a header; none if the header is not whole.
+/// The length of the receipt after a header; `None` if the header is incomplete.
 pub(super) fn length_in(header: &[u8; HEADER_BYTES]) -> Option<usize> {
     let [a, b, c, d, ..] = *header;
     let length = u16::from_le_bytes([a, b]);
@@ -66,7 +66,7 @@ pub(super) fn length_in(header: &[u8; HEADER_BYTES]) -> Option<usize> {
     (u16::from_le_bytes([c, d]) == !length && fits).then_some(usize::from(length))
 }
 
-/// The leaf of a receipt, if header, receipt and end belong together. `rest` is what follows the header.
+/// The leaf of a receipt, if header, receipt and end match. `rest` is what follows the header.
 pub(super) fn check(header: &[u8; HEADER_BYTES], rest: &[u8]) -> Option<Hash> {
     let (end, bytes) = rest.split_last()?;
     let leaf = tree::leaf(bytes);
@@ -74,12 +74,12 @@ pub(super) fn check(header: &[u8; HEADER_BYTES], rest: &[u8]) -> Option<Hash> {
 }
 
 impl<'a> Records<'a> {
-    /// The records of `file`, which is `length` bytes long and stands behind its [`MAGIC`].
+    /// The records of `file`, which is `length` bytes long and positioned after its [`MAGIC`].
     pub fn new(file: &'a File, length: u64) -> Self {
         Self { file: BufReader::new(file), offset: MAGIC.len() as u64, length }
     }
 
-    /// The next record; none at the end of the file.
+    /// The next record; `None` at the end of the file.
     pub fn next(&mut self) -> Result<Option<Record>, Broken> {
         let offset = self.offset;
         let left = self.length.saturating_sub(offset);
@@ -110,7 +110,7 @@ impl<'a> Records<'a> {
         Ok(Some(Record { offset, leaf, bytes }))
     }
 
-    /// A record that is wrong is torn if it ends in zeros and only zeros follow.
+    /// A wrong record is torn if it ends in zeros and only zeros follow.
     fn broken(&mut self, ends_in_zeros: bool, reason: &str) -> Broken {
         let offset = self.offset;
         match ends_in_zeros.then(|| self.only_zeros_follow()) {

@@ -93,7 +93,7 @@ fn open(folder: &Path) -> Result<Log, ReceiptError> {
 }
 
 fn open_with(folder: &Path, replay: impl FnMut(&Receipt)) -> Result<Log, ReceiptError> {
-    // An hour: no flush but those that a test asks for.
+    // An hour: no flushes except those that a test asks for.
     Log::open(folder, &key(), ORIGIN.to_owned(), Duration::from_secs(3600), clock(), replay)
 }
 
@@ -142,7 +142,7 @@ fn the_bytes_of_a_receipt_are_fixed() {
         member(0x14, "03"),
         member(0x15, "5820") + &"08".repeat(32),
     ];
-    // As receipts were before they had meters, and as those of refused calls are.
+    // As in older receipts without meters, and those of refused calls.
     assert_eq!(hex(&earlier.to_bytes()), expected.concat());
     assert_eq!(Receipt::parse(&earlier.to_bytes()), Ok(earlier));
     let purpose = "https://w3id.org/dpv#ResearchAndDevelopment";

@@ -1,17 +1,16 @@
-//! The Merkle tree over a log, as RFC 6962 section 2.1 (and RFC 9162) hashes it.
+//! The Merkle tree over a log, as in RFC 6962 section 2.1 and RFC 9162.
 //!
-//! Keeps the hash of every complete subtree in memory, 64 bytes a leaf, so that the root of any size and any proof take a
-//! number of steps that grows with the logarithm only.
+//! Keeps the hash of every complete subtree in memory, 64 bytes per leaf, so that roots and proofs of any size take logarithmic time.
 
 use hospes_core::id::{Digest, Hasher};
 
 /// A hash in the tree.
 pub(super) type Hash = [u8; 32];
 
-/// Most hashes of an inclusion proof: the height of a tree of 2^64 leaves.
+/// Maximum hashes of an inclusion proof: the height of a tree of 2^64 leaves.
 pub(super) const PROOF_HASHES_MAX: usize = 64;
 
-/// A tree that grows at its end.
+/// An append-only tree.
 #[derive(Default)]
 pub(super) struct Tree {
     /// `levels[h][i]`: the subtree of 2^h leaves that begins at leaf i·2^h, once it is complete.
@@ -46,7 +45,7 @@ impl Tree {
         }
     }
 
-    /// The root over the first `size` leaves; none if there are not so many.
+    /// The root over the first `size` leaves; `None` if there are fewer.
     pub fn root(&self, size: u64) -> Option<Hash> {
         if size == 0 {
             return Some(*Digest::of(&[]).as_bytes());
@@ -54,7 +53,7 @@ impl Tree {
         self.subtree(0, size)
     }
 
-    /// What joins leaf `index` to the root over the first `size` leaves, from the leaf upwards.
+    /// The inclusion proof of leaf `index` in the first `size` leaves, from the leaf upwards.
     pub fn inclusion(&self, index: u64, size: u64) -> Option<Vec<Hash>> {
         if index >= size || size > self.size() {
             return None;
@@ -75,8 +74,8 @@ impl Tree {
         Some(path)
     }
 
-    /// What shows that the tree of `old` leaves is the beginning of the one of `new` (RFC 6962 section 2.1.2); none if there are not
-    /// so many leaves, or fewer in the new one.
+    /// The proof that the tree of `old` leaves is a prefix of that of `new` (RFC 6962 section 2.1.2); `None` unless `old <= new <=` the
+    /// number of leaves.
     pub fn consistency(&self, old: u64, new: u64) -> Option<Vec<Hash>> {
         if old > new || new > self.size() {
             return None;
@@ -86,7 +85,7 @@ impl Tree {
             return Some(path);
         }
         let (mut begin, mut end) = (0, new);
-        // What is looked for ends at `old`, which lies behind `begin` and not behind `end`.
+        // Look for `old`, which is after `begin` and not after `end`.
         while end != old {
             let middle = begin + split(end - begin);
             if old <= middle {
@@ -97,7 +96,7 @@ impl Tree {
                 begin = middle;
             }
         }
-        // The old tree itself is known to whoever asks.
+        // The verifier knows the old tree itself.
         if begin > 0 {
             path.push(self.subtree(begin, end)?);
         }
@@ -105,17 +104,17 @@ impl Tree {
         Some(path)
     }
 
-    /// The tree of the first `size` leaves, to which others can be added; none if there are not so many.
+    /// The tree of the first `size` leaves, to be extended; `None` if there are fewer.
     pub fn beginning(&self, size: u64) -> Option<Beginning> {
         Some(Beginning { size, parts: self.parts(0, size)? })
     }
 
-    /// The hash over the leaves from `begin` to before `end`, which are a subtree of some root.
+    /// The hash over leaves `begin..end`, which must be a subtree of some root.
     fn subtree(&self, begin: u64, end: u64) -> Option<Hash> {
         joined(&self.parts(begin, end)?)
     }
 
-    /// The complete subtrees that such leaves are made of, the largest first.
+    /// The complete subtrees of those leaves, largest first.
     fn parts(&self, begin: u64, end: u64) -> Option<Vec<Hash>> {
         let mut parts = Vec::with_capacity(PROOF_HASHES_MAX);
         let mut begin = begin;
@@ -129,15 +128,15 @@ impl Tree {
     }
 }
 
-/// The beginning of a tree that goes on with other leaves.
+/// A prefix of the tree that can be extended with other leaves.
 pub(super) struct Beginning {
     size: u64,
-    /// Its complete subtrees, the largest first.
+    /// Its complete subtrees, largest first.
     parts: Vec<Hash>,
 }
 
 impl Beginning {
-    /// Adds a leaf, and gives back the size and the root of what there is then.
+    /// Adds a leaf, and returns the new size and root.
     pub fn push(&mut self, leaf: Hash) -> (u64, Hash) {
         let complete = self.size.trailing_ones() as usize;
         let lefts = self.parts.split_off(self.parts.len().saturating_sub(complete));
@@ -147,13 +146,13 @@ impl Beginning {
     }
 }
 
-/// The hash over subtrees, the largest first.
+/// The hash over subtrees, largest first.
 fn joined(parts: &[Hash]) -> Option<Hash> {
     let (last, before) = parts.split_last()?;
     Some(before.iter().rev().fold(*last, |right, left| node(left, &right)))
 }
 
-/// What stands before the bytes of a leaf when they are hashed.
+/// The prefix of a leaf's bytes for hashing.
 pub(super) const LEAF_PREFIX: u8 = 0;
 
 /// The hash of a leaf.
@@ -161,7 +160,7 @@ pub(super) fn leaf(bytes: &[u8]) -> Hash {
     *Hasher::default().with(&[LEAF_PREFIX]).with(bytes).finish().as_bytes()
 }
 
-/// The same of a leaf that stands behind its prefix already: hashed in one piece it costs less.
+/// The same for a leaf after its prefix: hashing one piece costs less.
 pub(super) fn leaf_behind_prefix(bytes: &[u8]) -> Hash {
     debug_assert_eq!(bytes.first(), Some(&LEAF_PREFIX));
     *Digest::of(bytes).as_bytes()
@@ -174,12 +173,12 @@ fn node(left: &Hash, right: &Hash) -> Hash {
     *Digest::of(&bytes).as_bytes()
 }
 
-/// The largest power of two below `count`, which is 2 or more.
+/// The largest power of two below `count`, which is at least 2.
 fn split(count: u64) -> u64 {
     1 << (count - 1).ilog2()
 }
 
-/// The root that a proof leads to (RFC 9162 section 2.1.3.2); none if it is too short or too long for its place.
+/// The root of a proof (RFC 9162 section 2.1.3.2); `None` if its length does not fit the index.
 pub(super) fn root_of(index: u64, size: u64, leaf: Hash, path: &[Hash]) -> Option<Hash> {
     if index >= size {
         return None;
@@ -205,8 +204,7 @@ pub(super) fn root_of(index: u64, size: u64, leaf: Hash, path: &[Hash]) -> Optio
     (last == 0).then_some(hash)
 }
 
-/// Whether a proof shows that the tree of `old` leaves with one root is the beginning of the one of `new` with another (RFC 9162
-/// section 2.1.4.2).
+/// Verifies that the tree of `old` leaves with one root is a prefix of the tree of `new` with another (RFC 9162 section 2.1.4.2).
 pub(super) fn is_consistent(old: (u64, Hash), new: (u64, Hash), path: &[Hash]) -> bool {
     let ((old_size, old_root), (new_size, new_root)) = (old, new);
     if old_size > new_size {
@@ -219,7 +217,7 @@ pub(super) fn is_consistent(old: (u64, Hash), new: (u64, Hash), path: &[Hash]) -
         return path.is_empty() && Tree::default().root(0) == Some(old_root);
     }
     let mut hashes = path.iter();
-    // An old tree that is complete is a subtree of the new one, and so the proof's first hash.
+    // A complete old tree is a subtree of the new one, and so the proof's first hash.
     let first = if old_size.is_power_of_two() { Some(&old_root) } else { hashes.next() };
     let Some(first) = first else { return false };
     let (mut node_at, mut last) = (old_size - 1, new_size - 1);
@@ -311,11 +309,11 @@ mod tests {
             let path = tree.consistency(old, size).expect("a proof");
             prop_assert!(path.len() <= 2 * PROOF_HASHES_MAX);
             prop_assert!(is_consistent(past, now, &path));
-            // Of the other tree no proof leads to this past, neither its own nor this one's.
+            // No proof leads from the other tree to this past.
             let theirs = other.consistency(old, size).expect("a proof");
             prop_assert!(!is_consistent(past, root(&other, size), &theirs));
             prop_assert!(!is_consistent(past, root(&other, size), &path));
-            // Any other path proves nothing.
+            // Any other path is invalid.
             let longer: Vec<_> = path.iter().copied().chain([now.1]).collect();
             prop_assert!(!is_consistent(past, now, &longer));
             if !path.is_empty() {

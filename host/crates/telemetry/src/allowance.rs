@@ -1,20 +1,20 @@
-//! How much one tenant, or one library, may write into the log.
+//! Limits how much one tenant or library may log.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hospes_core::id::{AccountName, ById};
 
-/// How many seconds' worth may be written at once.
+/// Burst, in seconds' worth.
 const BURST_SECONDS: u64 = 4;
 
-/// What a line takes beside its text: the time, the level, the call.
+/// Size of a line besides its text: time, level, call.
 const LINE_BYTES: u64 = 120;
 
-/// How often it is said that lines are dropped, while they are.
+/// How often dropped lines are reported while lines are dropped.
 const NOTICE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Bytes a second that somebody's lines may come to. What is more is dropped, counted, and said.
+/// A log rate limit in bytes per second. Excess lines are dropped, counted and reported.
 #[derive(Debug)]
 pub struct Allowance {
     who: Box<str>,
@@ -26,25 +26,25 @@ pub struct Allowance {
 struct Bucket {
     bytes: u64,
     filled: Instant,
-    /// Lines that were dropped and not spoken of yet.
+    /// Dropped lines not reported yet.
     dropped: u64,
     said: Option<Instant>,
 }
 
 impl Allowance {
-    /// An allowance of `who`: of so many bytes a second, and of four times that at once.
+    /// The allowance of `who`: this many bytes per second, with a burst of four times that.
     pub fn new(who: &str, bytes_per_second: u64) -> Self {
         let bytes = bytes_per_second.saturating_mul(BURST_SECONDS);
         let bucket = Bucket { bytes, filled: Instant::now(), dropped: 0, said: None };
         Self { who: who.into(), bytes_per_second, bucket: Mutex::new(bucket) }
     }
 
-    /// Whose it is.
+    /// Its owner.
     pub fn who(&self) -> &str {
         &self.who
     }
 
-    /// Whether a line of so many bytes may be written now.
+    /// Whether a line of this size may be written now.
     pub fn admits(&self, bytes: usize) -> bool {
         self.admits_at(bytes, Instant::now())
     }
@@ -71,7 +71,7 @@ impl Allowance {
     }
 }
 
-/// The allowance of each publisher: one for all that its plugins and the workers that compute its models write.
+/// Each publisher's allowance, shared by its plugins and the workers that compute its models.
 #[derive(Debug)]
 pub struct Allowances {
     bytes_per_second: u64,
@@ -79,12 +79,12 @@ pub struct Allowances {
 }
 
 impl Allowances {
-    /// So many bytes a second for each.
+    /// This many bytes per second for each.
     pub fn new(bytes_per_second: u64) -> Self {
         Self { bytes_per_second, of: Mutex::default() }
     }
 
-    /// That of a publisher.
+    /// A publisher's allowance.
     pub fn of(&self, publisher: &AccountName) -> Arc<Allowance> {
         let mut all = self.of.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Arc::new(Allowance::new(publisher.as_str(), self.bytes_per_second));
@@ -108,7 +108,7 @@ impl Bucket {
         enough
     }
 
-    /// How many dropped lines are to be spoken of now.
+    /// Dropped lines to be reported now.
     fn notice(&mut self, admitted: bool, now: Instant) -> u64 {
         let due =
             self.said.is_none_or(|said| now.saturating_duration_since(said) >= NOTICE_INTERVAL);

@@ -1,7 +1,7 @@
-//! The log: lines on standard error, for people or for machines. Bodies, tensors and keys must never go there.
+//! The log: lines on standard error, for people or machines. Bodies, tensors and keys must never be logged.
 //!
-//! Much of what is logged is other people's text. No event is more than one line, whatever is in its fields, and what guests and
-//! native libraries write is capped and rated: [`Allowance`], [`Source`], [`foreign_line`].
+//! Much of the log is other people's text. An event is always one line, whatever its fields contain. Output of guests and native libraries
+//! is limited in length and rate: [`Allowance`], [`Source`], [`foreign_line`].
 
 mod allowance;
 mod line;
@@ -17,10 +17,10 @@ use hospes_config::{LogFormat, Telemetry};
 pub use allowance::{Allowance, Allowances};
 use line::{Lines, Style, escaped};
 
-/// Longest line of a native library or of a worker, in bytes; the rest of it is dropped.
+/// Maximum length of a line from a native library or worker, in bytes; the rest is dropped.
 pub const FOREIGN_LINE_BYTES_MAX: usize = 2048;
 
-/// What native libraries and workers that are nobody's may write together, in bytes a second; more is dropped.
+/// Shared rate of native libraries and unassigned workers, in bytes per second; excess is dropped.
 const FOREIGN_BYTES_PER_SECOND: u64 = 64 << 10;
 
 static FOREIGN: LazyLock<Allowance> =
@@ -41,7 +41,7 @@ pub enum TelemetryError {
     Started,
 }
 
-/// Starts the log of this process. `RUST_LOG` goes over the settings. From then on panics are events too.
+/// Starts this process's log. `RUST_LOG` overrides the settings. From then on panics are events too.
 ///
 /// # Errors
 /// [`TelemetryError`].
@@ -73,7 +73,7 @@ pub fn start(config: &Telemetry) -> Result<(), TelemetryError> {
     Ok(())
 }
 
-/// A process that writes lines, and whose models it computes once that is known: then its lines are that publisher's.
+/// A process that logs, and the publisher whose models it computes, once known.
 #[derive(Debug, Clone)]
 pub struct Source {
     name: Arc<str>,
@@ -81,30 +81,30 @@ pub struct Source {
 }
 
 impl Source {
-    /// One that is nobody's yet.
+    /// A process without a publisher so far.
     pub fn new(name: &str) -> Self {
         Self { name: name.into(), owner: Arc::default() }
     }
 
-    /// Whose it is from now on, for good.
+    /// Sets its publisher, for good.
     pub fn belongs_to(&self, allowance: Arc<Allowance>) {
         let _ = self.owner.set(allowance);
     }
 
-    /// Whose it is.
+    /// Its publisher.
     pub fn owner(&self) -> Option<&str> {
         self.owner.get().map(|allowance| allowance.who())
     }
 
-    /// Writes a line that it has said: as one line, capped, and rated.
+    /// Logs a line from it: as one line, limited in length and rate.
     pub fn line(&self, text: &str) {
         let allowance = self.owner.get().map_or(&*FOREIGN, |allowance| &**allowance);
         write_line((&self.name, self.owner()), allowance, Level::WARN, text);
     }
 }
 
-/// Writes a line that a native library has said: as one line, capped, and rated. In a process without a log, such as a worker, it goes to
-/// standard error as it would look in one.
+/// Logs a line from a native library: as one line, limited in length and rate. A process without a log, such as a worker, writes it to
+/// standard error in the log's format.
 pub fn foreign_line(source: &str, level: Level, text: &str) {
     write_line((source, None), &FOREIGN, level, text);
 }
@@ -121,7 +121,7 @@ fn write_line(
         return;
     }
     if !has_log {
-        // There is nobody to tell if this fails.
+        // There is nowhere to report a failure.
         let _ = writeln!(io::stderr().lock(), "{source}: {line}");
         return;
     }

@@ -1,20 +1,20 @@
-//! One event is one line, whatever is in it: what guests, models, tenants and libraries say cannot begin another.
+//! Keeps every event on one line: text of guests, models, tenants and libraries cannot begin another.
 
 use std::fmt::Write as _;
 use std::io;
 
-/// How characters are written that could end a line or steer a terminal.
+/// How to escape characters that end a line or control a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
-    /// As Rust has it.
+    /// Rust's escapes.
     Text,
-    /// As Rust has it, but for colours of the log's own.
+    /// Rust's escapes, except the log's own colours.
     Coloured,
-    /// As JSON has it.
+    /// JSON's escapes.
     Json,
 }
 
-/// Writes each event as one line. Every event comes in one piece, with the line's end behind it.
+/// Writes each event as one line, in one piece with its newline.
 pub(super) struct Lines<W> {
     out: W,
     style: Style,
@@ -31,7 +31,7 @@ impl<W: io::Write> io::Write for Lines<W> {
         let text = String::from_utf8_lossy(event);
         let mut line = escaped(text.strip_suffix('\n').unwrap_or(&text), self.style);
         line.push('\n');
-        // In one piece too, so that lines of several threads do not mix.
+        // In one piece, so that lines of several threads do not mix.
         self.out.write_all(line.as_bytes())?;
         Ok(event.len())
     }
@@ -66,13 +66,13 @@ pub(super) fn escaped(text: &str, style: Style) -> String {
     line
 }
 
-/// Characters that end lines, steer terminals, or turn the direction of what is read. None is beyond four hexadecimal digits.
+/// Characters that end lines, control terminals, or change the reading direction. All have at most four hexadecimal digits.
 fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The length of the sequence that sets a colour at the beginning of `text`, if there is one.
+/// The length of a colour sequence at the beginning of `text`, if any.
 fn colour(text: &str) -> Option<usize> {
     let codes = text.strip_prefix("\u{1b}[")?;
     let length = codes.find(|c: char| !c.is_ascii_digit() && c != ';')?;

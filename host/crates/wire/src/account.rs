@@ -8,30 +8,30 @@ use super::operations::Action;
 use super::text;
 use super::word::words;
 
-/// Who an account is, and where it stands.
+/// An account and its standing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Account {
     /// Its name.
     #[schemars(with = "text::AccountName")]
     pub name: AccountName,
-    /// The key that signs for it.
+    /// Its signing key.
     #[schemars(with = "text::Party")]
     pub party: Party,
-    /// Where it stands.
+    /// Its standing.
     pub standing: Standing,
-    /// Since when and why it is not open.
+    /// Since when and why it is suspended or closed.
     #[serde(default)]
     pub cause: Option<Cause>,
 }
 
 words! {
-    /// Where an account stands.
+    /// An account's standing.
     Standing {
-        /// It may do everything.
+        /// Not restricted.
         Open = "open",
-        /// The operator has stopped it for now.
+        /// Suspended by the operator.
         Suspended = "suspended",
-        /// The operator has stopped it for good.
+        /// Closed by the operator for good.
         Closed = "closed",
     }
 }
@@ -46,13 +46,13 @@ pub struct Cause {
     pub reason: String,
 }
 
-/// An account with its keys: the answer to `GET /accounts/{name}` and `POST /api/account/keys/{id}/revocation`.
+/// An account with its keys: the response to `GET /accounts/{name}` and `POST /api/account/keys/{id}/revocation`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AccountWithKeys {
     /// The account.
     #[serde(flatten)]
     pub account: Account,
-    /// The keys that signed for it before, the first one first.
+    /// Its former signing keys, oldest first.
     #[serde(default)]
     #[schemars(with = "Vec<text::Party>")]
     pub former: Vec<Party>,
@@ -61,61 +61,61 @@ pub struct AccountWithKeys {
     pub keys: Vec<Key>,
 }
 
-/// An API key, without what opens the door.
+/// An API key, without the secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "ApiKey")]
 pub struct Key {
-    /// What it is known by.
+    /// Its public identifier.
     pub id: String,
-    /// What its owner calls it.
+    /// Its owner's name for it.
     #[serde(default)]
     pub name: Option<String>,
-    /// When it was made.
+    /// When it was created.
     #[schemars(with = "text::Time")]
     pub made: String,
-    /// When it was last used, roughly.
+    /// When it was last used, approximately.
     #[serde(default)]
     #[schemars(with = "Option<text::Time>")]
     pub used: Option<String>,
-    /// Since when and why it opens nothing any more.
+    /// Since when and why it is revoked.
     #[serde(default)]
     pub revoked: Option<Cause>,
 }
 
-/// The caller's own account: the answer to `GET /api/account`.
+/// The caller's own account: the response to `GET /api/account`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OwnAccount {
     /// The account with its keys.
     #[serde(flatten)]
     pub account: AccountWithKeys,
-    /// Which of the keys asks.
+    /// The key of this request.
     #[serde(default)]
     pub key: Option<String>,
-    /// The latest actions that concern the account or something of it, the last one first.
+    /// The latest actions on the account or something it owns, newest first.
     #[serde(default)]
     pub actions: Vec<Action>,
-    /// The account's models that ended the process which computed them, those with the longest wait first.
+    /// The account's models that crashed a worker process, longest wait first.
     #[serde(default)]
     pub incidents: Vec<ModelIncident>,
 }
 
-/// A model of the account that ended the process which computed it.
+/// A model of the account that crashed a worker process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelIncident {
-    /// The live versions that have it, as `publisher/model@version`.
+    /// The live versions that contain it, as `publisher/model@version`.
     pub versions: Vec<String>,
     /// The digest of its weights.
     #[schemars(with = "text::Digest")]
     pub model: Digest,
     /// How the process ended.
     pub how: String,
-    /// How often that has happened, less one for each minute without.
+    /// The number of crashes, less one for each minute without.
     pub times: u32,
-    /// Milliseconds until it can be computed again by the same caller.
+    /// Milliseconds until the same caller can use it again.
     pub wait_ms: u64,
 }
 
-/// Why a key is revoked: what `POST /api/account/keys/{id}/revocation` takes. A body may be left out.
+/// Why a key is revoked: the request of `POST /api/account/keys/{id}/revocation`. The body is optional.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RevokeKey {
@@ -124,16 +124,16 @@ pub struct RevokeKey {
     pub reason: String,
 }
 
-/// One key follows another, as it is signed: the answer to `POST /api/successions`.
+/// A signed key change: the response to `POST /api/successions`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Succession {
-    /// The key before.
+    /// The old key.
     #[schemars(with = "text::Party")]
     pub from: Party,
-    /// The key that follows it.
+    /// The new key.
     #[schemars(with = "text::Party")]
     pub to: Party,
-    /// Why.
+    /// The reason.
     pub cause: String,
     /// When it was signed.
     #[schemars(with = "text::Time")]

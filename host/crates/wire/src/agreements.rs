@@ -1,4 +1,4 @@
-//! Agreements: what is used of them, what happened to them, and whether a call would be allowed.
+//! Agreements: their usage and events, and whether a call would be permitted.
 
 use hospes_core::id::{Digest, FunctionName, ModelName, Party};
 use schemars::JsonSchema;
@@ -9,37 +9,37 @@ use super::envelope::Envelope;
 use super::text;
 use super::word::words;
 
-/// An agreement was handed in: the answer to `POST /api/agreements`.
+/// An agreement was submitted: the response to `POST /api/agreements`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "SubmittedAgreement")]
 pub struct Submitted {
-    /// The agreement's number: SHA-256 of what is signed.
+    /// The agreement's identifier: SHA-256 of the payload.
     #[schemars(with = "text::Digest")]
     pub id: Digest,
-    /// Where it stands.
+    /// Its state.
     pub state: State,
-    /// Who has yet to sign.
+    /// Who has not signed yet.
     pub missing: Vec<Role>,
 }
 
 words! {
-    /// Where an agreement stands.
+    /// An agreement's state.
     State {
-        /// Somebody has yet to sign.
+        /// A signature is missing.
         Proposed = "proposed",
         /// Calls may use it.
         Active = "active",
-        /// Something above it stops it: another agreement, or the model.
+        /// Blocked by its parent agreement or by the model.
         Stopped = "stopped",
         /// A party, or the operator, has suspended it.
         Suspended = "suspended",
         /// The operator has frozen it.
         Frozen = "frozen",
-        /// Its time is over.
+        /// It has expired.
         Ended = "ended",
-        /// What was agreed on has been done.
+        /// It was fulfilled.
         Completed = "completed",
-        /// It was ended before its time.
+        /// It was terminated early.
         Terminated = "terminated",
     }
 }
@@ -47,62 +47,62 @@ words! {
 words! {
     /// A side of an agreement.
     Role {
-        /// Grants the use of its model.
+        /// Permits the use of its model.
         Publisher = "publisher",
         /// May use it.
         Consumer = "consumer",
     }
 }
 
-/// A page of the caller's agreements: the answer to `GET /api/agreements`.
+/// A page of the caller's agreements: the response to `GET /api/agreements`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Agreements")]
 pub struct Page {
-    /// The agreements, in the order of their numbers.
+    /// The agreements, ordered by identifier.
     pub agreements: Vec<Entry>,
-    /// What the next page begins after, while there is more.
+    /// Where the next page begins, if there is one.
     #[serde(default)]
     #[schemars(with = "Option<text::Digest>")]
     pub next: Option<Digest>,
 }
 
-/// An agreement, and what is used of it.
+/// An agreement with its usage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Agreement")]
 pub struct Entry {
-    /// The agreement's number.
+    /// The agreement's identifier.
     #[schemars(with = "text::Digest")]
     pub id: Digest,
     /// The model.
     #[schemars(with = "text::ModelName")]
     pub model: ModelName,
-    /// Who grants the use of it.
+    /// The publisher.
     #[schemars(with = "text::Party")]
     pub publisher: Party,
-    /// Who may use it.
+    /// The consumer.
     #[schemars(with = "text::Party")]
     pub consumer: Party,
-    /// Where it stands.
+    /// Its state.
     pub state: State,
-    /// Who has yet to sign.
+    /// Who has not signed yet.
     pub missing: Vec<Role>,
-    /// What above it stops it, if anything does.
+    /// What blocks it, if anything.
     #[serde(default)]
     pub held: Option<String>,
-    /// Versions that it is for and that are out of service, and why, for people.
+    /// Its versions that are out of service, with the reason as text.
     #[serde(default)]
     pub withdrawn: Vec<String>,
-    /// What is used of each rule.
+    /// Usage of each rule.
     pub rules: Vec<RuleUse>,
 }
 
-/// What is used of a rule.
+/// Usage of a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RuleUse {
-    /// Which of the agreement's permissions, from 0.
+    /// The number of the agreement's permission, from 0.
     pub rule: u16,
-    /// The function that may be called.
+    /// The permitted function.
     #[schemars(with = "text::FunctionName")]
     pub function: FunctionName,
     /// Calls so far.
@@ -119,54 +119,54 @@ pub struct RuleUse {
     /// Time of all calls so far, in microseconds.
     #[serde(default)]
     pub time_micros: u64,
-    /// Calls that run now.
+    /// Running calls.
     #[serde(default)]
     pub running: u64,
-    /// What was charged so far, in millionths of the currency; none without a price.
+    /// Amount charged so far, in millionths of the currency; none without a price.
     pub price_micros: Option<u64>,
-    /// Most calls, if they are limited.
+    /// Maximum calls, if limited.
     pub max: Option<u64>,
-    /// Calls that are left, if they are limited.
+    /// Remaining calls, if limited.
     pub remaining: Option<u64>,
-    /// When the rule ends, if it does.
+    /// When the rule expires, if it does.
     #[schemars(with = "Option<text::Time>")]
     pub ends: Option<String>,
-    /// Every limit that calls use up. Older hosts have none of it.
+    /// Every limit that calls use up. Older hosts omit it.
     #[serde(default)]
     pub limits: Vec<LimitUse>,
 }
 
-/// What is used of a limit over all calls of a rule.
+/// Usage of a limit over all calls of a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LimitUse {
-    /// What is counted: `calls`, `rows`, `bytes` or `tokens`; `callsInPeriod`; `timeMicros`; `priceMicros`.
+    /// The unit: `calls`, `rows`, `bytes` or `tokens`; `callsInPeriod`; `timeMicros`; `priceMicros`.
     pub limit: String,
-    /// So far.
+    /// Used so far.
     pub used: u64,
-    /// At most.
+    /// The maximum.
     pub max: u64,
-    /// What is left.
+    /// The remainder.
     pub left: u64,
 }
 
-/// What happened to an agreement: the answer to `GET` and `POST /api/agreements/{id}/events`.
+/// An agreement's events: the response to `GET` and `POST /api/agreements/{id}/events`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "AgreementHistory")]
 pub struct History {
-    /// The agreement's number.
+    /// The agreement's identifier.
     #[schemars(with = "text::Digest")]
     pub id: Digest,
-    /// Where it stands now.
+    /// Its present state.
     pub state: State,
-    /// What the next event has to say; none before both sides have signed the agreement.
+    /// The required position of the next event; none before both sides have signed the agreement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<NextEvent>,
-    /// What happened, the first event first.
+    /// The events, oldest first.
     pub events: Vec<Event>,
-    /// Events that were announced and are not in force yet; none before both sides have signed.
+    /// Announced events that have not taken effect yet; none before both sides have signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<Vec<Event>>,
-    /// Whether the event that was sent is new: in the answer to `POST`.
+    /// Whether the submitted event is new, in the response to `POST`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied: Option<Applied>,
 }
@@ -174,19 +174,19 @@ pub struct History {
 words! {
     /// Whether an event is new.
     Applied {
-        /// It is.
+        /// The event is new.
         Now = "now",
-        /// It was known already.
+        /// The event was known already.
         Known = "known",
     }
 }
 
-/// What the next event of an agreement has to say.
+/// The required position of an agreement's next event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NextEvent {
-    /// Its number.
+    /// Its sequence number.
     pub sequence: u32,
-    /// The event before it; for the first, the agreement.
+    /// The previous event; for the first, the agreement.
     #[schemars(with = "text::Digest")]
     pub previous: Digest,
 }
@@ -195,34 +195,34 @@ pub struct NextEvent {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "AgreementEvent")]
 pub struct Event {
-    /// SHA-256 of what is signed.
+    /// SHA-256 of the payload.
     #[schemars(with = "text::Digest")]
     pub id: Digest,
-    /// What is signed.
+    /// The payload.
     #[schemars(with = "text::Object")]
     pub event: Value,
-    /// The same with its signature.
+    /// The payload with its signature.
     #[schemars(with = "Envelope")]
     pub envelope: Value,
 }
 
-/// A call that is not made: what `POST /api/agreements/{id}/simulate` and `POST /api/offers/{id}/simulate` take.
+/// A simulated call: the request of `POST /api/agreements/{id}/simulate` and `POST /api/offers/{id}/simulate`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct SimulatedCall {
     /// The function.
     #[schemars(with = "text::FunctionName")]
     pub function: FunctionName,
-    /// Bytes of its input.
+    /// Size of its input in bytes.
     #[serde(default)]
     pub input_bytes: u64,
     /// Rows of its input.
     #[serde(default = "one")]
     pub rows: u64,
-    /// What the call is for, as an IRI.
+    /// Its purpose, as an IRI.
     #[serde(default)]
     pub purpose: Option<String>,
-    /// When it would begin; now, without it.
+    /// When it would begin; now by default.
     #[serde(default)]
     #[schemars(with = "Option<text::Time>")]
     pub at: Option<String>,
@@ -232,7 +232,7 @@ const fn one() -> u64 {
     1
 }
 
-/// Whether a call would be allowed, and why: the answer about a simulated call, and a member of a refused call's problem. The names are
+/// Whether a call would be permitted, and why: the response for a simulated call, and a member of a refused call's problem. The names are
 /// those of the Compliance Report Model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Report")]
@@ -243,51 +243,51 @@ pub struct Report {
     /// The agreement, or the offer.
     #[schemars(with = "text::Digest")]
     pub agreement: Digest,
-    /// Whether it would be.
+    /// Whether the call would be permitted.
     pub decision: Decision,
-    /// What stands in the way outside of the rules: the state of the agreement, or the version.
+    /// Obstacles outside the rules: the agreement's state, or the version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub obstacle: Option<String>,
-    /// What each rule says.
+    /// The result of each rule.
     #[serde(rename = "ruleReport")]
     pub rules: Vec<RuleReport>,
 }
 
 words! {
-    /// The end of an evaluation.
+    /// The result of an evaluation.
     Decision {
-        /// The call would be allowed.
+        /// The call would be permitted.
         Permitted = "permitted",
-        /// It would not.
+        /// The call would be refused.
         Denied = "denied",
     }
 }
 
-/// What one rule says of a call.
+/// The result of one rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RuleReport {
     /// `report:PermissionReport` or `report:ProhibitionReport`.
     #[serde(rename = "@type", default)]
     pub kind: String,
-    /// Where the rule stands in the document, as a JSON pointer.
+    /// The rule's JSON pointer.
     pub rule: String,
-    /// `Active` if the rule is about this call and all its constraints are satisfied, else `Inactive`.
+    /// `Active` if the rule applies to this call and all its constraints are satisfied, otherwise `Inactive`.
     #[serde(rename = "activationState")]
     pub activation: String,
-    /// What each constraint says.
+    /// The result of each constraint.
     #[serde(rename = "premiseReport")]
     pub constraints: Vec<ConstraintReport>,
-    /// Whether the price is covered by credit paid in advance, or will be owed; absent without a price.
+    /// Whether prepaid credit covers the price or it will be owed; absent without a price.
     #[serde(rename = "deonticState", default, skip_serializing_if = "Option::is_none")]
     pub duty: Option<String>,
 }
 
-/// What one constraint says of a call.
+/// The result of one constraint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConstraintReport {
-    /// Where it stands in the document, as a JSON pointer.
+    /// Its JSON pointer.
     pub clause: String,
-    /// What it is about.
+    /// Its subject.
     #[serde(rename = "leftOperand")]
     pub operand: String,
     /// `Satisfied` or `Unsatisfied`.
@@ -295,20 +295,20 @@ pub struct ConstraintReport {
     pub satisfaction: String,
     /// What the host does about it.
     pub enforcement: Class,
-    /// What the call has.
+    /// The call's value.
     pub seen: String,
-    /// What satisfies it.
+    /// What would satisfy it.
     pub wanted: String,
 }
 
 words! {
     /// What a host does about a clause.
     Class {
-        /// It cannot happen.
+        /// It prevents violations.
         Prevent = "prevent",
-        /// It rests on what somebody states; a mismatch is refused, or shows afterwards.
+        /// It relies on somebody's statement; a mismatch is refused or becomes visible later.
         Detect = "detect",
-        /// It is a promise, written down.
+        /// It records a promise.
         Record = "record",
     }
 }

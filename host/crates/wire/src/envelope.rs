@@ -1,4 +1,4 @@
-//! Signed documents, as they travel.
+//! Signed documents as transmitted.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ pub const MEDIA_TYPE: &str = "application/vnd.dsse.envelope.v1+json";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Envelope {
-    /// What is signed, in base64.
+    /// The payload, in base64.
     #[schemars(extend("contentEncoding" = "base64"))]
     pub payload: String,
     /// Its media type.
@@ -22,7 +22,7 @@ pub struct Envelope {
 /// A signature of a document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Signature {
-    /// Whose it is.
+    /// The signer.
     pub keyid: String,
     /// The signature, in base64.
     #[schemars(extend("contentEncoding" = "base64"))]

@@ -1,13 +1,13 @@
-//! The host's own HTTP API as types: what each route takes, and what it answers. The host builds these and the command line reads them.
+//! The host's own HTTP API as types: the request and response of each route. The host builds these and the command line reads them.
 //!
-//! Both sides of a member are in one place, so they cannot drift apart, and the JSON Schemas of the API's document are derived from it.
-//! Calls of functions and the fronts of other protocols have types of their own elsewhere. Nothing here knows a server or a client.
+//! Both sides share each member, so they cannot drift apart, and the OpenAPI document's JSON Schemas are derived from it. Calls and the
+//! fronts of other protocols have their own types elsewhere. Depends on no server or client.
 //!
-//! Reading is lenient, so that a client works with a newer host and, as far as it can, with an older one: members that are not known are
-//! passed over, and words that are not known are kept as they are ([`State::Other`](agreements::State::Other) and its like). Requests
-//! are read strictly: a member that is not known is refused.
+//! Responses are parsed leniently, so that a client works with newer and, as far as possible, older hosts: unknown members are ignored, and
+//! unknown strings are kept ([`State::Other`](agreements::State::Other) and the like). Requests are parsed strictly: unknown members are
+//! rejected.
 //!
-//! Times are RFC 3339 in UTC, and versions are those of Semantic Versioning; both are texts here. An amount says its unit in its name.
+//! Times are RFC 3339 in UTC, versions are semantic versions; both are strings here. The name of an amount contains its unit.
 
 pub mod account;
 pub mod agreements;

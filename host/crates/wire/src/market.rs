@@ -1,4 +1,4 @@
-//! The market: what is offered, and for what.
+//! The market: offers and their terms.
 
 use hospes_core::id::Digest;
 use schemars::JsonSchema;
@@ -7,33 +7,33 @@ use serde::{Deserialize, Serialize};
 use super::models::Description;
 use super::text;
 
-/// A page of offers: the answer to `GET /api/market`.
+/// A page of offers: the response to `GET /api/market`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Market")]
 pub struct Page {
-    /// The offers, in the order of models and numbers.
+    /// The offers, ordered by model and identifier.
     pub offers: Vec<Offer>,
-    /// What the next page begins after, while there is more.
+    /// Where the next page begins, if there is one.
     #[serde(default)]
     #[schemars(with = "Option<text::Digest>")]
     pub next: Option<Digest>,
 }
 
-/// An offer, and the newest version that it is for.
+/// An offer with its newest version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "MarketOffer")]
 pub struct Offer {
-    /// The offer's number: SHA-256 of what is signed.
+    /// The offer's identifier: SHA-256 of the payload.
     #[schemars(with = "text::Digest")]
     pub id: Digest,
     /// The version.
     #[serde(flatten)]
     pub description: Description,
-    /// Which versions the offer is for.
+    /// The versions that the offer covers.
     #[serde(default)]
     pub versions: String,
-    /// Whether it is to named parties only, of whom the caller is one.
+    /// Whether it is for named parties only, including the caller.
     pub private: bool,
-    /// What is offered of each function, for people.
+    /// The terms for each function, as text.
     pub terms: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! Negotiations: where each stands, and what was said.
+//! Negotiations: their state and messages.
 
 use hospes_core::id::{Digest, ModelName, Party};
 use schemars::JsonSchema;
@@ -10,34 +10,34 @@ use super::envelope::Envelope;
 use super::text;
 use super::word::words;
 
-/// A page of the caller's negotiations: the answer to `GET /api/negotiations`.
+/// A page of the caller's negotiations: the response to `GET /api/negotiations`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Negotiations")]
 pub struct Page {
-    /// The negotiations, the oldest first.
+    /// The negotiations, oldest first.
     pub negotiations: Vec<Outline>,
-    /// What the next page begins after, while there is more.
+    /// Where the next page begins, if there is one.
     #[serde(default)]
     pub next: Option<String>,
 }
 
-/// Where a negotiation stands.
+/// A negotiation's state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "NegotiationOutline")]
 pub struct Outline {
-    /// Its number, `urn:uuid:…`.
+    /// Its identifier, `urn:uuid:…`.
     pub id: String,
-    /// Where it stands.
+    /// Its state.
     pub state: State,
-    /// Whose turn it is; nobody's when it is over.
+    /// Who moves next; nobody when it is over.
     pub turn: Option<Role>,
-    /// The model that it is about.
+    /// Its model.
     #[schemars(with = "text::ModelName")]
     pub model: ModelName,
-    /// Who would grant the use of it.
+    /// The publisher.
     #[schemars(with = "text::Party")]
     pub publisher: Party,
-    /// Who would use it.
+    /// The consumer.
     #[schemars(with = "text::Party")]
     pub consumer: Party,
     /// The agreement, once the publisher has signed it.
@@ -47,9 +47,9 @@ pub struct Outline {
 }
 
 words! {
-    /// Where a negotiation stands, in the words of the Dataspace Protocol.
+    /// A negotiation's state, in the Dataspace Protocol's terms.
     State {
-        /// The consumer has asked.
+        /// The consumer has requested.
         Requested = "REQUESTED",
         /// The publisher has offered.
         Offered = "OFFERED",
@@ -66,24 +66,24 @@ words! {
     }
 }
 
-/// A negotiation with all its messages: the answer to everything else below `/api/negotiations`.
+/// A negotiation with all its messages: the response of all other routes below `/api/negotiations`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Negotiation")]
 pub struct Shown {
-    /// Where it stands.
+    /// Its state.
     #[serde(flatten)]
     pub outline: Outline,
-    /// What is on the table, a sentence each.
+    /// The terms on the table, one sentence each.
     #[serde(default)]
     pub clauses: Vec<Clause>,
-    /// What was said, the first message first.
+    /// The messages, oldest first.
     pub messages: Vec<Message>,
 }
 
 /// A sentence of a document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Clause {
-    /// The rule that it belongs to, as a JSON pointer; `/` for the whole document.
+    /// The JSON pointer of its rule; `/` for the whole document.
     pub rule: String,
     /// What a host does about it.
     pub class: Class,
@@ -95,18 +95,18 @@ pub struct Clause {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "NegotiationMessage")]
 pub struct Message {
-    /// What it is: `request`, `offer`, `agreement`, `verification`, or the name of a move such as `acceptance`.
+    /// Its kind: `request`, `offer`, `agreement`, `verification`, or the name of a move such as `acceptance`.
     pub kind: String,
-    /// SHA-256 of what is signed.
+    /// SHA-256 of the payload.
     #[schemars(with = "text::Digest")]
     pub id: Digest,
-    /// Whose it is.
+    /// Its author.
     #[schemars(with = "text::Party")]
     pub by: Party,
-    /// When the host took it.
+    /// When the host received it.
     #[schemars(with = "text::Time")]
     pub at: String,
-    /// Where the negotiation stood after it.
+    /// The negotiation's state after it.
     pub state: State,
     /// The document with its signatures.
     #[schemars(with = "Envelope")]

@@ -1,4 +1,4 @@
-//! A publisher's own offers, and the mandate that lets a host agree for them.
+//! A publisher's own offers, and mandates that let a host sign for it.
 
 use hospes_core::id::{Digest, ModelName, Party};
 use schemars::JsonSchema;
@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use super::text;
 use super::word::words;
 
-/// A page of the caller's own offers: the answer to `GET /api/offers`.
+/// A page of the caller's own offers: the response to `GET /api/offers`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "OwnOffers")]
 pub struct Page {
-    /// The offers, in the order of their numbers.
+    /// The offers, ordered by identifier.
     pub offers: Vec<Own>,
-    /// What the next page begins after, while there is more.
+    /// Where the next page begins, if there is one.
     #[serde(default)]
     #[schemars(with = "Option<text::Digest>")]
     pub next: Option<Digest>,
@@ -23,103 +23,103 @@ pub struct Page {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "OwnOffer")]
 pub struct Own {
-    /// The offer's number: SHA-256 of what is signed.
+    /// The offer's identifier: SHA-256 of the payload.
     #[schemars(with = "text::Digest")]
     pub id: Digest,
     /// The model.
     #[schemars(with = "text::ModelName")]
     pub model: ModelName,
-    /// Which versions of it.
+    /// The versions that it covers.
     pub versions: String,
-    /// Whether it is to named parties only.
+    /// Whether it is for named parties only.
     pub private: bool,
-    /// Where it stands.
+    /// Its state.
     pub state: State,
-    /// Since when it is withdrawn, if it is.
+    /// When it was withdrawn, if it was.
     #[schemars(with = "Option<text::Time>")]
     pub since: Option<String>,
-    /// Why the operator withdrew it, if they did.
+    /// Why the operator withdrew it, if so.
     pub reason: Option<String>,
-    /// What is offered of each function, for people.
+    /// The terms for each function, as text.
     #[serde(default)]
     pub terms: Vec<String>,
 }
 
 words! {
-    /// Where an offer stands.
+    /// An offer's state.
     State {
-        /// It is in the market.
+        /// Listed in the market.
         Listed = "listed",
-        /// No version that it is for is live.
+        /// None of its versions is live.
         NotLive = "not-live",
-        /// Its publisher took it out of the market.
+        /// Withdrawn by its publisher.
         Withdrawn = "withdrawn",
-        /// The operator did.
+        /// Withdrawn by the operator.
         WithdrawnByOperator = "withdrawn-by-operator",
     }
 }
 
-/// An offer is in the market: the answer to `POST /api/offers`.
+/// An offer is listed: the response to `POST /api/offers`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "ListedOffer")]
 pub struct Listed {
-    /// The offer's number.
+    /// The offer's identifier.
     #[schemars(with = "text::Digest")]
     pub id: Digest,
     /// The model.
     #[schemars(with = "text::ModelName")]
     pub model: ModelName,
-    /// The earlier offer that it took the place of: the answer to `POST /api/offers/{id}/replacement` has it.
+    /// The replaced offer, in the response to `POST /api/offers/{id}/replacement`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<text::Digest>")]
     pub replaced: Option<Digest>,
 }
 
-/// What `POST /api/offers/{id}/withdrawal` takes: nothing yet.
+/// The request of `POST /api/offers/{id}/withdrawal`: empty so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "WithdrawOffer")]
 pub struct Withdraw {}
 
-/// An offer is out of the market: the answer to `POST /api/offers/{id}/withdrawal`.
+/// An offer is withdrawn: the response to `POST /api/offers/{id}/withdrawal`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "WithdrawnOffer")]
 pub struct Withdrawn {
-    /// The offer's number.
+    /// The offer's identifier.
     #[schemars(with = "text::Digest")]
     pub id: Digest,
     /// The model.
     #[schemars(with = "text::ModelName")]
     pub model: ModelName,
-    /// That it is withdrawn.
+    /// Always true.
     pub state: State,
-    /// Since when.
+    /// When it was withdrawn.
     #[schemars(with = "text::Time")]
     pub since: String,
 }
 
-/// A publisher's word that a host may agree for it, as it is signed: the answer to `POST /api/offers/{id}/mandate`.
+/// A signed mandate that lets a host sign for a publisher: the response to `POST /api/offers/{id}/mandate`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Mandate {
-    /// Who gives it.
+    /// The publisher.
     #[schemars(with = "text::Party")]
     pub publisher: Party,
-    /// Whose signature counts as the publisher's: the host's.
+    /// The key whose signature counts as the publisher's: the host's.
     #[schemars(with = "text::Party")]
     pub agent: Party,
-    /// Under which offer.
+    /// The offer that it covers.
     #[schemars(with = "text::Digest")]
     pub offer: Digest,
-    /// Most agreements.
+    /// Maximum agreements.
     pub max: u32,
-    /// Most agreements with one consumer.
+    /// Maximum agreements with one consumer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_per_consumer: Option<u32>,
-    /// From when on the host may sign no more.
+    /// When it expires.
     #[schemars(with = "text::Time")]
     pub expires: String,
-    /// When it was given.
+    /// When it was signed.
     #[schemars(with = "text::Time")]
     pub issued: String,
 }

@@ -1,4 +1,4 @@
-//! What the operator does, on a listener of their own: accounts, actions, versions out of service, what a restore has lost.
+//! The operator's API, on its own listener: accounts, actions, versions out of service, and losses after a restore.
 
 use hospes_core::id::{AccountName, Digest, ModelName, Party};
 use schemars::JsonSchema;
@@ -8,35 +8,35 @@ use serde_json::Value;
 use super::account::{Account, Cause};
 use super::text;
 
-/// What `POST /accounts` takes.
+/// The request of `POST /accounts`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OpenAccount {
-    /// The account's name. Of one that is open already, another API key is made.
+    /// The account's name. An existing account gets another API key.
     #[schemars(with = "text::AccountName")]
     pub name: AccountName,
-    /// The key that signs for it.
+    /// The account's signing key.
     #[schemars(with = "text::Party")]
     pub party: Party,
-    /// What the API key is to be called.
+    /// The API key's name.
     #[serde(default)]
     pub key_name: Option<String>,
 }
 
-/// An account has a new API key: the answer to `POST /accounts`.
+/// An account has a new API key: the response to `POST /accounts`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OpenedAccount {
     /// The account's name.
     #[schemars(with = "text::AccountName")]
     pub name: AccountName,
-    /// The key that signs for it.
+    /// The account's signing key.
     #[schemars(with = "text::Party")]
     pub party: Party,
-    /// The API key. It is here and nowhere else.
+    /// The API key. Only this response contains it.
     pub key: String,
 }
 
-/// Every account: the answer to `GET /accounts`.
+/// Every account: the response to `GET /accounts`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Accounts {
     /// The accounts.
@@ -49,64 +49,64 @@ pub struct ListedAccount {
     /// The account.
     #[serde(flatten)]
     pub account: Account,
-    /// How many API keys it has.
+    /// Number of its API keys.
     #[serde(default)]
     pub keys: usize,
 }
 
-/// What `POST /actions` takes.
+/// The request of `POST /actions`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Act {
-    /// What to do, such as `suspend-account`.
+    /// The action, such as `suspend-account`.
     pub action: String,
-    /// To what, as the action takes it: an account, a key, a version, a model, a digest, an offer or an agreement.
+    /// Its target: an account, a key, a version, a model, a digest, an offer or an agreement.
     pub target: String,
-    /// Why, for the log.
+    /// The reason, for the log.
     #[serde(default)]
     pub reason: String,
 }
 
-/// An action is in force: the answer to `POST /actions`.
+/// An action is in force: the response to `POST /actions`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Acted {
-    /// What was done.
+    /// The action.
     pub action: String,
-    /// To what.
+    /// Its target.
     pub target: String,
-    /// What does not come back though it is withdrawn no more; only of what gives versions back.
+    /// Versions that failed to come back, if the action restores versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<Vec<NotBack>>,
-    /// The operator's new token; only of what makes one.
+    /// The operator's new token, if the action makes one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
 }
 
-/// A version that is withdrawn no more and does not come back.
+/// A version that is no longer withdrawn but failed to come back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NotBack {
     /// The model.
     #[schemars(with = "text::ModelName")]
     pub model: ModelName,
-    /// Which version of it.
+    /// The version.
     pub version: String,
-    /// Why not.
+    /// The reason.
     pub why: String,
 }
 
-/// Actions in the order of their numbers: the answer to `GET /actions`.
+/// Actions, ordered by number: the response to `GET /actions`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ActionLog {
     /// The host, which signs the log.
     #[schemars(with = "text::Party")]
     pub party: Party,
-    /// How many actions there are in all.
+    /// Total number of actions.
     pub total: u64,
-    /// Those from the number asked for, as many as one answer has.
+    /// Those from the requested number on, as many as fit a response.
     pub actions: Vec<LoggedAction>,
 }
 
-/// Something that was done to an account, or to something of it.
+/// An action on an account or something it owns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Action {
     /// Its number among the actions.
@@ -114,66 +114,66 @@ pub struct Action {
     /// Its UUID.
     #[schemars(with = "text::CallId")]
     pub id: String,
-    /// When it was done.
+    /// When it was taken.
     #[schemars(with = "text::Time")]
     pub at: String,
-    /// By whom: `operator`, or `account:NAME`.
+    /// The actor: `operator`, or `account:NAME`.
     pub by: String,
-    /// What was done.
+    /// The action.
     pub action: String,
-    /// To what.
+    /// Its target.
     pub target: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
-/// An action, and that it is in the log.
+/// An action with its proof.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LoggedAction {
     /// The action.
     #[serde(flatten)]
     pub action: Action,
-    /// The proof that it is in the log.
+    /// The inclusion proof.
     #[schemars(with = "text::Object")]
     pub proof: Value,
 }
 
-/// What is withdrawn or frozen now: the answer to `GET /withdrawals`.
+/// What is withdrawn or frozen: the response to `GET /withdrawals`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Withdrawals {
     /// Versions, models and digests.
     pub models: Vec<Withdrawal>,
     /// Offers.
     pub offers: Vec<Withdrawal>,
-    /// Agreements; `all` for all that have limits and were made before.
+    /// Agreements; `all` for all agreements with limits made before.
     #[serde(default)]
     pub frozen: Vec<Withdrawal>,
 }
 
-/// Something that is withdrawn or frozen.
+/// A withdrawn or frozen target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Withdrawal {
-    /// What.
+    /// The target.
     pub what: String,
     /// Since when and why.
     #[serde(flatten)]
     pub cause: Cause,
 }
 
-/// What the operator's `POST /agreements/{id}/events` takes; the host signs it.
+/// The request of the operator's `POST /agreements/{id}/events`. The host signs the event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Operate {
     /// `suspend` or `resume`.
     pub change: String,
-    /// Why, of the reasons that events know.
+    /// The reason, one of those that events define.
     pub reason: String,
-    /// A sentence for the parties.
+    /// A note for the parties.
     #[serde(default)]
     pub note: Option<String>,
 }
 
-/// What could not be brought back when the host started: the answer to `GET /out-of-service`.
+/// What could not be restored at start: the response to `GET /out-of-service`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OutOfService {
     /// Versions.
@@ -183,7 +183,7 @@ pub struct OutOfService {
     pub records: Vec<RecordAside>,
 }
 
-/// A version that was published and could not be brought back.
+/// A published version that could not be loaded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BrokenVersion {
     /// Its publisher.
@@ -192,97 +192,97 @@ pub struct BrokenVersion {
     /// The model.
     #[schemars(with = "text::ModelName")]
     pub model: ModelName,
-    /// Which version of it.
+    /// The version.
     pub version: String,
     /// SHA-256 of the bundle.
     #[schemars(with = "Option<text::Digest>")]
     pub digest: Option<Digest>,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
-/// A record that could not be read, and is not written over.
+/// An unreadable record, which is never overwritten.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecordAside {
-    /// What it is a record of.
+    /// Its kind.
     pub kind: String,
-    /// The name that it is kept under.
+    /// Its key.
     pub key: String,
-    /// Why it cannot be read.
+    /// The reason.
     pub reason: String,
 }
 
-/// A version: what `POST /out-of-service/retry` and `POST /out-of-service/withdraw` take.
+/// A version: the request of `POST /out-of-service/retry` and `POST /out-of-service/withdraw`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WhichVersion {
     /// The model.
     #[schemars(with = "text::ModelName")]
     pub model: ModelName,
-    /// Which version of it.
+    /// The version.
     pub version: String,
 }
 
-/// A version is in service again: the answer to `POST /out-of-service/retry`.
+/// A version is in service again: the response to `POST /out-of-service/retry`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Retried {
     /// The model.
     #[schemars(with = "text::ModelName")]
     pub model: ModelName,
-    /// Which version of it.
+    /// The version.
     pub version: String,
-    /// That it is.
+    /// Always true.
     pub live: bool,
 }
 
-/// A version is taken away: the answer to `POST /out-of-service/withdraw`.
+/// A version is withdrawn: the response to `POST /out-of-service/withdraw`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TakenAway {
     /// The model.
     #[schemars(with = "text::ModelName")]
     pub model: ModelName,
-    /// Which version of it.
+    /// The version.
     pub version: String,
-    /// That it is.
+    /// Always true.
     pub withdrawn: bool,
 }
 
-/// What `POST /lost` takes.
+/// The request of `POST /lost`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Shown {
-    /// Files of the host's own: receipts with their proofs, and checkpoints.
+    /// The host's own receipts with their proofs, and checkpoints.
     pub shown: Vec<String>,
 }
 
-/// What of it the host's log lacks: the answer to `POST /lost`.
+/// What the host's log has lost: the response to `POST /lost`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Lost {
-    /// Whether it lacks anything.
+    /// Whether anything is lost.
     pub lost: bool,
-    /// From which leaf of the log on, if the log itself says that it was restored.
+    /// The first lost leaf, if the log records a restore.
     #[serde(default)]
     pub lost_from: Option<u64>,
-    /// How far the log had come, by what it lacks.
+    /// The size of the lost log, according to the evidence.
     #[serde(default)]
     pub lost_up_to: Option<u64>,
-    /// Agreements that are frozen now: what is lost may have used them.
+    /// Agreements now frozen: lost calls may have used them.
     #[serde(default)]
     #[schemars(with = "Vec<text::Digest>")]
     pub frozen: Vec<Digest>,
-    /// Whether all are that have limits and were made before.
+    /// Whether all agreements with limits made before are frozen.
     #[serde(default)]
     pub all: bool,
-    /// What the operator had done and the log lacks.
+    /// Lost actions of the operator.
     #[serde(default)]
     pub undone: Vec<Undone>,
 }
 
-/// An action that the log lacks.
+/// A lost action.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Undone {
-    /// What was done.
+    /// The action.
     pub action: String,
-    /// To what.
+    /// Its target.
     pub target: String,
 }

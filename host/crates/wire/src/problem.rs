@@ -1,4 +1,4 @@
-//! Why there is no answer.
+//! Errors.
 
 use std::collections::BTreeMap;
 
@@ -6,31 +6,31 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What stands before the code in a problem's type.
+/// Prefix of the code in a problem's type.
 pub const TYPE_PREFIX: &str = "urn:hospes:problem:";
 
-/// A problem (RFC 9457): the answer of every route that does not do what it was asked for.
+/// A problem (RFC 9457): the response of every route that fails.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
-    /// `urn:hospes:problem:` and a code. Programs go by this one.
+    /// `urn:hospes:problem:` and a code, for programs.
     #[serde(rename = "type", default)]
     pub kind: String,
-    /// What the code stands for.
+    /// The code's meaning.
     #[serde(default)]
     pub title: String,
     /// The HTTP status.
     #[serde(default)]
     pub status: u16,
-    /// What is wrong here, for people.
+    /// What is wrong, for people.
     #[serde(default)]
     pub detail: String,
-    /// More for programs, by the kind of problem.
+    /// Further machine-readable members, by kind of problem.
     #[serde(flatten)]
     pub more: BTreeMap<String, Value>,
 }
 
 impl Problem {
-    /// The code: what its type ends with.
+    /// The code: the end of its type.
     pub fn code(&self) -> &str {
         self.kind.strip_prefix(TYPE_PREFIX).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! Who a host is, whether it takes calls, and what runs on it.
+//! A host's identity, readiness and status.
 
 use hospes_core::id::{AccountName, Digest, Party};
 use schemars::JsonSchema;
@@ -8,24 +8,24 @@ use super::operations::{BrokenVersion, RecordAside};
 use super::text;
 use super::word::words;
 
-/// The answer to `GET /healthz` and `GET /readyz`.
+/// The response to `GET /healthz` and `GET /readyz`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Health {
-    /// How the host is.
+    /// The host's state.
     pub status: Healthy,
 }
 
 words! {
-    /// How a host is.
+    /// A host's state.
     Healthy {
-        /// The process answers.
+        /// The process is live.
         Ok = "ok",
-        /// The host takes calls.
+        /// The host is ready for calls.
         Ready = "ready",
     }
 }
 
-/// Who a host is: the answer to `GET /api/host`.
+/// A host's identity: the response to `GET /api/host`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Host {
     /// The key that signs its receipts.
@@ -46,7 +46,7 @@ pub struct Log {
     pub verifier: String,
 }
 
-/// What runs on a host: the answer to `GET /status`.
+/// A host's status: the response to `GET /status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// The key that signs its receipts.
@@ -56,58 +56,58 @@ pub struct Status {
     pub version: String,
     /// Versions of models that are live.
     pub models: usize,
-    /// Sandboxes that are free.
+    /// Free sandboxes.
     pub sandboxes_free: usize,
-    /// Memory for sandboxes that is free, in bytes.
+    /// Free memory for sandboxes, in bytes.
     pub memory_free_bytes: u64,
     /// Receipts in the log.
     pub receipts: u64,
     /// Actions in the log.
     pub actions: u64,
-    /// What computes models.
+    /// The backends that compute models.
     pub backends: Vec<Backend>,
-    /// The processes that do.
+    /// The worker processes.
     #[serde(default)]
     pub workers: Workers,
-    /// Whether it is about to stop and takes no more calls.
+    /// Whether it is stopping and takes no more calls.
     #[serde(default)]
     pub draining: bool,
-    /// Versions that have yet to be loaded since it started.
+    /// Versions still to be loaded since the start.
     #[serde(default)]
     pub loading: usize,
-    /// Versions that could not be brought back.
+    /// Versions that failed to load.
     #[serde(default)]
     pub out_of_service: Vec<BrokenVersion>,
-    /// Records that could not be read.
+    /// Unreadable records.
     #[serde(default)]
     pub records_set_aside: Vec<RecordAside>,
 }
 
-/// What computes models.
+/// A backend that computes models.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Backend {
     /// Its name.
     pub backend: String,
-    /// Whether it can be used here.
+    /// Whether it is usable here.
     pub usable: bool,
 }
 
-/// The processes that compute models.
+/// The worker processes that compute models.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Workers {
-    /// Their numbers, as the kernel has them.
+    /// Their process IDs.
     pub processes: Vec<u32>,
-    /// What the kernel did not let them give up.
+    /// Confinement that the kernel does not support.
     pub confinement_missing: Vec<String>,
-    /// Models that ended such a process.
+    /// Models that crashed a worker.
     pub incidents: Vec<Incident>,
 }
 
-/// A model that ended the process which computed it.
+/// A model that crashed a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Incident {
-    /// Whose model it is.
+    /// Its publisher.
     #[schemars(with = "text::AccountName")]
     pub publisher: AccountName,
     /// The digest of its weights.
@@ -115,8 +115,8 @@ pub struct Incident {
     pub model: Digest,
     /// How the process ended.
     pub how: String,
-    /// How often that has happened, less one for each minute without.
+    /// The number of crashes, less one for each minute without.
     pub times: u32,
-    /// Milliseconds until it can be computed again by the same caller.
+    /// Milliseconds until the same caller can use it again.
     pub wait_ms: u64,
 }

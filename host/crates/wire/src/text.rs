@@ -1,10 +1,10 @@
-//! The JSON Schemas of texts: ids are types of `hospes-core`, which knows no schemas.
+//! JSON Schemas of strings: identifiers are types of `hospes-core`, which has no schemas.
 
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-/// A type that only has a schema, for `#[schemars(with = "…")]`.
+/// A type that is only a schema, for `#[schemars(with = "…")]`.
 macro_rules! text {
     ($($(#[$doc:meta])* $name:ident = $schema:tt;)+) => {$(
         $(#[$doc])*
@@ -27,7 +27,7 @@ macro_rules! text {
 }
 
 text! {
-    /// SHA-256: the number of an offer, an agreement, an event or a bundle.
+    /// SHA-256: the identifier of an offer, agreement, event or bundle.
     Digest = {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"};
     /// An Ed25519 key as a `did:key`.
     Party = {"type": "string", "pattern": "^did:key:z[1-9A-HJ-NP-Za-km-z]+$"};
@@ -37,10 +37,10 @@ text! {
     ModelName = {"type": "string", "pattern": "^[^/]+/[^/]+$"};
     /// The name of a function.
     FunctionName = {"type": "string"};
-    /// A moment, in UTC.
+    /// A time in UTC.
     Time = {"type": "string", "format": "date-time"};
     /// A call, by its UUID.
     CallId = {"type": "string", "format": "uuid"};
-    /// Something that another document specifies.
+    /// A value that another document specifies.
     Object = {"type": "object"};
 }

@@ -1,18 +1,18 @@
-//! Words of a closed set in JSON, which a newer host may know more of.
+//! Closed sets of JSON strings, which a newer host may extend.
 
-/// An enum of words: written as they stand here, and with a place for one that is not known, so that a client still reads the rest.
+/// An enum of strings with a variant for unknown ones, so that a client can still read the rest.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$meaning:meta])* $word:ident = $text:literal,)+ }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub enum $name {
             $($(#[$meaning])* $word,)+
-            /// A word that is not known here. No host writes it of its own.
+            /// An unknown string. Hosts never write it themselves.
             Other(Box<str>),
         }
 
         impl $name {
-            /// The word.
+            /// The string.
             pub fn as_str(&self) -> &str {
                 match self {
                     $($name::$word => $text,)+

@@ -1,10 +1,10 @@
-//! A control group for each worker: a bound that the kernel keeps on all that it holds, also on what its address space does not
-//! count, and a count of when it ended the worker for it.
+//! A control group per worker: a kernel limit on all that it holds, including what its address space does not count, and a count of OOM
+//! kills.
 //!
-//! Groups are made only where somebody gave the host a part of the tree: in a group that systemd marks as delegated (`Delegate=yes`), or
-//! in the first that a container sees. That root may write everywhere is no permission: the machine's first group is the system's, and
-//! every other belongs to whoever made it.
-//! Where there is none, workers run without, and [`missing`] says why.
+//! Groups are made only where the host was given part of the tree: in a group that systemd marks as delegated (`Delegate=yes`), or in a
+//! container's root group. Root's ability to write everywhere is no permission: the machine's root group is the system's, and every other
+//! belongs to its creator.
+//! Elsewhere workers run without groups, and [`missing`] says why.
 
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -18,44 +18,44 @@ use rustix::process::{Pid, test_kill_process};
 
 use super::Limits;
 
-/// Names of groups begin with it; the host's process and a number follow.
+/// Name prefix of groups; the host's process and a number follow.
 const PREFIX: &str = "hospes-worker-";
 
-/// Where a host goes itself if it is in the group that it divides: with version 2, either groups or processes are in one.
+/// The subgroup that the host moves into if it is in the group that it divides: version 2 permits either groups or processes in one.
 const OWN_LEAF: &str = "hospes-host";
 
-/// What a group must limit.
+/// The required controllers.
 const CONTROLLERS: [&str; 2] = ["memory", "pids"];
 
-/// Most bytes that are read of a file: a machine with many mounts lists them all.
+/// Maximum bytes read of a file: a machine with many mounts lists them all.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
-/// Groups that are looked at when those of earlier hosts are removed.
+/// Maximum groups examined when removing those of earlier hosts.
 const LISTED_MAX: usize = 100_000;
 
-/// What has just ended may still count for a moment.
+/// A process that has just ended may still count briefly.
 const REMOVE_TRIES: u32 = 10;
 const REMOVE_PAUSE: Duration = Duration::from_millis(1);
 
 /// What a worker may map before it is confined and use afterwards: this program, libraries, and the GiB that mimalloc reserves at once.
 const PROGRAM_BYTES: u64 = 1536 << 20;
-/// The same for each of its threads: a stack, and what the C library reserves for what it allocates.
+/// The same per thread: a stack, and what the C library reserves for its allocator.
 const THREAD_BYTES: u64 = 128 << 20;
 
-/// Threads beside those that compute, and libraries' own.
+/// Threads besides the computing ones and libraries' own.
 const OTHER_TASKS: u64 = 32;
 
-/// What a worker's group may have: more than what a worker within its own limits comes to.
+/// Limits of a worker's group: above what a worker within its own limits can reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
-    /// Bytes of memory, with what the kernel holds for it.
+    /// Bytes of memory, including the kernel's for it.
     pub memory_bytes_max: u64,
     /// Processes and threads.
     pub tasks_max: u64,
 }
 
 impl Share {
-    /// For a worker with these limits, so many bytes of memory that it shares with its host, and so many threads that compute.
+    /// For a worker with these limits, this much memory shared with its host, and this many computing threads.
     pub fn new(limits: &Limits, shared_bytes: u64, threads: u64) -> Self {
         let parts = [
             limits.memory_bytes_max,
@@ -65,19 +65,19 @@ impl Share {
             THREAD_BYTES.saturating_mul(threads),
         ];
         Self {
-            // Beyond this the kernel wants none; no machine has it.
+            // The kernel accepts no larger value; no machine has it.
             memory_bytes_max: parts.into_iter().fold(0, u64::saturating_add).min(1 << 60),
             tasks_max: threads.saturating_mul(2).saturating_add(OTHER_TASKS).min(1 << 20),
         }
     }
 }
 
-/// Why workers have no groups of their own, in words for [`super::Confinement`]; none if they have.
+/// Why workers have no groups of their own, as text for [`super::Confinement`]; `None` if they have.
 pub fn missing() -> Option<String> {
     tree().err().map(|why| format!("cgroup: {why}"))
 }
 
-/// Where this host makes groups. Looked for once.
+/// Where this host makes groups. Determined once.
 fn tree() -> Result<&'static Tree, &'static str> {
     static TREE: OnceLock<Result<Tree, String>> = OnceLock::new();
     TREE.get_or_init(Tree::look).as_ref().map_err(String::as_str)
@@ -90,7 +90,7 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 #[derive(Debug, PartialEq, Eq)]
 enum Tree {
     Unified(PathBuf),
-    /// Version 1 has a tree for each controller, or one for several.
+    /// Version 1 has a tree per controller, or one for several.
     Legacy {
         memory: PathBuf,
         pids: PathBuf,
@@ -98,7 +98,7 @@ enum Tree {
 }
 
 impl Tree {
-    /// Finds out where, removes what hosts that were killed have left, and tries it.
+    /// Finds the folders, removes groups left by killed hosts, and tries to make one.
     fn look() -> Result<Self, String> {
         let groups = text(Path::new("/proc/self/cgroup"))?;
         let mounts = text(Path::new("/proc/self/mountinfo"))?;
@@ -114,7 +114,7 @@ impl Tree {
     fn find(groups: &str, mounts: &str) -> Result<Self, String> {
         if let (Some(own), Some(mount)) = (own(groups, ""), Mount::of(mounts, "")) {
             let folder = mount.folder(&own)?;
-            // Beside version 1 it has none of them. (A group may have none because the one above it was not asked for them yet.)
+            // Next to version 1 it has none of them. (A group may also lack them because its parent has not enabled them yet.)
             if has(&mount.at.join("cgroup.controllers"), &CONTROLLERS)? {
                 return divisible(&own, &folder).map(Self::Unified);
             }
@@ -141,14 +141,14 @@ fn not_delegated(own: &Path) -> String {
     format!("this host's group `{}` is not delegated to it", own.display())
 }
 
-/// The group in which others can be made, with their controllers on: the host's own or the one above, whichever was given to it.
+/// The group in which others can be made, with controllers enabled: the host's own or its parent, whichever was delegated.
 fn divisible(own: &Path, folder: &Path) -> Result<PathBuf, String> {
-    // Of all groups only the machine's first has no type.
+    // Only the machine's root group has no type.
     let is_typed = |folder: &Path| folder.join("cgroup.type").exists();
     let is_root = own == Path::new("/") && is_typed(folder);
-    // A host that was started by one that has gone down already, as by `podman exec`, is there, too.
+    // A host started by one that has already moved down, as by `podman exec`, is there too.
     let is_leaf = own == Path::new("/").join(OWN_LEAF);
-    // A manager of services was given its group for them, as each user's is: they were not.
+    // A service manager was given its group for its services, as each user's is, not for us.
     let is_managed = |folder: &Path| folder.join("init.scope").exists();
     let is_above =
         |above: &Path| !is_managed(above) && ((is_leaf && is_typed(above)) || is_delegated(above));
@@ -164,7 +164,7 @@ fn divisible(own: &Path, folder: &Path) -> Result<PathBuf, String> {
     }
     let control = folder.join("cgroup.subtree_control");
     if !has(&control, &CONTROLLERS)? {
-        // The machine's first may have both.
+        // The machine's root group may have both.
         if above != Some(folder) && is_typed(folder) {
             go_down(own, folder)?;
         }
@@ -173,7 +173,7 @@ fn divisible(own: &Path, folder: &Path) -> Result<PathBuf, String> {
     Ok(folder.to_owned())
 }
 
-/// Moves this process into a group below, if it is the only one here.
+/// Moves this process into a subgroup, if it is the only one here.
 fn go_down(own: &Path, folder: &Path) -> Result<(), String> {
     let process = std::process::id().to_string();
     if text(&folder.join("cgroup.procs"))?.lines().any(|other| other != process) {
@@ -186,7 +186,7 @@ fn go_down(own: &Path, folder: &Path) -> Result<(), String> {
     }
 }
 
-/// Whether systemd, or an administrator in its way, has given this group away.
+/// Whether systemd, or an administrator in the same way, has delegated this group.
 fn is_delegated(folder: &Path) -> bool {
     ["user.delegate", "trusted.delegate"].iter().any(|name| {
         let mut value = [0; 8];
@@ -195,29 +195,29 @@ fn is_delegated(folder: &Path) -> bool {
     })
 }
 
-/// Whether this group, of version 1, was given to the host. Of all groups only the machine's first has an agent.
+/// Whether this version 1 group was delegated to the host. Only the machine's root group has an agent.
 fn is_given(own: &Path, folder: &Path) -> bool {
     let is_first = own == Path::new("/");
     let is_agent_s = || folder.join("release_agent").exists();
     is_delegated(folder) || if is_first { !is_agent_s() } else { belongs_to_user(folder) }
 }
 
-/// Whether somebody gave this group, of version 1, to the host's user: root has them all by itself.
+/// Whether this version 1 group was delegated to the host's user: root owns them all anyway.
 fn belongs_to_user(folder: &Path) -> bool {
     let user = rustix::process::geteuid();
     !user.is_root() && std::fs::metadata(folder).is_ok_and(|found| found.uid() == user.as_raw())
 }
 
-/// A place where a tree of groups is mounted.
+/// A mount of a group tree.
 #[derive(Debug, PartialEq, Eq)]
 struct Mount {
-    /// What of the tree is there.
+    /// The mounted part of the tree.
     root: PathBuf,
     at: PathBuf,
 }
 
 impl Mount {
-    /// The mount of this controller's tree, or of version 2 if it is none. See proc_pid_mountinfo(5).
+    /// The mount of this controller's tree, or of version 2 for `None`. See proc_pid_mountinfo(5).
     fn of(mounts: &str, controller: &str) -> Option<Self> {
         mounts.lines().find_map(|line| {
             let (place, kind) = line.split_once(" - ")?;
@@ -229,25 +229,25 @@ impl Mount {
                 }
                 _ => false,
             };
-            // A path with spaces is written otherwise: groups are mounted at none.
+            // A path with spaces is escaped: groups are mounted at none.
             let mut place = place.split(' ').skip(3).take(2).filter(|path| !path.contains('\\'));
             let (root, at) = (place.next()?.into(), place.next()?.into());
             is_it.then_some(Self { root, at })
         })
     }
 
-    /// Where a group is found there.
+    /// The path of a group in this mount.
     fn folder(&self, group: &Path) -> Result<PathBuf, String> {
         let below = group.strip_prefix(&self.root).ok();
         let below = below.filter(|below| !below.components().any(|part| part.as_os_str() == ".."));
         let below =
             below.ok_or_else(|| format!("the group `{}` cannot be seen here", group.display()))?;
-        // Without a slash at its end, of which `parent` would make another.
+        // Without a trailing slash, which would confuse `parent`.
         Ok(self.at.components().chain(below.components()).collect())
     }
 }
 
-/// The group of this process for a controller, or of version 2 if it is none. See cgroups(7).
+/// This process's group for a controller, or in version 2 for `None`. See cgroups(7).
 fn own(groups: &str, controller: &str) -> Option<PathBuf> {
     groups.lines().find_map(|line| {
         let (number, rest) = line.split_once(':')?;
@@ -260,12 +260,12 @@ fn own(groups: &str, controller: &str) -> Option<PathBuf> {
     })
 }
 
-/// Removes the groups of hosts that have ended without doing so. This one has made none yet.
+/// Removes groups of hosts that ended without doing so. This host has none yet.
 fn sweep(folder: &Path) {
     let Ok(listed) = std::fs::read_dir(folder) else { return };
     for entry in listed.take(LISTED_MAX).flatten() {
         if entry.file_name().to_str().and_then(maker).is_some_and(is_gone) {
-            // The worker may be ending still; the next host finds it.
+            // The worker may still be ending; the next host finds it.
             let _ = std::fs::remove_dir(entry.path());
         }
     }
@@ -284,12 +284,12 @@ fn is_gone(process: u32) -> bool {
     process == std::process::id() || number.is_some_and(gone)
 }
 
-/// One worker's group. It is removed when this is dropped; the worker has ended by then.
+/// One worker's group. Removed when dropped, after the worker has ended.
 #[derive(Debug)]
 pub(super) struct Group {
-    /// One, or one for each controller.
+    /// One, or one per controller.
     folders: Vec<PathBuf>,
-    /// What counts how often the kernel ended somebody in it.
+    /// The file that counts OOM kills in it.
     events: PathBuf,
 }
 
@@ -297,7 +297,7 @@ impl Group {
     /// A group for a worker of this host, if it makes groups.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub(super) fn of_host(share: Share) -> Result<Option<Self>, String> {
         tree().ok().map(|tree| Self::new(tree, share)).transpose()
     }
@@ -309,7 +309,7 @@ impl Group {
         for folder in tree.folders() {
             let folder = folder.join(&name);
             std::fs::create_dir(&folder).map_err(|error| failed(&folder, &error))?;
-            // From here on it is removed when this fails.
+            // From here on it is removed on failure.
             group.folders.push(folder);
         }
         let bytes = share.memory_bytes_max.to_string();
@@ -324,7 +324,7 @@ impl Group {
             Tree::Legacy { memory, pids } => {
                 let folder = memory.join(&name);
                 write(&folder.join("memory.limit_in_bytes"), &bytes)?;
-                // Memory and swap together: so none of it is swap.
+                // Memory and swap together, so there is no swap.
                 write_if_there(&folder.join("memory.memsw.limit_in_bytes"), &bytes)?;
                 group.events = folder.join("memory.oom_control");
                 pids.join(&name)
@@ -334,16 +334,16 @@ impl Group {
         Ok(group)
     }
 
-    /// Puts a process into it.
+    /// Moves a process into it.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub(super) fn add(&self, process: u32) -> Result<(), String> {
         let process = process.to_string();
         self.folders.iter().try_for_each(|folder| write(&folder.join("cgroup.procs"), &process))
     }
 
-    /// How often the kernel has ended a process in it for lack of memory; none if it does not say.
+    /// How often the kernel killed a process in it for lack of memory; `None` if unknown.
     pub(super) fn ended_for_memory(&self) -> Option<u64> {
         count(&text(&self.events).ok()?)
     }
@@ -356,7 +356,7 @@ impl Drop for Group {
         if left.is_empty() {
             return;
         }
-        // A thread that serves does not wait.
+        // Serving threads do not wait.
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn_blocking(move || remove_all(&left))),
             Err(_none) => remove_all(&left),
@@ -399,25 +399,25 @@ fn text(path: &Path) -> Result<String, String> {
     let mut text = Vec::new();
     let file = std::fs::File::open(path).map_err(|error| failed(path, &error))?;
     file.take(FILE_BYTES_MAX).read_to_end(&mut text).map_err(|error| failed(path, &error))?;
-    // Any user of the machine may mount something at a path that is no text.
+    // Any user of the machine may mount something at a path that is not UTF-8.
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// Whether a list in a file names all of these.
+/// Whether a list in a file contains all of these.
 fn has(list: &Path, wanted: &[&str]) -> Result<bool, String> {
     let list = text(list)?;
     Ok(wanted.iter().all(|name| list.split_whitespace().any(|listed| listed == *name)))
 }
 
-/// Never makes a file: the kernel makes those of a group.
+/// Never creates a file: the kernel creates those of a group.
 fn write(path: &Path, value: &str) -> Result<(), String> {
     let mut file =
         OpenOptions::new().write(true).open(path).map_err(|error| failed(path, &error))?;
-    // In one call, as the kernel takes it.
+    // In one call, as the kernel requires.
     file.write_all(value.as_bytes()).map_err(|error| failed(path, &error))
 }
 
-/// Kernels that count no swap have no file for it.
+/// Kernels that do not count swap have no file for it.
 fn write_if_there(path: &Path, value: &str) -> Result<(), String> {
     if path.exists() { write(path, value) } else { Ok(()) }
 }
@@ -458,7 +458,7 @@ mod tests {
         assert_eq!(folder("", "/a/b"), at("/sys/fs/cgroup/unified/a/b"));
         assert_eq!(folder("cpuacct", "/c"), at("/sys/fs/cgroup/cpu/c"));
         assert_eq!(folder("memory", "/docker/x/y"), at("/sys/fs/cgroup/memory/y"));
-        // What is not in this container's part of the tree.
+        // Not in this container's part of the tree.
         for unseen in ["/docker", "/docker/x/../y", "/../z"] {
             assert!(folder("memory", unseen).expect("mounted").is_err(), "{unseen}");
         }
@@ -479,7 +479,7 @@ mod tests {
         {
             assert_eq!(maker(other), None, "{other}");
         }
-        // What a process of this number made was made before this one began; and the first always runs.
+        // What a process of this number made is older than this process; and the first process always runs.
         assert!(is_gone(std::process::id()) && !is_gone(1) && !is_gone(0) && !is_gone(u32::MAX));
     }
 
@@ -561,7 +561,7 @@ mod tests {
         assert_eq!(divisible(&Path::new("/").join(OWN_LEAF), &leaf), Ok(given()));
     }
 
-    /// Where groups can be made: elsewhere it says why not, and workers go without.
+    /// Runs where groups can be made; elsewhere it says why not, and workers run without.
     #[test]
     fn a_group_ends_whom_it_holds_when_memory_runs_out_and_goes_away() {
         let share = Share { memory_bytes_max: 32 << 20, tasks_max: 8 };

@@ -1,7 +1,7 @@
-//! Messages between a host and a worker, one a packet of a Unix socket, some with a file.
+//! Messages between host and worker, one per packet of a Unix socket, some with a file.
 //!
-//! The kernel copies a packet, so what has been checked cannot change afterwards. Neither side trusts the other: a packet that is too
-//! long, does not decode or carries a file that nobody asked for is an error, and whoever sees one ends the connection.
+//! The kernel copies packets, so checked bytes cannot change afterwards. Neither side trusts the other: a packet that is too long, does not
+//! decode, or carries an unexpected file is an error that ends the connection.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -14,10 +14,10 @@ use rustix::net::{
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::io::unix::AsyncFd;
 
-/// Most bytes of one message.
+/// Maximum size of a message.
 pub const MESSAGE_BYTES_MAX: usize = 128 << 10;
 
-/// Files that one message may carry.
+/// Maximum files per message.
 const FILES_MAX: usize = 1;
 
 /// Why a message was not sent or received.
@@ -34,20 +34,20 @@ pub enum ChannelError {
 }
 
 impl ChannelError {
-    /// Whether there is nothing to read, or no room to write, at the moment.
+    /// Whether there is nothing to read, or no room to write, right now.
     pub fn would_block(&self) -> bool {
         matches!(self, ChannelError::Socket(rustix::io::Errno::WOULDBLOCK))
     }
 }
 
-/// A message with the file that came with it.
+/// A message with its file.
 #[derive(Debug)]
 pub struct Received<T> {
     pub message: T,
     pub file: Option<OwnedFd>,
 }
 
-/// One end of a connection. Closing it tells the other.
+/// One end of a connection. Closing it notifies the other.
 #[derive(Debug)]
 pub struct End(OwnedFd);
 
@@ -66,7 +66,7 @@ impl End {
         Ok((Self(one), Self(other)))
     }
 
-    /// The same end once more.
+    /// Another handle to this end.
     ///
     /// # Errors
     /// [`ChannelError::Socket`].
@@ -74,16 +74,16 @@ impl End {
         Ok(Self(rustix::io::fcntl_dupfd_cloexec(&self.0, 0)?))
     }
 
-    /// Waits until the other end has closed, or says something that nobody expects.
+    /// Waits until the other end closes or sends something unexpected.
     pub fn wait_for_more(&self) {
-        // One byte of a packet tells it as well as all of it.
+        // One byte of a packet is enough to tell.
         let mut byte = [0; 1];
         let _ = rustix::io::retry_on_intr(|| {
             rustix::net::recv(&self.0, &mut byte[..], RecvFlags::empty())
         });
     }
 
-    /// Makes reading and writing return instead of waiting.
+    /// Makes reads and writes non-blocking.
     ///
     /// # Errors
     /// [`ChannelError::Socket`].
@@ -92,10 +92,10 @@ impl End {
         Ok(rustix::fs::fcntl_setfl(&self.0, flags | rustix::fs::OFlags::NONBLOCK)?)
     }
 
-    /// Sends a message, and a file with it.
+    /// Sends a message, optionally with a file.
     ///
     /// # Errors
-    /// [`ChannelError`]; nothing was sent then.
+    /// [`ChannelError`]; nothing was sent.
     pub fn send<T: Serialize>(
         &self,
         message: &T,
@@ -119,10 +119,10 @@ impl End {
         Ok(())
     }
 
-    /// The next message; none if the other end has closed.
+    /// The next message; `None` if the other end has closed.
     ///
     /// # Errors
-    /// [`ChannelError`]; [`ChannelError::would_block`] tells whether it is worth another try.
+    /// [`ChannelError`]; [`ChannelError::would_block`] tells whether to retry.
     pub fn receive<T: DeserializeOwned>(
         &self,
         buffer: &mut Buffer,
@@ -136,7 +136,7 @@ impl End {
         let mut file = None;
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(files) = message {
-                // Dropping what is not kept closes it.
+                // Dropping the others closes them.
                 file = files.last();
             }
         }
@@ -155,7 +155,7 @@ impl End {
     }
 }
 
-/// Reads one message; bytes after it are an error.
+/// Decodes one message; extra bytes are an error.
 ///
 /// # Errors
 /// [`ChannelError::Malformed`].
@@ -168,7 +168,7 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ChannelError> {
     }
 }
 
-/// Where messages are received.
+/// The receive buffer.
 pub struct Buffer(Box<[u8]>);
 
 impl Default for Buffer {
@@ -201,27 +201,27 @@ impl AsRawFd for End {
     }
 }
 
-/// The host's end, which waits without holding up a thread.
+/// The host's end, asynchronous.
 #[derive(Debug)]
 pub struct Watched(AsyncFd<End>);
 
 impl Watched {
-    /// Watches an end. Call it within a runtime.
+    /// Registers an end. Call it within a runtime.
     ///
     /// # Errors
     /// [`ChannelError::Socket`].
     pub fn new(end: End) -> Result<Self, ChannelError> {
         end.set_nonblocking()?;
-        // SAFETY: an `End` owns its socket, and nothing takes it out of the `AsyncFd`.
+        // SAFETY: an `End` owns its socket, and nothing removes it from the `AsyncFd`.
         #[expect(unsafe_code, reason = "that the socket stays open is for the caller to know")]
         let watched = unsafe { AsyncFd::register(end) };
         watched.map(Self).map_err(|_| ChannelError::Socket(rustix::io::Errno::NOMEM))
     }
 
-    /// The next message; none if the other end has closed. Dropping the future loses none.
+    /// The next message; `None` if the other end has closed. Cancel-safe.
     ///
     /// # Errors
-    /// [`ChannelError`]; the connection is of no use then.
+    /// [`ChannelError`]; the connection is then useless.
     pub async fn receive<T: DeserializeOwned>(
         &self,
         buffer: &mut Buffer,
@@ -237,10 +237,10 @@ impl Watched {
         }
     }
 
-    /// Sends a message, and a file with it. Does not wait: what the kernel has no room for is an error.
+    /// Sends a message, optionally with a file. Does not wait: it fails if the kernel has no room.
     ///
     /// # Errors
-    /// [`ChannelError`]; nothing was sent then.
+    /// [`ChannelError`]; nothing was sent.
     pub fn send<T: Serialize>(
         &self,
         message: &T,
@@ -252,7 +252,7 @@ impl Watched {
     /// Sends a message once there is room for it.
     ///
     /// # Errors
-    /// [`ChannelError`]; nothing was sent then.
+    /// [`ChannelError`]; nothing was sent.
     pub async fn send_ready<T: Serialize>(&self, message: &T) -> Result<(), ChannelError> {
         loop {
             let writable = self.0.writable().await;

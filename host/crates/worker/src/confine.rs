@@ -1,6 +1,6 @@
-//! What a worker gives up before it reads anything foreign: files, network, other processes, privileges, memory without end.
+//! What a worker gives up before it reads anything foreign: files, network, other processes, privileges, unlimited memory.
 //!
-//! Each layer is there in case another has a hole. What the kernel does not offer is named, not passed over.
+//! Each layer is there in case another has a hole. What the kernel does not support is reported, not ignored.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
@@ -17,45 +17,45 @@ use seccompiler::{
 };
 use serde::{Deserialize, Serialize};
 
-/// The user that a worker of a host that runs as root becomes: `nobody`.
+/// The user that workers of a root host become: `nobody`.
 const NOBODY: u32 = 65534;
 
-/// Files that a worker may have open.
+/// Maximum open files of a worker.
 const FILES_MAX: u64 = 32;
 
-/// The newest Landlock that is asked for; an older kernel enforces what it knows.
+/// The newest Landlock version requested; an older kernel enforces what it knows.
 const LANDLOCK: ABI = ABI::V6;
 
-/// What a worker may use.
+/// A worker's limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Bytes of address space beyond what is mapped when it is confined.
+    /// Bytes of address space beyond what is mapped at confinement.
     pub memory_bytes_max: u64,
-    /// Bytes that any file may have when it is written: files that are nowhere but in memory are not counted above.
+    /// Maximum size of a written file in bytes: memory files are not counted above.
     pub file_bytes_max: u64,
-    /// Processor time; none for a worker that lives on.
+    /// Processor time; `None` for a long-lived worker.
     pub cpu_max: Option<Duration>,
 }
 
-/// What could not be given up, and why. Empty where all is well.
+/// What could not be given up, and why. Empty if all is well.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confinement {
     pub missing: Vec<String>,
 }
 
-/// What can be read while something begins that may start threads: nothing, what the processor can do, and what is said of this process.
+/// What is readable during an initialisation that may start threads: nothing, CPU features, and information about this process.
 const READ_AT_BEGINNING: [&str; 4] =
     ["/dev/null", "/proc/cpuinfo", "/proc/self", "/sys/devices/system/cpu"];
 
-/// Gives up what a worker does not need, and every open file but `keep` and the standard ones. Call it while the process has one
-/// thread; threads that start later are confined, too. If a library has started one already, it says so: Landlock binds one
-/// thread, the filter of system calls all.
+/// Gives up what a worker does not need, and every open file except `keep` and the standard ones. Call it while the process has one thread;
+/// later threads are confined too. If a library has started one already, this reports it: Landlock binds one thread, the system call filter
+/// all.
 pub fn confine(limits: Limits, keep: &[BorrowedFd<'_>]) -> Confinement {
     confine_with(limits, keep, (&[], || ())).0
 }
 
-/// The same, where something begins that starts threads of its own: they come when files, the network and signals are given up
-/// already but for [`READ_AT_BEGINNING`], and take the rest of it, but for Landlock's, with all threads.
+/// The same around an initialisation that starts threads. Files, network and signals are given up before it, except [`READ_AT_BEGINNING`];
+/// the rest afterwards on all threads, except Landlock's part.
 pub fn confine_around<T>(
     limits: Limits,
     keep: &[BorrowedFd<'_>],
@@ -64,7 +64,7 @@ pub fn confine_around<T>(
     confine_with(limits, keep, (&READ_AT_BEGINNING, begin))
 }
 
-/// The same, with what can be read meanwhile. Where that is nothing, no layer is needed for it.
+/// The same, with what is readable meanwhile. If that is nothing, no extra layer is needed.
 fn confine_with<T>(
     limits: Limits,
     keep: &[BorrowedFd<'_>],
@@ -76,9 +76,9 @@ fn confine_with<T>(
             missing.push(format!("{what}: {why}"));
         }
     };
-    // When memory runs out, the kernel ends a worker and not its host.
+    // When memory runs out, the kernel kills a worker rather than its host.
     step("threads", be_alone());
-    // As the threads of guests are: who serves comes first.
+    // Like guest threads: serving threads come first.
     step("nice", rustix::process::nice(NICE).map(drop).map_err(text));
     step("oom_score_adj", std::fs::write("/proc/self/oom_score_adj", "1000").map_err(text));
     let early = if readable.is_empty() { Ok(()) } else { landlock(readable) };
@@ -94,15 +94,15 @@ fn confine_with<T>(
 /// Added to the worker's nice value.
 const NICE: i32 = 10;
 
-/// From here on no thread or process can be started: all that the worker needs are there.
+/// From here on no thread or process can be started: the worker has all that it needs.
 pub fn start_no_more_threads() {
-    // Where the user is root it says nothing; `seccomp` refuses processes in any case.
+    // Does not bind root; `seccomp` forbids processes in any case.
     let _ = limit(Resource::Nproc, 0);
 }
 
-/// Ends this process at once, whatever its other threads do: libraries' own endings could wait for them.
+/// Ends this process at once, whatever its other threads do: libraries' exit handlers could wait for them.
 pub fn exit_now() -> ! {
-    // SAFETY: it does not return, and a worker has nothing that would have to be written first.
+    // SAFETY: it does not return, and a worker has nothing to flush.
     #[expect(unsafe_code, reason = "the standard library's exit runs foreign destructors")]
     unsafe {
         libc::_exit(0)
@@ -126,7 +126,7 @@ fn rlimits(limits: Limits) -> Result<(), String> {
     limits.cpu_max.map_or(Ok(()), |max| limit(Resource::Cpu, max.as_secs().max(1)))
 }
 
-/// Landlock binds the thread that asks for it.
+/// Landlock binds the calling thread.
 fn be_alone() -> Result<(), String> {
     match std::fs::read_dir("/proc/self/task").map_err(text)?.count() {
         1 => Ok(()),
@@ -134,7 +134,7 @@ fn be_alone() -> Result<(), String> {
     }
 }
 
-/// Libraries open files by themselves: ONNX Runtime a database in the user's home. In their places there is nothing to read or write.
+/// Libraries open files by themselves: ONNX Runtime opens a database in the user's home. Replace them by `/dev/null`.
 fn leave_files(keep: &[BorrowedFd<'_>]) -> Result<(), String> {
     let nothing = std::fs::File::open("/dev/null").map_err(text)?;
     let listed = std::fs::read_dir("/proc/self/fd").map_err(text)?;
@@ -154,12 +154,12 @@ fn leave_files(keep: &[BorrowedFd<'_>]) -> Result<(), String> {
 
 #[expect(unsafe_code, reason = "the libraries' files are theirs, and nobody hands them over")]
 fn replace(file: RawFd, by: &std::fs::File) -> libc::c_int {
-    // SAFETY: what the number stood for is closed and it stands for `/dev/null`, so whoever has it reads and writes nothing.
-    // (The listing itself is among them and was closed already: then there is one more of these, no more.)
+    // SAFETY: the descriptor's file is closed and replaced by `/dev/null`, so its user reads and writes nothing.
+    // (The directory listing is among them and already closed, so there is one extra.)
     unsafe { libc::dup2(by.as_raw_fd(), file) }
 }
 
-/// The address space of this process. See proc_pid_statm(5).
+/// This process's address space. See proc_pid_statm(5).
 fn mapped_bytes() -> Result<u64, String> {
     let statm = std::fs::read_to_string("/proc/self/statm").map_err(text)?;
     let pages = statm.split(' ').next().and_then(|pages| pages.parse::<u64>().ok());
@@ -167,7 +167,7 @@ fn mapped_bytes() -> Result<u64, String> {
     Ok(pages.saturating_mul(rustix::param::page_size() as u64))
 }
 
-/// No file by any path but these to read, no TCP, no signals to others. What is open stays open.
+/// No file by path except these for reading, no TCP, no signals to others. Open files stay open.
 fn landlock(readable: &[&str]) -> Result<(), String> {
     let status = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
@@ -193,7 +193,7 @@ fn landlock(readable: &[&str]) -> Result<(), String> {
     }
 }
 
-/// What each version of Landlock brought. See landlock(7).
+/// What each version of Landlock added. See landlock(7).
 const LANDLOCK_BROUGHT: [(ABI, &str); 6] = [
     (ABI::V1, "opening files"),
     (ABI::V2, "moving files to other folders"),
@@ -203,12 +203,12 @@ const LANDLOCK_BROUGHT: [(ABI, &str); 6] = [
     (ABI::V6, "signals and abstract sockets"),
 ];
 
-/// Names what this version of Landlock does not keep from a worker.
+/// Reports what this version of Landlock cannot restrict.
 fn complete(known: ABI) -> Result<(), String> {
     let brought = LANDLOCK_BROUGHT.iter().position(|(abi, _)| *abi == known);
     let lacking: Vec<&str> = match brought {
         Some(last) => LANDLOCK_BROUGHT.iter().skip(last + 1).map(|(_, what)| *what).collect(),
-        // Newer than all that is asked for.
+        // Newer than anything requested.
         None => Vec::new(),
     };
     if lacking.is_empty() {
@@ -220,7 +220,7 @@ fn complete(known: ABI) -> Result<(), String> {
     ))
 }
 
-/// A worker of a root's host is nobody: it may signal, trace and read nothing that is the host's.
+/// A root host's worker becomes nobody: it cannot signal, trace or read the host.
 fn leave_root() -> Result<(), String> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
@@ -228,7 +228,7 @@ fn leave_root() -> Result<(), String> {
     let done = |result: libc::c_int| {
         if result == 0 { Ok(()) } else { Err(text(std::io::Error::last_os_error())) }
     };
-    // SAFETY: these read no memory but an empty list. The C library's calls change all threads, which the system's do not.
+    // SAFETY: these read no memory except an empty list. The C library's calls change all threads, unlike raw system calls.
     #[expect(unsafe_code, reason = "there is no safe call for it")]
     let (groups, group, user) = unsafe {
         (
@@ -240,7 +240,7 @@ fn leave_root() -> Result<(), String> {
     done(groups).and_then(|()| done(group)).and_then(|()| done(user))
 }
 
-/// The system calls that computing needs. All others do not exist: so libraries that can do without do without.
+/// The system calls needed for computing. All others return "not implemented", so that libraries can fall back.
 fn seccomp() -> Result<(), String> {
     let filter = SeccompFilter::new(
         rules()?,
@@ -264,14 +264,14 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, String> {
     };
     let thread = libc::CLONE_THREAD.cast_unsigned().into();
     let executable = libc::PROT_EXEC.cast_unsigned().into();
-    // Threads, not processes. `clone3` takes its flags where a filter cannot read them.
+    // Threads, not processes. A filter cannot read `clone3`'s flags.
     rules.insert(libc::SYS_clone, only(0, SeccompCmpOp::MaskedEq(thread), thread)?);
     // No new code.
     rules.insert(libc::SYS_mmap, only(2, SeccompCmpOp::MaskedEq(executable), 0)?);
     rules.insert(libc::SYS_mprotect, only(2, SeccompCmpOp::MaskedEq(executable), 0)?);
-    // `abort` ends this process; no other.
+    // `abort` ends only this process.
     rules.insert(libc::SYS_tgkill, only(0, SeccompCmpOp::Eq, own)?);
-    // Limits can be read, and set of this process only: the last for `start_no_more_threads`.
+    // Limits may be read, and set for this process only: `start_no_more_threads` needs that.
     rules.insert(libc::SYS_prlimit64, only(0, SeccompCmpOp::Eq, 0)?);
     rules.insert(
         libc::SYS_prctl,
@@ -285,7 +285,7 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, String> {
     Ok(rules)
 }
 
-/// What may be done to an open file. `F_SETOWN` and `F_SETSIG` are not here: by them a file signals another process.
+/// Operations on open files. Without `F_SETOWN` and `F_SETSIG`, by which a file signals another process.
 const FCNTL: [libc::c_int; 7] = [
     libc::F_GETFL,
     libc::F_SETFL,
@@ -302,7 +302,7 @@ const ALLOWED: &[i64] = &[
     libc::SYS_munmap,
     libc::SYS_mremap,
     libc::SYS_madvise,
-    // what is open already
+    // files already open
     libc::SYS_read,
     libc::SYS_pread64,
     libc::SYS_readv,
@@ -334,7 +334,7 @@ const ALLOWED: &[i64] = &[
     libc::SYS_getrusage,
     libc::SYS_sysinfo,
     libc::SYS_uname,
-    // signals to itself, and the end
+    // signals to itself, and exit
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,

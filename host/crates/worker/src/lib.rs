@@ -1,8 +1,8 @@
-//! Worker processes: this program, run again to do what foreign bytes choose the cost of, where it can be ended.
+//! Worker processes: this program run again for work whose cost foreign bytes determine, so that it can be killed.
 //!
-//! A worker starts with two sockets and nothing else: no environment, no files, no network. It confines itself before it reads
-//! anything foreign ([`confine`]), answers messages ([`channel`]), passes bulk data through shared memory ([`memory`]), and is
-//! killed when it does not end by itself. What is in the messages is for whoever starts it; nothing here knows of models or code.
+//! A worker starts with two sockets and no environment, files or network. It confines itself before it reads anything foreign
+//! ([`confine`]), answers messages ([`channel`]), passes bulk data through shared memory ([`memory`]), and is killed if it does not end by
+//! itself. The starter defines the messages; nothing here knows models or code.
 
 pub mod cgroup;
 pub mod channel;
@@ -19,7 +19,7 @@ pub use process::{Process, SpawnError, Spawned};
 use std::fmt;
 use std::path::PathBuf;
 
-/// What a worker is for: the word on its command line.
+/// A worker's purpose: the word on its command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Loads and computes models.
@@ -40,10 +40,10 @@ impl fmt::Display for Role {
 /// The program that workers run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Program {
-    /// This one, also when its file was replaced since it started.
+    /// This program, even if its file has been replaced since it started.
     #[default]
     Own,
-    /// Another file of the same version: for hosts that run inside another program.
+    /// Another file of the same version, for hosts embedded in another program.
     File(PathBuf),
 }
 

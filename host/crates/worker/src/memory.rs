@@ -1,7 +1,7 @@
-//! Memory that a host and a worker share.
+//! Memory shared by a host and a worker.
 //!
-//! Its size is sealed, so that no side can make the other fault by cutting it. The host copies what it takes out, once, before it
-//! looks at it: what a worker writes afterwards changes nothing.
+//! Its size is sealed, so neither side can make the other fault by truncating it. The host copies data out once before looking at it, so
+//! later writes by the worker change nothing.
 
 use std::ffi::c_void;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 
-/// Why memory is not there.
+/// Why memory is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum MemoryError {
     #[error("memory of {bytes} bytes cannot be shared")]
@@ -35,15 +35,15 @@ pub struct SharedMemory {
     file: OwnedFd,
 }
 
-// SAFETY: the mapping belongs to no thread, and it is read and written through raw pointers only.
+// SAFETY: the mapping belongs to no thread and is accessed only through raw pointers.
 #[expect(unsafe_code, reason = "a mapping is an address, which is neither by itself")]
 unsafe impl Send for SharedMemory {}
-// SAFETY: as above; whoever reads while another writes gets bytes of either, and checks what it got.
+// SAFETY: as above; a racing reader gets bytes of either write, and checks what it got.
 #[expect(unsafe_code, reason = "a mapping is an address, which is neither by itself")]
 unsafe impl Sync for SharedMemory {}
 
 impl SharedMemory {
-    /// New memory, all zero. Pages are there when they are first written.
+    /// New memory, all zero. Pages are allocated on first write.
     ///
     /// # Errors
     /// [`MemoryError::System`].
@@ -57,10 +57,10 @@ impl SharedMemory {
         Self::map(file, bytes)
     }
 
-    /// Memory that the other side has made.
+    /// Memory that the other side has created.
     ///
     /// # Errors
-    /// [`MemoryError::Unsound`] if it is not of this size for good.
+    /// [`MemoryError::Unsound`] if its size is not sealed to this value.
     pub fn open(file: OwnedFd, bytes: usize) -> Result<Self, MemoryError> {
         let seals = rustix::fs::fcntl_get_seals(&file).map_err(|_| MemoryError::Unsound)?;
         let size = rustix::fs::seek(&file, rustix::fs::SeekFrom::End(0));
@@ -73,7 +73,7 @@ impl SharedMemory {
 
     fn map(file: OwnedFd, bytes: usize) -> Result<Self, MemoryError> {
         let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
-        // SAFETY: the kernel chooses the place, so nothing of this process is replaced.
+        // SAFETY: the kernel chooses the address, so nothing of this process is replaced.
         #[expect(unsafe_code, reason = "mapping memory has no safe call")]
         let base =
             unsafe { rustix::mm::mmap(std::ptr::null_mut(), bytes, protection, flags, &file, 0) };
@@ -82,7 +82,7 @@ impl SharedMemory {
         Ok(Self { base, bytes, file })
     }
 
-    /// The file behind it, to hand over.
+    /// Its file, to pass to the other side.
     pub fn file(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
@@ -101,8 +101,8 @@ impl SharedMemory {
     /// [`MemoryError::Outside`].
     pub fn write(&self, at: usize, bytes: &[u8]) -> Result<(), MemoryError> {
         let place = self.place(at, bytes.len())?;
-        // SAFETY: `place` has checked that the bytes fit; `bytes` is not in the mapping, of which no slice is given out on
-        // the side that writes here.
+        // SAFETY: `place` has checked that the bytes fit; `bytes` is not in the mapping, since no slice of it exists on the side that
+        // writes here.
         #[expect(unsafe_code, reason = "the other side may write at any time: no slice may exist")]
         unsafe {
             place.as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
@@ -110,7 +110,7 @@ impl SharedMemory {
         Ok(())
     }
 
-    /// Copies bytes out of it, to the end of `into`.
+    /// Appends bytes from it to `into`.
     ///
     /// # Errors
     /// [`MemoryError::Outside`].
@@ -118,7 +118,7 @@ impl SharedMemory {
         let place = self.place(at, bytes)?;
         into.reserve(bytes);
         let filled = into.len();
-        // SAFETY: `place` has checked the mapping's side, `reserve` the vector's; then so many bytes are initialised.
+        // SAFETY: `place` has checked the mapping, `reserve` the vector; then this many bytes are initialised.
         #[expect(unsafe_code, reason = "the other side may write at any time: no slice may exist")]
         unsafe {
             place.as_ptr().copy_to_nonoverlapping(into.as_mut_ptr().add(filled), bytes);
@@ -127,7 +127,7 @@ impl SharedMemory {
         Ok(())
     }
 
-    /// The bytes themselves, without a copy. For the worker, who believes its host.
+    /// The bytes without a copy. For the worker, which trusts its host.
     ///
     /// # Errors
     /// [`MemoryError::Outside`].
@@ -136,17 +136,17 @@ impl SharedMemory {
         Ok(Bytes::from_owner(View { memory: Arc::clone(self), place, bytes }))
     }
 
-    /// Gives the pages of a range back to the system. They are zero then.
+    /// Returns a range's pages to the system. They are zero then.
     pub fn give_back(&self, at: usize, bytes: usize) {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        // They stay if that fails: it is only memory.
+        // If it fails they stay, which is only memory.
         let _ = rustix::fs::fallocate(&self.file, flags, at as u64, bytes as u64);
     }
 }
 
 impl Drop for SharedMemory {
     fn drop(&mut self) {
-        // SAFETY: it was mapped by `map` with this size, and views hold the memory alive.
+        // SAFETY: `map` mapped it with this size, and views keep the memory alive.
         #[expect(unsafe_code, reason = "unmapping has no safe call")]
         let unmapped =
             unsafe { rustix::mm::munmap(self.base.as_ptr().cast::<c_void>(), self.bytes) };
@@ -160,14 +160,15 @@ struct View {
     bytes: usize,
 }
 
-// SAFETY: see `SharedMemory`, which it holds.
+// SAFETY: see `SharedMemory`, which it contains.
 #[expect(unsafe_code, reason = "an address within the mapping that it holds")]
 unsafe impl Send for View {}
 
 impl AsRef<[u8]> for View {
     fn as_ref(&self) -> &[u8] {
         debug_assert!(self.memory.bytes >= self.bytes);
-        // SAFETY: `view` has checked the range, and the mapping lives as long as this. The host does not write into a window
+        // SAFETY: `view` has checked the range, and the mapping lives as long as this. The host does not write into a window during its
+        // computation.
         // while a computation has it.
         #[expect(unsafe_code, reason = "the worker reads its inputs in place")]
         unsafe {

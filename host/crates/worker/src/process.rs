@@ -1,4 +1,4 @@
-//! A worker as its host has it: a process with two sockets, ended when this is dropped.
+//! The host's side of a worker: a process with two sockets, killed when dropped.
 
 use std::ffi::OsString;
 use std::io;
@@ -15,7 +15,7 @@ use super::channel::{ChannelError, End};
 use super::{Program, Role};
 use hospes_telemetry::{FOREIGN_LINE_BYTES_MAX, Source};
 
-/// Most bytes of a worker's output that are taken for one line.
+/// Maximum bytes of output taken as one line.
 const LINE_BYTES_MAX: u64 = 2 * FOREIGN_LINE_BYTES_MAX as u64;
 
 /// Why a worker did not start.
@@ -34,13 +34,13 @@ pub struct Process {
     /// Readable when it has ended (`pidfd_open(2)`).
     ended: AsyncFd<OwnedFd>,
     lines: Source,
-    /// Processes that the kernel had ended for lack of memory when this one began.
+    /// OOM kills on the machine when this process began.
     ended_for_memory: Option<u64>,
-    /// The group that it alone is in, where the host makes groups. It goes after the process.
+    /// Its own group, where the host makes groups. Dropped after the process.
     group: Option<Group>,
 }
 
-/// A new worker and the host's ends of its two sockets: one for work, one to steer it.
+/// A new worker and the host's ends of its two sockets: one for work, one for control.
 #[derive(Debug)]
 pub struct Spawned {
     pub process: Process,
@@ -49,11 +49,10 @@ pub struct Spawned {
 }
 
 impl Process {
-    /// Starts a worker, in a control group with this share where the host makes groups. It finds its sockets as standard input and
-    /// output, and waits there for its setup: so it is in its group before anything foreign comes.
+    /// Starts a worker, in a control group with this share where the host makes groups. Its sockets are its standard input and output,
+    /// where it waits for its setup, so it is in its group before anything foreign arrives.
     ///
-    /// On a thread that serves nobody: the kernel may take tens of milliseconds to put a process into a group. Dropping the future ends
-    /// the worker.
+    /// On a blocking thread: the kernel may take tens of milliseconds to move a process into a group. Dropping the future kills the worker.
     ///
     /// # Errors
     /// [`SpawnError`].
@@ -70,7 +69,7 @@ impl Process {
             Program::Own => OsString::from("/proc/self/exe"),
             Program::File(path) => path.clone().into_os_string(),
         };
-        // First of all: where groups can be made is found out while this process is alone.
+        // First: the place for groups is determined while this process is alone.
         let group = Group::of_host(share);
         let mut child = Command::new(file)
             .arg("worker")
@@ -83,7 +82,7 @@ impl Process {
             .spawn()
             .map_err(SpawnError::Process)?;
         let lines = child.stderr.take().map(OwnedFd::from);
-        // From here on dropping it ends the process.
+        // From here on dropping it kills the process.
         let source = Source::new(&format!("worker for {role}"));
         let ended_for_memory = ended_for_memory();
         let mut process = Self {
@@ -95,7 +94,7 @@ impl Process {
         };
         match group.and_then(|group| with(group, process.id())) {
             Ok(group) => process.group = group,
-            // Its own limits hold all the same.
+            // Its own limits hold anyway.
             Err(why) => {
                 tracing::warn!(%role, process = process.id(), %why, "a worker has no control group");
             }
@@ -107,24 +106,24 @@ impl Process {
         Ok(Spawned { process, work, control })
     }
 
-    /// The process's number.
+    /// The process ID.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// As what it writes lines.
+    /// Its identity in the log.
     pub fn lines(&self) -> &Source {
         &self.lines
     }
 
-    /// Whether somebody else than its host and the kernel killed it, as an operator does: then nothing that it did is to blame.
+    /// Whether somebody other than host and kernel killed it, such as an operator: then nothing that it did is to blame.
     pub fn was_killed_from_outside(&self, status: &ExitStatus) -> bool {
         use std::os::unix::process::ExitStatusExt as _;
         status.signal() == Some(libc::SIGKILL) && self.was_ended_for_memory() == Some(false)
     }
 
-    /// Whether the kernel has ended it for lack of memory, if it was killed: its group says, or else the machine, where that may have been
-    /// another process. None if neither does.
+    /// Whether the kernel killed it for lack of memory. Its group tells, or else the machine's counter, which may count another process.
+    /// `None` if neither is available.
     fn was_ended_for_memory(&self) -> Option<bool> {
         if let Some(ended) = self.group.as_ref().and_then(Group::ended_for_memory) {
             return Some(ended > 0);
@@ -132,7 +131,7 @@ impl Process {
         self.ended_for_memory.map(|before| ended_for_memory() != Some(before))
     }
 
-    /// How it ended, in words.
+    /// How it ended, as text.
     pub fn ending(&self, status: &ExitStatus) -> String {
         use std::os::unix::process::ExitStatusExt as _;
         let ended = self.group.as_ref().and_then(Group::ended_for_memory);
@@ -142,13 +141,13 @@ impl Process {
         ending(status)
     }
 
-    /// Ends it now.
+    /// Kills it now.
     pub fn kill(&mut self) {
         // It may have ended by itself.
         let _ = self.child.kill();
     }
 
-    /// Waits for its end. Dropping the future changes nothing.
+    /// Waits for its end. Cancel-safe.
     ///
     /// # Errors
     /// As of `waitpid`.
@@ -171,8 +170,8 @@ impl Drop for Process {
         self.kill();
         let Ok(number) = number(&self.child) else { return };
         let remains = Remains { number, _group: self.group.take() };
-        // A large one takes the kernel a while: a thread that serves does not wait for that. As a runtime ends, it takes nothing any more
-        // and drops what it is given.
+        // A large one takes the kernel a while, so no serving thread waits for it. A runtime that is shutting down accepts no more work and
+        // drops it.
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn_blocking(move || drop(remains))),
             Err(_none) => drop(remains),
@@ -180,17 +179,17 @@ impl Drop for Process {
     }
 }
 
-/// A process that was killed and that nobody has waited for yet.
+/// A killed process that must be reaped.
 struct Remains {
     number: Pid,
-    /// It goes after the process.
+    /// Dropped after the process.
     _group: Option<Group>,
 }
 
 impl Drop for Remains {
     fn drop(&mut self) {
-        // SIGKILL cannot be put off: this waits for the kernel only, so that no dead process is left behind. It is a child still, for
-        // nobody else waits for it: the number is no other's.
+        // SIGKILL cannot be deferred, so this waits only for the kernel and leaves no zombie. It is still our child, because nobody else
+        // waits for it: its ID cannot have been reused.
         let wait = || waitpid(Some(self.number), WaitOptions::empty());
         let _ = rustix::io::retry_on_intr(wait);
     }
@@ -204,7 +203,7 @@ fn number(child: &Child) -> Result<Pid, SpawnError> {
 fn watch(child: &Child) -> Result<AsyncFd<OwnedFd>, SpawnError> {
     let file = rustix::process::pidfd_open(number(child)?, PidfdFlags::NONBLOCK);
     let file = file.map_err(|error| SpawnError::Process(error.into()))?;
-    // SAFETY: an `OwnedFd` is open as long as it is, and nothing takes it out of the `AsyncFd`.
+    // SAFETY: an `OwnedFd` stays open as long as it lives, and nothing removes it from the `AsyncFd`.
     #[expect(unsafe_code, reason = "that the file stays open is for the caller to know")]
     let watched = unsafe { AsyncFd::register(file) };
     watched.map_err(|_| SpawnError::Process(io::ErrorKind::OutOfMemory.into()))
@@ -216,7 +215,7 @@ fn with(group: Option<Group>, process: u32) -> Result<Option<Group>, String> {
     Ok(group)
 }
 
-/// How a process ended, in words.
+/// How a process ended, as text.
 fn ending(status: &ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt as _;
     match (status.signal(), status.code()) {
@@ -233,21 +232,21 @@ fn ending(status: &ExitStatus) -> String {
     }
 }
 
-/// Processes that the kernel has ended for lack of memory since it began (`oom_kill` in `/proc/vmstat`); none if it does not say.
+/// OOM kills since boot (`oom_kill` in `/proc/vmstat`); `None` if unknown.
 fn ended_for_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/vmstat").ok()?;
     let mut counts = text.lines().filter_map(|line| line.strip_prefix("oom_kill "));
     counts.next()?.parse().ok()
 }
 
-/// Native libraries write where they like: here it becomes lines of the host's own log.
+/// Native libraries write anywhere: this turns it into lines of the host's log.
 async fn pass_on(source: Source, lines: impl AsyncRead + Unpin) {
     let mut lines = BufReader::new(lines);
     loop {
         let mut line = Vec::new();
         match (&mut lines).take(LINE_BYTES_MAX).read_until(b'\n', &mut line).await {
             Ok(0) | Err(_) => return,
-            // What is too much is dropped there, and read all the same: the worker would stand still when the pipe is full.
+            // Excess is dropped but still read: a full pipe would block the worker.
             Ok(_) => source.line(&String::from_utf8_lossy(&line)),
         }
     }
@@ -261,7 +260,7 @@ mod tests {
     use super::*;
     use crate::Limits;
 
-    /// Writes into its standard output until that is full, and waits then.
+    /// Fills its standard output and then waits.
     fn program() -> Program {
         Program::File(PathBuf::from("/usr/bin/yes"))
     }
@@ -283,7 +282,7 @@ mod tests {
         assert!(is_there(number));
         drop(process);
         let began = Instant::now();
-        // As a dead one it would be there still.
+        // It would still exist as a zombie.
         while is_there(number) {
             assert!(began.elapsed() < Duration::from_secs(30), "nobody has waited for it");
             tokio::time::sleep(Duration::from_millis(5)).await;

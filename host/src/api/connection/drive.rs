@@ -1,4 +1,4 @@
-//! Keeps a connection going until it ends, or until it has been told to, or until nobody has asked anything on it for too long.
+//! Runs a connection until it ends, is told to end, or has been idle for too long.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -11,22 +11,21 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::super::answer::BoxError;
 use super::super::connections::{Seat, Told};
 
-/// Time that a connection has to close that nobody has asked anything on for too long.
+/// How long an idle connection may take to close.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 
-/// The same of one that has to make room while something is asked on it. Without, it goes at once.
+/// The same for one that must make room while a request is running. Without one it closes at once.
 const LEAVE_TIME: Duration = Duration::from_millis(200);
 
-/// The same of one on which too much was refused for lack of room: enough for whoever reads to read the refusals. Those of whoever
-/// does not are held as long.
+/// The same for one with too many refusals for lack of room: enough for a client to read them. If it does not read, they are held as long.
 const GO_TIME: Duration = Duration::from_millis(20);
 
-/// How long a connection may go without requests: of somebody with a key, and of a stranger.
+/// Maximum idle time, with and without authentication.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Idle {
     pub(super) known: Duration,
     pub(super) stranger: Duration,
-    /// Who still reads answers at this rate is not silent.
+    /// A peer that reads at this rate is not idle.
     pub(super) bytes_per_second_min: u64,
 }
 
@@ -36,7 +35,7 @@ impl Idle {
     }
 }
 
-/// Serves `connection` to its end. Without `idle` it looks after silence itself.
+/// Serves `connection` to its end. Without `idle` the connection handles idleness itself.
 pub(super) async fn drive<C>(connection: C, seat: &Seat, idle: Option<Idle>) -> Result<(), BoxError>
 where
     C: GracefulConnection,
@@ -57,7 +56,7 @@ where
         }
         let now = seat.told(context);
         let silent = silence.as_mut().is_some_and(|silence| silence.is_too_long(seat, context));
-        // Whole answers that wait to be sent are not counted as asked for any more: who has shown a key gets them still.
+        // Complete responses waiting to be sent no longer count as requests; authenticated clients still get them.
         if now == Told::Leave && seat.is_quiet() && !seat.is_known() {
             return Poll::Ready(Ok(()));
         }
@@ -75,7 +74,7 @@ where
                 end = Some(Box::pin(sleep(time)));
             }
             told = now.max(Told::Finish);
-            // Once more: it may have nothing left to do.
+            // Poll once more: it may have finished.
             if let Poll::Ready(ended) = connection.as_mut().poll(context) {
                 return Poll::Ready(ended.map_err(Into::into));
             }
@@ -88,17 +87,17 @@ where
     .await
 }
 
-/// Looks after the silence of a connection.
+/// Watches a connection for idleness.
 struct Silence {
     idle: Idle,
     timer: Pin<Box<Sleep>>,
-    /// What had been sent when it was looked at last, and when that was.
+    /// Bytes sent at the last check, and its time.
     sent: u64,
     since: Instant,
 }
 
 impl Silence {
-    /// Whether nobody has asked or read anything for too long. Looks again when that can be.
+    /// Whether the connection has been idle for too long. Schedules the next check.
     fn is_too_long(&mut self, seat: &Seat, context: &mut Context<'_>) -> bool {
         while self.timer.as_mut().poll(context).is_ready() {
             let now = Instant::now();
@@ -117,7 +116,7 @@ impl Silence {
         false
     }
 
-    /// Whether what is sent is being read, since this was asked last.
+    /// Whether the peer has read anything since the last check.
     fn is_read(&mut self, seat: &Seat, now: Instant) -> bool {
         let (sent, since) = (seat.sent(), now - self.since);
         let enough = since.as_millis() * u128::from(self.idle.bytes_per_second_min) / 1000;

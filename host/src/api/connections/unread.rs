@@ -1,4 +1,4 @@
-//! What strangers have asked and not read the answers of: whoever has left most unread is the first to make room.
+//! Unread responses of unauthenticated clients: the client with the most is the first to make room.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,22 +9,22 @@ use super::{Seat, Signal, State, Told};
 use crate::admission::bodies::Own;
 use crate::admission::{BodiesError, Held};
 
-/// Answers that a stranger may have open without being the first to make room: a browser opens a page with fewer.
+/// Open responses that an unauthenticated client may have without being the first to make room: more than a browser opens for a page.
 const UNREAD_MAX: usize = 16;
 
-/// Answers about the host's health that one connection may have open for which strangers' bytes are not enough.
+/// Open health responses per connection when the unauthenticated budget is full.
 const HEALTH_UNREAD_MAX: usize = 2;
 
-/// Requests of one connection that may wait for room. They are held beside what strangers may hold.
+/// Requests of one connection that may wait for room, outside the unauthenticated budget.
 const WAITING_MAX: usize = 4;
 
-/// Answers of one connection that are not read yet.
+/// A connection's unread responses.
 #[derive(Debug, Default)]
 pub(super) struct Unread {
     answers: AtomicUsize,
     health: AtomicUsize,
     waiting: AtomicUsize,
-    /// The bytes that they hold.
+    /// Their size in bytes.
     own: Own,
 }
 
@@ -34,7 +34,7 @@ impl Unread {
     }
 }
 
-/// What a stranger's request takes until its answer has been read.
+/// Memory of an unauthenticated request until its response has been read.
 #[must_use]
 pub(in crate::api) struct Room {
     takes: Takes,
@@ -43,19 +43,19 @@ pub(in crate::api) struct Room {
 
 enum Takes {
     Bytes(Held),
-    /// An answer about health, which there is room for in any case.
+    /// A health response, which always has room.
     Health,
     /// A refusal.
     Nothing,
 }
 
 impl Room {
-    /// In whose name it is taken.
+    /// Who is charged.
     pub(in crate::api) fn own(&self) -> &Own {
         &self.signal.unread.own
     }
 
-    /// Takes so many more bytes.
+    /// Takes this many more bytes.
     pub(in crate::api) fn grow(&mut self, bytes: u64) -> Result<(), BodiesError> {
         match &mut self.takes {
             Takes::Bytes(held) => held.grow(bytes),
@@ -63,7 +63,7 @@ impl Room {
         }
     }
 
-    /// The same bytes; the room is free again when the last share of them is dropped.
+    /// The same bytes, released when the last share of them is dropped.
     pub(in crate::api) fn keep(self, bytes: Bytes) -> Bytes {
         Bytes::from_owner(Kept { bytes, _room: self })
     }
@@ -101,7 +101,8 @@ impl AsRef<[u8]> for Kept {
 }
 
 impl State {
-    /// Lets the stranger go who has left most answers unread, if that is more than so many. Proxies have other people's.
+    /// Closes the unauthenticated client with the most unread responses, if it has more than the limit. Proxies carry other clients'
+    /// responses.
     fn evict_who_has_more_than(&mut self, answers: usize) -> bool {
         let all = self.strangers.iter().filter(|(_, signal)| !signal.is_proxy);
         let most = all.map(|(order, signal)| (signal.unread.answers(), *order)).max();
@@ -112,7 +113,7 @@ impl State {
         true
     }
 
-    /// Lets a stranger go: one that does not read, or else the one that has asked nothing for longest.
+    /// Closes an unauthenticated client: one that does not read, or else the longest idle one.
     pub(super) fn evict(&mut self) {
         if self.evict_who_has_more_than(UNREAD_MAX) {
             return;
@@ -124,12 +125,12 @@ impl State {
 }
 
 impl Seat {
-    /// What it holds of what strangers may.
+    /// Its part of the unauthenticated budget.
     pub(in crate::api) fn own(&self) -> &Own {
         &self.signal.unread.own
     }
 
-    /// A request has come that holds this.
+    /// Charges a request of this size.
     pub(in crate::api) fn room(&self, held: Held) -> Room {
         self.open(Takes::Bytes(held))
     }
@@ -144,19 +145,19 @@ impl Seat {
         Room { takes, signal: Arc::clone(&self.signal) }
     }
 
-    /// Room for an answer about the host's health, whatever others hold: none if the peer does not read those.
+    /// Room for a health response, whatever others hold; `None` if the peer does not read them.
     pub(in crate::api) fn room_for_health(&self) -> Option<Room> {
         one_more(&self.signal.unread.health, HEALTH_UNREAD_MAX)?;
         Some(self.open(Takes::Health))
     }
 
-    /// Lets a request wait for room: none if as many wait as may.
+    /// Lets a request wait for room; `None` if too many are waiting.
     pub(in crate::api) fn wait(&self) -> Option<Waiting> {
         one_more(&self.signal.unread.waiting, WAITING_MAX)?;
         Some(Waiting(Arc::clone(&self.signal)))
     }
 
-    /// Has the stranger make room who has left most answers unread, and more than this one. Whether there is one.
+    /// Makes the client with the most unread responses, and more than this one, make room. Returns whether there is one.
     pub(in crate::api) fn oust(&self) -> bool {
         let own = self.signal.unread.answers();
         self.entered.table.state().evict_who_has_more_than(own.max(1))
@@ -183,7 +184,7 @@ mod tests {
         Bodies::new(BodyLimits { all: 1, account: 1, strangers: 1000 })
     }
 
-    /// Eight places, of which strangers may have six.
+    /// Eight places, six of them for unauthenticated clients.
     fn table() -> Arc<Connections> {
         let eight = 8.try_into().expect("not zero");
         let api = config::Api { connections_max: eight, ..config::Api::default() };

@@ -1,5 +1,4 @@
-//! The elements of a tensor that came as fields of a message, as the tensor's bytes. Nothing is narrowed: what does not fit is
-//! refused.
+//! Converts tensor elements in message fields to the tensor's bytes. Nothing is narrowed: out-of-range values are rejected.
 
 use bytes::Bytes;
 
@@ -29,7 +28,7 @@ pub(super) fn bytes(ty: DataType, contents: &InferTensorContents) -> Result<Byte
     })
 }
 
-/// Refuses contents in a field of another type: they would be lost.
+/// Rejects contents in a field of another type: they would be lost.
 fn check_only(ty: DataType, contents: &InferTensorContents) -> Result<(), String> {
     let fields = [
         ("bool_contents", contents.bool_contents.len(), matches!(ty, DataType::Bool)),

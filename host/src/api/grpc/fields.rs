@@ -1,17 +1,17 @@
-//! Looks through a message before anything is made of it: which model it names, and that it repeats nothing more often than it may.
+//! Scans a message before decoding: the model's name, and limits on repeated fields.
 //!
-//! Nothing is allocated here: a message of many fields costs a walk along its bytes.
+//! Allocates nothing: a message of many fields costs one scan of its bytes.
 
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
 use crate::tensor::json::{DIMENSIONS_MAX, TENSORS_MAX};
 
-/// Most parameters of a request, of an input or of an output, and most elements of a tensor of byte strings that is not raw:
-/// each is an allocation of its own, however short it is in the message.
+/// Maximum parameters of a request, input or output, and maximum elements of a byte string tensor that is not raw: each is an allocation of
+/// its own, however short.
 const PARAMETERS_MAX: usize = 64;
 const STRINGS_MAX: usize = 1 << 20;
 
-/// Longest that a varint can be, in bytes.
+/// Maximum length of a varint, in bytes.
 const VARINT_BYTES_MAX: usize = 10;
 
 /// Fields of `ModelInferRequest`, of its inputs and outputs, and of the contents of an input.
@@ -26,7 +26,7 @@ const INPUT_CONTENTS: u32 = 5;
 const OUTPUT_PARAMETERS: u32 = 2;
 const CONTENTS_STRINGS: u32 = 8;
 
-/// Counts what a `ModelInferRequest` repeats.
+/// Counts the repeated fields of a `ModelInferRequest`.
 pub(super) fn check(message: &[u8]) -> Result<(), String> {
     let (mut inputs, mut outputs, mut raw, mut parameters) = (0, 0, 0, 0);
     each(message, &mut |field, value| {
@@ -78,7 +78,7 @@ fn too_many(count: usize, max: usize, what: &str) -> String {
     format!("{count} {what} or more, but no more than {max} are allowed")
 }
 
-/// The name and the version of the model that a `ModelInferRequest` is for. Of fields that are there twice, the last counts.
+/// Name and version of the model in a `ModelInferRequest`. The last of a duplicate field counts.
 pub(super) fn model(message: &[u8]) -> Result<(&str, &str), String> {
     let (mut name, mut version): (&[u8], &[u8]) = (&[], &[]);
     each(message, &mut |field, value| {
@@ -109,7 +109,7 @@ impl<'m> Field<'m> {
     }
 }
 
-/// Hands on each field of a message with its number.
+/// Passes each field of a message on, with its number.
 fn each<'m>(
     message: &'m [u8],
     take: &mut dyn FnMut(u32, Field<'m>) -> Result<(), String>,

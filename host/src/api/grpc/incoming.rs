@@ -1,5 +1,5 @@
-//! The messages of a stream on their way in: each counts against its account from its first byte to its answer, and has to come at a
-//! pace once it has begun. Between two of them a stream may be silent.
+//! Incoming messages of a stream: each is charged to its account from its first byte to its response, and must arrive at a minimum speed
+//! once begun. Between messages a stream may be silent.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -15,10 +15,10 @@ use crate::api::intake::no_room;
 /// Bytes of the frame in front of a message: whether it is compressed, and its length.
 const HEAD_BYTES: usize = 5;
 
-/// Messages up to this size are not counted: a stream has one at a time.
+/// Messages up to this size are not charged: a stream has one at a time.
 const UNCOUNTED_BYTES_MAX: u64 = 16 << 10;
 
-/// What a stream holds as long as it is open, in bytes: what may come while a message is answered.
+/// Memory of an open stream in bytes: what may arrive while a message is answered.
 pub(super) const STREAM_BYTES: u64 = 256 << 10;
 
 /// The body of a stream.
@@ -27,18 +27,18 @@ pub(super) struct Messages {
     _open: Held,
     held: Held,
     pace: Pace,
-    /// The head of a message, as far as it has come.
+    /// The received part of a message's head.
     head: Vec<u8>,
-    /// Bytes of the message that have not come yet.
+    /// Missing bytes of the message.
     left: u64,
-    /// Whether the message is large enough to be counted.
+    /// Whether the message is large enough to be charged.
     counts: bool,
-    /// While a message comes.
+    /// While a message arrives.
     watch: Option<Watch>,
 }
 
 impl Messages {
-    /// `open` is held to the end; `held` grows and shrinks with what is under way.
+    /// `open` is held to the end; `held` follows what is in transit.
     pub(super) fn new(body: Incoming, [open, held]: [Held; 2], pace: Pace) -> Self {
         Self {
             body,
@@ -52,7 +52,7 @@ impl Messages {
         }
     }
 
-    /// Follows what came: where messages begin and end.
+    /// Tracks where messages begin and end.
     fn follow(&mut self, mut bytes: &[u8]) -> Result<(), Status> {
         while !bytes.is_empty() {
             if self.left > 0 {
@@ -74,7 +74,7 @@ impl Messages {
                 self.head.clear();
                 self.counts = self.left > UNCOUNTED_BYTES_MAX;
                 if self.counts {
-                    // What could not be kept to the end is told so at once. It is held as it comes.
+                    // Rejects early what could not be held to the end. Memory is charged as it arrives.
                     self.held.fits(self.left).map_err(|error| status(no_room(error)))?;
                 }
             }
@@ -97,7 +97,7 @@ impl Body for Messages {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
         if this.is_between() {
-            // More is asked for when what has come has been answered.
+            // More is requested when what has arrived is answered.
             this.held.release();
             this.watch = None;
         }

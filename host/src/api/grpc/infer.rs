@@ -34,10 +34,10 @@ use crate::tensor::json::TENSOR_NAME_BYTES_MAX;
 use crate::tensor::{DataType, Tensor, count};
 use crate::value::{Type, Value};
 
-/// The one parameter with a reserved name that clients send: whether answers say which is the last.
+/// The one parameter with a reserved name that clients send: whether responses mark the last one.
 const SAYS_FINAL: &str = "triton_enable_empty_final_response";
 
-/// One request, one answer.
+/// One request, one response.
 pub(super) async fn infer(call: GrpcRequest<Bytes>) -> Given<Bytes> {
     let done = run(&call.host, &call.headers, call.message).await.map_err(status)?;
     let mut headers = HeaderMap::new();
@@ -65,7 +65,7 @@ async fn run(host: &Arc<Host>, headers: &HeaderMap, wire: Bytes) -> Result<Answe
     let front = Front::open(host, headers)?;
     let invalid = |detail: String| Problem::new(ProblemKind::InvalidRequest, detail);
     if wire.len() > READ_HERE_BYTES_MAX {
-        // Before anything is made of a large message: may the caller call at all?
+        // Before decoding a large message: may the caller call at all?
         let asked = named(&front, host, &wire).await?.map_err(invalid)?;
         front.permits(&asked.target()?).await.map_err(|error| asked.refused(error))?;
     }
@@ -74,7 +74,7 @@ async fn run(host: &Arc<Host>, headers: &HeaderMap, wire: Bytes) -> Result<Answe
     let parsed = match parsed {
         Ok(parsed) => parsed,
         Err(detail) => {
-            // Of a small one, too: what is wrong with it is said to those who may call.
+            // Also for a small one: only callers who may call learn what is wrong with it.
             let Ok(asked) = named(&front, host, &wire).await? else { return Err(invalid(detail)) };
             let fault = front.fault(&asked.target()?, invalid(detail)).await;
             return Err(asked.refused(fault));
@@ -95,7 +95,7 @@ async fn run(host: &Arc<Host>, headers: &HeaderMap, wire: Bytes) -> Result<Answe
     Ok(Answered { result, papers })
 }
 
-/// The model that a message names: nothing else is made of it.
+/// The model that a message names, without decoding the rest.
 async fn named(
     front: &Front<'_>,
     host: &Arc<Host>,
@@ -108,7 +108,7 @@ async fn named(
     front.apart(wire.len(), read).await
 }
 
-/// What a message says.
+/// A message's content.
 struct Parsed {
     name: String,
     version: String,
@@ -268,7 +268,7 @@ fn is_nothing(value: &InferParameter) -> bool {
     }
 }
 
-/// Writes a `ModelInferResponse`, its outputs as raw contents; and if so, that it is the last of its request, as every one is.
+/// Writes a `ModelInferResponse` with raw outputs and, if requested, the mark of the last response, which each is.
 #[derive(Debug)]
 struct GrpcEncode(Encode, bool);
 
@@ -310,9 +310,9 @@ impl Encoder for GrpcEncode {
     }
 }
 
-/// Requests and answers as they come, one at a time: the next request is read when the one before is answered.
+/// Requests and responses one at a time: the next request is read when the previous one is answered.
 pub(super) async fn stream(host: &Arc<Host>, request: Request<Incoming>) -> Answer {
-    // Nobody without a key holds a stream open.
+    // Unauthenticated clients cannot hold a stream open.
     let caller = match host.auth.authenticate(body::bearer(request.headers())) {
         Ok(caller) => caller,
         Err(error) => return refused(status(error.into())),
@@ -361,7 +361,7 @@ impl StreamingService<Bytes> for StreamInfer {
 fn streamed(result: Result<Bytes, Problem>) -> Bytes {
     let mut message = Vec::new();
     match result {
-        // Field 2 is the response, which is encoded already.
+        // Field 2 is the response, which is already encoded.
         Ok(response) => {
             prost::encoding::encode_key(2, WireType::LengthDelimited, &mut message);
             prost::encoding::encode_varint(response.len() as u64, &mut message);

@@ -1,4 +1,4 @@
-//! The methods that tell of servers and models, and that take models out of service and back.
+//! The methods that describe servers and models, and that unload and load models.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -130,17 +130,17 @@ fn config_type(ty: Option<DataType>) -> pb::DataType {
     }
 }
 
-/// What a page of a list begins after, and what the next one does. Messages have no place for it.
+/// The page tokens of a list, in headers: messages have no field for them.
 const AFTER: HeaderName = HeaderName::from_static("hospes-after");
 const NEXT: HeaderName = HeaderName::from_static("hospes-next");
 
-/// The page of a list that is wanted.
+/// The requested page of a list.
 fn page(headers: &HeaderMap) -> Result<ModelPage, Problem> {
     let after = headers.get(&AFTER).map(|after| after.to_str().unwrap_or_default());
     Ok(ModelPage { after: after.map(ModelPage::after).transpose()?, limit: MODELS_MAX })
 }
 
-/// Says where the next page of a list begins, if there is one.
+/// Adds the next page's token, if there is one.
 fn paged<M>(message: M, next: Option<&After>) -> (M, HeaderMap) {
     let mut headers = HeaderMap::new();
     if let Some(next) = next.and_then(|next| HeaderValue::try_from(next.to_string()).ok()) {
@@ -206,7 +206,7 @@ fn statistics(name: String, live: &Deployment, totals: &Totals) -> pb::ModelStat
     }
 }
 
-/// What is here.
+/// The repository's index.
 pub(super) async fn index(
     call: GrpcRequest<pb::RepositoryIndexRequest>,
 ) -> Given<pb::RepositoryIndexResponse> {

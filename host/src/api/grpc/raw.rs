@@ -1,10 +1,10 @@
-//! Messages as the bytes they are: receipts speak of what was sent, and what is sent was encoded within the call's limits.
+//! Messages as raw bytes: receipts commit to the bytes sent, and responses were encoded within the call's limits.
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
-/// Neither reads nor writes messages, only frames them.
+/// Only frames messages; neither encodes nor decodes them.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct RawCodec;
 

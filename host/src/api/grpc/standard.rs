@@ -25,7 +25,7 @@ use crate::api::pace::Paced;
 use crate::api::problem::Problem;
 use crate::host::Host;
 
-/// How often a watched state is looked at.
+/// How often a watched state is checked.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Answers a call of `grpc.health.v1.Health`.
@@ -66,7 +66,7 @@ impl Health for HostHealth {
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
 
-    /// Says the state at once, and again whenever it changes.
+    /// Sends the state at once, and again on every change.
     async fn watch(
         &self,
         request: tonic::Request<HealthCheckRequest>,
@@ -76,7 +76,7 @@ impl Health for HostHealth {
             let service = service.clone();
             async move {
                 loop {
-                    // A service that is not known may become known, says the protocol.
+                    // The protocol requires that an unknown service may become known.
                     let now = health.check(&service).unwrap_or(ServingStatus::ServiceUnknown);
                     if last != Some(now) {
                         return Some((Ok(response(now)), (health, Some(now))));
@@ -95,13 +95,13 @@ fn builder() -> Builder<'static> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
-/// Bytes that the host may have of a stream before it reads them (the window of HTTP/2).
+/// Bytes of a stream that may arrive before they are read (HTTP/2's window).
 const UNREAD_BYTES_MAX: u64 = 1 << 20;
 
-/// A request whose body comes within bounds.
+/// A request whose body is limited.
 type Bounded = Request<Limited<Paced<Incoming>>>;
 
-/// Lets anybody talk for a while: within what strangers may hold, a little in all, and not too slowly.
+/// Lets anybody send for a while: within the unauthenticated budget, little in total, and not too slowly.
 fn talk(host: &Host, request: Request<Incoming>) -> Result<(Held, Bounded), Problem> {
     let from = anybody(request.extensions());
     let held = host.bodies.take(from, UNREAD_BYTES_MAX).map_err(no_room)?;
@@ -128,7 +128,7 @@ pub(in crate::api) async fn reflection(host: &Host, request: Request<Incoming>) 
     answered.map(|body| body.guarded(Guard::Held(held)))
 }
 
-/// Answers a call of the same by its older name, which is the one that many tools ask first.
+/// The same for its older name, which many tools try first.
 pub(in crate::api) async fn reflection_alpha(host: &Host, request: Request<Incoming>) -> Answer {
     let (held, request) = match talk(host, request) {
         Ok(talk) => talk,

@@ -1,4 +1,4 @@
-//! The classification extension: the best classes of each row, as strings `value:index`, instead of a tensor of scores.
+//! The classification extension: the best classes of each row as strings `value:index`, instead of a tensor of scores.
 
 use std::cmp::Ordering;
 
@@ -6,8 +6,8 @@ use half::{bf16, f16};
 
 use crate::tensor::{DataType, Tensor, pack_strings};
 
-/// The `classes` best of each row of `scores`, best first. Where the tensor is a batch, each entry of its first dimension is a
-/// row; else all of it is one.
+/// The `classes` best of each row of `scores`, best first. In a batch, each entry of the first dimension is a row; otherwise everything is
+/// one row.
 pub(super) fn classify(scores: &Tensor, classes: usize, is_batch: bool) -> Result<Tensor, String> {
     let values = read(scores)?;
     let (rows, batch) = match scores.shape().first() {
@@ -19,7 +19,7 @@ pub(super) fn classify(scores: &Tensor, classes: usize, is_batch: bool) -> Resul
     let mut texts = Vec::with_capacity(kept.saturating_mul(rows));
     for row in values.chunks(length.max(1)) {
         let mut order: Vec<usize> = (0..row.len()).collect();
-        // A number before what is none; of equals the first.
+        // Numbers before NaN; among equals the first.
         let better = |a: &usize, b: &usize| match (row[*a].is_nan(), row[*b].is_nan()) {
             (false, false) => {
                 row[*b].partial_cmp(&row[*a]).unwrap_or(Ordering::Equal).then(a.cmp(b))
@@ -41,7 +41,7 @@ pub(super) fn classify(scores: &Tensor, classes: usize, is_batch: bool) -> Resul
     Tensor::new(DataType::Bytes, shape, data).map_err(|error| error.to_string())
 }
 
-/// The numbers; those of 64 bits may lose digits beyond 2^53, which orders classes well enough.
+/// The numbers. 64-bit ones may lose digits beyond 2^53, which is good enough for ordering.
 #[expect(clippy::cast_precision_loss, reason = "scores are ordered and shown, not computed with")]
 fn read(tensor: &Tensor) -> Result<Vec<f64>, String> {
     fn map<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f64) -> Vec<f64> {

@@ -1,4 +1,4 @@
-//! Writes answers: JSON, and behind it the tensors that the caller wants binary, in one buffer.
+//! Writes responses: JSON, followed by binary tensors, in one buffer.
 
 use bytes::Bytes;
 
@@ -9,15 +9,15 @@ use crate::state::deployments::Function;
 use crate::tensor::{DataType, Tensor, json};
 use crate::value::{Type, Value};
 
-/// How one caller wants the answer.
+/// The form of response that a caller wants.
 #[derive(Debug)]
 pub(in crate::api) struct Encode {
     /// The model, as the caller names it.
     model: Box<str>,
     id: Option<String>,
-    /// None wants them all.
+    /// `None` wants all.
     outputs: Option<Vec<Wanted>>,
-    /// Whether outputs are binary that do not say so themselves.
+    /// Whether outputs are binary by default.
     binary: bool,
 }
 
@@ -26,11 +26,11 @@ pub(in crate::api) struct Encode {
 pub(in crate::api) struct Wanted {
     pub(in crate::api) name: Box<str>,
     pub(in crate::api) binary: Option<bool>,
-    /// The best so many classes of each row instead of the tensor.
+    /// The best classes of each row instead of the tensor.
     pub(in crate::api) classes: Option<usize>,
 }
 
-/// An output that is written, and whether as bytes.
+/// An output to be written, and whether as bytes.
 pub(in crate::api) struct Chosen {
     pub(in crate::api) name: String,
     pub(in crate::api) tensor: Tensor,
@@ -44,12 +44,12 @@ impl Encode {
         outputs: Option<Vec<Wanted>>,
         binary: bool,
     ) -> Self {
-        // No outputs at all are a way to say all of them.
+        // An empty list also means all.
         let outputs = outputs.filter(|outputs| !outputs.is_empty());
         Self { model: model.into(), id, outputs, binary }
     }
 
-    /// Every output, as bytes: the answer to a request that is bytes only.
+    /// Every output as bytes: the response to a binary request.
     pub(in crate::api) fn all_binary(model: &str) -> Self {
         Self::new(model, None, None, true)
     }
@@ -59,12 +59,12 @@ impl Encode {
         &self.model
     }
 
-    /// What the caller calls the request.
+    /// The caller's identifier of the request.
     pub(in crate::api) fn id(&self) -> Option<&str> {
         self.id.as_deref()
     }
 
-    /// Checks that a model without code of its own has the outputs; of others it is known when they have answered.
+    /// Checks that a model without code has the outputs; for others that is known only afterwards.
     pub(in crate::api) fn suits(&self, function: &Function) -> Result<(), String> {
         let deployment = function.deployment();
         let Some(signature) = deployment.tensors().filter(|_| deployment.is_codeless()) else {
@@ -169,7 +169,7 @@ impl Chosen {
             );
             return Ok(());
         }
-        // Clients of one language take any `parameters` here for those of a binary output, so there are none.
+        // Some clients take any `parameters` here for those of a binary output, so there are none.
         out.extend_from_slice(b",\"data\":");
         json::data(&self.name, &self.tensor, out).map_err(|_| {
             let (name, ty) = (&self.name, DataType::Bytes);

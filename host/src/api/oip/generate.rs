@@ -1,4 +1,4 @@
-//! The generate extension: an object whose members are the model's inputs, answered by one whose members are its outputs.
+//! The generate extension: an object with the model's inputs as members, answered by one with its outputs.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -44,7 +44,7 @@ pub(super) async fn generate(
     Ok(answer)
 }
 
-/// `POST /v2/models/{model}/generate_stream`: one event for each answer of the model, which here is one.
+/// `POST /v2/models/{model}/generate_stream`: one event per response of the model, which is one here.
 pub(super) async fn stream(
     host: &Arc<Host>,
     asked: &Asked,
@@ -96,7 +96,7 @@ async fn run(
 
 type Inputs = Vec<(String, Tensor)>;
 
-/// Reads the members that are inputs; others are parameters, of which there are none that mean anything here but `id`.
+/// Reads the input members. Of the other parameters only `id` has a meaning here.
 fn read(live: &Deployment, name: &str, wire: &[u8]) -> Result<(Option<String>, Inputs), String> {
     let signature = live
         .tensors()
@@ -116,7 +116,7 @@ fn read(live: &Deployment, name: &str, wire: &[u8]) -> Result<(Option<String>, I
     Ok((id, tensors))
 }
 
-/// Those of an object's members that have these names, as they were written. Of all others nothing is kept.
+/// The object's members with these names, as written. Others are not kept.
 struct Members<'n>(HashSet<&'n str>);
 
 impl<'de, 'n> Visitor<'de> for Members<'n> {
@@ -138,8 +138,8 @@ impl<'de, 'n> Visitor<'de> for Members<'n> {
     }
 }
 
-/// The tensor of a member: one element, or a flat list. Open dimensions are 1 but the last, which takes what there is;
-/// where their number is open, there is one.
+/// A member's tensor: one element, or a flat list. Open dimensions are 1, except the last, which takes all. An open number of dimensions
+/// means one.
 fn tensor(index: usize, spec: &TensorSpec, text: &str) -> Result<Tensor, String> {
     let is_list = text.trim_start().starts_with('[');
     let (data, elements) = match is_list {
@@ -154,7 +154,7 @@ fn tensor(index: usize, spec: &TensorSpec, text: &str) -> Result<Tensor, String>
     let sizes = spec.shape.as_ref().unwrap_or(&flat);
     let last_open = sizes.iter().rposition(Option::is_none);
     let known: Vec<usize> = sizes.iter().flatten().copied().collect();
-    // A shape that nothing can fill is refused with the elements below.
+    // A shape that nothing can fill is rejected with the elements below.
     let fill = tensor::count(&known).and_then(|known| elements.checked_div(known)).unwrap_or(0);
     let sizes = sizes.iter().enumerate();
     let shape: Vec<usize> = sizes
@@ -199,7 +199,7 @@ impl Encoder for Generate {
             json::data(name, tensor, &mut out).map_err(|_| {
                 format!("output '{name}' is {} that is not text: use infer", DataType::Bytes)
             })?;
-            // One element stands for itself.
+            // A single element is written without a list.
             if tensor::count(tensor.shape()) == Some(1) {
                 out.pop();
                 out.remove(from);

@@ -16,7 +16,7 @@ use crate::call::{AnswerForm, Payload};
 use crate::host::Host;
 use crate::outcome::Reply;
 
-/// Bytes of the JSON at the start of a body that goes on with tensors.
+/// Length of the JSON before binary tensors, in bytes.
 pub(super) const HEADER_LENGTH: HeaderName =
     HeaderName::from_static("inference-header-content-length");
 
@@ -32,7 +32,7 @@ pub(super) async fn infer(
     let accepted = compression::Coding::accepted(&parts.headers);
     let head = head_length(parts.headers.get(&HEADER_LENGTH))?;
     front.permits_body(&target, &body).await.map_err(|error| asked.refused(error))?;
-    // Where the tensors begin is known before they come: they are put where a model can read them without a copy.
+    // Where the tensors begin is known in advance, so they are aligned for reading without a copy.
     let aligned = head.unwrap_or(0);
     let wire = front.intake().read_aligned(&parts.headers, body, aligned).await?;
     let (payload, form, patience) = if head == Some(0) {
@@ -57,7 +57,7 @@ pub(super) async fn infer(
     Ok(compression::deflate(answer(done), accepted).await)
 }
 
-/// The header's value; none if it is not there.
+/// The header's value, if present.
 fn head_length(value: Option<&HeaderValue>) -> Result<Option<usize>, Problem> {
     let Some(value) = value else { return Ok(None) };
     let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());

@@ -1,4 +1,4 @@
-//! What the protocol says about servers and models: health, metadata, configuration and statistics.
+//! The protocol's information about servers and models: health, metadata, configuration and statistics.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::state::deployments::{After, BATCH_ROWS_MAX, Deployment, Published, Sp
 use crate::tensor::DataType;
 use crate::visibility;
 
-/// Extensions of the protocol that there are here, by the names that clients look for.
+/// Supported extensions, by the names that clients look for.
 pub(in crate::api) const EXTENSIONS: [&str; 7] = [
     "classification",
     "model_repository",
@@ -32,7 +32,7 @@ pub(in crate::api) const EXTENSIONS: [&str; 7] = [
     "statistics",
 ];
 
-/// The name by which the server calls itself.
+/// The server's name for itself.
 pub(in crate::api) const SERVER_NAME: &str = "hospes";
 
 /// `GET /v2`.
@@ -47,12 +47,12 @@ pub(super) fn server() -> Answer {
     )
 }
 
-/// `GET /v2/health/live`. One client reads `live`, another one `ready`, of the same answer.
+/// `GET /v2/health/live`. One client reads `live`, another `ready`, in the same response.
 pub(super) fn live() -> Answer {
     json_answer(StatusCode::OK, &json!({"live": true, "ready": true}))
 }
 
-/// `GET /v2/health/ready`. Why not is in the member that says so in the protocol's errors.
+/// `GET /v2/health/ready`. The reason for "no" is in the protocol's error member.
 pub(super) fn ready(host: &Host) -> Answer {
     match host.inference_readiness() {
         Ok(()) => json_answer(StatusCode::OK, &json!({"live": true, "ready": true})),
@@ -63,7 +63,7 @@ pub(super) fn ready(host: &Host) -> Answer {
     }
 }
 
-/// `GET /v2/models`: the names of those that the caller may know of, as KServe has it.
+/// `GET /v2/models`: the names of the models that the caller may know of, as in KServe.
 pub(super) async fn names(
     host: &Arc<Host>,
     request: &Request<Incoming>,
@@ -98,8 +98,7 @@ fn shown(host: &Host, caller: Option<&Caller>, published: &Published) -> Option<
     is_shown.then_some(live)
 }
 
-/// The live versions that the caller may know of and that take tensors, in the order of names and versions: one page of them, and after
-/// which the next one begins.
+/// One page of the live tensor versions that the caller may know of, ordered by name and version, and where the next page begins.
 pub(in crate::api) fn known(
     host: &Host,
     caller: Option<&Caller>,
@@ -135,7 +134,7 @@ pub(super) fn model(
     request: &Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let live = asked.find(host, request.headers())?;
-    // The protocol has no word for optional inputs here; the configuration has.
+    // The metadata cannot express optional inputs; the configuration can.
     let tensor = |tensor: Described| json!({"name": tensor.name, "datatype": tensor.data_type.map(DataType::name), "shape": tensor.shape});
     let (inputs, outputs) = described(&live, 0);
     Ok(json_answer(
@@ -161,7 +160,7 @@ pub(super) fn model_ready(
     Ok(json_answer(status, &json!({"name": &asked.name, "ready": ready})))
 }
 
-/// Whether a version that the caller may know of takes calls: not while it is loaded, nor out of service, nor while nothing can compute it.
+/// Whether a version that the caller may know of is ready: not while loading, out of service, or without a worker.
 pub(in crate::api) fn is_ready(
     host: &Host,
     asked: &Asked,
@@ -176,7 +175,7 @@ pub(in crate::api) fn is_ready(
     }
 }
 
-/// The live versions of the model that the caller may know of, in ascending order.
+/// The model's live versions that the caller may know of, in ascending order.
 pub(in crate::api) fn versions(
     host: &Host,
     caller: Option<&Caller>,
@@ -187,7 +186,7 @@ pub(in crate::api) fn versions(
     versions.map(|live| live.version().to_string()).collect()
 }
 
-/// What computes the model, in the words of other servers.
+/// The model's platform, in other servers' terms.
 pub(in crate::api) fn platform(live: &Deployment) -> &'static str {
     let mut graphs = live.graphs().values();
     match (graphs.next(), graphs.next()) {
@@ -196,25 +195,25 @@ pub(in crate::api) fn platform(live: &Deployment) -> &'static str {
     }
 }
 
-/// An input or output, as the protocol says what it is.
+/// An input or output, in the protocol's terms.
 pub(in crate::api) struct Described {
     pub(in crate::api) name: String,
-    /// None where it is known only when the model has run.
+    /// `None` if it is known only after the model has run.
     pub(in crate::api) data_type: Option<DataType>,
     /// Open dimensions are -1.
     pub(in crate::api) shape: Vec<i64>,
-    /// An input that callers may leave out.
+    /// An optional input.
     pub(in crate::api) optional: bool,
 }
 
-/// The inputs and outputs of a version, without the first `skip` dimensions. Of components that could do anything with their
-/// tensors, nothing is known.
+/// A version's inputs and outputs, without the first `skip` dimensions. Components can do anything with their tensors, so theirs are
+/// unknown.
 pub(in crate::api) fn described(
     live: &Deployment,
     skip: usize,
 ) -> (Vec<Described>, Vec<Described>) {
     let Some(signature) = live.tensors() else { return (Vec::new(), Vec::new()) };
-    // The protocol has no word for any number of dimensions. One that is open is the least untrue.
+    // The protocol cannot express an open number of dimensions. One open dimension comes closest.
     let sizes = |shape: &Option<Sizes>| match shape {
         None => vec![-1],
         Some(shape) => {
@@ -237,7 +236,7 @@ pub(in crate::api) fn described(
     (inputs.collect(), outputs.collect())
 }
 
-/// Rows that clients may put into one request; 0 where the first dimension is no batch.
+/// Maximum rows of a request; 0 if the first dimension is not a batch.
 pub(in crate::api) fn batch_size_max(live: &Deployment) -> usize {
     if live.batches() { BATCH_ROWS_MAX } else { 0 }
 }

@@ -1,4 +1,4 @@
-//! Which model a path or a message names.
+//! The model that a path or message names.
 
 use std::sync::Arc;
 
@@ -20,16 +20,16 @@ const FUNCTION: &str = "infer";
 /// A model as a client names it.
 #[derive(Debug, Clone)]
 pub(in crate::api) struct Asked {
-    /// As it was written: answers call the model so.
+    /// As written: responses use the same name.
     pub(in crate::api) name: Box<str>,
-    /// The version, as it was written; none for the latest.
+    /// The version as written; `None` for the latest.
     version: Option<Box<str>>,
     model: Option<ModelName>,
 }
 
 impl Asked {
-    /// Reads `{publisher}/{model}[/versions/{version}][/{action}]`, and what is to be done with it. The name's slash may be
-    /// written as `%2F`. None if it is no such path.
+    /// Parses `{publisher}/{model}[/versions/{version}][/{action}]` into model and action. The name's slash may be `%2F`. `None` for
+    /// another path.
     pub(super) fn read(host: &Host, segments: &[&str]) -> Option<(Self, String)> {
         let path = segments.join("/");
         let parts: Vec<&str> = path.split('/').collect();
@@ -54,7 +54,7 @@ impl Asked {
     pub(in crate::api) fn named(host: &Host, name: &str, version: Option<&str>) -> Self {
         let model = match name.contains('/') {
             true => name.parse().ok(),
-            // A bare name means a model of the publisher that the operator has named, if any.
+            // A bare name means a model of the operator's default publisher, if there is one.
             false => host
                 .config()
                 .api
@@ -66,7 +66,7 @@ impl Asked {
         Self { name: name.into(), version, model }
     }
 
-    /// What a call of its tensors is addressed to.
+    /// The target of a tensor call.
     pub(in crate::api) fn target(&self) -> Result<Target, Problem> {
         let model = self.model.clone().ok_or_else(|| self.unknown())?;
         let reference = self.reference()?;
@@ -82,7 +82,7 @@ impl Asked {
         }
     }
 
-    /// The version that is named, if the caller may know of it.
+    /// The named version, if the caller may know of it.
     pub(in crate::api) fn find(
         &self,
         host: &Host,
@@ -97,13 +97,13 @@ impl Asked {
         found.map_err(|error| self.refused(NoAnswer::Refused(InvokeError::Resolve(error))))
     }
 
-    /// The model, if it is one of `publisher`'s. Of others nobody learns whether they exist.
+    /// The model, if it is `publisher`'s. Does not reveal whether others exist.
     pub(in crate::api) fn own(&self, publisher: &Caller) -> Result<ModelName, Problem> {
         let own = self.model.clone().filter(|model| model.publisher == publisher.account().name);
         own.ok_or_else(|| self.unknown())
     }
 
-    /// Why there was no answer, in the words that clients look for.
+    /// The error for a failed call, in the words that clients look for.
     pub(in crate::api) fn refused(&self, error: NoAnswer) -> Problem {
         match error {
             NoAnswer::Refused(InvokeError::Resolve(
@@ -130,7 +130,7 @@ impl Asked {
     }
 }
 
-/// Whether a part of a path stands behind a model's name, so that the name is a bare one.
+/// Whether a path segment follows a model's name, so that the name is a bare one.
 fn is_behind(part: &str) -> bool {
     matches!(
         part,

@@ -1,4 +1,4 @@
-//! The model repository extension: what is here, and taking a model out of service and back. Publishing is not its business.
+//! The model repository extension: listing, unloading and loading models. Publishing is separate.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use crate::receipt::Deed;
 use crate::state::accounts::Caller;
 use crate::state::deployments::After;
 
-/// Most bytes of a request here.
+/// Maximum size of a request here, in bytes.
 const BODY_BYTES_MAX: u64 = 64 << 10;
 
 #[derive(Default, Deserialize)]
@@ -62,7 +62,7 @@ pub(super) async fn index(host: &Arc<Host>, request: Request<Incoming>) -> Resul
     .await
 }
 
-/// Who asks, if they say so.
+/// The caller, if authenticated.
 fn caller(host: &Host, headers: &HeaderMap) -> Result<Option<Caller>, Problem> {
     Ok(body::bearer(headers).map(|key| host.auth.authenticate(Some(key))).transpose()?)
 }
@@ -75,8 +75,7 @@ pub(in crate::api) struct Entry {
     pub(in crate::api) reason: &'static str,
 }
 
-/// What is live, and to its publisher also what was taken out of service, in the order of names and versions: one page of it, and after
-/// which the next one begins.
+/// One page of the live versions, for their publisher also the unloaded ones, ordered by name and version, and where the next page begins.
 pub(in crate::api) fn entries(
     host: &Host,
     caller: Option<&Caller>,
@@ -94,7 +93,7 @@ pub(in crate::api) fn entries(
                 after.version.as_ref().map_or(*model <= after.model, is_before)
             })
         };
-        // What lies behind the last live one of this page belongs to a later one.
+        // Versions after the page's last live one belong to a later page.
         let end = more.is_some().then(|| all.last_key_value().map(|(last, _)| last.clone()));
         let end = end.flatten();
         let own = own.filter(|one| !is_before(one) && end.as_ref().is_none_or(|end| one < end));
@@ -129,7 +128,7 @@ pub(super) async fn load(
     Ok(done())
 }
 
-/// Loads in a task of its own, when its turn has come: a publisher that hangs up does not leave a model half loaded.
+/// Loads in a task of its own, in turn: if the publisher hangs up, the load still completes.
 pub(in crate::api) async fn load_in_turn(
     host: &Arc<Host>,
     publisher: &Caller,
@@ -148,7 +147,7 @@ pub(in crate::api) async fn load_in_turn(
     loading.await.map_err(|panic| Problem::internal(&panic))?
 }
 
-/// Takes a model out of service, no more often than models are loaded.
+/// Unloads a model, under the rate limit of loading.
 pub(in crate::api) async fn unload_now(
     host: &Arc<Host>,
     publisher: &Caller,
@@ -162,7 +161,7 @@ pub(in crate::api) async fn unload_now(
     .await
 }
 
-/// Writes down what its publisher is about to do with a model: consumers may have been promised another notice.
+/// Logs the publisher's action beforehand: consumers may have been promised notice.
 fn note(host: &Host, model: &ModelName, deed: Deed) -> Result<(), Problem> {
     let noted = operations::note_model(host, &model.publisher, deed, model);
     noted.map_err(|error| Problem::internal(&error))
@@ -174,8 +173,8 @@ pub(in crate::api) fn failed_to_load(asked: &Asked, problem: Problem) -> Problem
     problem.saying(detail)
 }
 
-/// `POST /v2/repository/models/{model}/unload`: takes all versions of one of the caller's models out of service. Running calls
-/// end; what was published stays published, also after the host has started again.
+/// `POST /v2/repository/models/{model}/unload`: unloads all versions of one of the caller's models. Running calls end; the versions stay
+/// published, also across restarts.
 pub(super) async fn unload(
     host: &Arc<Host>,
     model: &[&str],
@@ -187,7 +186,7 @@ pub(super) async fn unload(
     Ok(done())
 }
 
-/// The model and who asks. Bodies carry parameters of other servers' loaders; there are none here that could be set.
+/// The model and the caller. Bodies contain parameters of other servers' loaders, none of which applies here.
 async fn asked(
     host: &Arc<Host>,
     model: &[&str],
@@ -214,7 +213,7 @@ fn check_parameters(body: &[u8]) -> Result<(), Problem> {
     load.parameters.keys().try_for_each(|name| check_parameter(name))
 }
 
-/// Refuses what would change a model: it was signed as it is.
+/// Rejects parameters that would change a model: it is signed.
 pub(in crate::api) fn check_parameter(name: &str) -> Result<(), Problem> {
     if name == "unload_dependents" {
         return Ok(());

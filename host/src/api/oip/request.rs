@@ -1,7 +1,6 @@
-//! Reads an inference request: JSON, and behind it the tensors that it says are binary.
+//! Parses an inference request: JSON, followed by its binary tensors.
 //!
-//! Members that it does not know are ignored, for clients add them; what it knows is read strictly. Nothing of a binary tensor
-//! is copied.
+//! Unknown members are ignored, because clients add them; known ones are parsed strictly. Binary tensors are not copied.
 
 use std::time::Duration;
 
@@ -18,16 +17,16 @@ use crate::tensor::json::{
 use crate::tensor::{DataType, Tensor, TensorError, count};
 use crate::value::parse::without_bom;
 
-/// What a request asks.
+/// A parsed request.
 #[derive(Debug)]
 pub(in crate::api) struct InferRequest {
     pub(in crate::api) tensors: Vec<(String, Tensor)>,
     pub(in crate::api) encode: Encode,
-    /// The parameter `timeout`, in the protocol microseconds.
+    /// The parameter `timeout`, microseconds in the protocol.
     pub(in crate::api) patience: Option<Duration>,
 }
 
-/// Why a request cannot be read.
+/// Why a request is invalid.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::api) enum RequestError {
     #[error("inference header size should be in range (0, {body}), got: {head}")]
@@ -107,18 +106,18 @@ struct Output {
     parameters: Option<Given>,
 }
 
-/// Most parameters of a request, of an input or of an output.
+/// Maximum parameters of a request, input or output.
 const PARAMETERS_MAX: usize = 64;
 
-/// Parameters as they were sent. Those that mean something are no lists and no objects.
+/// Parameters as sent. None with a meaning is a list or object.
 type Given = FewMembers<PARAMETERS_MAX>;
 
-/// Refuses more of something than there may be.
+/// Rejects more entries than permitted.
 fn few(what: &'static str, count: usize, max: usize) -> Result<(), RequestError> {
     if count > max { Err(RequestError::TooMany { what, count, max }) } else { Ok(()) }
 }
 
-/// Reads the request in `wire` for the model that is called `model`; `head` bytes of it are JSON, or all.
+/// Parses the request in `wire` for the model called `model`; `head` bytes of it are JSON, or all.
 pub(in crate::api) fn read(
     model: &str,
     wire: &Bytes,
@@ -127,7 +126,7 @@ pub(in crate::api) fn read(
     let length = head.unwrap_or(wire.len());
     let text = wire.get(..length).ok_or(RequestError::Head { head: length, body: wire.len() })?;
     let text = without_bom(text);
-    // An array of the members' values would do for the derived reader; no client means that.
+    // The derived parser would also accept an array of the members' values, which no client means.
     if !text.trim_ascii_start().starts_with(b"{") {
         return Err(RequestError::NoObject);
     }
@@ -170,7 +169,7 @@ fn parameters(given: Option<&Given>) -> Result<Parameters, RequestError> {
         match name.as_str() {
             "binary_data_output" => read.binary = flag("binary_data_output", value)?,
             "timeout" => read.patience = patience(number("timeout", value)?),
-            // Calls are served in the order they come, which is what every priority asks of a model without levels.
+            // Calls are served in order, which is valid for any priority in a model without priority levels.
             "priority" => drop(number("priority", value)?),
             "sequence_id" if *value != 0 && *value != "" => {
                 return Err(RequestError::Unsupported("sequence_id"));
@@ -184,7 +183,7 @@ fn parameters(given: Option<&Given>) -> Result<Parameters, RequestError> {
     Ok(read)
 }
 
-/// How long a caller waits who says so many microseconds; 0 says nothing.
+/// The caller's timeout in microseconds; 0 means none.
 pub(in crate::api) fn patience(micros: u64) -> Option<Duration> {
     (micros > 0).then(|| Duration::from_micros(micros))
 }
@@ -197,7 +196,7 @@ fn number(name: &'static str, value: &Value) -> Result<u64, RequestError> {
     value.as_u64().ok_or(RequestError::Parameter { name, expected: "a number from 0" })
 }
 
-/// The part of the body behind the JSON.
+/// The part of the body after the JSON.
 struct Binary<'r> {
     model: &'r str,
     wire: &'r Bytes,

@@ -19,11 +19,11 @@ use crate::sandbox::Signature;
 use crate::state::deployments::Function;
 use crate::value::{Case, Field, Type, Value};
 
-/// What a model exports that can converse (`wit/plugin.wit`).
+/// The export that a chat model needs (`wit/plugin.wit`).
 pub(super) const INTERFACE: &str = "hospes:plugin/chat@0.1.0";
 const FUNCTION: &str = "complete";
 
-/// Which of the two shapes an answer has.
+/// The response's format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shape {
     Chat,
@@ -82,12 +82,12 @@ async fn converse(
     }
 }
 
-/// What a client sees of a stream that fails when it has begun.
+/// The error in a stream that fails after it has begun.
 fn failed(problem: &Problem) -> Option<Bytes> {
     Some(event(error_json(problem).to_string().as_bytes()).into())
 }
 
-/// Writes the pieces of one answer.
+/// Serialises the pieces of one response.
 #[derive(Debug)]
 struct Encode {
     shape: Shape,
@@ -99,11 +99,11 @@ struct Encode {
     told: Mutex<Told>,
 }
 
-/// What of the answer has come so far.
+/// The response so far.
 #[derive(Debug, Default)]
 struct Told {
     began: bool,
-    /// The text, where it is sent as a whole.
+    /// The text, if it is sent as a whole.
     text: String,
     summary: Option<Summary>,
 }
@@ -209,7 +209,7 @@ impl Encode {
         self.told.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// The choices of an event with more text, or with the reason for the end.
+    /// The choices of an event: more text, or the finish reason.
     fn part(&self, text: &str, finish: Option<&str>) -> Json {
         match self.shape {
             Shape::Chat => {
@@ -252,7 +252,7 @@ impl Encode {
         whole
     }
 
-    /// What every answer begins with.
+    /// The common beginning of responses.
     fn frame(&self, object: &str) -> Json {
         let id = match self.shape {
             Shape::Chat => format!("chatcmpl-{}", self.id),

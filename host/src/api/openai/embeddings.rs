@@ -23,30 +23,30 @@ use crate::tensor::Tensor;
 use crate::value::parse::without_bom;
 use crate::value::{Field, Type, Value};
 
-/// What a model exports that can embed (`wit/plugin.wit`).
+/// The export that an embedding model needs (`wit/plugin.wit`).
 pub(super) const INTERFACE: &str = "hospes:plugin/embeddings@0.1.0";
 const FUNCTION: &str = "embed";
 
-/// Most texts of one request, as OpenAI has it.
+/// Maximum texts per request, as in OpenAI's API.
 const TEXTS_MAX: usize = 2048;
 
-/// What a request may have.
+/// The members of a request.
 const MEMBERS: Table = &[
     ("model", Rule::Read),
     ("input", Rule::Read),
     ("encoding_format", Rule::Read),
-    // Vectors have the length that the model gives them.
+    // Vectors have the model's own length.
     ("dimensions", Rule::Only(&[])),
     ("user", Rule::Ignored),
 ];
 
-/// How vectors are written.
+/// The vectors' encoding.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Encoding {
     #[default]
     Float,
-    /// The little-endian bytes, which the official clients ask for.
+    /// Little-endian bytes, which the official clients request.
     Base64,
 }
 
@@ -72,7 +72,7 @@ pub(super) async fn embed(host: &Arc<Host>, request: Request<Incoming>) -> Resul
     Ok(answer(done, "application/json"))
 }
 
-/// A request that has been read.
+/// A parsed request.
 struct Asked {
     model: String,
     texts: Vec<Value>,

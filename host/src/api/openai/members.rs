@@ -1,8 +1,8 @@
-//! The members of an object that a client sent, by a table that says what becomes of each.
+//! A client's JSON object, parsed by a table that says what happens to each member.
 //!
-//! `null` is the same as leaving a member out. What would change the answer and cannot be honoured is refused by its name, and so is
-//! what no table knows, as OpenAI does; nothing is dropped in silence. No tree of JSON is built: a member is a piece of the body until
-//! somebody reads it, and there are no more of them than the table has.
+//! `null` means absent. A member that would change the response and is not supported is rejected by name, as are unknown members, like in
+//! OpenAI's API; none is silently ignored. No JSON tree is built: a member stays a slice of the body until it is parsed, and there are no
+//! more members than in the table.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,21 +14,21 @@ use serde_json::value::RawValue;
 use super::Problem;
 use crate::api::problem::ProblemKind;
 
-/// Longest name or value that is repeated to the client, in characters.
+/// Maximum characters of a name or value repeated to the client.
 const SHOWN_CHARS_MAX: usize = 64;
 
-/// What becomes of a member.
+/// What happens to a member.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Rule {
     /// It is read.
     Read,
-    /// It changes no answer here.
+    /// It does not affect responses here.
     Ignored,
-    /// It would change the answer, unless it says what holds without it.
+    /// Rejected, unless its value is the default.
     Only(&'static [Plain]),
 }
 
-/// What a member may say that says nothing.
+/// A member's default value.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Plain {
     Zero,
@@ -43,10 +43,10 @@ pub(super) enum Plain {
     Type(&'static str),
 }
 
-/// What an object may have.
+/// The permitted members of an object.
 pub(super) type Table = &'static [(&'static str, Rule)];
 
-/// Why a request is refused: which member, and what is wrong with it.
+/// Why a request is rejected: the member, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     member: Option<String>,
@@ -62,7 +62,7 @@ impl Refusal {
         Self { member: None, detail: detail.into() }
     }
 
-    /// The same of what stands at `place`.
+    /// The same for a member at `place`.
     pub(super) fn at(self, place: &str) -> Self {
         let Self { member, detail } = self;
         Self { member, detail: format!("`{place}`: {detail}") }
@@ -88,7 +88,7 @@ fn short(text: &str) -> String {
 pub(super) struct Members<'b>(Vec<(&'static str, &'b RawValue)>);
 
 impl<'b> Members<'b> {
-    /// Reads an object by these tables.
+    /// Parses an object by these tables.
     pub(super) fn read(text: &'b [u8], tables: &[Table]) -> Result<Self, Refusal> {
         if !text.trim_ascii_start().starts_with(b"{") {
             return Err(Refusal::whole("it is not a JSON object"));
@@ -103,12 +103,12 @@ impl<'b> Members<'b> {
         }
     }
 
-    /// A member as it was sent.
+    /// A member as sent.
     pub(super) fn raw(&self, name: &str) -> Option<&'b RawValue> {
         self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
     }
 
-    /// A member, if it is there; `expected` is what it should be.
+    /// An optional member; `expected` describes it.
     pub(super) fn get<T: Deserialize<'b>>(
         &self,
         name: &str,
@@ -119,7 +119,7 @@ impl<'b> Members<'b> {
         read.map(Some).map_err(|_| unexpected(name, expected, raw))
     }
 
-    /// A member that has to be there.
+    /// A required member.
     pub(super) fn need<T: Deserialize<'b>>(
         &self,
         name: &str,
@@ -133,12 +133,12 @@ pub(super) fn missing(name: &str) -> Refusal {
     Refusal::of(name, format!("`{name}` is missing"))
 }
 
-/// A member is there and is something else.
+/// The error for a member of the wrong type.
 pub(super) fn unexpected(name: &str, expected: &str, raw: &RawValue) -> Refusal {
     Refusal::of(name, format!("`{name}` is {expected}, not `{}`", short(raw.get())))
 }
 
-/// Visits the elements of a list, one after the other. `visit` may end it with a refusal.
+/// Visits a list's elements in order. `visit` may stop with a rejection.
 pub(super) fn each<'b>(
     name: &str,
     list: &'b RawValue,
@@ -154,7 +154,7 @@ pub(super) fn each<'b>(
     }
 }
 
-/// A text or a list of something: what several members can be.
+/// A string or a list, which several members accept.
 pub(super) fn is_list(raw: &RawValue) -> bool {
     raw.get().starts_with('[')
 }

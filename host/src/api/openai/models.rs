@@ -20,7 +20,7 @@ use crate::visibility;
 /// The interfaces that OpenAI's endpoints call.
 const INTERFACES: [&str; 2] = [super::embeddings::INTERFACE, super::chat::INTERFACE];
 
-/// The models that the caller may know of and that an endpoint can call, each once, whatever versions of it there are.
+/// The models that the caller may know of and that an endpoint can call, each once, whatever its versions.
 pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
     let caller = caller(host, request)?;
     let page = ModelPage::read(request.uri().query())?;
@@ -47,7 +47,7 @@ pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Resul
     .await
 }
 
-/// One of them. The slash of its name may be written as `%2F`.
+/// One of them. The slash of its name may be `%2F`.
 pub(super) fn show(
     host: &Host,
     segments: &[&str],
@@ -80,7 +80,7 @@ fn model(live: &Deployment) -> Value {
     json!({
         "id": live.model(),
         "object": "model",
-        // When a version was published is not kept.
+        // The publication time is not stored.
         "created": 0,
         "owned_by": live.model().publisher,
     })

@@ -1,6 +1,6 @@
-//! What clients send for a conversation, and what a model gets of it.
+//! Parses conversations from clients into a model's arguments.
 //!
-//! The tables below name every member that OpenAI's API has. `host/docs/calling.md` says the same to users.
+//! The tables below list every member of OpenAI's API. `host/docs/calling.md` says the same to users.
 
 use serde_json::value::RawValue;
 
@@ -8,11 +8,11 @@ use super::members::{Members, Plain, Refusal, Rule, Table, each, is_list, missin
 use crate::value::Value;
 use crate::value::parse::without_bom;
 
-/// Most turns of a conversation, and most texts at which an answer ends (as OpenAI has it).
+/// Maximum turns of a conversation, and maximum stop sequences (as in OpenAI's API).
 const MESSAGES_MAX: usize = 2048;
 const STOPS_MAX: usize = 4;
 
-/// What both endpoints have.
+/// Common to both endpoints.
 const COMMON: Table = &[
     ("model", Rule::Read),
     ("stream", Rule::Read),
@@ -27,7 +27,7 @@ const COMMON: Table = &[
     ("frequency_penalty", Rule::Only(&[Plain::Zero])),
     ("presence_penalty", Rule::Only(&[Plain::Zero])),
     ("logit_bias", Rule::Only(&[Plain::Empty])),
-    // Nothing is kept, so nothing can be had later.
+    // Nothing is stored, so nothing can be retrieved later.
     ("store", Rule::Only(&[Plain::False])),
     ("user", Rule::Ignored),
     ("metadata", Rule::Ignored),
@@ -51,7 +51,7 @@ const CHAT: Table = &[
     ("tools", Rule::Only(&[Plain::Empty])),
     ("verbosity", Rule::Only(&[Plain::Text("medium")])),
     ("web_search_options", Rule::Only(&[])),
-    // Of tools, of which there are none; and what makes answers come sooner.
+    // Tools, which are not supported, and hints for faster responses.
     ("parallel_tool_calls", Rule::Ignored),
     ("prediction", Rule::Ignored),
 ];
@@ -79,7 +79,7 @@ const MESSAGE: Table = &[
     ("tool_calls", Rule::Only(&[Plain::Empty])),
 ];
 
-/// A part of a turn. What is not text is refused by its type.
+/// A part of a turn. Anything but text is rejected by type.
 const PART: Table = &[
     ("type", Rule::Read),
     ("text", Rule::Read),
@@ -90,18 +90,18 @@ const PART: Table = &[
     ("cache_control", Rule::Ignored),
 ];
 
-/// A request, whichever of the two endpoints it is for.
+/// A request to either endpoint.
 #[derive(Debug)]
 pub(super) struct Conversation {
     pub(super) model: String,
     pub(super) stream: bool,
-    /// Whether the last event of a stream says how many tokens were used.
+    /// Whether the last event of a stream reports the token usage.
     pub(super) include_usage: bool,
     /// The arguments of `complete`.
     pub(super) values: Vec<Value>,
 }
 
-/// Reads a request for `/v1/chat/completions`.
+/// Parses a request for `/v1/chat/completions`.
 pub(super) fn chat(wire: &[u8]) -> Result<Conversation, Refusal> {
     let members = Members::read(without_bom(wire), &[CHAT, COMMON])?;
     let list = members.raw("messages").ok_or_else(|| missing("messages"))?;
@@ -125,14 +125,14 @@ fn wrong_count(seen: &str) -> Refusal {
     Refusal::of("messages", detail)
 }
 
-/// Reads a request for `/v1/completions`: its prompt is what a user says.
+/// Parses a request for `/v1/completions`: its prompt becomes a user message.
 pub(super) fn completion(wire: &[u8]) -> Result<Conversation, Refusal> {
     let members = Members::read(without_bom(wire), &[COMPLETION, COMMON])?;
     let prompt = members.raw("prompt").ok_or_else(|| missing("prompt"))?;
     conversation(vec![message(USER, one_prompt(prompt)?)], &members)
 }
 
-/// The text of a prompt, or of the only one in a list.
+/// A prompt's text, or the only text of a list.
 fn one_prompt(prompt: &RawValue) -> Result<String, Refusal> {
     if !is_list(prompt) {
         return text("prompt", prompt);
@@ -150,7 +150,7 @@ fn one_prompt(prompt: &RawValue) -> Result<String, Refusal> {
     only.ok_or_else(|| Refusal::of("prompt", "`prompt` is an empty list"))
 }
 
-/// A text. Numbers in its place are somebody's tokens.
+/// A text. Numbers would be tokens.
 pub(super) fn text(name: &str, raw: &RawValue) -> Result<String, Refusal> {
     if raw.get().starts_with(['[', '-']) || raw.get().starts_with(|c: char| c.is_ascii_digit()) {
         let detail = format!(
@@ -180,7 +180,7 @@ fn turn(raw: &RawValue) -> Result<Value, Refusal> {
             return Err(Refusal::of("role", format!("there is no role `{other}`")));
         }
     };
-    // Of a tool it says which one answers, which the turn before has said.
+    // A tool's message says which tool answers, as the previous turn did.
     if role != TOOL && members.raw("name").is_some() {
         let detail = "`name` is not supported by the models here: they are not told who speaks";
         return Err(Refusal::of("name", detail));
@@ -240,7 +240,7 @@ fn conversation(messages: Vec<Value>, members: &Members<'_>) -> Result<Conversat
     })
 }
 
-/// Most tokens of the answer; none for as many as the model gives, which some clients write as -1.
+/// Maximum tokens of the response; `None` for the model's maximum, which some clients write as -1.
 fn most(members: &Members<'_>, name: &str) -> Result<Option<u32>, Refusal> {
     let expected = "a number of tokens, or -1 for no limit";
     let Some(number) = members.get::<i64>(name, expected)? else { return Ok(None) };
@@ -251,7 +251,7 @@ fn most(members: &Members<'_>, name: &str) -> Result<Option<u32>, Refusal> {
     }
 }
 
-/// The texts at which the answer ends.
+/// The stop sequences.
 fn stops(members: &Members<'_>) -> Result<Vec<Value>, Refusal> {
     let Some(stop) = members.raw("stop") else { return Ok(Vec::new()) };
     let read = |raw: &RawValue| {

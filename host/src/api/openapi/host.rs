@@ -8,8 +8,7 @@ use crate::api::routes::{self, Access, Body, Content, Parameter, Route};
 use crate::wire::schemars::SchemaGenerator;
 use crate::wire::schemars::generate::SchemaSettings;
 
-/// Makes schemas, and keeps those that several places refer to: of what is sent to a host a member with a default may be missing, of
-/// what it answers it is always there.
+/// Builds schemas and collects the shared ones. In requests, members with a default are optional; in responses they are always present.
 struct Schemas {
     requests: SchemaGenerator,
     answers: SchemaGenerator,
@@ -27,7 +26,7 @@ impl Schemas {
         }
     }
 
-    /// All that is referred to, by its name.
+    /// All shared schemas, by name.
     fn into_named(mut self) -> Map<String, Value> {
         let mut named = self.requests.take_definitions(true);
         named.extend(self.answers.take_definitions(true));
@@ -35,7 +34,7 @@ impl Schemas {
     }
 }
 
-/// The document. Routes of the operator are on a listener of their own and not in it.
+/// The document, without the operator's routes, which have their own listener.
 pub(super) fn document() -> Value {
     let mut schemas = Schemas::new();
     let mut paths: Map<String, Value> = Map::new();
@@ -101,7 +100,7 @@ fn operation_id(route: &Route) -> String {
     std::iter::once(route.method.to_lowercase().as_str()).chain(words).collect::<Vec<_>>().join("-")
 }
 
-/// How callers may say who they are.
+/// The security schemes.
 fn security(access: Access) -> Value {
     match access {
         Access::Anybody => json!([]),
@@ -142,7 +141,7 @@ fn content(body: Body, schemas: &mut SchemaGenerator) -> Map<String, Value> {
 mod tests {
     use super::*;
 
-    /// The names of all schemas that something refers to.
+    /// The names of all referenced schemas.
     fn referred(value: &Value, names: &mut Vec<String>) {
         match value {
             Value::Object(members) => {

@@ -12,7 +12,7 @@ use crate::state::deployments::Deployment;
 use crate::tensor::{self, DataType};
 use crate::value::{Field, Type};
 
-/// What a call can be refused with.
+/// The problems of a call.
 const PROBLEMS: [ProblemKind; 20] = [
     ProblemKind::InvalidRequest,
     ProblemKind::InvalidArguments,
@@ -36,10 +36,10 @@ const PROBLEMS: [ProblemKind; 20] = [
     ProblemKind::Internal,
 ];
 
-/// What every operation says, in bytes and roughly.
+/// Approximate size of every operation, in bytes.
 const OPERATION_BYTES: usize = 2000;
 
-/// The document; none if it would have more than `bytes_max` bytes. What it takes to find that out is bounded by the same.
+/// The document; `None` if it would exceed `bytes_max` bytes, which also bounds the work.
 pub(super) fn document(deployment: &Deployment, bytes_max: usize) -> Option<Vec<u8>> {
     let manifest = deployment.manifest();
     let functions = deployment.functions().iter();
@@ -80,7 +80,7 @@ pub(super) fn document(deployment: &Deployment, bytes_max: usize) -> Option<Vec<
     (text.len() <= bytes_max).then_some(text)
 }
 
-/// None for a handler of HTTP: what it takes and gives is its own business.
+/// `None` for an HTTP handler, whose requests and responses are unknown.
 fn operation(
     deployment: &Deployment,
     schemas: &Schemas<'_>,
@@ -141,7 +141,7 @@ fn parameters() -> Value {
     ])
 }
 
-/// The bodies that a function takes, by media type.
+/// The request bodies of a function, by media type.
 fn arguments(schemas: &Schemas<'_>, params: &[Field]) -> Value {
     let mut content = json!({
         "application/json": {"schema": schemas.record(params), "example": schemas.example_of(params)},
@@ -171,7 +171,7 @@ fn answers(schemas: &Schemas<'_>, ty: Option<&Type>) -> Value {
     content
 }
 
-/// Whether a value of the type can be sent as bytes: it is some, or a tensor as `numpy.save` writes it.
+/// Whether a value of the type can be sent as bytes: a byte list, or a tensor in `numpy.save`'s format.
 pub(super) fn is_bytes(ty: &Type) -> bool {
     ty.is_bytes() || *ty == Type::Tensor
 }
@@ -191,7 +191,7 @@ fn answered(content: &Value) -> Value {
     })
 }
 
-/// Request and answer of the function that takes named tensors.
+/// Request and response of the function with named tensors.
 fn tensors(deployment: &Deployment) -> (Value, Value) {
     let known = deployment.tensors();
     let inputs: Vec<_> = known.iter().flat_map(|known| &known.inputs).collect();
@@ -252,16 +252,16 @@ fn tensor_schema() -> Value {
             "data": {
                 "description": "The elements, row-major; flat, or nested by the shape.",
                 "type": "array",
-                // Anything: generators pass over an array that does not say what is in it.
+                // Any type: generators ignore an array without item types.
                 "items": {},
             },
         },
     })
 }
 
-/// A tensor of the smallest shape that the input takes, of ones.
+/// A tensor of ones in the input's smallest shape.
 fn example_tensor(spec: &TensorSpec) -> Value {
-    /// Elements that are shown; a larger example helps nobody.
+    /// Elements shown: a larger example does not help.
     const EXAMPLE_ELEMENTS_MAX: usize = 64;
     let shape: Vec<_> = spec.shape.iter().flatten().map(|size| size.unwrap_or(1)).collect();
     let count = tensor::count(&shape).unwrap_or(usize::MAX).min(EXAMPLE_ELEMENTS_MAX);

@@ -1,4 +1,4 @@
-//! The page to try functions in the browser: Swagger UI, embedded, so that nothing is fetched from elsewhere.
+//! The page to try functions in the browser: Swagger UI, embedded, so that nothing is loaded from elsewhere.
 
 use std::io::{Cursor, Read as _};
 use std::sync::OnceLock;
@@ -13,14 +13,14 @@ use super::super::answer::{Answer, answer_of};
 use super::super::compression::Coding;
 use super::{Problem, ProblemKind};
 
-/// What of Swagger UI is served, by the names in its archive, and as what.
+/// The served files of Swagger UI, by their names in its archive, with media types.
 const ASSETS: [(&str, &str); 3] = [
     ("swagger-ui.css", "text/css; charset=utf-8"),
     ("swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
     ("favicon-32x32.png", "image/png"),
 ];
 
-/// Starts Swagger UI on the document beside the page.
+/// Starts Swagger UI on the document next to the page.
 const START: &str = "SwaggerUIBundle({
   url: location.pathname.replace(/docs\\/*$/, 'openapi.json'),
   dom_id: '#page', deepLinking: true, persistAuthorization: false, validatorUrl: null,
@@ -44,12 +44,12 @@ const PAGE: &str = "<!doctype html>
 </html>
 ";
 
-/// Nothing but this host's own files; Swagger UI sets styles of its own and shows pictures that it carries.
+/// Only this host's own files; Swagger UI sets inline styles and has embedded images.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// `GET /api/docs` and `GET /{publisher}/{model}/docs`. The page is the same everywhere and tells nothing of the model. Its links are
-/// relative, so that they hold behind a proxy that puts something in front of every path.
+/// `GET /api/docs` and `GET /{publisher}/{model}/docs`. The page is the same everywhere and reveals nothing about the model. Its links are
+/// relative, so that they work behind a proxy that adds a path prefix.
 pub(in crate::api) fn page(path: &str) -> Answer {
     let depth = path.bytes().filter(|byte| *byte == b'/').count();
     let page = PAGE.replace("{root}", &"../".repeat(depth.saturating_sub(1)));
@@ -59,7 +59,7 @@ pub(in crate::api) fn page(path: &str) -> Answer {
     answer
 }
 
-/// `GET /api/docs/{name}`: what the page consists of.
+/// `GET /api/docs/{name}`: the page's files.
 pub(in crate::api) fn asset(name: &str, headers: &HeaderMap) -> Result<Answer, Problem> {
     let missing = || Problem::new(ProblemKind::NotFound, "the page has no such part");
     if name == "start.js" {
@@ -81,7 +81,7 @@ pub(in crate::api) fn asset(name: &str, headers: &HeaderMap) -> Result<Answer, P
     Ok(answer)
 }
 
-/// One file of the embedded archive, compressed as it is there; inflated once, if somebody cannot read it so.
+/// A file of the embedded archive, compressed as stored; decompressed for clients that do not accept that.
 struct Asset {
     gzip: Bytes,
     plain: OnceLock<Option<Bytes>>,
@@ -103,10 +103,10 @@ fn assets() -> &'static [Option<Asset>; ASSETS.len()] {
     ALL.get_or_init(|| ASSETS.map(|(name, _)| take_out(name)))
 }
 
-/// What gzip's format has in front of data: deflate, no name, no time, whatever system (RFC 1952 section 2.3).
+/// A gzip header: deflate, no name, no time, unknown system (RFC 1952 section 2.3).
 const GZIP_HEAD: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
-/// A file of the archive. An archive's deflated data is that of gzip, with another frame around it.
+/// A file of the archive. Zip and gzip share the deflated data and differ in the frame.
 fn take_out(name: &str) -> Option<Asset> {
     let archive = Cursor::new(utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED);
     let mut archive = zip::ZipArchive::new(archive).ok()?;

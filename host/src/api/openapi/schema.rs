@@ -1,4 +1,4 @@
-//! JSON Schemas of WIT types, as [`crate::value`] reads and writes them, with examples.
+//! JSON Schemas of WIT types in the JSON form of [`crate::value`], with examples.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -9,20 +9,20 @@ use super::model::{is_bytes, unnamed_tensor};
 use crate::bundle::{MemberSpec, TypeSpec};
 use crate::value::{Case, Field, Type};
 
-/// Writes schemas, with the documentation of the types that have some.
+/// Writes schemas with the types' documentation.
 pub(super) struct Schemas<'m> {
     types: &'m [TypeSpec],
-    /// Those that others refer to, by their names.
+    /// Shared schemas, by name.
     named: RefCell<Map<String, Value>>,
-    /// Bytes that the document may still have, by a count that is low. At none the rest is left out: the document is not used.
+    /// Estimated bytes left for the document (a low estimate). At zero the rest is omitted, and the document is not used.
     left: Cell<usize>,
 }
 
-/// What the schema of anything has at least, in bytes.
+/// Minimum size of a schema, in bytes.
 const NODE_BYTES: usize = 16;
 
 impl<'m> Schemas<'m> {
-    /// For a model with such types, beside schemas that the document has anyway.
+    /// For a model with such types, next to the document's other schemas.
     pub(super) fn of_model(
         types: &'m [TypeSpec],
         beside: Map<String, Value>,
@@ -31,7 +31,7 @@ impl<'m> Schemas<'m> {
         Self { types, named: RefCell::new(beside), left: Cell::new(bytes_max) }
     }
 
-    /// The schemas that those written so far refer to, and those beside them; none if the document is too large.
+    /// The shared schemas so far, and the given ones; `None` if the document is too large.
     pub(super) fn into_named(self) -> Option<Map<String, Value>> {
         (self.left.get() > 0).then(|| self.named.into_inner())
     }
@@ -46,7 +46,7 @@ impl<'m> Schemas<'m> {
         self.spend(names.map(|name| name.len() + 2).sum())
     }
 
-    /// The schema of what a caller sends for a value of `ty`, and of what it gets.
+    /// The schema of a value of `ty` in requests and responses.
     pub(super) fn of(&self, ty: &Type) -> Value {
         if !self.spend(NODE_BYTES) {
             return Value::Null;
@@ -117,7 +117,7 @@ impl<'m> Schemas<'m> {
         }
     }
 
-    /// An array with one element for each type. Positions are described in words: few generators know `prefixItems`.
+    /// An array with one element per type. Positions are described in words: few generators support `prefixItems`.
     fn tuple(&self, types: &[Type]) -> Value {
         let mut items: Vec<Value> = Vec::new();
         for item in types.iter().map(|ty| self.of(ty)) {
@@ -134,7 +134,7 @@ impl<'m> Schemas<'m> {
         })
     }
 
-    /// An object with a member for each field; those of optional types may be left out.
+    /// An object with a member per field; those of optional types may be absent.
     pub(super) fn record(&self, fields: &[Field]) -> Value {
         self.spend_names(fields.iter().map(|field| &*field.name));
         let docs = self.spec(fields.iter().map(|field| &*field.name));
@@ -179,7 +179,7 @@ impl<'m> Schemas<'m> {
         json!({ "oneOf": schemas })
     }
 
-    /// The schema of the type whose members have these names, with its documentation.
+    /// The schema of the type with these member names, with its documentation.
     fn documented<'n>(&self, names: impl Iterator<Item = &'n str>, mut schema: Value) -> Value {
         let Some(spec) = self.spec(names) else { return schema };
         if let Some(docs) = describe(spec, &schema) {
@@ -189,8 +189,8 @@ impl<'m> Schemas<'m> {
         self.referred(&spec.name, schema)
     }
 
-    /// A reference to the schema of the type with this name: a generator makes one class of it, wherever it is used. If
-    /// another type has the name, the schema itself.
+    /// A reference to the schema of the type with this name, from which a generator makes one class. The schema itself, if another type has
+    /// the name.
     fn referred(&self, name: &str, schema: Value) -> Value {
         let mut named = self.named.borrow_mut();
         if named.get(name).is_some_and(|other| *other != schema) {
@@ -258,7 +258,7 @@ impl<'m> Schemas<'m> {
     }
 }
 
-/// The documentation of a type; where members cannot carry their own, with theirs.
+/// A type's documentation, including its members' if they cannot carry their own.
 fn describe(spec: &TypeSpec, schema: &Value) -> Option<String> {
     let mut text = spec.docs.clone().unwrap_or_default();
     if schema.get("properties").is_none() {
@@ -280,7 +280,7 @@ fn integer(min: i64, max: i64) -> Value {
     json!({"type": "integer", "minimum": min, "maximum": max})
 }
 
-/// 64-bit integers may be strings: not every reader of JSON keeps their digits.
+/// 64-bit integers may be strings, because not every JSON parser keeps their digits.
 fn wide(format: &str, pattern: &str) -> Value {
     let (min, max) = match format {
         "int64" => (json!(i64::MIN), json!(i64::MAX)),

@@ -198,7 +198,7 @@ impl From<InvokeError> for Problem {
                 Self::new(ProblemKind::Busy, error.to_string()).retry_after(WORKERS_WAIT)
             }
             InvokeError::Receipt(error) if error.is_for_now() => {
-                // Logged once, not per call.
+                // Logged once elsewhere, not on every call.
                 let detail = "the host cannot write receipts now, so nothing ran or was charged; try again later";
                 Self::new(ProblemKind::Unavailable, detail)
             }
@@ -359,7 +359,7 @@ impl From<OperationError> for Problem {
             OperationError::NotWithdrawn(_) | OperationError::NotFrozen(_) => {
                 Self::new(ProblemKind::Conflict, error.to_string())
             }
-            // Only the operator sees this, so it says why.
+            // The operator gets the reason: nobody else sees this.
             OperationError::NotWritten(_)
             | OperationError::NotKept(_)
             | OperationError::NotLogged(_)
@@ -375,7 +375,7 @@ impl From<BackupError> for Problem {
     }
 }
 
-/// A failure of the disk or the log, with all causes.
+/// The failure of disk or log, with all causes.
 fn for_the_operator(error: &(dyn std::error::Error + 'static)) -> Problem {
     let kind = if is_for_now(error) { ProblemKind::Unavailable } else { ProblemKind::Busy };
     Problem::new(kind, in_a_line(error))

@@ -1,4 +1,4 @@
-//! What is on everybody's listener.
+//! The public listener's routes.
 
 use super::super::problem::ProblemKind::{
     self, AgreementRefused, BundleRefused, Conflict, EventRefused, InvalidArguments, LimitReached,
@@ -24,7 +24,7 @@ const LIMIT: Parameter =
 
 const PAGE: &[Parameter] = &[AFTER, LIMIT];
 
-/// What a call can be refused with, besides the usual.
+/// A call's problems, besides the usual.
 const CALL_FAILS: &[ProblemKind] = &[
     InvalidArguments,
     NotPermitted,
@@ -37,10 +37,10 @@ const CALL_FAILS: &[ProblemKind] = &[
     PluginDeadline,
 ];
 
-/// What a listing can be refused with.
+/// A listing's problems.
 const LISTING_FAILS: &[ProblemKind] = &[OfferRefused, NotFound, Withdrawn];
 
-/// What a step of a negotiation can be refused with.
+/// The problems of a negotiation's step.
 const STEP_FAILS: &[ProblemKind] =
     &[NegotiationRefused, Conflict, NotFound, OfferRefused, AgreementRefused, Withdrawn];
 
@@ -253,7 +253,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
     step("/api/negotiations/{id}/termination", "End the negotiation"),
 ];
 
-/// The next message of a negotiation. The last part of the path says what it is to be; the document decides.
+/// The next message of a negotiation. The path's last segment names its intended kind; the document decides.
 const fn step(path: &'static str, summary: &'static str) -> Route {
     post(
         path,
@@ -363,7 +363,7 @@ pub(super) static ACCOUNTS: [Route; 13] = [
     READY,
 ];
 
-/// The process answers; on both listeners.
+/// Liveness, on both listeners.
 pub(super) const LIVE: Route = get(
     "/healthz",
     Anybody,
@@ -372,7 +372,7 @@ pub(super) const LIVE: Route = get(
     Handler::Now(|_, _, _| Ok(health::live())),
 );
 
-/// The same of calls.
+/// Readiness, on both listeners.
 pub(super) const READY: Route = get(
     "/readyz",
     Anybody,

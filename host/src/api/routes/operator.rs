@@ -1,4 +1,4 @@
-//! What is on the operator's listener.
+//! The operator's listener's routes.
 
 use super::super::problem::ProblemKind::{
     AgreementRefused, Conflict, EventRefused, NotFound, Withdrawn,

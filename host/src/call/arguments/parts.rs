@@ -1,7 +1,7 @@
-//! Arguments that came in parts: the fields of a form, or of a query beside a body of plain bytes.
+//! Arguments in parts: the fields of a form, or of a query with a body of plain bytes.
 //!
-//! A part for a `list<u8>` is its bytes as they are; one for a tensor may be a file of `numpy.save`. One for a text, a character or
-//! a case of an enum is the text as it is. One for anything else is JSON, as in a body of JSON.
+//! A part for a `list<u8>` is its bytes; one for a tensor may be a `numpy.save` file; one for a string, a character or an enum case is
+//! plain text. Any other is JSON, as in a JSON body.
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -11,7 +11,7 @@ use crate::call::Part;
 use crate::tensor::npy;
 use crate::value::{Field, Type, Value, parse};
 
-/// Reads the arguments of a function that takes `params` from its parts. `body` is for the only `list<u8>` that no part is for.
+/// Parses the arguments of a function with `params` from its parts. `body` is for the only `list<u8>` without a part.
 pub(super) fn read(
     params: &[Field],
     parts: &[Part],
@@ -34,7 +34,7 @@ pub(super) fn read(
         (Some(_), Some(param), None) => Some(param),
         (Some(_), ..) => return Err(ArgumentsError::OctetsForValues),
     };
-    // Everything but bytes is read as one object, by the one parser that there is.
+    // Everything except bytes is parsed as one object, by the one JSON parser.
     let mut object = Vec::from(b"{".as_slice());
     let mut plain = Vec::new();
     for param in params.iter().filter(|param| !param.ty.is_bytes() && !is_file(param, part(param)))
@@ -68,12 +68,12 @@ pub(super) fn read(
         .collect()
 }
 
-/// Whether a part is a tensor as NumPy has it.
+/// Whether a part is a tensor in NumPy's format.
 fn is_file(param: &Field, part: Option<&Part>) -> bool {
     param.ty == Type::Tensor && part.is_some_and(|part| npy::is_npy(&part.bytes))
 }
 
-/// Whether a part is a text as it is, and not JSON.
+/// Whether a part is plain text rather than JSON.
 fn is_text(ty: &Type) -> bool {
     match ty {
         Type::String | Type::Char | Type::Enum(_) => true,
@@ -88,7 +88,7 @@ fn member(object: &mut Vec<u8>, param: &Field, part: &Part) -> Result<(), Argume
     let json = if is_text(&param.ty) {
         serde_json::Value::from(text).to_string()
     } else {
-        // Whole JSON of its own: a part must not be able to reach into the next one.
+        // Each part must be complete JSON: it must not extend into the next one.
         let json: &RawValue =
             serde_json::from_str(text).map_err(|error| ArgumentsError::PartNotJson {
                 name: part.name.clone(),

@@ -1,20 +1,20 @@
-//! Headers that go through, in either direction.
+//! Headers passed on, in either direction.
 //!
-//! What a handler may say is a list, not everything but some: a browser may learn tomorrow of a header that speaks for a whole site, and
-//! all models of a host are one site. A header that is not here is left out; the answer goes on without it.
+//! Response headers are an allowlist: browsers may gain headers that affect a whole site, and all models of a host are one site. Other
+//! headers are dropped from the response.
 
 use http::{HeaderMap, HeaderName, header};
 
-/// How the host's own headers begin.
+/// Prefix of the host's own headers.
 const OURS: &str = "hospes-";
 
-/// Headers of a request that are for the host or the connection: its handler does not get them, nor any that begin with `hospes-`.
+/// Request headers for the host or the connection, which handlers do not get; nor any with the prefix `hospes-`.
 const NOT_FOR_HANDLERS: [HeaderName; 11] = [
     header::AUTHORIZATION,
     header::PROXY_AUTHORIZATION,
-    // All models of a host are one site for a browser: a cookie of one would be sent to all.
+    // For a browser all models of a host are one site: a cookie of one would be sent to all.
     header::COOKIE,
-    // The handler has the authority by other means, whichever version of HTTP it came with.
+    // The handler gets the authority separately, in every HTTP version.
     header::HOST,
     header::CONNECTION,
     header::EXPECT,
@@ -25,7 +25,7 @@ const NOT_FOR_HANDLERS: [HeaderName; 11] = [
     HeaderName::from_static("http2-settings"),
 ];
 
-/// What a handler may say of its response: of this response, this page, this resource, and of nothing beside them.
+/// Response headers for handlers: those that affect only this response, page or resource.
 const FROM_HANDLERS: [&str; 44] = [
     "accept-patch",
     "accept-post",
@@ -73,11 +73,10 @@ const FROM_HANDLERS: [&str; 44] = [
     "want-content-digest",
 ];
 
-/// How further names begin that a handler may use. Names with `x-` are applications' own: browsers give them no meaning for a site.
+/// Prefixes of further permitted names. `x-` names belong to applications: browsers give them no site-wide meaning.
 const FROM_HANDLERS_BEGINNING: [&str; 4] = ["content-", "mcp-", "openai-", "x-"];
 
-/// Names with `x-` that proxies in front of a host obey: they would fetch files, take the host out of service, or turn a request
-/// to somewhere else.
+/// `x-` names that reverse proxies obey: they would serve files, take the host out of service, or redirect the request.
 const NOT_FROM_HANDLERS_BEGINNING: [&str; 15] = [
     "x-accel-",
     "x-envoy-",
@@ -96,10 +95,10 @@ const NOT_FROM_HANDLERS_BEGINNING: [&str; 15] = [
     "x-varnish",
 ];
 
-/// Of those, what only asks that this response be handed on as it comes.
+/// One of those is harmless: it only turns off the proxy's buffering.
 const ACCEL_BUFFERING: &str = "x-accel-buffering";
 
-/// Takes out of a request what its handler does not get.
+/// Removes from a request what its handler does not get.
 pub(super) fn inward(headers: &mut HeaderMap) {
     for name in &NOT_FOR_HANDLERS {
         headers.remove(name);
@@ -107,7 +106,7 @@ pub(super) fn inward(headers: &mut HeaderMap) {
     keep(headers, |name| !name.starts_with(OURS));
 }
 
-/// Takes out of a response, or of its trailers, what its handler may not say.
+/// Removes from a response or its trailers what its handler may not send.
 pub(super) fn outward(headers: &mut HeaderMap) {
     keep(headers, may_leave);
 }

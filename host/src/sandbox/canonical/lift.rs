@@ -1,6 +1,6 @@
-//! From a guest to a [`Value`]. Everything that the guest says is checked: pointers, lengths, tags, text.
+//! From a guest to a [`Value`]. Everything from the guest is checked: pointers, lengths, tags, text.
 //!
-//! What the host allocates for it is counted against the call's `sandbox.hostcall_bytes_max`.
+//! Host allocations for it count against the call's `sandbox.hostcall_bytes_max`.
 
 use bytes::Bytes;
 use wasmtime::component::__internal::wasmtime_environ::component::VariantInfo;
@@ -80,7 +80,7 @@ fn unflatten(cx: &mut LiftContext<'_>, ty: InterfaceType, src: ValRaw) -> Result
         | InterfaceType::Enum(_)
         | InterfaceType::Option(_)
         | InterfaceType::Result(_) => {
-            // A case with a payload that takes a core value makes the variant take two, so payloads here take none.
+            // A payload with a core value would make the variant take two, so payloads here have none.
             let nothing = |cx: &mut LiftContext<'_>, ty| unflatten(cx, ty, ValRaw::u64(0));
             case(cx, ty, src.get_u32(), nothing)?
         }
@@ -88,7 +88,7 @@ fn unflatten(cx: &mut LiftContext<'_>, ty: InterfaceType, src: ValRaw) -> Result
     })
 }
 
-/// Lifts fields that together fit one core value: at most one of them takes it.
+/// Lifts fields that together fit one core value: at most one of them is not empty.
 fn unflatten_fields(
     cx: &mut LiftContext<'_>,
     fields: impl Iterator<Item = InterfaceType>,
@@ -97,7 +97,7 @@ fn unflatten_fields(
     fields.map(|ty| unflatten(cx, ty, src)).collect()
 }
 
-/// Lifts a value from `bytes`, which are as long as its type.
+/// Lifts a value from `bytes`, which have its type's size.
 pub(in crate::sandbox) fn load(
     cx: &mut LiftContext<'_>,
     ty: InterfaceType,
@@ -117,7 +117,7 @@ pub(in crate::sandbox) fn load(
         InterfaceType::Float32 => Value::F32(f32::from_le_bytes(first(bytes)?)),
         InterfaceType::Float64 => Value::F64(f64::from_le_bytes(first(bytes)?)),
         InterfaceType::Char => Value::Char(char::try_from(u32::from_le_bytes(first(bytes)?))?),
-        // Wasmtime's own strings know every encoding and count what they copy.
+        // Wasmtime's own strings support every encoding and count what they copy.
         InterfaceType::String => Value::String(<Box<str>>::linear_lift_from_memory(cx, ty, bytes)?),
         InterfaceType::List(index) => list(cx, types[index].element, bytes)?,
         InterfaceType::Own(_) => handle(cx, ty, u32::from_le_bytes(first(bytes)?))?,
@@ -148,15 +148,15 @@ pub(in crate::sandbox) fn load(
     })
 }
 
-/// Takes what is behind a guest's handle: a tensor, of which this is the number in the call's table, or a resource of the
-/// guest's own. That one is never destructed: the call needs it to its end, and then all of the guest is gone.
+/// Takes what a guest's handle refers to: a tensor, by its index in the call's table, or a resource of the guest. The guest's resource is
+/// never destructed: the call needs it to its end, and then the guest is gone.
 fn handle(cx: &mut LiftContext<'_>, ty: InterfaceType, index: u32) -> Result<Value> {
     let InterfaceType::Own(table) = ty else { return unsupported() };
     if cx.resource_type(table) != ResourceType::host::<GuestTensor>() {
         let (representation, _, _) = cx.guest_resource_lift_own(table, index)?;
         return Ok(Value::Handle(representation));
     }
-    // Wasmtime takes for granted that the type was checked.
+    // Wasmtime requires that the type was checked.
     let resource = Resource::<GuestTensor>::linear_lift_from_flat(cx, ty, &ValRaw::u32(index))?;
     Ok(Value::Handle(resource.rep()))
 }
@@ -177,7 +177,7 @@ fn load_fields(
         .collect()
 }
 
-/// Lifts a list from the pointer and the length in `bytes`.
+/// Lifts a list from the pointer and length in `bytes`.
 fn list(cx: &mut LiftContext<'_>, element: InterfaceType, bytes: &[u8]) -> Result<Value> {
     let at = u32::from_le_bytes(first(bytes)?) as usize;
     let length = u32::from_le_bytes(first(part(bytes, 4, 4, 1)?)?) as usize;
@@ -197,7 +197,7 @@ fn list(cx: &mut LiftContext<'_>, element: InterfaceType, bytes: &[u8]) -> Resul
     Ok(Value::List(values))
 }
 
-/// Makes the case `tag` of a variant, with the payload that `load` finds for it.
+/// Builds the case `tag` of a variant, with the payload that `load` reads for it.
 fn case(
     cx: &mut LiftContext<'_>,
     ty: InterfaceType,
@@ -274,7 +274,7 @@ fn mask(count: usize) -> u32 {
         .map_or(u32::MAX, |bit| bit - 1)
 }
 
-/// Such functions are refused when a bundle is deployed, so this is never seen from outside.
+/// Unreachable from outside: such functions are rejected at deployment.
 fn unsupported<T>() -> Result<T> {
     bail!("a type that cannot be called from outside")
 }

@@ -37,7 +37,7 @@ pub(super) fn arguments<T>(
     Ok(flat.slots)
 }
 
-/// Core values, filled from the first. What is not filled is zero.
+/// Core values, filled from the first. The rest are zero.
 struct Flat {
     slots: [ValRaw; FLAT_PARAMS_MAX],
     used: usize,
@@ -53,8 +53,8 @@ impl Flat {
     }
 }
 
-/// Appends `value` to the core values. Floats and small integers inside a variant share slots with wider ones; slots are
-/// kept as zero-extended 64-bit values, which is what all of them read correctly.
+/// Appends `value` to the core values. Floats and small integers inside a variant share slots with wider ones, so slots hold zero-extended
+/// 64-bit values, which all of them read correctly.
 fn flatten<T>(
     value: &Value,
     cx: &mut LowerContext<'_, T>,
@@ -80,7 +80,7 @@ fn flatten<T>(
             let text: &str = text;
             text.linear_lower_to_flat(cx, ty, &mut pair)?;
             #[expect(unsafe_code, reason = "wasmtime's own strings know every encoding")]
-            // SAFETY: `linear_lower_to_flat` promises to have written it all when it succeeds.
+            // SAFETY: `linear_lower_to_flat` guarantees on success that it has written everything.
             let [at, length] = unsafe { pair.assume_init() };
             flat.push(at)?;
             flat.push(length)
@@ -123,7 +123,7 @@ fn flatten<T>(
     }
 }
 
-/// Writes `value` to the guest's memory at `at`, which is aligned and has room for it.
+/// Writes `value` to the guest's memory at `at`, which is aligned and large enough.
 fn store<T>(
     value: &Value,
     cx: &mut LowerContext<'_, T>,
@@ -202,7 +202,7 @@ fn store_fields<T>(
     })
 }
 
-/// Copies a list into fresh memory of the guest. Returns where it is and how many elements it has.
+/// Copies a list into newly allocated guest memory. Returns its address and length.
 fn list<T>(
     value: &Value,
     cx: &mut LowerContext<'_, T>,
@@ -230,8 +230,7 @@ fn list<T>(
     }
 }
 
-/// The guest's own index of a handle: to the tensor with this number in the call's table, or to its own resource that it
-/// knows by this number.
+/// The guest's index of a handle: to the tensor with this index in the call's table, or to its own resource with this number.
 fn handle<T>(number: u32, cx: &mut LowerContext<'_, T>, ty: InterfaceType) -> Result<u32> {
     let is_tensor = |cx: &LowerContext<'_, T>, table| {
         cx.resource_type(table) == ResourceType::host::<GuestTensor>()
@@ -249,12 +248,12 @@ fn handle<T>(number: u32, cx: &mut LowerContext<'_, T>, ty: InterfaceType) -> Re
     // Wasmtime compares the resource's type with the function's.
     Resource::<GuestTensor>::new_own(number).linear_lower_to_flat(cx, ty, &mut index)?;
     #[expect(unsafe_code, reason = "wasmtime's own resources know the tables")]
-    // SAFETY: `linear_lower_to_flat` promises to have written it when it succeeds.
+    // SAFETY: `linear_lower_to_flat` guarantees on success that it has written it.
     let index = unsafe { index.assume_init() };
     Ok(index.get_u32())
 }
 
-/// One case of a variant, with what it carries.
+/// One case of a variant, with its payload.
 struct Case<'v> {
     tag: u32,
     payload: Option<(&'v Value, InterfaceType)>,
@@ -325,7 +324,7 @@ fn put_slice<T>(cx: &mut LowerContext<'_, T>, at: usize, bytes: &[u8]) -> Result
     Ok(())
 }
 
-/// Values are parsed by the function's own types, so this is never seen from outside.
+/// Unreachable from outside: the function's own types parsed the values.
 fn mismatch<T>() -> Result<T> {
     bail!("a value does not fit the function's type")
 }

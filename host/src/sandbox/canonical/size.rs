@@ -1,4 +1,4 @@
-//! How many bytes a value takes in a guest's memory (component model, "Despecialization" and "Alignment", "Element Size").
+//! The size of a value in a guest's memory (component model, "Despecialization", "Alignment" and "Element Size").
 
 use crate::value::Type;
 
@@ -36,7 +36,7 @@ fn fields_of<'t>(types: impl Iterator<Item = &'t Type>) -> (usize, usize) {
     (end.next_multiple_of(align), align)
 }
 
-/// The number of a case.
+/// The index of a case.
 fn tag(cases: usize) -> (usize, usize) {
     match cases {
         0..=0x100 => (1, 1),

@@ -1,4 +1,4 @@
-//! A component read into the steps of its instantiation. What has no part in how often things are instantiated is only counted.
+//! A component parsed into its instantiation steps. Definitions that do not affect instance counts are only counted.
 
 use wasmparser::{
     ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, Encoding,
@@ -29,32 +29,32 @@ impl Sort {
     }
 }
 
-/// What an instance of a core module brings.
+/// The exports of a core module's instance.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Module {
     pub(super) memories: usize,
     pub(super) tables: usize,
 }
 
-/// A value that a component takes from around it.
+/// A captured outer value.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Capture {
-    /// The surrounding component's own.
+    /// Defined by the enclosing component.
     Around(Sort, u32),
-    /// One that the surrounding component has captured itself.
+    /// Captured by the enclosing component itself.
     Further(Sort, usize),
 }
 
-/// Names, sorts and indices of what is handed on.
+/// Names, sorts and indices of arguments or exports.
 type Items<'a> = Box<[(&'a str, Sort, u32)]>;
 
 /// One step of an instantiation.
 #[derive(Debug)]
 pub(super) enum Step<'a> {
     Module(Module),
-    /// A place in [`Plan::components`].
+    /// An index into [`Plan::components`].
     Component(usize),
-    /// A place in the component's captures.
+    /// An index into the component's captures.
     Captured(Sort, usize),
     Copy(Sort, u32),
     Import(&'a str, Sort),
@@ -63,7 +63,7 @@ pub(super) enum Step<'a> {
     InstantiateModule(u32),
     Instantiate(u32, Items<'a>),
     Bundle(Items<'a>),
-    /// So many definitions that lead to no instance.
+    /// A number of definitions that lead to no instance.
     Other(usize),
 }
 
@@ -78,7 +78,7 @@ impl Step<'_> {
     }
 }
 
-/// One component, as it is written.
+/// One component as written.
 #[derive(Debug, Default)]
 pub(super) struct Component<'a> {
     pub(super) steps: Vec<Step<'a>>,
@@ -101,30 +101,30 @@ impl<'a> Component<'a> {
     }
 }
 
-/// All components of a binary; the outermost is the first.
+/// All components of a binary, outermost first.
 #[derive(Debug, Default)]
 pub(super) struct Plan<'a> {
     pub(super) components: Vec<Component<'a>>,
 }
 
-/// What is being read.
+/// The item being parsed.
 enum Open {
     Component(usize),
     Module(Module),
 }
 
 impl<'a> Plan<'a> {
-    /// Reads a component, of which no more than `definitions_max` steps are kept.
+    /// Parses a component and keeps at most `definitions_max` steps.
     pub(super) fn read(binary: &'a [u8], definitions_max: usize) -> Result<Self, ExtentError> {
         let (plan, open) = (Self::default(), Vec::new());
         let mut reading = Reading { plan, open, modules: 0, kept: 0, kept_max: definitions_max };
         for payload in Parser::new(0).parse_all(binary) {
             reading.payload(payload.map_err(ExtentError::Invalid)?)?;
-            // A section is no longer than its bytes; captures of what lies around add to it.
+            // A section is no longer than its bytes; captures of outer values add to it.
             reading.check()?;
         }
         if reading.plan.components.is_empty() {
-            // A core module: the engine says what it is.
+            // A core module: the engine checks it.
             reading.plan.components.push(Component::default());
         }
         Ok(reading.plan)
@@ -149,7 +149,7 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    /// The component that is being read; none inside a module.
+    /// The component being parsed; `None` inside a module.
     fn component(&mut self) -> Option<&mut Component<'a>> {
         match self.open.last() {
             Some(Open::Component(component)) => self.plan.components.get_mut(*component),
@@ -316,7 +316,7 @@ impl<'a> Reading<'a> {
         self.add(step);
     }
 
-    /// What lies `count` components further out is handed through all between. At most [`NESTING_MAX`] of them.
+    /// A value from `count` components further out is captured by every component in between. At most [`NESTING_MAX`] of them.
     fn outer(&mut self, sort: Sort, count: usize, index: u32) -> Option<Step<'a>> {
         if count == 0 {
             return Some(Step::Copy(sort, index));
@@ -338,7 +338,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// Those of `all` that can be instantiated or lead to it.
+/// The items of `all` that can be instantiated or lead to it.
 fn items<'a>(all: impl Iterator<Item = (&'a str, ComponentExternalKind, u32)>) -> Items<'a> {
     all.filter_map(|(name, kind, index)| Some((name, Sort::of(kind)?, index))).collect()
 }

@@ -65,7 +65,7 @@ fn memories_and_tables_are_multiplied() {
 
 #[test]
 fn what_is_handed_on_is_what_is_counted() {
-    // The module travels: as an argument, out of an instance, through an alias of what lies around.
+    // The module is passed as an argument, exported from an instance, and aliased from outside.
     let extent = measure(
         r#"(component
             (core module $m (memory 1))
@@ -113,7 +113,7 @@ fn components_lie_only_so_deep_inside_each_other() {
 
 #[test]
 fn what_lies_around_is_not_taken_in_for_ever() {
-    // Each alias is handed through sixty components.
+    // Each alias goes through sixty components.
     let aliases = "(alias outer 60 $m (core module))".repeat(2000);
     let text = format!(
         "(component (core module $m){}{aliases}{})",

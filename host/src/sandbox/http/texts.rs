@@ -1,7 +1,7 @@
-//! The texts of requests that a guest makes: bounded, and counted as memory of its call.
+//! Texts in a guest's outgoing requests: limited, and charged as its call's memory.
 //!
-//! Such requests are denied, but the library keeps what they say for as long as the guest keeps their handles, and bounds none of it. So
-//! its functions that keep a text are linked a second time, over the first, with a limit.
+//! Such requests are denied, but the library keeps their texts as long as the guest keeps the handles, without any limit. So the functions
+//! that keep a text are linked again, over the originals, with a limit.
 
 use wasmtime::component::{ComponentType, Lift, Linker, LinkerInstance, Resource};
 use wasmtime::{Result, StoreContextMut, bail};
@@ -15,10 +15,10 @@ use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView as _};
 
 use crate::sandbox::context::CallState;
 
-/// Longest of them, in bytes; a longer one is refused as one that cannot be read. Most servers take no longer paths either.
+/// Maximum length in bytes; a longer text is rejected as invalid. Most servers accept no longer paths either.
 const TEXT_BYTES_MAX: usize = 8 << 10;
 
-/// What a request is given that may hold a text.
+/// A field that may hold a text.
 trait Text: Sized {
     fn bytes(&self) -> usize;
 }
@@ -49,7 +49,7 @@ macro_rules! other {
 }
 other!(Method2, Scheme2, Method3, Scheme3);
 
-/// What WASI's setters answer.
+/// The result type of WASI's setters.
 type Set = std::result::Result<(), ()>;
 
 fn bound<R: 'static, T>(
@@ -81,8 +81,8 @@ fn name_of(resource: &str, setter: &str) -> String {
     format!("[method]{resource}.set-{setter}")
 }
 
-/// Makes sure that these are linked already. Where the library links another version of the interface, what is linked over it would be
-/// called by nobody, and nothing would be bounded.
+/// Checks that these are linked already. If the library linked another version of the interface, the replacements would never be called,
+/// and nothing would be limited.
 fn expect_linked(linker: &mut Linker<CallState>, interface: &str, resource: &str) -> Result<()> {
     let mut types = linker.instance(interface)?;
     for setter in SETTERS {
@@ -95,7 +95,7 @@ fn expect_linked(linker: &mut Linker<CallState>, interface: &str, resource: &str
     Ok(())
 }
 
-/// Links the setters of one version of WASI again, with the limit.
+/// Links the setters of one WASI version again, with the limit.
 macro_rules! setters {
     ($name:ident, $interface:expr, $resource:literal, $of:path, $request:ty, $method:ty, $scheme:ty) => {
         pub(super) fn $name(linker: &mut Linker<CallState>) -> Result<()> {

@@ -1,7 +1,7 @@
-//! The types of one bundle, each kept once: a hundred functions that take the same record share it.
+//! The types of one bundle, each stored once: a hundred functions with the same record share it.
 //!
-//! Parts are pooled before the whole, so two types are the same if their parts are at the same place: nothing is compared or hashed
-//! more than one level deep. What is kept is bounded for the bundle, in nodes and in bytes of names.
+//! Parts are pooled before the whole, so two types are equal if their parts are at the same address. Nothing is compared or hashed deeper
+//! than one level. The bundle's total is limited, in nodes and in bytes of names.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use crate::value::{Case, Constructor, Field, Type};
 
-/// Longest name in a type, in bytes: names are repeated wherever a type is described.
+/// Maximum length of a name in a type, in bytes: names are repeated in every description.
 const NAME_BYTES_MAX: usize = 256;
 
-/// How much the types of one bundle may be.
+/// Size limits of a bundle's types.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::sandbox) struct TypeLimits {
     /// `sandbox.type_nodes_max`.
@@ -21,7 +21,7 @@ pub(in crate::sandbox) struct TypeLimits {
     pub(in crate::sandbox) name_bytes: usize,
 }
 
-/// Which limit the types of a bundle go over.
+/// The limit that a bundle's types exceed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TypesExceed {
     #[error(
@@ -38,14 +38,14 @@ pub enum TypesExceed {
     Name { bytes: usize },
 }
 
-/// What a type is, by the places of its parts: those in the pool are the same if these are.
+/// A type by the addresses of its parts, which identify it within the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Identity(std::mem::Discriminant<Type>, usize, usize);
 
-/// Names and types of a record's fields, by their numbers.
+/// A record's fields, by number of name and type.
 type FieldsKey = Box<[(usize, Identity)]>;
 
-/// Names and types of a variant's cases, by their numbers.
+/// A variant's cases, by number of name and type.
 type CasesKey = Box<[(usize, Option<Identity>)]>;
 
 /// The pool.
@@ -137,7 +137,7 @@ impl Pool {
     }
 }
 
-/// What is kept under `key`; if there is nothing yet, what `make` makes, which counts for `count` nodes.
+/// The entry of `key`, or a new one from `make`, which counts for `count` nodes.
 fn keep<K: Eq + Hash, V: Clone>(
     kept: &mut HashMap<K, V>,
     key: K,
@@ -161,7 +161,7 @@ fn place(name: &Arc<str>) -> usize {
     name.as_ptr() as usize
 }
 
-/// Empty slices may be anywhere; they are all the same.
+/// Empty slices may have any address; they are all equal.
 fn start<T>(slice: &Arc<[T]>) -> usize {
     if slice.is_empty() { 0 } else { slice.as_ptr() as usize }
 }

@@ -1,4 +1,4 @@
-//! Reads the types of a function, into those that callers can send and get.
+//! Converts a function's types into those that callers can send and receive.
 
 use std::sync::Arc;
 
@@ -9,24 +9,24 @@ use super::pool::Pool;
 use super::{Handles, Refused, Resources};
 use crate::value::{Case, Constructor, Field, Type};
 
-/// Deepest nesting of types. Recursion over types is bounded by it.
+/// Maximum nesting of types. Bounds recursion over types.
 const TYPE_DEPTH_MAX: usize = 32;
 
-/// Most nodes in the types of one function, counted wherever they are used: what a caller sends has to be read by them.
+/// Maximum nodes in one function's types, counted at each use, because each use must be parsed in requests.
 const TYPE_NODES_MAX: usize = 10_000;
 
-/// Where a type is read, which decides about handles.
+/// The position of a type, which decides the permitted handles.
 #[derive(Clone, Copy)]
 enum Place {
-    /// Callers can make what is here.
+    /// Parameters: callers can construct resources here.
     Params,
-    /// Only what outlives the call can be here.
+    /// Results: only what outlives the call.
     Result,
-    /// Nor can tensors: elements are handed on one by one, while the call goes on.
+    /// Stream elements: no tensors either, because elements leave while the call runs.
     Elements,
 }
 
-/// Reads the types of one function, into the pool of its bundle.
+/// Reads one function's types into its bundle's pool.
 pub(super) struct TypeReader<'r> {
     resources: &'r Resources,
     pool: &'r mut Pool,
@@ -36,7 +36,7 @@ pub(super) struct TypeReader<'r> {
 }
 
 impl<'r> TypeReader<'r> {
-    /// Begins with the parameters.
+    /// Starts with the parameters.
     pub(super) fn of_params(resources: &'r Resources, pool: &'r mut Pool) -> Self {
         let (place, handles) = (Place::Params, Handles::default());
         Self { resources, pool, nodes: 0, place, handles }
@@ -48,18 +48,18 @@ impl<'r> TypeReader<'r> {
         self.read(ty, 0)
     }
 
-    /// The type of what the function's stream is of.
+    /// The element type of the function's stream.
     pub(super) fn element(&mut self, ty: &types::Type) -> Result<Type, Refused> {
         self.place = Place::Elements;
         self.read(ty, 0)
     }
 
-    /// What of the types that were read are handles.
+    /// The handles among the types read.
     pub(super) fn handles(self) -> Handles {
         self.handles
     }
 
-    /// The function's parameters, each a name and a type.
+    /// The function's parameters, by name and type.
     pub(super) fn params<'n>(
         &mut self,
         params: impl Iterator<Item = (&'n str, types::Type)>,
@@ -80,7 +80,7 @@ impl<'r> TypeReader<'r> {
         Ok(self.pool.fields(fields)?)
     }
 
-    /// The host's tensor, or a resource of the plugin's that the host can make.
+    /// The host's tensor, or a plugin's resource that the host can construct.
     fn resource(&mut self, resource: &ResourceType, depth: usize) -> Result<Type, Refused> {
         match (self.place, self.resources.is_tensor(resource)) {
             (Place::Params | Place::Result, true) => {

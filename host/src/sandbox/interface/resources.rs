@@ -1,4 +1,4 @@
-//! The resources that a component's functions may take: the host's tensors, and its own if the host can make them.
+//! The resources that a component's functions may take: the host's tensors, and its own if the host can construct them.
 
 use wasmtime::Engine;
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
@@ -7,14 +7,14 @@ use wasmtime::component::{Component, ComponentExportIndex, ResourceType};
 /// The import that defines the resource `tensor`.
 const TENSOR_INTERFACE: &str = "wasi:nn/tensor@0.2.0-rc-2024-10-28";
 
-/// What the exports of constructors begin with (component model, "Import and Export Definitions").
+/// Prefix of exported constructors (component model, "Import and Export Definitions").
 const CONSTRUCTOR: &str = "[constructor]";
 
-/// What a component knows resources as.
+/// A component's resource types.
 pub(in crate::sandbox) struct Resources {
     /// The host's tensors, if it imports them.
     tensor: Option<ResourceType>,
-    /// Those that it defines and has constructors for.
+    /// Those that it defines, with constructors.
     made: Vec<Made>,
 }
 

@@ -1,4 +1,4 @@
-//! API keys: what their owner keeps, what the host keeps of them, and when they were last used.
+//! API keys: what their owner has, what the host stores, and when they were last used.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -11,16 +11,16 @@ use super::AuthError;
 use crate::id::{KeyId, hex, unhex};
 use crate::stop::Stop;
 
-/// What every key begins with, so that scanners for leaked secrets can know it.
+/// Prefix of every key, so that secret scanners recognise it.
 const KEY_PREFIX: &str = "hsp_";
 
-/// Bytes of a key's checksum: enough to tell a mistyped key from an unknown one without asking the store.
+/// Length of a key's checksum in bytes: enough to tell a mistyped key from an unknown one without a look-up.
 const CHECKSUM_BYTES: usize = 4;
 
-/// Longest name of a key, in bytes.
+/// Maximum length of a key's name, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
-/// Separates stored keys from every other use of BLAKE3. Hashed once: each call asks for it.
+/// Domain separation for stored keys. Hashed once, because each call needs it.
 static STORED_CONTEXT: LazyLock<ContextKey> =
     LazyLock::new(|| hash_derive_key_context("hospes 2026-11 api key"));
 
@@ -29,14 +29,14 @@ static STORED_CONTEXT: LazyLock<ContextKey> =
 pub struct ApiKey(pub(super) [u8; 32]);
 
 impl ApiKey {
-    /// A new key from the operating system's random numbers.
+    /// A new key from the operating system's random generator.
     pub(super) fn generate() -> Result<Self, AuthError> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).map_err(|_| AuthError::Randomness)?;
         Ok(Self(bytes))
     }
 
-    /// Reads a key as a client sends it.
+    /// Parses a key as a client sends it.
     fn parse(text: &str) -> Result<Self, AuthError> {
         let malformed = AuthError::Malformed;
         let digits = text.strip_prefix(KEY_PREFIX).ok_or(malformed)?;
@@ -58,7 +58,7 @@ impl ApiKey {
         checksum
     }
 
-    /// What is stored. The key has 256 random bits, so a plain hash cannot be searched.
+    /// The stored hash. The key has 256 random bits, so a plain hash cannot be searched.
     pub(super) fn stored(&self) -> KeyHash {
         let mut hasher = blake3::Hasher::new_from_context_key(&STORED_CONTEXT);
         *hasher.update(&self.0).finalize().as_bytes()
@@ -71,15 +71,15 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-/// What is kept of a key.
+/// The stored form of a key.
 pub(super) type KeyHash = [u8; 32];
 
-/// What a caller has shown: an API key, of which only the hash is kept.
+/// A caller's API key, of which only the hash is kept.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Credential(pub(super) KeyHash);
 
 impl Credential {
-    /// Reads a key as a client sends it.
+    /// Parses a key as a client sends it.
     ///
     /// # Errors
     /// [`AuthError::Missing`], [`AuthError::Malformed`].
@@ -95,7 +95,7 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// Checks what a key is to be called by its owner.
+/// Checks a key's name.
 ///
 /// # Errors
 /// [`AuthError::KeyName`].
@@ -106,18 +106,18 @@ pub(super) fn check_name(name: &str) -> Result<(), AuthError> {
     Ok(())
 }
 
-/// One key as the host keeps it.
+/// One stored key.
 #[derive(Debug)]
 pub struct KeyInfo {
     pub id: KeyId,
-    /// What its owner calls it.
+    /// Its owner's name for it.
     pub name: Option<Box<str>>,
     pub made: Timestamp,
-    /// When it was last used, in seconds; [`i64::MIN`] if never.
+    /// Last use in seconds; [`i64::MIN`] if never.
     used: AtomicI64,
-    /// The same as the store has it.
+    /// Last use according to the store.
     pub(super) used_kept: AtomicI64,
-    /// Ends the calls that were made with it.
+    /// Ends the calls made with it.
     pub(super) stop: Arc<Stop>,
 }
 
@@ -133,21 +133,21 @@ impl KeyInfo {
         Self { id, name, made, used, used_kept, stop: Arc::default() }
     }
 
-    /// When it was last used, to the second; none if never.
+    /// Last use, to the second; `None` if never.
     pub fn used(&self) -> Option<Timestamp> {
         Timestamp::from_second(self.used.load(Ordering::Relaxed)).ok()
     }
 
-    /// Notes that it is used. Most calls within a second write nothing.
+    /// Records a use. Most calls write nothing, because it changes once a second.
     pub(super) fn touch(&self, now: i64) {
-        // The second is looked at once a second: a key may be made within it.
+        // The cached second can be older than the key.
         let now = now.max(self.made.as_second());
         if self.used.load(Ordering::Relaxed) != now {
             self.used.store(now, Ordering::Relaxed);
         }
     }
 
-    /// Whether the store does not know yet when it was last used.
+    /// Whether the store does not have the last use yet.
     pub(super) fn is_unkept(&self) -> bool {
         self.used.load(Ordering::Relaxed) != self.used_kept.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! What the operator does to accounts and keys. It is in force at once; that it lasts, the log of receipts and actions sees to.
+//! The operator's actions on accounts and keys. They take effect at once; the log makes them permanent.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,14 +18,14 @@ pub struct ListedKey {
 }
 
 impl Auth {
-    /// Every account, in the order of the names.
+    /// Every account, ordered by name.
     pub fn accounts(&self) -> Vec<Arc<Account>> {
         let mut all: Vec<_> = self.directory.load().accounts.values().cloned().collect();
         all.sort_by(|one, other| one.name.cmp(&other.name));
         all
     }
 
-    /// The keys of an account, the oldest first.
+    /// An account's keys, oldest first.
     pub fn keys_of(&self, name: &AccountName) -> Vec<ListedKey> {
         let directory = self.directory.load();
         let keys = directory.keys.values().filter(|key| key.caller.account.name == *name);
@@ -40,7 +40,7 @@ impl Auth {
         keys
     }
 
-    /// Whose key this is.
+    /// The account of this key.
     ///
     /// # Errors
     /// [`AuthError::NoKey`].
@@ -50,7 +50,7 @@ impl Auth {
         found.map(|key| Arc::clone(&key.caller.account)).ok_or(AuthError::NoKey(id))
     }
 
-    /// The parties of accounts that are not open, those that they were before too.
+    /// The current and former parties of accounts that are not open.
     pub fn stopped_parties(&self) -> Vec<Party> {
         let directory = self.directory.load();
         let stopped = directory.accounts.values().filter(|one| one.standing != Standing::Open);
@@ -60,7 +60,7 @@ impl Auth {
     /// Suspends, resumes or closes an account. A closed one stays closed.
     ///
     /// # Errors
-    /// [`AuthError::NoAccount`], [`AuthError::Closed`]; nothing was changed then.
+    /// [`AuthError::NoAccount`], [`AuthError::Closed`]; nothing was changed.
     pub fn set_standing(&self, name: &AccountName, standing: Standing) -> Result<(), AuthError> {
         let _changing = self.lock();
         let mut directory = Directory::clone(&self.directory.load());
@@ -74,7 +74,7 @@ impl Auth {
         Ok(())
     }
 
-    /// Revokes a key: it opens nothing any more, and the calls that were made with it end.
+    /// Revokes a key: it is invalid from now on, and its running calls end.
     ///
     /// # Errors
     /// [`AuthError::NoKey`].
@@ -92,15 +92,15 @@ impl Auth {
         Ok(())
     }
 
-    /// Looks at the clock, for when keys are used. To be called about once a second.
+    /// Updates the clock for keys' last use. Call about once a second.
     pub fn tick(&self) {
         self.second.store(self.clock.now().as_second(), Ordering::Relaxed);
     }
 
-    /// Writes down when keys were last used, where that has changed.
+    /// Stores keys' last use, where it has changed.
     ///
     /// # Errors
-    /// [`AuthError::Store`]; it is tried again with the next.
+    /// [`AuthError::Store`]; the next run tries again.
     pub fn keep_uses(&self) -> Result<(), AuthError> {
         let _changing = self.lock();
         let directory = self.directory.load();

@@ -1,4 +1,4 @@
-//! One agreement in force: its compiled terms, what is used of them, and whether it is running.
+//! One agreement in force: its compiled terms, its usage, and whether it is running.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::id::{Digest, FunctionName, ModelName, Party};
 use crate::ledger::limits::{Limits, Metered};
 use crate::state::deployments::Statistics;
 
-/// What is known of an agreement without its document, which is on the disk.
+/// An agreement without its document, which is on disk.
 #[derive(Debug, Clone)]
 pub struct Outline {
     /// SHA-256 of the document.
@@ -24,14 +24,14 @@ pub struct Outline {
     pub publisher: Party,
     pub consumer: Party,
     pub model: ModelName,
-    /// When its document says that it was made.
+    /// When it was made, according to its document.
     pub issued: Timestamp,
     /// The offer that it accepts, or the request that it grants.
     pub offer: Digest,
     pub versions: Versions,
-    /// The agreement that it is a part of.
+    /// Its parent agreement.
     pub parent: Option<Digest>,
-    /// Whether the host has signed it for the publisher.
+    /// Whether the host signed for the publisher.
     pub is_by_agent: bool,
     /// Whether publisher and consumer have signed.
     signed: [bool; 2],
@@ -62,19 +62,19 @@ impl Outline {
         }
     }
 
-    /// Who has yet to sign.
+    /// Who has not signed yet.
     pub fn missing(&self) -> Vec<Role> {
         let roles = ROLES.into_iter().zip(self.signed);
         roles.filter(|(_, signed)| !signed).map(|(role, _)| role).collect()
     }
 
-    /// The parties that have signed, a publisher also by its agent.
+    /// The parties that have signed; a publisher also through its agent.
     pub(super) fn signers(&self) -> impl Iterator<Item = Party> + '_ {
         let roles = ROLES.into_iter().zip(self.signed);
         roles.filter(|(_, signed)| *signed).map(|(role, _)| *self.party(role))
     }
 
-    /// Who has signed and who has not, of an agreement that only one has signed.
+    /// Signers and missing signers of an agreement with one signature.
     pub(super) fn proposed_by(&self) -> Option<(Party, Party)> {
         match self.signed {
             [true, false] => Some((self.publisher, self.consumer)),
@@ -91,18 +91,18 @@ pub struct Active {
     outline: Outline,
     documents: Arc<Documents>,
     terms: Terms,
-    /// One for each rule, in the order of the rules.
+    /// One per rule, in the order of the rules.
     ledgers: Vec<Arc<Ledger>>,
-    /// The agreement that this one is a part of.
+    /// Its parent agreement.
     parent: Option<Arc<Active>>,
     life: Life,
     statistics: Statistics,
 }
 
-/// What the host has of an agreement.
+/// An agreement's state.
 #[derive(Clone)]
 pub enum Standing {
-    /// One of the parties has yet to sign.
+    /// One party has not signed yet.
     Proposed(Arc<Proposed>),
     Active(Arc<Active>),
 }
@@ -111,7 +111,7 @@ pub enum Standing {
 pub struct Proposed {
     outline: Outline,
     documents: Arc<Documents>,
-    /// When it was first handed in.
+    /// When it was first submitted.
     since: Timestamp,
 }
 
@@ -120,31 +120,31 @@ impl Proposed {
         Arc::new(Self { outline, documents: Arc::clone(documents), since })
     }
 
-    /// When it was first handed in.
+    /// When it was first submitted.
     pub fn since(&self) -> Timestamp {
         self.since
     }
 }
 
-/// One limit over the calls of a rule, and how much of it is used.
+/// One limit of a rule over all calls, and its usage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitUse {
-    /// What is counted: calls, rows, bytes or tokens; calls of the present period; microseconds; millionths of the currency.
+    /// The unit: calls, rows, bytes or tokens; calls of the present period; microseconds; millionths of the currency.
     pub limit: &'static str,
     pub used: u64,
     pub max: u64,
 }
 
-/// How far one rule of an agreement is used.
+/// The usage of one rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleUse {
     pub rule: u16,
     pub function: FunctionName,
     pub usage: Usage,
-    /// Most calls.
+    /// Maximum calls.
     pub max: Option<u64>,
     pub ends: Option<Timestamp>,
-    /// What was charged so far, in millionths of the currency.
+    /// Amount charged so far, in millionths of the currency.
     pub price: Option<u64>,
     /// Every limit that calls use up.
     pub limits: Vec<LimitUse>,
@@ -171,7 +171,7 @@ impl Active {
         &self.outline
     }
 
-    /// The document, read from the disk unless somebody has just asked for it.
+    /// The document, read from disk unless it was read recently.
     ///
     /// # Errors
     /// [`AgreementsError`].
@@ -183,30 +183,30 @@ impl Active {
         &self.terms
     }
 
-    /// What is used, a ledger for each rule.
+    /// The usage, one ledger per rule.
     pub fn ledgers(&self) -> &[Arc<Ledger>] {
         &self.ledgers
     }
 
-    /// What the calls under it came to, since the host started.
+    /// Statistics of its calls since the host started.
     pub fn statistics(&self) -> &Statistics {
         &self.statistics
     }
 
-    /// The agreement that this one is a part of.
+    /// Its parent agreement.
     pub fn parent(&self) -> Option<&Arc<Active>> {
         self.parent.as_ref()
     }
 
-    /// Its events and what they came to.
+    /// Its events and their effect.
     pub(super) fn life(&self) -> &Life {
         &self.life
     }
 
-    /// Whether it runs, and everything above it. `as_of` is when the host last knew the state of its agreements.
+    /// Whether it and all its parents run. `as_of` is when the host last confirmed its agreements.
     ///
     /// # Errors
-    /// Why not, for its parties.
+    /// The reason why not, for its parties.
     pub fn in_force(&self, now: Timestamp, as_of: Timestamp) -> Result<(), String> {
         if let Some(max) = self.terms.max_stale()
             && now > as_of.checked_add(max).unwrap_or(Timestamp::MAX)
@@ -225,7 +225,7 @@ impl Active {
         }
     }
 
-    /// Why a call is allowed or not.
+    /// Why a call is permitted or refused.
     pub fn report(&self, call: &CallFacts<'_>, input: Option<InputFacts<'_>>) -> Report {
         let usage: Vec<_> = self.ledgers.iter().map(|ledger| ledger.usage(call.now)).collect();
         let facts = Facts { call: *call, input };
@@ -314,12 +314,12 @@ impl Standing {
         &self.outline().id
     }
 
-    /// Who has yet to sign.
+    /// Who has not signed yet.
     pub fn missing(&self) -> Vec<Role> {
         self.outline().missing()
     }
 
-    /// The rules and what is used of them; none before the agreement is in force.
+    /// The rules with their usage; `None` before the agreement is in force.
     pub fn rules(&self, now: Timestamp) -> Vec<RuleUse> {
         match self {
             Standing::Proposed(_) => Vec::new(),
@@ -327,7 +327,7 @@ impl Standing {
         }
     }
 
-    /// Whether the agreement permits no call any more, whatever its parties do: each of its rules is past its dates or used up.
+    /// Whether the agreement can never permit a call again: each rule has expired or is used up.
     pub fn is_over(&self, now: Timestamp) -> bool {
         let Standing::Active(active) = self else { return false };
         let mut rules = active.terms.rules().iter().zip(&active.ledgers);
@@ -336,7 +336,7 @@ impl Standing {
         })
     }
 
-    /// Whether the agreement was in force and its dates are over by `now`.
+    /// Whether the agreement was in force and has expired by `now`.
     pub fn has_ended(&self, now: Timestamp) -> bool {
         match self {
             Standing::Proposed(_) => false,

@@ -1,4 +1,4 @@
-//! How an agreement comes into force: what it may take the place of, and what it may be a part of.
+//! How an agreement comes into force: what it may supersede, and what it may be a part of.
 
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -15,11 +15,11 @@ use crate::state::accounts::Auth;
 use crate::store::Table;
 
 impl Agreements {
-    /// Brings back what the store holds. What cannot be read, and what rests on that, is set aside.
+    /// Restores the stored agreements. Unreadable ones, and those based on them, are set aside.
     pub(super) fn restore(&self) -> Result<(), AgreementsError> {
         let mut directory = Directory::default();
         let since = self.proposed_since()?;
-        // By the agreement that they rest on, which has not come yet.
+        // By the agreement they are based on, which has not been read yet.
         let mut waiting: ById<Digest, Vec<String>> = ById::default();
         for key in self.store.keys(Table::Agreements)? {
             let mut next = vec![key];
@@ -64,10 +64,10 @@ impl Agreements {
         Ok(Restored::Entered(id))
     }
 
-    /// Takes a proposal whose terms both sides have been shown. When both have signed, it comes into force.
+    /// Takes a proposal whose terms both sides have seen. When both have signed, it comes into force.
     ///
     /// # Errors
-    /// [`AgreementsError`]; nothing was changed then.
+    /// [`AgreementsError`]; nothing was changed.
     pub fn take(&self, mut proposal: Proposal) -> Result<Standing, AgreementsError> {
         if let Some(reason) = self.store.why_aside(Table::Agreements, &proposal.id().to_string()) {
             return Err(AgreementsError::Aside { id: *proposal.id(), reason });
@@ -104,7 +104,7 @@ impl Agreements {
             (Standing::Active(_), Some(earlier)) => {
                 let earlier =
                     directory.active(&earlier).ok_or(AgreementsError::NotSuperseding(earlier))?;
-                // One that is frozen would hand on its counts, which may be too low.
+                // A frozen agreement would pass on its counts, which may be too low.
                 if earlier.in_force(self.now(), self.as_of()).is_err()
                     || self.held(earlier).is_some()
                 {
@@ -124,7 +124,7 @@ impl Agreements {
         Ok(standing)
     }
 
-    /// The room, once this agreement is not on its way to the disk.
+    /// The usage, without this agreement's own pending write.
     fn room_for(&self, id: &Digest) -> MutexGuard<'_, Room> {
         let mut room = self.room();
         while room.on_its_way.contains(id) {
@@ -133,8 +133,8 @@ impl Agreements {
         room
     }
 
-    /// Writes an agreement while others go on, so that several share a commit. Its room is taken before, and given back if it could not
-    /// be written. Whoever hands in the same one meanwhile waits.
+    /// Writes an agreement while others are written, so that several share a commit. Its room is reserved before, and released if the write
+    /// fails. Concurrent submissions of the same agreement wait.
     fn keep<'a>(
         &'a self,
         mut room: MutexGuard<'a, Room>,
@@ -169,7 +169,7 @@ impl Agreements {
     ) -> Result<Standing, AgreementsError> {
         match proposal.complete() {
             Err(proposal) => {
-                // Shown to be impossible now, not when the second party has signed too.
+                // Report impossible terms now, not when the second party signs.
                 self.above(directory, proposal.agreement())?;
                 let outline = Outline::of(&proposal);
                 Ok(Standing::Proposed(Proposed::new(outline, &self.documents, since)))
@@ -196,7 +196,7 @@ impl Agreements {
             let parent = above.as_ref().and_then(|Above { parent, rules }| {
                 parent.ledgers().get(usize::from(*rules.get(index)?)).cloned()
             });
-            // The first rule for the same function that no other rule goes on with.
+            // The first rule for the same function that is not continued by another rule.
             let before = earlier.and_then(|earlier| {
                 let same =
                     earlier.terms().rules().iter().enumerate().find(|(number, old)| {
@@ -218,7 +218,7 @@ impl Agreements {
         Ok(Active::new(outline, &self.documents, (terms, ledgers), parent, life))
     }
 
-    /// The agreement that this one is to be a part of, and for each rule the rule above it.
+    /// The agreement that this one is to be a part of, and each rule's parent rule.
     fn above(
         &self,
         directory: &Directory,
@@ -234,11 +234,11 @@ impl Agreements {
     }
 }
 
-/// An agreement that is entered, and the same one before, with fewer signatures.
+/// An agreement with its previous state, if it had fewer signatures.
 struct Entry {
     outline: Outline,
     known: Option<Outline>,
-    /// When it was first handed in.
+    /// When it was first submitted.
     since: Timestamp,
 }
 
@@ -258,7 +258,7 @@ impl Entry {
     }
 }
 
-/// An agreement that is being written. Nobody waits for it any more once it has arrived, or failed in whatever way.
+/// An agreement being written. Dropping it, after success or failure, wakes the waiters.
 struct OnItsWay<'a> {
     agreements: &'a Agreements,
     id: Digest,
@@ -283,14 +283,14 @@ impl Drop for OnItsWay<'_> {
     }
 }
 
-/// What has to be in force before: what it supersedes once both have signed, what it is a part of always.
+/// Checks what must be in force: the superseded agreement once both have signed, the parent always.
 fn rests_on(proposal: &Proposal) -> impl Iterator<Item = Digest> {
     let clauses = proposal.agreement().clauses();
     let supersedes = clauses.supersedes.filter(|_| proposal.missing().is_empty());
     clauses.parent.into_iter().chain(supersedes)
 }
 
-/// The agreement that another is a part of, and for each rule of that other the rule above it.
+/// The parent agreement, and the parent rule of each rule.
 struct Above {
     parent: Arc<Active>,
     rules: Vec<u16>,
@@ -312,7 +312,7 @@ fn superseded<'a>(
     earlier.ok_or(AgreementsError::NotSuperseding(*id))
 }
 
-/// What became of a stored agreement.
+/// The result of restoring an agreement.
 enum Restored {
     Entered(Digest),
     /// It waits for this one.

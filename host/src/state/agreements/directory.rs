@@ -1,6 +1,6 @@
-//! Which agreements there are, for those who look one up, and whose room they fill, for those who add one.
+//! An index of agreements for look-ups, and the room that each party uses.
 //!
-//! A change copies what it touches and shares the rest, so that many agreements make neither look-ups nor changes slow.
+//! A change copies what it touches and shares the rest, so that many agreements slow down neither look-ups nor changes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::state::Shared;
 #[derive(Default, Clone)]
 pub(super) struct Directory {
     all: Shared<Digest, Standing>,
-    /// By consumer, and of each by model: a party with many models copies none of the others.
+    /// By consumer, then by model: a party with many models copies none of the others.
     in_force: Shared<Party, Shared<ModelName, Arc<Vec<Arc<Active>>>>>,
 }
 
@@ -45,7 +45,7 @@ impl Directory {
         self.all.values()
     }
 
-    /// Enters an agreement in place of what was known of it.
+    /// Inserts an agreement, replacing its previous state.
     pub fn insert(&mut self, standing: Standing) {
         if let Standing::Active(active) = &standing {
             self.enter(active);
@@ -63,27 +63,27 @@ impl Directory {
         self.in_force.insert_mut(*consumer, of_party);
     }
 
-    /// Takes out an agreement that was never in force.
+    /// Removes an agreement that never came into force.
     pub fn remove(&mut self, id: &Digest) {
         self.all.remove_mut(id);
     }
 }
 
-/// Whose room the agreements fill: only that of those who have signed.
+/// Room used per party: agreements count only for those who have signed.
 #[derive(Default)]
 pub(super) struct Room {
     signed: ById<Party, usize>,
     /// Agreements that only the first of the two has signed.
     proposed: ById<(Party, Party), usize>,
-    /// When those that only one has signed were first handed in.
+    /// When agreements with one signature were first submitted.
     proposed_at: BTreeSet<(Timestamp, Digest)>,
-    /// Agreements that the host has signed for a publisher, by offer.
+    /// Agreements that the host signed for a publisher, by offer.
     by_agent: ById<Digest, Made>,
-    /// Agreements that are being written, whose room is taken already.
+    /// Agreements being written, whose room is reserved.
     pub on_its_way: BTreeSet<Digest>,
 }
 
-/// What the host has signed under one offer: in all, and with each consumer.
+/// What the host has signed under one offer: in total, and with each consumer.
 #[derive(Default)]
 struct Made {
     all: u32,
@@ -91,12 +91,12 @@ struct Made {
 }
 
 impl Room {
-    /// Enters an agreement. `since` is when it was first handed in.
+    /// Counts an agreement. `since` is when it was first submitted.
     pub fn enter(&mut self, outline: &Outline, since: Timestamp) {
         self.change(outline, since, true);
     }
 
-    /// Takes an agreement out, as it was entered.
+    /// Removes an agreement, as it was counted.
     pub fn leave(&mut self, outline: &Outline, since: Timestamp) {
         self.change(outline, since, false);
     }
@@ -125,25 +125,25 @@ impl Room {
         }
     }
 
-    /// Agreements that any of these keys has signed.
+    /// Agreements signed by any of these keys.
     pub fn signed(&self, keys: &[Party]) -> usize {
         keys.iter().filter_map(|party| self.signed.get(party)).sum()
     }
 
-    /// Agreements that any of `signers` has signed and wants one of `others` to sign.
+    /// Agreements signed by any of `signers` that wait for a signature of one of `others`.
     pub fn proposed(&self, signers: &[Party], others: &[Party]) -> usize {
         let pairs = signers.iter().flat_map(|signer| others.iter().map(|other| (*signer, *other)));
         pairs.filter_map(|pair| self.proposed.get(&pair)).sum()
     }
 
-    /// Agreements that the host has signed under an offer, and how many of them with any of these keys.
+    /// Agreements that the host signed under an offer, and how many of them with any of these keys.
     pub fn by_agent(&self, offer: &Digest, consumer: &[Party]) -> (u32, u32) {
         let Some(of_offer) = self.by_agent.get(offer) else { return (0, 0) };
         let theirs = consumer.iter().filter_map(|party| of_offer.with.get(party));
         (of_offer.all, theirs.fold(0, |sum, made| sum.saturating_add(*made)))
     }
 
-    /// Those that only one has signed and that were handed in before `at`.
+    /// Agreements with one signature that were submitted before `at`.
     pub fn proposed_before(&self, at: Timestamp) -> Vec<(Timestamp, Digest)> {
         self.proposed_at.iter().take_while(|(since, _)| *since < at).copied().collect()
     }

@@ -1,5 +1,5 @@
-//! The documents of agreements, on the disk: calls need their compiled form only. Read again to explain a denial, to show them, and
-//! to compare others with them.
+//! The agreements' documents, on disk: calls need only their compiled form. Documents are read to explain a denial, to show them, and to
+//! compare others with them.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -12,20 +12,20 @@ use crate::agreement::{Agreement, Proposal};
 use crate::id::Digest;
 use crate::store::{Store, Table};
 
-/// Documents that are kept as they were read last.
+/// Number of recently read documents in the cache.
 const READ_MAX: usize = 32;
 
-/// Bytes of their envelopes together. In memory a document takes some five times as much.
+/// Size of their envelopes in bytes. In memory a document takes about five times as much.
 const READ_BYTES_MAX: usize = 2 << 20;
 
-/// Reads documents, and keeps a few that were read last.
+/// Reads documents and caches the last few.
 pub(super) struct Documents {
     store: Arc<Store>,
-    /// The latest first, with the bytes of their envelopes.
+    /// Latest first, with the size of their envelopes.
     latest: Mutex<VecDeque<(Digest, Arc<Agreement>, usize)>>,
 }
 
-/// Does long work while other tasks of this thread, if it serves any, go elsewhere.
+/// Does long work while other tasks leave this thread, if it is a serving thread.
 fn away<T>(work: impl FnOnce() -> T) -> T {
     match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => block_in_place(work),
@@ -38,7 +38,7 @@ impl Documents {
         Arc::new(Self { store, latest: Mutex::default() })
     }
 
-    /// The envelope as it is kept.
+    /// The stored envelope.
     ///
     /// # Errors
     /// [`AgreementsError::NotFound`], [`AgreementsError::Store`].
@@ -47,14 +47,14 @@ impl Documents {
         kept.ok_or(AgreementsError::NotFound(*id))
     }
 
-    /// The document. Its signatures were checked when it was taken, and when the host was started.
+    /// The document. Its signatures were verified when it was submitted and when the host started.
     ///
     /// # Errors
     /// [`AgreementsError::NotFound`], [`AgreementsError::Store`], [`AgreementsError::Damaged`] if it has changed since.
     pub fn agreement(&self, id: &Digest) -> Result<Arc<Agreement>, AgreementsError> {
         match self.known(id) {
             Some(known) => Ok(known),
-            // A denied call may be what asks: others do not wait for the disk, nor for a large document.
+            // The caller may be a denied call: others must not wait for the disk or a large document.
             None => away(|| self.read(id)),
         }
     }

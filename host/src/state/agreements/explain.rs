@@ -1,4 +1,4 @@
-//! Would this call be allowed, and why not: asked without making it.
+//! Simulates a call: would it be permitted, and if not, why?
 
 use std::sync::Arc;
 
@@ -14,19 +14,19 @@ use crate::ledger::Usage;
 use crate::state::accounts::Caller;
 use crate::state::deployments::{Deployment, Deployments};
 
-/// A call that is not made.
+/// A simulated call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Simulated {
     pub function: FunctionName,
     pub input_bytes: u64,
-    /// Rows of its batch; 1 if not said.
+    /// Rows of its batch; 1 by default.
     pub rows: u64,
     pub purpose: Option<String>,
-    /// When it would begin; now if not said.
+    /// When it would begin; now by default.
     pub at: Option<Timestamp>,
 }
 
-/// Why nothing could be simulated.
+/// Why the call could not be simulated.
 #[derive(Debug, thiserror::Error)]
 pub enum SimulationError {
     #[error(transparent)]
@@ -39,7 +39,7 @@ impl Agreements {
     /// Evaluates a call under one of the caller's agreements, in force or not.
     ///
     /// # Errors
-    /// [`AgreementsError::NotFound`], also for agreements of others.
+    /// [`AgreementsError::NotFound`], also for other parties' agreements.
     pub fn simulate(
         &self,
         caller: &Caller,
@@ -72,7 +72,7 @@ impl Agreements {
         Ok(missing(report, live.as_deref()))
     }
 
-    /// Evaluates a call under an offer, as if it had been accepted and signed just now.
+    /// Evaluates a call under an offer, as if it had just been accepted and signed.
     ///
     /// # Errors
     /// [`SimulationError::Offer`] if the offer is not for the caller.
@@ -122,7 +122,7 @@ fn missing(report: Report, live: Option<&Deployment>) -> Report {
     }
 }
 
-/// The newest live version that an agreement is for.
+/// The newest live version covered by an agreement.
 fn live(agreement: &Agreement, deployments: &Deployments) -> Option<Arc<Deployment>> {
     let target = &agreement.clauses().target;
     match &target.versions {

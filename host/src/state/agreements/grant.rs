@@ -1,5 +1,5 @@
-//! The permission for one call, before its turn: made of an agreement, a call's facts and, later, its arguments. Of a publisher's call of
-//! its own model: of the facts alone.
+//! The permission for one call before its turn, made from an agreement, the call's facts and later its arguments. For a publisher's call of
+//! its own model, from the facts alone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,13 +22,13 @@ use crate::state::deployments::{Function, Stages};
 use crate::stop::Stops;
 use crate::tensor::{self, DataType, Tensor};
 
-/// Permission to make one call, before its limits over all calls and its turn. Only [`Agreements::permit`] makes one.
+/// Permission for one call, before its limits over all calls and its turn. Only [`Agreements::permit`] makes one.
 pub struct Grant {
     caller: Caller,
     by: By,
     rules: RuleSet,
     now: Timestamp,
-    /// What is known of the input's size before the call, and the most that it can come to; in bytes.
+    /// The input's known size before the call, and its maximum, in bytes.
     input_bytes: u64,
     input_bytes_most: u64,
     rows: u64,
@@ -45,7 +45,7 @@ enum By {
         /// Taken before the agreement was found to be in force.
         ends: Ends,
     },
-    /// The caller has published the model.
+    /// The caller published the model.
     Own(Box<Own>),
 }
 
@@ -101,17 +101,17 @@ impl Grant {
         &self.caller
     }
 
-    /// The account in whose turn the call runs.
+    /// The account whose turn the call takes.
     pub fn account(&self) -> &AccountName {
         &self.caller.account().name
     }
 
-    /// The agreement that permits the call; none of a publisher's own.
+    /// The agreement that permits the call; `None` for a publisher's own call.
     pub fn agreement(&self) -> Option<&Digest> {
         self.active().map(|active| active.id())
     }
 
-    /// Who published what is called: under the agreement, or the caller by its present key.
+    /// The publisher: the one in the agreement, or the caller under its present key.
     pub fn publisher(&self) -> Party {
         self.active().map_or(*self.caller.party(), |active| active.outline().publisher)
     }
@@ -123,10 +123,10 @@ impl Grant {
         }
     }
 
-    /// The permission of the agreement's rules that also allow the arguments.
+    /// Narrows the permission to the agreement's rules that also permit the arguments.
     ///
     /// # Errors
-    /// The grant, and [`PermitError::Denied`] with what about the arguments is not allowed.
+    /// The grant, and [`PermitError::Denied`] with the arguments that are not permitted.
     pub fn narrow(
         mut self,
         function: &Function,
@@ -150,7 +150,7 @@ impl Grant {
         Ok(self)
     }
 
-    /// Why the call is allowed or not, as things stand now: for one that finds nothing left of a limit. None where too many were refused.
+    /// Why the call is permitted or refused now, for a call that finds a limit used up. `None` after too many refusals.
     pub fn report(&self, function: &Function, call: &Call) -> Option<Report> {
         let active = self.active()?;
         let input = InputFacts { rows: self.rows, tensors: &[] };
@@ -158,7 +158,7 @@ impl Grant {
         explains.then(|| active.report(&self.facts(function, call), Some(input)))
     }
 
-    /// Counts the call, for its agreement and for the version that it called.
+    /// Counts the call for its agreement and for the called version.
     pub fn count(&self, function: &Function, timings: &Timings, succeeded: bool, now: Timestamp) {
         let stages = Stages {
             queue: timings.admitted - timings.began,
@@ -184,7 +184,7 @@ impl Grant {
         }
     }
 
-    /// The rules that the call may be counted under.
+    /// The rules that may count the call.
     pub fn allowances(&self) -> impl Iterator<Item = Allowance> + '_ {
         self.rules.iter().map(|rule| Allowance {
             rule,
@@ -206,7 +206,7 @@ impl Grant {
         }
     }
 
-    /// Most bytes that the answer may have, and who says so.
+    /// Maximum size of the response in bytes, and the limit's origin.
     pub fn output_limit(&self, admission: &Admission) -> (u64, OutputLimit) {
         let reserved = admission.reservation().output_bytes_max(self.input_limit(admission));
         if reserved < self.response_bytes_max {
@@ -216,7 +216,7 @@ impl Grant {
         }
     }
 
-    /// Most bytes that the input may come to, where it comes while the call runs.
+    /// Maximum size in bytes of an input that arrives during the call.
     pub fn input_limit(&self, admission: &Admission) -> u64 {
         self.most_of_input(self.rule(admission.rule()))
     }
@@ -225,12 +225,12 @@ impl Grant {
         self.input_bytes_most.min(rule.input_bytes_max().unwrap_or(u64::MAX))
     }
 
-    /// What of the answer may leave the host.
+    /// What of the response may be released.
     pub fn controls(&self, admission: &Admission) -> &Controls {
         self.rule(admission.rule()).controls()
     }
 
-    /// `limits` of the host and the bundle, narrowed to those of the agreement.
+    /// The `limits` of host and bundle, narrowed to the agreement's.
     pub fn narrow_limits(&self, limits: CallLimits, admission: &Admission) -> CallLimits {
         let bounds = self.rule(admission.rule()).bounds();
         let memory = bounds.memory_bytes.and_then(|bytes| usize::try_from(bytes).ok());
@@ -245,19 +245,19 @@ impl Grant {
         }
     }
 
-    /// What is asked before each computation; none if everything may pass.
+    /// Asked before each computation; `None` if everything is permitted.
     pub fn gate(&self, admission: &Admission) -> Option<Arc<dyn ComputeGate>> {
         let (rule, tokens) = (admission.rule(), admission.reservation().tokens().cloned());
         if tokens.is_none() && self.rule(rule).tensors().is_open() {
             return None;
         }
-        // What is not open is an agreement's.
+        // A closed gate always belongs to an agreement.
         let agreement = Arc::clone(self.active()?);
         Some(Arc::new(Gate { agreement, rule, tokens }))
     }
 
-    /// What ends a call of this function: the agreement when it is suspended or ended, unless running calls may end then; and
-    /// whatever the operator stops or withdraws.
+    /// What ends a call of this function: suspension or end of the agreement, unless it lets running calls finish, and anything that the
+    /// operator stops or withdraws.
     pub fn stops(&self, function: &Function) -> Stops {
         let (event, operator) = match &self.by {
             By::Agreement { agreement, ends } => {
@@ -298,7 +298,7 @@ impl Grant {
     }
 }
 
-/// Holds the tensors that a guest gives to a model to the agreement.
+/// Checks the tensors that a guest passes to a model against the agreement.
 struct Gate {
     agreement: Arc<Active>,
     rule: u16,
@@ -320,7 +320,7 @@ impl ComputeGate for Gate {
     }
 }
 
-/// Elements of the largest tensor of integers, of whatever width: the identifiers of tokens.
+/// Elements of the largest integer tensor of any width: token identifiers.
 fn tokens(inputs: &[(String, Tensor)]) -> u64 {
     let elements =
         |tensor: &Tensor| tensor::count(tensor.shape()).map_or(u64::MAX, |count| count as u64);
@@ -328,7 +328,7 @@ fn tokens(inputs: &[(String, Tensor)]) -> u64 {
     integers.map(|(_, tensor)| elements(tensor)).max().unwrap_or(0)
 }
 
-/// No catch-all: a new type has to be thought of here.
+/// No catch-all: every new type needs a decision here.
 const fn is_integer(ty: DataType) -> bool {
     match ty {
         DataType::U8

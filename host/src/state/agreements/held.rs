@@ -1,5 +1,5 @@
-//! Agreements that the operator has stopped or frozen, and those of parties whose accounts it has stopped: they permit nothing, and the
-//! calls under them end. No event does that, so there is none that a party could refuse, wait for or run out of.
+//! Agreements that the operator has stopped or frozen, and those of parties whose accounts are stopped: they permit nothing, and their
+//! running calls end. No event is involved that a party could reject, wait for or exhaust.
 
 use std::sync::Arc;
 
@@ -19,14 +19,14 @@ pub(super) struct Held {
     frozen: Frozen,
 }
 
-/// What may have been used more than the host knows, because receipts were lost. It is told by its document, not by whether the host
-/// has it now: an agreement that was lost with its receipts may be handed in again.
+/// What may be used more than the host knows, because receipts were lost. Identified by its document, not by presence: an agreement lost
+/// with its receipts may be submitted again.
 #[derive(Debug, Default, Clone)]
 struct Frozen {
     agreements: ById<Digest, Cause>,
-    /// All that have limits and were made before this.
+    /// All agreements with limits made before this.
     all: Option<Cause>,
-    /// What was released of all.
+    /// Released exceptions from it.
     released: ById<Digest, ()>,
 }
 
@@ -35,7 +35,7 @@ impl Frozen {
         self.agreements.is_empty() && self.all.is_none()
     }
 
-    /// Why an agreement permits nothing: it is frozen itself, or one above it.
+    /// Why an agreement permits nothing: it or a parent is frozen.
     fn why_any(&self, active: &Active) -> Option<String> {
         if self.is_empty() {
             return None;
@@ -76,8 +76,8 @@ impl Held {
 }
 
 impl Agreements {
-    /// Lets agreements of these parties, and of no others, permit nothing. Calls that run under them end, and what these parties call of
-    /// their own.
+    /// Makes the agreements of exactly these parties permit nothing. Their running calls end, including the parties' calls of their own
+    /// models.
     pub fn hold(&self, parties: &[Party]) {
         self.change_held(|held| {
             held.parties = parties.iter().map(|party| (*party, ())).collect();
@@ -89,20 +89,20 @@ impl Agreements {
         self.held.load().parties.contains_key(party)
     }
 
-    /// Stops an agreement for good, also one that the host has no more: it may be handed in again. Calls that run under it, or under a
-    /// part of it, end.
+    /// Stops an agreement for good, even one that the host has lost, because it may be submitted again. Running calls under it or its parts
+    /// end.
     pub fn stop(&self, id: &Digest, cause: Cause) {
         self.change_held(|held| {
             held.agreements.entry(*id).or_insert(cause);
         });
     }
 
-    /// Lets an agreement, which the host may not have, permit nothing until it is released. Calls that run under it end.
+    /// Freezes an agreement, which the host may not have, until it is released. Its running calls end.
     pub fn freeze(&self, id: &Digest, cause: Cause) {
         self.change_held(|held| drop(held.frozen.agreements.insert(*id, cause)));
     }
 
-    /// The same for all agreements that have limits and were made before.
+    /// Freezes all agreements with limits made before this.
     pub fn freeze_all(&self, cause: Cause) {
         self.change_held(|held| {
             held.frozen.all = Some(cause);
@@ -110,7 +110,7 @@ impl Agreements {
         });
     }
 
-    /// Lets a frozen agreement go on, with what the host knows of its use.
+    /// Releases a frozen agreement, with the usage that the host knows.
     pub fn release(&self, id: &Digest) {
         self.change_held(|held| {
             held.frozen.agreements.remove(id);
@@ -118,12 +118,12 @@ impl Agreements {
         });
     }
 
-    /// The same for all of them.
+    /// Releases all of them.
     pub fn release_all(&self) {
         self.change_held(|held| held.frozen = Frozen::default());
     }
 
-    /// What is frozen: agreements by their numbers, and whether all that have limits and were made before are.
+    /// What is frozen: agreements by number, and whether all with limits made before a time are.
     pub fn frozen(&self) -> (Vec<(Digest, Cause)>, Option<Cause>) {
         let frozen = &self.held.load().frozen;
         let named = frozen.agreements.iter().map(|(id, cause)| (*id, cause.clone()));
@@ -132,7 +132,7 @@ impl Agreements {
         (named, frozen.all.clone())
     }
 
-    /// Whether agreements may have been made that this host has lost, with their receipts.
+    /// Whether the host may have lost agreements together with their receipts.
     pub(super) fn has_lost_agreements(&self) -> bool {
         self.held.load().frozen.all.is_some()
     }
@@ -146,8 +146,8 @@ impl Agreements {
         held.frozen.agreements.contains_key(id) || is_of_all()
     }
 
-    /// The agreements that a call under this one counted against and that have limits: itself, and those above it. None if that is not
-    /// known, because the host has no such agreement, or because another has taken its place and goes on with its counts.
+    /// The agreements with limits that a call under this one is counted against: itself and its parents. `None` if unknown, because the
+    /// host lacks the agreement or another has superseded it and continues its counts.
     pub fn counted_by(&self, id: &Digest) -> Option<Vec<Digest>> {
         let directory = self.directory.load();
         let mut above = Some(directory.active(id)?);
@@ -192,7 +192,7 @@ impl Agreements {
         }
     }
 
-    /// Why an agreement permits nothing, if it or one above it is held.
+    /// Why an agreement permits nothing, if it or a parent is held.
     pub(super) fn held(&self, active: &Active) -> Option<String> {
         let held = self.held.load();
         self.stopped(&held, active).or_else(|| held.frozen.why_any(active))
@@ -209,15 +209,15 @@ impl Agreements {
         })
     }
 
-    /// Whether an agreement permits nothing, and would if it were released.
+    /// Whether a frozen agreement would permit nothing even when released.
     pub fn waits_for_release(&self, standing: &Standing) -> bool {
         let Standing::Active(active) = standing else { return false };
         let held = self.held.load();
         self.stopped(&held, active).is_none() && held.frozen.why_any(active).is_some()
     }
 
-    /// While the record of an account cannot be read, it is not known whose keys were stopped or followed by others: a party of no account
-    /// that can be read is taken for one of them.
+    /// While an account's record cannot be read, its stopped and replaced keys are unknown. So a party without a readable account is
+    /// treated as one of them.
     fn unknown(&self, parties: [&Party; 2]) -> Option<String> {
         if !self.auth.lacks_accounts() {
             return None;
@@ -226,7 +226,7 @@ impl Agreements {
         Some(format!("the account of `{party}` cannot be read by this host; ask its operator"))
     }
 
-    /// The same of an agreement that may not be in force yet, for its parties.
+    /// The same for an agreement that may not be in force yet, for its parties.
     pub fn held_because(&self, standing: &Standing) -> Option<String> {
         match standing {
             Standing::Active(active) => self.held(active),
@@ -237,7 +237,7 @@ impl Agreements {
         }
     }
 
-    /// Refuses an agreement of the future: what is frozen because it was made before a loss is told by when it was issued.
+    /// Rejects an agreement dated in the future: freezing all agreements before a loss depends on the issue date.
     pub(super) fn check_not_ahead(&self, agreement: &Agreement) -> Result<(), AgreementsError> {
         let (issued, now) = (agreement.issued(), self.now());
         if issued.duration_since(now) > SignedDuration::from_secs(EVENT_SKEW_SECONDS) {
@@ -246,7 +246,7 @@ impl Agreements {
         Ok(())
     }
 
-    /// Refuses an agreement that is stopped, or one with a party that is held.
+    /// Rejects a stopped agreement, or one with a held party.
     pub(super) fn check_held(
         &self,
         id: &Digest,
@@ -259,7 +259,7 @@ impl Agreements {
     }
 }
 
-/// An agreement and all that it is a part of.
+/// An agreement and all its parents.
 fn with_those_above(active: &Active) -> impl Iterator<Item = &Active> {
     std::iter::successors(Some(active), |active| active.parent().map(Arc::as_ref))
 }

@@ -1,4 +1,4 @@
-//! What became of agreements after they were signed: their events, kept before they count, and the calls that they end.
+//! An agreement's events after signing. They are stored before they take effect, and end running calls.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -16,7 +16,7 @@ use crate::state::accounts::Caller;
 use crate::stop::Stop;
 use crate::store::Table;
 
-/// Why an event was not taken.
+/// Why an event was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum LifeError {
     #[error(transparent)]
@@ -29,16 +29,16 @@ pub enum LifeError {
     Frozen { id: Digest, reason: String },
 }
 
-/// The history of one agreement, and what is quickly known of it.
+/// The history of one agreement, with a quickly readable summary.
 pub(super) struct Life {
     lifecycle: Mutex<Lifecycle>,
-    /// Why it cannot be known whether the agreement runs.
+    /// Why it is unknown whether the agreement runs.
     frozen: OnceLock<String>,
-    /// Until when, in microseconds, the agreement is known to run.
+    /// Until when the agreement is known to run, in microseconds.
     runs_until: AtomicI64,
-    /// Ends the calls that run now, as far as they want that.
+    /// Ends running calls, if the agreement says so.
     stop: ArcSwap<Stop>,
-    /// Ends the calls that run now, whatever they want: for the operator.
+    /// Ends running calls unconditionally, for the operator.
     halt: ArcSwap<Stop>,
 }
 
@@ -65,10 +65,10 @@ impl Life {
         }
     }
 
-    /// Whether the agreement runs. Quick where it does and nothing was announced.
+    /// Whether the agreement runs. Quick if it does and nothing was announced.
     ///
     /// # Errors
-    /// Why not, for its parties.
+    /// The reason why not, for its parties.
     pub fn in_force(&self, now: Timestamp) -> Result<(), String> {
         if now.as_microsecond() < self.runs_until.load(Ordering::Acquire) {
             return Ok(());
@@ -91,27 +91,27 @@ impl Life {
         Ok(())
     }
 
-    /// An event of it cannot be read, which may have ended it: it permits nothing.
+    /// One of its events cannot be read and may have ended it: it permits nothing.
     fn freeze(&self, reason: String) {
         let _ = self.frozen.set(reason);
     }
 
-    /// What ends the calls that begin now. To be taken before [`Life::in_force`] is asked, so that no call slips through between.
+    /// The signal that ends calls which begin now. Take it before asking [`Life::in_force`], so that no call slips through.
     pub fn ends(&self) -> Ends {
         Ends { event: self.stop.load_full(), operator: self.halt.load_full() }
     }
 
-    /// Ends the calls that run now, whatever the agreement says of that.
+    /// Ends running calls, whatever the agreement says.
     pub fn halt(&self) {
         self.halt.swap(Arc::default()).set();
     }
 
-    /// Ends the calls that run now.
+    /// Ends running calls.
     fn interrupt(&self) {
         self.stop.swap(Arc::default()).set();
     }
 
-    /// Whether something that was announced has taken effect and calls may still run.
+    /// Whether an announced event has taken effect and calls may still run.
     fn is_due(&self, now: Timestamp) -> bool {
         let until = self.runs_until.load(Ordering::Acquire);
         until != i64::MIN && now.as_microsecond() >= until
@@ -123,7 +123,7 @@ impl Life {
 }
 
 impl Standing {
-    /// Where an agreement in force stands.
+    /// The state of an agreement in force.
     pub fn state_at(&self, now: Timestamp) -> Option<State> {
         match self {
             Standing::Proposed(_) => None,
@@ -132,7 +132,7 @@ impl Standing {
         }
     }
 
-    /// Its history; none before it is in force.
+    /// Its history; `None` before it is in force.
     pub fn history(&self) -> Option<Lifecycle> {
         match self {
             Standing::Proposed(_) => None,
@@ -145,7 +145,7 @@ impl Agreements {
     /// Takes an event that one of the parties signed.
     ///
     /// # Errors
-    /// [`LifeError`]; nothing was changed then.
+    /// [`LifeError`]; nothing was changed.
     pub fn event(
         &self,
         caller: &Caller,
@@ -181,7 +181,7 @@ impl Agreements {
         Ok(standing)
     }
 
-    /// The events of an agreement in force, as they were signed, without those that wait for others.
+    /// The signed events of an agreement in force, without pending ones.
     ///
     /// # Errors
     /// [`AgreementsError::Store`], [`AgreementsError::DamagedEvent`].
@@ -194,7 +194,7 @@ impl Agreements {
             if self.store.why_aside(Table::Events, &key).is_some() {
                 continue;
             }
-            // They were checked when they were taken; what is here now has the number that was taken then.
+            // They were verified when taken; check that this is the same event.
             let (_, event) = read_record(&key, &record, SignedEvent::read_kept)?;
             if happened.get(events.len()).is_some_and(|happened| happened.id == *event.id()) {
                 events.push(event);
@@ -262,7 +262,7 @@ impl Agreements {
         Ok(applied)
     }
 
-    /// An event takes the place of one with its number that an earlier host let wait; every other is one record more.
+    /// An event replaces a pending one of its number, left by an earlier host; otherwise it adds a record.
     fn count_events(&self, before: &Lifecycle, event: &SignedEvent) {
         let sequence = event.content().sequence;
         if before.waiting().all(|waiting| waiting.content().sequence != sequence) {
@@ -270,13 +270,13 @@ impl Agreements {
         }
     }
 
-    /// The present time to the microsecond, as it is kept.
+    /// The present time to the microsecond, as stored.
     pub(super) fn now_kept(&self) -> Timestamp {
         let now = self.now();
         Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
     }
 
-    /// Ends the running calls of an agreement and of those below it, as far as they want that.
+    /// Ends the running calls of an agreement and its parts, if they say so.
     fn interrupt(&self, id: &Digest) {
         let directory = self.directory.load();
         let all = directory.values().filter_map(|standing| match standing {
@@ -295,7 +295,7 @@ impl Agreements {
         }
     }
 
-    /// Lets what was announced and is due now take effect on running calls.
+    /// Applies announced events that are now due to running calls.
     pub(super) fn interrupt_due(&self) {
         let now = self.now();
         let directory = self.directory.load();
@@ -310,8 +310,8 @@ impl Agreements {
         }
     }
 
-    /// Brings back the events that the store holds. One that cannot be read is set aside, and its agreement permits nothing: it may have
-    /// been its end.
+    /// Restores the stored events. If one cannot be read, it is set aside and its agreement permits nothing, because the event may have
+    /// ended it.
     pub(super) fn restore_events(&self, directory: &Directory) -> Result<(), AgreementsError> {
         self.store.each(Table::Events, |key, record| {
             self.events_kept.fetch_add(1, Ordering::Relaxed);
@@ -342,7 +342,7 @@ impl Agreements {
         if event.content().agreement != *active.id() {
             return Err(unreadable(key, "it belongs to another agreement"));
         }
-        // One that waited and then did not fit was never part of the history, and is not now.
+        // A pending event that did not fit was never part of the history.
         let restored =
             active.life().lock().restore(&event, at, |one, other| self.auth.are_one(one, other));
         if let Err(error) = restored {
@@ -351,7 +351,7 @@ impl Agreements {
         Ok(())
     }
 
-    /// Keeps an agreement together with the event that ends the one it takes the place of.
+    /// Stores an agreement together with the event that ends the superseded one.
     pub(super) fn supersede(
         &self,
         earlier: &Arc<Active>,
@@ -374,7 +374,7 @@ impl Agreements {
     }
 }
 
-/// An event as it is kept: when the host took it, and its envelope.
+/// A stored event: when the host took it, and its envelope.
 fn record(event: &SignedEvent, now: Timestamp) -> (String, Vec<u8>) {
     let Event { agreement, sequence, .. } = event.content();
     let mut record = now.as_microsecond().to_le_bytes().to_vec();

@@ -1,4 +1,4 @@
-//! Mandates: where a publisher has let the host agree for it, an agreement that the consumer has signed is in force at once.
+//! Mandates: if a publisher lets the host sign for it, an agreement is in force as soon as the consumer has signed.
 
 use std::sync::Arc;
 
@@ -11,12 +11,11 @@ use crate::state::accounts::Caller;
 use crate::store::Table;
 
 impl Agreements {
-    /// Keeps a publisher's mandate for one of its offers. A later one takes the place of an earlier. Those of its offers that the market
-    /// has forgotten (`is_known`) go, unless agreements rest on them: new offers in the place of old ones leave nothing behind that adds
-    /// up.
+    /// Stores a publisher's mandate for an offer, replacing any earlier one. Mandates for offers that the market has forgotten (`is_known`)
+    /// are removed unless agreements are based on them, so that replaced offers leave nothing behind.
     ///
     /// # Errors
-    /// [`AgreementsError`]; nothing was changed then.
+    /// [`AgreementsError`]; nothing was changed.
     pub fn mandate(
         &self,
         caller: &Caller,
@@ -33,7 +32,7 @@ impl Agreements {
         if !fits {
             return Err(AgreementsError::MandateElsewhere { agent: self.key.party() });
         }
-        // While it is held, no agreement begins to rest on one that goes.
+        // While this is held, no agreement begins to use a mandate that is removed.
         let room = self.room();
         let mut mandates = Shared::clone(&self.mandates.load());
         let gone = self.useless(&room, mandates.values(), (caller, is_known));
@@ -48,8 +47,8 @@ impl Agreements {
         Ok(signed)
     }
 
-    /// Of which offers a publisher's mandates are good for nothing: no agreement rests on them, and none can be made. What the host may
-    /// have lost, or cannot read now, could rest on any.
+    /// The offers whose mandates are useless: no agreement is based on them, and none can be made. Agreements that the host may have lost
+    /// or cannot read could be based on any.
     fn useless<'m>(
         &self,
         room: &Room,
@@ -71,14 +70,14 @@ impl Agreements {
         self.mandates.load().get(offer).cloned()
     }
 
-    /// Whether a mandate is the caller's own, or the host has agreed with the caller by it. Waits for whoever writes an agreement.
+    /// Whether a mandate is the caller's own, or the host used it to sign with the caller. Waits for running writes.
     pub fn knows_mandate(&self, caller: &Caller, mandate: &Mandate) -> bool {
         let own: Vec<Party> = caller.parties().copied().collect();
         own.contains(&mandate.publisher) || self.room().by_agent(&mandate.offer, &own).1 > 0
     }
 
-    /// Signs for the publisher, if its mandate reaches this far. A mandate that has expired or is used up, by all or by this consumer,
-    /// leaves the agreement to the publisher itself. So does a restore that may have lost what was made by it.
+    /// Signs for the publisher, if its mandate permits. If the mandate has expired or is used up, in total or by this consumer, the
+    /// publisher must sign itself. The same holds after a restore that may have lost agreements under it.
     pub(super) fn agree_for_publisher(
         &self,
         room: &Room,

@@ -1,7 +1,7 @@
-//! A publisher's calls of its own models: no document permits them, so none limits them, and they cost nothing.
+//! A publisher's calls of its own models: no document is needed, so none limits them, and they are free.
 //!
-//! All that holds for every call holds for them: the host's and the bundle's limits, fair turns, a receipt, and what the operator
-//! withdraws, revokes and suspends. A publisher that names one of its agreements is held to that one.
+//! Everything else applies: the host's and the bundle's limits, fair turns, receipts, and the operator's withdrawals and suspensions. A
+//! publisher that names one of its agreements is bound by it.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -13,17 +13,17 @@ use crate::state::accounts::Caller;
 use crate::state::deployments::Function;
 use crate::stop::Stop;
 
-/// What permits one such call, in the place of an agreement.
+/// What permits one such call, instead of an agreement.
 pub(super) struct Own {
     /// One that limits nothing.
     pub rule: Rule,
-    /// This call's alone: there is nothing that several could use up.
+    /// For this call only: nothing is shared between calls.
     pub ledger: Arc<Ledger>,
     /// Ends the call when the account is suspended or closed.
     pub stop: Arc<Stop>,
 }
 
-/// What ends the calls that publishers make of their own models.
+/// Ends publishers' calls of their own models.
 #[derive(Default)]
 pub(super) struct OwnCalls(Mutex<ById<Party, Arc<Stop>>>);
 
@@ -44,7 +44,7 @@ impl OwnCalls {
         stop
     }
 
-    /// Ends those of these parties that run now.
+    /// Ends the running calls of these parties.
     pub fn halt<'p>(&self, parties: impl Iterator<Item = &'p Party>) {
         let mut stops = self.lock();
         parties.filter_map(|party| stops.remove(party)).for_each(|stop| stop.set());
@@ -52,8 +52,7 @@ impl OwnCalls {
 }
 
 impl Agreements {
-    /// The permission of a publisher to call its own model: the account that the model is named after, if it is also the one whose key
-    /// has signed the version.
+    /// The permission of a publisher to call its own model: the account must have the model's name and the key that signed the version.
     pub(super) fn own_call(&self, caller: &Caller, function: &Function) -> Option<Own> {
         let deployment = function.deployment();
         let is_own = caller.account().name == deployment.model().publisher

@@ -1,7 +1,6 @@
-//! Agreements that only one party has signed: whose room they fill, and when they are forgotten.
+//! Agreements with one signature: whose room they use, and when they are forgotten.
 //!
-//! Nobody can keep others from naming them in a document, so what one has not signed costs one nothing, and what the other side
-//! never signs does not stay.
+//! Anybody can name anybody in a document. So an agreement costs only its signer, and is forgotten if the other side never signs.
 
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard};
@@ -18,7 +17,7 @@ impl Agreements {
         self.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Only who has signed fills up its own room. `known` is the same agreement with fewer signatures.
+    /// Only the signer's room is used. `known` is the same agreement with fewer signatures.
     pub(super) fn check_room(
         &self,
         room: &Room,
@@ -42,7 +41,7 @@ impl Agreements {
         Ok(())
     }
 
-    /// Whether a party, by whatever key, has signed as many agreements as it may.
+    /// Whether a party, under any of its keys, has signed as many agreements as it may.
     pub(super) fn is_full(&self, room: &Room, party: &Party) -> bool {
         room.signed(&self.auth.parties_of(party)) >= self.limits.agreements_per_party_max
     }
@@ -57,7 +56,7 @@ impl Agreements {
         self.store.put_all(&[(Table::Agreements, &key, envelope), (Table::Proposals, &key, &since)])
     }
 
-    /// When agreements were first handed in. Of those that are not here, which are of hosts before this one, it counts from now on.
+    /// When agreements were first submitted. For those stored by older hosts the time counts from now.
     pub(super) fn proposed_since(&self) -> Result<HashMap<Digest, Timestamp>, AgreementsError> {
         let read = |(key, record): (String, Vec<u8>)| {
             let time = |record: Vec<u8>| {
@@ -73,7 +72,7 @@ impl Agreements {
         Ok(self.store.all(Table::Proposals)?.into_iter().filter_map(read).collect())
     }
 
-    /// Writes down from when on agreements of hosts before this one count, so that a restart does not begin anew.
+    /// Stores the start time for agreements of older hosts, so that a restart does not reset it.
     pub(super) fn keep_since(&self, directory: &Directory) -> Result<(), AgreementsError> {
         let known = self.proposed_since()?;
         let missing = directory.values().filter_map(|standing| match standing {
@@ -92,13 +91,13 @@ impl Agreements {
         Ok(self.store.put_all(&records.collect::<Vec<_>>())?)
     }
 
-    /// Forgets what only one party has signed and the other has not in `market.proposal_lifetime`.
+    /// Forgets agreements that the other side has not signed within `market.proposal_lifetime`.
     pub(super) fn drop_expired(&self) -> Result<(), StoreError> {
         let lifetime = self.limits.proposal_lifetime;
         let before = self.now().checked_sub(lifetime).unwrap_or(Timestamp::MIN);
         let mut room = self.room();
         let mut expired = room.proposed_before(before);
-        // The other side has signed it just now.
+        // The other side has just signed it.
         expired.retain(|(_, id)| !room.on_its_way.contains(id));
         if expired.is_empty() {
             return Ok(());
@@ -110,7 +109,7 @@ impl Agreements {
             }
             directory.remove(id);
         }
-        // Gone for everybody before it is gone from the disk, so that nobody looks for a document that is not there.
+        // Removed from memory before the disk, so that nobody looks for a missing document.
         self.directory.store(Arc::new(directory));
         let keys: Vec<String> = expired.iter().map(|(_, id)| id.to_string()).collect();
         let records =

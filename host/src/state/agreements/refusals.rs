@@ -1,23 +1,23 @@
-//! Refused calls, so many of an account as is good for anybody: an explanation costs time, and a receipt stays for ever.
+//! Limits the explanations and receipts of refused calls per account: an explanation costs time, and a receipt stays forever.
 //!
-//! Beyond the first bound a refusal is short, beyond the second it leaves no receipt; both are counted by account, in memory that is
-//! bounded by their number, and the operator's log says now and then how many there were.
+//! Beyond the first limit a refusal is not explained; beyond the second it has no receipt. Both are counted per account, in bounded memory.
+//! The operator's log reports now and then how many there were.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::id::{ById, Party};
 
-/// Refusals of one account that are explained: at once, and one more in each such time.
+/// Explained refusals per account: a burst, then one per interval.
 const EXPLAINED: Pace = Pace { burst: 1000, each: Duration::from_millis(20) };
 
-/// Refusals of one account under its agreements that have a receipt.
+/// Refusals per account under its own agreements that get a receipt.
 const UNDER_AGREEMENTS: Pace = Pace { burst: 100, each: Duration::from_secs(10) };
 
-/// Refusals of one account that no agreement of its own covers and that have a receipt.
+/// Refusals per account without an agreement of its own that get a receipt.
 const WITHOUT: Pace = Pace { burst: 1, each: Duration::from_secs(60) };
 
-/// How often the log speaks of refusals that left no receipt.
+/// How often refusals without a receipt are logged.
 const SAID_EACH: Duration = Duration::from_secs(60);
 
 struct Pace {
@@ -25,7 +25,7 @@ struct Pace {
     each: Duration,
 }
 
-/// A bucket of a pace: when it will be full again.
+/// A leaky bucket: when it will be full again.
 #[derive(Default)]
 struct Bucket(Option<Instant>);
 
@@ -45,12 +45,12 @@ struct Refused {
     explained: Bucket,
     under_agreements: Bucket,
     without: Bucket,
-    /// Since the log spoke of it.
+    /// Since they were last logged.
     without_receipt: u64,
     said: Option<Instant>,
 }
 
-/// What each account had of refusals.
+/// Counts refusals per account.
 #[derive(Default)]
 pub struct Refusals(Mutex<ById<Party, Refused>>);
 

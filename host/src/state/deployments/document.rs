@@ -1,7 +1,7 @@
-//! What describes a version to programs, in the form in which it is kept: compressed, for versions are many and documents are long.
+//! A version's machine-readable description, stored compressed because versions are many and documents long.
 //!
-//! A document is an object of JSON. What stands before its members depends on who asks (where clients reach the host) and is put there
-//! as it is: nothing is compressed or inflated for that. A gzip file may mix what is compressed and what is not (RFC 1951 section 3.2.4).
+//! A document is a JSON object. Its first members depend on the caller (the host's public URL) and are added uncompressed: a gzip file may
+//! mix compressed and uncompressed blocks (RFC 1951 section 3.2.4).
 
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
@@ -14,31 +14,31 @@ use flate2::{Compression, Crc};
 use super::Deployment;
 use crate::id::Digest;
 
-/// Writes the document of a version; none if it would have more bytes than the second argument says.
+/// Writes a version's document; `None` if it would exceed the number of bytes in the second argument.
 pub type Describe = fn(&Deployment, usize) -> Option<Document>;
 
-/// How an object begins that is sent as it was written.
+/// The beginning of a document sent unchanged.
 pub const PLAIN: &str = "{";
 
 /// A gzip header without a name or a time (RFC 1952 section 2.3).
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
-/// Most bytes of a block that is not compressed.
+/// Maximum size of an uncompressed block, in bytes.
 const BLOCK_BYTES_MAX: usize = 0xffff;
 
-/// A document. Copies share what is kept.
+/// A document. Clones share the data.
 #[derive(Debug, Clone)]
 pub struct Document {
-    /// What stands behind the opening brace, compressed.
+    /// The compressed text after the opening brace.
     members: Bytes,
-    /// Of that text, and how many bytes it has.
+    /// Checksum and length of that text.
     crc: Arc<Crc>,
     length: usize,
     digest: Digest,
 }
 
 impl Document {
-    /// Keeps `text`, an object.
+    /// Compresses `text`, a JSON object.
     pub fn new(text: &[u8]) -> Self {
         let members = text.strip_prefix(PLAIN.as_bytes());
         let members = members.expect("invariant: documents that the host writes are objects");
@@ -51,7 +51,7 @@ impl Document {
         Self { members: written.into(), crc, length, digest: Digest::of(text) }
     }
 
-    /// As gzip has it, with `head` for its opening brace. Nothing is compressed for it.
+    /// As gzip, with `head` in place of the opening brace. Nothing is compressed for that.
     pub fn gzip(&self, head: &str) -> Bytes {
         let room = GZIP_HEADER.len() + head.len() + self.members.len() + 64;
         let mut file = Vec::with_capacity(room);
@@ -59,7 +59,7 @@ impl Document {
         let mut crc = Crc::new();
         for block in head.as_bytes().chunks(BLOCK_BYTES_MAX) {
             let length = u16::try_from(block.len()).expect("invariant: a block is no longer");
-            file.push(0); // not the last one, and not compressed
+            file.push(0); // not the last block, uncompressed
             file.extend_from_slice(&length.to_le_bytes());
             file.extend_from_slice(&(!length).to_le_bytes());
             file.extend_from_slice(block);
@@ -72,17 +72,17 @@ impl Document {
         file.into()
     }
 
-    /// Bytes that it takes as it is kept.
+    /// Its stored size, in bytes.
     pub fn kept_bytes(&self) -> usize {
         self.members.len()
     }
 
-    /// Bytes of the text.
+    /// The text's size, in bytes.
     pub fn length(&self) -> usize {
         PLAIN.len() + self.length
     }
 
-    /// Of the text with `head` for its opening brace: it changes when that does.
+    /// The entity tag of the text with `head` in place of its opening brace: it changes when either does.
     pub fn tag(&self, head: &str) -> Digest {
         match head {
             PLAIN => self.digest,
@@ -90,7 +90,7 @@ impl Document {
         }
     }
 
-    /// The text, with `head` for its opening brace.
+    /// The text with `head` in place of its opening brace.
     pub fn text(&self, head: &str) -> Bytes {
         let mut text = Vec::with_capacity(head.len() + self.length);
         text.extend_from_slice(head.as_bytes());

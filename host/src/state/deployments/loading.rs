@@ -1,5 +1,4 @@
-//! Versions that are still to be loaded, and whose turn it is: publishers take turns, so that one whose versions take ages to load
-//! keeps no other's out of reach.
+//! The queue of versions to be loaded: publishers take turns, so that one with slow versions does not block the others.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,34 +10,34 @@ use tokio::sync::{Semaphore, watch};
 use super::{Deployment, Published};
 use crate::id::AccountName;
 
-/// Versions that are loaded at once: each bundle is held in memory while it is checked.
+/// Versions loaded at once: each bundle is held in memory while it is checked.
 pub const LOADING_MAX: usize = 4;
 
-/// Those of one publisher: one more turn is always left for somebody else.
+/// The same per publisher: one turn is always left for others.
 const OF_PUBLISHER_MAX: usize = LOADING_MAX - 1;
 
-/// Longest time that a call waits for its version to be loaded; then it is told to try again.
+/// How long a call waits for its version to be loaded before it is told to retry.
 const WAIT_MAX: Duration = Duration::from_secs(20);
 
-/// Calls that wait for a version to be loaded; one more is told to try again.
+/// Calls that wait for a version to be loaded; further ones are told to retry.
 const WAITING_MAX: usize = 1024;
 
-/// The versions that wait to be loaded, and how many have not been tried.
+/// The queue, and the number of versions not tried yet.
 pub struct Loading {
     turns: Mutex<Turns>,
     left: watch::Sender<usize>,
     settled: AtomicU64,
-    /// For calls that wait.
+    /// Notifies waiting calls.
     places: Semaphore,
 }
 
-/// Those that wait, by publisher.
+/// Queued versions by publisher.
 #[derive(Default)]
 struct Turns {
     waiting: HashMap<AccountName, VecDeque<Arc<Published>>>,
-    /// The same publishers: of those who have the fewest under way the first is next.
+    /// The same publishers: one of those with the fewest running loads is next.
     order: VecDeque<AccountName>,
-    /// Versions that are being loaded: [`LOADING_MAX`] at most.
+    /// Versions being loaded: at most [`LOADING_MAX`].
     under_way: HashMap<AccountName, usize>,
 }
 
@@ -60,7 +59,7 @@ impl Turns {
         self.order.push_front(publisher);
     }
 
-    /// The version that is loaded next, if there may be one more. It counts until [`Turns::end`].
+    /// The next version to load, if another may start. It counts until [`Turns::end`].
     fn next(&mut self) -> Option<Arc<Published>> {
         while self.under_way.values().sum::<usize>() < LOADING_MAX {
             let under_way = |name: &AccountName| self.under_way.get(name).copied().unwrap_or(0);
@@ -107,7 +106,7 @@ impl Default for Loading {
 }
 
 impl Loading {
-    /// Adds versions that are to be loaded.
+    /// Queues versions.
     pub fn add(&self, versions: impl IntoIterator<Item = Arc<Published>>) {
         let mut turns = self.lock();
         let mut added = 0;
@@ -118,24 +117,23 @@ impl Loading {
         self.left.send_modify(|left| *left += added);
     }
 
-    /// The version that is to be loaded next, by the caller, who then says what came of it with [`Loading::done`] and asks again.
-    /// None if none waits whose turn it is.
+    /// The next version to load. The caller reports the result with [`Loading::done`] and asks again. `None` if none may start now.
     pub fn next(&self) -> Option<Arc<Published>> {
         self.lock().next()
     }
 
-    /// Waits until it is known whether a version loads, [`WAIT_MAX`] at most. It is the next of its publisher's that is loaded.
+    /// Waits until loading has succeeded or failed, at most [`WAIT_MAX`]. Moves the version to the front of its publisher's queue.
     pub async fn wait_for(&self, wanted: &Arc<Published>) {
         let Ok(_place) = self.places.try_acquire() else { return };
         if wanted.hurry() {
-            // It is in the queue twice now, and claimed once.
+            // It is now in the queue twice, and claimed once.
             self.lock().add_in_front(Arc::clone(wanted));
         }
-        // Who has waited in vain finds that it is still being loaded.
+        // After the timeout it is still loading.
         let _ = tokio::time::timeout(WAIT_MAX, wanted.settled()).await;
     }
 
-    /// What came of a version that was to be loaded.
+    /// Reports the result for a version from the queue.
     pub fn done(&self, published: &Published, loaded: Result<Arc<Deployment>, Arc<str>>) {
         published.settle(loaded);
         self.settled.fetch_add(1, Ordering::Release);
@@ -143,7 +141,7 @@ impl Loading {
         self.left.send_modify(|left| *left = left.saturating_sub(1));
     }
 
-    /// How many have been loaded or could not be.
+    /// How many have been loaded or have failed.
     pub fn settled(&self) -> u64 {
         self.settled.load(Ordering::Acquire)
     }
@@ -155,7 +153,7 @@ impl Loading {
 
     /// Waits until all have been tried.
     pub async fn finished(&self) {
-        // The sender is this one's own, so it is never gone.
+        // The sender belongs to the same value, so it exists.
         let _ = self.left.subscribe().wait_for(|left| *left == 0).await;
     }
 

@@ -1,6 +1,6 @@
-//! The published versions of all models: to be found by a name, and to be listed in order.
+//! The published versions of all models, for look-ups by name and ordered lists.
 //!
-//! Readers share one of these; whoever changes something copies what leads to it, and none of the other models' versions.
+//! Readers share one of these; a change copies the path to it, but not other models' versions.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,11 +15,11 @@ use crate::id::{AccountName, ById, ModelName};
 /// The versions of one model.
 pub(super) type Versions = BTreeMap<Version, Arc<Published>>;
 
-/// Where a list goes on.
+/// Where a list continues.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct After {
     pub model: ModelName,
-    /// None for all of the model's versions.
+    /// `None` for all of the model's versions.
     pub version: Option<Version>,
 }
 
@@ -41,12 +41,12 @@ pub(super) struct Models {
 }
 
 impl Models {
-    /// The versions of a model; none if it has none.
+    /// A model's versions; `None` without any.
     pub(super) fn get(&self, model: &ModelName) -> Option<&Arc<Versions>> {
         self.by_name.get(model)
     }
 
-    /// Gives a model other versions. Without any it is there no more.
+    /// Replaces a model's versions. Without any, removes the model.
     pub(super) fn set(&mut self, model: &ModelName, versions: Versions) {
         let place = self.names.binary_search(model);
         if versions.is_empty() {
@@ -75,7 +75,7 @@ impl Models {
         changed
     }
 
-    /// Every version, in the order of names and versions, from somewhere on.
+    /// Every version, ordered by name and version, from a given place on.
     fn from(&self, after: Option<&After>) -> impl Iterator<Item = &Arc<Published>> {
         let begin = after.map_or(0, |after| self.names.partition_point(|name| *name < after.model));
         self.names[begin..].iter().flat_map(move |name| {
@@ -93,20 +93,20 @@ impl Models {
         })
     }
 
-    /// Every version of a publisher, in the order of names and versions.
+    /// Every version of a publisher, ordered by name and version.
     fn of_publisher(&self, publisher: &AccountName) -> impl Iterator<Item = &Arc<Published>> {
         let begin = self.names.partition_point(|name| name.publisher < *publisher);
         let own = self.names[begin..].iter().take_while(move |name| name.publisher == *publisher);
         own.filter_map(|name| self.by_name.get(name)).flat_map(|versions| versions.values())
     }
 
-    /// Every version, in the order of names and versions.
+    /// Every version, ordered by name and version.
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Published>> {
         self.from(None)
     }
 }
 
-/// The version that a reference means among those that somebody knows of.
+/// The version that a reference means, among those the caller knows of.
 pub(super) fn find<'p>(
     published: &'p Models,
     model: &ModelName,
@@ -153,29 +153,29 @@ fn wanted(reference: &Reference) -> String {
 }
 
 impl Deployments {
-    /// Shows `visit` every version that was published and not withdrawn, in the order of names and versions, from somewhere on, until
-    /// it has seen enough.
+    /// Passes every published version that is not withdrawn to `visit`, ordered by name and version, from a given place on, until `visit`
+    /// stops.
     pub fn visit(
         &self,
         after: Option<&After>,
         visit: impl FnMut(&Arc<Published>) -> ControlFlow<()>,
     ) {
-        // Whether it went to the end is known to whoever visits.
+        // The visitor knows whether it reached the end.
         let _ = self.published.load().from(after).try_for_each(visit);
     }
 
-    /// The live versions of a publisher, in the order of names and versions.
+    /// A publisher's live versions, ordered by name and version.
     pub fn of_publisher(&self, publisher: &AccountName) -> Vec<Arc<Deployment>> {
         let published = self.published.load();
         published.of_publisher(publisher).filter_map(|one| one.deployment()).collect()
     }
 
-    /// How many versions were published and not withdrawn.
+    /// Number of published versions that are not withdrawn.
     pub fn count(&self) -> usize {
         self.published.load().by_name.values().map(|versions| versions.len()).sum()
     }
 
-    /// How many of them are live.
+    /// Number of live ones.
     pub fn count_live(&self) -> usize {
         self.published.load().all().filter(|version| version.is_live()).count()
     }

@@ -1,8 +1,7 @@
-//! One published version: live, not loaded yet, or out of service with its reason.
+//! One published version: live, not loaded yet, or out of service with the reason.
 //!
-//! What is kept of a publication is a name and a digest. The rest, a [`Deployment`], is loaded from the bundle when it is first
-//! asked for, or in the background after the start, whichever comes first, and once. What does not load is out of service;
-//! others do not notice.
+//! A publication is stored as a name and a digest. The rest, a [`Deployment`], is loaded from the bundle once: on first use or in the
+//! background after start, whichever comes first. If loading fails, this version alone is out of service.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -17,17 +16,17 @@ use crate::id::{Digest, ModelName};
 pub struct Published {
     model: ModelName,
     version: Version,
-    /// None if the record of the publication cannot be read.
+    /// `None` if the publication's record cannot be read.
     digest: Option<Digest>,
     live: OnceLock<Arc<Deployment>>,
     reason: Mutex<Option<Arc<str>>>,
-    /// Whether somebody loads it, or has.
+    /// Whether loading has started or ended.
     claimed: AtomicBool,
     /// Whether somebody waits for it.
     hurried: AtomicBool,
     /// Whether it was out of service before.
     another_try: bool,
-    /// Whether it is known by now if it loads.
+    /// Whether loading has succeeded or failed by now.
     settled: watch::Sender<bool>,
 }
 
@@ -46,18 +45,18 @@ impl Published {
         }
     }
 
-    /// A version that is to be loaded.
+    /// A version to be loaded.
     pub fn waiting(model: ModelName, version: Version, digest: Digest) -> Arc<Self> {
         Arc::new(Self::new(model, version, Some(digest), false))
     }
 
-    /// A version that was out of service and is to be loaded again.
+    /// An out-of-service version to be loaded again.
     pub(super) fn again(model: ModelName, version: Version, digest: Digest) -> Arc<Self> {
         let waiting = Self::new(model, version, Some(digest), false);
         Arc::new(Self { another_try: true, ..waiting })
     }
 
-    /// A version that is loaded.
+    /// A loaded version.
     pub(super) fn live(deployment: Arc<Deployment>) -> Arc<Self> {
         let (model, version) = (deployment.model.clone(), deployment.version.clone());
         let published = Self::new(model, version, Some(deployment.digest), true);
@@ -65,7 +64,7 @@ impl Published {
         Arc::new(published)
     }
 
-    /// A version whose record cannot be read.
+    /// A version with an unreadable record.
     pub fn damaged(model: ModelName, version: Version, reason: &str) -> Arc<Self> {
         let published = Self::new(model, version, None, true);
         *published.reason() = Some(reason.into());
@@ -81,7 +80,7 @@ impl Published {
         &self.version
     }
 
-    /// The digest of its bundle; none if the record of the publication cannot be read.
+    /// Its bundle's digest; `None` if the publication's record cannot be read.
     pub fn digest(&self) -> Option<&Digest> {
         self.digest.as_ref()
     }
@@ -125,23 +124,23 @@ impl Published {
         self.live.get().is_some()
     }
 
-    /// Waits until it is known whether the version loads.
+    /// Waits until loading has succeeded or failed.
     pub async fn settled(&self) {
-        // The sender is this one's own, so it is never gone.
+        // The sender belongs to the same value, so it exists.
         let _ = self.settled.subscribe().wait_for(|settled| *settled).await;
     }
 
-    /// Whether the caller is the one who is to load it.
+    /// Whether the caller must load it.
     pub(super) fn claim(&self) -> bool {
         !self.claimed.swap(true, Ordering::AcqRel)
     }
 
-    /// Whether the caller is the first who waits for it, and nobody loads it.
+    /// Whether the caller is the first to wait for it, and nobody is loading it.
     pub(super) fn hurry(&self) -> bool {
         !self.claimed.load(Ordering::Acquire) && !self.hurried.swap(true, Ordering::AcqRel)
     }
 
-    /// Puts the version into service, or out of it.
+    /// Puts the version into or out of service.
     pub(super) fn settle(&self, loaded: Result<Arc<Deployment>, Arc<str>>) {
         match loaded {
             Ok(deployment) => {

@@ -1,7 +1,7 @@
-//! What calls came to, counted since the host started: how many, how long, in which stage.
+//! Call statistics since the host started: number, duration, stages.
 //!
-//! A version counts all of its calls, an agreement those under it, so that its parties can be shown their own and no others.
-//! Counters are independent: one that is read while a call ends may be ahead of another.
+//! A version counts all its calls, an agreement those under it, so that its parties see only their own. Counters are independent: during a
+//! call's end one may be ahead of another.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use jiff::Timestamp;
 pub struct Statistics {
     succeeded: AtomicU64,
     failed: AtomicU64,
-    /// Nanoseconds: of each stage of the calls that succeeded, and of those that failed altogether.
+    /// Nanoseconds: per stage of successful calls, and in total of failed calls.
     queue: AtomicU64,
     start: AtomicU64,
     run: AtomicU64,
@@ -23,27 +23,27 @@ pub struct Statistics {
     last_millis: AtomicU64,
 }
 
-/// How often something happened, and how long it took altogether.
+/// A count and a total duration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Span {
     pub count: u64,
     pub nanos: u64,
 }
 
-/// One call: how long its stages took.
+/// The durations of one call's stages.
 #[derive(Debug, Clone, Copy)]
 pub struct Stages {
-    /// Until it was admitted.
+    /// Until admission.
     pub queue: Duration,
-    /// Making the sandbox.
+    /// Creating the sandbox.
     pub start: Duration,
-    /// The guest and its inference.
+    /// The guest with its inference.
     pub run: Duration,
-    /// Encoding the answer and writing the receipt.
+    /// Serialising the response and writing the receipt.
     pub settle: Duration,
 }
 
-/// Counters as they were at some moment.
+/// A snapshot of the counters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
     pub success: Span,
@@ -52,14 +52,14 @@ pub struct Totals {
     pub start: Span,
     pub run: Span,
     pub settle: Span,
-    /// Rows of the calls that succeeded.
+    /// Rows of successful calls.
     pub rows: u64,
     /// When the last call ended, in milliseconds since 1970; 0 if there was none.
     pub last_millis: u64,
 }
 
 impl Statistics {
-    /// Counts one call. As in the Open Inference Protocol's statistics, the stages of failed calls are not counted.
+    /// Counts one call. As in the Open Inference Protocol's statistics, failed calls do not count in the stages.
     pub(crate) fn record(&self, stages: &Stages, succeeded: bool, rows: u64, ended: Timestamp) {
         let Stages { queue, start, run, settle } = *stages;
         if succeeded {
@@ -77,7 +77,7 @@ impl Statistics {
         self.last_millis.fetch_max(millis, Ordering::Relaxed);
     }
 
-    /// The counters now.
+    /// A snapshot of the counters.
     pub fn totals(&self) -> Totals {
         let count = self.succeeded.load(Ordering::Relaxed);
         let stage = |nanos: &AtomicU64| Span { count, nanos: nanos.load(Ordering::Relaxed) };
@@ -105,7 +105,7 @@ fn add(nanos: &AtomicU64, span: Duration) {
 }
 
 impl Totals {
-    /// Both together.
+    /// The sum of both.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         let span = |a: Span, b: Span| Span { count: a.count + b.count, nanos: a.nanos + b.nanos };

@@ -1,4 +1,4 @@
-//! What callers name: a model's version and a function of it.
+//! How callers name a model's version and its function.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,10 +8,10 @@ use semver::Version;
 use super::ResolveError;
 use crate::id::{Digest, FunctionName, ModelName};
 
-/// Which version of a model a call wants.
+/// The version that a call wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reference {
-    /// The highest version that is not a pre-release, or the highest of all if there are only those.
+    /// The highest version that is not a pre-release; if there are only pre-releases, the highest.
     Latest,
     /// Exactly this version.
     Version(Version),
@@ -22,7 +22,7 @@ pub enum Reference {
 impl FromStr for Reference {
     type Err = ResolveError;
 
-    /// Reads what stands behind the `@` of a model's name.
+    /// Parses the part after the `@` of a model's name.
     fn from_str(text: &str) -> Result<Self, ResolveError> {
         if let Ok(digest) = text.parse() {
             return Ok(Reference::Digest(digest));
@@ -35,7 +35,7 @@ impl FromStr for Reference {
     }
 }
 
-/// What a call is addressed to.
+/// The target of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     pub model: ModelName,

@@ -1,4 +1,4 @@
-//! Versions that were withdrawn, and what decides who may know of one.
+//! Withdrawn versions, and the data that decides who may know of one.
 
 use std::sync::Arc;
 
@@ -8,17 +8,17 @@ use super::models::Models;
 use super::{Deployment, Deployments, Published, ResolveError};
 use crate::id::{AccountName, Digest, ModelName};
 
-/// A published version by its name and digest: what decides who may know of it.
+/// A published version's name and digest, which decide who may know of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Release<'r> {
     pub model: &'r ModelName,
     pub version: &'r Version,
-    /// None if the record of the publication cannot be read.
+    /// `None` if the publication's record cannot be read.
     pub digest: Option<&'r Digest>,
 }
 
 impl Release<'_> {
-    /// Whether these versions of a model are meant for it. Of a record that cannot be read nobody knows that they are not.
+    /// Whether an offer or agreement covers it. With an unreadable record it is assumed to.
     pub fn is_covered(&self, covers: impl Fn(&Digest, &Version) -> bool) -> bool {
         self.digest.is_none_or(|digest| covers(digest, self.version))
     }
@@ -32,7 +32,7 @@ impl Deployment {
 }
 
 impl Deployments {
-    /// Takes one version away that is out of service, after `keep` has made that durable. Waits for the disk.
+    /// Removes an out-of-service version, after `keep` has made that durable. Waits for the disk.
     ///
     /// # Errors
     /// Those of `keep`; [`ResolveError::NoModel`], [`ResolveError::NoVersion`], [`ResolveError::InService`].
@@ -45,7 +45,7 @@ impl Deployments {
         let _changing = self.changing();
         let broken = self.broken(model, version)?;
         keep(broken.digest())?;
-        // Before it goes: its number is never free.
+        // Before it is removed: its number is never free.
         if let Some(digest) = broken.digest() {
             self.remember_withdrawn(model.clone(), version.clone(), *digest);
         }
@@ -53,7 +53,7 @@ impl Deployments {
         Ok(())
     }
 
-    /// Takes versions away and ends the calls that run on them. Returns them.
+    /// Removes versions and ends their running calls. Returns them.
     pub fn stop_where(&self, stopped: impl Fn(&Published) -> bool) -> Vec<Arc<Published>> {
         let _changing = self.changing();
         let mut published = Models::clone(&self.published.load());
@@ -74,9 +74,8 @@ impl Deployments {
         taken
     }
 
-    /// Has versions loaded that were withdrawn and are not any more. Their numbers are theirs all the time: nothing else is published
-    /// under them meanwhile. What was published again since somebody looked stays as it is. Waits for whoever changes something.
-    /// Returns those that are back.
+    /// Queues versions whose withdrawal has ended. Their numbers stay reserved, so nothing else is published under them meanwhile. Versions
+    /// published again since then are left alone. Waits for running changes. Returns the versions that are back.
     pub fn put_back(&self, versions: Vec<Arc<Published>>) -> Vec<Arc<Published>> {
         let changing = self.changing();
         let is_withdrawn = |version: &Arc<Published>| {
@@ -92,19 +91,19 @@ impl Deployments {
         back
     }
 
-    /// Published versions of a model that were withdrawn, in ascending order, with their digests.
+    /// A model's withdrawn versions, in ascending order, with their digests.
     pub fn withdrawn_of(&self, model: &ModelName) -> Vec<(Version, Digest)> {
         let withdrawn = self.lock();
         let of_model = withdrawn.get(model).into_iter().flatten();
         of_model.map(|(version, digest)| (version.clone(), *digest)).collect()
     }
 
-    /// Remembers a version that was withdrawn when the host stopped.
+    /// Registers a version that was withdrawn when the host stopped.
     pub fn remember_withdrawn(&self, model: ModelName, version: Version, digest: Digest) {
         self.lock().entry(model).or_default().insert(version, digest);
     }
 
-    /// Published versions of a publisher that were withdrawn, in the order of names and versions.
+    /// A publisher's withdrawn versions, ordered by name and version.
     pub fn withdrawn_by(&self, publisher: &AccountName) -> Vec<(ModelName, Version)> {
         let withdrawn = self.lock();
         let from = withdrawn.range(ModelName::first_of(publisher)..);

@@ -1,7 +1,7 @@
-//! A publisher's own offers: which there are, and taking them back.
+//! A publisher's own offers: listing and withdrawing them.
 //!
-//! An offer that its publisher has withdrawn is listed no more and accepts no new agreement; agreements that were made stay. It is kept,
-//! so that its publisher can list it again and the parties can see what became of it, and gives way when its room is needed.
+//! A withdrawn offer is no longer listed and cannot be accepted; existing agreements stay. It is kept, so that its publisher can list it
+//! again and the parties can see its state, until its room is needed.
 
 use std::sync::Arc;
 
@@ -15,34 +15,34 @@ use crate::state::agreements::Agreements;
 use crate::state::deployments::Deployments;
 use crate::store::Table;
 
-/// Where an offer stands.
+/// An offer's state.
 #[derive(Debug, Clone)]
 pub enum Stand {
     Listed,
-    /// By its publisher.
+    /// Withdrawn by its publisher.
     TakenBack(Timestamp),
-    /// By the operator.
+    /// Withdrawn by the operator.
     Withdrawn(Cause),
 }
 
-/// An offer of one's own.
+/// One of the caller's offers.
 #[derive(Clone)]
 pub struct Own {
     pub offer: Arc<SignedOffer>,
     pub stand: Stand,
 }
 
-/// A new offer in the place of an old one.
+/// A replacement of an offer.
 #[derive(Debug, Clone, Copy)]
 pub struct Replacement<'a> {
     pub old: Digest,
-    /// The new one, signed.
+    /// The new offer, signed.
     pub envelope: &'a [u8],
     pub at: Timestamp,
 }
 
 impl Market {
-    /// The caller's own offers, in the order of their identifiers, and where each stands.
+    /// The caller's offers with their states, ordered by identifier.
     pub fn of(&self, publisher: &Caller) -> Vec<Own> {
         let listing = self.listing.load();
         let ids = publisher.parties().flat_map(|party| listing.ids_of(party));
@@ -51,10 +51,10 @@ impl Market {
         own
     }
 
-    /// Takes one of the caller's own offers out of the market. Once more changes nothing. Returns when it was.
+    /// Withdraws one of the caller's offers. Repeating it changes nothing. Returns the time of the withdrawal.
     ///
     /// # Errors
-    /// [`MarketError::NotYourOffer`], also for offers of others; [`MarketError::Store`].
+    /// [`MarketError::NotYourOffer`], also for other publishers' offers; [`MarketError::Store`].
     pub fn take_back(
         &self,
         publisher: &Caller,
@@ -74,10 +74,10 @@ impl Market {
         Ok((offer, at))
     }
 
-    /// Lists an offer and takes an earlier one of the same model out of the market, both or neither.
+    /// Lists an offer and withdraws an earlier one of the same model, both or neither.
     ///
     /// # Errors
-    /// As [`Market::list`] and [`Market::take_back`]; nothing was changed then.
+    /// As [`Market::list`] and [`Market::take_back`]; nothing was changed.
     pub fn replace(
         &self,
         publisher: &Caller,

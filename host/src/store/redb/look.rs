@@ -1,7 +1,7 @@
-//! Records that are only looked at: what is written goes into memory and is gone with it, and the file stays as it is.
+//! Read-only records: writes go to memory and are discarded; the file is not changed.
 //!
-//! Reading records can write: a file that was not closed is repaired when it is opened, and what has lapsed is taken out. Whoever looks
-//! at them sees what a host that starts would see.
+//! Reading can write: opening repairs a file that was not closed, and expired records are removed. A reader sees what a starting host would
+//! see.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,13 +13,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use redb::backends::FileBackend;
 use redb::{BackendError, DatabaseError, StorageBackend};
 
-/// Bytes that are kept in one piece.
+/// Size of a page, in bytes.
 const PAGE_BYTES: u64 = 4096;
 
-/// Most bytes that are kept in memory: repairing a large file writes some of it.
+/// Maximum bytes in memory: repairing a large file writes some of it.
 const WRITTEN_BYTES_MAX: u64 = 512 << 20;
 
-/// A file with what was written over it in memory.
+/// A file overlaid with writes in memory.
 #[derive(Debug)]
 pub(super) struct Overlay {
     file: File,
@@ -31,13 +31,13 @@ pub(super) struct Overlay {
 #[derive(Debug)]
 struct Written {
     length: u64,
-    /// Bytes of the file from here on do not count: it was cut there once.
+    /// The file's bytes from here on do not count: it was truncated here.
     file_length: u64,
     pages: BTreeMap<u64, Box<[u8; PAGE_BYTES as usize]>>,
 }
 
 impl Overlay {
-    /// What is written over `file`, which is open for reading.
+    /// An overlay over `file`, which is open for reading.
     pub(super) fn over(file: File) -> Result<Self, DatabaseError> {
         let length = file.metadata().map_err(redb::StorageError::from)?.len();
         let locks = FileBackend::new(file.try_clone().map_err(redb::StorageError::from)?)?;
@@ -49,7 +49,7 @@ impl Overlay {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Fills `out` with what the file has at `offset`, and with zeros behind its end.
+    /// Fills `out` from the file at `offset`, with zeros beyond its end.
     fn read_file(&self, file_length: u64, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let there = usize::try_from(file_length.saturating_sub(offset)).unwrap_or(usize::MAX);
         let (from_file, behind) = out.split_at_mut(there.min(out.len()));
@@ -58,7 +58,7 @@ impl Overlay {
     }
 }
 
-/// The parts of `offset..offset + length` by page: the page, where in it they begin, and where they are in the whole.
+/// Splits `offset..offset + length` by page: the page, the offset in it, and the offset in the whole.
 fn parts(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, std::ops::Range<usize>)> {
     let mut done = 0;
     std::iter::from_fn(move || {
@@ -98,7 +98,7 @@ impl StorageBackend for Overlay {
     fn set_len(&self, length: u64) -> io::Result<()> {
         let mut written = self.written();
         if length < written.length {
-            // What is there when it grows again is zero.
+            // After growing again, the content is zero.
             written.file_length = written.file_length.min(length);
             written.pages.retain(|page, _| page * PAGE_BYTES < length);
             let within = (length % PAGE_BYTES) as usize;
@@ -137,7 +137,7 @@ impl StorageBackend for Overlay {
         self.locks.close()
     }
 
-    // Shared: several may look at once, and none while a host has the file open.
+    // Shared lock: several may look at once, but not while a host has the file open.
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
         self.locks.try_lock_shared_range(start, end)
     }
@@ -205,7 +205,7 @@ mod tests {
         }
         assert!(matches!(Store::open(&path), Err(StoreError::InUse { .. })));
         drop(looks);
-        // After an error of the disk it is opened anew, and still only looked at.
+        // After a disk error the file is opened again, still read-only.
         let look = Store::look_at(&path).expect("opens").expect("there");
         look.fail_as_if();
         look.put(Table::Offers, "a", b"3").expect("writes into memory");

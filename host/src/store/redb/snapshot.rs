@@ -1,4 +1,4 @@
-//! The records as they are at one moment, for a copy of them. Others go on writing meanwhile.
+//! A snapshot of the records, for copying them while others write.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -12,14 +12,14 @@ use redb::{
 use super::{CACHE_BYTES_MAX, Records, definition, failed};
 use crate::store::{StoreError, Table};
 
-/// What the records were when it was made. As long as it lives, the file keeps the room of what is written over.
+/// The records when it was made. While it lives, the file keeps the overwritten pages.
 pub struct Snapshot {
     transaction: ReadTransaction,
     path: PathBuf,
 }
 
 impl Records {
-    /// The records as they are now.
+    /// A snapshot of the records now.
     pub(in crate::store) fn snapshot(&self) -> Result<Snapshot, StoreError> {
         let transaction = self.run(|database| Ok(database.begin_read()?))?;
         Ok(Snapshot { transaction, path: self.path.clone() })
@@ -27,7 +27,7 @@ impl Records {
 }
 
 impl Snapshot {
-    /// Looks at every record of a table, in the order of the keys.
+    /// Visits every record of a table in key order.
     ///
     /// # Errors
     /// [`StoreError::Database`].
@@ -41,7 +41,7 @@ impl Snapshot {
         read().map_err(|error| failed(&self.path, error))
     }
 
-    /// Writes them into an empty file, durably, which then is a file of records like the host's own.
+    /// Writes them durably into an empty file, which then is a file of records like the host's own.
     ///
     /// # Errors
     /// [`StoreError::Database`].
@@ -51,7 +51,7 @@ impl Snapshot {
             copy.set_cache_size(CACHE_BYTES_MAX);
             let copy = copy.create_with_backend(FileBackend::new(file)?)?;
             let change = copy.begin_write()?;
-            // All that are there, so that nothing is left out which this host does not know.
+            // All tables in the file, including those unknown to this host.
             for table in self.transaction.list_tables()? {
                 let definition = TableDefinition::<&str, &[u8]>::new(table.name());
                 let from = self.transaction.open_table(definition)?;

@@ -47,7 +47,7 @@ async fn a_full_queue_refuses_at_once_and_a_caller_who_left_holds_no_place() {
     assert!(next.await.expect("no panic").is_ok(), "the place was free again");
 }
 
-/// Takes what one account gets of what is free.
+/// Takes all that one account may have now.
 async fn greedy(slots: &Slots, account: &str) -> Vec<Slot> {
     let mut held = Vec::new();
     while let Ok(slot) = slots.acquire(&name(account)).await {

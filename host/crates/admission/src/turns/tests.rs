@@ -1,4 +1,4 @@
-//! Held against a model that is slow and plain, and against what is promised.
+//! Compared with a slow and simple model, and with the guarantees.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The same line as a list: who is next is looked for among all.
+/// The same queue as a list, searched linearly.
 #[derive(Default)]
 struct Model {
     waiting: Vec<(u8, u64, u64)>,
@@ -131,7 +131,7 @@ proptest! {
         prop_assert!(turns.next_turn().is_none() && turns.is_empty());
     }
 
-    /// Of accounts that always wait, none gets more than its share and one quantum, whatever turns cost and were thought to cost.
+    /// No account that always waits gets more than its share and one quantum, whatever turns cost or were estimated to cost.
     #[test]
     fn shares_differ_by_no_more_than_the_dearest_turn(
         costs in vec((1..1000_u64, 0..1000_u64), 50..300),

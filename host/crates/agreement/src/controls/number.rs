@@ -1,15 +1,15 @@
-//! Numbers as they are released.
+//! Rounding of released numbers.
 
 use std::cmp::Ordering;
 use std::io::Write as _;
 
 use super::Controls;
 
-/// Beyond these every number is whole.
+/// Beyond these every number is an integer.
 const F64_WHOLE: f64 = (1_u64 << 53) as f64;
 const F32_WHOLE: f32 = (1_u32 << 24) as f32;
 
-/// Room for the longest text of a number below [`F64_WHOLE`] with nine decimals.
+/// Maximum length of a number below [`F64_WHOLE`] with nine decimals.
 const TEXT_BYTES: usize = 32;
 
 impl Controls {
@@ -40,8 +40,8 @@ impl Controls {
     }
 }
 
-/// The number nearest to the decimal number with so many digits that is nearest to `number` (ties to even), so that its shortest
-/// text has no more digits than that. Through text, for arithmetic in binary does not get there always.
+/// Rounds `number` to this many decimals (ties to even) and returns the nearest float, whose shortest form then has no more digits. Uses
+/// text, because binary arithmetic is not always exact enough.
 fn rounded<F: Copy + std::fmt::Display + std::str::FromStr>(number: F, digits: u8) -> Option<F> {
     let mut text = [0; TEXT_BYTES];
     let mut rest = text.as_mut_slice();
@@ -50,13 +50,13 @@ fn rounded<F: Copy + std::fmt::Display + std::str::FromStr>(number: F, digits: u
     std::str::from_utf8(&text[..length]).ok()?.parse().ok()
 }
 
-/// Best first; what is no number is worst.
+/// Descending; NaN is last.
 pub(super) fn best_first(a: f64, b: f64) -> Ordering {
     let key = |number: f64| if number.is_nan() { f64::NEG_INFINITY } else { number };
     key(b).total_cmp(&key(a)).then(a.is_nan().cmp(&b.is_nan()))
 }
 
-/// The positions of the `most` best, best first; of equal ones the earlier.
+/// The positions of the `most` largest, best first; among equals the earlier.
 pub(super) fn best(scores: &[f64], most: usize) -> Vec<usize> {
     let mut positions: Vec<usize> = (0..scores.len()).collect();
     positions.sort_by(|a, b| best_first(scores[*a], scores[*b]).then(a.cmp(b)));

@@ -1,4 +1,4 @@
-//! How a value of some type is projected: made once from the type, then applied.
+//! How values of a type are projected: planned once per type, then applied.
 
 use std::sync::Arc;
 
@@ -8,37 +8,37 @@ use super::number::{best, best_first};
 use super::{ControlError, Controls};
 use hospes_core::value::{Case, Field, Type, Value, write};
 
-/// What is done to a value.
+/// What to do with a value.
 #[derive(Debug)]
 pub(super) enum Plan {
-    /// It is released as it is.
+    /// Release unchanged.
     Pass,
-    /// A number, rounded.
+    /// Round a number.
     Number,
-    /// A list of numbers, each rounded.
+    /// Round each number of a list.
     Numbers(Type),
-    /// Scores by position: the largest are kept.
+    /// Scores by position: keep the largest.
     Masked(Type, usize),
-    /// Scores by position: the positions of the largest.
+    /// Scores by position: return the positions of the largest.
     Positions(Type, usize),
     /// Members or items, by their old positions.
     Members(Vec<(usize, Plan)>),
     List(Box<Plan>, Option<Cut>),
     Option(Box<Plan>),
-    /// One for each case; none where a case has no payload.
+    /// One per case; `None` for a case without payload.
     Cases(Vec<Option<Plan>>),
     Result(Option<Box<Plan>>, Option<Box<Plan>>),
 }
 
-/// How a list is shortened.
+/// How to shorten a list.
 #[derive(Debug)]
 pub(super) struct Cut {
     most: usize,
-    /// The position of the score in an entry, and the type of entries as they are released; none if the list is not ranked.
+    /// The score's position in an entry, and the type of released entries; `None` if the list is not ranked.
     rank: Option<(usize, Type)>,
 }
 
-/// The plan for answers of a type, and the type that they have afterwards.
+/// The plan for responses of a type, and their resulting type.
 pub(super) fn of(controls: &Controls, ty: &Type) -> Result<(Plan, Type), ControlError> {
     let maker = Maker { controls };
     maker.plan(ty, false)?.ok_or_else(|| refused("the result", ty))
@@ -58,7 +58,7 @@ struct Maker<'a> {
 type Planned = Result<Option<(Plan, Type)>, ControlError>;
 
 impl Maker<'_> {
-    /// The plan for a type; none if it is to be dropped. `named`: within what `fields` names.
+    /// The plan for a type; `None` if it is dropped. `named`: inside something that `fields` names.
     fn plan(&self, ty: &Type, named: bool) -> Planned {
         let controls = self.controls;
         let pass = || Ok(Some((Plan::Pass, ty.clone())));
@@ -83,10 +83,10 @@ impl Maker<'_> {
                     Ok(None)
                 }
             }
-            // Where anything is restricted, a tensor of a typed function is not released: offer `hospes:plugin/inference` for that.
+            // Under restrictions, tensors of typed functions are not released: offer `hospes:plugin/inference` for that.
             Type::Tensor if controls.restricts() => Ok(None),
             Type::Tensor => pass(),
-            // No answer has one.
+            // Never in a response.
             Type::Resource(_) => Ok(None),
             Type::List(item) => self.list(ty, item, named),
             Type::Record(fields) => self.record(fields, named, None),
@@ -122,7 +122,7 @@ impl Maker<'_> {
             _ => self.plan(item, named)?,
         };
         let Some((plan, entry)) = entry else { return Ok(None) };
-        // Lists of lists are batches, and lists of numbers have no order of their own to keep.
+        // Lists of lists are batches, and numeric lists have no ranking.
         let whole = matches!(item, Type::List(_)) || is_packed(item);
         let cut = ranked
             .filter(|_| !whole)
@@ -132,7 +132,7 @@ impl Maker<'_> {
         Ok(Some((plan, list)))
     }
 
-    /// `score` is the position of the score, where the record is an entry of a ranked list.
+    /// `score` is the score's position, if the record is an entry of a ranked list.
     fn record(&self, fields: &[Field], named: bool, score: Option<usize>) -> Planned {
         let controls = self.controls;
         let mut kept = Vec::new();
@@ -206,7 +206,7 @@ fn is_packed(item: &Type) -> bool {
     item.packed_width().is_some()
 }
 
-/// The position of the first number among the members of an entry.
+/// The position of an entry's first number.
 fn score(item: &Type) -> Option<usize> {
     match item {
         Type::Record(fields) => fields.iter().position(|field| is_number(&field.ty)),
@@ -265,7 +265,7 @@ impl Plan {
     }
 }
 
-/// A payload; one without a plan is dropped.
+/// A payload, dropped if it has no plan.
 fn payload(
     controls: &Controls,
     plan: Option<&Plan>,
@@ -315,7 +315,7 @@ fn list(
     Ok(entries.into_iter().take(*most).map(|(_, _, released)| released).collect())
 }
 
-/// The score of an entry, as it is released.
+/// An entry's score, as released.
 fn score_of(controls: &Controls, entry: &Value, place: usize) -> Result<f64, ControlError> {
     let (Value::Record(members) | Value::Tuple(members)) = entry else {
         return Err(ControlError::Mismatch);
@@ -327,7 +327,7 @@ fn score_of(controls: &Controls, entry: &Value, place: usize) -> Result<f64, Con
     }
 }
 
-/// A packed list of numbers, as they are released.
+/// A packed list of numbers, as released.
 fn scores(controls: &Controls, ty: &Type, bytes: &[u8]) -> Result<Vec<f64>, ControlError> {
     match ty {
         Type::F32 => {
@@ -353,7 +353,7 @@ fn packed(ty: &Type, numbers: &[f64]) -> Value {
     Value::Packed(Bytes::from(bytes))
 }
 
-/// A NaN that went through a conversion is made canonical again.
+/// A NaN from a conversion is made canonical again.
 fn canonical(number: f32) -> f32 {
     if number.is_nan() { f32::NAN } else { number }
 }

@@ -24,7 +24,7 @@ pub(super) fn project(
     if released.is_empty() { Err(ControlError::Nothing) } else { Ok(released) }
 }
 
-/// The projection of one tensor; none if it is dropped.
+/// The projection of one tensor; `None` if it is dropped.
 fn one(controls: &Controls, tensor: &Tensor, named: bool) -> Result<Option<Tensor>, ControlError> {
     match tensor.data_type() {
         _ if !controls.restricts() => Ok(Some(tensor.clone())),
@@ -47,7 +47,7 @@ fn numbers(controls: &Controls, tensor: &Tensor) -> Result<Option<Tensor>, Contr
     let shape = tensor.shape().to_vec();
     let wide = tensor.data_type() == DataType::F64;
     let Some((most, row)) = controls.ranked().zip(shape.last().copied()) else {
-        // A single number is a score that nothing points at.
+        // A single number is a score that ranks nothing.
         return if controls.label_only { Ok(None) } else { write(wide, shape, &scores).map(Some) };
     };
     let row = row.max(1);
@@ -73,7 +73,7 @@ fn numbers(controls: &Controls, tensor: &Tensor) -> Result<Option<Tensor>, Contr
     write(wide, shape, &masked).map(Some)
 }
 
-/// The elements, as they are released.
+/// The elements, as released.
 fn read(controls: &Controls, tensor: &Tensor) -> Vec<f64> {
     let data = tensor.data();
     let narrow = |number: f32| f64::from(controls.f32(number));

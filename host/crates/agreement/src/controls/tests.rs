@@ -197,7 +197,7 @@ fn list_of(entries: &[(u32, f32, f64)]) -> Value {
     )
 }
 
-/// Whether no number with so many digits is nearer. At 10^11 a double is itself no nearer to three digits than 10^-5.
+/// Whether no number with this many digits is nearer. At 10^11 a double itself is within only 10^-5 of three digits.
 fn is_nearest(number: f64, rounded: f64, digits: u8) -> bool {
     let spacing = number.abs() * f64::EPSILON;
     (rounded - number).abs() <= 0.500_001 * 10_f64.powi(-i32::from(digits)) + spacing
@@ -227,7 +227,7 @@ proptest! {
         prop_assert!(!number.is_finite() || is_nearest(number, rounded.f64(number), digits));
     }
 
-    // The guest writes what it likes into what is dropped, shuffles, and hides bits in NaNs and digits.
+    // The guest fills what is dropped, shuffles, and hides bits in NaNs and digits.
     #[test]
     fn nothing_but_the_projection_gets_out(
         entries in entries(), seed in any::<u64>(), k in 1_u32..5, decimals in proptest::option::of(0_u8..4),

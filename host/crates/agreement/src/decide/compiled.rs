@@ -1,4 +1,4 @@
-//! An agreement compiled for the path of a call: a few integers a rule, no text to interpret.
+//! An agreement compiled for the request path: a few integers per rule, no text to interpret.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use hospes_core::capability::{Capabilities, Capability};
 use hospes_core::id::{Digest, FunctionName, ModelName, Party};
 use hospes_core::tensor::{DataType, Tensor};
 
-/// What a signed agreement allows, ready to be asked.
+/// The compiled permissions of a signed agreement.
 #[derive(Debug)]
 pub struct Terms {
     pub(super) agreement: Digest,
@@ -30,7 +30,7 @@ pub struct Terms {
     pub(super) on_suspend: OnSuspend,
 }
 
-/// One permission. Its place in the document is its number.
+/// One permission. Its position in the document is its number.
 #[derive(Debug)]
 pub struct Rule {
     pub(super) function: FunctionName,
@@ -52,7 +52,7 @@ pub(super) struct BanRule {
     pub gates: Gates,
 }
 
-/// What is asked of a call in permissions, and in prohibitions.
+/// A condition of permissions and prohibitions.
 #[derive(Debug, Default)]
 pub(super) struct Gates {
     pub begin: Option<Bound>,
@@ -64,14 +64,14 @@ pub(super) struct Gates {
     pub country_none: Option<Box<[Box<str>]>>,
 }
 
-/// A moment, and whether it is within.
+/// A time limit, and whether it is inclusive.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bound {
     pub at: Timestamp,
     pub inclusive: bool,
 }
 
-/// What one call may use at most. What is `None` is not limited.
+/// Maximum usage of one call. `None` means unlimited.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Bounds {
     pub cpu: Option<Duration>,
@@ -79,12 +79,12 @@ pub struct Bounds {
     pub memory_bytes: Option<u64>,
 }
 
-/// Which tensors a model may be given.
+/// Which tensors a model may get.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TensorLimits {
-    /// The largest shape; a size of 0 is not limited.
+    /// The largest shape; a size of 0 is unlimited.
     shape_max: Option<Box<[u64]>>,
-    /// The types that are allowed.
+    /// The permitted types.
     data_types: Option<Box<[DataType]>>,
 }
 
@@ -117,12 +117,12 @@ impl TensorLimits {
 }
 
 impl Terms {
-    /// Compiles an agreement. Cannot fail: what this host could not enforce was refused when the agreement was read.
+    /// Compiles an agreement. Cannot fail: what this host cannot enforce was rejected when the agreement was parsed.
     pub fn compile(signed: &SignedAgreement) -> Self {
         Self::preview(signed.id(), signed.agreement())
     }
 
-    /// What an agreement would allow if it were signed: to be asked, never to be enforced.
+    /// The terms of an unsigned agreement: to be queried, never enforced.
     pub fn preview(id: &Digest, agreement: &Agreement) -> Self {
         let clauses = agreement.clauses();
         let issued = agreement.issued();
@@ -152,7 +152,7 @@ impl Terms {
         &self.assigner
     }
 
-    /// Who may call.
+    /// The permitted caller.
     pub fn assignee(&self) -> &Party {
         &self.assignee
     }
@@ -166,17 +166,17 @@ impl Terms {
         self.versions.cover(bundle, version)
     }
 
-    /// Whether what earlier calls used can forbid a later one.
+    /// Whether earlier usage can deny a later call.
     pub fn remember_calls(&self) -> bool {
         self.rules().iter().any(|rule| rule.limits().remember_calls())
     }
 
-    /// The permissions, in the order of the agreement.
+    /// The permissions, in document order.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
     }
 
-    /// How old the host's knowledge of the agreement's state may be.
+    /// Maximum age of the host's knowledge of the agreement.
     pub fn max_stale(&self) -> Option<Duration> {
         self.max_stale
     }
@@ -185,7 +185,7 @@ impl Terms {
         self.on_suspend
     }
 
-    /// Whether no rule will allow a call again.
+    /// Whether no rule will permit a call again.
     pub fn is_ended(&self, now: Timestamp) -> bool {
         self.rules.iter().all(|rule| rule.is_ended(now))
     }
@@ -211,7 +211,7 @@ impl BanRule {
 }
 
 impl Rule {
-    /// A rule that limits a function in nothing, and costs nothing.
+    /// A free and unlimited permission for a function.
     pub fn unlimited(function: FunctionName) -> Self {
         Self {
             function,
@@ -236,37 +236,37 @@ impl Rule {
         self.gates.end.map(|end| end.at)
     }
 
-    /// Whether its dates are over.
+    /// Whether it has expired.
     pub fn is_ended(&self, now: Timestamp) -> bool {
         self.gates.end.is_some_and(|end| end.is_past(now))
     }
 
-    /// Largest input that is allowed, in bytes.
+    /// Maximum input size, in bytes.
     pub fn input_bytes_max(&self) -> Option<u64> {
         self.input_bytes_max
     }
 
-    /// Longest answer that may be released, in bytes.
+    /// Maximum response size, in bytes.
     pub fn output_bytes_max(&self) -> Option<u64> {
         self.output_bytes_max
     }
 
-    /// What may leave the host.
+    /// What may be released.
     pub fn controls(&self) -> &Controls {
         &self.controls
     }
 
-    /// What one call may use.
+    /// Limits of one call.
     pub fn bounds(&self) -> Bounds {
         self.bounds
     }
 
-    /// Which tensors a model may be given.
+    /// Which tensors a model may get.
     pub fn tensors(&self) -> &TensorLimits {
         &self.tensors
     }
 
-    /// What all calls together may use.
+    /// Limits over all calls.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
@@ -345,9 +345,9 @@ impl Rule {
                     price.credit = Some(amount.0);
                 }
             }
-            // Promises: kept in the document and shown as such, nothing for the host to do.
+            // Promises stay in the document and are shown as such; the host does nothing.
             Operand::Recipient | Operand::Product | Operand::Industry => {}
-            // They stand elsewhere: see `Place`.
+            // Handled elsewhere: see `Place`.
             Operand::Function
             | Operand::Version
             | Operand::PayAmount
@@ -381,7 +381,7 @@ impl Gates {
 }
 
 impl Permission {
-    /// What of an answer the permission lets out.
+    /// The part of a response that the permission releases.
     pub fn controls(&self) -> Controls {
         Rule::compile(self, Timestamp::UNIX_EPOCH).controls
     }

@@ -1,4 +1,4 @@
-//! Whether compiled terms allow one call. The quick answer only; why not, `report` says.
+//! Whether compiled terms permit a call. Only the quick answer; `report` explains it.
 
 use jiff::Timestamp;
 
@@ -7,12 +7,12 @@ use hospes_core::capability::Capabilities;
 use hospes_core::id::FunctionName;
 use hospes_core::tensor::Tensor;
 
-/// What is known of a call before its arguments are read.
+/// What is known of a call before its arguments are parsed.
 #[derive(Debug, Clone, Copy)]
 pub struct CallFacts<'a> {
     pub function: &'a FunctionName,
     pub now: Timestamp,
-    /// Bytes of the arguments as they came.
+    /// Size of the arguments, in bytes.
     pub input_bytes: u64,
     /// The purpose that the caller declares, as an IRI.
     pub purpose: Option<&'a str>,
@@ -22,37 +22,37 @@ pub struct CallFacts<'a> {
     pub imports: Capabilities,
 }
 
-/// What is known of a call once its arguments are read.
+/// What is known of a call once its arguments are parsed.
 #[derive(Debug, Clone, Copy)]
 pub struct InputFacts<'a> {
     pub rows: u64,
-    /// The tensors that the call brings in.
+    /// The call's input tensors.
     pub tensors: &'a [(String, Tensor)],
 }
 
-/// Permissions that allow a call, apart from what they limit over all calls.
+/// Permissions that permit a call, apart from limits over all calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RuleSet(u64);
 
 impl RuleSet {
-    /// The first one alone.
+    /// Only the first.
     pub const FIRST: RuleSet = RuleSet(1);
 
-    /// Whether no permission allows the call.
+    /// Whether no permission permits the call.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Their numbers, in the order of the agreement.
+    /// Their numbers, in document order.
     pub fn iter(self) -> impl Iterator<Item = u16> {
         (0..64).filter(move |number| self.0 & (1 << number) != 0)
     }
 }
 
 impl Terms {
-    /// The permissions that allow the call, as far as is known before its arguments are read. Neither allocates nor waits.
+    /// The permissions that permit the call, as far as is known without its arguments. Neither allocates nor waits.
     ///
-    /// Deny by default: a call that no permission names is in no set. A prohibition whose constraints all hold wins.
+    /// Deny by default: a call that no permission names is in no set. A prohibition wins if all its constraints hold.
     pub fn permits(&self, facts: &CallFacts<'_>) -> RuleSet {
         let banned = self.bans.iter().any(|ban| {
             ban.function.as_ref().is_none_or(|function| function == facts.function)
@@ -64,7 +64,7 @@ impl Terms {
         self.set(|rule| rule.allows(facts))
     }
 
-    /// Those of `set` that also allow the arguments.
+    /// Those of `set` that also permit the arguments.
     pub fn narrow(&self, set: RuleSet, input: &InputFacts<'_>) -> RuleSet {
         RuleSet(set.0 & self.set(|rule| rule.allows_input(input)).0)
     }
@@ -94,12 +94,12 @@ impl Rule {
     }
 }
 
-/// The kind of rule that gates belong to: it decides what becomes of a comparison whose left side is not known.
+/// The kind of rule that gates belong to, which decides comparisons with an unknown left side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum In {
-    /// What is not known allows nothing.
+    /// Unknown permits nothing.
     Permission,
-    /// What is not known prohibits.
+    /// Unknown prohibits.
     Prohibition,
 }
 
@@ -111,7 +111,7 @@ impl Gates {
         self.begin.is_none_or(|begin| !begin.is_ahead(facts.now))
             && self.end.is_none_or(|end| !end.is_past(facts.now))
             && self.window.as_ref().is_none_or(|window| window.contains(facts.now))
-            // A call that declares no purpose has none of them.
+            // A call without a declared purpose matches no purpose.
             && self.purpose_any.as_ref().is_none_or(|list| facts.purpose.is_some_and(|seen| among(list, seen)))
             && self.purpose_none.as_ref().is_none_or(|list| facts.purpose.map_or(unknown, |seen| !among(list, seen)))
             && self.country_any.as_ref().is_none_or(|list| facts.country.map_or(unknown, |seen| among(list, seen)))

@@ -1,14 +1,14 @@
-//! Whether a sub-agreement is no wider than the agreement it is a part of.
+//! Whether a sub-agreement is no wider than its parent.
 //!
-//! By syntax, rule by rule: what cannot be seen to be narrower is not. Every constraint of the permission above has to stand in
-//! the permission below too, the same or tighter; prohibitions and obligations above have to stand below.
+//! Compares syntax, rule by rule: what is not visibly narrower is rejected. Every constraint of the parent's permission must be repeated or
+//! tightened; the parent's prohibitions and obligations must be repeated.
 
 use crate::document::clause::{Constraint, Permission, Unit};
 use crate::document::value::Value;
 use crate::document::{Clauses, OnSuspend, Versions};
 use crate::registry::{Operand, Operator};
 
-/// Where a document is wider than the one above it.
+/// Where a document is wider than its parent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{pointer}` is wider than the agreement that this is a part of: {reason}")]
 pub struct Wider {
@@ -16,10 +16,10 @@ pub struct Wider {
     pub reason: String,
 }
 
-/// For each permission of `below`, the permission of `above` that it is a narrower part of, by its number.
+/// For each permission of `below`, the number of the permission of `above` that it narrows.
 ///
 /// # Errors
-/// [`Wider`] says where `below` allows more.
+/// [`Wider`] says where `below` permits more.
 pub fn parent_rules(below: &Clauses, above: &Clauses) -> Result<Vec<u16>, Wider> {
     check_whole(below, above)?;
     let numbered = below.permissions.iter().enumerate();
@@ -75,7 +75,7 @@ fn check_whole(below: &Clauses, above: &Clauses) -> Result<(), Wider> {
 fn covers(above: &Versions, below: &Versions) -> bool {
     match (above, below) {
         (Versions::Bundle(above), Versions::Bundle(below)) => above == below,
-        // Which version a digest is, the document does not say: so a range above wants a range below.
+        // The document does not say which version a digest is, so a range above requires a range below.
         (Versions::Bundle(_), Versions::Range { .. })
         | (Versions::Range { .. }, Versions::Bundle(_)) => false,
         (
@@ -96,7 +96,7 @@ fn covers(above: &Versions, below: &Versions) -> bool {
 fn narrower(below: &Permission, above: &Permission) -> Result<(), String> {
     let all = above.refinements.iter().chain(&above.constraints);
     for parent in all {
-        // Counts of the same unit, bounds of the same side.
+        // Counts of the same unit, bounds on the same side.
         let same = |child: &&Constraint| {
             child.operand == parent.operand
                 && side(child) == side(parent)
@@ -116,7 +116,7 @@ fn narrower(below: &Permission, above: &Permission) -> Result<(), String> {
     priced(below, above)
 }
 
-/// A price above is paid by the consumer above, whatever it asks of its own; but the credit there is drawn on below.
+/// The parent's consumer pays the parent's price, whatever it charges; but its credit is drawn on below.
 fn priced(below: &Permission, above: &Permission) -> Result<(), String> {
     let unit =
         |permission: &Permission| permission.price.as_ref().map_or(Unit::Call, |price| price.unit);
@@ -129,7 +129,7 @@ fn priced(below: &Permission, above: &Permission) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a constraint bounds from below.
+/// Whether a constraint is a lower bound.
 fn side(constraint: &Constraint) -> bool {
     matches!(constraint.operator, Operator::Gt | Operator::Gteq | Operator::IsNoneOf)
 }
@@ -138,7 +138,7 @@ fn tighter(child: &Constraint, parent: &Constraint) -> bool {
     if child.operand == Operand::TimeInterval {
         return child.span() >= parent.span();
     }
-    // A rate or a number in a period is compared in the same period only.
+    // Rates and numbers per period are compared for the same period only.
     if child.unit != parent.unit {
         return false;
     }

@@ -1,8 +1,8 @@
-//! Why a call is allowed or not: every rule, every constraint, what was seen and what would satisfy it.
+//! Explains why a call is permitted or refused: every rule, every constraint, the call's value and what would satisfy it.
 //!
-//! In the words of the W3C community group's ODRL Formal Semantics (Evaluation Report): a rule's `activationState`, a
-//! constraint's `satisfactionState`, a duty's `deonticState`. It interprets the document, clause by clause, while calls run the
-//! compiled form; a test holds the two together over random agreements and calls. For the parties of the agreement only.
+//! Uses the terms of the W3C community group's ODRL Formal Semantics (Evaluation Report): a rule's `activationState`, a constraint's
+//! `satisfactionState`, a duty's `deonticState`. It interprets the document clause by clause, while calls use the compiled form; a test
+//! compares the two over random agreements and calls. Only for the agreement's parties.
 
 use std::fmt;
 
@@ -18,14 +18,14 @@ use crate::ledger::Usage;
 use crate::registry::{Class, Operand, Operator};
 use hospes_core::id::Digest;
 
-/// Whether a call is allowed under one agreement, and why.
+/// Whether an agreement permits a call, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
     #[serde(rename = "@type")]
     kind: &'static str,
     agreement: Digest,
     pub decision: Decision,
-    /// What stands in the way outside of the rules: the state of the agreement, or the version.
+    /// Obstacles outside the rules: the agreement's state, or the version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub obstacle: Option<String>,
     #[serde(rename = "ruleReport")]
@@ -45,14 +45,14 @@ pub enum Decision {
 pub struct RuleReport {
     #[serde(rename = "@type")]
     kind: &'static str,
-    /// Where the rule stands in the document, as a JSON pointer.
+    /// The rule's JSON pointer.
     pub rule: String,
-    /// Whether the rule is about this call and all its constraints are satisfied.
+    /// Whether the rule applies to this call and all its constraints are satisfied.
     #[serde(rename = "activationState")]
     pub activation: Activation,
     #[serde(rename = "premiseReport")]
     pub constraints: Vec<ConstraintReport>,
-    /// Whether the price is covered by credit paid in advance, or will be owed; none without a price.
+    /// Whether prepaid credit covers the price or it will be owed; `None` without a price.
     #[serde(rename = "deonticState", skip_serializing_if = "Option::is_none")]
     duty: Option<&'static str>,
 }
@@ -72,29 +72,29 @@ pub enum Satisfaction {
 /// One constraint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ConstraintReport {
-    /// Where it stands in the document, as a JSON pointer.
+    /// Its JSON pointer.
     pub clause: String,
     #[serde(rename = "leftOperand")]
     pub operand: &'static str,
     #[serde(rename = "satisfactionState")]
     pub satisfaction: Satisfaction,
     pub enforcement: Class,
-    /// What the call has.
+    /// The call's value.
     pub seen: String,
-    /// What satisfies it.
+    /// What would satisfy it.
     pub wanted: String,
 }
 
-/// What is known of a call, as far as it is.
+/// What is known of a call.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
     pub call: CallFacts<'a>,
-    /// None before the arguments are read, and in a simulation that does not give them.
+    /// `None` before the arguments are parsed, and in a simulation without them.
     pub input: Option<InputFacts<'a>>,
 }
 
 impl Report {
-    /// Evaluates every rule of an agreement for one call. `usage` is what each permission has had so far.
+    /// Evaluates every rule of an agreement for one call. `usage` is each permission's usage so far.
     pub fn new(clauses: &Clauses, terms: &Terms, facts: &Facts<'_>, usage: &[Usage]) -> Self {
         let mut rules = Vec::new();
         for (index, prohibition) in clauses.prohibitions.iter().enumerate() {
@@ -125,7 +125,7 @@ impl Report {
         Self { kind: "report:PolicyReport", agreement, decision, obstacle: None, rules }
     }
 
-    /// A denial whose agreement cannot be read to say why.
+    /// A denial whose agreement cannot be read for an explanation.
     pub fn unexplained(agreement: Digest) -> Self {
         Self {
             kind: "report:PolicyReport",
@@ -139,12 +139,12 @@ impl Report {
         }
     }
 
-    /// The agreement that was asked.
+    /// The evaluated agreement.
     pub fn agreement(&self) -> &Digest {
         &self.agreement
     }
 
-    /// The same, denied for something that no rule says.
+    /// The same, denied for a reason outside the rules.
     #[must_use]
     pub fn obstructed(mut self, obstacle: String) -> Self {
         self.decision = Decision::Denied;
@@ -152,8 +152,7 @@ impl Report {
         self
     }
 
-    /// The clauses that stand in the way: of the permissions for this function, or of all if there is none; and the
-    /// prohibitions that apply.
+    /// The clauses that deny the call: of the permissions for this function, or of all if there are none; and the prohibitions that apply.
     pub fn unmet(&self) -> Vec<&ConstraintReport> {
         let named = |rule: &&RuleReport| {
             rule.constraints.first().is_some_and(ConstraintReport::is_satisfied)
@@ -191,7 +190,7 @@ impl RuleReport {
     }
 }
 
-/// One rule, looked at for one call.
+/// Evaluates one rule for one call.
 struct Look<'a> {
     facts: &'a Facts<'a>,
     usage: Usage,
@@ -243,7 +242,7 @@ impl Look<'_> {
         numbered.map(report).collect()
     }
 
-    /// Whether it is satisfied, and what was seen.
+    /// Whether it is satisfied, and the call's value.
     fn constraint(&self, constraint: &Constraint) -> (bool, String) {
         let call = &self.facts.call;
         let most = constraint.integer().unwrap_or(0);
@@ -345,7 +344,7 @@ impl Look<'_> {
         }
     }
 
-    /// What all calls of the rule together have had, and whether one more of this kind fits.
+    /// The usage of all the rule's calls, and whether one more of this kind fits.
     fn limit(&self, constraint: &Constraint, most: u64) -> (bool, String) {
         let (usage, now) = (&self.usage, self.facts.call.now);
         let after = |from: Timestamp, span: Option<Span>| {
@@ -410,7 +409,7 @@ fn state(satisfied: bool) -> Satisfaction {
     if satisfied { Satisfaction::Satisfied } else { Satisfaction::Unsatisfied }
 }
 
-/// What satisfies a constraint, in words.
+/// What would satisfy a constraint, in words.
 fn wanted(constraint: &Constraint) -> String {
     let value = crate::words::render::amount(constraint);
     match constraint.operator {

@@ -7,29 +7,29 @@ use crate::registry::{Operand, Operator, Place, RuleKind, UNITS, Units, Verb};
 use crate::{AgreementError, CONSTRAINTS_MAX, INTEGER_MAX, Role};
 use hospes_core::id::FunctionName;
 
-/// Leave to execute one function while every constraint holds, in the way that the refinements say.
+/// Permission to execute one function while every constraint holds, as narrowed by the refinements.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permission {
     pub function: FunctionName,
-    /// Output controls, in the order of the document; at most one of each kind.
+    /// Output controls, in document order; at most one of each kind.
     pub refinements: Vec<Constraint>,
-    /// In the order of the document; at most one of each kind.
+    /// In document order; at most one of each kind.
     pub constraints: Vec<Constraint>,
     pub price: Option<Price>,
 }
 
-/// What a unit costs.
+/// The price per unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Price {
     pub amount: Micros,
     /// The IRI of the currency.
     pub currency: Box<str>,
     pub unit: Unit,
-    /// Units that cost nothing.
+    /// Free units.
     pub free: Option<u64>,
 }
 
-/// What can be counted.
+/// A countable unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Unit {
     Call,
@@ -41,7 +41,7 @@ pub enum Unit {
 /// What must not be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prohibition {
-    /// Who must not.
+    /// The prohibited party.
     pub bound: Role,
     pub ban: Ban,
     pub constraints: Vec<Constraint>,
@@ -56,19 +56,19 @@ pub enum Ban {
     Data { verb: Verb, asset: Asset },
 }
 
-/// Data that an agreement speaks of.
+/// Data that an agreement mentions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asset {
-    /// The arguments of calls: the consumer's, so the publisher is bound.
+    /// The calls' arguments: the consumer's, so the publisher is bound.
     Inputs,
-    /// Their results: the publisher's, so the consumer is bound.
+    /// The calls' results: the publisher's, so the consumer is bound.
     Outputs,
 }
 
-/// What has to be done, by a promise.
+/// An obligation, which is a promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Obligation {
-    /// Who has to.
+    /// The obliged party.
     pub bound: Role,
     pub verb: Verb,
 }
@@ -96,7 +96,7 @@ impl Unit {
         Self::ALL.into_iter().find(|unit| unit.iri() == iri)
     }
 
-    /// The word for one of it.
+    /// Its singular.
     pub const fn word(self) -> &'static str {
         match self {
             Unit::Call => "call",
@@ -127,12 +127,12 @@ impl Asset {
 }
 
 impl Permission {
-    /// Leave to execute a function, without limits.
+    /// Permission to execute a function without limits.
     pub fn new(function: FunctionName) -> Self {
         Self { function, refinements: Vec::new(), constraints: Vec::new(), price: None }
     }
 
-    /// Adds a constraint or a refinement, wherever the registry puts its operand.
+    /// Adds a constraint or refinement, as the registry defines for its operand.
     #[must_use]
     pub fn with(mut self, constraint: Constraint) -> Self {
         match constraint.operand.term().place {
@@ -144,7 +144,7 @@ impl Permission {
         self
     }
 
-    /// Leaves out constraints that a later one takes the place of.
+    /// Removes constraints that a later one replaces.
     pub(crate) fn keep_last(&mut self) {
         for constraints in [&mut self.refinements, &mut self.constraints] {
             let all = std::mem::take(constraints);
@@ -158,7 +158,7 @@ impl Permission {
         }
     }
 
-    /// The constraint of a kind, if there is one.
+    /// The constraint of a kind, if any.
     pub fn constraint(&self, operand: Operand) -> Option<&Constraint> {
         let mut all = self.refinements.iter().chain(&self.constraints);
         all.find(|constraint| constraint.operand == operand)
@@ -250,7 +250,7 @@ fn wrong_verb(verb: Verb, pointer: &str) -> AgreementError {
 }
 
 impl Constraint {
-    /// A constraint, if the registry has such a one.
+    /// A constraint, if the registry defines it.
     ///
     /// # Errors
     /// [`AgreementError::Malformed`] or [`AgreementError::Unknown`], with pointers below `pointer`.
@@ -345,7 +345,7 @@ impl Constraint {
         }
     }
 
-    /// What is limited; two constraints of one rule may not limit the same.
+    /// What is limited. Two constraints of a rule must not limit the same thing.
     fn limits(&self) -> (Operand, Option<&str>, bool) {
         let unit = if self.operand == Operand::Count { self.unit.as_deref() } else { None };
         let begins = matches!(self.operator, Operator::Gt | Operator::Gteq | Operator::IsNoneOf);
@@ -364,7 +364,7 @@ fn list(units: &[&str]) -> String {
     units.iter().map(|unit| format!("`{unit}`")).collect::<Vec<_>>().join(" or ")
 }
 
-/// Checks the constraints of one rule. `first` is the index of the first in the document.
+/// Checks a rule's constraints. `first` is the document index of the first.
 fn check_all(
     constraints: &[Constraint],
     pointer: &str,

@@ -1,7 +1,7 @@
-//! Offers and agreements as signed envelopes, and who has signed them.
+//! Offers and agreements as signed envelopes, and their signers.
 //!
-//! The type says what is proven: a [`SignedOffer`] is signed by its assigner, a [`Proposal`] by at least one of its two
-//! roles, a [`SignedAgreement`] by both. Roles are counted, not signatures: two signatures of one party are one.
+//! The type tells what is proven: a [`SignedOffer`] is signed by its assigner, a [`Proposal`] by at least one role, a [`SignedAgreement`]
+//! by both. Roles count, not signatures: two signatures of one party are one.
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ pub struct Proposal {
     id: Digest,
     agreement: Arc<Agreement>,
     envelope: Envelope,
-    /// Whose signature counts as the publisher's too.
+    /// An agent whose signature counts as the publisher's.
     agent: Option<Party>,
 }
 
@@ -149,10 +149,10 @@ impl Proposal {
         Self::parse_with(bytes, None)
     }
 
-    /// The same, of an agreement that the agent of a mandate may have signed for the publisher.
+    /// The same for an agreement that a mandate's agent may have signed for the publisher.
     ///
     /// # Errors
-    /// [`AgreementError`]; [`AgreementError::NotMandated`] if the mandate is for something else.
+    /// [`AgreementError`]; [`AgreementError::NotMandated`] if the mandate does not cover it.
     pub fn parse_with(
         bytes: &[u8],
         mandate: Option<&SignedMandate>,
@@ -169,7 +169,7 @@ impl Proposal {
         Ok(Self { id, agreement: Arc::new(agreement), envelope, agent })
     }
 
-    /// The offer that an agreement accepts, before anything of it is checked: to look for a mandate.
+    /// The offer that an unchecked agreement claims to accept, to find its mandate.
     ///
     /// # Errors
     /// [`AgreementError`].
@@ -178,7 +178,7 @@ impl Proposal {
         Ok(*odrl::read_agreement(envelope.payload())?.offer_id())
     }
 
-    /// Who the sides of an agreement are, as it says itself, also if the rest of it cannot be read. Nothing is checked.
+    /// The claimed sides of an agreement, even if the rest cannot be parsed. Nothing is verified.
     pub fn parties_of(bytes: &[u8]) -> Option<[Party; 2]> {
         #[derive(serde::Deserialize)]
         struct Sides {
@@ -190,7 +190,7 @@ impl Proposal {
         Some([assigner, assignee])
     }
 
-    /// The number and the document of an envelope whose signatures were checked before.
+    /// Number and document of an envelope with already verified signatures.
     ///
     /// # Errors
     /// [`AgreementError`].
@@ -200,10 +200,10 @@ impl Proposal {
         Ok((Digest::of(envelope.payload()), agreement))
     }
 
-    /// Signs for the publisher, as the agent of its mandate. How often and until when, the caller has looked at.
+    /// Signs for the publisher, as its mandate's agent. The caller has checked number and expiry.
     ///
     /// # Errors
-    /// [`AgreementError::NotMandated`], [`AgreementError::NotAParty`] with another key than the agent's.
+    /// [`AgreementError::NotMandated`], or [`AgreementError::NotAParty`] if the key is not the agent's.
     pub fn sign_for_publisher(
         &mut self,
         mandate: &SignedMandate,
@@ -218,21 +218,21 @@ impl Proposal {
         Ok(())
     }
 
-    /// Whether the agent of a mandate has signed for the publisher.
+    /// Whether a mandate's agent signed for the publisher.
     pub fn is_by_agent(&self) -> bool {
         self.agent.is_some_and(|agent| self.envelope.signers().any(|signer| signer == agent))
     }
 
-    /// Adds the signature of the other party.
+    /// Adds the other party's signature.
     ///
     /// # Errors
-    /// [`AgreementError::NotAParty`]; [`DsseError::SignedTwice`] when this party has signed already.
+    /// [`AgreementError::NotAParty`]; [`DsseError::SignedTwice`] if this party has already signed.
     pub fn add_signature(&mut self, key: &PartyKey) -> Result<(), AgreementError> {
         takes_part(&self.agreement, key)?;
         Ok(self.envelope.add_signature(key)?)
     }
 
-    /// Takes over the signatures that `other`, a copy of the same agreement, has and this one lacks.
+    /// Adds the signatures from `other`, a copy of the same agreement, that this one lacks.
     ///
     /// # Errors
     /// [`AgreementError::OtherAgreement`].
@@ -244,7 +244,7 @@ impl Proposal {
         })
     }
 
-    /// SHA-256 of the payload; the same whoever has signed.
+    /// SHA-256 of the payload, independent of the signatures.
     pub fn id(&self) -> &Digest {
         &self.id
     }
@@ -259,7 +259,7 @@ impl Proposal {
         self.envelope.signers().any(|signer| signer == party || Some(signer) == agent)
     }
 
-    /// The roles that have yet to sign.
+    /// The roles that have not signed.
     pub fn missing(&self) -> Vec<Role> {
         ROLES.into_iter().filter(|role| !self.signed_by(*role)).collect()
     }
@@ -298,7 +298,7 @@ impl SignedAgreement {
         }
     }
 
-    /// Whether the agent of a mandate has signed for the publisher.
+    /// Whether a mandate's agent signed for the publisher.
     pub fn is_by_agent(&self) -> bool {
         self.0.is_by_agent()
     }

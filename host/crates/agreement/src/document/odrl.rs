@@ -1,7 +1,7 @@
-//! The JSON of offers, requests and agreements: ODRL 2.2 with fixed members, pinned by one profile.
+//! The JSON of offers, requests and agreements: ODRL 2.2 with fixed members, in one profile.
 //!
-//! It is valid JSON-LD, but nothing here expands or fetches a context: the contexts are compared with constants. Reading is
-//! exact. What is read is written again, and the two must be the same bytes, so no member, space or order can be dropped.
+//! It is valid JSON-LD, but nothing here expands or fetches a context: contexts are compared with constants. Parsing is exact: the parsed
+//! document is written again, and the bytes must be equal, so no member, space or order can change.
 
 mod rules;
 mod wire;
@@ -222,8 +222,8 @@ fn policy(wire: &PolicyWire) -> Result<Policy, AgreementError> {
     Ok(Policy { uid, assigner: wire.assigner, registry, clauses })
 }
 
-/// Whether a document keeps to the terms and actions of the registry that it names. Those of prices, targets and permissions are in all:
-/// a test of the versions says so.
+/// Whether a document uses only terms and actions of the registry version that it names. All versions have those of prices, targets and
+/// permissions, as a test of the versions checks.
 fn within(registry: &Registry, clauses: &Clauses) -> Result<(), AgreementError> {
     let later = |seen: &str| AgreementError::Unknown {
         pointer: "/hospes:registry".to_owned(),

@@ -1,4 +1,4 @@
-//! The values that stand on the right of a constraint, each with exactly one spelling.
+//! Right operands of constraints, each with exactly one form.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,10 +12,10 @@ use hospes_core::capability::Capability;
 use hospes_core::id::{FunctionName, Party};
 use hospes_core::tensor::{DataType, RANK_MAX};
 
-/// Longest text on the right of a constraint, in bytes.
+/// Maximum length of a text operand, in bytes.
 pub const TEXT_BYTES_MAX: usize = 256;
 
-/// Most texts in one list.
+/// Maximum texts in a list.
 pub const TEXTS_MAX: usize = 64;
 
 /// A checked right operand.
@@ -26,16 +26,16 @@ pub enum Value {
     DateTime(Timestamp),
     Duration(Span),
     Text(Box<str>),
-    /// Ascending, without repetition.
+    /// Ascending, without duplicates.
     Texts(Box<[Box<str>]>),
     Integers(Box<[u64]>),
     True,
 }
 
-/// Why a value was refused: what is wanted instead.
+/// What was expected instead of a rejected value.
 pub(crate) type Wanted = &'static str;
 
-/// A length of time, to the microsecond. Days have 24 hours.
+/// A duration, to the microsecond. Days have 24 hours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Span(u64);
 
@@ -96,7 +96,7 @@ impl FromStr for Span {
 
     fn from_str(text: &str) -> Result<Self, Wanted> {
         const WANTED: Wanted = "write a duration as `P30D`, `PT8H`, `PT0.5S` or `P1DT12H`";
-        // No date arithmetic: months and years have no length of their own, and days have 24 hours.
+        // No calendar arithmetic: months and years have no fixed length, and days have 24 hours.
         let span: jiff::Span = text.parse().map_err(|_| WANTED)?;
         let length = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours());
         let micros = length.map_err(|_| WANTED)?.as_micros();
@@ -186,7 +186,7 @@ impl FromStr for DailyWindow {
 }
 
 impl Text {
-    /// Whether a text is one of these; if not, what is wanted.
+    /// Checks a text; the error says what was expected.
     pub(crate) fn check(self, text: &str) -> Result<(), Wanted> {
         if text.len() > TEXT_BYTES_MAX || text.chars().any(char::is_control) {
             return Err("expected a text of at most 256 bytes without control characters");
@@ -229,7 +229,7 @@ fn is_field(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| !c.is_whitespace())
 }
 
-/// Whether a text can be an IRI: a scheme, and something behind it.
+/// Whether a text can be an IRI: a scheme and something after it.
 pub fn is_iri(text: &str) -> bool {
     let scheme = |scheme: &str| {
         scheme.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -240,7 +240,7 @@ pub fn is_iri(text: &str) -> bool {
 }
 
 impl Value {
-    /// Checks that the value is of `datatype`, and within its bounds.
+    /// Checks the value's `datatype` and bounds.
     pub(crate) fn check(&self, datatype: Datatype) -> Result<(), Wanted> {
         match (datatype, self) {
             (Datatype::Integer(min, max), Value::Integer(value)) => {
@@ -312,7 +312,7 @@ impl fmt::Display for Value {
     }
 }
 
-/// A side of the agreement as documents name it, where the party itself is not known yet.
+/// A role, where the party is not known yet.
 pub(crate) fn role_iri(role: crate::Role) -> &'static str {
     match role {
         crate::Role::Publisher => "hospes:publisher",
@@ -320,7 +320,7 @@ pub(crate) fn role_iri(role: crate::Role) -> &'static str {
     }
 }
 
-/// A list of parties in ascending order of their names, each once.
+/// A list of parties in ascending order, without duplicates.
 pub(crate) fn ascending(parties: &[Party]) -> bool {
     parties.is_sorted_by(|a, b| a.to_string() < b.to_string())
 }

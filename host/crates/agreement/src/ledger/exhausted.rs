@@ -1,10 +1,10 @@
-//! Which limit had nothing left, and after which time it may.
+//! Which limit is exhausted, and when to retry.
 
 use std::time::Duration;
 
 use super::limits::Metered;
 
-/// A limit that has nothing left.
+/// An exhausted limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
     Count(Metered),
@@ -21,11 +21,11 @@ pub enum Limit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exhausted {
     pub limit: Limit,
-    /// What the limit allows: units, calls, or microseconds.
+    /// The limit: units, calls, or microseconds.
     pub max: u64,
-    /// After which time it may be asked again, if waiting helps.
+    /// When to retry, if waiting helps.
     pub retry_after: Option<Duration>,
-    /// Whether it is a limit of an agreement above the caller's own.
+    /// Whether the limit belongs to a parent of the caller's agreement.
     pub above: bool,
 }
 

@@ -1,10 +1,10 @@
-//! What one rule of an agreement allows over all of its calls, as numbers.
+//! One rule's limits over all its calls, as numbers.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// Something that is counted. The numbers of the four lie in arrays by this order.
+/// A countable unit. Arrays of the four units have this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Metered {
@@ -28,30 +28,30 @@ impl Metered {
     }
 }
 
-/// How much of each was used.
+/// Usage of each unit.
 pub type Amounts = [u64; 4];
 
-/// Limits over all calls of a rule. What is `None` is not limited.
+/// A rule's limits over all its calls. `None` means unlimited.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Most of each that may be used in all.
+    /// Maximum of each unit in total.
     pub most: [Option<u64>; 4],
     pub price: Option<Price>,
-    /// Most time that all calls may run.
+    /// Maximum time of all calls.
     pub metered_time: Option<Duration>,
-    /// Time after the first call in which others may begin.
+    /// How long after the first call others may begin.
     pub elapsed_time: Option<Duration>,
-    /// Least time between the beginnings of calls.
+    /// Minimum time between the starts of calls.
     pub interval: Option<Duration>,
-    /// Most calls in each period.
+    /// Maximum calls per period.
     pub per_interval: Option<PerInterval>,
     pub rate: Option<Rate>,
-    /// Most calls at the same time.
+    /// Maximum concurrent calls.
     pub concurrency: Option<u64>,
 }
 
 impl Limits {
-    /// Whether what earlier calls used can forbid a later one: who forgets some of them can let too many happen.
+    /// Whether earlier usage can deny a later call: forgetting some of it could then permit too much.
     pub fn remember_calls(&self) -> bool {
         let Self { most, price, metered_time, elapsed_time, interval, per_interval, rate, .. } =
             self;
@@ -65,7 +65,7 @@ impl Limits {
     }
 }
 
-/// So many calls in each period from a moment on.
+/// A number of calls per period, from a moment on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PerInterval {
     pub most: u64,
@@ -74,39 +74,39 @@ pub struct PerInterval {
     pub from: Timestamp,
 }
 
-/// A bucket of so many calls, refilled evenly over a period.
+/// A bucket for a number of calls, refilled evenly over a period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     pub burst: u64,
     pub period: Duration,
 }
 
-/// What units cost.
+/// Unit prices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Price {
     pub unit: Metered,
     /// Millionths of the currency.
     pub micros: u64,
-    /// Units that cost nothing.
+    /// Free units.
     pub free: u64,
-    /// Most that all units may cost, in millionths, if they are paid for in advance.
+    /// Maximum total price in millionths, if prepaid.
     pub credit: Option<u64>,
 }
 
 impl Price {
-    /// What so many units cost in all, in millionths.
+    /// The total price of these units, in millionths.
     pub fn of(&self, units: u64) -> u64 {
         units.saturating_sub(self.free).saturating_mul(self.micros)
     }
 
-    /// Most units that the credit pays for.
+    /// Maximum units covered by the credit.
     pub fn units_max(&self) -> Option<u64> {
         Some(self.free.saturating_add(self.credit? / self.micros.max(1)))
     }
 }
 
 impl PerInterval {
-    /// The number of the period that `at` lies in.
+    /// The number of the period containing `at`.
     pub(super) fn index(&self, at: Timestamp) -> i64 {
         let period = i64::try_from(self.period.as_micros()).unwrap_or(i64::MAX).max(1);
         at.as_microsecond().saturating_sub(self.from.as_microsecond()).div_euclid(period)

@@ -1,11 +1,11 @@
-//! What a call may use at most, held until it is charged or ends without.
+//! The maximum that a call may use, held until the call is charged or ends.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Amounts, Charge, Ledger, Marks, Metered, Spent, TokenTab, Want};
 
-/// What a call holds of one ledger. Dropping it gives that back.
+/// A call's reservation in one ledger. Dropping it releases it.
 #[derive(Debug)]
 pub(super) struct Hold {
     ledger: Arc<Ledger>,
@@ -25,7 +25,7 @@ impl Hold {
         Self { ledger, units, time, before, after, charged: false }
     }
 
-    /// The units that are charged: never more than was reserved.
+    /// The charged units: never more than reserved.
     fn to_charge(&self, spent: &Spent) -> (Amounts, Duration) {
         let mut units = self.units;
         units[Metered::Bytes as usize] = units[Metered::Bytes as usize].min(spent.bytes);
@@ -49,7 +49,7 @@ impl Drop for Hold {
     }
 }
 
-/// What a call was charged, for as long as its receipt could still be lost.
+/// A call's charges, while its receipt could still be lost.
 #[must_use]
 #[derive(Debug)]
 pub struct Charged {
@@ -57,7 +57,7 @@ pub struct Charged {
     above: Vec<Taken>,
 }
 
-/// What a call was charged of one ledger.
+/// A call's charge in one ledger.
 #[derive(Debug)]
 struct Taken {
     ledger: Arc<Ledger>,
@@ -68,7 +68,7 @@ struct Taken {
 }
 
 impl Charged {
-    /// The receipt does not exist: nothing was used.
+    /// The receipt does not exist: undoes the charge.
     pub fn take_back(self) {
         for taken in std::iter::once(&self.own).chain(&self.above) {
             let mut tally = taken.ledger.lock();
@@ -81,7 +81,7 @@ impl Charged {
     }
 }
 
-/// What a call may use at most. Dropping it gives all of it back.
+/// The maximum that a call may use. Dropping it releases everything.
 #[must_use]
 #[derive(Debug)]
 pub struct Reservation {
@@ -95,12 +95,12 @@ impl Reservation {
         Self { own, above: Vec::new(), tokens: None }
     }
 
-    /// A ledger above holds as much.
+    /// A parent's ledger reserves the same.
     pub(super) fn add(&mut self, above: Hold) {
         self.above.push(above);
     }
 
-    /// The wish, held to what is reserved so far: a ledger above need not have more.
+    /// The request, narrowed to what is reserved so far: a parent need not have more.
     pub(super) fn narrow(&self, want: &Want) -> Want {
         Want {
             output_bytes_max: self.output_bytes_max(want.input_bytes),
@@ -109,23 +109,23 @@ impl Reservation {
         }
     }
 
-    /// Most bytes that the answer may have.
+    /// Maximum size of the response, in bytes.
     pub fn output_bytes_max(&self, input_bytes: u64) -> u64 {
         let bytes = self.holds().map(|hold| hold.units[Metered::Bytes as usize]).min();
         bytes.unwrap_or(0).saturating_sub(input_bytes)
     }
 
-    /// Most time that the call may run.
+    /// Maximum duration.
     pub fn wall_max(&self) -> Duration {
         self.holds().map(|hold| hold.time).min().unwrap_or_default()
     }
 
-    /// Where the call's tokens are reserved; none if nobody counts them.
+    /// Where the call's tokens are reserved; `None` if nobody counts them.
     pub fn tokens(&self) -> Option<&Arc<TokenTab>> {
         self.tokens.as_ref()
     }
 
-    /// All that it reserves is held. A tab is kept if anybody counts tokens.
+    /// The reservation is complete. A tab is kept if anybody counts tokens.
     pub(super) fn opened(mut self) -> Self {
         let counts = |hold: &Hold| {
             let limits = &hold.ledger.limits;
@@ -139,7 +139,7 @@ impl Reservation {
         self
     }
 
-    /// From here on the holds hold the tokens, and nothing more is taken.
+    /// From here on the holds own the tokens, and no more are taken.
     fn close_tab(&mut self) {
         let Some(tab) = self.tokens.take() else { return };
         let taken = tab.close();
@@ -149,11 +149,11 @@ impl Reservation {
         }
     }
 
-    /// Counts the call, if `charge` succeeds. `charge` is told what is charged; calls of one ledger are charged one after the
-    /// other, so that these numbers and the order of the charges agree. What was counted can be taken back.
+    /// Counts the call if `charge` succeeds. `charge` gets the charges; calls of one ledger are charged one at a time, so that the numbers
+    /// match their order. The count can be undone.
     ///
     /// # Errors
-    /// Those of `charge`; everything is given back then.
+    /// The errors of `charge`; everything is then released.
     pub fn commit<T, E>(
         mut self,
         spent: &Spent,
@@ -185,7 +185,7 @@ impl Reservation {
         Ok((done, Charged { own, above: above.collect() }))
     }
 
-    /// Most calls that the rule allows, if it limits them.
+    /// Maximum calls under the rule, if limited.
     pub fn calls_max(&self) -> Option<u64> {
         self.own.ledger.limits.most[Metered::Calls as usize]
     }

@@ -1,11 +1,11 @@
-//! Tokens: how many a call takes shows only while it computes.
+//! Tokens: a call's number is known only while it computes.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::{Ledger, Metered};
 
-/// The tokens of one call, reserved one computation at a time.
+/// One call's tokens, reserved per computation.
 #[derive(Debug)]
 pub struct TokenTab {
     ledgers: Vec<Arc<Ledger>>,
@@ -15,7 +15,7 @@ pub struct TokenTab {
 #[derive(Debug, Default)]
 struct Tab {
     taken: u64,
-    /// Once the call has ended nothing more is taken.
+    /// After the end of the call no more are taken.
     closed: bool,
 }
 
@@ -24,7 +24,7 @@ impl TokenTab {
         Self { ledgers, tab: Mutex::default() }
     }
 
-    /// Reserves tokens for one computation, of every ledger or of none.
+    /// Reserves tokens for one computation from every ledger, or from none.
     pub fn take(&self, tokens: u64) -> bool {
         let mut tab = self.tab.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if tab.closed {
@@ -48,7 +48,7 @@ impl TokenTab {
         true
     }
 
-    /// How many were taken. Nothing more is.
+    /// The number taken. No more are taken.
     pub(super) fn close(&self) -> u64 {
         let mut tab = self.tab.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         tab.closed = true;

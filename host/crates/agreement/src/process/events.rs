@@ -1,8 +1,8 @@
-//! Life after signing: signed, numbered events that suspend, resume and end an agreement.
+//! Signed, numbered events that suspend, resume and end an agreement.
 //!
-//! Use-phase states by the names of the Dataspace Protocol: STARTED, SUSPENDED, COMPLETED, TERMINATED. An event names the one
-//! before it, so that none can be dropped or replayed, and is taken in its turn only: the host is where they come together, and
-//! says which number is next. The state is a function of the events and the time: what has been announced takes effect by itself.
+//! States follow the Dataspace Protocol: STARTED, SUSPENDED, COMPLETED, TERMINATED. Each event names its predecessor, so none can be
+//! dropped or replayed, and must be the next in order: the host collects events from all parties and tells the next number. The state is a
+//! function of events and time, so announced events take effect by themselves.
 
 mod lifecycle;
 #[cfg(test)]
@@ -19,37 +19,37 @@ use hospes_core::id::{Digest, Party};
 
 pub use lifecycle::{Applied, Happened, Lifecycle, State};
 
-/// Longest note in an event, in characters.
+/// Maximum length of an event's note, in characters.
 pub const NOTE_CHARS_MAX: usize = 500;
 
-/// How far the clocks of a party and the host may be apart, in seconds: an event is taken this long after it was issued at most.
+/// Maximum clock difference between a party and the host, in seconds: an event is accepted at most this long after it was issued.
 pub const EVENT_SKEW_SECONDS: i64 = 300;
 
-/// How far ahead an event may take effect, in days.
+/// Maximum announcement period, in days.
 pub const AHEAD_DAYS_MAX: i64 = 366;
 
-/// How long an operator may suspend an agreement, in days. Then the suspension lapses.
+/// Maximum suspension by an operator, in days. Then it lapses.
 pub const OPERATOR_SUSPENSION_DAYS: i64 = 30;
 
-/// Events of one role in one agreement.
+/// Maximum events of one role per agreement.
 pub const EVENTS_PER_ROLE_MAX: usize = 250;
 
-/// Announcements of its end that a role may make beyond [`EVENTS_PER_ROLE_MAX`]. What ends the agreement at once always may.
+/// Extra announcements of the end per role, beyond [`EVENTS_PER_ROLE_MAX`]. Ending at once is always possible.
 pub const ENDINGS_PER_ROLE_MAX: usize = 16;
 
-/// What an event does.
+/// An event's effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Change {
     Suspend,
     Resume,
-    /// Ends it before its time.
+    /// Ends the agreement early.
     Terminate,
-    /// Ends it as agreed: what was agreed on has been done.
+    /// Ends the agreement as fulfilled.
     Complete,
 }
 
-/// Who makes an event.
+/// An event's author.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Actor {
@@ -59,7 +59,7 @@ pub enum Actor {
     Operator,
 }
 
-/// Why: a closed list, for some reasons need no notice.
+/// The reason, from a closed list: some reasons need no notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
@@ -113,7 +113,7 @@ impl Reason {
         Self::ALL.into_iter().find(|reason| reason.name() == name)
     }
 
-    /// Whether a publisher may act for it at once, whatever the notice period.
+    /// Whether a publisher may act on it at once, despite the notice period.
     pub const fn is_urgent(self) -> bool {
         matches!(
             self,
@@ -162,25 +162,25 @@ impl fmt::Display for Reason {
     }
 }
 
-/// One event, as it is signed.
+/// One event, as signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Event {
     pub agreement: Digest,
     /// From 1.
     pub sequence: u32,
-    /// The event before it; for the first, the agreement.
+    /// The previous event's digest; for the first, the agreement's.
     pub previous: Digest,
     pub change: Change,
     pub role: Actor,
-    /// Who signs.
+    /// The signer.
     pub by: Party,
     pub reason: Reason,
     /// When it takes effect.
     pub effective: Timestamp,
-    /// When it was made, by the clock of who made it.
+    /// When it was made, by its author's clock.
     pub issued: Timestamp,
-    /// What made it: the agreement that supersedes this one.
+    /// What caused it: the agreement that supersedes this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Digest>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -214,7 +214,7 @@ fn check_note(note: Option<&str>) -> Result<(), String> {
     Ok(())
 }
 
-/// Why an event was refused.
+/// Why an event was rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {
     #[error(transparent)]

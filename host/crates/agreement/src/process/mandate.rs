@@ -1,7 +1,7 @@
-//! Agreeing by a click: a publisher lets another key, the host's, sign for it under one offer, so often and until then.
+//! Mandates: a publisher lets another key, the host's, sign for it under one offer, with a maximum number and an expiry date.
 //!
-//! A mandate names one offer and one agent, is capped, as a whole and for each consumer, and expires. What the agent signs is an agreement like any other; whoever
-//! checks it needs the mandate beside it.
+//! A mandate names one offer and one agent, is limited in total and per consumer, and expires. The agent signs an ordinary agreement;
+//! verifying it also needs the mandate.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -9,31 +9,30 @@ use serde::{Deserialize, Serialize};
 use super::statement::{Signed, Statement};
 use hospes_core::id::{Digest, Party};
 
-/// A publisher's word that another key may agree for it.
+/// A publisher's permission for another key to sign for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mandate {
     pub publisher: Party,
-    /// Whose signature counts as the publisher's: the host's.
+    /// The key whose signature counts as the publisher's: the host's.
     pub agent: Party,
-    /// Under which offer, and no other.
+    /// The only offer that it covers.
     pub offer: Digest,
-    /// Most agreements.
+    /// Maximum agreements.
     pub max: u32,
-    /// From when on the agent may sign no more.
+    /// When it expires.
     pub expires: Timestamp,
     pub issued: Timestamp,
-    /// Most agreements with one consumer; [`PER_CONSUMER`] where it does not say.
+    /// Maximum agreements with one consumer; [`PER_CONSUMER`] by default.
     #[serde(rename = "maxPerConsumer", skip_serializing_if = "Option::is_none")]
     pub max_per_consumer: Option<u32>,
 }
 
-/// Most agreements with one consumer under a mandate that says nothing of it: enough for whoever wants to call, and one consumer
-/// cannot use the mandate up.
+/// Default maximum of agreements with one consumer: enough to call, and one consumer cannot use up the mandate.
 pub const PER_CONSUMER: u32 = 1;
 
 impl Mandate {
-    /// Most agreements with one consumer.
+    /// Maximum agreements with one consumer.
     pub fn max_per_consumer(&self) -> u32 {
         self.max_per_consumer.unwrap_or(PER_CONSUMER)
     }

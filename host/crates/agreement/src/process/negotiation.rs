@@ -1,8 +1,8 @@
-//! Coming to an agreement: the Dataspace Protocol's negotiation, with every arrow signed.
+//! Negotiating an agreement: the Dataspace Protocol's negotiation, with every message signed.
 //!
-//! States and transitions by the names of the Dataspace Protocol 2025-1, which signs nothing; here each message is a signed
-//! document, so that both sides can prove afterwards who proposed and accepted what. A negotiation is the list of its messages and
-//! nothing else. It knows no HTTP and no store, and cannot tell whether an offer may be made: the host looks at that.
+//! States and transitions follow the Dataspace Protocol 2025-1, which signs nothing. Here each message is a signed document, so that both
+//! sides can prove later who proposed and accepted what. A negotiation is just the list of its messages. This module knows neither HTTP nor
+//! storage; the host checks whether an offer may be made.
 
 mod moves;
 
@@ -19,13 +19,13 @@ use hospes_core::id::{Digest, ModelName, Party};
 
 pub use moves::{Move, MoveKind, SignedMove};
 
-/// Most messages of one negotiation.
+/// Maximum messages of a negotiation.
 pub const MESSAGES_MAX: usize = 32;
 
-/// Where a negotiation stands.
+/// A negotiation's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
-    /// The consumer has asked.
+    /// The consumer has requested.
     Requested,
     /// The publisher has offered.
     Offered,
@@ -51,7 +51,7 @@ impl State {
         State::Terminated,
     ];
 
-    /// The protocol's name.
+    /// The protocol's name for it.
     pub const fn name(self) -> &'static str {
         match self {
             State::Requested => "REQUESTED",
@@ -64,7 +64,7 @@ impl State {
         }
     }
 
-    /// Who is to make the next move; none where the host does, or nobody.
+    /// Who moves next; `None` if the host does, or nobody.
     pub const fn turn(self) -> Option<Role> {
         match self {
             State::Requested | State::Accepted => Some(Role::Publisher),
@@ -116,7 +116,7 @@ impl Message {
         }
     }
 
-    /// What it is, for people and programs.
+    /// Its kind, for people and programs.
     pub fn kind(&self) -> &'static str {
         match self {
             Message::Request(_) => "request",
@@ -127,7 +127,7 @@ impl Message {
         }
     }
 
-    /// SHA-256 of what is signed.
+    /// SHA-256 of the payload.
     pub fn id(&self) -> &Digest {
         match self {
             Message::Request(request) => request.id(),
@@ -148,7 +148,7 @@ impl Message {
     }
 }
 
-/// Why a message was refused.
+/// Why a message was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum NegotiationError {
     #[error(transparent)]
@@ -182,24 +182,24 @@ pub enum NegotiationError {
     TooMany,
 }
 
-/// A message and when the host took it.
+/// A message, and when the host took it.
 #[derive(Debug, Clone)]
 pub struct Taken {
     pub message: Message,
     pub at: Timestamp,
     pub by: Party,
-    /// The state that it led to.
+    /// The resulting state.
     pub state: State,
 }
 
-/// What the two are talking about now.
+/// The terms on the table.
 #[derive(Debug, Clone)]
 enum Table {
     Request(SignedRequest),
     Offer(SignedOffer),
 }
 
-/// A negotiation: its messages, and what they came to.
+/// A negotiation: its messages and state.
 #[derive(Debug, Clone)]
 pub struct Negotiation {
     id: uuid::Uuid,
@@ -212,7 +212,7 @@ pub struct Negotiation {
 }
 
 impl Negotiation {
-    /// Begins one with a request, or with an offer to one party by name.
+    /// Begins a negotiation with a request, or with an offer to one named party.
     ///
     /// # Errors
     /// [`NegotiationError::Beginning`].
@@ -251,7 +251,7 @@ impl Negotiation {
         Ok(Self { id, publisher, consumer, model, table, state, taken })
     }
 
-    /// Its name: `urn:uuid:…`.
+    /// Its identifier: `urn:uuid:…`.
     pub fn urn(&self) -> String {
         format!("urn:uuid:{}", self.id.hyphenated())
     }
@@ -297,7 +297,7 @@ impl Negotiation {
         })
     }
 
-    /// The role of a party.
+    /// A party's role.
     pub fn role(&self, party: &Party) -> Option<Role> {
         if *party == self.publisher {
             Some(Role::Publisher)
@@ -306,10 +306,10 @@ impl Negotiation {
         }
     }
 
-    /// Takes a message. The same again changes nothing.
+    /// Takes a message. The same message again changes nothing.
     ///
     /// # Errors
-    /// [`NegotiationError`]; nothing was changed then.
+    /// [`NegotiationError`]; nothing was changed.
     pub fn apply(&mut self, message: Message, now: Timestamp) -> Result<State, NegotiationError> {
         let bytes = message.to_bytes();
         if self.taken.iter().any(|taken| taken.message.to_bytes() == bytes) {
@@ -327,7 +327,7 @@ impl Negotiation {
         Ok(state)
     }
 
-    /// The host has put the agreement in force.
+    /// Records that the host has put the agreement in force.
     pub fn finalize(&mut self) {
         if self.state == State::Verified {
             self.state = State::Finalized;

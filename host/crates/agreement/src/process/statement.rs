@@ -1,4 +1,4 @@
-//! Small signed statements: what is said, in canonical JSON, by exactly those who have to say it.
+//! Small signed statements: canonical JSON, signed by exactly the required parties.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -7,17 +7,17 @@ use hospes_core::dsse::{DsseError, Envelope, first_difference};
 use hospes_core::id::{Digest, Party};
 use hospes_core::key::PartyKey;
 
-/// Something that can be said. Reading one is exact: what is read is written again, and the two must be the same bytes.
+/// A kind of statement. Parsing is exact: the parsed statement is written again, and the bytes must be equal.
 pub trait Statement: Serialize + DeserializeOwned {
-    /// The payload's kind.
+    /// The payload type.
     const TYPE: &'static str;
-    /// Longest payload, in bytes.
+    /// Maximum payload, in bytes.
     const BYTES_MAX: usize;
 
-    /// Who signs it: all of them, and nobody else.
+    /// The required signers: all of them, and nobody else.
     fn signers(&self) -> Vec<Party>;
 
-    /// Why it cannot be said, apart from its form.
+    /// Checks the content, beyond its form.
     ///
     /// # Errors
     /// The reason.
@@ -26,7 +26,7 @@ pub trait Statement: Serialize + DeserializeOwned {
     }
 }
 
-/// A statement with the signatures of those who make it. Every signature on it holds.
+/// A statement with valid signatures of all its signers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signed<T> {
     id: Digest,
@@ -34,7 +34,7 @@ pub struct Signed<T> {
     envelope: Envelope,
 }
 
-/// Why a statement was refused.
+/// Why a statement was rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StatementError {
     #[error(transparent)]
@@ -56,10 +56,10 @@ pub enum StatementError {
 }
 
 impl<T: Statement> Signed<T> {
-    /// Signs a statement with the keys of all who make it.
+    /// Signs a statement with all its signers' keys.
     ///
     /// # Errors
-    /// [`StatementError`], also with other keys.
+    /// [`StatementError`], also with any other keys.
     pub fn sign(content: T, keys: &[&PartyKey]) -> Result<Self, StatementError> {
         let payload = write(&content)?;
         let signers = content.signers();
@@ -102,7 +102,7 @@ impl<T: Statement> Signed<T> {
         Ok(signed)
     }
 
-    /// Reads a statement that was taken before: its signatures were checked then, and are not again.
+    /// Parses a stored statement, whose signatures were verified before.
     ///
     /// # Errors
     /// [`StatementError`].
@@ -126,7 +126,7 @@ impl<T: Statement> Signed<T> {
         &self.id
     }
 
-    /// What is said.
+    /// The content.
     pub fn content(&self) -> &T {
         &self.content
     }

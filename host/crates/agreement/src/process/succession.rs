@@ -1,8 +1,7 @@
-//! Changing keys: a party says which key follows its own, and the new key says so too.
+//! Key changes: a party names the key that replaces its own, and the new key confirms.
 //!
-//! Nothing is signed again. What the old key signed before stays valid, for the host took it while the key was good; from the
-//! succession on, the old key signs nothing new, and the new one signs in its place. Who has lost its key altogether cannot make one:
-//! its agreements are then ended by the other side, or suspended by the operator.
+//! Nothing is signed again. What the old key signed stays valid, because the host accepted it while the key was good. From then on only the
+//! new key signs. A party that has lost its key cannot do this: the other side must end its agreements, or the operator suspend them.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -14,13 +13,13 @@ use hospes_core::id::Party;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
-    /// Keys are changed from time to time.
+    /// Routine rotation.
     Routine,
-    /// Somebody else may have the old key.
+    /// The old key may be compromised.
     Compromise,
 }
 
-/// One key follows another.
+/// One key replaces another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Succession {

@@ -1,6 +1,6 @@
-//! The profile as files: the registry that documents name, its wording, the JSON Schema, and the tables of the specification.
+//! The profile as files: the registry that documents name, its wording, the JSON Schema, and the specification's tables.
 //!
-//! Written from the one table in [`registry`](super) into `host/profile/`; a test compares what is there.
+//! Generated from the table in [`registry`](super) into `host/profile/`; a test compares them.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::{ACTIONS, Class, Datatype, Operator, RuleKind, TERMS, Term, Text, UNITS, Units};
 use crate::{INTEGER_MAX, PROFILE};
 
-/// `wording.json`: every term and action in sentences, with what the host does about it. It binds nobody: see [`Registry`](crate::Registry).
+/// `wording.json`: every term and action in sentences, with what the host does about it. It is not binding: see
+/// [`Registry`](crate::Registry).
 pub fn wording() -> String {
     let terms: Vec<_> = TERMS.iter().map(term).collect();
     let actions = ACTIONS.iter().map(|action| {
@@ -83,8 +84,8 @@ fn unit(units: Units) -> Value {
 
 /// `schema.json`: JSON Schema (2020-12) of the payloads of offers, requests and agreements.
 ///
-/// It says what can be said of form. What it cannot (one spelling, ascending order, no repetition of what is limited, parties
-/// that can sign), the specification says and the host checks.
+/// It covers form. The specification states the rest (one encoding, ascending order, no duplicate limits, parties that can sign), which the
+/// host checks.
 pub fn schema() -> String {
     let duration =
         typed("xsd:duration", "^P([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+(\\.[0-9]{1,6})?S)?)?$");

@@ -1,6 +1,6 @@
-//! What the symbols mean in which the rules of terms and actions are written.
+//! Definitions of the symbols used in the rules of terms and actions.
 
-/// Each with its definition. They are part of what is signed, as the rules are.
+/// They are part of what is signed, like the rules.
 pub static SYMBOLS: [(&str, &str); 31] = [
     ("value", "the right operand of the constraint"),
     ("unit", "the unit of the constraint"),

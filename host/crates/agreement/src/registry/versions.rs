@@ -1,8 +1,8 @@
-//! Versions of the registry, and the digest by which a document names the one that it was signed under.
+//! Versions of the registry, each with a digest by which documents name it.
 //!
-//! A digest covers what binds: names, places, operators, datatypes, units, classes, the normative rules and the symbols in them. It does not cover sentences,
-//! so those can be corrected. Terms and actions are only ever added, at the end: a later version has all of an earlier one, and a
-//! document is read with the terms of the version that it names.
+//! A digest covers what binds: names, places, operators, datatypes, units, classes, the normative rules and their symbols. It does not
+//! cover sentences, so those can be corrected. Terms and actions are only added, at the end: a later version contains all earlier ones, and
+//! a document is parsed with the terms of the version that it names.
 
 use std::sync::LazyLock;
 
@@ -14,14 +14,14 @@ use super::{
 use crate::{INTEGER_MAX, PROFILE};
 use hospes_core::id::Digest;
 
-/// How many terms and actions each version has, from version 1 on.
+/// Number of terms and actions in each version, from version 1 on.
 const SIZES: [(usize, usize); 1] = [(34, 10)];
 
-/// Digests of before versions were told apart, which covered the sentences of version 1 too, and the version that each stands for.
+/// Digests from before versions existed, which also covered version 1's sentences, with the version that each stands for.
 const FORMER: [(&str, u32); 1] =
     [("sha256:c9159fcfe292d2a815f7273347f761cad8e792f2b6047ee64deda91753a0b8e5", 1)];
 
-/// The version of the registry that a document names. Only those that this host knows.
+/// A known version of the registry, as named by a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Registry {
     digest: Digest,
@@ -31,7 +31,7 @@ pub struct Registry {
 }
 
 static KNOWN: LazyLock<Vec<Registry>> = LazyLock::new(|| {
-    // Terms of a test are one version more.
+    // A test's terms are an extra version.
     let is_later = super::terms().len() > TERMS.len();
     let later = is_later.then(|| (super::terms().len(), ACTIONS.len()));
     let versions = (1..).zip(SIZES.into_iter().chain(later)).map(|(number, (terms, actions))| {
@@ -47,7 +47,7 @@ static KNOWN: LazyLock<Vec<Registry>> = LazyLock::new(|| {
 });
 
 impl Registry {
-    /// The newest version: what new offers name.
+    /// The newest version, used by new offers.
     pub fn newest() -> Self {
         *KNOWN.last().expect("invariant: there is a version")
     }
@@ -57,7 +57,7 @@ impl Registry {
         KNOWN.iter().find(|known| known.digest == *digest).copied()
     }
 
-    /// What documents name it by.
+    /// Its name in documents.
     pub fn digest(&self) -> &Digest {
         &self.digest
     }
@@ -77,13 +77,13 @@ impl Registry {
         (verb as usize) < self.actions
     }
 
-    /// Its canonical text, whose SHA-256 is its digest. A former digest has the text of the version that it stands for.
+    /// Its canonical text, whose SHA-256 is its digest. A former digest has the text of its version.
     pub fn text(&self) -> String {
         text(self.number, &super::terms()[..self.terms], &ACTIONS[..self.actions])
     }
 }
 
-/// What binds, in canonical form (RFC 8785).
+/// The binding content, in canonical form (RFC 8785).
 fn text(number: u32, terms: &[Term], actions: &[Action]) -> String {
     let registry = json!({
         "profile": PROFILE,
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
     use crate::registry::{Class, Operator};
 
-    /// What parties have signed. A failure here says that documents would be read otherwise than they were meant: add a version.
+    /// What parties have signed. If this fails, documents would change their meaning: add a version instead.
     #[test]
     fn a_version_never_changes() {
         let digests: Vec<_> = KNOWN.iter().map(|known| known.digest.to_string()).collect();
@@ -186,7 +186,7 @@ mod tests {
             ]
         );
         for (terms, actions) in SIZES {
-            // Documents are not asked whether their version has these.
+            // Documents are not checked for these.
             let always =
                 [Operand::Version, Operand::PayAmount, Operand::UnitOfCount, Operand::FreeUnits];
             assert!(always.iter().all(|operand| (*operand as usize) < terms));
@@ -200,7 +200,7 @@ mod tests {
         );
     }
 
-    /// One corrected sentence once ended every agreement, and the host would not start.
+    /// Once, a corrected sentence ended every agreement, and the host did not start.
     #[test]
     fn corrected_sentences_change_no_digest() {
         let Term { operand, name, place, datatype, units, class, norm, .. } = TERMS[0];

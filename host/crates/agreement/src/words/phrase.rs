@@ -1,4 +1,4 @@
-//! Clauses as short lines of text, for command lines and templates: `count lteq 100 call`.
+//! Clauses as short lines of text for command lines and templates: `count lteq 100 call`.
 //!
 //! | line | says |
 //! |---|---|
@@ -9,7 +9,7 @@
 //! | `oblige publisher\|consumer ACTION` | an obligation |
 //! | `grant-use DEPTH`, `notice DURATION`, `max-stale DURATION`, `on-suspend finish\|abort` | terms of the whole |
 //!
-//! Units, currencies, countries and actions may be given by their last word; dates also as a span from now, `+P30D`.
+//! Units, currencies, countries and actions may be abbreviated to their last word; dates also to a span from now, `+P30D`.
 
 use jiff::Timestamp;
 
@@ -24,7 +24,7 @@ use crate::registry::{
     Term, Text, Units, Verb,
 };
 
-/// Why a line is no clause.
+/// Why a line is not a clause.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{line}` is not a clause: {reason}")]
 pub struct PhraseError {
@@ -33,19 +33,19 @@ pub struct PhraseError {
 }
 
 impl Clauses {
-    /// Adds what a line says. `now` is what spans are counted from.
+    /// Adds a line's clause. Spans count from `now`.
     ///
     /// # Errors
-    /// [`PhraseError`]; nothing is changed then.
+    /// [`PhraseError`]; nothing is changed.
     pub fn add_line(&mut self, line: &str, now: Timestamp) -> Result<(), PhraseError> {
         let words: Vec<&str> = line.split_whitespace().collect();
         self.add_words(&words, now).map_err(|reason| PhraseError { line: line.to_owned(), reason })
     }
 
-    /// Adds what a line says; a constraint takes the place of those that limit the same.
+    /// Adds a line's clause; a constraint replaces those that limit the same thing.
     ///
     /// # Errors
-    /// [`PhraseError`]; nothing is changed then.
+    /// [`PhraseError`]; nothing is changed.
     pub fn replace_line(&mut self, line: &str, now: Timestamp) -> Result<(), PhraseError> {
         let mut changed = self.clone();
         changed.add_line(line, now)?;
@@ -94,7 +94,7 @@ impl Clauses {
 }
 
 impl Permission {
-    /// The same with a constraint or an output control, such as `count lteq 100 call`. `now` is what spans are counted from.
+    /// The same with a constraint or output control, such as `count lteq 100 call`. Spans count from `now`.
     ///
     /// # Errors
     /// [`PhraseError`].
@@ -164,7 +164,7 @@ fn constraint(words: &[&str], now: Timestamp) -> Result<Constraint, String> {
         format!("`{operator}` is not an operator; `{}` takes {}", term.name, known.join(", "))
     })?;
     let (value, unit) = match (term.units, rest) {
-        // A window is written in two words.
+        // A time window is two words.
         (Units::None, words) => (words.join(" "), None),
         (_, [value, unit]) => ((*value).to_owned(), Some(unit_text(term.units, unit)?)),
         (Units::OneOf([only]), [value]) => ((*value).to_owned(), Some(Box::from(*only))),
@@ -265,7 +265,7 @@ fn role(name: &str) -> Result<Role, String> {
     }
 }
 
-/// The operand that a line begins with, if it is a constraint.
+/// The operand at the beginning of a line, if the line is a constraint.
 pub(super) fn operand_of(line: &str) -> Option<Operand> {
     term(line.split_whitespace().next()?).ok().map(|term| term.operand)
 }

@@ -1,8 +1,8 @@
-//! Offers, requests and agreements in plain language, for whoever is about to sign.
+//! Offers, requests and agreements in plain language, for the people who sign them.
 //!
-//! Written from the same values that are compiled and enforced, in the words of the registry, so the page cannot promise
-//! what the host does not do. Each clause says what the host does about it: *prevent* (it cannot happen), *detect* (it shows,
-//! or rests on what somebody states) or *record* (it is a promise, written down).
+//! Generated from the same values that are compiled and enforced, in the registry's wording, so the page cannot promise what the host does
+//! not do. Each clause says what the host does: *prevent* (it cannot happen), *detect* (it becomes visible, or relies on somebody's
+//! statement) or *record* (it is a promise).
 
 use std::fmt::Write as _;
 
@@ -16,7 +16,7 @@ use crate::registry::{COUNTRY_PREFIX, CURRENCY_PREFIX, Class, Datatype, Operand,
 /// One sentence of a document, and what the host does about it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Line {
-    /// The rule it belongs to, as a JSON pointer; `/` for the whole document.
+    /// The JSON pointer of its rule; `/` for the whole document.
     pub rule: String,
     pub class: Class,
     pub text: String,
@@ -56,7 +56,7 @@ pub fn render_request(request: &Request) -> String {
     page("Request", &parties, request.clauses())
 }
 
-/// The permissions of an offer, one line each, for a list.
+/// An offer's permissions, one line each, for a list.
 pub fn offer_lines(offer: &Offer) -> Vec<String> {
     let terms = |permission: &Permission| {
         let all = permission.refinements.iter().chain(&permission.constraints);
@@ -68,7 +68,7 @@ pub fn offer_lines(offer: &Offer) -> Vec<String> {
     offer.clauses().permissions.iter().map(line).collect()
 }
 
-/// Every sentence of a document, in its order.
+/// Every sentence of a document, in order.
 pub fn lines(clauses: &Clauses) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut line =
@@ -181,13 +181,13 @@ fn heading(rule: &str, clauses: &Clauses) -> String {
     }
 }
 
-/// The sentence of a constraint.
+/// A constraint's sentence.
 pub fn sentence(constraint: &Constraint) -> String {
     let phrase = constraint.operand.term().phrase(constraint.operator).unwrap_or("{}");
     phrase.replace("{}", &amount(constraint))
 }
 
-/// The value of a constraint, for people.
+/// A constraint's value, for people.
 pub(crate) fn amount(constraint: &Constraint) -> String {
     let unit = constraint.unit.as_deref();
     let term = constraint.operand.term();
@@ -227,7 +227,7 @@ fn price(price: &Price) -> String {
 
 fn class_of(prohibition: &Prohibition) -> Class {
     match &prohibition.ban {
-        // As strong as the weakest of what it rests on.
+        // As strong as its weakest part.
         Ban::Execute(_) => {
             let detect =
                 |constraint: &Constraint| constraint.operand.term().class != Class::Prevent;
@@ -267,7 +267,7 @@ fn ban(prohibition: &Prohibition) -> String {
     }
 }
 
-/// A length of time in words.
+/// A duration in words.
 pub fn span(span: Span) -> String {
     const PARTS: [(u64, &str); 4] =
         [(86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second")];

@@ -1,18 +1,18 @@
-//! Ten ways to offer a model, each a list of clauses with holes to fill.
+//! Ten templates for offers, each a list of clauses with placeholders.
 //!
-//! A hole is `{name=default}`. What is open and what is sold are templates, not two ways through the code.
+//! A placeholder is `{name=default}`. Open and paid models differ in templates, not in code.
 
 use jiff::Timestamp;
 
 use super::phrase::{PhraseError, operand_of};
 use crate::document::Clauses;
 
-/// A list of clauses with holes.
+/// A list of clauses with placeholders.
 #[derive(Debug)]
 pub struct Template {
     pub name: &'static str,
     pub summary: &'static str,
-    /// In the language of [`Clauses::add_line`].
+    /// In the syntax of [`Clauses::add_line`].
     pub lines: &'static [&'static str],
 }
 
@@ -25,7 +25,7 @@ pub enum TemplateError {
     Phrase(#[from] PhraseError),
 }
 
-/// The templates, in the order in which they are shown.
+/// The templates, in display order.
 pub static TEMPLATES: [Template; 10] = [
     Template {
         name: "open-attribution",
@@ -133,7 +133,7 @@ impl Template {
         TEMPLATES.iter().find(|template| template.name == name)
     }
 
-    /// The holes with their defaults, each once, in the order in which they stand.
+    /// The placeholders with their defaults, without duplicates, in order.
     pub fn holes(&self) -> Vec<(&'static str, &'static str)> {
         let mut holes: Vec<(&str, &str)> = Vec::new();
         for part in self.lines.iter().flat_map(|line| line.split('{').skip(1)) {
@@ -147,8 +147,8 @@ impl Template {
         holes
     }
 
-    /// Adds the template's clauses, with `filled` in its holes. Where a constraint of the same kind is there already, the
-    /// template's is left out: what was said expressly counts.
+    /// Adds the template's clauses, with the placeholders replaced from `filled`. If a constraint of the same kind exists already, it
+    /// overrides the template's.
     ///
     /// # Errors
     /// [`TemplateError`].

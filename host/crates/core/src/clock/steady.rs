@@ -1,7 +1,7 @@
-//! A clock that is never set back, so that what was over stays over.
+//! A clock that never goes back, so that what has expired stays expired.
 //!
-//! Where the clock beneath it is behind a time that was present once, this one goes on from there at half the pace, until the other has
-//! caught up: rates and intervals go on, and a correction of a second is over in two.
+//! If the clock beneath it goes back, this one continues at half the pace until the other has caught up. Rates and intervals keep working,
+//! and a correction of one second is absorbed in two.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -11,25 +11,25 @@ use jiff::Timestamp;
 
 use super::Clock;
 
-/// How far the known time is put ahead of the present, in microseconds, so that it is written once in a while and not by each call.
-/// Only a clock that is set back by more than this is noticed.
+/// How far the known time runs ahead of the present, in microseconds, so that it is not written by every call. Only larger steps back are
+/// noticed.
 const AHEAD_MICROS: i64 = 1000;
 
-/// A clock over another one.
+/// A steady clock over another one.
 #[derive(Debug)]
 pub struct SteadyClock {
     beneath: Clock,
-    /// No time that was told is later, in microseconds.
+    /// No returned time is later, in microseconds.
     known: AtomicI64,
     behind: Mutex<Behind>,
 }
 
-/// Where the time goes on from while the clock beneath is behind.
+/// Where the time continues from while the clock beneath is behind.
 #[derive(Debug)]
 struct Behind {
     from: i64,
     since: Instant,
-    /// What was told last. If that is no longer what is known, the clock beneath was ahead in the meantime.
+    /// The last returned time. If the known time has changed since, the clock beneath was ahead meanwhile.
     told: i64,
 }
 
@@ -104,10 +104,10 @@ mod tests {
         assert!(last >= later + Duration::from_millis(10), "it does not stand still");
         let most = later + Duration::from_millis(1) + began.elapsed();
         assert!(last <= most, "{last} {most}");
-        // As soon as the other has caught up, it is the other again.
+        // As soon as the other has caught up, both agree again.
         manual.set(later + Duration::from_secs(1));
         assert_eq!(clock.now(), later + Duration::from_secs(1));
-        // What was known before it was started counts too.
+        // Times known before its start count too.
         let clock = Clock::Manual(ManualClock::at(noon)).steady();
         clock.has_been(later);
         assert!(clock.now() >= later);

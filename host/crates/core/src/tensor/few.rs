@@ -1,5 +1,5 @@
-//! Lists and objects in JSON of which only so much is kept as there may be: a body makes no more than its limits allow, however
-//! long it is. All of it is counted, so that whoever sent it can be told.
+//! JSON lists and objects that keep only a limited number of entries, so that a body cannot allocate more than its limits. All entries are
+//! counted for the error message.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,11 +7,11 @@ use std::marker::PhantomData;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// A list. What is beyond `N` elements is counted and not kept.
+/// A list. Elements beyond `N` are counted but not kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Few<T, const N: usize> {
     pub kept: Vec<T>,
-    /// Elements that there were.
+    /// Number of elements.
     pub count: usize,
 }
 
@@ -50,7 +50,7 @@ impl<'de, T: Deserialize<'de>, const N: usize> Visitor<'de> for FewVisitor<T, N>
     }
 }
 
-/// Elements that are left of a list.
+/// Remaining elements of a list.
 fn rest<'de, A: SeqAccess<'de>>(seq: &mut A) -> Result<usize, A::Error> {
     let mut count = 0;
     while seq.next_element::<IgnoredAny>()?.is_some() {
@@ -59,11 +59,11 @@ fn rest<'de, A: SeqAccess<'de>>(seq: &mut A) -> Result<usize, A::Error> {
     Ok(count)
 }
 
-/// The members of an object, of which lists and objects are kept empty. What is beyond `N` members is counted and not kept.
+/// An object's members, with nested lists and objects emptied. Members beyond `N` are counted but not kept.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FewMembers<const N: usize> {
     pub kept: Map<String, Value>,
-    /// Members that there were.
+    /// Number of members.
     pub count: usize,
 }
 
@@ -96,7 +96,7 @@ impl<'de, const N: usize> Visitor<'de> for MembersVisitor<N> {
     }
 }
 
-/// A value without what is in it.
+/// A value without its content.
 struct Scalar(Value);
 
 impl<'de> Deserialize<'de> for Scalar {

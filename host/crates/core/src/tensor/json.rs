@@ -1,8 +1,8 @@
-//! Named tensors in JSON, in the words of the Open Inference Protocol:
-//! `{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [0.5, 1]}]}`.
+//! Named tensors in the Open Inference Protocol's JSON: `{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [0.5,
+//! 1]}]}`.
 //!
-//! Data is flat in row-major order, or nested by the shape. Numbers that JSON does not have are the strings `"NaN"`, `"Infinity"`
-//! and `"-Infinity"`. Nothing is kept as a tree: elements go straight into the tensor's bytes.
+//! Data is flat in row-major order, or nested by the shape. Numbers without a JSON form are the strings `"NaN"`, `"Infinity"` and
+//! `"-Infinity"`. No tree is built: elements are parsed straight into the tensor's bytes.
 
 mod elements;
 
@@ -18,16 +18,16 @@ use super::{DataType, Tensor, TensorError, count};
 use crate::value::write::not_finite;
 use elements::Elements;
 
-/// Most tensors in one body.
+/// Maximum tensors in a body.
 pub const TENSORS_MAX: usize = 256;
 
-/// Longest name of a tensor, in bytes.
+/// Maximum length of a tensor's name, in bytes.
 pub const TENSOR_NAME_BYTES_MAX: usize = 256;
 
-/// Most dimensions of a tensor.
+/// Maximum dimensions of a tensor.
 pub const DIMENSIONS_MAX: usize = 64;
 
-/// Why a body does not hold named tensors.
+/// Why a body is not a set of named tensors.
 #[derive(Debug, thiserror::Error)]
 pub enum TensorJsonError {
     #[error(
@@ -80,7 +80,7 @@ struct Input<'b> {
     name: String,
     datatype: String,
     shape: Few<usize, DIMENSIONS_MAX>,
-    // The type may stand behind the data, so the data is read when both are known.
+    // The type may follow the data, so the data is parsed when both are known.
     #[serde(borrow)]
     data: &'b RawValue,
 }
@@ -139,7 +139,7 @@ pub fn read(
 /// Reads a tensor without a name: `{"datatype": "FP32", "shape": [2], "data": [1, 2]}`.
 ///
 /// # Errors
-/// What does not fit, in words.
+/// An error text.
 pub fn read_one(text: &str) -> Result<Tensor, String> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -181,7 +181,7 @@ pub fn write_one(tensor: &Tensor, out: &mut Vec<u8>) -> Result<(), NotText> {
     Ok(())
 }
 
-/// Whether JSON can hold the tensor: byte strings have to be text.
+/// Whether JSON can hold the tensor: byte strings must be UTF-8.
 pub fn is_text(tensor: &Tensor) -> bool {
     tensor.data_type() != DataType::Bytes
         || tensor.strings().all(|string| str::from_utf8(string).is_ok())
@@ -190,7 +190,7 @@ pub fn is_text(tensor: &Tensor) -> bool {
 /// Writes the outputs of a call.
 ///
 /// # Errors
-/// [`NotText`]; what was written to `out` by then is to be thrown away.
+/// [`NotText`]; discard what was written to `out`.
 pub fn write_outputs(outputs: &[(String, Tensor)], out: &mut Vec<u8>) -> Result<(), NotText> {
     out.extend_from_slice(b"{\"outputs\":[");
     for (index, (name, tensor)) in outputs.iter().enumerate() {
@@ -214,7 +214,7 @@ pub fn write_outputs(outputs: &[(String, Tensor)], out: &mut Vec<u8>) -> Result<
 /// Writes the elements of output `name`, flat.
 ///
 /// # Errors
-/// [`NotText`]; what was written to `out` by then is to be thrown away.
+/// [`NotText`]; discard what was written to `out`.
 pub fn data(name: &str, tensor: &Tensor, out: &mut Vec<u8>) -> Result<(), NotText> {
     let bytes = tensor.data();
     fn chunks<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {

@@ -1,7 +1,7 @@
-//! Tensors as NumPy's files (`numpy.lib.format`, versions 1 to 3): what `numpy.save` writes and `numpy.load` reads.
+//! Tensors in NumPy's file format (`numpy.lib.format`, versions 1 to 3), as `numpy.save` writes it and `numpy.load` reads it.
 //!
-//! Elements are little-endian in row-major order here; files of another order are put into it as they are read. `BF16` and `BYTES` have no
-//! form there that keeps them as they are.
+//! Written files are little-endian in row-major order; other orders are converted on reading. `BF16` and `BYTES` have no exact form in the
+//! format.
 
 use bytes::Bytes;
 
@@ -9,13 +9,13 @@ use super::{DataType, RANK_MAX, Tensor, TensorError};
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
-/// Longest header that is read, in bytes. NumPy's own limit is 10000.
+/// Maximum header length, in bytes. NumPy's own limit is 10000.
 const HEADER_BYTES_MAX: usize = 4096;
 
-/// Where elements begin is a multiple of this.
+/// Alignment of the first element.
 const ALIGN: usize = 64;
 
-/// Why bytes are no tensor in NumPy's format, or a tensor has no such form.
+/// Why bytes are not a tensor in NumPy's format, or a tensor has no such form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NpyError {
     #[error("it does not begin like a file from `numpy.save`")]
@@ -32,12 +32,12 @@ pub enum NpyError {
     Tensor(#[from] TensorError),
 }
 
-/// Whether bytes begin as such a file.
+/// Whether bytes begin like such a file.
 pub fn is_npy(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
 }
 
-/// Reads a tensor. Its elements stay where they are, unless the file has another order than tensors: then they are copied once for each.
+/// Reads a tensor. Its elements are copied, once per conversion, only if the file has another order.
 ///
 /// # Errors
 /// [`NpyError`].
@@ -74,14 +74,14 @@ pub fn read(bytes: &Bytes) -> Result<Tensor, NpyError> {
     Ok(Tensor::new(data_type, shape.to_vec(), rows)?)
 }
 
-/// Elements that lie in column-major order, in row-major order.
+/// Converts column-major elements to row-major order.
 fn rows_of<const WIDTH: usize>(columns: &[u8], shape: &[usize]) -> Bytes {
     let (columns, _) = columns.as_chunks::<WIDTH>();
     let mut out: Vec<u8> = Vec::with_capacity(columns.len() * WIDTH);
     let Some((last, outer)) = shape.split_last().filter(|_| !columns.is_empty()) else {
         return out.into();
     };
-    // How far apart elements are that follow each other along the last dimension; the first is the densest.
+    // The strides along the outer dimensions; the first is the smallest.
     let stride: usize = outer.iter().product();
     let mut place = vec![0; outer.len()];
     loop {
@@ -94,7 +94,7 @@ fn rows_of<const WIDTH: usize>(columns: &[u8], shape: &[usize]) -> Bytes {
         for at in 0..*last {
             out.extend_from_slice(&columns[from + at * stride]);
         }
-        // The next place, the last dimension of the outer ones first.
+        // Advances to the next position, the last of the outer dimensions first.
         let Some(axis) = (0..outer.len()).rev().find(|axis| place[*axis] + 1 < outer[*axis]) else {
             return out.into();
         };
@@ -145,7 +145,7 @@ pub fn write(tensor: &Tensor) -> Result<Vec<u8>, NpyError> {
     Ok(out)
 }
 
-/// The type of elements, and whether they lie big end first.
+/// The element type, and whether elements are big-endian.
 fn data_type(elements: &str) -> Option<(DataType, bool)> {
     let (order, kind) = elements.split_at_checked(1)?;
     let ty = match kind {
@@ -164,14 +164,14 @@ fn data_type(elements: &str) -> Option<(DataType, bool)> {
         _ => return None,
     };
     match (order, ty.size()) {
-        // One byte has no order.
+        // A single byte has no byte order.
         ("|" | "<" | ">", Some(1)) | ("<", _) => Some((ty, false)),
         (">", _) => Some((ty, true)),
         _ => None,
     }
 }
 
-/// What the header says: a dictionary, as Python writes it.
+/// The header: a Python dictionary.
 struct Header {
     elements: String,
     column_major: bool,
@@ -212,7 +212,7 @@ impl Header {
     }
 }
 
-/// What is left of the header.
+/// The rest of the header.
 struct Words<'t>(&'t str);
 
 impl<'t> Words<'t> {

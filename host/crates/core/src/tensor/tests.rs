@@ -98,7 +98,7 @@ fn bytes_that_are_not_text_are_not_written_as_text() {
     assert!(write_outputs(&[("x".into(), tensor)], &mut Vec::new()).is_err());
 }
 
-/// A tensor of any type, whose floats may be anything but NaN: NaNs have many spellings and JSON has one.
+/// A tensor of any type without NaNs, which have many encodings but one form in JSON.
 fn any_tensor() -> impl Strategy<Value = Tensor> {
     let data_type = prop::sample::select(DataType::ALL.to_vec());
     (data_type, prop::collection::vec(any::<[u8; 8]>(), 0..20), any::<String>()).prop_map(

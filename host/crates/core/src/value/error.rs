@@ -1,8 +1,8 @@
-//! Why a body does not fit a function's parameters, and where.
+//! Why and where a body does not fit a function's parameters.
 
 use std::fmt;
 
-/// Most characters of a caller's own text in a message.
+/// Maximum characters of a caller's text in a message.
 const EXCERPT_CHARS_MAX: usize = 40;
 
 /// Why a body does not fit a function's parameters.
@@ -50,12 +50,12 @@ pub enum ValueError {
     TooMany { at: Place, max: usize },
 }
 
-/// A place in a body, and what belongs there.
+/// A place in a body, and the type expected there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// JSON pointer (RFC 6901) to the value, or to the member that should be there. Empty for the whole body.
     pub pointer: String,
-    /// Its type in the manner of WIT, cut short if it is long.
+    /// Its type in WIT style, truncated if long.
     pub expected: String,
 }
 
@@ -69,7 +69,7 @@ impl fmt::Display for Place {
 }
 
 impl ValueError {
-    /// The place that does not fit, if the body is JSON.
+    /// The place that does not fit, if the body is valid JSON.
     pub fn place(&self) -> Option<&Place> {
         match self {
             ValueError::Syntax { .. } => None,
@@ -99,13 +99,13 @@ impl From<serde_json::Error> for ValueError {
     fn from(error: serde_json::Error) -> Self {
         let (line, column) = (error.line(), error.column());
         let text = error.to_string();
-        // The message ends with the position, which is told apart here.
+        // The message ends with the position, which is split off here.
         let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason);
         ValueError::Syntax { reason: reason.to_owned(), line, column }
     }
 }
 
-/// The start of a caller's text, fit for a message.
+/// The start of a caller's text, printable.
 pub(super) fn excerpt(text: &str) -> String {
     let mut short: String = text.chars().take(EXCERPT_CHARS_MAX).map(visible).collect();
     if text.chars().nth(EXCERPT_CHARS_MAX).is_some() {

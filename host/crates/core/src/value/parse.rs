@@ -1,11 +1,10 @@
-//! Reads the body of a call by the types of the function's parameters: an object with one member a parameter.
+//! Parses a call's body by its function's parameter types: an object with one member per parameter.
 //!
-//! Strict: what is unknown, missing, there twice or of another kind is refused, and the error says where. No tree of JSON
-//! is built in between; lists of numbers go straight into the bytes that the guest will get. The table of what JSON
-//! stands for which type is in [`value`](super).
+//! Strict: unknown, missing, duplicate or mistyped members are rejected, and the error says where. No JSON tree is built; numeric lists are
+//! parsed straight into the guest's bytes. The mapping of types to JSON is in [`value`](super).
 //!
-//! Memory is bounded by the length of the body and by `VALUES_MAX`: members that may be left out make values of nothing,
-//! so the body's length alone is no bound. Recursion is bounded by the depth of the types.
+//! Memory is bounded by the body's length and by `VALUES_MAX`: absent members also make values, so the length alone is no bound. The types'
+//! depth bounds recursion.
 
 mod context;
 mod number;
@@ -25,19 +24,18 @@ use super::text::{brief, brief_record};
 use super::{Field, Type, Value, ValueError};
 use crate::tensor::json;
 
-/// Most values in one body. The elements of a list of numbers do not count.
+/// Maximum values in a body. Elements of numeric lists do not count.
 pub const VALUES_MAX: usize = 1 << 20;
 
-/// What editors and runtimes of Windows put in front of UTF-8. RFC 8259 section 8.1 allows readers to pass over it.
+/// The byte order mark that Windows programs put before UTF-8. RFC 8259 section 8.1 permits ignoring it.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// JSON without the byte order mark that may stand in front of it.
+/// JSON without a leading byte order mark.
 pub fn without_bom(text: &[u8]) -> &[u8] {
     text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
 }
 
-/// Reads `text` as the arguments of a function that takes `params`, in their order. Where there are no parameters, an
-/// empty body will do.
+/// Parses `text` as the arguments of a function with `params`, in order. Without parameters an empty body is accepted.
 ///
 /// # Errors
 /// [`ValueError`] points at what does not fit.
@@ -55,7 +53,7 @@ pub fn arguments(params: &[Field], text: &[u8]) -> Result<Vec<Value>, ValueError
             deserializer.end()?;
             Ok(values)
         }
-        // `Body` says nothing about what is not an object.
+        // `Body` does not describe anything but an object.
         (Err(error), None) if error.is_data() => {
             let seen = kind(text.trim_ascii_start());
             Err(ValueError::Kind { at: cx.place(brief_record(params)), seen })
@@ -155,7 +153,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         match self.ty {
-            // Only an object with `some` can hold what may be `null` itself.
+            // Only an object with `some` can hold a value that may itself be `null`.
             Type::Option(ty) if matches!(**ty, Type::Option(_)) => {
                 deserializer.deserialize_any(self)
             }
@@ -229,7 +227,7 @@ fn tensor<E: serde::de::Error>(cx: &mut Context<'_>, ty: &Type, text: &str) -> R
     })
 }
 
-/// The members of an object, in the order of `fields`. `text` is what it is.
+/// The members of an object, in the order of `fields`. `text` is its JSON.
 fn record<'t, 'de, A: MapAccess<'de>>(
     cx: &mut Context<'t>,
     fields: &'t [Field],
@@ -260,7 +258,7 @@ fn record<'t, 'de, A: MapAccess<'de>>(
     members.map(|(member, field)| member.map_or_else(|| absent(cx, field), Ok)).collect()
 }
 
-/// What a member that is not there stands for.
+/// The value of an absent member.
 fn absent<E: serde::de::Error>(cx: &mut Context<'_>, field: &Field) -> Result<Value, E> {
     if let Type::Option(_) = field.ty {
         cx.count(&field.ty)?;

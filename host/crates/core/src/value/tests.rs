@@ -1,4 +1,4 @@
-//! Values survive JSON, bit by bit, and nothing that callers send is worse than an error.
+//! Values survive JSON bit by bit, and no input does worse than an error.
 
 mod malformed;
 mod strategy;
@@ -55,7 +55,7 @@ fn written(value: &Value, ty: &Type) -> String {
     String::from_utf8(out).expect("JSON is text")
 }
 
-/// As text, which tells zeros apart and holds NaNs equal.
+/// As text, which distinguishes zeros and treats NaNs as equal.
 fn assert_same(ours: &Value, theirs: &Value) {
     assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
 }
@@ -133,7 +133,7 @@ fn extremes_survive() {
 
 #[test]
 fn single_floats_are_rounded_once() {
-    // Just below the middle of two floats: rounded to a double first, it would be the middle and go up.
+    // Just below the middle of two floats: rounding it to a double first would reach the middle and round up.
     let below = "1.00000017881393432617187499";
     assert_eq!(read(&Type::F32, below), Value::F32(f32::from_bits(0x3f80_0001)));
     let list = read(&list(Type::F32), &format!("[{below}, 3.4028235677973365e38, -0]"));

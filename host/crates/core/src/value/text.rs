@@ -1,15 +1,15 @@
-//! Types as text, in the manner of WIT: `list<u8>`, `record { name: string }`.
+//! Types as text, in the style of WIT: `list<u8>`, `record { name: string }`.
 //!
-//! Bounded: publishers choose the names and how many there are, and the text goes into messages and pages.
+//! Bounded, because publishers choose the number and length of names, and the text appears in messages and pages.
 
 use std::fmt::{self, Write};
 
 use super::{Field, Type};
 
-/// Longest text of a type, in bytes.
+/// Maximum length of a type's text, in bytes.
 const TEXT_BYTES_MAX: usize = 1000;
 
-/// Longest text of a type in a message, in bytes.
+/// Maximum length of a type's text in a message, in bytes.
 const BRIEF_BYTES_MAX: usize = 120;
 
 impl fmt::Display for Type {
@@ -34,7 +34,7 @@ fn brief_of(text: impl FnOnce(&mut dyn Write) -> fmt::Result) -> String {
     out
 }
 
-/// Lets through whole pieces while they fit, then refuses: that ends the recursion over the type as well.
+/// Writes whole pieces while they fit, then fails, which also ends the recursion over the type.
 struct Bounded<'a> {
     out: &'a mut dyn Write,
     left: usize,

@@ -1,6 +1,6 @@
 //! Values as JSON: the inverse of [`parse`](super::parse). The table is in [`value`](super).
 //!
-//! Floats are written with the fewest digits that read back as the same number of their own width.
+//! Floats are written with the fewest digits that parse to the same number at their width.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,8 +9,7 @@ use serde::Serialize;
 use super::{Case, Field, Type, Value, unpack};
 use crate::tensor::json as tensor;
 
-/// Appends `value`, which is of type `ty`, to `out`. A part that does not fit its type, which no caller makes, is
-/// written as `null`.
+/// Appends `value` of type `ty` to `out`. A part that does not fit its type, which does not occur, is written as `null`.
 pub fn json(value: &Value, ty: &Type, out: &mut Vec<u8>) {
     match (value, ty) {
         (Value::Bool(v), Type::Bool) => scalar(v, out),
@@ -121,7 +120,7 @@ fn tagged(name: &str, payload: Option<&Value>, ty: Option<&Type>, out: &mut Vec<
     out.push(b'}');
 }
 
-/// Bytes that [`json`] writes for a value, at least: what its lists of numbers and its texts come to.
+/// A lower bound on what [`json`] writes for a value in bytes: its numeric lists and its texts.
 pub fn json_bytes_min(value: &Value, ty: &Type) -> u64 {
     let many = |values: &[Value], types: &mut dyn Iterator<Item = &Type>| {
         let sizes = values.iter().zip(types).map(|(value, ty)| json_bytes_min(value, ty));
@@ -130,7 +129,7 @@ pub fn json_bytes_min(value: &Value, ty: &Type) -> u64 {
     match (value, ty) {
         // As base64.
         (Value::Packed(bytes), ty) if ty.is_bytes() => bytes.len() as u64,
-        // A digit and a comma each.
+        // At least a digit and a comma each.
         (Value::Packed(bytes), Type::List(element)) => {
             let width = element.packed_width().unwrap_or(1);
             (bytes.len() / width).saturating_mul(2) as u64

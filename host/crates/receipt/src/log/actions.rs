@@ -7,17 +7,17 @@ use super::{Log, Shared, Signed};
 use crate::{Action, NewAction, ReceiptError, ReceiptProof};
 
 impl Log {
-    /// Writes down an action, and makes it durable.
+    /// Appends an action durably.
     ///
     /// # Errors
-    /// [`ReceiptError::UnsoundAction`], [`ReceiptError::Write`], [`ReceiptError::Stopped`]: it may be in the log after a restart.
+    /// [`ReceiptError::UnsoundAction`], [`ReceiptError::Write`], [`ReceiptError::Stopped`]: it may still be in the log after a restart.
     pub fn act(&self, new: NewAction) -> Result<(), ReceiptError> {
         if !new.is_sound() {
             return Err(ReceiptError::UnsoundAction);
         }
         let index = self.shared.queue().enter(new.id, Pending::Action(new))?;
         let written = self.shared.flush();
-        // An action has counted nothing that it would have to take back.
+        // An action has no counts to take back.
         self.shared.queue().leave(index);
         written
     }
@@ -27,7 +27,7 @@ impl Log {
         self.actions_in(0..usize::MAX)
     }
 
-    /// The actions with these numbers, as far as they are there, with their places in the log.
+    /// The existing actions with these numbers, with their places in the log.
     pub fn actions_in(&self, numbers: Range<usize>) -> Vec<(u64, Action)> {
         drop(self.shared.write_pending());
         let state = self.shared.state();
@@ -35,12 +35,12 @@ impl Log {
         state.actions[numbers.start.min(end)..end].to_vec()
     }
 
-    /// How many actions there are. Waits while the log is written to.
+    /// The number of actions. Waits for running writes.
     pub fn action_count(&self) -> u64 {
         self.shared.state().actions.len() as u64
     }
 
-    /// An action, by its place in the log, with the proof that it is there.
+    /// The action at a place in the log, with its inclusion proof.
     ///
     /// # Errors
     /// [`ReceiptError::NoAction`]; as [`Log::find`] and [`Log::flush`].
@@ -53,7 +53,7 @@ impl Log {
 }
 
 impl Shared {
-    /// What is at a place, proven; none if the tree has no such place. Flushes first if no checkpoint covers it yet.
+    /// The proof of the entry at a place; `None` if there is none. Flushes first if no checkpoint covers it yet.
     pub(super) fn prove(&self, index: u64) -> Result<Option<ReceiptProof>, ReceiptError> {
         if self.signed().size <= index {
             self.flush()?;

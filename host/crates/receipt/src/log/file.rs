@@ -1,4 +1,4 @@
-//! The files of a log: opened by one process at a time, begun, read back, written whole.
+//! A log's files: locked by one process, created, read back, written.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
@@ -12,10 +12,10 @@ use super::queue::Queue;
 use super::state::State;
 use hospes_core::id::ById;
 
-/// The mode of what is made here: receipts are for the host and, one by one, for their parties.
+/// The file mode: receipts are for the host and, one by one, for their parties.
 const PRIVATE: u32 = 0o600;
 
-/// Opens the file and keeps others from writing it.
+/// Opens the file and locks it against other writers.
 pub(super) fn open_file(path: &Path) -> Result<File, ReceiptError> {
     let file = OpenOptions::new()
         .read(true)
@@ -31,7 +31,7 @@ pub(super) fn open_file(path: &Path) -> Result<File, ReceiptError> {
     }
 }
 
-/// Writes what a new file begins with, or checks it.
+/// Writes or checks the beginning of the file.
 pub(super) fn begin(file: &File, path: &Path) -> Result<(), ReceiptError> {
     let mut start = Vec::with_capacity(MAGIC.len());
     file.take(MAGIC.len() as u64)
@@ -44,7 +44,7 @@ pub(super) fn begin(file: &File, path: &Path) -> Result<(), ReceiptError> {
         let reason = "it does not begin as a log of receipts of this version".to_owned();
         return Err(ReceiptError::Damaged { path: path.to_owned(), offset: 0, reason });
     }
-    // New, or torn while it was begun.
+    // New, or torn while it was created.
     file.set_len(0)
         .and_then(|()| write_whole(file, MAGIC))
         .and_then(|()| file.sync_all())
@@ -52,7 +52,7 @@ pub(super) fn begin(file: &File, path: &Path) -> Result<(), ReceiptError> {
         .map_err(|source| write_error(path, source))
 }
 
-/// Reads what is in the file, and hands every receipt to `replay`. A record that was not written to its end is cut off.
+/// Reads the file and passes every receipt to `replay`. An incomplete last record is cut off.
 pub(super) fn read(
     file: &File,
     path: &Path,
@@ -105,7 +105,7 @@ pub(super) fn read(
     Ok((state, Queue::behind(calls)))
 }
 
-/// One `write(2)` that takes all of it. A write that takes a part has failed.
+/// One `write(2)` for everything. A partial write is a failure.
 pub(super) fn write_whole(mut file: &File, bytes: &[u8]) -> io::Result<()> {
     loop {
         match file.write(bytes) {
@@ -117,7 +117,7 @@ pub(super) fn write_whole(mut file: &File, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Puts a new file in the place of an old one: afterwards one of the two is there, whole.
+/// Replaces a file atomically.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
     let mut file =

@@ -1,7 +1,7 @@
-//! What a log that was put back from a backup has lost, as far as somebody shows it.
+//! What a log restored from a backup has lost, as far as evidence shows.
 //!
-//! The surprise: a host that was restored more than once has lost more than one log, each from another place on or from the same. What
-//! is shown of one says nothing of the others, so the entries have to lead to the very roots that were signed.
+//! The surprise: a host restored more than once has lost more than one log, from different places on or the same one. Evidence of one says
+//! nothing about the others, so the entries must lead to the signed roots.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::Log;
 use crate::{Known, ReceiptError};
 
 impl Log {
-    /// Whether the log has lost something of what a checkpoint of it signs.
+    /// Whether the log has lost anything that a checkpoint of it signs.
     ///
     /// # Errors
     /// [`ReceiptError::OtherLog`].
@@ -21,14 +21,14 @@ impl Log {
         }
     }
 
-    /// Whether the log has an entry that is shown.
+    /// Whether the log has an entry given as evidence.
     pub fn has(&self, known: &Known) -> bool {
         let state = self.shared.state();
         known.place().is_some_and(|(index, hash)| state.tree.leaf(index) == Some(*hash.as_bytes()))
     }
 
-    /// From where on what was shown was lost, if that is all of it: each checkpoint is that of the log up to one of these places, and of
-    /// nothing but shown entries from there on. None if anything is missing, or if entries of several lost logs have the same place.
+    /// Where the loss begins, if the evidence is complete: each checkpoint must follow from the log up to one of these places, and from
+    /// there on from the given entries alone. `None` if anything is missing, or if entries of several lost logs have the same place.
     pub fn all_lost_from(&self, lost: &[Known], restored: &[u64]) -> Option<u64> {
         let mut entries = BTreeMap::new();
         for (index, hash) in lost.iter().filter(|known| !self.has(known)).filter_map(Known::place) {

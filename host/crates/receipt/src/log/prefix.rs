@@ -1,11 +1,11 @@
-//! The log as it is now, for a copy of it: a beginning of the file, which no later receipt changes.
+//! The present log, for copying: a prefix of the file, which later receipts do not change.
 
 use std::fs::File;
 
 use super::{Log, Signed, read_error};
 use crate::ReceiptError;
 
-/// A beginning of the log's file, and the checkpoint that signs it.
+/// A prefix of the log's file, and the checkpoint that signs it.
 pub struct Prefix {
     file: File,
     bytes: u64,
@@ -14,7 +14,7 @@ pub struct Prefix {
 }
 
 impl Log {
-    /// Signs what the log holds, and opens it as far as that.
+    /// Signs what the log holds, and opens the file up to there.
     ///
     /// # Errors
     /// [`ReceiptError::Write`], [`ReceiptError::Stopped`], [`ReceiptError::Read`].

@@ -1,4 +1,4 @@
-//! What is on its way into the file, who waits for it, and whether anything is written at all.
+//! Entries waiting to be written, their waiters, and whether the log can write at all.
 
 use std::collections::hash_map::Entry;
 use std::task::Waker;
@@ -6,7 +6,7 @@ use std::task::Waker;
 use super::super::{Draft, NewAction, ReceiptError};
 use hospes_core::id::{ById, CallId};
 
-/// What has a place in the log and is not spelled yet.
+/// An entry with a place that is not serialised yet.
 #[expect(clippy::large_enum_variant, reason = "nearly all of them are receipts")]
 pub(super) enum Pending {
     Receipt(Draft),
@@ -22,23 +22,23 @@ impl Pending {
     }
 }
 
-/// Receipts on their way into the file.
+/// Receipts waiting to be written.
 #[derive(Default)]
 pub(super) struct Queue {
-    /// Where the receipt of each call, and each action, is or is going to be: as many as have a place.
+    /// The place of each call's receipt and each action, written or not.
     pub(super) calls: ById<CallId, u64>,
-    /// Those that have their place in the log and are not in the file yet.
+    /// Entries that have a place and are not in the file yet.
     pending: Vec<Pending>,
-    /// How many are in the file: those from here on wait, or were lost when a write failed.
+    /// The number in the file: later ones are waiting, or were lost in a failed write.
     pub(super) written: u64,
-    /// Those who wait for them; the first of them writes.
+    /// The waiters; the first of them writes.
     pub(super) waiting: Vec<Waker>,
     pub(super) has_writer: bool,
     /// Why nothing is written now.
     stopped: Option<Stopped>,
-    /// Lost receipts whose calls have not taken back yet what they counted.
+    /// Lost receipts whose calls have not been uncounted yet.
     unsettled: usize,
-    /// Places that nobody waits for any more, of receipts that are not in the file yet.
+    /// Unwritten places that nobody waits for any more.
     left: Vec<u64>,
 }
 
@@ -49,14 +49,14 @@ pub(super) struct Stopped {
     pub(super) cure: Cure,
 }
 
-/// What has to be done before receipts are written again.
+/// What must be done before writing resumes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cure {
-    /// The file is cut to what it holds for certain.
+    /// Cut the file to its certain content.
     Cut,
-    /// What was not synced is written once more: what a failed sync has dropped, no later one brings back.
+    /// Rewrite what was not synced: data dropped by a failed sync is not brought back by a later one.
     WriteAgain,
-    /// There is none but a restart: what is in memory may be half done.
+    /// Only a restart helps: the state in memory may be inconsistent.
     Restart,
 }
 
@@ -86,22 +86,22 @@ impl Queue {
         }
     }
 
-    /// Hands over those that wait, in order, into `taken`, which is empty.
+    /// Moves the waiting entries, in order, into `taken`, which is empty.
     pub(super) fn take(&mut self, taken: &mut Vec<Pending>) -> Result<(), ReceiptError> {
         self.goes_on()?;
         std::mem::swap(&mut self.pending, taken);
         Ok(())
     }
 
-    /// All that had been handed over is in the file, which holds so many now.
+    /// All taken entries are in the file, which now has this many.
     pub(super) fn wrote(&mut self, written: u64) {
         self.written = written;
         self.left.retain(|index| *index >= written);
         self.wake_all();
     }
 
-    /// From here on nothing is written until what is wrong is cured. The receipts of these calls and all that wait are lost: they
-    /// do not exist, and their calls are told so.
+    /// Stops writing until the fault is repaired. These calls' receipts and all waiting ones are lost: they do not exist, and their calls
+    /// are told so.
     pub(super) fn stop(&mut self, stopped: Stopped, lost: impl IntoIterator<Item = CallId>) {
         let before = self.calls.len();
         for call in lost {
@@ -120,19 +120,19 @@ impl Queue {
         self.wake_all();
     }
 
-    /// What has to be done before receipts are written again; none while they are, or while calls are still to take back what they
-    /// counted: a receipt that is written then would say more than was used.
+    /// What must be done before writing resumes. `None` while the log writes, or while calls have yet to be uncounted, because a receipt
+    /// written then would overstate usage.
     pub(super) fn cure(&self) -> Option<Cure> {
         let cure = self.stopped.as_ref().map(|stopped| stopped.cure);
         cure.filter(|cure| *cure != Cure::Restart && self.unsettled == 0)
     }
 
-    /// What was wrong is cured.
+    /// The fault is repaired.
     pub(super) fn resume(&mut self) {
         self.stopped = None;
     }
 
-    /// The call with this place has what it counted, or has taken it back.
+    /// The call with this place has its count, or has been uncounted.
     pub(super) fn leave(&mut self, index: u64) {
         if index < self.written {
             return;

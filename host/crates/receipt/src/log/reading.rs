@@ -1,4 +1,4 @@
-//! Receipts that are in the log, found again.
+//! Finding receipts in the log.
 
 use super::*;
 
@@ -6,13 +6,13 @@ impl Log {
     /// The receipt of a call.
     ///
     /// # Errors
-    /// [`ReceiptError::Read`], [`ReceiptError::Damaged`] if the file has changed since it was opened.
+    /// [`ReceiptError::Read`], or [`ReceiptError::Damaged`] if the file has changed since it was opened.
     pub fn find(&self, call: &CallId) -> Result<Option<Receipt>, ReceiptError> {
         let index = self.shared.place(call);
         index.map(|index| self.shared.read(index)).transpose()
     }
 
-    /// The latest receipts of a party, as caller or as publisher, the newest first: `limit` at most, and 1000 at most.
+    /// The latest receipts of a party as caller or publisher, newest first: at most `limit`, and at most 1000.
     ///
     /// # Errors
     /// As [`Log::find`].
@@ -20,7 +20,7 @@ impl Log {
         self.recent_places(party).into_iter().take(limit).map(|index| self.at(index)).collect()
     }
 
-    /// Where the latest receipts of a party are in the log, the newest first; 1000 at most.
+    /// The places of a party's latest receipts, newest first; at most 1000.
     pub fn recent_places(&self, party: &Party) -> Vec<u64> {
         let written = self.shared.written();
         let state = self.shared.state();
@@ -28,7 +28,7 @@ impl Log {
         indices.filter(|index| *index < written).collect()
     }
 
-    /// The receipts under an agreement, the newest first, `limit` at most: all of them, or those before the one of call `before`.
+    /// The receipts under an agreement, newest first, at most `limit`: all, or those before call `before`.
     ///
     /// # Errors
     /// [`ReceiptError::NotFound`] if call `before` is not one of them; as [`Log::find`].
@@ -57,12 +57,12 @@ impl Log {
         indices.into_iter().map(|index| self.at(index)).collect()
     }
 
-    /// Where the receipt of a call is in the log, if it is.
+    /// The place of a call's receipt, if it is in the log.
     pub fn place_of(&self, call: &CallId) -> Option<u64> {
         self.shared.place(call)
     }
 
-    /// The receipt at a place that this log has named.
+    /// The receipt at a place that this log has returned.
     ///
     /// # Errors
     /// As [`Log::find`].

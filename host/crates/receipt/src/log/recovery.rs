@@ -1,4 +1,4 @@
-//! How a log that stopped writing goes on by itself, once the disk takes writes again.
+//! How a stopped log recovers once the disk accepts writes again.
 
 use std::fs::File;
 use std::io;
@@ -10,7 +10,7 @@ use super::state::State;
 use super::{Shared, unpoisoned};
 
 impl Shared {
-    /// Takes calls again, if it did not and now can.
+    /// Accepts calls again, if that is possible now.
     pub(super) fn recover(&self) {
         let _nothing_is_synced = unpoisoned(self.flushing.lock());
         let state = self.state();
@@ -35,9 +35,9 @@ impl Shared {
         }
     }
 
-    /// Writes what was not synced once more, where it is, and syncs it.
+    /// Rewrites in place what was not synced, and syncs it.
     fn write_again(&self, state: &State) -> io::Result<()> {
-        // The log's own handle writes at the end only.
+        // The log's own handle only appends.
         let file = File::options().write(true).open(&self.path)?;
         for index in self.signed().size..state.tree.size() {
             let (offset, wanted) = state.at(index);

@@ -1,8 +1,8 @@
-//! Room on the disk that is the log's already: calls that were let in can always be written down.
+//! Disk space reserved for the log, so that every admitted call can be recorded.
 //!
-//! Blocks are allocated ahead of the end of the file, which keeps its length. When no more are to be had, the log takes no
-//! further calls while there is still room for those that run. A file system that cannot allocate ahead has no reserve; there a
-//! full disk is seen when a write fails.
+//! Blocks are allocated beyond the end of the file, whose length stays the same. When no more can be allocated, the log accepts no more
+//! calls while there is still room for the running ones. A file system that cannot allocate ahead has no reserve: a full disk is then
+//! noticed when a write fails.
 
 use std::fs::File;
 use std::io;
@@ -11,26 +11,26 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-/// Bytes that are allocated ahead of the file's end. Half of it is for calls that run when the disk is found to be full: 250 of
-/// the longest receipts that there can be, some 2,000 usual ones.
+/// Bytes allocated beyond the file's end. Half of it is for calls that are running when the disk turns out to be full: 250 receipts of
+/// maximum size, or some 2,000 usual ones.
 pub(crate) const RESERVE_BYTES: u64 = 2 << 20;
 
-/// How far blocks are allocated.
+/// The allocated range.
 #[derive(Default)]
 pub(super) struct Reserve {
-    /// Where in the file they end.
+    /// Its end in the file.
     until: AtomicU64,
-    /// Whether no more are to be had.
+    /// Whether allocation has failed.
     is_low: AtomicBool,
 }
 
 impl Reserve {
-    /// Whether there is room only for the calls that run already.
+    /// Whether there is room only for the calls already running.
     pub(super) fn is_low(&self) -> bool {
         self.is_low.load(Ordering::Acquire)
     }
 
-    /// Sees to it that there is room behind `end`, where the file ends.
+    /// Allocates room beyond `end`, the end of the file.
     pub(super) fn keep(&self, file: &File, end: u64) {
         let until = self.until.load(Ordering::Relaxed);
         if self.is_low() || end.saturating_add(RESERVE_BYTES / 2) > until {
@@ -38,7 +38,7 @@ impl Reserve {
         }
     }
 
-    /// Allocates anew behind `end`, where the file was cut, for a cut gives blocks back.
+    /// Allocates again beyond `end` after the file was cut, because cutting frees blocks.
     pub(super) fn renew(&self, file: &File, end: u64) -> bool {
         self.extend(file, end);
         !self.is_low()

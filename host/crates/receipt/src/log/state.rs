@@ -1,4 +1,4 @@
-//! What is known of the file without reading it, and how receipts are put at its end.
+//! The index of the file in memory, and how receipts are appended.
 
 use std::collections::VecDeque;
 
@@ -7,35 +7,35 @@ use super::super::{Action, ChainId, Draft, Receipt, record};
 use super::queue::Pending;
 use hospes_core::id::{ById, CallId, Digest, Party};
 
-/// Latest receipts of a party that are remembered.
+/// Latest receipts remembered per party.
 const RECENT_MAX: usize = 1000;
 
-/// What is known of the file. Per receipt some 160 bytes.
+/// The index of the file. About 160 bytes per receipt.
 #[derive(Default)]
 pub(super) struct State {
     pub(super) tree: Tree,
     pub(super) offsets: Vec<u64>,
     pub(super) heads: ById<ChainId, Head>,
     pub(super) recent: ById<Party, VecDeque<u64>>,
-    /// The actions of the operator, in order, each with its place in the log.
+    /// The operator's actions in order, each with its place in the log.
     pub(super) actions: Vec<(u64, Action)>,
     action_head: Option<Head>,
-    /// Where the receipts of a chain are, in order.
+    /// The places of a chain's receipts, in order.
     pub(super) chains: ById<ChainId, Vec<u64>>,
-    /// Where the next record begins.
+    /// The offset of the next record.
     pub(super) end: u64,
-    /// Receipts that are being written, and their records. Empty between writes; kept for their room.
+    /// Receipts being written, and their records. Empty between writes; kept to reuse the memory.
     pub(super) taken: Vec<Pending>,
     pub(super) records: Vec<u8>,
     spelled: Vec<Spelled>,
 }
 
-/// A receipt or an action whose record is about to be written.
+/// A receipt or action about to be written.
 struct Spelled {
     what: What,
     leaf: Hash,
     offset: u64,
-    /// Where its chain was before.
+    /// The previous head of its chain.
     before: Option<Head>,
 }
 
@@ -44,7 +44,7 @@ enum What {
     Action(Box<Action>),
 }
 
-/// Where a chain goes on.
+/// The head of a chain.
 #[derive(Clone, Copy)]
 pub(super) struct Head {
     pub(super) sequence: u64,
@@ -60,15 +60,15 @@ impl State {
         self.heads.get(chain).copied().unwrap_or(Head::FIRST)
     }
 
-    /// Where the record of a receipt begins, and its leaf.
+    /// The offset of a receipt's record, and its leaf.
     pub(super) fn at(&self, index: u64) -> (u64, Hash) {
         let place = usize::try_from(index).ok();
         let offset = place.and_then(|place| self.offsets.get(place).copied());
         offset.zip(self.tree.leaf(index)).expect("invariant: every indexed receipt is in the log")
     }
 
-    /// Gives each receipt and action that was taken its place in its chain and puts its record behind the others. It is in the log with
-    /// [`State::keep_spelled`], and never was with [`State::drop_spelled`].
+    /// Numbers the queued receipts and actions in their chains and appends their records to the buffer. [`State::keep_spelled`] makes them
+    /// part of the log; [`State::drop_spelled`] discards them.
     pub(super) fn spell_taken(&mut self) {
         let mut taken = std::mem::take(&mut self.taken);
         let mut offset = self.end;
@@ -113,7 +113,7 @@ impl State {
         self.spelled = spelled;
     }
 
-    /// The records are not in the file. Gives back whose they were.
+    /// The records are not in the file. Returns whose they were.
     pub(super) fn drop_spelled(&mut self) -> Vec<CallId> {
         self.records.clear();
         let (heads, action_head) = (&mut self.heads, &mut self.action_head);
@@ -133,13 +133,13 @@ impl State {
         dropped.collect()
     }
 
-    /// Takes over a receipt that is in the file.
+    /// Indexes a receipt that is in the file.
     pub(super) fn enter(&mut self, receipt: &Receipt, leaf: Hash, offset: u64) {
         self.follow(receipt, leaf);
         self.place(receipt.chain, [receipt.caller, receipt.publisher], leaf, offset);
     }
 
-    /// The chain goes on behind this receipt. Gives back where it was.
+    /// Makes this receipt its chain's head. Returns the previous one.
     fn follow(&mut self, receipt: &Receipt, leaf: Hash) -> Option<Head> {
         let previous = Digest::from_bytes(leaf);
         self.heads.insert(receipt.chain, Head { sequence: receipt.sequence + 1, previous })
@@ -156,13 +156,13 @@ impl State {
         }
     }
 
-    /// Takes over an action that is in the file.
+    /// Indexes an action that is in the file.
     pub(super) fn enter_action(&mut self, action: Action, leaf: Hash, offset: u64) {
         self.follow_action(&action, leaf);
         self.place_action(action, leaf, offset);
     }
 
-    /// The chain of actions goes on behind this one. Gives back where it was.
+    /// Makes this action its chain's head. Returns the previous one.
     fn follow_action(&mut self, action: &Action, leaf: Hash) -> Option<Head> {
         let previous = Digest::from_bytes(leaf);
         self.action_head.replace(Head { sequence: action.sequence + 1, previous })
@@ -175,7 +175,7 @@ impl State {
         self.actions.push((index, action));
     }
 
-    /// Whether what is at this place is an action.
+    /// Whether the entry at this place is an action.
     pub(super) fn is_action(&self, index: u64) -> bool {
         self.actions.binary_search_by_key(&index, |(index, _)| *index).is_ok()
     }
@@ -188,7 +188,7 @@ impl State {
         recent.push_back(index);
     }
 
-    /// Why an action that was read does not follow those before it.
+    /// Why an action does not follow the earlier ones.
     pub(super) fn misplaced_action(&self, action: &Action) -> Option<String> {
         let head = self.action_head.unwrap_or(Head::FIRST);
         let seen = action.sequence;
@@ -196,7 +196,7 @@ impl State {
         (!fits).then(|| format!("action {seen} does not follow the one before it"))
     }
 
-    /// Why a receipt that was read does not follow those before it.
+    /// Why a receipt does not follow the earlier ones.
     pub(super) fn misplaced(&self, receipt: &Receipt) -> Option<String> {
         let head = self.head(&receipt.chain);
         if receipt.sequence == u64::MAX

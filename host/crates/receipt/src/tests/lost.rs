@@ -1,8 +1,8 @@
-//! What logs have lost that were put back from backups, more than once.
+//! What logs restored from backups more than once have lost.
 
 use super::*;
 
-/// What a log with the receipts of these calls shows of each of some.
+/// Proofs of some receipts from a log with these calls.
 fn shown(calls: &[u64], some: &[u64]) -> Vec<Known> {
     let folder = folder();
     let log = log_of(folder.path(), calls);
@@ -21,7 +21,7 @@ fn log_of(folder: &Path, calls: &[u64]) -> Log {
 
 #[test]
 fn what_two_lost_logs_show_is_not_taken_for_what_one_has_lost() {
-    // Restored behind 1, which lost 10 to 12; and once more behind 21, which lost 22 and 23.
+    // Restored after 1, which lost 10 to 12, and once more after 21, which lost 22 and 23.
     let first = |some: &[u64]| shown(&[0, 1, 10, 11, 12], some);
     let second = |some: &[u64]| shown(&[0, 1, 20, 21, 22, 23], some);
     let folder = folder();
@@ -36,7 +36,7 @@ fn what_two_lost_logs_show_is_not_taken_for_what_one_has_lost() {
     assert_eq!(from(&kept), Some(4), "it has one of these");
     assert_eq!(kept.iter().map(|known| log.has(known)).collect::<Vec<_>>(), [true, false, false]);
     assert_eq!(from(&second(&[23])), None);
-    // One at each place from the first restore on, and yet 12 is not among them.
+    // One at each place from the first restore on, but 12 is not among them.
     assert_eq!(from(&[first(&[10, 11]), second(&[22, 23])].concat()), None);
     assert_eq!(from(&[first(&[10, 11, 12]), second(&[22, 23])].concat()), None);
 }

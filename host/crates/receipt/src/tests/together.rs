@@ -1,4 +1,4 @@
-//! Receipts of calls that end together, or while others are written.
+//! Receipts of calls that end together, or during a write.
 
 use super::*;
 
@@ -19,7 +19,7 @@ async fn receipts_of_calls_that_end_together_are_written_together_and_before_any
     assert_eq!(log.size(), 5);
     assert!(length() > before);
     let late = log.enqueue(draft(5, 1)).expect("a place");
-    // Whoever reads has what waits written first.
+    // A reader first has pending receipts written.
     assert_eq!(log.find(&call(5)).expect("read").map(|receipt| receipt.call), Some(call(5)));
     log.written(&late).await.expect("written already");
     drop(late);
@@ -68,7 +68,7 @@ async fn a_group_that_could_not_be_written_does_not_exist_and_its_callers_are_to
     assert_eq!(log.find(&call(2)).expect("read"), None);
     assert_eq!(log.recent(&party(2), 10).expect("read").len(), 1, "what was written is still read");
 
-    // The disk takes writes again. As long as a call of a lost receipt has not taken back what it counted, none is written.
+    // The disk accepts writes again. Until a call with a lost receipt has been uncounted, nothing is written.
     log.mend_writes();
     assert!(matches!(log.takes_calls(), Err(ReceiptError::Stopped { .. })));
     drop(issued);
@@ -125,7 +125,7 @@ fn room_for_receipts_is_allocated_ahead_and_the_file_keeps_its_length() {
     let file = || fs::metadata(folder.path().join(LOG_FILE)).expect("there");
     let (length, allocated) = (file().len(), file().blocks() * 512);
     assert!(length < 100, "{length}");
-    // A file system that cannot allocate ahead has no reserve: nothing to see there.
+    // A file system that cannot allocate ahead has no reserve to test.
     assert!(!(1 << 16..2 << 20).contains(&allocated), "{allocated}");
     for number in 0..2000 {
         log.append(draft(number, 1)).expect("written");

@@ -1,4 +1,4 @@
-//! Rules between their JSON and their checked form.
+//! Converts rules between JSON and their checked form.
 
 use super::wire::{
     ActionWire, ConstraintWire, DutyWire, IriWire, Literal, ObligationWire, PermissionWire,
@@ -13,7 +13,7 @@ use crate::registry::{ACTIONS, Operand, Operator, RuleKind, Verb};
 use crate::{AgreementError, Role};
 use hospes_core::id::FunctionName;
 
-/// How many levels of sub-agreements: a refinement of `odrl:grantUse`, and nowhere else.
+/// Levels of sub-agreements: a refinement of `odrl:grantUse` only.
 const DEPTH: &str = "hospes:depth";
 
 pub(super) fn permissions_wire(clauses: &Clauses) -> Vec<PermissionWire> {
@@ -118,7 +118,7 @@ pub(super) fn each<W, R>(
     numbered.map(|(index, wire)| read(wire, &format!("{pointer}/{index}"))).collect()
 }
 
-/// The permissions to execute, and behind them the one to grant use.
+/// The execute permissions, followed by the grant-use permission.
 pub(super) fn permissions(
     wires: &[PermissionWire],
 ) -> Result<(Vec<Permission>, Option<u8>), AgreementError> {
@@ -298,7 +298,7 @@ fn function(wire: &ConstraintWire, pointer: &str) -> Result<FunctionName, Agreem
     })
 }
 
-/// Reads one comparison and holds it to the registry.
+/// Parses a comparison and checks it against the registry.
 pub(super) fn constraint(
     wire: &ConstraintWire,
     pointer: &str,
@@ -353,13 +353,13 @@ pub(super) fn malformed(pointer: &str, reason: &str) -> AgreementError {
     AgreementError::Malformed { pointer: pointer.to_owned(), reason: shown(reason) }
 }
 
-/// Cuts foreign text for an error message.
+/// Truncates foreign text for an error message.
 pub(super) fn shown(text: &str) -> String {
     const SHOWN_CHARS_MAX: usize = 160;
     text.chars().filter(|c| !c.is_control()).take(SHOWN_CHARS_MAX).collect()
 }
 
-/// A path into JSON as a pointer (RFC 6901).
+/// Converts a JSON path to a pointer (RFC 6901).
 pub(super) fn pointer_of(path: &serde_path_to_error::Path) -> String {
     use serde_path_to_error::Segment;
     path.iter().fold(String::new(), |pointer, segment| match segment {

@@ -1,4 +1,4 @@
-//! The members of the JSON, exactly as they stand there.
+//! The JSON members, exactly as written.
 
 use jiff::Timestamp;
 use serde::de::{MapAccess, SeqAccess};
@@ -137,7 +137,7 @@ pub(super) struct ConstraintWire {
     pub unit: Option<String>,
 }
 
-/// A right operand as it is written. Which kind is wanted, the left operand says.
+/// A right operand as written. The left operand determines its type.
 pub(super) enum Literal {
     Integer(u64),
     Text(String),
@@ -147,7 +147,7 @@ pub(super) enum Literal {
     DateTime(Timestamp),
     Duration(Span),
     Decimal(Micros),
-    /// Typed, but not yet read.
+    /// Typed but not parsed.
     Typed(TypedWire),
 }
 
@@ -176,7 +176,7 @@ impl TypedWire {
     pub fn read(&self, pointer: &str) -> Result<Literal, AgreementError> {
         let wrong = |wanted| malformed(&format!("{pointer}/@value"), wanted);
         match self.kind.as_str() {
-            // One spelling only: the one that is written. That also settles `Z` against offsets, and leap seconds.
+            // Only one form: the one that is written. That also settles `Z` against offsets, and leap seconds.
             DATE_TIME => self
                 .value
                 .parse::<Timestamp>()
@@ -211,7 +211,7 @@ impl Serialize for Literal {
     }
 }
 
-// These two by hand, for serde's own way would keep a copy of foreign data and lose the place of a mistake in it.
+// Implemented by hand: serde's derive would copy foreign data and lose the position of an error.
 impl<'de> Deserialize<'de> for Literal {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor;

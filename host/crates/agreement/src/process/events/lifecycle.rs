@@ -1,4 +1,4 @@
-//! The state of an agreement as its events make it.
+//! An agreement's state, derived from its events.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,33 +11,33 @@ use super::{
 };
 use hospes_core::id::{Digest, Party};
 
-/// Where an agreement stands.
+/// An agreement's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Calls may be made, as far as the terms allow them.
+    /// Calls are permitted within the terms.
     Started,
     Suspended,
-    /// An event is missing, so no call may be made. Only where a host before this one let events wait for others.
+    /// An event is missing, so no calls are permitted. Occurs only in data of older hosts that accepted events out of order.
     Frozen,
-    /// Ended as agreed.
+    /// Ended as fulfilled.
     Completed,
-    /// Ended before its time.
+    /// Ended early.
     Terminated,
 }
 
-/// What became of an event that was handed in.
+/// The result of submitting an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
-    /// It is part of the history now.
+    /// It is now part of the history.
     Now,
-    /// It was already.
+    /// It already was.
     Known,
 }
 
-/// What counts of an event once it is part of the history. The event itself is wherever it is kept.
+/// The essential part of an event in the history. The event itself is stored elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Happened {
-    /// The event's number in the world: SHA-256 of what was signed.
+    /// The event's identifier: SHA-256 of what was signed.
     pub id: Digest,
     pub role: Actor,
     pub change: Change,
@@ -46,7 +46,7 @@ pub struct Happened {
 }
 
 impl Happened {
-    /// When a suspension ends by itself.
+    /// When a suspension lapses.
     fn lapse(&self) -> Option<Timestamp> {
         let by_operator = self.role == Actor::Operator && self.change == Change::Suspend;
         let days = SignedDuration::from_hours(24 * OPERATOR_SUSPENSION_DAYS);
@@ -54,7 +54,7 @@ impl Happened {
     }
 }
 
-/// The events of one agreement, as far as they count.
+/// The effective events of one agreement.
 #[derive(Debug, Clone)]
 pub struct Lifecycle {
     agreement: Digest,
@@ -63,13 +63,13 @@ pub struct Lifecycle {
     operator: Party,
     notice: SignedDuration,
     history: Vec<Happened>,
-    /// Events of an earlier host that wait for others, by sequence. No new ones are let in.
+    /// Pending events of an older host, by sequence. No new ones are accepted.
     pending: BTreeMap<u32, SignedEvent>,
 }
 
 impl Lifecycle {
-    /// An agreement that has just come into force. `notice` is how long before it takes effect a publisher has to announce an
-    /// event without urgent reason.
+    /// An agreement that has just come into force. `notice` is how long in advance a publisher must announce an event without urgent
+    /// reason.
     pub fn new(
         agreement: Digest,
         [publisher, consumer, operator]: [Party; 3],
@@ -79,26 +79,26 @@ impl Lifecycle {
         Self { agreement, publisher, consumer, operator, notice, history, pending }
     }
 
-    /// What happened, in order, without what waits.
+    /// The history in order, without pending events.
     pub fn events(&self) -> &[Happened] {
         &self.history
     }
 
-    /// Events that wait for one before them, since an earlier host let them.
+    /// Events that wait for an earlier one, accepted by an older host.
     pub fn waiting(&self) -> impl Iterator<Item = &SignedEvent> {
         self.pending.values()
     }
 
-    /// The number and the predecessor of the next event.
+    /// The next event's number and predecessor.
     pub fn next(&self) -> (u32, Digest) {
         let sequence = u32::try_from(self.history.len()).unwrap_or(u32::MAX).saturating_add(1);
         (sequence, self.history.last().map_or(self.agreement, |last| last.id))
     }
 
-    /// Takes the next event at `now`, by the host's clock. `are_one` says whether one key has followed the other.
+    /// Takes the next event at `now`, by the host's clock. `are_one` tells whether one key has replaced the other.
     ///
     /// # Errors
-    /// [`EventError`]; nothing was changed then.
+    /// [`EventError`]; nothing was changed.
     pub fn apply(
         &mut self,
         signed: &SignedEvent,
@@ -120,11 +120,11 @@ impl Lifecycle {
         Ok(Applied::Now)
     }
 
-    /// Brings back an event that this host or one before it took at `at`. What was taken is not held to today's limits, and
-    /// hosts of commit 66eee3d and before let events wait for those before them.
+    /// Restores an event that this or an older host took at `at`. It is not checked against today's limits, and hosts up to commit 66eee3d
+    /// accepted events out of order.
     ///
     /// # Errors
-    /// [`EventError`]; nothing was changed then.
+    /// [`EventError`]; nothing was changed.
     pub fn restore(
         &mut self,
         signed: &SignedEvent,
@@ -142,7 +142,7 @@ impl Lifecycle {
         self.enter(signed, at)
     }
 
-    /// Whether the event is there already; an error if it is somebody else's, or another than the one that is there.
+    /// Whether the event is already there; an error if another one has its number.
     fn is_known(
         &self,
         signed: &SignedEvent,
@@ -171,8 +171,8 @@ impl Lifecycle {
         }
     }
 
-    /// Each role has room of its own, so that nobody fills up another's, and what ends the agreement has room where nothing else
-    /// has. What ends it at once is never refused: there is at most one.
+    /// Each role has its own room, so that nobody can fill another's, and ending events have extra room. Ending at once is never refused:
+    /// it can happen only once.
     fn check_room(&self, event: &Event, now: Timestamp) -> Result<(), EventError> {
         let ends = matches!(event.change, Change::Terminate | Change::Complete);
         if ends && event.effective <= now {
@@ -196,7 +196,7 @@ impl Lifecycle {
         self.history.push(Happened { id: *signed.id(), role, change, reason, effective });
     }
 
-    /// Those that waited follow, as far as they fit. What turns out not to fit is dropped: it was never part of the history.
+    /// Adds the pending events that now fit. Those that do not are dropped: they were never part of the history.
     fn unfreeze(&mut self, now: Timestamp) {
         loop {
             let (next, _) = self.next();
@@ -207,7 +207,7 @@ impl Lifecycle {
         }
     }
 
-    /// Whether an event fits the history and its maker may make it.
+    /// Whether an event fits the history and its author may make it.
     fn check(&self, event: &Event, now: Timestamp) -> Result<(), EventError> {
         let (sequence, previous) = self.next();
         if event.sequence != sequence || event.previous != previous {
@@ -226,7 +226,7 @@ impl Lifecycle {
         }
         let ends = matches!(change, Change::Suspend | Change::Terminate);
         if role == Actor::Publisher && ends && !reason.is_urgent() {
-            // `check_times` has held its clock to the host's, so who dates an event back wins minutes at most.
+            // `check_times` has compared the clocks, so backdating gains minutes at most.
             let earliest = event.issued.checked_add(self.notice).unwrap_or(Timestamp::MAX);
             if event.effective < earliest {
                 return Err(EventError::Notice { earliest });
@@ -235,7 +235,7 @@ impl Lifecycle {
         Ok(())
     }
 
-    /// Where the agreement stands at a time.
+    /// The state at a given time.
     pub fn state_at(&self, now: Timestamp) -> State {
         let state = self.history_at(now).state();
         match state {
@@ -245,7 +245,7 @@ impl Lifecycle {
         }
     }
 
-    /// When the state may change next by itself.
+    /// When the state may next change by itself.
     pub fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
         let effective = self.history.iter().map(|happened| happened.effective);
         let lapses = self.history.iter().filter_map(Happened::lapse);
@@ -254,7 +254,7 @@ impl Lifecycle {
 
     fn history_at(&self, now: Timestamp) -> History {
         let mut history = History { suspended: [false; 3], ended: None };
-        // In the order in which they take effect; of those at the same time, in their own, which a stable sort keeps.
+        // In order of effect; events at the same time keep their order, because the sort is stable.
         let due = self.history.iter().filter(|happened| happened.effective <= now);
         let mut due: Vec<&Happened> = due.collect();
         due.sort_by_key(|event| event.effective);
@@ -287,7 +287,7 @@ impl History {
     }
 }
 
-/// Which role may do what, and why.
+/// Which role may do what, and for which reason.
 fn may(role: Actor, change: Change, reason: Reason) -> bool {
     use Reason::{
         Abuse, Exhausted, Expired, KeyCompromise, LegalOrder, Maintenance, Security, Superseded,
@@ -303,7 +303,7 @@ fn may(role: Actor, change: Change, reason: Reason) -> bool {
             matches!(reason, Maintenance | Abuse | LegalOrder | Security | KeyCompromise)
         }
         (Actor::Operator, Change::Resume) => true,
-        // The host ends an agreement only where a co-signed one takes its place.
+        // The host ends an agreement only if a co-signed one supersedes it.
         (Actor::Operator, Change::Complete) => reason == Superseded,
         (Actor::Operator, Change::Terminate) => false,
     }

@@ -33,7 +33,7 @@ fn lifecycle(notice: SignedDuration) -> Lifecycle {
     Lifecycle::new(agreement(), ROLES.map(|role| key_of(role).party()), notice)
 }
 
-/// The next event of a history, signed by who makes it, to take effect at once.
+/// The next event of a history, signed by its author, with immediate effect.
 fn next(
     of: &Lifecycle,
     role: Actor,
@@ -126,7 +126,7 @@ fn notice_is_held_to_the_microsecond_unless_the_reason_is_urgent() {
             }
         }
     }
-    // The consumer gives no notice.
+    // The consumer needs no notice period.
     let mut life = lifecycle(day);
     applied(&mut life, Actor::Consumer, Change::Terminate, Reason::Routine, at(0))
         .expect("at once");
@@ -163,7 +163,7 @@ fn limits_of_events() {
         applied(&mut life, Actor::Consumer, Change::Suspend, Reason::Routine, at(0)),
         Err(EventError::TooMany { role: Actor::Consumer, max })
     );
-    // The others have their own room, and what ends it has more.
+    // The others have their own room, and ending events have more.
     let ending = |life: &Lifecycle, after: i64| {
         let event = next(life, Actor::Consumer, Change::Terminate, Reason::Routine, at(0));
         let event = Event { effective: at(after), ..event.content().clone() };
@@ -240,7 +240,7 @@ fn events_that_an_earlier_host_let_wait_freeze_it_until_others_have_their_number
         assert_eq!(life.waiting().count(), 1);
         life
     };
-    // What it waited for comes; or something else has come in its place.
+    // The missing event arrives, or a different one in its place.
     let mut life = frozen();
     life.apply(&events[0], at(0), |a, b| a == b).expect("applied");
     life.apply(&events[1], at(0), |a, b| a == b).expect("applied");
@@ -259,7 +259,7 @@ fn events_that_an_earlier_host_let_wait_freeze_it_until_others_have_their_number
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    // One out of its turn changes nothing and is told which is next; the end is the same.
+    // An event out of order changes nothing, and its author is told the next number; the end state is the same.
     #[test]
     fn the_order_in_which_events_arrive_makes_no_difference(
         choices in proptest::collection::vec((0_usize..3, any::<bool>()), 1..10),

@@ -1,4 +1,4 @@
-//! Moves that carry no terms of their own: accepting, and ending.
+//! Moves without terms of their own: acceptance and termination.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::process::statement::{Signed, Statement};
 use hospes_core::id::{Digest, Party};
 
-/// What a move does.
+/// A move's effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MoveKind {
@@ -25,18 +25,18 @@ impl MoveKind {
     }
 }
 
-/// A move, as it is signed. It names the negotiation and the message before it, so it cannot be used anywhere else.
+/// A signed move. It names the negotiation and the previous message, so it cannot be reused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Move {
     /// `urn:uuid:…`
     pub negotiation: String,
     pub kind: MoveKind,
-    /// SHA-256 of the last message; of an acceptance, the offer that is accepted.
+    /// SHA-256 of the previous message; for an acceptance, of the accepted offer.
     pub previous: Digest,
     pub by: Party,
     pub issued: Timestamp,
-    /// Until when an acceptance holds.
+    /// How long an acceptance is valid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
 }

@@ -7,17 +7,17 @@ use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 
 use super::DataType;
 
-/// Elements being read.
+/// Elements being parsed.
 pub(super) struct Elements {
     data_type: DataType,
-    /// How many there must be. Reading stops at one more.
+    /// The required number. Parsing stops one beyond it.
     expected: usize,
     seen: usize,
     data: Vec<u8>,
     form: Option<Form>,
 }
 
-/// How the data is written, decided by its first element.
+/// The data's form, decided by its first element.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     Flat,
@@ -25,7 +25,7 @@ enum Form {
 }
 
 impl Elements {
-    /// Reads `text` as `expected` elements, flat or nested by `shape`.
+    /// Parses `text` as `expected` elements, flat or nested by `shape`.
     pub(super) fn read(
         data_type: DataType,
         shape: &[usize],
@@ -56,7 +56,7 @@ impl Elements {
             .ok_or_else(|| E::custom(format!("{element} is not a {}", self.data_type)))
     }
 
-    /// Appends one element; nothing if it is of another type or out of range.
+    /// Appends an element; `None` if it has the wrong type or is out of range.
     fn push(&mut self, element: Element<'_>) -> Option<()> {
         fn to<T: TryFrom<i128>>(element: Element<'_>) -> Option<T> {
             if let Element::Integer(integer) = element { T::try_from(integer).ok() } else { None }
@@ -107,7 +107,7 @@ impl Elements {
     }
 }
 
-/// The narrower number, unless only narrowing made it infinite.
+/// The narrower float, unless narrowing made it infinite.
 fn in_range<T: Copy>(wide: f64, narrow: T, is_infinite: fn(T) -> bool) -> Option<T> {
     (!is_infinite(narrow) || wide.is_infinite()).then_some(narrow)
 }
@@ -146,7 +146,7 @@ impl fmt::Display for Element<'_> {
     }
 }
 
-/// One level of arrays: `shape` is what its elements must have, of nested data.
+/// One level of arrays: `shape` is the nested data's remaining shape.
 struct Level<'e> {
     elements: &'e mut Elements,
     shape: &'e [usize],
@@ -162,7 +162,7 @@ impl<'de> DeserializeSeed<'de> for Level<'_> {
 }
 
 impl Level<'_> {
-    /// An element where this level stands.
+    /// An element in place of an array.
     fn element<E: Error>(self, element: Element<'_>) -> Result<(), E> {
         if self.top {
             return Err(E::custom("data is an array"));
@@ -197,7 +197,7 @@ impl<'de> Visitor<'de> for Level<'_> {
         while seq.next_element_seed(Level { elements, shape: inner, top: false })?.is_some() {
             length += 1;
         }
-        // The outermost array of nested data has the first dimension; of flat data it has them all, which is counted at the end.
+        // Nested data's outer array has the first dimension; flat data has all elements, which are counted at the end.
         let nested = elements.form == Some(Form::Nested);
         match shape.first() {
             Some(size) if nested && *size != length => {

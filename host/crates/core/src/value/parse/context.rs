@@ -1,6 +1,6 @@
-//! What reading a body carries along: where it is, what it may still make, and what went wrong.
+//! The state of parsing a body: its position, the remaining budget, and the error.
 //!
-//! The errors of `serde` are text, so the real error is kept here and the text only ends the reading.
+//! `serde` errors are text, so the real error is kept here and the text only stops the parser.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use crate::value::error::excerpt;
 use crate::value::text::brief;
 use crate::value::{Case, Field, Place, Type, ValueError};
 
-/// Most names that are searched one by one. Types with thousands of names would make a call slow.
+/// Maximum names searched linearly. With thousands of names that would be slow.
 const SEARCHED_NAMES_MAX: usize = 16;
 
 /// One step from a value to a part of it.
@@ -22,13 +22,13 @@ pub(super) enum Step<'t> {
 }
 
 pub(super) struct Context<'t> {
-    /// From the body to the value that is being read. Left as it is when reading fails.
+    /// The path from the body to the current value. Kept when parsing fails.
     pub(super) path: Vec<Step<'t>>,
-    /// Why reading failed, unless the body is not JSON.
+    /// Why parsing failed, unless the body is not JSON.
     pub(super) fault: Option<ValueError>,
     values_max: usize,
     values: usize,
-    /// Where each name is, for types with many. By the address of the names, which stay where they are for `'t`.
+    /// Index of names, for types with many. Keyed by the names' address, which is stable for `'t`.
     names: HashMap<usize, HashMap<&'t str, usize>>,
 }
 
@@ -37,13 +37,13 @@ impl<'t> Context<'t> {
         Self { path: Vec::new(), fault: None, values_max, values: 0, names: HashMap::new() }
     }
 
-    /// Keeps `fault`, and makes the error that ends the reading.
+    /// Stores `fault`, and returns the error that stops the parser.
     pub(super) fn fail<E: Error>(&mut self, fault: ValueError) -> E {
         self.fault = Some(fault);
         E::custom("does not fit")
     }
 
-    /// Counts a value that is about to be made, of type `ty`.
+    /// Counts a value of type `ty` before it is built.
     pub(super) fn count<E: Error>(&mut self, ty: &Type) -> Result<(), E> {
         self.values += 1;
         if self.values <= self.values_max {
@@ -95,7 +95,7 @@ fn append(pointer: &mut String, name: &str) {
     pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
 }
 
-/// What has a name that callers write.
+/// Something that callers refer to by name.
 pub(super) trait Named {
     fn name(&self) -> &str;
 }
@@ -118,7 +118,7 @@ impl Named for Arc<str> {
     }
 }
 
-/// The key of a member, looked at where it lies.
+/// A member's key, compared in place.
 pub(super) struct Key<F>(pub(super) F);
 
 impl<'de, T, F: FnOnce(&str) -> T> DeserializeSeed<'de> for Key<F> {
@@ -141,7 +141,7 @@ impl<T, F: FnOnce(&str) -> T> Visitor<'_> for Key<F> {
     }
 }
 
-/// The kind of JSON that starts with `text`.
+/// The kind of the JSON value that starts with `text`.
 pub(super) fn kind(text: &[u8]) -> &'static str {
     match text.first() {
         Some(b'"') => "a string",
@@ -153,7 +153,7 @@ pub(super) fn kind(text: &[u8]) -> &'static str {
     }
 }
 
-/// What a JSON string says, if `json` is one. Half a surrogate pair is not one.
+/// The content of a JSON string, if `json` is one. Half a surrogate pair is rejected.
 pub(super) fn unquote(json: &str) -> Option<Cow<'_, str>> {
     let inner = json.strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') {

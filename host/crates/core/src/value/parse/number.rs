@@ -1,4 +1,4 @@
-//! Numbers, from their own text: a number that went through a double on the way could be another one.
+//! Parses numbers from their own text: going through a double could change them.
 
 use std::str::FromStr;
 
@@ -9,7 +9,7 @@ use crate::value::error::excerpt;
 use crate::value::text::brief;
 use crate::value::{Type, Value, ValueError};
 
-/// Reads `json`, one JSON value, as a number of type `ty`.
+/// Parses `json`, one JSON value, as a number of type `ty`.
 pub(super) fn read<E: Error>(cx: &mut Context<'_>, ty: &Type, json: &str) -> Result<Value, E> {
     let fault = match number(ty, json) {
         Ok(value) => return Ok(value),
@@ -86,7 +86,7 @@ fn narrow<T: TryFrom<i128>>(wide: i128) -> Result<T, Fault> {
     T::try_from(wide).map_err(|_| Fault::Range)
 }
 
-/// What JSON has no number for, if `json` is a string.
+/// A number without a JSON form, if `json` is a string.
 fn special(json: &str) -> Result<Option<f32>, Fault> {
     if !json.starts_with('"') {
         return Ok(None);
@@ -99,7 +99,7 @@ fn special(json: &str) -> Result<Option<f32>, Fault> {
     }
 }
 
-/// Rounds to the nearest float of the width that is asked for. What is too large for it would become infinite.
+/// Rounds to the nearest float of the given width. A number that would become infinite is rejected.
 fn finite<T: FromStr + Copy>(json: &str, is_finite: fn(T) -> bool) -> Result<T, Fault> {
     if !is_number(json) {
         return Err(Fault::Kind);

@@ -1,4 +1,4 @@
-//! What is written as an array: lists, tuples, flags. They grow with what is there: no length is taken on trust.
+//! Types written as arrays: lists, tuples, flags. They grow as they are parsed: no length is trusted.
 
 use std::sync::Arc;
 

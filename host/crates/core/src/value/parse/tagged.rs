@@ -1,4 +1,4 @@
-//! What is written as an object with one member that says which case it is: `variant`, `result`, `option<option<T>>`.
+//! Types written as an object with one member that names the case: `variant`, `result`, `option<option<T>>`.
 
 use serde::de::{Error, MapAccess};
 use serde_json::value::RawValue;
@@ -17,7 +17,7 @@ pub(super) enum Tags<'t> {
         ok: Option<&'t Type>,
         err: Option<&'t Type>,
     },
-    /// An `option` of this `option`.
+    /// An `option` directly inside this `option`.
     Some(&'t Type),
 }
 
@@ -56,7 +56,7 @@ struct Tag<'t> {
     ty: Option<&'t Type>,
 }
 
-/// Reads an object with one member, as a value of type `ty`, whose cases are `tags`.
+/// Parses a one-member object as a value of type `ty`, with the cases `tags`.
 pub(super) fn read<'t, 'de, A: MapAccess<'de>>(
     cx: &mut Context<'t>,
     ty: &'t Type,
@@ -94,7 +94,7 @@ pub(super) fn read<'t, 'de, A: MapAccess<'de>>(
     })
 }
 
-/// Reads a case of the variant `ty` that is written without a payload.
+/// Parses a case of the variant `ty` without payload.
 pub(super) fn bare<'t, E: Error>(
     cx: &mut Context<'t>,
     ty: &Type,
@@ -122,7 +122,7 @@ fn not_one_member<E: Error>(cx: &mut Context<'_>, ty: &Type) -> E {
     cx.fail(ValueError::NotOneMember { at })
 }
 
-/// A position among the cases of a type, as values carry it.
+/// The position of a case, as values store it.
 pub(super) fn position(index: usize) -> u32 {
     u32::try_from(index).expect("invariant: a type has far fewer than 2^32 cases")
 }

@@ -1,9 +1,9 @@
-//! Bodies that do not fit, each with where and why.
+//! Bodies that do not fit, with place and reason.
 
 use super::*;
 use crate::value::ValueError;
 
-/// Checks bodies `{"a": JSON}`: type, JSON, pointer, part of the message. The pointer is `-` for what is not JSON.
+/// Checks bodies `{"a": JSON}`: type, JSON, pointer, part of the message. The pointer is `-` for invalid JSON.
 fn check(table: &[(&Type, &str, &str, &str)]) {
     for (ty, json, pointer, part) in table {
         check_body(&[field("a", Type::clone(ty))], &format!("{{\"a\": {json}}}"), pointer, part);
@@ -217,7 +217,7 @@ fn values_are_counted_and_numbers_in_lists_are_not() {
     let error = parse::arguments(&bools, body("true", max).as_bytes()).expect_err("too many");
     assert!(matches!(error, ValueError::TooMany { max: named, .. } if named == max), "{error}");
     assert!(parse::arguments(&[field("a", list(Type::U8))], body("1", max + 1).as_bytes()).is_ok());
-    // Members that are left out take memory as well.
+    // Absent members take memory too.
     let absent = numbered(5000).into_iter().map(|name| Field { name, ty: option(Type::U8) });
     let wide = [field("a", list(Type::Record(absent.collect())))];
     assert!(parse::arguments(&wide, body("{}", 100).as_bytes()).is_ok());

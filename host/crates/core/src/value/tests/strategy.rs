@@ -1,4 +1,4 @@
-//! Types and values of every kind. NaNs have one payload, since JSON keeps none.
+//! Types and values of every kind. NaNs have one payload, because JSON does not keep it.
 
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ fn fields(types: Vec<Type>) -> Arc<[Field]> {
     fields.map(|(name, ty)| Field { name, ty }).collect()
 }
 
-/// One is enough here: tensors have tests of their own.
+/// One is enough: tensors have their own tests.
 fn tensor() -> Tensor {
     Tensor::new(DataType::I16, vec![2, 1], vec![1, 0, 2, 0].into()).expect("it fits")
 }
