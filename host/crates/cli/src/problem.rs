@@ -76,7 +76,7 @@ mod tests {
         assert_eq!(
             failure.to_string(),
             "error: The agreement's calls are used up: 3 of 3 calls are used\n  \
-             fix: agree to another offer with `hospes agree OFFER`; `hospes agreement list` shows what is left of each"
+             fix: agree to another offer with `hospes agree OFFER`; `hospes agreement list` shows what is left of each limit"
         );
         assert_eq!(failure.to_json()["details"]["remaining"], 0);
     }
