@@ -73,7 +73,7 @@ pub struct Dev {
     #[arg(long, value_name = "ADDR")]
     listen: Option<ListenAddress>,
     /// The data directory whose ONNX Runtime to use, if it is not installed elsewhere [default: hospes-data].
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "HOSPES_DATA", hide_env_values = true)]
     data: Option<PathBuf>,
 }
 

@@ -29,6 +29,7 @@ impl Dev {
     pub(super) fn start(path: &Path) -> Self {
         let mut command = HostProcess::command();
         command.args(["--json", "dev"]).arg(path).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.arg("--data").arg(workspace().join("target/runtime"));
         let mut child = command.spawn().expect("it starts");
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let (said, events) = mpsc::channel();
