@@ -7,12 +7,12 @@ pub fn of<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn
     std::iter::successors(Some(error), |error| <dyn Error>::source(*error))
 }
 
-/// The message of an error with those of its causes, once each: a transparent error says what its cause says.
+/// The message of an error with those of its causes, once each: some errors repeat their causes' messages.
 pub fn in_a_line(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     for cause in of(error).skip(1) {
         let cause = cause.to_string();
-        if !text.ends_with(&cause) {
+        if !text.contains(&cause) {
             text = format!("{text}: {cause}");
         }
     }

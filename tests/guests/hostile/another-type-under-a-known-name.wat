@@ -1,4 +1,4 @@
-;; expect: refused no plugin may have
+;; expect: refused that plugins may not have
 ;; Says that `terms` takes a pointer and gives a number.
 (component
   (import "hospes:plugin/call@0.1.0" (instance $call (export "terms" (func (param "at" u32) (result u32)))))

@@ -1,4 +1,4 @@
-;; expect: refused not the one of `wasi:http`
+;; expect: refused that is not `wasi:http`'s
 ;; exports: wasi:http/incoming-handler@0.2.0#handle
 (component
   (core module $m (func (export "handle") (param i32)))

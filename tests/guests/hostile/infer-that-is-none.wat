@@ -1,4 +1,4 @@
-;; expect: refused not the one of `hospes:plugin/inference`
+;; expect: refused that is not `hospes:plugin/inference`'s
 ;; exports: hospes:plugin/inference@0.1.0#infer
 (component
   (core module $m (func (export "infer") (param i32)))

@@ -1,4 +1,4 @@
-;; expect: refused no plugin may have
+;; expect: refused that plugins may not have
 (component
   (import "wasi:sockets/everything@9.9.9" (instance $s (export "open" (func))))
   (import "acme:secret/door@1.0.0" (instance $d (export "open" (func))))

@@ -42,8 +42,10 @@ impl Scene {
         let packed = match (hostile.bundle(), &hostile.expect) {
             (Ok(packed), _) => packed,
             // What is refused before it is packed never comes to a host.
-            (Err(error), Expect::Refused(said)) => return contains(&chain(&error), said),
-            (Err(error), _) => return Err(chain(&error)),
+            (Err(error), Expect::Refused(said)) => {
+                return contains(&hospes::causes::in_a_line(&error), said);
+            }
+            (Err(error), _) => return Err(hospes::causes::in_a_line(&error)),
         };
         let published = self.host.try_publish(&self.acme, &self.acme.sign(&packed));
         self.is_well()?;
@@ -121,16 +123,6 @@ fn same(found: &serde_json::Value, wanted: &str) -> Result<(), String> {
 
 fn contains(text: &str, said: &str) -> Result<(), String> {
     if text.contains(said) { Ok(()) } else { Err(format!("`{said}` is not in: {text}")) }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 fn judge_all(components: &[Hostile]) {
