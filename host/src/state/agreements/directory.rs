@@ -16,8 +16,11 @@ use crate::state::Shared;
 pub(super) struct Directory {
     all: Shared<Digest, Standing>,
     /// By consumer, then by model: a party with many models copies none of the others.
-    in_force: Shared<Party, Shared<ModelName, Arc<Vec<Arc<Active>>>>>,
+    in_force: Shared<Party, ByModel>,
 }
+
+/// One party's agreements in force.
+type ByModel = Shared<ModelName, Arc<Vec<Arc<Active>>>>;
 
 impl Directory {
     /// The agreements in force under which a party may use a model.
