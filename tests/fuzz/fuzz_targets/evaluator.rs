@@ -61,7 +61,7 @@ fuzz_target!(|input: (u64, &str)| {
         assert!(!report.to_string().is_empty());
         if let Some(reservation) = reserved {
             let spent = Spent { bytes: bits % 2000, wall: Duration::from_millis(bits % 9000) };
-            reservation.commit(&spent, Ok::<_, ()>).expect("charged");
+            let _charged = reservation.commit(&spent, Ok::<_, ()>).expect("charged");
         }
     }
 });
