@@ -3,15 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::json;
 
 use super::Context;
 use super::document::Force;
 use super::failure::{During as _, Failure};
-use super::inspect;
-use super::pack::cured;
+use super::pack;
 use super::screen::Answer;
-use hospes_bundle::{Packed, Project};
+use hospes_bundle::Project;
 
 /// Pack a plugin's directory into a bundle.
 ///
@@ -39,18 +37,8 @@ impl Build {
         let path = self.output.unwrap_or_else(|| format!("{}.wasm", project.name()).into());
         self.force.check_whole(&path)?;
         let progress = context.screen.spinner(&format!("packing {}", self.directory.display()));
-        let Packed { manifest, cures } = project.pack_to_file(&path).during(wrong)?;
+        let packed = project.pack_to_file(&path).during(wrong)?;
         drop(progress);
-        let plain = format!(
-            "{}\n{}wrote {}\nnext: hospes sign {}",
-            inspect::page(&manifest),
-            cured(&cures),
-            path.display(),
-            path.display()
-        );
-        Ok(Answer::new(
-            plain,
-            json!({"file": path.display().to_string(), "manifest": manifest, "cures": cures}),
-        ))
+        Ok(pack::wrote(&packed, &path))
     }
 }

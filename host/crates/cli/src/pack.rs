@@ -68,19 +68,9 @@ impl Pack {
             licence: self.licence,
             summary: self.summary,
         };
-        let Packed { manifest, cures } = codeless.pack_to_file(&path)?;
+        let packed = codeless.pack_to_file(&path)?;
         drop(progress);
-        let plain = format!(
-            "{}\n{}wrote {}\nnext: hospes sign {}",
-            inspect::page(&manifest),
-            cured(&cures),
-            path.display(),
-            path.display()
-        );
-        Ok(Answer::new(
-            plain,
-            json!({"file": path.display().to_string(), "manifest": manifest, "cures": cures}),
-        ))
+        Ok(wrote(&packed, &path))
     }
 }
 
@@ -128,7 +118,11 @@ impl Codeless {
     }
 }
 
-/// What was changed in the models, one line each.
-pub fn cured(cures: &[String]) -> String {
-    cures.iter().map(|cure| format!("cured: {cure}\n")).collect()
+/// A bundle that was written to a file: its page, what was changed in its models, and the next step.
+pub(crate) fn wrote(Packed { manifest, cures }: &Packed, path: &Path) -> Answer {
+    let cured: String = cures.iter().map(|cure| format!("cured: {cure}\n")).collect();
+    let file = path.display().to_string();
+    let page = inspect::page(manifest);
+    let plain = format!("{page}\n{cured}wrote {file}\nnext: hospes sign {file}");
+    Answer::new(plain, json!({"file": file, "manifest": manifest, "cures": cures}))
 }
