@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hospes::agreement::Permission;
 use hospes::api::Api;
+use hospes::causes::in_a_line;
 use hospes::clock::Clock;
 use hospes::config::Config;
 use hospes::host::Host;
@@ -79,8 +80,8 @@ impl Builder {
         let runtime = hospes::start::runtime(self.threads.try_into().ok()).expect("threads");
         let clock = self.clock;
         let (host, api) = runtime.block_on(async {
-            let host = start(self.config, clock).await.map_err(|error| chain(&error))?;
-            let api = Api::bind(Arc::clone(&host)).await.map_err(|error| chain(&error))?;
+            let host = start(self.config, clock).await.map_err(|error| in_a_line(&error))?;
+            let api = Api::bind(Arc::clone(&host)).await.map_err(|error| in_a_line(&error))?;
             Ok::<_, String>((host, api))
         })?;
         if self.loaded {
@@ -100,16 +101,6 @@ impl Builder {
             data,
         })
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 struct Running {
