@@ -34,14 +34,13 @@ demo: PLUGINS := filetype classify iris
 demo: $(HOSPES) plugins $(RUNTIME)/.installed $(PICTURES)/.fetched
 	@tests/demo
 
-# Everything is built once: the checks, the binary and the tests share one profile.
-test: lint
-	$(NICE) $(CARGO) build --workspace --all-targets
-	@$(MAKE) --no-print-directory HOSPES_IS_BUILT=1 plugins $(RUNTIME)/.installed $(PICTURES)/.fetched $(SPEECH)/.fetched $(ORACLE)
-	@tests/clients/fetch $(PYTHON)
-	@command -v systemd-analyze >/dev/null || apt-get install -y -q --no-install-recommends systemd >/dev/null 2>&1 \
-		|| { apt-get update -q && apt-get install -y -q --no-install-recommends systemd; } >/dev/null 2>&1 \
-		|| echo 'systemd-analyze is missing, so the test of the unit passes without it'
+# Everything is built once: the checks, the binary and the tests share one profile. Downloads run beside the compiler.
+test:
+	@mkdir -p target
+	@$(MAKE) --no-print-directory downloads >target/downloads.log 2>&1 & downloads=$$!; \
+		$(MAKE) --no-print-directory lint && $(NICE) $(CARGO) build --workspace --all-targets; built=$$?; \
+		wait $$downloads || { cat target/downloads.log; exit 1; }; exit $$built
+	@$(MAKE) --no-print-directory HOSPES_IS_BUILT=1 plugins $(RUNTIME)/.installed
 	@tests/image $(HOSPES) || [ $$? = 77 ]
 	cd guest-sdk && CARGO_TARGET_DIR=../target/plugins-native $(CARGO) test --quiet
 	@# Not in lint: the plugins' builds read their models, which are fetched by now.
@@ -49,6 +48,14 @@ test: lint
 	cd plugins && CARGO_TARGET_DIR=../target/plugins-native $(CARGO) test --quiet
 	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-nextest
 	$(CARGO) nextest run --workspace
+
+# What tests need that is not compiled here: samples, other people's clients, and libraries to compare answers with.
+.PHONY: downloads
+downloads: $(PICTURES)/.fetched $(SPEECH)/.fetched $(ORACLE)
+	@tests/clients/fetch $(PYTHON)
+	@command -v systemd-analyze >/dev/null || apt-get install -y -q --no-install-recommends systemd >/dev/null 2>&1 \
+		|| { apt-get update -q && apt-get install -y -q --no-install-recommends systemd; } >/dev/null 2>&1 \
+		|| echo 'systemd-analyze is missing, so the test of the unit passes without it'
 
 # The part of `make test` in tests/cases.
 cases:
