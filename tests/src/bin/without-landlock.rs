@@ -1,5 +1,5 @@
-//! Runs a program as on a kernel without Landlock: `without-landlock PROGRAM ARGUMENT…`. For it and all its children, Landlock's system
-//! calls do not exist.
+//! Runs a program as if the kernel had no Landlock: `without-landlock PROGRAM ARGUMENT…`.
+//! Landlock's system calls fail for it and all its children as if they did not exist.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt as _;
