@@ -1,9 +1,10 @@
-//! What a failure says to do is done: the commands of its `fix` run as they stand, and then what had failed works, or fails for the next
-//! reason. From an empty home to a call that is used up.
+//! Each `fix` of a failure works: its commands are run unchanged, and then the failed command
+//! succeeds, or fails for the next reason. The test goes from an empty home to an exhausted
+//! agreement.
 //!
-//! Whether a command of a fix is one at all is tested for every text in `cli/tests/fixes.rs`; what `hospes doctor` says to do is done in
-//! `doctor.rs`. Not done here, for nobody but a person can: to start a host (`hospes serve`), to wait, to ask the operator, and to choose
-//! another name, file or version.
+//! `cli/tests/fixes.rs` tests for every text whether the commands of a fix exist; `doctor.rs` tests
+//! the fixes of `hospes doctor`. Not tested, because only a person can do it: starting a host
+//! (`hospes serve`), waiting, asking the operator, and choosing another name, file or version.
 
 use std::path::PathBuf;
 use std::process::Output;
@@ -12,13 +13,13 @@ use serde_json::Value;
 use system_tests::{HostProcess, plugin};
 use tempfile::TempDir;
 
-/// A host, and homes of people who have never used it.
+/// A host, and the homes of people who have never used it.
 struct Scene {
     folder: TempDir,
     host: HostProcess,
 }
 
-/// Which home a command is run in.
+/// The home in which a command runs.
 #[derive(Clone, Copy)]
 enum Who {
     Publisher,
@@ -48,7 +49,7 @@ impl Scene {
         command.output().expect("it runs")
     }
 
-    /// What a command prints that does what it is asked.
+    /// The output of a command, which must succeed.
     #[track_caller]
     fn done(&self, who: Who, arguments: &[&str]) -> Value {
         let output = self.run(who, arguments);
@@ -58,7 +59,7 @@ impl Scene {
         serde_json::from_str(&said).unwrap_or_default()
     }
 
-    /// What is to be done about a command that fails.
+    /// The fix for a command, which must fail.
     #[track_caller]
     fn fix(&self, who: Who, arguments: &[&str]) -> String {
         let output = self.run(who, arguments);
