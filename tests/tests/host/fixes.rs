@@ -69,7 +69,7 @@ impl Scene {
         failure["fix"].as_str().unwrap_or_else(|| panic!("no fix: {failure}")).to_owned()
     }
 
-    /// Does what a fix says: each of its commands, with these words in the places of others. They all work.
+    /// Runs the commands of a fix, with placeholders replaced as in `places`. All must succeed.
     #[track_caller]
     fn follow(&self, who: Who, fix: &str, count: usize, places: &[(&str, &str)]) {
         let quoted = fix.split('`').skip(1).step_by(2);
@@ -91,7 +91,7 @@ use Who::{Consumer, Publisher};
 
 const CALL: [&str; 4] = ["call", "acme/echo/echo-u8", "--arg", "v=7"];
 
-/// From nothing to an account, by what is said on the way.
+/// From an empty home to an account, following the fixes.
 #[track_caller]
 fn settle(scene: &Scene, who: Who, name: &str) {
     let no_key = scene.fix(who, &["account", "show"]);
@@ -101,12 +101,12 @@ fn settle(scene: &Scene, who: Who, name: &str) {
     scene.done(who, &["account", "show"]);
 }
 
-/// Publishes and offers one call a party, by what is said on the way.
+/// Publishes a bundle and offers one call per party, following the fixes.
 fn offer(scene: &Scene) {
     let unsigned = scene.fix(Publisher, &["publish", "echo.wasm"]);
     scene.follow(Publisher, &unsigned, 1, &[]);
     scene.done(Publisher, &["publish", "echo.wasm"]);
-    // Nobody knows of it yet.
+    // The consumer cannot see the model yet.
     let not_found = scene.fix(Consumer, &CALL);
     scene.follow(Consumer, &not_found, 2, &[]);
     let no_offer = scene.fix(Consumer, &["agree", "acme/echo", "--yes"]);
@@ -151,7 +151,7 @@ fn what_a_failure_says_to_do_works() {
     admin(&["admin", "withdraw", "acme/echo@1.0.0", "--reason", "mines coins"]);
     let withdrawn = scene.fix(Consumer, &CALL);
     scene.follow(Consumer, &withdrawn, 1, &[]);
-    // What is named to the operator where a version is out of service.
+    // The command that the operator is told when a version is out of service.
     admin(&["admin", "out-of-service", "list"]);
 
     let missing = scene.fix(Consumer, &["--as", "ann", "agree", "acme/echo", "--yes"]);

@@ -1,4 +1,4 @@
-//! Real models: the same answers as other people's own software gives, on both backends.
+//! Real models give the same results as other software, on both backends.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -193,7 +193,7 @@ async fn compute(
     graph.compute(inputs, call).await.map_err(|error| error.to_string())
 }
 
-/// Numbers that look random and are always the same.
+/// Pseudo-random numbers, always the same.
 fn numbers(count: usize) -> impl Iterator<Item = u32> {
     let mut state = 0x9e37_79b9_u32;
     std::iter::repeat_with(move || {

@@ -1,4 +1,4 @@
-//! Every way to name something outside the model.
+//! Every way for a model to refer to something outside itself.
 
 use system_tests::model::{
     Graph, attribute, body, element, external, function, message, node, number, string, tensor,
@@ -12,7 +12,7 @@ use super::table::{Case, floats, given};
 const OUTSIDE: &str = "outside the model";
 const HOST_KEY: &str = "data/host.pem";
 
-/// A tensor `w` of four bytes, and what makes it another.
+/// A tensor `w` of four bytes, plus these fields.
 fn weights(more: &[u8]) -> Vec<u8> {
     [tensor("w", element::U8, &[4], &[1, 2, 3, 4]), more.to_vec()].concat()
 }
@@ -117,7 +117,7 @@ fn encodings() -> Vec<Case> {
     let model = |more: Vec<u8>| initialiser(&more);
     let with = |field: Vec<u8>| [initialiser(&[]), field].concat();
     let outside = message(5, &weights(&external(HOST_KEY)));
-    // Bytes 4 to 8 are the mark of the library's own format, within the producer's name.
+    // Bytes 4 to 8, inside the producer's name, are the magic bytes of the library's own format.
     let both = [&[0x12, 6][..], b"xxORTM", &initialiser(&[])].concat();
     vec![
         Case::refused("a place without a file", model(number(14, 1)), OUTSIDE),

@@ -1,17 +1,17 @@
-//! What becomes of each model that a backend may refuse or compute: with ONNX Runtime as it is pinned, on x86-64.
+//! The results of models that a backend may refuse or run, with the pinned ONNX Runtime on x86-64.
 
 use super::table::Becomes::{self, Answers, Ends, Fails, Overdone, Refused};
 
-/// What has to come of the model with this name.
+/// The expected result of the model with this name.
 ///
 /// # Panics
-/// If nobody has said it.
+/// If none is listed.
 pub fn of(name: &str) -> Becomes {
     let known = [refused(name), fails(name), others(name)];
-    known.into_iter().flatten().next().unwrap_or_else(|| panic!("what becomes of `{name}`?"))
+    known.into_iter().flatten().next().unwrap_or_else(|| panic!("no expected result for `{name}`"))
 }
 
-/// Those that do not go live.
+/// Models that do not go live.
 fn refused(name: &str) -> Option<Becomes> {
     Some(Refused(match name {
         "an input of 2^40 elements" => "`inference.tensor_bytes_max`",
@@ -19,7 +19,7 @@ fn refused(name: &str) -> Option<Becomes> {
         "a graph that feeds itself" => "not acyclic",
         "two nodes with the same result" => "Duplicate definition",
         "a constant of a size below zero" => "non-negative elements",
-        // Whether the library notices when it loads it or when it is tried out.
+        // Either when the library loads it or in the trial inference.
         "a constant of 8 TiB" | "a constant of 2^80 elements" => "`onnxruntime`",
         "a constant that is expanded to 1 TiB"
         | "a row of 2^40 numbers"
@@ -55,7 +55,7 @@ fn refused(name: &str) -> Option<Becomes> {
     }))
 }
 
-/// Those whose calls the library refuses.
+/// Models that go live, but whose calls the library refuses.
 fn fails(name: &str) -> Option<Becomes> {
     Some(Fails(match name {
         "thousands of inputs" | "an input that nobody uses" => "is missing",
@@ -87,7 +87,7 @@ fn fails(name: &str) -> Option<Becomes> {
     }))
 }
 
-/// Those that only looked hostile, those that end the processor's patience, and those that a machine's memory or time ends.
+/// Models that only look hostile, that crash the worker, or that run out of memory or time.
 fn others(name: &str) -> Option<Becomes> {
     Some(match name {
         "functions that call each other 30 deep"

@@ -1,4 +1,4 @@
-//! Giant shapes, constants and types, and models that are huge when they are written out.
+//! Giant shapes, constants and types, and models that become huge when they are expanded.
 
 use serde_json::json;
 use system_tests::model::{
@@ -71,7 +71,7 @@ fn shapes() -> Vec<Case> {
     ]
 }
 
-#[expect(clippy::too_many_lines, reason = "a table, a case a row")]
+#[expect(clippy::too_many_lines, reason = "a table with one case per row")]
 fn written_out() -> Vec<Case> {
     let call = |name: &str| floats().foreign(("own", name), &["x"], &["y"], &[]).model();
     let chain = |length: usize, calls: usize| {
@@ -157,7 +157,7 @@ fn many_inputs() -> Vec<u8> {
     graph.node("Abs", &["x"], &["y"], &[]).model()
 }
 
-/// What grows when the model is loaded, if constants are computed then.
+/// Models that grow when they are loaded, because constants are folded then.
 fn constants() -> Vec<Case> {
     let from = |name: &str, weights: Vec<u8>, inputs: &[&str]| {
         let graph = floats().weights(&weights).node(name, inputs, &["c"], &[]);
@@ -207,8 +207,8 @@ fn constants() -> Vec<Case> {
     ]
 }
 
-/// What grows by what a caller sends.
-#[expect(clippy::too_many_lines, reason = "a table, a case a row")]
+/// Models whose size depends on the caller's input.
+#[expect(clippy::too_many_lines, reason = "a table with one case per row")]
 fn by_values() -> Vec<Case> {
     let zeros = counted(element::F32).weights(&numbers("a", &[1]));
     let zeros = zeros.node("Reshape", &["n", "a"], &["s"], &[]).node(

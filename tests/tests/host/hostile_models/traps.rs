@@ -1,4 +1,4 @@
-//! What stops a processor, reads past an end or divides by nothing; and forests that grow in circles.
+//! Models that trap the processor, read out of bounds or divide by zero, and trees with cycles.
 
 use serde_json::{Value, json};
 use system_tests::model::{
@@ -16,7 +16,7 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-/// An operator of two inputs `a` and `b` of one type.
+/// An operator with two inputs of the same type, `a` and `b`.
 fn pair(operator: &str, element: u64, attributes: &[Vec<u8>]) -> Vec<u8> {
     Graph::new()
         .input("a", element, &[-1])
@@ -64,8 +64,8 @@ fn integers() -> Vec<Case> {
     ]
 }
 
-/// Indices that lead out of what they point into.
-#[expect(clippy::too_many_lines, reason = "a table, a case a row")]
+/// Indices out of bounds.
+#[expect(clippy::too_many_lines, reason = "a table with one case per row")]
 fn places() -> Vec<Case> {
     let index = json!([given("i", "INT64", &[1], &json!([i64::MIN]))]);
     let far = json!([given("i", "INT64", &[1], &json!([1_i64 << 40]))]);
@@ -145,7 +145,7 @@ fn places() -> Vec<Case> {
     ]
 }
 
-/// Attributes that nobody would write.
+/// Absurd attributes.
 fn attributes() -> Vec<Case> {
     let picture = || Graph::new().input("x", element::F32, &[1, 4, 4, 4]).result("y", element::F32);
     let pixels = json!([given("x", "FP32", &[1, 4, 4, 4], &json!(vec![1; 64]))]);
@@ -202,7 +202,7 @@ fn memory(name: &'static str, size: i64) -> Case {
     Case::contained(name, graph.result("y", element::F32).model(), inputs)
 }
 
-/// Trees whose nodes lead back, or nowhere.
+/// Trees whose nodes form cycles or refer to missing nodes.
 fn forests() -> Vec<Case> {
     let tree = |name, yes: &[i64], no: &[i64], feature: i64| {
         let ids: Vec<i64> = (0..yes.len() as i64).collect();
@@ -238,7 +238,7 @@ fn forests() -> Vec<Case> {
     ]
 }
 
-/// What is no model, or one of another time.
+/// Bytes that are not a model, and a model of another version.
 fn refused() -> Vec<Case> {
     let whole = floats().node("Abs", &["x"], &["y"], &[]).model();
     let no_graph = system_tests::model::number(1, 8);

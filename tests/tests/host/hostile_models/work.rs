@@ -5,7 +5,7 @@ use system_tests::model::{Graph, body, element, int, message, numbers, scalar, t
 
 use super::table::{Case, counted, floats, given, one, two};
 
-/// Where the processor's word for it is a year.
+/// More iterations than the processor could do in a year.
 const AGES: i64 = 1 << 62;
 
 pub fn cases() -> Vec<Case> {
@@ -37,7 +37,8 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-/// A body that takes a turn's number, whether to go on, and `a`, and gives whether to go on and `a` plus one.
+/// A loop body with the inputs iteration number, condition and `a`, and the outputs condition and
+/// `a` plus one.
 fn turn() -> Graph {
     Graph::new()
         .input("i", element::I64, &[])
@@ -50,7 +51,7 @@ fn turn() -> Graph {
         .output("b", element::I64, &[])
 }
 
-/// Loops within each other.
+/// Nested loops.
 fn loops(depth: usize, turns: &str, input: Option<&str>) -> Vec<u8> {
     let mut inner = turn();
     for level in 1..depth {
@@ -78,7 +79,7 @@ fn loops(depth: usize, turns: &str, input: Option<&str>) -> Vec<u8> {
     graph.node("Loop", &[turns, "yes", start], &["y"], &[body("body", &inner)]).model()
 }
 
-/// No number of turns, and a condition that never changes.
+/// A loop without an iteration count, whose condition never changes.
 fn forever() -> Vec<u8> {
     let graph = counted(element::I64).weights(&tensor("yes", element::BOOL, &[], &[1]));
     graph.node("Loop", &["", "yes", "n"], &["y"], &[body("body", &turn())]).model()
@@ -111,7 +112,7 @@ fn scans(depth: usize) -> Vec<u8> {
         .model()
 }
 
-/// Twice as much in every turn.
+/// The value doubles in every iteration.
 fn growing() -> Vec<u8> {
     let inner = Graph::new()
         .input("i", element::I64, &[])
@@ -130,7 +131,7 @@ fn growing() -> Vec<u8> {
     graph.node("Loop", &["n", "yes", "start"], &["y"], &[body("body", &inner)]).model()
 }
 
-/// What every turn makes is kept.
+/// The result of every iteration is kept.
 fn collecting() -> Vec<u8> {
     let inner = Graph::new()
         .input("i", element::I64, &[])
@@ -152,7 +153,7 @@ fn texts() -> Vec<u8> {
     graph.node("Identity", &["t59"], &["y"], &[]).result("y", element::TEXT).model_of(20)
 }
 
-/// Five hundred products of matrices of 4096 by 4096, each of 16 million numbers, one after the other.
+/// Five hundred products of matrices of 4096 by 4096, 16 million numbers each, one after the other.
 fn matrices() -> Vec<u8> {
     let graph = floats().weights(&numbers("size", &[4096, 4096])).node(
         "Expand",
@@ -166,7 +167,7 @@ fn matrices() -> Vec<u8> {
     graph.node("ReduceMax", &["m500"], &["y"], &[]).model()
 }
 
-/// Both branches hold two more of them.
+/// Both branches contain two more branches.
 fn branches() -> Vec<u8> {
     let mut inner = Graph::new().node("Abs", &["x"], &["w"], &[]).result("w", element::F32);
     for level in 0..15 {
