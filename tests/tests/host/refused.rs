@@ -1,11 +1,11 @@
-//! Refused calls leave a bounded trace, and never push real ones out of sight.
+//! Refused calls leave a limited number of receipts, and never hide real ones.
 
 use hospes::id::Digest;
 use serde_json::Value;
 use system_tests::scene::Scene;
 use system_tests::{Party, Reply, TestHost, plugin, terms};
 
-/// Every receipt of a list, page by page.
+/// All receipts of a list, page by page.
 fn pages(host: &TestHost, party: &Party, query: &str, limit: usize) -> Vec<Value> {
     let (mut all, mut after) = (Vec::new(), String::new());
     loop {
@@ -38,15 +38,15 @@ fn a_stranger_s_thousand_refused_calls_leave_two_receipts_and_hide_none() {
         replies.all(|reply: Reply| reply.status == 403 || reply.status == 429)
     };
     assert!(refuse(1000));
-    // Beyond a thousand in a row a refusal is short.
+    // After a thousand in a row, refusals become short.
     let short = (0..200).map(|_| scene.call(&mallory)).find(|reply| reply.status == 429);
-    let short = short.expect("at last");
+    let short = short.expect("a short refusal");
     short.problem(429, "account-limit");
     assert_eq!(short.header("retry-after"), Some("1"));
-    assert_eq!(before, scene.host.host().clock().now(), "the clock of the test stands");
+    assert_eq!(before, scene.host.host().clock().now(), "the test's clock does not move");
     let listed = pages(&scene.host, &mallory, "", 100);
-    assert!(listed.len() <= 2, "one a minute: {}", listed.len());
-    // Nobody else is shorter of anything, and the real ones are where they were.
+    assert!(listed.len() <= 2, "one receipt per minute: {}", listed.len());
+    // Others are unaffected, and the real receipts are where they were.
     scene.call(&scene.zoe).ok();
     let host = &scene.host;
     let under = pages(host, &scene.acme, &format!("agreement={agreement}"), 2);
@@ -78,13 +78,13 @@ fn receipts_are_listed_by_agreement_page_by_page_for_its_parties() {
     for limit in [1, 2, 3, 7, 8, 9, 100] {
         for party in [&scene.acme, &scene.zoe] {
             let listed = pages(&scene.host, party, &format!("agreement={first}"), limit);
-            assert_eq!(listed.len(), 8, "one more was refused");
+            assert_eq!(listed.len(), 8, "seven calls and one refusal");
             let calls: Vec<_> = listed[1..].iter().map(|one| one["call"].clone()).collect();
             assert_eq!(calls, expected);
             assert_eq!(pages(&scene.host, party, "", limit).len(), 9);
         }
     }
-    // Of another list, another party, or of nothing at all.
+    // A cursor or agreement of another list, of another party, or that does not exist.
     let get = |party: &Party, query: String| {
         scene.host.get(&format!("/api/receipts?{query}")).bearer(&party.api_key).send()
     };
