@@ -64,8 +64,7 @@ fn scene() -> Scene {
 }
 
 impl Scene {
-    /// Acts while a call runs that never ends by itself. The call must end as stopped within a
-    /// second.
+    /// Acts while an endless call runs. The call must end as stopped within a second.
     #[track_caller]
     fn ends_a_running_call(&self, act: impl FnOnce(&TestHost)) {
         std::thread::scope(|scope| {
