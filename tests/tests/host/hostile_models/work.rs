@@ -11,29 +11,29 @@ const AGES: i64 = 1 << 62;
 pub fn cases() -> Vec<Case> {
     vec![
         Case::endless(
-            "a loop of as many turns as its caller says",
+            "a loop of the caller's 2^62 iterations",
             loops(1, "n", Some("n")),
             one("n", AGES),
         ),
-        Case::endless("a loop of 2^62 turns", loops(1, "ages", None), one("n", 1)),
-        Case::endless("four loops within each other", loops(4, "many", None), one("n", 1)),
-        Case::endless("a loop without an end", forever(), one("n", 1)),
-        Case::endless("a walk along 2^14 rows, four times within itself", scans(4), long_rows()),
-        Case::contained("a loop that doubles what it carries", growing(), one("n", AGES)),
-        Case::contained("a loop that collects what it makes", collecting(), one("n", AGES)),
+        Case::endless("a loop of 2^62 iterations", loops(1, "ages", None), one("n", 1)),
+        Case::endless("four nested loops", loops(4, "many", None), one("n", 1)),
+        Case::endless("a loop without a limit", forever(), one("n", 1)),
+        Case::endless("four nested Scans of 2^14 rows", scans(4), long_rows()),
+        Case::contained("a loop that doubles its state", growing(), one("n", AGES)),
+        Case::contained("a loop that collects its outputs", collecting(), one("n", AGES)),
         Case::contained(
-            "a text that is doubled sixty times",
+            "a text doubled sixty times",
             texts(),
             json!([given("x", "BYTES", &[1], &json!(["aaaaaaaa"]))]),
         ),
         Case::contained(
-            "products of matrices that take ages",
+            "endless matrix products",
             matrices(),
             json!([given("x", "FP32", &[1], &json!([1]))]),
         ),
-        Case::contained("a loop of no turns", loops(1, "n", Some("n")), one("n", 0)),
-        Case::contained("a loop of less than no turns", loops(1, "n", Some("n")), one("n", -AGES)),
-        Case::contained("branches of branches, fifteen deep", branches(), two()),
+        Case::contained("a loop of 0 iterations", loops(1, "n", Some("n")), one("n", 0)),
+        Case::contained("a loop of -2^62 iterations", loops(1, "n", Some("n")), one("n", -AGES)),
+        Case::contained("branches nested fifteen deep", branches(), two()),
     ]
 }
 
