@@ -182,7 +182,7 @@ impl HostProcess {
     /// # Panics
     /// If it is refused.
     pub fn party(&self, data: &Path, name: &str) -> Party {
-        let token = std::fs::read_to_string(data.join("operator.token")).expect("there");
+        let token = std::fs::read_to_string(data.join("operator.token")).expect("it exists");
         let key = Party::key_of(name);
         let wanted = serde_json::json!({"name": name, "party": key.party()}).to_string();
         let request = Request::new("POST", format!("{}/accounts", self.operator));
@@ -319,7 +319,8 @@ pub fn later_host() -> PathBuf {
 fn program(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("a path");
     let folder = own.parent().expect("a folder");
-    let folder = if folder.ends_with("deps") { folder.parent().expect("above") } else { folder };
+    let folder =
+        if folder.ends_with("deps") { folder.parent().expect("a parent folder") } else { folder };
     let program = folder.join(name);
     assert!(program.is_file(), "`{}` is missing: build the binaries first", program.display());
     program

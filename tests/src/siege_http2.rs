@@ -28,7 +28,7 @@ fn healthz() -> Vec<u8> {
 }
 
 fn stream(number: usize) -> u32 {
-    u32::try_from(2 * number + 1).expect("few")
+    u32::try_from(2 * number + 1).expect("a 32-bit stream ID")
 }
 
 pub(crate) fn inputs(key: &str) -> Vec<Input> {

@@ -33,7 +33,7 @@ fuzz_target!(|input: (u64, &str)| {
     let [acme, zoe] = [[1; 32], [2; 32]].map(|secret| PartyKey::from_secret(&secret));
     let Ok(offer) = Offer::new(acme.party(), clauses, Vec::new()) else { return };
     let Ok(offer) = SignedOffer::sign(offer, &acme) else { return };
-    assert_eq!(SignedOffer::parse(&offer.to_bytes()).expect("its own form"), offer);
+    assert_eq!(SignedOffer::parse(&offer.to_bytes()).expect("a written offer parses"), offer);
     let Ok(agreement) = Agreement::accept(&offer, zoe.party(), issued) else { return };
     assert!(!render(&agreement).is_empty());
     let terms = Terms::preview(offer.id(), &agreement);

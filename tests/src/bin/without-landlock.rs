@@ -14,10 +14,10 @@ fn main() {
         BTreeMap::from([(libc::SYS_landlock_create_ruleset, Vec::new())]),
         SeccompAction::Allow,
         SeccompAction::Errno(libc::ENOSYS.cast_unsigned()),
-        std::env::consts::ARCH.try_into().expect("an architecture with such filters"),
+        std::env::consts::ARCH.try_into().expect("a supported architecture"),
     );
     let filter: BpfProgram = filter.and_then(TryInto::try_into).expect("a sound filter");
-    seccompiler::apply_filter(&filter).expect("the kernel takes filters");
+    seccompiler::apply_filter(&filter).expect("the kernel supports filters");
     let error = Command::new(&program).args(arguments).exec();
     panic!("{}: {error}", program.display());
 }

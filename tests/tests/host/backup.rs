@@ -145,7 +145,7 @@ fn a_backup_under_load_is_restored_with_every_count_and_receipt() {
         (made, called.concat())
     });
     let path = backed.path("a.tar");
-    let mode = std::fs::metadata(&path).expect("there").permissions().mode();
+    let mode = std::fs::metadata(&path).expect("it exists").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let bytes = std::fs::read(&path).expect("readable");
     let token = std::fs::read(backed.host.data().join("operator.token")).expect("readable");

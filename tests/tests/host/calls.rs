@@ -77,7 +77,7 @@ fn from_a_bundle_to_a_verified_receipt() {
         json!("answered"),
         json!("denied: no-agreement"),
     ];
-    assert_eq!(results, expected, "the latest first");
+    assert_eq!(results, expected, "the latest comes first");
 }
 
 #[test]

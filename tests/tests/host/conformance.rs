@@ -456,8 +456,8 @@ fn only_one_signature_of_each_role_makes_an_agreement() {
         (String::from_utf8(bytes).expect("text"), String::from_utf8(second).expect("text"));
     let spliced = format!(
         "{}{}",
-        &first[..first.find(r#","signatures""#).expect("there")],
-        &second[second.find(r#","signatures""#).expect("there")..]
+        &first[..first.find(r#","signatures""#).expect("it exists")],
+        &second[second.find(r#","signatures""#).expect("it exists")..]
     );
     assert!(SignedAgreement::parse(spliced.as_bytes()).is_err());
 }

@@ -24,7 +24,7 @@ fn is_closed(stream: &mut TcpStream) -> bool {
 }
 
 fn hello(address: SocketAddr) -> TcpStream {
-    let mut stream = TcpStream::connect(address).expect("the kernel takes it");
+    let mut stream = TcpStream::connect(address).expect("the kernel accepts it");
     stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").expect("sent");
     stream
 }

@@ -43,7 +43,7 @@ impl Disk {
     /// The limit on file sizes: the size of the records' file, so that neither more records nor the
     /// log's reserve fit.
     fn limit(&self) -> u64 {
-        self.data().join("state.redb").metadata().expect("there").len()
+        self.data().join("state.redb").metadata().expect("it exists").len()
     }
 
     fn filler(&self) -> PathBuf {
@@ -217,7 +217,7 @@ fn records_that_could_not_be_written_can_be_written_when_there_is_room() {
     disk.fill(Some(&host));
     // The free space inside the file is used up first.
     let refused = (0..200_000).map(|number| open(&format!("party{number}")));
-    let refused = refused.into_iter().find(|reply| reply.status != 201).expect("one too many");
+    let refused = refused.into_iter().find(|reply| reply.status != 201).expect("the file fills up");
     refused.problem(503, "unavailable");
     assert!(refused.header("retry-after").is_some());
     disk.free(Some(&host));
@@ -237,7 +237,7 @@ impl BrokenDisk {
 
     fn path(&self, name: &str) -> PathBuf {
         // The path as the kernel reports it.
-        self.folder.path().canonicalize().expect("there").join(name)
+        self.folder.path().canonicalize().expect("it exists").join(name)
     }
 
     fn data(&self) -> PathBuf {

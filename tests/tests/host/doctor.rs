@@ -90,7 +90,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, (Vec<u8>, u32, std::time::SystemTim
         for entry in fs::read_dir(folder).expect("readable") {
             let path = entry.expect("readable").path();
             let meta = fs::metadata(&path).expect("readable");
-            let (mode, written) = (meta.permissions().mode(), meta.modified().expect("known"));
+            let (mode, written) = (meta.permissions().mode(), meta.modified().expect("a time"));
             let bytes = if meta.is_dir() { Vec::new() } else { fs::read(&path).expect("readable") };
             if meta.is_dir() {
                 folders.push(path.clone());

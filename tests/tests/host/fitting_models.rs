@@ -383,7 +383,7 @@ fn scikit_learn_s_usual_export_is_packed_published_and_called() {
         .expect("outputs")
         .iter()
         .find(|o| o["name"] == "output_probability");
-    let chances = &chances.expect("there")["data"];
+    let chances = &chances.expect("it exists")["data"];
     let sum: f64 = chances.as_array().expect("numbers").iter().filter_map(Value::as_f64).sum();
     assert_eq!(chances.as_array().map(Vec::len), Some(3));
     assert!((sum - 1.0).abs() < 1e-5, "{chances}");

@@ -132,7 +132,7 @@ fn what_a_failure_says_to_do_works() {
     let not_permitted = scene.fix(Consumer, &CALL);
     scene.follow(Consumer, &not_permitted, 2, &[("OFFER", "acme/echo --yes")]);
     let mine = scene.done(Consumer, &["agreement", "list"]);
-    let agreement = mine["agreements"][0]["id"].as_str().expect("one").to_owned();
+    let agreement = mine["agreements"][0]["id"].as_str().expect("an agreement").to_owned();
     scene.done(Publisher, &["agreement", "sign", &agreement, "--yes"]);
     let signed = scene.fix(Publisher, &["agreement", "sign", &agreement, "--yes"]);
     scene.follow(Publisher, &signed, 1, &[]);

@@ -243,14 +243,15 @@ fn receipts_verify_without_the_host_and_are_still_proven_by_it() {
     let facts = facts();
     let host: hospes::id::Party = facts["host"].as_str().expect("text").parse().expect("a party");
     let kept = std::fs::read(folder().join("last.receipt")).expect("readable");
-    let receipt = ReceiptProof::parse(&kept).expect("a proof").verify(&host).expect("it holds");
+    let receipt =
+        ReceiptProof::parse(&kept).expect("a proof").verify(&host).expect("a valid proof");
     assert_eq!(receipt.used, Some(4));
     let (scene, _) = open();
     for call in facts["receipts"].as_array().expect("a list") {
         let path = format!("/api/receipts/{}", call.as_str().expect("text"));
         let proof = scene.host.get(&path).bearer(&scene.acme.api_key).send().ok().body;
         let receipt =
-            ReceiptProof::parse(&proof).expect("a proof").verify(&host).expect("it holds");
+            ReceiptProof::parse(&proof).expect("a proof").verify(&host).expect("a valid proof");
         assert_eq!(json!(receipt.call.to_string()), *call);
     }
     let denied = format!("/api/receipts?agreement={}", facts["used_up"].as_str().expect("text"));

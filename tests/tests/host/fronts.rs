@@ -123,7 +123,7 @@ fn the_list_of_fronts_is_complete() {
             if path.is_dir() {
                 opening(&path, found, root);
             } else if std::fs::read_to_string(&path).expect("text").contains("Front::open(") {
-                let path = path.strip_prefix(root).expect("below");
+                let path = path.strip_prefix(root).expect("below the root");
                 found.push(path.to_string_lossy().into_owned());
             }
         }

@@ -153,7 +153,8 @@ fn a_component_that_asks_for_a_billion_instances_is_refused_before_it_is_compile
     let scene = Scene::new();
     let all = generated();
     for name in ["nested-instances", "nested-nothing"] {
-        let hostile = all.iter().find(|hostile| hostile.name == name).expect("among them");
+        let hostile =
+            all.iter().find(|hostile| hostile.name == name).expect("a component of this name");
         let began = Instant::now();
         scene.judge(hostile).expect("refused");
         assert!(began.elapsed() < Duration::from_secs(2), "{name} took {:?}", began.elapsed());

@@ -42,7 +42,8 @@ impl Logged {
     fn until(&self, wanted: &str) -> String {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
-            let text = String::from_utf8(std::fs::read(&self.log).expect("there")).expect("text");
+            let text =
+                String::from_utf8(std::fs::read(&self.log).expect("it exists")).expect("text");
             if text.contains(wanted) {
                 return text;
             }
@@ -132,7 +133,10 @@ fn one_tenant_s_lines_are_rated_and_what_is_dropped_is_said() {
         text.lines().filter(|line| line.contains("xxxx")).map(|line| line.len()).sum();
     // A burst of four seconds' worth, then the rate.
     assert!(flood <= (4 + seconds) * RATE, "{flood} bytes in {seconds} s");
-    let said = text.lines().find(|line| line.contains("log lines were dropped")).expect("said");
+    let said = text
+        .lines()
+        .find(|line| line.contains("log lines were dropped"))
+        .expect("a line about dropped lines");
     assert!(said.contains("mallory") && said.contains("limit=4096"), "{said}");
 }
 
@@ -161,7 +165,10 @@ fn what_a_worker_writes_is_said_and_rated_by_publisher() {
     assert!(flood.iter().all(|line| line.contains("publisher=\"mallory\"")), "{flood:?}");
     let bytes: usize = flood.iter().map(|line| line.len()).sum();
     assert!(bytes <= (5 + seconds) * RATE, "{bytes} bytes in {seconds} s");
-    let said = text.lines().find(|line| line.contains("log lines were dropped")).expect("said");
+    let said = text
+        .lines()
+        .find(|line| line.contains("log lines were dropped"))
+        .expect("a line about dropped lines");
     assert!(said.contains("mallory") && said.contains("limit=2048"), "{said}");
     // Another publisher's worker still logs.
     logged.call(&zoe, "acme/gather/infer", out_of_bounds);

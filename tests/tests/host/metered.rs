@@ -62,7 +62,7 @@ fn a_limit_of_bytes_that_is_used_up_runs_no_guest() {
         let refused = call(&[]).problem(429, "limit-reached");
         assert_eq!(refused["code"], "count-used-up", "{refused}");
         let premises =
-            refused["report"]["ruleReport"][0]["premiseReport"].as_array().expect("some");
+            refused["report"]["ruleReport"][0]["premiseReport"].as_array().expect("a list");
         let count = premises.iter().find(|one| one["leftOperand"] == "count").expect("it is there");
         assert_eq!(count["satisfactionState"], "Unsatisfied", "{refused}");
     }

@@ -69,7 +69,8 @@ impl Scene {
 
     fn moved(&self, by: &Party, id: &str, kind: MoveKind) -> SignedMove {
         let shown = self.show(by, id);
-        let last = shown["messages"].as_array().expect("a list").last().expect("one")["id"].clone();
+        let last =
+            shown["messages"].as_array().expect("a list").last().expect("a message")["id"].clone();
         let content = Move {
             negotiation: id.to_owned(),
             kind,

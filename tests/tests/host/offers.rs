@@ -295,9 +295,9 @@ fn no_command_overwrites_a_file_unless_it_is_told_to() {
         std::fs::write(scene.path("out"), b"mine").expect("written");
         let refused = scene.refused(&[command, &["out"]].concat());
         assert!(refused.contains("already exists") && refused.contains("`--force`"), "{refused}");
-        assert_eq!(std::fs::read(scene.path("out")).expect("there"), b"mine", "{command:?}");
+        assert_eq!(std::fs::read(scene.path("out")).expect("it exists"), b"mine", "{command:?}");
         scene.done(&[command, &["out", "--force"]].concat());
-        assert_ne!(std::fs::read(scene.path("out")).expect("there"), b"mine", "{command:?}");
+        assert_ne!(std::fs::read(scene.path("out")).expect("it exists"), b"mine", "{command:?}");
     }
     let used = scene.json(&["agreement", "list", "--as", "zoe"]);
     assert_eq!(

@@ -484,7 +484,7 @@ fn opening_accounts_and_making_keys_is_written_down() {
     assert_eq!(done_to(&host, &key), [made]);
     let own = account(&host, &zoe)["actions"].clone();
     let own: Vec<_> = own.as_array().expect("a list").iter().map(|one| &one["action"]).collect();
-    assert_eq!(own, ["make-key", "open-account"], "the account sees it");
+    assert_eq!(own, ["make-key", "open-account"], "the account can see both");
     // Refused actions are not logged, and actions with routes of their own cannot be requested
     // here.
     let party = Party::key_of("somebody else").party().to_string();
@@ -570,7 +570,7 @@ fn the_operator_s_token_is_replaced_without_a_restart() {
     let kept = std::fs::read_to_string(&path).expect("readable");
     assert_eq!(json!(kept.trim()), rotated["token"]);
     use std::os::unix::fs::PermissionsExt as _;
-    let mode = std::fs::metadata(&path).expect("there").permissions().mode() & 0o777;
+    let mode = std::fs::metadata(&path).expect("it exists").permissions().mode() & 0o777;
     assert_eq!(mode, 0o600);
     let host = TestHost::builder().data(data).start();
     host.operator("GET", "/status").send().ok();

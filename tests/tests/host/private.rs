@@ -119,7 +119,7 @@ fn files_of_the_data_directory_are_readable_by_their_owner_only() {
     host.agree(&acme, &zoe, &published, vec![terms("echo-u8")]);
     host.call(&zoe, "acme/echo/echo-u8").json(r#"{"v":7}"#).send().ok();
     let data = host.stop();
-    let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    let mode = |path: &Path| fs::metadata(path).expect("it exists").permissions().mode() & 0o777;
     let folder = data.path().join("data");
     let check = |when: &str| {
         let found = all(&folder);

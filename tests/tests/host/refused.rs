@@ -16,7 +16,7 @@ fn pages(host: &TestHost, party: &Party, query: &str, limit: usize) -> Vec<Value
         all.extend(receipts.iter().cloned());
         match page["next"].as_str() {
             Some(next) => {
-                assert_eq!(receipts.last().expect("some")["call"], next);
+                assert_eq!(receipts.last().expect("a receipt")["call"], next);
                 after = format!("&after={next}");
             }
             None => return all,
@@ -29,7 +29,9 @@ fn a_stranger_s_thousand_refused_calls_leave_two_receipts_and_hide_none() {
     let scene = Scene::new(&plugin("echo"));
     let agreement = scene.agree(&scene.acme, &scene.zoe, scene.clauses("echo-u8", &[]));
     let real: Vec<String> = (0..3)
-        .map(|_| scene.call(&scene.zoe).ok().header("hospes-receipt").expect("one").to_owned())
+        .map(|_| {
+            scene.call(&scene.zoe).ok().header("hospes-receipt").expect("a receipt").to_owned()
+        })
         .collect();
     let mallory = scene.host.party("mallory");
     let before = scene.host.host().clock().now();
@@ -69,10 +71,11 @@ fn receipts_are_listed_by_agreement_page_by_page_for_its_parties() {
         let request = scene.host.call(&scene.zoe, "acme/echo/echo-u8").json(r#"{"v":1}"#);
         request.header("hospes-agreement", agreement.to_string()).send()
     };
-    let mut expected: Vec<Value> =
-        (0..7).map(|_| call(&first).ok().header("hospes-receipt").expect("one").into()).collect();
+    let mut expected: Vec<Value> = (0..7)
+        .map(|_| call(&first).ok().header("hospes-receipt").expect("a receipt").into())
+        .collect();
     let second = scene.agree(&scene.acme, &scene.zoe, scene.clauses("echo-u8", &[]));
-    let other: Value = call(&second).ok().header("hospes-receipt").expect("one").into();
+    let other: Value = call(&second).ok().header("hospes-receipt").expect("a receipt").into();
     call(&first).problem(429, "limit-reached");
     expected.reverse();
     for limit in [1, 2, 3, 7, 8, 9, 100] {
@@ -114,5 +117,5 @@ fn a_consumer_s_refusals_under_its_agreement_leave_so_many_receipts_and_no_more(
     }
     let listed = pages(&host, &zoe, &format!("agreement={agreement}"), 100);
     assert!((101..=110).contains(&listed.len()), "{}", listed.len());
-    assert_eq!(listed.last().expect("the real one")["result"], "answered");
+    assert_eq!(listed.last().expect("the real call")["result"], "answered");
 }

@@ -154,7 +154,7 @@ fn one_account_s_connections_leave_files_to_others() {
     );
     let mut kept = Vec::new();
     for _ in 0..2 * FILES {
-        let mut stream = TcpStream::connect(&address).expect("the kernel takes it");
+        let mut stream = TcpStream::connect(&address).expect("the kernel accepts it");
         stream.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
         stream.write_all(ask.as_bytes()).expect("sent");
         let mut status = [0; 12];

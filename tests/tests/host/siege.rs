@@ -139,7 +139,7 @@ fn case(name: &str) -> Vec<u8> {
 
 /// The process IDs of the workers.
 fn workers(host: &HostProcess, data: &std::path::Path) -> Vec<u32> {
-    let token = std::fs::read_to_string(data.join("operator.token")).expect("there");
+    let token = std::fs::read_to_string(data.join("operator.token")).expect("it exists");
     let status = Request::new("GET", format!("{}/status", host.operator));
     let status = status.bearer(token.trim()).send().ok().json();
     serde_json::from_value(status["workers"]["processes"].clone()).expect("numbers")
@@ -341,7 +341,8 @@ fn a_host_under_siege_stays_up_answers_its_neighbours_and_does_not_grow() {
     let after = siege.host.usage();
     let [mut under, everybody, operator] = times;
     let listeners = [everybody, operator];
-    let silence = listeners.each_ref().map(|times| *times.iter().max().expect("asked"));
+    let silence =
+        listeners.each_ref().map(|times| *times.iter().max().expect("at least one request"));
     let long = |times: &Vec<Duration>| times.iter().filter(|time| **time > SILENCE).count();
     let long = listeners.each_ref().map(long);
     let late = *siege.late.lock().expect("no panic");

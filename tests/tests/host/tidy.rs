@@ -113,7 +113,7 @@ fn sources() -> Vec<Source> {
     let mut sources = Vec::new();
     for (root, of_crate) in roots() {
         for path in rust_files(&root) {
-            let below = path.strip_prefix(&root).expect("below");
+            let below = path.strip_prefix(&root).expect("below the root");
             if is_test(below) {
                 continue;
             }

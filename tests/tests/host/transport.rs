@@ -177,7 +177,7 @@ fn a_connection_above_the_limit_waits_for_another_to_end() {
     let keys = [host.party("ann").api_key, host.party("zoe").api_key];
     let mut keys = keys.iter().cycle();
     let mut ask = |patience: Duration| {
-        let mut stream = TcpStream::connect(host.address()).expect("the kernel takes it");
+        let mut stream = TcpStream::connect(host.address()).expect("the kernel accepts it");
         stream.set_read_timeout(Some(patience)).expect("set");
         let key = keys.next().expect("a cycle never ends");
         let head =

@@ -483,7 +483,7 @@ fn what_the_kernel_does_not_keep_from_workers_is_in_the_status_and_in_the_log() 
     let others = ["seccomp:", "rlimits:", "files:", "user:", "nice:"];
     let lacks = |line: &Value| others.iter().any(|what| line.to_string().contains(what));
     assert!(!missing.iter().any(lacks), "{missing:?}");
-    let text = std::fs::read_to_string(&log).expect("there");
+    let text = std::fs::read_to_string(&log).expect("it exists");
     let warned = text.lines().filter(|line| line.contains("workers are confined less"));
     for line in missing {
         let line = line.as_str().expect("text");

@@ -172,7 +172,7 @@ fn a_circle_is_found() {
     for (from, to) in edges {
         imports.entry(from.into()).or_default().insert(to.into(), "file".into());
     }
-    let circle = way(&imports, "deploy", "host").expect("a way back");
+    let circle = way(&imports, "deploy", "host").expect("a cycle");
     assert_eq!(circle, ["deploy", "store", "host"]);
     assert_eq!(way(&imports, "sandbox", "host"), None);
 }
