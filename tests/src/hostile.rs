@@ -85,8 +85,8 @@ fn pack(
     bundle::pack(component, description, &[], &mut packed).map(|_| packed)
 }
 
-/// Reads the handwritten components. The header of each file gives the expected result (`;;
-/// expect:`), the world if it is a core module (`;; world:`), the request body (`;; body:`) and the
+/// Reads the handwritten components. The header of each file gives the expected result
+/// (`;; expect:`), the world if it is a core module (`;; world:`), the request body (`;; body:`) and the
 /// export if it is not `run` (`;; exports:`).
 ///
 /// # Panics

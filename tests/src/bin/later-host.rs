@@ -2,8 +2,8 @@
 //! wording and a 35th term.
 //!
 //! `later-host FOLDER TIME KEY AGREEMENT` serves `FOLDER/data` at that time, calls
-//! `acme/identity/infer` once under the agreement, and prints the response of `GET
-//! /api/agreements`.
+//! `acme/identity/infer` once under the agreement, and prints the response of
+//! `GET /api/agreements`.
 
 use std::io::{Write as _, stdout};
 use std::path::PathBuf;

@@ -54,8 +54,8 @@ impl Backed {
         backup(&self.host.data(), &self.path(name), &[])
     }
 
-    /// Stops the host, restores a backup and starts a host on it. Returns the output of `hospes
-    /// restore`.
+    /// Stops the host, restores a backup and starts a host on it. Returns the output of
+    /// `hospes restore`.
     #[track_caller]
     fn restored(&self, name: &str, more: &[&str]) -> (TestHost, Value) {
         let data = Arc::new(tempfile::tempdir().expect("a directory"));

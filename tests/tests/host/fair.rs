@@ -439,7 +439,7 @@ fn one_account_does_not_take_all_memory() {
         config.admission.memory_bytes_max = (64 * MIB).try_into().expect("not zero");
         config.sandbox.deadline = Duration::from_secs(2);
     });
-    // Of the 64 MiB, 12 calls are guaranteed one each; three quarters of the other 52 are 39.
+    // Of the 64 MiB, each of 12 calls is guaranteed one; three quarters of the other 52 are 39.
     let take = |party, mib: usize, keeps: bool| {
         let body = json!({"pages": mib * 16 - 1, "spin": keeps}).to_string();
         street.run(party, "take-memory", &body)
