@@ -1,7 +1,7 @@
-// The page of a model, used as a person would: usage: browser.mjs MODULES ADDRESS KEY
+// Uses a model's page like a person. usage: browser.mjs MODULES ADDRESS KEY
 //
-// Opens it in Chromium ($CHROMIUM, if it is not where Debian puts it), shows the key, fills in a function's arguments, sends
-// them and reads the answer off the page.
+// Opens the page in Chromium (set $CHROMIUM if it is not where Debian installs it), enters the key, fills in a function's
+// arguments, sends them and reads the response from the page.
 
 import { deepStrictEqual as same } from "node:assert";
 import { createRequire } from "node:module";
@@ -9,7 +9,7 @@ import { createRequire } from "node:module";
 const [modules, address, key] = process.argv.slice(2);
 const { chromium } = createRequire(`${modules}/`)("playwright-core");
 
-// Root has no sandbox of Chromium's own; only this host's pages are opened.
+// Chromium's sandbox does not work as root; only this host's pages are opened.
 const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
 const page = await browser.newPage();
@@ -44,13 +44,13 @@ await page.goto(`http://${address}/acme/echo/docs`);
 await page.locator(".opblock").first().waitFor();
 same((await page.locator(".info .title").innerText()).startsWith("acme/echo"), true);
 
-// Without a key the host says how to get in, and the page shows it.
+// Without a key, the host says how to authenticate, and the page shows that.
 const number = await open("/acme/echo@1.0.0/echo-u8");
 await number.locator("textarea").fill('{"v": 7}');
 const [refused, why] = await execute(number);
 same(refused, "401");
 same(JSON.parse(why).status, 401);
-// The browser notes the refusal itself.
+// The browser logs the refusal itself.
 same(complaints.splice(0).filter((complaint) => !complaint.includes("401")), []);
 
 await page.locator(".auth-wrapper button.authorize").click();
@@ -59,14 +59,14 @@ await page.locator(".dialog-ux button.authorize").click();
 await page.locator(".dialog-ux button.btn-done").click();
 same(await execute(number), ["200", "7"]);
 
-// The example that the document gives is one that the function takes: it is sent as it stands.
+// The document's example is a valid argument, so it is sent unchanged.
 const record = await open("/acme/echo@1.0.0/echo-point");
 const example = await record.locator("textarea").inputValue();
 const [status, answer] = await execute(record);
 same(status, "200");
 same(JSON.parse(answer), JSON.parse(example).v);
 
-// Swagger UI rounds a large number that it shows; it sends it, and gets it back, as it is.
+// Swagger UI displays large numbers rounded, but sends and receives them exactly.
 const wide = await open("/acme/echo@1.0.0/echo-u64");
 await wide.locator("textarea").fill('{"v": 18446744073709551615}');
 const whole = page.waitForResponse((response) => response.url().endsWith("/echo-u64"));

@@ -1,6 +1,6 @@
-"""Python's own clients, and requests, are refused while they still send: usage: early_refusals.py HOST:PORT KEY
+"""Python's built-in clients and requests, refused while they are still sending. usage: early_refusals.py HOST:PORT KEY
 
-Each sends 64 MiB where 16 MiB are allowed, without a key, or where no body helps, and must read why."""
+Each sends 64 MiB where 16 MiB are allowed, without a key, or to a route that cannot accept it, and must receive the reason."""
 
 import http.client
 import json

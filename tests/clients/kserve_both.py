@@ -1,4 +1,4 @@
-"""The kserve package, over REST and gRPC: usage: kserve_both.py HOST:PORT KEY"""
+"""The kserve package over REST and gRPC. usage: kserve_both.py HOST:PORT KEY"""
 
 import asyncio
 import sys
@@ -11,7 +11,7 @@ ADDRESS, KEY = sys.argv[1:]
 
 
 def headers():
-    """Fresh ones: the client adds its own to those it is given."""
+    """New headers for each call, because the client adds its own to the given ones."""
     return {"authorization": f"Bearer {KEY}"}
 URL = f"http://{ADDRESS}"
 

@@ -1,4 +1,4 @@
-"""The openai package with members that a host without them must refuse or ignore: usage: openai_members.py HOST:PORT KEY"""
+"""The openai package, with members that the host must refuse or ignore. usage: openai_members.py HOST:PORT KEY"""
 
 import sys
 
@@ -18,13 +18,13 @@ def refused(member, **more):
         raise AssertionError(f"not refused: {member}")
 
 
-# The package leaves out what is not given, and sends None as null.
+# The package omits missing members and sends None as null.
 answer = client.chat.completions.create(
     model="acme/parrot", messages=MESSAGES, stop=None, temperature=None, max_tokens=None, n=None, seed=None, tools=[],
     user="u", metadata={"a": "b"}, store=False, service_tier="auto", logit_bias=None, response_format={"type": "text"},
 )
 assert answer.choices[0].message.content == "one two"
-# A turn that came goes back as it is, with every member.
+# A received message is sent back unchanged, with all members.
 again = [*MESSAGES, answer.choices[0].message, {"role": "user", "content": "three"}]
 assert client.chat.completions.create(model="acme/parrot", messages=again).choices[0].message.content == "three"
 again = [*MESSAGES, answer.choices[0].message.model_dump(), {"role": "user", "content": "three"}]

@@ -1,4 +1,4 @@
-"""The openai package: usage: openai_sdk.py HOST:PORT KEY"""
+"""The openai package. usage: openai_sdk.py HOST:PORT KEY"""
 
 import sys
 
@@ -21,7 +21,7 @@ def embeddings():
     model = "acme/semantic-search"
     assert model in [entry.id for entry in client.models.list()]
     assert client.models.retrieve(model).owned_by == "acme"
-    # Without a format this client asks for base64 and decodes it.
+    # Without a format, this client requests base64 and decodes it.
     answer = client.embeddings.create(model=model, input=["a cat sits", "a feline sits", "stocks fell"])
     assert [entry.index for entry in answer.data] == [0, 1, 2]
     assert answer.usage.prompt_tokens == answer.usage.total_tokens > 9

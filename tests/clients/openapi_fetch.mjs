@@ -1,4 +1,4 @@
-// openapi-fetch, which is openapi-typescript's runtime: usage: node openapi_fetch.mjs CLIENTS HOST:PORT KEY ID
+// openapi-fetch, the runtime of openapi-typescript. usage: node openapi_fetch.mjs CLIENTS HOST:PORT KEY ID
 import { pathToFileURL } from 'node:url';
 
 const [clients, address, key, id] = process.argv.slice(2);

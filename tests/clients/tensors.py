@@ -1,8 +1,8 @@
-"""Tensors that must come back as they went, and what the clients have in common."""
+"""Tensors that must come back unchanged, and shared helpers of the clients."""
 
 import numpy as np
 
-# Extremes, numbers of no short decimal, signed zeros, subnormals, and numbers that JSON does not have.
+# Extremes, numbers without a short decimal form, signed zeros, subnormals, and numbers that JSON lacks.
 _FLOATS = [0.1, -0.0, 5e-324, 1e-45, 3.5, float("nan"), float("inf"), float("-inf")]
 
 
@@ -33,7 +33,7 @@ def model(datatype):
 
 
 def same(sent, got):
-    """Bit for bit: NaN is the same NaN, -0.0 is not 0.0."""
+    """Compares bit for bit: NaN payloads must match, and -0.0 is not 0.0."""
     assert got is not None
     assert sent.shape == got.shape, (sent.shape, got.shape)
     if sent.dtype == np.object_:

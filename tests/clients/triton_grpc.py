@@ -1,4 +1,4 @@
-"""tritonclient.grpc, both its clients, with streams, health and reflection: usage: triton_grpc.py HOST:PORT KEY"""
+"""Both clients of tritonclient.grpc, with streams, health and reflection. usage: triton_grpc.py HOST:PORT KEY"""
 
 import asyncio
 import queue
@@ -73,7 +73,7 @@ def sync():
         else:
             raise AssertionError(f"not refused: {text}")
 
-    # A stream: answers in the order of the requests, and one that fails does not end it.
+    # A stream responds in the order of the requests, and a failed one does not end it.
     answers = queue.Queue()
     client.start_stream(lambda result, error: answers.put((result, error)), headers=HEADERS)
     for factor in range(5):
@@ -114,7 +114,7 @@ def standard():
     assert "inference.GRPCInferenceService" in services and "grpc.health.v1.Health" in services, services
     found = ProtoReflectionDescriptorDatabase(channel).FindFileContainingSymbol("inference.ModelInferRequest")
     assert found.package == "inference"
-    # grpc.health.v1.Health/Check: HealthCheckRequest{} is no bytes, HealthCheckResponse{status: SERVING} is 08 01.
+    # grpc.health.v1.Health/Check: HealthCheckRequest{} is empty, HealthCheckResponse{status: SERVING} is 08 01.
     check = channel.unary_unary("/grpc.health.v1.Health/Check")
     assert check(b"") == b"\x08\x01"
     try:

@@ -1,4 +1,4 @@
-"""tritonclient.http, both its clients: usage: triton_http.py HOST:PORT KEY"""
+"""Both clients of tritonclient.http. usage: triton_http.py HOST:PORT KEY"""
 
 import asyncio
 import sys
@@ -13,7 +13,7 @@ ADDRESS, KEY = sys.argv[1:]
 
 
 def headers():
-    """Fresh ones: the client adds its own to those it is given."""
+    """New headers for each call, because the client adds its own to the given ones."""
     return {"Authorization": f"Bearer {KEY}"}
 
 
@@ -38,15 +38,15 @@ def sync():
     for datatype, data in TENSORS.items():
         for binary in (True, False):
             if not binary and datatype == "FP16":
-                continue  # this client has no JSON for it
+                continue  # this client cannot send it as JSON
             if not binary and data.dtype.kind == "f":
-                data = data[np.isfinite(data)]  # nor has JSON for these
+                data = data[np.isfinite(data)]  # JSON lacks these numbers
             inputs = [tensor("x", data, datatype, binary)]
             outputs = [triton.InferRequestedOutput("y", binary_data=binary)]
             result = client.infer(model(datatype), inputs, outputs=outputs, headers=headers(), request_id="7")
             assert result.get_response()["id"] == "7"
             same(data, result.as_numpy("y"))
-        # Every output, as it comes, of the version that is named.
+        # All outputs by default, with a named version.
         result = client.infer(model(datatype), [tensor("x", data, datatype)], model_version="1.0.0", headers=headers())
         same(data, result.as_numpy("y"))
         for coding in ("gzip", "deflate"):
@@ -70,7 +70,7 @@ def sync():
         result = one.get_result()
         same(row(4), result.as_numpy("OUTPUT0"))
         same(row(2), result.as_numpy("OUTPUT1"))
-    # A bare name is a model of the operator's default publisher.
+    # A name without a publisher refers to the operator's default publisher.
     same(row(4), client.infer("simple", inputs, headers=headers(), timeout=5_000_000, priority=1).as_numpy("OUTPUT0"))
     classes = [triton.InferRequestedOutput("OUTPUT0", class_count=2)]
     result = client.infer("simple", inputs, outputs=classes, headers=headers())

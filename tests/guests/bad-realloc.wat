@@ -1,5 +1,5 @@
 ;; world: export run: func(text: string) -> u32;
-;; Says that there is room for its argument at the very end of its memory, where there is none.
+;; Its allocator returns the very end of memory, where there is no room for the argument.
 (module
   (memory (export "memory") 1)
   (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 0xfffffff0))

@@ -1,5 +1,5 @@
 ;; world: export run: func() -> string;
-;; Answers with bytes that are not UTF-8.
+;; Returns bytes that are not UTF-8.
 (module
   (memory (export "memory") 1)
   (data (i32.const 0) "\08\00\00\00\02\00\00\00\ff\fe")

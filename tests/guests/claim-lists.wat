@@ -1,5 +1,5 @@
 ;; world: export run: func(count: u32) -> list<list<u8>>;
-;; Says that its answer is `count` lists. All of them are the same empty one, which costs the guest nothing.
+;; Returns `count` lists, all of them the same empty one, which costs the guest nothing.
 (module
   (memory (export "memory") 2048)
   (func (export "run") (param $count i32) (result i32)

@@ -1,5 +1,5 @@
 ;; world: export run: func(at: u32, bytes: u32) -> list<u8>;
-;; Says that its answer is `bytes` bytes at `at`, whatever is there.
+;; Returns `bytes` bytes at `at`, whatever is there.
 (module
   (memory (export "memory") 2048)
   (func (export "run") (param $at i32) (param $bytes i32) (result i32)

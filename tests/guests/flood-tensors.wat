@@ -1,5 +1,5 @@
 ;; world: import wasi:nn/tensor@0.2.0-rc-2024-10-28; export run: func(bytes: u32);
-;; Makes tensors of so many bytes each and keeps them all.
+;; Makes tensors of `bytes` bytes each and keeps them all.
 (module
   (import "wasi:nn/tensor@0.2.0-rc-2024-10-28" "[constructor]tensor"
     (func $new (param i32 i32 i32 i32 i32) (result i32)))

@@ -1,5 +1,5 @@
 ;; world: import hospes:plugin/logging@0.1.0; export run: func() -> u32;
-;; Writes into the log what looks like a line of the host's own.
+;; Logs text that looks like a line of the host's own.
 (module
   (import "hospes:plugin/logging@0.1.0" "log" (func $log (param i32 i32 i32)))
   (memory (export "memory") 1)

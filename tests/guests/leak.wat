@@ -1,6 +1,6 @@
 ;; world: export run: func(secret: u32) -> list<guess>; export refuse: func(secret: u32) -> result<list<guess>, string>; export trap: func(secret: u32) -> list<guess>; export flood: func(secret: u32) -> list<guess>; record guess { label: string, score: f32, extra: f64, note: u64 }
-;; Hides a secret in everything of its answer that the agreement does not let out: other fields, the order of entries, digits, the
-;; payload of a NaN, the number of entries, a refusal's text, a failure, a size. The two best entries are always the same.
+;; Hides a secret in every part of its result that the agreement withholds: other fields, the order of entries, digits, the payload of
+;; a NaN, the number of entries, a refusal's text, a failure, a size. The two best entries are always the same.
 (module
   (memory (export "memory") 64)
   (data (i32.const 16) "cat")
@@ -19,18 +19,18 @@
     (f32.store offset=8 (local.get $at) (local.get $score))
     (f64.store offset=16 (local.get $at) (f64.convert_i32_u (local.get $secret)))
     (i64.store offset=24 (local.get $at) (i64.extend_i32_u (local.get $secret))))
-  ;; The list, at 1024; its pair of pointer and length, at 512.
+  ;; The list is at 1024; its pointer and length are at 512.
   (func $list (param $secret i32) (result i32)
     (local $odd i32)
     (local.set $odd (i32.and (local.get $secret) (i32.const 1)))
-    ;; The order of the two best is the secret's first bit.
+    ;; The secret's first bit is the order of the two best.
     (call $entry (i32.add (i32.const 1024) (i32.mul (local.get $odd) (i32.const 32))) (i32.const 16)
-      ;; 0.91 and digits behind it.
+      ;; 0.91 and further digits.
       (f32.add (f32.const 0.91) (f32.mul (f32.convert_i32_u (i32.and (local.get $secret) (i32.const 15))) (f32.const 0.0001)))
       (local.get $secret))
     (call $entry (i32.sub (i32.const 1056) (i32.mul (local.get $odd) (i32.const 32))) (i32.const 32)
       (f32.const 0.05) (local.get $secret))
-    ;; Below the two best: a NaN with the secret in it, and as many more as the secret says.
+    ;; Below the two best: a NaN that contains the secret, and as many more entries as the secret says.
     (call $entry (i32.const 1088) (i32.const 48)
       (f32.reinterpret_i32 (i32.or (i32.const 0x7fc00000) (i32.and (local.get $secret) (i32.const 0x3fffff)))) (local.get $secret))
     (call $entry (i32.const 1120) (i32.const 48) (f32.const 0.001) (local.get $secret))
@@ -50,7 +50,7 @@
   (func (export "trap") (param $secret i32) (result i32)
     (if (i32.and (local.get $secret) (i32.const 1)) (then unreachable))
     (i32.load (i32.const -4)))
-  ;; More bytes than may be released, how many is the secret.
+  ;; More bytes than may be released; their number depends on the secret.
   (func (export "flood") (param $secret i32) (result i32)
     (i32.store (i32.const 512) (i32.const 1024))
     (i32.store (i32.const 516) (i32.add (i32.const 30) (i32.and (local.get $secret) (i32.const 15))))

@@ -1,5 +1,5 @@
 ;; world: import wasi:nn/graph@0.2.0-rc-2024-10-28; import wasi:nn/errors@0.2.0-rc-2024-10-28; export run: func() -> u32;
-;; Hands the host four bytes of its own as a model. Answers with the error's code (`wasi:nn/errors`, from 0), or 99.
+;; Passes four bytes of its own as a model to the host. Returns the error's code (`wasi:nn/errors`, from 0), or 99.
 (module
   (import "wasi:nn/graph@0.2.0-rc-2024-10-28" "load" (func $load (param i32 i32 i32 i32 i32)))
   (import "wasi:nn/errors@0.2.0-rc-2024-10-28" "[method]error.code" (func $code (param i32) (result i32)))

@@ -1,6 +1,6 @@
 ;; world: export things: interface { resource thing { constructor(how: u32, bytes: list<u8>); get: func() -> u32; } take: func(things: list<thing>) -> u32; }
 ;; functions: run=things#take get=things#[method]thing.get
-;; A resource whose constructor does what it is told: 0 makes it, 1 loops, 2 traps, 3 gives a handle that it never got.
+;; A resource whose constructor does what `how` says: 0 succeeds, 1 loops, 2 traps, 3 returns a handle that it does not own.
 (module
   (import "[export]things" "[resource-new]thing" (func $new (param i32) (result i32)))
   (memory (export "memory") 64)

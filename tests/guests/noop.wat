@@ -1,5 +1,5 @@
 ;; world: export nothing: func();
-;; Does nothing: what is measured with it is the host.
+;; Does nothing, to measure the host itself.
 (module
   (memory (export "memory") 1)
   (func (export "nothing")))

@@ -1,5 +1,5 @@
 ;; world: import wasi:nn/tensor@0.2.0-rc-2024-10-28; export run: func(bytes: u32);
-;; Makes a tensor of so many bytes, at most 12 MiB, and reads it into its memory of 26 MiB.
+;; Makes a tensor of `bytes` bytes, at most 12 MiB, and reads it into its memory of 26 MiB.
 (module
   (import "wasi:nn/tensor@0.2.0-rc-2024-10-28" "[constructor]tensor"
     (func $new (param i32 i32 i32 i32 i32) (result i32)))

@@ -1,5 +1,5 @@
 ;; world: export run: func();
-;; Calls itself without end.
+;; Calls itself endlessly.
 (module
   (func $down (param i64) (result i64)
     (i64.add (call $down (i64.add (local.get 0) (i64.const 1))) (local.get 0)))

@@ -1,5 +1,5 @@
 ;; world: export run: func();
-;; Never even starts.
+;; Its start function never ends.
 (module
   (func $forever (loop $again (br $again)))
   (start $forever)

@@ -1,5 +1,5 @@
 ;; world: export run: func(pages: u32, spin: bool) -> u32;
-;; Takes so many pages of memory, says how many bytes it then has, or keeps them until its deadline.
+;; Takes `pages` pages of memory. Returns how many bytes it then has, or keeps them until its deadline.
 (module
   (memory (export "memory") 1)
   (func (export "run") (param $pages i32) (param $spin i32) (result i32)

@@ -1,4 +1,4 @@
-"""What plain ONNX Runtime says of pictures, prepared by Pillow: one JSON object, file name to the five best classes.
+"""Classifies pictures with plain ONNX Runtime and Pillow. Prints a JSON object from file names to the five best classes.
 
 usage: classify.py MODEL.onnx PICTURE…
 """

@@ -1,10 +1,10 @@
-"""Fits two small models to the iris data set and exports each as its library's users do, without a thought of who will serve it.
+"""Fits a small model to the iris data set and exports it as the library's users usually do, without regard to any server.
 
 usage: exports.py sklearn|torch FOLDER
 
-Writes FOLDER/<library>.onnx, and FOLDER/<library>.json: what the library itself says of some flowers. They are kept in tests/fixtures/exports,
-for PyTorch has some gigabytes. In an environment of its own: `pip install scikit-learn skl2onnx`, or `pip install torch onnxscript
-scikit-learn`. Other versions write other bytes that compute the same.
+Writes FOLDER/<library>.onnx, and FOLDER/<library>.json with the library's own results for some flowers. Both are committed in
+tests/fixtures/exports, because PyTorch takes gigabytes. Run it in a separate environment, after `pip install scikit-learn skl2onnx` or
+`pip install torch onnxscript scikit-learn`. Other versions write different bytes, but equivalent models.
 """
 
 import json
@@ -50,7 +50,7 @@ def with_torch(x, y, out):
 
 
 def without_places(out):
-    """Where PyTorch's files are on this machine is nobody's business."""
+    """Removes the paths of PyTorch's files on this machine."""
     import onnx
 
     model = onnx.load(out)

@@ -1,4 +1,4 @@
-"""What Magika's own package says of files: one JSON object, file name to label and score.
+"""Identifies files with Magika's own package. Prints a JSON object from file names to label and score.
 
 usage: filetype.py FOLDER
 """

@@ -1,4 +1,4 @@
-"""The vectors of texts by onnxruntime and the package `tokenizers`: usage: minilm.py MODEL.onnx VOCAB.txt TEXTS.json"""
+"""Embeds texts with onnxruntime and the package `tokenizers`. usage: minilm.py MODEL.onnx VOCAB.txt TEXTS.json"""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Writes files of many kinds into a folder: real ones, made by the libraries that people make them with.
+"""Writes real files of many kinds into a folder, using the usual libraries for each.
 
 usage: samples.py FOLDER
 """

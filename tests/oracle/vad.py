@@ -1,4 +1,4 @@
-"""What Silero's model and its package's own post-processing say of a recording.
+"""Detects speech in a recording with Silero's model and its package's own post-processing.
 
 usage: vad.py MODEL UTILS WAV   prints {"chances": […], "segments": [[start, end], …]}, in seconds.
 """
@@ -15,7 +15,7 @@ import onnxruntime
 
 
 def post_processing(utils):
-    """The one function of the package that needs no torch, which the package imports first."""
+    """Loads the package's only function that does not need torch, because importing the package imports torch."""
     name = "get_speech_timestamps_from_probs"
     tree = ast.parse(Path(utils).read_text())
     (function,) = (node for node in tree.body if getattr(node, "name", None) == name)

@@ -1,5 +1,5 @@
-/* Loaded before the C library, this makes a disk fail: while the file BROKEN_DISK_FLAG exists, what writes to a file below the folder
- * BROKEN_DISK_FOLDER fails with EIO, and writes nothing. */
+/* Preloaded before the C library, this simulates a broken disk: while the file BROKEN_DISK_FLAG exists, every write to a file below the
+ * folder BROKEN_DISK_FOLDER fails with EIO and writes nothing. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-//! Bundles: of the plugins that were built, and of guests written as text.
+//! Bundles of the built plugins and of guests written as text.
 
 use std::path::{Path, PathBuf};
 
@@ -8,15 +8,15 @@ use hospes::bundle::{
 };
 use wit_component::{StringEncoding, embed_component_metadata};
 
-/// The workspace's folder.
+/// The root folder of the workspace.
 pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the workspace").to_owned()
 }
 
-/// A file that the Makefile has built, by its path below `target/`.
+/// A file built by the Makefile, by its path below `target/`.
 ///
 /// # Panics
-/// If it is not there, with what to do.
+/// If it is missing; the message says what to do.
 pub fn built(path: &str) -> PathBuf {
     let path = workspace().join("target").join(path);
     assert!(path.exists(), "`{}` is missing: `make test` builds it first", path.display());
@@ -28,9 +28,9 @@ pub fn plugin(name: &str) -> Vec<u8> {
     std::fs::read(built(&format!("plugins/{name}.wasm"))).expect("readable")
 }
 
-/// An unsigned bundle of `tests/guests/<name>.wat`, a core module whose first line says its world:
-/// `;; world: import …; export …;`. Plain functions that it exports are the bundle's functions, and of an interface those that
-/// its next line names: `;; functions: name=export`.
+/// An unsigned bundle of `tests/guests/<name>.wat`, a core module. Its first line gives its world:
+/// `;; world: import …; export …;`. Exported functions become the bundle's functions; functions of
+/// an interface do if the next line names them: `;; functions: name=export`.
 pub fn wat_guest(name: &str, models: &[ModelInput]) -> Vec<u8> {
     wat_guest_as(name, name, models)
 }
@@ -42,10 +42,10 @@ pub fn wat_guest_as(guest: &str, name: &str, models: &[ModelInput]) -> Vec<u8> {
     text_guest(&text, name, models)
 }
 
-/// The same of a text that is in no file.
+/// The same from a text instead of a file.
 pub fn text_guest(text: &str, name: &str, models: &[ModelInput]) -> Vec<u8> {
     let first = text.lines().next().unwrap_or_default();
-    let world = first.strip_prefix(";; world:").expect("the first line says the world");
+    let world = first.strip_prefix(";; world:").expect("the first line is the world");
     let component = component(text, world);
     let named = text.lines().nth(1).and_then(|line| line.strip_prefix(";; functions: "));
     let plain = world.split("export ").skip(1).filter_map(|item| item.split(':').next());
@@ -83,7 +83,7 @@ pub fn release(name: &str, version: &str, model: Vec<u8>) -> Vec<u8> {
     codeless((name, version), model, None, None)
 }
 
-/// The same, of a model that takes any number of rows along its first axis.
+/// The same for a model that takes any number of rows along its first axis.
 pub fn batched_bundle(name: &str, model: Vec<u8>) -> Vec<u8> {
     codeless((name, "1.0.0"), model, None, Some(0))
 }
@@ -115,7 +115,7 @@ fn codeless(
     out
 }
 
-/// A model of a bundle.
+/// A model to be put in a bundle.
 pub fn model_input(name: &str, model: Vec<u8>) -> ModelInput {
     ModelInput {
         name: name.parse().expect("a name"),

@@ -1,6 +1,6 @@
 //! Reproducible random input for storms of malformed requests, and ways to corrupt bytes.
 
-/// Numbers and signs that parsers trip over.
+/// Digits and punctuation that break parsers.
 const SPLINTERS: [&[u8]; 16] = [
     b"18446744073709551616",
     b"-1",
@@ -20,12 +20,12 @@ const SPLINTERS: [&[u8]; 16] = [
     b",,",
 ];
 
-/// xorshift64: good enough, and the same every day.
+/// xorshift64: good enough, and reproducible.
 pub struct Chance(pub u64);
 
 impl Chance {
     /// The next number.
-    #[expect(clippy::should_implement_trait, reason = "it has no end")]
+    #[expect(clippy::should_implement_trait, reason = "an iterator would end")]
     pub fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -33,12 +33,12 @@ impl Chance {
         self.0
     }
 
-    /// A number below `end`, or 0.
+    /// A number below `end`, or 0 if `end` is 0.
     pub fn below(&mut self, end: usize) -> usize {
         (self.next() % end.max(1) as u64) as usize
     }
 
-    /// Breaks bytes in one to three places.
+    /// Corrupts bytes in one to three places.
     pub fn break_it(&mut self, bytes: &mut Vec<u8>) {
         let chance = self;
         for _ in 0..=chance.below(3) {
@@ -66,11 +66,11 @@ impl Chance {
     }
 }
 
-/// Runs `storm(requests, seed)` on so many threads, of `HOSPES_STORM` requests in all or as many as `usual`: how many there were, and the
-/// sums of what they counted.
+/// Runs `storm(requests, seed)` on several threads, with `HOSPES_STORM` requests in total, or
+/// `usual` if it is not set. Returns the number of requests and the sums of the threads' counts.
 ///
 /// # Panics
-/// If one of them does.
+/// If a thread panics.
 pub fn storms(
     usual: usize,
     threads: usize,
@@ -91,10 +91,10 @@ pub fn storms(
     (wanted, counts)
 }
 
-/// Memory that this process holds, in bytes.
+/// The resident memory of this process, in bytes.
 ///
 /// # Panics
-/// Where the kernel does not say.
+/// If the kernel does not report it.
 pub fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("readable");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it is there");

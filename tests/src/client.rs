@@ -1,4 +1,4 @@
-//! A plain HTTP client that reports what it got, whatever it was.
+//! A plain HTTP client that reports any response as it is.
 
 use std::sync::LazyLock;
 
@@ -8,7 +8,7 @@ static AGENT: LazyLock<ureq::Agent> = LazyLock::new(|| {
     ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build().into()
 });
 
-/// A request being put together.
+/// A request under construction.
 #[derive(Debug, Clone)]
 pub struct Request {
     method: &'static str,
@@ -17,7 +17,7 @@ pub struct Request {
     body: Option<Vec<u8>>,
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug, Clone)]
 pub struct Reply {
     pub status: u16,
@@ -36,7 +36,7 @@ impl Request {
         self
     }
 
-    /// With an API key, or the operator's token.
+    /// Adds an API key, or the operator's token.
     #[must_use]
     pub fn bearer(self, key: &str) -> Self {
         self.header("authorization", format!("Bearer {key}"))
@@ -61,13 +61,13 @@ impl Request {
     /// Sends it.
     ///
     /// # Panics
-    /// If nobody answers.
+    /// If there is no response.
     pub fn send(self) -> Reply {
         let url = self.url.clone();
         self.try_send().unwrap_or_else(|error| panic!("{url}: {error}"))
     }
 
-    /// Sends it; an error if nobody answers.
+    /// Sends it; an error if there is no response.
     pub fn try_send(self) -> Result<Reply, ureq::Error> {
         let mut request = ureq::http::Request::builder().method(self.method).uri(&self.url);
         for (name, value) in &self.headers {
@@ -94,7 +94,7 @@ impl Reply {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// Every value of a header, in order.
+    /// All values of a header, in order.
     pub fn all(&self, name: &str) -> Vec<&str> {
         let found = self.headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str()).collect()
@@ -114,7 +114,7 @@ impl Reply {
             .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    /// Checks that it is a problem of this kind, with the status in the body too. Returns it.
+    /// Checks that it is a problem of this kind, and that its body repeats the status. Returns it.
     ///
     /// # Panics
     /// If it is not.

@@ -1,4 +1,4 @@
-//! A host with models of tensors, for the fronts that serve them.
+//! A host with tensor models, for the front ends that serve them.
 
 use std::process::Command;
 use std::time::Duration;
@@ -8,8 +8,9 @@ use hospes::tensor::DataType;
 
 use crate::{Party, TestHost, batched_bundle, built, identity, model_bundle, simple, terms};
 
-/// A host where `acme` has published the model `simple` and an identity of each type, `identity-fp32` and so on, and `zoe` may
-/// call them all. Bare names mean models of `acme`.
+/// A host where `acme` has published the model `simple` and an identity for each type
+/// (`identity-fp32` and so on), and `zoe` may call all of them. Names without a publisher refer to
+/// models of `acme`.
 pub struct Tensors {
     pub host: TestHost,
     pub acme: Party,
@@ -21,7 +22,7 @@ impl Tensors {
         Self::configured(|_| ())
     }
 
-    /// With other settings.
+    /// Starts one with other settings.
     pub fn configured(change: impl FnOnce(&mut Config)) -> Self {
         let host = TestHost::builder().config(|config| {
             config.api.default_publisher = Some("acme".parse().expect("a name"));
@@ -32,7 +33,7 @@ impl Tensors {
         let fronts = Self { host, acme, zoe };
         fronts.publish(&batched_bundle("simple", simple()));
         for ty in DataType::ALL {
-            // ONNX Runtime computes nothing with BF16, but passes it on.
+            // ONNX Runtime cannot compute BF16, but it can pass it through.
             let name = format!("identity-{}", ty.name().to_lowercase());
             fronts.publish(&model_bundle(&name, identity(ty, 1), None));
         }
@@ -43,7 +44,7 @@ impl Tensors {
     /// The median time of a tiny inference through Triton's `perf_analyzer`, one request at a time.
     ///
     /// # Panics
-    /// If it does not run, or says something else.
+    /// If it fails or prints something else.
     pub fn perf_analyzer(&self, protocol: &str) -> Duration {
         let output = Command::new(built("clients/perf/perf_analyzer"))
             .env("LD_LIBRARY_PATH", built("clients/perf"))

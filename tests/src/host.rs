@@ -1,4 +1,4 @@
-//! A whole host in this process, on loopback and a data directory of its own.
+//! A whole host in this process, on loopback and with its own data directory.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -37,28 +37,28 @@ impl Builder {
         self
     }
 
-    /// Lets the host tell the time by `clock`.
+    /// Makes the host use `clock`.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Serves with so many threads.
+    /// Serves with this many threads.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
         self
     }
 
-    /// Continues on the data of a host that was stopped.
+    /// Uses the data of a host that was stopped.
     #[must_use]
     pub fn data(mut self, data: Arc<TempDir>) -> Self {
         self.data = Some(data);
         self
     }
 
-    /// Does not wait until what was published is loaded.
+    /// Does not wait until the published bundles are loaded.
     #[must_use]
     pub fn at_once(mut self) -> Self {
         self.loaded = false;
@@ -73,7 +73,7 @@ impl Builder {
         self.try_start().unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Starts it, or says why not: the error with its causes.
+    /// Starts it, or returns the error with its causes.
     pub fn try_start(mut self) -> Result<TestHost, String> {
         let data = self.data.unwrap_or_else(|| Arc::new(TempDir::new().expect("a directory")));
         self.config.data.dir = data.path().join("data");
@@ -119,7 +119,8 @@ pub struct TestHost {
 }
 
 impl TestHost {
-    /// A host on defaults that suit tests: free ports, ONNX Runtime as the Makefile installed it, few sandboxes.
+    /// A host with defaults that suit tests: free ports, the ONNX Runtime that the Makefile
+    /// installed, few sandboxes.
     pub fn builder() -> Builder {
         let mut config = Config::default();
         config.api.listen.set_port(0);
@@ -133,7 +134,7 @@ impl TestHost {
         Builder { config, clock: Clock::System, threads: 2, data: None, loaded: true }
     }
 
-    /// A host on these defaults.
+    /// Starts a host with these defaults.
     pub fn start() -> Self {
         Self::builder().start()
     }
@@ -141,7 +142,7 @@ impl TestHost {
     /// ONNX Runtime's library as the Makefile installed it.
     ///
     /// # Panics
-    /// If it is not there.
+    /// If it does not exist.
     pub fn onnxruntime() -> PathBuf {
         let folder = built("runtime/runtime");
         let installed = std::fs::read_dir(&folder).expect("readable");
@@ -150,7 +151,7 @@ impl TestHost {
         libraries.find(|path| path.is_file()).expect("`make test` installs it first")
     }
 
-    /// Stops it in order and hands over its data.
+    /// Shuts it down in order and returns its data.
     pub fn stop(mut self) -> Arc<TempDir> {
         self.end();
         Arc::clone(&self.data)
@@ -166,12 +167,12 @@ impl TestHost {
         }
     }
 
-    /// The host itself, for what no route shows.
+    /// The host itself, for state that no route shows.
     pub fn host(&self) -> &Host {
         &self.running.as_ref().expect("it runs").host
     }
 
-    /// Where the operator's listener is, as commands take it.
+    /// The URL of the operator's listener, for the command line.
     pub fn operator_url(&self) -> String {
         format!("http://{}", self.operator)
     }
@@ -181,22 +182,22 @@ impl TestHost {
         self.data.path().join("data")
     }
 
-    /// Where everybody's listener is.
+    /// The address of the public listener.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where the operator's listener is.
+    /// The address of the operator's listener.
     pub fn operator_address(&self) -> SocketAddr {
         self.operator
     }
 
-    /// A request to everybody's listener.
+    /// A GET request to the public listener.
     pub fn get(&self, path: &str) -> Request {
         Request::new("GET", format!("http://{}{path}", self.address))
     }
 
-    /// A request to everybody's listener.
+    /// A POST request to the public listener.
     pub fn post(&self, path: &str) -> Request {
         Request::new("POST", format!("http://{}{path}", self.address))
     }
@@ -230,12 +231,12 @@ impl TestHost {
         (text("model").parse().expect("a model"), text("digest").parse().expect("a digest"))
     }
 
-    /// Publishes these very bytes.
+    /// Publishes exactly these bytes.
     pub fn try_publish(&self, publisher: &Party, bytes: &[u8]) -> Reply {
         self.post("/api/bundles").bearer(&publisher.api_key).octets(bytes).send()
     }
 
-    /// Offers a published bundle, and lets both parties sign. Returns the agreement.
+    /// Offers a published bundle and signs for both parties. Returns the agreement.
     #[track_caller]
     pub fn agree(
         &self,
@@ -253,12 +254,12 @@ impl TestHost {
         *proposal.id()
     }
 
-    /// Hands in an agreement.
+    /// Submits an agreement.
     pub fn submit(&self, party: &Party, envelope: &[u8]) -> Reply {
         self.post("/api/agreements").bearer(&party.api_key).body(envelope).send()
     }
 
-    /// A call of `path`, `publisher/model/function`, by `consumer`.
+    /// A call of `path` (`publisher/model/function`) by `consumer`.
     pub fn call(&self, consumer: &Party, path: &str) -> Request {
         self.post(&format!("/{path}")).bearer(&consumer.api_key)
     }

@@ -1,6 +1,9 @@
-//! Components that do or try harm: those of `tests/guests/hostile`, and those too regular to be written by hand.
+//! Components that do harm or try to: those in `tests/guests/hostile`, and generated ones.
 
-#![expect(clippy::needless_pass_by_value, reason = "a row of a table is made and given away")]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "each value is a table row, built and consumed once"
+)]
 
 use hospes::bundle::{self, Card, Description, FunctionSpec, RequestedLimits};
 
@@ -21,7 +24,7 @@ pub enum Expect {
 pub struct Hostile {
     pub name: String,
     pub component: Vec<u8>,
-    /// What its function is exported as.
+    /// The name of its export.
     pub export: String,
     pub body: String,
     pub expect: Expect,
@@ -41,7 +44,7 @@ impl Hostile {
         pack(&self.name, 1, &self.component, &[("run", &self.export)])
     }
 
-    /// An unsigned bundle of any component that exports these functions.
+    /// Packs an unsigned bundle of any component that exports these functions.
     ///
     /// # Errors
     /// If it is rejected before it reaches a host.
@@ -82,11 +85,12 @@ fn pack(
     bundle::pack(component, description, &[], &mut packed).map(|_| packed)
 }
 
-/// Those that are written: the head of each file says what has to come of it (`;; expect:`), its world if it is a core module
-/// (`;; world:`), what it is called with (`;; body:`), and what it exports if not `run` (`;; exports:`).
+/// Reads the handwritten components. The header of each file gives the expected result
+/// (`;; expect:`), the world if it is a core module (`;; world:`), the request body (`;; body:`) and the
+/// export if it is not `run` (`;; exports:`).
 ///
 /// # Panics
-/// If a file is none.
+/// If a file is invalid.
 pub fn written() -> Vec<Hostile> {
     let folder = workspace().join("tests/guests/hostile");
     let mut files: Vec<_> = std::fs::read_dir(folder)
@@ -104,7 +108,8 @@ fn read(path: &std::path::Path) -> Hostile {
         let mut found = head.filter_map(|line| line.strip_prefix(&format!(";; {what}: ")));
         found.next().map(str::to_owned)
     };
-    let expect = says("expect").unwrap_or_else(|| panic!("{} expects nothing", path.display()));
+    let expect =
+        says("expect").unwrap_or_else(|| panic!("{} has no `;; expect:` line", path.display()));
     let words: Vec<&str> = expect.split(' ').collect();
     let expect = match words.as_slice() {
         ["answers"] => Expect::Answers,
@@ -127,7 +132,7 @@ fn read(path: &std::path::Path) -> Hostile {
     hostile
 }
 
-/// Those that are made.
+/// Builds the generated components.
 pub fn generated() -> Vec<Hostile> {
     let mut all = of_instances();
     all.extend(of_types());
@@ -252,7 +257,7 @@ fn of_code() -> Vec<Hostile> {
     ]
 }
 
-/// A component that exports `run`, and holds `inside` besides.
+/// A component that exports `run` and also contains `inside`.
 fn within(inside: String) -> String {
     format!(
         r#"(component {inside} (core module $of-run (func (export "run"))) (core instance $of-run (instantiate $of-run))
@@ -260,7 +265,7 @@ fn within(inside: String) -> String {
     )
 }
 
-/// A component of one module with `items`.
+/// A component with one module, which contains `items`.
 fn of_module(items: &str) -> String {
     format!(
         r#"(component (core module $m {items} (func (export "run"))) (core instance $i (instantiate $m))
@@ -280,7 +285,7 @@ fn nested(levels: usize, lowest: &str) -> String {
     text + &format!("(instance (instantiate $c{levels}))")
 }
 
-/// Each level is handed the one below as an argument, and instantiates it twice.
+/// Each level takes the one below as an argument and instantiates it twice.
 fn handed_on(levels: usize) -> String {
     let mut text = String::from("(component $c0)");
     for level in 1..=levels {
@@ -294,7 +299,7 @@ fn handed_on(levels: usize) -> String {
     text + &format!("(instance (instantiate $c{levels}))")
 }
 
-/// A component whose function takes a value of the last of `types`, `$last`.
+/// A component whose function takes a value of type `$last`, the last of `types`.
 fn taking(types: &str) -> String {
     format!(
         r#"(component {types}
@@ -307,7 +312,7 @@ fn taking(types: &str) -> String {
     .replace("(func (export \"run\") (param i32)))", "(func (export \"run\") (param i32 i32)))")
 }
 
-/// Tuples of two of the one before.
+/// Each tuple holds two of the previous one.
 fn doubling(levels: usize) -> String {
     let mut text = String::from("(type $t0 (tuple u8 u8))");
     for level in 1..levels {
@@ -316,7 +321,7 @@ fn doubling(levels: usize) -> String {
     text + &format!("(type $last (tuple $t{0} $t{0}))", levels - 1)
 }
 
-/// Lists of lists of lists.
+/// Nested lists.
 fn deep(levels: usize) -> String {
     let mut text = String::from("(type $t0 (list u8))");
     for level in 1..levels {
@@ -325,14 +330,15 @@ fn deep(levels: usize) -> String {
     text + &format!("(type $last (list $t{}))", levels - 1)
 }
 
-/// A record of so many fields, whose names are so long. It is exported, as types with names have to be.
+/// A record with `fields` fields, whose names are `bytes` long. It is exported because named types
+/// must be.
 fn wide(fields: usize, bytes: usize) -> String {
     let fields: String =
         (0..fields).map(|index| format!("(field \"{}{index}\" u8)", "n".repeat(bytes))).collect();
     format!("(type $own (record {fields})) (export $last \"wide\" (type $own))")
 }
 
-/// The component with custom sections in front of its end, which hold zeros.
+/// Adds custom sections, filled with zeros, before the component's end.
 fn with_custom(component: &[u8], bytes: usize, count: usize) -> Vec<u8> {
     let mut content = vec![4];
     content.extend_from_slice(b"bomb");
@@ -341,7 +347,7 @@ fn with_custom(component: &[u8], bytes: usize, count: usize) -> Vec<u8> {
     [component, &section.repeat(count)].concat()
 }
 
-/// The component with one section more.
+/// Adds a section to the component.
 fn with_section(component: &[u8], id: u8, content: &[u8]) -> Vec<u8> {
     let mut out = component.to_vec();
     out.push(id);

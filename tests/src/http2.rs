@@ -1,4 +1,4 @@
-//! HTTP/2 by hand: a client that may stop anywhere, and that says what became of each of its requests.
+//! A handwritten HTTP/2 client that may stop anywhere and reports the fate of each request.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -18,26 +18,27 @@ const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const ACK: u8 = 1;
 
-/// Why a stream is reset: it is not wanted any more (section 7).
+/// The error code of a reset by a peer that no longer needs the stream (section 7).
 const CANCEL: u32 = 8;
 
-/// The setting that says how much of an answer may be sent before the peer has allowed more (section 6.5.2).
+/// The setting that limits how much of a response may be sent before a window update (section
+/// 6.5.2).
 const INITIAL_WINDOW_SIZE: u16 = 4;
 
-/// Windows before anybody has said otherwise, and the largest frame (section 6.5.2).
+/// The default window and the largest frame (section 6.5.2).
 const WINDOW_BYTES: i64 = 65_535;
 const FRAME_BYTES_MAX: usize = 16_384;
 
-/// What became of a request so far.
+/// What has happened to a request so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fate {
-    /// The answer's head has come.
+    /// The response's headers have arrived.
     pub answered: bool,
-    /// The answer has ended.
+    /// The response has ended.
     pub ended: bool,
     /// The host has reset the stream.
     pub reset: bool,
-    /// Bytes of the answer so far.
+    /// Bytes of the response's body so far.
     pub bytes: usize,
 }
 
@@ -45,7 +46,7 @@ pub struct Fate {
 pub struct Http2 {
     stream: TcpStream,
     received: Vec<u8>,
-    /// What may be sent: on the connection, on each stream, and on one that begins.
+    /// What may be sent: on the connection, on each stream, and on a new stream.
     window: i64,
     windows: HashMap<u32, i64>,
     initial: i64,
@@ -57,10 +58,10 @@ pub struct Http2 {
 }
 
 impl Http2 {
-    /// Connects and says hello.
+    /// Connects and sends the preface.
     ///
     /// # Panics
-    /// If nobody listens.
+    /// If the connection is refused.
     pub fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("it listens");
         stream.set_nodelay(true).expect("set");
@@ -81,14 +82,14 @@ impl Http2 {
         client
     }
 
-    /// The same, for one that never lets the host send more than what streams begin with.
+    /// Never enlarges the window that the host's streams begin with.
     #[must_use]
     pub fn stingy(mut self) -> Self {
         self.gives = false;
         self
     }
 
-    /// The same, for one that lets the host send heads of answers, and not a byte of their bodies.
+    /// Lets the host send response headers, but no bytes of the bodies.
     #[must_use]
     pub fn deaf(mut self) -> Self {
         self.gives = false;
@@ -110,19 +111,20 @@ impl Http2 {
         stream
     }
 
-    /// Begins a call of gRPC.
+    /// Begins a gRPC call.
     pub fn begin_grpc(&mut self, path: &str, more: &[(&str, &str)]) -> u32 {
         let grpc = [("content-type", "application/grpc"), ("te", "trailers")];
         let all: Vec<_> = grpc.into_iter().chain(more.iter().copied()).collect();
         self.begin("POST", path, &all, false)
     }
 
-    /// Takes a request back, as a caller who does not want the answer any more.
+    /// Cancels a request, as a caller who no longer wants the response.
     pub fn cancel(&mut self, stream: u32) {
         self.frame(RESET, 0, stream, &CANCEL.to_be_bytes());
     }
 
-    /// Sends a part of a body as the host's windows allow, for at most `patience`. Returns how much of it went.
+    /// Sends a part of a body as far as the host's windows allow, for at most `patience`. Returns
+    /// how many bytes were sent.
     pub fn send(&mut self, stream: u32, mut body: &[u8], ends: bool, patience: Duration) -> usize {
         let (until, length) = (Instant::now() + patience, body.len());
         loop {
@@ -151,7 +153,7 @@ impl Http2 {
         length - body.len()
     }
 
-    /// Waits until `done` says so, for at most `patience`; whether it did.
+    /// Waits until `done` is true, for at most `patience`. Returns whether it was.
     pub fn wait(&mut self, patience: Duration, done: impl Fn(&Self) -> bool) -> bool {
         let until = Instant::now() + patience;
         loop {
@@ -170,24 +172,24 @@ impl Http2 {
         self.fates.get(&stream).cloned().unwrap_or_default()
     }
 
-    /// The host has said that it takes no more requests here.
+    /// Whether the host has sent GOAWAY.
     pub fn is_going(&self) -> bool {
         self.going
     }
 
-    /// The connection is closed.
+    /// Whether the connection is closed.
     pub fn is_closed(&self) -> bool {
         self.closed
     }
 
-    /// Bytes that this side holds of it.
+    /// Bytes of the connection that this side has buffered.
     pub fn held(&self) -> usize {
         size_of::<Self>()
             + self.received.capacity()
             + (self.windows.capacity() + self.fates.capacity()) * 64
     }
 
-    /// Reads what has come, and answers what wants an answer.
+    /// Reads what has arrived and answers frames that need it.
     fn take(&mut self) {
         self.stream.set_nonblocking(true).expect("set");
         let mut part = [0; 1 << 16];
@@ -269,10 +271,10 @@ impl Http2 {
     }
 }
 
-/// A header as a literal that no table keeps (RFC 7541, section 6.2.2).
+/// A header as a literal that is never indexed (RFC 7541, section 6.2.2).
 fn literal(name: &str, value: &str) -> Vec<u8> {
     let text = |text: &str| {
-        // Seven bits, and then the rest of the number in groups of seven.
+        // A seven-bit prefix, then the rest in groups of seven bits.
         let mut out = Vec::new();
         match text.len().checked_sub(127) {
             None => out.push(text.len() as u8),

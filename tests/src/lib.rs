@@ -1,5 +1,5 @@
-//! Shared code of the system tests: a whole host on loopback, parties with keys and accounts, bundles of real plugins and hostile guests,
-//! and a plain HTTP client.
+//! Shared code of the system tests: a whole host on loopback, parties with keys and accounts,
+//! bundles of real plugins and hostile guests, and a plain HTTP client.
 
 mod bundles;
 mod chance;

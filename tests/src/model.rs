@@ -1,6 +1,6 @@
-//! ONNX models written by hand, right or wrong in every way: the parts of a protobuf, put together.
+//! ONNX models written by hand from protobuf fields, valid or broken in any way.
 //!
-//! Elements have the numbers of `TensorProto.DataType`.
+//! Element types are the numbers of `TensorProto.DataType`.
 
 /// Numbers of `TensorProto.DataType`.
 pub mod element {
@@ -13,7 +13,7 @@ pub mod element {
     pub const BOOL: u64 = 9;
 }
 
-/// A protobuf number.
+/// A protobuf varint.
 pub fn varint(mut value: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while value >= 0x80 {
@@ -24,83 +24,83 @@ pub fn varint(mut value: u64) -> Vec<u8> {
     bytes
 }
 
-/// A field that is a number.
+/// A varint field.
 pub fn number(field: u64, value: u64) -> Vec<u8> {
     [varint(field << 3), varint(value)].concat()
 }
 
-/// A field that is a message, or bytes.
+/// A field that is a message or bytes.
 pub fn message(field: u64, bytes: &[u8]) -> Vec<u8> {
     [varint(field << 3 | 2), varint(bytes.len() as u64), bytes.to_vec()].concat()
 }
 
-/// A field that is text.
+/// A text field.
 pub fn text(field: u64, text: &str) -> Vec<u8> {
     message(field, text.as_bytes())
 }
 
-/// A `TensorProto` of elements in their own bytes.
+/// A `TensorProto` with raw data.
 pub fn tensor(name: &str, element: u64, dims: &[u64], raw: &[u8]) -> Vec<u8> {
     let dims: Vec<u8> = dims.iter().flat_map(|size| number(1, *size)).collect();
     [dims, number(2, element), text(8, name), message(9, raw)].concat()
 }
 
-/// A `TensorProto` of these numbers, of one dimension.
+/// A one-dimensional `TensorProto` of these INT64 values.
 pub fn numbers(name: &str, values: &[i64]) -> Vec<u8> {
     let raw: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     tensor(name, element::I64, &[values.len() as u64], &raw)
 }
 
-/// A `TensorProto` of one number without dimensions.
+/// A scalar INT64 `TensorProto`.
 pub fn scalar(name: &str, value: i64) -> Vec<u8> {
     tensor(name, element::I64, &[], &value.to_le_bytes())
 }
 
-/// What makes a `TensorProto` one whose data is in this file.
+/// The fields that place a `TensorProto`'s data in this external file.
 pub fn external(location: &str) -> Vec<u8> {
     [message(13, &[text(1, "location"), text(2, location)].concat()), number(14, 1)].concat()
 }
 
-/// An attribute of a kind (`AttributeProto.AttributeType`), with what it holds.
+/// An attribute of this kind (`AttributeProto.AttributeType`) with this content.
 pub fn attribute(name: &str, kind: u64, content: &[u8]) -> Vec<u8> {
     message(5, &[text(1, name), content.to_vec(), number(20, kind)].concat())
 }
 
-/// An attribute that is a number.
+/// An integer attribute.
 pub fn int(name: &str, value: i64) -> Vec<u8> {
     attribute(name, 2, &number(3, value.cast_unsigned()))
 }
 
-/// An attribute that is numbers.
+/// An attribute that is a list of integers.
 pub fn ints(name: &str, values: &[i64]) -> Vec<u8> {
     let values: Vec<u8> =
         values.iter().flat_map(|value| number(8, value.cast_unsigned())).collect();
     attribute(name, 7, &values)
 }
 
-/// An attribute that is fractions.
+/// An attribute that is a list of floats.
 pub fn floats(name: &str, values: &[f32]) -> Vec<u8> {
     let raw: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     attribute(name, 6, &message(7, &raw))
 }
 
-/// An attribute that is text.
+/// A text attribute.
 pub fn string(name: &str, value: &str) -> Vec<u8> {
     attribute(name, 3, &text(4, value))
 }
 
-/// An attribute that is texts.
+/// An attribute that is a list of texts.
 pub fn strings(name: &str, values: &[&str]) -> Vec<u8> {
     let values: Vec<u8> = values.iter().flat_map(|value| text(9, value)).collect();
     attribute(name, 8, &values)
 }
 
-/// An attribute that is a tensor.
+/// A tensor attribute.
 pub fn value(name: &str, tensor: &[u8]) -> Vec<u8> {
     attribute(name, 4, &message(5, tensor))
 }
 
-/// An attribute that is a graph.
+/// A graph attribute.
 pub fn body(name: &str, graph: &Graph) -> Vec<u8> {
     attribute(name, 5, &message(6, &graph.0))
 }
@@ -118,7 +118,7 @@ pub fn node(
     [inputs, outputs, text(4, name), attributes.concat(), text(7, domain)].concat()
 }
 
-/// A `GraphProto` being written.
+/// A `GraphProto` under construction.
 #[derive(Clone, Default)]
 pub struct Graph(pub Vec<u8>);
 
@@ -128,14 +128,14 @@ impl Graph {
         Self(text(2, "graph"))
     }
 
-    /// With any field.
+    /// Adds any field.
     #[must_use]
     pub fn with(mut self, field: Vec<u8>) -> Self {
         self.0.extend(field);
         self
     }
 
-    /// With a node of ONNX's own operators.
+    /// Adds a node with one of ONNX's own operators.
     #[must_use]
     pub fn node(
         self,
@@ -147,7 +147,7 @@ impl Graph {
         self.with(message(1, &node(("", operator), inputs, outputs, attributes)))
     }
 
-    /// With a node of another domain's operators.
+    /// Adds a node with an operator of another domain.
     #[must_use]
     pub fn foreign(
         self,
@@ -159,36 +159,36 @@ impl Graph {
         self.with(message(1, &node(operator, inputs, outputs, attributes)))
     }
 
-    /// With an initialiser.
+    /// Adds an initialiser.
     #[must_use]
     pub fn weights(self, tensor: &[u8]) -> Self {
         self.with(message(5, tensor))
     }
 
-    /// With an input. Sizes below zero are open.
+    /// Adds an input. Negative sizes are unknown.
     #[must_use]
     pub fn input(self, name: &str, element: u64, sizes: &[i64]) -> Self {
         self.with(message(11, &typed(name, element, Some(sizes))))
     }
 
-    /// With an output. Sizes below zero are open.
+    /// Adds an output. Negative sizes are unknown.
     #[must_use]
     pub fn output(self, name: &str, element: u64, sizes: &[i64]) -> Self {
         self.with(message(12, &typed(name, element, Some(sizes))))
     }
 
-    /// With an output of which only the type is known.
+    /// Adds an output with a known type and an unknown shape.
     #[must_use]
     pub fn result(self, name: &str, element: u64) -> Self {
         self.with(message(12, &typed(name, element, None)))
     }
 
-    /// The model with this graph, of an ordinary version, with the operators that tests use.
+    /// The model with this graph, the usual IR version, and the operator sets that the tests use.
     pub fn model(&self) -> Vec<u8> {
         self.model_of(17)
     }
 
-    /// The same, with ONNX's own operators of this version.
+    /// The same with this version of ONNX's own operators.
     pub fn model_of(&self, version: u64) -> Vec<u8> {
         let operators = [("", version), ("ai.onnx.ml", 3), ("com.microsoft", 1), ("own", 1)];
         let operators = operators.iter().flat_map(|(domain, version)| {
@@ -198,7 +198,7 @@ impl Graph {
     }
 }
 
-/// A `ValueInfoProto`; without sizes its rank is open.
+/// A `ValueInfoProto`; without sizes, its rank is unknown.
 pub fn typed(name: &str, element: u64, sizes: Option<&[i64]>) -> Vec<u8> {
     let dimension = |(at, size): (usize, &i64)| match u64::try_from(*size) {
         Ok(size) => message(1, &number(1, size)),

@@ -1,5 +1,5 @@
-//! The smallest ONNX models: one `Identity` of any type, written by hand, so that tests need no model file for each type. And what a model
-//! gives without a host.
+//! The smallest ONNX models, written by hand so that tests need no model files, and how to run one
+//! without a host.
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,8 @@ fn element(ty: DataType) -> u64 {
     }
 }
 
-/// A model with input `x` and output `y`, which are the same, of this type and so many open dimensions.
+/// A model that copies its input `x` to its output `y`, with this type and this many dimensions of
+/// unknown size.
 pub fn identity(ty: DataType, rank: usize) -> Vec<u8> {
     let node = [text(1, "x"), text(2, "y"), text(4, "Identity")].concat();
     let graph = [
@@ -41,7 +42,8 @@ pub fn identity(ty: DataType, rank: usize) -> Vec<u8> {
     [number(1, 8), message(7, &graph), message(8, &number(2, 16))].concat()
 }
 
-/// Rows of `x` (FP32) by their numbers `i` (INT64): a library says the node's name when a number is out of bounds.
+/// Selects rows of `x` (FP32) by their indices `i` (INT64). Libraries name the node if an index is
+/// out of bounds.
 pub fn gather(node_name: &str) -> Vec<u8> {
     let node = [text(1, "x"), text(1, "i"), text(2, "y"), text(3, node_name), text(4, "Gather")];
     let graph = [
@@ -55,7 +57,8 @@ pub fn gather(node_name: &str) -> Vec<u8> {
     [number(1, 8), message(7, &graph), message(8, &number(2, 16))].concat()
 }
 
-/// Triton's example model `simple`: INPUT0 and INPUT1, INT32 of so many rows of 16; OUTPUT0 is their sum, OUTPUT1 their difference.
+/// Triton's example model `simple`: INPUT0 and INPUT1 are INT32 with rows of 16; OUTPUT0 is their
+/// sum, OUTPUT1 their difference.
 pub fn simple() -> Vec<u8> {
     let node = |kind: &str, output: &str| {
         message(1, &[text(1, "INPUT0"), text(1, "INPUT1"), text(2, output), text(4, kind)].concat())
@@ -90,7 +93,7 @@ fn value(name: &str, ty: DataType, rank: usize) -> Vec<u8> {
     [text(1, name), message(2, &message(1, &tensor))].concat()
 }
 
-/// What a backend computes of a model without a host.
+/// What a backend computes from a model, without a host.
 pub fn computed(model: &dyn Model, inputs: &[Option<Tensor>]) -> Vec<Tensor> {
     let call = Call::of_nobody(Instant::now() + Duration::from_secs(60));
     model.run(inputs, &Context { call, stop: &Stop::default() }).expect("it computes")

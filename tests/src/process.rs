@@ -1,4 +1,4 @@
-//! The `hospes` binary as a process of its own, for tests that kill it or use its command line.
+//! The `hospes` binary as a separate process, for tests that kill it or use its command line.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener};
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::bundles::workspace;
 use crate::{Party, Request, terms};
 
-/// What a host and its workers hold.
+/// The resources of a host and its workers.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Usage {
     /// Bytes of memory.
@@ -28,21 +28,21 @@ fn held(process: u32) -> Option<(u64, usize)> {
     Some((resident * 1024, descriptors))
 }
 
-/// Not from `children` of its threads: not every kernel has that file.
+/// Scans `/proc` because not every kernel has the `children` file.
 fn children(parent: u32) -> Vec<u32> {
     let all = std::fs::read_dir("/proc")
         .expect("readable")
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let is_child = |process: &u32| {
         let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-        // The name in front may hold anything.
+        // The name before it may contain anything.
         let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
         rest.split(' ').nth(2) == Some(&parent.to_string())
     };
     all.filter(is_child).collect()
 }
 
-/// A host that runs in a process of its own. Killed when dropped.
+/// A host in its own process. Killed when dropped.
 pub struct HostProcess {
     child: Child,
     pub address: String,
@@ -51,20 +51,20 @@ pub struct HostProcess {
 }
 
 impl HostProcess {
-    /// The binary, beside those of the tests.
+    /// The path of the binary, which is beside those of the tests.
     ///
     /// # Panics
-    /// If it is not there.
+    /// If it does not exist.
     pub fn program() -> PathBuf {
         program("hospes")
     }
 
-    /// A command line of it.
+    /// A command that runs the binary.
     pub fn command() -> Command {
         Command::new(Self::program())
     }
 
-    /// Runs a command to its end.
+    /// Runs a command until it exits.
     pub fn run(arguments: &[&str]) -> Output {
         Self::command().args(arguments).current_dir(workspace()).output().expect("it runs")
     }
@@ -72,12 +72,12 @@ impl HostProcess {
     /// Starts a host on `data`, on free ports, and waits until it is ready.
     ///
     /// # Panics
-    /// If it does not get ready.
+    /// If it does not become ready.
     pub fn start(data: &Path) -> Self {
         Self::start_with(data, "")
     }
 
-    /// The same with settings of its own, as TOML.
+    /// The same with these settings, as TOML.
     ///
     /// # Panics
     /// As [`HostProcess::start`].
@@ -88,7 +88,7 @@ impl HostProcess {
     /// Spawns a command that runs a host with `--json` and waits until it is ready.
     ///
     /// # Panics
-    /// If it does not get ready.
+    /// If it does not become ready.
     pub fn ready(mut command: Command) -> Self {
         Self::started(command.stdout(Stdio::piped()).spawn().expect("it starts"))
     }
@@ -96,7 +96,7 @@ impl HostProcess {
     fn started(mut child: Child) -> Self {
         let mut text = String::new();
         let mut lines = BufReader::new(child.stdout.take().expect("piped"));
-        // The answer is one JSON document; a shorter text is not one.
+        // The output is one JSON document; a part of it does not parse.
         let ready: Value = loop {
             let read = lines.read_line(&mut text).expect("readable");
             assert!(read > 0, "the host ended before it was ready: {text}");
@@ -109,7 +109,8 @@ impl HostProcess {
         Self { child, address, operator, party: member("party") }
     }
 
-    /// Starts a host, whose files may grow to so many bytes, and does not wait until it is ready.
+    /// Starts a host whose files may not grow beyond `file_bytes_max`, without waiting until it is
+    /// ready.
     ///
     /// # Panics
     /// If there are no free ports.
@@ -148,11 +149,11 @@ impl HostProcess {
     /// Sends it a signal, such as `TERM`.
     ///
     /// # Panics
-    /// If that is not possible.
+    /// If that fails.
     pub fn signal(&self, name: &str) {
         let mut kill = Command::new("kill");
         let sent = kill.args([format!("-{name}"), self.id().to_string()]);
-        assert!(sent.status().expect("it runs").success(), "no signal {name}");
+        assert!(sent.status().expect("it runs").success(), "SIG{name} was not sent");
     }
 
     /// A command that runs a host on `data`, on free ports.
@@ -164,10 +165,10 @@ impl HostProcess {
         command
     }
 
-    /// A host that may have so many files open.
+    /// Starts a host that may have `files` files open.
     ///
     /// # Panics
-    /// If it does not get ready.
+    /// If it does not become ready.
     pub fn with_files(data: &Path, files: usize) -> Self {
         let serving = Self::serving(data);
         let mut limited = Command::new("prlimit");
@@ -181,7 +182,7 @@ impl HostProcess {
     /// # Panics
     /// If it is refused.
     pub fn party(&self, data: &Path, name: &str) -> Party {
-        let token = std::fs::read_to_string(data.join("operator.token")).expect("there");
+        let token = std::fs::read_to_string(data.join("operator.token")).expect("it exists");
         let key = Party::key_of(name);
         let wanted = serde_json::json!({"name": name, "party": key.party()}).to_string();
         let request = Request::new("POST", format!("{}/accounts", self.operator));
@@ -190,10 +191,10 @@ impl HostProcess {
         Party { name: name.into(), key, api_key }
     }
 
-    /// Publishes a bundle of `publisher`'s and lets both sign for one function of it.
+    /// Publishes a bundle of `publisher` and signs an agreement on one of its functions for both.
     ///
     /// # Panics
-    /// If anything of it is refused.
+    /// If any request is refused.
     pub fn agree(&self, (publisher, consumer): (&Party, &Party), bundle: &[u8], function: &str) {
         let published = self.publish(publisher, bundle);
         self.agree_to((publisher, consumer), &published, &[function]);
@@ -209,10 +210,10 @@ impl HostProcess {
         (text("model").parse().expect("a model"), text("digest").parse().expect("a digest"))
     }
 
-    /// Lets both sign for functions of what is published.
+    /// Signs an agreement on functions of a published bundle for both.
     ///
     /// # Panics
-    /// If anything of it is refused.
+    /// If any request is refused.
     pub fn agree_to(
         &self,
         (publisher, consumer): (&Party, &Party),
@@ -233,7 +234,7 @@ impl HostProcess {
         request.bearer(&party.api_key).octets(bytes).send().ok().json()
     }
 
-    /// What it and its workers hold, as the kernel has it.
+    /// What it and its workers use, according to the kernel.
     ///
     /// # Panics
     /// If it has ended.
@@ -241,7 +242,7 @@ impl HostProcess {
         let mut usage = Usage::default();
         let mut left = vec![self.id()];
         while let Some(process) = left.pop() {
-            // A worker may end while it is looked at.
+            // A worker may exit while it is inspected.
             let Some((resident, descriptors)) = held(process) else { continue };
             usage.processes += 1;
             usage.resident += resident;
@@ -252,21 +253,21 @@ impl HostProcess {
         usage
     }
 
-    /// Where its two listeners are: everybody's and the operator's.
+    /// The addresses of the public and the operator's listener.
     ///
     /// # Panics
-    /// If it did not say.
+    /// If the host did not report them.
     pub fn listeners(&self) -> [SocketAddr; 2] {
         [&self.address, &self.operator]
             .map(|url| url.trim_start_matches("http://").parse().expect("an address"))
     }
 
-    /// The process.
+    /// The process ID.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Waits for its end.
+    /// Waits until it exits.
     ///
     /// # Panics
     /// If there is nothing to wait for.
@@ -274,7 +275,7 @@ impl HostProcess {
         self.child.wait().expect("a child of this process")
     }
 
-    /// Kills it with SIGKILL and waits for its end.
+    /// Kills it with SIGKILL and waits until it exits.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -287,35 +288,39 @@ impl Drop for HostProcess {
     }
 }
 
-/// A worker that is an attacker's.
+/// The path of the malicious worker.
 ///
 /// # Panics
-/// If it is not there, with what to do.
+///
+/// If it is missing; the message says what to do.
 pub fn hostile_worker() -> PathBuf {
     program("hostile-worker")
 }
 
-/// What runs a program as on a kernel without Landlock.
+/// The path of the program that runs another as on a kernel without Landlock.
 ///
 /// # Panics
-/// If it is not there, with what to do.
+///
+/// If it is missing; the message says what to do.
 pub fn without_landlock() -> PathBuf {
     program("without-landlock")
 }
 
-/// A host of a later version.
+/// The path of the host of a later version.
 ///
 /// # Panics
-/// If it is not there, with what to do.
+///
+/// If it is missing; the message says what to do.
 pub fn later_host() -> PathBuf {
     program("later-host")
 }
 
-/// A program of this workspace: this one is beside it, or a test below.
+/// A program of this workspace, found beside the running one, or above it if that is a test.
 fn program(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("a path");
     let folder = own.parent().expect("a folder");
-    let folder = if folder.ends_with("deps") { folder.parent().expect("above") } else { folder };
+    let folder =
+        if folder.ends_with("deps") { folder.parent().expect("a parent folder") } else { folder };
     let program = folder.join(name);
     assert!(program.is_file(), "`{}` is missing: build the binaries first", program.display());
     program

@@ -1,4 +1,4 @@
-//! Runs the oracles: third-party packages' results for the same files.
+//! Runs the oracles: what third-party packages compute from the same files.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::bundles::{built, workspace};
 
-/// Runs `tests/oracle/<script>` to its end; what it prints.
+/// Runs `tests/oracle/<script>` until it exits. Returns its output.
 ///
 /// # Panics
 /// If it fails.
@@ -21,7 +21,8 @@ pub fn oracle(script: &str, arguments: &[&Path]) -> Vec<u8> {
     output.stdout
 }
 
-/// Runs `tests/clients/<script>`, a program that uses the client packages that people use, to its end; what it prints.
+/// Runs `tests/clients/<script>`, which uses popular client packages, until it exits. Returns its
+/// output.
 ///
 /// # Panics
 /// If it fails.

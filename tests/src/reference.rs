@@ -1,7 +1,7 @@
-//! The reference model of evaluation and quota: plain, slow, and obviously correct.
+//! The reference model of evaluation and quota: plain, slow and obviously correct.
 //!
-//! It parses an agreement's JSON, keeps every charged or running call in a list, and answers each question by scanning the list. It shares
-//! no code with the host except the time zone parser.
+//! It parses an agreement's JSON, keeps every charged or running call in a list, and answers each
+//! question by scanning the list. It shares no code with the host except the time zone parser.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
-/// A call, as far as the agreement can tell calls apart.
+/// A call, with everything that an agreement can depend on.
 #[derive(Debug, Clone)]
 pub struct Asked {
     pub function: String,
@@ -18,21 +18,21 @@ pub struct Asked {
     pub country: Option<String>,
     pub imports: Vec<String>,
     pub input_bytes: u64,
-    /// Most bytes of an answer, of the host.
+    /// The host's limit on the response, in bytes.
     pub output_bytes_max: u64,
-    /// Most time that a call may run, of the host.
+    /// The host's limit on the call's time.
     pub wall_max: Duration,
     pub rows: u64,
 }
 
-/// What becomes of a call.
+/// The decision about a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It begins, under this permission, with so many bytes left for its answer and so much time.
+    /// The call begins under this permission, with these limits on its response and time.
     Begins { rule: usize, output_bytes_max: u64, wall_max: Duration },
-    /// No permission is for it, or a prohibition is.
+    /// No permission applies, or a prohibition does.
     Denied,
-    /// There is a permission, and nothing left of one of its limits.
+    /// A permission applies, but one of its limits is exhausted.
     Exhausted,
 }
 
@@ -46,7 +46,7 @@ struct Entry {
     runs: bool,
 }
 
-/// An agreement and everything that happened under it.
+/// An agreement and every call made under it.
 pub struct Reference {
     document: Value,
     issued: Timestamp,
@@ -54,7 +54,7 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// The model of an agreement, from its payload.
+    /// Reads an agreement from its payload.
     pub fn new(payload: &[u8]) -> Self {
         let document: Value = serde_json::from_slice(payload).expect("JSON");
         let issued =
@@ -62,7 +62,7 @@ impl Reference {
         Self { document, issued, entries: Vec::new() }
     }
 
-    /// Asks for a call. One that begins is in the list from then on, under the number that comes back.
+    /// Asks for a call. If it begins, it is added to the list; the returned number is its index.
     pub fn begin(&mut self, asked: &Asked) -> (Verdict, usize) {
         let number = self.entries.len();
         for prohibition in list(&self.document["prohibition"]) {
@@ -103,7 +103,7 @@ impl Reference {
         (verdict, number)
     }
 
-    /// A call ends and is charged what it used, never more than it might.
+    /// Ends a call and charges what it used, but never more than was reserved.
     pub fn end(&mut self, number: usize, bytes: u64, time: Duration) {
         let metered = {
             let rule = self.entries[number].rule;
@@ -115,7 +115,7 @@ impl Reference {
         entry.time = if metered { entry.time.min(time) } else { time };
     }
 
-    /// What is left for the answer and of time, if the call may begin.
+    /// What is left of the response's bytes and the time, if the call may begin.
     fn left(&self, rule: usize, permission: &Value, asked: &Asked) -> Option<(u64, Duration)> {
         let mine: Vec<&Entry> = self.entries.iter().filter(|entry| entry.rule == rule).collect();
         let mut output = asked.output_bytes_max;
@@ -184,7 +184,7 @@ impl Reference {
     }
 }
 
-/// A bucket of so many calls, filled evenly; every call so far took one out.
+/// A token bucket that holds `most` calls and refills evenly; each call so far took one token.
 fn bucket(mine: &[&Entry], most: u64, period: Duration, now: Timestamp) -> bool {
     let each = (period.as_micros() as i64) / (most as i64);
     let full = each * most as i64;
@@ -197,7 +197,7 @@ fn bucket(mine: &[&Entry], most: u64, period: Duration, now: Timestamp) -> bool 
     level >= 0
 }
 
-/// Whether a constraint that looks at one call only is satisfied.
+/// Whether a constraint that depends on this call alone is satisfied.
 fn gate(constraint: &Value, asked: &Asked, prohibition: bool) -> bool {
     let operator = constraint["operator"].as_str().expect("text");
     let right = &constraint["rightOperand"];
@@ -223,7 +223,7 @@ fn gate(constraint: &Value, asked: &Asked, prohibition: bool) -> bool {
             let now = now.as_str();
             if start < end { start <= now && now < end } else { start <= now || now < end }
         }
-        // A call that declares no purpose has none of them; a prohibition of all but some then applies.
+        // A call without a purpose matches none, so a prohibition with `isNoneOf` applies to it.
         "purpose" => among(&asked.purpose, prohibition && operator == "isNoneOf"),
         "spatial" => among(&asked.country, prohibition),
         "hospes:inputBytes" => asked.input_bytes <= integer(constraint),
@@ -247,7 +247,7 @@ fn integer(constraint: &Value) -> u64 {
     constraint["rightOperand"].as_u64().unwrap_or(0)
 }
 
-/// `P1DT2H3M4.5S`, letter by letter.
+/// Parses `P1DT2H3M4.5S` character by character.
 fn duration(text: &Value) -> Duration {
     let (mut seconds, mut number) = (0.0, String::new());
     for letter in text.as_str().expect("text").chars() {

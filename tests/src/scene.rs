@@ -1,4 +1,4 @@
-//! Two parties, a model and a clock: the setup of most tests of agreements.
+//! Two parties, a model and a clock: the setup of most agreement tests.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{Party, Reply, TestHost, terms};
 
 const NOON: &str = "2026-12-01T12:00:00Z";
 
-/// When scenes begin.
+/// When each scene begins.
 pub fn noon() -> Timestamp {
     NOON.parse().expect("a time")
 }
@@ -37,7 +37,7 @@ impl Scene {
         Self { host, clock, acme, zoe, published }
     }
 
-    /// Terms of one function of the model, with these lines.
+    /// Terms for one function of the model, with these lines.
     pub fn clauses(&self, function: &str, lines: &[&str]) -> Clauses {
         let (model, bundle) = self.published.clone();
         let target = Target { model, versions: Versions::Bundle(bundle) };
@@ -51,7 +51,7 @@ impl Scene {
         self.host.post("/api/offers").bearer(&publisher.api_key).body(offer.to_bytes()).send()
     }
 
-    /// An agreement that both have signed.
+    /// Concludes an agreement, signed by both. Returns its digest.
     pub fn agree(&self, publisher: &Party, consumer: &Party, clauses: Clauses) -> Digest {
         let offer = publisher.offer_of(clauses, Vec::new());
         self.list(publisher, &offer).ok();
@@ -61,7 +61,7 @@ impl Scene {
         *proposal.id()
     }
 
-    /// An agreement to an offer, signed by both and not handed in.
+    /// An agreement to an offer, signed by both but not submitted.
     pub fn sign(&self, publisher: &Party, consumer: &Party, offer: &SignedOffer) -> Proposal {
         let now = self.host.host().clock().now();
         let accepted = hospes::agreement::Agreement::accept(offer, consumer.key.party(), now);
@@ -71,7 +71,7 @@ impl Scene {
         proposal
     }
 
-    /// A call of `acme/echo/echo-u8`.
+    /// Calls `acme/echo/echo-u8`.
     pub fn call(&self, consumer: &Party) -> Reply {
         self.host.call(consumer, "acme/echo/echo-u8").json(r#"{"v":1}"#).send()
     }
@@ -113,13 +113,13 @@ impl Scene {
         SignedEvent::sign(event, &[&by.key]).expect("signed")
     }
 
-    /// Hands in an event.
+    /// Submits an event.
     pub fn hand_in(&self, by: &Party, agreement: &Digest, event: &SignedEvent) -> Reply {
         let path = format!("/api/agreements/{agreement}/events");
         self.host.post(&path).bearer(&by.api_key).body(event.to_bytes()).send()
     }
 
-    /// Signs the next event, to take effect at once, and hands it in.
+    /// Signs the next event, effective immediately, and submits it.
     pub fn happen(
         &self,
         by: (&Party, Actor),
@@ -132,7 +132,7 @@ impl Scene {
     }
 }
 
-/// The state of an agreement, and how many calls of it are used.
+/// The agreement's state and how much of it is used.
 pub fn remaining(scene: &Scene, party: &Party, agreement: &Digest) -> Value {
     let all = scene.host.get("/api/agreements").bearer(&party.api_key).send().ok().json();
     let all = all["agreements"].as_array().expect("a list").clone();

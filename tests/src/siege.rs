@@ -1,4 +1,4 @@
-//! Requests that do or try harm to a host with honest models: the inputs, and their expected results.
+//! Requests that do harm, or try to, to a host with honest models, and their expected results.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -6,30 +6,30 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// How an input comes.
+/// How an input is sent.
 pub enum Way {
     /// All at once.
     Whole,
-    /// All of it, and then a byte now and then until there is an answer.
+    /// All of it, then single bytes from time to time until there is a response.
     Slow,
-    /// All of it, and then nothing more is ever said.
+    /// All of it, then nothing more.
     Silent,
-    /// All of it, and the client is gone without looking at the answer.
+    /// All of it; then the client disconnects without reading the response.
     Gone,
 }
 
 /// The expected result of an input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Right {
-    /// An answer with this status and no receipt, for no call began.
+    /// A response with this status and no receipt, as no call began.
     Refused(u16),
-    /// A call began and ended so: the status, and the result of its receipt.
+    /// A call began: the response's status and the receipt's result.
     Call(u16, &'static str),
-    /// A refusal by gRPC: the status of the trailer, and no receipt.
+    /// A refusal by gRPC: the status in the trailer, and no receipt.
     Grpc(u16),
-    /// The connection is closed; there may be an answer before.
+    /// The connection is closed, possibly after a response.
     Closed,
-    /// Nobody is there to see.
+    /// The client does not see any result.
     Unseen,
 }
 
@@ -38,9 +38,9 @@ pub struct Input {
     pub name: String,
     pub bytes: Vec<u8>,
     pub way: Way,
-    /// It goes to the operator's listener.
+    /// Whether it goes to the operator's listener.
     pub to_operator: bool,
-    /// Any of these is right.
+    /// The allowed results.
     pub right: Vec<Right>,
 }
 
@@ -65,10 +65,10 @@ impl Input {
         self
     }
 
-    /// Sends it, and says what came of it.
+    /// Sends it and returns what the client saw.
     ///
     /// # Panics
-    /// If nobody listens.
+    /// If the connection is refused.
     pub fn send(&self, [everybody, operator]: [SocketAddr; 2]) -> Came {
         let address = if self.to_operator { operator } else { everybody };
         let mut stream = TcpStream::connect(address).expect("it listens");
@@ -93,13 +93,13 @@ impl Input {
     }
 }
 
-/// How long the host may leave a connection without a word.
+/// How long the host may leave a connection without a response.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a client has seen.
+/// What a client saw.
 pub struct Came {
     bytes: Vec<u8>,
-    /// The host has closed the connection.
+    /// The host closed the connection.
     closed: bool,
     pub took: Duration,
 }
@@ -122,13 +122,13 @@ impl Came {
         }
     }
 
-    /// As text, for whoever looks for what went wrong.
+    /// The bytes as text, for failure messages.
     pub fn text(&self) -> String {
         let text = String::from_utf8_lossy(&self.bytes[..self.bytes.len().min(2000)]).into_owned();
         format!("{text} (closed: {}, {:?})", self.closed, self.took)
     }
 
-    /// The value of a header of the first answer.
+    /// The value of a header in the first response.
     pub fn header(&self, name: &str) -> Option<String> {
         let text = String::from_utf8_lossy(&self.bytes);
         let head = text.split("\r\n\r\n").next()?;
@@ -142,7 +142,7 @@ impl Came {
         std::str::from_utf8(text).ok()?.parse().ok()
     }
 
-    /// Whether this came, apart from the receipt.
+    /// Whether this is the result, apart from the receipt.
     pub fn is(&self, right: &Right) -> bool {
         let answers =
             self.bytes.windows(9).filter(|window| window.starts_with(b"HTTP/1.1 ")).count();
@@ -161,8 +161,9 @@ impl Came {
     }
 }
 
-/// Everything that is sent in a round, with this key, whose account may call `acme/div`, `acme/gather`, `acme/loop`, `acme/same` (an
-/// identity of FP32), `acme/text` (one of BYTES), all of them models, and `acme/echo`.
+/// Everything that is sent in one round, with this key. Its account may call `acme/echo` and the
+/// models `acme/div`, `acme/gather`, `acme/loop`, `acme/same` (an FP32 identity) and `acme/text` (a
+/// BYTES identity).
 pub fn inputs(key: &str) -> Vec<Input> {
     let with = Sender { key };
     let mut all = with.to_models();
@@ -188,7 +189,7 @@ struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    /// A request with a key and any body.
+    /// A POST request with the key and any body.
     fn post(&self, path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
         let length = format!("{headers}content-length: {}\r\n", body.len());
         self.head("POST", path, &length, body)
@@ -207,11 +208,12 @@ impl Sender<'_> {
         self.post(&format!("/v2/models/acme/{model}/infer"), JSON, body.as_bytes())
     }
 
-    /// Inputs that models compute wrongly, or for ever.
+    /// Inputs that make models fail or run forever.
     fn to_models(&self) -> Vec<Input> {
         let int64 = |name: &str, value: i64| json!({"name": name, "datatype": "INT64", "shape": [1], "data": [value]});
         let divided = |a, b| self.infer("div", &json!([int64("A", a), int64("B", b)]));
-        // A call that loses its worker waits, a suspect also for the others to finish, and a worker may be killed at any time.
+        // A call that loses its worker is retried: it waits, and a suspect also waits for the
+        // others to finish. A worker may be killed at any time.
         let or_lost = |input: Input| {
             input
                 .or(Right::Call(502, "failed: computation-lost"))
@@ -223,33 +225,33 @@ impl Sender<'_> {
         let refused = || Right::Call(422, "refused by the plugin");
         let endless = self.infer("loop", &json!([int64("N", 1 << 62)]));
         let rows = [
-            ("the least number by minus one", divided(i64::MIN, -1), lost()),
-            ("one by zero", divided(1, 0), refused()),
-            ("a row that is not there", gather(99), refused()),
+            ("the smallest integer divided by -1", divided(i64::MIN, -1), lost()),
+            ("division by zero", divided(1, 0), refused()),
+            ("a missing row", gather(99), refused()),
             ("a row before the first", gather(i64::MIN), refused()),
             ("a row after the last", gather(i64::MAX), refused()),
-            ("a loop without end", endless, Right::Call(504, "failed: deadline")),
+            ("an endless loop", endless, Right::Call(504, "failed: deadline")),
         ];
         rows.into_iter()
             .map(|(name, bytes, right)| or_lost(Input::new(name, bytes, right)))
             .collect()
     }
 
-    /// Tensors that are not what they say.
+    /// Tensors that contradict their headers.
     fn tensors(&self) -> Vec<Input> {
         let fp32 = |shape: Value, data: Value| json!([{"name": "x", "datatype": "FP32", "shape": shape, "data": data}]);
         let same = fp32(json!([1]), json!([1]))[0].clone();
         let rows = [
             ("a giant shape", fp32(json!([1_u64 << 40]), json!([]))),
-            ("a shape below zero", fp32(json!([-1]), json!([1]))),
+            ("a negative shape", fp32(json!([-1]), json!([1]))),
             ("a shape that overflows", fp32(json!([1_u64 << 32, 1_u64 << 32, 16]), json!([1]))),
             (
-                "a shape beyond 64 bits",
+                "a shape over 64 bits",
                 fp32(serde_json::from_str("[99999999999999999999]").expect("JSON"), json!([1])),
             ),
             ("a shape of a thousand axes", fp32(json!(vec![1; 1000]), json!([1]))),
             ("a shape of another rank", fp32(json!([1, 1]), json!([1]))),
-            ("a shape of fractions", fp32(json!([1.5]), json!([1]))),
+            ("a fractional shape", fp32(json!([1.5]), json!([1]))),
             ("fewer elements than the shape", fp32(json!([1000]), json!([1]))),
             ("more elements than the shape", fp32(json!([1]), json!(vec![1; 1000]))),
             ("text for numbers", fp32(json!([1]), json!(["1"]))),
@@ -258,13 +260,13 @@ impl Sender<'_> {
                 json!([{"name": "x", "datatype": "INT64", "shape": [1], "data": [1]}]),
             ),
             (
-                "a type that is none",
+                "an unknown type",
                 json!([{"name": "x", "datatype": "FP33", "shape": [1], "data": [1]}]),
             ),
             ("another name", json!([{"name": "y", "datatype": "FP32", "shape": [1], "data": [1]}])),
             ("one input twice", json!([same, same])),
             ("no inputs", json!([])),
-            ("inputs that are none", json!(7)),
+            ("inputs that are not a list", json!(7)),
         ];
         rows.into_iter()
             .map(|(name, inputs)| {
@@ -273,7 +275,7 @@ impl Sender<'_> {
             .collect()
     }
 
-    /// The same with tensors in bytes behind the JSON.
+    /// The same with tensors as bytes after the JSON.
     fn in_bytes(&self) -> Vec<Input> {
         let binary = |name: &str,
                       model: &str,
@@ -288,10 +290,10 @@ impl Sender<'_> {
             Input::new(name, self.post(&path, &headers, &body), Right::Refused(400))
         };
         vec![
-            binary("fewer bytes than it says", "same", ("FP32", 4, 16), None, &[0; 4]),
-            binary("more bytes than it says", "same", ("FP32", 1, 4), None, &[0; 64]),
-            binary("bytes below zero", "same", ("FP32", 1, -4), None, &[0; 4]),
-            binary("as many bytes as there are", "same", ("FP32", 1, i64::MAX), None, &[0; 4]),
+            binary("fewer bytes than declared", "same", ("FP32", 4, 16), None, &[0; 4]),
+            binary("more bytes than declared", "same", ("FP32", 1, 4), None, &[0; 64]),
+            binary("a negative number of bytes", "same", ("FP32", 1, -4), None, &[0; 4]),
+            binary("2^63 - 1 bytes", "same", ("FP32", 1, i64::MAX), None, &[0; 4]),
             binary(
                 "a header longer than the body",
                 "same",
@@ -299,9 +301,9 @@ impl Sender<'_> {
                 Some("99999999"),
                 &[0; 4],
             ),
-            binary("a header of no length", "same", ("FP32", 1, 4), Some("-1"), &[0; 4]),
+            binary("a negative header length", "same", ("FP32", 1, 4), Some("-1"), &[0; 4]),
             binary(
-                "a header beyond 64 bits",
+                "a header length over 64 bits",
                 "same",
                 ("FP32", 1, 4),
                 Some("99999999999999999999"),
@@ -318,7 +320,7 @@ impl Sender<'_> {
         ]
     }
 
-    /// Bodies that are no JSON, or too much of it.
+    /// Bodies that are not JSON, or too much of it.
     fn bodies(&self) -> Vec<Input> {
         let echo = |name: &str, headers: &str, body: &[u8], status| {
             Input::new(name, self.post("/acme/echo/echo-u8", headers, body), Right::Refused(status))
@@ -340,8 +342,8 @@ impl Sender<'_> {
             echo("brackets 100,000 deep", JSON, "[".repeat(100_000).as_bytes(), 400),
             echo("objects 100,000 deep", JSON, r#"{"v":"#.repeat(100_000).as_bytes(), 400),
             echo("a number of 200,000 digits", JSON, digits.as_bytes(), 400),
-            echo("a number beyond all", JSON, br#"{"v":1e999999999}"#, 400),
-            echo("a number out of its type", JSON, br#"{"v":256}"#, 400),
+            echo("a number beyond f64", JSON, br#"{"v":1e999999999}"#, 400),
+            echo("a number out of its type's range", JSON, br#"{"v":256}"#, 400),
             echo("no UTF-8", JSON, b"{\"v\":\"\xff\xfe\"}", 400),
             echo("half a character", JSON, br#"{"v":"\ud800"}"#, 400),
             echo("a member twice", JSON, br#"{"v":1,"v":2}"#, 400),
@@ -349,17 +351,17 @@ impl Sender<'_> {
             echo("nothing", JSON, b"", 400),
             echo("zeros", JSON, &[0; 1000], 400),
             echo("another media type", "content-type: text/html\r\n", br#"{"v":1}"#, 415),
-            echo("a media type that is none", "content-type: ;;;\r\n", br#"{"v":1}"#, 415),
-            echo("an encoding that is none", &unknown, br#"{"v":1}"#, 415),
+            echo("an invalid media type", "content-type: ;;;\r\n", br#"{"v":1}"#, 415),
+            echo("an unknown encoding", &unknown, br#"{"v":1}"#, 415),
             echo("packed twice", &twice, &packed(&one), 415),
-            echo("a bomb of gzip", &gzip, &bomb, 413),
-            echo("half of gzip", &gzip, &one[..one.len() / 2], 400),
+            echo("a gzip bomb", &gzip, &bomb, 413),
+            echo("truncated gzip", &gzip, &one[..one.len() / 2], 400),
             echo("no gzip", &gzip, br#"{"v":1}"#, 400),
             echo("a form of 5,000 parts", parts, part.as_bytes(), 400),
         ]
     }
 
-    /// What the functions of `acme/echo` are told to do.
+    /// Calls that make the functions of `acme/echo` misbehave.
     fn to_guests(&self) -> Vec<Input> {
         let call = |name: &str, function: &str, body: &str, right| {
             let path = format!("/acme/echo/{function}");

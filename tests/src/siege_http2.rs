@@ -1,4 +1,4 @@
-//! Floods of HTTP/2 frames. The host ends the connection, or takes no harm.
+//! Floods of HTTP/2 frames. The host ends the connection or is unharmed.
 
 use crate::siege::{Input, Right};
 
@@ -21,14 +21,14 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// A head of `GET /healthz` with names from HPACK's own table.
+/// The header block of `GET /healthz`, with names from HPACK's static table.
 fn healthz() -> Vec<u8> {
     let path = [&[0x44, 8][..], b"/healthz"].concat();
     [&[0x82, 0x86][..], &path, &[0x41, 1, b'x']].concat()
 }
 
 fn stream(number: usize) -> u32 {
-    u32::try_from(2 * number + 1).expect("few")
+    u32::try_from(2 * number + 1).expect("a 32-bit stream ID")
 }
 
 pub(crate) fn inputs(key: &str) -> Vec<Input> {
@@ -53,7 +53,7 @@ pub(crate) fn inputs(key: &str) -> Vec<Input> {
     let goes_on =
         [frame(HEADERS, 1, 1, &healthz()), frame(CONTINUATION, 0, 1, &[]).repeat(TIMES)].concat();
     let bomb = {
-        // A long header goes into the table once, and is named again and again.
+        // A long header enters the dynamic table once and is then referenced repeatedly.
         let long = [&[0x40, 1, b'x', 0x7f, 0x80 | 0x01, 0x1e][..], &[b'y'; 4000 - 32]].concat();
         let named = vec![0xbe; 12_000];
         frame(HEADERS, 5, 1, &[healthz(), long, named].concat())
@@ -63,16 +63,16 @@ pub(crate) fn inputs(key: &str) -> Vec<Input> {
         ("streams reset at once", resets),
         ("streams that stay open", open),
         ("settings without end", setting.repeat(TIMES)),
-        ("settings that are none", frame(SETTINGS, 0, 0, &[0; 5])),
-        ("a window beyond its end", window.repeat(4)),
-        ("windows of nothing", frame(WINDOW_UPDATE, 0, 0, &[0; 4]).repeat(TIMES)),
+        ("malformed settings", frame(SETTINGS, 0, 0, &[0; 5])),
+        ("a window overflow", window.repeat(4)),
+        ("zero window updates", frame(WINDOW_UPDATE, 0, 0, &[0; 4]).repeat(TIMES)),
         ("pings without end", frame(PING, 0, 0, &[0; 8]).repeat(TIMES)),
         ("a ping of another length", frame(PING, 0, 0, &[0; 7])),
-        ("a head that goes on for ever", goes_on),
-        ("a bomb of HPACK", bomb),
-        ("a head that is none", headless),
+        ("an endless header block", goes_on),
+        ("an HPACK bomb", bomb),
+        ("an invalid header block", headless),
         ("data without a request", frame(DATA, 1, 1, b"{}")),
-        ("a promise of a client", frame(PUSH, 4, 1, &[0, 0, 0, 2])),
+        ("a push promise from a client", frame(PUSH, 4, 1, &[0, 0, 0, 2])),
         ("priorities without end", frame(PRIORITY, 0, 1, &[0, 0, 0, 3, 7]).repeat(TIMES)),
         (
             "a frame of 16 MiB",

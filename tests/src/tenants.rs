@@ -1,4 +1,5 @@
-//! Two publishers of models without code, and two consumers who may call all of them: the setup of tests of workers.
+//! Two publishers of models without code, and two consumers who may call all of them: the setup of
+//! the worker tests.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{Party, Reply, TestHost, identity, model_bundle, terms, workspace};
 
-/// Turns of a loop that nobody waits for.
+/// More iterations of a loop than any test could wait for.
 pub const ENDLESS: i64 = 1 << 62;
 
 /// A host and its parties.
@@ -22,7 +23,7 @@ pub struct Tenants {
 }
 
 impl Tenants {
-    /// A host with these settings.
+    /// Starts a host with these settings.
     pub fn new(settings: impl FnOnce(&mut Config)) -> Self {
         let host = TestHost::builder().config(settings).start();
         let [acme, umbrella, zoe, yan] =
@@ -45,20 +46,20 @@ impl Tenants {
         self.host.call(consumer, &format!("{model}/infer")).json(&body).send()
     }
 
-    /// The processes that compute, in the order of their numbers.
+    /// The process IDs of the workers, in order.
     pub fn workers(&self) -> Vec<u32> {
         let mut workers = self.host.host().inference().workers();
         workers.sort_unstable();
         workers
     }
 
-    /// What the operator is told of workers that ended.
+    /// The ended workers that the operator's status reports.
     pub fn incidents(&self) -> Vec<Value> {
         let status = self.host.operator("GET", "/status").send().ok().json();
         status["workers"]["incidents"].as_array().expect("a list").clone()
     }
 
-    /// Kills the only worker, and waits until the host knows.
+    /// Kills the only worker and waits until the host notices.
     pub fn kill_worker(&self) {
         let workers = self.workers();
         let [worker] = workers[..] else { panic!("one worker, not {workers:?}") };
@@ -79,7 +80,7 @@ impl Tenants {
     }
 }
 
-/// A case that once took a host down.
+/// A file that once crashed a host.
 pub fn case(name: &str) -> Vec<u8> {
     std::fs::read(workspace().join("tests/cases").join(name)).expect("readable")
 }
@@ -89,17 +90,17 @@ pub fn int64(name: &str, values: &[i64]) -> Value {
     json!({"name": name, "datatype": "INT64", "shape": [values.len()], "data": values})
 }
 
-/// The input of the case `loop.onnx`: how many turns it takes.
+/// The input of the case `loop.onnx`: the number of iterations.
 pub fn turns(count: i64) -> Value {
     json!([int64("N", &[count])])
 }
 
-/// The input of [`byte_identity`], which it gives back.
+/// The input of [`byte_identity`].
 pub fn echo() -> Value {
     json!([{"name": "x", "datatype": "UINT8", "shape": [2], "data": [1, 2]}])
 }
 
-/// A model that gives its bytes back.
+/// A model that returns its input bytes.
 pub fn byte_identity() -> Vec<u8> {
     identity(DataType::U8, 1)
 }

@@ -1,4 +1,5 @@
-//! The conformance corpus under `vectors/agreement/`: documents that are read or refused, and calls that are permitted or denied.
+//! The conformance corpus in `vectors/agreement/`: documents that are accepted or rejected, and
+//! calls that are permitted or denied.
 
 use hospes::dsse::Envelope;
 use hospes::id::Digest;
@@ -9,14 +10,14 @@ use crate::{Party, workspace};
 
 const OFFER: &str = "application/vnd.hospes.offer.v1+json";
 
-/// One file of the corpus: its name says why.
+/// One file of the corpus. Its name says what it tests.
 #[derive(Debug, Clone)]
 pub struct Vector {
     pub name: String,
     pub json: Value,
 }
 
-/// Every file of a folder of the corpus, in the order of their names.
+/// All files in a folder of the corpus, by name.
 pub fn vectors(folder: &str) -> Vec<Vector> {
     let path = workspace().join("tests/vectors/agreement").join(folder);
     let mut files: Vec<_> = std::fs::read_dir(&path)
@@ -42,7 +43,8 @@ impl Vector {
         self.json[member].as_str()
     }
 
-    /// The document as the bytes of a payload: with the parties of the tests, in canonical form, and then changed as the file says.
+    /// The document as payload bytes: filled in with the test parties, in canonical form, then
+    /// changed as the file says.
     pub fn payload(&self, publisher: &PartyKey, bundle: &Digest) -> Vec<u8> {
         let canonical = serde_json_canonicalizer::to_vec(&self.json["document"]).expect("JSON");
         let text = String::from_utf8(canonical)

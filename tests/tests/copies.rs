@@ -1,5 +1,5 @@
-//! A large tensor is copied once on its way in and once on its way out, and once more each way for the wall between host and worker: the
-//! bytes are counted.
+//! Counts copied bytes: a large tensor is copied once on its way in and once on its way out, plus
+//! once each way between the host and a worker.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -12,18 +12,19 @@ use hospes::inference::backend::onnxruntime::OnnxRuntime;
 use hospes::tensor::{DataType, Tensor};
 use system_tests::{Tensors, TestHost, computed, identity};
 
-/// Bytes that were copied in this process, by the host, by ONNX Runtime, by whomever.
+/// All bytes copied in this process, by the host, ONNX Runtime or any other library.
 static COPIED: AtomicU64 = AtomicU64::new(0);
 
-/// Takes the place of the system's own for everything in this process.
-#[expect(unsafe_code, reason = "its contract is C's")]
+/// Replaces the C library's function for the whole process.
+#[expect(unsafe_code, reason = "it implements a C function")]
 #[unsafe(no_mangle)]
-// SAFETY: the name is C's, and so are the arguments and what is done.
+// SAFETY: the name, the arguments and the behaviour are those of C's `memmove`.
 unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, length: usize) -> *mut u8 {
     COPIED.fetch_add(length as u64, Ordering::Relaxed);
-    // Volatile, for a compiler that sees plain copying calls the function for it, which is this one.
+    // Volatile, because the compiler would turn a plain copy into a call of `memmove`, which is
+    // this function.
     let copy = |index| {
-        // SAFETY: the caller says that so many bytes may be read and written.
+        // SAFETY: the caller guarantees that `length` bytes may be read and written.
         unsafe { to.add(index).write_volatile(from.add(index).read_volatile()) }
     };
     if (to as usize) < from as usize {
@@ -34,18 +35,18 @@ unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, length: usize) -> *mu
     to
 }
 
-#[expect(unsafe_code, reason = "its contract is C's")]
+#[expect(unsafe_code, reason = "it implements a C function")]
 #[unsafe(no_mangle)]
-// SAFETY: as above; it promises more than is needed.
+// SAFETY: as above; `memmove` guarantees more than `memcpy` has to.
 unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, length: usize) -> *mut u8 {
     // SAFETY: as above.
     unsafe { memmove(to, from, length) }
 }
 
-/// Bytes of the tensor: those of a picture of 224 by 224 in three colours.
+/// Bytes of the tensor: a 224 by 224 image with three channels.
 const TENSOR_BYTES: usize = 3 * 224 * 224 * 4;
 
-/// What a call may copy beside its tensors: heads, JSON, receipts, memories given back.
+/// What a call may copy besides its tensors: HTTP heads, JSON, receipts, released memory.
 const REST_BYTES_MAX: u64 = 128 << 10;
 
 const CALLS: u64 = 10;
@@ -57,7 +58,7 @@ fn copied_by(mut work: impl FnMut()) -> u64 {
     (COPIED.load(Ordering::Relaxed) - before) / CALLS
 }
 
-/// What a call copies in this process, of a tensor that goes in and comes out again.
+/// How many bytes a call copies in this process if a tensor goes in and comes out again.
 fn copied_by_a_call(isolation: Isolation, data: &[u8]) -> u64 {
     let fronts = Tensors::configured(|config| {
         config.inference.isolation = isolation;
@@ -65,7 +66,7 @@ fn copied_by_a_call(isolation: Isolation, data: &[u8]) -> u64 {
     });
     let mut caller = Caller::new(&fronts, data);
     let copied = copied_by(|| caller.infer());
-    assert!(caller.answer.ends_with(data), "it is the identity");
+    assert!(caller.answer.ends_with(data), "the model is an identity");
     copied
 }
 
@@ -74,12 +75,12 @@ fn a_tensor_is_copied_once_each_way_and_once_more_into_and_out_of_a_worker() {
     let data: Vec<u8> = (0..TENSOR_BYTES).map(|index| (index % 61) as u8).collect();
     let tensor_bytes = TENSOR_BYTES as u64;
 
-    // ONNX Runtime's own copies are the worker's: not counted here.
+    // ONNX Runtime's own copies happen in the worker, so they are not counted here.
     let apart = copied_by_a_call(Isolation::Publisher, &data);
     let fifth = 5 * tensor_bytes;
-    assert!(apart < fifth, "{apart} B were copied: a fifth copy would be {fifth}");
+    assert!(apart < fifth, "{apart} B were copied, which must be less than {fifth}");
 
-    // What the library copies when it is called without a host.
+    // What the library copies if it is called without a host.
     let runtime =
         OnnxRuntime::find(&[TestHost::onnxruntime()], NonZeroUsize::MIN).expect("it loads");
     let bare = runtime.load(&identity(DataType::F32, 1)).expect("it loads");
@@ -89,14 +90,14 @@ fn a_tensor_is_copied_once_each_way_and_once_more_into_and_out_of_a_worker() {
         let outputs = computed(&*bare, &input);
         assert_eq!(outputs[0].data().len(), TENSOR_BYTES);
     });
-    assert!(library > tensor_bytes, "the count counts");
+    assert!(library > tensor_bytes, "the copies are counted");
     let host = copied_by_a_call(Isolation::None, &data).saturating_sub(library);
-    // Without optimisations the calls' own states are copied as well, from place to place.
+    // Without optimisations, the calls' own state is moved, and thus copied, as well.
     let rest = if cfg!(debug_assertions) { tensor_bytes } else { REST_BYTES_MAX };
     let allowed = 2 * tensor_bytes + rest;
     assert!(
         host <= allowed,
-        "{host} B were copied of at most {allowed}, beside {library} B by ONNX Runtime"
+        "{host} B were copied (limit {allowed}), plus {library} B by ONNX Runtime"
     );
 }
 
@@ -126,7 +127,7 @@ impl Caller {
         Self { stream, request, answer: vec![0; TENSOR_BYTES + (16 << 10)] }
     }
 
-    /// Fills `answer` with what comes, which ends with the tensor.
+    /// Reads the response into `answer`; the tensor is at its end.
     fn infer(&mut self) {
         self.stream.write_all(&self.request).expect("sent");
         self.answer.resize(self.answer.capacity(), 0);

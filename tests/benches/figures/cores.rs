@@ -1,10 +1,10 @@
-//! Keeps servers and client on a core each. Left to the scheduler they share one at times, and figures of the same program then differ
-//! by half.
+//! Pins the servers and the client to separate cores. If the scheduler decides, they sometimes
+//! share one, and the figures of the same program differ by half.
 
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Every server, and whatever else is in this process.
+/// The core of every server and of everything else in this process.
 const SERVER: &str = "0";
 
 const CLIENT: &str = "1";
@@ -12,8 +12,8 @@ const CLIENT: &str = "1";
 /// Whether the servers have a core of their own.
 static APART: OnceLock<bool> = OnceLock::new();
 
-/// Keeps this process, and every thread that it starts from now on, on the servers' core. False if there is only one core, or no
-/// `taskset` to do it with: then the scheduler decides.
+/// Pins this process, and every thread that it starts from now on, to the servers' core. Returns
+/// false if there is only one core or no `taskset`; then the scheduler decides.
 pub fn set_apart() -> bool {
     *APART.get_or_init(|| {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -24,7 +24,7 @@ pub fn set_apart() -> bool {
     })
 }
 
-/// A client, to be given its arguments. On a core of its own, if the servers are.
+/// A command for a client without its arguments, pinned to its own core if the servers have theirs.
 pub fn client(program: &str) -> Command {
     if !set_apart() {
         return Command::new(program);
@@ -34,7 +34,7 @@ pub fn client(program: &str) -> Command {
     command
 }
 
-/// Does `work` in a thread that is on the clients' core, if the servers have one of their own.
+/// Does `work` in a thread that is pinned to the clients' core, if the servers have their own.
 pub fn as_client<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let client = scope.spawn(|| {
@@ -47,14 +47,14 @@ pub fn as_client<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// Moves this thread, and no other, to the clients' core.
+/// Pins only this thread to the clients' core.
 fn move_here() {
-    let thread = std::fs::read_link("/proc/thread-self").expect("Linux says which thread this is");
-    let thread = thread.file_name().expect("its number is last");
+    let thread = std::fs::read_link("/proc/thread-self").expect("Linux has /proc/thread-self");
+    let thread = thread.file_name().expect("the thread ID is last");
     let arguments = ["--cpu-list", "--pid", CLIENT].map(std::ffi::OsStr::new);
     let moved = Command::new("taskset").args(arguments).arg(thread).output();
     assert!(
         moved.is_ok_and(|output| output.status.success()),
-        "it can be moved, as the servers were"
+        "taskset pinned the servers, so it can pin this thread"
     );
 }

@@ -1,4 +1,5 @@
-//! A new agreement on a host that has 100,000: how long it takes, beside the store's commit alone, and what each takes in memory.
+//! A new agreement on a host that already has 100,000: how long it takes compared with the store's
+//! commit alone, and how much memory each agreement takes.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -23,8 +24,8 @@ const AGREEMENTS: usize = 100_000;
 /// New agreements in each round.
 const ENTERED: usize = 20;
 
-/// From a proposal that both have signed and that was read to an agreement in force, durably. The baseline is the commit of the same
-/// record and nothing else: the difference is what the host does in memory.
+/// From a parsed proposal that both have signed to a durable agreement in force. The baseline only
+/// commits the same record, so the difference is the host's work in memory.
 pub fn among_100_000() -> Figure {
     let scene = Scene::new();
     let agreements = scene.open();
@@ -51,7 +52,7 @@ fn entered(agreements: &Agreements, proposal: Proposal) -> f64 {
     began.elapsed().as_secs_f64() * 1e6
 }
 
-/// Resident memory of the process for each of them, in bytes.
+/// Resident memory of the process per agreement, in bytes.
 pub fn memory_of_100_000() -> Figure {
     let scene = Scene::new();
     let before = resident();
@@ -61,7 +62,7 @@ pub fn memory_of_100_000() -> Figure {
     Figure::time_alone("bytes", vec![bytes])
 }
 
-/// Bytes of this process that are in memory.
+/// The resident memory of this process, in bytes.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("readable");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it is there");
@@ -69,7 +70,7 @@ fn resident() -> u64 {
     kib * 1024
 }
 
-/// Records of a host with all these agreements, each with another consumer.
+/// The records of a host with all these agreements, each with a different consumer.
 struct Scene {
     store: Arc<Store>,
     acme: Party,

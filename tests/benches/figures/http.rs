@@ -1,4 +1,5 @@
-//! Whole calls over HTTP, with wrk as the client: it takes less of the machine than a client in Rust would, and none of this process.
+//! Whole calls over HTTP. The client is wrk: it uses less CPU than a client in Rust would, and none
+//! of this process's.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -18,16 +19,16 @@ use crate::report::Figure;
 use crate::servers::{Bare, Work};
 use crate::{CONNECTIONS, ROUND, ROUNDS, SERVER_THREADS, cores};
 
-/// Time before the rounds: connections, caches and moving averages settle.
+/// Time before the rounds, in which connections, caches and moving averages settle.
 const WARM_UP: Duration = Duration::from_secs(1);
 
 const JSON: &str = "application/json";
 const OCTETS: &str = "application/octet-stream";
 
-/// A picture as LeNet takes it, of 32-bit floats.
+/// A LeNet input of 32-bit floats.
 const PICTURE: [usize; 4] = [1, 3, 32, 32];
 
-/// A call of a function that does nothing, beside a server that says hello.
+/// A call of a function that does nothing, compared with a hello-world server.
 pub fn noop() -> Figure {
     let (host, consumer) = host_with(&wat_guest("noop", &[]), "nothing");
     let bare = Bare::start(Work::Hello);
@@ -37,19 +38,19 @@ pub fn noop() -> Figure {
     load.compare((host.address(), "/acme/noop/nothing"), (bare.address(), "/"))
 }
 
-/// A call of a function that gives back the number that it gets, beside a server that says hello.
+/// A call of a function that returns its argument, a number, compared with a hello-world server.
 pub fn typed() -> Figure {
     let (host, consumer) = host_with(&wat_guest("number", &[]), "same");
     same_number(&host, &consumer, "/acme/number/same")
 }
 
-/// The same of a plugin in Rust that has 42 functions.
+/// The same with a Rust plugin that has 42 functions.
 pub fn typed_of_many() -> Figure {
     let (host, consumer) = host_with(&plugin("echo"), "echo-u8");
     same_number(&host, &consumer, "/acme/echo/echo-u8")
 }
 
-/// A request to a component of `wasi:http`, beside a server that says hello.
+/// A request to a `wasi:http` component, compared with a hello-world server.
 pub fn handler() -> Figure {
     let (host, consumer) = host_with(&plugin("herald"), "handle");
     let bare = Bare::start(Work::Hello);
@@ -65,7 +66,8 @@ fn same_number(host: &TestHost, consumer: &Party, path: &str) -> Figure {
     load.compare((host.address(), path), (bare.address(), "/"))
 }
 
-/// A call of a small model, beside a server that hands the same bytes to the same ONNX Runtime.
+/// A call of a small model, compared with a server that passes the same bytes to the same ONNX
+/// Runtime.
 pub fn lenet() -> Figure {
     let (host, consumer) = host_with(&plugin("lenet"), "infer");
     let bare = Bare::start(Work::Compute { model: raw_lenet(), shape: PICTURE.to_vec() });
@@ -73,11 +75,12 @@ pub fn lenet() -> Figure {
     let (ours, theirs) =
         (load.once(host.address(), "/acme/lenet/infer"), load.once(bare.address(), "/"));
     assert_eq!(ours.len(), 10 * size_of::<f32>());
-    assert_eq!(ours, theirs, "both compute the same");
+    assert_eq!(ours, theirs, "both compute the same output");
     load.compare((host.address(), "/acme/lenet/infer"), (bare.address(), "/"))
 }
 
-/// A host on the defaults of production, with one bundle and a consumer who may call one function without limits.
+/// A host with production defaults, one bundle, and a consumer who may call one function without
+/// limits.
 fn host_with(bundle: &[u8], function: &str) -> (TestHost, Party) {
     let host = TestHost::builder().threads(SERVER_THREADS).config(|config| {
         config.admission = config::Admission::default();
@@ -103,7 +106,7 @@ fn picture() -> Vec<u8> {
     (0..pixels).flat_map(|pixel| ((pixel * 37 % 256) as f32 / 127.5 - 1.0).to_le_bytes()).collect()
 }
 
-/// The same request, again and again.
+/// One request, to be repeated.
 struct Load {
     key: String,
     media: &'static str,
@@ -117,7 +120,7 @@ impl Load {
         Self { key: consumer.api_key.clone(), media, body: file }
     }
 
-    /// Sends it once and gives back the answer's body.
+    /// Sends it once and returns the response's body.
     fn once(&self, address: SocketAddr, path: &str) -> Vec<u8> {
         let body = std::fs::read(&self.body).expect("readable");
         let request = Request::new("POST", format!("http://{address}{path}")).bearer(&self.key);
@@ -127,7 +130,7 @@ impl Load {
         reply.body
     }
 
-    /// Requests per second of two servers in turns. Who comes first changes from round to round.
+    /// Requests per second of two servers, measured alternately. Each round swaps their order.
     fn compare(&self, ours: (SocketAddr, &str), theirs: (SocketAddr, &str)) -> Figure {
         self.run(ours, WARM_UP);
         self.run(theirs, WARM_UP);
@@ -147,7 +150,7 @@ impl Load {
     /// Requests per second of one server.
     ///
     /// # Panics
-    /// If any request fails: an error is quicker than an answer, and would make the figure better.
+    /// If any request fails: an error is faster than a response, so it would improve the figure.
     fn run(&self, (address, path): (SocketAddr, &str), time: Duration) -> f64 {
         let script = workspace().join("tests/benches/figures/post.lua");
         let output = cores::client("wrk")
@@ -163,7 +166,7 @@ impl Load {
         let last = text.lines().next_back().unwrap_or_default();
         let summary: Value =
             serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {text}{output:?}"));
-        let number = |member: &str| summary[member].as_f64().expect("`post.lua` says it");
+        let number = |member: &str| summary[member].as_f64().expect("`post.lua` prints it");
         assert!(number("refused") == 0.0 && number("broken") == 0.0, "{text}");
         number("requests") * 1e6 / number("micros")
     }

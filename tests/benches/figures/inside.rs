@@ -28,10 +28,11 @@ use wasmtime::{Engine, Store};
 use crate::report::{Figure, median};
 use crate::{ROUND, ROUNDS};
 
-/// Receipts of one round: so many that it takes a part of a second, so few that the log stays small.
+/// Receipts per round: enough to take a measurable part of a second, few enough to keep the log
+/// small.
 const RECEIPTS: usize = 20_000;
 
-/// A fresh sandbox, one call and its end, beside the same component in an engine as it comes.
+/// Starting a sandbox, one call, and its end, compared with the same component in a default engine.
 pub fn instantiate() -> Figure {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
@@ -61,7 +62,7 @@ async fn micros_of(mut call: impl AsyncFnMut()) -> f64 {
     median(batches)
 }
 
-/// A mebibyte as a `list<u8>`, into a fresh sandbox and out of it again.
+/// Passing a mebibyte as a `list<u8>` into a new sandbox and out again.
 pub fn bytes_1mib() -> Figure {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
@@ -80,7 +81,7 @@ fn verified(bundle: &[u8]) -> VerifiedBundle {
     bundle::verify(signed.into(), &limits).expect("signed")
 }
 
-/// A sandbox on the defaults of production.
+/// A sandbox with production defaults.
 struct Ours {
     sandbox: Sandbox,
     guest: Guest,
@@ -130,7 +131,8 @@ impl Ours {
     }
 }
 
-/// An engine on the defaults of wasmtime: memory is mapped for each instance, nothing interrupts a guest.
+/// An engine with wasmtime's defaults: memory is mapped for each instance, and nothing interrupts a
+/// guest.
 struct Plain {
     engine: Engine,
     pre: InstancePre<()>,
@@ -154,7 +156,7 @@ impl Plain {
     }
 }
 
-/// Asks the compiled terms of an agreement of so many rules about one call, which the last of them permits.
+/// Evaluates an agreement with this many compiled rules for one call, which the last rule permits.
 pub fn agreement_check(rules: usize) -> Figure {
     const BATCH: usize = 1000;
     let terms = terms_of(rules);
@@ -186,7 +188,7 @@ fn function(number: usize) -> FunctionName {
     format!("function-{number}").parse().expect("a name")
 }
 
-/// A signed agreement in which every rule has every constraint, compiled.
+/// A compiled agreement whose rules have every kind of constraint.
 fn terms_of(rules: usize) -> Terms {
     let party =
         |name: &str| Party { name: name.into(), key: Party::key_of(name), api_key: String::new() };
@@ -203,7 +205,7 @@ fn terms_of(rules: usize) -> Terms {
     Terms::compile(&proposal.complete().expect("both have signed"))
 }
 
-/// Writes a receipt, as every call does before its answer is released.
+/// Writes a receipt, as every call does before its response is released.
 pub fn receipt_append() -> Figure {
     let folder = TempDir::new().expect("a directory");
     let key = Party::key_of("host");

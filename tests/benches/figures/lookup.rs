@@ -1,4 +1,5 @@
-//! Finding and checking the agreement of a call: among 100,000 of them, beside a host that has one.
+//! Finding and checking the agreement of a call: among 100,000 agreements, compared with a host
+//! that has one.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -20,12 +21,13 @@ use crate::{ROUND, ROUNDS};
 
 const AGREEMENTS: usize = 100_000;
 
-/// Calls of this many consumers, in turn: each finds another agreement.
+/// The number of consumers that call in turn, each under its own agreement.
 const CALLERS: usize = 64;
 
 const BATCH: usize = 1000;
 
-/// Authentication, the model, the agreement and its evaluation: everything of a call before it waits for its turn.
+/// Authentication, the model, the agreement and its evaluation: everything that a call does before
+/// it queues.
 pub fn of_100_000() -> Figure {
     let (one, many) = (Scene::new(1), Scene::new(AGREEMENTS));
     let (ours, baseline) = (0..ROUNDS).map(|_| (many.time(), one.time())).unzip();
@@ -59,7 +61,8 @@ impl Scene {
             proposal.add_signature(&acme.key).expect("signed");
             records.push((proposal.id().to_string(), proposal.to_bytes()));
         }
-        // Put where the host keeps them, at once: handed in one by one each would wait for the disk.
+        // Written to the store in one commit: if they were submitted one by one, each would wait
+        // for the disk.
         let data = host.stop();
         let store =
             Store::open(&data.path().join("data/state.redb")).expect("the host has stopped");
@@ -89,7 +92,7 @@ impl Scene {
         Self { host, calls }
     }
 
-    /// Nanoseconds for one.
+    /// Nanoseconds per call.
     fn time(&self) -> f64 {
         let host = self.host.host();
         let (began, mut batches) = (Instant::now(), Vec::new());

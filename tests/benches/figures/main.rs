@@ -1,7 +1,8 @@
-//! Figures: how a host does beside the same thing without one. `make bench` runs it.
+//! Benchmarks: the host compared with the same work without a host. `make bench` runs them.
 //!
-//! What is compared is measured in turns in the same run, so that a machine that is busy with other things slows down both. A figure is
-//! the median of its rounds. Ratios are ours over the baseline's requests, or the baseline's time over ours: higher is better.
+//! Both sides of a figure are measured alternately in the same run, so that other load on the
+//! machine slows both. A figure is the median of its rounds. A ratio is our requests per second
+//! over the baseline's, or the baseline's time over ours: higher is better.
 
 mod cores;
 mod entry;
@@ -17,26 +18,27 @@ use std::time::Duration;
 
 use report::Figure;
 
-// As in the `hospes` binary; the baselines have it too.
+// As in the `hospes` binary; the baselines use it too.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Rounds of each figure.
 const ROUNDS: usize = 11;
 
-/// Time that one side of a figure has in one round.
+/// Time per side and round.
 const ROUND: Duration = Duration::from_secs(1);
 
-/// Threads that a server serves with, ours and the baseline's. One is left for the client on a machine with two cores.
+/// Server threads, ours and the baseline's. On a machine with two cores, this leaves one for the
+/// client.
 const SERVER_THREADS: usize = 1;
 
 /// Connections that the client keeps busy.
 const CONNECTIONS: usize = 32;
 
-/// Measures one figure, in all its rounds.
+/// Measures one figure in all its rounds.
 type Measure = fn() -> Figure;
 
-/// Every figure, by its name. Names are stable: results of different days are compared by them.
+/// All figures, by name. The names are stable, so that results of different days can be compared.
 const FIGURES: [(&str, Measure); 16] = [
     ("instantiate", inside::instantiate),
     ("bytes_1mib", inside::bytes_1mib),
@@ -56,7 +58,7 @@ const FIGURES: [(&str, Measure); 16] = [
     ("receipt_append", inside::receipt_append),
 ];
 
-/// Measures the figures that are named, or all; only all are kept.
+/// Measures the named figures, or all. Results are saved only if all are measured.
 fn main() -> std::io::Result<()> {
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();

@@ -1,4 +1,4 @@
-//! A picture of 600 KB over the Open Inference Protocol, beside ONNX Runtime in this process.
+//! An image of 600 KB over the Open Inference Protocol, compared with ONNX Runtime in this process.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -13,17 +13,18 @@ use system_tests::{Tensors, TestHost, batched_bundle, computed, terms, workspace
 use crate::report::{Figure, median};
 use crate::{ROUND, ROUNDS, SERVER_THREADS, cores};
 
-/// What EfficientNet-Lite0 takes.
+/// The input shape of EfficientNet-Lite0.
 const SHAPE: [usize; 4] = [1, 3, 224, 224];
 
-/// A tiny inference as Triton's own tool for measuring sees it, over one of the protocols.
+/// A tiny inference over one of the protocols, as measured by Triton's own tool.
 pub fn perf_analyzer(protocol: &str) -> Figure {
     let fronts = Tensors::start();
     let round = |_| fronts.perf_analyzer(protocol).as_secs_f64() * 1e6;
     Figure::time_alone("µs", (0..ROUNDS).map(round).collect())
 }
 
-/// Milliseconds of one inference, from the first byte sent to the last one read; one at a time, on one thread both.
+/// Milliseconds per inference, from the first byte sent to the last byte read; one at a time, both
+/// on one thread.
 pub fn efficientnet() -> Figure {
     let model = workspace().join("plugins/target/models/efficientnet-lite0/model.onnx");
     let model = std::fs::read(model).expect("`make plugins` brings it");
@@ -45,7 +46,7 @@ pub fn efficientnet() -> Figure {
     let mut front = Front::new(&host, &zoe.api_key, &data);
 
     let expected = computed(&*bare, &input);
-    assert_eq!(front.infer(), expected[0].data().as_ref(), "both compute the same");
+    assert_eq!(front.infer(), expected[0].data().as_ref(), "both compute the same output");
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         ours.push(cores::as_client(|| millis(|| drop(front.infer()))));
@@ -54,7 +55,7 @@ pub fn efficientnet() -> Figure {
     Figure::time("ms", ours, theirs)
 }
 
-/// The median over one round.
+/// The median time over one round, in milliseconds.
 fn millis(mut work: impl FnMut()) -> f64 {
     let (began, mut times) = (Instant::now(), Vec::new());
     while began.elapsed() < ROUND {
@@ -65,7 +66,7 @@ fn millis(mut work: impl FnMut()) -> f64 {
     median(times)
 }
 
-/// A connection, and the bytes of one request: as `tritonclient` sends them.
+/// A connection and the bytes of one request, as `tritonclient` sends them.
 struct Front {
     stream: TcpStream,
     request: Vec<u8>,
@@ -88,14 +89,14 @@ impl Front {
         Self { stream, request: [head.as_bytes(), json.as_bytes(), data].concat() }
     }
 
-    /// The only output's bytes.
+    /// The bytes of the only output.
     fn infer(&mut self) -> Vec<u8> {
         self.stream.write_all(&self.request).expect("sent");
         let mut answer = Vec::new();
         let mut part = [0; 16 << 10];
         loop {
             let read = self.stream.read(&mut part).expect("an answer");
-            assert!(read > 0, "the answer ends: {}", String::from_utf8_lossy(&answer));
+            assert!(read > 0, "the response is incomplete: {}", String::from_utf8_lossy(&answer));
             answer.extend_from_slice(&part[..read]);
             let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
                 continue;

@@ -1,4 +1,5 @@
--- What wrk sends, and how it says what came of it. Arguments: the API key, the media type both ways, a file with the body.
+-- The requests that wrk sends, and the summary that it prints. Arguments: the API key, the media type of requests and responses, a
+-- file with the body.
 
 function init(arguments)
   local key, media, path = arguments[1], arguments[2], arguments[3]
@@ -11,7 +12,7 @@ function init(arguments)
   file:close()
 end
 
--- The last line is for the program that started this.
+-- The benchmark parses the last line.
 function done(summary, latency, requests)
   local errors = summary.errors
   local broken = errors.connect + errors.read + errors.write + errors.timeout

@@ -1,4 +1,4 @@
-//! What was measured, for people and for programs.
+//! Results, for people and for programs.
 
 use std::path::PathBuf;
 
@@ -15,8 +15,8 @@ pub struct Figure {
 }
 
 impl Figure {
-    /// Requests per second, from the rounds of both sides. The ratio is the middle of those of the rounds: what the machine does in
-    /// the meantime moves both sides of a round.
+    /// Requests per second, from the rounds of both sides. The ratio is the median of the rounds'
+    /// ratios, because other load on the machine affects both sides of a round.
     pub fn rate(ours: Vec<f64>, baseline: Vec<f64>) -> Self {
         let ratios = ours.iter().zip(&baseline).map(|(ours, baseline)| ours / baseline).collect();
         let (value, baseline) = (median(ours), Some(median(baseline)));
@@ -29,13 +29,13 @@ impl Figure {
         Self { value, unit, baseline: Some(baseline), ratio: Some(baseline / value) }
     }
 
-    /// A time that there is nothing to compare with.
+    /// A time without a baseline.
     pub fn time_alone(unit: &'static str, ours: Vec<f64>) -> Self {
         Self { value: median(ours), unit, baseline: None, ratio: None }
     }
 }
 
-/// The middle of some measurements.
+/// The median of some measurements.
 ///
 /// # Panics
 /// If there are none.
@@ -44,7 +44,7 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// The names of the columns of [`row`].
+/// The column headings of [`row`].
 pub fn heading() -> String {
     format!("{:<20}{:>12}  {:<12}{:>12}{:>8}", "", "ours", "unit", "baseline", "ratio")
 }

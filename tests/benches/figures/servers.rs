@@ -1,4 +1,5 @@
-//! Servers that do only what has to be done, on the same HTTP library as a host: no accounts, agreements, sandboxes or receipts.
+//! Servers that do only the necessary work, with the host's HTTP library: no accounts, agreements,
+//! sandboxes or receipts.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -22,9 +23,9 @@ use crate::SERVER_THREADS;
 /// What a bare server does with a request.
 #[derive(Clone)]
 pub enum Work {
-    /// Answers with a word, whatever it is asked.
+    /// Answers every request with the same word.
     Hello,
-    /// Computes a model of one input and one output, on the thread that has read the request.
+    /// Runs a model with one input and one output on the thread that has read the request.
     Compute { model: Arc<dyn Model>, shape: Vec<usize> },
 }
 
@@ -62,7 +63,7 @@ impl Bare {
         Self { _runtime: runtime, address }
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -1,6 +1,8 @@
-//! Offers, requests, agreements, events and moves. Whatever is read is written again as the same bytes.
+//! Offers, requests, agreements, events and moves. Anything that parses is written again as the
+//! same bytes.
 //!
-//! The bytes are taken as an envelope, and as a payload that is signed here by the right key: a fuzzer does not guess signatures.
+//! The input is tried as an envelope, and as a payload that is signed here with the right key,
+//! because a fuzzer cannot guess signatures.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -13,14 +15,16 @@ use hospes::id::Digest;
 use hospes::key::PartyKey;
 use libfuzzer_sys::fuzz_target;
 
-/// The publisher and the consumer of the conformance corpus, which is what fuzzing begins with.
-static KEYS: LazyLock<[PartyKey; 2]> =
-    LazyLock::new(|| ["acme", "zoe"].map(|name| PartyKey::from_secret(Digest::of(name.as_bytes()).as_bytes())));
+/// The publisher and the consumer of the conformance corpus, with which fuzzing begins.
+static KEYS: LazyLock<[PartyKey; 2]> = LazyLock::new(|| {
+    ["acme", "zoe"].map(|name| PartyKey::from_secret(Digest::of(name.as_bytes()).as_bytes()))
+});
 
 fuzz_target!(|bytes: &[u8]| {
     envelope(bytes);
     payload(bytes);
-    // What is JSON, in its canonical form: most changes leave that, and would get no further.
+    // JSON is made canonical first: most mutations break the canonical form and would be rejected
+    // early.
     if let Ok(json) = serde_json::from_slice::<serde_json::Value>(bytes)
         && let Ok(canonical) = serde_json_canonicalizer::to_vec(&json)
     {
@@ -38,7 +42,9 @@ fn payload(bytes: &[u8]) {
             }
         }
     }
-    if let Ok(mut signed) = Envelope::sign("application/vnd.hospes.agreement.v1+json", bytes.to_vec(), acme) {
+    if let Ok(mut signed) =
+        Envelope::sign("application/vnd.hospes.agreement.v1+json", bytes.to_vec(), acme)
+    {
         let _ = signed.add_signature(zoe);
         envelope(&signed.to_bytes());
     }

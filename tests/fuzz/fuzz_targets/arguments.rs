@@ -1,4 +1,5 @@
-//! The JSON of a call, read by a function's types. Whatever is read is written, and read again as the same value.
+//! The JSON arguments of a call, parsed by the function's types. Any value that parses must survive
+//! a round trip.
 #![no_main]
 
 use std::sync::Arc;
@@ -18,10 +19,13 @@ fn types() -> Vec<Field> {
         field("e", option(Type::Record([field("x", Type::F64), field("y", Type::Char)].into()))),
         field(
             "f",
-            option(Type::Variant([
-                Case { name: "p".into(), ty: None },
-                Case { name: "q".into(), ty: Some(Type::S16) },
-            ].into())),
+            option(Type::Variant(
+                [
+                    Case { name: "p".into(), ty: None },
+                    Case { name: "q".into(), ty: Some(Type::S16) },
+                ]
+                .into(),
+            )),
         ),
         field("g", option(option(Type::Bool))),
         field("h", option(Type::Flags(["r".into(), "w".into()].into()))),
@@ -35,7 +39,10 @@ fn types() -> Vec<Field> {
                 params: [field("s", Type::S32)].into(),
             }))),
         ),
-        field("j", option(Type::Tuple([Type::S64, Type::Enum(["m".into(), "n".into()].into())].into()))),
+        field(
+            "j",
+            option(Type::Tuple([Type::S64, Type::Enum(["m".into(), "n".into()].into())].into())),
+        ),
     ]
 }
 
@@ -45,7 +52,7 @@ fuzz_target!(|bytes: &[u8]| {
     let record = Type::Record(types.clone().into());
     let mut text = Vec::new();
     write::json(&Value::Record(values.clone()), &record, &mut text);
-    let again = parse::arguments(&types, &text).expect("what is written is read");
+    let again = parse::arguments(&types, &text).expect("written arguments parse");
     let mut twice = Vec::new();
     write::json(&Value::Record(again), &record, &mut twice);
     assert_eq!(text, twice);

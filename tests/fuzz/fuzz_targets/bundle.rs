@@ -1,4 +1,5 @@
-//! Bundles: the first thing that a publisher sends. Whatever verifies names a publisher and holds what it says.
+//! Bundles, the first thing that a publisher sends. Any bundle that verifies names a publisher and
+//! contains what its manifest lists.
 #![no_main]
 
 use hospes::bundle::{BundleLimits, Shape, verify};

@@ -1,12 +1,13 @@
-//! Evaluation: clauses as lines of text, and then calls. The compiled form and the explanation say the same, and nothing panics.
+//! Evaluation: clauses as lines of text, then calls. The compiled terms and the explanation must
+//! agree, and nothing may panic.
 #![no_main]
 
 use std::time::Duration;
 
 use hospes::admission::{Ledger, Spent, Want};
 use hospes::agreement::{
-    Agreement, CallFacts, Clauses, Decision, Facts, InputFacts, Offer, Permission, Report, SignedOffer,
-    Target, Terms, Versions, render,
+    Agreement, CallFacts, Clauses, Decision, Facts, InputFacts, Offer, Permission, Report,
+    SignedOffer, Target, Terms, Versions, render,
 };
 use hospes::capability::Capability;
 use hospes::id::Digest;
@@ -18,22 +19,26 @@ fuzz_target!(|input: (u64, &str)| {
     let (seed, text) = input;
     let issued = Timestamp::from_second(1_796_083_200).expect("a time");
     let function: hospes::id::FunctionName = "f".parse().expect("a name");
-    let target = Target { model: "acme/m".parse().expect("a model"), versions: Versions::Bundle(Digest::of(b"m")) };
+    let target = Target {
+        model: "acme/m".parse().expect("a model"),
+        versions: Versions::Bundle(Digest::of(b"m")),
+    };
     let mut clauses = Clauses::new(target, vec![Permission::new(function.clone())]);
     for line in text.lines().take(24) {
         let before = clauses.clone();
         if clauses.add_line(line, issued).is_err() {
-            assert_eq!(clauses, before, "a line that is none changes nothing");
+            assert_eq!(clauses, before, "an invalid line changes nothing");
         }
     }
     let [acme, zoe] = [[1; 32], [2; 32]].map(|secret| PartyKey::from_secret(&secret));
     let Ok(offer) = Offer::new(acme.party(), clauses, Vec::new()) else { return };
     let Ok(offer) = SignedOffer::sign(offer, &acme) else { return };
-    assert_eq!(SignedOffer::parse(&offer.to_bytes()).expect("its own form"), offer);
+    assert_eq!(SignedOffer::parse(&offer.to_bytes()).expect("a written offer parses"), offer);
     let Ok(agreement) = Agreement::accept(&offer, zoe.party(), issued) else { return };
     assert!(!render(&agreement).is_empty());
     let terms = Terms::preview(offer.id(), &agreement);
-    let ledgers: Vec<_> = terms.rules().iter().map(|rule| Ledger::new(rule.limits().clone(), None)).collect();
+    let ledgers: Vec<_> =
+        terms.rules().iter().map(|rule| Ledger::new(rule.limits().clone(), None)).collect();
     for turn in 0..6_u32 {
         let bits = seed.rotate_left(turn * 11);
         let after = Duration::from_millis(bits % 100_000 * u64::from(turn));
@@ -43,7 +48,10 @@ fuzz_target!(|input: (u64, &str)| {
             input_bytes: bits % 300,
             purpose: ["urn:x:a", "urn:x:b"].get((bits % 3) as usize).copied(),
             country: None,
-            imports: Capability::ALL.into_iter().filter(|one| bits >> (*one as u32) & 1 == 1).collect(),
+            imports: Capability::ALL
+                .into_iter()
+                .filter(|one| bits >> (*one as u32) & 1 == 1)
+                .collect(),
         };
         let input = InputFacts { rows: 1 + bits % 5, tensors: &[] };
         let rules = terms.narrow(terms.permits(&facts), &input);
@@ -55,7 +63,12 @@ fuzz_target!(|input: (u64, &str)| {
             output_bytes_max: bits % 1000,
             wall_max: Duration::from_millis(bits % 5000 + 1),
         };
-        let report = Report::new(agreement.clauses(), &terms, &Facts { call: facts, input: Some(input) }, &usage);
+        let report = Report::new(
+            agreement.clauses(),
+            &terms,
+            &Facts { call: facts, input: Some(input) },
+            &usage,
+        );
         let reserved = rules.iter().find_map(|rule| ledgers[usize::from(rule)].reserve(&want).ok());
         assert_eq!(report.decision == Decision::Permitted, reserved.is_some(), "{report}");
         assert!(!report.to_string().is_empty());

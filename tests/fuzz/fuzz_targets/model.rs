@@ -1,4 +1,5 @@
-//! ONNX models, before any backend sees them. Whatever is let through has no more operators than bytes.
+//! ONNX models, before any backend sees them. Any accepted model has at most as many operators as
+//! bytes.
 #![no_main]
 
 use hospes::onnx;

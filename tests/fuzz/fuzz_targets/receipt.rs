@@ -1,4 +1,4 @@
-//! Receipts and their proofs, as somebody hands them to an auditor.
+//! Receipts and their proofs, as handed to an auditor.
 #![no_main]
 
 use hospes::id::Party;
@@ -9,6 +9,6 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(proof) = ReceiptProof::parse(bytes) {
         let _ = proof.verify(&Party::from_public_key([7; 32]));
         let again = ReceiptProof::parse(&proof.to_bytes());
-        assert!(again.is_ok(), "what is read is written and read again");
+        assert!(again.is_ok(), "a receipt survives a round trip");
     }
 });

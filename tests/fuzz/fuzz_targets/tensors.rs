@@ -1,4 +1,5 @@
-//! Named tensors in JSON. Whatever is read fits its shape, and is read again from what is written.
+//! Named tensors in JSON. Any tensor that parses fits its shape and parses again after it was
+//! written.
 #![no_main]
 
 use hospes::tensor::json::{parse_inputs, write_outputs};
@@ -9,6 +10,9 @@ fuzz_target!(|bytes: &[u8]| {
     let mut text = Vec::new();
     if write_outputs(&inputs, &mut text).is_ok() {
         let text = String::from_utf8(text).expect("text").replacen("outputs", "inputs", 1);
-        assert_eq!(parse_inputs(text.as_bytes()).expect("what is written is read").len(), inputs.len());
+        assert_eq!(
+            parse_inputs(text.as_bytes()).expect("written tensors parse").len(),
+            inputs.len()
+        );
     }
 });

@@ -1,4 +1,4 @@
-//! What a host and its workers read from each other.
+//! Messages between a host and its workers.
 #![no_main]
 
 use hospes::inference::protocol::{Done, Job, Order, Report};

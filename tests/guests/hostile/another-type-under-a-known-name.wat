@@ -1,5 +1,5 @@
 ;; expect: refused that plugins may not have
-;; Says that `terms` takes a pointer and gives a number.
+;; Declares that `terms` takes a pointer and returns a number.
 (component
   (import "hospes:plugin/call@0.1.0" (instance $call (export "terms" (func (param "at" u32) (result u32)))))
   (core module $m (func (export "run")))

@@ -1,5 +1,5 @@
 ;; expect: 502 plugin-failed trap
-;; A component may not call down into one that it instantiates while it runs itself.
+;; A component may not call into a component that it instantiates while it is itself running.
 (component
   (component $inner
     (core module $m (func (export "f") (param i32) (result i32) (local.get 0)))

@@ -1,5 +1,5 @@
 ;; expect: refused exceeds the per-instance limit
-;; Each of four memories is within what one may have; together they are not.
+;; Each of the four memories is below the limit, but their sum is not.
 (module
   (memory $a (export "memory") 1) (memory $b 1) (memory $c 1) (memory $d 1)
   (func (export "run")

@@ -1,6 +1,6 @@
 ;; expect: 502 plugin-failed handle-limit
 ;; world: import wasi:nn/graph@0.2.0-rc-2024-10-28; export run: func();
-;; Each refusal is an error that it holds.
+;; Each refusal is an error resource that the guest keeps.
 (module (import "wasi:nn/graph@0.2.0-rc-2024-10-28" "load-by-name" (func $load (param i32 i32 i32)))
   (memory (export "memory") 1)
   (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 4096))

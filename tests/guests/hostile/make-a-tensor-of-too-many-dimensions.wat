@@ -1,6 +1,6 @@
 ;; expect: answers
 ;; world: import wasi:nn/tensor@0.2.0-rc-2024-10-28; export run: func();
-;; A shape whose elements cannot be counted.
+;; A shape whose number of elements overflows.
 (module
   (import "wasi:nn/tensor@0.2.0-rc-2024-10-28" "[constructor]tensor" (func $new (param i32 i32 i32 i32 i32) (result i32)))
   (memory (export "memory") 1)

@@ -1,5 +1,5 @@
 ;; expect: 502 plugin-failed handle-limit
-;; Resources of its own take room on the host as well.
+;; A guest's own resources take memory on the host as well.
 (component
   (type $r (resource (rep i32)))
   (core func $new (canon resource.new $r))

@@ -1,5 +1,5 @@
 ;; expect: answers
-;; Of requests to the outside the host keeps no long texts: each once stayed for as long as its handle, and nobody counted it.
+;; The host refuses long texts in outgoing requests. It once kept each of them as long as its handle, without counting it.
 (component
   (import "wasi:http/types@0.2.0" (instance $types
     (export "fields" (type $fields (sub resource)))
@@ -34,7 +34,7 @@
       (memory.fill (i32.const 0) (i32.const 65) (i32.const 9000))
       (i32.store8 (i32.const 0) (i32.const 47))
       (local.set $request (call $request (call $fields)))
-      ;; 8,193 bytes are too many, and 8,192 are not.
+      ;; 8,192 bytes are allowed, 8,193 are not.
       (if (i32.eqz (call $method (local.get $request) (i32.const 9) (i32.const 1) (i32.const 8193))) (then unreachable))
       (if (call $method (local.get $request) (i32.const 9) (i32.const 1) (i32.const 8192)) (then unreachable))
       (if (i32.eqz (call $path (local.get $request) (i32.const 1) (i32.const 0) (i32.const 8193))) (then unreachable))

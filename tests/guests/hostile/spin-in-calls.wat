@@ -1,3 +1,3 @@
 ;; expect: 504 plugin-deadline deadline
-;; Calls itself from the tail for ever.
+;; Endless tail calls.
 (module (func $again (return_call $again)) (func (export "run") (call $again)))

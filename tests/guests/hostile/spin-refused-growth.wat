@@ -1,4 +1,4 @@
 ;; expect: 504 plugin-deadline deadline
-;; Asks for more than it may have, again and again.
+;; Repeatedly asks for more memory than allowed.
 (module (memory (export "memory") 1)
   (func (export "run") (loop $l (drop (memory.grow (i32.const 65000))) (br $l))))

@@ -1,5 +1,5 @@
 ;; expect: answers
-;; The clock stands still until the start is over.
+;; The clock does not advance during the start function.
 (component
   (import "wasi:clocks/monotonic-clock@0.2.0" (instance $clock (export "now" (func (result u64)))))
   (core func $now (canon lower (func $clock "now")))

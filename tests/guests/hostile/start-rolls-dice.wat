@@ -1,5 +1,5 @@
 ;; expect: answers
-;; Random numbers of a start are the same each time: it cannot fail in calls if it did not when it was published.
+;; The random numbers of a start function are always the same, so it cannot fail in a call if it succeeded at publishing.
 (component
   (import "wasi:random/insecure@0.2.0" (instance $random (export "get-insecure-random-u64" (func (result u64)))))
   (core func $u64 (canon lower (func $random "get-insecure-random-u64")))

@@ -1,5 +1,5 @@
 ;; expect: refused deadline
-;; Waits for a clock that is an hour away.
+;; Waits for an hour.
 (component
   (import "wasi:io/poll@0.2.0" (instance $poll
     (export "pollable" (type $p (sub resource)))

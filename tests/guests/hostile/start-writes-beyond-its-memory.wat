@@ -1,3 +1,3 @@
 ;; expect: refused trap
-;; A segment that does not fit.
+;; A data segment beyond the end of memory.
 (module (memory (export "memory") 1) (data (i32.const 65535) "abc") (func (export "run")))

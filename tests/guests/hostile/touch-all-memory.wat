@@ -1,5 +1,5 @@
 ;; expect: 502 plugin-failed memory-limit
-;; Grows by a page and writes to it, until there is no more.
+;; Grows by a page and writes to it, until growing fails.
 (module (memory (export "memory") 1)
   (func (export "run") (local $at i32)
     (loop $l

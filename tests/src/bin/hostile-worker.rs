@@ -1,10 +1,12 @@
-//! A malicious worker, which replaces `hospes worker` where a test says so.
+//! A malicious worker, which some tests use in place of `hospes worker`.
 //!
-//! It is confined as the real one is. Given an ordinary model it tries to reach what is not its own and reports what it reached, as
-//! the reason why it does not load the model. Given a model whose documentation says `hostile:WORD;` it loads it and answers with
-//! garbage of that kind; `hostile:2-WORD;` answers well twice before that. `good` always answers well, `hang` is never loaded, and
-//! `tract-hang` and `tract-fails` are good unless tract is to compute them. With `dies-again` and `slow-again` it is good until it loads the
-//! model from where the host keeps it, as it does when it has taken another worker's place.
+//! It is confined like the real one. For an ordinary model, it tries to reach what it must not, and
+//! reports what it reached as the reason for not loading the model. If a model's documentation
+//! contains `hostile:WORD;`, it loads the model and answers with that kind of garbage; with
+//! `hostile:2-WORD;`, the first two answers are correct. `good` always answers correctly and `hang`
+//! never finishes loading; `tract-hang` and `tract-fails` do what they say with tract and are good
+//! otherwise. `dies-again` and `slow-again` are good until the model is loaded from the host's
+//! store, as happens when this worker replaces another.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -35,7 +37,7 @@ fn main() {
     }
     let mut buffer = Buffer::default();
     let setup = control.receive::<Order>(&mut buffer).expect("readable").expect("the first");
-    let Order::Setup(setup) = setup.message else { panic!("the first order is how to work") };
+    let Order::Setup(setup) = setup.message else { panic!("the first order must be the setup") };
     let host = rustix::process::getppid().expect("a parent");
     let answers = End::from(work.as_fd().try_clone_to_owned().expect("a socket"));
     bear_large_files();
@@ -60,7 +62,7 @@ fn main() {
         };
         let mut text = Vec::new();
         let mut file = File::from(order.file.expect("a model's file"));
-        // What is published comes in memory, what is kept from the disk.
+        // A model being published arrives in sealed memory, a stored one as a file.
         let is_kept = rustix::fs::fcntl_get_seals(&file).is_err();
         (&mut file).take(bytes).read_to_end(&mut text).expect("readable");
         let text = String::from_utf8_lossy(&text).into_owned();
@@ -85,7 +87,7 @@ fn main() {
 
 /// How a model's jobs are answered.
 struct Garbage {
-    /// So many are answered well before.
+    /// How many are answered correctly first.
     good: u32,
     word: String,
 }
@@ -95,7 +97,9 @@ impl Garbage {
         let (good, word) = match said.split_once('-') {
             Some(("tract", word)) if backend == BackendKind::Tract => (0, word),
             Some(("tract", _)) => (0, "good"),
-            Some((good, word)) if good.parse::<u32>().is_ok() => (good.parse().expect("so"), word),
+            Some((good, word)) if good.parse::<u32>().is_ok() => {
+                (good.parse().expect("just parsed"), word)
+            }
             Some(_) | None => (0, said),
         };
         Self { good, word: word.to_owned() }
@@ -122,10 +126,11 @@ fn signature() -> ModelSignature {
     ModelSignature { inputs: vec![input], outputs: vec![output] }
 }
 
-/// Makes writing more than it may an error that it can report, and not its end.
+/// Makes writing beyond the file size limit an error that can be reported, instead of a fatal
+/// signal.
 fn bear_large_files() {
-    // SAFETY: nothing of this process handles the signal.
-    #[expect(unsafe_code, reason = "there is no safe call for it")]
+    // SAFETY: nothing in this process handles the signal.
+    #[expect(unsafe_code, reason = "there is no safe equivalent")]
     let before = unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     assert_ne!(before, libc::SIG_ERR);
 }
@@ -133,15 +138,15 @@ fn bear_large_files() {
 /// See fcntl(2); `libc` does not name it.
 const F_SETSIG: libc::c_int = 10;
 
-/// Has a file tell `host` of what happens to it, by a signal.
+/// Makes the kernel signal `host` about events on a file.
 fn own(command: libc::c_int, value: libc::c_int) -> bool {
-    // SAFETY: these commands take a number and change how the socket is.
-    #[expect(unsafe_code, reason = "there is no safe call for it")]
+    // SAFETY: these commands take a number and change only the socket's settings.
+    #[expect(unsafe_code, reason = "there is no safe equivalent")]
     let done = unsafe { libc::fcntl(libc::STDIN_FILENO, command, value) };
     done == 0
 }
 
-/// What can be done that must not be possible.
+/// Attempts everything that must be impossible, and reports what succeeded.
 fn attack(host: Pid, mut model: File) -> String {
     let host_number = host.as_raw_nonzero();
     let tries: Vec<(&str, bool)> = vec![
@@ -181,7 +186,7 @@ fn attack(host: Pid, mut model: File) -> String {
     format!("reached: {reached:?}, tried: {}", tries.len())
 }
 
-/// Whether it lets go of what is cancelled, which it does not compute.
+/// Whether it confirms cancelled jobs, which it does not compute.
 fn is_obedient(models: &Mutex<HashMap<u32, Garbage>>) -> bool {
     models.lock().expect("sound").values().any(|garbage| garbage.word == "obedient")
 }
@@ -198,7 +203,7 @@ fn answer(work: &End, models: &Mutex<HashMap<u32, Garbage>>) {
         let done = |result: Result<Vec<Head>, JobError>| Done { job, nanos: u64::MAX, result };
         let word = models.lock().expect("sound").get_mut(&model).expect("loaded").next();
         let answers = match word.as_str() {
-            // With one element it is tried out before it goes live.
+            // The trial inference before it goes live has one element.
             "obedient" if is_single => vec![done(Ok(vec![head(DataType::U8, &[1], 1)]))],
             "good" => vec![done(Ok(vec![good()]))],
             "fails" => vec![done(Err(JobError::Backend(BackendError::Failed("no".into()))))],

@@ -1,7 +1,9 @@
-//! Briefly runs a host of a later version on another's data: its registry has corrected sentences and a 35th term.
+//! Briefly runs a host of a later version on another host's data: its registry has corrected
+//! wording and a 35th term.
 //!
-//! `later-host FOLDER TIME KEY AGREEMENT` serves `FOLDER/data` at that time, calls `acme/identity/infer` once under the agreement, and
-//! writes what `GET /api/agreements` says then.
+//! `later-host FOLDER TIME KEY AGREEMENT` serves `FOLDER/data` at that time, calls
+//! `acme/identity/infer` once under the agreement, and prints the response of
+//! `GET /api/agreements`.
 
 use std::io::{Write as _, stdout};
 use std::path::PathBuf;
@@ -17,7 +19,7 @@ const CORRECTED: &str = "The function `{}`, and no other, may be executed.";
 const TENSOR: &str =
     r#"{"inputs": [{"name": "x", "datatype": "FP32", "shape": [2], "data": [1.5, -2]}]}"#;
 
-/// The terms of that version.
+/// The registry terms of that version.
 fn later() -> &'static [Term] {
     let mut terms = TERMS.to_vec();
     for term in &mut terms {
@@ -32,7 +34,7 @@ fn later() -> &'static [Term] {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [folder, time, key, agreement] = &arguments[..] else { panic!("four arguments") };
-    assert!(read_by(later()).is_ok(), "nobody else does");
+    assert!(read_by(later()).is_ok(), "the registry is set before its first use");
     assert_eq!(Registry::newest().number(), 2);
     assert_eq!(Operand::Function.term().phrase(Operator::Eq), Some(CORRECTED));
     let data = TempDir::new().expect("a folder");

@@ -1,5 +1,5 @@
-//! Runs a program as on a kernel without Landlock: `without-landlock PROGRAM ARGUMENT…`. For it and all its children, Landlock's system
-//! calls do not exist.
+//! Runs a program as if the kernel had no Landlock: `without-landlock PROGRAM ARGUMENT…`.
+//! Landlock's system calls fail for it and all its children as if they did not exist.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt as _;
@@ -14,10 +14,10 @@ fn main() {
         BTreeMap::from([(libc::SYS_landlock_create_ruleset, Vec::new())]),
         SeccompAction::Allow,
         SeccompAction::Errno(libc::ENOSYS.cast_unsigned()),
-        std::env::consts::ARCH.try_into().expect("an architecture with such filters"),
+        std::env::consts::ARCH.try_into().expect("a supported architecture"),
     );
     let filter: BpfProgram = filter.and_then(TryInto::try_into).expect("a sound filter");
-    seccompiler::apply_filter(&filter).expect("the kernel takes filters");
+    seccompiler::apply_filter(&filter).expect("the kernel supports filters");
     let error = Command::new(&program).args(arguments).exec();
     panic!("{}: {error}", program.display());
 }

@@ -1,9 +1,10 @@
-//! The part of the inputs that is broken as HTTP, or that other fronts take.
+//! Inputs that are malformed HTTP, and inputs for the other front ends.
 
 use super::{Input, JSON, Right, Sender, Way};
 
 impl Sender<'_> {
-    /// Requests whose end is not clear: what one side takes for a body, another takes for the next request.
+    /// Requests with an ambiguous end (request smuggling): what one peer reads as the body, another
+    /// reads as the next request.
     pub(super) fn broken(&self) -> Vec<Input> {
         let next = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
         let raw = |name: &str, headers: &str, body: &str| {
@@ -28,31 +29,32 @@ impl Sender<'_> {
             ),
             raw("two lengths in one", "content-length: 7, 8\r\n", &format!("{{\"v\":1}}{next}")),
             raw("a length with a sign", "content-length: +7\r\n", "{\"v\":1}"),
-            raw("a length below zero", "content-length: -1\r\n", "{\"v\":1}"),
-            raw("a length beyond 64 bits", "content-length: 99999999999999999999\r\n", "{\"v\":1}"),
+            raw("a negative length", "content-length: -1\r\n", "{\"v\":1}"),
+            raw("a length over 64 bits", "content-length: 99999999999999999999\r\n", "{\"v\":1}"),
             raw("chunked twice", "transfer-encoding: chunked, chunked\r\n", &ended),
-            raw("packed and chunked", "transfer-encoding: gzip, chunked\r\n", &ended),
+            raw("compressed and chunked", "transfer-encoding: gzip, chunked\r\n", &ended),
             raw("chunked on two lines", &chunked.repeat(2), &ended),
-            raw("chunked and then not", "transfer-encoding: chunked, identity\r\n", &ended),
+            raw("chunked, then identity", "transfer-encoding: chunked, identity\r\n", &ended),
             raw("chunked, nearly", "transfer-encoding: xchunked\r\n", &ended),
             raw(
                 "a space before the colon",
                 "transfer-encoding : chunked\r\ncontent-length: 7\r\n",
                 &ended,
             ),
-            raw("a header that goes on", "x: a\r\n b\r\ncontent-length: 7\r\n", "{\"v\":1}"),
-            raw("a header that is two", "x: a\rb: c\r\ncontent-length: 7\r\n", "{\"v\":1}"),
-            raw("a zero in a header", "x: a\0b\r\ncontent-length: 7\r\n", "{\"v\":1}"),
-            raw("chunks of no number", chunked, "zz\r\n{\"v\":1}\r\n0\r\n\r\n"),
-            raw("a chunk beyond 64 bits", chunked, "fffffffffffffffff\r\n"),
-            raw("a chunk longer than it says", chunked, "1\r\n{\"v\":1}\r\n0\r\n\r\n"),
-            raw("a chunk of all there is", chunked, "ffffffffffffffff\r\n").or(Right::Refused(408)),
-            raw("a long extension of a chunk", chunked, &extended).or(Right::Closed),
+            raw("a folded header", "x: a\r\n b\r\ncontent-length: 7\r\n", "{\"v\":1}"),
+            raw("a header with a bare CR", "x: a\rb: c\r\ncontent-length: 7\r\n", "{\"v\":1}"),
+            raw("a NUL in a header", "x: a\0b\r\ncontent-length: 7\r\n", "{\"v\":1}"),
+            raw("a chunk size that is not a number", chunked, "zz\r\n{\"v\":1}\r\n0\r\n\r\n"),
+            raw("a chunk size over 64 bits", chunked, "fffffffffffffffff\r\n"),
+            raw("a chunk longer than its size", chunked, "1\r\n{\"v\":1}\r\n0\r\n\r\n"),
+            raw("a chunk of 2^64 - 1 bytes", chunked, "ffffffffffffffff\r\n")
+                .or(Right::Refused(408)),
+            raw("a long chunk extension", chunked, &extended).or(Right::Closed),
             raw("a long trailer", chunked, &trailer).or(Right::Closed),
         ]
     }
 
-    /// Heads that are too long, too many, or no HTTP at all.
+    /// Request heads that are too long, have too many headers, or are not HTTP.
     pub(super) fn heads(&self) -> Vec<Input> {
         let long = "a".repeat(20_000);
         let many: String = (0..100).map(|number| format!("x-{number}: 1\r\n")).collect();
@@ -62,10 +64,10 @@ impl Sender<'_> {
         };
         let raw = |name: &str, text: &str, right| Input::new(name, text.as_bytes().to_vec(), right);
         let mut operator = vec![
-            get("a long header for the operator", "/status", &format!("x: {long}\r\n"), 431),
-            get("many headers for the operator", "/status", &many, 431),
-            get("another's key for the operator", "/status", "", 401),
-            raw("no HTTP for the operator", "\0\0\0\0\0\0\0\0\r\n\r\n", Right::Refused(400)),
+            get("operator: a long header", "/status", &format!("x: {long}\r\n"), 431),
+            get("operator: many headers", "/status", &many, 431),
+            get("operator: a tenant's key", "/status", "", 401),
+            raw("operator: not HTTP", "\0\0\0\0\0\0\0\0\r\n\r\n", Right::Refused(400)),
         ];
         operator.iter_mut().for_each(|input| input.to_operator = true);
         let mut all = vec![
@@ -75,29 +77,29 @@ impl Sender<'_> {
             get("many ranges", "/api/openapi.json", &ranges, 200),
             get("an upgrade to WebSocket", "/acme/echo/echo-u8", "upgrade: websocket\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\nsec-websocket-version: 13\r\n", 405),
             get("an upgrade to HTTP/2", "/healthz", "upgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n", 200),
-            get("a second host", "/healthz", "host: y\r\n", 400),
-            raw("no host", "GET /healthz HTTP/1.1\r\n\r\n", Right::Refused(400)),
+            get("a second Host header", "/healthz", "host: y\r\n", 400),
+            raw("no Host header", "GET /healthz HTTP/1.1\r\n\r\n", Right::Refused(400)),
             raw("bare line feeds", "GET /healthz HTTP/1.1\nhost: x\nconnection: close\n\n", Right::Refused(200)).or(Right::Refused(400)),
             raw("TLS", "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}\u{7c}\u{3}\u{3}\r\n\r\n", Right::Refused(400)),
-            raw("a proxy", "CONNECT evil.example:443 HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n", Right::Refused(404)).or(Right::Refused(400)).or(Right::Refused(405)),
+            raw("a CONNECT request", "CONNECT evil.example:443 HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n", Right::Refused(404)).or(Right::Refused(400)).or(Right::Refused(405)),
             raw("another version", "GET / HTTP/9.9\r\nhost: x\r\n\r\n", Right::Refused(400)).or(Right::Refused(505)),
-            raw("a host with a zero", "GET /healthz HTTP/1.1\r\nhost: \0\r\n\r\n", Right::Refused(400)),
+            raw("a NUL in the Host header", "GET /healthz HTTP/1.1\r\nhost: \0\r\n\r\n", Right::Refused(400)),
         ];
         all.extend(operator);
         all
     }
 
-    /// Paths that point elsewhere.
+    /// Paths that try to escape.
     pub(super) fn paths(&self) -> Vec<Input> {
         let rows = [
-            ("a zero in the path", "/acme/echo/%00", 400),
-            ("up and up", "/acme/../../etc/passwd/x", 404),
-            ("up and up, spelled", "/acme/%2e%2e/%2e%2e/etc/passwd", 404),
-            ("a slash, spelled", "/acme/..%2f..%2fetc/passwd", 404),
-            ("spelled twice", "/acme/%252e%252e/passwd", 404),
-            ("a byte that is no text", "/acme/echo/%ff%fe", 400),
-            ("half of a spelling", "/acme/echo/%4", 400),
-            ("segments without end", &format!("/{}", "a/".repeat(2000)), 404),
+            ("a NUL in the path", "/acme/echo/%00", 400),
+            ("path traversal", "/acme/../../etc/passwd/x", 404),
+            ("percent-encoded path traversal", "/acme/%2e%2e/%2e%2e/etc/passwd", 404),
+            ("an encoded slash", "/acme/..%2f..%2fetc/passwd", 404),
+            ("double percent-encoding", "/acme/%252e%252e/passwd", 404),
+            ("a path that is not UTF-8", "/acme/echo/%ff%fe", 400),
+            ("half a percent-encoding", "/acme/echo/%4", 400),
+            ("2,000 segments", &format!("/{}", "a/".repeat(2000)), 404),
         ];
         let other = [400, 404].map(Right::Refused);
         let input = |(name, path, status): (&str, &str, u16)| {
@@ -108,7 +110,7 @@ impl Sender<'_> {
         rows.into_iter().map(input).collect()
     }
 
-    /// Keys that are none.
+    /// Invalid keys.
     pub(super) fn keys(&self) -> Vec<Input> {
         let rows = [
             ("no key", String::new()),
@@ -127,7 +129,7 @@ impl Sender<'_> {
         rows.into_iter().map(input).collect()
     }
 
-    /// Clients that are slow, silent or gone.
+    /// Slow clients, silent clients, and clients that disconnect.
     pub(super) fn slow(&self) -> Vec<Input> {
         let promised = "content-type: application/json\r\ncontent-length: 5000\r\n";
         let head = self.head("POST", "/acme/echo/echo-u8", promised, b"");
@@ -143,8 +145,8 @@ impl Sender<'_> {
         idle.extend([
             Input::new("a slow body", head.clone(), late()).way(Way::Slow),
             Input::new("a slow upload", upload.clone(), late()).way(Way::Slow),
-            Input::new("a body that does not come", head.clone(), late()).way(Way::Silent),
-            Input::new("a head that does not end", half.clone(), Right::Closed).way(Way::Silent),
+            Input::new("a body that never comes", head.clone(), late()).way(Way::Silent),
+            Input::new("a head that never ends", half.clone(), Right::Closed).way(Way::Silent),
             Input::new("a head that comes slowly", half, Right::Closed).way(Way::Slow),
             Input::new("gone before the body", head, Right::Unseen).way(Way::Gone),
             Input::new("gone in an upload", [upload, vec![7; 100_000]].concat(), Right::Unseen)
@@ -153,7 +155,7 @@ impl Sender<'_> {
         idle
     }
 
-    /// Messages of gRPC, by HTTP/1.1.
+    /// gRPC messages over HTTP/1.1.
     pub(super) fn grpc(&self) -> Vec<Input> {
         let infer = "/inference.GRPCInferenceService/ModelInfer";
         let call = |name: &str, path: &str, body: &[u8], status| {
@@ -167,16 +169,16 @@ impl Sender<'_> {
             call("a message of four gigabytes", infer, &[0, 0xff, 0xff, 0xff, 0xff, 1], 11),
             call("a message longer than the body", infer, &[0, 0, 0, 0, 100, 1], 13),
             call("a message without its length", infer, &[0, 0], 13),
-            call("packed without saying so", infer, &[1, 0, 0, 0, 1, 1], 13),
-            call("a flag that is none", infer, &[9, 0, 0, 0, 1, 1], 13),
+            call("compressed without grpc-encoding", infer, &[1, 0, 0, 0, 1, 1], 13),
+            call("an unknown flag", infer, &[9, 0, 0, 0, 1, 1], 13),
             call("no protobuf", infer, &[&[0, 0, 0, 0, 4][..], &[0xff; 4]].concat(), 3),
-            call("a field without end", infer, &[0, 0, 0, 0, 3, 0x0a, 0xff, 0x7f], 3),
+            call("an endless field", infer, &[0, 0, 0, 0, 3, 0x0a, 0xff, 0x7f], 3),
             call("no such method", "/inference.GRPCInferenceService/Nothing", &[0; 5], 12),
             Input::new("gRPC without a key", stranger.into_bytes(), Right::Grpc(16)),
         ]
     }
 
-    /// Members that OpenAI's front does not take, and requests that are none.
+    /// Members that the OpenAI front end does not support, and invalid requests.
     pub(super) fn openai(&self) -> Vec<Input> {
         let deep = format!(r#"{{"model":"acme/parrot","messages":{}}}"#, "[".repeat(50_000));
         let stops = format!(
@@ -184,7 +186,7 @@ impl Sender<'_> {
             r#""a","#.repeat(10_000)
         );
         let rows = [
-            ("messages without an end", "/v1/chat/completions", deep.as_str(), 400),
+            ("deeply nested messages", "/v1/chat/completions", deep.as_str(), 400),
             (
                 "messages that are none",
                 "/v1/chat/completions",
@@ -199,7 +201,7 @@ impl Sender<'_> {
             ),
             ("10,000 stops", "/v1/completions", stops.as_str(), 400),
             ("no such model", "/v1/completions", r#"{"model":"acme/nobody","prompt":"a"}"#, 404),
-            ("a model of no name", "/v1/embeddings", r#"{"model":"../../x","input":"a"}"#, 404),
+            ("an invalid model name", "/v1/embeddings", r#"{"model":"../../x","input":"a"}"#, 404),
             (
                 "tools",
                 "/v1/chat/completions",

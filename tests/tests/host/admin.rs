@@ -1,4 +1,4 @@
-//! `hospes admin` as an operator uses it: on a host in a process of its own, which is killed in between.
+//! `hospes admin` as an operator uses it, on a host in its own process, which is killed in between.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -22,7 +22,7 @@ impl Operated {
         Self { host: HostProcess::start(&data), data, home: folder.join("home") }
     }
 
-    /// SIGKILL, at whatever the host is doing, and a new start on the same data.
+    /// Kills the host with SIGKILL, whatever it is doing, and starts it again on the same data.
     fn kill_and_start(&mut self) {
         self.host.kill();
         self.host = HostProcess::start(&self.data);
@@ -109,7 +109,7 @@ fn what_the_operator_did_outlasts_being_killed() {
     operated.admin(&["log", "--host-party", &party]);
     let other = Party::key_of("another host").party().to_string();
     let refused = operated.try_admin(&["log", "--host-party", &other]);
-    assert!(!refused.status.success(), "it is not that host's log");
+    assert!(!refused.status.success(), "the log belongs to another host");
     assert!(text(&refused.stderr).contains("not proven"), "{}", text(&refused.stderr));
     assert!(operated.admin(&["status"]).contains(&party));
 }
@@ -118,7 +118,7 @@ fn what_the_operator_did_outlasts_being_killed() {
 fn what_cannot_be_done_is_refused_with_what_to_do() {
     let folder = tempfile::tempdir().expect("a directory");
     let operated = Operated::start(folder.path());
-    // A stop without a reason is no command.
+    // A command that stops something is invalid without a reason.
     for without in [
         &["suspend", "zoe"][..],
         &["close", "zoe"],

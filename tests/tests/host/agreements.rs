@@ -1,4 +1,4 @@
-//! Agreements in life: amended, suspended, resumed, ended, given on; mandates and new keys.
+//! The life of agreements: amended, suspended, resumed, ended, resold; mandates and new keys.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ fn an_agreement_is_suspended_resumed_and_ended_by_those_who_may() {
     let agreement =
         scene.agree(&scene.acme, &scene.zoe, scene.clauses("echo-u8", &["notice P30D"]));
     scene.call(&scene.zoe).ok();
-    // Without a pressing reason the publisher gives notice.
+    // Without a pressing reason, the publisher must give notice.
     let refused = scene.happen(acme, &agreement, Change::Suspend, Reason::Routine);
     let problem = refused.problem(422, "event-refused");
     assert!(
@@ -38,7 +38,7 @@ fn an_agreement_is_suspended_resumed_and_ended_by_those_who_may() {
         "{refused}"
     );
     assert_eq!(remaining(&scene, &scene.zoe, &agreement), json!(["suspended", 2]));
-    // Who has not suspended cannot resume; who has, can.
+    // Only the party that suspended can resume.
     scene.happen(zoe, &agreement, Change::Resume, Reason::Routine).problem(422, "event-refused");
     scene.happen(zoe, &agreement, Change::Suspend, Reason::Maintenance).ok();
     scene.happen(acme, &agreement, Change::Resume, Reason::Routine).ok();
@@ -48,10 +48,10 @@ fn an_agreement_is_suspended_resumed_and_ended_by_those_who_may() {
     assert_eq!(
         scene.hand_in(&scene.zoe, &agreement, &resumed).ok().json()["applied"],
         "known",
-        "the same again changes nothing"
+        "a repeated event changes nothing"
     );
     scene.call(&scene.zoe).ok();
-    // Announced, it ends by itself when its time has come.
+    // An announced end takes effect by itself.
     let end = scene.event(
         acme,
         &agreement,
@@ -65,7 +65,7 @@ fn an_agreement_is_suspended_resumed_and_ended_by_those_who_may() {
     scene.call(&scene.zoe).problem(403, "not-permitted");
     assert_eq!(remaining(&scene, &scene.zoe, &agreement)[0], "terminated");
     scene.happen(zoe, &agreement, Change::Resume, Reason::Routine).problem(409, "conflict");
-    // Strangers see and do nothing; a restart forgets nothing.
+    // Strangers see nothing and cannot do anything; a restart preserves everything.
     let mallory = scene.host.party("mallory");
     scene
         .host
@@ -112,7 +112,7 @@ fn events_out_of_order_forks_and_forgeries_are_refused() {
     }
     scene.call(&scene.zoe).ok();
     scene.hand_in(&scene.acme, &agreement, &other).problem(409, "conflict");
-    // Somebody else's name, another role, another agreement, an old date, a changed byte.
+    // Another party's name, another role, another agreement, an old date, a changed byte.
     let next = scene.event(zoe, &agreement, Change::Suspend, Reason::Maintenance, Duration::ZERO);
     let forged = |change: &dyn Fn(&mut Event)| {
         let mut event = next.content().clone();
@@ -183,7 +183,7 @@ fn an_amendment_takes_the_place_of_the_old_agreement_without_a_second_quota() {
     let premise = &refused["report"]["ruleReport"][0]["premiseReport"][1];
     assert_eq!(premise["satisfactionState"], "Unsatisfied", "{refused}");
     assert_eq!(premise["seen"], "5 calls used, 1 more wanted", "{refused}");
-    // What has ended is not superseded again, and not by others.
+    // An ended agreement cannot be superseded again, nor by other parties.
     let offer = scene.acme.offer_of(amended.clone(), Vec::new());
     scene.list(&scene.acme, &offer).ok();
     let again = scene.sign(&scene.acme, &scene.zoe, &offer);
@@ -194,7 +194,7 @@ fn an_amendment_takes_the_place_of_the_old_agreement_without_a_second_quota() {
     scene.list(&scene.acme, &offer).ok();
     let stolen = scene.sign(&scene.acme, &max, &offer);
     scene.host.submit(&max, &stolen.to_bytes()).problem(422, "agreement-refused");
-    // After a restart everything stands where it stood.
+    // A restart changes nothing.
     let Scene { host, clock, zoe, .. } = scene;
     let host = TestHost::builder().clock(Clock::Manual(clock)).data(host.stop()).start();
     host.call(&zoe, "acme/echo/echo-u8").json(r#"{"v":1}"#).send().problem(429, "limit-reached");
@@ -217,7 +217,7 @@ fn a_sub_agreement_three_levels_deep_draws_on_the_root_and_ends_with_it() {
     let first = scene.agree(&scene.zoe, &ann, below(root, &["grant-use 2", "count lteq 5 call"]));
     let second = scene.agree(&ann, &ben, below(first, &["grant-use 1", "count lteq 5 call"]));
     let third = scene.agree(&ben, &cem, below(second, &["count lteq 5 call"]));
-    // Wider ones, and ones below others' agreements, are not even offered.
+    // Wider offers, and offers below other parties' agreements, are refused.
     for (publisher, parent, lines) in [
         (&ben, second, &["count lteq 6 call"][..]),
         (&ben, second, &["grant-use 1", "count lteq 5 call"]),
@@ -255,7 +255,7 @@ fn a_host_starts_again_with_parts_that_one_side_has_yet_to_sign() {
     clauses.parent = Some(root);
     let offer = scene.zoe.offer_of(clauses, Vec::new());
     scene.list(&scene.zoe, &offer).ok();
-    // They are kept by their digests, so some of these come before what they are a part of.
+    // They are stored by digest, so some of these load before their parent.
     for _ in 0..8 {
         let accepted = hospes::agreement::Agreement::accept(&offer, ann.key.party(), noon());
         let proposal = Proposal::sign(accepted.expect("accepted"), &ann.key).expect("signed");
@@ -286,11 +286,11 @@ fn a_suspension_ends_running_calls_where_that_was_agreed_on() {
                 .happen((&scene.acme, Actor::Publisher), &agreement, Change::Suspend, Reason::Abuse)
                 .ok();
             let reply = running.join().expect("answered");
-            // Stopped it is before its deadline only.
+            // Without `abort`, the call runs until its deadline.
             let ended = if aborts { "stopped" } else { "deadline" };
             assert_eq!(reply.json()["failure"], ended, "{}", reply.text());
         });
-        // It took place and has its receipt, and the next does not begin.
+        // The call took place and has its receipt; the next one does not begin.
         assert_eq!(remaining(&scene, &scene.zoe, &agreement), json!(["suspended", 1]));
         scene
             .host
@@ -306,14 +306,14 @@ fn a_state_that_is_too_old_permits_nothing() {
     let scene = Scene::new(&plugin("echo"));
     scene.agree(&scene.acme, &scene.zoe, scene.clauses("echo-u8", &["max-stale PT5M"]));
     scene.call(&scene.zoe).ok();
-    // The clock leaps, and the host has not asked its store since.
+    // The clock jumps, and the host has not read its store since.
     scene.clock.advance(Duration::from_secs(301));
     let stale = scene.call(&scene.zoe);
     assert!(stale.status == 200 || stale.text().contains("last known at"), "{}", stale.text());
-    // It asks every second.
+    // The host reads it every second.
     let deadline = Instant::now() + Duration::from_secs(10);
     while scene.call(&scene.zoe).status != 200 {
-        assert!(Instant::now() < deadline, "the state is never known again");
+        assert!(Instant::now() < deadline, "the state is still stale");
         std::thread::sleep(Duration::from_millis(100));
     }
 }
@@ -345,7 +345,7 @@ fn a_private_offer_is_seen_and_accepted_by_its_parties_only() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one story of one mandate")]
+#[expect(clippy::too_many_lines, reason = "the steps build on each other")]
 fn a_mandate_lets_the_host_agree_so_often_and_until_then() {
     let scene = Scene::new(&plugin("echo"));
     let offer = scene.acme.offer_of(scene.clauses("echo-u8", &[]), Vec::new());
@@ -383,7 +383,7 @@ fn a_mandate_lets_the_host_agree_so_often_and_until_then() {
         let submitted = scene.host.submit(&consumer, &proposal.to_bytes()).ok().json();
         (consumer, submitted["state"].as_str().expect("text").to_owned(), *proposal.id())
     };
-    // Not for another's offer, nor for another agent.
+    // Mandates for another party's offer, or for another agent, are refused.
     post(&scene.zoe, mandate(host, *offer.id(), 2, &scene.zoe.key))
         .problem(422, "agreement-refused");
     post(&scene.acme, mandate(scene.zoe.key.party(), *offer.id(), 2, &scene.acme.key))
@@ -397,8 +397,8 @@ fn a_mandate_lets_the_host_agree_so_often_and_until_then() {
     assert_eq!(state, "active");
     scene.call(&first).ok();
     assert_eq!(accept("second").1, "active");
-    assert_eq!(accept("third").1, "proposed", "two and no more");
-    // Whoever checks it needs the mandate, and has it.
+    assert_eq!(accept("third").1, "proposed", "the mandate allows two");
+    // An auditor needs the mandate and can fetch it.
     let envelope =
         scene.host.get(&format!("/api/agreements/{id}")).bearer(&first.api_key).send().ok().body;
     assert!(Proposal::parse(&envelope).is_err());
@@ -418,7 +418,7 @@ fn a_mandate_lets_the_host_agree_so_often_and_until_then() {
     assert_eq!(
         host.submit(&late, &proposal.to_bytes()).ok().json()["state"],
         "proposed",
-        "it has expired"
+        "the mandate has expired"
     );
 }
 
@@ -437,14 +437,14 @@ fn a_new_key_follows_the_old_and_what_the_old_one_signed_stays() {
     let with_key = |party: &Party, name: &str| Party { key: Party::key_of(name), ..party.clone() };
     let (acme, zoe) = (with_key(&scene.acme, "acme-2"), with_key(&scene.zoe, "zoe-2"));
     let mallory = scene.host.party("mallory");
-    // Not for somebody else's account, and not to a key that is somebody's.
+    // An account cannot get a successor key from another party, nor a key that is already in use.
     follow(&mallory, &scene.acme, &acme, [&scene.acme.key, &acme.key]).problem(409, "conflict");
     follow(&scene.zoe, &scene.zoe, &mallory, [&scene.zoe.key, &mallory.key])
         .problem(409, "conflict");
     follow(&scene.zoe, &scene.zoe, &zoe, [&scene.zoe.key, &zoe.key]).ok();
     follow(&scene.zoe, &scene.zoe, &zoe, [&scene.zoe.key, &zoe.key]).ok();
     follow(&scene.acme, &scene.acme, &acme, [&scene.acme.key, &acme.key]).ok();
-    // The agreement of the old keys is in force as before; events are signed by the new ones, and not by the old.
+    // The agreement signed with the old keys stays in force; only the new keys can sign its events.
     scene.call(&zoe).ok();
     assert_eq!(remaining(&scene, &zoe, &agreement), json!(["active", 2]));
     scene
@@ -453,7 +453,7 @@ fn a_new_key_follows_the_old_and_what_the_old_one_signed_stays() {
     scene.happen((&acme, Actor::Publisher), &agreement, Change::Suspend, Reason::Abuse).ok();
     scene.call(&zoe).problem(403, "not-permitted");
     scene.happen((&acme, Actor::Publisher), &agreement, Change::Resume, Reason::Routine).ok();
-    // New offers and agreements are the new keys' too.
+    // New offers and agreements belong to the new keys.
     let old = scene.acme.offer_of(scene.clauses("echo-u8", &[]), Vec::new());
     scene.list(&acme, &old).problem(422, "offer-refused");
     let mut amended = scene.clauses("echo-u8", &["count lteq 3 call"]);
@@ -466,7 +466,7 @@ fn a_new_key_follows_the_old_and_what_the_old_one_signed_stays() {
     assert_eq!(scene.host.submit(&zoe, &fresh.to_bytes()).ok().json()["state"], "active");
     scene.call(&zoe).ok();
     scene.call(&zoe).problem(429, "limit-reached");
-    // After a restart all of it holds, the events of both keys too.
+    // All of this survives a restart, including events signed with either key.
     let before = scene.history(&acme, &agreement);
     let Scene { host, clock, .. } = scene;
     let host = TestHost::builder().clock(Clock::Manual(clock)).data(host.stop()).start();
@@ -480,7 +480,7 @@ fn a_new_key_follows_the_old_and_what_the_old_one_signed_stays() {
     host.call(&zoe, "acme/echo/echo-u8").json(r#"{"v":1}"#).send().problem(429, "limit-reached");
 }
 
-/// It would escape what is frozen because it was made before a loss.
+/// Such an agreement would escape a freeze, because it seems to have been made after the loss.
 #[test]
 fn an_agreement_that_is_dated_ahead_is_refused() {
     let host = TestHost::start();

@@ -1,4 +1,4 @@
-//! Workers that end: who is to blame for it, what is loaded again, and who has to wait.
+//! Crashed workers: who is to blame, what is loaded again, and who has to wait.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use serde_json::json;
 use system_tests::tenants::{ENDLESS, Tenants, byte_identity, case, echo, int64, turns};
 use system_tests::{documented, hostile_worker};
 
-/// A host whose workers are an attacker's, with a model of which they do this.
+/// A host with malicious workers, and a model for which they behave as `word` says.
 fn hostile(word: &str, deadline: Duration) -> Tenants {
     let scene = Tenants::new(|config| {
         config.sandbox.deadline = deadline;
@@ -38,7 +38,7 @@ fn whoever_computes_beside_a_crash_never_waits_for_it() {
         });
         scene.call(&scene.yan, "acme/loop", &turns(1)).ok();
     }
-    // From now on they are computed one after the other, so a crash is one's own.
+    // From now on the suspects run one after the other, so a crash has one cause.
     scene.call(&scene.zoe, "acme/div", &crash);
     let incidents = scene.incidents();
     assert_eq!(incidents.len(), 1, "{incidents:?}");
@@ -54,7 +54,7 @@ fn a_model_that_ends_workers_while_it_is_loaded_is_backed_off_for_everybody() {
     assert_eq!(paused["failure"], "computation-paused", "{paused}");
     let incidents = scene.incidents();
     assert_eq!(incidents.len(), 1, "{incidents:?}");
-    assert_eq!(incidents[0]["times"], 1, "one worker was enough for one call: {incidents:?}");
+    assert_eq!(incidents[0]["times"], 1, "one call crashed one worker: {incidents:?}");
     let began = Instant::now();
     while scene.call(&scene.yan, "acme/liar", &echo()).status == 503
         && scene.incidents()[0]["times"].as_u64() < Some(3)
@@ -62,7 +62,7 @@ fn a_model_that_ends_workers_while_it_is_loaded_is_backed_off_for_everybody() {
         assert!(began.elapsed() < Duration::from_secs(30), "{:?}", scene.incidents());
     }
     let wait = scene.incidents()[0]["wait_ms"].as_u64();
-    assert!(wait > Some(0), "it doubles, whoever calls: {wait:?}");
+    assert!(wait > Some(0), "the back-off grows whoever calls: {wait:?}");
 }
 
 #[test]
@@ -71,9 +71,9 @@ fn a_model_that_loads_longer_than_a_call_may_take_is_loaded_for_the_next() {
     scene.kill_worker();
     let began = Instant::now();
     scene.call(&scene.zoe, "acme/liar", &echo()).problem(504, "plugin-deadline");
-    // It would begin again with each call, if it ended with the call that wanted it.
+    // If loading ended with the call that needs the model, each call would start it again.
     while scene.call(&scene.zoe, "acme/liar", &echo()).status != 200 {
-        assert!(began.elapsed() < Duration::from_secs(30), "it is never loaded");
+        assert!(began.elapsed() < Duration::from_secs(30), "the model is never loaded");
     }
     assert_eq!(scene.workers().len(), 1);
 }
@@ -89,18 +89,19 @@ fn a_computation_that_was_cancelled_leaves_no_memory_behind() {
     let began = Instant::now();
     while shared_memory() > before + BYTES / 3 {
         let held = shared_memory() - before;
-        assert!(began.elapsed() < Duration::from_secs(5), "{held} bytes stay");
+        assert!(began.elapsed() < Duration::from_secs(5), "{held} bytes are still held");
         std::thread::sleep(Duration::from_millis(20));
     }
-    // Longer than it has to let go.
+    // Longer than the worker may take to confirm the cancellation.
     std::thread::sleep(Duration::from_millis(500));
-    assert_eq!(scene.workers(), workers, "it let go of it in time");
+    assert_eq!(scene.workers(), workers, "the worker was killed although it confirmed in time");
 }
 
-/// Bytes of shared memory that are resident for this process.
+/// Resident shared memory of this process, in bytes.
 fn shared_memory() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").expect("readable");
-    let line = status.lines().find(|line| line.starts_with("RssShmem:")).expect("the kernel says");
+    let line =
+        status.lines().find(|line| line.starts_with("RssShmem:")).expect("the kernel reports it");
     let kib = line.split_whitespace().nth(1).and_then(|kib| kib.parse::<usize>().ok());
     kib.expect("a number") << 10
 }
@@ -122,16 +123,16 @@ fn an_idle_worker_makes_way_for_another_publisher_s_and_a_busy_one_does_not() {
         let hog = scope.spawn(|| {
             loop {
                 let reply = scene.call(&scene.zoe, "acme/loop", &turns(ENDLESS));
-                // The other's worker may have been busy in that moment.
+                // The other publisher's worker may have been busy.
                 if reply.status != 503 {
                     break reply;
                 }
             }
         });
         let refused = loop {
-            assert!(!hog.is_finished(), "nobody was refused while it computed");
+            assert!(!hog.is_finished(), "no call was refused while the worker was busy");
             let reply = scene.call(&scene.yan, "umbrella/echo", &echo());
-            // With a receipt it had the place and lost it in the same moment.
+            // If it has a receipt, it got the place and lost it again at once.
             if reply.status != 200 && reply.header("hospes-receipt").is_none() {
                 break reply;
             }
@@ -155,13 +156,13 @@ fn a_computation_in_the_host_s_own_process_ends_with_its_call() {
         config.inference.trusted_publishers = vec!["acme".parse().expect("a name")];
     });
     scene.model(&scene.acme, "loop", case("loop.onnx"));
-    assert!(scene.workers().is_empty(), "no worker computes it");
+    assert!(scene.workers().is_empty(), "trusted models run without workers");
     for _ in 0..20 {
         scene.call(&scene.zoe, "acme/loop", &turns(1)).ok();
     }
     for _ in 0..2 {
         scene.call(&scene.zoe, "acme/loop", &turns(ENDLESS)).problem(504, "plugin-deadline");
     }
-    // The only thread that computes is free again.
+    // The only inference thread is free again.
     scene.call(&scene.yan, "acme/loop", &turns(1)).ok();
 }

@@ -1,4 +1,5 @@
-//! Backups: made while calls run, restored whole or not at all, and seen to be older than what a party can show.
+//! Backups: made while calls run, restored completely or not at all, and detected as outdated by
+//! what parties can show.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ fn as_text(path: &Path) -> &str {
     path.to_str().expect("text")
 }
 
-/// A host with a model, and a folder for what is made of it.
+/// A host with a model, and a folder for its backups.
 struct Backed {
     folder: TempDir,
     host: TestHost,
@@ -36,7 +37,7 @@ impl Backed {
         Self { folder: tempfile::tempdir().expect("a directory"), host, acme, model }
     }
 
-    /// A consumer with an agreement for so many calls.
+    /// A consumer with an agreement, limited to `calls` if given.
     fn consumer(&self, name: &str, calls: Option<u32>) -> (Party, Digest) {
         let consumer = self.host.party(name);
         let id = self.host.agree(&self.acme, &consumer, &self.model, vec![limited(calls)]);
@@ -47,13 +48,14 @@ impl Backed {
         self.folder.path().join(name)
     }
 
-    /// Makes a backup of the host that serves.
+    /// Backs up the running host.
     #[track_caller]
     fn backup(&self, name: &str) -> Value {
         backup(&self.host.data(), &self.path(name), &[])
     }
 
-    /// Stops the host, restores a backup, and starts another on it. Gives back what `hospes restore` said.
+    /// Stops the host, restores a backup and starts a host on it. Returns the output of
+    /// `hospes restore`.
     #[track_caller]
     fn restored(&self, name: &str, more: &[&str]) -> (TestHost, Value) {
         let data = Arc::new(tempfile::tempdir().expect("a directory"));
@@ -66,7 +68,7 @@ impl Backed {
         (TestHost::builder().data(data).start(), said)
     }
 
-    /// Keeps what a request to the host gives in a file.
+    /// Saves a response of the host in a file.
     fn keep(&self, name: &str, reply: Reply) -> String {
         let path = self.path(name);
         std::fs::write(&path, reply.ok().body).expect("written");
@@ -106,13 +108,13 @@ fn proof(host: &TestHost, consumer: &Party, receipt: &str) -> Reply {
     host.get(&format!("/api/receipts/{receipt}")).bearer(&consumer.api_key).send()
 }
 
-/// A consumer's only agreement, as the host lists it.
+/// The consumer's only agreement, as the host lists it.
 fn agreement(host: &TestHost, consumer: &Party) -> Value {
     let listed = host.get("/api/agreements").bearer(&consumer.api_key).send().ok().json();
     listed["agreements"][0].clone()
 }
 
-/// `hospes admin` on a host: whether it went well, and what it said.
+/// Runs `hospes admin` on a host. Returns whether it succeeded, and its output.
 fn admin(host: &TestHost, arguments: &[&str]) -> (bool, String) {
     let data = host.data();
     let arguments = [&["admin"], arguments, &["--data", as_text(&data)]].concat();
@@ -143,12 +145,15 @@ fn a_backup_under_load_is_restored_with_every_count_and_receipt() {
         (made, called.concat())
     });
     let path = backed.path("a.tar");
-    let mode = std::fs::metadata(&path).expect("there").permissions().mode();
+    let mode = std::fs::metadata(&path).expect("it exists").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let bytes = std::fs::read(&path).expect("readable");
     let token = std::fs::read(backed.host.data().join("operator.token")).expect("readable");
     for secret in [&b"PRIVATE KEY"[..], token.trim_ascii()] {
-        assert!(!bytes.windows(secret.len()).any(|some| some == secret), "a secret is in it");
+        assert!(
+            !bytes.windows(secret.len()).any(|some| some == secret),
+            "the backup contains a secret"
+        );
     }
     assert_eq!((&made["has_key"], &made["missing"]), (&json!(false), &json!([])));
 
@@ -167,14 +172,14 @@ fn a_backup_under_load_is_restored_with_every_count_and_receipt() {
             false
         }
     };
-    assert!(before.iter().all(kept), "what was answered before is in it");
+    assert!(before.iter().all(kept), "the backup contains all earlier receipts");
     let count = before.len() + called.iter().filter(|receipt| kept(receipt)).count();
-    assert!(count < before.len() + called.len(), "calls went on while it was made");
+    assert!(count < before.len() + called.len(), "no call ran after the backup");
     let rule = agreement(&host, &zoe)["rules"][0].clone();
-    assert_eq!(rule["used"], count, "all that is in the log is counted, and nothing else");
+    assert_eq!(rule["used"], count, "exactly the calls in the log are counted");
     let remaining = call(&host, &zoe).ok().header("hospes-remaining").map(str::to_owned);
     assert_eq!(remaining, Some((1_000_000 - count - 1).to_string()));
-    // What was done is an entry of the log, at the place from which on it was lost.
+    // The restore is an entry of the log, at the first lost position.
     let (is_done, log) = admin(&host, &["log"]);
     assert!(is_done && log.contains("restore") && log.contains("verified"), "{log}");
 }
@@ -204,14 +209,14 @@ fn a_directory_without_a_host_is_backed_up_with_its_key_and_restored_once() {
     let place = Arc::new(tempfile::tempdir().expect("a directory"));
     let to = place.path().join("data");
     std::fs::create_dir(&to).expect("made");
-    assert!(restore(&path, &to, &[]).status.success(), "an empty directory will do");
+    assert!(restore(&path, &to, &[]).status.success(), "it can restore into an empty directory");
     let twice = restore(&path, &to, &[]);
     assert!(text(&twice.stderr).contains("not an empty directory"), "{}", text(&twice.stderr));
     let host = TestHost::builder().data(place).start();
     assert_eq!(call(&host, &zoe).ok().header("hospes-remaining"), Some("1"));
 }
 
-/// Gives a file of the archive another name, as tar has it.
+/// Renames a file in a tar archive.
 fn rename(archive: &mut [u8], from: &str, to: &str) {
     let at = find(archive, from);
     let header = &mut archive[at..at + 512];
@@ -222,7 +227,7 @@ fn rename(archive: &mut [u8], from: &str, to: &str) {
     header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
 }
 
-/// Where the header of a file is.
+/// The offset of a file's header.
 fn find(archive: &[u8], name: &str) -> usize {
     let wanted = format!("{name}\0");
     let headers = archive.chunks(512).position(|block| block.starts_with(wanted.as_bytes()));
@@ -311,7 +316,7 @@ fn a_restore_older_than_a_known_receipt_freezes_what_it_could_overshoot() {
     let lost = backed.keep("lost.receipt", proof(&backed.host, &zoe, &lost));
     call(&backed.host, &zoe).problem(429, "limit-reached");
 
-    // A receipt that is in the backup says nothing of what is lost.
+    // A receipt that the backup contains is no evidence of a loss.
     let (host, said) = backed.restored("a.tar", &["--receipt", &old]);
     assert_eq!(said["lost_up_to"], Value::Null);
     call(&host, &zoe).ok();
@@ -323,7 +328,7 @@ fn a_restore_older_than_a_known_receipt_freezes_what_it_could_overshoot() {
     let detail = refused["detail"].as_str().expect("text");
     assert!(detail.contains("frozen") && detail.contains("restored from a backup"), "{detail}");
     assert_eq!(agreement(&host, &zoe)["state"], "frozen");
-    // All that was lost was shown, and it is not bob's.
+    // The receipts show everything that was lost, and none of it is bob's.
     call(&host, &bob).ok();
     let host = TestHost::builder().data(host.stop()).start();
     call(&host, &zoe).problem(403, "not-permitted");
@@ -350,7 +355,7 @@ fn a_host_that_is_shown_later_what_it_has_lost_freezes_all_that_has_limits() {
     let (carol, _) = backed.consumer("carol", None);
     backed.backup("a.tar");
     call(&backed.host, &zoe).ok();
-    // Of after the backup: it is lost, with its calls.
+    // Signed after the backup, so it is lost with its calls.
     let offer = backed.acme.offer(&backed.model.0, backed.model.1, vec![limited(Some(1))]);
     let mut late = zoe.accept(&offer);
     late.add_signature(&backed.acme.key).expect("the publisher");
@@ -364,18 +369,18 @@ fn a_host_that_is_shown_later_what_it_has_lost_freezes_all_that_has_limits() {
     let known = backed.keep("known", backed.host.get("/api/checkpoint").send());
 
     let (host, said) = backed.restored("a.tar", &[]);
-    assert_eq!(said["lost_up_to"], Value::Null, "nobody has shown it yet");
+    assert_eq!(said["lost_up_to"], Value::Null, "no evidence of a loss yet");
     call(&host, &zoe).ok();
     let held = backed.keep("held", host.get("/api/checkpoint").send());
-    assert!(admin(&host, &["lost", &held]).0, "that one it has");
+    assert!(admin(&host, &["lost", &held]).0, "the host still has that checkpoint");
     let (is_whole, said) = admin(&host, &["lost", &known]);
     assert!(!is_whole && said.contains("every earlier agreement with limits"), "{said}");
     call(&host, &zoe).problem(403, "not-permitted");
     call(&host, &carol).ok();
-    // One that was lost and is handed in again would begin at nothing.
+    // If a lost agreement is submitted again, its count would restart at zero, so it is frozen.
     publish(&host);
     call(&host, &zoe).problem(403, "not-permitted");
-    // One that is new has lost nothing.
+    // A new agreement has lost nothing.
     host.agree(&backed.acme, &zoe, &backed.model, vec![limited(Some(5))]);
     call(&host, &zoe).ok();
     let host = TestHost::builder().data(host.stop()).start();
@@ -388,7 +393,7 @@ fn a_host_that_is_shown_later_what_it_has_lost_freezes_all_that_has_limits() {
     assert!(is_done, "{said}");
     let states = host.get("/api/agreements").bearer(&zoe.api_key).send().ok().text();
     assert!(!states.contains("frozen"), "{states}");
-    // Only what this host has signed counts.
+    // Only checkpoints signed by this host count.
     let other = TestHost::start();
     let stranger = backed.keep("stranger", other.get("/api/checkpoint").send());
     assert!(admin(&host, &["lost", &stranger]).1.contains("not from this host's log"));

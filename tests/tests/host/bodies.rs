@@ -1,4 +1,5 @@
-//! Bodies of callers with a key: within a budget, and read only from those who may call.
+//! Request bodies of callers with keys: they have a memory budget, and are read only from callers
+//! who have permission.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -21,12 +22,12 @@ fn scene(change: impl FnOnce(&mut Config)) -> (TestHost, Party, Party) {
     (host, acme, zoe)
 }
 
-/// Sends a body of so many bytes but for the last one.
+/// Sends a body of this length except its last byte.
 fn most(host: &TestHost, path: &str, party: &Party, bytes: usize) -> TcpStream {
     begin(host, path, party, (bytes, bytes - 1))
 }
 
-/// Begins to send a body: how long it says that it is, and how much of it comes.
+/// Begins to send a body: the announced length, and how much of it is sent.
 fn begin(
     host: &TestHost,
     path: &str,
@@ -80,12 +81,12 @@ fn bodies_have_a_budget_for_an_account_and_for_all() {
     assert!(own.contains("33554432"), "{own}");
     let own = answer(&mut most(&host, GRPC, &zoe, 15 * MIB));
     assert!(own.contains("grpc-status: 8\r\n") && own.contains("account_bodies"), "{own}");
-    // Nobody has to hold an agreement for what is kept of a document.
+    // The budget for documents applies to callers without an agreement, too.
     let all = answer(&mut most(&host, GRPC, &yan, 15 * MIB));
     assert!(all.contains("grpc-status: 8\r\n") && all.contains("in_flight"), "{all}");
     let all = answer(&mut most(&host, "/acme/echo/echo-string", &acme, 15 * MIB));
     assert!(!all.starts_with("HTTP/1.1 200"), "{all}");
-    // Small bodies of others find room.
+    // Small bodies of others still fit.
     host.call(&zoe, "acme/echo/echo-bytes").octets(vec![1; 1000]).send().ok();
     drop(held);
     let since = Instant::now();
@@ -124,7 +125,7 @@ fn a_body_in_chunks_takes_of_the_budget_as_it_comes() {
     assert_eq!(&status, b"HTTP/1.1 200");
 }
 
-/// A body of 16 MiB was read, parsed and only then refused.
+/// A body of 16 MiB was once read and parsed before it was refused.
 #[test]
 fn permission_is_asked_for_before_a_large_body_is_read() {
     let fronts = Tensors::start();
@@ -149,7 +150,8 @@ fn permission_is_asked_for_before_a_large_body_is_read() {
     }
 }
 
-/// Four accounts that announced 512 MiB and sent next to nothing of it once held all that bodies may have.
+/// Four accounts that announced 512 MiB and sent almost nothing once used up the whole budget for
+/// bodies.
 #[test]
 fn bodies_that_are_announced_and_do_not_come_keep_nobody_out() {
     let (host, _, zoe) = scene(|config| config.api.body_grace = Duration::from_secs(60));
@@ -164,14 +166,14 @@ fn bodies_that_are_announced_and_do_not_come_keep_nobody_out() {
             held.push(begin(&host, "/umbrella/echo/echo-bytes", party, body));
         }
     }
-    // They are being read by now, or never will be.
+    // Whatever would be read has been read by now.
     std::thread::sleep(Duration::from_millis(500));
     assert!(host.host().bodies_held() < MIB as u64, "{}", host.host().bodies_held());
     host.call(&zoe, "acme/echo/echo-bytes").octets(vec![1; 10 * MIB]).send().ok();
     drop(held);
 }
 
-/// What really comes is held, and no account gets all of it.
+/// Bytes that arrive are charged, and no account can use the whole budget.
 #[test]
 fn accounts_that_send_all_they_can_leave_room_for_another() {
     let (host, _, zoe) = scene(|config| {
@@ -195,7 +197,7 @@ fn accounts_that_send_all_they_can_leave_room_for_another() {
         assert!(since.elapsed() < Duration::from_secs(20), "{}", host.host().bodies_held());
         std::thread::sleep(Duration::from_millis(5));
     }
-    // 16 MiB of one are three times what is left then, so the other gets no more than 12.
+    // One account's 16 MiB leave 16; the other may then use three quarters of the rest, 12 MiB.
     std::thread::sleep(Duration::from_millis(200));
     let all = host.host().bodies_held();
     assert!(all <= (28 * MIB) as u64, "{all}");

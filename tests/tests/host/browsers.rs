@@ -1,4 +1,4 @@
-//! Pages of the web that call from a browser (CORS), and the page that the host has itself.
+//! Web pages that call the host from a browser (CORS), and the host's own page.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -41,7 +41,7 @@ impl Scene {
 
 const ALLOWED: &str = "access-control-allow-origin";
 
-/// Every path that a page may call, and every way that an answer may end.
+/// A path of each kind, with responses of every kind.
 const PATHS: [&str; 7] = [
     "/v1/chat/completions",
     "/v1/models",
@@ -83,7 +83,7 @@ fn pages_of_the_origins_that_are_set_may_call_and_no_others() {
             assert_eq!(got.header(ALLOWED), None, "{path} {other}");
             assert!(got.all("vary").iter().any(|vary| vary.contains("origin")), "{path} {other}");
         }
-        // Answers of every kind can be read, refusals too.
+        // Pages can read every kind of response, including refusals.
         let got = scene.ask("GET", path).header("origin", "http://localhost:5173").send();
         assert_eq!(got.header(ALLOWED), Some("http://localhost:5173"), "{path}");
         assert_eq!(got.header("access-control-allow-credentials"), None, "{path}");
@@ -123,7 +123,7 @@ fn with_a_star_every_page_may_call_and_none_with_credentials() {
         assert_eq!((preflight.status, preflight.header(ALLOWED)), (204, Some("*")), "{path}");
         assert_eq!(preflight.header("access-control-allow-credentials"), None, "{path}");
     }
-    // What is no list of headers is not written back.
+    // An invalid list of headers is not echoed.
     let odd = scene
         .ask("OPTIONS", "/v1/models")
         .header("origin", APP)
@@ -156,7 +156,7 @@ fn an_origin_with_a_path_is_no_setting() {
     }
 }
 
-/// It was inflated for each request: 4 ms and 1.4 MB for a stranger.
+/// It was once decompressed for each request: 4 ms and 1.4 MB per stranger.
 #[test]
 fn the_page_s_parts_are_sent_as_they_are_kept() {
     let scene = scene(&[]);

@@ -1,4 +1,4 @@
-//! The life of a call, through the front door: who may call what, on which terms, and what stays behind.
+//! The life of a call, end to end: who may call what, on which terms, and what it leaves behind.
 
 use std::time::Duration;
 
@@ -70,14 +70,14 @@ fn from_a_bundle_to_a_verified_receipt() {
         .iter()
         .map(|r| r["result"].clone())
         .collect();
-    // Of the two that no agreement covers, within a minute, one.
+    // Of the two calls without an agreement, only one is logged per minute.
     let expected = [
         json!("denied: count-used-up"),
         json!("answered"),
         json!("answered"),
         json!("denied: no-agreement"),
     ];
-    assert_eq!(results, expected, "the latest first");
+    assert_eq!(results, expected, "the latest comes first");
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn strangers_are_told_nothing() {
         .header("authorization", format!("Basic {}", acme.api_key))
         .send()
         .problem(401, "unauthenticated");
-    // A model that nobody may know of and one that is not there are told apart by nothing.
+    // A model hidden from the caller cannot be told from a missing one.
     let zoe = host.party("zoe");
     let there =
         host.call(&zoe, ECHO).json(r#"{"v":7}"#).send().problem(404, "not-found").to_string();
@@ -283,7 +283,7 @@ fn a_caller_that_hangs_up_is_still_metered() {
         std::thread::sleep(Duration::from_millis(50));
         agreements(&host, &zoe)[0]["rules"][0]["used"] == 1
     });
-    assert!(metered, "the call has a receipt though nobody waited for it");
+    assert!(metered, "the call has a receipt although the client disconnected");
 }
 
 #[test]
@@ -311,7 +311,11 @@ fn a_full_host_says_when_to_come_back() {
         }
         running.join().expect("no panic").problem(504, "plugin-deadline");
     });
-    assert_eq!(agreements(&host, &zoe)[0]["rules"][0]["used"], 1, "only what ran is counted");
+    assert_eq!(
+        agreements(&host, &zoe)[0]["rules"][0]["used"],
+        1,
+        "only calls that ran are counted"
+    );
 }
 
 #[test]
@@ -330,7 +334,7 @@ fn a_host_that_stops_lets_running_calls_end() {
     reply.problem(504, "plugin-deadline");
 
     let host = TestHost::builder().data(data).start();
-    assert_eq!(agreements(&host, &zoe)[0]["rules"][0]["used"], 1, "and it was counted");
+    assert_eq!(agreements(&host, &zoe)[0]["rules"][0]["used"], 1, "the call was counted");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Everything in `tests/cases`: small inputs that once went wrong, tried on one host, which is well after each. `make cases` runs it.
+//! Every file in `tests/cases`: small inputs that once exposed bugs, tried on one host, which must
+//! stay healthy. `make cases` runs it.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -32,7 +33,7 @@ impl Scene {
         std::fs::read(workspace().join("tests/cases").join(file)).expect("readable")
     }
 
-    /// Publishes a model under this name, or gives back why not.
+    /// Publishes a model under this name, or returns the reason for the refusal.
     fn publish(&mut self, name: &str, file: &str) -> Result<(), String> {
         let model = self.case(file);
         self.publish_bundle(&model_bundle(name, model, None))
@@ -59,7 +60,7 @@ impl Scene {
         assert!(detail.contains(said), "{file}: {detail}");
     }
 
-    /// A component that is refused when it is published.
+    /// A component that is refused at publishing.
     #[track_caller]
     fn is_refused_as_code(&mut self, file: &str, said: &str) {
         let component = wat::parse_bytes(&self.case(file)).expect("a component").into_owned();
@@ -85,7 +86,7 @@ fn int64(name: &str, value: i64) -> Value {
     input(name, "INT64", &[1], &json!(value))
 }
 
-/// Models that name files, are too large, or were taken for something else.
+/// Models that name other files, are too large, or were misread.
 fn models(scene: &mut Scene) {
     for file in ["ext_hostkey.onnx", "ext_cwd.onnx", "ext_missing.onnx"] {
         scene.is_refused(file, "outside the model");
@@ -93,16 +94,16 @@ fn models(scene: &mut Scene) {
     scene.is_refused("shape-overflow.onnx", "more elements than can be counted");
     scene.is_refused("const-bomb.onnx", "`onnxruntime`");
 
-    scene.publish("unranked", "unranked.onnx").expect("it has any rank");
+    scene.publish("unranked", "unranked.onnx").expect("a model of any rank");
     for shape in [&[2][..], &[1, 2], &[1, 1, 2]] {
         scene.call("unranked", &json!([input("X", "FP32", shape, &json!(1.5))])).ok();
     }
     scene.publish("string", "string.onnx").expect("published");
     scene.call("string", &json!([input("X", "BYTES", &[1, 1], &json!("text"))])).ok();
-    scene.publish("slice", "test_slice_default_axes/model.onnx").expect("ONNX Runtime computes it");
+    scene.publish("slice", "test_slice_default_axes/model.onnx").expect("ONNX Runtime supports it");
 
     scene.publish("forest", "wine_forest.onnx").expect("published");
-    // `numpy.save` wrote it: 118 bytes of header after 10, and 16 rows of 13 FP32.
+    // `numpy.save` wrote it: 10 bytes, a header of 118, then 16 rows of 13 FP32 values.
     let rows = scene.case("wine_forest_x16.npy").split_off(128);
     let rows: Vec<f32> = rows
         .chunks_exact(4)
@@ -117,12 +118,12 @@ fn models(scene: &mut Scene) {
     std::fs::write(&model, scene.case("skl_zipmap.onnx")).expect("written");
     let path = |path: &std::path::Path| path.to_str().expect("text").to_owned();
     let pack = ["pack", &path(&model), "--name", "zipmap", "-o", &path(&out)];
-    assert!(HostProcess::run(&pack).status.success(), "`pack` cures it");
+    assert!(HostProcess::run(&pack).status.success(), "`pack` repairs it");
     scene.publish_bundle(&std::fs::read(&out).expect("packed")).expect("published");
     scene.call("zipmap", &json!([input("X", "FP32", &[1, 4], &json!(1.5))])).ok();
 }
 
-/// Calls of honest models that once took the host down, or were never over.
+/// Calls of honest models that once crashed the host or never ended.
 fn calls(scene: &mut Scene) {
     for (name, file) in [("gather", "gather.onnx"), ("loginj", "loginj.onnx")] {
         scene.publish(name, file).expect("published");
@@ -161,5 +162,5 @@ fn every_case_is_tried_and_the_host_is_well_afterwards() {
         .map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned())
         .filter(|name| !scene.tried.contains(name))
         .collect();
-    assert!(left.is_empty(), "nothing tries {left:?}");
+    assert!(left.is_empty(), "no test uses {left:?}");
 }

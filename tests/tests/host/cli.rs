@@ -1,4 +1,5 @@
-//! The command line as scripts and people use it. `tests/demo` goes the whole way; this is what it does not show.
+//! The command line as scripts and people use it. `tests/demo` covers the main path; these tests
+//! cover the rest.
 
 use std::path::Path;
 use std::process::Output;
@@ -14,7 +15,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Subcommands with a page of their own, as the help lists them.
+/// Subcommands that have a help page, as the help lists them.
 fn subcommands(path: &[&str]) -> Vec<String> {
     let help = run(&[path, &["--help"]].concat());
     let help = text(&help.stdout);
@@ -69,7 +70,7 @@ fn errors_say_what_to_do_and_have_exit_codes() {
     assert!(text(&missing.stderr).starts_with("error: "), "{}", text(&missing.stderr));
     let json = run(&["--json", "inspect", "does-not-exist.wasm"]);
     assert_eq!(json.status.code(), Some(1));
-    let error: Value = serde_json::from_slice(&json.stdout).expect("an error for machines is JSON");
+    let error: Value = serde_json::from_slice(&json.stdout).expect("`--json` errors are JSON");
     assert!(error["error"].is_string() && error["causes"].is_array(), "{error}");
 }
 
@@ -157,5 +158,5 @@ fn a_host_that_is_told_to_stop_stops_and_says_so() {
     let mut host = HostProcess::start(&folder.path().join("data"));
     let told = std::process::Command::new("kill").args(["-TERM", &host.id().to_string()]).status();
     assert!(told.expect("it runs").success());
-    assert!(host.wait().success(), "SIGTERM is an order, not an accident");
+    assert!(host.wait().success(), "SIGTERM ends it with success");
 }

@@ -1,4 +1,4 @@
-//! The clients that people use, unmodified.
+//! Popular clients, unmodified.
 
 use std::time::Duration;
 
@@ -26,18 +26,21 @@ fn kserve_over_rest_and_grpc() {
     runs("kserve_both.py");
 }
 
-/// A header and a body that are sent apart wait for each other for 40 ms. The figure itself is in host/docs/performance.md.
+/// Headers and body in separate packets once caused stalls of 40 ms. The measured latency is in
+/// host/docs/performance.md.
 #[test]
 fn perf_analyzer_sees_no_stall() {
     for protocol in ["http", "grpc"] {
-        // A stall is in each of them, a busy machine is not: the peer's delayed acknowledgement is 40 ms.
+        // A stall, the peer's delayed acknowledgement of 40 ms, shows in all three; other load on
+        // the machine does not.
         let medians = [(); 3].map(|()| Tensors::start().perf_analyzer(protocol));
         let stalls = medians.iter().all(|median| *median >= Duration::from_millis(35));
         assert!(!stalls, "{protocol}: {medians:?}");
     }
 }
 
-/// They reported a broken pipe: the connection was closed while they still sent.
+/// Clients once reported a broken pipe, because the host closed the connection while they were
+/// still sending.
 #[test]
 fn clients_that_still_send_read_why_they_are_refused() {
     let host = TestHost::start();

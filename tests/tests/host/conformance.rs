@@ -1,4 +1,5 @@
-//! The conformance corpus: the same files against the library and over HTTP; every change of an accepted envelope; the signatures.
+//! The conformance corpus: the same files with the library and over HTTP; every change of an
+//! accepted envelope; the signatures.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -51,7 +52,7 @@ fn every_term_has_its_cases() {
             assert!(invalid.contains(&wanted), "invalid/{wanted} is missing");
         }
         assert!(has(&permit), "permit/{short}-… is missing");
-        // What is only a promise is never a reason to deny.
+        // A mere promise is never a reason to deny.
         let denies = term.class != Class::Record && term.place != Place::Data;
         assert_eq!(has(&deny), denies, "deny/{short}-…");
     }
@@ -128,7 +129,7 @@ fn documents_are_read_or_refused_over_http_as_the_corpus_says() {
     }
 }
 
-/// The clauses of a case, for a model.
+/// The clauses of a case, applied to a model.
 fn clauses(vector: &Vector, model: &ModelName, bundle: Digest) -> Clauses {
     let version = |index: usize| {
         vector.json["versions"][index].as_str().map(|v| v.parse().expect("a version"))
@@ -209,7 +210,8 @@ fn calls_are_permitted_or_denied_as_the_corpus_says() {
                 let version = semver::Version::new(1, 0, 0);
                 let admitted = terms.covers(&Digest::of(b"echo"), &version)
                     && admit(&vector, &call, &terms, &ledgers, &mut held);
-                // What is only known once it runs, and what a publisher is not let offer, is seen over HTTP.
+                // Failures while the call runs, and offers that a publisher may not make, are
+                // tested over HTTP.
                 let later = expected == "fail" || why == "hospes:outputFields";
                 let wanted = expected != "deny" || later;
                 assert_eq!(admitted, wanted, "{folder}/{}: {}", vector.name, call.json);
@@ -218,7 +220,7 @@ fn calls_are_permitted_or_denied_as_the_corpus_says() {
     }
 }
 
-/// Evaluates, reserves and charges one call as the host does.
+/// Evaluates, reserves and charges one call, as the host does.
 fn admit(
     vector: &Vector,
     call: &Call<'_>,
@@ -263,7 +265,7 @@ fn admit(
     true
 }
 
-/// The bundle that a case runs.
+/// The bundle that a case calls.
 fn bundle(vector: &Vector) -> Vec<u8> {
     match (vector.text("guest"), vector.text("model")) {
         (Some(guest), _) => wat_guest(guest, &[]),
@@ -281,7 +283,8 @@ fn calls_are_permitted_or_denied_over_http_as_the_corpus_says() {
         let mut published: Vec<(Vec<u8>, (ModelName, Digest))> = Vec::new();
         let mut scene = Scene::new();
         for vector in vectors(folder) {
-            // A new party for each case: its agreements are its own. The clock goes forward only, so it begins anew where it has to.
+            // Each case gets a new party, so agreements do not mix. The clock only moves forward,
+            // so a case in the past needs a new host.
             let start = Call::all(&vector).map(|call| call.at).min().expect("a call");
             if scene.host.host().clock().now() > start.min(noon()) {
                 scene = Scene::new();
@@ -361,7 +364,7 @@ fn check_reply(vector: &Vector, call: &Call<'_>, reply: &Reply, simulated: &Valu
             assert_eq!(reply.json()["failure"], code, "{context}");
         }
         (_, why) => {
-            // The arguments' tensors are known to a call only, not to a simulation.
+            // Only a call knows the arguments' tensors; a simulation does not.
             let tensors = ["hospes:inputShape", "hospes:inputDtype"].contains(&why);
             assert!(decision == "denied" || tensors, "{context}");
             let problem = reply.json();
@@ -391,8 +394,8 @@ fn signed_corpus() -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
-/// Of the shortest of twenty agreements every byte is given every other value; of the rest each bit of each byte is turned over, and
-/// with `HOSPES_STORM` they are treated as the shortest.
+/// In the shortest of twenty agreements, every byte is replaced by every other value. In the others
+/// each single bit is flipped; with `HOSPES_STORM`, they are treated like the shortest.
 #[test]
 fn no_single_byte_change_of_an_accepted_envelope_is_accepted() {
     const BITS: [u8; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
@@ -439,7 +442,7 @@ fn only_one_signature_of_each_role_makes_an_agreement() {
         SignedAgreement::parse(&envelope.to_bytes()).ok()
     };
     let agreed = |keys: &[&PartyKey]| with(AGREEMENT, &payload, keys).is_some();
-    assert!(agreed(&[&a, &b]) && agreed(&[&b, &a]), "in either order");
+    assert!(agreed(&[&a, &b]) && agreed(&[&b, &a]), "the signatures may be in either order");
     for keys in [&[][..], &[&a], &[&b], &[&a, &a], &[&a, &other], &[&other, &b], &[&a, &b, &other]]
     {
         assert!(!agreed(keys), "{} signatures", keys.len());
@@ -447,14 +450,14 @@ fn only_one_signature_of_each_role_makes_an_agreement() {
     for kind in ["application/vnd.hospes.offer.v1+json", "application/vnd.in-toto+json", ""] {
         assert!(with(kind, &payload, &[&a, &b]).is_none(), "`{kind}`");
     }
-    // Each over bytes of its own: two signatures, and no agreement.
+    // Two signatures over different payloads do not make an agreement.
     let (_, second) = signed_corpus().swap_remove(1);
     let (first, second) =
         (String::from_utf8(bytes).expect("text"), String::from_utf8(second).expect("text"));
     let spliced = format!(
         "{}{}",
-        &first[..first.find(r#","signatures""#).expect("there")],
-        &second[second.find(r#","signatures""#).expect("there")..]
+        &first[..first.find(r#","signatures""#).expect("it exists")],
+        &second[second.find(r#","signatures""#).expect("it exists")..]
     );
     assert!(SignedAgreement::parse(spliced.as_bytes()).is_err());
 }
@@ -487,7 +490,7 @@ fn the_specifications_own_examples() {
     }
 }
 
-/// RFC 4648 section 4, letter by letter.
+/// RFC 4648 section 4, character by character.
 fn base64(text: &str) -> Vec<u8> {
     const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let (mut bits, mut count, mut bytes) = (0_u32, 0, Vec::new());

@@ -1,4 +1,4 @@
-//! Connections: who holds them open keeps nobody out.
+//! Connections: clients that hold many open shut nobody out.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -10,7 +10,7 @@ fn count(number: usize) -> std::num::NonZeroUsize {
     number.try_into().expect("not zero")
 }
 
-/// Whether the other side has closed, by now.
+/// Whether the peer has closed the connection.
 fn is_closed(stream: &mut TcpStream) -> bool {
     stream.set_nonblocking(true).expect("set");
     let mut part = [0; 1024];
@@ -24,12 +24,12 @@ fn is_closed(stream: &mut TcpStream) -> bool {
 }
 
 fn hello(address: SocketAddr) -> TcpStream {
-    let mut stream = TcpStream::connect(address).expect("the kernel takes it");
+    let mut stream = TcpStream::connect(address).expect("the kernel accepts it");
     stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").expect("sent");
     stream
 }
 
-/// 4,096 idle connections of one address once closed the host to everybody.
+/// 4,096 idle connections from one address once made the host unreachable for everyone.
 #[test]
 fn idle_connections_of_strangers_keep_nobody_out() {
     let host = TestHost::builder()
@@ -48,7 +48,7 @@ fn idle_connections_of_strangers_keep_nobody_out() {
         assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
     }
     let is_over = |client: &mut Http2| client.wait(Duration::from_secs(5), Http2::is_closed);
-    assert!(idle[..60].iter_mut().all(is_over), "those that came first made room");
+    assert!(idle[..60].iter_mut().all(is_over), "the oldest connections were closed");
 }
 
 #[test]
@@ -78,14 +78,17 @@ fn an_address_has_so_many_connections_and_no_more() {
     let mut more = hello(host.address());
     let since = Instant::now();
     while !is_closed(&mut more) {
-        assert!(since.elapsed() < Duration::from_secs(5), "it is one too many");
+        assert!(
+            since.elapsed() < Duration::from_secs(5),
+            "the connection over the limit is not closed"
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
     assert!(held.iter_mut().all(|stream| !is_closed(stream)));
     held.clear();
     let since = Instant::now();
     while host.get("/healthz").try_send().is_err() {
-        assert!(since.elapsed() < Duration::from_secs(5), "the places are free again");
+        assert!(since.elapsed() < Duration::from_secs(5), "the closed connections still count");
     }
 }
 
@@ -106,7 +109,7 @@ fn an_http2_connection_without_requests_is_closed_with_goaway() {
     assert!(known.wait(Duration::from_secs(5), |client| client.fate(asked).ended));
     assert!(stranger.wait(Duration::from_secs(5), |client| client.is_going()));
     assert!(stranger.wait(Duration::from_secs(5), Http2::is_closed));
-    assert!(!known.is_going(), "a caller with a key has more patience: {:?}", since.elapsed());
+    assert!(!known.is_going(), "a caller with a key was closed too early: {:?}", since.elapsed());
     assert!(known.wait(Duration::from_secs(5), Http2::is_closed) && known.is_going());
     assert!(since.elapsed() > Duration::from_millis(1400), "{:?}", since.elapsed());
 }

@@ -1,4 +1,5 @@
-//! `kill -9` while calls run: the count never exceeds the agreement, and every receipt whose answer was released is there.
+//! `kill -9` while calls run: the count never exceeds the agreement, and every released response
+//! has its receipt in the log.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use system_tests::{HostProcess, Limited as _, Party, Request, plugin, terms};
 
 const KILLS: usize = 20;
-/// Reached before the last kill, so that the limit itself is crashed into as well.
+/// Reached before the last kill, so that a crash at the limit is tested as well.
 const CALLS_MAX: u64 = 2500;
 const CALLERS: usize = 4;
 
@@ -29,7 +30,7 @@ fn account(host: &HostProcess, data: &Path, name: &str) -> Party {
     Party { name: name.into(), key, api_key: opened["key"].as_str().expect("a key").into() }
 }
 
-/// Publishes the echo plugin and lets both sign for so many calls.
+/// Publishes the echo plugin and signs an agreement with this many calls for both.
 fn prepare(host: &HostProcess, data: &Path) -> World {
     let (acme, zoe) = (account(host, data, "acme"), account(host, data, "zoe"));
     let post = |path: &str, party: &Party, bytes: Vec<u8>| {
@@ -49,14 +50,14 @@ fn prepare(host: &HostProcess, data: &Path) -> World {
     World { acme, zoe }
 }
 
-/// What callers say to each other and are told.
+/// Signals between the callers and the test.
 #[derive(Default)]
 struct Calls {
     began: AtomicBool,
     stop: AtomicBool,
 }
 
-/// Calls until the host is gone. What was answered: the receipt and what remained.
+/// Calls until the host is gone. Returns the receipt and the remaining count of each response.
 fn call_until_killed(host: &str, zoe: &Party, calls: &Calls) -> Vec<(String, u64)> {
     let mut answered = Vec::new();
     while !calls.stop.load(Ordering::Relaxed) {
@@ -104,11 +105,11 @@ fn killed_twenty_times_nothing_is_lost_and_nothing_overshot() {
             while !calls.began.load(Ordering::Relaxed) {
                 assert!(
                     since.elapsed() < Duration::from_secs(30),
-                    "kill {kill}: no call is answered"
+                    "kill {kill}: no call was answered"
                 );
                 std::thread::sleep(Duration::from_millis(1));
             }
-            // Not always at the same point of a call, nor of a checkpoint's interval.
+            // Varies the point within a call and within a checkpoint interval.
             std::thread::sleep(Duration::from_millis(30 + 17 * (kill as u64 % 13)));
             kill_9(host.id());
             calls.stop.store(true, Ordering::Relaxed);
@@ -116,7 +117,7 @@ fn killed_twenty_times_nothing_is_lost_and_nothing_overshot() {
         });
         host.kill();
         for (receipt, remaining) in released {
-            assert!(answered.insert(receipt, remaining).is_none(), "one receipt a call");
+            assert!(answered.insert(receipt, remaining).is_none(), "one receipt per call");
         }
         host = HostProcess::start(&data);
         let used = used(&host, &world.zoe);
@@ -127,15 +128,16 @@ fn killed_twenty_times_nothing_is_lost_and_nothing_overshot() {
             answered.len()
         );
     }
-    // What a slow machine has left of them.
+    // Calls that a slow machine has not made yet.
     for (receipt, remaining) in call_until_killed(&host.address, &world.zoe, &Calls::default()) {
-        assert!(answered.insert(receipt, remaining).is_none(), "one receipt a call");
+        assert!(answered.insert(receipt, remaining).is_none(), "one receipt per call");
     }
     verify_all(&host, &world, &answered);
-    assert_eq!(used(&host, &world.zoe), CALLS_MAX, "the limit was reached, and never passed");
+    assert_eq!(used(&host, &world.zoe), CALLS_MAX, "the limit was reached but not exceeded");
 }
 
-/// Every answer's receipt is in the log, under the number that the caller was told, and all numbers are different.
+/// The receipt of every response is in the log with the count that the caller was told, and no
+/// count occurs twice.
 fn verify_all(host: &HostProcess, world: &World, answered: &HashMap<String, u64>) {
     let party = host.party.parse().expect("a party");
     let mut numbers = std::collections::BTreeSet::new();
@@ -146,7 +148,7 @@ fn verify_all(host: &HostProcess, world: &World, answered: &HashMap<String, u64>
             ReceiptProof::parse(&proof.body).expect("a proof").verify(&party).expect("genuine");
         let used = receipt.used.expect("it was counted");
         assert_eq!(CALLS_MAX - used, *remaining, "{call}");
-        assert!(numbers.insert(used), "number {used} was given twice");
+        assert!(numbers.insert(used), "count {used} occurs twice");
     }
     assert!(numbers.len() >= KILLS);
 }

@@ -1,4 +1,5 @@
-//! `hospes dev`: one command from a model or a plugin to a right answer, and a new version whenever its files change.
+//! `hospes dev`: one command from a model or plugin to a correct response, and a new version
+//! whenever the files change.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -10,16 +11,18 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use system_tests::{HostProcess, Request, workspace};
 
-/// For an event, on a machine that does much else. A component with CPython in it takes long to compile.
+/// How long to wait for an event on a busy machine. Components that contain CPython take long to
+/// compile.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// From the command to the first right answer. Some 3 s are meant; a machine that runs all tests at once is slower.
+/// From the command to the first correct response. The target is about 3 s; a machine that runs all
+/// tests at once is slower.
 const FIRST_ANSWER_MAX: Duration = Duration::from_secs(20);
 
-/// A flower, as numbers in JSON, and what it is.
+/// A flower's measurements as JSON, and its species.
 const SETOSA: &str = "[5.1,3.5,1.4,0.2]";
 
-/// The command, running. Killed when dropped.
+/// The running command. Killed when dropped.
 pub(super) struct Dev {
     child: Child,
     events: Receiver<Value>,
@@ -57,7 +60,7 @@ impl Dev {
         }
     }
 
-    /// Ends it by a signal: `-INT` as Ctrl-C does, `-HUP` as a terminal that is closed.
+    /// Ends it by a signal: `-INT` like Ctrl-C, `-HUP` like a closed terminal.
     fn end(mut self, signal: &str) -> Option<i32> {
         let mut kill = Command::new("kill");
         let sent = kill.args([signal, &self.child.id().to_string()]).status().expect("it runs");
@@ -77,35 +80,35 @@ fn iris() -> PathBuf {
     workspace().join("plugins/target/models/iris/model.onnx")
 }
 
-/// How a function is called, as it was printed.
+/// The command that calls a function, as it was printed.
 pub(super) fn command(published: &Value, function: &str) -> String {
     let calls = published["calls"].as_array().expect("a list");
     let call = calls.iter().find(|call| call["function"] == function);
     call.expect("the function")["command"].as_str().expect("text").to_owned()
 }
 
-/// The first right answer has come: says after how long that was.
+/// Prints how long it took until the first correct response.
 #[expect(clippy::print_stdout, reason = "the performance log wants the figure")]
 pub(super) fn says_how_soon(what: &str, started: Instant) -> Duration {
     let took = started.elapsed();
-    println!("`hospes dev`, {what}: the first right answer after {:.2} s", took.as_secs_f64());
+    println!("`hospes dev`, {what}: the first correct response after {:.2} s", took.as_secs_f64());
     took
 }
 
-/// The same of what has to come soon.
+/// The same, and fails if it took too long.
 fn soon(what: &str, started: Instant) {
     let took = says_how_soon(what, started);
     assert!(took < FIRST_ANSWER_MAX, "{what}: {took:?}");
 }
 
-/// Runs a command as if it had been pasted.
+/// Runs a command as if it were pasted into a shell.
 pub(super) fn pasted(command: &str) -> Value {
     let output = Command::new("bash").args(["-c", command]).output().expect("it runs");
     assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-/// Where all of it is.
+/// The temporary directory of the command.
 fn directory(ready: &Value) -> PathBuf {
     PathBuf::from(ready["directory"].as_str().expect("a path"))
 }
@@ -126,8 +129,8 @@ fn a_model_answers_right_soon_by_the_command_that_is_printed_and_nothing_is_left
     let flower = command.replace("[1,1,1,1]", SETOSA);
     assert_ne!(flower, command, "the input has the model's shape");
     assert_eq!(*kind_of(&pasted(&flower)), 0);
-    soon("a model of a few numbers", started);
-    assert!(kind_of(&pasted(&command)).is_i64(), "what is printed is answered as it stands");
+    soon("a small model", started);
+    assert!(kind_of(&pasted(&command)).is_i64(), "the printed command works unchanged");
 
     let page = published["page"].as_str().expect("an address");
     assert!(page.ends_with("/dev/iris/docs"), "{page}");
@@ -160,15 +163,15 @@ fn a_changed_model_is_published_anew_and_a_broken_one_is_waited_out() {
 
     std::fs::write(&path, &model[..model.len() / 2]).expect("written");
     dev.event("not-published");
-    assert!(kind_of(&pasted(&first)).is_i64(), "the version before goes on serving");
+    assert!(kind_of(&pasted(&first)).is_i64(), "the previous version still serves");
 
     std::fs::write(&path, &model).expect("written");
     let again = dev.event("published");
     assert_ne!(again["version"], published["version"]);
-    assert_eq!(command(&again, "infer"), first, "under the same names");
+    assert_eq!(command(&again, "infer"), first, "the same command still works");
     for folder in ["bundles/bundles", "bundles/models", "compiled"] {
         let files = std::fs::read_dir(kept.join("data").join(folder)).expect("readable");
-        assert_eq!(files.count(), 1, "of the version before nothing is kept in `{folder}`");
+        assert_eq!(files.count(), 1, "`{folder}` still has the previous version");
     }
     assert!(kind_of(&pasted(&first)).is_i64());
     assert_eq!(dev.end("-HUP"), Some(0));
@@ -178,7 +181,7 @@ fn a_changed_model_is_published_anew_and_a_broken_one_is_waited_out() {
 #[test]
 fn a_plugin_s_directory_is_called_by_its_types() {
     let module = workspace().join("plugins/target/flower-c/flower-c.wasm");
-    assert!(module.is_file(), "`{}` is not there: run `plugins/build flower-c`", module.display());
+    assert!(module.is_file(), "`{}` is missing: run `plugins/build flower-c`", module.display());
     let started = Instant::now();
     let dev = Dev::start(&workspace().join("plugins/flower-c"));
     let published = dev.event("published");
@@ -189,7 +192,8 @@ fn a_plugin_s_directory_is_called_by_its_types() {
     soon("a plugin in C", started);
 }
 
-/// What a user of this library has exported (`tests/oracle/exports.py`) is served as it is, and answers as the library does.
+/// A model exported from this library (`tests/oracle/exports.py`) is served unchanged, and its
+/// results match the library's.
 fn answers_as(library: &str) {
     let folder = workspace().join("tests/fixtures/exports");
     let said = std::fs::read(folder.join(format!("{library}.json"))).expect("readable");
@@ -214,7 +218,7 @@ fn answers_as(library: &str) {
     }
 }
 
-/// Three numbers, if that is what is there.
+/// Three numbers, if `data` is that.
 fn numbers(data: &Value) -> Option<[f64; 3]> {
     let numbers: Option<Vec<f64>> = data.as_array()?.iter().map(Value::as_f64).collect();
     numbers?.try_into().ok()

@@ -1,8 +1,8 @@
-//! A disk that is full or broken: calls are refused with 503 and counted nowhere, the host says that it is not ready, and goes on by
-//! itself as soon as there is room, or the disk writes again.
+//! A full or broken disk: calls are refused with 503 and not counted, the host reports that it is
+//! not ready, and recovers by itself once there is space or the disk works again.
 //!
-//! A full one is a small file system of its own where mounting one is permitted, and else a limit of the process's files. A broken one
-//! is a library in front of the host's own (`tests/shims`).
+//! The full disk is a small file system if mounting is permitted, otherwise a limit on the
+//! process's file sizes. The broken disk is a library preloaded into the host (`tests/shims`).
 
 use std::fs::File;
 use std::io::Write as _;
@@ -32,7 +32,7 @@ impl Disk {
         let mut mount = Command::new("mount");
         let mount = mount.args(["-t", "tmpfs", "-o", "size=32m", "tmpfs"]).arg(folder.path());
         let is_mounted = mount.output().is_ok_and(|output| output.status.success());
-        // Where mounting is not permitted the limit of a process's files stands in.
+        // If mounting is not permitted, a limit on file sizes replaces it.
         Self { folder, is_mounted }
     }
 
@@ -40,16 +40,17 @@ impl Disk {
         self.folder.path().join("data")
     }
 
-    /// As far as files may grow: no further than the records, so that there is no room for more of them, nor for the log's reserve.
+    /// The limit on file sizes: the size of the records' file, so that neither more records nor the
+    /// log's reserve fit.
     fn limit(&self) -> u64 {
-        self.data().join("state.redb").metadata().expect("there").len()
+        self.data().join("state.redb").metadata().expect("it exists").len()
     }
 
     fn filler(&self) -> PathBuf {
         self.folder.path().join("filler")
     }
 
-    /// Leaves no byte, or lets no file of this process grow.
+    /// Fills the disk completely, or stops the host's files from growing.
     fn fill(&self, host: Option<&HostProcess>) {
         if !self.is_mounted {
             return host.map_or((), |host| limit(host, &self.limit().to_string()));
@@ -79,10 +80,10 @@ impl Drop for Disk {
 fn limit(host: &HostProcess, bytes: &str) {
     let mut prlimit = Command::new("prlimit");
     let limited = prlimit.args([&format!("--pid={}", host.id()), &format!("--fsize={bytes}:")]);
-    assert!(limited.status().expect("it runs").success(), "neither mount nor prlimit works here");
+    assert!(limited.status().expect("it runs").success(), "neither mount nor prlimit works");
 }
 
-/// Puts a guest on the disk that `zoe` may call.
+/// Publishes a guest on a host on this disk, and lets `zoe` call it.
 fn prepare(data: &Path) -> Party {
     let host = TestHost::start();
     let (acme, zoe) = (host.party("acme"), host.party("zoe"));
@@ -105,7 +106,7 @@ fn status(host: &HostProcess, data: &Path) -> Value {
     request.bearer(token.trim()).send().ok().json()
 }
 
-/// Opens an account, which is a record that has to be written.
+/// Opens an account, which writes a record.
 fn open(host: &HostProcess, data: &Path, name: &str) -> Reply {
     let token = std::fs::read_to_string(data.join("operator.token")).expect("written");
     let wanted = json!({"name": name, "party": Party::key_of(name).party()}).to_string();
@@ -122,12 +123,13 @@ fn used(host: &HostProcess, zoe: &Party) -> u64 {
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is_so() {
-        assert!(began.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        assert!(began.elapsed() < PATIENCE, "not true within {PATIENCE:?}: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
 
-/// Calls until told to stop, and counts the answers: released, and refused because the disk is full.
+/// Calls until told to stop, and counts the responses: released, and refused because the disk is
+/// full.
 fn call(url: &str, zoe: &Party, stop: &AtomicBool, [answered, refused]: [&AtomicU64; 2]) {
     while !stop.load(Ordering::Relaxed) {
         let reply = Request::new("POST", url).bearer(&zoe.api_key).json("{}").send();
@@ -161,7 +163,7 @@ fn a_disk_that_is_filled_and_freed_under_load_costs_no_count_and_no_restart() {
             disk.fill(Some(&host));
             let before = count(&refused);
             until("calls are refused", || count(&refused) > before + 50);
-            until("the host says that it is not ready", || get(&host, "/readyz") == 503);
+            until("the host reports that it is not ready", || get(&host, "/readyz") == 503);
             assert_eq!(get(&host, "/v2/health/ready"), 503);
             assert_eq!(get(&host, "/healthz"), 200);
             disk.free(Some(&host));
@@ -213,9 +215,9 @@ fn records_that_could_not_be_written_can_be_written_when_there_is_room() {
     let host = HostProcess::start(&data);
     let open = |name: &str| open(&host, &data, name);
     disk.fill(Some(&host));
-    // What room the file has is used up first.
+    // The free space inside the file is used up first.
     let refused = (0..200_000).map(|number| open(&format!("party{number}")));
-    let refused = refused.into_iter().find(|reply| reply.status != 201).expect("one too many");
+    let refused = refused.into_iter().find(|reply| reply.status != 201).expect("the file fills up");
     refused.problem(503, "unavailable");
     assert!(refused.header("retry-after").is_some());
     disk.free(Some(&host));
@@ -234,21 +236,21 @@ impl BrokenDisk {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        // As the kernel has it.
-        self.folder.path().canonicalize().expect("there").join(name)
+        // The path as the kernel reports it.
+        self.folder.path().canonicalize().expect("it exists").join(name)
     }
 
     fn data(&self) -> PathBuf {
         self.path("data")
     }
 
-    /// A host whose writes to its data directory fail while this says so.
+    /// A host whose writes to its data directory fail whenever the test wants.
     fn serve(&self) -> HostProcess {
         let library = self.path("broken-disk.so");
         let mut compiler = Command::new("cc");
         compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library);
         compiler.arg(workspace().join("tests/shims/broken_disk.c")).arg("-ldl");
-        let compiled = compiler.output().expect("there is a C compiler where there is Rust");
+        let compiled = compiler.output().expect("Rust needs a C compiler, too");
         assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
         let settings = self.path("hospes.toml");
         std::fs::write(&settings, "[api]\ndrain_delay = \"0s\"\n").expect("written");
@@ -268,7 +270,8 @@ impl BrokenDisk {
     }
 }
 
-/// Opens one account after the other until told to stop. Returns those that were opened; all others were refused because of the disk.
+/// Opens accounts one after the other until told to stop. Returns the opened ones; all others were
+/// refused because of the disk.
 fn open_accounts(host: &HostProcess, data: &Path, stop: &AtomicBool) -> Vec<String> {
     let mut opened = Vec::new();
     for number in 0.. {
@@ -313,7 +316,7 @@ fn a_disk_that_fails_and_works_again_loses_nothing_that_was_answered() {
             let before = count(&refused);
             until("calls are refused", || count(&refused) > before + 50);
             for path in ["/readyz", "/v2/health/ready"] {
-                until("the host says why it is not ready", || {
+                until("the host reports why it is not ready", || {
                     why(path).is_some_and(|why| why.contains("the host cannot"))
                 });
             }
@@ -328,20 +331,20 @@ fn a_disk_that_fails_and_works_again_loses_nothing_that_was_answered() {
         stop.store(true, Ordering::Relaxed);
         opening.join().expect("no panic")
     });
-    assert!(open(&host, &data, "eve").status == 201, "it opens accounts again");
+    assert!(open(&host, &data, "eve").status == 201, "the host opens accounts again");
     let answered = count(&answered);
     assert_eq!(used(&host, &zoe), answered, "as counted in memory");
-    // It may end at any time, also while the disk fails.
+    // The host may exit at any time, even while the disk fails.
     disk.fail();
     host.kill();
     let host = HostProcess::start(&data);
     assert_eq!(used(&host, &zoe), answered, "as read back from the receipts");
-    assert!(!opened.is_empty(), "none was opened");
+    assert!(!opened.is_empty(), "no account was opened");
     let token = std::fs::read_to_string(data.join("operator.token")).expect("written");
     let is_lost = |name: &&String| {
         let request = Request::new("GET", format!("{}/accounts/{name}", host.operator));
         request.bearer(token.trim()).send().status != 200
     };
     let lost = opened.iter().filter(is_lost);
-    assert_eq!(lost.collect::<Vec<_>>(), [""; 0], "they were opened, and are gone");
+    assert_eq!(lost.collect::<Vec<_>>(), [""; 0], "opened accounts are lost");
 }

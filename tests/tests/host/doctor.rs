@@ -1,4 +1,5 @@
-//! `hospes doctor`: what is wrong is a problem with a fix that works, what is well is none, and nothing is changed.
+//! `hospes doctor`: each problem comes with a fix that works, healthy parts are not reported as
+//! problems, and nothing is changed.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -12,7 +13,7 @@ use serde_json::Value;
 use system_tests::{HostProcess, TestHost};
 use tempfile::TempDir;
 
-/// A data directory in which a host has run, killed as by a loss of power, and settings beside it.
+/// The data directory of a host that was killed as if by a power loss, and its settings.
 struct Scene {
     folder: TempDir,
     data: PathBuf,
@@ -30,7 +31,7 @@ impl Scene {
         self.data.join("state.redb")
     }
 
-    /// What the doctor says under these settings, on free ports.
+    /// Runs the doctor with these settings, on free ports.
     fn report(&self, settings: &str) -> Report {
         let config = self.folder.path().join("hospes.toml");
         fs::write(&config, settings).expect("written");
@@ -61,7 +62,7 @@ impl Report {
         self.0["findings"].as_array().expect("a list")
     }
 
-    /// The only finding of a check that is so bad, whose details have this part.
+    /// The only finding of this check with this severity; its detail must contain `part`.
     fn one(&self, severity: &str, check: &str, part: &str) -> &Value {
         let is_it = |finding: &&Value| finding["check"] == check && finding["severity"] == severity;
         let found: Vec<_> = self.findings().iter().filter(is_it).collect();
@@ -81,7 +82,7 @@ impl Report {
     }
 }
 
-/// Every file with its bytes, its mode and when it was last written.
+/// Every file with its bytes, its mode and its modification time.
 fn files(folder: &Path) -> BTreeMap<PathBuf, (Vec<u8>, u32, std::time::SystemTime)> {
     let mut all = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -89,7 +90,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, (Vec<u8>, u32, std::time::SystemTim
         for entry in fs::read_dir(folder).expect("readable") {
             let path = entry.expect("readable").path();
             let meta = fs::metadata(&path).expect("readable");
-            let (mode, written) = (meta.permissions().mode(), meta.modified().expect("known"));
+            let (mode, written) = (meta.permissions().mode(), meta.modified().expect("a time"));
             let bytes = if meta.is_dir() { Vec::new() } else { fs::read(&path).expect("readable") };
             if meta.is_dir() {
                 folders.push(path.clone());
@@ -119,7 +120,8 @@ fn a_healthy_directory_has_no_problem_and_is_not_changed() {
     }
     assert!(files(&scene.data) == before, "something was changed");
 
-    // A directory that is not there yet is well, and is not made. People read lines.
+    // A directory that does not exist yet is fine, and is not created. The output for people is
+    // text.
     let new = scene.folder.path().join("new");
     let new = new.to_str().expect("text");
     let output =
@@ -185,7 +187,7 @@ fn secrets_that_others_can_read_are_a_problem_and_the_fix_mends_it() {
     let scene = Scene::new();
     let token = scene.data.join("operator.token");
     fs::set_permissions(&token, Permissions::from_mode(0o644)).expect("a mode");
-    // Nobody gets there as yet.
+    // The data directory still keeps other users out.
     let report = scene.report("");
     report.has_no_problem();
     report.one("warning", "permissions", "operator.token");
@@ -246,7 +248,7 @@ fn a_running_host_is_asked_and_goes_on() {
         let detail = port["detail"].as_str().expect("text");
         assert!(detail.contains("the running host answers there"), "{detail}");
     }
-    // Of another data directory it is another host.
+    // A host on another data directory is another host.
     let other = Scene::new();
     let report = other.report_with(&["--listen", &everybody, "--operator-listen", FREE]);
     report.problem("ports", "another host");

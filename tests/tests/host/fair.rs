@@ -1,6 +1,8 @@
-//! One tenant does its worst, and its neighbours hardly notice: threads, turns, queue places, memory.
+//! One tenant does its worst, and its neighbours hardly notice: threads, turns, places in the
+//! queue, memory.
 //!
-//! Bounds of time are wide, for machines that are busy with other things: without fair turns these figures are seconds, or refusals.
+//! The time limits are generous, for busy machines: without fair scheduling, the times would be
+//! seconds, or calls would be refused.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,8 +16,8 @@ use system_tests::{
     wat_guest, workspace,
 };
 
-/// A host with a tenant who does harm with what `workshop` has published, `mallory`, and a neighbour, `zoe`, who calls a plugin of
-/// `acme`.
+/// A host with two tenants: `mallory`, who abuses what `workshop` has published, and a neighbour,
+/// `zoe`, who calls a plugin of `acme`.
 struct Street {
     host: TestHost,
     mallory: Party,
@@ -46,7 +48,7 @@ impl Street {
         self.host.call(party, &format!("workshop/{guest}/run")).json(body).send()
     }
 
-    /// What the neighbour's calls, one after the other, and looks at its health take for two seconds.
+    /// How long the neighbour's calls and health checks take, one after the other for two seconds.
     fn neighbour(&self) -> Times {
         let mut times = Times::default();
         let began = Instant::now();
@@ -64,7 +66,7 @@ impl Street {
         times
     }
 
-    /// The same while so many threads do something without end.
+    /// The same while this many threads repeat `work`.
     fn neighbour_beside(&self, threads: usize, work: impl Fn() + Sync) -> Times {
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -82,17 +84,17 @@ impl Street {
         })
     }
 
-    /// The neighbour alone, and while `calls` calls of mallory's run.
+    /// Compares the neighbour alone and beside `calls` calls of mallory's.
     #[track_caller]
     fn is_served_beside(&self, calls: usize, guest: &str) {
         let alone = self.neighbour();
         let beside = self.neighbour_beside(calls, || drop(self.run(&self.mallory, guest, "")));
         is_hardly_slower(&alone.calls, &beside.calls, "calls");
-        is_hardly_slower(&alone.health, &beside.health, "looks at its health");
+        is_hardly_slower(&alone.health, &beside.health, "health checks");
     }
 }
 
-/// Sorted.
+/// Sorted times.
 #[derive(Default)]
 struct Times {
     calls: Vec<Duration>,
@@ -100,7 +102,7 @@ struct Times {
 }
 
 impl Times {
-    /// Half of the calls are below it, also on a machine that is busy with other things.
+    /// The median is below `most`, even on a busy machine.
     #[track_caller]
     fn are_below(&self, most: Duration) {
         let median = self.calls[self.calls.len() / 2];
@@ -108,14 +110,15 @@ impl Times {
     }
 }
 
-/// Half of them below 50 ms, and 99 of 100 below ten times what they are alone, or below 200 ms more.
+/// The median is below 50 ms, and the 99th percentile is below ten times, or at most 200 ms above,
+/// that of the neighbour alone.
 #[track_caller]
 fn is_hardly_slower(alone: &[Duration], beside: &[Duration], what: &str) {
     let at = |times: &[Duration], percent: usize| times[(times.len() - 1) * percent / 100];
     let (median, p99, p99_alone) = (at(beside, 50), at(beside, 99), at(alone, 99));
     assert!(median < Duration::from_millis(50), "{what}: {median:?}");
     let most = (10 * p99_alone).max(p99_alone + Duration::from_millis(200));
-    assert!(p99 < most, "{what}: p99 {p99:?}, {p99_alone:?} alone, of {}", beside.len());
+    assert!(p99 < most, "{what}: p99 {p99:?}, {p99_alone:?} alone, {} measurements", beside.len());
 }
 
 #[test]
@@ -169,7 +172,7 @@ fn loading_and_unloading_without_end_is_limited_and_a_neighbour_is_served() {
     });
     beside.are_below(Duration::from_secs(1));
     let (done, refused) = (done.into_inner(), refused.into_inner());
-    // 20 at once, then one every thirty seconds.
+    // A burst of 20, then one every thirty seconds.
     let allowed = 21 + began.elapsed().as_secs() as usize / 30;
     assert!(done <= allowed && refused > 0, "{done} of {allowed}, {refused} refused");
 }
@@ -195,7 +198,7 @@ fn a_queue_full_of_one_account_s_calls_has_room_for_another() {
     std::thread::scope(|scope| {
         let crowd: Vec<_> =
             (0..40).map(|_| scope.spawn(|| street.run(&street.mallory, "spin", ""))).collect();
-        // Once the first of the crowd is refused, its part of the queue is full.
+        // Once a call of the crowd is refused, its share of the queue is full.
         while !crowd.iter().any(std::thread::ScopedJoinHandle::is_finished) {
             std::thread::yield_now();
         }
@@ -203,7 +206,7 @@ fn a_queue_full_of_one_account_s_calls_has_room_for_another() {
         let call = street.host.call(&street.zoe, "acme/echo/echo-u8").json(r#"{"v":7}"#);
         assert_eq!(call.send().ok().text(), "7");
         let waited = began.elapsed();
-        assert!(waited < Duration::from_secs(4), "12 others were there first, {waited:?}");
+        assert!(waited < Duration::from_secs(4), "waited {waited:?} behind the 12 queued calls");
         let replies = crowd.into_iter().map(|call| call.join().expect("no panic"));
         let (mut ran, mut refused) = (0, 0);
         for reply in replies {
@@ -222,7 +225,7 @@ fn a_queue_full_of_one_account_s_calls_has_room_for_another() {
     assert_eq!(status["sandboxes_free"], 1, "{status}");
 }
 
-/// One sandbox, and calls of both wait for it all the time.
+/// Both accounts always have calls that wait for the only sandbox.
 #[test]
 fn an_account_of_weight_four_has_four_calls_for_one_of_another() {
     const CALLS: usize = 56;
@@ -232,13 +235,13 @@ fn an_account_of_weight_four_has_four_calls_for_one_of_another() {
         config.admission.queue_wait_max = Duration::from_secs(300);
         config.admission.weights =
             [("zoe".parse().expect("a name"), 4.try_into().expect("not zero"))].into();
-        // What a call takes: it ends with its deadline.
+        // Each call takes this long, as it runs until its deadline.
         config.sandbox.deadline = Duration::from_millis(150);
     });
     let order = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for number in 0..CALLS {
-            // Of each there are more than it can have of those that are counted.
+            // Each has more calls than can be among those counted.
             let party = if number % 14 < 9 { &street.zoe } else { &street.mallory };
             let (street, order) = (&street, &order);
             scope.spawn(move || {
@@ -247,14 +250,14 @@ fn an_account_of_weight_four_has_four_calls_for_one_of_another() {
             });
         }
     });
-    // The first come before all wait.
+    // The first calls began before all were waiting.
     let order = order.into_inner().expect("no panic");
     let counted = &order[8..8 + COUNTED];
     let of_zoe = counted.iter().filter(|name| **name == "zoe").count();
-    assert!((15..=23).contains(&of_zoe), "20 of {COUNTED} are her share: {order:?}");
+    assert!((15..=23).contains(&of_zoe), "her share is 20 of {COUNTED}: {order:?}");
 }
 
-/// A guest that no other has, so that it has to be compiled.
+/// A guest that differs from all others, so that it has to be compiled.
 fn unlike_others(number: usize) -> Vec<u8> {
     let text = format!(
         ";; world: export nothing: func();\n\
@@ -263,7 +266,7 @@ fn unlike_others(number: usize) -> Vec<u8> {
     text_guest(&text, &format!("guest-{number}"), &[])
 }
 
-/// One publishes without end, many bundles at a time, each of them to be compiled.
+/// One publisher publishes without end, many bundles at a time, and each has to be compiled.
 #[test]
 fn who_publishes_without_end_delays_another_by_few_of_its_bundles() {
     const CROWD: usize = 24;
@@ -279,26 +282,26 @@ fn who_publishes_without_end_delays_another_by_few_of_its_bundles() {
             let done = &done;
             scope.spawn(move || {
                 let reply = host.try_publish(mallory, &signed);
-                // Whoever has waited for a turn too long is told to come again.
+                // An upload that has waited too long is told to retry.
                 assert!(matches!(reply.status, 201 | 503), "{}", reply.text());
                 done.fetch_add(1, Ordering::Relaxed);
             });
         }
         let signed = zoe.sign(&unlike_others(CROWD));
-        // They are on their way, and one of them has been through.
+        // All are waiting, and at least one is done.
         let until = Instant::now() + Duration::from_secs(120);
         while done.load(Ordering::Relaxed) == 0 {
-            assert!(Instant::now() < until, "none of {CROWD} is published");
+            assert!(Instant::now() < until, "none of {CROWD} bundles was published");
             std::thread::sleep(Duration::from_millis(5));
         }
         let before = done.load(Ordering::Relaxed);
         host.try_publish(zoe, &signed).ok();
         let delayed = done.load(Ordering::Relaxed) - before;
-        assert!(delayed <= 8, "it waited for {delayed} of {CROWD} of another publisher");
+        assert!(delayed <= 8, "it waited for {delayed} of another publisher's {CROWD} bundles");
     });
 }
 
-/// Each is a record that goes to the disk before it is answered.
+/// Each write is a record that is on disk before the response.
 #[test]
 fn who_writes_records_without_end_leaves_a_neighbour_s_calls_and_records_served() {
     const CROWD: usize = 64;
@@ -311,7 +314,7 @@ fn who_writes_records_without_end_leaves_a_neighbour_s_calls_and_records_served(
     let [of_mallory, of_zoe] =
         [mallory, zoe].map(|party| host.publish(party, &wat_guest("noop", &[])));
     let number = AtomicUsize::new(1);
-    // An offer that is unlike all others.
+    // Publishes an offer that differs from all others.
     let write = |party: &Party, (model, digest): &_| {
         let count = number.fetch_add(1, Ordering::Relaxed);
         let terms = terms("nothing").limit(&format!("count lteq {count} call"));
@@ -323,7 +326,7 @@ fn who_writes_records_without_end_leaves_a_neighbour_s_calls_and_records_served(
         for _ in 0..CROWD {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
-                    // Whoever has waited for a turn too long is told to come again.
+                    // A write that has waited too long is told to retry.
                     let reply = write(mallory, &of_mallory);
                     assert!(matches!(reply.status, 200 | 201 | 503), "{}", reply.text());
                     done.fetch_add(1, Ordering::Relaxed);
@@ -343,12 +346,15 @@ fn who_writes_records_without_end_leaves_a_neighbour_s_calls_and_records_served(
         }
         over.store(true, Ordering::Relaxed);
         delays.sort_unstable();
-        // By turns it is four or so; behind everybody who was there first it is all of the crowd.
-        assert!(delays[WRITES / 2] <= CROWD / 2, "it waited for so many of another: {delays:?}");
+        // With fair turns it is about four; in order of arrival it would be the whole crowd.
+        assert!(
+            delays[WRITES / 2] <= CROWD / 2,
+            "it waited for too many of another party's writes: {delays:?}"
+        );
     });
 }
 
-/// A call of the loop among the cases, which takes as long as its turns.
+/// A call of the case `loop.onnx`, whose duration grows with `count`.
 fn turns(host: &TestHost, party: &Party, count: i64) -> Reply {
     let count = json!({"name": "N", "datatype": "INT64", "shape": [1], "data": [count]});
     host.call(party, "workshop/loop/infer").json(&json!({ "inputs": [count] }).to_string()).send()
@@ -360,7 +366,7 @@ fn a_caller_with_64_computations_in_a_worker_delays_another_s_by_few_of_them() {
     const EACH: Duration = Duration::from_millis(60);
     let host = TestHost::builder().config(|config| {
         config.inference.threads = 1.try_into().expect("not zero");
-        // One account may have three quarters of the sandboxes.
+        // One account may use three quarters of the sandboxes.
         config.admission.slots_max = 128.try_into().expect("not zero");
         config.sandbox.deadline = Duration::from_secs(120);
     });
@@ -373,7 +379,7 @@ fn a_caller_with_64_computations_in_a_worker_delays_another_s_by_few_of_them() {
     for party in [&mallory, &zoe] {
         host.agree(&workshop, party, &published, vec![terms("infer")]);
     }
-    // So many turns that a computation takes long beside what else a call needs.
+    // Enough iterations that the inference dominates a call's time.
     let mut count = 1_000;
     loop {
         let began = Instant::now();
@@ -395,17 +401,17 @@ fn a_caller_with_64_computations_in_a_worker_delays_another_s_by_few_of_them() {
             let status = host.operator("GET", "/status").send().ok().json();
             128 - status["sandboxes_free"].as_u64().expect("a number")
         };
-        // All are there, but for those that are over already.
+        // All calls are running, or done.
         let until = Instant::now() + Duration::from_secs(60);
         while (running() as usize) + done.load(Ordering::Relaxed) < CROWD {
-            assert!(Instant::now() < until, "not all of the crowd were let in");
+            assert!(Instant::now() < until, "not all calls of the crowd were admitted");
             std::thread::sleep(Duration::from_millis(5));
         }
         let before = done.load(Ordering::Relaxed);
         turns(&host, &zoe, count).ok();
         let delayed = done.load(Ordering::Relaxed) - before;
-        assert!(before < CROWD / 2, "{before} were over before they were all there");
-        assert!(delayed <= 8, "it waited for {delayed} computations of another caller");
+        assert!(before < CROWD / 2, "{before} calls ended before all were running");
+        assert!(delayed <= 8, "it waited for {delayed} inferences of another caller");
     });
 }
 
@@ -419,7 +425,7 @@ fn the_copy_of_a_tensor_that_a_guest_reads_is_memory_like_any_other() {
         let body = json!({"bytes": mib * MIB}).to_string();
         street.run(&street.mallory, "read-tensor", &body)
     };
-    // One account may have 40 MiB. The guest has 26, the tensor comes to that, and its copy as well.
+    // One account may use 40 MiB. The guest takes 26, plus the tensor and its copy.
     read(1).ok();
     read(6).ok();
     let problem = read(12).problem(503, "busy");
@@ -433,7 +439,7 @@ fn one_account_does_not_take_all_memory() {
         config.admission.memory_bytes_max = (64 * MIB).try_into().expect("not zero");
         config.sandbox.deadline = Duration::from_secs(2);
     });
-    // Of 64 MiB each of 12 calls has one for itself; three quarters of the other 52 are 39.
+    // Of the 64 MiB, each of 12 calls is guaranteed one; three quarters of the other 52 are 39.
     let take = |party, mib: usize, keeps: bool| {
         let body = json!({"pages": mib * 16 - 1, "spin": keeps}).to_string();
         street.run(party, "take-memory", &body)
@@ -443,7 +449,7 @@ fn one_account_does_not_take_all_memory() {
         assert_eq!(problem["failure"], "host-memory", "{problem}");
         let detail = problem["detail"].as_str().expect("text");
         assert!(detail.contains("67108864") && detail.contains("admission.memory_bytes_max"));
-        assert!(reply.header("hospes-receipt").is_some(), "it ran, and is metered");
+        assert!(reply.header("hospes-receipt").is_some(), "the call ran, so it has a receipt");
     };
     for _ in 0..3 {
         assert_eq!(take(&street.mallory, 40, false).ok().text(), (40 * MIB).to_string());
@@ -464,6 +470,6 @@ fn one_account_does_not_take_all_memory() {
         is_refused(&take(&street.zoe, 11, false));
         keeper.join().expect("no panic").problem(504, "plugin-deadline");
         assert_eq!(take(&street.zoe, 40, false).ok().text(), (40 * MIB).to_string());
-        assert_eq!(free(), 52 * MIB as u64, "all is given back");
+        assert_eq!(free(), 52 * MIB as u64, "all memory is released");
     });
 }

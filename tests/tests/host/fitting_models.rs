@@ -1,4 +1,5 @@
-//! Other people's models and tensors: what was refused, or computed wrongly, though nothing was wrong with it.
+//! Other people's models and tensors that the host once refused or computed wrongly, although they
+//! were valid.
 
 use hospes::backend::BackendKind;
 use hospes::id::ModelName;
@@ -35,14 +36,14 @@ impl Scene {
         call.send().ok().json()["outputs"][0].clone()
     }
 
-    /// What `GET /v2/models/…` says.
+    /// The response of `GET /v2/models/…`.
     fn metadata(&self, name: &str) -> Value {
         let path = format!("/v2/models/acme%2F{name}");
         self.host.get(&path).bearer(&self.zoe.api_key).send().ok().json()
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "data is given away")]
+#[expect(clippy::needless_pass_by_value, reason = "each value is used once")]
 fn tensor(name: &str, datatype: &str, shape: &[usize], data: Value) -> Value {
     json!({"name": name, "datatype": datatype, "shape": shape, "data": data})
 }
@@ -66,18 +67,22 @@ fn an_input_of_unknown_rank_takes_any_shape() {
         assert_eq!((&output["shape"], &output["data"][0]), (&json!(shape), &json!(1.0)));
     }
     let metadata = scene.metadata("any");
-    assert_eq!(metadata["inputs"][0]["shape"], json!([-1]), "not a single element: {metadata}");
+    assert_eq!(
+        metadata["inputs"][0]["shape"],
+        json!([-1]),
+        "one axis of any size, not a scalar: {metadata}"
+    );
     assert_eq!(metadata["outputs"][0]["shape"], json!([-1]), "{metadata}");
     let scalar = Graph::new().input("x", element::F32, &[]).node("Abs", &["x"], &["y"], &[]);
     scene.model("single", scalar.output("y", element::F32, &[]).model());
     assert_eq!(
         scene.metadata("single")["inputs"][0]["shape"],
         json!([]),
-        "a single element is one"
+        "a scalar is a single element"
     );
 }
 
-/// `y = x * scale + shift`, where the model has values for both; only `scale` is an input as well.
+/// `y = x * scale + shift`. The model has values for both, but only `scale` is also an input.
 fn scaled() -> Vec<u8> {
     let one = |name: &str, value: f32| {
         system_tests::model::tensor(name, element::F32, &[1], &value.to_le_bytes())
@@ -99,10 +104,14 @@ fn an_initialiser_that_is_an_input_may_be_given_or_left_out() {
     scene.model("scaled", scaled());
     let x = || tensor("x", "FP32", &[2], json!([1, 2]));
     let scale = |shape: &[usize], data| tensor("scale", "FP32", shape, data);
-    assert_eq!(scene.infer("scaled", &[x()])["data"], json!([2.5, 4.5]), "as in the model");
+    assert_eq!(scene.infer("scaled", &[x()])["data"], json!([2.5, 4.5]), "the model's own values");
     let given = [scale(&[1], json!([10])), x()];
     assert_eq!(scene.infer("scaled", &given)["data"], json!([10.5, 20.5]));
-    assert_eq!(scene.infer("scaled", &[x()])["data"], json!([2.5, 4.5]), "for that call only");
+    assert_eq!(
+        scene.infer("scaled", &[x()])["data"],
+        json!([2.5, 4.5]),
+        "an override applies to one call only"
+    );
     let refused = |inputs: &[Value]| {
         let body = json!({ "inputs": inputs }).to_string();
         let call = scene.host.call(&scene.zoe, "acme/scaled/infer").json(&body);
@@ -136,7 +145,7 @@ fn an_initialiser_that_is_an_input_may_be_given_or_left_out() {
     assert_eq!(names(&config["input"]), ["x", "scale"]);
     assert_eq!(config["input"][0].get("optional"), None, "{config}");
     assert_eq!(config["input"][1]["optional"], json!(true), "{config}");
-    // A body of plain bytes is the only input that has to be there.
+    // With a body of plain bytes, these are the only required input.
     let bytes: Vec<u8> = [1.0_f32, 2.0].iter().flat_map(|number| number.to_le_bytes()).collect();
     scene.host.call(&scene.zoe, "acme/scaled/infer").octets(bytes).send().ok();
 }
@@ -209,7 +218,11 @@ fn numpy_s_files_are_read_in_whatever_order_they_are() {
     };
     let columns = read(file("<i2", "True", "(2, 3)", &[0, 0, 3, 0, 1, 0, 4, 0, 2, 0, 5, 0]));
     assert_eq!(columns["shape"], json!([2, 3]), "{columns}");
-    assert_eq!(columns["data"], json!([0, 1, 2, 3, 4, 5]), "as numpy.asfortranarray saves it");
+    assert_eq!(
+        columns["data"],
+        json!([0, 1, 2, 3, 4, 5]),
+        "Fortran order, as numpy.asfortranarray saves it"
+    );
     let big = read(file(">i2", "False", "(2,)", &[1, 2, 0, 5]));
     assert_eq!(big["data"], json!([258, 5]), "{big}");
 }
@@ -217,7 +230,7 @@ fn numpy_s_files_are_read_in_whatever_order_they_are() {
 #[test]
 fn a_model_that_fails_every_call_does_not_go_live() {
     let scene = Scene::new();
-    // The eighth of three, whatever is given.
+    // It selects index 7 of three elements, whatever the input.
     let graph = Graph::new().input("x", element::F32, &[3]).weights(&numbers("eighth", &[7]));
     let model = graph.node("Gather", &["x", "eighth"], &["y"], &[]).result("y", element::F32);
     let bundle = scene.acme.sign(&model_bundle("eighth", model.model(), None));
@@ -241,7 +254,7 @@ fn a_model_that_tract_fails_every_call_of_does_not_go_live() {
     let said = refused["detail"].as_str().expect("text");
     assert!(said.contains("computed by `tract`, is unusable"), "{said}");
     assert!(said.contains("cannot follow a shape that depends on values"), "{said}");
-    // ONNX Runtime computes it.
+    // ONNX Runtime supports it.
     let scene = Scene::new();
     let published = scene.host.publish(&scene.acme, &bundle);
     scene.host.agree(&scene.acme, &scene.zoe, &published, vec![terms("infer")]);
@@ -256,7 +269,7 @@ fn a_model_that_tract_fails_every_call_of_does_not_go_live() {
 #[test]
 fn a_model_that_refuses_what_was_invented_goes_live_and_that_is_said() {
     let scene = Scene::new();
-    // It takes 7 rows, or a multiple, and says so by how many there are.
+    // It takes a multiple of 7 elements, but its signature allows any number.
     let graph = Graph::new().input("x", element::F32, &[-1]).weights(&numbers("sevens", &[-1, 7]));
     let model =
         graph.node("Reshape", &["x", "sevens"], &["y"], &[]).result("y", element::F32).model();
@@ -277,7 +290,7 @@ fn publishing_says_which_backend_computes_each_model_and_how_fast() {
     assert!(tried["computed_ms"].as_f64().is_some_and(|millis| millis > 0.0), "{published}");
 }
 
-/// A model in a file, packed with the command. Gives what was printed.
+/// Packs a model from a file with the command. Returns its output.
 fn pack(folder: &std::path::Path, model: &[u8]) -> std::process::Output {
     std::fs::write(folder.join("m.onnx"), model).expect("written");
     let (model, out) = (folder.join("m.onnx"), folder.join("m.wasm"));
@@ -370,13 +383,13 @@ fn scikit_learn_s_usual_export_is_packed_published_and_called() {
         .expect("outputs")
         .iter()
         .find(|o| o["name"] == "output_probability");
-    let chances = &chances.expect("there")["data"];
+    let chances = &chances.expect("it exists")["data"];
     let sum: f64 = chances.as_array().expect("numbers").iter().filter_map(Value::as_f64).sum();
     assert_eq!(chances.as_array().map(Vec::len), Some(3));
     assert!((sum - 1.0).abs() < 1e-5, "{chances}");
 }
 
-/// A saw of 150 Hz that swells, at 8 kHz, as a WAV file.
+/// A 150 Hz sawtooth of growing volume, at 8 kHz, as a WAV file.
 fn saw() -> Vec<u8> {
     let samples = (0..8 * 256_i32).map(|at| {
         let (saw, swell) = (at * 300 % 16_000 - 8_000, (at % 1024 - 512).abs());
@@ -390,7 +403,7 @@ fn saw() -> Vec<u8> {
     [&b"RIFF\0\0\0\0WAVE"[..], &chunk(b"fmt ", &format.concat()), &chunk(b"data", &sound)].concat()
 }
 
-/// What the model says that Silero's package 6.2.3 loads, in ONNX Runtime alone.
+/// What the model of Silero's package 6.2.3 returns in ONNX Runtime alone.
 const SAW_CHANCES: [f64; 8] =
     [0.00831, 0.0508, 0.05973, 0.08105, 0.03584, 0.03463, 0.03686, 0.09912];
 

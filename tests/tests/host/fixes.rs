@@ -1,9 +1,10 @@
-//! What a failure says to do is done: the commands of its `fix` run as they stand, and then what had failed works, or fails for the next
-//! reason. From an empty home to a call that is used up.
+//! Each `fix` of a failure works: its commands are run unchanged, and then the failed command
+//! succeeds, or fails for the next reason. The test goes from an empty home to an exhausted
+//! agreement.
 //!
-//! Whether a command of a fix is one at all is tested for every text in `cli/tests/fixes.rs`; what `hospes doctor` says to do is done in
-//! `doctor.rs`. Not done here, for nobody but a person can: to start a host (`hospes serve`), to wait, to ask the operator, and to choose
-//! another name, file or version.
+//! `cli/tests/fixes.rs` tests for every text whether the commands of a fix exist; `doctor.rs` tests
+//! the fixes of `hospes doctor`. Not tested, because only a person can do it: starting a host
+//! (`hospes serve`), waiting, asking the operator, and choosing another name, file or version.
 
 use std::path::PathBuf;
 use std::process::Output;
@@ -12,13 +13,13 @@ use serde_json::Value;
 use system_tests::{HostProcess, plugin};
 use tempfile::TempDir;
 
-/// A host, and homes of people who have never used it.
+/// A host, and the homes of people who have never used it.
 struct Scene {
     folder: TempDir,
     host: HostProcess,
 }
 
-/// Which home a command is run in.
+/// The home in which a command runs.
 #[derive(Clone, Copy)]
 enum Who {
     Publisher,
@@ -48,7 +49,7 @@ impl Scene {
         command.output().expect("it runs")
     }
 
-    /// What a command prints that does what it is asked.
+    /// The output of a command, which must succeed.
     #[track_caller]
     fn done(&self, who: Who, arguments: &[&str]) -> Value {
         let output = self.run(who, arguments);
@@ -58,7 +59,7 @@ impl Scene {
         serde_json::from_str(&said).unwrap_or_default()
     }
 
-    /// What is to be done about a command that fails.
+    /// The fix for a command, which must fail.
     #[track_caller]
     fn fix(&self, who: Who, arguments: &[&str]) -> String {
         let output = self.run(who, arguments);
@@ -68,7 +69,7 @@ impl Scene {
         failure["fix"].as_str().unwrap_or_else(|| panic!("no fix: {failure}")).to_owned()
     }
 
-    /// Does what a fix says: each of its commands, with these words in the places of others. They all work.
+    /// Runs the commands of a fix, with placeholders replaced as in `places`. All must succeed.
     #[track_caller]
     fn follow(&self, who: Who, fix: &str, count: usize, places: &[(&str, &str)]) {
         let quoted = fix.split('`').skip(1).step_by(2);
@@ -90,7 +91,7 @@ use Who::{Consumer, Publisher};
 
 const CALL: [&str; 4] = ["call", "acme/echo/echo-u8", "--arg", "v=7"];
 
-/// From nothing to an account, by what is said on the way.
+/// From an empty home to an account, following the fixes.
 #[track_caller]
 fn settle(scene: &Scene, who: Who, name: &str) {
     let no_key = scene.fix(who, &["account", "show"]);
@@ -100,12 +101,12 @@ fn settle(scene: &Scene, who: Who, name: &str) {
     scene.done(who, &["account", "show"]);
 }
 
-/// Publishes and offers one call a party, by what is said on the way.
+/// Publishes a bundle and offers one call per party, following the fixes.
 fn offer(scene: &Scene) {
     let unsigned = scene.fix(Publisher, &["publish", "echo.wasm"]);
     scene.follow(Publisher, &unsigned, 1, &[]);
     scene.done(Publisher, &["publish", "echo.wasm"]);
-    // Nobody knows of it yet.
+    // The consumer cannot see the model yet.
     let not_found = scene.fix(Consumer, &CALL);
     scene.follow(Consumer, &not_found, 2, &[]);
     let no_offer = scene.fix(Consumer, &["agree", "acme/echo", "--yes"]);
@@ -131,7 +132,7 @@ fn what_a_failure_says_to_do_works() {
     let not_permitted = scene.fix(Consumer, &CALL);
     scene.follow(Consumer, &not_permitted, 2, &[("OFFER", "acme/echo --yes")]);
     let mine = scene.done(Consumer, &["agreement", "list"]);
-    let agreement = mine["agreements"][0]["id"].as_str().expect("one").to_owned();
+    let agreement = mine["agreements"][0]["id"].as_str().expect("an agreement").to_owned();
     scene.done(Publisher, &["agreement", "sign", &agreement, "--yes"]);
     let signed = scene.fix(Publisher, &["agreement", "sign", &agreement, "--yes"]);
     scene.follow(Publisher, &signed, 1, &[]);
@@ -150,7 +151,7 @@ fn what_a_failure_says_to_do_works() {
     admin(&["admin", "withdraw", "acme/echo@1.0.0", "--reason", "mines coins"]);
     let withdrawn = scene.fix(Consumer, &CALL);
     scene.follow(Consumer, &withdrawn, 1, &[]);
-    // What is named to the operator where a version is out of service.
+    // The command that the operator is told when a version is out of service.
     admin(&["admin", "out-of-service", "list"]);
 
     let missing = scene.fix(Consumer, &["--as", "ann", "agree", "acme/echo", "--yes"]);

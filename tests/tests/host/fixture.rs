@@ -1,5 +1,5 @@
-//! A data directory that commit 66eee3d has written (`tests/fixtures/66eee3d`) works with this host: nothing that was signed, counted or
-//! written down then means anything else now.
+//! A data directory written by commit 66eee3d (`tests/fixtures/66eee3d`) works with this host:
+//! everything that was signed, counted or logged then still has the same meaning.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -33,7 +33,7 @@ fn party(name: &str, facts: &Value) -> Party {
     Party { name: name.into(), key: Party::key_of(name), api_key }
 }
 
-/// A host on a copy of the data, at the time when it was written.
+/// A host on a copy of the data, with the clock at the time of writing.
 fn open() -> (Scene, Value) {
     let data = TempDir::new().expect("a folder");
     let mut unpack = Command::new("tar");
@@ -76,7 +76,7 @@ fn the_models_serve_and_the_agreements_stand_where_they_stood() {
         assert_eq!(standing["state"], state, "{agreement}");
         assert_eq!(standing["rules"][0]["used"], json!(used), "{agreement}");
     }
-    // Counts go on from there.
+    // Counting continues from there.
     let answer = call(&scene, "acme/identity/infer", TENSOR, &facts["active"]).ok();
     assert_eq!(answer.json()["outputs"][0]["data"], json!([1.5, -2.0]));
     assert_eq!(answer.header("hospes-remaining"), Some("5"));
@@ -88,7 +88,7 @@ fn the_models_serve_and_the_agreements_stand_where_they_stood() {
         echo(agreement).problem(403, "not-permitted");
     }
     assert_eq!(echo("by_click").ok().text(), "1");
-    // And once more after another start.
+    // The same after another restart.
     let Scene { host, clock, acme, zoe, published } = scene;
     let host = TestHost::builder().clock(Clock::Manual(clock.clone())).data(host.stop()).start();
     let scene = Scene { host, clock, acme, zoe, published };
@@ -96,13 +96,13 @@ fn the_models_serve_and_the_agreements_stand_where_they_stood() {
     assert_eq!(standing(&scene, &facts["waiting"])["state"], "frozen");
 }
 
-/// Agreements of zoe: their numbers, states and what is used of them.
+/// All of zoe's agreements: their identifiers, states and usage.
 fn standings(listed: &Value) -> Vec<Value> {
     let all = listed["agreements"].as_array().expect("a list").iter();
     all.map(|one| json!([one["id"], one["state"], one["rules"]])).collect()
 }
 
-/// The used calls of one of them.
+/// The used calls of one agreement.
 fn used(standings: &[Value], agreement: &Value) -> u64 {
     let found = standings.iter().find(|one| one[0] == *agreement).expect("it is there");
     found[2][0]["used"].as_u64().expect("a number")
@@ -128,7 +128,7 @@ fn corrected_sentences_and_a_35th_term_leave_every_agreement_in_force_and_so_doe
         .expect("it runs");
     assert!(later.status.success(), "{}", String::from_utf8_lossy(&later.stderr));
     let after = standings(&serde_json::from_slice(&later.stdout).expect("JSON"));
-    // Only what the later host has answered was counted.
+    // Only the later host's call was added.
     assert_eq!(used(&after, &facts["active"]), 5);
     let others = |all: &[Value]| -> Vec<Value> {
         all.iter().filter(|one| one[0] != facts["active"]).cloned().collect()
@@ -172,7 +172,7 @@ fn what_was_signed_is_valid_and_goes_on() {
     }
     let offer = get(format!("/api/offers/{}", facts["clicked"].as_str().expect("text")));
     let offer = SignedOffer::parse(&offer).expect("well signed");
-    // The mandate says nothing of one consumer: one agreement is enough, and zoe has one.
+    // The old mandate has no limit per consumer, so one agreement is the limit, and zoe has one.
     let now = scene.host.host().clock().now();
     let more = hospes::agreement::Agreement::accept(&offer, scene.zoe.key.party(), now);
     let more = Proposal::sign(more.expect("accepted"), &scene.zoe.key).expect("signed");
@@ -184,12 +184,13 @@ fn what_was_signed_is_valid_and_goes_on() {
     );
     let first = first.expect("signed").to_bytes();
     assert_eq!(scene.host.submit(&max, &first).ok().json()["state"], "active");
-    // The second signature is enough for what one had signed then.
+    // An agreement that one party had signed then becomes active with the other signature.
     let proposed = get(format!("/api/agreements/{}", facts["proposed"].as_str().expect("text")));
     let mut proposed = Proposal::parse(&proposed).expect("well signed");
     proposed.add_signature(&scene.acme.key).expect("signed");
     assert_eq!(scene.host.submit(&scene.acme, &proposed.to_bytes()).ok().json()["state"], "active");
-    // The suspension is taken back by who made it; the frozen one is ended, for nobody has to wait for what never came.
+    // Whoever suspended it resumes it. The frozen one can be resumed and ended without the event
+    // that is missing.
     let acme = (&scene.acme, Actor::Publisher);
     scene.happen(acme, &id("suspended"), Change::Resume, Reason::Routine).ok();
     call(&scene, "acme/echo/echo-u8", r#"{"v":1}"#, &facts["suspended"]).ok();
@@ -228,7 +229,7 @@ fn a_negotiation_goes_on_where_it_was() {
     proposal.add_signature(&scene.zoe.key).expect("signed");
     let verified = post(&scene.zoe, format!("{path}/agreement/verification"), proposal.to_bytes());
     assert_eq!(verified["state"], "FINALIZED");
-    // Left alone it is forgotten, as any other.
+    // An abandoned negotiation is deleted, like any other.
     scene.clock.advance(Duration::from_secs(31 * 86_400));
     let deadline = std::time::Instant::now() + Duration::from_secs(20);
     while scene.host.get(&path).bearer(&scene.acme.api_key).send().status != 404 {
@@ -242,17 +243,22 @@ fn receipts_verify_without_the_host_and_are_still_proven_by_it() {
     let facts = facts();
     let host: hospes::id::Party = facts["host"].as_str().expect("text").parse().expect("a party");
     let kept = std::fs::read(folder().join("last.receipt")).expect("readable");
-    let receipt = ReceiptProof::parse(&kept).expect("a proof").verify(&host).expect("it holds");
+    let receipt =
+        ReceiptProof::parse(&kept).expect("a proof").verify(&host).expect("a valid proof");
     assert_eq!(receipt.used, Some(4));
     let (scene, _) = open();
     for call in facts["receipts"].as_array().expect("a list") {
         let path = format!("/api/receipts/{}", call.as_str().expect("text"));
         let proof = scene.host.get(&path).bearer(&scene.acme.api_key).send().ok().body;
         let receipt =
-            ReceiptProof::parse(&proof).expect("a proof").verify(&host).expect("it holds");
+            ReceiptProof::parse(&proof).expect("a proof").verify(&host).expect("a valid proof");
         assert_eq!(json!(receipt.call.to_string()), *call);
     }
     let denied = format!("/api/receipts?agreement={}", facts["used_up"].as_str().expect("text"));
     let listed = scene.host.get(&denied).bearer(&scene.zoe.api_key).send().ok().json();
-    assert_eq!(listed["receipts"].as_array().expect("a list").len(), 2, "one of them was refused");
+    assert_eq!(
+        listed["receipts"].as_array().expect("a list").len(),
+        2,
+        "one of the two calls was refused"
+    );
 }

@@ -1,6 +1,7 @@
-//! A storm of broken HTTP/2 frames and gRPC messages: none may end the host, hang it or make it grow.
+//! A storm of broken HTTP/2 frames and gRPC messages: none may crash the host, hang it or exhaust
+//! its memory.
 //!
-//! `HOSPES_STORM` says how many requests; the seed is fixed, so that what is found is found again.
+//! `HOSPES_STORM` is the number of requests; the seed is fixed, so failures can be reproduced.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -11,7 +12,7 @@ use system_tests::{Chance, Tensors, resident, storms};
 const REQUESTS: usize = 8_000;
 const THREADS: usize = 4;
 
-/// Memory of this process at the end, in bytes.
+/// The limit on this process's memory at the end, in bytes.
 const MEMORY_MAX: u64 = 1500 << 20;
 
 /// Kinds of frames (RFC 9113, section 6).
@@ -31,7 +32,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// Headers as literals that no table keeps (RFC 7541, section 6.2.2).
+/// Headers as literals that are never indexed (RFC 7541, section 6.2.2).
 fn headers(path: &str, key: &str) -> Vec<u8> {
     let bearer = format!("Bearer {key}");
     let headers = [
@@ -44,7 +45,7 @@ fn headers(path: &str, key: &str) -> Vec<u8> {
         ("authorization", &bearer),
     ];
     let text = |text: &str| {
-        // Seven bits, and then the rest of the number.
+        // A seven-bit prefix, then the rest of the number.
         let length = text.len();
         let prefix =
             if length < 127 { vec![length as u8] } else { vec![127, (length - 127) as u8] };
@@ -58,7 +59,7 @@ fn field(tag: u8, bytes: &[u8]) -> Vec<u8> {
     [&[tag, bytes.len() as u8][..], bytes].concat()
 }
 
-/// Messages of `ModelInfer`: contents as numbers, and as raw bytes.
+/// `ModelInfer` messages: contents as numbers and as raw bytes.
 fn messages() -> Vec<(&'static str, Vec<u8>)> {
     let name = field(0x0a, b"acme/identity-fp32");
     let contents = field(0x2a, &field(0x32, &0.5_f32.to_le_bytes()));
@@ -80,18 +81,18 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// What became of a request.
+/// What happened to a request.
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
-    /// Its stream has ended.
+    /// Its stream ended.
     Ended,
-    /// The stream or the connection was refused.
+    /// Its stream or the connection was refused.
     Refused,
-    /// It waits for more of it.
+    /// The host waits for more of it.
     Waits,
 }
 
-/// Reads frames until it is clear what became of the request.
+/// Reads frames until the request's fate is known.
 fn fate(stream: &mut TcpStream) -> Fate {
     let mut bytes = Vec::new();
     let mut part = [0; 8192];
@@ -101,11 +102,8 @@ fn fate(stream: &mut TcpStream) -> Fate {
             let (kind, flags, number, payload) = frame;
             match kind {
                 HEADERS | DATA if number != 0 => {
-                    // `:status: 500` has a number of its own (RFC 7541, appendix A).
-                    assert!(
-                        kind != HEADERS || payload.first() != Some(&0x8e),
-                        "an error of the host"
-                    );
+                    // `:status: 500` has its own index in the static table (RFC 7541, appendix A).
+                    assert!(kind != HEADERS || payload.first() != Some(&0x8e), "an internal error");
                     if flags & END_STREAM != 0 {
                         return Fate::Ended;
                     }
@@ -128,7 +126,7 @@ fn fate(stream: &mut TcpStream) -> Fate {
 
 type Frame = (u8, u8, u32, Vec<u8>);
 
-/// The first frame, and how long it is.
+/// The first frame and its length.
 fn split(bytes: &[u8]) -> Option<(Frame, usize)> {
     let head = bytes.first_chunk::<9>()?;
     let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
@@ -163,7 +161,8 @@ fn storm(address: SocketAddr, key: &str, requests: usize, seed: u64) -> [usize; 
         }
         let mut stream = TcpStream::connect(address).expect("it still listens");
         stream.set_nodelay(true).expect("set");
-        // What waits for more of itself is left alone soon: connections have time limits of their own.
+        // After broken frames the host may wait for more, so the client soon gives up; the host has
+        // its own time limits.
         let patience =
             if breaks_frames { Duration::from_millis(50) } else { Duration::from_secs(20) };
         stream.set_read_timeout(Some(patience)).expect("set");
@@ -185,7 +184,7 @@ fn storm(address: SocketAddr, key: &str, requests: usize, seed: u64) -> [usize; 
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the figures are wanted when it is run with more requests")]
+#[expect(clippy::print_stdout, reason = "longer runs are judged by the figures")]
 fn broken_frames_and_messages_are_refused_and_nothing_else() {
     let fronts = Tensors::configured(|config| {
         config.sandbox.deadline = Duration::from_secs(5);

@@ -1,4 +1,5 @@
-//! Every way to call a function is the same way: known, permitted, counted and written down alike.
+//! All ways to call a function behave alike: they authenticate, check permission, count and log
+//! calls in the same way.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -6,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use system_tests::{Limited as _, Party, Tensors, TestHost, plugin, terms, workspace};
 
-/// Where calls come in: the files that open a front, and the routes of each. A new front is a new line here.
+/// The front ends: the files that open one, and their routes. A new front end is added here.
 const FRONTS: [(&str, &[Route]); 7] = [
     ("functions.rs", &[Route::post("/acme/identity-fp32/infer", TYPED)]),
     (
@@ -53,7 +54,7 @@ impl Route {
         Route::Post { path, body }
     }
 
-    /// What the caller is told.
+    /// The response, as the caller sees it.
     fn answer(&self, host: &TestHost, party: &Party) -> String {
         match self {
             Route::Post { path, body } => {
@@ -64,7 +65,8 @@ impl Route {
     }
 }
 
-/// Headers, body and trailers of a gRPC call with one message: input `x` of `acme/identity-fp32`, of one number.
+/// Headers, body and trailers of the response to a gRPC call with one message: `acme/identity-fp32`
+/// with an input `x` of one number.
 fn grpc(host: &TestHost, party: &Party, method: &str) -> String {
     let field = |tag: u8, bytes: &[u8]| [&[tag, bytes.len() as u8][..], bytes].concat();
     let input = [field(0x0a, b"x"), field(0x12, b"FP32"), field(0x1a, &[1])].concat();
@@ -121,7 +123,7 @@ fn the_list_of_fronts_is_complete() {
             if path.is_dir() {
                 opening(&path, found, root);
             } else if std::fs::read_to_string(&path).expect("text").contains("Front::open(") {
-                let path = path.strip_prefix(root).expect("below");
+                let path = path.strip_prefix(root).expect("below the root");
                 found.push(path.to_string_lossy().into_owned());
             }
         }

@@ -1,6 +1,7 @@
-//! Fuzz targets, as the tests compile them: they stay sound between two runs of `make fuzz`, and take what is nearly right.
+//! The fuzz targets as tests: they keep compiling between runs of `make fuzz`, and are tried with
+//! inputs that are nearly valid.
 //!
-//! `HOSPES_STORM` says how many inputs each gets.
+//! `HOSPES_STORM` is the number of inputs for each.
 
 use std::os::fd::AsFd as _;
 
@@ -20,7 +21,7 @@ mod model;
 #[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
 mod worker;
 
-// What `fuzz_target!` of libFuzzer's crate is here: the targets import it from there (`main.rs`).
+// Replaces libFuzzer's `fuzz_target!`; the targets import it from this crate (see `main.rs`).
 macro_rules! fuzz_target {
     (|$bytes:ident: &[u8]| $body:block) => {
         pub(crate) fn fuzz($bytes: &[u8]) $body
@@ -30,7 +31,7 @@ pub(crate) use fuzz_target;
 
 const THREADS: usize = 2;
 
-/// Gives a target so many broken seeds. It panics if one of them is treated wrongly.
+/// Feeds mutated seeds to a target, which panics if it finds a bug.
 fn feed(usual: usize, seeds: &[Vec<u8>], target: fn(&[u8])) {
     assert!(!seeds.is_empty());
     seeds.iter().for_each(|seed| target(seed));
@@ -46,7 +47,7 @@ fn feed(usual: usize, seeds: &[Vec<u8>], target: fn(&[u8])) {
     assert_eq!(done, wanted / THREADS * THREADS);
 }
 
-/// A message as it goes over the socket.
+/// A message as it is sent over the socket.
 fn sent(send: impl FnOnce(&End) -> Result<(), ChannelError>) -> Vec<u8> {
     let (one, other) = End::pair().expect("a pair");
     send(&one).expect("sent");

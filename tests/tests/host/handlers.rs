@@ -1,5 +1,5 @@
-//! Components that answer HTTP themselves (`wasi:http` of WASI 0.2 and 0.3): what goes through, what does not, and what is written
-//! down of it.
+//! Components that handle HTTP themselves (`wasi:http` of WASI 0.2 and 0.3): what is passed on,
+//! what is not, and what is logged.
 
 use std::io::{BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use hospes::receipt::{ReceiptProof, Salt};
 use serde_json::Value;
 use system_tests::{Limited as _, Party, Reply, Request, TestHost, plugin, terms};
 
-/// The plugins with a handler: of WASI 0.2 and of WASI 0.3.
+/// The plugins with a handler: for WASI 0.2 and for WASI 0.3.
 const BOTH: [&str; 2] = ["herald", "herald-next"];
 
 const AGENT: &str = "tests";
@@ -43,7 +43,7 @@ impl Scene {
         self.request("GET", path).send()
     }
 
-    /// The receipts of the consumer, once there are so many.
+    /// The consumer's receipts, once there are `count` of them.
     fn receipts(&self, count: usize) -> Vec<Value> {
         let since = Instant::now();
         loop {
@@ -65,7 +65,7 @@ impl Scene {
         proof
     }
 
-    /// Sends the head of a request with a body in chunks, and leaves the connection open.
+    /// Sends the head of a request with a chunked body, and leaves the connection open.
     fn open(&self, path: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.host.address()).expect("it listens");
         stream.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
@@ -78,10 +78,10 @@ impl Scene {
     }
 }
 
-/// A line, however it is framed.
+/// Whether a line contains `text`, however it is framed.
 fn line_with(reader: &mut impl std::io::BufRead, text: &str) -> bool {
     let mut line = String::new();
-    while reader.read_line(&mut line).expect("something comes") > 0 {
+    while reader.read_line(&mut line).expect("the stream is readable") > 0 {
         if line.contains(text) {
             return true;
         }
@@ -96,7 +96,7 @@ fn a_handler_answers_with_its_own_status_headers_and_body() {
     let page = scene.get("herald/-/").ok();
     assert_eq!(page.text(), "<h1>Herald</h1>");
     assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
-    // Without the slash, by version, and with a model behind it.
+    // Without the slash, with a version, and with a model.
     assert_eq!(scene.get("herald@1.0.0/-").ok().text(), "<h1>Herald</h1>");
     assert_eq!(scene.get("herald/-/iris?6.3,3.3,6.0,2.5").ok().text(), "virginica");
     assert_eq!(scene.get("herald/-/iris?1").status, 400);
@@ -149,7 +149,7 @@ fn a_handler_sees_the_request_but_not_the_key_or_what_is_the_site_s() {
     assert_eq!(headers.header("set-cookie"), None);
     assert_eq!(headers.header("strict-transport-security"), None);
     assert_ne!(headers.header("hospes-receipt"), Some("forged"));
-    // A page of a publisher is kept from the rest of the site, whatever it says itself.
+    // A publisher's page is isolated from the rest of the site, whatever its own headers say.
     let policies: Vec<_> = headers.all("content-security-policy");
     assert_eq!(policies, ["default-src 'none'", "sandbox allow-scripts allow-forms"]);
 }
@@ -160,7 +160,7 @@ fn nothing_of_a_handler_gets_outside() {
     for plugin in BOTH {
         let outside = scene.get(&format!("{plugin}/-/outside")).ok().text();
         assert!(outside.contains("HttpRequestDenied"), "{outside}");
-        // It could ask, so an agreement without a network does not permit it.
+        // It imports the network, so an agreement without network does not permit it.
         let model = scene.host.get(&format!("/acme/{plugin}")).bearer(&scene.acme.api_key).send();
         assert_eq!(model.ok().json()["functions"][0]["name"], "handle");
     }
@@ -178,11 +178,11 @@ fn bodies_go_through_as_they_come() {
         let mut reader = BufReader::new(stream.try_clone().expect("cloned"));
         stream.write_all(b"6\r\nfirst\n\r\n").expect("sent");
         assert!(line_with(&mut reader, "first"), "{plugin}");
-        // Only now the rest is sent.
+        // The rest is sent only now.
         stream.write_all(b"7\r\nsecond\n\r\n").expect("sent");
         assert!(line_with(&mut reader, "second"), "{plugin}");
         stream.write_all(b"0\r\n\r\n").expect("sent");
-        assert!(line_with(&mut reader, "0\r\n"), "{plugin}: it ends");
+        assert!(line_with(&mut reader, "0\r\n"), "{plugin}: the body does not end");
     }
     let receipts = scene.receipts(2);
     assert!(receipts.iter().all(|receipt| receipt["result"] == "answered"), "{receipts:?}");
@@ -208,7 +208,7 @@ fn curl_sees_the_same_over_http_2() {
         file.write_all(text.as_bytes()).expect("written");
         let upload = format!("@{}", file.path().display());
         let echo = curl(&["--data-binary", &upload], &format!("{plugin}/-/echo"));
-        // What comes with the answer is behind it, as trailers.
+        // Receipt and salt follow the body as trailers.
         assert!(echo.starts_with("HTTP/2 200") && echo.contains(&text), "{plugin}");
         assert!(echo.to_lowercase().contains("hospes-salt: "), "{plugin}");
     }
@@ -255,7 +255,7 @@ fn what_a_handler_does_wrong_is_its_failure_and_is_written_down() {
     }
     let short = scene.get("herald/-/short").problem(502, "plugin-failed");
     assert!(short["detail"].as_str().is_some_and(|d| d.contains("broke off")), "{short}");
-    // Whatever is in the way, the host does not send two lengths.
+    // If a component sets two lengths, the host sends neither.
     let lengths = scene.get("herald/-/lengths");
     assert_eq!(lengths.status, 502, "{}", lengths.text());
     scene.get("herald/-/spin").problem(504, "plugin-deadline");
@@ -272,7 +272,7 @@ fn requests_and_responses_are_held_to_their_limits() {
     });
     let large = scene.request("POST", "herald/-/length").octets(vec![0; 10_001]).send();
     large.problem(413, "body-too-large");
-    // A body that does not say how long it is gets as far as it may.
+    // A body without a declared length is cut off at the limit.
     let mut stream = scene.open("herald/-/length");
     for _ in 0..11 {
         let part = [b"3e8\r\n".as_slice(), &[0; 1000], b"\r\n"].concat();
@@ -289,7 +289,8 @@ fn requests_and_responses_are_held_to_their_limits() {
     assert!(cut.is_err() || cut.is_ok_and(|cut| cut.status == 502));
     assert_eq!(scene.receipts(2)[0]["result"], "failed: output-too-large");
 
-    // An agreement's own limits, and its controls, which a response of HTTP cannot be held to.
+    // The agreement's own limits apply; an offer with output controls is refused, as they cannot
+    // apply to HTTP responses.
     let yan = scene.host.party("yan");
     let narrow = terms("handle").limit("inputBytes lteq 500");
     scene.host.agree(&scene.acme, &yan, &scene.published[0], vec![narrow]);

@@ -1,4 +1,4 @@
-//! Callers who leave while their call runs: what they have begun ends soon, and is counted and written down.
+//! Callers who disconnect while their call runs: the call ends soon, and is counted and logged.
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -10,16 +10,16 @@ use system_tests::{
     Http2, Limited as _, Party, TestHost, model_bundle, terms, wat_guest, workspace,
 };
 
-/// When a call would end by itself: long after a test has failed.
+/// A call's own deadline: long after the test would have failed.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// Until when a call that was left has ended: a second and what a slow machine adds.
+/// How long a call may run after its caller has left: a second, plus time for a slow machine.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Turns of the loop that nobody waits for.
+/// More iterations of the loop than any test could wait for.
 const ENDLESS: i64 = 1 << 62;
 
-/// A host whose only thread for inference an endless computation takes for itself.
+/// A host whose only inference thread is occupied by an endless inference.
 struct Scene {
     host: TestHost,
     zoe: Party,
@@ -52,7 +52,7 @@ impl Scene {
         format!("Bearer {}", self.zoe.api_key)
     }
 
-    /// Sends a request over HTTP/1.1 and does not wait for the answer.
+    /// Sends a request over HTTP/1.1 without waiting for the response.
     fn begin(&self, path: &str, body: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.host.address()).expect("it listens");
         let (bearer, length) = (self.bearer(), body.len());
@@ -63,7 +63,7 @@ impl Scene {
         stream
     }
 
-    /// Waits until so many calls have a sandbox, and a moment more.
+    /// Waits until `calls` calls have a sandbox, and then a little longer.
     fn running(&self, calls: u64) {
         let slots = self.host.host().config().admission.slots_max.get() as u64;
         let until = Instant::now() + SOON;
@@ -83,7 +83,7 @@ impl Scene {
         listed["receipts"].as_array().expect("a list").clone()
     }
 
-    /// Calls that the agreement about a model has counted.
+    /// The number of counted calls under the agreement on a model.
     fn used(&self, model: &str) -> Value {
         let listed = self.host.get("/api/agreements").bearer(&self.zoe.api_key).send().ok().json();
         let listed = listed["agreements"].as_array().expect("a list");
@@ -91,10 +91,11 @@ impl Scene {
         one["rules"][0]["used"].clone()
     }
 
-    /// So many calls end soon, because their callers have left. Each has its receipt and is counted.
+    /// Checks that `calls` calls end soon because their callers have left, with a receipt each, and
+    /// are counted.
     #[track_caller]
     fn end_soon(&self, model: &str, calls: usize) {
-        assert!(self.receipts().is_empty(), "they still run: {:?}", self.receipts());
+        assert!(self.receipts().is_empty(), "no call has ended yet: {:?}", self.receipts());
         let left = Instant::now();
         while self.receipts().len() < calls {
             assert!(left.elapsed() < SOON, "{:?}", self.receipts());
@@ -103,11 +104,11 @@ impl Scene {
         for receipt in self.receipts() {
             assert_eq!(receipt["result"], "failed: disconnected", "{receipt}");
         }
-        assert_eq!(self.used(model), calls, "each is counted");
+        assert_eq!(self.used(model), calls, "each call is counted");
         self.running(0);
     }
 
-    /// The worker computes for others, as before.
+    /// Checks that the worker serves others again.
     fn is_free(&self) {
         let until = Instant::now() + SOON;
         loop {
@@ -116,7 +117,7 @@ impl Scene {
             if reply.status == 200 {
                 break;
             }
-            // On a slow machine it was killed for not letting go in time.
+            // On a slow machine, the worker may have been killed because it did not stop in time.
             assert!(matches!(reply.status, 502 | 503), "{}", reply.text());
             assert!(Instant::now() < until, "{}", reply.text());
         }
@@ -154,7 +155,7 @@ fn a_computation_ends_soon_after_its_request_was_reset_and_others_of_the_connect
     caller.cancel(rpc);
     scene.end_soon("acme/loop", 2);
     let health = caller.begin("GET", "/healthz", &[], true);
-    assert!(caller.wait(SOON, |caller| caller.fate(health).ended), "the connection is as it was");
+    assert!(caller.wait(SOON, |caller| caller.fate(health).ended), "the connection still works");
     scene.is_free();
 }
 
@@ -167,7 +168,7 @@ fn a_guest_that_spins_ends_soon_after_its_caller_has_left() {
     scene.end_soon("acme/spin", 1);
 }
 
-/// A `ModelInferRequest` of the loop, framed.
+/// A framed `ModelInferRequest` of the loop.
 fn infer(count: i64) -> Vec<u8> {
     let field = |tag: u8, bytes: &[u8]| [&[tag, bytes.len() as u8][..], bytes].concat();
     let input = [field(0x0a, b"N"), field(0x12, b"INT64"), field(0x1a, &[1])].concat();

@@ -1,4 +1,5 @@
-//! Hostile guests. Each is contained: the right error, a receipt that counts the call, and a host that goes on serving.
+//! Hostile guests. Each is contained: the expected error, a receipt that counts the call, and a
+//! host that keeps serving.
 
 use std::time::Duration;
 
@@ -20,7 +21,8 @@ impl Scene {
         Self::with(|_| {})
     }
 
-    /// Where a guest ends at its deadline. Elsewhere it has the usual one: a slow machine takes seconds to fill what a guest may have.
+    /// A host with a short deadline, for guests that run until it. Others get the usual one,
+    /// because a slow machine takes seconds to fill a guest's memory.
     fn of_short_calls() -> Self {
         Self::with(|config| config.sandbox.deadline = Duration::from_secs(1))
     }
@@ -51,7 +53,7 @@ impl Scene {
         self.host.call(&self.zoe, &format!("acme/{guest}/run")).json(body).send()
     }
 
-    /// Calls the guest until it failed as expected, twice: the second time all the same.
+    /// Calls the guest twice; both calls must fail as expected.
     #[track_caller]
     fn fails(&self, guest: &str, body: &str, (status, kind): (u16, &str), failure: &str) {
         for _ in 0..2 {
@@ -74,7 +76,7 @@ impl Scene {
         let reply = self.host.call(&self.zoe, "acme/echo/echo-u8").json(r#"{"v":7}"#).send().ok();
         assert_eq!(reply.text(), "7");
         let status = self.host.operator("GET", "/status").send().ok().json();
-        assert_eq!(status["sandboxes_free"], 2, "every sandbox was given back: {status}");
+        assert_eq!(status["sandboxes_free"], 2, "every sandbox is free again: {status}");
     }
 }
 
@@ -139,7 +141,7 @@ fn a_huge_result_is_not_released() {
     scene.fails("claim", &claim(16, u64::from(u32::MAX)), FAILED, "trap");
     scene.fails("claim", &claim(u64::from(u32::MAX), 1), FAILED, "trap");
     scene.guest("claim-lists");
-    // Each list is 8 bytes of the guest's and more of the host's.
+    // Each list takes 8 bytes of the guest's memory and more of the host's.
     scene.fails("claim-lists", r#"{"count":16000000}"#, FAILED, "hostcall-limit");
 }
 
@@ -152,7 +154,7 @@ fn a_handle_flood_is_stopped() {
     scene.fails("flood-tensors", r#"{"bytes":4294967295}"#, FAILED, "trap");
 }
 
-/// The arguments of a call that makes so many things.
+/// The arguments of a call that constructs `count` things.
 fn things(how: u8, count: usize) -> String {
     let thing = format!(r#"{{"how":{how},"bytes":""}}"#);
     format!(r#"{{"things":[{}]}}"#, vec![thing; count].join(","))
@@ -165,7 +167,7 @@ fn a_constructor_is_contained_like_any_function() {
     assert_eq!(scene.run("make", &things(0, 1000)).ok().text(), "1000");
     scene.fails("make", &things(2, 1), FAILED, "trap");
     scene.fails("make", &things(3, 1), FAILED, "trap");
-    // It may hold 1024 at once, and it takes all of these.
+    // The guest may hold 1,024 handles, and it keeps all of these.
     scene.fails("make", &things(0, 2000), FAILED, "handle-limit");
     let large = format!(r#"{{"things":[{{"how":0,"bytes":"{}"}}]}}"#, "AAAA".repeat(2 << 20));
     scene.fails("make", &large, FAILED, "trap");
@@ -280,7 +282,7 @@ fn what_wants_more_than_a_plugin_may_have_is_not_published() {
     scene.still_serves();
 }
 
-/// A bundle of a component in text, which exports `run`.
+/// A bundle of a text component that exports `run`.
 fn running(text: &str) -> Vec<u8> {
     let component = wat::parse_str(text).expect("a component");
     let description = bundle::Description {
@@ -302,7 +304,7 @@ fn running(text: &str) -> Vec<u8> {
     packed
 }
 
-/// Interpreters import sockets whether or not they are used.
+/// Interpreters import sockets even if they do not use them.
 #[test]
 fn sockets_end_the_call_that_reaches_for_them() {
     let scene = Scene::new();

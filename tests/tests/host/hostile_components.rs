@@ -1,5 +1,5 @@
-//! Components that do harm are refused, or fail their own calls and nothing else: right refusal or failure, right receipt, over by the
-//! deadline, and the host as quick as before.
+//! Harmful components are refused, or only their own calls fail: with the expected refusal or
+//! failure and receipt, before the deadline, and without slowing the host.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,10 @@ use system_tests::{Party, Reply, TestHost, plugin, terms};
 
 const DEADLINE: Duration = Duration::from_secs(1);
 
-/// What a call may take beyond its deadline.
+/// How long a call may run beyond its deadline.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Longest that the host may be silent.
+/// The longest time without a response from the host.
 const SILENCE: Duration = Duration::from_millis(500);
 
 struct Scene {
@@ -37,11 +37,11 @@ impl Scene {
         scene
     }
 
-    /// What came of it that should not have; none if all was as it has to be.
+    /// Tries the component. Returns what went wrong, if anything.
     fn judge(&self, hostile: &Hostile) -> Result<(), String> {
         let packed = match (hostile.bundle(), &hostile.expect) {
             (Ok(packed), _) => packed,
-            // What is refused before it is packed never comes to a host.
+            // A component that cannot be packed never reaches a host.
             (Err(error), Expect::Refused(said)) => {
                 return contains(&hospes::causes::in_a_line(&error), said);
             }
@@ -72,7 +72,7 @@ impl Scene {
         let reply = self.host.call(&self.zoe, &path).json(&hostile.body).send();
         let took = began.elapsed();
         if took > DEADLINE + GRACE {
-            return Err(format!("it took {took:?}"));
+            return Err(format!("the call took {took:?}"));
         }
         self.is_well()?;
         let receipt = self.receipt(&reply)?;
@@ -93,9 +93,9 @@ impl Scene {
         let all = self.host.get("/api/receipts").bearer(&self.zoe.api_key).send().ok().json();
         let all = all["receipts"].as_array().cloned().unwrap_or_default();
         let mut own = all.into_iter().filter(|receipt| receipt["call"] == call.as_str());
-        let receipt = own.next().ok_or("a receipt that is not listed")?;
+        let receipt = own.next().ok_or("the receipt is not listed")?;
         if own.next().is_some() {
-            return Err("two receipts of one call".into());
+            return Err("there are two receipts for one call".into());
         }
         match receipt["used"].as_u64() {
             Some(1) => Ok(receipt),
@@ -103,12 +103,12 @@ impl Scene {
         }
     }
 
-    /// The host answers at once, others' plugins work, and no sandbox is missing.
+    /// Checks that the host responds at once, other plugins work, and all sandboxes are free.
     fn is_well(&self) -> Result<(), String> {
         let began = Instant::now();
         self.host.get("/healthz").send().ok();
         if began.elapsed() > SILENCE {
-            return Err(format!("the host was silent for {:?}", began.elapsed()));
+            return Err(format!("the host did not respond for {:?}", began.elapsed()));
         }
         let reply = self.host.call(&self.zoe, "acme/echo/echo-u8").json(r#"{"v":7}"#).send();
         same(&reply.text().into(), "7")?;
@@ -153,11 +153,12 @@ fn a_component_that_asks_for_a_billion_instances_is_refused_before_it_is_compile
     let scene = Scene::new();
     let all = generated();
     for name in ["nested-instances", "nested-nothing"] {
-        let hostile = all.iter().find(|hostile| hostile.name == name).expect("among them");
+        let hostile =
+            all.iter().find(|hostile| hostile.name == name).expect("a component of this name");
         let began = Instant::now();
         scene.judge(hostile).expect("refused");
         assert!(began.elapsed() < Duration::from_secs(2), "{name} took {:?}", began.elapsed());
-        // Nothing of it was kept.
+        // Nothing of the component is stored.
         let page = scene.host.get(&format!("/acme/{name}")).bearer(&scene.acme.api_key).send();
         page.problem(404, "not-found");
     }

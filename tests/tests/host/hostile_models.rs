@@ -1,5 +1,5 @@
-//! Hostile models, each published to a real host and called if it goes live: the right error, the right receipt, every call over by
-//! its deadline, and a host that answers all the while.
+//! Hostile models, each published to a real host and called if it goes live: the expected error and
+//! receipt, every call over by its deadline, and a host that responds throughout.
 
 mod files;
 mod outcomes;
@@ -17,10 +17,10 @@ use table::{Becomes, Case};
 
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// How much later than its deadline a call may be over.
+/// How long a call may run beyond its deadline.
 const LATE_MAX: Duration = Duration::from_secs(1);
 
-/// What giants may take of this machine's memory.
+/// The memory limit of a worker.
 const WORKER_BYTES_MAX: u64 = 1 << 30;
 
 struct Scene {
@@ -43,7 +43,7 @@ impl Scene {
         Self { host, acme, zoe }
     }
 
-    /// Another publisher's model is computed, and health is told at once.
+    /// Checks that another publisher's model and the health check respond at once.
     #[track_caller]
     fn still_serves(&self, name: &str) {
         let began = Instant::now();
@@ -82,7 +82,8 @@ impl Scene {
         self.still_serves(name);
     }
 
-    /// A call, when the caller no longer waits for what another case has done with the same weights.
+    /// A call, retried while the model is backed off because another case crashed a worker with the
+    /// same weights.
     fn once_let(&self, case: &Case, call: impl Fn() -> Reply) -> Reply {
         let waits = matches!(case.becomes, Becomes::Answers | Becomes::Fails(_));
         let began = Instant::now();
@@ -128,7 +129,7 @@ impl Scene {
             let is_expected = match case.becomes {
                 Becomes::Answers => status == 200,
                 Becomes::Fails(wanted) => status == 422 && said.contains(wanted),
-                // Once it has ended a process it is backed off.
+                // After it has crashed a process, it is backed off.
                 Becomes::Ends(how) => status == 503 || status == 502 && said.contains(how),
                 Becomes::Overdone => status != 200,
                 Becomes::Endless => (502..=504).contains(&status),
@@ -140,7 +141,7 @@ impl Scene {
     }
 }
 
-/// Publishes and calls each.
+/// Publishes each case, and calls those that go live.
 fn meet(cases: &[Case]) {
     let scene = Scene::new();
     for (number, case) in cases.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! What every client of HTTP may count on, whatever it is written in: one path has one meaning, methods and media types are those of
-//! RFC 9110, and a request that could be read in two ways is refused.
+//! What every HTTP client may rely on: each path has one meaning, methods and media types follow
+//! RFC 9110, and ambiguous requests are refused.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -30,7 +30,7 @@ impl Scene {
         Request::new(method, url).bearer(&self.zoe.api_key)
     }
 
-    /// Sends these bytes, and reads until the host closes.
+    /// Sends these bytes and reads until the host closes the connection.
     fn raw(&self, text: &str) -> String {
         let mut stream = TcpStream::connect(self.host.address()).expect("it listens");
         stream.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
@@ -40,7 +40,7 @@ impl Scene {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
-    /// The status of a GET of this path as it is: a client library might tidy it up.
+    /// The status of a GET of exactly this path, which a client library might normalise.
     #[track_caller]
     fn status(&self, path: &str) -> u16 {
         let key = &self.zoe.api_key;
@@ -52,7 +52,7 @@ impl Scene {
     }
 }
 
-/// Clients that generators make encode `:` and `@`: none of them reached an agreement.
+/// Generated clients encode `:` and `@`; they once could not address any agreement.
 #[test]
 fn an_encoded_path_is_the_same_url() {
     let scene = scene();
@@ -79,7 +79,7 @@ fn an_encoded_path_is_the_same_url() {
 #[test]
 fn a_path_is_decoded_once_and_a_slash_inside_a_part_stays_there() {
     let scene = scene();
-    // Twice encoded is another name, and a slash that is encoded does not part anything.
+    // A path is decoded once, and an encoded slash does not separate segments.
     assert_eq!(
         scene.status(&format!("/api/agreements/{}", scene.agreement.replace(':', "%253A"))),
         404
@@ -129,7 +129,7 @@ fn slashes_too_many_and_one_at_the_end_do_not_matter() {
     assert_eq!(call.text(), "7");
 }
 
-/// Health checks of load balancers use it.
+/// Load balancers use it for health checks.
 #[test]
 fn head_is_answered_wherever_get_is() {
     let scene = scene();
@@ -230,7 +230,7 @@ fn zlib(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("written")
 }
 
-/// The plugin was called with the compressed bytes, and the caller charged for it.
+/// The plugin once got the compressed bytes, and the caller was charged for those.
 #[test]
 fn a_compressed_body_is_what_it_was_before_on_every_route() {
     let scene = scene();
@@ -248,7 +248,7 @@ fn a_compressed_body_is_what_it_was_before_on_every_route() {
     assert_eq!(called("identity", b"\0\xff".to_vec()), "\"AP8=\"");
     let text = post("/acme/echo/echo-string", "gzip", json, gzip(br#"{"v":"x"}"#)).ok();
     assert_eq!(text.text(), "\"x\"");
-    // No route is left out: a simulation, a document, a conversation.
+    // All kinds of routes: a simulation, a document, a chat.
     let simulated = format!("/api/agreements/{}/simulate", scene.agreement);
     post(&simulated, "gzip", json, gzip(br#"{"function":"echo-u8"}"#)).ok();
     let document =
@@ -297,7 +297,7 @@ fn a_compressed_bomb_is_refused_before_it_has_grown() {
     }
 }
 
-/// PowerShell, .NET and n8n write one.
+/// PowerShell, .NET and n8n write a byte order mark.
 #[test]
 fn a_byte_order_mark_in_front_of_json_is_passed_over() {
     let scene = scene();
@@ -336,7 +336,7 @@ fn a_byte_order_mark_in_front_of_json_is_passed_over() {
     typed.header("content-type", "application/json").body(body).send().ok();
 }
 
-/// Whoever is in front may have looked at another name.
+/// Otherwise a proxy and the host could act on different names.
 #[test]
 fn a_request_without_a_host_or_with_two_is_refused() {
     let scene = scene();
@@ -369,9 +369,9 @@ fn a_request_without_a_host_or_with_two_is_refused() {
     ] {
         assert_eq!(ask("1.1", bad), "400", "{bad}");
     }
-    assert_eq!(ask("1.0", ""), "200", "HTTP/1.0 has no `Host`");
+    assert_eq!(ask("1.0", ""), "200", "HTTP/1.0 does not require `Host`");
     assert_eq!(ask("1.0", "host: x\r\nhost: y\r\n"), "400");
-    // The operator's listener is no other.
+    // The same applies to the operator's listener.
     let mut operator = TcpStream::connect(scene.host.operator_address()).expect("it listens");
     operator.write_all(b"GET /healthz HTTP/1.1\r\nconnection: close\r\n\r\n").expect("sent");
     let mut answer = String::new();
@@ -379,7 +379,8 @@ fn a_request_without_a_host_or_with_two_is_refused() {
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
 }
 
-/// RFC 9112 section 2.2 lets a recipient take a line feed alone for the end of a line; a carriage return alone is refused.
+/// RFC 9112 section 2.2 lets a recipient accept a bare line feed as a line end; a bare carriage
+/// return is refused.
 #[test]
 fn a_carriage_return_alone_ends_no_line() {
     let scene = scene();

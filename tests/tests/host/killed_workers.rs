@@ -1,5 +1,5 @@
-//! Workers killed at random points under load: only their own calls are lost, what was counted is what has a receipt, and others are computed
-//! again at once.
+//! Workers killed at random points under load: only their own calls are lost, exactly the calls
+//! with receipts are counted, and new calls succeed at once.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -16,24 +16,24 @@ use system_tests::{
 };
 
 const KILLS: usize = 50;
-/// So many that no caller comes to one that it waits for: a model is backed off for who called it when its worker ended.
+/// Enough that no caller reaches a model that is still backed off for it after a crash.
 const MODELS: usize = 25;
 const CALLS_MAX: u64 = 1_000_000;
-/// Longest until somebody is computed again, in a program without optimisations on a busy machine.
+/// The longest time until a call succeeds again, in a debug build on a busy machine.
 const BACK: Duration = Duration::from_secs(10);
 
 struct Scene {
     host: TestHost,
     callers: [Party; 2],
     yan: Party,
-    /// The neighbour's worker.
+    /// The neighbour's worker, which is never killed.
     spared: u32,
-    /// Those of the callers, by the name of the model.
+    /// The agreements, each with the index of its caller.
     agreements: Vec<(usize, Digest)>,
-    /// What the callers' load calls now.
+    /// The model that the callers call now.
     model: AtomicUsize,
     over: AtomicBool,
-    /// Receipts by caller, and how many answers were right and lost.
+    /// Receipts by caller, and the numbers of correct and lost calls.
     receipts: [Mutex<BTreeSet<String>>; 2],
     right: AtomicUsize,
     lost: AtomicUsize,
@@ -63,7 +63,7 @@ impl Scene {
         host.agree(&umbrella, &yan, &published, vec![terms("infer")]);
         let own = host.host().inference().workers();
         let spared = own.into_iter().find(|worker| !others.contains(worker));
-        let spared = spared.expect("a process a publisher");
+        let spared = spared.expect("one worker per publisher");
         let (model, over) = (AtomicUsize::new(0), AtomicBool::new(false));
         let (receipts, right, lost) = Default::default();
         Self { host, callers, yan, spared, agreements, model, over, receipts, right, lost }
@@ -75,25 +75,28 @@ impl Scene {
         self.host.call(consumer, &format!("{model}/infer")).json(&body).send()
     }
 
-    /// One of the callers calls until it is over.
+    /// One caller's load: calls until the test is over.
     fn load(&self, at: usize) {
         while !self.over.load(Ordering::Relaxed) {
             let model = format!("acme/m{}", self.model.load(Ordering::Relaxed));
             let reply = self.call(&self.callers[at], &model);
             if let Some(receipt) = reply.header("hospes-receipt") {
                 let mut receipts = self.receipts[at].lock().expect("no panic");
-                assert!(receipts.insert(receipt.to_owned()), "one receipt a call");
+                assert!(receipts.insert(receipt.to_owned()), "one receipt per call");
             }
             let count = if reply.status == 200 {
                 assert_eq!(reply.json()["outputs"][0]["data"], json!([1, 2]));
                 &self.right
             } else {
-                // Killed while it computed: told so, and perhaps backed off for it.
+                // Its worker was killed: the caller is told, and may be backed off.
                 let problem = reply.json();
                 let failure = problem["failure"].as_str().unwrap_or_default();
                 let is_told = ["computation-lost", "computation-paused"].contains(&failure);
                 assert!(matches!(reply.status, 502 | 503) && is_told, "{problem}");
-                assert!(reply.header("hospes-receipt").is_some(), "it is metered: {problem}");
+                assert!(
+                    reply.header("hospes-receipt").is_some(),
+                    "a lost call has a receipt: {problem}"
+                );
                 &self.lost
             };
             count.fetch_add(1, Ordering::Relaxed);
@@ -104,11 +107,12 @@ impl Scene {
         self.host.host().inference().workers()
     }
 
-    /// Kills the worker that is not the neighbour's, and waits until a call of the next model is right: how long that took.
+    /// Kills the worker that is not the neighbour's and switches to the next model. Returns how
+    /// long it took until calls succeeded again.
     fn kill(&self, next: usize) -> Duration {
         let worker = || self.workers().into_iter().find(|worker| *worker != self.spared);
         let began = Instant::now();
-        // One may have ended since it was listed.
+        // It may have exited since it was listed.
         let kill = |victim: u32| {
             let mut kill = std::process::Command::new("kill");
             kill.args(["-9", &victim.to_string()]).stderr(std::process::Stdio::null());
@@ -122,7 +126,7 @@ impl Scene {
         }
         let began = Instant::now();
         self.model.store(next, Ordering::Relaxed);
-        // The answer of a call that had been computed when its worker was killed is not what is waited for.
+        // Up to two responses may have been computed before the kill, so the third is awaited.
         while self.right.load(Ordering::Relaxed) < before + 3 {
             self.check_time(began);
             std::thread::sleep(Duration::from_millis(1));
@@ -130,15 +134,16 @@ impl Scene {
         began.elapsed()
     }
 
-    /// Ends the load if nobody is computed for too long.
+    /// Fails if no call succeeds for too long.
     fn check_time(&self, since: Instant) {
         if since.elapsed() > BACK {
             self.over.store(true, Ordering::Relaxed);
-            panic!("nobody is computed for {:?}", since.elapsed());
+            panic!("no call succeeded for {:?}", since.elapsed());
         }
     }
 
-    /// Each answer is counted once, each count has a receipt, and those of lost calls and some others verify.
+    /// Checks that each response is counted once, that each count has a receipt, and that every
+    /// twentieth receipt verifies.
     fn check_receipts(&self, answers: usize) {
         let mut counted = 0;
         for (at, agreement) in &self.agreements {
@@ -147,14 +152,14 @@ impl Scene {
             counted += listed.len();
             let mut told = self.receipts[*at].lock().expect("no panic");
             for call in &listed {
-                assert!(told.remove(call), "{call} is counted, and nobody was told");
+                assert!(told.remove(call), "{call} is counted, but no caller got it");
             }
             for call in listed.iter().step_by(20) {
                 self.verify(&self.callers[*at], call);
             }
         }
         let told = self.receipts.each_ref().map(|told| told.lock().expect("no panic").len());
-        assert_eq!(told, [0, 0], "answers that are not counted");
+        assert_eq!(told, [0, 0], "responses that are not counted");
         assert_eq!(counted, answers);
     }
 
@@ -162,10 +167,10 @@ impl Scene {
         let proof = self.host.get(&format!("/api/receipts/{call}")).bearer(&caller.api_key);
         let proof = ReceiptProof::parse(&proof.send().ok().body).expect("a proof");
         let receipt = proof.verify(&self.host.host().party()).expect("genuine");
-        assert!(receipt.get().used.is_some(), "it was counted");
+        assert!(receipt.get().used.is_some(), "the call was counted");
     }
 
-    /// Every receipt of one agreement, and how many calls of it are counted.
+    /// All receipts under an agreement, and the number of counted calls.
     fn listed(&self, caller: &Party, agreement: &Digest) -> (BTreeSet<String>, u64) {
         let get = |path: &str| self.host.get(path).bearer(&caller.api_key).send().ok().json();
         let (mut calls, mut after) = (BTreeSet::new(), String::new());
@@ -190,7 +195,7 @@ fn used(agreement: &Value) -> u64 {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "how soon somebody is computed again is wanted")]
+#[expect(clippy::print_stdout, reason = "the recovery times are of interest")]
 fn a_worker_that_is_killed_takes_only_its_own_calls_along() {
     let scene = Scene::new();
     let first = scene.call(&scene.callers[0], "acme/m0").ok();
@@ -215,9 +220,9 @@ fn a_worker_that_is_killed_takes_only_its_own_calls_along() {
         });
         let times = kills.collect();
         scene.over.store(true, Ordering::Relaxed);
-        neighbour.join().expect("every call of the neighbour is right");
+        neighbour.join().expect("every call of the neighbour succeeds");
         for one in load {
-            one.join().expect("every answer is right or says why not");
+            one.join().expect("every call succeeds or reports a lost worker");
         }
         times
     });
@@ -225,10 +230,10 @@ fn a_worker_that_is_killed_takes_only_its_own_calls_along() {
     let (right, lost) = (scene.right.load(Ordering::Relaxed), scene.lost.load(Ordering::Relaxed));
     scene.check_receipts(right + lost + 1);
     println!(
-        "{right} right, {lost} lost; right again after {:?}, at most {:?}",
+        "{right} succeeded, {lost} lost; recovered after {:?} (median), {:?} (maximum)",
         times[KILLS / 2],
         times[KILLS - 1]
     );
-    assert!(right > 3 * KILLS && lost < right, "{right} right, {lost} lost");
-    assert!(scene.workers().contains(&scene.spared), "the neighbour's was spared");
+    assert!(right > 3 * KILLS && lost < right, "{right} succeeded, {lost} lost");
+    assert!(scene.workers().contains(&scene.spared), "the neighbour's worker still runs");
 }

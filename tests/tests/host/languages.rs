@@ -1,11 +1,12 @@
-//! Plugins in other languages: the same world in Python, JavaScript and C, each called through two fronts.
+//! Plugins in other languages: the same world in Python, JavaScript and C, each called through two
+//! front ends.
 
 use serde_json::{Value, json};
 use system_tests::{Party, Reply, TestHost, plugin, terms};
 
 const LANGUAGES: [&str; 3] = ["flower-python", "flower-js", "flower-c"];
 
-/// A flower of each kind.
+/// A flower of each species.
 const FLOWERS: [[f32; 4]; 3] = [[5.1, 3.5, 1.4, 0.2], [5.9, 2.8, 4.3, 1.3], [6.3, 3.3, 6.0, 2.5]];
 const KINDS: [&str; 3] = ["setosa", "versicolor", "virginica"];
 
@@ -71,7 +72,7 @@ fn every_language_answers_through_both_fronts_as_the_model_does() {
                 let score = label["score"].as_f64().expect("a number");
                 assert!((score - expected[place]).abs() < 1e-6, "{language}: {labels}");
             }
-            // Tensors over the Open Inference Protocol, and over typed JSON.
+            // Tensors over the Open Inference Protocol and as typed JSON.
             assert_eq!(scores(scene.infer(language, &tensor(flower))), expected, "{language}");
             let typed = scene.call(&format!("{language}/infer"), &tensor(flower));
             assert_eq!(scores(typed), expected, "{language}");

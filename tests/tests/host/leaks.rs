@@ -1,4 +1,5 @@
-//! What gets out past output controls: a guest that hides a secret wherever it can, and what is released of it.
+//! Output controls against covert channels: a guest that hides a secret wherever it can, and what
+//! is released of it.
 
 use hospes::agreement::Permission;
 use serde_json::json;
@@ -24,7 +25,8 @@ fn a_guest_that_leaks_gets_out_what_top_k_and_decimals_permit() {
     for secret in [0, 1, 2, 7, 15, 16, 12_345, 0x3f_ffff, u32::MAX] {
         assert_eq!(call("run", secret).ok().text(), best, "{secret}");
     }
-    // A refusal's text, the kind of a failure, the size of what was too large: none of it says more than that it happened.
+    // A refusal's text, the kind of failure or the size of an oversized output must not reveal
+    // anything.
     for function in ["refuse", "trap", "flood"] {
         let replies: Vec<_> =
             [0x0041_0000, 1, 2, 3, u32::MAX].map(|secret| call(function, secret)).into();

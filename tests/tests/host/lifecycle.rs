@@ -1,4 +1,5 @@
-//! Events of agreements as hostile parties send them: whoever may end an agreement can, and nobody evades its notice.
+//! Agreement events from hostile parties: whoever may end an agreement can, and nobody evades the
+//! notice period.
 
 use hospes::agreement::events::{Actor, Change, Event, Reason, SignedEvent};
 use hospes::clock::Clock;
@@ -7,7 +8,7 @@ use serde_json::json;
 use system_tests::scene::{Scene, noon, remaining};
 use system_tests::{Party, TestHost, plugin};
 
-/// An event of any number, by the consumer or the publisher, to take effect at once.
+/// An event with any sequence number, by the consumer or the publisher, effective immediately.
 fn event(
     agreement: &Digest,
     (sequence, previous): (u32, Digest),
@@ -30,7 +31,7 @@ fn event(
     SignedEvent::sign(event, &[&by.key]).expect("signed")
 }
 
-/// The consumer suspends and resumes so many times. How many of these events were taken.
+/// The consumer suspends and resumes repeatedly. Returns how many of these events were accepted.
 fn flood(scene: &Scene, agreement: &Digest, times: usize) -> u32 {
     let (mut sequence, mut previous, mut suspended) = (1, *agreement, false);
     for _ in 0..times {
@@ -62,7 +63,7 @@ fn a_consumer_s_thousand_events_block_neither_the_publisher_nor_the_operator() {
     scene.call(&scene.zoe).problem(403, "not-permitted");
     operate("resume").ok();
     scene.call(&scene.zoe).ok();
-    // It can be amended, which ends it, and its end can be announced and made.
+    // The publisher can still suspend it, and end it after a restart.
     let acme = (&scene.acme, Actor::Publisher);
     scene.happen(acme, &agreement, Change::Suspend, Reason::Abuse).ok();
     let Scene { host, clock, acme, zoe, published } = scene;
@@ -85,7 +86,7 @@ fn a_consumer_who_has_made_all_its_events_can_still_leave() {
     assert_eq!(remaining(&scene, &scene.acme, &agreement)[0], "terminated");
 }
 
-/// Its publisher's word was enough.
+/// The publisher's word was once enough.
 #[test]
 fn an_agreement_is_complete_when_it_is_used_up_and_not_when_its_publisher_says_so() {
     let scene = Scene::new(&plugin("echo"));
@@ -138,7 +139,7 @@ fn the_operator_s_stop_is_kept_out_by_no_events() {
     let stop = json!({"action": "stop-agreement", "target": agreement, "reason": "abuse"});
     scene.host.operator("POST", "/actions").json(&stop.to_string()).send().ok();
     scene.call(&scene.zoe).problem(403, "not-permitted");
-    // Nor is it taken back by events, or by an amendment.
+    // Neither events nor an amendment undo it.
     let zoe = (&scene.zoe, Actor::Consumer);
     drop(scene.happen(zoe, &agreement, Change::Resume, Reason::Routine));
     let mut clauses = scene.clauses("echo-u8", &[]);

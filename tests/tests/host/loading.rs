@@ -1,4 +1,5 @@
-//! Loading models: one that takes its time, or never loads, or fails every call, is nobody's trouble but its publisher's.
+//! Loading models: a model that is slow, never loads or fails every call affects only its
+//! publisher.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use system_tests::{
 const BYTES: &str =
     r#"{"inputs": [{"name": "x", "datatype": "UINT8", "shape": [2], "data": [1, 2]}]}"#;
 
-/// A host whose worker does with a model what the model says.
+/// A host with malicious workers, which do what a model tells them.
 fn host(settings: impl FnOnce(&mut Config)) -> TestHost {
     let hostile = |config: &mut Config| {
         config.inference.worker_program = Some(hostile_worker());
@@ -24,7 +25,7 @@ fn host(settings: impl FnOnce(&mut Config)) -> TestHost {
     TestHost::builder().config(hostile).start()
 }
 
-/// A model with which the worker does this.
+/// A model that tells the worker to do this.
 fn told(word: &str) -> Vec<u8> {
     documented(&identity(DataType::U8, 1), &format!("hostile:{word};"))
 }
@@ -32,7 +33,7 @@ fn told(word: &str) -> Vec<u8> {
 fn until(what: &str, is_so: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !is_so() {
-        assert!(Instant::now() < deadline, "never: {what}");
+        assert!(Instant::now() < deadline, "not true in time: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -43,7 +44,7 @@ fn a_model_that_never_loads_holds_up_no_other_publisher() {
     let (acme, zoe, yan) = (host.party("acme"), host.party("zoe"), host.party("yan"));
     let signed = acme.sign(&model_bundle("stuck", told("hang"), None));
     let stuck = host.post("/api/bundles").bearer(&acme.api_key).octets(signed);
-    // Its answer is a minute away, and nobody waits for it here.
+    // The response would take a minute, so nothing waits for it.
     std::thread::spawn(move || drop(stuck.try_send()));
     until("acme's worker loads", || !host.host().inference().workers().is_empty());
     let began = Instant::now();
@@ -64,7 +65,8 @@ fn versions_that_never_load_keep_no_other_publisher_s_out_of_reach() {
     let published = first.publish(&zoe, &model_bundle("quick", told("good"), None));
     first.agree(&zoe, &yan, &published, vec![terms("infer")]);
     let data = first.stop();
-    // What tract is to load now never loads: acme's come first by name, and are more than are loaded at once.
+    // With tract, acme's models never load. Their names come first, and they are more than the host
+    // loads at once.
     let host = TestHost::builder().data(data).at_once().config(|config| {
         config.inference.worker_program = Some(hostile_worker());
         config.inference.backend = BackendKind::Tract.into();
@@ -84,7 +86,7 @@ fn a_model_that_is_computed_once_and_not_again_gives_its_turn_back() {
     let began = Instant::now();
     let signed = acme.sign(&wat_guest_as("noop", "moody", &models));
     let published = host.try_publish(&acme, &signed).ok().json();
-    // Each alone may take a second, and all of them two.
+    // Each trial may take a second, and all together two.
     assert!(began.elapsed() < Duration::from_secs(7), "{:?}", began.elapsed());
     let tried = published["models"].as_array().expect("a list");
     let said: Vec<_> = tried.iter().map(|model| model["not_computed"].as_str()).collect();
@@ -92,7 +94,7 @@ fn a_model_that_is_computed_once_and_not_again_gives_its_turn_back() {
     assert_eq!((said.len(), said[7]), (8, Some("there was no time left for it")), "{tried:?}");
 }
 
-/// The least number by -1, whatever `x` is.
+/// The smallest integer divided by -1, whatever `x` is.
 fn fatal() -> Vec<u8> {
     Graph::new()
         .input("x", element::I64, &[-1])
@@ -118,12 +120,12 @@ fn a_model_that_ends_its_worker_whatever_it_is_given_does_not_go_live() {
     };
     let said = refused(host.try_publish(&acme, &bundle));
     assert!(said.contains("for every input") && said.contains("SIGFPE"), "{said}");
-    // Nor when it is tried again at once, while it is backed off.
+    // It is refused again at once, while it is backed off.
     refused(host.try_publish(&acme, &bundle));
     host.call(&zoe, "acme/honest/infer").json(BYTES).send().ok();
 }
 
-/// Where the hosts' status says that it is, with why.
+/// What the host's status lists as out of service, with the reasons.
 fn out_of_service(host: &TestHost) -> Vec<(String, String)> {
     let status = host.operator("GET", "/status").send().ok().json();
     let text = |entry: &Value, member: &str| entry[member].as_str().expect("text").to_owned();
@@ -139,7 +141,7 @@ fn a_model_is_tried_out_again_when_another_backend_computes_it() {
         let published = first.publish(&acme, &model_bundle(name, told(word), None));
         first.agree(&acme, &zoe, &published, vec![terms("infer")]);
     }
-    // Taking a model out of service and putting it back forgets nothing.
+    // Unloading and reloading a model must not reset its state.
     let load = |host: &TestHost, what: &str| {
         let path = format!("/v2/repository/models/acme/picky/{what}");
         host.post(&path).bearer(&acme.api_key).json("{}").send().ok();

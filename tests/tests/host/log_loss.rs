@@ -1,4 +1,4 @@
-//! Receipts that were dropped are noticed: by the host when it starts, and by parties who compare checkpoints.
+//! Lost receipts are detected: by the host when it starts, and by parties that compare checkpoints.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ fn call(host: &TestHost, zoe: &Party) -> String {
     reply.header("hospes-receipt").expect("a receipt").to_owned()
 }
 
-/// What a host says that is started on this data after somebody has been at its receipts.
+/// Starts a host on data whose receipts were changed, or returns its error.
 fn started_after(meanwhile: impl FnOnce(&Path)) -> Result<TestHost, String> {
     let (host, zoe) = served();
     for _ in 0..5 {
@@ -42,7 +42,7 @@ fn a_log_that_was_cut_and_has_lost_its_checkpoint_is_refused() {
     let error = started_after(|folder| {
         let log = std::fs::File::options().write(true).open(folder.join("receipts.log"));
         let log = log.expect("opens");
-        let length = log.metadata().expect("there").len();
+        let length = log.metadata().expect("it exists").len();
         log.set_len(length / 2).expect("cut");
         std::fs::remove_file(folder.join("checkpoint")).expect("removed");
     });
@@ -57,7 +57,7 @@ fn a_new_log_in_the_place_of_the_old_one_is_refused() {
     assert!(error.contains("the log holds 0 receipts"), "{error}");
 }
 
-/// It started as an empty host, to which all parties were strangers.
+/// The host once started empty and knew none of its parties.
 #[test]
 fn receipts_without_the_records_of_accounts_are_refused() {
     let harms: [fn(&Path); 2] = [
@@ -104,7 +104,7 @@ fn parties_see_by_two_receipts_that_the_log_has_only_grown() {
     let folder = tempfile::tempdir().expect("a directory");
     let path = |name: &str| folder.path().join(name).to_str().expect("text").to_owned();
     for name in ["first", "last"] {
-        let receipt = (0..3).map(|_| call(&host, &zoe)).last().expect("three");
+        let receipt = (0..3).map(|_| call(&host, &zoe)).last().expect("three calls");
         let proof = host.get(&format!("/api/receipts/{receipt}")).bearer(&zoe.api_key).send().ok();
         std::fs::write(path(name), proof.body).expect("written");
     }
@@ -120,16 +120,16 @@ fn parties_see_by_two_receipts_that_the_log_has_only_grown() {
     let kept = path("proof");
     let (holds, said) = check("first", "last", &["-o", &kept, "--host", &url]);
     assert!(holds && said.contains("begins with the 5 signed earlier"), "{said}");
-    let proof = Consistency::parse(&std::fs::read(&kept).expect("kept")).expect("a proof");
+    let proof = Consistency::parse(&std::fs::read(&kept).expect("readable")).expect("a proof");
     assert!(proof.to_bytes().len() > 60);
-    // Without the host, and against a checkpoint as it is.
+    // Without the host, and against a plain checkpoint.
     let (holds, said) = check("first", "last", &["--proof", &kept, "--host", "http://127.0.0.1:1"]);
     assert!(holds, "{said}");
     assert!(check("first", "now", &["--host", &url]).0);
-    // A proof for other sizes, or the two the other way round, proves nothing.
+    // A proof for other sizes, or with the two swapped, proves nothing.
     assert!(!check("last", "first", &["--proof", &kept]).0);
     assert!(!check("now", "last", &["--proof", &kept]).0);
-    let text = std::fs::read_to_string(&kept).expect("kept");
+    let text = std::fs::read_to_string(&kept).expect("readable");
     let hash = text.split('"').find(|part| part.len() == 44).expect("a hash").to_owned();
     let wrong = text.replace(&hash, &format!("AAAA{}", &hash[4..]));
     std::fs::write(&kept, wrong).expect("written");
@@ -140,7 +140,7 @@ fn parties_see_by_two_receipts_that_the_log_has_only_grown() {
 #[test]
 fn a_consistency_proof_is_asked_for_by_numbers_of_receipts() {
     let (host, zoe) = served();
-    let receipt = (0..3).map(|_| call(&host, &zoe)).last().expect("three");
+    let receipt = (0..3).map(|_| call(&host, &zoe)).last().expect("three calls");
     host.get(&format!("/api/receipts/{receipt}")).bearer(&zoe.api_key).send().ok();
     let get = |query: &str| {
         let url = format!("http://{}/api/log/consistency{query}", host.address());

@@ -1,4 +1,5 @@
-//! The operator's log: what guests, models and libraries say is in it, and cannot be taken for what the host says.
+//! The operator's log contains what guests, models and libraries say, but marked so that it cannot
+//! pass for the host's own lines.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -6,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use system_tests::{HostProcess, Party, Reply, Request, TestHost, gather, model_bundle, wat_guest};
 
-/// What is put into every text that is not the host's own.
+/// Injected into every text that does not come from the host.
 const FORGED: &str = "\n2026-01-01T00:00:00.000000Z  INFO hospes::deploy: FORGED published model=acme/bank version=9.9.9\r\u{1b}[2K";
 
 struct Logged {
@@ -15,7 +16,7 @@ struct Logged {
     log: PathBuf,
 }
 
-/// A host whose log goes into a file.
+/// A host that logs to a file.
 fn start(folder: &Path, settings: &str) -> Logged {
     let (data, log, config) = (folder.join("data"), folder.join("log"), folder.join("hospes.toml"));
     std::fs::write(&config, settings).expect("written");
@@ -37,11 +38,12 @@ impl Logged {
         request.bearer(&caller.api_key).json(body).send()
     }
 
-    /// The log, once `wanted` is in it.
+    /// The log, once it contains `wanted`.
     fn until(&self, wanted: &str) -> String {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
-            let text = String::from_utf8(std::fs::read(&self.log).expect("there")).expect("text");
+            let text =
+                String::from_utf8(std::fs::read(&self.log).expect("it exists")).expect("text");
             if text.contains(wanted) {
                 return text;
             }
@@ -51,7 +53,7 @@ impl Logged {
     }
 }
 
-/// Lets a guest and ONNX Runtime write what looks like a line of the host's.
+/// Makes a guest and ONNX Runtime write what looks like a line of the host.
 fn forge(logged: &Logged) -> String {
     let (acme, zoe) = (logged.party("acme"), logged.party("zoe"));
     logged.host.agree((&acme, &zoe), &wat_guest("forge-log", &[]), "run");
@@ -71,17 +73,17 @@ fn no_line_of_the_log_can_be_forged() {
     let folder = tempfile::tempdir().expect("a directory");
     let logged = start(folder.path(), "");
     let text = forge(&logged);
-    assert!(text.contains("FORGED"), "it is told, escaped:\n{text}");
+    assert!(text.contains("FORGED"), "the text is logged, escaped:\n{text}");
     for line in text.lines() {
         let stamp = line.split(' ').next().unwrap_or_default();
-        assert!(stamp.parse::<jiff::Timestamp>().is_ok(), "not a line of the host's: {line:?}");
+        assert!(stamp.parse::<jiff::Timestamp>().is_ok(), "not a line of the host: {line:?}");
         assert!(!line.chars().any(|c| c.is_control() || c == '\u{2028}'), "{line:?}");
         assert!(
             !line.contains("hospes::deploy: FORGED") || line.contains("\\n2026-01-01"),
             "{line}"
         );
     }
-    // The library's own words come through the log, as what they are.
+    // The library's messages are logged, marked as its own.
     let native = text.lines().find(|line| line.contains("hospes::native")).expect("a line");
     assert!(native.contains("onnxruntime") && native.contains("Gather"), "{native}");
 }
@@ -94,7 +96,7 @@ fn no_line_of_the_log_can_be_forged_for_machines_either() {
     let mut targets = Vec::new();
     for line in text.lines() {
         let event: Value = serde_json::from_str(line)
-            .unwrap_or_else(|error| panic!("not a line of the host's: {error}: {line:?}"));
+            .unwrap_or_else(|error| panic!("not a line of the host: {error}: {line:?}"));
         let target = event["target"].as_str().expect("a target").to_owned();
         let forged = event["fields"].to_string().contains("FORGED");
         assert!(
@@ -123,15 +125,18 @@ fn one_tenant_s_lines_are_rated_and_what_is_dropped_is_said() {
     for _ in 0..30 {
         logged.call(&zoe, "mallory/flood-log/run", "{}").ok();
     }
-    // Another publisher's lines are not held back by that.
+    // Another publisher's lines are not rate-limited by that.
     logged.call(&zoe, "acme/forge-log/run", "{}").ok();
     let text = logged.until("harmless");
     let seconds = usize::try_from(began.elapsed().as_secs()).expect("short") + 1;
     let flood: usize =
         text.lines().filter(|line| line.contains("xxxx")).map(|line| line.len()).sum();
-    // Four seconds' worth at once, and then the rate.
+    // A burst of four seconds' worth, then the rate.
     assert!(flood <= (4 + seconds) * RATE, "{flood} bytes in {seconds} s");
-    let said = text.lines().find(|line| line.contains("log lines were dropped")).expect("said");
+    let said = text
+        .lines()
+        .find(|line| line.contains("log lines were dropped"))
+        .expect("a line about dropped lines");
     assert!(said.contains("mallory") && said.contains("limit=4096"), "{said}");
 }
 
@@ -152,7 +157,7 @@ fn what_a_worker_writes_is_said_and_rated_by_publisher() {
     for _ in 0..40 {
         logged.call(&zoe, "mallory/gather/infer", out_of_bounds);
     }
-    // The library writes a line about each, and they are mallory's.
+    // The library writes one line per model, which counts against mallory.
     let text = logged.until("log lines were dropped");
     let seconds = usize::try_from(began.elapsed().as_secs()).expect("short") + 1;
     let lines = text.lines().filter(|line| line.contains("xxxx"));
@@ -160,9 +165,12 @@ fn what_a_worker_writes_is_said_and_rated_by_publisher() {
     assert!(flood.iter().all(|line| line.contains("publisher=\"mallory\"")), "{flood:?}");
     let bytes: usize = flood.iter().map(|line| line.len()).sum();
     assert!(bytes <= (5 + seconds) * RATE, "{bytes} bytes in {seconds} s");
-    let said = text.lines().find(|line| line.contains("log lines were dropped")).expect("said");
+    let said = text
+        .lines()
+        .find(|line| line.contains("log lines were dropped"))
+        .expect("a line about dropped lines");
     assert!(said.contains("mallory") && said.contains("limit=2048"), "{said}");
-    // Another publisher's worker is heard.
+    // Another publisher's worker still logs.
     logged.call(&zoe, "acme/gather/infer", out_of_bounds);
     let text = logged.until("publisher=\"acme\"");
     assert!(text.lines().any(|line| line.contains("acme") && line.contains("harmless")), "{text}");

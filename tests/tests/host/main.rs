@@ -1,7 +1,9 @@
-//! Tests of whole hosts, through their front door: a module for each topic. They are one program, for linking the host sixty times over
-//! takes longer than all of them run. `memory` and `copies` replace functions of a whole process and are programs of their own.
+//! Tests of whole hosts, end to end, with a module for each topic. They are one program because
+//! linking the host sixty times takes longer than running them all. `memory` and `copies` replace
+//! functions of the whole process, so they are separate programs.
 
-// The fuzz targets are compiled here too, as tests: what they name is here what libFuzzer's crate has for them.
+// The fuzz targets are also compiled here as tests; this crate provides what they import from
+// libFuzzer's.
 extern crate self as libfuzzer_sys;
 use fuzz_targets::fuzz_target;
 

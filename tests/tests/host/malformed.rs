@@ -1,5 +1,5 @@
-//! What is malformed gets a clear error and changes nothing: more than two hundred requests, bundles, offers and agreements, against
-//! each parser and each limit.
+//! Malformed input gets a clear error and changes nothing: more than two hundred requests, bundles,
+//! offers and agreements, against each parser and each limit.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
@@ -37,7 +37,7 @@ impl Scene {
         Self { host, acme, zoe, published }
     }
 
-    /// Everything that a request could have changed, apart from receipts of refusals.
+    /// Everything that a request could have changed, apart from the receipts of refusals.
     fn state(&self) -> Vec<Value> {
         let status = self.host.operator("GET", "/status").send().ok().json();
         let mine = |party: &Party| {
@@ -53,7 +53,7 @@ impl Scene {
         ]
     }
 
-    /// Runs every case; each is a clear refusal, and nothing has changed after all of them.
+    /// Runs every case. Each must be refused clearly, and together they must change nothing.
     #[track_caller]
     fn refuses(&self, cases: impl IntoIterator<Item = (String, Reply)>) -> usize {
         let before = self.state();
@@ -77,7 +77,8 @@ impl Scene {
     }
 }
 
-/// Sends these bytes and reads what comes back until the host closes, or for five seconds.
+/// Sends these bytes and reads the response until the host closes the connection, for at most five
+/// seconds.
 fn raw(host: &TestHost, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(host.address()).expect("connects");
     stream.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
@@ -138,12 +139,12 @@ fn slow_clients_are_cut_off() {
     stream.write_all(b"GET /api/market HTTP/1.1\r\nhost:").expect("sent");
     let mut answer = Vec::new();
     let ended = stream.read_to_end(&mut answer);
-    assert!(ended.is_ok(), "the host closes a connection whose headers do not come: {ended:?}");
+    assert!(ended.is_ok(), "the host closes a connection without headers: {ended:?}");
 
     cut_off(&scene.host, "/acme/echo/echo-u8", &scene.zoe.api_key);
 }
 
-/// Sends the beginning of a body and no more: the host must say that it does not wait.
+/// Sends the beginning of a body and nothing more; the host must respond with 408.
 #[track_caller]
 fn cut_off(host: &TestHost, path: &str, key: &str) {
     let mut stream = TcpStream::connect(host.address()).expect("connects");
@@ -175,7 +176,7 @@ fn a_bundle_that_does_not_come_and_one_that_takes_long_to_compile_are_given_up()
     host.get("/acme/echo").bearer(&acme.api_key).send().problem(404, "not-found");
 }
 
-/// Bodies that are not `{"v": a small number}`.
+/// Bodies that are not `{"v": …}` with a small number.
 const BODIES: [&str; 30] = [
     "",
     "{",
@@ -311,7 +312,7 @@ fn bundles_that_are_malformed_are_refused() {
     }
     let twice = [&sound[..], &sound[..]].concat();
     cases.push(("twice".into(), publish(&twice)));
-    cases.push(("one byte more".into(), publish(&[&sound[..], &[0]].concat())));
+    cases.push(("an extra byte".into(), publish(&[&sound[..], &[0]].concat())));
     cases.push(("unsigned".into(), publish(&system_tests::wat_guest("trap", &[]))));
     cases.push(("nothing".into(), publish(b"")));
     cases.push(("a core module".into(), publish(b"\0asm\x01\0\0\0")));
@@ -325,7 +326,7 @@ fn bundles_that_are_malformed_are_refused() {
     assert!(count >= 85, "{count} cases");
 }
 
-/// Replacements in a document that make it wrong, each with what stands there now.
+/// Replacements that invalidate a document, each with the text that it replaces.
 const WRONG: [(&str, &str); 26] = [
     ("\"count\"", "\"calls\""),
     ("\"lteq\"", "\"lt\""),
@@ -389,7 +390,7 @@ fn offers_and_agreements_that_are_malformed_are_refused() {
     cases.push(("an offer by another".into(), list(&signed(OFFER, &payload, &keys[..1]))));
     cases.push(("an offer as an agreement".into(), list(&signed(AGREEMENT, &payload, &keys[1..]))));
 
-    // Listed at the end only, so that nothing was changed by what went before.
+    // The offer is listed only now, so nothing has changed before.
     let proposal = scene.zoe.accept(&offer);
     cases.push(("an offer that is not listed".into(), submit(&proposal.to_bytes())));
     let count = scene.refuses(cases);
@@ -402,7 +403,7 @@ fn offers_and_agreements_that_are_malformed_are_refused() {
         let changed = payload.replacen(right, wrong, 1);
         cases.push((format!("agreement: {wrong}"), submit(&signed(AGREEMENT, &changed, &keys))));
     }
-    // Well-formed, and not what was offered.
+    // Well-formed, but not what was offered.
     for (right, wrong) in [("\"rightOperand\":9", "\"rightOperand\":10"), ("echo-u8", "echo-u64")] {
         let changed = payload.replacen(right, wrong, 1);
         cases.push((
@@ -416,7 +417,7 @@ fn offers_and_agreements_that_are_malformed_are_refused() {
         "signed by a stranger too".into(),
         submit(&signed(AGREEMENT, &payload, &[keys[0], &eve])),
     ));
-    cases.push(("of another kind".into(), submit(&signed(OFFER, &payload, &keys))));
+    cases.push(("another payload type".into(), submit(&signed(OFFER, &payload, &keys))));
     let envelope = signed(AGREEMENT, &payload, &keys);
     for step in 0..30 {
         let at = (envelope.len() - 1) * step / 29;
@@ -429,10 +430,10 @@ fn offers_and_agreements_that_are_malformed_are_refused() {
         cases.push((format!("{:.10?}", bytes), submit(bytes)));
     }
     let outsider = scene.host.party("mallory");
-    cases.push(("handed in by another".into(), scene.host.submit(&outsider, &envelope)));
+    cases.push(("submitted by an outsider".into(), scene.host.submit(&outsider, &envelope)));
     let count = scene.refuses(cases);
     assert!(count >= 90, "{count} cases");
-    assert_eq!(submit(&envelope).ok().json()["state"], "active", "the sound one is accepted");
+    assert_eq!(submit(&envelope).ok().json()["state"], "active", "the valid agreement is accepted");
 }
 
 #[test]

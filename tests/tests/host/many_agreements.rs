@@ -1,4 +1,4 @@
-//! Agreements that are handed in at the same time.
+//! Agreements that are submitted concurrently.
 
 use std::collections::BTreeSet;
 use std::sync::Barrier;
@@ -13,7 +13,8 @@ fn agreements(host: &TestHost, party: &Party) -> Vec<Value> {
     listed["agreements"].as_array().expect("a list").clone()
 }
 
-/// Each comes twice at the same time, as from a client that tries again: it is one agreement, with one count.
+/// Each is submitted twice at once, as by a client that retries: it must be one agreement with one
+/// count.
 #[test]
 fn all_of_them_are_in_force_once_and_after_a_restart_too() {
     let host = TestHost::start();

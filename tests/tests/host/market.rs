@@ -1,4 +1,4 @@
-//! The market's page as everybody sees it is made once, and again whenever something changes.
+//! The public market page is built once, and again whenever something changes.
 
 use hospes::agreement::{Clauses, Target, Versions};
 use serde_json::{Value, json};
@@ -29,19 +29,19 @@ fn the_page_is_kept_until_something_changes_and_shows_nobody_what_is_not_theirs(
     let tag = |page: &Reply| page.header("etag").expect("a tag").to_owned();
     let first = list("echo-u8", Vec::new());
     let before = page(&host);
-    assert_eq!(offers(&before), std::slice::from_ref(&first), "it was made again");
+    assert_eq!(offers(&before), std::slice::from_ref(&first), "the page was rebuilt");
     assert_ne!(tag(&before), tag(&empty));
     assert_eq!((tag(&page(&host)), page(&host).body), (tag(&before), before.body.clone()));
     let known = host.get("/api/market").header("if-none-match", tag(&before)).send();
     assert_eq!((known.status, known.body.len()), (304, 0));
 
-    // What is offered to somebody is seen by them, and by nobody else.
+    // An offer for one party is visible only to that party.
     let private = list("echo-tensor", vec![zoe.key.party()]);
     assert_eq!(offers(&page(&host)), std::slice::from_ref(&first));
     let seen = host.get("/api/market").bearer(&zoe.api_key).send().ok();
     assert!(offers(&seen).contains(&private) && offers(&seen).len() == 2);
 
-    // A model that goes out of service, and comes back.
+    // A model goes out of service and comes back.
     for (what, wanted) in [("unload", vec![]), ("load", vec![first.clone()])] {
         let path = format!("/v2/repository/models/acme%2Fecho/{what}");
         host.post(&path).bearer(&acme.api_key).send().ok();

@@ -1,4 +1,4 @@
-//! What agreements count is counted whatever it looks like: tokens of every width, and bytes to the last.
+//! Agreements count everything, whatever it looks like: tokens of every width, and every byte.
 
 use hospes::tensor::DataType;
 use serde_json::{Value, json};
@@ -57,12 +57,12 @@ fn a_limit_of_bytes_that_is_used_up_runs_no_guest() {
     };
     call(&[7; 10]).ok();
     assert_eq!(rules(&host, &zoe)["bytes"], 20);
-    // Not even for a call that brings nothing: nothing of its answer could be released.
+    // Not even a call without input runs, as none of its output could be released.
     for _ in 0..3 {
         let refused = call(&[]).problem(429, "limit-reached");
         assert_eq!(refused["code"], "count-used-up", "{refused}");
         let premises =
-            refused["report"]["ruleReport"][0]["premiseReport"].as_array().expect("some");
+            refused["report"]["ruleReport"][0]["premiseReport"].as_array().expect("a list");
         let count = premises.iter().find(|one| one["leftOperand"] == "count").expect("it is there");
         assert_eq!(count["satisfactionState"], "Unsatisfied", "{refused}");
     }

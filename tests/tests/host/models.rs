@@ -1,4 +1,4 @@
-//! Real models: the same answers as other people's own software gives, on both backends.
+//! Real models give the same results as other software, on both backends.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -137,7 +137,8 @@ fn a_component_of_another_toolchain_runs_as_it_is() {
         host.call(&zoe, "acme/iris/infer").json(&json!({"inputs": [input]}).to_string()).send();
     let (probed, inferred) = (probed.ok().json(), inferred.ok().json());
     let outputs = inferred["outputs"].as_array().expect("outputs");
-    let probabilities = outputs.iter().find(|output| output["datatype"] == "FP32").expect("there");
+    let probabilities =
+        outputs.iter().find(|output| output["datatype"] == "FP32").expect("it exists");
     assert_eq!(probabilities["data"], probed);
     assert!(probed[0].as_f64() > Some(0.9), "this flower is a setosa: {probed}");
 }
@@ -193,7 +194,7 @@ async fn compute(
     graph.compute(inputs, call).await.map_err(|error| error.to_string())
 }
 
-/// Numbers that look random and are always the same.
+/// Pseudo-random numbers, always the same.
 fn numbers(count: usize) -> impl Iterator<Item = u32> {
     let mut state = 0x9e37_79b9_u32;
     std::iter::repeat_with(move || {
@@ -264,7 +265,7 @@ fn sample(ty: DataType, elements: usize) -> Tensor {
         DataType::Bf16 => [0x80, 0x3f].repeat(elements).into(),
         DataType::F32 => 1.5_f32.to_le_bytes().repeat(elements).into(),
         DataType::F64 => 1.5_f64.to_le_bytes().repeat(elements).into(),
-        other => vec![1; other.size().expect("fixed") * elements].into(),
+        other => vec![1; other.size().expect("a fixed size") * elements].into(),
     };
     Tensor::new(ty, vec![elements], data).expect("fits")
 }

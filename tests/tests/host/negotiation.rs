@@ -1,4 +1,4 @@
-//! Negotiation over HTTP: every arrow signed, polled, and safe to repeat.
+//! Negotiation over HTTP: every transition is signed, can be polled, and is safe to repeat.
 
 use hospes::agreement::negotiation::{Move, MoveKind, SignedMove, State};
 use hospes::agreement::{
@@ -32,7 +32,7 @@ impl Scene {
         clauses
     }
 
-    /// An offer in the market.
+    /// A listed offer.
     fn listed(&self, lines: &[&str]) -> SignedOffer {
         let offer = self.acme.offer_of(self.clauses(lines), Vec::new());
         self.host.post("/api/offers").bearer(&self.acme.api_key).body(offer.to_bytes()).send().ok();
@@ -69,7 +69,8 @@ impl Scene {
 
     fn moved(&self, by: &Party, id: &str, kind: MoveKind) -> SignedMove {
         let shown = self.show(by, id);
-        let last = shown["messages"].as_array().expect("a list").last().expect("one")["id"].clone();
+        let last =
+            shown["messages"].as_array().expect("a list").last().expect("a message")["id"].clone();
         let content = Move {
             negotiation: id.to_owned(),
             kind,
@@ -100,7 +101,7 @@ fn a_counter_offer_is_accepted_agreed_verified_and_in_force() {
     assert_eq!(
         scene.begin(&scene.zoe, request.to_bytes()),
         id,
-        "the same again begins nothing anew"
+        "a repeated request does not start another negotiation"
     );
     assert_eq!(scene.show(&scene.acme, &id)["turn"], "publisher");
     let counter = scene.private(&["count lteq 2 call", "notice P7D"]);
@@ -127,7 +128,7 @@ fn a_counter_offer_is_accepted_agreed_verified_and_in_force() {
     scene.call().ok();
     scene.call().ok();
     scene.call().problem(429, "limit-reached");
-    // The private counter-offer was never in the market, and nobody else sees the negotiation.
+    // The private counter-offer was never listed, and others cannot see the negotiation.
     let market = scene.host.get("/api/market").bearer(&scene.zoe.api_key).send().ok().json();
     assert_eq!(market["offers"].as_array().expect("a list").len(), 1);
     let mallory = scene.host.party("mallory");
@@ -150,7 +151,7 @@ fn a_request_may_be_agreed_to_as_it_is_and_nothing_else_may_be_slipped_in() {
         let agreement = Agreement::grant(request, Timestamp::now()).expect("granted");
         Proposal::sign(agreement, &scene.acme.key).expect("signed")
     };
-    // To another request than the one on the table, or to the offer.
+    // An agreement to another request, or to the original offer, is refused.
     let other = granted(&scene.request(&offer, &["count lteq 9 call"]));
     scene
         .post(&scene.acme, &format!("/{id}/agreement"), other.to_bytes())
@@ -175,12 +176,12 @@ fn a_request_may_be_agreed_to_as_it_is_and_nothing_else_may_be_slipped_in() {
     scene.call().problem(429, "limit-reached");
 }
 
-/// The messages of one course of things: asked, offered, accepted, agreed, verified.
+/// The messages of a typical negotiation: request, offer, acceptance, agreement, verification.
 struct Course {
     scene: Scene,
     offer: SignedOffer,
     counter: SignedOffer,
-    /// Signed by the publisher, and by both.
+    /// The agreement, signed by the publisher alone; `both` is signed by both.
     alone: Vec<u8>,
     both: Vec<u8>,
 }
@@ -198,7 +199,7 @@ impl Course {
         Self { scene, offer, counter, alone, both: proposal.to_bytes() }
     }
 
-    /// A new negotiation, brought to a state.
+    /// Starts a negotiation and brings it to a state.
     fn to(&self, state: State) -> String {
         let scene = &self.scene;
         let request = scene.request(&self.offer, &["count lteq 3 call"]);
@@ -253,7 +254,7 @@ fn only_the_next_message_moves_a_negotiation() {
     let follows = |state: State, path: &str| match (state, path) {
         (State::Requested, "offers") | (State::Offered, "request") => true,
         (State::Accepted, "agreement") | (State::Agreed, "agreement/verification") => true,
-        // The very message that led here may be sent again.
+        // The message that led to this state may be repeated.
         (State::Offered | State::Accepted | State::Agreed | State::Finalized, "offers") => true,
         (State::Agreed | State::Finalized, "agreement") => true,
         (State::Finalized, "agreement/verification") => true,
@@ -266,7 +267,8 @@ fn only_the_next_message_moves_a_negotiation() {
             if follows(state, path) {
                 reply.ok();
             } else if state == State::Requested && *path == "agreement" {
-                // A direct agreement to the request is an arrow too, but this one is about the counter-offer.
+                // A direct agreement to the request is a valid transition, too, but this one is
+                // about the counter-offer.
                 reply.problem(422, "negotiation-refused");
             } else {
                 let problem = reply.problem(409, "conflict");
@@ -311,7 +313,8 @@ fn a_negotiation_is_ended_by_those_who_may_and_moves_belong_to_one() {
 fn a_publisher_agrees_to_nothing_that_is_not_its_own() {
     let scene = Scene::new();
     let mallory = scene.host.party("mallory");
-    // Mallory offers acme's model, in a private offer and in answer to a request that names her as its publisher.
+    // Mallory offers acme's model: privately, and in response to a request that names her as its
+    // publisher.
     let stolen = mallory.offer_of(scene.clauses(&[]), vec![scene.zoe.key.party()]);
     scene.post(&mallory, "", stolen.to_bytes()).problem(422, "offer-refused");
     let request = scene.request(&stolen, &[]);
@@ -363,7 +366,7 @@ fn a_party_begins_so_many_negotiations_and_no_more() {
         refused["detail"].as_str().expect("text").contains("negotiations_per_party_max"),
         "{refused}"
     );
-    // What others have begun with it does not count against the publisher.
+    // Negotiations that others start do not count towards the publisher's limit.
     scene.begin(&scene.acme, scene.private(&[]).to_bytes());
 }
 

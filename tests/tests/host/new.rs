@@ -1,5 +1,6 @@
-//! `hospes new`: in each language from nothing to a right answer, by the commands that it prints. The toolchains are those that
-//! `make plugins` has brought; a language whose toolchain is not there fails.
+//! `hospes new`: in each language, from nothing to a correct response with the commands that it
+//! prints. The toolchains are those that `make plugins` installed; if one is missing, its
+//! language's test fails.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -12,14 +13,14 @@ use system_tests::{HostProcess, workspace};
 
 use super::dev::{Dev, command, pasted, says_how_soon};
 
-/// A plugin's directory, just made, and the commands that its author was told.
+/// A new plugin's directory, and the printed commands.
 struct Plugin {
-    /// Removed at the end.
+    /// Removed when dropped.
     folder: tempfile::TempDir,
     told: Value,
-    /// Where its author has programs, before those that everybody has.
+    /// A folder with the author's programs, which is searched first.
     tools: Option<PathBuf>,
-    /// What its author builds it with, and tests it with, as a shell reads it: what stands before the command.
+    /// Shell text before the build command; `tests_with` is the same for the test command.
     builds_with: String,
     tests_with: String,
 }
@@ -55,7 +56,8 @@ impl Plugin {
             .args(["-c", told])
             .current_dir(self.path())
             .env("PATH", path)
-            // A cargo that runs the tests must not lend its settings to the one that builds the plugin.
+            // The settings of the cargo that runs this test must not affect the build of the
+            // plugin.
             .env_remove("CARGO_TARGET_DIR")
             .env_remove("RUSTFLAGS")
             .output()
@@ -68,7 +70,7 @@ impl Plugin {
         self.run(&format!("{} {}", self.builds_with, self.told("build")));
     }
 
-    /// Builds it, runs its tests, and gets a right answer of it.
+    /// Builds the plugin, runs its tests, and gets a correct response from it.
     fn greets(&self) -> (Dev, String) {
         self.build();
         self.run(&format!("{} {}", self.tests_with, self.told("test")));
@@ -76,26 +78,26 @@ impl Plugin {
         let dev = Dev::start(&self.path());
         let greet = command(&dev.event("published"), "greet");
         let to_zoe = greet.replace("\"text\"", "\"Zoe\"");
-        assert_ne!(to_zoe, greet, "the example has a name to replace");
+        assert_ne!(to_zoe, greet, "the example contains the name to replace");
         assert_eq!(pasted(&to_zoe), "Hello, Zoe!");
         says_how_soon(self.told("build"), started);
         (dev, greet)
     }
 }
 
-/// A folder of what `plugins/build` has brought, with this program. Where that is not there, the test fails.
+/// A folder installed by `plugins/build` that must contain this program.
 fn brought(folder: &str, program: &str, plugin: &str) -> PathBuf {
     let folder = workspace().join("plugins/target").join(folder);
     let program = folder.join(program);
-    assert!(program.exists(), "`{}` is not there: run `plugins/build {plugin}`", program.display());
+    assert!(program.exists(), "`{}` is missing: run `plugins/build {plugin}`", program.display());
     folder
 }
 
 #[test]
 fn a_plugin_in_rust_builds_tests_and_answers() {
     let mut plugin = Plugin::new("rust");
-    // What it depends on has been compiled for the plugins here and for their tests, at versions that are fetched already: compiled anew,
-    // that takes a minute.
+    // The plugins here have compiled the same dependencies, and their versions are already
+    // downloaded. Compiling them again would take a minute.
     symlink(workspace().join("plugins/target"), plugin.path().join("target")).expect("linked");
     let versions = workspace().join("plugins/Cargo.lock");
     fs::copy(versions, plugin.path().join("Cargo.lock")).expect("copied");
@@ -116,7 +118,7 @@ fn a_plugin_in_python_builds_tests_and_answers() {
 #[test]
 fn a_plugin_in_javascript_builds_tests_and_answers() {
     let plugin = Plugin::new("js");
-    // As `npm install` would.
+    // As `npm install` would do.
     let modules = brought("languages/npm/node_modules", ".bin/componentize-qjs", "flower-js");
     symlink(modules, plugin.path().join("node_modules")).expect("linked");
     plugin.greets();

@@ -1,4 +1,5 @@
-//! Offers as publishers and consumers handle them from the command line, on a host in a process of its own.
+//! Offers, as publishers and consumers handle them on the command line, with a host in its own
+//! process.
 
 use std::path::PathBuf;
 use std::process::Output;
@@ -7,7 +8,8 @@ use serde_json::Value;
 use system_tests::{HostProcess, plugin, workspace};
 use tempfile::TempDir;
 
-/// A host with accounts of a publisher, `acme`, and a consumer, `zoe`, whose keys are in one home.
+/// A host with the accounts of a publisher, `acme`, and a consumer, `zoe`; their keys are in one
+/// home.
 struct Scene {
     folder: TempDir,
     host: HostProcess,
@@ -26,7 +28,7 @@ impl Scene {
         scene
     }
 
-    /// One whose publisher has published `echo`.
+    /// The same, and `acme` has published `echo`.
     fn with_echo() -> Self {
         let scene = Self::start();
         std::fs::write(scene.path("echo.wasm"), plugin("echo")).expect("written");
@@ -49,7 +51,7 @@ impl Scene {
         command.output().expect("it runs")
     }
 
-    /// What a command prints that does what it is asked.
+    /// The output of a command, which must succeed.
     #[track_caller]
     fn done(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
@@ -63,7 +65,7 @@ impl Scene {
         serde_json::from_str(&text).expect("JSON")
     }
 
-    /// What a command says that is refused.
+    /// The error of a command, which must fail.
     #[track_caller]
     fn refused(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
@@ -71,18 +73,19 @@ impl Scene {
         text(&output.stderr)
     }
 
-    /// A signed offer of so many calls, in a file. Returns its number.
+    /// Writes a signed offer of `calls` calls to a file. Returns its identifier.
     fn new_offer(&self, file: &str, calls: &str) -> String {
         let what = ["offer", "new", "acme/echo", "--bundle", "echo.wasm", "--function", "echo-u8"];
         let terms = ["--calls", calls, "--until", "30d", "--as", "acme", "-o", file];
         id(&self.json(&[&what[..], &terms].concat()))
     }
 
-    /// The states of the publisher's offers, by their numbers.
+    /// The state of one of the publisher's offers.
     fn state(&self, offer: &str) -> String {
         let listed = self.json(&["offer", "list", "--as", "acme"]);
         let offers = listed["offers"].as_array().expect("a list");
-        let found = offers.iter().find(|one| one["id"] == offer).expect("it is listed");
+        let found =
+            offers.iter().find(|one| one["id"] == offer).expect("the publisher's list contains it");
         found["state"].as_str().expect("text").to_owned()
     }
 
@@ -126,7 +129,7 @@ fn a_withdrawn_offer_accepts_nobody_new_and_ends_nothing() {
         scene.done(&["call", "acme/echo/echo-u8", "--arg", "v=7", "--as", "zoe"]);
     }
 
-    // Its publisher sees it, and may list it again.
+    // The publisher can still see it, and may list it again.
     scene.done(&["offer", "show", &offer, "--as", "acme"]);
     scene.done(&["offer", "publish", "echo.offer", "--as", "acme"]);
     assert_eq!(scene.state(&offer), "listed");
@@ -155,7 +158,7 @@ fn a_replacement_takes_the_place_of_an_offer_or_changes_nothing() {
     assert!(market.contains(&new) && !market.contains(&old), "{market}");
 }
 
-/// What is withdrawn gives way: a publisher can go on replacing its offers.
+/// Withdrawn offers make room, so a publisher can keep replacing its offers.
 #[test]
 fn withdrawn_offers_are_forgotten_where_there_is_no_room() {
     let mut scene = Scene::with_echo();
@@ -222,7 +225,7 @@ fn yes_prints_a_line_and_a_question_comes_after_the_whole_text() {
     let scene = Scene::with_echo();
     scene.new_offer("echo.offer", "3");
     scene.done(&["offer", "publish", "echo.offer", "--as", "acme"]);
-    // Nobody is at the terminal, so nothing is signed.
+    // There is no terminal, so nothing is signed.
     let shown = scene.refused(&["agree", "acme/echo", "--as", "zoe"]);
     assert!(shown.contains("At most 3 calls") && shown.contains("`--yes`"), "{shown}");
     let said = |arguments: &[&str]| {
@@ -259,7 +262,7 @@ fn several_bundles_are_signed_and_published_and_those_that_fail_stop_no_others()
             assert!(line.starts_with(&begin), "{said}");
         }
     }
-    // Published once more, as it is.
+    // Publishing the same bundles again succeeds.
     let again = scene.json(&["publish", "echo.wasm", "parrot.wasm", "--as", "acme"]);
     assert_eq!(again["failed"], 0, "{again}");
     assert_eq!(again["files"][1]["model"], "acme/parrot");
@@ -292,10 +295,13 @@ fn no_command_overwrites_a_file_unless_it_is_told_to() {
         std::fs::write(scene.path("out"), b"mine").expect("written");
         let refused = scene.refused(&[command, &["out"]].concat());
         assert!(refused.contains("already exists") && refused.contains("`--force`"), "{refused}");
-        assert_eq!(std::fs::read(scene.path("out")).expect("there"), b"mine", "{command:?}");
+        assert_eq!(std::fs::read(scene.path("out")).expect("it exists"), b"mine", "{command:?}");
         scene.done(&[command, &["out", "--force"]].concat());
-        assert_ne!(std::fs::read(scene.path("out")).expect("there"), b"mine", "{command:?}");
+        assert_ne!(std::fs::read(scene.path("out")).expect("it exists"), b"mine", "{command:?}");
     }
     let used = scene.json(&["agreement", "list", "--as", "zoe"]);
-    assert_eq!(used["agreements"][0]["rules"][0]["used"], 2, "refused before the call was made");
+    assert_eq!(
+        used["agreements"][0]["rules"][0]["used"], 2,
+        "commands were refused before the call was made"
+    );
 }

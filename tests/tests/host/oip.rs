@@ -1,4 +1,5 @@
-//! The Open Inference Protocol over HTTP: bytes as clients send them, and what clients look for in the answers.
+//! The Open Inference Protocol over HTTP: requests byte for byte as clients send them, and what
+//! clients expect in responses.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -10,13 +11,13 @@ use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 use system_tests::{Reply, Tensors};
 
-/// What `tritonclient` 2.73 sends for the model `simple`, byte for byte.
+/// The JSON that `tritonclient` 2.73 sends for the model `simple`.
 const TRITONCLIENT: &str = r#"{"inputs":[{"name":"INPUT0","shape":[1,16],"datatype":"INT32","parameters":{"binary_data_size":64}},{"name":"INPUT1","shape":[1,16],"datatype":"INT32","parameters":{"binary_data_size":64}}],"parameters":{"binary_data_output":true}}"#;
 
-/// What `perf_analyzer` sends.
+/// The JSON that `perf_analyzer` sends.
 const PERF_ANALYZER: &str = r#"{"id":"","inputs":[{"name":"INPUT0","datatype":"INT32","shape":[1,16],"parameters":{"binary_data_size":64}},{"name":"INPUT1","datatype":"INT32","shape":[1,16],"parameters":{"binary_data_size":64}}],"outputs":[{"name":"OUTPUT0","parameters":{"binary_data":true}},{"name":"OUTPUT1","parameters":{"binary_data":true}}]}"#;
 
-/// What clients of Triton accept.
+/// A response that Triton's clients accept.
 const ACCEPTED: &str = r#"{"model_name":"simple","model_version":"1.0.0","outputs":[{"name":"OUTPUT0","datatype":"INT32","shape":[1,16],"parameters":{"binary_data_size":64}},{"name":"OUTPUT1","datatype":"INT32","shape":[1,16],"parameters":{"binary_data_size":64}}]}"#;
 
 fn integers(values: impl Iterator<Item = i32>) -> Vec<u8> {
@@ -116,7 +117,7 @@ fn json_tensors_of_every_type_come_back_flat_and_to_the_last_bit() {
 fn binary_tensors_of_every_type_come_back_to_the_last_bit() {
     let fronts = Tensors::start();
     for ty in DataType::ALL {
-        // Patterns that are numbers of no decimal, NaNs with payloads among them.
+        // Bit patterns that have no decimal form, such as NaNs with payloads.
         let bytes: Vec<u8> = match ty.size() {
             _ if ty == DataType::Bool => vec![1, 0, 1],
             Some(size) => {
@@ -174,7 +175,7 @@ fn empty_and_scalar_tensors_are_tensors() {
     let scalar = infer(&fronts, "scalar", &tensor(json!([]), json!([2.5]))).ok().json();
     assert_eq!(scalar["outputs"][0]["shape"], json!([]));
     assert_eq!(scalar["outputs"][0]["data"], json!([2.5]));
-    // A binary output of no bytes is no reason for a binary answer.
+    // An empty binary output does not make the response binary.
     let mut none = tensor(json!([0]), json!([]));
     none["parameters"] = json!({"binary_data_output": true});
     let none = infer(&fronts, "identity-fp32", &none).ok();
@@ -318,7 +319,7 @@ fn metadata_say_what_clients_need_to_know() {
     infer(&fronts, "simple", &json!({"inputs": [input("INPUT0"), input("INPUT1")]})).ok();
     let yan = fronts.host.party("yan");
     assert_eq!(count(&fronts.zoe.api_key), 2, "rows");
-    assert_eq!(count(&fronts.acme.api_key), 2, "the publisher sees every call");
+    assert_eq!(count(&fronts.acme.api_key), 2, "publishers see every call");
     assert_eq!(count(&yan.api_key), 0, "others see only their own");
 }
 
@@ -361,7 +362,7 @@ fn a_publisher_takes_a_model_out_of_service_and_back() {
     assert_eq!(state(&index), "UNAVAILABLE");
     assert!(!post("/index", zoe).ok().text().contains("identity-fp32"));
 
-    // A version's number stays taken, and a restart changes nothing.
+    // A version number stays taken, and a restart changes nothing.
     let other =
         system_tests::model_bundle("identity-fp32", system_tests::identity(DataType::F64, 1), None);
     let taken = fronts.host.try_publish(&fronts.acme, &fronts.acme.sign(&other));
@@ -446,7 +447,7 @@ fn classes_timeouts_and_compression() {
     assert!(error(&brotli, 415).contains("gzip or deflate"));
 }
 
-/// Any bytes are some tensor of every type but two: whatever they are, they come back.
+/// For all types but two, any bytes are a valid tensor; every tensor must come back unchanged.
 #[test]
 fn any_tensor_of_any_type_survives_both_ways() {
     let fronts = Tensors::start();
@@ -473,7 +474,8 @@ fn any_tensor_of_any_type_survives_both_ways() {
         let survives = |(count, bytes): (usize, Vec<u8>)| {
             let binary = binary(&fronts, &model, ty, count, &bytes);
             prop_assert_eq!(&binary, &bytes);
-            // What is written as JSON reads back as the same; numbers that JSON lacks are texts, and every NaN is one.
+            // JSON round trips as well: numbers that JSON cannot represent become texts, and all
+            // NaNs become one.
             let tensor = Tensor::new(ty, vec![count], bytes.into()).expect("it fits");
             let mut data = Vec::new();
             json_data("x", &tensor, &mut data).expect("text");
@@ -499,7 +501,7 @@ fn any_tensor_of_any_type_survives_both_ways() {
     }
 }
 
-/// Sends a binary tensor to an identity and gives back what comes.
+/// Sends a binary tensor to an identity model and returns its output.
 fn binary(fronts: &Tensors, model: &str, ty: DataType, count: usize, bytes: &[u8]) -> Vec<u8> {
     let head = json!({
         "inputs": [{"name": "x", "shape": [count], "datatype": ty.name(), "parameters": {"binary_data_size": bytes.len()}}],

@@ -1,4 +1,4 @@
-//! OpenAI's API: what the models' own packages say, and what the official client sees.
+//! The OpenAI API: embeddings compared with the model's own package, and the official client.
 
 use serde_json::{Value, json};
 use system_tests::{Limited as _, Party, TestHost, client, oracle_json, plugin, terms};
@@ -121,7 +121,7 @@ fn errors_and_limits_are_in_openai_s_shape() {
         "method-not-allowed",
     );
 
-    // The same agreement, the same limits, the same receipts.
+    // Agreements, limits and receipts are the same as for other front ends.
     let yan = scene.host.party("yan");
     let refused = error(&post(&yan.api_key, body), 403, "permission_error", "not-permitted");
     assert!(refused.contains("no agreement"), "{refused}");

@@ -1,5 +1,5 @@
-//! What becomes of each member of a request to OpenAI's endpoints: read, ignored because it changes nothing, or refused by its name.
-//! Nothing is dropped in silence, and `null` is as if nothing had been said.
+//! Each member of a request to the OpenAI endpoints is read, ignored because it has no effect, or
+//! rejected by name. None is dropped silently, and `null` means that it is absent.
 
 use serde_json::{Value, json};
 use system_tests::{Party, Reply, TestHost, client, plugin, terms};
@@ -28,7 +28,7 @@ impl Scene {
         self.host.post(path).bearer(&self.zoe.api_key).json(&body.to_string()).send()
     }
 
-    /// A sound request to this endpoint, with these members beside.
+    /// A valid request to this endpoint, plus these members.
     fn with(&self, path: &str, more: &Value) -> Reply {
         let mut body = match path {
             CHAT => {
@@ -64,7 +64,8 @@ fn text(reply: Reply) -> String {
     choice["message"]["content"].as_str().or(choice["text"].as_str()).expect("text").to_owned()
 }
 
-/// LiteLLM and Dify send `"encoding_format": null`, and others every member that they know.
+/// LiteLLM and Dify send `"encoding_format": null`, and other clients send every member that they
+/// know.
 #[test]
 fn null_is_as_if_nothing_had_been_said() {
     let scene = scene();
@@ -111,7 +112,7 @@ fn null_is_as_if_nothing_had_been_said() {
     for member in common.iter().chain(&["best_of", "echo", "suffix"]) {
         assert_eq!(text(scene.with(COMPLETION, &json!({ *member: null }))), "a b c", "{member}");
     }
-    // Inside of others, too: what a client has got, it sends back with every member.
+    // Nested members may be `null`, too: clients send back responses with all members.
     let nested = json!({"stream": true, "stream_options": {"include_usage": null, "include_obfuscation": null}});
     assert!(scene.with(CHAT, &nested).ok().text().ends_with("data: [DONE]\n\n"));
     let turns = json!({"messages": [
@@ -124,7 +125,7 @@ fn null_is_as_if_nothing_had_been_said() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table, a member a row")]
+#[expect(clippy::too_many_lines, reason = "a table with one member per row")]
 fn what_would_change_the_answer_is_refused_by_its_name() {
     let scene = scene();
     let both = [
@@ -178,7 +179,7 @@ fn what_would_change_the_answer_is_refused_by_its_name() {
     ] {
         scene.refuses(EMBEDDINGS, &json!({ member: value }), member);
     }
-    // And inside of turns.
+    // Members of messages, too.
     let call =
         json!([{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]);
     for (member, turn) in [

@@ -1,4 +1,4 @@
-//! The OpenAPI documents: what they say, and that every answer is one that they say.
+//! The OpenAPI documents: their content, and that every response conforms to them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -34,8 +34,8 @@ impl Scene {
         self.host.get(path).bearer(&self.zoe.api_key).send().ok().json()
     }
 
-    /// Lets schemathesis make requests of a document: every answer must be one that the document has, and none a failure of
-    /// the host.
+    /// Lets schemathesis generate requests from a document: every response must conform to it, and
+    /// none may be an internal error.
     fn schemathesis(&self, path: &str, more: &[&str]) {
         let url = format!("http://{}", self.host.address());
         let output = Command::new(built("clients/bin/schemathesis"))
@@ -56,7 +56,8 @@ impl Scene {
     }
 }
 
-/// Documents of every kind of type, of tensors, of streams, of models without code, and the host's own, in files.
+/// Documents with all types, tensors, streams and models without code, and the host's own, as
+/// files.
 fn documents() -> (TempDir, Vec<(String, PathBuf)>) {
     let plugins = ["echo", "filetype", "lenet", "parrot", "semantic-search", "vad"];
     let scene = scene(&plugins);
@@ -100,7 +101,7 @@ fn a_generator_makes_types_of_typescript_of_every_document() {
 #[test]
 fn a_generator_makes_a_client_of_every_document() {
     let (folder, documents) = documents();
-    // Nothing is to be tidied up: the tools for it are not here.
+    // No post-processing: its tools are not installed.
     std::fs::write(folder.path().join("settings.yml"), "post_hooks: []").expect("written");
     for (number, (path, document)) in documents.into_iter().enumerate() {
         let output = Command::new(built("clients/bin/openapi-python-client"))
@@ -117,7 +118,7 @@ fn a_generator_makes_a_client_of_every_document() {
     }
 }
 
-/// What generators make encodes `:` and `@` in paths: an agreement was out of reach for all of them.
+/// Generated clients encode `:` and `@` in paths; they once could not address any agreement.
 #[test]
 fn generated_clients_reach_an_agreement_by_its_id() {
     let scene = scene(&["echo"]);
@@ -184,7 +185,7 @@ fn the_page_needs_nothing_from_elsewhere() {
         assert!(policy.starts_with("default-src 'none'"), "{policy}");
         let text = page.text();
         assert!(!text.contains("http:") && !text.contains("https:"), "{text}");
-        // Relative to the page, wherever a proxy has put it.
+        // Links are relative to the page, so they work behind any proxy prefix.
         let links: Vec<_> = text.split(['"']).filter(|part| part.contains("api/docs/")).collect();
         assert_eq!(links.len(), 4, "{text}");
         for link in links {
@@ -233,7 +234,8 @@ fn every_route_of_the_host_s_document_is_there() {
     }
 }
 
-/// The reference is written from the table that the host answers from; here it is read as a client would.
+/// The reference is generated from the host's routing table; here it is tried as a client would use
+/// it.
 #[test]
 fn every_route_of_the_reference_is_there_and_no_other_method_is() {
     let scene = scene(&["echo"]);
@@ -266,7 +268,7 @@ fn every_route_of_the_reference_is_there_and_no_other_method_is() {
     }
 }
 
-/// What is answered to a stranger is what the document says of it, member by member.
+/// Responses to strangers have exactly the documented members.
 #[test]
 fn the_document_has_a_schema_of_every_answer_in_json() {
     let scene = scene(&["echo"]);
@@ -299,7 +301,7 @@ fn the_document_has_a_schema_of_every_answer_in_json() {
 #[test]
 fn schemathesis_finds_no_answer_that_a_model_s_document_does_not_have() {
     let scene = scene(&["echo", "filetype", "lenet"]);
-    // `fall` panics by design and `produce` makes as much as it is told to: 502 is their answer.
+    // `fall` panics by design, and `produce` returns as much as requested: both respond with 502.
     scene.schemathesis(
         "/acme/echo/openapi.json",
         &["--exclude-path-regex", "fall|produce|log-lines|misshape"],

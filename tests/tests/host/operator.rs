@@ -1,4 +1,5 @@
-//! What the operator can do: withdraw, suspend, close, revoke, stop. Each is in force at once, told to the parties, and in the log.
+//! What the operator can do: withdraw, suspend, close, revoke, stop. Each action takes effect at
+//! once, is reported to the parties, and is in the log.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,10 +10,10 @@ use hospes::tensor::DataType;
 use serde_json::{Value, json};
 use system_tests::{Party, Reply, TestHost, identity, plugin, release, terms, wat_guest};
 
-/// Within which an action has to take effect, for calls that run too.
+/// How soon an action must take effect, even for running calls.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-#[expect(clippy::needless_pass_by_value, reason = "names and digests are given away")]
+#[expect(clippy::needless_pass_by_value, reason = "names and digests are passed by value")]
 fn act(host: &TestHost, action: &str, target: impl ToString, reason: &str) -> Reply {
     let wanted = json!({"action": action, "target": target.to_string(), "reason": reason});
     host.operator("POST", "/actions").json(&wanted.to_string()).send()
@@ -23,7 +24,7 @@ fn actions(host: &TestHost) -> Vec<Value> {
     listed["actions"].as_array().expect("a list").clone()
 }
 
-/// What was done to this, the latest last: the action and the reason.
+/// The actions on this target and their reasons, oldest first.
 fn done_to(host: &TestHost, target: &str) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().expect("text").to_owned();
     let actions = actions(host).into_iter().filter(|action| action["target"] == target);
@@ -38,7 +39,7 @@ fn echo(host: &TestHost, caller: &Party) -> Reply {
     host.call(caller, "acme/echo/echo-u8").json(r#"{"v":7}"#).send()
 }
 
-/// A host where zoe may call acme's `echo` and its `spin`, which never ends by itself.
+/// A host where zoe may call acme's `echo`, and its `spin`, which never ends by itself.
 struct Scene {
     host: TestHost,
     acme: Party,
@@ -56,14 +57,14 @@ fn scene() -> Scene {
     let spin = host.publish(&acme, &wat_guest("spin", &[]));
     let agreements = [
         host.agree(&acme, &zoe, &echo, vec![terms("echo-u8")]),
-        // As the parties agreed, running calls may end: that binds them, not the operator.
+        // By the agreement, running calls may finish; that binds the parties, not the operator.
         host.agree(&acme, &zoe, &spin, vec![terms("run")]),
     ];
     Scene { host, acme, zoe, echo, agreements }
 }
 
 impl Scene {
-    /// Does something while a call runs that never ends by itself; the call is over within a second, as one that was stopped.
+    /// Acts while an endless call runs. The call must end as stopped within a second.
     #[track_caller]
     fn ends_a_running_call(&self, act: impl FnOnce(&TestHost)) {
         std::thread::scope(|scope| {
@@ -72,14 +73,14 @@ impl Scene {
                 (reply, Instant::now())
             });
             std::thread::sleep(Duration::from_millis(400));
-            assert!(!running.is_finished(), "it runs until it is stopped");
+            assert!(!running.is_finished(), "the call runs until it is stopped");
             let began = Instant::now();
             act(&self.host);
             let (reply, ended) = running.join().expect("answered");
             let took = ended.saturating_duration_since(began);
             assert!(took < AT_ONCE, "{took:?}");
             assert_eq!(reply.json()["failure"], "stopped", "{}", reply.text());
-            assert!(reply.header("hospes-receipt").is_some(), "it took place, and has its receipt");
+            assert!(reply.header("hospes-receipt").is_some(), "a stopped call has a receipt");
         });
     }
 
@@ -106,14 +107,14 @@ fn a_withdrawn_version_is_out_of_service_at_once_and_its_parties_are_told_why() 
     let detail = told["detail"].as_str().expect("text");
     assert!(detail.contains("acme/spin@1.0.0") && detail.contains("burns cores"), "{detail}");
     host.get("/acme/spin").bearer(&acme.api_key).send().problem(410, "withdrawn");
-    // Of what was never offered to them, strangers learn nothing.
+    // Strangers learn nothing about it, as it was never offered to them.
     let eve = host.party("eve");
     host.get("/nobody/spin").bearer(&eve.api_key).send().problem(404, "not-found");
-    // Its publisher cannot put it back, neither by loading it nor by publishing it again.
+    // The publisher cannot restore it by loading it or by publishing it again.
     let load = host.post("/v2/repository/models/acme%2Fspin/load").bearer(&acme.api_key).send();
     assert_eq!(load.status, 410, "{}", load.text());
     host.try_publish(acme, &acme.sign(&wat_guest("spin", &[]))).problem(410, "withdrawn");
-    // Everything else goes on.
+    // Everything else still works.
     echo(host, zoe).ok();
     let agreements = host.get("/api/agreements").bearer(&zoe.api_key).send().ok().json();
     let withdrawn: Vec<_> = agreements["agreements"]
@@ -163,7 +164,7 @@ fn a_withdrawn_digest_cannot_be_published_again_by_anyone() {
     let taken = host.publish(&acme, &release("one", "1.0.0", weights.clone()));
     host.publish(&acme, &release("two", "1.0.0", other.clone()));
     host.agree(&acme, &zoe, &taken, vec![terms("infer")]);
-    // The weights: whatever they are packed into, whoever packs them.
+    // Withdrawing the weights applies to every bundle with them, whoever publishes it.
     let digest = Digest::of(&weights);
     act(&host, "withdraw-digest", digest, "stolen weights").ok();
     host.get("/acme/one").bearer(&zoe.api_key).send().problem(410, "withdrawn");
@@ -173,11 +174,11 @@ fn a_withdrawn_digest_cannot_be_published_again_by_anyone() {
         let refused = host.try_publish(publisher, &bundle).problem(410, "withdrawn");
         assert!(refused["detail"].as_str().is_some_and(|text| text.contains("stolen weights")));
     }
-    // A bundle by its own digest, before anybody publishes it.
+    // A bundle can be withdrawn by its digest before it is published.
     let bundle = eve.sign(&release("new", "1.0.0", other.clone()));
     act(&host, "withdraw-digest", Digest::of(&bundle), "known to be bad").ok();
     host.try_publish(&eve, &bundle).problem(410, "withdrawn");
-    // Not the code that every model without code has.
+    // The built-in code of all models without code cannot be withdrawn.
     let own = Digest::of(&hospes::bundle::passthrough().expect("the built-in guest"));
     act(&host, "withdraw-digest", own, "a mistake").problem(400, "invalid-request");
 
@@ -209,7 +210,7 @@ fn a_withdrawn_offer_cannot_be_agreed_to_and_agreements_stay() {
     host.submit(&bob, &bob.accept(&offer).to_bytes()).problem(422, "agreement-refused");
     let again = host.post("/api/offers").bearer(&acme.api_key).body(offer.to_bytes()).send();
     again.problem(410, "withdrawn");
-    // Nor can its publisher offer it to somebody by themselves.
+    // Withdrawing a private offer also ends its use in negotiations.
     let clauses = offer.offer().clauses().clone();
     let private = acme.offer_of(clauses, vec![bob.key.party()]).to_bytes();
     let post = |path: &str| host.post(path).bearer(&acme.api_key).body(private.clone()).send();
@@ -236,7 +237,7 @@ fn a_suspended_account_does_nothing_and_is_told_why() {
         (&told["standing"], &told["reason"]),
         (&json!("suspended"), &json!("floods the host"))
     );
-    // On every front.
+    // All front ends refuse the account.
     let fronts = [
         host.get("/v2/models").bearer(&zoe.api_key).send().status,
         host.get("/v1/models").bearer(&zoe.api_key).send().status,
@@ -244,7 +245,7 @@ fn a_suspended_account_does_nothing_and_is_told_why() {
         host.try_publish(zoe, b"anything").status,
     ];
     assert_eq!(fronts, [403; 4]);
-    // It reads what it has, and why.
+    // The account can read its data and the reason.
     let own = account(host, zoe);
     assert_eq!(
         (&own["standing"], &own["cause"]["reason"]),
@@ -254,7 +255,7 @@ fn a_suspended_account_does_nothing_and_is_told_why() {
     let agreements = host.get("/api/agreements").bearer(&zoe.api_key).send().ok().json();
     assert_eq!(agreements["agreements"][0]["state"], "stopped", "{agreements}");
     host.get("/api/receipts").bearer(&zoe.api_key).send().ok();
-    // Its publisher sees that, not why.
+    // The publisher sees that the consumer was suspended, but not why.
     let seen = host.get("/api/agreements").bearer(&acme.api_key).send().ok().text();
     assert!(seen.contains("its consumer was suspended") && !seen.contains("floods"), "{seen}");
 
@@ -297,7 +298,7 @@ fn a_closed_account_stays_closed() {
     assert_eq!(told["standing"], "closed");
     act(host, "resume-account", "zoe", "please").problem(409, "conflict");
     act(host, "suspend-account", "zoe", "please").problem(409, "conflict");
-    // Neither the name nor the key opens another one.
+    // Neither the name nor the key can be used for a new account.
     let open = |name: &str, key: &str| {
         let wanted = json!({"name": name, "party": Party::key_of(key).party()});
         host.operator("POST", "/accounts").json(&wanted.to_string()).send()
@@ -321,7 +322,7 @@ fn a_revoked_key_opens_nothing_and_the_account_s_other_keys_go_on() {
     };
     let listed = keys(&scene.host);
     assert_eq!(listed.len(), 2);
-    assert!(listed[1]["used"].is_null(), "the second was never used: {listed:?}");
+    assert!(listed[1]["used"].is_null(), "the second key was never used: {listed:?}");
     let first = account(&scene.host, &scene.zoe)["key"].as_str().expect("an identifier").to_owned();
     assert!(listed.iter().any(|key| key["id"] == first));
     scene.ends_a_running_call(|host| {
@@ -340,9 +341,9 @@ fn a_revoked_key_opens_nothing_and_the_account_s_other_keys_go_on() {
     let listed = keys(&scene.host);
     let revoked = listed.iter().find(|key| key["id"] == first).expect("still listed");
     assert_eq!(revoked["revoked"]["reason"], "leaked");
-    assert!(revoked["used"].is_string(), "when it was last used outlasts a restart: {revoked}");
+    assert!(revoked["used"].is_string(), "the time of last use survives a restart: {revoked}");
 
-    // An account revokes its own keys, and nobody else's.
+    // An account can revoke its own keys, but no others.
     let (host, eve) = (&scene.host, scene.host.party("eve"));
     let own = account(host, &second)["key"].as_str().expect("an identifier").to_owned();
     let path = format!("/api/account/keys/{own}/revocation");
@@ -362,7 +363,7 @@ fn an_agreement_is_stopped_whatever_its_parties_have_done_to_it() {
     use hospes::agreement::events::{Actor, Change, Event, Reason, SignedEvent};
     let scene = scene();
     let [echo_id, spin_id] = scene.agreements;
-    // Its consumer has been at it: an action asks for no room among events.
+    // The consumer has used up the room for events; an action needs none.
     let path = format!("/api/agreements/{spin_id}/events");
     let zoe = &scene.zoe;
     let happen = |host: &TestHost, change: Change| {
@@ -411,7 +412,7 @@ fn an_agreement_is_stopped_whatever_its_parties_have_done_to_it() {
         assert_eq!((state(spin_id), state(echo_id)), (json!("stopped"), json!("active")));
     }
     act(&scene.host, "stop-agreement", Digest::of(b"none"), "typo").problem(404, "not-found");
-    // Nor does an event undo it.
+    // Events do not undo it.
     for change in [Change::Suspend, Change::Resume] {
         happen(&scene.host, change);
     }
@@ -428,7 +429,7 @@ fn every_action_is_an_entry_of_the_log_and_proves_itself() {
     act(&host, "resume-account", "zoe", "second").ok();
     echo(&host, &zoe).ok();
     act(&host, "withdraw-model", "acme/spin", "third").ok();
-    // What was not done is not written down.
+    // Failed actions are not logged.
     act(&host, "suspend-account", "nobody", "x").problem(404, "not-found");
     act(&host, "suspend-account", "zoe", "a\nline").problem(400, "invalid-request");
     act(&host, "explode", "zoe", "x").problem(400, "invalid-request");
@@ -437,7 +438,7 @@ fn every_action_is_an_entry_of_the_log_and_proves_itself() {
         let mut previous = Digest::from_bytes([0; 32]);
         let shown = actions(host);
         let reasons: Vec<_> = shown.iter().map(|action| action["reason"].clone()).collect();
-        // Two accounts were opened before.
+        // The first two entries opened the accounts.
         assert_eq!(reasons[2..], [json!("first"), json!("second"), json!("third")]);
         for (number, entry) in (0..).zip(&shown) {
             let proof = entry["proof"].to_string();
@@ -446,9 +447,9 @@ fn every_action_is_an_entry_of_the_log_and_proves_itself() {
             assert_eq!((action.sequence, action.previous), (number, previous));
             assert_eq!(json!(action.target), entry["target"]);
             previous = *action.hash();
-            assert!(proof.verify(&party).is_err(), "an action is no receipt");
-            assert!(proof.verify_action(&zoe.key.party()).is_err(), "of another host");
-            // Nor is it given out as one.
+            assert!(proof.verify(&party).is_err(), "an action is not a receipt");
+            assert!(proof.verify_action(&zoe.key.party()).is_err(), "the proof is of another host");
+            // The receipts' route does not return it.
             let path = format!("/api/receipts/{}", entry["id"].as_str().expect("text"));
             host.get(&path).bearer(&acme.api_key).send().problem(404, "not-found");
         }
@@ -458,7 +459,7 @@ fn every_action_is_an_entry_of_the_log_and_proves_itself() {
     assert_eq!(zoe_receipts()["receipts"].as_array().expect("a list").len(), 2);
     let host = TestHost::builder().data(host.stop()).start();
     check(&host);
-    // Taking one out of the file is damage: the host does not start.
+    // Changing an entry in the file is damage: the host does not start.
     let data = host.stop();
     let log = data.path().join("data/receipts/receipts.log");
     let bytes = std::fs::read(&log).expect("readable");
@@ -483,8 +484,9 @@ fn opening_accounts_and_making_keys_is_written_down() {
     assert_eq!(done_to(&host, &key), [made]);
     let own = account(&host, &zoe)["actions"].clone();
     let own: Vec<_> = own.as_array().expect("a list").iter().map(|one| &one["action"]).collect();
-    assert_eq!(own, ["make-key", "open-account"], "the account sees it");
-    // What was refused is not written down, and none of it is done by naming it.
+    assert_eq!(own, ["make-key", "open-account"], "the account can see both");
+    // Refused actions are not logged, and actions with routes of their own cannot be requested
+    // here.
     let party = Party::key_of("somebody else").party().to_string();
     let taken = json!({"name": "zoe", "party": party}).to_string();
     host.operator("POST", "/accounts").json(&taken).send().problem(409, "conflict");
@@ -499,7 +501,7 @@ fn opening_accounts_and_making_keys_is_written_down() {
         act(&host, action, "zoe", "x").problem(400, "invalid-request");
     }
     assert_eq!(actions(&host).len(), 2);
-    // They are there after a restart, and nothing is done again.
+    // The actions survive a restart and are not repeated.
     let host = TestHost::builder().data(host.stop()).start();
     assert_eq!(actions(&host).len(), 2);
     assert_eq!(account(&host, &zoe)["standing"], "open");
@@ -507,7 +509,7 @@ fn opening_accounts_and_making_keys_is_written_down() {
     assert_eq!((&status["actions"], &status["receipts"]), (&json!(2), &json!(0)));
 }
 
-/// It once left no trace, and the other parties were told that there was no such model.
+/// It once left no trace, and the other party was told that there was no such model.
 #[test]
 fn a_publisher_that_takes_its_model_away_is_in_the_log_and_its_parties_are_told() {
     let scene = scene();
@@ -539,7 +541,7 @@ fn only_the_operator_acts() {
     let zoe = host.party("zoe");
     let body = r#"{"action":"suspend-account","target":"zoe","reason":"x"}"#;
     for path in ["/actions", "/accounts", "/accounts/zoe", "/withdrawals"] {
-        // Not there for everybody, whoever asks.
+        // The public listener does not have these routes.
         assert_eq!(host.get(path).bearer(&zoe.api_key).send().status, 404, "{path}");
         host.operator("GET", path).send().ok();
         for token in [zoe.api_key.as_str(), "", "wrong"] {
@@ -568,7 +570,7 @@ fn the_operator_s_token_is_replaced_without_a_restart() {
     let kept = std::fs::read_to_string(&path).expect("readable");
     assert_eq!(json!(kept.trim()), rotated["token"]);
     use std::os::unix::fs::PermissionsExt as _;
-    let mode = std::fs::metadata(&path).expect("there").permissions().mode() & 0o777;
+    let mode = std::fs::metadata(&path).expect("it exists").permissions().mode() & 0o777;
     assert_eq!(mode, 0o600);
     let host = TestHost::builder().data(data).start();
     host.operator("GET", "/status").send().ok();
@@ -579,7 +581,7 @@ fn the_log_does_not_say_that_the_token_was_replaced_when_it_was_not() {
     let host = TestHost::start();
     let path = host.data().join("operator.token");
     let token = std::fs::read_to_string(&path).expect("readable").trim().to_owned();
-    // Nothing can take the file's place.
+    // Make it impossible to replace the file.
     std::fs::remove_file(&path).expect("removed");
     std::fs::create_dir_all(path.join("in-the-way")).expect("made");
     let operator = |method, path| host.operator_with(&token, method, path);
@@ -588,7 +590,7 @@ fn the_log_does_not_say_that_the_token_was_replaced_when_it_was_not() {
     let said = failed.problem(503, "busy")["detail"].to_string();
     assert!(said.contains("nothing was done"), "{said}");
     let logged = operator("GET", "/actions").send().ok().json();
-    assert_eq!(logged["actions"], json!([]), "the old token is valid, and nothing is written down");
+    assert_eq!(logged["actions"], json!([]), "the old token is valid, and nothing is logged");
 
     std::fs::remove_dir_all(&path).expect("removed");
     operator("POST", "/actions").json(wanted).send().ok();

@@ -1,14 +1,14 @@
-//! What a host that is killed leaves behind: nothing.
+//! A killed host leaves no processes behind.
 
 use std::time::{Duration, Instant};
 
 use system_tests::hostile::generated;
 use system_tests::{HostProcess, Request};
 
-/// How long it may take on whatever machine this runs. The compilation would take longer.
+/// A generous limit for slow machines. The compilation would take longer.
 const SOON: Duration = Duration::from_secs(10);
 
-/// The processes of this parent that were started to do this.
+/// The child processes of `parent` with this role.
 fn workers(parent: u32, role: &str) -> Vec<u32> {
     let all = std::fs::read_dir("/proc").expect("readable");
     let numbers = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
@@ -25,10 +25,10 @@ fn workers(parent: u32, role: &str) -> Vec<u32> {
 fn signal(name: &str, process: u32) {
     let mut kill = std::process::Command::new("kill");
     let sent = kill.args([format!("-{name}"), process.to_string()]).status();
-    assert!(sent.expect("it runs").success(), "no signal {name}");
+    assert!(sent.expect("it runs").success(), "SIG{name} was not sent");
 }
 
-/// Whether it runs; one that has ended and that nobody has waited for does not.
+/// Whether the process runs; a zombie does not.
 fn runs(process: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"));
     status.is_ok_and(|status| !status.lines().any(|line| line.starts_with("State:\tZ")))
@@ -55,23 +55,23 @@ fn workers_end_with_a_host_that_is_killed() {
     std::thread::scope(|scope| {
         let publishing = scope.spawn(move || publish.try_send().map(|reply| reply.status));
         let of_host = |role| workers(host.id(), role);
-        wait_until("nothing is compiled", Duration::from_secs(60), || {
+        wait_until("no compilation starts", Duration::from_secs(60), || {
             !of_host("compile").is_empty()
         });
-        // It is at it, and has not got far.
+        // The compilation has begun but is far from done.
         std::thread::sleep(Duration::from_millis(300));
         let compiling = of_host("compile");
-        assert_eq!(compiling.len(), 1, "it compiles still");
+        assert_eq!(compiling.len(), 1, "the compilation still runs");
         let computing = of_host("inference");
-        assert!(!computing.is_empty(), "one is kept ready");
-        // Stopped, so that it cannot end for another reason meanwhile.
+        assert!(!computing.is_empty(), "an inference worker is kept ready");
+        // Paused, so that it cannot exit for another reason.
         signal("STOP", compiling[0]);
         host.kill();
-        assert!(runs(compiling[0]), "the host's end does not kill it by itself");
+        assert!(runs(compiling[0]), "a paused process survives the host");
         signal("CONT", compiling[0]);
         for process in compiling.into_iter().chain(computing) {
-            wait_until("it outlives its host", SOON, || !runs(process));
+            wait_until("the process outlives its host", SOON, || !runs(process));
         }
-        assert!(publishing.join().expect("no panic").is_err(), "nobody answered");
+        assert!(publishing.join().expect("no panic").is_err(), "the upload gets no response");
     });
 }

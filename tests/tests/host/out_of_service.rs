@@ -1,4 +1,5 @@
-//! A version that cannot be brought back takes nothing else down, and the listeners answer from the first moment.
+//! A version that cannot be loaded affects nothing else, and the listeners respond from the first
+//! moment.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,7 +33,7 @@ impl Ten {
         let host = TestHost::start();
         let (acme, zoe) = (host.party("acme"), host.party("zoe"));
         let published = (0..10).map(|number| {
-            // Each with weights of its own: another number of dimensions, or another type.
+            // All weights differ, by the number of dimensions or the type.
             let ty = if number < 5 { DataType::F32 } else { DataType::F64 };
             let bundle = model_bundle(&format!("m{number}"), identity(ty, 1 + number % 5), None);
             let published = host.publish(&acme, &bundle);
@@ -43,7 +44,7 @@ impl Ten {
         Self { host, acme, zoe, published }
     }
 
-    /// Stops the host, lets somebody at its data, and starts it again.
+    /// Stops the host, changes its data, and starts it again.
     fn restart(self, meanwhile: impl FnOnce(&Path)) -> Self {
         let Self { host, acme, zoe, published } = self;
         let data = host.stop();
@@ -74,7 +75,7 @@ fn bundle_of(data: &Path, digest: &Digest) -> PathBuf {
     data.join("bundles/bundles").join(digest.hex())
 }
 
-/// The weights that a kept bundle names in its first line.
+/// The path of the weights that a stored bundle names in its first line.
 fn weights_of(data: &Path, digest: &Digest) -> PathBuf {
     let kept = std::fs::read(bundle_of(data, digest)).expect("readable");
     let line = kept.split(|byte| *byte == b'\n').next().expect("a line");
@@ -113,17 +114,17 @@ fn three_of_ten_models_are_broken_and_seven_serve() {
     assert!(broken[1]["reason"].as_str().expect("text").contains("damaged"), "{broken:?}");
     assert_eq!(broken[2]["digest"], Value::Null, "{broken:?}");
 
-    // Other protocols say the same.
+    // Other protocols report the same.
     let ready = ten.host.get("/v2/models/acme/m1/ready").bearer(&ten.zoe.api_key).send();
     assert_eq!((ready.status, ready.json()["ready"].clone()), (503, json!(false)));
     let infer = ten.host.post("/v2/models/acme/m1/infer").bearer(&ten.zoe.api_key);
     assert_eq!(infer.json(TENSOR).send().status, 503);
-    // Who may not know of the model is told what everybody is told of a name that nobody has.
+    // A caller without access to a model gets the same response as for a name that does not exist.
     let eve = ten.host.party("eve");
     let hidden = ten.host.post("/acme/unheard/infer").bearer(&eve.api_key).json(TENSOR).send();
     hidden.problem(404, "not-found");
 
-    // The number stays taken, and what was mended is put back by trying again.
+    // The version number stays taken, and a retry restores what was repaired.
     ten.operate("retry", 1).problem(503, "out-of-service");
     ten.operate("retry", 0).problem(409, "conflict");
     let data = ten.host.data();
@@ -131,7 +132,7 @@ fn three_of_ten_models_are_broken_and_seven_serve() {
     ten.operate("retry", 1).ok();
     ten.call(1).ok();
 
-    // Taken away, it is gone, also after the next start.
+    // A removed version stays removed after a restart.
     ten.operate("withdraw", 4).ok();
     ten.operate("withdraw", 7).ok();
     ten.call(4).problem(404, "not-found");
@@ -140,7 +141,7 @@ fn three_of_ten_models_are_broken_and_seven_serve() {
     ten.call(7).problem(404, "not-found");
     assert_eq!(ten.out_of_service(), Vec::<Value>::new());
 
-    // What the operator did is in the log.
+    // The operator's actions are in the log.
     let actions = ten.host.operator("GET", "/actions").send().ok().json();
     let actions = actions["actions"].as_array().expect("a list").clone();
     let deeds =
@@ -152,9 +153,9 @@ fn three_of_ten_models_are_broken_and_seven_serve() {
     {
         assert!(deeds.contains(&wanted), "{deeds:?}");
     }
-    assert!(!deeds.contains(&deed("retry-version", 0)), "it was not out of service: {deeds:?}");
+    assert!(!deeds.contains(&deed("retry-version", 0)), "m0 was not out of service: {deeds:?}");
 
-    // Publishing the same bytes again mends what was damaged.
+    // Publishing the same bytes again repairs the damage.
     let bundle = ten.acme.sign(&model_bundle("m4", identity(DataType::F32, 5), None));
     ten.host.try_publish(&ten.acme, &bundle).ok();
     ten.call(4).ok();
@@ -191,7 +192,7 @@ fn a_setting_takes_models_out_of_service_and_not_the_host() {
     let reason = status["out_of_service"][0]["reason"].as_str().expect("text").to_owned();
     assert!(reason.contains("allows `tract` only"), "{reason}");
 
-    // A lower limit of code: the same for all of them, and the host is up.
+    // With a lower limit on code, all versions are out of service, but the host runs.
     let small = |config: &mut Config| config.bundle.code_bytes_max = 16;
     let host = TestHost::builder().data(host.stop()).config(small).start();
     host.get("/readyz").send().ok();
@@ -232,14 +233,15 @@ fn the_operator_lists_and_retries_what_is_out_of_service_by_a_command() {
     assert!(done && said.contains("every published version is in service,"), "{said}");
 }
 
-/// Publishes so many versions, of ten publishers, under the last of which `zoe` has an agreement. Each tenth has a model.
+/// Publishes `count` versions by ten publishers. `zoe` has an agreement on the last; every tenth
+/// has a model.
 fn many(count: usize) -> (TestHost, Party) {
     let host = TestHost::start();
     let zoe = host.party("zoe");
     let publishers: Vec<_> = (0..10).map(|number| host.party(&format!("acme{number}"))).collect();
     for number in 0..count {
         let publisher = &publishers[number * 10 / count];
-        // Each with weights of its own.
+        // Its own weights.
         let weights = documented(&identity(DataType::F32, 1), &number.to_string());
         let models = [model_input("model", weights)];
         let models = if number % 10 == 9 { &models[..] } else { &[] };
@@ -275,7 +277,7 @@ fn a_thousand_versions_are_ready_within_two_seconds_and_nothing_is_written_again
     assert!(took < Duration::from_secs(2), "{took:?}");
     let call = Request::new("POST", format!("{}/acme9/m999/nothing", host.address));
     call.bearer(&zoe.api_key).json("{}").send().ok();
-    // And all of them are there in the end, models and all.
+    // In the end all versions are loaded, including their models.
     let token = std::fs::read_to_string(folder.join("operator.token")).expect("readable");
     let status = || {
         let status = Request::new("GET", format!("{}/status", host.operator));
@@ -283,7 +285,7 @@ fn a_thousand_versions_are_ready_within_two_seconds_and_nothing_is_written_again
     };
     let deadline = Instant::now() + Duration::from_secs(300);
     while status()["loading"] != 0 {
-        assert!(Instant::now() < deadline, "the versions are loaded: {}", status());
+        assert!(Instant::now() < deadline, "the versions are still loading: {}", status());
         std::thread::sleep(Duration::from_millis(50));
     }
     let status = status();
@@ -296,10 +298,10 @@ fn a_call_loads_the_version_that_it_needs_before_all_are_loaded() {
     let (host, zoe) = many(100);
     let host = TestHost::builder().data(host.stop()).at_once().start();
     host.call(&zoe, "acme9/m99/nothing").json("{}").send().ok();
-    // And all of them are there in the end.
+    // In the end all versions are loaded.
     let deadline = Instant::now() + Duration::from_secs(30);
     while host.operator("GET", "/status").send().ok().json()["loading"] != 0 {
-        assert!(Instant::now() < deadline, "the versions are loaded in the background");
+        assert!(Instant::now() < deadline, "the versions are still loading");
         std::thread::sleep(Duration::from_millis(20));
     }
     let status = host.operator("GET", "/status").send().ok().json();
@@ -338,6 +340,6 @@ fn the_listeners_answer_before_the_host_has_started() {
     let call =
         Request::new("POST", format!("http://{address}/acme/iris/infer")).json(TENSOR).send();
     call.problem(503, "unavailable");
-    started.send(()).expect("it waits");
-    runtime.block_on(lobby).expect("no panic").expect("told");
+    started.send(()).expect("the lobby still runs");
+    runtime.block_on(lobby).expect("no panic").expect("no error");
 }

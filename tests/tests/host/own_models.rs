@@ -1,4 +1,5 @@
-//! A publisher calls its own models without an agreement; nobody else does, and all else holds for it as for everybody.
+//! A publisher calls its own models without an agreement, but no one else does; everything else
+//! applies as usual.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +30,8 @@ fn the_receipt_says_that_it_was_the_publishers_own_call() {
     let published = host.publish(&acme, &plugin("echo"));
     let answer = echo(&host, &acme).ok();
     assert_eq!((answer.text().as_str(), answer.header("hospes-remaining")), ("7", None));
-    // Without an offer it is there for its publisher only; with one, others know of it and may still not call it.
+    // Without an offer, only its publisher can see it; with one, others can see it but may not call
+    // it.
     echo(&host, &bob).problem(404, "not-found");
     let offer = acme.offer(&published.0, published.1, vec![terms("echo-u8")]);
     host.post("/api/offers").bearer(&acme.api_key).body(offer.to_bytes()).send().ok();
@@ -54,7 +56,7 @@ fn the_receipt_says_that_it_was_the_publishers_own_call() {
         let said = String::from_utf8_lossy(&said.stdout).into_owned();
         assert!(said.contains("none: the publisher's own call"), "{said}");
     }
-    // Refused calls of others are none, also where no agreement covers them.
+    // Refused calls of others are not own calls, even without an agreement.
     let refused = receipts(&host, &bob);
     assert_eq!(refused[0]["result"], "denied: no-agreement");
     let path = format!("/api/receipts/{}", refused[0]["call"].as_str().expect("text"));
@@ -62,7 +64,7 @@ fn the_receipt_says_that_it_was_the_publishers_own_call() {
     let proof = ReceiptProof::parse(&proof).expect("a proof");
     assert!(!proof.verify(&host.host().party()).expect("genuine").is_own_call());
 
-    // The chain goes on after a restart.
+    // The receipts continue after a restart.
     let host = TestHost::builder().data(host.stop()).start();
     echo(&host, &acme).ok();
     let own = receipts(&host, &acme).into_iter().filter(|one| one["agreement"] == json!(null));
@@ -82,7 +84,7 @@ fn a_publisher_that_names_an_agreement_is_held_to_it() {
         let call = host.call(party, "acme/echo/echo-u8").json(r#"{"v":7}"#);
         call.header("hospes-agreement", &name).send()
     };
-    // An agreement of another is none of the publisher's, and what it names it is held to.
+    // A publisher is not the consumer of another's agreement, and if it names one, that applies.
     named(&acme).problem(403, "not-permitted");
     echo(&host, &acme).ok();
     named(&zoe).ok();
@@ -103,7 +105,7 @@ fn what_the_operator_stops_is_stopped_for_its_publisher_too() {
         std::thread::scope(|scope| {
             let running = scope.spawn(|| host.call(&acme, "acme/spin/run").json("{}").send());
             std::thread::sleep(Duration::from_millis(400));
-            assert!(!running.is_finished(), "it runs until it is stopped");
+            assert!(!running.is_finished(), "the call runs until it is stopped");
             let began = Instant::now();
             act();
             let reply = running.join().expect("answered");
@@ -121,7 +123,7 @@ fn what_the_operator_stops_is_stopped_for_its_publisher_too() {
     echo(&host, &acme).ok();
 }
 
-/// The bundle is signed by the key before; the account is the same.
+/// The bundle is signed with the previous key, but the account is the same.
 #[test]
 fn a_publisher_with_a_new_key_calls_what_the_old_one_has_signed() {
     let scene = Scene::new(&plugin("echo"));

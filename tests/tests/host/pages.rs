@@ -1,4 +1,5 @@
-//! Lists in pages: one answer is bounded, and whoever follows the links has everything once, in order.
+//! Paged lists: each response is bounded, and following the links yields every entry once, in
+//! order.
 
 use hospes::tensor::DataType;
 use serde_json::Value;
@@ -27,7 +28,7 @@ impl Scene {
         request.bearer(&self.acme.api_key).send().ok()
     }
 
-    /// All pages of a list, from its first one on.
+    /// All pages of a list, starting with this one.
     fn follow(&self, path: &str) -> Vec<Value> {
         let mut pages = Vec::new();
         let mut next = Some(path.to_owned());
@@ -39,7 +40,7 @@ impl Scene {
                 path.to_owned()
             });
             pages.push(page.json());
-            assert!(pages.len() < 10, "it has no end");
+            assert!(pages.len() < 10, "the list has no end");
         }
         pages
     }
@@ -62,7 +63,7 @@ fn lists_of_models_have_an_end_and_say_where_they_go_on() {
     ];
     for (path, member, name) in lists {
         let whole = scene.ask(path);
-        assert_eq!(whole.header("link"), None, "{path} fits into one page");
+        assert_eq!(whole.header("link"), None, "{path} fits on one page");
         assert_eq!(names(&whole.json(), member, name), ["acme/one", "acme/three", "acme/two"]);
         let pages = scene.follow(&format!("{path}?limit=2&order=asc"));
         let seen: Vec<_> = pages.iter().map(|page| names(page, member, name)).collect();
@@ -86,10 +87,10 @@ fn what_was_taken_out_of_service_is_in_its_place_of_the_index() {
             .map(|entry| format!("{} {}", entry["name"], entry["state"]).replace('"', ""))
             .collect();
         let wanted = ["acme/one READY", "acme/three UNAVAILABLE", "acme/two READY"];
-        assert_eq!(seen, wanted, "{limit} a page");
+        assert_eq!(seen, wanted, "{limit} per page");
     }
-    assert_eq!(scene.follow("/v2/models?limit=1").len(), 2, "it is not live");
-    // It is put back with all its versions.
+    assert_eq!(scene.follow("/v2/models?limit=1").len(), 2, "the third is not live");
+    // Loading restores all of its versions.
     let load = scene.host.post("/v2/repository/models/acme%2Fthree/load");
     load.bearer(&scene.acme.api_key).json("{}").send().ok();
     assert_eq!(scene.follow("/v2/models?limit=1").len(), 3);

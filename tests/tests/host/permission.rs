@@ -1,5 +1,6 @@
-//! Who may not call hears that, whatever the body is: it is asked before a body is read where the path names the model, and before more
-//! is made of it than the model's name where the body does. Such a refusal is one of a call, and has its receipt.
+//! Callers without permission are told so, whatever the body is: the host checks before it reads
+//! the body if the path names the model, and before it parses more than the model's name if the
+//! body does. Such a refusal counts as a call and has a receipt.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -11,10 +12,11 @@ use system_tests::{Party, Tensors, TestHost, plugin, terms};
 const GRPC: &str = "application/grpc";
 const JSON: &str = "application/json";
 
-/// A body longer than this is looked at for the model's name before it is read, and a shorter one only if it cannot be read.
+/// Longer bodies are searched for the model's name before they are read; shorter ones only if they
+/// cannot be parsed.
 const LONG_BYTES: usize = 100_000;
 
-/// Sends a head that announces so many bytes, and this much of them.
+/// Sends a head that announces a length, and this part of the body.
 fn begin(
     host: &TestHost,
     (path, media): (&str, &str),
@@ -28,7 +30,7 @@ fn begin(
         party.api_key
     );
     stream.write_all(head.as_bytes()).expect("sent");
-    // It may have been answered already.
+    // The host may have responded already.
     let _ = stream.write_all(body);
     let mut answer = Vec::new();
     let mut part = [0; 4096];
@@ -42,7 +44,7 @@ fn send(host: &TestHost, to: (&str, &str), party: &Party, body: &[u8]) -> String
     begin(host, to, party, (body.len() as u64, body))
 }
 
-/// What the calls of a party came to, as its receipts have it.
+/// The results of a party's calls, from its receipts.
 fn results(host: &TestHost, party: &Party) -> Vec<String> {
     let listed = host.get("/api/receipts").bearer(&party.api_key).send().ok().json();
     let receipts = listed["receipts"].as_array().expect("a list");
@@ -50,7 +52,7 @@ fn results(host: &TestHost, party: &Party) -> Vec<String> {
     receipts.iter().map(result).collect()
 }
 
-/// Each time another party: refusals without an agreement leave one receipt a minute.
+/// Each check uses a new party, because refusals without an agreement leave one receipt per minute.
 #[track_caller]
 fn has_one_refusal(host: &TestHost, party: &Party, of: &str) {
     let results = results(host, party);
@@ -83,17 +85,17 @@ fn a_body_that_cannot_be_read_is_one_of_a_caller_who_may_not_call() {
         let refused = send(host, (path, media), &yan, body);
         assert!(is_not_permitted(&refused), "{path}: {refused}");
         has_one_refusal(host, &yan, path);
-        // Who may call is told what is wrong.
+        // A caller with permission is told what is wrong.
         let told = send(host, (path, media), &fronts.zoe, body);
         assert!(
             ["400", "415", "422"].iter().any(|code| told.starts_with(&format!("HTTP/1.1 {code} "))),
             "{path}: {told}"
         );
     }
-    assert_eq!(results(host, &fronts.zoe), [""; 0], "what cannot be read is no call");
+    assert_eq!(results(host, &fronts.zoe), [""; 0], "malformed requests are not calls");
 }
 
-/// A `ModelInferRequest` that names a model and goes on with an input that is cut off, padded with a field that nobody knows.
+/// A `ModelInferRequest` with a model name and a truncated input, padded with an unknown field.
 fn broken_message(model: &str, padding: usize) -> Vec<u8> {
     let mut message = vec![0x0a, u8::try_from(model.len()).expect("short")];
     message.extend(model.as_bytes());
@@ -119,7 +121,7 @@ fn a_message_of_grpc_that_is_none_is_one_of_a_caller_who_may_not_call() {
             let message = broken_message("acme/identity-fp32", padding);
             let refused = send(host, (&path, GRPC), &yan, &message);
             if method == "ModelInfer" {
-                // PERMISSION_DENIED or NOT_FOUND, and not INVALID_ARGUMENT.
+                // PERMISSION_DENIED or NOT_FOUND, but not INVALID_ARGUMENT.
                 let codes = ["grpc-status: 7\r\n", "grpc-status: 5\r\n"];
                 assert!(codes.iter().any(|code| refused.contains(code)), "{of}: {refused}");
             }
@@ -130,7 +132,7 @@ fn a_message_of_grpc_that_is_none_is_one_of_a_caller_who_may_not_call() {
             }
         }
     }
-    assert_eq!(results(host, &fronts.zoe), [""; 0], "what cannot be read is no call");
+    assert_eq!(results(host, &fronts.zoe), [""; 0], "malformed requests are not calls");
 }
 
 #[test]
@@ -151,7 +153,7 @@ fn openai_s_bodies_are_read_for_the_model_s_name_before_all_else() {
             let name = path.replace('/', "-");
             let yan = host.party(&format!("yan{name}-{padding}"));
             let filler = "x".repeat(padding);
-            // Members that nobody knows, and one of the wrong type.
+            // An unknown member, and members of the wrong type.
             let body = format!(
                 r#"{{"nobody": "{filler}", "model": "{model}", "messages": 7, "input": {{}}}}"#
             );
@@ -161,13 +163,13 @@ fn openai_s_bodies_are_read_for_the_model_s_name_before_all_else() {
             let told = send(&host, (path, JSON), &zoe, body.as_bytes());
             assert!(told.starts_with("HTTP/1.1 400 "), "{of}: {told}");
         }
-        // A body that names no model is nobody's.
+        // A body without a model name is not a call.
         let yan = host.party(&format!("yan{}-none", path.replace('/', "-")));
         let told = send(&host, (path, JSON), &yan, b"{\"model\": ");
         assert!(told.starts_with("HTTP/1.1 400 "), "{path}: {told}");
         assert_eq!(results(&host, &yan), [""; 0]);
     }
-    assert_eq!(results(&host, &zoe), [""; 0], "what cannot be read is no call");
+    assert_eq!(results(&host, &zoe), [""; 0], "malformed requests are not calls");
 }
 
 #[test]
@@ -179,14 +181,14 @@ fn a_handler_s_request_is_refused_before_its_body_comes() {
         let zoe = host.party(&format!("zoe-{name}"));
         host.agree(&acme, &zoe, &published, vec![terms("handle")]);
         let path = format!("/acme/{name}/-/anything");
-        // One that would be read, and one that is larger than any may be. Not a byte of either comes.
+        // One length below and one above the limit; no byte of either body is sent.
         for announced in [1_000_000, 1 << 40] {
             let yan = host.party(&format!("yan-{name}-{announced}"));
             let began = Instant::now();
             let to = (path.as_str(), "application/octet-stream");
             let refused = begin(&host, to, &yan, (announced, b""));
             assert!(is_not_permitted(&refused), "{path}, {announced}: {refused}");
-            assert!(began.elapsed() < Duration::from_secs(8), "it waits for a body");
+            assert!(began.elapsed() < Duration::from_secs(8), "the host waits for a body");
             has_one_refusal(&host, &yan, &path);
         }
         let to = (path.as_str(), "application/octet-stream");

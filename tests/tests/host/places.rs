@@ -1,4 +1,5 @@
-//! Where a host runs: without a home, on a root that is read-only, by names; and what it tells others of where that is.
+//! Where a host can run: without a home, on a read-only root, by host names; and that it does not
+//! reveal its paths.
 
 use std::path::Path;
 use std::process::Command;
@@ -23,7 +24,7 @@ fn a_host_starts_without_a_home() {
     command.env_clear();
     let host = HostProcess::ready(command);
     assert_eq!(Request::new("GET", format!("{}/healthz", host.address)).send().status, 200);
-    // So does everything that needs no key; what needs one says so.
+    // The same holds for commands that need no key; others report that there is no home.
     let run = |arguments: &[&str]| {
         HostProcess::command().args(arguments).env_clear().output().expect("it runs")
     };
@@ -54,12 +55,12 @@ fn a_host_starts_without_a_home() {
             "{said}"
         );
     }
-    // An empty one is none, not the present folder.
+    // An empty `HOME` counts as none, not as the current directory.
     let output = HostProcess::command().args(["keys", "list"]).env_clear().env("HOME", "").output();
     assert_eq!(output.expect("it runs").status.code(), Some(1));
 }
 
-/// Workers begin in another folder: with `--data data` they found no library, and nobody said so.
+/// Workers start in another directory, so with `--data data` they silently found no library.
 #[test]
 fn libraries_are_found_from_wherever_a_worker_begins() {
     let mut config = hospes::config::Config::default();
@@ -75,7 +76,7 @@ fn a_host_runs_on_a_root_that_is_read_only() {
     let data = folder.path().join("data");
     std::fs::create_dir(&data).expect("made");
     let binary = HostProcess::command();
-    // In a namespace of its own, where the root can be written nowhere but in the data directory.
+    // In a mount namespace where only the data directory is writable.
     let script = "mount --make-rprivate / && mount --bind \"$1\" \"$1\" && mount -o remount,ro,bind / && cd / \
         && ! touch /written 2>/dev/null \
         && exec \"$0\" --json serve --listen 127.0.0.1:0 --operator-listen 127.0.0.1:0 --data \"$1\"";
@@ -143,7 +144,7 @@ fn account_new_follows_the_host_that_is_named() {
     };
     assert!(run(&["keys", "new", "acme"]).status.success());
     let data = |name: &str| at(name).to_str().expect("text").to_owned();
-    // No `--operator`: the data directory says where that host's is, on whichever port.
+    // Without `--operator`, the port is read from the host's data directory.
     let opened = run(&["account", "new", "acme", "--host", &two.address, "--data", &data("two")]);
     assert!(opened.status.success(), "{}", text(&opened.stderr));
     let accounts = |name: &str| {
@@ -151,7 +152,7 @@ fn account_new_follows_the_host_that_is_named() {
         text(&listed.stdout)
     };
     assert!(accounts("two").contains("\"acme\"") && !accounts("one").contains("\"acme\""));
-    // A data directory of another host than the one named: nothing is opened there.
+    // If the data directory belongs to another host, no account is opened there.
     let wrong = run(&["account", "new", "acme", "--host", &two.address, "--data", &data("one")]);
     let said = text(&wrong.stderr);
     assert!(
@@ -164,7 +165,7 @@ fn account_new_follows_the_host_that_is_named() {
     assert!(right.status.success(), "{}", text(&right.stderr));
 }
 
-/// Everything that a publisher can be told while a bundle is refused.
+/// Every error that a publisher can get when a bundle is refused.
 #[test]
 fn no_error_for_publishers_shows_a_path_of_the_host() {
     let soon = std::time::Duration::from_secs(1);
@@ -185,7 +186,7 @@ fn no_error_for_publishers_shows_a_path_of_the_host() {
     }
     let good = host.publish(&acme, &release("good", "1.0.0", identity(DataType::F32, 1)));
     host.agree(&acme, &zoe, &good, vec![terms("infer")]);
-    // What is kept is damaged behind the host's back; then it is loaded again.
+    // The stored files are damaged, and then the model is loaded again.
     let folder = host.host().config().data.dir.clone();
     let unload = |action: &str| {
         let path = format!("/v2/repository/models/acme%2Fgood/{action}");
@@ -200,7 +201,7 @@ fn no_error_for_publishers_shows_a_path_of_the_host() {
     let damaged = unload("load");
     assert!(damaged.status >= 500, "{}", damaged.text());
     answers.push(damaged.text());
-    // A file where a folder has to be: nothing can be kept.
+    // Files replace the folders, so nothing can be stored.
     for kept in ["bundles/bundles", "compiled"] {
         std::fs::remove_dir_all(folder.join(kept)).expect("removed");
         std::fs::write(folder.join(kept), b"").expect("written");
@@ -215,7 +216,7 @@ fn no_error_for_publishers_shows_a_path_of_the_host() {
     no_paths(&answers, &folder);
 }
 
-/// A host that has no library, or not the one that is asked for.
+/// A host without the library, or without the requested one.
 #[test]
 fn no_error_of_a_host_without_a_library_shows_where_it_looked() {
     let host =

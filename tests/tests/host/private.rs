@@ -1,4 +1,4 @@
-//! What is nobody's business: versions that were not offered, and the files of the host.
+//! Privacy: versions that were not offered, and the host's files.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,7 +8,7 @@ use hospes::tensor::DataType;
 use serde_json::json;
 use system_tests::{TestHost, identity, plugin, release, terms};
 
-/// The Edwards points of order 1, 2 and 4, and two of order 8.
+/// The Ed25519 points of order 1, 2 and 4, and two of order 8.
 const SMALL_ORDER: [&str; 5] = [
     "0100000000000000000000000000000000000000000000000000000000000000",
     "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
@@ -28,7 +28,7 @@ fn a_stranger_is_told_of_no_version_that_is_not_offered() {
     let offer = acme.offer(&open.0, open.1, vec![terms("infer")]);
     host.post("/api/offers").bearer(&acme.api_key).body(offer.to_bytes()).send().ok();
 
-    // A version that is not offered is as much not there as one that nobody has published.
+    // A version that was not offered cannot be told from one that does not exist.
     for hidden in ["2.0.0-secret".to_owned(), "3.1.4".to_owned(), secret.1.to_string()] {
         let path = |version: &str| format!("/acme/open@{version}");
         for key in [None, Some(&zoe.api_key)] {
@@ -48,7 +48,7 @@ fn a_stranger_is_told_of_no_version_that_is_not_offered() {
         let call = host.call(&zoe, &format!("acme/open@{hidden}/infer")).json("{}").send();
         call.problem(404, "not-found");
     }
-    // Without a version it is the highest of those that the caller may know of.
+    // Without a version, it is the highest that the caller may see.
     let shown = |request: system_tests::Request| request.send().ok().json()["version"].clone();
     assert_eq!(shown(host.get("/acme/open")), "1.0.0");
     assert_eq!(shown(host.get("/acme/open").bearer(&acme.api_key)), "3.1.4");
@@ -63,7 +63,7 @@ fn a_stranger_is_told_of_no_version_that_is_not_offered() {
         "{index}"
     );
 
-    // An agreement, too, lets its consumer know of the version that it is for.
+    // An agreement also lets its consumer see its version.
     let only_zoe = acme.offer_of(
         hospes::agreement::Clauses::new(
             hospes::agreement::Target {
@@ -119,7 +119,7 @@ fn files_of_the_data_directory_are_readable_by_their_owner_only() {
     host.agree(&acme, &zoe, &published, vec![terms("echo-u8")]);
     host.call(&zoe, "acme/echo/echo-u8").json(r#"{"v":7}"#).send().ok();
     let data = host.stop();
-    let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    let mode = |path: &Path| fs::metadata(path).expect("it exists").permissions().mode() & 0o777;
     let folder = data.path().join("data");
     let check = |when: &str| {
         let found = all(&folder);
@@ -132,12 +132,12 @@ fn files_of_the_data_directory_are_readable_by_their_owner_only() {
     check("made by this host");
     for path in all(&folder) {
         let open = if path.is_dir() { 0o755 } else { 0o644 };
-        // Keys were private before, and a key that others can read is refused.
+        // Keys have always been private, and the host refuses one that others can read.
         if path.extension().is_none_or(|end| end != "pem") {
             fs::set_permissions(&path, Permissions::from_mode(open)).expect("a mode");
         }
     }
     let host = TestHost::builder().data(std::sync::Arc::clone(&data)).start();
-    check("made by an older one");
+    check("made by an older host");
     host.call(&zoe, "acme/echo/echo-u8").json(r#"{"v":7}"#).send().ok();
 }

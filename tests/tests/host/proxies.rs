@@ -1,4 +1,5 @@
-//! A host behind a proxy that ends TLS, or puts something in front of every path: what it says of itself is where clients reach it.
+//! A host behind a proxy that terminates TLS or adds a path prefix: the URLs in its documents are
+//! those that clients can reach.
 
 use std::io::Read as _;
 use std::process::Command;
@@ -42,7 +43,7 @@ impl Scene {
         let seen = ["/api/openapi.json", "/acme/echo/openapi.json"].map(|path| {
             let document = self.get(path, said).send().ok().json();
             let servers = document["servers"].as_array().cloned().unwrap_or_default();
-            // OpenAPI: without servers, paths begin at the document's own host.
+            // Without `servers`, OpenAPI paths are relative to the document's host.
             let url =
                 servers.first().map(|server| server["url"].as_str().expect("a URL").to_owned());
             url.unwrap_or_else(|| "/".to_owned())
@@ -50,7 +51,7 @@ impl Scene {
         seen.to_vec()
     }
 
-    /// What a handler sees of the request.
+    /// The request as a handler sees it.
     fn seen(&self, said: &[(&str, &str)]) -> String {
         self.get("/acme/herald/-/request", said).send().ok().text()
     }
@@ -61,7 +62,7 @@ fn documents_name_the_url_that_the_operator_has_set() {
     let url = "https://models.example/ml";
     let scene = scene(|config| config.api.public_url = Some(url.parse().expect("a URL")));
     assert_eq!(scene.servers(&[]), [url, url]);
-    // What a request says is not believed, and the setting is the last word.
+    // The setting overrides headers, which are not trusted.
     assert_eq!(scene.servers(&SAID.map(|(name, _)| (name, "evil.example"))), [url, url]);
     let seen = scene.seen(&[]);
     for line in ["authority models.example", "header x-forwarded-prefix: /ml/acme/herald/-"] {
@@ -70,7 +71,7 @@ fn documents_name_the_url_that_the_operator_has_set() {
     assert!(seen.contains("Scheme::Https"), "{seen}");
 }
 
-/// They were inflated, changed and sent whole for everybody who asked.
+/// Such documents were once decompressed, changed and sent in full for each request.
 #[test]
 fn documents_with_a_url_in_front_are_compressed_and_known_by_a_tag() {
     let scene = scene(trusting);
@@ -81,7 +82,7 @@ fn documents_with_a_url_in_front_are_compressed_and_known_by_a_tag() {
             let plain = ask("identity").send().ok();
             let zipped = ask("gzip").send().ok();
             assert_eq!(zipped.header("vary"), Some("accept-encoding, authorization"));
-            // The client may have inflated it already.
+            // The client may have decompressed it already.
             if zipped.header("content-encoding") == Some("gzip") {
                 assert!(zipped.body.len() < plain.body.len() / 2, "{}", zipped.body.len());
                 let mut text = String::new();
@@ -96,7 +97,7 @@ fn documents_with_a_url_in_front_are_compressed_and_known_by_a_tag() {
             assert_eq!(zipped.header("etag"), Some(tag.as_str()));
             let unchanged = ask("gzip").header("if-none-match", tag.clone()).send();
             assert_eq!((unchanged.status, unchanged.body.len()), (304, 0));
-            assert!(tags.insert(tag), "{path} is another document elsewhere");
+            assert!(tags.insert(tag), "{path} has the same tag under another URL");
         }
     }
 }
@@ -133,7 +134,7 @@ fn a_trusted_proxy_says_where_the_host_is() {
     assert_eq!(scene.servers(&SAID), [url, url]);
     let standard = [("forwarded", "for=192.0.2.1;host=\"models.example:8443\";proto=https")];
     assert_eq!(scene.servers(&standard)[0], "https://models.example:8443");
-    // What is no URL is as if it had not been said.
+    // Invalid prefixes are ignored.
     for wrong in ["//evil.example", "/a/../b", "/\"><script>", "x"] {
         assert_eq!(scene.servers(&[("x-forwarded-prefix", wrong)]), ["/", "/"], "{wrong}");
     }
@@ -144,7 +145,7 @@ fn a_trusted_proxy_says_where_the_host_is() {
     assert!(seen.contains("Scheme::Https"), "{seen}");
 }
 
-/// The page asked for `/api/docs/…` and was a white one behind a prefix.
+/// The page once requested `/api/docs/…` and stayed blank behind a prefix.
 #[test]
 fn the_page_finds_its_parts_whatever_is_in_front_of_its_path() {
     let scene = scene(|_| ());
@@ -153,7 +154,7 @@ fn the_page_finds_its_parts_whatever_is_in_front_of_its_path() {
         let links = page.split('"').filter(|part| part.contains("api/docs/"));
         let mut count = 0;
         for link in links {
-            // As a browser resolves it, below a prefix that the host knows nothing of.
+            // Resolves the link as a browser would, under a prefix that the host does not know.
             let mut place: Vec<_> = path.split('/').skip(1).collect();
             place.pop();
             let mut rest = link;
@@ -172,7 +173,7 @@ fn the_page_finds_its_parts_whatever_is_in_front_of_its_path() {
     }
 }
 
-/// A proxy of a dozen lines that takes `/ml` off and says so.
+/// A minimal proxy that strips `/ml` and sends it as the prefix.
 const PROXY: &str = r#"
 import http.client, http.server, sys
 UPSTREAM = sys.argv[1]

@@ -1,4 +1,4 @@
-//! The README's tour, pasted as it stands.
+//! Runs the README's tour unchanged.
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -23,7 +23,7 @@ fn the_tour_works_when_it_is_pasted() {
     let folder = tempfile::tempdir().expect("a directory");
     let (port, operator) = (free_port(), free_port());
     let here = folder.path().to_str().expect("text");
-    // Everything as it stands, but for the folder, and for two ports that are surely free.
+    // The script is unchanged except for the folder and two free ports.
     let script = tour()
         .replace("$PWD/tour", here)
         .replace("tour/", &format!("{here}/"))

@@ -1,4 +1,5 @@
-//! The host's evaluation and quota against the reference model, on random agreements and calls.
+//! Compares the host's evaluation and quota with the reference model, on random agreements and
+//! calls.
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ const STEPS: usize = 10;
 const COUNTRY: &str = "http://publications.europa.eu/resource/authority/country/";
 const EPOCH: i64 = 1_796_083_200; // 2026-12-01T00:00:00Z
 
-/// SplitMix64 (Steele, Lea, Flood 2014): the trace is a function of its number.
+/// SplitMix64 (Steele, Lea, Flood 2014): a trace depends only on its number.
 struct Random(u64);
 
 impl Random {
@@ -84,7 +85,7 @@ fn constraint(random: &mut Random) -> String {
     }
 }
 
-/// Clauses that can be signed; what contradicts itself is drawn again.
+/// Random clauses that can be signed; contradictory ones are drawn again.
 fn clauses(random: &mut Random) -> Clauses {
     loop {
         let functions = 1 + random.below(3);
@@ -116,7 +117,7 @@ fn clauses(random: &mut Random) -> Clauses {
                 .expect("credit");
         }
         if random.below(3) == 0 {
-            // What contradicts itself is no clause, and drawn again.
+            // Contradictory clauses are rejected, so they are drawn again.
             loop {
                 let gate = constraint(random);
                 let fits = ["dateTime", "dailyWindow", "purpose", "spatial"]
@@ -152,7 +153,7 @@ impl Scene {
         Self { agreement, terms, ledgers }
     }
 
-    /// What the host does, in its order: rules, arguments, then the first ledger that has enough.
+    /// Follows the host's steps: rules, arguments, then the first ledger with enough left.
     fn begin(&self, asked: &Asked) -> (Verdict, Option<Reservation>) {
         let function: FunctionName = asked.function.parse().expect("a name");
         let facts = CallFacts {
@@ -191,7 +192,7 @@ impl Scene {
                 break;
             }
         }
-        // The explanation interprets the document: it says the same as the compiled form.
+        // The explanation interprets the document; it must agree with the compiled terms.
         let permitted = matches!(verdict.0, Verdict::Begins { .. });
         assert_eq!(report.decision == Decision::Permitted, permitted, "{asked:?}: {report}");
         assert!(permitted || !report.unmet().is_empty(), "{report}");
@@ -217,7 +218,7 @@ fn asked(random: &mut Random, now: u64) -> Asked {
     }
 }
 
-/// One trace; how many of its calls began.
+/// Runs one trace. Returns the number of calls that began.
 fn trace(number: u64) -> u64 {
     let mut random = Random(number);
     let scene = Scene::new(clauses(&mut random));
@@ -259,6 +260,6 @@ fn the_host_decides_as_the_reference_model_on_100_000_random_traces() {
         });
         halves.map(|half| half.join().expect("they agree")).iter().sum()
     });
-    // Neither everything nor nothing is permitted, or the comparison says little.
+    // If all or no calls began, the comparison would prove little.
     assert!((TRACES..TRACES * 6).contains(&began), "{began} calls began");
 }

@@ -1,11 +1,11 @@
-//! Refused calls leave a bounded trace, and never push real ones out of sight.
+//! Refused calls leave a limited number of receipts, and never hide real ones.
 
 use hospes::id::Digest;
 use serde_json::Value;
 use system_tests::scene::Scene;
 use system_tests::{Party, Reply, TestHost, plugin, terms};
 
-/// Every receipt of a list, page by page.
+/// All receipts of a list, page by page.
 fn pages(host: &TestHost, party: &Party, query: &str, limit: usize) -> Vec<Value> {
     let (mut all, mut after) = (Vec::new(), String::new());
     loop {
@@ -16,7 +16,7 @@ fn pages(host: &TestHost, party: &Party, query: &str, limit: usize) -> Vec<Value
         all.extend(receipts.iter().cloned());
         match page["next"].as_str() {
             Some(next) => {
-                assert_eq!(receipts.last().expect("some")["call"], next);
+                assert_eq!(receipts.last().expect("a receipt")["call"], next);
                 after = format!("&after={next}");
             }
             None => return all,
@@ -29,7 +29,9 @@ fn a_stranger_s_thousand_refused_calls_leave_two_receipts_and_hide_none() {
     let scene = Scene::new(&plugin("echo"));
     let agreement = scene.agree(&scene.acme, &scene.zoe, scene.clauses("echo-u8", &[]));
     let real: Vec<String> = (0..3)
-        .map(|_| scene.call(&scene.zoe).ok().header("hospes-receipt").expect("one").to_owned())
+        .map(|_| {
+            scene.call(&scene.zoe).ok().header("hospes-receipt").expect("a receipt").to_owned()
+        })
         .collect();
     let mallory = scene.host.party("mallory");
     let before = scene.host.host().clock().now();
@@ -38,15 +40,15 @@ fn a_stranger_s_thousand_refused_calls_leave_two_receipts_and_hide_none() {
         replies.all(|reply: Reply| reply.status == 403 || reply.status == 429)
     };
     assert!(refuse(1000));
-    // Beyond a thousand in a row a refusal is short.
+    // After a thousand in a row, refusals become short.
     let short = (0..200).map(|_| scene.call(&mallory)).find(|reply| reply.status == 429);
-    let short = short.expect("at last");
+    let short = short.expect("a short refusal");
     short.problem(429, "account-limit");
     assert_eq!(short.header("retry-after"), Some("1"));
-    assert_eq!(before, scene.host.host().clock().now(), "the clock of the test stands");
+    assert_eq!(before, scene.host.host().clock().now(), "the test's clock does not move");
     let listed = pages(&scene.host, &mallory, "", 100);
-    assert!(listed.len() <= 2, "one a minute: {}", listed.len());
-    // Nobody else is shorter of anything, and the real ones are where they were.
+    assert!(listed.len() <= 2, "one receipt per minute: {}", listed.len());
+    // Others are unaffected, and the real receipts are where they were.
     scene.call(&scene.zoe).ok();
     let host = &scene.host;
     let under = pages(host, &scene.acme, &format!("agreement={agreement}"), 2);
@@ -69,22 +71,23 @@ fn receipts_are_listed_by_agreement_page_by_page_for_its_parties() {
         let request = scene.host.call(&scene.zoe, "acme/echo/echo-u8").json(r#"{"v":1}"#);
         request.header("hospes-agreement", agreement.to_string()).send()
     };
-    let mut expected: Vec<Value> =
-        (0..7).map(|_| call(&first).ok().header("hospes-receipt").expect("one").into()).collect();
+    let mut expected: Vec<Value> = (0..7)
+        .map(|_| call(&first).ok().header("hospes-receipt").expect("a receipt").into())
+        .collect();
     let second = scene.agree(&scene.acme, &scene.zoe, scene.clauses("echo-u8", &[]));
-    let other: Value = call(&second).ok().header("hospes-receipt").expect("one").into();
+    let other: Value = call(&second).ok().header("hospes-receipt").expect("a receipt").into();
     call(&first).problem(429, "limit-reached");
     expected.reverse();
     for limit in [1, 2, 3, 7, 8, 9, 100] {
         for party in [&scene.acme, &scene.zoe] {
             let listed = pages(&scene.host, party, &format!("agreement={first}"), limit);
-            assert_eq!(listed.len(), 8, "one more was refused");
+            assert_eq!(listed.len(), 8, "seven calls and one refusal");
             let calls: Vec<_> = listed[1..].iter().map(|one| one["call"].clone()).collect();
             assert_eq!(calls, expected);
             assert_eq!(pages(&scene.host, party, "", limit).len(), 9);
         }
     }
-    // Of another list, another party, or of nothing at all.
+    // A cursor or agreement of another list, of another party, or that does not exist.
     let get = |party: &Party, query: String| {
         scene.host.get(&format!("/api/receipts?{query}")).bearer(&party.api_key).send()
     };
@@ -114,5 +117,5 @@ fn a_consumer_s_refusals_under_its_agreement_leave_so_many_receipts_and_no_more(
     }
     let listed = pages(&host, &zoe, &format!("agreement={agreement}"), 100);
     assert!((101..=110).contains(&listed.len()), "{}", listed.len());
-    assert_eq!(listed.last().expect("the real one")["result"], "answered");
+    assert_eq!(listed.last().expect("the real call")["result"], "answered");
 }

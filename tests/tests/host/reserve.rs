@@ -1,4 +1,5 @@
-//! What is kept for the operator: with everything else full, `hospes admin` answers and acts.
+//! Resources reserved for the operator: even if everything else is full, `hospes admin` responds
+//! and acts.
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -6,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use system_tests::{HostProcess, Request, wat_guest};
 
-/// Files that the host may have open.
+/// The number of files that the host may have open.
 const FILES: usize = 128;
 
-/// Within which the operator has to have acted, on whatever machine this runs.
+/// How soon the operator's actions must succeed, even on a slow machine.
 const SOON: Duration = Duration::from_secs(20);
 
 #[test]
@@ -21,7 +22,8 @@ fn with_every_place_taken_the_operator_looks_and_acts() {
     host.agree((&acme, &zoe), &wat_guest("spin", &[]), "run");
     let address = host.address.trim_start_matches("http://").to_owned();
 
-    // Connections of strangers, more than the host may have files; half of them have begun a request.
+    // More connections of strangers than the host may open files; half of them have begun a
+    // request.
     let strangers: Vec<_> = (0..3 * FILES)
         .filter_map(|number| {
             let mut stream = TcpStream::connect(&address).ok()?;
@@ -33,7 +35,7 @@ fn with_every_place_taken_the_operator_looks_and_acts() {
         .collect();
     assert!(strangers.len() > FILES, "{}", strangers.len());
     std::thread::scope(|scope| {
-        // Every sandbox and every place in the queue, by calls that do not end by themselves.
+        // Calls that never end by themselves take every sandbox and every place in the queue.
         let calls: Vec<_> = (0..FILES)
             .map(|_| {
                 let url = format!("{}/acme/spin/run", host.address);

@@ -1,4 +1,5 @@
-//! What one publisher may leave on a host, and what its types and documents cost everybody else.
+//! Limits on what one publisher may store on a host, and on what its types and documents cost
+//! others.
 
 use std::io::Read as _;
 use std::time::{Duration, Instant};
@@ -32,7 +33,7 @@ impl Scene {
     }
 }
 
-/// A component whose functions, so many, all take the same record of so many fields.
+/// A component with `functions` functions that all take the same record with `fields` fields.
 fn sharing(functions: usize, fields: usize) -> Vec<u8> {
     let fields: String = (0..fields).map(|index| format!("(field \"f{index}\" u8)")).collect();
     let exports: String = (0..functions)
@@ -82,7 +83,7 @@ fn a_document_is_made_once_and_served_as_it_is_kept() {
     let ask = || scene.host.get("/acme/echo/openapi.json").bearer(&scene.acme.api_key);
     let plain = ask().header("accept-encoding", "identity").send().ok();
     let zipped = ask().header("accept-encoding", "gzip").send().ok();
-    // The client may have inflated it already.
+    // The client may have decompressed it already.
     let text = match zipped.header("content-encoding") {
         Some("gzip") => {
             let mut text = String::new();
@@ -101,7 +102,7 @@ fn a_document_is_made_once_and_served_as_it_is_kept() {
     assert_eq!(plain.header("vary"), Some("accept-encoding, authorization"));
     let unchanged = ask().header("if-none-match", tag).send();
     assert_eq!((unchanged.status, unchanged.body.len()), (304, 0));
-    // A host that starts again makes it anew, and it is the same.
+    // After a restart it is generated again, with the same result.
     let key = scene.acme.api_key.clone();
     let data = scene.host.stop();
     let host = TestHost::builder().data(data).start();
@@ -109,7 +110,7 @@ fn a_document_is_made_once_and_served_as_it_is_kept() {
     assert_eq!(again.text(), text);
 }
 
-/// Describing it ended the connection: its elements were multiplied without a look at what they come to.
+/// Describing this model once broke the connection, because its number of elements overflowed.
 #[test]
 fn a_shape_that_nothing_could_fill_is_refused_before_it_is_described() {
     let scene = Scene::new(|_| {});
@@ -126,7 +127,7 @@ fn a_publisher_has_room_for_so_many_models_versions_and_bytes() {
     let scene = Scene::new(|config| {
         config.bundle.models_per_publisher_max = 2;
         config.bundle.versions_per_publisher_max = 3;
-        // Signed bundles are longer.
+        // Signed bundles are slightly longer.
         config.bundle.bytes_per_publisher_max = 3 * length + 10_000;
     });
     scene.publish(&bundle("one", 1, &component, 1)).ok();
@@ -136,18 +137,18 @@ fn a_publisher_has_room_for_so_many_models_versions_and_bytes() {
     scene.refused(&bundle("one", 2, &large, 1), "`bundle.bytes_per_publisher_max`");
     scene.publish(&bundle("one", 2, &component, 1)).ok();
     scene.refused(&bundle("one", 3, &component, 1), "`bundle.versions_per_publisher_max`");
-    // What is published already may be published again, and what is out of service takes its room.
+    // Published versions may be published again; versions that are unloaded still count.
     scene.publish(&bundle("one", 1, &component, 1)).ok();
     let unload = scene.host.post("/v2/repository/models/acme%2Fone/unload");
     unload.bearer(&scene.acme.api_key).json("{}").send().ok();
     scene.refused(&bundle("one", 3, &component, 1), "`bundle.versions_per_publisher_max`");
-    // Another publisher has its own.
+    // Each publisher has its own limits.
     let zoe = scene.host.party("zoe");
     let other = scene.host.try_publish(&zoe, &zoe.sign(&bundle("three", 1, &component, 1)));
     other.ok();
 }
 
-/// Each version was written by itself, on a thread that serves.
+/// Each version was once written separately, on a server thread.
 #[test]
 fn a_model_of_many_versions_goes_and_comes_back_whole_and_for_good() {
     const VERSIONS: usize = 60;

@@ -1,4 +1,4 @@
-//! Records that cannot be read: each is set aside with its reason, and everything else serves.
+//! Unreadable records: each is set aside with its reason, and everything else keeps working.
 
 use hospes::agreement::Registry;
 use hospes::agreement::events::{Actor, Change, Reason};
@@ -12,7 +12,7 @@ use system_tests::{Reply, TestHost, plugin};
 
 const AGREEMENT: &str = "application/vnd.hospes.agreement.v1+json";
 
-/// The envelope of a document that names a registry of the future.
+/// The envelope with a payload that names a future registry.
 fn of_the_future(envelope: &[u8], key: &PartyKey) -> Vec<u8> {
     let envelope = Envelope::parse(envelope).expect("an envelope");
     let payload = String::from_utf8(envelope.payload().to_vec()).expect("text");
@@ -27,7 +27,7 @@ fn shown(reply: &Reply, part: &str) {
     assert!(text.contains(part), "{text}");
 }
 
-/// The operator sees these records and no others.
+/// The operator sees exactly these records.
 fn are_listed(host: &TestHost, broken: &[(Table, String, Vec<u8>)]) {
     let listed = host.operator("GET", "/out-of-service").send().ok().json();
     let records = listed["records"].as_array().expect("a list");
@@ -38,21 +38,21 @@ fn are_listed(host: &TestHost, broken: &[(Table, String, Vec<u8>)]) {
     assert_eq!(records.len(), broken.len(), "{records:?}");
 }
 
-/// An account whose record cannot be read opens nothing, and nobody takes its name.
+/// The keys of an account with an unreadable record do not work, and its name stays taken.
 fn no_account_is_opened_in_its_place(host: &TestHost, yann: &system_tests::Party) {
     assert_eq!(host.get("/api/agreements").bearer(&yann.api_key).send().status, 401);
     let again = json!({"name": "yann", "party": yann.key.party()}).to_string();
     let again = host.operator("POST", "/accounts").json(&again).send();
     assert_eq!(again.status, 409);
     shown(&again, "set aside");
-    // Nor does its party get another one, under which it would have back what it may have lost.
+    // Its party cannot open another account either, as that would undo what the operator decided.
     let other = json!({"name": "yann-2", "party": yann.key.party()}).to_string();
     let other = host.operator("POST", "/accounts").json(&other).send();
     other.problem(409, "conflict");
     shown(&other, "from a backup");
 }
 
-/// Any one of these once kept the whole host from starting.
+/// Any one of these records once kept the whole host from starting.
 #[test]
 fn a_record_that_cannot_be_read_takes_nothing_else_down() {
     let scene = Scene::new(&plugin("echo"));
@@ -104,7 +104,7 @@ fn a_record_that_cannot_be_read_takes_nothing_else_down() {
     assert_eq!(refused.status, 403);
     shown(&refused, "cannot be read");
 
-    // Its parties are told why; to others there is no such agreement.
+    // Its parties are told why; others cannot see the agreement.
     let find = |party: &system_tests::Party| {
         host.get(&format!("/api/agreements/{unknown}")).bearer(&party.api_key).send()
     };
@@ -115,7 +115,8 @@ fn a_record_that_cannot_be_read_takes_nothing_else_down() {
     assert_eq!(find(&mallory).status, 404);
     no_account_is_opened_in_its_place(&host, &yann);
 
-    // An offer that is handed in again does not take its record's place, and the host is not to blame.
+    // An offer that is submitted again does not replace its record, and the error refers to the
+    // operator.
     let again = host.post("/api/offers").bearer(&acme.api_key).body(sound_offer).send();
     let problem = again.problem(503, "out-of-service");
     assert!(problem["detail"].as_str().expect("text").contains("ask its operator"), "{problem}");
@@ -124,7 +125,7 @@ fn a_record_that_cannot_be_read_takes_nothing_else_down() {
     let (model, digest) = &published;
     assert_eq!(host.publish(&acme, &plugin("echo")), (model.clone(), *digest));
 
-    // And they stay as they are.
+    // The records are left unchanged.
     let data = host.stop();
     let store = Store::open(&data.path().join("data/state.redb")).expect("opens");
     for (table, key, record) in broken {
@@ -132,7 +133,7 @@ fn a_record_that_cannot_be_read_takes_nothing_else_down() {
     }
 }
 
-/// With the record of its account a party would lose its suspension, and the key that followed its own.
+/// Otherwise a party would lose its suspension and its successor key with its record.
 #[test]
 fn who_was_stopped_stays_so_when_its_account_cannot_be_read() {
     let scene = Scene::new(&plugin("echo"));
@@ -153,13 +154,13 @@ fn who_was_stopped_stays_so_when_its_account_cannot_be_read() {
     let refused = host.call(&zoe, "acme/echo/echo-u8").json(r#"{"v":1}"#).send();
     refused.problem(403, "not-permitted");
     shown(&refused, "cannot be read");
-    // With another account for the same key it would begin anew.
+    // Another account for the same key would have no suspension.
     let again = json!({"name": "acme-2", "party": acme.key.party()}).to_string();
     host.operator("POST", "/accounts").json(&again).send().problem(409, "conflict");
     host.get("/api/account").bearer(&sound.api_key).send().ok();
 }
 
-/// Each was once read again for each that came before it.
+/// Each amendment was once read again for each earlier one.
 #[test]
 fn a_long_chain_of_amendments_is_read_once() {
     let scene = Scene::new(&plugin("echo"));

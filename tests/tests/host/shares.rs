@@ -1,4 +1,4 @@
-//! What all have to share: nobody takes all of it, whether they read what they are sent or not.
+//! Shared resources: no one can take all of them, whether or not they read responses.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -8,22 +8,23 @@ use hospes::config::Isolation;
 use system_tests::tenants::{ENDLESS, Tenants, byte_identity, case, echo, turns};
 use system_tests::{HostProcess, Http2, Request, TestHost, documented};
 
-/// Requests that one connection of HTTP/2 may have open.
+/// The number of requests that one HTTP/2 connection may have open.
 const STREAMS: usize = 127;
 
-/// Waits until each of these has been answered, as far as that is without a body, or its connection is closed.
+/// Waits until each request has response headers, or the connection is closed.
 fn wait_for_heads(client: &mut Http2, asked: &[u32]) {
     let all = |client: &Http2| asked.iter().all(|stream| client.fate(*stream).answered);
     let done = |client: &Http2| client.is_closed() || all(client);
-    assert!(client.wait(Duration::from_secs(20), done), "a request without an answer");
+    assert!(client.wait(Duration::from_secs(20), done), "a request got no response");
 }
 
-/// 24 connections that asked for health and let nothing be sent once took the host out of service for everybody.
+/// 24 connections that requested the health check and blocked the response once made the host
+/// unavailable for everyone.
 #[test]
 fn strangers_who_do_not_read_keep_nobody_from_the_health_of_the_host() {
     let host = TestHost::builder()
         .config(|config| {
-            // Places for 36 strangers, and room for 192 of their requests.
+            // Enough for 36 strangers, with 192 requests.
             config.api.strangers_bytes_max = 6 << 20;
             config.api.header_read_timeout = Duration::from_secs(600);
         })
@@ -34,13 +35,13 @@ fn strangers_who_do_not_read_keep_nobody_from_the_health_of_the_host() {
             (0..12).map(|_| client.begin("GET", "/api/market", &[], true)).collect();
         wait_for_heads(client, &asked);
     }
-    assert!(host.host().strangers_hold() > 0, "nothing waits to be read");
+    assert!(host.host().strangers_hold() > 0, "no response waits to be read");
     for path in ["/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"] {
         for _ in 0..10 {
             host.get(path).header("connection", "close").send().ok();
         }
     }
-    // For what else strangers ask room is made.
+    // Other requests of strangers get room as well.
     for _ in 0..10 {
         host.get("/api/market").header("connection", "close").send().ok();
     }
@@ -50,7 +51,7 @@ fn strangers_who_do_not_read_keep_nobody_from_the_health_of_the_host() {
 fn who_does_not_read_makes_room_before_who_came_first() {
     let host = TestHost::builder()
         .config(|config| {
-            // Twelve of them for strangers.
+            // Twelve of them are for strangers.
             config.api.connections_max = 16.try_into().expect("not zero");
             config.api.header_read_timeout = Duration::from_secs(600);
         })
@@ -63,34 +64,40 @@ fn who_does_not_read_makes_room_before_who_came_first() {
         let asked: Vec<u32> =
             (0..STREAMS).map(|_| client.begin("GET", "/healthz", &[], true)).collect();
         wait_for_heads(client, &asked);
-        assert!(!client.is_closed(), "there is room for all");
+        assert!(!client.is_closed(), "there is room for all connections");
     }
     let _new: Vec<Http2> = (0..11).map(|_| Http2::connect(host.address())).collect();
     for client in &mut deaf {
-        assert!(client.wait(Duration::from_secs(20), Http2::is_closed), "18 have 12 places");
+        assert!(
+            client.wait(Duration::from_secs(20), Http2::is_closed),
+            "18 connections share 12 places"
+        );
     }
-    assert!(!quiet.wait(Duration::from_millis(200), Http2::is_closed), "it has read its answer");
+    assert!(
+        !quiet.wait(Duration::from_millis(200), Http2::is_closed),
+        "the client has read its response"
+    );
 }
 
-/// The answers about health that a deaf peer has open are few, whatever it asks.
+/// Few health responses can wait for a peer that does not read, whatever it requests.
 #[test]
 fn health_is_no_way_around_what_strangers_may_hold() {
     let host = TestHost::builder()
         .config(|config| {
-            // Places for two, and room for twelve requests.
+            // Enough for two strangers, with twelve requests.
             config.api.strangers_bytes_max = 384 << 10;
             config.api.header_read_timeout = Duration::from_secs(600);
         })
         .start();
     let mut deaf = Http2::connect(host.address()).deaf();
     let asked: Vec<u32> = (0..STREAMS).map(|_| deaf.begin("GET", "/healthz", &[], true)).collect();
-    // Most answers are refusals, and whoever gets too many of them may be closed.
+    // Most responses are refusals, and a connection with too many of them may be closed.
     wait_for_heads(&mut deaf, &asked);
     assert!(host.host().strangers_hold() <= 144 << 10, "{}", host.host().strangers_hold());
     host.get("/healthz").header("connection", "close").send().ok();
 }
 
-/// With a worker for each model one publisher's once took all of them.
+/// With a worker per model, one publisher's models once took all workers.
 #[test]
 fn one_publisher_s_models_leave_workers_to_another_s() {
     let scene = Tenants::new(|config| {
@@ -105,7 +112,7 @@ fn one_publisher_s_models_leave_workers_to_another_s() {
         scene.model(&scene.acme, &format!("loop{number}"), different);
     }
     let workers = || scene.workers().len();
-    assert_eq!(workers(), 3, "three of four are a publisher's that is alone");
+    assert_eq!(workers(), 3, "a publisher that is alone gets three of four workers");
     scene.model(&scene.umbrella, "echo", byte_identity());
     for number in 0..3 {
         scene.call(&scene.zoe, &format!("acme/loop{number}"), &turns(1)).ok();
@@ -124,7 +131,7 @@ fn one_publisher_s_models_leave_workers_to_another_s() {
         let detail = problem["detail"].as_str().expect("text");
         assert!(detail.contains("`inference.workers_max`"), "{detail}");
         scene.call(&scene.yan, "umbrella/echo", &echo()).ok();
-        assert!(hogs.iter().all(|hog| !hog.is_finished()), "they computed meanwhile");
+        assert!(hogs.iter().all(|hog| !hog.is_finished()), "the other calls still run");
         for hog in hogs {
             hog.join().expect("it ends").problem(504, "plugin-deadline");
         }
@@ -132,7 +139,7 @@ fn one_publisher_s_models_leave_workers_to_another_s() {
     scene.call(&scene.zoe, "acme/loop3", &turns(1)).ok();
 }
 
-/// With 1,024 files one account's connections once left none to anybody.
+/// With 1,024 files, one account's connections once left none for others.
 #[test]
 fn one_account_s_connections_leave_files_to_others() {
     const FILES: usize = 128;
@@ -147,11 +154,11 @@ fn one_account_s_connections_leave_files_to_others() {
     );
     let mut kept = Vec::new();
     for _ in 0..2 * FILES {
-        let mut stream = TcpStream::connect(&address).expect("the kernel takes it");
+        let mut stream = TcpStream::connect(&address).expect("the kernel accepts it");
         stream.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
         stream.write_all(ask.as_bytes()).expect("sent");
         let mut status = [0; 12];
-        // It may have to make room for the next one.
+        // The connection may have been closed to make room for the next one.
         if stream.read_exact(&mut status).is_ok() {
             assert_eq!(&status, b"HTTP/1.1 200");
         }

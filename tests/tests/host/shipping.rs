@@ -1,5 +1,6 @@
-//! The unit for systemd, the image and the build, as `host/dist` has them: systemd accepts the unit, both start a host with settings that
-//! exist, the image's health check asks whether the host is ready, and the build asks cargo for what is shipped.
+//! The systemd unit, the image and the build in `host/dist`: systemd accepts the unit, both start a
+//! host with valid settings, the image's health check uses readiness, and the build invokes cargo
+//! for the shipped binary.
 
 use std::fs::{self, Permissions};
 use std::io::ErrorKind;
@@ -10,20 +11,21 @@ use std::time::{Duration, Instant};
 use hospes::config::Config;
 use system_tests::{HostProcess, workspace};
 
-/// What systemd may think of the unit at most, in tenths: 0 is locked down, 100 open. A host has to have sockets.
+/// The highest exposure that systemd may report for the unit, in tenths: 0 is locked down, 100 is
+/// open. A host needs sockets.
 const EXPOSURE_MAX: &str = "15";
 
 fn shipped(name: &str) -> String {
     std::fs::read_to_string(workspace().join("host/dist").join(name)).expect("readable")
 }
 
-/// What follows `before`, to the end of its line.
+/// The rest of the line after `before`.
 fn after<'a>(text: &'a str, before: &str) -> &'a str {
     let line = text.lines().find_map(|line| line.trim_start().strip_prefix(before));
     line.unwrap_or_else(|| panic!("there is no `{before}`"))
 }
 
-/// The words of the Containerfile's instruction that begins so, in JSON as it has them.
+/// The words of a JSON-form instruction in the Containerfile that begins with `first`.
 fn words(instruction: &str, first: &str) -> Vec<String> {
     let start = format!("{instruction} [\"{first}\"");
     let containerfile = shipped("Containerfile");
@@ -31,7 +33,7 @@ fn words(instruction: &str, first: &str) -> Vec<String> {
     serde_json::from_str(&words).unwrap_or_else(|error| panic!("{words}: {error}"))
 }
 
-/// The settings with which `hospes` would run so.
+/// The settings of `hospes` with these arguments.
 fn settings<'a>(arguments: impl IntoIterator<Item = &'a str>, data: Option<&str>) -> String {
     let mut command = HostProcess::command();
     command.args(arguments).arg("--print-config").env_remove("HOSPES_CONFIG");
@@ -49,13 +51,13 @@ fn systemd_accepts_the_unit_and_finds_it_locked_down() {
     let program = HostProcess::program();
     let unit =
         shipped("hospes.service").replace("/usr/local/bin/hospes", program.to_str().expect("text"));
-    // And what it offers in comments: `#Name=value`.
+    // The unit with its optional lines, which are comments of the form `#Name=value`.
     let offered: String = unit
         .lines()
         .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
         .flat_map(|line| [line, "\n"])
         .collect();
-    assert_ne!(unit, offered, "nothing is offered");
+    assert_ne!(unit, offered, "the unit has no optional lines");
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("hospes.service");
     for unit in [unit, offered] {
@@ -65,14 +67,14 @@ fn systemd_accepts_the_unit_and_finds_it_locked_down() {
         {
             let analyzed = Command::new("systemd-analyze").args(arguments).arg(&path).output();
             let output = match analyzed {
-                // `make test` installs it where it can, and says so where it cannot.
+                // `make test` installs it if possible, and reports if not.
                 Err(error) if error.kind() == ErrorKind::NotFound => return,
                 output => output.expect("it runs"),
             };
             let (said, errors) =
                 (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
             assert!(output.status.success(), "{arguments:?}: {said}{errors}");
-            // Settings that it does not know are no failure for it.
+            // Unknown settings are only warnings.
             assert!(!errors.contains("hospes.service"), "{arguments:?}: {errors}");
         }
     }
@@ -87,9 +89,9 @@ fn the_unit_starts_a_host_and_waits_for_its_calls() {
 
     let wait: u64 = after(&unit, "TimeoutStopSec=").parse().expect("seconds");
     let api = Config::default().api;
-    // And for the last writes to the disk.
+    // Plus time for the last writes to disk.
     let needed = api.drain_delay + api.drain_timeout + Duration::from_secs(10);
-    assert!(Duration::from_secs(wait) >= needed, "{wait} s, and a host may take {needed:?}");
+    assert!(Duration::from_secs(wait) >= needed, "{wait} s, but a host may need {needed:?}");
 }
 
 #[test]
@@ -116,16 +118,16 @@ fn the_image_s_health_check_asks_whether_the_host_is_ready() {
         output.status.success()
     };
     assert!(is_healthy(), "{check:?}");
-    // It still takes calls, and wants no new ones.
+    // It still accepts calls but is no longer ready.
     host.signal("TERM");
     let began = Instant::now();
     while is_healthy() {
-        assert!(began.elapsed() < Duration::from_secs(10), "a host that stops is healthy");
+        assert!(began.elapsed() < Duration::from_secs(10), "a stopping host is still healthy");
         std::thread::sleep(Duration::from_millis(50));
     }
 }
 
-/// Stands in for the tools of the build: notes how it is called, and leaves what they would leave.
+/// Replaces the tools of the build: records each call, and creates the files that the tools would.
 const TOOL: &str = r#"#!/bin/bash
 call="${0##*/} $*"
 echo "$call" >>"$TOOLS/calls"
@@ -168,12 +170,12 @@ fn what_is_built_and_measured_is_what_is_shipped() {
     for list in
         ["host/hospes.cdx.json", "host/crates/core/hospes.cdx.json", "tests/hospes.cdx.json"]
     {
-        assert!(!at(list).exists(), "`{list}` is left behind");
+        assert!(!at(list).exists(), "`{list}` was not removed");
     }
     build(&["--bench", "noop_http"]);
     let calls = fs::read_to_string(at("tools/calls")).expect("readable");
     let is_of = |command: &str| calls.lines().filter(|call| call.starts_with(command)).count();
-    // What is measured is built as what is shipped, and the calls are counted once.
+    // Benchmarks use the shipped profile, and the three builds include one for the benchmark.
     assert_eq!((is_of("cargo build "), is_of("cargo bench ")), (3, 2), "{calls}");
     for call in calls.lines().filter(|call| !call.starts_with("cargo cyclonedx")) {
         let (cargo_s, _) = call.split_once(" -- ").unwrap_or((call, ""));

@@ -1,4 +1,4 @@
-//! SIGTERM: the host says that it goes before it does, and then it ends whatever still runs.
+//! SIGTERM: the host first reports that it is not ready, and then ends all running calls and exits.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use serde_json::json;
 use system_tests::{HostProcess, Party, Request, TestHost, terms, wat_guest};
 use tempfile::TempDir;
 
-/// Data of a host where `zoe` may call a guest that never ends.
+/// The data of a host where `zoe` may call a guest that never ends.
 fn endless() -> (std::sync::Arc<TempDir>, Party) {
     let host = TestHost::start();
     let (acme, zoe) = (host.party("acme"), host.party("zoe"));
@@ -21,7 +21,7 @@ fn get(host: &HostProcess, path: &str) -> Option<u16> {
     request.try_send().ok().map(|reply| reply.status)
 }
 
-/// Waits for the end of the process: how long it took.
+/// Waits until the process exits. Returns how long it took.
 fn ended(host: &mut HostProcess, began: Instant) -> Duration {
     let status = host.wait();
     assert!(status.success(), "{status}");
@@ -42,7 +42,7 @@ fn readiness_is_gone_before_the_listener_is() {
     while get(&host, "/readyz") == Some(200) {
         assert!(began.elapsed() < Duration::from_millis(900), "still ready");
     }
-    // New connections are still taken, and answered.
+    // New connections are still accepted and answered.
     assert_eq!(get(&host, "/readyz"), Some(503));
     assert_eq!(get(&host, "/v2/health/ready"), Some(503));
     assert_eq!(get(&host, "/healthz"), Some(200));
@@ -78,15 +78,15 @@ fn a_guest_that_does_not_end_does_not_keep_the_process() {
     });
     let deadline = Instant::now() + Duration::from_secs(20);
     while free_sandboxes(&host, &data(&folder)) == 64 {
-        assert!(Instant::now() < deadline, "the call runs");
+        assert!(Instant::now() < deadline, "the call does not start");
         std::thread::sleep(Duration::from_millis(20));
     }
     let began = Instant::now();
     host.signal("TERM");
     let took = ended(&mut host, began);
     assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(8), "{took:?}");
-    assert!(caller.join().expect("no panic").is_err(), "it has no answer");
-    // The data is as a host leaves it: the next one starts on it.
+    assert!(caller.join().expect("no panic").is_err(), "the call gets no response");
+    // The data is left intact: the next host starts on it.
     drop(HostProcess::start(&data(&folder)));
 }
 

@@ -1,9 +1,12 @@
-//! One host under siege: everything in `system_tests::siege`, plugins that do harm, and workers that are killed, round after round, while
-//! a neighbour calls and both listeners are watched. `HOSPES_SIEGE_ROUNDS` says how many rounds. Most of a round's time is endless work that
-//! runs until its deadline: with `HOSPES_SIEGE_DEADLINE_MS=300`, a thousand rounds take a third of the time.
+//! One host under siege: everything in `system_tests::siege`, harmful plugins and killed workers,
+//! round after round, while a neighbour makes calls and both listeners are watched.
+//! `HOSPES_SIEGE_ROUNDS` is the number of rounds. Most of a round's time is endless work that
+//! runs until its deadline: with `HOSPES_SIEGE_DEADLINE_MS=300`, a thousand rounds take a third of the
+//! time.
 //!
-//! What is promised is that a call ends a second after its deadline and that no listener is silent for more than a tenth of a second.
-//! Asserted is a second more of either, for machines that are busy with other things; the figures are printed.
+//! The host promises that a call ends at most a second after its deadline, and that no listener is
+//! silent for more than a tenth of a second. The assertions allow a second more for each, because
+//! the machine may be busy; the figures are printed.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -23,16 +26,16 @@ use system_tests::{
 };
 
 const DEADLINE_MS: u64 = 1_000;
-/// What a call may take beyond its deadline.
+/// How long a call may run beyond its deadline.
 const GRACE: Duration = Duration::from_secs(1);
-/// Longest that a listener may be silent.
+/// How long a listener may be silent.
 const SILENCE: Duration = Duration::from_millis(100);
 /// What a busy machine may add to either.
 const SLACK: Duration = Duration::from_secs(1);
-/// Rounds before anything is measured: caches and pools are filled then.
+/// Rounds that are not measured: they fill caches and pools.
 const WARM_UP: usize = 1;
 const ROUNDS: usize = 2;
-/// Inputs that are sent at the same time.
+/// Inputs that are sent concurrently.
 const BESIEGERS: usize = 6;
 /// Components that are called in each round.
 const PLUGINS: [&str; 8] = [
@@ -45,12 +48,13 @@ const PLUGINS: [&str; 8] = [
     "recurse-through-table",
     "spin-in-calls",
 ];
-/// What may be more at the end than after the rounds before: bytes for receipts and what allocators keep, and what happens to be open.
+/// The allowed growth from the first rounds to the end: memory for receipts and allocator overhead,
+/// descriptors and processes that happen to be open.
 const GROWTH_BYTES_MAX: u64 = 256 << 20;
 const GROWTH_DESCRIPTORS_MAX: usize = 64;
 const GROWTH_PROCESSES_MAX: usize = 1;
 
-/// One connection that asks again and again, as a browser or a load balancer does.
+/// A connection that sends requests repeatedly, like a browser or a load balancer.
 struct Asker {
     address: SocketAddr,
     stream: Option<TcpStream>,
@@ -62,10 +66,11 @@ impl Asker {
         Self { address, stream: None, asked: 0 }
     }
 
-    /// The status and the body. A connection that was kept may have been closed meanwhile; a new one is not.
+    /// Returns the status and the body. A kept connection may have been closed, so it retries on a
+    /// new one.
     fn ask(&mut self, request: &[u8]) -> (u16, Vec<u8>) {
         self.asked += 1;
-        // Accepting has to work as well.
+        // Tests accepting as well.
         if self.asked.is_multiple_of(10) {
             self.stream = None;
         }
@@ -112,12 +117,12 @@ struct Siege {
     zoe: Party,
     yan: Party,
     inputs: Vec<Input>,
-    /// The neighbour's worker.
+    /// The neighbour's worker, which is never killed.
     spared: u32,
-    /// Receipts of calls, and what was not right.
+    /// The number of receipts, and the wrong results.
     receipts: AtomicUsize,
     wrong: Mutex<BTreeMap<String, String>>,
-    /// Longest beyond the deadline that a call took.
+    /// The longest time that a call ran beyond its deadline.
     late: Mutex<Duration>,
     deadline: Duration,
 }
@@ -139,9 +144,9 @@ fn case(name: &str) -> Vec<u8> {
     std::fs::read(workspace().join("tests/cases").join(name)).expect("readable")
 }
 
-/// The processes that compute.
+/// The process IDs of the workers.
 fn workers(host: &HostProcess, data: &std::path::Path) -> Vec<u32> {
-    let token = std::fs::read_to_string(data.join("operator.token")).expect("there");
+    let token = std::fs::read_to_string(data.join("operator.token")).expect("it exists");
     let status = Request::new("GET", format!("{}/status", host.operator));
     let status = status.bearer(token.trim()).send().ok().json();
     serde_json::from_value(status["workers"]["processes"].clone()).expect("numbers")
@@ -169,7 +174,7 @@ impl Siege {
         let others = workers(&host, &data);
         model(&umbrella, &yan, "same", identity(DataType::F32, 1));
         let own = workers(&host, &data).into_iter().find(|worker| !others.contains(worker));
-        let spared = own.expect("a process a publisher");
+        let spared = own.expect("one worker per publisher");
         let functions = ["echo-u8", "fall", "produce", "misshape", "log-lines"];
         let echo = host.publish(&acme, &plugin("echo"));
         host.agree_to((&acme, &zoe), &echo, &functions);
@@ -179,7 +184,7 @@ impl Siege {
         for hostile in written().into_iter().filter(|one| PLUGINS.contains(&one.name.as_str())) {
             host.agree((&mallory, &zoe), &hostile.bundle().expect("packed"), "run");
             let Expect::Fails(status, _, failure) = &hostile.expect else {
-                panic!("{} is to fail", hostile.name);
+                panic!("{} must be expected to fail", hostile.name);
             };
             let path = format!("/mallory/{}/run", hostile.name);
             let failed = Right::Call(*status, format!("failed: {failure}").leak());
@@ -215,7 +220,7 @@ impl Siege {
         }
     }
 
-    /// Sends everything once, and kills a worker of the models' publisher in between.
+    /// Sends everything once, and kills a worker of the models' publisher meanwhile.
     fn round(&self, number: usize) {
         let next = AtomicUsize::new(0);
         std::thread::scope(|scope| {
@@ -243,10 +248,10 @@ impl Siege {
         });
     }
 
-    /// An input's answer, its receipt, and its time.
+    /// Checks an input's response, receipt and duration.
     fn judge(&self, input: &Input, came: &Came) -> Result<(), String> {
         let Some(right) = input.right.iter().find(|right| came.is(right)) else {
-            return Err(format!("{:?} is right, not {}", input.right, came.text()));
+            return Err(format!("expected one of {:?}, got {}", input.right, came.text()));
         };
         if let Right::Call(_, result) = right {
             let call = came.header("hospes-receipt").ok_or("no receipt")?;
@@ -266,7 +271,7 @@ impl Siege {
         Ok(())
     }
 
-    /// The neighbour calls a model and a function until it is over; what each call took.
+    /// The neighbour calls a model and a function until told to stop. Returns the calls' durations.
     fn neighbour(&self, over: &AtomicBool) -> Vec<Duration> {
         let [address, _] = self.host.listeners();
         let mut asker = Asker::new(address);
@@ -300,7 +305,7 @@ impl Siege {
         times
     }
 
-    /// Asks a listener every 10 ms; what each answer took.
+    /// Sends a request to a listener every 10 ms. Returns the response times.
     fn watch(address: SocketAddr, over: &AtomicBool) -> Vec<Duration> {
         let mut asker = Asker::new(address);
         let mut times = Vec::new();
@@ -314,7 +319,8 @@ impl Siege {
         times
     }
 
-    /// Does something while the neighbour calls and both listeners are watched: the neighbour's times and those of each listener.
+    /// Runs `what` while the neighbour makes calls and both listeners are watched. Returns the
+    /// times of the neighbour and of each listener.
     fn watched(&self, what: impl FnOnce()) -> [Vec<Duration>; 3] {
         let over = AtomicBool::new(false);
         let [everybody, operator] = self.host.listeners();
@@ -324,11 +330,11 @@ impl Siege {
             let operator = scope.spawn(|| Self::watch(operator, &over));
             what();
             over.store(true, Ordering::Relaxed);
-            [neighbour, everybody, operator].map(|one| one.join().expect("always right"))
+            [neighbour, everybody, operator].map(|one| one.join().expect("every response is right"))
         })
     }
 
-    /// Calls that its agreements count.
+    /// The number of calls counted under the agreements.
     fn used(&self) -> usize {
         let path = format!("{}/api/agreements", self.host.address);
         let all = Request::new("GET", path).bearer(&self.zoe.api_key).send().ok().json();
@@ -339,7 +345,7 @@ impl Siege {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the figures are wanted when it is run with more rounds")]
+#[expect(clippy::print_stdout, reason = "longer runs are judged by the figures")]
 fn a_host_under_siege_stays_up_answers_its_neighbours_and_does_not_grow() {
     let rounds = from_environment("HOSPES_SIEGE_ROUNDS").map_or(ROUNDS, |rounds| rounds as usize);
     let mut siege = Siege::begin();
@@ -355,7 +361,8 @@ fn a_host_under_siege_stays_up_answers_its_neighbours_and_does_not_grow() {
     let after = siege.host.usage();
     let [mut under, everybody, operator] = times;
     let listeners = [everybody, operator];
-    let silence = listeners.each_ref().map(|times| *times.iter().max().expect("asked"));
+    let silence =
+        listeners.each_ref().map(|times| *times.iter().max().expect("at least one request"));
     let long = |times: &Vec<Duration>| times.iter().filter(|time| **time > SILENCE).count();
     let long = listeners.each_ref().map(long);
     let late = *siege.late.lock().expect("no panic");
@@ -376,7 +383,11 @@ fn a_host_under_siege_stays_up_answers_its_neighbours_and_does_not_grow() {
     let wrong = siege.wrong.lock().expect("no panic").clone();
     let wrong: Vec<String> = wrong.iter().map(|(name, what)| format!("{name}: {what}")).collect();
     assert!(wrong.is_empty(), "{} inputs:\n{}", wrong.len(), wrong.join("\n"));
-    assert_eq!(siege.used(), siege.receipts.load(Ordering::Relaxed), "a receipt for what counts");
+    assert_eq!(
+        siege.used(),
+        siege.receipts.load(Ordering::Relaxed),
+        "every counted call has a receipt"
+    );
     assert!(silence.iter().all(|silence| *silence < SILENCE + SLACK), "{silence:?}");
     assert!(late < GRACE + SLACK, "a call ended {late:?} after its deadline");
     assert!(after.resident < before.resident + GROWTH_BYTES_MAX, "{before:?}, {after:?}");
@@ -385,7 +396,10 @@ fn a_host_under_siege_stays_up_answers_its_neighbours_and_does_not_grow() {
         "{before:?}, {after:?}"
     );
     assert!(after.processes <= before.processes + GROWTH_PROCESSES_MAX, "{before:?}, {after:?}");
-    assert!(workers(&siege.host, &siege.data).contains(&siege.spared), "the neighbour's worker");
+    assert!(
+        workers(&siege.host, &siege.data).contains(&siege.spared),
+        "the neighbour's worker was killed"
+    );
     siege.host.signal("TERM");
     let began = Instant::now();
     assert!(siege.host.wait().success() && began.elapsed() < Duration::from_secs(20));

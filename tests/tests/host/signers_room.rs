@@ -1,4 +1,5 @@
-//! Whose room agreements fill: that of those who signed them, for as long as that makes sense, and nobody else's.
+//! Limits on agreements: an agreement counts only for the parties that have signed it, and only
+//! while it is useful.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ fn scene(change: impl FnOnce(&mut Market)) -> Scene {
     Scene { host, clock, acme, zoe, published }
 }
 
-/// Restarted on the same data, with the same clock.
+/// Restarts the host on the same data, with the same clock.
 fn again(scene: Scene, change: impl FnOnce(&mut Market)) -> Scene {
     let Scene { host, clock, acme, zoe, published } = scene;
     let host = TestHost::builder()
@@ -41,7 +42,7 @@ fn listed(scene: &Scene) -> SignedOffer {
     offer
 }
 
-/// An agreement of these two, handed in by who signs it.
+/// Submits an agreement of these parties, signed only by `signer`.
 fn propose(
     scene: &Scene,
     offer: &SignedOffer,
@@ -78,15 +79,22 @@ fn who_is_named_in_others_agreements_has_all_its_room() {
     let (reply, _) = propose(&scene, &trap, &scene.zoe, &mallory);
     let refused = reply.problem(422, "agreement-refused");
     let detail = refused["detail"].as_str().expect("text");
-    assert!(detail.contains("agreements_per_party_max"), "mallory's own room is full: {detail}");
+    assert!(
+        detail.contains("agreements_per_party_max"),
+        "mallory has reached her own limit: {detail}"
+    );
     for _ in 0..3 {
         scene.agree(&scene.acme, &scene.zoe, scene.clauses("echo-u8", &[]));
     }
-    // Now its own is full; what it signs itself counts, first or second.
+    // Acme has now reached its limit. Agreements count for whoever signs, first or second.
     let offer = listed(&scene);
     let max = scene.host.party("max");
     let (reply, _) = propose(&scene, &offer, &max, &max);
-    assert_eq!(reply.ok().json()["state"], "proposed", "acme's is not asked about yet");
+    assert_eq!(
+        reply.ok().json()["state"],
+        "proposed",
+        "acme has not signed, so its limit does not apply"
+    );
     let both = scene.sign(&scene.acme, &max, &offer);
     scene.host.submit(&max, &both.to_bytes()).problem(422, "agreement-refused");
     // The same after a restart.
@@ -103,7 +111,7 @@ fn a_consumer_who_accepts_an_offer_thirty_times_keeps_nobody_else_out() {
     for _ in 0..30 {
         propose(&scene, &offer, &scene.zoe, &scene.zoe).0.ok();
     }
-    // Bob and acme negotiate to the end.
+    // Bob and acme complete a negotiation.
     let request = Request::new(&offer, scene.clauses("echo-u8", &[]), bob.key.party(), noon());
     let request = SignedRequest::sign(request.expect("a request"), &bob.key).expect("signed");
     let post = |by: &Party, path: &str, bytes: Vec<u8>| {
@@ -134,17 +142,17 @@ fn proposals_of_one_party_to_another_are_so_many_and_no_more() {
         propose(&scene, &offer, &scene.zoe, &scene.zoe).0.problem(422, "agreement-refused");
     let detail = refused["detail"].as_str().expect("text");
     assert!(detail.contains("proposals_per_pair_max"), "{detail}");
-    // Others, and the other way round, have their own.
+    // Other pairs, and the reverse direction, have their own limits.
     propose(&scene, &offer, &max, &max).0.ok();
     propose(&scene, &offer, &scene.zoe, &scene.acme).0.ok();
-    // One that the other side signs is none any more.
+    // A proposal that the other party signs no longer counts.
     let envelope =
         scene.host.get(&format!("/api/agreements/{}", ids[0])).bearer(&scene.acme.api_key);
     let mut signed = Proposal::parse(&envelope.send().ok().body).expect("a proposal");
     signed.add_signature(&scene.acme.key).expect("signed");
     assert_eq!(scene.host.submit(&scene.acme, &signed.to_bytes()).ok().json()["state"], "active");
     propose(&scene, &offer, &scene.zoe, &scene.zoe).0.ok();
-    // Signed by both from the beginning, it never was one.
+    // An agreement signed by both from the beginning never counts as a proposal.
     scene.agree(&scene.acme, &scene.zoe, scene.clauses("echo-u8", &[]));
 }
 
@@ -166,7 +174,7 @@ fn what_the_other_side_never_signs_and_what_nobody_moves_is_forgotten() {
     let (ended, moved) = (begin(), begin());
     let agreement = scene.agree(&scene.acme, &scene.zoe, scene.clauses("echo-u8", &[]));
     scene.clock.advance(Duration::from_secs(20 * 86_400));
-    // One is moved in the meantime, and lives on.
+    // One negotiation gets a move meanwhile and is kept.
     let content = Move {
         negotiation: moved["id"].as_str().expect("text").to_owned(),
         kind: MoveKind::Terminate,
@@ -198,14 +206,14 @@ fn what_the_other_side_never_signs_and_what_nobody_moves_is_forgotten() {
     assert_eq!(left[0]["id"], moved["id"]);
     get(format!("/api/negotiations/{}", ended["id"].as_str().expect("text")))
         .problem(404, "not-found");
-    // There is room again, for the very same too.
+    // There is room again, even for an identical proposal.
     propose(&scene, &listed(&scene), &scene.zoe, &scene.zoe).0.ok();
     scene.call(&scene.zoe).ok();
     let scene = again(scene, |_| ());
     assert_eq!(ids(&scene).len(), 2);
 }
 
-/// A publisher that replaces its offers for ever keeps those mandates only that are good for something.
+/// A publisher that keeps replacing its offers keeps only the mandates that are still needed.
 #[test]
 fn mandates_of_forgotten_offers_go_unless_an_agreement_rests_on_them() {
     let few = |market: &mut Market| market.offers_per_publisher_max = 2;
@@ -249,7 +257,8 @@ fn mandates_of_forgotten_offers_go_unless_an_agreement_rests_on_them() {
     for _ in 0..2 {
         let kept: Vec<_> = offers.iter().map(|offer| seen(&scene, &scene.acme, offer)).collect();
         assert_eq!(kept, [200, 404, 404, 200, 200]);
-        // Of a forgotten offer its publisher sees it, and whose agreement rests on it.
+        // The mandate of a forgotten offer is visible to its publisher, and to the consumer whose
+        // agreement needs it.
         assert_eq!([&scene.zoe, &bob].map(|by| seen(&scene, by, &offers[0])), [200, 404]);
         assert_eq!(listed_of(&scene, &scene.zoe).len(), 1);
         scene = again(scene, few);

@@ -1,4 +1,4 @@
-//! Peers that are slow, silent or gone: they keep nobody else waiting, and cost little while they are there.
+//! Slow, silent and vanished peers: they block no one else and use few resources.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -15,7 +15,7 @@ fn impatient(config: &mut Config) {
     config.api.body_bytes_per_second_min = 1024.try_into().expect("not zero");
 }
 
-/// Opens a request and leaves its body to the caller.
+/// Opens a request; the caller sends its body.
 fn open(address: SocketAddr, path: &str, key: &str, more: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).expect("it listens");
     stream.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
@@ -25,7 +25,7 @@ fn open(address: SocketAddr, path: &str, key: &str, more: &str) -> TcpStream {
     stream
 }
 
-/// The head of an answer, and what else came with it.
+/// The head of a response, and whatever arrived with it.
 fn answer(stream: &mut TcpStream) -> String {
     let mut seen = Vec::new();
     let mut part = [0; 4096];
@@ -33,13 +33,13 @@ fn answer(stream: &mut TcpStream) -> String {
         match stream.read(&mut part) {
             Ok(0) => break,
             Ok(read) => seen.extend_from_slice(&part[..read]),
-            Err(error) => panic!("no answer: {error}"),
+            Err(error) => panic!("no response: {error}"),
         }
     }
     String::from_utf8_lossy(&seen).into_owned()
 }
 
-/// Sends a byte now and then until there is an answer.
+/// Sends single bytes until there is a response.
 fn drip(mut stream: TcpStream) -> String {
     let since = Instant::now();
     stream.set_read_timeout(Some(Duration::from_millis(100))).expect("set");
@@ -51,9 +51,9 @@ fn drip(mut stream: TcpStream) -> String {
                 return String::from_utf8_lossy(&seen[..read]).into_owned();
             }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(error) => panic!("no answer: {error}"),
+            Err(error) => panic!("no response: {error}"),
         }
-        assert!(since.elapsed() < Duration::from_secs(5), "it waits for ever");
+        assert!(since.elapsed() < Duration::from_secs(5), "the host waits forever");
     }
 }
 
@@ -108,7 +108,7 @@ fn a_body_that_comes_slowly_and_steadily_is_read() {
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
 
-/// Two senders of a byte each five seconds once stopped all publishing for minutes.
+/// Two uploads of a byte every five seconds once blocked all publishing for minutes.
 #[test]
 fn slow_uploads_stop_nobody_else_from_publishing() {
     let host = TestHost::builder()
@@ -129,12 +129,12 @@ fn slow_uploads_stop_nobody_else_from_publishing() {
     drop(slow);
     let since = Instant::now();
     while host.try_publish(&mallory, b"x").status == 429 {
-        assert!(since.elapsed() < Duration::from_secs(5), "who left is counted still");
+        assert!(since.elapsed() < Duration::from_secs(5), "the closed uploads still count");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// Bundles whose sender leaves behind the last byte were not counted at all.
+/// Uploads once stopped counting when the sender disconnected after the last byte.
 #[test]
 fn an_upload_counts_until_its_bundle_has_been_checked() {
     let host = TestHost::start();
@@ -150,7 +150,7 @@ fn an_upload_counts_until_its_bundle_has_been_checked() {
     host.try_publish(&acme, b"x").problem(429, "account-limit");
     let since = Instant::now();
     while host.try_publish(&acme, b"x").status == 429 {
-        assert!(since.elapsed() < Duration::from_secs(60), "it is counted for ever");
+        assert!(since.elapsed() < Duration::from_secs(60), "the uploads still count");
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -159,7 +159,7 @@ fn an_upload_counts_until_its_bundle_has_been_checked() {
 fn nothing_is_left_in_the_data_directory_of_an_upload_that_broke_off() {
     let host = TestHost::start();
     let acme = host.party("acme");
-    // By size: a checkpoint of the log may be written meanwhile.
+    // Looks for large files, because a checkpoint of the log may be written meanwhile.
     let large = || {
         let mut found = Vec::new();
         let mut folders = vec![host.host().config().data.dir.clone()];
@@ -201,11 +201,11 @@ fn with_herald(change: impl FnOnce(&mut Config)) -> (TestHost, Party) {
     (host, zoe)
 }
 
-/// 64 requests whose bodies did not come once took all sandboxes until the deadline.
+/// 64 requests without their bodies once occupied all sandboxes until the deadline.
 #[test]
 fn handlers_whose_bodies_do_not_come_give_their_sandboxes_back() {
     let (host, zoe) = with_herald(|_| ());
-    // Of the one that answers before it has read anything, the answer is cut.
+    // The second handler responds before it reads anything, so its response is cut off.
     for (name, path, told) in
         [("herald", "length", "HTTP/1.1 408 "), ("herald-next", "echo", "HTTP/1.1 200 ")]
     {
@@ -229,7 +229,8 @@ fn handlers_whose_bodies_do_not_come_give_their_sandboxes_back() {
 fn answers_that_nobody_reads_give_their_sandboxes_back() {
     let (host, zoe) = with_herald(|config| {
         config.api.response_bytes_max = 1 << 30;
-        // Long enough for a slow machine; without an end to unread answers no sandbox would ever become free.
+        // Long enough for a slow machine. If unread responses never ended, no sandbox would become
+        // free.
         config.admission.queue_wait_max = Duration::from_secs(20);
     });
     for name in ["herald", "herald-next"] {
@@ -264,10 +265,10 @@ fn a_message_of_a_stream_that_does_not_come_ends_the_stream() {
     client.send(broken, &[0, 0, 0, 1, 0, 7], false, Duration::from_secs(1));
     assert!(client.wait(Duration::from_secs(5), |client| client.fate(broken).ended));
     let fate = client.fate(silent);
-    assert!(!fate.ended && !fate.reset, "between messages a stream may be silent: {fate:?}");
+    assert!(!fate.ended && !fate.reset, "a stream may be silent between messages: {fate:?}");
 }
 
-/// A gigabyte came to the disk before anybody looked whether its publisher had room for it.
+/// A gigabyte was once written to disk before the publisher's limit was checked.
 #[test]
 fn a_bundle_that_its_publisher_has_no_room_for_is_refused_before_it_comes() {
     let host = TestHost::builder()
@@ -278,27 +279,27 @@ fn a_bundle_that_its_publisher_has_no_room_for_is_refused_before_it_comes() {
         open(host.address(), "/api/bundles", &acme.api_key, "content-length: 1000000");
     let refused = answer(&mut announced);
     assert!(refused.starts_with("HTTP/1.1 422 "), "{refused}");
-    // Without a length as soon as more has come.
+    // Without a length, it is refused when the limit is exceeded.
     let mut chunked =
         open(host.address(), "/api/bundles", &acme.api_key, "transfer-encoding: chunked");
     let piece = [b"19000\r\n".as_slice(), &[b'x'; 0x19000], b"\r\n"].concat();
     chunked.write_all(&piece).expect("sent");
     let refused = answer(&mut chunked);
     assert!(refused.starts_with("HTTP/1.1 422 "), "{refused}");
-    // What has room is looked at.
+    // An upload within the limit is checked as usual.
     let looked_at = host.try_publish(&acme, &[b'x'; 90_000]).problem(422, "bundle-refused");
     let detail = looked_at["detail"].as_str().expect("text");
     assert!(!detail.contains("bytes_per_publisher_max"), "{detail}");
 }
 
-/// Bundles on their way in had no limit but two gigabytes an account.
+/// Uploads in progress once had no limit except two gigabytes per account.
 #[test]
 fn bundles_on_their_way_in_have_a_budget_that_nobody_takes_all_of() {
     let host = TestHost::builder()
         .config(|config| {
             config.api.uploads_in_flight_bytes_max = 1_000_000;
             config.api.uploads_per_account_max = 8.try_into().expect("not zero");
-            // There is room for two of the largest in any case.
+            // The budget always fits two of the largest bundles.
             config.bundle.bundle_bytes_max = 500_000;
         })
         .start();
@@ -314,17 +315,17 @@ fn bundles_on_their_way_in_have_a_budget_that_nobody_takes_all_of() {
         if host.try_publish(&acme, &[b'x'; 300_000]).status == 503 {
             break held;
         }
-        // It was counted first, and mallory's was refused.
-        assert!(since.elapsed() < Duration::from_secs(20), "what is announced is not counted");
+        // Acme's upload was counted first, so one of mallory's was refused; try again.
+        assert!(since.elapsed() < Duration::from_secs(20), "announced bytes are not counted");
     };
     let refused = answer(&mut upload(&mallory, 100_000));
     assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
-    // There is room for smaller ones of others.
+    // Smaller uploads of others still fit.
     host.try_publish(&acme, &[b'x'; 200_000]).problem(422, "bundle-refused");
     drop(held);
     let since = Instant::now();
     while host.try_publish(&acme, &[b'x'; 300_000]).status == 503 {
-        assert!(since.elapsed() < Duration::from_secs(5), "what has left is counted still");
+        assert!(since.elapsed() < Duration::from_secs(5), "the closed uploads still count");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -1,4 +1,4 @@
-//! Start functions: what a plugin does before it is called is the same for every call, and counts like the call.
+//! Start functions: they do the same before every call, and are limited and counted as part of it.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ impl Scene {
         Self { host, acme, zoe }
     }
 
-    /// Publishes a component of this text, offers `run` within these limits, and says what calls it.
+    /// Publishes this text component and offers `run` with these limits. Returns the path to call.
     fn offer(&self, name: &str, text: &str, limits: &[&str]) -> String {
         let bundle = bundle(name, text);
         let published = self.host.publish(&self.acme, &bundle);
@@ -51,7 +51,7 @@ fn case(name: &str) -> String {
     std::fs::read_to_string(path).expect("readable")
 }
 
-/// Starts by growing to 20 MiB, and gives up if it may not.
+/// On start, grows its memory to 20 MiB, and traps if that fails.
 const GREEDY: &str = r#"(component
     (core module $m (memory (export "memory") 1)
         (func $s (if (i32.eq (memory.grow (i32.const 320)) (i32.const -1)) (then unreachable))) (start $s)
@@ -59,7 +59,7 @@ const GREEDY: &str = r#"(component
     (core instance $i (instantiate $m))
     (func (export "run") (canon lift (core func $i "run"))))"#;
 
-/// Starts by counting to some hundred millions.
+/// On start, counts to 400 million.
 const SLOW: &str = r#"(component
     (core module $m
         (func $s (local $n i64) (local.set $n (i64.const 400000000))
@@ -84,7 +84,7 @@ fn a_start_that_fails_is_counted_and_has_one_receipt() {
         assert_eq!(receipt["result"], "failed: memory-limit");
         assert_eq!(receipt["used"], used);
     }
-    // The agreement is used up.
+    // The agreement is exhausted.
     scene.host.call(&scene.zoe, &path).json("").send().problem(429, "limit-reached");
     let status = scene.host.operator("GET", "/status").send().ok().json();
     assert_eq!(status["sandboxes_free"], 8, "{status}");

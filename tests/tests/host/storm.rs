@@ -1,6 +1,7 @@
-//! A storm of broken requests over every front: none may end the host, hang it or make it grow, and each that is refused says why.
+//! A storm of broken requests over every front end: none may crash the host, hang it or exhaust its
+//! memory, and every refusal says why.
 //!
-//! `HOSPES_STORM` says how many requests; the seed is fixed, so that what is found is found again.
+//! `HOSPES_STORM` is the number of requests; the seed is fixed, so failures can be reproduced.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -11,19 +12,20 @@ use serde_json::json;
 use system_tests::{Chance, Tensors, plugin, resident, storms, terms};
 
 const REQUESTS: usize = 40_000;
-/// Many wait for bytes that never come.
+/// Many threads, because many requests wait for bytes that never come.
 const THREADS: usize = 8;
 
-/// Memory of this process at the end, in bytes: the host, its models and the bodies of a few requests.
+/// The limit on this process's memory at the end, in bytes: the host, its models and a few request
+/// bodies.
 const MEMORY_MAX: u64 = 1500 << 20;
 
-/// What a request is made of before it is broken.
+/// A valid request, to be broken.
 #[derive(Clone)]
 struct Seed {
     path: String,
     headers: String,
     body: Vec<u8>,
-    /// Whether the bytes in front of the body are broken too.
+    /// Whether the bytes before the body are broken as well.
     head: bool,
 }
 
@@ -50,7 +52,7 @@ fn seeds() -> Vec<Seed> {
     let mut seeds = vec![
         seed("/v2/models/simple/infer", "", simple.as_bytes()),
         seed("/v2/models/simple/infer", "content-encoding: gzip\r\n", &gzip(simple.as_bytes())),
-        // Zeros that grow a thousand times.
+        // A body that decompresses to a thousand times its size.
         seed("/v2/models/simple/infer", "content-encoding: gzip\r\n", &gzip(&vec![b' '; 4 << 20])),
         seed("/v2/models/identity-bytes/generate", "", br#"{"x":["a","b"],"id":"1"}"#),
         seed("/v2/repository/index", "", br#"{"ready":true}"#),
@@ -85,7 +87,7 @@ fn seeds() -> Vec<Seed> {
     seeds
 }
 
-/// The status and the body; none if the connection was closed instead.
+/// The status and the body, or `None` if the connection was closed instead.
 fn exchange(stream: &mut TcpStream, request: &[u8]) -> Option<(u16, Vec<u8>)> {
     stream.write_all(request).ok()?;
     let mut answer = Vec::new();
@@ -163,7 +165,7 @@ fn storm(address: SocketAddr, key: &str, seeds: &[Seed], requests: usize, seed: 
             }
             None => counts[2] += 1,
         }
-        // What is left of a broken head would be taken for the next request.
+        // The rest of a broken head would be parsed as the next request.
         if !intact || was_closed {
             stream = connect();
         }
@@ -172,11 +174,11 @@ fn storm(address: SocketAddr, key: &str, seeds: &[Seed], requests: usize, seed: 
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the figures are wanted when it is run with more requests")]
+#[expect(clippy::print_stdout, reason = "longer runs are judged by the figures")]
 fn broken_requests_over_every_front_are_refused_and_nothing_else() {
     let fronts = Tensors::configured(|config| {
         config.sandbox.deadline = Duration::from_secs(5);
-        // A broken length promises bytes that never come.
+        // A broken length announces bytes that never come.
         config.api.body_read_timeout = Duration::from_millis(200);
         config.api.header_read_timeout = Duration::from_millis(200);
     });

@@ -1,4 +1,4 @@
-//! Who has no key makes the host hold nothing: not a byte of a body is read before the key has been asked for.
+//! Strangers cannot make the host hold memory: it reads no body before it has checked the key.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use system_tests::{HostProcess, Http2, TestHost};
 
-/// Routes that need a key and that the host's own document does not list: those of other protocols, as files of `api/` have them.
+/// Routes of other protocols that need a key, which the host's own OpenAPI document does not list.
 const OTHER_FRONTS: [&str; 14] = [
     "/v1/embeddings",
     "/v1/chat/completions",
@@ -26,7 +26,7 @@ const OTHER_FRONTS: [&str; 14] = [
     "/inference.GRPCInferenceService/RepositoryModelUnload",
 ];
 
-/// Methods of gRPC that need no key.
+/// gRPC methods that need no key.
 const OPEN_METHODS: [&str; 12] = [
     "/inference.GRPCInferenceService/ServerLive",
     "/inference.GRPCInferenceService/ServerReady",
@@ -42,7 +42,7 @@ const OPEN_METHODS: [&str; 12] = [
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
 
-/// Sends a head, and a body only as far as given; returns the answer's head once it is there.
+/// Sends a head and this part of a body. Returns the response's head once it has arrived.
 fn ask(address: SocketAddr, head: &str, body: &[u8], patience: Duration) -> Option<String> {
     let mut stream = TcpStream::connect(address).expect("it listens");
     stream.set_read_timeout(Some(patience)).expect("set");
@@ -65,7 +65,8 @@ fn head(method: &str, path: &str, key: Option<&str>, length: &str) -> String {
     format!("{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-type: {media}\r\n{key}{length}\r\n\r\n")
 }
 
-/// Every route that takes a body and needs a key: those of the host's document, and of the other fronts.
+/// Every route that takes a body and needs a key: those in the host's document and those of the
+/// other front ends.
 fn routes(host: &TestHost) -> Vec<(String, String)> {
     let document: Value = host.get("/api/openapi.json").send().ok().json();
     let mut routes = Vec::new();
@@ -75,7 +76,7 @@ fn routes(host: &TestHost) -> Vec<(String, String)> {
                 let id = format!("sha256:{}", "0".repeat(64));
                 let path = path.replace("{id}", &id).replace("{publisher}", "acme");
                 let path = path.replace("{model}", "m").replace("{function}", "f");
-                assert!(!path.contains('{'), "what is filled in for {path}?");
+                assert!(!path.contains('{'), "no value for the parameter in {path}");
                 routes.push((method.to_uppercase(), path));
             }
         }
@@ -135,7 +136,7 @@ fn a_method_that_is_not_there_reads_no_body() {
 fn a_method_without_a_key_takes_a_short_message() {
     let host = TestHost::start();
     let message = |bytes: usize| {
-        // A field that nobody knows fills the message.
+        // An unknown field fills the message.
         let field = bytes - 4;
         let mut message = vec![0x82, 0x7d];
         message.extend([(field & 127) as u8 | 128, (field >> 7) as u8 & 127]);
@@ -147,23 +148,24 @@ fn a_method_without_a_key_takes_a_short_message() {
         let length = format!("content-length: {}", large.len());
         let large =
             ask(host.address(), &head("POST", path, None, &length), &large, Duration::from_secs(5));
-        let large = large.unwrap_or_else(|| panic!("{path} does not answer"));
+        let large = large.unwrap_or_else(|| panic!("{path} does not respond"));
         let is_stream = path.contains("reflection");
         assert!(is_stream || large.contains("grpc-status: 8\r\n"), "{path}: {large}");
         let small = message(1 << 13);
         let length = format!("content-length: {}", small.len());
         let small =
             ask(host.address(), &head("POST", path, None, &length), &small, Duration::from_secs(5));
-        let small = small.unwrap_or_else(|| panic!("{path} does not answer"));
+        let small = small.unwrap_or_else(|| panic!("{path} does not respond"));
         assert!(!small.contains("grpc-status: 8\r\n"), "{path}: {small}");
     }
 }
 
-/// What strangers may hold together by default.
+/// The default limit on what all strangers may hold together.
 const GROWTH_BYTES_MAX: u64 = 64 << 20;
 
-/// One connection without a key once made the host hold 1.6 GiB in four seconds. Here the host is a process, with the allocator that it ships
-/// with: the system's, which tests have, keeps arenas for its threads.
+/// One connection without a key once made the host hold 1.6 GiB in four seconds. The host is a
+/// separate process here, to measure the allocator that it ships with; the system's allocator,
+/// which the tests use, keeps arenas for its threads.
 #[test]
 fn a_hundred_streams_of_a_stranger_hold_no_memory() {
     let folder = tempfile::tempdir().expect("a directory");
@@ -207,7 +209,8 @@ fn a_hundred_streams_of_a_stranger_hold_no_memory() {
     assert!(is_well());
 }
 
-/// What the host grows by while this many connections that read nothing begin this many streams each, with these headers.
+/// How much the host grows while this many connections start this many streams each, with these
+/// headers, and read nothing.
 fn growth(connections: usize, streams: usize, more: &[(&str, &str)]) -> u64 {
     growth_by(connections, |address| {
         let mut client = Http2::connect(address).stingy();
@@ -218,8 +221,9 @@ fn growth(connections: usize, streams: usize, more: &[(&str, &str)]) -> u64 {
     })
 }
 
-/// What the host, as a process of its own, grows by while this many connections do something and are left open. All that strangers make
-/// it hold is in it, and the program's own pages that are read for the first time.
+/// How much a host in its own process grows while this many connections do something and stay open.
+/// This includes everything that strangers make it hold, and the program's own pages that are
+/// touched for the first time.
 fn growth_by<C>(connections: usize, begin: impl Fn(SocketAddr) -> C) -> u64 {
     let folder = tempfile::tempdir().expect("a directory");
     let host = HostProcess::start(&folder.path().join("data"));
@@ -241,28 +245,29 @@ fn growth_by<C>(connections: usize, begin: impl Fn(SocketAddr) -> C) -> u64 {
     peak.max(host.usage().resident).saturating_sub(before)
 }
 
-/// Requests that waited for room and refusals that nobody read were held beside what strangers may hold: 500 connections of 100 streams
-/// each made the host hold 306 MiB.
+/// Queued requests and unread refusals once did not count towards the strangers' limit: 500
+/// connections with 100 streams each made the host hold 306 MiB.
 #[test]
 fn streams_that_are_refused_for_lack_of_room_hold_no_memory() {
     let grown = growth(500, 100, &[]);
     assert!(grown < GROWTH_BYTES_MAX, "grown by {} MiB", grown >> 20);
 }
 
-/// Heads were not counted: those with one field of 15 kB made the host hold 139 MiB, those with 400 fields 343 MiB.
+/// Request heads once did not count: heads with one field of 15 kB made the host hold 139 MiB,
+/// heads with 400 fields 343 MiB.
 #[test]
 fn heads_count_in_what_strangers_may_hold() {
     let value = "a".repeat(15_000);
     let grown = growth(700, 4, &[("x-long", &value)]);
-    assert!(grown < GROWTH_BYTES_MAX, "of one field: {} MiB", grown >> 20);
+    assert!(grown < GROWTH_BYTES_MAX, "heads with one field: {} MiB", grown >> 20);
     let names: Vec<String> = (0..400).map(|number| format!("x-{number}")).collect();
     let many: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
     let grown = growth(700, 4, &many);
-    assert!(grown < GROWTH_BYTES_MAX, "of 400: {} MiB", grown >> 20);
+    assert!(grown < GROWTH_BYTES_MAX, "heads with 400 fields: {} MiB", grown >> 20);
 }
 
-/// What is sent on a connection of its own each, and left there: heads that do not end, and bodies but for their last bytes. Bodies of
-/// HTTP/1.1 lie in buffers that are larger than they: of 59 kB each they made the host hold 107 MiB.
+/// Each connection sends an unfinished head, or a body without its last bytes. HTTP/1.1 bodies are
+/// in buffers that are larger than they are: with bodies of 59 kB, the host once held 107 MiB.
 #[test]
 fn connections_of_http_1_count_in_what_strangers_may_hold() {
     let long: String =
@@ -279,7 +284,7 @@ fn connections_of_http_1_count_in_what_strangers_may_hold() {
     {
         let grown = growth_by(700, |address| {
             let mut stream = TcpStream::connect(address).expect("it listens");
-            // It may have been closed already.
+            // The host may have closed it already.
             let _ = stream.write_all(&sent);
             stream
         });
@@ -298,9 +303,9 @@ fn a_head_of_too_many_fields_is_refused_over_http_2() {
         assert!(client.wait(Duration::from_secs(10), |client| client.fate(stream).ended));
         client.fate(stream).bytes
     };
-    assert!(asked(&mut client, 64) > 0, "64 are answered");
-    assert_eq!(asked(&mut client, 65), 0, "431 says nothing more");
-    // Who goes on with it is not answered any more.
+    assert!(asked(&mut client, 64) > 0, "64 fields are allowed");
+    assert_eq!(asked(&mut client, 65), 0, "a response of 431 has no body");
+    // A client that keeps sending such heads is disconnected.
     let closed = (0..20).any(|_| {
         client.begin("GET", "/healthz", &many, true);
         client.wait(Duration::from_millis(500), Http2::is_closed)

@@ -1,4 +1,5 @@
-//! Answers that come in pieces: what the caller sees, how much may leave, and what stays behind when somebody goes away.
+//! Streamed responses: what the caller sees, how much may be released, and what remains if the
+//! caller disconnects.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -52,7 +53,8 @@ impl Scene {
         listed["receipts"].as_array().expect("a list").clone()
     }
 
-    /// Waits for the only call so far to end because its caller has left, and says how many bytes had left the host by then.
+    /// Waits until the only call so far has ended because its caller disconnected. Returns how many
+    /// bytes were released.
     fn left_for_nobody(&self) -> u64 {
         let since = Instant::now();
         let receipts = loop {
@@ -60,14 +62,14 @@ impl Scene {
             if !receipts.is_empty() {
                 break receipts;
             }
-            assert!(since.elapsed() < Duration::from_secs(10), "a call that nobody waits for ends");
+            assert!(since.elapsed() < Duration::from_secs(10), "a call without a caller must end");
             std::thread::sleep(Duration::from_millis(20));
         };
         assert_eq!(receipts[0]["result"], "failed: disconnected", "{}", receipts[0]);
         self.released()
     }
 
-    /// Bytes that left the host in the only call so far, by its receipt.
+    /// The bytes released by the only call so far, according to its receipt.
     fn released(&self) -> u64 {
         let call = self.receipts()[0]["call"].as_str().expect("a name").to_owned();
         let proof =
@@ -111,7 +113,7 @@ fn elements_of_every_kind_come_as_events_and_bytes_as_they_are() {
         (none.header("content-type"), none.body.len()),
         (Some("text/event-stream; charset=utf-8"), 0)
     );
-    // The rest of the component is called as ever.
+    // The component's other functions still return plain results.
     assert_eq!(scene.call("echo", &json!({"text": "x"})).ok().json(), "x");
 }
 
@@ -156,7 +158,7 @@ fn what_leaves_is_limited_counted_and_committed_to() {
     assert!(text.contains("event: problem") && text.contains("output-refused"), "{text}");
     let sent = text.split("event: problem").next().expect("the elements").len();
     assert!(sent <= 4000 && sent > 3900, "{sent}");
-    // The bytes that left count, though the call failed.
+    // Released bytes count even if the call fails.
     assert_eq!(scene.released(), sent as u64);
 
     let yan = scene.host.party("yan");
@@ -167,7 +169,8 @@ fn what_leaves_is_limited_counted_and_committed_to() {
     assert!(cut.split("event: problem").next().expect("the elements").len() <= 100);
 }
 
-/// Bytes that may be on their way to a caller who does not read: the host's own buffers, and the system's of both ends.
+/// Bytes that may be in flight to a caller who does not read: in the host's buffers and both sides'
+/// socket buffers.
 const UNREAD_BYTES_MAX: u64 = 16 << 20;
 
 #[test]
@@ -184,9 +187,9 @@ fn a_slow_caller_makes_the_guest_wait_and_one_who_leaves_ends_the_call() {
         stream.write_all(request.as_bytes()).expect("sent");
         let mut first = [0; 100];
         stream.read_exact(&mut first).expect("it begins");
-        // Nobody reads: buffers fill, and then the guest does not go on.
+        // No one reads, so the buffers fill up and the guest is paused.
         std::thread::sleep(Duration::from_secs(1));
-        assert!(scene.receipts().is_empty(), "it still runs");
+        assert!(scene.receipts().is_empty(), "the call still runs");
         drop(stream);
         let left = scene.left_for_nobody();
         assert!(left > 100 && left < UNREAD_BYTES_MAX, "{function}: {left}");
@@ -203,7 +206,7 @@ fn a_slow_caller_makes_the_guest_wait_over_http2_as_well() {
         .arg(format!("http://{}/acme/parrot/bytes", scene.host.address()))
         .status()
         .expect("it runs");
-    assert_eq!(curl.code(), Some(28), "it has given up after its second");
+    assert_eq!(curl.code(), Some(28), "curl must time out after a second");
     let left = scene.left_for_nobody();
     assert!(left > 100 && left < UNREAD_BYTES_MAX, "{left}");
 }

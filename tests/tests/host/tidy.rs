@@ -1,4 +1,5 @@
-//! The tree as the architecture has it: who may use whom, what has one home, how large files are.
+//! The source tree follows the architecture: who may use whom, what belongs in one place, how large
+//! files are.
 
 mod crates;
 mod layers;
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use system_tests::workspace;
 
-/// What may be named only where it is at home: the text, and the files or folders below `host/src`, or those of a crate.
+/// Text that may occur only in these files or folders, which are below `host/src` or in a crate.
 const HOMES: [(&str, &[&str]); 15] = [
     ("wasmtime::", &["sandbox"]),
     ("wasmtime_wasi", &["sandbox"]),
@@ -44,10 +45,10 @@ const LINES_MAX: usize = 600;
 const README_LINES_MAX: usize = 200;
 
 struct Source {
-    /// Below `host/src`, or where it would be there if its crate were a module.
+    /// The path below `host/src`; for a crate, where it would be if the crate were a module.
     path: PathBuf,
     is_of_crate: bool,
-    /// Without comments, and without the tests at its end.
+    /// The code without comments and without the tests at its end.
     code: String,
     lines: usize,
 }
@@ -56,7 +57,7 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files(folder, "rs")
 }
 
-/// Every file with this extension, except in folders that are built, fetched or hidden.
+/// Every file with this extension, except in build outputs, downloads and hidden folders.
 fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -78,7 +79,7 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     files
 }
 
-/// The folders of sources, and the module that each would be.
+/// The source folders, each with the name of its crate, if any.
 fn roots() -> Vec<(PathBuf, Option<String>)> {
     let host = workspace().join("host");
     let crates = std::fs::read_dir(host.join("crates")).expect("readable").map(|entry| {
@@ -89,7 +90,8 @@ fn roots() -> Vec<(PathBuf, Option<String>)> {
     std::iter::once((host.join("src"), None)).chain(crates).collect()
 }
 
-/// Where a crate's file would be if the crate were a module, and those within it that have names of their own.
+/// Where a crate's file would be if the crate were a module; some modules count under their own
+/// names.
 fn place(of_crate: Option<&str>, below: &Path) -> PathBuf {
     let Some(name) = of_crate else { return below.to_owned() };
     let is_own = name == "core" || ["controls", "ledger"].contains(&module(below).as_str());
@@ -111,7 +113,7 @@ fn sources() -> Vec<Source> {
     let mut sources = Vec::new();
     for (root, of_crate) in roots() {
         for path in rust_files(&root) {
-            let below = path.strip_prefix(&root).expect("below");
+            let below = path.strip_prefix(&root).expect("below the root");
             if is_test(below) {
                 continue;
             }
@@ -151,7 +153,7 @@ fn what_has_a_home_stays_there() {
     }
 }
 
-/// Whether `text` stands in the code, and not as the end of a longer name.
+/// Whether `text` occurs in the code other than as the end of a longer name.
 fn names(code: &str, text: &str) -> bool {
     let is_name = |c: char| c.is_alphanumeric() || c == '_';
     code.match_indices(text).any(|(at, _)| !code[..at].ends_with(is_name))
@@ -184,7 +186,7 @@ fn files_are_short() {
     }
     let sources = sources();
     let total: usize = sources.iter().map(|source| source.lines).sum();
-    assert!(total / sources.len() < 300, "the usual file is short");
+    assert!(total / sources.len() < 300, "the average file must be short");
 }
 
 #[test]
@@ -215,9 +217,9 @@ fn links_between_documents_resolve() {
             if file.is_empty() || link.contains("://") {
                 continue;
             }
-            assert!(folder.join(file).exists(), "{}: `{link}` leads nowhere", path.display());
+            assert!(folder.join(file).exists(), "{}: `{link}` is a broken link", path.display());
             seen += 1;
         }
     }
-    assert!(seen > 100, "only {seen} links were found: does this test still read them?");
+    assert!(seen > 100, "found only {seen} links: does this test still parse them?");
 }

@@ -1,4 +1,4 @@
-//! The clock set back reopens nothing: what was over stays over, also after a restart.
+//! Setting the clock back reopens nothing: what has ended stays ended, even after a restart.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn the_clock_set_back_reopens_no_agreement_that_is_over() {
         assert_eq!(scene.call(&scene.zoe).status, status, "{line}");
         scene.clock.set(noon() - Duration::from_secs(86_400 * 365));
         assert_eq!(scene.call(&scene.zoe).status, status, "{line}");
-        // There was no call after the hour was over, so no receipt says so.
+        // No call ran after the hour, so no receipt records that it has passed.
         let scene = again(scene);
         assert_eq!(scene.call(&scene.zoe).status, status, "{line}");
         assert!(scene.host.host().clock().now() >= noon() + Duration::from_secs(3601));
@@ -44,8 +44,8 @@ fn a_host_killed_knows_the_time_of_its_latest_receipt() {
     scene.call(&scene.zoe).ok();
     let Scene { host, clock, .. } = scene;
     let data = host.stop();
-    // As if it had never been kept.
-    std::fs::remove_file(data.path().join("data/clock")).expect("it was");
+    // As if the time had never been saved.
+    std::fs::remove_file(data.path().join("data/clock")).expect("it was saved");
     clock.set(noon());
     let host = TestHost::builder().clock(Clock::Manual(clock)).data(data).start();
     assert!(host.host().clock().now() >= noon() + Duration::from_secs(3600));

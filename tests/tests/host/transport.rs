@@ -1,4 +1,4 @@
-//! HTTP/1.1 and HTTP/2, in the clear and encrypted, by curl.
+//! HTTP/1.1 and HTTP/2, with and without TLS, using curl.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -51,7 +51,7 @@ fn scene(tls: Option<&Path>) -> Scene {
     Scene { host, zoe }
 }
 
-/// What curl prints. It fails if the answer is an error.
+/// The output of curl, which fails on an error status.
 fn curl(
     host: &TestHost,
     tls: Option<&Path>,
@@ -81,7 +81,7 @@ fn curl(
     said
 }
 
-/// A certificate for `localhost` that signs itself.
+/// A self-signed certificate for `localhost`.
 fn certificate(folder: &Path) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("made");
     std::fs::write(folder.join("certificate.pem"), made.cert.pem()).expect("written");
@@ -117,7 +117,7 @@ fn both_versions_are_served_encrypted() {
     let scene = scene(tls);
     assert_eq!(echo(&scene, tls, &["--http1.1"]).1, "1.1");
     assert_eq!(echo(&scene, tls, &["--http2"]).1, "2");
-    // Whoever does not speak TLS gets no answer, and disturbs nobody.
+    // A client without TLS gets no response and disturbs no one.
     let mut plain = TcpStream::connect(scene.host.address()).expect("it listens");
     plain.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").expect("sent");
     let mut answer = Vec::new();
@@ -173,13 +173,13 @@ fn a_connection_above_the_limit_waits_for_another_to_end() {
     let host = TestHost::builder()
         .config(|config| config.api.connections_max = 2.try_into().expect("not zero"))
         .start();
-    // Those of two parties: one of a stranger would make room.
+    // With the keys of two parties, because a stranger's connection would be closed to make room.
     let keys = [host.party("ann").api_key, host.party("zoe").api_key];
     let mut keys = keys.iter().cycle();
     let mut ask = |patience: Duration| {
-        let mut stream = TcpStream::connect(host.address()).expect("the kernel takes it");
+        let mut stream = TcpStream::connect(host.address()).expect("the kernel accepts it");
         stream.set_read_timeout(Some(patience)).expect("set");
-        let key = keys.next().expect("for ever");
+        let key = keys.next().expect("a cycle never ends");
         let head =
             format!("GET /healthz HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n\r\n");
         stream.write_all(head.as_bytes()).expect("sent");
@@ -191,11 +191,11 @@ fn a_connection_above_the_limit_waits_for_another_to_end() {
     let (first, second) = (ask(seconds), ask(seconds));
     assert_eq!((first.1, second.1), (Some(*b"HTTP/1.1 200"), Some(*b"HTTP/1.1 200")));
     let (mut third, answered) = ask(Duration::from_millis(300));
-    assert_eq!(answered, None, "two are connected already");
+    assert_eq!(answered, None, "the limit is two connections");
     drop(first);
     third.set_read_timeout(Some(seconds)).expect("set");
     let mut answer = [0; 12];
-    third.read_exact(&mut answer).expect("its turn has come");
+    third.read_exact(&mut answer).expect("the third connection is accepted");
     assert_eq!(answer, *b"HTTP/1.1 200");
 }
 
@@ -226,7 +226,8 @@ fn requests_that_come_at_once_are_answered_in_their_order() {
     assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 51);
 }
 
-/// Clients keep a connection that is not said to close, and their next request was lost with it.
+/// Clients reuse a connection unless the response says that it closes; otherwise their next request
+/// is lost.
 #[test]
 fn a_refusal_before_the_body_has_come_says_that_the_connection_closes() {
     let scene = scene(None);

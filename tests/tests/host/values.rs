@@ -1,4 +1,4 @@
-//! Values of every type, from JSON into a guest and back: the echo plugin gives back what it gets.
+//! Values of every type, from JSON to a guest and back: the echo plugin returns its arguments.
 
 use serde_json::{Value, json};
 use system_tests::{Limited as _, Party, TestHost, plugin, terms};
@@ -23,7 +23,7 @@ impl Echo {
         call.send().ok().text()
     }
 
-    /// The text itself must come back, so that no digit is lost.
+    /// The text itself must come back, so no digit is lost.
     #[track_caller]
     fn same(&self, function: &str, value: &str) {
         assert_eq!(self.call(function, &format!(r#"{{"v":{value}}}"#)), value, "{function}");
@@ -122,7 +122,7 @@ fn bytes_come_and_go_as_they_are() {
     let reply =
         call().octets(bytes.clone()).header("accept", "application/octet-stream").send().ok();
     assert_eq!(reply.header("content-type"), Some("application/octet-stream"));
-    assert!(reply.body == bytes, "the same bytes");
+    assert!(reply.body == bytes, "the bytes must come back unchanged");
     assert_eq!(call().octets(b"hi").send().ok().text(), "\"aGk=\"");
     assert_eq!(call().json(r#"{"v":[104,105]}"#).send().ok().text(), "\"aGk=\"");
     assert_eq!(call().json(r#"{"v":"aGk="}"#).send().ok().text(), "\"aGk=\"");
@@ -195,7 +195,7 @@ fn a_guest_knows_its_terms_and_purpose_and_its_panics_are_traps() {
     assert_eq!(
         about["output-bytes-max"],
         16 << 20,
-        "the host's own limit, where the agreement has none"
+        "the host's limit applies if the agreement has none"
     );
     let left = about["deadline-ms"].as_u64().expect("a number");
     assert!((25_000..=30_000).contains(&left), "{left}");
@@ -224,7 +224,7 @@ fn tensors_come_as_json_and_as_numpy_has_them() {
     let lent = r#"{"v":{"datatype":"UINT16","shape":[3],"data":[1,2,3]},"times":4}"#;
     assert_eq!(echo.call("weigh", lent), "24");
 
-    // As `numpy.save` writes it: the body, a part of a form, and the answer.
+    // As `numpy.save` writes it: as the body, as a form part, and in the response.
     let header = "{'descr': '<i2', 'fortran_order': False, 'shape': (2, 1), }";
     let header = format!("{header:<117}\n");
     let npy = [b"\x93NUMPY\x01\x00\x76\x00", header.as_bytes(), &[1, 0, 2, 0]].concat();
@@ -295,13 +295,13 @@ fn rows_and_types_of_tensors_among_values_are_held_to_the_agreement() {
 fn resources_are_made_for_a_call_and_gone_with_it() {
     let echo = Echo::new(&["counter-add", "counter-sum", "scale-weigh", "join"]);
     assert_eq!(echo.call("counter-add", r#"{"self":{"start":40},"steps":[1,1]}"#), "42");
-    // The same again: nothing stays behind.
+    // A second call gives the same result: no state is kept.
     assert_eq!(echo.call("counter-add", r#"{"self":{"start":40},"steps":[1,1]}"#), "42");
     let many: Vec<_> = (0..5000).map(|start| json!({ "start": start })).collect();
     assert_eq!(echo.call("counter-sum", &json!({ "counters": many }).to_string()), "12497500");
     assert_eq!(echo.call("join", r#"{"pair":{"left":{"start":1},"right":{"start":2}}}"#), "3");
     assert_eq!(echo.call("join", r#"{"pair":{"left":{"start":1},"right":null}}"#), "1");
-    // One that is made of others.
+    // A resource whose constructor takes other resources.
     let tensor =
         |bytes: usize| json!({"datatype": "UINT8", "shape": [bytes], "data": vec![1; bytes]});
     let scale = json!({"unit": tensor(3), "zero": {"start": "9223372036854775800"}});
@@ -334,6 +334,6 @@ fn a_document_says_what_makes_a_resource() {
     assert_eq!(counter["required"], json!(["start"]));
     assert_eq!(counter["description"], "Counts on from a number.");
     assert!(body["example"]["self"]["start"].is_number(), "{body}");
-    // What gives one is nothing that callers have.
+    // Functions that return a resource are not offered to callers.
     assert!(document["paths"]["/acme/echo@1.0.0/counter-copy"].is_null());
 }

@@ -1,4 +1,4 @@
-//! Native inference in processes of its own: what ends there ends nothing else.
+//! Native inference in separate processes: a crash there affects nothing else.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -31,18 +31,18 @@ fn int64_min_by_minus_one_ends_a_worker_and_not_the_host() {
     let problem = lost.problem(502, "plugin-failed");
     assert_eq!(problem["failure"], "computation-lost", "{problem}");
     let detail = problem["detail"].as_str().expect("text");
-    assert!(detail.contains("SIGFPE"), "it says what happened: {detail}");
+    assert!(detail.contains("SIGFPE"), "the detail must say what happened: {detail}");
     let receipt = scene.receipt(&scene.zoe, &lost);
     assert_eq!(receipt["result"], "failed: computation-lost", "{receipt}");
 
-    // Somebody else is not made to wait, and is computed by another process.
+    // Another caller does not wait and is served by a new process.
     let other = scene.call(&scene.yan, "acme/div", &quotient(8, 2)).ok().json();
     assert_eq!(other["outputs"][0]["data"], json!([4]));
     let after = scene.workers();
     assert_eq!((before.len(), after.len()), (1, 1));
-    assert_ne!(before, after, "a new process");
+    assert_ne!(before, after, "the worker was replaced");
 
-    // Who did it is backed off, longer each time.
+    // The caller who caused it is backed off, each time for longer.
     let mut waits = Vec::new();
     for _ in 0..3 {
         let paused = scene.call(&scene.zoe, "acme/div", &quotient(i64::MIN, -1));
@@ -59,7 +59,7 @@ fn int64_min_by_minus_one_ends_a_worker_and_not_the_host() {
         waits.push(waited);
         scene.call(&scene.zoe, "acme/div", &quotient(i64::MIN, -1)).problem(502, "plugin-failed");
     }
-    assert!(waits[2] > waits[0], "it doubles: {waits:?}");
+    assert!(waits[2] > waits[0], "the back-off must grow: {waits:?}");
     let incidents = scene.host.operator("GET", "/status").send().ok().json();
     assert!(incidents["workers"]["incidents"][0]["times"].as_u64() >= Some(3), "{incidents}");
 }
@@ -67,7 +67,7 @@ fn int64_min_by_minus_one_ends_a_worker_and_not_the_host() {
 #[test]
 fn a_publisher_is_told_of_its_own_models_that_are_backed_off_and_not_who_called() {
     let scene = Tenants::new(|_| {});
-    // The same weights of two publishers, of which only one's are made to fail.
+    // Two publishers have the same weights, but only one's crash.
     scene.model(&scene.acme, "div", case("intdiv.onnx"));
     scene.model(&scene.umbrella, "div", case("intdiv.onnx"));
     let account =
@@ -79,7 +79,7 @@ fn a_publisher_is_told_of_its_own_models_that_are_backed_off_and_not_who_called(
     }
     let own = account(&scene.acme);
     let incidents = own["incidents"].as_array().expect("a list");
-    assert_eq!(incidents.len(), 2, "two had it happen: {own}");
+    assert_eq!(incidents.len(), 2, "one incident per caller: {own}");
     for incident in incidents {
         assert_eq!(incident["versions"], json!(["acme/div@1.0.0"]), "{own}");
         assert_eq!(incident["times"], 1, "{own}");
@@ -90,7 +90,7 @@ fn a_publisher_is_told_of_its_own_models_that_are_backed_off_and_not_who_called(
         assert!(!own["incidents"].to_string().contains(name), "{own}");
     }
     for other in [&scene.umbrella, &scene.zoe] {
-        assert_eq!(account(other)["incidents"], json!([]), "it is no business of theirs");
+        assert_eq!(account(other)["incidents"], json!([]), "others must not see it");
     }
     let status = scene.host.operator("GET", "/status").send().ok().json();
     assert_eq!(status["workers"]["incidents"][0]["publisher"], "acme", "{status}");
@@ -101,7 +101,7 @@ fn a_publisher_is_told_of_its_own_models_that_are_backed_off_and_not_who_called(
     assert!(!account_show(&scene, &scene.umbrella).contains("backed off"));
 }
 
-/// What `hospes account show` prints for a party.
+/// The output of `hospes account show` for a party.
 fn account_show(scene: &Tenants, party: &Party) -> String {
     let home = tempfile::tempdir().expect("a directory");
     let accounts = home.path().join("accounts");
@@ -135,7 +135,7 @@ fn a_loop_without_end_ends_at_its_deadline_and_holds_up_nobody() {
     scene.model(&scene.umbrella, "echo", byte_identity());
     let turns = |count: i64| json!([int64("N", &[count])]);
     let (quick, endless) = (turns(1), turns(1 << 62));
-    // So often that its average says it is quick.
+    // Often enough that its average duration is short.
     for _ in 0..20 {
         scene.call(&scene.zoe, "acme/loop", &quick).ok();
     }
@@ -164,7 +164,7 @@ fn a_loop_without_end_ends_at_its_deadline_and_holds_up_nobody() {
         for hog in hogs {
             let (reply, took) = hog.join().expect("it ends");
             reply.problem(504, "plugin-deadline");
-            assert!(took < Duration::from_secs(2), "the deadline and a second: {took:?}");
+            assert!(took < Duration::from_secs(2), "at most the deadline and a second: {took:?}");
             assert_eq!(scene.receipt(&scene.zoe, &reply)["result"], "failed: deadline");
         }
         over.store(true, Ordering::Relaxed);
@@ -189,13 +189,13 @@ fn what_was_computed_for_one_caller_never_reaches_another_after_computations_wer
     scene.model(&scene.acme, "loop", case("loop.onnx"));
     scene.model(&scene.acme, "echo", byte_identity());
     let endless = json!([int64("N", &[1 << 62])]);
-    // Some are cancelled before a thread has taken them, some while they are computed.
+    // Some are cancelled before a thread has taken them, some while they run.
     std::thread::scope(|scope| {
         for _ in 0..6 {
             scope.spawn(|| scene.call(&scene.zoe, "acme/loop", &endless));
         }
     });
-    // Each then sends bytes of its own, and wants them back.
+    // Then each caller sends its own bytes and expects them back.
     std::thread::scope(|scope| {
         for caller in 0..CALLERS {
             let scene = &scene;
@@ -205,9 +205,9 @@ fn what_was_computed_for_one_caller_never_reaches_another_after_computations_wer
                     let call = scene.host.call(&scene.yan, "acme/echo/infer");
                     let call = call.header("accept", "application/octet-stream");
                     let reply = call.octets(own.clone()).send();
-                    // Beside a machine's other work calls can be late; wrong they must not be.
+                    // On a busy machine calls may be late, but never wrong.
                     if reply.status == 200 {
-                        assert!(reply.body == own, "{caller} got somebody else's bytes");
+                        assert!(reply.body == own, "{caller} got another caller's bytes");
                     } else {
                         assert!(matches!(reply.status, 502..=504), "{}", reply.text());
                     }
@@ -227,7 +227,7 @@ fn a_worker_that_is_killed_takes_only_its_own_calls_along() {
     let acme = scene.workers();
     scene.model(&scene.umbrella, "echo", byte_identity());
     scene.call(&scene.zoe, "umbrella/echo", &echo()).ok();
-    assert_eq!((acme.len(), scene.workers().len()), (1, 2), "a process a publisher");
+    assert_eq!((acme.len(), scene.workers().len()), (1, 2), "one worker per publisher");
     let over = AtomicBool::new(false);
     let (right, lost) = (AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
@@ -247,7 +247,7 @@ fn a_worker_that_is_killed_takes_only_its_own_calls_along() {
                     }
                     _ => {
                         lost.fetch_add(1, Ordering::Relaxed);
-                        // Killed while it computed: told so, and perhaps backed off for it.
+                        // Its worker was killed: the caller is told, and may be backed off.
                         assert!(matches!(reply.status, 502 | 503), "{}", reply.text());
                     }
                 }
@@ -264,11 +264,11 @@ fn a_worker_that_is_killed_takes_only_its_own_calls_along() {
         }
         std::thread::sleep(Duration::from_millis(400));
         over.store(true, Ordering::Relaxed);
-        neighbour.join().expect("every call of the neighbour is right");
-        own.join().expect("every answer is right or says why not");
+        neighbour.join().expect("every call of the neighbour succeeds");
+        own.join().expect("every call succeeds or reports a lost worker");
     });
     let (right, lost) = (right.into_inner(), lost.into_inner());
-    assert!(right > KILLS && lost < right, "{right} right, {lost} lost");
+    assert!(right > KILLS && lost < right, "{right} succeeded, {lost} lost");
     scene.call(&scene.zoe, "acme/echo", &echo()).ok();
 }
 
@@ -292,7 +292,7 @@ fn isolation_is_what_the_operator_chose() {
     };
     assert_eq!(workers(Isolation::Model, &[]), 3);
     assert_eq!(workers(Isolation::Publisher, &["acme"]), 2);
-    assert_eq!(workers(Isolation::None, &[]), 2, "nobody is trusted who is not named");
+    assert_eq!(workers(Isolation::None, &[]), 2, "only named publishers are trusted");
     assert_eq!(workers(Isolation::None, &["acme"]), 1);
 }
 
@@ -314,7 +314,7 @@ fn readiness_says_so_while_no_worker_can_be_started() {
             std::thread::sleep(Duration::from_millis(50));
         }
     };
-    // A worker that has ended is replaced for the next call, as long as there is a spare one.
+    // A crashed worker is replaced at the next call, as long as there is a spare one.
     let kill_and_call = || {
         for worker in scene.workers() {
             let mut kill = std::process::Command::new("kill");
@@ -328,12 +328,12 @@ fn readiness_says_so_while_no_worker_can_be_started() {
     let problem = scene.host.get("/readyz").send().problem(503, "unavailable");
     assert_eq!((&problem["state"], &problem["concerned"]), (&json!("no-workers"), &json!(1)));
     assert_ne!(scene.call(&scene.zoe, "acme/echo", &echo()).status, 200);
-    // It goes on by itself.
+    // It recovers by itself.
     std::fs::rename(&away, &program).expect("renamed");
     until([200; 3], &|| ());
     scene.call(&scene.zoe, "acme/echo", &echo()).ok();
 
-    // Code without a model runs, so the host takes calls.
+    // Code without a model still runs, so the host accepts calls.
     let plain = scene.host.publish(&scene.umbrella, &system_tests::plugin("echo"));
     scene.host.agree(&scene.umbrella, &scene.zoe, &plain, vec![terms("echo-u8")]);
     std::fs::rename(&program, &away).expect("renamed");
@@ -384,7 +384,7 @@ fn a_worker_is_in_a_control_group_of_its_own_where_the_host_makes_them_and_it_sa
     assert_eq!(is_in_one, why.is_none(), "{groups} {missing:?}");
 }
 
-/// A worker that is an attacker's reports what it could reach, as the reason why it does not load a model.
+/// A malicious worker reports what it could reach as the reason for not loading a model.
 #[test]
 fn a_worker_that_is_an_attacker_s_reaches_nothing() {
     let scene = Tenants::new(|config| config.inference.worker_program = Some(hostile_worker()));
@@ -401,13 +401,13 @@ fn a_worker_that_is_an_attacker_s_reaches_nothing() {
 fn garbage_of_a_worker_is_an_error_of_the_call_and_never_of_the_host() {
     for garbage in ["shape", "length", "count", "type", "twice", "unknown", "bytes", "silence"] {
         let scene = Tenants::new(|config| {
-            // Long enough for a trial that is backed off twice.
+            // Long enough for a trial inference that is backed off twice.
             config.sandbox.deadline = Duration::from_secs(2);
             config.inference.worker_program = Some(hostile_worker());
         });
-        // The hostile worker looks at the model's bytes for what it is to do.
+        // The hostile worker finds its instructions in the model's bytes.
         let model = |word: &str| documented(&byte_identity(), &format!("hostile:{word};"));
-        // It is tried out before it goes live: a model that is never computed does not.
+        // The trial inference before it goes live fails, so it does not go live.
         let bundle = model_bundle("liar", model(garbage), Some(BackendKind::Onnxruntime));
         let tried = scene.host.try_publish(&scene.umbrella, &scene.umbrella.sign(&bundle));
         let said = tried.problem(422, "bundle-refused")["detail"].to_string();
@@ -417,13 +417,14 @@ fn garbage_of_a_worker_is_an_error_of_the_call_and_never_of_the_host() {
         };
         assert!(said.contains(wanted), "{garbage}: {said}");
 
-        // Twice it is computed well.
+        // The first two inferences are correct.
         scene.model(&scene.acme, "liar", model(&format!("2-{garbage}")));
         let began = Instant::now();
-        // One of the two may be left, if it was tried out once only.
+        // One of the two may remain if there was only one trial inference.
         let calls = (0..3).map(|_| scene.call(&scene.zoe, "acme/liar", &echo()));
         let reply = calls.into_iter().find(|reply| reply.status != 200).expect("garbage");
-        // Of a job that the host does not know, or of none, nobody hears: then the call waits until its deadline.
+        // An answer to an unknown job, or no answer, is ignored, so the call waits until its
+        // deadline.
         let (status, code, result) = match garbage {
             "unknown" | "silence" => (504, "plugin-deadline", "failed: deadline"),
             _ => (502, "plugin-failed", "failed: computation-lost"),
@@ -478,11 +479,11 @@ fn what_the_kernel_does_not_keep_from_workers_is_in_the_status_and_in_the_log() 
     let is_landlock =
         |line: &Value| line.as_str().is_some_and(|line| line.starts_with("landlock: "));
     assert!(missing.iter().any(is_landlock), "{missing:?}");
-    // All else is given up as ever.
+    // All other confinement still works.
     let others = ["seccomp:", "rlimits:", "files:", "user:", "nice:"];
     let lacks = |line: &Value| others.iter().any(|what| line.to_string().contains(what));
     assert!(!missing.iter().any(lacks), "{missing:?}");
-    let text = std::fs::read_to_string(&log).expect("there");
+    let text = std::fs::read_to_string(&log).expect("it exists");
     let warned = text.lines().filter(|line| line.contains("workers are confined less"));
     for line in missing {
         let line = line.as_str().expect("text");

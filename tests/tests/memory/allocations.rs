@@ -1,4 +1,4 @@
-//! Evaluating an agreement allocates nothing: it is on the path of every call.
+//! Evaluating an agreement allocates no memory, because every call does it.
 
 use hospes::agreement::{Agreement, CallFacts, InputFacts, Permission, Terms};
 use hospes::capability::Capabilities;
@@ -45,5 +45,5 @@ fn evaluating_64_rules_allocates_nothing() {
     let after = allocations();
     assert_eq!(rules.iter().collect::<Vec<_>>(), [63]);
     assert_eq!(after - before, 0, "allocations");
-    assert!(allocations() > after, "the count counts");
+    assert!(allocations() > after, "the allocations are counted");
 }

@@ -1,4 +1,4 @@
-//! The system's allocator, counting.
+//! The system's allocator with counters.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -12,8 +12,8 @@ static PEAK_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 struct Counting;
 
-#[expect(unsafe_code, reason = "an allocator is unsafe by its trait")]
-// SAFETY: everything is handed on to the system's allocator as it came.
+#[expect(unsafe_code, reason = "`GlobalAlloc` is an unsafe trait")]
+// SAFETY: all calls are passed on to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.with(|count| count.set(count.get() + 1));
@@ -38,19 +38,19 @@ pub fn allocations() -> u64 {
     ALLOCATIONS.with(Cell::get)
 }
 
-/// Bytes that are allocated and not given back.
+/// Bytes allocated and not yet freed.
 pub fn live() -> usize {
     LIVE_BYTES.load(Ordering::Relaxed)
 }
 
-/// Forgets the peak so far. What is allocated now is given back.
+/// Resets the peak. Returns the bytes that are allocated now.
 pub fn start_peak() -> usize {
     let live = live();
     PEAK_BYTES.store(live, Ordering::Relaxed);
     live
 }
 
-/// The most bytes that were allocated at a time since `start_peak`.
+/// The most bytes allocated at any time since `start_peak`.
 pub fn peak() -> usize {
     PEAK_BYTES.load(Ordering::Relaxed)
 }

@@ -1,4 +1,5 @@
-//! Agreements, negotiations and offers cost memory in proportion to what calls need; their documents stay on the disk.
+//! Agreements, negotiations and offers use only the memory that calls need; their documents stay on
+//! disk.
 
 use hospes::agreement::{
     Agreement, Clauses, Permission, Proposal, Request, SignedRequest, Target, Versions,
@@ -9,14 +10,15 @@ use system_tests::{Limited as _, Party, TestHost, plugin, terms};
 
 use crate::counting::live;
 
-/// Documents of some hundred KiB.
+/// The number of documents, of some hundred KiB each.
 const COUNT: u64 = 32;
 
-/// Bytes that one may cost, of memory. Before documents stayed on the disk it was 659 KiB an agreement, and 926 KiB a negotiation.
+/// The memory that one may use, in bytes. When documents were kept in memory, it was 659 KiB per
+/// agreement and 926 KiB per negotiation.
 const BYTES_MAX: u64 = 240 * 1024;
 
 fn permissions() -> Vec<Permission> {
-    // Of ten languages each: the length that the review's documents had.
+    // Six purposes per permission make realistically long documents.
     let purposes: Vec<String> = (0..6)
         .map(|number| format!("https://example.org/purposes/{number}/{}", "x".repeat(160)))
         .collect();
@@ -53,7 +55,8 @@ impl Scene {
     }
 }
 
-/// What each of so many costs, once as many were there already and every cache is full.
+/// The memory that each of `count` uses, after the same number already exists and all caches are
+/// full.
 fn each(count: u64, mut make: impl FnMut()) -> u64 {
     (0..count).for_each(|_| make());
     let before = live();
@@ -84,7 +87,8 @@ fn agreements_and_negotiations_leave_their_documents_on_the_disk() {
     let negotiation = each(COUNT, negotiate);
     assert!(agreement <= BYTES_MAX, "an agreement costs {agreement} bytes");
     assert!(negotiation <= BYTES_MAX / 4, "a negotiation costs {negotiation} bytes");
-    // They are still what they were, also where the document is asked for.
+    // They are unchanged, even where the document must be read, as for the report of a refused
+    // call.
     host.call(zoe, "acme/echo/echo-u8").json(r#"{"v":1}"#).send().problem(403, "not-permitted");
 }
 
@@ -109,7 +113,7 @@ fn the_market_is_shown_in_pages_and_holds_so_many_bytes_of_a_publisher() {
     }
     assert!((20..60).contains(&ids.len()), "{}", ids.len());
     ids.sort();
-    // A stranger gets all of them, in answers that are not much longer than half a mebibyte.
+    // A stranger gets all offers, in pages not much longer than half a mebibyte.
     let (mut seen, mut query) = (Vec::new(), String::new());
     loop {
         let page = host.get(&format!("/api/market{query}")).send().ok();

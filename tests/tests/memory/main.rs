@@ -1,4 +1,4 @@
-//! What a host allocates. These tests count, and so they have an allocator of their own.
+//! Tests that count the host's memory allocations, with their own allocator.
 
 mod allocations;
 mod counting;

@@ -1,4 +1,5 @@
-//! What is made of a body is no more than a small multiple of it, whatever it says: one request of 16 MiB once took 832 MiB.
+//! Parsing a body takes at most a small multiple of its size, whatever it contains: one request of
+//! 16 MiB once took 832 MiB.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -10,17 +11,18 @@ use crate::counting::{peak, start_peak};
 
 const BODY_BYTES: usize = 8 << 20;
 
-/// Times its bytes that a body may take, those that it is read into included; and what else goes on meanwhile.
+/// How many times its size a body may take in memory, including the bytes themselves;
+/// `BESIDE_BYTES` allows for everything else.
 const MULTIPLE_MAX: usize = 4;
 const BESIDE_BYTES: usize = 4 << 20;
 
-/// `part` as often as fits between two ends.
+/// `part` repeated as often as fits between `begin` and `end`.
 fn filled(begin: &str, part: &str, end: &str) -> Vec<u8> {
     let count = (BODY_BYTES - begin.len() - end.len()) / part.len();
     [begin, &part.repeat(count), end].concat().into_bytes()
 }
 
-/// Bodies of JSON that say much in little.
+/// JSON bodies that expand a lot when parsed.
 fn documents() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     const TYPED: &str = "/acme/identity-fp32/infer";
     const INFER: &str = "/v2/models/acme/identity-fp32/infer";
@@ -66,7 +68,7 @@ fn documents() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     ]
 }
 
-/// Messages of gRPC in which one field is there as often as it fits.
+/// gRPC messages that repeat one field as often as fits.
 fn messages() -> Vec<(String, Vec<u8>)> {
     let name = b"\x0a\x12acme/identity-fp32";
     let of = |tag: u8, wire: u8| {
@@ -81,7 +83,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     (1..=15).flat_map(|tag| [of(tag, 0), of(tag, 2)]).collect()
 }
 
-/// The answer to a body, and the most that was allocated meanwhile.
+/// The response to a body, and the peak of allocated bytes meanwhile.
 fn weigh(fronts: &Tensors, path: &str, media: &str, body: &[u8]) -> (String, usize) {
     let head = format!(
         "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: {media}\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n\r\n",
@@ -119,7 +121,7 @@ fn a_body_makes_no_more_than_a_multiple_of_itself() {
     }
 }
 
-/// Reading a large document on a thread that serves made everybody wait.
+/// Parsing a large document on a server thread once blocked everyone.
 #[test]
 fn nobody_waits_while_large_documents_are_read() {
     let fronts = Tensors::start();

@@ -1,4 +1,4 @@
-//! Every way to name something outside the model.
+//! Every way for a model to refer to something outside itself.
 
 use system_tests::model::{
     Graph, attribute, body, element, external, function, message, node, number, string, tensor,
@@ -12,7 +12,7 @@ use super::table::{Case, floats, given};
 const OUTSIDE: &str = "outside the model";
 const HOST_KEY: &str = "data/host.pem";
 
-/// A tensor `w` of four bytes, and what makes it another.
+/// A tensor `w` of four bytes, plus these fields.
 fn weights(more: &[u8]) -> Vec<u8> {
     [tensor("w", element::U8, &[4], &[1, 2, 3, 4]), more.to_vec()].concat()
 }
@@ -39,14 +39,14 @@ pub fn cases() -> Vec<Case> {
 fn locations() -> Vec<Case> {
     let at = |name, location: &str| Case::refused(name, initialiser(&external(location)), OUTSIDE);
     vec![
-        at("a file below the working directory", HOST_KEY),
-        at("a file by its whole path", "/etc/passwd"),
-        at("a file above the working directory", "../../../../etc/passwd"),
-        at("a file below a folder and above it", "sub/../data/host.pem"),
-        at("a file of the process", "/proc/self/environ"),
-        at("an address in the memory of the library", "*/_ORT_MEM_ADDR_/*"),
-        at("a file without a name", ""),
-        at("a file whose name forges a line", "a\n2026-01-01 INFO published"),
+        at("a path below the working directory", HOST_KEY),
+        at("an absolute path", "/etc/passwd"),
+        at("a path above the working directory", "../../../../etc/passwd"),
+        at("a path through a folder and back", "sub/../data/host.pem"),
+        at("a path in /proc/self", "/proc/self/environ"),
+        at("a memory address of the library", "*/_ORT_MEM_ADDR_/*"),
+        at("an empty path", ""),
+        at("a path with a forged log line", "a\n2026-01-01 INFO published"),
     ]
 }
 
@@ -91,21 +91,21 @@ fn places() -> Vec<Case> {
             OUTSIDE,
         ),
         Case::refused(
-            "in an attribute that says that it is a number",
+            "in an attribute declared as a number",
             constant(2, message(5, &outside)),
             OUTSIDE,
         ),
         branch("in a branch", 1),
-        branch("five branches deep", 5),
+        branch("in five nested branches", 5),
         Case::refused("in a function", with(function("f", &[], &["w"], &[in_function])), OUTSIDE),
         Case::refused("in a function's defaults", with(message(25, &defaults)), OUTSIDE),
         Case::refused(
-            "in what training begins with",
+            "in the training initialisation",
             with(message(20, &message(1, &message(5, &outside)))),
             OUTSIDE,
         ),
         Case::refused(
-            "in what training does",
+            "in the training algorithm",
             with(message(20, &message(2, &message(5, &outside)))),
             OUTSIDE,
         ),
@@ -117,39 +117,35 @@ fn encodings() -> Vec<Case> {
     let model = |more: Vec<u8>| initialiser(&more);
     let with = |field: Vec<u8>| [initialiser(&[]), field].concat();
     let outside = message(5, &weights(&external(HOST_KEY)));
-    // Bytes 4 to 8 are the mark of the library's own format, within the producer's name.
+    // Bytes 4 to 8, inside the producer's name, are the magic bytes of the library's own format.
     let both = [&[0x12, 6][..], b"xxORTM", &initialiser(&[])].concat();
     vec![
-        Case::refused("a place without a file", model(number(14, 1)), OUTSIDE),
-        Case::refused("a file without a place", model(entry.clone()), OUTSIDE),
+        Case::refused("an external data location without a file", model(number(14, 1)), OUTSIDE),
+        Case::refused("an external file without a data location", model(entry.clone()), OUTSIDE),
         Case::refused(
-            "a place that is one when it is cut to 32 bits",
+            "a data location over 32 bits",
             model([entry.clone(), number(14, (1 << 32) + 1)].concat()),
             OUTSIDE,
         ),
         Case::refused(
-            "a place that is taken back",
+            "a data location that is reset",
             model([entry.clone(), number(14, 1), number(14, 0)].concat()),
             OUTSIDE,
         ),
         Case::refused(
-            "a place that is given late",
+            "a data location given twice",
             model([number(14, 0), number(14, 1)].concat()),
             "twice",
         ),
         Case::refused(
-            "a place in another encoding",
+            "a data location with the wrong wire type",
             model(message(14, &[1])),
             "has the wrong content",
         ),
-        Case::refused("a graph that is merged into another", with(message(7, &outside)), "twice"),
-        Case::refused(
-            "a field that ONNX does not have",
-            with(message(99, &outside)),
-            "has a field 99",
-        ),
+        Case::refused("a second graph, to be merged", with(message(7, &outside)), "twice"),
+        Case::refused("an unknown field", with(message(99, &outside)), "has a field 99"),
         Case::refused("a group", with([&[0x3b][..], &outside, &[0x3c]].concat()), "a group"),
-        Case::refused("ONNX and the library's own format at once", both, "own format"),
+        Case::refused("both ONNX and the library's own format", both, "own format"),
         Case::refused(
             "the library's own format",
             [&[24, 0, 0, 0][..], b"ORTM", &[0; 100]].concat(),
@@ -165,53 +161,53 @@ fn operators() -> Vec<Case> {
     let setting = [text(1, "ort_config"), text(2, "{\"session_options\": {}}")].concat();
     vec![
         Case::refused(
-            "a compiled graph in a file",
+            "EPContext with a compiled graph",
             with("com.microsoft", "EPContext", string("source", "QNN")),
             "refers to a file or a library",
         ),
         Case::refused(
-            "a compiled graph of another domain",
+            "EPContext of another domain",
             with("own", "EPContext", string("source", "QNN")),
             "refers to a file or a library",
         ),
         Case::refused(
-            "the name of a compiled graph",
+            "an ep_cache_context attribute",
             with("", "Identity", string("ep_cache_context", "c.bin")),
             "refers to a file or a library",
         ),
         Case::refused(
-            "the name of another model",
+            "an onnx_model_filename attribute",
             with("own", "Any", string("onnx_model_filename", "other.onnx")),
             "refers to a file or a library",
         ),
         Case::refused(
-            "an operator in Python",
+            "a Python operator (PyOp)",
             with("com.microsoft", "PyOp", string("module", "os")),
             "refers to a file or a library",
         ),
         Case::refused(
-            "an operator of a library that is not loaded",
+            "an operator of a library that is missing",
             with("ai.onnx.contrib", "SentencepieceTokenizer", string("model", "m")),
             "needs a custom library",
         ),
         Case::refused(
-            "an operator that nobody has",
+            "an unknown operator",
             with("own", "Read", string("path", HOST_KEY)),
             "cannot load it",
         ),
         Case::refused(
-            "settings of the library",
+            "ort_config metadata",
             [floats().node("Identity", &["x"], &["y"], &[]).model(), message(14, &setting)]
                 .concat(),
             "metadata `ort_config`",
         ),
         Case::refused(
-            "a locale that is a path",
+            "StringNormalizer with a path as locale",
             locale("../../../../tmp/locale"),
             "of a file outside the model",
         ),
         Case::contained(
-            "a locale that the machine does not have",
+            "StringNormalizer with an unknown locale",
             locale("xx_XX.UTF-8"),
             json!([given("x", "BYTES", &[1], &json!(["A"]))]),
         ),

@@ -1,114 +1,114 @@
-//! What becomes of each model that a backend may refuse or compute: with ONNX Runtime as it is pinned, on x86-64.
+//! The results of models that a backend may refuse or run, with the pinned ONNX Runtime on x86-64.
 
 use super::table::Becomes::{self, Answers, Ends, Fails, Overdone, Refused};
 
-/// What has to come of the model with this name.
+/// The expected result of the model with this name.
 ///
 /// # Panics
-/// If nobody has said it.
+/// If none is listed.
 pub fn of(name: &str) -> Becomes {
     let known = [refused(name), fails(name), others(name)];
-    known.into_iter().flatten().next().unwrap_or_else(|| panic!("what becomes of `{name}`?"))
+    known.into_iter().flatten().next().unwrap_or_else(|| panic!("no expected result for `{name}`"))
 }
 
-/// Those that do not go live.
+/// Models that do not go live.
 fn refused(name: &str) -> Option<Becomes> {
     Some(Refused(match name {
         "an input of 2^40 elements" => "`inference.tensor_bytes_max`",
         "an input of 12 dimensions" => "dimensions, more than the 8",
-        "a graph that feeds itself" => "not acyclic",
-        "two nodes with the same result" => "Duplicate definition",
-        "a constant of a size below zero" => "non-negative elements",
-        // Whether the library notices when it loads it or when it is tried out.
-        "a constant of 8 TiB" | "a constant of 2^80 elements" => "`onnxruntime`",
-        "a constant that is expanded to 1 TiB"
-        | "a row of 2^40 numbers"
-        | "2^40 random numbers" => "Failed to allocate memory",
-        "a constant that is repeated to 1 TiB" => "running Tile node",
-        "a value without data" => "does not have type information",
-        "a filter by steps of nothing"
-        | "a filter with holes of nothing"
-        | "a window of nothing"
-        | "a window by steps of nothing" => "must only contain positive values",
-        "a filter of no groups" | "a filter of the least groups" => "group must be greater than 0",
-        "a filter with margins of 2^40" => "Integer overflow",
-        "a filter backwards to 2^40" => "Expected input size",
-        "a window with margins below nothing" => "must not contain negative values",
-        "blocks of nothing" => "Blocksize must be positive",
-        "blocks of 2^40" => "multiple of block_size",
-        "an order of axes with one of them twice" => "has repeated value",
-        "a part of no numbers" => "LRN<T>::LRN",
-        "a flattening at the least axis" => "is not in valid range",
-        "a memory of nothing" => "hidden_size",
-        "a memory of 2^40" => "narrowing_error",
-        "a tree that leads back to its root"
-        | "a tree that asks for a feature that is not there"
-        | "a tree that asks for the least feature" => "tree_ensemble_common.h",
-        "a tree whose root is its own child" | "a tree with a child that is not there" => {
+        "a graph with a cycle" => "not acyclic",
+        "two nodes with the same output" => "Duplicate definition",
+        "ConstantOfShape with a negative size" => "non-negative elements",
+        // Either when the library loads it or in the trial inference.
+        "ConstantOfShape with 8 TiB" | "ConstantOfShape with 2^80 elements" => "`onnxruntime`",
+        "Expand to 1 TiB" | "Range to 2^40" | "RandomNormal with 2^40 elements" => {
+            "Failed to allocate memory"
+        }
+        "Tile to 1 TiB" => "running Tile node",
+        "a Constant without data" => "does not have type information",
+        "Conv with zero strides"
+        | "Conv with zero dilations"
+        | "MaxPool with a window of zero"
+        | "AveragePool with zero strides" => "must only contain positive values",
+        "Conv with zero groups" | "Conv with i64::MIN groups" => "group must be greater than 0",
+        "Conv with pads of 2^40" => "Integer overflow",
+        "ConvTranspose to an output of 2^40" => "Expected input size",
+        "MaxPool with negative pads" => "must not contain negative values",
+        "DepthToSpace with blocks of 0" => "Blocksize must be positive",
+        "SpaceToDepth with blocks of 2^40" => "multiple of block_size",
+        "Transpose with a repeated axis" => "has repeated value",
+        "LRN with size 0" => "LRN<T>::LRN",
+        "Flatten at axis i64::MIN" => "is not in valid range",
+        "LSTM with hidden size 0" => "hidden_size",
+        "LSTM with hidden size 2^40" => "narrowing_error",
+        "a tree with a cycle to its root"
+        | "a tree with a missing feature"
+        | "a tree with feature i64::MIN" => "tree_ensemble_common.h",
+        "a tree whose root is its own child" | "a tree with a missing child" => {
             "A node cannot point to itself"
         }
-        "a model that computes nothing" => "should have been populated",
-        "branches of branches, fifteen deep" | "a locale that the machine does not have" => {
+        "a model with an empty graph" => "should have been populated",
+        "branches nested fifteen deep" | "StringNormalizer with an unknown locale" => {
             "`onnxruntime` cannot load it"
         }
         _ => return None,
     }))
 }
 
-/// Those whose calls the library refuses.
+/// Models that go live, but whose calls the library refuses.
 fn fails(name: &str) -> Option<Becomes> {
     Some(Fails(match name {
-        "thousands of inputs" | "an input that nobody uses" => "is missing",
-        "2^40 zeros by a caller's number"
-        | "2^40 numbers by a caller's number"
-        | "a row of 2^40 by a caller's number"
-        | "a margin of 2^40 by a caller's number"
-        | "a length that is squared eight times"
-        | "a length that is doubled sixty times"
-        | "a product of eight dimensions"
-        | "a picture that is enlarged 10^12 times" => "Failed to allocate memory",
-        "the best -1 of three" => "k must not be negative",
-        "an INT64 by nothing" | "an INT8 by nothing" => "division by zero",
-        "what is left of an INT64 by nothing" | "what is left of a UINT8 by nothing" => {
-            "modulo by zero"
+        "thousands of inputs" | "an unused input" => "is missing",
+        "ConstantOfShape with the caller's 2^40"
+        | "Range to the caller's 2^40"
+        | "OneHot with the caller's depth of 2^40"
+        | "Pad by the caller's 2^40"
+        | "a length squared eight times"
+        | "a length doubled sixty times"
+        | "Einsum with eight output dimensions"
+        | "Resize by 10^12" => "Failed to allocate memory",
+        "TopK with k = -1" => "k must not be negative",
+        "Div of an INT64 by 0" | "Div of an INT8 by 0" => "division by zero",
+        "Mod of an INT64 by 0" | "Mod of a UINT8 by 0" => "modulo by zero",
+        "Gather below the first index"
+        | "Gather above the last index"
+        | "ScatterElements above the last index" => "out of data bounds",
+        "GatherElements above the last index" => "running GatherElements node",
+        "GatherND above the last index" => "invalid index found",
+        "ScatterND below the first index" => "invalid indice found",
+        "Slice along a missing axis" => "'axes' has an axis outside",
+        "Slice with step 0" => "'step' value cannot be 0",
+        "Reshape with two unknown sizes" | "Reshape to a size that overflows" => {
+            "running Reshape node"
         }
-        "an index below the first"
-        | "an index behind the last"
-        | "an element to write behind the last" => "out of data bounds",
-        "an element behind the last" => "running GatherElements node",
-        "a place behind the last" => "invalid index found",
-        "a place to write below the first" => "invalid indice found",
-        "a part along an axis that is not there" => "'axes' has an axis outside",
-        "a part by steps of nothing" => "'step' value cannot be 0",
-        "a shape of two open sizes" | "a shape that overflows" => "running Reshape node",
-        "an axis that is not there" => "running Unsqueeze node",
-        "parts of sizes below nothing" => "All values must be >",
+        "Unsqueeze at a missing axis" => "running Unsqueeze node",
+        "Split into negative sizes" => "All values must be >",
         _ => return None,
     }))
 }
 
-/// Those that only looked hostile, those that end the processor's patience, and those that a machine's memory or time ends.
+/// Models that only look hostile, that crash the worker, or that run out of memory or time.
 fn others(name: &str) -> Option<Becomes> {
     Some(match name {
-        "functions that call each other 30 deep"
-        | "the best 2^62 of three"
-        | "the least INT8 by -1"
-        | "bits that are moved by 255"
-        | "the least power of the least number"
-        | "a part that begins 2^40 behind"
-        | "a part that ends below everything"
-        | "a part by the least steps"
-        | "an axis of 2^40"
-        | "a loop of no turns"
-        | "a loop of less than no turns" => Answers,
-        "the least INT64 by -1"
-        | "the least INT32 by -1"
-        | "what is left of the least INT64 by -1"
-        | "what is left of the least INT32 by -1" => Ends("SIGFPE"),
-        "a text that is doubled sixty times"
-        | "a loop that doubles what it carries"
-        | "a loop that collects what it makes"
-        | "products of matrices that take ages" => Overdone,
+        "function calls 30 deep"
+        | "TopK with k = 2^62"
+        | "Div of i8::MIN by -1"
+        | "BitShift by 255"
+        | "Pow of i64::MIN by i64::MIN"
+        | "Slice from 2^40"
+        | "Slice to i64::MIN"
+        | "Slice with step i64::MIN"
+        | "Softmax along axis 2^40"
+        | "a loop of 0 iterations"
+        | "a loop of -2^62 iterations" => Answers,
+        "Div of i64::MIN by -1"
+        | "Div of i32::MIN by -1"
+        | "Mod of i64::MIN by -1"
+        | "Mod of i32::MIN by -1" => Ends("SIGFPE"),
+        "a text doubled sixty times"
+        | "a loop that doubles its state"
+        | "a loop that collects its outputs"
+        | "endless matrix products" => Overdone,
         _ => return None,
     })
 }

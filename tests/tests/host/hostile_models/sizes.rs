@@ -1,4 +1,4 @@
-//! Giant shapes, constants and types, and models that are huge when they are written out.
+//! Giant shapes, constants and types, and models that become huge when they are expanded.
 
 use serde_json::json;
 use system_tests::model::{
@@ -34,7 +34,7 @@ fn shapes() -> Vec<Case> {
     vec![
         Case::refused("an input of 2^66 elements", same(&[1 << 32, 1 << 32, 4]), UNCOUNTED),
         Case::refused(
-            "an input of none, if it is multiplied in another order",
+            "an empty input whose size overflows",
             same(&[1 << 32, 1 << 32, 0]),
             UNCOUNTED,
         ),
@@ -51,27 +51,23 @@ fn shapes() -> Vec<Case> {
             same(&[1; 12]),
             json!([given("x", "FP32", &[1], &json!([1]))]),
         ),
-        Case::refused(
-            "weights that are not there",
-            claims(&[1 << 40]),
-            "claims 1099511627776 elements",
-        ),
+        Case::refused("weights without data", claims(&[1 << 40]), "claims 1099511627776 elements"),
         Case::refused("weights whose size overflows", claims(&[1 << 33, 1 << 33]), UNCOUNTED),
-        Case::refused("weights of a size below zero", claims(&[u64::MAX]), "a size below zero"),
+        Case::refused("weights with a negative size", claims(&[u64::MAX]), "a size below zero"),
         Case::refused(
             "a sparse initialiser of 2^40 elements",
             sparse(1 << 40),
             "sparse tensors have more",
         ),
         Case::refused(
-            "weights of a type that is none",
+            "weights with an unknown type",
             floats().weights(&odd).model(),
             "elements of type 99",
         ),
     ]
 }
 
-#[expect(clippy::too_many_lines, reason = "a table, a case a row")]
+#[expect(clippy::too_many_lines, reason = "a table with one case per row")]
 fn written_out() -> Vec<Case> {
     let call = |name: &str| floats().foreign(("own", name), &["x"], &["y"], &[]).model();
     let chain = |length: usize, calls: usize| {
@@ -105,45 +101,41 @@ fn written_out() -> Vec<Case> {
     let nodes = Graph::new().with(message(1, &text(4, "Abs")).repeat(250_001));
     vec![
         Case::refused(
-            "functions that are 2^30 nodes when they are written out",
+            "functions that expand to 2^30 nodes",
             chain(30, 2),
             "with its functions inlined",
         ),
-        Case::refused("functions that call each other 40 deep", chain(40, 1), "more than 32 deep"),
-        Case::contained("functions that call each other 30 deep", chain(30, 1), two()),
+        Case::refused("function calls 40 deep", chain(40, 1), "more than 32 deep"),
+        Case::contained("function calls 30 deep", chain(30, 1), two()),
         Case::refused(
             "a function that calls itself",
             [call("f0"), to("f0")].concat(),
             "calls itself",
         ),
         Case::refused(
-            "a function that is defined twice",
+            "a function defined twice",
             [call("f0"), to("f1"), to("f2")].concat(),
             "defined twice",
         ),
-        Case::refused("graphs within graphs, 100 deep", nested.model(), "nested more than"),
+        Case::refused("graphs nested 100 deep", nested.model(), "nested more than"),
         Case::refused(
-            "types of types, 100 deep",
+            "types nested 100 deep",
             floats().with(message(11, &[text(1, "t"), message(2, &ty)].concat())).model(),
             "nested more than",
         ),
-        Case::refused(
-            "more nodes than a model may have",
-            nodes.model(),
-            "more than the 250000 nodes",
-        ),
+        Case::refused("more nodes than allowed", nodes.model(), "more than the 250000 nodes"),
         Case::refused(
             "a name of 64 KiB",
             floats().node("Abs", &["x"], &[&"y".repeat(65536)], &[]).model(),
             "65536 bytes",
         ),
         Case::contained(
-            "a graph that feeds itself",
+            "a graph with a cycle",
             floats().node("Add", &["x", "y"], &["y"], &[]).model(),
             two(),
         ),
         Case::contained(
-            "two nodes with the same result",
+            "two nodes with the same output",
             floats().node("Abs", &["x"], &["y"], &[]).node("Neg", &["x"], &["y"], &[]).model(),
             two(),
         ),
@@ -157,7 +149,7 @@ fn many_inputs() -> Vec<u8> {
     graph.node("Abs", &["x"], &["y"], &[]).model()
 }
 
-/// What grows when the model is loaded, if constants are computed then.
+/// Models that grow when they are loaded, because constants are folded then.
 fn constants() -> Vec<Case> {
     let from = |name: &str, weights: Vec<u8>, inputs: &[&str]| {
         let graph = floats().weights(&weights).node(name, inputs, &["c"], &[]);
@@ -178,37 +170,33 @@ fn constants() -> Vec<Case> {
     let abs = |graph: Graph| graph.node("Abs", &["x"], &["y"], &[]).model();
     vec![
         Case::contained(
-            "a constant of 8 TiB",
+            "ConstantOfShape with 8 TiB",
             from("ConstantOfShape", numbers("w", &[1 << 41]), &["w"]),
             two(),
         ),
         Case::contained(
-            "a constant of 2^80 elements",
+            "ConstantOfShape with 2^80 elements",
             from("ConstantOfShape", numbers("w", &[1 << 40, 1 << 40]), &["w"]),
             two(),
         ),
         Case::contained(
-            "a constant of a size below zero",
+            "ConstantOfShape with a negative size",
             from("ConstantOfShape", numbers("w", &[-5]), &["w"]),
             two(),
         ),
+        Case::contained("Expand to 1 TiB", abs(expand.result("m", element::U8)), two()),
+        Case::contained("Tile to 1 TiB", abs(tile.result("m", element::U8)), two()),
+        Case::contained("Range to 2^40", abs(range.result("y2", element::I64)), two()),
         Case::contained(
-            "a constant that is expanded to 1 TiB",
-            abs(expand.result("m", element::U8)),
+            "RandomNormal with 2^40 elements",
+            abs(random.result("c", element::F32)),
             two(),
         ),
-        Case::contained(
-            "a constant that is repeated to 1 TiB",
-            abs(tile.result("m", element::U8)),
-            two(),
-        ),
-        Case::contained("a row of 2^40 numbers", abs(range.result("y2", element::I64)), two()),
-        Case::contained("2^40 random numbers", abs(random.result("c", element::F32)), two()),
     ]
 }
 
-/// What grows by what a caller sends.
-#[expect(clippy::too_many_lines, reason = "a table, a case a row")]
+/// Models whose size depends on the caller's input.
+#[expect(clippy::too_many_lines, reason = "a table with one case per row")]
 fn by_values() -> Vec<Case> {
     let zeros = counted(element::F32).weights(&numbers("a", &[1]));
     let zeros = zeros.node("Reshape", &["n", "a"], &["s"], &[]).node(
@@ -265,26 +253,26 @@ fn by_values() -> Vec<Case> {
     let resize = resize.node("Resize", &["x", "", "s"], &["y"], &[]);
     let long = json!([given("x", "FP32", &[200], &json!(vec![1; 200]))]);
     vec![
-        Case::contained("2^40 zeros by a caller's number", zeros.model(), one("n", 1 << 40)),
-        Case::contained("2^40 numbers by a caller's number", range.model(), one("n", 1 << 40)),
-        Case::contained("a row of 2^40 by a caller's number", hot.model(), one("n", 1 << 40)),
-        Case::contained("a margin of 2^40 by a caller's number", pad.model(), one("n", 1 << 40)),
-        Case::contained("the best 2^62 of three", top.model(), one("n", 1 << 62)),
-        Case::contained("the best -1 of three", top_of_none(), one("n", -1)),
+        Case::contained("ConstantOfShape with the caller's 2^40", zeros.model(), one("n", 1 << 40)),
+        Case::contained("Range to the caller's 2^40", range.model(), one("n", 1 << 40)),
+        Case::contained("OneHot with the caller's depth of 2^40", hot.model(), one("n", 1 << 40)),
+        Case::contained("Pad by the caller's 2^40", pad.model(), one("n", 1 << 40)),
+        Case::contained("TopK with k = 2^62", top.model(), one("n", 1 << 62)),
+        Case::contained("TopK with k = -1", top_of_none(), one("n", -1)),
         Case::contained(
-            "a length that is squared eight times",
+            "a length squared eight times",
             squares.node("Abs", &["f7"], &["y"], &[]).model(),
             two(),
         ),
         Case::contained(
-            "a length that is doubled sixty times",
+            "a length doubled sixty times",
             doubled.node("Abs", &["t59"], &["y"], &[]).model(),
             two(),
         ),
-        Case::contained("a product of eight dimensions", einsum.model(), long),
-        Case::contained("a picture that is enlarged 10^12 times", resize.model(), two()),
+        Case::contained("Einsum with eight output dimensions", einsum.model(), long),
+        Case::contained("Resize by 10^12", resize.model(), two()),
         Case::contained(
-            "a value without data",
+            "a Constant without data",
             Graph::new()
                 .node("Constant", &[], &["y"], &[value("value", &[])])
                 .result("y", element::F32)

@@ -1,4 +1,4 @@
-//! What a hostile model is, and what has to come of it.
+//! Hostile models and their expected results.
 
 use serde_json::{Value, json};
 use system_tests::model::{Graph, element};
@@ -9,40 +9,42 @@ use super::outcomes;
 pub struct Case {
     pub name: &'static str,
     pub model: Vec<u8>,
-    /// The tensors that it is called with.
+    /// The inputs of its calls.
     pub inputs: Value,
     pub becomes: Becomes,
 }
 
-/// What has to come of a model.
+/// The expected result of a model.
 pub enum Becomes {
-    /// It is refused when it is published, and this is said.
+    /// It is refused at publishing with this message.
     Refused(&'static str),
-    /// It goes live, and its calls answer.
+    /// It goes live and its calls succeed.
     Answers,
-    /// It goes live, its calls fail, and this is said.
+    /// It goes live and its calls fail with this message.
     Fails(&'static str),
-    /// It goes live, and its calls end the process that computes them, in this way; then it is backed off.
+    /// It goes live and its calls crash the worker with this signal; then it is backed off.
     Ends(&'static str),
-    /// It goes live, and its calls fail, for want of memory or of time: which of them comes first depends on the machine.
+    /// It goes live and its calls run out of memory or time; which comes first depends on the
+    /// machine.
     Overdone,
-    /// Its calls end at their deadline; it does not go live if it is as endless when it is tried out.
+    /// Its calls run until their deadline; if the trial inference does so as well, it does not go
+    /// live.
     Endless,
 }
 
 impl Case {
-    /// One that is refused when it is published.
+    /// A model that is refused at publishing.
     pub fn refused(name: &'static str, model: Vec<u8>, said: &'static str) -> Self {
         let becomes = Becomes::Refused(said);
         Self { name, model, inputs: json!([]), becomes }
     }
 
-    /// One that backends may refuse or compute, each in time: [`outcomes`] says what they do.
+    /// A model that backends may refuse or run, but in time: [`outcomes`] lists the results.
     pub fn contained(name: &'static str, model: Vec<u8>, inputs: Value) -> Self {
         Self { name, model, inputs, becomes: outcomes::of(name) }
     }
 
-    /// One whose calls never end by themselves.
+    /// A model whose calls never end by themselves.
     pub fn endless(name: &'static str, model: Vec<u8>, inputs: Value) -> Self {
         Self { name, model, inputs, becomes: Becomes::Endless }
     }
@@ -53,7 +55,7 @@ pub fn given(name: &str, datatype: &str, shape: &[u64], data: &Value) -> Value {
     json!({"name": name, "datatype": datatype, "shape": shape, "data": data})
 }
 
-/// One INT64.
+/// An INT64 input with one element.
 pub fn one(name: &str, value: i64) -> Value {
     json!([given(name, "INT64", &[], &json!([value]))])
 }
@@ -63,12 +65,12 @@ pub fn floats() -> Graph {
     Graph::new().input("x", element::F32, &[-1]).result("y", element::F32)
 }
 
-/// Two numbers for it.
+/// Two numbers as its input.
 pub fn two() -> Value {
     json!([given("x", "FP32", &[2], &json!([1, 2]))])
 }
 
-/// A graph from an INT64 input `n`, a single number, to a result `y`.
+/// A graph from an INT64 input `n` with one element to a result `y`.
 pub fn counted(result: u64) -> Graph {
     Graph::new().input("n", element::I64, &[]).result("y", result)
 }

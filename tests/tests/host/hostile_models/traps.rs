@@ -1,4 +1,4 @@
-//! What stops a processor, reads past an end or divides by nothing; and forests that grow in circles.
+//! Models that trap the processor, read out of bounds or divide by zero, and trees with cycles.
 
 use serde_json::{Value, json};
 use system_tests::model::{
@@ -16,7 +16,7 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-/// An operator of two inputs `a` and `b` of one type.
+/// An operator with two inputs of the same type, `a` and `b`.
 fn pair(operator: &str, element: u64, attributes: &[Vec<u8>]) -> Vec<u8> {
     Graph::new()
         .input("a", element, &[-1])
@@ -39,33 +39,22 @@ fn integers() -> Vec<Case> {
     let shift = pair("BitShift", element::U8, &[string("direction", "LEFT")]);
     let power = pair("Pow", element::I64, &[]);
     vec![
-        case("the least INT64 by -1", "Div", element::I64, "INT64", &least, &less),
-        case("the least INT32 by -1", "Div", element::I32, "INT32", &json!(i32::MIN), &less),
-        case("the least INT8 by -1", "Div", element::I8, "INT8", &json!(-128), &less),
-        case("an INT64 by nothing", "Div", element::I64, "INT64", &json!(1), &none),
-        case("an INT8 by nothing", "Div", element::I8, "INT8", &json!(1), &none),
-        case("what is left of the least INT64 by -1", "Mod", element::I64, "INT64", &least, &less),
-        case(
-            "what is left of the least INT32 by -1",
-            "Mod",
-            element::I32,
-            "INT32",
-            &json!(i32::MIN),
-            &less,
-        ),
-        case("what is left of an INT64 by nothing", "Mod", element::I64, "INT64", &json!(1), &none),
-        case("what is left of a UINT8 by nothing", "Mod", element::U8, "UINT8", &json!(1), &none),
-        Case::contained("bits that are moved by 255", shift, both("UINT8", &json!(1), &json!(255))),
-        Case::contained(
-            "the least power of the least number",
-            power,
-            both("INT64", &least, &least),
-        ),
+        case("Div of i64::MIN by -1", "Div", element::I64, "INT64", &least, &less),
+        case("Div of i32::MIN by -1", "Div", element::I32, "INT32", &json!(i32::MIN), &less),
+        case("Div of i8::MIN by -1", "Div", element::I8, "INT8", &json!(-128), &less),
+        case("Div of an INT64 by 0", "Div", element::I64, "INT64", &json!(1), &none),
+        case("Div of an INT8 by 0", "Div", element::I8, "INT8", &json!(1), &none),
+        case("Mod of i64::MIN by -1", "Mod", element::I64, "INT64", &least, &less),
+        case("Mod of i32::MIN by -1", "Mod", element::I32, "INT32", &json!(i32::MIN), &less),
+        case("Mod of an INT64 by 0", "Mod", element::I64, "INT64", &json!(1), &none),
+        case("Mod of a UINT8 by 0", "Mod", element::U8, "UINT8", &json!(1), &none),
+        Case::contained("BitShift by 255", shift, both("UINT8", &json!(1), &json!(255))),
+        Case::contained("Pow of i64::MIN by i64::MIN", power, both("INT64", &least, &least)),
     ]
 }
 
-/// Indices that lead out of what they point into.
-#[expect(clippy::too_many_lines, reason = "a table, a case a row")]
+/// Indices out of bounds.
+#[expect(clippy::too_many_lines, reason = "a table with one case per row")]
 fn places() -> Vec<Case> {
     let index = json!([given("i", "INT64", &[1], &json!([i64::MIN]))]);
     let far = json!([given("i", "INT64", &[1], &json!([1_i64 << 40]))]);
@@ -99,53 +88,53 @@ fn places() -> Vec<Case> {
         graph.node("Slice", &inputs, &["y"], &[]).result("y", element::I64).model()
     };
     vec![
-        Case::contained("an index below the first", with("Gather", &["d", "i"]), index.clone()),
-        Case::contained("an index behind the last", with("Gather", &["d", "i"]), far.clone()),
+        Case::contained("Gather below the first index", with("Gather", &["d", "i"]), index.clone()),
+        Case::contained("Gather above the last index", with("Gather", &["d", "i"]), far.clone()),
         Case::contained(
-            "an element behind the last",
+            "GatherElements above the last index",
             with("GatherElements", &["d", "i"]),
             far.clone(),
         ),
-        Case::contained("a place behind the last", nd("GatherND", &["d", "at"]), far.clone()),
+        Case::contained("GatherND above the last index", nd("GatherND", &["d", "at"]), far.clone()),
         Case::contained(
-            "a place to write below the first",
+            "ScatterND below the first index",
             nd("ScatterND", &["d", "at", "u"]),
             index.clone(),
         ),
         Case::contained(
-            "an element to write behind the last",
+            "ScatterElements above the last index",
             nd("ScatterElements", &["d", "i", "u"]),
             far.clone(),
         ),
-        Case::contained("a part that begins 2^40 behind", slice(1), far.clone()),
-        Case::contained("a part that ends below everything", slice(2), index.clone()),
-        Case::contained("a part along an axis that is not there", slice(3), far),
+        Case::contained("Slice from 2^40", slice(1), far.clone()),
+        Case::contained("Slice to i64::MIN", slice(2), index.clone()),
+        Case::contained("Slice along a missing axis", slice(3), far),
         Case::contained(
-            "a part by steps of nothing",
+            "Slice with step 0",
             slice(4),
             json!([given("i", "INT64", &[1], &json!([0]))]),
         ),
-        Case::contained("a part by the least steps", slice(4), index.clone()),
+        Case::contained("Slice with step i64::MIN", slice(4), index.clone()),
         Case::contained(
-            "a shape of two open sizes",
+            "Reshape with two unknown sizes",
             with("Reshape", &["d", "i"]),
             json!([given("i", "INT64", &[2], &json!([-1, -1]))]),
         ),
         Case::contained(
-            "a shape that overflows",
+            "Reshape to a size that overflows",
             with("Reshape", &["d", "i"]),
             json!([given("i", "INT64", &[3], &json!([1_i64 << 32, 1_i64 << 32, 3]))]),
         ),
-        Case::contained("an axis that is not there", with("Unsqueeze", &["d", "i"]), index),
+        Case::contained("Unsqueeze at a missing axis", with("Unsqueeze", &["d", "i"]), index),
         Case::contained(
-            "parts of sizes below nothing",
+            "Split into negative sizes",
             with("Split", &["d", "i"]),
             json!([given("i", "INT64", &[2], &json!([-1, 4]))]),
         ),
     ]
 }
 
-/// Attributes that nobody would write.
+/// Absurd attributes.
 fn attributes() -> Vec<Case> {
     let picture = || Graph::new().input("x", element::F32, &[1, 4, 4, 4]).result("y", element::F32);
     let pixels = json!([given("x", "FP32", &[1, 4, 4, 4], &json!(vec![1; 64]))]);
@@ -160,35 +149,31 @@ fn attributes() -> Vec<Case> {
     };
     let window = ints("kernel_shape", &[2, 2]);
     vec![
-        convolve("a filter by steps of nothing", "Conv", &[ints("strides", &[0, 0])]),
-        convolve("a filter of no groups", "Conv", &[int("group", 0)]),
-        convolve("a filter of the least groups", "Conv", &[int("group", i64::MIN)]),
-        convolve("a filter with margins of 2^40", "Conv", &[ints("pads", &[1 << 40; 4])]),
-        convolve("a filter with holes of nothing", "Conv", &[ints("dilations", &[0, 0])]),
+        convolve("Conv with zero strides", "Conv", &[ints("strides", &[0, 0])]),
+        convolve("Conv with zero groups", "Conv", &[int("group", 0)]),
+        convolve("Conv with i64::MIN groups", "Conv", &[int("group", i64::MIN)]),
+        convolve("Conv with pads of 2^40", "Conv", &[ints("pads", &[1 << 40; 4])]),
+        convolve("Conv with zero dilations", "Conv", &[ints("dilations", &[0, 0])]),
         convolve(
-            "a filter backwards to 2^40",
+            "ConvTranspose to an output of 2^40",
             "ConvTranspose",
             &[ints("output_shape", &[1 << 40, 1 << 40])],
         ),
-        plain("a window of nothing", "MaxPool", &[ints("kernel_shape", &[0, 0])]),
+        plain("MaxPool with a window of zero", "MaxPool", &[ints("kernel_shape", &[0, 0])]),
         plain(
-            "a window by steps of nothing",
+            "AveragePool with zero strides",
             "AveragePool",
             &[window.clone(), ints("strides", &[0, 0])],
         ),
-        plain("a window with margins below nothing", "MaxPool", &[window, ints("pads", &[-9; 4])]),
-        plain("blocks of nothing", "DepthToSpace", &[int("blocksize", 0)]),
-        plain("blocks of 2^40", "SpaceToDepth", &[int("blocksize", 1 << 40)]),
-        plain("an axis of 2^40", "Softmax", &[int("axis", 1 << 40)]),
-        plain(
-            "an order of axes with one of them twice",
-            "Transpose",
-            &[ints("perm", &[0, 0, 0, 0])],
-        ),
-        plain("a part of no numbers", "LRN", &[int("size", 0)]),
-        plain("a flattening at the least axis", "Flatten", &[int("axis", i64::MIN)]),
-        memory("a memory of nothing", 0),
-        memory("a memory of 2^40", 1 << 40),
+        plain("MaxPool with negative pads", "MaxPool", &[window, ints("pads", &[-9; 4])]),
+        plain("DepthToSpace with blocks of 0", "DepthToSpace", &[int("blocksize", 0)]),
+        plain("SpaceToDepth with blocks of 2^40", "SpaceToDepth", &[int("blocksize", 1 << 40)]),
+        plain("Softmax along axis 2^40", "Softmax", &[int("axis", 1 << 40)]),
+        plain("Transpose with a repeated axis", "Transpose", &[ints("perm", &[0, 0, 0, 0])]),
+        plain("LRN with size 0", "LRN", &[int("size", 0)]),
+        plain("Flatten at axis i64::MIN", "Flatten", &[int("axis", i64::MIN)]),
+        memory("LSTM with hidden size 0", 0),
+        memory("LSTM with hidden size 2^40", 1 << 40),
     ]
 }
 
@@ -202,7 +187,7 @@ fn memory(name: &'static str, size: i64) -> Case {
     Case::contained(name, graph.result("y", element::F32).model(), inputs)
 }
 
-/// Trees whose nodes lead back, or nowhere.
+/// Trees whose nodes form cycles or refer to missing nodes.
 fn forests() -> Vec<Case> {
     let tree = |name, yes: &[i64], no: &[i64], feature: i64| {
         let ids: Vec<i64> = (0..yes.len() as i64).collect();
@@ -230,34 +215,30 @@ fn forests() -> Vec<Case> {
         Case::contained(name, model, json!([given("x", "FP32", &[1, 2], &json!([1, 2]))]))
     };
     vec![
-        tree("a tree that leads back to its root", &[1, 0, 0], &[2, 2, 0], 0),
+        tree("a tree with a cycle to its root", &[1, 0, 0], &[2, 2, 0], 0),
         tree("a tree whose root is its own child", &[0, 0], &[1, 0], 0),
-        tree("a tree with a child that is not there", &[1 << 40, 0], &[1, 0], 0),
-        tree("a tree that asks for a feature that is not there", &[1, 0], &[1, 0], 1 << 40),
-        tree("a tree that asks for the least feature", &[1, 0], &[1, 0], i64::MIN),
+        tree("a tree with a missing child", &[1 << 40, 0], &[1, 0], 0),
+        tree("a tree with a missing feature", &[1, 0], &[1, 0], 1 << 40),
+        tree("a tree with feature i64::MIN", &[1, 0], &[1, 0], i64::MIN),
     ]
 }
 
-/// What is no model, or one of another time.
+/// Bytes that are not a model, and a model of another version.
 fn refused() -> Vec<Case> {
     let whole = floats().node("Abs", &["x"], &["y"], &[]).model();
     let no_graph = system_tests::model::number(1, 8);
     vec![
-        Case::refused("nothing but a version", no_graph, "it has no graph"),
+        Case::refused("only an IR version", no_graph, "it has no graph"),
+        Case::refused("a truncated model", whole[..whole.len() / 2].to_vec(), "not an ONNX model"),
+        Case::refused("bytes that are not a model", vec![0xff; 1000], "not an ONNX model"),
         Case::refused(
-            "a model that is cut off",
-            whole[..whole.len() / 2].to_vec(),
-            "not an ONNX model",
-        ),
-        Case::refused("bytes that are no model", vec![0xff; 1000], "not an ONNX model"),
-        Case::refused(
-            "operators of another time",
+            "an unknown operator set version",
             floats().node("Abs", &["x"], &["y"], &[]).model_of(9999),
             "",
         ),
-        Case::contained("a model that computes nothing", Graph::new().model(), json!([])),
+        Case::contained("a model with an empty graph", Graph::new().model(), json!([])),
         Case::contained(
-            "an input that nobody uses",
+            "an unused input",
             floats().node("Identity", &["x"], &["y"], &[]).input("z", element::TEXT, &[-1]).model(),
             two(),
         ),

@@ -5,39 +5,40 @@ use system_tests::model::{Graph, body, element, int, message, numbers, scalar, t
 
 use super::table::{Case, counted, floats, given, one, two};
 
-/// Where the processor's word for it is a year.
+/// More iterations than the processor could do in a year.
 const AGES: i64 = 1 << 62;
 
 pub fn cases() -> Vec<Case> {
     vec![
         Case::endless(
-            "a loop of as many turns as its caller says",
+            "a loop of the caller's 2^62 iterations",
             loops(1, "n", Some("n")),
             one("n", AGES),
         ),
-        Case::endless("a loop of 2^62 turns", loops(1, "ages", None), one("n", 1)),
-        Case::endless("four loops within each other", loops(4, "many", None), one("n", 1)),
-        Case::endless("a loop without an end", forever(), one("n", 1)),
-        Case::endless("a walk along 2^14 rows, four times within itself", scans(4), long_rows()),
-        Case::contained("a loop that doubles what it carries", growing(), one("n", AGES)),
-        Case::contained("a loop that collects what it makes", collecting(), one("n", AGES)),
+        Case::endless("a loop of 2^62 iterations", loops(1, "ages", None), one("n", 1)),
+        Case::endless("four nested loops", loops(4, "many", None), one("n", 1)),
+        Case::endless("a loop without a limit", forever(), one("n", 1)),
+        Case::endless("four nested Scans of 2^14 rows", scans(4), long_rows()),
+        Case::contained("a loop that doubles its state", growing(), one("n", AGES)),
+        Case::contained("a loop that collects its outputs", collecting(), one("n", AGES)),
         Case::contained(
-            "a text that is doubled sixty times",
+            "a text doubled sixty times",
             texts(),
             json!([given("x", "BYTES", &[1], &json!(["aaaaaaaa"]))]),
         ),
         Case::contained(
-            "products of matrices that take ages",
+            "endless matrix products",
             matrices(),
             json!([given("x", "FP32", &[1], &json!([1]))]),
         ),
-        Case::contained("a loop of no turns", loops(1, "n", Some("n")), one("n", 0)),
-        Case::contained("a loop of less than no turns", loops(1, "n", Some("n")), one("n", -AGES)),
-        Case::contained("branches of branches, fifteen deep", branches(), two()),
+        Case::contained("a loop of 0 iterations", loops(1, "n", Some("n")), one("n", 0)),
+        Case::contained("a loop of -2^62 iterations", loops(1, "n", Some("n")), one("n", -AGES)),
+        Case::contained("branches nested fifteen deep", branches(), two()),
     ]
 }
 
-/// A body that takes a turn's number, whether to go on, and `a`, and gives whether to go on and `a` plus one.
+/// A loop body with the inputs iteration number, condition and `a`, and the outputs condition and
+/// `a` plus one.
 fn turn() -> Graph {
     Graph::new()
         .input("i", element::I64, &[])
@@ -50,7 +51,7 @@ fn turn() -> Graph {
         .output("b", element::I64, &[])
 }
 
-/// Loops within each other.
+/// Nested loops.
 fn loops(depth: usize, turns: &str, input: Option<&str>) -> Vec<u8> {
     let mut inner = turn();
     for level in 1..depth {
@@ -78,7 +79,7 @@ fn loops(depth: usize, turns: &str, input: Option<&str>) -> Vec<u8> {
     graph.node("Loop", &[turns, "yes", start], &["y"], &[body("body", &inner)]).model()
 }
 
-/// No number of turns, and a condition that never changes.
+/// A loop without an iteration count, whose condition never changes.
 fn forever() -> Vec<u8> {
     let graph = counted(element::I64).weights(&tensor("yes", element::BOOL, &[], &[1]));
     graph.node("Loop", &["", "yes", "n"], &["y"], &[body("body", &turn())]).model()
@@ -111,7 +112,7 @@ fn scans(depth: usize) -> Vec<u8> {
         .model()
 }
 
-/// Twice as much in every turn.
+/// The value doubles in every iteration.
 fn growing() -> Vec<u8> {
     let inner = Graph::new()
         .input("i", element::I64, &[])
@@ -130,7 +131,7 @@ fn growing() -> Vec<u8> {
     graph.node("Loop", &["n", "yes", "start"], &["y"], &[body("body", &inner)]).model()
 }
 
-/// What every turn makes is kept.
+/// The result of every iteration is kept.
 fn collecting() -> Vec<u8> {
     let inner = Graph::new()
         .input("i", element::I64, &[])
@@ -152,7 +153,7 @@ fn texts() -> Vec<u8> {
     graph.node("Identity", &["t59"], &["y"], &[]).result("y", element::TEXT).model_of(20)
 }
 
-/// Five hundred products of matrices of 4096 by 4096, each of 16 million numbers, one after the other.
+/// Five hundred products of matrices of 4096 by 4096, 16 million numbers each, one after the other.
 fn matrices() -> Vec<u8> {
     let graph = floats().weights(&numbers("size", &[4096, 4096])).node(
         "Expand",
@@ -166,7 +167,7 @@ fn matrices() -> Vec<u8> {
     graph.node("ReduceMax", &["m500"], &["y"], &[]).model()
 }
 
-/// Both branches hold two more of them.
+/// Both branches contain two more branches.
 fn branches() -> Vec<u8> {
     let mut inner = Graph::new().node("Abs", &["x"], &["w"], &[]).result("w", element::F32);
     for level in 0..15 {

@@ -1,4 +1,5 @@
-//! The picture of the crates in ARCHITECTURE.md, drawn from what Cargo says, and what some of them must do without.
+//! The diagram of the crates in ARCHITECTURE.md, generated from Cargo's metadata, and dependencies
+//! that some crates must not have.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -6,11 +7,12 @@ use std::process::Command;
 use serde_json::Value;
 use system_tests::workspace;
 
-/// Where the picture begins and ends in ARCHITECTURE.md.
+/// The markers around the diagram in ARCHITECTURE.md.
 const BEGIN: &str = "<!-- from `cargo metadata`, written by `make crates` -->\n";
 const END: &str = "<!-- end -->\n";
 
-/// What reads and judges documents, and the commands that do it, are built in seconds and run anywhere: an auditor needs no sandbox and no server.
+/// The crates that read and evaluate documents, and their commands, compile in seconds and run
+/// anywhere: an auditor needs neither sandbox nor server.
 const OF_DOCUMENTS: [&str; 7] = [
     "hospes-core",
     "hospes-onnx",
@@ -21,7 +23,7 @@ const OF_DOCUMENTS: [&str; 7] = [
     "hospes-cli",
 ];
 
-/// The workspace's crates, and those of them that each needs to be built.
+/// The workspace's crates, each with its direct dependencies in the workspace.
 type Crates = BTreeMap<String, BTreeSet<String>>;
 
 fn cargo(arguments: &[&str]) -> String {
@@ -41,14 +43,14 @@ fn crates() -> Crates {
     packages
         .map(|package| {
             let needs = package["dependencies"].as_array().expect("a list").iter();
-            // Those of tests have another kind.
+            // Development and build dependencies have another kind.
             let needs = needs.filter(|one| one["path"].is_string() && one["kind"].is_null());
             (name(package), needs.map(name).collect())
         })
         .collect()
 }
 
-/// All that a crate needs, whether itself or what it needs does.
+/// All direct and indirect dependencies of a crate.
 fn all_below(crates: &Crates, name: &str) -> BTreeSet<String> {
     let mut below = BTreeSet::new();
     let mut waiting = vec![name];
@@ -62,7 +64,7 @@ fn all_below(crates: &Crates, name: &str) -> BTreeSet<String> {
     below
 }
 
-/// The crates without the tests of whole hosts, each with an arrow to those that no other of its arrows leads to.
+/// The diagram, without the system tests; arrows that follow from others are left out.
 fn picture(crates: &Crates) -> String {
     let short = |name: &str| name.strip_prefix("hospes-").unwrap_or(name).to_owned();
     let mut lines = String::from("```mermaid\ngraph TD\n");
@@ -80,14 +82,14 @@ fn picture(crates: &Crates) -> String {
 fn the_picture_of_the_crates_is_theirs() {
     let path = workspace().join("ARCHITECTURE.md");
     let page = std::fs::read_to_string(&path).expect("readable");
-    let (before, rest) = page.split_once(BEGIN).expect("where it begins");
-    let (shown, after) = rest.split_once(END).expect("where it ends");
+    let (before, rest) = page.split_once(BEGIN).expect("the begin marker");
+    let (shown, after) = rest.split_once(END).expect("the end marker");
     let drawn = picture(&crates());
     if std::env::var_os("HOSPES_WRITE_CRATES").is_some() {
         let page = [before, BEGIN, &drawn, END, after].concat();
         std::fs::write(&path, page).expect("written");
     } else {
-        assert_eq!(shown, drawn, "ARCHITECTURE.md shows other crates: run `make crates`");
+        assert_eq!(shown, drawn, "the crates in ARCHITECTURE.md are outdated: run `make crates`");
     }
 }
 
@@ -111,7 +113,7 @@ fn crates_of_documents_need_no_sandbox_and_no_server() {
             let is_program = name == "hospes-cli" && heavy == "clap";
             assert!(is_program || !needs.contains(heavy), "{name} needs {heavy}");
         }
-        // Locks and channels of tokio need no runtime.
+        // Tokio's locks and channels need no runtime.
         let runtime = tree.lines().find(|line| line.starts_with("tokio feature \"rt"));
         assert_eq!(runtime, None, "{name} needs tokio's runtime");
     }

@@ -1,5 +1,6 @@
-//! Imports between the host's modules, held against the table of layers in ARCHITECTURE.md: a module uses those above it and those to
-//! its left, so there are no circles, within a layer neither.
+//! Compares the imports between the host's modules with the table of layers in ARCHITECTURE.md: a
+//! module uses only those in earlier rows and those to its left, so there are no cycles, not even
+//! within a layer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -7,19 +8,19 @@ use std::path::Path;
 use super::{Source, sources};
 use system_tests::workspace;
 
-/// Who imports whom, with a file that does.
+/// The imports of each module, each with a file that has it.
 type Imports = BTreeMap<String, BTreeMap<String, String>>;
 
-/// The modules in the order of the table: a module may import those before it.
+/// The modules in the table's order: a module may import only earlier ones.
 fn order() -> Vec<String> {
     let page = std::fs::read_to_string(workspace().join("ARCHITECTURE.md")).expect("readable");
     let (_, rows) = page.split_once("| layer | modules |\n| --- | --- |\n").expect("the table");
-    // The first is of crates.
+    // The first row lists crates.
     let rows = rows.lines().take_while(|row| row.starts_with('|')).skip(1);
     rows.flat_map(|row| row.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
 }
 
-/// The crates, by the names that the library gives to them and to modules of theirs.
+/// The crates, by the names under which the library re-exports them and their modules.
 fn crates() -> BTreeSet<String> {
     let lib = std::fs::read_to_string(workspace().join("host/src/lib.rs")).expect("readable");
     let reexports = lib.split("pub use hospes_").skip(1);
@@ -31,7 +32,8 @@ fn is_name(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// The module of a path of names or of a file: each module of `state` is one of its own, and so is what they share.
+/// The module of an import or a file. Each module of `state` counts separately, and so does their
+/// shared code.
 fn module<'p>(mut path: impl Iterator<Item = &'p str>) -> String {
     match (path.next().unwrap_or_default(), path.next()) {
         ("state", Some(of_state)) if of_state.starts_with(char::is_lowercase) => {
@@ -46,7 +48,7 @@ fn module_of(file: &Path) -> String {
     module(path.iter().filter_map(|part| part.to_str()))
 }
 
-/// What a file names below `crate::`: the modules of each.
+/// The modules that code names after `crate::`.
 fn named(code: &str) -> BTreeSet<String> {
     let mut paths = Vec::new();
     for (at, _) in code.match_indices("crate::").filter(|(at, _)| !code[..*at].ends_with(is_name)) {
@@ -55,7 +57,7 @@ fn named(code: &str) -> BTreeSet<String> {
     paths.iter().map(|path| module(path.split("::"))).collect()
 }
 
-/// Reads a tree of imports into its paths. Returns what stands behind it.
+/// Expands a tree of imports into paths. Returns the rest of the code.
 fn tree<'c>(code: &'c str, above: &str, paths: &mut Vec<String>) -> &'c str {
     let code = code.trim_start();
     if let Some(mut rest) = code.strip_prefix('{') {
@@ -90,7 +92,7 @@ fn imports(sources: &[Source]) -> Imports {
     imports
 }
 
-/// The shortest way from a module to another, both included.
+/// The shortest chain of imports from one module to another, including both.
 fn way(imports: &Imports, from: &str, to: &str) -> Option<Vec<String>> {
     let mut ways = vec![vec![from.to_owned()]];
     let mut seen = BTreeSet::from([from.to_owned()]);
@@ -121,36 +123,36 @@ fn imports_go_up_or_left_in_the_table_and_never_in_circles() {
     let (mut wrong, mut seen) = (Vec::new(), 0);
     for (own, others) in imports.iter().filter(|(own, _)| *own != "lib") {
         let Some(at) = place(own) else {
-            wrong.push(format!("`{own}` has no place in the table of layers"));
+            wrong.push(format!("`{own}` is missing from the table of layers"));
             continue;
         };
         for (other, file) in others.iter().filter(|(other, _)| !crates.contains(*other)) {
             seen += 1;
             let Some(there) = place(other) else {
-                wrong.push(format!("{file}: `crate::{other}` has no place in the table of layers"));
+                wrong.push(format!("{file}: `crate::{other}` is missing from the table of layers"));
                 continue;
             };
             if there > at {
                 let circle = way(&imports, other, own).map(|back| back.join(" -> "));
-                let why = circle.map_or("which stands behind it in the table".to_owned(), |back| {
-                    format!("and that is a circle: {own} -> {back}")
+                let why = circle.map_or("which comes later in the table".to_owned(), |back| {
+                    format!("which makes a cycle: {own} -> {back}")
                 });
                 wrong.push(format!("{file}: `{own}` uses `{other}`, {why}"));
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(seen > 60, "only {seen} imports were found: does this test still read them?");
+    assert!(seen > 60, "found only {seen} imports: does this test still parse them?");
 }
 
-/// Another module's parts are named from the crate's root, or the test above would not see it.
+/// Other modules must be named from the crate's root, because the test above sees only those names.
 #[test]
 fn modules_are_named_from_the_root() {
     for Source { path, code, .. } in sources().iter().filter(|source| !source.is_of_crate) {
         let depth = path.iter().count() - usize::from(path.starts_with("state"));
         let up = "super::".repeat(depth);
         let is_outside = code.contains(&format!(" {up}")) || code.contains(&format!("({up}"));
-        assert!(!is_outside, "{}: `{up}` leads out of its module", path.display());
+        assert!(!is_outside, "{}: `{up}` leaves its module", path.display());
     }
 }
 
@@ -170,7 +172,7 @@ fn a_circle_is_found() {
     for (from, to) in edges {
         imports.entry(from.into()).or_default().insert(to.into(), "file".into());
     }
-    let circle = way(&imports, "deploy", "host").expect("a way back");
+    let circle = way(&imports, "deploy", "host").expect("a cycle");
     assert_eq!(circle, ["deploy", "store", "host"]);
     assert_eq!(way(&imports, "sandbox", "host"), None);
 }
