@@ -31,10 +31,10 @@ pub struct Inspection {
     imports: Vec<String>,
 }
 
-/// Reads a bundle from a file and checks all of it; its signature only if it has one. Nothing is run.
+/// Reads a bundle from a file and checks all of it, including its signature if it has one. Runs no code.
 ///
 /// # Errors
-/// If the file cannot be read, or with the first thing that does not hold.
+/// If the file cannot be read, or the first check that fails.
 pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
     let read = |source| InspectError::Read { path: path.to_owned(), source };
     let bytes = std::fs::read(path).map_err(read)?;
