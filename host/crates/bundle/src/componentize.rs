@@ -36,7 +36,7 @@ pub enum ComponentizeError {
 /// Returns `wasm` itself if it is a component. Otherwise makes a component from this core module.
 ///
 /// # Errors
-/// If `wasm` is not WebAssembly, has no component type, or imports what neither its world nor the adapter has.
+/// If `wasm` is not WebAssembly, has no component type, or has an import that is neither in its world nor in the adapter.
 pub fn componentize(wasm: &[u8]) -> Result<Vec<u8>, ComponentizeError> {
     if Parser::is_component(wasm) {
         return Ok(wasm.to_vec());

@@ -164,7 +164,7 @@ struct State {
     starting: Option<Starting>,
 }
 
-/// The start of a worker. All who need the worker share it. It continues even if nobody waits any more.
+/// The start of a worker, shared by all who need the worker. It continues even if nobody waits any more.
 type Starting = Shared<BoxFuture<'static, Result<Arc<Worker>, ComputeError>>>;
 
 impl Group {

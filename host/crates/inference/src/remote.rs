@@ -416,7 +416,7 @@ impl Inner {
         self.changed.notify_one();
     }
 
-    /// Does the same after an error of the process. Whoever caused it is to blame.
+    /// Tells it to end the process after an error. The supervising task then finds out who is to blame.
     fn give_up(&self) {
         self.alive.store(false, Ordering::Release);
         self.changed.notify_one();

@@ -163,8 +163,7 @@ mod tests {
         assert!(others.iter_mut().all(|taking| poll(taking).is_pending()));
         let mut more: Taking<'_> = Box::pin(windows.take(Caller::new(2)));
         assert!(poll(&mut more).is_pending());
-        // Each returned window goes to another caller, while they have computed less. More than the elapsed time does not count.
-        // taken does not count.
+        // A returned window goes to a caller with less computing time. A report of more than the elapsed time counts as that time.
         std::thread::sleep(Duration::from_millis(20));
         for window in first {
             windows.give_back(window, Some(u64::MAX));
@@ -173,7 +172,7 @@ mod tests {
         let [Poll::Ready(Some(one)), Poll::Ready(Some(_))] = theirs[..] else {
             panic!("62 others were there first: {theirs:?}")
         };
-        // What is known of costs counts: the second of caller 2 comes before the third of caller 1.
+        // The actual costs count: the second call of caller 2 comes before the third of caller 1.
         windows.give_back(one, Some(MILLIS));
         assert!(poll(&mut more).is_ready());
     }
@@ -192,7 +191,7 @@ mod tests {
         }
         let mut served = Vec::new();
         while let Poll::Ready(Some(window)) = held {
-            // Longer than the reported time.
+            // Longer than the time that is reported.
             std::thread::sleep(std::time::Duration::from_micros(200));
             windows.give_back(window, Some(100_000));
             held = Poll::Pending;

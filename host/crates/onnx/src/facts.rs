@@ -51,8 +51,8 @@ impl ModelFacts {
         self.operators.iter().any(|operator| operator.domain == domain && operator.name == name)
     }
 
-    /// Whether the model's cost follows from input shapes and types: all its operators are known, and for none of them a value determines
-    /// repetitions or sizes. The model may still be slow, and two shapes may have very different costs.
+    /// Whether the model's cost follows from input shapes and types: all its operators are known, and no value determines repetitions or
+    /// sizes. The model may still be slow, and two shapes may have very different costs.
     pub fn is_bounded(&self) -> bool {
         self.operators.iter().all(|operator| operator.bounded)
     }

@@ -492,7 +492,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Checks that the file still holds what the last checkpoint signed. A checkpoint is missing only before the first flush.
+    /// Checks that the file still contains what the last checkpoint signs. Only before the first flush is there no checkpoint.
     fn check_last_checkpoint(&self) -> Result<Option<Signed>, ReceiptError> {
         let path = self.folder.join(CHECKPOINT_FILE);
         let mut note = String::new();
