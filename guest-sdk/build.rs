@@ -1,5 +1,5 @@
-//! Writes the part of the `plugin!` macro that must name a folder: where the WIT of `hospes:plugin` lies. A path inside
-//! `wit_bindgen::generate!` is read relative to the plugin's own crate, so only an absolute one works for all of them.
+//! Writes the part of the `plugin!` macro that contains the path of the WIT of `hospes:plugin`. Paths in `wit_bindgen::generate!` are relative
+//! to the plugin's own crate, so only an absolute path works for all plugins.
 
 use std::{env, fs, path::PathBuf};
 

@@ -1,17 +1,17 @@
-//! An allocator for instances that live for one call: it only moves forward, and the host gives the memory back when the
+//! An allocator for instances that live for one call. It only moves forward, and the host releases the memory when the
 //! call ends. [`plugin!`](crate::plugin!) installs it in WebAssembly guests; `plugin!(…, default_allocator)` does not.
 //!
-//! It grows the memory in steps of [`GROW_BYTES_MIN`], because each `memory.grow` is a call into the host. The newest
-//! block can grow in place and is the only one that is really freed, which covers a `Vec` that is being filled.
+//! It grows the memory in steps of at least [`GROW_BYTES_MIN`], because each `memory.grow` is a call into the host. Only
+//! the newest block can grow in place or be freed. That is enough for a `Vec` that is being filled.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 use std::ptr;
 
-/// The least that the memory grows by: 1 MiB. Pages that are not touched cost nothing.
+/// The memory grows by at least this much: 1 MiB. Pages that are not touched cost nothing.
 pub const GROW_BYTES_MIN: usize = 1 << 20;
 
-/// What WebAssembly memories grow by.
+/// The size of a page of WebAssembly memory.
 const PAGE_BYTES: usize = 1 << 16;
 
 /// The allocator.
@@ -23,17 +23,17 @@ const PAGE_BYTES: usize = 1 << 16;
 /// ```
 #[derive(Debug)]
 pub struct Arena {
-    /// The first free byte, and the end of what has been asked of the host.
+    /// The first free byte, and the end of the memory that the arena has.
     next: Cell<usize>,
     end: Cell<usize>,
     grow: fn(usize) -> Option<usize>,
 }
 
-// SAFETY: an instance of a plugin has one thread. On other targets the arena serves only tests, each with its own.
+// SAFETY: an instance of a plugin has one thread. On other targets only tests use arenas, each its own.
 unsafe impl Sync for Arena {}
 
 impl Arena {
-    /// An arena that asks the host for memory when it is first used.
+    /// An arena that grows the memory on first use.
     ///
     /// ```
     /// let arena = hospes_sdk::arena::Arena::new();
@@ -48,7 +48,7 @@ impl Arena {
             let step = bytes.checked_add(align)?.max(GROW_BYTES_MIN);
             let step = step.checked_next_multiple_of(PAGE_BYTES)?;
             let fresh = (self.grow)(step)?;
-            // The host's memory grows at its end; somebody else may have grown it in between.
+            // The new memory follows the old, unless other code has grown the memory in between.
             if fresh != self.end.get() {
                 start = fresh.checked_next_multiple_of(align)?;
             }
@@ -69,8 +69,8 @@ impl Default for Arena {
     }
 }
 
-// SAFETY: `take` hands out each byte once, aligned, and only inside memory that `grow` returned; a block is taken back
-// or extended only when it is the newest, so no two live blocks overlap.
+// SAFETY: `take` returns each byte once, aligned, and only inside memory that `grow` has returned. Only the newest block
+// is ever freed or extended, so no two live blocks overlap.
 unsafe impl GlobalAlloc for Arena {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         match self.take(layout.size(), layout.align()) {
@@ -94,13 +94,13 @@ unsafe impl GlobalAlloc for Arena {
         }
         if self.is_newest(block, layout.size()) {
             let more = bytes - layout.size();
-            // With an alignment of 1 the new bytes follow the block directly, unless the memory grew elsewhere.
+            // With an alignment of 1, the new bytes follow the block directly, unless other code has grown the memory.
             let Some(start) = self.take(more, 1) else { return ptr::null_mut() };
             if start == block as usize + layout.size() {
                 return block;
             }
         }
-        // SAFETY: the caller vouches for `layout`; the new block is larger and does not overlap the old one.
+        // SAFETY: the caller guarantees `layout`. The new block is larger and does not overlap the old one.
         unsafe {
             let moved = self.alloc(Layout::from_size_align_unchecked(bytes, layout.align()));
             if !moved.is_null() {
@@ -111,14 +111,14 @@ unsafe impl GlobalAlloc for Arena {
     }
 }
 
-/// Adds `bytes`, whole pages, to the memory and returns where they start.
+/// Adds `bytes`, which must be whole pages, to the memory and returns their address.
 #[cfg(target_arch = "wasm32")]
 fn grow(bytes: usize) -> Option<usize> {
     let before = core::arch::wasm32::memory_grow::<0>(bytes / PAGE_BYTES);
     (before != usize::MAX).then(|| before * PAGE_BYTES)
 }
 
-/// Only a guest has a memory to grow.
+/// Only WebAssembly has a memory to grow.
 #[cfg(not(target_arch = "wasm32"))]
 fn grow(_: usize) -> Option<usize> {
     None

@@ -1,5 +1,5 @@
-//! The generated bindings of everything that a plugin may import. The rest of the SDK is a safe face on these; use them
-//! where it has none, for example to name `wasi:nn`'s own tensor in an exported function that takes handles.
+//! The generated bindings of everything that a plugin may import. The rest of the SDK wraps them. Use them directly where
+//! there is no wrapper, for example for `wasi:nn`'s tensor in an exported function that takes handles.
 //!
 //! ```no_run
 //! use hospes_sdk::{Tensor, bindings::wasi::nn::tensor};

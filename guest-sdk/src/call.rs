@@ -1,24 +1,24 @@
-//! The call that is being served. Nothing here identifies the caller.
+//! The current call. Nothing here identifies the caller.
 
 use std::time::Duration;
 
 use crate::bindings::hospes::plugin::call;
 
-/// The terms that a plugin should respect, so that it gives a good answer within them instead of having it refused. The
-/// host enforces each of them itself.
+/// The terms that a plugin should respect, so that the host does not refuse its result. The host enforces each of them
+/// itself.
 ///
 /// ```no_run
 /// let bytes = hospes_sdk::call::terms().output_bytes_max;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// The agreement that permits this call: `sha256:` and 64 hexadecimal digits. Empty where the model's publisher calls it.
+    /// The agreement that permits this call: `sha256:` and 64 hexadecimal digits. Empty if the model's publisher calls it.
     pub agreement: String,
-    /// Most bytes that the call may return, after the host has encoded them.
+    /// Maximum bytes that the call may return, after the host has encoded them.
     pub output_bytes_max: u64,
 }
 
-/// Time left before the host ends this call.
+/// The time until the host ends this call.
 ///
 /// ```no_run
 /// use std::time::Duration;

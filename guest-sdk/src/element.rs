@@ -4,7 +4,7 @@ use half::{bf16, f16};
 
 use crate::bindings::wasi::nn::tensor::TensorType;
 
-/// The type of a tensor's elements, as the host names it.
+/// The type of a tensor's elements.
 ///
 /// ```
 /// use hospes_sdk::ElementType;

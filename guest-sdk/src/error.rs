@@ -1,34 +1,33 @@
-//! Why the host, or a check of the SDK's own, refused something.
+//! Errors of the host and of the SDK's own checks.
 
 use std::fmt;
 
 use crate::bindings::wasi::nn::errors;
 
-/// The kind of an [`Error`]; the codes of `wasi:nn`.
+/// The kind of an [`Error`]. The kinds are the error codes of `wasi:nn`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// An argument has the wrong name, type or shape.
     InvalidArgument,
-    /// The model's format is not what it was declared to be.
+    /// The model does not have its declared format.
     InvalidEncoding,
-    /// The call's time ran out.
+    /// The call has reached its deadline.
     Timeout,
     /// The model failed while it ran.
     RuntimeError,
-    /// The host does not offer this.
+    /// The host does not support this.
     UnsupportedOperation,
-    /// Over a limit of the host.
+    /// A limit of the host is exceeded.
     TooLarge,
-    /// No such model, or no such output.
+    /// The model or the output does not exist.
     NotFound,
     /// Not permitted.
     Security,
-    /// For no stated reason.
+    /// The reason is not known.
     Unknown,
 }
 
-/// Why something was refused. It turns into a `String`, so that `?` works in a function whose WIT result is
-/// `result<…, string>`.
+/// An error. It converts to a `String`, so `?` works in a function whose WIT result is `result<…, string>`.
 ///
 /// ```
 /// use hospes_sdk::{Error, ErrorKind};
@@ -48,7 +47,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error of the plugin's own.
+    /// Creates an error of the plugin.
     ///
     /// ```
     /// use hospes_sdk::{Error, ErrorKind};
@@ -60,7 +59,7 @@ impl Error {
         Self { kind, message: message.into() }
     }
 
-    /// What kind of error this is.
+    /// The kind of this error.
     ///
     /// ```
     /// use hospes_sdk::{Error, ErrorKind};

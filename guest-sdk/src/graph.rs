@@ -1,9 +1,9 @@
-//! Models, by the names that the bundle's manifest gives them.
+//! Models, by their names in the bundle's manifest.
 
 use crate::bindings::wasi::nn::{graph, inference};
 use crate::{Error, ErrorKind, Tensor};
 
-/// A model of the bundle, ready to compute.
+/// A model of the bundle, ready to run.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), hospes_sdk::Error> {
@@ -20,7 +20,7 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// The model that the manifest calls `name`. The host has its weights ready: this costs microseconds.
+    /// The model with this name in the manifest. The host has already loaded it, so this takes microseconds.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if the bundle has no such model.
@@ -35,10 +35,10 @@ impl Graph {
         Ok(Self { context: graph.init_execution_context()? })
     }
 
-    /// Computes the model's outputs from inputs, each with its name. Nothing is kept from one call to the next.
+    /// Computes the model's outputs from named inputs. The model keeps no state between computations.
     ///
     /// # Errors
-    /// If an input's name, type or shape is not the model's, or the model fails.
+    /// If an input's name, type or shape does not match the model, or the model fails.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), hospes_sdk::Error> {
@@ -72,7 +72,7 @@ impl Graph {
 pub struct Outputs(Vec<(String, Tensor)>);
 
 impl Outputs {
-    /// The output called `name`.
+    /// The output with this name.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if the model has no such output.

@@ -1,7 +1,7 @@
 //! Write a model plugin for the Hospes host in Rust.
 //!
-//! A plugin declares its functions in a WIT world of its own, in the folder `wit/` of its crate, and that world includes
-//! what every plugin may import:
+//! A plugin declares its functions in its own WIT world, in the folder `wit/` of its crate. The world includes what every
+//! plugin may import:
 //!
 //! ```wit
 //! package acme:doubling;
@@ -14,7 +14,7 @@
 //! }
 //! ```
 //!
-//! The crate is a `cdylib`, and this is all of it:
+//! The crate is a `cdylib` with this code:
 //!
 //! ```
 //! use hospes_sdk::{Graph, Tensor};
@@ -35,20 +35,20 @@
 //! # fn main() {}
 //! ```
 //!
-//! # What a plugin has
-//! Its bundle's models ([`Graph`]), the terms of the call ([`call`]) and the operator's log ([`log`]). There is no file
-//! system, network, clock or source of randomness, and a component built with this SDK does not import any.
-//! `println!`, `eprintln!` and panic messages reach the log on `wasm32-wasip1`; on `wasm32-unknown-unknown` only
-//! panics and [`log`] do. Anything that asks for the time or for random bytes panics; on `wasm32-wasip1` that includes
+//! # What a plugin can use
+//! A plugin can use its bundle's models ([`Graph`]), the terms of the call ([`call`]) and the operator's log ([`log`]).
+//! There is no file system, network, clock or source of randomness, and a component built with this SDK imports none.
+//! On `wasm32-wasip1`, `println!`, `eprintln!` and panic messages go to the log. On `wasm32-unknown-unknown`, only panic
+//! messages and [`log`] do. Code that needs the time or random bytes panics. On `wasm32-wasip1` that includes
 //! `std::collections::HashMap::new`, so use a `BTreeMap`, or a map with a hasher of your choice.
 //!
 //! # One instance, one call
-//! The host starts a fresh instance for every call, so nothing in a `static` outlives the call, and freed memory is
-//! never needed again: [`plugin!`] installs an allocator that only moves forward ([`arena`]).
+//! The host starts a fresh instance for every call, so nothing in a `static` outlives the call. Freed memory is rarely
+//! needed again, so [`plugin!`] installs an allocator that only moves forward ([`arena`]).
 //!
 //! # Which target
-//! `wasm32-wasip1` is the one to prefer. `wasm32-unknown-unknown` works too. `wasm32-wasip2` works, but its linker adds
-//! a dozen `wasi:*` imports that the plugin never asked for, all of which the host has to grant.
+//! Prefer `wasm32-wasip1`. `wasm32-unknown-unknown` works too. `wasm32-wasip2` works, but its linker adds a dozen
+//! `wasi:*` imports that the plugin does not need and the host must grant.
 
 #![warn(missing_docs)]
 
@@ -73,7 +73,7 @@ pub use tensor::Tensor;
 
 include!(concat!(env!("OUT_DIR"), "/bind.rs"));
 
-/// What the macros expand to; not for use by hand.
+/// Used by the macros. Not part of the public API.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::panic::install;

@@ -1,5 +1,5 @@
-//! Lines for the operator's log. The host stamps each with the call, cuts long lines and drops what is too much, so a
-//! plugin need not hold back; but a caller's data does not belong in a log.
+//! Lines for the operator's log. The host adds the call to each line, cuts long lines and drops lines above a limit, so a
+//! plugin need not limit itself. Do not log callers' data.
 //!
 //! ```no_run
 //! use hospes_sdk::log;
@@ -10,7 +10,7 @@
 
 use crate::bindings::hospes::plugin::logging;
 
-/// How much a line matters, least first.
+/// The level of a line, the least important first.
 ///
 /// ```
 /// use hospes_sdk::log::Level;
@@ -21,13 +21,13 @@ use crate::bindings::hospes::plugin::logging;
 pub enum Level {
     /// Every step.
     Trace,
-    /// What a developer of the plugin wants to see.
+    /// Information for the plugin's developers.
     Debug,
-    /// What happened.
+    /// Normal events.
     Info,
-    /// What may be wrong.
+    /// Possible problems.
     Warn,
-    /// What is wrong.
+    /// Errors.
     Error,
 }
 

@@ -1,11 +1,11 @@
-//! The one macro that a plugin needs.
+//! The macro that every plugin uses.
 
-/// Makes this crate a plugin: binds the world `$world` (`package/world`) from the crate's folder `wit/`, makes the trait `Guest` with its
-/// functions and the macro `export!`, sends panic messages to the host's log, and installs the [`arena`](crate::arena)
-/// allocator. Call it once, at the root of the crate.
+/// Makes this crate a plugin. It generates bindings for the world `$world` (`package/world`) in the crate's folder `wit/`, with the trait
+/// `Guest` for its functions and the macro `export!`. It also sends panic messages to the host's log and installs the
+/// [`arena`](crate::arena) allocator. Call it once, at the root of the crate.
 ///
-/// `hospes:plugin` and `wasi:nn` come with the SDK: the folder holds only the plugin's own WIT. Types that the world
-/// takes from them are the SDK's [`bindings`](crate::bindings).
+/// The SDK contains `hospes:plugin` and `wasi:nn`, so the folder contains only the plugin's own WIT. Types that the world
+/// uses from these packages are those in [`bindings`](crate::bindings).
 ///
 /// ```
 /// hospes_sdk::plugin!("acme:doubling/doubling");
@@ -22,7 +22,7 @@
 /// # fn main() {}
 /// ```
 ///
-/// A plugin that frees much and allocates again keeps Rust's usual allocator:
+/// A plugin that often frees and reallocates memory can keep Rust's default allocator:
 ///
 /// ```
 /// hospes_sdk::plugin!("acme:doubling/doubling", default_allocator);
@@ -40,7 +40,7 @@ macro_rules! plugin {
     ($world:literal, default_allocator) => {
         $crate::__bind!($world);
 
-        // The generated exports run the module's constructors before anything else.
+        // The generated exports run the module's constructors first.
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             extern "C" fn install() {

@@ -1,10 +1,10 @@
-//! Tensors. A [`Tensor`] is a handle: its elements are the host's, and only [`Tensor::to_vec`] brings them into the
-//! guest's memory.
+//! Tensors. A [`Tensor`] is a handle. The host has the elements, and only [`Tensor::to_vec`] copies them into the guest's
+//! memory.
 
 use crate::bindings::wasi::nn::tensor as nn;
 use crate::{Element, ElementType, Error, ErrorKind};
 
-/// A tensor that the host holds.
+/// A tensor in the host's memory.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), hospes_sdk::Error> {
@@ -78,7 +78,7 @@ impl Tensor {
             let message = format!("the tensor's elements are {seen}, not {}", T::TYPE);
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
-        // A host that sends part of an element is at fault; the elements before it are still right.
+        // If the host sends part of an element, that is its fault. The elements before it are still correct.
         let bytes = self.0.data();
         Ok(bytes.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect())
     }

@@ -1,4 +1,4 @@
-//! Turns the names of the model's classes into a Rust constant, so that a call reads no JSON.
+//! Turns the names of the model's classes into a Rust constant, so that a call need not parse JSON.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;

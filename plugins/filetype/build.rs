@@ -1,4 +1,4 @@
-//! Turns the model's configuration and its table of content types into Rust constants, so that a call reads no JSON.
+//! Turns the model's configuration and its table of content types into Rust constants, so that a call need not parse JSON.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -7,7 +7,7 @@ use std::{env, fs};
 
 use serde_json::Value;
 
-/// Types that a rule can answer, whatever the model's labels are.
+/// Types that a rule can return, whatever the model's labels are.
 const RULES: [&str; 3] = ["empty", "txt", "unknown"];
 
 fn main() {
@@ -30,7 +30,7 @@ fn read(path: &Path) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// The sizes that say what the model is shown.
+/// The sizes of the model's input.
 fn constants(out: &mut String, config: &Value) {
     assert_eq!(config["mid_size"], 0, "this plugin shows a model the beginning and the end");
     assert_eq!(config["use_inputs_at_offsets"], false, "this plugin reads no fixed offsets");
@@ -45,7 +45,7 @@ fn constants(out: &mut String, config: &Value) {
     }
 }
 
-/// The content types, and for each of the model's labels the type that is answered and from which score on.
+/// The content types, and for each label of the model the returned type and the minimum score.
 fn kinds(out: &mut String, config: &Value, known: &Value) {
     let labels: Vec<&str> = config["target_labels_space"]
         .as_array()
@@ -84,7 +84,7 @@ fn kinds(out: &mut String, config: &Value, known: &Value) {
     writeln!(out, "];").unwrap();
 }
 
-/// One content type; what the table leaves open is filled in as Magika does it.
+/// One content type. Values that are missing in the table get Magika's defaults.
 fn kind(out: &mut String, name: &str, info: &Value) {
     let is_text = info["is_text"].as_bool().unwrap_or_else(|| panic!("`{name}` is not described"));
     let mime = if is_text { "text/plain" } else { "application/octet-stream" };

@@ -1,4 +1,4 @@
-/* Tells three kinds of iris apart, in C: the host computes the model, everything around it is here. */
+/* Tells three kinds of iris apart, in C. The host runs the model; the code around it is here. */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 
 static const char *const NAMES[KINDS] = {"setosa", "versicolor", "virginica"};
 
-/* Moves the host's own words into `err`. */
+/* Moves the host's error message into `err`. */
 static bool fail(wasi_nn_errors_own_error_t error, flower_string_t *err) {
     wasi_nn_errors_method_error_data(wasi_nn_errors_borrow_error(error), err);
     wasi_nn_errors_error_drop_own(error);
@@ -36,7 +36,7 @@ static bool compute(wasi_nn_inference_list_named_tensor_t *inputs,
     return computed || fail(error, err);
 }
 
-/* Whether a text of the interface is the same as one of ours. */
+/* Whether a string of the interface equals a C string. */
 static bool is(flower_string_t text, const char *wanted) {
     return text.len == strlen(wanted) && memcmp(text.ptr, wanted, text.len) == 0;
 }
@@ -46,7 +46,7 @@ static int likelier(const void *a, const void *b) {
     return (x < y) - (x > y);
 }
 
-/* The scores as labels, the likeliest first. Takes the tensor's bytes. */
+/* The scores as labels, the most likely first. Takes the tensor's bytes. */
 static void label(wasi_nn_tensor_tensor_data_t scores, flower_list_label_t *ret) {
     ret->len = KINDS;
     ret->ptr = calloc(KINDS, sizeof(flower_label_t));
@@ -94,7 +94,7 @@ bool exports_flower_classify(flower_list_f32_t *measurements, flower_list_label_
 bool exports_hospes_plugin_inference_infer(
     exports_hospes_plugin_inference_list_named_tensor_t *inputs,
     exports_hospes_plugin_inference_list_named_tensor_t *ret, flower_string_t *err) {
-    /* The interface's named tensors are those of wasi:nn under another name. */
+    /* The interface's named tensors are those of wasi:nn with another name. */
     return compute((wasi_nn_inference_list_named_tensor_t *)inputs,
                    (wasi_nn_inference_list_named_tensor_t *)ret, err);
 }

@@ -1,4 +1,4 @@
-// Tells three kinds of iris apart, in JavaScript: the host computes the model, everything around it is here.
+// Tells three kinds of iris apart, in JavaScript. The host runs the model; the code around it is here.
 
 import { loadByName } from "wasi:nn/graph@0.2.0-rc-2024-10-28";
 import { Tensor } from "wasi:nn/tensor@0.2.0-rc-2024-10-28";

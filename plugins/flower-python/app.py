@@ -1,4 +1,4 @@
-"""Tells three kinds of iris apart, in Python: the host computes the model, everything around it is here."""
+"""Tells three kinds of iris apart, in Python. The host runs the model; the code around it is here."""
 
 import struct
 

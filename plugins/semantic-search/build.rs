@@ -1,4 +1,4 @@
-//! Sorts the vocabulary into tables that are searched where they lie: a call starts afresh and must not build a map first.
+//! Sorts the vocabulary into tables that are searched in place. Each call is a fresh instance, and should not have to build a map.
 
 use std::path::PathBuf;
 use std::{env, fs};
@@ -19,7 +19,7 @@ fn main() {
     table(&folder, "words", words.collect());
 }
 
-/// Writes the texts in order, one after the other, and for each its end and its identifier, little-endian.
+/// Writes the texts in order, one after the other. For each it writes its end and its identifier, little-endian.
 fn table(folder: &std::path::Path, name: &str, mut tokens: Vec<(usize, &str)>) {
     tokens.sort_by_key(|(_, token)| *token);
     let (mut text, mut index) = (String::new(), Vec::new());

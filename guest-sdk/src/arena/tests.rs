@@ -5,7 +5,7 @@
 
 use super::*;
 
-/// Memory for one test: leaked, as an instance's is until it ends.
+/// Memory for one test. It is leaked, as an instance's memory is until the call ends.
 fn leaked(bytes: usize) -> Option<usize> {
     Some(Vec::leak(vec![0_u8; bytes]).as_mut_ptr().expose_provenance())
 }

@@ -1,4 +1,4 @@
-"""Needs no host, so it can be tested alone."""
+"""Does not need a host, so it can be tested alone."""
 
 
 def greeting(name: str) -> str:

@@ -1,5 +1,5 @@
-//! Says what a picture shows: decodes it ([`picture`]), brings its centre to the model's size ([`resample`]), and names the
-//! classes with the highest scores ([`ranking`]).
+//! Classifies a picture: decodes it ([`picture`]), resizes its centre for the model ([`resample`]), and returns the classes
+//! with the highest scores ([`ranking`]).
 
 use hospes_sdk::{Graph, Tensor};
 

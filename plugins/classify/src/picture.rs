@@ -1,5 +1,5 @@
-//! Decodes pictures that nobody vetted. The size that a picture claims is checked before memory is taken for it, so that a
-//! small file cannot unfold into more than [`PIXELS_MAX`].
+//! Decodes untrusted pictures. The size in a picture's header is checked before memory is allocated for it, so that a small
+//! file cannot expand to more than [`PIXELS_MAX`].
 
 use std::fmt;
 use std::io::Cursor;
@@ -9,17 +9,17 @@ use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
-/// Most pixels in a picture: 4096 x 4096. A progressive JPEG of that size takes 150 MB while it is decoded.
+/// Maximum pixels of a picture: 4096 x 4096. Decoding a progressive JPEG of that size takes 150 MB.
 pub(crate) const PIXELS_MAX: u64 = 1 << 24;
 
-/// Bytes behind the last pixel, so that four can be read wherever a pixel starts.
+/// Extra bytes after the last pixel, so that four bytes can be read at every pixel.
 pub(crate) const SLACK_BYTES: usize = 3;
 
-/// A decoded picture: rows from the top, without gaps.
+/// A decoded picture: rows from top to bottom, without gaps.
 pub(crate) struct Picture {
     pub(crate) width: usize,
     pub(crate) height: usize,
-    /// Bytes from one pixel to the next: 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha.
+    /// Bytes per pixel: 1 for grey, 2 for grey and alpha, 3 for RGB, 4 for RGB and alpha.
     pub(crate) step: usize,
     /// The pixels, and then [`SLACK_BYTES`] zeros.
     pub(crate) bytes: Vec<u8>,
@@ -32,7 +32,7 @@ pub(crate) enum PictureError {
     Format,
     /// It claims more than [`PIXELS_MAX`].
     TooLarge { width: u64, height: u64 },
-    /// It is damaged, or a kind that the decoder does not know.
+    /// It is damaged, or of a kind that the decoder does not support.
     Broken { format: &'static str, why: String },
 }
 
@@ -70,7 +70,7 @@ fn jpeg(file: Vec<u8>) -> Result<Picture, PictureError> {
         format: "JPEG",
         why: e.to_string(),
     };
-    // The format's own limit; what counts is the product, which is checked below.
+    // The format's own limit. The limit on the product is checked below.
     let side_max = usize::from(u16::MAX);
     let options = DecoderOptions::default()
         .set_max_width(side_max)
@@ -89,7 +89,7 @@ fn jpeg(file: Vec<u8>) -> Result<Picture, PictureError> {
 fn png(file: Vec<u8>) -> Result<Picture, PictureError> {
     let broken = |e: png::DecodingError| PictureError::Broken { format: "PNG", why: e.to_string() };
     let mut decoder = png::Decoder::new(Cursor::new(file));
-    // Texts and colour profiles are compressed too, and nobody here reads them.
+    // Skips text and colour profiles, which are compressed too and not needed.
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
     decoder.set_transformations(png::Transformations::normalize_to_color8());

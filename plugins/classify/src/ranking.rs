@@ -2,13 +2,13 @@
 
 include!(concat!(env!("OUT_DIR"), "/labels.rs"));
 
-/// How many classes are named.
+/// The number of classes in the result.
 pub(crate) const BEST: usize = 5;
 
-/// Number, name and probability of the classes with the highest logits, best first; the lower number first among equals.
+/// Number, name and probability of the classes with the highest logits, best first. Equal classes are in the order of their numbers.
 ///
 /// # Errors
-/// If there are not as many logits as classes: then the bundle holds another model.
+/// If the numbers of logits and classes differ, because the bundle contains another model.
 pub(crate) fn best(logits: &[f32]) -> Result<[(u32, &'static str, f32); BEST], String> {
     if logits.len() != LABELS.len() {
         let (seen, wanted) = (logits.len(), LABELS.len());
@@ -19,7 +19,7 @@ pub(crate) fn best(logits: &[f32]) -> Result<[(u32, &'static str, f32); BEST], S
     order.select_nth_unstable_by(BEST - 1, descending);
     order[..BEST].sort_unstable_by(descending);
 
-    // A thousand small shares: added in f32, the fifth digit would be wrong already.
+    // Added in f64: in f32, the sum of a thousand small terms would be wrong in the fifth digit.
     let highest = logits[order[0]];
     let share = |logit: f32| f64::from(logit - highest).exp();
     let sum: f64 = logits.iter().map(|&logit| share(logit)).sum();

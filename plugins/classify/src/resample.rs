@@ -1,21 +1,21 @@
-//! Brings the centre of a picture to the model's input: a square seven eighths as wide as the picture's shorter side, resized
-//! with the bicubic filter as Pillow does it, bit for bit, and scaled to `(v - 127) / 128`.
+//! Converts the centre of a picture to the model's input. The centre is a square with seven eighths of the shorter side. It is
+//! resized with the bicubic filter, bit for bit like Pillow, and scaled to `(v - 127) / 128`.
 //!
-//! The weights are fixed-point numbers and the picture is rounded to bytes between the two passes, as Pillow's are. The
-//! inner loops are over whole rows or four lanes: a loop over single bytes would cost several times as much in a guest.
+//! As in Pillow, the weights are fixed-point numbers, and the picture is rounded to bytes between the two passes. The inner
+//! loops work on whole rows or four lanes. In a guest, a loop over single bytes would take several times as long.
 
 use crate::picture::Picture;
 
 /// Width and height of the model's input, in pixels.
 pub(crate) const SIDE: usize = 224;
 
-/// Of the shorter side, this share is seen.
+/// The part of the shorter side that the model gets.
 const SEEN: f64 = 224.0 / 256.0;
 
-/// Pixels that the filter reaches to each side, at the scale of whichever picture is smaller.
+/// The filter's radius in pixels, at the scale of the smaller picture.
 const REACH: f64 = 2.0;
 
-/// The weights' binary places: 8 bits for a byte and 2 for weights beyond 1 stay free of 32.
+/// The fractional bits of a weight. Of 32 bits, 8 are for a byte and 2 for weights greater than 1.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
 const HALF: i32 = 1 << (PRECISION_BITS - 1);
 
@@ -60,7 +60,7 @@ struct Taps {
     weights: Vec<i32>,
 }
 
-/// For each of the [`SIDE`] pixels of a resized row or column of `size` pixels, what it is made of.
+/// The source pixels and weights for each of the [`SIDE`] pixels of a resized row or column of `size` pixels.
 fn taps(size: usize) -> Vec<Taps> {
     let scale = size as f64 / SIDE as f64;
     let stretch = scale.max(1.0);
@@ -76,7 +76,7 @@ fn taps(size: usize) -> Vec<Taps> {
             let sum: f64 = exact.iter().sum();
             let fixed = |weight: &f64| {
                 let scaled = weight / sum * f64::from(1 << PRECISION_BITS);
-                // Half away from zero, then towards zero.
+                // Adds one half away from zero, then truncates towards zero.
                 (scaled + 0.5_f64.copysign(scaled)) as i32
             };
             Taps { first, weights: exact.iter().map(fixed).collect() }
@@ -97,8 +97,8 @@ fn bicubic(x: f64) -> f64 {
     }
 }
 
-/// Resizes one row of pixels and puts its colours side by side. Four bytes are read for every pixel, whatever its size; the
-/// lanes that belong to the next one are dropped at the end.
+/// Resizes one row of pixels and separates its colours. Reads four bytes for every pixel, whatever its size. The lanes that
+/// belong to the next pixel are dropped at the end.
 fn narrow_row(row: &[u8], step: usize, taps: &[Taps], out: &mut [u8]) {
     let (red, rest) = out.split_at_mut(SIDE);
     let (green, blue) = rest.split_at_mut(SIDE);
@@ -119,7 +119,7 @@ fn narrow_row(row: &[u8], step: usize, taps: &[Taps], out: &mut [u8]) {
     }
 }
 
-/// From fixed point to 0..=255.
+/// Converts fixed point to 0..=255.
 fn to_byte(sum: i32) -> i32 {
     (sum >> PRECISION_BITS).clamp(0, 255)
 }

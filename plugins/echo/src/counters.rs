@@ -1,4 +1,4 @@
-//! Resources of the plugin's own.
+//! The plugin's own resources.
 
 use std::cell::Cell;
 
@@ -7,10 +7,10 @@ use super::exports::hospes::echo::counters::{
 };
 use super::{Echo, Tensor};
 
-/// Where a counter is.
+/// The current number of a counter.
 pub struct Position(Cell<i64>);
 
-/// What a scale compares with, in bytes and at least one, and what it adds.
+/// The unit of a scale, in bytes and at least one, and the number that it adds.
 pub struct Unit {
     bytes: i64,
     zero: i64,

@@ -1,4 +1,4 @@
-//! Gives back what it gets, of every type. The host's tests call it to see that nothing is lost between JSON and a guest.
+//! Returns its arguments, of every type. The host's tests use it to check that nothing is lost between JSON and a guest.
 
 #![allow(clippy::too_many_arguments, reason = "it has a function of many, to be tested")]
 

@@ -1,5 +1,5 @@
-//! Says what type a file has, with Magika's model and Magika's rules: what the model is shown ([`window`]), when it is not
-//! asked at all, and when it is not believed ([`verdict`]).
+//! Finds the type of a file with Magika's model and Magika's rules. The rules say which bytes the model gets and when it is not
+//! used ([`window`]), and when its result is not trusted ([`verdict`]).
 
 use hospes_sdk::{Graph, Tensor};
 

@@ -1,4 +1,4 @@
-//! What is answered for the model's scores: its best label, unless another one stands for it or its score is too low.
+//! The result for the model's scores: its best label, unless another type replaces it or its score is too low.
 
 include!(concat!(env!("OUT_DIR"), "/magika.rs"));
 
@@ -16,15 +16,15 @@ pub(crate) struct Kind {
 /// One of the model's labels.
 #[derive(Debug)]
 pub(crate) struct Label {
-    /// The type of that name.
+    /// The type with the label's name.
     own: &'static Kind,
-    /// The type that is answered for it.
+    /// The type that is returned for it.
     answer: &'static Kind,
-    /// The score from which on it is believed. Compared in double precision, as Magika does: 0.9 has no exact `f32`.
+    /// The minimum score for this label. It is compared in double precision, as in Magika, because 0.9 has no exact `f32`.
     score_min: f64,
 }
 
-/// What was found out about a file.
+/// The result for a file.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Finding {
     pub(crate) kind: &'static Kind,
@@ -33,15 +33,15 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
-    /// The file's size or emptiness decided; the model was not asked.
+    /// The result of a rule on the file's size or content, without the model.
     pub(crate) fn by_rule(kind: &'static Kind) -> Self {
         Self { kind, score: 1.0, model_label: None }
     }
 
-    /// The model gave these scores, one for each label.
+    /// The result for the model's scores, one for each label.
     ///
     /// # Errors
-    /// If there are not as many scores as labels: then the bundle holds another model.
+    /// If the numbers of scores and labels differ, because the bundle contains another model.
     pub(crate) fn by_model(scores: &[f32]) -> Result<Self, String> {
         if scores.len() != LABELS.len() {
             let (seen, wanted) = (scores.len(), LABELS.len());
@@ -56,7 +56,7 @@ impl Finding {
         }
         let kind = match f64::from(score) >= label.score_min {
             true => label.answer,
-            // Text against bytes is something that the model gets right even when it is unsure of the rest.
+            // The model distinguishes text from other bytes reliably, even if it is unsure of the type.
             false if label.answer.is_text => TXT,
             false => UNKNOWN,
         };
@@ -68,7 +68,7 @@ impl Finding {
 mod tests {
     use super::*;
 
-    /// Scores of which `label` has the highest.
+    /// Scores in which `label` has the highest.
     fn scores(label: &str, score: f32) -> Vec<f32> {
         let rest = (1.0 - score) / LABELS.len() as f32;
         LABELS.iter().map(|l| if l.own.label == label { score } else { rest }).collect()
@@ -92,14 +92,14 @@ mod tests {
         assert_eq!(answer("pdf", 0.5), "pdf");
         assert_eq!(answer("pdf", 0.4999), "unknown");
         assert_eq!(answer("python", 0.4999), "txt");
-        // Markdown has a threshold of its own, 0.75.
+        // Markdown has its own threshold, 0.75.
         assert_eq!(answer("markdown", 0.75), "markdown");
         assert_eq!(answer("markdown", 0.7499), "txt");
     }
 
     #[test]
     fn thresholds_are_compared_in_double_precision() {
-        // The `f32` nearest to 0.9 lies below it.
+        // The `f32` nearest to 0.9 is less than 0.9.
         assert_eq!(answer("sql", 0.9), "txt");
         assert_eq!(answer("sql", 0.9001), "sql");
     }

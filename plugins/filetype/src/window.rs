@@ -1,20 +1,20 @@
-//! What the model is shown of a file: its first and its last bytes without the white space around them, as numbers, with a
-//! number of its own (256) where there is no byte. Files with too little in them are decided here, without the model.
+//! The model's input for a file: its first and last bytes without surrounding white space, as numbers. A special number (256)
+//! stands for a missing byte. Files with too little content get their result here, without the model.
 
 use crate::verdict::{
     BEGINNING_TOKENS, BLOCK_BYTES, BYTES_MIN, EMPTY, END_TOKENS, Kind, PADDING, TXT, UNKNOWN,
 };
 
-/// What is to be done about a file.
+/// How to find a file's type.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Window {
-    /// There is too little in the file for the model.
+    /// The file has too little content for the model.
     Decided(&'static Kind),
     /// The model's input.
     Tokens(Vec<i32>),
 }
 
-/// The window on `file`.
+/// The window of `file`.
 pub(crate) fn of(file: &[u8]) -> Window {
     if file.is_empty() {
         return Window::Decided(EMPTY);
@@ -31,13 +31,13 @@ pub(crate) fn of(file: &[u8]) -> Window {
 
     let mut tokens = Vec::with_capacity(BEGINNING_TOKENS + END_TOKENS);
     tokens.extend(beginning.iter().map(|&byte| i32::from(byte)));
-    // The beginning is padded behind, the end before: the two paddings meet.
+    // The first bytes are padded at their end, the last bytes at their beginning, so the two paddings are adjacent.
     tokens.resize(BEGINNING_TOKENS + END_TOKENS - end.len(), PADDING);
     tokens.extend(end.iter().map(|&byte| i32::from(byte)));
     Window::Tokens(tokens)
 }
 
-/// White space as Python's `bytes.strip` sees it. Rust's `is_ascii_whitespace` lacks the vertical tab.
+/// White space as in Python's `bytes.strip`. Rust's `is_ascii_whitespace` does not include the vertical tab.
 fn is_white(byte: &u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | 0x0B | 0x0C | b'\r')
 }
@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(decided(b"\xFF\xFE67567"), "unknown");
         assert_eq!(decided(b"          1234567"), "txt");
         assert_eq!(decided(&[b' '; 5000]), "txt");
-        // White space behind counts: only the front is stripped before the count.
+        // Trailing white space counts, because only leading white space is stripped before counting.
         assert_eq!(tokens(b"1234567\n").len(), BEGINNING_TOKENS + END_TOKENS);
     }
 
@@ -90,7 +90,7 @@ mod tests {
         let mut file = vec![b'\n'; BLOCK_BYTES];
         file.extend_from_slice(b"{\"a\": [1, 2, 3]}");
         assert_eq!(decided(&file), "txt");
-        // A character that the block's end cuts in two makes the block no text, as in Magika.
+        // If the end of the block splits a character, the block is not text, as in Magika.
         let mut file = vec![b' '; BLOCK_BYTES - 1];
         file.extend_from_slice("é and more text".as_bytes());
         assert_eq!(decided(&file), "unknown");
@@ -101,7 +101,7 @@ mod tests {
         let file = b"  \x0B\x0Cint main;\r\n\t";
         let inner = numbers(b"int main;");
         let seen = tokens(file);
-        // Each side is stripped only outwards, and each sees the whole of a short file.
+        // Only the outer side of each block is stripped, and for a short file both blocks contain the whole file.
         let beginning = numbers(b"int main;\r\n\t");
         let end = numbers(b"  \x0B\x0Cint main;");
         assert_eq!(seen[..beginning.len()], beginning);

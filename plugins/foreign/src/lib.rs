@@ -1,5 +1,5 @@
-//! A component as somebody writes it who knows wasi-nn and not this host: plain `wit-bindgen`, tensors as bytes, the first
-//! output whatever its name, output on the console. It shows that such components run as they are.
+//! A component by an author who knows wasi-nn but not this host. It uses plain `wit-bindgen` and tensors as bytes, takes the
+//! first output whatever its name is, and prints to the console. It shows that such components run unchanged.
 
 use wasi::nn::graph::load_by_name;
 use wasi::nn::tensor::{Tensor, TensorType};

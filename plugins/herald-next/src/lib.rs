@@ -1,4 +1,4 @@
-//! A handler of WASI 0.3: it gives the body of a request back while it comes, and counts as long as somebody listens.
+//! A WASI 0.3 handler. It returns the body of a request while it arrives, and counts as long as the caller reads.
 
 use wasip3::http::client;
 use wasip3::http::types::{ErrorCode, Fields, Method, Request, Response, Scheme};
@@ -71,7 +71,7 @@ fn count(most: u64) -> StreamReader<u8> {
     reader
 }
 
-/// What becomes of a request to the outside.
+/// Reports the result of an outgoing request.
 async fn outside() -> String {
     let (_, trailers) = wit_future::new(|| Ok(None));
     let (request, _sent) = Request::new(Fields::new(), None, trailers, None);

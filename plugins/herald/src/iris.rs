@@ -1,4 +1,4 @@
-//! Tells kinds of iris apart.
+//! Distinguishes kinds of iris.
 
 use wasi::nn::graph::load_by_name;
 use wasi::nn::tensor::{Tensor, TensorType};

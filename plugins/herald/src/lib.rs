@@ -1,5 +1,5 @@
-//! A handler of `wasi:http` as somebody writes it who knows WASI and not this host. Besides telling kinds of iris apart it does,
-//! path by path, what the host's tests want to see the end of.
+//! A `wasi:http` handler by an author who knows WASI but not this host. It tells kinds of iris apart. Its other paths do what
+//! the host's tests need.
 
 mod iris;
 
@@ -78,7 +78,7 @@ fn begin(
     let body = response.body().expect("taken once");
     ResponseOutparam::set(out, Ok(response));
     let mut stream = body.write().expect("taken once");
-    // Whoever asked may have gone.
+    // The caller may have left.
     let written = write(&mut stream).and_then(|()| Write::flush(&mut stream));
     drop(stream);
     if written.is_ok() {
@@ -106,7 +106,7 @@ fn read(request: IncomingRequest) -> Vec<u8> {
     bytes
 }
 
-/// Gives each part of the body back as it comes.
+/// Returns each part of the body as it arrives.
 fn echo(request: IncomingRequest, out: ResponseOutparam) {
     let media = request.headers().get("content-type");
     let media =
@@ -125,7 +125,7 @@ fn echo(request: IncomingRequest, out: ResponseOutparam) {
     });
 }
 
-/// What the handler sees of a request.
+/// Describes what the handler sees of a request.
 fn describe(request: &IncomingRequest, out: ResponseOutparam) {
     let mut lines = vec![
         format!("method {:?}", request.method()),
@@ -142,7 +142,7 @@ fn describe(request: &IncomingRequest, out: ResponseOutparam) {
     page(out, "text/plain", &lines.join("\n"));
 }
 
-/// A line a number, each as soon as it is known.
+/// Writes one line per number, each as soon as it is known.
 fn count(out: ResponseOutparam, most: u64) {
     begin(out, 200, &[("content-type", "text/plain")], |body| {
         for number in 0..most {
@@ -153,7 +153,7 @@ fn count(out: ResponseOutparam, most: u64) {
     });
 }
 
-/// Headers that would speak for the whole site, and one that does not.
+/// Sets headers that affect the whole site, and one that does not.
 fn headers(out: ResponseOutparam) {
     let headers = [
         ("x-own", "kept"),
@@ -175,7 +175,7 @@ fn trailers(out: ResponseOutparam) {
     let _ = OutgoingBody::finish(body, Some(trailers));
 }
 
-/// What becomes of a request to the outside.
+/// Reports the result of an outgoing request.
 fn outside() -> String {
     let request = OutgoingRequest::new(Fields::new());
     let _ = request.set_scheme(Some(&Scheme::Http));

@@ -1,4 +1,4 @@
-//! Repeats what it is told, as streams of every kind. The host's tests call it to see what becomes of streams.
+//! Returns its arguments as streams of every kind. The host's tests use it to check streams.
 
 use exports::hospes::parrot::voices::{self, GuestVoice};
 use exports::hospes::plugin::chat::{self, Finish, Message, Options, Piece, Summary};
@@ -13,7 +13,7 @@ impl voices::Guest for Parrot {
     type Voice = Word;
 }
 
-/// What a voice says.
+/// The word that a voice repeats.
 struct Word(String);
 
 impl GuestVoice for Word {
@@ -149,7 +149,7 @@ fn tokens(text: &str) -> u32 {
     u32::try_from(text.split_whitespace().count()).unwrap_or(u32::MAX)
 }
 
-/// A word a token, up to a word that ends the answer or as many as are allowed.
+/// One token per word, up to a stop word or the maximum number of tokens.
 async fn repeat(mut writer: StreamWriter<Piece>, said: String, options: Options, prompt: u32) {
     let most = options.max_tokens.unwrap_or(u32::MAX);
     let (mut spoken, mut finish) = (0, Finish::Stop);

@@ -1,19 +1,19 @@
-//! Embeds texts with all-MiniLM-L6-v2: tokens ([`tokens`]), the model, and the mean of what it says of each token.
+//! Embeds texts with all-MiniLM-L6-v2: splits them into tokens ([`tokens`]), runs the model, and takes the mean of the tokens' vectors.
 
 use hospes_sdk::{Graph, Tensor};
 
 mod tokens;
 mod vocabulary;
 
-// What the model gives for a long text is some hundred kilobytes, which is let go before the next one.
+// The model's output for a long text is some hundred kilobytes, which are freed before the next text.
 hospes_sdk::plugin!("hospes:semantic-search/semantic-search", default_allocator);
 
 use exports::hospes::plugin::embeddings;
 
-/// Numbers of a vector.
+/// The length of a vector.
 const WIDTH: usize = 384;
 
-/// Most texts of one call.
+/// Maximum texts of one call.
 const TEXTS_MAX: usize = 2048;
 
 /// The plugin.
@@ -36,7 +36,7 @@ impl Guest for SemanticSearch {
             .zip(&documents)
             .map(|(document, (vector, _))| Hit { document, score: cosine(&question, vector) })
             .collect();
-        // Of equal ones the first.
+        // Equal documents keep their order.
         hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.document.cmp(&b.document)));
         hits.truncate(top as usize);
         Ok(hits)
@@ -45,10 +45,10 @@ impl Guest for SemanticSearch {
 
 export!(SemanticSearch);
 
-/// The vector of each text, and how many tokens it has.
+/// The vector of each text, and its number of tokens.
 ///
-/// One text at a time: the model's arithmetic scales with the largest number in its input, so that in a batch the vector of a
-/// text would depend on its neighbours.
+/// The model gets one text at a time. Its arithmetic scales with the largest number in its input, so in a batch the vector of a
+/// text would depend on the other texts.
 fn embed(texts: &[String]) -> Result<Vec<(Vec<f32>, usize)>, String> {
     if texts.len() > TEXTS_MAX {
         return Err(format!("{} texts, more than the {TEXTS_MAX} of one call", texts.len()));
@@ -90,7 +90,7 @@ fn unit(mut vector: Vec<f32>) -> Vec<f32> {
     vector
 }
 
-/// Of vectors of length 1.
+/// The cosine similarity of vectors of length 1.
 fn cosine(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }

@@ -1,16 +1,16 @@
 //! BERT's tokenizer for uncased models: cleans a text, splits it into words, and words into pieces of the vocabulary.
 //!
-//! Names of special tokens in a text, such as `[CLS]`, are text like any other: a text must not be able to speak for the tokenizer.
+//! Names of special tokens in a text, such as `[CLS]`, are ordinary text, so that a text cannot insert special tokens.
 
 use unicode_general_category::{GeneralCategory, get_general_category};
 use unicode_normalization::UnicodeNormalization as _;
 
 use crate::vocabulary::{piece, word};
 
-/// Most tokens of a text, the two around it included: what the model was trained with. What goes beyond is cut.
+/// Maximum tokens of a text, including the two around it, as in the model's training. Further tokens are cut.
 pub(crate) const TOKENS_MAX: usize = 256;
 
-/// Words of more characters are unknown, whatever they are made of.
+/// Longer words, in characters, become the unknown token.
 const WORD_CHARS_MAX: usize = 100;
 
 const UNKNOWN: i64 = 100;
@@ -31,11 +31,11 @@ pub(crate) fn of(text: &str) -> Vec<i64> {
     tokens
 }
 
-/// The words: runs of what is no space, with punctuation and Chinese characters each on their own.
+/// The words of a text. Each punctuation mark and each Chinese character is a word of its own.
 fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
-    // Enough characters for more tokens than are kept: what follows changes nothing.
+    // These characters are enough for more tokens than are kept, so the rest changes nothing.
     for c in text.chars().filter(|c| !is_dropped(*c)) {
         if is_chinese(c) {
             finish(&mut word, &mut words);
@@ -69,7 +69,7 @@ fn finish(word: &mut String, words: &mut Vec<String>) {
     }
 }
 
-/// The longest pieces of the vocabulary that make up the word, from its start; one unknown token if there are none.
+/// Splits a word into the longest pieces of the vocabulary, from its start. Returns the unknown token if that fails.
 fn pieces(text: &str, tokens: &mut Vec<i64>) {
     let before = tokens.len();
     if text.chars().count() > WORD_CHARS_MAX {
@@ -97,14 +97,14 @@ fn pieces(text: &str, tokens: &mut Vec<i64>) {
     }
 }
 
-/// Control characters, and what stands for a character that could not be read.
+/// Control characters, and the replacement character.
 fn is_dropped(c: char) -> bool {
     use GeneralCategory::{Control, Format, PrivateUse, Unassigned};
     let is_other = matches!(get_general_category(c), Control | Format | PrivateUse | Unassigned);
     c == '\0' || c == '\u{fffd}' || (is_other && !matches!(c, '\t' | '\n' | '\r'))
 }
 
-/// Accents, once they are apart from their letters.
+/// Accents, after they were separated from their letters.
 fn is_mark(c: char) -> bool {
     get_general_category(c) == GeneralCategory::NonspacingMark
 }
@@ -146,7 +146,7 @@ fn is_chinese(c: char) -> bool {
 mod tests {
     use super::*;
 
-    /// What the package `tokenizers` makes of the same texts, with the model's own tokenizer.json.
+    /// The result of the package `tokenizers` for the same texts, with the model's own tokenizer.json.
     const KNOWN: &str = include_str!("../tests/tokens.json");
 
     #[test]

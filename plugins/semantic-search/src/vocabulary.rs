@@ -1,6 +1,6 @@
-//! The vocabulary, as `build.rs` has sorted it.
+//! The vocabulary, sorted by `build.rs`.
 
-/// Texts in order, and where each ends.
+/// Texts in order, and the end of each.
 struct Table {
     text: &'static str,
     index: &'static [u8],
@@ -16,12 +16,12 @@ static PIECES: Table = Table {
     index: include_bytes!(concat!(env!("OUT_DIR"), "/pieces.bin")),
 };
 
-/// What begins a word, by its text.
+/// The piece with this text that begins a word.
 pub(crate) fn word(text: &str) -> Option<i64> {
     WORDS.find(text)
 }
 
-/// What goes on within a word, by its text without the `##`.
+/// The piece with this text, without the `##`, that continues a word.
 pub(crate) fn piece(text: &str) -> Option<i64> {
     PIECES.find(text)
 }

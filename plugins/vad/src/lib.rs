@@ -1,5 +1,5 @@
-//! Finds speech in recordings: reads the file ([`wav`]), asks the model about each 32 milliseconds ([`Listener`]), and makes
-//! stretches of its answers ([`stretches`]).
+//! Finds speech in recordings: reads the file ([`wav`]), runs the model for each 32 milliseconds ([`Listener`]), and turns the
+//! probabilities into segments ([`stretches`]).
 
 use hospes_sdk::__private::wit_bindgen::{self, StreamReader};
 use hospes_sdk::{Graph, Tensor};
@@ -12,7 +12,7 @@ use wav::Recording;
 
 hospes_sdk::plugin!("hospes:vad/vad", default_allocator);
 
-/// Numbers of the model's memory, for two layers.
+/// The size of the model's state, for two layers.
 const STATE: [usize; 3] = [2, 1, 128];
 
 /// The plugin.
@@ -27,7 +27,7 @@ impl Guest for Vad {
             let mut stretches = Stretches::new(recording.rate, recording.samples.len());
             let rate = f64::from(recording.rate);
             for window in recording.windows() {
-                // The answer has begun: a model that fails now can only end the call.
+                // The response has begun, so an error of the model can only end the call.
                 let chance = listener.hear(window).expect("the model answers");
                 if let Some((start, end)) = stretches.hear(chance) {
                     let segment = Segment { start: start as f64 / rate, end: end as f64 / rate };
@@ -54,13 +54,13 @@ impl Guest for Vad {
 
 export!(Vad);
 
-/// The model, and what it remembers of the recording so far.
+/// The model, and its state after the recording so far.
 struct Listener {
     model: Graph,
     rate: u32,
-    /// Stays with the host: it only goes from one computation to the next.
+    /// Stays in the host, because it only goes from one computation to the next.
     state: Tensor,
-    /// The end of the window before and the window, as the model wants them.
+    /// The end of the previous window and the window, which the model needs together.
     input: Vec<f32>,
     context: usize,
 }
@@ -77,7 +77,7 @@ impl Listener {
         })
     }
 
-    /// The chance of speech in the next window.
+    /// The probability of speech in the next window.
     fn hear(&mut self, window: &[f32]) -> Result<f32, String> {
         let length = self.input.len();
         self.input.copy_within(length - self.context.., 0);

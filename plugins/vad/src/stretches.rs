@@ -1,30 +1,30 @@
-//! Makes stretches of speech out of the chances of speech in each window, as Silero's own package does by default.
+//! Turns the probability of speech in each window into segments, as Silero's own package does by default.
 
-/// From which chance on somebody speaks, and below which nobody does; in between it goes on as it was.
+/// Speech begins at the first probability, and ends below the second. In between, the state does not change.
 const SPEAKS: f32 = 0.5;
 const SILENT: f32 = 0.35;
 
-/// What a stretch lasts at least, what a silence that ends it does, and how much is added on both sides; in milliseconds.
+/// The minimum duration of a segment, the minimum silence that ends it, and the padding on both sides, in milliseconds.
 const SPEECH_MS_MIN: u32 = 250;
 const SILENCE_MS_MIN: u32 = 100;
 const PADDING_MS: u32 = 30;
 
-/// Where speech begins and ends; counted in samples.
+/// Where speech begins and ends, in samples.
 pub struct Stretches {
     window: usize,
     samples: usize,
     speech_min: usize,
     silence_min: usize,
     padding: usize,
-    /// The beginning of the window that comes next.
+    /// The beginning of the next window.
     at: usize,
     began: Option<usize>,
-    /// Since when it has been silent within a stretch.
+    /// The beginning of the current silence in a segment.
     silent: Option<usize>,
 }
 
 impl Stretches {
-    /// Those of a recording of so many samples.
+    /// The segments of a recording with this many samples.
     pub fn new(rate: u32, samples: usize) -> Self {
         let of = |millis: u32| (rate * millis / 1000) as usize;
         Self {
@@ -39,7 +39,7 @@ impl Stretches {
         }
     }
 
-    /// Takes the chance of the next window; a stretch, if one has ended.
+    /// Takes the probability of the next window. Returns a segment if one has ended.
     pub fn hear(&mut self, chance: f32) -> Option<(usize, usize)> {
         let at = self.at;
         self.at += self.window;
@@ -56,13 +56,13 @@ impl Stretches {
         None
     }
 
-    /// The stretch that the recording ends in, if it does.
+    /// The last segment, if the recording ends in speech.
     pub fn end(&mut self) -> Option<(usize, usize)> {
         let began = self.began.take()?;
         self.stretch(began, self.samples)
     }
 
-    /// Two stretches are further apart than their paddings are long, so each is padded on its own.
+    /// Two segments are further apart than their paddings are long, so each is padded independently.
     fn stretch(&self, began: usize, end: usize) -> Option<(usize, usize)> {
         let is_speech = end.saturating_sub(began) > self.speech_min;
         is_speech
@@ -74,7 +74,7 @@ impl Stretches {
 mod tests {
     use super::*;
 
-    /// The stretches of chances, in windows of 512 samples at 16 kHz.
+    /// The segments for these probabilities, in windows of 512 samples at 16 kHz.
     fn of(chances: &[(f32, usize)]) -> Vec<(usize, usize)> {
         let windows: Vec<f32> =
             chances.iter().flat_map(|(chance, count)| vec![*chance; *count]).collect();
@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn speech_begins_and_ends_with_padding() {
         assert_eq!(of(&[(0.1, 10), (0.9, 20), (0.1, 10)]), [(5120 - 480, 15360 + 480)]);
-        // At both ends there is nothing to add.
+        // At both ends of the recording there is no room for padding.
         assert_eq!(of(&[(0.9, 20)]), [(0, 10240)]);
         assert!(of(&[(0.1, 50)]).is_empty());
         assert!(of(&[]).is_empty());
@@ -105,7 +105,7 @@ mod tests {
     fn in_between_it_goes_on_as_it_was() {
         assert!(of(&[(0.1, 5), (0.4, 30)]).is_empty());
         assert_eq!(of(&[(0.9, 5), (0.4, 30)]), [(0, 35 * 512)]);
-        // A silence that has begun goes on too.
+        // A silence that has begun also continues in between.
         assert_eq!(of(&[(0.9, 10), (0.1, 1), (0.4, 10), (0.1, 1)]), [(0, 10 * 512 + 480)]);
     }
 }

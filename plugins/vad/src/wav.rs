@@ -1,29 +1,29 @@
-//! Reads WAV files: what Microsoft's and IBM's RIFF of 1991 says of PCM.
+//! Reads WAV files with PCM, as in Microsoft's and IBM's RIFF of 1991.
 
-/// Most samples of a recording, of all channels: ten minutes of stereo at 48 kHz.
+/// Maximum samples of a recording in all channels: ten minutes of stereo at 48 kHz.
 const SAMPLES_MAX: usize = 2 * 48_000 * 600;
 
-/// A recording at a rate that the model knows.
+/// A recording at a rate that the model supports.
 #[derive(Debug, PartialEq)]
 pub struct Recording {
-    /// Samples a second: 8000 or 16000.
+    /// Samples per second: 8000 or 16000.
     pub rate: u32,
     /// From -1 to 1.
     pub samples: Vec<f32>,
 }
 
-/// Samples that the model hears at once: 32 milliseconds.
+/// Samples of a window, which the model gets at a time: 32 milliseconds.
 pub fn window(rate: u32) -> usize {
     if rate == 16_000 { 512 } else { 256 }
 }
 
 impl Recording {
-    /// Samples that the model hears at once.
+    /// Samples of a window.
     pub fn window(&self) -> usize {
         window(self.rate)
     }
 
-    /// The parts that the model hears one after the other; the last may be shorter.
+    /// The windows in order. The last may be shorter.
     pub fn windows(&self) -> impl Iterator<Item = &[f32]> {
         self.samples.chunks(self.window())
     }
@@ -42,7 +42,7 @@ pub fn read(file: &[u8]) -> Result<Recording, String> {
     while let Some((name, behind)) = rest.split_first_chunk::<4>() {
         let (size, behind) = behind.split_first_chunk::<4>().ok_or("a chunk has no size")?;
         let size = u32::from_le_bytes(*size) as usize;
-        // Programs that write to a pipe do not know how long the sound will be.
+        // Programs that write to a pipe do not know the length in advance.
         let body = behind.get(..size).or((name == b"data").then_some(behind));
         let body = body
             .ok_or_else(|| format!("a chunk of {size} bytes is cut off after {}", behind.len()))?;
@@ -51,7 +51,7 @@ pub fn read(file: &[u8]) -> Result<Recording, String> {
             b"data" => return format.ok_or("the sound comes before its format")?.decode(body),
             _ => {}
         }
-        // Chunks begin at even places.
+        // Chunks begin at even offsets.
         rest = behind.get(size + size % 2..).unwrap_or_default();
     }
     Err("the file has no sound".to_owned())
@@ -70,7 +70,7 @@ impl Format {
         let short = |at: usize| u16::from_le_bytes([fields[at], fields[at + 1]]);
         let rate = u32::from_le_bytes([fields[4], fields[5], fields[6], fields[7]]);
         let (codec, channels, bits) = (short(0), short(2), short(14));
-        // The second number says that the real one comes later; sound with it is PCM nearly always, and else noise.
+        // The second number says that the real format comes later. It is nearly always PCM. Otherwise, the samples are noise.
         if !matches!(codec, 1 | 0xfffe) || bits != 16 {
             return Err(format!("codec {codec} with {bits} bits: send PCM of 16 bits"));
         }

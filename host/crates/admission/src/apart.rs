@@ -1,4 +1,4 @@
-//! Parses callers' long documents off the serving threads, in fair turns.
+//! Parses callers' long documents on separate threads, which accounts share fairly.
 
 use tokio::task::{JoinError, spawn_blocking};
 
@@ -6,7 +6,7 @@ use super::fair::{Asker, FairTurns};
 use super::heavy::TurnError;
 use hospes_core::id::AccountName;
 
-/// Documents up to this size are parsed where they arrive: another thread would cost more.
+/// Documents up to this size are parsed on the serving thread, because handing them to another thread would cost more.
 pub const READ_HERE_BYTES_MAX: usize = 64 << 10;
 
 /// Why a document was not parsed.
@@ -40,7 +40,7 @@ impl Reader<'_> {
         }
         let turn = self.turns.take(&Asker::Account(self.account.clone())).await?;
         let read = spawn_blocking(move || {
-            // Held by the work, because the caller may leave.
+            // The work holds the turn, because the caller may leave.
             let _turn = turn;
             work()
         });

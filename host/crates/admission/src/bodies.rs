@@ -1,7 +1,8 @@
-//! Bytes of request bodies held at once: one budget per process, one per account, and one for all unauthenticated clients together.
+//! Limits the bytes of request bodies that are held at the same time: one budget per process, one per account, and one for all
+//! unauthenticated clients together.
 //!
-//! A body is charged before it is stored, and released when its last byte is dropped. Nobody takes the last of a shared budget: an account
-//! or an unauthenticated connection may grow while it then has at most three times what is left.
+//! A body is charged before it is stored, and released when its last byte is dropped. Nobody can use up a shared budget: an account or an
+//! unauthenticated connection may take more only if it then has at most three times what is left.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -27,12 +28,12 @@ pub struct BodyLimits {
 /// Who is charged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holder<'a> {
-    /// A request without a key on an authenticated connection. All of them have one share of the unauthenticated budget.
+    /// A request without a key on an authenticated connection. All such requests have one share of the unauthenticated budget.
     Stranger,
     /// One unauthenticated connection, with a share of the unauthenticated budget.
     Connection(&'a Own),
     Account(&'a AccountName),
-    /// Never refused: the operator's requests are small, and must work when nothing else does.
+    /// Never refused. The operator's requests are small, and must work when nothing else does.
     Operator,
 }
 
@@ -51,7 +52,7 @@ pub struct BodiesError {
     share: &'static str,
 }
 
-/// How shares are limited ([`may_hold`]), for whoever got no more.
+/// Explains the limit of a share ([`may_hold`]) in the error.
 const SHARE_SAID: &str = "; nobody gets more than three times what is left";
 
 /// The budgets of this host.
@@ -82,7 +83,7 @@ impl Budget {
         Arc::new(Self { setting, holder, max, used: AtomicU64::new(0) })
     }
 
-    /// Takes this many more for a holder that then has `own`; `own` is zero if there are no shares.
+    /// Takes `wanted` more bytes for a holder that then has `own`. `own` is zero if the budget has no shares.
     fn take(&self, wanted: u64, own: u64) -> Result<(), BodiesError> {
         let grown = |used| self.grown(used, wanted, own);
         let taken = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, grown);
@@ -95,7 +96,7 @@ impl Budget {
         grown.map(drop).ok_or_else(|| self.refused(wanted, own))
     }
 
-    /// Usage after taking this many more; `None` if that is not possible.
+    /// The use after taking `wanted` more bytes; `None` if that is not possible.
     fn grown(&self, used: u64, wanted: u64, own: u64) -> Option<u64> {
         let all = used.checked_add(wanted)?;
         let left = self.max.checked_sub(all)?;
@@ -126,13 +127,13 @@ const ACCOUNT_SETTING: &str = "api.account_bodies_bytes_max";
 
 const STRANGERS_SETTING: &str = "api.strangers_bytes_max";
 
-/// One unauthenticated connection's usage.
+/// The use of one unauthenticated connection.
 #[derive(Debug, Clone)]
 pub struct Own(Arc<Budget>);
 
 impl Default for Own {
     fn default() -> Self {
-        // All of them together decide the limit.
+        // There is no limit per connection, only for all of them together.
         Self(Budget::new(STRANGERS_SETTING, "a caller without a key", u64::MAX))
     }
 }
@@ -162,7 +163,7 @@ impl Bodies {
         (self.all.used(), self.strangers.used())
     }
 
-    /// An empty reservation of `holder`, to be grown.
+    /// An empty reservation for `holder`, which can grow.
     pub fn open(&self, holder: Holder<'_>) -> Held {
         let budgets = match holder {
             Holder::Operator => [None, None],
@@ -173,7 +174,7 @@ impl Bodies {
         Held { budgets, bytes: 0 }
     }
 
-    /// `bytes` for `holder`.
+    /// Reserves `bytes` for `holder`.
     ///
     /// # Errors
     /// [`BodiesError`] names the exhausted budget.
@@ -205,19 +206,19 @@ impl Bodies {
     }
 }
 
-/// Bytes of a budget. Dropping them releases them.
+/// Reserved bytes of a budget. They are released when dropped.
 #[must_use]
 pub struct Held {
-    /// The holder's usage, with the total that it is part of, if any.
+    /// The holder's own budget, and the shared budget that it is part of, if any.
     budgets: [Option<Arc<Budget>>; 2],
     bytes: u64,
 }
 
 impl Held {
-    /// Takes this many more.
+    /// Takes `bytes` more.
     ///
     /// # Errors
-    /// [`BodiesError`]; what was held stays held.
+    /// [`BodiesError`]; the bytes that were held stay held.
     pub fn grow(&mut self, bytes: u64) -> Result<(), BodiesError> {
         if bytes == 0 {
             return Ok(());
@@ -238,7 +239,7 @@ impl Held {
         Ok(())
     }
 
-    /// Whether this many more could be taken now. Announced bytes are not charged, because they may never come.
+    /// Checks that `bytes` more could be taken now. Announced bytes are only checked and not charged, because they may never arrive.
     ///
     /// # Errors
     /// [`BodiesError`], as [`Self::grow`] would.
@@ -252,7 +253,7 @@ impl Held {
         second.as_ref().map_or(Ok(()), |second| second.fits(bytes, own))
     }
 
-    /// Releases what exceeds this.
+    /// Releases all but `bytes`.
     pub fn shrink(&mut self, bytes: u64) {
         let more = self.bytes.saturating_sub(bytes);
         for budget in self.budgets.iter().flatten() {
@@ -266,12 +267,12 @@ impl Held {
         self.shrink(0);
     }
 
-    /// Bytes that are held.
+    /// The number of bytes that are held.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// The same bytes, released when the last share of them is dropped.
+    /// Ties the reservation to `bytes`. It is released when the last clone of them is dropped.
     pub fn keep(self, bytes: impl AsRef<[u8]> + Send + 'static) -> Bytes {
         Bytes::from_owner(Kept { bytes, _held: self })
     }
@@ -334,7 +335,7 @@ mod tests {
         let names = ["a1", "a2", "a3", "a4"].map(|name| name.parse().expect("a name"));
         let mut held: Vec<Held> =
             names.iter().map(|name| bodies.open(Holder::Account(name))).collect();
-        // Each takes as much as it can, concurrently.
+        // Each holder takes as much as it can, concurrently.
         for _ in 0..200 {
             held.iter_mut().for_each(|held| drop(held.grow(1)));
         }

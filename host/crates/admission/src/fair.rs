@@ -1,5 +1,5 @@
-//! Fair turns for scarce resources, such as threads that write to the disk. Clients share them by the time that their turns take, and
-//! accounts by weight. Waiting is limited in time and in number.
+//! Fair scheduling of scarce resources, such as threads that write to the disk. Accounts share the time of a resource in proportion to their
+//! weights. The number of waiters and the waiting time are limited.
 
 use std::hash::Hash;
 use std::num::NonZeroU32;
@@ -13,12 +13,12 @@ use super::share::may_take_more;
 use super::turns::{Ticket, Turn, Turns};
 use hospes_core::id::{AccountName, ById};
 
-/// Who asks for a turn. All unauthenticated clients together are one.
+/// Who asks for a turn. All unauthenticated clients together count as one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Asker {
     Stranger,
     Account(AccountName),
-    /// Never waits: the operator must get through when nothing else works.
+    /// Never waits. The operator must get through when nothing else works.
     Operator,
 }
 
@@ -32,12 +32,12 @@ impl Asker {
     }
 }
 
-/// The number of turns, and how to wait for them.
+/// The number of turns, and the limits on waiting for them.
 #[derive(Debug, Clone)]
 pub struct FairLine<K: Key = Asker> {
     /// Concurrent turns.
     pub turns: usize,
-    /// Concurrent turns of one account. From four on, some are left to others in any case: see [`may_take_more`].
+    /// Concurrent turns of one account. If there are at least four turns, [`may_take_more`] also leaves some to others.
     pub each_max: usize,
     /// Maximum waiters.
     pub waiting_max: usize,
@@ -45,11 +45,11 @@ pub struct FairLine<K: Key = Asker> {
     pub wait_max: Duration,
     /// Expected duration of a turn, corrected by the actual one.
     pub expected: Duration,
-    /// Shares other than 1.
+    /// Weights, where they are not 1.
     pub weights: ById<K, NonZeroU32>,
 }
 
-/// What to tell turns apart by.
+/// What distinguishes the parties that share turns, such as accounts.
 pub trait Key: Clone + Eq + Hash + Ord {}
 
 impl<K: Clone + Eq + Hash + Ord> Key for K {}
@@ -72,7 +72,7 @@ impl From<NoTurn> for TurnError {
     }
 }
 
-/// Turns at one kind of work.
+/// The turns of one kind of work.
 #[derive(Debug)]
 pub struct FairTurns<K: Key = Asker>(Arc<Shared<K>>);
 
@@ -89,13 +89,13 @@ struct Shared<K: Key> {
 #[derive(Debug)]
 struct State<K: Key> {
     free: usize,
-    /// An account stays in it after its turn, because most come back at once.
+    /// The turns that each account holds. Accounts stay here after their turn, because most come back soon.
     held: ById<K, usize>,
-    /// While turns are free, nobody who may take one waits here.
+    /// The waiters. While turns are free, only accounts that may not take one wait.
     line: Turns<K, oneshot::Sender<FairTurn<K>>>,
 }
 
-/// A turn. Dropping it passes it on.
+/// A turn. Dropping it gives it to the next waiter.
 #[must_use]
 #[derive(Debug)]
 pub struct FairTurn<K: Key = Asker>(
@@ -124,7 +124,7 @@ impl FairTurns {
 }
 
 impl<K: Key> FairTurns<K> {
-    /// All turns, free.
+    /// Creates the turns, all free.
     pub fn new(line: FairLine<K>) -> Self {
         let FairLine { turns, each_max, waiting_max, wait_max, expected, weights } = line;
         let line = Turns::new(weights);
@@ -133,12 +133,12 @@ impl<K: Key> FairTurns<K> {
         Self(Arc::new(Shared { turns, each_max, waiting_max, wait_max, expected_nanos, state }))
     }
 
-    /// Free turns.
+    /// The number of free turns.
     pub(super) fn free(&self) -> usize {
         self.0.lock().free
     }
 
-    /// Who waits.
+    /// The number of waiters.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
         self.0.lock().line.len()
@@ -157,7 +157,7 @@ impl<K: Key> FairTurns<K> {
         if let Ok(Ok(turn)) = tokio::time::timeout(waited, &mut place.turn).await {
             return Ok(turn);
         }
-        // It may have come at the last moment.
+        // The turn may have arrived at the last moment.
         place.give_up();
         let turns = self.0.turns;
         place.turn.try_recv().map_err(|_| NoTurn::Timeout { waited, turns })
@@ -239,14 +239,14 @@ impl<K: Key> Drop for Held<K> {
             let Some(Turn { key, waiter, .. }) = line.next_turn_of(may) else { return };
             state.take(&key);
             drop(state);
-            // A waiter that has just left gives it back by dropping it.
+            // If the waiter has just left, the turn is dropped here and so returned.
             let _ = waiter.send(shared.turn(key));
             state = shared.lock();
         }
     }
 }
 
-/// A place in the queue, given up when dropped, also when its owner stops waiting.
+/// A place in the queue. It is given up when dropped, for example because its owner has left.
 struct Place<'a, K: Key> {
     shared: &'a Shared<K>,
     key: K,
@@ -355,7 +355,7 @@ mod tests {
         }
         let order = order.lock().expect("whole");
         let of_zoe = order[..50].iter().filter(|name| **name == "zoe").count();
-        // It would be ten if all turns took the same time.
+        // It would be exactly ten if all turns took the same time.
         assert!((5..=15).contains(&of_zoe), "{order:?}");
     }
 

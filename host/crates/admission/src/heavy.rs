@@ -1,4 +1,4 @@
-//! Limits concurrency and rate of an account's heavy work, such as uploading a bundle or loading a model.
+//! Limits the concurrency and the rate of an account's heavy work, such as uploading a bundle or loading a model.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use hospes_core::id::AccountName;
 
-/// Why there is no turn.
+/// Why an account gets no turn.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TurnError {
     #[error("no turn came within {} s: {turns} others are at work; try again shortly", waited.as_secs())]
@@ -29,10 +29,10 @@ pub enum TurnError {
     TooOften { burst: u32, every: Duration, after: Duration },
 }
 
-/// Accounts remembered beyond the active ones.
+/// The number of inactive accounts that are remembered.
 const ACCOUNTS_KEPT: usize = 1024;
 
-/// State per account: made on first use, forgotten when unused.
+/// State per account. It is created on first use and dropped when unused.
 #[derive(Debug)]
 struct ByAccount<T>(Mutex<HashMap<AccountName, Arc<T>>>);
 
@@ -76,12 +76,12 @@ pub struct PerAccount {
 pub struct UnderWay(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
 impl PerAccount {
-    /// At most `max` at once, as in `setting`.
+    /// Permits `max` pieces of work at the same time. `setting` is the name of that limit.
     pub fn new(max: usize, setting: &'static str) -> Self {
         Self { max, setting, accounts: ByAccount::default() }
     }
 
-    /// One more of `account`.
+    /// Begins another piece of work of `account`.
     ///
     /// # Errors
     /// [`TurnError::TooMany`].
@@ -97,7 +97,7 @@ impl PerAccount {
     }
 }
 
-/// Limits the rate per account: a burst of `burst`, then one per interval.
+/// Limits the rate per account: a burst, and then one per interval.
 #[derive(Debug)]
 pub struct Rate {
     burst: u32,
@@ -110,7 +110,7 @@ impl Rate {
         Self { burst, every, accounts: ByAccount::default() }
     }
 
-    /// Counts once more.
+    /// Counts one more use by `account`.
     ///
     /// # Errors
     /// [`TurnError::TooOften`] says when to retry.
@@ -119,7 +119,7 @@ impl Rate {
         let idle = |paid: &Mutex<Instant>| *lock(paid) <= now;
         let paid = self.accounts.of(account, || Mutex::new(now), idle);
         let mut paid = lock(&paid);
-        // When the account is out of debt; at most the burst ahead of now.
+        // The time at which all uses are paid for. It may be ahead of now by the burst.
         let next = (*paid).max(now) + self.every;
         let ahead = (next - now).saturating_sub(self.every * self.burst);
         if !ahead.is_zero() {

@@ -1,7 +1,7 @@
-//! Decides whether a permitted call may start now, and shares other contended resources: turns, memory, and room for request bodies.
+//! Decides whether a permitted call may start now, and shares other contended resources: turns, memory, and space for request bodies.
 //!
-//! Refuses at once if the agreement's limits over all calls are reached: waiting does not help. Otherwise waits in a bounded queue, for a
-//! bounded time, for a free sandbox. Knows neither agreements nor guests nor HTTP.
+//! If one of the agreement's limits on all calls is reached, the call is refused at once, because waiting does not help. Otherwise it waits
+//! for a free sandbox, in a bounded queue and for a bounded time. This crate does not know agreements, guests or HTTP.
 
 pub mod apart;
 pub mod bodies;
@@ -55,7 +55,7 @@ fn until(ends: Option<Timestamp>) -> String {
     ends.map_or_else(String::new, |ends| format!("; it ends at {ends}"))
 }
 
-/// One way to count a call: a permission that permits it.
+/// A permission that permits a call, and under which the call can be counted.
 #[derive(Debug, Clone)]
 pub struct Allowance {
     /// The agreement's rule that permits the call.
@@ -64,7 +64,7 @@ pub struct Allowance {
     pub ledger: Arc<Ledger>,
     /// The maximum that the call may use under that rule.
     pub want: Want,
-    /// When the rule ends, for a caller who has used it up.
+    /// The end of the rule, which is shown to a caller who has used it up.
     pub ends: Option<Timestamp>,
 }
 
@@ -81,7 +81,7 @@ impl Admission {
     /// Reserves the call's maximum under the first of `allowances` that has enough left, then waits for a sandbox.
     ///
     /// # Errors
-    /// [`AdmissionError`] names the exhausted limit. Nothing is held then.
+    /// [`AdmissionError`] names the exhausted limit. Nothing stays reserved.
     pub async fn admit(
         slots: &Slots,
         account: &AccountName,

@@ -1,14 +1,14 @@
-//! Memory of guests and their tensors: limited in total, and no account takes all of it.
+//! Memory of guests and their tensors. It is limited in total, and no account can take all of it.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::share::may_take_more;
 use hospes_core::id::{AccountName, ById};
 
-/// Bytes reserved for each call from the start: small calls need no permission.
+/// Maximum bytes that are reserved for each call in advance, so that small calls never lack memory.
 const OWN_BYTES_MAX: usize = 1 << 20;
 
-/// Reserves use at most one part in this many of all memory.
+/// These reserves together use at most one part in this many of all memory.
 const OWN_PART: usize = 4;
 
 /// There is not enough memory left for this call.
@@ -21,7 +21,7 @@ pub struct MemoryExhausted {
     pub max: usize,
 }
 
-/// The limit of all calls together.
+/// The memory of all calls together.
 #[derive(Debug, Clone)]
 pub struct Memory(Arc<Shared>);
 
@@ -49,14 +49,14 @@ pub struct Allotment {
 }
 
 impl Memory {
-    /// `max` bytes for at most `calls` at once.
+    /// Creates `max` bytes of memory for at most `calls` concurrent calls.
     pub fn new(max: usize, calls: usize) -> Self {
         let own = (max / OWN_PART / calls.max(1)).min(OWN_BYTES_MAX);
         let state = State { free: max - own * calls, held: ById::default() };
         Self(Arc::new(Shared { max, own, state: Mutex::new(state) }))
     }
 
-    /// The memory of a new call of `account`: nothing yet.
+    /// The memory of a new call of `account`, initially empty.
     pub fn open(&self, account: &AccountName) -> Allotment {
         Allotment { memory: self.clone(), account: account.clone(), bytes: 0, shared: 0 }
     }
@@ -73,10 +73,10 @@ impl Memory {
 }
 
 impl Allotment {
-    /// Takes `bytes` more, all or nothing.
+    /// Takes `bytes` more, or nothing.
     ///
     /// # Errors
-    /// [`MemoryExhausted`] if there is not enough left, or not for this account.
+    /// [`MemoryExhausted`] if not enough is left, or not enough for this account.
     pub fn take(&mut self, bytes: usize) -> Result<(), MemoryExhausted> {
         let Shared { max, own, .. } = *self.memory.0;
         let wanted = self.bytes.saturating_add(bytes);
@@ -85,7 +85,7 @@ impl Allotment {
             let mut state = self.memory.lock();
             let held = state.held.get(&self.account).copied().unwrap_or(0);
             let left = state.free.checked_sub(more);
-            // As for sandboxes; but a single request may be large, so it counts as taken.
+            // The rule for sandboxes, but applied after taking: a single request may be large.
             let left = left.filter(|left| may_take_more(held.saturating_add(more) - 1, *left));
             state.free = left.ok_or(MemoryExhausted { wanted: bytes, max })?;
             state.held.insert(self.account.clone(), held + more);
@@ -147,7 +147,7 @@ mod tests {
     }
 
     proptest! {
-        /// Used and free bytes always add up, whatever calls of any accounts do.
+        /// Used and free bytes always add up to the total, whatever the calls do.
         #[test]
         fn bytes_are_counted_exactly(
             steps in proptest::collection::vec((0..6_usize, any::<bool>(), 0..300_usize), 1..200),

@@ -1,6 +1,6 @@
-//! Minimum speed of a peer: it may keep the host waiting for a grace period, and beyond that only at a minimum rate.
+//! The minimum speed of a peer. The host waits for a peer for a grace period, and longer only if the peer keeps a minimum rate.
 //!
-//! Only waiting for the peer counts, not the host's own time.
+//! Only the time of waiting for the peer counts, not the host's own time.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,33 +10,34 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use hospes_config as config;
 
-/// How long the host may be kept waiting.
+/// How long the host waits for a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
     /// The grace period.
     grace: Duration,
-    /// Bytes per second, on average, that earn more time.
+    /// The average bytes per second at which the peer gets more time.
     bytes_per_second_min: u64,
-    /// Maximum in total.
+    /// Maximum total wait.
     most: Duration,
-    /// Maximum at a stretch.
+    /// Maximum wait without progress.
     stretch: Duration,
 }
 
 impl Pace {
-    /// The pace of these settings, with `most` in total.
+    /// The pace of these settings, with a total wait of at most `most`.
     pub fn of(api: &config::Api, most: Duration) -> Self {
         let bytes_per_second_min = api.body_bytes_per_second_min.get() as u64;
         Self { grace: api.body_grace.min(most), bytes_per_second_min, most, stretch: most }
     }
 
-    /// The same for a peer whom a sandbox waits for: never longer than the grace period at a stretch, however much came before.
+    /// The pace for a peer that blocks a sandbox: the host never waits longer than the grace period without progress, however many bytes came
+    /// before.
     #[must_use]
     pub fn before_others(self) -> Self {
         Self { stretch: self.grace, ..self }
     }
 
-    /// How long the host waits in total for a peer that has moved this many bytes.
+    /// The total wait for a peer that has sent or received this many bytes.
     fn allowed(&self, bytes: u64) -> Duration {
         let earned = Duration::from_millis(bytes.saturating_mul(1000) / self.bytes_per_second_min);
         earned.clamp(self.grace, self.most.max(self.grace))
@@ -73,7 +74,7 @@ impl std::fmt::Display for TooSlow {
 
 impl std::error::Error for TooSlow {}
 
-/// Measures waiting time. Has a timer only while waiting.
+/// Measures the waiting time.
 #[derive(Debug)]
 pub struct Watch {
     pace: Pace,
@@ -88,7 +89,7 @@ impl Watch {
         Self { pace, bytes: 0, waited: Duration::ZERO, since: None, timer: None }
     }
 
-    /// Progress.
+    /// Records that the peer has sent or received `bytes`.
     pub fn moved(&mut self, bytes: u64) {
         if let Some(since) = self.since.take() {
             self.waited += since.elapsed();
@@ -96,12 +97,12 @@ impl Watch {
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    /// Starts afresh: no progress and no waiting so far.
+    /// Starts again, with no progress and no wait so far.
     pub fn again(&mut self) {
         (self.bytes, self.waited, self.since) = (0, Duration::ZERO, None);
     }
 
-    /// No progress. Ready when that has lasted too long.
+    /// Records that there is no progress. Ready when the wait has become too long.
     pub fn poll_wait(&mut self, context: &mut Context<'_>) -> Poll<TooSlow> {
         let allowed = self.pace.allowed(self.bytes);
         let begins = self.since.is_none();

@@ -1,6 +1,6 @@
-//! Sandboxes: the maximum of concurrent calls, and the queue for them.
+//! Sandboxes: their number limits concurrent calls, and calls queue for them.
 //!
-//! Accounts have fair turns ([`super::fair`]), by the time that their calls hold sandboxes. No account takes all of them: see
+//! Accounts share them fairly ([`super::fair`]), by the time that their calls hold sandboxes. No account can take all of them: see
 //! [`super::may_take_more`].
 
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -10,7 +10,7 @@ use super::AdmissionError;
 use super::fair::{FairLine, FairTurn, FairTurns, NoTurn};
 use hospes_core::id::{AccountName, ById};
 
-/// Expected duration of holding a sandbox, corrected by the actual one.
+/// Expected time for which a call holds a sandbox. It is corrected by the actual time.
 const HOLD_EXPECTED: Duration = Duration::from_millis(1);
 
 /// The sandboxes of this host.
@@ -20,11 +20,11 @@ pub struct Slots {
     turns: FairTurns<AccountName>,
 }
 
-/// A call's sandbox. Dropping it lets the next call in.
+/// A call's sandbox. Dropping it gives it to the next call.
 #[derive(Debug)]
 pub struct Slot(#[expect(dead_code, reason = "held for its drop")] FairTurn<AccountName>);
 
-/// The number of sandboxes, and how calls wait for them.
+/// The number of sandboxes, and the limits on waiting for them.
 #[derive(Debug, Clone)]
 pub struct Line {
     pub slots: NonZeroUsize,
@@ -32,12 +32,12 @@ pub struct Line {
     pub queue_length_max: usize,
     /// Maximum wait.
     pub queue_wait_max: Duration,
-    /// Shares of accounts other than 1.
+    /// Weights of accounts, where they are not 1.
     pub weights: ById<AccountName, NonZeroU32>,
 }
 
 impl Slots {
-    /// All sandboxes, free.
+    /// Creates the sandboxes' slots, all free.
     pub fn new(line: Line) -> Self {
         let Line { slots, queue_length_max, queue_wait_max, weights } = line;
         let slots = slots.get();
@@ -52,7 +52,7 @@ impl Slots {
         Self { slots, turns: FairTurns::new(line) }
     }
 
-    /// Free sandboxes.
+    /// The number of free sandboxes.
     pub fn free(&self) -> usize {
         self.turns.free()
     }

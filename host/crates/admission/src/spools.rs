@@ -1,4 +1,4 @@
-//! Disk space of running bundle uploads: limited in total, and no account takes all of it.
+//! Disk space of running bundle uploads. It is limited in total, and no account can take all of it.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -6,7 +6,7 @@ use super::heavy::TurnError;
 use super::share::may_hold;
 use hospes_core::id::{AccountName, ById};
 
-/// Limit for all uploads.
+/// The disk space for all uploads.
 #[derive(Debug, Clone)]
 pub struct Spools(Arc<Shared>);
 
@@ -33,28 +33,28 @@ pub struct Spooling {
 }
 
 impl Spools {
-    /// `max` bytes, as in `setting`.
+    /// Creates `max` bytes of space. `setting` is the name of that limit.
     pub fn new(max: u64, setting: &'static str) -> Self {
         let state = Mutex::new(State { free: max, held: ById::default() });
         Self(Arc::new(Shared { max, setting, state }))
     }
 
-    /// An upload by `account`, empty so far.
+    /// The space of a new upload by `account`, initially empty.
     pub fn open(&self, account: &AccountName) -> Spooling {
         Spooling { spools: self.clone(), account: account.clone(), bytes: 0 }
     }
 
-    /// Nothing panics while this is held.
+    /// Nothing panics while holding this lock.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
 impl Spooling {
-    /// Grows it to this many bytes in total.
+    /// Grows the space to `bytes` in total.
     ///
     /// # Errors
-    /// [`TurnError::NoRoom`] if there are not enough left, or not for this account: it gets at most three times what is then left.
+    /// [`TurnError::NoRoom`] if not enough is left, or not enough for this account, which gets at most three times what is then left.
     pub fn reach(&mut self, bytes: u64) -> Result<(), TurnError> {
         let more = bytes.saturating_sub(self.bytes);
         if more == 0 {

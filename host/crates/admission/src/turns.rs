@@ -1,8 +1,8 @@
-//! Fair queueing: who is next when several wait for the same resource and costs are known only afterwards.
+//! Fair queueing: decides who is next when several accounts wait for the same resource and the cost of a turn is only known afterwards.
 //!
-//! It guarantees what deficit round robin does: the resource is never idle while somebody waits, shares are proportional to weights, and
-//! differ by at most one quantum, here the most expensive single turn. Virtual time replaces rounds, so that wrong estimates and changing
-//! accounts need no rounds: each account has a time, which its costs advance; the waiting account with the earliest time is next.
+//! It has the guarantees of deficit round robin: the resource is never idle while somebody waits, and shares are proportional to weights. They
+//! differ by at most one quantum, which here is the most expensive single turn. Virtual time replaces rounds, so estimates may be wrong and
+//! accounts may come and go. Each account has a time, which its costs advance. The waiting account with the earliest time is next.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::hash::Hash;
@@ -10,25 +10,26 @@ use std::num::NonZeroU32;
 
 use hospes_core::id::ById;
 
-/// How far a cost of one moves an account of weight one. Costs are divided by weights, and this keeps the fractions.
+/// How far a cost of one advances the time of an account with weight one. Costs are divided by weights, and this factor keeps the fractions.
 const SCALE: u128 = 1 << 20;
 
-/// Accounts remembered before those with no debt are dropped.
+/// The number of remembered accounts above which those without debt are dropped.
 const REMEMBERED_MIN: usize = 64;
 
-/// The queue of one resource. `K` is an account; `W` is the waiter: a channel to wake, a job, a task.
+/// The queue of one resource. `K` is an account. `W` is a waiter: a channel to wake, a job, a task.
 ///
-/// Costs are in any unit, such as nanoseconds, but the same one throughout.
+/// Costs may have any unit, such as nanoseconds, but all must have the same.
 #[derive(Debug)]
 pub struct Turns<K, W> {
     accounts: ById<K, Account<W>>,
-    /// The waiting accounts: by time, and among equals by who began to wait first.
+    /// The waiting accounts in order of time. Accounts with equal times are in the order in which they began to wait.
     order: BTreeSet<(u128, u64, K)>,
     weights: ById<K, NonZeroU32>,
-    /// The time when the last turn began. Accounts begin to wait here: absence does not save up turns.
+    /// The virtual time at which the last turn began. An account that begins to wait starts at this time or later, so that it cannot save up
+    /// turns while it is absent.
     now: u128,
     waiting: usize,
-    /// Numbers the arrivals.
+    /// The number of arrivals so far.
     came: u64,
     remembered_max: usize,
 }
@@ -37,21 +38,21 @@ pub struct Turns<K, W> {
 struct Account<W> {
     time: u128,
     weight: NonZeroU32,
-    /// When it began to wait, in order of arrival.
+    /// The number of the arrival with which it began to wait.
     since: u64,
     line: VecDeque<(Ticket, u64, W)>,
 }
 
-/// A place in the queue, by which it can be given up.
+/// Identifies a place in the queue, so that it can be given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
 
-/// A turn. Its cost is settled when known.
+/// A turn. Its cost is settled when it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Turn<K, W> {
     pub key: K,
-    /// What the account was charged in advance: pass it to [`Turns::settle`].
+    /// The cost that the account was charged in advance. Pass it to [`Turns::settle`].
     pub estimate: u64,
     pub waiter: W,
 }
@@ -63,7 +64,7 @@ impl<K: Clone + Eq + Hash + Ord, W> Default for Turns<K, W> {
 }
 
 impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
-    /// A queue with shares in proportion to `weights`; the default weight is one.
+    /// A queue with shares in proportion to `weights`. The default weight is one.
     pub fn new(weights: ById<K, NonZeroU32>) -> Self {
         Self {
             accounts: ById::default(),
@@ -91,7 +92,7 @@ impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
         self.accounts.get(key).map_or(0, |account| account.line.len())
     }
 
-    /// Takes a place in the queue. `estimate` is the expected cost; a wrong one affects fairness until it is settled.
+    /// Takes a place in the queue. `estimate` is the expected cost. A wrong estimate affects fairness until the turn is settled.
     pub fn push(&mut self, key: K, estimate: u64, waiter: W) -> Ticket {
         let ticket = Ticket(self.came);
         self.came += 1;
@@ -108,7 +109,7 @@ impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
         ticket
     }
 
-    /// Sets the weight of an account that no table names, from its next turn on.
+    /// Sets the weight of an account for its next turns, for callers without a table of weights.
     pub fn weigh(&mut self, key: &K, weight: NonZeroU32) {
         Self::account(&mut self.accounts, &self.weights, self.now, key).weight = weight;
     }
@@ -118,7 +119,7 @@ impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
         self.next_turn_of(|_| true)
     }
 
-    /// The next turn among the accounts that `may` have one now. Others keep their places.
+    /// The next turn among the accounts for which `may` is true. Others keep their places.
     pub fn next_turn_of(&mut self, mut may: impl FnMut(&K) -> bool) -> Option<Turn<K, W>> {
         let entry = self.order.iter().find(|(_, _, key)| may(key))?.clone();
         self.order.remove(&entry);
@@ -149,7 +150,7 @@ impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
         }
     }
 
-    /// Corrects the charge of a turn, once its cost is known.
+    /// Corrects the charge of a turn when its cost is known.
     pub fn settle(&mut self, key: &K, estimate: u64, actual: u64) {
         let now = self.now;
         let account = Self::account(&mut self.accounts, &self.weights, now, key);
@@ -161,7 +162,7 @@ impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
         }
     }
 
-    /// Gives up a place, if it is still there, and returns its waiter.
+    /// Gives up a place, if it still exists, and returns its waiter.
     pub fn remove(&mut self, key: &K, ticket: Ticket) -> Option<W> {
         let account = self.accounts.get_mut(key)?;
         let place = account.line.binary_search_by_key(&ticket, |(ticket, _, _)| *ticket).ok()?;
@@ -173,7 +174,7 @@ impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
         Some(waiter)
     }
 
-    /// Moves an account's time, and its position if it waits.
+    /// Changes an account's time, and its position in the order if it waits.
     fn charge(&mut self, key: &K, change: impl FnOnce(u128) -> u128) {
         let account = self.accounts.get_mut(key).expect("invariant: callers have made it");
         let before = account.time;
@@ -198,7 +199,7 @@ impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
         accounts.get_mut(key).expect("invariant: it has just been made")
     }
 
-    /// Drops accounts without waiters or debt: they would begin at `now` anyway.
+    /// Drops accounts without waiters or debt. They would start at `now` anyway.
     fn forget(&mut self) {
         if self.accounts.len() > self.remembered_max {
             let now = self.now;
@@ -208,7 +209,7 @@ impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
     }
 }
 
-/// How far a cost moves an account of this weight.
+/// How far a cost advances the time of an account with this weight.
 fn span(cost: u64, weight: NonZeroU32) -> u128 {
     u128::from(cost) * SCALE / u128::from(weight.get())
 }

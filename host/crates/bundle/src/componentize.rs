@@ -1,8 +1,8 @@
-//! Makes a component from a guest toolchain's output, or from nothing: the built-in guest of a bundle with a model and no code.
+//! Makes a component from the output of a guest toolchain, and the built-in guest of a bundle with a model and no code.
 //!
-//! A `wasm32-wasip1` module gets our own adapter instead of the usual one: it turns standard output into log lines and denies the rest, so
-//! that the component imports only what its world declares. The surprise: a module linked with a newer interface than the adapter's is
-//! rejected at build time, not when it runs.
+//! A `wasm32-wasip1` module gets Hospes's own adapter instead of the usual one. The adapter turns standard output into log lines and denies
+//! the rest, so that the component imports only what its world declares. The surprise: a module linked with a newer interface than the
+//! adapter's is rejected at build time, not when it runs.
 
 use std::error::Error as StdError;
 use std::sync::LazyLock;
@@ -33,10 +33,10 @@ pub enum ComponentizeError {
     Builtin(#[source] Box<dyn StdError + Send + Sync>),
 }
 
-/// A component: `wasm` itself if it is one, otherwise made from this core module.
+/// Returns `wasm` itself if it is a component. Otherwise makes a component from this core module.
 ///
 /// # Errors
-/// If `wasm` is not WebAssembly, has no component type, or imports what neither its world nor the adapter has.
+/// If `wasm` is not WebAssembly, has no component type, or has an import that is neither in its world nor in the adapter.
 pub fn componentize(wasm: &[u8]) -> Result<Vec<u8>, ComponentizeError> {
     if Parser::is_component(wasm) {
         return Ok(wasm.to_vec());
@@ -48,23 +48,23 @@ pub fn componentize(wasm: &[u8]) -> Result<Vec<u8>, ComponentizeError> {
     encode(wasm, Some(&adapter)).map_err(ComponentizeError::Encode)
 }
 
-/// The guest of a bundle without code: exports `hospes:plugin/inference` and computes the model called `model`. Always the same bytes.
+/// The guest of a bundle without code. It exports `hospes:plugin/inference` and runs the model `model`. Its bytes are always the same.
 ///
 /// # Errors
-/// Never, unless this host was built from a tree whose WIT and guest do not fit each other.
+/// Never, unless this host was built from a tree whose WIT and guest do not match.
 pub fn passthrough() -> Result<Vec<u8>, ComponentizeError> {
     let guest = module_of(PASSTHROUGH, "model")?;
     encode(&guest, None).map_err(ComponentizeError::Builtin)
 }
 
-/// Whether a component is the one of bundles without code, by its digest.
+/// Whether the component with this digest is the built-in guest.
 pub fn is_passthrough(component: &Digest) -> bool {
     static BUILTIN: LazyLock<Option<Digest>> =
         LazyLock::new(|| passthrough().ok().map(|component| Digest::of(&component)));
     BUILTIN.as_ref() == Some(component)
 }
 
-/// The packages that a plugin's own WIT may include or use, `wasi:nn` and `hospes:plugin`; the second's id is returned.
+/// The packages that a plugin's own WIT may include or use: `wasi:nn` and `hospes:plugin`. Also returns the id of `hospes:plugin`.
 ///
 /// # Errors
 /// Never, unless this host was built from a tree whose WIT is broken.
@@ -76,7 +76,7 @@ pub fn plugin_wit() -> Result<(Resolve, PackageId), ComponentizeError> {
     Ok((resolve, package))
 }
 
-/// Assembles one of our own modules and says which world of `hospes:plugin` it is written for.
+/// Assembles one of the built-in modules and marks it as implementing a world of `hospes:plugin`.
 fn module_of(wat: &str, world: &str) -> Result<Vec<u8>, ComponentizeError> {
     let mut module = wat::parse_str(wat).map_err(|e| ComponentizeError::Builtin(e.into()))?;
     let (resolve, package) = plugin_wit()?;

@@ -1,6 +1,6 @@
 //! Checks a manifest's claims against the component and the weights.
 //!
-//! Used both for making and for accepting bundles, so that what can be signed can be verified.
+//! Making and accepting a bundle use the same checks, so that every bundle that can be signed can be verified.
 
 use super::layout::{Layout, Section};
 use super::manifest::Manifest;
@@ -34,7 +34,7 @@ pub(super) fn check_functions(manifest: &Manifest, shape: &Shape) -> Result<(), 
     }
 }
 
-/// Checks that the manifest's models are those in the bundle, in order; `digests` are those of the weights found.
+/// Checks that the manifest lists the models in the bundle, in order. `digests` are those of the actual weights.
 pub(super) fn check_models(
     manifest: &Manifest,
     layout: &Layout,

@@ -1,4 +1,4 @@
-//! Inspecting: what [`super::verify()`] checks, for a person who has a file. A bundle without a signature is shown too.
+//! Shows a bundle's content to a person. Checks the same as [`super::verify()`], but also accepts a bundle without a signature.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ pub enum InspectError {
     Bundle(#[from] BundleError),
 }
 
-/// What is in a bundle. It holds together, and is no proof of anything else: a host verifies for itself.
+/// The content of a consistent bundle. This is not a proof: a host verifies the bundle itself.
 #[derive(Debug)]
 pub struct Inspection {
     signer: Option<Party>,
@@ -31,10 +31,10 @@ pub struct Inspection {
     imports: Vec<String>,
 }
 
-/// Reads a bundle from a file and checks all of it; its signature only if it has one. Nothing is run.
+/// Reads a bundle from a file and checks all of it, including its signature if it has one. Runs no code.
 ///
 /// # Errors
-/// If the file cannot be read, or with the first thing that does not hold.
+/// If the file cannot be read, or the first check that fails.
 pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
     let read = |source| InspectError::Read { path: path.to_owned(), source };
     let bytes = std::fs::read(path).map_err(read)?;
@@ -44,22 +44,22 @@ pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
 }
 
 impl Inspection {
-    /// Who signed the bundle; none if nobody did.
+    /// The signer; `None` if the bundle is not signed.
     pub fn signer(&self) -> Option<Party> {
         self.signer
     }
 
-    /// What the bundle says about itself.
+    /// The bundle's manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// Digest of the whole file. Signing changes it.
+    /// The digest of the whole file. Signing changes it.
     pub fn digest(&self) -> &Digest {
         &self.digest
     }
 
-    /// The interfaces that the component asks its host for.
+    /// The interfaces that the component imports.
     pub fn imports(&self) -> &[String] {
         &self.imports
     }

@@ -1,9 +1,9 @@
 //! Finds the parts of a bundle by walking the top-level sections of a WebAssembly binary.
 //!
-//! It reads section headers only, never code or weights, allocates for at most [`MODELS_MAX`] models, and is the first to see foreign
-//! bytes. The component's own sections are followed by `hospes:manifest`, one `hospes:model/<name>` per model and at most one
-//! `hospes:signature`, in that order, and nothing else. Their headers must have minimal length; the component's own may be padded, as some
-//! toolchains do.
+//! This module is the first to read untrusted bytes. It reads section headers only, never code or weights, and allocates for at most
+//! [`MODELS_MAX`] models. After the component's own sections come `hospes:manifest`, one `hospes:model/<name>` per model and at most one
+//! `hospes:signature`, in that order, and nothing else. Their headers must have minimal length. The component's own headers may be padded,
+//! because some toolchains do that.
 
 use std::io::Write;
 use std::ops::Range;
@@ -17,7 +17,7 @@ pub const SIGNATURE_BYTES_MAX: usize = 256 << 10;
 
 const HEADER_BYTES: usize = 8;
 const MAGIC: &[u8] = b"\0asm";
-/// Version 13, layer 1: what the component model's binary format has today.
+/// Version 13, layer 1: the current binary format of the component model.
 const COMPONENT_VERSION: [u8; 4] = [0x0d, 0, 1, 0];
 /// Version 1, layer 0.
 const MODULE_VERSION: [u8; 4] = [1, 0, 0, 0];
@@ -29,7 +29,7 @@ pub(super) const MANIFEST_SECTION: &str = "hospes:manifest";
 pub(super) const MODEL_SECTION_PREFIX: &str = "hospes:model/";
 pub(super) const SIGNATURE_SECTION: &str = "hospes:signature";
 
-/// Why bytes are not structured as a bundle. Offsets count from the first byte.
+/// Why bytes do not have the structure of a bundle. Offsets count from the first byte.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
     #[error("the bundle has {bytes} bytes, more than the {bytes_max} of `bundle_bytes_max`")]
@@ -153,7 +153,7 @@ pub(super) fn has_own_sections(component: &[u8]) -> Result<bool, LayoutError> {
     Ok(find_code_end(component, &limits)?.1.is_some())
 }
 
-/// What has been found of our sections so far.
+/// The bundle's sections that were found so far.
 #[derive(Default)]
 struct Parts {
     manifest: Option<Section>,

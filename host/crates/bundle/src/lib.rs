@@ -1,8 +1,8 @@
-//! Bundles: one `.wasm` file with a component, its manifest, its models' weights, and the publisher's signature. Making, reading and
-//! storing them.
+//! Makes, reads and stores bundles. A bundle is one `.wasm` file with a component, its manifest, its models' weights, and the publisher's
+//! signature.
 //!
-//! A bundle is untrusted until [`verify()`] has checked all of it; a [`VerifiedBundle`] is the proof. This crate runs no code and knows no
-//! engine: it lists a component's imports, which others permit.
+//! A bundle is untrusted until [`verify()`] has checked all of it. A [`VerifiedBundle`] is the proof. This crate runs no code and does not
+//! use an engine. It lists a component's imports; others decide whether to permit them.
 
 use std::fs::{File, Permissions};
 use std::io::{self, BufWriter};
@@ -64,17 +64,17 @@ pub struct BundleLimits {
 }
 
 impl BundleLimits {
-    /// Unlimited, for a person's own files.
+    /// No limits, for a person's own files.
     const NONE: Self = Self { bundle_bytes_max: u64::MAX, code_bytes_max: u64::MAX };
 }
 
-/// The mode of a person's own files, like `open`'s default.
+/// The mode of a person's own files, the same as the default of `open`.
 const READABLE: u32 = 0o666;
 
 /// The mode of files that a host stores for others.
 const PRIVATE: u32 = 0o600;
 
-/// Writes a file through `fill`. It appears at `path` whole and durable, or not at all; an older one stays until then.
+/// Writes a file through `fill`. It appears at `path` complete and durable, or not at all. An older file stays until then.
 ///
 /// Uses a temporary file in the same folder. The process's umask applies to `mode`.
 fn write_file<T, E>(

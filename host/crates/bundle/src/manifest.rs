@@ -1,7 +1,7 @@
 //! A bundle's manifest: the JSON of its `hospes:manifest` section, format 1.
 //!
-//! Serialised deterministically: members in the order of the structs below, absent ones omitted, no spaces. Parsing is strict: unknown or
-//! duplicate members and out-of-range values are rejected. `verify` compares the claims about component and weights.
+//! Serialisation is deterministic: members in the order of the structs below, absent ones omitted, no spaces. Parsing is strict: unknown or
+//! duplicate members and out-of-range values are rejected. `verify` checks the claims about component and weights.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use super::names::{Export, GraphName, Licence};
 use hospes_core::backend::{BackendKind, Device};
 use hospes_core::id::{Digest, FunctionName, ModelLabel, Party};
 
-/// The only format that this version reads and writes.
+/// The only format that this version of the host reads and writes.
 pub const MANIFEST_FORMAT: u32 = 1;
 /// Largest manifest, in bytes of JSON.
 pub const MANIFEST_BYTES_MAX: usize = 1 << 20;
@@ -31,7 +31,7 @@ pub const VERSION_BYTES_MAX: usize = 64;
 pub const SUMMARY_BYTES_MAX: usize = 512;
 /// Longest text of a card or a function's documentation, in bytes.
 pub const TEXT_BYTES_MAX: usize = 16 << 10;
-/// Highest batch axis: no tensor that the host computes has more dimensions.
+/// Highest batch axis. The host accepts no tensor with more dimensions.
 pub const BATCH_AXIS_MAX: u32 = 7;
 
 /// Why a manifest was refused.
@@ -88,7 +88,7 @@ pub struct Manifest {
     pub types: Vec<TypeSpec>,
     /// The models that the guest may load, in the order of their sections.
     pub models: Vec<ModelSpec>,
-    /// Permissions that the guest requests beyond computing.
+    /// Permissions that the guest requests besides computing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<Privilege>,
     /// Limits that the guest requests. The host may grant less.
@@ -116,19 +116,19 @@ pub struct FunctionSpec {
     pub name: FunctionName,
     /// The component's export that it calls.
     pub export: Export,
-    /// The WIT's documentation comment, which a component does not contain.
+    /// The documentation comment in the WIT, which a component does not contain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub docs: Option<String>,
 }
 
-/// A named type with its documentation, neither of which a component contains. It is matched by its members' names.
+/// A named type with its documentation. A component contains neither, so the type is matched by the names of its members.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TypeSpec {
     pub name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub docs: Option<String>,
-    /// The fields of a record, the cases of a variant or an enum, the flags, or what a resource's constructor takes, in their
+    /// The fields of a record, the cases of a variant or an enum, the flags, or the parameters of a resource's constructor, in their
     /// order.
     pub members: Vec<MemberSpec>,
 }
@@ -154,13 +154,13 @@ pub struct ModelSpec {
     pub sha256: Digest,
     /// Size of the weights.
     pub bytes: u64,
-    /// The axis along which inputs of several calls may be joined; `None` if they must not be.
+    /// The axis along which inputs of several calls may be joined; `None` if they must not be joined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_axis: Option<u32>,
     /// Where the model must run.
     #[serde(default)]
     pub device: Device,
-    /// The backend that the publisher measured it with, if that matters.
+    /// The backend that the publisher measured the model with, if that matters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<BackendKind>,
 }
@@ -172,7 +172,7 @@ pub enum Encoding {
     Onnx,
 }
 
-/// Permissions that a guest can request. This version grants none, so a manifest that requests any is rejected.
+/// Permissions that a guest can request. This version of the host grants none, so a manifest that requests one is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Privilege {}
 
@@ -183,7 +183,7 @@ pub struct RequestedLimits {
     /// Linear memory of one call, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
-    /// Longest call, in milliseconds.
+    /// Maximum duration of one call, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_ms: Option<u64>,
 }
@@ -200,7 +200,7 @@ impl RequestedLimits {
     }
 }
 
-/// The one member that every format has.
+/// The only member that every format has.
 #[derive(Deserialize)]
 struct FormatOnly {
     format: u32,
@@ -210,7 +210,7 @@ impl Manifest {
     /// Reads a manifest section.
     ///
     /// # Errors
-    /// Whatever [`ManifestError`] names. The format is checked first, to tell a newer bundle from a malformed one.
+    /// [`ManifestError`]. The format is checked first, to distinguish a newer bundle from a malformed one.
     pub fn parse(json: &[u8]) -> Result<Self, ManifestError> {
         if json.len() > MANIFEST_BYTES_MAX {
             return Err(ManifestError::TooLarge { bytes: json.len() });
@@ -224,7 +224,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The bytes of the manifest section: the same for equal manifests.
+    /// The bytes of the manifest section. Equal manifests have equal bytes.
     ///
     /// # Errors
     /// If [`Manifest::parse`] would refuse them.
@@ -300,7 +300,7 @@ impl Manifest {
     }
 }
 
-/// Rejects control characters that would disturb a terminal or log line; line breaks are fine.
+/// Rejects control characters that would disturb a terminal or a log line. Line breaks are allowed.
 fn check_text(member: &'static str, text: &str, bytes_max: usize) -> Result<(), ManifestError> {
     if text.len() > bytes_max {
         return Err(ManifestError::TextTooLong { member, bytes: text.len(), bytes_max });

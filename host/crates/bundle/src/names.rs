@@ -68,27 +68,27 @@ macro_rules! checked_text {
 }
 
 checked_text!(
-    /// The name by which a guest loads one of its bundle's models (`wasi:nn/graph.load-by-name`).
+    /// The name by which a guest loads a model of its bundle (`wasi:nn/graph.load-by-name`).
     GraphName,
     is_graph_name,
     Graph
 );
 checked_text!(
-    /// An exported function as the component names it: `detect`, `hospes:plugin/inference@0.1.0#infer`, or, of a resource,
+    /// An exported function by the component's name for it: `detect`, `hospes:plugin/inference@0.1.0#infer`, or for a resource's method
     /// `a:b/c#[method]index.search`.
     Export,
     is_export,
     Export
 );
 checked_text!(
-    /// An SPDX licence identifier or expression. Its characters are checked, not that SPDX lists it.
+    /// An SPDX licence identifier or expression. Only its characters are checked, not whether SPDX lists it.
     Licence,
     is_licence,
     Licence
 );
 
 impl Export {
-    /// The interface whose instance exports the function; none for a function of the world itself.
+    /// The interface whose instance exports the function; `None` for a function of the world itself.
     pub fn interface(&self) -> Option<&str> {
         self.0.split_once('#').map(|(interface, _)| interface)
     }
@@ -99,7 +99,7 @@ impl Export {
     }
 }
 
-/// Cuts foreign text for an error message and makes it printable.
+/// Shortens untrusted text for an error message and makes it printable.
 fn shown(text: &str) -> String {
     const SHOWN_CHARS_MAX: usize = 80;
     text.chars().take(SHOWN_CHARS_MAX).flat_map(char::escape_debug).collect()

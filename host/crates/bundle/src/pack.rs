@@ -1,7 +1,8 @@
-//! Packing: a component, its description and its models become an unsigned bundle.
+//! Packs a component, its description and its models into an unsigned bundle.
 //!
-//! The same inputs give the same bytes: no times, paths or random numbers. [`pack`] takes weights unchanged and reads them twice: once for
-//! their digest, which precedes them, and once to copy them. [`pack_to_file`], which people use, checks and repairs them first.
+//! The same inputs give the same bytes: a bundle contains no times, paths or random numbers. [`pack`] does not change weights. It reads them
+//! twice: once for their digest, which precedes them in the bundle, and once to copy them. The commands use [`pack_to_file`], which checks
+//! and repairs models first.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -68,7 +69,7 @@ pub struct Description {
     pub name: ModelLabel,
     pub version: semver::Version,
     pub licence: Licence,
-    /// One line.
+    /// One line of text.
     pub summary: String,
     pub card: Card,
     pub functions: Vec<FunctionSpec>,
@@ -133,16 +134,16 @@ pub fn pack(
     Ok(manifest)
 }
 
-/// The result of packing for a person.
+/// The result of [`pack_to_file`].
 #[derive(Debug)]
 pub struct Packed {
     pub manifest: Manifest,
-    /// Repairs of its models, one line each.
+    /// The repairs of models, one line each.
     pub cures: Vec<String>,
 }
 
-/// Packs into a file, which appears whole or not at all. Models that every host would reject are repaired if possible: external weights are
-/// embedded, and maps of probabilities become tensors.
+/// Packs into a file, which appears complete or not at all. Repairs models that every host would reject, if possible: embeds external
+/// weights, and turns maps of probabilities into tensors.
 ///
 /// # Errors
 /// As [`pack`], and [`PackError::Model`] or [`PackError::Cure`] if a model cannot be repaired.
@@ -210,7 +211,7 @@ pub(super) fn write_small_section(
         .map_err(PackError::Write)
 }
 
-/// Copies a model to `out`; returns the digest and the number of bytes.
+/// Copies a model to `out`. Returns its digest and the number of bytes.
 fn copy(input: &ModelInput, out: &mut impl Write) -> Result<(Digest, u64), PackError> {
     let path = match &input.source {
         Source::Bytes(bytes) => {

@@ -1,7 +1,7 @@
-;; The guest of a bundle that has a model and no code: `hospes:plugin/inference`, with every tensor handed on as a handle.
+;; The guest of a bundle that has a model and no code. It exports `hospes:plugin/inference` and passes every tensor on as a handle.
 ;;
-;; The layouts are those of the canonical ABI. A `list<named-tensor>` has the same one as parameter and as result: 12 bytes
-;; an element (where its name lies, how long it is, the tensor's handle), so lists are passed on as they are.
+;; The layouts are those of the canonical ABI. A `list<named-tensor>` has the same layout as parameter and as result: 12 bytes
+;; per element (the address and length of its name, and the tensor's handle). So lists are passed on unchanged.
 (module
   (import "wasi:nn/graph@0.2.0-rc-2024-10-28" "load-by-name" (func $load (param i32 i32 i32)))
   (import "wasi:nn/graph@0.2.0-rc-2024-10-28" "[method]graph.init-execution-context" (func $init (param i32 i32)))
@@ -9,17 +9,17 @@
     (func $compute (param i32 i32 i32 i32)))
   (import "wasi:nn/errors@0.2.0-rc-2024-10-28" "[method]error.data" (func $data (param i32 i32)))
 
-  ;; At most 4 MiB: only names and messages are kept here.
+  ;; At most 4 MiB, because the memory contains only names and messages.
   (memory (export "memory") 1 64)
   (data (i32.const 0) "model")
 
-  ;; 12 bytes at $result: the `result<list<named-tensor>, string>` that is returned, and before that the result of each call.
+  ;; 12 bytes at $result: the result of each call, and finally the returned `result<list<named-tensor>, string>`.
   (global $result i32 (i32.const 16))
-  ;; The first free byte. Nothing is freed: an instance lives for one call.
+  ;; The first free byte. Nothing is freed, because an instance lives for one call.
   (global $free (mut i32) (i32.const 32))
 
-  ;; Space for what the host passes in: $bytes at $align. An old block is never extended, because the host knows how long a
-  ;; string is before it asks.
+  ;; Allocates $bytes with alignment $align for values from the host. A block is never extended, because the host knows the length
+  ;; of a string in advance.
   (func (export "cabi_realloc") (param $old i32) (param $old_bytes i32) (param $align i32) (param $bytes i32) (result i32)
     (local $start i32) (local $end i64)
     (if (local.get $old_bytes) (then unreachable))
@@ -29,7 +29,7 @@
     (local.set $end (i64.add (i64.extend_i32_u (local.get $start)) (i64.extend_i32_u (local.get $bytes))))
     (block $fits
       (br_if $fits (i64.le_u (local.get $end) (i64.shl (i64.extend_i32_u (memory.size)) (i64.const 16))))
-      ;; Whole pages; the memory's own maximum is the bound, and past it the call ends here.
+      ;; Grows by whole pages. Beyond the memory's maximum, the call ends here.
       (br_if $fits (i32.ne (i32.const -1) (memory.grow (i32.wrap_i64 (i64.add (i64.const 1) (i64.shr_u
         (i64.sub (local.get $end) (i64.shl (i64.extend_i32_u (memory.size)) (i64.const 16)))
         (i64.const 16)))))))
@@ -37,7 +37,7 @@
     (global.set $free (i32.wrap_i64 (local.get $end)))
     (local.get $start))
 
-  ;; Did the call that just wrote to $result fail? Then its error, a handle, becomes a message in its place.
+  ;; Whether the call that has just written to $result failed. If so, replaces its error, a handle, by a message.
   (func $failed (result i32)
     (if (i32.eqz (i32.load8_u (global.get $result))) (then (return (i32.const 0))))
     (call $data (i32.load offset=4 (global.get $result)) (i32.add (global.get $result) (i32.const 4)))

@@ -1,11 +1,11 @@
-;; The adapter for guests that were built for wasm32-wasip1: all of `wasi_snapshot_preview1`, over `hospes:plugin/logging`
-;; alone.
+;; The adapter for guests that were built for wasm32-wasip1. It implements all of `wasi_snapshot_preview1` and needs only
+;; `hospes:plugin/logging`.
 ;;
-;; What a guest writes to its standard output (file descriptor 1) becomes lines at level info, to its standard error (2) at
-;; level error. Its environment and arguments are empty. Everything else is denied: with ENOSYS, so that a library that can
-;; do without goes on, or with a trap where there is no result.
+;; What a guest writes to its standard output (file descriptor 1) becomes log lines at level info, and its standard error (2)
+;; lines at level error. Environment and arguments are empty. Everything else is denied: with ENOSYS, so that libraries for
+;; which a function is optional continue, or with a trap if the function has no result.
 ;;
-;; The adapter has no memory of its own: `env.memory` is the guest's, and each line is handed on where it lies.
+;; The adapter has no memory of its own. `env.memory` is the guest's memory, and lines are passed on without copying.
 (module
   (type $log (func (param i32 i32 i32)))
   (import "hospes:plugin/logging@0.1.0" "log" (func $log (type $log)))
@@ -16,14 +16,14 @@
   (global $LEVEL_INFO i32 (i32.const 2))
   (global $LEVEL_ERROR i32 (i32.const 4))
 
-  ;; Is the byte at $at, before $end, one of 0x80..0xBF?
+  ;; Whether the byte at $at is before $end and in 0x80..0xBF.
   (func $continues (param $at i32) (param $end i32) (result i32)
     (if (result i32) (i32.lt_u (local.get $at) (local.get $end))
       (then (i32.eq (i32.and (i32.load8_u (local.get $at)) (i32.const 0xC0)) (i32.const 0x80)))
       (else (i32.const 0))))
 
-  ;; The length of the UTF-8 character at $at; 0 if there is none or it is a line break. The host refuses a string that is
-  ;; not UTF-8 with a trap, and a program may write anything, so bytes that are not text are left out.
+  ;; The length of the UTF-8 character at $at; 0 if there is none or it is a line break. A program may write any bytes, but the
+  ;; host traps on a string that is not UTF-8, so other bytes are left out.
   (func $character (param $at i32) (param $end i32) (result i32)
     (local $first i32) (local $pair i32)
     (local.set $first (i32.load8_u (local.get $at)))
@@ -35,7 +35,7 @@
     (if (i32.lt_u (local.get $first) (i32.const 0xE0)) (then (return (i32.const 2))))
     (if (i32.eqz (call $continues (i32.add (local.get $at) (i32.const 2)) (local.get $end)))
       (then (return (i32.const 0))))
-    ;; The first two bytes, big end first, tell overlong forms, surrogates and what is past U+10FFFF.
+    ;; The first two bytes, in big-endian order, reveal overlong forms, surrogates and values beyond U+10FFFF.
     (local.set $pair (i32.or
       (i32.shl (local.get $first) (i32.const 8))
       (i32.load8_u offset=1 (local.get $at))))
@@ -104,7 +104,7 @@
   (export "environ_get" (func $nothing_to_write))
   (export "args_get" (func $nothing_to_write))
 
-  ;; C libraries ask for one opened folder after another until they hear EBADF; any other answer makes them give up.
+  ;; C libraries ask for one preopened folder after another until they get EBADF. On any other error they give up.
   (func (export "fd_prestat_get") (param i32 i32) (result i32) (global.get $EBADF))
 
   (func (export "proc_exit") (param i32) unreachable)

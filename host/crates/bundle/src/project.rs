@@ -1,8 +1,8 @@
 //! A plugin's directory: its `hospes.toml` describes a bundle.
 //!
-//! The file names the output of other tools (the compiled guest, the weights); nothing is compiled or fetched here. It is parsed strictly,
-//! like a manifest. Paths are relative to the directory and may leave it, because build outputs are usually elsewhere in the same tree;
-//! absolute ones would fit one machine only.
+//! The file names the output of other tools: the compiled guest and the weights. This module compiles and fetches nothing. Parsing is strict,
+//! as for a manifest. Paths are relative to the directory and may leave it, because build outputs are usually elsewhere in the same tree.
+//! Absolute paths are rejected, because they would work on one machine only.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -18,7 +18,7 @@ use super::wit::{self, Exports, WitError};
 use hospes_core::backend::{BackendKind, Device};
 use hospes_core::id::{Digest, ModelLabel};
 
-/// The file that makes a directory a plugin.
+/// The name of the file that describes a plugin's directory.
 pub const PROJECT_FILE: &str = "hospes.toml";
 /// Maximum size of that file, in bytes.
 pub const PROJECT_BYTES_MAX: u64 = 1 << 20;
@@ -100,10 +100,10 @@ struct Package {
 struct Build {
     /// The compiled guest: a core module or a component.
     module: PathBuf,
-    /// The folder of the package with the world.
+    /// The folder of the WIT package with the world.
     wit: Option<PathBuf>,
-    /// The world that the guest was built for. Callers may call every function that it exports. Without a world, the guest's own exports
-    /// are used, which have no documentation.
+    /// The world that the guest was built for. Callers may call every function that it exports. Without a world, the guest's own exports are
+    /// used, which have no documentation.
     world: Option<String>,
 }
 
@@ -155,7 +155,7 @@ impl Project {
         self.file.package.version = version;
     }
 
-    /// The file itself, and the files and folders that it names: the bundle's inputs.
+    /// The inputs of the bundle: `hospes.toml`, and the files and folders that it names.
     pub fn places(&self) -> Vec<PathBuf> {
         let build = self.file.build.iter();
         let named = build
@@ -165,7 +165,7 @@ impl Project {
         std::iter::once(self.directory.join(PROJECT_FILE)).chain(named).collect()
     }
 
-    /// Packs the plugin into an unsigned bundle, which appears whole or not at all. The same inputs give the same bytes.
+    /// Packs the plugin into an unsigned bundle, which appears complete or not at all. The same inputs give the same bytes.
     ///
     /// # Errors
     /// If a named file cannot be read, or the inputs are invalid.

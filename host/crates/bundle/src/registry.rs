@@ -1,8 +1,8 @@
-//! This host's bundles on disk: content-addressed files, whole and durable or absent.
+//! This host's bundles on disk, as content-addressed files. A file is complete and durable, or it does not exist.
 //!
 //! Weights are stored once, under their own digest, however many versions share them. The rest of a bundle is stored under the bundle's
-//! digest, after a line that says where the weights belong. Every file name is a digest computed here. Bytes read back must have the
-//! requested digest, and the caller verifies them like any foreign bytes.
+//! digest. The first line of that file says where the weights belong. Every file name is a digest that was computed here. Bytes that are
+//! read back must have the requested digest, and the caller verifies them like any untrusted bytes.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -16,9 +16,9 @@ use super::manifest::MODELS_MAX;
 use super::verify::VerifiedBundle;
 use hospes_core::id::Digest;
 
-/// Name prefix of `tempfile`: a write cut short by a crash leaves such a file.
+/// The name prefix of `tempfile`. A write that a crash interrupts leaves such a file.
 const UNFINISHED_PREFIX: &str = ".tmp";
-/// How much of a file is compared at a time.
+/// Bytes of a file to compare at a time.
 const COMPARE_BYTES: usize = 1 << 16;
 
 /// Why a bundle could not be stored or read back.
@@ -50,7 +50,7 @@ struct Index {
     models: Vec<Place>,
 }
 
-/// Weights taken out of a bundle.
+/// Weights that are stored apart from their bundle.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Place {
@@ -61,14 +61,14 @@ struct Place {
 }
 
 impl Registry {
-    /// Opens the bundles in `folder`, creating it if necessary. Only one process may have them open.
+    /// Opens the bundles in `folder`, and creates it if necessary. Only one process may open it.
     ///
     /// # Errors
     /// [`RegistryError::File`].
     pub fn open(folder: &Path) -> Result<Self, RegistryError> {
         let registry = Self { bundles: folder.join("bundles"), models: folder.join("models") };
         for folder in [&registry.bundles, &registry.models] {
-            // Weights may be valuable: hide them from the machine's other users.
+            // Weights may be valuable, so other users of the machine must not read them.
             let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
             made.and_then(|()| remove_unfinished(folder))
                 .map_err(|source| failed(folder, source))?;
@@ -76,7 +76,7 @@ impl Registry {
         Ok(registry)
     }
 
-    /// Stores a bundle durably. Storing it twice changes nothing.
+    /// Stores a bundle durably. Storing it again changes nothing.
     ///
     /// # Errors
     /// [`RegistryError::File`]; the bundle is then not stored, though some of its weights may be.
@@ -85,7 +85,7 @@ impl Registry {
         let mut index = Index { models: Vec::new() };
         let mut rest: Vec<&[u8]> = Vec::new();
         let mut end = 0;
-        // The manifest lists the models in the order of their sections; `verify` has compared them.
+        // `verify` has checked that the manifest lists the models in the order of their sections.
         for (spec, (_, section)) in bundle.manifest().models.iter().zip(&bundle.layout().models) {
             let range = section.payload.clone();
             let weights = &bytes[range.clone()];
@@ -143,12 +143,12 @@ impl Registry {
     /// The file of a stored bundle's model, open for reading.
     ///
     /// # Errors
-    /// As of opening it.
+    /// Any error of opening the file.
     pub fn open_model(&self, digest: &Digest) -> io::Result<File> {
         File::open(self.models.join(digest.hex()))
     }
 
-    /// Size of the bundle with this digest including its weights, from its index; 0 if it is not stored.
+    /// The size in bytes of the bundle with this digest, including its weights; 0 if it is not stored.
     ///
     /// # Errors
     /// [`RegistryError::File`], [`RegistryError::Damaged`].
@@ -171,10 +171,11 @@ impl Registry {
         Ok([format!("bundles/{}", digest.hex())].into_iter().chain(models).collect())
     }
 
-    /// Removes all bundles except the one with this digest, and weights that only others had. Nothing may be stored meanwhile.
+    /// Removes all bundles except the one with this digest, and the weights that only the removed ones used. Nothing may be stored at the
+    /// same time.
     ///
     /// # Errors
-    /// [`RegistryError`]; some may have been removed.
+    /// [`RegistryError`]; some bundles may have been removed.
     pub fn keep_only(&self, digest: &Digest) -> Result<(), RegistryError> {
         let kept = self.files_of(digest)?;
         for folder in [&self.bundles, &self.models] {
@@ -211,7 +212,7 @@ impl Registry {
         Ok((index, whole - line.len() as u64))
     }
 
-    /// The damaged weights; none if all match their digests.
+    /// The path of damaged weights; `None` if all match their digests.
     fn culprit(&self, bytes: &[u8], index: &Index) -> Option<PathBuf> {
         let changed = |place: &&Place| {
             let weights = bytes.get(place.offset..).and_then(|rest| rest.get(..place.bytes));
@@ -239,7 +240,7 @@ fn remove_unfinished(folder: &Path) -> io::Result<()> {
 fn keep(path: &Path, pieces: &[&[u8]]) -> Result<(), RegistryError> {
     let failed = |source| failed(path, source);
     if holds(path, pieces).map_err(failed)? {
-        // The earlier writer may have crashed before this.
+        // An earlier writer may have crashed before it made the file durable.
         return path.parent().map_or(Ok(()), super::sync_folder).map_err(failed);
     }
     let fill = |out: &mut io::BufWriter<_>| {
@@ -248,7 +249,7 @@ fn keep(path: &Path, pieces: &[&[u8]]) -> Result<(), RegistryError> {
     super::write_file(path, super::PRIVATE, fill, failed)
 }
 
-/// Whether `path` has exactly these contents. A damaged file does not, so storing its bundle again repairs it.
+/// Whether `path` has exactly these contents. If a file is damaged, this is false, so storing its bundle again repairs it.
 fn holds(path: &Path, pieces: &[&[u8]]) -> io::Result<bool> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -271,7 +272,7 @@ fn holds(path: &Path, pieces: &[&[u8]]) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Reads a file behind what is in `bytes`.
+/// Reads a file and appends it to `bytes`.
 fn append(bytes: &mut Vec<u8>, path: &Path) -> Result<(), RegistryError> {
     match File::open(path).and_then(|mut file| file.read_to_end(bytes)) {
         Ok(_) => Ok(()),

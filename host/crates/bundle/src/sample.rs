@@ -1,4 +1,4 @@
-//! A small bundle's parts, for tests.
+//! The parts of a small bundle, for tests.
 
 use bytes::Bytes;
 
@@ -7,7 +7,7 @@ use super::pack::{Description, ModelInput, Source, pack};
 use hospes_core::backend::Device;
 use hospes_core::key::PartyKey;
 
-/// Without names of its own, so that its last section holds its last export. Type 0 is that of the import.
+/// It has no name section, so its last section holds its last export. Type 0 is the type of the import.
 const COMPONENT: &str = r#"(component
     (import "sample:plugin/host@0.1.0" (instance))
     (core module
@@ -28,7 +28,7 @@ pub fn component() -> Vec<u8> {
     wat::parse_str(COMPONENT).expect("the sample is a component")
 }
 
-/// What is said about it.
+/// The publisher's description of the bundle.
 pub fn description() -> Description {
     let function = |name: &str, export: &str| FunctionSpec {
         name: name.parse().expect("a function's name"),
@@ -50,7 +50,7 @@ pub fn description() -> Description {
     }
 }
 
-/// The smallest ONNX model: a version, and a graph of nothing.
+/// The smallest ONNX model: a version and an empty graph.
 pub const ONNX: &[u8] = b"\x08\x08\x3a\x00";
 
 /// A model of these bytes.
@@ -78,7 +78,7 @@ pub fn signed(models: &[ModelInput]) -> Vec<u8> {
     super::sign(&unsigned(models), &key()).expect("a sound bundle")
 }
 
-/// Who signs [`signed`].
+/// The key that signs [`signed`].
 pub fn key() -> PartyKey {
     PartyKey::from_secret(&[7; 32])
 }

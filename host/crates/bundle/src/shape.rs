@@ -1,7 +1,6 @@
-//! A component's imports and exported functions, read with `wasmparser`; no engine is involved.
+//! Reads a component's imports and exported functions with `wasmparser`, without an engine.
 //!
-//! Validates everything except function bodies, which the engine validates when it compiles. So a component that passes may still be
-//! rejected there.
+//! Validates everything except function bodies. The engine validates those when it compiles, and may then still reject the component.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +8,7 @@ use wasmparser::component_types::ComponentEntityType;
 use wasmparser::types::Types;
 use wasmparser::{ComponentTypeRef, Parser, Payload, ValidPayload, Validator, WasmFeatures};
 
-/// Maximum nesting of components: the validator keeps a state for each.
+/// Maximum nesting of components. The validator keeps a state for each level.
 pub const NESTING_MAX: usize = 64;
 
 /// Why bytes are not a component.
@@ -26,7 +25,7 @@ pub enum ShapeError {
 /// A component's interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {
-    /// Names of its imports, in order, without mere types.
+    /// The names of its imports in order, without imported types.
     pub imports: Vec<String>,
     /// Exported functions: `detect`, or `hospes:plugin/inference@0.1.0#infer` for one in an exported interface.
     pub functions: BTreeSet<String>,
@@ -58,7 +57,7 @@ impl Shape {
                 Payload::ComponentImportSection(section) if depth == 1 => {
                     for import in section {
                         let import = import.map_err(ShapeError::Invalid)?;
-                        // A type that the world's functions share gives the component nothing.
+                        // An imported type only describes values, and gives the component no access.
                         if !matches!(import.ty, ComponentTypeRef::Type(_)) {
                             imports.push(import.name.name.to_owned());
                         }
@@ -72,7 +71,7 @@ impl Shape {
                 _ => {}
             }
         }
-        // The outermost end comes last.
+        // The end of the outermost component comes last.
         let types = types.filter(|_| depth == 0).ok_or(ShapeError::NoEnd)?;
         let functions = exports.iter().flat_map(|export| functions_of(&types, export)).collect();
         Ok(Self { imports, functions })
@@ -125,7 +124,7 @@ mod tests {
     fn damage_is_an_error() {
         let component = sample::component();
         for length in 0..component.len() {
-            // A cut between two sections leaves a shorter component; the signature detects that.
+            // If the bytes are cut between two sections, the rest is a valid shorter component. The signature detects that.
             if let Ok(shape) = Shape::read(&component[..length]) {
                 assert!(shape.functions.len() < 2, "{length}");
             }

@@ -1,7 +1,7 @@
 //! Signing: adds the publisher to the manifest, and the signature at the end.
 //!
-//! Only a valid bundle is signed. A signed one is signed again only if its signature is valid: otherwise an unintended change would be
-//! signed unseen.
+//! Only a valid bundle is signed. A signed bundle is signed again only if its signature is valid. Otherwise a publisher might sign a change
+//! without noticing it.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ impl From<LayoutError> for SignError {
     }
 }
 
-/// The signed bundle. The same bundle and key give the same bytes.
+/// Signs a bundle. The same bundle and key give the same bytes.
 ///
 /// # Errors
 /// [`SignError::Bundle`] if the bundle or its existing signature is invalid; [`SignError::Manifest`] if the manifest has no room for the
@@ -50,8 +50,8 @@ pub fn sign(bytes: &[u8], key: &PartyKey) -> Result<Vec<u8>, SignError> {
     Ok(Signed::new(bytes, key)?.pieces().concat())
 }
 
-/// Signs the bundle in `file` into `output`, which may be the same file and appears whole or not at all. Returns the digest of the signed
-/// bundle, which agreements will name.
+/// Signs the bundle in `file` and writes it to `output`, which may be the same file and appears complete or not at all. Returns the digest
+/// of the signed bundle, which agreements will name.
 ///
 /// # Errors
 /// As [`sign`], and if `file` cannot be read or `output` cannot be written.
@@ -71,7 +71,7 @@ pub fn sign_to_file(file: &Path, key: &PartyKey, output: &Path) -> Result<Digest
     Ok(signed.digest)
 }
 
-/// A signed bundle in pieces, so that its weights are in memory only once.
+/// The pieces of a signed bundle, so that its weights are in memory only once.
 struct Signed<'a> {
     component: &'a [u8],
     manifest: Vec<u8>,

@@ -1,7 +1,7 @@
-//! What a publisher signs: the digests of a bundle's parts and of the whole, as the payload of a DSSE envelope.
+//! The publisher's signature: a DSSE envelope with the digests of a bundle's parts and of the whole.
 //!
-//! The digest of all bytes before the signature would suffice to detect a change; the parts' digests show where it is. Payload and envelope
-//! are canonical JSON (RFC 8785), so no byte of the signature section can be changed either.
+//! The digest of all bytes before the signature would be enough to detect a change. The digests of the parts show where it is. Payload and
+//! envelope are canonical JSON (RFC 8785), so the signature section cannot be changed either.
 
 use std::fmt;
 
@@ -33,16 +33,16 @@ pub enum SignatureError {
     NotCanonical { offset: usize },
 }
 
-/// A part of a bundle, as messages name it.
+/// A part of a bundle, for error messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part {
     Component,
     Manifest,
     /// The weights of one model.
     Weights(GraphName),
-    /// Which models there are, and in which order.
+    /// The list of models and its order.
     Models,
-    /// What stands between the others.
+    /// The bytes between the other parts.
     Headers,
 }
 
@@ -58,17 +58,17 @@ impl fmt::Display for Part {
     }
 }
 
-/// What is signed.
+/// The signed statement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Statement {
-    /// Of the component: everything before the manifest's section.
+    /// The digest of the component: everything before the manifest's section.
     pub component: Digest,
-    /// Of the manifest's JSON.
+    /// The digest of the manifest's JSON.
     pub manifest: Digest,
-    /// Of the weights, in the order of their sections.
+    /// The digests of the weights, in the order of their sections.
     pub models: Vec<ModelDigest>,
-    /// Of every byte before the signature section.
+    /// The digest of every byte before the signature section.
     pub sha256: Digest,
 }
 
@@ -79,10 +79,10 @@ pub(super) struct ModelDigest {
     pub sha256: Digest,
 }
 
-/// The digests of a bundle as it is.
+/// The actual digests of a bundle.
 pub(super) struct Measured {
     pub statement: Statement,
-    /// Of the whole file, signature included.
+    /// The digest of the whole file, including the signature.
     pub file: Digest,
 }
 
@@ -136,8 +136,8 @@ pub(super) fn seal(statement: &Statement, key: &PartyKey) -> Result<Vec<u8>, Dss
     Ok(Envelope::sign(PAYLOAD_TYPE, statement.to_bytes(), key)?.to_bytes())
 }
 
-/// Parses and verifies a signature section: signer and digests. Whether the signer may sign this bundle, and whether it matches the
-/// digests, is checked elsewhere.
+/// Parses a signature section, verifies the signature, and returns signer and digests. Others check whether the signer may sign this bundle,
+/// and whether the bundle matches the digests.
 pub(super) fn open(section: &[u8]) -> Result<(Party, Statement), SignatureError> {
     let envelope = Envelope::parse(section)?;
     if envelope.payload_type() != PAYLOAD_TYPE {

@@ -1,4 +1,4 @@
-//! Tests of bundles as a whole. `verify/tests` changes every bit, and has each stage's own refusals.
+//! Tests of whole bundles. `verify/tests` changes every bit, and tests the errors of each stage.
 
 use bytes::Bytes;
 
@@ -13,7 +13,7 @@ fn refused(bytes: Vec<u8>) -> BundleError {
     verify(bytes.into(), &LIMITS).map(|bundle| *bundle.digest()).expect_err("must be refused")
 }
 
-/// The message with those of its causes.
+/// The error's message with those of its causes.
 fn chain(error: &BundleError) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
@@ -83,7 +83,7 @@ fn another_s_signature_or_none_is_refused() {
         *verify(by_other.clone().into(), &LIMITS).expect("sound").publisher(),
         other.party()
     );
-    // The signature of one bundle under another.
+    // The signature of another bundle.
     let own = sample::signed(&[]);
     let tail = |bytes: &[u8]| {
         let name = b"hospes:signature";
@@ -125,7 +125,7 @@ fn limits_are_named_and_hold_to_the_byte() {
     assert!(with(length, code - 1).expect_err("too much code").contains("code_bytes_max"));
 }
 
-/// A section of ours.
+/// A custom section with this name.
 fn section(name: &str, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     write_header(&mut out, name, payload.len() as u64).expect("small").expect("written");
@@ -133,7 +133,7 @@ fn section(name: &str, payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A manifest section that says this.
+/// A manifest section with this content.
 fn manifest(json: &str) -> Vec<u8> {
     section("hospes:manifest", json.as_bytes())
 }
@@ -153,7 +153,7 @@ fn signature() -> Vec<u8> {
     section("hospes:signature", b"{}")
 }
 
-/// Bundles whose sections are wrong.
+/// Bundles with wrong sections.
 fn misplaced() -> Vec<(String, Vec<u8>)> {
     let sound = || manifest(SOUND);
     let models: Vec<u8> = (0..=MODELS_MAX).flat_map(|n| model(&format!("m{n}"))).collect();
@@ -191,7 +191,7 @@ fn misplaced() -> Vec<(String, Vec<u8>)> {
     cases.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect()
 }
 
-/// Bundles whose manifest is wrong.
+/// Bundles with a wrong manifest.
 fn misdescribed() -> Vec<(String, Vec<u8>)> {
     let many = |count: usize| -> String {
         let function = |n| format!(r#"{{"name":"f{n}","export":"detect"}}"#);
@@ -244,7 +244,7 @@ fn malformed_bundles_are_refused_by_everybody_who_reads_one() {
         assert!(!matches!(unsigned, SignError::Bundle(BundleError::Unsigned)), "{name}");
         let path = folder.path().join("bundle.wasm");
         std::fs::write(&path, bytes).expect("written");
-        // What is only unsigned may be looked at; nothing here is only unsigned.
+        // An unsigned bundle can be inspected if everything else is right. These bundles are wrong in another way.
         assert!(inspect(&path).is_err(), "{name} would be shown as sound");
     }
 }

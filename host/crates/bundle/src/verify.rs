@@ -1,8 +1,8 @@
-//! Verification: turns a bundle's bytes into one that the rest of the host may trust.
+//! Verification: turns untrusted bytes into a bundle that the rest of the host may trust.
 //!
 //! Only [`verify`] makes a [`VerifiedBundle`]. Cheap checks come first: nothing is hashed before the signature is valid, and no component
 //! is parsed before its bytes match the signature. The surprise: the host, not this crate, checks that the signer is the publishing
-//! account, because a bundle knows no accounts.
+//! account, because a bundle does not name an account.
 
 use bytes::Bytes;
 
@@ -48,13 +48,13 @@ pub enum BundleError {
 }
 
 impl BundleError {
-    /// For a stored publication whose record cannot be read.
+    /// Used for a stored publication whose record cannot be read.
     pub fn damaged_record(reason: String) -> Self {
         Self::DamagedRecord { reason }
     }
 }
 
-/// A bundle with a valid signature by its publisher and a true manifest. Only [`verify`] makes one.
+/// A bundle with a valid signature by its publisher and a correct manifest. Only [`verify`] makes one.
 #[derive(Debug)]
 pub struct VerifiedBundle {
     bytes: Bytes,
@@ -103,17 +103,17 @@ impl VerifiedBundle {
         &self.digest
     }
 
-    /// Digest of the component alone, shared by versions with other weights.
+    /// Digest of the component alone. Versions that differ only in weights share it.
     pub fn component_digest(&self) -> &Digest {
         &self.component
     }
 
-    /// The component without manifest, weights and signature. Not copied.
+    /// The component without manifest, weights and signature, not copied.
     pub fn component(&self) -> Bytes {
         self.bytes.slice(self.layout.code.clone())
     }
 
-    /// The weights of one of the manifest's models. Not copied. Empty for another bundle's model.
+    /// The weights of a model in the manifest, not copied. Empty for a model of another bundle.
     pub fn model(&self, model: &ModelSpec) -> Bytes {
         let mut sections = self.layout.models.iter();
         match sections.find(|(name, _)| *name == model.name) {

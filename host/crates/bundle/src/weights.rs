@@ -1,4 +1,4 @@
-//! Checks models before they are packed: what every host would reject is repaired or rejected here, where the publisher can fix it.
+//! Checks models before they are packed. A model that every host would reject is repaired or rejected here, where the publisher can fix it.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -14,7 +14,7 @@ pub(super) struct Ready {
     pub(super) notes: Vec<String>,
 }
 
-/// Reads, repairs and walks a model, as hosts do before a backend sees it. What was walked is what will be packed.
+/// Reads and repairs a model, and checks it like a host does before a backend sees it. The checked bytes are the ones to be packed.
 pub(super) fn ready(input: &ModelInput) -> Result<Ready, PackError> {
     let model = || input.name.clone();
     let (bytes, folder) = match &input.source {
@@ -32,7 +32,7 @@ pub(super) fn ready(input: &ModelInput) -> Result<Ready, PackError> {
     if bytes.is_empty() {
         return Err(PackError::EmptyModel { model: model() });
     }
-    // The pinned digest is of the publisher's file, not of the repaired model.
+    // The pinned digest is that of the publisher's file, not of the repaired model.
     let found = Digest::of(&bytes);
     if let Some(pinned) = input.pin.filter(|pinned| *pinned != found) {
         return Err(PackError::Pin { model: model(), pinned, found });
@@ -68,7 +68,7 @@ fn beside(folder: Option<&Path>, name: &str) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// A whole file, up to one byte over the maximum, which shows that it is too large.
+/// Reads a whole file, but at most one byte more than the maximum, which shows that it is too large.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(onnx::MODEL_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;

@@ -1,7 +1,7 @@
 //! The functions that a world exports, with their documentation, for a manifest.
 //!
-//! A component carries no documentation, so it is taken from the WIT that the component was built from. Whether the component
-//! really has the functions is checked when it is packed.
+//! A component contains no documentation, so it is taken from the WIT that the component was built from. Packing checks that the component
+//! really has the functions.
 
 mod resources;
 
@@ -54,17 +54,17 @@ pub enum WitError {
     Builtin(#[from] ComponentizeError),
 }
 
-/// What a world exports.
+/// The functions and types that a world exports.
 #[derive(Debug)]
 pub(super) struct Exports {
     pub(super) functions: Vec<FunctionSpec>,
-    /// The types with a name that the functions take and give.
+    /// The named types of the functions' parameters and results.
     pub(super) types: Vec<TypeSpec>,
 }
 
-/// What `world`, in the package in folder `path`, exports.
+/// The exports of `world` in the package in folder `path`.
 ///
-/// The package may use `hospes:plugin` and `wasi:nn`, which the host has. One with a `deps` folder brings all it uses.
+/// The package may use `hospes:plugin` and `wasi:nn`, which the host provides. A package with a `deps` folder must contain all that it uses.
 pub(super) fn exports(path: &Path, world: &str) -> Result<Exports, WitError> {
     let mut resolve = match path.join("deps").is_dir() {
         true => Resolve::default(),
@@ -76,7 +76,7 @@ pub(super) fn exports(path: &Path, world: &str) -> Result<Exports, WitError> {
     exports_of(&resolve, select(&resolve, package, world)?)
 }
 
-/// What a component exports, as its own types say.
+/// The exports of a component, from its own types.
 pub(super) fn component_exports(component: &[u8]) -> Result<Exports, WitError> {
     match wit_component::decode(component) {
         Ok(DecodedWasm::Component(resolve, world)) => exports_of(&resolve, world),
@@ -85,7 +85,7 @@ pub(super) fn component_exports(component: &[u8]) -> Result<Exports, WitError> {
     }
 }
 
-/// What a bundle without code exports.
+/// The exports of a bundle without code.
 pub(super) fn passthrough_exports() -> Result<Exports, WitError> {
     let (resolve, package) = plugin_wit()?;
     exports_of(&resolve, select(&resolve, package, PASSTHROUGH_WORLD)?)
@@ -123,7 +123,7 @@ fn exports_of(resolve: &Resolve, world: WorldId) -> Result<Exports, WitError> {
     Ok(Exports { functions: specs, types: types.specs })
 }
 
-/// Collects the types that functions use, each once, as deep as they are nested.
+/// Collects the types that functions use, including nested ones, each once.
 struct Types<'r> {
     resolve: &'r Resolve,
     seen: BTreeSet<TypeId>,
@@ -168,7 +168,7 @@ impl Types<'_> {
                 members.extend(flags.flags.iter().map(|flag| (flag.name.as_str(), &flag.docs)));
             }
             TypeDefKind::Handle(handle) => self.of(&Type::Id(resources::of_handle(handle))),
-            // Callers write what its constructor takes.
+            // Callers write the arguments of its constructor.
             TypeDefKind::Resource => {
                 for param in resources::constructor(resolve, *id).iter().flat_map(|f| &f.params) {
                     members.push((&param.name, const { &Docs { contents: None } }));
@@ -201,8 +201,8 @@ fn text(docs: &Docs) -> Option<String> {
     docs.contents.as_deref().map(str::trim).filter(|docs| !docs.is_empty()).map(str::to_owned)
 }
 
-/// None for what nobody could call: a constructor, which is called with what it makes, and what a resource has that only
-/// other code of the plugin can make or keep.
+/// `None` for a function that callers cannot call: a constructor, which the host calls itself, and a method that takes or returns a resource
+/// that callers cannot make or keep.
 fn spec(
     resources: &Resources<'_>,
     function: &Function,

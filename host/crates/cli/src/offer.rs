@@ -76,7 +76,7 @@ struct Simulate {
     call: SimulatedCall,
 }
 
-/// List the templates, with their clauses and holes.
+/// List the templates, with their clauses and placeholders.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes offer templates")]
 struct Templates {}

@@ -1,4 +1,4 @@
-//! Backends compute models. One trait, one file per backend; backend crates are used nowhere else.
+//! Backends run models. All implement one trait, each in a file of its own. No other file uses a backend's crate.
 
 pub mod onnxruntime;
 pub mod tract;
@@ -24,13 +24,13 @@ pub(crate) struct Row {
     pub(crate) platform: &'static str,
     /// Its device: the processor or a GPU.
     pub(crate) device: Device,
-    /// Whether it may compute trusted publishers' models in the host's process.
+    /// Whether it may run trusted publishers' models in the host's process.
     pub(crate) in_host: bool,
     /// Whether it is a native library that the operator provides.
     pub(crate) is_library: bool,
-    /// Opens it, in any process. Repeating it finds it open.
+    /// Opens the backend, in any process. Opening it again returns the open one.
     pub(crate) open: fn(&Needs<'_>) -> Result<Arc<dyn Backend>, BackendError>,
-    /// The first half of opening, in a worker that still has files.
+    /// The first half of opening, in a worker that can still open files.
     pub(crate) map: fn(&Needs<'_>) -> Result<Begin, BackendError>,
 }
 
@@ -62,7 +62,7 @@ pub(crate) fn row(kind: BackendKind) -> &'static Row {
 }
 
 impl Row {
-    /// Whether it supports this device.
+    /// Whether the backend supports this device.
     pub(crate) fn runs_on(&self, device: Device) -> bool {
         device == Device::Any || device == self.device
     }
@@ -72,11 +72,11 @@ impl Row {
 pub(crate) struct Needs<'n> {
     /// Possible paths of ONNX Runtime's library, in order.
     pub(crate) libraries: &'n [PathBuf],
-    /// Threads that compute one model concurrently.
+    /// Threads that run one model concurrently.
     pub(crate) threads: NonZeroUsize,
 }
 
-/// The second half of opening: may start threads, opens no file.
+/// The second half of opening. It may start threads but does not open files.
 pub(crate) type Begin = Box<dyn FnOnce() -> Result<Arc<dyn Backend>, BackendError>>;
 
 /// A publisher's choice. An unavailable device or backend is an error, never a silent fallback.
@@ -93,7 +93,7 @@ pub struct BackendStatus {
     pub usable: Result<String, BackendError>,
 }
 
-/// Why a backend failed. Native libraries' messages are passed on, in one line.
+/// Why a backend failed. A native library's message is passed on as one line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum BackendError {
     #[error("no library was found; `hospes runtime install onnxruntime` installs one")]
@@ -104,7 +104,7 @@ pub enum BackendError {
     Failed(String),
     #[error("{0}")]
     Unsupported(String),
-    /// A defect of the backend: it fails whatever the inputs are.
+    /// A defect of the backend: it fails for all inputs.
     #[error("{0}")]
     Defect(String),
     #[error("the backend panicked")]
@@ -114,7 +114,7 @@ pub enum BackendError {
 /// Maximum length of a library's message, in characters.
 const MESSAGE_CHARS_MAX: usize = 1000;
 
-/// A library's message as one line of limited length: it may contain names from the model.
+/// A library's message as one line of limited length. It may contain names from the model.
 fn one_line(message: &str) -> String {
     let mut chars = message.chars().map(|c| if c.is_control() { ' ' } else { c });
     let mut line: String = chars.by_ref().take(MESSAGE_CHARS_MAX).collect();
@@ -126,7 +126,7 @@ fn one_line(message: &str) -> String {
 
 /// Loads models.
 pub trait Backend: Send + Sync {
-    /// Its description for operators: the library's path, or that it is built in.
+    /// The backend's description for operators: the library's path, or that it is built in.
     fn describe(&self) -> String;
 
     /// Loads an ONNX model. Blocks.
@@ -138,14 +138,13 @@ pub trait Backend: Send + Sync {
 
 /// A loaded model.
 pub trait Model: Send + Sync {
-    /// The model's signature.
     fn signature(&self) -> &ModelSignature;
 
     /// Computes the outputs, in the signature's order. Blocks. `inputs` are in the signature's order, with `None` for an absent optional
     /// one.
     ///
     /// # Errors
-    /// [`BackendError`]; any error soon after the context's [`Stop`] was triggered, if the backend can be stopped.
+    /// [`BackendError`]. A backend that can be stopped returns any error soon after the context's [`Stop`] was triggered.
     fn run(
         &self,
         inputs: &[Option<Tensor>],

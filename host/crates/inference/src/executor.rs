@@ -1,7 +1,7 @@
-//! Threads that compute, with a bounded queue in which callers have fair turns.
+//! Threads that run computations, with a bounded queue that schedules callers fairly.
 //!
-//! A queue with dedicated threads serves 1.3 to 1.9 times the computations of a pool of blocking threads behind a semaphore. A computation
-//! holds its resources on its thread: a caller that leaves frees nothing while its work runs.
+//! A queue with dedicated threads runs 1.3 to 1.9 times as many computations as a pool of blocking threads behind a semaphore. A computation
+//! owns its resources on its thread, so a caller that leaves frees nothing while the computation runs.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -13,7 +13,7 @@ use hospes_admission::{Turn, Turns};
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The queue is as long as it may be.
+/// The queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct QueueFull {
     pub(super) length_max: usize,
@@ -39,7 +39,7 @@ struct State {
 }
 
 impl Executor {
-    /// Starts `threads` threads with at most `length_max` jobs waiting for one.
+    /// Starts `threads` threads. At most `length_max` jobs wait for them.
     pub(super) fn start(threads: NonZeroUsize, length_max: usize) -> std::io::Result<Self> {
         let queue = Arc::new(Queue { length_max, state: Mutex::default(), wake: Condvar::new() });
         let mut executor = Self { queue, threads: Vec::new() };
@@ -51,10 +51,10 @@ impl Executor {
         Ok(executor)
     }
 
-    /// Queues a job of a caller. It must not unwind.
+    /// Queues a job for a caller. The job must not unwind.
     pub(super) fn submit(&self, caller: Caller, job: Job) -> Result<(), QueueFull> {
         let mut state = self.queue.lock();
-        // A job that an idle thread will take at once does not wait.
+        // Jobs that idle threads will take at once do not count as waiting.
         if state.jobs.len() >= self.queue.length_max.saturating_add(state.idle) {
             return Err(QueueFull { length_max: self.queue.length_max });
         }
@@ -76,7 +76,7 @@ impl Queue {
                 job();
                 let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
                 state = self.lock();
-                // It may have been forgotten meanwhile.
+                // The turns may have dropped this caller's weight meanwhile.
                 state.jobs.weigh(&caller.number, caller.weight);
                 state.jobs.settle(&caller.number, estimate, nanos);
             } else if state.closed {

@@ -1,4 +1,4 @@
-//! A loaded model: checks inputs, has them computed in the right process, checks outputs.
+//! A loaded model: checks inputs, runs the model in the right process, and checks outputs.
 
 use std::hash::{BuildHasher as _, Hash as _, Hasher as _, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,11 +16,11 @@ use hospes_core::backend::BackendKind;
 use hospes_core::tensor::Tensor;
 use hospes_onnx::ModelFacts;
 
-/// Computations expected to take no longer run on the calling thread: a hand-over costs two thread switches, and nobody else on this thread
-/// waits longer than this.
+/// Computations that are expected to take at most this time run on the calling thread. That saves two thread switches, and delays other
+/// tasks on the thread by at most this time.
 const INLINE_MAX: Duration = Duration::from_micros(200);
 
-/// `Retry-After` when all workers compute for others.
+/// `Retry-After` when all workers are busy with other models.
 pub const WORKERS_WAIT: Duration = Duration::from_secs(1);
 
 /// Why a computation failed.
@@ -58,7 +58,7 @@ pub enum ErrorClass {
     Busy,
     Unsupported,
     Runtime,
-    /// Not for the guest to handle: the worker process ended or cannot be started.
+    /// The worker process has ended or cannot be started. The guest cannot handle this error.
     Lost,
 }
 
@@ -86,7 +86,7 @@ pub struct Graph {
     known: Known,
 }
 
-/// A model's known properties before it is loaded.
+/// The properties of a model that are known before it is loaded.
 pub(super) struct Known {
     pub(super) kind: BackendKind,
     pub(super) facts: ModelFacts,
@@ -95,7 +95,7 @@ pub(super) struct Known {
 
 enum Place {
     Remote(RemoteModel),
-    /// `bounded`: callers' values cannot make it slow.
+    /// `bounded` means that input values cannot make the model slow.
     Here {
         work: Arc<Work>,
         executor: Arc<Executor>,
@@ -110,12 +110,12 @@ struct Work {
 }
 
 impl Graph {
-    /// A model computed by a worker process.
+    /// A model that runs in a worker process.
     pub(super) fn remote(model: RemoteModel, known: Known) -> Self {
         Self { place: Place::Remote(model), known }
     }
 
-    /// A model computed by this process.
+    /// A model that runs in this process.
     pub(super) fn here(model: Box<dyn Model>, executor: Arc<Executor>, known: Known) -> Self {
         let work = Arc::new(Work { model, pace: Pace::default() });
         let bounded = known.facts.is_bounded();
@@ -135,7 +135,7 @@ impl Graph {
         self.known.tensor_bytes_max
     }
 
-    /// Whether it can be computed: not while its worker process cannot be started.
+    /// Whether the model can run: false while its worker process cannot be started.
     pub fn is_ready(&self) -> bool {
         match &self.place {
             Place::Remote(model) => model.has_worker(),
@@ -143,7 +143,7 @@ impl Graph {
         }
     }
 
-    /// Its backend.
+    /// The backend that runs it.
     pub fn backend(&self) -> BackendKind {
         self.known.kind
     }
@@ -153,7 +153,7 @@ impl Graph {
         &self.known.facts
     }
 
-    /// Whether there is a worker process for it, or would be one now. Check before a call begins.
+    /// Whether the model has a worker process or would get one now. Check this before a call begins.
     ///
     /// # Errors
     /// [`ComputeError::Workers`].
@@ -238,7 +238,7 @@ async fn hand_over(
     answer.unwrap_or_else(lost)
 }
 
-/// Stops a computation when nobody waits for it any more.
+/// Stops the computation when dropped.
 struct StopOnDrop(Option<Arc<Stop>>);
 
 impl Drop for StopOnDrop {
@@ -256,7 +256,7 @@ impl Work {
         context: &Context<'_>,
     ) -> Result<Vec<Tensor>, ComputeError> {
         let began = Instant::now();
-        // A backend's panic fails this computation, not the shared thread.
+        // A panic in a backend fails this computation, not the shared thread.
         let outputs = catch_unwind(AssertUnwindSafe(|| self.model.run(inputs, context)))
             .unwrap_or(Err(BackendError::Panicked))?;
         self.pace.learn(began.elapsed(), inputs);
@@ -264,12 +264,12 @@ impl Work {
     }
 }
 
-/// How long the model takes with tensors of the latest shapes: a moving average over about eight computations. Other shapes say nothing: a
-/// model may square its input's length repeatedly.
+/// How long the model takes with tensors of the latest shapes: a moving average over about eight computations. The time for other shapes can
+/// be very different, because a model may repeatedly square the length of its input.
 #[derive(Default)]
 struct Pace {
-    /// Zero until the first computation; then a keyed hash of the shapes and, in the low bits, the nanoseconds. One number, so that a time
-    /// is never attributed to other shapes.
+    /// Zero until the first computation. Then a keyed hash of the shapes, with the nanoseconds in the low bits. Both are in one number, so
+    /// that a time is never attributed to other shapes.
     latest: AtomicU64,
     hasher: RandomState,
 }
@@ -277,7 +277,7 @@ struct Pace {
 /// Bits of [`Pace::latest`] for nanoseconds.
 const NANOS_BITS: u32 = 21;
 
-/// Maximum recorded nanoseconds. A first computation may take a second to set up and must not be remembered for long.
+/// Maximum recorded nanoseconds. The first computation may take a second for setup, and must not dominate the average.
 const NANOS_MAX: u64 = 2_000_000;
 
 impl Pace {
@@ -302,7 +302,7 @@ impl Pace {
     fn shapes(&self, inputs: &[Option<Tensor>]) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         for tensor in inputs {
-            // Byte strings of the same shape may have any length.
+            // Byte strings of the same shape may have different lengths.
             let known = tensor.as_ref().map(|tensor| (tensor.shape(), tensor.data().len()));
             known.hash(&mut hasher);
         }

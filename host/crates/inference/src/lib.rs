@@ -1,8 +1,8 @@
-//! Native inference: models are loaded once, shared by all permitted callers, and computed by worker processes.
+//! Native inference. A model is loaded once, shared by all permitted callers, and runs in a worker process.
 //!
-//! Knows no WebAssembly or agreements, and of tenants only which models may share a process. Models are checked, and shapes, types and
-//! sizes too, before a backend sees them. The surprise: models of publishers that the operator trusts may be computed in the host's
-//! process. A bounded and quick model is then computed on the caller's thread.
+//! This crate does not know WebAssembly or agreements. Of tenants it knows only which models may share a process. It checks models, shapes,
+//! types and sizes before a backend sees them. The surprise: models of publishers that the operator trusts may run in the host's process.
+//! A bounded and quick model then runs on the caller's thread.
 
 pub mod backend;
 mod executor;
@@ -49,32 +49,32 @@ use hospes_onnx::{self as onnx, ModelFacts, ModelRefused};
 use hospes_telemetry::Allowances;
 use hospes_worker::{Confinement, Program};
 
-/// Time limit for loading a model. Then its worker is killed and the bundle rejected.
+/// Time limit for loading a model. When it passes, the worker is killed and the bundle rejected.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A model that crashes its worker this often in its trial run, each time with other inputs, is rejected.
+/// A model that crashes its worker this often in its trial run, each time with different inputs, is rejected.
 const LOST_MAX: usize = 2;
 
-/// How inference is set up.
+/// The settings of inference.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub threads: NonZeroUsize,
     /// Maximum computations waiting for a thread of this process; beyond that [`ComputeError::Busy`].
     pub queue_length_max: usize,
-    /// Maximum bytes of a computation's tensors, for inputs and outputs each.
+    /// Maximum bytes of a computation's inputs, and of its outputs.
     pub tensor_bytes_max: NonZeroUsize,
     pub backend: BackendChoice,
     /// Possible paths of ONNX Runtime's library, in order.
     pub libraries: Vec<PathBuf>,
-    /// Whether the library was configured: then the host does not start without it.
+    /// Whether the settings name the library. If so, the host does not start without it.
     pub library_required: bool,
     /// Which models share a worker process.
     pub isolation: Isolation,
-    /// Publishers whose models may be computed in the host's process, if `isolation` permits.
+    /// Publishers whose models may run in the host's process, if `isolation` permits.
     pub trusted: Vec<AccountName>,
-    /// Maximum worker processes without the spare one. Another one replaces an idle one.
+    /// Maximum worker processes, not counting the spare one. At the maximum, a new worker replaces an idle one.
     pub workers_max: NonZeroUsize,
-    /// Maximum bytes of address space of a worker, beyond what it starts with.
+    /// Maximum bytes of a worker's address space, beyond what it uses at start.
     pub worker_memory_bytes_max: u64,
     /// The program that workers run.
     pub program: Program,
@@ -132,23 +132,23 @@ pub enum LoadError {
     Workers { max: usize },
 }
 
-/// What a computation is expected to cost its caller's turns, in nanoseconds. It is corrected when it is over.
+/// The estimated cost of a computation for its caller's share, in nanoseconds. It is replaced by the actual cost at the end.
 const COMPUTE_NANOS: u64 = 1_000_000;
 
-/// For whom a model is computed.
+/// The party for whom a model runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caller {
     /// An opaque number that tells callers apart.
     pub number: u64,
-    /// Its share of computing turns.
+    /// Its weight in the fair shares of computing time.
     pub weight: NonZeroU32,
 }
 
 impl Caller {
-    /// Who computes what no account has asked for: no account has this number.
+    /// The caller of computations that no account has requested. No account has this number.
     pub const NOBODY: Self = Self { number: u64::MAX, weight: NonZeroU32::MIN };
 
-    /// One with a share like most.
+    /// A caller with the default weight.
     pub fn new(number: u64) -> Self {
         Self { number, weight: NonZeroU32::MIN }
     }
@@ -160,12 +160,12 @@ pub struct ModelSource {
     pub digest: Digest,
     pub publisher: AccountName,
     pub bytes: Bytes,
-    /// Opens its file, for loading it again.
+    /// Opens the model's file, to load it again.
     pub reopen: Arc<dyn Fn() -> io::Result<OwnedFd> + Send + Sync>,
 }
 
 impl ModelSource {
-    /// A model in memory only.
+    /// A model that is only in memory.
     pub fn in_memory(publisher: AccountName, bytes: Bytes) -> Self {
         let kept = bytes.clone();
         Self {
@@ -176,7 +176,7 @@ impl ModelSource {
         }
     }
 
-    /// The same without what is in memory.
+    /// The same source without the bytes in memory.
     fn without_bytes(self) -> Self {
         Self { bytes: Bytes::new(), ..self }
     }
@@ -188,10 +188,10 @@ impl fmt::Debug for ModelSource {
     }
 }
 
-/// A model and where it is loaded: each publisher has its own.
+/// A model and the place where it is loaded. Publishers do not share loaded models.
 type Key = (Place, Digest, BackendKind);
 
-/// A model, loaded or loading. Locked while it loads, so that it is loaded once and only its users wait.
+/// A loaded or loading model. It is locked while it loads, so that it loads once and only its users wait.
 type Slot = Arc<tokio::sync::Mutex<Weak<Graph>>>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -201,12 +201,12 @@ enum Place {
     Here,
 }
 
-/// The models, and the workers and threads that compute them.
+/// The models, and the workers and threads that run them.
 pub struct Inference {
     settings: Settings,
     pool: Arc<Pool>,
     executor: OnceLock<Arc<Executor>>,
-    /// In the host's process, in the table's order; each is opened for the first trusted model that needs it.
+    /// The backends in the host's process, in the table's order. Each is opened for the first trusted model that needs it.
     here: [OnceLock<Result<Arc<dyn Backend>, BackendError>>; TABLE.len()],
     status: Vec<BackendStatus>,
     confinement: Confinement,
@@ -250,7 +250,7 @@ impl Inference {
             }
         }
         let mut confinement = ready.confinement;
-        // The host's side of it.
+        // The host makes the control groups, so workers do not report them.
         confinement.missing.extend(hospes_worker::cgroup::missing());
         for missing in &confinement.missing {
             tracing::warn!(%missing, "workers are confined less than they could be");
@@ -286,7 +286,7 @@ impl Inference {
         self.pool.strikes.incidents_of(publisher)
     }
 
-    /// Whether no worker process can be started, according to the last try. It is then tried every second.
+    /// Whether the last attempt to start a worker process failed. The host then tries again every second.
     pub fn starts_no_workers(&self) -> bool {
         self.pool.starts_none()
     }
@@ -296,7 +296,7 @@ impl Inference {
         self.pool.processes()
     }
 
-    /// Loads a model, or finds it loaded: once per digest, backend and place.
+    /// Loads a model, or returns the loaded one. A model is loaded once per digest, backend and place.
     ///
     /// # Errors
     /// [`LoadError`].
@@ -331,15 +331,15 @@ impl Inference {
 
     fn slot(&self, key: &Key) -> Slot {
         let mut slots = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        // A model that nobody else holds is not being loaded.
+        // If nobody else holds the model, it is not loading.
         slots.retain(|_, slot| {
             Arc::get_mut(slot).is_none_or(|free| free.get_mut().strong_count() > 0)
         });
         Arc::clone(slots.entry(key.clone()).or_default())
     }
 
-    /// Runs the trial of a loaded model before it goes live. A model that crashes its worker gets a worker of its own, because another
-    /// model in the shared one may be to blame. If it fails there too, it does not go live.
+    /// Runs the trial of a loaded model before it goes live. If the worker crashes, the trial is repeated in a worker that no other model
+    /// shares, because another model may be to blame. If it fails there too, the model does not go live.
     ///
     /// # Errors
     /// [`TrialError`] if it would fail every call.
@@ -441,7 +441,7 @@ impl Inference {
             Some(Err(BackendError::NoLibrary)) => {
                 Err(LoadError::Unusable { kind, reason: BackendError::NoLibrary.to_string() })
             }
-            // Publishers read this: library paths and errors are for the operator.
+            // Publishers see this error. Library paths and errors are for the operator only.
             Some(Err(error)) => {
                 tracing::error!(%error, "the library is not usable");
                 let reason = "its library does not load; the operator's log says why".into();
@@ -452,7 +452,7 @@ impl Inference {
     }
 }
 
-/// Checks a model before any backend sees it.
+/// Checks a model before a backend sees it.
 async fn walk(bytes: Bytes, kind: BackendKind) -> Result<ModelFacts, LoadError> {
     let walked = tokio::task::spawn_blocking(move || onnx::check(&bytes)).await;
     Ok(walked.map_err(|_panic| LoadError::Panicked { kind })??)

@@ -1,8 +1,9 @@
 //! Assigns models to workers, and keeps a spare worker.
 //!
-//! A group of models shares a worker: one publisher's, or a single model (`inference.isolation`). The worker starts on first use. It ends
-//! with its last model, or when it is idle and another group needs one of the `inference.workers_max`. A lost or ended worker is replaced,
-//! and its models are loaded again as they are called. A spare worker with libraries loaded makes that as fast as loading the models.
+//! A group of models shares a worker: all models of a publisher, or a single model (`inference.isolation`). The worker starts on first
+//! use. It ends with its last model, or when it is idle and another group needs its place (`inference.workers_max`). If a worker has ended,
+//! the next call starts another one and loads its model again. A spare worker has the libraries loaded, so starting takes no longer than
+//! loading the models.
 
 mod spare;
 
@@ -32,10 +33,10 @@ use hospes_telemetry::Allowances;
 use hospes_worker::{Limits, Program};
 use spare::Spare;
 
-/// Jobs per worker thread: one running, and one so that the thread need not wait for the next.
+/// Jobs per worker thread: one running, and one queued so that the thread does not wait for the next job.
 const JOBS_PER_THREAD: u32 = 2;
 
-/// Tries of a computation whose worker ended before it began, and of getting a worker.
+/// Attempts at a computation whose worker ended before it began, and at getting a worker.
 const TRIES: usize = 3;
 
 /// Which models share a worker.
@@ -50,7 +51,7 @@ pub(super) struct Pool {
     program: Program,
     setup: Setup,
     workers_max: usize,
-    /// One per possible worker.
+    /// One place per possible worker.
     seats: Arc<Seats>,
     began: Instant,
     spare: Mutex<Spare>,
@@ -97,8 +98,8 @@ impl Pool {
         workers.map(|worker| worker.process()).collect()
     }
 
-    /// A place for another worker of this publisher: a free one within its share, or that of the longest idle worker, its own or of a
-    /// publisher with more.
+    /// A place for another worker of this publisher. It is a free one within the publisher's share, or that of the longest idle worker of
+    /// this publisher or of one with more workers.
     fn seat(&self, publisher: &AccountName) -> Result<Seat, ComputeError> {
         if let Some(seat) = self.seats.take(publisher) {
             return Ok(seat);
@@ -110,7 +111,7 @@ impl Pool {
         seat.ok_or(ComputeError::Workers { max: self.workers_max })
     }
 
-    /// Whether there would be one now.
+    /// Whether [`Pool::seat`] would return a place now.
     fn has_seat(&self, publisher: &AccountName) -> bool {
         self.seats.has_for(publisher) || self.givers(publisher).iter().any(|group| group.gives())
     }
@@ -123,7 +124,7 @@ impl Pool {
         groups
     }
 
-    /// These models' group.
+    /// The group of a model.
     pub(super) fn group(self: &Arc<Self>, together: Together) -> Arc<Group> {
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         groups.retain(|_, group| group.strong_count() > 0);
@@ -150,9 +151,9 @@ pub(super) struct Group {
     publisher: AccountName,
     worker: ArcSwapOption<Worker>,
     state: Mutex<State>,
-    /// When its worker was last wanted, in milliseconds since the pool began.
+    /// The last use of its worker, in milliseconds since the pool started.
     latest: AtomicU64,
-    /// Number of users of each model. Unused ones are unloaded.
+    /// Number of users of each model. A model without users is unloaded.
     wanted: Mutex<HashMap<ModelKey, usize>>,
 }
 
@@ -163,7 +164,7 @@ struct State {
     starting: Option<Starting>,
 }
 
-/// A worker being started, even if nobody waits for it any more: all who need it share the start.
+/// The start of a worker, shared by all who need the worker. It continues even if nobody waits any more.
 type Starting = Shared<BoxFuture<'static, Result<Arc<Worker>, ComputeError>>>;
 
 impl Group {
@@ -172,7 +173,7 @@ impl Group {
         self.worker.load_full().filter(|worker| worker.is_alive())
     }
 
-    /// A lease on the worker: while it lasts, the worker is not replaced.
+    /// A lease on the worker. During the lease, the worker is not replaced.
     async fn lease(self: &Arc<Self>) -> Result<Lease, ComputeError> {
         self.note_use();
         for _ in 0..TRIES {
@@ -197,7 +198,7 @@ impl Group {
             return Ok(std::future::ready(Ok(worker)).boxed().shared());
         }
         self.worker.store(None);
-        // Nobody owns the place until the worker has started: if that fails, it is free again.
+        // The task owns the place until the worker has started. If that fails, the place is free again.
         let seat = match state.seat.take() {
             Some(seat) => seat,
             None => self.pool.seat(&self.publisher)?,
@@ -230,9 +231,9 @@ impl Group {
         Ok(starting)
     }
 
-    /// Whether it has a worker or would get one now. Takes nothing: only one of a deployment's models may be computed.
+    /// Whether the group has a worker or would get one now. Reserves nothing, because a call may not use all models of its deployment.
     fn check_seat(&self) -> Result<(), ComputeError> {
-        // First, so that it is not replaced meanwhile.
+        // Noted first, so that the worker is not replaced meanwhile.
         self.note_use();
         if self.worker.load().as_ref().is_some_and(|worker| worker.is_alive()) {
             return Ok(());
@@ -244,7 +245,7 @@ impl Group {
         Err(ComputeError::Workers { max: self.pool.workers_max })
     }
 
-    /// Whether it would give its place away. Whoever has a place has a worker, if only a dead one.
+    /// Whether the group would give up its place. A group with a place has a worker, maybe a dead one.
     fn gives(&self) -> bool {
         self.worker.load().as_ref().is_some_and(|worker| worker.is_idle() || !worker.is_alive())
     }
@@ -256,7 +257,7 @@ impl Group {
 
     /// Ends an idle worker and frees its place.
     fn give_way(&self) -> Option<Seat> {
-        // Its owner may be doing the same: two waiting for each other would deadlock.
+        // Does not wait for the lock: two groups that each want the other's place would deadlock.
         let mut state = self.state.try_lock().ok()?;
         state.seat.as_ref()?;
         if self.current().is_some_and(|worker| !worker.retire()) {
@@ -283,7 +284,7 @@ impl Group {
     }
 }
 
-/// A group's model is wanted.
+/// Marks a model of a group as in use. When the last mark is dropped, the model is unloaded.
 struct Wanted {
     group: Arc<Group>,
     key: ModelKey,
@@ -311,7 +312,7 @@ impl Drop for Wanted {
     }
 }
 
-/// A model computed by its group's worker, whichever that is now.
+/// A model that runs in the current worker of its group.
 pub(super) struct RemoteModel {
     wanted: Wanted,
     source: ModelSource,
@@ -319,7 +320,7 @@ pub(super) struct RemoteModel {
 }
 
 impl RemoteModel {
-    /// Whether its process exists or can be started, according to the last try.
+    /// Whether its worker is alive, or can be started according to the last attempt.
     pub(super) fn has_worker(&self) -> bool {
         self.wanted.group.current().is_some() || !self.wanted.group.pool.starts_none()
     }
@@ -360,7 +361,7 @@ impl RemoteModel {
         Ok(Self { wanted, source: source.without_bytes(), signature })
     }
 
-    /// Whether it has a worker or would get one now.
+    /// Whether its group has a worker or would get one now.
     pub(super) fn check_seat(&self) -> Result<(), ComputeError> {
         self.wanted.group.check_seat()
     }
@@ -374,7 +375,7 @@ impl RemoteModel {
         let culprit = Culprit::computing(owned(&self.source), call.caller.number);
         let Wanted { group, key } = &self.wanted;
         for _ in 0..TRIES {
-            // On every try: it may be what ended the last worker.
+            // Checked on every attempt: this model may have ended the last worker.
             let standing = group.pool.strikes.standing(&culprit);
             if let Some(wait) = standing.wait {
                 return Err(ComputeError::BackedOff { wait });
@@ -397,7 +398,7 @@ impl RemoteModel {
         Err(ComputeError::Lost { how: "ending repeatedly before the computation began".into() })
     }
 
-    /// Loads the model into a new worker; `None` if that has ended too.
+    /// Loads the model into a new worker; `None` if that worker has ended too.
     async fn load_again(&self, worker: &Lease) -> Result<Option<u32>, ComputeError> {
         match loading(&self.wanted, worker, &self.source, None).await {
             Ok(signature) if signature == self.signature => Ok(worker.model(&self.wanted.key)),
@@ -419,7 +420,7 @@ fn owned(source: &ModelSource) -> Owned {
     Owned { publisher: source.publisher.clone(), model: source.digest }
 }
 
-/// Loads a model into a worker, unless it is there or loading. Loading continues when its caller leaves, so that an impatient caller loses
+/// Loads a model into a worker, unless it is loaded or loading. If the caller leaves, loading continues, so that an impatient caller loses
 /// only its own call.
 fn loading(
     wanted: &Wanted,
@@ -440,7 +441,7 @@ fn loading(
     let loaded = tokio::spawn(async move {
         let loaded = load(&group, &worker, source, (key.1, bytes)).await;
         worker.loadings().remove(&key);
-        // Its callers have left meanwhile.
+        // If all users have left meanwhile, the model is unloaded again.
         let wanted = group.wanted();
         if !wanted.contains_key(&key) {
             worker.unload(&key);
@@ -465,7 +466,7 @@ async fn load(
     let culprit = Culprit::loading(owned(&source));
     let _loading = worker.loading.lock().await;
     let alone = group.pool.strikes.standing(&culprit).alone;
-    // Others compute while a model is loaded, unless it is a suspect: loading may take long.
+    // Loading may take long, so other jobs run meanwhile, unless the model is a suspect.
     let _company = if alone { Some(worker.company(true).await) } else { None };
     let lost = |why: &dyn std::fmt::Display| LoadLoss::Lost(why.to_string());
     let reopen = Arc::clone(&source.reopen);
@@ -493,10 +494,10 @@ async fn load(
     }
 }
 
-/// A memory file from which a worker reads a model that is not stored yet.
+/// A memory file from which a worker reads a model that is not on disk yet.
 ///
 /// # Errors
-/// If the system has no memory file.
+/// If the system cannot create a memory file.
 pub fn in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
     let mut file = File::from(rustix::fs::memfd_create("model", rustix::fs::MemfdFlags::CLOEXEC)?);
     file.write_all(bytes)?;
@@ -511,7 +512,7 @@ mod tests {
     use super::*;
     use hospes_config::{BackendChoice, Isolation};
 
-    /// One worker that never becomes ready.
+    /// A pool with one worker that never becomes ready.
     fn settings() -> Settings {
         Settings {
             threads: NonZeroUsize::MIN,

@@ -1,12 +1,17 @@
-//! What a host and an inference worker say to each other. Version 4.
+//! The protocol between a host and an inference worker. Version 4.
 //!
-//! Two connections, each of packets in [postcard](https://postcard.jamesmunns.com/wire-format)'s encoding. On the one that steers, the host sends [`Order`]s
-//! and the worker [`Report`]s; on the one of work, the host sends [`Job`]s, which the worker's threads take as they are free, and the
-//! worker answers each with one [`Done`], also what it skips. Tensors are not in the messages: they lie in the windows of the shared memory
-//! ([`Layout`]), one after the other, as their [`Head`]s say.
+//! There are two connections. Messages are packets in [postcard](https://postcard.jamesmunns.com/wire-format) encoding.
 //!
-//! The worker answers with `Ready` to `Setup`, with `Loaded` or `NotLoaded` to `Load`, and has no answer of its own to
-//! `Cancel`: a job that runs ends earlier, if it can, and the `Done` of one that has not begun comes at once. Whoever gets a message that does not belong here ends the connection, and the worker its process.
+//! - Control connection: the host sends [`Order`]s, the worker sends [`Report`]s.
+//! - Work connection: the host sends [`Job`]s, and free threads of the worker take them. The worker answers each job with one [`Done`], even
+//!   if it skips the job.
+//!
+//! Messages do not contain tensors. Tensors are in the windows of the shared memory ([`Layout`]), one after the other, as their [`Head`]s
+//! describe.
+//!
+//! The worker answers `Setup` with `Ready`, and `Load` with `Loaded` or `NotLoaded`. It does not answer `Cancel` itself: a running job ends
+//! early if it can, and a job that has not begun gets its `Done` at once. On an unexpected message, the receiver closes the connection. A
+//! worker then exits.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -21,43 +26,43 @@ use hospes_core::id::CallId;
 use hospes_core::tensor::{DataType, Tensor};
 use hospes_worker::{Confinement, Limits};
 
-/// Both sides must have the same.
+/// Host and worker must have the same version.
 pub const VERSION: u32 = 4;
 
-/// Bytes at whose multiples tensors begin, so that every type of element is aligned.
+/// Alignment of tensors in bytes: enough for every element type.
 const ALIGNMENT: usize = 64;
 
-/// Room in a window for what alignment wastes.
+/// Extra bytes in a part of a window for the padding between tensors.
 const SLACK_BYTES: usize = 64 << 10;
 
-/// Longest time until a call's deadline that is read: any longer one is none.
+/// Maximum time until a call's deadline. Longer times are cut to this.
 const LEFT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// From the host, to steer.
+/// A control message from the host.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Order {
-    /// The first message, with the shared memory.
+    /// The first message. The file of the shared memory comes with it.
     Setup(Setup),
-    /// Loads a model from the file that comes with it.
+    /// Loads a model from the file that comes with this message.
     Load { model: u32, backend: BackendKind, bytes: u64 },
-    /// Forgets a model; what computes with it ends first.
+    /// Unloads a model after its running jobs have ended.
     Unload { model: u32 },
-    /// Ends a job of this window if it has begun, and skips it otherwise. It was sent before.
+    /// Stops a job that was sent before, in this window. If it has not begun, the worker skips it.
     Cancel { job: u64, window: u32 },
 }
 
-/// How a worker is to work.
+/// A worker's settings.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Setup {
     pub version: u32,
     pub threads: u32,
     pub layout: Layout,
     pub limits: Limits,
-    /// Where ONNX Runtime's library may be, in order.
+    /// Possible paths of ONNX Runtime's library, in order.
     pub libraries: Vec<PathBuf>,
 }
 
-/// To the host, about the worker.
+/// A control message from the worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Report {
     Ready { version: u32, backends: Vec<Offered>, confinement: Confinement },
@@ -65,36 +70,36 @@ pub enum Report {
     NotLoaded { model: u32, error: BackendError },
 }
 
-/// A backend that the worker has, or why not.
+/// A backend's description, or why the worker cannot use it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Offered {
     pub kind: BackendKind,
     pub usable: Result<String, BackendError>,
 }
 
-/// A computation. Its inputs are in the window already, its outputs go there.
+/// A computation. The host has written its inputs to the window; the worker writes its outputs there.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Job {
     pub job: u64,
     pub model: u32,
     pub window: u32,
     pub call: JobCall,
-    /// Those of the model's signature; none where an optional one was left out.
+    /// In the order of the model's signature. `None` for an absent optional input.
     pub inputs: Vec<Option<Head>>,
 }
 
-/// The call that a job is part of, as its backend is told ([`Call`]).
+/// The call that a job is part of: [`Call`] as it is sent to the worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobCall {
     pub id: Option<[u8; 16]>,
-    /// A number that only tells accounts apart.
+    /// An opaque number that tells accounts apart.
     pub account: u64,
-    /// Nanoseconds until nobody waits for it any more, when the job was sent: the two processes share no instants.
+    /// Nanoseconds from sending the job to the call's deadline. An `Instant` cannot be sent to another process.
     pub left_nanos: u64,
 }
 
 impl JobCall {
-    /// A call as it is sent now.
+    /// The message for a call that is sent now.
     pub fn of(call: &Call) -> Self {
         let left = call.deadline.saturating_duration_since(Instant::now());
         Self {
@@ -104,7 +109,7 @@ impl JobCall {
         }
     }
 
-    /// The call, where it has just been received.
+    /// The call of a message that was received now.
     pub fn received(self) -> Call {
         let left = Duration::from_nanos(self.left_nanos).min(LEFT_MAX);
         let id = self.id.map(CallId::from_bytes);
@@ -112,11 +117,11 @@ impl JobCall {
     }
 }
 
-/// What became of a job.
+/// The result of a job.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Done {
     pub job: u64,
-    /// Time that it computed, in nanoseconds.
+    /// Computing time, in nanoseconds.
     pub nanos: u64,
     pub result: Result<Vec<Head>, JobError>,
 }
@@ -130,11 +135,11 @@ pub enum JobError {
         bytes: u64,
     },
     Cancelled,
-    /// The host named something that is not there.
+    /// The model or window does not exist.
     Unknown,
 }
 
-/// A tensor in a window.
+/// The description of a tensor in a window.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     pub data_type: DataType,
@@ -152,12 +157,12 @@ impl Head {
     }
 }
 
-/// Where things are in the shared memory: for each window a part for inputs and one for outputs, and behind all windows a byte
-/// for each that says whether its job has begun.
+/// The layout of the shared memory. Each window has a part for inputs and a part for outputs. After all windows comes one byte for each
+/// window, which says whether its job has begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layout {
     pub windows: u32,
-    /// Bytes of the part for inputs, and of the part for outputs.
+    /// Size in bytes of each of the two parts of a window.
     pub part_bytes: usize,
 }
 
@@ -168,28 +173,28 @@ impl Layout {
         Self { windows, part_bytes: part }
     }
 
-    /// Bytes of all of it; none if they cannot be counted.
+    /// Total size in bytes; `None` on overflow.
     pub fn bytes(&self) -> Option<usize> {
         let windows = usize::try_from(self.windows).ok()?;
         self.part_bytes.checked_mul(2)?.checked_mul(windows)?.checked_add(windows)
     }
 
-    /// Where a window's inputs begin.
+    /// The offset of a window's inputs.
     pub fn inputs(&self, window: u32) -> usize {
         self.part_bytes.saturating_mul(2).saturating_mul(window as usize)
     }
 
-    /// Where a window's outputs begin.
+    /// The offset of a window's outputs.
     pub fn outputs(&self, window: u32) -> usize {
         self.inputs(window).saturating_add(self.part_bytes)
     }
 
-    /// Where the byte is that says whether a window's job has begun.
+    /// The offset of the byte that says whether a window's job has begun.
     pub fn mark(&self, window: u32) -> usize {
         self.inputs(self.windows).saturating_add(window as usize)
     }
 
-    /// Where in its part each of some tensors lies; none if they do not fit.
+    /// The offset of each tensor in its part; `None` if they do not fit.
     pub fn places<'h>(&self, heads: impl IntoIterator<Item = &'h Head>) -> Option<Vec<usize>> {
         let mut at = 0_usize;
         let heads = heads.into_iter();

@@ -1,8 +1,8 @@
-//! The host's view of a worker process: its running jobs, and its end.
+//! The host's side of a worker process: its running jobs, and its end.
 //!
-//! The worker is untrusted: it may answer anything, late or never. A job whose caller has left is cancelled, and if the worker has not
-//! released it after [`job::CANCEL_GRACE`], the process is killed. Its other jobs are computed elsewhere. A suspect ([`super::strikes`])
-//! computes alone, which shows what crashed the process.
+//! The worker is untrusted: it may answer anything, late or never. If a caller leaves, its job is cancelled. If the worker does not release
+//! the job within [`job::CANCEL_GRACE`], the host kills the process. Another worker then runs the other jobs. A suspect
+//! ([`super::strikes`]) runs alone, which shows what crashed the process.
 
 mod end;
 mod job;
@@ -60,7 +60,7 @@ pub enum WorkerStartError {
     Layout,
 }
 
-/// The worker's report when it was ready.
+/// What a worker reports when it is ready.
 #[derive(Debug, Clone)]
 pub struct Ready {
     pub backends: Vec<Offered>,
@@ -71,20 +71,20 @@ pub struct Ready {
 pub struct Worker {
     inner: Arc<Inner>,
     ready: Ready,
-    /// Its loaded models, with their numbers.
+    /// Its loaded models with their numbers and signatures.
     models: RwLock<HashMap<ModelKey, (u32, ModelSignature)>>,
-    /// Locked while a model is loaded: one at a time.
+    /// Locked while a model is loaded, so that only one loads at a time.
     pub(super) loading: tokio::sync::Mutex<()>,
-    /// Models loading or queued: concurrent users share the load.
+    /// Models that are loading or queued. Concurrent users of a model share the load.
     loadings: Mutex<HashMap<ModelKey, Loading>>,
     users: Users,
     lines: Source,
 }
 
-/// The model, and its loading task.
+/// A model's weights and its backend.
 pub(super) type ModelKey = (Digest, BackendKind);
 
-/// A model being loaded, even if nobody waits for it any more.
+/// The load of a model. It continues even if nobody waits for it any more.
 pub(super) type Loading = Shared<BoxFuture<'static, Result<ModelSignature, LoadLoss>>>;
 
 /// Why loading failed.
@@ -93,7 +93,7 @@ pub(super) enum LoadLoss {
     Backend(BackendError),
     Timeout,
     Lost(String),
-    /// The process ended for another reason: another one can load it.
+    /// The process ended for another reason. Another worker can load the model.
     Bystander,
 }
 
@@ -104,13 +104,13 @@ struct Inner {
     layout: Layout,
     strikes: Arc<Strikes>,
     windows: Windows,
-    /// Suspects compute alone, others concurrently.
+    /// Suspects take the write lock to run alone, other jobs the read lock.
     company: Arc<tokio::sync::RwLock<()>>,
     state: Mutex<State>,
-    /// Wakes the supervising task: a computation was cancelled, or the process is to end.
+    /// Wakes the supervising task when a computation was cancelled or the process must end.
     changed: Notify,
     closing: AtomicBool,
-    /// Nothing that it was loading was to blame.
+    /// Set if no model that was loading is to blame for the end of the process.
     spares_loads: AtomicBool,
     alive: AtomicBool,
     next_job: AtomicU64,
@@ -120,26 +120,26 @@ struct Inner {
 
 struct State {
     running: HashMap<u64, Running>,
-    /// The deadline of each cancelled job.
+    /// The cancelled jobs, with the time at which the process is killed for each.
     overdue: BTreeSet<(Instant, u64)>,
     loads: HashMap<u32, (Culprit, oneshot::Sender<Result<ModelSignature, BackendError>>)>,
     ready: Option<oneshot::Sender<Ready>>,
     ended: Option<Arc<str>>,
 }
 
-/// A job given to the worker.
+/// A job that the worker has.
 struct Running {
     window: u32,
     culprit: Culprit,
     began: Instant,
     answer: oneshot::Sender<Answer>,
-    /// Its caller has left: the window is released when the job's end is reported.
+    /// Whether its caller has left. Then the window is released when the worker reports the job's end.
     left: bool,
-    /// Held until the job is over, even without a caller.
+    /// Held until the job is over, even if its caller has left.
     _company: Company,
 }
 
-/// A job's result, and its computing time in nanoseconds, if reported.
+/// A job's result, and its computing time in nanoseconds if the worker has reported it.
 type Answer = (Result<Vec<Head>, Loss>, Option<u64>);
 
 /// Why a job failed.
@@ -147,13 +147,13 @@ pub(super) enum Loss {
     Job(JobError),
     /// The process ended.
     Ended(Arc<str>),
-    /// The process ended because of another job: this one can run elsewhere.
+    /// The process ended because of another job. This job can run in another worker.
     Bystander,
 }
 
 /// Why a computation failed.
 pub(super) enum RemoteError {
-    /// The process ended before the job began, or because of another one: this can run elsewhere.
+    /// The process ended before the job began, or because of another job. This job can run in another worker.
     NotBegun,
     Compute(ComputeError),
 }
@@ -181,7 +181,7 @@ impl Worker {
         let lines = process.lines().clone();
         tokio::spawn(hear(Arc::clone(&inner)));
         tokio::spawn(look_after(Arc::clone(&inner), process));
-        // Dropping it ends the process.
+        // Dropping the `Worker` ends the process.
         let worker = |ready| Self {
             inner: Arc::clone(&inner),
             ready,
@@ -201,27 +201,27 @@ impl Worker {
         }
     }
 
-    /// Its report, and the confinement that is not supported.
+    /// What the worker has reported.
     pub(super) fn ready(&self) -> &Ready {
         &self.ready
     }
 
-    /// Sets the publisher whose models it computes, for its log lines.
+    /// Attributes the worker's log lines to the publisher whose models it runs.
     pub(super) fn belongs_to(&self, allowance: Arc<Allowance>) {
         self.lines.belongs_to(allowance);
     }
 
-    /// Whether it accepts requests.
+    /// Whether the worker accepts requests.
     pub(super) fn is_alive(&self) -> bool {
         self.inner.alive.load(Ordering::Acquire)
     }
 
-    /// The models being loaded. Nothing panics while holding this lock.
+    /// The models that are loading. Nothing panics while holding this lock.
     pub(super) fn loadings(&self) -> MutexGuard<'_, HashMap<ModelKey, Loading>> {
         self.loadings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Its process ID.
+    /// The process ID.
     pub(super) fn process(&self) -> u32 {
         self.inner.process
     }
@@ -238,7 +238,7 @@ impl Worker {
         models.get(key).map(|(_, signature)| signature.clone())
     }
 
-    /// Loads a model from a file of this size. One at a time: see [`Worker::loading`].
+    /// Loads a model from a file of this size. Callers must hold [`Worker::loading`].
     ///
     /// # Errors
     /// The backend's error, or that the process ended.
@@ -253,7 +253,7 @@ impl Worker {
         {
             let mut state = self.inner.lock();
             if state.ended.is_some() {
-                // It has not begun there.
+                // Loading has not begun, so the model is not to blame.
                 return Err(Loss::Bystander);
             }
             state.loads.insert(model, (culprit.clone(), answer));
@@ -284,16 +284,16 @@ impl Worker {
         }
     }
 
-    /// Kills the process because of a model; its other jobs are computed elsewhere.
+    /// Kills the process because of a model. Another worker runs its other jobs.
     pub(super) fn end_for(&self, culprit: &Culprit, how: &str) {
-        // Once: several may find it useless at the same time.
+        // Strikes once, even if several callers give the worker up at the same time.
         if self.inner.alive.swap(false, Ordering::AcqRel) {
             self.inner.strikes.strike(culprit, how);
         }
         self.inner.close();
     }
 
-    /// Waits until all others have finished, if it must be alone.
+    /// Takes a place among the running jobs. If `alone`, waits until all others have finished.
     pub(super) async fn company(&self, alone: bool) -> Company {
         let company = Arc::clone(&self.inner.company);
         if alone {
@@ -313,7 +313,7 @@ impl Worker {
         let Task { model, call, culprit, alone } = task;
         let number = inner.windows.take(call.caller).await.ok_or(RemoteError::NotBegun)?;
         let mut window = Window::new(inner, number);
-        // After taking a window, so that nobody who waits for one blocks a job that must be alone.
+        // After taking a window, so that a job that waits for a window does not block a job that must run alone.
         let company = self.company(alone).await;
         let heads: Vec<Option<Head>> =
             inputs.iter().map(|input| input.as_ref().map(Head::of)).collect();
@@ -332,7 +332,7 @@ impl Worker {
                 let error = BackendError::Unsupported(text);
                 return Err(RemoteError::Compute(ComputeError::Backend(error)));
             }
-            // It has gone: the reason is known when its process has ended.
+            // The connection is closed. The reason is known when the process has ended.
             Err(_gone) => inner.give_up(),
         }
         let answer = answered.await;
@@ -351,7 +351,7 @@ impl Worker {
     }
 }
 
-/// The job, its caller, and whether it must run alone.
+/// A computation, its caller, and whether it must run alone.
 pub(super) struct Task<'c> {
     pub(super) model: u32,
     pub(super) call: Call,
@@ -359,7 +359,7 @@ pub(super) struct Task<'c> {
     pub(super) alone: bool,
 }
 
-/// What a computation holds of a worker until dropped.
+/// A job's place among the running jobs of a worker. Dropping it frees the place.
 #[expect(dead_code, reason = "they are held, not read")]
 pub(super) enum Company {
     Others(OwnedRwLockReadGuard<()>),
@@ -409,20 +409,20 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the supervising task end the process.
+    /// Tells the supervising task to end the process. Nobody is to blame.
     fn close(&self) {
         self.alive.store(false, Ordering::Release);
         self.closing.store(true, Ordering::Release);
         self.changed.notify_one();
     }
 
-    /// The same if the process has ended or is useless: blames whoever ended it.
+    /// Tells it to end the process after an error. The supervising task then finds out who is to blame.
     fn give_up(&self) {
         self.alive.store(false, Ordering::Release);
         self.changed.notify_one();
     }
 
-    /// An abandoned window: whether its pages go back to the system, and how long was computed in it.
+    /// Returns a window. If `is_large`, its pages go back to the system. `nanos` is the reported computing time.
     fn free(&self, window: u32, is_large: bool, nanos: Option<u64>) {
         if is_large {
             let (at, bytes) = (self.layout.inputs(window), self.layout.part_bytes);
@@ -449,15 +449,15 @@ impl Inner {
         }
     }
 
-    /// The worker's report on a job.
+    /// Handles the worker's answer to a job.
     fn take_done(&self, done: Done) {
         let mut state = self.lock();
-        // An unknown job was never sent, or is over.
+        // A job that is not running was never sent, or is over.
         let Some(running) = state.running.remove(&done.job) else { return };
         state.overdue.retain(|(_, job)| *job != done.job);
         drop(state);
         if running.left {
-            // The worker may have written any amount there.
+            // The worker may have written to the whole window.
             self.free(running.window, true, Some(done.nanos));
             return;
         }
@@ -482,13 +482,13 @@ impl Inner {
         Ok(())
     }
 
-    /// When the process will be killed, if nothing changes.
+    /// When the next cancelled job becomes overdue. The process is then killed.
     fn next_overdue(&self) -> Option<Instant> {
         self.lock().overdue.first().map(|(at, _)| *at)
     }
 }
 
-/// Receives the worker's job reports.
+/// Receives the worker's answers to jobs.
 async fn hear(inner: Arc<Inner>) {
     let mut buffer = Buffer::default();
     while let Ok(Some(Received { message, file: None })) = inner.work.receive(&mut buffer).await {
@@ -504,7 +504,7 @@ async fn look_after(inner: Arc<Inner>, mut process: Process) {
     let (mut overdue, mut refused) = (None, false);
     let status = loop {
         if !inner.alive.load(Ordering::Acquire) {
-            // After a broken connection the process may have ended by itself: its own exit status says more.
+            // If the connection is broken, the process may have ended by itself. Its own exit status says more than a kill.
             let by_itself = tokio::time::timeout(Duration::from_millis(20), process.wait()).await;
             if let (Ok(status), false) = (by_itself, inner.closing.load(Ordering::Acquire)) {
                 break status;
@@ -524,7 +524,7 @@ async fn look_after(inner: Arc<Inner>, mut process: Process) {
             status = process.wait() => break status,
             () = inner.changed.notified() => {}
             () = due => {
-                // It may have released that one by now.
+                // The worker may have released that job by now.
                 let now = Instant::now();
                 if inner.next_overdue().is_some_and(|at| at <= now) {
                     overdue = Some(now);

@@ -128,7 +128,7 @@ pub fn install(
 }
 
 fn fetch(package: &Package, python: &Path, folder: &Path) -> Result<PathBuf, RuntimeError> {
-    // The same file for every Python: it is only unpacked.
+    // Fetches the same file whatever Python version runs pip, because the package is only unpacked.
     let output = Command::new(python)
         .args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"])
         .args(["--only-binary=:all:", "--implementation=cp", "--python-version=311", "--abi=cp311"])

@@ -1,4 +1,4 @@
-//! Places for workers: limited in total, and no publisher takes all of them.
+//! Places for workers. Their number is limited, and no publisher can take all of them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,7 +30,7 @@ impl Seats {
         Arc::new(Self(Mutex::new(State { free: most, taken: HashMap::new() })))
     }
 
-    /// A free place, if the publisher has less than three times as many as are free.
+    /// A free place, if the publisher has fewer than three times as many places as are free.
     pub(super) fn take(self: &Arc<Self>, publisher: &AccountName) -> Option<Seat> {
         let mut state = self.state();
         if !state.has_for(publisher) {
@@ -41,12 +41,12 @@ impl Seats {
         Some(Seat { seats: Arc::clone(self), publisher: publisher.clone() })
     }
 
-    /// Whether there is a free one that the publisher may take.
+    /// Whether there is a free place that the publisher may take.
     pub(super) fn has_for(&self, publisher: &AccountName) -> bool {
         self.state().has_for(publisher)
     }
 
-    /// Whether `publisher` may take one of `other`'s places: its own, or one of a publisher with more.
+    /// Whether `publisher` may take a place of `other`: if both are the same, or `other` has more places.
     pub(super) fn gives(&self, other: &AccountName, publisher: &AccountName) -> bool {
         let state = self.state();
         let of = |name| state.taken.get(name).copied().unwrap_or(0);
@@ -84,7 +84,7 @@ impl State {
 }
 
 impl Seat {
-    /// The same place, for another publisher.
+    /// Transfers the place to another publisher.
     pub(super) fn pass_to(mut self, publisher: &AccountName) -> Self {
         let mut state = self.seats.state();
         state.leave(&self.publisher);

@@ -23,9 +23,9 @@ pub type Sizes = Vec<Option<usize>>;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputSpec {
     pub name: String,
-    /// `None` if known only when the model is computed.
+    /// `None` if it is only known when the model runs.
     pub data_type: Option<DataType>,
-    /// `None` if even the number of dimensions is known only then.
+    /// `None` if even the number of dimensions is only known then.
     pub shape: Option<Sizes>,
 }
 

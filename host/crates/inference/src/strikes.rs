@@ -1,8 +1,8 @@
 //! Which models crash worker processes, and how long each must wait before its next try.
 //!
 //! A model that crashes its process is backed off exponentially for the calling party, so that one consumer cannot block an honest model
-//! for others. It is backed off for everybody if it happens to several parties or during loading. If several models were computing in the
-//! process, all are suspects: they need not wait, but from the second time on they compute alone, which shows the culprit.
+//! for others. If it crashes for several parties or during loading, it is backed off for everybody. If several models were running in the
+//! process, all are suspects. Suspects need not wait, but after the second crash they run alone, which shows the culprit.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,32 +12,32 @@ use serde::Serialize;
 
 use hospes_core::id::{AccountName, Digest};
 
-/// Wait after the first crash; each further one doubles it.
+/// Wait after the first crash. Each further crash doubles it.
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 
 /// Maximum wait.
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
 
-/// One crash is forgiven after this time without another, counted from the end of its wait. A successful computation in between forgives
-/// nothing, because it may have been sent for that.
+/// One crash is forgiven after each such time without another crash, counted from the end of the wait. A successful computation forgives
+/// nothing, because an attacker could send one for that purpose.
 const FORGIVEN_EACH: Duration = Duration::from_secs(60);
 
 /// Number of parties that a model must crash for before it is backed off for everybody.
 const PARTIES_MIN: usize = 3;
 
-/// Number of crashes as a suspect after which it computes alone.
+/// Number of crashes as a suspect after which a model runs alone.
 const SUSPECTED_MIN: u32 = 2;
 
-/// Maximum entries per model, and in total; those whose wait ends first are dropped first.
+/// Maximum entries per model, and in total. The entries whose wait ends first are dropped first.
 const ACTS_MAX: usize = 64;
 const STRIKES_MAX: usize = 1024;
 
-/// A worker's activity with a model.
+/// What a worker does with a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Act {
     /// Loading, for anybody.
     Load,
-    /// Computing for a caller, an opaque number.
+    /// Running it for a caller, who is an opaque number.
     Compute { caller: u64 },
 }
 
@@ -62,20 +62,20 @@ impl Culprit {
         Self { owned, act: Act::Load }
     }
 
-    /// Computing a model for a caller.
+    /// Running a model for a caller.
     pub(super) fn computing(owned: Owned, caller: u64) -> Self {
         Self { owned, act: Act::Compute { caller } }
     }
 }
 
-/// Who is to blame for a worker's end.
+/// Who is to blame for the end of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Blame {
-    /// Whoever had to stop and did not.
+    /// The cancelled jobs that had not stopped at this time.
     Overdue(Instant),
-    /// Whoever was computing or loading.
+    /// The models that were running or loading.
     Running,
-    /// It was killed from outside.
+    /// The worker was killed from outside.
     Nobody,
 }
 
@@ -84,7 +84,7 @@ pub(super) enum Blame {
 pub(super) struct Standing {
     /// How long it must wait, if at all.
     pub(super) wait: Option<Duration>,
-    /// It must compute alone in its worker.
+    /// Whether it must run alone in its worker.
     pub(super) alone: bool,
 }
 
@@ -96,21 +96,21 @@ pub struct Incident {
     pub model: Digest,
     /// How the process ended.
     pub how: String,
-    /// The number of crashes, less one for each minute without.
+    /// The number of crashes, minus one for each minute without a crash.
     pub times: u32,
-    /// Milliseconds until the same caller can use the model again; zero if now.
+    /// Milliseconds until the same caller can use the model again. Zero if it can now.
     pub wait_ms: u64,
 }
 
 #[derive(Debug)]
 struct Strike {
-    /// Workers that it crashed.
+    /// The number of workers that it has crashed.
     times: u32,
-    /// Workers that crashed while it was a suspect or alone.
+    /// The number of workers that crashed while it was a suspect or ran alone.
     suspected: u32,
-    /// Whether one of them took so long that it is the model's fault, not only the caller's.
+    /// Whether the model is to blame for one of the crashes, and not only an impatient caller.
     says_of_model: bool,
-    /// It waits until then, and forgiveness counts from then.
+    /// The end of its wait. Forgiveness counts from this time.
     until: Instant,
     how: String,
 }
@@ -141,7 +141,7 @@ impl Strike {
 #[derive(Debug, Default)]
 pub struct Strikes(Mutex<HashMap<Owned, Acts>>);
 
-/// What is remembered of one model.
+/// The entries of one model.
 type Acts = HashMap<Act, Strike>;
 
 impl Strikes {
@@ -149,7 +149,7 @@ impl Strikes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether it must wait or compute alone.
+    /// Whether it must wait or run alone.
     pub(super) fn standing(&self, culprit: &Culprit) -> Standing {
         self.standing_at(culprit, Instant::now())
     }
@@ -178,7 +178,7 @@ impl Strikes {
         }
     }
 
-    /// A worker crashed during these activities: one alone is guilty, several are suspects.
+    /// Records the crash of a worker during these activities. A single one is guilty, several are suspects.
     pub(super) fn blame(&self, culprits: &HashSet<Culprit>, how: &str) {
         let now = Instant::now();
         let mut culprits = culprits.iter();
@@ -198,12 +198,12 @@ impl Strikes {
         }
     }
 
-    /// It crashed a worker, or made the host kill one.
+    /// Records that it crashed a worker, or made the host kill one.
     pub(super) fn strike(&self, culprit: &Culprit, how: &str) {
         self.strike_at(culprit, how, (true, Instant::now()));
     }
 
-    /// It did not stop and had its worker killed. If its caller was impatient, only that caller waits.
+    /// Records that it did not stop, so that the host killed its worker. If the caller was impatient, only that caller must wait.
     pub(super) fn strike_overdue(&self, culprit: &Culprit, how: &str, patient: bool) {
         self.strike_at(culprit, how, (patient, Instant::now()));
     }
@@ -224,7 +224,7 @@ impl Strikes {
         tracing::warn!(%publisher, %model, ?act, times, ?wait, %how, "a worker was ended: the model is backed off");
     }
 
-    /// Changes what is remembered of one.
+    /// Changes one entry.
     fn note(&self, culprit: &Culprit, now: Instant, change: impl FnOnce(&mut Strike)) {
         let mut models = self.lock();
         if models.values().map(HashMap::len).sum::<usize>() >= STRIKES_MAX {
@@ -240,7 +240,7 @@ impl Strikes {
         change(strike);
     }
 
-    /// The entries, longest wait first.
+    /// All entries, longest wait first.
     pub(super) fn incidents(&self) -> Vec<Incident> {
         self.incidents_at(Instant::now(), |_| true)
     }
@@ -281,7 +281,7 @@ fn forget(acts: &mut Acts, now: Instant) {
     });
 }
 
-/// Drops forgiven entries, or if there are none, the model whose wait ends first.
+/// Drops forgiven entries. If there are none, drops the model whose wait ends first.
 fn make_room(models: &mut HashMap<Owned, Acts>, now: Instant) {
     models.retain(|_, acts| {
         forget(acts, now);
@@ -341,7 +341,7 @@ mod tests {
         assert_eq!(forgiven(Duration::from_secs(125)), 2);
     }
 
-    /// Once, three consumers with deadlines of 20 ms blocked an honest model for all others.
+    /// Regression: three consumers with deadlines of 20 ms blocked an honest model for all others.
     #[test]
     fn impatient_callers_take_a_model_from_nobody_else() {
         let strikes = Strikes::default();

@@ -1,7 +1,7 @@
 //! The trial run of a model before it goes live: rejects models that would fail every call.
 //!
-//! The inputs are generated, and an honest model may reject them: a number of rows, a rate, a shape. So several different ones are tried. A
-//! failure counts only if it is the same for all, or a defect of the backend.
+//! The inputs are generated, and an honest model may reject them because of a number of rows, a rate or a shape. So several different inputs
+//! are tried. A failure counts only if it is the same for all of them, or a defect of the backend.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use super::graph::{ComputeError, ErrorClass, Graph};
 use super::signature::TensorSpec;
 use hospes_core::tensor::{self, DataType, RANK_MAX, Tensor, TensorError, pack_strings};
 
-/// The attempts, in order: size of open dimensions, and content of the elements.
+/// The attempts, in order: the size of open dimensions, and the content of the elements.
 const ATTEMPTS: [(usize, Fill); 6] = [
     (1, Fill::Ones),
     (1, Fill::Zeros),
@@ -22,13 +22,13 @@ const ATTEMPTS: [(usize, Fill); 6] = [
     (512, Fill::Ones),
 ];
 
-/// Why a model was not computed.
+/// The reason for a model that was not run.
 pub(super) const NO_TIME: &str = "there was no time left for it";
 
-/// Maximum input bytes of an attempt with more than the fewest elements.
+/// Maximum input bytes of every attempt except the one with the fewest elements.
 const LARGE_BYTES_MAX: usize = 16 << 20;
 
-/// All models of a bundle may take this many times as long as one.
+/// The time limit for all models of a bundle, as a multiple of the limit for one model.
 const MODELS_FACTOR: u32 = 2;
 
 /// The time limit for a bundle's trial runs.
@@ -38,20 +38,20 @@ pub struct TrialTime {
     until: Instant,
 }
 
-/// One model's part of it.
+/// One model's part of that time.
 struct Part {
     until: Instant,
-    /// Whether it is as long as one model's may be.
+    /// Whether it is the full limit for one model.
     is_whole: bool,
 }
 
 impl TrialTime {
-    /// Starts now: `each` is the limit per model, and twice that the limit for all.
+    /// Starts the time now. `each` is the limit per model. The limit for all models is twice that.
     pub fn begin(each: Duration) -> Self {
         Self { each, until: Instant::now() + each * MODELS_FACTOR }
     }
 
-    /// The deadline for all.
+    /// The deadline for all models.
     pub fn until(&self) -> Instant {
         self.until
     }
@@ -67,16 +67,16 @@ impl TrialTime {
 enum Fill {
     Zeros,
     Ones,
-    /// The index of the input: a range's end is after its start.
+    /// The index of the input, so that the end of a range is after its start.
     Places,
 }
 
-/// A model that was tried out.
+/// The outcome of a trial that does not reject the model.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Trial {
-    /// It was computed; the duration of the second run.
+    /// The model ran. This is the duration of the second run.
     Computed(Duration),
-    /// It rejected the generated inputs, or failed for another reason. Callers may know better inputs.
+    /// The model rejected the generated inputs, or failed for another reason. Callers may have inputs that work.
     Inconclusive(String),
 }
 
@@ -121,7 +121,7 @@ impl Lost {
         Ok(())
     }
 
-    /// For a model that was not computed: after a crash, a model does not go live untried.
+    /// The outcome for a model that did not run. A model that has crashed does not go live without a successful run.
     fn or_inconclusive(self, why: String) -> Result<Trial, TrialError> {
         if self.times > 0 {
             return Err(TrialError::Unclear { how: self.how, why });
@@ -131,8 +131,8 @@ impl Lost {
 }
 
 impl Graph {
-    /// Computes the model with inputs of its smallest shapes, or shows that it cannot be computed. After `lost_max` crashes it is rejected.
-    /// After any crash it must succeed.
+    /// Runs the model with small generated inputs, or finds that it cannot run. After `lost_max` crashes it is rejected. After a single
+    /// crash it must still succeed once.
     ///
     /// # Errors
     /// [`TrialError`] if it would fail every call.
@@ -149,7 +149,7 @@ impl Graph {
             }
             let Some(inputs) = self.invent(size, fill, attempt == 0)? else { continue };
             let tried = match self.attempt(&inputs, one.until).await {
-                // One crash does not mean that it crashes again.
+                // A model that crashes in the timed run is tried with further inputs.
                 Some(Ok(())) => match self.time(&inputs, one.until).await {
                     Ok(trial) => return Ok(trial),
                     Err(error) => Some(error),
@@ -162,12 +162,12 @@ impl Graph {
                     return Err(TrialError::BackedOff { wait });
                 }
                 Some(ComputeError::Lost { how }) => lost.again(how, lost_max)?,
-                // Other computations are running, which is not this model's fault.
+                // The host is busy, which is not this model's fault.
                 Some(error) if matches!(error.class(), ErrorClass::Busy | ErrorClass::Lost) => {
                     return lost.or_inconclusive(error.to_string());
                 }
                 Some(error) => errors.push(error),
-                // The first has the fewest elements.
+                // The first attempt has the fewest elements. If it is too slow, all are.
                 None if attempt == 0 && one.is_whole => return Err(TrialError::Slow(time.each)),
                 None => break,
             }
@@ -187,12 +187,12 @@ impl Graph {
         lost.or_inconclusive(first.to_string())
     }
 
-    /// Whether all attempts are equal, because only optional inputs differ.
+    /// Whether the model has no required inputs, so that all attempts are equal.
     fn has_no_inputs(&self) -> bool {
         self.signature().required().next().is_none()
     }
 
-    /// Computes it once, after its back-off. `None` if that lasts too long.
+    /// Runs the model once, after its back-off. `None` if that takes too long.
     async fn attempt(
         &self,
         inputs: &[(String, Tensor)],
@@ -211,7 +211,7 @@ impl Graph {
         tokio::time::timeout_at(until.into(), attempt).await.ok()
     }
 
-    /// Its duration when warm; an error if it crashed its worker.
+    /// The duration of a second run; an error if the model crashes its worker.
     async fn time(
         &self,
         inputs: &[(String, Tensor)],
@@ -275,7 +275,7 @@ fn smallest(spec: &TensorSpec, open: usize) -> Vec<usize> {
     }
 }
 
-/// This many elements with this value.
+/// The bytes of this many elements with this value.
 fn elements_of(ty: DataType, number: u8, count: usize) -> Bytes {
     let number_bytes: Vec<u8> = match ty {
         DataType::Bool => vec![number.min(1)],

@@ -1,6 +1,6 @@
-//! The windows of a worker's shared memory. A computation needs one; if all are taken, callers wait in fair turns.
+//! The windows of a worker's shared memory. Each computation needs one. If all are taken, callers wait and are scheduled fairly.
 //!
-//! Turns are shared ([`Turns`]) by computing time: a caller with many calls waits behind itself.
+//! Callers share computing time ([`Turns`]), so a caller with many calls delays mainly itself.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -14,19 +14,19 @@ use hospes_admission::{Ticket, Turn, Turns};
 pub(super) struct Windows(Mutex<State>);
 
 struct State {
-    /// While there are any, nobody waits.
+    /// While there are free windows, nobody waits.
     free: Vec<u32>,
-    /// The owner of each window, and since when.
+    /// The owner of each window, and the time at which it got the window.
     taken: Vec<Option<(Caller, Instant)>>,
     turns: Turns<u64, Waiting>,
     closed: bool,
 }
 
-/// The waiters, with the channel for their window.
+/// The waiting callers, each with a channel that delivers its window.
 type Waiting = (Caller, oneshot::Sender<u32>);
 
 impl Windows {
-    /// This many, all free.
+    /// Creates this many windows, all free.
     pub(super) fn new(count: u32) -> Self {
         Self(Mutex::new(State {
             free: (0..count).rev().collect(),
@@ -36,7 +36,8 @@ impl Windows {
         }))
     }
 
-    /// Takes a window, which must be returned; waits if none is free. `None` if the worker has ended.
+    /// Takes a window; waits if none is free. `None` if the worker has ended. The caller must return the window with
+    /// [`Windows::give_back`].
     pub(super) async fn take(&self, caller: Caller) -> Option<u32> {
         let mut place = {
             let mut state = self.lock();
@@ -56,8 +57,8 @@ impl Windows {
         (&mut place.turn).await.ok()
     }
 
-    /// Returns a window, which goes to the next caller. `nanos` is the computing time; if unknown, the whole time counts. The worker's
-    /// claim is capped at that.
+    /// Returns a window, which goes to the next caller. The caller is charged `nanos`, the computing time that the worker reports, but at
+    /// most the time for which it held the window. If `nanos` is unknown, it is charged for that whole time.
     pub(super) fn give_back(&self, window: u32, nanos: Option<u64>) {
         let mut nanos = nanos;
         loop {
@@ -66,7 +67,7 @@ impl Windows {
             let Some((caller, since)) = taken else { return };
             let held = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
             let cost = nanos.map_or(held, |nanos| nanos.min(held));
-            // It may have been forgotten meanwhile.
+            // The turns may have dropped this caller's weight meanwhile.
             state.turns.weigh(&caller.number, caller.weight);
             state.turns.settle(&caller.number, COMPUTE_NANOS, cost);
             let Some(Turn { waiter: (next, waiter), .. }) = state.turns.next_turn() else {
@@ -74,17 +75,17 @@ impl Windows {
                 return;
             };
             state.hand(window, next);
-            // Waking one waiter may drop another, which returns a window in turn: not while holding the lock.
+            // Not while holding the lock: waking a waiter may drop another one, which then returns its window.
             drop(state);
             if waiter.send(window).is_ok() {
                 return;
             }
-            // A waiter that has just left got nothing.
+            // A waiter that has just left is not charged.
             nanos = Some(0);
         }
     }
 
-    /// The worker has ended: nobody waits from now on.
+    /// Called when the worker has ended. Releases all waiters.
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -107,7 +108,7 @@ impl State {
     }
 }
 
-/// A place in the queue, given up when dropped, also when the caller stops waiting.
+/// A place in the queue. It is given up when dropped, for example because the caller has left.
 struct Place<'a> {
     windows: &'a Windows,
     caller: u64,
@@ -119,7 +120,7 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         let left = self.windows.lock().turns.remove(&self.caller, self.ticket);
         drop(left);
-        // It may have come at the last moment, and nothing comes later.
+        // A window may have arrived at the last moment. None can arrive after `close`.
         self.turn.close();
         if let Ok(window) = self.turn.try_recv() {
             self.windows.give_back(window, Some(0));
@@ -162,8 +163,7 @@ mod tests {
         assert!(others.iter_mut().all(|taking| poll(taking).is_pending()));
         let mut more: Taking<'_> = Box::pin(windows.take(Caller::new(2)));
         assert!(poll(&mut more).is_pending());
-        // Each returned window goes to another caller, while they have computed less. More than the elapsed time does not count.
-        // taken does not count.
+        // A returned window goes to a caller with less computing time. A report of more than the elapsed time counts as that time.
         std::thread::sleep(Duration::from_millis(20));
         for window in first {
             windows.give_back(window, Some(u64::MAX));
@@ -172,7 +172,7 @@ mod tests {
         let [Poll::Ready(Some(one)), Poll::Ready(Some(_))] = theirs[..] else {
             panic!("62 others were there first: {theirs:?}")
         };
-        // What is known of costs counts: the second of caller 2 comes before the third of caller 1.
+        // The actual costs count: the second call of caller 2 comes before the third of caller 1.
         windows.give_back(one, Some(MILLIS));
         assert!(poll(&mut more).is_ready());
     }
@@ -191,7 +191,7 @@ mod tests {
         }
         let mut served = Vec::new();
         while let Poll::Ready(Some(window)) = held {
-            // Longer than the reported time.
+            // Longer than the time that is reported.
             std::thread::sleep(std::time::Duration::from_micros(200));
             windows.give_back(window, Some(100_000));
             held = Poll::Pending;

@@ -1,7 +1,7 @@
-//! An inference worker: the process in which backends load and compute models.
+//! An inference worker: the process in which backends load and run models.
 //!
-//! One thread controls, one loads, the others compute. It trusts its host. It must not reach anything else: [`hospes_worker::confine`]
-//! ensures that before the first model arrives.
+//! One thread handles control messages, one loads models, the others run jobs. The worker trusts its host and must not reach anything
+//! else. [`hospes_worker::confine`] ensures that before the first model arrives.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
@@ -59,17 +59,18 @@ type Backends = Vec<(BackendKind, Result<Arc<dyn Backend>, BackendError>)>;
 
 struct Jobs {
     running: HashMap<u64, Arc<Stop>>,
-    /// Jobs cancelled before a thread took them: skip them, because their windows may belong to others by then. Bounded by the connection,
-    /// since a job is cancelled once and after it was sent.
+    /// Jobs that were cancelled before a thread took them. They are skipped, because their windows may belong to other jobs by then. The
+    /// connection limits their number, because each job is cancelled only once, after it was sent.
     cancelled: BTreeSet<u64>,
-    /// The newest job taken from each window. A window's jobs are numbered in order, so an earlier one that is not running has ended.
+    /// The newest job that was taken, for each window. A window's jobs have increasing numbers, so an older job that is not running has
+    /// ended.
     taken: Vec<u64>,
 }
 
 /// What to do about a cancelled job.
 enum Cancelled {
     Stop(Arc<Stop>),
-    /// A thread will skip it; it is over now.
+    /// It has not begun. A thread will skip it, and its answer is sent now.
     Skip,
     /// It has already ended.
     Nothing,
@@ -107,7 +108,7 @@ impl Jobs {
     }
 }
 
-/// Works until the host closes the connection.
+/// Runs the worker until the host closes the connection.
 ///
 /// # Errors
 /// [`WorkerError`].
@@ -124,7 +125,7 @@ pub fn run(work: End, control: End) -> Result<(), WorkerError> {
     let bytes = setup.layout.bytes().ok_or(WorkerError::Unexpected)?;
     let memory = Arc::new(SharedMemory::open(file, bytes)?);
     let threads = NonZeroUsize::new(setup.threads as usize).ok_or(WorkerError::Unexpected)?;
-    // The operator's libraries are opened while there are files, and start threads when initialised: files are given up in between.
+    // Libraries must be opened before the worker gives up access to files, and initialised afterwards, because that starts threads.
     let needs = Needs { libraries: &setup.libraries, threads };
     let mapped: Vec<_> = TABLE.iter().map(|row| (row.kind, (row.map)(&needs))).collect();
     let keep = [work.as_fd(), control.as_fd(), memory.file()];
@@ -164,7 +165,7 @@ fn start_threads(
     Ok(loader)
 }
 
-/// No panic leaves these locks' contents half-changed.
+/// Ignores poisoning: no panic leaves the locked data inconsistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -224,7 +225,7 @@ impl Shared {
         if let Err(ChannelError::TooLong { bytes }) = self.control.send(&report, None) {
             let text = format!("its inputs and outputs take {bytes} bytes to describe");
             let error = BackendError::Unsupported(text);
-            // If that fails too, the host has gone, and the control thread ends the process.
+            // If that fails too, the host is gone, and the control thread ends the process.
             let _ = self.control.send(&Report::NotLoaded { model, error }, None);
         }
     }
@@ -299,7 +300,7 @@ impl Shared {
         if let Err(ChannelError::TooLong { bytes }) = self.work.send(done, None) {
             let error = BackendError::Failed(format!("its outputs take {bytes} bytes to describe"));
             let done = Done { result: Err(JobError::Backend(error)), ..*done };
-            // If that fails too, the host has gone, and the control thread ends the process.
+            // If that fails too, the host is gone, and the control thread ends the process.
             let _ = self.work.send(&done, None);
         }
     }
@@ -316,7 +317,7 @@ mod tests {
 
     const WINDOWS: u32 = 2;
 
-    /// Returns nothing, and counts its calls.
+    /// A model without outputs that counts its calls.
     struct Counting {
         signature: ModelSignature,
         runs: Arc<AtomicUsize>,
@@ -333,7 +334,7 @@ mod tests {
         }
     }
 
-    /// A worker with model 1, the host's end of its work, and the number of its computations.
+    /// A worker with model 1, the host's end of the work connection, and the number of computations so far.
     fn worker() -> (Shared, End, Arc<AtomicUsize>) {
         let layout = Layout::new(WINDOWS, 1);
         let limits = Limits { memory_bytes_max: 0, file_bytes_max: 0, cpu_max: None };
@@ -361,7 +362,7 @@ mod tests {
         Job { job, model: 1, window, call, inputs: Vec::new() }
     }
 
-    /// Once, the oldest of many was dropped, and computed in a window that belonged to another job by then.
+    /// Regression: the oldest of many cancelled jobs was forgotten, and ran in a window that belonged to another job by then.
     #[test]
     fn a_job_that_was_cancelled_is_never_computed_however_many_were_cancelled_after_it() {
         let (worker, host, runs) = worker();

@@ -1,4 +1,4 @@
-//! Walks a model: every message once, before any backend parses it.
+//! Walks every message of a model once, before a backend parses the model.
 
 use std::collections::{HashMap, HashSet};
 
@@ -120,7 +120,7 @@ impl<'m> Walk<'m> {
         walked.map_err(|refused| refused.within(|| place(kind, bytes)))
     }
 
-    /// Walks a message's fields and nested messages. `look` sees each field first.
+    /// Walks a message's fields and nested messages. Calls `look` with each field first.
     fn fields(
         &mut self,
         kind: Kind,
@@ -252,7 +252,7 @@ impl<'m> Walk<'m> {
             return Err(Problem::Outside { operator: (*name).to_owned() }.into());
         }
         self.fields(Kind::Attribute, bytes, |field| match field.value {
-            // The system looks up a locale's files by its name.
+            // The system opens a locale's files by its name.
             Value::Bytes(value) if name == "locale" && !is_locale(value) => {
                 let value = quoted(&String::from_utf8_lossy(value));
                 Err(Problem::Path { name: "locale", value }.into())
@@ -264,7 +264,7 @@ impl<'m> Walk<'m> {
     fn tensor(&mut self, bytes: &'m [u8]) -> Result<(), ModelRefused> {
         self.count(Limit::Tensors, 1)?;
         let (mut dims, mut data_type) = (Vec::new(), 0);
-        // Its elements, by representation. `raw_data` is in bytes.
+        // The number of elements in each representation. For `raw_data`, the number of bytes.
         let (mut words, mut halves, mut raw_bytes) = (0_u64, 0_u64, 0_u64);
         self.fields(Kind::Tensor, bytes, |field| {
             match (field.number, field.value) {
@@ -294,7 +294,7 @@ impl<'m> Walk<'m> {
                     .saturating_add(halves.saturating_mul(8 / bits.clamp(2, 8)))
             }
         };
-        // An attribute may have a one-element tensor that is not written out.
+        // An attribute may have a tensor of one element without data.
         if claimed > held.max(1) { Err(Problem::Claim { claimed, held }.into()) } else { Ok(()) }
     }
 
@@ -358,7 +358,7 @@ fn extend(dims: &mut Vec<i64>, value: Value<'_>) -> Result<(), ModelRefused> {
     Ok(())
 }
 
-/// The number of elements of a shape. A zero does not hide the other sizes: another order of multiplication would overflow.
+/// The number of elements of a shape. A zero counts as one for the limit, because a parser that multiplies in another order would overflow.
 fn elements(dims: &[i64]) -> Result<u64, ModelRefused> {
     let mut product = 1_u64;
     for size in dims {
@@ -398,7 +398,7 @@ fn location_of(tensor: &[u8]) -> String {
     quoted(location.unwrap_or("a file"))
 }
 
-/// The place in error messages. Names may follow the content, so they are searched again.
+/// A message's name for errors. A name may come after the content, so it is searched separately.
 fn place(kind: Kind, bytes: &[u8]) -> Option<String> {
     let name = |number| quoted(peek(kind, bytes, number).unwrap_or_default());
     Some(match kind {

@@ -1,5 +1,5 @@
-//! Repairs models that hosts would reject, when a publisher packs them: embeds weights from a file beside the model, and replaces maps of
-//! probabilities (`ZipMap`) by the tensors they were made from.
+//! Repairs models that hosts would reject, when a publisher packs them. Embeds weights from a file beside the model, and replaces maps of
+//! probabilities (`ZipMap`) by the tensors that they were made from.
 
 use std::fmt::Write as _;
 
@@ -12,10 +12,10 @@ use super::wire::{Raw, Wire, WireError};
 /// Maximum classes whose names a note lists.
 const CLASSES_MAX: usize = 20;
 
-/// Reads files beside a model: a whole file, by a name without folders. `None` if it does not exist.
+/// Reads a whole file beside a model, by a name without folders. `None` if the file does not exist.
 pub type Beside<'f> = dyn Fn(&str) -> std::io::Result<Option<Vec<u8>>> + 'f;
 
-/// A repaired model, and the changes, one line each.
+/// A repaired model, and a list of the changes, one line each.
 #[derive(Debug)]
 pub struct Cured {
     pub model: Vec<u8>,
@@ -52,7 +52,7 @@ pub enum CureError {
 const ADVICE: &str =
     "save the weights inside it, with `onnx.save_model(model, path, save_as_external_data=False)`";
 
-/// Repairs what can be repaired; other models are returned unchanged.
+/// Repairs a model if it needs that. Otherwise returns it unchanged.
 ///
 /// # Errors
 /// [`CureError`] if external weights cannot be found.
@@ -122,7 +122,7 @@ impl Map {
 }
 
 impl Cure<'_> {
-    /// The message, with all tensors' weights embedded.
+    /// The message with the weights of all its tensors embedded.
     fn message(&mut self, kind: Kind, bytes: &[u8], depth: usize) -> Result<Vec<u8>, CureError> {
         if depth == DEPTH_MAX {
             return Err(CureError::Depth);
@@ -232,7 +232,7 @@ fn entries(tensor: &[u8]) -> Result<Vec<(String, String)>, WireError> {
     Ok(entries)
 }
 
-/// The model without maps: the nodes pass their tensor on, and the outputs are tensors.
+/// The model without maps. Nodes that made maps become `Identity`, and the outputs are tensors.
 fn unzip(model: &[u8], maps: &[Map]) -> Result<Vec<u8>, CureError> {
     let mut out = Vec::with_capacity(model.len());
     let mut has_operators = false;
@@ -284,7 +284,7 @@ fn unzip_graph(graph: &[u8], maps: &[Map]) -> Result<Vec<u8>, CureError> {
     Ok(out)
 }
 
-/// A value with this many probabilities per row.
+/// The description of a value with this many probabilities per row.
 fn chances(map: &Map) -> Vec<u8> {
     let mut shape = Vec::new();
     put(&mut shape, 1, &[]);

@@ -1,4 +1,4 @@
-//! Facts about a walked model.
+//! Facts about a checked model.
 
 /// A model's contents.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -8,7 +8,7 @@ pub struct ModelFacts {
     initialised: Vec<String>,
 }
 
-/// An operator, and the number of nodes that compute it.
+/// An operator, and the number of its nodes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OperatorCount {
     /// Empty for ONNX's own.
@@ -51,8 +51,8 @@ impl ModelFacts {
         self.operators.iter().any(|operator| operator.domain == domain && operator.name == name)
     }
 
-    /// Whether the model's cost is known from input shapes and types: no operator repeats or grows depending on a value, and all are known.
-    /// It may still take long, and two shapes may cost very differently.
+    /// Whether the model's cost follows from input shapes and types: all its operators are known, and no value determines repetitions or
+    /// sizes. The model may still be slow, and two shapes may have very different costs.
     pub fn is_bounded(&self) -> bool {
         self.operators.iter().all(|operator| operator.bounded)
     }

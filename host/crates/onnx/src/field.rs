@@ -1,4 +1,4 @@
-//! The fields of one message, by ONNX's schema.
+//! Reads the fields of one message according to ONNX's schema.
 
 use super::refused::Problem;
 use super::schema::{Holds, Kind, Times};
@@ -7,21 +7,21 @@ use super::wire::{Raw, Wire, WireError, count_packed, packed};
 /// Maximum length of any name, in bytes.
 pub const NAME_BYTES_MAX: usize = 4096;
 
-/// A field and what it holds.
+/// A field and its content.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Field<'m> {
     pub(super) number: u32,
     pub(super) value: Value<'m>,
 }
 
-/// What a field holds.
+/// The content of a field.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Value<'m> {
     Name(&'m str),
     Text(&'m str),
     Bytes(&'m [u8]),
     Number(u64),
-    /// Numbers that are packed; one that stands alone is [`Value::Number`].
+    /// Packed numbers. A single unpacked number is [`Value::Number`].
     Numbers(&'m [u8]),
     /// This many numbers of fixed width.
     Fixed(u64),
@@ -48,7 +48,7 @@ impl<'m> Fields<'m> {
             return Err(Problem::UnknownField { message: kind, number });
         };
         if times == Times::Once {
-            // Every number of the schema is below 32.
+            // All field numbers in the schema are below 32.
             let bit = 1_u32.checked_shl(number).unwrap_or(0);
             if self.seen & bit != 0 {
                 return Err(Problem::Doubled { message: kind, number });
@@ -93,7 +93,7 @@ impl<'m> Iterator for Fields<'m> {
     }
 }
 
-/// Backends read names as C strings: they would end at a zero.
+/// Rejects zero bytes, because backends read names as C strings, which end at a zero.
 fn name(bytes: &[u8]) -> Result<&str, Problem> {
     if bytes.len() > NAME_BYTES_MAX {
         return Err(Problem::Name { bytes: bytes.len() });
@@ -121,7 +121,7 @@ impl<'m> Value<'m> {
         alone.into_iter().chain(packed(bytes).map_while(Result::ok))
     }
 
-    /// How many numbers or byte strings it holds.
+    /// The number of numbers or byte strings in it.
     pub(super) fn count(self) -> u64 {
         match self {
             Value::Numbers(bytes) => count_packed(bytes).unwrap_or(0),
@@ -131,7 +131,7 @@ impl<'m> Value<'m> {
     }
 }
 
-/// The first name in this field of a message, even if the rest is malformed.
+/// The first name in this field of a message, even if the rest of the message is malformed.
 pub(super) fn peek(kind: Kind, message: &[u8], number: u32) -> Option<&str> {
     let mut fields = Fields::new(kind, message).map_while(Result::ok);
     fields.find_map(|field| match field.value {

@@ -1,4 +1,4 @@
-//! Functions that a model defines, and their size when every call is inlined, as backends do when they load it.
+//! The functions that a model defines, and their size after all calls are inlined, as backends do when they load the model.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,18 +12,18 @@ pub(super) struct Body<'m> {
     /// The function; `None` for the model's graphs.
     pub(super) function: Option<Operator<'m>>,
     pub(super) uses: HashMap<Operator<'m>, u64>,
-    /// Operands whose values determine a result's size, and the node that has them.
+    /// Operands whose values determine the size of a result, each with its operator.
     operands: Vec<(&'m str, Operator<'m>)>,
     /// Values that are constant: initialisers, and the outputs of `Constant`.
     constants: HashSet<&'m str>,
-    /// Values that are not: callers' inputs, and the outputs of all other nodes. This overrides a constant.
+    /// Values that are not constant: callers' inputs, and the outputs of all other nodes. A name in both sets is not constant.
     computed: HashSet<&'m str>,
-    /// Operators with such operands in nested graphs of the body, where nobody has resolved the names.
+    /// Operators with such operands in nested graphs of the body, where names are not resolved.
     nested: HashSet<Operator<'m>>,
 }
 
 impl<'m> Body<'m> {
-    /// A node: its operator and operands, and whether it is in a nested graph.
+    /// Adds a node: its operator and operands, and whether it is in a nested graph.
     pub(super) fn add(
         &mut self,
         operator: Operator<'m>,
@@ -47,14 +47,14 @@ impl<'m> Body<'m> {
         known.extend(outputs);
     }
 
-    /// Names of the graph itself: its initialisers and its inputs, which may override initialisers.
+    /// Adds the names of the graph itself: its initialisers and its inputs, which may override initialisers.
     pub(super) fn name(&mut self, initialisers: Vec<&'m str>, inputs: Vec<&'m str>) {
         self.constants.extend(initialisers);
         self.computed.extend(inputs);
     }
 
-    /// Operators here whose result size depends on a value that is not constant.
-    /// `defines_constant`: whether the model defines its own `Constant`.
+    /// The operators in this body whose result size depends on a value that is not constant. `defines_constant` says whether the model
+    /// defines its own `Constant`.
     pub(super) fn sized_by_value(
         &self,
         defines_constant: bool,
@@ -67,7 +67,7 @@ impl<'m> Body<'m> {
     }
 }
 
-/// Finds the functions' bodies, and rejects recursive or oversized ones.
+/// Finds the bodies of functions, and rejects recursive or oversized functions.
 pub(super) fn check<'b, 'm>(
     bodies: &'b [Body<'m>],
 ) -> Result<HashMap<Operator<'m>, &'b Body<'m>>, ModelRefused> {
@@ -89,11 +89,11 @@ pub(super) fn check<'b, 'm>(
 
 struct Expand<'f, 'b, 'm> {
     functions: &'f HashMap<Operator<'m>, &'b Body<'m>>,
-    /// `None` while a function's calls are being counted.
+    /// The size of each function; `None` while its calls are being counted.
     known: HashMap<Operator<'m>, Option<Size>>,
 }
 
-/// A body with its calls inlined.
+/// The size of a body with its calls inlined.
 #[derive(Debug, Clone, Copy, Default)]
 struct Size {
     nodes: u64,

@@ -1,7 +1,7 @@
-//! Checks ONNX models before any backend parses them: walks the protobuf of a publisher's file, with limits on everything.
+//! Checks ONNX models before a backend parses them: walks the protobuf of a publisher's file, with limits on everything.
 //!
-//! A backend reads whatever a model refers to, including files of the host. So a model must not refer to anything outside itself: what was
-//! signed is what is computed. Depends on no backend, and allocates nothing whose size a model controls.
+//! A backend reads whatever a model refers to, including the host's files. So a model must not refer to anything outside its file. Then a
+//! backend runs exactly what was signed. This crate depends on no backend, and a model cannot control how much memory it allocates.
 
 mod check;
 mod cure;

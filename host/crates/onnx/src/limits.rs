@@ -1,9 +1,9 @@
 //! Limits on sizes, depths and counts.
 
-/// Maximum size of a model in bytes, which is protobuf's maximum for a message.
+/// Maximum size of a model in bytes: protobuf's maximum for a message.
 pub const MODEL_BYTES_MAX: usize = i32::MAX as usize;
 
-/// Maximum nesting of messages. A nested graph takes four: graph, node, attribute, graph.
+/// Maximum nesting of messages. A graph in a graph takes four levels: graph, node, attribute, graph.
 pub const DEPTH_MAX: usize = 64;
 
 /// Maximum nodes of all graphs, with function calls inlined.
@@ -12,17 +12,17 @@ pub const NODES_MAX: u64 = 250_000;
 /// Maximum depth of function calls.
 pub const FUNCTION_DEPTH_MAX: usize = 32;
 
-/// Maximum dimensions of a shape. Callers may send fewer (`RANK_MAX` of tensors).
+/// Maximum dimensions of a shape. The limit for callers' tensors is lower (`RANK_MAX`).
 pub const RANK_MAX: usize = 32;
 
-/// Maximum elements of a shape: the tensor's size in bytes does not overflow, whatever its type.
+/// Maximum elements of a shape, so that the tensor's size in bytes does not overflow for any type.
 pub const ELEMENTS_MAX: u64 = i64::MAX as u64 / 16;
 
-/// Total size of sparse tensors in bytes when expanded, as backends do when they load a model.
+/// Maximum total size of sparse tensors in bytes after they are expanded, as backends do when they load a model.
 pub const DENSE_BYTES_MAX: u64 = 256 << 20;
 
-/// Maximum inputs with default values that callers may give. Some exporters list every weight as an input: if a model has more, all such
-/// values are constants.
+/// Maximum inputs with default values that callers may set. Some exporters list every weight as an input. If a model has more such inputs,
+/// all their values are constants.
 pub const INITIALISED_INPUTS_MAX: usize = 64;
 
 /// Totals over the whole model.
@@ -41,7 +41,7 @@ pub enum Limit {
 impl Limit {
     pub(super) const COUNT: usize = 8;
 
-    /// The limit of each.
+    /// The maximum.
     pub const fn max(self) -> u64 {
         match self {
             Limit::Nodes => NODES_MAX,

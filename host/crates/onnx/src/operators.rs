@@ -1,4 +1,4 @@
-//! Which operators a model has, and what is known of them.
+//! Operators, and which of them have a known cost.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ pub(super) struct Operator<'m> {
 }
 
 impl Operator<'_> {
-    /// Its written form.
+    /// The operator as text.
     pub(super) fn title(self) -> String {
         let title = if self.domain.is_empty() {
             self.name.to_owned()
@@ -21,13 +21,13 @@ impl Operator<'_> {
         super::refused::quoted(&title)
     }
 
-    /// Whether its cost is known from input shapes and types: it neither repeats nor grows depending on a value.
+    /// Whether its cost follows from input shapes and types: no value determines repetitions or sizes.
     ///
-    /// Left out on purpose: control flow (`If`, `Loop`, `Scan`); growth by values (`Range`, `Tile`, `Expand`, `ConstantOfShape`, `Resize`,
-    /// `Upsample`, `Pad`, `OneHot`, `RoiAlign`, `MaxUnpool`, windows and Fourier transforms); lengths from values (`NonZero`, `Compress`,
-    /// `Unique`, `NonMaxSuppression`, texts, sequences); random numbers; `Einsum`, whose cost has any exponent; trees, whose nodes may form
-    /// a cycle; decoders that repeat (`BeamSearch` and the like). Listed operators may still have operands whose values determine the size:
-    /// [`Operator::operands_by_value`].
+    /// Deliberately not listed: control flow (`If`, `Loop`, `Scan`); sizes from values (`Range`, `Tile`, `Expand`, `ConstantOfShape`,
+    /// `Resize`, `Upsample`, `Pad`, `OneHot`, `RoiAlign`, `MaxUnpool`, windows and Fourier transforms); lengths from values (`NonZero`,
+    /// `Compress`, `Unique`, `NonMaxSuppression`, texts, sequences); random numbers; `Einsum`, whose cost can have any exponent; trees, whose
+    /// nodes may form a cycle; decoders that repeat (`BeamSearch` and others). A listed operator may still have operands whose values
+    /// determine the size: [`Operator::operands_by_value`].
     pub(super) fn is_bounded(self) -> bool {
         match self.domain {
             "" => ONNX.binary_search(&self.name).is_ok(),
@@ -37,8 +37,8 @@ impl Operator<'_> {
         }
     }
 
-    /// Which inputs determine by value the size or the dimensions of its result, and so the cost of everything after it. Adding two rows of
-    /// n elements, one turned into a column, gives a table of n².
+    /// The inputs whose values determine the size or the dimensions of the result, and so the cost of all later nodes. For example, if the
+    /// values reshape one of two rows of n elements into a column, adding both gives n² elements.
     pub(super) fn operands_by_value(self) -> Range<usize> {
         match (self.domain, self.name) {
             ("", "Slice") => 1..5,
@@ -61,13 +61,13 @@ impl Operator<'_> {
         OUTSIDE.contains(&self.name)
     }
 
-    /// Whether it belongs to an extra library that would have to be loaded.
+    /// Whether it belongs to another library, which would have to be loaded.
     pub(super) fn needs_a_library(self) -> bool {
         LIBRARIES.contains(&self.domain)
     }
 }
 
-/// A domain for comparison: ONNX's own has two spellings.
+/// A domain in its canonical form: ONNX's own domain has two names.
 pub(super) fn domain(name: &str) -> &str {
     if name == "ai.onnx" { "" } else { name }
 }

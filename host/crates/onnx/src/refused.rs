@@ -1,4 +1,4 @@
-//! Why a model is rejected: what is wrong, where, and how to fix it.
+//! Errors for rejected models. They say what is wrong, where, and how to fix it.
 
 use std::fmt;
 
@@ -12,10 +12,10 @@ use super::wire::WireError;
 /// Maximum characters of a model's own text in an error.
 const QUOTED_CHARS_MAX: usize = 80;
 
-/// Maximum places that an error names: the innermost ones.
+/// Maximum places that an error names. It names the innermost ones.
 const PLACES_MAX: usize = 6;
 
-/// Why a model is rejected, and where in it.
+/// Why a model is rejected, and the place in the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelRefused {
     problem: Box<Problem>,
@@ -102,7 +102,7 @@ pub enum Problem {
 }
 
 impl ModelRefused {
-    /// Adds a place, from the inside out.
+    /// Adds a place. Places are added from the inside out.
     pub(super) fn within(mut self, place: impl FnOnce() -> Option<String>) -> Self {
         if self.places.len() < PLACES_MAX {
             self.places.extend(place());

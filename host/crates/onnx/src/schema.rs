@@ -1,4 +1,4 @@
-//! Which fields ONNX's messages have (`onnx.proto`, release 1.23): their numbers, and what they hold.
+//! The fields of ONNX's messages (`onnx.proto`, release 1.23): their numbers and contents.
 //!
 //! Unknown fields are rejected: a backend may know them, and they may refer to something outside the model.
 
@@ -147,7 +147,7 @@ impl Kind {
             (Kind::Tensor, 12) => (Text, Once),
             (Kind::Tensor, 13 | 16) => (Message(Kind::Entry), Many),
             (Kind::Type, 1) => (Message(Kind::TensorType), Once),
-            // As a sparse tensor's type has the same fields.
+            // The type of a sparse tensor has the same fields.
             (Kind::Type, 8) => (Message(Kind::TensorType), Once),
             (Kind::Type, 4) => (Message(Kind::SequenceType), Once),
             (Kind::Type, 5) => (Message(Kind::MapType), Once),

@@ -105,10 +105,10 @@ fn a_shape_that_callers_give_makes_a_model_s_cost_unbounded() {
         let fields = [node("o", operator, &inputs), initialiser.clone(), input("x"), input("n")];
         assert!(!is_bounded(&fields), "{operator}");
     }
-    // In a nested graph a name may mean something else.
+    // In a nested graph, the same name may refer to another value.
     let inner = bytes(6, &[text(2, "inner"), reshape("s")].concat());
     assert!(!is_bounded(&[node("o", "Abs", &attribute("body", &inner)), initialiser.clone()]));
-    // In a function it depends on the caller.
+    // In a function, the value depends on the caller.
     let body = [text(1, "Shaped"), text(10, "own"), text(4, "x"), text(4, "s")].concat();
     let body =
         [body, bytes(7, &[text(4, "Reshape"), text(1, "x"), text(1, "s")].concat())].concat();
@@ -116,7 +116,7 @@ fn a_shape_that_callers_give_makes_a_model_s_cost_unbounded() {
     let graph = bytes(7, &[call, initialiser].concat());
     let facts = check(&[number(1, 8), graph, bytes(25, &body)].concat()).expect("sound");
     assert!(!facts.is_bounded());
-    // `Constant` itself may be a function that is not constant.
+    // The model may define a function `Constant` that is not constant.
     let own = [text(1, "Constant"), text(4, "x")].concat();
     let graph = bytes(7, &[constant, reshape("s")].concat());
     let facts = check(&[number(1, 8), graph, bytes(25, &own)].concat()).expect("sound");
@@ -161,14 +161,14 @@ fn either_half_of_external_data_is_enough_and_nothing_hides_it() {
     };
     outside(&number(14, 1));
     outside(&number(14, 2));
-    // Truncated to 32 bits, as for an enum, this is one.
+    // A parser that truncates this to 32 bits, as for an enum, reads a 1.
     outside(&number(14, (1 << 32) + 1));
     outside(&bytes(13, &[]));
     outside(&bytes(13, &text(1, "offset")));
-    // The first wins or the last, depending on the parser.
+    // Some parsers use the first value, others the last.
     outside(&[number(14, 1), number(14, 0)].concat());
     outside(&[number(14, 0), number(14, 1)].concat());
-    // In another encoding it is an unknown field to one parser and an error to another.
+    // With another encoding, some parsers take it for an unknown field, others report an error.
     let said = refused(&model(&bytes(5, &tensor("w", &bytes(14, &[1])))));
     assert!(said.contains("has the wrong content"), "{said}");
 }
@@ -186,7 +186,7 @@ fn what_parsers_merge_or_skip_is_refused() {
     let refused = check(&group).expect_err("a group");
     assert_eq!(*refused.problem(), Problem::Wire(WireError::Group));
     assert_eq!(*check(&[]).expect_err("empty").problem(), Problem::NoGraph);
-    // A file that is both protobuf and ONNX Runtime's own format: `producer_name` extends over the mark.
+    // A file that is both protobuf and ONNX Runtime's own format: `producer_name` covers that format's marker.
     let both = [&[0x12, 6][..], b"xxORTM", &model(&[])].concat();
     assert_eq!(*check(&both).expect_err("both").problem(), Problem::OrtFormat);
 }
@@ -323,7 +323,7 @@ fn a_function_is_as_bounded_as_its_body() {
     assert!(check(&body("Add")).expect("sound").is_bounded());
     assert!(!check(&body("Loop")).expect("sound").is_bounded());
     assert!(!check(&call).expect("sound").is_bounded(), "nobody defines it");
-    // A model's own `Add` is what its body says.
+    // If a model defines its own `Add`, its body counts.
     let own = bytes(25, &[text(1, "Add"), bytes(7, &text(4, "Loop"))].concat());
     let own = [model(&node("n", "Add", &[])), own].concat();
     assert!(!check(&own).expect("sound").is_bounded());
@@ -335,7 +335,7 @@ proptest! {
         let _ = check(&bytes);
     }
 
-    /// Mutates a model with external data: if a mutant passes, no other parser may find external data in it.
+    /// Mutates a model with external data. If a mutant passes the check, no other parser may find external data in it.
     #[test]
     fn no_change_lets_external_data_through(changes in changes()) {
         let inner = node("n", "Add", &attribute("t", &bytes(5, &tensor("v", &external()))));
@@ -352,7 +352,7 @@ proptest! {
     }
 }
 
-/// Bytes that are mutated. Most become tags of tensor and graph fields.
+/// Up to five mutations: a position and a new byte. Most bytes are tags of tensor and graph fields.
 fn changes() -> impl Strategy<Value = Vec<(usize, u8)>> {
     let to =
         prop_oneof![any::<u8>(), (1_u8..16, 0_u8..8).prop_map(|(field, kind)| field << 3 | kind)];

@@ -1,7 +1,7 @@
-//! Protobuf's encoding, one field at a time, without copying anything.
+//! Reads protobuf's encoding, one field at a time, without copying.
 //!
-//! Stricter than the backends' parsers where they differ: what one of them would skip, truncate or read twice is rejected, so that all of
-//! them read what was walked here.
+//! Where the backends' parsers differ, this one is stricter: it rejects what one of them would skip, truncate or read twice. So all of them
+//! read exactly what was checked here.
 
 /// Largest field number in protobuf.
 const FIELD_MAX: u32 = (1 << 29) - 1;
@@ -19,7 +19,7 @@ pub enum WireError {
     Group,
 }
 
-/// What a field holds, as it is encoded.
+/// The encoded content of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Raw<'m> {
     Varint(u64),
@@ -113,7 +113,7 @@ pub(super) fn packed(bytes: &[u8]) -> impl Iterator<Item = Result<u64, WireError
     })
 }
 
-/// How many numbers a packed field has.
+/// The number of numbers in a packed field.
 pub(super) fn count_packed(bytes: &[u8]) -> Result<u64, WireError> {
     if bytes.last().is_some_and(|byte| byte & 0x80 != 0) {
         return Err(WireError::Cut);

@@ -1,8 +1,8 @@
-//! Actions: what the operator did to accounts, models and agreements, as leaves of the receipt log.
+//! Actions: what the operator did to accounts, models and agreements. They are leaves of the receipt log.
 //!
-//! Actions have a chain of their own and share the one Merkle tree, so a checkpoint that a party holds covers them too: none can be
-//! omitted, reordered or backdated later. At start, what is stopped or withdrawn is derived from these leaves alone. Other actions are also
-//! records of the store, and only noted here.
+//! Actions have a chain of their own, but share the Merkle tree with receipts. So a checkpoint that a party holds covers them too, and none
+//! can be omitted, reordered or backdated later. At start, the host derives from these leaves alone what is stopped or withdrawn. For all
+//! other actions, the state is in the store, and the leaves are only notes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,13 +15,13 @@ use super::encode::FormError;
 use super::{RECEIPT_BYTES_MAX, Receipt};
 use hospes_core::id::{AccountName, CallId, Digest};
 
-/// The first byte of every action. A receipt is a map, so the first byte tells them apart.
+/// The first byte of every action: an array. A receipt is a map, so the first byte distinguishes them.
 const FORM: &str = "hospes-action-1";
 
-/// Members of an action, including its format.
+/// The number of members of an action, including its format.
 const MEMBERS: u64 = 9;
 
-/// Maximum length of a target, in bytes: a model's name and version fit.
+/// Maximum length of a target, in bytes. A model's name and version fit.
 pub const TARGET_BYTES_MAX: usize = 512;
 
 /// Maximum length of a reason, in bytes.
@@ -35,7 +35,7 @@ pub struct Action {
     pub at: Timestamp,
     pub by: Actor,
     pub deed: Deed,
-    /// The target, as the action requires.
+    /// The target. Its form depends on the action.
     pub target: Box<str>,
     pub reason: Box<str>,
     /// The action's index among the actions, from 0.
@@ -44,7 +44,7 @@ pub struct Action {
     pub previous: Digest,
 }
 
-/// An action without its place.
+/// An action that is not in the log yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewAction {
     pub id: CallId,
@@ -60,7 +60,7 @@ pub struct NewAction {
 pub enum Actor {
     /// The holder of the operator's token.
     Operator,
-    /// An account, acting on what it owns.
+    /// An account, acting on its own models.
     Account(AccountName),
 }
 
@@ -80,26 +80,26 @@ pub enum Deed {
     WithdrawOffer,
     ReinstateOffer,
     StopAgreement,
-    /// Its usage may exceed what the host knows, because receipts were lost.
+    /// Freezes an agreement whose use may be higher than the host knows, because receipts were lost.
     FreezeAgreement,
     ReleaseAgreement,
-    /// All agreements with limits over all calls made before.
+    /// Freezes all agreements with limits on all calls that were made before.
     FreezeAgreements,
     ReleaseAgreements,
     RotateToken,
-    /// The party and the key are in the reason.
+    /// Opens an account. The party and the key are in the reason.
     OpenAccount,
-    /// An API key for an existing account.
+    /// Makes an API key for an existing account.
     MakeKey,
-    /// An out-of-service version is loaded again.
+    /// Loads an out-of-service version again.
     RetryVersion,
-    /// An out-of-service version is withdrawn. Its publisher may load it again.
+    /// Withdraws an out-of-service version. Its publisher may load it again.
     TakeOutVersion,
     /// A publisher takes its own model out of service.
     UnloadModel,
-    /// The publisher puts it back.
+    /// A publisher puts its own model back into service.
     LoadModel,
-    /// The data directory was restored from a backup: entries after this place are lost.
+    /// Restores the data directory from a backup. Entries after this place are lost.
     Restore,
 }
 
@@ -164,7 +164,7 @@ impl Deed {
         }
     }
 
-    /// Whether it stops nothing: it undoes another action, or concerns the operator alone.
+    /// Whether the action stops nothing: it undoes another action, or concerns only the operator.
     pub const fn lifts(self) -> bool {
         match self {
             Deed::ResumeAccount
@@ -195,7 +195,7 @@ impl Deed {
         }
     }
 
-    /// Whether the leaf only notes what a route does: the effect is stored elsewhere, if at all.
+    /// Whether the leaf is only a note. The effect of such an action is stored elsewhere, if at all.
     pub const fn is_noted(self) -> bool {
         matches!(
             self,
@@ -246,7 +246,7 @@ impl FromStr for Actor {
 }
 
 impl NewAction {
-    /// Whether it can be written: short enough, and on one line.
+    /// Whether the action can be written: its text is short enough and on one line.
     pub fn is_sound(&self) -> bool {
         is_text(&self.target, TARGET_BYTES_MAX) && is_text(&self.reason, REASON_BYTES_MAX)
     }
@@ -271,7 +271,7 @@ impl Action {
         bytes
     }
 
-    /// Appends the same to `bytes`.
+    /// Appends that encoding to `bytes`.
     pub(super) fn write_to(&self, bytes: &mut Vec<u8>) {
         let mut cbor = Encoder::new(bytes);
         let mut write = || {
@@ -327,12 +327,12 @@ pub(super) enum Leaf {
 }
 
 impl Leaf {
-    /// Parses either.
+    /// Parses a receipt or an action.
     ///
     /// # Errors
     /// [`FormError`].
     pub fn parse(bytes: &[u8]) -> Result<Self, FormError> {
-        // An array of up to 23 members is one byte from 0x80; a map begins higher.
+        // The first byte of an array of up to 23 members is 0x80 or more. That of a map is higher.
         match bytes.first() {
             Some(first) if *first == 0x80 + MEMBERS as u8 => Action::parse(bytes).map(Leaf::Action),
             Some(_) | None => Ok(Leaf::Receipt(Box::new(Receipt::parse(bytes)?))),

@@ -1,6 +1,6 @@
 //! Checkpoints: the signed state of a log, as C2SP `tlog-checkpoint` in a C2SP `signed-note`.
 //!
-//! Strict: one signature, by the key that the caller names, over the log that the note names. Witnesses' signatures are not supported yet.
+//! Parsing is strict: a note has one signature, by the key that the caller names. Witnesses' signatures are not supported yet.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -51,7 +51,7 @@ impl Checkpoint {
         let signature = signature.strip_prefix(&key_id(&origin, signer))?;
         let signature: &[u8; SIGNATURE_BYTES] = signature.try_into().ok()?;
         let checkpoint = Self { origin, size, root };
-        // Written again it must be the same text: no leading zeros, signs or extra lines.
+        // Serialising the values again must give the same text, so leading zeros, signs and extra lines are rejected.
         let text = checkpoint.text();
         if text.strip_suffix('\n') != Some(body) {
             return None;
@@ -65,7 +65,7 @@ impl Checkpoint {
     }
 }
 
-/// The log's key in the form of other tools: a signed note's *vkey*.
+/// The log's key in the format that other tools use: the *vkey* of a signed note.
 pub(super) fn verifier_key(origin: &str, signer: &Party) -> String {
     let mut key = vec![ED25519];
     key.extend_from_slice(signer.public_key());
@@ -102,7 +102,7 @@ mod tests {
         let key: [u8; 32] = key.expect("three parts")[1..].try_into().expect("32 bytes");
         let party = Party::from_public_key(key);
         assert_eq!(verifier_key("example.com/foo", &party), vkey);
-        // Its signature over its text, verified by our rules.
+        // The example's signature over its text must verify here too.
         let signed = "Uw2QOkn8srV1yJGh2VYRlL1Tnagv1YEq6TfXppzi2ONncAlTgK7Ztg1ERYNZXsYjOBH3mFXmRKuwHjG1Yu72IneyaQM=";
         let signed = STANDARD.decode(signed).expect("base64");
         assert_eq!(signed[..4], key_id("example.com/foo", &party));

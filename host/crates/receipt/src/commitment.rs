@@ -1,4 +1,4 @@
-//! Commitments let a party prove later which bytes went in and came out, and let nobody else guess them.
+//! Commitments to inputs and outputs. A party can later prove which bytes a call had. Nobody else can guess the bytes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,15 +9,15 @@ use blake3::hazmat::{ContextKey, HasherExt as _, hash_derive_key_context};
 use super::ReceiptError;
 use hospes_core::id::{hex, hex_digits, unhex};
 
-/// Domain separation (BLAKE3 section 6.2, key derivation). Hashed once, because each call commits twice.
+/// Domain separation (BLAKE3 section 6.2, key derivation). It is hashed only once, because each call makes two commitments.
 static CONTEXT: LazyLock<ContextKey> =
     LazyLock::new(|| hash_derive_key_context("hospes 2026-11-24 receipt commitment"));
 
-/// 32 random bytes that open a receipt's commitments. Anybody who has them can test guesses at input and output.
+/// 32 random bytes that open a receipt's commitments. Anybody who has them can test guesses of input and output.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Salt([u8; 32]);
 
-/// A salted hash of an input or output: keyed BLAKE3, which is several times faster than SHA-256 on large tensors.
+/// A salted hash of an input or output. It is keyed BLAKE3, which is several times faster than SHA-256 on large tensors.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Commitment([u8; 32]);
 
@@ -40,7 +40,7 @@ impl Salt {
         self.digits().map(char::from).into_iter().collect()
     }
 
-    /// The same, without an allocation.
+    /// The same digits, without an allocation.
     pub fn digits(&self) -> [u8; 64] {
         let mut digits = [0; 64];
         for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
@@ -68,7 +68,7 @@ impl fmt::Debug for Salt {
 }
 
 impl Commitment {
-    /// Commits to `bytes` under `label`, so that an input cannot pass for an output.
+    /// Commits to `bytes` under `label`. The label ensures that the commitment to an input is never one to an output.
     pub fn of(salt: &Salt, label: &str, bytes: &[u8]) -> Self {
         let mut key = blake3::Hasher::new_from_context_key(&CONTEXT);
         key.update(&salt.0).update(label.as_bytes());
@@ -113,7 +113,7 @@ mod tests {
         assert!(!commitment.opens(&other, "input", b"bytes"));
         assert!(!commitment.opens(&salt, "output", b"bytes"));
         assert!(!commitment.opens(&salt, "input", b"byte"));
-        // The end of the label and the beginning of the bytes are unambiguous.
+        // The boundary between label and bytes is unambiguous.
         assert!(!Commitment::of(&salt, "inputb", b"ytes").opens(&salt, "input", b"bytes"));
     }
 

@@ -1,4 +1,4 @@
-//! Proves that a log has only grown: an earlier signed state is a prefix of a later one (RFC 6962 section 2.1.2). Verifies without the
+//! Proofs that a log has only grown: an earlier signed state is a prefix of a later one (RFC 6962 section 2.1.2). They verify without the
 //! host.
 
 use base64::Engine as _;
@@ -13,7 +13,7 @@ use hospes_core::id::Party;
 /// Maximum hashes of a consistency proof.
 const HASHES_MAX: usize = 2 * PROOF_HASHES_MAX;
 
-/// The proof that the log of `from` receipts is a prefix of that of `to`, unverified until [`Consistency::verify`].
+/// A proof that the log with `from` receipts is a prefix of the log with `to` receipts. It is unverified until [`Consistency::verify`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Consistency {
     from: u64,
@@ -55,7 +55,7 @@ impl Consistency {
         Ok(Self { from: wire.from, to: wire.to, path })
     }
 
-    /// The file.
+    /// The content of the proof's file.
     pub fn to_bytes(&self) -> Vec<u8> {
         let path = self.path.iter().map(|hash| STANDARD.encode(hash)).collect();
         let wire = Wire { from: self.from, to: self.to, path };

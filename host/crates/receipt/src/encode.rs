@@ -1,7 +1,7 @@
-//! Receipts as bytes: one CBOR map (RFC 8949) with ascending integer keys, in the deterministic form of its section 4.2.
+//! The encoding of receipts: one CBOR map (RFC 8949) with ascending integer keys, in the deterministic form of its section 4.2.
 //!
 //! Parsing is strict: the parsed receipt is encoded again, and the bytes must be equal. So a receipt has one encoding and one hash. Keys
-//! never change their meaning; a new member gets a new key, which older receipts lack.
+//! never change their meaning. A new member gets a new key, which older receipts lack.
 
 use jiff::Timestamp;
 use minicbor::data::Type;
@@ -13,13 +13,13 @@ use hospes_core::id::{CallId, Digest, IdError, ModelName, Party};
 
 const VERSION: u8 = 1;
 
-/// Members of a complete receipt.
+/// The number of members of a complete receipt.
 const MEMBERS_MAX: u64 = 26;
 
 /// Maximum length of a failure code, in bytes.
 pub(super) const CODE_BYTES_MAX: usize = 64;
 
-/// Maximum size of a receipt without its texts, in bytes: every member with key, number and length at their longest.
+/// Maximum size of a receipt without its strings, in bytes: every member with the longest key, number and length.
 pub(super) const BYTES_BESIDE_TEXTS_MAX: usize = 435;
 
 /// Why bytes are not a receipt.
@@ -77,12 +77,12 @@ impl Receipt {
         bytes
     }
 
-    /// Appends the same to `bytes`.
+    /// Appends that encoding to `bytes`.
     pub(super) fn write_to(&self, bytes: &mut Vec<u8>) {
         write(self, &mut Encoder::new(bytes)).expect("invariant: a vector takes every byte");
     }
 
-    /// Reads a receipt.
+    /// Parses a receipt.
     ///
     /// # Errors
     /// [`FormError`].
@@ -167,7 +167,7 @@ fn write(receipt: &Receipt, cbor: &mut Encoder<&mut Vec<u8>>) -> Written {
     Ok(())
 }
 
-/// `publisher/model`, joined while writing.
+/// `publisher/model`, joined while it is written.
 fn write_model(model: &ModelName, cbor: &mut Encoder<&mut Vec<u8>>) -> Written {
     let (publisher, label) = (model.publisher.as_str(), model.label.as_str());
     cbor.u8(member::MODEL)?.str_len((publisher.len() + 1 + label.len()) as u64)?;
@@ -188,7 +188,7 @@ fn write_result(result: &CallResult, cbor: &mut Encoder<&mut Vec<u8>>) -> Writte
     Ok(())
 }
 
-/// The members as found; required ones are checked afterwards.
+/// The members that were found. Required ones are checked afterwards.
 #[derive(Default)]
 struct Members<'a> {
     version: Option<u8>,

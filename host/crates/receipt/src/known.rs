@@ -1,5 +1,5 @@
-//! Evidence of a host's log: a receipt or an action with its proof, or a checkpoint alone. Each shows the log's size, and so whether a
-//! restored log is an older one.
+//! Evidence of a host's log: a receipt or an action with its proof, or a checkpoint alone. Each shows how large the log was at least, and so
+//! whether a restored log has lost entries.
 
 use super::checkpoint::Checkpoint;
 use super::proof::Verified;
@@ -7,7 +7,7 @@ use super::tree::Hash;
 use super::{Action, ProofError, Receipt, ReceiptProof};
 use hospes_core::id::{Digest, Party};
 
-/// A part of a log, signed by its host.
+/// Evidence of a log, signed by its host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
     checkpoint: String,
@@ -22,7 +22,7 @@ pub struct Known {
 pub enum Shown {
     Receipt(Box<Receipt>),
     Action(Box<Action>),
-    /// Only the log's size.
+    /// A checkpoint alone, which shows only the log's size.
     Checkpoint,
 }
 
@@ -59,7 +59,7 @@ impl Known {
         }
     }
 
-    /// The checkpoint that covers it, a signed note.
+    /// The checkpoint that covers the evidence, a signed note.
     pub fn checkpoint(&self) -> &str {
         &self.checkpoint
     }

@@ -1,10 +1,10 @@
-//! Receipts: a record of one call, written before its response is released.
+//! Receipts. A receipt is the record of one call, and is written before the response is released.
 //!
 //! A receipt is part of two structures. Its *chain* links the receipts of one agreement by number and hash, so that a party that keeps its
-//! own notices a missing one. (Calls without an agreement form one chain per caller.) The *log* holds all the host's receipts in one Merkle
-//! tree (RFC 6962) with signed checkpoints, so that a [`ReceiptProof`] verifies without the host. This crate knows no agreements and counts
-//! nothing: the caller of [`Log::append`] decides what is charged. The surprise: a receipt contains only salted commitments to input and
-//! output, and only the caller gets the salt.
+//! receipts notices a missing one. (Calls without an agreement form one chain per caller.) The *log* has all receipts of the host in one
+//! Merkle tree (RFC 6962) with signed checkpoints, so that a [`ReceiptProof`] verifies without the host. This crate does not know agreements
+//! and counts nothing: the caller of [`Log::append`] decides what is charged. The surprise: a receipt contains only salted commitments to
+//! input and output, and only the caller gets the salt.
 
 mod action;
 mod checkpoint;
@@ -38,7 +38,7 @@ pub use proof::{PROOF_BYTES_MAX, ProofError, ReceiptProof, Verified};
 /// Size of a log without receipts, in bytes.
 pub const EMPTY_LOG_BYTES: u64 = record::MAGIC.len() as u64;
 
-/// Maximum size of a receipt's CBOR, in bytes. A usual one has about 400.
+/// Maximum size of a receipt's CBOR, in bytes. A typical receipt has about 400.
 pub const RECEIPT_BYTES_MAX: usize = 4096;
 
 /// A record of one call, with the members of its [`Draft`].
@@ -59,7 +59,7 @@ impl Deref for Receipt {
     }
 }
 
-/// A receipt without its place in chain and log.
+/// A receipt that has no place in chain and log yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draft {
     pub call: CallId,
@@ -69,7 +69,7 @@ pub struct Draft {
     /// The publisher of the called model.
     pub publisher: Party,
     pub chain: ChainId,
-    /// The agreement that permitted or refused the call. A call that ran without one was a publisher's own.
+    /// The agreement that permitted or refused the call. A call that ran without an agreement was a publisher's own.
     pub agreement: Option<Digest>,
     pub model: ModelName,
     /// The bundle that ran.
@@ -77,11 +77,11 @@ pub struct Draft {
     pub function: FunctionName,
     /// The number of the agreement's permission that counted the call, from 0.
     pub rule: Option<u16>,
-    /// Calls counted under that permission, including this one. `None`: not counted.
+    /// Calls counted under that permission, including this one. `None` if this call was not counted.
     pub used: Option<u64>,
     /// Maximum calls under the permission.
     pub max: Option<u64>,
-    /// Rows of the call's batch and tokens of its computations, if counted.
+    /// Rows of the call's batch and tokens of its computations, if they are counted.
     pub rows: Option<u64>,
     pub tokens: Option<u64>,
     /// The call's price, in millionths of the agreement's currency.
@@ -111,13 +111,13 @@ pub enum ChainId {
 /// How a call ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallResult {
-    /// The plugin answered.
+    /// The plugin returned a result.
     Answered,
-    /// The plugin returned an error of its own.
+    /// The plugin returned an error.
     Refused,
     /// The plugin failed.
     Failed { code: Box<str> },
-    /// The host refused the call; nothing ran.
+    /// The host refused the call. Nothing ran.
     Denied { code: Box<str> },
 }
 
@@ -204,7 +204,7 @@ pub enum ReceiptError {
 }
 
 impl ReceiptError {
-    /// Whether the disk rejects receipts now, which may pass.
+    /// Whether the disk currently rejects receipts. This may be temporary.
     pub fn is_for_now(&self) -> bool {
         matches!(
             self,
@@ -214,7 +214,7 @@ impl ReceiptError {
 }
 
 impl Draft {
-    /// Whether a publisher called its own model, which needs no agreement. In older logs, every receipt without an agreement is of a
+    /// Whether a publisher called its own model, which needs no agreement. In older logs, every receipt without an agreement is for a
     /// refused call.
     pub fn is_own_call(&self) -> bool {
         self.agreement.is_none()
@@ -222,7 +222,7 @@ impl Draft {
             && !matches!(self.result, CallResult::Denied { .. })
     }
 
-    /// Whether it can be serialised within the limits, wherever it is placed.
+    /// Checks that the receipt can be serialised within the limits, whatever place it gets.
     fn check(&self) -> Result<(), ReceiptError> {
         let code = match &self.result {
             CallResult::Answered | CallResult::Refused => 0,
@@ -241,7 +241,7 @@ impl Draft {
 
     /// The receipt, at its place in its chain.
     fn at(self, sequence: u64, previous: Digest) -> Receipt {
-        // To the microsecond, as written: the receipt in memory equals the one that is read back.
+        // Rounded to microseconds, as it is written, so that the receipt in memory equals the one that is read back.
         let at = Timestamp::from_microsecond(self.at.as_microsecond()).unwrap_or(self.at);
         Receipt { draft: Draft { at, ..self }, sequence, previous }
     }

@@ -1,11 +1,11 @@
 //! The log: an append-only file of receipts with a Merkle tree over it.
 //!
-//! [`Log::append`] and [`Log::written`] return after the receipt's `write(2)` has returned, so it survives the end of the process at any
-//! moment. Receipts of calls that end together are written together: the first that waits lets the others reach the same point, then
-//! serialises, hashes and writes for all. A receipt survives a power failure from the next flush on: a thread syncs the file in groups and
-//! signs a checkpoint. Room for the receipts of running calls is reserved in advance (`reserve`); without it no more calls are accepted.
+//! [`Log::append`] and [`Log::written`] return after the receipt's `write(2)` has returned, so the receipt survives a crash of the process.
+//! Receipts of calls that end at the same time are written together: the first waiting call lets the others reach the same point, and then
+//! serialises, hashes and writes all receipts. A receipt survives a power failure after the next flush: a thread regularly syncs the file and
+//! signs a checkpoint. Space for the receipts of running calls is reserved in advance (`reserve`). Without it, no more calls are accepted.
 //! After a failed write or sync, the disk's content is unknown and nothing is appended. Writing resumes when the thread has cut the file to
-//! its certain content or rewritten what was not synced, and the calls with lost receipts have been uncounted.
+//! its known content or rewritten what was not synced, and the calls with lost receipts have been uncounted.
 
 mod actions;
 mod file;
@@ -47,12 +47,12 @@ pub use prefix::Prefix;
 pub const LOG_FILE: &str = "receipts.log";
 pub const CHECKPOINT_FILE: &str = "checkpoint";
 
-/// Why nothing is written once the state in memory may be inconsistent.
+/// The reason for not writing when the state in memory may be inconsistent.
 fn after_a_panic() -> Stopped {
     Stopped { cause: "a thread ended while writing".to_owned(), cure: Cure::Restart }
 }
 
-/// A host's receipts. Open a folder once and share by reference.
+/// A host's log of receipts. Open a folder once, and share the log by reference.
 pub struct Log {
     shared: Arc<Shared>,
     flusher: Option<JoinHandle<()>>,
@@ -68,9 +68,9 @@ struct Shared {
     reserve: Reserve,
     /// Held by the writer during a write.
     state: Mutex<State>,
-    /// Held briefly. To hold both, lock `state` first.
+    /// Held only briefly. To hold both locks, lock `state` first.
     queue: Mutex<Queue>,
-    /// Held during a flush, so that checkpoints are in order.
+    /// Held during a flush, so that checkpoints are signed in order.
     flushing: Mutex<()>,
     signed: Mutex<Signed>,
     stop: Mutex<bool>,
@@ -81,8 +81,8 @@ struct Shared {
     syncs_fail: AtomicBool,
 }
 
-/// A place in the log, held until its call knows whether the receipt was written. While calls with lost receipts hold theirs, nothing is
-/// written: release it when the counts are right.
+/// A place in the log. A call holds it until it knows whether the receipt was written and has corrected its counts. While a call with a lost
+/// receipt holds its place, nothing is written.
 #[must_use]
 pub struct Place<'l> {
     log: &'l Log,
@@ -117,7 +117,8 @@ struct Signed {
 impl Log {
     /// Opens or creates the log in `folder` and passes every receipt in it to `replay`, oldest first.
     ///
-    /// `key` signs the checkpoints and `origin` names the log in them; neither can change later. A last record torn by a crash is cut off.
+    /// `key` signs the checkpoints and `origin` names the log in them. Neither can change later. If a crash has left the last record
+    /// incomplete, it is cut off.
     ///
     /// # Errors
     /// [`ReceiptError::Origin`], [`ReceiptError::InUse`], [`ReceiptError::Damaged`], [`ReceiptError::OtherLog`],
@@ -162,7 +163,7 @@ impl Log {
         let last = shared.check_last_checkpoint()?;
         shared.reserve.keep(&shared.file, shared.state().end);
         match (shared.flush(), last) {
-            // Retried later; until then the previous checkpoint stays the latest.
+            // Retried later. Until then, the previous checkpoint stays the latest.
             (Err(error), Some(last)) => {
                 tracing::error!(%error, "the checkpoint could not be written");
                 *unpoisoned(shared.signed.lock()) = last;
@@ -178,7 +179,7 @@ impl Log {
         Ok(Self { shared, flusher: Some(flusher) })
     }
 
-    /// Numbers the receipt in its chain and in the log, and writes it.
+    /// Gives the receipt its numbers in its chain and in the log, and writes it.
     ///
     /// # Errors
     /// [`ReceiptError::Write`], [`ReceiptError::Stopped`] after an earlier failure, [`ReceiptError::Repeated`], [`ReceiptError::TooLarge`],
@@ -192,7 +193,7 @@ impl Log {
     /// Whether the log has room for another call besides the running ones.
     ///
     /// # Errors
-    /// [`ReceiptError::Full`], [`ReceiptError::Stopped`]: not now, perhaps soon.
+    /// [`ReceiptError::Full`], [`ReceiptError::Stopped`]. Both may be temporary.
     pub fn takes_calls(&self) -> Result<(), ReceiptError> {
         if self.shared.reserve.is_low() {
             return Err(ReceiptError::Full { path: self.shared.path.clone() });
@@ -200,8 +201,8 @@ impl Log {
         self.shared.queue().goes_on()
     }
 
-    /// Numbers the receipt in the log, after all earlier ones. It is not written until [`Log::written`] returns, and must not be shown
-    /// before.
+    /// Gives the receipt its number in the log, after all earlier ones. It may not be written before [`Log::written`] returns, and must not
+    /// be shown before.
     ///
     /// # Errors
     /// As [`Log::append`]; the receipt then does not exist.
@@ -243,7 +244,7 @@ impl Log {
         checkpoint::verifier_key(&self.shared.origin, &self.shared.key.party())
     }
 
-    /// Checks that the log holds what an earlier checkpoint of it signs.
+    /// Checks that the log contains what an earlier checkpoint of it signs.
     ///
     /// # Errors
     /// [`ReceiptError::OtherLog`], [`ReceiptError::RolledBack`].
@@ -274,7 +275,7 @@ impl Log {
         self.shared.flush()
     }
 
-    /// The proof that the log of `from` receipts is a prefix of the log of `to`, both of which must have had a checkpoint.
+    /// The proof that the log with `from` receipts is a prefix of the log with `to` receipts. Both must have had a checkpoint.
     ///
     /// # Errors
     /// [`ReceiptError::NoSuchState`].
@@ -296,14 +297,14 @@ impl Log {
     }
 }
 
-/// One receipt's wait for the file.
+/// Waits until the pending receipts are in the file.
 struct Turn<'l> {
     log: &'l Log,
     is_writer: bool,
 }
 
 impl Turn<'_> {
-    /// Ready when the receipt is written, or when this waiter must write.
+    /// Ready when the receipts are written, or when this waiter must write them.
     fn poll(&mut self, index: u64, waker: &Waker) -> Poll<Result<(), ReceiptError>> {
         if self.is_writer {
             return Poll::Ready(Ok(()));
@@ -320,8 +321,8 @@ impl Turn<'_> {
         } else {
             queue.has_writer = true;
             self.is_writer = true;
-            // Requeues this task: ready calls on this thread run first, and their receipts join the same write. Tokio's own yield would
-            // also poll for new requests, which would come between these calls and their responses.
+            // Requeues this task, so that ready calls on this thread run first and their receipts join the same write. Tokio's own yield
+            // would also poll for new requests, which would delay the responses to these calls.
             waker.wake_by_ref();
         }
         Poll::Pending
@@ -329,7 +330,7 @@ impl Turn<'_> {
 }
 
 impl Drop for Turn<'_> {
-    /// The next waiter may write, whatever happened to the writer.
+    /// Lets the next waiter write, whatever happened to this one.
     fn drop(&mut self) {
         if self.is_writer {
             let mut queue = self.log.shared.queue();
@@ -358,7 +359,7 @@ impl Log {
         self.shared.recover();
     }
 
-    /// Runs something in the middle of a write.
+    /// Runs a function in the middle of a write.
     pub(super) fn while_writing<T>(&self, something: impl FnOnce() -> T) -> T {
         let _held = self.shared.state();
         something()
@@ -370,7 +371,7 @@ impl Drop for Log {
         *unpoisoned(self.shared.stop.lock()) = true;
         self.shared.wake.notify_all();
         if let Some(flusher) = self.flusher.take() {
-            // A flusher that panicked has left every receipt in the file, so there is nothing to do.
+            // If the thread has panicked, all receipts are still in the file, so there is nothing to do.
             drop(flusher.join());
         }
     }
@@ -419,7 +420,7 @@ impl Shared {
         state.spell_taken();
         if let Err(source) = self.write(&state.records) {
             let lost = state.drop_spelled();
-            // Receipts of the group that did reach the file belong to calls that are told otherwise.
+            // Some receipts of the group may have reached the file. Their calls are told that they are lost, so they are cut off.
             drop(self.file.set_len(state.end));
             let stopped = Stopped { cause: source.to_string(), cure: Cure::Cut };
             self.queue().stop(stopped, lost);
@@ -431,13 +432,13 @@ impl Shared {
         Ok(state)
     }
 
-    /// The number of receipts in the file, after the pending ones are written. Failed ones are beyond it.
+    /// Writes the pending receipts, and returns the number of receipts in the file. Receipts that could not be written are not counted.
     fn written(&self) -> u64 {
         drop(self.write_pending());
         self.queue().written
     }
 
-    /// Where the receipt of a call is in the log, if it is.
+    /// The place of a call's receipt in the log, if there is one.
     fn place(&self, call: &CallId) -> Option<u64> {
         let written = self.written();
         let place = self.queue().calls.get(call).copied().filter(|index| *index < written);
@@ -455,7 +456,7 @@ impl Shared {
                 stop = unpoisoned(self.wake.wait_timeout(stop, interval)).0;
             }
             self.recover();
-            // A failed sync stops the log, as the next append reports; a failed checkpoint is retried.
+            // A failed sync stops the log, which the next append reports. A failed checkpoint is retried.
             drop(self.flush());
             if *stop {
                 return;
@@ -491,7 +492,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Checks that the file still holds what the last checkpoint signed. A checkpoint is missing only before the first flush.
+    /// Checks that the file still contains what the last checkpoint signs. Only before the first flush is there no checkpoint.
     fn check_last_checkpoint(&self) -> Result<Option<Signed>, ReceiptError> {
         let path = self.folder.join(CHECKPOINT_FILE);
         let mut note = String::new();
@@ -513,7 +514,7 @@ impl Shared {
         Ok(Some(Signed { note, size, at: self.clock.now() }))
     }
 
-    /// Checks that a note by this log's key signs what the log holds, and returns the number of receipts.
+    /// Checks that a note by this log's key signs what the log contains, and returns the number of receipts.
     fn check_signed(&self, note: &str, path: &Path) -> Result<u64, ReceiptError> {
         let signed = Checkpoint::verify(note, &self.key.party())
             .filter(|signed| signed.origin == self.origin)
@@ -570,7 +571,7 @@ impl Shared {
     }
 }
 
-/// For values that are replaced in one step, and so are whole even after a panic.
+/// Ignores poisoning, for values that are replaced in one step and so are consistent even after a panic.
 fn unpoisoned<T>(locked: Result<T, std::sync::PoisonError<T>>) -> T {
     locked.unwrap_or_else(std::sync::PoisonError::into_inner)
 }

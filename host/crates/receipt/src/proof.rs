@@ -1,7 +1,7 @@
 //! A receipt that verifies without the host: its bytes, its inclusion proof, and the signed checkpoint that covers it.
 //!
-//! It proves that the holder of the host's key signed a log that contains this receipt. It does not prove that the host shows everybody the
-//! same log; for that, parties compare checkpoints.
+//! It proves that the holder of the host's key has signed a log that contains this receipt. It does not prove that the host shows everybody
+//! the same log. To check that, parties compare checkpoints.
 
 use std::ops::Deref;
 
@@ -18,7 +18,7 @@ use hospes_core::id::{Digest, Party};
 /// Maximum size of a proof's file, in bytes.
 pub const PROOF_BYTES_MAX: usize = 16 * 1024;
 
-/// A receipt with its inclusion proof, unverified until [`ReceiptProof::verify`].
+/// A receipt with its inclusion proof. It is unverified until [`ReceiptProof::verify`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceiptProof {
     receipt: Vec<u8>,
@@ -28,7 +28,7 @@ pub struct ReceiptProof {
     salt: Option<Salt>,
 }
 
-/// A leaf that is proven to be in a host's log.
+/// A leaf with a verified proof that it is in a host's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified<T> {
     value: T,
@@ -39,7 +39,7 @@ pub struct Verified<T> {
     root: Hash,
 }
 
-/// Which bytes of a call are compared.
+/// The bytes of a call that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     Input,
@@ -113,7 +113,7 @@ impl ReceiptProof {
         })
     }
 
-    /// The file.
+    /// The content of the proof's file.
     pub fn to_bytes(&self) -> Vec<u8> {
         let wire = Wire {
             receipt: STANDARD.encode(&self.receipt),
@@ -134,7 +134,7 @@ impl ReceiptProof {
         Self { salt: Some(salt), ..self }
     }
 
-    /// The checkpoint that covers it, an unverified signed note.
+    /// The checkpoint that covers the receipt, an unverified signed note.
     pub fn checkpoint(&self) -> &str {
         &self.checkpoint
     }
@@ -188,7 +188,7 @@ impl<T> Verified<T> {
         self.value
     }
 
-    /// The receipt's leaf hash, which the next receipt of its chain names.
+    /// The receipt's leaf hash. The next receipt of its chain contains it.
     pub fn hash(&self) -> &Digest {
         &self.hash
     }

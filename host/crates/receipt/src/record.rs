@@ -1,8 +1,8 @@
-//! Receipts in a file, each with a header and a final byte that distinguish a torn end from damage.
+//! Records in a file. Each receipt has a header and a final byte, which distinguish an interrupted write from damage.
 //!
-//! A record is its length and the length's complement (2 bytes each, little-endian), 8 bytes of the leaf's hash, the receipt, and a line
-//! feed. A crash can leave the last record short, or followed by zeros from the file system: it was never released as durable and is cut
-//! off. Any other mismatch is damage, and never skipped.
+//! A record contains the receipt's length and the length's complement (2 bytes each, little-endian), 8 bytes of the leaf's hash, the receipt,
+//! and a line feed. After a crash, the last record can be too short, or followed by zeros from the file system. It was never released as
+//! durable, so it is cut off. Any other mismatch is damage, and is never skipped.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read as _};
@@ -19,7 +19,7 @@ const END: u8 = b'\n';
 /// Why no more records can be read.
 pub(super) enum Broken {
     Read(io::Error),
-    /// The last record is incomplete. It begins at this offset.
+    /// The last record, which begins at this offset, is incomplete.
     Torn(u64),
     Damaged {
         offset: u64,
@@ -41,10 +41,10 @@ pub(super) struct Records<'a> {
     length: u64,
 }
 
-/// Appends what `write` encodes to `records`, framed, and returns its leaf.
+/// Appends a record with the bytes that `write` produces, and returns its leaf.
 pub(super) fn append(records: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> Hash {
     let begin = records.len();
-    // Before the header is filled in, its last byte serves as the leaf's prefix.
+    // The last byte of the header serves as the leaf's prefix until the header is filled in.
     records.extend_from_slice(&[LEAF_PREFIX; HEADER_BYTES]);
     write(records);
     let leaf = tree::leaf_behind_prefix(&records[begin + HEADER_BYTES - 1..]);
@@ -110,7 +110,7 @@ impl<'a> Records<'a> {
         Ok(Some(Record { offset, leaf, bytes }))
     }
 
-    /// A wrong record is torn if it ends in zeros and only zeros follow.
+    /// The error for a record that does not match. It is incomplete if it ends in zeros and only zeros follow.
     fn broken(&mut self, ends_in_zeros: bool, reason: &str) -> Broken {
         let offset = self.offset;
         match ends_in_zeros.then(|| self.only_zeros_follow()) {

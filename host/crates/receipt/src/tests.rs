@@ -1,4 +1,4 @@
-//! Tests of receipts: the bytes, the log across crashes and damage, the proofs.
+//! Tests of receipts: their encoding, the log after crashes and damage, and the proofs.
 
 mod lost;
 mod together;
@@ -93,7 +93,7 @@ fn open(folder: &Path) -> Result<Log, ReceiptError> {
 }
 
 fn open_with(folder: &Path, replay: impl FnMut(&Receipt)) -> Result<Log, ReceiptError> {
-    // An hour: no flushes except those that a test asks for.
+    // An hour, so that only the tests themselves cause flushes.
     Log::open(folder, &key(), ORIGIN.to_owned(), Duration::from_secs(3600), clock(), replay)
 }
 
@@ -116,7 +116,7 @@ fn the_bytes_of_a_receipt_are_fixed() {
     let receipt = draft(7, 4).at(3, Digest::from_bytes([8; 32]));
     let earlier = without_meters(receipt.clone());
     let member = |number: u8, rest: &str| hex(&[number]) + rest;
-    // Keys above 23 would take two bytes; these are one byte each, as RFC 8949 writes small integers.
+    // Each key takes one byte, because RFC 8949 encodes integers up to 23 in one byte.
     let expected = [
         "b6".to_owned(),
         member(0x00, "01"),
@@ -142,7 +142,7 @@ fn the_bytes_of_a_receipt_are_fixed() {
         member(0x14, "03"),
         member(0x15, "5820") + &"08".repeat(32),
     ];
-    // As in older receipts without meters, and those of refused calls.
+    // Older receipts without counts and receipts of refused calls look like this.
     assert_eq!(hex(&earlier.to_bytes()), expected.concat());
     assert_eq!(Receipt::parse(&earlier.to_bytes()), Ok(earlier));
     let purpose = "https://w3id.org/dpv#ResearchAndDevelopment";
@@ -313,7 +313,7 @@ fn a_tail_torn_at_any_byte_is_cut_off_and_the_rest_is_kept() {
     let log = open(source.path()).expect("a new log");
     log.append(draft(0, 1)).expect("written");
     let first = fs::metadata(source.path().join(LOG_FILE)).expect("it is there").len() as usize;
-    // As after kill -9: the checkpoint on the disk is the one that was signed before the receipts.
+    // The state after kill -9: the checkpoint on the disk was signed before the receipts.
     let checkpoint = fs::read(source.path().join("checkpoint")).expect("it is there");
     log.append(draft(1, 1)).expect("written");
     let bytes = fs::read(source.path().join(LOG_FILE)).expect("it is there");
@@ -334,7 +334,7 @@ fn a_tail_torn_at_any_byte_is_cut_off_and_the_rest_is_kept() {
             assert_eq!(fs::read(folder.path().join(LOG_FILE)).expect("it is there"), bytes);
         }
     }
-    // Torn while the file was begun.
+    // A crash during the creation of the file.
     for length in 0..18 {
         let folder = folder();
         fs::write(folder.path().join(LOG_FILE), &bytes[..length]).expect("written");
@@ -418,7 +418,7 @@ fn a_call_has_one_receipt() {
 
 #[test]
 fn after_a_write_that_failed_nothing_is_appended() {
-    // The disk is full in the middle of a record.
+    // The disk becomes full in the middle of a record.
     let folder = folder();
     let log = open(folder.path()).expect("a new log");
     log.append(draft(0, 1)).expect("written");
@@ -480,7 +480,7 @@ fn proofs_verify_offline_for_every_receipt() {
     let log = open(folder.path()).expect("a new log");
     for number in 0..23 {
         log.append(draft(number, 1)).expect("written");
-        // Also of a log that has grown since.
+        // The same for a log that has grown since.
         let proof = log.proof(&call(number / 2)).expect("it is there");
         let verified = proof.verify(&key().party()).expect("a true proof");
         assert_eq!((verified.call, verified.index()), (call(number / 2), number / 2));
@@ -528,7 +528,7 @@ fn a_change_of_any_byte_of_a_proven_receipt_shows() {
         let proof = ReceiptProof::parse(changed.as_bytes()).expect("the form is whole");
         assert!(proof.verify(&key().party()).is_err(), "byte {index}");
     }
-    // Nor can a byte of the file change, apart from white space, without being noticed.
+    // A change of any other byte of the file, except white space, is noticed too.
     for index in 0..text.len() {
         let mut changed = text.clone().into_bytes();
         changed[index] ^= 1;

@@ -1,6 +1,6 @@
 //! The Merkle tree over a log, as in RFC 6962 section 2.1 and RFC 9162.
 //!
-//! Keeps the hash of every complete subtree in memory, 64 bytes per leaf, so that roots and proofs of any size take logarithmic time.
+//! The hash of every complete subtree is in memory, 64 bytes per leaf, so that roots and proofs of any size take logarithmic time.
 
 use hospes_core::id::{Digest, Hasher};
 
@@ -74,8 +74,8 @@ impl Tree {
         Some(path)
     }
 
-    /// The proof that the tree of `old` leaves is a prefix of that of `new` (RFC 6962 section 2.1.2); `None` unless `old <= new <=` the
-    /// number of leaves.
+    /// The proof that the tree of `old` leaves is a prefix of the tree of `new` leaves (RFC 6962 section 2.1.2). `None` unless
+    /// `old <= new <=` the number of leaves.
     pub fn consistency(&self, old: u64, new: u64) -> Option<Vec<Hash>> {
         if old > new || new > self.size() {
             return None;
@@ -85,7 +85,7 @@ impl Tree {
             return Some(path);
         }
         let (mut begin, mut end) = (0, new);
-        // Look for `old`, which is after `begin` and not after `end`.
+        // Searches for `old`, which is greater than `begin` and at most `end`.
         while end != old {
             let middle = begin + split(end - begin);
             if old <= middle {
@@ -104,12 +104,12 @@ impl Tree {
         Some(path)
     }
 
-    /// The tree of the first `size` leaves, to be extended; `None` if there are fewer.
+    /// The tree of the first `size` leaves, which can be extended; `None` if there are fewer.
     pub fn beginning(&self, size: u64) -> Option<Beginning> {
         Some(Beginning { size, parts: self.parts(0, size)? })
     }
 
-    /// The hash over leaves `begin..end`, which must be a subtree of some root.
+    /// The hash of leaves `begin..end`, which must be a subtree in a tree of some size.
     fn subtree(&self, begin: u64, end: u64) -> Option<Hash> {
         joined(&self.parts(begin, end)?)
     }
@@ -160,7 +160,7 @@ pub(super) fn leaf(bytes: &[u8]) -> Hash {
     *Hasher::default().with(&[LEAF_PREFIX]).with(bytes).finish().as_bytes()
 }
 
-/// The same for a leaf after its prefix: hashing one piece costs less.
+/// The hash of a leaf whose bytes already have the prefix. Hashing one slice is faster.
 pub(super) fn leaf_behind_prefix(bytes: &[u8]) -> Hash {
     debug_assert_eq!(bytes.first(), Some(&LEAF_PREFIX));
     *Digest::of(bytes).as_bytes()
@@ -217,7 +217,7 @@ pub(super) fn is_consistent(old: (u64, Hash), new: (u64, Hash), path: &[Hash]) -
         return path.is_empty() && Tree::default().root(0) == Some(old_root);
     }
     let mut hashes = path.iter();
-    // A complete old tree is a subtree of the new one, and so the proof's first hash.
+    // If the old tree is complete, it is a subtree of the new one, and its root is the first hash of the proof.
     let first = if old_size.is_power_of_two() { Some(&old_root) } else { hashes.next() };
     let Some(first) = first else { return false };
     let (mut node_at, mut last) = (old_size - 1, new_size - 1);
@@ -253,7 +253,7 @@ mod tests {
     use super::*;
     use hospes_core::id::hex;
 
-    /// RFC 6962 section 2.1.2, read word for word: `SUBPROOF(m, D[n], b)`.
+    /// RFC 6962 section 2.1.2, implemented literally: `SUBPROOF(m, D[n], b)`.
     fn naive_consistency(old: usize, leaves: &[Hash], is_whole: bool) -> Vec<Hash> {
         if old == leaves.len() {
             return if is_whole { Vec::new() } else { vec![naive_root(leaves)] };
@@ -309,7 +309,7 @@ mod tests {
             let path = tree.consistency(old, size).expect("a proof");
             prop_assert!(path.len() <= 2 * PROOF_HASHES_MAX);
             prop_assert!(is_consistent(past, now, &path));
-            // No proof leads from the other tree to this past.
+            // There is no valid proof for an old tree with a different leaf.
             let theirs = other.consistency(old, size).expect("a proof");
             prop_assert!(!is_consistent(past, root(&other, size), &theirs));
             prop_assert!(!is_consistent(past, root(&other, size), &path));
@@ -326,7 +326,7 @@ mod tests {
         }
     }
 
-    /// RFC 6962 section 2.1, read word for word.
+    /// RFC 6962 section 2.1, implemented literally.
     fn naive_root(leaves: &[Hash]) -> Hash {
         match leaves {
             [] => *Digest::of(&[]).as_bytes(),
@@ -338,7 +338,7 @@ mod tests {
         }
     }
 
-    /// RFC 6962 section 2.1.1, read word for word.
+    /// RFC 6962 section 2.1.1, implemented literally.
     fn naive_path(index: usize, leaves: &[Hash]) -> Vec<Hash> {
         if leaves.len() <= 1 {
             return Vec::new();

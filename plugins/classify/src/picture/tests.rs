@@ -17,14 +17,14 @@ fn png_of(width: u32, height: u32, color: png::ColorType, depth: png::BitDepth) 
     file
 }
 
-/// A PNG that claims a size and has nothing behind its header.
+/// A PNG with this size in its header, and nothing after the header.
 fn png_header(width: u32, height: u32) -> Vec<u8> {
     let mut file = Vec::new();
     drop(png::Encoder::new(&mut file, width, height).write_header().unwrap());
     file
 }
 
-/// [`RED_BLUE`], claiming another size.
+/// [`RED_BLUE`] with another size in its header.
 fn jpeg_header(width: u16, height: u16) -> Vec<u8> {
     let mut file = RED_BLUE.to_vec();
     let frame = file.windows(2).position(|marker| marker == [0xFF, 0xC0]).unwrap();
@@ -90,7 +90,7 @@ fn the_size_is_checked_before_anything_is_unfolded() {
     assert!(refused(&png_header(4097, 4096)).contains("4097 x 4096"));
     assert!(refused(&jpeg_header(65_535, 65_535)).contains("65535 x 65535"));
     assert!(refused(&jpeg_header(4096, 4097)).contains("4096 x 4097"));
-    // At the limit it is the missing picture that is refused, not the size.
+    // At the limit, the size is accepted and the missing picture is the error.
     assert!(refused(&png_header(4096, 4096)).starts_with("the PNG cannot be decoded: "));
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::picture::SLACK_BYTES;
 
-/// A picture without smooth places, so that a wrong weight shows.
+/// A picture without smooth areas, so that a wrong weight changes the result.
 fn rough(width: usize, height: usize, step: usize) -> Picture {
     let byte = |i: u64| ((i * i * 31 + i * 7) >> 3) as u8;
     let mut bytes: Vec<u8> = (0..(width * height * step) as u64).map(byte).collect();
@@ -59,7 +59,7 @@ fn weights_sum_to_one() {
 
 #[test]
 fn sums_do_not_overflow() {
-    // The largest sum that weights and bytes can make: all positive weights on white, all negative ones on black.
+    // The largest possible sum of weighted bytes: white for all positive weights, black for all negative ones.
     for size in [1, 7, 224, 1000, 3584] {
         for taps in taps(size) {
             let largest: i64 = taps.weights.iter().map(|&w| i64::from(w.max(0)) * 255).sum();

@@ -1,4 +1,4 @@
-//! Turns and shares of accounts, counted.
+//! Tests the turns and shares of accounts.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Compared with a slow and simple model, and with the guarantees.
+//! Compares the queue with a slow and simple model, and checks its guarantees.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The same queue as a list, searched linearly.
+/// The same queue as a list, which is searched linearly.
 #[derive(Default)]
 struct Model {
     waiting: Vec<(u8, u64, u64)>,
@@ -124,14 +124,14 @@ proptest! {
                 prop_assert_eq!(turns.len_of(&key), of);
             }
         }
-        // Nothing is idle while somebody waits.
+        // The resource is never idle while somebody waits.
         for _ in 0..model.waiting.len() {
             prop_assert!(turns.next_turn().is_some());
         }
         prop_assert!(turns.next_turn().is_none() && turns.is_empty());
     }
 
-    /// No account that always waits gets more than its share and one quantum, whatever turns cost or were estimated to cost.
+    /// No account that always waits gets more than its share plus one quantum, whatever the costs and estimates are.
     #[test]
     fn shares_differ_by_no_more_than_the_dearest_turn(
         costs in vec((1..1000_u64, 0..1000_u64), 50..300),

@@ -1,15 +1,15 @@
 //! Clauses as short lines of text for command lines and templates: `count lteq 100 call`.
 //!
-//! | line | says |
+//! | line | meaning |
 //! |---|---|
 //! | `OPERAND OPERATOR VALUE [UNIT]` | a constraint or an output control of every permission; lists are separated by commas |
 //! | `price AMOUNT CURRENCY per UNIT [free N]` | what every permission costs |
 //! | `prohibit execute [FUNCTION] [where CONSTRAINT [and CONSTRAINT]]` | a prohibition |
 //! | `prohibit ACTION inputs\|outputs [where CONSTRAINT]` | a prohibition on data |
 //! | `oblige publisher\|consumer ACTION` | an obligation |
-//! | `grant-use DEPTH`, `notice DURATION`, `max-stale DURATION`, `on-suspend finish\|abort` | terms of the whole |
+//! | `grant-use DEPTH`, `notice DURATION`, `max-stale DURATION`, `on-suspend finish\|abort` | terms of the whole document |
 //!
-//! Units, currencies, countries and actions may be abbreviated to their last word; dates also to a span from now, `+P30D`.
+//! Units, currencies, countries and actions may be abbreviated to their last word. A date may be a span from now, `+P30D`.
 
 use jiff::Timestamp;
 
@@ -33,7 +33,7 @@ pub struct PhraseError {
 }
 
 impl Clauses {
-    /// Adds a line's clause. Spans count from `now`.
+    /// Adds the clause of a line. Spans count from `now`.
     ///
     /// # Errors
     /// [`PhraseError`]; nothing is changed.
@@ -42,7 +42,7 @@ impl Clauses {
         self.add_words(&words, now).map_err(|reason| PhraseError { line: line.to_owned(), reason })
     }
 
-    /// Adds a line's clause; a constraint replaces those that limit the same thing.
+    /// Adds the clause of a line. A constraint replaces those that limit the same thing.
     ///
     /// # Errors
     /// [`PhraseError`]; nothing is changed.
@@ -72,7 +72,7 @@ impl Clauses {
             }
             ["grant-use", depth] => {
                 self.depth =
-                    Some(depth.parse().map_err(|_| "a depth of 1 to 8 is wanted".to_owned())?);
+                    Some(depth.parse().map_err(|_| "expected a depth of 1 to 8".to_owned())?);
             }
             ["notice", text] => self.notice = span(text)?,
             ["max-stale", text] => self.max_stale = Some(span(text)?),
@@ -94,7 +94,7 @@ impl Clauses {
 }
 
 impl Permission {
-    /// The same with a constraint or output control, such as `count lteq 100 call`. Spans count from `now`.
+    /// Adds a constraint or output control, such as `count lteq 100 call`. Spans count from `now`.
     ///
     /// # Errors
     /// [`PhraseError`].
@@ -164,7 +164,7 @@ fn constraint(words: &[&str], now: Timestamp) -> Result<Constraint, String> {
         format!("`{operator}` is not an operator; `{}` takes {}", term.name, known.join(", "))
     })?;
     let (value, unit) = match (term.units, rest) {
-        // A time window is two words.
+        // A time window has two words.
         (Units::None, words) => (words.join(" "), None),
         (_, [value, unit]) => ((*value).to_owned(), Some(unit_text(term.units, unit)?)),
         (Units::OneOf([only]), [value]) => ((*value).to_owned(), Some(Box::from(*only))),
@@ -222,7 +222,7 @@ fn moment(text: &str, now: Timestamp) -> Result<Timestamp, String> {
         None => text.parse().map_err(|_| wrong()),
         Some(span) => {
             let span: Span = span.parse().map_err(|_| wrong())?;
-            // To the second: nobody agrees on microseconds.
+            // To the second: people do not agree on microseconds.
             let now = Timestamp::from_second(now.as_second()).map_err(|_| wrong())?;
             now.checked_add(span.as_duration()).map_err(|_| wrong())
         }
@@ -265,7 +265,7 @@ fn role(name: &str) -> Result<Role, String> {
     }
 }
 
-/// The operand at the beginning of a line, if the line is a constraint.
+/// The operand that a line begins with, if it is a constraint.
 pub(super) fn operand_of(line: &str) -> Option<Operand> {
     term(line.split_whitespace().next()?).ok().map(|term| term.operand)
 }

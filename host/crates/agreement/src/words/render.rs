@@ -1,8 +1,8 @@
 //! Offers, requests and agreements in plain language, for the people who sign them.
 //!
-//! Generated from the same values that are compiled and enforced, in the registry's wording, so the page cannot promise what the host does
-//! not do. Each clause says what the host does: *prevent* (it cannot happen), *detect* (it becomes visible, or relies on somebody's
-//! statement) or *record* (it is a promise).
+//! The page is generated from the same values that are compiled and enforced, in the registry's wording, so it cannot promise what the host
+//! does not do. Each clause says what the host does: *prevent* (makes a violation impossible), *detect* (a violation becomes visible, or
+//! enforcement relies on somebody's statement) or *record* (it is a promise).
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,7 @@ use crate::document::value::{Span, Value};
 use crate::document::{Agreement, Clauses, Offer, OnSuspend, Request, Versions};
 use crate::registry::{COUNTRY_PREFIX, CURRENCY_PREFIX, Class, Datatype, Operand, Text, Units};
 
-/// One sentence of a document, and what the host does about it.
+/// One sentence of a document, and its class.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Line {
     /// The JSON pointer of its rule; `/` for the whole document.
@@ -56,7 +56,7 @@ pub fn render_request(request: &Request) -> String {
     page("Request", &parties, request.clauses())
 }
 
-/// An offer's permissions, one line each, for a list.
+/// An offer's permissions, one line each, for lists of offers.
 pub fn offer_lines(offer: &Offer) -> Vec<String> {
     let terms = |permission: &Permission| {
         let all = permission.refinements.iter().chain(&permission.constraints);
@@ -95,7 +95,7 @@ pub fn lines(clauses: &Clauses) -> Vec<Line> {
     }
     for (index, obligation) in clauses.obligations.iter().enumerate() {
         let Obligation { bound, verb } = obligation;
-        let text = format!("The {bound} has to {}.", verb.entry().phrase);
+        let text = format!("The {bound} must {}.", verb.entry().phrase);
         line(&format!("/obligation/{index}"), Class::Record, text);
     }
     whole(clauses, &mut line);
@@ -108,7 +108,7 @@ fn whole(clauses: &Clauses, line: &mut impl FnMut(&str, Class, String)) {
     prevent(match &clauses.target.versions {
         Versions::Bundle(_) => "No other version of the model runs under these terms.".to_owned(),
         versions => format!(
-            "Only {versions} of the model run under these terms, and only as the publisher signed them."
+            "Only {versions} of the model run under these terms, as signed by the publisher."
         ),
     });
     if clauses.notice > Span::ZERO {
@@ -126,26 +126,28 @@ fn whole(clauses: &Clauses, line: &mut impl FnMut(&str, Class, String)) {
     if let Some(max_stale) = clauses.max_stale {
         let age = span(max_stale);
         prevent(format!(
-            "Calls are refused if the host's information on the agreement's state is older than {age}."
+            "Calls are refused if the host's information about the agreement's state is older than {age}."
         ));
     }
     if let Some(parent) = clauses.parent {
         prevent(format!(
-            "This is a part of agreement {parent}: it draws on its limits and ends with it."
+            "This is a sub-agreement of {parent}. It draws on the limits of that agreement and ends with it."
         ));
     }
     if let Some(earlier) = clauses.supersedes {
-        prevent(format!("This replaces agreement {earlier}; its use counts here."));
+        prevent(format!(
+            "This replaces agreement {earlier}. What was used under that agreement counts here."
+        ));
     }
     line(
         "/",
         Class::Record,
-        "Every call, and every refused call of the consumer, leaves a receipt.".to_owned(),
+        "The host writes a receipt for every call of the consumer, even a refused one.".to_owned(),
     );
     line(
         "/",
         Class::Detect,
-        "Verifying the receipts shows if one was dropped or changed.".to_owned(),
+        "Verifying the receipts shows whether one was dropped or changed.".to_owned(),
     );
 }
 
@@ -163,7 +165,7 @@ fn page(kind: &str, parties: &str, clauses: &Clauses) -> String {
         let _ = writeln!(page, "  {label:9} {}", line.text);
     }
     page.push_str(
-        "\n[prevent] the host makes it impossible; [detect] it rests on a statement, or shows afterwards; [record] it is a promise.\n",
+        "\n[prevent] the host makes a violation impossible; [detect] it relies on a statement, or becomes visible later; [record] it is a promise.\n",
     );
     page
 }
@@ -227,7 +229,7 @@ fn price(price: &Price) -> String {
 
 fn class_of(prohibition: &Prohibition) -> Class {
     match &prohibition.ban {
-        // As strong as its weakest part.
+        // A prohibition is only as strong as its weakest constraint.
         Ban::Execute(_) => {
             let detect =
                 |constraint: &Constraint| constraint.operand.term().class != Class::Prevent;
@@ -250,7 +252,7 @@ fn ban(prohibition: &Prohibition) -> String {
                 return format!("The {bound} must not {what}.");
             }
             let when: Vec<_> = constraints.iter().map(sentence).collect();
-            format!("The {bound} must not {what} where all of this holds: {}", when.join(" "))
+            format!("The {bound} must not {what} if all of the following hold: {}", when.join(" "))
         }
         Ban::Data { verb, asset } => {
             let what = match asset {

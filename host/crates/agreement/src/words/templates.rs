@@ -1,6 +1,6 @@
 //! Ten templates for offers, each a list of clauses with placeholders.
 //!
-//! A placeholder is `{name=default}`. Open and paid models differ in templates, not in code.
+//! A placeholder is `{name=default}`.
 
 use jiff::Timestamp;
 
@@ -16,10 +16,10 @@ pub struct Template {
     pub lines: &'static [&'static str],
 }
 
-/// Why a template could not be filled.
+/// Why a template could not be applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
-    #[error("template `{template}` has no hole `{hole}`; its holes are {known}")]
+    #[error("template `{template}` has no placeholder `{hole}`; its placeholders are {known}")]
     NoHole { template: &'static str, hole: String, known: String },
     #[error(transparent)]
     Phrase(#[from] PhraseError),
@@ -29,7 +29,7 @@ pub enum TemplateError {
 pub static TEMPLATES: [Template; 10] = [
     Template {
         name: "open-attribution",
-        summary: "anybody may use it who names where it comes from",
+        summary: "free to use with attribution",
         lines: &[
             "oblige consumer attribute",
             "prohibit ai-training inputs",
@@ -38,7 +38,7 @@ pub static TEMPLATES: [Template; 10] = [
     },
     Template {
         name: "research-only",
-        summary: "calls that declare a purpose of research",
+        summary: "only calls that declare research as their purpose",
         lines: &[
             "purpose isAnyOf {purpose=https://w3id.org/dpv#AcademicResearch,https://w3id.org/dpv#NonCommercialResearch,https://w3id.org/dpv#ResearchAndDevelopment}",
             "oblige consumer attribute",
@@ -47,7 +47,7 @@ pub static TEMPLATES: [Template; 10] = [
     },
     Template {
         name: "open-rail",
-        summary: "open, but not for the uses that responsible-AI licences list",
+        summary: "free to use, except for the uses that responsible-AI licences prohibit",
         lines: &[
             "prohibit execute where purpose isAnyOf {prohibited=urn:hospes:rail:discrimination,urn:hospes:rail:disinformation,urn:hospes:rail:exploiting-minors,urn:hospes:rail:harassment,urn:hospes:rail:law-enforcement-profiling,urn:hospes:rail:medical-advice-without-review,urn:hospes:rail:unlawful-surveillance}",
             "prohibit derive outputs",
@@ -56,7 +56,7 @@ pub static TEMPLATES: [Template; 10] = [
     },
     Template {
         name: "trial",
-        summary: "a few calls for a few days, free of charge",
+        summary: "a limited number of free calls for a few days",
         lines: &[
             "count lteq {calls=100} call",
             "dateTime lt {until=+P14D}",
@@ -66,7 +66,7 @@ pub static TEMPLATES: [Template; 10] = [
     },
     Template {
         name: "metered-prepaid",
-        summary: "a price for each unit, drawn from credit paid in advance",
+        summary: "a price per unit, paid from prepaid credit",
         lines: &[
             "price {price=0.001} {currency=EUR} per {unit=call}",
             "credit lteq {credit=10} {currency=EUR}",
@@ -74,7 +74,7 @@ pub static TEMPLATES: [Template; 10] = [
     },
     Template {
         name: "metered-postpaid",
-        summary: "a price for each unit, owed afterwards",
+        summary: "a price per unit, billed afterwards",
         lines: &[
             "price {price=0.001} {currency=EUR} per {unit=call}",
             "callRate lteq {rate=100} {per=PT1S}",
@@ -83,7 +83,7 @@ pub static TEMPLATES: [Template; 10] = [
     },
     Template {
         name: "subscription",
-        summary: "a number of calls in each period",
+        summary: "a fixed number of calls per period",
         lines: &[
             "callsPerInterval lteq {calls=10000} {period=P30D}",
             "concurrency lteq {concurrency=8}",
@@ -93,7 +93,7 @@ pub static TEMPLATES: [Template; 10] = [
     },
     Template {
         name: "internal",
-        summary: "for parties of one's own organisation: name them with `--to`",
+        summary: "for parties in your own organisation: name them with `--to`",
         lines: &[
             "concurrency lteq {concurrency=16}",
             "prohibit distribute outputs",
@@ -102,7 +102,7 @@ pub static TEMPLATES: [Template; 10] = [
     },
     Template {
         name: "evaluation-private-data",
-        summary: "try it on private data: nothing is kept, nothing can leave, labels only",
+        summary: "evaluation on private data: no retention, no host capabilities, labels only",
         lines: &[
             "count lteq {calls=1000} call",
             "labelOnly eq true",
@@ -116,7 +116,7 @@ pub static TEMPLATES: [Template; 10] = [
     },
     Template {
         name: "reseller",
-        summary: "may be resold in narrower agreements, within one limit for all",
+        summary: "may be resold in narrower agreements that share one limit",
         lines: &[
             "grant-use {depth=3}",
             "count lteq {calls=100000} call",
@@ -147,8 +147,8 @@ impl Template {
         holes
     }
 
-    /// Adds the template's clauses, with the placeholders replaced from `filled`. If a constraint of the same kind exists already, it
-    /// overrides the template's.
+    /// Adds the template's clauses, with the placeholders replaced from `filled`. An existing constraint of the same kind overrides the
+    /// template's.
     ///
     /// # Errors
     /// [`TemplateError`].

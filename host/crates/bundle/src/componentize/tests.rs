@@ -12,7 +12,7 @@ fn names(component: &[u8]) -> (Vec<String>, Vec<String>) {
     (world.imports.keys().map(name).collect(), world.exports.keys().map(name).collect())
 }
 
-/// A module for the world `plugin`, plus the given imports and body, as a wasip1 toolchain would give it out.
+/// A module for the world `plugin`, with the given imports and body, as a wasip1 toolchain would produce it.
 fn guest(wat: &str) -> Vec<u8> {
     module_of(wat, "plugin").unwrap()
 }

@@ -37,7 +37,7 @@ interface extra { /// Doubles.
 world sample { import host; export extra; /// Detects.
     export detect: func(value: u32) -> u32; }";
 
-/// A plugin's directory with this `hospes.toml`, beside what its build has made.
+/// A plugin's directory with this `hospes.toml` and the outputs of a build.
 fn plugin(toml: &str) -> (tempfile::TempDir, PathBuf) {
     let root = tempfile::tempdir().expect("a folder");
     let directory = root.path().join("plugin");

@@ -82,7 +82,7 @@ fn a_damaged_file_is_named_and_mended_by_keeping_the_bundle_again() {
             for damaged in damages.chain([sound[1..].to_vec(), Vec::new(), longer]) {
                 fs::write(&path, &damaged).expect("written");
                 match registry.load(bundle.digest()).expect_err("damaged") {
-                    // A digest in the index leads to weights that are not there.
+                    // A changed digest in the index refers to weights that do not exist.
                     RegistryError::Missing { .. } => {
                         assert!(path.starts_with(folder.with_file_name("bundles")));
                     }

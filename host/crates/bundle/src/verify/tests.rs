@@ -1,4 +1,4 @@
-//! Bundles that are wrong in one way only, everything else included the signature being right; and each stage's own error.
+//! Tests bundles that are wrong in only one way, with a valid signature, and the error of each stage.
 
 use super::super::layout::write_header;
 use super::super::manifest::ModelSpec;
@@ -21,14 +21,14 @@ fn section(name: &str, payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The sound manifest of a bundle with these weights, by [`sample::key`].
+/// A correct manifest of a bundle with these weights, published by [`sample::key`].
 fn manifest(models: &[(&str, &[u8])]) -> Manifest {
     let models: Vec<_> = models.iter().map(|(name, bytes)| sample::model(name, bytes)).collect();
     let bytes = sample::signed(&models);
     verify(bytes.into(), &LIMITS).expect("sound").manifest().clone()
 }
 
-/// A bundle of these parts, whatever they are, without a signature.
+/// An unsigned bundle of these parts, without any checks.
 fn assembled(component: &[u8], manifest: &[u8], models: &[(&str, &[u8])]) -> Vec<u8> {
     let mut bytes = [component, &section("hospes:manifest", manifest)].concat();
     for (name, weights) in models {
@@ -42,7 +42,7 @@ fn statement(unsigned: &[u8]) -> Statement {
     Measured::of(unsigned, &layout).statement
 }
 
-/// Signs what [`sign`] would not: only the order of the sections has to be right.
+/// Signs bundles that [`sign`] would reject. Only the order of the sections must be right.
 fn sealed(unsigned: Vec<u8>, key: &PartyKey) -> Vec<u8> {
     let signature = seal(&statement(&unsigned), key).expect("small");
     with_signature(unsigned, &signature)
@@ -52,7 +52,7 @@ fn with_signature(unsigned: Vec<u8>, signature: &[u8]) -> Vec<u8> {
     [unsigned, section("hospes:signature", signature)].concat()
 }
 
-/// A bundle that is signed by its publisher and says `manifest` about `models`.
+/// A bundle with this manifest and these models, signed by its publisher.
 fn saying(manifest: &Manifest, models: &[(&str, &[u8])]) -> Vec<u8> {
     let json = serde_json::to_vec(manifest).expect("JSON");
     sealed(assembled(&sample::component(), &json, models), &sample::key())
@@ -165,7 +165,7 @@ fn the_signer_must_be_the_publisher_that_the_manifest_names() {
 #[test]
 fn a_component_that_is_no_component_is_refused_though_signed() {
     let json = manifest(&[]).to_json().expect("sound");
-    // A type section that holds nothing sensible.
+    // A malformed type section.
     let component = [sample::component(), vec![7, 2, 1, 0]].concat();
     let error = refused(sealed(assembled(&component, &json, &[]), &sample::key()));
     assert!(matches!(error, BundleError::Shape(ShapeError::Invalid(_))), "{error:?}");
@@ -204,7 +204,7 @@ fn a_signature_of_another_kind_is_refused() {
             SignatureError::Envelope(DsseError::Malformed { .. })
         ));
     }
-    // The right bytes under another's name.
+    // The right bytes under another model's name.
     let sound = String::from_utf8(envelope(PAYLOAD_TYPE, &payload).to_bytes()).expect("text");
     let renamed = sound.replace(&sample::key().party().to_string(), &other.party().to_string());
     let forged = signature(renamed.as_bytes());
@@ -233,7 +233,7 @@ fn a_part_that_differs_from_what_was_signed_is_named() {
     assert_eq!(found(&component, &json, &[("b", b"two"), ("a", b"one")]), Part::Models);
     assert_eq!(found(&component, &json, &models[..1]), Part::Models);
     assert_eq!(found(&component, &json, &[("a", b"one"), ("c", b"two")]), Part::Models);
-    // Who signs digests of parts that are not those of the whole has not signed this bundle.
+    // If the digests of the parts do not match the bundle, the signature does not cover it.
     let unsigned = assembled(&component, &json, &models);
     let mut lie = statement(&unsigned);
     lie.sha256 = lie.component;

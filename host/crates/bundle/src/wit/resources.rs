@@ -1,4 +1,4 @@
-//! The resources of a world: which of them a caller can make, by writing what their constructors take.
+//! The resources of a world, and which of them a caller can make by writing the arguments of their constructor.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use wit_parser::{
 /// The resources that a world defines.
 pub(super) struct Resources<'r> {
     resolve: &'r Resolve,
-    /// The interfaces that the world exports: resources of others are the host's.
+    /// The interfaces that the world exports. Resources of other interfaces belong to the host.
     exported: BTreeSet<InterfaceId>,
 }
 
@@ -28,7 +28,7 @@ impl<'r> Resources<'r> {
         self.resolve.types[resource].name.as_deref().unwrap_or_default()
     }
 
-    /// Whether callers can make what a function takes, and get what it gives: a resource is gone when the call is over.
+    /// Whether callers can make all resources that a function takes, and it returns none. A resource does not outlive the call.
     pub(super) fn lets_call(&self, function: &Function) -> bool {
         let mut taken = Vec::new();
         function.params.iter().for_each(|param| self.find(&param.ty, &mut taken));
@@ -37,7 +37,7 @@ impl<'r> Resources<'r> {
         given.is_empty() && taken.into_iter().all(|resource| self.can_be_made(resource))
     }
 
-    /// Whether a resource has a constructor that cannot fail, whatever that takes.
+    /// Whether a resource has a constructor that cannot fail, whatever its parameters are.
     fn can_be_made(&self, resource: TypeId) -> bool {
         let made = constructor(self.resolve, resource).and_then(|function| function.result);
         let Some(Type::Id(made)) = made else { return false };
@@ -77,14 +77,14 @@ impl<'r> Resources<'r> {
     }
 }
 
-/// The resource, or its alias, that a handle is to.
+/// The resource, or its alias, that a handle refers to.
 pub(super) fn of_handle(handle: &Handle) -> TypeId {
     match handle {
         Handle::Own(resource) | Handle::Borrow(resource) => *resource,
     }
 }
 
-/// How a resource is made.
+/// The constructor of a resource.
 pub(super) fn constructor(resolve: &Resolve, resource: TypeId) -> Option<&Function> {
     let TypeOwner::Interface(interface) = resolve.types[resource].owner else { return None };
     let mut functions = resolve.interfaces[interface].functions.values();

@@ -54,8 +54,8 @@ pub struct New {
     /// Begin with a template, such as `trial`.
     #[arg(long, value_name = "NAME", value_parser = template)]
     template: Option<&'static Template>,
-    /// Fill one of the template's holes; can be repeated.
-    #[arg(long = "set", value_name = "HOLE=VALUE", requires = "template", value_parser = assignment)]
+    /// Set one of the template's placeholders; can be repeated.
+    #[arg(long = "set", value_name = "NAME=VALUE", requires = "template", value_parser = assignment)]
     holes: Vec<(String, String)>,
     /// A clause, such as `callRate lteq 5 PT1S`; can be repeated.
     #[arg(long = "clause", value_name = "LINE")]
@@ -216,6 +216,6 @@ fn template(name: &str) -> Result<&'static Template, String> {
 }
 
 fn assignment(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("write `HOLE=VALUE`")?;
+    let (name, value) = text.split_once('=').ok_or("write `NAME=VALUE`")?;
     Ok((name.to_owned(), value.to_owned()))
 }

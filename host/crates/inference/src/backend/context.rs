@@ -1,4 +1,4 @@
-//! What a computation knows beside its tensors: the call that it is part of, and how it is ended early.
+//! The context of a computation: its call, and the means to stop it early.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -9,34 +9,33 @@ use hospes_core::id::CallId;
 /// The call that a computation is part of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Call {
-    /// None while a model is tried out.
+    /// `None` in a model's trial run.
     pub id: Option<CallId>,
-    /// Who calls.
     pub caller: Caller,
-    /// Nobody waits for the outputs from then on. Whoever asked ends the computation then ([`Stop`]); a backend need not look.
+    /// From this time on, nobody waits for the outputs. The caller's side stops the computation ([`Stop`]), so a backend need not check it.
     pub deadline: Instant,
 }
 
 impl Call {
-    /// What no account has asked for, as when a model is tried out or measured.
+    /// A computation that no account has requested, such as a trial run or a measurement.
     pub fn of_nobody(deadline: Instant) -> Self {
         Self { id: None, caller: Caller::NOBODY, deadline }
     }
 }
 
-/// What a backend is told of a computation.
+/// What a backend knows of a computation besides its inputs.
 pub struct Context<'c> {
     pub call: Call,
     pub stop: &'c Stop,
 }
 
-/// Ends a computation from another thread, by the backend's own means.
+/// Stops a computation from another thread, in the way that its backend provides.
 #[derive(Default)]
 pub struct Stop(Mutex<Stopping>);
 
 #[derive(Default)]
 enum Stopping {
-    /// The backend has not said how.
+    /// The backend has not called [`Stop::on_stop`] yet.
     #[default]
     Unarmed,
     Armed(Box<dyn Fn() + Send>),
@@ -44,7 +43,7 @@ enum Stopping {
 }
 
 impl Stop {
-    /// How the computation can be ended. Called at once if it was to stop already.
+    /// Sets the function that stops the computation. It is called at once if the computation was stopped before.
     pub fn on_stop(&self, end: impl Fn() + Send + 'static) {
         let mut stopping = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(*stopping, Stopping::Stopped) {
@@ -55,13 +54,13 @@ impl Stop {
         }
     }
 
-    /// Whether the computation was to end: for backends that can look only between two steps.
+    /// Whether the computation was stopped, for backends that can only check between two steps.
     pub fn is_stopped(&self) -> bool {
         let stopping = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         matches!(*stopping, Stopping::Stopped)
     }
 
-    /// Ends the computation, now or when it has said how.
+    /// Stops the computation, now or as soon as [`Stop::on_stop`] is called.
     pub fn stop(&self) {
         let mut stopping = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Stopping::Armed(end) = std::mem::replace(&mut *stopping, Stopping::Stopped) {

@@ -1,6 +1,6 @@
-//! ONNX Runtime, from a native library that is loaded when a worker starts. The fastest.
+//! ONNX Runtime, the fastest backend. A worker loads its native library at start.
 //!
-//! The surprise: `ort` runs a session for one caller at a time, so a model has a session for each inference thread. They share the
+//! The surprise: `ort` runs a session for one caller at a time, so a model has a session for each inference thread. The sessions share the
 //! weights that were packed for this processor.
 
 #[expect(unsafe_code, reason = "`ort` has no byte strings; the library does")]
@@ -30,7 +30,7 @@ use hospes_core::tensor::{self, DataType, Tensor};
 use hospes_onnx::{self as onnx, ModelFacts};
 use hospes_telemetry as telemetry;
 
-/// The library that this process has loaded: there can be only one, and it is never unloaded.
+/// The library that this process has loaded. A process can load only one, and never unloads it.
 static LIBRARY: Mutex<Option<Library>> = Mutex::new(None);
 
 #[derive(Clone)]
@@ -39,15 +39,15 @@ struct Library {
     environment: Environment,
 }
 
-/// The library would also take its own format, which nobody has walked.
+/// Makes the library reject its own model format, which the host does not check.
 const FORMAT: (&str, &str) = ("session.load_model_format", "ONNX");
 
-/// Where the library looks for weights outside a model. What is walked has none; without this it would look in the working directory.
-/// There can be no file below a device.
+/// Where the library looks for weights outside a model. Checked models have none, but by default it would look in the working directory.
+/// No file can exist under a device.
 const EXTERNAL_DATA: (&str, &str) =
     ("session.model_external_initializers_file_folder_path", "/dev/null/none");
 
-/// The library in this process's memory, where it has not begun anything yet: no thread, no file.
+/// The library mapped into this process. It has not started threads or opened files yet.
 struct Mapped {
     path: PathBuf,
     builder: EnvironmentBuilder,
@@ -60,10 +60,10 @@ pub struct OnnxRuntime {
 }
 
 impl OnnxRuntime {
-    /// Loads the first of `libraries` that is there. A model can be computed by `threads` threads at once.
+    /// Loads the first of `libraries` that exists. `threads` threads can run a model at the same time.
     ///
     /// # Errors
-    /// [`BackendError::NoLibrary`] if none is there, [`BackendError::Library`] if it does not load.
+    /// [`BackendError::NoLibrary`] if none exists, [`BackendError::Library`] if it does not load.
     pub fn find(libraries: &[PathBuf], threads: NonZeroUsize) -> Result<Self, BackendError> {
         let path = libraries.iter().find(|path| path.is_file()).ok_or(BackendError::NoLibrary)?;
         let mut loaded = LIBRARY.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -81,12 +81,12 @@ impl OnnxRuntime {
     }
 }
 
-/// Opens the library, or finds it open.
+/// Opens the library, or returns the open one.
 pub(super) fn open(needs: &Needs<'_>) -> Result<Arc<dyn Backend>, BackendError> {
     Ok(Arc::new(OnnxRuntime::find(needs.libraries, needs.threads)?))
 }
 
-/// Maps the library, for a process that has loaded none.
+/// Maps the library. The process must not have loaded one.
 pub(super) fn map(needs: &Needs<'_>) -> Result<Begin, BackendError> {
     let path = needs.libraries.iter().find(|path| path.is_file());
     let mapped = Mapped::open(path.ok_or(BackendError::NoLibrary)?)?;
@@ -113,7 +113,7 @@ fn does_not_load(path: &Path, error: &dyn std::fmt::Display) -> BackendError {
     BackendError::Library(format!("`{}` does not load: {error}", path.display()))
 }
 
-/// What the library says goes through our log: its lines carry names and texts of models.
+/// The library's messages go through the host's log, because they contain names and text from models.
 fn log(level: LogLevel, _category: &str, _id: &str, _place: &str, message: &str) {
     let level = match level {
         LogLevel::Verbose => Level::TRACE,
@@ -130,7 +130,7 @@ impl Backend for OnnxRuntime {
     }
 
     fn load(&self, model: &[u8]) -> Result<Box<dyn Model>, BackendError> {
-        // Walked once more where the library is: in a process of its own nobody else has.
+        // Checked again, because nothing else in a worker's process has checked the model.
         let facts = onnx::check(model).map_err(|error| BackendError::Failed(error.to_string()))?;
         let weights = PrepackedWeights::new();
         let mut sessions = Vec::new();
@@ -151,7 +151,7 @@ impl Backend for OnnxRuntime {
 }
 
 impl OnnxRuntime {
-    /// One thread a session: the executor's threads are what uses the cores, and they do not wait for each other.
+    /// A session with one thread. The executor's threads use the cores, and do not wait for each other.
     fn session(&self, model: &[u8], weights: &PrepackedWeights) -> ort::Result<Session> {
         Session::builder(&self.library.environment)?
             .with_optimization_level(GraphOptimizationLevel::All)?
@@ -168,15 +168,15 @@ impl OnnxRuntime {
 /// A model with its sessions.
 struct Loaded {
     sessions: Vec<Mutex<Session>>,
-    /// Where to look for a free session first.
+    /// The session to try first.
     next: AtomicUsize,
     signature: ModelSignature,
-    /// Outlives the sessions that use it: fields are dropped in order.
+    /// Must outlive the sessions that use it. Fields are dropped in order.
     _weights: PrepackedWeights,
 }
 
 impl Loaded {
-    /// A free session; waits for one if more threads compute than there are sessions.
+    /// A free session. Waits for one if more threads compute than there are sessions.
     fn session(&self) -> MutexGuard<'_, Session> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         for turn in 0..self.sessions.len() {
@@ -203,7 +203,7 @@ impl Model for Loaded {
     ) -> Result<Vec<Tensor>, BackendError> {
         let options = Arc::new(RunOptions::new().map_err(failed)?);
         let terminate = Arc::clone(&options);
-        // If the flag cannot be set, the process is killed a little later.
+        // If the flag cannot be set, the host kills the process a little later.
         context.stop.on_stop(move || drop(terminate.terminate()));
         let named = self.signature.inputs.iter().zip(inputs);
         let named = named.filter_map(|(spec, tensor)| Some((&*spec.name, tensor.as_ref()?)));
@@ -216,7 +216,7 @@ impl Model for Loaded {
     }
 }
 
-/// The native library's own words, without the crate's wrapping.
+/// The native library's own message, without what the crate adds.
 #[expect(clippy::needless_pass_by_value, reason = "it is handed to `map_err`")]
 fn failed<R>(error: ort::Error<R>) -> BackendError {
     let text = one_line(&error.to_string());
@@ -238,7 +238,7 @@ fn spec(name: &str, ty: &ValueType, facts: &ModelFacts) -> Result<TensorSpec, Ba
     Ok(TensorSpec { name: name.into(), data_type, shape, optional: false })
 }
 
-/// The inputs that have a value in the model. One that cannot be passed on stays what the model says.
+/// The inputs with a default value in the model. Callers cannot set those that have unsupported types.
 fn optional(session: &Session, facts: &ModelFacts) -> Vec<TensorSpec> {
     let initialisers = session.overridable_initializers();
     if initialisers.len() > onnx::INITIALISED_INPUTS_MAX {
@@ -249,7 +249,7 @@ fn optional(session: &Session, facts: &ModelFacts) -> Vec<TensorSpec> {
     specs.map(|spec| TensorSpec { optional: true, ..spec }).collect()
 }
 
-/// The library says of an unknown shape what it says of a single element.
+/// The library reports an unknown shape in the same way as the shape of a single element.
 fn sizes(name: &str, shape: &[i64], facts: &ModelFacts) -> Option<Sizes> {
     let is_known = !shape.is_empty() || !facts.is_unranked(name);
     is_known.then(|| shape.iter().map(|size| usize::try_from(*size).ok()).collect())
@@ -320,7 +320,7 @@ fn input(tensor: &Tensor) -> Result<SessionInputValue<'_>, BackendError> {
     }
 }
 
-/// The tensor's own bytes where they are aligned, else a copy that is.
+/// The tensor's own bytes if they are aligned, otherwise an aligned copy.
 fn view<T>(tensor: &Tensor) -> Result<SessionInputValue<'_>, BackendError>
 where
     T: PrimitiveTensorElementType + bytemuck::Pod + Debug + 'static,
@@ -341,7 +341,7 @@ fn output(value: &DynValue) -> Result<Tensor, BackendError> {
     let shape: Option<Vec<usize>> =
         value.shape().iter().map(|size| usize::try_from(*size).ok()).collect();
     let shape = shape.ok_or_else(unsupported)?;
-    // The library may give no address at all for no elements.
+    // For a tensor without elements, the library may return a null address.
     let count = tensor::count(&shape).ok_or_else(unsupported)?;
     let data = if count == 0 { Bytes::new() } else { data(ty, value, count)? };
     Tensor::new(ty, shape, data).map_err(|error| BackendError::Failed(error.to_string()))

@@ -1,7 +1,7 @@
-//! tract: pure Rust, always built in, and memory-safe: the choice for models that nobody vetted.
+//! tract is written in Rust, memory-safe and always built in. It suits models that nobody has vetted.
 //!
-//! It computes for concrete shapes only, so a model has a plan for each set of shapes that callers send, a few of them kept. It has no
-//! tensors of strings or bfloat16. An input with a value in the model (an initialiser) is a constant to it.
+//! It needs concrete shapes, so a model has a plan for each set of shapes that callers send. The latest few plans are kept. tract has no
+//! tensors of strings or bfloat16, and treats an input with a default value in the model (an initialiser) as a constant.
 
 use std::sync::{Arc, Mutex};
 
@@ -17,13 +17,13 @@ use super::{Backend, BackendError, Begin, Context, Model, Needs, one_line};
 use crate::signature::{ModelSignature, OutputSpec, TensorSpec};
 use hospes_core::tensor::{DataType, Tensor};
 
-/// Plans that are kept for one model. Making one takes as long as loading the model.
+/// Maximum plans kept for one model. Making a plan takes as long as loading the model.
 const PLANS_MAX: usize = 8;
 
 /// The backend.
 pub struct Tract;
 
-/// It has nothing to open.
+/// tract has nothing to open.
 pub(super) fn open(_needs: &Needs<'_>) -> Result<Arc<dyn Backend>, BackendError> {
     Ok(Arc::new(Tract))
 }
@@ -39,7 +39,7 @@ impl Backend for Tract {
     }
 
     fn load(&self, model: &[u8]) -> Result<Box<dyn Model>, BackendError> {
-        // What exporters write about inner shapes contradicts the concrete shapes of a call; tract infers them itself.
+        // Exporters write inner shapes that contradict the concrete shapes of a call. tract infers them itself.
         let reader =
             tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
         let model = reader.model_for_read(&mut &*model).map_err(|error| failed(&error))?;
@@ -52,7 +52,7 @@ impl Backend for Tract {
 
 fn failed(error: &tract_onnx::prelude::TractError) -> BackendError {
     let text = one_line(&format!("{error:#}"));
-    // Where values decide a length, tract may lose what it calls the length; every computation that gets so far fails.
+    // tract cannot follow every length that depends on values. Each computation that reaches such a length fails.
     if text.contains("SymbolScope") {
         let text = format!("tract cannot follow a shape that depends on values: {text}");
         return BackendError::Defect(text);
@@ -66,12 +66,12 @@ type Shapes = Vec<Vec<usize>>;
 struct Loaded {
     model: InferenceModel,
     signature: ModelSignature,
-    /// The latest used last.
+    /// In order of use, the latest last.
     plans: Mutex<Vec<(Shapes, Plan)>>,
 }
 
 impl Loaded {
-    /// A model that cannot be computed at all is refused when it is loaded: open dimensions are tried with one element.
+    /// Makes a plan with one element for each open dimension, so that loading rejects a model that cannot run at all.
     fn check(&self) -> Result<(), BackendError> {
         let shape =
             |spec: &TensorSpec| spec.shape.iter().flatten().map(|size| size.unwrap_or(1)).collect();
@@ -83,7 +83,7 @@ impl Loaded {
         let plan = match plans.iter().position(|(known, _)| known == shapes) {
             Some(index) => plans.remove(index).1,
             None => {
-                // Made while the plans are held: two callers with the same new shapes make one plan.
+                // The lock is held meanwhile, so that two callers with the same new shapes make only one plan.
                 let plan = self.make(shapes).map_err(|error| failed(&error))?;
                 if plans.len() == PLANS_MAX {
                     plans.remove(0);
@@ -111,7 +111,7 @@ impl Model for Loaded {
         &self.signature
     }
 
-    /// tract has no way to be told to stop.
+    /// tract cannot be stopped.
     fn run(
         &self,
         inputs: &[Option<Tensor>],
@@ -119,7 +119,7 @@ impl Model for Loaded {
     ) -> Result<Vec<Tensor>, BackendError> {
         let shapes = inputs.iter().flatten().map(|tensor| tensor.shape().to_vec()).collect();
         let plan = self.plan(&shapes)?;
-        // It cannot be ended while it computes, and a plan may have taken long.
+        // The last chance to stop: tract cannot be stopped while it computes. Making the plan may have taken long.
         if context.stop.is_stopped() {
             return Err(BackendError::Failed("the computation was cancelled".into()));
         }
@@ -166,7 +166,7 @@ fn signature(
     Ok(Ok(ModelSignature { inputs, outputs }))
 }
 
-/// None: tract has no such type.
+/// `None` if tract has no such type.
 fn datum_type(ty: DataType) -> Option<DatumType> {
     match ty {
         DataType::Bool => Some(DatumType::Bool),
@@ -222,7 +222,7 @@ fn input(tensor: &Tensor) -> Result<tract_onnx::prelude::Tensor, BackendError> {
 }
 
 fn output(value: &tract_onnx::prelude::Tensor) -> Result<Tensor, BackendError> {
-    // What a model computes of shapes is symbolic in tract, and a number to everybody else.
+    // tract keeps values computed from shapes as symbols. Callers get them as numbers.
     let value = if value.datum_type() == DatumType::TDim {
         value.cast_to::<i64>().map_err(|error| failed(&error))?
     } else {

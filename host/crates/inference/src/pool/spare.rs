@@ -1,4 +1,4 @@
-//! The spare worker, and starting workers at all: while none can be started, it is tried again each second.
+//! Starts workers and keeps a spare one. If starting the spare worker fails, the pool tries again every second.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Pool;
 use crate::remote::{Ready, Worker, WorkerStartError};
 
-/// How often a worker is started again while none can be.
+/// Time between two attempts to start the spare worker.
 const START_AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
@@ -17,7 +17,7 @@ pub(super) struct Spare {
 }
 
 impl Pool {
-    /// Starts the first spare worker and says what it has.
+    /// Starts the first spare worker and returns its report.
     pub(crate) async fn first(self: &Arc<Self>) -> Result<Ready, WorkerStartError> {
         let worker = self.start().await?;
         let ready = worker.ready().clone();
@@ -32,9 +32,9 @@ impl Pool {
         started
     }
 
-    /// Whether no worker can be started, as far as it was tried.
+    /// Whether the last attempt to start a worker failed and there is no spare one.
     pub(crate) fn starts_none(&self) -> bool {
-        // Several are started at a time: of two, the one that failed may have been the last.
+        // Several workers start at a time: one may have succeeded before another failed.
         self.starts_none.load(Ordering::Acquire) && self.spare().ready.is_none()
     }
 
@@ -42,7 +42,7 @@ impl Pool {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The spare worker, or a new one; another is made ready for the next.
+    /// Takes the spare worker or starts a new one, and starts the next spare one.
     pub(super) async fn take(self: &Arc<Self>) -> Result<Arc<Worker>, WorkerStartError> {
         let spare = self.spare().ready.take().filter(|worker| worker.is_alive());
         let worker = match spare {
@@ -53,7 +53,7 @@ impl Pool {
         Ok(worker)
     }
 
-    /// Makes a spare worker ready, however long none can be started.
+    /// Starts a spare worker in the background, and retries until it succeeds.
     fn make_spare(self: &Arc<Self>) {
         let mut spare = self.spare();
         if spare.is_starting || spare.ready.is_some() {
@@ -64,7 +64,7 @@ impl Pool {
         let pool = Arc::downgrade(self);
         tokio::spawn(async move {
             loop {
-                // The pool may end meanwhile.
+                // Stops when the pool is dropped.
                 let Some(starting) = pool.upgrade() else { return };
                 match starting.start().await {
                     Ok(worker) => {

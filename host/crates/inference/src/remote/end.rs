@@ -1,4 +1,4 @@
-//! What becomes of a worker's jobs when its process has ended, and who is to blame for that.
+//! The end of a worker process: what happens to its jobs, and who is to blame.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ impl Inner {
         self.memory.read(self.layout.mark(running.window), 1, &mut mark).is_ok() && mark == [1]
     }
 
-    /// The process has ended: everybody who waits for it hears so. Who has no part in that can be computed elsewhere.
+    /// Tells everybody who waits for the process that it has ended. Jobs that are not to blame can run in another worker.
     pub(super) fn end(&self, how: &str, blame: Blame) {
         self.alive.store(false, Ordering::Release);
         let mut state = self.lock();
@@ -26,7 +26,7 @@ impl Inner {
         state.ready = None;
         drop(state);
         self.windows.close();
-        // What it was ended for is known then, and has been struck.
+        // The host has ended it, and has already struck the culprit.
         let blame = match blame {
             Blame::Running if self.closing.load(Ordering::Acquire) => Blame::Nobody,
             blame => blame,
@@ -63,7 +63,8 @@ impl Inner {
         }
     }
 
-    /// The jobs that may have ended the process. The marks lie where it writes: if they say that nothing was under way, they are untrue.
+    /// The jobs that may have ended the process: those whose marks say that they had begun. The worker can write to the marks. If they say
+    /// that nothing was running, they are false, and all jobs are suspects.
     fn suspects(&self, running: &HashMap<u64, Running>, was_loading: bool) -> BTreeSet<u64> {
         let begun = running.iter().filter(|(_, running)| self.has_begun(running));
         let begun: BTreeSet<u64> = begun.map(|(job, _)| *job).collect();
@@ -83,7 +84,7 @@ mod tests {
     use hospes_core::id::Digest;
     use hospes_worker::End;
 
-    /// What the host has of a worker with so many windows, of which nobody hears anything.
+    /// The host's side of a worker with this many windows and without a process.
     fn inner(windows: u32) -> Inner {
         let layout = Layout::new(windows, 1);
         let end = || Watched::new(End::pair().expect("a pair").0).expect("a socket");
@@ -97,7 +98,7 @@ mod tests {
         Culprit::computing(Owned { publisher, model: Digest::of(b"model") }, caller)
     }
 
-    /// A job for each window, of callers with the same numbers; it has begun if its mark says so.
+    /// Adds a job for each window. Its caller has the number of the window. It has begun if its mark is set.
     fn jobs(inner: &Inner, marks: &[bool]) -> Vec<oneshot::Receiver<Answer>> {
         let mut answers = Vec::new();
         for (job, begun) in (0_u32..).zip(marks) {
@@ -118,7 +119,7 @@ mod tests {
         answers
     }
 
-    /// Whether each of them can be computed elsewhere, and which of their callers wait.
+    /// Whether each job can run in another worker, and which callers must wait.
     fn spared(inner: &Inner, answers: Vec<oneshot::Receiver<Answer>>) -> (Vec<bool>, Vec<u64>) {
         let callers = 0..answers.len() as u64;
         let is_spared = |mut answer: oneshot::Receiver<Answer>| {

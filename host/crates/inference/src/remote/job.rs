@@ -1,4 +1,4 @@
-//! A computation that a worker has: its part of the memory that both share, and how it ends when its caller leaves.
+//! A job in a worker: its window of the shared memory, and how it is cancelled when its caller leaves.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,29 +12,29 @@ use crate::protocol::{Head, Order};
 use crate::strikes::Culprit;
 use hospes_core::tensor::Tensor;
 
-/// Time that a worker has to let go of a computation that was cancelled.
+/// How long a worker has to release a cancelled job.
 pub(super) const CANCEL_GRACE: Duration = Duration::from_millis(250);
 
-/// A computation that its caller has waited for less is the caller's doing, not the model's, if its worker has to be ended for it: a deadline of
-/// some milliseconds is one that many an honest model outlives.
+/// If a cancelled job ran for a shorter time than this and the worker must be killed for it, the caller is to blame, not the model. Many
+/// honest models exceed a deadline of a few milliseconds.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Bytes that are copied from or to shared memory before others get their turn.
+/// Bytes to copy from or to shared memory before yielding to other tasks.
 const COPY_BYTES: usize = 1 << 20;
 
-/// Bytes of a window's part that stay resident between computations.
+/// Bytes of a window's part that may stay resident between jobs.
 const RESIDENT_BYTES: usize = 4 << 20;
 
-/// A window of the shared memory, given back when it is dropped, unless the worker still has it.
+/// A window of the shared memory. It is returned when dropped, unless the worker still uses it.
 pub(super) struct Window<'w> {
     inner: &'w Arc<Inner>,
     number: u32,
-    /// The worker has a job in it whose caller has left.
+    /// Whether the worker still runs a job in it whose caller has left.
     is_busy: bool,
     written: usize,
-    /// Bytes that were copied since others had their turn.
+    /// Bytes copied since the last yield.
     copied: usize,
-    /// Time that was computed in it, if the worker has said so.
+    /// Computing time in nanoseconds, if the worker has reported it.
     pub(super) nanos: Option<u64>,
 }
 
@@ -43,7 +43,7 @@ impl<'w> Window<'w> {
         Self { inner, number, is_busy: false, written: 0, copied: 0, nanos: None }
     }
 
-    /// Lets others have their turn before more is copied, if much has been.
+    /// Yields before `bytes` more are copied, if [`COPY_BYTES`] were copied since the last yield.
     async fn give_turns(&mut self, bytes: usize) {
         if self.copied >= COPY_BYTES {
             self.copied = 0;
@@ -76,7 +76,7 @@ impl<'w> Window<'w> {
         Ok(())
     }
 
-    /// Copies the outputs before anything looks at them: the worker can still write there.
+    /// Copies the outputs before anything reads them, because the worker can still write to the window.
     pub(super) async fn read_outputs(
         &mut self,
         heads: &[Head],
@@ -111,12 +111,12 @@ impl Drop for Window<'_> {
     }
 }
 
-/// A job that the worker has, in its window. Dropped before it is over, it is cancelled, and the window is free when the worker has
-/// let go of it.
+/// A job that the worker has, with its window. If it is dropped before it is over, it is cancelled, and the window is free when the worker
+/// has released it.
 pub(super) struct UnderWay<'w> {
     pub(super) window: Window<'w>,
     pub(super) job: u64,
-    /// Before that the worker has not heard of it.
+    /// Whether the job was sent to the worker.
     pub(super) is_sent: bool,
     pub(super) is_over: bool,
 }
@@ -152,13 +152,13 @@ impl Drop for UnderWay<'_> {
         let inner = self.window.inner;
         let mut state = inner.lock();
         if !self.is_sent {
-            // The worker would wait for a job that it was told to skip.
+            // Not cancelled: the worker would wait for a job to skip that never comes.
             let unsent = state.running.remove(&self.job);
             drop(state);
             drop(unsent);
             return;
         }
-        // It may have ended already: then the window is free with this.
+        // If the job has ended already, dropping this frees the window.
         let Some(running) = state.running.get_mut(&self.job) else { return };
         running.left = true;
         self.window.is_busy = true;

@@ -1,19 +1,19 @@
-//! Who does something with a worker: while anybody does, it does not make way for another.
+//! Leases on a worker. While there is one, the worker is not replaced.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Worker;
 
-/// What is counted of a worker that has made way: nobody begins anything with it.
+/// The count of a retired worker. Nobody can lease it.
 const RETIRED: usize = usize::MAX;
 
-/// How many do something with a worker.
+/// The number of leases on a worker.
 #[derive(Debug, Default)]
 pub(super) struct Users(AtomicUsize);
 
 impl Users {
-    /// One more, unless it has made way.
+    /// Adds a lease, unless the worker is retired.
     fn enter(&self) -> bool {
         let more = |users| if users == RETIRED { None } else { Some(users + 1) };
         self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
@@ -27,7 +27,7 @@ impl Users {
         self.0.load(Ordering::Acquire) == 0
     }
 
-    /// Has nobody enter any more, if nobody is there.
+    /// Retires the worker if there are no leases.
     fn retire(&self) -> bool {
         self.0.compare_exchange(0, RETIRED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
@@ -37,17 +37,17 @@ impl Users {
 pub(crate) struct Lease(Arc<Worker>);
 
 impl Worker {
-    /// The worker, to do something with it; none if it has made way for another.
+    /// A lease on the worker; `None` if it is retired.
     pub(crate) fn lease(self: &Arc<Self>) -> Option<Lease> {
         if self.users.enter() { Some(Lease(Arc::clone(self))) } else { None }
     }
 
-    /// Whether nobody does anything with it.
+    /// Whether nobody has a lease on it.
     pub(crate) fn is_idle(&self) -> bool {
         self.users.are_none()
     }
 
-    /// Lets it make way for another, if nobody does anything with it: nobody will any more.
+    /// Retires the worker if nobody has a lease on it. After that, nobody can lease it.
     pub(crate) fn retire(&self) -> bool {
         self.users.retire()
     }
@@ -55,7 +55,7 @@ impl Worker {
 
 impl Clone for Lease {
     fn clone(&self) -> Self {
-        // It is in use, so it has not made way.
+        // There is a lease, so the worker is not retired.
         self.0.users.enter();
         Self(Arc::clone(&self.0))
     }

@@ -10,14 +10,15 @@ impl Log {
     /// Appends an action durably.
     ///
     /// # Errors
-    /// [`ReceiptError::UnsoundAction`], [`ReceiptError::Write`], [`ReceiptError::Stopped`]: it may still be in the log after a restart.
+    /// [`ReceiptError::UnsoundAction`], [`ReceiptError::Write`], [`ReceiptError::Stopped`]. The action may still be in the log after a
+    /// restart.
     pub fn act(&self, new: NewAction) -> Result<(), ReceiptError> {
         if !new.is_sound() {
             return Err(ReceiptError::UnsoundAction);
         }
         let index = self.shared.queue().enter(new.id, Pending::Action(new))?;
         let written = self.shared.flush();
-        // An action has no counts to take back.
+        // An action has no counts to correct.
         self.shared.queue().leave(index);
         written
     }

@@ -1,4 +1,4 @@
-//! A log's files: locked by one process, created, read back, written.
+//! The files of a log: locking, creating, reading and writing them.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
@@ -12,7 +12,7 @@ use super::queue::Queue;
 use super::state::State;
 use hospes_core::id::ById;
 
-/// The file mode: receipts are for the host and, one by one, for their parties.
+/// The file mode. Only the host may read the file; a party gets its own receipts from the host.
 const PRIVATE: u32 = 0o600;
 
 /// Opens the file and locks it against other writers.
@@ -44,7 +44,7 @@ pub(super) fn begin(file: &File, path: &Path) -> Result<(), ReceiptError> {
         let reason = "it does not begin as a log of receipts of this version".to_owned();
         return Err(ReceiptError::Damaged { path: path.to_owned(), offset: 0, reason });
     }
-    // New, or torn while it was created.
+    // The file is new, or a crash has interrupted its creation.
     file.set_len(0)
         .and_then(|()| write_whole(file, MAGIC))
         .and_then(|()| file.sync_all())
@@ -105,7 +105,7 @@ pub(super) fn read(
     Ok((state, Queue::behind(calls)))
 }
 
-/// One `write(2)` for everything. A partial write is a failure.
+/// Writes everything with one `write(2)`. A partial write is an error.
 pub(super) fn write_whole(mut file: &File, bytes: &[u8]) -> io::Result<()> {
     loop {
         match file.write(bytes) {

@@ -1,7 +1,7 @@
-//! What a log restored from a backup has lost, as far as evidence shows.
+//! Finds what a log that was restored from a backup has lost, as far as there is evidence.
 //!
-//! The surprise: a host restored more than once has lost more than one log, from different places on or the same one. Evidence of one says
-//! nothing about the others, so the entries must lead to the signed roots.
+//! The surprise: a host that was restored several times has lost the end of several logs. These may begin at different places or at the same
+//! place. Evidence of one lost log says nothing about the others, so the entries must lead to the signed roots.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::Log;
 use crate::{Known, ReceiptError};
 
 impl Log {
-    /// Whether the log has lost anything that a checkpoint of it signs.
+    /// Whether the log has lost entries that a checkpoint of it signs.
     ///
     /// # Errors
     /// [`ReceiptError::OtherLog`].
@@ -21,14 +21,15 @@ impl Log {
         }
     }
 
-    /// Whether the log has an entry given as evidence.
+    /// Whether the log has the entry of this evidence.
     pub fn has(&self, known: &Known) -> bool {
         let state = self.shared.state();
         known.place().is_some_and(|(index, hash)| state.tree.leaf(index) == Some(*hash.as_bytes()))
     }
 
-    /// Where the loss begins, if the evidence is complete: each checkpoint must follow from the log up to one of these places, and from
-    /// there on from the given entries alone. `None` if anything is missing, or if entries of several lost logs have the same place.
+    /// The place at which the loss begins, if the evidence in `lost` is complete. For each checkpoint there must be a place in `restored` such
+    /// that the log up to it, followed by the given entries alone, has the signed root. `None` if an entry is missing, or if entries of
+    /// several lost logs have the same place.
     pub fn all_lost_from(&self, lost: &[Known], restored: &[u64]) -> Option<u64> {
         let mut entries = BTreeMap::new();
         for (index, hash) in lost.iter().filter(|known| !self.has(known)).filter_map(Known::place) {

@@ -1,4 +1,4 @@
-//! The present log, for copying: a prefix of the file, which later receipts do not change.
+//! The current log, for copying. It is a prefix of the file, which later receipts do not change.
 
 use std::fs::File;
 
@@ -14,7 +14,7 @@ pub struct Prefix {
 }
 
 impl Log {
-    /// Signs what the log holds, and opens the file up to there.
+    /// Signs a checkpoint of the current log, and opens the file.
     ///
     /// # Errors
     /// [`ReceiptError::Write`], [`ReceiptError::Stopped`], [`ReceiptError::Read`].

@@ -1,4 +1,4 @@
-//! Entries waiting to be written, their waiters, and whether the log can write at all.
+//! Entries that wait to be written, the calls that wait for them, and whether the log can write.
 
 use std::collections::hash_map::Entry;
 use std::task::Waker;
@@ -6,7 +6,7 @@ use std::task::Waker;
 use super::super::{Draft, NewAction, ReceiptError};
 use hospes_core::id::{ById, CallId};
 
-/// An entry with a place that is not serialised yet.
+/// An entry that has a place but is not serialised yet.
 #[expect(clippy::large_enum_variant, reason = "nearly all of them are receipts")]
 pub(super) enum Pending {
     Receipt(Draft),
@@ -25,20 +25,20 @@ impl Pending {
 /// Receipts waiting to be written.
 #[derive(Default)]
 pub(super) struct Queue {
-    /// The place of each call's receipt and each action, written or not.
+    /// The place of each receipt and action, written or not.
     pub(super) calls: ById<CallId, u64>,
-    /// Entries that have a place and are not in the file yet.
+    /// Entries that have a place but are not in the file yet.
     pending: Vec<Pending>,
-    /// The number in the file: later ones are waiting, or were lost in a failed write.
+    /// The number of entries in the file. Later ones wait, or were lost in a failed write.
     pub(super) written: u64,
-    /// The waiters; the first of them writes.
+    /// The waiters. The first of them writes.
     pub(super) waiting: Vec<Waker>,
     pub(super) has_writer: bool,
     /// Why nothing is written now.
     stopped: Option<Stopped>,
-    /// Lost receipts whose calls have not been uncounted yet.
+    /// The number of lost receipts whose calls have not been uncounted yet.
     unsettled: usize,
-    /// Unwritten places that nobody waits for any more.
+    /// Unwritten places whose calls no longer wait.
     left: Vec<u64>,
 }
 
@@ -52,16 +52,16 @@ pub(super) struct Stopped {
 /// What must be done before writing resumes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cure {
-    /// Cut the file to its certain content.
+    /// Cut the file to its known content.
     Cut,
-    /// Rewrite what was not synced: data dropped by a failed sync is not brought back by a later one.
+    /// Rewrite what was not synced. After a failed sync, a later sync does not write the dropped data.
     WriteAgain,
-    /// Only a restart helps: the state in memory may be inconsistent.
+    /// Only a restart helps, because the state in memory may be inconsistent.
     Restart,
 }
 
 impl Queue {
-    /// The queue of a log that holds the receipts of these calls.
+    /// The queue of a log that contains the receipts of these calls.
     pub(super) fn behind(calls: ById<CallId, u64>) -> Self {
         Self { written: calls.len() as u64, calls, ..Self::default() }
     }
@@ -78,7 +78,7 @@ impl Queue {
         Ok(index)
     }
 
-    /// Whether receipts are still written.
+    /// Checks that the log can write.
     pub(super) fn goes_on(&self) -> Result<(), ReceiptError> {
         match &self.stopped {
             None => Ok(()),
@@ -93,15 +93,15 @@ impl Queue {
         Ok(())
     }
 
-    /// All taken entries are in the file, which now has this many.
+    /// Called when all taken entries are in the file, which now has `written` entries.
     pub(super) fn wrote(&mut self, written: u64) {
         self.written = written;
         self.left.retain(|index| *index >= written);
         self.wake_all();
     }
 
-    /// Stops writing until the fault is repaired. These calls' receipts and all waiting ones are lost: they do not exist, and their calls
-    /// are told so.
+    /// Stops writing until the fault is repaired. The receipts of the calls in `lost` and all waiting ones are lost, and their calls are told
+    /// so.
     pub(super) fn stop(&mut self, stopped: Stopped, lost: impl IntoIterator<Item = CallId>) {
         let before = self.calls.len();
         for call in lost {
@@ -127,12 +127,12 @@ impl Queue {
         cure.filter(|cure| *cure != Cure::Restart && self.unsettled == 0)
     }
 
-    /// The fault is repaired.
+    /// Called when the fault is repaired.
     pub(super) fn resume(&mut self) {
         self.stopped = None;
     }
 
-    /// The call with this place has its count, or has been uncounted.
+    /// Called when the call with this place has been counted or uncounted.
     pub(super) fn leave(&mut self, index: u64) {
         if index < self.written {
             return;

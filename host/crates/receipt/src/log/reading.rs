@@ -28,7 +28,7 @@ impl Log {
         indices.filter(|index| *index < written).collect()
     }
 
-    /// The receipts under an agreement, newest first, at most `limit`: all, or those before call `before`.
+    /// At most `limit` receipts under an agreement, newest first. With `before`, only those older than that call.
     ///
     /// # Errors
     /// [`ReceiptError::NotFound`] if call `before` is not one of them; as [`Log::find`].

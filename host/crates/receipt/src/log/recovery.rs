@@ -1,4 +1,4 @@
-//! How a stopped log recovers once the disk accepts writes again.
+//! Recovery of a stopped log when the disk accepts writes again.
 
 use std::fs::File;
 use std::io;
@@ -37,7 +37,7 @@ impl Shared {
 
     /// Rewrites in place what was not synced, and syncs it.
     fn write_again(&self, state: &State) -> io::Result<()> {
-        // The log's own handle only appends.
+        // The log's own file handle can only append.
         let file = File::options().write(true).open(&self.path)?;
         for index in self.signed().size..state.tree.size() {
             let (offset, wanted) = state.at(index);

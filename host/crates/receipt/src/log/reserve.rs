@@ -1,8 +1,8 @@
 //! Disk space reserved for the log, so that every admitted call can be recorded.
 //!
-//! Blocks are allocated beyond the end of the file, whose length stays the same. When no more can be allocated, the log accepts no more
-//! calls while there is still room for the running ones. A file system that cannot allocate ahead has no reserve: a full disk is then
-//! noticed when a write fails.
+//! Blocks are allocated beyond the end of the file, without changing its length. When no more blocks can be allocated, the log accepts no
+//! more calls, and there is still space for the running ones. On a file system that cannot allocate ahead, there is no reserve. A full disk
+//! is then noticed when a write fails.
 
 use std::fs::File;
 use std::io;
@@ -11,26 +11,26 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-/// Bytes allocated beyond the file's end. Half of it is for calls that are running when the disk turns out to be full: 250 receipts of
-/// maximum size, or some 2,000 usual ones.
+/// Bytes allocated beyond the file's end. Half of them are for calls that are running when the disk is found to be full: 250 receipts of
+/// maximum size, or about 2,000 typical ones.
 pub(crate) const RESERVE_BYTES: u64 = 2 << 20;
 
 /// The allocated range.
 #[derive(Default)]
 pub(super) struct Reserve {
-    /// Its end in the file.
+    /// The end of the range in the file.
     until: AtomicU64,
     /// Whether allocation has failed.
     is_low: AtomicBool,
 }
 
 impl Reserve {
-    /// Whether there is room only for the calls already running.
+    /// Whether there is space only for the running calls.
     pub(super) fn is_low(&self) -> bool {
         self.is_low.load(Ordering::Acquire)
     }
 
-    /// Allocates room beyond `end`, the end of the file.
+    /// Allocates space beyond `end`, the end of the file.
     pub(super) fn keep(&self, file: &File, end: u64) {
         let until = self.until.load(Ordering::Relaxed);
         if self.is_low() || end.saturating_add(RESERVE_BYTES / 2) > until {

@@ -10,7 +10,7 @@ use hospes_core::id::{ById, CallId, Digest, Party};
 /// Latest receipts remembered per party.
 const RECENT_MAX: usize = 1000;
 
-/// The index of the file. About 160 bytes per receipt.
+/// The index of the file. It takes about 160 bytes per receipt.
 #[derive(Default)]
 pub(super) struct State {
     pub(super) tree: Tree,
@@ -24,7 +24,7 @@ pub(super) struct State {
     pub(super) chains: ById<ChainId, Vec<u64>>,
     /// The offset of the next record.
     pub(super) end: u64,
-    /// Receipts being written, and their records. Empty between writes; kept to reuse the memory.
+    /// Receipts that are being written, and their records. Both are empty between writes, and kept to reuse their memory.
     pub(super) taken: Vec<Pending>,
     pub(super) records: Vec<u8>,
     spelled: Vec<Spelled>,
@@ -67,8 +67,8 @@ impl State {
         offset.zip(self.tree.leaf(index)).expect("invariant: every indexed receipt is in the log")
     }
 
-    /// Numbers the queued receipts and actions in their chains and appends their records to the buffer. [`State::keep_spelled`] makes them
-    /// part of the log; [`State::drop_spelled`] discards them.
+    /// Gives the queued receipts and actions their numbers in their chains, and appends their records to the buffer.
+    /// [`State::keep_spelled`] then makes them part of the log, or [`State::drop_spelled`] discards them.
     pub(super) fn spell_taken(&mut self) {
         let mut taken = std::mem::take(&mut self.taken);
         let mut offset = self.end;
@@ -97,7 +97,7 @@ impl State {
         self.taken = taken;
     }
 
-    /// The records are in the file.
+    /// Called when the records are in the file.
     pub(super) fn keep_spelled(&mut self) {
         self.end += self.records.len() as u64;
         self.records.clear();
@@ -113,7 +113,7 @@ impl State {
         self.spelled = spelled;
     }
 
-    /// The records are not in the file. Returns whose they were.
+    /// Called when the records could not be written. Returns the calls that they belong to.
     pub(super) fn drop_spelled(&mut self) -> Vec<CallId> {
         self.records.clear();
         let (heads, action_head) = (&mut self.heads, &mut self.action_head);
@@ -139,7 +139,7 @@ impl State {
         self.place(receipt.chain, [receipt.caller, receipt.publisher], leaf, offset);
     }
 
-    /// Makes this receipt its chain's head. Returns the previous one.
+    /// Makes this receipt the head of its chain. Returns the previous head.
     fn follow(&mut self, receipt: &Receipt, leaf: Hash) -> Option<Head> {
         let previous = Digest::from_bytes(leaf);
         self.heads.insert(receipt.chain, Head { sequence: receipt.sequence + 1, previous })
@@ -162,7 +162,7 @@ impl State {
         self.place_action(action, leaf, offset);
     }
 
-    /// Makes this action its chain's head. Returns the previous one.
+    /// Makes this action the head of its chain. Returns the previous head.
     fn follow_action(&mut self, action: &Action, leaf: Hash) -> Option<Head> {
         let previous = Digest::from_bytes(leaf);
         self.action_head.replace(Head { sequence: action.sequence + 1, previous })

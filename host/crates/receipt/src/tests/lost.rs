@@ -1,4 +1,4 @@
-//! What logs restored from backups more than once have lost.
+//! Tests of the losses of logs that were restored from backups several times.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn log_of(folder: &Path, calls: &[u64]) -> Log {
 
 #[test]
 fn what_two_lost_logs_show_is_not_taken_for_what_one_has_lost() {
-    // Restored after 1, which lost 10 to 12, and once more after 21, which lost 22 and 23.
+    // The first restore cut the log after 1 and lost 10 to 12. The second cut it after 21 and lost 22 and 23.
     let first = |some: &[u64]| shown(&[0, 1, 10, 11, 12], some);
     let second = |some: &[u64]| shown(&[0, 1, 20, 21, 22, 23], some);
     let folder = folder();
@@ -36,7 +36,7 @@ fn what_two_lost_logs_show_is_not_taken_for_what_one_has_lost() {
     assert_eq!(from(&kept), Some(4), "it has one of these");
     assert_eq!(kept.iter().map(|known| log.has(known)).collect::<Vec<_>>(), [true, false, false]);
     assert_eq!(from(&second(&[23])), None);
-    // One at each place from the first restore on, but 12 is not among them.
+    // There is one receipt for each place after the first restore, but 12 is missing.
     assert_eq!(from(&[first(&[10, 11]), second(&[22, 23])].concat()), None);
     assert_eq!(from(&[first(&[10, 11, 12]), second(&[22, 23])].concat()), None);
 }

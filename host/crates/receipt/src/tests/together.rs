@@ -1,4 +1,4 @@
-//! Receipts of calls that end together, or during a write.
+//! Tests of receipts of calls that end at the same time, or during a write.
 
 use super::*;
 
@@ -19,7 +19,7 @@ async fn receipts_of_calls_that_end_together_are_written_together_and_before_any
     assert_eq!(log.size(), 5);
     assert!(length() > before);
     let late = log.enqueue(draft(5, 1)).expect("a place");
-    // A reader first has pending receipts written.
+    // Reading writes pending receipts first.
     assert_eq!(log.find(&call(5)).expect("read").map(|receipt| receipt.call), Some(call(5)));
     log.written(&late).await.expect("written already");
     drop(late);
@@ -74,7 +74,7 @@ async fn a_group_that_could_not_be_written_does_not_exist_and_its_callers_are_to
     drop(issued);
     log.mend_writes();
     log.takes_calls().expect("it goes on");
-    // The same call, the same place in the log and in its chain.
+    // The call gets the same place in the log and in its chain.
     assert_eq!(log.append(draft(2, 1)).expect("written").index, 1);
     assert_eq!(log.find(&call(1)).expect("read"), None);
     assert_eq!(log.find(&call(2)).expect("read").map(|receipt| receipt.sequence), Some(1));
