@@ -134,7 +134,6 @@ pub(crate) fn component(module: &str, world: &str) -> Vec<u8> {
     let text = format!("package test:guest; world guest {{ {world} }}");
     let package = resolve.push_source("guest.wit", &text).expect("a world");
     let world = resolve.select_world(&[package], Some("guest")).expect("a world");
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)
-        .expect("embedded");
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("embedded");
     componentize(&module).expect("a component")
 }

@@ -83,7 +83,7 @@ fn module_of(wat: &str, world: &str) -> Result<Vec<u8>, ComponentizeError> {
     resolve
         .select_world(&[package], Some(world))
         .and_then(|world| {
-            embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)
+            embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
         })
         .map_err(|e| ComponentizeError::Builtin(e.into()))?;
     Ok(module)
@@ -93,10 +93,9 @@ fn encode(
     module: &[u8],
     adapter: Option<&[u8]>,
 ) -> Result<Vec<u8>, Box<dyn StdError + Send + Sync>> {
-    let mut encoder = ComponentEncoder::default();
-    encoder.validate(true).module(module)?;
+    let mut encoder = ComponentEncoder::default().validate(true).module(module)?;
     if let Some(adapter) = adapter {
-        encoder.adapter("wasi_snapshot_preview1", adapter)?;
+        encoder = encoder.adapter("wasi_snapshot_preview1", adapter)?;
     }
     Ok(encoder.encode()?)
 }
