@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::members::{Members, Refusal, Rule, Table, each, is_list, missing};
+use super::members::{MemberRules, Members, Refusal, Rule, each, is_list, missing};
 use super::request::text;
 use super::{Answer, Problem, answer, fault, permits, refused, target};
 use crate::api::calls::Front;
@@ -31,7 +31,7 @@ const FUNCTION: &str = "embed";
 const TEXTS_MAX: usize = 2048;
 
 /// The members of a request.
-const MEMBERS: Table = &[
+const MEMBERS: MemberRules = &[
     ("model", Rule::Read),
     ("input", Rule::Read),
     ("encoding_format", Rule::Read),
