@@ -29,7 +29,7 @@ pub use document::clause::{
     Asset, Ban, Constraint, Obligation, Permission, Price, Prohibition, Unit,
 };
 pub use document::codec::{Proposal, SignedAgreement, SignedOffer, SignedRequest};
-pub use document::value::{DailyWindow, Micros, Span, Value, is_iri};
+pub use document::value::{DailyWindow, Micros, RightOperand, Span, is_iri};
 pub use document::{Agreement, Clauses, Offer, OnSuspend, Request, Role, Target, Versions};
 pub use process::mandate::{Mandate, SignedMandate};
 pub use process::statement::{Signed, Statement, StatementError};

@@ -8,7 +8,7 @@ use semver::Version;
 use crate::controls::Controls;
 use crate::document::clause::{Ban, Constraint, Permission, Prohibition, Unit};
 use crate::document::codec::SignedAgreement;
-use crate::document::value::{DailyWindow, Span, Value};
+use crate::document::value::{DailyWindow, RightOperand, Span};
 use crate::document::{Agreement, OnSuspend, Versions};
 use crate::ledger::limits::{Limits, Metered, PerInterval, Price, Rate};
 use crate::registry::{Operand, Operator};
@@ -323,7 +323,7 @@ impl Rule {
             Operand::OutputBytes => self.output_bytes_max = integer,
             Operand::BatchRows => self.rows_max = integer,
             Operand::InputShape => {
-                if let Value::Integers(shape) = &constraint.value {
+                if let RightOperand::Integers(shape) = &constraint.value {
                     self.tensors.shape_max = Some(shape.clone());
                 }
             }
@@ -339,7 +339,7 @@ impl Rule {
                 self.withheld = named.collect();
             }
             Operand::Credit => {
-                if let (Value::Decimal(amount), Some(price)) =
+                if let (RightOperand::Decimal(amount), Some(price)) =
                     (&constraint.value, &mut self.limits.price)
                 {
                     price.credit = Some(amount.0);
@@ -362,7 +362,7 @@ impl Gates {
     fn compile(&mut self, constraint: &Constraint) {
         let texts = || Some(constraint.texts().into());
         match (constraint.operand, constraint.operator, &constraint.value) {
-            (Operand::DateTime, operator, Value::DateTime(at)) => {
+            (Operand::DateTime, operator, RightOperand::DateTime(at)) => {
                 let inclusive = matches!(operator, Operator::Lteq | Operator::Gteq);
                 let bound = Some(Bound { at: *at, inclusive });
                 match operator {
@@ -370,7 +370,7 @@ impl Gates {
                     _ => self.end = bound,
                 }
             }
-            (Operand::DailyWindow, _, Value::Text(text)) => self.window = text.parse().ok(),
+            (Operand::DailyWindow, _, RightOperand::Text(text)) => self.window = text.parse().ok(),
             (Operand::Purpose, Operator::IsNoneOf, _) => self.purpose_none = texts(),
             (Operand::Purpose, _, _) => self.purpose_any = texts(),
             (Operand::Spatial, Operator::IsNoneOf, _) => self.country_none = texts(),

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::value::{Micros, Span, Value};
+use super::value::{Micros, RightOperand, Span};
 use crate::registry::{Operand, Operator, Place, RuleKind, UNITS, Units, Verb};
 use crate::{AgreementError, CONSTRAINTS_MAX, INTEGER_MAX, Role};
 use hospes_core::id::FunctionName;
@@ -78,7 +78,7 @@ pub struct Obligation {
 pub struct Constraint {
     pub operand: Operand,
     pub operator: Operator,
-    pub value: Value,
+    pub value: RightOperand,
     /// As in the document: a unit, a period or a currency.
     pub unit: Option<Box<str>>,
 }
@@ -257,7 +257,7 @@ impl Constraint {
     pub fn new(
         operand: Operand,
         operator: Operator,
-        value: Value,
+        value: RightOperand,
         unit: Option<Box<str>>,
         pointer: &str,
     ) -> Result<Self, AgreementError> {
@@ -319,28 +319,28 @@ impl Constraint {
 
     pub(crate) fn integer(&self) -> Option<u64> {
         match &self.value {
-            Value::Integer(value) => Some(*value),
+            RightOperand::Integer(value) => Some(*value),
             _ => None,
         }
     }
 
     pub(crate) fn span(&self) -> Option<Span> {
         match &self.value {
-            Value::Duration(span) => Some(*span),
+            RightOperand::Duration(span) => Some(*span),
             _ => None,
         }
     }
 
     pub(crate) fn texts(&self) -> &[Box<str>] {
         match &self.value {
-            Value::Texts(texts) => texts,
+            RightOperand::Texts(texts) => texts,
             _ => &[],
         }
     }
 
     fn date(&self) -> Option<Timestamp> {
         match &self.value {
-            Value::DateTime(at) => Some(*at),
+            RightOperand::DateTime(at) => Some(*at),
             _ => None,
         }
     }
