@@ -10,7 +10,7 @@ use crate::document::clause::{Ban, Constraint, Permission, Prohibition, Unit};
 use crate::document::codec::SignedAgreement;
 use crate::document::value::{DailyWindow, RightOperand, Span};
 use crate::document::{Agreement, OnSuspend, Versions};
-use crate::ledger::limits::{Limits, Metered, PerInterval, Price, Rate};
+use crate::ledger::limits::{Limits, Metered, PerInterval, Rate, Tariff};
 use crate::registry::{Operand, Operator};
 use hospes_core::capability::{Capabilities, Capability};
 use hospes_core::id::{Digest, FunctionName, ModelName, Party};
@@ -272,7 +272,7 @@ impl Rule {
     }
 
     fn compile(permission: &Permission, issued: Timestamp) -> Self {
-        let price = permission.price.as_ref().map(|price| Price {
+        let price = permission.price.as_ref().map(|price| Tariff {
             unit: metered(price.unit),
             micros: price.amount.0,
             free: price.free.unwrap_or(0),
