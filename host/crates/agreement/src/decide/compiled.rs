@@ -40,7 +40,7 @@ pub struct Rule {
     pub(super) rows_max: Option<u64>,
     pub(super) tensors: TensorLimits,
     pub(super) withheld: Capabilities,
-    pub(super) bounds: Bounds,
+    pub(super) bounds: CallBounds,
     pub(super) controls: Controls,
     pub(super) limits: Limits,
 }
@@ -73,7 +73,7 @@ pub(super) struct Bound {
 
 /// Maximum usage of one call. `None` means unlimited.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Bounds {
+pub struct CallBounds {
     pub cpu: Option<Duration>,
     pub wall: Option<Duration>,
     pub memory_bytes: Option<u64>,
@@ -221,7 +221,7 @@ impl Rule {
             rows_max: None,
             tensors: TensorLimits::default(),
             withheld: Capabilities::default(),
-            bounds: Bounds::default(),
+            bounds: CallBounds::default(),
             controls: Controls::default(),
             limits: Limits::default(),
         }
@@ -257,7 +257,7 @@ impl Rule {
     }
 
     /// Limits of one call.
-    pub fn bounds(&self) -> Bounds {
+    pub fn bounds(&self) -> CallBounds {
         self.bounds
     }
 
