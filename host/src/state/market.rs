@@ -20,7 +20,7 @@ pub use pages::{Pages, Stamp};
 use crate::agreement::{AgreementError, Clauses, Permission, SignedOffer, Wider, parent_rules};
 use crate::controls::ControlError;
 use crate::id::{AccountName, Digest, FunctionName, ModelName, Party};
-use crate::sandbox::Signature;
+use crate::sandbox::FunctionType;
 use crate::state::Shared;
 use crate::state::accounts::{Caller, Cause};
 use crate::state::agreements::{Agreements, AgreementsError};
@@ -485,15 +485,15 @@ fn check_function(live: &Deployment, permission: &Permission) -> Result<(), Mark
     };
     let controls = permission.controls();
     let answer = match found.signature() {
-        Signature::Stream { element, .. } => Some(element),
-        Signature::Http(_) if !controls.is_open() => {
+        FunctionType::Stream { element, .. } => Some(element),
+        FunctionType::Http(_) if !controls.is_open() => {
             let place = "the response of an HTTP handler".to_owned();
             let source = ControlError::CarriesAnything { place };
             return Err(MarketError::Uncontrolled { model, function, source });
         }
-        signature @ (Signature::Tensors | Signature::Values { .. } | Signature::Http(_)) => {
-            signature.answer()
-        }
+        signature @ (FunctionType::Tensors
+        | FunctionType::Values { .. }
+        | FunctionType::Http(_)) => signature.answer(),
     };
     match answer {
         Some(answer) if !controls.is_open() => controls

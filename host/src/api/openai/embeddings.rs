@@ -17,7 +17,7 @@ use crate::call::Payload;
 use crate::call::{AnswerForm, Encoder};
 use crate::host::Host;
 use crate::outcome::Reply;
-use crate::sandbox::Signature;
+use crate::sandbox::FunctionType;
 use crate::state::deployments::Function;
 use crate::tensor::Tensor;
 use crate::value::parse::without_bom;
@@ -125,7 +125,7 @@ impl Encoder for Encode {
     fn suits(&self, function: &Function) -> Result<(), String> {
         let texts = Type::List(Arc::new(Type::String));
         let is_embed = match function.signature().signature() {
-            Signature::Values { params, result: Some(Type::Result { ok: Some(ok), .. }) } => {
+            FunctionType::Values { params, result: Some(Type::Result { ok: Some(ok), .. }) } => {
                 matches!(&**params, [param] if param.ty == texts) && **ok == embedded()
             }
             _ => false,
