@@ -18,7 +18,7 @@ pub const PAYLOAD_TYPE: &str = "application/vnd.hospes.bundle+json";
 
 /// Why a signature section was rejected.
 #[derive(Debug, thiserror::Error)]
-pub enum SignatureError {
+pub enum SignatureSectionError {
     #[error("the envelope is refused")]
     Envelope(#[from] DsseError),
     #[error("the payload has type `{found}`, not `{PAYLOAD_TYPE}`: it is not a bundle's signature")]
@@ -138,22 +138,22 @@ pub(super) fn seal(statement: &Statement, key: &PartyKey) -> Result<Vec<u8>, Dss
 
 /// Parses and verifies a signature section: signer and digests. Whether the signer may sign this bundle, and whether it matches the
 /// digests, is checked elsewhere.
-pub(super) fn open(section: &[u8]) -> Result<(Party, Statement), SignatureError> {
+pub(super) fn open(section: &[u8]) -> Result<(Party, Statement), SignatureSectionError> {
     let envelope = Envelope::parse(section)?;
     if envelope.payload_type() != PAYLOAD_TYPE {
-        return Err(SignatureError::PayloadType { found: shown(envelope.payload_type()) });
+        return Err(SignatureSectionError::PayloadType { found: shown(envelope.payload_type()) });
     }
     let signers: Vec<Party> = envelope.signers().collect();
     let [signer] = signers[..] else {
-        return Err(SignatureError::Signers { count: signers.len() });
+        return Err(SignatureSectionError::Signers { count: signers.len() });
     };
     envelope.signers_are(&[signer])?;
     let statement: Statement =
-        serde_json::from_slice(envelope.payload()).map_err(SignatureError::Payload)?;
+        serde_json::from_slice(envelope.payload()).map_err(SignatureSectionError::Payload)?;
     let canonical = statement.to_bytes();
     if canonical != envelope.payload() {
         let offset = first_difference(&canonical, envelope.payload());
-        return Err(SignatureError::NotCanonical { offset });
+        return Err(SignatureSectionError::NotCanonical { offset });
     }
     Ok((signer, statement))
 }

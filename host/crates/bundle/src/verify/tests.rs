@@ -186,29 +186,35 @@ fn a_signature_of_another_kind_is_refused() {
         error => panic!("{error:?}"),
     };
     let typed = signature(&envelope("application/vnd.hospes.offer+json", &payload).to_bytes());
-    assert!(matches!(typed, SignatureError::PayloadType { .. }));
+    assert!(matches!(typed, SignatureSectionError::PayloadType { .. }));
     let mut two = envelope(PAYLOAD_TYPE, &payload);
     two.add_signature(&other).expect("a second");
-    assert!(matches!(signature(&two.to_bytes()), SignatureError::Signers { count: 2 }));
+    assert!(matches!(signature(&two.to_bytes()), SignatureSectionError::Signers { count: 2 }));
     for payload in [format!(" {text}"), format!("{text} "), text.replace("\":", "\": ")] {
         let error = signature(&envelope(PAYLOAD_TYPE, payload.as_bytes()).to_bytes());
-        assert!(matches!(error, SignatureError::NotCanonical { .. }), "{payload}: {error:?}");
+        assert!(
+            matches!(error, SignatureSectionError::NotCanonical { .. }),
+            "{payload}: {error:?}"
+        );
     }
     for payload in ["", "{}", "[]", "x", &text.replace('{', "{\"extra\":1,"), &text[1..]] {
         let error = signature(&envelope(PAYLOAD_TYPE, payload.as_bytes()).to_bytes());
-        assert!(matches!(error, SignatureError::Payload(_)), "{payload}: {error:?}");
+        assert!(matches!(error, SignatureSectionError::Payload(_)), "{payload}: {error:?}");
     }
     for section in [&b""[..], b"{}", b"null", b"\xff"] {
         assert!(matches!(
             signature(section),
-            SignatureError::Envelope(DsseError::Malformed { .. })
+            SignatureSectionError::Envelope(DsseError::Malformed { .. })
         ));
     }
     // The right bytes under another's name.
     let sound = String::from_utf8(envelope(PAYLOAD_TYPE, &payload).to_bytes()).expect("text");
     let renamed = sound.replace(&sample::key().party().to_string(), &other.party().to_string());
     let forged = signature(renamed.as_bytes());
-    assert!(matches!(forged, SignatureError::Envelope(DsseError::Forged { .. })), "{forged:?}");
+    assert!(
+        matches!(forged, SignatureSectionError::Envelope(DsseError::Forged { .. })),
+        "{forged:?}"
+    );
 }
 
 #[test]
