@@ -61,7 +61,7 @@ impl fmt::Display for Part {
 /// What is signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Statement {
+pub(super) struct SignedDigests {
     /// Of the component: everything before the manifest's section.
     pub component: Digest,
     /// Of the manifest's JSON.
@@ -81,7 +81,7 @@ pub(super) struct ModelDigest {
 
 /// The digests of a bundle as it is.
 pub(super) struct Measured {
-    pub statement: Statement,
+    pub statement: SignedDigests,
     /// Of the whole file, signature included.
     pub file: Digest,
 }
@@ -96,7 +96,7 @@ impl Measured {
             name: name.clone(),
             sha256: Digest::of(&bytes[section.payload.clone()]),
         });
-        let statement = Statement {
+        let statement = SignedDigests {
             component: Digest::of(&bytes[layout.code.clone()]),
             manifest: Digest::of(&bytes[layout.manifest.payload.clone()]),
             models: models.collect(),
@@ -106,7 +106,7 @@ impl Measured {
     }
 }
 
-impl Statement {
+impl SignedDigests {
     /// The first part that differs from what was signed; `None` if every byte is the same.
     pub(super) fn first_change(&self, found: &Self) -> Option<Part> {
         if self.component != found.component {
@@ -132,13 +132,13 @@ impl Statement {
 }
 
 /// The payload of the signature section.
-pub(super) fn seal(statement: &Statement, key: &PartyKey) -> Result<Vec<u8>, DsseError> {
+pub(super) fn seal(statement: &SignedDigests, key: &PartyKey) -> Result<Vec<u8>, DsseError> {
     Ok(Envelope::sign(PAYLOAD_TYPE, statement.to_bytes(), key)?.to_bytes())
 }
 
 /// Parses and verifies a signature section: signer and digests. Whether the signer may sign this bundle, and whether it matches the
 /// digests, is checked elsewhere.
-pub(super) fn open(section: &[u8]) -> Result<(Party, Statement), SignatureSectionError> {
+pub(super) fn open(section: &[u8]) -> Result<(Party, SignedDigests), SignatureSectionError> {
     let envelope = Envelope::parse(section)?;
     if envelope.payload_type() != PAYLOAD_TYPE {
         return Err(SignatureSectionError::PayloadType { found: shown(envelope.payload_type()) });
@@ -148,7 +148,7 @@ pub(super) fn open(section: &[u8]) -> Result<(Party, Statement), SignatureSectio
         return Err(SignatureSectionError::Signers { count: signers.len() });
     };
     envelope.signers_are(&[signer])?;
-    let statement: Statement =
+    let statement: SignedDigests =
         serde_json::from_slice(envelope.payload()).map_err(SignatureSectionError::Payload)?;
     let canonical = statement.to_bytes();
     if canonical != envelope.payload() {

@@ -3,7 +3,7 @@
 use super::super::layout::write_header;
 use super::super::manifest::ModelSpec;
 use super::*;
-use crate::signature::{PAYLOAD_TYPE, Statement, seal};
+use crate::signature::{PAYLOAD_TYPE, SignedDigests, seal};
 use crate::{MODELS_MAX, sample, sign};
 use hospes_core::dsse::{DsseError, Envelope};
 use hospes_core::key::PartyKey;
@@ -37,7 +37,7 @@ fn assembled(component: &[u8], manifest: &[u8], models: &[(&str, &[u8])]) -> Vec
     bytes
 }
 
-fn statement(unsigned: &[u8]) -> Statement {
+fn statement(unsigned: &[u8]) -> SignedDigests {
     let layout = Layout::read(unsigned, &LIMITS).expect("sections in order");
     Measured::of(unsigned, &layout).statement
 }
