@@ -35,7 +35,7 @@ pub enum SignatureSectionError {
 
 /// A part of a bundle, as messages name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
+pub enum BundlePart {
     Component,
     Manifest,
     /// The weights of one model.
@@ -46,14 +46,14 @@ pub enum Part {
     Headers,
 }
 
-impl fmt::Display for Part {
+impl fmt::Display for BundlePart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Part::Component => f.write_str("the code (its component)"),
-            Part::Manifest => f.write_str("the manifest"),
-            Part::Weights(model) => write!(f, "the weights of model `{model}`"),
-            Part::Models => f.write_str("the list of models"),
-            Part::Headers => f.write_str("a section header"),
+            BundlePart::Component => f.write_str("the code (its component)"),
+            BundlePart::Manifest => f.write_str("the manifest"),
+            BundlePart::Weights(model) => write!(f, "the weights of model `{model}`"),
+            BundlePart::Models => f.write_str("the list of models"),
+            BundlePart::Headers => f.write_str("a section header"),
         }
     }
 }
@@ -108,21 +108,21 @@ impl Measured {
 
 impl SignedDigests {
     /// The first part that differs from what was signed; `None` if every byte is the same.
-    pub(super) fn first_change(&self, found: &Self) -> Option<Part> {
+    pub(super) fn first_change(&self, found: &Self) -> Option<BundlePart> {
         if self.component != found.component {
-            return Some(Part::Component);
+            return Some(BundlePart::Component);
         }
         if self.manifest != found.manifest {
-            return Some(Part::Manifest);
+            return Some(BundlePart::Manifest);
         }
         if !self.models.iter().map(|m| &m.name).eq(found.models.iter().map(|m| &m.name)) {
-            return Some(Part::Models);
+            return Some(BundlePart::Models);
         }
         let mut models = self.models.iter().zip(&found.models);
         if let Some((signed, _)) = models.find(|(signed, found)| signed.sha256 != found.sha256) {
-            return Some(Part::Weights(signed.name.clone()));
+            return Some(BundlePart::Weights(signed.name.clone()));
         }
-        (self.sha256 != found.sha256).then_some(Part::Headers)
+        (self.sha256 != found.sha256).then_some(BundlePart::Headers)
     }
 
     fn to_bytes(&self) -> Vec<u8> {

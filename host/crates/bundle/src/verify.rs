@@ -11,7 +11,7 @@ use super::contents::{self, ContentsError};
 use super::layout::{Layout, LayoutError};
 use super::manifest::{Manifest, ManifestError, ModelSpec};
 use super::shape::{Shape, ShapeError};
-use super::signature::{self, Measured, ModelDigest, Part, SignatureSectionError};
+use super::signature::{self, BundlePart, Measured, ModelDigest, SignatureSectionError};
 use hospes_core::id::{Digest, Party};
 
 /// Why a bundle was rejected, by stage.
@@ -26,7 +26,7 @@ pub enum BundleError {
     #[error(
         "{part} changed after the bundle was signed: get the bundle again, or build and sign it again"
     )]
-    Changed { part: Part },
+    Changed { part: BundlePart },
     #[error("the bundle's manifest is refused")]
     Manifest(#[from] ManifestError),
     #[error(

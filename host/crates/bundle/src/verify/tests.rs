@@ -231,21 +231,21 @@ fn a_part_that_differs_from_what_was_signed_is_named() {
         error => panic!("{error:?}"),
     };
     let longer = [component.clone(), vec![0, 2, 1, b'x']].concat();
-    assert_eq!(found(&longer, &json, &models), Part::Component);
-    assert_eq!(found(&component, &[&json[..], b" "].concat(), &models), Part::Manifest);
-    let weights = Part::Weights("b".parse().expect("a name"));
+    assert_eq!(found(&longer, &json, &models), BundlePart::Component);
+    assert_eq!(found(&component, &[&json[..], b" "].concat(), &models), BundlePart::Manifest);
+    let weights = BundlePart::Weights("b".parse().expect("a name"));
     assert_eq!(found(&component, &json, &[("a", b"one"), ("b", b"twO")]), weights);
     assert_eq!(found(&component, &json, &[("a", b"one"), ("b", b"")]), weights);
-    assert_eq!(found(&component, &json, &[("b", b"two"), ("a", b"one")]), Part::Models);
-    assert_eq!(found(&component, &json, &models[..1]), Part::Models);
-    assert_eq!(found(&component, &json, &[("a", b"one"), ("c", b"two")]), Part::Models);
+    assert_eq!(found(&component, &json, &[("b", b"two"), ("a", b"one")]), BundlePart::Models);
+    assert_eq!(found(&component, &json, &models[..1]), BundlePart::Models);
+    assert_eq!(found(&component, &json, &[("a", b"one"), ("c", b"two")]), BundlePart::Models);
     // Who signs digests of parts that are not those of the whole has not signed this bundle.
     let unsigned = assembled(&component, &json, &models);
     let mut lie = statement(&unsigned);
     lie.sha256 = lie.component;
     let lie = seal(&lie, &sample::key()).expect("small");
     let error = refused(with_signature(unsigned, &lie));
-    assert!(matches!(error, BundleError::Changed { part: Part::Headers }), "{error:?}");
+    assert!(matches!(error, BundleError::Changed { part: BundlePart::Headers }), "{error:?}");
 }
 
 #[test]
