@@ -35,7 +35,7 @@ pub use process::mandate::{Mandate, SignedMandate};
 pub use process::statement::{Signed, Statement, StatementError};
 pub use process::succession::{Cause, SignedSuccession, Succession};
 pub use process::{events, negotiation};
-pub use registry::{Operand, Registry, profile};
+pub use registry::{Operand, RegistryVersion, profile};
 pub use words::phrase::PhraseError;
 pub use words::render::{
     Line, lines, offer_lines, render, render_offer, render_request, sentence, span,

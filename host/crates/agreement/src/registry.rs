@@ -20,7 +20,7 @@ use serde::Serialize;
 pub use actions::ACTIONS;
 pub use symbols::SYMBOLS;
 pub use terms::TERMS;
-pub use versions::Registry;
+pub use versions::RegistryVersion;
 
 static OTHER_TERMS: OnceLock<&'static [Term]> = OnceLock::new();
 

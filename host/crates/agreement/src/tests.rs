@@ -129,7 +129,7 @@ fn the_document_is_odrl_in_canonical_json() {
         r#""uid":"urn:uuid:00000000-0000-0000-0000-000000000002"}"#,
     )
     .replace("OFFER", &offer().id().to_string())
-    .replace("REGISTRY", &Registry::newest().digest().to_string())
+    .replace("REGISTRY", &RegistryVersion::newest().digest().to_string())
     .replace("BUNDLE", &Digest::of(b"bundle").to_string())
     .replace("did:key:z6Mkj3PUd1WjvaDhNZhhhXQdz5UnZXmS7ehtx8bsPpD47kKc", &consumer().party().to_string())
     .replace("did:key:z6MkonAu7bPfLMqBKTHJqnztedj73amSUiRNSQxk1KeACMsD", &publisher().party().to_string());

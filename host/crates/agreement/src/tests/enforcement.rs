@@ -349,7 +349,7 @@ fn the_profile_s_files_are_written_from_the_table() {
     let after = text.split_once(end).map_or("", |(_, after)| after);
     let tables = profile::tables();
     let files = [
-        (folder.join("registry/1.json"), Registry::newest().text()),
+        (folder.join("registry/1.json"), RegistryVersion::newest().text()),
         (folder.join("wording.json"), profile::wording()),
         (folder.join("schema.json"), profile::schema()),
         (page, format!("{before}{begin}{tables}{end}{after}")),
