@@ -347,7 +347,7 @@ impl Rule {
             }
             // Promises stay in the document and are shown as such; the host does nothing.
             Operand::Recipient | Operand::Product | Operand::Industry => {}
-            // Handled elsewhere: see `Place`.
+            // Handled elsewhere: see `TermPlace`.
             Operand::Function
             | Operand::Version
             | Operand::PayAmount

@@ -9,7 +9,8 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 
 use super::{
-    ACTIONS, Action, Datatype, Operand, Place, RuleKind, SYMBOLS, TERMS, Term, Text, Units, Verb,
+    ACTIONS, Action, Datatype, Operand, RuleKind, SYMBOLS, TERMS, Term, TermPlace, Text, Units,
+    Verb,
 };
 use crate::{INTEGER_MAX, PROFILE};
 use hospes_core::id::Digest;
@@ -111,14 +112,14 @@ fn action(action: &Action) -> Value {
     json!({"name": action.name, "place": rule(action.rule), "norm": action.norm})
 }
 
-const fn place(place: Place) -> &'static str {
+const fn place(place: TermPlace) -> &'static str {
     match place {
-        Place::Action => "action",
-        Place::Permission => "permission",
-        Place::Rule => "permission or prohibition",
-        Place::Target => "target",
-        Place::Price => "price",
-        Place::Data => "prohibition on data",
+        TermPlace::Action => "action",
+        TermPlace::Permission => "permission",
+        TermPlace::Rule => "permission or prohibition",
+        TermPlace::Target => "target",
+        TermPlace::Price => "price",
+        TermPlace::Data => "prohibition on data",
     }
 }
 

@@ -20,8 +20,8 @@ use crate::document::clause::{
 use crate::document::value::{Micros, RightOperand, Span};
 use crate::document::{Clauses, OnSuspend};
 use crate::registry::{
-    ACTIONS, COUNTRY_PREFIX, CURRENCY_PREFIX, Datatype, Operand, Operator, Place, RuleKind, TERMS,
-    Term, Text, Units, Verb,
+    ACTIONS, COUNTRY_PREFIX, CURRENCY_PREFIX, Datatype, Operand, Operator, RuleKind, TERMS, Term,
+    TermPlace, Text, Units, Verb,
 };
 
 /// Why a line is not a clause.
@@ -81,7 +81,7 @@ impl Clauses {
             _ => {
                 let constraint = constraint(words, now)?;
                 let place = constraint.operand.term().place;
-                if !matches!(place, Place::Action | Place::Permission | Place::Rule) {
+                if !matches!(place, TermPlace::Action | TermPlace::Permission | TermPlace::Rule) {
                     return Err(format!("it can only be a {}", place.name()));
                 }
                 for permission in &mut self.permissions {
