@@ -160,14 +160,14 @@ pub struct Wanted<'a> {
 ///
 /// # Errors
 /// If the host refuses, or opened another.
-pub fn open(client: &Client, wanted: Wanted<'_>) -> Result<home::Account, Failure> {
+pub fn open(client: &Client, wanted: Wanted<'_>) -> Result<home::SavedAccount, Failure> {
     let Wanted { name, key, party, key_name } = wanted;
     let post = Post::json(&operations::OpenAccount { name: name.clone(), party, key_name });
     let (_, opened): (_, OpenedAccount) = client.post("/accounts", post)?.document()?;
     if opened.name != *name || opened.party != party {
         return Err(Failure::new("the host opened a different account from the one requested"));
     }
-    Ok(home::Account {
+    Ok(home::SavedAccount {
         name: opened.name,
         key: key.clone(),
         party,
