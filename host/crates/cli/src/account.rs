@@ -22,7 +22,7 @@ use hospes_wire::operations::{self, OpenedAccount};
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes account new acme --data ./data\n\n  \
     Opening it again makes another API key for the same account and key pair.")]
-pub struct Account {
+pub struct AccountCommand {
     #[command(subcommand)]
     action: Action,
 }
@@ -99,7 +99,7 @@ fn keys_page(own: &OwnAccount) -> String {
     }
 }
 
-impl Account {
+impl AccountCommand {
     pub(crate) fn run(self, context: &Context) -> Result<Answer, Failure> {
         match self.action {
             Action::New(new) => new.run(context),
