@@ -17,7 +17,9 @@ use rpds::RedBlackTreeSetSync;
 pub use own::{Own, Replacement, Stand};
 pub use pages::{Pages, Stamp};
 
-use crate::agreement::{AgreementError, Clauses, Permission, SignedOffer, Wider, parent_rules};
+use crate::agreement::{
+    AgreementError, Clauses, Permission, SignedOffer, Wider, controls_of, parent_rules,
+};
 use crate::controls::ControlError;
 use crate::id::{AccountName, Digest, FunctionName, ModelName, Party};
 use crate::sandbox::FunctionType;
@@ -483,7 +485,7 @@ fn check_function(live: &Deployment, permission: &Permission) -> Result<(), Mark
     let Some(found) = live.functions().iter().find(|live| *live.name() == function) else {
         return Err(MarketError::NoFunction { model, function });
     };
-    let controls = permission.controls();
+    let controls = controls_of(permission);
     let answer = match found.signature() {
         FunctionType::Stream { element, .. } => Some(element),
         FunctionType::Http(_) if !controls.is_open() => {

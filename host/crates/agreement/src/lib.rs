@@ -19,7 +19,7 @@ use hospes_core::dsse::DsseError;
 use hospes_core::id::{Digest, Party};
 use hospes_core::key::SignatureError;
 
-pub use decide::compiled::{CallBounds, Rule, TensorLimits, Terms};
+pub use decide::compiled::{CallBounds, Rule, TensorLimits, Terms, controls_of};
 pub use decide::evaluate::{CallFacts, InputFacts, RuleSet};
 pub use decide::narrow::{Wider, parent_rules};
 pub use decide::report::{

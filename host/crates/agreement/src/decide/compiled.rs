@@ -380,11 +380,9 @@ impl Gates {
     }
 }
 
-impl Permission {
-    /// The part of a response that the permission releases.
-    pub fn controls(&self) -> Controls {
-        Rule::compile(self, Timestamp::UNIX_EPOCH).controls
-    }
+/// The part of a response that a permission releases.
+pub fn controls_of(permission: &Permission) -> Controls {
+    Rule::compile(permission, Timestamp::UNIX_EPOCH).controls
 }
 
 pub(super) const fn metered(unit: Unit) -> Metered {
