@@ -185,43 +185,40 @@ impl FromStr for DailyWindow {
     }
 }
 
-impl Text {
-    /// Checks a text; the error says what was expected.
-    pub(crate) fn check(self, text: &str) -> Result<(), Wanted> {
-        if text.len() > TEXT_BYTES_MAX || text.chars().any(char::is_control) {
-            return Err("expected a text of at most 256 bytes without control characters");
-        }
-        let upper = |text: &str| text.len() == 3 && text.bytes().all(|b| b.is_ascii_uppercase());
-        let (fits, wanted) = match self {
-            Text::Function => (text.parse::<FunctionName>().is_ok(), "expected a function's name"),
-            Text::Field => (is_field(text), "expected a field's name"),
-            Text::Iri => (
-                is_iri(text),
-                "expected an IRI, such as `https://w3id.org/dpv#ResearchAndDevelopment`",
-            ),
-            Text::Country => (
-                text.strip_prefix(registry::COUNTRY_PREFIX).is_some_and(upper),
-                "write a country as `http://publications.europa.eu/resource/authority/country/DEU`",
-            ),
-            Text::Version => (
-                semver::Version::parse(text).is_ok_and(|read| read.to_string() == text),
-                "write a version as `1.2.0`",
-            ),
-            Text::DailyWindow => return text.parse::<DailyWindow>().map(drop),
-            Text::DataType => {
-                (text.parse::<DataType>().is_ok(), "expected a data type, such as `FP32`")
-            }
-            Text::Capability => (
-                Capability::named(text).is_some(),
-                "expected one of `network`, `storage`, `clock`, `random`, `env` and `stdout`",
-            ),
-            Text::Unit => (
-                registry::UNITS.contains(&text),
-                "expected one of `hospes:call`, `hospes:row`, `hospes:byte` and `hospes:token`",
-            ),
-        };
-        if fits { Ok(()) } else { Err(wanted) }
+/// Checks a text; the error says what was expected.
+fn check_text(kind: Text, text: &str) -> Result<(), Wanted> {
+    if text.len() > TEXT_BYTES_MAX || text.chars().any(char::is_control) {
+        return Err("expected a text of at most 256 bytes without control characters");
     }
+    let upper = |text: &str| text.len() == 3 && text.bytes().all(|b| b.is_ascii_uppercase());
+    let (fits, wanted) = match kind {
+        Text::Function => (text.parse::<FunctionName>().is_ok(), "expected a function's name"),
+        Text::Field => (is_field(text), "expected a field's name"),
+        Text::Iri => {
+            (is_iri(text), "expected an IRI, such as `https://w3id.org/dpv#ResearchAndDevelopment`")
+        }
+        Text::Country => (
+            text.strip_prefix(registry::COUNTRY_PREFIX).is_some_and(upper),
+            "write a country as `http://publications.europa.eu/resource/authority/country/DEU`",
+        ),
+        Text::Version => (
+            semver::Version::parse(text).is_ok_and(|read| read.to_string() == text),
+            "write a version as `1.2.0`",
+        ),
+        Text::DailyWindow => return text.parse::<DailyWindow>().map(drop),
+        Text::DataType => {
+            (text.parse::<DataType>().is_ok(), "expected a data type, such as `FP32`")
+        }
+        Text::Capability => (
+            Capability::named(text).is_some(),
+            "expected one of `network`, `storage`, `clock`, `random`, `env` and `stdout`",
+        ),
+        Text::Unit => (
+            registry::UNITS.contains(&text),
+            "expected one of `hospes:call`, `hospes:row`, `hospes:byte` and `hospes:token`",
+        ),
+    };
+    if fits { Ok(()) } else { Err(wanted) }
 }
 
 /// A member of a record (a WIT name) or an output tensor (any printable name).
@@ -255,7 +252,7 @@ impl RightOperand {
             (Datatype::DateTime, _) => Err("expected a typed date"),
             (Datatype::Duration, _) => Err("expected a duration, typed `xsd:duration`"),
             (Datatype::True, _) => Err("expected `true`"),
-            (Datatype::Text(kind), RightOperand::Text(text)) => kind.check(text),
+            (Datatype::Text(kind), RightOperand::Text(text)) => check_text(kind, text),
             (Datatype::Text(_), _) => Err("expected a text"),
             (Datatype::Texts(kind), RightOperand::Texts(texts)) => check_texts(kind, texts),
             (Datatype::Texts(_), _) => Err("expected a list of texts"),
@@ -287,7 +284,7 @@ fn check_texts(kind: Text, texts: &[Box<str>]) -> Result<(), Wanted> {
     if !texts.is_sorted_by(|a, b| a < b) {
         return Err("the texts are to be in ascending order, each once");
     }
-    texts.iter().try_for_each(|text| kind.check(text))
+    texts.iter().try_for_each(|text| check_text(kind, text))
 }
 
 impl fmt::Display for RightOperand {
