@@ -105,6 +105,14 @@ impl Tariff {
     }
 }
 
+impl Rate {
+    /// Microseconds until one call is refilled, rounded up.
+    pub(super) fn each(self) -> i64 {
+        let period = u64::try_from(self.period.as_micros()).unwrap_or(u64::MAX);
+        i64::try_from(period.div_ceil(self.burst.max(1))).unwrap_or(i64::MAX)
+    }
+}
+
 impl PerInterval {
     /// The number of the period containing `at`.
     pub(super) fn index(&self, at: Timestamp) -> i64 {
