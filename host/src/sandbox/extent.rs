@@ -149,13 +149,13 @@ impl Frame<'_> {
 
     fn get(&mut self, sort: Sort, index: u32) -> Entity {
         let found = self.space(sort).get(index as usize).copied();
-        found.unwrap_or_else(|| sort.unknown())
+        found.unwrap_or_else(|| Entity::unknown(sort))
     }
 }
 
-impl Sort {
-    fn unknown(self) -> Entity {
-        match self {
+impl Entity {
+    fn unknown(sort: Sort) -> Self {
+        match sort {
             Sort::Module => Entity::Module(None),
             Sort::Component => Entity::Component(None),
             Sort::Instance => Entity::Instance(None),
@@ -222,7 +222,7 @@ impl<'p, 'a> Instantiation<'p, 'a> {
             }
             Step::Captured(sort, place) => {
                 let value = frame.captured.get(*place).copied();
-                frame.space(*sort).push(value.unwrap_or_else(|| sort.unknown()));
+                frame.space(*sort).push(value.unwrap_or_else(|| Entity::unknown(*sort)));
             }
             Step::Copy(sort, index) => {
                 let value = frame.get(*sort, *index);
@@ -230,11 +230,11 @@ impl<'p, 'a> Instantiation<'p, 'a> {
             }
             Step::Import(name, sort) => {
                 let value = frame.arguments.get(name).copied();
-                frame.space(*sort).push(value.unwrap_or_else(|| sort.unknown()));
+                frame.space(*sort).push(value.unwrap_or_else(|| Entity::unknown(*sort)));
             }
             Step::Alias(instance, name, sort) => {
                 let value = self.member(frame.get(Sort::Instance, *instance), name);
-                frame.space(*sort).push(value.unwrap_or_else(|| sort.unknown()));
+                frame.space(*sort).push(value.unwrap_or_else(|| Entity::unknown(*sort)));
             }
             Step::Export(name, sort, index) => {
                 let value = frame.get(*sort, *index);
@@ -279,7 +279,7 @@ impl<'p, 'a> Instantiation<'p, 'a> {
         let captured = captures.iter().map(|capture| match *capture {
             Capture::Around(sort, index) => frame.get(sort, index),
             Capture::Further(sort, place) => {
-                frame.captured.get(place).copied().unwrap_or_else(|| sort.unknown())
+                frame.captured.get(place).copied().unwrap_or_else(|| Entity::unknown(sort))
             }
         });
         let captured = captured.collect();
