@@ -47,7 +47,7 @@ pub use context::{CallContext, ComputeGate, Graphs};
 pub use extent::ExtentError;
 pub use http::{Body, BodyError, Preview, Responder};
 pub use instance::{Input, Instance};
-pub use interface::{Declared, GuestFunction, Signature, TypesExceed};
+pub use interface::{Declared, FunctionType, GuestFunction, TypesExceed};
 pub use limits::CallLimits;
 pub use stream::Sink;
 

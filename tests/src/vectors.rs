@@ -51,7 +51,10 @@ impl Vector {
             .expect("text")
             .replace("{{publisher}}", &publisher.party().to_string())
             .replace("{{consumer}}", &Party::key_of("zoe").party().to_string())
-            .replace("{{registry}}", &hospes::agreement::Registry::newest().digest().to_string())
+            .replace(
+                "{{registry}}",
+                &hospes::agreement::RegistryVersion::newest().digest().to_string(),
+            )
             .replace("{{bundle}}", &bundle.to_string());
         match self.json["replace"].as_array() {
             None => text.into_bytes(),

@@ -15,7 +15,7 @@ use super::negotiations::role;
 use super::operations::withdrawn_from;
 use super::paging::Page;
 use super::problem::{Problem, ProblemKind};
-use crate::agreement::events::{Applied, SignedEvent, State};
+use crate::agreement::events::{AgreementState, Applied, SignedEvent};
 use crate::host::Host;
 use crate::ledger::limits::Metered;
 use crate::state::accounts::Caller;
@@ -149,14 +149,18 @@ fn state(host: &Host, standing: &Standing) -> agreements::State {
     let now = host.clock().now();
     match standing.state_at(now) {
         None => Shown::Proposed,
-        Some(State::Started) if host.agreements.waits_for_release(standing) => Shown::Frozen,
-        Some(State::Started) if host.agreements.held_because(standing).is_some() => Shown::Stopped,
-        Some(State::Started) if standing.has_ended(now) => Shown::Ended,
-        Some(State::Started) => Shown::Active,
-        Some(State::Suspended) => Shown::Suspended,
-        Some(State::Frozen) => Shown::Frozen,
-        Some(State::Completed) => Shown::Completed,
-        Some(State::Terminated) => Shown::Terminated,
+        Some(AgreementState::Started) if host.agreements.waits_for_release(standing) => {
+            Shown::Frozen
+        }
+        Some(AgreementState::Started) if host.agreements.held_because(standing).is_some() => {
+            Shown::Stopped
+        }
+        Some(AgreementState::Started) if standing.has_ended(now) => Shown::Ended,
+        Some(AgreementState::Started) => Shown::Active,
+        Some(AgreementState::Suspended) => Shown::Suspended,
+        Some(AgreementState::Frozen) => Shown::Frozen,
+        Some(AgreementState::Completed) => Shown::Completed,
+        Some(AgreementState::Terminated) => Shown::Terminated,
     }
 }
 

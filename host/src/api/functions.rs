@@ -20,7 +20,7 @@ use crate::call::{AnswerForm, Payload};
 use crate::host::Host;
 use crate::id::{IdError, ModelName};
 use crate::outcome::Reply;
-use crate::sandbox::{GuestFunction, Signature};
+use crate::sandbox::{FunctionType, GuestFunction};
 use crate::state::deployments::{Deployment, Reference, Target};
 use crate::value::{Field, Type};
 use crate::visibility;
@@ -104,8 +104,8 @@ fn streamed(front: &Front<'_>, target: &Target) -> Option<Type> {
     let live = front.version(&target.model, &target.reference)?;
     let function = live.functions().iter().find(|function| *function.name() == target.function)?;
     match function.signature() {
-        Signature::Stream { element, .. } => Some(element.clone()),
-        Signature::Tensors | Signature::Values { .. } | Signature::Http(_) => None,
+        FunctionType::Stream { element, .. } => Some(element.clone()),
+        FunctionType::Tensors | FunctionType::Values { .. } | FunctionType::Http(_) => None,
     }
 }
 
@@ -151,19 +151,19 @@ pub(super) fn description(deployment: &Deployment) -> Description {
 
 fn function(function: &GuestFunction) -> models::Function {
     let signature = match function.signature() {
-        Signature::Tensors => "(inputs: named tensors) -> named tensors".to_owned(),
-        Signature::Values { params, result } => {
+        FunctionType::Tensors => "(inputs: named tensors) -> named tensors".to_owned(),
+        FunctionType::Values { params, result } => {
             let params = list(params);
             match result {
                 Some(result) => format!("({params}) -> {result}"),
                 None => format!("({params})"),
             }
         }
-        Signature::Stream { params, element, .. } => {
+        FunctionType::Stream { params, element, .. } => {
             let params = list(params);
             format!("async ({params}) -> stream<{element}>")
         }
-        Signature::Http(_) => {
+        FunctionType::Http(_) => {
             "(request of HTTP) -> response, at /{publisher}/{model}/-/…".to_owned()
         }
     };

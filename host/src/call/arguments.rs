@@ -11,7 +11,7 @@ use crate::backend::BackendKind;
 use crate::call::{AnswerForm, Call, Payload};
 use crate::id::ModelName;
 use crate::inference::TensorSpec;
-use crate::sandbox::{Input, Signature};
+use crate::sandbox::{FunctionType, Input};
 use crate::state::deployments::{BATCH_ROWS_MAX, Function};
 use crate::tensor::json::TensorJsonError;
 use crate::tensor::npy::NpyError;
@@ -115,7 +115,7 @@ pub async fn read(
     Ok(match (input, function.signature().signature()) {
         (
             Input::Values(values),
-            Signature::Values { params, .. } | Signature::Stream { params, .. },
+            FunctionType::Values { params, .. } | FunctionType::Stream { params, .. },
         ) if function.signature().hands_tensors() => {
             let tensors = named_tensors(params, &values);
             Input::Handed(values, tensors)
@@ -128,27 +128,27 @@ impl Function {
     fn input(&self, payload: &Payload) -> Result<Input, ArgumentsError> {
         match (self.signature().signature(), payload) {
             (
-                Signature::Values { params, .. } | Signature::Stream { params, .. },
+                FunctionType::Values { params, .. } | FunctionType::Stream { params, .. },
                 Payload::Json(text),
             ) => Ok(Input::Values(parse::arguments(params, text)?)),
             (
-                Signature::Values { params, .. } | Signature::Stream { params, .. },
+                FunctionType::Values { params, .. } | FunctionType::Stream { params, .. },
                 Payload::Octets(bytes),
             ) => octets(params, bytes),
             (
-                Signature::Values { params, .. } | Signature::Stream { params, .. },
+                FunctionType::Values { params, .. } | FunctionType::Stream { params, .. },
                 Payload::Parts { parts, body, .. },
             ) => Ok(Input::Values(parts::read(params, parts, body.as_ref())?)),
-            (Signature::Tensors, Payload::Json(text)) => {
+            (FunctionType::Tensors, Payload::Json(text)) => {
                 Ok(Input::Tensors(json::parse_inputs(parse::without_bom(text))?))
             }
-            (Signature::Tensors, Payload::Octets(bytes)) => self.tensor(bytes),
-            (Signature::Tensors, Payload::Tensors { tensors, .. }) => {
+            (FunctionType::Tensors, Payload::Octets(bytes)) => self.tensor(bytes),
+            (FunctionType::Tensors, Payload::Tensors { tensors, .. }) => {
                 self.check(tensors)?;
                 Ok(Input::Tensors(tensors.clone()))
             }
             (
-                Signature::Values { params, .. } | Signature::Stream { params, .. },
+                FunctionType::Values { params, .. } | FunctionType::Stream { params, .. },
                 Payload::Values { values, .. },
             ) => {
                 let fit = values.len() == params.len()
@@ -162,16 +162,17 @@ impl Function {
                     Err(ArgumentsError::OtherTypes)
                 }
             }
-            (Signature::Http(_), Payload::Request(exchange)) => {
+            (FunctionType::Http(_), Payload::Request(exchange)) => {
                 let request = exchange.request().ok_or(ArgumentsError::OtherTypes)?;
                 Ok(Input::Request(Box::new(request)))
             }
-            (Signature::Http(_), _) => Err(ArgumentsError::Handler),
+            (FunctionType::Http(_), _) => Err(ArgumentsError::Handler),
             (_, Payload::Request(_)) => Err(ArgumentsError::NoHandler),
-            (Signature::Tensors, Payload::Values { .. } | Payload::Parts { .. })
-            | (Signature::Values { .. } | Signature::Stream { .. }, Payload::Tensors { .. }) => {
-                Err(ArgumentsError::OtherTypes)
-            }
+            (FunctionType::Tensors, Payload::Values { .. } | Payload::Parts { .. })
+            | (
+                FunctionType::Values { .. } | FunctionType::Stream { .. },
+                Payload::Tensors { .. },
+            ) => Err(ArgumentsError::OtherTypes),
         }
     }
 

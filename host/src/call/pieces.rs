@@ -11,7 +11,7 @@ use tokio_util::sync::PollSender;
 use crate::admission::{Pace, Watch};
 use crate::controls::Controls;
 use crate::outcome::{GuestFailure, OutputLimit, Reply};
-use crate::sandbox::{Signature, Sink};
+use crate::sandbox::{FunctionType, Sink};
 use crate::state::deployments::Function;
 use crate::value::{Type, Value};
 
@@ -58,8 +58,8 @@ impl Streaming {
 
     pub(crate) fn suits(&self, function: &Function) -> Result<(), String> {
         match function.signature().signature() {
-            Signature::Stream { .. } => self.encoder.suits(function),
-            Signature::Tensors | Signature::Values { .. } | Signature::Http(_) => {
+            FunctionType::Stream { .. } => self.encoder.suits(function),
+            FunctionType::Tensors | FunctionType::Values { .. } | FunctionType::Http(_) => {
                 Err("the function does not return a stream".to_owned())
             }
         }
@@ -72,7 +72,7 @@ impl Streaming {
         controls: &Controls,
         (max, limit): (u64, OutputLimit),
     ) -> Option<Arc<dyn Sink>> {
-        let Signature::Stream { element, .. } = function.signature().signature() else {
+        let FunctionType::Stream { element, .. } = function.signature().signature() else {
             return None;
         };
         let pieces = Arc::new(Pieces {

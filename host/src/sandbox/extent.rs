@@ -111,7 +111,7 @@ pub(super) fn needs_streams(component: &[u8]) -> bool {
 
 /// What an index stands for in the simulation; `None` if it is the host's or unknown.
 #[derive(Debug, Clone, Copy)]
-enum Value {
+enum Entity {
     Module(Option<Module>),
     /// A component with its captures: an index into [`Instantiation::closures`].
     Component(Option<usize>),
@@ -122,7 +122,7 @@ enum Value {
 /// A component with its captured outer values.
 struct Closure {
     component: usize,
-    captured: Vec<Value>,
+    captured: Vec<Entity>,
 }
 
 /// One component being instantiated.
@@ -130,16 +130,16 @@ struct Closure {
 struct Frame<'a> {
     component: usize,
     next: usize,
-    captured: Vec<Value>,
-    arguments: HashMap<&'a str, Value>,
-    modules: Vec<Value>,
-    components: Vec<Value>,
-    instances: Vec<Value>,
-    exports: HashMap<&'a str, Value>,
+    captured: Vec<Entity>,
+    arguments: HashMap<&'a str, Entity>,
+    modules: Vec<Entity>,
+    components: Vec<Entity>,
+    instances: Vec<Entity>,
+    exports: HashMap<&'a str, Entity>,
 }
 
 impl Frame<'_> {
-    fn space(&mut self, sort: Sort) -> &mut Vec<Value> {
+    fn space(&mut self, sort: Sort) -> &mut Vec<Entity> {
         match sort {
             Sort::Module => &mut self.modules,
             Sort::Component => &mut self.components,
@@ -147,18 +147,18 @@ impl Frame<'_> {
         }
     }
 
-    fn get(&mut self, sort: Sort, index: u32) -> Value {
+    fn get(&mut self, sort: Sort, index: u32) -> Entity {
         let found = self.space(sort).get(index as usize).copied();
-        found.unwrap_or_else(|| sort.unknown())
+        found.unwrap_or_else(|| Entity::unknown(sort))
     }
 }
 
-impl Sort {
-    fn unknown(self) -> Value {
-        match self {
-            Sort::Module => Value::Module(None),
-            Sort::Component => Value::Component(None),
-            Sort::Instance => Value::Instance(None),
+impl Entity {
+    fn unknown(sort: Sort) -> Self {
+        match sort {
+            Sort::Module => Entity::Module(None),
+            Sort::Component => Entity::Component(None),
+            Sort::Instance => Entity::Instance(None),
         }
     }
 }
@@ -169,7 +169,7 @@ struct Instantiation<'p, 'a> {
     limits: &'p ExtentLimits,
     extent: Extent,
     closures: Vec<Closure>,
-    instances: Vec<HashMap<&'a str, Value>>,
+    instances: Vec<HashMap<&'a str, Entity>>,
     stack: Vec<Frame<'a>>,
 }
 
@@ -196,7 +196,7 @@ impl<'p, 'a> Instantiation<'p, 'a> {
                 }
                 None => {
                     self.instances.push(frame.exports);
-                    let instance = Value::Instance(Some(self.instances.len() - 1));
+                    let instance = Entity::Instance(Some(self.instances.len() - 1));
                     if let Some(outer) = self.stack.last_mut() {
                         outer.instances.push(instance);
                     }
@@ -215,14 +215,14 @@ impl<'p, 'a> Instantiation<'p, 'a> {
         self.spend(step.definitions())?;
         match step {
             Step::Other(_) => {}
-            Step::Module(module) => frame.modules.push(Value::Module(Some(*module))),
+            Step::Module(module) => frame.modules.push(Entity::Module(Some(*module))),
             Step::Component(component) => {
                 let closure = self.close(frame, *component)?;
-                frame.components.push(Value::Component(Some(closure)));
+                frame.components.push(Entity::Component(Some(closure)));
             }
             Step::Captured(sort, place) => {
                 let value = frame.captured.get(*place).copied();
-                frame.space(*sort).push(value.unwrap_or_else(|| sort.unknown()));
+                frame.space(*sort).push(value.unwrap_or_else(|| Entity::unknown(*sort)));
             }
             Step::Copy(sort, index) => {
                 let value = frame.get(*sort, *index);
@@ -230,11 +230,11 @@ impl<'p, 'a> Instantiation<'p, 'a> {
             }
             Step::Import(name, sort) => {
                 let value = frame.arguments.get(name).copied();
-                frame.space(*sort).push(value.unwrap_or_else(|| sort.unknown()));
+                frame.space(*sort).push(value.unwrap_or_else(|| Entity::unknown(*sort)));
             }
             Step::Alias(instance, name, sort) => {
                 let value = self.member(frame.get(Sort::Instance, *instance), name);
-                frame.space(*sort).push(value.unwrap_or_else(|| sort.unknown()));
+                frame.space(*sort).push(value.unwrap_or_else(|| Entity::unknown(*sort)));
             }
             Step::Export(name, sort, index) => {
                 let value = frame.get(*sort, *index);
@@ -250,14 +250,14 @@ impl<'p, 'a> Instantiation<'p, 'a> {
                     items.iter().map(|(name, sort, index)| (*name, frame.get(*sort, *index)));
                 let exports = exports.collect();
                 self.instances.push(exports);
-                frame.instances.push(Value::Instance(Some(self.instances.len() - 1)));
+                frame.instances.push(Entity::Instance(Some(self.instances.len() - 1)));
             }
             Step::Instantiate(index, arguments) => {
                 self.extent.components = self.extent.components.saturating_add(1);
                 self.extent.check(self.limits)?;
                 let component = frame.get(Sort::Component, *index);
-                let Value::Component(Some(closure)) = component else {
-                    frame.instances.push(Value::Instance(None));
+                let Entity::Component(Some(closure)) = component else {
+                    frame.instances.push(Entity::Instance(None));
                     return Ok(None);
                 };
                 let arguments =
@@ -279,7 +279,7 @@ impl<'p, 'a> Instantiation<'p, 'a> {
         let captured = captures.iter().map(|capture| match *capture {
             Capture::Around(sort, index) => frame.get(sort, index),
             Capture::Further(sort, place) => {
-                frame.captured.get(place).copied().unwrap_or_else(|| sort.unknown())
+                frame.captured.get(place).copied().unwrap_or_else(|| Entity::unknown(sort))
             }
         });
         let captured = captured.collect();
@@ -287,8 +287,8 @@ impl<'p, 'a> Instantiation<'p, 'a> {
         Ok(self.closures.len() - 1)
     }
 
-    fn member(&self, instance: Value, name: &str) -> Option<Value> {
-        let Value::Instance(Some(instance)) = instance else { return None };
+    fn member(&self, instance: Entity, name: &str) -> Option<Entity> {
+        let Entity::Instance(Some(instance)) = instance else { return None };
         self.instances.get(instance)?.get(name).copied()
     }
 
@@ -297,10 +297,10 @@ impl<'p, 'a> Instantiation<'p, 'a> {
         self.extent.check(self.limits)
     }
 
-    fn count_module(&mut self, module: Value) -> Result<(), ExtentError> {
+    fn count_module(&mut self, module: Entity) -> Result<(), ExtentError> {
         let extent = &mut self.extent;
         extent.core_instances = extent.core_instances.saturating_add(1);
-        if let Value::Module(Some(module)) = module {
+        if let Entity::Module(Some(module)) = module {
             extent.memories = extent.memories.saturating_add(module.memories);
             extent.tables = extent.tables.saturating_add(module.tables);
         }

@@ -11,7 +11,7 @@ use super::Entry;
 use super::canonical::{Arguments, Lifted};
 use super::context::CallState;
 use super::http::{self, Preview};
-use super::interface::{GuestFunction, Handles, Signature};
+use super::interface::{FunctionType, GuestFunction, Handles};
 use super::limits::{CallLimits, LimitReached, Refused};
 use super::slice::Work;
 use super::start::Started;
@@ -117,7 +117,7 @@ impl Instance {
     /// The response of `function`, by the call's deadline.
     async fn answer(&mut self, function: &GuestFunction, input: Input) -> wasmtime::Result<Answer> {
         let deadline = tokio::time::Instant::from_std(self.wasm_store.data().limits.deadline);
-        let may_wait = self.may_wait || matches!(function.signature, Signature::Stream { .. });
+        let may_wait = self.may_wait || matches!(function.signature, FunctionType::Stream { .. });
         let stop = self.wasm_store.data().context.stop.clone();
         let cpu = self.wasm_store.data().cpu.clone();
         // Pin once here: moves around it then copy a pointer, not the call.
@@ -144,15 +144,15 @@ impl Instance {
     /// The future of a plain call is small, because it is moved often. Others are boxed.
     async fn call(&mut self, function: &GuestFunction, input: Input) -> wasmtime::Result<Answer> {
         match (input, &function.signature) {
-            (Input::Tensors(inputs), Signature::Tensors) => self.infer(function, inputs).await,
-            (Input::Values(values) | Input::Handed(values, _), Signature::Values { .. }) => {
+            (Input::Tensors(inputs), FunctionType::Tensors) => self.infer(function, inputs).await,
+            (Input::Values(values) | Input::Handed(values, _), FunctionType::Values { .. }) => {
                 self.values(function, values).await
             }
             (
                 Input::Values(values) | Input::Handed(values, _),
-                Signature::Stream { element, fallible, .. },
+                FunctionType::Stream { element, fallible, .. },
             ) => Box::pin(self.stream(function, values, (element, *fallible))).await,
-            (Input::Request(request), Signature::Http(preview)) => {
+            (Input::Request(request), FunctionType::Http(preview)) => {
                 Box::pin(self.respond(function, *request, *preview)).await
             }
             (_, _) => {

@@ -41,7 +41,7 @@ pub struct Declared {
 pub struct GuestFunction {
     pub(super) name: FunctionName,
     pub(super) index: ComponentExportIndex,
-    pub(super) signature: Signature,
+    pub(super) signature: FunctionType,
     pub(super) handles: Handles,
     /// How long its calls usually compute.
     pub(super) pace: Pace,
@@ -63,7 +63,7 @@ impl GuestFunction {
     }
 
     /// Its signature.
-    pub fn signature(&self) -> &Signature {
+    pub fn signature(&self) -> &FunctionType {
         &self.signature
     }
 
@@ -75,7 +75,7 @@ impl GuestFunction {
 
 /// A function's signature.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Signature {
+pub enum FunctionType {
     /// Named tensors, as handles: `hospes:plugin/inference`.
     Tensors,
     /// WIT values.
@@ -86,25 +86,29 @@ pub enum Signature {
     Http(Preview),
 }
 
-impl Signature {
+impl FunctionType {
     /// The type of a call's response: for a `result`, its `ok` payload. `None` for tensors and for functions without a result.
     pub fn answer(&self) -> Option<&Type> {
         match self {
-            Signature::Tensors
-            | Signature::Stream { .. }
-            | Signature::Http(_)
-            | Signature::Values { result: None, .. } => None,
-            Signature::Values { result: Some(Type::Result { ok, .. }), .. } => ok.as_deref(),
-            Signature::Values { result: Some(other), .. } => Some(other),
+            FunctionType::Tensors
+            | FunctionType::Stream { .. }
+            | FunctionType::Http(_)
+            | FunctionType::Values { result: None, .. } => None,
+            FunctionType::Values { result: Some(Type::Result { ok, .. }), .. } => ok.as_deref(),
+            FunctionType::Values { result: Some(other), .. } => Some(other),
         }
     }
 
     /// The type of a call's error.
     pub fn refusal(&self) -> Option<&Type> {
         match self {
-            Signature::Values { result: Some(Type::Result { err, .. }), .. } => err.as_deref(),
-            Signature::Tensors | Signature::Stream { fallible: true, .. } => Some(&Type::String),
-            Signature::Stream { .. } | Signature::Http(_) | Signature::Values { .. } => None,
+            FunctionType::Values { result: Some(Type::Result { err, .. }), .. } => err.as_deref(),
+            FunctionType::Tensors | FunctionType::Stream { fallible: true, .. } => {
+                Some(&Type::String)
+            }
+            FunctionType::Stream { .. } | FunctionType::Http(_) | FunctionType::Values { .. } => {
+                None
+            }
         }
     }
 }
@@ -155,12 +159,12 @@ pub(super) fn function(
     };
     let (signature, handles) = if let Some(preview) = Preview::of_export(&declared.export) {
         check_handler(&ty, preview).map_err(|what| unsupported(what.into()))?;
-        (Signature::Http(preview), Handles::default())
+        (FunctionType::Http(preview), Handles::default())
     } else if ty.async_() {
         stream(&ty, resources, pool).map_err(unsupported)?
     } else if declared.export == INFERENCE_EXPORT {
         check_inference(engine, &ty).map_err(|what| unsupported(what.into()))?;
-        (Signature::Tensors, Handles::default())
+        (FunctionType::Tensors, Handles::default())
     } else {
         values(&ty, resources, pool).map_err(unsupported)?
     };
@@ -202,13 +206,13 @@ fn values(
     ty: &ComponentFunc,
     resources: &Resources,
     pool: &mut Pool,
-) -> Result<(Signature, Handles), Refused> {
+) -> Result<(FunctionType, Handles), Refused> {
     let mut reader = TypeReader::of_params(resources, pool);
     let params = reader.params(ty.params())?;
     let mut results = ty.results();
     let result = results.next().map(|ty| reader.result(&ty)).transpose()?;
     match results.next() {
-        None => Ok((Signature::Values { params, result }, reader.handles())),
+        None => Ok((FunctionType::Values { params, result }, reader.handles())),
         Some(_) => Err("several results".into()),
     }
 }
@@ -217,7 +221,7 @@ fn stream(
     ty: &ComponentFunc,
     resources: &Resources,
     pool: &mut Pool,
-) -> Result<(Signature, Handles), Refused> {
+) -> Result<(FunctionType, Handles), Refused> {
     const ANSWER: &str =
         "an `async` function that returns neither `stream<T>` nor `result<stream<T>, string>`";
     let mut reader = TypeReader::of_params(resources, pool);
@@ -236,5 +240,5 @@ fn stream(
     if element != Type::U8 && !SIZES.contains(&canonical::size(&element)) {
         return Err("a stream whose elements are larger than 64 bytes".into());
     }
-    Ok((Signature::Stream { params, element, fallible }, reader.handles()))
+    Ok((FunctionType::Stream { params, element, fallible }, reader.handles()))
 }

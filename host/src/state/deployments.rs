@@ -34,7 +34,7 @@ pub use withdrawn::Release;
 use crate::bundle::Manifest;
 use crate::id::{Digest, FunctionName, ModelName, Party};
 use crate::inference::ModelSignature;
-use crate::sandbox::{CallLimits, Entry, Graphs, Guest, GuestFunction, Signature};
+use crate::sandbox::{CallLimits, Entry, FunctionType, Graphs, Guest, GuestFunction};
 use crate::stop::Stop;
 use crate::telemetry::Allowance;
 
@@ -131,13 +131,13 @@ impl Deployment {
     /// The function from named tensors to named tensors, if it has one.
     pub fn tensor_function(&self) -> Option<&GuestFunction> {
         let mut functions = self.functions().iter();
-        functions.find(|function| *function.signature() == Signature::Tensors)
+        functions.find(|function| *function.signature() == FunctionType::Tensors)
     }
 
     /// The HTTP handler, if it has one.
     pub fn handler(&self) -> Option<&GuestFunction> {
         let mut functions = self.functions().iter();
-        functions.find(|function| matches!(function.signature(), Signature::Http(_)))
+        functions.find(|function| matches!(function.signature(), FunctionType::Http(_)))
     }
 
     /// Ends its running calls.

@@ -17,10 +17,12 @@ use rpds::RedBlackTreeSetSync;
 pub use own::{Own, Replacement, Stand};
 pub use pages::{Pages, Stamp};
 
-use crate::agreement::{AgreementError, Clauses, Permission, SignedOffer, Wider, parent_rules};
+use crate::agreement::{
+    AgreementError, Clauses, Permission, SignedOffer, Wider, controls_of, parent_rules,
+};
 use crate::controls::ControlError;
 use crate::id::{AccountName, Digest, FunctionName, ModelName, Party};
-use crate::sandbox::Signature;
+use crate::sandbox::FunctionType;
 use crate::state::Shared;
 use crate::state::accounts::{Caller, Cause};
 use crate::state::agreements::{Agreements, AgreementsError};
@@ -483,17 +485,17 @@ fn check_function(live: &Deployment, permission: &Permission) -> Result<(), Mark
     let Some(found) = live.functions().iter().find(|live| *live.name() == function) else {
         return Err(MarketError::NoFunction { model, function });
     };
-    let controls = permission.controls();
+    let controls = controls_of(permission);
     let answer = match found.signature() {
-        Signature::Stream { element, .. } => Some(element),
-        Signature::Http(_) if !controls.is_open() => {
+        FunctionType::Stream { element, .. } => Some(element),
+        FunctionType::Http(_) if !controls.is_open() => {
             let place = "the response of an HTTP handler".to_owned();
             let source = ControlError::CarriesAnything { place };
             return Err(MarketError::Uncontrolled { model, function, source });
         }
-        signature @ (Signature::Tensors | Signature::Values { .. } | Signature::Http(_)) => {
-            signature.answer()
-        }
+        signature @ (FunctionType::Tensors
+        | FunctionType::Values { .. }
+        | FunctionType::Http(_)) => signature.answer(),
     };
     match answer {
         Some(answer) if !controls.is_open() => controls

@@ -9,7 +9,7 @@ use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use hospes::agreement::registry::{Operand, Operator, Registry, TERMS, Term, read_by};
+use hospes::agreement::registry::{Operand, Operator, RegistryVersion, TERMS, Term, read_by};
 use hospes::clock::{Clock, ManualClock};
 use system_tests::TestHost;
 use tempfile::TempDir;
@@ -35,7 +35,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [folder, time, key, agreement] = &arguments[..] else { panic!("four arguments") };
     assert!(read_by(later()).is_ok(), "the registry is set before its first use");
-    assert_eq!(Registry::newest().number(), 2);
+    assert_eq!(RegistryVersion::newest().number(), 2);
     assert_eq!(Operand::Function.term().phrase(Operator::Eq), Some(CORRECTED));
     let data = TempDir::new().expect("a folder");
     let (there, here) = (PathBuf::from(folder).join("data"), data.path().join("data"));

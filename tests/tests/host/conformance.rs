@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use hospes::admission::{Ledger, Spent, Want};
-use hospes::agreement::registry::{Class, Place, TERMS};
+use hospes::agreement::registry::{Class, TERMS, TermPlace};
 use hospes::agreement::{
     Agreement, CallFacts, Clauses, InputFacts, Offer, Permission, Proposal, SignedAgreement,
     SignedOffer, Target, Terms, Versions,
@@ -53,7 +53,7 @@ fn every_term_has_its_cases() {
         }
         assert!(has(&permit), "permit/{short}-… is missing");
         // A mere promise is never a reason to deny.
-        let denies = term.class != Class::Record && term.place != Place::Data;
+        let denies = term.class != Class::Record && term.place != TermPlace::Data;
         assert_eq!(has(&deny), denies, "deny/{short}-…");
     }
 }

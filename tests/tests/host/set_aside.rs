@@ -1,6 +1,6 @@
 //! Unreadable records: each is set aside with its reason, and everything else keeps working.
 
-use hospes::agreement::Registry;
+use hospes::agreement::RegistryVersion;
 use hospes::agreement::events::{Actor, Change, Reason};
 use hospes::dsse::Envelope;
 use hospes::id::Digest;
@@ -16,7 +16,7 @@ const AGREEMENT: &str = "application/vnd.hospes.agreement.v1+json";
 fn of_the_future(envelope: &[u8], key: &PartyKey) -> Vec<u8> {
     let envelope = Envelope::parse(envelope).expect("an envelope");
     let payload = String::from_utf8(envelope.payload().to_vec()).expect("text");
-    let known = Registry::newest().digest().to_string();
+    let known = RegistryVersion::newest().digest().to_string();
     let changed = payload.replace(&known, &Digest::of(b"registry 2").to_string());
     assert_ne!(changed, payload);
     Envelope::sign(AGREEMENT, changed.into_bytes(), key).expect("small").to_bytes()

@@ -21,7 +21,7 @@ const REMEMBERED_MIN: usize = 64;
 /// Costs may have any unit, such as nanoseconds, but all must have the same.
 #[derive(Debug)]
 pub struct Turns<K, W> {
-    accounts: ById<K, Account<W>>,
+    accounts: ById<K, QueuedAccount<W>>,
     /// The waiting accounts in order of time. Accounts with equal times are in the order in which they began to wait.
     order: BTreeSet<(u128, u64, K)>,
     weights: ById<K, NonZeroU32>,
@@ -35,7 +35,7 @@ pub struct Turns<K, W> {
 }
 
 #[derive(Debug)]
-struct Account<W> {
+struct QueuedAccount<W> {
     time: u128,
     weight: NonZeroU32,
     /// The number of the arrival with which it began to wait.
@@ -186,14 +186,14 @@ impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
     }
 
     fn account<'a>(
-        accounts: &'a mut ById<K, Account<W>>,
+        accounts: &'a mut ById<K, QueuedAccount<W>>,
         weights: &ById<K, NonZeroU32>,
         now: u128,
         key: &K,
-    ) -> &'a mut Account<W> {
+    ) -> &'a mut QueuedAccount<W> {
         if !accounts.contains_key(key) {
             let weight = weights.get(key).copied().unwrap_or(NonZeroU32::MIN);
-            let account = Account { time: now, weight, since: 0, line: VecDeque::new() };
+            let account = QueuedAccount { time: now, weight, since: 0, line: VecDeque::new() };
             accounts.insert(key.clone(), account);
         }
         accounts.get_mut(key).expect("invariant: it has just been made")

@@ -10,7 +10,7 @@ use std::fmt;
 use jiff::Timestamp;
 use semver::Version;
 
-use crate::registry::Registry;
+use crate::registry::RegistryVersion;
 use crate::{
     AUDIENCE_MAX, AgreementError, DEPTH_MAX, OBLIGATIONS_MAX, PERMISSIONS_MAX, PROHIBITIONS_MAX,
 };
@@ -70,7 +70,7 @@ pub(crate) struct Policy {
     pub uid: uuid::Uuid,
     pub assigner: Party,
     /// The registry version of its clauses.
-    pub registry: Registry,
+    pub registry: RegistryVersion,
     pub clauses: Clauses,
 }
 
@@ -197,7 +197,8 @@ impl Offer {
     ) -> Result<Self, AgreementError> {
         audience.sort_by_key(ToString::to_string);
         audience.dedup();
-        let policy = Policy { uid: new_uid()?, assigner, registry: Registry::newest(), clauses };
+        let policy =
+            Policy { uid: new_uid()?, assigner, registry: RegistryVersion::newest(), clauses };
         let offer = Self { policy, audience };
         offer.check()?;
         Ok(offer)
@@ -248,7 +249,7 @@ impl Request {
         assignee: Party,
         now: Timestamp,
     ) -> Result<Self, AgreementError> {
-        let (assigner, registry) = (*offer.offer().assigner(), Registry::newest());
+        let (assigner, registry) = (*offer.offer().assigner(), RegistryVersion::newest());
         let policy = Policy { uid: new_uid()?, assigner, registry, clauses };
         let request = Self { policy, offer: *offer.id(), assignee, issued: micros(now) };
         request.check()?;

@@ -379,14 +379,6 @@ impl Limits {
     }
 }
 
-impl limits::Rate {
-    /// Microseconds until one call is refilled, rounded up.
-    fn each(self) -> i64 {
-        let period = u64::try_from(self.period.as_micros()).unwrap_or(u64::MAX);
-        i64::try_from(period.div_ceil(self.burst.max(1))).unwrap_or(i64::MAX)
-    }
-}
-
 fn later(at: Timestamp, span: Duration) -> Timestamp {
     at.checked_add(span).unwrap_or(Timestamp::MAX)
 }

@@ -19,7 +19,7 @@ use hospes_core::dsse::DsseError;
 use hospes_core::id::{Digest, Party};
 use hospes_core::key::SignatureError;
 
-pub use decide::compiled::{Bounds, Rule, TensorLimits, Terms};
+pub use decide::compiled::{CallBounds, Rule, TensorLimits, Terms, controls_of};
 pub use decide::evaluate::{CallFacts, InputFacts, RuleSet};
 pub use decide::narrow::{Wider, parent_rules};
 pub use decide::report::{
@@ -29,13 +29,13 @@ pub use document::clause::{
     Asset, Ban, Constraint, Obligation, Permission, Price, Prohibition, Unit,
 };
 pub use document::codec::{Proposal, SignedAgreement, SignedOffer, SignedRequest};
-pub use document::value::{DailyWindow, Micros, Span, Value, is_iri};
+pub use document::value::{DailyWindow, Micros, RightOperand, Span, is_iri};
 pub use document::{Agreement, Clauses, Offer, OnSuspend, Request, Role, Target, Versions};
 pub use process::mandate::{Mandate, SignedMandate};
 pub use process::statement::{Signed, Statement, StatementError};
 pub use process::succession::{Cause, SignedSuccession, Succession};
 pub use process::{events, negotiation};
-pub use registry::{Operand, Registry, profile};
+pub use registry::{Operand, RegistryVersion, profile};
 pub use words::phrase::PhraseError;
 pub use words::render::{
     Line, lines, offer_lines, render, render_offer, render_request, sentence, span,

@@ -20,7 +20,7 @@ use serde::Serialize;
 pub use actions::ACTIONS;
 pub use symbols::SYMBOLS;
 pub use terms::TERMS;
-pub use versions::Registry;
+pub use versions::RegistryVersion;
 
 static OTHER_TERMS: OnceLock<&'static [Term]> = OnceLock::new();
 
@@ -163,7 +163,7 @@ pub enum Units {
 
 /// Where a term may occur in a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum TermPlace {
     /// A refinement of the action `odrl:execute`: the host narrows the execution.
     Action,
     /// A constraint of a permission: if it fails, the call does not begin, or ends.
@@ -223,7 +223,7 @@ pub struct Term {
     pub operand: Operand,
     /// The name in documents: plain for ODRL's own, `hospes:` for the profile's.
     pub name: &'static str,
-    pub place: Place,
+    pub place: TermPlace,
     /// The permitted operators with their phrases; `{}` is the value.
     pub forms: &'static [(Operator, &'static str)],
     pub datatype: Datatype,
@@ -261,16 +261,16 @@ impl Term {
     }
 }
 
-impl Place {
+impl TermPlace {
     /// Where, for people.
     pub const fn name(self) -> &'static str {
         match self {
-            Place::Action => "refinement of `odrl:execute`",
-            Place::Permission => "constraint of a permission",
-            Place::Rule => "constraint of a permission or prohibition",
-            Place::Target => "refinement of the target",
-            Place::Price => "refinement of `odrl:compensate`",
-            Place::Data => "constraint of a prohibition on data",
+            TermPlace::Action => "refinement of `odrl:execute`",
+            TermPlace::Permission => "constraint of a permission",
+            TermPlace::Rule => "constraint of a permission or prohibition",
+            TermPlace::Target => "refinement of the target",
+            TermPlace::Price => "refinement of `odrl:compensate`",
+            TermPlace::Data => "constraint of a prohibition on data",
         }
     }
 }

@@ -129,7 +129,7 @@ fn the_document_is_odrl_in_canonical_json() {
         r#""uid":"urn:uuid:00000000-0000-0000-0000-000000000002"}"#,
     )
     .replace("OFFER", &offer().id().to_string())
-    .replace("REGISTRY", &Registry::newest().digest().to_string())
+    .replace("REGISTRY", &RegistryVersion::newest().digest().to_string())
     .replace("BUNDLE", &Digest::of(b"bundle").to_string())
     .replace("did:key:z6Mkj3PUd1WjvaDhNZhhhXQdz5UnZXmS7ehtx8bsPpD47kKc", &consumer().party().to_string())
     .replace("did:key:z6MkonAu7bPfLMqBKTHJqnztedj73amSUiRNSQxk1KeACMsD", &publisher().party().to_string());
@@ -383,7 +383,7 @@ fn an_offer_is_signed_by_its_assigner_alone() {
 fn an_offer_is_accepted_whole_or_not_at_all() {
     agreement().matches(&offer()).expect("as offered");
     let mut more = agreement();
-    more.policy.clauses.permissions[0].constraints[0].value = Value::Integer(1001);
+    more.policy.clauses.permissions[0].constraints[0].value = RightOperand::Integer(1001);
     let refused = more.matches(&offer());
     assert!(matches!(refused, Err(AgreementError::NotAsOffered { pointer: "/permission" })));
     let mut other = agreement();
@@ -434,7 +434,7 @@ fn limits_of_a_document() {
         SignedOffer::sign(offer_of(vec![longest; 64]).expect("64 are allowed"), &publisher());
     assert!(SignedOffer::parse(&offer.expect("it fits").to_bytes()).is_ok());
     let mut large = full_spec();
-    large.constraints[0].value = Value::Integer(INTEGER_MAX + 1);
+    large.constraints[0].value = RightOperand::Integer(INTEGER_MAX + 1);
     let refused = offer_of(vec![large]);
     assert!(matches!(refused, Err(AgreementError::Malformed { pointer, .. })
         if pointer == "/permission/0/constraint/0/rightOperand"));
@@ -474,7 +474,7 @@ fn a_permission_that_never_allows_anything_is_refused() {
     );
     offer_of(vec![moment]).expect("one moment is not none");
     let mut never = full_spec();
-    never.constraints[0].value = Value::Integer(0);
+    never.constraints[0].value = RightOperand::Integer(0);
     assert!(matches!(
         offer_of(vec![never]),
         Err(AgreementError::Malformed { pointer, .. }) if pointer == "/permission/0/constraint/0/rightOperand"

@@ -50,7 +50,7 @@ pub use project::{PROJECT_BYTES_MAX, PROJECT_FILE, Project, ProjectError};
 pub use registry::{Registry, RegistryError};
 pub use shape::{NESTING_MAX, Shape, ShapeError};
 pub use sign::{SignError, sign, sign_to_file};
-pub use signature::{PAYLOAD_TYPE, Part, SignatureError};
+pub use signature::{BundlePart, PAYLOAD_TYPE, SignatureSectionError};
 pub use verify::{BundleError, VerifiedBundle, verify};
 pub use wit::WitError;
 

@@ -47,13 +47,13 @@ pub struct Registry {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Index {
-    models: Vec<Place>,
+    models: Vec<WeightsPlace>,
 }
 
 /// Weights that are stored apart from their bundle.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Place {
+struct WeightsPlace {
     /// Their offset in the bundle.
     offset: usize,
     bytes: usize,
@@ -92,7 +92,8 @@ impl Registry {
             keep(&self.models.join(spec.sha256.hex()), &[weights])?;
             rest.push(&bytes[end..range.start]);
             end = range.end;
-            let place = Place { offset: range.start, bytes: range.len(), sha256: spec.sha256 };
+            let place =
+                WeightsPlace { offset: range.start, bytes: range.len(), sha256: spec.sha256 };
             index.models.push(place);
         }
         rest.push(&bytes[end..]);
@@ -214,7 +215,7 @@ impl Registry {
 
     /// The path of damaged weights; `None` if all match their digests.
     fn culprit(&self, bytes: &[u8], index: &Index) -> Option<PathBuf> {
-        let changed = |place: &&Place| {
+        let changed = |place: &&WeightsPlace| {
             let weights = bytes.get(place.offset..).and_then(|rest| rest.get(..place.bytes));
             weights.is_none_or(|weights| Digest::of(weights) != place.sha256)
         };

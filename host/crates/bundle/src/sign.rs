@@ -10,7 +10,7 @@ use super::BundleLimits;
 use super::layout::{Layout, LayoutError, MANIFEST_SECTION, SIGNATURE_SECTION};
 use super::manifest::ManifestError;
 use super::pack::write_small_section;
-use super::signature::{self, Statement};
+use super::signature::{self, SignedDigests};
 use super::verify::{BundleError, check};
 use hospes_core::dsse::DsseError;
 use hospes_core::id::{Digest, Hasher};
@@ -93,7 +93,7 @@ impl<'a> Signed<'a> {
         for piece in [component, &manifest, models] {
             hasher.update(piece);
         }
-        let statement = Statement {
+        let statement = SignedDigests {
             component: checked.component,
             manifest: Digest::of(&json),
             models: checked.models,

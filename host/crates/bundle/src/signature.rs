@@ -18,7 +18,7 @@ pub const PAYLOAD_TYPE: &str = "application/vnd.hospes.bundle+json";
 
 /// Why a signature section was rejected.
 #[derive(Debug, thiserror::Error)]
-pub enum SignatureError {
+pub enum SignatureSectionError {
     #[error("the envelope is refused")]
     Envelope(#[from] DsseError),
     #[error("the payload has type `{found}`, not `{PAYLOAD_TYPE}`: it is not a bundle's signature")]
@@ -35,7 +35,7 @@ pub enum SignatureError {
 
 /// A part of a bundle, for error messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
+pub enum BundlePart {
     Component,
     Manifest,
     /// The weights of one model.
@@ -46,14 +46,14 @@ pub enum Part {
     Headers,
 }
 
-impl fmt::Display for Part {
+impl fmt::Display for BundlePart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Part::Component => f.write_str("the code (its component)"),
-            Part::Manifest => f.write_str("the manifest"),
-            Part::Weights(model) => write!(f, "the weights of model `{model}`"),
-            Part::Models => f.write_str("the list of models"),
-            Part::Headers => f.write_str("a section header"),
+            BundlePart::Component => f.write_str("the code (its component)"),
+            BundlePart::Manifest => f.write_str("the manifest"),
+            BundlePart::Weights(model) => write!(f, "the weights of model `{model}`"),
+            BundlePart::Models => f.write_str("the list of models"),
+            BundlePart::Headers => f.write_str("a section header"),
         }
     }
 }
@@ -61,7 +61,7 @@ impl fmt::Display for Part {
 /// The signed statement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Statement {
+pub(super) struct SignedDigests {
     /// The digest of the component: everything before the manifest's section.
     pub component: Digest,
     /// The digest of the manifest's JSON.
@@ -81,7 +81,7 @@ pub(super) struct ModelDigest {
 
 /// The actual digests of a bundle.
 pub(super) struct Measured {
-    pub statement: Statement,
+    pub statement: SignedDigests,
     /// The digest of the whole file, including the signature.
     pub file: Digest,
 }
@@ -96,7 +96,7 @@ impl Measured {
             name: name.clone(),
             sha256: Digest::of(&bytes[section.payload.clone()]),
         });
-        let statement = Statement {
+        let statement = SignedDigests {
             component: Digest::of(&bytes[layout.code.clone()]),
             manifest: Digest::of(&bytes[layout.manifest.payload.clone()]),
             models: models.collect(),
@@ -106,23 +106,23 @@ impl Measured {
     }
 }
 
-impl Statement {
+impl SignedDigests {
     /// The first part that differs from what was signed; `None` if every byte is the same.
-    pub(super) fn first_change(&self, found: &Self) -> Option<Part> {
+    pub(super) fn first_change(&self, found: &Self) -> Option<BundlePart> {
         if self.component != found.component {
-            return Some(Part::Component);
+            return Some(BundlePart::Component);
         }
         if self.manifest != found.manifest {
-            return Some(Part::Manifest);
+            return Some(BundlePart::Manifest);
         }
         if !self.models.iter().map(|m| &m.name).eq(found.models.iter().map(|m| &m.name)) {
-            return Some(Part::Models);
+            return Some(BundlePart::Models);
         }
         let mut models = self.models.iter().zip(&found.models);
         if let Some((signed, _)) = models.find(|(signed, found)| signed.sha256 != found.sha256) {
-            return Some(Part::Weights(signed.name.clone()));
+            return Some(BundlePart::Weights(signed.name.clone()));
         }
-        (self.sha256 != found.sha256).then_some(Part::Headers)
+        (self.sha256 != found.sha256).then_some(BundlePart::Headers)
     }
 
     fn to_bytes(&self) -> Vec<u8> {
@@ -132,28 +132,28 @@ impl Statement {
 }
 
 /// The payload of the signature section.
-pub(super) fn seal(statement: &Statement, key: &PartyKey) -> Result<Vec<u8>, DsseError> {
+pub(super) fn seal(statement: &SignedDigests, key: &PartyKey) -> Result<Vec<u8>, DsseError> {
     Ok(Envelope::sign(PAYLOAD_TYPE, statement.to_bytes(), key)?.to_bytes())
 }
 
 /// Parses a signature section, verifies the signature, and returns signer and digests. Others check whether the signer may sign this bundle,
 /// and whether the bundle matches the digests.
-pub(super) fn open(section: &[u8]) -> Result<(Party, Statement), SignatureError> {
+pub(super) fn open(section: &[u8]) -> Result<(Party, SignedDigests), SignatureSectionError> {
     let envelope = Envelope::parse(section)?;
     if envelope.payload_type() != PAYLOAD_TYPE {
-        return Err(SignatureError::PayloadType { found: shown(envelope.payload_type()) });
+        return Err(SignatureSectionError::PayloadType { found: shown(envelope.payload_type()) });
     }
     let signers: Vec<Party> = envelope.signers().collect();
     let [signer] = signers[..] else {
-        return Err(SignatureError::Signers { count: signers.len() });
+        return Err(SignatureSectionError::Signers { count: signers.len() });
     };
     envelope.signers_are(&[signer])?;
-    let statement: Statement =
-        serde_json::from_slice(envelope.payload()).map_err(SignatureError::Payload)?;
+    let statement: SignedDigests =
+        serde_json::from_slice(envelope.payload()).map_err(SignatureSectionError::Payload)?;
     let canonical = statement.to_bytes();
     if canonical != envelope.payload() {
         let offset = first_difference(&canonical, envelope.payload());
-        return Err(SignatureError::NotCanonical { offset });
+        return Err(SignatureSectionError::NotCanonical { offset });
     }
     Ok((signer, statement))
 }

@@ -11,7 +11,7 @@ use super::contents::{self, ContentsError};
 use super::layout::{Layout, LayoutError};
 use super::manifest::{Manifest, ManifestError, ModelSpec};
 use super::shape::{Shape, ShapeError};
-use super::signature::{self, Measured, ModelDigest, Part, SignatureError};
+use super::signature::{self, BundlePart, Measured, ModelDigest, SignatureSectionError};
 use hospes_core::id::{Digest, Party};
 
 /// Why a bundle was rejected, by stage.
@@ -22,11 +22,11 @@ pub enum BundleError {
     #[error("the bundle is not signed: sign it with `hospes sign`")]
     Unsigned,
     #[error("the bundle's signature is refused: sign the bundle again")]
-    Signature(#[from] SignatureError),
+    Signature(#[from] SignatureSectionError),
     #[error(
         "{part} changed after the bundle was signed: get the bundle again, or build and sign it again"
     )]
-    Changed { part: Part },
+    Changed { part: BundlePart },
     #[error("the bundle's manifest is refused")]
     Manifest(#[from] ManifestError),
     #[error(

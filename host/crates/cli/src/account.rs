@@ -22,7 +22,7 @@ use hospes_wire::operations::{self, OpenedAccount};
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes account new acme --data ./data\n\n  \
     Opening it again makes another API key for the same account and key pair.")]
-pub struct Account {
+pub struct AccountCommand {
     #[command(subcommand)]
     action: Action,
 }
@@ -99,7 +99,7 @@ fn keys_page(own: &OwnAccount) -> String {
     }
 }
 
-impl Account {
+impl AccountCommand {
     pub(crate) fn run(self, context: &Context) -> Result<Answer, Failure> {
         match self.action {
             Action::New(new) => new.run(context),
@@ -160,14 +160,14 @@ pub struct Wanted<'a> {
 ///
 /// # Errors
 /// If the host refuses, or opened another.
-pub fn open(client: &Client, wanted: Wanted<'_>) -> Result<home::Account, Failure> {
+pub fn open(client: &Client, wanted: Wanted<'_>) -> Result<home::SavedAccount, Failure> {
     let Wanted { name, key, party, key_name } = wanted;
     let post = Post::json(&operations::OpenAccount { name: name.clone(), party, key_name });
     let (_, opened): (_, OpenedAccount) = client.post("/accounts", post)?.document()?;
     if opened.name != *name || opened.party != party {
         return Err(Failure::new("the host opened a different account from the one requested"));
     }
-    Ok(home::Account {
+    Ok(home::SavedAccount {
         name: opened.name,
         key: key.clone(),
         party,

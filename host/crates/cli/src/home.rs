@@ -28,7 +28,7 @@ pub struct Home(Option<PathBuf>);
 /// An account on a host, as stored in its file.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Account {
+pub struct SavedAccount {
     pub name: AccountName,
     /// The key in this home that signs for the account.
     pub key: AccountName,
@@ -147,7 +147,7 @@ impl Home {
     ///
     /// # Errors
     /// If the file cannot be read, others may read it, or it is not an account.
-    pub fn account(&self, name: &AccountName) -> Result<Option<Account>, Failure> {
+    pub fn account(&self, name: &AccountName) -> Result<Option<SavedAccount>, Failure> {
         let path = self.account_path(name)?;
         let file = match File::open(&path) {
             Ok(file) => file,
@@ -175,7 +175,7 @@ impl Home {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn keep_account(&self, account: &Account) -> Result<PathBuf, Failure> {
+    pub fn keep_account(&self, account: &SavedAccount) -> Result<PathBuf, Failure> {
         let directory = self.root()?.join("accounts");
         private_directory(&directory)?;
         let path = self.account_path(&account.name)?;
@@ -224,7 +224,7 @@ impl Identity {
     ///
     /// # Errors
     /// If it was not opened from this home.
-    pub fn account(&self) -> Result<Account, Failure> {
+    pub fn account(&self) -> Result<SavedAccount, Failure> {
         self.home.account(&self.name)?.ok_or_else(|| {
             Failure::new(format!("`{}` has no account on the host", self.name))
                 .fix(format!("open it with `hospes account new {} --data DIR`", self.name))
@@ -294,7 +294,7 @@ mod tests {
         assert!(
             me.account().is_err_and(|failure| failure.to_string().contains("account new acme"))
         );
-        let account = Account {
+        let account = SavedAccount {
             name: name("acme"),
             key: name("laptop"),
             former: Vec::new(),

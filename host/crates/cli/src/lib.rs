@@ -108,7 +108,7 @@ pub enum Command {
     #[command(display_order = 50)]
     Keys(keys::Keys),
     #[command(display_order = 60)]
-    Account(account::Account),
+    Account(account::AccountCommand),
     #[command(display_order = 70)]
     Admin(admin::Admin),
     #[command(display_order = 100)]

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::failure::Failure;
 use super::screen::{Answer, table};
 use hospes_agreement::registry::TERMS;
-use hospes_agreement::{PROFILE, Registry, profile};
+use hospes_agreement::{PROFILE, RegistryVersion, profile};
 
 /// Show the terms that offers and agreements can use.
 ///
@@ -40,7 +40,7 @@ impl Profile {
     pub fn run(self) -> Result<Answer, Failure> {
         Ok(match self.action {
             Action::Terms => terms(),
-            Action::Registry => Answer::Bytes(Registry::newest().text().into_bytes()),
+            Action::Registry => Answer::Bytes(RegistryVersion::newest().text().into_bytes()),
             Action::Wording => Answer::Bytes(profile::wording().into_bytes()),
             Action::Schema => Answer::Bytes(profile::schema().into_bytes()),
             Action::Tables => Answer::Bytes(profile::tables().into_bytes()),
@@ -49,7 +49,7 @@ impl Profile {
 }
 
 fn terms() -> Answer {
-    let registry = Registry::newest();
+    let registry = RegistryVersion::newest();
     let rows: Vec<_> = TERMS
         .iter()
         .map(|term| {

@@ -35,7 +35,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub use error::{Place, ValueError};
+pub use error::{BodyPlace, ValueError};
 
 use crate::tensor::Tensor;
 

@@ -39,7 +39,7 @@ pub struct TrialTime {
 }
 
 /// One model's part of that time.
-struct Part {
+struct ModelTime {
     until: Instant,
     /// Whether it is the full limit for one model.
     is_whole: bool,
@@ -56,9 +56,9 @@ impl TrialTime {
         self.until
     }
 
-    fn of_one(&self) -> Part {
+    fn of_one(&self) -> ModelTime {
         let whole = Instant::now() + self.each;
-        Part { until: whole.min(self.until), is_whole: whole <= self.until }
+        ModelTime { until: whole.min(self.until), is_whole: whole <= self.until }
     }
 }
 

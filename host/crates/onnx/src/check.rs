@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::facts::{ModelFacts, OperatorCount};
-use super::field::{Field, Fields, Value, peek};
+use super::field::{Field, FieldValue, Fields, peek};
 use super::functions::{self, Body};
 use super::limits::{
     DENSE_BYTES_MAX, DEPTH_MAX, ELEMENTS_MAX, INITIALISED_INPUTS_MAX, Limit, MODEL_BYTES_MAX,
@@ -131,9 +131,9 @@ impl<'m> Walk<'m> {
             let field = field?;
             look(&field)?;
             match field.value {
-                Value::Message(kind, bytes) => self.message(kind, bytes)?,
-                Value::Name(_) => self.count(Limit::Names, 1)?,
-                Value::Text(text) => self.count(Limit::TextBytes, text.len() as u64)?,
+                FieldValue::Message(kind, bytes) => self.message(kind, bytes)?,
+                FieldValue::Name(_) => self.count(Limit::Names, 1)?,
+                FieldValue::Text(text) => self.count(Limit::TextBytes, text.len() as u64)?,
                 _ => {}
             }
         }
@@ -155,8 +155,8 @@ impl<'m> Walk<'m> {
         let mut has_graph = false;
         self.fields(Kind::Model, bytes, |field| {
             match field.value {
-                Value::Message(Kind::Graph, _) => has_graph = true,
-                Value::Message(Kind::Entry, entry) => {
+                FieldValue::Message(Kind::Graph, _) => has_graph = true,
+                FieldValue::Message(Kind::Entry, entry) => {
                     let key = peek(Kind::Entry, entry, 1).unwrap_or_default();
                     if SETTINGS.contains(&key) {
                         return Err(Problem::Setting { key: quoted(key) }.into());
@@ -174,10 +174,10 @@ impl<'m> Walk<'m> {
         let (mut unranked, mut initialisers, mut inputs) = (Vec::new(), Vec::new(), Vec::new());
         self.fields(Kind::Graph, bytes, |field| {
             match (field.number, field.value) {
-                (5, Value::Message(_, tensor)) => {
+                (5, FieldValue::Message(_, tensor)) => {
                     initialisers.extend(peek(Kind::Tensor, tensor, 8));
                 }
-                (number @ (11 | 12), Value::Message(_, value)) => {
+                (number @ (11 | 12), FieldValue::Message(_, value)) => {
                     let name = peek(Kind::Value, value, 1);
                     unranked.extend(name.filter(|_| !has_shape(value)));
                     inputs.extend(name.filter(|_| number == 11));
@@ -204,9 +204,9 @@ impl<'m> Walk<'m> {
         let mut function = Operator { domain: "", name: "", overload: "" };
         self.fields(Kind::Function, bytes, |field| {
             match (field.number, field.value) {
-                (1, Value::Name(name)) => function.name = name,
-                (10, Value::Name(name)) => function.domain = domain(name),
-                (13, Value::Name(name)) => function.overload = name,
+                (1, FieldValue::Name(name)) => function.name = name,
+                (10, FieldValue::Name(name)) => function.domain = domain(name),
+                (13, FieldValue::Name(name)) => function.overload = name,
                 _ => {}
             }
             Ok(())
@@ -223,11 +223,11 @@ impl<'m> Walk<'m> {
         let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
         self.fields(Kind::Node, bytes, |field| {
             match (field.number, field.value) {
-                (1, Value::Name(name)) => inputs.push(name),
-                (2, Value::Name(name)) => outputs.push(name),
-                (4, Value::Name(name)) => operator.name = name,
-                (7, Value::Name(name)) => operator.domain = domain(name),
-                (8, Value::Name(name)) => operator.overload = name,
+                (1, FieldValue::Name(name)) => inputs.push(name),
+                (2, FieldValue::Name(name)) => outputs.push(name),
+                (4, FieldValue::Name(name)) => operator.name = name,
+                (7, FieldValue::Name(name)) => operator.domain = domain(name),
+                (8, FieldValue::Name(name)) => operator.overload = name,
                 _ => {}
             }
             Ok(())
@@ -253,7 +253,7 @@ impl<'m> Walk<'m> {
         }
         self.fields(Kind::Attribute, bytes, |field| match field.value {
             // The system opens a locale's files by its name.
-            Value::Bytes(value) if name == "locale" && !is_locale(value) => {
+            FieldValue::Bytes(value) if name == "locale" && !is_locale(value) => {
                 let value = quoted(&String::from_utf8_lossy(value));
                 Err(Problem::Path { name: "locale", value }.into())
             }
@@ -269,14 +269,14 @@ impl<'m> Walk<'m> {
         self.fields(Kind::Tensor, bytes, |field| {
             match (field.number, field.value) {
                 (1, value) => extend(&mut dims, value)?,
-                (2, Value::Number(number)) => data_type = number,
-                (14, Value::Number(location)) if location != 0 => {
+                (2, FieldValue::Number(number)) => data_type = number,
+                (14, FieldValue::Number(location)) if location != 0 => {
                     return Err(Problem::External { location: location_of(bytes) }.into());
                 }
                 (13, _) => {
                     return Err(Problem::External { location: location_of(bytes) }.into());
                 }
-                (9, Value::Bytes(raw)) => raw_bytes = raw.len() as u64,
+                (9, FieldValue::Bytes(raw)) => raw_bytes = raw.len() as u64,
                 (5, value) => halves += value.count(),
                 (4 | 6 | 7 | 10 | 11, value) => words += value.count(),
                 _ => {}
@@ -312,7 +312,7 @@ impl<'m> Walk<'m> {
     fn tensor_shape(&mut self, bytes: &'m [u8]) -> Result<(), ModelRefused> {
         let mut dims = Vec::new();
         self.fields(Kind::TensorShape, bytes, |field| {
-            if let Value::Message(Kind::Dimension, dimension) = field.value {
+            if let FieldValue::Message(Kind::Dimension, dimension) = field.value {
                 if dims.len() == RANK_MAX {
                     return Err(Problem::Rank.into());
                 }
@@ -328,7 +328,7 @@ impl<'m> Walk<'m> {
 fn fixed_size(dimension: &[u8]) -> Option<i64> {
     let mut fields = Fields::new(Kind::Dimension, dimension).map_while(Result::ok);
     let size = fields.find_map(|field| match field.value {
-        Value::Number(number) => Some(number.cast_signed()),
+        FieldValue::Number(number) => Some(number.cast_signed()),
         _ => None,
     });
     size.filter(|size| *size >= 0)
@@ -339,7 +339,7 @@ fn has_shape(value: &[u8]) -> bool {
     let inner = |kind: Kind, message, number| {
         let mut fields = Fields::new(kind, message).map_while(Result::ok);
         fields.find_map(|field| match field.value {
-            Value::Message(kind, message) if field.number == number => Some((kind, message)),
+            FieldValue::Message(kind, message) if field.number == number => Some((kind, message)),
             _ => None,
         })
     };
@@ -348,7 +348,7 @@ fn has_shape(value: &[u8]) -> bool {
     tensor.and_then(|(kind, tensor)| inner(kind, tensor, 2)).is_some()
 }
 
-fn extend(dims: &mut Vec<i64>, value: Value<'_>) -> Result<(), ModelRefused> {
+fn extend(dims: &mut Vec<i64>, value: FieldValue<'_>) -> Result<(), ModelRefused> {
     for size in value.numbers() {
         if dims.len() == RANK_MAX {
             return Err(Problem::Rank.into());
@@ -385,10 +385,12 @@ fn is_locale(name: &[u8]) -> bool {
 fn location_of(tensor: &[u8]) -> String {
     let entries = Fields::new(Kind::Tensor, tensor).map_while(Result::ok);
     let location = entries.filter(|field| field.number == 13).find_map(|field| match field.value {
-        Value::Message(Kind::Entry, entry) if peek(Kind::Entry, entry, 1) == Some("location") => {
+        FieldValue::Message(Kind::Entry, entry)
+            if peek(Kind::Entry, entry, 1) == Some("location") =>
+        {
             Fields::new(Kind::Entry, entry).map_while(Result::ok).find_map(|field| {
                 match field.value {
-                    Value::Text(value) => Some(value),
+                    FieldValue::Text(value) => Some(value),
                     _ => None,
                 }
             })

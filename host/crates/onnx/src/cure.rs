@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::field::{Fields, Value, peek};
+use super::field::{FieldValue, Fields, peek};
 use super::limits::{DEPTH_MAX, MODEL_BYTES_MAX};
 use super::refused::quoted;
 use super::schema::{Holds, Kind};
@@ -94,12 +94,14 @@ impl Map {
         }
         let mut classes = Vec::new();
         for field in Fields::new(Kind::Node, node).map_while(Result::ok) {
-            let Value::Message(Kind::Attribute, attribute) = field.value else { continue };
+            let FieldValue::Message(Kind::Attribute, attribute) = field.value else { continue };
             for field in Fields::new(Kind::Attribute, attribute).map_while(Result::ok) {
                 match (field.number, field.value) {
                     (8, numbers) => classes
                         .extend(numbers.numbers().map(|number| number.cast_signed().to_string())),
-                    (9, Value::Bytes(text)) => classes.push(quoted(&String::from_utf8_lossy(text))),
+                    (9, FieldValue::Bytes(text)) => {
+                        classes.push(quoted(&String::from_utf8_lossy(text)))
+                    }
                     _ => {}
                 }
             }

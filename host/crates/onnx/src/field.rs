@@ -11,17 +11,17 @@ pub const NAME_BYTES_MAX: usize = 4096;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Field<'m> {
     pub(super) number: u32,
-    pub(super) value: Value<'m>,
+    pub(super) value: FieldValue<'m>,
 }
 
 /// The content of a field.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Value<'m> {
+pub(super) enum FieldValue<'m> {
     Name(&'m str),
     Text(&'m str),
     Bytes(&'m [u8]),
     Number(u64),
-    /// Packed numbers. A single unpacked number is [`Value::Number`].
+    /// Packed numbers. A single unpacked number is [`FieldValue::Number`].
     Numbers(&'m [u8]),
     /// This many numbers of fixed width.
     Fixed(u64),
@@ -56,21 +56,21 @@ impl<'m> Fields<'m> {
             self.seen |= bit;
         }
         let value = match (holds, raw) {
-            (Holds::Name, Raw::Bytes(bytes)) => Value::Name(name(bytes)?),
+            (Holds::Name, Raw::Bytes(bytes)) => FieldValue::Name(name(bytes)?),
             (Holds::Text, Raw::Bytes(bytes)) => {
-                Value::Text(str::from_utf8(bytes).map_err(|_| Problem::NotText)?)
+                FieldValue::Text(str::from_utf8(bytes).map_err(|_| Problem::NotText)?)
             }
-            (Holds::Bytes, Raw::Bytes(bytes)) => Value::Bytes(bytes),
-            (Holds::Number | Holds::Numbers, Raw::Varint(number)) => Value::Number(number),
+            (Holds::Bytes, Raw::Bytes(bytes)) => FieldValue::Bytes(bytes),
+            (Holds::Number | Holds::Numbers, Raw::Varint(number)) => FieldValue::Number(number),
             (Holds::Numbers, Raw::Bytes(bytes)) => {
                 count_packed(bytes)?;
-                Value::Numbers(bytes)
+                FieldValue::Numbers(bytes)
             }
-            (Holds::Float | Holds::Floats, Raw::Fixed32(_)) => Value::Fixed(1),
-            (Holds::Floats, Raw::Bytes(bytes)) => Value::Fixed(fixed(bytes, 4)?),
-            (Holds::Doubles, Raw::Fixed64(_)) => Value::Fixed(1),
-            (Holds::Doubles, Raw::Bytes(bytes)) => Value::Fixed(fixed(bytes, 8)?),
-            (Holds::Message(kind), Raw::Bytes(bytes)) => Value::Message(kind, bytes),
+            (Holds::Float | Holds::Floats, Raw::Fixed32(_)) => FieldValue::Fixed(1),
+            (Holds::Floats, Raw::Bytes(bytes)) => FieldValue::Fixed(fixed(bytes, 4)?),
+            (Holds::Doubles, Raw::Fixed64(_)) => FieldValue::Fixed(1),
+            (Holds::Doubles, Raw::Bytes(bytes)) => FieldValue::Fixed(fixed(bytes, 8)?),
+            (Holds::Message(kind), Raw::Bytes(bytes)) => FieldValue::Message(kind, bytes),
             _ => return Err(Problem::WrongKind { message: kind, number }),
         };
         Ok(Field { number, value })
@@ -110,12 +110,12 @@ fn fixed(bytes: &[u8], width: usize) -> Result<u64, Problem> {
     }
 }
 
-impl<'m> Value<'m> {
+impl<'m> FieldValue<'m> {
     /// The numbers of a field, one by one.
     pub(super) fn numbers(self) -> impl Iterator<Item = u64> + 'm {
         let (alone, bytes) = match self {
-            Value::Number(number) => (Some(number), &[][..]),
-            Value::Numbers(bytes) => (None, bytes),
+            FieldValue::Number(number) => (Some(number), &[][..]),
+            FieldValue::Numbers(bytes) => (None, bytes),
             _ => (None, &[][..]),
         };
         alone.into_iter().chain(packed(bytes).map_while(Result::ok))
@@ -124,8 +124,8 @@ impl<'m> Value<'m> {
     /// The number of numbers or byte strings in it.
     pub(super) fn count(self) -> u64 {
         match self {
-            Value::Numbers(bytes) => count_packed(bytes).unwrap_or(0),
-            Value::Fixed(count) => count,
+            FieldValue::Numbers(bytes) => count_packed(bytes).unwrap_or(0),
+            FieldValue::Fixed(count) => count,
             _ => 1,
         }
     }
@@ -135,7 +135,7 @@ impl<'m> Value<'m> {
 pub(super) fn peek(kind: Kind, message: &[u8], number: u32) -> Option<&str> {
     let mut fields = Fields::new(kind, message).map_while(Result::ok);
     fields.find_map(|field| match field.value {
-        Value::Name(name) if field.number == number => Some(name),
+        FieldValue::Name(name) if field.number == number => Some(name),
         _ => None,
     })
 }

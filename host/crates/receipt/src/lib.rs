@@ -32,7 +32,7 @@ pub use commitment::{Commitment, Salt};
 pub use consistency::{Consistency, checkpoint_size};
 pub use encode::FormError;
 pub use known::{Known, Shown};
-pub use log::{CHECKPOINT_FILE, LOG_FILE, Log, Place, Prefix};
+pub use log::{CHECKPOINT_FILE, LOG_FILE, Log, LogPlace, Prefix};
 pub use proof::{PROOF_BYTES_MAX, ProofError, ReceiptProof, Verified};
 
 /// Size of a log without receipts, in bytes.

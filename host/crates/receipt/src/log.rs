@@ -84,13 +84,13 @@ struct Shared {
 /// A place in the log. A call holds it until it knows whether the receipt was written and has corrected its counts. While a call with a lost
 /// receipt holds its place, nothing is written.
 #[must_use]
-pub struct Place<'l> {
+pub struct LogPlace<'l> {
     log: &'l Log,
     issued: Issued,
     is_settled: AtomicBool,
 }
 
-impl Deref for Place<'_> {
+impl Deref for LogPlace<'_> {
     type Target = Issued;
 
     fn deref(&self) -> &Issued {
@@ -98,7 +98,7 @@ impl Deref for Place<'_> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for LogPlace<'_> {
     fn drop(&mut self) {
         if !*self.is_settled.get_mut() {
             self.log.shared.queue().leave(self.issued.index);
@@ -206,12 +206,12 @@ impl Log {
     ///
     /// # Errors
     /// As [`Log::append`]; the receipt then does not exist.
-    pub fn enqueue(&self, draft: Draft) -> Result<Place<'_>, ReceiptError> {
+    pub fn enqueue(&self, draft: Draft) -> Result<LogPlace<'_>, ReceiptError> {
         draft.check()?;
         let Draft { call, at, used, max, .. } = draft;
         let index = self.shared.queue().enter(call, Pending::Receipt(draft))?;
         let issued = Issued { call, at, index, used, max };
-        Ok(Place { log: self, issued, is_settled: AtomicBool::new(false) })
+        Ok(LogPlace { log: self, issued, is_settled: AtomicBool::new(false) })
     }
 
     /// Waits until every receipt enqueued so far is in the file.
@@ -219,7 +219,7 @@ impl Log {
     /// # Errors
     /// [`ReceiptError::Write`], [`ReceiptError::Stopped`]: the pending receipts do not exist, and the log accepts no more until their
     /// places are released.
-    pub async fn written(&self, place: &Place<'_>) -> Result<(), ReceiptError> {
+    pub async fn written(&self, place: &LogPlace<'_>) -> Result<(), ReceiptError> {
         let mut turn = Turn { log: self, is_writer: false };
         poll_fn(|context| turn.poll(place.index, context.waker())).await?;
         if turn.is_writer {

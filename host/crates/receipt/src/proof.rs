@@ -41,7 +41,7 @@ pub struct Verified<T> {
 
 /// The bytes of a call that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum CallBytes {
     Input,
     Output,
 }
@@ -228,7 +228,7 @@ impl Receipt {
     /// # Errors
     /// [`ProofError::NoSalt`], [`ProofError::OtherBytes`].
     pub fn check_input(&self, salt: Option<&Salt>, bytes: &[u8]) -> Result<(), ProofError> {
-        check(Part::Input, Some(&self.input), self.input_bytes, salt, bytes)
+        check(CallBytes::Input, Some(&self.input), self.input_bytes, salt, bytes)
     }
 
     /// Checks that `bytes` are the call's response.
@@ -236,21 +236,21 @@ impl Receipt {
     /// # Errors
     /// [`ProofError::NoSalt`], [`ProofError::Absent`], [`ProofError::OtherBytes`].
     pub fn check_output(&self, salt: Option<&Salt>, bytes: &[u8]) -> Result<(), ProofError> {
-        check(Part::Output, self.output.as_ref(), self.output_bytes, salt, bytes)
+        check(CallBytes::Output, self.output.as_ref(), self.output_bytes, salt, bytes)
     }
 }
 
-impl Part {
+impl CallBytes {
     fn label(self) -> &'static str {
         match self {
-            Part::Input => "input",
-            Part::Output => "output",
+            CallBytes::Input => "input",
+            CallBytes::Output => "output",
         }
     }
 }
 
 fn check(
-    part: Part,
+    part: CallBytes,
     commitment: Option<&Commitment>,
     wanted: u64,
     salt: Option<&Salt>,

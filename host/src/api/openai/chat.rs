@@ -15,7 +15,7 @@ use crate::call::Payload;
 use crate::call::pieces::PieceEncoder;
 use crate::host::Host;
 use crate::id::CallId;
-use crate::sandbox::Signature;
+use crate::sandbox::FunctionType;
 use crate::state::deployments::Function;
 use crate::value::{Case, Field, Type, Value};
 
@@ -139,7 +139,7 @@ fn piece() -> Type {
 impl PieceEncoder for Encode {
     fn suits(&self, function: &Function) -> Result<(), String> {
         match function.signature().signature() {
-            Signature::Stream { element, fallible: true, .. } if *element == piece() => Ok(()),
+            FunctionType::Stream { element, fallible: true, .. } if *element == piece() => Ok(()),
             _ => Err(format!("The model `{}` does not export `{INTERFACE}`.", self.model)),
         }
     }

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::members::{Members, Refusal, Rule, Table, each, is_list, missing};
+use super::members::{MemberRules, Members, Refusal, Rule, each, is_list, missing};
 use super::request::text;
 use super::{Answer, Problem, answer, fault, permits, refused, target};
 use crate::api::calls::Front;
@@ -17,7 +17,7 @@ use crate::call::Payload;
 use crate::call::{AnswerForm, Encoder};
 use crate::host::Host;
 use crate::outcome::Reply;
-use crate::sandbox::Signature;
+use crate::sandbox::FunctionType;
 use crate::state::deployments::Function;
 use crate::tensor::Tensor;
 use crate::value::parse::without_bom;
@@ -31,7 +31,7 @@ const FUNCTION: &str = "embed";
 const TEXTS_MAX: usize = 2048;
 
 /// The members of a request.
-const MEMBERS: Table = &[
+const MEMBERS: MemberRules = &[
     ("model", Rule::Read),
     ("input", Rule::Read),
     ("encoding_format", Rule::Read),
@@ -125,7 +125,7 @@ impl Encoder for Encode {
     fn suits(&self, function: &Function) -> Result<(), String> {
         let texts = Type::List(Arc::new(Type::String));
         let is_embed = match function.signature().signature() {
-            Signature::Values { params, result: Some(Type::Result { ok: Some(ok), .. }) } => {
+            FunctionType::Values { params, result: Some(Type::Result { ok: Some(ok), .. }) } => {
                 matches!(&**params, [param] if param.ty == texts) && **ok == embedded()
             }
             _ => false,

@@ -44,7 +44,7 @@ pub(super) enum Plain {
 }
 
 /// The permitted members of an object.
-pub(super) type Table = &'static [(&'static str, Rule)];
+pub(super) type MemberRules = &'static [(&'static str, Rule)];
 
 /// Why a request is rejected: the member, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +89,7 @@ pub(super) struct Members<'b>(Vec<(&'static str, &'b RawValue)>);
 
 impl<'b> Members<'b> {
     /// Parses an object by these tables.
-    pub(super) fn read(text: &'b [u8], tables: &[Table]) -> Result<Self, Refusal> {
+    pub(super) fn read(text: &'b [u8], tables: &[MemberRules]) -> Result<Self, Refusal> {
         if !text.trim_ascii_start().starts_with(b"{") {
             return Err(Refusal::whole("it is not a JSON object"));
         }
@@ -160,7 +160,7 @@ pub(super) fn is_list(raw: &RawValue) -> bool {
 }
 
 struct Object<'t, 'r> {
-    tables: &'t [Table],
+    tables: &'t [MemberRules],
     refusal: &'r mut Option<Refusal>,
 }
 
@@ -267,7 +267,7 @@ impl Plain {
 mod tests {
     use super::*;
 
-    const TABLE: Table = &[
+    const TABLE: MemberRules = &[
         ("used", Rule::Read),
         ("ignored", Rule::Ignored),
         ("number", Rule::Only(&[Plain::Zero, Plain::One])),

@@ -4,7 +4,9 @@
 
 use serde_json::value::RawValue;
 
-use super::members::{Members, Plain, Refusal, Rule, Table, each, is_list, missing, unexpected};
+use super::members::{
+    MemberRules, Members, Plain, Refusal, Rule, each, is_list, missing, unexpected,
+};
 use crate::value::Value;
 use crate::value::parse::without_bom;
 
@@ -13,7 +15,7 @@ const MESSAGES_MAX: usize = 2048;
 const STOPS_MAX: usize = 4;
 
 /// Common to both endpoints.
-const COMMON: Table = &[
+const COMMON: MemberRules = &[
     ("model", Rule::Read),
     ("stream", Rule::Read),
     ("stream_options", Rule::Read),
@@ -37,7 +39,7 @@ const COMMON: Table = &[
     ("prompt_cache_retention", Rule::Ignored),
 ];
 
-const CHAT: Table = &[
+const CHAT: MemberRules = &[
     ("messages", Rule::Read),
     ("audio", Rule::Only(&[])),
     ("function_call", Rule::Only(&[Plain::Text("none"), Plain::Text("auto")])),
@@ -56,7 +58,7 @@ const CHAT: Table = &[
     ("prediction", Rule::Ignored),
 ];
 
-const COMPLETION: Table = &[
+const COMPLETION: MemberRules = &[
     ("prompt", Rule::Read),
     ("best_of", Rule::Only(&[Plain::One])),
     ("echo", Rule::Only(&[Plain::False])),
@@ -64,10 +66,10 @@ const COMPLETION: Table = &[
     ("suffix", Rule::Only(&[Plain::Empty])),
 ];
 
-const STREAM_OPTIONS: Table =
+const STREAM_OPTIONS: MemberRules =
     &[("include_usage", Rule::Read), ("include_obfuscation", Rule::Ignored)];
 
-const MESSAGE: Table = &[
+const MESSAGE: MemberRules = &[
     ("role", Rule::Read),
     ("content", Rule::Read),
     ("name", Rule::Read),
@@ -80,7 +82,7 @@ const MESSAGE: Table = &[
 ];
 
 /// A part of a turn. Anything but text is rejected by type.
-const PART: Table = &[
+const PART: MemberRules = &[
     ("type", Rule::Read),
     ("text", Rule::Read),
     ("file", Rule::Read),

@@ -7,7 +7,7 @@ use super::{components, problems};
 use crate::api::pieces::Typed;
 use crate::api::problem::ProblemKind;
 use crate::inference::TensorSpec;
-use crate::sandbox::{GuestFunction, Signature};
+use crate::sandbox::{FunctionType, GuestFunction};
 use crate::state::deployments::Deployment;
 use crate::tensor::{self, DataType};
 use crate::value::{Field, Type};
@@ -92,9 +92,9 @@ fn operation(
     let docs = docs.and_then(|spec| spec.docs.clone()).unwrap_or_default();
     let summary = docs.lines().next().unwrap_or_default().to_owned();
     let (request, answer) = match function.signature() {
-        Signature::Tensors => tensors(deployment),
-        Signature::Http(_) => return None,
-        Signature::Stream { params, element, .. } => (
+        FunctionType::Tensors => tensors(deployment),
+        FunctionType::Http(_) => return None,
+        FunctionType::Stream { params, element, .. } => (
             arguments(schemas, params),
             json!({Typed::media(element).split(';').next().unwrap_or_default(): {
                 "schema": {
@@ -103,7 +103,7 @@ fn operation(
                 },
             }}),
         ),
-        Signature::Values { params, .. } => {
+        FunctionType::Values { params, .. } => {
             (arguments(schemas, params), answers(schemas, function.signature().answer()))
         }
     };

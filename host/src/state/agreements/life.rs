@@ -8,7 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Active, Agreements, AgreementsError, Directory, Standing};
 use crate::agreement::events::{
-    Actor, Applied, Change, Event, EventError, Happened, Lifecycle, Reason, SignedEvent, State,
+    Actor, AgreementState, Applied, Change, Event, EventError, Happened, Lifecycle, Reason,
+    SignedEvent,
 };
 use crate::agreement::{SignedAgreement, StatementError};
 use crate::id::{Digest, Party};
@@ -78,7 +79,7 @@ impl Life {
         }
         let lifecycle = self.lock();
         let state = lifecycle.state_at(now);
-        if state != State::Started {
+        if state != AgreementState::Started {
             let last = lifecycle.events().iter().rfind(|event| event.effective <= now);
             let why = last.map(|last| {
                 let Happened { role, change, reason, effective, .. } = last;
@@ -124,10 +125,12 @@ impl Life {
 
 impl Standing {
     /// The state of an agreement in force.
-    pub fn state_at(&self, now: Timestamp) -> Option<State> {
+    pub fn state_at(&self, now: Timestamp) -> Option<AgreementState> {
         match self {
             Standing::Proposed(_) => None,
-            Standing::Active(active) if active.life().frozen.get().is_some() => Some(State::Frozen),
+            Standing::Active(active) if active.life().frozen.get().is_some() => {
+                Some(AgreementState::Frozen)
+            }
             Standing::Active(active) => Some(active.life().lock().state_at(now)),
         }
     }
@@ -254,7 +257,7 @@ impl Agreements {
             *lifecycle = changed;
             active.life().runs_until.store(i64::MIN, Ordering::Release);
         }
-        let runs = lifecycle.state_at(now) == State::Started;
+        let runs = lifecycle.state_at(now) == AgreementState::Started;
         drop(lifecycle);
         if !runs {
             self.interrupt(active.id());

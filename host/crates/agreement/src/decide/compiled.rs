@@ -8,9 +8,9 @@ use semver::Version;
 use crate::controls::Controls;
 use crate::document::clause::{Ban, Constraint, Permission, Prohibition, Unit};
 use crate::document::codec::SignedAgreement;
-use crate::document::value::{DailyWindow, Span, Value};
+use crate::document::value::{DailyWindow, RightOperand, Span};
 use crate::document::{Agreement, OnSuspend, Versions};
-use crate::ledger::limits::{Limits, Metered, PerInterval, Price, Rate};
+use crate::ledger::limits::{Limits, Metered, PerInterval, Rate, Tariff};
 use crate::registry::{Operand, Operator};
 use hospes_core::capability::{Capabilities, Capability};
 use hospes_core::id::{Digest, FunctionName, ModelName, Party};
@@ -40,7 +40,7 @@ pub struct Rule {
     pub(super) rows_max: Option<u64>,
     pub(super) tensors: TensorLimits,
     pub(super) withheld: Capabilities,
-    pub(super) bounds: Bounds,
+    pub(super) bounds: CallBounds,
     pub(super) controls: Controls,
     pub(super) limits: Limits,
 }
@@ -73,7 +73,7 @@ pub(super) struct Bound {
 
 /// Maximum usage of one call. `None` means unlimited.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Bounds {
+pub struct CallBounds {
     pub cpu: Option<Duration>,
     pub wall: Option<Duration>,
     pub memory_bytes: Option<u64>,
@@ -221,7 +221,7 @@ impl Rule {
             rows_max: None,
             tensors: TensorLimits::default(),
             withheld: Capabilities::default(),
-            bounds: Bounds::default(),
+            bounds: CallBounds::default(),
             controls: Controls::default(),
             limits: Limits::default(),
         }
@@ -257,7 +257,7 @@ impl Rule {
     }
 
     /// Limits of one call.
-    pub fn bounds(&self) -> Bounds {
+    pub fn bounds(&self) -> CallBounds {
         self.bounds
     }
 
@@ -272,7 +272,7 @@ impl Rule {
     }
 
     fn compile(permission: &Permission, issued: Timestamp) -> Self {
-        let price = permission.price.as_ref().map(|price| Price {
+        let price = permission.price.as_ref().map(|price| Tariff {
             unit: metered(price.unit),
             micros: price.amount.0,
             free: price.free.unwrap_or(0),
@@ -323,7 +323,7 @@ impl Rule {
             Operand::OutputBytes => self.output_bytes_max = integer,
             Operand::BatchRows => self.rows_max = integer,
             Operand::InputShape => {
-                if let Value::Integers(shape) = &constraint.value {
+                if let RightOperand::Integers(shape) = &constraint.value {
                     self.tensors.shape_max = Some(shape.clone());
                 }
             }
@@ -339,7 +339,7 @@ impl Rule {
                 self.withheld = named.collect();
             }
             Operand::Credit => {
-                if let (Value::Decimal(amount), Some(price)) =
+                if let (RightOperand::Decimal(amount), Some(price)) =
                     (&constraint.value, &mut self.limits.price)
                 {
                     price.credit = Some(amount.0);
@@ -347,7 +347,7 @@ impl Rule {
             }
             // Promises stay in the document and are shown as such; the host does nothing.
             Operand::Recipient | Operand::Product | Operand::Industry => {}
-            // Handled elsewhere: see `Place`.
+            // Handled elsewhere: see `TermPlace`.
             Operand::Function
             | Operand::Version
             | Operand::PayAmount
@@ -362,7 +362,7 @@ impl Gates {
     fn compile(&mut self, constraint: &Constraint) {
         let texts = || Some(constraint.texts().into());
         match (constraint.operand, constraint.operator, &constraint.value) {
-            (Operand::DateTime, operator, Value::DateTime(at)) => {
+            (Operand::DateTime, operator, RightOperand::DateTime(at)) => {
                 let inclusive = matches!(operator, Operator::Lteq | Operator::Gteq);
                 let bound = Some(Bound { at: *at, inclusive });
                 match operator {
@@ -370,7 +370,7 @@ impl Gates {
                     _ => self.end = bound,
                 }
             }
-            (Operand::DailyWindow, _, Value::Text(text)) => self.window = text.parse().ok(),
+            (Operand::DailyWindow, _, RightOperand::Text(text)) => self.window = text.parse().ok(),
             (Operand::Purpose, Operator::IsNoneOf, _) => self.purpose_none = texts(),
             (Operand::Purpose, _, _) => self.purpose_any = texts(),
             (Operand::Spatial, Operator::IsNoneOf, _) => self.country_none = texts(),
@@ -380,11 +380,9 @@ impl Gates {
     }
 }
 
-impl Permission {
-    /// The part of a response that the permission releases.
-    pub fn controls(&self) -> Controls {
-        Rule::compile(self, Timestamp::UNIX_EPOCH).controls
-    }
+/// The part of a response that a permission releases.
+pub fn controls_of(permission: &Permission) -> Controls {
+    Rule::compile(permission, Timestamp::UNIX_EPOCH).controls
 }
 
 pub(super) const fn metered(unit: Unit) -> Metered {

@@ -4,7 +4,7 @@
 //! tightened; the parent's prohibitions and obligations must be repeated.
 
 use crate::document::clause::{Constraint, Permission, Unit};
-use crate::document::value::Value;
+use crate::document::value::RightOperand;
 use crate::document::{Clauses, OnSuspend, Versions};
 use crate::registry::{Operand, Operator};
 
@@ -143,10 +143,10 @@ fn tighter(child: &Constraint, parent: &Constraint) -> bool {
         return false;
     }
     match (&child.value, &parent.value) {
-        (Value::Integer(child), Value::Integer(parent)) => child <= parent,
-        (Value::Decimal(child), Value::Decimal(parent)) => child <= parent,
-        (Value::Duration(child), Value::Duration(parent)) => child <= parent,
-        (Value::DateTime(at), Value::DateTime(bound)) => {
+        (RightOperand::Integer(child), RightOperand::Integer(parent)) => child <= parent,
+        (RightOperand::Decimal(child), RightOperand::Decimal(parent)) => child <= parent,
+        (RightOperand::Duration(child), RightOperand::Duration(parent)) => child <= parent,
+        (RightOperand::DateTime(at), RightOperand::DateTime(bound)) => {
             let stricter = child.operator == parent.operator
                 || matches!(child.operator, Operator::Lt | Operator::Gt);
             match parent.operator {
@@ -154,19 +154,19 @@ fn tighter(child: &Constraint, parent: &Constraint) -> bool {
                 _ => at < bound || (at == bound && stricter),
             }
         }
-        (Value::Texts(texts), Value::Texts(bound)) => match parent.operator {
+        (RightOperand::Texts(texts), RightOperand::Texts(bound)) => match parent.operator {
             Operator::IsNoneOf => bound.iter().all(|text| texts.contains(text)),
             _ => texts.iter().all(|text| bound.contains(text)),
         },
-        (Value::Integers(sizes), Value::Integers(bound)) => {
+        (RightOperand::Integers(sizes), RightOperand::Integers(bound)) => {
             sizes.len() == bound.len()
                 && sizes
                     .iter()
                     .zip(bound)
                     .all(|(size, max)| *max == 0 || (*size != 0 && size <= max))
         }
-        (Value::Text(child), Value::Text(parent)) => child == parent,
-        (Value::True, Value::True) => true,
+        (RightOperand::Text(child), RightOperand::Text(parent)) => child == parent,
+        (RightOperand::True, RightOperand::True) => true,
         _ => false,
     }
 }

@@ -13,7 +13,7 @@ use super::compiled::{Rule, Terms, metered};
 use super::evaluate::{CallFacts, In, InputFacts};
 use crate::document::Clauses;
 use crate::document::clause::{Ban, Constraint, Permission, Unit};
-use crate::document::value::{DailyWindow, Span, Value};
+use crate::document::value::{DailyWindow, RightOperand, Span};
 use crate::ledger::Usage;
 use crate::registry::{Class, Operand, Operator};
 use hospes_core::id::Digest;
@@ -250,10 +250,10 @@ impl Look<'_> {
             Operand::DateTime => {
                 let now = call.now;
                 let holds = match (&constraint.value, constraint.operator) {
-                    (Value::DateTime(at), Operator::Lt) => now < *at,
-                    (Value::DateTime(at), Operator::Lteq) => now <= *at,
-                    (Value::DateTime(at), Operator::Gt) => now > *at,
-                    (Value::DateTime(at), Operator::Gteq) => now >= *at,
+                    (RightOperand::DateTime(at), Operator::Lt) => now < *at,
+                    (RightOperand::DateTime(at), Operator::Lteq) => now <= *at,
+                    (RightOperand::DateTime(at), Operator::Gt) => now > *at,
+                    (RightOperand::DateTime(at), Operator::Gteq) => now >= *at,
                     _ => false,
                 };
                 (holds, now.to_string())

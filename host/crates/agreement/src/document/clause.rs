@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::value::{Micros, Span, Value};
-use crate::registry::{Operand, Operator, Place, RuleKind, UNITS, Units, Verb};
+use super::value::{Micros, RightOperand, Span};
+use crate::registry::{Operand, Operator, RuleKind, TermPlace, UNITS, Units, Verb};
 use crate::{AgreementError, CONSTRAINTS_MAX, INTEGER_MAX, Role};
 use hospes_core::id::FunctionName;
 
@@ -78,7 +78,7 @@ pub struct Obligation {
 pub struct Constraint {
     pub operand: Operand,
     pub operator: Operator,
-    pub value: Value,
+    pub value: RightOperand,
     /// As in the document: a unit, a period or a currency.
     pub unit: Option<Box<str>>,
 }
@@ -136,8 +136,12 @@ impl Permission {
     #[must_use]
     pub fn with(mut self, constraint: Constraint) -> Self {
         match constraint.operand.term().place {
-            Place::Action => self.refinements.push(constraint),
-            Place::Permission | Place::Rule | Place::Target | Place::Price | Place::Data => {
+            TermPlace::Action => self.refinements.push(constraint),
+            TermPlace::Permission
+            | TermPlace::Rule
+            | TermPlace::Target
+            | TermPlace::Price
+            | TermPlace::Data => {
                 self.constraints.push(constraint);
             }
         }
@@ -166,7 +170,7 @@ impl Permission {
 
     pub(crate) fn check(&self, pointer: &str) -> Result<(), AgreementError> {
         let refinements = format!("{pointer}/action/0/refinement");
-        check_all(&self.refinements, &refinements, 1, |place| place == Place::Action)?;
+        check_all(&self.refinements, &refinements, 1, |place| place == TermPlace::Action)?;
         if let Some(index) = self.refinements.iter().position(|c| c.operand == Operand::Function) {
             return Err(AgreementError::Repeated {
                 pointer: format!("{refinements}/{}", index + 1),
@@ -174,7 +178,7 @@ impl Permission {
         }
         let constraints = format!("{pointer}/constraint");
         check_all(&self.constraints, &constraints, 0, |place| {
-            matches!(place, Place::Permission | Place::Rule)
+            matches!(place, TermPlace::Permission | TermPlace::Rule)
         })?;
         if window_is_empty(&self.constraints) {
             let reason = "it ends before it begins";
@@ -227,8 +231,8 @@ impl Prohibition {
             return Err(wrong_verb(*verb, pointer));
         }
         check_all(&self.constraints, &format!("{pointer}/constraint"), 0, |place| match &self.ban {
-            Ban::Execute(_) => place == Place::Rule,
-            Ban::Data { verb, .. } => *verb == Verb::Archive && place == Place::Data,
+            Ban::Execute(_) => place == TermPlace::Rule,
+            Ban::Data { verb, .. } => *verb == Verb::Archive && place == TermPlace::Data,
         })
     }
 }
@@ -257,7 +261,7 @@ impl Constraint {
     pub fn new(
         operand: Operand,
         operator: Operator,
-        value: Value,
+        value: RightOperand,
         unit: Option<Box<str>>,
         pointer: &str,
     ) -> Result<Self, AgreementError> {
@@ -319,28 +323,28 @@ impl Constraint {
 
     pub(crate) fn integer(&self) -> Option<u64> {
         match &self.value {
-            Value::Integer(value) => Some(*value),
+            RightOperand::Integer(value) => Some(*value),
             _ => None,
         }
     }
 
     pub(crate) fn span(&self) -> Option<Span> {
         match &self.value {
-            Value::Duration(span) => Some(*span),
+            RightOperand::Duration(span) => Some(*span),
             _ => None,
         }
     }
 
     pub(crate) fn texts(&self) -> &[Box<str>] {
         match &self.value {
-            Value::Texts(texts) => texts,
+            RightOperand::Texts(texts) => texts,
             _ => &[],
         }
     }
 
     fn date(&self) -> Option<Timestamp> {
         match &self.value {
-            Value::DateTime(at) => Some(*at),
+            RightOperand::DateTime(at) => Some(*at),
             _ => None,
         }
     }
@@ -369,7 +373,7 @@ fn check_all(
     constraints: &[Constraint],
     pointer: &str,
     first: usize,
-    may_stand: impl Fn(Place) -> bool,
+    may_stand: impl Fn(TermPlace) -> bool,
 ) -> Result<(), AgreementError> {
     if constraints.len() > CONSTRAINTS_MAX {
         let (count, max) = (constraints.len(), CONSTRAINTS_MAX);

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::clause::Ban;
 use super::value::Span;
 use super::{Agreement, Clauses, Offer, OnSuspend, Policy, Request, Target, Versions};
-use crate::registry::{Operand, Operator, Registry};
+use crate::registry::{Operand, Operator, RegistryVersion};
 use crate::{AgreementError, PAYLOAD_BYTES_MAX, PROFILE};
 use hospes_core::dsse::first_difference;
 use hospes_core::id::{Digest, ModelName};
@@ -191,7 +191,7 @@ fn policy(wire: &PolicyWire) -> Result<Policy, AgreementError> {
     }
     known("/profile", &wire.profile, PROFILE, "`urn:hospes:profile:1`")?;
     known("/conflict", &wire.conflict, CONFLICT, "`prohibit`")?;
-    let registry = Registry::named(&wire.registry)
+    let registry = RegistryVersion::named(&wire.registry)
         .ok_or(AgreementError::UnknownRegistry { seen: wire.registry })?;
     let uid = wire.uid.strip_prefix(UID_PREFIX).and_then(|uid| uuid::Uuid::try_parse(uid).ok());
     let uid = uid.ok_or_else(|| malformed("/uid", "write it as `urn:uuid:…`"))?;
@@ -224,7 +224,7 @@ fn policy(wire: &PolicyWire) -> Result<Policy, AgreementError> {
 
 /// Whether a document uses only terms and actions of the registry version that it names. All versions have those of prices, targets and
 /// permissions, as a test of the versions checks.
-fn within(registry: &Registry, clauses: &Clauses) -> Result<(), AgreementError> {
+fn within(registry: &RegistryVersion, clauses: &Clauses) -> Result<(), AgreementError> {
     let later = |seen: &str| AgreementError::Unknown {
         pointer: "/hospes:registry".to_owned(),
         seen: registry.number().to_string(),

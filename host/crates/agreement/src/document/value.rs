@@ -20,7 +20,7 @@ pub const TEXTS_MAX: usize = 64;
 
 /// A checked right operand.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Value {
+pub enum RightOperand {
     Integer(u64),
     Decimal(Micros),
     DateTime(Timestamp),
@@ -185,43 +185,40 @@ impl FromStr for DailyWindow {
     }
 }
 
-impl Text {
-    /// Checks a text; the error says what was expected.
-    pub(crate) fn check(self, text: &str) -> Result<(), Wanted> {
-        if text.len() > TEXT_BYTES_MAX || text.chars().any(char::is_control) {
-            return Err("expected a text of at most 256 bytes without control characters");
-        }
-        let upper = |text: &str| text.len() == 3 && text.bytes().all(|b| b.is_ascii_uppercase());
-        let (fits, wanted) = match self {
-            Text::Function => (text.parse::<FunctionName>().is_ok(), "expected a function's name"),
-            Text::Field => (is_field(text), "expected a field's name"),
-            Text::Iri => (
-                is_iri(text),
-                "expected an IRI, such as `https://w3id.org/dpv#ResearchAndDevelopment`",
-            ),
-            Text::Country => (
-                text.strip_prefix(registry::COUNTRY_PREFIX).is_some_and(upper),
-                "write a country as `http://publications.europa.eu/resource/authority/country/DEU`",
-            ),
-            Text::Version => (
-                semver::Version::parse(text).is_ok_and(|read| read.to_string() == text),
-                "write a version as `1.2.0`",
-            ),
-            Text::DailyWindow => return text.parse::<DailyWindow>().map(drop),
-            Text::DataType => {
-                (text.parse::<DataType>().is_ok(), "expected a data type, such as `FP32`")
-            }
-            Text::Capability => (
-                Capability::named(text).is_some(),
-                "expected one of `network`, `storage`, `clock`, `random`, `env` and `stdout`",
-            ),
-            Text::Unit => (
-                registry::UNITS.contains(&text),
-                "expected one of `hospes:call`, `hospes:row`, `hospes:byte` and `hospes:token`",
-            ),
-        };
-        if fits { Ok(()) } else { Err(wanted) }
+/// Checks a text; the error says what was expected.
+fn check_text(kind: Text, text: &str) -> Result<(), Wanted> {
+    if text.len() > TEXT_BYTES_MAX || text.chars().any(char::is_control) {
+        return Err("expected a text of at most 256 bytes without control characters");
     }
+    let upper = |text: &str| text.len() == 3 && text.bytes().all(|b| b.is_ascii_uppercase());
+    let (fits, wanted) = match kind {
+        Text::Function => (text.parse::<FunctionName>().is_ok(), "expected a function's name"),
+        Text::Field => (is_field(text), "expected a field's name"),
+        Text::Iri => {
+            (is_iri(text), "expected an IRI, such as `https://w3id.org/dpv#ResearchAndDevelopment`")
+        }
+        Text::Country => (
+            text.strip_prefix(registry::COUNTRY_PREFIX).is_some_and(upper),
+            "write a country as `http://publications.europa.eu/resource/authority/country/DEU`",
+        ),
+        Text::Version => (
+            semver::Version::parse(text).is_ok_and(|read| read.to_string() == text),
+            "write a version as `1.2.0`",
+        ),
+        Text::DailyWindow => return text.parse::<DailyWindow>().map(drop),
+        Text::DataType => {
+            (text.parse::<DataType>().is_ok(), "expected a data type, such as `FP32`")
+        }
+        Text::Capability => (
+            Capability::named(text).is_some(),
+            "expected one of `network`, `storage`, `clock`, `random`, `env` and `stdout`",
+        ),
+        Text::Unit => (
+            registry::UNITS.contains(&text),
+            "expected one of `hospes:call`, `hospes:row`, `hospes:byte` and `hospes:token`",
+        ),
+    };
+    if fits { Ok(()) } else { Err(wanted) }
 }
 
 /// A member of a record (a WIT name) or an output tensor (any printable name).
@@ -239,31 +236,27 @@ pub fn is_iri(text: &str) -> bool {
         && !text.contains(|c: char| c.is_whitespace() || "<>\"{}|\\^`".contains(c))
 }
 
-impl Value {
+impl RightOperand {
     /// Checks the value's `datatype` and bounds.
     pub(crate) fn check(&self, datatype: Datatype) -> Result<(), Wanted> {
         match (datatype, self) {
-            (Datatype::Integer(min, max), Value::Integer(value)) => {
-                if (min..=max).contains(value) {
-                    Ok(())
-                } else {
-                    Err(out_of_range(min, max))
-                }
+            (Datatype::Integer(min, max), RightOperand::Integer(value)) => {
+                if (min..=max).contains(value) { Ok(()) } else { Err(out_of_range(min, max)) }
             }
             (Datatype::Integer(..), _) => Err("expected a whole number"),
-            (Datatype::Decimal, Value::Decimal(_))
-            | (Datatype::DateTime, Value::DateTime(_))
-            | (Datatype::Duration, Value::Duration(_))
-            | (Datatype::True, Value::True) => Ok(()),
+            (Datatype::Decimal, RightOperand::Decimal(_))
+            | (Datatype::DateTime, RightOperand::DateTime(_))
+            | (Datatype::Duration, RightOperand::Duration(_))
+            | (Datatype::True, RightOperand::True) => Ok(()),
             (Datatype::Decimal, _) => Err("expected an amount, typed `xsd:decimal`"),
             (Datatype::DateTime, _) => Err("expected a typed date"),
             (Datatype::Duration, _) => Err("expected a duration, typed `xsd:duration`"),
             (Datatype::True, _) => Err("expected `true`"),
-            (Datatype::Text(kind), Value::Text(text)) => kind.check(text),
+            (Datatype::Text(kind), RightOperand::Text(text)) => check_text(kind, text),
             (Datatype::Text(_), _) => Err("expected a text"),
-            (Datatype::Texts(kind), Value::Texts(texts)) => check_texts(kind, texts),
+            (Datatype::Texts(kind), RightOperand::Texts(texts)) => check_texts(kind, texts),
             (Datatype::Texts(_), _) => Err("expected a list of texts"),
-            (Datatype::Integers, Value::Integers(sizes)) => {
+            (Datatype::Integers, RightOperand::Integers(sizes)) => {
                 let fits = (1..=RANK_MAX).contains(&sizes.len())
                     && sizes.iter().all(|size| *size <= u64::from(u32::MAX));
                 if fits { Ok(()) } else { Err("expected 1 to 8 sizes of at most 4294967295") }
@@ -291,23 +284,23 @@ fn check_texts(kind: Text, texts: &[Box<str>]) -> Result<(), Wanted> {
     if !texts.is_sorted_by(|a, b| a < b) {
         return Err("the texts are to be in ascending order, each once");
     }
-    texts.iter().try_for_each(|text| kind.check(text))
+    texts.iter().try_for_each(|text| check_text(kind, text))
 }
 
-impl fmt::Display for Value {
+impl fmt::Display for RightOperand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Value::Integer(value) => value.fmt(f),
-            Value::Decimal(amount) => amount.fmt(f),
-            Value::DateTime(at) => at.fmt(f),
-            Value::Duration(span) => span.fmt(f),
-            Value::Text(text) => f.write_str(text),
-            Value::Texts(texts) => f.write_str(&texts.join(", ")),
-            Value::Integers(sizes) => {
+            RightOperand::Integer(value) => value.fmt(f),
+            RightOperand::Decimal(amount) => amount.fmt(f),
+            RightOperand::DateTime(at) => at.fmt(f),
+            RightOperand::Duration(span) => span.fmt(f),
+            RightOperand::Text(text) => f.write_str(text),
+            RightOperand::Texts(texts) => f.write_str(&texts.join(", ")),
+            RightOperand::Integers(sizes) => {
                 let sizes: Vec<_> = sizes.iter().map(u64::to_string).collect();
                 write!(f, "[{}]", sizes.join(", "))
             }
-            Value::True => f.write_str("true"),
+            RightOperand::True => f.write_str("true"),
         }
     }
 }

@@ -36,7 +36,7 @@ pub type Amounts = [u64; 4];
 pub struct Limits {
     /// Maximum of each unit in total.
     pub most: [Option<u64>; 4],
-    pub price: Option<Price>,
+    pub price: Option<Tariff>,
     /// Maximum time of all calls.
     pub metered_time: Option<Duration>,
     /// How long after the first call others may begin.
@@ -83,7 +83,7 @@ pub struct Rate {
 
 /// Unit prices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Price {
+pub struct Tariff {
     pub unit: Metered,
     /// Millionths of the currency.
     pub micros: u64,
@@ -93,7 +93,7 @@ pub struct Price {
     pub credit: Option<u64>,
 }
 
-impl Price {
+impl Tariff {
     /// The total price of these units, in millionths.
     pub fn of(&self, units: u64) -> u64 {
         units.saturating_sub(self.free).saturating_mul(self.micros)
@@ -102,6 +102,14 @@ impl Price {
     /// Maximum units covered by the credit.
     pub fn units_max(&self) -> Option<u64> {
         Some(self.free.saturating_add(self.credit? / self.micros.max(1)))
+    }
+}
+
+impl Rate {
+    /// Microseconds until one call is refilled, rounded up.
+    pub(super) fn each(self) -> i64 {
+        let period = u64::try_from(self.period.as_micros()).unwrap_or(u64::MAX);
+        i64::try_from(period.div_ceil(self.burst.max(1))).unwrap_or(i64::MAX)
     }
 }
 

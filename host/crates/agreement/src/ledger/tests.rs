@@ -1,6 +1,6 @@
 //! Tests of ledgers.
 
-use super::limits::{Price, Rate};
+use super::limits::{Rate, Tariff};
 use super::*;
 
 fn at(second: i64) -> Timestamp {
@@ -133,7 +133,7 @@ fn tokens_are_reserved_one_computation_at_a_time_and_only_while_the_call_runs() 
 
 #[test]
 fn a_price_begins_after_the_free_units_and_credit_is_never_overdrawn() {
-    let price = Price { unit: Metered::Rows, micros: 300, free: 5, credit: Some(1000) };
+    let price = Tariff { unit: Metered::Rows, micros: 300, free: 5, credit: Some(1000) };
     let ledger = Ledger::new(Limits { price: Some(price), ..Limits::default() }, None);
     let rows = |rows| charge(&ledger, &Want { rows, ..want(0) }, 20);
     assert_eq!(rows(4).map(|charge| charge.price), Ok(Some(0)));

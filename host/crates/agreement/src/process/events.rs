@@ -17,7 +17,7 @@ use super::statement::{Signed, Statement, StatementError};
 use crate::Role;
 use hospes_core::id::{Digest, Party};
 
-pub use lifecycle::{Applied, Happened, Lifecycle, State};
+pub use lifecycle::{AgreementState, Applied, Happened, Lifecycle};
 
 /// Maximum length of an event's note, in characters.
 pub const NOTE_CHARS_MAX: usize = 500;
@@ -232,7 +232,7 @@ pub enum EventError {
     )]
     OutOfOrder { sequence: u32, next: u32, previous: Digest },
     #[error("the agreement is {state} for good")]
-    Over { state: State },
+    Over { state: AgreementState },
     #[error("the {role} may not {change} an agreement for reason `{reason}`")]
     NotAllowed { role: Actor, change: Change, reason: Reason },
     #[error("the {role} has not suspended the agreement, so it cannot resume it")]

@@ -194,7 +194,7 @@ pub struct Taken {
 
 /// The terms on the table.
 #[derive(Debug, Clone)]
-enum Table {
+enum CurrentTerms {
     Request(SignedRequest),
     Offer(SignedOffer),
 }
@@ -206,7 +206,7 @@ pub struct Negotiation {
     publisher: Party,
     consumer: Party,
     model: ModelName,
-    table: Table,
+    table: CurrentTerms,
     state: State,
     taken: Vec<Taken>,
 }
@@ -229,7 +229,7 @@ impl Negotiation {
                     publisher,
                     consumer,
                     request.model().clone(),
-                    Table::Request(signed.clone()),
+                    CurrentTerms::Request(signed.clone()),
                     State::Requested,
                 )
             }
@@ -240,7 +240,7 @@ impl Negotiation {
                     *offer.assigner(),
                     *consumer,
                     offer.model().clone(),
-                    Table::Offer(signed.clone()),
+                    CurrentTerms::Offer(signed.clone()),
                     State::Offered,
                 )
             }
@@ -284,8 +284,8 @@ impl Negotiation {
     /// The terms on the table.
     pub fn clauses(&self) -> &Clauses {
         match &self.table {
-            Table::Request(signed) => signed.request().clauses(),
-            Table::Offer(signed) => signed.offer().clauses(),
+            CurrentTerms::Request(signed) => signed.request().clauses(),
+            CurrentTerms::Offer(signed) => signed.offer().clauses(),
         }
     }
 
@@ -338,7 +338,7 @@ impl Negotiation {
         &self,
         message: &Message,
         now: Timestamp,
-    ) -> Result<(State, Party, Option<Table>), NegotiationError> {
+    ) -> Result<(State, Party, Option<CurrentTerms>), NegotiationError> {
         let wrong = || NegotiationError::State {
             state: self.state,
             turn: self.state.turn(),
@@ -350,7 +350,7 @@ impl Negotiation {
                 self.is_by(request.assignee(), Role::Consumer)?;
                 self.is_by(request.assigner(), Role::Publisher)?;
                 self.is_about(request.offer_id(), request.model())?;
-                Ok((State::Requested, self.consumer, Some(Table::Request(signed.clone()))))
+                Ok((State::Requested, self.consumer, Some(CurrentTerms::Request(signed.clone()))))
             }
             (State::Requested, Message::Offer(signed)) => {
                 let offer = signed.offer();
@@ -359,7 +359,7 @@ impl Negotiation {
                     return Err(AgreementError::NotForYou { party: self.consumer }.into());
                 }
                 self.is_model(offer.model())?;
-                Ok((State::Offered, self.publisher, Some(Table::Offer(signed.clone()))))
+                Ok((State::Offered, self.publisher, Some(CurrentTerms::Offer(signed.clone()))))
             }
             (_, Message::Move(signed)) => {
                 let state = self.moved(signed, now, wrong)?;
@@ -447,8 +447,8 @@ impl Negotiation {
     fn is_about(&self, seen: &Digest, model: &ModelName) -> Result<(), NegotiationError> {
         self.is_model(model)?;
         let wanted = match &self.table {
-            Table::Request(signed) => *signed.id(),
-            Table::Offer(signed) => *signed.id(),
+            CurrentTerms::Request(signed) => *signed.id(),
+            CurrentTerms::Offer(signed) => *signed.id(),
         };
         if *seen == wanted {
             Ok(())
@@ -462,8 +462,8 @@ impl Negotiation {
         self.is_by(agreement.assigner(), Role::Publisher)?;
         self.is_by(agreement.assignee(), Role::Consumer)?;
         match &self.table {
-            Table::Request(signed) => agreement.matches_request(signed)?,
-            Table::Offer(signed) => agreement.matches(signed)?,
+            CurrentTerms::Request(signed) => agreement.matches_request(signed)?,
+            CurrentTerms::Offer(signed) => agreement.matches(signed)?,
         }
         Ok(())
     }

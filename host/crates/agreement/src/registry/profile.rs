@@ -10,7 +10,7 @@ use super::{ACTIONS, Class, Datatype, Operator, RuleKind, TERMS, Term, Text, UNI
 use crate::{INTEGER_MAX, PROFILE};
 
 /// `wording.json`: every term and action in sentences, with what the host does about it. It is not binding: see
-/// [`Registry`](crate::Registry).
+/// [`RegistryVersion`](crate::RegistryVersion).
 pub fn wording() -> String {
     let terms: Vec<_> = TERMS.iter().map(term).collect();
     let actions = ACTIONS.iter().map(|action| {

@@ -1,7 +1,7 @@
 //! The table of terms.
 
 use super::Operator::{Eq, Gt, Gteq, IsAnyOf, IsNoneOf, Lt, Lteq};
-use super::{Class, Datatype, Operand, Place, Term, Text, UNIT_BYTE, UNIT_ROW, UNITS, Units};
+use super::{Class, Datatype, Operand, Term, TermPlace, Text, UNIT_BYTE, UNIT_ROW, UNITS, Units};
 use crate::INTEGER_MAX as MAX;
 
 /// Every term, in the order of [`Operand`].
@@ -9,7 +9,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::Function,
         name: "hospes:function",
-        place: Place::Action,
+        place: TermPlace::Action,
         forms: &[(Eq, "The consumer may execute the function `{}`.")],
         datatype: Datatype::Text(Text::Function),
         units: Units::None,
@@ -21,7 +21,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::TopK,
         name: "hospes:topK",
-        place: Place::Action,
+        place: TermPlace::Action,
         forms: &[(Lteq, "Of ranked results the {} best are released, in order of their score.")],
         datatype: Datatype::Integer(1, 1000),
         units: Units::None,
@@ -33,7 +33,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::OutputDecimals,
         name: "hospes:outputDecimals",
-        place: Place::Action,
+        place: TermPlace::Action,
         forms: &[(Lteq, "Numbers in an answer are rounded to {} decimals.")],
         datatype: Datatype::Integer(0, 9),
         units: Units::None,
@@ -45,7 +45,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::OutputFields,
         name: "hospes:outputFields",
-        place: Place::Action,
+        place: TermPlace::Action,
         forms: &[(IsAnyOf, "Of an answer only these fields are released: {}.")],
         datatype: Datatype::Texts(Text::Field),
         units: Units::None,
@@ -57,7 +57,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::LabelOnly,
         name: "hospes:labelOnly",
-        place: Place::Action,
+        place: TermPlace::Action,
         forms: &[(Eq, "Scores are not released, only what they point at.")],
         datatype: Datatype::True,
         units: Units::None,
@@ -69,7 +69,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::DateTime,
         name: "dateTime",
-        place: Place::Rule,
+        place: TermPlace::Rule,
         forms: &[
             (Lt, "Calls begin before {}."),
             (Lteq, "Calls begin at {} or earlier."),
@@ -86,7 +86,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::DailyWindow,
         name: "hospes:dailyWindow",
-        place: Place::Rule,
+        place: TermPlace::Rule,
         forms: &[(Eq, "Calls begin in the hours {}.")],
         datatype: Datatype::Text(Text::DailyWindow),
         units: Units::None,
@@ -98,7 +98,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::Purpose,
         name: "purpose",
-        place: Place::Rule,
+        place: TermPlace::Rule,
         forms: &[
             (IsAnyOf, "Each call declares one of these purposes: {}."),
             (IsNoneOf, "Each call declares a purpose, and none of these: {}."),
@@ -113,7 +113,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::Spatial,
         name: "spatial",
-        place: Place::Rule,
+        place: TermPlace::Rule,
         forms: &[(IsAnyOf, "Calls run in: {}."), (IsNoneOf, "Calls do not run in: {}.")],
         datatype: Datatype::Texts(Text::Country),
         units: Units::None,
@@ -125,7 +125,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::TimeInterval,
         name: "timeInterval",
-        place: Place::Permission,
+        place: TermPlace::Permission,
         forms: &[(Eq, "A call begins {} or more after the one before it.")],
         datatype: Datatype::Duration,
         units: Units::None,
@@ -137,7 +137,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::ElapsedTime,
         name: "elapsedTime",
-        place: Place::Permission,
+        place: TermPlace::Permission,
         forms: &[(Lteq, "Calls begin within {} of the first.")],
         datatype: Datatype::Duration,
         units: Units::None,
@@ -149,7 +149,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::MeteredTime,
         name: "meteredTime",
-        place: Place::Permission,
+        place: TermPlace::Permission,
         forms: &[(Lteq, "All calls together run for at most {}.")],
         datatype: Datatype::Duration,
         units: Units::None,
@@ -161,7 +161,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::Count,
         name: "count",
-        place: Place::Permission,
+        place: TermPlace::Permission,
         forms: &[(Lteq, "At most {} in all.")],
         datatype: Datatype::Integer(1, MAX),
         units: Units::OneOf(&UNITS),
@@ -173,7 +173,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::CallsPerInterval,
         name: "hospes:callsPerInterval",
-        place: Place::Permission,
+        place: TermPlace::Permission,
         forms: &[(Lteq, "At most {}, counted from the agreement's date.")],
         datatype: Datatype::Integer(1, MAX),
         units: Units::Period,
@@ -185,7 +185,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::CallRate,
         name: "hospes:callRate",
-        place: Place::Permission,
+        place: TermPlace::Permission,
         forms: &[(
             Lteq,
             "No faster than {}, evenly refilled, the whole number at once if saved up.",
@@ -200,7 +200,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::Concurrency,
         name: "hospes:concurrency",
-        place: Place::Permission,
+        place: TermPlace::Permission,
         forms: &[(Lteq, "At most {} calls run at the same time.")],
         datatype: Datatype::Integer(1, 1_000_000),
         units: Units::None,
@@ -212,7 +212,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::InputBytes,
         name: "hospes:inputBytes",
-        place: Place::Permission,
+        place: TermPlace::Permission,
         forms: &[(Lteq, "The arguments of a call are at most {}.")],
         datatype: Datatype::Integer(0, MAX),
         units: Units::OneOf(&[UNIT_BYTE]),
@@ -224,7 +224,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::OutputBytes,
         name: "hospes:outputBytes",
-        place: Place::Permission,
+        place: TermPlace::Permission,
         forms: &[(Lteq, "An answer of more than {} is not released.")],
         datatype: Datatype::Integer(0, MAX),
         units: Units::OneOf(&[UNIT_BYTE]),
@@ -236,7 +236,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::BatchRows,
         name: "hospes:batchRows",
-        place: Place::Permission,
+        place: TermPlace::Permission,
         forms: &[(Lteq, "A call has at most {}.")],
         datatype: Datatype::Integer(1, MAX),
         units: Units::OneOf(&[UNIT_ROW]),
@@ -248,7 +248,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::InputShape,
         name: "hospes:inputShape",
-        place: Place::Permission,
+        place: TermPlace::Permission,
         forms: &[(Lteq, "Tensors given to the model have at most the shape {}.")],
         datatype: Datatype::Integers,
         units: Units::None,
@@ -260,7 +260,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::InputDtype,
         name: "hospes:inputDtype",
-        place: Place::Permission,
+        place: TermPlace::Permission,
         forms: &[(IsAnyOf, "Tensors given to the model are of type: {}.")],
         datatype: Datatype::Texts(Text::DataType),
         units: Units::None,
@@ -272,7 +272,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::CpuTime,
         name: "hospes:cpuTime",
-        place: Place::Permission,
+        place: TermPlace::Permission,
         forms: &[(Lteq, "A call computes for at most {} in the plugin.")],
         datatype: Datatype::Duration,
         units: Units::None,
@@ -284,7 +284,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::WallTime,
         name: "hospes:wallTime",
-        place: Place::Permission,
+        place: TermPlace::Permission,
         forms: &[(Lteq, "A call takes at most {}.")],
         datatype: Datatype::Duration,
         units: Units::None,
@@ -296,7 +296,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::MemoryBytes,
         name: "hospes:memoryBytes",
-        place: Place::Permission,
+        place: TermPlace::Permission,
         forms: &[(Lteq, "A call has at most {} of memory in the plugin.")],
         datatype: Datatype::Integer(65_536, MAX),
         units: Units::OneOf(&[UNIT_BYTE]),
@@ -308,7 +308,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::HostCapability,
         name: "hospes:hostCapability",
-        place: Place::Permission,
+        place: TermPlace::Permission,
         forms: &[(IsNoneOf, "The plugin cannot reach: {}.")],
         datatype: Datatype::Texts(Text::Capability),
         units: Units::None,
@@ -320,7 +320,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::Credit,
         name: "hospes:credit",
-        place: Place::Permission,
+        place: TermPlace::Permission,
         forms: &[(Lteq, "The price of all calls together is at most {}, paid in advance.")],
         datatype: Datatype::Decimal,
         units: Units::Currency,
@@ -332,7 +332,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::Recipient,
         name: "recipient",
-        place: Place::Permission,
+        place: TermPlace::Permission,
         forms: &[(IsAnyOf, "Results go only to: {}.")],
         datatype: Datatype::Texts(Text::Iri),
         units: Units::None,
@@ -344,7 +344,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::Product,
         name: "product",
-        place: Place::Permission,
+        place: TermPlace::Permission,
         forms: &[(IsAnyOf, "Results are used only in the products: {}.")],
         datatype: Datatype::Texts(Text::Iri),
         units: Units::None,
@@ -356,7 +356,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::Industry,
         name: "industry",
-        place: Place::Permission,
+        place: TermPlace::Permission,
         forms: &[(IsAnyOf, "Results are used only in the industries: {}.")],
         datatype: Datatype::Texts(Text::Iri),
         units: Units::None,
@@ -368,7 +368,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::Version,
         name: "version",
-        place: Place::Target,
+        place: TermPlace::Target,
         forms: &[
             (Gteq, "Versions from {} on may be used."),
             (Lt, "Versions before {} may be used."),
@@ -383,7 +383,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::PayAmount,
         name: "payAmount",
-        place: Place::Price,
+        place: TermPlace::Price,
         forms: &[(Eq, "The consumer pays {}")],
         datatype: Datatype::Decimal,
         units: Units::Currency,
@@ -395,7 +395,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::UnitOfCount,
         name: "unitOfCount",
-        place: Place::Price,
+        place: TermPlace::Price,
         forms: &[(Eq, " for each {}")],
         datatype: Datatype::Text(Text::Unit),
         units: Units::None,
@@ -407,7 +407,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::FreeUnits,
         name: "hospes:freeUnits",
-        place: Place::Price,
+        place: TermPlace::Price,
         forms: &[(Lteq, ", the first {} being free")],
         datatype: Datatype::Integer(1, MAX),
         units: Units::None,
@@ -419,7 +419,7 @@ pub static TERMS: [Term; 34] = [
     Term {
         operand: Operand::Retention,
         name: "hospes:retention",
-        place: Place::Data,
+        place: TermPlace::Data,
         forms: &[(Gt, "for longer than {}")],
         datatype: Datatype::Duration,
         units: Units::None,

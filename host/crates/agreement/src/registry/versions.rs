@@ -9,7 +9,8 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 
 use super::{
-    ACTIONS, Action, Datatype, Operand, Place, RuleKind, SYMBOLS, TERMS, Term, Text, Units, Verb,
+    ACTIONS, Action, Datatype, Operand, RuleKind, SYMBOLS, TERMS, Term, TermPlace, Text, Units,
+    Verb,
 };
 use crate::{INTEGER_MAX, PROFILE};
 use hospes_core::id::Digest;
@@ -23,30 +24,30 @@ const FORMER: [(&str, u32); 1] =
 
 /// A known version of the registry, as named by a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Registry {
+pub struct RegistryVersion {
     digest: Digest,
     number: u32,
     terms: usize,
     actions: usize,
 }
 
-static KNOWN: LazyLock<Vec<Registry>> = LazyLock::new(|| {
+static KNOWN: LazyLock<Vec<RegistryVersion>> = LazyLock::new(|| {
     // A test's terms are an extra version.
     let is_later = super::terms().len() > TERMS.len();
     let later = is_later.then(|| (super::terms().len(), ACTIONS.len()));
     let versions = (1..).zip(SIZES.into_iter().chain(later)).map(|(number, (terms, actions))| {
         let text = text(number, &super::terms()[..terms], &ACTIONS[..actions]);
-        Registry { digest: Digest::of(text.as_bytes()), number, terms, actions }
+        RegistryVersion { digest: Digest::of(text.as_bytes()), number, terms, actions }
     });
     let former = FORMER.iter().map(|(digest, number)| {
         let digest = digest.parse().expect("invariant: a constant, and a test reads it");
         let (terms, actions) = SIZES[*number as usize - 1];
-        Registry { digest, number: *number, terms, actions }
+        RegistryVersion { digest, number: *number, terms, actions }
     });
     former.chain(versions).collect()
 });
 
-impl Registry {
+impl RegistryVersion {
     /// The newest version, used by new offers.
     pub fn newest() -> Self {
         *KNOWN.last().expect("invariant: there is a version")
@@ -111,14 +112,14 @@ fn action(action: &Action) -> Value {
     json!({"name": action.name, "place": rule(action.rule), "norm": action.norm})
 }
 
-const fn place(place: Place) -> &'static str {
+const fn place(place: TermPlace) -> &'static str {
     match place {
-        Place::Action => "action",
-        Place::Permission => "permission",
-        Place::Rule => "permission or prohibition",
-        Place::Target => "target",
-        Place::Price => "price",
-        Place::Data => "prohibition on data",
+        TermPlace::Action => "action",
+        TermPlace::Permission => "permission",
+        TermPlace::Rule => "permission or prohibition",
+        TermPlace::Target => "target",
+        TermPlace::Price => "price",
+        TermPlace::Data => "prohibition on data",
     }
 }
 
@@ -217,8 +218,8 @@ mod tests {
     fn a_term_more_is_a_version_more_and_leaves_the_earlier_ones() {
         let added = [&TERMS[..], &TERMS[..1]].concat();
         assert_ne!(text(2, &added, &ACTIONS), text(1, &TERMS, &ACTIONS));
-        assert_eq!(text(1, &added[..TERMS.len()], &ACTIONS), Registry::newest().text());
-        let older = Registry { terms: 33, ..Registry::newest() };
+        assert_eq!(text(1, &added[..TERMS.len()], &ACTIONS), RegistryVersion::newest().text());
+        let older = RegistryVersion { terms: 33, ..RegistryVersion::newest() };
         assert!(older.has_term(Operand::FreeUnits) && !older.has_term(Operand::Retention));
     }
 }

@@ -272,10 +272,10 @@ fn every_template_makes_an_offer_that_reads_back() {
     let mut clauses = Clauses::new(target(), vec![limited(open_spec("f"), &["count lteq 7 call"])]);
     trial.apply(&mut clauses, &[("rate".to_owned(), "9".to_owned())], now).expect("filled");
     let count = clauses.permissions[0].constraint(Operand::Count).expect("a count");
-    assert_eq!(count.value, Value::Integer(7), "what was said expressly counts");
+    assert_eq!(count.value, RightOperand::Integer(7), "what was said expressly counts");
     assert_eq!(
         clauses.permissions[0].constraint(Operand::CallRate).expect("a rate").value,
-        Value::Integer(9)
+        RightOperand::Integer(9)
     );
     let wrong = trial.apply(&mut clauses, &[("colour".to_owned(), "red".to_owned())], now);
     assert!(wrong.expect_err("no such hole").to_string().contains("`calls`"));
@@ -349,7 +349,7 @@ fn the_profile_s_files_are_written_from_the_table() {
     let after = text.split_once(end).map_or("", |(_, after)| after);
     let tables = profile::tables();
     let files = [
-        (folder.join("registry/1.json"), Registry::newest().text()),
+        (folder.join("registry/1.json"), RegistryVersion::newest().text()),
         (folder.join("wording.json"), profile::wording()),
         (folder.join("schema.json"), profile::schema()),
         (page, format!("{before}{begin}{tables}{end}{after}")),

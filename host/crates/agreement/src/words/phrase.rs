@@ -17,11 +17,11 @@ use crate::Role;
 use crate::document::clause::{
     Asset, Ban, Constraint, Obligation, Permission, Price, Prohibition, Unit,
 };
-use crate::document::value::{Micros, Span, Value};
+use crate::document::value::{Micros, RightOperand, Span};
 use crate::document::{Clauses, OnSuspend};
 use crate::registry::{
-    ACTIONS, COUNTRY_PREFIX, CURRENCY_PREFIX, Datatype, Operand, Operator, Place, RuleKind, TERMS,
-    Term, Text, Units, Verb,
+    ACTIONS, COUNTRY_PREFIX, CURRENCY_PREFIX, Datatype, Operand, Operator, RuleKind, TERMS, Term,
+    TermPlace, Text, Units, Verb,
 };
 
 /// Why a line is not a clause.
@@ -81,7 +81,7 @@ impl Clauses {
             _ => {
                 let constraint = constraint(words, now)?;
                 let place = constraint.operand.term().place;
-                if !matches!(place, Place::Action | Place::Permission | Place::Rule) {
+                if !matches!(place, TermPlace::Action | TermPlace::Permission | TermPlace::Rule) {
                     return Err(format!("it can only be a {}", place.name()));
                 }
                 for permission in &mut self.permissions {
@@ -181,7 +181,7 @@ fn term(name: &str) -> Result<&'static Term, String> {
     known.ok_or_else(|| format!("there is no operand `{name}`; see `hospes profile terms`"))
 }
 
-fn value_of(term: &Term, text: &str, now: Timestamp) -> Result<Value, String> {
+fn value_of(term: &Term, text: &str, now: Timestamp) -> Result<RightOperand, String> {
     let integer =
         |text: &str| text.parse::<u64>().map_err(|_| format!("`{text}` is not a whole number"));
     let full = |kind: Text, word: &str| match kind {
@@ -189,11 +189,11 @@ fn value_of(term: &Term, text: &str, now: Timestamp) -> Result<Value, String> {
         _ => Box::from(word),
     };
     Ok(match term.datatype {
-        Datatype::Integer(..) => Value::Integer(integer(text)?),
-        Datatype::Decimal => Value::Decimal(text.parse::<Micros>()?),
-        Datatype::DateTime => Value::DateTime(moment(text, now)?),
-        Datatype::Duration => Value::Duration(text.parse::<Span>()?),
-        Datatype::Text(_) => Value::Text(text.into()),
+        Datatype::Integer(..) => RightOperand::Integer(integer(text)?),
+        Datatype::Decimal => RightOperand::Decimal(text.parse::<Micros>()?),
+        Datatype::DateTime => RightOperand::DateTime(moment(text, now)?),
+        Datatype::Duration => RightOperand::Duration(text.parse::<Span>()?),
+        Datatype::Text(_) => RightOperand::Text(text.into()),
         Datatype::Texts(kind) => {
             let mut texts: Vec<Box<str>> = text
                 .split([',', ' '])
@@ -202,14 +202,14 @@ fn value_of(term: &Term, text: &str, now: Timestamp) -> Result<Value, String> {
                 .collect();
             texts.sort();
             texts.dedup();
-            Value::Texts(texts.into())
+            RightOperand::Texts(texts.into())
         }
         Datatype::Integers => {
             let sizes: Result<Vec<u64>, String> =
                 text.split([',', ' ']).filter(|word| !word.is_empty()).map(integer).collect();
-            Value::Integers(sizes?.into())
+            RightOperand::Integers(sizes?.into())
         }
-        Datatype::True if text == "true" => Value::True,
+        Datatype::True if text == "true" => RightOperand::True,
         Datatype::True => return Err("only `true` is allowed here".to_owned()),
     })
 }

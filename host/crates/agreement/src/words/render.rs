@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use crate::document::clause::{
     Asset, Ban, Constraint, Obligation, Permission, Price, Prohibition, Unit,
 };
-use crate::document::value::{Span, Value};
+use crate::document::value::{RightOperand, Span};
 use crate::document::{Agreement, Clauses, Offer, OnSuspend, Request, Versions};
 use crate::registry::{COUNTRY_PREFIX, CURRENCY_PREFIX, Class, Datatype, Operand, Text, Units};
 
@@ -194,16 +194,16 @@ pub(crate) fn amount(constraint: &Constraint) -> String {
     let unit = constraint.unit.as_deref();
     let term = constraint.operand.term();
     match (&constraint.value, term.units, unit) {
-        (Value::Integer(value), Units::OneOf(_), Some(unit)) => counted(*value, unit),
-        (Value::Integer(value), Units::Period, Some(period)) => {
+        (RightOperand::Integer(value), Units::OneOf(_), Some(unit)) => counted(*value, unit),
+        (RightOperand::Integer(value), Units::Period, Some(period)) => {
             let period = period.parse().map_or_else(|_| period.to_owned(), span);
             format!("{} in {period}", counted(*value, Unit::Call.iri()))
         }
-        (Value::Decimal(amount), _, Some(currency)) => {
+        (RightOperand::Decimal(amount), _, Some(currency)) => {
             format!("{amount} {}", currency.strip_prefix(CURRENCY_PREFIX).unwrap_or(currency))
         }
-        (Value::Duration(length), _, _) => span(*length),
-        (Value::Texts(texts), _, _) if term.datatype == Datatype::Texts(Text::Country) => {
+        (RightOperand::Duration(length), _, _) => span(*length),
+        (RightOperand::Texts(texts), _, _) if term.datatype == Datatype::Texts(Text::Country) => {
             let codes = texts.iter().map(|text| text.strip_prefix(COUNTRY_PREFIX).unwrap_or(text));
             codes.collect::<Vec<_>>().join(", ")
         }

@@ -3,7 +3,7 @@
 use super::super::layout::write_header;
 use super::super::manifest::ModelSpec;
 use super::*;
-use crate::signature::{PAYLOAD_TYPE, Statement, seal};
+use crate::signature::{PAYLOAD_TYPE, SignedDigests, seal};
 use crate::{MODELS_MAX, sample, sign};
 use hospes_core::dsse::{DsseError, Envelope};
 use hospes_core::key::PartyKey;
@@ -37,7 +37,7 @@ fn assembled(component: &[u8], manifest: &[u8], models: &[(&str, &[u8])]) -> Vec
     bytes
 }
 
-fn statement(unsigned: &[u8]) -> Statement {
+fn statement(unsigned: &[u8]) -> SignedDigests {
     let layout = Layout::read(unsigned, &LIMITS).expect("sections in order");
     Measured::of(unsigned, &layout).statement
 }
@@ -186,29 +186,35 @@ fn a_signature_of_another_kind_is_refused() {
         error => panic!("{error:?}"),
     };
     let typed = signature(&envelope("application/vnd.hospes.offer+json", &payload).to_bytes());
-    assert!(matches!(typed, SignatureError::PayloadType { .. }));
+    assert!(matches!(typed, SignatureSectionError::PayloadType { .. }));
     let mut two = envelope(PAYLOAD_TYPE, &payload);
     two.add_signature(&other).expect("a second");
-    assert!(matches!(signature(&two.to_bytes()), SignatureError::Signers { count: 2 }));
+    assert!(matches!(signature(&two.to_bytes()), SignatureSectionError::Signers { count: 2 }));
     for payload in [format!(" {text}"), format!("{text} "), text.replace("\":", "\": ")] {
         let error = signature(&envelope(PAYLOAD_TYPE, payload.as_bytes()).to_bytes());
-        assert!(matches!(error, SignatureError::NotCanonical { .. }), "{payload}: {error:?}");
+        assert!(
+            matches!(error, SignatureSectionError::NotCanonical { .. }),
+            "{payload}: {error:?}"
+        );
     }
     for payload in ["", "{}", "[]", "x", &text.replace('{', "{\"extra\":1,"), &text[1..]] {
         let error = signature(&envelope(PAYLOAD_TYPE, payload.as_bytes()).to_bytes());
-        assert!(matches!(error, SignatureError::Payload(_)), "{payload}: {error:?}");
+        assert!(matches!(error, SignatureSectionError::Payload(_)), "{payload}: {error:?}");
     }
     for section in [&b""[..], b"{}", b"null", b"\xff"] {
         assert!(matches!(
             signature(section),
-            SignatureError::Envelope(DsseError::Malformed { .. })
+            SignatureSectionError::Envelope(DsseError::Malformed { .. })
         ));
     }
     // The right bytes under another model's name.
     let sound = String::from_utf8(envelope(PAYLOAD_TYPE, &payload).to_bytes()).expect("text");
     let renamed = sound.replace(&sample::key().party().to_string(), &other.party().to_string());
     let forged = signature(renamed.as_bytes());
-    assert!(matches!(forged, SignatureError::Envelope(DsseError::Forged { .. })), "{forged:?}");
+    assert!(
+        matches!(forged, SignatureSectionError::Envelope(DsseError::Forged { .. })),
+        "{forged:?}"
+    );
 }
 
 #[test]
@@ -225,21 +231,21 @@ fn a_part_that_differs_from_what_was_signed_is_named() {
         error => panic!("{error:?}"),
     };
     let longer = [component.clone(), vec![0, 2, 1, b'x']].concat();
-    assert_eq!(found(&longer, &json, &models), Part::Component);
-    assert_eq!(found(&component, &[&json[..], b" "].concat(), &models), Part::Manifest);
-    let weights = Part::Weights("b".parse().expect("a name"));
+    assert_eq!(found(&longer, &json, &models), BundlePart::Component);
+    assert_eq!(found(&component, &[&json[..], b" "].concat(), &models), BundlePart::Manifest);
+    let weights = BundlePart::Weights("b".parse().expect("a name"));
     assert_eq!(found(&component, &json, &[("a", b"one"), ("b", b"twO")]), weights);
     assert_eq!(found(&component, &json, &[("a", b"one"), ("b", b"")]), weights);
-    assert_eq!(found(&component, &json, &[("b", b"two"), ("a", b"one")]), Part::Models);
-    assert_eq!(found(&component, &json, &models[..1]), Part::Models);
-    assert_eq!(found(&component, &json, &[("a", b"one"), ("c", b"two")]), Part::Models);
+    assert_eq!(found(&component, &json, &[("b", b"two"), ("a", b"one")]), BundlePart::Models);
+    assert_eq!(found(&component, &json, &models[..1]), BundlePart::Models);
+    assert_eq!(found(&component, &json, &[("a", b"one"), ("c", b"two")]), BundlePart::Models);
     // If the digests of the parts do not match the bundle, the signature does not cover it.
     let unsigned = assembled(&component, &json, &models);
     let mut lie = statement(&unsigned);
     lie.sha256 = lie.component;
     let lie = seal(&lie, &sample::key()).expect("small");
     let error = refused(with_signature(unsigned, &lie));
-    assert!(matches!(error, BundleError::Changed { part: Part::Headers }), "{error:?}");
+    assert!(matches!(error, BundleError::Changed { part: BundlePart::Headers }), "{error:?}");
 }
 
 #[test]

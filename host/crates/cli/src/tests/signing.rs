@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use super::super::home::Account;
+use super::super::home::SavedAccount;
 use super::super::*;
 use hospes_agreement::{
     Agreement, Clauses, Offer, Permission, Proposal, SignedOffer, Target, Versions,
@@ -81,7 +81,8 @@ fn setting() -> Setting {
     let name: AccountName = "acme".parse().expect("a name");
     let publisher = home.new_key(&name).expect("a key");
     let (key, party, api_key) = (name.clone(), publisher.party(), "hsp_x".to_owned());
-    home.keep_account(&Account { name, key, party, former: Vec::new(), api_key }).expect("kept");
+    home.keep_account(&SavedAccount { name, key, party, former: Vec::new(), api_key })
+        .expect("kept");
     let offer = offer(&publisher, 3);
     let consumer = PartyKey::generate().expect("a key");
     let agreement = Agreement::accept(&offer, consumer.party(), Clock::System.now());
@@ -155,7 +156,7 @@ fn nobody_signs_for_others_or_twice() {
     let strange_home = Home::new(stranger.path().into());
     let name: AccountName = "mallory".parse().expect("a name");
     let party = strange_home.new_key(&name).expect("a key").party();
-    let account = Account {
+    let account = SavedAccount {
         name: name.clone(),
         key: name,
         party,

@@ -11,55 +11,55 @@ pub enum ValueError {
     #[error("the body cannot be read as JSON: {reason} at line {line}, column {column}")]
     Syntax { reason: String, line: usize, column: usize },
     #[error("{at}, not {seen}")]
-    Kind { at: Place, seen: &'static str },
+    Kind { at: BodyPlace, seen: &'static str },
     #[error("{at}: `{seen}` is out of its range")]
-    Range { at: Place, seen: String },
+    Range { at: BodyPlace, seen: String },
     #[error("{at}: `{seen}` is not an integer: write digits, without a fraction or an exponent")]
-    NotInteger { at: Place, seen: String },
+    NotInteger { at: BodyPlace, seen: String },
     #[error("{at}: `{seen}` is not a number: write one, or `NaN`, `Infinity`, `-Infinity`")]
-    NotFloat { at: Place, seen: String },
+    NotFloat { at: BodyPlace, seen: String },
     #[error("{at}: `{seen}` is not one character")]
-    NotChar { at: Place, seen: String },
+    NotChar { at: BodyPlace, seen: String },
     #[error("{at}: the string is not base64: use the standard alphabet, with padding")]
-    Base64 { at: Place },
+    Base64 { at: BodyPlace },
     #[error("`{}` is not a member of `{}`: leave it out", at.pointer, at.expected)]
-    UnknownMember { at: Place },
+    UnknownMember { at: BodyPlace },
     #[error("`{}` is missing: add it, as `{}`", at.pointer, at.expected)]
-    MissingMember { at: Place },
+    MissingMember { at: BodyPlace },
     #[error("`{}` appears twice: keep one", at.pointer)]
-    DuplicateMember { at: Place },
+    DuplicateMember { at: BodyPlace },
     #[error("{at}: it has no `{seen}`")]
-    UnknownName { at: Place, seen: String },
+    UnknownName { at: BodyPlace, seen: String },
     #[error("{at}: `{seen}` appears twice: keep one")]
-    DuplicateFlag { at: Place, seen: String },
+    DuplicateFlag { at: BodyPlace, seen: String },
     #[error("{at}: the object must have exactly one member, the case")]
-    NotOneMember { at: Place },
+    NotOneMember { at: BodyPlace },
     #[error("{at}: case `{case}` has a payload: write an object with the member `{case}`")]
-    NoPayload { at: Place, case: String },
+    NoPayload { at: BodyPlace, case: String },
     #[error("{at}: case `{case}` has no payload: write the string `{case}`")]
-    Payload { at: Place, case: String },
+    Payload { at: BodyPlace, case: String },
     #[error("{at}: {reason}")]
-    Tensor { at: Place, reason: String },
+    Tensor { at: BodyPlace, reason: String },
     #[error("{at}: the array has {seen} elements, but needs {wanted}")]
-    TooShort { at: Place, seen: usize, wanted: usize },
+    TooShort { at: BodyPlace, seen: usize, wanted: usize },
     #[error("{at}: the array has more than {wanted} elements")]
-    TooLong { at: Place, wanted: usize },
+    TooLong { at: BodyPlace, wanted: usize },
     #[error(
         "{at}: the body has more than {max} values: send less at once, and numbers in separate lists"
     )]
-    TooMany { at: Place, max: usize },
+    TooMany { at: BodyPlace, max: usize },
 }
 
 /// A place in a body, and the type expected there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct BodyPlace {
     /// JSON pointer (RFC 6901) to the value, or to the member that should be there. Empty for the whole body.
     pub pointer: String,
     /// Its type in WIT style, truncated if long.
     pub expected: String,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for BodyPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.pointer.as_str() {
             "" => write!(f, "the body takes `{}`", self.expected),
@@ -70,7 +70,7 @@ impl fmt::Display for Place {
 
 impl ValueError {
     /// The place that does not fit, if the body is valid JSON.
-    pub fn place(&self) -> Option<&Place> {
+    pub fn place(&self) -> Option<&BodyPlace> {
         match self {
             ValueError::Syntax { .. } => None,
             ValueError::Kind { at, .. }

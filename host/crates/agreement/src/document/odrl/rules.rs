@@ -8,7 +8,7 @@ use crate::document::Clauses;
 use crate::document::clause::{
     Asset, Ban, Constraint, Obligation, Permission, Price, Prohibition, Unit,
 };
-use crate::document::value::{Value, role_iri};
+use crate::document::value::{RightOperand, role_iri};
 use crate::registry::{ACTIONS, Operand, Operator, RuleKind, Verb};
 use crate::{AgreementError, Role};
 use hospes_core::id::FunctionName;
@@ -95,14 +95,16 @@ fn plain(left: &str, operator: Operator, right: Literal) -> ConstraintWire {
 
 fn constraint_wire(constraint: &Constraint) -> ConstraintWire {
     let right = match &constraint.value {
-        Value::Integer(value) => Literal::Integer(*value),
-        Value::Decimal(amount) => Literal::Decimal(*amount),
-        Value::DateTime(at) => Literal::DateTime(*at),
-        Value::Duration(span) => Literal::Duration(*span),
-        Value::Text(text) => Literal::Text(text.to_string()),
-        Value::Texts(texts) => Literal::Texts(texts.iter().map(ToString::to_string).collect()),
-        Value::Integers(integers) => Literal::Integers(integers.to_vec()),
-        Value::True => Literal::True,
+        RightOperand::Integer(value) => Literal::Integer(*value),
+        RightOperand::Decimal(amount) => Literal::Decimal(*amount),
+        RightOperand::DateTime(at) => Literal::DateTime(*at),
+        RightOperand::Duration(span) => Literal::Duration(*span),
+        RightOperand::Text(text) => Literal::Text(text.to_string()),
+        RightOperand::Texts(texts) => {
+            Literal::Texts(texts.iter().map(ToString::to_string).collect())
+        }
+        RightOperand::Integers(integers) => Literal::Integers(integers.to_vec()),
+        RightOperand::True => Literal::True,
     };
     let unit = constraint.unit.as_deref().map(str::to_owned);
     ConstraintWire { unit, ..plain(constraint.operand.name(), constraint.operator, right) }
@@ -196,7 +198,9 @@ fn price(action: &ActionWire, pointer: &str) -> Result<Price, AgreementError> {
             "expected `payAmount`, `unitOfCount` and perhaps `hospes:freeUnits`, in this order",
         ));
     };
-    let (Value::Decimal(amount_value), Value::Text(unit)) = (&amount.value, &unit.value) else {
+    let (RightOperand::Decimal(amount_value), RightOperand::Text(unit)) =
+        (&amount.value, &unit.value)
+    else {
         return Err(malformed(&pointer, "expected an amount and a unit"));
     };
     Ok(Price {
@@ -319,18 +323,18 @@ pub(super) fn constraint(
     Constraint::new(operand, operator, value, unit, pointer)
 }
 
-fn value(literal: &Literal, pointer: &str) -> Result<Value, AgreementError> {
+fn value(literal: &Literal, pointer: &str) -> Result<RightOperand, AgreementError> {
     Ok(match literal {
-        Literal::Integer(value) => Value::Integer(*value),
-        Literal::Text(text) => Value::Text(text.as_str().into()),
+        Literal::Integer(value) => RightOperand::Integer(*value),
+        Literal::Text(text) => RightOperand::Text(text.as_str().into()),
         Literal::Texts(texts) => {
-            Value::Texts(texts.iter().map(|text| text.as_str().into()).collect())
+            RightOperand::Texts(texts.iter().map(|text| text.as_str().into()).collect())
         }
-        Literal::Integers(integers) => Value::Integers(integers.as_slice().into()),
-        Literal::True => Value::True,
-        Literal::DateTime(at) => Value::DateTime(*at),
-        Literal::Duration(span) => Value::Duration(*span),
-        Literal::Decimal(amount) => Value::Decimal(*amount),
+        Literal::Integers(integers) => RightOperand::Integers(integers.as_slice().into()),
+        Literal::True => RightOperand::True,
+        Literal::DateTime(at) => RightOperand::DateTime(*at),
+        Literal::Duration(span) => RightOperand::Duration(*span),
+        Literal::Decimal(amount) => RightOperand::Decimal(*amount),
         Literal::Typed(typed) => value(&typed.read(pointer)?, pointer)?,
     })
 }

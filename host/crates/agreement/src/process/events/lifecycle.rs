@@ -13,7 +13,7 @@ use hospes_core::id::{Digest, Party};
 
 /// An agreement's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum AgreementState {
     /// Calls are permitted within the terms.
     Started,
     Suspended,
@@ -214,7 +214,7 @@ impl Lifecycle {
             return Err(EventError::Unlinked { sequence: event.sequence });
         }
         let state = self.history_at(now.max(event.effective));
-        if matches!(state.state(), State::Completed | State::Terminated) {
+        if matches!(state.state(), AgreementState::Completed | AgreementState::Terminated) {
             return Err(EventError::Over { state: state.state() });
         }
         let Event { role, change, reason, .. } = *event;
@@ -236,11 +236,11 @@ impl Lifecycle {
     }
 
     /// The state at a given time.
-    pub fn state_at(&self, now: Timestamp) -> State {
+    pub fn state_at(&self, now: Timestamp) -> AgreementState {
         let state = self.history_at(now).state();
         match state {
-            State::Completed | State::Terminated => state,
-            _ if !self.pending.is_empty() => State::Frozen,
+            AgreementState::Completed | AgreementState::Terminated => state,
+            _ if !self.pending.is_empty() => AgreementState::Frozen,
             _ => state,
         }
     }
@@ -264,8 +264,8 @@ impl Lifecycle {
                 _ if history.ended.is_some() => {}
                 Change::Suspend => history.suspended[event.role as usize] = !lapsed,
                 Change::Resume => history.suspended[event.role as usize] = false,
-                Change::Terminate => history.ended = Some(State::Terminated),
-                Change::Complete => history.ended = Some(State::Completed),
+                Change::Terminate => history.ended = Some(AgreementState::Terminated),
+                Change::Complete => history.ended = Some(AgreementState::Completed),
             }
         }
         history
@@ -274,15 +274,15 @@ impl Lifecycle {
 
 struct History {
     suspended: [bool; 3],
-    ended: Option<State>,
+    ended: Option<AgreementState>,
 }
 
 impl History {
-    fn state(&self) -> State {
+    fn state(&self) -> AgreementState {
         match self.ended {
             Some(ended) => ended,
-            None if self.suspended.contains(&true) => State::Suspended,
-            None => State::Started,
+            None if self.suspended.contains(&true) => AgreementState::Suspended,
+            None => AgreementState::Started,
         }
     }
 }
@@ -321,14 +321,14 @@ fn check_times(event: &Event, now: Timestamp) -> Result<(), EventError> {
     Ok(())
 }
 
-impl fmt::Display for State {
+impl fmt::Display for AgreementState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            State::Started => "STARTED",
-            State::Suspended => "SUSPENDED",
-            State::Frozen => "FROZEN",
-            State::Completed => "COMPLETED",
-            State::Terminated => "TERMINATED",
+            AgreementState::Started => "STARTED",
+            AgreementState::Suspended => "SUSPENDED",
+            AgreementState::Frozen => "FROZEN",
+            AgreementState::Completed => "COMPLETED",
+            AgreementState::Terminated => "TERMINATED",
         })
     }
 }

@@ -93,11 +93,11 @@ fn who_may_do_what_and_why() {
                 let seen = applied(&mut life, role, change, reason, at(1));
                 assert_eq!(seen.is_ok(), expected, "{role} {change} {reason}: {seen:?}");
                 let state = match (expected, change) {
-                    (true, Change::Suspend) => State::Suspended,
-                    (true, Change::Terminate) => State::Terminated,
-                    (true, Change::Complete) => State::Completed,
-                    (false, Change::Resume) => State::Suspended,
-                    _ => State::Started,
+                    (true, Change::Suspend) => AgreementState::Suspended,
+                    (true, Change::Terminate) => AgreementState::Terminated,
+                    (true, Change::Complete) => AgreementState::Completed,
+                    (false, Change::Resume) => AgreementState::Suspended,
+                    _ => AgreementState::Started,
                 };
                 assert_eq!(life.state_at(at(1)), state, "{role} {change} {reason}");
             }
@@ -120,9 +120,13 @@ fn notice_is_held_to_the_microsecond_unless_the_reason_is_urgent() {
             assert_eq!(refused, early && !reason.is_urgent(), "{reason}");
             if !refused {
                 let last = at(0) + day + SignedDuration::from_micros(micros - 1);
-                assert_eq!(life.state_at(last), State::Started, "{reason}");
+                assert_eq!(life.state_at(last), AgreementState::Started, "{reason}");
                 assert_eq!(life.next_change(last), Some(event.content().effective));
-                assert_eq!(life.state_at(event.content().effective), State::Terminated, "{reason}");
+                assert_eq!(
+                    life.state_at(event.content().effective),
+                    AgreementState::Terminated,
+                    "{reason}"
+                );
             }
         }
     }
@@ -132,7 +136,7 @@ fn notice_is_held_to_the_microsecond_unless_the_reason_is_urgent() {
         .expect("at once");
     assert!(matches!(
         applied(&mut life, Actor::Consumer, Change::Suspend, Reason::Routine, at(1)),
-        Err(EventError::Over { state: State::Terminated })
+        Err(EventError::Over { state: AgreementState::Terminated })
     ));
 }
 
@@ -143,8 +147,8 @@ fn an_operator_s_suspension_lapses() {
         .expect("suspended");
     let lapse = at(OPERATOR_SUSPENSION_DAYS * 86_400);
     assert_eq!(life.next_change(at(0)), Some(lapse));
-    assert_eq!(life.state_at(at(OPERATOR_SUSPENSION_DAYS * 86_400 - 1)), State::Suspended);
-    assert_eq!(life.state_at(lapse), State::Started);
+    assert_eq!(life.state_at(at(OPERATOR_SUSPENSION_DAYS * 86_400 - 1)), AgreementState::Suspended);
+    assert_eq!(life.state_at(lapse), AgreementState::Started);
 }
 
 #[test]
@@ -184,7 +188,7 @@ fn limits_of_events() {
     ] {
         applied(&mut life, role, change, reason, at(0)).expect("it has room");
     }
-    assert_eq!(life.state_at(at(0)), State::Terminated);
+    assert_eq!(life.state_at(at(0)), AgreementState::Terminated);
     for (note, fits) in [
         ("é".repeat(NOTE_CHARS_MAX), true),
         ("é".repeat(NOTE_CHARS_MAX + 1), false),
@@ -236,7 +240,7 @@ fn events_that_an_earlier_host_let_wait_freeze_it_until_others_have_their_number
     let frozen = || {
         let mut life = lifecycle(SignedDuration::ZERO);
         life.restore(&events[2], at(0), |a, b| a == b).expect("restored");
-        assert_eq!(life.state_at(at(0)), State::Frozen);
+        assert_eq!(life.state_at(at(0)), AgreementState::Frozen);
         assert_eq!(life.waiting().count(), 1);
         life
     };
@@ -245,15 +249,15 @@ fn events_that_an_earlier_host_let_wait_freeze_it_until_others_have_their_number
     life.apply(&events[0], at(0), |a, b| a == b).expect("applied");
     life.apply(&events[1], at(0), |a, b| a == b).expect("applied");
     assert_eq!(life.events(), straight.events());
-    assert_eq!(life.state_at(at(0)), State::Suspended);
+    assert_eq!(life.state_at(at(0)), AgreementState::Suspended);
     let mut life = frozen();
     for change in [Change::Suspend, Change::Resume] {
         applied(&mut life, Actor::Publisher, change, Reason::Abuse, at(0)).expect("applied");
     }
-    assert_eq!((life.state_at(at(0)), life.waiting().count()), (State::Started, 0));
+    assert_eq!((life.state_at(at(0)), life.waiting().count()), (AgreementState::Started, 0));
     let mut life = frozen();
     applied(&mut life, Actor::Publisher, Change::Terminate, Reason::Abuse, at(0)).expect("ended");
-    assert_eq!(life.state_at(at(0)), State::Terminated);
+    assert_eq!(life.state_at(at(0)), AgreementState::Terminated);
 }
 
 proptest! {

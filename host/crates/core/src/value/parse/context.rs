@@ -10,7 +10,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, Visitor};
 
 use crate::value::error::excerpt;
 use crate::value::text::brief;
-use crate::value::{Case, Field, Place, Type, ValueError};
+use crate::value::{BodyPlace, Case, Field, Type, ValueError};
 
 /// Maximum names searched linearly. With thousands of names that would be slow.
 const SEARCHED_NAMES_MAX: usize = 16;
@@ -70,7 +70,7 @@ impl<'t> Context<'t> {
     }
 
     /// The value that is being read.
-    pub(super) fn place(&self, expected: String) -> Place {
+    pub(super) fn place(&self, expected: String) -> BodyPlace {
         let mut pointer = String::new();
         for step in &self.path {
             match step {
@@ -78,11 +78,11 @@ impl<'t> Context<'t> {
                 Step::Index(index) => append(&mut pointer, &index.to_string()),
             }
         }
-        Place { pointer, expected }
+        BodyPlace { pointer, expected }
     }
 
     /// The member `name` of the value that is being read.
-    pub(super) fn place_of(&self, name: &str, expected: String) -> Place {
+    pub(super) fn place_of(&self, name: &str, expected: String) -> BodyPlace {
         let mut place = self.place(expected);
         append(&mut place.pointer, name);
         place
