@@ -142,7 +142,7 @@ fn whole(clauses: &Clauses, line: &mut impl FnMut(&str, Class, String)) {
     line(
         "/",
         Class::Record,
-        "The host writes a receipt for every call of the consumer, even a refused one.".to_owned(),
+        "The host writes a receipt for every call that runs, and for refused calls, except when there are many in a row.".to_owned(),
     );
     line(
         "/",
