@@ -22,7 +22,7 @@ use hospes_wire::status::Host;
 
 /// List, fetch, read and verify receipts.
 ///
-/// Every call by a known party, even a refused one, leaves a receipt. It says who called what under which agreement, what was
+/// Every call that runs leaves a receipt, and so do refused calls, except when there are many in a row. It says who called what under which agreement, what was
 /// counted and how the call ended. It holds only salted digests of the input and output. It is chained to the earlier receipts and
 /// comes with a proof that it is in the host's signed log, so it can be verified without the host.
 #[derive(Debug, Args)]

@@ -179,7 +179,7 @@ fn the_page_says_what_is_enforced() {
          \x20 [prevent] A call that no permission allows is refused. A prohibition that applies overrides every permission.\n\
          \x20 [prevent] No other version of the model runs under these terms.\n\
          \x20 [prevent] When the agreement is suspended or ended, running calls may finish.\n\
-         \x20 [record]  The host writes a receipt for every call of the consumer, even a refused one.\n\
+         \x20 [record]  The host writes a receipt for every call that runs, and for refused calls, except when there are many in a row.\n\
          \x20 [detect]  Verifying the receipts shows whether one was dropped or changed.\n\n\
          [prevent] the host makes a violation impossible; [detect] it relies on a statement, or becomes visible later; [record] it is a promise.\n",
         publisher().party(),
