@@ -76,8 +76,8 @@ pub(super) enum Content {
     Type(fn(&mut SchemaGenerator) -> schemars::Schema),
     /// JSON with a document format of its own.
     Json,
-    /// Text or bytes.
     Text,
+    Bytes,
 }
 
 /// The body of a request or of a successful response.
@@ -154,6 +154,10 @@ const fn json() -> Body {
 
 const fn text(media: &'static [&'static str]) -> Body {
     Body { media, content: Content::Text }
+}
+
+const fn bytes(media: &'static [&'static str]) -> Body {
+    Body { media, content: Content::Bytes }
 }
 
 const fn get(

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::schema::Schemas;
-use super::{components, problems};
+use super::{KEY, components, problems};
 use crate::api::pieces::Typed;
 use crate::api::problem::ProblemKind;
 use crate::inference::TensorSpec;
@@ -43,7 +43,7 @@ const OPERATION_BYTES: usize = 2000;
 pub(super) fn document(deployment: &Deployment, bytes_max: usize) -> Option<Vec<u8>> {
     let manifest = deployment.manifest();
     let functions = deployment.functions().iter();
-    let mut components = components();
+    let mut components = components(&KEY);
     let own = components["schemas"].as_object().cloned().unwrap_or_default();
     let schemas = Schemas::of_model(&manifest.types, own, bytes_max);
     let paths: Map<String, Value> = functions
@@ -72,7 +72,7 @@ pub(super) fn document(deployment: &Deployment, bytes_max: usize) -> Option<Vec<
             "version": deployment.version().to_string(),
             "license": {"name": manifest.licence, "identifier": manifest.licence},
         },
-        "security": [{"key": []}],
+        "security": [{KEY.name: []}],
         "paths": paths,
         "components": components,
     });

@@ -10,7 +10,9 @@ use super::super::{
     receipts,
 };
 use super::Access::{Account, Anybody, Visitor};
-use super::{HTML, Handler, Parameter, Route, envelope, get, json, later, post, text, typed};
+use super::{
+    HTML, Handler, Parameter, Route, bytes, envelope, get, json, later, post, text, typed,
+};
 use crate::wire::{self, agreements::Report, agreements::SimulatedCall, negotiations as talks};
 
 const fn parameter(name: &'static str, about: &'static str) -> Parameter {
@@ -85,7 +87,7 @@ pub(super) static MODELS: [Route; 5] = [
     post(
         "/api/bundles",
         Account,
-        (text(&["application/octet-stream"]), typed::<wire::models::Published>()),
+        (bytes(&["application/octet-stream"]), typed::<wire::models::Published>()),
         "Publish a signed bundle as a version of one of your models",
         later!(|host, _, request| publish::publish(host, request)),
     )

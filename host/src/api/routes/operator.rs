@@ -3,14 +3,14 @@
 use super::super::problem::ProblemKind::{
     AgreementRefused, Conflict, EventRefused, NotFound, Withdrawn,
 };
-use super::super::{admin, backup, operations, out_of_service};
-use super::Access::Operator;
+use super::super::{admin, backup, openapi, operations, out_of_service};
+use super::Access::{Anybody, Operator};
 use super::everybody::{LIVE, READY};
-use super::{Handler, Parameter, Route, get, later, post, text, typed};
+use super::{Handler, Parameter, Route, bytes, get, json, later, post, typed};
 use crate::wire::operations as wire;
 use crate::wire::{account::AccountWithKeys, agreements::History, status::Status};
 
-pub(super) static ROUTES: [Route; 15] = [
+pub(super) static ROUTES: [Route; 16] = [
     post(
         "/accounts",
         Operator,
@@ -97,7 +97,7 @@ pub(super) static ROUTES: [Route; 15] = [
     get(
         "/backup",
         Operator,
-        text(&["application/x-tar"]),
+        bytes(&["application/x-tar"]),
         "The data directory as it is now, without the host's key",
         later!(|host, _, request| backup::make(host, &request)),
     ),
@@ -115,6 +115,15 @@ pub(super) static ROUTES: [Route; 15] = [
         "What runs on this host",
         later!(|host, _, request| admin::status(host, &request)),
     ),
+    get(
+        "/api/openapi.json",
+        Anybody,
+        json(),
+        "These routes as an OpenAPI document",
+        later!(|host, _, request| openapi::of_operator(host, &request)),
+    )
+    .cached()
+    .for_the_operator(),
     LIVE.for_the_operator(),
     READY.for_the_operator(),
 ];
