@@ -95,8 +95,8 @@ pub(super) async fn simulated(
     host: &Arc<Host>,
     request: Request<Incoming>,
 ) -> Result<(Caller, Simulated), Problem> {
-    let (caller, bytes) = intake::document(host, request, SIMULATED_BYTES_MAX).await?;
-    let SimulatedCall { function, input_bytes, rows, purpose, at } = intake::read(&bytes)?;
+    let (caller, call) = intake::required(host, request, SIMULATED_BYTES_MAX).await?;
+    let SimulatedCall { function, input_bytes, rows, purpose, at } = call;
     let at = at.map(|at| at.parse()).transpose().map_err(|error: jiff::Error| {
         Problem::new(ProblemKind::InvalidRequest, format!("`at`: {error}"))
     })?;

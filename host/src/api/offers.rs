@@ -71,10 +71,7 @@ pub(super) async fn withdraw(
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let id = digest(id)?;
-    let (publisher, bytes) = intake::document(host, request, WITHDRAW_BYTES_MAX).await?;
-    if !bytes.is_empty() {
-        let Withdraw {} = intake::read(&bytes)?;
-    }
+    let (publisher, Withdraw {}) = intake::optional(host, request, WITHDRAW_BYTES_MAX).await?;
     aside(host, asker(&publisher), move |host| {
         let (offer, since) = host.market.take_back(&publisher, &id, host.clock().now())?;
         let model = offer.offer().model().clone();

@@ -88,6 +88,26 @@ pub(super) struct Body {
     pub(super) content: Content,
 }
 
+/// Whether a request has a body.
+#[derive(Clone, Copy)]
+pub(super) enum Takes {
+    Nothing,
+    /// It may be left out.
+    Optional(Body),
+    /// Without it, the answer is [`body::missing`](super::body::missing).
+    Required(Body),
+}
+
+impl Takes {
+    /// The body, if there may be one.
+    pub(super) fn body(self) -> Option<Body> {
+        match self {
+            Takes::Nothing => None,
+            Takes::Optional(body) | Takes::Required(body) => Some(body),
+        }
+    }
+}
+
 /// A query parameter.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parameter {
@@ -111,7 +131,7 @@ pub(super) struct Route {
     /// A summary, for people.
     pub(super) summary: &'static str,
     pub(super) query: &'static [Parameter],
-    pub(super) takes: Option<Body>,
+    pub(super) takes: Takes,
     /// Status and body of a successful response.
     pub(super) gives: (u16, Body),
     /// Whether it supports conditional requests.
@@ -179,7 +199,7 @@ const fn get(
         access,
         summary,
         query: &[],
-        takes: None,
+        takes: Takes::Nothing,
         gives: (200, gives),
         is_cached: false,
         fails: &[],
@@ -194,13 +214,23 @@ const fn post(
     summary: &'static str,
     handler: Handler,
 ) -> Route {
-    Route { method: "POST", takes: Some(takes), ..get(path, access, gives, summary, handler) }
+    let takes = Takes::Required(takes);
+    Route { method: "POST", takes, ..get(path, access, gives, summary, handler) }
 }
 
 impl Route {
     /// The same on the operator's listener.
     const fn for_the_operator(self) -> Self {
         Self { audience: Audience::Operator, ..self }
+    }
+
+    /// Its body may be left out.
+    const fn body_is_optional(self) -> Self {
+        let takes = match self.takes {
+            Takes::Required(body) => Takes::Optional(body),
+            other => other,
+        };
+        Self { takes, ..self }
     }
 
     /// It creates something.
@@ -230,8 +260,8 @@ impl Route {
             }
         };
         let of_bodies: &[ProblemKind] = match self.takes {
-            None => &[],
-            Some(_) => &[
+            Takes::Nothing => &[],
+            Takes::Optional(_) | Takes::Required(_) => &[
                 ProblemKind::RequestTimeout,
                 ProblemKind::BodyTooLarge,
                 ProblemKind::UnsupportedMediaType,

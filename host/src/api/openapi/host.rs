@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{KEY, Scheme, TOKEN, components, problems};
 use crate::api::Audience;
-use crate::api::routes::{self, Access, Body, Content, Parameter, Route};
+use crate::api::routes::{self, Access, Body, Content, Parameter, Route, Takes};
 use crate::wire::schemars::SchemaGenerator;
 use crate::wire::schemars::generate::SchemaSettings;
 
@@ -109,9 +109,10 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
     if !parameters.is_empty() {
         operation["parameters"] = json!(parameters);
     }
-    if let Some(takes) = route.takes {
-        let content = self::content(takes, &mut schemas.requests);
-        operation["requestBody"] = json!({"required": true, "content": content});
+    if let Some(body) = route.takes.body() {
+        let is_required = matches!(route.takes, Takes::Required(_));
+        let content = self::content(body, &mut schemas.requests);
+        operation["requestBody"] = json!({"required": is_required, "content": content});
     }
     operation
 }

@@ -107,6 +107,11 @@ fn operation(
             (arguments(schemas, params), answers(schemas, function.signature().answer()))
         }
     };
+    // Without parameters, nothing need be sent.
+    let needs_body = match function.signature() {
+        Signature::Values { params, .. } | Signature::Stream { params, .. } => !params.is_empty(),
+        Signature::Tensors | Signature::Http(_) => true,
+    };
     let mut responses = problems(&PROBLEMS);
     responses.insert("200".into(), answered(&answer));
     if let Some(refusal) = function.signature().refusal() {
@@ -121,7 +126,7 @@ fn operation(
         "summary": summary,
         "description": docs,
         "parameters": parameters(),
-        "requestBody": {"required": true, "content": request},
+        "requestBody": {"required": needs_body, "content": request},
         "responses": responses,
     }))
 }

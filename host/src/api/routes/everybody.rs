@@ -54,6 +54,8 @@ pub(super) static MODELS: [Route; 5] = [
         "Call a function",
         Handler::Call,
     )
+    // The arguments may be in the query, or there may be none.
+    .body_is_optional()
     .fails(CALL_FAILS),
     get(
         "/{publisher}/{model}",
@@ -139,6 +141,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "Withdraw your offer: no new agreements, and existing ones stay",
         later!(|host, [id, ..], request| offers::withdraw(host, id, request)),
     )
+    .body_is_optional()
     .fails(LISTING_FAILS),
     post(
         "/api/offers/{id}/replacement",
@@ -282,6 +285,7 @@ pub(super) static ACCOUNTS: [Route; 13] = [
         "Revoke one of your API keys",
         later!(|host, [id, ..], request| account::revoke(host, id, request)),
     )
+    .body_is_optional()
     .fails(&[Conflict, NotFound]),
     post(
         "/api/successions",
