@@ -5,6 +5,7 @@
 
 mod everybody;
 mod operator;
+mod parameters;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use super::Audience;
 use super::answer::Answer;
 use super::functions;
 use super::problem::{Problem, ProblemKind};
+use super::query::Parameter;
 use crate::host::Host;
 use crate::wire::schemars::{self, JsonSchema, SchemaGenerator};
 
@@ -44,6 +46,8 @@ enum Handler {
     Now(fn(&Host, Filled<'_>, &Request<Incoming>) -> Result<Answer, Problem>),
     /// Asynchronous: waits for the body or the disk.
     Later(for<'r> fn(&'r Arc<Host>, Filled<'r>, Request<Incoming>) -> Answering<'r>),
+    /// The same for a route that reads its query, which has these parameters.
+    Asks(&'static [Parameter], for<'r> fn(&'r Arc<Host>, Request<Incoming>) -> Answering<'r>),
     /// A call of a function. Separate, which saves an allocation.
     Call,
 }
@@ -55,6 +59,20 @@ macro_rules! later {
     };
 }
 pub(super) use later;
+
+/// A handler that reads its query as this type, which has the route's parameters.
+macro_rules! asks {
+    ($type:ty, |$host:pat_param, $asked:ident, $request:ident| $answer:expr) => {
+        Handler::Asks(<$type as $crate::api::query::Query>::PARAMETERS, |$host, $request| {
+            Box::pin(async move {
+                let $request = &$request;
+                let $asked = $crate::api::query::Asked::<$type>::of($request);
+                $answer.await
+            })
+        })
+    };
+}
+pub(super) use asks;
 
 /// Who may use a route. The response may still depend on the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,16 +126,6 @@ impl Takes {
     }
 }
 
-/// A query parameter.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Parameter {
-    pub(super) name: &'static str,
-    pub(super) about: &'static str,
-    /// Whether it is a number.
-    pub(super) is_number: bool,
-    pub(super) is_required: bool,
-}
-
 /// One route.
 #[derive(Clone, Copy)]
 pub(super) struct Route {
@@ -127,10 +135,11 @@ pub(super) struct Route {
     pub(super) path: &'static str,
     /// The same in segments; unused ones are empty.
     parts: [&'static str; PARTS_MAX],
+    /// The path's parameters, in order.
+    pub(super) filled: &'static [Parameter],
     pub(super) access: Access,
     /// A summary, for people.
     pub(super) summary: &'static str,
-    pub(super) query: &'static [Parameter],
     pub(super) takes: Takes,
     /// Status and body of a successful response.
     pub(super) gives: (u16, Body),
@@ -198,7 +207,7 @@ const fn get(
         parts: parts(path),
         access,
         summary,
-        query: &[],
+        filled: &[],
         takes: Takes::Nothing,
         gives: (200, gives),
         is_cached: false,
@@ -238,8 +247,9 @@ impl Route {
         Self { gives: (201, self.gives.1), ..self }
     }
 
-    const fn asks(self, query: &'static [Parameter]) -> Self {
-        Self { query, ..self }
+    /// What its path's parameters are.
+    const fn of(self, filled: &'static [Parameter]) -> Self {
+        Self { filled, ..self }
     }
 
     const fn cached(self) -> Self {
@@ -248,6 +258,14 @@ impl Route {
 
     const fn fails(self, fails: &'static [ProblemKind]) -> Self {
         Self { fails, ..self }
+    }
+
+    /// The query's parameters.
+    pub(super) fn query(&self) -> &'static [Parameter] {
+        match self.handler {
+            Handler::Asks(parameters, _) => parameters,
+            Handler::Now(_) | Handler::Later(_) | Handler::Call => &[],
+        }
     }
 
     /// The problems that it may return.
@@ -306,6 +324,7 @@ impl Route {
             Handler::Call => functions::call(host, filled, request).await,
             Handler::Now(now) => now(host, filled, &request),
             Handler::Later(later) => later(host, filled, request).await,
+            Handler::Asks(_, asks) => asks(host, request).await,
         }
     }
 }

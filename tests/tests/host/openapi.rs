@@ -315,6 +315,75 @@ fn every_route_of_the_operator_is_in_the_operator_s_document_alone() {
     assert_eq!(packed.header("content-encoding"), Some("gzip"));
 }
 
+/// The paths and methods of a document, with the examples of their parameters.
+fn operations(document: &Value) -> Vec<(String, String, &Value)> {
+    let paths = document["paths"].as_object().expect("paths").iter();
+    let all = paths.flat_map(|(path, methods)| {
+        let methods = methods.as_object().expect("methods").iter();
+        methods.map(move |(method, operation)| {
+            let mut path = path.clone();
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                let name = format!("{{{}}}", parameter["name"].as_str().expect("a name"));
+                let example = parameter["example"].as_str();
+                // Only identifiers of calls have no example.
+                let example = example.unwrap_or("0192f0c1-2f3a-7c44-8f0e-3b1d5a6c7e90");
+                path = path.replace(&name, example);
+            }
+            (method.to_uppercase(), path, operation)
+        })
+    });
+    all.collect()
+}
+
+impl Scene {
+    /// A request of an operation, with this key, to one listener or the other.
+    fn ask(&self, is_operators: bool, method: &str, path: &str, key: &str) -> Request {
+        let method = match method {
+            "GET" => "GET",
+            "POST" => "POST",
+            method => panic!("`{method}` is not a method of this API"),
+        };
+        match is_operators {
+            true => self.host.operator_with(key, method, path),
+            false => {
+                Request::new(method, format!("http://{}{path}", self.host.address())).bearer(key)
+            }
+        }
+    }
+}
+
+/// Without a body, the problem says that it is missing where the document requires one, and nowhere else.
+#[test]
+fn a_body_is_missing_exactly_where_a_document_requires_one() {
+    let scene = scene(&["echo"]);
+    let token = std::fs::read_to_string(scene.host.data().join("operator.token"));
+    let token = token.expect("the host has written it");
+    let public = scene.document("/api/openapi.json");
+    let own = scene.operators_document();
+    let (mut with, mut without) = (0, 0);
+    for (document, is_operators, key) in
+        [(&public, false, scene.zoe.api_key.as_str()), (&own, true, token.trim())]
+    {
+        for (method, path, operation) in operations(document) {
+            let body = &operation["requestBody"];
+            if body.is_null() {
+                continue;
+            }
+            let answer = scene.ask(is_operators, &method, &path, key).send();
+            let said = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
+            let is_required = body["required"].as_bool().expect("it says so");
+            assert_eq!(said["missing"] == "body", is_required, "{method} {path}: {said}");
+            if is_required {
+                answer.problem(400, "invalid-request");
+                with += 1;
+            } else {
+                without += 1;
+            }
+        }
+    }
+    assert!(with > 15 && without == 3, "{with} {without}");
+}
+
 /// What is answered to the operator is what the document says of it, member by member.
 #[test]
 fn the_operator_s_document_has_a_schema_of_every_answer() {

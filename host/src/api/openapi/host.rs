@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::{KEY, Scheme, TOKEN, components, problems};
 use crate::api::Audience;
-use crate::api::routes::{self, Access, Body, Content, Parameter, Route, Takes};
+use crate::api::query::{Form, Parameter};
+use crate::api::routes::{self, Access, Body, Content, Route, Takes};
 use crate::wire::schemars::SchemaGenerator;
 use crate::wire::schemars::generate::SchemaSettings;
 
@@ -99,13 +100,9 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
         "responses": responses,
         "security": security(route.access),
     });
-    let names = route
-        .path
-        .split('/')
-        .filter_map(|part| part.strip_prefix('{').and_then(|part| part.strip_suffix('}')));
-    let filled = names
-        .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string", "minLength": 1}}));
-    let parameters: Vec<_> = filled.chain(route.query.iter().map(parameter)).collect();
+    let filled = route.filled.iter().map(|one| parameter(one, "path"));
+    let asked = route.query().iter().map(|one| parameter(one, "query"));
+    let parameters: Vec<_> = filled.chain(asked).collect();
     if !parameters.is_empty() {
         operation["parameters"] = json!(parameters);
     }
@@ -134,18 +131,32 @@ fn security(access: Access) -> Value {
     }
 }
 
-fn parameter(parameter: &Parameter) -> Value {
-    let schema = match parameter.is_number {
-        true => json!({"type": "integer", "minimum": 0}),
-        false => json!({"type": "string"}),
-    };
-    json!({
+fn parameter(parameter: &Parameter, place: &str) -> Value {
+    let mut described = json!({
         "name": parameter.name,
-        "in": "query",
+        "in": place,
         "description": parameter.about,
         "required": parameter.is_required,
-        "schema": schema,
-    })
+        "schema": form(parameter.form),
+    });
+    if let Form::Text { example, .. } = parameter.form {
+        described["example"] = example.into();
+    }
+    described
+}
+
+fn form(form: Form) -> Value {
+    match form {
+        Form::Text { pattern, .. } => json!({"type": "string", "pattern": pattern}),
+        Form::Uuid => json!({"type": "string", "format": "uuid"}),
+        Form::Number { min, max, default } => {
+            let mut schema = json!({"type": "integer", "minimum": min, "maximum": max});
+            if let Some(default) = default {
+                schema["default"] = default.into();
+            }
+            schema
+        }
+    }
 }
 
 fn content(body: Body, schemas: &mut SchemaGenerator) -> Map<String, Value> {
@@ -233,7 +244,8 @@ mod tests {
                 let statuses: BTreeSet<_> = all.map(|status| status.to_string()).collect();
                 ((route.method.to_owned(), route.path.to_owned()), statuses)
             });
-            assert_eq!(written, of_table.collect(), "{audience:?}");
+            let of_table: BTreeMap<_, _> = of_table.collect();
+            assert_eq!(written, of_table, "{audience:?}");
         }
     }
 
@@ -273,6 +285,15 @@ mod tests {
             let responses = document["paths"][path][method]["responses"].as_object();
             responses.expect("responses").keys().cloned().collect()
         };
+        let limit = &document["paths"]["/api/market"]["get"]["parameters"][2];
+        let schema = json!({"type": "integer", "minimum": 1, "maximum": 100, "default": 100});
+        assert_eq!((&limit["name"], &limit["schema"]), (&json!("limit"), &schema));
+        let id = &document["paths"]["/api/offers/{id}"]["get"]["parameters"][0];
+        assert_eq!(id["schema"]["pattern"], "^sha256:[0-9a-f]{64}$");
+        let is_required =
+            |path: &str| document["paths"][path]["post"]["requestBody"]["required"].clone();
+        assert_eq!(is_required("/api/offers"), true);
+        assert_eq!(is_required("/api/offers/{id}/withdrawal"), false);
         let usual = ["200", "400", "429", "500", "503"];
         assert_eq!(statuses("/api/host", "get"), usual);
         let listed = statuses("/api/offers", "post");

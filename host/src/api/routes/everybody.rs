@@ -1,5 +1,6 @@
 //! The public listener's routes.
 
+use super::super::paging::Page;
 use super::super::problem::ProblemKind::{
     self, AgreementRefused, BundleRefused, Conflict, EventRefused, InvalidArguments, LimitReached,
     NegotiationRefused, NotFound, NotPermitted, OfferRefused, OutputRefused, PluginDeadline,
@@ -10,21 +11,9 @@ use super::super::{
     receipts,
 };
 use super::Access::{Account, Anybody, Visitor};
-use super::{
-    HTML, Handler, Parameter, Route, bytes, envelope, get, json, later, post, text, typed,
-};
+use super::parameters::{AGREEMENT, KEY, NEGOTIATION, OF_FUNCTION, OF_MODEL, OFFER, PART, RECEIPT};
+use super::{HTML, Handler, Route, asks, bytes, envelope, get, json, later, post, text, typed};
 use crate::wire::{self, agreements::Report, agreements::SimulatedCall, negotiations as talks};
-
-const fn parameter(name: &'static str, about: &'static str) -> Parameter {
-    Parameter { name, about, is_number: false, is_required: false }
-}
-
-const AFTER: Parameter = parameter("after", "The `next` of the previous page");
-
-const LIMIT: Parameter =
-    Parameter { is_number: true, ..parameter("limit", "The most entries per page") };
-
-const PAGE: &[Parameter] = &[AFTER, LIMIT];
 
 /// A call's problems, besides the usual.
 const CALL_FAILS: &[ProblemKind] = &[
@@ -54,6 +43,7 @@ pub(super) static MODELS: [Route; 5] = [
         "Call a function",
         Handler::Call,
     )
+    .of(&OF_FUNCTION)
     // The arguments may be in the query, or there may be none.
     .body_is_optional()
     .fails(CALL_FAILS),
@@ -66,6 +56,7 @@ pub(super) static MODELS: [Route; 5] = [
             functions::describe(host, publisher, model, request)
         }),
     )
+    .of(&OF_MODEL)
     .fails(&[NotFound, Withdrawn]),
     get(
         "/{publisher}/{model}/openapi.json",
@@ -76,6 +67,7 @@ pub(super) static MODELS: [Route; 5] = [
             openapi::of_model(host, publisher, model, &request)
         }),
     )
+    .of(&OF_MODEL)
     .cached()
     .fails(&[NotFound, Withdrawn]),
     get(
@@ -85,6 +77,7 @@ pub(super) static MODELS: [Route; 5] = [
         "The functions of a model, to try in the browser",
         Handler::Now(|_, _, request| Ok(openapi::page(request.uri().path()))),
     )
+    .of(&OF_MODEL)
     .fails(&[NotFound]),
     post(
         "/api/bundles",
@@ -103,9 +96,8 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         Visitor,
         typed::<wire::market::Page>(),
         "The offers that you can see, with their models",
-        later!(|host, _, request| market::list(host, &request)),
+        asks!(market::Wanted, |host, asked, request| market::list(host, asked, request)),
     )
-    .asks(&[parameter("model", "Only offers of this model"), AFTER, LIMIT])
     .cached()
     .fails(&[NotFound]),
     get(
@@ -115,6 +107,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "A signed offer, byte for byte; private ones for their parties only",
         Handler::Now(|host, [id, ..], request| market::show(host, id, request)),
     )
+    .of(&[OFFER])
     .fails(&[NotFound, Withdrawn]),
     post(
         "/api/offers",
@@ -130,9 +123,10 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         Account,
         typed::<wire::offers::Page>(),
         "Your own offers, with their states",
-        later!(|host, _, request| offers::list(host, &request)),
+        asks!(Page<{ offers::LIST_MAX }>, |host, asked, request| {
+            offers::list(host, asked, request)
+        }),
     )
-    .asks(PAGE)
     .fails(&[NotFound]),
     post(
         "/api/offers/{id}/withdrawal",
@@ -141,6 +135,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "Withdraw your offer: no new agreements, and existing ones stay",
         later!(|host, [id, ..], request| offers::withdraw(host, id, request)),
     )
+    .of(&[OFFER])
     .body_is_optional()
     .fails(LISTING_FAILS),
     post(
@@ -150,6 +145,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "List a signed offer and withdraw your earlier one of the same model, both or neither",
         later!(|host, [id, ..], request| offers::replace(host, id, request)),
     )
+    .of(&[OFFER])
     .creates()
     .fails(LISTING_FAILS),
     post(
@@ -159,6 +155,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "Whether the offer would allow a call, and why not",
         later!(|host, [id, ..], request| market::simulate(host, id, request)),
     )
+    .of(&[OFFER])
     .fails(&[NotFound, Withdrawn, OfferRefused, AgreementRefused]),
     get(
         "/api/offers/{id}/mandate",
@@ -167,6 +164,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "The signed mandate that lets the host sign for the publisher",
         later!(|host, [id, ..], request| market::mandate_of(host, id, &request)),
     )
+    .of(&[OFFER])
     .fails(&[NotFound]),
     post(
         "/api/offers/{id}/mandate",
@@ -175,15 +173,17 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "Let the host sign for you as the publisher",
         later!(|host, [id, ..], request| market::mandate(host, id, request)),
     )
+    .of(&[OFFER])
     .fails(&[NotFound, Withdrawn, AgreementRefused]),
     get(
         "/api/agreements",
         Account,
         typed::<wire::agreements::Page>(),
         "Your agreements, with what is used and left of each limit",
-        later!(|host, _, request| agreements::list(host, &request)),
+        asks!(Page<{ agreements::LIST_MAX }>, |host, asked, request| {
+            agreements::list(host, asked, request)
+        }),
     )
-    .asks(PAGE)
     .fails(&[NotFound]),
     post(
         "/api/agreements",
@@ -200,6 +200,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "A signed agreement, byte for byte",
         later!(|host, [id, ..], request| agreements::show(host, id, &request)),
     )
+    .of(&[AGREEMENT])
     .fails(&[NotFound]),
     get(
         "/api/agreements/{id}/events",
@@ -208,6 +209,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "An agreement's signed events",
         later!(|host, [id, ..], request| agreements::events(host, id, &request)),
     )
+    .of(&[AGREEMENT])
     .fails(&[NotFound]),
     post(
         "/api/agreements/{id}/events",
@@ -216,6 +218,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "Suspend, resume or end an agreement",
         later!(|host, [id, ..], request| agreements::event(host, id, request)),
     )
+    .of(&[AGREEMENT])
     .fails(&[EventRefused, AgreementRefused, Conflict, NotFound]),
     post(
         "/api/agreements/{id}/simulate",
@@ -224,15 +227,17 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "Whether a call would be allowed, and why not",
         later!(|host, [id, ..], request| agreements::simulate(host, id, request)),
     )
+    .of(&[AGREEMENT])
     .fails(&[NotFound, OfferRefused, AgreementRefused]),
     get(
         "/api/negotiations",
         Account,
         typed::<talks::Page>(),
         "Your negotiations",
-        Handler::Now(|host, _, request| negotiations::list(host, request)),
-    )
-    .asks(PAGE),
+        asks!(negotiations::Wanted, |host, asked, request| async {
+            negotiations::list(host, asked, request)
+        }),
+    ),
     post(
         "/api/negotiations",
         Account,
@@ -249,6 +254,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "A negotiation: its state, and the messages so far",
         later!(|host, [id, ..], request| negotiations::show(host, id, &request)),
     )
+    .of(&[NEGOTIATION])
     .fails(&[NotFound, AgreementRefused]),
     step("/api/negotiations/{id}/request", "The consumer's counter-request"),
     step("/api/negotiations/{id}/offers", "The publisher's counter-offer"),
@@ -267,6 +273,7 @@ const fn step(path: &'static str, summary: &'static str) -> Route {
         summary,
         later!(|host, [id, ..], request| negotiations::step(host, id, request)),
     )
+    .of(&[NEGOTIATION])
     .fails(STEP_FAILS)
 }
 
@@ -285,6 +292,7 @@ pub(super) static ACCOUNTS: [Route; 13] = [
         "Revoke one of your API keys",
         later!(|host, [id, ..], request| account::revoke(host, id, request)),
     )
+    .of(&[KEY])
     .body_is_optional()
     .fails(&[Conflict, NotFound]),
     post(
@@ -300,9 +308,8 @@ pub(super) static ACCOUNTS: [Route; 13] = [
         Account,
         typed::<wire::receipts::Page>(),
         "Your latest receipts, or all of one agreement",
-        later!(|host, _, request| receipts::list(host, &request)),
+        asks!(receipts::Wanted, |host, asked, request| receipts::list(host, asked, request)),
     )
-    .asks(&[parameter("agreement", "All receipts of this agreement"), AFTER, LIMIT])
     .fails(&[NotFound]),
     get(
         "/api/receipts/{call}",
@@ -311,6 +318,7 @@ pub(super) static ACCOUNTS: [Route; 13] = [
         "The proof of a call's receipt",
         later!(|host, [call, ..], request| receipts::prove(host, call, &request)),
     )
+    .of(&[RECEIPT])
     .fails(&[NotFound]),
     get(
         "/api/checkpoint",
@@ -324,16 +332,8 @@ pub(super) static ACCOUNTS: [Route; 13] = [
         Anybody,
         typed::<wire::receipts::Consistency>(),
         "The proof that the log has only grown",
-        Handler::Now(|host, _, request| receipts::consistency(host, request)),
+        asks!(receipts::Sizes, |host, asked, request| async { receipts::consistency(host, asked) }),
     )
-    .asks(&[
-        Parameter {
-            is_number: true,
-            is_required: true,
-            ..parameter("from", "How many leaves the earlier log had")
-        },
-        Parameter { is_number: true, ..parameter("to", "How many the later one; without it, now") },
-    ])
     .fails(&[NotFound]),
     get(
         "/api/host",
@@ -364,6 +364,7 @@ pub(super) static ACCOUNTS: [Route; 13] = [
         "The parts of that page",
         Handler::Now(|_, [part, ..], request| openapi::asset(part, request.headers())),
     )
+    .of(&[PART])
     .fails(&[NotFound]),
     LIVE,
     READY,

@@ -6,7 +6,8 @@ use super::super::problem::ProblemKind::{
 use super::super::{admin, backup, openapi, operations, out_of_service};
 use super::Access::{Anybody, Operator};
 use super::everybody::{LIVE, READY};
-use super::{Handler, Parameter, Route, bytes, get, json, later, post, typed};
+use super::parameters::{ACCOUNT, AGREEMENT};
+use super::{Handler, Route, asks, bytes, get, json, later, post, typed};
 use crate::wire::operations as wire;
 use crate::wire::{account::AccountWithKeys, agreements::History, status::Status};
 
@@ -34,6 +35,7 @@ pub(super) static ROUTES: [Route; 16] = [
         "An account with its API keys",
         Handler::Now(|host, [name, ..], request| operations::account(host, name, request)),
     )
+    .of(&[ACCOUNT])
     .fails(&[NotFound]),
     post(
         "/actions",
@@ -48,14 +50,8 @@ pub(super) static ROUTES: [Route; 16] = [
         Operator,
         typed::<wire::ActionLog>(),
         "Every action, each with its proof in the log",
-        later!(|host, _, request| operations::log(host, &request)),
-    )
-    .asks(&[Parameter {
-        name: "from",
-        about: "The number of the first one",
-        is_number: true,
-        is_required: false,
-    }]),
+        asks!(operations::Later, |host, asked, request| operations::log(host, asked, request)),
+    ),
     get(
         "/withdrawals",
         Operator,
@@ -70,6 +66,7 @@ pub(super) static ROUTES: [Route; 16] = [
         "Suspend or resume an agreement",
         later!(|host, [id, ..], request| admin::operate(host, id, request)),
     )
+    .of(&[AGREEMENT])
     .fails(&[EventRefused, AgreementRefused, Conflict, NotFound]),
     get(
         "/out-of-service",
