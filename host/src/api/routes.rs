@@ -12,8 +12,8 @@ mod tests;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::{Method, Request};
-use hyper::body::Incoming;
+use http::{Method, Request, header};
+use hyper::body::{Body as _, Incoming};
 
 use super::Audience;
 use super::answer::Answer;
@@ -270,12 +270,18 @@ impl Route {
 
     /// The problems that it may return.
     pub(super) fn problems(&self) -> Vec<ProblemKind> {
-        let of_keys: &[ProblemKind] = match self.access {
-            Access::Anybody => &[],
-            Access::Operator => &[ProblemKind::Unauthenticated],
-            Access::Visitor | Access::Account => {
+        let of_keys: &[ProblemKind] = match (self.access, self.takes) {
+            (Access::Anybody, _) => &[],
+            // Stopped accounts may still read what they have.
+            (Access::Operator, _) | (_, Takes::Nothing) => &[ProblemKind::Unauthenticated],
+            (Access::Visitor | Access::Account, _) => {
                 &[ProblemKind::Unauthenticated, ProblemKind::AccountStopped]
             }
+        };
+        // The operator waits for no turn, and nothing limits their requests.
+        let of_turns: &[ProblemKind] = match self.audience {
+            Audience::Everybody => &[ProblemKind::AccountLimit],
+            Audience::Operator => &[],
         };
         let of_bodies: &[ProblemKind] = match self.takes {
             Takes::Nothing => &[],
@@ -286,7 +292,7 @@ impl Route {
             ],
         };
         // In the order of the reference, each once.
-        let all = [&USUAL, of_keys, of_bodies, self.fails].concat();
+        let all = [&USUAL, of_keys, of_turns, of_bodies, self.fails].concat();
         ProblemKind::ALL.into_iter().filter(|kind| all.contains(kind)).collect()
     }
 
@@ -320,24 +326,66 @@ impl Route {
         filled: Filled<'r>,
         request: Request<Incoming>,
     ) -> Result<Answer, Problem> {
-        match self.handler {
+        let has_body = !request.body().is_end_stream();
+        let answered = match self.handler {
             Handler::Call => functions::call(host, filled, request).await,
             Handler::Now(now) => now(host, filled, &request),
             Handler::Later(later) => later(host, filled, request).await,
             Handler::Asks(_, asks) => asks(host, request).await,
+        };
+        // In every test of whole hosts, which run without optimisation.
+        if cfg!(debug_assertions) {
+            self.check(has_body, &answered);
+        }
+        answered
+    }
+
+    /// Compares an answer with what the table, and so the documents, say of this route.
+    ///
+    /// # Panics
+    /// If they do not say it.
+    fn check(&self, has_body: bool, answered: &Result<Answer, Problem>) {
+        let Self { method, path, takes, is_cached, .. } = self;
+        let problems = self.problems();
+        match answered {
+            Err(problem) => {
+                let kind = problem.kind();
+                assert!(problems.contains(&kind), "{method} {path}: {kind:?} is not in the table");
+                let is_missing = problem.member("missing").is_some();
+                let may_be = matches!(takes, Takes::Required(_));
+                assert!(may_be || !is_missing, "{method} {path}: its body may be left out");
+            }
+            Ok(answer) => {
+                let (status, (usual, gives)) = (answer.status().as_u16(), self.gives);
+                let is_problem = || problems.iter().any(|kind| kind.parts().1.as_u16() == status);
+                let is_known = status == usual || (*is_cached && status == 304) || is_problem();
+                assert!(is_known, "{method} {path}: {status} is not in the table");
+                if status == usual {
+                    let may_be = has_body || !matches!(takes, Takes::Required(_));
+                    assert!(may_be, "{method} {path}: it needs no body");
+                    let media = answer.headers().get(header::CONTENT_TYPE);
+                    let media = media.and_then(|media| media.to_str().ok()).map(essence);
+                    let is_given = gives.media.iter().any(|given| Some(essence(given)) == media);
+                    assert!(is_given, "{method} {path}: {media:?} is not in the table");
+                }
+            }
         }
     }
 }
 
-/// Problems of every route: malformed, too many requests, wrong state, host failure.
-const USUAL: [ProblemKind; 6] = [
+/// Problems of every route: malformed, wrong state, host failure.
+const USUAL: [ProblemKind; 5] = [
     ProblemKind::InvalidRequest,
-    ProblemKind::AccountLimit,
     ProblemKind::Busy,
     ProblemKind::OutOfService,
     ProblemKind::Unavailable,
     ProblemKind::Internal,
 ];
+
+/// A media type without its parameters.
+pub(super) fn essence(media: &str) -> &str {
+    media.split(';').next().unwrap_or_default().trim()
+}
 
 /// The segments of a pattern.
 const fn parts(path: &'static str) -> [&'static str; PARTS_MAX] {
@@ -363,6 +411,11 @@ const fn parts(path: &'static str) -> [&'static str; PARTS_MAX] {
 pub(super) fn of(audience: Audience) -> impl Iterator<Item = &'static Route> {
     let all = SECTIONS.iter().flat_map(|section| section.routes);
     all.filter(move |route| route.audience == audience)
+}
+
+/// The problems of calls, for the documents of models.
+pub(super) fn problems_of_calls() -> Vec<ProblemKind> {
+    everybody::CALL.problems()
 }
 
 /// A request's route and parameters.

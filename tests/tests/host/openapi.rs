@@ -384,6 +384,29 @@ fn a_body_is_missing_exactly_where_a_document_requires_one() {
     assert!(with > 15 && without == 3, "{with} {without}");
 }
 
+/// A wrong key, and the key of a stopped account, are refused where the documents say so, and nowhere else.
+#[test]
+fn keys_are_refused_exactly_where_a_document_says_so() {
+    let scene = scene(&["echo"]);
+    let (public, own) = (scene.document("/api/openapi.json"), scene.operators_document());
+    for (document, is_operators) in [(&public, false), (&own, true)] {
+        for (method, path, operation) in operations(document) {
+            let answer = scene.ask(is_operators, &method, &path, "wrong").send();
+            let is_said = operation["responses"].get("401").is_some();
+            assert_eq!(answer.status == 401, is_said, "{method} {path}: {}", answer.text());
+        }
+    }
+    let stop = json!({"action": "suspend-account", "target": "zoe", "reason": "a test"});
+    scene.host.operator("POST", "/actions").json(&stop.to_string()).send().ok();
+    for (method, path, operation) in operations(&public) {
+        let answer = scene.ask(false, &method, &path, &scene.zoe.api_key).send();
+        let said = operation["responses"]["403"]["description"].as_str().unwrap_or_default();
+        let is_said = said.contains("`account-stopped`");
+        let is_refused = answer.text().contains("urn:hospes:problem:account-stopped");
+        assert_eq!(is_refused, is_said, "{method} {path}: {}", answer.text());
+    }
+}
+
 /// What is answered to the operator is what the document says of it, member by member.
 #[test]
 fn the_operator_s_document_has_a_schema_of_every_answer() {

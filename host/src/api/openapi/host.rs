@@ -168,8 +168,7 @@ fn content(body: Body, schemas: &mut SchemaGenerator) -> Map<String, Value> {
             Content::Text => json!({"type": "string"}),
             Content::Bytes => json!({"type": "string", "format": "binary"}),
         };
-        let media = media.split(';').next().unwrap_or_default();
-        content.insert(media.to_owned(), json!({"schema": schema}));
+        content.insert(routes::essence(media).to_owned(), json!({"schema": schema}));
     }
     content
 }
@@ -296,8 +295,10 @@ mod tests {
         assert_eq!(is_required("/api/offers/{id}/withdrawal"), false);
         let usual = ["200", "400", "429", "500", "503"];
         assert_eq!(statuses("/api/host", "get"), usual);
+        let own = statuses("/api/account", "get");
+        assert!(!own.contains(&"403".to_owned()), "a stopped account may read: {own:?}");
         let listed = statuses("/api/offers", "post");
-        for status in ["201", "401", "404", "408", "413", "415", "422"] {
+        for status in ["201", "401", "403", "408", "410", "413", "415", "422"] {
             assert!(listed.iter().any(|one| one == status), "{status}: {listed:?}");
         }
     }

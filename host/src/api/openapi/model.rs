@@ -5,36 +5,12 @@ use serde_json::{Map, Value, json};
 use super::schema::Schemas;
 use super::{KEY, components, problems};
 use crate::api::pieces::Typed;
-use crate::api::problem::ProblemKind;
+use crate::api::routes;
 use crate::inference::TensorSpec;
 use crate::sandbox::{GuestFunction, Signature};
 use crate::state::deployments::Deployment;
 use crate::tensor::{self, DataType};
 use crate::value::{Field, Type};
-
-/// The problems of a call.
-const PROBLEMS: [ProblemKind; 20] = [
-    ProblemKind::InvalidRequest,
-    ProblemKind::InvalidArguments,
-    ProblemKind::Unauthenticated,
-    ProblemKind::NotPermitted,
-    ProblemKind::AccountStopped,
-    ProblemKind::NotFound,
-    ProblemKind::Withdrawn,
-    ProblemKind::MethodNotAllowed,
-    ProblemKind::RequestTimeout,
-    ProblemKind::BodyTooLarge,
-    ProblemKind::UnsupportedMediaType,
-    ProblemKind::PluginRefused,
-    ProblemKind::LimitReached,
-    ProblemKind::PluginFailed,
-    ProblemKind::OutputRefused,
-    ProblemKind::PluginDeadline,
-    ProblemKind::Busy,
-    ProblemKind::OutOfService,
-    ProblemKind::Unavailable,
-    ProblemKind::Internal,
-];
 
 /// Approximate size of every operation, in bytes.
 const OPERATION_BYTES: usize = 2000;
@@ -112,7 +88,7 @@ fn operation(
         Signature::Values { params, .. } | Signature::Stream { params, .. } => !params.is_empty(),
         Signature::Tensors | Signature::Http(_) => true,
     };
-    let mut responses = problems(&PROBLEMS);
+    let mut responses = problems(&routes::problems_of_calls());
     responses.insert("200".into(), answered(&answer));
     if let Some(refusal) = function.signature().refusal() {
         let problem = json!({"allOf": [

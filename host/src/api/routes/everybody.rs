@@ -1,10 +1,11 @@
 //! The public listener's routes.
 
 use super::super::paging::Page;
+use super::super::pieces::EVENTS;
 use super::super::problem::ProblemKind::{
-    self, AgreementRefused, BundleRefused, Conflict, EventRefused, InvalidArguments, LimitReached,
-    NegotiationRefused, NotFound, NotPermitted, OfferRefused, OutputRefused, PluginDeadline,
-    PluginFailed, PluginRefused, Withdrawn,
+    self, AccountStopped, AgreementRefused, BundleRefused, Conflict, EventRefused,
+    InvalidArguments, LimitReached, NegotiationRefused, NotFound, NotPermitted, OfferRefused,
+    OutputRefused, PluginDeadline, PluginFailed, PluginRefused, Withdrawn,
 };
 use super::super::{
     account, agreements, functions, health, market, negotiations, offers, openapi, publish,
@@ -12,8 +13,15 @@ use super::super::{
 };
 use super::Access::{Account, Anybody, Visitor};
 use super::parameters::{AGREEMENT, KEY, NEGOTIATION, OF_FUNCTION, OF_MODEL, OFFER, PART, RECEIPT};
-use super::{HTML, Handler, Route, asks, bytes, envelope, get, json, later, post, text, typed};
+use super::{
+    Body, Content, HTML, Handler, JSON, Route, asks, bytes, envelope, get, json, later, post, text,
+    typed,
+};
 use crate::wire::{self, agreements::Report, agreements::SimulatedCall, negotiations as talks};
+
+/// A call's answer: what the function returns, as JSON or bytes, or a stream of it.
+const ANSWER: Body =
+    Body { media: &[JSON, "application/octet-stream", EVENTS], content: Content::Json };
 
 /// A call's problems, besides the usual.
 const CALL_FAILS: &[ProblemKind] = &[
@@ -28,25 +36,25 @@ const CALL_FAILS: &[ProblemKind] = &[
     PluginDeadline,
 ];
 
-/// A listing's problems.
-const LISTING_FAILS: &[ProblemKind] = &[OfferRefused, NotFound, Withdrawn];
-
 /// The problems of a negotiation's step.
 const STEP_FAILS: &[ProblemKind] =
     &[NegotiationRefused, Conflict, NotFound, OfferRefused, AgreementRefused, Withdrawn];
 
+/// A call of a function.
+pub(super) const CALL: Route = post(
+    "/{publisher}/{model}/{function}",
+    Account,
+    (json(), ANSWER),
+    "Call a function",
+    Handler::Call,
+)
+.of(&OF_FUNCTION)
+// The arguments may be in the query, or there may be none.
+.body_is_optional()
+.fails(CALL_FAILS);
+
 pub(super) static MODELS: [Route; 5] = [
-    post(
-        "/{publisher}/{model}/{function}",
-        Account,
-        (json(), json()),
-        "Call a function",
-        Handler::Call,
-    )
-    .of(&OF_FUNCTION)
-    // The arguments may be in the query, or there may be none.
-    .body_is_optional()
-    .fails(CALL_FAILS),
+    CALL,
     get(
         "/{publisher}/{model}",
         Visitor,
@@ -57,7 +65,7 @@ pub(super) static MODELS: [Route; 5] = [
         }),
     )
     .of(&OF_MODEL)
-    .fails(&[NotFound, Withdrawn]),
+    .fails(&[AccountStopped, NotFound, Withdrawn]),
     get(
         "/{publisher}/{model}/openapi.json",
         Visitor,
@@ -69,7 +77,7 @@ pub(super) static MODELS: [Route; 5] = [
     )
     .of(&OF_MODEL)
     .cached()
-    .fails(&[NotFound, Withdrawn]),
+    .fails(&[AccountStopped, NotFound, Withdrawn]),
     get(
         "/{publisher}/{model}/docs",
         Anybody,
@@ -77,8 +85,7 @@ pub(super) static MODELS: [Route; 5] = [
         "The functions of a model, to try in the browser",
         Handler::Now(|_, _, request| Ok(openapi::page(request.uri().path()))),
     )
-    .of(&OF_MODEL)
-    .fails(&[NotFound]),
+    .of(&OF_MODEL),
     post(
         "/api/bundles",
         Account,
@@ -87,7 +94,7 @@ pub(super) static MODELS: [Route; 5] = [
         later!(|host, _, request| publish::publish(host, request)),
     )
     .creates()
-    .fails(&[BundleRefused, Conflict, NotFound, Withdrawn]),
+    .fails(&[BundleRefused, Conflict, Withdrawn]),
 ];
 
 pub(super) static AGREEMENTS: [Route; 24] = [
@@ -117,7 +124,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         later!(|host, _, request| market::publish(host, request)),
     )
     .creates()
-    .fails(LISTING_FAILS),
+    .fails(&[OfferRefused, Withdrawn]),
     get(
         "/api/offers",
         Account,
@@ -137,7 +144,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
     )
     .of(&[OFFER])
     .body_is_optional()
-    .fails(LISTING_FAILS),
+    .fails(&[NotFound]),
     post(
         "/api/offers/{id}/replacement",
         Account,
@@ -147,7 +154,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
     )
     .of(&[OFFER])
     .creates()
-    .fails(LISTING_FAILS),
+    .fails(&[OfferRefused, NotFound, Withdrawn]),
     post(
         "/api/offers/{id}/simulate",
         Account,
@@ -156,7 +163,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         later!(|host, [id, ..], request| market::simulate(host, id, request)),
     )
     .of(&[OFFER])
-    .fails(&[NotFound, Withdrawn, OfferRefused, AgreementRefused]),
+    .fails(&[NotFound, Withdrawn, OfferRefused]),
     get(
         "/api/offers/{id}/mandate",
         Visitor,
@@ -174,7 +181,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         later!(|host, [id, ..], request| market::mandate(host, id, request)),
     )
     .of(&[OFFER])
-    .fails(&[NotFound, Withdrawn, AgreementRefused]),
+    .fails(&[NotFound, AgreementRefused]),
     get(
         "/api/agreements",
         Account,
@@ -219,7 +226,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         later!(|host, [id, ..], request| agreements::event(host, id, request)),
     )
     .of(&[AGREEMENT])
-    .fails(&[EventRefused, AgreementRefused, Conflict, NotFound]),
+    .fails(&[EventRefused, Conflict, NotFound]),
     post(
         "/api/agreements/{id}/simulate",
         Account,
@@ -228,7 +235,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         later!(|host, [id, ..], request| agreements::simulate(host, id, request)),
     )
     .of(&[AGREEMENT])
-    .fails(&[NotFound, OfferRefused, AgreementRefused]),
+    .fails(&[NotFound]),
     get(
         "/api/negotiations",
         Account,
@@ -246,7 +253,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         later!(|host, _, request| negotiations::begin(host, request)),
     )
     .creates()
-    .fails(STEP_FAILS),
+    .fails(&[NegotiationRefused, OfferRefused, Withdrawn]),
     get(
         "/api/negotiations/{id}",
         Account,
@@ -255,7 +262,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         later!(|host, [id, ..], request| negotiations::show(host, id, &request)),
     )
     .of(&[NEGOTIATION])
-    .fails(&[NotFound, AgreementRefused]),
+    .fails(&[NotFound]),
     step("/api/negotiations/{id}/request", "The consumer's counter-request"),
     step("/api/negotiations/{id}/offers", "The publisher's counter-offer"),
     step("/api/negotiations/{id}/events", "Accept, or finalise"),
@@ -294,7 +301,7 @@ pub(super) static ACCOUNTS: [Route; 13] = [
     )
     .of(&[KEY])
     .body_is_optional()
-    .fails(&[Conflict, NotFound]),
+    .fails(&[NotFound]),
     post(
         "/api/successions",
         Account,
@@ -302,7 +309,7 @@ pub(super) static ACCOUNTS: [Route; 13] = [
         "Replace the key that signs for you with a new one",
         later!(|host, _, request| publish::succeed(host, request)),
     )
-    .fails(&[Conflict, NotFound]),
+    .fails(&[Conflict]),
     get(
         "/api/receipts",
         Account,

@@ -1,8 +1,6 @@
 //! The operator's listener's routes.
 
-use super::super::problem::ProblemKind::{
-    AgreementRefused, Conflict, EventRefused, NotFound, Withdrawn,
-};
+use super::super::problem::ProblemKind::{Conflict, EventRefused, NotFound};
 use super::super::{admin, backup, openapi, operations, out_of_service};
 use super::Access::{Anybody, Operator};
 use super::everybody::{LIVE, READY};
@@ -44,7 +42,7 @@ pub(super) static ROUTES: [Route; 16] = [
         "Suspend, close, withdraw, revoke or stop, with a reason; or undo it",
         later!(|host, _, request| operations::act(host, request)),
     )
-    .fails(&[Conflict, NotFound, Withdrawn, AgreementRefused]),
+    .fails(&[Conflict, NotFound]),
     get(
         "/actions",
         Operator,
@@ -67,7 +65,7 @@ pub(super) static ROUTES: [Route; 16] = [
         later!(|host, [id, ..], request| admin::operate(host, id, request)),
     )
     .of(&[AGREEMENT])
-    .fails(&[EventRefused, AgreementRefused, Conflict, NotFound]),
+    .fails(&[EventRefused, Conflict, NotFound]),
     get(
         "/out-of-service",
         Operator,
@@ -82,7 +80,7 @@ pub(super) static ROUTES: [Route; 16] = [
         "Load such a version again",
         later!(|host, _, request| out_of_service::retry(host, request)),
     )
-    .fails(&[Conflict, NotFound, Withdrawn]),
+    .fails(&[Conflict, NotFound]),
     post(
         "/out-of-service/withdraw",
         Operator,
@@ -90,7 +88,7 @@ pub(super) static ROUTES: [Route; 16] = [
         "Withdraw such a version",
         later!(|host, _, request| out_of_service::withdraw(host, request)),
     )
-    .fails(&[Conflict, NotFound, Withdrawn]),
+    .fails(&[Conflict, NotFound]),
     get(
         "/backup",
         Operator,
