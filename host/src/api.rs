@@ -40,6 +40,7 @@ mod pieces;
 mod problem;
 mod public;
 mod publish;
+mod query;
 mod receipts;
 mod router;
 mod routes;

@@ -100,17 +100,13 @@ pub(super) async fn revoke(
     id: &str,
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
-    let (caller, bytes) = intake::document(host, request, REVOKE_BYTES_MAX).await?;
-    let wanted: RevokeKey = match bytes.is_empty() {
-        true => RevokeKey::default(),
-        false => intake::read(&bytes)?,
-    };
+    let (caller, RevokeKey { reason }) = intake::optional(host, request, REVOKE_BYTES_MAX).await?;
     let id: KeyId = id.parse().map_err(AuthError::NotAKeyId)?;
     // Does not reveal whether other accounts' keys exist.
     let own = host.auth.keys_of(&caller.account().name);
     let key = own.iter().find(|key| key.info.id == id).ok_or(AuthError::NoKey(id))?;
     if key.revoked.is_none() {
-        let reason = match wanted.reason.trim() {
+        let reason = match reason.trim() {
             "" => "revoked by its owner".to_owned(),
             reason => reason.to_owned(),
         };

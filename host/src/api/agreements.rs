@@ -15,6 +15,7 @@ use super::negotiations::role;
 use super::operations::withdrawn_from;
 use super::paging::Page;
 use super::problem::{Problem, ProblemKind};
+use super::query::{Asked, Limit};
 use crate::agreement::events::{AgreementState, Applied, SignedEvent};
 use crate::host::Host;
 use crate::ledger::limits::Metered;
@@ -39,13 +40,16 @@ pub(super) async fn submit(
 }
 
 /// Maximum agreements in a list.
-const LIST_MAX: usize = 1000;
+pub(super) const LIST_MAX: usize = 1000;
 
 /// `GET /api/agreements`: the caller's agreements with their usage, ordered by number.
-pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
+pub(super) async fn list(
+    host: &Arc<Host>,
+    asked: Asked<'_, Page<LIST_MAX>>,
+    request: &Request<Incoming>,
+) -> Result<Answer, Problem> {
     let caller = host.auth.reader(body::bearer(request.headers()))?;
-    let Page { after, limit, .. } = Page::read(request.uri().query(), None, LIST_MAX)?;
-    let after = after.as_deref().map(digest).transpose()?;
+    let Page { after, limit: Limit(limit) } = asked.read()?;
     aside(host, asker(&caller), move |host| {
         let mine = host.agreements.of(&caller);
         let begin = after.map_or(0, |after| mine.partition_point(|one| *one.id() <= after));
@@ -95,8 +99,8 @@ pub(super) async fn simulated(
     host: &Arc<Host>,
     request: Request<Incoming>,
 ) -> Result<(Caller, Simulated), Problem> {
-    let (caller, bytes) = intake::document(host, request, SIMULATED_BYTES_MAX).await?;
-    let SimulatedCall { function, input_bytes, rows, purpose, at } = intake::read(&bytes)?;
+    let (caller, call) = intake::required(host, request, SIMULATED_BYTES_MAX).await?;
+    let SimulatedCall { function, input_bytes, rows, purpose, at } = call;
     let at = at.map(|at| at.parse()).transpose().map_err(|error: jiff::Error| {
         Problem::new(ProblemKind::InvalidRequest, format!("`at`: {error}"))
     })?;

@@ -15,6 +15,12 @@ pub fn check_declared(body: &Incoming, bytes_max: u64) -> Result<(), Problem> {
     if declared <= bytes_max { Ok(()) } else { Err(too_large(Some(declared), bytes_max)) }
 }
 
+/// Nothing came, and the route needs a body.
+pub(super) fn missing() -> Problem {
+    let detail = "the request has no body, and needs one";
+    Problem::new(ProblemKind::InvalidRequest, detail).with("missing", "body")
+}
+
 pub(super) fn too_large(seen: Option<u64>, bytes_max: u64) -> Problem {
     let seen = seen.map_or_else(String::new, |seen| format!(" of {seen} bytes"));
     let detail = format!("the body{seen} is larger than the {bytes_max} bytes allowed here");

@@ -166,7 +166,7 @@ impl<'h> Intake<'h> {
     }
 }
 
-/// A JSON document from an account, and the account. The key is checked before anything is read.
+/// A JSON document from an account, possibly empty, and the account. The key is checked before anything is read.
 ///
 /// # Errors
 /// As [`Intake::read`]; 401 and 403 for the key.
@@ -182,21 +182,49 @@ pub(super) async fn document(
     Ok((caller, bytes))
 }
 
-/// The same for a signed document.
+/// A type of the API from an account, and the account.
 ///
 /// # Errors
-/// As [`document`].
+/// As [`Intake::read`]; 401 and 403 for the key, 400 if nothing came or it is not of the type.
+pub(super) async fn required<T: DeserializeOwned>(
+    host: &Host,
+    request: Request<Incoming>,
+    bytes_max: u64,
+) -> Result<(Caller, T), Problem> {
+    let (caller, bytes) = document(host, request, bytes_max).await?;
+    Ok((caller, read(&there(bytes)?)?))
+}
+
+/// The same where the body may be left out: the type's default.
+///
+/// # Errors
+/// As [`required`], except that nothing need come.
+pub(super) async fn optional<T: DeserializeOwned + Default>(
+    host: &Host,
+    request: Request<Incoming>,
+    bytes_max: u64,
+) -> Result<(Caller, T), Problem> {
+    let (caller, bytes) = document(host, request, bytes_max).await?;
+    let document = if bytes.is_empty() { T::default() } else { read(&bytes)? };
+    Ok((caller, document))
+}
+
+/// The same for a signed document, which is read elsewhere.
+///
+/// # Errors
+/// As [`Intake::read`]; 401 and 403 for the key, 400 if nothing came.
 pub(super) async fn signed(
     host: &Host,
     request: Request<Incoming>,
 ) -> Result<(Caller, Bytes), Problem> {
-    document(host, request, ENVELOPE_BYTES_MAX as u64).await
+    let (caller, bytes) = document(host, request, ENVELOPE_BYTES_MAX as u64).await?;
+    Ok((caller, there(bytes)?))
 }
 
 /// What the operator sends, as a type of the API. The token is checked before anything is read.
 ///
 /// # Errors
-/// As of [`Intake::read`]; 401 for the token, 400 for what is not of the type.
+/// As of [`Intake::read`]; 401 for the token, 400 if nothing came or it is not of the type.
 pub(super) async fn from_operator<T: DeserializeOwned>(
     host: &Host,
     request: Request<Incoming>,
@@ -204,14 +232,17 @@ pub(super) async fn from_operator<T: DeserializeOwned>(
 ) -> Result<T, Problem> {
     let (parts, body) = request.into_parts();
     check_operator(host, &parts.headers)?;
-    read(&Intake::operator(host, bytes_max).read_json(&parts.headers, body).await?)
+    let bytes = Intake::operator(host, bytes_max).read_json(&parts.headers, body).await?;
+    read(&there(bytes)?)
+}
+
+/// A body that a route needs.
+fn there(bytes: Bytes) -> Result<Bytes, Problem> {
+    if bytes.is_empty() { Err(body::missing()) } else { Ok(bytes) }
 }
 
 /// A type of the API, from a document in JSON.
-///
-/// # Errors
-/// 400 if it is not of the type.
-pub(super) fn read<T: DeserializeOwned>(document: &[u8]) -> Result<T, Problem> {
+fn read<T: DeserializeOwned>(document: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(document)
         .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))
 }

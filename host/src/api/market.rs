@@ -9,8 +9,9 @@ use super::answer::{Answer, answer_of, done, json, text_of};
 use super::aside::{aside, asker};
 use super::functions::description;
 use super::intake;
-use super::paging::{Page, fill};
+use super::paging::fill;
 use super::problem::{Problem, ProblemKind};
+use super::query::{Asked, Limit, query};
 use super::{agreements, body, openapi};
 use crate::agreement::{SignedOffer, offer_lines};
 use crate::host::Host;
@@ -24,13 +25,27 @@ use crate::wire::{market, offers};
 /// Maximum offers in a list.
 const LIST_MAX: usize = 100;
 
+query! {
+    /// The wanted part of the market.
+    Wanted {
+        /// Only offers of this model.
+        model: Option<ModelName>,
+        /// The `next` of the previous page.
+        after: Option<Digest>,
+        /// The most entries per page.
+        limit: Limit<LIST_MAX>,
+    }
+}
+
 /// `GET /api/market`: the offers that the caller may see, with their terms, paged, ordered by model and number. Pages of public offers are
 /// cached until something changes; `?model=…` selects one model.
-pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
+pub(super) async fn list(
+    host: &Arc<Host>,
+    asked: Asked<'_, Wanted>,
+    request: &Request<Incoming>,
+) -> Result<Answer, Problem> {
     let viewer = viewer(host, request.headers())?;
-    let Page { of, after, limit } = Page::read(request.uri().query(), Some("model"), LIST_MAX)?;
-    let (model, after) =
-        (of.as_deref().map(named).transpose()?, after.as_deref().map(digest).transpose()?);
+    let Wanted { model, after, limit: Limit(limit) } = asked.read()?;
     if viewer.is_some() || model.is_some() {
         return aside(host, asker(viewer.as_ref()), move |host| {
             let (after, viewer) = (after.as_ref(), viewer.as_ref());
@@ -45,13 +60,6 @@ pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Resul
         None => aside(host, asker(None), move |host| made(host, (after, limit))).await?,
     };
     openapi::kept(host, request.headers(), kept, PLAIN.to_owned()).await
-}
-
-/// A model's name in a query.
-fn named(model: &str) -> Result<ModelName, Problem> {
-    model.parse().map_err(|error: crate::id::IdError| {
-        Problem::new(ProblemKind::InvalidRequest, error.to_string())
-    })
 }
 
 /// A public page, cached unless the market has changed meanwhile.

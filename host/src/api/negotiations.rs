@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
-use serde_json::Value;
+use serde_json::Value as Json;
+use uuid::Uuid;
 
 use super::answer::{Answer, done, json};
 use super::aside::{aside, asker};
 use super::body;
 use super::intake;
-use super::paging::Page;
 use super::problem::{Problem, ProblemKind};
+use super::query::{Asked, Form, Limit, Value, query};
 use crate::agreement::negotiation::{Negotiation, Taken};
 use crate::agreement::{Line, Role, lines};
 use crate::host::Host;
@@ -46,16 +47,46 @@ pub(super) async fn step(
 /// Maximum negotiations in a list.
 const LIST_MAX: usize = 1000;
 
+/// The number of a negotiation.
+pub(super) const NUMBER: Form = Form::Text {
+    pattern: "^urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+    example: "urn:uuid:0192f0c1-2f3a-7c44-8f0e-3b1d5a6c7e90",
+};
+
+/// The number of a negotiation in a query.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Number(Uuid);
+
+impl Value for Number {
+    const FORM: Form = NUMBER;
+
+    fn read(name: &str, text: &str) -> Result<Self, Problem> {
+        text.strip_prefix("urn:uuid:").unwrap_or(text).parse().map(Self).map_err(|_| {
+            let reason = format!("`{name}` is the number of a negotiation, `urn:uuid:…`");
+            Problem::new(ProblemKind::InvalidRequest, reason)
+        })
+    }
+}
+
+query! {
+    /// The wanted part of the list of negotiations.
+    Wanted {
+        /// The `next` of the previous page.
+        after: Option<Number>,
+        /// The most entries per page.
+        limit: Limit<LIST_MAX>,
+    }
+}
+
 /// `GET /api/negotiations`: the caller's negotiations, oldest first, paged.
-pub(super) fn list(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
+pub(super) fn list(
+    host: &Host,
+    asked: Asked<'_, Wanted>,
+    request: &Request<Incoming>,
+) -> Result<Answer, Problem> {
     let caller = host.auth.reader(body::bearer(request.headers()))?;
-    let Page { after, limit, .. } = Page::read(request.uri().query(), None, LIST_MAX)?;
-    let after = after.as_deref();
-    let after = after.map(|after| after.strip_prefix("urn:uuid:").unwrap_or(after).parse());
-    let after = after.transpose().map_err(|_| {
-        let reason = "`after` is the number of a negotiation, `urn:uuid:…`";
-        Problem::new(ProblemKind::InvalidRequest, reason)
-    })?;
+    let Wanted { after, limit: Limit(limit) } = asked.read()?;
+    let after = after.map(|Number(after)| after);
     // One more than shown, to know whether there is more.
     let mut mine = host.negotiations.of(&caller, after, limit + 1);
     let is_more = mine.len() > limit;
@@ -122,7 +153,7 @@ fn clause(Line { rule, class, text }: Line) -> negotiations::Clause {
 }
 
 fn message(taken: &Taken) -> negotiations::Message {
-    let envelope: Value = serde_json::from_slice(&taken.message.to_bytes()).unwrap_or_default();
+    let envelope: Json = serde_json::from_slice(&taken.message.to_bytes()).unwrap_or_default();
     negotiations::Message {
         kind: taken.message.kind().to_owned(),
         id: *taken.message.id(),

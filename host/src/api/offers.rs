@@ -12,22 +12,26 @@ use super::intake;
 use super::market::digest;
 use super::paging::{Page, fill};
 use super::problem::Problem;
+use super::query::{Asked, Limit};
 use crate::agreement::offer_lines;
 use crate::host::Host;
 use crate::state::market::{Own, Replacement, Stand};
 use crate::wire::offers::{self, Listed, State, Withdraw, Withdrawn};
 
 /// Maximum offers in a list.
-const LIST_MAX: usize = 100;
+pub(super) const LIST_MAX: usize = 100;
 
 /// Maximum size of a request to withdraw an offer, in bytes.
 const WITHDRAW_BYTES_MAX: u64 = 4096;
 
 /// `GET /api/offers`: the caller's offers, ordered by number.
-pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
+pub(super) async fn list(
+    host: &Arc<Host>,
+    asked: Asked<'_, Page<LIST_MAX>>,
+    request: &Request<Incoming>,
+) -> Result<Answer, Problem> {
     let caller = host.auth.reader(body::bearer(request.headers()))?;
-    let Page { after, limit, .. } = Page::read(request.uri().query(), None, LIST_MAX)?;
-    let after = after.as_deref().map(digest).transpose()?;
+    let Page { after, limit: Limit(limit) } = asked.read()?;
     aside(host, asker(&caller), move |host| {
         let own = host.market.of(&caller);
         let begin = after.map_or(0, |after| own.partition_point(|one| *one.offer.id() <= after));
@@ -71,10 +75,7 @@ pub(super) async fn withdraw(
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let id = digest(id)?;
-    let (publisher, bytes) = intake::document(host, request, WITHDRAW_BYTES_MAX).await?;
-    if !bytes.is_empty() {
-        let Withdraw {} = intake::read(&bytes)?;
-    }
+    let (publisher, Withdraw {}) = intake::optional(host, request, WITHDRAW_BYTES_MAX).await?;
     aside(host, asker(&publisher), move |host| {
         let (offer, since) = host.market.take_back(&publisher, &id, host.clock().now())?;
         let model = offer.offer().model().clone();

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::answer::{Answer, answer_of};
 use super::aside::{aside, asker};
 use super::problem::{Problem, ProblemKind};
-use super::{body, compression, functions, public};
+use super::{Audience, body, compression, functions, public};
 use crate::host::Host;
 use crate::state::deployments::{Deployment, Document, PLAIN};
 
@@ -50,9 +50,22 @@ pub(super) async fn of_host(
     host: &Arc<Host>,
     request: &Request<Incoming>,
 ) -> Result<Answer, Problem> {
-    static DOCUMENT: LazyLock<Document> =
-        LazyLock::new(|| Document::new(host::document().to_string().as_bytes()));
+    static DOCUMENT: LazyLock<Document> = LazyLock::new(|| written(Audience::Everybody));
     answer(host, request, DOCUMENT.clone()).await
+}
+
+/// `GET /api/openapi.json` on the operator's listener. Without `servers`: the public URL is the other listener's.
+pub(super) async fn of_operator(
+    host: &Arc<Host>,
+    request: &Request<Incoming>,
+) -> Result<Answer, Problem> {
+    static DOCUMENT: LazyLock<Document> = LazyLock::new(|| written(Audience::Operator));
+    kept(host, request.headers(), DOCUMENT.clone(), PLAIN.to_owned()).await
+}
+
+/// The document of a listener's routes, compressed.
+fn written(audience: Audience) -> Document {
+    Document::new(host::document(audience).to_string().as_bytes())
 }
 
 /// A document for this caller. A stored document has no `servers`: paths are relative to its origin. For callers who reach this host by
@@ -123,8 +136,23 @@ fn problems(kinds: &[ProblemKind]) -> Map<String, Value> {
     responses
 }
 
-/// Common to every document: the problem schema, and the security schemes.
-fn components() -> Value {
+/// How callers prove who they are: a security scheme, a bearer token in each case.
+struct Scheme {
+    name: &'static str,
+    about: &'static str,
+}
+
+/// Accounts, on the public listener.
+const KEY: Scheme = Scheme { name: "key", about: "An account's API key." };
+
+/// The operator, on their own listener.
+const TOKEN: Scheme = Scheme {
+    name: "token",
+    about: "The operator's token, which is in `operator.token` in the data directory.",
+};
+
+/// Common to every document: the problem schema, and the security scheme.
+fn components(scheme: &Scheme) -> Value {
     let codes: Vec<_> = ProblemKind::ALL.iter().map(|kind| kind.parts().0).collect();
     let types: Vec<_> = codes.iter().map(|code| format!("urn:hospes:problem:{code}")).collect();
     json!({
@@ -143,7 +171,7 @@ fn components() -> Value {
             },
         },
         "securitySchemes": {
-            "key": {"type": "http", "scheme": "bearer", "description": "An account's API key."},
+            scheme.name: {"type": "http", "scheme": "bearer", "description": scheme.about},
         },
     })
 }

@@ -10,6 +10,7 @@ use super::answer::{self, Answer};
 use super::aside::aside;
 use super::intake;
 use super::problem::{Problem, ProblemKind};
+use super::query::{Asked, First, query};
 use crate::admission::Asker;
 use crate::deploy;
 use crate::host::Host;
@@ -84,16 +85,22 @@ async fn put_back(host: &Arc<Host>) -> Result<Vec<NotBack>, Problem> {
     Ok(failed.into_iter().map(shown).collect())
 }
 
+query! {
+    /// The wanted part of the log of actions.
+    Later {
+        /// The number of the first one.
+        from: First,
+    }
+}
+
 /// `GET /actions?from=N`: the actions from number N on, each with its inclusion proof.
-pub(super) async fn log(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
+pub(super) async fn log(
+    host: &Arc<Host>,
+    asked: Asked<'_, Later>,
+    request: &Request<Incoming>,
+) -> Result<Answer, Problem> {
     check_operator(host, request.headers())?;
-    let query = request.uri().query().unwrap_or_default();
-    let from = match query.strip_prefix("from=") {
-        Some(from) => from.parse::<usize>().map_err(|_| {
-            Problem::new(ProblemKind::InvalidRequest, "`from` must be an action's number")
-        })?,
-        None => 0,
-    };
+    let Later { from: First(from) } = asked.read()?;
     aside(host, Asker::Operator, move |host| {
         let log = host.receipts.log();
         let total = log.action_count();

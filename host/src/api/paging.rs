@@ -6,49 +6,17 @@ use serde::Serialize;
 use super::answer::Answer;
 use super::form;
 use super::problem::{Problem, ProblemKind};
-use crate::call::Part;
+use super::query::{Limit, query};
 use crate::id::Digest;
 use crate::state::deployments::After;
 
-/// The wanted part of a list.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Page {
-    /// A filter, for lists that have one.
-    pub(super) of: Option<String>,
-    /// The last entry of the previous page.
-    pub(super) after: Option<String>,
-    pub(super) limit: usize,
-}
-
-impl Page {
-    /// Parses a query. `of` is this list's own parameter, if any. A page has at most `limit_max` entries, which is also the default.
-    pub(super) fn read(
-        query: Option<&str>,
-        of: Option<&str>,
-        limit_max: usize,
-    ) -> Result<Self, Problem> {
-        let mut page = Self { of: None, after: None, limit: limit_max };
-        let wrong = |reason: String| Problem::new(ProblemKind::InvalidRequest, reason);
-        for Part { name, bytes } in form::query(query.unwrap_or_default())? {
-            let value = String::from_utf8(bytes.into());
-            let value = value.map_err(|_| wrong(format!("`{name}` is not UTF-8")))?;
-            match name.as_str() {
-                "after" => page.after = Some(value),
-                "limit" => {
-                    let limit = value.parse().ok().filter(|limit| (1..=limit_max).contains(limit));
-                    page.limit = limit.ok_or_else(|| {
-                        wrong(format!("`limit` must be a number from 1 to {limit_max}"))
-                    })?;
-                }
-                name if Some(name) == of => page.of = Some(value),
-                _ => {
-                    let known = of.map_or(String::new(), |of| format!("`{of}`, "));
-                    let known = format!("{known}`after` and `limit`");
-                    return Err(wrong(format!("this list has only the parameters {known}")));
-                }
-            }
-        }
-        Ok(page)
+query! {
+    /// The wanted part of a list whose entries have digests.
+    Page<const MAX> {
+        /// The `next` of the previous page.
+        after: Option<Digest>,
+        /// The most entries per page.
+        limit: Limit<MAX>,
     }
 }
 
@@ -141,22 +109,6 @@ impl ModelPage {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_page_is_read_strictly() {
-        let read = |query| Page::read(query, Some("agreement"), 100);
-        let all = Page { of: None, after: None, limit: 100 };
-        assert_eq!(read(None).expect("a page"), all);
-        assert_eq!(read(Some("")).expect("a page"), all);
-        let page = read(Some("agreement=a&limit=7&after=b")).expect("a page");
-        let named = Page { of: Some("a".to_owned()), after: Some("b".to_owned()), limit: 7 };
-        assert_eq!(page, named);
-        assert_eq!(read(Some("%61greement=%61&limit=%37&after=b")).expect("a page"), named);
-        for wrong in ["limit=0", "limit=101", "limit=x", "limit", "page=2", "after=%ff"] {
-            assert!(read(Some(wrong)).is_err(), "{wrong}");
-        }
-        assert!(Page::read(Some("agreement=a"), None, 10).is_err());
-    }
 
     #[test]
     fn a_page_is_filled_to_its_limits_and_says_where_the_next_begins() {

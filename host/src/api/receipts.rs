@@ -8,12 +8,10 @@ use hyper::body::Incoming;
 use super::answer::{Answer, answer_of, done};
 use super::aside::{aside, asker};
 use super::body;
-use super::form;
-use super::market::digest;
-use super::paging::Page;
 use super::problem::{Problem, ProblemKind};
+use super::query::{Asked, Form, Limit, Value, query};
 use crate::host::Host;
-use crate::id::CallId;
+use crate::id::{CallId, Digest};
 use crate::receipt::{Log, Receipt, ReceiptError};
 use crate::state::accounts::Caller;
 use crate::wire::receipts;
@@ -21,23 +19,38 @@ use crate::wire::receipts;
 /// Maximum receipts in a list.
 const LIST_MAX: usize = 100;
 
+impl Value for CallId {
+    const FORM: Form = Form::Uuid;
+
+    fn read(_: &str, text: &str) -> Result<Self, Problem> {
+        text.parse().map_err(|_| not_yours(text))
+    }
+}
+
+query! {
+    /// The wanted part of the list of receipts.
+    Wanted {
+        /// All receipts of this agreement.
+        agreement: Option<Digest>,
+        /// The `next` of the previous page.
+        after: Option<CallId>,
+        /// The most entries per page.
+        limit: Limit<LIST_MAX>,
+    }
+}
+
 /// `GET /api/receipts`: the caller's receipts, as consumer or publisher, newest first. For one agreement all of them, paged; otherwise the
 /// latest.
-pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
+pub(super) async fn list(
+    host: &Arc<Host>,
+    asked: Asked<'_, Wanted>,
+    request: &Request<Incoming>,
+) -> Result<Answer, Problem> {
     let caller = host.auth.reader(body::bearer(request.headers()))?;
-    let Page { of, after, limit } = Page::read(request.uri().query(), Some("agreement"), LIST_MAX)?;
-    let not_yours = |call: &str| {
-        let detail = format!("you have no receipt for call `{call}` in this list");
-        Problem::new(ProblemKind::NotFound, detail)
-    };
-    let agreement = of.as_deref().map(digest).transpose()?;
+    let Wanted { agreement, after, limit: Limit(limit) } = asked.read()?;
     if let Some(agreement) = &agreement {
         host.agreements.find(&caller, agreement)?;
     }
-    let after = match after.as_deref() {
-        Some(call) => Some(call.parse::<CallId>().map_err(|_| not_yours(call))?),
-        None => None,
-    };
     aside(host, asker(&caller), move |host| {
         let log = host.receipts.log();
         // One more than shown, to know whether there is more.
@@ -57,6 +70,11 @@ pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Resul
         Ok(done(&receipts::Page { receipts, next }))
     })
     .await
+}
+
+fn not_yours(call: &str) -> Problem {
+    let detail = format!("you have no receipt for call `{call}` in this list");
+    Problem::new(ProblemKind::NotFound, detail)
 }
 
 /// The latest receipts of all the caller's current and former keys.
@@ -109,24 +127,21 @@ pub(super) fn checkpoint(host: &Host) -> Result<Answer, Problem> {
     Ok(answer_of(note.into(), "text/plain; charset=utf-8"))
 }
 
+query! {
+    /// Two sizes of the log.
+    Sizes {
+        /// How many leaves the earlier log had.
+        from: u64,
+        /// How many the later one had; the latest signed size by default.
+        to: Option<u64>,
+    }
+}
+
 /// `GET /api/log/consistency?from=SIZE&to=SIZE`: a proof that the log of size `from` is a prefix of the later one, by default the latest
 /// signed one.
-pub(super) fn consistency(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
-    let invalid = |detail: String| Problem::new(ProblemKind::InvalidRequest, detail);
+pub(super) fn consistency(host: &Host, asked: Asked<'_, Sizes>) -> Result<Answer, Problem> {
     let log = host.receipts.log();
-    let (mut from, mut to) = (None, None);
-    for part in form::query(request.uri().query().unwrap_or_default())? {
-        let size = std::str::from_utf8(&part.bytes).ok().and_then(|text| text.parse().ok());
-        let size: u64 = size.ok_or_else(|| {
-            invalid(format!("`{}` is not a number of receipts, such as `from=3`", part.name))
-        })?;
-        match part.name.as_str() {
-            "from" => from = Some(size),
-            "to" => to = Some(size),
-            name => return Err(invalid(format!("there is no parameter `{name}` here"))),
-        }
-    }
-    let from = from.ok_or_else(|| invalid("`from` is missing: `?from=SIZE&to=SIZE`".into()))?;
+    let Sizes { from, to } = asked.read()?;
     let proof = log.consistency(from, to.unwrap_or_else(|| log.signed_size()));
     let proof = proof.map_err(|error| Problem::new(ProblemKind::NotFound, error.to_string()))?;
     Ok(answer_of(proof.to_bytes().into(), "application/json"))

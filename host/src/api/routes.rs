@@ -5,19 +5,21 @@
 
 mod everybody;
 mod operator;
+mod parameters;
 #[cfg(test)]
 mod tests;
 
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::{Method, Request};
-use hyper::body::Incoming;
+use http::{Method, Request, header};
+use hyper::body::{Body as _, Incoming};
 
 use super::Audience;
 use super::answer::Answer;
 use super::functions;
 use super::problem::{Problem, ProblemKind};
+use super::query::Parameter;
 use crate::host::Host;
 use crate::wire::schemars::{self, JsonSchema, SchemaGenerator};
 
@@ -44,6 +46,8 @@ enum Handler {
     Now(fn(&Host, Filled<'_>, &Request<Incoming>) -> Result<Answer, Problem>),
     /// Asynchronous: waits for the body or the disk.
     Later(for<'r> fn(&'r Arc<Host>, Filled<'r>, Request<Incoming>) -> Answering<'r>),
+    /// The same for a route that reads its query, which has these parameters.
+    Asks(&'static [Parameter], for<'r> fn(&'r Arc<Host>, Request<Incoming>) -> Answering<'r>),
     /// A call of a function. Separate, which saves an allocation.
     Call,
 }
@@ -55,6 +59,20 @@ macro_rules! later {
     };
 }
 pub(super) use later;
+
+/// A handler that reads its query as this type, which has the route's parameters.
+macro_rules! asks {
+    ($type:ty, |$host:pat_param, $asked:ident, $request:ident| $answer:expr) => {
+        Handler::Asks(<$type as $crate::api::query::Query>::PARAMETERS, |$host, $request| {
+            Box::pin(async move {
+                let $request = &$request;
+                let $asked = $crate::api::query::Asked::<$type>::of($request);
+                $answer.await
+            })
+        })
+    };
+}
+pub(super) use asks;
 
 /// Who may use a route. The response may still depend on the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,8 +94,8 @@ pub(super) enum Content {
     Type(fn(&mut SchemaGenerator) -> schemars::Schema),
     /// JSON with a document format of its own.
     Json,
-    /// Text or bytes.
     Text,
+    Bytes,
 }
 
 /// The body of a request or of a successful response.
@@ -88,14 +106,24 @@ pub(super) struct Body {
     pub(super) content: Content,
 }
 
-/// A query parameter.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Parameter {
-    pub(super) name: &'static str,
-    pub(super) about: &'static str,
-    /// Whether it is a number.
-    pub(super) is_number: bool,
-    pub(super) is_required: bool,
+/// Whether a request has a body.
+#[derive(Clone, Copy)]
+pub(super) enum Takes {
+    Nothing,
+    /// It may be left out.
+    Optional(Body),
+    /// Without it, the answer is [`body::missing`](super::body::missing).
+    Required(Body),
+}
+
+impl Takes {
+    /// The body, if there may be one.
+    pub(super) fn body(self) -> Option<Body> {
+        match self {
+            Takes::Nothing => None,
+            Takes::Optional(body) | Takes::Required(body) => Some(body),
+        }
+    }
 }
 
 /// One route.
@@ -107,11 +135,12 @@ pub(super) struct Route {
     pub(super) path: &'static str,
     /// The same in segments; unused ones are empty.
     parts: [&'static str; PARTS_MAX],
+    /// The path's parameters, in order.
+    pub(super) filled: &'static [Parameter],
     pub(super) access: Access,
     /// A summary, for people.
     pub(super) summary: &'static str,
-    pub(super) query: &'static [Parameter],
-    pub(super) takes: Option<Body>,
+    pub(super) takes: Takes,
     /// Status and body of a successful response.
     pub(super) gives: (u16, Body),
     /// Whether it supports conditional requests.
@@ -156,6 +185,10 @@ const fn text(media: &'static [&'static str]) -> Body {
     Body { media, content: Content::Text }
 }
 
+const fn bytes(media: &'static [&'static str]) -> Body {
+    Body { media, content: Content::Bytes }
+}
+
 const fn get(
     path: &'static str,
     access: Access,
@@ -174,8 +207,8 @@ const fn get(
         parts: parts(path),
         access,
         summary,
-        query: &[],
-        takes: None,
+        filled: &[],
+        takes: Takes::Nothing,
         gives: (200, gives),
         is_cached: false,
         fails: &[],
@@ -190,7 +223,8 @@ const fn post(
     summary: &'static str,
     handler: Handler,
 ) -> Route {
-    Route { method: "POST", takes: Some(takes), ..get(path, access, gives, summary, handler) }
+    let takes = Takes::Required(takes);
+    Route { method: "POST", takes, ..get(path, access, gives, summary, handler) }
 }
 
 impl Route {
@@ -199,13 +233,23 @@ impl Route {
         Self { audience: Audience::Operator, ..self }
     }
 
+    /// Its body may be left out.
+    const fn body_is_optional(self) -> Self {
+        let takes = match self.takes {
+            Takes::Required(body) => Takes::Optional(body),
+            other => other,
+        };
+        Self { takes, ..self }
+    }
+
     /// It creates something.
     const fn creates(self) -> Self {
         Self { gives: (201, self.gives.1), ..self }
     }
 
-    const fn asks(self, query: &'static [Parameter]) -> Self {
-        Self { query, ..self }
+    /// What its path's parameters are.
+    const fn of(self, filled: &'static [Parameter]) -> Self {
+        Self { filled, ..self }
     }
 
     const fn cached(self) -> Self {
@@ -216,25 +260,39 @@ impl Route {
         Self { fails, ..self }
     }
 
+    /// The query's parameters.
+    pub(super) fn query(&self) -> &'static [Parameter] {
+        match self.handler {
+            Handler::Asks(parameters, _) => parameters,
+            Handler::Now(_) | Handler::Later(_) | Handler::Call => &[],
+        }
+    }
+
     /// The problems that it may return.
     pub(super) fn problems(&self) -> Vec<ProblemKind> {
-        let of_keys: &[ProblemKind] = match self.access {
-            Access::Anybody => &[],
-            Access::Operator => &[ProblemKind::Unauthenticated],
-            Access::Visitor | Access::Account => {
+        let of_keys: &[ProblemKind] = match (self.access, self.takes) {
+            (Access::Anybody, _) => &[],
+            // Stopped accounts may still read what they have.
+            (Access::Operator, _) | (_, Takes::Nothing) => &[ProblemKind::Unauthenticated],
+            (Access::Visitor | Access::Account, _) => {
                 &[ProblemKind::Unauthenticated, ProblemKind::AccountStopped]
             }
         };
+        // The operator waits for no turn, and nothing limits their requests.
+        let of_turns: &[ProblemKind] = match self.audience {
+            Audience::Everybody => &[ProblemKind::AccountLimit],
+            Audience::Operator => &[],
+        };
         let of_bodies: &[ProblemKind] = match self.takes {
-            None => &[],
-            Some(_) => &[
+            Takes::Nothing => &[],
+            Takes::Optional(_) | Takes::Required(_) => &[
                 ProblemKind::RequestTimeout,
                 ProblemKind::BodyTooLarge,
                 ProblemKind::UnsupportedMediaType,
             ],
         };
         // In the order of the reference, each once.
-        let all = [&USUAL, of_keys, of_bodies, self.fails].concat();
+        let all = [&USUAL, of_keys, of_turns, of_bodies, self.fails].concat();
         ProblemKind::ALL.into_iter().filter(|kind| all.contains(kind)).collect()
     }
 
@@ -268,23 +326,66 @@ impl Route {
         filled: Filled<'r>,
         request: Request<Incoming>,
     ) -> Result<Answer, Problem> {
-        match self.handler {
+        let has_body = !request.body().is_end_stream();
+        let answered = match self.handler {
             Handler::Call => functions::call(host, filled, request).await,
             Handler::Now(now) => now(host, filled, &request),
             Handler::Later(later) => later(host, filled, request).await,
+            Handler::Asks(_, asks) => asks(host, request).await,
+        };
+        // In every test of whole hosts, which run without optimisation.
+        if cfg!(debug_assertions) {
+            self.check(has_body, &answered);
+        }
+        answered
+    }
+
+    /// Compares an answer with what the table, and so the documents, say of this route.
+    ///
+    /// # Panics
+    /// If they do not say it.
+    fn check(&self, has_body: bool, answered: &Result<Answer, Problem>) {
+        let Self { method, path, takes, is_cached, .. } = self;
+        let problems = self.problems();
+        match answered {
+            Err(problem) => {
+                let kind = problem.kind();
+                assert!(problems.contains(&kind), "{method} {path}: {kind:?} is not in the table");
+                let is_missing = problem.member("missing").is_some();
+                let may_be = matches!(takes, Takes::Required(_));
+                assert!(may_be || !is_missing, "{method} {path}: its body may be left out");
+            }
+            Ok(answer) => {
+                let (status, (usual, gives)) = (answer.status().as_u16(), self.gives);
+                let is_problem = || problems.iter().any(|kind| kind.parts().1.as_u16() == status);
+                let is_known = status == usual || (*is_cached && status == 304) || is_problem();
+                assert!(is_known, "{method} {path}: {status} is not in the table");
+                if status == usual {
+                    let may_be = has_body || !matches!(takes, Takes::Required(_));
+                    assert!(may_be, "{method} {path}: it needs no body");
+                    let media = answer.headers().get(header::CONTENT_TYPE);
+                    let media = media.and_then(|media| media.to_str().ok()).map(essence);
+                    let is_given = gives.media.iter().any(|given| Some(essence(given)) == media);
+                    assert!(is_given, "{method} {path}: {media:?} is not in the table");
+                }
+            }
         }
     }
 }
 
-/// Problems of every route: malformed, too many requests, wrong state, host failure.
-const USUAL: [ProblemKind; 6] = [
+/// Problems of every route: malformed, wrong state, host failure.
+const USUAL: [ProblemKind; 5] = [
     ProblemKind::InvalidRequest,
-    ProblemKind::AccountLimit,
     ProblemKind::Busy,
     ProblemKind::OutOfService,
     ProblemKind::Unavailable,
     ProblemKind::Internal,
 ];
+
+/// A media type without its parameters.
+pub(super) fn essence(media: &str) -> &str {
+    media.split(';').next().unwrap_or_default().trim()
+}
 
 /// The segments of a pattern.
 const fn parts(path: &'static str) -> [&'static str; PARTS_MAX] {
@@ -310,6 +411,11 @@ const fn parts(path: &'static str) -> [&'static str; PARTS_MAX] {
 pub(super) fn of(audience: Audience) -> impl Iterator<Item = &'static Route> {
     let all = SECTIONS.iter().flat_map(|section| section.routes);
     all.filter(move |route| route.audience == audience)
+}
+
+/// The problems of calls, for the documents of models.
+pub(super) fn problems_of_calls() -> Vec<ProblemKind> {
+    everybody::CALL.problems()
 }
 
 /// A request's route and parameters.

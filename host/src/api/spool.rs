@@ -34,7 +34,7 @@ pub(super) struct Spooled {
 /// Receives a bundle from `publisher`, within its limits of size and time and its remaining room.
 ///
 /// # Errors
-/// 413, 408, 400; 422 if the publisher has no room for it; 503 if it could not be stored.
+/// 413, 408; 400 also if nothing comes; 422 if the publisher has no room for it; 503 if it could not be stored.
 pub(super) async fn receive(
     host: &Arc<Host>,
     publisher: &Caller,
@@ -46,6 +46,9 @@ pub(super) async fn receive(
     let coding = Coding::of_request(headers)?;
     body::check_declared(&body, bytes_max)?;
     let bytes = body.size_hint().exact();
+    if bytes == Some(0) {
+        return Err(body::missing());
+    }
     let come_max = announced(host, publisher, bytes, coding).await?;
     let mut room = host.spools.open(&publisher.account().name);
     // Before the first byte: a bundle that cannot be stored is rejected at once.
@@ -63,6 +66,9 @@ pub(super) async fn receive(
         }
         room.reach(length)?;
         file.write_all(&piece).await.map_err(|error| not_kept(&error))?;
+    }
+    if length == 0 {
+        return Err(body::missing());
     }
     file.flush().await.map_err(|error| not_kept(&error))?;
     Ok(Spooled { file: file.into_std().await, length, coding, bytes_max, _room: room })

@@ -34,40 +34,56 @@ impl Scene {
         self.host.get(path).bearer(&self.zoe.api_key).send().ok().json()
     }
 
-    /// Lets schemathesis generate requests from a document: every response must conform to it, and
-    /// none may be an internal error.
+    /// The document of the operator's listener, which needs no token to be read.
+    fn operators_document(&self) -> Value {
+        let url = format!("{}/api/openapi.json", self.host.operator_url());
+        Request::new("GET", url).send().ok().json()
+    }
+
     fn schemathesis(&self, path: &str, more: &[&str]) {
         let url = format!("http://{}", self.host.address());
-        let output = Command::new(built("clients/bin/schemathesis"))
-            .args(["run", &format!("{url}{path}"), "--url", &url, "--seed", "7", "--no-color"])
-            .args(["--max-examples", "25", "--phases", "examples,fuzzing", "--continue-on-failure"])
-            .args(["--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"])
-            .args(["-H", &format!("Authorization: Bearer {}", self.zoe.api_key)])
-            .args(more)
-            .current_dir(std::env::temp_dir())
-            .output()
-            .expect("it runs");
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(
-            output.status.success(),
-            "{path}: {said}{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        schemathesis((&url, path), &self.zoe.api_key, more);
     }
 }
 
-/// Documents with all types, tensors, streams and models without code, and the host's own, as
-/// files.
+/// Lets schemathesis generate requests from a document, with a key or the operator's token: every
+/// response must conform to it, and none may be an internal error.
+fn schemathesis((url, path): (&str, &str), bearer: &str, more: &[&str]) {
+    let output = Command::new(built("clients/bin/schemathesis"))
+        .args(["run", &format!("{url}{path}"), "--url", url, "--seed", "7", "--no-color"])
+        .args(["--max-examples", "25", "--phases", "examples,fuzzing", "--continue-on-failure"])
+        .args(["--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"])
+        .args(["-H", &format!("Authorization: Bearer {bearer}")])
+        .args(more)
+        .current_dir(std::env::temp_dir())
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{path}: {said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The settings of openapi-python-client. No post-processing: its tools are not installed. It does not
+/// know archives.
+const GENERATOR: &str = "post_hooks: []\n\
+                         content_type_overrides:\n  application/x-tar: application/octet-stream\n";
+
+/// Documents with all types, tensors, streams and models without code, and those of the host's two
+/// listeners, as files.
 fn documents() -> (TempDir, Vec<(String, PathBuf)>) {
     let plugins = ["echo", "filetype", "lenet", "parrot", "semantic-search", "vad"];
     let scene = scene(&plugins);
     let folder = tempfile::tempdir().expect("a folder");
     let mut paths = vec!["/api/openapi.json".to_owned()];
     paths.extend(plugins.map(|plugin| format!("/acme/{plugin}/openapi.json")));
-    let written = paths.into_iter().enumerate().map(|(number, path)| {
-        let document = folder.path().join(format!("{number}.json"));
-        std::fs::write(&document, scene.document(&path).to_string()).expect("written");
+    let public = paths.into_iter().map(|path| {
+        let document = scene.document(&path);
         (path, document)
+    });
+    let all = public.chain([("the operator's".to_owned(), scene.operators_document())]);
+    let written = all.enumerate().map(|(number, (path, document))| {
+        let file = folder.path().join(format!("{number}.json"));
+        std::fs::write(&file, document.to_string()).expect("written");
+        (path, file)
     });
     let written = written.collect();
     (folder, written)
@@ -101,8 +117,7 @@ fn a_generator_makes_types_of_typescript_of_every_document() {
 #[test]
 fn a_generator_makes_a_client_of_every_document() {
     let (folder, documents) = documents();
-    // No post-processing: its tools are not installed.
-    std::fs::write(folder.path().join("settings.yml"), "post_hooks: []").expect("written");
+    std::fs::write(folder.path().join("settings.yml"), GENERATOR).expect("written");
     for (number, (path, document)) in documents.into_iter().enumerate() {
         let output = Command::new(built("clients/bin/openapi-python-client"))
             .args(["generate", "--meta", "none", "--fail-on-warning"])
@@ -134,7 +149,7 @@ fn generated_clients_reach_an_agreement_by_its_id() {
     };
     let document = folder.path().join("host.json");
     std::fs::write(&document, scene.document("/api/openapi.json").to_string()).expect("written");
-    std::fs::write(folder.path().join("settings.yml"), "post_hooks: []").expect("written");
+    std::fs::write(folder.path().join("settings.yml"), GENERATOR).expect("written");
     run(Command::new(built("clients/bin/openapi-python-client"))
         .args(["generate", "--meta", "none", "--config", "settings.yml"])
         .args(["--output-path", "client", "--path"])
@@ -268,6 +283,162 @@ fn every_route_of_the_reference_is_there_and_no_other_method_is() {
     }
 }
 
+/// The operator's routes are in the document of their own listener, with every status of the table, and in no other.
+#[test]
+fn every_route_of_the_operator_is_in_the_operator_s_document_alone() {
+    let scene = scene(&["echo"]);
+    let (public, own) = (scene.document("/api/openapi.json"), scene.operators_document());
+    let page = std::fs::read_to_string(workspace().join("host/docs/api.md")).expect("readable");
+    let (_, table) = page.split_once("<!-- routes: operator -->").expect("a table");
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let mut routes = 0;
+    for ((method, path), rest) in
+        rows.filter_map(|(route, rest)| Some((route.split_once(' ')?, rest)))
+    {
+        routes += 1;
+        let operation = &own["paths"][path][method.to_lowercase()];
+        let responses = operation["responses"].as_object().expect(path);
+        let is_open = rest.starts_with("anybody");
+        let token = if is_open { json!([]) } else { json!([{"token": []}]) };
+        assert_eq!(operation["security"], token, "{path}");
+        assert!(responses.contains_key(if is_open { "200" } else { "401" }), "{path}");
+        let on_both = ["/healthz", "/readyz", "/api/openapi.json"].contains(&path);
+        assert_eq!(on_both, public["paths"][path].is_object(), "{path}");
+    }
+    let written = own["paths"].as_object().expect("paths").values();
+    let written = written.map(|methods| methods.as_object().expect("methods").len());
+    assert_eq!(written.sum::<usize>(), routes);
+    assert!(own["servers"].is_null(), "the public URL is not the operator's");
+    // As the other one, it is made once and sent compressed.
+    let url = format!("{}/api/openapi.json", scene.host.operator_url());
+    let get = || Request::new("GET", url.as_str());
+    let tag = get().send().ok().header("etag").expect("a tag").to_owned();
+    assert_eq!(get().header("if-none-match", tag).send().status, 304);
+    let packed = get().header("accept-encoding", "gzip").send().ok();
+    assert_eq!(packed.header("content-encoding"), Some("gzip"));
+}
+
+/// The paths and methods of a document, with the examples of their parameters.
+fn operations(document: &Value) -> Vec<(String, String, &Value)> {
+    let paths = document["paths"].as_object().expect("paths").iter();
+    let all = paths.flat_map(|(path, methods)| {
+        let methods = methods.as_object().expect("methods").iter();
+        methods.map(move |(method, operation)| {
+            let mut path = path.clone();
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                let name = format!("{{{}}}", parameter["name"].as_str().expect("a name"));
+                let example = parameter["example"].as_str();
+                // Only identifiers of calls have no example.
+                let example = example.unwrap_or("0192f0c1-2f3a-7c44-8f0e-3b1d5a6c7e90");
+                path = path.replace(&name, example);
+            }
+            (method.to_uppercase(), path, operation)
+        })
+    });
+    all.collect()
+}
+
+impl Scene {
+    /// A request of an operation, with this key, to one listener or the other.
+    fn ask(&self, is_operators: bool, method: &str, path: &str, key: &str) -> Request {
+        let method = match method {
+            "GET" => "GET",
+            "POST" => "POST",
+            method => panic!("`{method}` is not a method of this API"),
+        };
+        match is_operators {
+            true => self.host.operator_with(key, method, path),
+            false => {
+                Request::new(method, format!("http://{}{path}", self.host.address())).bearer(key)
+            }
+        }
+    }
+}
+
+/// Without a body, the problem says that it is missing where the document requires one, and nowhere else.
+#[test]
+fn a_body_is_missing_exactly_where_a_document_requires_one() {
+    let scene = scene(&["echo"]);
+    let token = std::fs::read_to_string(scene.host.data().join("operator.token"));
+    let token = token.expect("the host has written it");
+    let public = scene.document("/api/openapi.json");
+    let own = scene.operators_document();
+    let (mut with, mut without) = (0, 0);
+    for (document, is_operators, key) in
+        [(&public, false, scene.zoe.api_key.as_str()), (&own, true, token.trim())]
+    {
+        for (method, path, operation) in operations(document) {
+            let body = &operation["requestBody"];
+            if body.is_null() {
+                continue;
+            }
+            let answer = scene.ask(is_operators, &method, &path, key).send();
+            let said = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
+            let is_required = body["required"].as_bool().expect("it says so");
+            assert_eq!(said["missing"] == "body", is_required, "{method} {path}: {said}");
+            if is_required {
+                answer.problem(400, "invalid-request");
+                with += 1;
+            } else {
+                without += 1;
+            }
+        }
+    }
+    assert!(with > 15 && without == 3, "{with} {without}");
+}
+
+/// A wrong key, and the key of a stopped account, are refused where the documents say so, and nowhere else.
+#[test]
+fn keys_are_refused_exactly_where_a_document_says_so() {
+    let scene = scene(&["echo"]);
+    let (public, own) = (scene.document("/api/openapi.json"), scene.operators_document());
+    for (document, is_operators) in [(&public, false), (&own, true)] {
+        for (method, path, operation) in operations(document) {
+            let answer = scene.ask(is_operators, &method, &path, "wrong").send();
+            let is_said = operation["responses"].get("401").is_some();
+            assert_eq!(answer.status == 401, is_said, "{method} {path}: {}", answer.text());
+        }
+    }
+    let stop = json!({"action": "suspend-account", "target": "zoe", "reason": "a test"});
+    scene.host.operator("POST", "/actions").json(&stop.to_string()).send().ok();
+    for (method, path, operation) in operations(&public) {
+        let answer = scene.ask(false, &method, &path, &scene.zoe.api_key).send();
+        let said = operation["responses"]["403"]["description"].as_str().unwrap_or_default();
+        let is_said = said.contains("`account-stopped`");
+        let is_refused = answer.text().contains("urn:hospes:problem:account-stopped");
+        assert_eq!(is_refused, is_said, "{method} {path}: {}", answer.text());
+    }
+}
+
+/// What is answered to the operator is what the document says of it, member by member.
+#[test]
+fn the_operator_s_document_has_a_schema_of_every_answer() {
+    let scene = scene(&["echo"]);
+    let document = scene.operators_document();
+    let schemas = &document["components"]["schemas"];
+    for (path, name) in [
+        ("/accounts", "Accounts"),
+        ("/accounts/acme", "AccountWithKeys"),
+        ("/actions", "ActionLog"),
+        ("/withdrawals", "Withdrawals"),
+        ("/out-of-service", "OutOfService"),
+        ("/status", "Status"),
+    ] {
+        let answer = scene.host.operator("GET", path).send().ok().json();
+        let required = schemas[name]["required"].as_array().expect(name);
+        for member in required {
+            let member = member.as_str().expect("a name");
+            assert!(answer.get(member).is_some(), "{path} has no `{member}`: {answer}");
+        }
+        for member in answer.as_object().expect("an object").keys() {
+            assert!(schemas[name]["properties"].get(member).is_some(), "{path}: `{member}`");
+        }
+    }
+    let act = &document["paths"]["/actions"]["post"];
+    let body = &act["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+    assert_eq!(*body, "#/components/schemas/Act");
+}
+
 /// Responses to strangers have exactly the documented members.
 #[test]
 fn the_document_has_a_schema_of_every_answer_in_json() {
@@ -313,4 +484,16 @@ fn schemathesis_finds_no_answer_that_a_model_s_document_does_not_have() {
 #[test]
 fn schemathesis_finds_no_answer_that_the_host_s_document_does_not_have() {
     scene(&["echo"]).schemathesis("/api/openapi.json", &[]);
+}
+
+/// No route stops the host. Actions are left out: one that replaces the token would turn every later answer into a 401.
+#[test]
+fn schemathesis_finds_no_answer_that_the_operator_s_document_does_not_have() {
+    let scene = scene(&["echo"]);
+    let token = std::fs::read_to_string(scene.host.data().join("operator.token"));
+    let token = token.expect("the host has written it");
+    let url = scene.host.operator_url();
+    let left_out = ["--exclude-operation-id", "post-actions"];
+    schemathesis((&url, "/api/openapi.json"), token.trim(), &left_out);
+    scene.host.operator("GET", "/status").send().ok();
 }

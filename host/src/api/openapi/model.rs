@@ -3,38 +3,14 @@
 use serde_json::{Map, Value, json};
 
 use super::schema::Schemas;
-use super::{components, problems};
+use super::{KEY, components, problems};
 use crate::api::pieces::Typed;
-use crate::api::problem::ProblemKind;
+use crate::api::routes;
 use crate::inference::TensorSpec;
 use crate::sandbox::{FunctionType, GuestFunction};
 use crate::state::deployments::Deployment;
 use crate::tensor::{self, DataType};
 use crate::value::{Field, Type};
-
-/// The problems of a call.
-const PROBLEMS: [ProblemKind; 20] = [
-    ProblemKind::InvalidRequest,
-    ProblemKind::InvalidArguments,
-    ProblemKind::Unauthenticated,
-    ProblemKind::NotPermitted,
-    ProblemKind::AccountStopped,
-    ProblemKind::NotFound,
-    ProblemKind::Withdrawn,
-    ProblemKind::MethodNotAllowed,
-    ProblemKind::RequestTimeout,
-    ProblemKind::BodyTooLarge,
-    ProblemKind::UnsupportedMediaType,
-    ProblemKind::PluginRefused,
-    ProblemKind::LimitReached,
-    ProblemKind::PluginFailed,
-    ProblemKind::OutputRefused,
-    ProblemKind::PluginDeadline,
-    ProblemKind::Busy,
-    ProblemKind::OutOfService,
-    ProblemKind::Unavailable,
-    ProblemKind::Internal,
-];
 
 /// Approximate size of every operation, in bytes.
 const OPERATION_BYTES: usize = 2000;
@@ -43,7 +19,7 @@ const OPERATION_BYTES: usize = 2000;
 pub(super) fn document(deployment: &Deployment, bytes_max: usize) -> Option<Vec<u8>> {
     let manifest = deployment.manifest();
     let functions = deployment.functions().iter();
-    let mut components = components();
+    let mut components = components(&KEY);
     let own = components["schemas"].as_object().cloned().unwrap_or_default();
     let schemas = Schemas::of_model(&manifest.types, own, bytes_max);
     let paths: Map<String, Value> = functions
@@ -72,7 +48,7 @@ pub(super) fn document(deployment: &Deployment, bytes_max: usize) -> Option<Vec<
             "version": deployment.version().to_string(),
             "license": {"name": manifest.licence, "identifier": manifest.licence},
         },
-        "security": [{"key": []}],
+        "security": [{KEY.name: []}],
         "paths": paths,
         "components": components,
     });
@@ -107,7 +83,12 @@ fn operation(
             (arguments(schemas, params), answers(schemas, function.signature().answer()))
         }
     };
-    let mut responses = problems(&PROBLEMS);
+    // Without parameters, nothing need be sent.
+    let needs_body = match function.signature() {
+        Signature::Values { params, .. } | Signature::Stream { params, .. } => !params.is_empty(),
+        Signature::Tensors | Signature::Http(_) => true,
+    };
+    let mut responses = problems(&routes::problems_of_calls());
     responses.insert("200".into(), answered(&answer));
     if let Some(refusal) = function.signature().refusal() {
         let problem = json!({"allOf": [
@@ -121,7 +102,7 @@ fn operation(
         "summary": summary,
         "description": docs,
         "parameters": parameters(),
-        "requestBody": {"required": true, "content": request},
+        "requestBody": {"required": needs_body, "content": request},
         "responses": responses,
     }))
 }

@@ -1,28 +1,27 @@
 //! The public listener's routes.
 
+use super::super::paging::Page;
+use super::super::pieces::EVENTS;
 use super::super::problem::ProblemKind::{
-    self, AgreementRefused, BundleRefused, Conflict, EventRefused, InvalidArguments, LimitReached,
-    NegotiationRefused, NotFound, NotPermitted, OfferRefused, OutputRefused, PluginDeadline,
-    PluginFailed, PluginRefused, Withdrawn,
+    self, AccountStopped, AgreementRefused, BundleRefused, Conflict, EventRefused,
+    InvalidArguments, LimitReached, NegotiationRefused, NotFound, NotPermitted, OfferRefused,
+    OutputRefused, PluginDeadline, PluginFailed, PluginRefused, Withdrawn,
 };
 use super::super::{
     account, agreements, functions, health, market, negotiations, offers, openapi, publish,
     receipts,
 };
 use super::Access::{Account, Anybody, Visitor};
-use super::{HTML, Handler, Parameter, Route, envelope, get, json, later, post, text, typed};
+use super::parameters::{AGREEMENT, KEY, NEGOTIATION, OF_FUNCTION, OF_MODEL, OFFER, PART, RECEIPT};
+use super::{
+    Body, Content, HTML, Handler, JSON, Route, asks, bytes, envelope, get, json, later, post, text,
+    typed,
+};
 use crate::wire::{self, agreements::Report, agreements::SimulatedCall, negotiations as talks};
 
-const fn parameter(name: &'static str, about: &'static str) -> Parameter {
-    Parameter { name, about, is_number: false, is_required: false }
-}
-
-const AFTER: Parameter = parameter("after", "The `next` of the previous page");
-
-const LIMIT: Parameter =
-    Parameter { is_number: true, ..parameter("limit", "The most entries per page") };
-
-const PAGE: &[Parameter] = &[AFTER, LIMIT];
+/// A call's answer: what the function returns, as JSON or bytes, or a stream of it.
+const ANSWER: Body =
+    Body { media: &[JSON, "application/octet-stream", EVENTS], content: Content::Json };
 
 /// A call's problems, besides the usual.
 const CALL_FAILS: &[ProblemKind] = &[
@@ -37,22 +36,25 @@ const CALL_FAILS: &[ProblemKind] = &[
     PluginDeadline,
 ];
 
-/// A listing's problems.
-const LISTING_FAILS: &[ProblemKind] = &[OfferRefused, NotFound, Withdrawn];
-
 /// The problems of a negotiation's step.
 const STEP_FAILS: &[ProblemKind] =
     &[NegotiationRefused, Conflict, NotFound, OfferRefused, AgreementRefused, Withdrawn];
 
+/// A call of a function.
+pub(super) const CALL: Route = post(
+    "/{publisher}/{model}/{function}",
+    Account,
+    (json(), ANSWER),
+    "Call a function",
+    Handler::Call,
+)
+.of(&OF_FUNCTION)
+// The arguments may be in the query, or there may be none.
+.body_is_optional()
+.fails(CALL_FAILS);
+
 pub(super) static MODELS: [Route; 5] = [
-    post(
-        "/{publisher}/{model}/{function}",
-        Account,
-        (json(), json()),
-        "Call a function",
-        Handler::Call,
-    )
-    .fails(CALL_FAILS),
+    CALL,
     get(
         "/{publisher}/{model}",
         Visitor,
@@ -62,7 +64,8 @@ pub(super) static MODELS: [Route; 5] = [
             functions::describe(host, publisher, model, request)
         }),
     )
-    .fails(&[NotFound, Withdrawn]),
+    .of(&OF_MODEL)
+    .fails(&[AccountStopped, NotFound, Withdrawn]),
     get(
         "/{publisher}/{model}/openapi.json",
         Visitor,
@@ -72,8 +75,9 @@ pub(super) static MODELS: [Route; 5] = [
             openapi::of_model(host, publisher, model, &request)
         }),
     )
+    .of(&OF_MODEL)
     .cached()
-    .fails(&[NotFound, Withdrawn]),
+    .fails(&[AccountStopped, NotFound, Withdrawn]),
     get(
         "/{publisher}/{model}/docs",
         Anybody,
@@ -81,16 +85,16 @@ pub(super) static MODELS: [Route; 5] = [
         "The functions of a model, to try in the browser",
         Handler::Now(|_, _, request| Ok(openapi::page(request.uri().path()))),
     )
-    .fails(&[NotFound]),
+    .of(&OF_MODEL),
     post(
         "/api/bundles",
         Account,
-        (text(&["application/octet-stream"]), typed::<wire::models::Published>()),
+        (bytes(&["application/octet-stream"]), typed::<wire::models::Published>()),
         "Publish a signed bundle as a version of one of your models",
         later!(|host, _, request| publish::publish(host, request)),
     )
     .creates()
-    .fails(&[BundleRefused, Conflict, NotFound, Withdrawn]),
+    .fails(&[BundleRefused, Conflict, Withdrawn]),
 ];
 
 pub(super) static AGREEMENTS: [Route; 24] = [
@@ -99,9 +103,8 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         Visitor,
         typed::<wire::market::Page>(),
         "The offers that you can see, with their models",
-        later!(|host, _, request| market::list(host, &request)),
+        asks!(market::Wanted, |host, asked, request| market::list(host, asked, request)),
     )
-    .asks(&[parameter("model", "Only offers of this model"), AFTER, LIMIT])
     .cached()
     .fails(&[NotFound]),
     get(
@@ -111,6 +114,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "A signed offer, byte for byte; private ones for their parties only",
         Handler::Now(|host, [id, ..], request| market::show(host, id, request)),
     )
+    .of(&[OFFER])
     .fails(&[NotFound, Withdrawn]),
     post(
         "/api/offers",
@@ -120,15 +124,16 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         later!(|host, _, request| market::publish(host, request)),
     )
     .creates()
-    .fails(LISTING_FAILS),
+    .fails(&[OfferRefused, Withdrawn]),
     get(
         "/api/offers",
         Account,
         typed::<wire::offers::Page>(),
         "Your own offers, with their states",
-        later!(|host, _, request| offers::list(host, &request)),
+        asks!(Page<{ offers::LIST_MAX }>, |host, asked, request| {
+            offers::list(host, asked, request)
+        }),
     )
-    .asks(PAGE)
     .fails(&[NotFound]),
     post(
         "/api/offers/{id}/withdrawal",
@@ -137,7 +142,9 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "Withdraw your offer: no new agreements, and existing ones stay",
         later!(|host, [id, ..], request| offers::withdraw(host, id, request)),
     )
-    .fails(LISTING_FAILS),
+    .of(&[OFFER])
+    .body_is_optional()
+    .fails(&[NotFound]),
     post(
         "/api/offers/{id}/replacement",
         Account,
@@ -145,8 +152,9 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "List a signed offer and withdraw your earlier one of the same model, both or neither",
         later!(|host, [id, ..], request| offers::replace(host, id, request)),
     )
+    .of(&[OFFER])
     .creates()
-    .fails(LISTING_FAILS),
+    .fails(&[OfferRefused, NotFound, Withdrawn]),
     post(
         "/api/offers/{id}/simulate",
         Account,
@@ -154,7 +162,8 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "Whether the offer would allow a call, and why not",
         later!(|host, [id, ..], request| market::simulate(host, id, request)),
     )
-    .fails(&[NotFound, Withdrawn, OfferRefused, AgreementRefused]),
+    .of(&[OFFER])
+    .fails(&[NotFound, Withdrawn, OfferRefused]),
     get(
         "/api/offers/{id}/mandate",
         Visitor,
@@ -162,6 +171,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "The signed mandate that lets the host sign for the publisher",
         later!(|host, [id, ..], request| market::mandate_of(host, id, &request)),
     )
+    .of(&[OFFER])
     .fails(&[NotFound]),
     post(
         "/api/offers/{id}/mandate",
@@ -170,15 +180,17 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "Let the host sign for you as the publisher",
         later!(|host, [id, ..], request| market::mandate(host, id, request)),
     )
-    .fails(&[NotFound, Withdrawn, AgreementRefused]),
+    .of(&[OFFER])
+    .fails(&[NotFound, AgreementRefused]),
     get(
         "/api/agreements",
         Account,
         typed::<wire::agreements::Page>(),
         "Your agreements, with what is used and left of each limit",
-        later!(|host, _, request| agreements::list(host, &request)),
+        asks!(Page<{ agreements::LIST_MAX }>, |host, asked, request| {
+            agreements::list(host, asked, request)
+        }),
     )
-    .asks(PAGE)
     .fails(&[NotFound]),
     post(
         "/api/agreements",
@@ -195,6 +207,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "A signed agreement, byte for byte",
         later!(|host, [id, ..], request| agreements::show(host, id, &request)),
     )
+    .of(&[AGREEMENT])
     .fails(&[NotFound]),
     get(
         "/api/agreements/{id}/events",
@@ -203,6 +216,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "An agreement's signed events",
         later!(|host, [id, ..], request| agreements::events(host, id, &request)),
     )
+    .of(&[AGREEMENT])
     .fails(&[NotFound]),
     post(
         "/api/agreements/{id}/events",
@@ -211,7 +225,8 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "Suspend, resume or end an agreement",
         later!(|host, [id, ..], request| agreements::event(host, id, request)),
     )
-    .fails(&[EventRefused, AgreementRefused, Conflict, NotFound]),
+    .of(&[AGREEMENT])
+    .fails(&[EventRefused, Conflict, NotFound]),
     post(
         "/api/agreements/{id}/simulate",
         Account,
@@ -219,15 +234,17 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "Whether a call would be allowed, and why not",
         later!(|host, [id, ..], request| agreements::simulate(host, id, request)),
     )
-    .fails(&[NotFound, OfferRefused, AgreementRefused]),
+    .of(&[AGREEMENT])
+    .fails(&[NotFound]),
     get(
         "/api/negotiations",
         Account,
         typed::<talks::Page>(),
         "Your negotiations",
-        Handler::Now(|host, _, request| negotiations::list(host, request)),
-    )
-    .asks(PAGE),
+        asks!(negotiations::Wanted, |host, asked, request| async {
+            negotiations::list(host, asked, request)
+        }),
+    ),
     post(
         "/api/negotiations",
         Account,
@@ -236,7 +253,7 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         later!(|host, _, request| negotiations::begin(host, request)),
     )
     .creates()
-    .fails(STEP_FAILS),
+    .fails(&[NegotiationRefused, OfferRefused, Withdrawn]),
     get(
         "/api/negotiations/{id}",
         Account,
@@ -244,7 +261,8 @@ pub(super) static AGREEMENTS: [Route; 24] = [
         "A negotiation: its state, and the messages so far",
         later!(|host, [id, ..], request| negotiations::show(host, id, &request)),
     )
-    .fails(&[NotFound, AgreementRefused]),
+    .of(&[NEGOTIATION])
+    .fails(&[NotFound]),
     step("/api/negotiations/{id}/request", "The consumer's counter-request"),
     step("/api/negotiations/{id}/offers", "The publisher's counter-offer"),
     step("/api/negotiations/{id}/events", "Accept, or finalise"),
@@ -262,6 +280,7 @@ const fn step(path: &'static str, summary: &'static str) -> Route {
         summary,
         later!(|host, [id, ..], request| negotiations::step(host, id, request)),
     )
+    .of(&[NEGOTIATION])
     .fails(STEP_FAILS)
 }
 
@@ -280,7 +299,9 @@ pub(super) static ACCOUNTS: [Route; 13] = [
         "Revoke one of your API keys",
         later!(|host, [id, ..], request| account::revoke(host, id, request)),
     )
-    .fails(&[Conflict, NotFound]),
+    .of(&[KEY])
+    .body_is_optional()
+    .fails(&[NotFound]),
     post(
         "/api/successions",
         Account,
@@ -288,15 +309,14 @@ pub(super) static ACCOUNTS: [Route; 13] = [
         "Replace the key that signs for you with a new one",
         later!(|host, _, request| publish::succeed(host, request)),
     )
-    .fails(&[Conflict, NotFound]),
+    .fails(&[Conflict]),
     get(
         "/api/receipts",
         Account,
         typed::<wire::receipts::Page>(),
         "Your latest receipts, or all of one agreement",
-        later!(|host, _, request| receipts::list(host, &request)),
+        asks!(receipts::Wanted, |host, asked, request| receipts::list(host, asked, request)),
     )
-    .asks(&[parameter("agreement", "All receipts of this agreement"), AFTER, LIMIT])
     .fails(&[NotFound]),
     get(
         "/api/receipts/{call}",
@@ -305,6 +325,7 @@ pub(super) static ACCOUNTS: [Route; 13] = [
         "The proof of a call's receipt",
         later!(|host, [call, ..], request| receipts::prove(host, call, &request)),
     )
+    .of(&[RECEIPT])
     .fails(&[NotFound]),
     get(
         "/api/checkpoint",
@@ -318,16 +339,8 @@ pub(super) static ACCOUNTS: [Route; 13] = [
         Anybody,
         typed::<wire::receipts::Consistency>(),
         "The proof that the log has only grown",
-        Handler::Now(|host, _, request| receipts::consistency(host, request)),
+        asks!(receipts::Sizes, |host, asked, request| async { receipts::consistency(host, asked) }),
     )
-    .asks(&[
-        Parameter {
-            is_number: true,
-            is_required: true,
-            ..parameter("from", "How many leaves the earlier log had")
-        },
-        Parameter { is_number: true, ..parameter("to", "How many the later one; without it, now") },
-    ])
     .fails(&[NotFound]),
     get(
         "/api/host",
@@ -358,6 +371,7 @@ pub(super) static ACCOUNTS: [Route; 13] = [
         "The parts of that page",
         Handler::Now(|_, [part, ..], request| openapi::asset(part, request.headers())),
     )
+    .of(&[PART])
     .fails(&[NotFound]),
     LIVE,
     READY,

@@ -1,16 +1,15 @@
 //! The operator's listener's routes.
 
-use super::super::problem::ProblemKind::{
-    AgreementRefused, Conflict, EventRefused, NotFound, Withdrawn,
-};
-use super::super::{admin, backup, operations, out_of_service};
-use super::Access::Operator;
+use super::super::problem::ProblemKind::{Conflict, EventRefused, NotFound};
+use super::super::{admin, backup, openapi, operations, out_of_service};
+use super::Access::{Anybody, Operator};
 use super::everybody::{LIVE, READY};
-use super::{Handler, Parameter, Route, get, later, post, text, typed};
+use super::parameters::{ACCOUNT, AGREEMENT};
+use super::{Handler, Route, asks, bytes, get, json, later, post, typed};
 use crate::wire::operations as wire;
 use crate::wire::{account::AccountWithKeys, agreements::History, status::Status};
 
-pub(super) static ROUTES: [Route; 15] = [
+pub(super) static ROUTES: [Route; 16] = [
     post(
         "/accounts",
         Operator,
@@ -34,6 +33,7 @@ pub(super) static ROUTES: [Route; 15] = [
         "An account with its API keys",
         Handler::Now(|host, [name, ..], request| operations::account(host, name, request)),
     )
+    .of(&[ACCOUNT])
     .fails(&[NotFound]),
     post(
         "/actions",
@@ -42,20 +42,14 @@ pub(super) static ROUTES: [Route; 15] = [
         "Suspend, close, withdraw, revoke or stop, with a reason; or undo it",
         later!(|host, _, request| operations::act(host, request)),
     )
-    .fails(&[Conflict, NotFound, Withdrawn, AgreementRefused]),
+    .fails(&[Conflict, NotFound]),
     get(
         "/actions",
         Operator,
         typed::<wire::ActionLog>(),
         "Every action, each with its proof in the log",
-        later!(|host, _, request| operations::log(host, &request)),
-    )
-    .asks(&[Parameter {
-        name: "from",
-        about: "The number of the first one",
-        is_number: true,
-        is_required: false,
-    }]),
+        asks!(operations::Later, |host, asked, request| operations::log(host, asked, request)),
+    ),
     get(
         "/withdrawals",
         Operator,
@@ -70,7 +64,8 @@ pub(super) static ROUTES: [Route; 15] = [
         "Suspend or resume an agreement",
         later!(|host, [id, ..], request| admin::operate(host, id, request)),
     )
-    .fails(&[EventRefused, AgreementRefused, Conflict, NotFound]),
+    .of(&[AGREEMENT])
+    .fails(&[EventRefused, Conflict, NotFound]),
     get(
         "/out-of-service",
         Operator,
@@ -85,7 +80,7 @@ pub(super) static ROUTES: [Route; 15] = [
         "Load such a version again",
         later!(|host, _, request| out_of_service::retry(host, request)),
     )
-    .fails(&[Conflict, NotFound, Withdrawn]),
+    .fails(&[Conflict, NotFound]),
     post(
         "/out-of-service/withdraw",
         Operator,
@@ -93,11 +88,11 @@ pub(super) static ROUTES: [Route; 15] = [
         "Withdraw such a version",
         later!(|host, _, request| out_of_service::withdraw(host, request)),
     )
-    .fails(&[Conflict, NotFound, Withdrawn]),
+    .fails(&[Conflict, NotFound]),
     get(
         "/backup",
         Operator,
-        text(&["application/x-tar"]),
+        bytes(&["application/x-tar"]),
         "The data directory as it is now, without the host's key",
         later!(|host, _, request| backup::make(host, &request)),
     ),
@@ -115,6 +110,15 @@ pub(super) static ROUTES: [Route; 15] = [
         "What runs on this host",
         later!(|host, _, request| admin::status(host, &request)),
     ),
+    get(
+        "/api/openapi.json",
+        Anybody,
+        json(),
+        "These routes as an OpenAPI document",
+        later!(|host, _, request| openapi::of_operator(host, &request)),
+    )
+    .cached()
+    .for_the_operator(),
     LIVE.for_the_operator(),
     READY.for_the_operator(),
 ];

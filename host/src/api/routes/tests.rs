@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use super::super::query::Form;
 use super::*;
 
 /// The path of a route as a caller may write it.
@@ -59,7 +60,25 @@ fn a_route_is_there_once_and_what_it_may_fail_with_is_no_usual_thing() {
         for kind in route.fails {
             assert!(!USUAL.contains(kind), "{}: {kind:?}", route.path);
         }
-        assert_eq!(route.takes.is_some(), route.method == "POST", "{}", route.path);
+        assert_eq!(route.takes.body().is_some(), route.method == "POST", "{}", route.path);
+    }
+}
+
+#[test]
+fn every_parameter_of_a_path_and_of_a_query_is_described() {
+    for route in all() {
+        let names = route.path.split('/').filter_map(|part| part.strip_prefix('{'));
+        let names: Vec<_> = names.filter_map(|part| part.strip_suffix('}')).collect();
+        let described: Vec<_> = route.filled.iter().map(|parameter| parameter.name).collect();
+        assert_eq!(names, described, "{} {}", route.method, route.path);
+        assert!(route.filled.iter().all(|parameter| parameter.is_required), "{}", route.path);
+        for parameter in route.filled.iter().chain(route.query()) {
+            let name = format!("{}: {}", route.path, parameter.name);
+            assert!(parameter.about.ends_with('.'), "{name}");
+            let Form::Number { min, max, default } = parameter.form else { continue };
+            assert!(default.is_none_or(|default| (min..=max).contains(&default)), "{name}");
+            assert!(!(parameter.is_required && default.is_some()), "{name}");
+        }
     }
 }
 
@@ -74,7 +93,7 @@ fn table(section: &Section) -> String {
             Access::Operator => "the operator",
         };
         let name = |parameter: &Parameter| format!("`{}`", parameter.name);
-        let query = match route.query {
+        let query = match route.query() {
             [] => String::new(),
             query => format!("; {}", query.iter().map(name).collect::<Vec<_>>().join(", ")),
         };
