@@ -24,13 +24,31 @@ pub struct Turns<K, W> {
     accounts: ById<K, Account<W>>,
     /// The waiting accounts: by time, and among equals by who began to wait first.
     order: BTreeSet<(u128, u64, K)>,
-    weights: ById<K, NonZeroU32>,
+    weights: Weights<K>,
     /// The time when the last turn began. Accounts begin to wait here: absence does not save up turns.
     now: u128,
     waiting: usize,
     /// Numbers the arrivals.
     came: u64,
     remembered_max: usize,
+}
+
+/// What says an account's weight. It is asked whenever the account is entered, so that a forgotten account has it again.
+#[derive(Debug)]
+enum Weights<K> {
+    /// Those of some accounts. Others weigh one.
+    Table(ById<K, NonZeroU32>),
+    /// Each key has its own.
+    OfKey(fn(&K) -> NonZeroU32),
+}
+
+impl<K: Eq + Hash> Weights<K> {
+    fn of(&self, key: &K) -> NonZeroU32 {
+        match self {
+            Self::Table(table) => table.get(key).copied().unwrap_or(NonZeroU32::MIN),
+            Self::OfKey(weight) => weight(key),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -65,6 +83,15 @@ impl<K: Clone + Eq + Hash + Ord, W> Default for Turns<K, W> {
 impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
     /// A queue with shares in proportion to `weights`; the default weight is one.
     pub fn new(weights: ById<K, NonZeroU32>) -> Self {
+        Self::weighed(Weights::Table(weights))
+    }
+
+    /// A queue with shares in proportion to the weights that the keys have. Keys with different weights are different accounts.
+    pub fn weighed_by(weight: fn(&K) -> NonZeroU32) -> Self {
+        Self::weighed(Weights::OfKey(weight))
+    }
+
+    fn weighed(weights: Weights<K>) -> Self {
         Self {
             accounts: ById::default(),
             order: BTreeSet::new(),
@@ -106,11 +133,6 @@ impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
         }
         self.waiting += 1;
         ticket
-    }
-
-    /// Sets the weight of an account that no table names, from its next turn on.
-    pub fn weigh(&mut self, key: &K, weight: NonZeroU32) {
-        Self::account(&mut self.accounts, &self.weights, self.now, key).weight = weight;
     }
 
     /// The next turn.
@@ -186,13 +208,13 @@ impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
 
     fn account<'a>(
         accounts: &'a mut ById<K, Account<W>>,
-        weights: &ById<K, NonZeroU32>,
+        weights: &Weights<K>,
         now: u128,
         key: &K,
     ) -> &'a mut Account<W> {
         if !accounts.contains_key(key) {
-            let weight = weights.get(key).copied().unwrap_or(NonZeroU32::MIN);
-            let account = Account { time: now, weight, since: 0, line: VecDeque::new() };
+            let account =
+                Account { time: now, weight: weights.of(key), since: 0, line: VecDeque::new() };
             accounts.insert(key.clone(), account);
         }
         accounts.get_mut(key).expect("invariant: it has just been made")
