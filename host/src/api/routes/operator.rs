@@ -3,7 +3,7 @@
 use super::super::problem::ProblemKind::{
     AgreementRefused, Conflict, EventRefused, NotFound, Withdrawn,
 };
-use super::super::{admin, backup, operations, out_of_service};
+use super::super::{admin, backup, health, operations, out_of_service};
 use super::Access::Operator;
 use super::everybody::{LIVE, READY};
 use super::{Handler, Parameter, Route, get, later, post, text, typed};
@@ -116,5 +116,9 @@ pub(super) static ROUTES: [Route; 15] = [
         later!(|host, _, request| admin::status(host, &request)),
     ),
     LIVE.for_the_operator(),
-    READY.for_the_operator(),
+    READY_IN_DETAIL.for_the_operator(),
 ];
+
+/// Readiness, with how many versions are concerned.
+const READY_IN_DETAIL: Route =
+    Route { handler: Handler::Now(|host, _, _| health::ready_in_detail(host)), ..READY };
