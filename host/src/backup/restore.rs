@@ -183,6 +183,7 @@ fn check(
     }
     let note = Restored { size: manifest.size, made: manifest.made, shown };
     note.keep(&store)?;
+    store.begin_epoch()?;
     store.close();
     Ok(lost_up_to)
 }
