@@ -8,9 +8,11 @@ use hyper::body::Incoming;
 use super::admin::check_operator;
 use super::answer::{self, Answer};
 use super::aside::aside;
+use super::form;
 use super::intake;
 use super::problem::{Problem, ProblemKind};
 use crate::admission::Asker;
+use crate::call::Part;
 use crate::deploy;
 use crate::host::Host;
 use crate::id::{AccountName, ModelName};
@@ -87,13 +89,7 @@ async fn put_back(host: &Arc<Host>) -> Result<Vec<NotBack>, Problem> {
 /// `GET /actions?from=N`: the actions from number N on, each with its inclusion proof.
 pub(super) async fn log(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
     check_operator(host, request.headers())?;
-    let query = request.uri().query().unwrap_or_default();
-    let from = match query.strip_prefix("from=") {
-        Some(from) => from.parse::<usize>().map_err(|_| {
-            Problem::new(ProblemKind::InvalidRequest, "`from` must be an action's number")
-        })?,
-        None => 0,
-    };
+    let from = first_wanted(request.uri().query())?;
     aside(host, Asker::Operator, move |host| {
         let log = host.receipts.log();
         let total = log.action_count();
@@ -106,6 +102,20 @@ pub(super) async fn log(host: &Arc<Host>, request: &Request<Incoming>) -> Result
         Ok(answer::done(&ActionLog { party: host.party(), total, actions: shown }))
     })
     .await
+}
+
+/// The number of the first action that a query asks for.
+fn first_wanted(query: Option<&str>) -> Result<usize, Problem> {
+    let invalid = |detail: String| Problem::new(ProblemKind::InvalidRequest, detail);
+    let mut first = 0;
+    for Part { name, bytes } in form::query(query.unwrap_or_default())? {
+        if name != "from" {
+            return Err(invalid(format!("this list has only the parameter `from`, not `{name}`")));
+        }
+        let number = std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok());
+        first = number.ok_or_else(|| invalid("`from` must be an action's number".to_owned()))?;
+    }
+    Ok(first)
 }
 
 /// An action in a list.
@@ -224,4 +234,20 @@ pub(super) fn withdrawn_from(
         }
     });
     said.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It was once read by hand: encoded, or behind another parameter, it did not count.
+    #[test]
+    fn where_a_list_of_actions_begins_is_read_like_any_query() {
+        let read = |query| first_wanted(Some(query)).ok();
+        assert_eq!(first_wanted(None).ok(), Some(0));
+        assert_eq!((read(""), read("from=7"), read("from=%37")), (Some(0), Some(7), Some(7)));
+        for wrong in ["from", "from=", "from=x", "from=-1", "from=%ff", "limit=1&from=7"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
 }
