@@ -14,8 +14,7 @@ fn act(log: &Log, number: u8) {
 
 fn open_log(data: &Path, key: &PartyKey) -> Log {
     let origin = receipts::origin(&key.party());
-    Log::open(&data.join(RECEIPTS), key, origin, FLUSH_INTERVAL, Clock::System, |_| ())
-        .expect("opens")
+    Log::open(&data.join(RECEIPTS), key, origin, FLUSH_INTERVAL, |_| ()).expect("opens")
 }
 
 /// A directory with a record, a log entry and its key.
@@ -30,7 +29,7 @@ fn directory(data: &Path) -> PartyKey {
 }
 
 fn wanted<'w>(archive: &'w Path, data: &'w Path, key: &'w Path) -> Wanted<'w> {
-    Wanted { archive, data, key: Some(key), shown: Vec::new(), clock: Clock::System }
+    Wanted { archive, data, key: Some(key), shown: Vec::new() }
 }
 
 #[test]
