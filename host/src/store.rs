@@ -88,7 +88,8 @@ impl Table {
         }
     }
 
-    fn named(name: &str) -> Option<Self> {
+    /// The one with this name in the file.
+    pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|table| table.name() == name)
     }
 }

@@ -1,4 +1,4 @@
-//! The operator's routes for versions that failed to load: list, retry, withdraw.
+//! The operator's routes for versions that failed to load (list, retry, withdraw) and for records that were set aside (list, read, remove).
 
 use std::sync::Arc;
 
@@ -8,11 +8,13 @@ use semver::Version;
 use serde_json::json;
 
 use super::admin::check_operator;
-use super::answer::{Answer, done};
+use super::answer::{Answer, answer_of, done};
 use super::aside::aside;
+use super::form;
 use super::intake;
 use super::problem::{Problem, ProblemKind};
 use crate::admission::Asker;
+use crate::call::Part;
 use crate::deploy;
 use crate::host::Host;
 use crate::id::ModelName;
@@ -21,7 +23,8 @@ use crate::receipt::Deed;
 use crate::state::deployments::Reference;
 use crate::store::Aside;
 use crate::wire::operations::{
-    BrokenVersion, OutOfService, RecordAside, Retried, TakenAway, WhichVersion,
+    BrokenVersion, OutOfService, RecordAside, RemoveRecord, RemovedRecord, Retried, TakenAway,
+    WhichVersion,
 };
 
 /// Maximum size of a request here, in bytes.
@@ -52,6 +55,50 @@ pub(super) fn records(host: &Host) -> Vec<RecordAside> {
 pub(super) fn show(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
     check_operator(host, request.headers())?;
     Ok(done(&OutOfService { out_of_service: list(host), records: records(host) }))
+}
+
+/// `GET /out-of-service/record?kind=…&key=…`: the bytes of a record that was set aside.
+pub(super) async fn record(
+    host: &Arc<Host>,
+    request: &Request<Incoming>,
+) -> Result<Answer, Problem> {
+    check_operator(host, request.headers())?;
+    let (kind, key) = which_record(request.uri().query())?;
+    aside(host, Asker::Operator, move |host| {
+        let record = operations::record_aside(host, &kind, &key)?;
+        Ok(answer_of(record.into(), "application/octet-stream"))
+    })
+    .await
+}
+
+/// The kind and the key that a query names.
+fn which_record(query: Option<&str>) -> Result<(String, String), Problem> {
+    let invalid = |detail: String| Problem::new(ProblemKind::InvalidRequest, detail);
+    let (mut kind, mut key) = (None, None);
+    for Part { name, bytes } in form::query(query.unwrap_or_default())? {
+        let value = String::from_utf8(bytes.into());
+        let value = value.map_err(|_| invalid(format!("`{name}` is not UTF-8")))?;
+        match name.as_str() {
+            "kind" => kind = Some(value),
+            "key" => key = Some(value),
+            _ => return Err(invalid(format!("there is no parameter `{name}` here"))),
+        }
+    }
+    kind.zip(key).ok_or_else(|| invalid("`?kind=…&key=…` must name the record".to_owned()))
+}
+
+/// `POST /out-of-service/remove`: removes a record that was set aside.
+pub(super) async fn remove(
+    host: &Arc<Host>,
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let RemoveRecord { kind, key, digest, reason } =
+        intake::from_operator(host, request, BODY_BYTES_MAX).await?;
+    aside(host, Asker::Operator, move |host| {
+        let frozen = operations::remove_record(host, (&kind, &key), &digest, &reason)?;
+        Ok(done(&RemovedRecord { kind, key, digest, removed: true, frozen }))
+    })
+    .await
 }
 
 /// `POST /out-of-service/retry`: loads such a version again, and reports whether it succeeded.

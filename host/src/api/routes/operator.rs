@@ -10,7 +10,7 @@ use super::{Handler, Parameter, Route, get, later, post, text, typed};
 use crate::wire::operations as wire;
 use crate::wire::{account::AccountWithKeys, agreements::History, status::Status};
 
-pub(super) static ROUTES: [Route; 15] = [
+pub(super) static ROUTES: [Route; 17] = [
     post(
         "/accounts",
         Operator,
@@ -94,6 +94,26 @@ pub(super) static ROUTES: [Route; 15] = [
         later!(|host, _, request| out_of_service::withdraw(host, request)),
     )
     .fails(&[Conflict, NotFound, Withdrawn]),
+    get(
+        "/out-of-service/record",
+        Operator,
+        text(&["application/octet-stream"]),
+        "The bytes of a record that could not be read",
+        later!(|host, _, request| out_of_service::record(host, &request)),
+    )
+    .asks(&[
+        Parameter { name: "kind", about: "Its kind", is_number: false, is_required: true },
+        Parameter { name: "key", about: "Its key", is_number: false, is_required: true },
+    ])
+    .fails(&[NotFound]),
+    post(
+        "/out-of-service/remove",
+        Operator,
+        (typed::<wire::RemoveRecord>(), typed::<wire::RemovedRecord>()),
+        "Remove such a record",
+        later!(|host, _, request| out_of_service::remove(host, request)),
+    )
+    .fails(&[Conflict, NotFound]),
     get(
         "/backup",
         Operator,
