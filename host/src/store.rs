@@ -4,8 +4,8 @@
 //! (`bundle::registry`), receipts a log (`receipt::log`).
 //!
 //! All writes go through [`Store::write`]: several records at once, all or none, if what the writer has read is unchanged. Writes are
-//! numbered, and [`Store::changes_since`] lists recent changes (`journal`). `redb` is the only module that knows the database, and shows what another
-//! one would need. Concurrent writers share a commit (`together`).
+//! numbered, and [`Store::changes_since`] lists recent changes (`journal`). `redb` is the only module that knows the database, and shows
+//! what another one would need. Concurrent writers share a commit (`together`).
 
 mod aside;
 mod format;

@@ -84,8 +84,8 @@ impl Store {
         Ok(Some(changes))
     }
 
-    /// Begins a new epoch, so that nobody takes the next writes for others of the same numbers. For records that are restored from a backup,
-    /// before a host serves them.
+    /// Begins a new epoch, so that nobody takes the next writes for others of the same numbers. For records restored from a backup, before a
+    /// host serves them.
     ///
     /// # Errors
     /// [`StoreError::Randomness`], [`StoreError::Database`].
