@@ -154,7 +154,7 @@ impl Cut {
         let at = clock.now();
         let origin = receipts::origin(&key.party());
         let folder = data.join(RECEIPTS);
-        let log = Log::open(&folder, &key, origin, FLUSH_INTERVAL, clock, |_| ())?;
+        let log = Log::open(&folder, &key, origin, FLUSH_INTERVAL, |_| ())?;
         check_log::<BackupError>(&store, &log)?;
         Ok(Self {
             data: data.to_owned(),

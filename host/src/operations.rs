@@ -4,6 +4,7 @@
 //! an action that *stops* takes effect even if the log cannot be written (a full disk must not keep an abuser running), and the response
 //! says so. An action that *restores* does not.
 
+mod aside;
 pub mod lost;
 mod target;
 
@@ -20,8 +21,9 @@ use crate::state::agreements::LifeError;
 use crate::state::deployments::{Reference, ResolveError};
 use crate::state::market::MarketError;
 use crate::state::withdrawals::Withdrawable;
-use crate::store::{Aside, Table};
+use crate::store::{Aside, StoreError, Table};
 
+pub use aside::{record_aside, remove_record};
 pub use target::Target;
 
 /// Why an action failed, or only partly succeeded.
@@ -35,6 +37,20 @@ pub enum OperationError {
     NotWithdrawn(String),
     #[error("`{0}` is not frozen")]
     NotFrozen(String),
+    #[error(
+        "no record `{key}` of kind `{kind}` was set aside; `hospes admin out-of-service list` shows those that were"
+    )]
+    NotAside { kind: String, key: String },
+    #[error(
+        "the record now has digest `{seen}`, which is not the one that you name: look at it again"
+    )]
+    OtherRecord { seen: Digest },
+    #[error(
+        "account `{0}` was suspended or closed, and without its record that would be forgotten: the record stays"
+    )]
+    AccountStopped(String),
+    #[error("the record cannot be read or removed")]
+    Store(#[from] StoreError),
     #[error("the receipt or checkpoint is not from this host's log")]
     Shown(#[from] ProofError),
     #[error("the receipt or checkpoint is not from this host's log")]

@@ -4,16 +4,16 @@
 //! (`bundle::registry`), receipts a log (`receipt::log`).
 //!
 //! All writes go through [`Store::write`]: several records at once, all or none, if what the writer has read is unchanged. Writes are
-//! numbered, and [`Store::changes_since`] lists recent changes. `redb` is the only module that knows the database, and shows what another
-//! one would need. Concurrent writers share a commit (`together`).
+//! numbered, and [`Store::changes_since`] lists recent changes (`journal`). `redb` is the only module that knows the database, and shows
+//! what another one would need. Concurrent writers share a commit (`together`).
 
 mod aside;
 mod format;
+mod journal;
 mod redb;
 mod together;
 mod write;
 
-use std::collections::BTreeSet;
 use std::error::Error;
 use std::fs;
 use std::io;
@@ -26,6 +26,7 @@ use aside::SetAside;
 use file::Records;
 pub use file::{Failure, Snapshot};
 pub use format::FORMAT;
+pub use journal::{Changes, Position};
 use together::Together;
 pub use write::Write;
 
@@ -87,7 +88,8 @@ impl Table {
         }
     }
 
-    fn named(name: &str) -> Option<Self> {
+    /// The one with this name in the file.
+    pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|table| table.name() == name)
     }
 }
@@ -97,15 +99,6 @@ pub struct Store {
     records: Records,
     together: Together,
     aside: SetAside,
-}
-
-/// Changes by writes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Changes {
-    /// The number of the last of them.
-    pub sequence: u64,
-    /// The records written or removed.
-    pub records: BTreeSet<(Table, String)>,
 }
 
 /// Why records could not be read or written.
@@ -133,6 +126,8 @@ pub enum StoreError {
     Aside { table: &'static str, key: String, reason: String },
     #[error("record `{key}` of {table} was changed concurrently")]
     Changed { table: &'static str, key: String },
+    #[error("the system has no random bytes")]
+    Randomness,
 }
 
 impl StoreError {
@@ -144,7 +139,8 @@ impl StoreError {
             StoreError::InUse { .. }
             | StoreError::Newer { .. }
             | StoreError::Aside { .. }
-            | StoreError::Changed { .. } => false,
+            | StoreError::Changed { .. }
+            | StoreError::Randomness => false,
         }
     }
 }
@@ -185,7 +181,8 @@ fn any_cause(error: &(dyn Error + 'static), is_it: impl Fn(&io::Error) -> bool) 
             | StoreError::InUse { .. }
             | StoreError::Newer { .. }
             | StoreError::Aside { .. }
-            | StoreError::Changed { .. } => None,
+            | StoreError::Changed { .. }
+            | StoreError::Randomness => None,
         });
         cause.downcast_ref::<io::Error>().or(of_store).is_some_and(&is_it)
     })
@@ -217,8 +214,12 @@ impl Store {
         // A complete file is not written to: the disk may be full.
         if !missing.is_empty() {
             let is_new = missing.len() == Table::ALL.len() && seen.is_none();
-            let format = is_new.then(format::record);
-            records.create(&missing, format.as_ref())?;
+            let mut first: Vec<_> = is_new.then(format::record).into_iter().collect();
+            // Writes are numbered from 1 again.
+            if missing.contains(&Table::Journal) {
+                first.push(journal::record()?);
+            }
+            records.create(&missing, &first)?;
         }
         let together = Together::new(records.path());
         Ok(Self { records, together, aside: SetAside::default() })
@@ -252,39 +253,6 @@ impl Store {
             self.check_aside(*table, key)?;
         }
         self.together.write(write, |writes| self.records.commit(writes))
-    }
-
-    /// The number of the last write; 0 before the first.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    pub fn sequence(&self) -> Result<u64, StoreError> {
-        let last = self.records.last(Table::Journal)?;
-        Ok(last.map_or(0, |(key, _)| write::number_of(&key)))
-    }
-
-    /// The changes after write number `sequence`. `None` if they are no longer known: read all records instead.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    pub fn changes_since(&self, sequence: u64) -> Result<Option<Changes>, StoreError> {
-        let now = self.sequence()?;
-        if sequence >= now {
-            let nothing = || Changes { sequence, records: BTreeSet::new() };
-            // Records restored from a backup have had fewer writes.
-            return Ok((sequence == now).then(nothing));
-        }
-        let mut changes = Changes { sequence, records: BTreeSet::new() };
-        for (key, entry) in self.records.from(Table::Journal, &write::key_of(sequence + 1))? {
-            let number = write::number_of(&key);
-            let Some(changed) = write::changed(&entry).filter(|_| number == changes.sequence + 1)
-            else {
-                return Ok(None);
-            };
-            changes.records.extend(changed);
-            changes.sequence = number;
-        }
-        Ok(Some(changes))
     }
 
     /// Writes one record, replacing any under `key`. Durable when it returns.
@@ -463,32 +431,5 @@ mod tests {
         let write = Write::default().expect(Table::Offers, "a", Some(b"1"));
         store.write(write.put(Table::Offers, "a", b"2")).expect("as it expects");
         assert_eq!(store.get(Table::Offers, "a").expect("reads"), Some(b"2".to_vec()));
-    }
-
-    #[test]
-    fn writes_are_numbered_and_say_what_they_changed() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("state.redb");
-        let store = Store::open(&path).expect("opens");
-        assert_eq!(store.sequence().expect("reads"), 0);
-        store.put(Table::Offers, "a", b"1").expect("writes");
-        let many: Vec<_> = (0..200).map(|number| format!("{number}")).collect();
-        let many: Vec<_> = many.iter().map(|key| (Table::Accounts, &**key, &b""[..])).collect();
-        store.put_all(&many).expect("writes");
-        store.change(&[(Table::Offers, "a")], &[(Table::Events, "b", b"2")]).expect("writes");
-        store.put(Table::Offers, "a", b"3").expect("writes");
-        drop(store);
-        let store = Store::open(&path).expect("opens again");
-        assert_eq!(store.sequence().expect("reads"), 4);
-        let since = |sequence| store.changes_since(sequence).expect("reads");
-        let records = [(Table::Offers, "a".to_owned()), (Table::Events, "b".to_owned())].into();
-        assert_eq!(since(2), Some(Changes { sequence: 4, records }));
-        assert_eq!(since(4), Some(Changes { sequence: 4, records: BTreeSet::new() }));
-        assert_eq!((since(0), since(1), since(5)), (None, None, None), "too many, and none yet");
-        for _ in 0..write::JOURNAL_WRITES_MAX {
-            store.put(Table::Offers, "c", b"").expect("writes");
-        }
-        assert_eq!(since(3), None, "forgotten");
-        assert!(since(4).is_some_and(|changes| changes.records.len() == 1));
     }
 }

@@ -21,6 +21,7 @@ use crate::state::accounts::{AuthError, Caller};
 use crate::state::deployments::Deployment;
 use crate::wire::account::{ModelIncident, OwnAccount, RevokeKey};
 use crate::wire::operations as wire;
+use crate::wire::status::Crashes;
 
 /// Maximum size of a request to revoke a key, in bytes.
 const REVOKE_BYTES_MAX: u64 = 4096;
@@ -72,13 +73,20 @@ fn incidents(host: &Host, caller: &Caller) -> Vec<ModelIncident> {
         return Vec::new();
     }
     let own = host.deployments.of_publisher(publisher);
-    let shown = incidents.into_iter().map(|Incident { model, how, times, wait_ms, .. }| {
+    let shown = incidents.into_iter().map(|incident| {
+        let model = incident.model;
         let has = |live: &Deployment| live.manifest().models.iter().any(|one| one.sha256 == model);
         let with = own.iter().filter(|live| has(live));
         let versions = with.map(|live| format!("{}@{}", live.model(), live.version()));
-        ModelIncident { versions: versions.collect(), model, how, times, wait_ms }
+        ModelIncident { versions: versions.collect(), crashes: crashes(incident) }
     });
     shown.collect()
+}
+
+/// The part of an incident that its publisher and the operator see alike.
+pub(super) fn crashes(incident: Incident) -> Crashes {
+    let Incident { publisher: _, model, how, times, wait_ms } = incident;
+    Crashes { model, how, times, wait_ms }
 }
 
 /// Whether an action concerned the caller's account or something it owns.

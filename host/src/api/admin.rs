@@ -7,6 +7,7 @@ use hyper::body::Incoming;
 use serde::de::value::Error as WordError;
 use serde::de::{DeserializeOwned, IntoDeserializer as _};
 
+use super::account;
 use super::agreements::history;
 use super::answer::{Answer, done, json};
 use super::aside::aside;
@@ -18,7 +19,6 @@ use super::problem::{Problem, ProblemKind};
 use crate::admission::Asker;
 use crate::agreement::events::{Change, Reason};
 use crate::host::Host;
-use crate::inference;
 use crate::operations;
 use crate::wire::operations::{OpenAccount, OpenedAccount, Operate};
 use crate::wire::status::{Backend, Incident, Status, Workers};
@@ -86,9 +86,9 @@ fn state(host: &Host) -> Status {
         backend: backend.kind.to_string(),
         usable: backend.usable.is_ok(),
     });
-    let incidents = host.inference.incidents().into_iter().map(|one| {
-        let inference::Incident { publisher, model, how, times, wait_ms } = one;
-        Incident { publisher, model, how, times, wait_ms }
+    let incidents = host.inference.incidents().into_iter().map(|incident| {
+        let publisher = incident.publisher.clone();
+        Incident { publisher, crashes: account::crashes(incident) }
     });
     Status {
         party: host.party(),

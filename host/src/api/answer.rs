@@ -74,6 +74,7 @@ pub(super) fn text_of(body: &impl Serialize) -> Vec<u8> {
     value_of(body).to_string().into_bytes()
 }
 
+/// A tree, because serde_json sorts members only there. Lists and documents take this way; the responses to calls do not.
 fn value_of(body: &impl Serialize) -> Value {
     serde_json::to_value(body).expect("invariant: the API's types are objects")
 }

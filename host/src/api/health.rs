@@ -15,28 +15,38 @@ pub(super) fn live() -> Answer {
     done(&Health { status: Healthy::Ok })
 }
 
-/// `GET /readyz`: the host is ready for calls.
+/// `GET /readyz`: the host is ready for calls. Anybody may ask, so the response says why not and no more.
 pub(super) fn ready(host: &Host) -> Result<Answer, Problem> {
+    readiness(host, not_ready)
+}
+
+/// `GET /readyz` on the operator's listener: also how many versions are concerned.
+pub(super) fn ready_in_detail(host: &Host) -> Result<Answer, Problem> {
+    readiness(host, |why| match why {
+        NotReady::Workers { concerned, of } => {
+            not_ready(why).with("concerned", *concerned).with("versions", *of)
+        }
+        NotReady::Loading { left, of } => not_ready(why).with("left", *left).with("versions", *of),
+        NotReady::Draining | NotReady::Receipts | NotReady::Records => not_ready(why),
+    })
+}
+
+fn readiness(host: &Host, problem: impl FnOnce(&NotReady) -> Problem) -> Result<Answer, Problem> {
     match host.readiness() {
         Ok(()) => Ok(done(&Health { status: Healthy::Ready })),
-        Err(why) => Err(not_ready(&why)),
+        Err(why) => Err(problem(&why)),
     }
 }
 
-/// Why the host is not ready.
-pub(super) fn not_ready(why: &NotReady) -> Problem {
-    let problem = Problem::new(ProblemKind::Unavailable, why.to_string());
-    match why {
-        NotReady::Draining => problem.with("state", "draining"),
-        NotReady::Receipts => problem.with("state", "no-receipts"),
-        NotReady::Records => problem.with("state", "no-records"),
-        NotReady::Workers { concerned, of } => {
-            problem.with("state", "no-workers").with("concerned", *concerned).with("versions", *of)
-        }
-        NotReady::Loading { left, of } => {
-            problem.with("state", "loading").with("left", *left).with("versions", *of)
-        }
-    }
+fn not_ready(why: &NotReady) -> Problem {
+    let state = match why {
+        NotReady::Draining => "draining",
+        NotReady::Receipts => "no-receipts",
+        NotReady::Records => "no-records",
+        NotReady::Workers { .. } => "no-workers",
+        NotReady::Loading { .. } => "loading",
+    };
+    Problem::new(ProblemKind::Unavailable, why.to_string()).with("state", state)
 }
 
 /// `GET /api/host`: the key that verifies this host's receipts.

@@ -1,4 +1,4 @@
-//! The operator's routes for versions that failed to load: list, retry, withdraw.
+//! The operator's routes for versions that failed to load (list, retry, withdraw) and for records that were set aside (list, read, remove).
 
 use std::sync::Arc;
 
@@ -8,10 +8,11 @@ use semver::Version;
 use serde_json::json;
 
 use super::admin::check_operator;
-use super::answer::{Answer, done};
+use super::answer::{Answer, answer_of, done};
 use super::aside::aside;
 use super::intake;
 use super::problem::{Problem, ProblemKind};
+use super::query::{Asked, Form, Value, query};
 use crate::admission::Asker;
 use crate::deploy;
 use crate::host::Host;
@@ -21,7 +22,8 @@ use crate::receipt::Deed;
 use crate::state::deployments::Reference;
 use crate::store::Aside;
 use crate::wire::operations::{
-    BrokenVersion, OutOfService, RecordAside, Retried, TakenAway, WhichVersion,
+    BrokenVersion, OutOfService, RecordAside, RemoveRecord, RemovedRecord, Retried, TakenAway,
+    WhichVersion,
 };
 
 /// Maximum size of a request here, in bytes.
@@ -52,6 +54,69 @@ pub(super) fn records(host: &Host) -> Vec<RecordAside> {
 pub(super) fn show(host: &Host, request: &Request<Incoming>) -> Result<Answer, Problem> {
     check_operator(host, request.headers())?;
     Ok(done(&OutOfService { out_of_service: list(host), records: records(host) }))
+}
+
+/// A kind of record, as `/out-of-service` lists it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct RecordKind(String);
+
+impl Value for RecordKind {
+    const FORM: Form = Form::Text { pattern: "^[a-z]+$", example: "offers" };
+
+    fn read(_: &str, text: &str) -> Result<Self, Problem> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// A record's key.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct RecordKey(String);
+
+impl Value for RecordKey {
+    const FORM: Form = Form::Text { pattern: "^.+$", example: "acme" };
+
+    fn read(_: &str, text: &str) -> Result<Self, Problem> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+query! {
+    /// The wanted record.
+    WhichRecord {
+        /// Its kind.
+        kind: RecordKind,
+        /// Its key.
+        key: RecordKey,
+    }
+}
+
+/// `GET /out-of-service/record?kind=…&key=…`: the bytes of a record that was set aside.
+pub(super) async fn record(
+    host: &Arc<Host>,
+    asked: Asked<'_, WhichRecord>,
+    request: &Request<Incoming>,
+) -> Result<Answer, Problem> {
+    check_operator(host, request.headers())?;
+    let WhichRecord { kind: RecordKind(kind), key: RecordKey(key) } = asked.read()?;
+    aside(host, Asker::Operator, move |host| {
+        let record = operations::record_aside(host, &kind, &key)?;
+        Ok(answer_of(record.into(), "application/octet-stream"))
+    })
+    .await
+}
+
+/// `POST /out-of-service/remove`: removes a record that was set aside.
+pub(super) async fn remove(
+    host: &Arc<Host>,
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let RemoveRecord { kind, key, digest, reason } =
+        intake::from_operator(host, request, BODY_BYTES_MAX).await?;
+    aside(host, Asker::Operator, move |host| {
+        let frozen = operations::remove_record(host, (&kind, &key), &digest, &reason)?;
+        Ok(done(&RemovedRecord { kind, key, digest, removed: true, frozen }))
+    })
+    .await
 }
 
 /// `POST /out-of-service/retry`: loads such a version again, and reports whether it succeeded.

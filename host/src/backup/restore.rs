@@ -9,7 +9,6 @@ use jiff::Timestamp;
 
 use super::archive::{self, Contents, Fault};
 use super::{FLUSH_INTERVAL, Manifest};
-use crate::clock::Clock;
 use crate::host::{KEY_FILE, RECEIPTS, RECORDS, check_log};
 use crate::id::Party;
 use crate::key::{KeyError, PartyKey};
@@ -70,7 +69,6 @@ pub struct Wanted<'w> {
     pub key: Option<&'w Path>,
     /// Receipts and checkpoints that may be newer than the backup, with their files.
     pub shown: Vec<(PathBuf, Vec<u8>)>,
-    pub clock: Clock,
 }
 
 /// The result of a restore.
@@ -164,9 +162,9 @@ fn check(
     wanted: &Wanted<'_>,
 ) -> Result<Option<u64>, RestoreError> {
     let store = Store::open(&folder.join(RECORDS))?;
-    let (party, clock) = (key.party(), wanted.clock.clone());
+    let party = key.party();
     let (receipts, origin) = (folder.join(RECEIPTS), receipts::origin(&party));
-    let log = Log::open(&receipts, key, origin, FLUSH_INTERVAL, clock, |_| ())?;
+    let log = Log::open(&receipts, key, origin, FLUSH_INTERVAL, |_| ())?;
     check_log::<RestoreError>(&store, &log)?;
     log.check_holds(&manifest.checkpoint)?;
     if log.size() != manifest.size {
@@ -183,6 +181,7 @@ fn check(
     }
     let note = Restored { size: manifest.size, made: manifest.made, shown };
     note.keep(&store)?;
+    store.begin_epoch()?;
     store.close();
     Ok(lost_up_to)
 }

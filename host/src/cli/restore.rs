@@ -50,7 +50,6 @@ impl Restore {
             data: &self.data,
             key: self.key.as_deref(),
             shown: shown.collect::<Result<_, _>>()?,
-            clock: context.clock.clone(),
         };
         let what = format!("restoring {}", self.archive.display());
         let progress = context.screen.spinner(&what);

@@ -15,20 +15,18 @@ const LOADING_PATIENCE: Duration = Duration::from_secs(1);
 /// How often readiness is checked while somebody waits for it.
 const READY_POLL: Duration = Duration::from_millis(100);
 
-/// Why the host is not ready.
+/// Why the host is not ready. Its text is for everybody, and names no more than the cause; the numbers are for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotReady {
     #[error("the host is stopping; use another one")]
     Draining,
-    #[error("the host has just started and is loading published versions: {left} of {of} are left")]
+    #[error("the host has just started and is loading published versions")]
     Loading { left: usize, of: usize },
     #[error("the host cannot write receipts now; see its log")]
     Receipts,
     #[error("the host cannot read or write its records now; see its log")]
     Records,
-    #[error(
-        "the host cannot start a process for inference, which {concerned} of {of} versions need; see its log"
-    )]
+    #[error("the host cannot start a process for inference now; see its log")]
     Workers { concerned: usize, of: usize },
 }
 

@@ -70,6 +70,7 @@ impl Target {
                 ((text == AGREEMENTS).then_some(Target::Agreements), "`all`")
             }
             Deed::Restore => (None, "nothing: use `hospes restore`"),
+            Deed::RemoveRecord => (None, "nothing: use `hospes admin out-of-service remove`"),
             Deed::RotateToken => ((text == TOKEN).then_some(Target::Token), "`operator.token`"),
         };
         target.ok_or_else(|| OperationError::Target {

@@ -43,7 +43,7 @@ impl Receipts {
         clock: Clock,
         replay: impl FnMut(&Receipt),
     ) -> Result<Self, ReceiptError> {
-        let log = Log::open(folder, key, origin, flush_interval, clock.clone(), replay)?;
+        let log = Log::open(folder, key, origin, flush_interval, replay)?;
         Ok(Self { log, clock })
     }
 

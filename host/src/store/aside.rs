@@ -1,13 +1,13 @@
 //! Records that could not be read at start: damaged, or written by a newer host.
 //!
-//! They are kept unchanged, shown to the operator, and never overwritten. They have no effect: an agreement permits nothing, an offer is
-//! not listed, an account's keys are invalid.
+//! They are kept unchanged, shown to the operator, and never overwritten; only the operator removes them. They have no effect: an agreement
+//! permits nothing, an offer is not listed, an account's keys are invalid.
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Store, Table};
+use super::{Store, StoreError, Table, Write};
 use crate::causes;
 
 /// Maximum records with their own reason. Further ones share one reason.
@@ -62,6 +62,19 @@ impl Store {
         aside.insert((table, key.to_owned()), reason);
     }
 
+    /// Removes a record that was set aside, if it is still `record`. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`StoreError::Changed`] if it is another one or was not set aside; [`StoreError::Database`]. Nothing was changed.
+    pub fn remove_aside(&self, table: Table, key: &str, record: &[u8]) -> Result<(), StoreError> {
+        if self.why_aside(table, key).is_none() {
+            return Err(StoreError::Changed { table: table.name(), key: key.to_owned() });
+        }
+        self.write(Write::default().expect(table, key, Some(record)).take_out(table, key))?;
+        self.aside.lock().remove(&(table, key.to_owned()));
+        Ok(())
+    }
+
     /// Why a record was set aside, if it was.
     pub fn why_aside(&self, table: Table, key: &str) -> Option<String> {
         self.aside.reason(table, key)
@@ -76,5 +89,31 @@ impl Store {
             reason: reason.clone(),
         });
         entries.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_set_aside_is_removed_and_only_as_it_was_seen() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&folder.path().join("state.redb")).expect("opens");
+        for key in ["sound", "torn"] {
+            store.put(Table::Offers, key, b"1").expect("writes");
+        }
+        store.set_aside_as(Table::Offers, "torn", "it is torn");
+        for (key, record) in [("sound", b"1"), ("torn", b"2"), ("none", b"1")] {
+            let refused = store.remove_aside(Table::Offers, key, record).expect_err(key);
+            assert!(matches!(refused, StoreError::Changed { .. }), "{refused}");
+        }
+        assert_eq!(store.count(Table::Offers).expect("reads"), 2);
+        store.remove_aside(Table::Offers, "torn", b"1").expect("removed");
+        assert_eq!(
+            (store.all_aside(), store.get(Table::Offers, "torn").ok()),
+            (vec![], Some(None))
+        );
+        store.put(Table::Offers, "torn", b"3").expect("its place is free");
     }
 }

@@ -96,18 +96,18 @@ impl Records {
         })
     }
 
-    /// Creates tables and a first record.
+    /// Creates tables and first records.
     pub(super) fn create(
         &self,
         tables: &[Table],
-        first: Option<&(Table, &'static str, Vec<u8>)>,
+        first: &[(Table, &'static str, Vec<u8>)],
     ) -> Result<(), StoreError> {
         self.run(|database| {
             let transaction = database.begin_write()?;
             for table in tables {
                 transaction.open_table(definition(*table))?;
             }
-            if let Some((table, key, record)) = first {
+            for (table, key, record) in first {
                 transaction.open_table(definition(*table))?.insert(*key, &**record)?;
             }
             transaction.commit()?;

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use hospes::agreement::{CallFacts, Permission, Terms};
 use hospes::bundle::{self, BundleLimits, VerifiedBundle};
 use hospes::capability::Capabilities;
-use hospes::clock::Clock;
 use hospes::config;
 use hospes::id::{CallId, Digest, FunctionName};
 use hospes::inference::Caller;
@@ -210,7 +209,7 @@ pub fn receipt_append() -> Figure {
     let folder = TempDir::new().expect("a directory");
     let key = Party::key_of("host");
     let interval = config::Receipt::default().flush_interval;
-    let log = Log::open(folder.path(), &key, "figures".into(), interval, Clock::System, |_| ());
+    let log = Log::open(folder.path(), &key, "figures".into(), interval, |_| ());
     let log = log.expect("a log");
     let round = || {
         let drafts: Vec<_> = (0..RECEIPTS).map(|_| draft()).collect();

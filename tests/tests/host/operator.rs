@@ -495,6 +495,7 @@ fn opening_accounts_and_making_keys_is_written_down() {
         "make-key",
         "retry-version",
         "take-out-version",
+        "remove-record",
         "unload-model",
         "load-model",
     ] {

@@ -8,7 +8,7 @@ use hospes::key::PartyKey;
 use hospes::store::{Store, Table};
 use serde_json::json;
 use system_tests::scene::Scene;
-use system_tests::{Reply, TestHost, plugin};
+use system_tests::{HostProcess, Reply, TestHost, plugin};
 
 const AGREEMENT: &str = "application/vnd.hospes.agreement.v1+json";
 
@@ -158,6 +158,96 @@ fn who_was_stopped_stays_so_when_its_account_cannot_be_read() {
     let again = json!({"name": "acme-2", "party": acme.key.party()}).to_string();
     host.operator("POST", "/accounts").json(&again).send().problem(409, "conflict");
     host.get("/api/account").bearer(&sound.api_key).send().ok();
+}
+
+/// Tears the record of an offer, of an agreement's event and of an account that was suspended, and starts a host on them.
+fn torn(scene: Scene) -> (TestHost, system_tests::Party, Digest, [(&'static str, String); 3]) {
+    let agreement = scene.agree(&scene.acme, &scene.zoe, scene.clauses("echo-u8", &[]));
+    let suspended =
+        scene.happen((&scene.acme, Actor::Publisher), &agreement, Change::Suspend, Reason::Abuse);
+    suspended.ok();
+    scene.host.party("yann");
+    let act =
+        json!({"action": "suspend-account", "target": "yann", "reason": "it floods the host"});
+    scene.host.operator("POST", "/actions").json(&act.to_string()).send().ok();
+    let Scene { host, clock, zoe, .. } = scene;
+    let data = host.stop();
+    let store = Store::open(&data.path().join("data/state.redb")).expect("opens");
+    let offer = store.keys(Table::Offers).expect("reads").remove(0);
+    let torn = [
+        (Table::Offers, offer),
+        (Table::Events, format!("{agreement}/0000000001")),
+        (Table::Accounts, "yann".to_owned()),
+    ];
+    let torn = torn.map(|(table, key)| {
+        store.put(table, &key, b"torn").expect("writes");
+        (table.name(), key)
+    });
+    drop(store);
+    let clock = hospes::clock::Clock::Manual(clock);
+    (TestHost::builder().clock(clock).data(data).start(), zoe, agreement, torn)
+}
+
+/// It was once listed for ever, whatever the operator did about it.
+#[test]
+fn a_record_that_was_set_aside_is_saved_and_removed_and_no_other_is() {
+    let scene = Scene::new(&plugin("echo"));
+    let clock = hospes::clock::Clock::Manual(scene.clock.clone());
+    let (host, zoe, agreement, [offer, event, account]) = torn(scene);
+    let read = |(kind, key): (&str, &str)| {
+        host.operator("GET", &format!("/out-of-service/record?kind={kind}&key={key}")).send()
+    };
+    let remove = |(kind, key): (&str, &str), bytes: &[u8]| {
+        let wanted = json!({"kind": kind, "key": key, "digest": Digest::of(bytes).to_string()});
+        host.operator("POST", "/out-of-service/remove").json(&wanted.to_string()).send()
+    };
+    assert_eq!(&read((offer.0, &offer.1)).ok().body[..], b"torn");
+    // Sound ones stay, and what the operator has not seen.
+    let sound = agreement.to_string();
+    for (kind, key) in [("agreements", sound.as_str()), ("offers", "none"), ("none", "none")] {
+        read((kind, key)).problem(404, "not-found");
+        remove((kind, key), b"torn").problem(404, "not-found");
+    }
+    remove((offer.0, &offer.1), b"another").problem(409, "conflict");
+    // Its suspension would be forgotten with it.
+    remove((account.0, &account.1), b"torn").problem(409, "conflict");
+
+    let folder = host.data();
+    let (copy, operator) = (folder.join("offer.torn"), host.operator_url());
+    let [copy, data] = [&copy, &folder].map(|path| path.to_str().expect("text"));
+    let by_command = |how: &[&str]| {
+        let which = ["admin", "out-of-service", "remove", offer.0, &offer.1, "--data", data];
+        let output = HostProcess::run(&[&which[..], &["--operator", &operator], how].concat());
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+    };
+    let (done, said) = by_command(&[]);
+    assert!(!done && said.contains("--no-copy"), "{said}");
+    let (done, said) = by_command(&["-o", copy, "--reason", "a disk fault"]);
+    assert!(done && said.contains("removed record"), "{said}");
+    assert_eq!(std::fs::read(copy).expect("saved"), b"torn");
+    // The event may have ended the agreement.
+    let removed = remove((event.0, &event.1), b"torn").ok().json();
+    assert_eq!(removed["frozen"], agreement.to_string(), "{removed}");
+
+    let listed = host.operator("GET", "/out-of-service").send().ok().json();
+    let left = listed["records"].as_array().expect("a list");
+    assert!(left.len() == 1 && left[0]["kind"] == "accounts", "{left:?}");
+    let log = host.operator("GET", "/actions").send().ok().json();
+    let log = log["actions"].as_array().expect("a list").clone();
+    let removed: Vec<_> = log.iter().filter(|one| one["action"] == "remove-record").collect();
+    assert_eq!(removed.len(), 2, "{log:?}");
+    assert_eq!(removed[0]["target"], format!("offers/{}", offer.1));
+    let reason = format!("{}, 4 bytes: a disk fault", Digest::of(b"torn"));
+    assert_eq!(removed[0]["reason"], reason);
+
+    let host = TestHost::builder().clock(clock).data(host.stop()).start();
+    let call = || host.call(&zoe, "acme/echo/echo-u8").json(r#"{"v":1}"#).send();
+    call().problem(403, "not-permitted");
+    let release =
+        json!({"action": "release-agreement", "target": agreement.to_string(), "reason": ""});
+    host.operator("POST", "/actions").json(&release.to_string()).send().ok();
+    call().ok();
 }
 
 /// Each amendment was once read again for each earlier one.

@@ -325,7 +325,15 @@ fn readiness_says_so_while_no_worker_can_be_started() {
     assert_eq!(ready(), [200; 3]);
     std::fs::rename(&program, &away).expect("renamed");
     until([503; 3], &kill_and_call);
+    // Strangers are told the cause. How many versions are concerned is the operator's business.
     let problem = scene.host.get("/readyz").send().problem(503, "unavailable");
+    assert_eq!(problem["state"], "no-workers");
+    assert!(problem.get("concerned").is_none() && problem.get("versions").is_none(), "{problem}");
+    for path in ["/readyz", "/v2/health/ready"] {
+        let told = scene.host.get(path).send().text();
+        assert!(told.contains("a process for inference now; see its log"), "{path}: {told}");
+    }
+    let problem = scene.host.operator("GET", "/readyz").send().problem(503, "unavailable");
     assert_eq!((&problem["state"], &problem["concerned"]), (&json!("no-workers"), &json!(1)));
     assert_ne!(scene.call(&scene.zoe, "acme/echo", &echo()).status, 200);
     // It recovers by itself.

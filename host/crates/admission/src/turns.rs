@@ -24,7 +24,7 @@ pub struct Turns<K, W> {
     accounts: ById<K, QueuedAccount<W>>,
     /// The waiting accounts in order of time. Accounts with equal times are in the order in which they began to wait.
     order: BTreeSet<(u128, u64, K)>,
-    weights: ById<K, NonZeroU32>,
+    weights: Weights<K>,
     /// The virtual time at which the last turn began. An account that begins to wait starts at this time or later, so that it cannot save up
     /// turns while it is absent.
     now: u128,
@@ -32,6 +32,24 @@ pub struct Turns<K, W> {
     /// The number of arrivals so far.
     came: u64,
     remembered_max: usize,
+}
+
+/// What says an account's weight. It is asked whenever the account is entered, so that a forgotten account has it again.
+#[derive(Debug)]
+enum Weights<K> {
+    /// Those of some accounts. Others weigh one.
+    Table(ById<K, NonZeroU32>),
+    /// Each key has its own.
+    OfKey(fn(&K) -> NonZeroU32),
+}
+
+impl<K: Eq + Hash> Weights<K> {
+    fn of(&self, key: &K) -> NonZeroU32 {
+        match self {
+            Self::Table(table) => table.get(key).copied().unwrap_or(NonZeroU32::MIN),
+            Self::OfKey(weight) => weight(key),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -66,6 +84,15 @@ impl<K: Clone + Eq + Hash + Ord, W> Default for Turns<K, W> {
 impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
     /// A queue with shares in proportion to `weights`. The default weight is one.
     pub fn new(weights: ById<K, NonZeroU32>) -> Self {
+        Self::weighed(Weights::Table(weights))
+    }
+
+    /// A queue with shares in proportion to the weights that the keys have. Keys with different weights are different accounts.
+    pub fn weighed_by(weight: fn(&K) -> NonZeroU32) -> Self {
+        Self::weighed(Weights::OfKey(weight))
+    }
+
+    fn weighed(weights: Weights<K>) -> Self {
         Self {
             accounts: ById::default(),
             order: BTreeSet::new(),
@@ -107,11 +134,6 @@ impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
         }
         self.waiting += 1;
         ticket
-    }
-
-    /// Sets the weight of an account for its next turns, for callers without a table of weights.
-    pub fn weigh(&mut self, key: &K, weight: NonZeroU32) {
-        Self::account(&mut self.accounts, &self.weights, self.now, key).weight = weight;
     }
 
     /// The next turn.
@@ -187,12 +209,12 @@ impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
 
     fn account<'a>(
         accounts: &'a mut ById<K, QueuedAccount<W>>,
-        weights: &ById<K, NonZeroU32>,
+        weights: &Weights<K>,
         now: u128,
         key: &K,
     ) -> &'a mut QueuedAccount<W> {
         if !accounts.contains_key(key) {
-            let weight = weights.get(key).copied().unwrap_or(NonZeroU32::MIN);
+            let weight = weights.of(key);
             let account = QueuedAccount { time: now, weight, since: 0, line: VecDeque::new() };
             accounts.insert(key.clone(), account);
         }

@@ -13,6 +13,7 @@ use super::screen::{Answer, printable};
 use hospes_core::id::{AccountName, KeyId, Party};
 use hospes_wire::account::{self as wire, AccountWithKeys, Cause, ModelIncident, OwnAccount};
 use hospes_wire::operations::{self, OpenedAccount};
+use hospes_wire::status::Crashes;
 
 /// Open an account on a host, and manage its API keys.
 ///
@@ -82,7 +83,8 @@ fn page(own: &OwnAccount) -> String {
     for operations::Action { at, by, action, target, reason, .. } in &own.actions {
         page += &format!("\n  {at}  {action} {target} by {by}: {reason}");
     }
-    for ModelIncident { versions, model, how, times, wait_ms } in &own.incidents {
+    for ModelIncident { versions, crashes } in &own.incidents {
+        let Crashes { model, how, times, wait_ms } = crashes;
         let what = if versions.is_empty() { model.to_string() } else { versions.join(", ") };
         page += &format!(
             "\n  backed off  {what} ended its worker process by {how}, {times} times: its callers wait {wait_ms} ms"

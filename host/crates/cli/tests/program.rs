@@ -35,7 +35,6 @@ fn receipt(folder: &Path) -> PartyKey {
         &host,
         "host.example/log".to_owned(),
         Duration::from_hours(1),
-        Clock::System,
         |_| {},
     );
     let log = log.expect("a log");

@@ -79,8 +79,8 @@ pub fn memory_bytes() -> u64 {
 
 /// The limits of this name of the process's control group and of those above it.
 fn group_limits(name: &str) -> Vec<u64> {
-    let groups = std::fs::read_to_string("/proc/self/cgroup").ok();
-    let own = groups.as_deref().and_then(own_group);
+    let groups = std::fs::read_to_string(OWN_GROUPS).ok();
+    let own = groups.as_deref().and_then(|groups| own_group(groups, ""));
     own.map(|own| limits(Path::new("/sys/fs/cgroup"), &own, name)).unwrap_or_default()
 }
 
@@ -91,10 +91,21 @@ fn total(meminfo: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-/// The process's control group, of version 2.
-fn own_group(groups: &str) -> Option<PathBuf> {
-    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    Some(PathBuf::from(path))
+/// The file that lists this process's control groups.
+pub const OWN_GROUPS: &str = "/proc/self/cgroup";
+
+/// This process's control group for a controller, from the text of [`OWN_GROUPS`]; that of version 2 if `controller` is empty. The path
+/// begins with `/` and is the one within the tree of groups. See cgroups(7).
+pub fn own_group(groups: &str, controller: &str) -> Option<PathBuf> {
+    groups.lines().find_map(|line| {
+        let (number, rest) = line.split_once(':')?;
+        let (controllers, path) = rest.split_once(':')?;
+        let is_it = match controller {
+            "" => number == "0" && controllers.is_empty(),
+            named => controllers.split(',').any(|one| one == named),
+        };
+        (is_it && path.starts_with('/')).then(|| PathBuf::from(path))
+    })
 }
 
 /// The limits of the group and of those above it.
@@ -103,7 +114,7 @@ fn limits(root: &Path, own: &Path, name: &str) -> Vec<u64> {
         let text = std::fs::read_to_string(root.join(group).join(name)).ok()?;
         text.trim().parse().ok() // or `max`
     };
-    own.ancestors().filter_map(limit).collect()
+    own.strip_prefix("/").unwrap_or(own).ancestors().filter_map(limit).collect()
 }
 
 #[cfg(test)]
@@ -117,9 +128,28 @@ mod tests {
         std::fs::create_dir_all(&inner).expect("made");
         std::fs::write(inner.join("memory.max"), "max\n").expect("written");
         std::fs::write(folder.path().join("outer/memory.max"), "536870912\n").expect("written");
-        let own = own_group("1:name=systemd:/x\n0::/outer/inner\n").expect("version 2");
+        let own = own_group("1:name=systemd:/x\n0::/outer/inner\n", "").expect("version 2");
         assert_eq!(limits(folder.path(), &own, "memory.max"), [536_870_912]);
-        assert_eq!(own_group("12:memory:/x\n"), None);
+        assert_eq!(own_group("12:memory:/x\n", ""), None);
+    }
+
+    const UNIFIED: &str = "0::/system.slice/hospes.service/host\n";
+    const LEGACY: &str = "9:name=systemd:/\n8:pids:/\n4:memory:/a/b:c\n3:cpu,cpuacct:/d\n0::/\n";
+
+    #[test]
+    fn the_groups_of_this_process_are_read_in_both_versions() {
+        let found =
+            |groups, controller| own_group(groups, controller).map(|p| p.display().to_string());
+        assert_eq!(found(UNIFIED, "").as_deref(), Some("/system.slice/hospes.service/host"));
+        assert_eq!(found(UNIFIED, "memory"), None);
+        assert_eq!(found(LEGACY, "").as_deref(), Some("/"));
+        assert_eq!(found(LEGACY, "memory").as_deref(), Some("/a/b:c"));
+        assert_eq!(found(LEGACY, "pids").as_deref(), Some("/"));
+        assert_eq!(found(LEGACY, "cpuacct").as_deref(), Some("/d"));
+        for other in ["", "0:", "0::", "::", "x\n0:memory:relative"] {
+            let both = (own_group(other, ""), own_group(other, "memory"));
+            assert_eq!(both, (None, None), "{other:?}");
+        }
     }
 
     #[test]

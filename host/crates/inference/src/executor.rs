@@ -31,9 +31,8 @@ struct Queue {
     wake: Condvar,
 }
 
-#[derive(Default)]
 struct State {
-    jobs: Turns<u64, (Caller, Job)>,
+    jobs: Turns<Caller, Job>,
     idle: usize,
     closed: bool,
 }
@@ -41,7 +40,9 @@ struct State {
 impl Executor {
     /// Starts `threads` threads. At most `length_max` jobs wait for them.
     pub(super) fn start(threads: NonZeroUsize, length_max: usize) -> std::io::Result<Self> {
-        let queue = Arc::new(Queue { length_max, state: Mutex::default(), wake: Condvar::new() });
+        let jobs = Turns::weighed_by(|caller: &Caller| caller.weight);
+        let state = Mutex::new(State { jobs, idle: 0, closed: false });
+        let queue = Arc::new(Queue { length_max, state, wake: Condvar::new() });
         let mut executor = Self { queue, threads: Vec::new() };
         for number in 0..threads.get() {
             let queue = Arc::clone(&executor.queue);
@@ -58,8 +59,7 @@ impl Executor {
         if state.jobs.len() >= self.queue.length_max.saturating_add(state.idle) {
             return Err(QueueFull { length_max: self.queue.length_max });
         }
-        state.jobs.weigh(&caller.number, caller.weight);
-        state.jobs.push(caller.number, COMPUTE_NANOS, (caller, job));
+        state.jobs.push(caller, COMPUTE_NANOS, job);
         drop(state);
         self.queue.wake.notify_one();
         Ok(())
@@ -70,15 +70,13 @@ impl Queue {
     fn work(&self) {
         let mut state = self.lock();
         loop {
-            if let Some(Turn { estimate, waiter: (caller, job), .. }) = state.jobs.next_turn() {
+            if let Some(Turn { key: caller, estimate, waiter: job }) = state.jobs.next_turn() {
                 drop(state);
                 let began = Instant::now();
                 job();
                 let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
                 state = self.lock();
-                // The turns may have dropped this caller's weight meanwhile.
-                state.jobs.weigh(&caller.number, caller.weight);
-                state.jobs.settle(&caller.number, estimate, nanos);
+                state.jobs.settle(&caller, estimate, nanos);
             } else if state.closed {
                 return;
             } else {

@@ -136,7 +136,7 @@ pub enum LoadError {
 const COMPUTE_NANOS: u64 = 1_000_000;
 
 /// The party for whom a model runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Caller {
     /// An opaque number that tells callers apart.
     pub number: u64,

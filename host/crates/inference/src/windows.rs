@@ -18,12 +18,10 @@ struct State {
     free: Vec<u32>,
     /// The owner of each window, and the time at which it got the window.
     taken: Vec<Option<(Caller, Instant)>>,
-    turns: Turns<u64, Waiting>,
+    /// The waiters, with the channel for their window.
+    turns: Turns<Caller, oneshot::Sender<u32>>,
     closed: bool,
 }
-
-/// The waiting callers, each with a channel that delivers its window.
-type Waiting = (Caller, oneshot::Sender<u32>);
 
 impl Windows {
     /// Creates this many windows, all free.
@@ -31,7 +29,7 @@ impl Windows {
         Self(Mutex::new(State {
             free: (0..count).rev().collect(),
             taken: vec![None; count as usize],
-            turns: Turns::default(),
+            turns: Turns::weighed_by(|caller: &Caller| caller.weight),
             closed: false,
         }))
     }
@@ -44,15 +42,14 @@ impl Windows {
             if state.closed {
                 return None;
             }
-            state.turns.weigh(&caller.number, caller.weight);
             if let Some(window) = state.free.pop() {
-                state.turns.pass(&caller.number, COMPUTE_NANOS);
+                state.turns.pass(&caller, COMPUTE_NANOS);
                 state.hand(window, caller);
                 return Some(window);
             }
             let (sender, turn) = oneshot::channel();
-            let ticket = state.turns.push(caller.number, COMPUTE_NANOS, (caller, sender));
-            Place { windows: self, caller: caller.number, ticket, turn }
+            let ticket = state.turns.push(caller, COMPUTE_NANOS, sender);
+            Place { windows: self, caller, ticket, turn }
         };
         (&mut place.turn).await.ok()
     }
@@ -67,10 +64,8 @@ impl Windows {
             let Some((caller, since)) = taken else { return };
             let held = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
             let cost = nanos.map_or(held, |nanos| nanos.min(held));
-            // The turns may have dropped this caller's weight meanwhile.
-            state.turns.weigh(&caller.number, caller.weight);
-            state.turns.settle(&caller.number, COMPUTE_NANOS, cost);
-            let Some(Turn { waiter: (next, waiter), .. }) = state.turns.next_turn() else {
+            state.turns.settle(&caller, COMPUTE_NANOS, cost);
+            let Some(Turn { key: next, waiter, .. }) = state.turns.next_turn() else {
                 state.free.push(window);
                 return;
             };
@@ -111,7 +106,7 @@ impl State {
 /// A place in the queue. It is given up when dropped, for example because the caller has left.
 struct Place<'a> {
     windows: &'a Windows,
-    caller: u64,
+    caller: Caller,
     ticket: Ticket,
     turn: oneshot::Receiver<u32>,
 }

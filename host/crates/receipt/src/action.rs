@@ -95,6 +95,8 @@ pub enum Deed {
     RetryVersion,
     /// Withdraws an out-of-service version. Its publisher may load it again.
     TakeOutVersion,
+    /// A record that was set aside is removed. Its digest is in the reason.
+    RemoveRecord,
     /// A publisher takes its own model out of service.
     UnloadModel,
     /// A publisher puts its own model back into service.
@@ -105,7 +107,7 @@ pub enum Deed {
 
 impl Deed {
     /// Every action.
-    pub const ALL: [Deed; 25] = [
+    pub const ALL: [Deed; 26] = [
         Deed::SuspendAccount,
         Deed::ResumeAccount,
         Deed::CloseAccount,
@@ -128,6 +130,7 @@ impl Deed {
         Deed::MakeKey,
         Deed::RetryVersion,
         Deed::TakeOutVersion,
+        Deed::RemoveRecord,
         Deed::UnloadModel,
         Deed::LoadModel,
         Deed::Restore,
@@ -158,6 +161,7 @@ impl Deed {
             Deed::MakeKey => "make-key",
             Deed::RetryVersion => "retry-version",
             Deed::TakeOutVersion => "take-out-version",
+            Deed::RemoveRecord => "remove-record",
             Deed::UnloadModel => "unload-model",
             Deed::LoadModel => "load-model",
             Deed::Restore => "restore",
@@ -179,6 +183,7 @@ impl Deed {
             | Deed::MakeKey
             | Deed::RetryVersion
             | Deed::TakeOutVersion
+            | Deed::RemoveRecord
             | Deed::LoadModel
             | Deed::Restore => true,
             Deed::SuspendAccount
@@ -203,6 +208,7 @@ impl Deed {
                 | Deed::MakeKey
                 | Deed::RetryVersion
                 | Deed::TakeOutVersion
+                | Deed::RemoveRecord
                 | Deed::UnloadModel
                 | Deed::LoadModel
                 | Deed::Restore

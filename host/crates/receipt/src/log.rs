@@ -29,13 +29,10 @@ use std::task::{Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use super::checkpoint::{self, CHECKPOINT_BYTES_MAX, Checkpoint};
 use super::record::{self, HEADER_BYTES};
 use super::{ChainId, Consistency, Draft, Issued, Receipt, ReceiptError, ReceiptProof};
 use file::{begin, open_file, read, read_error, replace, write_error, write_whole};
-use hospes_core::clock::Clock;
 use hospes_core::id::{CallId, Digest, Party};
 use hospes_core::key::PartyKey;
 use queue::{Cure, Pending, Queue, Stopped};
@@ -64,7 +61,6 @@ struct Shared {
     file: File,
     key: PartyKey,
     origin: String,
-    clock: Clock,
     reserve: Reserve,
     /// Held by the writer during a write.
     state: Mutex<State>,
@@ -111,7 +107,6 @@ impl Drop for LogPlace<'_> {
 struct Signed {
     note: String,
     size: u64,
-    at: Timestamp,
 }
 
 impl Log {
@@ -129,7 +124,6 @@ impl Log {
         key: &PartyKey,
         origin: String,
         flush_interval: Duration,
-        clock: Clock,
         mut replay: impl FnMut(&Receipt),
     ) -> Result<Self, ReceiptError> {
         if !checkpoint::is_origin(&origin) {
@@ -147,7 +141,6 @@ impl Log {
             file,
             key: key.clone(),
             origin,
-            clock,
             reserve: Reserve::default(),
             state: Mutex::new(state),
             queue: Mutex::new(queue),
@@ -260,11 +253,6 @@ impl Log {
     /// The latest checkpoint, a signed note.
     pub fn checkpoint(&self) -> String {
         self.shared.signed().note
-    }
-
-    /// When the latest checkpoint was signed or last confirmed.
-    pub fn checkpointed_at(&self) -> Timestamp {
-        self.shared.signed().at
     }
 
     /// Makes every receipt so far durable and signs a checkpoint over them.
@@ -471,11 +459,9 @@ impl Shared {
             let size = state.tree.size();
             (size, state.tree.root(size).expect("invariant: a tree has the root of its own size"))
         };
-        let at = self.clock.now();
         {
-            let mut signed = unpoisoned(self.signed.lock());
+            let signed = unpoisoned(self.signed.lock());
             if signed.size == size && !signed.note.is_empty() {
-                signed.at = at;
                 return Ok(());
             }
         }
@@ -488,7 +474,7 @@ impl Shared {
         let note = Checkpoint { origin: self.origin.clone(), size, root }.sign(&self.key);
         let path = self.folder.join(CHECKPOINT_FILE);
         replace(&path, note.as_bytes()).map_err(|source| write_error(&path, source))?;
-        *unpoisoned(self.signed.lock()) = Signed { note, size, at };
+        *unpoisoned(self.signed.lock()) = Signed { note, size };
         Ok(())
     }
 
@@ -511,7 +497,7 @@ impl Shared {
             Err(source) => return Err(read_error(&path, source)),
         };
         let size = self.check_signed(&note, &path)?;
-        Ok(Some(Signed { note, size, at: self.clock.now() }))
+        Ok(Some(Signed { note, size }))
     }
 
     /// Checks that a note by this log's key signs what the log contains, and returns the number of receipts.

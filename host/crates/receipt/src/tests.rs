@@ -11,7 +11,6 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use hospes_core::clock::{Clock, ManualClock};
 use hospes_core::id::hex;
 use hospes_core::key::PartyKey;
 
@@ -28,10 +27,6 @@ fn party(seed: u8) -> Party {
 
 fn salt() -> Salt {
     Salt::from_bytes([5; 32])
-}
-
-fn clock() -> Clock {
-    Clock::Manual(ManualClock::at("2026-12-01T00:00:00Z".parse().expect("a time")))
 }
 
 fn call(number: u64) -> CallId {
@@ -94,7 +89,7 @@ fn open(folder: &Path) -> Result<Log, ReceiptError> {
 
 fn open_with(folder: &Path, replay: impl FnMut(&Receipt)) -> Result<Log, ReceiptError> {
     // An hour, so that only the tests themselves cause flushes.
-    Log::open(folder, &key(), ORIGIN.to_owned(), Duration::from_secs(3600), clock(), replay)
+    Log::open(folder, &key(), ORIGIN.to_owned(), Duration::from_secs(3600), replay)
 }
 
 fn replayed(folder: &Path) -> Vec<Receipt> {
@@ -392,7 +387,7 @@ fn a_log_belongs_to_one_key_and_one_name_and_one_process() {
     drop(log);
     let other = |key: &PartyKey, origin: &str| {
         let interval = Duration::from_secs(3600);
-        refused(Log::open(folder.path(), key, origin.to_owned(), interval, clock(), |_| {}))
+        refused(Log::open(folder.path(), key, origin.to_owned(), interval, |_| {}))
     };
     let stranger = PartyKey::from_secret(&[10; 32]);
     assert!(matches!(other(&stranger, ORIGIN), ReceiptError::OtherLog { .. }));
@@ -436,7 +431,7 @@ fn after_a_write_that_failed_nothing_is_appended() {
 fn a_flush_in_the_background_signs_what_was_appended() {
     let folder = folder();
     let interval = Duration::from_millis(5);
-    let log = Log::open(folder.path(), &key(), ORIGIN.to_owned(), interval, clock(), |_| {});
+    let log = Log::open(folder.path(), &key(), ORIGIN.to_owned(), interval, |_| {});
     let log = log.expect("a new log");
     assert!(
         log.checkpoint().starts_with("hospes.example/receipts\n0\n47DEQpj8HBSa"),

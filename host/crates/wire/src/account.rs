@@ -1,10 +1,11 @@
 //! Accounts and their keys, as the account itself and the operator see them.
 
-use hospes_core::id::{AccountName, Digest, Party};
+use hospes_core::id::{AccountName, Party};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::operations::Action;
+use super::status::Crashes;
 use super::text;
 use super::word::words;
 
@@ -104,15 +105,9 @@ pub struct OwnAccount {
 pub struct ModelIncident {
     /// The live versions that contain it, as `publisher/model@version`.
     pub versions: Vec<String>,
-    /// The digest of its weights.
-    #[schemars(with = "text::Digest")]
-    pub model: Digest,
-    /// How the process ended.
-    pub how: String,
-    /// The number of crashes, less one for each minute without.
-    pub times: u32,
-    /// Milliseconds until the same caller can use it again.
-    pub wait_ms: u64,
+    /// The crashes.
+    #[serde(flatten)]
+    pub crashes: Crashes,
 }
 
 /// Why a key is revoked: the request of `POST /api/account/keys/{id}/revocation`. The body is optional.

@@ -83,6 +83,23 @@ mod tests {
         assert!(required.contains(&json!("id")) && !required.contains(&json!("terms")));
     }
 
+    /// They share a type, which must not show in the JSON that clients read.
+    #[test]
+    fn a_crash_has_its_members_beside_those_of_its_reader() {
+        let crash = json!({"model": format!("sha256:{}", "0".repeat(64)), "how": "a signal", "times": 3, "wait_ms": 60_000});
+        let with = |name: &str, value: serde_json::Value| {
+            let mut crash = crash.clone();
+            crash[name] = value;
+            crash
+        };
+        let own = with("versions", json!(["acme/iris@1.0.0"]));
+        let read: account::ModelIncident = serde_json::from_value(own.clone()).expect("read");
+        assert_eq!(serde_json::to_value(&read).expect("written"), own);
+        let operators = with("publisher", json!("acme"));
+        let read: status::Incident = serde_json::from_value(operators.clone()).expect("read");
+        assert_eq!(serde_json::to_value(&read).expect("written"), operators);
+    }
+
     #[test]
     fn a_problem_has_a_code_and_more_for_programs() {
         let text = r#"{"type": "urn:hospes:problem:conflict", "title": "Conflict", "status": 409,

@@ -247,6 +247,40 @@ pub struct TakenAway {
     pub withdrawn: bool,
 }
 
+/// An unreadable record: the request of `POST /out-of-service/remove`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveRecord {
+    /// Its kind.
+    pub kind: String,
+    /// Its key.
+    pub key: String,
+    /// SHA-256 of its bytes, so that only what the operator has seen is removed.
+    #[schemars(with = "text::Digest")]
+    pub digest: Digest,
+    /// The reason, for the log.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// The record is removed: the response to `POST /out-of-service/remove`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RemovedRecord {
+    /// Its kind.
+    pub kind: String,
+    /// Its key.
+    pub key: String,
+    /// SHA-256 of its bytes.
+    #[schemars(with = "text::Digest")]
+    pub digest: Digest,
+    /// Always true.
+    pub removed: bool,
+    /// The agreement that is frozen now, because the record was of it.
+    #[serde(default)]
+    #[schemars(with = "Option<text::Digest>")]
+    pub frozen: Option<Digest>,
+}
+
 /// The request of `POST /lost`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -110,6 +110,14 @@ pub struct Incident {
     /// Its publisher.
     #[schemars(with = "text::AccountName")]
     pub publisher: AccountName,
+    /// The crashes.
+    #[serde(flatten)]
+    pub crashes: Crashes,
+}
+
+/// A model's crashes of workers, as its publisher and the operator see them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Crashes {
     /// The digest of its weights.
     #[schemars(with = "text::Digest")]
     pub model: Digest,

@@ -14,6 +14,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use hospes_config::machine::{OWN_GROUPS, own_group};
 use rustix::process::{Pid, test_kill_process};
 
 use super::Limits;
@@ -100,7 +101,7 @@ enum Tree {
 impl Tree {
     /// Finds the folders, removes groups left by killed hosts, and tries to make one.
     fn look() -> Result<Self, String> {
-        let groups = text(Path::new("/proc/self/cgroup"))?;
+        let groups = text(Path::new(OWN_GROUPS))?;
         let mounts = text(Path::new("/proc/self/mountinfo"))?;
         let tree = Self::find(&groups, &mounts)?;
         for folder in tree.folders() {
@@ -112,7 +113,7 @@ impl Tree {
     }
 
     fn find(groups: &str, mounts: &str) -> Result<Self, String> {
-        if let (Some(own), Some(mount)) = (own(groups, ""), Mount::of(mounts, "")) {
+        if let (Some(own), Some(mount)) = (own_group(groups, ""), Mount::of(mounts, "")) {
             let folder = mount.folder(&own)?;
             // Next to version 1 it has none of them. (A group may also lack them because its parent has not enabled them yet.)
             if has(&mount.at.join("cgroup.controllers"), &CONTROLLERS)? {
@@ -121,7 +122,7 @@ impl Tree {
         }
         let [memory, pids] = CONTROLLERS.map(|controller| {
             let lacking = || format!("this machine has no cgroup controller `{controller}`");
-            let own = own(groups, controller).ok_or_else(lacking)?;
+            let own = own_group(groups, controller).ok_or_else(lacking)?;
             let folder = Mount::of(mounts, controller).ok_or_else(lacking)?.folder(&own)?;
             if is_given(&own, &folder) { Ok(folder) } else { Err(not_delegated(&own)) }
         });
@@ -217,7 +218,7 @@ struct Mount {
 }
 
 impl Mount {
-    /// The mount of this controller's tree, or of version 2 for `None`. See proc_pid_mountinfo(5).
+    /// The mount of this controller's tree, or of version 2 if it is empty. See proc_pid_mountinfo(5).
     fn of(mounts: &str, controller: &str) -> Option<Self> {
         mounts.lines().find_map(|line| {
             let (place, kind) = line.split_once(" - ")?;
@@ -245,19 +246,6 @@ impl Mount {
         // Without a trailing slash, which would confuse `parent`.
         Ok(self.at.components().chain(below.components()).collect())
     }
-}
-
-/// This process's group for a controller, or in version 2 for `None`. See cgroups(7).
-fn own(groups: &str, controller: &str) -> Option<PathBuf> {
-    groups.lines().find_map(|line| {
-        let (number, rest) = line.split_once(':')?;
-        let (controllers, path) = rest.split_once(':')?;
-        let is_it = match controller {
-            "" => number == "0" && controllers.is_empty(),
-            named => controllers.split(',').any(|one| one == named),
-        };
-        (is_it && path.starts_with('/')).then(|| PathBuf::from(path))
-    })
 }
 
 /// Removes groups of hosts that ended without doing so. This host has none yet.
@@ -426,23 +414,6 @@ fn write_if_there(path: &Path, value: &str) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    const UNIFIED: &str = "0::/system.slice/hospes.service/host\n";
-    const LEGACY: &str = "9:name=systemd:/\n8:pids:/\n4:memory:/a/b:c\n3:cpu,cpuacct:/d\n0::/\n";
-
-    #[test]
-    fn the_groups_of_this_process_are_read_in_both_versions() {
-        let found = |groups, controller| own(groups, controller).map(|p| p.display().to_string());
-        assert_eq!(found(UNIFIED, "").as_deref(), Some("/system.slice/hospes.service/host"));
-        assert_eq!(found(UNIFIED, "memory"), None);
-        assert_eq!(found(LEGACY, "").as_deref(), Some("/"));
-        assert_eq!(found(LEGACY, "memory").as_deref(), Some("/a/b:c"));
-        assert_eq!(found(LEGACY, "pids").as_deref(), Some("/"));
-        assert_eq!(found(LEGACY, "cpuacct").as_deref(), Some("/d"));
-        for other in ["", "0:", "0::", "::", "x\n0:memory:relative"] {
-            assert_eq!((own(other, ""), own(other, "memory")), (None, None), "{other:?}");
-        }
-    }
-
     #[test]
     fn groups_are_found_below_where_their_tree_is_mounted() {
         let mounts = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n\
@@ -468,7 +439,7 @@ mod tests {
         std::fs::write(strange.path(), b"9 1 0:9 / /home/\xff - fuse x y\n0::/a\n")
             .expect("written");
         let read = text(strange.path()).expect("what others are called is no matter");
-        assert_eq!(own(&read, ""), Some("/a".into()));
+        assert_eq!(own_group(&read, ""), Some("/a".into()));
     }
 
     #[test]

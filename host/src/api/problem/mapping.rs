@@ -356,13 +356,18 @@ impl From<OperationError> for Problem {
             | OperationError::Unsound(_) => {
                 Self::new(ProblemKind::InvalidRequest, in_a_line(&error))
             }
-            OperationError::NotWithdrawn(_) | OperationError::NotFrozen(_) => {
+            OperationError::NotWithdrawn(_)
+            | OperationError::NotFrozen(_)
+            | OperationError::OtherRecord { .. }
+            | OperationError::AccountStopped(_) => {
                 Self::new(ProblemKind::Conflict, error.to_string())
             }
+            OperationError::NotAside { .. } => Self::new(ProblemKind::NotFound, error.to_string()),
             // The operator gets the reason: nobody else sees this.
             OperationError::NotWritten(_)
             | OperationError::NotKept(_)
             | OperationError::NotLogged(_)
+            | OperationError::Store(_)
             | OperationError::Token(_) => for_the_operator(&error),
             OperationError::Publications(_) => Self::internal(&error),
         }

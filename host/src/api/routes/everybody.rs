@@ -386,7 +386,7 @@ pub(super) const LIVE: Route = get(
     Handler::Now(|_, _, _| Ok(health::live())),
 );
 
-/// Readiness, on both listeners.
+/// Readiness.
 pub(super) const READY: Route = get(
     "/readyz",
     Anybody,

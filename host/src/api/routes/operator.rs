@@ -1,7 +1,7 @@
 //! The operator's listener's routes.
 
 use super::super::problem::ProblemKind::{Conflict, EventRefused, NotFound};
-use super::super::{admin, backup, openapi, operations, out_of_service};
+use super::super::{admin, backup, health, openapi, operations, out_of_service};
 use super::Access::{Anybody, Operator};
 use super::everybody::{LIVE, READY};
 use super::parameters::{ACCOUNT, AGREEMENT};
@@ -9,7 +9,7 @@ use super::{Handler, Route, asks, bytes, get, json, later, post, typed};
 use crate::wire::operations as wire;
 use crate::wire::{account::AccountWithKeys, agreements::History, status::Status};
 
-pub(super) static ROUTES: [Route; 16] = [
+pub(super) static ROUTES: [Route; 18] = [
     post(
         "/accounts",
         Operator,
@@ -90,6 +90,24 @@ pub(super) static ROUTES: [Route; 16] = [
     )
     .fails(&[Conflict, NotFound]),
     get(
+        "/out-of-service/record",
+        Operator,
+        bytes(&["application/octet-stream"]),
+        "The bytes of a record that could not be read",
+        asks!(out_of_service::WhichRecord, |host, asked, request| {
+            out_of_service::record(host, asked, request)
+        }),
+    )
+    .fails(&[NotFound]),
+    post(
+        "/out-of-service/remove",
+        Operator,
+        (typed::<wire::RemoveRecord>(), typed::<wire::RemovedRecord>()),
+        "Remove such a record",
+        later!(|host, _, request| out_of_service::remove(host, request)),
+    )
+    .fails(&[Conflict, NotFound]),
+    get(
         "/backup",
         Operator,
         bytes(&["application/x-tar"]),
@@ -120,5 +138,9 @@ pub(super) static ROUTES: [Route; 16] = [
     .cached()
     .for_the_operator(),
     LIVE.for_the_operator(),
-    READY.for_the_operator(),
+    READY_IN_DETAIL.for_the_operator(),
 ];
+
+/// Readiness, with how many versions are concerned.
+const READY_IN_DETAIL: Route =
+    Route { handler: Handler::Now(|host, _, _| health::ready_in_detail(host)), ..READY };

@@ -240,7 +240,7 @@ pub(super) fn records(subject: &Subject) -> Vec<Finding> {
 }
 
 fn set_aside(records: &[(&str, &str, &str)]) -> Vec<Finding> {
-    let fix = "start the newer host that wrote it, or restore `state.redb` from a backup; everything else serves";
+    let fix = "start the newer host that wrote it, restore `state.redb` from a backup, or remove it with `hospes admin out-of-service remove`; everything else serves";
     let shown = records.iter().take(RECORDS_SHOWN_MAX);
     let mut found: Vec<Finding> = shown
         .map(|(table, key, reason)| {

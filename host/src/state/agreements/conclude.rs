@@ -114,7 +114,7 @@ impl Agreements {
                 entry.take_room(&mut room);
             }
             (Standing::Active(_), None) | (Standing::Proposed(_), _) => {
-                room = self.keep(room, &entry, &bytes)?;
+                room = self.keep(room, entry, &bytes)?;
             }
         }
         let mut directory = Directory::clone(&self.directory.load());
@@ -133,32 +133,22 @@ impl Agreements {
         room
     }
 
-    /// Writes an agreement while others are written, so that several share a commit. Its room is reserved before, and released if the write
-    /// fails. Concurrent submissions of the same agreement wait.
+    /// Writes an agreement while others are written, so that several share a commit. Its room is reserved before, and released unless the
+    /// write succeeds. Concurrent submissions of the same agreement wait.
     fn keep<'a>(
         &'a self,
-        mut room: MutexGuard<'a, Room>,
-        entry: &Entry,
+        room: MutexGuard<'a, Room>,
+        entry: Entry,
         bytes: &[u8],
     ) -> Result<MutexGuard<'a, Room>, AgreementsError> {
-        let Entry { outline, since, .. } = entry;
-        entry.take_room(&mut room);
-        room.on_its_way.insert(outline.id);
-        drop(room);
-        let mut way = OnItsWay { agreements: self, id: outline.id, has_arrived: false };
-        let kept = if outline.missing().is_empty() {
-            self.store.put(Table::Agreements, &outline.id.to_string(), bytes)
+        let way = OnItsWay::begin(self, room, entry);
+        let Entry { outline, since, .. } = &way.entry;
+        if outline.missing().is_empty() {
+            self.store.put(Table::Agreements, &outline.id.to_string(), bytes)?;
         } else {
-            self.keep_proposal(&outline.id, bytes, *since)
-        };
-        let mut room = way.arrive();
-        match kept {
-            Ok(()) => Ok(room),
-            Err(error) => {
-                entry.give_back(&mut room);
-                Err(error.into())
-            }
+            self.keep_proposal(&outline.id, bytes, *since)?;
         }
+        Ok(way.arrive())
     }
 
     fn standing(
@@ -258,19 +248,31 @@ impl Entry {
     }
 }
 
-/// An agreement being written. Dropping it, after success or failure, wakes the waiters.
+/// An agreement being written, with its room. Unless it arrives, dropping it gives the room back, also when the writer panics.
 struct OnItsWay<'a> {
     agreements: &'a Agreements,
-    id: Digest,
+    entry: Entry,
     has_arrived: bool,
 }
 
 impl<'a> OnItsWay<'a> {
-    fn arrive(&mut self) -> MutexGuard<'a, Room> {
-        let mut room = self.agreements.room();
-        room.on_its_way.remove(&self.id);
-        self.agreements.arrived.notify_all();
+    fn begin(agreements: &'a Agreements, mut room: MutexGuard<'a, Room>, entry: Entry) -> Self {
+        entry.take_room(&mut room);
+        room.on_its_way.insert(entry.outline.id);
+        Self { agreements, entry, has_arrived: false }
+    }
+
+    /// It is written, and keeps its room.
+    fn arrive(mut self) -> MutexGuard<'a, Room> {
         self.has_arrived = true;
+        self.end()
+    }
+
+    /// Wakes the waiters.
+    fn end(&self) -> MutexGuard<'a, Room> {
+        let mut room = self.agreements.room();
+        room.on_its_way.remove(&self.entry.outline.id);
+        self.agreements.arrived.notify_all();
         room
     }
 }
@@ -278,7 +280,8 @@ impl<'a> OnItsWay<'a> {
 impl Drop for OnItsWay<'_> {
     fn drop(&mut self) {
         if !self.has_arrived {
-            drop(self.arrive());
+            let mut room = self.end();
+            self.entry.give_back(&mut room);
         }
     }
 }
@@ -317,4 +320,57 @@ enum Restored {
     Entered(Digest),
     /// It waits for this one.
     RestsOn(Digest),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::agreement::{Clauses, Offer, Permission, SignedOffer, Target, Versions};
+    use crate::clock::Clock;
+    use crate::config::Config;
+    use crate::key::PartyKey;
+    use crate::store::Store;
+
+    /// A proposal of `zoe`, who accepts an offer of another party.
+    fn proposal(zoe: &PartyKey) -> Proposal {
+        let acme = PartyKey::from_secret(&[1; 32]);
+        let versions = Versions::Bundle(Digest::of(b"bundle"));
+        let target = Target { model: "acme/iris".parse().expect("a name"), versions };
+        let permission = Permission::new("classify".parse().expect("a name"));
+        let offer = Offer::new(acme.party(), Clauses::new(target, vec![permission]), Vec::new());
+        let offer = SignedOffer::sign(offer.expect("a sound offer"), &acme).expect("signed");
+        let accepted = Agreement::accept(&offer, zoe.party(), Timestamp::UNIX_EPOCH);
+        Proposal::sign(accepted.expect("two parties"), zoe).expect("signed")
+    }
+
+    /// A panic once left the place taken until the host was restarted.
+    #[test]
+    fn a_write_that_panics_gives_its_room_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&folder.path().join("state.redb")).expect("opens");
+        let store = Arc::new(store);
+        let auth = Arc::new(Auth::open(Arc::clone(&store), Clock::System).expect("opens"));
+        let (key, zoe) = (PartyKey::from_secret(&[7; 32]), PartyKey::from_secret(&[2; 32]));
+        let agreements = Agreements::open(store, Clock::System, &Config::default(), &key, &auth);
+        let agreements = agreements.expect("opens");
+        let proposal = proposal(&zoe);
+        let begin = || {
+            let outline = Outline::of(&proposal);
+            let entry = Entry { outline, known: None, since: Timestamp::UNIX_EPOCH };
+            OnItsWay::begin(&agreements, agreements.room(), entry)
+        };
+        let signed = || agreements.room().signed(&[zoe.party()]);
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _way = begin();
+            assert_eq!(signed(), 1, "it is reserved");
+            panic!("as a test wants it")
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(signed(), 0);
+        assert!(agreements.room().on_its_way.is_empty(), "nobody waits for it");
+        drop(begin().arrive());
+        assert_eq!(signed(), 1);
+    }
 }

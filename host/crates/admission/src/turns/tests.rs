@@ -200,3 +200,24 @@ fn accounts_that_have_gone_are_forgotten() {
     }
     assert!(turns.accounts.len() <= REMEMBERED_MIN + 2, "{}", turns.accounts.len());
 }
+
+/// An account's weight was once set before the queue forgot it, so that its next turn cost as much as others'.
+#[test]
+fn an_account_has_its_weight_in_every_turn_however_many_others_there_are() {
+    type Key = (u32, NonZeroU32);
+    let weight = NonZeroU32::new(4).expect("not zero");
+    let mut turns = Turns::weighed_by(|(_, weight): &Key| *weight);
+    for key in (0..100).map(|number| (number, weight)) {
+        // Each of these may be the one at which the queue forgets.
+        turns.push(key, 8, ());
+        let before = turns.accounts[&key].time;
+        assert!(turns.next_turn().is_some());
+        assert_eq!(turns.accounts[&key].time - before, span(8, weight), "{key:?} has waited");
+        turns.settle(&key, 8, 0);
+        let before = turns.accounts[&key].time;
+        turns.pass(&key, 8);
+        assert_eq!(turns.accounts[&key].time - before, span(8, weight), "{key:?} has not waited");
+        turns.settle(&key, 8, 0);
+    }
+    assert!(turns.accounts.len() < 100, "some were forgotten");
+}

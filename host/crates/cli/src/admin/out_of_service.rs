@@ -1,4 +1,6 @@
-//! `hospes admin out-of-service`: published versions that could not be loaded.
+//! `hospes admin out-of-service`: published versions that could not be loaded, and records that could not be read.
+
+mod record;
 
 use clap::{Args, Subcommand};
 use semver::Version;
@@ -12,14 +14,15 @@ use crate::screen::{Answer, printable};
 use hospes_core::id::ModelName;
 use hospes_wire::operations::{self as wire, RecordAside};
 
-/// List, reload or withdraw published versions that cannot be loaded.
+/// List, reload or withdraw published versions that cannot be loaded, and remove unreadable records.
 ///
 /// A file is missing or damaged, a backend is gone, a setting forbids the version, or a newer host wrote the record. The host starts
 /// without such versions and answers calls of them with 503. Unreadable records stay as they are. An agreement with an unreadable
 /// record or event is not in force.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes admin out-of-service list --data ./data\n  \
-    hospes admin out-of-service retry acme/iris@1.0.0 --data ./data")]
+    hospes admin out-of-service retry acme/iris@1.0.0 --data ./data\n  \
+    hospes admin out-of-service remove offers sha256:… -o offer.json --data ./data")]
 pub struct OutOfService {
     #[command(subcommand)]
     action: OnBroken,
@@ -33,6 +36,8 @@ enum OnBroken {
     Retry(Which),
     /// Withdraw a version. Its publisher can put it back.
     Withdraw(Which),
+    Show(record::Show),
+    Remove(record::Remove),
 }
 
 #[derive(Debug, Args)]
@@ -56,6 +61,8 @@ impl OutOfService {
             OnBroken::List(list) => list.run(context),
             OnBroken::Retry(which) => which.run(context, "retry", "is in service again"),
             OnBroken::Withdraw(which) => which.run(context, "withdraw", "is withdrawn"),
+            OnBroken::Show(show) => show.run(context),
+            OnBroken::Remove(remove) => remove.run(context),
         }
     }
 }
