@@ -85,8 +85,10 @@ fn operation(
     };
     // Without parameters, nothing need be sent.
     let needs_body = match function.signature() {
-        Signature::Values { params, .. } | Signature::Stream { params, .. } => !params.is_empty(),
-        Signature::Tensors | Signature::Http(_) => true,
+        FunctionType::Values { params, .. } | FunctionType::Stream { params, .. } => {
+            !params.is_empty()
+        }
+        FunctionType::Tensors | FunctionType::Http(_) => true,
     };
     let mut responses = problems(&routes::problems_of_calls());
     responses.insert("200".into(), answered(&answer));
