@@ -1,6 +1,6 @@
 //! What becomes of each model that a backend may refuse or compute: with ONNX Runtime as it is pinned, on x86-64.
 
-use super::table::Becomes::{self, Answers, Ends, Fails, Overdone, Refused};
+use super::table::Becomes::{self, Answers, Ends, Fails, Overdone, Refused, Unfit};
 
 /// What has to come of the model with this name.
 ///
@@ -58,7 +58,6 @@ fn refused(name: &str) -> Option<Becomes> {
 /// Those whose calls the library refuses.
 fn fails(name: &str) -> Option<Becomes> {
     Some(Fails(match name {
-        "thousands of inputs" | "an input that nobody uses" => "is missing",
         "2^40 zeros by a caller's number"
         | "2^40 numbers by a caller's number"
         | "a row of 2^40 by a caller's number"
@@ -90,6 +89,7 @@ fn fails(name: &str) -> Option<Becomes> {
 /// Those that only looked hostile, those that end the processor's patience, and those that a machine's memory or time ends.
 fn others(name: &str) -> Option<Becomes> {
     Some(match name {
+        "thousands of inputs" | "an input that nobody uses" => Unfit("missing required input(s)"),
         "functions that call each other 30 deep"
         | "the best 2^62 of three"
         | "the least INT8 by -1"

@@ -22,6 +22,8 @@ pub enum Becomes {
     Answers,
     /// It goes live, its calls fail, and this is said.
     Fails(&'static str),
+    /// It goes live, its calls are refused before they run, and this is said.
+    Unfit(&'static str),
     /// It goes live, and its calls end the process that computes them, in this way; then it is backed off.
     Ends(&'static str),
     /// It goes live, and its calls fail, for want of memory or of time: which of them comes first depends on the machine.
