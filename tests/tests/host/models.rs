@@ -188,6 +188,16 @@ fn tensors_that_the_model_does_not_take_are_named_alike_on_every_route_and_cost_
             assert_eq!(reply.header("hospes-receipt"), None, "{said}");
         }
     }
+    let refused = |body: &str| {
+        let refused = host.call(&zoe, "acme/iris/infer").json(body).send();
+        let problem = refused.problem(400, "invalid-arguments");
+        problem["detail"].as_str().expect("text").to_owned()
+    };
+    let array = refused("[]");
+    assert!(array.contains("expected an object"), "{array}");
+    let text = input("X", "FP32", json!([1, 4]), json!([1, 2, "a", 4]));
+    let text = refused(&json!({"inputs": [text]}).to_string());
+    assert_eq!(text, "`/inputs/0/data/2`: `\"a\"` is not an FP32");
     let after = left(infer("acme/iris/infer", &good).ok()).expect("a limit");
     let number = |text: &str| text.parse::<u64>().expect("a number");
     assert_eq!(number(&after), number(&before) - 1, "only what ran was counted");
