@@ -279,7 +279,8 @@ fn named_tensors(params: &[Field], values: &[Value]) -> Vec<(String, Tensor)> {
 
 /// The beginning of a message about missing inputs. Numbers explain nothing if optional inputs are given in place of required ones.
 fn too_few(expected: usize, got: usize) -> String {
-    let inputs = |count| if count == 1 { "1 input".into() } else { format!("{count} inputs") };
+    let inputs =
+        |count: usize| if count == 1 { "1 input".into() } else { format!("{count} inputs") };
     match got < expected {
         true => format!("expected {} but got {}", inputs(expected), inputs(got)),
         false => "required inputs are missing".into(),
