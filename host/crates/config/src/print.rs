@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 use super::Config;
 
 /// Settings that may have no value, by table, each with an example.
-const OPTIONAL: [(&str, &str, &str); 6] = [
+const OPTIONAL: [(&str, &str, &str); 7] = [
     ("api", "tls_certificate", "\"PATH\""),
     ("api", "tls_key", "\"PATH\""),
     ("api", "default_publisher", "\"acme\""),
     ("api", "public_url", "\"https://models.example/prefix\""),
+    ("admission", "weights", "{ acme = 2 }"),
     ("inference", "onnxruntime_library", "\"PATH\""),
     ("inference", "worker_program", "\"PATH\""),
 ];
@@ -22,7 +23,8 @@ impl Config {
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         let set = toml::Table::try_from(self)?;
         let is_set = |table: &str, name: &str| {
-            set.get(table).and_then(toml::Value::as_table).is_some_and(|of| of.contains_key(name))
+            let value = set.get(table).and_then(|settings| settings.get(name));
+            value.is_some_and(|value| value.as_table().is_none_or(|table| !table.is_empty()))
         };
         let mut printed = String::new();
         // One part for each table.

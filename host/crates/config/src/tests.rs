@@ -33,8 +33,7 @@ fn every_setting_is_printed_and_those_without_a_value_are_comments() {
                 let line = line.strip_prefix("# ").unwrap_or(line);
                 line.split_once(" = ").is_some_and(|(before, _)| before == name)
             };
-            let is_table = text.contains(&format!("[{table}.{name}]\n"));
-            assert!(is_table || settings.lines().any(is_there), "{table}.{name}: {text}");
+            assert!(settings.lines().any(is_there), "{table}.{name}: {text}");
             count += 1;
         }
     }
@@ -43,7 +42,6 @@ fn every_setting_is_printed_and_those_without_a_value_are_comments() {
     let set = text.replace("\n# ", "\n");
     let read: Config = toml::from_str(&set).expect(&set);
     assert!(read.api.tls_key.is_some() && read.inference.worker_program.is_some());
-    assert_eq!(read.to_toml().expect("settings are TOML").lines().count(), text.lines().count());
     assert!(!read.to_toml().expect("settings are TOML").contains('#'));
 }
 
