@@ -93,7 +93,9 @@ pub(super) async fn withdraw(
 /// The error for a version that is not out of service because it is withdrawn: it says which command puts it back.
 fn withdrawn(host: &Host, model: &ModelName, version: &Version) -> Option<Problem> {
     let gone = host.deployments.withdrawn_of(model);
-    gone.iter().find(|(gone, _)| gone == version)?;
+    if !gone.iter().any(|(gone, _)| gone == version) {
+        return None;
+    }
     let detail = match host.withdrawals.why_out(model, version) {
         Some(Withdrawal { what, cause: Cause { at, reason } }) => format!(
             "`{model}@{version}` is withdrawn: the operator withdrew `{what}` at {at} ({reason}); \

@@ -1,7 +1,5 @@
 //! The settings as a TOML file: every one of them, those without a value as comments.
 
-use std::fmt::Write as _;
-
 use super::Config;
 
 /// Settings that may have no value, by table, each with an example.
@@ -34,7 +32,7 @@ impl Config {
             printed.push('\n');
             for (table, name, example) in OPTIONAL {
                 if settings.starts_with(&format!("[{table}]")) && !is_set(table, name) {
-                    let _ = writeln!(printed, "# {name} = {example}");
+                    printed.push_str(&format!("# {name} = {example}\n"));
                 }
             }
             printed.push('\n');
