@@ -34,7 +34,8 @@ pub(super) async fn submit(
     aside(host, asker(&caller), move |host| {
         let standing = host.agreements.submit(&caller, &bytes, |offer| host.market.offer(offer))?;
         let (id, state) = (*standing.id(), state(host, &standing));
-        Ok(done(&Submitted { id, state, missing: missing(&standing) }))
+        let why = host.agreements.why_unsigned(&standing).map(|why| why.to_string());
+        Ok(done(&Submitted { id, state, missing: missing(&standing), why }))
     })
     .await
 }

@@ -242,7 +242,15 @@ fn there(bytes: Bytes) -> Result<Bytes, Problem> {
 }
 
 /// A type of the API, from a document in JSON.
+///
+/// # Errors
+/// 400 if it is not of the type.
 fn read<T: DeserializeOwned>(document: &[u8]) -> Result<T, Problem> {
+    // Each is an object. The derived parsers would also accept an array of the members' values, and name the host's own types.
+    if document.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+        let detail = "the body is not what this route takes: expected an object";
+        return Err(Problem::new(ProblemKind::InvalidRequest, detail));
+    }
     serde_json::from_slice(document)
         .map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))
 }

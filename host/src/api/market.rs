@@ -183,7 +183,8 @@ pub(super) async fn publish(
     aside(host, asker(&publisher), move |host| {
         let offer = host.market.list(&publisher, &bytes, &host.deployments, &host.agreements)?;
         let model = offer.offer().model().clone();
-        let listed = offers::Listed { id: *offer.id(), model, replaced: None };
+        let id = *offer.id();
+        let listed = offers::Listed { id, model, replaced: None, open_proposals: None };
         Ok(json(StatusCode::CREATED, &listed))
     })
     .await

@@ -80,7 +80,8 @@ pub(super) async fn withdraw(
         let (offer, since) = host.market.take_back(&publisher, &id, host.clock().now())?;
         let model = offer.offer().model().clone();
         let (state, since) = (State::Withdrawn, since.to_string());
-        Ok(done(&Withdrawn { id, model, state, since }))
+        let open_proposals = host.agreements.open_proposals(&id);
+        Ok(done(&Withdrawn { id, model, state, since, open_proposals }))
     })
     .await
 }
@@ -98,7 +99,8 @@ pub(super) async fn replace(
         let offer =
             host.market.replace(&publisher, replacement, &host.deployments, &host.agreements)?;
         let model = offer.offer().model().clone();
-        let listed = Listed { id: *offer.id(), model, replaced: Some(old) };
+        let open_proposals = Some(host.agreements.open_proposals(&old));
+        let listed = Listed { id: *offer.id(), model, replaced: Some(old), open_proposals };
         Ok(json(StatusCode::CREATED, &listed))
     })
     .await

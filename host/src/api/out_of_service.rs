@@ -19,7 +19,9 @@ use crate::host::Host;
 use crate::id::ModelName;
 use crate::operations;
 use crate::receipt::Deed;
+use crate::state::accounts::Cause;
 use crate::state::deployments::Reference;
+use crate::state::withdrawals::Withdrawal;
 use crate::store::Aside;
 use crate::wire::operations::{
     BrokenVersion, OutOfService, RecordAside, RemoveRecord, RemovedRecord, Retried, TakenAway,
@@ -128,6 +130,9 @@ pub(super) async fn retry(host: &Arc<Host>, request: Request<Incoming>) -> Resul
     })
     .await?;
     deploy::retry(host, &model, &version).await.map_err(|error| {
+        if let Some(withdrawn) = withdrawn(host, &model, &version) {
+            return withdrawn;
+        }
         let reason = host.deployments.published(&model, &Reference::Version(version.clone()));
         let reason = reason.ok().and_then(|published| published.out_of_service());
         Problem::from(error).with("reason", json!(reason.as_deref()))
@@ -143,10 +148,30 @@ pub(super) async fn withdraw(
     let (model, version) = which(host, request).await?;
     aside(host, Asker::Operator, move |host| {
         operations::note_version(host, Deed::TakeOutVersion, &model, &version)?;
-        deploy::take_out(host, &model, &version)?;
+        deploy::take_out(host, &model, &version)
+            .map_err(|error| withdrawn(host, &model, &version).unwrap_or_else(|| error.into()))?;
         Ok(done(&TakenAway { model, version: version.to_string(), withdrawn: true }))
     })
     .await
+}
+
+/// The error for a version that is not out of service because it is withdrawn: it says which command puts it back.
+fn withdrawn(host: &Host, model: &ModelName, version: &Version) -> Option<Problem> {
+    let gone = host.deployments.withdrawn_of(model);
+    if !gone.iter().any(|(gone, _)| gone == version) {
+        return None;
+    }
+    let detail = match host.withdrawals.why_out(model, version) {
+        Some(Withdrawal { what, cause: Cause { at, reason } }) => format!(
+            "`{model}@{version}` is withdrawn: the operator withdrew `{what}` at {at} ({reason}); \
+             `hospes admin reinstate {what}` puts it back"
+        ),
+        None => format!(
+            "`{model}@{version}` is withdrawn: its publisher puts the model back with \
+             `POST /v2/repository/models/{model}/load`"
+        ),
+    };
+    Some(Problem::new(ProblemKind::Conflict, detail))
 }
 
 async fn which(host: &Host, request: Request<Incoming>) -> Result<(ModelName, Version), Problem> {

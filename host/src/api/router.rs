@@ -97,7 +97,14 @@ fn nothing_here(audience: Audience, method: &Method, segments: &[&str]) -> Probl
     match methods::of(audience, segments).as_slice() {
         [] => Problem::new(
             ProblemKind::NotFound,
-            "there is nothing here; functions are called with POST /{publisher}/{model}/{function}",
+            match audience {
+                Audience::Everybody => {
+                    "there is nothing here; functions are called with POST /{publisher}/{model}/{function}"
+                }
+                Audience::Operator => {
+                    "there is nothing here; this is the operator's listener: GET /status says what runs, and functions are called at the public one"
+                }
+            },
         ),
         allowed => Problem::new(
             ProblemKind::MethodNotAllowed,

@@ -10,7 +10,7 @@ use crate::admission::{ApartError, READ_HERE_BYTES_MAX, Reader};
 use crate::backend::BackendKind;
 use crate::call::{AnswerForm, Call, Payload};
 use crate::id::ModelName;
-use crate::inference::TensorSpec;
+use crate::inference::{ModelSignature, TensorSpec};
 use crate::sandbox::{FunctionType, Input};
 use crate::state::deployments::{BATCH_ROWS_MAX, Function};
 use crate::tensor::json::TensorJsonError;
@@ -63,8 +63,8 @@ pub enum ArgumentsError {
     #[error("the function does not take arguments of this kind")]
     OtherTypes,
     #[error(
-        "expected {expected} inputs but got {} inputs for model '{model}'. Got input(s) {}, but missing required input(s) {}. Please provide all required input(s).",
-        got.len(), quoted(got), quoted(missing)
+        "{} for model '{model}'. Got input(s) {}, but missing required input(s) {}. Please provide all required input(s).",
+        too_few(*expected, got.len()), quoted(got), quoted(missing)
     )]
     MissingInputs { model: ModelName, expected: usize, got: Vec<String>, missing: Vec<String> },
     #[error("unexpected inference input '{input}' for model '{model}'; it takes {}", quoted(known))]
@@ -140,11 +140,14 @@ impl Function {
                 Payload::Parts { parts, body, .. },
             ) => Ok(Input::Values(parts::read(params, parts, body.as_ref())?)),
             (FunctionType::Tensors, Payload::Json(text)) => {
-                Ok(Input::Tensors(json::parse_inputs(parse::without_bom(text))?))
+                let tensors = json::parse_inputs(parse::without_bom(text))?;
+                self.check(&tensors)?;
+                Ok(Input::Tensors(tensors))
             }
             (FunctionType::Tensors, Payload::Octets(bytes)) => self.tensor(bytes),
             (FunctionType::Tensors, Payload::Tensors { tensors, .. }) => {
                 self.check(tensors)?;
+                self.check_batch(tensors)?;
                 Ok(Input::Tensors(tensors.clone()))
             }
             (
@@ -176,53 +179,72 @@ impl Function {
         }
     }
 
-    /// Checks tensors against the model if it is known, that is if the bundle has no code. Open Inference Protocol clients expect these
-    /// messages.
-    fn check(&self, tensors: &[(String, Tensor)]) -> Result<(), ArgumentsError> {
+    /// The model's signature if it is that of the function too, that is if the bundle has no code.
+    fn known(&self) -> Option<&ModelSignature> {
         let deployment = self.deployment();
-        let Some(signature) = deployment.tensors().filter(|_| deployment.is_codeless()) else {
-            return Ok(());
-        };
-        let model = || deployment.model().clone();
-        let given = |name: &str| tensors.iter().find(|(given, _)| *given == *name);
-        let missing = signature.required().filter(|spec| given(&spec.name).is_none());
-        let missing: Vec<_> = missing.map(|spec| spec.name.clone()).collect();
-        if !missing.is_empty() {
-            let got = tensors.iter().map(|(name, _)| name.clone()).collect();
-            let expected = signature.required().count();
-            return Err(ArgumentsError::MissingInputs { model: model(), expected, got, missing });
-        }
+        deployment.tensors().filter(|_| deployment.is_codeless())
+    }
+
+    /// Checks names, data types and shapes against the model if it is known, so that a call that the model cannot take is neither run nor
+    /// counted, on whatever route. Open Inference Protocol clients expect these messages.
+    fn check(&self, tensors: &[(String, Tensor)]) -> Result<(), ArgumentsError> {
+        let Some(signature) = self.known() else { return Ok(()) };
+        let model = || self.deployment().model().clone();
+        let is_given = |spec: &TensorSpec| tensors.iter().any(|(name, _)| *name == spec.name);
+        // Before what is missing, so that a misspelt name is named.
         for (name, tensor) in tensors {
             let Some(spec) = signature.inputs.iter().find(|spec| spec.name == *name) else {
-                let input = name.clone();
-                if let Some(graph) = deployment.graphs().values().next()
-                    && graph.facts().is_initialised(name)
-                {
-                    let backend = graph.backend();
-                    return Err(ArgumentsError::Constant { model: model(), input, backend });
-                }
-                let known = signature.inputs.iter().map(|spec| spec.name.clone()).collect();
-                return Err(ArgumentsError::UnknownInput { model: model(), input, known });
+                return Err(self.unknown_input(signature, name));
             };
-            let (input, got) = (name.clone(), tensor.data_type());
-            if got != spec.data_type {
-                let expected = spec.data_type;
+            let (expected, got) = (spec.data_type, tensor.data_type());
+            if got != expected {
+                let input = name.clone();
                 return Err(ArgumentsError::OtherDataType { model: model(), input, expected, got });
             }
-            if deployment.batches()
-                && let Some(rows) = tensor.shape().first().filter(|rows| **rows > BATCH_ROWS_MAX)
-            {
-                return Err(ArgumentsError::BatchTooLarge { model: model(), rows: *rows });
-            }
             if !spec.fits(tensor.shape()) {
-                let (expected, got) = (
-                    dimensions(spec.shape.as_deref().unwrap_or_default()),
-                    tensor.shape().to_vec(),
-                );
+                let (input, got) = (name.clone(), tensor.shape().to_vec());
+                let expected = dimensions(spec.shape.as_deref().unwrap_or_default());
                 return Err(ArgumentsError::OtherShape { model: model(), input, expected, got });
             }
         }
-        Ok(())
+        let missing = signature.required().filter(|spec| !is_given(spec));
+        let missing: Vec<_> = missing.map(|spec| spec.name.clone()).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let got = tensors.iter().map(|(name, _)| name.clone()).collect();
+        let expected = signature.required().count();
+        Err(ArgumentsError::MissingInputs { model: model(), expected, got, missing })
+    }
+
+    /// Checks the number of rows against the `max_batch_size` that the Open Inference Protocol's configuration names.
+    fn check_batch(&self, tensors: &[(String, Tensor)]) -> Result<(), ArgumentsError> {
+        let deployment = self.deployment();
+        if self.known().is_none() || !deployment.batches() {
+            return Ok(());
+        }
+        let rows = tensors.iter().filter_map(|(_, tensor)| tensor.shape().first());
+        match rows.max() {
+            Some(rows) if *rows > BATCH_ROWS_MAX => Err(ArgumentsError::BatchTooLarge {
+                model: deployment.model().clone(),
+                rows: *rows,
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn unknown_input(&self, signature: &ModelSignature, name: &str) -> ArgumentsError {
+        let deployment = self.deployment();
+        let (model, input) = (deployment.model().clone(), name.to_owned());
+        match deployment.graphs().values().next() {
+            Some(graph) if graph.facts().is_initialised(name) => {
+                ArgumentsError::Constant { model, input, backend: graph.backend() }
+            }
+            Some(_) | None => {
+                let known = signature.inputs.iter().map(|spec| spec.name.clone()).collect();
+                ArgumentsError::UnknownInput { model, input, known }
+            }
+        }
     }
 
     /// The bytes as the only input of the bundle's only model.
@@ -256,10 +278,25 @@ fn named_tensors(params: &[Field], values: &[Value]) -> Vec<(String, Tensor)> {
     named
 }
 
-/// Formatted as a Python list, as clients have seen so far.
+/// The beginning of a message about missing inputs. Numbers explain nothing if optional inputs are given in place of required ones.
+fn too_few(expected: usize, got: usize) -> String {
+    let inputs =
+        |count: usize| if count == 1 { "1 input".into() } else { format!("{count} inputs") };
+    match got < expected {
+        true => format!("expected {} but got {}", inputs(expected), inputs(got)),
+        false => "required inputs are missing".into(),
+    }
+}
+
+/// Formatted as a Python list, as clients have seen so far. A model can have thousands of inputs: not all are named.
 fn quoted(names: &[String]) -> String {
-    let names: Vec<_> = names.iter().map(|name| format!("'{name}'")).collect();
-    format!("[{}]", names.join(","))
+    /// Maximum names in a message.
+    const NAMED_MAX: usize = 16;
+    let mut shown: Vec<_> = names.iter().take(NAMED_MAX).map(|name| format!("'{name}'")).collect();
+    if names.len() > NAMED_MAX {
+        shown.push("…".into());
+    }
+    format!("[{}]", shown.join(","))
 }
 
 /// A shape in the protocol's form: -1 for an open dimension.

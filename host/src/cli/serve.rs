@@ -87,7 +87,7 @@ impl Serve {
     pub fn run(self, context: &Context, make_runtime: MakeRuntime) -> Result<Answer, Failure> {
         let config = self.settings.read()?;
         if self.print_config {
-            return Ok(Answer::new(toml::to_string(&config)?, serde_json::to_value(&config)?));
+            return Ok(Answer::new(config.to_toml()?, serde_json::to_value(&config)?));
         }
         telemetry::start(&config.telemetry)?;
         let runtime = make_runtime().during(|| "cannot start threads".into())?;

@@ -161,6 +161,8 @@ pub enum AuthError {
     Missing,
     #[error("the API key is malformed: it must be `hsp_` and 72 hexadecimal digits")]
     Malformed,
+    #[error("the API key is mistyped: its checksum does not match; copy it again")]
+    Mistyped,
     #[error("the API key is unknown here")]
     Unknown,
     #[error("the API key `{id}` was revoked at {} ({})", .cause.at, .cause.reason)]
@@ -312,7 +314,7 @@ impl Auth {
     /// The account that the API key in `Authorization: Bearer` belongs to. Neither waits nor does any I/O.
     ///
     /// # Errors
-    /// [`AuthError::Missing`], [`AuthError::Malformed`]; as [`Auth::recognise`].
+    /// [`AuthError::Missing`], [`AuthError::Malformed`], [`AuthError::Mistyped`]; as [`Auth::recognise`].
     pub fn authenticate(&self, bearer: Option<&str>) -> Result<Caller, AuthError> {
         self.recognise(&Credential::read(bearer)?)
     }
@@ -542,7 +544,9 @@ mod tests {
             let mut changed = key.clone().into_bytes();
             changed[at] = if changed[at] == b'0' { b'1' } else { b'0' };
             let changed = String::from_utf8(changed).expect("text");
-            assert!(auth.authenticate(Some(&changed)).is_err(), "{at}");
+            let refused = auth.authenticate(Some(&changed)).expect_err("changed");
+            let is_mistyped = matches!(refused, AuthError::Mistyped);
+            assert_eq!(is_mistyped, at >= "hsp_".len(), "{at}: {refused}");
         }
         for bad in ["", "hsp_", &key[..key.len() - 1], &format!("{key}0"), &key.to_uppercase()] {
             assert!(matches!(auth.authenticate(Some(bad)), Err(AuthError::Malformed)), "{bad}");

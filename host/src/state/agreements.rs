@@ -74,7 +74,9 @@ pub enum AgreementsError {
     Statement(#[from] StatementError),
     #[error("you are neither of the agreement's parties")]
     NotParty,
-    #[error("the agreement accepts offer `{0}`, which is not in this host's market")]
+    #[error(
+        "offer `{0}` is not in this host's market, so nobody can sign for it now: its publisher has to publish the offer again (`hospes offer publish FILE` with the same file)"
+    )]
     UnknownOffer(Digest),
     #[error(
         "`{party}` has signed {max} agreements, as many as `market.agreements_per_party_max` allows"

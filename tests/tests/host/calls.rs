@@ -87,7 +87,18 @@ fn strangers_are_told_nothing() {
     host.publish(&acme, &plugin("echo"));
     let call = || host.post(&format!("/{ECHO}")).json(r#"{"v":7}"#);
     call().send().problem(401, "unauthenticated");
-    call().bearer("hsp_").send().problem(401, "unauthenticated");
+    let malformed = call().bearer("hsp_").send().problem(401, "unauthenticated");
+    assert_eq!(
+        malformed["detail"],
+        "the API key is malformed: it must be `hsp_` and 72 hexadecimal digits"
+    );
+    let (most, last) = acme.api_key.split_at(acme.api_key.len() - 1);
+    let mistyped = format!("{most}{}", if last == "0" { "1" } else { "0" });
+    let mistyped = call().bearer(&mistyped).send().problem(401, "unauthenticated");
+    assert_eq!(
+        mistyped["detail"],
+        "the API key is mistyped: its checksum does not match; copy it again"
+    );
     let unknown = acme.api_key.replace("hsp_", "hsp_0");
     call().bearer(&unknown[..unknown.len() - 1]).send().problem(401, "unauthenticated");
     call()
@@ -115,6 +126,11 @@ fn the_operator_s_routes_are_the_operator_s() {
     let zoe = host.party("zoe");
     let wanted = json!({"name": "eve", "party": Party::key_of("eve").party()}).to_string();
     host.post("/accounts").bearer(&zoe.api_key).json(&wanted).send().problem(404, "not-found");
+    let public = host.get("/metrics").send().problem(404, "not-found")["detail"].to_string();
+    assert!(public.contains("functions are called with POST"), "{public}");
+    let operators = host.operator("GET", "/metrics").send().problem(404, "not-found");
+    let operators = operators["detail"].to_string();
+    assert!(operators.contains("the operator's listener: GET /status"), "{operators}");
     host.get("/status").send().problem(404, "not-found");
     let wrong = host.operator("DELETE", "/accounts").send().problem(405, "method-not-allowed");
     assert!(wrong["detail"].as_str().expect("text").ends_with("use GET and POST"), "{wrong}");

@@ -143,6 +143,12 @@ fn the_settings_that_are_printed_are_read_again() {
     std::fs::write(&file, &printed.stdout).expect("written");
     let again = run(&["serve", "--config", file.to_str().expect("text"), "--print-config"]);
     assert_eq!(text(&printed.stdout), text(&again.stdout));
+    let shown = text(&printed.stdout);
+    for line in
+        ["# tls_key = \"PATH\"", "# onnxruntime_library = \"PATH\"", "proposal_lifetime = \"30d\""]
+    {
+        assert!(shown.lines().any(|shown| shown == line), "{line}: {shown}");
+    }
     std::fs::write(&file, "[sandbox]\nmemory = 1\n").expect("written");
     let wrong = run(&["serve", "--config", file.to_str().expect("text")]);
     let error = text(&wrong.stderr);

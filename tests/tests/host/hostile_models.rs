@@ -73,7 +73,7 @@ impl Scene {
                 Becomes::Endless | Becomes::Overdone => {
                     assert!(said.contains("unusable"), "{name}: {said}");
                 }
-                Becomes::Answers | Becomes::Fails(_) | Becomes::Ends(_) => {
+                Becomes::Answers | Becomes::Fails(_) | Becomes::Unfit(_) | Becomes::Ends(_) => {
                     panic!("{name} is refused: {said}")
                 }
             }
@@ -110,6 +110,14 @@ impl Scene {
             });
             let took = began.elapsed();
             assert!(took < DEADLINE + LATE_MAX, "{name}: {took:?}");
+            if let Becomes::Unfit(wanted) = case.becomes {
+                let problem = reply.problem(400, "invalid-arguments");
+                let said = problem["detail"].as_str().unwrap_or_default();
+                assert!(said.contains(wanted) && said.len() < 8192, "{name}: {said}");
+                assert_eq!(reply.header("hospes-receipt"), None, "{name}");
+                self.still_serves(name);
+                continue;
+            }
             let call = reply.header("hospes-receipt").expect("a call that ran has a receipt");
             let listed =
                 self.host.get("/api/receipts").bearer(&self.zoe.api_key).send().ok().json();
@@ -133,7 +141,7 @@ impl Scene {
                 Becomes::Ends(how) => status == 503 || status == 502 && said.contains(how),
                 Becomes::Overdone => status != 200,
                 Becomes::Endless => (502..=504).contains(&status),
-                Becomes::Refused(_) => false,
+                Becomes::Refused(_) | Becomes::Unfit(_) => false,
             };
             assert!(is_expected, "{name}: {status} {said}");
             self.still_serves(name);

@@ -455,4 +455,6 @@ fn requests_to_open_accounts_that_are_malformed_are_refused() {
         format!(r#"{{"name":"eve","party":"{party}"{}}}"#, " ".repeat(5000)),
     ];
     scene.refuses(cases.iter().map(|body| (format!("{body:.60}"), open(body))));
+    let array = open("[]").problem(400, "invalid-request")["detail"].to_string();
+    assert!(array.contains("expected an object"), "{array}");
 }

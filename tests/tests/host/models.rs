@@ -12,8 +12,8 @@ use hospes::inference::{Call, Inference, ModelSource, Placement};
 use hospes::tensor::{DataType, Tensor, pack_strings};
 use serde_json::{Value, json};
 use system_tests::{
-    HostProcess, Party, TestHost, built, identity, model_bundle, oracle, oracle_json, plugin,
-    terms, workspace,
+    HostProcess, Limited as _, Party, Reply, TestHost, built, identity, model_bundle, oracle,
+    oracle_json, plugin, terms, workspace,
 };
 
 fn served(plugins: &[(&str, &str)]) -> (TestHost, Party) {
@@ -144,25 +144,64 @@ fn a_component_of_another_toolchain_runs_as_it_is() {
 }
 
 #[test]
-fn tensors_that_the_model_does_not_take_are_named() {
-    let (host, zoe) = served(&[("iris", "infer")]);
-    let infer = |input: Value| {
-        let body = json!({ "inputs": [input] }).to_string();
-        host.call(&zoe, "acme/iris/infer").json(&body).send()
+fn tensors_that_the_model_does_not_take_are_named_alike_on_every_route_and_cost_nothing() {
+    let host = TestHost::start();
+    let (acme, zoe) = (host.party("acme"), host.party("zoe"));
+    let published = host.publish(&acme, &plugin("iris"));
+    host.agree(&acme, &zoe, &published, vec![terms("infer").limit("count lteq 100 call")]);
+    let infer = |path: &str, inputs: &[Value]| {
+        let body = json!({ "inputs": inputs }).to_string();
+        host.call(&zoe, path).json(&body).send()
     };
     let input = |name: &str, datatype: &str, shape: Value, data: Value| json!({"name": name, "datatype": datatype, "shape": shape, "data": data});
-    for (input, said) in [
-        (input("Y", "FP32", json!([1, 4]), json!([1, 2, 3, 4])), "no input `Y`; it has `X`"),
+    let row = || json!([1, 2, 3, 4]);
+    let good = [input("X", "FP32", json!([1, 4]), row())];
+    let left = |reply: Reply| reply.header("hospes-remaining").map(str::to_owned);
+    let before = left(infer("acme/iris/infer", &good).ok()).expect("a limit");
+    for (inputs, said) in [
         (
-            input("X", "FP64", json!([1, 4]), json!([1, 2, 3, 4])),
-            "`X` is FP32[?, 4], not FP64[1, 4]",
+            vec![input("Y", "FP32", json!([1, 4]), row())],
+            "unexpected inference input 'Y' for model 'acme/iris'; it takes ['X']",
         ),
-        (input("X", "FP32", json!([1, 3]), json!([1, 2, 3])), "not FP32[1, 3]"),
-        (input("X", "FP32", json!([4]), json!([1, 2, 3, 4])), "not FP32[4]"),
+        (
+            vec![],
+            "expected 1 input but got 0 inputs for model 'acme/iris'. Got input(s) [], but missing required input(s) \
+             ['X']. Please provide all required input(s).",
+        ),
+        (
+            vec![input("X", "FP64", json!([1, 4]), row())],
+            "inference input 'X' data-type is 'FP64', but model 'acme/iris' expects 'FP32'",
+        ),
+        (
+            vec![input("X", "FP32", json!([1, 3]), json!([1, 2, 3]))],
+            "unexpected shape for input 'X' for model 'acme/iris'. Expected [-1, 4], got [1, 3]",
+        ),
+        (
+            vec![input("X", "FP32", json!([4]), row())],
+            "unexpected shape for input 'X' for model 'acme/iris'. Expected [-1, 4], got [4]",
+        ),
     ] {
-        let problem = infer(input).problem(422, "plugin-refused");
-        assert!(problem["detail"].as_str().expect("text").contains(said), "{problem}");
+        let typed = infer("acme/iris/infer", &inputs);
+        assert_eq!(typed.problem(400, "invalid-arguments")["detail"], said);
+        let open = infer("v2/models/acme%2Firis/infer", &inputs);
+        assert_eq!((open.status, &open.json()["error"]), (400, &json!(said)));
+        for reply in [typed, open] {
+            assert_eq!(reply.header("hospes-receipt"), None, "{said}");
+        }
     }
+    let refused = |body: &str| {
+        let refused = host.call(&zoe, "acme/iris/infer").json(body).send();
+        let problem = refused.problem(400, "invalid-arguments");
+        problem["detail"].as_str().expect("text").to_owned()
+    };
+    let array = refused("[]");
+    assert!(array.contains("expected an object"), "{array}");
+    let text = input("X", "FP32", json!([1, 4]), json!([1, 2, "a", 4]));
+    let text = refused(&json!({"inputs": [text]}).to_string());
+    assert_eq!(text, "`/inputs/0/data/2`: `\"a\"` is not an FP32");
+    let after = left(infer("acme/iris/infer", &good).ok()).expect("a limit");
+    let number = |text: &str| text.parse::<u64>().expect("a number");
+    assert_eq!(number(&after), number(&before) - 1, "only what ran was counted");
     let octets = |bytes: &[u8]| host.call(&zoe, "acme/iris/infer").octets(bytes).send();
     octets(&[0; 32]).ok();
     let problem = octets(&[0; 15]).problem(400, "invalid-arguments");

@@ -138,6 +138,47 @@ fn a_withdrawn_offer_accepts_nobody_new_and_ends_nothing() {
 }
 
 #[test]
+fn what_waits_for_a_signature_is_counted_and_signed_once_the_offer_is_published_again() {
+    let scene = Scene::with_echo();
+    let offer = scene.new_offer("echo.offer", "3");
+    scene.done(&["offer", "publish", "echo.offer", "--as", "acme"]);
+    let agreement = id(&scene.json(&["agree", &offer, "--yes", "--as", "zoe"]));
+    let said = scene.done(&["offer", "withdraw", &offer, "--as", "acme"]);
+    assert!(said.contains("warning: 1 agreement to the withdrawn offer waits"), "{said}");
+    let withdrawn = scene.json(&["offer", "withdraw", &offer, "--as", "acme"]);
+    assert_eq!(withdrawn["open_proposals"], 1, "{withdrawn}");
+    let sign = ["agreement", "sign", &*agreement, "--yes", "--as", "acme"];
+    let refused = scene.refused(&sign);
+    assert!(refused.contains("publish the offer again"), "{refused}");
+
+    scene.done(&["offer", "publish", "echo.offer", "--as", "acme"]);
+    let new = scene.new_offer("new.offer", "5");
+    let replaced = scene.json(&["offer", "replace", &offer, "new.offer", "--as", "acme"]);
+    assert_eq!((&replaced["id"], &replaced["open_proposals"]), (&new.into(), &1.into()));
+    scene.refused(&sign);
+    scene.done(&["offer", "publish", "echo.offer", "--as", "acme"]);
+    scene.done(&sign);
+    let withdrawn = scene.json(&["offer", "withdraw", &offer, "--as", "acme"]);
+    assert_eq!(withdrawn["open_proposals"], 0, "both have signed: {withdrawn}");
+}
+
+#[test]
+fn a_proposal_says_why_the_host_did_not_sign_under_an_open_offer() {
+    let scene = Scene::with_echo();
+    let offer = scene.new_offer("echo.offer", "3");
+    scene.done(&["offer", "publish", "echo.offer", "--as", "acme"]);
+    scene.done(&["offer", "open", &offer, "--max", "5", "--until", "30d", "--as", "acme"]);
+    let first = scene.json(&["agree", &offer, "--yes", "--as", "zoe"]);
+    assert_eq!((&first["state"], first.get("why")), (&"active".into(), Some(&Value::Null)));
+    let second = scene.json(&["agree", &offer, "--yes", "--as", "zoe"]);
+    assert_eq!(second["state"], "proposed");
+    let why = second["why"].as_str().expect("a reason").to_owned();
+    assert!(why.contains("1 agreement with one consumer"), "{why}");
+    let said = scene.done(&["agree", &offer, "--yes", "--as", "zoe"]);
+    assert!(said.contains(&why) && said.contains("the publisher signs next"), "{said}");
+}
+
+#[test]
 fn a_replacement_takes_the_place_of_an_offer_or_changes_nothing() {
     let mut scene = Scene::with_echo();
     let old = scene.new_offer("old.offer", "3");

@@ -231,6 +231,15 @@ fn the_operator_lists_and_retries_what_is_out_of_service_by_a_command() {
     assert!(done && said.contains("in service again"), "{said}");
     let (done, said) = admin(&["list"]);
     assert!(done && said.contains("every published version is in service,"), "{said}");
+
+    // What the operator withdrew comes back by another command.
+    let wanted = r#"{"action":"withdraw-model","target":"acme/own","reason":"a court said so"}"#;
+    host.operator("POST", "/actions").json(wanted).send().ok();
+    for action in ["retry", "withdraw"] {
+        let (done, said) = admin(&[action, "acme/own@1.0.0"]);
+        assert!(!done && said.contains("a court said so"), "{said}");
+        assert!(said.contains("`hospes admin reinstate acme/own`"), "{said}");
+    }
 }
 
 /// Publishes `count` versions by ten publishers. `zoe` has an agreement on the last; every tenth

@@ -111,6 +111,9 @@ impl Agree {
         let submitted = agreement::submit(&client, &proposal)?;
         let (id, state) = (submitted.id, &submitted.state);
         let mut plain = format!("signed and submitted\n  agreement {id}\n  state     {state}");
+        if let Some(why) = &submitted.why {
+            plain += &format!("\nthe host did not sign for the publisher: {}", printable(why));
+        }
         if agreement::is_proposed(&submitted) {
             plain +=
                 &format!("\nthe publisher signs next: hospes agreement sign {id} --as PUBLISHER");
@@ -119,6 +122,7 @@ impl Agree {
             "id": id,
             "state": state,
             "missing": submitted.missing,
+            "why": submitted.why,
             "offer": offer.id(),
             "model": offer.offer().model(),
         });

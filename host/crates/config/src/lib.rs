@@ -7,6 +7,7 @@ mod address;
 mod backend;
 mod listen;
 pub mod machine;
+mod print;
 mod units;
 
 use std::collections::BTreeMap;

@@ -2,7 +2,7 @@ use super::*;
 
 #[test]
 fn what_is_printed_is_read_back_and_is_the_default() {
-    let text = toml::to_string(&Config::default()).expect("settings are TOML");
+    let text = Config::default().to_toml().expect("settings are TOML");
     let read: Config = toml::from_str(&text).expect("reads");
     assert_eq!(read, Config::default());
     assert_eq!(toml::from_str::<Config>("").expect("reads"), Config::default());
@@ -10,6 +10,64 @@ fn what_is_printed_is_read_back_and_is_the_default() {
         text.contains("deadline = \"30s\"") && text.contains("memory_bytes_max = \"256MiB\""),
         "{text}"
     );
+}
+
+/// The names of a table's settings, as the message about one that does not exist lists them. The top level's are the tables.
+fn known(table: Option<&str>) -> Vec<String> {
+    let header = table.map_or_else(String::new, |table| format!("[{table}]\n"));
+    let error = toml::from_str::<Config>(&format!("{header}no-such-setting = 1"));
+    let error = error.expect_err("there is no such setting").to_string();
+    let (_, names) = error.split_once(", expected ").expect("the names");
+    names.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_setting_is_printed_and_those_without_a_value_are_comments() {
+    let text = Config::default().to_toml().expect("settings are TOML");
+    let mut count = 0;
+    for table in known(None) {
+        let (_, settings) = text.split_once(&format!("[{table}]\n")).expect(&table);
+        let settings = settings.split("\n[").next().expect("a table");
+        for name in known(Some(&table)) {
+            let is_there = |line: &str| {
+                let line = line.strip_prefix("# ").unwrap_or(line);
+                line.split_once(" = ").is_some_and(|(before, _)| before == name)
+            };
+            assert!(settings.lines().any(is_there), "{table}.{name}: {text}");
+            count += 1;
+        }
+    }
+    assert!(count > 60, "{count} settings");
+    // Each comment is a setting as it is written, and is printed as one.
+    let set = text.replace("\n# ", "\n");
+    let read: Config = toml::from_str(&set).expect(&set);
+    assert!(read.api.tls_key.is_some() && read.inference.worker_program.is_some());
+    assert!(!read.to_toml().expect("settings are TOML").contains('#'));
+}
+
+#[test]
+fn durations_are_read_and_written() {
+    for (text, millis) in [
+        ("250ms", 250),
+        ("1500ms", 1500),
+        ("30s", 30_000),
+        ("90s", 90_000),
+        ("2m", 120_000),
+        ("1h", 3_600_000),
+        ("30d", 30 * 24 * 3_600_000),
+    ] {
+        let read =
+            |text: &str| toml::from_str::<Config>(&format!("[sandbox]\ndeadline = \"{text}\"\n"));
+        let config = read(text).expect(text);
+        assert_eq!(config.sandbox.deadline, Duration::from_millis(millis), "{text}");
+        let printed = config.to_toml().expect("TOML");
+        assert!(printed.contains(&format!("deadline = \"{text}\"\n")), "{text}: {printed}");
+        for wrong in ["d", "-1d", "1.5d", "99999999999999999999d"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+    let printed = Config::default().to_toml().expect("TOML");
+    assert!(printed.contains("proposal_lifetime = \"30d\"\n"), "{printed}");
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::Deserialize as _;
 
+const DAY_SECONDS: u64 = 24 * 3600;
+
 /// Units of a size, the largest first.
 const UNITS: [(&str, u64); 8] = [
     ("GiB", 1 << 30),
@@ -50,17 +52,26 @@ pub fn country<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Stri
     Err(serde::de::Error::custom(format!("`{text}` is not a country: {wanted}")))
 }
 
+/// Reads a duration: `250ms`, `30s`, `10m`, `2h` or, in whole days of 24 hours, `30d`.
 fn parse_duration(text: &str) -> Option<Duration> {
+    let days = text.strip_suffix('d').filter(|days| days.bytes().all(|b| b.is_ascii_digit()));
+    if let Some(days) = days {
+        return Some(Duration::from_secs(days.parse::<u64>().ok()?.checked_mul(DAY_SECONDS)?));
+    }
     let span: jiff::SignedDuration = text.parse().ok()?;
     Duration::try_from(span).ok()
 }
 
+/// Writes a duration in its largest whole unit, so that [`parse_duration`] reads the same one.
 fn show_duration(duration: Duration) -> String {
-    let millis = duration.as_millis();
-    if millis > 0 && millis.is_multiple_of(1000) {
-        format!("{}s", millis / 1000)
-    } else {
-        format!("{millis}ms")
+    let (seconds, millis) = (duration.as_secs(), duration.as_millis());
+    if seconds == 0 || !millis.is_multiple_of(1000) {
+        return format!("{millis}ms");
+    }
+    let units = [("d", DAY_SECONDS), ("h", 3600), ("m", 60)];
+    match units.into_iter().find(|(_, size)| seconds.is_multiple_of(*size)) {
+        Some((unit, size)) => format!("{}{unit}", seconds / size),
+        None => format!("{seconds}s"),
     }
 }
 
@@ -79,7 +90,7 @@ pub mod duration {
         let duration = super::parse_duration(&text).filter(|duration| !duration.is_zero());
         duration.ok_or_else(|| {
             de::Error::custom(format!(
-                "`{text}` is not a duration: write one such as `250ms`, `30s`, `10m`"
+                "`{text}` is not a duration: write one such as `250ms`, `30s`, `10m`, `30d`"
             ))
         })
     }

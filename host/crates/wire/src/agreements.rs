@@ -20,6 +20,9 @@ pub struct Submitted {
     pub state: State,
     /// Who has not signed yet.
     pub missing: Vec<Role>,
+    /// Why the host has not signed for the publisher, if the publisher has given it a mandate for the offer. Older hosts omit it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 words! {

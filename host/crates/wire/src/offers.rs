@@ -73,6 +73,10 @@ pub struct Listed {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<text::Digest>")]
     pub replaced: Option<Digest>,
+    /// Agreements to the replaced offer with one signature. They cannot be signed unless that offer is published again. None if nothing was
+    /// replaced, or from older hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_proposals: Option<usize>,
 }
 
 /// The request of `POST /api/offers/{id}/withdrawal`: empty so far.
@@ -96,6 +100,9 @@ pub struct Withdrawn {
     /// When it was withdrawn.
     #[schemars(with = "text::Time")]
     pub since: String,
+    /// Agreements to it with one signature. They cannot be signed unless it is published again. Older hosts omit it.
+    #[serde(default)]
+    pub open_proposals: usize,
 }
 
 /// A signed mandate that lets a host sign for a publisher: the response to `POST /api/offers/{id}/mandate`.

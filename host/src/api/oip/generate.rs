@@ -25,6 +25,7 @@ use crate::inference::TensorSpec;
 use crate::outcome::Reply;
 use crate::state::deployments::{Deployment, Function};
 use crate::tensor::few::Few;
+use crate::tensor::json::TensorJsonError;
 use crate::tensor::{self, DataType, Tensor, json};
 use crate::value::parse::without_bom;
 use crate::value::{Type, Value};
@@ -164,8 +165,13 @@ fn tensor(index: usize, spec: &TensorSpec, text: &str) -> Result<Tensor, String>
             None => 1,
         })
         .collect();
-    json::read(index, spec.data_type, &shape, &data)
-        .map_err(|error| format!("'{}' is {spec}: {error}", spec.name))
+    json::read(index, spec.data_type, &shape, &data).map_err(|error| match error {
+        TensorJsonError::Data { at, reason, .. } if is_list => {
+            format!("'{}' is {spec}: `/{}{at}`: {reason}", spec.name, spec.name)
+        }
+        TensorJsonError::Data { reason, .. } => format!("'{}' is {spec}: {reason}", spec.name),
+        other => format!("'{}' is {spec}: {other}", spec.name),
+    })
 }
 
 /// Writes outputs as members of one object.

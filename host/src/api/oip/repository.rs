@@ -31,6 +31,7 @@ use crate::state::deployments::After;
 const BODY_BYTES_MAX: u64 = 64 << 10;
 
 #[derive(Default, Deserialize)]
+#[serde(expecting = "an object")]
 struct Index {
     #[serde(default)]
     ready: bool,
@@ -202,6 +203,7 @@ async fn asked(
 
 fn check_parameters(body: &[u8]) -> Result<(), Problem> {
     #[derive(Deserialize)]
+    #[serde(expecting = "an object")]
     struct Load {
         #[serde(default)]
         parameters: serde_json::Map<String, serde_json::Value>,

@@ -40,6 +40,7 @@ impl From<AuthError> for Problem {
         match &error {
             AuthError::Missing
             | AuthError::Malformed
+            | AuthError::Mistyped
             | AuthError::Unknown
             | AuthError::Revoked { .. } => {
                 Self::new(ProblemKind::Unauthenticated, error.to_string())

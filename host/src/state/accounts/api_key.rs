@@ -43,7 +43,7 @@ impl ApiKey {
         let bytes: [u8; 32 + CHECKSUM_BYTES] = unhex(digits).ok_or(AuthError::Malformed)?;
         let (secret, checksum) = bytes.split_at(32);
         let key = Self(secret.try_into().map_err(|_| AuthError::Malformed)?);
-        if key.checksum() == checksum { Ok(key) } else { Err(AuthError::Malformed) }
+        if key.checksum() == checksum { Ok(key) } else { Err(AuthError::Mistyped) }
     }
 
     /// The key as its owner keeps it. Shown once.
@@ -82,7 +82,7 @@ impl Credential {
     /// Parses a key as a client sends it.
     ///
     /// # Errors
-    /// [`AuthError::Missing`], [`AuthError::Malformed`].
+    /// [`AuthError::Missing`], [`AuthError::Malformed`], [`AuthError::Mistyped`].
     pub fn read(bearer: Option<&str>) -> Result<Self, AuthError> {
         let key = ApiKey::parse(bearer.ok_or(AuthError::Missing)?)?;
         Ok(Self(key.stored()))

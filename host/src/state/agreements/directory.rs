@@ -78,6 +78,8 @@ pub(super) struct Room {
     signed: ById<Party, usize>,
     /// Agreements that only the first of the two has signed.
     proposed: ById<(Party, Party), usize>,
+    /// The number of agreements with one signature, by offer.
+    waiting: ById<Digest, usize>,
     /// When agreements with one signature were first submitted.
     proposed_at: BTreeSet<(Timestamp, Digest)>,
     /// Agreements that the host signed for a publisher, by offer.
@@ -113,6 +115,11 @@ impl Room {
         }
         if let Some(pair) = outline.proposed_by() {
             count(self.proposed.entry(pair).or_default());
+            let waiting = self.waiting.entry(outline.offer).or_default();
+            count(waiting);
+            if *waiting == 0 {
+                self.waiting.remove(&outline.offer);
+            }
             if enters {
                 self.proposed_at.insert((since, outline.id));
             } else {
@@ -137,6 +144,11 @@ impl Room {
     pub fn proposed(&self, signers: &[Party], others: &[Party]) -> usize {
         let pairs = signers.iter().flat_map(|signer| others.iter().map(|other| (*signer, *other)));
         pairs.filter_map(|pair| self.proposed.get(&pair)).sum()
+    }
+
+    /// Agreements to an offer with one signature.
+    pub fn waiting(&self, offer: &Digest) -> usize {
+        self.waiting.get(offer).copied().unwrap_or_default()
     }
 
     /// Agreements that the host signed under an offer, and how many of them with any of these keys.

@@ -2,13 +2,36 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::directory::Room;
-use super::{Agreements, AgreementsError};
+use super::{Agreements, AgreementsError, Standing};
 use crate::agreement::{Mandate, Proposal, Role, SignedMandate, SignedOffer};
 use crate::id::{Digest, Party};
 use crate::state::Shared;
 use crate::state::accounts::Caller;
 use crate::store::Table;
+
+/// Why the host does not sign for a publisher who has given it a mandate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unsigned {
+    #[error("its mandate for this offer expired at {0}")]
+    Expired(Timestamp),
+    #[error("its mandate for this offer permits {}, which are made", agreements(*max))]
+    UsedUp { max: u32 },
+    #[error(
+        "its mandate for this offer permits {} with one consumer, which are made", agreements(*max)
+    )]
+    UsedUpByConsumer { max: u32 },
+    #[error("it has signed {max} agreements, as many as `market.agreements_per_party_max` allows")]
+    PublisherFull { max: usize },
+    #[error("after a restore, the host may lack agreements that it has signed under the mandate")]
+    Lost,
+}
+
+fn agreements(count: u32) -> String {
+    if count == 1 { "1 agreement".into() } else { format!("{count} agreements") }
+}
 
 impl Agreements {
     /// Stores a publisher's mandate for an offer, replacing any earlier one. Mandates for offers that the market has forgotten (`is_known`)
@@ -87,20 +110,40 @@ impl Agreements {
             return Ok(());
         }
         let agreement = proposal.agreement();
-        let offer = *agreement.offer_id();
-        let Some(signed) = self.mandate_of(&offer) else { return Ok(()) };
-        let mandate = signed.content();
-        let (made, with_consumer) =
-            room.by_agent(&offer, &self.auth.parties_of(agreement.assignee()));
-        if self.now() >= mandate.expires
-            || made >= mandate.max
-            || with_consumer >= mandate.max_per_consumer()
-            || self.is_full(room, agreement.assigner())
-            || self.has_lost_agreements()
-        {
+        let Some(signed) = self.mandate_of(agreement.offer_id()) else { return Ok(()) };
+        if self.unusable(room, signed.content(), agreement.assignee()).is_some() {
             return Ok(());
         }
         Ok(proposal.sign_for_publisher(&signed, &self.key)?)
+    }
+
+    /// Why the host has not signed for the publisher, if there is a mandate for the offer. Waits for running writes.
+    pub fn why_unsigned(&self, standing: &Standing) -> Option<Unsigned> {
+        let outline = standing.outline();
+        if outline.missing() != [Role::Publisher] {
+            return None;
+        }
+        let signed = self.mandate_of(&outline.offer)?;
+        self.unusable(&self.room(), signed.content(), &outline.consumer)
+    }
+
+    /// Why a mandate permits no further agreement with this consumer, if so.
+    fn unusable(&self, room: &Room, mandate: &Mandate, consumer: &Party) -> Option<Unsigned> {
+        let (made, with_consumer) = room.by_agent(&mandate.offer, &self.auth.parties_of(consumer));
+        let (max, max_per_consumer) = (mandate.max, mandate.max_per_consumer());
+        if self.now() >= mandate.expires {
+            Some(Unsigned::Expired(mandate.expires))
+        } else if made >= max {
+            Some(Unsigned::UsedUp { max })
+        } else if with_consumer >= max_per_consumer {
+            Some(Unsigned::UsedUpByConsumer { max: max_per_consumer })
+        } else if self.is_full(room, &mandate.publisher) {
+            Some(Unsigned::PublisherFull { max: self.limits.agreements_per_party_max })
+        } else if self.has_lost_agreements() {
+            Some(Unsigned::Lost)
+        } else {
+            None
+        }
     }
 
     pub(super) fn restore_mandates(&self) -> Result<(), AgreementsError> {

@@ -17,6 +17,11 @@ impl Agreements {
         self.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// Agreements to an offer that wait for a signature. They can get it only while the offer is in the market.
+    pub fn open_proposals(&self, offer: &Digest) -> usize {
+        self.room().waiting(offer)
+    }
+
     /// Only the signer's room is used. `known` is the same agreement with fewer signatures.
     pub(super) fn check_room(
         &self,

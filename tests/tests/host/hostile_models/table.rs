@@ -22,6 +22,8 @@ pub enum Becomes {
     Answers,
     /// It goes live and its calls fail with this message.
     Fails(&'static str),
+    /// It goes live and its calls are refused before they run, with this message.
+    Unfit(&'static str),
     /// It goes live and its calls crash the worker with this signal; then it is backed off.
     Ends(&'static str),
     /// It goes live and its calls run out of memory or time; which comes first depends on the

@@ -119,7 +119,7 @@ pub static TERMS: [Term; 34] = [
         units: Units::None,
         class: Class::Detect,
         norm: "host.country is stated and compare(host.country, operator, value)",
-        meaning: "The country in which the host runs, as its operator states it (`host.country`). A host whose operator states none meets no such constraint.",
+        meaning: "The country in which the host runs, as its operator states it (the setting `api.country`). A host whose operator states none meets no such constraint.",
         mechanism: "compared at admission with the operator's statement, which only attestation could prove",
     },
     Term {

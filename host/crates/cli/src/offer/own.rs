@@ -90,10 +90,12 @@ impl Withdraw {
     pub fn run(self, context: &Context) -> Result<Answer, Failure> {
         let post = Post::json(&wire::Withdraw {});
         let path = format!("/api/offers/{}/withdrawal", self.offer);
-        let (json, Withdrawn { id, model, .. }): (Value, _) =
+        let (json, Withdrawn { id, model, open_proposals, .. }): (Value, _) =
             context.client()?.post(&path, post)?.document()?;
-        let plain =
-            format!("withdrew the offer of {model}\n  offer {id}\nagreements stay in force");
+        let plain = format!(
+            "withdrew the offer of {model}\n  offer {id}\nagreements stay in force{}",
+            warning(open_proposals)
+        );
         Ok(Answer::new(plain, json))
     }
 }
@@ -104,13 +106,27 @@ impl Replace {
         let bytes = document::read(&file)?;
         let offer = parse(&bytes, || format!("`{}` is not a valid offer", file.display()))?;
         let path = format!("/api/offers/{old}/replacement");
-        let (json, Listed { id, model, .. }) = sent(&context.client()?, &path, &offer, bytes)?;
+        let (json, Listed { id, model, open_proposals, .. }) =
+            sent(&context.client()?, &path, &offer, bytes)?;
         let plain = format!(
-            "offered {model} on {}\n  offer    {id}\n  withdrew {old}\nconsumers: hospes agree {id}",
-            context.host
+            "offered {model} on {}\n  offer    {id}\n  withdrew {old}\nconsumers: hospes agree {id}{}",
+            context.host,
+            warning(open_proposals.unwrap_or_default())
         );
         Ok(Answer::new(plain, json))
     }
+}
+
+/// A line about the agreements that wait for a signature under an offer that was withdrawn.
+fn warning(open_proposals: usize) -> String {
+    let wait = match open_proposals {
+        0 => return String::new(),
+        1 => "1 agreement to the withdrawn offer waits".to_owned(),
+        several => format!("{several} agreements to the withdrawn offer wait"),
+    };
+    format!(
+        "\nwarning: {wait} for a signature and cannot get it now; publish that offer's file again before you sign"
+    )
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use super::few::Few;
 use super::{DataType, Tensor, TensorError, count};
 use crate::value::write::not_finite;
-use elements::Elements;
+use elements::{Elements, Misfit};
 
 /// Maximum tensors in a body.
 pub const TENSORS_MAX: usize = 256;
@@ -34,6 +34,10 @@ pub enum TensorJsonError {
         "the body is not `{{\"inputs\": [{{\"name\", \"datatype\", \"shape\", \"data\"}}, …]}}`: {0}"
     )]
     Json(serde_json::Error),
+    #[error(
+        "the body is not `{{\"inputs\": [{{\"name\", \"datatype\", \"shape\", \"data\"}}, …]}}`: it is an array, expected an object"
+    )]
+    NoObject,
     #[error("there are {tensors} inputs, more than the {TENSORS_MAX} allowed")]
     TooMany { tensors: usize },
     #[error(
@@ -46,11 +50,12 @@ pub enum TensorJsonError {
     TooManyDimensions { index: usize, count: usize },
     #[error("input `{name}` appears twice")]
     Duplicate { name: String },
-    #[error("`/inputs/{index}/data`: {source}")]
+    #[error("`/inputs/{index}/data{at}`: {reason}")]
     Data {
         index: usize,
-        #[source]
-        source: serde_json::Error,
+        /// The end of the JSON pointer, from the data on.
+        at: String,
+        reason: String,
     },
     #[error("`/inputs/{index}`: {source}")]
     Tensor {
@@ -68,14 +73,14 @@ pub struct NotText {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct Body<'b> {
     #[serde(borrow)]
     inputs: Few<Input<'b>, TENSORS_MAX>,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct Input<'b> {
     name: String,
     datatype: String,
@@ -90,6 +95,10 @@ struct Input<'b> {
 /// # Errors
 /// [`TensorJsonError`] points at what does not fit.
 pub fn parse_inputs(text: &[u8]) -> Result<Vec<(String, Tensor)>, TensorJsonError> {
+    // The derived parser would also accept an array of the members' values, which no client means.
+    if text.trim_ascii_start().starts_with(b"[") {
+        return Err(TensorJsonError::NoObject);
+    }
     let body: Body<'_> = serde_json::from_slice(text).map_err(TensorJsonError::Json)?;
     if body.inputs.count > TENSORS_MAX {
         return Err(TensorJsonError::TooMany { tensors: body.inputs.count });
@@ -132,7 +141,7 @@ pub fn read(
     let uncountable = || wrong(TensorError::Shape { shape: shape.to_vec() });
     let elements = count(shape).ok_or_else(uncountable)?;
     let data = Elements::read(data_type, shape, elements, data)
-        .map_err(|source| TensorJsonError::Data { index, source })?;
+        .map_err(|Misfit { at, reason }| TensorJsonError::Data { index, at, reason })?;
     Tensor::new(data_type, shape.to_vec(), Bytes::from(data)).map_err(wrong)
 }
 
@@ -142,7 +151,7 @@ pub fn read(
 /// An error text.
 pub fn read_one(text: &str) -> Result<Tensor, String> {
     #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
+    #[serde(deny_unknown_fields, expecting = "an object")]
     struct One<'b> {
         datatype: String,
         shape: Few<usize, DIMENSIONS_MAX>,
@@ -159,7 +168,7 @@ pub fn read_one(text: &str) -> Result<Tensor, String> {
     }
     let data_type = datatype.parse().map_err(|error: TensorError| error.to_string())?;
     read(0, data_type, &shape, data.get()).map_err(|error| match error {
-        TensorJsonError::Data { source, .. } => format!("`data`: {source}"),
+        TensorJsonError::Data { at, reason, .. } => format!("`data{at}`: {reason}"),
         TensorJsonError::Tensor { source, .. } => source.to_string(),
         other => other.to_string(),
     })

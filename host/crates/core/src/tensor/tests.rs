@@ -61,13 +61,17 @@ fn what_does_not_fit_is_refused_and_named() {
         ("FP32", "[2,2]", "[[[1],[2]],[[3],[4]]]", "nested more deeply"),
         ("FP32", "[2,2,1]", "[[1,2],[3,4]]", "nested less deeply"),
         ("FP32", "[4]", "[1,2,[3,4]]", "partly flat and partly nested"),
-        ("FP32", "[1]", "[1e39]", "is not a FP32"),
-        ("FP16", "[1]", "[70000]", "is not a FP16"),
-        ("FP32", "[1]", "[\"nan\"]", "is not a FP32"),
+        ("FP32", "[1]", "[1e39]", "is not an FP32"),
+        ("FP16", "[1]", "[70000]", "is not an FP16"),
+        ("FP32", "[1]", "[\"nan\"]", "is not an FP32"),
+        ("FP32", "[3]", "[1,2,\n\"a\"]", "`/inputs/0/data/2`: `\"a\"` is not an FP32"),
+        ("FP32", "[2,2]", "[[1,2],[3,true]]", "`/inputs/0/data/1/1`: `true` is not an FP32"),
+        ("FP32", "[2,2]", "[[1,2],[3]]", "`/inputs/0/data/1`: an array of 1"),
+        ("FP32", "[2]", "[1]", "`/inputs/0/data`: 1 elements"),
         ("UINT8", "[1]", "[256]", "`256` is not a UINT8"),
         ("UINT8", "[1]", "[-1]", "`-1` is not a UINT8"),
-        ("INT8", "[1]", "[1.0]", "is not a INT8"),
-        ("INT64", "[1]", "[9223372036854775808]", "is not a INT64"),
+        ("INT8", "[1]", "[1.0]", "is not an INT8"),
+        ("INT64", "[1]", "[9223372036854775808]", "is not an INT64"),
         ("BOOL", "[1]", "[1]", "is not a BOOL"),
         ("BYTES", "[1]", "[1]", "is not a BYTES"),
         ("FP32", "[-1]", "[1]", "invalid value"),
@@ -76,12 +80,18 @@ fn what_does_not_fit_is_refused_and_named() {
     ] {
         let error = read(datatype, shape, data).expect_err(data);
         assert!(error.contains(said), "{datatype} {shape} {data}: {error}");
+        let is_of_data = error.starts_with("`/inputs/0/data");
+        assert!(!is_of_data || !error.contains(" at line "), "{error}");
     }
     let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
     assert!(read("FP32", "[1]", &deep).is_err());
     for body in ["", "[]", "{}", r#"{"inputs":{}}"#, r#"{"inputs":[{}]}"#, r#"{"inputs":[],"x":1}"#]
     {
         assert!(parse_inputs(body.as_bytes()).is_err(), "{body}");
+    }
+    for body in ["[]", " [[]]", "7", r#"{"inputs":[[]]}"#, r#"{"inputs":[7]}"#] {
+        let error = parse_inputs(body.as_bytes()).expect_err(body).to_string();
+        assert!(error.contains("expected an object"), "{body}: {error}");
     }
     let input = r#"{"name":"x","datatype":"BOOL","shape":[0],"data":[]}"#;
     let twice = format!(r#"{{"inputs":[{input},{input}]}}"#);

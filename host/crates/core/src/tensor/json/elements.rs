@@ -15,6 +15,23 @@ pub(super) struct Elements {
     seen: usize,
     data: Vec<u8>,
     form: Option<Form>,
+    /// Where parsing has failed: the place in each array, the innermost first.
+    path: Vec<usize>,
+}
+
+/// Why data does not fit, and where.
+#[derive(Debug)]
+pub(super) struct Misfit {
+    /// The end of a JSON pointer, from the data on. Empty for the data as a whole.
+    pub(super) at: String,
+    pub(super) reason: String,
+}
+
+/// The error's message. Its line and column count from the beginning of the data, which says nothing about the body.
+fn without_position(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    text.strip_suffix(&position).unwrap_or(&text).to_owned()
 }
 
 /// The data's form, decided by its first element.
@@ -31,15 +48,18 @@ impl Elements {
         shape: &[usize],
         expected: usize,
         text: &str,
-    ) -> Result<Vec<u8>, serde_json::Error> {
-        let mut elements = Self { data_type, expected, seen: 0, data: Vec::new(), form: None };
+    ) -> Result<Vec<u8>, Misfit> {
+        let (data, path) = (Vec::new(), Vec::new());
+        let mut elements = Self { data_type, expected, seen: 0, data, form: None, path };
         let mut reader = serde_json::Deserializer::from_str(text);
-        Level { elements: &mut elements, shape, top: true }.deserialize(&mut reader)?;
+        let level = Level { elements: &mut elements, shape, top: true };
+        if let Err(error) = level.deserialize(&mut reader) {
+            let at = elements.path.iter().rev().map(|index| format!("/{index}")).collect();
+            return Err(Misfit { at, reason: without_position(&error) });
+        }
         if elements.seen != expected {
-            let seen = elements.seen;
-            return Err(serde_json::Error::custom(format!(
-                "{seen} elements, the shape has {expected}"
-            )));
+            let reason = format!("{} elements, the shape has {expected}", elements.seen);
+            return Err(Misfit { at: String::new(), reason });
         }
         Ok(elements.data)
     }
@@ -53,7 +73,7 @@ impl Elements {
         }
         self.seen += 1;
         self.push(element)
-            .ok_or_else(|| E::custom(format!("{element} is not a {}", self.data_type)))
+            .ok_or_else(|| E::custom(format!("{element} is not {}", with_article(self.data_type))))
     }
 
     /// Appends an element; `None` if it has the wrong type or is out of range.
@@ -105,6 +125,15 @@ impl Elements {
         }
         Some(())
     }
+}
+
+/// The type's name as it is read aloud: a UINT8, an FP32.
+fn with_article(data_type: DataType) -> String {
+    let article = match data_type.name().as_bytes() {
+        [b'F' | b'I', ..] => "an",
+        _ => "a",
+    };
+    format!("{article} {data_type}")
 }
 
 /// The narrower float, unless narrowing made it infinite.
@@ -194,8 +223,15 @@ impl<'de> Visitor<'de> for Level<'_> {
         }
         let inner = shape.get(1..).unwrap_or_default();
         let mut length = 0_usize;
-        while seq.next_element_seed(Level { elements, shape: inner, top: false })?.is_some() {
-            length += 1;
+        loop {
+            match seq.next_element_seed(Level { elements, shape: inner, top: false }) {
+                Ok(Some(())) => length += 1,
+                Ok(None) => break,
+                Err(error) => {
+                    elements.path.push(length);
+                    return Err(error);
+                }
+            }
         }
         // Nested data's outer array has the first dimension; flat data has all elements, which are counted at the end.
         let nested = elements.form == Some(Form::Nested);
