@@ -168,7 +168,9 @@ impl Home {
         serde_json::from_slice(&text)
             .map(Some)
             .during(|| format!("`{}` is not an account file", path.display()))
-            .or_fix(|| format!("open the account again with `hospes account new {name}`"))
+            .or_fix(|| {
+                format!("make another API key with `hospes account new {name} --data DIR --force`")
+            })
     }
 
     /// Stores an account; replaces one of the same name.
@@ -188,7 +190,19 @@ impl Home {
         Ok(path)
     }
 
-    fn account_path(&self, name: &AccountName) -> Result<PathBuf, Failure> {
+    /// Whether there is a file for an account, valid or not.
+    ///
+    /// # Errors
+    /// If there is no home.
+    pub fn has_account(&self, name: &AccountName) -> Result<bool, Failure> {
+        Ok(fs::symlink_metadata(self.account_path(name)?).is_ok())
+    }
+
+    /// The file of an account.
+    ///
+    /// # Errors
+    /// If there is no home.
+    pub fn account_path(&self, name: &AccountName) -> Result<PathBuf, Failure> {
         Ok(self.root()?.join("accounts").join(format!("{name}.json")))
     }
 }
@@ -301,7 +315,9 @@ mod tests {
             party: key.party(),
             api_key: "hsp_x".into(),
         };
+        assert!(!home.has_account(&name("acme")).expect("a home"));
         let path = home.keep_account(&account).expect("kept");
+        assert!(home.has_account(&name("acme")).expect("a home"));
         assert_eq!(me.account().expect("an account").api_key, "hsp_x");
         assert_eq!(me.key().expect("a key").party(), key.party());
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("a mode");
