@@ -11,6 +11,7 @@ use super::Context;
 use super::client::{Client, Post};
 use super::failure::{During as _, Failure};
 use super::operator::Operator;
+use super::problem;
 use super::screen::{Answer, printable, table};
 use hospes_core::id::{AccountName, Digest, KeyId};
 use hospes_receipt::Deed;
@@ -290,7 +291,14 @@ pub fn act(client: &Client, deed: Deed, target: &str, reason: &str) -> Result<An
         target: target.to_owned(),
         reason: reason.to_owned(),
     };
-    let (json, done): (_, Acted) = client.post("/actions", Post::json(&wanted))?.document()?;
+    let answered = client.post("/actions", Post::json(&wanted)).map_err(|failure| {
+        let fix = lists(deed).filter(|_| problem::is_not_found(&failure));
+        match fix {
+            Some(fix) => failure.fix(fix),
+            None => failure,
+        }
+    });
+    let (json, done): (_, Acted) = answered?.document()?;
     let mut plain = format!("done: {} {}", done.action, done.target);
     if let Some(token) = &done.token {
         plain += &format!("\n  token  {token}\nit is also in the host's data directory");
@@ -301,6 +309,24 @@ pub fn act(client: &Client, deed: Deed, target: &str, reason: &str) -> Result<An
     }
     let plain = printable(&plain);
     Ok(if failed.is_empty() { Answer::new(plain, json) } else { Answer::Refused { plain, json } })
+}
+
+/// The command that lists what an action can be done to.
+fn lists(deed: Deed) -> Option<&'static str> {
+    match deed {
+        Deed::SuspendAccount | Deed::ResumeAccount | Deed::CloseAccount => {
+            Some("`hospes admin accounts --data DIR` lists the accounts")
+        }
+        Deed::RevokeKey => Some("`hospes admin keys NAME --data DIR` lists an account's keys"),
+        Deed::ReinstateVersion
+        | Deed::ReinstateModel
+        | Deed::ReinstateDigest
+        | Deed::ReinstateOffer
+        | Deed::ReleaseAgreement => {
+            Some("`hospes admin withdrawn --data DIR` lists what is withdrawn or frozen")
+        }
+        _ => None,
+    }
 }
 
 fn status(client: &Client) -> Result<Answer, Failure> {
