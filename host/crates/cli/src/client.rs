@@ -35,8 +35,8 @@ const OPERATOR: &str = "--operator";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For a quick check whether a host is there.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
-/// A host may compile a bundle before it answers, and a call may run for minutes.
-const ANSWER_TIMEOUT: Duration = Duration::from_mins(10);
+/// A host may compile a bundle before it answers, `hospes dev` for ten minutes, and a call may run for minutes.
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(15);
 /// For a large bundle over a slow line.
 const SEND_TIMEOUT: Duration = Duration::from_hours(1);
 /// For a whole data directory.
