@@ -9,7 +9,7 @@ use super::client::{Client, Post};
 use super::failure::{During as _, Failure};
 use super::home;
 use super::operator::Operator;
-use super::screen::{Answer, printable};
+use super::screen::{Answer, printable, seconds};
 use hospes_core::id::{AccountName, KeyId, Party};
 use hospes_wire::account::{self as wire, AccountWithKeys, Cause, ModelIncident, OwnAccount};
 use hospes_wire::operations::{self, OpenedAccount};
@@ -80,10 +80,10 @@ fn page(own: &OwnAccount) -> String {
     let wire::Account { name, party, standing, cause } = &own.account.account;
     let mut page = format!("account `{name}`\n  party     {party}\n  standing  {standing}");
     if let Some(Cause { at, reason }) = cause {
-        page += &format!(" since {at}: {reason}");
+        page += &format!(" since {}: {reason}", seconds(at));
     }
     for operations::Action { at, by, action, target, reason, .. } in &own.actions {
-        page += &format!("\n  {at}  {action} {target} by {by}: {reason}");
+        page += &format!("\n  {}  {action} {target} by {by}: {reason}", seconds(at));
     }
     for ModelIncident { versions, model, how, times, wait_ms } in &own.incidents {
         let what = if versions.is_empty() { model.to_string() } else { versions.join(", ") };
