@@ -113,6 +113,10 @@ impl Home {
     /// If that name exists, or the file cannot be written.
     pub fn new_key(&self, name: &AccountName) -> Result<PartyKey, Failure> {
         let path = self.key_path(name)?;
+        if path.exists() {
+            return Err(Failure::new(format!("key `{name}` exists already: `{}`", path.display()))
+                .fix(format!("choose another name, or use this key with `--as {name}`")));
+        }
         private_directory(&self.root()?.join("keys"))?;
         let key = PartyKey::generate()?;
         key.save(&path)?;
@@ -292,7 +296,9 @@ mod tests {
         let key = home.new_key(&name("ada")).expect("a key");
         let me = home.identity(None).expect("the only one");
         assert_eq!(me.key().expect("the key").party(), key.party());
-        assert!(home.new_key(&name("ada")).is_err(), "keys are never overwritten");
+        let again =
+            home.new_key(&name("ada")).err().expect("keys are never overwritten").to_string();
+        assert!(again.contains("choose another name"), "{again}");
         home.new_key(&name("bob")).expect("a key");
         let unclear = home.identity(None).expect_err("two").to_string();
         assert!(unclear.contains("ada, bob"), "{unclear}");
