@@ -75,8 +75,7 @@ enum Command {
 
 /// Runs this process's command line.
 pub fn main(make_runtime: MakeRuntime) -> ExitCode {
-    // clap prints help and wrong usage by itself, and exits with 0 or 2.
-    let Cli { global, command } = Cli::parse();
+    let Cli { global, command } = hospes_cli::parse(|error| error);
     if let Command::Worker(worker) = command {
         return worker.run();
     }

@@ -29,6 +29,7 @@ use crate::bundle::Registry;
 use crate::config::{Config, ListenAddress};
 use crate::host::Host;
 use crate::id::ModelLabel;
+use crate::inference::backend::BackendError;
 use crate::telemetry;
 use desk::Desk;
 use example::{Call, Live};
@@ -47,6 +48,9 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Most characters of a response to show.
 const ANSWER_CHARS_MAX: usize = 160;
+
+/// How long a component may compile. A plugin in Python takes minutes on a slow machine, and nobody else waits.
+const COMPILE_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// The folder in a data directory where `hospes runtime install` puts libraries.
 const RUNTIME: &str = "runtime";
@@ -133,6 +137,7 @@ fn config(
     config.api.drain_timeout = DRAIN_TIMEOUT;
     // A replaced version still counts, but takes no room.
     config.bundle.bytes_per_publisher_max = u64::MAX;
+    config.sandbox.compile_timeout = COMPILE_TIMEOUT;
     // The terminal is for events, failures and plugins' output. The first event lists the usable backends.
     config.telemetry.filter = "warn,hospes_inference=error,hospes::guest=info".into();
     Ok(config)
@@ -187,7 +192,7 @@ impl Ready {
     fn of(host: &Host, [public, operator]: [String; 2]) -> Self {
         let backends = host.inference().backends().iter().map(|status| {
             let usable = status.usable.as_ref().map(ToString::to_string);
-            (status.kind.to_string(), usable.map_err(ToString::to_string))
+            (status.kind.to_string(), usable.map_err(unusable))
         });
         Self { public, operator, backends: backends.collect(), registry: host.registry.clone() }
     }
@@ -204,6 +209,16 @@ impl Ready {
             Some(format!("; not by {name}: {}", usable.as_ref().err()?))
         });
         unusable.fold(computes, |text, more| text + &more)
+    }
+}
+
+/// Why a backend is not usable, and what to do about it here.
+fn unusable(error: &BackendError) -> String {
+    match error {
+        BackendError::NoLibrary => {
+            format!("{error}, and `--data DIR` names a data directory that has one")
+        }
+        other => other.to_string(),
     }
 }
 
@@ -247,7 +262,10 @@ fn session(
 /// Publishes the files as they are. If that fails, says why; the next change may fix it.
 fn publish(desk: &mut Desk, source: &Source, say: Say, shown: &mut Option<Vec<String>>) {
     let started = Instant::now();
-    match desk.publish(source) {
+    let progress = say.screen.spinner("compiling and loading; a large plugin may take minutes");
+    let published = desk.publish(source);
+    drop(progress);
+    match published {
         Ok(live) => {
             let commands: Vec<String> =
                 live.calls.iter().map(|call| call.command.clone()).collect();
@@ -355,13 +373,11 @@ fn shown(live: &Live) -> String {
         return format!("\ntry it: {}", live.page);
     };
     let mut text = format!("\ncall it from another terminal:\n\n{}\n\n", call.command);
-    let cut = |text: &str| text.chars().take(ANSWER_CHARS_MAX).collect::<String>();
     text += &match &call.tried {
-        Some(Ok(answer)) => format!("it answers: {}\n", cut(answer).replace('\n', " ")),
-        Some(Err(refused)) => format!(
-            "the made-up input was refused ({}): replace it with your own\n",
-            cut(refused).replace('\n', " ")
-        ),
+        Some(Ok(answer)) => format!("it answers: {}\n", cut(answer)),
+        Some(Err(refused)) => {
+            format!("the made-up input was refused ({}): replace it with your own\n", cut(refused))
+        }
         None => String::new(),
     };
     let others: Vec<&str> = live
@@ -375,4 +391,26 @@ fn shown(live: &Live) -> String {
         text += &format!("other functions: {}\n", others.join(", "));
     }
     text + &format!("try it: {}", live.page)
+}
+
+/// The start of a text in one line, with `…` if there is more.
+fn cut(text: &str) -> String {
+    let mut start: String = text.chars().take(ANSWER_CHARS_MAX).collect();
+    if start.len() < text.len() {
+        start.push('…');
+    }
+    start.replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_is_cut_says_so() {
+        assert_eq!(cut("{\n}"), "{ }");
+        let whole = "é".repeat(ANSWER_CHARS_MAX);
+        assert_eq!(cut(&whole), whole);
+        assert_eq!(cut(&format!("{whole}x")), format!("{whole}…"));
+    }
 }

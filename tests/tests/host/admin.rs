@@ -163,7 +163,17 @@ fn an_account_sees_where_it_stands_and_revokes_its_own_keys() {
     let first = run(&["--json", "account", "keys"]);
     let first: Value = serde_json::from_str(&first).expect("JSON");
     let first = first["key"].as_str().expect("an identifier").to_owned();
-    run(&["account", "new", "acme", "--data", data]);
+    let again = operated.run(&["account", "new", "acme", "--data", data]);
+    let said = text(&again.stderr);
+    assert!(again.status.code() == Some(1) && said.contains("`--force`"), "{said}");
+    let only = run(&["--json", "account", "keys"]);
+    let only: Value = serde_json::from_str(&only).expect("JSON");
+    assert_eq!(
+        (&only["key"], only["keys"].as_array().map(Vec::len)),
+        (&first.as_str().into(), Some(1))
+    );
+    let another = run(&["account", "new", "acme", "--data", data, "--force"]);
+    assert!(another.contains("still valid"), "{another}");
     let keys = run(&["account", "keys"]);
     assert!(keys.contains("old laptop") && keys.contains(&first), "{keys}");
     run(&["account", "revoke", &first, "--reason", "gone"]);

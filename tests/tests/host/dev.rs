@@ -240,4 +240,9 @@ fn what_is_not_there_is_said_at_once() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("does-not-exist.onnx") && said.contains("fix: "), "{said}");
+    let empty = tempfile::tempdir().expect("a folder");
+    let output = HostProcess::run(&["dev", empty.path().to_str().expect("text")]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("no `hospes.toml`") && said.contains("hospes new"), "{said}");
 }

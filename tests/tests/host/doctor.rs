@@ -248,8 +248,22 @@ fn a_running_host_is_asked_and_goes_on() {
         let detail = port["detail"].as_str().expect("text");
         assert!(detail.contains("the running host answers there"), "{detail}");
     }
-    // A host on another data directory is another host.
+    // A running host may use other addresses than the settings, even if another host has those.
     let other = Scene::new();
+    let theirs = HostProcess::start(&other.data);
+    let [their_everybody, their_operator] = theirs.listeners().map(|address| address.to_string());
+    let settings = ["--listen", &their_everybody, "--operator-listen", &their_operator];
+    let report = scene.report_with(&settings);
+    report.has_no_problem();
+    let ports: Vec<_> =
+        report.findings().iter().filter(|finding| finding["check"] == "ports").collect();
+    let said = format!("{ports:?}");
+    assert!(said.contains(&operator) && said.contains("were not checked"), "{said}");
+    let report = scene.report_with(&["--listen", &their_everybody, "--operator-listen", &operator]);
+    report.has_no_problem();
+    report.one("warning", "ports", "the running host listens at another address");
+    drop(theirs);
+    // A host on another data directory is another host.
     let report = other.report_with(&["--listen", &everybody, "--operator-listen", FREE]);
     report.problem("ports", "another host");
     let asked = system_tests::Request::new("GET", format!("{}/readyz", host.address));

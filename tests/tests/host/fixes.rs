@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::Output;
 
 use serde_json::Value;
-use system_tests::{HostProcess, plugin};
+use system_tests::{HostProcess, Request, plugin};
 use tempfile::TempDir;
 
 /// A host, and the homes of people who have never used it.
@@ -138,10 +138,24 @@ fn what_a_failure_says_to_do_works() {
     scene.follow(Publisher, &signed, 1, &[]);
 
     let wrong = scene.fix(Consumer, &["call", "acme/echo/echo-u8", "--arg", "v=hello"]);
-    scene.follow(Consumer, &wrong, 1, &[]);
+    let page = wrong.split(' ').next().expect("an address");
+    assert!(page.ends_with("/acme/echo/docs"), "{wrong}");
+    assert_eq!(Request::new("GET", page).send().status, 200);
+    assert_eq!(Request::new("GET", page.replace("docs", "openapi.json")).send().status, 200);
     scene.done(Consumer, &CALL);
     let used_up = scene.fix(Consumer, &CALL);
     scene.follow(Consumer, &used_up, 2, &[("OFFER", "acme/echo --yes")]);
+
+    let nobody = ["nobody", "--data", "data"];
+    let nobody = scene.fix(Publisher, &[&["admin", "keys"][..], &nobody].concat());
+    scene.follow(Publisher, &nobody, 1, &[("DIR", "data")]);
+    let no_key = ["admin", "revoke", "0123456789abcdef", "--reason", "lost", "--data", "data"];
+    let no_key = scene.fix(Publisher, &no_key);
+    scene.follow(Publisher, &no_key, 1, &[("NAME", "zoe"), ("DIR", "data")]);
+    let listed = scene.done(Publisher, &["offer", "list"]);
+    let offered = listed["offers"][0]["id"].as_str().expect("one").to_owned();
+    let foreign = scene.fix(Consumer, &["offer", "withdraw", &offered]);
+    scene.follow(Consumer, &foreign, 1, &[]);
 
     let admin = |words: &[&str]| scene.done(Publisher, &[words, &["--data", "data"]].concat());
     admin(&["admin", "suspend", "zoe", "--reason", "unpaid"]);

@@ -34,6 +34,13 @@ fn runs(process: u32) -> bool {
     status.is_ok_and(|status| !status.lines().any(|line| line.starts_with("State:\tZ")))
 }
 
+/// The process group that a signal from a shell or a terminal goes to.
+fn group(process: u32) -> u32 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("it runs");
+    let (_, after_name) = stat.rsplit_once(')').expect("a name");
+    after_name.split_whitespace().nth(2).and_then(|group| group.parse().ok()).expect("a number")
+}
+
 fn wait_until(what: &str, patience: Duration, done: impl Fn() -> bool) {
     let since = Instant::now();
     while !done() {
@@ -64,6 +71,9 @@ fn workers_end_with_a_host_that_is_killed() {
         assert_eq!(compiling.len(), 1, "the compilation still runs");
         let computing = of_host("inference");
         assert!(!computing.is_empty(), "an inference worker is kept ready");
+        for worker in compiling.iter().chain(&computing) {
+            assert_ne!(group(*worker), group(host.id()), "signals to the host's group end it");
+        }
         // Paused, so that it cannot exit for another reason.
         signal("STOP", compiling[0]);
         host.kill();

@@ -45,9 +45,9 @@ pub enum PackError {
         #[source]
         source: io::Error,
     },
-    #[error("model `{model}` would be refused by every host: {source}")]
+    #[error("model `{model}` would be refused by every host")]
     Model { model: GraphName, source: ModelRefused },
-    #[error("model `{model}` cannot be packed as it is: {source}")]
+    #[error("model `{model}` cannot be packed as it is")]
     Cure { model: GraphName, source: CureError },
     #[error("cannot write the bundle")]
     Write(#[source] io::Error),

@@ -9,7 +9,7 @@ use super::client::{Client, Post};
 use super::failure::{During as _, Failure};
 use super::home;
 use super::operator::Operator;
-use super::screen::{Answer, printable};
+use super::screen::{Answer, printable, seconds};
 use hospes_core::id::{AccountName, KeyId, Party};
 use hospes_wire::account::{self as wire, AccountWithKeys, Cause, ModelIncident, OwnAccount};
 use hospes_wire::operations::{self, OpenedAccount};
@@ -22,7 +22,7 @@ use hospes_wire::status::Crashes;
 /// as `operator.token` in its data directory. The API key is printed once and saved in `<home>/accounts`, which only you can read.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes account new acme --data ./data\n\n  \
-    Opening it again makes another API key for the same account and key pair.")]
+    `account new --force` makes another API key for the same account, and saves it in place of the earlier one.")]
 pub struct AccountCommand {
     #[command(subcommand)]
     action: Action,
@@ -47,6 +47,9 @@ struct New {
     /// The API key's name in lists.
     #[arg(long, value_name = "TEXT")]
     key_name: Option<String>,
+    /// Make another API key, and save it in place of the one in this home.
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     operator: Operator,
 }
@@ -78,10 +81,10 @@ fn page(own: &OwnAccount) -> String {
     let wire::Account { name, party, standing, cause } = &own.account.account;
     let mut page = format!("account `{name}`\n  party     {party}\n  standing  {standing}");
     if let Some(Cause { at, reason }) = cause {
-        page += &format!(" since {at}: {reason}");
+        page += &format!(" since {}: {reason}", seconds(at));
     }
     for operations::Action { at, by, action, target, reason, .. } in &own.actions {
-        page += &format!("\n  {at}  {action} {target} by {by}: {reason}");
+        page += &format!("\n  {}  {action} {target} by {by}: {reason}", seconds(at));
     }
     for ModelIncident { versions, crashes } in &own.incidents {
         let Crashes { model, how, times, wait_ms } = crashes;
@@ -128,18 +131,26 @@ impl AccountCommand {
 
 impl New {
     fn run(self, context: &Context) -> Result<Answer, Failure> {
+        let replaces = context.home.has_account(&self.name)?;
+        if replaces && !self.force {
+            return Err(already_kept(context, &self.name)?);
+        }
         let key = self.key.unwrap_or_else(|| self.name.clone());
         let party = context.home.key(&key)?.party();
         let client = self.operator.client_of_host(context)?;
         let wanted = Wanted { name: &self.name, key: &key, party, key_name: self.key_name };
         let account = open(&client, wanted)?;
         let path = context.home.keep_account(&account)?;
-        let plain = format!(
+        let mut plain = format!(
             "opened account `{}`\n  party    {party}\n  API key  {}\n  kept in  {}\nthe API key is not shown again",
             account.name,
             printable(&account.api_key),
             path.display()
         );
+        if replaces {
+            plain += "\nthe API key that was kept here is still valid: `hospes account keys` lists both, \
+                and `hospes account revoke ID` ends one";
+        }
         let json = json!({
             "name": account.name,
             "party": party,
@@ -148,6 +159,16 @@ impl New {
         });
         Ok(Answer::new(plain, json))
     }
+}
+
+/// The failure for an account whose API key this home has. The host shows a key only once, so overwriting the file loses it.
+fn already_kept(context: &Context, name: &AccountName) -> Result<Failure, Failure> {
+    let path = context.home.account_path(name)?;
+    let kept = format!("`{}` already holds an API key for account `{name}`", path.display());
+    Ok(Failure::new(kept).fix(format!(
+        "use it with `--as {name}`; to make another key and save it there instead, add `--force`; for another host, name another \
+         directory with `--home DIR`"
+    )))
 }
 
 /// An account to open: its key, and its API key's name.

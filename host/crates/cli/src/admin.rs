@@ -3,15 +3,16 @@
 mod log;
 mod lost;
 mod out_of_service;
+mod status;
 
 use clap::{Args, Subcommand};
-use serde_json::Value;
 
 use super::Context;
 use super::client::{Client, Post};
 use super::failure::{During as _, Failure};
 use super::operator::Operator;
-use super::screen::{Answer, printable, table};
+use super::problem;
+use super::screen::{Answer, printable, seconds, table};
 use hospes_core::id::{AccountName, Digest, KeyId};
 use hospes_receipt::Deed;
 use hospes_wire::account::{AccountWithKeys, Cause};
@@ -224,7 +225,7 @@ impl Target {
 impl Admin {
     pub(crate) fn run(self, context: &Context) -> Result<Answer, Failure> {
         match self.action {
-            Action::Status(Status { operator }) => status(&operator.client(context)?),
+            Action::Status(Status { operator }) => status::show(&operator.client(context)?),
             Action::Accounts(Accounts { operator }) => accounts(&operator.client(context)?),
             Action::Keys(Keys { name, operator }) => {
                 let path = format!("/accounts/{name}");
@@ -290,7 +291,14 @@ pub fn act(client: &Client, deed: Deed, target: &str, reason: &str) -> Result<An
         target: target.to_owned(),
         reason: reason.to_owned(),
     };
-    let (json, done): (_, Acted) = client.post("/actions", Post::json(&wanted))?.document()?;
+    let answered = client.post("/actions", Post::json(&wanted)).map_err(|failure| {
+        let fix = lists(deed).filter(|_| problem::is_not_found(&failure));
+        match fix {
+            Some(fix) => failure.fix(fix),
+            None => failure,
+        }
+    });
+    let (json, done): (_, Acted) = answered?.document()?;
     let mut plain = format!("done: {} {}", done.action, done.target);
     if let Some(token) = &done.token {
         plain += &format!("\n  token  {token}\nit is also in the host's data directory");
@@ -303,13 +311,22 @@ pub fn act(client: &Client, deed: Deed, target: &str, reason: &str) -> Result<An
     Ok(if failed.is_empty() { Answer::new(plain, json) } else { Answer::Refused { plain, json } })
 }
 
-fn status(client: &Client) -> Result<Answer, Failure> {
-    let (json, shown): (_, serde_json::Map<String, Value>) = client.document("/status")?;
-    let lines = shown.iter().map(|(name, value)| match value {
-        Value::String(text) => format!("{name}  {text}"),
-        other => format!("{name}  {other}"),
-    });
-    Ok(Answer::new(printable(&lines.collect::<Vec<_>>().join("\n")), json))
+/// The command that lists what an action can be done to.
+fn lists(deed: Deed) -> Option<&'static str> {
+    match deed {
+        Deed::SuspendAccount | Deed::ResumeAccount | Deed::CloseAccount => {
+            Some("`hospes admin accounts --data DIR` lists the accounts")
+        }
+        Deed::RevokeKey => Some("`hospes admin keys NAME --data DIR` lists an account's keys"),
+        Deed::ReinstateVersion
+        | Deed::ReinstateModel
+        | Deed::ReinstateDigest
+        | Deed::ReinstateOffer
+        | Deed::ReleaseAgreement => {
+            Some("`hospes admin withdrawn --data DIR` lists what is withdrawn or frozen")
+        }
+        _ => None,
+    }
 }
 
 /// An account's keys, one per line.
@@ -322,10 +339,12 @@ pub fn key_table(account: &AccountWithKeys) -> String {
             vec![
                 key.id.clone(),
                 key.name.clone().unwrap_or_else(|| "-".into()),
-                key.made.clone(),
-                key.used.clone().unwrap_or_else(|| "never".into()),
-                revoked
-                    .map_or_else(|| "-".into(), |cause| format!("{}: {}", cause.at, cause.reason)),
+                seconds(&key.made),
+                key.used.as_deref().map_or_else(|| "never".into(), seconds),
+                revoked.map_or_else(
+                    || "-".into(),
+                    |cause| format!("{}: {}", seconds(&cause.at), cause.reason),
+                ),
             ]
         })
         .collect();
@@ -344,7 +363,10 @@ fn accounts(client: &Client) -> Result<Answer, Failure> {
                 account.standing.to_string(),
                 keys.to_string(),
                 account.party.to_string(),
-                why.map_or_else(|| "-".into(), |cause| format!("{}: {}", cause.at, cause.reason)),
+                why.map_or_else(
+                    || "-".into(),
+                    |cause| format!("{}: {}", seconds(&cause.at), cause.reason),
+                ),
             ]
         })
         .collect();
@@ -356,7 +378,7 @@ fn withdrawn(client: &Client) -> Result<Answer, Failure> {
     let (json, wire::Withdrawals { models, offers, frozen }): (_, wire::Withdrawals) =
         client.document("/withdrawals")?;
     let row = |kind: &str, Withdrawal { what, cause: Cause { at, reason } }: &Withdrawal| {
-        vec![kind.to_owned(), what.clone(), at.clone(), reason.clone()]
+        vec![kind.to_owned(), what.clone(), seconds(at), reason.clone()]
     };
     let rows: Vec<_> = models
         .iter()

@@ -15,7 +15,7 @@ use ureq::typestate::AgentScope;
 use ureq::{Agent, Body, SendBody};
 
 use super::failure::{During as _, Failure};
-use super::problem;
+use super::problem::{self, Asked};
 use hospes_config::BaseUrl;
 
 /// Most pages of a list to fetch.
@@ -35,8 +35,8 @@ const OPERATOR: &str = "--operator";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For a quick check whether a host is there.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
-/// A host may compile a bundle before it answers, and a call may run for minutes.
-const ANSWER_TIMEOUT: Duration = Duration::from_mins(10);
+/// A host may compile a bundle before it answers, `hospes dev` for ten minutes, and a call may run for minutes.
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(15);
 /// For a large bundle over a slow line.
 const SEND_TIMEOUT: Duration = Duration::from_hours(1);
 /// For a whole data directory.
@@ -171,7 +171,7 @@ impl Client {
         if let Some(bearer) = &self.bearer {
             request = request.header("authorization", format!("Bearer {bearer}"));
         }
-        self.answered(request.call(), DOCUMENT_BYTES_MAX)
+        self.answered(path, request.call(), DOCUMENT_BYTES_MAX)
     }
 
     /// Streams a response of any size into `out`.
@@ -186,7 +186,7 @@ impl Client {
         }
         let mut response = request.call().map_err(|error| self.unreachable(error))?;
         if !response.status().is_success() {
-            return self.answered(Ok(response), DOCUMENT_BYTES_MAX).map(drop);
+            return self.answered(path, Ok(response), DOCUMENT_BYTES_MAX).map(drop);
         }
         let copied = std::io::copy(&mut response.body_mut().as_reader(), out);
         copied.map(drop).during(|| format!("the response from {} broke off", self.host))
@@ -214,11 +214,12 @@ impl Client {
                 .header("expect", "100-continue")
                 .send(SendBody::from_reader(&mut reader)),
         };
-        self.answered(answer, RESULT_BYTES_MAX)
+        self.answered(path, answer, RESULT_BYTES_MAX)
     }
 
     fn answered(
         &self,
+        path: &str,
         answer: Result<Response<Body>, ureq::Error>,
         bytes_max: u64,
     ) -> Result<Reply, Failure> {
@@ -235,8 +236,10 @@ impl Client {
             Ok(Reply { headers: response.headers().clone(), body })
         } else {
             let receipt = response.headers().get(RECEIPT).and_then(|call| call.to_str().ok());
-            let failure = problem::failure(status.as_u16(), &body).receipt(receipt);
-            if self.option == OPERATOR && status.as_u16() == 401 {
+            let is_operator = self.option == OPERATOR;
+            let asked = Asked { host: &self.host, path, is_operator };
+            let failure = problem::failure(status.as_u16(), &body, asked).receipt(receipt);
+            if is_operator && status.as_u16() == 401 {
                 return Err(failure.fix(
                     "name this host's data directory with `--data DIR`, or its token with `--token-file FILE`",
                 ));

@@ -113,6 +113,10 @@ impl Home {
     /// If that name exists, or the file cannot be written.
     pub fn new_key(&self, name: &AccountName) -> Result<PartyKey, Failure> {
         let path = self.key_path(name)?;
+        if path.exists() {
+            return Err(Failure::new(format!("key `{name}` exists already: `{}`", path.display()))
+                .fix(format!("choose another name, or use this key with `--as {name}`")));
+        }
         private_directory(&self.root()?.join("keys"))?;
         let key = PartyKey::generate()?;
         key.save(&path)?;
@@ -168,7 +172,9 @@ impl Home {
         serde_json::from_slice(&text)
             .map(Some)
             .during(|| format!("`{}` is not an account file", path.display()))
-            .or_fix(|| format!("open the account again with `hospes account new {name}`"))
+            .or_fix(|| {
+                format!("make another API key with `hospes account new {name} --data DIR --force`")
+            })
     }
 
     /// Stores an account; replaces one of the same name.
@@ -188,7 +194,19 @@ impl Home {
         Ok(path)
     }
 
-    fn account_path(&self, name: &AccountName) -> Result<PathBuf, Failure> {
+    /// Whether there is a file for an account, valid or not.
+    ///
+    /// # Errors
+    /// If there is no home.
+    pub fn has_account(&self, name: &AccountName) -> Result<bool, Failure> {
+        Ok(fs::symlink_metadata(self.account_path(name)?).is_ok())
+    }
+
+    /// The file of an account.
+    ///
+    /// # Errors
+    /// If there is no home.
+    pub fn account_path(&self, name: &AccountName) -> Result<PathBuf, Failure> {
         Ok(self.root()?.join("accounts").join(format!("{name}.json")))
     }
 }
@@ -278,7 +296,9 @@ mod tests {
         let key = home.new_key(&name("ada")).expect("a key");
         let me = home.identity(None).expect("the only one");
         assert_eq!(me.key().expect("the key").party(), key.party());
-        assert!(home.new_key(&name("ada")).is_err(), "keys are never overwritten");
+        let again =
+            home.new_key(&name("ada")).err().expect("keys are never overwritten").to_string();
+        assert!(again.contains("choose another name"), "{again}");
         home.new_key(&name("bob")).expect("a key");
         let unclear = home.identity(None).expect_err("two").to_string();
         assert!(unclear.contains("ada, bob"), "{unclear}");
@@ -301,7 +321,9 @@ mod tests {
             party: key.party(),
             api_key: "hsp_x".into(),
         };
+        assert!(!home.has_account(&name("acme")).expect("a home"));
         let path = home.keep_account(&account).expect("kept");
+        assert!(home.has_account(&name("acme")).expect("a home"));
         assert_eq!(me.account().expect("an account").api_key, "hsp_x");
         assert_eq!(me.key().expect("a key").party(), key.party());
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("a mode");

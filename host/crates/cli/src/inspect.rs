@@ -1,5 +1,6 @@
 //! `hospes inspect`: shows and verifies a bundle.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -48,6 +49,8 @@ impl Inspect {
 /// # Errors
 /// If it cannot be read or verified.
 pub fn read(path: &Path) -> Result<Inspection, Failure> {
+    // A missing file is not an invalid one.
+    File::open(path).map_err(|error| Failure::file("read", path, &error))?;
     bundle::inspect(path).during(|| format!("`{}` is not a valid bundle", path.display()))
 }
 

@@ -40,6 +40,8 @@ mod verify;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use client::{Client, HostUrl};
@@ -205,11 +207,46 @@ impl Context {
     }
 }
 
+/// The commands that only `hospes` has.
+const OF_HOSTS: [&str; 6] = ["dev", "serve", "doctor", "backup", "restore", "runtime"];
+
 /// Runs this process's command line, for commands that do not run a host.
 pub fn main() -> ExitCode {
-    // clap prints help and wrong usage by itself, and exits with 0 or 2.
-    let Cli { global, command } = Cli::parse();
+    let Cli { global, command } = parse(|error| match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(name)) if OF_HOSTS.contains(&name.as_str()) => {
+            let text = format!("`{name}` is a command of `hospes`, the program that runs hosts");
+            Cli::command().error(ErrorKind::InvalidSubcommand, text)
+        }
+        _ => error,
+    });
     run(global, |context| command.run(context, Cli::command))
+}
+
+/// Parses this process's command line. If it asks for help or is wrong, prints what `explain` makes of clap's error, and exits with 0 or 2.
+pub fn parse<C: Parser>(explain: impl FnOnce(clap::Error) -> clap::Error) -> C {
+    C::try_parse().unwrap_or_else(|error| explain(with_usage(error, &mut C::command())).exit())
+}
+
+/// Replaces the usage in an error by the one of the help. In clap's own, options that the environment sets look as if they were required.
+fn with_usage(mut error: clap::Error, command: &mut clap::Command) -> clap::Error {
+    let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) else { return error };
+    let usage = usage.to_string();
+    command.build();
+    // After `Usage:` and the program's name.
+    let words: Vec<&str> = usage.split_whitespace().skip(2).collect();
+    let usage = usage_of(command, &words);
+    error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
+    error
+}
+
+/// The usage of the subcommand that a usage's words begin with.
+fn usage_of(command: &mut clap::Command, words: &[&str]) -> StyledStr {
+    if let [name, words @ ..] = words
+        && let Some(sub) = command.find_subcommand_mut(name)
+    {
+        return usage_of(sub, words);
+    }
+    command.render_usage()
 }
 
 /// Runs a command, and prints what it answers or why it failed.

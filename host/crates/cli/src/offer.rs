@@ -71,6 +71,7 @@ struct Check {
 )]
 struct Simulate {
     /// An offer's identifier in the market.
+    #[arg(value_parser = offer_id)]
     offer: Digest,
     #[command(flatten)]
     call: SimulatedCall,
@@ -90,9 +91,10 @@ struct Templates {}
 )]
 struct Open {
     /// The offer's identifier in the market.
+    #[arg(value_parser = offer_id)]
     offer: Digest,
     /// Most agreements that the host may sign.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = quantities::number::<u32>)]
     max: u32,
     /// Most agreements with one consumer.
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
@@ -316,6 +318,15 @@ fn parse(bytes: &[u8], wrong: impl FnOnce() -> String) -> Result<SignedOffer, Fa
     SignedOffer::parse(bytes).during(wrong)
 }
 
+/// Parses an offer's identifier.
+fn offer_id(text: &str) -> Result<Digest, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "`{text}` is not an offer's identifier (`sha256:…`): `hospes offer list` shows those of yours, `hospes market` those of others"
+        )
+    })
+}
+
 fn summary(offer: &SignedOffer) -> serde_json::Value {
     let document = offer.offer();
     json!({
@@ -327,4 +338,17 @@ fn summary(offer: &SignedOffer) -> serde_json::Value {
         "clauses": lines(document.clauses()),
         "text": render_offer(document),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offer_is_named_by_its_identifier() {
+        let id = Digest::of(b"an offer");
+        assert_eq!(offer_id(&id.to_string()), Ok(id));
+        let refused = offer_id("acme/iris").expect_err("a model's name");
+        assert!(refused.contains("hospes offer list"), "{refused}");
+    }
 }

@@ -9,7 +9,9 @@ use super::Context;
 use super::document::Force;
 use super::failure::{During as _, Failure};
 use super::inspect;
+use super::quantities;
 use super::screen::Answer;
+use super::shell;
 use hospes_bundle::{
     self as bundle, Card, Description, Encoding, FunctionSpec, Licence, ModelInput, Packed,
     RequestedLimits, Source,
@@ -41,7 +43,7 @@ pub struct Pack {
     #[arg(long)]
     name: ModelLabel,
     /// The version, which can be published only once.
-    #[arg(long, default_value = "1.0.0")]
+    #[arg(long, default_value = "1.0.0", value_parser = quantities::version)]
     version: semver::Version,
     /// The model's licence, as an SPDX expression.
     #[arg(long, value_name = "SPDX", default_value = "NOASSERTION", alias = "license")]
@@ -58,6 +60,11 @@ pub struct Pack {
 
 impl Pack {
     pub(crate) fn run(self, context: &Context) -> Result<Answer, Failure> {
+        if self.model.is_dir() {
+            let directory = format!("`{}` is a directory, not a model", self.model.display());
+            let build = format!("pack a plugin with `hospes build {}`", shell::path(&self.model));
+            return Err(Failure::new(directory).fix(build));
+        }
         let path = self.output.unwrap_or_else(|| format!("{}.wasm", self.name).into());
         self.force.check_whole(&path)?;
         let progress = context.screen.spinner(&format!("packing {}", self.model.display()));

@@ -2,9 +2,12 @@
 //!
 //! Everything is UTC, and a day is 24 hours, so that signed documents mean the same on every machine.
 
+use std::str::FromStr;
+
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use semver::Version;
 
 /// Longest span, a hundred years, in days.
 pub const SPAN_DAYS_MAX: i64 = 36_500;
@@ -27,6 +30,10 @@ pub enum QuantityError {
     SpanTooLong(String),
     #[error("`{0}` is not a size: write a number of bytes, or one such as `64KiB`, `10MB`, `2MiB`")]
     Bytes(String),
+    #[error("`{0}` is not a version: write three numbers, such as `1.2.3`")]
+    Version(String),
+    #[error("`{0}` is not a number that fits here: write it in digits, such as `3`")]
+    Number(String),
 }
 
 impl Moment {
@@ -78,6 +85,22 @@ pub fn moment(text: &str) -> Result<Moment, QuantityError> {
 /// [`QuantityError::Bytes`].
 pub fn bytes(text: &str) -> Result<u64, QuantityError> {
     hospes_config::parse_bytes(text).ok_or_else(|| QuantityError::Bytes(text.into()))
+}
+
+/// Parses a version.
+///
+/// # Errors
+/// [`QuantityError::Version`].
+pub fn version(text: &str) -> Result<Version, QuantityError> {
+    text.parse().map_err(|_| QuantityError::Version(text.into()))
+}
+
+/// Parses a whole number.
+///
+/// # Errors
+/// [`QuantityError::Number`].
+pub fn number<T: FromStr>(text: &str) -> Result<T, QuantityError> {
+    text.parse().map_err(|_| QuantityError::Number(text.into()))
 }
 
 /// A size as text.
@@ -152,6 +175,20 @@ mod tests {
         );
         let last = moment("1d").expect("a span").resolve(Timestamp::MAX);
         assert_eq!(last.as_second(), Timestamp::MAX.as_second());
+    }
+
+    #[test]
+    fn versions_and_numbers_say_how_they_are_written() {
+        assert_eq!(
+            version("1.2.3-rc.1").map(|version| version.to_string()),
+            Ok("1.2.3-rc.1".into())
+        );
+        let refused = version("2").expect_err("no version").to_string();
+        assert_eq!(refused, "`2` is not a version: write three numbers, such as `1.2.3`");
+        assert_eq!(number::<u64>("3"), Ok(3));
+        for bad in ["three", "-1", "300"] {
+            assert_eq!(number::<u8>(bad), Err(QuantityError::Number(bad.into())), "{bad}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::client::Client;
 use super::consistency::Consistency;
 use super::document::{self, Force};
 use super::failure::{During as _, Failure};
-use super::screen::{Answer, printable, table};
+use super::screen::{Answer, printable, seconds, table};
 use super::verify::Verify;
 use hospes_agreement::Micros;
 use hospes_core::id::{CallId, Digest, Party};
@@ -309,7 +309,7 @@ fn overview(listing: &Page) -> String {
             (None, Some(_) | None) => "-".to_owned(),
         };
         let function = format!("{}/{}", line.model, line.function);
-        vec![line.at.clone(), function, line.result.clone(), counted, line.call.clone()]
+        vec![seconds(&line.at), function, line.result.clone(), counted, line.call.clone()]
     };
     let rows: Vec<_> = listing.receipts.iter().map(row).collect();
     table(&["AT", "FUNCTION", "RESULT", "COUNTED", "CALL"], &rows)

@@ -184,6 +184,16 @@ pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
+/// A time, such as `2027-01-01T00:00:00.123Z`, without the fraction of its second.
+pub fn seconds(time: &str) -> String {
+    match time.split_once('.') {
+        Some((start, rest)) => {
+            start.to_owned() + rest.trim_start_matches(|c: char| c.is_ascii_digit())
+        }
+        None => time.to_owned(),
+    }
+}
+
 /// Makes text from a host safe for a terminal: without control characters it cannot move the cursor or change colours.
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
@@ -197,6 +207,13 @@ mod tests {
     fn columns_line_up_and_lines_have_no_trailing_space() {
         let rows = [vec!["a".into(), "bcd".into()], vec!["éfgh".into(), String::new()]];
         assert_eq!(table(&["x", "y"], &rows), "x     y\na     bcd\néfgh\n");
+    }
+
+    #[test]
+    fn times_are_shown_to_the_second() {
+        for time in ["2027-01-01T00:00:00.123456789Z", "2027-01-01T00:00:00Z"] {
+            assert_eq!(seconds(time), "2027-01-01T00:00:00Z");
+        }
     }
 
     #[test]

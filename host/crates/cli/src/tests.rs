@@ -12,6 +12,20 @@ fn the_definition_holds() {
 }
 
 #[test]
+fn an_error_shows_the_usage_of_the_help() {
+    // Options in the environment are the same to clap as these.
+    for (line, usage) in [
+        ("hospes-cli pack --home h --as a", "hospes-cli pack [OPTIONS] --name <NAME> <MODEL.onnx>"),
+        ("hospes-cli offer withdraw --home h", "hospes-cli offer withdraw [OPTIONS] <OFFER>"),
+        ("hospes-cli market --home h --bogus", "hospes-cli market [OPTIONS]"),
+    ] {
+        let error = Cli::try_parse_from(line.split(' ')).expect_err("wrong usage");
+        let shown = with_usage(error, &mut Cli::command()).to_string();
+        assert!(shown.contains(&format!("Usage: {usage}\n")), "{shown}");
+    }
+}
+
+#[test]
 fn wrong_usage_is_refused_before_anything_is_done() {
     let kind =
         |line: &str| Cli::try_parse_from(line.split(' ')).map(drop).map_err(|error| error.kind());

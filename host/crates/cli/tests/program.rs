@@ -126,6 +126,9 @@ fn what_needs_a_host_is_not_there_and_shells_complete_the_rest() {
     for absent in ["serve", "dev", "doctor", "backup", "restore", "runtime", "worker"] {
         let refused = run(folder.path(), [absent]);
         assert_eq!(refused.status.code(), Some(2), "{absent}: {refused:?}");
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        let is_named = said.contains(&format!("`{absent}` is a command of `hospes`"));
+        assert_eq!(is_named, absent != "worker", "{said}");
     }
     let script = run(folder.path(), ["completions", "bash"]);
     let script = String::from_utf8(script.stdout).expect("text");

@@ -1,8 +1,10 @@
 //! Durations and sizes in settings, as people write them: `250ms`, `64MiB`. Read strictly, written the same way.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize as _;
+use serde::de::{self, Visitor};
 
 const DAY_SECONDS: u64 = 24 * 3600;
 
@@ -52,6 +54,32 @@ pub fn country<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Stri
     Err(serde::de::Error::custom(format!("`{text}` is not a country: {wanted}")))
 }
 
+/// What to write for a size or a duration, if something else than text was written.
+const SIZE: &str = "a size in quotation marks, such as \"16MiB\"";
+const DURATION: &str = "a duration in quotation marks, such as \"30s\"";
+
+/// Reads a text. The error for anything else says what is wanted.
+fn text<'de, D: de::Deserializer<'de>>(
+    deserializer: D,
+    wanted: &'static str,
+) -> Result<String, D::Error> {
+    struct Text(&'static str);
+
+    impl Visitor<'_> for Text {
+        type Value = String;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
+            Ok(text.to_owned())
+        }
+    }
+
+    deserializer.deserialize_str(Text(wanted))
+}
+
 /// Reads a duration: `250ms`, `30s`, `10m`, `2h` or, in whole days of 24 hours, `30d`.
 fn parse_duration(text: &str) -> Option<Duration> {
     let days = text.strip_suffix('d').filter(|days| days.bytes().all(|b| b.is_ascii_digit()));
@@ -79,14 +107,14 @@ fn show_duration(duration: Duration) -> String {
 pub mod duration {
     use std::time::Duration;
 
-    use serde::{Deserialize as _, Deserializer, Serializer, de};
+    use serde::{Deserializer, Serializer, de};
 
     pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&super::show_duration(*duration))
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        let text = String::deserialize(deserializer)?;
+        let text = super::text(deserializer, super::DURATION)?;
         let duration = super::parse_duration(&text).filter(|duration| !duration.is_zero());
         duration.ok_or_else(|| {
             de::Error::custom(format!(
@@ -100,12 +128,12 @@ pub mod duration {
 pub mod pause {
     use std::time::Duration;
 
-    use serde::{Deserialize as _, Deserializer, de};
+    use serde::{Deserializer, de};
 
     pub use super::duration::serialize;
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        let text = String::deserialize(deserializer)?;
+        let text = super::text(deserializer, super::DURATION)?;
         super::parse_duration(&text).ok_or_else(|| {
             de::Error::custom(format!(
                 "`{text}` is not a duration: write one such as `0s`, `250ms`, `30s`"
@@ -118,7 +146,7 @@ macro_rules! size_module {
     ($(#[$doc:meta])* $module:ident, $type:ty, $from:expr, $into:expr) => {
         $(#[$doc])*
         pub mod $module {
-            use serde::{Deserialize as _, Deserializer, Serializer, de};
+            use serde::{Deserializer, Serializer, de};
 
             pub fn serialize<S: Serializer>(size: &$type, serializer: S) -> Result<S::Ok, S::Error> {
                 let bytes: fn($type) -> u64 = $into;
@@ -126,7 +154,7 @@ macro_rules! size_module {
             }
 
             pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<$type, D::Error> {
-                let text = String::deserialize(deserializer)?;
+                let text = super::text(deserializer, super::SIZE)?;
                 let size: fn(u64) -> Option<$type> = $from;
                 super::parse_bytes(&text).and_then(size).ok_or_else(|| {
                     de::Error::custom(format!(

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, PidfdFlags, WaitOptions, waitpid};
@@ -79,6 +80,8 @@ impl Process {
             .stdin(Stdio::from(OwnedFd::from(its_work)))
             .stdout(Stdio::from(OwnedFd::from(its_control)))
             .stderr(Stdio::piped())
+            // What a shell or a terminal sends to the host's group is for the host alone: it lets running calls finish.
+            .process_group(0)
             .spawn()
             .map_err(SpawnError::Process)?;
         let lines = child.stderr.take().map(OwnedFd::from);

@@ -35,6 +35,12 @@ impl Source {
             path.parent().filter(|_| path.ends_with(PROJECT_FILE))
         };
         if let Some(folder) = folder {
+            if !folder.join(PROJECT_FILE).exists() {
+                let missing = format!("there is no `{PROJECT_FILE}` in `{}`", folder.display());
+                return Err(Failure::new(missing).fix(
+                    "name an ONNX model's file, or make a plugin's directory with `hospes new NAME --lang rust`",
+                ));
+            }
             return match name {
                 None => Ok(Self::Folder(folder.into())),
                 Some(_) => Err(Failure::new("a plugin's `hospes.toml` names the model").fix(
@@ -154,6 +160,15 @@ mod tests {
         assert_eq!(next("0.3.0", Some("0.3.0")), "0.3.1");
         assert_eq!(next("0.3.0", Some("0.3.7")), "0.3.8");
         assert_eq!(next("0.4.0", Some("0.3.7")), "0.4.0");
+    }
+
+    #[test]
+    fn a_folder_without_a_plugin_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let refused = Source::new(folder.path(), None).expect_err("no plugin").to_string();
+        assert!(refused.contains(PROJECT_FILE) && refused.contains("hospes new"), "{refused}");
+        std::fs::write(folder.path().join(PROJECT_FILE), "").expect("written");
+        assert!(matches!(Source::new(folder.path(), None), Ok(Source::Folder(_))));
     }
 
     #[test]

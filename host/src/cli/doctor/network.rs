@@ -36,6 +36,9 @@ pub(super) fn ports(subject: &Subject) -> Vec<Finding> {
             "choose another one with `--operator-listen 127.0.0.1:8081`",
         )];
     }
+    if let Some(elsewhere) = running_elsewhere(subject) {
+        return elsewhere;
+    }
     let listeners = [
         Listener { whose: "everybody", address: everybody, option: "--listen", is_operator: false },
         Listener {
@@ -46,6 +49,20 @@ pub(super) fn ports(subject: &Subject) -> Vec<Finding> {
         },
     ];
     listeners.iter().flat_map(|listener| port(subject, listener)).collect()
+}
+
+/// The findings if the host on this directory runs with other addresses than these settings have. It does not need these, so it is no
+/// problem if another host or program has them.
+fn running_elsewhere(subject: &Subject) -> Option<Vec<Finding>> {
+    let api = &subject.config.api;
+    let url = subject.running.elsewhere(&api.operator_listen)?;
+    Some(vec![
+        Finding::ok(format!("{url} for the operator: the running host answers there")),
+        Finding::ok(format!(
+            "{} and {}, the addresses of these settings, were not checked, because the running host has others",
+            api.listen, api.operator_listen
+        )),
+    ])
 }
 
 fn port(subject: &Subject, listener: &Listener<'_>) -> Vec<Finding> {
@@ -105,19 +122,35 @@ fn taken(subject: &Subject, listener: &Listener<'_>) -> Finding {
         Ok((who, _)) if subject.is_own(&who) => ours(),
         Ok((who, _)) if who["party"].is_string() => {
             let party = who["party"].as_str().unwrap_or_default();
-            let detail = format!("{address} for {whose} is taken by another host, {party}");
-            Finding::problem(detail, stop)
+            taken_by(
+                subject,
+                format!("{address} for {whose} is taken by another host, {party}"),
+                stop,
+            )
         }
         Err(failure) if state(&failure) == Some("loading") => Finding::warning(
             format!("{address} for {whose}: a starting host answers there"),
             format!("try again shortly; if it is not this host, {another}"),
         ),
         Err(failure) if is_host(&failure) => {
-            Finding::problem(format!("{address} for {whose} is taken by another host"), stop)
+            taken_by(subject, format!("{address} for {whose} is taken by another host"), stop)
         }
         Ok(_) | Err(_) => {
-            Finding::problem(format!("{address} for {whose} is taken by another program"), stop)
+            taken_by(subject, format!("{address} for {whose} is taken by another program"), stop)
         }
+    }
+}
+
+/// The finding for an address that others have. A host that already runs on the directory listens at another.
+fn taken_by(subject: &Subject, detail: String, stop: String) -> Finding {
+    match subject.running {
+        Running::Yes(_) => Finding::warning(
+            format!("{detail}; the running host listens at another address"),
+            format!(
+                "give `hospes doctor` the settings of the running host; if it is to restart with these, {stop}"
+            ),
+        ),
+        Running::No | Running::Silent(_) | Running::Starting => Finding::problem(detail, stop),
     }
 }
 

@@ -67,6 +67,16 @@ impl Running {
         }
     }
 
+    /// Where the running host's operator's listener is, if not at this address.
+    pub(super) fn elsewhere(&self, address: &ListenAddress) -> Option<&HostUrl> {
+        match self {
+            Running::Yes(told) => {
+                (address.port() != 0 && !self.is_at(address)).then_some(&told.url)
+            }
+            Running::No | Running::Silent(_) | Running::Starting => None,
+        }
+    }
+
     /// Whether the running host's operator's listener is at this address.
     pub(super) fn is_at(&self, address: &ListenAddress) -> bool {
         match self {

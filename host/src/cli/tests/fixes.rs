@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
-use hospes_cli::problem;
+use hospes_cli::problem::{self, Asked};
 
 use super::*;
 
@@ -144,11 +144,14 @@ fn every_problem_of_a_host_has_a_fix_or_says_what_to_do_itself() {
         "plugin-deadline",
         "output-refused",
     ];
+    let host = "http://127.0.0.1:8080".parse().expect("an address");
     let wrong =
         crate::api::ProblemKind::ALL.into_iter().map(|kind| kind.parts().0).filter(|code| {
             let body =
                 format!(r#"{{"type":"urn:hospes:problem:{code}","title":"t","detail":"d"}}"#);
-            let has_fix = problem::failure(400, body.as_bytes()).to_json()["fix"].is_string();
+            let asked = Asked { host: &host, path: "/acme/iris/infer", is_operator: false };
+            let has_fix =
+                problem::failure(400, body.as_bytes(), asked).to_json()["fix"].is_string();
             has_fix == by_itself.contains(code)
         });
     assert_eq!(wrong.collect::<Vec<_>>(), [""; 0]);

@@ -7,7 +7,7 @@ use crate::Context;
 use crate::client::Client;
 use crate::failure::{During as _, Failure};
 use crate::operator::Operator;
-use crate::screen::{Answer, printable, table};
+use crate::screen::{Answer, printable, seconds, table};
 use hospes_core::id::{Digest, Party};
 use hospes_receipt::{Action, ReceiptProof, Verified};
 use hospes_wire::operations::ActionLog;
@@ -84,7 +84,7 @@ fn verified(client: &Client, host: Option<Party>) -> Result<Vec<Verified<Action>
 fn row(action: &Action) -> Vec<String> {
     vec![
         action.sequence.to_string(),
-        action.at.to_string(),
+        seconds(&action.at.to_string()),
         action.by.to_string(),
         action.deed.to_string(),
         action.target.to_string(),

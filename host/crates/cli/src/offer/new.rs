@@ -41,10 +41,10 @@ pub struct New {
     #[arg(long, value_name = "sha256:…")]
     digest: Option<Digest>,
     /// Offer a range of versions instead: from this one on.
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", value_parser = quantities::version)]
     from_version: Option<Version>,
     /// The end of the range: before this version.
-    #[arg(long, value_name = "VERSION", requires = "from_version")]
+    #[arg(long, value_name = "VERSION", requires = "from_version", value_parser = quantities::version)]
     before_version: Option<Version>,
     /// A function that may be called; can be repeated.
     #[arg(long = "function", value_name = "FUNCTION", required = true)]
@@ -79,7 +79,7 @@ pub struct New {
 #[derive(Debug, Args)]
 struct Terms {
     /// Most calls of each function.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = quantities::number::<u64>)]
     calls: Option<u64>,
     /// When calls may begin: a date, a moment, or a span from now.
     #[arg(long, value_name = "TIME", value_parser = quantities::moment)]
@@ -97,10 +97,10 @@ struct Terms {
     #[arg(long = "purpose", value_name = "IRI")]
     purposes: Vec<String>,
     /// Release only this many of the ranked results.
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", value_parser = quantities::number::<u32>)]
     top_k: Option<u32>,
     /// Round numbers in responses to this many decimals.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = quantities::number::<u8>)]
     decimals: Option<u8>,
     /// Release only these fields of responses, separated by commas.
     #[arg(long, value_name = "NAMES")]

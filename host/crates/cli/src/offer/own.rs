@@ -9,8 +9,8 @@ use super::super::Context;
 use super::super::client::Post;
 use super::super::document;
 use super::super::failure::Failure;
-use super::super::screen::{Answer, printable, table};
-use super::{parse, sent};
+use super::super::screen::{Answer, printable, seconds, table};
+use super::{offer_id, parse, sent};
 use hospes_core::id::Digest;
 use hospes_wire::offers::{self as wire, Listed, Own, Page, Withdrawn};
 
@@ -31,6 +31,7 @@ pub struct List {}
 )]
 pub struct Withdraw {
     /// The offer's identifier.
+    #[arg(value_parser = offer_id)]
     offer: Digest,
 }
 
@@ -45,6 +46,7 @@ pub struct Withdraw {
 )]
 pub struct Replace {
     /// The earlier offer's identifier.
+    #[arg(value_parser = offer_id)]
     old: Digest,
     /// The new offer.
     file: PathBuf,
@@ -78,7 +80,7 @@ fn row(own: &Own) -> Vec<String> {
 fn stands(own: &Own) -> String {
     let mut text = own.state.as_str().replace('-', " ");
     if let Some(since) = &own.since {
-        text += &format!(" at {since}");
+        text += &format!(" at {}", seconds(since));
     }
     if let Some(reason) = &own.reason {
         text += &format!(" ({reason})");
