@@ -4,7 +4,7 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::quantities::show_bytes;
 use crate::screen::{Answer, printable};
-use hospes_wire::status::{Backend, Incident, Status};
+use hospes_wire::status::{Backend, Crashes, Incident, Status};
 
 /// Asks the host and shows its status.
 ///
@@ -40,7 +40,8 @@ fn page(status: &Status) -> String {
     let missing = workers.confinement_missing.iter();
     lines.extend(missing.map(|missing| ("confinement missing", missing.clone())));
     lines.extend(workers.incidents.iter().map(|incident| {
-        let Incident { publisher, model, how, times, wait_ms } = incident;
+        let Incident { publisher, crashes } = incident;
+        let Crashes { model, how, times, wait_ms } = crashes;
         let text = format!(
             "model {model} of {publisher} ended its worker by {how}, {times} times: its callers wait {wait_ms} ms"
         );
