@@ -111,7 +111,7 @@ impl Replace {
         let (json, Listed { id, model, open_proposals, .. }) =
             sent(&context.client()?, &path, &offer, bytes)?;
         let plain = format!(
-            "offered {model} on {}\n  offer    {id}\n  withdrew {old}\nconsumers: hospes agree {id}{}",
+            "offered {model} on {}\n  offer    {id}\n  withdrew {old}{}\nconsumers: hospes agree {id}",
             context.host,
             warning(open_proposals.unwrap_or_default())
         );
