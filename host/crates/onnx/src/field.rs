@@ -23,8 +23,8 @@ pub(super) enum Value<'m> {
     Number(u64),
     /// Numbers that are packed; one that stands alone is [`Value::Number`].
     Numbers(&'m [u8]),
-    /// This many numbers of fixed width.
-    Fixed(u64),
+    /// Numbers of so many bytes each, little-endian.
+    Fixed(&'m [u8], usize),
     Message(Kind, &'m [u8]),
 }
 
@@ -66,10 +66,10 @@ impl<'m> Fields<'m> {
                 count_packed(bytes)?;
                 Value::Numbers(bytes)
             }
-            (Holds::Float | Holds::Floats, Raw::Fixed32(_)) => Value::Fixed(1),
-            (Holds::Floats, Raw::Bytes(bytes)) => Value::Fixed(fixed(bytes, 4)?),
-            (Holds::Doubles, Raw::Fixed64(_)) => Value::Fixed(1),
-            (Holds::Doubles, Raw::Bytes(bytes)) => Value::Fixed(fixed(bytes, 8)?),
+            (Holds::Float | Holds::Floats, Raw::Fixed32(bytes)) => Value::Fixed(bytes, 4),
+            (Holds::Floats, Raw::Bytes(bytes)) => fixed(bytes, 4)?,
+            (Holds::Doubles, Raw::Fixed64(bytes)) => Value::Fixed(bytes, 8),
+            (Holds::Doubles, Raw::Bytes(bytes)) => fixed(bytes, 8)?,
             (Holds::Message(kind), Raw::Bytes(bytes)) => Value::Message(kind, bytes),
             _ => return Err(Problem::WrongKind { message: kind, number }),
         };
@@ -102,9 +102,9 @@ fn name(bytes: &[u8]) -> Result<&str, Problem> {
     if name.contains('\0') { Err(Problem::NotText) } else { Ok(name) }
 }
 
-fn fixed(bytes: &[u8], width: usize) -> Result<u64, Problem> {
+fn fixed(bytes: &[u8], width: usize) -> Result<Value<'_>, Problem> {
     if bytes.len().is_multiple_of(width) {
-        Ok((bytes.len() / width) as u64)
+        Ok(Value::Fixed(bytes, width))
     } else {
         Err(WireError::Cut.into())
     }
@@ -125,7 +125,7 @@ impl<'m> Value<'m> {
     pub(super) fn count(self) -> u64 {
         match self {
             Value::Numbers(bytes) => count_packed(bytes).unwrap_or(0),
-            Value::Fixed(count) => count,
+            Value::Fixed(bytes, width) => (bytes.len() / width) as u64,
             _ => 1,
         }
     }

@@ -1,7 +1,11 @@
-//! Checks ONNX models before any backend parses them: walks the protobuf of a publisher's file, with limits on everything.
+//! ONNX models: checked before any backend parses them, and read, changed, built and written.
 //!
-//! A backend reads whatever a model refers to, including files of the host. So a model must not refer to anything outside itself: what was
-//! signed is what is computed. Depends on no backend, and allocates nothing whose size a model controls.
+//! [`check`] walks the protobuf of a publisher's file, with limits on everything. A backend reads whatever a model refers to, including
+//! files of the host. So a model must not refer to anything outside itself: what was signed is what is computed. It allocates nothing whose
+//! size a model controls.
+//!
+//! [`model`] has a model as values. It reads only what [`check`] takes, and writes only that. [`cure`] repairs
+//! some of what a host would refuse. Depends on no backend.
 
 mod check;
 mod cure;
@@ -9,6 +13,7 @@ mod facts;
 mod field;
 mod functions;
 mod limits;
+pub mod model;
 mod operators;
 mod refused;
 mod schema;
@@ -21,8 +26,9 @@ pub use cure::{CureError, Cured, cure};
 pub use facts::{ModelFacts, OperatorCount};
 pub use field::NAME_BYTES_MAX;
 pub use limits::{
-    DENSE_BYTES_MAX, DEPTH_MAX, ELEMENTS_MAX, FUNCTION_DEPTH_MAX, INITIALISED_INPUTS_MAX, Limit,
-    MODEL_BYTES_MAX, NODES_MAX, RANK_MAX,
+    DENSE_BYTES_MAX, DEPTH_MAX, ELEMENTS_MAX, FUNCTION_DEPTH_MAX, INITIALISED_INPUTS_MAX,
+    IR_VERSION_MAX, Limit, ML_OPSET_MAX, MODEL_BYTES_MAX, NODES_MAX, OPSET_MAX, RANK_MAX,
 };
+pub use model::Model;
 pub use refused::{ModelRefused, Problem};
 pub use wire::WireError;
