@@ -20,7 +20,7 @@ use super::shape::{Shape, ShapeError};
 use super::weights;
 use hospes_core::backend::{BackendKind, Device};
 use hospes_core::id::{Digest, Hasher, ModelLabel};
-use hospes_onnx::{CureError, ModelRefused};
+use hospes_onnx::{CureError, Interface, ModelRefused};
 
 /// Why a bundle could not be packed.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +44,7 @@ pub enum PackError {
         #[source]
         source: io::Error,
     },
-    #[error("model `{model}` would be refused by every host: {source}")]
+    #[error("model `{model}` would be refused by hosts: {source}")]
     Model { model: GraphName, source: ModelRefused },
     #[error("model `{model}` cannot be packed as it is: {source}")]
     Cure { model: GraphName, source: CureError },
@@ -139,9 +139,11 @@ pub struct Packed {
     pub manifest: Manifest,
     /// Repairs of its models, one line each.
     pub cures: Vec<String>,
+    /// What callers give each model and get, in the manifest's order.
+    pub interfaces: Vec<Interface>,
 }
 
-/// Packs into a file, which appears whole or not at all. Models that every host would reject are repaired if possible: external weights are
+/// Packs into a file, which appears whole or not at all. Models that hosts would reject are repaired if possible: external weights are
 /// embedded, and maps of probabilities become tensors.
 ///
 /// # Errors
@@ -154,6 +156,7 @@ pub fn pack_to_file(
 ) -> Result<Packed, PackError> {
     let ready = models.iter().map(weights::ready).collect::<Result<Vec<_>, _>>()?;
     let cures = ready.iter().flat_map(|model| model.notes.iter().cloned()).collect();
+    let interfaces = ready.iter().map(|model| model.interface.clone()).collect();
     let models: Vec<_> = ready.into_iter().map(|model| model.input).collect();
     let manifest = super::write_file(
         path,
@@ -161,7 +164,7 @@ pub fn pack_to_file(
         |out| pack(component, description, &models, out),
         PackError::Write,
     )?;
-    Ok(Packed { manifest, cures })
+    Ok(Packed { manifest, cures, interfaces })
 }
 
 /// Digest and size of a model, as the manifest lists them.

@@ -4,27 +4,30 @@
 //! files of the host. So a model must not refer to anything outside itself: what was signed is what is computed. It allocates nothing whose
 //! size a model controls.
 //!
-//! [`model`] has a model as values. It reads only what [`check`] takes, and writes only that. [`cure`] repairs
-//! some of what a host would refuse. Depends on no backend.
+//! [`model`] has a model as values. It reads only what [`check`] takes, and writes only that. [`fit`] says what a host would refuse
+//! besides, and [`cure`] repairs some of it. Depends on no backend.
 
 mod check;
 mod cure;
 mod facts;
 mod field;
+mod fit;
 mod functions;
 mod limits;
 pub mod model;
 mod operators;
 mod refused;
+mod released;
 mod schema;
 #[cfg(test)]
 mod tests;
 mod wire;
 
 pub use check::check;
-pub use cure::{CureError, Cured, cure};
+pub use cure::{CureError, cure};
 pub use facts::{ModelFacts, OperatorCount};
 pub use field::NAME_BYTES_MAX;
+pub use fit::{Interface, Port, fit};
 pub use limits::{
     DENSE_BYTES_MAX, DEPTH_MAX, ELEMENTS_MAX, FUNCTION_DEPTH_MAX, INITIALISED_INPUTS_MAX,
     IR_VERSION_MAX, Limit, ML_OPSET_MAX, MODEL_BYTES_MAX, NODES_MAX, OPSET_MAX, RANK_MAX,
