@@ -1,4 +1,6 @@
 //! The operators that ONNX has released up to version 1.23, and those that ONNX Runtime 1.31 adds to ONNX's own domain: since which opset.
+//!
+//! Written by `tests/oracle/operators.py`.
 
 /// The operators of a domain, sorted by name, with the opset that brought each; `None` for a domain that is not listed.
 pub(super) fn of_domain(domain: &str) -> Option<&'static [(&'static str, i64)]> {

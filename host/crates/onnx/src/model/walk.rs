@@ -152,6 +152,8 @@ impl Graph {
         let initialisers = self.initialisers.iter().enumerate();
         origins.extend(initialisers.map(|(at, one)| (one.name.as_str(), Origin::Initialiser(at))));
         origins.extend(self.inputs.iter().map(|input| (input.name.as_str(), Origin::Input)));
+        // An empty name means an operand that was left out.
+        origins.remove("");
         origins
     }
 
