@@ -140,7 +140,7 @@ mod tests {
     fn outside(name: &str, location: &str, offset: &str) -> Tensor {
         let place = [("location", location), ("offset", offset), ("length", "4")];
         let place = place.iter().map(|(key, value)| Entry::new(*key, *value)).collect();
-        let tensor = Tensor::of_bytes(name, ElementType::UINT8, &[4], Vec::new());
+        let tensor = Tensor::of_bytes(name, ElementType::UINT8, &[4], &b""[..]);
         Tensor { data: Data::Outside(place), ..tensor }
     }
 
@@ -189,6 +189,19 @@ mod tests {
         for offset in ["3", "7", "99999999999999999999", "-1", "x"] {
             assert!(matches!(of("w.bin", offset), EmbedError::Short { .. }), "{offset}");
         }
+    }
+
+    #[test]
+    fn weights_of_more_bytes_than_a_model_may_have_are_refused() {
+        let mut graph = Graph::new("g");
+        // All are the same part of one file, which is read once.
+        for index in 0..=crate::MODEL_BYTES_MAX >> 20 {
+            let whole = Data::Outside(vec![Entry::new("location", "w.bin")]);
+            graph.initialisers.push(Tensor { data: whole, ..outside(&index.to_string(), "", "") });
+        }
+        let large = |_: &str| Ok(Some(vec![0; 1 << 20]));
+        let refused = cure(&mut Model::new(graph, 13), &large).expect_err("too large");
+        assert!(matches!(refused, CureError::Embed(EmbedError::TooLarge)), "{refused}");
     }
 
     /// A classifier as scikit-learn's exporter writes it.
