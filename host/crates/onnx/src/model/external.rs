@@ -39,15 +39,6 @@ const ADVICE: &str =
     "save the weights inside it, with `onnx.save_model(model, path, save_as_external_data=False)`";
 
 impl Model {
-    /// Whether a tensor's elements are in another file.
-    pub fn is_outside(&mut self) -> bool {
-        let found = self.tensors_mut(&mut |tensor| match tensor.data {
-            Data::Outside(_) => Err(()),
-            _ => Ok(()),
-        });
-        found.is_err()
-    }
-
     /// Puts weights of other files into the model. Returns the names of these files.
     ///
     /// # Errors
