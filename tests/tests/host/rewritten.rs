@@ -79,15 +79,11 @@ fn every_model_computes_the_same_when_it_was_read_and_written() {
         assert_eq!(written.is_err(), refused, "{}: {:?}", path.display(), written.err());
         let Ok(written) = written else { continue };
         for ((name, backend), same) in backends.iter().zip(&mut same) {
-            match computed(*backend, &bytes) {
-                Ok(before) => {
-                    let after = computed(*backend, &written);
-                    assert!(after.as_ref() == Ok(&before), "{name}, {}", path.display());
-                    *same += 1;
-                }
-                // Not every backend takes every model.
-                Err(_) => {}
-            }
+            // Not every backend takes every model.
+            let Ok(before) = computed(*backend, &bytes) else { continue };
+            let after = computed(*backend, &written);
+            assert!(after.as_ref() == Ok(&before), "{name}, {}", path.display());
+            *same += 1;
         }
     }
     assert!(same[0] >= 12 && same[1] >= 5, "compared: {same:?}");

@@ -60,7 +60,7 @@ fn number(value: field::Value<'_>) -> i64 {
 }
 
 /// The message in a field.
-fn inner<'m>(value: field::Value<'m>) -> &'m [u8] {
+fn inner(value: field::Value<'_>) -> &[u8] {
     match value {
         field::Value::Message(_, bytes) => bytes,
         _ => &[],
