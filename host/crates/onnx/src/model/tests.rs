@@ -69,7 +69,7 @@ fn ty() -> impl Strategy<Value = Type> {
         name().prop_map(Size::Named),
     ];
     let dimension = (size, name()).prop_map(|(size, denotation)| Dimension { size, denotation });
-    let shape = proptest::option::of(proptest::collection::vec(dimension, 0..3));
+    let shape = proptest::option::of(proptest::collection::vec(dimension, 0..3)).boxed();
     let element = || (0..30).prop_map(ElementType);
     let plain = prop_oneof![
         Just(TypeKind::Unstated),
@@ -79,7 +79,7 @@ fn ty() -> impl Strategy<Value = Type> {
     ];
     let plain = (plain, name()).prop_map(|(kind, denotation)| Type { kind, denotation });
     plain.prop_recursive(3, 4, 1, move |inner| {
-        let inner = proptest::option::of(inner.prop_map(Box::new));
+        let inner = proptest::option::of(inner.prop_map(Box::new)).boxed();
         prop_oneof![
             inner.clone().prop_map(TypeKind::Sequence),
             inner.clone().prop_map(TypeKind::Optional),
