@@ -17,6 +17,9 @@ use system_tests::{Chance, simple, storms, workspace};
 #[path = "../../fuzz/fuzz_targets/model.rs"]
 #[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
 mod model;
+#[path = "../../fuzz/fuzz_targets/rewrite.rs"]
+#[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
+mod rewrite;
 #[path = "../../fuzz/fuzz_targets/worker.rs"]
 #[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
 mod worker;
@@ -106,8 +109,8 @@ fn messages_of_workers_are_read_or_refused() {
     feed(100_000, &seeds, worker::fuzz);
 }
 
-#[test]
-fn models_are_walked_or_refused() {
+/// The models in `tests/cases`, and one more.
+fn models() -> Vec<Vec<u8>> {
     let cases = std::fs::read_dir(workspace().join("tests/cases")).expect("readable");
     let paths = cases.map(|entry| entry.expect("readable").path());
     let models = paths.filter(|path| path.extension() == Some("onnx".as_ref()));
@@ -116,5 +119,15 @@ fn models_are_walked_or_refused() {
         .filter(|model| model.len() < 100_000)
         .collect();
     seeds.push(simple());
-    feed(4_000, &seeds, model::fuzz);
+    seeds
+}
+
+#[test]
+fn models_are_walked_or_refused() {
+    feed(4_000, &models(), model::fuzz);
+}
+
+#[test]
+fn models_are_rewritten_or_refused() {
+    feed(4_000, &models(), rewrite::fuzz);
 }

@@ -21,7 +21,7 @@ use super::shape::{Shape, ShapeError};
 use super::weights;
 use hospes_core::backend::{BackendKind, Device};
 use hospes_core::id::{Digest, Hasher, ModelLabel};
-use hospes_onnx::{CureError, ModelRefused};
+use hospes_onnx::{CureError, Interface, ModelRefused};
 
 /// Why a bundle could not be packed.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +45,7 @@ pub enum PackError {
         #[source]
         source: io::Error,
     },
-    #[error("model `{model}` would be refused by every host")]
+    #[error("model `{model}` would be refused by hosts")]
     Model { model: GraphName, source: ModelRefused },
     #[error("model `{model}` cannot be packed as it is")]
     Cure { model: GraphName, source: CureError },
@@ -140,10 +140,12 @@ pub struct Packed {
     pub manifest: Manifest,
     /// The repairs of models, one line each.
     pub cures: Vec<String>,
+    /// What callers give each model and get, in the manifest's order.
+    pub interfaces: Vec<Interface>,
 }
 
-/// Packs into a file, which appears complete or not at all. Repairs models that every host would reject, if possible: embeds external
-/// weights, and turns maps of probabilities into tensors.
+/// Packs into a file, which appears complete or not at all. Repairs models that hosts would reject, if possible: embeds external weights,
+/// and turns maps of probabilities into tensors.
 ///
 /// # Errors
 /// As [`pack`], and [`PackError::Model`] or [`PackError::Cure`] if a model cannot be repaired.
@@ -155,6 +157,7 @@ pub fn pack_to_file(
 ) -> Result<Packed, PackError> {
     let ready = models.iter().map(weights::ready).collect::<Result<Vec<_>, _>>()?;
     let cures = ready.iter().flat_map(|model| model.notes.iter().cloned()).collect();
+    let interfaces = ready.iter().map(|model| model.interface.clone()).collect();
     let models: Vec<_> = ready.into_iter().map(|model| model.input).collect();
     let manifest = super::write_file(
         path,
@@ -162,7 +165,7 @@ pub fn pack_to_file(
         |out| pack(component, description, &models, out),
         PackError::Write,
     )?;
-    Ok(Packed { manifest, cures })
+    Ok(Packed { manifest, cures, interfaces })
 }
 
 /// Digest and size of a model, as the manifest lists them.

@@ -4,17 +4,21 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
+use bytes::Bytes;
+
 use super::pack::{ModelInput, PackError, Source};
 use hospes_core::id::Digest;
-use hospes_onnx::{self as onnx, Problem};
+use hospes_onnx::{self as onnx, Interface, Model};
 
-/// A model as packed, and its repairs, one line each.
+/// A model as packed, its repairs, one line each, and what callers give it and get.
 pub(super) struct Ready {
     pub(super) input: ModelInput,
     pub(super) notes: Vec<String>,
+    pub(super) interface: Interface,
 }
 
-/// Reads and repairs a model, and checks it like a host does before a backend sees it. The checked bytes are the ones to be packed.
+/// Reads and repairs a model, checks it like a host does before a backend sees it, and checks that backends can run it. The checked bytes
+/// are the ones to be packed; a model without anything to repair stays as it is, byte for byte.
 pub(super) fn ready(input: &ModelInput) -> Result<Ready, PackError> {
     let model = || input.name.clone();
     let (bytes, folder) = match &input.source {
@@ -26,7 +30,7 @@ pub(super) fn ready(input: &ModelInput) -> Result<Ready, PackError> {
                 path: path.clone(),
                 source,
             });
-            (read?.into(), path.parent())
+            (Bytes::from(read?), path.parent())
         }
     };
     if bytes.is_empty() {
@@ -38,24 +42,17 @@ pub(super) fn ready(input: &ModelInput) -> Result<Ready, PackError> {
         return Err(PackError::Pin { model: model(), pinned, found });
     }
     let refused = |source| PackError::Model { model: model(), source };
-    let is_outside = match onnx::check(&bytes) {
-        Ok(facts) if !facts.has("ai.onnx.ml", "ZipMap") => {
-            let source = Source::Bytes(bytes);
-            let input = ModelInput { source, pin: None, ..input.clone() };
-            return Ok(Ready { input, notes: Vec::new() });
-        }
-        Ok(_) => false,
-        Err(error) => match (error.problem(), folder) {
-            (Problem::External { .. }, Some(_)) => true,
-            _ => return Err(refused(error)),
-        },
-    };
-    let folder = folder.filter(|_| is_outside);
-    let cured = onnx::cure(&bytes, &|name| beside(folder, name));
-    let cured = cured.map_err(|source| PackError::Cure { model: model(), source })?;
-    onnx::check(&cured.model).map_err(refused)?;
-    let source = Source::Bytes(cured.model.into());
-    Ok(Ready { input: ModelInput { source, pin: None, ..input.clone() }, notes: cured.notes })
+    if folder.is_none() {
+        onnx::check(&bytes).map_err(refused)?;
+    }
+    let mut whole = Model::read(bytes.clone()).map_err(refused)?;
+    let notes = onnx::cure(&mut whole, &|name| beside(folder, name));
+    let notes = notes.map_err(|source| PackError::Cure { model: model(), source })?;
+    let interface = onnx::fit(&whole).map_err(refused)?;
+    let bytes = if notes.is_empty() { bytes } else { whole.write().map_err(refused)?.into() };
+    onnx::check(&bytes).map_err(refused)?;
+    let source = Source::Bytes(bytes);
+    Ok(Ready { input: ModelInput { source, pin: None, ..input.clone() }, notes, interface })
 }
 
 /// A file beside the model.

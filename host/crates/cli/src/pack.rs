@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Context;
 use super::document::Force;
@@ -18,6 +18,8 @@ use hospes_bundle::{
 };
 use hospes_core::backend::Device;
 use hospes_core::id::ModelLabel;
+use hospes_onnx::model::Size;
+use hospes_onnx::{Interface, Port};
 
 /// The built-in guest's function: the name for callers, and the export.
 const FUNCTION: (&str, &str) = ("infer", "hospes:plugin/inference@0.1.0#infer");
@@ -28,8 +30,9 @@ const GRAPH: &str = "model";
 /// Pack an ONNX model into a bundle.
 ///
 /// For a model that needs no code: a built-in guest passes tensors through, as the function `infer`. Weights in separate files
-/// are put into the model, and maps of probabilities (`ZipMap`) become tensors. The same model and options give the same bytes. Sign
-/// the bundle afterwards.
+/// are put into the model, and maps of probabilities (`ZipMap`) become tensors. A model that hosts would refuse is refused here,
+/// with the fix. Shows what callers give and get; sizes that have a name or are `?` are theirs to choose. The same model and
+/// options give the same bytes. Sign the bundle afterwards.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  hospes pack iris.onnx --name iris --licence MIT --summary 'Sorts irises by four lengths.' -o iris.wasm\n  \
@@ -125,11 +128,53 @@ impl Codeless {
     }
 }
 
-/// A bundle that was written to a file: its page, what was changed in its models, and the next step.
-pub(crate) fn wrote(Packed { manifest, cures }: &Packed, path: &Path) -> Answer {
+/// A bundle that was written to a file: its page, what callers give its models and get, what was changed in them, and the next step.
+pub(crate) fn wrote(packed: &Packed, path: &Path) -> Answer {
+    let Packed { manifest, cures, interfaces } = packed;
+    let names = manifest.models.iter().map(|model| model.name.as_str());
+    let models: Vec<_> = names.zip(interfaces).collect();
     let cured: String = cures.iter().map(|cure| format!("cured: {cure}\n")).collect();
+    let shown: String = models.iter().map(|(name, interface)| ports(name, interface)).collect();
+    let interfaces: Vec<_> = models.iter().map(|(name, one)| interface(name, one)).collect();
     let file = path.display().to_string();
     let page = inspect::page(manifest);
-    let plain = format!("{page}\n{cured}wrote {file}\nnext: hospes sign {file}");
-    Answer::new(plain, json!({"file": file, "manifest": manifest, "cures": cures}))
+    let plain = format!("{page}{shown}\n{cured}wrote {file}\nnext: hospes sign {file}");
+    let json =
+        json!({"file": file, "manifest": manifest, "cures": cures, "interfaces": interfaces});
+    Answer::new(plain, json)
+}
+
+/// Inputs and outputs as people read them. Callers choose sizes that have a name or are `?`.
+fn ports(model: &str, interface: &Interface) -> String {
+    let row = |side: &str, port: &Port| format!("  {model}  {side:6}  {port}\n");
+    let inputs = interface.inputs.iter().map(|port| row("input", port));
+    let outputs = interface.outputs.iter().map(|port| row("output", port));
+    inputs.chain(outputs).collect()
+}
+
+fn interface(model: &str, interface: &Interface) -> Value {
+    let ports = |ports: &[Port]| ports.iter().map(port).collect::<Vec<_>>();
+    let opsets: serde_json::Map<String, Value> =
+        interface.opsets.iter().map(|opset| (opset.domain.clone(), opset.version.into())).collect();
+    json!({
+        "model": model,
+        "inputs": ports(&interface.inputs),
+        "outputs": ports(&interface.outputs),
+        "opsets": opsets,
+    })
+}
+
+/// A size is a number, a name, or null.
+fn port(port: &Port) -> Value {
+    let size = |size: &Size| match size {
+        Size::Fixed(size) if *size >= 0 => json!(size),
+        Size::Named(name) => json!(name),
+        _ => Value::Null,
+    };
+    json!({
+        "name": port.name,
+        "type": port.element.map(|element| element.name()),
+        "shape": port.shape.as_ref().map(|sizes| sizes.iter().map(size).collect::<Vec<_>>()),
+        "has_default": port.has_default,
+    })
 }

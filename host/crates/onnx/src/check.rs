@@ -33,13 +33,26 @@ const LOCALE_BYTES_MAX: usize = 64;
 /// # Errors
 /// [`ModelRefused`] if it is not an ONNX model, exceeds a limit, or refers to anything outside itself.
 pub fn check(model: &[u8]) -> Result<ModelFacts, ModelRefused> {
+    walk(model, Weights::Inside)
+}
+
+/// Where a model's weights may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Weights {
+    Inside,
+    /// In files too, as an exporter may leave them beside the model.
+    Anywhere,
+}
+
+/// As [`check`], with weights where they may be.
+pub(super) fn walk(model: &[u8], weights: Weights) -> Result<ModelFacts, ModelRefused> {
     if model.len() > MODEL_BYTES_MAX {
         return Err(Problem::TooLarge { bytes: model.len() }.into());
     }
     if model.get(4..8) == Some(ORT_MARK) {
         return Err(Problem::OrtFormat.into());
     }
-    let mut walk = Walk::default();
+    let mut walk = Walk { weights, ..Walk::default() };
     walk.message(Kind::Model, model)?;
     if !walk.has_graph {
         return Err(Problem::NoGraph.into());
@@ -70,6 +83,7 @@ pub fn check(model: &[u8]) -> Result<ModelFacts, ModelRefused> {
 }
 
 struct Walk<'m> {
+    weights: Weights,
     depth: usize,
     counts: [u64; Limit::COUNT],
     has_graph: bool,
@@ -86,6 +100,7 @@ struct Walk<'m> {
 impl Default for Walk<'_> {
     fn default() -> Self {
         Self {
+            weights: Weights::Inside,
             depth: 0,
             counts: [0; Limit::COUNT],
             has_graph: false,
@@ -264,12 +279,16 @@ impl<'m> Walk<'m> {
     fn tensor(&mut self, bytes: &'m [u8]) -> Result<(), ModelRefused> {
         self.count(Limit::Tensors, 1)?;
         let (mut dims, mut data_type) = (Vec::new(), 0);
+        let may_be_outside = self.weights == Weights::Anywhere;
+        let mut is_outside = false;
         // The number of elements in each representation. For `raw_data`, the number of bytes.
         let (mut words, mut halves, mut raw_bytes) = (0_u64, 0_u64, 0_u64);
         self.fields(Kind::Tensor, bytes, |field| {
             match (field.number, field.value) {
                 (1, value) => extend(&mut dims, value)?,
                 (2, FieldValue::Number(number)) => data_type = number,
+                (14, FieldValue::Number(1)) if may_be_outside => is_outside = true,
+                (13, _) if may_be_outside => {}
                 (14, FieldValue::Number(location)) if location != 0 => {
                     return Err(Problem::External { location: location_of(bytes) }.into());
                 }
@@ -294,8 +313,12 @@ impl<'m> Walk<'m> {
                     .saturating_add(halves.saturating_mul(8 / bits.clamp(2, 8)))
             }
         };
-        // An attribute may have a tensor of one element without data.
-        if claimed > held.max(1) { Err(Problem::Claim { claimed, held }.into()) } else { Ok(()) }
+        // An attribute may have a one-element tensor that is not written out.
+        if claimed > held.max(1) && !is_outside {
+            Err(Problem::Claim { claimed, held }.into())
+        } else {
+            Ok(())
+        }
     }
 
     fn sparse_tensor(&mut self, bytes: &'m [u8]) -> Result<(), ModelRefused> {

@@ -1,428 +1,288 @@
-//! Repairs models that hosts would reject, when a publisher packs them. Embeds weights from a file beside the model, and replaces maps of
-//! probabilities (`ZipMap`) by the tensors that they were made from.
+//! Repairs models that hosts would reject, when a publisher packs them: embeds weights from a file beside the model, and removes what wraps
+//! probabilities in maps (`ZipMap`).
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::field::{FieldValue, Fields, peek};
-use super::limits::{DEPTH_MAX, MODEL_BYTES_MAX};
-use super::refused::quoted;
-use super::schema::{Holds, Kind};
-use super::wire::{Raw, Wire, WireError};
+use super::model::attribute::Value;
+use super::model::external::{Beside, EmbedError};
+use super::model::types::{Size, TypeKind, ValueInfo};
+use super::model::walk::Origin;
+use super::model::{EditError, ElementType, Graph, Model, Node};
+use super::refused::{ModelRefused, Problem, quoted};
 
 /// Maximum classes whose names a note lists.
 const CLASSES_MAX: usize = 20;
 
-/// Reads a whole file beside a model, by a name without folders. `None` if the file does not exist.
-pub type Beside<'f> = dyn Fn(&str) -> std::io::Result<Option<Vec<u8>>> + 'f;
-
-/// A repaired model, and a list of the changes, one line each.
-#[derive(Debug)]
-pub struct Cured {
-    pub model: Vec<u8>,
-    pub notes: Vec<String>,
-}
+/// The first opset whose `Identity` every backend supports.
+const IDENTITY_OPSET: i64 = 13;
 
 /// Why a model could not be repaired.
 #[derive(Debug, thiserror::Error)]
 pub enum CureError {
     #[error(transparent)]
-    Wire(#[from] WireError),
-    #[error("its weights are in `{location}`, which is not a file beside it: {ADVICE}")]
-    Place { location: String },
-    #[error(
-        "its weights are in `{location}`, and there is no such file beside it: put it there, or {ADVICE}"
-    )]
-    Missing { location: String },
-    #[error("`{location}`, where its weights are, cannot be read")]
-    Read {
-        location: String,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error("`{location}` is shorter than the model says: fetch it again")]
-    Short { location: String },
-    #[error(
-        "with its weights it has more than the {MODEL_BYTES_MAX} bytes that an ONNX file may have"
-    )]
-    TooLarge,
-    #[error("messages are nested more than {DEPTH_MAX} deep")]
-    Depth,
+    Embed(#[from] EmbedError),
+    #[error(transparent)]
+    Refused(#[from] ModelRefused),
+    #[error(transparent)]
+    Edit(#[from] EditError),
 }
 
-const ADVICE: &str =
-    "save the weights inside it, with `onnx.save_model(model, path, save_as_external_data=False)`";
-
-/// Repairs a model if it needs that. Otherwise returns it unchanged.
+/// Repairs what can be repaired. Returns the changes, one line each: none if the model is as it was.
 ///
 /// # Errors
-/// [`CureError`] if external weights cannot be found.
-pub fn cure(model: &[u8], beside: &Beside<'_>) -> Result<Cured, CureError> {
-    let mut cure = Cure { beside, files: Vec::new(), maps: Vec::new() };
-    let whole = cure.message(Kind::Model, model, 0)?;
-    let mut notes = Vec::new();
-    for (name, _) in &cure.files {
-        notes.push(format!("weights of `{}` were put into the model", quoted(name)));
+/// [`CureError`] if external weights cannot be found, or if a node reads maps that a host cannot pass on.
+pub fn cure(model: &mut Model, beside: &Beside<'_>) -> Result<Vec<String>, CureError> {
+    let files = model.embed(beside)?;
+    let mut notes: Vec<String> = files
+        .iter()
+        .map(|name| format!("weights of `{}` were put into the model", quoted(name)))
+        .collect();
+    let is_map = |node: &Node| node.is("ai.onnx.ml", "ZipMap");
+    while let Some(index) = model.graph.nodes.iter().position(is_map) {
+        notes.push(unwrap(model, index)?);
     }
-    let maps = std::mem::take(&mut cure.maps);
-    let model = if maps.is_empty() { whole } else { unzip(&whole, &maps)? };
-    notes.extend(maps.iter().map(Map::note));
-    if model.len() > MODEL_BYTES_MAX {
-        Err(CureError::TooLarge)
+    Ok(notes)
+}
+
+/// Removes a node that wraps a tensor in maps. The tensor gets the name of the maps.
+fn unwrap(model: &mut Model, index: usize) -> Result<String, CureError> {
+    let node = model.graph.nodes[index].clone();
+    let ([wrapped], [maps]) = (&node.inputs[..], &node.outputs[..]) else {
+        let (name, found) = (quoted(&node.name), "a `ZipMap` without one input and one output");
+        return Err(ModelRefused::from(Problem::Node { name, found }).into());
+    };
+    if let Some(reader) = reader(&model.graph, maps) {
+        let refused = ModelRefused::from(Problem::MapsRead { reader: reader.place() });
+        return Err(refused.within(|| Some(node.place())).into());
+    }
+    let classes = classes(&node);
+    let graph = &mut model.graph;
+    let stated = |value: &ValueInfo| value.name == *maps;
+    let tensor = chances(graph, wrapped, classes.len());
+    for value in
+        graph.outputs.iter_mut().chain(&mut graph.value_infos).filter(|value| stated(value))
+    {
+        value.ty = tensor.clone();
+    }
+    let is_computed = matches!(graph.origins().get(wrapped.as_str()), Some(Origin::Node(_)));
+    let is_output = graph.outputs.iter().any(|output| output.name == *wrapped);
+    if is_computed && !is_output && model.training.is_empty() {
+        // What was known of the tensor under its old name is now known of the output.
+        graph.value_infos.retain(|value| value.name != *wrapped && value.name != *maps);
+        graph.replace(index, Vec::new())?;
+        let output = graph.outputs.iter_mut().find(|output| output.name == *maps);
+        let output = output.map(|output| std::mem::replace(&mut output.name, wrapped.clone()));
+        if output.is_some() {
+            model.rename(&BTreeMap::from([(wrapped.clone(), maps.clone())]))?;
+        }
     } else {
-        Ok(Cured { model, notes })
+        let same = Node::new("Identity", &[wrapped], &[maps]).named(node.name.clone());
+        graph.replace(index, vec![same])?;
+        model.import("", IDENTITY_OPSET);
     }
+    Ok(note(maps, &classes))
 }
 
-struct Cure<'f> {
-    beside: &'f Beside<'f>,
-    /// The files read, by name.
-    files: Vec<(String, Vec<u8>)>,
-    maps: Vec<Map>,
+/// The first node that reads a value, here or in a graph within.
+fn reader<'g>(graph: &'g Graph, name: &str) -> Option<&'g Node> {
+    graph.nodes.iter().find(|node| {
+        let within = node.graphs().any(|graph| graph.free().contains(name));
+        within || node.inputs.iter().any(|input| input == name)
+    })
 }
 
-/// A node that turns a tensor into maps.
-struct Map {
-    output: String,
-    classes: Vec<String>,
+/// The classes, which are the columns of the tensor.
+fn classes(node: &Node) -> Vec<String> {
+    let values = node.attributes.iter().map(|attribute| &attribute.value);
+    let classes = values.flat_map(|value| match value {
+        Value::Ints(numbers) => numbers.iter().map(i64::to_string).collect(),
+        Value::Texts(texts) => {
+            texts.iter().map(|text| quoted(&String::from_utf8_lossy(text))).collect()
+        }
+        _ => Vec::new(),
+    });
+    classes.collect()
 }
 
-impl Map {
-    fn read(node: &[u8]) -> Option<Self> {
-        let is_map = peek(Kind::Node, node, 4) == Some("ZipMap");
-        if !is_map || peek(Kind::Node, node, 7) != Some("ai.onnx.ml") {
-            return None;
-        }
-        let mut classes = Vec::new();
-        for field in Fields::new(Kind::Node, node).map_while(Result::ok) {
-            let FieldValue::Message(Kind::Attribute, attribute) = field.value else { continue };
-            for field in Fields::new(Kind::Attribute, attribute).map_while(Result::ok) {
-                match (field.number, field.value) {
-                    (8, numbers) => classes
-                        .extend(numbers.numbers().map(|number| number.cast_signed().to_string())),
-                    (9, FieldValue::Bytes(text)) => {
-                        classes.push(quoted(&String::from_utf8_lossy(text)))
-                    }
-                    _ => {}
-                }
-            }
-        }
-        Some(Self { output: peek(Kind::Node, node, 2)?.to_owned(), classes })
-    }
-
-    fn note(&self) -> String {
-        let mut note = format!(
-            "output `{}` was a list of maps (`ZipMap`) and is now the tensor that they were made of",
-            quoted(&self.output)
-        );
-        let shown = self.classes.get(..CLASSES_MAX).unwrap_or(&self.classes).join(", ");
-        let more = if self.classes.len() > CLASSES_MAX { ", …" } else { "" };
-        if !shown.is_empty() {
-            let _ = write!(note, "; its columns are {shown}{more}");
-        }
-        note
-    }
+/// The type of the tensor in the maps: as it is stated, or one number for each class.
+fn chances(graph: &Graph, wrapped: &str, classes: usize) -> Option<super::model::Type> {
+    let stated = graph.stated_type(wrapped);
+    let stated = stated.filter(|ty| matches!(ty.kind, TypeKind::Tensor(_, Some(_))));
+    let columns = i64::try_from(classes).ok().filter(|classes| *classes > 0);
+    let columns = columns.map_or(Size::Open, Size::Fixed);
+    let assumed = ValueInfo::tensor("", ElementType::FLOAT, &[Size::Open, columns]).ty;
+    stated.or(assumed)
 }
 
-impl Cure<'_> {
-    /// The message with the weights of all its tensors embedded.
-    fn message(&mut self, kind: Kind, bytes: &[u8], depth: usize) -> Result<Vec<u8>, CureError> {
-        if depth == DEPTH_MAX {
-            return Err(CureError::Depth);
-        }
-        if kind == Kind::Tensor {
-            return self.tensor(bytes);
-        }
-        let is_model_s_node = kind == Kind::Node && depth == 2;
-        if let Some(map) = is_model_s_node.then(|| Map::read(bytes)).flatten() {
-            self.maps.push(map);
-        }
-        let mut out = Vec::with_capacity(bytes.len());
-        for field in Wire::new(bytes) {
-            let (number, raw) = field?;
-            match (inner(kind, number), raw) {
-                (Some(inner), Raw::Bytes(message)) => {
-                    let message = self.message(inner, message, depth + 1)?;
-                    put(&mut out, number, &message);
-                }
-                _ => copy(&mut out, number, raw),
-            }
-        }
-        Ok(out)
+fn note(output: &str, classes: &[String]) -> String {
+    let mut note = format!(
+        "output `{}` was a list of maps (`ZipMap`) and is now the tensor that they were made of",
+        quoted(output)
+    );
+    let shown = classes.get(..CLASSES_MAX).unwrap_or(classes).join(", ");
+    let more = if classes.len() > CLASSES_MAX { ", …" } else { "" };
+    if !shown.is_empty() {
+        let _ = write!(note, "; its columns are {shown}{more}");
     }
-
-    fn tensor(&mut self, bytes: &[u8]) -> Result<Vec<u8>, CureError> {
-        let entries = entries(bytes)?;
-        let is_outside = Wire::new(bytes)
-            .map_while(Result::ok)
-            .any(|(number, raw)| number == 14 && raw == Raw::Varint(1));
-        if !is_outside || entries.is_empty() {
-            return Ok(bytes.to_vec());
-        }
-        let entry = |name: &str| {
-            entries.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-        };
-        let location = entry("location").unwrap_or_default().to_owned();
-        let size = |name| entry(name).map(|text| text.trim().parse::<usize>()).transpose();
-        let short = || CureError::Short { location: quoted(&location) };
-        let from = size("offset").map_err(|_| short())?.unwrap_or(0);
-        let length = size("length").map_err(|_| short())?;
-        let file = self.file(&location)?;
-        let rest = file.get(from..).ok_or_else(short)?;
-        let raw = rest.get(..length.unwrap_or(rest.len())).ok_or_else(short)?;
-        let mut out = Vec::with_capacity(bytes.len() + raw.len());
-        for field in Wire::new(bytes) {
-            let (number, raw) = field?;
-            if !matches!(number, 9 | 13 | 14) {
-                copy(&mut out, number, raw);
-            }
-        }
-        put(&mut out, 9, raw);
-        Ok(out)
-    }
-
-    fn file(&mut self, location: &str) -> Result<&[u8], CureError> {
-        let name = location.strip_prefix("./").unwrap_or(location);
-        if name.is_empty() || name.contains(['/', '\\', '\0']) || name == ".." || name == "." {
-            return Err(CureError::Place { location: quoted(location) });
-        }
-        let at = match self.files.iter().position(|(known, _)| known == name) {
-            Some(at) => at,
-            None => {
-                let read = (self.beside)(name);
-                let read = read
-                    .map_err(|source| CureError::Read { location: quoted(location), source })?
-                    .ok_or_else(|| CureError::Missing { location: quoted(location) })?;
-                self.files.push((name.to_owned(), read));
-                self.files.len() - 1
-            }
-        };
-        Ok(&self.files[at].1)
-    }
-}
-
-/// The kind of a field that may contain tensors.
-fn inner(kind: Kind, number: u32) -> Option<Kind> {
-    match kind.field(number)?.0 {
-        Holds::Message(
-            inner @ (Kind::Graph
-            | Kind::Node
-            | Kind::Attribute
-            | Kind::Tensor
-            | Kind::SparseTensor
-            | Kind::TrainingInfo
-            | Kind::Function),
-        ) => Some(inner),
-        _ => None,
-    }
-}
-
-/// The keys and values of a tensor's external data.
-fn entries(tensor: &[u8]) -> Result<Vec<(String, String)>, WireError> {
-    let mut entries = Vec::new();
-    for field in Wire::new(tensor) {
-        let (13, Raw::Bytes(entry)) = field? else { continue };
-        let mut pair = (String::new(), String::new());
-        for field in Wire::new(entry) {
-            match field? {
-                (1, Raw::Bytes(key)) => pair.0 = String::from_utf8_lossy(key).into_owned(),
-                (2, Raw::Bytes(value)) => pair.1 = String::from_utf8_lossy(value).into_owned(),
-                _ => {}
-            }
-        }
-        entries.push(pair);
-    }
-    Ok(entries)
-}
-
-/// The model without maps. Nodes that made maps become `Identity`, and the outputs are tensors.
-fn unzip(model: &[u8], maps: &[Map]) -> Result<Vec<u8>, CureError> {
-    let mut out = Vec::with_capacity(model.len());
-    let mut has_operators = false;
-    for field in Wire::new(model) {
-        let (number, raw) = field?;
-        match (number, raw) {
-            (7, Raw::Bytes(graph)) => put(&mut out, 7, &unzip_graph(graph, maps)?),
-            (8, Raw::Bytes(set)) => {
-                let domain = peek(Kind::OperatorSet, set, 1).unwrap_or_default();
-                has_operators |= matches!(domain, "" | "ai.onnx");
-                copy(&mut out, number, raw);
-            }
-            _ => copy(&mut out, number, raw),
-        }
-    }
-    if !has_operators {
-        // The first version of `Identity` that every backend supports.
-        put(&mut out, 8, &[0x10, 13]);
-    }
-    Ok(out)
-}
-
-fn unzip_graph(graph: &[u8], maps: &[Map]) -> Result<Vec<u8>, CureError> {
-    let mut out = Vec::with_capacity(graph.len());
-    for field in Wire::new(graph) {
-        let (number, raw) = field?;
-        match (number, raw) {
-            (1, Raw::Bytes(node)) if Map::read(node).is_some() => {
-                let mut same = Vec::new();
-                for field in Wire::new(node) {
-                    let (number, raw) = field?;
-                    if matches!(number, 1..=3) {
-                        copy(&mut same, number, raw);
-                    }
-                }
-                put(&mut same, 4, b"Identity");
-                put(&mut out, 1, &same);
-            }
-            (12 | 13, Raw::Bytes(value)) => {
-                let name = peek(Kind::Value, value, 1);
-                match maps.iter().find(|map| Some(map.output.as_str()) == name) {
-                    Some(map) => put(&mut out, number, &chances(map)),
-                    None => copy(&mut out, number, raw),
-                }
-            }
-            _ => copy(&mut out, number, raw),
-        }
-    }
-    Ok(out)
-}
-
-/// The description of a value with this many probabilities per row.
-fn chances(map: &Map) -> Vec<u8> {
-    let mut shape = Vec::new();
-    put(&mut shape, 1, &[]);
-    let mut columns = Vec::new();
-    if !map.classes.is_empty() {
-        copy(&mut columns, 1, Raw::Varint(map.classes.len() as u64));
-    }
-    put(&mut shape, 1, &columns);
-    let mut tensor = Vec::new();
-    copy(&mut tensor, 1, Raw::Varint(1));
-    put(&mut tensor, 2, &shape);
-    let (mut ty, mut value) = (Vec::new(), Vec::new());
-    put(&mut ty, 1, &tensor);
-    put(&mut value, 1, map.output.as_bytes());
-    put(&mut value, 2, &ty);
-    value
-}
-
-fn copy(out: &mut Vec<u8>, number: u32, raw: Raw<'_>) {
-    let tag = u64::from(number) << 3;
-    match raw {
-        Raw::Varint(value) => {
-            varint(out, tag);
-            varint(out, value);
-        }
-        Raw::Fixed64(bytes) => {
-            varint(out, tag | 1);
-            out.extend_from_slice(bytes);
-        }
-        Raw::Bytes(bytes) => put(out, number, bytes),
-        Raw::Fixed32(bytes) => {
-            varint(out, tag | 5);
-            out.extend_from_slice(bytes);
-        }
-    }
-}
-
-fn put(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
-    varint(out, u64::from(number) << 3 | 2);
-    varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
-fn varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
+    note
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Problem, check};
-
-    fn message(number: u32, bytes: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
-        put(&mut out, number, bytes);
-        out
-    }
-
-    fn value(number: u32, value: u64) -> Vec<u8> {
-        let mut out = Vec::new();
-        copy(&mut out, number, Raw::Varint(value));
-        out
-    }
-
-    fn model(graph: &[u8]) -> Vec<u8> {
-        [value(1, 8), message(7, graph)].concat()
-    }
+    use crate::check;
+    use crate::fit::fit;
+    use crate::model::tensor::{Data, Tensor};
+    use crate::model::{Attribute, Entry, Opset, Type};
 
     /// Four bytes of a file.
-    fn outside(location: &str, offset: &str) -> Vec<u8> {
-        let entry = |key: &str, text: &str| {
-            message(13, &[message(1, key.as_bytes()), message(2, text.as_bytes())].concat())
-        };
-        let place = [entry("location", location), entry("offset", offset), entry("length", "4")];
-        [value(1, 4), value(2, 2), place.concat(), value(14, 1)].concat()
+    fn outside(name: &str, location: &str, offset: &str) -> Tensor {
+        let place = [("location", location), ("offset", offset), ("length", "4")];
+        let place = place.iter().map(|(key, value)| Entry::new(*key, *value)).collect();
+        let tensor = Tensor::of_bytes(name, ElementType::UINT8, &[4], &b""[..]);
+        Tensor { data: Data::Outside(place), ..tensor }
     }
 
-    fn cured(model: &[u8]) -> Result<Cured, CureError> {
-        cure(model, &|name| Ok((name == "w.bin").then(|| vec![0, 1, 2, 3, 4, 5])))
+    fn beside(name: &str) -> std::io::Result<Option<Vec<u8>>> {
+        Ok((name == "w.bin").then(|| vec![0, 1, 2, 3, 4, 5]))
+    }
+
+    fn cured(model: &mut Model) -> Result<Vec<String>, CureError> {
+        cure(model, &beside)
     }
 
     #[test]
     fn weights_beside_the_model_are_put_into_it_wherever_a_tensor_is() {
-        let tensor = outside("w.bin", "2");
-        let attribute = message(5, &message(5, &tensor));
-        let graph = [message(5, &tensor), message(1, &attribute)].concat();
-        assert!(matches!(
-            check(&model(&graph)).expect_err("outside").problem(),
-            Problem::External { .. }
-        ));
-        let Cured { model, notes } = cured(&model(&graph)).expect("beside it");
-        check(&model).expect("whole");
-        let raw = message(9, &[2, 3, 4, 5]);
-        assert_eq!(model.windows(raw.len()).filter(|part| *part == raw).count(), 2);
+        let mut graph = Graph::new("g");
+        graph.initialisers.push(outside("w", "w.bin", "2"));
+        let inner = Graph { initialisers: vec![outside("v", "./w.bin", "2")], ..Graph::new("h") };
+        graph.nodes.push(Node::new("If", &["w"], &["y"]).with("then_branch", inner));
+        graph
+            .nodes
+            .push(Node::new("Constant", &[], &["c"]).with("value", outside("", "w.bin", "2")));
+        let mut model = Model::new(graph, 13);
+        let refused = model.write().expect_err("outside");
+        assert!(matches!(refused.problem(), Problem::External { .. }));
+        let notes = cured(&mut model).expect("beside it");
+        let bytes = model.write().expect("whole");
+        check(&bytes).expect("whole");
+        assert_eq!(bytes.windows(4).filter(|part| *part == [2, 3, 4, 5]).count(), 3);
         assert_eq!(notes, ["weights of `w.bin` were put into the model"]);
+        assert_eq!(cured(&mut model).expect("nothing to do"), Vec::<String>::new());
     }
 
     #[test]
     fn weights_elsewhere_are_not_looked_for() {
         let of = |location: &str, offset: &str| {
-            cured(&model(&message(5, &outside(location, offset)))).expect_err(location)
+            let mut graph = Graph::new("g");
+            graph.initialisers.push(outside("w", location, offset));
+            match cured(&mut Model::new(graph, 13)).expect_err(location) {
+                CureError::Embed(error) => error,
+                other => panic!("{location}: {other}"),
+            }
         };
         for location in ["/etc/passwd", "../w.bin", "sub/w.bin", "..", "", "a\\b"] {
-            assert!(matches!(of(location, "0"), CureError::Place { .. }), "{location}");
+            assert!(matches!(of(location, "0"), EmbedError::Place { .. }), "{location}");
         }
-        assert!(matches!(of("x.bin", "0"), CureError::Missing { .. }));
+        assert!(matches!(of("x.bin", "0"), EmbedError::Missing { .. }));
         for offset in ["3", "7", "99999999999999999999", "-1", "x"] {
-            assert!(matches!(of("w.bin", offset), CureError::Short { .. }), "{offset}");
+            assert!(matches!(of("w.bin", offset), EmbedError::Short { .. }), "{offset}");
         }
     }
 
     #[test]
-    fn maps_of_chances_become_the_tensor_that_they_were_made_of() {
-        let labels = [message(1, b"classlabels_int64s"), value(8, 3), value(8, 5)].concat();
-        let node = [
-            message(1, b"p"),
-            message(2, b"out"),
-            message(4, b"ZipMap"),
-            message(7, b"ai.onnx.ml"),
-            message(5, &labels),
-        ];
-        let maps = message(2, &message(4, &message(1, &[])));
-        let output = message(12, &[message(1, b"out"), maps].concat());
-        let zipped = model(&[message(1, &node.concat()), output].concat());
-        let Cured { model, notes } = cured(&zipped).expect("cured");
-        let facts = check(&model).expect("sound");
-        let names: Vec<_> = facts.operators().iter().map(|operator| &operator.name[..]).collect();
-        assert_eq!(names, ["Identity"]);
+    fn weights_of_more_bytes_than_a_model_may_have_are_refused() {
+        let mut graph = Graph::new("g");
+        // All are the same part of one file, which is read once.
+        for index in 0..=crate::MODEL_BYTES_MAX >> 20 {
+            let whole = Data::Outside(vec![Entry::new("location", "w.bin")]);
+            graph.initialisers.push(Tensor { data: whole, ..outside(&index.to_string(), "", "") });
+        }
+        let large = |_: &str| Ok(Some(vec![0; 1 << 20]));
+        let refused = cure(&mut Model::new(graph, 13), &large).expect_err("too large");
+        assert!(matches!(refused, CureError::Embed(EmbedError::TooLarge)), "{refused}");
+    }
+
+    /// A classifier as scikit-learn's exporter writes it.
+    fn classifier(classes: impl Into<Value>) -> Model {
+        let maps = Type::from(TypeKind::Map(ElementType::INT64, None));
+        let maps = Type::from(TypeKind::Sequence(Some(Box::new(maps))));
+        let mut graph = Graph::new("g");
+        graph.inputs.push(ValueInfo::tensor("x", ElementType::FLOAT, &[Size::Open, 2.into()]));
+        graph.nodes.push(Node::new("Softmax", &["x"], &["p"]));
+        graph.nodes.push(
+            Node::new("ZipMap", &["p"], &["out"])
+                .named("Zip")
+                .of("ai.onnx.ml")
+                .with("classes", classes),
+        );
+        graph.outputs.push(ValueInfo {
+            name: "out".into(),
+            ty: Some(maps),
+            ..ValueInfo::default()
+        });
+        let mut model = Model::new(graph, 13);
+        model.import("ai.onnx.ml", 1);
+        model
+    }
+
+    #[test]
+    fn maps_of_probabilities_become_the_tensor_that_they_were_made_of() {
+        let mut model = classifier(vec![3_i64, 5]);
+        assert!(matches!(fit(&model).expect_err("maps").problem(), Problem::NotTensor { .. }));
+        let notes = cured(&mut model).expect("cured");
         assert!(
             notes[0].contains("`out`") && notes[0].ends_with("its columns are 3, 5"),
             "{notes:?}"
         );
-        assert_eq!(cured(&model).expect("nothing to do").model, model);
+        assert_eq!(model.graph.nodes, [Node::new("Softmax", &["x"], &["out"])]);
+        let output = &fit(&model).expect("tensors").outputs[0];
+        assert_eq!(output.to_string(), "out: FLOAT[?, 2]");
+        model.graph.check_order().expect("whole");
+        assert_eq!(cured(&mut model).expect("nothing to do"), Vec::<String>::new());
+        let mut texts = classifier(&["setosa", "a\nb"][..]);
+        let notes = cured(&mut texts).expect("cured");
+        assert!(notes[0].ends_with("its columns are setosa, a\\nb"), "{notes:?}");
+    }
+
+    #[test]
+    fn a_tensor_that_has_to_keep_its_name_is_passed_on() {
+        let input = |model: &mut Model| {
+            model.graph.nodes.remove(0);
+            model.graph.nodes[0].inputs[0] = "x".into();
+        };
+        let output = |model: &mut Model| {
+            model.graph.outputs.push(ValueInfo { name: "p".into(), ..ValueInfo::default() });
+        };
+        let changes: [&dyn Fn(&mut Model); 2] = [&input, &output];
+        for change in changes {
+            let mut model = classifier(vec![3_i64, 5]);
+            model.opsets = vec![Opset::new("ai.onnx.ml", 1)];
+            change(&mut model);
+            cured(&mut model).expect("cured");
+            let last = model.graph.nodes.last().expect("a node");
+            assert_eq!((&last.operator[..], &last.outputs[0][..]), ("Identity", "out"));
+            assert_eq!(model.opset(""), Some(13));
+            model.graph.check_order().expect("whole");
+        }
+    }
+
+    #[test]
+    fn maps_that_a_node_reads_are_refused_with_the_fix() {
+        let mut model = classifier(vec![3_i64, 5]);
+        let last = Node::new("SequenceLength", &["out"], &["n"]).named("many");
+        model.graph.nodes.push(last.clone());
+        let said = cured(&mut model).expect_err("read").to_string();
+        assert!(said.contains("node `Zip` (ZipMap)") && said.contains("node `many`"), "{said}");
+        assert!(said.contains("options={'zipmap': False}"), "{said}");
+        let inner = Graph { nodes: vec![last], ..Graph::new("inner") };
+        let branch = Attribute::new("then_branch", inner);
+        model.graph.nodes.pop();
+        model
+            .graph
+            .nodes
+            .push(Node { attributes: vec![branch], ..Node::new("If", &["x"], &["z"]) });
+        cured(&mut model).expect_err("read within");
     }
 }

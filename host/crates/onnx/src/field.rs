@@ -23,8 +23,8 @@ pub(super) enum FieldValue<'m> {
     Number(u64),
     /// Packed numbers. A single unpacked number is [`FieldValue::Number`].
     Numbers(&'m [u8]),
-    /// This many numbers of fixed width.
-    Fixed(u64),
+    /// Numbers of so many bytes each, little-endian.
+    Fixed(&'m [u8], usize),
     Message(Kind, &'m [u8]),
 }
 
@@ -66,10 +66,10 @@ impl<'m> Fields<'m> {
                 count_packed(bytes)?;
                 FieldValue::Numbers(bytes)
             }
-            (Holds::Float | Holds::Floats, Raw::Fixed32(_)) => FieldValue::Fixed(1),
-            (Holds::Floats, Raw::Bytes(bytes)) => FieldValue::Fixed(fixed(bytes, 4)?),
-            (Holds::Doubles, Raw::Fixed64(_)) => FieldValue::Fixed(1),
-            (Holds::Doubles, Raw::Bytes(bytes)) => FieldValue::Fixed(fixed(bytes, 8)?),
+            (Holds::Float | Holds::Floats, Raw::Fixed32(bytes)) => FieldValue::Fixed(bytes, 4),
+            (Holds::Floats, Raw::Bytes(bytes)) => fixed(bytes, 4)?,
+            (Holds::Doubles, Raw::Fixed64(bytes)) => FieldValue::Fixed(bytes, 8),
+            (Holds::Doubles, Raw::Bytes(bytes)) => fixed(bytes, 8)?,
             (Holds::Message(kind), Raw::Bytes(bytes)) => FieldValue::Message(kind, bytes),
             _ => return Err(Problem::WrongKind { message: kind, number }),
         };
@@ -102,9 +102,9 @@ fn name(bytes: &[u8]) -> Result<&str, Problem> {
     if name.contains('\0') { Err(Problem::NotText) } else { Ok(name) }
 }
 
-fn fixed(bytes: &[u8], width: usize) -> Result<u64, Problem> {
+fn fixed(bytes: &[u8], width: usize) -> Result<Value<'_>, Problem> {
     if bytes.len().is_multiple_of(width) {
-        Ok((bytes.len() / width) as u64)
+        Ok(FieldValue::Fixed(bytes, width))
     } else {
         Err(WireError::Cut.into())
     }
@@ -125,7 +125,7 @@ impl<'m> FieldValue<'m> {
     pub(super) fn count(self) -> u64 {
         match self {
             FieldValue::Numbers(bytes) => count_packed(bytes).unwrap_or(0),
-            FieldValue::Fixed(count) => count,
+            FieldValue::Fixed(bytes, width) => (bytes.len() / width) as u64,
             _ => 1,
         }
     }

@@ -25,6 +25,15 @@ pub const DENSE_BYTES_MAX: u64 = 256 << 20;
 /// all their values are constants.
 pub const INITIALISED_INPUTS_MAX: usize = 64;
 
+/// The newest version of ONNX's format that ONNX Runtime 1.31 reads.
+pub const IR_VERSION_MAX: i64 = 13;
+
+/// The newest opset of ONNX's own operators that ONNX Runtime 1.31 computes.
+pub const OPSET_MAX: i64 = 26;
+
+/// The newest opset of `ai.onnx.ml` that ONNX Runtime 1.31 computes.
+pub const ML_OPSET_MAX: i64 = 5;
+
 /// Totals over the whole model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {

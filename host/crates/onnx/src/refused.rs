@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::field::NAME_BYTES_MAX;
 use super::limits::{
-    DENSE_BYTES_MAX, DEPTH_MAX, FUNCTION_DEPTH_MAX, Limit, MODEL_BYTES_MAX, NODES_MAX, RANK_MAX,
+    DENSE_BYTES_MAX, DEPTH_MAX, FUNCTION_DEPTH_MAX, IR_VERSION_MAX, Limit, MODEL_BYTES_MAX,
+    NODES_MAX, RANK_MAX,
 };
 use super::schema::Kind;
 use super::wire::WireError;
@@ -86,9 +87,51 @@ pub enum Problem {
     #[error("a tensor has elements of type {0}, which ONNX 1.23 does not have")]
     ElementType(u64),
     #[error(
+        "tensor `{name}` has its elements in two ways, or in a way that its type does not have: export the model again"
+    )]
+    Elements { name: String },
+    #[error("node `{name}` is {found}: export the model again")]
+    Node { name: String, found: &'static str },
+    #[error("attribute `{name}` has {found}, where ONNX has one value: export the model again")]
+    Attribute { name: String, found: &'static str },
+    #[error(
         "its sparse tensors have more than {DENSE_BYTES_MAX} bytes when they are made dense: make them smaller"
     )]
     Dense,
+    #[error(
+        "its format is ONNX IR version {version}, newer than {IR_VERSION_MAX}, the newest that hosts read: export it with `ir_version={IR_VERSION_MAX}`"
+    )]
+    IrVersion { version: i64 },
+    #[error(
+        "it is of opset {version} of domain `{domain}`, newer than {max}, the newest that hosts compute: export it with opset {max} or an earlier one"
+    )]
+    Opset { domain: &'static str, version: i64, max: i64 },
+    #[error(
+        "it does not say of which opset its operators are: export it again, or add `onnx.helper.make_opsetid('', 13)` to its `opset_import`, with the version that was meant"
+    )]
+    NoOpset,
+    #[error(
+        "operator `{operator}` is not one of ONNX's: export the model with operators of ONNX, define it as a function of the model, or do that step in a plugin's code"
+    )]
+    UnknownOperator { operator: String },
+    #[error(
+        "operator `{operator}` came with opset {since}, and the model is of opset {version}: export it with opset {since} or a later one"
+    )]
+    NewerOperator { operator: String, since: i64, version: i64 },
+    #[error(
+        "operator `{operator}` went with opset {gone}, and the model is of opset {version}: export it again, which writes `{instead}`"
+    )]
+    OlderOperator { operator: String, gone: i64, version: i64, instead: &'static str },
+    #[error("it is {found}, and hosts pass on tensors only: {fix}")]
+    NotTensor { found: &'static str, fix: &'static str },
+    #[error(
+        "it has elements of type {found}, which callers cannot send or read: convert it with a `Cast` in the model, e.g. to FLOAT"
+    )]
+    NotCarried { found: &'static str },
+    #[error(
+        "its maps (`ZipMap`) are read by {reader}: end the model with them, or export it with `options={{'zipmap': False}}`"
+    )]
+    MapsRead { reader: String },
     #[error("function `{function}` is defined twice")]
     FunctionTwice { function: String },
     #[error("function `{function}` calls itself")]

@@ -14,15 +14,15 @@ fn varint(mut value: u64) -> Vec<u8> {
     bytes
 }
 
-fn number(field: u64, value: u64) -> Vec<u8> {
+pub(crate) fn number(field: u64, value: u64) -> Vec<u8> {
     [varint(field << 3), varint(value)].concat()
 }
 
-fn bytes(field: u64, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn bytes(field: u64, bytes: &[u8]) -> Vec<u8> {
     [varint(field << 3 | 2), varint(bytes.len() as u64), bytes.to_vec()].concat()
 }
 
-fn text(field: u64, text: &str) -> Vec<u8> {
+pub(crate) fn text(field: u64, text: &str) -> Vec<u8> {
     bytes(field, text.as_bytes())
 }
 

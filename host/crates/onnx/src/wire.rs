@@ -121,6 +121,15 @@ pub(super) fn count_packed(bytes: &[u8]) -> Result<u64, WireError> {
     Ok(bytes.iter().filter(|byte| **byte & 0x80 == 0).count() as u64)
 }
 
+/// Appends a number as protobuf writes it.
+pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
