@@ -102,7 +102,7 @@ fn name(bytes: &[u8]) -> Result<&str, Problem> {
     if name.contains('\0') { Err(Problem::NotText) } else { Ok(name) }
 }
 
-fn fixed(bytes: &[u8], width: usize) -> Result<Value<'_>, Problem> {
+fn fixed(bytes: &[u8], width: usize) -> Result<FieldValue<'_>, Problem> {
     if bytes.len().is_multiple_of(width) {
         Ok(FieldValue::Fixed(bytes, width))
     } else {
