@@ -35,8 +35,8 @@ const SLACK: Duration = Duration::from_secs(1);
 /// Rounds that are not measured: they fill caches and pools.
 const WARM_UP: usize = 1;
 const ROUNDS: usize = 2;
-/// Inputs that are sent concurrently.
-const BESIEGERS: usize = 6;
+/// Inputs that are sent concurrently, unless `HOSPES_SIEGE_AT_ONCE` says otherwise.
+const BESIEGERS: u64 = 6;
 /// Components that are called in each round.
 const PLUGINS: [&str; 8] = [
     "answer-beyond-the-end",
@@ -125,6 +125,7 @@ struct Siege {
     /// The longest time that a call ran beyond its deadline.
     late: Mutex<Duration>,
     deadline: Duration,
+    at_once: u64,
 }
 
 fn from_environment(name: &str) -> Option<u64> {
@@ -158,6 +159,7 @@ impl Siege {
         let data = folder.path().join("data");
         let deadline = from_environment("HOSPES_SIEGE_DEADLINE_MS").unwrap_or(DEADLINE_MS);
         let deadline = Duration::from_millis(deadline);
+        let at_once = from_environment("HOSPES_SIEGE_AT_ONCE").unwrap_or(BESIEGERS);
         let host = HostProcess::start_with(&data, &settings(deadline));
         let party = |name| host.party(&data, name);
         let (acme, umbrella, mallory) = (party("acme"), party("umbrella"), party("mallory"));
@@ -217,6 +219,7 @@ impl Siege {
             wrong,
             late,
             deadline,
+            at_once,
         }
     }
 
@@ -224,7 +227,7 @@ impl Siege {
     fn round(&self, number: usize) {
         let next = AtomicUsize::new(0);
         std::thread::scope(|scope| {
-            for _ in 0..BESIEGERS {
+            for _ in 0..self.at_once {
                 scope.spawn(|| {
                     while let Some(input) = self.inputs.get(next.fetch_add(1, Ordering::Relaxed)) {
                         let came = input.send(self.host.listeners());
