@@ -55,7 +55,9 @@ impl Input {
         Self::new(name, Sender { key }.post(path, "", body), right)
     }
 
-    pub(crate) fn or(mut self, right: Right) -> Self {
+    /// Allows another result too.
+    #[must_use]
+    pub fn or(mut self, right: Right) -> Self {
         self.right.push(right);
         self
     }
