@@ -311,7 +311,10 @@ fn elements_in_two_ways_and_attributes_with_two_values_are_refused() {
     let (int, float) = (number(3, 5), [vec![2 << 3 | 5], 0_f32.to_le_bytes().to_vec()].concat());
     assert_eq!(attribute(&[int.clone(), number(20, 2)]).expect("one"), Value::Int(5));
     assert_eq!(attribute(&[int.clone(), float, number(20, 2)]).expect("a zero"), Value::Int(5));
-    assert_eq!(attribute(&[int.clone()]).expect("old files state no kind"), Value::Int(5));
+    assert_eq!(
+        attribute(std::slice::from_ref(&int)).expect("old files state no kind"),
+        Value::Int(5)
+    );
     assert_eq!(attribute(&[number(20, 7)]).expect("an empty list"), Value::Ints(Vec::new()));
     for wrong in [&[int.clone(), bytes(4, b"t"), number(20, 2)][..], &[number(20, 4)], &[]] {
         let refused = attribute(wrong).expect_err("not one value").to_string();
