@@ -276,7 +276,9 @@ impl Siege {
         if let Right::Call(_, result) = right {
             let call = came.header("hospes-receipt").ok_or("no receipt")?;
             let path = format!("{}/api/receipts/{call}", self.host.address);
-            let proof = Request::new("GET", path).bearer(&self.zoe.api_key).send().ok();
+            let get = || Request::new("GET", path.as_str()).bearer(&self.zoe.api_key).try_send();
+            // The first may use a kept connection that the host has closed meanwhile.
+            let proof = get().or_else(|_| get()).map_err(|error| error.to_string())?.ok();
             let proof = ReceiptProof::parse(&proof.body).map_err(|error| error.to_string())?;
             let host = self.host.party.parse().expect("a party");
             let receipt = proof.verify(&host).map_err(|error| error.to_string())?;
