@@ -296,8 +296,7 @@ mod tests {
         let key = home.new_key(&name("ada")).expect("a key");
         let me = home.identity(None).expect("the only one");
         assert_eq!(me.key().expect("the key").party(), key.party());
-        let again =
-            home.new_key(&name("ada")).err().expect("keys are never overwritten").to_string();
+        let again = home.new_key(&name("ada")).expect_err("keys are never overwritten").to_string();
         assert!(again.contains("choose another name"), "{again}");
         home.new_key(&name("bob")).expect("a key");
         let unclear = home.identity(None).expect_err("two").to_string();
