@@ -1,11 +1,11 @@
 //! ONNX models: checked before a backend parses them, and read, changed, built and written.
 //!
-//! [`check`] walks the protobuf of a publisher's file, with limits on everything. A backend reads whatever a model refers to, including the
+//! [`check()`] walks the protobuf of a publisher's file, with limits on everything. A backend reads whatever a model refers to, including the
 //! host's files. So a model must not refer to anything outside its file. Then a backend runs exactly what was signed. A model cannot control
 //! how much memory the check allocates.
 //!
-//! [`model`] represents a model as values. It reads only what [`check`] accepts, and writes only that. [`fit`] finds what else a host would
-//! reject, and [`cure`] repairs some of it. This crate depends on no backend.
+//! [`model`] represents a model as values. It reads only what [`check()`] accepts, and writes only that. [`fit()`] finds what else a host would
+//! reject, and [`cure()`] repairs some of it. This crate depends on no backend.
 
 mod check;
 mod cure;

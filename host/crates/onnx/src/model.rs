@@ -1,6 +1,6 @@
 //! A model as values that can be read, changed, built and written.
 //!
-//! [`Model::read`] takes what [`crate::check`] takes, within the same limits, and weights in other files as well. [`Model::write`] gives
+//! [`Model::read`] takes what [`crate::check()`] takes, within the same limits, and weights in other files as well. [`Model::write`] gives
 //! the same bytes for the same model, and only a model that a host accepts. Weights are shared with what was read, not copied.
 //!
 //! What would surprise: the numbers of a tensor are little-endian bytes here, however a file has them, and are written as `raw_data`. An

@@ -32,10 +32,10 @@ mod slot {
 type Read<T> = Result<T, ModelRefused>;
 
 impl Model {
-    /// Reads a model that [`crate::check`] takes. Its weights may also be in other files ([`Data::Outside`]).
+    /// Reads a model that [`crate::check()`] takes. Its weights may also be in other files ([`Data::Outside`]).
     ///
     /// # Errors
-    /// [`ModelRefused`] as for [`crate::check`], or if an attribute or a tensor has its value twice.
+    /// [`ModelRefused`] as for [`crate::check()`], or if an attribute or a tensor has its value twice.
     pub fn read(model: impl Into<Bytes>) -> Result<Self, ModelRefused> {
         let whole = model.into();
         walk(&whole, Weights::Anywhere)?;
