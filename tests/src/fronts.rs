@@ -48,7 +48,7 @@ impl Tensors {
     pub fn perf_analyzer(&self, protocol: &str) -> Duration {
         let output = Command::new(built("clients/perf/perf_analyzer"))
             .env("LD_LIBRARY_PATH", built("clients/perf"))
-            .args(["-m", "acme/simple", "-p", "300", "--max-trials", "4", "-s", "90"])
+            .args(["-m", "acme/simple", "-p", "300", "--max-trials", "20", "-s", "90"])
             .args(["-i", protocol, "-u", &self.host.address().to_string()])
             .args(["-H", &format!("authorization: Bearer {}", self.zoe.api_key)])
             .output()
