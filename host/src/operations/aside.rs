@@ -1,8 +1,8 @@
 //! Records that were set aside: shown to the operator, and removed once they have dealt with them.
 //!
 //! What a removed record said is forgotten, so what it may have stopped stays stopped: the agreement of such a record or event is frozen
-//! until the operator releases it, and the record of an account that was suspended or closed is not removed. The surprise: what is in
-//! memory stays as it is. What depends on the record is read again at the next start.
+//! until the operator releases it, and the record of an account that was suspended or closed is not removed. Memory
+//! stays as it is; the host reads again at its next start what depends on the record.
 
 use super::{NOTE_CHARS_MAX, OperationError, act, note};
 use crate::host::Host;
