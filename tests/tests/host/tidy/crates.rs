@@ -64,11 +64,14 @@ fn all_below(crates: &Crates, name: &str) -> BTreeSet<String> {
     below
 }
 
-/// The diagram, without the system tests; arrows that follow from others are left out.
+/// What only tests and measures; not in the picture.
+const AROUND: [&str; 2] = ["system-tests", "benches"];
+
+/// The diagram of what is shipped; arrows that follow from others are left out.
 fn picture(crates: &Crates) -> String {
     let short = |name: &str| name.strip_prefix("hospes-").unwrap_or(name).to_owned();
     let mut lines = String::from("```mermaid\ngraph TD\n");
-    for (name, needs) in crates.iter().filter(|(name, _)| *name != "system-tests") {
+    for (name, needs) in crates.iter().filter(|(name, _)| !AROUND.contains(&name.as_str())) {
         let farther: BTreeSet<_> =
             needs.iter().flat_map(|needed| all_below(crates, needed)).collect();
         let direct: Vec<_> = needs.difference(&farther).map(|needed| short(needed)).collect();
