@@ -9,6 +9,7 @@ mod doctor;
 mod restore;
 mod runtime;
 mod serve;
+mod train;
 mod worker;
 
 use std::process::ExitCode;
@@ -65,6 +66,8 @@ enum Command {
     Backup(backup::Backup),
     #[command(display_order = 90)]
     Restore(restore::Restore),
+    #[command(display_order = 15)]
+    Train(train::Train),
     #[command(display_order = 230)]
     Runtime(runtime::Runtime),
     #[command(hide = true)]
@@ -93,6 +96,7 @@ fn dispatch(
         Command::Doctor(command) => command.run(context, make_runtime),
         Command::Backup(command) => command.run(context),
         Command::Restore(command) => command.run(context),
+        Command::Train(command) => command.run(context, make_runtime),
         Command::Runtime(command) => command.run(context),
         Command::Worker(_) => Ok(Answer::Nothing), // `main` has run it already
         Command::Other(command) => command.run(context, Cli::command),

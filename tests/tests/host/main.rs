@@ -84,6 +84,7 @@ mod strangers;
 mod streams;
 mod tidy;
 mod time;
+mod training;
 mod transport;
 mod values;
 mod workers;

@@ -5,6 +5,9 @@
 //! ```sh
 //! cd FOLDER && find . -type f | sed 's|^\./||' | LC_ALL=C sort | tr '\n' '\0' | xargs -0 sha256sum | sha256sum
 //! ```
+//!
+//! A path that is neither, such as `fashion/train` for the pair of files of IDX, means the files beside it whose names begin so, with `-`
+//! after it. Their digest is that of a folder of them.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -50,6 +53,12 @@ pub struct Seen {
 /// # Errors
 /// [`DataSetError`].
 pub fn digest(path: &Path) -> Result<Seen, DataSetError> {
+    if !path.exists() {
+        let files = beginning(path);
+        if !files.is_empty() {
+            return of_files(files);
+        }
+    }
     let (digest, bytes) = match kind(path)? {
         Kind::File => of_file(path)?,
         Kind::Folder => return of_folder(path),
@@ -79,18 +88,30 @@ fn of_folder(path: &Path) -> Result<Seen, DataSetError> {
     let named: Result<Vec<(String, PathBuf)>, DataSetError> = files
         .into_iter()
         .map(|file| {
-            let name = file
-                .strip_prefix(path)
-                .ok()
-                .and_then(Path::to_str)
-                .filter(|name| !name.contains(['\n', '\r', '\\']));
-            match name.map(str::to_owned) {
+            let name = file.strip_prefix(path).ok().and_then(Path::to_str);
+            match name.filter(|name| !name.contains(['\n', '\r', '\\'])).map(str::to_owned) {
                 Some(name) => Ok((name, file)),
                 None => Err(DataSetError::Name { path: file }),
             }
         })
         .collect();
-    let mut named = named?;
+    of_files(named?)
+}
+
+/// The files whose names begin like this path's, with `-` after it.
+fn beginning(path: &Path) -> Vec<(String, PathBuf)> {
+    let Some((folder, name)) = path.parent().zip(path.file_name().and_then(|name| name.to_str()))
+    else {
+        return Vec::new();
+    };
+    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(|entry| entry.ok());
+    let named =
+        entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())));
+    let begin = format!("{name}-");
+    named.filter(|(name, path)| name.starts_with(&begin) && path.is_file()).collect()
+}
+
+fn of_files(mut named: Vec<(String, PathBuf)>) -> Result<Seen, DataSetError> {
     named.sort();
     let mut all = Hasher::default();
     let mut bytes = 0;

@@ -18,4 +18,4 @@ pub use events::{Event, Events, Pattern};
 pub use native::Native;
 pub use recipe::{Recipe, RecipeError, Trainer};
 pub use report::Report;
-pub use run::{Ended, RunError};
+pub use run::{Finished, RunError};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::dataset::Seen;
 use crate::events::Events;
 use crate::recipe::Recipe;
-use crate::run::Ended;
+use crate::run::Finished;
 
 /// The version of this report's format.
 pub const REPORT_VERSION: u32 = 1;
@@ -74,7 +74,6 @@ pub struct Agreement {
 pub struct Cost {
     pub cpu_seconds: f64,
     pub wall_seconds: f64,
-    pub memory_bytes: u64,
     pub threads: usize,
 }
 
@@ -100,9 +99,9 @@ impl Read {
 
 impl Cost {
     /// What a training took.
-    pub fn of(ended: &Ended, threads: usize) -> Self {
-        let Ended { cpu_seconds, wall_seconds, memory_bytes, .. } = *ended;
-        Self { cpu_seconds, wall_seconds, memory_bytes, threads }
+    pub fn of(ended: &Finished, threads: usize) -> Self {
+        let Finished { cpu_seconds, wall_seconds, .. } = *ended;
+        Self { cpu_seconds, wall_seconds, threads }
     }
 }
 

@@ -1,14 +1,17 @@
 //! Runs a trainer and listens to it.
 //!
-//! The trainer is another process, and what it costs is bounded by the machine only, so it runs at low priority. Its output goes to a
-//! file, at most [`LOG_BYTES_MAX`] of it; its events are read as they come.
+//! The trainer is another process, confined and at low priority. Its output goes to a file, at most [`LOG_BYTES_MAX`] of it; its events are
+//! read as they come.
 
+use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read, Seek as _, SeekFrom, Write as _};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
+
+use hospes_confine::{ConfineError, Confined, Ended, Stream};
 
 use crate::contract::Job;
 use crate::events::{Event, Events, LINE_BYTES_MAX, Pattern};
@@ -19,8 +22,6 @@ pub const LOG_BYTES_MAX: u64 = 64 << 20;
 const EVENT_BYTES_MAX: u64 = 64 << 20;
 /// How often the file of events is looked at.
 const LOOK: Duration = Duration::from_millis(100);
-/// How much lower than the host's the trainer's priority is (`nice`).
-const NICE: i32 = 10;
 /// How many of the last lines an error shows.
 const LINES_SHOWN: usize = 12;
 
@@ -33,13 +34,9 @@ pub enum RunError {
         #[source]
         source: std::io::Error,
     },
-    #[error("cannot start the trainer `{program}`")]
-    Start {
-        program: String,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error("the trainer {how}{}", shown(lines))]
+    #[error("the trainer could not be started")]
+    Start(#[source] ConfineError),
+    #[error("the trainer did not end well: {how}{}", shown(lines))]
     Failed { how: String, lines: Vec<String> },
     #[error(
         "the trainer ended well, but left no model at `$SM_MODEL_DIR/model.onnx`: let it write the ONNX file there{}",
@@ -57,13 +54,11 @@ fn shown(lines: &[String]) -> String {
 
 /// A training that has ended well.
 #[derive(Debug)]
-pub struct Ended {
+pub struct Finished {
     pub events: Events,
     /// The trainer's, with the processes that it waited for, in seconds.
     pub cpu_seconds: f64,
     pub wall_seconds: f64,
-    /// The most that the trainer's process used, in bytes, without its children.
-    pub memory_bytes: u64,
 }
 
 /// Makes the job's folders. `fresh` removes what an earlier run left.
@@ -93,55 +88,55 @@ pub fn prepare(job: &Job, fresh: bool) -> Result<(), RunError> {
 
 /// Runs a trainer to its end. `tell` gets each event as it comes.
 ///
-/// `command` has the program, its arguments and its folder; this adds the contract's variables.
+/// `program` says what it may read; this adds the contract's variables.
 ///
 /// # Errors
 /// [`RunError`].
 pub fn run(
     job: &Job,
-    mut command: Command,
+    program: Confined,
     log: &Path,
     patterns: &[Pattern],
     tell: &mut dyn FnMut(&Event),
-) -> Result<Ended, RunError> {
-    let program = command.get_program().to_string_lossy().into_owned();
+) -> Result<Finished, RunError> {
     let file = |source| RunError::File { path: log.to_owned(), source };
-    let began = Instant::now();
-    let before = spent();
-    command
-        .envs(job.variables())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    let variables = job.variables().into_iter();
+    let program = variables.fold(program, |program, (name, value)| program.variable(name, value));
+    let (began, before) = (Instant::now(), spent());
     let mut kept = File::create(log).map_err(file)?;
-    let mut child = command.spawn().map_err(|source| RunError::Start { program, source })?;
-    lower(&child);
-    let said = listen(&mut child);
+    let mut left = LOG_BYTES_MAX;
     let mut listener = Listener::new(job, patterns);
-    let (mut left, mut memory_bytes) = (LOG_BYTES_MAX, 0);
-    loop {
-        match said.recv_timeout(LOOK) {
-            Ok(line) => {
-                let bytes =
-                    &line.as_bytes()[..line.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
-                kept.write_all(bytes).map_err(file)?;
-                left -= bytes.len() as u64;
-                listener.printed(&line, tell);
+    let ended = std::thread::scope(|scope| {
+        // The program ends with the thread that started it, and nobody waits for a thread's output and a file at once.
+        let (sender, said) = mpsc::channel();
+        let running = scope.spawn(move || {
+            program.run(|stream, piece| match sender.send((stream, piece.to_vec())) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            })
+        });
+        loop {
+            match said.recv_timeout(LOOK) {
+                Ok((stream, piece)) => {
+                    let fits = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                    kept.write_all(&piece[..fits]).map_err(file)?;
+                    left -= fits as u64;
+                    listener.printed(stream, &piece, tell);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
             }
-            Err(RecvTimeoutError::Timeout) => listener.look(tell)?,
-            Err(RecvTimeoutError::Disconnected) => break,
+            listener.look_sometimes(tell)?;
         }
-        listener.look_sometimes(tell)?;
-        memory_bytes = memory_bytes.max(peak(child.id()));
-    }
-    let ended = child.wait().map_err(file)?;
+        let ended = running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        ended.map_err(RunError::Start)
+    })?;
     listener.look(tell)?;
     listener.check(ended, &job.model())?;
-    Ok(Ended {
+    Ok(Finished {
         events: listener.events,
         cpu_seconds: (spent() - before).max(0.0),
         wall_seconds: began.elapsed().as_secs_f64(),
-        memory_bytes,
     })
 }
 
@@ -155,54 +150,15 @@ fn spent() -> f64 {
     ticks.sum::<u64>() as f64 / rustix::param::clock_ticks_per_second() as f64
 }
 
-/// The most memory that a process has used so far, in bytes; 0 where the kernel does not say.
-fn peak(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kib.unwrap_or_default() * 1024
-}
-
-/// The priority is the machine's matter: where it cannot be lowered, training goes on.
-fn lower(child: &Child) {
-    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-    let _ = rustix::process::setpriority_process(pid, NICE);
-}
-
-/// The lines of both of its outputs, each with its end. The receiver is disconnected when both have ended.
-fn listen(child: &mut Child) -> Receiver<String> {
-    let (sender, receiver) = channel();
-    if let Some(output) = child.stdout.take() {
-        pass_on(output, sender.clone());
-    }
-    if let Some(output) = child.stderr.take() {
-        pass_on(output, sender);
-    }
-    receiver
-}
-
-fn pass_on(output: impl Read + Send + 'static, sender: Sender<String>) {
-    std::thread::spawn(move || {
-        let mut output = BufReader::new(output);
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            // A longer line comes in pieces.
-            let piece = output.by_ref().take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut line);
-            let done = !matches!(piece, Ok(bytes) if bytes > 0);
-            if done || sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
-                return;
-            }
-        }
-    });
-}
-
 /// What a trainer has said so far.
 struct Listener<'j> {
     job: &'j Job,
     patterns: &'j [Pattern],
     events: Events,
-    last: std::collections::VecDeque<String>,
+    last: VecDeque<String>,
+    /// A line of each output that has not ended yet.
+    output: Vec<u8>,
+    errors: Vec<u8>,
     /// How far the file of events was read, and a line that has not ended yet.
     read: u64,
     rest: Vec<u8>,
@@ -215,14 +171,39 @@ impl<'j> Listener<'j> {
             job,
             patterns,
             events: Events::default(),
-            last: Default::default(),
+            last: VecDeque::new(),
+            output: Vec::new(),
+            errors: Vec::new(),
             read: 0,
             rest: Vec::new(),
             looked: Instant::now(),
         }
     }
 
-    fn printed(&mut self, line: &str, tell: &mut dyn FnMut(&Event)) {
+    fn printed(&mut self, stream: Stream, piece: &[u8], tell: &mut dyn FnMut(&Event)) {
+        let part = match stream {
+            Stream::Output => &mut self.output,
+            Stream::Errors => &mut self.errors,
+        };
+        part.extend_from_slice(piece);
+        let mut text = std::mem::take(part);
+        // A longer line is none that anybody waits for.
+        let whole = match text.iter().rposition(|byte| *byte == b'\n') {
+            Some(at) => at + 1,
+            None if text.len() > LINE_BYTES_MAX => text.len(),
+            None => 0,
+        };
+        let rest = text.split_off(whole);
+        match stream {
+            Stream::Output => self.output = rest,
+            Stream::Errors => self.errors = rest,
+        }
+        for line in text.split(|byte| *byte == b'\n') {
+            self.line(&String::from_utf8_lossy(line), tell);
+        }
+    }
+
+    fn line(&mut self, line: &str, tell: &mut dyn FnMut(&Event)) {
         if let Some(event) = Event::of_log(line, self.patterns) {
             tell(&event);
             self.events.push(event);
@@ -267,9 +248,13 @@ impl<'j> Listener<'j> {
         Ok(())
     }
 
-    fn check(&mut self, ended: ExitStatus, model: &Path) -> Result<(), RunError> {
+    fn check(&mut self, ended: Ended, model: &Path) -> Result<(), RunError> {
+        // A last line may have no end.
+        for rest in [std::mem::take(&mut self.output), std::mem::take(&mut self.errors)] {
+            self.line(&String::from_utf8_lossy(&rest), &mut |_| {});
+        }
         let lines = std::mem::take(&mut self.last).into();
-        if !ended.success() {
+        if !ended.is_success() {
             return Err(RunError::Failed { how: how(ended), lines });
         }
         // Not through a link: it could lead to any file of this account.
@@ -278,11 +263,10 @@ impl<'j> Listener<'j> {
     }
 }
 
-fn how(ended: ExitStatus) -> String {
-    use std::os::unix::process::ExitStatusExt as _;
-    match (ended.code(), ended.signal()) {
-        (Some(code), _) => format!("failed with exit code {code}"),
-        (None, Some(9)) => "was killed, perhaps because memory ran out: `--resume` continues at its last checkpoint".into(),
-        (None, signal) => format!("was ended by signal {}", signal.unwrap_or_default()),
+fn how(ended: Ended) -> String {
+    match ended {
+        Ended::With(status) => hospes_confine::ending(&status),
+        Ended::AtDeadline => "did not end in time".into(),
+        Ended::Stopped => "was stopped".into(),
     }
 }

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
-use std::process::Command;
 
+use hospes_confine::{Confined, Confinement};
 use hospes_core::id::Digest;
 
 use crate::native::{Architecture, Rule, Schedule};
@@ -108,6 +108,13 @@ fn a_folder_s_digest_is_what_sha256sum_says() {
     assert_eq!((seen.digest, seen.bytes, seen.files), (Digest::of(lines.as_bytes()), 1, 2));
     let one = dataset::digest(&folder.path().join("b/one")).expect("readable");
     assert_eq!(one.digest, Digest::of(b"1"));
+    for name in ["t-images", "t-labels", "test-images"] {
+        std::fs::write(folder.path().join(name), name).expect("written");
+    }
+    let lines = line(b"t-images", "t-images") + &line(b"t-labels", "t-labels");
+    let pair = dataset::digest(&folder.path().join("t")).expect("both");
+    assert_eq!((pair.digest, pair.files), (Digest::of(lines.as_bytes()), 2));
+    assert!(dataset::digest(&folder.path().join("u")).is_err());
     std::fs::write(folder.path().join("line\nbreak"), "").expect("written");
     assert!(dataset::digest(folder.path()).is_err());
 }
@@ -131,7 +138,7 @@ fn events_are_bounded_and_foreign_lines_are_no_events() {
 }
 
 /// Runs a shell script under the contract.
-fn shell(script: &str) -> (tempfile::TempDir, Result<run::Ended, run::RunError>, Vec<Event>) {
+fn shell(script: &str) -> (tempfile::TempDir, Result<run::Finished, run::RunError>, Vec<Event>) {
     let folder = tempfile::tempdir().expect("a folder");
     let recipe = Recipe::parse(SCRIPT, &[]).expect("valid");
     let Trainer::Command(command) = recipe.trainer() else { panic!("a command") };
@@ -139,8 +146,8 @@ fn shell(script: &str) -> (tempfile::TempDir, Result<run::Ended, run::RunError>,
         command.metrics.iter().map(|text| text.compile().expect("valid")).collect();
     let job = Job::new(&recipe, folder.path(), folder.path().join("work"), 1);
     run::prepare(&job, true).expect("made");
-    let mut program = Command::new("sh");
-    program.args(["-c", script]).env_clear().env("PATH", "/usr/bin:/bin");
+    let program = Confined::new("/bin/sh", job.folder.clone()).argument("-c").argument(script);
+    let program = program.reading_system().confined(Confinement::None);
     let mut told = Vec::new();
     let ended = run::run(&job, program, &folder.path().join("log"), &patterns, &mut |event| {
         told.push(event.clone());
@@ -190,9 +197,9 @@ fn a_script_gets_the_contract_and_its_words_become_events() {
 fn a_script_that_fails_or_leaves_no_model_says_so() {
     let said = |script: &str| shell(script).1.expect_err("it fails").to_string();
     let failed = said("echo no such column >&2; exit 3");
-    assert!(failed.contains("exit code 3") && failed.contains("no such column"), "{failed}");
+    assert!(failed.contains("code 3") && failed.contains("no such column"), "{failed}");
     assert!(said("true").contains("left no model"));
-    assert!(said("kill -9 $$").contains("was killed"));
+    assert!(said("kill -9 $$").contains("did not end well"));
     let link = said("ln -s /etc/passwd $SM_MODEL_DIR/model.onnx");
     assert!(link.contains("left no model"), "{link}");
 }
